@@ -224,11 +224,12 @@ def attention_rows(hidden, weights, blocks, rows, angles, observed, scratch, tea
         rows: StepRows.
         angles: [2, R, D] float32, cosine and sine of each row's position.
         observed: concentration [R] float32, overwritten with the heads' mean of the mass outside
-            the best pages if ``rows.best_share`` is above 0, and readers [R, P] uint8, zeros,
-            overwritten with how many key-value heads read each page, if there is room for any.
+            the best pages if ``rows.best_share`` is above 0; readers [R, P] uint8, zeros,
+            overwritten with how many key-value heads read each page, if there is room for any; and
+            tokens [R] int64, overwritten with how many were read, summed over these heads.
         scratch: Scratch, the team's.
     """
-    own, (concentration, readers) = blocks[0], observed
+    own, (concentration, readers, tokens) = blocks[0], observed
     num_rows, size = hidden.shape[0], own.keys.shape[1]
     num_kv_heads = rows.num_kv_heads
     normed = np.empty_like(hidden)
@@ -260,8 +261,15 @@ def attention_rows(hidden, weights, blocks, rows, angles, observed, scratch, tea
         scratch.tops[:count].reshape(shape),
         scratch.totals[:count].reshape(shape),
         scratch.sums[: count * size].reshape(slots, num_rows, num_heads, size),
+        scratch.read[: slots * num_rows * num_kv_heads].reshape(slots, num_rows, num_kv_heads),
     )
     attend_parts(query, blocks, rows, chosen, partial, team)
+    if team.member == 0:
+        for row in range(num_rows):
+            tokens[row] = 0
+            for slot in range(slots):
+                for head in range(num_kv_heads):
+                    tokens[row] += np.int64(partial[3][slot, row, head])
     mixed = np.empty((num_rows, num_heads, size), np.float32)
     merge(partial, mixed)
     update = scratch.update[: hidden.size].reshape(hidden.shape)

@@ -66,9 +66,9 @@ def _list_octets(wanted, pages, tokens, base, page_size, listed):
         base: line of token 0.
         listed: [3, n] int64, overwritten: lines of the first tokens, how many there are, and
             which heads want them.
-    Returns: the length of the list.
+    Returns: the length of the list, and how many tokens are on it.
     """
-    length = 0
+    length, total = 0, 0
     who = _who_wants(wanted, pages)
     lines, counts, heads = listed[0], listed[1], listed[2]
     token = max(tokens[0], pages[0] * page_size)
@@ -83,7 +83,9 @@ def _list_octets(wanted, pages, tokens, base, page_size, listed):
             length += some != 0  # else it is overwritten
             token += ROWS
         token = end
-    return length
+    for i in range(np.uint64(length)):
+        total += counts[i]
+    return length, total
 
 
 @helper
@@ -132,7 +134,7 @@ def _attend(query, keys, values, listed, lengths, room, out):
 @helper
 def _list_part(job, block, chosen, numbers, sizes, listed):
     """``_list_octets`` of one block's tokens of a part; arguments as ``_attend_share`` has them.
-    Returns: row, key-value head, part, and the length of the list."""
+    Returns: row, key-value head, part, the length of the list and how many tokens are on it."""
     all_shared, all_own, all_first, all_kept, sources = numbers
     page_size, num_kv_heads, _, own_capacity, shared_capacity, num_parts = sizes
     pair, part = job // num_parts, job % num_parts
@@ -142,7 +144,7 @@ def _list_part(job, block, chosen, numbers, sizes, listed):
     first, last = seen_pages(all_shared[row], all_own[row], all_first[row], page_size)
     parts = parts_for(last - first, page_size)
     if part >= parts:  # another row has more
-        return row, group, part, 0
+        return row, group, part, 0, 0
     shared_pages = all_shared[row] // page_size
     begin, middle, end = pages_of_part((first, last), part, parts, shared_pages)
     line = (sources[row] * num_kv_heads + group) * shared_capacity
@@ -150,11 +152,11 @@ def _list_part(job, block, chosen, numbers, sizes, listed):
     if block == 1:
         line, pages = pair * own_capacity - all_shared[row], (middle, end, first)
     if pages[1] == pages[0]:
-        return row, group, part, 0
+        return row, group, part, 0, 0
     seen = last - first if all_kept[row] < last - first else 0
     wanted = chosen[row, group * per_group : (group + 1) * per_group, :seen]
-    length = _list_octets(wanted, pages, (all_first[row], total), line, page_size, listed)
-    return row, group, part, length
+    length, count = _list_octets(wanted, pages, (all_first[row], total), line, page_size, listed)
+    return row, group, part, length, count
 
 
 @helper
@@ -162,7 +164,7 @@ def _attend_share(task, query, memory, numbers, sizes, chosen, partial):
     """``attend_parts``' parts that one member takes, every n-th: late tokens are chosen more
     often than early ones."""
     num_rows, num_heads, _ = query.shape
-    tops, totals, sums = partial
+    tops, totals, sums, read = partial
     own_keys, own_values, shared_keys, shared_values = memory
     page_size, num_kv_heads, tasks, _, _, num_parts = sizes
     per_group, jobs = num_heads // num_kv_heads, num_rows * num_kv_heads * num_parts
@@ -185,10 +187,10 @@ def _attend_share(task, query, memory, numbers, sizes, chosen, partial):
                 prefetch_rows(keys, listed[0, 0, i])
         side = 0
         for job in range(task, jobs, tasks):
-            row, group, part, length = found
+            row, group, part, length, count = found
             lists = (listed[side], listed[1 - side])
             # Listed while this part's first keys are on their way.
-            found = (row, group, part, 0)
+            found = (row, group, part, 0, 0)
             if job + tasks < jobs:
                 found = _list_part(job + tasks, block, chosen, numbers, sizes, lists[1])
             low, high, slot = group * per_group, (group + 1) * per_group, 2 * part + block
@@ -198,6 +200,7 @@ def _attend_share(task, query, memory, numbers, sizes, chosen, partial):
                 sums[slot, row, low:high],
             )
             out[1][:] = np.float32(0.0)
+            read[slot, row, group] = np.float32(count)
             if length > 0:
                 lengths = (length, found[3])
                 _attend(query[row, low:high], keys, values, lists, lengths, memory_for, out)
@@ -210,9 +213,9 @@ def attend_parts(query, blocks, rows, chosen, partial, team):
 
     Args:
         chosen: [R, H, P] uint8, see ``find_pages``; for rows that do not keep all pages.
-        partial: tops and totals [N, R, H] and sums [N, R, H, D], all float32, the team's,
-            overwritten, but for tops and sums where the total is 0; part n's shared tokens are at
-            2 n, its own ones at 2 n + 1.
+        partial: tops and totals [N, R, H], sums [N, R, H, D] and tokens read [N, R, Hkv], all
+            float32, the team's, overwritten, but for tops and sums where the total is 0; part n's
+            shared tokens are at 2 n, its own ones at 2 n + 1.
     """
     own, shared = blocks
     memory = (own.keys, own.values, shared.keys, shared.values)
@@ -237,7 +240,7 @@ def merge(partial, mixed):
         partial: as ``attend_parts`` leaves it.
         mixed: [R, H, D] float32, overwritten.
     """
-    tops, totals, sums = partial
+    tops, totals, sums, _ = partial
     num_parts, num_rows, num_heads = tops.shape
     size = np.uint64(mixed.shape[2])
     for row in range(num_rows):

@@ -50,7 +50,8 @@ class Scratch(NamedTuple):
         outside: [R, H], mass outside the best pages.
         page_tops, page_totals: [N, R, H], largest scores of the parts in which pages are weighed,
             and their sums of masses.
-        tops, totals, sums: [2 N, R, H] twice and [2 N, R, H, D], see ``attend_parts``.
+        tops, totals, sums, read: [2 N, R, H] twice, [2 N, R, H, D] and [2 N, R, Hkv], see
+            ``attend_parts``.
         chosen: [R, H, P] uint8, whether a head reads a page.
     """
 
@@ -65,6 +66,7 @@ class Scratch(NamedTuple):
     tops: Any
     totals: Any
     sums: Any
+    read: Any
     chosen: Any
 
 
@@ -85,6 +87,7 @@ def _counts(sizes):
         slots,
         slots,
         slots * sizes.head_size,
+        slots,
         heads * sizes.pages,
     )
 
@@ -124,5 +127,6 @@ def scratch_at(address, sizes, single, byte):
         line_at(begins[8], counts[8], single),
         line_at(begins[9], counts[9], single),
         line_at(begins[10], counts[10], single),
-        line_at(begins[11], counts[11], byte),
+        line_at(begins[11], counts[11], single),
+        line_at(begins[12], counts[12], byte),
     )

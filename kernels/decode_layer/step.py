@@ -174,7 +174,7 @@ def _run_place(
     head_out_major, out_major, gelu, epsilon, pieces, windows, ropes, middle, widths, cached,
     number, extend, capacities, sources, shared_tokens, own_tokens, first_seen, pages_kept,
     page_size, num_kv_heads, scale, by_mass, best_share, channels_kept, inner_kept, bit_widths,
-    at_input, angles, concentration, readers, ticks, threads, ahead,
+    at_input, angles, concentration, readers, read, ticks, threads, ahead,
 ):  # fmt: skip
     """``run_parts`` at one place of its loop; only the first member writes what the team does not
     share out."""
@@ -206,7 +206,8 @@ def _run_place(
             own = _block(cached[layer, 0], capacities[0], rows, size, number)
             shared = _block(cached[layer, 1], capacities[1], rows, size, number)
             seen = _rows_of(rows, windows[layer], extend[layer])
-            blocks, noted = (own, shared), (concentration[:, layer], readers[:, layer])
+            noted = concentration[:, layer], readers[:, layer], read[:, layer]
+            blocks = own, shared
             attention_rows(hidden, weights, blocks, seen, turned, noted, scratch, team)
         else:
             weights = _mlp_weights(places[layer], model, hidden)
@@ -238,7 +239,7 @@ def _run_team(native, parts, streams, model, cache, rows, mlp, angles, observed,
     num_kv_heads, scale, by_mass = rows.num_kv_heads, rows.scale, rows.by_mass
     best_share = rows.best_share
     channels_kept, inner_kept, bit_widths, at_input = mlp
-    concentration, readers = observed
+    concentration, readers, read = observed
     threads, ahead = tuning
     sizes = _sizes(hidden, model, rows, angles)
     memory = np.empty(MARKS + (floats_of(sizes) + 1) // 2, np.int64)
@@ -253,7 +254,7 @@ def _run_team(native, parts, streams, model, cache, rows, mlp, angles, observed,
             windows, ropes, middle, widths, cached, number, extend, capacities, sources,
             shared_tokens, own_tokens, first_seen, pages_kept, page_size, num_kv_heads, scale,
             by_mass, best_share, channels_kept, inner_kept, bit_widths, at_input, angles,
-            concentration, readers, ticks, threads, ahead,
+            concentration, readers, read, ticks, threads, ahead,
         )  # fmt: skip
         if not call_native(native, arguments):
             done[0] = False
@@ -285,8 +286,8 @@ def run_parts(
         mlp: input channels and inner channels kept and bit widths [R] int64, and whether the
             MLP's inputs are quantised.
         angles: [ropes, 2, R, D] float32, cosine and sine of each row's position.
-        observed: concentration [R, L] float32 and readers [R, L, P] uint8 of the layers, see
-            ``attention_rows``.
+        observed: concentration [R, L] float32, readers [R, L, P] uint8 and tokens read [R, L]
+            int64 of the layers, see ``attention_rows``.
         ticks: [2 L + 1] int64, overwritten with what each part took by ``ticks_now``; or [0].
         tuning: Tuning; changes no number.
     """

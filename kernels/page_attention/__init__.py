@@ -10,6 +10,7 @@ from kernels.kv_blocks import KVBlock
 from kernels.page_attention import reference
 from kernels.page_attention.dispatch import attend_on_cpu, cpu_kernel_fits
 from kernels.page_attention.reference import (
+    Attended,
     AttentionPlan,
     page_mass_outside,
     page_readers,
@@ -20,10 +21,11 @@ from kernels.page_attention.triton_dispatch import attend_with_triton, triton_fi
 from kernels.page_scorers.quest import page_bounds, page_scores
 
 __all__ = [
+    "Attended",
     "AttentionPlan",
     "KVBlock",
+    "attend",
     "decode_attention",
-    "observed_attention",
     "page_bounds",
     "page_mass_outside",
     "page_readers",
@@ -33,29 +35,24 @@ __all__ = [
 ]
 
 
-def decode_attention(
-    query: Tensor, blocks: Sequence[KVBlock], plan: AttentionPlan, cap: float | None = None
-) -> Tensor:
-    """As ``reference.decode_attention``; on CUDA in Triton, many rows on a CPU in Numba, unless
-    scores have a cap, which no kernel knows."""
-    if cap is None and triton_fits(query, blocks, plan):
-        return attend_with_triton(query, blocks, plan, 0.0)[0]
-    if cap is None and cpu_kernel_fits(query, blocks, plan):
-        return attend_on_cpu(query, blocks, plan, 0.0)[0]
-    return reference.decode_attention(query, blocks, plan, cap)
-
-
-def observed_attention(
+def attend(
     query: Tensor,
     blocks: Sequence[KVBlock],
     plan: AttentionPlan,
-    share: float,
+    share: float = 0.0,
     cap: float | None = None,
-) -> tuple[Tensor, Tensor]:
-    """``decode_attention`` and ``reference.mass_outside``: [R, H, D] and [R, H]."""
+) -> Attended:
+    """As ``reference.attend``; on CUDA in Triton, many rows on a CPU in Numba, unless scores have
+    a cap, which no kernel knows."""
     if cap is None and triton_fits(query, blocks, plan):
         return attend_with_triton(query, blocks, plan, share)
     if cap is None and cpu_kernel_fits(query, blocks, plan):
         return attend_on_cpu(query, blocks, plan, share)
-    outside = reference.mass_outside(query, blocks, plan, share)
-    return reference.decode_attention(query, blocks, plan, cap), outside
+    return reference.attend(query, blocks, plan, share, cap)
+
+
+def decode_attention(
+    query: Tensor, blocks: Sequence[KVBlock], plan: AttentionPlan, cap: float | None = None
+) -> Tensor:
+    """What ``attend`` mixes alone, [R, H, D] fp32."""
+    return attend(query, blocks, plan, cap=cap).mixed

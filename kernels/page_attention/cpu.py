@@ -115,14 +115,15 @@ def _mass_outside(scores, valid_pages, tokens_per_page, log_tokens, row, share):
 
 
 @team_kernel
-def attend_rows(query, first, second, plan, mixed, outside):
-    """``decode_attention`` and ``mass_outside`` of every row and head.
+def attend_rows(query, first, second, plan, mixed, read, outside):
+    """``attend`` of every row and KV head.
 
     Args:
         query: [R, H, D] float32, contiguous.
         first, second: CpuBlock; the first may be empty. Its tokens are whole pages.
         plan: CpuPlan.
         mixed: [R, H, D] float32, zero; the result is added.
+        read: [R, Hkv] int64, overwritten with how many tokens are.
         outside: [R, H] float32, overwritten if ``plan.best_share`` is above 0.
     """
     keys_1, values_1, low_1, high_1 = first.keys, first.values, first.low, first.high
@@ -174,4 +175,4 @@ def attend_rows(query, first, second, plan, mixed, outside):
         blocks = (keys_1, base_1, tokens_1), (keys_2, base_2, tokens_2)
         hidden, values = (masked, valid_tokens, row), (values_1, values_2)
         vectors, out = query[row, heads], mixed[row, heads]
-        attend_group(vectors, blocks, values, who, hidden, page_size, out)
+        read[row, head] = attend_group(vectors, blocks, values, who, hidden, page_size, out)

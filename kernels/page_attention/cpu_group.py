@@ -67,13 +67,16 @@ def _hide_unseen(valid_tokens, row, token_before, block, listed, length, scores)
     Args:
         valid_tokens: [R, S]; the block's tokens follow ``token_before``.
         scores: [V, ≥ 8 · length].
+    Returns: how many they are.
     """
-    first = token_before - block[1]
+    first, hidden = token_before - block[1], 0
     for i in range(length):
         for k in range(listed[1, i]):
             if not valid_tokens[row, first + listed[0, i] + k]:
+                hidden += 1
                 for v in range(scores.shape[0]):
                     scores[v, ROWS * i + k] = -np.inf
+    return hidden
 
 
 @helper
@@ -87,6 +90,7 @@ def attend_group(query, blocks, all_values, who, hidden, page_size, mixed):
         who: [P] int64, a bit for each head that wants a page, first those of the shared block.
         hidden: whether tokens are masked, the mask [R, S], the row.
         mixed: [V, D] float32, zeros, overwritten.
+    Returns: how many tokens were attended to.
     """
     (shared, own), (masked, valid_tokens, row) = blocks, hidden
     num_heads = query.shape[0]
@@ -102,9 +106,10 @@ def attend_group(query, blocks, all_values, who, hidden, page_size, mixed):
     later_1, later_2 = (all_values[0], listed_1[0]), (all_values[1], listed_2[0])
     dot_octets(shared[0], listed_1, spans[0], later_1, query, scores, LANES)
     dot_octets(own[0], listed_2, spans[1], later_2, query, late, LANES)
+    read = listed_1[1, :length_1].sum() + listed_2[1, :length_2].sum()
     if masked:
-        _hide_unseen(valid_tokens, row, 0, shared, listed_1, length_1, scores)
-        _hide_unseen(valid_tokens, row, shared[2], own, listed_2, length_2, late)
+        read -= _hide_unseen(valid_tokens, row, 0, shared, listed_1, length_1, scores)
+        read -= _hide_unseen(valid_tokens, row, shared[2], own, listed_2, length_2, late)
     totals = np.empty(num_heads, np.float32)
     for v in range(num_heads):
         totals[v] = softmax_in_place(scores[v], end)
@@ -113,3 +118,4 @@ def attend_group(query, blocks, all_values, who, hidden, page_size, mixed):
     for v in range(num_heads):
         for d in range(mixed.shape[1]):
             mixed[v, d] /= totals[v]
+    return read

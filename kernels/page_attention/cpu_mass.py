@@ -103,8 +103,8 @@ def _weigh_pages(vectors, shared, own, seen_both, hidden, sizes, shares, outside
 
 
 @team_kernel
-def attend_rows_by_mass(query, first, second, plan, mixed, outside):
-    """``decode_attention`` and ``mass_outside`` of every row; arguments as ``attend_rows``."""
+def attend_rows_by_mass(query, first, second, plan, mixed, read, outside):
+    """``attend`` of every row; arguments as ``attend_rows``."""
     keys_1, values_1, codes_1, scales_1 = first.keys, first.values, first.low, first.high
     keys_2, values_2, codes_2, scales_2 = second.keys, second.values, second.low, second.high
     sources_1, sources_2 = first.sources, second.sources
@@ -150,4 +150,4 @@ def attend_rows_by_mass(query, first, second, plan, mixed, outside):
         blocks = (keys_1, base_1, tokens_1), (keys_2, base_2, tokens_2)
         hidden, values = (masked, valid_tokens, row), (values_1, values_2)
         vectors, out = query[row, heads], mixed[row, heads]
-        attend_group(vectors, blocks, values, who, hidden, page_size, out)
+        read[row, head] = attend_group(vectors, blocks, values, who, hidden, page_size, out)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from kernels.cpu.threads import MANY_ROWS, cpu_kernel
 from kernels.kv_blocks import KVBlock, is_packed, lines_of
-from kernels.page_attention.reference import AttentionPlan
+from kernels.page_attention.reference import Attended, AttentionPlan
 from kernels.page_scorers import PAGE_SCORERS
 
 if TYPE_CHECKING:
@@ -39,14 +39,15 @@ def cpu_kernel_fits(query: Tensor, blocks: Sequence[KVBlock], plan: AttentionPla
 
 def attend_on_cpu(
     query: Tensor, blocks: Sequence[KVBlock], plan: AttentionPlan, share: float
-) -> tuple[Tensor, Tensor]:
-    """``decode_attention`` and, for a share above 0, ``mass_outside`` (else undefined)."""
+) -> Attended:
+    """As ``reference.attend``."""
     kernel = _kernel(plan)
     assert kernel is not None
     num_rows, num_heads, _ = query.shape
     arranged = [_arrange_block(block, num_rows) for block in blocks]
     first = arranged[0] if len(arranged) == 2 else arranged[0]._replace(tokens=0)
     mixed = torch.zeros(query.shape)
+    read = torch.empty(num_rows, blocks[0].keys.shape[1], dtype=torch.int64)
     outside = torch.empty(num_rows, num_heads)
     kernel(
         query.contiguous().numpy(),
@@ -54,9 +55,10 @@ def attend_on_cpu(
         arranged[-1],
         _arrange_plan(plan, blocks, num_rows, share),
         mixed.numpy(),
+        read.numpy(),
         outside.numpy(),
     )
-    return mixed, outside
+    return Attended(mixed, read.sum(1) if plan.selects else None, outside)
 
 
 def _kernel(plan: AttentionPlan) -> Callable[..., None] | None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -31,8 +32,8 @@ class AttentionPlan:
         valid_tokens: [R, S] bool, tokens the row may see; None means all.
         valid_pages: [R, P] bool, pages with such a token; None unless pages are selected.
         pages_kept: [R] int64, pages each row and head reads; None means all of them.
-        tokens_per_page: [R, P] int64, how many such tokens; None unless it is observed
-            (then ``valid_pages`` is there too).
+        tokens_per_page: [R, P] int64, how many such tokens; None unless pages are selected or
+            observed (then ``valid_pages`` is there too).
         scorer: what pages are scored by, a name in ``PAGE_SCORERS``.
         choice: each query "head" chooses its pages, or the heads of a KV "group" choose together,
             by the mean of their shares of attention.
@@ -46,15 +47,39 @@ class AttentionPlan:
     scorer: str = "quest"
     choice: str = "head"
 
+    @property
+    def selects(self) -> bool:
+        """Return whether pages are chosen; else all are read."""
+        return self.pages_kept is not None and self.valid_pages is not None
+
+
+class Attended(NamedTuple):
+    """Attention of one new token per row.
+
+    Attributes:
+        mixed: [R, H, D] fp32.
+        tokens_read: [R] int64, keys and values that were read, summed over KV heads; of a KV head
+            those that any of its query heads chose. None where no pages are chosen: all.
+        outside: [R, H] fp32, see ``mass_outside``; undefined unless asked for.
+    """
+
+    mixed: Tensor
+    tokens_read: Tensor | None
+    outside: Tensor
+
 
 def soft_cap(scores: Tensor, cap: float) -> Tensor:
     """``cap · tanh(scores / cap)`` (Gemma 2, arXiv:2408.00118): any shape → the same."""
     return torch.tanh(scores / cap) * cap
 
 
-def decode_attention(
-    query: Tensor, blocks: Sequence[KVBlock], plan: AttentionPlan, cap: float | None = None
-) -> Tensor:
+def attend(
+    query: Tensor,
+    blocks: Sequence[KVBlock],
+    plan: AttentionPlan,
+    share: float = 0.0,
+    cap: float | None = None,
+) -> Attended:
     """Attend one new token per row to the best pages of its keys.
 
     Args:
@@ -62,9 +87,11 @@ def decode_attention(
         blocks: the row's keys in order; each must carry what the scorer reads if pages are
             selected.
         plan: what may be seen and how much of it is read.
+        share: of the best pages, for the mass outside; 0 when it is not asked for.
         cap: ``soft_cap`` of the scores; pages are scored without, as it keeps their order.
-    Returns: [R, H, D] fp32. Rows that keep every page get the bits of dense attention.
+    Returns: Attended. Rows that keep every page get the bits of dense attention.
     """
+    outside = mass_outside(query, blocks, plan, share) if share > 0 else query.new_empty(0)
     blocks = [block.expanded() for block in blocks]
     scores = torch.cat([token_scores(query, block) for block in blocks], dim=-1)
     if cap is not None:
@@ -76,18 +103,29 @@ def decode_attention(
         scores = scores.masked_fill(~tokens, -torch.inf)
     if plan.valid_tokens is not None:
         scores = scores.masked_fill(~plan.valid_tokens[:, None, :], -torch.inf)
+    read = None
+    if plan.selects:
+        groups = scores.isneginf().logical_not_().unflatten(1, (blocks[0].keys.shape[1], -1))
+        read = groups.any(2).sum((1, 2))
     weights = torch.softmax(scores, dim=-1)
     parts = weights.split([block.keys.shape[2] for block in blocks], dim=-1)
     mixed = _weighted_values(parts[0], blocks[0])
     for part, block in zip(parts[1:], blocks[1:], strict=True):
         mixed = mixed + _weighted_values(part, block)
-    return mixed
+    return Attended(mixed, read, outside)
+
+
+def decode_attention(
+    query: Tensor, blocks: Sequence[KVBlock], plan: AttentionPlan, cap: float | None = None
+) -> Tensor:
+    """What ``attend`` mixes alone, [R, H, D] fp32."""
+    return attend(query, blocks, plan, cap=cap).mixed
 
 
 def page_readers(query: Tensor, blocks: Sequence[KVBlock], plan: AttentionPlan) -> Tensor:
     """Number of KV heads of a decode step that read each page: any of their query heads chose it.
 
-    Args: as ``decode_attention``.
+    Args: as ``attend``.
     Returns: [R, P] uint8, over the pages of all blocks.
     """
     blocks = [block.expanded() for block in blocks]
@@ -102,7 +140,7 @@ def page_readers(query: Tensor, blocks: Sequence[KVBlock], plan: AttentionPlan) 
 def mass_outside(
     query: Tensor, blocks: Sequence[KVBlock], plan: AttentionPlan, share: float
 ) -> Tensor:
-    """``page_mass_outside`` of a decode step: [R, H] fp32; arguments as ``decode_attention``."""
+    """``page_mass_outside`` of a decode step: [R, H] fp32; arguments as ``attend``."""
     if plan.valid_pages is None or plan.tokens_per_page is None:
         raise ValueError("mass_outside needs a plan with valid_pages and tokens_per_page")
     scores = _scores_of_pages(query, [block.expanded() for block in blocks], plan)

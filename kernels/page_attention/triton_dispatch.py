@@ -21,7 +21,7 @@ from kernels.gpu.triton_support import (
     supported,
 )
 from kernels.kv_blocks import KVBlock
-from kernels.page_attention.reference import AttentionPlan
+from kernels.page_attention.reference import Attended, AttentionPlan
 from kernels.page_attention.triton_checks import MAX_PAGES, MAX_SPLITS, check_attention
 from kernels.page_scorers import PAGE_SCORERS
 
@@ -77,8 +77,8 @@ def triton_fits(query: Tensor, blocks: Sequence[KVBlock], plan: AttentionPlan) -
 
 def attend_with_triton(
     query: Tensor, blocks: Sequence[KVBlock], plan: AttentionPlan, share: float
-) -> tuple[Tensor, Tensor]:
-    """``decode_attention`` and, for a share above 0, ``mass_outside`` (else undefined)."""
+) -> Attended:
+    """As ``reference.attend``."""
     flat = [
         tensor
         for block in blocks
@@ -89,8 +89,9 @@ def attend_with_triton(
     ]  # fmt: skip
     masks = [plan.valid_tokens, plan.valid_pages, plan.pages_kept, plan.tokens_per_page]
     how = f"{plan.scorer} {plan.choice}"
-    mixed, outside = torch.ops.sol.page_attention(query, flat, masks, plan.page_size, how, share)
-    return mixed, outside
+    given = (query, flat, masks, plan.page_size, how, share)
+    mixed, outside, read = torch.ops.sol.page_attention(*given)
+    return Attended(mixed, read.sum(1) if plan.selects else None, outside)
 
 
 @torch.library.custom_op("sol::page_attention", mutates_args=())
@@ -101,16 +102,18 @@ def _page_attention(
     page_size: int,
     how: str,
     share: float,
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor]:
     """Args as the fields of KVBlock and AttentionPlan in order, seven and four at a time; ``how``
-    is scorer and choice."""
+    is scorer and choice. Returns mixed values, mass outside, and tokens read by each KV head."""
     grouped = [KVBlock(*blocks[i : i + 7]) for i in range(0, len(blocks), 7)]  # type: ignore[arg-type]  # checked next
     valid_tokens, valid_pages, kept, tokens = plan
     wanted = AttentionPlan(page_size, valid_tokens, valid_pages, kept, tokens, *how.split())
     check_attention(query, grouped, wanted)
-    if share > 0 and (wanted.valid_pages is None or wanted.tokens_per_page is None):
+    counted = wanted.valid_pages is not None and wanted.tokens_per_page is not None
+    if not counted and (share > 0 or wanted.selects):
         raise KernelInputError(
-            f"plan.valid_pages and plan.tokens_per_page are needed for a share of {share}, got None"
+            "plan.valid_pages and plan.tokens_per_page are needed where pages are chosen or "
+            f"observed, got None for a share of {share}"
         )
     return _Attention(query.contiguous(), grouped, wanted).run(share)
 
@@ -123,9 +126,11 @@ def _page_attention_shapes(
     page_size: int,
     how: str,
     share: float,
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor]:
     outside = query.new_empty(query.shape[:2], dtype=torch.float32)
-    return query.new_empty(query.shape, dtype=torch.float32), outside
+    kv_heads = blocks[0].shape[1]  # type: ignore[union-attr]  # keys are always there
+    read = query.new_empty((query.shape[0], kv_heads), dtype=torch.int64)
+    return query.new_empty(query.shape, dtype=torch.float32), outside, read
 
 
 class _Attention:
@@ -139,13 +144,15 @@ class _Attention:
         self.tiles = self._cut()
         last = self.tiles[-1]
         self.num_pages = last.first_page + last.pages
-        self.selecting = plan.pages_kept is not None and plan.valid_pages is not None
+        self.tokens_read = query.new_empty((self.num_rows, self.num_kv_heads), dtype=torch.int64)
 
-    def run(self, share: float) -> tuple[Tensor, Tensor]:
+    def run(self, share: float) -> tuple[Tensor, Tensor, Tensor]:
         from kernels.page_attention import triton_kernel
 
         new, places = self.query.new_empty, self.query.shape[:2]
-        page_keys = self._scored(triton_kernel) if self.selecting or share > 0 else self._unused()
+        page_keys = (
+            self._scored(triton_kernel) if self.plan.selects or share > 0 else self._unused()
+        )
         outside = new(places)
         if share > 0:
             # Masses are of whole pages: no token counts again.
@@ -160,7 +167,7 @@ class _Attention:
                 {"num_heads": self.num_heads, "share": share},
             )
         ranked = (page_keys, self._unused(), self._unused())
-        if self.selecting:
+        if self.plan.selects:
             ranked = self._chosen(triton_kernel, page_keys)
         splits = sum(tiles.splits for tiles in self.tiles)
         parts = new(*places, splits, self.head_size)
@@ -168,7 +175,7 @@ class _Attention:
         for number in range(len(self.blocks)):
             self._attend(triton_kernel, number, ranked, (parts, *edges))
         if splits == 1:
-            return parts[:, :, 0], outside
+            return parts[:, :, 0], outside, self.tokens_read
         mixed = torch.empty_like(self.query)
         launch(
             triton_kernel.merge_splits,
@@ -178,7 +185,7 @@ class _Attention:
             {"SPLITS": 8, "HEAD": self._padded_head()},
             {"num_warps": 4, "num_stages": 2},
         )  # fmt: skip
-        return mixed, outside
+        return mixed, outside, self.tokens_read
 
     def _cut(self) -> list[_Tiles]:
         cut: list[_Tiles] = []
@@ -271,10 +278,32 @@ class _Attention:
             name: page_keys.new_empty((self.num_rows, choosers))
             for name in ("thresholds", "last_tied")
         }
+        tokens, alone = self.plan.tokens_per_page, choosers == self.num_kv_heads
         assert self.plan.pages_kept is not None
-        tensors = {"page_keys": page_keys, "pages_kept": self.plan.pages_kept, **ends}
+        assert tokens is not None
+        counts = self.tokens_read if alone else tokens.new_empty((self.num_rows, choosers))
+        tensors = {
+            "page_keys": page_keys, "pages_kept": self.plan.pages_kept, "tokens_per_page": tokens,
+            **ends, "tokens_read": counts,
+        }  # fmt: skip
         self._rank(kernels.choose_pages, page_keys, tensors, {"choosers": choosers})
+        if not alone:
+            self._count_union(kernels, page_keys, ends)
         return page_keys, ends["thresholds"], ends["last_tied"]
+
+    def _count_union(self, kernels: Any, page_keys: Tensor, ends: dict[str, Tensor]) -> None:
+        assert self.plan.tokens_per_page is not None
+        launch(
+            kernels.count_union,
+            (self.num_rows * self.num_kv_heads,),
+            {
+                "page_keys": page_keys, "tokens_per_page": self.plan.tokens_per_page, **ends,
+                "tokens_read": self.tokens_read, "members": self.num_heads // self.num_kv_heads,
+                "num_kv_heads": self.num_kv_heads, "num_pages": self.num_pages,
+            },
+            {},
+            {"num_warps": 4, "num_stages": 1},
+        )  # fmt: skip
 
     def _rank(
         self, kernel: Any, ranked: Tensor, tensors: dict[str, Tensor], numbers: dict[str, float]
@@ -304,7 +333,7 @@ class _Attention:
         chosen = {"page_keys": page_keys, "thresholds": thresholds, "last_tied": last_tied}
         choosers = 1 if self.plan.choice == "group" else tiles.heads_per_group
         lists = {"page_list": self._unused(), "page_counts": self._unused()}
-        if self.selecting:
+        if self.plan.selects:
             lists = {
                 "page_list": page_keys.new_empty((*grid, width)),
                 "page_counts": page_keys.new_empty(grid),
@@ -336,7 +365,7 @@ class _Attention:
                 "num_pages": self.num_pages, "first_token": tiles.first_token,
                 **masked, "list_width": width,
                 "first_split": 0 if number == 0 else self.tiles[0].splits,
-                "all_splits": parts[1].shape[2], "selecting": int(self.selecting),
+                "all_splits": parts[1].shape[2], "selecting": int(self.plan.selects),
                 "has_sources": int(block.sources is not None),
             },
             {"BLOCK_M": tiles.block_m, "BLOCK_N": 32, "HEAD": head},

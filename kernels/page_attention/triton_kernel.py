@@ -30,6 +30,7 @@ from kernels.gpu.triton_helpers import (
 )
 
 INFINITY = tl.constexpr(float("inf"))
+COUNTED_AT_ONCE = tl.constexpr(256)  # pages whose tokens are summed up
 
 
 @triton.jit
@@ -114,13 +115,16 @@ def share_pages(page_keys, group_keys, members, num_pages, BLOCK_P: tl.constexpr
 
 @triton.jit(do_not_specialize=["choosers", "num_pages"])
 def choose_pages(
-    page_keys, pages_kept, thresholds, last_tied, choosers, num_pages, BLOCK_P: tl.constexpr
-):
+    page_keys, pages_kept, tokens_per_page, thresholds, last_tied, tokens_read,
+    choosers, num_pages, BLOCK_P: tl.constexpr,
+):  # fmt: skip
     """Each chooser's best pages, as a threshold and the last page that ties with it.
 
     Args:
         page_keys: [R, choosers, num_pages] int32, of all heads or all KV groups.
-        pages_kept: [R] int64. thresholds, last_tied: [R, choosers] int32, written.
+        pages_kept: [R] int64. tokens_per_page: [R, num_pages] int64.
+        thresholds, last_tied: [R, choosers] int32, written.
+        tokens_read: [R, choosers] int64, written: how many the chosen pages have.
     """
     place = tl.program_id(0).to(tl.int64)
     page = tl.arange(0, BLOCK_P)
@@ -129,6 +133,48 @@ def choose_pages(
     _, threshold, last = choose_largest(keys.to(tl.uint32, bitcast=True), kept)
     tl.store(thresholds + place, threshold.to(tl.int32, bitcast=True))
     tl.store(last_tied + place, last)
+    keys, tokens = page_keys + place * num_pages, tokens_per_page + place // choosers * num_pages
+    tl.store(tokens_read + place, _count_tokens(keys, tokens, threshold, last, num_pages))
+
+
+@triton.jit
+def _count_tokens(page_keys, tokens_per_page, threshold, last, num_pages):
+    """Tokens of the pages that one chooser chose; a few pages at a time: int64 counts of all of
+    them would spill registers."""
+    total = tl.zeros([COUNTED_AT_ONCE], tl.int64)
+    for start in range(0, num_pages, COUNTED_AT_ONCE):
+        page = start + tl.arange(0, COUNTED_AT_ONCE)
+        keys = tl.load(page_keys + page, mask=page < num_pages, other=0)
+        chosen = is_chosen(keys, threshold, last, page)
+        total += tl.load(tokens_per_page + page, mask=chosen, other=0)
+    return tl.sum(total, 0)
+
+
+@triton.jit(do_not_specialize=["members", "num_kv_heads", "num_pages"])
+def count_union(
+    page_keys, tokens_per_page, thresholds, last_tied, tokens_read, members, num_kv_heads, num_pages
+):
+    """Tokens of the pages that any head of a KV group chose.
+
+    Args:
+        page_keys: [R, Hkv, members, num_pages] int32. tokens_per_page: [R, num_pages] int64.
+        thresholds, last_tied: [R, Hkv, members] int32. tokens_read: [R, Hkv] int64, written.
+    """
+    place = tl.program_id(0).to(tl.int64)
+    tokens_per_page += place // num_kv_heads * num_pages
+    total = tl.zeros([COUNTED_AT_ONCE], tl.int64)
+    for start in range(0, num_pages, COUNTED_AT_ONCE):
+        page = start + tl.arange(0, COUNTED_AT_ONCE)
+        wanted = tl.zeros([COUNTED_AT_ONCE], tl.int32)
+        for member in range(0, members):
+            chooser = place * members + member
+            at = page_keys + chooser * num_pages + page
+            keys = tl.load(at, mask=page < num_pages, other=0)
+            threshold = tl.load(thresholds + chooser).to(tl.uint32, bitcast=True)
+            last = tl.load(last_tied + chooser)
+            wanted = tl.maximum(wanted, is_chosen(keys, threshold, last, page).to(tl.int32))
+        total += tl.load(tokens_per_page + page, mask=wanted > 0, other=0)
+    tl.store(tokens_read + place, tl.sum(total, 0))
 
 
 @triton.jit(do_not_specialize=["num_heads", "share", "num_pages"])

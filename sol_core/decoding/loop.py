@@ -88,6 +88,7 @@ class DecodeStep:
             output=StepOutput(
                 output.hidden[part],
                 output.logits[part],
+                output.tokens_read[part],
                 *(
                     None if values is None else values[part]
                     for values in (

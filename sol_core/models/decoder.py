@@ -24,7 +24,7 @@ from kernels.cpu.threads import MANY_ROWS, torch_on_one_thread
 from kernels.cpu.tuning import Tuning
 from kernels.gpu.triton_support import runs_triton
 from kernels.linear import FEW_ROWS, step_threads
-from kernels.page_attention import decode_attention, observed_attention, page_readers
+from kernels.page_attention import Attended, attend, page_readers
 from sol_core.actions import DENSE, PAPER, Action, Mechanisms
 from sol_core.errors import ContextLengthError, ShapeError
 from sol_core.models.cache import KVCache
@@ -298,16 +298,19 @@ class FrozenLM:
         hidden = self._embed(tokens)
         signals = Signals(self.spec) if plan.shape.observe else None
         readers: list[Tensor] = []
+        read: list[Tensor] = []
         lap("rest")
         for index, layer in enumerate(weights.layers):
             turned = angles[self.spec.ropes[index]]
-            hidden, outside = self._attend(index, layer, hidden, cache, plan, turned, readers)
+            hidden, attended = self._attend(index, layer, hidden, cache, plan, turned, readers)
+            seen = plan.tokens_seen[self.spec.windows[index]]
+            read.append(seen if attended.tokens_read is None else attended.tokens_read)
             lap("attention")
             normed = self._norm(hidden, layer.mlp_norm)
             update = step_mlp(layer, normed, plan, self.spec.activation)
             hidden = self._add_mlp(layer, hidden, update)
-            if signals is not None and outside is not None:
-                signals.add_layer(index, outside, hidden)
+            if signals is not None:
+                signals.add_layer(index, attended.outside, hidden)
             lap("mlp")
         hidden = self._norm(hidden, self.weights.final_norm)
         concentration, middle = (None, None) if signals is None else signals.stacked()
@@ -315,7 +318,8 @@ class FrozenLM:
         logits = self.logits(hidden)
         lap("head")
         pages = torch.stack(readers, 1) if readers else None
-        return StepOutput(hidden, logits, concentration, middle, pages)
+        tokens_read = torch.stack(read, 1)
+        return StepOutput(hidden, logits, tokens_read, concentration, middle, pages)
 
     @cached_property
     def _few_rows(self) -> FewRowStep | None:
@@ -348,8 +352,8 @@ class FrozenLM:
         plan: StepPlan,
         angles: tuple[Tensor, Tensor],
         readers: list[Tensor],
-    ) -> tuple[Tensor, Tensor | None]:
-        """Residual stream after the attention of one decode step [R, C], and what it observed;
+    ) -> tuple[Tensor, Attended]:
+        """Residual stream after the attention of one decode step [R, C], and that attention;
         who reads each page [R, P] is added to ``readers`` if that is asked for."""
         normed = self._norm(hidden, layer.attention_norm)
         query, key, value = heads_of(self.spec, layer, normed, *angles)
@@ -361,15 +365,12 @@ class FrozenLM:
         read = None if attention.valid_pages is None else shape.mechanisms.scorer.reads
         blocks = cache.blocks(index, 1, read=read, width=shape.own_width)
         query = query * self.spec.attention_scale
-        outside = None
         if shape.page_reads:
             readers.append(page_readers(query, blocks, attention))
         cap = self.spec.attention_cap
-        if shape.observe:
-            mixed, outside = observed_attention(query, blocks, attention, BEST_PAGES, cap)
-        else:
-            mixed = decode_attention(query, blocks, attention, cap)
-        return self._add_attention(layer, hidden, mixed.flatten(1)), outside
+        share = BEST_PAGES if shape.observe else 0.0
+        attended = attend(query, blocks, attention, share, cap)
+        return self._add_attention(layer, hidden, attended.mixed.flatten(1)), attended
 
     def _add_attention(self, layer: LayerWeights, hidden: Tensor, mixed: Tensor) -> Tensor:
         update = layer.attention_output(mixed)

@@ -140,10 +140,9 @@ def run_layer(
     hidden = random(1, shape.hidden_size, dtype=torch.float32)
     norm = torch.ones(shape.hidden_size, device=device)
     kept = torch.tensor([-(-ceil_fraction(action.keep_fraction, context) // PAGE_SIZE)])
-    valid = torch.ones(1, pages, dtype=torch.bool, device=device)
-    plan = AttentionPlan(
-        PAGE_SIZE, None, valid, kept.to(device), None, how.page_scorer, how.page_choice
-    )
+    tokens = torch.full((1, pages), PAGE_SIZE, device=device)
+    how_chosen = how.page_scorer, how.page_choice
+    plan = AttentionPlan(PAGE_SIZE, None, tokens > 0, kept.to(device), tokens, *how_chosen)
     entering, inner = how.mlp_shares(action.channel_keep_ratio)
     channels = torch.tensor([ceil_fraction(entering, shape.hidden_size)], device=device)
     weights = MlpWeights(

@@ -30,6 +30,7 @@ from kernels.cpu.threads import cpu_kernel
 from kernels.key_codes import encode_keys
 from kernels.page_attention import AttentionPlan, KVBlock, dispatch, page_bounds
 from kernels.page_attention import reference as attention
+from tests.kernels.triton_cases import same_counts
 
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 1e-5}  # both widen exactly and sum in fp32
 SHARE = 0.4
@@ -107,14 +108,15 @@ def _valid_tokens(blocks: list[KVBlock], rows: int, generator: torch.Generator) 
 def _check(query: Tensor, blocks: list[KVBlock], plan: AttentionPlan) -> None:
     assert dispatch.cpu_kernel_fits(query, blocks, plan)
     tolerance = TOLERANCE[blocks[0].keys.dtype]
-    expected = attention.decode_attention(query, blocks, plan)
-    found = page_attention.decode_attention(query, blocks, plan)
-    torch.testing.assert_close(found, expected, rtol=tolerance, atol=tolerance)
-    if plan.tokens_per_page is not None:
-        found, outside = page_attention.observed_attention(query, blocks, plan, SHARE)
-        torch.testing.assert_close(found, expected, rtol=tolerance, atol=tolerance)
-        mass = attention.mass_outside(query, blocks, plan, SHARE)
-        torch.testing.assert_close(outside, mass, rtol=1e-4, atol=1e-5)
+    expected = attention.attend(query, blocks, plan)
+    observed = plan.tokens_per_page is not None
+    for share in (0.0, SHARE)[: 1 + observed]:
+        found = page_attention.attend(query, blocks, plan, share)
+        torch.testing.assert_close(found.mixed, expected.mixed, rtol=tolerance, atol=tolerance)
+        same_counts(found, expected)
+        if share:
+            mass = attention.mass_outside(query, blocks, plan, SHARE)
+            torch.testing.assert_close(found.outside, mass, rtol=1e-4, atol=1e-5)
 
 
 @given(shape=shapes, masked=st.booleans(), sparse=st.booleans())

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from kernels.gpu.triton_support import triton_on_cpu
 from kernels.key_codes import OCTET, encode_keys
-from kernels.page_attention import AttentionPlan, KVBlock, page_bounds
+from kernels.page_attention import Attended, AttentionPlan, KVBlock, page_bounds
 from tests.kernels.quick_interpreter import quick_interpreter
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -75,6 +75,14 @@ def make_codes(keys: Tensor, tokens: int) -> tuple[Tensor | None, Tensor | None]
     codes, scales = (part.contiguous() for part in encode_keys(whole))
     octets = -(-tokens // OCTET)
     return codes[:, :, :octets], scales[:, :, :octets]
+
+
+def same_counts(found: Attended, expected: Attended) -> None:
+    """As many tokens are read; or all are, in both."""
+    if found.tokens_read is None or expected.tokens_read is None:
+        assert found.tokens_read is expected.tokens_read
+    else:
+        assert torch.equal(found.tokens_read.cpu(), expected.tokens_read.cpu())
 
 
 def make_plan(

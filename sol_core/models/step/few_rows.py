@@ -141,7 +141,9 @@ class FewRowStep:
         concentration = np.zeros((num_rows, spec.num_layers), np.float32)
         pages = -(-(max(cache.lengths) + 1) // cache.page_size) if request.page_reads else 0
         readers = np.zeros((num_rows, spec.num_layers, pages), np.uint8)
-        arguments = (streams, self._table, memory, rows, mlp, angles, (concentration, readers))
+        read = np.empty((num_rows, spec.num_layers), np.int64)
+        noted = concentration, readers, read
+        arguments = (streams, self._table, memory, rows, mlp, angles, noted)
         threads = kernel_threads()
         chosen = tuning or default_tuning(threads, quantised=self.quantised)
         chosen = Tuning(min(chosen.threads, threads), chosen.ahead)
@@ -149,7 +151,8 @@ class FewRowStep:
         seen = concentration if request.observe else None, middle if request.observe else None
         optional = (*seen, readers if request.page_reads else None)
         tensors = (None if array is None else torch.from_numpy(array) for array in optional)
-        return StepOutput(hidden, final_logits(torch.from_numpy(logits), spec), *tensors)
+        final = final_logits(torch.from_numpy(logits), spec)
+        return StepOutput(hidden, final, torch.from_numpy(read), *tensors)
 
     def _run(
         self, parts: int, arguments: tuple[Any, ...], clock: StepClock | None, tuning: Tuning

@@ -14,6 +14,9 @@ class StepOutput:
     Attributes:
         hidden: [R, C] fp32, last hidden state after the final norm.
         logits: [R, V] fp32.
+        tokens_read: [R, num_layers] int64, keys (and as many values) that attention read in each
+            layer, summed over KV heads; of one that several query heads share, the keys that any
+            of them chose.
         attention_concentration: [R, num_layers] fp32, mean over heads of the attention
             mass outside the best 40 % of pages, by page bounds; None unless observed.
         mid_hidden: [R, 2, C] fp32, residual stream after the layers with index
@@ -24,6 +27,7 @@ class StepOutput:
 
     hidden: Tensor
     logits: Tensor
+    tokens_read: Tensor
     attention_concentration: Tensor | None = None
     mid_hidden: Tensor | None = None
     page_readers: Tensor | None = None
@@ -32,4 +36,5 @@ class StepOutput:
         """The same in memory of its own."""
         seen = self.attention_concentration, self.mid_hidden, self.page_readers
         copies = (None if tensor is None else tensor.clone() for tensor in seen)
-        return StepOutput(self.hidden.clone(), self.logits.clone(), *copies)
+        always = (self.hidden, self.logits, self.tokens_read)
+        return StepOutput(*(tensor.clone() for tensor in always), *copies)

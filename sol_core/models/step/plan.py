@@ -73,6 +73,7 @@ class StepPlan:
         positions: [R] int64, position of the new token.
         slots: [R] int64, where it goes in the row's own memory.
         attention: plan per attention window that occurs in the model.
+        tokens_seen: likewise [R] int64, tokens that the row sees, summed over KV heads.
         channels_kept, inner_kept: [R] int64, input and inner channels of the MLP, or None when
             every row keeps all.
         bit_widths: [R] int64, or None when no row is quantised.
@@ -84,6 +85,7 @@ class StepPlan:
     positions: Tensor
     slots: Tensor
     attention: dict[int | None, AttentionPlan]
+    tokens_seen: dict[int | None, Tensor]
     channels_kept: Tensor | None
     inner_kept: Tensor | None
     bit_widths: Tensor | None
@@ -209,6 +211,10 @@ def plan_step(spec: ModelSpec, shape: StepShape, numbers: Tensor) -> StepPlan:
             window: _plan_attention(shape, masked, slots, positions, window, budget)
             for window, masked, budget in windows
         },
+        tokens_seen={
+            window: spec.num_kv_heads * (positions + 1).clamp(max=window or spec.max_positions)
+            for window in _windows(spec)
+        },
         channels_kept=channels if shape.pruned else None,
         inner_kept=inner if shape.pruned and shape.mechanisms.pruner.keep_inner else None,
         bit_widths=bits if shape.quantised else None,
@@ -253,7 +259,7 @@ def _plan_attention(
         valid if masked else None,
         tokens > 0,
         budget if shape.sparse else None,
-        tokens if shape.observe else None,
+        tokens,
         shape.mechanisms.page_scorer,
         shape.mechanisms.page_choice,
     )

@@ -251,3 +251,6 @@ def test_page_readers_are_counted_beside_a_step_that_they_do_not_change(
     assert all(3 * heads <= total < 6 * heads for total in read)
     if how.page_choice == "group":
         assert set(read) == {3 * heads}
+    tokens = torch.tensor([8, 8, 8, 8, 8, 1])
+    assert torch.equal((readers * tokens).sum(-1), watched.tokens_read)
+    assert torch.equal(plain.tokens_read, watched.tokens_read)

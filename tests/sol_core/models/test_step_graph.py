@@ -374,7 +374,7 @@ def test_a_number_that_does_not_come_through_the_buffers_is_noticed(
     def step(tokens: Tensor, numbers: Tensor, lap: Any) -> StepOutput:
         given = numbers if noticed == "read back" else host
         hidden = baked(tokens, given)
-        return StepOutput(hidden, hidden)
+        return StepOutput(hidden, hidden, hidden)
 
     graphs = StepGraphs(tape_capture)
     found = []
@@ -440,7 +440,7 @@ def test_a_capture_on_cuda_warms_up_on_its_stream_and_shares_one_pool(
 
     def step(lap: Any) -> StepOutput:
         cuda.log.append(f"step on {cuda.current}{'' if lap is step_graph.no_lap else ' with laps'}")
-        return StepOutput(nothing, nothing)
+        return StepOutput(nothing, nothing, nothing)
 
     capture = step_graph._CudaCapture(torch.device("cuda"))
     first, _ = capture(step, print, None)
