@@ -77,6 +77,17 @@ class DecodeStep:
     started: float
     clock: StepClock | None = None
 
+    @property
+    def tokens_read(self) -> tuple[float, ...] | None:
+        """Cached tokens that each row's attention read, summed over layers and KV heads.
+
+        None on a GPU: the count would have to be waited for.
+        """
+        read = self.output.tokens_read
+        if read.device.type != "cpu":
+            return None
+        return tuple(read.sum(1).tolist())
+
     def rows(self, first: int, count: int) -> DecodeStep:
         """The step of some rows that follow one another, as if there were no others."""
         if count == len(self.actions):
@@ -338,6 +349,7 @@ class _Observer:
     def saw(self, step: DecodeStep) -> None:
         output = step.output
         self._hidden, self._entropy = output.hidden, step.entropy
+        self._tokens_read = step.tokens_read
         if self._observes:
             self._mid_hidden = output.mid_hidden
             self._concentration = output.attention_concentration

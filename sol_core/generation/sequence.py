@@ -226,7 +226,13 @@ class GeneratedSequence:
 
     def _cost(self, step: DecodeStep, *, observed: bool) -> StepCost:
         cached = step.cached_tokens[0]
-        cost = self._cost_model.decode_step(step.actions[0], cached, observed=observed)
+        read = step.tokens_read
+        cost = self._cost_model.decode_step(
+            step.actions[0],
+            cached,
+            tokens_read=None if read is None else read[0],
+            observed=observed,
+        )
         if step.refreshed_tokens:
             before = cached - 1 - step.refreshed_tokens
             cost += self._cost_model.prefill(step.refreshed_tokens, before)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from sol_core.actions import Action, Budget
+from sol_core.actions import Budget
 from sol_core.comparing.rollout import score_step
 from sol_core.comparing.token_kinds import predicted_kinds
 from sol_core.decoding.cost import CostModel
@@ -179,7 +179,7 @@ class _Inspection:
         rows = tuple(
             InspectedRow(
                 *score,
-                cost=self._cost(step.actions[row], cached, self.schedules.policy_cost(row)),
+                cost=self._cost(step, row),
                 policy=self.schedules.distribution(row),
             )
             for row, score in enumerate(scores)
@@ -197,9 +197,15 @@ class _Inspection:
             elapsed_ms=ms_since(began),
         )
 
-    def _cost(self, action: Action, cached: int, policy: StepCost) -> StepCost:
-        observed = policy.policy_bytes > 0
-        return self.costs.decode_step(action, cached, observed=observed) + policy
+    def _cost(self, step: DecodeStep, row: int) -> StepCost:
+        policy, read = self.schedules.policy_cost(row), step.tokens_read
+        cost = self.costs.decode_step(
+            step.actions[row],
+            step.cached_tokens[0],
+            tokens_read=None if read is None else read[row],
+            observed=policy.policy_bytes > 0,
+        )
+        return cost + policy
 
     def _spelled(self, tokens: list[int]) -> str:
         return str(self.model.text_codec.decode(tokens, clean_up_tokenization_spaces=False))

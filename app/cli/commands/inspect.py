@@ -13,6 +13,7 @@ from app.cli.terminal import add_colour_axis, colour_depth
 from app.host.console import Console, write_out
 from sol_core.actions import Budget, grid_name, record_of
 from sol_core.config import POLICY_PREFIX
+from sol_core.events import StepCost
 from sol_core.inspection import (
     MAX_SCHEDULES,
     InspectedToken,
@@ -93,7 +94,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _per_token(end: InspectionEnd) -> list[dict[str, Any]]:
-    """Means per token of every schedule; bytes are computed."""
+    """Means per token of every schedule; bytes are computed, ``share`` is of the dense ones."""
+    dense = end.rows[0].cost if end.rows else StepCost()
     return [
         {
             "name": row.name,
@@ -101,6 +103,9 @@ def _per_token(end: InspectionEnd) -> list[dict[str, Any]]:
             "kl": row.kl,
             "spend": record_of(row.spend),
             "bytes_per_token": row.cost.bytes_read / end.num_tokens,
+            "dense_bytes_per_token": dense.bytes_read / end.num_tokens,
+            "share": row.cost.bytes_read / dense.bytes_read,
+            "bit_operations_per_token": row.cost.bit_operations / end.num_tokens,
         }
         for row in end.rows
     ]
