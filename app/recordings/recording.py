@@ -3,42 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sol_core.actions import AXES, DEFAULT_GRID, DENSE, ActionGrid, Budget, grid_named
-from sol_core.config import (
-    POLICY_PREFIX,
-    GenerationConfig,
-    SamplingConfig,
-    ScheduleConfig,
-    ScheduleKind,
-)
+from sol_core.actions import AXES, DEFAULT_GRID, ActionGrid, Budget, grid_named
+from sol_core.budgets import mix_table
+from sol_core.config import GenerationConfig, SamplingConfig, ScheduleConfig
 from sol_core.events import FinishEvent, TokenEvent
-from sol_core.files.places import SHIPPED_POLICY
-from sol_core.policy.files.locate import DEFAULT_POLICY
 
 if TYPE_CHECKING:
     from sol_core.models.loading import LanguageModel
 
 PROMPT = "What is the capital of Japan, and what is it known for?"
 MAX_NEW_TOKENS = 96
-# From dense to where the default model no longer writes words; half of it is the page's default.
-BUDGETS = (
-    Budget(*DENSE.as_tuple()),
-    Budget(0.85, 0.95, 13),
-    Budget(0.7, 0.88, 12),
-    Budget(0.6, 0.82, 11),
-    Budget(0.5, 0.75, 10),
-    Budget(0.4, 0.68, 9),
-    Budget(0.3, 0.6, 8),
-    Budget(0.22, 0.52, 7),
-    Budget(0.15, 0.45, 6),
-    Budget(0.1, 0.35, 5.5),
-)
+TEXTS = 10  # from dense to the lowest share that any mix reads after the prompt
 
 
 class RecordedStep(NamedTuple):
@@ -69,7 +51,8 @@ class RecordedText:
     """One greedy generation.
 
     Attributes:
-        budget: attention kept and channels kept in percent, and bits, as the form has them.
+        asked: share of the dense bytes that was asked for; 1 is dense.
+        spend: attention kept and channels kept in percent, and bits, means of its steps.
         share: bytes of all its steps, as a share of the same steps done densely.
         same: tokens before the first that is another than dense's.
         tokens: their texts.
@@ -77,7 +60,8 @@ class RecordedText:
         steps: what each read.
     """
 
-    budget: tuple[float, ...]
+    asked: float
+    spend: tuple[float, ...]
     share: float
     same: int
     tokens: tuple[str, ...]
@@ -91,13 +75,11 @@ class Recording:
 
     Attributes:
         model: its name.
-        schedule: of all texts but the dense one, as the form has it.
         prompt: a chat message.
         texts: the first is dense's, the others read less and less.
     """
 
     model: str
-    schedule: str
     prompt: str
     texts: tuple[RecordedText, ...]
 
@@ -110,19 +92,17 @@ def make_recording(
     model: LanguageModel,
     prompt: str = PROMPT,
     *,
-    budgets: Sequence[Budget] = BUDGETS,
-    under_policy: bool = True,
+    count: int = TEXTS,
     on_text: Callable[[int], None] = lambda done: None,
 ) -> Recording:
-    """Generate a text for each budget.
+    """Generate a text densely, and one under each of some shares of the bytes, evenly apart.
 
     Args:
-        budgets: of the texts; the first stands for dense.
-        under_policy: follow the shipped policy, which is the default model's; else static.
+        count: of texts, at least two.
         on_text: hears how many of the texts are there.
     Raises: SolError.
     """
-    from sol_core.generation.engine import generate
+    from sol_core.generation.engine import encode_prompt, generate
 
     config = GenerationConfig(
         schedule=ScheduleConfig("dense"),
@@ -132,22 +112,23 @@ def make_recording(
         chat=True,
         page_reads=True,
     )
-    kind: ScheduleKind = "policy" if under_policy else "static"
-    policy = DEFAULT_POLICY if under_policy else None
+    mixes = mix_table(model, config.grid)
+    context = len(encode_prompt(model, prompt, chat=True))
+    lowest = math.ceil(100 * mixes.hull(context)[0].share) / 100
     dense: list[TokenEvent] = []
     texts: list[RecordedText] = []
-    for budget in budgets:
+    for number in range(count):
+        asked = round(1 - (1 - lowest) * number / (count - 1), 2)
         if texts:
-            config = replace(config, schedule=ScheduleConfig(kind, budget=budget, policy=policy))
-        events = list(generate(model, prompt, config, policies=lambda name: SHIPPED_POLICY))
+            config = replace(config, schedule=ScheduleConfig("static", Budget.share(asked)))
+        events = list(generate(model, prompt, config))
         tokens = [event for event in events if isinstance(event, TokenEvent)]
         tokens = _without_end(tokens, events[-1])
         dense = dense or tokens
         steps = tuple(_recorded_step(token, config.grid) for token in tokens)
-        texts.append(_recorded(budget, tokens, dense, steps))
+        texts.append(_recorded(asked, tokens, dense, steps))
         on_text(len(texts))
-    schedule = f"{POLICY_PREFIX}{policy}" if policy else kind
-    return Recording(model.name, schedule, prompt, tuple(texts))
+    return Recording(model.name, prompt, tuple(texts))
 
 
 def _without_end(tokens: list[TokenEvent], last: object) -> list[TokenEvent]:
@@ -176,7 +157,7 @@ def _recorded_step(token: TokenEvent, grid: ActionGrid) -> RecordedStep:
 
 
 def _recorded(
-    budget: Budget,
+    asked: float,
     tokens: list[TokenEvent],
     dense: list[TokenEvent],
     steps: tuple[RecordedStep, ...],
@@ -188,10 +169,12 @@ def _recorded(
         if mine.token_id != other.token_id:
             break
         same += 1
+    actions = [token.action.as_tuple() for token in tokens]
     return RecordedText(
-        budget=tuple(
-            round(axis.scale * value, 1)
-            for axis, value in zip(AXES, budget.as_tuple(), strict=True)
+        asked=asked,
+        spend=tuple(
+            round(axis.scale * sum(values) / len(actions), 1)
+            for axis, values in zip(AXES, zip(*actions, strict=True), strict=True)
         ),
         share=round(read / all_of_it, 4),
         same=same,

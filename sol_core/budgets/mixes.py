@@ -11,6 +11,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from sol_core.actions import DENSE, Action, Budget
 from sol_core.budgets.damage import DamageTable
@@ -76,6 +77,15 @@ class MixTable:
             return hull[0], hull[0]
         upper = min(upper, len(hull) - 1)
         return hull[upper - 1], hull[upper]
+
+    def share_for(self, damage: float, context: int) -> float:
+        """The least share whose predicted damage stays at most at ``damage``, nats."""
+        hull = self.hull(context)
+        for low, high in pairwise(hull):
+            if high.damage <= damage <= low.damage:
+                rest = (damage - high.damage) / (low.damage - high.damage)
+                return high.share - rest * (high.share - low.share)
+        return hull[0].share
 
     def mean(self, share: float, context: int, bits: float = 16.0) -> Budget:
         """Mean spend per axis of the mixes that meet a share."""

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from sol_core.actions import DENSE, Action, ActionGrid, Budget
+from sol_core.actions import DENSE, Action, ActionGrid
 from sol_core.errors import ConfigError
 from sol_core.speed.roofline import (
     CARDS,
@@ -75,18 +75,6 @@ def estimated_steps(
             {"model": shape.name, "is_loaded": shape is loaded, "cards": cards if fits else None}
         )
     return table
-
-
-def estimated_bytes_share(
-    shape: ModelShape, spend: Action | Budget, context: int, grid: ActionGrid
-) -> float:
-    """Estimated bytes of a step at a mean spend, as a share of a dense step's; no bits counted."""
-    action = Action(spend.keep_fraction, spend.channel_keep_ratio)
-    dense, spent = (
-        sum(cost.bytes_moved for cost in _costs(shape, one, context, grid))
-        for one in (DENSE, action)
-    )
-    return spent / dense
 
 
 def _costs(shape: ModelShape, spend: Action, context: int, grid: ActionGrid) -> list[KernelCost]:

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.cli.job_options import open_jobs
-from app.cli.options import add_model, load_model, model_name
+from app.cli.options import add_model, load_model
 from app.host.console import Console, write_out
 from app.host.errors import AppError, InputFileError
-from sol_core.files.places import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from storage import Store
@@ -94,15 +93,14 @@ def _write_demo(args: argparse.Namespace) -> int:
 
 
 def _recorded(args: argparse.Namespace, console: Console) -> dict[str, Any]:
-    from app.recordings.recording import BUDGETS, make_recording
+    from app.recordings.recording import TEXTS, make_recording
 
     model, _ = load_model(args, console)
 
     def report(done: int) -> None:
-        console.progress(f"recording text {done} of {len(BUDGETS)}", done / len(BUDGETS))
+        console.progress(f"recording text {done} of {TEXTS}", done / TEXTS)
 
-    is_default = model_name(args) == DEFAULT_MODEL
-    recording = make_recording(model, args.record, under_policy=is_default, on_text=report)
+    recording = make_recording(model, args.record, on_text=report)
     console.clear()
     return recording.to_json()
 

@@ -16,7 +16,7 @@ from app.challenges.desk import (
 from app.challenges.texts import DAILY, TEXTS
 from app.pages.compare.views import attempt_view, board_view, challenge_view
 from app.pages.explore.examples import EXAMPLES
-from app.pages.explore.form import checked_prompt, config_from_form, default_form
+from app.pages.explore.form import DEFAULT_FORM, checked_prompt, config_from_form
 from app.pages.explore.handlers import HANDLERS as EXPLORE_HANDLERS
 from app.pages.history.handlers import HANDLERS as HISTORY_HANDLERS
 from app.pages.shared.pair_comparison import compare_pair
@@ -123,7 +123,8 @@ HANDLERS = _BORROWED | by_name(
 
 def _constants(services: Services) -> dict[str, Any]:
     return {
-        "defaults": default_form(services.policies.names(), services.limits.new_tokens),
+        "defaults": DEFAULT_FORM
+        | {"max_new_tokens": min(DEFAULT_FORM["max_new_tokens"], services.limits.new_tokens)},
         "examples": EXAMPLES,
         "texts": TEXTS,
         "daily": DAILY,

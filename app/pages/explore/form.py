@@ -23,16 +23,22 @@ from sol_core.config import (
 )
 from sol_core.errors import ConfigError, SolError
 from sol_core.fields import Range, from_json
-from sol_core.policy.files.locate import DEFAULT_POLICY
 
 MAX_NEW_TOKENS = 4096
+DEFAULT_SHARE, DEFAULT_BITS = 98, 16  # percent of the full model's bytes; bits of activations
 POLICYS_GRID = "policy"  # the policy's own; without one, the default grid
 # A guard for the tokenizer only; the engine refuses prompts by their length in tokens.
 MAX_PROMPT_CHARACTERS = 1_000_000
 
 
 def budget_values(budget: Budget) -> dict[str, float]:
-    """The form's percents and bits of a mean spend."""
+    """The form's percents and bits of a budget: a share, or a value per axis."""
+    if budget.bytes_share is not None:
+        return {"share": round(100 * budget.bytes_share, 4), "bits": budget.bit_width}
+    return {"share": 0} | _axis_values(budget)
+
+
+def _axis_values(budget: Budget) -> dict[str, float]:
     return {
         axis.short: round(value * axis.scale, 4)
         for axis, value in zip(AXES, budget.as_tuple(), strict=True)
@@ -41,7 +47,7 @@ def budget_values(budget: Budget) -> dict[str, float]:
 
 _Spend: Any = make_dataclass(
     "_Spend",
-    [(name, float, value) for name, value in budget_values(Budget(0.5, 0.75, 10)).items()],
+    [(name, float, value) for name, value in _axis_values(Budget(0.5, 0.75, 10)).items()],
     frozen=True,
     slots=True,
 )
@@ -49,8 +55,14 @@ _Spend: Any = make_dataclass(
 
 @dataclass(frozen=True, slots=True)
 class BudgetForm(_Spend):  # type: ignore[misc]  # its fields are the axes' short names
-    """Values of forms that ask for schedules: mean spend in percent, percent, bits; mechanisms."""
+    """Values of forms that ask for schedules: mean spend in percent, percent, bits; mechanisms.
 
+    Attributes:
+        share: percent of the full model's bytes, which decides attention and channels; 0 leaves
+            them to their own values.
+    """
+
+    share: Annotated[float, Range(0, 100)] = 0
     seed: int = 0
     grid: str = POLICYS_GRID
     quant_site: QuantSite = "mlp_output"
@@ -60,6 +72,8 @@ class BudgetForm(_Spend):  # type: ignore[misc]  # its fields are the axes' shor
     def budget(self) -> Budget:
         """The mean spend. Raises: ConfigError in the form's words for one that no grid has."""
         try:
+            if self.share:
+                return Budget.share(self.share / 100, self.bits)
             return Budget(*(getattr(self, axis.short) / axis.scale for axis in AXES))
         except ConfigError:
             self._check_budget(GRIDS[DEFAULT_GRID])
@@ -80,6 +94,8 @@ class BudgetForm(_Spend):  # type: ignore[misc]  # its fields are the axes' shor
 
     def _check_budget(self, grid: ActionGrid) -> None:
         for axis, levels in zip(AXES, grid.levels(AXES), strict=True):
+            if self.share and axis.field != "bit_width":
+                continue
             value = getattr(self, axis.short)
             low, high = levels[0] * axis.scale, levels[-1] * axis.scale
             if not low - 1e-6 <= value <= high + 1e-6:
@@ -110,13 +126,19 @@ _SAMPLING = tuple(one.name for one in fields(SamplingConfig))
 _SAME = ("chat", "max_new_tokens", "ignore_end_of_text", "episode_steps", "refresh")
 
 
-def default_form(policies: list[str], max_tokens: int = MAX_NEW_TOKENS) -> dict[str, Any]:
-    """Return the form's defaults: the shipped policy's schedule where it is among ``policies``."""
+def default_form(max_tokens: int = MAX_NEW_TOKENS) -> dict[str, Any]:
+    """Return the page's defaults: the static mix at a share of the bytes.
+
+    The shipped policy is not the default: at equal bytes it does not beat that mix
+    (docs/results.md, "One budget").
+    """
     tokens = min(DEFAULT_FORM["max_new_tokens"], max_tokens)
-    form = DEFAULT_FORM | {"max_new_tokens": tokens}
-    if DEFAULT_POLICY in policies:
-        form["schedule"] = POLICY_PREFIX + DEFAULT_POLICY
-    return form
+    return DEFAULT_FORM | {
+        "max_new_tokens": tokens,
+        "schedule": "static",
+        "share": DEFAULT_SHARE,
+        "bits": DEFAULT_BITS,
+    }
 
 
 def checked_prompt(prompt: str) -> str:

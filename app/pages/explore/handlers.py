@@ -10,7 +10,13 @@ from typing import Any
 
 from app.host.damage import naming_damage
 from app.pages.explore.examples import EXAMPLES
-from app.pages.explore.form import checked_prompt, config_from_form, default_form, form_from_config
+from app.pages.explore.form import (
+    budget_values,
+    checked_prompt,
+    config_from_form,
+    default_form,
+    form_from_config,
+)
 from app.pages.shared.run_calls import RunCalls
 from app.pages.shared.sharing_calls import EXPORT_HANDLERS
 from app.recordings.recording import shipped_recording
@@ -19,17 +25,20 @@ from app.runs.forks import fork_tree as tree_of
 from app.web.calls import Request, by_name, field, owner_of
 from app.web.component import Page
 from app.web.services import Services
-from sol_core.actions import Action, ActionGrid
+from sol_core.actions import DENSE, Action, ActionGrid
+from sol_core.budgets import mix_table
 from sol_core.fields import from_json
 from sol_core.speed.cost_estimates import (
     ESTIMATED_CARDS,
     ESTIMATED_CONTEXTS,
-    estimated_bytes_share,
     estimated_steps,
     shape_of,
 )
 
 BUDGET_CONTEXT = 2048  # tokens in the cache of estimates, until another number is chosen
+CHARACTERS_A_TOKEN = 4  # of English text, roughly
+# Nats a token: of the six examples' answers five then begin with the full model's 40 tokens.
+USUAL_DAMAGE = 0.002
 
 
 def start_run(services: Services, request: Request) -> dict[str, Any]:
@@ -76,18 +85,35 @@ def estimate_costs(services: Services, request: Request) -> dict[str, Any]:
 
 
 def estimate_budget(services: Services, request: Request) -> dict[str, Any]:
-    """Estimated bytes a token at the budget of these settings, as a share of dense.
+    """The mix that meets the budget of these settings after a prompt of so many characters.
 
-    None while no model is loaded.
+    Returns: "context", tokens of the prompt, estimated, and half of the new ones; "share" of the
+        full model's bytes; "lowest", the least that any mix reads there; "usual", the least that
+        loses ``USUAL_DAMAGE``; "mix", the form's values of attention and channels; "measured_on",
+        the model whose damage chose it. Nothing while no model is loaded.
+    Raises: ConfigError for a grid that nothing was measured for.
     """
     config = config_from_form(field(request, "settings", dict), services.policies.find)
+    characters = field(request, "characters", int)
     model = services.loader.loaded()
     if model is None:
-        return {"bytes_share": None}
-    shape = shape_of(model.name, model.spec)
-    context = min(BUDGET_CONTEXT, model.context_length)
-    share = estimated_bytes_share(shape, config.schedule.budget, context, config.grid)
-    return {"bytes_share": share, "context": context}
+        return {}
+    tokens = max(characters, 0) // CHARACTERS_A_TOKEN + config.max_new_tokens // 2
+    context, budget = min(tokens + 1, model.context_length), config.schedule.budget
+    mixes = mix_table(model, config.grid)
+    lowest = mixes.hull(context)[0].share
+    if budget.bytes_share is not None:
+        budget = mixes.mean(budget.bytes_share, context, budget.bit_width)
+    costs = mixes.costs
+    read = costs.decode_step(budget, context).bytes_read
+    return {
+        "context": context,
+        "share": read / costs.decode_step(DENSE, context).bytes_read,
+        "lowest": lowest,
+        "usual": mixes.share_for(USUAL_DAMAGE, context),
+        "mix": budget_values(budget),
+        "measured_on": mixes.measured_on,
+    }
 
 
 HANDLERS = RunCalls("generation", form_from_config).handlers() | by_name(
@@ -102,7 +128,7 @@ def _share(request: Request, name: str) -> float:
 
 def _constants(services: Services) -> dict[str, Any]:
     return {
-        "defaults": default_form(services.policies.names(), services.limits.new_tokens),
+        "defaults": default_form(services.limits.new_tokens),
         "examples": EXAMPLES,
         "maxNewTokens": services.limits.new_tokens,
         "recording": shipped_recording(),

@@ -3,7 +3,7 @@
 // exported file.
 
 import { h, setText, show } from "../shared/dom.js";
-import { AXES, count, mechanismsOf, modelName, scheduleOf } from "../shared/format.js";
+import { AXES, count, mechanismsOf, modelName, percent, scheduleOf } from "../shared/format.js";
 import { leadParts } from "../shared/page_parts.js";
 import { Tally } from "../shared/runs/status.js";
 import { setPill, STATES } from "../shared/runs/status_line.js";
@@ -84,10 +84,10 @@ export class PairStage {
     const side = this.sides[at];
     side.run = run;
     side.levels = gridLevels(run);
-    const { kind, policy, asked } = scheduleOf(run);
+    const { kind, policy, asked, share } = scheduleOf(run);
     const name = policy ? `Policy ${modelName(policy)}` : SITE.schedules[kind] ?? kind;
     setText(side.detail, kind === "dense" ? name
-      : `${name} · ${AXES.map((axis, n) => axis.show(asked[n])).join(" · ")} bits · ${mechanismsOf(run)}`);
+      : `${name} · ${share ? `${percent(share)} of the bytes` : `${AXES.map((axis, n) => axis.show(asked[n])).join(" · ")} bits`} · ${mechanismsOf(run)}`);
     if (at === 0) this.lead.replaceChildren(...leadParts(run));
   }
 

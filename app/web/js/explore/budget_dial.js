@@ -1,82 +1,102 @@
-// One dial for the axes of a budget, and what they come to: an estimate that Python makes.
+// One dial: the share of the full model's bytes. Python says which mix of attention and MLP meets it after a
+// prompt of this length, and until somebody turns the dial it stands where the text stays the full model's. Under
+// "Set each axis" the two have budgets of their own instead; bits always have one.
 
-import { h, setText, uniqueId } from "../shared/dom.js";
-import { AXES, count, percent, spendText } from "../shared/format.js";
+import { h, setText, show, uniqueId } from "../shared/dom.js";
+import { count, percent, spendText } from "../shared/format.js";
 import { glossed } from "../shared/glossary.js";
 import { memory } from "../shared/memory.js";
 
 const OPEN = "budgetAxes";
 const ASK_AFTER_MS = 150;
 
-// Levels at a place of the dial, which is the attention kept: straight from all-dense to the form's default, and
-// from there to the lowest levels. Attention falls fastest down to the default, and as fast as channels below it: with
-// pages chosen by 4-bit keys, cutting it hurts least (docs/results.md: 0.007 nats at 40 %).
-function levelsAt(keep, middle) {
-  const end = (side) => Object.fromEntries(AXES.map((axis) => [axis.short, axis[axis.isUsual ? side : "max"]]));
-  const [from, to] = keep >= middle.keep ? [middle, end("max")] : [end("min"), middle];
-  const share = (keep - from.keep) / (to.keep - from.keep);
-  const between = ({ short, step }) => Math.round((from[short] + share * (to[short] - from[short])) / step) * step;
-  return { ...Object.fromEntries(AXES.map((axis) => [axis.short, between(axis)])), keep };
-}
+/** Python's answer (handlers.estimate_budget). @typedef {{ context: number, share: number, lowest: number,
+ *   usual: number, mix: Record<string, number>, measured_on: string }} Estimate */
 
 export class BudgetDial {
-  // fields: by the axes' short names; middle: their defaults; ask(): the estimate, {bytes_share, context}
-  constructor(fields, middle, ask) {
+  // fields: by the axes' short names; usual: the form's default; ask(): the estimate; changed(): the form has other
+  // values now
+  constructor(fields, usual, ask, changed) {
     this.fields = fields;
-    this.middle = middle;
     this.ask = ask;
-    const { min, max } = fields.keep.input;
-    this.range = h("input", { type: "range", min, max, step: 1, class: "sol-range", id: uniqueId("field"),
+    this.changed = changed;
+    /** @type {Estimate | null} */
+    this.estimate = null;
+    this.value = 0; // percent of the bytes; 0: each axis has a budget of its own
+    this.isUsual = false; // it follows the prompt's length
+    this.range = h("input", { type: "range", min: 1, max: 100, step: 1, class: "sol-range", id: uniqueId("field"),
       oninput: () => this.turn() });
-    this.share = h("output", { class: "sol-dial-share", for: this.range.id });
+    this.output = h("output", { class: "sol-dial-share", for: this.range.id });
     this.note = h("p", { class: "sol-hint" });
+    const { bits, ...axes } = fields;
+    Object.values(axes).forEach((field) => field.element.addEventListener("input", () => this.take(0)));
     this.axes = h("details", { class: "sol-axes", open: memory.get(OPEN) === "open",
       ontoggle: () => memory.set(OPEN, this.axes.open ? "open" : "closed") },
-    h("summary", {}, "Set each axis"), Object.values(fields).map((field) => field.element));
+    h("summary", {}, "Set each axis"), Object.values(axes).map((field) => field.element), bits.element);
     this.element = h("div", { class: "sol-dial" }, h("div", { class: "sol-slider" },
-      h("div", { class: "sol-slider-head" }, h("label", { for: this.range.id }, "Share of dense compute"), this.share),
+      h("div", { class: "sol-slider-head" }, h("label", { for: this.range.id }, "Compute"), this.output),
       this.range, this.note), this.axes);
+    // As a field of the form.
+    this.field = { get: () => this.value, set: (value) => this.take(Number(value) || 0, Number(value) === usual) };
+  }
+
+  take(value, isUsual = false) {
+    this.value = value;
+    this.isUsual = isUsual;
   }
 
   turn() {
-    const levels = levelsAt(this.range.valueAsNumber, this.middle);
-    Object.entries(this.fields).forEach(([name, field]) => field.set(levels[name]));
-    this.follow();
+    this.take(this.range.valueAsNumber);
+    this.say();
   }
 
-  // The axes have values: the dial stands where their attention is; they unfold where it does not set them so.
+  // The form has other values: the dial stands where the share is; the axes unfold where they decide.
   follow() {
-    const values = Object.fromEntries(Object.entries(this.fields).map(([name, field]) => [name, field.get()]));
-    const { keep } = values;
-    if (Object.values(this.fields).some((field) => field.problem())) return this.open();
-    this.range.value = keep;
-    this.range.style.setProperty("--fill", (keep - this.range.min) / (this.range.max - this.range.min));
-    const line = levelsAt(keep, this.middle);
-    if (AXES.some(({ short }) => line[short] !== values[short])) this.open();
-    this.words = spendText(values);
+    if (!this.value || this.fields.bits.problem()) this.axes.open = true;
     this.say();
     clearTimeout(this.timer);
     this.timer = setTimeout(() => this.refresh(), ASK_AFTER_MS);
   }
 
-  open() {
-    this.axes.open = true;
-  }
-
   async refresh() {
     const asked = (this.asked = {}); // only the last answer counts
     const answer = await this.ask().catch(() => null); // what is wrong is said when it is sent
-    if (asked !== this.asked || !this.words) return;
-    this.estimate = answer?.bytes_share ? answer : null;
+    if (asked !== this.asked) return;
+    this.estimate = answer?.share ? answer : null;
+    if (this.estimate && this.value) this.useMix(this.estimate);
     this.say();
   }
 
+  // A share that cannot be reached after so short a prompt rises to the lowest one.
+  /** @param {Estimate} estimate */
+  useMix({ lowest, usual, mix }) {
+    const least = Math.ceil(100 * lowest);
+    this.range.min = String(least);
+    const value = this.isUsual ? Math.max(least, Math.ceil(100 * usual)) : Math.max(least, this.value);
+    if (value !== this.value) {
+      this.value = value;
+      return this.changed(); // and asks again
+    }
+    for (const name of ["keep", "channels"]) this.fields[name].set(Math.round(mix[name]));
+  }
+
   say() {
-    const { bytes_share: share = null, context = 0 } = this.estimate ?? {};
-    const text = share === null ? "" : `about ${percent(share)}`;
-    setText(this.share, text);
-    this.range.setAttribute("aria-valuetext", [text, this.words].filter(Boolean).join(": "));
-    this.note.replaceChildren(...glossed(`Sets all [[axis|axes]]: ${this.words}.`
-      + (text && ` Estimate: bytes read a token, after ${count(context, "token")}, as a share of [[dense]].`)));
+    const { estimate, value } = this;
+    const share = value || (estimate ? Math.round(100 * estimate.share) : 0);
+    if (share) this.range.value = String(share);
+    const least = Number(this.range.min);
+    this.range.style.setProperty("--fill", String((Number(this.range.value) - least) / (100 - least)));
+    setText(this.output, share ? `${share} %` : "");
+    const values = Object.fromEntries(Object.entries(this.fields).map(([name, field]) => [name, field.get()]));
+    const mix = spendText(values);
+    this.range.setAttribute("aria-valuetext", `${share} %: ${mix}`);
+    show(this.note, Boolean(estimate));
+    if (!estimate) return;
+    const after = `after about ${count(estimate.context, "token")}`;
+    this.note.replaceChildren(...glossed(value
+      ? `Of the full model’s bytes, on average. ${sentence(after)}: ${mix}; at least ${percent(estimate.lowest)}.`
+      : `Each axis has its own budget: ${mix}. ${sentence(after)} that is this share of the bytes.`));
   }
 }
+
+const sentence = (text) => text[0].toUpperCase() + text.slice(1);

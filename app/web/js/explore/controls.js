@@ -36,14 +36,16 @@ export function advancedFields(mostTokens) {
 
 export class Controls extends RunForm {
   // on: {generate(prompt, settings), stop(), policies() → names,
-  // estimate(settings) → their share of dense bytes}
+  // estimate(settings, prompt) → the mix that meets their budget}
   constructor(page, on) {
     super();
     this.page = page;
     this.on = on;
     this.budget = budgetFields();
     this.advanced = advancedFields(page.maxNewTokens);
+    this.dial = new BudgetDial(this.budget, page.defaults.share, () => on.estimate(this.values(), this.prompt.get()), () => this.changed());
     this.fields = {
+      share: this.dial.field,
       chat: toggleField({ label: "Chat",
         hint: "Wrap the prompt as a message; off continues the text." }),
       schedule: scheduleField(on.policies),
@@ -54,7 +56,6 @@ export class Controls extends RunForm {
       ...this.budget,
       ...this.advanced,
     };
-    this.dial = new BudgetDial(this.budget, page.defaults, () => on.estimate(this.values()));
     this.prompt = promptField(this, "Ask something, or begin a text for the model to continue.", 5);
     this.element = this.build();
     this.restore();

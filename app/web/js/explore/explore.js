@@ -29,7 +29,7 @@ class ExplorePage extends RunPage {
     super(root, api, "run");
     this.form = new Controls(page, {
       generate: (prompt, settings) => this.generate(prompt, settings), stop: () => this.stop(),
-      estimate: (settings) => api("estimate_budget", { settings }),
+      estimate: (settings, prompt) => api("estimate_budget", { settings, characters: prompt.length }),
       policies: async () => (await api("list_policies", {})).choices,
     });
     this.status = new Status(this.statusHandlers());

@@ -93,11 +93,14 @@ export function modelName(name) {
   return name.split(/[\\/]/).filter(Boolean).pop().replace(/\.gguf$/i, "");
 }
 
-// Kind and budget of a run; an unreadable configuration counts as static without a budget.
+// Kind and budget of a run; an unreadable configuration counts as static without a budget. Of a budget in bytes,
+// `share` is the share of the full model's, and nothing is asked of the axes that it decides.
 export function scheduleOf(run) {
   const { kind, budget } = run?.config?.schedule ?? {};
-  const asked = AXES.map((axis) => (kind === "dense" ? axis.dense : budget ? budget[axis.field] ?? axis.dense : NaN));
-  return { kind: kind ?? "static", policy: run?.config?.schedule?.policy ?? null, asked };
+  const share = (kind !== "dense" && budget?.bytes_share) || null;
+  const asked = AXES.map((axis) => (kind === "dense" ? axis.dense
+    : !budget || (share && axis.unit === "%") ? NaN : budget[axis.field] ?? axis.dense));
+  return { kind: kind ?? "static", policy: run?.config?.schedule?.policy ?? null, asked, share };
 }
 
 // Named mechanisms of a grid, by their most telling part.

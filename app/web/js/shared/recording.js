@@ -13,15 +13,14 @@ import { BIN, binOf } from "./tokens/tokens.js";
 import { spokenText, tokenNodes } from "./tokens/token_text.js";
 
 const TOKEN_MS = 30; // from one token to the next while it plays
-const FIRST = 4; // half of the budget: the page's default
+const FIRST = 0.9; // of the bytes
 
 /** Numbers of app/recordings' RecordedStep, in its order. @typedef {any[]} RecordedStep */
-/** @typedef {{ budget: number[], share: number, same: number, tokens: string[], costs: number[],
+/** @typedef {{ asked: number, spend: number[], share: number, same: number, tokens: string[], costs: number[],
  *   steps?: RecordedStep[] }} RecordedText */
-/** @typedef {{ model: string, schedule: string, prompt: string, texts: RecordedText[] }} Recording */
+/** @typedef {{ model: string, prompt: string, texts: RecordedText[] }} Recording */
 
-const numbersOf = (budget) => Object.fromEntries(AXES.map((axis, at) => [axis.short, budget[at] ?? axis.scale * axis.dense]));
-const axesOf = (budget) => spendText(numbersOf(budget));
+const axesOf = (spend) => spendText(Object.fromEntries(AXES.map((axis, at) => [axis.short, spend[at] ?? axis.scale * axis.dense])));
 
 // The machine, without the policy's part: one recorded step.
 class RecordedMachine extends Zoom {
@@ -55,7 +54,8 @@ export class RecordingView {
     this.columns = [this.column("Dense"), this.column("")];
     this.machine = new RecordedMachine();
     this.element = this.build();
-    this.at = Math.min(FIRST, recording.texts.length - 1); // of its texts: the one on show
+    const first = recording.texts.findIndex(({ asked }) => asked <= FIRST);
+    this.at = first < 0 ? recording.texts.length - 1 : first; // of its texts: the one on show
     this.choose(this.at);
   }
 
@@ -97,7 +97,7 @@ export class RecordingView {
     const [dense, text] = [texts[0], texts[at]];
     this.at = at;
     this.dial.value = String(texts.length - 1 - at); // at its right end all is read
-    this.dial.setAttribute("aria-valuetext", `${percentTight(text.share)} of dense: ${axesOf(text.budget)}`);
+    this.dial.setAttribute("aria-valuetext", `${percentTight(text.share)} of dense: ${axesOf(text.spend)}`);
     setText(this.share, `${Math.round(100 * text.share)} %`);
     this.said.replaceChildren(...sentenceOf(dense, text));
     setText(this.columns[1].head, at === 0 ? "Nothing left out" : `Reading ${Math.round(100 * text.share)} %`);
@@ -148,8 +148,8 @@ export class RecordingView {
 
   runHere() {
     this.stop();
-    const { prompt, schedule, texts } = this.recording;
-    this.run?.(prompt, { chat: true, schedule: this.at === 0 ? "dense" : schedule, ...numbersOf(texts[this.at].budget) });
+    const { prompt, texts } = this.recording;
+    this.run?.(prompt, { chat: true, schedule: this.at === 0 ? "dense" : "static", share: Math.round(100 * texts[this.at].asked) });
   }
 }
 
@@ -158,7 +158,7 @@ const wordOf = (token) => token && (token.trim() || spokenText(token));
 function sentenceOf(dense, text) {
   const bold = (words) => h("b", {}, words);
   if (text === dense) return ["All is read. Drag the dial to the left, and see which word breaks first."];
-  const parts = ["With ", axesOf(text.budget), ": "];
+  const parts = ["With ", axesOf(text.spend), ": "];
   const ends = text.same === Math.min(dense.tokens.length, text.tokens.length);
   if (ends && dense.tokens.length === text.tokens.length) return [...parts, bold("the same text, token for token"), "."];
   const [other, own] = [dense, text].map((one) => wordOf(one.tokens[text.same]));

@@ -169,21 +169,21 @@ export class Status extends StatusLine {
     for (const [name, text] of Object.entries(values)) setText(this.tiles[name].value, text);
     setText(this.tiles.tokens.note, view.live ? `of at most ${run.config.max_new_tokens}`
       : "generated");
-    const { asked } = scheduleOf(run);
+    const { asked, share } = scheduleOf(run);
     AXES.forEach((axis, at) => {
       const digits = axis.unit === "bit" ? fixed(tally.mean(at), 1) : fixed(100 * tally.mean(at), 1);
-      setText(this.spend[at], `${digits} / ${axis.show(asked[at])}`);
+      setText(this.spend[at], `${digits} / ${Number.isNaN(asked[at]) ? MISSING : axis.show(asked[at])}`);
     });
     this.parts.update(tally, view, run);
-    this.sentence.replaceChildren(...sentenceOf(tally, values.speed));
+    this.sentence.replaceChildren(...sentenceOf(tally, values.speed, share));
   }
 }
 
-// What the run came to; speed: tokens per second, as a text.
-function sentenceOf(tally, speed) {
+// The run in a sentence; speed: tokens per second, as a text; share: of the bytes that was asked for, if any.
+function sentenceOf(tally, speed, share) {
   const bold = (text) => h("b", {}, text);
-  const parts = ["Read ", bold(percent(tally.bytes / tally.denseBytes)), " of the bytes that dense reads, at ",
-    bold(`${speed} tokens/s`)];
+  const parts = ["Read ", bold(percent(tally.bytes / tally.denseBytes)), " of the bytes that dense reads",
+    share ? ` (asked for: ${percent(share)})` : "", ", at ", bold(`${speed} tokens/s`)];
   if (!tally.compared) return [...parts, "."];
   parts.push(" with dense beside it. Dense would have put another token first ",
     bold(tally.others ? `at ${tally.others} of ${count(tally.compared, "step")}` : "nowhere"),
