@@ -15,10 +15,16 @@ import torch
 from sol_core.actions import AXES, ActionGrid
 from sol_core.comparing.rollout import Floats
 from sol_core.decoding.batch_scheduling import BatchScheduler
-from sol_core.decoding.loop import DecodeOptions, DecodeStep, decode
+from sol_core.decoding.loop import DecodeOptions, DecodeStep, Windows, decode
 from sol_core.models import FrozenLM
 from sol_core.tasks.encoding import Continuation
-from sol_core.tasks.scoring import BatchScores, StepBytes, prefill_contexts, step_spends
+from sol_core.tasks.scoring import (
+    BatchScores,
+    ReadContexts,
+    StepBytes,
+    read_contexts,
+    step_spends,
+)
 
 AGREEMENT_STEPS = 128
 
@@ -28,7 +34,6 @@ def to_go_on(prompts: Sequence[Continuation], steps: int = AGREEMENT_STEPS) -> l
     return [replace(one, context=one.context + one.tokens, tokens=(0,) * steps) for one in prompts]
 
 
-@torch.no_grad()
 def free_run(
     lm: FrozenLM,
     ones: Sequence[Continuation],
@@ -42,20 +47,46 @@ def free_run(
 
     Args: as ``score_continuations``; all continuations have the same number of tokens.
     """
+    read = read_contexts(lm, ones, grid, observe=scheduler.observes)
+    options = DecodeOptions(len(ones[0].tokens), grid.mechanisms, episode_steps=episode_steps)
+    return write_after(read, range(len(ones)), scheduler, options, group=group)
+
+
+@torch.no_grad()
+def write_after(
+    contexts: ReadContexts,
+    numbers: Sequence[int],
+    scheduler: BatchScheduler,
+    options: DecodeOptions,
+    *,
+    group: int,
+) -> BatchScores:
+    """Let rows write greedily after contexts that have been read.
+
+    Args:
+        numbers: of the continuations whose contexts are gone on from.
+        scheduler: of ``group`` rows for each of them.
+        options: of rows that are sequences of their own.
+    Returns: scores of ``len(numbers)`` continuations, tokens among them.
+    """
     # A row is a sequence of its own here: rows of one prompt part ways.
-    rows = [one for one in ones for _ in range(group)]
-    windows, state = prefill_contexts(lm, rows, grid, observe=scheduler.observes)
-    steps = len(ones[0].tokens)
-    options = DecodeOptions(steps, grid.mechanisms, episode_steps=episode_steps)
-    shape, step_bytes = (len(ones), group), StepBytes(lm, grid)
-    tokens, num_bytes = np.zeros((*shape, steps)), np.zeros(shape)
+    rows = [number for number in numbers for _ in range(group)]
+    before = contexts.windows
+    windows = Windows(
+        before.prefix,
+        tuple(before.sources[row] for row in rows),
+        tuple(before.lengths[row] for row in rows),
+    )
+    shape, step_bytes = (len(numbers), group), StepBytes(contexts.lm, contexts.grid)
+    tokens, num_bytes = np.zeros((*shape, options.max_steps)), np.zeros(shape)
     spend = np.zeros((*shape, len(AXES)))
 
     def written(step: DecodeStep) -> list[int]:
         return [int(token) for token in tokens[..., step.index].flat]
 
-    first = [one.context[-1] for one in rows]
-    for step in decode(lm, windows, first, scheduler, written, options, state):
+    first = [contexts.ones[row].context[-1] for row in rows]
+    state = contexts.state.rows(rows)
+    for step in decode(contexts.lm, windows, first, scheduler, written, options, state):
         tokens[..., step.index] = step.log_probabilities.argmax(-1).cpu().numpy().reshape(shape)
         step_spend, reading = step_spends(step, step_bytes, group)
         spend += step_spend
