@@ -48,8 +48,10 @@ def free_run(
     Args: as ``score_continuations``; all continuations have the same number of tokens.
     """
     read = read_contexts(lm, ones, grid, observe=scheduler.observes)
-    options = DecodeOptions(len(ones[0].tokens), grid.mechanisms, episode_steps=episode_steps)
-    return write_after(read, range(len(ones)), scheduler, options, group=group)
+    steps = len(ones[0].tokens)
+    return write_after(
+        read, range(len(ones)), scheduler, group=group, steps=steps, episode_steps=episode_steps
+    )
 
 
 @torch.no_grad()
@@ -57,40 +59,48 @@ def write_after(
     contexts: ReadContexts,
     numbers: Sequence[int],
     scheduler: BatchScheduler,
-    options: DecodeOptions,
     *,
     group: int,
+    steps: int,
+    episode_steps: int,
 ) -> BatchScores:
-    """Let rows write greedily after contexts that have been read.
+    """Let rows write ``steps`` tokens greedily after contexts that have been read.
 
     Args:
-        numbers: of the continuations whose contexts are gone on from.
+        numbers: of the continuations whose contexts, and tokens that are not scored, come before.
         scheduler: of ``group`` rows for each of them.
-        options: of rows that are sequences of their own.
-    Returns: scores of ``len(numbers)`` continuations, tokens among them.
+    Returns: tokens, and what all steps spent and read, of ``len(numbers)`` continuations.
     """
     # A row is a sequence of its own here: rows of one prompt part ways.
     rows = [number for number in numbers for _ in range(group)]
     before = contexts.windows
+    sources, lengths = before.sources, before.lengths
     windows = Windows(
-        before.prefix,
-        tuple(before.sources[row] for row in rows),
-        tuple(before.lengths[row] for row in rows),
+        before.prefix, tuple(sources[row] for row in rows), tuple(lengths[row] for row in rows)
     )
+    ones = [contexts.ones[row] for row in rows]
+    leads = [one.tokens[: one.read] for one in ones]
+    most = steps + max(map(len, leads))
+    options = DecodeOptions(most, contexts.grid.mechanisms, episode_steps=episode_steps)
     shape, step_bytes = (len(numbers), group), StepBytes(contexts.lm, contexts.grid)
-    tokens, num_bytes = np.zeros((*shape, options.max_steps)), np.zeros(shape)
+    chosen, num_bytes = np.zeros((len(rows), most)), np.zeros(shape)
     spend = np.zeros((*shape, len(AXES)))
 
     def written(step: DecodeStep) -> list[int]:
-        return [int(token) for token in tokens[..., step.index].flat]
+        at = step.index
+        pairs = zip(leads, chosen[:, at], strict=True)
+        return [lead[at] if at < len(lead) else int(token) for lead, token in pairs]
 
-    first = [contexts.ones[row].context[-1] for row in rows]
+    first = [one.context[-1] for one in ones]
     state = contexts.state.rows(rows)
     for step in decode(contexts.lm, windows, first, scheduler, written, options, state):
-        tokens[..., step.index] = step.log_probabilities.argmax(-1).cpu().numpy().reshape(shape)
+        chosen[:, step.index] = step.log_probabilities.argmax(-1).cpu().numpy()
         step_spend, reading = step_spends(step, step_bytes, group)
         spend += step_spend
         num_bytes += reading
+    pairs = zip(leads, chosen, strict=True)
+    tokens = np.stack([row[len(lead) :][:steps] for lead, row in pairs])
+    tokens = tokens.reshape(*shape, steps)
     return BatchScores(np.zeros(shape), np.zeros(shape), spend, num_bytes, tokens)
 
 
