@@ -80,7 +80,9 @@ def parse_contexts(text: str) -> tuple[int, ...]:
     try:
         contexts = tuple(int(part) for part in _parse(text))
     except ValueError:
-        raise ConfigError(f"contexts are lengths in tokens, as in 1000,4000; got {text!r}") from None
+        raise ConfigError(
+            f"contexts are lengths in tokens, as in 1000,4000; got {text!r}"
+        ) from None
     check_contexts(contexts)
     return contexts
 

@@ -21,7 +21,7 @@ from sol_core.tasks.questions import Question
 from sol_core.tasks.recall_facts import ONE_STEP, TWO_STEPS, Fact
 
 RECALL = "recall"
-WRITTEN_TOKENS = 16  # of greedy text after each question; answers take up to 13
+WRITTEN_TOKENS = 20  # of greedy text after each question; most answers take 3 to 18
 ROOM = 128  # tokens that a text leaves in the context for a question and its answer
 NUM_FACTS, ASKED_FACTS = 6, 3  # of one step, in each text
 NUM_PAIRS, ASKED_PAIRS = 4, 2  # of two steps
@@ -118,8 +118,7 @@ class _Text:
         self, source: RecallSource, asked: Iterator[PassageQuestion], drawn: random.Random
     ) -> None:
         self._source, self._drawn = source, drawn
-        self._facts = drawn.choice(ONE_STEP).draw(NUM_FACTS, drawn)
-        self._pairs = drawn.choice(TWO_STEPS).draw(NUM_PAIRS, drawn)
+        self._facts, self._pairs = _drawn_facts(drawn)
         self._passages: list[PassageQuestion] = []
         while len(self._passages) < ASKED_PASSAGES:
             candidate = next(asked)
@@ -136,7 +135,14 @@ class _Text:
         answers = [passage.answers[0] for passage in self._passages]
         for number, passage in enumerate(self._passages):
             made.append(
-                _question(text, passage.question, answers, number, "passages", passage.answers)
+                _question(
+                    text,
+                    f"{passage.question}\nAnswer:",
+                    answers,
+                    number,
+                    "passages",
+                    passage.answers,
+                )
             )
         return made
 
@@ -164,11 +170,23 @@ class _Text:
         return _BREAK.join(pieces) + _BREAK
 
 
+def _drawn_facts(drawn: random.Random) -> tuple[list[Fact], list[Fact]]:
+    """Facts of one step and of two, drawn again while a value stands in more than one place."""
+    while True:
+        facts = drawn.choice(ONE_STEP).draw(NUM_FACTS, drawn)
+        pairs = drawn.choice(TWO_STEPS).draw(NUM_PAIRS, drawn)
+        told = " ".join(sentence for fact in (*facts, *pairs) for sentence in fact.sentences)
+        if all(told.count(fact.value) == 1 for fact in (*facts, *pairs)):
+            return facts, pairs
+
+
 def _about(facts: Sequence[Fact], count: int, text: str, kind: str) -> list[Question]:
     """The questions of the first ``count`` facts, the answers of all of them to choose from."""
     answers = [fact.answer for fact in facts]
     return [
-        _question(text, fact.question, answers, number, kind, (fact.answer,))
+        _question(
+            text, f"{fact.question}\nAnswer: {fact.stem}", answers, number, kind, (fact.value,)
+        )
         for number, fact in enumerate(facts[:count])
     ]
 
@@ -181,7 +199,7 @@ def _question(
     kind: str,
     accepted: tuple[str, ...],
 ) -> Question:
-    asked = f"Question: {question}\nAnswer:"
+    asked = f"Question: {question}"
     choices = tuple(f" {choice}" for choice in answers)
     return Question((asked,) * len(choices), choices, answer, "", text, kind, accepted)
 
@@ -190,7 +208,7 @@ def _is_fit(candidate: PassageQuestion) -> bool:
     sizes = [len(answer) for answer in candidate.answers]
     return (
         len(candidate.passage) <= LONGEST_PASSAGE
-        and SHORTEST_ANSWER <= min(sizes)
+        and min(sizes) >= SHORTEST_ANSWER
         and sizes[0] <= LONGEST_ANSWER
     )
 

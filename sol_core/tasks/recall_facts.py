@@ -1,7 +1,8 @@
 """Invented facts for the recall task: several of one form, so that their answers are alike.
 
 A one-step fact is one sentence. A two-step fact takes two: the first names a thing, the second
-says about that thing what is asked. Names and values are drawn, so no model has seen them.
+says about that thing what is asked; its answer says both. Names and values are drawn, so no model
+has seen them.
 """
 
 from __future__ import annotations
@@ -14,11 +15,19 @@ Words = tuple[tuple[str, ...], ...]  # one of each is drawn, joined by spaces
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """Sentences of a text, and a question that they answer."""
+    """Sentences of a text, and a question that they answer.
+
+    Attributes:
+        stem: how the answer starts, up to what must be recalled.
+        answer: what follows it.
+        value: the last words of the answer.
+    """
 
     sentences: tuple[str, ...]
     question: str
+    stem: str
     answer: str
+    value: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,14 +37,17 @@ class Form:
     Attributes:
         sentences: with {key}, {value} and, where there are two, {link} in both.
         question: with {key}.
+        stem, answer: as of a fact, with the same words in braces.
         keys, links, values: what each is drawn from; ``links`` is empty for one step.
     """
 
     sentences: tuple[str, ...]
     question: str
+    stem: str
     keys: Words
     values: Words
     links: Words = ()
+    answer: str = "{value}"
 
     def draw(self, count: int, source: random.Random) -> list[Fact]:
         """``count`` facts that share no key, link or value."""
@@ -45,7 +57,8 @@ class Form:
         for key, link, value in zip(keys, links, values, strict=True):
             parts = {"key": key, "link": link, "value": value}
             sentences = tuple(sentence.format(**parts) for sentence in self.sentences)
-            facts.append(Fact(sentences, self.question.format(key=key), value))
+            told = (text.format(**parts) for text in (self.question, self.stem, self.answer))
+            facts.append(Fact(sentences, *told, value))
         return facts
 
 
@@ -78,12 +91,14 @@ ONE_STEP = (
     Form(
         ("The lighthouse at {key} is kept by {value}.",),
         "Who keeps the lighthouse at {key}?",
+        "The lighthouse at {key} is kept by",
         (_PLACES,),
         _PEOPLE,
     ),
     Form(
         ("Shelf {key} of the depot holds {value}.",),
         "What does shelf {key} of the depot hold?",
+        "Shelf {key} of the depot holds",
         (_SHELVES,),
         (
             ("six", "nine", "twelve", "fifteen", "twenty", "forty"),
@@ -95,6 +110,7 @@ ONE_STEP = (
     Form(
         ("The club of {key} meets on {value}.",),
         "When does the club of {key} meet?",
+        "The club of {key} meets on",
         (_PLACES,),
         (
             ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"),
@@ -105,12 +121,14 @@ ONE_STEP = (
     Form(
         ("The parcel for {key} was delivered to {value}.",),
         "Where was the parcel for {key} delivered?",
+        "The parcel for {key} was delivered to",
         _PEOPLE,
         (("14", "22", "35", "48", "57", "61", "76", "83"), _STREETS, ("Street", "Lane", "Road")),
     ),
     Form(
         ("At the fair, {key} sold {value}.",),
         "What did {key} sell at the fair?",
+        "At the fair, {key} sold",
         _PEOPLE,
         (
             ("an old", "a small", "a painted", "a broken", "a heavy"),
@@ -122,28 +140,31 @@ ONE_STEP = (
 
 TWO_STEPS = (
     Form(
-        (
-            "{key} left a coat in the {link}.",
-            "The key of the {link} hangs in the {value}.",
-        ),
-        "Where does the key of the place in which {key} left a coat hang?",
+        ("{key} left a coat in the {link}.", "The key of the {link} hangs in the {value}."),
+        "{key} wants the coat back. Where does the key hang?",
+        "{key} left a coat in the",
         _PEOPLE,
         (_COLOURS, _ROOMS),
-        links=(("iron", "cedar", "tin", "pine", "walnut"), _BOXES),
+        (("iron", "cedar", "tin", "pine", "walnut"), _BOXES),
+        "{link}, and its key hangs in the {value}",
     ),
     Form(
         ("{key} works for {link}.", "The office of {link} is at {value}."),
         "Where is the office of the firm that {key} works for?",
+        "{key} works for",
         _PEOPLE,
         (("9", "17", "28", "39", "46", "54", "65", "72"), _STREETS, ("Square", "Avenue", "Quay")),
-        links=(_LAST, ("and Sons", "and Company", "Brothers")),
+        (_LAST, ("and Sons", "and Company", "Brothers")),
+        "{link}, whose office is at {value}",
     ),
     Form(
         ("The bell of {key} was cast by {link}.", "{link} learned the trade from {value}."),
-        "From whom did the founder who cast the bell of {key} learn the trade?",
+        "Who taught the founder of the bell of {key}?",
+        "The bell of {key} was cast by",
         (_PLACES,),
         _PEOPLE,
-        links=_PEOPLE,
+        _PEOPLE,
+        "{link}, who learned the trade from {value}",
     ),
 )
 

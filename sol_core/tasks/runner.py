@@ -164,9 +164,7 @@ class _Run:
         tokenizer, questions = self.model.tokenizer, self.questions[task]
         under_budget = self.config.read_under_budget and task != AGREEMENT
         if is_recall(task):
-            continuations = encode_after_texts(
-                tokenizer, questions, read_under_budget=under_budget
-            )
+            continuations = encode_after_texts(tokenizer, questions, read_under_budget=under_budget)
         else:
             continuations = encode_questions(
                 tokenizer, questions, self.model.context_length, read_under_budget=under_budget
