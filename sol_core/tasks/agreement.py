@@ -15,10 +15,16 @@ import torch
 from sol_core.actions import AXES, ActionGrid
 from sol_core.comparing.rollout import Floats
 from sol_core.decoding.batch_scheduling import BatchScheduler
-from sol_core.decoding.loop import DecodeOptions, DecodeStep, decode
+from sol_core.decoding.loop import DecodeOptions, DecodeStep, Windows, decode
 from sol_core.models import FrozenLM
 from sol_core.tasks.encoding import Continuation
-from sol_core.tasks.scoring import BatchScores, StepBytes, prefill_contexts, step_spends
+from sol_core.tasks.scoring import (
+    BatchScores,
+    ReadContexts,
+    StepBytes,
+    read_contexts,
+    step_spends,
+)
 
 AGREEMENT_STEPS = 128
 
@@ -28,7 +34,6 @@ def to_go_on(prompts: Sequence[Continuation], steps: int = AGREEMENT_STEPS) -> l
     return [replace(one, context=one.context + one.tokens, tokens=(0,) * steps) for one in prompts]
 
 
-@torch.no_grad()
 def free_run(
     lm: FrozenLM,
     ones: Sequence[Continuation],
@@ -42,24 +47,60 @@ def free_run(
 
     Args: as ``score_continuations``; all continuations have the same number of tokens.
     """
-    # A row is a sequence of its own here: rows of one prompt part ways.
-    rows = [one for one in ones for _ in range(group)]
-    windows, state = prefill_contexts(lm, rows, grid, observe=scheduler.observes)
+    read = read_contexts(lm, ones, grid, observe=scheduler.observes)
     steps = len(ones[0].tokens)
-    options = DecodeOptions(steps, grid.mechanisms, episode_steps=episode_steps)
-    shape, step_bytes = (len(ones), group), StepBytes(lm, grid)
-    tokens, num_bytes = np.zeros((*shape, steps)), np.zeros(shape)
+    return write_after(
+        read, range(len(ones)), scheduler, group=group, steps=steps, episode_steps=episode_steps
+    )
+
+
+@torch.no_grad()
+def write_after(
+    contexts: ReadContexts,
+    numbers: Sequence[int],
+    scheduler: BatchScheduler,
+    *,
+    group: int,
+    steps: int,
+    episode_steps: int,
+) -> BatchScores:
+    """Let rows write ``steps`` tokens greedily after contexts that have been read.
+
+    Args:
+        numbers: of the continuations whose contexts, and tokens that are not scored, come before.
+        scheduler: of ``group`` rows for each of them.
+    Returns: tokens, and what all steps spent and read, of ``len(numbers)`` continuations.
+    """
+    # A row is a sequence of its own here: rows of one prompt part ways.
+    rows = [number for number in numbers for _ in range(group)]
+    before = contexts.windows
+    sources, lengths = before.sources, before.lengths
+    windows = Windows(
+        before.prefix, tuple(sources[row] for row in rows), tuple(lengths[row] for row in rows)
+    )
+    ones = [contexts.ones[row] for row in rows]
+    leads = [one.tokens[: one.read] for one in ones]
+    most = steps + max(map(len, leads))
+    options = DecodeOptions(most, contexts.grid.mechanisms, episode_steps=episode_steps)
+    shape, step_bytes = (len(numbers), group), StepBytes(contexts.lm, contexts.grid)
+    chosen, num_bytes = np.zeros((len(rows), most)), np.zeros(shape)
     spend = np.zeros((*shape, len(AXES)))
 
     def written(step: DecodeStep) -> list[int]:
-        return [int(token) for token in tokens[..., step.index].flat]
+        at = step.index
+        pairs = zip(leads, chosen[:, at], strict=True)
+        return [lead[at] if at < len(lead) else int(token) for lead, token in pairs]
 
-    first = [one.context[-1] for one in rows]
-    for step in decode(lm, windows, first, scheduler, written, options, state):
-        tokens[..., step.index] = step.log_probabilities.argmax(-1).cpu().numpy().reshape(shape)
+    first = [one.context[-1] for one in ones]
+    state = contexts.state.rows(rows)
+    for step in decode(contexts.lm, windows, first, scheduler, written, options, state):
+        chosen[:, step.index] = step.log_probabilities.argmax(-1).cpu().numpy()
         step_spend, reading = step_spends(step, step_bytes, group)
         spend += step_spend
         num_bytes += reading
+    pairs = zip(leads, chosen, strict=True)
+    tokens = np.stack([row[len(lead) :][:steps] for lead, row in pairs])
+    tokens = tokens.reshape(*shape, steps)
     return BatchScores(np.zeros(shape), np.zeros(shape), spend, num_bytes, tokens)
 
 

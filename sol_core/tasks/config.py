@@ -11,9 +11,10 @@ from sol_core.evaluation.config import check_budgets
 from sol_core.fields import Range, Seed, check_fields, setting
 
 QUESTION_TASKS = ("arc_easy", "hellaswag", "piqa", "winogrande", "lambada", "mmlu")
-TASK_NAMES = (*QUESTION_TASKS, "agreement")
+TASK_NAMES = (*QUESTION_TASKS, "agreement", "recall")
 BASELINE_NAMES = ("static", "paper", "averaged")
 MAX_BUDGETS = 16
+MAX_CONTEXTS, LEAST_CONTEXT, MOST_CONTEXT = 8, 500, 1_000_000  # of recall
 
 # Net keep rates of 0.85, 0.75, 0.65 and a harsh 0.47.
 DEFAULT_BUDGETS = (
@@ -43,6 +44,9 @@ class TasksConfig:
         "averaged: the policy's levels averaged over a question's choices",
     )
     read_under_budget: bool = setting(False, "step the question under the schedule too")
+    contexts: tuple[int, ...] = setting(
+        (1000, 2000, 4000, 7500), "lengths of recall's texts, tokens; each is asked ``limit`` times"
+    )
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -51,6 +55,7 @@ class TasksConfig:
         if self.baselines[0] != "static":
             raise ConfigError("static must be the first baseline: others go by its bytes")
         check_budgets(self.budgets, MAX_BUDGETS)
+        check_contexts(self.contexts)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready form; ``fields.from_json`` reads it back."""
@@ -65,6 +70,37 @@ def parse_tasks(text: str) -> tuple[str, ...]:
     names = _parse(text)
     _check_names("task", names, TASK_NAMES)
     return names
+
+
+def parse_contexts(text: str) -> tuple[int, ...]:
+    """Read ``"1000,4000"``.
+
+    Raises: ConfigError that names what is no length.
+    """
+    try:
+        contexts = tuple(int(part) for part in _parse(text))
+    except ValueError:
+        raise ConfigError(
+            f"contexts are lengths in tokens, as in 1000,4000; got {text!r}"
+        ) from None
+    check_contexts(contexts)
+    return contexts
+
+
+def check_contexts(contexts: tuple[int, ...]) -> None:
+    """Raises: ConfigError for none, too many, one that is out of range or there twice."""
+    if (
+        not isinstance(contexts, tuple)
+        or not 1 <= len(contexts) <= MAX_CONTEXTS
+        or len(set(contexts)) != len(contexts)
+        or not all(
+            isinstance(one, int) and LEAST_CONTEXT <= one <= MOST_CONTEXT for one in contexts
+        )
+    ):
+        raise ConfigError(
+            f"contexts must be 1 to {MAX_CONTEXTS} different lengths of {LEAST_CONTEXT} to "
+            f"{MOST_CONTEXT:,} tokens, got {contexts}"
+        )
 
 
 def parse_baselines(text: str) -> tuple[str, ...]:

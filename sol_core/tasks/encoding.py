@@ -25,6 +25,7 @@ class Continuation:
         tokens: token ids that are stepped, one decode step each; at least 1.
         num_bytes: of the choice's text, for scores per byte.
         read: how many of ``tokens`` come before the choice's own and are not scored.
+        shared: tokens at the start of the context that questions about the same text share.
     """
 
     question: int
@@ -33,6 +34,7 @@ class Continuation:
     tokens: tuple[int, ...]
     num_bytes: int
     read: int = 0
+    shared: int = 0
 
 
 def encode_questions(
@@ -78,11 +80,55 @@ def encode_questions(
     return found
 
 
+def encode_after_texts(
+    tokenizer: PreTrainedTokenizerBase,
+    questions: Sequence[Question],
+    *,
+    read_under_budget: bool = False,
+) -> list[Continuation]:
+    """Encode questions that come after long texts: a text, what is asked and a choice each alone.
+
+    Nothing is cut, so the questions of a text share its tokens.
+
+    Args:
+        read_under_budget: step all of what is asked but its first token.
+    """
+    start = start_of_text(tokenizer)
+    texts = {text: start + _encode(tokenizer, text) for text in {one.text for one in questions}}
+    encoded = []
+    for number, question in enumerate(questions):
+        text = texts[question.text]
+        for choice, (context, answer) in enumerate(
+            zip(question.contexts, question.choices, strict=True)
+        ):
+            asked, scored = _encode(tokenizer, context), _encode(tokenizer, answer)
+            dense = 1 if read_under_budget else len(asked)
+            encoded.append(
+                Continuation(
+                    number,
+                    choice,
+                    tuple(text + asked[:dense]),
+                    tuple(asked[dense:] + scored),
+                    len(answer.strip().encode()),
+                    len(asked) - dense,
+                    len(text),
+                )
+            )
+    return encoded
+
+
 def batches(continuations: Sequence[Continuation], most: int) -> Iterator[list[int]]:
     """Numbers of continuations that run together: at most ``most``, of about equal length.
 
-    All choices of a question are neighbours, so that they share its prefill.
+    All choices of a question are neighbours, so that they share its prefill. All questions of a
+    long text are a batch of their own, however many they are.
     """
+    if continuations and continuations[0].shared:
+        by_text: dict[tuple[int, ...], list[int]] = {}
+        for index, one in enumerate(continuations):
+            by_text.setdefault(one.context[: one.shared], []).append(index)
+        yield from by_text.values()
+        return
     by_question: dict[int, list[int]] = {}
     for index, one in enumerate(continuations):
         by_question.setdefault(one.question, []).append(index)

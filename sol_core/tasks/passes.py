@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Protocol
 
 import numpy as np
@@ -17,11 +17,12 @@ from sol_core.comparing.rollout import Floats
 from sol_core.decoding.batch_scheduling import SplitScheduler
 from sol_core.evaluation.stages import ROWS_AT_ONCE
 from sol_core.models import FrozenLM
-from sol_core.tasks.agreement import free_run
+from sol_core.tasks.agreement import free_run, write_after
 from sol_core.tasks.encoding import Continuation, batches
 from sol_core.tasks.paper_plan import paper_budget, paper_grid
 from sol_core.tasks.questions import AGREEMENT
-from sol_core.tasks.scoring import BatchScores, score_continuations
+from sol_core.tasks.recall import WRITTEN_TOKENS, is_recall
+from sol_core.tasks.scoring import BatchScores, read_contexts, score_after, score_continuations
 from sol_core.tasks.static_plan import AveragedPlan, StaticPlan
 
 
@@ -32,6 +33,7 @@ class TaskSetting:
     Attributes:
         continuations: of all questions.
         budgets: asked for.
+        spell: the text of token ids; only for tasks in which a model writes an answer.
     """
 
     lm: FrozenLM
@@ -39,6 +41,7 @@ class TaskSetting:
     task: str
     continuations: Sequence[Continuation]
     budgets: tuple[Budget, ...]
+    spell: Callable[[Sequence[int]], str] | None = None
 
     @property
     def name(self) -> str:
@@ -81,7 +84,7 @@ class TaskPass:
 
     def __init__(self, setting: TaskSetting, group: int, grid: ActionGrid) -> None:
         self.setting, self.group, self.grid = setting, group, grid
-        self._free = setting.task == AGREEMENT
+        self._free, self._recalls = setting.task == AGREEMENT, is_recall(setting.task)
         self._members = list(batches(setting.continuations, max(1, ROWS_AT_ONCE // group)))
         count = len(setting.continuations)
         self.log_likelihood = np.zeros((count, group))
@@ -89,7 +92,8 @@ class TaskPass:
         self.spend = np.zeros((count, group, len(AXES)))
         self.num_bytes = np.zeros((count, group))
         self.lengths = np.asarray([len(one.tokens) for one in setting.continuations])
-        self.tokens = np.zeros((count, group, int(self.lengths.max()) if self._free else 0))
+        written = WRITTEN_TOKENS if self._recalls else int(self.lengths.max()) * self._free
+        self.tokens = np.zeros((count, group, written))
         self.batches = [
             Batch(number, len(indices), self._work(indices))
             for number, indices in enumerate(self._members)
@@ -102,16 +106,36 @@ class TaskPass:
     def run(self, batch: Batch) -> None:
         """Score one batch."""
         indices = self._members[batch.first]
-        scores = (free_run if self._free else score_continuations)(
-            self.setting.lm,
-            [self.setting.continuations[index] for index in indices],
-            self._scheduler(indices),
-            self.grid,
-            group=self.group,
-            episode_steps=self.setting.contender.episode_steps,
-        )
+        if self._recalls:
+            scores = self._recalled(indices)
+        else:
+            scores = (free_run if self._free else score_continuations)(
+                self.setting.lm,
+                [self.setting.continuations[index] for index in indices],
+                self._scheduler(indices, int(self.lengths[indices].max())),
+                self.grid,
+                group=self.group,
+                episode_steps=self.setting.contender.episode_steps,
+            )
         for name in _SCORES:
             getattr(self, name)[indices] = getattr(scores, name)
+
+    def _recalled(self, indices: Sequence[int]) -> BatchScores:
+        """Choices scored, and a text written after each question that no spend counts."""
+        ones = [self.setting.continuations[index] for index in indices]
+        scheduler = self._scheduler(indices, int(self.lengths[indices].max()))
+        read = read_contexts(self.setting.lm, ones, self.grid, observe=scheduler.observes)
+        rows = {"group": self.group, "episode_steps": self.setting.contender.episode_steps}
+        scores = score_after(read, scheduler, **rows)
+        places: dict[int, int] = {}  # of each question, its first choice
+        for place, one in enumerate(ones):
+            places.setdefault(one.question, place)
+        firsts = list(places.values())
+        leads = max(one.read for one in ones)
+        writer = self._scheduler([indices[place] for place in firsts], leads + WRITTEN_TOKENS)
+        written = write_after(read, firsts, writer, steps=WRITTEN_TOKENS, **rows)
+        order = list(places)
+        return replace(scores, tokens=written.tokens[[order.index(one.question) for one in ones]])
 
     def mean_spend(self, row: int) -> Budget:
         """Of one row, over all steps of all continuations."""
@@ -136,9 +160,13 @@ class TaskPass:
         """Steps of rows, and prefilled tokens at half of one."""
         ones = [self.setting.continuations[index] for index in indices]
         steps = len(ones) * self.group * max(len(one.tokens) for one in ones)
-        return steps + sum(len(context) for context in {one.context for one in ones}) // 2
+        if self._recalls:
+            steps += len({one.question for one in ones}) * self.group * WRITTEN_TOKENS
+        shared = {one.context[: one.shared] for one in ones}
+        alone = {one.context[one.shared :] for one in ones}
+        return steps + sum(map(len, shared | alone)) // 2
 
-    def _scheduler(self, indices: Sequence[int]) -> SplitScheduler:
+    def _scheduler(self, indices: Sequence[int], steps: int) -> SplitScheduler:
         raise NotImplementedError
 
 
@@ -151,15 +179,14 @@ class PolicyTaskPass(TaskPass):
         super().__init__(setting, 1 + len(setting.budgets), setting.contender.grid)
         self.name = f"{setting.name}-policy"
 
-    def _scheduler(self, indices: Sequence[int]) -> SplitScheduler:
+    def _scheduler(self, indices: Sequence[int], steps: int) -> SplitScheduler:
         setting, group = self.setting, self.group
-        longest = int(self.lengths[indices].max())
         first_rows = [place * group for place in range(len(indices))]
         others = [row + 1 + n for row in first_rows for n in range(group - 1)]
         budgets = list(setting.budgets) * len(indices)
         return SplitScheduler(
             [
-                (first_rows, PlannedRows([[DENSE] * longest] * len(indices))),
+                (first_rows, PlannedRows([[DENSE] * steps] * len(indices))),
                 (others, setting.contender.policy.scheduler(budgets, seed=None)),
             ]
         )
@@ -175,10 +202,9 @@ class PlannedTaskPass(TaskPass):
         self.name, self.title = f"{setting.name}-{name}", f"running {name}"
         self._plans = plans
 
-    def _scheduler(self, indices: Sequence[int]) -> SplitScheduler:
-        longest = int(self.lengths[indices].max())
+    def _scheduler(self, indices: Sequence[int], steps: int) -> SplitScheduler:
         questions = [self.setting.continuations[index].question for index in indices]
-        plans = [plan.actions(number, longest) for number in questions for plan in self._plans]
+        plans = [plan.actions(number, steps) for number in questions for plan in self._plans]
         return SplitScheduler([(list(range(len(plans))), PlannedRows(plans))])
 
 

@@ -47,12 +47,18 @@ class Question:
         choices: the continuations to score; one alone is to be predicted word for word.
         answer: index of the right choice.
         lead: text between context and choice that is stepped under the schedule and not scored.
+        text: a long text before all contexts; it is read once for all questions with the same one.
+        kind: that results tell apart within a task.
+        accepted: answers that a written one may be, where the model writes one.
     """
 
     contexts: tuple[str, ...]
     choices: tuple[str, ...]
     answer: int
     lead: str = ""
+    text: str = ""
+    kind: str = ""
+    accepted: tuple[str, ...] = ()
 
 
 def read_questions(wheel: Path, task: str, limit: int, seed: int) -> list[Question]:

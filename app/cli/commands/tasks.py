@@ -27,8 +27,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tasks",
         metavar="LIST",
-        help="of arc_easy, hellaswag, piqa, winogrande, lambada, mmlu (default: these), and "
-        "agreement: 128 tokens written freely, against dense",
+        help="of arc_easy, hellaswag, piqa, winogrande, lambada, mmlu (default: these), "
+        "agreement: 128 tokens written freely, against dense, and recall: facts hidden in long "
+        "texts",
+    )
+    parser.add_argument(
+        "--contexts",
+        metavar="LIST",
+        help="lengths of recall's texts in tokens, each with --limit questions "
+        "(default: 1000,2000,4000,7500)",
     )
     parser.add_argument(
         "--lm-eval",
@@ -110,6 +117,7 @@ def _check(args: argparse.Namespace) -> None:
         return
     for name, is_given in (
         ("--tasks", args.tasks is not None),
+        ("--contexts", args.contexts is not None),
         ("--baselines", args.baselines != "static"),
         ("--read-under-budget", args.read_under_budget),
     ):
@@ -122,7 +130,7 @@ def _check(args: argparse.Namespace) -> None:
 def _config(args: argparse.Namespace) -> TasksConfig:
     """Raises: ConfigError naming what is not allowed."""
     from sol_core.evaluation import parse_budgets
-    from sol_core.tasks import TasksConfig, parse_baselines, parse_tasks
+    from sol_core.tasks import TasksConfig, parse_baselines, parse_contexts, parse_tasks
 
     options: dict[str, Any] = {
         "limit": args.limit,
@@ -132,6 +140,8 @@ def _config(args: argparse.Namespace) -> TasksConfig:
     }
     if args.tasks is not None:
         options["tasks"] = parse_tasks(args.tasks)
+    if args.contexts is not None:
+        options["contexts"] = parse_contexts(args.contexts)
     if args.budgets is not None:
         options["budgets"] = parse_budgets(args.budgets)
     return TasksConfig(**options)

@@ -20,7 +20,7 @@ def tasks_table(result: dict[str, Any]) -> str:
         chance = f"chance {100 * task['chance']:.1f}"
         metric = f", {task['metric']} of lm-eval" if "metric" in task else ""
         title = f"{task['task']}: {task['questions']} questions{metric}, {chance}"
-        lines += ["", *_scored(title, task)]
+        lines += ["", *_scored(title, task), *_recalled(task)]
     for pooled in result["pooled"]:
         title = f"{', '.join(pooled['tasks'])}: {pooled['questions']} questions together"
         lines += ["", *_scored(title, pooled)]
@@ -56,6 +56,32 @@ def _scored(title: str, scored: dict[str, Any]) -> list[str]:
                 f"{_margin(method):>7}  {_points(points):>21}  {_nats(margin)}".rstrip()
             )
     return lines
+
+
+def _recalled(task: dict[str, Any]) -> list[str]:
+    """Of recall: how far every method is from dense, what it wrote, and each kind of question."""
+    kinds = task.get("kinds")
+    if not kinds:
+        return []
+    titles = "".join(f"  {kind['kind']:>9}" for kind in kinds)
+    dense = "".join(f"  {100 * kind['dense']:>9.1f}" for kind in kinds)
+    lines = [
+        f"  {'':>15}  {'':<8} {'over dense, points':>21}  {'wrote the answer, %':>21}{titles}",
+        f"  {'':>15}  {'dense':<8} {'':>21}  {_wrote(task['dense']):>21}{dense}",
+    ]
+    for at, budget in enumerate(task["budgets"]):
+        for place, (name, method) in enumerate(budget["methods"].items()):
+            asked = "" if place else _axes(budget["requested"])
+            right = "".join(f"  {100 * kind['budgets'][at][name]:>9.1f}" for kind in kinds)
+            lines.append(
+                f"  {asked:>15}  {name:<8} {_points(method['over_dense']):>21}  "
+                f"{_wrote(method):>21}{right}"
+            )
+    return lines
+
+
+def _wrote(method: dict[str, Any]) -> str:
+    return _percent(method["written"]["holds"]) if method["written"] else ""
 
 
 def _gains_over_static(budget: dict[str, Any]) -> dict[str, tuple[Gain, Gain]]:

@@ -15,6 +15,7 @@ TASKS = {
     "lambada": ("LAMBADA", "the last word of a passage"),
     "mmlu": ("MMLU", "exam questions, answered in full"),
     "agreement": ("Greedy agreement", "128 tokens written freely: how many are dense's"),
+    "recall": ("Recall", "facts hidden in texts of 1,000 to 7,500 tokens"),
 }
 
 
@@ -97,4 +98,8 @@ def _summary(summary: dict[str, Any]) -> dict[str, Any]:
 
 
 def _label(name: str) -> str:
+    """Recall is a task for each length of its texts."""
+    task, _, length = name.partition("_")
+    if task == "recall" and length.isdigit():
+        return f"{TASKS[task][0]}, {int(length):,} tokens"
     return TASKS[name][0] if name in TASKS else name

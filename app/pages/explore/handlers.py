@@ -130,6 +130,7 @@ def _constants(services: Services) -> dict[str, Any]:
     return {
         "defaults": default_form(services.limits.new_tokens),
         "examples": EXAMPLES,
+        "maxCharacters": services.limits.characters,
         "maxNewTokens": services.limits.new_tokens,
         "recording": shipped_recording(),
         "estimate": {

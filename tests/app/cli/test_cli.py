@@ -120,8 +120,27 @@ def test_generate_takes_a_file_of_prompts(run: Run, tmp_path: Path) -> None:
     shown = run(*asked)
     assert shown.out.startswith(f"The sea\n{alone['text']}\n")
     assert shown.out.count("measured ") == 2
-    assert "give a PROMPT, or --prompts FILE" in one_line(run(*asked, "x"))
+    assert "give a PROMPT, --prompt-file FILE or --prompts FILE" in one_line(run(*asked, "x"))
     assert "cannot read nowhere" in one_line(run("generate", "--prompts", "nowhere"))
+
+
+def test_generate_takes_a_long_prompt_from_a_file(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prompt = "The sea.\n\nA fox \u2014"
+    file = tmp_path / "prompt.txt"
+    file.write_bytes(f"\ufeff{prompt}\r\n".encode())
+    options = [*BUDGET, "--max-new-tokens", "4", "--json"]
+    report = json.loads(run("generate", "--prompt-file", str(file), *options).out)
+    alone = json.loads(run("generate", prompt, *options).out)
+    assert (report["prompt"], report["text"]) == (prompt, alone["text"])
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(f"{prompt}\n".encode())))
+    assert json.loads(run("generate", "--prompt-file", "-", *options).out)["prompt"] == prompt
+    both = ["--prompt-file", str(file), "--prompts", str(file)]
+    assert "give a PROMPT, --prompt-file FILE or --prompts" in one_line(run("generate", *both))
+    assert "cannot read nowhere" in one_line(run("generate", "--prompt-file", "nowhere"))
+    file.write_bytes(b"a\0b")
+    assert "is not text: byte 1 is zero" in one_line(run("generate", "--prompt-file", str(file)))
 
 
 def test_generate_json_has_the_contracts_keys(run: Run) -> None:

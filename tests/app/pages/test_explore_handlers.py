@@ -19,6 +19,7 @@ from app.pages.explore.form import (
     form_from_config,
 )
 from app.pages.explore.handlers import HANDLERS as EXPLORE
+from app.pages.explore.handlers import PAGE
 from app.pages.history.handlers import HANDLERS as HISTORY
 from app.web.calls import server_functions
 from app.web.services import Services, build_services
@@ -297,3 +298,7 @@ def test_a_budgets_share_of_dense_bytes_is_the_rooflines(call: Call) -> None:
     assert call("estimate_budget", settings=axes)["context"] == 2048
     refused = call("estimate_budget", settings=axes | {"keep": 3})["refused"]
     assert refused == "Attention kept: 5 to 100 %, got 3."
+
+
+def test_the_page_knows_how_long_a_prompt_file_may_be(services: Services) -> None:
+    assert PAGE.constants(services)["maxCharacters"] == services.limits.characters

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -304,3 +305,20 @@ def test_axes_beside_the_dials_line_are_unfolded(serve: Serve, visit: Visit) -> 
     assert levels(visitor) == ["50", "90", "10"]
     dial(visitor).fill("60")
     assert levels(visitor) == ["60", "80", "11"]
+
+
+def test_a_prompt_comes_from_a_file_too(serve: Serve, visit: Visit, tmp_path: Path) -> None:
+    visitor = visit(serve(FakeEngine()))
+    panel = visitor.page.get_by_role("tabpanel", name="Explore")
+    picker, prompt = panel.get_by_label("Choose a file…"), panel.get_by_label("Prompt")
+    text, bad = tmp_path / "long.txt", tmp_path / "bad.bin"
+    text.write_text("A tale <b>of ships.\n" * 400, "utf-8")
+    picker.set_input_files(text)
+    expect(prompt).to_have_value("A tale <b>of ships.\n" * 400)
+    bad.write_bytes(b"\xff\xfe\0")
+    picker.set_input_files(bad)
+    expect(panel.get_by_text("bad.bin is not UTF-8 text.")).to_be_visible()
+    expect(prompt).to_have_value("A tale <b>of ships.\n" * 400)
+    bad.write_bytes(b"x" * 4_000_001)
+    picker.set_input_files(bad)
+    expect(panel.get_by_text("bad.bin is larger than 4 MB.")).to_be_visible()

@@ -6,6 +6,7 @@ import {
   choiceField, exampleChips, linesField, numberField, promptField, toggleField,
 } from "../shared/forms/form_parts.js";
 import { budgetFields, mechanismsField, scheduleField } from "../shared/forms/schedule_field.js";
+import { textFilePicker } from "../shared/forms/upload.js";
 import { recall, remember } from "../shared/memory.js";
 import { BudgetDial } from "./budget_dial.js";
 
@@ -64,8 +65,13 @@ export class Controls extends RunForm {
   build() {
     this.budgetSet = h("fieldset", { class: "sol-fieldset" }, h("legend", {}, "Budget, on average"), this.dial.element);
     const { chat, schedule, shadow, static_row: staticRow } = this.fields;
+    const picker = textFilePicker(this, this.prompt.input, this.page.maxCharacters, (text) => {
+      this.prompt.set(text);
+      this.changed();
+    });
     // Few stops of the Tab key before the button.
     return this.lay(this.prompt.element, this.actions("Generate", { title: "Ctrl + Enter in the prompt" }),
+      h("div", { class: "sol-text-file" }, picker),
       exampleChips(this.page.examples, (example) => this.useExample(example)), chat.element, schedule.element, this.budgetSet, shadow.element, staticRow.element, this.buildAdvanced());
   }
 

@@ -1,18 +1,17 @@
 // The form at the side: a text, and schedules at one budget. The browser keeps all of it.
 
 import { h, optionsOf, selectOf, setText, show } from "../shared/dom.js";
-import { count, quantity, whenText } from "../shared/format.js";
+import { count, whenText } from "../shared/format.js";
 import { RunForm } from "../shared/forms/form.js";
 import { choiceField, exampleChips, labelled, numberField, pillsField } from "../shared/forms/form_parts.js";
 import { budgetFields, mechanismsField } from "../shared/forms/schedule_field.js";
-import { filePicker } from "../shared/forms/upload.js";
+import { textFilePicker } from "../shared/forms/upload.js";
 import { glossed } from "../shared/glossary.js";
 import { recall, remember } from "../shared/memory.js";
 import { rowName } from "./inspect_rows.js";
 
 const SOURCES = { text: "A text", run: "A saved run" };
 const FIXED = ["static", "random", "emc", "dac"];
-const TEXT_FILES = ".txt,.md,.csv,.json,.py,.js,.html,.xml,.tex,.log,text/*";
 
 export class InspectForm extends RunForm {
   // on: {start(request), stop(), policies() → names, runs() → saved runs}
@@ -47,14 +46,9 @@ export class InspectForm extends RunForm {
     this.text = h("textarea", { class: "sol-input sol-prompt", rows: 9, spellcheck: "false",
       placeholder: "Paste any text: prose, code, a table. Or drop a file here." });
     this.counted = h("span", { class: "sol-hint" });
-    this.text.addEventListener("dragover", (event) => event.preventDefault());
-    this.text.addEventListener("drop", (event) => {
-      if (!event.dataTransfer.files.length) return;
-      event.preventDefault();
-      this.readFile(event.dataTransfer.files[0]);
-    });
+    const picker = textFilePicker(this, this.text, this.page.maxCharacters, (text) => this.useText(text));
     this.textPart = h("div", { class: "sol-inspect-source" }, labelled("Text", null, this.text),
-      h("div", { class: "sol-inspect-file" }, filePicker("Choose a file…", TEXT_FILES, (file) => this.readFile(file)), this.counted),
+      h("div", { class: "sol-text-file" }, picker, this.counted),
       exampleChips(this.page.examples, ({ prompt }) => this.useText(prompt)));
     this.run = selectOf([]);
     this.noRun = h("p", { class: "sol-hint", hidden: true },
@@ -137,20 +131,6 @@ export class InspectForm extends RunForm {
     this.text.value = text;
     this.source.set("text");
     this.changed();
-  }
-
-  async readFile(file) {
-    this.fail(null);
-    if (file.size > 4 * this.page.maxCharacters) {
-      return this.fail(`${file.name} is larger than ${quantity(4 * this.page.maxCharacters, "B")}.`);
-    }
-    try {
-      const text = new TextDecoder("utf-8", { fatal: true }).decode(await file.arrayBuffer());
-      if (text.includes("\0")) throw new TypeError("binary");
-      this.useText(text);
-    } catch {
-      this.fail(`${file.name} is not UTF-8 text.`);
-    }
   }
 
   send() {

