@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import torch
 
 from sol_core.actions import DEFAULT_GRID, GRIDS, ActionGrid, Budget
+from sol_core.budgets import MixTable, mix_table
 from sol_core.config import GenerationConfig
 from sol_core.decoding.batch_scheduling import (
     BatchScheduler,
@@ -44,6 +45,7 @@ class Contender:
         episode_steps: steps after which it restarts.
         trained_on: fingerprint of its training corpus; "" when unknown.
         fingerprint: of its files, or its source.
+        policy_bytes: that its network reads at every step; 0 without one.
     """
 
     name: str
@@ -52,19 +54,24 @@ class Contender:
     episode_steps: int
     trained_on: str
     fingerprint: str = ""
+    policy_bytes: float = 0.0
 
 
 class _TrainedPolicy:
     """A policy from a folder."""
 
-    def __init__(self, policy: Policy) -> None:
-        self._policy = policy
+    def __init__(self, policy: Policy, model: LanguageModel) -> None:
+        self._policy, self._model = policy, model
+        self._mixes: MixTable | None = None
 
     def scheduler(self, budgets: Sequence[Budget], *, seed: int | None) -> BatchScheduler:
         generator = None
         if seed is not None:
             generator = torch.Generator(self._policy.embedding.device).manual_seed(seed)
-        return PolicyScheduler(self._policy, budgets, generator=generator)
+        by_share = any(budget.bytes_share is not None for budget in budgets)
+        if by_share and self._mixes is None:
+            self._mixes = mix_table(self._model, self._policy.info.grid)
+        return PolicyScheduler(self._policy, budgets, generator=generator, mixes=self._mixes)
 
 
 class _OwnSchedule:
@@ -115,11 +122,12 @@ def _trained(name: str, given: Path | Policy, model: LanguageModel) -> Contender
     info = policy.info
     return Contender(
         name,
-        _TrainedPolicy(policy),
+        _TrainedPolicy(policy, model),
         info.grid,
         info.episode_steps,
         info.corpus_fingerprint,
         _fingerprint(given) if isinstance(given, Path) else _content_fingerprint(given),
+        float(sum(value.nbytes for value in policy.network.parameters())),
     )
 
 

@@ -34,7 +34,7 @@ class Row:
     """One row of every rollout's group.
 
     Attributes:
-        method: policy, policy:NAME, policy_sampled, static, random, emc or dac.
+        method: policy, policy:NAME, policy_sampled, static, line, random, emc or dac.
         budget: index of the requested budget.
         index: which of the random schedules.
     """
@@ -44,13 +44,20 @@ class Row:
     index: int = 0
 
 
-def baseline_rows(num_budgets: int, num_random: int, signals: Sequence[str]) -> list[Row]:
-    """Every baseline row of a rollout, dense aside, budget after budget."""
+def baseline_rows(
+    num_budgets: int, num_random: int, signals: Sequence[str], *, by_share: bool = False
+) -> list[Row]:
+    """Every baseline row of a rollout, dense aside, budget after budget.
+
+    Args:
+        by_share: budgets are shares of the bytes, so that there is the old dial's line too.
+    """
     return [
         Row(method, budget, index)
         for budget in range(num_budgets)
         for method, count in (
             ("static", 1),
+            ("line", int(by_share)),
             ("random", num_random),
             *((signal, 1) for signal in signals),
         )
@@ -83,7 +90,7 @@ class BaselineRows:
     ) -> None:
         self._spends, self._grid, self._horizon, self._seed = spends, grid, horizon, seed
         self._planners: dict[Row, _Planner] = {}
-        self._lanes: dict[tuple[Row, int], _Lane] = {}
+        self._lanes: dict[tuple[Row, int], Lane] = {}
 
     def parts(
         self, rows: Sequence[Row], count: int
@@ -126,11 +133,11 @@ class BaselineRows:
             )
         return self._planners[row].next_rollout()
 
-    def _lane(self, row: Row, place: int) -> _Lane:
+    def _lane(self, row: Row, place: int) -> Lane:
         if (row, place) not in self._lanes:
             scheduler = self._build(row)
             assert isinstance(scheduler, SignalScheduler)
-            self._lanes[row, place] = _Lane(scheduler)
+            self._lanes[row, place] = Lane(scheduler)
         return self._lanes[row, place]
 
     def _build(self, row: Row) -> Scheduler:
@@ -156,7 +163,7 @@ class _Planner:
         ]
 
 
-class _Lane:
+class Lane:
     """A signal scheduler that goes on with another rollout at step 0."""
 
     def __init__(self, scheduler: SignalScheduler) -> None:

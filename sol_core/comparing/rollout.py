@@ -64,6 +64,8 @@ class Rollout:
         spend: [B, G, T, axes].
         dense_entropy: [B, T] nats.
         refreshed: [T] tokens replayed densely before each step.
+        tokens_read: [B, G, T] cached tokens that attention read, summed over layers and KV heads.
+        cached_tokens: [B, T] tokens attended over, the step's own included.
     """
 
     nll: Floats
@@ -71,6 +73,8 @@ class Rollout:
     spend: Floats
     dense_entropy: Floats
     refreshed: tuple[int, ...]
+    tokens_read: Floats
+    cached_tokens: Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +143,8 @@ def roll_out(
     Raises: ShapeError when it is not.
     """
     path, group = prefix.path.tolist(), options.rows_per_sequence
-    nll, kl, entropy = [], [], []
+    nll, kl, entropy, read = [], [], [], []
+    cached: list[tuple[int, ...]] = []
     spend: list[list[tuple[float, ...]]] = []
     refreshed: list[int] = []
 
@@ -159,6 +164,8 @@ def roll_out(
         entropy.append(step.entropy[::group])
         spend.append([action.as_tuple() for action in step.actions])
         refreshed.append(step.refreshed_tokens)
+        read.append(step.output.tokens_read.sum(1).unflatten(0, (-1, group)))
+        cached.append(step.cached_tokens[::group])
     by_step = np.asarray(spend, dtype=np.float64).reshape(len(spend), -1, group, len(AXES))
     return Rollout(
         _stacked(nll),
@@ -166,6 +173,8 @@ def roll_out(
         by_step.transpose(1, 2, 0, 3),
         _stacked(entropy),
         tuple(refreshed),
+        _stacked(read),
+        np.asarray(cached, dtype=np.float64).T,
     )
 
 

@@ -1,12 +1,14 @@
 """Configuration of an evaluation: frozen, validated, stored with its result.
 
-The command line gives budgets as ``"0.5,0.6,8;0.3,0.5,7"`` and baselines as
-``"static,random:10"``; ``parse_budgets`` and ``parse_baselines`` read them.
+The command line gives budgets as ``"0.5,0.6,8;0.3,0.5,7"`` or, as shares of the dense bytes,
+``"50%,65%"``, and baselines as ``"static,random:10"``; ``parse_budgets`` and ``parse_baselines``
+read them.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -75,6 +77,11 @@ class EvaluationConfig:
                 )
 
     @property
+    def by_share(self) -> bool:
+        """Whether budgets are shares of the dense bytes."""
+        return self.budgets[0].bytes_share is not None
+
+    @property
     def block_len(self) -> int:
         """Tokens of a text: the context, what is fed, and the last one, only predicted."""
         return self.context + self.windows * self.steps + 1
@@ -102,14 +109,25 @@ class EvaluationConfig:
 def parse_budgets(text: str) -> tuple[Budget, ...]:
     """Read ``"0.5,0.6,8;0.3,0.5,7"``: keep, channels and bits, budgets parted by ";".
 
-    Raises: ConfigError that names the bad part.
+    Or ``"50%,65%"``, parted by "," or ";": shares of the dense bytes.
+    Raises: ConfigError that names the bad part, or for both kinds at once.
     """
     parts = [part.strip() for part in text.split(";")]
     parts = [part for part in parts if part]
     if not parts:
         names = ",".join(SHORT_AXES)
-        raise ConfigError(f'no budget given; write {names} as in "0.5,0.6,8;0.3,0.5,7"')
-    return tuple(_parse_budget(part) for part in parts)
+        raise ConfigError(
+            f'no budget given; write {names} as in "0.5,0.6,8;0.3,0.5,7", or shares of the bytes '
+            'as in "50%,65%"'
+        )
+    budgets: list[Budget] = []
+    for part in parts:
+        if "%" in part:
+            budgets += [_parse_share(share.strip()) for share in part.split(",") if share.strip()]
+        else:
+            budgets.append(_parse_budget(part))
+    check_kinds(budgets)
+    return tuple(budgets)
 
 
 def parse_baselines(text: str) -> tuple[str, ...]:
@@ -120,6 +138,15 @@ def parse_baselines(text: str) -> tuple[str, ...]:
     names = tuple(part.strip() for part in text.split(",") if part.strip()) or ("static",)
     _check_baselines(names)
     return names
+
+
+def _parse_share(text: str) -> Budget:
+    try:
+        return Budget.share(float(text.removesuffix("%")) / 100 if "%" in text else math.nan)
+    except (ValueError, ConfigError):
+        raise ConfigError(
+            f'a share of the bytes is written as in "50%", above 0 and at most 100; got "{text}"'
+        ) from None
 
 
 def _parse_budget(part: str) -> Budget:
@@ -167,10 +194,20 @@ def _number(name: str) -> int:
     return int(count)
 
 
+def check_kinds(budgets: Sequence[Budget]) -> None:
+    """Raises: ConfigError for shares of the bytes among budgets per axis."""
+    if len({budget.bytes_share is None for budget in budgets}) > 1:
+        raise ConfigError(
+            "budgets of one run are all shares of the bytes or all a value per axis: "
+            "ask for them in two runs"
+        )
+
+
 def check_budgets(budgets: tuple[Budget, ...], most: int) -> None:
     """Raises: ConfigError for no budget, something else, too many, or one that is there twice."""
     if not budgets or not all(isinstance(b, Budget) for b in budgets):
         raise ConfigError(f"budgets must name at least one budget: {', '.join(SHORT_AXES)}")
+    check_kinds(budgets)
     if len(budgets) > most:
         raise ConfigError(f"at most {most} budgets, got {len(budgets)}")
     if len(set(budgets)) != len(budgets):

@@ -19,7 +19,7 @@ from sol_core.comparing.statistics import PairedBootstrap
 from sol_core.decoding.cost import CostModel
 from sol_core.decoding.loop import DecodeOptions
 from sol_core.errors import ConfigError
-from sol_core.evaluation.result import gain_record
+from sol_core.evaluation.result import asked_record, gain_record
 from sol_core.evaluation.stages import (
     PREFILL_UNITS,
     PROBE_TEXTS,
@@ -125,12 +125,12 @@ class RefreshProbe(TextStage):
         }
 
     def _budget_report(self, index: int, bootstrap: PairedBootstrap) -> dict[str, Any]:
-        requested = self.setting.config.budgets[index].as_tuple()
+        requested = asked_record(self.setting.config.budgets[index])
         nll = {refresh: self._nll[refresh][:, index].mean(-1) for refresh in (False, True)}
         kl = {refresh: self._kl[refresh][:, index].mean(-1) for refresh in (False, True)}
         step, dense, replay = self._flops(index)
         return {
-            "requested": dict(zip(SHORT_AXES, requested, strict=True)),
+            "requested": requested,
             "without": self._run_report(index, False) | {"flops_per_token": step},
             "with": self._run_report(index, True) | {"flops_per_token": step + replay},
             "dense_flops_per_token": dense,

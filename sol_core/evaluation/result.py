@@ -7,6 +7,10 @@ the policy is better; intervals are 95 % paired bootstraps over texts. ``nll_low
 ``nll_high`` is dense's NLL plus the interval of what the method loses to it, so that texts which
 are hard for every method widen nothing; likewise of ``kl``. ``ms_per_token`` is there where
 steps were timed.
+Where budgets are shares of the dense bytes, ``requested`` is ``{"share", "bits"}``, each method has
+``bytes_share`` (mean of its steps' shares), ``bytes_per_token`` and ``dense_bytes_per_token``,
+counted with the tokens that attention really read and, of policies, with their own bytes;
+``adherence`` is the policy's share less the requested one.
 "random_best" is the random schedule whose NLL over all texts is lowest. (Choosing one for every
 rollout by its NLL would read the answer: with 30 of them it came out below the dense model.)
 """
@@ -15,7 +19,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -26,6 +30,7 @@ from sol_core.comparing.statistics import Interval, PairedBootstrap, win_rate
 from sol_core.evaluation.tables import ScoreTable, TokenTable
 
 SCHEMA = 1
+SHARE_TOLERANCE = 0.01  # of dense bytes, of baselines at the policy's
 SPEND_TOLERANCE = tuple(0.01 * axis.dense for axis in AXES)  # of baselines at the policy's spend
 MIN_GAP = 1e-6  # nats; below it static loses nothing and no share of it can be recovered
 
@@ -37,29 +42,45 @@ class MethodScores:
     Attributes:
         nll, kl: [texts] nats per token.
         spend: [texts, axes].
+        share, num_bytes: [texts] of the dense step's bytes, and bytes; None where not counted.
     """
 
     nll: Floats
     kl: Floats
     spend: Floats
+    share: Floats | None = None
+    num_bytes: Floats | None = None
 
     def by_text(self, windows: int) -> MethodScores:
         """Means over the windows of each text, from rollouts text after text."""
+
+        def mean(values: Floats) -> Floats:
+            means: Floats = values.reshape(-1, windows, *values.shape[1:]).mean(1)
+            return means
+
         return MethodScores(
-            self.nll.reshape(-1, windows).mean(1),
-            self.kl.reshape(-1, windows).mean(1),
-            self.spend.reshape(-1, windows, len(AXES)).mean(1),
+            mean(self.nll),
+            mean(self.kl),
+            mean(self.spend),
+            None if self.share is None else mean(self.share),
+            None if self.num_bytes is None else mean(self.num_bytes),
         )
 
 
 def method_scores(
-    budget: int, policies: ScoreTable, baselines: ScoreTable | None, windows: int
+    budget: int,
+    policies: ScoreTable,
+    baselines: ScoreTable | None,
+    windows: int,
+    *,
+    by_share: bool = False,
 ) -> dict[str, MethodScores]:
     """Every method at one budget, the policy first; baselines None: not run yet.
 
     Args:
         windows: consecutive rollouts of one text; they are averaged, since the windows of
             a text are no independent samples.
+        by_share: bytes were counted.
     """
     count = len(policies.dense_nll)
     found = {row.method: _column(policies, row.method, budget) for row in policies.rows}
@@ -68,10 +89,16 @@ def method_scores(
             if row.method != "random":
                 found[row.method] = _column(baselines, row.method, budget)
     found["dense"] = MethodScores(
-        policies.dense_nll, np.zeros(count), np.tile(DENSE.as_tuple(), (count, 1))
+        policies.dense_nll,
+        np.zeros(count),
+        np.tile(DENSE.as_tuple(), (count, 1)),
+        np.ones(count),
+        policies.dense_bytes,
     )
     if baselines is not None and baselines.has("random"):
         found["random_best"] = _random_best(baselines, budget)
+    if not by_share:
+        found = {name: replace(one, share=None, num_bytes=None) for name, one in found.items()}
     return {name: scores.by_text(windows) for name, scores in found.items()}
 
 
@@ -91,9 +118,11 @@ def budget_record(
     policy = scores["policy"]
     table, index = tokens
     return {
-        "requested": axes_record(requested.as_tuple()),
+        "requested": asked_record(requested),
         "methods": {
-            name: _method_record(method, policy) | _intervals(method, scores["dense"], bootstrap)
+            name: _method_record(method, policy)
+            | _bytes_record(method, policy, scores["dense"])
+            | _intervals(method, scores["dense"], bootstrap)
             for name, method in scores.items()
         },
         "paired": {
@@ -106,8 +135,8 @@ def budget_record(
             "kl": _recovered(scores["static"].kl, policy.kl, scores["dense"].kl),
         },
         "random": {"nll": random[0], "kl": random[1]},
-        "adherence": _adherence(table.spend[index].mean(1), requested),
-        "by_step": _by_step(table.spend[index]),
+        "adherence": _adherence(table, index, requested),
+        "by_step": _by_step(table, index, requested),
     }
 
 
@@ -125,14 +154,18 @@ def overall_win_rates(budgets: Sequence[Mapping[str, Any]]) -> dict[str, dict[st
 
 
 def _column(table: ScoreTable, method: str, budget: int) -> MethodScores:
-    column = table.column(method, budget)
-    return MethodScores(table.nll[:, column], table.kl[:, column], table.spend[:, column])
+    return _at(table, table.column(method, budget))
 
 
 def _random_best(table: ScoreTable, budget: int) -> MethodScores:
     columns = table.random_columns(budget)
     best = columns[int(table.nll[:, columns].mean(axis=0).argmin())]
-    return MethodScores(table.nll[:, best], table.kl[:, best], table.spend[:, best])
+    return _at(table, best)
+
+
+def _at(table: ScoreTable, column: int) -> MethodScores:
+    values = (table.nll, table.kl, table.spend, table.share, table.num_bytes)
+    return MethodScores(*(one[:, column] for one in values))
 
 
 def _method_record(method: MethodScores, policy: MethodScores) -> dict[str, Any]:
@@ -146,6 +179,23 @@ def _method_record(method: MethodScores, policy: MethodScores) -> dict[str, Any]
         "net_keep_rate": Budget(*spend.tolist()).net_keep_rate,
         "spend": axes_record(spend.tolist()),
         "matched": bool((gaps <= np.asarray(SPEND_TOLERANCE) + 1e-9).all()),
+    }
+
+
+def _bytes_record(
+    method: MethodScores, policy: MethodScores, dense: MethodScores
+) -> dict[str, Any]:
+    """What a method read, where that was counted; ``matched`` then says whether by bytes."""
+    if method.share is None or policy.share is None:
+        return {}
+    assert method.num_bytes is not None
+    assert dense.num_bytes is not None
+    share = float(method.share.mean())
+    return {
+        "bytes_share": share,
+        "bytes_per_token": float(method.num_bytes.mean()),
+        "dense_bytes_per_token": float(dense.num_bytes.mean()),
+        "matched": bool(abs(share - float(policy.share.mean())) <= SHARE_TOLERANCE),
     }
 
 
@@ -180,7 +230,14 @@ def _recovered(static: Floats, policy: Floats, dense: Floats) -> float | None:
     return float(static.mean() - policy.mean()) / lost if lost > MIN_GAP else None
 
 
-def _adherence(spend: Floats, requested: Budget) -> dict[str, dict[str, float]]:
+def _adherence(table: TokenTable, index: int, requested: Budget) -> dict[str, dict[str, float]]:
+    if requested.bytes_share is not None:
+        off = table.share[index].mean(1) - requested.bytes_share
+        return {
+            "gap": {"share": float(off.mean())},
+            "episode": {"share": float(np.abs(off).mean())},
+        }
+    spend = table.spend[index].mean(1)
     gaps = (spend - np.asarray(requested.as_tuple())) / [axis.dense for axis in AXES]
     return {
         "gap": axes_record(gaps.mean(axis=0).tolist()),
@@ -188,13 +245,17 @@ def _adherence(spend: Floats, requested: Budget) -> dict[str, dict[str, float]]:
     }
 
 
-def _by_step(spend: Floats) -> dict[str, list[float]]:
-    """The policy's mean and deviation over rollouts at every step; spend is [N, T, axes]."""
+def _by_step(table: TokenTable, index: int, requested: Budget) -> dict[str, list[float]]:
+    """The policy's mean and deviation over rollouts at every step."""
+    spend = table.spend[index]
     means, deviations = spend.mean(axis=0), spend.std(axis=0)
     record: dict[str, list[float]] = {}
-    for index, axis in enumerate(SHORT_AXES):
-        record[axis] = means[:, index].tolist()
-        record[f"{axis}_sd"] = deviations[:, index].tolist()
+    for place, axis in enumerate(SHORT_AXES):
+        record[axis] = means[:, place].tolist()
+        record[f"{axis}_sd"] = deviations[:, place].tolist()
+    if requested.bytes_share is not None:
+        record["share"] = table.share[index].mean(axis=0).tolist()
+        record["share_sd"] = table.share[index].std(axis=0).tolist()
     return record
 
 
@@ -208,6 +269,13 @@ def gain_record(nll: Interval, kl: Interval) -> dict[str, float]:
         "kl_low": kl.low,
         "kl_high": kl.high,
     }
+
+
+def asked_record(budget: Budget) -> dict[str, float]:
+    """A requested budget: ``{"share", "bits"}``, or a number per axis."""
+    if budget.bytes_share is not None:
+        return {"share": budget.bytes_share, "bits": budget.bit_width}
+    return axes_record(budget.as_tuple())
 
 
 def axes_record(values: Sequence[float]) -> dict[str, float]:

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from sol_core.actions import AXES, SHORT_AXES, ActionGrid, Budget, grid_name
+from sol_core.budgets import MixTable, mix_table
 from sol_core.comparing.contenders import Contender, load_contenders, shared_grid
 from sol_core.comparing.methods import derive_seed
 from sol_core.comparing.statistics import PairedBootstrap
@@ -28,12 +29,14 @@ from sol_core.evaluation.pollution import PollutionProbe
 from sol_core.evaluation.refresh import RefreshProbe
 from sol_core.evaluation.result import (
     SCHEMA,
-    axes_record,
+    MethodScores,
+    asked_record,
     budget_record,
     method_scores,
     overall_win_rates,
 )
 from sol_core.evaluation.stages import BaselinePass, PolicyPass, Setting, TextStage
+from sol_core.evaluation.tables import ScoreTable
 from sol_core.evaluation.texts import EvaluationTexts, TextRequest, load_texts
 from sol_core.evaluation.timing import TIMED_METHODS, StepTimes
 from sol_core.events import StepCost
@@ -116,11 +119,21 @@ def _check(model: LanguageModel, contenders: Sequence[Contender], config: Evalua
     grid = shared_grid(contenders)
     for budget in config.budgets:
         grid.check_budget(budget)
+    mixes = _mixes(model, contenders, config)
+    for share in (budget.bytes_share for budget in config.budgets):
+        if mixes is not None and share is not None:
+            mixes.check(share, config.context + 1)
     if config.block_len - 1 > model.context_length:
         raise ContextLengthError(
             f"{config.context} tokens of context and {config.windows} · {config.steps} steps "
             f"exceed the context of {model.name}, {model.context_length}; shorten them"
         )
+
+
+def _mixes(
+    model: LanguageModel, contenders: Sequence[Contender], config: EvaluationConfig
+) -> MixTable | None:
+    return mix_table(model, shared_grid(contenders)) if config.by_share else None
 
 
 class _Run:
@@ -132,7 +145,8 @@ class _Run:
         self.contenders = task.contenders
         lm = task.model.lm
         blocks = torch.tensor(texts.blocks[: config.texts], device=lm.device)
-        self.setting = setting = Setting(lm, task.contenders, config, blocks)
+        mixes = _mixes(task.model, task.contenders, config)
+        self.setting = setting = Setting(lm, task.contenders, config, blocks, mixes)
         self.policies = PolicyPass(setting)
         self.baselines = BaselinePass(setting, self.policies)
         self.pollution = PollutionProbe(setting) if config.pollution else None
@@ -164,13 +178,13 @@ class _Run:
             "texts": count,
             "budgets": [
                 {
-                    "requested": axes_record(budget.as_tuple()),
+                    "requested": asked_record(budget),
                     "methods": {
                         name: {
                             "nll": float(scores.nll[:count].mean()),
                             "kl": float(scores.kl[:count].mean()),
                         }
-                        for name, scores in method_scores(index, *tables, windows).items()
+                        for name, scores in self._scores(index, *tables).items()
                     },
                 }
                 for index, budget in enumerate(self.config.budgets)
@@ -200,6 +214,7 @@ class _Run:
             "seed": config.seed,
             "elapsed_s": self.runner.elapsed_s,
             "budgets": budgets,
+            **({"mixes_measured_on": mixes.measured_on} if (mixes := self.setting.mixes) else {}),
             "win_rate": overall_win_rates(budgets),
             "difficulty": self._difficulty(),
             "pollution": self.pollution and self.pollution.report(probe_seed),
@@ -212,19 +227,26 @@ class _Run:
         columns = table.random_columns(index)
         record = budget_record(
             self.config.budgets[index],
-            method_scores(index, self.policies.table, table, self.config.windows),
+            self._scores(index, self.policies.table, table),
             bootstrap,
             (table.nll[:, columns].mean(0).tolist(), table.kl[:, columns].mean(0).tolist()),
             (self.policies.tokens, index),
         )
         for name, method in record["methods"].items():
             cost = self._cost(method["spend"])
-            method["bytes_per_token"], method["flops_per_token"] = cost.bytes_read, cost.flops
+            method.setdefault("bytes_per_token", cost.bytes_read)
+            method["flops_per_token"] = cost.flops
             if self.timing and name in TIMED_METHODS:
                 method["ms_per_token"] = self.timing.of(
                     index, name, derive_seed(self.config.seed, "timing")
                 )
         return record
+
+    def _scores(
+        self, index: int, policies: ScoreTable, baselines: ScoreTable | None
+    ) -> dict[str, MethodScores]:
+        windows, by_share = self.config.windows, self.config.by_share
+        return method_scores(index, policies, baselines, windows, by_share=by_share)
 
     def _cost(self, spend: dict[str, float]) -> StepCost:
         """Computed cost of a step at a mean spend, halfway through the scored tokens."""

@@ -1,7 +1,8 @@
 """The two passes of an evaluation at matched spend.
 
 Pass 1 runs the policies at every budget over all texts and so finds what they really
-spend; pass 2 runs the baselines at exactly that mean. Both run the dense model beside
+spend; pass 2 runs the baselines at exactly that mean, per axis or, where budgets are shares of the
+bytes, in bytes. Both run the dense model beside
 them.
 """
 
@@ -13,19 +14,23 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from sol_core.actions import DENSE, ActionGrid, Budget
+from sol_core.budgets import MixTable
 from sol_core.comparing.contenders import Contender, shared_grid
 from sol_core.comparing.methods import BaselineRows, PlannedRows, Row, baseline_rows, derive_seed
 from sol_core.comparing.partial import Batch
 from sol_core.comparing.rollout import Floats, Layout, Rollout, prefill_texts, roll_out
+from sol_core.comparing.step_bytes import StepBytes
 from sol_core.decoding.batch_scheduling import BatchScheduler, SplitScheduler
 from sol_core.decoding.loop import DecodeOptions
 from sol_core.decoding.schedules import Horizon
 from sol_core.evaluation.config import EvaluationConfig
+from sol_core.evaluation.share_rows import ShareRows
 from sol_core.evaluation.tables import ScoreTable, TokenTable
 from sol_core.models import FrozenLM
 
 PROBE_TEXTS = 64  # texts of a probe, at most
 ROWS_AT_ONCE = 128  # a row costs a quarter less than with 64
+MOST_PREFILLED = 65_536  # tokens of the texts of a batch: 1.5 GB of the default model's cache
 PREFILL_UNITS = 0.5  # work of a prefilled token beside that of a decoded row's step
 
 Part = tuple[list[tuple[int, int]], BatchScheduler]
@@ -37,12 +42,14 @@ class Setting:
 
     Attributes:
         texts: [N, ``config.block_len``] int64, on the model's device.
+        mixes: of the model under the policies' grid, where budgets are shares of the bytes.
     """
 
     lm: FrozenLM
     contenders: Sequence[Contender]
     config: EvaluationConfig
     texts: Tensor
+    mixes: MixTable | None = None
 
     @property
     def grid(self) -> ActionGrid:
@@ -138,12 +145,18 @@ class _Pass(TextStage):
     def __init__(self, setting: Setting, rows: Sequence[Row]) -> None:
         super().__init__(setting, setting.config.texts)
         self.table = ScoreTable(rows, setting.config.num_rollouts)
+        self._bytes = StepBytes(setting.lm, setting.grid) if setting.config.by_share else None
         self._pieces = split_evenly(len(rows), ROWS_AT_ONCE - 1)
         self._largest_group = 1 + max(stop - start for start, stop in self._pieces)
 
     @property
     def texts_at_once(self) -> int:
-        return max(1, ROWS_AT_ONCE // (self._largest_group * self.setting.config.windows))
+        config = self.setting.config
+        fitting = min(
+            ROWS_AT_ONCE // (self._largest_group * config.windows),
+            MOST_PREFILLED // config.block_len,
+        )
+        return max(1, fitting)
 
     @property
     def _rollouts_at_once(self) -> int:
@@ -158,10 +171,11 @@ class _Pass(TextStage):
 
     def roll_out(
         self, first_text: int, blocks: Tensor, *, observe: bool
-    ) -> Iterator[tuple[int, int, Rollout]]:
+    ) -> Iterator[tuple[int, int, Rollout, Floats | None]]:
         """Roll out all rows of some texts into the table, about 128 rows at a time.
 
-        Yields: the first rollout's number, the first row's column, and the scores.
+        Yields: the first rollout's number, the first row's column, the scores, and the bytes of
+            every step where they are counted.
         """
         setting, config = self.setting, self.setting.config
         layout = Layout(config.context, config.steps, config.windows)
@@ -179,17 +193,26 @@ class _Pass(TextStage):
                 )
                 scheduler = assemble(parts, count, group, config.steps)
                 rollout = roll_out(setting.lm, part, scheduler, options)
-                self.table.add(first, start, rollout)
-                yield first, start, rollout
+                read = None
+                if self._bytes is not None:
+                    policies = [self._policy_bytes(row) for row in self.table.rows[start:stop]]
+                    read = self._bytes.of_rollout(rollout, [0.0, *policies])
+                self.table.add(first, start, rollout, read)
+                yield first, start, rollout, read
 
     def part(self, first_text: int, count: int) -> dict[str, Floats]:
         table, rollouts = self.table, self._rollouts(first_text, count)
-        return {
+        found = {
             "nll": table.nll[rollouts],
             "kl": table.kl[rollouts],
             "spend": table.spend[rollouts],
             "dense_nll": table.dense_nll[rollouts],
         }
+        if self._bytes is not None:
+            found["share"] = table.share[rollouts]
+            found["num_bytes"] = table.num_bytes[rollouts]
+            found["dense_bytes"] = table.dense_bytes[rollouts]
+        return found
 
     def restore(self, batch: Batch, arrays: Mapping[str, Floats]) -> None:
         super().restore(batch, arrays)
@@ -198,6 +221,10 @@ class _Pass(TextStage):
     def _rollouts(self, first_text: int, count: int) -> slice:
         windows = self.setting.config.windows
         return slice(first_text * windows, (first_text + count) * windows)
+
+    def _policy_bytes(self, row: Row) -> float:
+        """Bytes that a row's policy reads by itself at every step."""
+        return 0.0
 
     def _parts(self, rows: Sequence[Row], first: int, count: int) -> list[Part]:
         raise NotImplementedError
@@ -230,17 +257,20 @@ class PolicyPass(_Pass):
         self.tokens = TokenTable(len(config.budgets), config.num_rollouts, config.steps)
 
     def run_texts(self, first_text: int, blocks: Tensor) -> None:
-        for first, start, rollout in self.roll_out(first_text, blocks, observe=True):
-            self.tokens.add(first, start, rollout)
+        for first, start, rollout, read in self.roll_out(first_text, blocks, observe=True):
+            self.tokens.add(first, start, rollout, read)
 
     def part(self, first_text: int, count: int) -> dict[str, Floats]:
         tokens, rollouts = self.tokens, self._rollouts(first_text, count)
-        return super().part(first_text, count) | {
+        found = super().part(first_text, count) | {
             "token_surprisal": tokens.surprisal[rollouts],
             "token_entropy": tokens.entropy[rollouts],
             "token_spend": tokens.spend[:, rollouts],
             "token_kl": tokens.kl[:, rollouts],
         }
+        if self.setting.config.by_share:
+            found["token_share"] = tokens.share[:, rollouts]
+        return found
 
     def spends(self) -> list[Budget]:
         """The first policy's mean spend over all rollouts, per requested budget."""
@@ -248,6 +278,17 @@ class PolicyPass(_Pass):
             Budget(*self.table.spend[:, self.table.column("policy", budget)].mean(axis=0).tolist())
             for budget in range(len(self.setting.config.budgets))
         ]
+
+    def shares(self) -> list[Budget]:
+        """The first policy's mean share of the bytes, its own among them, and its mean bits."""
+        columns = [self.table.column("policy", n) for n in range(len(self.setting.config.budgets))]
+        return [
+            Budget.share(min(float(self.table.share[:, column].mean()), 1.0), spent.bit_width)
+            for column, spent in zip(columns, self.spends(), strict=True)
+        ]
+
+    def _policy_bytes(self, row: Row) -> float:
+        return self._sources[row.method][0].policy_bytes
 
     def _parts(self, rows: Sequence[Row], first: int, count: int) -> list[Part]:
         config, parts = self.setting.config, []
@@ -271,10 +312,12 @@ class BaselinePass(_Pass):
 
     def __init__(self, setting: Setting, policies: PolicyPass) -> None:
         config = setting.config
-        rows = baseline_rows(len(config.budgets), config.num_random, config.signals)
+        rows = baseline_rows(
+            len(config.budgets), config.num_random, config.signals, by_share=config.by_share
+        )
         super().__init__(setting, rows)
         self._policies = policies
-        self._built: BaselineRows | None = None
+        self._built: BaselineRows | ShareRows | None = None
 
     def run_texts(self, first_text: int, blocks: Tensor) -> None:
         for _ in self.roll_out(first_text, blocks, observe=False):
@@ -294,13 +337,18 @@ class BaselinePass(_Pass):
         self._rows.steer(arrays["steering"])
 
     @property
-    def _rows(self) -> BaselineRows:
+    def _rows(self) -> BaselineRows | ShareRows:
         if self._built is None:
             setting = self.setting
-            self._built = BaselineRows(
-                self._policies.spends(), setting.grid, setting.horizon, seed=setting.config.seed
-            )
+            if setting.mixes is not None:
+                self._built = ShareRows(setting, self.table, self._policies.shares())
+            else:
+                self._built = BaselineRows(
+                    self._policies.spends(), setting.grid, setting.horizon, seed=setting.config.seed
+                )
         return self._built
 
     def _parts(self, rows: Sequence[Row], first: int, count: int) -> list[Part]:
+        if isinstance(self._rows, ShareRows):
+            return self._rows.parts(rows, first, count)
         return self._rows.parts(rows, count)

@@ -11,7 +11,7 @@ import numpy as np
 
 from sol_core.actions import AXES
 from sol_core.comparing.methods import Row
-from sol_core.comparing.rollout import Rollout
+from sol_core.comparing.rollout import Floats, Rollout
 
 
 class ScoreTable:
@@ -21,6 +21,8 @@ class ScoreTable:
         nll, kl: [N, rows] nats per token.
         spend: [N, rows, axes].
         dense_nll: [N] nats per token.
+        share, num_bytes: [N, rows] of the dense step's bytes, and bytes; 0 where not counted.
+        dense_bytes: [N].
         done: rollouts filled in so far, counted from the first, for every row.
     """
 
@@ -31,10 +33,19 @@ class ScoreTable:
         self.kl = np.zeros((count, len(self.rows)))
         self.spend = np.zeros((count, len(self.rows), len(AXES)))
         self.dense_nll = np.zeros(count)
+        self.share = np.zeros((count, len(self.rows)))
+        self.num_bytes = np.zeros((count, len(self.rows)))
+        self.dense_bytes = np.zeros(count)
         self.done = 0
 
-    def add(self, first: int, first_column: int, rollout: Rollout) -> None:
-        """Fill in a rollout whose rows, dense aside, are consecutive columns."""
+    def add(
+        self, first: int, first_column: int, rollout: Rollout, read: Floats | None = None
+    ) -> None:
+        """Fill in a rollout whose rows, dense aside, are consecutive columns.
+
+        Args:
+            read: bytes of its steps, [B, G, T], where they are counted.
+        """
         count, group = rollout.nll.shape[:2]
         rollouts = slice(first, first + count)
         columns = slice(first_column, first_column + group - 1)
@@ -42,12 +53,19 @@ class ScoreTable:
         self.kl[rollouts, columns] = rollout.kl[:, 1:].mean(-1)
         self.spend[rollouts, columns] = rollout.spend[:, 1:].mean(2)
         self.dense_nll[rollouts] = rollout.nll[:, 0].mean(-1)
+        if read is not None:
+            self.share[rollouts, columns] = (read[:, 1:] / read[:, :1]).mean(-1)
+            self.num_bytes[rollouts, columns] = read[:, 1:].mean(-1)
+            self.dense_bytes[rollouts] = read[:, 0].mean(-1)
         if first_column + group - 1 == len(self.rows):
             self.done = first + count
 
     def column(self, method: str, budget: int) -> int:
         """Return the column that holds a row."""
-        return self._columns[Row(method, budget)]
+        return self.place(Row(method, budget))
+
+    def place(self, row: Row) -> int:
+        return self._columns[row]
 
     def random_columns(self, budget: int) -> list[int]:
         """The columns of a budget's random schedules, in order."""
@@ -68,6 +86,7 @@ class TokenTable:
         surprisal, entropy: [N, T] nats, dense.
         spend: [budgets, N, T, axes].
         kl: [budgets, N, T] nats.
+        share: [budgets, N, T] of the dense step's bytes; 0 where not counted.
     """
 
     def __init__(self, num_budgets: int, count: int, num_steps: int) -> None:
@@ -75,8 +94,11 @@ class TokenTable:
         self.entropy = np.zeros((count, num_steps))
         self.spend = np.zeros((num_budgets, count, num_steps, len(AXES)))
         self.kl = np.zeros((num_budgets, count, num_steps))
+        self.share = np.zeros((num_budgets, count, num_steps))
 
-    def add(self, first: int, first_column: int, rollout: Rollout) -> None:
+    def add(
+        self, first: int, first_column: int, rollout: Rollout, read: Floats | None = None
+    ) -> None:
         """Fill in a rollout; columns 0 to ``budgets`` − 1 are the first policy's."""
         count, group = rollout.nll.shape[:2]
         rollouts = slice(first, first + count)
@@ -86,3 +108,5 @@ class TokenTable:
             row = 1 + column - first_column
             self.spend[column, rollouts] = rollout.spend[:, row]
             self.kl[column, rollouts] = rollout.kl[:, row]
+            if read is not None:
+                self.share[column, rollouts] = read[:, row] / read[:, 0]

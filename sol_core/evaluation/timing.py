@@ -86,12 +86,24 @@ class StepTimes(TextStage):
         setting = self.setting
         found: list[BatchScheduler] = [PlannedRows([[DENSE] * self._steps])]
         horizon = Horizon(setting.episode_steps, self._steps)
-        spends = zip(setting.config.budgets, self._policies.spends(), strict=True)
+        by_share = setting.config.by_share
+        spends = zip(
+            setting.config.budgets,
+            self._policies.shares() if by_share else self._policies.spends(),
+            strict=True,
+        )
         for asked, spent in spends:
             static = build_scheduler(
-                ScheduleConfig("static", spent, 0), setting.grid, horizon=horizon
+                ScheduleConfig("static", spent, 0),
+                setting.grid,
+                horizon=horizon,
+                mixes=setting.mixes,
             )
-            plan = [static.next_action(Observation(step)) for step in range(self._steps)]
+            context = setting.config.context
+            plan = [
+                static.next_action(Observation(step, cached_tokens=context + step))
+                for step in range(self._steps)
+            ]
             found += [
                 setting.contenders[0].policy.scheduler([asked], seed=None),
                 PlannedRows([plan]),

@@ -14,6 +14,7 @@ import torch
 
 from sol_core.actions import AXES, ActionGrid
 from sol_core.comparing.rollout import Floats
+from sol_core.comparing.step_bytes import StepBytes
 from sol_core.decoding.batch_scheduling import BatchScheduler
 from sol_core.decoding.loop import DecodeOptions, DecodeStep, Windows, decode
 from sol_core.models import FrozenLM
@@ -21,7 +22,6 @@ from sol_core.tasks.encoding import Continuation
 from sol_core.tasks.scoring import (
     BatchScores,
     ReadContexts,
-    StepBytes,
     read_contexts,
     step_spends,
 )

@@ -13,9 +13,9 @@ from dataclasses import replace
 import numpy as np
 
 from sol_core.actions import PAPER, ActionGrid, Budget
+from sol_core.comparing.step_bytes import StepBytes
 from sol_core.models import FrozenLM
 from sol_core.tasks.encoding import Continuation
-from sol_core.tasks.scoring import StepBytes
 
 CHANNEL_LEVELS = tuple(round(i / 20, 2) for i in range(1, 21))
 

@@ -8,16 +8,16 @@ of one question share its prefill; methods are rows of each choice.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from sol_core.actions import AXES, MAX_BITS, Action, ActionGrid, Budget
+from sol_core.actions import AXES, ActionGrid
 from sol_core.comparing.rollout import Floats
+from sol_core.comparing.step_bytes import StepBytes
 from sol_core.decoding.batch_scheduling import BatchScheduler
-from sol_core.decoding.cost import CostModel
 from sol_core.decoding.loop import DecodeOptions, DecodeStep, PrefixState, Windows, decode
 from sol_core.models import FrozenLM
 from sol_core.models.cache import KVCache
@@ -41,25 +41,6 @@ class BatchScores:
     spend: Floats
     num_bytes: Floats
     tokens: Floats
-
-
-class StepBytes:
-    """Computed bytes of decode steps, each kind worked out once."""
-
-    def __init__(self, lm: FrozenLM, grid: ActionGrid) -> None:
-        self._costs = CostModel.of(lm, grid)
-        self._known: dict[tuple[Action | Budget, int], float] = {}
-
-    def of(self, action: Action | Budget, cached_tokens: int) -> float:
-        """Bytes of one step that attends over ``cached_tokens``, its own included.
-
-        Args:
-            action: of the step, or a mean spend.
-        """
-        key = (replace(action, bit_width=MAX_BITS), cached_tokens)  # bits do not count
-        if key not in self._known:
-            self._known[key] = self._costs.decode_step(action, cached_tokens).bytes_read
-        return self._known[key]
 
 
 @dataclass(frozen=True, slots=True)

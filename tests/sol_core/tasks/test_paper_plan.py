@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from sol_core.actions import GRIDS, PAPER, Budget
+from sol_core.comparing.step_bytes import StepBytes
 from sol_core.tasks.encoding import Continuation
 from sol_core.tasks.paper_plan import paper_budget, paper_grid
-from sol_core.tasks.scoring import StepBytes
 from sol_core.tasks.static_plan import StaticPlan
 from tests.support.tiny_language_model import make_language_model
 

@@ -1,0 +1,112 @@
+"""The baselines of an evaluation whose budgets are shares of the dense bytes.
+
+Every baseline aims at the share that the policy really read: static by its mixes, the line by its
+place on it, the uneven ones at the mixes' mean. What a schedule has read too much or too little,
+counted over the rollouts before, is made good in the next ones, so that the mean over an
+evaluation is the policy's whatever the levels can express.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+
+from sol_core.actions import DENSE, Budget
+from sol_core.budgets.building import build_scheduler
+from sol_core.comparing.methods import Lane, Row, derive_seed
+from sol_core.comparing.paths import line, place_on
+from sol_core.comparing.rollout import Floats
+from sol_core.config import ScheduleConfig, ScheduleKind
+from sol_core.decoding.batch_scheduling import BatchScheduler, RowSchedulers
+from sol_core.decoding.schedules import Scheduler, SignalScheduler, StaticScheduler
+
+if TYPE_CHECKING:
+    from sol_core.evaluation.stages import Setting
+    from sol_core.evaluation.tables import ScoreTable
+
+MOST_OWED = 0.1  # of dense, that a rollout's aim is moved to make good what was read before
+
+
+class ShareRows:
+    """The schedulers behind baseline rows; they live as long as the evaluation.
+
+    Args:
+        setting: with mixes.
+        table: of these rows, filled rollout after rollout.
+        spends: per budget, the share to match.
+    """
+
+    def __init__(self, setting: Setting, table: ScoreTable, spends: Sequence[Budget]) -> None:
+        assert setting.mixes is not None
+        self._setting, self._table, self._spends = setting, table, spends
+        self._mixes, self._line = setting.mixes, line(setting.grid)
+        self._lanes: dict[tuple[Row, int], Lane] = {}
+
+    def parts(
+        self, rows: Sequence[Row], first: int, count: int
+    ) -> list[tuple[list[tuple[int, int]], BatchScheduler]]:
+        """Schedulers for one batch of rollouts; call in the order of the rollouts.
+
+        Args:
+            first: number of the first rollout; all before it are in the table.
+        Returns: the scheduler and its rows as (rollout, number in ``rows``).
+        """
+        aims = [self._aim(row, first, count) for row in rows]
+        placed, schedulers = [], []
+        for rollout in range(count):
+            for number, (row, aim) in enumerate(zip(rows, aims, strict=True)):
+                placed.append((rollout, number))
+                schedulers.append(self._scheduler(row, aim, (first + rollout, rollout)))
+        return [(placed, RowSchedulers(schedulers))]
+
+    def steering(self) -> Floats:
+        """[lanes, numbers] fp64, as ``BaselineRows.steering``."""
+        states = [lane.scheduler.state() for lane in self._lanes.values()]
+        size = SignalScheduler.state_size(self._setting.grid)
+        return np.asarray(states, dtype=np.float64).reshape(len(states), size)
+
+    def steer(self, states: Floats) -> None:
+        """Put them back to where ``steering`` found them, after the same calls of ``parts``."""
+        for lane, state in zip(self._lanes.values(), states.tolist(), strict=True):
+            lane.scheduler.go_on_from(state)
+
+    def _aim(self, row: Row, first: int, count: int) -> float:
+        """Share for the next ``count`` rollouts."""
+        share = self._spends[row.budget].bytes_share
+        assert share is not None
+        before = self._table.share[:first, self._table.place(row)]
+        owed = float((share - before).sum()) / count
+        return share + min(max(owed, -MOST_OWED), MOST_OWED)
+
+    def _scheduler(self, row: Row, aim: float, place: tuple[int, int]) -> Scheduler:
+        """Args: place: number of the rollout, and its place in the batch."""
+        setting, (rollout, lane) = self._setting, place
+        steps, bits = setting.config.steps, self._spends[row.budget].bit_width
+        context = setting.config.context + rollout % setting.config.windows * steps + 1
+        share = min(max(aim, self._mixes.hull(context)[0].share), 1.0)
+        if row.method == "line":
+            budget = self._on_line(share, context, bits)
+            return StaticScheduler(budget, setting.grid, first_step=rollout * steps)
+        mean = self._mixes.mean(share, context, bits)
+        if row.method == "static":
+            mean = Budget.share(share, bits)
+        seed = derive_seed(setting.config.seed, "random", row.budget, row.index, rollout)
+        config = ScheduleConfig(cast(ScheduleKind, row.method), mean, seed)
+        made = build_scheduler(config, setting.grid, horizon=setting.horizon, mixes=self._mixes)
+        return self._going_on(made, (row, lane)) if isinstance(made, SignalScheduler) else made
+
+    def _going_on(self, made: SignalScheduler, key: tuple[Row, int]) -> Lane:
+        """A signal-driven schedule at another budget, with the statistics of its lane."""
+        if key in self._lanes:
+            made.go_on_from(self._lanes[key].scheduler.state())
+        self._lanes[key] = Lane(made)
+        return self._lanes[key]
+
+    def _on_line(self, share: float, context: int, bits: float) -> Budget:
+        costs = self._mixes.costs
+        dense = costs.decode_step(DENSE, context).bytes_read
+        return place_on(
+            self._line, bits, share, lambda at: costs.decode_step(at, context).bytes_read / dense
+        )

@@ -1,0 +1,157 @@
+"""An evaluation whose budgets are shares of the bytes: what is read, matched, kept and refused."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sol_core.actions import DENSE, GRIDS, Action, Budget
+from sol_core.comparing.contenders import Contender
+from sol_core.comparing.paths import attention_first, line, place_on
+from sol_core.decoding.batch_scheduling import BatchScheduler, StepObservation
+from sol_core.decoding.cost import CostModel
+from sol_core.errors import ConfigError
+from sol_core.evaluation import EvaluationConfig
+from sol_core.evaluation.runner import evaluate_contenders
+from sol_core.models.loading import LanguageModel
+from sol_core.progress import WorkFinished
+from tests.sol_core.evaluation_stand_ins import random_texts
+from tests.support.tiny_language_model import make_language_model
+
+GRID = GRIDS["default"]
+SHARES = (0.6, 0.8)
+CONFIG = EvaluationConfig(
+    budgets=tuple(map(Budget.share, SHARES)),
+    baselines=("static", "random:2", "emc", "dac"),
+    texts=24,
+    context=90,
+    steps=8,
+    windows=2,
+    seed=3,
+)
+TEXTS = random_texts(24, CONFIG.block_len)
+OWN_BYTES = 1000.0
+ACTIONS = {0.6: (Action(0.3, 0.4), Action(0.5, 0.6)), 0.8: (Action(0.6, 0.7), Action(0.8, 0.8))}
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+class Alternating:
+    """Takes turns between two actions of a share, by the number of the step."""
+
+    def scheduler(self, budgets: Sequence[Budget], *, seed: int | None) -> BatchScheduler:
+        return _Turns([ACTIONS[budget.bytes_share or 0] for budget in budgets])
+
+
+class _Turns:
+    observes = True
+
+    def __init__(self, pairs: Sequence[tuple[Action, Action]]) -> None:
+        self._pairs = pairs
+
+    def next_actions(self, observation: StepObservation) -> list[Action]:
+        return [pair[observation.step % 2] for pair in self._pairs]
+
+
+@pytest.fixture(scope="module")
+def model() -> LanguageModel:
+    return make_language_model()
+
+
+def _evaluate(
+    model: LanguageModel, config: EvaluationConfig = CONFIG, partial: Path | None = None
+) -> dict[str, Any]:
+    rival = Contender("mine", Alternating(), GRID, 16, "", "", OWN_BYTES)
+    *_, last = evaluate_contenders(model, [rival], config, TEXTS, partial=partial)
+    assert isinstance(last, WorkFinished)
+    return {name: value for name, value in last.result.items() if name != "elapsed_s"}
+
+
+@pytest.fixture(scope="module")
+def result(model: LanguageModel) -> dict[str, Any]:
+    return _evaluate(model)
+
+
+@pytest.mark.parametrize("index", [0, 1])
+def test_baselines_read_what_the_policy_read(result: dict[str, Any], index: int) -> None:
+    budget = result["budgets"][index]
+    assert budget["requested"] == {"share": SHARES[index], "bits": 16.0}
+    methods = budget["methods"]
+    assert set(methods) == {"policy", "dense", "static", "line", "random_best", "emc", "dac"}
+    read = methods["policy"]["bytes_share"]
+    for name, method in methods.items():
+        if name != "dense":
+            assert method["bytes_share"] == pytest.approx(read, abs=0.01), name
+            assert method["matched"], name
+        assert method["bytes_per_token"] / method["dense_bytes_per_token"] == pytest.approx(
+            method["bytes_share"], rel=1e-3
+        )
+    assert methods["dense"]["bytes_share"] == 1
+    assert budget["adherence"]["gap"]["share"] == pytest.approx(read - SHARES[index], abs=1e-9)
+    assert len(budget["by_step"]["share"]) == CONFIG.steps
+    assert set(budget["paired"]) == set(methods) - {"policy"}
+
+
+def test_a_policy_s_bytes_are_counted_with_its_own_and_the_page_scores(
+    model: LanguageModel, result: dict[str, Any]
+) -> None:
+    costs = CostModel.of(model.lm, GRID)
+    for share, budget in zip(SHARES, result["budgets"], strict=True):
+        read, whole = [], []
+        for window in range(CONFIG.windows):
+            for step in range(CONFIG.steps):
+                cached = CONFIG.context + window * CONFIG.steps + step + 1
+                # A group chooses together, so that what is allowed is what is read.
+                action = ACTIONS[share][step % 2]
+                cost = costs.decode_step(action, cached, observed=True)
+                read.append(cost.bytes_read + OWN_BYTES)
+                whole.append(costs.decode_step(DENSE, cached).bytes_read)
+        policy = budget["methods"]["policy"]
+        assert policy["bytes_per_token"] == pytest.approx(sum(read) / len(read), rel=0.01)
+        assert policy["dense_bytes_per_token"] == pytest.approx(sum(whole) / len(whole))
+
+
+def test_a_stopped_evaluation_goes_on(
+    model: LanguageModel, result: dict[str, Any], tmp_path: Path
+) -> None:
+    assert _evaluate(model, partial=tmp_path) == result
+    finished = sorted(tmp_path.glob("baselines-*"))
+    for path in finished[len(finished) // 2 :]:
+        path.unlink()
+    assert _evaluate(model, partial=tmp_path) == result
+
+
+def test_what_cannot_be_reached_is_refused_before_any_text(model: LanguageModel) -> None:
+    with pytest.raises(ConfigError, match=r"at least \d+ % of the full model's bytes"):
+        _evaluate(model, replace(CONFIG, budgets=(Budget.share(0.05),)))
+    with pytest.raises(ConfigError, match="in two runs"):
+        replace(CONFIG, budgets=(Budget.share(0.5), Budget(0.5, 0.5, 8)))
+
+
+def test_timing_and_refresh_take_shares(model: LanguageModel) -> None:
+    config = replace(CONFIG, texts=4, timing=True, refresh=True)
+    found = _evaluate(model, config)
+    assert found["refresh"]["budgets"][0]["requested"] == {"share": 0.6, "bits": 16.0}
+    assert found["budgets"][0]["methods"]["static"]["ms_per_token"]["mean"] > 0
+
+
+@pytest.mark.parametrize("corners", [line(GRID), attention_first(GRID)])
+@pytest.mark.parametrize("share", [0.45, 0.6, 0.9, 1.0])
+def test_a_place_on_a_path_reads_what_was_asked(
+    model: LanguageModel, corners: tuple[tuple[float, float], ...], share: float
+) -> None:
+    costs = CostModel.of(model.lm, GRID)
+    dense = costs.decode_step(DENSE, 200).bytes_read
+
+    def reading(budget: Budget) -> float:
+        return costs.decode_step(budget, 200).bytes_read / dense
+
+    budget = place_on(corners, 16.0, share, reading)
+    lowest = reading(Budget(*corners[-1]))
+    assert reading(budget) <= max(share, lowest) + 1e-9
+    assert reading(budget) == pytest.approx(max(share, lowest), abs=0.03)
+    assert budget.keep_fraction == 0.1 or budget.channel_keep_ratio == 1 or corners == line(GRID)
