@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -127,16 +127,35 @@ def measured_policy(
         or_schedule: as of ``known_policy``.
     Raises: as ``known_policy``, before the model is loaded; AppError without a result.
     """
+    return measured_policies(args, budgets, [measure], or_schedule=or_schedule)[0]
+
+
+def measured_policies(
+    args: argparse.Namespace,
+    budgets: Iterable[Budget],
+    measures: Sequence[Measure],
+    *,
+    or_schedule: bool = False,
+) -> list[dict[str, Any]]:
+    """Several measurements of the policy that the options name, one after another.
+
+    All are asked for before the first runs, so that what cannot be run is known at the start.
+
+    Args, Raises: as ``measured_policy``.
+    """
     console = Console()
     found = known_policy(args, budgets, or_schedule=or_schedule)
     model, _ = load_model(args, console)
     is_path = isinstance(found, Path) and ("/" in args.policy or "\\" in args.policy)
     name = found.name if is_path else args.policy
-    data_dir = open_data_dir(args)
-    result = shown_result(measure(model, name, found, data_dir.root), console)
-    if result is None:
-        raise AppError("the measurement ended without a result")
-    return result
+    root = open_data_dir(args).root
+    results = []
+    for events in [measure(model, name, found, root) for measure in measures]:
+        result = shown_result(events, console)
+        if result is None:
+            raise AppError("the measurement ended without a result")
+        results.append(result)
+    return results
 
 
 class ProgressLine:

@@ -20,6 +20,7 @@ _LABELS = {
     "policy": "Policy",
     "policy_sampled": "Policy, sampled",
     "static": "Static",
+    "line": "Old line",
     "dense": "Dense",
     "random_best": "Random, best",
     "emc": "Uncertainty (EMC)",
@@ -79,7 +80,9 @@ def pareto_front(points: Iterable[Sequence[float]]) -> list[list[float]]:
 
 
 def budget_label(requested: dict[str, Any]) -> str:
-    """A budget on one line: "attention 50 % · channels 60 % · 8 bits"."""
+    """A budget on one line: "attention 50 % · channels 60 % · 8 bits", or "60 % of the bytes"."""
+    if "share" in requested:
+        return f"{100 * requested['share']:.4g} % of the bytes"
     return " · ".join(axis.text(requested[axis.short]) for axis in AXES if axis.short in requested)
 
 
@@ -119,7 +122,9 @@ def _headline(budgets: list[dict[str, Any]], baseline: str) -> dict[str, Any]:
             "recovered": _mean(one.get("recovered", {}).get(measure) for one in budgets),
         }
     episodes = [one.get("adherence", {}).get("episode", {}) for one in budgets]
-    line["gap"] = {axis: _mean(one.get(axis) for one in episodes) for axis in SHORT_AXES}
+    line["gap"] = {
+        axis: _mean(one.get(axis) for one in episodes) for axis in (*SHORT_AXES, "share")
+    }
     return line
 
 
@@ -129,6 +134,8 @@ def _row(one: dict[str, Any], baseline: str) -> dict[str, Any]:
     policy, other = methods.get("policy", {}), methods.get(baseline, {})
     row: dict[str, Any] = {
         "budget": [finite(one["requested"].get(axis)) for axis in SHORT_AXES],
+        "asked_share": finite(one["requested"].get("share")),
+        "shares": [finite(part.get("bytes_share")) for part in (policy, other)],
         "win_rate": finite(paired.get("win_rate")),
         "spend": _spend(policy),
         "other_spend": _spend(other),
@@ -223,7 +230,7 @@ def _adherence(budgets: list[dict[str, Any]]) -> dict[str, Any] | None:
     axes: dict[str, list[list[Any]]] = {axis: [] for axis in SHORT_AXES}
     for one in budgets:
         spend = one["methods"].get("policy", {}).get("spend")
-        if not spend:
+        if not spend or "share" in one["requested"]:
             continue
         episode = one.get("adherence", {}).get("episode", {})
         for axis in _of_spend(spend):
@@ -240,13 +247,16 @@ def _variability(budgets: list[dict[str, Any]]) -> dict[str, Any] | None:
         steps = one.get("by_step") or {}
         if not all(steps.get(axis.short) for axis in PAPER_AXES):
             continue
-        row: dict[str, Any] = {"label": budget_label(one["requested"])}
+        asked = one["requested"]
+        row: dict[str, Any] = {"label": budget_label(asked)}
         for axis in _of_spend(steps):
             scale = 1 / axis.dense if max(steps[axis.short]) > 1 else 1.0
             row[axis.short] = {
                 "mean": [finite(value * scale) for value in steps[axis.short]],
                 "sd": [finite(value * scale) for value in steps.get(f"{axis.short}_sd") or []],
-                "asked": finite(dense_share(axis, one["requested"][axis.short])),
+                "asked": finite(dense_share(axis, asked[axis.short]))
+                if axis.short in asked
+                else None,
             }
         rows.append(row)
     return {"budgets": rows} if rows else None

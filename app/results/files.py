@@ -10,6 +10,7 @@ from app.formats import csv_cells
 from sol_core.actions import SHORT_AXES
 
 _PAIRED = ("gain", "low", "high", "kl_gain", "kl_low", "kl_high", "win_rate")
+_READ = ("bytes_share", "bytes_per_token", "dense_bytes_per_token")
 _COLUMNS = (
     *(f"requested_{axis}" for axis in SHORT_AXES),
     "method",
@@ -19,6 +20,8 @@ _COLUMNS = (
     "net_keep_rate",
     *(f"spend_{axis}" for axis in SHORT_AXES),
     *_PAIRED,
+    "requested_share",
+    *_READ,
 )
 
 
@@ -36,7 +39,8 @@ def csv_text(result: dict[str, Any]) -> str:
 
 def _rows(result: dict[str, Any]) -> Iterator[dict[str, Any]]:
     for budget in result.get("budgets", []):
-        requested = {f"requested_{axis}": budget["requested"].get(axis) for axis in SHORT_AXES}
+        asked = (*SHORT_AXES, "share")
+        requested = {f"requested_{name}": budget["requested"].get(name) for name in asked}
         for name, method in budget["methods"].items():
             spend = method.get("spend", {})
             paired = budget.get("paired", {}).get(name, {})
@@ -45,5 +49,6 @@ def _rows(result: dict[str, Any]) -> Iterator[dict[str, Any]]:
                 | {"method": csv_cells.plain_cell(name)}
                 | {key: method.get(key) for key in ("nll", "kl", "perplexity", "net_keep_rate")}
                 | {f"spend_{axis}": spend.get(axis) for axis in SHORT_AXES}
+                | {key: method.get(key) for key in _READ}
                 | {key: paired[key] for key in _PAIRED if key in paired}
             )

@@ -16,7 +16,7 @@ from typing import Any
 from app.formats import csv_cells
 from sol_core.actions import AXES, SHORT_AXES
 
-_KEY = (*SHORT_AXES, "schedule", "metric")
+_KEY = (*SHORT_AXES, "share", "schedule", "metric")
 TABLE_COLUMNS = ("seed", *_KEY, "value")
 SUMMARY_COLUMNS = (*_KEY, "seeds", "mean", "low", "high")
 METRICS = ("nll", "kl", "perplexity", "net_keep_rate", "bytes_per_token")
@@ -34,7 +34,10 @@ def seed_rows(seed: int, result: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield the rows of one seed's evaluation; numbers that are missing have none."""
     for budget in result["budgets"]:
         requested = budget["requested"]
-        asked = {axis.short: float(requested.get(axis.short, axis.dense)) for axis in AXES}
+        asked: dict[str, float | None] = {
+            axis.short: float(requested.get(axis.short, axis.dense)) for axis in AXES
+        }
+        asked["share"] = requested.get("share")
         for schedule, metric, value in _numbers(budget):
             if value is not None:
                 named = {"schedule": schedule, "metric": metric, "value": float(value)}
@@ -80,9 +83,11 @@ def summary_text(summary: Sequence[Mapping[str, Any]]) -> str:
     for row in summary:
         if row["metric"] not in shown:
             continue
-        if (budget := tuple(row[axis] for axis in SHORT_AXES)) != asked:
+        if (budget := tuple(row[name] for name in (*SHORT_AXES, "share"))) != asked:
             asked = budget
             places = "  ".join(f"{axis} {row[axis]:g}" for axis in SHORT_AXES)
+            if row["share"] is not None:
+                places = f"{100 * row['share']:g} % of the bytes"
             lines += ["", f"budget  {places}"] if lines else [f"budget  {places}"]
         interval = "" if row["low"] is None else f"  ({row['low']:+.4f} to {row['high']:+.4f})"
         lines.append(

@@ -19,10 +19,11 @@ from app.cli.experiment_file import (
 )
 from app.cli.job_options import (
     BUILTIN_CORPUS,
+    Measure,
     WorkEvents,
     add_policy,
     corpus_source,
-    measured_policy,
+    measured_policies,
 )
 from app.cli.options import add_json, add_model, print_result
 from app.cli.reports.evaluation import as_table
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 
 OPTIONS = ("policy", "grid", *MODEL_OPTIONS)
 _SETTINGS = (
-    *("corpus", "texts", "context", "steps", "windows", "seed"),
+    *("corpus", "texts", "steps", "windows", "seed"),
     *("sampled", "pollution", "refresh", "timing"),
 )
 HELP = "measure a policy against static, random and other schedules at the same spend"
@@ -63,7 +64,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--budgets",
         metavar="LIST",
-        help=f'mean spends, "{",".join(SHORT_AXES)};…" (default: nine of them)',
+        help=f'mean spends, "{",".join(SHORT_AXES)};…" (default: nine of them), or shares of the '
+        "full model's bytes, as in 50%%,65%%",
     )
     parser.add_argument(
         "--baselines",
@@ -72,12 +74,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     for name, value, text in (
         ("texts", 128, "texts"),
-        ("context", 256, "dense tokens before the first step"),
         ("steps", 16, "scored steps of a rollout"),
         ("windows", 1, "rollouts of a text, one after another, on one prefill"),
         ("seed", 0, "decides texts and random schedules"),
     ):
         parser.add_argument(f"--{name}", type=int, help=f"{text} (default: {value})")
+    parser.add_argument(
+        "--context",
+        metavar="LIST",
+        help="dense tokens before the first step (default: 256); of several, as in 256,2048, each "
+        "is an evaluation of its own",
+    )
     for name, text in (
         ("sampled", "also sample the policy's actions"),
         ("pollution", "also probe how long compressed keys do harm"),
@@ -99,17 +106,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Evaluate and print."""
     config = _config(args)
+    contexts = _contexts(args.context) or (config.context,)
+    configs = [replace(config, context=context) for context in contexts]
     grid = GRIDS[args.grid or DEFAULT_GRID]  # of a schedule; a policy has its own
 
-    def measure(model: LanguageModel, name: str, found: Any, data_dir: Path) -> WorkEvents:
-        from sol_core.evaluation import evaluate
+    def measure(of_context: EvaluationConfig) -> Measure:
+        def events(model: LanguageModel, name: str, found: Any, data_dir: Path) -> WorkEvents:
+            from sol_core.evaluation import evaluate
 
-        return evaluate(model, {name: found}, config, data_dir=data_dir, grid=grid)
+            return evaluate(model, {name: found}, of_context, data_dir=data_dir, grid=grid)
 
-    result = measured_policy(args, config.budgets, measure, or_schedule=True)
+        return events
+
+    results = measured_policies(
+        args, config.budgets, [measure(one) for one in configs], or_schedule=True
+    )
     if args.out is not None:
-        _write(args, config, result)
-    print_result(args, result, as_table(result))
+        for one, result in zip(configs, results, strict=True):
+            folder = args.out if len(configs) == 1 else args.out / f"context-{one.context}"
+            _write(args, folder, one, result)
+    text = "\n".join(as_table(result) for result in results)
+    print_result(args, results[0] if len(results) == 1 else results, text)
     return 0
 
 
@@ -142,8 +159,23 @@ def _config(args: argparse.Namespace) -> EvaluationConfig:
     return replace(config, **given)
 
 
-def _write(args: argparse.Namespace, config: EvaluationConfig, result: dict[str, Any]) -> None:
-    folder: Path = args.out
+def _contexts(text: str | None) -> tuple[int, ...]:
+    """Read "256,2048"; empty where nothing is given.
+
+    Raises: ConfigError for what is no length.
+    """
+    parts = [] if text is None else [part.strip() for part in text.split(",")]
+    if not all(part.isascii() and part.isdigit() for part in parts):
+        raise ConfigError(f"--context is a number of tokens, or several as 256,2048; got {text!r}")
+    contexts = tuple(map(int, parts))
+    if len(set(contexts)) != len(contexts):
+        raise ConfigError(f"--context has a length twice: {text}")
+    return contexts
+
+
+def _write(
+    args: argparse.Namespace, folder: Path, config: EvaluationConfig, result: dict[str, Any]
+) -> None:
     options = {name: getattr(args, name) for name in OPTIONS}
     remarks = (
         "An evaluation; to do it again: evaluate --config THIS_FILE",

@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import tomllib
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,7 @@ from app.host.console import Console
 from app.host.errors import AppError, InputFileError
 from app.jobs.stop_flag import StopFlag, set_by_signals
 from app.results.seeds import seed_rows, summarised, summary_text, write_tables
+from sol_core.actions import record_of
 from sol_core.files.staging import replacing
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ def _keep_settings(args: argparse.Namespace, sweep: Sweep) -> None:
 
     Raises: AppError.
     """
-    record = {name: getattr(args, name) for name in MODEL_OPTIONS} | json_safe(asdict(sweep))
+    record = {name: getattr(args, name) for name in MODEL_OPTIONS} | json_safe(record_of(sweep))
     del record["train"]["seed"]
     remarks = ("A sweep; to do it again: sweep THIS_FILE --out NEW_FOLDER", versions())
     text = experiment_text(record, remarks)

@@ -15,9 +15,15 @@ MAX_POLICIES = 6
 
 
 def budgets_text(budgets: tuple[Budget, ...] | list[Any]) -> str:
-    """Budgets as the text box shows them: "0.5,0.6,8; 0.3,0.5,7"."""
-    rows = [budget.as_tuple() if isinstance(budget, Budget) else budget for budget in budgets]
-    return "; ".join(",".join(f"{value:g}" for value in row) for row in rows)
+    """Budgets as the text box shows them: "0.5,0.6,8; 0.3,0.5,7", or "50%; 65%"."""
+    return "; ".join(map(_budget_text, budgets))
+
+
+def _budget_text(budget: Budget | Any) -> str:
+    if isinstance(budget, Budget) and budget.bytes_share is not None:
+        return f"{100 * budget.bytes_share:g}%"
+    values = budget.as_tuple() if isinstance(budget, Budget) else budget
+    return ",".join(f"{value:g}" for value in values)
 
 
 _DEFAULT = EvaluationConfig()

@@ -28,7 +28,14 @@ def result_of(name: str, budgets: tuple[Budget, ...]) -> dict[str, Any]:
     def scores(nll: float, budget: Budget) -> dict[str, Any]:
         axes = dict(zip(("keep", "channels", "bits"), budget.as_tuple(), strict=True))
         numbers = {"nll": nll, "kl": nll / 10, "perplexity": 2.0, "net_keep_rate": 0.5}
+        if budget.bytes_share is not None:
+            numbers |= {"bytes_share": 0.61, "bytes_per_token": 61e6}
         return {**numbers, "spend": axes}
+
+    def asked(budget: Budget) -> dict[str, Any]:
+        if budget.bytes_share is not None:
+            return {"share": budget.bytes_share, "bits": budget.bit_width}
+        return dict(scores(0, budget)["spend"])
 
     return {
         "schema": 1,
@@ -38,13 +45,19 @@ def result_of(name: str, budgets: tuple[Budget, ...]) -> dict[str, Any]:
         "elapsed_s": float("nan"),
         "budgets": [
             {
-                "requested": scores(0, budget)["spend"],
+                "requested": asked(budget),
+                "adherence": {"gap": {"share": 0.01}, "episode": {"share": 0.02}},
                 "methods": {
                     "static": scores(2.5, budget),
-                    "dense": scores(2.0, Budget()),
+                    "dense": scores(2.0, Budget() if budget.bytes_share is None else budget),
                     "policy": scores(2.25, budget),
                 },
-                "paired": {"static": {"gain": 0.25, "low": 0.1, "high": 0.4, "win_rate": 0.75}},
+                "paired": {
+                    "static": {
+                        **{"gain": 0.25, "low": 0.1, "high": 0.4, "win_rate": 0.75},
+                        **{"kl_gain": 0.03, "kl_low": 0.01, "kl_high": 0.05},
+                    }
+                },
             }
             for budget in budgets
         ],
@@ -109,6 +122,24 @@ def test_evaluate_prints_exactly_the_result(
     assert {row["spend_bits"] for row in rows[3:]} >= {"7.0"}
 
 
+def test_shares_after_several_contexts_are_an_evaluation_each(
+    run: RunCommand, evaluated: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    asked = ["evaluate", "p", "--budgets", "50%,65%", "--context", "256, 2048", "--out", "results"]
+    done = run(*asked, "--json")
+    assert done.status == 0
+    assert len(json.loads(done.out)) == 2
+    for call, context in zip(evaluated, (256, 2048), strict=True):
+        assert call["config"].context == context
+        assert call["config"].budgets == (Budget.share(0.5), Budget.share(0.65))
+        folder = tmp_path / "results" / f"context-{context}"
+        assert run("evaluate", "--config", str(folder / "evaluation.toml")).status == 0
+        assert evaluated.pop()["config"] == call["config"]
+    text = run(*asked).out
+    assert text.count("budget  65 % of the full model's bytes") == 2
+    assert re.search(r"static .* 61\.0 % +61\.0 .* \+0\.0300 \(\+0\.0100 to \+0\.0500\)", text)
+
+
 def test_evaluate_for_people(
     run: RunCommand, evaluated: list[dict[str, Any]], tmp_path: Path
 ) -> None:
@@ -130,6 +161,9 @@ def test_evaluate_for_people(
         (["p", "--budgets", "0.05,0.6,8"], 2, "0.05"),
         (["p", "--budgets", "0.5,0.6,3"], 2, "bit_width"),
         (["p", "--budgets", ""], 2, "no budget"),
+        (["p", "--budgets", "50%;0.5,0.6,8"], 2, "in two runs"),
+        (["p", "--context", "256,long"], 2, "a number of tokens"),
+        (["p", "--context", "256,256"], 2, "twice"),
         (["p", "--baselines", "magic"], 2, "magic"),
         (["p", "--baselines", "random:0"], 2, "random:0"),
         (["p", "--texts", "0"], 2, "texts"),

@@ -67,6 +67,38 @@ def test_the_headline_counts_wins_and_sure_wins(result: dict[str, Any]) -> None:
     assert line["gap"]["keep"] == 0.012
 
 
+def by_share(result: dict[str, Any]) -> dict[str, Any]:
+    """The result as if its budgets had been shares of the bytes."""
+    for place, one in enumerate(result["budgets"]):
+        one["requested"] = {"share": 0.5 + place / 20, "bits": 16.0}
+        one["adherence"] = {"gap": {"share": -0.01}, "episode": {"share": 0.02}}
+        for method in one["methods"].values():
+            read = {"bytes_share": 0.51, "bytes_per_token": 5e7, "dense_bytes_per_token": 1e8}
+            method.update(read)
+        for probe in (result.get("refresh") or {}).get("budgets", []):
+            probe["requested"] = one["requested"]
+    return result
+
+
+def test_a_result_by_share_says_what_was_asked_and_read(result: dict[str, Any]) -> None:
+    view = result_view(by_share(result))
+    json.dumps(view, allow_nan=False)
+    row = view["rows"]["static"][1]
+    assert (row["asked_share"], row["shares"]) == (0.55, [0.51, 0.51])
+    assert view["headline"]["static"]["gap"]["share"] == 0.02
+    assert view["figures"]["pareto"]["methods"][0]["points"][1]["label"] == "55 % of the bytes"
+    assert view["figures"]["variability"]["budgets"][0]["keep"]["asked"] is None
+    assert "adherence" not in view["figures"]
+    rows = list(csv.DictReader(io.StringIO(csv_text(result))))
+    assert (rows[0]["requested_share"], rows[0]["bytes_share"]) == ("0.5", "0.51")
+    assert rows[0]["requested_keep"] == ""
+
+
+def test_a_form_keeps_shares() -> None:
+    config = config_from_form(DEFAULT_FORM | {"budgets": "50%\n62.5%"}, "builtin")
+    assert form_from_config(config.to_dict())["budgets"] == "50%; 62.5%"
+
+
 def test_the_table_has_both_measures_against_every_baseline(result: dict[str, Any]) -> None:
     view = result_view(result)
     assert view["methods"][0] == {"name": "policy", "label": "Policy"}

@@ -51,9 +51,19 @@ def test_budgets_as_the_command_line_gives_them() -> None:
     assert parse_budgets(" 0.5, 0.6 ,8 ;0.3,0.5,7.0; ") == expected
 
 
+def test_shares_as_the_command_line_gives_them() -> None:
+    expected = tuple(map(Budget.share, (0.5, 0.65, 0.8)))
+    assert parse_budgets("50%,65%,80%") == parse_budgets(" 50% ; 65 %, 80.0%") == expected
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        ("50%,0.65", r'written as in "50%".*got "0.65"'),
+        ("0%", "got"),
+        ("101%", "at most 100"),
+        ("x%", 'got "x%"'),
+        ("50%;0.5,0.6,8", "in two runs"),
         ("", "no budget given; write keep,channels,bits"),
         (" ; ", "no budget given"),
         ("0.5,0.6,8;0.3,0.5", r'budget "0.3,0.5" must be a number per axis.*got 2'),

@@ -172,7 +172,8 @@ function variabilityFigure(data) {
     layout: () => ({ hovermode: "x unified",
       xaxis: { title: smallTitle("step of the episode", 4), unifiedhovertitle: { text: "Step %{x}" } },
       yaxis: { ...pointAxis("spend (bits of 16)"), range: [0, 104] },
-      shapes: axes.map((axis) => ({ type: "line", xref: "paper", x0: 0, x1: 1,
+      // A budget that is a share of the bytes asks for nothing on an axis.
+      shapes: axes.filter((axis) => isNumber(data.budgets[budget.value][axis.short].asked)).map((axis) => ({ type: "line", xref: "paper", x0: 0, x1: 1,
         y0: 100 * data.budgets[budget.value][axis.short].asked,
         y1: 100 * data.budgets[budget.value][axis.short].asked,
         line: { color: themeColour(axis.key), width: 1, dash: "dot" } })) }),

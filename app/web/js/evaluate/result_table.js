@@ -15,8 +15,11 @@ function intervalText([gain, low, high]) {
   return [gainText(gain), h("small", {}, `${gainText(low)} to ${gainText(high)}`)];
 }
 
-const spendText = (spend) => (spend.every(isNumber)
+const spendText = (spend, share) => (isNumber(share) ? `${percent(share, 1)} of the bytes` : spend.every(isNumber)
   ? spend.map((value, at) => value.toFixed(AXES[at].unit === "bit" ? 2 : 3)).join(" · ") : MISSING);
+
+// What was asked for: a share of the bytes, or a number per axis.
+const budgetText = (budget, share) => (isNumber(share) ? `${percent(share)} of the bytes` : budget.join(" · "));
 
 const verdict = ([, low, high]) => (low > 0 ? "good" : high < 0 ? "bad" : "open");
 
@@ -67,13 +70,13 @@ export class ResultTable {
     const rows = (this.view.rows[baseline.name] ?? []).map((row) => {
       const one = row[measure];
       return h("tr", {},
-        h("th", { scope: "row" }, row.budget.join(" · ")),
+        h("th", { scope: "row" }, budgetText(row.budget, row.asked_share)),
         h("td", { class: "sol-gain", "data-verdict": verdict(one.gain) }, intervalText(one.gain)),
         h("td", {}, fixed(one.policy, 4)), h("td", {}, fixed(one.other, 4)),
         h("td", {}, fixed(one.dense, 4)),
         h("td", {}, percent(row.win_rate)), h("td", {}, percent(one.recovered, 1)),
-        h("td", { class: "sol-spends" }, spendText(row.spend),
-          h("small", {}, spendText(row.other_spend))));
+        h("td", { class: "sol-spends" }, spendText(row.spend, row.shares?.[0]),
+          h("small", {}, spendText(row.other_spend, row.shares?.[1]))));
     });
     this.table.replaceChildren(
       h("caption", { class: "sol-offscreen" }, `${MEASURE_NAMES[measure]} of the policy and ${baseline.label} at every budget`),
@@ -91,6 +94,6 @@ export function partialTable(partial) {
     h("caption", {}, `So far, over ${count(partial.texts ?? 0, "text")}: NLL, nats per token`),
     headRow(["Budget", ...names.map((name) => name.replace("_", " "))]),
     h("tbody", {}, budgets.map(({ requested: asked, methods }) => h("tr", {},
-      h("th", { scope: "row" }, AXES.map((axis) => asked[axis.short]).join(" · ")),
+      h("th", { scope: "row" }, budgetText(AXES.map((axis) => asked[axis.short]), asked.share)),
       names.map((name) => h("td", {}, fixed(methods[name]?.nll, 4))))))));
 }
