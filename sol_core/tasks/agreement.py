@@ -12,17 +12,15 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from sol_core.actions import AXES, ActionGrid
+from sol_core.actions import AXES
 from sol_core.comparing.rollout import Floats
 from sol_core.comparing.step_bytes import StepBytes
 from sol_core.decoding.batch_scheduling import BatchScheduler
 from sol_core.decoding.loop import DecodeOptions, DecodeStep, Windows, decode
-from sol_core.models import FrozenLM
 from sol_core.tasks.encoding import Continuation
 from sol_core.tasks.scoring import (
     BatchScores,
     ReadContexts,
-    read_contexts,
     step_spends,
 )
 
@@ -32,26 +30,6 @@ AGREEMENT_STEPS = 128
 def to_go_on(prompts: Sequence[Continuation], steps: int = AGREEMENT_STEPS) -> list[Continuation]:
     """The same prompts with places for the tokens that will be generated."""
     return [replace(one, context=one.context + one.tokens, tokens=(0,) * steps) for one in prompts]
-
-
-def free_run(
-    lm: FrozenLM,
-    ones: Sequence[Continuation],
-    scheduler: BatchScheduler,
-    grid: ActionGrid,
-    *,
-    group: int,
-    episode_steps: int,
-) -> BatchScores:
-    """Let every row write as many tokens as its continuation has, greedily.
-
-    Args: as ``score_continuations``; all continuations have the same number of tokens.
-    """
-    read = read_contexts(lm, ones, grid, observe=scheduler.observes)
-    steps = len(ones[0].tokens)
-    return write_after(
-        read, range(len(ones)), scheduler, group=group, steps=steps, episode_steps=episode_steps
-    )
 
 
 @torch.no_grad()
@@ -95,7 +73,7 @@ def write_after(
     state = contexts.state.rows(rows)
     for step in decode(contexts.lm, windows, first, scheduler, written, options, state):
         chosen[:, step.index] = step.log_probabilities.argmax(-1).cpu().numpy()
-        step_spend, reading = step_spends(step, step_bytes, group)
+        step_spend, reading = step_spends(step, step_bytes, group, contexts.policy_bytes)
         spend += step_spend
         num_bytes += reading
     pairs = zip(leads, chosen, strict=True)

@@ -57,6 +57,11 @@ class TasksConfig:
         check_budgets(self.budgets, MAX_BUDGETS)
         check_contexts(self.contexts)
 
+    @property
+    def by_share(self) -> bool:
+        """Whether budgets are shares of the dense bytes."""
+        return self.budgets[0].bytes_share is not None
+
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready form; ``fields.from_json`` reads it back."""
         return record_of(self)

@@ -3,6 +3,10 @@
 Attention and bits keep their levels; what is moved is the MLP's share, most of a step's bytes.
 The paper's mechanisms cut only the MLP's input, two of its three matrices, so equal bytes take a
 lower channel ratio than the paper's grid has: levels go down to a twentieth.
+
+Where budgets are shares, attention is lowered first, down to a tenth, then channels. The paper's
+heads choose their pages one by one, so that a group reads more tokens than an action allows; how
+many more is told by a trial.
 """
 
 from __future__ import annotations
@@ -17,6 +21,7 @@ from sol_core.comparing.step_bytes import StepBytes
 from sol_core.models import FrozenLM
 from sol_core.tasks.encoding import Continuation
 
+PLACES = 32  # lengths that a mean over all steps is read off
 CHANNEL_LEVELS = tuple(round(i / 20, 2) for i in range(1, 21))
 
 
@@ -46,7 +51,7 @@ def paper_budget(
         grid: as ``paper_grid`` gives it.
     """
     lowest, highest = CHANNEL_LEVELS[0], CHANNEL_LEVELS[-1]
-    cached = [len(one.context) + step for one in continuations for step in range(len(one.tokens))]
+    cached = _cached(continuations)
     step_bytes = StepBytes(lm, grid)
 
     def reading(ratio: float) -> float:
@@ -66,3 +71,23 @@ def paper_budget(
     least, most = reading(lowest), reading(highest)
     ratio = lowest + (target - least) / (most - least) * (highest - lowest)
     return replace(spend, channel_keep_ratio=min(max(ratio, lowest), highest))
+
+
+class PaperReading:
+    """Mean computed bytes of the steps of some continuations under the paper's mechanisms."""
+
+    def __init__(
+        self, lm: FrozenLM, grid: ActionGrid, continuations: Sequence[Continuation]
+    ) -> None:
+        self._bytes = StepBytes(lm, grid)
+        places = np.linspace(0, 1, PLACES)
+        self._cached = [int(one) for one in np.quantile(_cached(continuations), places)]
+
+    def of(self, budget: Budget) -> float:
+        """By what an action allows."""
+        return float(np.mean([self._bytes.of(budget, count) for count in self._cached]))
+
+
+def _cached(continuations: Sequence[Continuation]) -> list[int]:
+    """Tokens that each step attends over."""
+    return [len(one.context) + step for one in continuations for step in range(len(one.tokens))]

@@ -10,19 +10,22 @@ from typing import Protocol
 import numpy as np
 
 from sol_core.actions import AXES, DENSE, Action, ActionGrid, Budget
+from sol_core.budgets import MixTable
 from sol_core.comparing.contenders import Contender
 from sol_core.comparing.methods import PlannedRows
 from sol_core.comparing.partial import Batch
+from sol_core.comparing.paths import attention_first, place_on
 from sol_core.comparing.rollout import Floats
 from sol_core.decoding.batch_scheduling import SplitScheduler
 from sol_core.evaluation.stages import ROWS_AT_ONCE
 from sol_core.models import FrozenLM
-from sol_core.tasks.agreement import free_run, write_after
+from sol_core.tasks.agreement import write_after
 from sol_core.tasks.encoding import Continuation, batches
-from sol_core.tasks.paper_plan import paper_budget, paper_grid
+from sol_core.tasks.paper_plan import PaperReading, paper_budget, paper_grid
 from sol_core.tasks.questions import AGREEMENT
 from sol_core.tasks.recall import WRITTEN_TOKENS, is_recall
-from sol_core.tasks.scoring import BatchScores, read_contexts, score_after, score_continuations
+from sol_core.tasks.scoring import BatchScores, ReadContexts, read_contexts, score_after
+from sol_core.tasks.share_plan import SharePlan
 from sol_core.tasks.static_plan import AveragedPlan, StaticPlan
 
 
@@ -34,6 +37,7 @@ class TaskSetting:
         continuations: of all questions.
         budgets: asked for.
         spell: the text of token ids; only for tasks in which a model writes an answer.
+        mixes: of the model under the policy's grid, where budgets are shares of the bytes.
     """
 
     lm: FrozenLM
@@ -42,12 +46,19 @@ class TaskSetting:
     continuations: Sequence[Continuation]
     budgets: tuple[Budget, ...]
     spell: Callable[[Sequence[int]], str] | None = None
+    mixes: MixTable | None = None
 
     @property
     def name(self) -> str:
         """The task and a hash of its texts."""
         texts = [(one.context, one.tokens, one.read) for one in self.continuations]
         return f"{self.task}-{hashlib.sha256(repr(texts).encode()).hexdigest()[:12]}"
+
+    @property
+    def contexts(self) -> list[int]:
+        """Per question, tokens before its first step."""
+        found = {one.question: len(one.context) - 1 for one in self.continuations}
+        return [found[question] for question in sorted(found)]
 
     @property
     def lengths(self) -> list[list[int]]:
@@ -58,6 +69,7 @@ class TaskSetting:
         return [found[question] for question in sorted(found)]
 
 
+TRIALS = 2  # of the paper's static on one batch, to tell what its heads read together
 _SCORES = [field.name for field in fields(BatchScores)]
 
 
@@ -106,27 +118,28 @@ class TaskPass:
     def run(self, batch: Batch) -> None:
         """Score one batch."""
         indices = self._members[batch.first]
-        if self._recalls:
-            scores = self._recalled(indices)
+        ones = [self.setting.continuations[index] for index in indices]
+        steps = int(self.lengths[indices].max())
+        scheduler = self._scheduler(indices, steps)
+        read = read_contexts(self.setting.lm, ones, self.grid, observe=scheduler.observes)
+        if self.setting.mixes is not None:
+            read = replace(read, policy_bytes=self._policy_bytes())
+        rows = {"group": self.group, "episode_steps": self.setting.contender.episode_steps}
+        if self._free:
+            scores = write_after(read, range(len(ones)), scheduler, steps=steps, **rows)
         else:
-            scores = (free_run if self._free else score_continuations)(
-                self.setting.lm,
-                [self.setting.continuations[index] for index in indices],
-                self._scheduler(indices, int(self.lengths[indices].max())),
-                self.grid,
-                group=self.group,
-                episode_steps=self.setting.contender.episode_steps,
-            )
+            scores = score_after(read, scheduler, **rows)
+        if self._recalls:
+            scores = self._recalled(indices, read, scores)
         for name in _SCORES:
             getattr(self, name)[indices] = getattr(scores, name)
 
-    def _recalled(self, indices: Sequence[int]) -> BatchScores:
-        """Choices scored, and a text written after each question that no spend counts."""
-        ones = [self.setting.continuations[index] for index in indices]
-        scheduler = self._scheduler(indices, int(self.lengths[indices].max()))
-        read = read_contexts(self.setting.lm, ones, self.grid, observe=scheduler.observes)
+    def _recalled(
+        self, indices: Sequence[int], read: ReadContexts, scores: BatchScores
+    ) -> BatchScores:
+        """The scores with a text written after each question, which no spend counts."""
+        ones = read.ones
         rows = {"group": self.group, "episode_steps": self.setting.contender.episode_steps}
-        scores = score_after(read, scheduler, **rows)
         places: dict[int, int] = {}  # of each question, its first choice
         for place, one in enumerate(ones):
             places.setdefault(one.question, place)
@@ -156,6 +169,20 @@ class TaskPass:
         for name in _SCORES:
             getattr(self, name)[indices] = arrays[name]
 
+    def mean_bytes_of(self, batch: Batch) -> Floats:
+        """[group] as ``mean_bytes``, over the steps of one batch."""
+        indices = self._members[batch.first]
+        means: Floats = self.num_bytes[indices].sum(0) / self.lengths[indices].sum()
+        return means
+
+    def members(self, batch: Batch) -> list[Continuation]:
+        """The continuations of a batch."""
+        return [self.setting.continuations[index] for index in self._members[batch.first]]
+
+    def _policy_bytes(self) -> tuple[float, ...]:
+        """Per row, bytes that its policy reads by itself at every step."""
+        return (0.0,) * self.group
+
     def _work(self, indices: Sequence[int]) -> int:
         """Steps of rows, and prefilled tokens at half of one."""
         ones = [self.setting.continuations[index] for index in indices]
@@ -178,6 +205,14 @@ class PolicyTaskPass(TaskPass):
     def __init__(self, setting: TaskSetting) -> None:
         super().__init__(setting, 1 + len(setting.budgets), setting.contender.grid)
         self.name = f"{setting.name}-policy"
+
+    def share(self, row: int) -> Budget:
+        """Of the dense row's bytes that one row read over all steps, and its mean bits."""
+        share = self.mean_bytes(row) / self.mean_bytes(0)
+        return Budget.share(min(share, 1.0), self.mean_spend(row).bit_width)
+
+    def _policy_bytes(self) -> tuple[float, ...]:
+        return (0.0, *[self.setting.contender.policy_bytes] * (self.group - 1))
 
     def _scheduler(self, indices: Sequence[int], steps: int) -> SplitScheduler:
         setting, group = self.setting, self.group
@@ -209,8 +244,14 @@ class PlannedTaskPass(TaskPass):
 
 
 def static_pass(policies: PolicyTaskPass) -> PlannedTaskPass:
-    """Static at exactly what the policy spent at each budget, see ``StaticPlan``."""
+    """Static at what the policy spent at each budget, or at its share of the bytes."""
     setting, grid = policies.setting, policies.grid
+    plans: list[Plan]
+    if setting.mixes is not None:
+        shares = [policies.share(row) for row in range(1, policies.group)]
+        of_questions = (setting.contexts, setting.lengths)
+        plans = [SharePlan(share, grid, setting.mixes, *of_questions) for share in shares]
+        return PlannedTaskPass(setting, "static", plans, grid)
     plans = [StaticPlan(spend, grid, setting.lengths) for spend in _spends(policies)]
     return PlannedTaskPass(setting, "static", plans, grid)
 
@@ -231,6 +272,8 @@ def averaged_pass(policies: PolicyTaskPass) -> PlannedTaskPass:
 def paper_pass(policies: PolicyTaskPass, statics: PlannedTaskPass) -> PlannedTaskPass:
     """Static with the paper's mechanisms that reads as many bytes as static, see ``paper_plan``."""
     setting, grid = statics.setting, paper_grid(statics.grid)
+    if setting.mixes is not None:
+        return _paper_by_share(policies, statics, grid)
     plans = []
     for row, spend in enumerate(_spends(policies)):
         budget = paper_budget(
@@ -238,6 +281,30 @@ def paper_pass(policies: PolicyTaskPass, statics: PlannedTaskPass) -> PlannedTas
         )
         plans.append(StaticPlan(budget, grid, setting.lengths))
     return PlannedTaskPass(setting, "paper", plans, grid)
+
+
+def _paper_by_share(
+    policies: PolicyTaskPass, statics: PlannedTaskPass, grid: ActionGrid
+) -> PlannedTaskPass:
+    """Budgets are corrected by what the first batch reads beyond what its actions allow."""
+    setting, corners = statics.setting, attention_first(grid)
+    reading = PaperReading(setting.lm, grid, setting.continuations)
+    targets = [statics.mean_bytes(row) for row in range(statics.group)]
+    bits = [spend.bit_width for spend in _spends(policies)]
+    beyond = np.zeros(statics.group)
+    for trial in range(TRIALS + 1):
+        budgets = [
+            place_on(corners, width, target - more, reading.of)
+            for width, target, more in zip(bits, targets, beyond.tolist(), strict=True)
+        ]
+        plans = [StaticPlan(budget, grid, setting.lengths) for budget in budgets]
+        made = PlannedTaskPass(setting, "paper", plans, grid)
+        if trial < TRIALS:
+            batch = made.batches[0]
+            made.run(batch)
+            allowed = PaperReading(setting.lm, grid, made.members(batch))
+            beyond = made.mean_bytes_of(batch) - [allowed.of(budget) for budget in budgets]
+    return made
 
 
 def _spends(policies: PolicyTaskPass) -> list[Budget]:

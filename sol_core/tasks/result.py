@@ -5,7 +5,8 @@ above 0 the policy is better. Few questions change sides, but every answer has a
 shows with far fewer questions: ``answer_nll`` is the mean NLL of the right answer, nats per token
 of it, and ``margin`` the right answer's log-likelihood less the best wrong one's, nats per byte of
 each. Intervals are 95 % bootstraps over questions, paired for gains. ``spend`` is the mean per
-axis over all steps, ``bytes_per_token`` what they read, computed. A choice's score is the
+axis over all steps, ``bytes_per_token`` what they read, computed, ``bytes_share`` its share of
+dense's. A choice's score is the
 log-likelihood of its text per byte (acc_norm); LAMBADA counts a word as right when every token of
 it was the most probable one. Agreement's accuracy is the share of tokens equal to dense's.
 Recall is a task for every length of its texts, and in it a model also writes: ``written`` says in
@@ -23,7 +24,7 @@ import numpy as np
 from sol_core.actions import DENSE, Budget
 from sol_core.comparing.rollout import Floats
 from sol_core.comparing.statistics import Interval, PairedBootstrap, mean_interval
-from sol_core.evaluation.result import axes_record
+from sol_core.evaluation.result import asked_record, axes_record
 from sol_core.tasks.agreement import share_equal, steps_until_divergence
 from sol_core.tasks.answers import margins, right_answers, scores_per_byte
 from sol_core.tasks.passes import PlannedTaskPass, PolicyTaskPass, TaskPass
@@ -77,6 +78,7 @@ class MethodScores:
             "spend": axes_record(self.spend.as_tuple()),
             "net_keep_rate": self.spend.net_keep_rate,
             "bytes_per_token": self.bytes_per_token,
+            "bytes_share": self.bytes_per_token / dense.bytes_per_token,
         }
 
 
@@ -316,7 +318,7 @@ def _budget_records(
         gain = _difference(found["policy"], found["static"], bootstrap)
         records.append(
             {
-                "requested": axes_record(budget.as_tuple()),
+                "requested": asked_record(budget),
                 "methods": {name: one.record(bootstrap, dense) for name, one in found.items()},
                 "gain": gain["accuracy"],
                 "nll_gain": gain["nll"],

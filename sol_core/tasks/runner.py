@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sol_core.actions import PAPER, grid_name
+from sol_core.budgets import MixTable, mix_table
 from sol_core.comparing.contenders import Contender, load_contenders
 from sol_core.comparing.methods import derive_seed
 from sol_core.errors import ConfigError
@@ -75,6 +76,8 @@ def run_tasks(
         raise ConfigError(
             f"{name} is a policy for the paper's mechanisms: the baseline paper is its static"
         )
+    if config.by_share and RECALL in config.tasks:
+        _check_shares(mix_table(model, contender.grid), config, min(config.contexts))
     longest = max(config.contexts) + ROOM
     if RECALL in config.tasks and longest > model.context_length:
         raise ConfigError(
@@ -128,6 +131,7 @@ class _Run:
     def __init__(self, task: _Task, questions: Questions) -> None:
         self.model, self.config, self.questions = task.model, task.config, questions
         (self.contender,) = task.contenders
+        self.mixes = mix_table(task.model, self.contender.grid) if self.config.by_share else None
         self.passes = {name: PolicyTaskPass(self._setting(name)) for name in questions}
         self.runner = self._runner(task)
 
@@ -171,8 +175,18 @@ class _Run:
             )
         if task == AGREEMENT:
             continuations = to_go_on(continuations)
-        lm, budgets = self.model.lm, self.config.budgets
-        return TaskSetting(lm, self.contender, task, continuations, budgets, self._spelled)
+        if self.mixes is not None:
+            shortest = min(len(one.context) for one in continuations)
+            _check_shares(self.mixes, self.config, shortest)
+        return TaskSetting(
+            self.model.lm,
+            self.contender,
+            task,
+            continuations,
+            self.config.budgets,
+            self._spelled,
+            self.mixes,
+        )
 
     def _spelled(self, tokens: Sequence[int]) -> str:
         return str(self.model.tokenizer.decode(list(tokens), skip_special_tokens=True))
@@ -193,6 +207,13 @@ class _Run:
             "summary": summary_record(scores, tasks),
             "pooled": pooled_records(scores, derive_seed(self.config.seed, _STORED_NAME, "pooled")),
         }
+
+
+def _check_shares(mixes: MixTable, config: TasksConfig, context: int) -> None:
+    """Raises: ConfigError for a share that no mix reaches after so many tokens."""
+    for share in (budget.bytes_share for budget in config.budgets):
+        if share is not None:
+            mixes.check(share, context)
 
 
 def _baseline(

@@ -50,6 +50,9 @@ class ReadContexts:
     Attributes:
         windows: a window for each of ``ones``.
         state: what the last token that was read leaves for the first step.
+        policy_bytes: per row of a continuation, what its policy's network reads at every step, 0
+            without one; steps then count the tokens that their attention really read. None
+            counts what actions allow.
     """
 
     lm: FrozenLM
@@ -57,6 +60,7 @@ class ReadContexts:
     ones: Sequence[Continuation]
     windows: Windows
     state: PrefixState
+    policy_bytes: tuple[float, ...] | None = None
 
 
 def score_continuations(
@@ -113,17 +117,36 @@ def score_after(
         likelihood += counts * _by_continuation(found, group)
         best = step.log_probabilities.argmax(-1) == wanted
         greedy *= np.where(counts, _by_continuation(best, group), 1.0)
-        step_spend, reading = step_spends(step, step_bytes, group)
+        step_spend, reading = step_spends(step, step_bytes, group, contexts.policy_bytes)
         spend += runs[:, None, None] * step_spend
         num_bytes += runs[:, None] * reading
     return BatchScores(likelihood, greedy, spend, num_bytes, np.zeros((len(ones), group, 0)))
 
 
-def step_spends(step: DecodeStep, step_bytes: StepBytes, group: int) -> tuple[Floats, Floats]:
-    """[B, group, axes] levels and [B, group] computed bytes of one step."""
+def step_spends(
+    step: DecodeStep,
+    step_bytes: StepBytes,
+    group: int,
+    policy_bytes: tuple[float, ...] | None = None,
+) -> tuple[Floats, Floats]:
+    """[B, group, axes] levels and [B, group] computed bytes of one step.
+
+    Args:
+        policy_bytes: as of ``ReadContexts``.
+    """
     levels = np.asarray([action.as_tuple() for action in step.actions])
     pairs = zip(step.actions, step.cached_tokens, strict=True)
-    reading = np.asarray([step_bytes.of(action, cached) for action, cached in pairs])
+    if policy_bytes is None:
+        reading = np.asarray([step_bytes.of(action, cached) for action, cached in pairs])
+    else:
+        own = policy_bytes * (len(step.actions) // group)
+        rows = zip(pairs, step.output.tokens_read.sum(1).tolist(), own, strict=True)
+        reading = np.asarray(
+            [
+                step_bytes.of(action, cached, read, observed=policy > 0) + policy
+                for (action, cached), read, policy in rows
+            ]
+        )
     return levels.reshape(-1, group, len(AXES)), reading.reshape(-1, group)
 
 

@@ -10,9 +10,10 @@ from sol_core.actions import DENSE, Action
 from sol_core.decoding.batch_scheduling import RowSchedulers
 from sol_core.decoding.schedules import FixedScheduler
 from sol_core.models import FrozenLM
-from sol_core.tasks.agreement import free_run, share_equal, steps_until_divergence, to_go_on
+from sol_core.tasks.agreement import share_equal, steps_until_divergence, to_go_on, write_after
 from sol_core.tasks.encoding import encode_questions
 from sol_core.tasks.questions import Question
+from sol_core.tasks.scoring import read_contexts
 from tests.sol_core.evaluation_stand_ins import GRID
 from tests.support.tiny_language_model import make_language_model
 
@@ -41,7 +42,9 @@ def test_every_row_goes_on_from_its_own_tokens() -> None:
         texts
     )
     scheduler = RowSchedulers([FixedScheduler([action]) for _ in ones for action in (DENSE, HARSH)])
-    scores = free_run(model.lm, ones, scheduler, GRID, group=2, episode_steps=16)
+    contexts = read_contexts(model.lm, ones, GRID, observe=scheduler.observes)
+    rows, steps = range(len(ones)), len(ones[0].tokens)
+    scores = write_after(contexts, rows, scheduler, group=2, steps=steps, episode_steps=16)
     for number, one in enumerate(ones):
         for row, action in enumerate((DENSE, HARSH)):
             assert scores.tokens[number, row].tolist() == _alone(model.lm, one.context, action)

@@ -1,0 +1,122 @@
+"""Tasks whose budgets are shares of the bytes: what every arm reads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sol_core.actions import GRIDS, Action, Budget
+from sol_core.budgets import mix_table
+from sol_core.comparing.contenders import Contender
+from sol_core.decoding.batch_scheduling import BatchScheduler, StepObservation
+from sol_core.errors import ConfigError
+from sol_core.models.loading import LanguageModel
+from sol_core.progress import WorkFinished
+from sol_core.tasks import TasksConfig
+from sol_core.tasks.questions import Question
+from sol_core.tasks.runner import run_questions
+from sol_core.tasks.share_plan import SharePlan
+from tests.support.tiny_language_model import make_language_model
+
+GRID = GRIDS["default"]
+MIXES = mix_table(make_language_model(), GRID)
+QUESTIONS = [
+    Question((f"{'word ' * (20 + 3 * n)}the answer is",) * 2, (f" {n} or so", " no"), n % 2)
+    for n in range(40)
+]
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+class Constant:
+    """The same action always; a policy of 500 bytes."""
+
+    def scheduler(self, budgets: Sequence[Budget], *, seed: int | None) -> BatchScheduler:
+        return _Same(len(budgets))
+
+
+class _Same:
+    observes = True
+
+    def __init__(self, rows: int) -> None:
+        self._rows = rows
+
+    def next_actions(self, observation: StepObservation) -> list[Action]:
+        return [Action(0.4, 0.7)] * self._rows
+
+
+@pytest.fixture(scope="module")
+def model() -> LanguageModel:
+    return make_language_model()
+
+
+def _run(model: LanguageModel, budgets: tuple[Budget, ...], *names: str) -> dict[str, Any]:
+    config = TasksConfig(("piqa",), 40, budgets, baselines=names)
+    rival = Contender("mine", Constant(), GRID, 16, "", "", 500.0)
+    *_, last = run_questions(model, rival, config, {"piqa": QUESTIONS})
+    assert isinstance(last, WorkFinished)
+    return last.result
+
+
+def test_static_and_paper_read_what_the_policy_read(model: LanguageModel) -> None:
+    result = _run(model, (Budget.share(0.7),), "static", "paper")
+    (task,) = result["tasks"]
+    (budget,) = task["budgets"]
+    assert budget["requested"] == {"share": 0.7, "bits": 16.0}
+    methods = budget["methods"]
+    read = methods["policy"]["bytes_share"]
+    assert methods["static"]["bytes_share"] == pytest.approx(read, abs=0.005)
+    assert methods["paper"]["bytes_share"] == pytest.approx(read, abs=0.02)
+    assert task["dense"]["bytes_share"] == 1
+    # Attention is lowered first.
+    assert methods["paper"]["spend"]["keep"] < 0.5
+    assert result["summary"]["best"]["requested"] == budget["requested"]
+
+
+def test_a_share_that_no_mix_reaches_is_refused(model: LanguageModel) -> None:
+    with pytest.raises(ConfigError, match="at least"):
+        _run(model, (Budget.share(0.05),), "static")
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(1, 400), st.lists(st.integers(1, 12), min_size=1, max_size=5)),
+        min_size=1,
+        max_size=30,
+    ),
+    st.floats(0.5, 1),
+)
+def test_every_question_s_choices_share_their_mixes_and_the_mean_is_met(
+    questions: list[tuple[int, list[int]]], share: float
+) -> None:
+    contexts, lengths = (list(part) for part in zip(*questions, strict=True))
+    plan = SharePlan(Budget.share(share), GRID, MIXES, contexts, lengths)
+    off, gaps = 0.0, [0.0]
+    for number, (context, of_choices) in enumerate(zip(contexts, lengths, strict=True)):
+        longest = plan.actions(number, max(of_choices) + 3)
+        for steps in of_choices:
+            assert plan.actions(number, steps) == longest[:steps]
+        for step in range(max(of_choices)):
+            low, high = MIXES.neighbours(share, context + step + 1)
+            mix = low if longest[step] == low.action else high
+            assert longest[step] == mix.action
+            running = sum(steps > step for steps in of_choices)
+            off += running * (mix.share - share)
+            gaps.append(running * max(abs(low.share - share), abs(high.share - share)))
+    reachable = all(MIXES.hull(context + 1)[0].share <= share for context in contexts)
+    if reachable:
+        assert abs(off) <= 2 * max(gaps) + 1e-9
+
+
+def test_more_tokens_cost_a_smaller_part_of_a_step_where_attention_is_dropped() -> None:
+    plan = SharePlan(Budget.share(0.8), GRID, MIXES, [50, 2000], [[8], [8]])
+    means = [
+        np.mean([action.channel_keep_ratio for action in plan.actions(number, 8)])
+        for number in (0, 1)
+    ]
+    assert means[1] >= means[0]
