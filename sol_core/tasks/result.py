@@ -6,11 +6,10 @@ shows with far fewer questions: ``answer_nll`` is the mean NLL of the right answ
 of it, and ``margin`` the right answer's log-likelihood less the best wrong one's, nats per byte of
 each. Intervals are 95 % bootstraps over questions, paired for gains. ``spend`` is the mean per
 axis over all steps, ``bytes_per_token`` what they read, computed, ``bytes_share`` its share of
-dense's. A choice's score is the
-log-likelihood of its text per byte (acc_norm); LAMBADA counts a word as right when every token of
-it was the most probable one. Agreement's accuracy is the share of tokens equal to dense's.
-Recall is a task for every length of its texts, and in it a model also writes: ``written`` says in
-how many texts the first line was the answer, or held it.
+dense's. A choice's score is the log-likelihood of its text per byte (acc_norm); LAMBADA counts a
+word as right when every token of it was the most probable one. Agreement's accuracy is the share of
+tokens equal to dense's. Recall is a task for every length of its texts, and in it a model also
+writes: ``written`` says in how many texts the first line was the answer, or held it.
 """
 
 from __future__ import annotations

@@ -28,9 +28,10 @@ from app.cli.job_options import (
 from app.cli.options import add_json, add_model, print_result
 from app.cli.reports.evaluation import as_table
 from app.formats.plain_json import json_safe
+from app.host.console import Console
 from app.host.errors import AppError, InputFileError
 from app.results.files import csv_text
-from sol_core.actions import DEFAULT_GRID, GRIDS, SHORT_AXES
+from sol_core.actions import DEFAULT_GRID, GRIDS, SHORT_AXES, ActionGrid
 from sol_core.errors import ConfigError
 from sol_core.fields import from_json
 
@@ -110,17 +111,18 @@ def run(args: argparse.Namespace) -> int:
     configs = [replace(config, context=context) for context in contexts]
     grid = GRIDS[args.grid or DEFAULT_GRID]  # of a schedule; a policy has its own
 
-    def measure(of_context: EvaluationConfig) -> Measure:
+    def measure(at: int) -> Measure:
         def events(model: LanguageModel, name: str, found: Any, data_dir: Path) -> WorkEvents:
             from sol_core.evaluation import evaluate
 
-            return evaluate(model, {name: found}, of_context, data_dir=data_dir, grid=grid)
+            if len(configs) > 1 and config.by_share:
+                configs[at] = _within_reach(configs[at], model, found, grid)
+            return evaluate(model, {name: found}, configs[at], data_dir=data_dir, grid=grid)
 
         return events
 
-    results = measured_policies(
-        args, config.budgets, [measure(one) for one in configs], or_schedule=True
-    )
+    measures = [measure(at) for at in range(len(configs))]
+    results = measured_policies(args, config.budgets, measures, or_schedule=True)
     if args.out is not None:
         for one, result in zip(configs, results, strict=True):
             folder = args.out if len(configs) == 1 else args.out / f"context-{one.context}"
@@ -171,6 +173,27 @@ def _contexts(text: str | None) -> tuple[int, ...]:
     if len(set(contexts)) != len(contexts):
         raise ConfigError(f"--context has a length twice: {text}")
     return contexts
+
+
+def _within_reach(
+    config: EvaluationConfig, model: LanguageModel, found: Any, grid: ActionGrid
+) -> EvaluationConfig:
+    """Without the shares that no mix reaches after this context, of several; all where none is
+    left, which the evaluation refuses."""
+    from sol_core.budgets import mix_table
+    from sol_core.policy import read_policy_info
+
+    grid = read_policy_info(found).grid if isinstance(found, Path) else grid
+    lowest = mix_table(model, grid).hull(config.context + 1)[0].share
+    kept = tuple(one for one in config.budgets if (one.bytes_share or 1) >= lowest)
+    if not kept or kept == config.budgets:
+        return config
+    left_out = ", ".join(one.words for one in config.budgets if one not in kept)
+    Console().say(
+        f"note: after {config.context:,} tokens at least {100 * lowest:.0f} % of the bytes are "
+        f"read; left out there: {left_out}"
+    )
+    return replace(config, budgets=kept)
 
 
 def _write(

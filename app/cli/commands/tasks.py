@@ -53,7 +53,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--budgets",
         metavar="LIST",
-        help=f'mean spends, "{",".join(SHORT_AXES)};…" (default: four, from mild to harsh)',
+        help=f'mean spends, "{",".join(SHORT_AXES)};…" (default: four, from mild to harsh), or '
+        "shares of the full model's bytes, as in 50%%,65%%",
     )
     parser.add_argument(
         "--baselines",

@@ -51,7 +51,7 @@ def _scored(title: str, scored: dict[str, Any]) -> list[str]:
             asked = "" if at else _axes(budget["requested"])
             points, margin = gains.get(name, (None, None))
             lines.append(
-                f"  {asked:>15}  {name:<8} {_axes(method['spend']):>18} "
+                f"  {asked:>15}  {name:<8} {_spent(budget, method):>18} "
                 f"{_megabytes(method):>10}  {_percent(method['accuracy']):>19}  "
                 f"{_margin(method):>7}  {_points(points):>21}  {_nats(margin)}".rstrip()
             )
@@ -128,5 +128,13 @@ _percent = partial(_interval, form=".1f", scale=100)
 _nats = partial(_interval, form="+.3f")
 
 
+def _spent(budget: dict[str, Any], method: dict[str, Any]) -> str:
+    if "share" in budget["requested"]:
+        return f"{100 * method['bytes_share']:.1f} %"
+    return _axes(method["spend"])
+
+
 def _axes(spend: dict[str, float]) -> str:
+    if "share" in spend:
+        return f"{100 * spend['share']:g} % of bytes"
     return ", ".join(f"{spend[name]:.3g}" for name in SHORT_AXES if name in spend)
