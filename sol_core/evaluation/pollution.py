@@ -20,11 +20,11 @@ from sol_core.comparing.methods import PlannedRows
 from sol_core.comparing.rollout import Floats, Layout, prefill_texts, roll_out
 from sol_core.comparing.statistics import PairedBootstrap
 from sol_core.decoding.loop import DecodeOptions
+from sol_core.evaluation.setting import Setting
 from sol_core.evaluation.stages import (
     PREFILL_UNITS,
     PROBE_TEXTS,
     ROWS_AT_ONCE,
-    Setting,
     TextStage,
     assemble,
 )

@@ -20,11 +20,11 @@ from sol_core.decoding.cost import CostModel
 from sol_core.decoding.loop import DecodeOptions
 from sol_core.errors import ConfigError
 from sol_core.evaluation.result import asked_record, gain_record
+from sol_core.evaluation.setting import Setting
 from sol_core.evaluation.stages import (
     PREFILL_UNITS,
     PROBE_TEXTS,
     ROWS_AT_ONCE,
-    Setting,
     TextStage,
     assemble,
 )

@@ -35,7 +35,8 @@ from sol_core.evaluation.result import (
     method_scores,
     overall_win_rates,
 )
-from sol_core.evaluation.stages import BaselinePass, PolicyPass, Setting, TextStage
+from sol_core.evaluation.setting import Setting
+from sol_core.evaluation.stages import BaselinePass, PolicyPass, TextStage
 from sol_core.evaluation.tables import ScoreTable
 from sol_core.evaluation.texts import EvaluationTexts, TextRequest, load_texts
 from sol_core.evaluation.timing import TIMED_METHODS, StepTimes

@@ -9,7 +9,7 @@ evaluation is the policy's whatever the levels can express.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import numpy as np
 
@@ -21,10 +21,8 @@ from sol_core.comparing.rollout import Floats
 from sol_core.config import ScheduleConfig, ScheduleKind
 from sol_core.decoding.batch_scheduling import BatchScheduler, RowSchedulers
 from sol_core.decoding.schedules import Scheduler, SignalScheduler, StaticScheduler
-
-if TYPE_CHECKING:
-    from sol_core.evaluation.stages import Setting
-    from sol_core.evaluation.tables import ScoreTable
+from sol_core.evaluation.setting import Setting
+from sol_core.evaluation.tables import ScoreTable
 
 MOST_OWED = 0.1  # of dense, that a rollout's aim is moved to make good what was read before
 

@@ -9,24 +9,19 @@ them.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 from torch import Tensor
 
-from sol_core.actions import DENSE, ActionGrid, Budget
-from sol_core.budgets import MixTable
-from sol_core.comparing.contenders import Contender, shared_grid
+from sol_core.actions import DENSE, Budget
 from sol_core.comparing.methods import BaselineRows, PlannedRows, Row, baseline_rows, derive_seed
 from sol_core.comparing.partial import Batch
 from sol_core.comparing.rollout import Floats, Layout, Rollout, prefill_texts, roll_out
 from sol_core.comparing.step_bytes import StepBytes
 from sol_core.decoding.batch_scheduling import BatchScheduler, SplitScheduler
 from sol_core.decoding.loop import DecodeOptions
-from sol_core.decoding.schedules import Horizon
-from sol_core.evaluation.config import EvaluationConfig
+from sol_core.evaluation.setting import Setting
 from sol_core.evaluation.share_rows import ShareRows
 from sol_core.evaluation.tables import ScoreTable, TokenTable
-from sol_core.models import FrozenLM
 
 PROBE_TEXTS = 64  # texts of a probe, at most
 ROWS_AT_ONCE = 128  # a row costs a quarter less than with 64
@@ -34,34 +29,6 @@ MOST_PREFILLED = 65_536  # tokens of the texts of a batch: 1.5 GB of the default
 PREFILL_UNITS = 0.5  # work of a prefilled token beside that of a decoded row's step
 
 Part = tuple[list[tuple[int, int]], BatchScheduler]
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """Objects shared by all stages.
-
-    Attributes:
-        texts: [N, ``config.block_len``] int64, on the model's device.
-        mixes: of the model under the policies' grid, where budgets are shares of the bytes.
-    """
-
-    lm: FrozenLM
-    contenders: Sequence[Contender]
-    config: EvaluationConfig
-    texts: Tensor
-    mixes: MixTable | None = None
-
-    @property
-    def grid(self) -> ActionGrid:
-        return shared_grid(self.contenders)
-
-    @property
-    def episode_steps(self) -> int:
-        return self.contenders[0].episode_steps
-
-    @property
-    def horizon(self) -> Horizon:
-        return Horizon(self.episode_steps, self.config.steps)
 
 
 class TextStage:

@@ -24,7 +24,8 @@ from sol_core.config import ScheduleConfig
 from sol_core.decoding.batch_scheduling import BatchScheduler
 from sol_core.decoding.loop import DecodeOptions, DecodeStep, decode
 from sol_core.decoding.schedules import Horizon, Observation
-from sol_core.evaluation.stages import PREFILL_UNITS, PolicyPass, Setting, TextStage
+from sol_core.evaluation.setting import Setting
+from sol_core.evaluation.stages import PREFILL_UNITS, PolicyPass, TextStage
 
 TIMED_TEXTS = 8
 MAX_STEPS = 32  # of a text and method

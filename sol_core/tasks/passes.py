@@ -25,8 +25,7 @@ from sol_core.tasks.paper_plan import PaperReading, paper_budget, paper_grid
 from sol_core.tasks.questions import AGREEMENT
 from sol_core.tasks.recall import WRITTEN_TOKENS, is_recall
 from sol_core.tasks.scoring import BatchScores, ReadContexts, read_contexts, score_after
-from sol_core.tasks.share_plan import SharePlan
-from sol_core.tasks.static_plan import AveragedPlan, StaticPlan
+from sol_core.tasks.static_plan import AveragedPlan, SharePlan, StaticPlan
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from sol_core.progress import WorkFinished
 from sol_core.tasks import TasksConfig
 from sol_core.tasks.questions import Question
 from sol_core.tasks.runner import run_questions
-from sol_core.tasks.share_plan import SharePlan
+from sol_core.tasks.static_plan import SharePlan
 from tests.support.tiny_language_model import make_language_model
 
 GRID = GRIDS["default"]
