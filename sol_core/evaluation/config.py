@@ -78,7 +78,7 @@ class EvaluationConfig:
 
     @property
     def by_share(self) -> bool:
-        """Whether budgets are shares of the dense bytes."""
+        """True where budgets are shares of the dense bytes."""
         return self.budgets[0].bytes_share is not None
 
     @property

@@ -59,7 +59,7 @@ class TasksConfig:
 
     @property
     def by_share(self) -> bool:
-        """Whether budgets are shares of the dense bytes."""
+        """True where budgets are shares of the dense bytes."""
         return self.budgets[0].bytes_share is not None
 
     def to_dict(self) -> dict[str, Any]:
