@@ -185,7 +185,7 @@ def _method_record(method: MethodScores, policy: MethodScores) -> dict[str, Any]
 def _bytes_record(
     method: MethodScores, policy: MethodScores, dense: MethodScores
 ) -> dict[str, Any]:
-    """What a method read, where that was counted; ``matched`` then says whether by bytes."""
+    """Bytes of a method, where they were counted; ``matched`` then says whether by bytes."""
     if method.share is None or policy.share is None:
         return {}
     assert method.num_bytes is not None
