@@ -27,6 +27,7 @@ from app.web.component import Page
 from app.web.services import Services
 from sol_core.actions import DENSE, Action, ActionGrid
 from sol_core.budgets import mix_table
+from sol_core.decoding.cost import CostModel
 from sol_core.fields import from_json
 from sol_core.speed.cost_estimates import (
     ESTIMATED_CARDS,
@@ -88,9 +89,10 @@ def estimate_budget(services: Services, request: Request) -> dict[str, Any]:
     """The mix that meets the budget of these settings after a prompt of so many characters.
 
     Returns: "context", tokens of the prompt, estimated, and half of the new ones; "share" of the
-        full model's bytes; "lowest", the least that any mix reads there; "usual", the least that
-        loses ``USUAL_DAMAGE``; "mix", the form's values of attention and channels; "measured_on",
-        the model whose damage chose it. Nothing while no model is loaded.
+        full model's bytes; "mix", the form's values of attention and channels. Of a budget of
+        bytes also "lowest", the least that any mix reads there; "usual", the least that loses
+        ``USUAL_DAMAGE``; "measured_on", the model whose damage chose the mix. Nothing while no
+        model is loaded.
     Raises: ConfigError for a grid that nothing was measured for.
     """
     config = config_from_form(field(request, "settings", dict), services.policies.find)
@@ -100,20 +102,17 @@ def estimate_budget(services: Services, request: Request) -> dict[str, Any]:
         return {}
     tokens = max(characters, 0) // CHARACTERS_A_TOKEN + config.max_new_tokens // 2
     context, budget = min(tokens + 1, model.context_length), config.schedule.budget
-    mixes = mix_table(model, config.grid)
-    lowest = mixes.hull(context)[0].share
+    costs, answer = CostModel.of(model.lm, config.grid), {}
     if budget.bytes_share is not None:
+        mixes = mix_table(model, config.grid)
         budget = mixes.mean(budget.bytes_share, context, budget.bit_width)
-    costs = mixes.costs
-    read = costs.decode_step(budget, context).bytes_read
-    return {
-        "context": context,
-        "share": read / costs.decode_step(DENSE, context).bytes_read,
-        "lowest": lowest,
-        "usual": mixes.share_for(USUAL_DAMAGE, context),
-        "mix": budget_values(budget),
-        "measured_on": mixes.measured_on,
-    }
+        answer = {
+            "lowest": mixes.hull(context)[0].share,
+            "usual": mixes.share_for(USUAL_DAMAGE, context),
+            "measured_on": mixes.measured_on,
+        }
+    read, dense = (costs.decode_step(of, context).bytes_read for of in (budget, DENSE))
+    return answer | {"context": context, "share": read / dense, "mix": budget_values(budget)}
 
 
 HANDLERS = RunCalls("generation", form_from_config).handlers() | by_name(
