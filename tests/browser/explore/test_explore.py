@@ -309,7 +309,7 @@ def test_axes_beside_the_dials_line_are_unfolded(serve: Serve, visit: Visit) -> 
 
 def test_a_prompt_comes_from_a_file_too(serve: Serve, visit: Visit, tmp_path: Path) -> None:
     visitor = visit(serve(FakeEngine()))
-    panel = visitor.page.get_by_role("tabpanel", name="Explore")
+    panel = visitor.page.locator("form:visible")
     picker, prompt = panel.get_by_label("Choose a file…"), panel.get_by_label("Prompt")
     text, bad = tmp_path / "long.txt", tmp_path / "bad.bin"
     text.write_text("A tale <b>of ships.\n" * 400, "utf-8")
