@@ -57,8 +57,10 @@ class Form:
         for key, link, value in zip(keys, links, values, strict=True):
             parts = {"key": key, "link": link, "value": value}
             sentences = tuple(sentence.format(**parts) for sentence in self.sentences)
-            told = (text.format(**parts) for text in (self.question, self.stem, self.answer))
-            facts.append(Fact(sentences, *told, value))
+            question, stem, answer = (
+                text.format(**parts) for text in (self.question, self.stem, self.answer)
+            )
+            facts.append(Fact(sentences, question, stem, answer, value))
         return facts
 
 

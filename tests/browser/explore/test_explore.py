@@ -321,4 +321,4 @@ def test_a_prompt_comes_from_a_file_too(serve: Serve, visit: Visit, tmp_path: Pa
     expect(prompt).to_have_value("A tale <b>of ships.\n" * 400)
     bad.write_bytes(b"x" * 4_000_001)
     picker.set_input_files(bad)
-    expect(panel.get_by_text("bad.bin is larger than 4 MB.")).to_be_visible()
+    expect(panel.get_by_text("bad.bin is larger than 4.00 MB.")).to_be_visible()
