@@ -322,7 +322,7 @@ def test_each_axis_can_have_a_budget_of_its_own(serve: Serve, visit: Visit) -> N
 
 def test_a_prompt_comes_from_a_file_too(serve: Serve, visit: Visit, tmp_path: Path) -> None:
     visitor = visit(serve(FakeEngine()))
-    panel = visitor.page.get_by_role("tabpanel", name="Explore")
+    panel = visitor.page.locator("form:visible")
     picker, prompt = panel.get_by_label("Choose a file…"), panel.get_by_label("Prompt")
     text, bad = tmp_path / "long.txt", tmp_path / "bad.bin"
     text.write_text("A tale <b>of ships.\n" * 400, "utf-8")
@@ -334,4 +334,4 @@ def test_a_prompt_comes_from_a_file_too(serve: Serve, visit: Visit, tmp_path: Pa
     expect(prompt).to_have_value("A tale <b>of ships.\n" * 400)
     bad.write_bytes(b"x" * 4_000_001)
     picker.set_input_files(bad)
-    expect(panel.get_by_text("bad.bin is larger than 4 MB.")).to_be_visible()
+    expect(panel.get_by_text("bad.bin is larger than 4.00 MB.")).to_be_visible()
