@@ -44,7 +44,7 @@ def test_unpacked_they_are_the_file_s_own_values(kind: str) -> None:
     seed=st.integers(0, 1000),
 )
 @settings(max_examples=60)
-def test_products_skip_dropped_channels_and_round_nothing(
+def test_products_skip_dropped_usedand_round_nothing(
     kind: str,
     sizes: tuple[int, int],
     rows: int,
@@ -88,10 +88,10 @@ def test_rounded_rows_are_multiplied_in_integers(
     sizes: tuple[int, int], rows: int, zero_share: float, bits: list[int], seed: int
 ) -> None:
     """Each block's sum is exact; a row's result does not depend on the rows beside it."""
+    from kernels.decode_layer.products import add_columns, list_rounded
     from kernels.quantised_weights.integers import MOST_BITS
-    from tests.kernels.rounded_product import rounded_product
 
-    multiply = from_python(rounded_product)
+    listed, add = from_python(list_rounded), from_python(add_columns)
     outputs, channels = 64 * sizes[0], 32 * sizes[1]
     blocks = make_blocks("Q4_1", outputs, channels, seed)
     packed = pack_blocks(blocks)
@@ -106,8 +106,9 @@ def test_rounded_rows_are_multiplied_in_integers(
 
     def product(some: slice) -> torch.Tensor:
         result = torch.full((len(rounded[some]), outputs), torch.nan)
-        given = rounded[some].numpy(), steps[some, 0].numpy()
-        multiply(*given, packed.numpy(), result.numpy())
+        weight = packed.numpy()
+        used = listed(rounded[some].numpy(), steps[some, 0].numpy(), weight)
+        add(used, weight, 0, result.numpy(), 4)
         return result
 
     together = product(slice(rows))
