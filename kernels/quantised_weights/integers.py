@@ -149,7 +149,8 @@ def _transposed(builder: Any, rows: list[Any], small: Any, large: Any) -> list[A
 
     def interleaved(one: Any, two: Any, number: Any) -> list[Any]:
         count, per = bits // number.width, 128 // number.width
-        wide = [builder.bitcast(words, vector(number, count)) for words in (one, two)]
+        narrow = vector(number, count)
+        low, high = builder.bitcast(one, narrow), builder.bitcast(two, narrow)
         halves = []
         for start in (0, per // 2):
             picks = [
@@ -158,10 +159,11 @@ def _transposed(builder: Any, rows: list[Any], small: Any, large: Any) -> list[A
                 for lane in range(base, base + per // 2)
                 for pick in (lane, count + lane)
             ]
-            halves.append(builder.bitcast(shuffle(builder, *wide, picks), kind))
+            halves.append(builder.bitcast(shuffle(builder, low, high, picks), kind))
         return halves
 
-    left, right = interleaved(*rows[:2], small), interleaved(*rows[2:], small)
+    left = interleaved(rows[0], rows[1], small)
+    right = interleaved(rows[2], rows[3], small)
     return [
         words
         for one, two in zip(left, right, strict=True)
