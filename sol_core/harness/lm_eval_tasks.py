@@ -282,4 +282,4 @@ def _method(lm: SolLM, correct: Floats) -> MethodScores:
     spend = lm.mean_spend
     if spend is None:
         raise ConfigError("lm-eval asked the model nothing: the task has no questions")
-    return MethodScores(correct, none, none, none, spend, float("nan"), lm.num_tokens)
+    return MethodScores(correct, none, none, none, none, none, spend, float("nan"), lm.num_tokens)
