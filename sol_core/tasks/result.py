@@ -199,8 +199,8 @@ class _PassScores:
 
     def _written(self, run: TaskPass, row: int) -> Floats:
         """[2, questions], whether the text written after each is its answer, and holds it."""
-        spell, answered = run.setting.spell, np.full((2, len(self._questions)), np.nan)
-        if spell is not None and is_recall(self.task):
+        answered = np.full((2, len(self._questions)), np.nan)
+        if is_recall(self.task) and (spell := run.setting.spell) is not None:
             for one, tokens in zip(run.setting.continuations, run.tokens[:, row], strict=True):
                 if one.choice == 0:
                     written = spell([int(token) for token in tokens])
