@@ -186,6 +186,7 @@ class _PassScores:
             n for n, one in enumerate(ones) if one.choice == self._questions[one.question].answer
         ]
         scored = np.asarray([len(ones[n].tokens) - ones[n].read for n in right])
+        exact, holds = self._written(run, row)
         return MethodScores(
             run.greedy[right, row]
             if self.task == "lambada"
@@ -193,7 +194,8 @@ class _PassScores:
             -run.log_likelihood[right, row] / scored,
             margins(scores, self._questions),
             none,
-            *self._written(run, row),
+            exact,
+            holds,
             *costs,
         )
 
