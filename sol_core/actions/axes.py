@@ -167,12 +167,12 @@ PAPER_AXES = AXES[:3]
 OTHER_AXES: tuple[Axis, ...] = AXES[3:]
 AXIS_FIELDS = tuple(axis.field for axis in AXES)
 SHORT_AXES = tuple(axis.short for axis in AXES)
-# Fields of the others where a grid does not have them.
+# Fields of the others where a grid does not have them, and of what came after files were written.
 _UNUSED: dict[str, Any] = {
     name: value
     for axis in OTHER_AXES
     for name, value in ((axis.field, axis.dense), (axis.levels_field, (axis.dense,)))
-}
+} | {"page_budget": "count"}
 
 
 def axes_of(grid: Mapping[str, Any]) -> tuple[Axis, ...]:
@@ -181,7 +181,8 @@ def axes_of(grid: Mapping[str, Any]) -> tuple[Axis, ...]:
 
 
 def record_of(one: Any) -> dict[str, Any]:
-    """A dataclass as JSON: ``asdict``, without axes beside the paper's that are dense.
+    """A dataclass as JSON: ``asdict``, without axes beside the paper's that are dense and without
+    a page budget that is a count.
 
     So files and hashes stay what they were before there was such an axis.
 
