@@ -230,12 +230,12 @@ def plan_step(spec: ModelSpec, shape: StepShape, numbers: Tensor) -> StepPlan:
         numbers: [N, R or R + 1] int64, what ``step_numbers`` returns.
     """
     slots, positions, channels, inner, bits, order, *budgets = numbers[:, : shape.num_rows].unbind()
-    floors = None
-    if shape.mechanisms.page_budget == "need":
-        floors = budgets.pop().int().view(torch.float32)
     split = None
     if shape.integer_rows is not None:
         split = order[: shape.integer_rows], order[shape.integer_rows :]
+    floors = None
+    if shape.mechanisms.page_budget == "need":
+        floors = budgets.pop().int().view(torch.float32)
     windows = zip(_windows(spec), shape.masked, budgets, strict=True)
     return StepPlan(
         shape=shape,
