@@ -58,5 +58,5 @@ def attend(
 def decode_attention(
     query: Tensor, blocks: Sequence[KVBlock], plan: AttentionPlan, cap: float | None = None
 ) -> Tensor:
-    """What ``attend`` mixes alone, [R, H, D] fp32."""
+    """The mixed values of ``attend`` alone, [R, H, D] fp32."""
     return attend(query, blocks, plan, cap=cap).mixed

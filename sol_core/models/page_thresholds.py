@@ -1,4 +1,4 @@
-"""How much attention a page must hold to be read by need: a floor for each level and context.
+"""Attention that a page must hold to be read by need: a floor for each level and context.
 
 A level of attention is then not a count of pages but a mean: each layer, KV group and step reads
 the pages whose share of its attention reaches the floor, in units of a mean page's share, so much

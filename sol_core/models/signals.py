@@ -98,7 +98,7 @@ def prefill_concentration(
 def text_shares(
     query: Tensor, block: KVBlock, positions: Tensor, page_size: int, window: int | None
 ) -> tuple[Tensor, Tensor]:
-    """What each page's share of a KV group's attention is for T tokens of one text, by 4-bit keys.
+    """Each page's share of a KV group's attention for T tokens of one text, by 4-bit keys.
 
     Args: as ``prefill_concentration``, R being 1.
     Returns: [T, Hkv, P] fp32, and which pages a token sees, [T, P] bool.

@@ -28,7 +28,7 @@ def test_steps_read_the_level_in_the_mean() -> None:
     lm.prefill(torch.tensor([text]), prefix)
     lengths = list(range(117, 140))
     for level in levels:
-        rows = prefix.branch(len(lengths), 8, lengths=lengths, sources=[0] * len(lengths))
+        rows = prefix.branch(1, 8, lengths=lengths, sources=[0] * len(lengths))
         fed = torch.tensor([text[length] for length in lengths])
         read = lm.decode_step(fed, rows, Action(level, 1.0), mechanisms=NEED).tokens_read
         seen = torch.tensor(lengths)[:, None] + 1
