@@ -180,7 +180,7 @@ def grid_from(
     schedules: Iterable[ScheduleConfig] = (),
     library: PolicyLibrary | None = None,
 ) -> ActionGrid:
-    """The grid that ``--grid`` names, else that of the first policy among schedules.
+    """The grid that ``--grid`` names, else that of the schedules, see ``grid_for``.
 
     Raises: PolicyNotFoundError; PolicyError when it cannot be read.
     """

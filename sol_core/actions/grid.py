@@ -150,6 +150,7 @@ GRIDS = {
     ),
 }
 DEFAULT_GRID = "default"
+SHARE_GRID = "need"  # the one of budgets in bytes, where no policy brings its own
 OWN_GRID = "own"  # the name of all others
 
 

@@ -91,7 +91,7 @@ def estimate_budget(services: Services, request: Request) -> dict[str, Any]:
     Returns: "context", tokens of the prompt, estimated, and half of the new ones; "share" of the
         full model's bytes; "mix", the form's values of attention and channels. Of a budget of
         bytes also "lowest", the least that any mix reads there; "usual", the least that loses
-        ``USUAL_DAMAGE``; "measured_on", the model whose damage chose the mix. Nothing while no
+        ``USUAL_DAMAGE``; "measured_on", another model whose damage chose the mix, or "". Nothing while no
         model is loaded.
     Raises: ConfigError for a grid that nothing was measured for.
     """
@@ -109,7 +109,7 @@ def estimate_budget(services: Services, request: Request) -> dict[str, Any]:
         answer = {
             "lowest": mixes.hull(context)[0].share,
             "usual": mixes.share_for(USUAL_DAMAGE, context),
-            "measured_on": mixes.measured_on,
+            "measured_on": "" if mixes.measured_on == model.name else mixes.measured_on,
         }
     read, dense = (costs.decode_step(of, context).bytes_read for of in (budget, DENSE))
     return answer | {"context": context, "share": read / dense, "mix": budget_values(budget)}

@@ -94,7 +94,8 @@ export class BudgetDial {
     if (!estimate) return;
     const after = `after about ${count(estimate.context, "token")}`;
     this.note.replaceChildren(...glossed(value
-      ? `Of the full model’s bytes, on average. ${sentence(after)}: ${mix}; at least ${percent(estimate.lowest ?? 0)}.`
+      ? `Of the full model’s bytes, on average. ${sentence(after)}: ${mix}; at least ${percent(estimate.lowest ?? 0)}.${
+        estimate.measured_on ? ` Damage was measured on ${estimate.measured_on}, not on this model.` : ""}`
       : `Each axis has its own budget: ${mix}. ${sentence(after)} that is this share of the bytes.`));
   }
 }
