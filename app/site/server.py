@@ -134,7 +134,7 @@ def launch_app(
         "server_port": port,
         "app_kwargs": {
             "routes": [module_route()],
-            "middleware": [Middleware(guard, policy=policy)],
+            "middleware": [Middleware(guard, policy=policy, components=app.blocks)],
         },
     }
     try:
