@@ -14,7 +14,7 @@ from typing import Any
 from app.host.database import database_location, open_database
 from app.host.limits import Limits
 from app.host.paths import DataDir
-from app.pages.shared.job_calls import MAX_UNFINISHED
+from app.pages.shared.job_calls import JOBS
 from sol_core.errors import ConfigError
 from storage import JobRecord
 from tests.load.job_queue import job_problems, queue_jobs, wait_for_jobs
@@ -48,7 +48,7 @@ class LoadOptions:
 
     def __post_init__(self) -> None:
         in_line = Limits.from_environment().line
-        for name, most in (("clients", in_line), ("jobs", OWNERS * MAX_UNFINISHED)):
+        for name, most in (("clients", in_line), ("jobs", OWNERS * JOBS.of_visitor)):
             if not 1 <= getattr(self, name) <= most:
                 raise ConfigError(f"{name} must be 1 to {most}, got {getattr(self, name)}")
 
