@@ -30,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
             data = file.read(MAX_DOCUMENT_BYTES + 1)
     except OSError as error:
         raise InputFileError(f"cannot read {args.file}: {error.strerror or error}") from error
-    with open_jobs(args) as (_, store):
+    with open_jobs(args, fills=True) as (_, store):
         made = import_documents(store, OWNER, data)
     records = [{"kind": kind, "id": new_id} for kind, new_id in made]
     lines = [f"imported as {kind} {new_id}; History lists it\n" for kind, new_id in made]
