@@ -60,7 +60,7 @@ def corpus_source(text: str) -> str:
         return text
     try:
         path = Path(text).expanduser()
-        if text.strip() and path.exists():
+        if text.strip() and (path.is_file() or path.is_dir()):
             return str(path.absolute())
     except (OSError, RuntimeError, ValueError) as error:  # too long, no such user, a NUL
         raise InputFileError(f"cannot read the corpus {text!r}: {error}") from error

@@ -96,9 +96,9 @@ class PolicyFiles:
 
         try:
             if source.is_dir():
-                return self._take_in(lambda folder: copy_policy(source, folder), wanted, model)
-            if zipfile.is_zipfile(source):
-                return self._take_in(lambda folder: unpack_policy(source, folder), wanted, model)
+                return self._take_in(copy_policy, source, str(source), wanted, model)
+            if source.is_file() and zipfile.is_zipfile(source):  # no pipe, no device
+                return self._take_in(unpack_policy, source, str(source), wanted, model)
             exists = source.exists()
         except OSError as error:
             raise InputFileError(f"cannot read {source}: {error.strerror or error}") from error
@@ -121,7 +121,7 @@ class PolicyFiles:
 
         with self._staging() as fetched:
             pull_policy(repository, fetched, revision=revision, token=token, endpoint=endpoint)
-            return self._take_in(lambda folder: copy_policy(fetched, folder), wanted, model)
+            return self._take_in(copy_policy, fetched, repository, wanted, model)
 
     def push(
         self,
@@ -141,14 +141,26 @@ class PolicyFiles:
         folder = self.library.resolve(name)
         return push_policy(folder, repository, private=private, token=token, endpoint=endpoint)
 
-    def _take_in(self, fill: Callable[[Path], None], wanted: str, model: ModelInUse | None) -> str:
+    def _take_in(
+        self,
+        read: Callable[[Path, Path], None],
+        source: Path,
+        shown: str,
+        wanted: str,
+        model: ModelInUse | None,
+    ) -> str:
+        """Check what ``read`` puts into a folder, and move it in; messages name ``shown``."""
         from sol_core.policy import check_policy
 
         with self._staging() as staging:
             folder = staging / "policy"
             folder.mkdir()
-            fill(folder)
-            info = check_policy(folder)
+            try:
+                read(source, folder)
+                info = check_policy(folder)
+            except PolicyError as error:
+                words = str(error).replace(str(folder), shown).replace(str(source), shown)
+                raise PolicyError(words) from error
             if model is not None:
                 model.check(info)
             return self.library.take_in(folder, wanted)

@@ -24,10 +24,10 @@ def run(args: argparse.Namespace) -> int:
     """Check the file, save what it holds, print the new id."""
     from app.sharing import import_documents
     from app.sharing.kinds import MAX_DOCUMENT_BYTES
+    from sol_core.files.regular import read_regular
 
     try:
-        with args.file.open("rb") as file:
-            data = file.read(MAX_DOCUMENT_BYTES + 1)
+        data = read_regular(args.file, MAX_DOCUMENT_BYTES)
     except OSError as error:
         raise InputFileError(f"cannot read {args.file}: {error.strerror or error}") from error
     with open_jobs(args, fills=True) as (_, store):
