@@ -1,24 +1,20 @@
 """Strangers who ask for anything but the page, for as long as one likes, and the server's memory.
 
-``python -m tests.load.strangers MINUTES`` starts a public page on the stand-in engine, asks it
-through every handler and every door, whole and broken, under ever new ids, and prints a report as
-JSON; ``docs/security.md`` has the figures.
+They ask through every handler and every door, whole and broken, under ever new ids.
+``python tests/app/load_stand_in.py strangers MINUTES`` lets them loose on a public page with the
+stand-in engine; ``docs/security.md`` has the figures.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import random
 import secrets
 import socket
-import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -53,6 +49,10 @@ class _Strangers:
         self.page = PageClient(url)
         self.page.open()
         self.http = httpx.Client(base_url=url, timeout=60, trust_env=False)
+
+    def close(self) -> None:
+        self.page.close()
+        self.http.close()
 
     def act(self) -> None:
         """One request of some kind; a connection that the server ends is an answer too."""
@@ -127,6 +127,7 @@ def strangers_report(
     with ExitStack() as started:
         server = started.enter_context(running(processes.server, data_dir.logs / "server.out"))
         strangers = _Strangers(address_of(data_dir, server), handlers, seed)
+        started.callback(strangers.close)
         began = time.monotonic()
         samples: list[tuple[float, float]] = []
         while (now := time.monotonic() - began) < 60 * minutes and server.poll() is None:
@@ -148,20 +149,3 @@ def strangers_report(
         "growth_mb": round(last - at_warm, 1),
         "samples": [(round(at), round(mb)) for at, mb in samples],
     }
-
-
-def main(argv: list[str]) -> int:
-    """See the module's text."""
-    from tests.app.call_schemas import all_calls
-    from tests.app.load_stand_in import stand_in_processes
-
-    os.environ["SOL_PUBLIC"] = "1"
-    handlers = [(call.tab, call.name, list(call.fields)) for call in all_calls()]
-    with tempfile.TemporaryDirectory() as folder:
-        report = strangers_report(stand_in_processes(Path(folder)), float(argv[0]), handlers)
-    sys.stdout.write(json.dumps(report) + "\n")
-    return 0 if report["server_lives"] and not report["tracebacks"] else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -211,7 +211,7 @@ def test_what_is_wrong_is_named_and_nothing_is_saved(
     [
         ("sides.0.run.config.side_rows", [{"name": "dense", "schedule": {}}]),
         ("sides.1.run.config", {}),
-        ("sides.0.run.config.schedule", {"kind": "static"}),
+        ("sides.0.run.config.schedule", {"kind": "policy", "policy": "p"}),
     ],
 )
 def test_what_is_taken_in_is_shown_in_every_form(store: Store, name: str, value: Any) -> None:
