@@ -109,7 +109,10 @@ class SqliteReader(SqliteBackend):
         options: dict[str, Any] = {"timeout": busy_timeout_s, "check_same_thread": False}
 
         def connect() -> sqlite3.Connection:
-            return sqlite3.connect(uri, uri=True, isolation_level=None, **options)
+            connection: sqlite3.Connection = sqlite3.connect(
+                uri, uri=True, isolation_level=None, **options
+            )
+            return connection
 
         reader = create_engine("sqlite://", creator=connect, poolclass=QueuePool)
         event.listen(reader, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
