@@ -6,10 +6,12 @@ rename; nothing of it is ever run.
 
 from __future__ import annotations
 
+import shutil
 import tempfile
+import time
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from sol_core.policy import PolicyInfo
 
 ZIP = ".zip"
+KEEP_INCOMING_S = 24 * 3600
+_INCOMING = ".incoming-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,9 +171,16 @@ class PolicyFiles:
 
     @contextmanager
     def _staging(self) -> Iterator[Path]:
-        """A folder on the library's disk that goes in the end, whatever happened."""
+        """A folder on the library's disk that goes in the end, whatever happened.
+
+        Of a process that was killed it stays; such a one goes after a day, with the next staging.
+        """
         self.data_dir.policies.mkdir(parents=True, exist_ok=True)
+        for left in self.data_dir.policies.glob(f"{_INCOMING}*"):
+            with suppress(FileNotFoundError):  # another process was faster
+                if time.time() - left.stat().st_mtime > KEEP_INCOMING_S:
+                    shutil.rmtree(left, ignore_errors=True)
         with tempfile.TemporaryDirectory(
-            prefix=".incoming-", dir=self.data_dir.policies, ignore_cleanup_errors=True
+            prefix=_INCOMING, dir=self.data_dir.policies, ignore_cleanup_errors=True
         ) as staging:
             yield Path(staging)
