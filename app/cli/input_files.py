@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from app.host.errors import InputFileError
-from sol_core.files.regular import read_regular, why_not_parsed
+from sol_core.files.characters import why_not_parsed
+from sol_core.files.places import read_regular
 
 MAX_TEXT_BYTES = 16_000_000  # far beyond any context window, small enough to tokenise
 

@@ -52,7 +52,7 @@ class Shares:
     def excess(
         self, held: Iterable[HeldT], owner: str, address: str | None
     ) -> tuple[str, list[HeldT]] | None:
-        """Why this visitor may not have another one, and those that count; None where they may."""
+        """The reason against another one for this visitor, and those that count; None for none."""
         all_held = list(held)
         near = [one for one in all_held if address is not None and one.address == address]
         mine = [one for one in all_held if one.owner == owner]

@@ -19,8 +19,7 @@ from app.sharing.kind import Kind, ModelCalls, Source
 from app.sharing.lens.lens_kind import LENS
 from app.sharing.runs.run_kinds import INSPECTION_RUN, RUN
 from app.sharing.scoreboard import SCOREBOARD
-from sol_core.files.characters import whole_characters
-from sol_core.files.regular import why_not_parsed
+from sol_core.files.characters import whole_characters, why_not_parsed
 from storage import NotFoundError, Store
 
 FORMS = ("html", "json", "csv")

@@ -13,7 +13,8 @@ from sol_core.errors import ConfigError, PolicyError
 from sol_core.extensions import NETWORKS, OBSERVATIONS, ExtraInputs
 from sol_core.extensions.registry import missing
 from sol_core.fields import MAX_WHOLE, Range, Rules, from_json
-from sol_core.files.regular import read_regular, why_not_parsed
+from sol_core.files.characters import why_not_parsed
+from sol_core.files.places import read_regular
 from sol_core.policy.config import MAX_POLICY_STEPS, ObservationName, PolicyConfig
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ def run(args: argparse.Namespace) -> int:
     """Check the file, save what it holds, print the new id."""
     from app.sharing import import_documents
     from app.sharing.kinds import MAX_DOCUMENT_BYTES
-    from sol_core.files.regular import read_regular
+    from sol_core.files.places import read_regular
 
     try:
         data = read_regular(args.file, MAX_DOCUMENT_BYTES)

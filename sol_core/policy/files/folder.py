@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from sol_core.errors import PolicyError
-from sol_core.files.regular import read_regular
+from sol_core.files.places import read_regular
 from sol_core.files.safetensors_files import write_safetensors
 from sol_core.files.staging import publish, replacing, sha256_of, staged_folder
 from sol_core.policy.correction import AimCorrection

@@ -11,7 +11,7 @@ import logging
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from sol_core.files.regular import read_regular
+from sol_core.files.places import read_regular
 from sol_core.files.staging import publish
 
 NOTES_FILE = "notes.json"

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from sol_core.errors import PolicyError
-from sol_core.files.regular import read_regular
+from sol_core.files.places import read_regular
 from tests.app.command_line import RunCommand
 
 COMMANDS = [
