@@ -25,8 +25,11 @@ USUAL_FILES = 1024  # where the system does not tell
 class Doorman:
     """Counts a server's connections.
 
+    Attributes:
+        unfinished: transports whose request has not come whole, the one that waits longest first.
+
     Args:
-        most: connections of all addresses together.
+        most: connections of all addresses together; beyond that the unfinished make room.
         of_address: of one address.
         proxies: addresses that many visitors share, as ``FORWARDED_ALLOW_IPS`` lists them.
     """
@@ -34,6 +37,7 @@ class Doorman:
     def __init__(self, most: int, of_address: int, proxies: frozenset[str] = frozenset()) -> None:
         self._most, self._of_address, self._proxies = most, of_address, proxies
         self._open: Counter[str] = Counter()
+        self.unfinished: dict[Any, None] = {}
 
     @classmethod
     def of_server(cls, environment: Mapping[str, str] = os.environ) -> Doorman:
@@ -48,10 +52,14 @@ class Doorman:
     def enter(self, address: str) -> bool:
         """Count a connection, unless there are too many; returns whether it may stay."""
         is_shared = address in self._proxies or "*" in self._proxies
-        if self._open.total() >= self._most:
-            return False
         if not is_shared and self._open[address] >= self._of_address:
             return False
+        if self._open.total() >= self._most:
+            oldest = next(iter(self.unfinished), None)
+            if oldest is None:
+                return False
+            del self.unfinished[oldest]
+            oldest.abort()
         self._open[address] += 1
         return True
 
@@ -89,6 +97,7 @@ class BoundedConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if self._timer is not None:
             self._timer.cancel()
+        self._doorman.unfinished.pop(self._transport, None)
         if self._address is not None:
             self._doorman.leave(self._address)
             self._address = None
@@ -120,6 +129,9 @@ class BoundedConnection(asyncio.Protocol):
         if self._timer is not None:
             self._timer.cancel()
         self._part = part, cycle
+        self._doorman.unfinished.pop(self._transport, None)
+        if part != "answer":
+            self._doorman.unfinished[self._transport] = None
         loop = asyncio.get_running_loop()
         self._timer = loop.call_later(self._deadlines[part], self._transport.abort)
 

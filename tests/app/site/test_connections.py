@@ -130,6 +130,24 @@ def test_all_addresses_together_leave_files_for_the_rest() -> None:
     assert doorman.enter("b")
 
 
+def test_beyond_that_the_half_request_that_waits_longest_makes_room() -> None:
+    class Transport:
+        is_open = True
+
+        def abort(self) -> None:
+            self.is_open = False
+
+    doorman = Doorman(most=2, of_address=2)
+    halves = [Transport(), Transport()]
+    for half, address in zip(halves, "ab", strict=True):
+        assert doorman.enter(address)
+        doorman.unfinished[half] = None
+    assert doorman.enter("c")
+    assert [half.is_open for half in halves] == [False, True]
+    assert doorman.enter("d")
+    assert not doorman.enter("e")  # all that are left are answered
+
+
 def test_a_proxy_that_is_named_speaks_for_many() -> None:
     for listed in ("10.0.0.1, 10.0.0.2", "*"):
         doorman = Doorman.of_server({"FORWARDED_ALLOW_IPS": listed})
