@@ -92,9 +92,9 @@ def estimate_budget(services: Services, request: Request) -> dict[str, Any]:
 
     Returns: "context", tokens of the prompt, estimated, and half of the new ones; "share" of the
         full model's bytes; "mix", the form's values of attention and channels. Of a budget of
-        bytes also "lowest", the least that any mix reads there; "usual", the least before a
-        byte costs more than ``USUAL_PRICE``; "measured_on", another model whose damage chose the mix, or "". Nothing
-        while no model is loaded.
+        bytes also "lowest", the least that any mix reads there; "usual", the least before a byte
+        costs more than ``USUAL_PRICE``; "measured_on", another model whose damage chose the mix,
+        or "". Nothing while no model is loaded.
     Raises: ConfigError for a grid that nothing was measured for.
     """
     config = config_from_form(field(request, "settings", dict), services.policies.find)
