@@ -40,6 +40,7 @@ def shipped_launches() -> tuple[Launch, ...]:
         for pages in PAGE_COUNTS:
             _attend(torch.bfloat16, 64, 1, pages)
             _attend(torch.bfloat16, 64, 1, pages, int4=True)
+            _attend(torch.bfloat16, 64, 1, pages, int4=True, need=True)
         for page_size in PAGE_SIZES:
             for head_size in HEAD_SIZES:
                 for group in GROUPS:
@@ -70,11 +71,13 @@ def _attend(
     page_size: int = 8,
     *,
     int4: bool = False,
+    need: bool = False,
 ) -> None:
     """One step of ``rows`` rows with 4 heads each over one sequence of so many pages.
 
     Args:
-        int4: pages are weighed by 4-bit keys and chosen by the four heads together.
+        int4: pages are weighed by 4-bit keys and chosen by the four heads together;
+        need: as many as they need.
     """
     tokens = page_size * pages
     keys = torch.empty(1, 1, tokens, head_size, dtype=dtype)
@@ -87,6 +90,7 @@ def _attend(
         _counts(rows),
         torch.empty(rows, pages, dtype=torch.int64),
         *(("int4", "group") if int4 else ("quest", "head")),
+        torch.empty(rows) if need else None,
     )
     codes = torch.empty(*octets, head_size // 8, 8, 4, dtype=torch.uint8)
     scales = torch.empty(*octets, 2, 8, dtype=torch.bfloat16)

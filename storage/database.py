@@ -68,6 +68,7 @@ class Database:
         """Close the connections that are not in use; those in use close when they come back."""
         if os.getpid() == self._process_id:
             self._reader.dispose()
+            self._writer.dispose()
 
     @contextmanager
     def _translating(self) -> Iterator[None]:

@@ -11,7 +11,8 @@ from storage.challenges import ChallengeStore
 from storage.database import BUSY_TIMEOUT_S, Database
 from storage.dialects import Backend
 from storage.dialects.postgres import PostgresBackend
-from storage.dialects.sqlite import SqliteBackend
+from storage.dialects.sqlite import SqliteBackend, SqliteReader
+from storage.errors import DatabaseWriteError
 from storage.jobs.queue import JobStore
 from storage.lens_results import LookStore
 from storage.migrations import MIGRATIONS, Migration, check_version
@@ -88,7 +89,11 @@ def database_facts(location: Path | str, busy_timeout_s: float = 2.0) -> Databas
 
 
 def open_store(
-    location: Path | str, *, data_dir_id: str = "", busy_timeout_s: float = BUSY_TIMEOUT_S
+    location: Path | str,
+    *,
+    data_dir_id: str = "",
+    busy_timeout_s: float = BUSY_TIMEOUT_S,
+    writes: bool = True,
 ) -> Store:
     """Open the database, made or brought up to date as needed.
 
@@ -101,6 +106,7 @@ def open_store(
         data_dir_id: names the folder where files of runs and jobs lie, among all that share the
             database.
         busy_timeout_s: how long this and later calls wait for other processes, seconds.
+        writes: without, an up-to-date SQLite file that cannot be written is opened for reading.
 
     Raises:
         DatabaseVersionError: a newer release or another program made it; left unchanged.
@@ -109,7 +115,19 @@ def open_store(
         DatabaseConnectionError: a URL that is none, a server that was not reached or lets
             nobody in, a driver that is missing.
     """
-    backend = _backend(location)
+    if writes or not isinstance(location, Path):
+        return _opened(_backend(location), data_dir_id, busy_timeout_s)
+    try:
+        return _opened(_backend(location), data_dir_id, busy_timeout_s)
+    except DatabaseWriteError:
+        database = Database(SqliteReader(location), busy_timeout_s)
+        with database.read() as connection:
+            if database.backend.schema_version(connection) != MIGRATIONS[-1].number:
+                raise
+        return Store(database, (), data_dir_id)
+
+
+def _opened(backend: Backend, data_dir_id: str, busy_timeout_s: float) -> Store:
     notices = backend.prepare(busy_timeout_s)
     for notice in notices:
         _LOG.warning(notice)

@@ -18,12 +18,15 @@ from typing import TYPE_CHECKING, Any
 
 from app.host.errors import InputFileError
 from sol_core import __version__
+from sol_core.files.characters import why_not_parsed
+from sol_core.files.places import read_regular
 
 if TYPE_CHECKING:
     from sol_core.policy import PolicyInfo
 
 # Beside the configuration's fields: what every command takes, and train.
 MODEL_OPTIONS = ("model", "dtype", "device")
+MAX_BYTES = 1_000_000
 OPTIONS = ("preset", "name", *MODEL_OPTIONS)
 
 
@@ -48,11 +51,11 @@ def read_experiment(path: Path, names: Collection[str] = OPTIONS) -> Experiment:
     Raises: InputFileError.
     """
     try:
-        record = tomllib.loads(path.read_text(encoding="utf-8"))
+        record = tomllib.loads(read_regular(path, MAX_BYTES).decode("utf-8-sig"))
     except OSError as error:
         raise InputFileError(f"cannot read {path}: {error.strerror or error}") from error
-    except ValueError as error:  # also of UTF-8
-        raise InputFileError(f"{path} is not TOML: {error}") from error
+    except (ValueError, RecursionError) as error:  # also of UTF-8
+        raise InputFileError(f"{path} is not TOML: {why_not_parsed(error)}") from error
     options = {name: record.pop(name) for name in names if name in record}
     for name, value in options.items():
         if not isinstance(value, str) or not value.strip():

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from app.host.errors import InputFileError
+from sol_core.files.characters import why_not_parsed
+from sol_core.files.places import read_regular
 
 MAX_TEXT_BYTES = 16_000_000  # far beyond any context window, small enough to tokenise
 
@@ -28,14 +31,12 @@ def read_text(source: str, what: str = "text") -> str:
     try:
         if source == "-":
             content = sys.stdin.buffer.read(MAX_TEXT_BYTES + 1)
+            if len(content) > MAX_TEXT_BYTES:
+                raise OSError(errno.EFBIG, f"it has more than {MAX_TEXT_BYTES / 1e6:g} MB")
         else:
-            with Path(source).open("rb") as file:
-                content = file.read(MAX_TEXT_BYTES + 1)
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        reason = error.strerror if isinstance(error, OSError) else None
-        raise InputFileError(f"cannot read {name}: {reason or error}") from error
-    if len(content) > MAX_TEXT_BYTES:
-        raise InputFileError(f"the {what} in {name} is larger than {MAX_TEXT_BYTES / 1e6:.0f} MB")
+            content = read_regular(Path(source), MAX_TEXT_BYTES)
+    except OSError as error:
+        raise InputFileError(f"cannot read {name}: {error.strerror or error}") from error
     if b"\0" in content:
         raise InputFileError(f"{name} is not text: byte {content.index(0)} is zero")
     try:
@@ -55,13 +56,13 @@ def read_case_file(path: Path) -> CaseFile:
     Raises: InputFileError naming the file and what is wrong with it.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
+        content = json.loads(read_regular(path, MAX_TEXT_BYTES).decode("utf-8-sig"))
     except OSError as error:
         raise InputFileError(f"cannot read {path}: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
         raise InputFileError(f"{path} is not UTF-8 text, so not a JSON file of cases") from error
     except (ValueError, RecursionError) as error:
-        raise InputFileError(f"{path} is not valid JSON: {error}") from error
+        raise InputFileError(f"{path} is not valid JSON: {why_not_parsed(error)}") from error
     in_object = isinstance(content, dict)
     cases = content.get("cases") if in_object else content
     if not isinstance(cases, list):

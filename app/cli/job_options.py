@@ -33,17 +33,19 @@ BAR_WIDTH = 24
 
 
 @contextmanager
-def open_jobs(args: argparse.Namespace) -> Iterator[tuple[DataDir, Store]]:
+def open_jobs(args: argparse.Namespace, *, fills: bool = False) -> Iterator[tuple[DataDir, Store]]:
     """The data directory and its database; a storage error becomes one of the app's.
 
+    Args:
+        fills: whether the command makes files; without, a full or read-only disk is no hindrance.
     Raises: AppError, DataDirError.
     """
-    data_dir = open_data_dir(args)
+    data_dir = open_data_dir(args, fills=fills)
     from app.host.database import open_database
     from storage import StorageError
 
     try:
-        with open_database(data_dir) as store:
+        with open_database(data_dir, writes=fills) as store:
             yield data_dir, store
     except StorageError as error:
         raise AppError(str(error)) from error
@@ -58,7 +60,7 @@ def corpus_source(text: str) -> str:
         return text
     try:
         path = Path(text).expanduser()
-        if text.strip() and path.exists():
+        if text.strip() and (path.is_file() or path.is_dir()):
             return str(path.absolute())
     except (OSError, RuntimeError, ValueError) as error:  # too long, no such user, a NUL
         raise InputFileError(f"cannot read the corpus {text!r}: {error}") from error

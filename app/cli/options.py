@@ -180,7 +180,7 @@ def grid_from(
     schedules: Iterable[ScheduleConfig] = (),
     library: PolicyLibrary | None = None,
 ) -> ActionGrid:
-    """The grid that ``--grid`` names, else that of the first policy among schedules.
+    """The grid that ``--grid`` names, else that of the schedules, see ``grid_for``.
 
     Raises: PolicyNotFoundError; PolicyError when it cannot be read.
     """
@@ -260,13 +260,15 @@ def check_integer_mlp(args: argparse.Namespace) -> None:
         raise ConfigError(f"--integer-mlp needs --quant-site mlp_input, got {args.quant_site}")
 
 
-def open_data_dir(args: argparse.Namespace) -> DataDir:
+def open_data_dir(args: argparse.Namespace, *, fills: bool = True) -> DataDir:
     """The data directory, made and checked, with the libraries pointed into it.
 
+    Args:
+        fills: whether the command makes files in it.
     Raises: DataDirError when it cannot be used.
     """
     data_dir = DataDir.resolve(args.data_dir)
-    data_dir.prepare()
+    data_dir.prepare(fills=fills)
     environment.prepare(data_dir.root)
     return data_dir
 

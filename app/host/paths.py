@@ -83,11 +83,16 @@ class DataDir:
     def worker_lock_file(self) -> Path:
         return self.root / "worker.lock"
 
-    def prepare(self) -> None:
+    def prepare(self, *, fills: bool = True) -> None:
         """Create the directory and its folders, and make sure that they can be filled.
 
+        Args:
+            fills: whether files are to be made in it; without, one that is there will do, even
+                where nothing can be written.
         Raises: DataDirError when it cannot be created or written, or the disk is full.
         """
+        if not fills and self.root.is_dir():
+            return
         try:
             places = (self.models, self.policies, self.logs, self.corpora, self.jobs)
             for folder in (self.root, *places):

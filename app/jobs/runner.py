@@ -24,7 +24,7 @@ from app.jobs.stop_flag import StopFlag
 from app.jobs.updates import JobFunction, JobNote, JobTask, JobUpdate
 from sol_core.errors import SolError
 from sol_core.progress import WorkFinished, WorkProgress, WorkSample, WorkStopped
-from storage import JobRecord, JobStateError, JobStatus, JobStore, NotFoundError
+from storage import DatabaseWriteError, JobRecord, JobStateError, JobStatus, JobStore, NotFoundError
 
 FOLDER_WAIT_S = 15.0  # for a predecessor that was taken for dead: it stops at its next beat
 FINAL_SAVE_TIMEOUT_S = 20.0  # how long a worker that is to end waits for the database
@@ -78,9 +78,21 @@ def log_path(data_dir: DataDir, job_id: str) -> Path:
 def delete_job(jobs: JobStore, data_dir: DataDir, job_id: str) -> None:
     """Delete a job's record, then its folder with checkpoints and its log. Its policy stays.
 
-    Raises: NotFoundError; JobStateError while it runs.
+    Where the disk has no room for the change of the record, the files make some.
+
+    Raises: NotFoundError; JobStateError while it runs; DatabaseWriteError.
     """
-    jobs.delete(job_id)
+    try:
+        jobs.delete(job_id)
+    except DatabaseWriteError:
+        if jobs.get(job_id).status == "running":
+            raise
+        _delete_files(data_dir, job_id)
+        jobs.delete(job_id)
+    _delete_files(data_dir, job_id)
+
+
+def _delete_files(data_dir: DataDir, job_id: str) -> None:
     shutil.rmtree(data_dir.jobs / job_id, ignore_errors=True)
     log_path(data_dir, job_id).unlink(missing_ok=True)
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from app.formats.plain_json import json_safe
+from app.host.damage import naming_damage
 from app.host.errors import AppError
 from app.lens.report import Look
 from app.model.compute import Workbench
@@ -100,7 +101,8 @@ class LensDesk:
         # visitor may not see is refused before the place has its turn.
         with self._runs.line.held(owner) as place:
             run = self._runs.recorded(owner, run_id, _kind(row))
-            make = _lens_maker(run, row)
+            with naming_damage("This run"):
+                make = _lens_maker(run, row)
             question = functools.partial(_answer, key=(run_id, row), make=make, ask=ask)
             return self._runs.ask(place, question)
 

@@ -22,6 +22,7 @@ from typing import Any
 
 from app.formats.plain_json import iso, json_safe
 from app.host.errors import AppError
+from app.host.shares import Holder, Shares
 from app.host.visitor import address
 from app.model.compute import Workbench
 from app.model.loader import ModelLoader
@@ -33,9 +34,9 @@ logger = logging.getLogger(__name__)
 OWNER = "lessons"  # in the model's line; no visitor's id looks like this
 MAX_KEPT = 256  # results, of 10 to 60 kB
 MAX_KEPT_BYTES = 16 * 1024**2
-MAX_WAITING = 64
+# A school may share an address, and visitors can make up as many ids as they like.
+SHARES = Shares("experiments waiting", of_address=32, of_all=64)
 MAX_PER_VISITOR = 3  # a page waits for one; the others were asked by its other tabs
-MAX_PER_ADDRESS = 32  # a school may share one, and visitors can make up as many ids as they like
 FORGOTTEN_S = 10.0  # a page asks a few times a second, a hidden one once
 FAILURE_S = 3.0  # for so long the reason is told to everybody who waited
 PATIENCE_S = 90.0  # with the generations before it
@@ -139,25 +140,12 @@ class ExperimentDesk:
         if ticket is None or owner not in ticket.asked_at:
             self._forget_older(owner)
         if ticket is None:
-            self._check_room(here)
+            SHARES.check((Holder("", one.address) for one in self._line.values()), owner, here)
             ticket = self._line[key] = _Ticket(name, parameters, here, {})
         ticket.asked_at[owner] = now
         if self._thread is None:
             self._thread = threading.Thread(target=self._work, name="experiments", daemon=True)
             self._thread.start()
-
-    def _check_room(self, here: str | None) -> None:
-        """Raises: AppError when all places are taken, or all of this network address."""
-        near = sum(one.address == here for one in self._line.values()) if here else 0
-        for taken, most, whose in (
-            (len(self._line), MAX_WAITING, ""),
-            (near, MAX_PER_ADDRESS, " from your network"),
-        ):
-            if taken >= most:
-                raise AppError(
-                    f"{taken} experiments{whose} are waiting, the most that are allowed. "
-                    "Try again in a minute."
-                )
 
     def _forget_abandoned(self, now: float) -> None:
         for key, ticket in list(self._line.items()):

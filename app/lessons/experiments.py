@@ -127,7 +127,8 @@ def mechanisms(model: Any, parameters: Parameters) -> dict[str, Any]:
     first = max(1, len(tokens) - SCORED)
     pages: dict[str, Any] = {"shares": PAGE_SHARES}
     mlp: dict[str, Any] = {"shares": MLP_SHARES}
-    for name, grid in GRIDS.items():
+    for name in ("paper", "default"):
+        grid = GRIDS[name]
         few = [Action(keep_fraction=share) for share in PAGE_SHARES]
         ratios = map(grid.mechanisms.pruner.ratio, MLP_SHARES)  # with which a step reads them
         thin = [Action(channel_keep_ratio=ratio) for ratio in ratios]

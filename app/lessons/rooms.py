@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from app.host.errors import AppError
+from app.host.shares import Shares
 from app.host.visitor import address
 
 LESSONS = ("steps", "pages", "channels", "which", "bits", "spend")
@@ -23,8 +24,7 @@ OPTIONS = 3  # answers to each lesson's question
 LETTERS = "BCDFGHJKLMNPQRSTVWXZ"  # without vowels no code is a word, without digits none is misread
 CODE_LENGTH = 5
 _EXAMPLE = "KTRMX"
-MAX_ROOMS = 200
-MAX_ROOMS_PER_ADDRESS = 20  # a school may share one
+SHARES = Shares("rooms open", of_address=20, of_all=200)  # a school may share an address
 MAX_GUESSES = 200  # of a room
 UNWATCHED_S = 1800.0  # then a room is closed
 MAX_WRONG = 60  # codes of no room, from one network address …
@@ -125,13 +125,7 @@ class RoomDesk:
 
     def _new_room(self, owner: str, lesson: str) -> _Room:
         here = address()
-        near = sum(room.address == here for room in self._rooms.values()) if here else 0
-        for taken, most, whose in (
-            (len(self._rooms), MAX_ROOMS, ""),
-            (near, MAX_ROOMS_PER_ADDRESS, " from your network"),
-        ):
-            if taken >= most:
-                raise AppError(f"{taken} rooms{whose} are open, the most that are allowed.")
+        SHARES.check(self._rooms.values(), owner, here)
         taken_codes = {room.code for room in self._rooms.values()}
         while (code := _new_code()) in taken_codes:
             pass

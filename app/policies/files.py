@@ -6,10 +6,12 @@ rename; nothing of it is ever run.
 
 from __future__ import annotations
 
+import shutil
 import tempfile
+import time
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from sol_core.policy import PolicyInfo
 
 ZIP = ".zip"
+KEEP_INCOMING_S = 24 * 3600
+_INCOMING = ".incoming-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +100,9 @@ class PolicyFiles:
 
         try:
             if source.is_dir():
-                return self._take_in(lambda folder: copy_policy(source, folder), wanted, model)
-            if zipfile.is_zipfile(source):
-                return self._take_in(lambda folder: unpack_policy(source, folder), wanted, model)
+                return self._take_in(copy_policy, source, str(source), wanted, model)
+            if source.is_file() and zipfile.is_zipfile(source):  # no pipe, no device
+                return self._take_in(unpack_policy, source, str(source), wanted, model)
             exists = source.exists()
         except OSError as error:
             raise InputFileError(f"cannot read {source}: {error.strerror or error}") from error
@@ -121,7 +125,7 @@ class PolicyFiles:
 
         with self._staging() as fetched:
             pull_policy(repository, fetched, revision=revision, token=token, endpoint=endpoint)
-            return self._take_in(lambda folder: copy_policy(fetched, folder), wanted, model)
+            return self._take_in(copy_policy, fetched, repository, wanted, model)
 
     def push(
         self,
@@ -141,23 +145,42 @@ class PolicyFiles:
         folder = self.library.resolve(name)
         return push_policy(folder, repository, private=private, token=token, endpoint=endpoint)
 
-    def _take_in(self, fill: Callable[[Path], None], wanted: str, model: ModelInUse | None) -> str:
+    def _take_in(
+        self,
+        read: Callable[[Path, Path], None],
+        source: Path,
+        shown: str,
+        wanted: str,
+        model: ModelInUse | None,
+    ) -> str:
+        """Check what ``read`` puts into a folder, and move it in; messages name ``shown``."""
         from sol_core.policy import check_policy
 
         with self._staging() as staging:
             folder = staging / "policy"
             folder.mkdir()
-            fill(folder)
-            info = check_policy(folder)
+            try:
+                read(source, folder)
+                info = check_policy(folder)
+            except PolicyError as error:
+                words = str(error).replace(str(folder), shown).replace(str(source), shown)
+                raise PolicyError(words) from error
             if model is not None:
                 model.check(info)
             return self.library.take_in(folder, wanted)
 
     @contextmanager
     def _staging(self) -> Iterator[Path]:
-        """A folder on the library's disk that goes in the end, whatever happened."""
+        """A folder on the library's disk that goes in the end, whatever happened.
+
+        Of a process that was killed it stays; such a one goes after a day, with the next staging.
+        """
         self.data_dir.policies.mkdir(parents=True, exist_ok=True)
+        for left in self.data_dir.policies.glob(f"{_INCOMING}*"):
+            with suppress(FileNotFoundError):  # another process was faster
+                if time.time() - left.stat().st_mtime > KEEP_INCOMING_S:
+                    shutil.rmtree(left, ignore_errors=True)
         with tempfile.TemporaryDirectory(
-            prefix=".incoming-", dir=self.data_dir.policies, ignore_cleanup_errors=True
+            prefix=_INCOMING, dir=self.data_dir.policies, ignore_cleanup_errors=True
         ) as staging:
             yield Path(staging)

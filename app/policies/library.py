@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from app.host.errors import AppError, PolicyNotFoundError
 from app.host.paths import DataDir
-from sol_core.actions import DEFAULT_GRID, ActionGrid, QuantSite, grid_named
+from sol_core.actions import DEFAULT_GRID, SHARE_GRID, ActionGrid, QuantSite, grid_named
 from sol_core.config import ScheduleConfig
 from sol_core.errors import SolError
 from sol_core.extensions.tables import SCHEDULES
@@ -94,7 +94,8 @@ def grid_for(
     schedules: Iterable[ScheduleConfig],
     find: Callable[[str], Path],
 ) -> ActionGrid:
-    """The named grid; for None that of the first policy among schedules, else the default one.
+    """The named grid; for None that of the first policy among schedules, else the default one,
+    or the one with pages by need where a share of the bytes is asked for.
 
     Args:
         quant_site: what the grid's own is replaced with.
@@ -104,12 +105,14 @@ def grid_for(
     """
     from sol_core.policy import read_policy_info
 
+    schedules = list(schedules)
     asked = [schedule.policy for schedule in schedules if schedule.policy]
     policies = [policy for policy in asked if policy not in SCHEDULES]
+    by_share = any(schedule.budget.bytes_share is not None for schedule in schedules)
     if name is None and policies:
         grid = read_policy_info(find(policies[0])).grid
     else:
-        grid = grid_named(name or DEFAULT_GRID)
+        grid = grid_named(name or (SHARE_GRID if by_share else DEFAULT_GRID))
     return replace(grid, quant_site=quant_site)
 
 

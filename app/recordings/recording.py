@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sol_core.actions import AXES, DEFAULT_GRID, ActionGrid, Budget, grid_named
+from sol_core.actions import AXES, SHARE_GRID, ActionGrid, Budget, grid_named
 from sol_core.budgets import mix_table
 from sol_core.config import GenerationConfig, SamplingConfig, ScheduleConfig
 from sol_core.events import FinishEvent, TokenEvent
@@ -107,7 +107,7 @@ def make_recording(
     config = GenerationConfig(
         schedule=ScheduleConfig("dense"),
         sampling=SamplingConfig(repetition_penalty=1.1),  # the page's
-        grid=grid_named(DEFAULT_GRID),
+        grid=grid_named(SHARE_GRID),
         max_new_tokens=MAX_NEW_TOKENS,
         chat=True,
         page_reads=True,

@@ -212,7 +212,7 @@ class GenerationRuns:
         """The id of this visitor's newest run of a kind that has not ended."""
         mine = [
             run
-            for run in self._runs.values()
+            for run in list(self._runs.values())  # other threads start and forget runs meanwhile
             if run.owner == owner and run.kind.name == kind and not run.has_ended
         ]
         return mine[-1].run_id if mine else None

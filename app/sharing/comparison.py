@@ -127,29 +127,29 @@ def _import(store: Store, owner: str, document: dict[str, Any]) -> str:
     sides = document.get("sides")
     if not isinstance(sides, list) or len(sides) != 2:
         raise DocumentError("sides must be a list of two runs")
-    records = [_checked_side(side, owner, f"sides[{at}]") for at, side in enumerate(sides)]
+    checked = [_checked_side(side, owner, f"sides[{at}]") for at, side in enumerate(sides)]
     restored(_Alignment, document.get("alignment"), "alignment", _RULES)
-    first = store.runs.restore(records[0], sides[0][GENERATION.tokens]).id
+    first = store.runs.restore(*checked[0]).id
     with ExitStack() as undo:
         undo.callback(store.runs.delete, first)
-        second = store.runs.restore(records[1], sides[1][GENERATION.tokens]).id
+        second = store.runs.restore(*checked[1]).id
         undo.pop_all()
     return f"{first}{SEPARATOR}{second}"
 
 
-def _checked_side(side: Any, owner: str, where: str) -> RunRecord:
+def _checked_side(side: Any, owner: str, where: str) -> tuple[RunRecord, list[dict[str, Any]]]:
     if not isinstance(side, dict):
         raise DocumentError(f"{where} must be an object")
     if unknown := sorted(side.keys() - set(_SIDE)):
         raise DocumentError(f"{where} has an unknown field {unknown[0][:40]!r}")
-    record = GENERATION.checked(side, owner, f"{where}.")
+    record, events = GENERATION.checked(side, owner, f"{where}.")
     scored = {name: side[name] for name in ("dense_nll",) if name in side}
     nll = restored(_Scored, scored, where, _RULES).dense_nll
     if nll is not None and len(nll) != record.num_tokens:
         raise DocumentError(
             f"{where}.dense_nll must have {record.num_tokens} values, one per token, got {len(nll)}"
         )
-    return record
+    return record, events
 
 
 def _sides(source: Source, thing_id: str) -> tuple[_Side, _Side]:

@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 from urllib.parse import parse_qs, urlsplit
 
+from app.host.damage import naming_damage
 from app.host.errors import DocumentError
 from app.sharing.comparison import COMPARISON
 from app.sharing.kind import Kind, ModelCalls, Source
 from app.sharing.lens.lens_kind import LENS
 from app.sharing.runs.run_kinds import INSPECTION_RUN, RUN
 from app.sharing.scoreboard import SCOREBOARD
-from sol_core.files.characters import whole_characters
+from sol_core.files.characters import whole_characters, why_not_parsed
 from storage import NotFoundError, Store
 
 FORMS = ("html", "json", "csv")
@@ -88,7 +89,7 @@ def export(
     Args:
         model: what a loaded model can add; None where there is none.
     Raises: DocumentError for a kind or form that there is not; NotFoundError; AppError for a
-        thing that is not finished.
+        thing that is not finished, or damaged.
     """
     chosen = KINDS.get(kind)
     forms = [one for one in FORMS if chosen is None or one in ("json", *chosen.texts)]
@@ -98,14 +99,15 @@ def export(
             f"forms are {', '.join(forms)}"
         )
     source = Source(store, model)
-    if form == "json":
-        head = {"format": chosen.format, "version": chosen.version}
-        # ASCII only: text that no UTF-8 can hold (half characters) survives as well.
-        text = json.dumps(head | chosen.write(source, thing_id), allow_nan=False) + "\n"
-    else:
-        # CSV and HTML have no escape for half characters: they become U+FFFD.
-        text = whole_characters(chosen.texts[form](source, thing_id))
-    name = _file_stem(kind, chosen.title(store, thing_id))
+    with naming_damage(f"This {kind}"):
+        if form == "json":
+            head = {"format": chosen.format, "version": chosen.version}
+            # ASCII only: text that no UTF-8 can hold (half characters) survives as well.
+            text = json.dumps(head | chosen.write(source, thing_id), allow_nan=False) + "\n"
+        else:
+            # CSV and HTML have no escape for half characters: they become U+FFFD.
+            text = whole_characters(chosen.texts[form](source, thing_id))
+        name = _file_stem(kind, chosen.title(store, thing_id))
     return Export(f"{name}.{form}", _MEDIA_TYPES[form], text)
 
 
@@ -165,7 +167,7 @@ def _parsed(data: bytes) -> list[Document]:
     try:
         found = json.loads(data.decode("utf-8-sig"), parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
-        raise DocumentError(f"the file is not JSON: {str(error)[:120]}. {_ADVICE}") from error
+        raise DocumentError(f"the file is not JSON: {why_not_parsed(error)}. {_ADVICE}") from error
     documents = found if isinstance(found, list) else [found]
     if not documents or not all(isinstance(one, dict) for one in documents):
         raise DocumentError(f"the file holds no JSON object. {_ADVICE}")

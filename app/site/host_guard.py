@@ -9,7 +9,8 @@ behind it look like ours. So a request is served when all of this holds:
   the Space (a proxy may rewrite ``Host``);
 - ``Sec-Fetch-Site``, when there is one, says that the request comes from this page or from the
   address bar; the page itself may be opened by a link;
-- what changes something is application/json, and small enough (counted while it is read).
+- the page asks for this path by this method (``page_doors.py``);
+- what changes something is application/json, small enough (counted while it is read) and a call.
 
 Programs send neither ``Origin`` nor ``Sec-Fetch-Site`` and pass. ``X-Forwarded-Host`` is not read:
 whoever can set it could set ``Host``.
@@ -21,12 +22,13 @@ import ipaddress
 import os
 import re
 import socket
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Container, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl
 
 from app.host.hosting import is_space
+from app.site.page_doors import is_call, is_door
 from sol_core.errors import ConfigError
 
 ALLOWED_HOSTS_VARIABLE = "SOL_ALLOWED_HOSTS"
@@ -128,25 +130,28 @@ class GatePolicy:
 
 
 class HostGuard:
-    """Pure ASGI middleware: refuses with 403, 413, 415 or 421 and a sentence, before any route."""
+    """Pure ASGI middleware: refuses with a status and a sentence, before any route."""
 
-    def __init__(self, app: App, policy: GatePolicy) -> None:
+    def __init__(self, app: App, policy: GatePolicy, components: Container[int]) -> None:
         self._app = app
         self._policy = policy
+        self._components = components  # whose functions may be called
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        if scope["type"] not in ("http", "websocket"):
+        if scope["type"] == "websocket":  # the page opens none
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         headers = _headers(scope)
         refusal = self._refusal(scope, headers)
-        if scope["type"] == "websocket":
-            await (_close(send) if refusal else self._app(scope, receive, send))
-            return
         if refusal is None and scope["method"] not in _SAFE_METHODS:
             body = await _whole_body(receive, self._policy.max_body)
             if body is None:
                 refusal = self._too_large()
+            elif not is_call(body, self._components):
+                refusal = 400, "This is no call of the page. Reload the page."
             else:
                 receive = _replaying(body, receive)
         if refusal is not None:
@@ -175,7 +180,9 @@ class HostGuard:
                 "A page of another site may link to this page, and not use this server. Open the "
                 "page's own address."
             )
-        if scope["type"] == "websocket" or scope["method"] in _SAFE_METHODS:
+        if not is_door(scope["method"], _path(scope)):
+            return 404, "No page of this server asks for this. Open the page's own address."
+        if scope["method"] in _SAFE_METHODS:
             return None
         if headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
             return 415, "Send Content-Type: application/json; files go in pieces in such calls."
@@ -195,9 +202,12 @@ def _is_from_here(scope: Message, headers: dict[str, str]) -> bool:
     """Return whether a browser, if it is one, sends this for our page, or to open our page."""
     if headers.get("sec-fetch-site", "none").lower() in ("same-origin", "none"):
         return True
-    path = str(scope["path"]).removeprefix(scope.get("root_path", ""))
-    is_opened = headers.get("sec-fetch-mode", "").lower() == "navigate" and path in ("", "/")
-    return is_opened and scope.get("method") in ("GET", "HEAD")
+    is_opened = headers.get("sec-fetch-mode", "").lower() == "navigate" and _path(scope) == "/"
+    return is_opened and scope["method"] in ("GET", "HEAD")
+
+
+def _path(scope: Message) -> str:
+    return str(scope["path"]).removeprefix(scope.get("root_path", "")) or "/"
 
 
 def _headers(scope: Message) -> dict[str, str]:
@@ -304,7 +314,3 @@ async def _refuse(send: Send, status: int, sentence: str, receive: Receive | Non
         left -= len(message.get("body", b""))
         more = message.get("more_body", False)
     await send({"type": "http.response.body", "body": b""})
-
-
-async def _close(send: Send) -> None:
-    await send({"type": "websocket.close", "code": 1008})

@@ -20,6 +20,7 @@ from app.host.instance_lock import publish_url
 from app.host.paths import DataDir
 from app.jobs.reaper import Reaper
 from app.jobs.supervisor import WorkerSupervisor, worker_command
+from app.site.connections import Doorman, bound_connections
 from app.site.host_guard import GatePolicy, HostGuard
 from app.web.services import Services, build_services, engine_generate, engine_load
 
@@ -134,7 +135,7 @@ def launch_app(
         "server_port": port,
         "app_kwargs": {
             "routes": [module_route()],
-            "middleware": [Middleware(guard, policy=policy)],
+            "middleware": [Middleware(guard, policy=policy, components=app.blocks)],
         },
     }
     try:
@@ -142,6 +143,7 @@ def launch_app(
         known = set(inspect.signature(app.launch).parameters)
         required = {"app_kwargs"}  # without them there would be no guard
         app.launch(**{name: value for name, value in options.items() if name in known | required})
+        bound_connections(app.server, Doorman.of_server())
     except OSError as error:
         raise PortError(f"No port could be opened: {error}. Choose one with --port.") from error
     return app

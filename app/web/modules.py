@@ -20,7 +20,7 @@ JS = Path(__file__).with_name("js")
 # The only form of import in these files; a test holds them to it.
 _IMPORT = re.compile(r'^import \{[^}]*\} from "(\.[^"]+)";\n', re.MULTILINE)
 # Under Gradio's own prefix, which proxies pass on.
-_PLACE = "gradio_api/sol-modules"
+MODULES_PLACE = "gradio_api/sol-modules"
 _HEADERS = {"Cache-Control": "public, max-age=31536000, immutable"}
 
 
@@ -34,7 +34,7 @@ def _hash() -> str:
 
 def module_url(name: str) -> str:
     """Return the address of a module, ``"explore/explore.js"``, relative to the page's."""
-    return f"{_PLACE}/{_hash()}/{name}"
+    return f"{MODULES_PLACE}/{_hash()}/{name}"
 
 
 def module_route() -> BaseRoute:

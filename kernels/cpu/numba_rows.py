@@ -40,11 +40,14 @@ def keep_largest_row(hidden, count, kept):
 
 @helper
 def quantise_row(activations, bit_width, rounded):
-    """``fake_quantise`` of one row [C] into ``rounded``, which may be the same array."""
+    """``fake_quantise`` of one row [C] into ``rounded``, which may be the same array.
+
+    Returns: float32, the step between levels; 0 where nothing is rounded.
+    """
     num_channels = activations.shape[0]
     if bit_width >= UNTOUCHED_BITS:
         copy_row(activations, rounded)
-        return
+        return np.float32(0.0)
     bits = activations.view(np.uint32)
     largest = np.uint32(0)
     for channel in range(num_channels):
@@ -56,6 +59,7 @@ def quantise_row(activations, bit_width, rounded):
     for channel in range(num_channels):
         level = (activations[channel] / scale + TO_EVEN) - TO_EVEN
         rounded[channel] = level * scale
+    return scale
 
 
 @fast_helper

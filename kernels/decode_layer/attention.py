@@ -77,13 +77,15 @@ class StepRows(NamedTuple):
         shared_tokens: how many of its tokens, whole pages; 0 without a shared block.
         own_tokens: in the row's own memory, before this step's.
         first_seen: first token, counted through both blocks, that attention sees.
-        pages_kept: pages that each head reads.
+        pages_kept: pages that each head reads; with floors, all or one at least.
+        floors: [R] float32, see ``AttentionPlan``; they count if ``by_need``.
         page_size: tokens per page.
         num_kv_heads: Hkv.
         scale: float32 factor on query·key.
         extend: take the new key into its page's bounds, or among the 4-bit keys.
         by_mass: pages are chosen by their mass under 4-bit keys and for KV groups; else by
             bounds and for each head.
+        by_need: rows that do not keep all pages read those whose need reaches the floor.
         best_share: of the pages, for the mass outside; 0 when it is not asked for.
     """
 
@@ -92,11 +94,13 @@ class StepRows(NamedTuple):
     own_tokens: Any
     first_seen: Any
     pages_kept: Any
+    floors: Any
     page_size: int
     num_kv_heads: int
     scale: Any
     extend: bool
     by_mass: bool
+    by_need: bool
     best_share: float
 
 
@@ -187,6 +191,23 @@ def _note_readers(chosen, rows, readers):
 
 
 @helper
+def _note_tokens(read, tokens):
+    """tokens[r] = the sum of read [N, R, Hkv], float32."""
+    tokens[:] = 0
+    for part in range(read.shape[0]):
+        for row in range(read.shape[1]):
+            for head in range(read.shape[2]):
+                tokens[row] += np.int64(read[part, row, head])
+
+
+@helper
+def _note_concentration(outside, concentration):
+    """Heads' mean of the mass outside the best pages [R, H], by row [R]."""
+    for row in range(outside.shape[0]):
+        concentration[row] = outside[row].sum() / np.float32(outside.shape[1])
+
+
+@helper
 def _chosen_pages(query, blocks, rows, scratch, team):
     """Pages that each head reads [R, H, P] uint8, for rows that do not keep all, and the most of
     them that a row sees."""
@@ -250,9 +271,7 @@ def attention_rows(hidden, weights, blocks, rows, angles, observed, scratch, tea
     chosen, most = _chosen_pages(query, blocks, rows, scratch, team)
     if team.member == 0:
         if rows.best_share > 0:
-            outside = scratch.outside.reshape(num_rows, num_heads)
-            for row in range(num_rows):
-                concentration[row] = outside[row].sum() / np.float32(num_heads)
+            _note_concentration(scratch.outside.reshape(num_rows, num_heads), concentration)
         if readers.shape[1] > 0:
             _note_readers(chosen, rows, readers)
     slots = 2 * parts_for(most, rows.page_size)
@@ -265,11 +284,7 @@ def attention_rows(hidden, weights, blocks, rows, angles, observed, scratch, tea
     )
     attend_parts(query, blocks, rows, chosen, partial, team)
     if team.member == 0:
-        for row in range(num_rows):
-            tokens[row] = 0
-            for slot in range(slots):
-                for head in range(num_kv_heads):
-                    tokens[row] += np.int64(partial[3][slot, row, head])
+        _note_tokens(partial[3], tokens)
     mixed = np.empty((num_rows, num_heads, size), np.float32)
     merge(partial, mixed)
     update = scratch.update[: hidden.size].reshape(hidden.shape)

@@ -18,8 +18,9 @@ from kernels.cpu.numba_rows import keep_largest_row, norm_row, quantise_row
 from kernels.cpu.team import meet
 from kernels.decode_layer.products import (
     add_columns,
+    integer_step,
     line_of,
-    list_inputs,
+    list_rounded,
     outputs_of,
     product,
     share_of,
@@ -96,7 +97,7 @@ def _gate_up_share(team, listed, gate_up, blocks, gelu, both, inner):
     """Gate, up and activation of the outputs that one member computes.
 
     Args:
-        listed: as ``list_inputs`` returns them.
+        listed: as ``list_rounded`` returns them.
         gate_up, blocks: as of MlpWeights.
         both: [R, 2·I] float32, scratch.
         inner: [R, I] float32, overwritten.
@@ -164,19 +165,23 @@ def mlp_rows(hidden, weights, kept_channels, bit_widths, at_input, scratch, team
         kept_channels: input and inner channels that each row keeps, [R] int64 each; C and I for
             all.
         bit_widths: [R] int64, 16 for untouched.
-        at_input: quantise the pruned input and down's input, not the output.
+        at_input: quantise the pruned input and down's input, not the output; 4-bit weights are
+            then multiplied in integers with rows of at most 8 bits, where the CPU has such
+            products. Sums of 32 channels are exact; they differ from the float ones by rounding.
         scratch: Scratch, the team's.
     """
     gate_up, blocks, gelu = weights.gate_up, weights.blocks, weights.gelu
     channels_kept, inner_kept = kept_channels
     num_rows, width = hidden.shape[0], outputs_of(gate_up)
     normed, kept = np.empty_like(hidden), np.empty_like(hidden)
+    steps = np.zeros(num_rows, np.float32)
     for row in range(num_rows):
         norm_row(hidden[row], weights.norm, weights.epsilon, normed[row])
         keep_largest_row(normed[row], channels_kept[row], kept[row])
         if at_input:
-            quantise_row(kept[row], bit_widths[row], kept[row])
-    listed = list_inputs(kept, gate_up)
+            step = quantise_row(kept[row], bit_widths[row], kept[row])
+            steps[row] = integer_step(step, bit_widths[row], gate_up)
+    listed = list_rounded(kept, steps, gate_up)
     both = scratch.both[: num_rows * width].reshape(num_rows, width)
     activated = scratch.inner[: num_rows * (width // 2)].reshape(num_rows, width // 2)
     _gate_up_share(team, listed, gate_up, blocks, gelu, both, activated)
@@ -185,10 +190,11 @@ def mlp_rows(hidden, weights, kept_channels, bit_widths, at_input, scratch, team
     pruned = _keep_heaviest(inner, weights.down_norms, inner_kept)
     if at_input:
         for row in range(num_rows):
-            quantise_row(inner[row], bit_widths[row], inner[row])
+            step = quantise_row(inner[row], bit_widths[row], inner[row])
+            steps[row] = integer_step(step, bit_widths[row], gate_up)
     update = scratch.update[: hidden.size].reshape(hidden.shape)
-    if pruned:
-        listed = list_inputs(inner, weights.down_rows)
+    if pruned or steps.max() > np.float32(0.0):
+        listed = list_rounded(inner, steps, weights.down_rows)
         _down_share(team, listed, weights.down_rows, blocks, update)
         meet(team)
     else:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from kernels.cpu.compiling import helper
-from kernels.cpu.numba_helpers import exp_nonpositive, outside_best
+from kernels.cpu.numba_helpers import exp_nonpositive, least_needed, outside_best
 from kernels.cpu.numba_softmax import largest, weigh
 from kernels.cpu.team import meet
 from kernels.cpu.vector_softmax import LEAST
@@ -166,16 +166,32 @@ def _add_shares(found, row, head, pages, parts, shares):
 
 
 @helper
+def choose_needed(shares, heads, floor, chosen):
+    """The pages that a group's heads need; see ``select_needed``.
+
+    Args:
+        shares: [P] float32, summed over the heads; changed.
+        chosen: [P] uint8, overwritten: 1 for a page that is chosen, else 0.
+    """
+    part = np.float32(1.0) / np.float32(heads)
+    for page in range(shares.shape[0]):
+        shares[page] *= part
+    least = least_needed(shares, floor)
+    for page in range(shares.shape[0]):
+        chosen[page] = shares[page] >= least
+
+
+@helper
 def _choose_share(task, numbers, sizes, found, chosen, outside):
     """The rows' KV heads whose pages one member chooses; arguments as of ``find_pages_by_mass``.
 
     Args:
-        numbers: shared and own tokens, first one seen and pages kept [R].
-        sizes: page size, best share, Hkv, and how many members there are.
+        numbers: shared and own tokens, first one seen, pages kept and floors [R].
+        sizes: page size, best share, Hkv, how many members there are, and whether the floors count.
         found: as ``_weigh_share`` leaves it; changed.
     """
-    all_shared, all_own, all_first, all_kept = numbers
-    page_size, share, num_kv_heads, tasks = sizes
+    all_shared, all_own, all_first, all_kept, floors = numbers
+    page_size, share, num_kv_heads, tasks, by_need = sizes
     masses = found[2]
     num_rows, num_heads, _ = masses.shape
     per_group = num_heads // num_kv_heads
@@ -190,7 +206,10 @@ def _choose_share(task, numbers, sizes, found, chosen, outside):
             if share > 0:
                 outside[row, head] = outside_best(masses[row, head, :count], share)
         if all_kept[row] < count:
-            choose_pages(shares, all_kept[row], chosen[row, low, :count])
+            if by_need:
+                choose_needed(shares, per_group, floors[row], chosen[row, low, :count])
+            else:
+                choose_pages(shares, all_kept[row], chosen[row, low, :count])
             for other in range(low + 1, low + per_group):
                 for page in range(np.uint64(count)):
                     chosen[row, other, page] = chosen[row, low, page]
@@ -223,7 +242,7 @@ def find_pages_by_mass(query, blocks, rows, found, chosen, outside, team):
     round_rows(query.reshape(whole.shape), whole, about)
     _weigh_share(team.member, memory, numbers, sizes, (whole, about), found)
     meet(team)
-    others = (rows.shared_tokens, rows.own_tokens, rows.first_seen, rows.pages_kept)
-    scales = (page_size, rows.best_share, num_kv_heads, team.members)
+    others = (rows.shared_tokens, rows.own_tokens, rows.first_seen, rows.pages_kept, rows.floors)
+    scales = (page_size, rows.best_share, num_kv_heads, team.members, rows.by_need)
     _choose_share(team.member, others, scales, found, chosen, outside)
     meet(team)

@@ -16,7 +16,8 @@ from kernels.cpu.compiling import fast_helper, helper, kernel
 from kernels.cpu.numba_helpers import widen
 from kernels.cpu.team import meet
 from kernels.cpu.vector_rows import STREAM_ROWS, prefetch_row, stream_rows
-from kernels.quantised_weights.cpu import add_tiles_4, add_tiles_8, list_blocks
+from kernels.quantised_weights.cpu import add_tiles_4, add_tiles_8, list_rows
+from kernels.quantised_weights.integers import HAS_INTEGERS, MOST_BITS
 from kernels.quantised_weights.layout import BYTES_4, BYTES_8, LINE_WORDS
 
 _LINE = 32  # numbers; tasks start at cache lines
@@ -89,15 +90,43 @@ def list_channels(inputs):
 
 def list_inputs(inputs, weight):
     """Channels of [R, in] float32 that are not zero in every row, as ``add_columns`` takes them for
-    such a weight: by ``list_channels`` or ``list_blocks``."""
+    such a weight: by ``list_channels`` or ``list_rows``."""
     raise NotImplementedError("for compiled code only")
 
 
 @overload(list_inputs)
 def _list_inputs(inputs, weight):
     if weight.dtype in (types.uint8, types.int8):
-        return lambda inputs, weight: list_blocks(inputs)
+        return lambda inputs, weight: list_rows(inputs, np.zeros(inputs.shape[0], np.float32))
     return lambda inputs, weight: list_channels(inputs)
+
+
+def list_rounded(inputs, steps, weight):
+    """``list_inputs`` of rows that may be rounded to multiples of their steps.
+
+    Args:
+        steps: [R] float32, as ``integer_step`` returns them.
+    """
+    raise NotImplementedError("for compiled code only")
+
+
+@overload(list_rounded)
+def _list_rounded(inputs, steps, weight):
+    if weight.dtype == types.uint8:
+        return lambda inputs, steps, weight: list_rows(inputs, steps)
+    return lambda inputs, steps, weight: list_inputs(inputs, weight)
+
+
+def integer_step(step, bit_width, weight):
+    """Step of a row's quantisation if its product with such a weight is one of integers, else 0."""
+    raise NotImplementedError("for compiled code only")
+
+
+@overload(integer_step)
+def _integer_step(step, bit_width, weight):
+    if weight.dtype != types.uint8 or not HAS_INTEGERS:
+        return lambda step, bit_width, weight: np.float32(0.0)
+    return lambda step, bit_width, weight: step if bit_width <= MOST_BITS else np.float32(0.0)
 
 
 def add_columns(listed, weight, begin, outputs, ahead):

@@ -139,11 +139,13 @@ def _rows_of(rows, window, extend):
         rows.own_tokens,
         rows.first_seen[window],
         rows.pages_kept[window],
+        rows.floors,
         rows.page_size,
         rows.num_kv_heads,
         rows.scale,
         extend,
         rows.by_mass,
+        rows.by_need,
         rows.best_share,
     )
 
@@ -172,9 +174,9 @@ def _sizes(hidden, model, rows, angles):
 def _run_place(
     place, marks_at, begin, end, given, kept, logits, places, final_norm, one, head,
     head_out_major, out_major, gelu, epsilon, pieces, windows, ropes, middle, widths, cached,
-    number, extend, capacities, sources, shared_tokens, own_tokens, first_seen, pages_kept,
-    page_size, num_kv_heads, scale, by_mass, best_share, channels_kept, inner_kept, bit_widths,
-    at_input, angles, concentration, readers, read, ticks, threads, ahead,
+    number, extend, capacities, sources, shared_tokens, own_tokens, first_seen, pages_kept, floors,
+    page_size, num_kv_heads, scale, by_mass, by_need, best_share, channels_kept, inner_kept,
+    bit_widths, at_input, angles, concentration, readers, read, ticks, threads, ahead,
 ):  # fmt: skip
     """``run_parts`` at one place of its loop; only the first member writes what the team does not
     share out."""
@@ -186,8 +188,8 @@ def _run_place(
         ropes, middle, widths,
     )  # fmt: skip
     rows = StepRows(
-        sources, shared_tokens, own_tokens, first_seen, pages_kept, page_size, num_kv_heads, scale,
-        False, by_mass, best_share,
+        sources, shared_tokens, own_tokens, first_seen, pages_kept, floors, page_size,
+        num_kv_heads, scale, False, by_mass, by_need, best_share,
     )  # fmt: skip
     scratch = scratch_at(marks_at + 8 * MARKS, _sizes(given, model, rows, angles), given, readers)
     first = team.member == 0
@@ -236,8 +238,8 @@ def _run_team(native, parts, streams, model, cache, rows, mlp, angles, observed,
     cached, number, extend, capacities = cache.places, cache.number, cache.extend, cache.sizes
     sources, shared_tokens, own_tokens = rows.sources, rows.shared_tokens, rows.own_tokens
     first_seen, pages_kept, page_size = rows.first_seen, rows.pages_kept, rows.page_size
-    num_kv_heads, scale, by_mass = rows.num_kv_heads, rows.scale, rows.by_mass
-    best_share = rows.best_share
+    num_kv_heads, scale, floors = rows.num_kv_heads, rows.scale, rows.floors
+    by_mass, by_need, best_share = rows.by_mass, rows.by_need, rows.best_share
     channels_kept, inner_kept, bit_widths, at_input = mlp
     concentration, readers, read = observed
     threads, ahead = tuning
@@ -252,9 +254,9 @@ def _run_team(native, parts, streams, model, cache, rows, mlp, angles, observed,
             np.int64(place), np.int64(memory.ctypes.data), begin, end, hidden, kept, logits,
             places, final_norm, one, head, head_out_major, out_major, gelu, epsilon, pieces,
             windows, ropes, middle, widths, cached, number, extend, capacities, sources,
-            shared_tokens, own_tokens, first_seen, pages_kept, page_size, num_kv_heads, scale,
-            by_mass, best_share, channels_kept, inner_kept, bit_widths, at_input, angles,
-            concentration, readers, read, ticks, threads, ahead,
+            shared_tokens, own_tokens, first_seen, pages_kept, floors, page_size, num_kv_heads,
+            scale, by_mass, by_need, best_share, channels_kept, inner_kept, bit_widths, at_input,
+            angles, concentration, readers, read, ticks, threads, ahead,
         )  # fmt: skip
         if not call_native(native, arguments):
             done[0] = False

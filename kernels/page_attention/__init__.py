@@ -12,7 +12,9 @@ from kernels.page_attention.dispatch import attend_on_cpu, cpu_kernel_fits
 from kernels.page_attention.reference import (
     Attended,
     AttentionPlan,
+    group_shares,
     page_mass_outside,
+    page_need,
     page_readers,
     select_pages,
     soft_cap,
@@ -26,8 +28,10 @@ __all__ = [
     "KVBlock",
     "attend",
     "decode_attention",
+    "group_shares",
     "page_bounds",
     "page_mass_outside",
+    "page_need",
     "page_readers",
     "page_scores",
     "select_pages",
@@ -54,5 +58,5 @@ def attend(
 def decode_attention(
     query: Tensor, blocks: Sequence[KVBlock], plan: AttentionPlan, cap: float | None = None
 ) -> Tensor:
-    """What ``attend`` mixes alone, [R, H, D] fp32."""
+    """The mixed values of ``attend`` alone, [R, H, D] fp32."""
     return attend(query, blocks, plan, cap=cap).mixed

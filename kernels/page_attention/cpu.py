@@ -53,6 +53,7 @@ class CpuPlan(NamedTuple):
     valid_tokens: Any  # [R, S] bool, or [1, 1]
     valid_pages: Any  # [R, P] bool
     pages_kept: Any  # [R] int64, P or more for all
+    floors: Any  # [R] float32, or [0] where none count
     tokens_per_page: Any  # [R, P] int64 where the mass outside is asked for, or [1, 1]
     best_share: float  # of the pages; 0 when the mass outside is not asked for
 

@@ -10,7 +10,7 @@ import numba
 import numpy as np
 
 from kernels.cpu.compiling import helper, team_kernel
-from kernels.cpu.numba_helpers import outside_best
+from kernels.cpu.numba_helpers import least_needed, outside_best
 from kernels.key_codes.cpu import round_rows, score_tokens
 from kernels.key_codes.reference import OCTET
 from kernels.page_attention.cpu import list_best, list_valid
@@ -102,6 +102,26 @@ def _weigh_pages(vectors, shared, own, seen_both, hidden, sizes, shares, outside
             outside[v] = outside_best(masses[valid], best_share) / total
 
 
+@helper
+def _list_needed(shares, heads, floor, chosen, count):
+    """The pages that a group's heads need, see ``select_needed``; returns how many.
+
+    Args:
+        shares: [P] float32, summed over the heads.
+        chosen: [≥ count] int64, the valid pages; overwritten with those that are needed.
+    """
+    mine = np.empty(count, np.float32)
+    part = np.float32(1.0) / np.float32(heads)
+    for i in range(count):
+        mine[i] = shares[chosen[i]] * part
+    least = least_needed(mine, floor)
+    length = 0
+    for i in range(count):
+        chosen[length] = chosen[i]
+        length += mine[i] >= least
+    return length
+
+
 @team_kernel
 def attend_rows_by_mass(query, first, second, plan, mixed, read, outside):
     """``attend`` of every row; arguments as ``attend_rows``."""
@@ -111,6 +131,7 @@ def attend_rows_by_mass(query, first, second, plan, mixed, read, outside):
     tokens_1, tokens_2 = first.tokens, second.tokens
     valid_tokens, valid_pages, pages_kept = plan.valid_tokens, plan.valid_pages, plan.pages_kept
     masked, page_size, share = plan.token_masked, plan.page_size, plan.best_share
+    floors = plan.floors
     num_kv_heads, num_pages = plan.num_kv_heads, valid_pages.shape[1]
     per_group = query.shape[1] // num_kv_heads
     in_group = first.rows_per_source if tokens_1 > 0 else 1
@@ -141,7 +162,9 @@ def attend_rows_by_mass(query, first, second, plan, mixed, read, outside):
                 shares,
                 outside[row, heads],
             )
-            if pages_kept[row] < count:
+            if pages_kept[row] < count and floors.shape[0] > 0:
+                count = _list_needed(shares, per_group, floors[row], chosen, count)
+            elif pages_kept[row] < count:
                 order = np.empty(num_pages, np.uint32)
                 count = list_best(shares, valid_pages, row, pages_kept[row], order, chosen)
         who = np.zeros(num_pages, np.int64)

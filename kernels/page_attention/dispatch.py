@@ -131,6 +131,7 @@ def _arrange_plan(
         (unused if valid_tokens is None else valid_tokens.contiguous()).numpy(),
         valid_pages.contiguous().numpy(),
         kept.numpy(),
+        (torch.empty(0) if plan.floors is None else plan.floors.contiguous()).numpy(),
         (unused.long() if tokens is None else tokens.contiguous()).numpy(),
         share,
     )

@@ -37,6 +37,9 @@ class AttentionPlan:
         scorer: what pages are scored by, a name in ``PAGE_SCORERS``.
         choice: each query "head" chooses its pages, or the heads of a KV "group" choose together,
             by the mean of their shares of attention.
+        floors: [R] fp32: rows that do not keep all read the pages whose ``page_need`` reaches
+            this, however many, and the best one. None: as many as they keep. Only with masses
+            and the choice of a group.
     """
 
     page_size: int
@@ -46,6 +49,7 @@ class AttentionPlan:
     tokens_per_page: Tensor | None = None
     scorer: str = "quest"
     choice: str = "head"
+    floors: Tensor | None = None
 
     @property
     def selects(self) -> bool:
@@ -118,7 +122,7 @@ def attend(
 def decode_attention(
     query: Tensor, blocks: Sequence[KVBlock], plan: AttentionPlan, cap: float | None = None
 ) -> Tensor:
-    """What ``attend`` mixes alone, [R, H, D] fp32."""
+    """The mixed values of ``attend`` alone, [R, H, D] fp32."""
     return attend(query, blocks, plan, cap=cap).mixed
 
 
@@ -187,6 +191,8 @@ def _chosen_pages(
     found = _scores_of_pages(query, blocks, plan)
     if plan.choice == "group":
         found = group_shares(found, valid_pages, blocks[0].keys.shape[1])
+    if plan.floors is not None:
+        return select_needed(found, valid_pages, pages_kept, plan.floors)
     return select_pages(found, valid_pages, pages_kept)
 
 
@@ -217,6 +223,30 @@ def select_pages(scores: Tensor, valid_pages: Tensor, pages_kept: Tensor) -> Ten
     chosen = (rank < pages_kept[:, None, None]).expand_as(scores)
     selected = torch.zeros_like(chosen).scatter(-1, order, chosen)
     return selected & valid_pages[:, None, :]
+
+
+def page_need(shares: Tensor, valid_pages: Tensor) -> Tensor:
+    """Shares [R, Hkv, P] of attention in units of a mean page's, pages valid as [R, P] says."""
+    return shares * valid_pages.sum(-1)[:, None, None]
+
+
+def select_needed(
+    shares: Tensor, valid_pages: Tensor, pages_kept: Tensor, floors: Tensor
+) -> Tensor:
+    """The pages whose need reaches a floor, and the heaviest in any case: for a number of pages in
+    all, those that hold the most attention, however they are spread over layers and groups.
+
+    Args:
+        shares: [R, Hkv, P] fp32, 0 where not valid.
+        valid_pages: [R, P] bool.
+        pages_kept: [R] int64; rows that keep as many as they have read all.
+        floors: [R] fp32.
+    Returns: [R, Hkv, P] bool.
+    """
+    counts = valid_pages.sum(-1)
+    least = torch.minimum((floors / counts)[:, None, None], shares.amax(-1, keepdim=True))
+    needed = (shares >= least) | (pages_kept >= counts)[:, None, None]
+    return needed & valid_pages[:, None, :]
 
 
 def page_mass_outside(

@@ -181,6 +181,7 @@ def _check_plan(query: Tensor, plan: AttentionPlan, tokens: int, pages: int) -> 
         "valid_pages": ((rows, pages), torch.bool),
         "pages_kept": ((rows,), torch.int64),
         "tokens_per_page": ((rows, pages), torch.int64),
+        "floors": ((rows,), torch.float32),
     }
     for name, (shape, dtype) in wanted.items():
         tensor = getattr(plan, name)

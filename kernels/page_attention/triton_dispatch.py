@@ -88,6 +88,7 @@ def attend_with_triton(
         )
     ]  # fmt: skip
     masks = [plan.valid_tokens, plan.valid_pages, plan.pages_kept, plan.tokens_per_page]
+    masks.append(plan.floors)
     how = f"{plan.scorer} {plan.choice}"
     given = (query, flat, masks, plan.page_size, how, share)
     mixed, outside, read = torch.ops.sol.page_attention(*given)
@@ -103,11 +104,12 @@ def _page_attention(
     how: str,
     share: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Args as the fields of KVBlock and AttentionPlan in order, seven and four at a time; ``how``
+    """Args as the fields of KVBlock and AttentionPlan in order, seven and five at a time; ``how``
     is scorer and choice. Returns mixed values, mass outside, and tokens read by each KV head."""
     grouped = [KVBlock(*blocks[i : i + 7]) for i in range(0, len(blocks), 7)]  # type: ignore[arg-type]  # checked next
-    valid_tokens, valid_pages, kept, tokens = plan
-    wanted = AttentionPlan(page_size, valid_tokens, valid_pages, kept, tokens, *how.split())
+    valid, valid_pages, kept, tokens, floors = plan
+    scorer, choice = how.split()
+    wanted = AttentionPlan(page_size, valid, valid_pages, kept, tokens, scorer, choice, floors)
     check_attention(query, grouped, wanted)
     counted = wanted.valid_pages is not None and wanted.tokens_per_page is not None
     if not counted and (share > 0 or wanted.selects):
@@ -286,7 +288,10 @@ class _Attention:
             "page_keys": page_keys, "pages_kept": self.plan.pages_kept, "tokens_per_page": tokens,
             **ends, "tokens_read": counts,
         }  # fmt: skip
-        self._rank(kernels.choose_pages, page_keys, tensors, {"choosers": choosers})
+        kernel = kernels.choose_pages
+        if self.plan.floors is not None:
+            kernel, tensors = kernels.choose_needed, {**tensors, "floors": self.plan.floors}
+        self._rank(kernel, page_keys, tensors, {"choosers": choosers})
         if not alone:
             self._count_union(kernels, page_keys, ends)
         return page_keys, ends["thresholds"], ends["last_tied"]

@@ -137,6 +137,32 @@ def choose_pages(
     tl.store(tokens_read + place, _count_tokens(keys, tokens, threshold, last, num_pages))
 
 
+@triton.jit(do_not_specialize=["choosers", "num_pages"])
+def choose_needed(
+    page_keys, pages_kept, tokens_per_page, thresholds, last_tied, tokens_read, floors,
+    choosers, num_pages, BLOCK_P: tl.constexpr,
+):  # fmt: skip
+    """The pages that each KV group needs, see ``reference.select_needed``; as ``choose_pages``.
+
+    Args:
+        page_keys: of shares of attention.
+        floors: [R] fp32.
+    """
+    place = tl.program_id(0).to(tl.int64)
+    page = tl.arange(0, BLOCK_P)
+    keys = tl.load(page_keys + place * num_pages + page, mask=page < num_pages, other=0)
+    keys = keys.to(tl.uint32, bitcast=True)
+    count = tl.sum((keys > 0).to(tl.int32), 0)
+    most = tl.max(tl.where(keys > 0, float_of(keys), 0.0), 0)
+    least = tl.minimum(tl.load(floors + place // choosers) / count.to(tl.float32), most)
+    threshold = tl.where(tl.load(pages_kept + place // choosers) >= count, 1, ordered_bits(least))
+    threshold = threshold.to(tl.uint32)
+    tl.store(thresholds + place, threshold.to(tl.int32, bitcast=True))
+    tl.store(last_tied + place, num_pages)
+    keys, tokens = page_keys + place * num_pages, tokens_per_page + place // choosers * num_pages
+    tl.store(tokens_read + place, _count_tokens(keys, tokens, threshold, num_pages, num_pages))
+
+
 @triton.jit
 def _count_tokens(page_keys, tokens_per_page, threshold, last, num_pages):
     """Tokens of the pages that one chooser chose; a few pages at a time: int64 counts of all of

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 
 from kernels.cpu.compiling import fast_helper, helper
+from kernels.cpu.numba_helpers import TO_EVEN
+from kernels.quantised_weights.integers import CHANNELS, HAS_INTEGERS, add_integers
 from kernels.quantised_weights.layout import BLOCK, BYTES_4, BYTES_8, LINE_WORDS
 from kernels.quantised_weights.vectors import add_block
 
@@ -40,6 +42,63 @@ def list_blocks(inputs):
     return within, numbers, begins, sums
 
 
+@helper
+def list_rows(inputs, steps):
+    """Channels as ``add_tiles_4`` takes them: of each row as numbers, or as levels.
+
+    Args:
+        inputs: [R, in] float32, in a multiple of 32.
+        steps: [R] float32, a row's numbers over its levels from −127 to 127; 0 where it is
+            multiplied in floats.
+    Returns: those of ``list_blocks``, but for the sums empty if no row needs them; those of
+        ``_list_levels``, likewise; steps.
+    """
+    num_rows, width = inputs.shape
+    if steps.min() > np.float32(0.0):
+        within, numbers = np.empty(0, np.int64), np.empty((0, 0), np.float32)
+        begins, sums = within, np.empty((num_rows, width // BLOCK), np.float32)
+        _sum_blocks(inputs, sums)
+    else:
+        within, numbers, begins, sums = list_blocks(inputs)
+    channels, levels, ends = np.empty(0, np.int64), np.empty((0, 0), np.int8), begins
+    if steps.max() > np.float32(0.0):
+        channels, levels, ends = _list_levels(inputs, steps)
+    return within, numbers, begins, sums, channels, levels, ends, steps
+
+
+@helper
+def _list_levels(inputs, steps):
+    """Channels that are not zero in every row, by blocks, in fours.
+
+    Returns: channels within their blocks [n] int64, filled up with a listed one at level 0, and
+        their levels [R, n] int8; begins of the blocks [B + 1] int64.
+    """
+    num_rows, width = inputs.shape
+    channels, levels = np.empty(width, np.int64), np.empty((num_rows, width), np.int8)
+    begins = np.empty(width // BLOCK + 1, np.int64)
+    factors = np.zeros(num_rows, np.float32)
+    for row in range(num_rows):
+        if steps[row] > np.float32(0.0):
+            factors[row] = np.float32(1.0) / steps[row]
+    count = begins[0] = 0
+    for block in range(width // BLOCK):
+        for within in range(BLOCK):
+            used = False
+            for row in range(num_rows):
+                number = inputs[row, block * BLOCK + within]
+                used |= number != np.float32(0.0)
+                levels[row, count] = np.int8((number * factors[row] + TO_EVEN) - TO_EVEN)
+            channels[count] = within
+            # The last one of all is written where it stands: no list is longer than the row.
+            count += used
+        while count % CHANNELS:
+            channels[count] = channels[count - 1]
+            levels[:, count] = np.int8(0)
+            count += 1
+        begins[block + 1] = count
+    return channels, levels, begins
+
+
 @fast_helper
 def _sum_blocks(inputs, sums):
     """Sums of [R, in] by blocks: not of the listed ones, one after another, which took longer than
@@ -55,10 +114,11 @@ def _sum_blocks(inputs, sums):
 def _adder(bits: int, block_bytes: int) -> Any:
     """``products.add_columns`` for weights of so many bits; ``begin`` is where a tile begins."""
     per_word = 32 // bits
+    with_integers = bits == 4 and HAS_INTEGERS
 
     @helper
     def add_tiles(listed, weight, begin, outputs, ahead):
-        within, numbers, begins, sums = listed
+        within, numbers, begins, sums, channels, levels, ends, steps = listed
         num_blocks, width = weight.shape[0], weight.shape[1] // block_bytes
         data = weight.reshape(weight.size)
         outputs[:] = np.float32(0.0)
@@ -70,8 +130,14 @@ def _adder(bits: int, block_bytes: int) -> Any:
             for block in range(num_blocks):
                 later = (block + ahead) % num_blocks  # the next tile's, after the last one
                 for row in range(outputs.shape[0]):
+                    total, step = sums[row, block], steps[row]
+                    if with_integers and step > np.float32(0.0):
+                        span = (ends[block], ends[block + 1], ends[later], ends[later + 1])
+                        few = (channels, levels, *span, total, step, words, ahead)
+                        add_integers(data, place, few, row, outputs, column)
+                        continue
                     span = (begins[block], begins[block + 1], begins[later], begins[later + 1])
-                    some = (within, numbers, *span, sums[row, block], words, ahead)
+                    some = (within, numbers, *span, total, words, ahead)
                     add_block(data, place, some, row, outputs, column, bits)
                 place += per_word * words * block_bytes
             column += per_word * words

@@ -69,7 +69,7 @@ def add_block(context, data, place, listed, row, out, column, bits):
     return signature, generate
 
 
-class _Later:
+class Later:
     """A block further on: its scales and minima, and its listed channels."""
 
     def __init__(
@@ -120,7 +120,7 @@ def _add(
     # Behind scales and minima, two bytes each.
     first = builder.gep(block, [builder.mul(outputs, INDEX(4))])
     first = builder.bitcast(first, _WORD.as_pointer())
-    later = _Later(builder, block, channels, later_span, bits, words)
+    later = Later(builder, block, channels, later_span, bits, words)
     later.ask_for_heads()
     sums = [cgutils.alloca_once(builder, wide) for _ in range(per_word)]
     with cgutils.for_range_slice(builder, INDEX(0), words, INDEX(lanes)) as (lane, _):
@@ -145,15 +145,16 @@ def _add(
         spread = splat(builder, total, lanes)
         for k, one in enumerate(sums):
             at = builder.add(builder.mul(words, INDEX(k)), lane)
-            scale = _half(builder, block, at, lanes)
-            least = _half(builder, block, builder.add(at, outputs), lanes)
+            scale = half_precision(builder, block, at, lanes)
+            least = half_precision(builder, block, builder.add(at, outputs), lanes)
             power = ir.Constant(wide, [2.0 ** (-bits * (k % (per_word // 2)))] * lanes)
             before = load(builder, out, at, lanes)
             before = fused(builder, scale, builder.fmul(builder.load(one), power), before)
             store(builder, fused(builder, least, spread, before), out, at, lanes)
 
 
-def _half(builder: Any, block: Any, index: Any, lanes: int) -> Any:
+def half_precision(builder: Any, block: Any, index: Any, lanes: int) -> Any:
+    """Float16 numbers of a block from an index on, as float32."""
     data = builder.bitcast(block, ir.HalfType().as_pointer())
     pointer = builder.bitcast(builder.gep(data, [index]), vector(ir.HalfType(), lanes).as_pointer())
     return builder.fpext(builder.load(pointer, align=2), vector(FLOAT, lanes))

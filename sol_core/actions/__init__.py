@@ -20,11 +20,19 @@ from sol_core.actions.axes import (
     axes_of,
     record_of,
 )
-from sol_core.actions.grid import DEFAULT_GRID, GRIDS, ActionGrid, grid_name, grid_named
+from sol_core.actions.grid import (
+    DEFAULT_GRID,
+    GRIDS,
+    SHARE_GRID,
+    ActionGrid,
+    grid_name,
+    grid_named,
+)
 from sol_core.actions.mechanisms import (
     PAPER,
     Mechanisms,
     MlpPruning,
+    PageBudget,
     PageChoice,
     PageScorerName,
     QuantSite,
@@ -43,6 +51,7 @@ __all__ = [
     "PAGE_SCORERS",
     "PAPER",
     "PAPER_AXES",
+    "SHARE_GRID",
     "SHORT_AXES",
     "Action",
     "ActionGrid",
@@ -50,6 +59,7 @@ __all__ = [
     "Budget",
     "Mechanisms",
     "MlpPruning",
+    "PageBudget",
     "PageChoice",
     "PageScorerName",
     "QuantSite",

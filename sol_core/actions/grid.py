@@ -12,6 +12,7 @@ from sol_core.actions.axes import AXES, OTHER_AXES, PAPER_AXES, Axis, record_of
 from sol_core.actions.mechanisms import (
     Mechanisms,
     MlpPruning,
+    PageBudget,
     PageChoice,
     PageScorerName,
     QuantSite,
@@ -33,7 +34,8 @@ class ActionGrid:
         keep_fractions, channel_keep_ratios: levels in (0, 1].
         bit_widths: levels of 2 to 16 bits.
         page_size: tokens of a page of the KV cache.
-        quant_site, page_scorer, page_choice, mlp_pruning, mlp_split: see ``Mechanisms``.
+        quant_site, page_scorer, page_choice, mlp_pruning, mlp_split, page_budget: see
+            ``Mechanisms``.
     Raises: ConfigError for levels that are not ascending, and for what is not allowed.
     """
 
@@ -46,6 +48,7 @@ class ActionGrid:
     page_choice: PageChoice = "head"
     mlp_pruning: MlpPruning = "input"
     mlp_split: tuple[tuple[float, float], ...] = ()
+    page_budget: PageBudget = "count"
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -64,11 +67,17 @@ class ActionGrid:
     def mechanisms(self) -> Mechanisms:
         """Ways in which its steps skip what their actions drop. Raises: ConfigError."""
         return Mechanisms(
-            self.page_scorer, self.page_choice, self.mlp_pruning, self.quant_site, self.mlp_split
+            self.page_scorer,
+            self.page_choice,
+            self.mlp_pruning,
+            self.quant_site,
+            self.mlp_split,
+            self.page_budget,
         )
 
     def __str__(self) -> str:
-        parts = (self.page_scorer, self.page_choice, self.mlp_pruning, self.quant_site)
+        parts = [self.page_scorer, self.page_choice, self.mlp_pruning, self.quant_site]
+        parts += ["pages by need"] if self.page_budget == "need" else []
         return f"{grid_name(self)}: {', '.join(parts)}, pages of {self.page_size}"
 
     @property
@@ -121,6 +130,7 @@ class ActionGrid:
 
 # ``paper`` is the paper's own mechanisms, ``default`` the best of what was measured
 # (docs/results.md): 4-bit keys choose pages per KV group, both sides of the MLP are pruned.
+# ``need`` is the same with attention where it is needed, and reaches further down.
 GRIDS = {
     "paper": ActionGrid(),
     "default": ActionGrid(
@@ -130,8 +140,17 @@ GRIDS = {
         page_choice="group",
         mlp_pruning="both",
     ),
+    "need": ActionGrid(
+        keep_fractions=(0.03, 0.05, 0.075, 0.1, 0.15, *_TENTHS[1:]),
+        channel_keep_ratios=tuple(round(i / 20, 2) for i in range(4, 21)),
+        page_scorer="int4",
+        page_choice="group",
+        mlp_pruning="both",
+        page_budget="need",
+    ),
 }
 DEFAULT_GRID = "default"
+SHARE_GRID = "need"  # the one of budgets in bytes, where no policy brings its own
 OWN_GRID = "own"  # the name of all others
 
 

@@ -15,6 +15,7 @@ from sol_core.fields import OneOf
 QuantSite = Literal["mlp_output", "mlp_input"]
 PageScorerName = Annotated[str, OneOf(PAGE_SCORERS, ELSEWHERE)]
 PageChoice = Literal["head", "group"]
+PageBudget = Literal["count", "need"]
 MlpPruning = Annotated[str, OneOf(MLP_PRUNERS, ELSEWHERE)]
 
 
@@ -30,6 +31,9 @@ class Mechanisms:
         quant_site: where activations are quantised.
         mlp_split: knots (share of the MLP's bytes, share of input channels), ascending, of a
             piecewise linear curve; only with a pruner that takes one.
+        page_budget: a level of attention is a "count" of pages, the same in every layer; or the
+            mean of a share that each layer, KV group and step takes by "need"
+            (``sol_core/models/page_thresholds.py``), for pages chosen by a group's masses alone.
     """
 
     page_scorer: PageScorerName = "quest"
@@ -37,6 +41,7 @@ class Mechanisms:
     mlp_pruning: MlpPruning = "input"
     quant_site: QuantSite = "mlp_output"
     mlp_split: tuple[tuple[float, float], ...] = ()
+    page_budget: PageBudget = "count"
 
     def __post_init__(self) -> None:
         for name, allowed in _CHOICES.items():
@@ -47,6 +52,13 @@ class Mechanisms:
             takes = [name for name, pruner in MLP_PRUNERS.items() if pruner.split]
             raise ConfigError(
                 f"mlp_split belongs to mlp_pruning = {' or '.join(takes)}, and is needed there"
+            )
+
+        by_mass = self.scorer.is_mass and self.page_choice == "group"
+        if self.page_budget == "need" and not by_mass:
+            raise ConfigError(
+                'page_budget = "need" belongs to page_scorer = "int4" and page_choice = "group": '
+                f"got {self.page_scorer} and {self.page_choice}"
             )
 
     @property
@@ -71,5 +83,6 @@ _CHOICES: dict[str, Collection[str]] = {
     "page_choice": get_args(PageChoice),
     "mlp_pruning": MLP_PRUNERS,
     "quant_site": get_args(QuantSite),
+    "page_budget": get_args(PageBudget),
 }
 PAPER = Mechanisms()

@@ -5,6 +5,14 @@ from __future__ import annotations
 from sol_core.budgets.building import build_scheduler
 from sol_core.budgets.damage import DamageTable
 from sol_core.budgets.mixes import Mix, MixTable
-from sol_core.budgets.tables import damage_table, mix_table
+from sol_core.budgets.tables import damage_table, mix_table, mixes_of
 
-__all__ = ["DamageTable", "Mix", "MixTable", "build_scheduler", "damage_table", "mix_table"]
+__all__ = [
+    "DamageTable",
+    "Mix",
+    "MixTable",
+    "build_scheduler",
+    "damage_table",
+    "mix_table",
+    "mixes_of",
+]

@@ -78,13 +78,16 @@ class MixTable:
         upper = min(upper, len(hull) - 1)
         return hull[upper - 1], hull[upper]
 
-    def share_for(self, damage: float, context: int) -> float:
-        """The least share whose predicted damage stays at most at ``damage``, nats."""
+    def share_at(self, price: float, context: int) -> float:
+        """The least share before saving a byte costs more than a price.
+
+        Args:
+            price: nats a token for all bytes of a dense step.
+        """
         hull = self.hull(context)
-        for low, high in pairwise(hull):
-            if high.damage <= damage <= low.damage:
-                rest = (damage - high.damage) / (low.damage - high.damage)
-                return high.share - rest * (high.share - low.share)
+        for low, high in reversed(list(pairwise(hull))):
+            if low.damage - high.damage > price * (high.share - low.share):
+                return high.share
         return hull[0].share
 
     def mean(self, share: float, context: int, bits: float = 16.0) -> Budget:

@@ -14,39 +14,40 @@ from sol_core.decoding.cost import CostModel
 from sol_core.errors import ConfigError
 
 if TYPE_CHECKING:
+    from sol_core.models import FrozenLM
     from sol_core.models.loading import LanguageModel
 
 SHIPPED = Path(__file__).parent / "shipped.json"
 
 
-def damage_table(model: LanguageModel, grid: ActionGrid) -> tuple[DamageTable, str]:
-    """The damage table for a model and grid, and the name of the model it was measured on.
+def damage_table(grid: ActionGrid, fingerprint: str = "") -> tuple[DamageTable, str]:
+    """The damage table for a grid, and the name of the model it was measured on.
 
-    Raises: ConfigError for a grid of one's own, for which nothing was measured.
+    Args:
+        fingerprint: of the model in use; one without a table gets the default model's.
+    Raises: ConfigError for a grid that nothing was measured for.
     """
-    name = grid_name(grid)
-    for record in _shipped():
-        if record["fingerprint"] == model.fingerprint and name in record["damage"]:
-            return _table(record, name), record["model"]
-    default = _shipped()[0]
-    if name not in default["damage"]:
-        raise ConfigError(
-            f"no damage was measured for the grid {grid}: give a budget per axis, or use the grid "
-            + " or ".join(default["damage"])
-        )
-    return _table(default, name), default["model"]
+    name, models = grid_name(grid), _shipped()
+    for record in (*(one for one in models if one["fingerprint"] == fingerprint), models[0]):
+        if name in record["damage"]:
+            return DamageTable.from_dict(record["damage"][name]), record["model"]
+    raise ConfigError(
+        f"no damage was measured for the grid {grid}: give a budget per axis, or use the grid "
+        + " or ".join(models[0]["damage"])
+    )
+
+
+def mixes_of(lm: FrozenLM, grid: ActionGrid, fingerprint: str = "") -> MixTable:
+    """Mixes of a decoder under a grid. Raises: ConfigError as ``damage_table``."""
+    table, measured_on = damage_table(grid, fingerprint)
+    return MixTable(table, CostModel.of(lm, grid), measured_on)
 
 
 def mix_table(model: LanguageModel, grid: ActionGrid) -> MixTable:
     """Mixes of a model under a grid. Raises: ConfigError as ``damage_table``."""
-    table, measured_on = damage_table(model, grid)
-    return MixTable(table, CostModel.of(model.lm, grid), measured_on)
+    return mixes_of(model.lm, grid, model.fingerprint)
 
 
 @cache
 def _shipped() -> tuple[dict[str, Any], ...]:
     return tuple(json.loads(SHIPPED.read_text("utf-8"))["models"])
-
-
-def _table(record: dict[str, Any], grid: str) -> DamageTable:
-    return DamageTable.from_dict(record["damage"][grid])

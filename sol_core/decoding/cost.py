@@ -132,7 +132,9 @@ class CostModel:
             tokens = min(visible, kept * self.page_size)
             flops = 4.0 * spec.query_width * tokens
             read = 2.0 * spec.kv_width * tokens * self.bytes_per_cached
-        if kept == pages and not observed:
+        by_need = self.mechanisms.page_budget == "need"
+        chooses = action.keep_fraction < 1 if by_need else kept < pages
+        if not chooses and not observed:
             return flops, read
         widths = spec.query_width, spec.kv_width, spec.num_kv_heads
         work = PagesToScore(*widths, visible, pages, self.bytes_per_cached)

@@ -18,6 +18,7 @@ from kernels.log_softmax import log_softmax_and_entropy
 from sol_core.actions import PAPER, Action, Mechanisms
 from sol_core.decoding.batch_scheduling import BatchScheduler, StepObservation
 from sol_core.decoding.finite import FiniteSteps
+from sol_core.errors import ConfigError
 from sol_core.models import FrozenLM, PrefillOutput, StepOutput
 from sol_core.models.cache import KVCache
 from sol_core.models.devices import from_host
@@ -197,14 +198,16 @@ def decode(
     Args:
         prefix: B sequences, prefilled densely up to (not including) their first token
             to feed; with ``refresh`` it grows, so give it room for ``max_steps`` more.
-            Windows cannot be refreshed.
         first_tokens: B tokens, the input of step 0.
         scheduler: of B · ``options.rows_per_sequence`` rows, sequence after sequence.
         choose: called after each step is consumed; the B next tokens, or None to end.
         prefix_state: for step 0's observation.
     Yields: a DecodeStep per step; its tensors are not overwritten later.
-    Raises: NotFiniteError at a step whose logits are not finite; on a GPU one step late.
+    Raises: ConfigError for windows that are to be refreshed; NotFiniteError at a step whose logits
+        are not finite, on a GPU one step late.
     """
+    if options.refresh and isinstance(prefix, Windows):
+        raise ConfigError("refresh needs a cache of its own, got windows over one")
     group = options.rows_per_sequence
     room = min(options.max_steps, options.episode_steps) if options.refresh else options.max_steps
     cache = _step_cache(prefix, options, room)

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from sol_core.actions import DENSE, Action, ActionGrid, Budget
+from sol_core.errors import ConfigError
 
 MODULATION = 0.25  # how much of an axis' range one standard deviation of the signal moves
 
@@ -93,10 +94,13 @@ class StaticScheduler:
 
     Args:
         first_step: the mixing's count at step 0, to go on where another text ended.
+    Raises: ConfigError for a budget outside the grid, or one of bytes (``ShareScheduler``).
     """
 
     def __init__(self, budget: Budget, grid: ActionGrid, *, first_step: int = 0) -> None:
         grid.check_budget(budget)
+        if budget.bytes_share is not None:
+            raise ConfigError(f"static takes a budget per axis here, got {budget.words}")
         self._first_step, self._axes = first_step, grid.axes
         self._mixes = [
             _neighbours(levels, target)

@@ -1,4 +1,4 @@
-"""Text that UTF-8 can hold, and the first line of an error for messages of one line."""
+"""Text that UTF-8 can hold, and errors of libraries in messages of one line."""
 
 from __future__ import annotations
 
@@ -18,3 +18,12 @@ def first_line(error: BaseException) -> str:
     """Return at most 200 characters of a library's error; the class where there is no text."""
     lines = str(error).strip().splitlines()
     return lines[0][:200] if lines else type(error).__name__
+
+
+def why_not_parsed(error: Exception) -> str:
+    """The reason why JSON or TOML cannot be parsed, in the user's words."""
+    if isinstance(error, RecursionError):
+        return "it is nested too deep"
+    if "integer string conversion" in str(error):
+        return "it holds a whole number of more than 4,300 digits"
+    return str(error)[:200]

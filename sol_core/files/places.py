@@ -1,8 +1,11 @@
-"""Default places: the data directory, the default model, its shipped policy, and the program."""
+"""Default places: the data directory, the default model, its shipped policy, and the program; and
+a reader for the files that a user names."""
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from pathlib import Path
 
 from sol_core.errors import ConfigError
@@ -17,6 +20,7 @@ BLOCKS_NAME = "quantised.safetensors"  # of a model's folder: see ``sol_core/mod
 _SHIPPED = Path(__file__).parents[1] / "policy" / "shipped"
 SHIPPED_POLICY = _SHIPPED / "smollm2-135m-instruct"
 # "default" is one policy for each named grid: the one for the grid in use is taken.
+_NO_WAIT = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)  # opening a pipe would wait
 SHIPPED_POLICIES = {"default": SHIPPED_POLICY, "paper": _SHIPPED / "smollm2-135m-instruct-paper"}
 
 
@@ -40,3 +44,24 @@ def program_name() -> str:
     """Return what a user types to start the program, in a checkout or as an installed package."""
     checkout = (Path(__file__).resolve().parents[2] / LAUNCHER).is_file()
     return f"python {LAUNCHER}" if checkout else SCRIPT
+
+
+def read_regular(path: Path, max_bytes: int) -> bytes:
+    """The content of a regular file of at most ``max_bytes``.
+
+    A pipe may never end, or never begin, and a device hold more than any memory: both are refused.
+
+    Raises: OSError, whose ``strerror`` says what is wrong.
+    """
+    try:
+        with open(os.open(path, os.O_RDONLY | _NO_WAIT), "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise OSError(errno.EINVAL, "it is no regular file, but a pipe or a device")
+            content = file.read(max_bytes + 1)
+    except ValueError as error:  # a NUL in the path
+        raise OSError(errno.EINVAL, str(error)) from error
+    if len(content) > max_bytes:
+        raise OSError(
+            errno.EFBIG, f"it has more than {max_bytes / 1e6:g} MB, the most that is read"
+        )
+    return content

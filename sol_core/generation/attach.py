@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from sol_core.actions import Action, ActionGrid, Budget
+from sol_core.budgets import build_scheduler, mixes_of
 from sol_core.config import GenerationConfig
 from sol_core.decoding.batch_scheduling import (
     BatchScheduler,
@@ -24,7 +25,7 @@ from sol_core.decoding.batch_scheduling import (
     Schedule,
 )
 from sol_core.decoding.loop import DecodeOptions, DecodeStep, decode, observed_prefill
-from sol_core.decoding.schedules import DenseScheduler, StaticScheduler
+from sol_core.decoding.schedules import Horizon
 from sol_core.errors import ConfigError
 from sol_core.fields import check_kind
 from sol_core.generation.schedules import with_schedule
@@ -87,8 +88,21 @@ def attach(
     if isinstance(policy, Policy):
         policy.check_model(fingerprint)
     options = DecodeOptions(max_new_tokens, chosen.grid.mechanisms)
-    steps = _Steps(lm, chosen.grid, lambda: _scheduler(policy, budget, chosen.grid), options)
-    _scheduler(policy, budget, chosen.grid)  # what is wrong with a budget is said now
+    mixes = None
+    if budget is not None and budget.bytes_share is not None:
+        mixes = mixes_of(lm, chosen.grid, fingerprint)
+
+    def scheduler() -> BatchScheduler:
+        if isinstance(policy, Policy):
+            return PolicyScheduler(policy, [budget or Budget()], mixes=mixes)
+        if policy is not None:
+            return FunctionScheduler(policy)
+        horizon = Horizon(options.episode_steps, max_new_tokens)
+        config = chosen.schedule
+        return RowSchedulers([build_scheduler(config, chosen.grid, horizon=horizon, mixes=mixes)])
+
+    steps = _Steps(lm, chosen.grid, scheduler, options)
+    scheduler()  # what is wrong with a budget is said now
 
     @wraps(model.forward)
     def forward(
@@ -109,16 +123,6 @@ def attach(
         del model.forward
         if before is not None:
             model.forward = before
-
-
-def _scheduler(
-    policy: Policy | Schedule | None, budget: Budget | None, grid: ActionGrid
-) -> BatchScheduler:
-    if isinstance(policy, Policy):
-        return PolicyScheduler(policy, [budget or Budget()])
-    if policy is not None:
-        return FunctionScheduler(policy)
-    return RowSchedulers([DenseScheduler() if budget is None else StaticScheduler(budget, grid)])
 
 
 def _one_sequence(ids: Tensor | None, mask: Tensor | None) -> list[int]:

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
-from sol_core.actions import AXIS_FIELDS, ActionGrid, Budget
+from sol_core.actions import AXIS_FIELDS, GRIDS, SHARE_GRID, ActionGrid, Budget
 from sol_core.budgets import mix_table
 from sol_core.budgets.building import build_scheduler
 from sol_core.config import GenerationConfig, ScheduleConfig
@@ -137,6 +137,8 @@ def with_schedule(
     if policy is None:
         if budget is None:
             return chosen
+        if config is None and budget.bytes_share is not None:
+            chosen = dataclasses.replace(chosen, grid=GRIDS[SHARE_GRID])
         return dataclasses.replace(chosen, schedule=ScheduleConfig("static", budget))
     if isinstance(policy, Policy):
         chosen = dataclasses.replace(chosen, grid=policy.info.grid)

@@ -10,7 +10,7 @@ products run in the weights' dtype.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Literal, overload
@@ -24,10 +24,11 @@ from kernels.cpu.threads import MANY_ROWS, torch_on_one_thread
 from kernels.cpu.tuning import Tuning
 from kernels.gpu.triton_support import runs_triton
 from kernels.linear import FEW_ROWS, step_threads
-from kernels.page_attention import Attended, attend, page_readers
+from kernels.page_attention import Attended, KVBlock, attend, page_readers
 from sol_core.actions import DENSE, PAPER, Action, Mechanisms
 from sol_core.errors import ContextLengthError, ShapeError
 from sol_core.models.cache import KVCache
+from sol_core.models.page_thresholds import PageThresholds, shipped_floors
 from sol_core.models.rope import inverse_frequencies, rotary_angles
 from sol_core.models.signals import BEST_PAGES, PrefillOutput, Signals, prefill_concentration
 from sol_core.models.spec import ModelSpec, RopeSpec
@@ -50,6 +51,8 @@ class FrozenLM:
         weights: laid out for decoding.
         batch_weights: the same, or arranged for batches (see ``prepare_for_batches``).
         tuning: of a CPU's few-row kernels, which changes no result; None is the default.
+        page_thresholds: floors of attention by need that were measured for this model; without,
+            those of the default model.
     """
 
     def __init__(self, spec: ModelSpec, weights: ModelWeights) -> None:
@@ -57,6 +60,7 @@ class FrozenLM:
         self.weights = weights
         self.batch_weights = weights
         self.tuning: Tuning | None = None
+        self.page_thresholds: PageThresholds | None = None
         self._frequencies = {
             rope: inverse_frequencies(rope, spec.head_size, self.device) for rope in set(spec.ropes)
         }
@@ -115,6 +119,7 @@ class FrozenLM:
         *,
         mechanisms: Mechanisms = PAPER,
         observe: Literal[False] = False,
+        watch: Callable[[int, Tensor, KVBlock], None] | None = None,
     ) -> Tensor: ...
 
     @overload
@@ -139,6 +144,7 @@ class FrozenLM:
         mechanisms: Mechanisms = PAPER,
         observe: bool = False,
         observed: Tensor | None = None,
+        watch: Callable[[int, Tensor, KVBlock], None] | None = None,
     ) -> Tensor | PrefillOutput:
         """Dense pass over T more tokens of every row.
 
@@ -150,6 +156,8 @@ class FrozenLM:
             mechanisms: of the steps whose signals the observed ones stand for.
             observe: return a PrefillOutput instead, with the signals of
             observed: [N] int64, ascending, of the T new tokens; None is all.
+            watch: called with each layer's index, queries [R, H, T, D] fp32, rotated and scaled,
+                and keys.
         Returns: [R, T, C] fp32 hidden states after the final norm (padding is undefined).
         Raises: ContextLengthError, ShapeError.
         """
@@ -178,6 +186,8 @@ class FrozenLM:
                 window=self.spec.windows[index],
                 cap=self.spec.attention_cap,
             )
+            if watch is not None:
+                watch(index, query.transpose(1, 2) * self.spec.attention_scale, block)
             hidden = self._add_attention(layer, hidden, mixed.transpose(1, 2).flatten(2))
             normed = self._norm(hidden, layer.mlp_norm)
             update = layer.down(gated(layer.gate_up(normed), self.spec.activation))
@@ -230,7 +240,10 @@ class FrozenLM:
                 f"many actions, got {tuple(tokens.shape)} and {len(actions)}"
             )
         self._check_context(max(cache.lengths) + 1)
-        request = StepRequest(actions, mechanisms, observe, page_reads, clock)
+        floors = None
+        if mechanisms.page_budget == "need":
+            floors = self.page_thresholds or shipped_floors()
+        request = StepRequest(actions, mechanisms, observe, page_reads, clock, floors)
         integers = self.has_integer_mlp and any(
             takes_integers(a, mechanisms.quant_site) for a in actions
         )
@@ -277,7 +290,7 @@ class FrozenLM:
             integers=integers,
             in_buckets=self._in_buckets,
         )
-        numbers = step_numbers(spec, cache, actions, how)
+        numbers = step_numbers(spec, cache, actions, how, request.thresholds)
 
         def step(tokens: Tensor, numbers: Tensor, lap: Lap) -> StepOutput:
             return self._decode(tokens, cache, plan_step(spec, shape, numbers), lap)

@@ -38,6 +38,7 @@ from sol_core.models.checkpoint import (
 from sol_core.models.checkpoint.weight_files import has_weights
 from sol_core.models.devices import pick_device, pick_dtype
 from sol_core.models.integer_mlp import with_integer_mlp
+from sol_core.models.page_thresholds import floors_for
 from sol_core.models.quantised import block_kinds, common_bits, read_blocks
 from sol_core.models.weights import arrange_weights
 from sol_core.progress import Progress
@@ -162,9 +163,9 @@ def load_language_model(
     tokenizer = read_tokenizer(folder, spec)
     report("model ready", 1.0)
     shown = Path(name).stem if _is_gguf(name) else name
-    return LanguageModel(
-        shown, fingerprint, FrozenLM(spec, weights), tokenizer, end_ids(folder, config, tokenizer)
-    )
+    lm = FrozenLM(spec, weights)
+    lm.page_thresholds = floors_for(fingerprint)
+    return LanguageModel(shown, fingerprint, lm, tokenizer, end_ids(folder, config, tokenizer))
 
 
 def layer_bits(name: str, data_dir: Path) -> int | None:

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from kernels.key_codes import OCTET, encode_keys
-from kernels.page_attention import KVBlock, page_mass_outside
-from kernels.page_scorers import PageScorer, TextScores
+from kernels.page_attention import KVBlock, group_shares, page_mass_outside
+from kernels.page_scorers import PAGE_SCORERS, PageScorer, TextScores
 from sol_core.models.spec import ModelSpec
 
 BEST_PAGES = 0.4  # share of the pages whose mass does not count as spread
@@ -93,6 +93,21 @@ def prefill_concentration(
         weights = (tokens > 0).long() if scorer.is_mass else tokens
         parts.append(page_mass_outside(scores, tokens > 0, weights, BEST_PAGES))
     return torch.cat(parts, dim=1)
+
+
+def text_shares(
+    query: Tensor, block: KVBlock, positions: Tensor, page_size: int, window: int | None
+) -> tuple[Tensor, Tensor]:
+    """Each page's share of a KV group's attention for T tokens of one text, by 4-bit keys.
+
+    Args: as ``prefill_concentration``, R being 1.
+    Returns: [T, Hkv, P] fp32, and which pages a token sees, [T, P] bool.
+    """
+    _, kv_heads, cached, _ = block.keys.shape
+    find = _RowScores(PAGE_SCORERS["int4"], block)
+    seen = _tokens_per_page(positions, -(-cached // page_size), page_size, window) > 0
+    grouped = query.unflatten(1, (kv_heads, -1))
+    return group_shares(find(grouped, positions, page_size, window)[0], seen, kv_heads), seen
 
 
 class _RowScores:

@@ -13,6 +13,8 @@ from sol_core.errors import ConfigError, PolicyError
 from sol_core.extensions import NETWORKS, OBSERVATIONS, ExtraInputs
 from sol_core.extensions.registry import missing
 from sol_core.fields import MAX_WHOLE, Range, Rules, from_json
+from sol_core.files.characters import why_not_parsed
+from sol_core.files.places import read_regular
 from sol_core.policy.config import MAX_POLICY_STEPS, ObservationName, PolicyConfig
 
 if TYPE_CHECKING:
@@ -150,11 +152,11 @@ def read_config(folder: Path) -> dict[str, Any]:
             "model.safetensors, as training writes them)"
         )
     try:
-        if path.stat().st_size > MAX_CONFIG_BYTES:
-            raise PolicyError(f"{path} is too large for a policy's configuration")
-        record = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise PolicyError(f"{path} cannot be read: {error}") from error
+        record = json.loads(read_regular(path, MAX_CONFIG_BYTES).decode("utf-8"))
+    except OSError as error:
+        raise PolicyError(f"{path} cannot be read: {error.strerror or error}") from error
+    except (ValueError, RecursionError) as error:
+        raise PolicyError(f"{path} cannot be read: {why_not_parsed(error)}") from error
     if not isinstance(record, dict) or record.get("schema") != SCHEMA:
         found = record.get("schema") if isinstance(record, dict) else None
         raise PolicyError(

@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import statistics
 import subprocess
 import sys
 from collections.abc import Callable
@@ -23,19 +22,19 @@ import torch
 
 from sol_core.actions import DEFAULT_GRID
 from sol_core.errors import ConfigError, SolError
-from sol_core.models.tuning import cpu_name
 from sol_core.speed.bandwidth import measure_read_bandwidth
+from sol_core.speed.decode_summary import LLAMA_CPP, THEIRS, Rates, mix_name, summary
+from sol_core.speed.random_model import check_shape
 
-BUDGETS = (0.75, 0.5, 0.3)
-SPARSE = (0.3, 0.6)  # attention and MLP, where more is saved than at half of both
 DENSE = (1.0, 1.0)
-LONG_CONTEXTS = (2048, 8192)  # where the half and the sparse budget are measured against dense
-THEIRS, LLAMA_CPP = "transformers", "llama_cpp"
+SHARES = (0.65, 0.5)  # of the dense step's bytes
+LONG_CONTEXTS = (2048, 7800)  # measured beside the options' context, where they fit the model
 NODE_PACKAGE = "node-llama-cpp"  # llama.cpp ready to run, from npm; its own builds suit the CPU
 TRANSFORMERS_DTYPES = ("float32", "bfloat16")
+COMPILED_DTYPES = ("bfloat16",)  # a minute of compiling each; float32 was never the best
 Report = Callable[[str, float], None]
-Rates = dict[str, list[float]]
 POLICY_PAIRS = 4  # a round: a few percent of a step are told from noise by more pairs
+THEIR_ROUNDS = 3  # at most: one of theirs takes as long as three of ours
 COMPILERS = ("g++", "clang++")  # what torch.compile needs on a CPU
 
 
@@ -44,34 +43,40 @@ class BenchOptions:
     """Options of the measurement.
 
     Attributes:
-        model_folder: local folder of the model (both sides read it).
+        model_folder: local folder of the model (both sides read it); None for a shape.
         dtype: of our decode; auto is what the app uses.
-        context: prompt tokens before the first measured step, but for the half budget's.
+        context: prompt tokens before the first measured step, beside ``LONG_CONTEXTS``.
         new_tokens: tokens per round and contestant.
         rounds: alternating rounds.
         policy_folder: of a policy whose own cost is measured; None for none.
+        compiled: also measure transformers under ``torch.compile`` with its static cache: in
+            both dtypes, in none, or, None, in ``COMPILED_DTYPES`` where there is a C++ compiler.
         grid: name of the grid whose mechanisms are measured.
         llama_cpp: folder where ``npm install node-llama-cpp`` was run; None: not measured.
         gguf: the file that llama.cpp reads, of the same weights.
-        compiled: also measure transformers under ``torch.compile`` with its static cache;
-            None: where there is a C++ compiler. Compiling takes a minute or two a dtype.
+        shape: a model of random weights instead, as ``shape_from_text`` takes it; our steps alone.
+        storage: number format of those weights, one of ``STORAGES``.
     """
 
-    model_folder: Path
+    model_folder: Path | None
     dtype: str = "auto"
     context: int = 256
-    new_tokens: int = 48
+    new_tokens: int = 24
     rounds: int = 5
     policy_folder: Path | None = None
     compiled: bool | None = None
     grid: str = DEFAULT_GRID
     llama_cpp: Path | None = None
     gguf: Path | None = None
+    shape: str | None = None
+    storage: str = "bf16"
 
     def __post_init__(self) -> None:
         for name in ("context", "new_tokens", "rounds"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be 1 or more, got {getattr(self, name)}")
+        if self.shape is not None:
+            check_shape(self.shape, self.storage)
         if self.llama_cpp is None:
             return
         if not (self.llama_cpp / "node_modules" / NODE_PACKAGE).is_dir() or not shutil.which(
@@ -89,27 +94,23 @@ class _Contestant(NamedTuple):
     """One contestant: its side and its schedule.
 
     ``side`` is "ours", "transformers", "compiled" (transformers, compiled) or "llama_cpp"; ``kind``
-    is "fixed" (a budget), "policy" or "replay" (its actions).
+    is "fixed" (an action's κ and ρ), "policy" or "replay" (its actions).
     """
 
     side: str
     dtype: str
     kind: str
-    budget: tuple[float, float]
+    action: tuple[float, float]
     context: int
 
 
 def bench_decode(options: BenchOptions, on_progress: Report) -> dict[str, Any]:
     """Measure and return a JSON-ready record.
 
-    Keys: ``tokens_per_s`` by contestant (dense, budget_…, dense_2048, half_2048 and so on,
-    policy, replay, transformers and transformers_compiled by dtype, llama_cpp, llama_cpp_2048 and
-    so on), ``ratio_to_transformers`` (dense over its best dtype, compiled or not),
-    ``ratio_to_llama_cpp``, ``ratio_to_llama_cpp_2048`` and ``ratio_to_llama_cpp_8192`` (dense over
-    llama.cpp on the same context, its own sampling included; null where it was not measured),
-    ``half_budget_speedup`` and ``half_budget_speedup_8192`` (keep and channel budget 0.5 over
-    dense at 2,048 and 8,192 tokens; null where the model's context is shorter),
-    ``sparse_speedup`` and ``sparse_speedup_8192`` (likewise of ``SPARSE``), ``grid``,
+    Keys: ``dense`` and ``mixes``, a row per context, and per context and share of ``SHARES``, see
+    ``mix_rows``; ``tokens_per_s`` by contestant, and ``tokens_per_s_rounds``;
+    ``ratio_to_transformers`` (dense over its best, compiled or not) and ``ratio_to_llama_cpp`` by
+    context (its own sampling included), null or empty where they were not measured; ``grid``;
     ``policy_overhead`` (share of a step with the policy that the same actions without it save,
     observing included; null without a policy), ``bandwidth_gb_s`` (measured read),
     ``floor_tokens_per_s`` (that bandwidth over the dense step's bytes), ``bandwidth_share``
@@ -121,119 +122,99 @@ def bench_decode(options: BenchOptions, on_progress: Report) -> dict[str, Any]:
     ours = _Worker("ours", options.dtype, options, on_progress)
     workers = {("ours", options.dtype): ours}
     try:
-        for side in _their_sides(options):
-            for dtype in TRANSFORMERS_DTYPES:
-                workers[side, dtype] = _Worker(side, dtype, options, on_progress)
+        for side, dtype in _their_sides(options):
+            workers[side, dtype] = _Worker(side, dtype, options, on_progress)
         if options.llama_cpp is not None:
             workers[LLAMA_CPP, ""] = _Worker(LLAMA_CPP, "", options, on_progress)
-        contestants = _contestants(options, int(ours.ready["max_context"]))
+        contestants = _contestants(options, ours.ready["mixes"])
         rates: Rates = {name: [] for name in contestants}
-        order = _order(contestants)
-        total = options.rounds * len(order)
-        for done in range(total):
-            turn, place = divmod(done, len(order))
-            name = order[place] if turn % 2 == 0 else order[-1 - place]
+        turns = [name for turn in range(options.rounds) for name in _order(contestants, turn)]
+        for done, name in enumerate(turns, 1):
             contestant = contestants[name]
             worker = workers[contestant.side, contestant.dtype]
             rates[name].append(worker.measure(contestant))
-            on_progress(f"{name}: {rates[name][-1]:.1f} tokens/s", (done + 1) / total)
+            on_progress(f"{name}: {rates[name][-1]:.1f} tokens/s", done / len(turns))
     finally:
         for worker in workers.values():
             worker.close()
-    return _summary(rates, bandwidth, ours.ready, options)
+    return {**summary(rates, bandwidth, ours.ready), **_asked(options)}
 
 
-def _contestants(options: BenchOptions, max_context: int) -> dict[str, _Contestant]:
-    def ours(kind: str, budget: float | tuple[float, float], context: int) -> _Contestant:
-        pair = budget if isinstance(budget, tuple) else (budget, budget)
-        return _Contestant("ours", options.dtype, kind, pair, context)
+def _contestants(options: BenchOptions, mixes: list[dict[str, Any]]) -> dict[str, _Contestant]:
+    """All contestants by name.
 
-    found = {"dense": ours("fixed", 1.0, options.context)}
-    for budget in BUDGETS:
-        found[f"budget_{budget:g}"] = ours("fixed", budget, options.context)
-    for context in LONG_CONTEXTS:
-        # The last tokens of the context are the ones that are decoded.
-        start = context - options.new_tokens - 1 if context == max_context else context
-        if 0 < start + options.new_tokens < max_context:
-            found[f"dense_{context}"] = ours("fixed", 1.0, start)
-            found[f"half_{context}"] = ours("fixed", 0.5, start)
-            found[f"sparse_{context}"] = ours("fixed", SPARSE, start)
-            if options.llama_cpp is not None:
-                found[f"{LLAMA_CPP}_{context}"] = _Contestant(LLAMA_CPP, "", "fixed", DENSE, start)
-    if options.policy_folder is not None:
-        found["policy"] = ours("policy", 0.5, options.context)
-        found["replay"] = ours("replay", 0.5, options.context)
-    for side in _their_sides(options):
-        for dtype in TRANSFORMERS_DTYPES:
-            prefix = THEIRS if side == THEIRS else f"{THEIRS}_{side}"
-            found[f"{prefix}_{dtype}"] = _Contestant(side, dtype, "fixed", DENSE, options.context)
-    if options.llama_cpp is not None:
-        found[LLAMA_CPP] = _Contestant(LLAMA_CPP, "", "fixed", DENSE, options.context)
-    return found
+    Args:
+        mixes: of the contexts and shares, as the worker of ours chose them.
+    """
+
+    def ours(kind: str, action: tuple[float, float], context: int) -> _Contestant:
+        return _Contestant("ours", options.dtype, kind, action, context)
+
+    contestants, contexts = {}, list(dict.fromkeys(mix["context"] for mix in mixes))
+    for context in contexts:
+        contestants[f"dense_{context}"] = ours("fixed", DENSE, context)
+        if options.llama_cpp is not None:
+            name = f"{LLAMA_CPP}_{context}"
+            contestants[name] = _Contestant(LLAMA_CPP, "", "fixed", DENSE, context)
+    for mix in mixes:
+        action = (mix["keep_fraction"], mix["channel_keep_ratio"])
+        contestants[mix_name(mix)] = ours("fixed", action, mix["context"])
+    first = contexts[0]
+    if options.policy_folder is not None and options.shape is None:
+        contestants["policy"] = ours("policy", (0.5, 0.5), first)
+        contestants["replay"] = ours("replay", (0.5, 0.5), first)
+    for side, dtype in _their_sides(options):
+        prefix = THEIRS if side == THEIRS else f"{THEIRS}_{side}"
+        contestants[f"{prefix}_{dtype}"] = _Contestant(side, dtype, "fixed", DENSE, first)
+    return contestants
 
 
-def _order(contestants: dict[str, _Contestant]) -> list[str]:
+def _order(contestants: dict[str, _Contestant], turn: int) -> list[str]:
     """A round's names; every other round is run from its end."""
     pair = [name for name in ("policy", "replay") if name in contestants]
-    return [*contestants, *pair * (POLICY_PAIRS - 1)]
+    names = [name for name, one in contestants.items() if one.side == "ours" or turn < THEIR_ROUNDS]
+    names += pair * (POLICY_PAIRS - 1)
+    return names if turn % 2 == 0 else names[::-1]
 
 
-def _their_sides(options: BenchOptions) -> tuple[str, ...]:
-    is_possible = any(shutil.which(compiler) for compiler in COMPILERS)
-    wanted = is_possible if options.compiled is None else options.compiled
-    return (THEIRS, "compiled") if wanted else (THEIRS,)
+def _their_sides(options: BenchOptions) -> list[tuple[str, str]]:
+    """Sides and dtypes of transformers."""
+    if options.shape is not None:
+        return []
+    compiled: tuple[str, ...] = TRANSFORMERS_DTYPES if options.compiled else ()
+    if options.compiled is None and any(shutil.which(compiler) for compiler in COMPILERS):
+        compiled = COMPILED_DTYPES
+    eager = [(THEIRS, dtype) for dtype in TRANSFORMERS_DTYPES]
+    return [*eager, *(("compiled", dtype) for dtype in compiled)]
 
 
-def _summary(
-    rates: Rates, bandwidth: float, ready: dict[str, Any], options: BenchOptions
-) -> dict[str, Any]:
-    theirs = [values for name, values in rates.items() if name.startswith(THEIRS)]
-    best_of_theirs = [max(values) for values in zip(*theirs, strict=True)]
-    medians = {name: statistics.median(values) for name, values in rates.items()}
-    floor = bandwidth * 1e9 / ready["dense_bytes"]
-    slower = _ratio(rates, "policy", "replay")
+def _asked(options: BenchOptions) -> dict[str, Any]:
     return {
-        "tokens_per_s": medians,
-        "tokens_per_s_rounds": rates,
-        "ratio_to_transformers": statistics.median(
-            mine / best for mine, best in zip(rates["dense"], best_of_theirs, strict=True)
-        ),
-        "ratio_to_llama_cpp": _ratio(rates, "dense", LLAMA_CPP),
-        "ratio_to_llama_cpp_2048": _ratio(rates, "dense_2048", f"{LLAMA_CPP}_2048"),
-        "ratio_to_llama_cpp_8192": _ratio(rates, "dense_8192", f"{LLAMA_CPP}_8192"),
-        "half_budget_speedup": _ratio(rates, "half_2048", "dense_2048"),
-        "half_budget_speedup_8192": _ratio(rates, "half_8192", "dense_8192"),
-        "sparse_speedup": _ratio(rates, "sparse_2048", "dense_2048"),
-        "sparse_speedup_8192": _ratio(rates, "sparse_8192", "dense_8192"),
         "grid": options.grid,
-        "policy_overhead": None if slower is None else 1 - slower,
-        "bandwidth_gb_s": bandwidth,
-        "floor_tokens_per_s": floor,
-        "bandwidth_share": medians["dense"] / floor,
-        "dense_bytes_per_token": ready["dense_bytes"],
-        "overhead_ms": 1000 / medians["dense"] - 1000 / floor,
-        "dtype": ready["dtype"],
-        "cpu": cpu_name(),
-        "threads": torch.get_num_threads(),
-        "tuning": ready["tuning"],
-        "context": options.context,
+        "shape": options.shape,
         "new_tokens": options.new_tokens,
         "rounds": options.rounds,
     }
 
 
-def _ratio(rates: Rates, upper: str, lower: str) -> float | None:
-    """Median of the rounds' ratios of two contestants; None where one did not run."""
-    if upper not in rates or lower not in rates:
-        return None
-    return statistics.median(one / two for one, two in zip(rates[upper], rates[lower], strict=True))
-
-
 def _worker(side: str, dtype: str, options: BenchOptions) -> list[str]:
-    policy = "" if options.policy_folder is None else str(options.policy_folder)
-    module = [sys.executable, "-m", "sol_core.speed.decode_worker", side, dtype]
-    places = [str(options.model_folder), policy]
-    return [*module, *places, str(options.context), str(options.new_tokens), options.grid]
+    given = {
+        "dtype": dtype,
+        "folder": _text(options.model_folder),
+        "policy": _text(options.policy_folder),
+        "contexts": list(dict.fromkeys((options.context, *LONG_CONTEXTS))),
+        "context": options.context,
+        "new_tokens": options.new_tokens,
+        "grid": options.grid,
+        "shares": SHARES,
+        "shape": options.shape,
+        "storage": options.storage,
+    }
+    return [sys.executable, "-m", "sol_core.speed.decode_worker", side, json.dumps(given)]
+
+
+def _text(path: Path | None) -> str:
+    return "" if path is None else str(path)
 
 
 def _llama_cpp(options: BenchOptions) -> list[str]:

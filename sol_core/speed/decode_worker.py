@@ -11,43 +11,50 @@ from typing import Any
 
 import torch
 
-from sol_core.actions import Action, Budget, Mechanisms, grid_named
+from sol_core.actions import DENSE, Action, ActionGrid, Budget, Mechanisms, grid_named
+from sol_core.budgets import mixes_of
 from sol_core.decoding.batch_scheduling import BatchScheduler, StepObservation
-from sol_core.decoding.cost import CostModel
 from sol_core.decoding.loop import DecodeOptions, DecodeStep, decode
 from sol_core.files.places import default_data_dir
+from sol_core.models import FrozenLM
 from sol_core.models.cache import KVCache
-from sol_core.models.loading import LanguageModel, load_language_model
+from sol_core.models.loading import load_language_model
 from sol_core.models.tuning import tune
 from sol_core.policy import Policy, PolicyScheduler, load_policy
+from sol_core.speed.random_model import random_cache, random_model, shape_from_text
 
 _CHUNK = 512  # prompt tokens per prefill pass: bounds the attention's memory
 _POLICY_BITS = 8.0
 
 
 class _Ours:
-    """Our decode steps, greedy, one row; each context is prefilled once."""
+    """Our decode steps, greedy, one row; the longest context is read once, the others copy it."""
 
     def __init__(
-        self, model: LanguageModel, policy: Policy | None, new_tokens: int, mechanisms: Mechanisms
+        self, lm: FrozenLM, policy: Policy | None, new_tokens: int, mechanisms: Mechanisms
     ) -> None:
-        self._model, self._policy, self._new_tokens = model, policy, new_tokens
+        self._lm, self._policy, self._new_tokens = lm, policy, new_tokens
         self._mechanisms = mechanisms
         self._caches: dict[int, KVCache] = {}
         self._chosen: list[Action] = []
 
-    def measure(self, kind: str, budget: tuple[float, float], context: int) -> float:
+    def read(self, contexts: Sequence[int], text: KVCache) -> None:
+        """Make a cache for each context: the first tokens of a cache of one row."""
+        for context in contexts:
+            self._caches[context] = text.branch(1, self._new_tokens + 1, [context])
+
+    def measure(self, kind: str, action: tuple[float, float], context: int) -> float:
         """Tokens per second: "fixed" steps of one action, "policy", or its "replay"."""
         if kind == "fixed":
-            return self._fixed(Action(*budget), context)
+            return self._fixed(Action(*action), context)
         if kind == "policy":
-            return self._through_loop(_Recorder(self._scheduler(budget)), context)
+            return self._through_loop(_Recorder(self._scheduler(action)), context)
         if not self._chosen:
-            self._through_loop(_Recorder(self._scheduler(budget)), context)
+            self._through_loop(_Recorder(self._scheduler(action)), context)
         return self._through_loop(_Replay(self._chosen), context)
 
     def _fixed(self, action: Action, context: int) -> float:
-        lm, cache, how = self._model.lm, self._prefilled(context), self._mechanisms
+        lm, cache, how = self._lm, self._cached(context), self._mechanisms
         # The first step brings page bounds up to date: once per generation, not per token.
         token = lm.decode_step(torch.tensor([1]), cache, action, mechanisms=how).logits.argmax(-1)
         start = time.perf_counter()
@@ -58,7 +65,7 @@ class _Ours:
     def _through_loop(self, scheduler: _Recorder | _Replay, context: int) -> float:
         """The decode loop's steps after its first, which copies the prefix."""
         options = DecodeOptions(self._new_tokens + 1, self._mechanisms)
-        steps = decode(self._model.lm, self._prefilled(context), [1], scheduler, _greedy, options)
+        steps = decode(self._lm, self._cached(context), [1], scheduler, _greedy, options)
         next(steps)
         start = time.perf_counter()
         for _ in steps:
@@ -71,13 +78,7 @@ class _Ours:
         assert self._policy is not None
         return PolicyScheduler(self._policy, [Budget(*budget, _POLICY_BITS)])
 
-    def _prefilled(self, context: int) -> KVCache:
-        lm = self._model.lm
-        if context not in self._caches:
-            cache = lm.new_cache(1, context + self._new_tokens + 1)
-            for piece in _prompt(context).split(_CHUNK, 1):
-                lm.prefill(piece, cache)
-            self._caches[context] = cache
+    def _cached(self, context: int) -> KVCache:
         self._caches[context].truncate(context)
         return self._caches[context]
 
@@ -134,33 +135,63 @@ def _prompt(context: int) -> torch.Tensor:
     return torch.randint(100, 10_000, (1, context), generator=generator)
 
 
-def _serve_ours(arguments: list[str]) -> None:
-    _, dtype, folder, policy_folder, context, new_tokens, name = arguments
-    grid = grid_named(name)
-    model = load_language_model(folder, data_dir=Path(folder), dtype=dtype, device="cpu")
-    tune(model, default_data_dir(), lambda: None)
-    policy = load_policy(Path(policy_folder), model, grid=grid) if policy_folder else None
-    ours = _Ours(model, policy, int(new_tokens), grid.mechanisms)
-    dense = CostModel.of(model.lm, grid).decode_step(Action(), int(context))
-    ours.measure("fixed", (1.0, 1.0), int(context))  # warm up: caches, lazy initialisation
-    _reply(
-        {
-            "dense_bytes": dense.bytes_read,
-            "dtype": model.dtype_name,
-            "max_context": model.spec.max_positions,
-            "tuning": model.lm.tuning,
-        }
-    )
+def _prefilled(lm: FrozenLM, context: int) -> KVCache:
+    cache = lm.new_cache(1, context)
+    for piece in _prompt(context).split(_CHUNK, 1):
+        lm.prefill(piece, cache)
+    return cache
+
+
+def _serve_ours(given: dict[str, Any]) -> None:
+    grid, new_tokens, policy = grid_named(given["grid"]), given["new_tokens"], None
+    longest = max(given["contexts"])
+    if given["shape"]:
+        shape, storage = shape_from_text(given["shape"]), given["storage"]
+        lm = random_model(shape, longest + new_tokens + 2, storage=storage)
+    else:
+        folder = given["folder"]
+        model = load_language_model(
+            folder, data_dir=Path(folder), dtype=given["dtype"], device="cpu"
+        )
+        tune(model, default_data_dir(), lambda: None)
+        lm, storage = model.lm, "q4" if model.lm.steps_are_quantised else model.dtype_name
+        if given["policy"]:
+            policy = load_policy(Path(given["policy"]), model, grid=grid)
+    room = lm.spec.max_positions - new_tokens - 1
+    contexts = list(dict.fromkeys(min(context, room) for context in given["contexts"]))
+    ours = _Ours(lm, policy, new_tokens, grid.mechanisms)
+    read = random_cache if given["shape"] else _prefilled
+    ours.read(contexts, read(lm, max(contexts)))
+    ours.measure("fixed", (1.0, 1.0), contexts[0])  # warm up: caches, lazy initialisation
+    mixes = [_mix(lm, grid, share, at) for at in contexts for share in given["shares"]]
+    _reply({"mixes": mixes, "storage": storage, "tuning": lm.tuning})
     for line in sys.stdin:
-        kind, budget, at = json.loads(line)
-        _reply({"tokens_per_s": ours.measure(str(kind), tuple(budget), int(at))})
+        kind, action, at = json.loads(line)
+        _reply({"tokens_per_s": ours.measure(str(kind), tuple(action), int(at))})
 
 
-def _serve_transformers(arguments: list[str]) -> None:
+def _mix(lm: FrozenLM, grid: ActionGrid, share: float, context: int) -> dict[str, Any]:
+    """The static mix at a share, as one action; the lowest mix where the share is below all."""
+    mixes = mixes_of(lm, grid)
+    mean = mixes.mean(share, context)
+    dense, read = (mixes.costs.decode_step(of, context).bytes_read for of in (DENSE, mean))
+    return {
+        "context": context,
+        "share_asked": share,
+        "share": read / dense,
+        "keep_fraction": mean.keep_fraction,
+        "channel_keep_ratio": mean.channel_keep_ratio,
+        "dense_bytes": dense,
+    }
+
+
+def _serve_transformers(side: str, given: dict[str, Any]) -> None:
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging as transformers_logging
 
-    side, dtype, folder, _, context, new_tokens, _ = arguments
+    folder, dtype, context, new_tokens = (
+        given[name] for name in ("folder", "dtype", "context", "new_tokens")
+    )
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     theirs = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype))
@@ -170,11 +201,11 @@ def _serve_transformers(arguments: list[str]) -> None:
         theirs.forward = torch.compile(theirs.forward, fullgraph=True)
     # The second run compiles what the first one found to differ from run to run.
     for _ in range(2 if cache else 1):
-        _measure_transformers(theirs, cache, int(context), int(new_tokens))
+        _measure_transformers(theirs, cache, context, new_tokens)
     _reply({"dtype": dtype})
     for line in sys.stdin:
         _, _, at = json.loads(line)
-        _reply({"tokens_per_s": _measure_transformers(theirs, cache, int(at), int(new_tokens))})
+        _reply({"tokens_per_s": _measure_transformers(theirs, cache, int(at), new_tokens)})
 
 
 def _reply(record: dict[str, Any]) -> None:
@@ -183,5 +214,8 @@ def _reply(record: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    serve = _serve_ours if sys.argv[1] == "ours" else _serve_transformers
-    serve(sys.argv[1:])
+    options = json.loads(sys.argv[2])
+    if sys.argv[1] == "ours":
+        _serve_ours(options)
+    else:
+        _serve_transformers(sys.argv[1], options)

@@ -19,8 +19,7 @@ from kernels.gpu.triton_support import recorded_launches
 from sol_core.actions import DENSE, PAPER, Action, Mechanisms
 from sol_core.models import FrozenLM
 from sol_core.models.cache import KVCache
-from sol_core.models.spec import ModelSpec, RopeSpec
-from sol_core.models.weights import LayerWeights, Linear, ModelWeights
+from sol_core.speed.random_model import random_cache, random_model
 from sol_core.speed.roofline import ModelShape
 
 _WARM_UP, _STEPS = 8, 64
@@ -87,55 +86,9 @@ def _decoding(
     shape: ModelShape, context: int, device: str, dtype: torch.dtype
 ) -> tuple[FrozenLM, KVCache]:
     """A model with random weights, and a cache of random keys."""
-    lm = _random_model(shape, context + _WARM_UP + _STEPS, device, dtype)
-    cache = lm.new_cache(1, context + _WARM_UP + _STEPS)
-    new = torch.empty(1, shape.num_kv_heads, context, shape.head_size, device=device).normal_()
-    for layer in range(shape.num_layers):
-        cache.write(layer, new, new)
-    cache.advance(context)
-    return lm, cache
-
-
-def _random_model(
-    shape: ModelShape, max_positions: int, device: str, dtype: torch.dtype
-) -> FrozenLM:
-    spec = ModelSpec(
-        family="llama",
-        vocab_size=shape.vocab_size,
-        hidden_size=shape.hidden_size,
-        intermediate_size=shape.intermediate_size,
-        num_layers=shape.num_layers,
-        num_heads=shape.num_heads,
-        num_kv_heads=shape.num_kv_heads,
-        head_size=shape.head_size,
-        max_positions=max_positions,
-        norm_eps=1e-5,
-        activation="silu",
-        attention_scale=shape.head_size**-0.5,
-        windows=(None,) * shape.num_layers,
-        ropes=(RopeSpec(),) * shape.num_layers,
-        tied_head=True,
-    )
-
-    def random(*dims: int) -> Tensor:
-        return torch.empty(*dims, dtype=dtype, device=device).normal_(std=0.02)
-
-    width, inner = shape.hidden_size, shape.intermediate_size
-    norm = torch.ones(width, device=device)
-    layers = tuple(
-        LayerWeights(
-            attention_norm=norm,
-            query_key_value=Linear(random(spec.query_width + 2 * spec.kv_width, width).t()),
-            attention_output=Linear(random(width, spec.query_width).t()),
-            mlp_norm=norm,
-            gate_up=Linear(random(width, 2 * inner)),
-            down=Linear(random(inner, width)),
-            down_norms=torch.ones(inner, device=device),
-        )
-        for _ in range(shape.num_layers)
-    )
-    embedding = random(shape.vocab_size, width)
-    return FrozenLM(spec, ModelWeights(embedding, layers, norm, Linear(embedding.t())))
+    room = _WARM_UP + _STEPS
+    lm = random_model(shape, context + room, device=device, dtype=dtype)
+    return lm, random_cache(lm, context, room)
 
 
 class _TorchKernels(TorchDispatchMode):

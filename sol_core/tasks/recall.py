@@ -23,14 +23,20 @@ from sol_core.tasks.recall_facts import ONE_STEP, TWO_STEPS, Fact
 RECALL = "recall"
 WRITTEN_TOKENS = 20  # of greedy text after each question; most answers take 3 to 18
 ROOM = 128  # tokens that a text leaves in the context for a question and its answer
-NUM_FACTS, ASKED_FACTS = 6, 3  # of one step, in each text
-NUM_PAIRS, ASKED_PAIRS = 4, 2  # of two steps
+NUM_FACTS, ASKED_FACTS = 5, 3  # of one step, in each text
+NUM_PAIRS, ASKED_PAIRS = 3, 2  # of two steps
 ASKED_PASSAGES = 4
 QUESTIONS_PER_TEXT = ASKED_FACTS + ASKED_PAIRS + ASKED_PASSAGES
 LONGEST_ANSWER, SHORTEST_ANSWER = 30, 4  # characters of SQuAD's; "two" is in many passages
 LONGEST_PASSAGE = 900  # characters of a passage that is asked about, so that a short text holds it
 MISSING = 20  # of a text's tokens one in so many may be missing
 
+# Before a question about a passage: without them the default model begins a sentence.
+EXAMPLES = (
+    "Question: What is the capital of France?\nAnswer: Paris\n\n"
+    "Question: How many days does a week have?\nAnswer: seven\n\n"
+    "Question: Who wrote Romeo and Juliet?\nAnswer: William Shakespeare\n\n"
+)
 _BREAK = "\n\n"
 CountTokens = Callable[[str], int]
 
@@ -101,7 +107,7 @@ def normal(text: str) -> list[str]:
 
 
 def is_answered(written: str, question: Question) -> tuple[bool, bool]:
-    """Whether the first line of a written text is an accepted answer, and whether it holds one."""
+    """Return whether the first line of a written text is an accepted answer, and holds one."""
     words = normal(written.strip().split("\n")[0])
     wanted = [normal(answer) for answer in question.accepted]
     exact = any(words == answer for answer in wanted)
@@ -199,7 +205,7 @@ def _question(
     kind: str,
     accepted: tuple[str, ...],
 ) -> Question:
-    asked = f"Question: {question}"
+    asked = f"{EXAMPLES * (kind == 'passages')}Question: {question}"
     choices = tuple(f" {choice}" for choice in answers)
     return Question((asked,) * len(choices), choices, answer, "", text, kind, accepted)
 

@@ -57,8 +57,10 @@ class Form:
         for key, link, value in zip(keys, links, values, strict=True):
             parts = {"key": key, "link": link, "value": value}
             sentences = tuple(sentence.format(**parts) for sentence in self.sentences)
-            told = (text.format(**parts) for text in (self.question, self.stem, self.answer))
-            facts.append(Fact(sentences, *told, value))
+            question, stem, answer = (
+                text.format(**parts) for text in (self.question, self.stem, self.answer)
+            )
+            facts.append(Fact(sentences, question, stem, answer, value))
         return facts
 
 
@@ -80,8 +82,9 @@ _PLACE_STARTS = (
 _PLACES = tuple(
     start + end for start in _PLACE_STARTS for end in ("ford", "haven", "wick", "mouth", "by")
 )
-_SHELVES = tuple(f"{letter}{number}" for letter in "ABCDEF" for number in range(12, 60, 5))
-_PEOPLE = (_FIRST, _LAST)
+# No name is in facts of one step and of two: a text has both.
+_PEOPLE = (_FIRST[::2], _LAST[::2])
+_OTHERS = (_FIRST[1::2], _LAST[1::2])
 _COLOURS = ("green", "red", "yellow", "white", "black", "blue", "grey", "brown")
 _BOXES = ("locker", "chest", "cupboard", "trunk", "cabinet", "crate")
 _ROOMS = ("kitchen", "cellar", "library", "workshop", "stable", "attic", "pantry", "boathouse")
@@ -96,13 +99,13 @@ ONE_STEP = (
         _PEOPLE,
     ),
     Form(
-        ("Shelf {key} of the depot holds {value}.",),
-        "What does shelf {key} of the depot hold?",
-        "Shelf {key} of the depot holds",
-        (_SHELVES,),
+        ("The barn of {key} holds {value}.",),
+        "What does the barn of {key} hold?",
+        "The barn of {key} holds",
+        _PEOPLE,
         (
             ("six", "nine", "twelve", "fifteen", "twenty", "forty"),
-            ("boxes of", "crates of", "sacks of", "tins of"),
+            ("boxes of", "crates of", "sacks of", "tins of", "rows of"),
             ("brass", "copper", "oak", "wool", "glass", "clay"),
             ("hinges", "buttons", "tiles", "bowls", "lamps", "pegs"),
         ),
@@ -143,7 +146,7 @@ TWO_STEPS = (
         ("{key} left a coat in the {link}.", "The key of the {link} hangs in the {value}."),
         "{key} wants the coat back. Where does the key hang?",
         "{key} left a coat in the",
-        _PEOPLE,
+        _OTHERS,
         (_COLOURS, _ROOMS),
         (("iron", "cedar", "tin", "pine", "walnut"), _BOXES),
         "{link}, and its key hangs in the {value}",
@@ -152,9 +155,9 @@ TWO_STEPS = (
         ("{key} works for {link}.", "The office of {link} is at {value}."),
         "Where is the office of the firm that {key} works for?",
         "{key} works for",
-        _PEOPLE,
+        _OTHERS,
         (("9", "17", "28", "39", "46", "54", "65", "72"), _STREETS, ("Square", "Avenue", "Quay")),
-        (_LAST, ("and Sons", "and Company", "Brothers")),
+        (_LAST[1::2], ("and Sons", "and Company", "Brothers")),
         "{link}, whose office is at {value}",
     ),
     Form(
@@ -162,15 +165,18 @@ TWO_STEPS = (
         "Who taught the founder of the bell of {key}?",
         "The bell of {key} was cast by",
         (_PLACES,),
-        _PEOPLE,
-        _PEOPLE,
+        _OTHERS,
+        _OTHERS,
         "{link}, who learned the trade from {value}",
     ),
 )
 
 
 def _distinct(words: Words, count: int, source: random.Random) -> list[str]:
-    drawn: dict[str, None] = {}
-    while len(drawn) < count:
-        drawn[" ".join(source.choice(choices) for choices in words)] = None
-    return list(drawn)
+    """``count`` different ones; they share a word only where there are fewer than ``count``."""
+    parts = []
+    for choices in words:
+        repeats = -(-count // len(choices))
+        parts.append(source.sample(choices * repeats, len(choices) * repeats)[:count])
+    drawn = [" ".join(chosen) for chosen in zip(*parts, strict=True)]
+    return drawn if len(set(drawn)) == count else _distinct(words, count, source)

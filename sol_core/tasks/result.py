@@ -187,6 +187,7 @@ class _PassScores:
             n for n, one in enumerate(ones) if one.choice == self._questions[one.question].answer
         ]
         scored = np.asarray([len(ones[n].tokens) - ones[n].read for n in right])
+        exact, holds = self._written(run, row)
         return MethodScores(
             run.greedy[right, row]
             if self.task == "lambada"
@@ -194,14 +195,15 @@ class _PassScores:
             -run.log_likelihood[right, row] / scored,
             margins(scores, self._questions),
             none,
-            *self._written(run, row),
+            exact,
+            holds,
             *costs,
         )
 
     def _written(self, run: TaskPass, row: int) -> Floats:
         """[2, questions], whether the text written after each is its answer, and holds it."""
-        spell, answered = run.setting.spell, np.full((2, len(self._questions)), np.nan)
-        if spell is not None and is_recall(self.task):
+        answered = np.full((2, len(self._questions)), np.nan)
+        if is_recall(self.task) and (spell := run.setting.spell) is not None:
             for one, tokens in zip(run.setting.continuations, run.tokens[:, row], strict=True):
                 if one.choice == 0:
                     written = spell([int(token) for token in tokens])

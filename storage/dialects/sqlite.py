@@ -95,6 +95,30 @@ class SqliteBackend(Backend):
         return (pages - free) * size
 
 
+class SqliteReader(SqliteBackend):
+    """The same of a file that cannot be written now, because its disk is full or read-only.
+
+    A write is tried as ever: room may have been made meanwhile.
+    """
+
+    def open(self, busy_timeout_s: float) -> tuple[Engine, Engine]:
+        uri = f"{self.path.as_uri()}?mode=ro"
+        log = Path(f"{self.path}-wal")
+        if not log.exists() or not log.stat().st_size:
+            uri += "&immutable=1"  # nobody writes, and readers need no room for what they share
+        options: dict[str, Any] = {"timeout": busy_timeout_s, "check_same_thread": False}
+
+        def connect() -> sqlite3.Connection:
+            connection: sqlite3.Connection = sqlite3.connect(
+                uri, uri=True, isolation_level=None, **options
+            )
+            return connection
+
+        reader = create_engine("sqlite://", creator=connect, poolclass=QueuePool)
+        event.listen(reader, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
+        return reader, super().open(busy_timeout_s)[1]
+
+
 def enable_wal(connection: sqlite3.Connection, busy_timeout_s: float) -> None:
     """Switch to write-ahead logging, so that readers and one writer do not block each other.
 

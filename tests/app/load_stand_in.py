@@ -1,13 +1,14 @@
 """A page and workers on a stand-in engine, for the load test: run it as a script.
 
 ``load_stand_in.py [CLIENTS [JOBS]]`` puts them under load and prints the report as JSON, on
-SQLite or on the database that SOL_DATABASE_URL names; ``load_stand_in.py serve FOLDER`` is the
-page of such a trial.
+SQLite or on the database that SOL_DATABASE_URL names; ``load_stand_in.py strangers MINUTES`` lets
+strangers loose on a public page; ``load_stand_in.py serve FOLDER`` is the page of such a trial.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 import tempfile
@@ -53,11 +54,25 @@ def _serve(folder: Path) -> None:
             services.close()
 
 
+def _let_strangers_loose(minutes: float) -> int:
+    from tests.app.call_schemas import all_calls
+    from tests.load.strangers import strangers_report
+
+    os.environ["SOL_PUBLIC"] = "1"
+    handlers = [(call.tab, call.name, list(call.fields)) for call in all_calls()]
+    with tempfile.TemporaryDirectory() as folder:
+        report = strangers_report(stand_in_processes(Path(folder), 0), minutes, handlers)
+    sys.stdout.write(json.dumps(report) + "\n")
+    return 0 if report["server_lives"] and not report["tracebacks"] else 1
+
+
 def main(argv: list[str]) -> int:
     """See the module's text."""
     if argv[:1] == ["serve"]:
         _serve(Path(argv[1]))
         return 0
+    if argv[:1] == ["strangers"]:
+        return _let_strangers_loose(float(argv[1]))
     from tests.load import run_trial
 
     counts = dict(zip(("clients", "jobs"), map(int, argv), strict=False))

@@ -25,6 +25,7 @@ from playwright.sync_api import (
     Dialog,
     Locator,
     Page,
+    Response,
     TimeoutError,
     expect,
     sync_playwright,
@@ -299,8 +300,15 @@ def serve(tmp_path: Path, shared_pages: SharedPages) -> Iterator[Callable[..., S
             server.close()
 
 
+def _shut_doors(answer: Response, host: str) -> list[str]:
+    """What the gate or Gradio does not know, of this host."""
+    is_shut = urlsplit(answer.url).netloc == host and answer.status in (400, 404)
+    return [f"{answer.status} {answer.request.method} {answer.url}"] if is_shut else []
+
+
 def _watch(visitor: Visitor) -> Callable[[], None]:
-    """Note what the visitor's page asks of other hosts and complains of; call the result to end."""
+    """Note what the visitor's page asks of other hosts or of no door of ours (``page_doors.py``),
+    and complains of; call the result to end."""
     host = urlsplit(visitor.url).netloc
 
     def look(address: str) -> None:
@@ -318,6 +326,7 @@ def _watch(visitor: Visitor) -> Callable[[], None]:
 
     listeners: dict[str, Callable[[Any], None]] = {
         "request": lambda request: look(request.url),
+        "response": lambda answer: visitor.problems.extend(_shut_doors(answer, host)),
         "websocket": lambda opened: look(opened.url),
         "pageerror": lambda error: visitor.problems.append(str(error)),
         "console": read,
@@ -376,4 +385,4 @@ def _rest(page: Page, url: str) -> None:
     """Leave the shared page where no script runs, in the process that has its scripts compiled."""
     for other in page.context.pages[1:]:
         other.close()
-    page.goto(url + "manifest.json")
+    page.goto(url + "theme.css")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import os
 import sys
 from collections.abc import Callable
@@ -25,12 +26,12 @@ def call(*arguments):
 
 @cache
 def from_python(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A ``kernels.cpu.compiling.helper`` that Python can call.
+    """A ``kernels.cpu.compiling.helper``, or an overloaded function, that Python can call.
 
     Compiled once for each state of the kernels, after which the cache is named.
     """
-    original: Any = function
-    module, name = original.py_func.__module__, original.py_func.__qualname__
+    plain = inspect.unwrap(function)
+    module, name = plain.__module__, plain.__qualname__
     source = CALLER.format(module=module, name=name)
     path = Path(os.environ["NUMBA_CACHE_DIR"]) / "from-python" / f"{module}.{name}.py"
     if not path.exists():

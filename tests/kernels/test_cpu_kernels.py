@@ -30,7 +30,7 @@ from kernels.cpu.threads import cpu_kernel
 from kernels.key_codes import encode_keys
 from kernels.page_attention import AttentionPlan, KVBlock, dispatch, page_bounds
 from kernels.page_attention import reference as attention
-from tests.kernels.triton_cases import same_counts
+from tests.kernels.triton_cases import by_need, same_counts
 
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 1e-5}  # both widen exactly and sum in fp32
 SHARE = 0.4
@@ -162,6 +162,8 @@ def test_attention_by_mass_equals_the_reference(shape: dict, masked: bool, spars
         page_size, valid, tokens > 0, kept if sparse else None, tokens, "int4", "group"
     )
     _check(query, blocks, plan)
+    if sparse:
+        _check(query, blocks, by_need(plan, generator))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -36,7 +36,10 @@ DTYPES = (torch.float32, torch.bfloat16)
 # Absolute, on logits of a few units; bf16 products of the reference round their inputs.
 TOLERANCE = {torch.float32: 5e-5, torch.bfloat16: 0.25}
 DEFAULT = GRIDS["default"].mechanisms
-MECHANISMS = pytest.mark.parametrize("how", [PAPER, DEFAULT], ids=["paper", "default"])
+NEED = GRIDS["need"].mechanisms
+MECHANISMS = pytest.mark.parametrize(
+    "how", [PAPER, DEFAULT, NEED], ids=["paper", "default", "need"]
+)
 ACTIONS = (DENSE, Action(0.4, 1.0), Action(1.0, 0.6), Action(0.3, 0.5), Action(0.5, 0.7, 6))
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from kernels.cpu.team import Team
 from kernels.decode_layer import few_row_kernel, multiplies_quantised
 from kernels.quantised_weights import KINDS, GgufBlocks, pack_blocks, unpack_blocks
+from tests.kernels.from_python import from_python
 
 kinds = pytest.mark.parametrize("kind", KINDS)
 can_multiply = pytest.mark.skipif(
@@ -43,7 +44,7 @@ def test_unpacked_they_are_the_file_s_own_values(kind: str) -> None:
     seed=st.integers(0, 1000),
 )
 @settings(max_examples=60)
-def test_products_skip_dropped_channels_and_round_nothing(
+def test_products_skip_dropped_usedand_round_nothing(
     kind: str,
     sizes: tuple[int, int],
     rows: int,
@@ -72,6 +73,49 @@ def test_products_skip_dropped_channels_and_round_nothing(
     expected = inputs.double() @ unpack_blocks(blocks).double().t()
     torch.testing.assert_close(found(*work).double(), expected, atol=5e-5, rtol=1e-5)
     assert torch.equal(found(*work), found(1, 4))
+
+
+@can_multiply
+@given(
+    sizes=st.tuples(st.integers(1, 5), st.integers(1, 6)),
+    rows=st.integers(1, 3),
+    zero_share=st.sampled_from([0.0, 0.4, 0.95, 1.0]),
+    bits=st.lists(st.sampled_from([2, 5, 8, 16]), min_size=3, max_size=3),
+    seed=st.integers(0, 1000),
+)
+@settings(max_examples=60)
+def test_rounded_rows_are_multiplied_in_integers(
+    sizes: tuple[int, int], rows: int, zero_share: float, bits: list[int], seed: int
+) -> None:
+    """Each block's sum is exact; a row's result does not depend on the rows beside it."""
+    from kernels.decode_layer.products import add_columns, list_rounded
+    from kernels.quantised_weights.integers import MOST_BITS
+
+    listed, add = from_python(list_rounded), from_python(add_columns)
+    outputs, channels = 64 * sizes[0], 32 * sizes[1]
+    blocks = make_blocks("Q4_1", outputs, channels, seed)
+    packed = pack_blocks(blocks)
+    assert packed is not None
+    generator = torch.Generator().manual_seed(seed)
+    inputs = torch.randn(rows, channels, generator=generator)
+    inputs[:, torch.rand(channels, generator=generator) < zero_share] = 0
+    levels = torch.tensor([2 ** (count - 1) - 1 for count in bits[:rows]])[:, None]
+    steps = (inputs.abs().amax(1, keepdim=True) / levels).clamp_min(1e-8)
+    rounded = (inputs / steps).round() * steps
+    steps[torch.tensor(bits[:rows]) > MOST_BITS] = 0
+
+    def product(some: slice) -> torch.Tensor:
+        result = torch.full((len(rounded[some]), outputs), torch.nan)
+        weight = packed.numpy()
+        used = listed(rounded[some].numpy(), steps[some, 0].numpy(), weight)
+        add(used, weight, 0, result.numpy(), 4)
+        return result
+
+    together = product(slice(rows))
+    expected = rounded.double() @ unpack_blocks(blocks).double().t()
+    torch.testing.assert_close(together.double(), expected, atol=5e-5, rtol=1e-5)
+    for row in range(rows):
+        assert torch.equal(product(slice(row, row + 1))[0], together[row])
 
 
 @can_multiply

@@ -22,6 +22,7 @@ from tests.kernels.triton_cases import (
     DEVICE,
     DTYPES,
     TOLERANCE,
+    by_need,
     close,
     make_block,
     make_codes,
@@ -108,7 +109,10 @@ def test_attention_equals_the_reference(
     block = make_block((rows, heads[1], tokens, size), page_size, dtype, generator)
     query = _query(rows, heads[0], size, generator)
     kept = torch.tensor([max(1, pages // 2), pages])
-    _check(query, [block], make_plan([block], rows, page_size, kept, how=how))
+    plan = make_plan([block], rows, page_size, kept, how=how)
+    _check(query, [block], plan)
+    if how == ("int4", "group"):
+        _check(query, [block], by_need(plan, generator))
 
 
 @given(
@@ -145,7 +149,10 @@ def test_shared_prefixes_masks_and_splits(
     plan = make_plan(blocks, rows, page_size, kept if sparse else None, valid, how)
     with pytest.MonkeyPatch.context() as patch:
         _few_programs(patch, programs=groups * 6, tokens=8)
-        _check(_query(rows, heads[0], 16, generator), blocks, plan)
+        query = _query(rows, heads[0], 16, generator)
+        _check(query, blocks, plan)
+        if how == ("int4", "group") and sparse:
+            _check(query, blocks, by_need(plan, generator))
 
 
 def test_tied_pages_go_to_the_lowest() -> None:
@@ -327,15 +334,17 @@ def test_wrong_blocks_are_named(
         ("pages_kept", {"pages_kept": torch.ones(2, dtype=torch.int64)}),
         ("valid_pages", {"valid_pages": torch.ones(1, 2)}),
         ("valid_tokens", {"valid_tokens": torch.ones(1, 8, dtype=torch.bool)}),
+        ("floors", {"floors": torch.ones(2)}),
+        ("tokens_per_page", {"tokens_per_page": None}),
     ],
 )
 def test_wrong_plans_are_named(
-    argument: str, change: dict[str, Tensor], generator: torch.Generator
+    argument: str, change: dict[str, Tensor | None], generator: torch.Generator
 ) -> None:
     block = make_block((1, 1, 9, 16), 8, torch.float32, generator)
     plan = make_plan([block], 1, 8, torch.tensor([1]))
     query = torch.zeros(1, 2, 16, device=DEVICE)
-    wrong = {name: value.to(DEVICE) for name, value in change.items()}
+    wrong = {name: value if value is None else value.to(DEVICE) for name, value in change.items()}
     with pytest.raises(KernelInputError, match=argument):
         page_attention.decode_attention(query, [block], replace(plan, **wrong))
 
@@ -345,7 +354,7 @@ def test_the_operation_is_one_that_compilers_see_through(generator: torch.Genera
     plan = make_plan([block], 1, 8, torch.tensor([1]))
     flat = [block.keys, block.values, block.page_min, block.page_max, None]
     flat += [block.codes, block.scales]
-    masks = [None, plan.valid_pages, plan.pages_kept, plan.tokens_per_page]
+    masks = [None, plan.valid_pages, plan.pages_kept, plan.tokens_per_page, None]
     query = torch.randn(1, 2, 16, device=DEVICE)
     for how in ("quest head", "int4 group"):
         checks, arguments = ("test_schema", "test_faketensor"), (query, flat, masks, 8, how, SHARE)

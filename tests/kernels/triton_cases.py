@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -75,6 +76,16 @@ def make_codes(keys: Tensor, tokens: int) -> tuple[Tensor | None, Tensor | None]
     codes, scales = (part.contiguous() for part in encode_keys(whole))
     octets = -(-tokens // OCTET)
     return codes[:, :, :octets], scales[:, :, :octets]
+
+
+def by_need(plan: AttentionPlan, generator: torch.Generator) -> AttentionPlan:
+    """The same for rows that read what they need, floors from next to none to more than any page
+    reaches, but for one that keeps all."""
+    assert plan.pages_kept is not None
+    rows = plan.pages_kept.shape[0]
+    kept = torch.where(torch.arange(rows) == 1, 10**6, 1).to(DEVICE)
+    floors = (torch.rand(rows, generator=generator) * 5 - 3).exp().to(DEVICE)
+    return replace(plan, pages_kept=kept, floors=floors)
 
 
 def same_counts(found: Attended, expected: Attended) -> None:

@@ -16,6 +16,7 @@ from app.host.errors import AppError
 __all__ = ["PageClient", "RefusedError"]
 
 TIMEOUT_S = 60.0
+_CONFIG = "window.gradio_config = "
 _JSON = {"Content-Type": "application/json"}
 
 
@@ -28,6 +29,7 @@ class PageClient:
 
     Attributes:
         owner: the random id that a browser would keep.
+        components: ids of the tabs in the page's calls, by their names.
         waits_ms: how long each call took.
     """
 
@@ -39,16 +41,16 @@ class PageClient:
         # The proxy of the environment is not for this machine's own addresses.
         self._http = httpx.Client(base_url=url, headers=headers, timeout=TIMEOUT_S, trust_env=False)
         self._session = secrets.token_hex(6)
-        self._components: dict[str, int] = {}
+        self.components: dict[str, int] = {}
 
     def open(self) -> None:
-        """Load the page and what it is made of."""
-        self._http.get("/").raise_for_status()
-        config = self._http.get("/config").raise_for_status().json()
+        """Load the page, which says what it is made of."""
+        page = self._http.get("/").raise_for_status().text
+        config, _ = json.JSONDecoder().raw_decode(page.partition(_CONFIG)[2])
         for component in config["components"]:
             name = str(component["props"].get("elem_id") or "")
             if name.endswith("-page"):
-                self._components[name.removesuffix("-page")] = component["id"]
+                self.components[name.removesuffix("-page")] = component["id"]
 
     def ask(self, tab: str, function: str, **request: Any) -> dict[str, Any]:
         """Call a handler of a tab. Raises: RefusedError."""
@@ -69,13 +71,13 @@ class PageClient:
         """Status and text of the answer to exactly this request."""
         body = {
             "session_hash": self._session,
-            "component_id": self._components[tab],
+            "component_id": self.components[tab],
             "fn_name": function,
             "data": [request],
         }
         began = time.perf_counter()
         answer = self._http.post(
-            "/gradio_api/component_server", content=json.dumps(body), headers=_JSON
+            "/gradio_api/component_server/", content=json.dumps(body), headers=_JSON
         )
         self.waits_ms.append(1000 * (time.perf_counter() - began))
         return answer.status_code, answer.text

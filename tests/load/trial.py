@@ -14,7 +14,7 @@ from typing import Any
 from app.host.database import database_location, open_database
 from app.host.limits import Limits
 from app.host.paths import DataDir
-from app.pages.shared.job_calls import MAX_UNFINISHED
+from app.pages.shared.job_calls import JOBS
 from sol_core.errors import ConfigError
 from storage import JobRecord
 from tests.load.job_queue import job_problems, queue_jobs, wait_for_jobs
@@ -48,7 +48,7 @@ class LoadOptions:
 
     def __post_init__(self) -> None:
         in_line = Limits.from_environment().line
-        for name, most in (("clients", in_line), ("jobs", OWNERS * MAX_UNFINISHED)):
+        for name, most in (("clients", in_line), ("jobs", OWNERS * JOBS.of_visitor)):
             if not 1 <= getattr(self, name) <= most:
                 raise ConfigError(f"{name} must be 1 to {most}, got {getattr(self, name)}")
 
@@ -78,7 +78,7 @@ def run_trial(
         settings = {"max_new_tokens": options.new_tokens, "schedule": options.schedule}
         settings["ignore_end_of_text"] = True
         first = run_visitors(url, 1, settings)  # what a first run costs once is no growth
-        memory = {"before": _memory_mb(server.pid, "VmRSS")}
+        memory = {"before": memory_mb(server.pid, "VmRSS")}
         say(f"{options.clients} visitors and {options.jobs} jobs")
         began = time.monotonic()
         made = queue_jobs(owners, options.jobs, {"kind": "path", "name": str(corpus)})
@@ -88,8 +88,8 @@ def run_trial(
         say(f"visitors done after {visited_s:.0f} s; waiting for jobs")
         wait_for_jobs(made, JOBS_S)
         jobs_s = time.monotonic() - began
-        memory["after"] = _memory_mb(server.pid, "VmRSS")
-        memory["peak"] = _memory_mb(server.pid, "VmHWM")
+        memory["after"] = memory_mb(server.pid, "VmRSS")
+        memory["peak"] = memory_mb(server.pid, "VmHWM")
         with open_database(data_dir) as store:
             jobs = [store.jobs.get(job_id) for _, job_id in made]
             ended = sorted(order, key=lambda run_id: store.runs.get(run_id).updated_at)
@@ -131,7 +131,7 @@ def _clean_up(client: PageClient, visits: Sequence[Visit], jobs: Sequence[JobRec
         client.ask("evaluate", "delete_job", job_id=job.id)
 
 
-def _memory_mb(pid: int, name: str) -> float | None:
+def memory_mb(pid: int, name: str) -> float | None:
     """A line of the process's status in MB; None where the system does not tell."""
     try:
         status = Path(f"/proc/{pid}/status").read_text("ascii", "replace")

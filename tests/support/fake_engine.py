@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import torch
 
 from sol_core.actions import DENSE, Action, Budget
 from sol_core.config import GenerationConfig
@@ -29,6 +30,8 @@ from sol_core.events import (
     TokenEvent,
 )
 from sol_core.generation.page_reads import page_reads
+from sol_core.models.weight_bytes import WeightBytes
+from tests.sol_core.decoding.test_cost import SMOLLM2
 
 __all__ = ["FAKE_MODEL", "FakeEngine", "fake_load", "make_token"]
 
@@ -48,14 +51,9 @@ FAKE_MODEL = _FakeModel(
     dtype_name="float32",
     device_name="cpu",
     context_length=2048,
-    spec=SimpleNamespace(
-        vocab_size=49_152,
-        hidden_size=576,
-        intermediate_size=1536,
-        num_layers=30,
-        num_heads=9,
-        num_kv_heads=3,
-        head_size=64,
+    spec=SMOLLM2,
+    lm=SimpleNamespace(
+        spec=SMOLLM2, dtype=torch.bfloat16, weight_bytes=WeightBytes.unpacked(SMOLLM2, 2)
     ),
 )
 WORDS = (" the", " sea", " was", " calm", " and", " un", "believ", "ably", " blue", ",", " so")

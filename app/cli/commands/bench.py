@@ -44,8 +44,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--context", type=int, help="tokens before the first step (256; kernels: 2048)"
     )
+    parser.add_argument(
+        "--new-tokens",
+        type=int,
+        help="decode: tokens per round and contestant (24); load: per visitor (48)",
+    )
     for name, default, text in (
-        ("new-tokens", 48, "decode: tokens per round and contestant; load: per visitor"),
         ("rows", 64, "rollout: schedules decoded at once"),
         ("steps", 16, "rollout: decode steps"),
         ("group", 16, "rollout: schedules per window, which share its prefix"),
@@ -58,7 +62,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--compile",
         action=argparse.BooleanOptionalAction,
-        help="decode: also measure transformers under torch.compile (where there is a compiler)",
+        help="decode: also measure transformers under torch.compile, in bfloat16 and float32; "
+        "without it in bfloat16, where there is a compiler",
     )
     parser.add_argument(
         "--llama-cpp",
@@ -67,7 +72,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="decode: also measure llama.cpp on the same GGUF file; the folder is one where "
         "'npm install node-llama-cpp' was run",
     )
-    parser.add_argument("--shape", help="kernels: SmolLM2-135M, Llama-3.2-1B or Llama-3.1-8B")
+    parser.add_argument(
+        "--shape",
+        help="SmolLM2-135M, Llama-3.2-1B or Llama-3.1-8B; decode: a model of random weights, also "
+        "0.6B, or layers=16,hidden=1536,intermediate=6144,heads=24,kv_heads=8,head_size=64,"
+        "vocab=49152",
+    )
+    parser.add_argument(
+        "--storage",
+        default="bf16",
+        help="decode --shape: bf16, fp32, or q4 for blocks of 4 bits (%(default)s)",
+    )
     parser.add_argument("--card", help="kernels: H100 or A100, whose floor is estimated")
     add_grid(parser)
     add_model(parser, with_device=False)
@@ -82,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
     measures = {"decode": _decode, "rollout": _rollout, "kernels": _kernels, "load": _load}
     result = json_safe(measures[args.what](args, data_dir, console))
     console.clear()
-    texts = {"rollout": _rollout_text, "kernels": _kernels_text}
+    texts = {"decode": _decode_text, "rollout": _rollout_text, "kernels": _kernels_text}
     if args.json:
         print_json(result)
     elif args.what in texts:
@@ -96,6 +111,10 @@ def _context(args: argparse.Namespace) -> int:
     return 256 if args.context is None else args.context
 
 
+def _new_tokens(args: argparse.Namespace, default: int) -> int:
+    return default if args.new_tokens is None else int(args.new_tokens)
+
+
 def _decode(args: argparse.Namespace, data_dir: DataDir, console: Console) -> dict[str, Any]:
     from sol_core.files.assets import ensure_default_gguf
     from sol_core.files.gguf_folder import is_gguf_name
@@ -103,6 +122,14 @@ def _decode(args: argparse.Namespace, data_dir: DataDir, console: Console) -> di
     from sol_core.models.loading import locate_model
     from sol_core.speed.decode import BenchOptions, bench_decode
 
+    if args.shape is not None:
+        sizes = {
+            "context": _context(args),
+            "new_tokens": _new_tokens(args, 24),
+            "rounds": args.rounds,
+        }
+        made = BenchOptions(None, grid=args.grid, shape=args.shape, storage=args.storage, **sizes)
+        return bench_decode(made, console.progress)
     name, gguf = model_name(args), None
     folder = locate_model(name, data_dir.root, console.progress)
     # The shipped policy belongs to the default model.
@@ -115,7 +142,7 @@ def _decode(args: argparse.Namespace, data_dir: DataDir, console: Console) -> di
         folder,
         args.dtype,
         _context(args),
-        args.new_tokens,
+        _new_tokens(args, 24),
         args.rounds,
         policy,
         args.compile,
@@ -161,10 +188,40 @@ def _load(args: argparse.Namespace, data_dir: DataDir, console: Console) -> dict
         )
     sys.path.insert(0, str(PROJECT_ROOT))  # not there when an editable install's command started
     load: Any = importlib.import_module("tests.load")
-    options = load.LoadOptions(args.clients, args.jobs, args.new_tokens)
+    options = load.LoadOptions(args.clients, args.jobs, _new_tokens(args, 48))
     with load.launched(data_dir, model_name(args), args.dtype) as processes:
         report: dict[str, Any] = load.run_trial(processes, options, console.say)
     return report
+
+
+def _decode_text(result: dict[str, Any]) -> str:
+    """The record's static mixes as a table, then its other ratios."""
+    lines = [
+        f"{result['cpu']}, {result['threads']} threads, weights: {result['storage']}",
+        "context  mix (attention, MLP)  share of bytes  tokens/s  against dense  of 1 / share",
+    ]
+    for dense in result["dense"]:
+        lines.append(f"{dense['context']:7}  {'dense':20}  {1:14.2f}  {dense['tokens_per_s']:8.1f}")
+        for mix in result["mixes"]:
+            if mix["context"] != dense["context"]:
+                continue
+            action = f"{mix['keep_fraction']:g}, {mix['channel_keep_ratio']:g}"
+            lowest = " (lowest)" if mix["share"] > mix["share_asked"] else ""
+            lines.append(
+                f"{'':7}  {action:20}  {mix['share']:14.2f}  {mix['tokens_per_s']:8.1f}  "
+                f"{mix['speedup']:13.2f}  {mix['of_ideal']:12.2f}{lowest}"
+            )
+    lines.append(
+        f"dense reads at {result['bandwidth_share']:.2f} of this memory's "
+        f"{result['bandwidth_gb_s']:.0f} GB/s"
+    )
+    if result["ratio_to_transformers"] is not None:
+        lines.append(f"dense against transformers' best: {result['ratio_to_transformers']:.1f}")
+    for context, ratio in result["ratio_to_llama_cpp"].items():
+        lines.append(f"dense against llama.cpp, {context} tokens: {ratio:.2f}")
+    if result["policy_overhead"] is not None:
+        lines.append(f"the policy's own share of a step: {100 * result['policy_overhead']:.1f} %")
+    return "\n".join(lines) + "\n"
 
 
 def _kernels_text(result: dict[str, Any]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -61,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
     grid = options.grid_from(args, [args.asked], library)
     args.config = replace(args.config, schedule=args.asked, grid=grid)
     model, load_ms = options.load_model(args, console, integer_mlp=args.integer_mlp)
-    from app.cli.reports.generation import Outcome, json_report, legend, summary
+    from app.cli.reports.generation import Outcome, json_report, legend, summary, until_stop
     from sol_core.generation.engine import generate
 
     # Two tokens that nobody sees: kernels are compiled, or read, before a speed is measured.
@@ -98,7 +99,8 @@ def run(args: argparse.Namespace) -> int:
         return 0
     for one in outcomes:
         if args.prompts is not None:
-            write_out(f"{one.prompt}\n{''.join(map(paints, one.tokens))}")
+            tokens = until_stop([*one.tokens, one.finish], args.config.stop_strings)
+            write_out(f"{one.prompt}\n{''.join(map(paints, tokens))}")
         write_out("\n\n" + summary(one) + "\n" * (args.prompts is not None))
     if depth != "none":
         write_out(legend(args.color_by, depth))
@@ -109,12 +111,14 @@ def _shown(
     events: Iterator[Event], args: argparse.Namespace, paints: Callable[[TokenEvent], str]
 ) -> list[Event]:
     """The events of one prompt, its text written as it comes."""
-    seen = []
-    for event in events:
-        seen.append(event)
-        if isinstance(event, TokenEvent) and not args.json:
-            write_out(paints(event))
-    return seen
+    if args.json:
+        return list(events)
+    from app.cli.reports.generation import until_stop
+
+    events, copy = itertools.tee(events)
+    for token in until_stop(copy, args.config.stop_strings):
+        write_out(paints(token))
+    return list(events)
 
 
 def _together(

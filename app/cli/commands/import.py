@@ -24,13 +24,13 @@ def run(args: argparse.Namespace) -> int:
     """Check the file, save what it holds, print the new id."""
     from app.sharing import import_documents
     from app.sharing.kinds import MAX_DOCUMENT_BYTES
+    from sol_core.files.places import read_regular
 
     try:
-        with args.file.open("rb") as file:
-            data = file.read(MAX_DOCUMENT_BYTES + 1)
+        data = read_regular(args.file, MAX_DOCUMENT_BYTES)
     except OSError as error:
         raise InputFileError(f"cannot read {args.file}: {error.strerror or error}") from error
-    with open_jobs(args) as (_, store):
+    with open_jobs(args, fills=True) as (_, store):
         made = import_documents(store, OWNER, data)
     records = [{"kind": kind, "id": new_id} for kind, new_id in made]
     lines = [f"imported as {kind} {new_id}; History lists it\n" for kind, new_id in made]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from app.cli.job_options import job_as_json, open_jobs, time_left
@@ -55,8 +56,10 @@ def run(args: argparse.Namespace) -> int:
     """Do it and print how the job or the list is now."""
     with open_jobs(args) as (data_dir, store):
         from app.jobs.reaper import reap
+        from storage import DatabaseWriteError
 
-        reap(store.jobs)  # so that nothing is called running whose worker died
+        with suppress(DatabaseWriteError):  # of a disk that is full or read-only
+            reap(store.jobs)  # so that nothing is called running whose worker died
         if args.action == "list":
             _print_list(args, store)
         else:

@@ -73,7 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Do it and say what came of it."""
-    with open_jobs(args) as (data_dir, store):
+    with open_jobs(args, fills=args.action in ("import", "pull")) as (data_dir, store):
         desk = _Desk(args, data_dir, store)
         record, text = getattr(desk, f"do_{args.action}")()
     print_result(args, record, escape(text))

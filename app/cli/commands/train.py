@@ -107,7 +107,7 @@ def run(args: argparse.Namespace) -> int:
 def _lead(args: argparse.Namespace, ranks: Ranks) -> int:
     console = Console()
     begin_log = None if args.log_to is None else find_log(args.log_to)
-    with open_jobs(args) as (data_dir, store):
+    with open_jobs(args, fills=True) as (data_dir, store):
         job = ranks.lead(lambda: _job(args, store.jobs, ranks.size))
         log = begin_log and begin_log(str(job.params["name"]), dict(job.params["config"]))
         try:

@@ -59,7 +59,7 @@ def _scored(title: str, scored: dict[str, Any]) -> list[str]:
 
 
 def _recalled(task: dict[str, Any]) -> list[str]:
-    """Of recall: how far every method is from dense, what it wrote, and each kind of question."""
+    """A line for every method on recall: points over dense, answers written, kinds of question."""
     kinds = task.get("kinds")
     if not kinds:
         return []

@@ -7,8 +7,8 @@ Standard library only; no tensor comes here.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,7 +16,7 @@ from app.cli.terminal import ColourDepth, paint
 from app.formats.plain_json import json_safe
 from sol_core.actions import AXES, AXIS_FIELDS, Budget, record_of
 from sol_core.config import GenerationConfig
-from sol_core.events import FinishEvent, PrefillEvent, TokenEvent, event_to_dict
+from sol_core.events import Event, FinishEvent, PrefillEvent, TokenEvent, event_to_dict
 
 LEGEND_STEPS = 16
 
@@ -46,6 +46,39 @@ class Outcome:
         """Measured decode time per token; None without tokens."""
         num_tokens = self.finish.num_tokens
         return self.finish.decode_ms / num_tokens if num_tokens else None
+
+
+def until_stop(events: Iterable[Event], stop_strings: Sequence[str]) -> Iterator[TokenEvent]:
+    """The tokens, whose text ends where a stop string begins, as ``FinishEvent.text`` does.
+
+    What may be the beginning of a stop string waits for the next tokens.
+    """
+    longest = max(map(len, stop_strings), default=1)
+    held: list[TokenEvent] = []
+    for event in events:
+        if isinstance(event, TokenEvent):
+            held.append(event)
+            while held and sum(len(token.text) for token in held[1:]) >= longest - 1:
+                if _stop_in(held, stop_strings):
+                    break
+                yield held.pop(0)
+        elif isinstance(event, FinishEvent) and event.reason == "stop_string":
+            left = _stop_in(held, stop_strings) or held
+            yield from left
+            held = []
+    yield from held
+
+
+def _stop_in(tokens: Sequence[TokenEvent], stop_strings: Sequence[str]) -> list[TokenEvent]:
+    """The tokens up to the first stop string in their text, cut; empty where there is none."""
+    text = "".join(token.text for token in tokens)
+    ends = [at for at in map(text.find, stop_strings) if at >= 0]
+    kept = []
+    left = min(ends, default=-1)
+    for token in tokens if ends else ():
+        kept.append(replace(token, text=token.text[: max(0, left)]))
+        left -= len(token.text)
+    return kept
 
 
 def json_report(outcome: Outcome) -> dict[str, Any]:

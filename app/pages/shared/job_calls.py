@@ -13,6 +13,7 @@ from app.formats.plain_json import json_safe
 from app.host.damage import naming_damage
 from app.host.errors import AppError
 from app.host.hosting import is_zero_gpu
+from app.host.shares import Holder, Shares
 from app.jobs import runner
 from app.pages.shared.job_views import JOB_GROUPS, JOB_KINDS, job_row, job_view
 from app.results.shipped import SHIPPED, TITLE, shipped_record
@@ -23,7 +24,7 @@ from storage import JobKind, JobRecord, NotFoundError
 
 METRICS_PER_POLL = 500
 MAX_LIMIT = 100
-MAX_UNFINISHED = 20
+JOBS = Shares("jobs queued or running", of_visitor=20, remedy="Cancel some, or wait.")
 
 
 class JobsRefusedError(AppError, RuntimeError):
@@ -72,14 +73,10 @@ def job_page_home(services: Services, request: Request, kind: JobKind) -> dict[s
 
 
 def check_room(services: Services, owner: str) -> None:
-    """Raises: RequestError when this visitor already has very many jobs waiting."""
-    waiting = services.store.jobs.list(
-        owner=owner, statuses=("queued", "running"), limit=MAX_UNFINISHED
-    )
-    if len(waiting) >= MAX_UNFINISHED:
-        raise RequestError(
-            f"You already have {len(waiting)} jobs queued or running. Cancel some, or wait."
-        )
+    """Raises: AppError when this visitor already has very many jobs waiting."""
+    most = JOBS.of_visitor
+    waiting = services.store.jobs.list(owner=owner, statuses=("queued", "running"), limit=most)
+    JOBS.check((Holder(owner, None) for _ in waiting), owner, None)
 
 
 def queue_job(
@@ -87,7 +84,7 @@ def queue_job(
 ) -> dict[str, Any]:
     """Queue a job on the page's model; the answer has its id.
 
-    Raises: RequestError when this visitor has too many jobs waiting.
+    Raises: AppError when this visitor has too many jobs waiting.
     """
     check_room(services, owner)
     params = params | {"model": services.loader.status().name}

@@ -6,6 +6,7 @@ import functools
 from typing import Any
 
 from app.formats.plain_json import json_safe
+from app.host.damage import naming_damage
 from app.host.errors import AppError
 from app.model.compute import Workbench
 from app.runs.pairs import align_tokens
@@ -25,8 +26,9 @@ def compare_pair(services: Services, owner: str, run_ids: tuple[str, str]) -> di
     with services.runs.line.held(owner) as place:
         first, second = (services.runs.recorded(owner, run_id) for run_id in run_ids)
         same = first.asked == second.asked
-        answer = align_tokens(first.token_ids, second.token_ids, same_prompt=same)
-        sides = [(run.without_tokens(), run.token_ids) for run in (first, second)]
+        with naming_damage("One of these runs"):
+            answer = align_tokens(first.token_ids, second.token_ids, same_prompt=same)
+            sides = [(run.without_tokens(), run.token_ids) for run in (first, second)]
         answer["sides"] = services.runs.ask(place, functools.partial(_both, sides=sides))
     return answer
 

@@ -17,18 +17,19 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from app.host.errors import AppError
+from app.host.shares import Shares
 from app.host.visitor import address
 from app.web.calls import Request, RequestError, field
 
 _KEEP_FREE_BYTES = 500 * 1024**2
 _KEEP_PARTIAL_S = 24 * 3600
-# Unfinished uploads in one folder: in all, from one network address, of one visitor.
-MAX_PARTIAL, MAX_PER_NETWORK, MAX_PER_VISITOR = 32, 16, 4
+SHARES = Shares("uploads going on", of_visitor=4, of_address=16, of_all=32)  # in one folder
 IDLE_S = 60.0  # when there are so many, those that nothing was added to for so long go
 _UPLOAD_ID = re.compile(r"[0-9a-f]{40}")
+NETWORK_DIGITS = 8  # of those of an id
 _changing = threading.Lock()  # one piece or one beginning at a time; each takes milliseconds
 
 
@@ -116,16 +117,29 @@ class Uploads:
         for part in self.folder.glob(".part-*"):
             if _idle_s(part) > _KEEP_PARTIAL_S:
                 part.unlink(missing_ok=True)
-        for pattern, most, words in (
-            (f".part-{self.owner}-*", MAX_PER_VISITOR, "You are uploading many files"),
-            (f".part-*-{network}*", MAX_PER_NETWORK, "Your network is uploading many files"),
-            (".part-*", MAX_PARTIAL, "Many files are being uploaded"),
-        ):
-            parts = sorted(self.folder.glob(pattern), key=_idle_s, reverse=True)
-            for part in parts[: max(0, len(parts) - most + 1)]:
-                if _idle_s(part) <= IDLE_S:
-                    raise UploadError(f"{words} already. Try again when one has ended.")
-                part.unlink(missing_ok=True)
+        while True:
+            parts = [_Part.of(path) for path in self.folder.glob(".part-*")]
+            excess = SHARES.excess(parts, self.owner, network)
+            if excess is None:
+                return
+            sentence, counted = excess
+            idlest = max(counted, key=lambda part: _idle_s(part.path)).path
+            if _idle_s(idlest) <= IDLE_S:
+                raise UploadError(sentence)
+            idlest.unlink(missing_ok=True)
+
+
+class _Part(NamedTuple):
+    """An unfinished upload; ``address`` stands for its visitor's."""
+
+    owner: str
+    address: str
+    path: Path
+
+    @classmethod
+    def of(cls, path: Path) -> _Part:
+        before, _, upload_id = path.name.rpartition("-")
+        return cls(before.removeprefix(".part-"), upload_id[:NETWORK_DIGITS], path)
 
 
 def _idle_s(part: Path) -> float:
@@ -137,8 +151,8 @@ def _idle_s(part: Path) -> float:
 
 
 def _network() -> str:
-    """8 hexadecimal digits for the visitor's network address, of which a visitor has few."""
-    return hashlib.sha256((address() or "").encode()).hexdigest()[:8]
+    """Hexadecimal digits for the visitor's network address, of which a visitor has few."""
+    return hashlib.sha256((address() or "").encode()).hexdigest()[:NETWORK_DIGITS]
 
 
 def begin_file(uploads: Uploads, request: Request) -> dict[str, Any]:

@@ -28,6 +28,8 @@ GRID_HELP = {
     "page_scorer": "what pages are chosen by: "
     + ", or ".join(scorer.meaning for scorer in PAGE_SCORERS.values()),
     "page_choice": "who chooses pages: every query head, or the heads of a KV group together",
+    "page_budget": "what a level of attention is: so many pages in each layer, or a mean that "
+    "layers and steps take a share of as they need",
     "mlp_pruning": "which channels of the MLP are dropped: "
     + ", or ".join(pruner.meaning for pruner in MLP_PRUNERS.values()),
     "page_size": "cached tokens per page; pages are kept or left as a whole",
@@ -59,6 +61,8 @@ _WORDS = {
     "mlp_input": "MLP input",
     "head": "Every head",
     "group": "KV groups",
+    "count": "So many pages",
+    "need": "By need",
 }
 
 

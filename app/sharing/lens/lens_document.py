@@ -118,9 +118,8 @@ def import_lens(store: Store, owner: str, document: dict[str, Any]) -> str:
     kind = _RUNS[lens.run_kind]
     if document["version"] == 1:
         document = _run_of_version_1(store, kind, lens.run_id)
-    record = kind.checked(document, owner)
-    events: list[dict[str, Any]] = document[kind.tokens]
-    _must_be(config == record.config, "lens.config", f"that of {kind.part}.config")
+    record, events = kind.checked(document, owner)
+    _must_be(config == document[kind.part]["config"], "lens.config", f"that of {kind.part}.config")
     look = _look_of(raw, lens)
     _check(lens, raw, LookedAt(record, events, lens.token.index, lens.row, look))
     new_id = store.runs.restore(record, events).id

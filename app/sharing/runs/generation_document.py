@@ -70,6 +70,7 @@ GENERATION = RunDocument(
                 ActionGrid,
                 TokenEvent,
                 SideEvent,
+                StepCost,  # files of before bit operations were counted
             }
         ),
         nullable=frozenset({"surprisal", "entropy", "kl_to_dense", "probability", "policy"}),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from app.host.errors import DocumentError
 from app.sharing.runs.run_document import RunDocument, SavedHead
 from sol_core.actions import PAPER_AXES, SHORT_AXES, ActionGrid
+from sol_core.events import StepCost
 from sol_core.fields import Rules
 from sol_core.inspection import (
     DifficultyReport,
@@ -92,7 +93,7 @@ INSPECTION = RunDocument(
     head=_SharedInspection,
     token=InspectedToken,
     rules=Rules(
-        partial=frozenset({ActionGrid}),
+        partial=frozenset({ActionGrid, StepCost}),  # files of before bit operations were counted
         derived={InspectionStart: _TYPE, InspectedToken: _TYPE, InspectionEnd: _TYPE},
         nullable=frozenset({"nll", "kl", "entropy", "loss", "probability", "policy"}),
     ),

@@ -8,11 +8,13 @@ kinds of runs stands in ``generation_document.py`` and ``inspection_document.py`
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
+from app.formats.plain_json import json_safe
 from app.host.errors import AppError, DocumentError
+from app.runs.kinds import KINDS
 from sol_core.errors import ConfigError
 from sol_core.fields import Rules, from_json
 from storage import RunKind, RunRecord, RunStatus, Store
@@ -77,8 +79,13 @@ class RunDocument:
             self.tokens: events,
         }
 
-    def checked(self, document: dict[str, Any], owner: str, where: str = "") -> RunRecord:
-        """The record that a document describes, checked and not saved; its id is empty.
+    def checked(
+        self, document: dict[str, Any], owner: str, where: str = ""
+    ) -> tuple[RunRecord, list[dict[str, Any]]]:
+        """The record and the tokens that a document describes, checked and not saved.
+
+        They are as a run of this release is saved: what the document leaves out is filled in. The
+        record's id is empty.
 
         Args:
             where: what stands before the names of the document's parts in messages.
@@ -105,22 +112,29 @@ class RunDocument:
             if token.index != at:
                 raise DocumentError(f"{tokens}[{at}].index must be {at}, got {token.index}")
         self.check(head, made)
-        raw = document[self.part]
-        saved = {name: raw[name] for name in _SHARED}
-        saved |= {attribute: raw.get(name) for name, attribute in self.names.items()}
+        saved = {name: self._saved(getattr(head, name)) for name in (*_SHARED, *self.names)}
+        saved = {self.names.get(name, name): value for name, value in saved.items()}
         saved |= {"id": "", "owner": owner, "kind": self.kind, "num_tokens": len(made)}
-        return RunRecord(
+        record = RunRecord(
             **saved | {"schedule": self.schedule(head)},
             created_at=_moment(head.created_at, part),
             updated_at=datetime.now(UTC),
         )
+        return record, [self._saved(token) for token in made]
 
     def read(self, store: Store, owner: str, document: dict[str, Any]) -> str:
         """Check the document and save its run for ``owner``; returns the new run's id.
 
         Raises: as ``checked``.
         """
-        return store.runs.restore(self.checked(document, owner), document[self.tokens]).id
+        return store.runs.restore(*self.checked(document, owner)).id
+
+    def _saved(self, value: Any) -> Any:
+        """A checked value as the database holds it."""
+        if not is_dataclass(value):
+            return value
+        record = value.to_dict() if hasattr(value, "to_dict") else KINDS[self.kind].record(value)
+        return json_safe(record)
 
 
 def restored(kind: type[RecordT], value: Any, where: str, rules: Rules) -> RecordT:

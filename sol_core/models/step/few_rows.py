@@ -28,11 +28,12 @@ from kernels.decode_layer import (
 )
 from kernels.quantised_weights.layout import BYTES_4, BYTES_8, HEADER
 from sol_core.actions import OTHER_AXES, Action, Mechanisms
+from sol_core.models.page_thresholds import PageThresholds
 from sol_core.models.rope import RotaryTable
 from sol_core.models.signals import BEST_PAGES
 from sol_core.models.step.layer import final_logits
 from sol_core.models.step.output import StepOutput
-from sol_core.models.step.plan import mlp_channels, page_budgets
+from sol_core.models.step.plan import mlp_channels, page_budgets, page_floors
 from sol_core.models.step.quantised import packed_weights
 from sol_core.models.weight_bytes import MatrixBytes, WeightBytes
 
@@ -53,6 +54,7 @@ class StepRequest(NamedTuple):
     observe: bool
     page_reads: bool
     clock: StepClock | None
+    thresholds: PageThresholds | None = None
 
 
 class FewRowStep:
@@ -210,7 +212,8 @@ class FewRowStep:
             [max(length + 1 - window, 0) if window else 0 for length in lengths]
             for window in self._windows
         ]
-        budgets = page_budgets(cache, actions, self._windows)
+        how = request.mechanisms
+        budgets = page_budgets(cache, actions, self._windows, how)
         pairs = [mlp_channels(action, self._spec, request.mechanisms) for action in actions]
         channels, inner = ([pair[side] for pair in pairs] for side in range(2))
         shared = [length - mine for length, mine in zip(lengths, own, strict=True)]
@@ -225,11 +228,13 @@ class FewRowStep:
             own_tokens=numbers[2],
             first_seen=numbers[len(alone) : middle],
             pages_kept=numbers[middle:],
+            floors=np.array(page_floors(cache, actions, request.thresholds), np.float32),
             page_size=cache.page_size,
             num_kv_heads=self._spec.num_kv_heads,
             scale=self._scale,
             extend=False,
             by_mass="codes" in (read, extend[0]),
+            by_need=how.page_budget == "need",
             best_share=BEST_PAGES if request.observe else 0.0,
         )
         mlp = (numbers[3], numbers[4], numbers[5], request.mechanisms.quant_site == "mlp_input")

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -22,6 +23,7 @@ from kernels.page_attention import AttentionPlan
 from kernels.page_scorers import Summary
 from sol_core.actions import MAX_BITS, PAPER, Action, Budget, Mechanisms, QuantSite, ceil_fraction
 from sol_core.models.cache import KVCache
+from sol_core.models.page_thresholds import PageThresholds
 from sol_core.models.spec import ModelSpec
 
 # Own tokens are rounded up to a multiple of this where a step must not depend on their number:
@@ -103,19 +105,39 @@ def pages_kept(keep_fraction: float, visible_tokens: int, page_size: int) -> int
 
 
 def page_budgets(
-    cache: KVCache, actions: Sequence[Action], windows: Sequence[int | None]
+    cache: KVCache,
+    actions: Sequence[Action],
+    windows: Sequence[int | None],
+    mechanisms: Mechanisms,
 ) -> list[list[int]]:
     """Pages that each row keeps, per attention window, the new token counted as cached; as many as
-    there can be for a row that keeps all."""
-    all_pages = cache.capacity + cache.shared_width
+    there can be for a row that keeps all, and one for a row that keeps what it needs."""
+    all_pages, size = cache.capacity + cache.shared_width, cache.page_size
+
+    def kept(action: Action, seen: int) -> int:
+        if action.keep_fraction >= 1:
+            return all_pages
+        if mechanisms.page_budget == "need":
+            return 1
+        return pages_kept(action.keep_fraction, seen, size)
+
+    rows = list(zip(actions, cache.lengths, strict=True))
     return [
-        [
-            pages_kept(action.keep_fraction, min(length + 1, window or length + 1), cache.page_size)
-            if action.keep_fraction < 1
-            else all_pages
-            for action, length in zip(actions, cache.lengths, strict=True)
-        ]
+        [kept(action, min(length + 1, window or length + 1)) for action, length in rows]
         for window in windows
+    ]
+
+
+def page_floors(
+    cache: KVCache, actions: Sequence[Action], thresholds: PageThresholds | None
+) -> list[float]:
+    """Floor of the need for which each row reads a page, the new token counted as cached; 0 for
+    rows that keep all, and without thresholds."""
+    if thresholds is None:
+        return [0.0] * len(actions)
+    return [
+        thresholds.floor(action.keep_fraction, length + 1) if action.keep_fraction < 1 else 0.0
+        for action, length in zip(actions, cache.lengths, strict=True)
     ]
 
 
@@ -169,9 +191,15 @@ def step_shape(
 
 
 def step_numbers(
-    spec: ModelSpec, cache: KVCache, actions: Sequence[Action], mechanisms: Mechanisms
+    spec: ModelSpec,
+    cache: KVCache,
+    actions: Sequence[Action],
+    mechanisms: Mechanisms,
+    thresholds: PageThresholds | None = None,
 ) -> list[list[int]]:
     """All that tells one step from another of its shape, N lines of R; see ``plan_step``.
+
+    The last line is the bits of the rows' floors, where pages are chosen by need.
 
     Lines of an odd R end with a 0: every line then starts at 16 bytes, as a tensor of its own
     does, and Triton compiles no other variant of the kernels.
@@ -187,8 +215,11 @@ def step_numbers(
         list(inner),
         [action.bit_width for action in actions],
         integers_first,
-        *page_budgets(cache, actions, _windows(spec)),
+        *page_budgets(cache, actions, _windows(spec), mechanisms),
     ]
+    if mechanisms.page_budget == "need":
+        floors = np.array(page_floors(cache, actions, thresholds), np.float32)
+        lines.append(floors.view(np.int32).tolist())
     return [line + [0] * (len(line) % 2) for line in lines]
 
 
@@ -202,13 +233,16 @@ def plan_step(spec: ModelSpec, shape: StepShape, numbers: Tensor) -> StepPlan:
     split = None
     if shape.integer_rows is not None:
         split = order[: shape.integer_rows], order[shape.integer_rows :]
+    floors = None
+    if shape.mechanisms.page_budget == "need":
+        floors = budgets.pop().int().view(torch.float32)
     windows = zip(_windows(spec), shape.masked, budgets, strict=True)
     return StepPlan(
         shape=shape,
         positions=positions,
         slots=slots,
         attention={
-            window: _plan_attention(shape, masked, slots, positions, window, budget)
+            window: _plan_attention(shape, masked, slots, positions, window, (budget, floors))
             for window, masked, budget in windows
         },
         tokens_seen={
@@ -244,7 +278,7 @@ def _plan_attention(
     slots: Tensor,
     positions: Tensor,
     window: int | None,
-    budget: Tensor,
+    budget: tuple[Tensor, Tensor | None],
 ) -> AttentionPlan:
     if not (masked or shape.sparse or shape.observe):
         return AttentionPlan(shape.page_size)
@@ -258,10 +292,11 @@ def _plan_attention(
         shape.page_size,
         valid if masked else None,
         tokens > 0,
-        budget if shape.sparse else None,
+        budget[0] if shape.sparse else None,
         tokens,
         shape.mechanisms.page_scorer,
         shape.mechanisms.page_choice,
+        budget[1] if shape.sparse else None,
     )
 
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from sol_core.errors import PolicyError
+from sol_core.files.places import read_regular
 from sol_core.files.safetensors_files import write_safetensors
 from sol_core.files.staging import publish, replacing, sha256_of, staged_folder
 from sol_core.policy.correction import AimCorrection
@@ -144,9 +145,7 @@ def _read_weights(
     from safetensors.torch import load
 
     try:
-        if path.stat().st_size > MAX_WEIGHT_BYTES:
-            raise PolicyError(f"{path} is too large for a policy's weights")
-        content = path.read_bytes()
+        content = read_regular(path, MAX_WEIGHT_BYTES)
         tensors = load(content)
     except (OSError, SafetensorError, ValueError) as error:
         raise PolicyError(f"{path} is missing, truncated or damaged: {error}") from error

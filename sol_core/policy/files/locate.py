@@ -26,7 +26,8 @@ def shipped_for(folder: Path, grid: ActionGrid | None) -> Path:
     """The shipped policy for a grid where ``folder`` is the shipped one's, else ``folder``."""
     if folder != SHIPPED_POLICY:
         return folder
-    return next((SHIPPED_POLICIES[name] for name in GRIDS if GRIDS[name] == grid), folder)
+    shipped = SHIPPED_POLICIES.items()
+    return next((path for name, path in shipped if GRIDS[name] == grid), folder)
 
 
 def locate_policy(name: str | Path, data_dir: Path | None = None) -> Path:

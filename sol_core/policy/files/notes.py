@@ -11,9 +11,11 @@ import logging
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from sol_core.files.places import read_regular
 from sol_core.files.staging import publish
 
 NOTES_FILE = "notes.json"
+MAX_NOTES_BYTES = 1_000_000
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +48,7 @@ class PolicyNotes:
 def read_notes(folder: Path) -> PolicyNotes:
     """The notes of a policy folder."""
     try:
-        record = json.loads((folder / NOTES_FILE).read_text("utf-8"))
+        record = json.loads(read_regular(folder / NOTES_FILE, MAX_NOTES_BYTES))
         former = tuple(FormerName(**one) for one in record["former_names"])
         added, job = str(record["added"]), str(record.get("job", ""))
         return PolicyNotes(tuple(map(str, record["tags"])), former, added, job)

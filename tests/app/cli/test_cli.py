@@ -253,7 +253,7 @@ def test_prompt_from_stdin(run: Run, engine: FakeEngine, monkeypatch: pytest.Mon
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"\xff\xfe")))
     assert "not UTF-8" in one_line(run("generate", "-"))
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"x" * 16_000_001)))
-    assert "larger than 16 MB" in one_line(run("generate", "-"))
+    assert "more than 16 MB" in one_line(run("generate", "-"))
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import pytest
 import sol_core.policy
 import sol_core.tasks
 from app.cli.commands.jobs import KINDS, STORED_KINDS
+from app.cli.reports.accuracy import tasks_table
 from app.host.paths import DataDir
 from app.jobs.engines import ENGINES
 from app.jobs.updates import JobTask
@@ -127,6 +128,8 @@ def test_tasks_print_exactly_the_result(
     assert json.loads(done.out) == RESULT | {"elapsed_s": None}
     (call,) = measured
     assert call["config"] == TasksConfig(("piqa", "mmlu"), 20, (Budget(0.5, 0.6, 8.0),), 3)
+    run("tasks", "p", "--tasks", "recall", "--contexts", "1000,600", "--json")
+    assert measured.pop()["config"] == TasksConfig(("recall",), contexts=(1000, 600))
     run("tasks", "p", "--baselines", "static,paper", "--read-under-budget", "--json")
     assert measured[1]["config"] == TasksConfig(
         baselines=("static", "paper"), read_under_budget=True
@@ -148,6 +151,28 @@ def test_tasks_for_people(run: RunCommand, measured: list[Any]) -> None:
     assert "running the policy" in done.err
 
 
+def test_recall_for_people() -> None:
+    def method(mean: float) -> dict[str, Any]:
+        over = {"mean": mean - 0.7, "low": mean - 0.8, "high": mean - 0.6}
+        wrote = {"mean": mean - 0.1, "low": mean - 0.2, "high": mean}
+        return _accuracy(mean) | {"over_dense": over, "written": {"holds": wrote}}
+
+    methods = {"policy": method(0.65), "static": method(0.6)}
+    kinds = [
+        {"kind": kind, "questions": 10, "dense": 0.7, "budgets": [{"policy": mean, "static": 0.5}]}
+        for kind, mean in (("facts", 0.8), ("two_steps", 0.25))
+    ]
+    task = {"task": "recall_4000", "questions": 20, "chance": 0.2, "dense": method(0.7),
+            "budgets": [BUDGET | {"methods": methods, "differences": {}}],
+            "kinds": kinds}  # fmt: skip
+    lines = tasks_table(RESULT | {"tasks": [task]}).splitlines()
+    (dense,) = (line for line in lines if line.split()[:1] == ["dense"])
+    assert dense.split() == ["dense", "60.0", "(50.0", "to", "70.0)", "70.0", "70.0"]
+    policy = next(line for line in lines if "-5.0 (-15.0 to +5.0)" in line)
+    assert policy.split()[-2:] == ["80.0", "25.0"]
+    assert "55.0 (45.0 to 65.0)" in policy
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "named"),
     [
@@ -160,6 +185,9 @@ def test_tasks_for_people(run: RunCommand, measured: list[Any]) -> None:
         (["p", "--baselines", "dense"], 2, "unknown baseline 'dense'"),
         (["p", "--baselines", "paper"], 2, "static must be the first"),
         (["p", "--seed", "-1"], 2, "seed"),
+        (["p", "--contexts", "long"], 2, "lengths in tokens, as in 1000,4000"),
+        (["p", "--contexts", "1000,100"], 2, "contexts must be 1 to 8 different lengths"),
+        (["p", "--lm-eval", "gsm8k", "--contexts", "1000"], 2, "--contexts is about"),
         (["p", "--include-path", "."], 2, "give --lm-eval LIST too"),
         (["p", "--lm-eval", "gsm8k", "--tasks", "piqa"], 2, "--tasks is about the project's own"),
         (["p", "--lm-eval", "gsm8k", "--baselines", "static,paper"], 2, "--baselines is about"),

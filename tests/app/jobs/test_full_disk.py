@@ -5,9 +5,8 @@ from __future__ import annotations
 import contextlib
 import errno
 import resource
-import subprocess
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -22,22 +21,6 @@ from sol_core.progress import WorkFinished, WorkProgress
 from storage import DatabaseWriteError, JobRecord, JobStatus, Store
 
 Updates = Generator[JobUpdate, None, None]
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 6 MB, where this process may mount one."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(folder)]
-    try:
-        done = subprocess.run(mount, capture_output=True, check=False)
-    except FileNotFoundError:
-        pytest.skip("there is no mount command here")
-    if done.returncode:
-        pytest.skip("this process may not mount a disk")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
 
 
 def filling(task: JobTask) -> Updates:

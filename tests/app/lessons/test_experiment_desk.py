@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 
 from app.host.errors import AppError
 from app.lessons import desk as experiment_desk
-from app.lessons.desk import Experiment, ExperimentDesk
+from app.lessons.desk import SHARES, Experiment, ExperimentDesk
 from app.model.loader import ModelLoader
 from app.runs.queue import GenerationRuns
 from sol_core.config import GenerationConfig
@@ -143,10 +144,10 @@ def test_what_nobody_asks_about_any_more_is_not_measured(
 def test_results_and_line_are_bounded(
     desk: ExperimentDesk, measures: Measures, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(experiment_desk, "MAX_WAITING", 3)
+    monkeypatch.setattr(experiment_desk, "SHARES", replace(SHARES, of_all=3))
     for number in range(3):
         desk.ask(f"pupil {number}", "slow", {"n": number})
-    with pytest.raises(AppError, match="3 experiments are waiting, the most"):
+    with pytest.raises(AppError, match="already has 3 experiments waiting, the most"):
         desk.ask(ANNA, "slow", {"n": 9})
     monkeypatch.setattr(experiment_desk, "MAX_KEPT", 2)
     measures.go.set()
@@ -242,12 +243,12 @@ def test_a_visitor_waits_for_the_newest_few_questions_and_a_class_for_nobody(
 def test_one_network_does_not_take_the_whole_line(
     desk: ExperimentDesk, measures: Measures, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(experiment_desk, "MAX_PER_ADDRESS", 5)
+    monkeypatch.setattr(experiment_desk, "SHARES", replace(SHARES, of_address=5))
     here = ["192.0.2.1"]
     monkeypatch.setattr(experiment_desk, "address", lambda: here[0])
     for number in range(5):
         desk.ask(f"invented {number}", "slow", {"n": number})
-    with pytest.raises(AppError, match="5 experiments from your network are waiting"):
+    with pytest.raises(AppError, match="Your network already has 5 experiments waiting"):
         desk.ask("invented 5", "slow", {"n": 5})
     assert desk.ask("invented 5", "slow", {"n": 4})["state"] == "waiting"
     here[0] = "192.0.2.2"

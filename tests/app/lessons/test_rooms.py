@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -125,14 +126,14 @@ def test_rooms_guesses_and_wrong_codes_have_an_end(
         desk.guess(pupil(3), code, "pages", 0)
     desk.guess(pupil(2), code, "pages", 1)  # who has guessed may change it
 
-    for number in range(1, room_desk.MAX_ROOMS_PER_ADDRESS):
+    for number in range(1, room_desk.SHARES.of_address):
         desk.open(pupil(number), "pages")
-    with pytest.raises(AppError, match="from your network are open"):
+    with pytest.raises(AppError, match="Your network already has 20 rooms open"):
         desk.open(OTHER, "pages")
     clock.address = "10.0.0.2"
     desk.open(OTHER, "pages")
-    monkeypatch.setattr(room_desk, "MAX_ROOMS", room_desk.MAX_ROOMS_PER_ADDRESS + 1)
-    with pytest.raises(AppError, match="21 rooms are open"):
+    monkeypatch.setattr(room_desk, "SHARES", replace(room_desk.SHARES, of_all=21))
+    with pytest.raises(AppError, match="This server already has 21 rooms open"):
         desk.open(pupil(99), "pages")
 
     for _ in range(room_desk.MAX_WRONG):

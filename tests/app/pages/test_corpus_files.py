@@ -14,13 +14,7 @@ from hypothesis import strategies as st
 
 from app.pages.shared import uploads
 from app.pages.shared.corpus_files import MAX_UPLOAD_BYTES, CorpusFileError, CorpusFiles, safe_name
-from app.pages.shared.uploads import (
-    IDLE_S,
-    MAX_PARTIAL,
-    MAX_PER_NETWORK,
-    MAX_PER_VISITOR,
-    UploadError,
-)
+from app.pages.shared.uploads import IDLE_S, SHARES, UploadError
 
 ANNA, BEN = "a" * 32, "b" * 32
 
@@ -99,8 +93,8 @@ def age(upload: Path, seconds: float) -> None:
 
 def test_a_visitor_has_few_uploads_that_go_on_and_the_others_have_room(files: CorpusFiles) -> None:
     anna, ben = files.uploads(ANNA), files.uploads(BEN)
-    begun = [anna.begin(4) for _ in range(MAX_PER_VISITOR)]
-    with pytest.raises(UploadError, match="You are uploading many files already"):
+    begun = [anna.begin(4) for _ in range(SHARES.of_visitor)]
+    with pytest.raises(UploadError, match="You already have 4 uploads going on"):
         anna.begin(4)
     his = ben.begin(4)
     # What stands still goes when room is needed, what stands still longest first.
@@ -117,16 +111,16 @@ def test_one_network_does_not_take_all_places(
 ) -> None:
     here = ["192.0.2.1"]
     monkeypatch.setattr(uploads, "address", lambda: here[0])
-    for number in range(MAX_PER_NETWORK):
+    for number in range(SHARES.of_address):
         files.uploads(f"{number:032x}").begin(4)
-    with pytest.raises(UploadError, match="Your network is uploading many files"):
+    with pytest.raises(UploadError, match="Your network already has 16 uploads"):
         files.uploads(ANNA).begin(4)
     here[0] = "192.0.2.2"
     first = files.uploads(ANNA).begin(4)
-    for number in range(MAX_PARTIAL - MAX_PER_NETWORK - 1):
+    for number in range(SHARES.of_all - SHARES.of_address - 1):
         files.uploads(f"{number:031x}f").begin(4)
     here[0] = "192.0.2.3"
-    with pytest.raises(UploadError, match="Many files are being uploaded already"):
+    with pytest.raises(UploadError, match="This server already has 32 uploads"):
         files.uploads(BEN).begin(4)
     age(files.uploads(ANNA).part(first), IDLE_S + 1)
     files.uploads(BEN).begin(4)

@@ -283,9 +283,27 @@ def test_a_restart_marks_unfinished_runs_and_keeps_the_rest(tmp_path: Path) -> N
     second.close()
 
 
-def test_a_budgets_share_of_dense_bytes_is_the_rooflines(call: Call) -> None:
+def test_the_mix_of_a_share_follows_the_prompts_length(call: Call) -> None:
+    def mix(share: float, characters: int) -> dict[str, Any]:
+        settings = {"schedule": "static", "share": share, "max_new_tokens": 20}
+        return call("estimate_budget", settings=settings, characters=characters)
+
+    short, long = mix(90, 200), mix(90, 7800)
+    assert (short["context"], long["context"]) == (61, 1961)
+    assert short["share"] == pytest.approx(0.9, abs=0.005)
+    assert short["mix"]["channels"] < long["mix"]["channels"]
+    assert short["mix"]["keep"] > long["mix"]["keep"]
+    assert long["lowest"] < short["lowest"] < 0.9
+    assert short["usual"] == 0.99
+    assert long["usual"] < 0.99
+    assert short["measured_on"] == "smollm2-135m-instruct"  # not the stand-in
+    below = mix(10, 200)  # what cannot be reached is the lowest
+    assert below["share"] == pytest.approx(below["lowest"])
+
+
+def test_a_budget_per_axis_has_its_share_of_the_bytes(call: Call) -> None:
     def share(**settings: Any) -> float:
-        return float(call("estimate_budget", settings=settings)["bytes_share"])
+        return float(call("estimate_budget", settings=settings, characters=7000)["share"])
 
     axes = {"schedule": "static", "keep": 50, "channels": 75, "bits": 10}
     assert share(schedule="dense") == 1
@@ -295,8 +313,7 @@ def test_a_budgets_share_of_dense_bytes_is_the_rooflines(call: Call) -> None:
     assert share(**axes | {"channels": 40}) < share(**axes)
     assert share(**axes | {"bits": 5}) == share(**axes)  # activations are no bytes of the weights
     assert share(**axes | {"grid": "paper"}) != share(**axes | {"grid": "default"})
-    assert call("estimate_budget", settings=axes)["context"] == 2048
-    refused = call("estimate_budget", settings=axes | {"keep": 3})["refused"]
+    refused = call("estimate_budget", settings=axes | {"keep": 3}, characters=0)["refused"]
     assert refused == "Attention kept: 5 to 100 %, got 3."
 
 

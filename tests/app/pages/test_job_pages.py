@@ -18,7 +18,7 @@ from app.pages.evaluate.form import DEFAULT_FORM as EVALUATE_FORM
 from app.pages.evaluate.handlers import HANDLERS as EVALUATE
 from app.pages.explore.form import DEFAULT_FORM, config_from_form, default_form
 from app.pages.explore.handlers import HANDLERS as EXPLORE
-from app.pages.shared.job_calls import MAX_UNFINISHED, METRICS_PER_POLL
+from app.pages.shared.job_calls import JOBS, METRICS_PER_POLL
 from app.pages.train.form import form_from_config
 from app.pages.train.handlers import HANDLERS as TRAIN
 from app.web.calls import server_functions
@@ -308,10 +308,10 @@ def test_a_pipe_as_corpus_is_refused_in_the_form(call: Call, tmp_path: Path) -> 
 
 
 def test_one_visitor_cannot_fill_the_queue(call: Call) -> None:
-    for number in range(MAX_UNFINISHED):
+    for number in range(JOBS.of_visitor):
         begin(call, f"p{number}")
     refused = call("start_training", values={}, name="x", corpus=BUILTIN)["refused"]
-    assert f"{MAX_UNFINISHED} jobs" in refused
+    assert f"{JOBS.of_visitor} jobs" in refused
 
 
 def test_a_space_starts_no_jobs_and_takes_no_files(on_space: Services) -> None:
@@ -350,8 +350,8 @@ def test_explore_offers_stored_policies(call: Call, services: Services) -> None:
     store_policy(services.data_dir.policies, "mine")
     names = ["default", "mine"]
     assert call("list_policies") == {"policies": names, "choices": names}
-    assert default_form(["mine"]) == DEFAULT_FORM
-    assert default_form(["default", "mine"])["schedule"] == "policy:default"
+    page = {"schedule": "static", "share": 99, "bits": 16, "max_new_tokens": 64}
+    assert default_form(64) == DEFAULT_FORM | page  # at equal bytes no policy beats static
     with pytest.raises(ConfigError, match="Choose a policy"):
         config_from_form({"schedule": "policy: "}, no_policy)
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
+import time
 import zipfile
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -522,3 +524,16 @@ def test_the_model_is_checked_on_the_command_line(run: RunCommand, tmp_path: Pat
     assert "not for other (00000000)" in refused
     assert run("policies", "import", str(out), "--any-model").status == 0
     assert "OWNER/NAME" in one_line(run("policies", "push", "default", "mine"))
+
+
+def test_what_a_killed_pull_left_goes_after_a_day(files: PolicyFiles, tmp_path: Path) -> None:
+    folder = files.data_dir.policies
+    left = {hours: folder / f".incoming-{hours}" for hours in (1, 25)}
+    for hours, path in left.items():
+        path.mkdir(parents=True)
+        (path / "model.safetensors").write_bytes(b"half")
+        then = time.time() - hours * 3600
+        os.utime(path, (then, then))
+    with pytest.raises(PolicyError):
+        files.read(tmp_path, "a", None)
+    assert [hours for hours, path in left.items() if path.exists()] == [1]

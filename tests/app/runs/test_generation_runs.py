@@ -473,3 +473,26 @@ def test_unknown_runs_are_refused(bench: Callable[..., Bench]) -> None:
     with pytest.raises(RunNotFoundError, match="does not exist"):
         service.runs.poll(ANNA, "nothing", 0)
     service.runs.stop(ANNA, "nothing")
+
+
+def test_the_active_run_is_told_while_others_come_and_go(bench: Callable[..., Bench]) -> None:
+    runs = bench(FakeEngine()).runs
+    other = runs.start(BEN, "Other", TEN)
+    ended = threading.Event()
+
+    def churn() -> None:
+        live = runs._runs[other]
+        while not ended.is_set():
+            for number in range(200):
+                runs._runs[str(number)] = live
+            for number in range(200):
+                runs._runs.pop(str(number), None)
+
+    thread = threading.Thread(target=churn)
+    thread.start()
+    try:
+        for _ in range(3000):
+            assert runs.active(ANNA) is None
+    finally:
+        ended.set()
+        thread.join()

@@ -206,6 +206,30 @@ def test_what_is_wrong_is_named_and_nothing_is_saved(
     assert len(store.runs.list()) == 2
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("sides.0.run.config.side_rows", [{"name": "dense", "schedule": {}}]),
+        ("sides.1.run.config", {}),
+        ("sides.0.run.config.schedule", {"kind": "policy", "policy": "p"}),
+    ],
+)
+def test_what_is_taken_in_is_shown_in_every_form(store: Store, name: str, value: Any) -> None:
+    document = json.loads(as_json(store, save_pair(store, FIRST, SECOND)))
+    put(name, value)(document)
+    _, pair = import_document(store, "b" * 32, json.dumps(document).encode())
+    for form in ("json", "csv", "html"):
+        assert export(store, "comparison", pair, form).text
+
+
+def test_a_saved_run_of_another_shape_is_told_in_a_sentence(store: Store) -> None:
+    pair = save_pair(store, FIRST, SECOND)
+    store.runs.append_events(pair.partition(",")[0], [{"type": "token", "index": 7}])
+    for form in ("csv", "html"):
+        with pytest.raises(AppError, match="This comparison is damaged and cannot be shown"):
+            export(store, "comparison", pair, form)
+
+
 @settings(
     suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=40
 )

@@ -17,9 +17,11 @@ from app.cli.commands import bench
 from app.host.errors import AppError
 from sol_core.errors import ConfigError
 from storage import JobRecord, Store
+from tests.app.call_schemas import all_calls
 from tests.app.load_stand_in import NUM_WORKERS, stand_in_processes
 from tests.load import LoadOptions, run_trial
 from tests.load.job_queue import job_problems
+from tests.load.strangers import strangers_report
 from tests.load.visitors import Visit, turn_problems, visit_problems
 
 logger = logging.getLogger(__name__)
@@ -39,6 +41,18 @@ def test_visitors_and_jobs_at_once(tmp_path: Path, database_url: str | None) -> 
     memory = report["memory_mb"]
     if memory["before"] is not None:  # a system that tells
         assert memory["peak"] - memory["before"] < GROWTH_MB
+
+
+def test_strangers_leave_no_traceback_and_little_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOL_PUBLIC", "1")
+    handlers = [(call.tab, call.name, list(call.fields)) for call in all_calls()]
+    report = strangers_report(stand_in_processes(tmp_path / "load", 0), 0.2, handlers)
+    assert report["server_lives"]
+    assert report["tracebacks"] == 0
+    assert not [status for status in report["answers"] if status.startswith("5")]
+    assert report["growth_mb"] < GROWTH_MB
 
 
 @pytest.mark.parametrize("counts", [{"clients": 0}, {"clients": 33}, {"jobs": 0}, {"jobs": 101}])

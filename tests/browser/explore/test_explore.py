@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -253,7 +254,7 @@ def test_levels_that_the_chosen_mechanisms_lack_are_named_by_the_server(
 
 
 def dial(visitor: Visitor) -> Locator:
-    return visitor.page.get_by_role("slider", name="Share of dense compute")
+    return visitor.page.get_by_role("slider", name="Compute", exact=True)
 
 
 def levels(visitor: Visitor) -> list[str]:
@@ -261,55 +262,67 @@ def levels(visitor: Visitor) -> list[str]:
     return [visitor.page.get_by_label(name).first.input_value() for name in names]
 
 
-def test_one_dial_sets_the_three_axes_and_says_the_estimate(serve: Serve, visit: Visit) -> None:
-    visitor = visit(serve())
-    assert levels(visitor) == ["50", "75", "10"]  # the default lies on the dial's line
-    axes = visitor.page.locator(".sol-axes")
-    expect(axes).not_to_have_attribute("open", "")
-    share = visitor.page.locator(".sol-dial-share")
-    expect(share).to_contain_text("about")
-    said = []
-    for at, wanted in (
-        (100, ["100", "100", "16"]),
-        (75, ["75", "88", "13"]),
-        (50, ["50", "75", "10"]),
-        (20, ["20", "45", "6.5"]),
-        (5, ["5", "30", "5"]),
-    ):
-        before = share.inner_text()
-        dial(visitor).fill(str(at))
-        assert levels(visitor) == wanted
-        expect(share).not_to_have_text(before)  # the estimate comes a moment later
-        said.append(int(share.inner_text().removeprefix("about ").removesuffix(" %")))
-    assert said[0] == 100
-    assert said == sorted(set(said), reverse=True)
-    words = "attention 5 %, channels 30 %, 5 bits"
-    expect(visitor.page.locator(".sol-dial")).to_contain_text(f"Sets all axes: {words}. Estimate")
-    expect(dial(visitor)).to_have_attribute("aria-valuetext", f"about {said[-1]} %: {words}")
+def test_one_dial_asks_for_a_share_of_the_bytes_and_shows_its_mix(
+    serve: Serve, visit: Visit
+) -> None:
+    server = serve()
+    visitor = visit(server)
+    share, axes = visitor.page.locator(".sol-dial-share"), visitor.page.locator(".sol-axes")
+    words = visitor.page.locator(".sol-dial .sol-hint").first
+    visitor.prompt.fill("Why is the sky blue?")
+    expect(words).to_contain_text("After about 70 tokens")
+    usual = int(dial(visitor).input_value())
+    assert 90 < usual < 100
+    # It stands where the text stays the full model's, which depends on the prompt's length.
+    visitor.prompt.fill("A tale of ships. " * 400)
+    expect(words).to_contain_text("After about 1,765 tokens")
+    expect(share).not_to_have_text(f"{usual} %")
+    dial(visitor).fill("80")
+    expect(share).to_have_text("80 %")
+    expect(words).to_contain_text("attention 20 %")
+    expect(dial(visitor)).to_have_attribute("aria-valuetext", re.compile("80 %: attention 20 %"))
     expect(axes).not_to_have_attribute("open", "")
     visitor.page.reload()
-    expect(dial(visitor)).to_have_value("5")
+    expect(dial(visitor)).to_have_value("80")
     visitor.generate(max_new_tokens=4)
     visitor.expect_state("Finished")
-    visitor.show_numbers()
-    expect(visitor.page.locator(".sol-spend-value").first).to_contain_text("/ 5 %")
+    asked = server.services.store.runs.list()[0].config["schedule"]["budget"]
+    assert asked["bytes_share"] == 0.8
+    expect(visitor.page.locator(".sol-sentence")).to_contain_text("(asked for: 80 %)")
+    # So little cannot be read after a short prompt: the least is.
+    dial(visitor).fill("60")
+    visitor.prompt.fill("Why is the sky blue?")
+    expect(words).to_contain_text("After about 70 tokens")
+    expect(share).not_to_have_text("60 %")
+    assert int(dial(visitor).input_value()) > 60
 
 
-def test_axes_beside_the_dials_line_are_unfolded(serve: Serve, visit: Visit) -> None:
-    visitor = visit(serve())
+def test_each_axis_can_have_a_budget_of_its_own(serve: Serve, visit: Visit) -> None:
+    server = serve()
+    visitor = visit(server)
     visitor.show_axes()
     visitor.page.get_by_label("Channels kept, value").first.fill("90")
+    visitor.page.get_by_label("Attention kept, value").first.fill("50")
     visitor.page.get_by_text("Set each axis", exact=True).click()
     visitor.page.reload()
     expect(visitor.page.get_by_label("Channels kept, value").first).to_be_visible()
-    assert levels(visitor) == ["50", "90", "10"]
-    dial(visitor).fill("60")
-    assert levels(visitor) == ["60", "80", "11"]
+    assert levels(visitor) == ["50", "90", "16"]
+    expect(visitor.page.locator(".sol-dial .sol-hint").first).to_contain_text("its own budget")
+    visitor.generate(max_new_tokens=4)
+    visitor.expect_state("Finished")
+    asked = server.services.store.runs.list()[0].config["schedule"]["budget"]
+    assert asked == {"keep_fraction": 0.5, "channel_keep_ratio": 0.9, "bit_width": 16}
+    visitor.show_numbers()
+    expect(visitor.page.locator(".sol-spend-value").first).to_contain_text("/ 50 %")
+    dial(visitor).fill("95")
+    visitor.generate(max_new_tokens=4)
+    visitor.expect_state("Finished")
+    expect(visitor.page.locator(".sol-sentence")).to_contain_text("(asked for: 95 %)")
 
 
 def test_a_prompt_comes_from_a_file_too(serve: Serve, visit: Visit, tmp_path: Path) -> None:
     visitor = visit(serve(FakeEngine()))
-    panel = visitor.page.get_by_role("tabpanel", name="Explore")
+    panel = visitor.page.locator("form:visible")
     picker, prompt = panel.get_by_label("Choose a file…"), panel.get_by_label("Prompt")
     text, bad = tmp_path / "long.txt", tmp_path / "bad.bin"
     text.write_text("A tale <b>of ships.\n" * 400, "utf-8")
@@ -321,4 +334,4 @@ def test_a_prompt_comes_from_a_file_too(serve: Serve, visit: Visit, tmp_path: Pa
     expect(prompt).to_have_value("A tale <b>of ships.\n" * 400)
     bad.write_bytes(b"x" * 4_000_001)
     picker.set_input_files(bad)
-    expect(panel.get_by_text("bad.bin is larger than 4 MB.")).to_be_visible()
+    expect(panel.get_by_text("bad.bin is larger than 4.00 MB.")).to_be_visible()

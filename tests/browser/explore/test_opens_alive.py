@@ -17,6 +17,9 @@ from tests.support.fake_engine import FakeEngine
 pytestmark = pytest.mark.browser
 
 TEXTS = shipped_recording()["texts"]
+_SAME = TEXTS[-1]["same"]
+# Of the text that reads least, the first word that is another than dense's.
+INSTEAD = "“{}” instead of “{}”".format(*(TEXTS[at]["tokens"][_SAME].strip() for at in (-1, 0)))
 
 
 def _words(column: Locator) -> str:
@@ -30,12 +33,14 @@ def test_the_dial_shows_which_word_breaks_first_and_it_runs_here(
     recording = visitor.page.get_by_role("region", name="Recorded example")
     columns = recording.locator(".sol-recording-text")
     dial = recording.get_by_role("slider", name="Bytes read a token")
-    expect(recording).to_contain_text("the first 14 tokens are dense’s own")
+    first = next(at for at, text in enumerate(TEXTS) if text["asked"] <= 0.9)
+    text, parting = TEXTS[first], TEXTS[first]["same"]
+    expect(recording).to_contain_text(f"the first {parting} tokens are dense’s own")
     expect(recording.locator(".is-coming")).to_have_count(0)  # it has played to its end
     assert _words(columns.first) == "".join(TEXTS[0]["tokens"])
-    assert _words(columns.nth(1)) == "".join(TEXTS[4]["tokens"])
-    expect(columns.nth(1).locator(".is-parting")).to_have_text("and")
-    expect(columns.first.locator(".is-parting")).to_have_text("powerhouse")
+    assert _words(columns.nth(1)) == "".join(text["tokens"])
+    for column, of in ((columns.nth(1), text), (columns.first, TEXTS[0])):
+        expect(column.locator(".is-parting")).to_have_text(of["tokens"][parting].strip())
 
     dial.focus()
     visitor.page.keyboard.press("End")
@@ -43,18 +48,22 @@ def test_the_dial_shows_which_word_breaks_first_and_it_runs_here(
     expect(recording.locator(".is-parting")).to_have_count(0)
     assert _words(columns.first) == _words(columns.nth(1))
     visitor.page.keyboard.press("Home")
-    expect(recording.get_by_role("status")).to_have_text("63 %")
-    expect(recording).to_contain_text("then “United” instead of “capital”")
+    expect(recording.get_by_role("status")).to_have_text(f"{round(100 * TEXTS[-1]['share'])} %")
+    expect(recording).to_contain_text(INSTEAD)
     visitor.page.keyboard.press("ArrowRight")
+    keep, channels, bits = (f"{value:g}" for value in TEXTS[-2]["spend"])
     assert dial.get_attribute("aria-valuetext") == (
-        f"{round(100 * TEXTS[-2]['share'], 1)} % of dense: attention 15 %, channels 45 %, 6 bits"
+        f"{100 * TEXTS[-2]['share']:.1f}".removesuffix(".0")
+        + f" % of dense: attention {keep} %, channels {channels} %, {bits} bits"
     )
 
     recording.get_by_role("button", name="Run it here").click()
     visitor.expect_state("Finished")
     expect(recording).to_be_hidden()
     expect(visitor.prompt).to_have_value(shipped_recording()["prompt"])
-    expect(visitor.page.get_by_label("Attention kept, value")).to_have_value("15")
+    expect(visitor.page.get_by_role("slider", name="Compute", exact=True)).to_have_value(
+        str(round(100 * TEXTS[-2]["asked"]))
+    )
     expect(visitor.page.locator(".sol-legend").first).to_be_visible()
 
 
@@ -64,7 +73,7 @@ def test_the_machine_shows_where_texts_part_and_any_step_pointed_at(
     visitor = visit(serve(), reduced_motion="reduce")
     recording = visitor.page.get_by_role("region", name="Recorded example")
     machine = recording.locator(".sol-zoom")
-    assert "".join(TEXTS[4]["tokens"][14]) == " and"
+    first = next(at for at, text in enumerate(TEXTS) if text["asked"] <= 0.9)
 
     def expect_step(text: int, token: int) -> None:
         step = RecordedStep(*TEXTS[text]["steps"][token])
@@ -74,14 +83,14 @@ def test_the_machine_shows_where_texts_part_and_any_step_pointed_at(
         drawing = machine.get_by_role("img")
         expect(drawing).to_have_attribute("aria-label", re.compile(f"{step.bits:g} bits\\.$"))
 
-    expect_step(4, 14)  # " and", where dense has " powerhouse"
+    expect_step(first, TEXTS[first]["same"])  # where the texts part
     columns = recording.locator(".sol-recording-text")
     columns.nth(1).locator(".sol-token").nth(20).hover()
-    expect_step(4, 20)
+    expect_step(first, 20)
     columns.first.locator(".sol-token").nth(3).hover()
     expect_step(0, 3)
     recording.get_by_role("slider", name="Bytes read a token").press("Home")
-    expect_step(9, 1)
+    expect_step(9, _SAME)
     lit = machine.locator("canvas").evaluate(
         "(canvas) => new Set(canvas.getContext('2d')"
         ".getImageData(0, 0, canvas.width, canvas.height).data).size"
@@ -127,7 +136,7 @@ def test_the_demo_opens_from_a_file_and_asks_nobody(chromium: Browser, tmp_path:
     recording = page.get_by_role("region", name="Recorded example")
     recording.get_by_role("slider").focus()
     page.keyboard.press("Home")
-    expect(recording).to_contain_text("then “United” instead of “capital”")
+    expect(recording).to_contain_text(INSTEAD)
     expect(recording.get_by_role("button")).to_have_count(0)
     assert [url for url in asked if not url.startswith(("file:", "blob:", "data:"))] == []
     page.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable
 
@@ -185,3 +186,14 @@ def test_a_budget_is_a_share_or_per_axis_and_says_which() -> None:
     assert Budget.share(0.6, 8).words == "60 % of the bytes, 8 bits"
     assert Budget(0.5, 0.7, 8).words == "attention 50 %, channels 70 %, 8 bits"
     assert Action(0.5).words == "attention 50 %, channels 100 %, 16 bits"
+
+
+def test_a_price_stops_where_the_next_byte_costs_more(mixes: MixTable) -> None:
+    for context in (64, 2000, 7000):
+        hull = mixes.hull(context)
+        assert mixes.share_at(0.0, context) == 1.0
+        assert mixes.share_at(1e9, context) == hull[0].share
+        share = mixes.share_at(0.2, context)
+        for low, high in itertools.pairwise(hull):
+            price = (low.damage - high.damage) / (high.share - low.share)
+            assert (price <= 0.2) == (low.share >= share - 1e-12)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -89,6 +90,28 @@ def test_steps_read_the_blocks_and_find_the_same(
     assert plain.weight_bytes.nbytes == 4 * sum(
         one.weight.numel() for one in plain.weights.matrices()
     )
+
+
+@pytest.mark.skipif(
+    few_row_kernel() is None or not multiplies_quantised(), reason="Numba cannot run here"
+)
+def test_steps_that_round_the_mlp_s_inputs_find_the_same(
+    blocks: dict[str, GgufBlocks], tensors: dict[str, Tensor]
+) -> None:
+    """With at most 8 bits, and blocks of 4, these are products of integers."""
+    how = replace(GRIDS["default"].mechanisms, quant_site="mlp_input")
+    tokens = torch.randint(3, 190, (3, 12), generator=torch.Generator().manual_seed(0))
+    actions = [Action(1.0, 1.0, 8), Action(0.5, 0.6, 6), Action(1.0, 0.6, 12)]
+    plain = make_model(tensors)
+    plain.__dict__["_few_rows"] = None
+    logits = []
+    for model in (make_model(tensors, blocks), plain):
+        cache = model.new_cache(3, 16)
+        model.prefill(tokens[:, :10], cache)
+        step = model.decode_step(tokens[:, 10], cache, actions, mechanisms=how)
+        logits.append(step.logits)
+    # A rounded activation may fall to the next level where its float differs in the last bit.
+    torch.testing.assert_close(*logits, atol=2e-2, rtol=1e-3)
 
 
 def test_only_whole_models_of_known_sizes_are_packed(

@@ -3,42 +3,69 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
 from sol_core.actions import GRIDS, Action
 from sol_core.errors import ConfigError
-from sol_core.models.loading import LanguageModel
-from sol_core.speed.decode import BenchOptions, _contestants, _summary
+from sol_core.speed.decode import BenchOptions, _contestants, _order, bench_decode
+from sol_core.speed.decode_summary import summary
 from sol_core.speed.decode_worker import _Ours, _Replay
+from sol_core.speed.random_model import random_cache
 from tests.support.tiny_models import make_tiny_lm
 
 OPTIONS = BenchOptions(Path("model"), rounds=3, policy_folder=Path("policy"), compiled=True)
+READY: dict[str, Any] = {
+    "mixes": [
+        {
+            "context": context,
+            "share_asked": share,
+            "share": max(share, 0.6) if context == 256 else share,
+            "keep_fraction": 0.1,
+            "channel_keep_ratio": 0.3 if context == 256 else share,
+            "dense_bytes": 5e7,
+        }
+        for context in (256, 2048)
+        for share in (0.65, 0.5)
+    ],
+    "storage": "q4",
+    "tuning": None,
+}
+SHAPE = "layers=2,hidden=64,intermediate=128,heads=4,kv_heads=2,head_size=16,vocab=64"
 
 
 def test_ratios_are_medians_within_rounds() -> None:
-    contestants = _contestants(OPTIONS, 8192)
+    contestants = _contestants(OPTIONS, READY["mixes"])
     rates = {name: [10.0, 20.0, 40.0] for name in contestants}
-    rates["half_2048"] = [12.0, 26.0, 44.0]  # 1.2, 1.3, 1.1 of dense in the same round
-    rates["half_8192"] = [15.0, 20.0, 60.0]
+    rates["mix_0.1_0.5_2048"] = [12.0, 26.0, 44.0]  # 1.2, 1.3, 1.1 of dense in the same round
     rates["policy"] = [9.0, 19.0, 39.0]
     rates["transformers_float32"] = [5.0, 5.0, 5.0]
     rates["transformers_bfloat16"] = [4.0, 4.0, 4.0]
     rates["transformers_compiled_float32"] = [3.0, 3.0, 3.0]
     rates["transformers_compiled_bfloat16"] = [4.0, 8.0, 4.0]
-    found = _summary(rates, 1.0, {"dense_bytes": 5e7, "dtype": "float32", "tuning": None}, OPTIONS)
-    assert found["half_budget_speedup"] == pytest.approx(1.2)
-    assert found["half_budget_speedup_8192"] == pytest.approx(1.5)
-    assert found["policy_overhead"] == pytest.approx(0.05)
-    assert found["ratio_to_transformers"] == pytest.approx(2.5)
-    assert found["bandwidth_share"] == pytest.approx(1.0)
+    record = summary(rates, 1.0, READY)
+    half = next(r for r in record["mixes"] if (r["context"], r["share_asked"]) == (2048, 0.5))
+    assert half["speedup"] == pytest.approx(1.2)
+    assert half["of_ideal"] == pytest.approx(0.6)
+    assert record["policy_overhead"] == pytest.approx(0.05)
+    assert record["ratio_to_transformers"] == pytest.approx(2.5)
+    assert record["bandwidth_share"] == pytest.approx(1.0)
+
+
+def test_a_share_out_of_reach_runs_the_lowest_one_once() -> None:
+    contestants = _contestants(OPTIONS, READY["mixes"])
+    assert [name for name in contestants if name.startswith("mix") and name.endswith("256")] == [
+        "mix_0.1_0.3_256"
+    ]
+    record = summary({name: [1.0] for name in contestants}, 1.0, READY)
+    shares = {row["share_asked"]: row["share"] for row in record["mixes"] if row["context"] == 256}
+    assert shares == {0.65: 0.65, 0.5: 0.6}
 
 
 def test_transformers_is_compiled_where_it_can_be(monkeypatch: pytest.MonkeyPatch) -> None:
     def compiled(options: BenchOptions) -> set[str]:
-        return {name for name in _contestants(options, 2048) if "compiled" in name}
+        return {name for name in _contestants(options, READY["mixes"]) if "compiled" in name}
 
     monkeypatch.setenv("PATH", "")
     assert compiled(BenchOptions(Path("model"))) == set()
@@ -46,7 +73,7 @@ def test_transformers_is_compiled_where_it_can_be(monkeypatch: pytest.MonkeyPatc
     assert compiled(BenchOptions(Path("model"), compiled=True)) == both
     monkeypatch.undo()
     monkeypatch.setattr("shutil.which", lambda name: name if name == "clang++" else None)
-    assert compiled(BenchOptions(Path("model"))) == both
+    assert compiled(BenchOptions(Path("model"))) == {"transformers_compiled_bfloat16"}
     assert compiled(BenchOptions(Path("model"), compiled=False)) == set()
 
 
@@ -60,37 +87,48 @@ def test_llama_cpp_is_measured_at_every_context_where_it_is_installed(
     with pytest.raises(ConfigError, match="reads GGUF"):
         BenchOptions(Path("model"), llama_cpp=tmp_path)
     options = BenchOptions(Path("model"), llama_cpp=tmp_path, gguf=Path("model.gguf"))
-    contestants = _contestants(options, 8192)
+    contestants = _contestants(options, READY["mixes"])
     theirs = {name: c.context for name, c in contestants.items() if name.startswith("llama_cpp")}
-    assert theirs["llama_cpp"] == options.context
-    for context in (2048, 8192):
-        assert theirs[f"llama_cpp_{context}"] == contestants[f"dense_{context}"].context
+    assert theirs == {"llama_cpp_256": 256, "llama_cpp_2048": 2048}
     rates = {name: [1.0, 1.0, 1.0] for name in contestants}
-    rates["dense"], rates["llama_cpp"] = [30.0, 60.0, 90.0], [10.0, 10.0, 45.0]
-    found = _summary(rates, 1.0, {"dense_bytes": 1.0, "dtype": "float32", "tuning": None}, options)
-    assert found["ratio_to_llama_cpp"] == pytest.approx(3.0)
-    assert found["ratio_to_llama_cpp_2048"] == pytest.approx(1.0)
+    rates["dense_256"], rates["llama_cpp_256"] = [30.0, 60.0, 90.0], [10.0, 10.0, 45.0]
+    record = summary(rates, 1.0, READY)
+    assert record["ratio_to_llama_cpp"] == {"256": pytest.approx(3.0), "2048": pytest.approx(1.0)}
 
 
-def test_contexts_beyond_the_model_and_absent_policies_are_null() -> None:
-    options = BenchOptions(Path("model"), rounds=1)
-    contestants = _contestants(options, 2048)
-    assert contestants["dense_2048"].context + options.new_tokens < 2048
-    assert "dense_8192" not in contestants
-    rates = {name: [1.0] for name in contestants}
-    found = _summary(rates, 1.0, {"dense_bytes": 1.0, "dtype": "float32", "tuning": None}, options)
-    assert found["half_budget_speedup_8192"] is None
-    assert found["policy_overhead"] is None
-    assert found["ratio_to_llama_cpp"] is None
+def test_their_rounds_are_few_and_absent_contestants_are_null() -> None:
+    options = BenchOptions(Path("model"), compiled=False)
+    contestants = _contestants(options, READY["mixes"])
+    assert "transformers_float32" in _order(contestants, 2)
+    assert "transformers_float32" not in _order(contestants, 3)
+    ours = {name: [1.0] for name in contestants if not name.startswith("transformers")}
+    record = summary(ours, 1.0, READY)
+    assert record["policy_overhead"] is record["ratio_to_transformers"] is None
+    assert record["ratio_to_llama_cpp"] == {}
 
 
-def test_one_prefill_serves_every_measurement() -> None:
-    model = cast(LanguageModel, SimpleNamespace(lm=make_tiny_lm(), vocab=199))
-    ours: Any = _Ours(model, None, 4, GRIDS["default"].mechanisms)
-    cache = model.lm.new_cache(1, 40)
-    cache.advance(30)
-    ours._caches[30] = cache
-    for budget in ((1.0, 1.0), (0.5, 0.5)):
-        assert ours.measure("fixed", budget, 30) > 0
-    assert ours._through_loop(_Replay([Action(0.5, 0.5)] * 5), 30) > 0
-    assert ours._prefilled(30).own_lengths == [30]
+def test_one_prefill_serves_every_context_and_measurement() -> None:
+    lm = make_tiny_lm()
+    ours: Any = _Ours(lm, None, 4, GRIDS["default"].mechanisms)
+    ours.read([30, 20], random_cache(lm, 30))
+    for context in (30, 20):
+        for action in ((1.0, 1.0), (0.5, 0.5)):
+            assert ours.measure("fixed", action, context) > 0
+        assert ours._through_loop(_Replay([Action(0.5, 0.5)] * 5), context) > 0
+        assert ours._cached(context).own_lengths == [context]
+
+
+@pytest.mark.parametrize("storage", ["bf16", "q4"])
+def test_a_shape_is_measured_without_a_file(storage: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sol_core.speed.decode.measure_read_bandwidth", lambda: 10.0)
+    monkeypatch.setattr("sol_core.speed.decode.LONG_CONTEXTS", (64,))
+    options = BenchOptions(
+        None, context=16, new_tokens=2, rounds=1, shape=SHAPE, storage=storage,
+        policy_folder=Path("none"),
+    )  # fmt: skip
+    record = bench_decode(options, lambda message, share: None)
+    assert (record["storage"], record["shape"]) == (storage, SHAPE)
+    assert [row["context"] for row in record["dense"]] == [16, 64]
+    assert len(record["mixes"]) == 4
+    assert all(row["tokens_per_s"] > 0 for row in record["mixes"])
+    assert record["ratio_to_transformers"] is record["policy_overhead"] is None

@@ -84,10 +84,10 @@ def test_facts_of_a_form_differ_in_everything_that_is_asked() -> None:
     source = random.Random(0)
     asked = set()
     for form in (*ONE_STEP, *TWO_STEPS):
-        for _ in range(20):
-            facts = form.draw(6, source)
-            assert len({fact.question for fact in facts}) == 6
-            assert len({fact.answer for fact in facts}) == 6
+        for _ in range(40):
+            facts = form.draw(5, source)
+            assert len({fact.question for fact in facts}) == 5
+            assert len({fact.answer for fact in facts}) == 5
             for fact in facts:
                 assert fact.answer.endswith(fact.value)
                 assert fact.value in fact.sentences[-1]

@@ -10,8 +10,8 @@ import { memory } from "../shared/memory.js";
 const OPEN = "budgetAxes";
 const ASK_AFTER_MS = 150;
 
-/** Python's answer (handlers.estimate_budget). @typedef {{ context: number, share: number, lowest: number,
- *   usual: number, mix: Record<string, number>, measured_on: string }} Estimate */
+/** Python's answer (handlers.estimate_budget). @typedef {{ context: number, share: number, mix: Record<string, number>,
+ *   lowest?: number, usual?: number, measured_on?: string }} Estimate: the last three of a budget of bytes */
 
 export class BudgetDial {
   // fields: by the axes' short names; usual: the form's default; ask(): the estimate; changed(): the form has other
@@ -69,7 +69,7 @@ export class BudgetDial {
 
   // A share that cannot be reached after so short a prompt rises to the lowest one.
   /** @param {Estimate} estimate */
-  useMix({ lowest, usual, mix }) {
+  useMix({ lowest = 0, usual = 1, mix }) {
     const least = Math.ceil(100 * lowest);
     this.range.min = String(least);
     const value = this.isUsual ? Math.max(least, Math.ceil(100 * usual)) : Math.max(least, this.value);
@@ -94,7 +94,8 @@ export class BudgetDial {
     if (!estimate) return;
     const after = `after about ${count(estimate.context, "token")}`;
     this.note.replaceChildren(...glossed(value
-      ? `Of the full model’s bytes, on average. ${sentence(after)}: ${mix}; at least ${percent(estimate.lowest)}.`
+      ? `Of the full model’s bytes, on average. ${sentence(after)}: ${mix}; at least ${percent(estimate.lowest ?? 0)}.${
+        estimate.measured_on ? ` Damage was measured on ${estimate.measured_on}, not on this model.` : ""}`
       : `Each axis has its own budget: ${mix}. ${sentence(after)} that is this share of the bytes.`));
   }
 }

@@ -104,12 +104,12 @@ export function scheduleOf(run) {
 }
 
 // Named mechanisms of a grid, by their most telling part.
-export const MECHANISMS = { default: "Default: 4-bit keys", paper: "Paper: page bounds" };
+export const MECHANISMS = { default: "Default: 4-bit keys", need: "By need: 4-bit keys", paper: "Paper: page bounds" };
 
 // What the mechanisms of a run are called. Runs of before there was a choice do not tell theirs.
 export function mechanismsOf(run) {
-  const { page_scorer: scorer = "quest", page_choice: choice = "head", mlp_pruning: pruning = "input" } = run?.config?.grid ?? {};
-  const name = { "int4 group both": "default", "quest head input": "paper" }[`${scorer} ${choice} ${pruning}`];
+  const { page_scorer: scorer = "quest", page_choice: choice = "head", mlp_pruning: pruning = "input", page_budget: budget = "count" } = run?.config?.grid ?? {};
+  const name = { "int4 group both count": "default", "int4 group both need": "need", "quest head input count": "paper" }[`${scorer} ${choice} ${pruning} ${budget}`];
   return name ? MECHANISMS[name] : `Own: ${scorer}, ${choice}, ${pruning}`;
 }
 

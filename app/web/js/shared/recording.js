@@ -13,7 +13,7 @@ import { BIN, binOf } from "./tokens/tokens.js";
 import { spokenText, tokenNodes } from "./tokens/token_text.js";
 
 const TOKEN_MS = 30; // from one token to the next while it plays
-const FIRST = 0.9; // of the bytes
+const FIRST = 0.9; // of the bytes: the first word differs
 
 /** Numbers of app/recordings' RecordedStep, in its order. @typedef {any[]} RecordedStep */
 /** @typedef {{ asked: number, spend: number[], share: number, same: number, tokens: string[], costs: number[],

@@ -50,7 +50,7 @@ export function textFilePicker(form, box, maxCharacters, use) {
     try {
       use(await textOf(file, maxCharacters));
     } catch (error) {
-      form.fail(error.message);
+      form.fail(error instanceof Error ? error.message : String(error));
     }
   };
   box.addEventListener("dragover", (event) => event.preventDefault());

@@ -1,0 +1,128 @@
+"""Measures the floors of attention by need: over text, layers then read their level in the mean.
+
+One dense pass over a text gives the queries of all its tokens. At the tokens around a context the
+pages are weighed from 4-bit keys as a decode step weighs them, and the floor of a level is the need
+that so many of all layers' pages reach.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from kernels.page_attention import KVBlock, page_need
+from sol_core.actions import GRIDS
+from sol_core.corpus import load_corpus
+from sol_core.errors import ConfigError
+from sol_core.models import FrozenLM
+from sol_core.models.loading import LanguageModel
+from sol_core.models.page_thresholds import PageThresholds
+from sol_core.models.signals import text_shares
+from sol_core.progress import Progress, ignore_progress
+
+CONTEXTS = (64, 128, 256, 512, 1024, 2048, 4096, 8192)
+LEVELS = tuple(level for level in GRIDS["need"].keep_fractions if level < 1)
+TEXTS = 2  # of the longest context; each serves all shorter ones
+TOKENS = 48  # looked at around each context, of each text
+_DIGITS = 3
+_PREFILL = 512  # tokens of a pass
+
+
+def builtin_texts(model: LanguageModel, data_dir: Path, count: int = TEXTS) -> list[list[int]]:
+    """Training-side built-in documents, joined until they fill the longest context.
+
+    Raises: as ``load_corpus``.
+    """
+    corpus = load_corpus("builtin", data_dir=data_dir, split="train")
+    documents = corpus.shuffled(0)
+    length = min(CONTEXTS[-1], model.context_length)
+    texts = []
+    for _ in range(count):
+        text: list[int] = []
+        while len(text) < length:
+            text += model.encode(next(documents) + "\n\n", add_special_tokens=not text)
+        texts.append(text[:length])
+    return texts
+
+
+def measure_page_floors(
+    model: LanguageModel,
+    texts: Sequence[Sequence[int]],
+    *,
+    levels: Sequence[float] = LEVELS,
+    on_progress: Progress = ignore_progress,
+) -> PageThresholds:
+    """Measure a model's floors.
+
+    Args:
+        texts: of any lengths; contexts longer than the longest of them are left out.
+        levels: of attention, ascending, below 1.
+    Raises: ConfigError for texts that are all shorter than the shortest context.
+    """
+    longest = max((len(text) for text in texts), default=0)
+    contexts = [context for context in CONTEXTS if context <= longest]
+    if not contexts:
+        raise ConfigError(f"page floors need a text of {CONTEXTS[0]} tokens, got {longest}")
+    needs: list[list[Tensor]] = [[] for _ in contexts]
+    for number, text in enumerate(texts):
+        on_progress("weighing pages", number / len(texts))
+        _weigh(model.lm, text, contexts, needs)
+    table = tuple(_floors(torch.cat(pages), levels) for pages in needs)
+    return PageThresholds(model.fingerprint, tuple(contexts), tuple(levels), table)
+
+
+def _weigh(
+    lm: FrozenLM, text: Sequence[int], contexts: Sequence[int], needs: list[list[Tensor]]
+) -> None:
+    """Add the needs of the pages that tokens around each context see."""
+    cache = lm.new_cache(1, len(text))
+    fed = torch.tensor([list(text)], device=lm.device)
+    places = [_around(context, len(text)) for context in contexts]
+    for start in range(0, len(text), _PREFILL):
+        end = min(start + _PREFILL, len(text))
+        inside = [place[(place >= start) & (place < end)] for place in places]
+        watch = _watcher(lm, cache.page_size, start, inside, needs)
+        lm.prefill(fed[:, start:end], cache, watch=watch if any(map(len, inside)) else None)
+
+
+def _watcher(
+    lm: FrozenLM,
+    page_size: int,
+    start: int,
+    places: Sequence[Tensor],
+    needs: list[list[Tensor]],
+) -> Callable[[int, Tensor, KVBlock], None]:
+    """Adds the needs of the pages that some tokens see, of a pass that begins at ``start``."""
+
+    def watch(layer: int, query: Tensor, block: KVBlock) -> None:
+        for number, here in enumerate(places):
+            if not len(here):
+                continue
+            window = lm.spec.windows[layer]
+            shares, valid = text_shares(query[:, :, here - start], block, here, page_size, window)
+            heaviest = shares >= shares.amax(-1, keepdim=True)  # read in any case
+            need = page_need(shares, valid).masked_fill(heaviest, torch.inf)
+            needs[number].append(need[valid[:, None].expand_as(need)].cpu())
+
+    return watch
+
+
+def _around(context: int, length: int) -> Tensor:
+    """Positions of tokens that see about so many, itself included, [n ≤ TOKENS] ascending."""
+    first, last = round(context / 1.1), min(round(context * 1.1), length)
+    if last <= first:
+        return torch.empty(0, dtype=torch.int64)
+    places: Tensor = torch.unique(torch.linspace(first - 1, last - 1, TOKENS).long())
+    return places
+
+
+def _floors(needs: Tensor, levels: Sequence[float]) -> tuple[float, ...]:
+    """The logarithms of the floors that shares of the pages reach."""
+    ranked = needs.sort(descending=True).values
+    most = float(ranked[ranked.isfinite()][0]) * 1.1  # where the heaviest pages alone are more
+    floors = [ranked[max(1, round(level * len(ranked))) - 1].clamp(1e-30, most) for level in levels]
+    return tuple(round(math.log(floor), _DIGITS) for floor in floors)

@@ -1,0 +1,174 @@
+"""Models of random weights: any shape without a file, for measurements of speed alone.
+
+Their caches are filled with random keys and values, so no context has to be prefilled.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields
+from typing import Literal, get_args
+
+import torch
+
+from kernels.quantised_weights import GgufBlocks, unpack_blocks
+from kernels.quantised_weights.layout import BLOCK, KINDS
+from sol_core.errors import ConfigError
+from sol_core.models import FrozenLM
+from sol_core.models.cache import KVCache
+from sol_core.models.spec import ModelSpec, RopeSpec
+from sol_core.models.weights import LayerWeights, Linear, ModelWeights
+from sol_core.speed.roofline import MODELS, ModelShape
+
+Storage = Literal["bf16", "fp32", "q4"]  # q4: layers in Q4_1 blocks, the head in Q8_0
+STORAGES: tuple[str, ...] = get_args(Storage)
+# 629 million weights: of a model that a laptop runs well.
+SHAPES = {"0.6B": ModelShape("0.6B", 49_152, 1536, 6144, 16, 24, 8, 64), **MODELS}
+_KEYS = {
+    "vocab": "vocab_size",
+    "hidden": "hidden_size",
+    "intermediate": "intermediate_size",
+    "layers": "num_layers",
+    "heads": "num_heads",
+    "kv_heads": "num_kv_heads",
+    "head_size": "head_size",
+}
+_DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32, "q4": torch.bfloat16}
+_STD = 0.02
+
+
+def shape_from_text(text: str) -> ModelShape:
+    """A shape by name, or from sizes as in ``layers=16,hidden=1536,…``.
+
+    Args:
+        text: a name in ``SHAPES`` in any case, or every size once: layers, hidden,
+            intermediate, heads, kv_heads, head_size, vocab.
+    Raises: ConfigError naming the sizes that are missing or wrong.
+    """
+    for name, shape in SHAPES.items():
+        if name.lower() == text.strip().lower():
+            return shape
+    sizes = dict(re.findall(r"(\w+)=(\d+)", text))
+    if set(sizes) != set(_KEYS) or text.count("=") != len(_KEYS):
+        raise ConfigError(
+            f"shape must be one of {', '.join(SHAPES)}, or sizes such as "
+            "layers=16,hidden=1536,intermediate=6144,heads=24,kv_heads=8,head_size=64,vocab=49152, "
+            f"got {text!r}"
+        )
+    values = {_KEYS[key]: int(size) for key, size in sizes.items()}
+    shape = ModelShape(name=text.strip(), **values)
+    numbers = [getattr(shape, item.name) for item in fields(shape) if item.name != "name"]
+    if min(numbers) < 1 or shape.num_heads % shape.num_kv_heads or shape.head_size % 8:
+        raise ConfigError(
+            "sizes must be 1 or more, heads a multiple of kv_heads and head_size of 8, got "
+            f"{text!r}"
+        )
+    return shape
+
+
+def check_shape(text: str, storage: str) -> None:
+    """Hold a shape and its storage to what can be made. Raises: ConfigError."""
+    shape = shape_from_text(text)
+    if storage not in STORAGES:
+        raise ConfigError(f"storage must be one of {', '.join(STORAGES)}, got {storage!r}")
+    for size in (shape.hidden_size, shape.intermediate_size, shape.num_heads * shape.head_size):
+        if storage == "q4" and size % BLOCK:
+            raise ConfigError(
+                f"q4 blocks are of {BLOCK} input channels: sizes must be multiples, got {size}"
+            )
+
+
+def random_model(
+    shape: ModelShape,
+    max_positions: int,
+    *,
+    storage: Storage = "bf16",
+    device: str = "cpu",
+    dtype: torch.dtype | None = None,
+) -> FrozenLM:
+    """A Llama of random weights, its head tied to the embedding.
+
+    Args:
+        max_positions: of its context.
+        storage: number format of the weights; "q4" is for a CPU.
+        device: where the weights are.
+        dtype: of the weights, where it is not the storage's.
+    """
+    make = _Maker(device, dtype or _DTYPES[storage], quantised=storage == "q4")
+    spec = _spec(shape, max_positions)
+    width, inner = shape.hidden_size, shape.intermediate_size
+    norm = torch.ones(width, device=device)
+    on_gpu = torch.device(device).type == "cuda"
+    layers = tuple(
+        LayerWeights(
+            attention_norm=norm,
+            query_key_value=make.linear(spec.query_width + 2 * spec.kv_width, width, "Q4_1"),
+            attention_output=make.linear(width, spec.query_width, "Q4_1"),
+            mlp_norm=norm,
+            gate_up=make.linear(2 * inner, width, "Q4_1", in_major=on_gpu),
+            down=make.linear(width, inner, "Q4_1", in_major=on_gpu),
+            down_norms=torch.ones(inner, device=device),
+        )
+        for _ in range(shape.num_layers)
+    )
+    head = make.linear(shape.vocab_size, width, "Q8_0")
+    return FrozenLM(spec, ModelWeights(head.weight.t(), layers, norm, head))
+
+
+def random_cache(lm: FrozenLM, context: int, room: int = 0) -> KVCache:
+    """A cache of one row that holds so many random tokens, and room for more."""
+    cache, spec = lm.new_cache(1, context + room), lm.spec
+    shape = (1, spec.num_kv_heads, context, spec.head_size)
+    for layer in range(spec.num_layers):
+        keys, values = (torch.empty(shape, device=lm.device).normal_() for _ in range(2))
+        cache.write(layer, keys, values)
+    cache.advance(context)
+    return cache
+
+
+def _spec(shape: ModelShape, max_positions: int) -> ModelSpec:
+    return ModelSpec(
+        family="llama",
+        vocab_size=shape.vocab_size,
+        hidden_size=shape.hidden_size,
+        intermediate_size=shape.intermediate_size,
+        num_layers=shape.num_layers,
+        num_heads=shape.num_heads,
+        num_kv_heads=shape.num_kv_heads,
+        head_size=shape.head_size,
+        max_positions=max_positions,
+        norm_eps=1e-5,
+        activation="silu",
+        attention_scale=shape.head_size**-0.5,
+        windows=(None,) * shape.num_layers,
+        ropes=(RopeSpec(),) * shape.num_layers,
+        tied_head=True,
+    )
+
+
+class _Maker:
+    """Makes matrices of one number format."""
+
+    def __init__(self, device: str, dtype: torch.dtype, *, quantised: bool) -> None:
+        self._device, self._dtype, self._quantised = device, dtype, quantised
+
+    def linear(self, outputs: int, inputs: int, kind: str, *, in_major: bool = False) -> Linear:
+        """A matrix [in, out] as loaded ones lie; blocks are of this kind."""
+        if self._quantised:
+            blocks = _random_blocks(outputs, inputs, kind)
+            return Linear(unpack_blocks(blocks).to(self._dtype).t(), blocks=blocks)
+        in_major = in_major or self._dtype == torch.float32
+        dims = (inputs, outputs) if in_major else (outputs, inputs)
+        weight = torch.empty(dims, dtype=self._dtype, device=self._device).normal_(std=_STD)
+        return Linear(weight if in_major else weight.t())
+
+
+def _random_blocks(outputs: int, inputs: int, kind: str) -> GgufBlocks:
+    """Codes of all values alike, around 0 with a standard deviation of ``_STD``."""
+    bits, size = KINDS[kind]
+    data = torch.empty(outputs, inputs // BLOCK, size, dtype=torch.uint8).random_()
+    scale = _STD * 12**0.5 / 2**bits  # of uniform codes
+    head = [scale, scale * (0.5 - 2 ** (bits - 1))] if kind == "Q4_1" else [scale]
+    halves = torch.tensor(head, dtype=torch.float16).view(torch.uint8)
+    data[..., : len(halves)] = halves
+    return GgufBlocks(kind, data)

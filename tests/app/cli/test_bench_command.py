@@ -1,0 +1,79 @@
+"""``bench decode``: its options, a model of random weights, and its table."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from sol_core.speed import decode
+from tests.app.command_line import RunCommand
+
+MIX: dict[str, Any] = {
+    "context": 256,
+    "share_asked": 0.5,
+    "share": 0.58,
+    "keep_fraction": 0.1,
+    "channel_keep_ratio": 0.3,
+    "dense_bytes": 4e8,
+    "tokens_per_s": 80.0,
+    "speedup": 1.6,
+    "of_ideal": 0.928,
+}
+RECORD: dict[str, Any] = {
+    "dense": [{"context": 256, "bytes": 4e8, "tokens_per_s": 50.0}],
+    "mixes": [MIX, MIX | {"share_asked": 0.65, "share": 0.58}],
+    "ratio_to_transformers": 4.0,
+    "ratio_to_llama_cpp": {"256": 2.5},
+    "policy_overhead": 0.074,
+    "bandwidth_gb_s": 26.0,
+    "bandwidth_share": 0.6,
+    "storage": "q4",
+    "cpu": "AMD EPYC (znver4)",
+    "threads": 2,
+}
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[decode.BenchOptions]:
+    """Options that the measurement, a stand-in here, was given."""
+    options: list[decode.BenchOptions] = []
+
+    def bench(given: decode.BenchOptions, on_progress: Any) -> dict[str, Any]:
+        options.append(given)
+        return RECORD
+
+    monkeypatch.setattr(decode, "bench_decode", bench)
+    return options
+
+
+def test_a_shape_needs_no_model(run: RunCommand, asked: list[decode.BenchOptions]) -> None:
+    done = run("bench", "decode", "--shape", "0.6b", "--storage", "q4", "--json")
+    assert done.status == 0
+    assert json.loads(done.out) == RECORD
+    (options,) = asked
+    assert (options.model_folder, options.shape, options.storage) == (None, "0.6b", "q4")
+    assert (options.context, options.new_tokens, options.rounds) == (256, 24, 5)
+
+
+def test_the_table_has_every_mix_and_says_which_share_is_the_lowest(
+    run: RunCommand, asked: list[decode.BenchOptions]
+) -> None:
+    done = run("bench", "decode", "--shape", "0.6b", "--rounds", "2")
+    assert asked[0].rounds == 2
+    lines = done.out.splitlines()
+    low, reached = (line for line in lines if "0.1, 0.3" in line)
+    assert low.split() == ["0.1,", "0.3", "0.58", "80.0", "1.60", "0.93", "(lowest)"]
+    assert reached.split() == low.split()[:-1]
+    for text in ("0.60 of this memory's 26 GB/s", "best: 4.0", "256 tokens: 2.50", "7.4 %"):
+        assert text in done.out
+
+
+@pytest.mark.parametrize(
+    "wrong", [["--shape", "0.7b"], ["--shape", "0.6b", "--storage", "q5"], ["--shape", "layers=2"]]
+)
+def test_shapes_that_cannot_be_made_are_refused(run: RunCommand, wrong: list[str]) -> None:
+    done = run("bench", "decode", *wrong)
+    assert done.status == 2
+    assert done.err.splitlines()[-1].startswith("error: ")

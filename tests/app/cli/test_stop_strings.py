@@ -1,0 +1,41 @@
+"""``generate --stop`` prints the text that its JSON has, streamed or not."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from app.cli.reports.generation import until_stop
+from sol_core.config import GenerationConfig
+from sol_core.events import FinishEvent
+from sol_core.generation.text_stream import TextUntil
+from tests.support.fake_engine import FakeEngine, make_token
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    st.lists(st.text("abE\n", max_size=3), max_size=8),
+    st.lists(st.text("abE\n", min_size=1, max_size=4), max_size=2),
+)
+def test_text_that_is_printed_is_the_text_of_the_json(pieces: list[str], stops: list[str]) -> None:
+    visible, made = TextUntil(stops), []
+    has_stopped = False
+    for index, piece in enumerate(pieces):
+        made.append(make_token(index, piece))
+        if has_stopped := visible.add(piece):
+            break
+    events = [*FakeEngine()(None, "x", GenerationConfig(max_new_tokens=1), lambda: False)]
+    assert isinstance(events[-1], FinishEvent)
+    end = dataclasses.replace(events[-1], reason="stop_string" if has_stopped else "length")
+    printed = list(until_stop([*made, end], stops))
+    assert "".join(token.text for token in printed) == visible.text
+    assert [token.token_id for token in printed] == [one.token_id for one in made]
+
+
+def test_text_is_printed_as_soon_as_it_cannot_be_part_of_a_stop_string() -> None:
+    told = iter([make_token(0, "abc"), make_token(1, "de"), make_token(2, "xx")])
+    shown = until_stop(told, ["dx?"])
+    assert next(shown).text == "abc"
+    assert next(told).text == "xx"

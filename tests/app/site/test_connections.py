@@ -1,0 +1,156 @@
+"""Connections have an end and a number: half a request holds nobody else up."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+from app.site import connections
+from app.site.connections import DEADLINES, Doorman
+from tests.app.fake_server import FakeServer, serving
+
+# Gradio leaves the sockets that it probes ports with to the garbage collector.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+HEAD = b"POST /gradio_api/component_server/ HTTP/1.1\r\nHost: localhost\r\n"
+BODY = HEAD + b"Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
+MOST, SOON_S = 20, 1.0
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeServer]:
+    monkeypatch.setattr(connections, "MOST_OF_ADDRESS", MOST)
+    for part in ("head", "body"):
+        monkeypatch.setitem(DEADLINES, part, SOON_S)
+    with serving(tmp_path / "bounded") as running:
+        yield running
+
+
+@pytest.fixture
+def connect(server: FakeServer) -> Iterator[Callable[[bytes], socket.socket]]:
+    """Connections to the server that have sent something."""
+    parts = urlsplit(server.url)
+    with ExitStack() as opened:
+
+        def start(sent: bytes) -> socket.socket:
+            where = (str(parts.hostname), parts.port or 0)
+            line = opened.enter_context(socket.create_connection(where, timeout=20))
+            line.sendall(sent)
+            return line
+
+        yield start
+
+
+@contextmanager
+def ended() -> Iterator[None]:
+    """The server ends the connection that the block waits at."""
+    began = time.monotonic()
+    yield
+    assert 0.5 * SOON_S < time.monotonic() - began < 15
+
+
+def rest(line: socket.socket) -> bytes:
+    """What comes until the server ends the connection."""
+    try:
+        return b"".join(iter(lambda: line.recv(65_536), b""))
+    except ConnectionResetError:
+        return b""
+
+
+def has_ended(line: socket.socket) -> bool:
+    try:
+        return line.recv(1) == b""
+    except TimeoutError:
+        return False
+    except ConnectionResetError:
+        return True
+
+
+@pytest.mark.parametrize("sent", [b"", b"G", HEAD, BODY])
+def test_half_a_request_is_not_waited_for(
+    connect: Callable[[bytes], socket.socket], sent: bytes
+) -> None:
+    line = connect(sent)
+    with ended():
+        assert rest(line) == b""
+
+
+def test_one_byte_at_a_time_gains_nothing(connect: Callable[[bytes], socket.socket]) -> None:
+    line = connect(HEAD)
+    line.settimeout(0.1)
+    with ended():
+        while not has_ended(line):
+            line.sendall(b"x")
+
+
+def test_half_a_request_after_a_whole_one_is_not_waited_for(
+    connect: Callable[[bytes], socket.socket],
+) -> None:
+    line = connect(b"HEAD / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    assert line.recv(65_536).startswith(b"HTTP/1.1 200")
+    line.sendall(HEAD)
+    with ended():
+        rest(line)
+
+
+def test_an_address_has_so_many_and_gets_their_places_back(
+    server: FakeServer, connect: Callable[[bytes], socket.socket]
+) -> None:
+    halves = [connect(HEAD) for _ in range(MOST)]
+    with pytest.raises(httpx.TransportError):
+        httpx.get(server.url, trust_env=False)
+    for line in halves:
+        rest(line)
+    for _ in range(2 * MOST):  # those that were refused, or have ended, are not counted
+        assert httpx.get(server.url, trust_env=False).status_code == 200
+
+
+def test_an_upgrade_is_counted_to_its_end(
+    server: FakeServer, connect: Callable[[bytes], socket.socket]
+) -> None:
+    upgrade = b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+    for _ in range(2 * MOST):
+        line = connect(b"GET / HTTP/1.1\r\nHost: localhost\r\n" + upgrade + b"\r\n")
+        line.recv(100)
+        line.close()
+    assert httpx.get(server.url, trust_env=False).status_code == 200
+
+
+def test_all_addresses_together_leave_files_for_the_rest() -> None:
+    doorman = Doorman(most=5, of_address=3)
+    assert [doorman.enter("a") for _ in range(4)] == [True, True, True, False]
+    assert [doorman.enter("b") for _ in range(3)] == [True, True, False]
+    doorman.leave("a")
+    assert doorman.enter("b")
+
+
+def test_beyond_that_the_half_request_that_waits_longest_makes_room() -> None:
+    class Transport:
+        is_open = True
+
+        def abort(self) -> None:
+            self.is_open = False
+
+    doorman = Doorman(most=2, of_address=2)
+    halves = [Transport(), Transport()]
+    for half, address in zip(halves, "ab", strict=True):
+        assert doorman.enter(address)
+        doorman.unfinished[half] = None
+    assert doorman.enter("c")
+    assert [half.is_open for half in halves] == [False, True]
+    assert doorman.enter("d")
+    assert not doorman.enter("e")  # all that are left are answered
+
+
+def test_a_proxy_that_is_named_speaks_for_many() -> None:
+    for listed in ("10.0.0.1, 10.0.0.2", "*"):
+        doorman = Doorman.of_server({"FORWARDED_ALLOW_IPS": listed})
+        assert all(doorman.enter("10.0.0.2") for _ in range(connections.MOST_OF_ADDRESS + 1))
+    plain = Doorman.of_server({"FORWARDED_ALLOW_IPS": ""})
+    assert not all(plain.enter("10.0.0.2") for _ in range(connections.MOST_OF_ADDRESS + 1))

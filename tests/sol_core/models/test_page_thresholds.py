@@ -1,0 +1,84 @@
+"""Floors of attention by need: what is read off the table, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sol_core.actions import GRIDS
+from sol_core.errors import ConfigError
+from sol_core.models.page_thresholds import PageThresholds, floors_for, shipped_floors
+
+TABLE = PageThresholds("abc", (64, 1024), (0.1, 0.5), ((0.0, -2.0), (-1.0, -4.0)))
+
+
+def test_measured_contexts_and_levels_are_read_as_they_are() -> None:
+    for number, context in enumerate(TABLE.contexts):
+        for place, level in enumerate(TABLE.levels):
+            expected = math.exp(TABLE.log_floors[number][place])
+            assert TABLE.floor(level, context) == pytest.approx(expected)
+    # Halfway in the logarithm of the context, and a quarter of the way between two levels.
+    assert TABLE.floor(0.1, 256) == pytest.approx(math.exp(-0.5))
+    assert TABLE.floor(0.2, 64) == pytest.approx(math.exp(-0.5))
+
+
+@given(level=st.floats(0.01, 0.99), context=st.integers(1, 100_000))
+def test_floors_stay_within_the_table_and_fall_with_the_level(level: float, context: int) -> None:
+    floor = TABLE.floor(level, context)
+    assert math.exp(-4.001) <= floor <= 1.001
+    assert TABLE.floor(min(0.99, level + 0.1), context) <= floor
+
+
+def test_the_table_survives_json() -> None:
+    assert PageThresholds.from_dict(json.loads(json.dumps(TABLE.to_dict()))) == TABLE
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"contexts": (1024, 64)},
+        {"contexts": (0, 64)},
+        {"levels": (0.5, 1.0)},
+        {"levels": (0.1,)},
+        {"log_floors": TABLE.log_floors[:1]},
+        {"log_floors": (TABLE.log_floors[0], (1.0,))},
+        {"log_floors": (TABLE.log_floors[0], (1.0, math.nan))},
+        {"log_floors": "damaged"},
+        {"contexts": None},
+    ],
+)
+def test_damaged_tables_are_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError):
+        PageThresholds.from_dict(TABLE.to_dict() | change)
+    with pytest.raises(ConfigError):
+        PageThresholds.from_dict([])
+
+
+def test_the_shipped_table_serves_the_grid_at_every_length() -> None:
+    shipped = shipped_floors()
+    assert floors_for(shipped.fingerprint) is shipped
+    assert floors_for("another") is None
+    assert shipped.contexts[0] == 64
+    assert shipped.contexts[-1] >= 2048
+    assert set(GRIDS["need"].keep_fractions[:-1]) <= set(shipped.levels)
+    for line in shipped.log_floors:
+        assert list(line) == sorted(line, reverse=True)  # more is read where less suffices
+
+
+def test_need_is_of_a_groups_masses_alone() -> None:
+    for change in ({"page_scorer": "quest"}, {"page_choice": "head"}):
+        with pytest.raises(ConfigError, match="need"):
+            replace(GRIDS["need"], **change)  # type: ignore[arg-type]
+
+
+def test_grids_of_before_are_written_as_before() -> None:
+    """Stored policies and files hold them."""
+    for name, grid in GRIDS.items():
+        assert ("page_budget" in grid.to_dict()) == (name == "need")
+        assert type(grid)(**grid.to_dict()) == grid
