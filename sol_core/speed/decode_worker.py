@@ -11,7 +11,16 @@ from typing import Any
 
 import torch
 
-from sol_core.actions import DENSE, Action, ActionGrid, Budget, Mechanisms, grid_named
+from sol_core.actions import (
+    DEFAULT_GRID,
+    DENSE,
+    SHARE_GRID,
+    Action,
+    ActionGrid,
+    Budget,
+    Mechanisms,
+    grid_named,
+)
 from sol_core.budgets import mixes_of
 from sol_core.decoding.batch_scheduling import BatchScheduler, StepObservation
 from sol_core.decoding.loop import DecodeOptions, DecodeStep, decode
@@ -31,10 +40,15 @@ class _Ours:
     """Our decode steps, greedy, one row; the longest context is read once, the others copy it."""
 
     def __init__(
-        self, lm: FrozenLM, policy: Policy | None, new_tokens: int, mechanisms: Mechanisms
+        self,
+        lm: FrozenLM,
+        policy: Policy | None,
+        new_tokens: int,
+        grid: ActionGrid,
+        policy_mechanisms: Mechanisms,
     ) -> None:
         self._lm, self._policy, self._new_tokens = lm, policy, new_tokens
-        self._mechanisms = mechanisms
+        self._grid, self._policy_mechanisms = grid, policy_mechanisms
         self._caches: dict[int, KVCache] = {}
         self._chosen: list[Action] = []
 
@@ -54,7 +68,7 @@ class _Ours:
         return self._through_loop(_Replay(self._chosen), context)
 
     def _fixed(self, action: Action, context: int) -> float:
-        lm, cache, how = self._lm, self._cached(context), self._mechanisms
+        lm, cache, how = self._lm, self._cached(context), self._grid.mechanisms
         # The first step brings page bounds up to date: once per generation, not per token.
         token = lm.decode_step(torch.tensor([1]), cache, action, mechanisms=how).logits.argmax(-1)
         start = time.perf_counter()
@@ -64,7 +78,7 @@ class _Ours:
 
     def _through_loop(self, scheduler: _Recorder | _Replay, context: int) -> float:
         """The decode loop's steps after its first, which copies the prefix."""
-        options = DecodeOptions(self._new_tokens + 1, self._mechanisms)
+        options = DecodeOptions(self._new_tokens + 1, self._policy_mechanisms)
         steps = decode(self._lm, self._cached(context), [1], scheduler, _greedy, options)
         next(steps)
         start = time.perf_counter()
@@ -159,11 +173,12 @@ def _serve_ours(given: dict[str, Any]) -> None:
             policy = load_policy(Path(given["policy"]), model, grid=grid)
     room = lm.spec.max_positions - new_tokens - 1
     contexts = list(dict.fromkeys(min(context, room) for context in given["contexts"]))
-    ours = _Ours(lm, policy, new_tokens, grid.mechanisms)
+    mix_grid = grid_named(SHARE_GRID) if given["grid"] == DEFAULT_GRID else grid
+    ours = _Ours(lm, policy, new_tokens, mix_grid, grid.mechanisms)
     read = random_cache if given["shape"] else _prefilled
     ours.read(contexts, read(lm, max(contexts)))
     ours.measure("fixed", (1.0, 1.0), contexts[0])  # warm up: caches, lazy initialisation
-    mixes = [_mix(lm, grid, share, at) for at in contexts for share in given["shares"]]
+    mixes = [_mix(lm, mix_grid, share, at) for at in contexts for share in given["shares"]]
     _reply({"mixes": mixes, "storage": storage, "tuning": lm.tuning})
     for line in sys.stdin:
         kind, action, at = json.loads(line)
