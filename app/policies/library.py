@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from app.host.errors import AppError, PolicyNotFoundError
 from app.host.paths import DataDir
-from sol_core.actions import DEFAULT_GRID, SHARE_GRID, ActionGrid, QuantSite, grid_named
+from sol_core.actions import DEFAULT_GRID, SHARE_GRID, ActionGrid, QuantSite, by_need, grid_named
 from sol_core.config import ScheduleConfig
 from sol_core.errors import SolError
 from sol_core.extensions.tables import SCHEDULES
@@ -95,7 +95,8 @@ def grid_for(
     find: Callable[[str], Path],
 ) -> ActionGrid:
     """The named grid; for None that of the first policy among schedules, else the default one,
-    or the one with pages by need where a share of the bytes is asked for.
+    or the one with pages by need where a share of the bytes is asked for, which a policy's reads
+    by need then too.
 
     Args:
         quant_site: what the grid's own is replaced with.
@@ -111,6 +112,7 @@ def grid_for(
     by_share = any(schedule.budget.bytes_share is not None for schedule in schedules)
     if name is None and policies:
         grid = read_policy_info(find(policies[0])).grid
+        grid = by_need(grid) if by_share else grid
     else:
         grid = grid_named(name or (SHARE_GRID if by_share else DEFAULT_GRID))
     return replace(grid, quant_site=quant_site)

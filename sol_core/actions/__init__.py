@@ -23,8 +23,10 @@ from sol_core.actions.axes import (
 from sol_core.actions.grid import (
     DEFAULT_GRID,
     GRIDS,
+    OWN_GRID,
     SHARE_GRID,
     ActionGrid,
+    by_need,
     grid_name,
     grid_named,
 )
@@ -48,6 +50,7 @@ __all__ = [
     "MIN_BITS",
     "MLP_PRUNERS",
     "OTHER_AXES",
+    "OWN_GRID",
     "PAGE_SCORERS",
     "PAPER",
     "PAPER_AXES",
@@ -64,6 +67,7 @@ __all__ = [
     "PageScorerName",
     "QuantSite",
     "axes_of",
+    "by_need",
     "ceil_fraction",
     "grid_name",
     "grid_named",

@@ -160,6 +160,13 @@ def grid_name(grid: ActionGrid) -> str:
     return next((name for name, one in GRIDS.items() if one == at_home), OWN_GRID)
 
 
+def by_need(grid: ActionGrid) -> ActionGrid:
+    """The grid with pages by need, where its mechanisms can read them so; else the grid itself."""
+    need = GRIDS[SHARE_GRID]
+    as_need = (grid.page_scorer, grid.page_choice) == (need.page_scorer, need.page_choice)
+    return replace(grid, page_budget=need.page_budget) if as_need else grid
+
+
 def grid_named(name: str) -> ActionGrid:
     """A named grid. Raises: ConfigError naming the ones there are."""
     if name not in GRIDS:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sol_core.actions import ActionGrid, grid_name
+from sol_core.actions import GRIDS, OWN_GRID, PAPER, ActionGrid
 from sol_core.budgets.damage import DamageTable
 from sol_core.budgets.mixes import MixTable
 from sol_core.decoding.cost import CostModel
@@ -27,7 +28,7 @@ def damage_table(grid: ActionGrid, fingerprint: str = "") -> tuple[DamageTable, 
         fingerprint: of the model in use; one without a table gets the default model's.
     Raises: ConfigError for a grid that nothing was measured for.
     """
-    name, models = grid_name(grid), _shipped()
+    name, models = _measured_name(grid), _shipped()
     for record in (*(one for one in models if one["fingerprint"] == fingerprint), models[0]):
         if name in record["damage"]:
             return DamageTable.from_dict(record["damage"][name]), record["model"]
@@ -46,6 +47,12 @@ def mixes_of(lm: FrozenLM, grid: ActionGrid, fingerprint: str = "") -> MixTable:
 def mix_table(model: LanguageModel, grid: ActionGrid) -> MixTable:
     """Mixes of a model under a grid. Raises: ConfigError as ``damage_table``."""
     return mixes_of(model.lm, grid, model.fingerprint)
+
+
+def _measured_name(grid: ActionGrid) -> str:
+    """The named grid whose mechanisms a grid has: damage depends on those and on levels."""
+    how = replace(grid.mechanisms, quant_site=PAPER.quant_site)
+    return next((name for name, one in GRIDS.items() if one.mechanisms == how), OWN_GRID)
 
 
 @cache

@@ -8,7 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from sol_core.actions import MLP_PRUNERS, PAGE_SCORERS, PAPER_AXES, ActionGrid, record_of
+from sol_core.actions import (
+    MLP_PRUNERS,
+    PAGE_SCORERS,
+    PAPER_AXES,
+    ActionGrid,
+    by_need,
+    record_of,
+)
 from sol_core.errors import ConfigError, PolicyError
 from sol_core.extensions import NETWORKS, OBSERVATIONS, ExtraInputs
 from sol_core.extensions.registry import missing
@@ -124,8 +131,11 @@ class PolicyInfo:
         return record
 
     def check_grid(self, grid: ActionGrid) -> None:
-        """Raises: PolicyError when it chooses from other levels or mechanisms than these."""
-        if grid != self.grid:
+        """Raises: PolicyError when it chooses from other levels or mechanisms than these.
+
+        The same levels with pages by need will do: they mean the same share of the pages.
+        """
+        if grid not in (self.grid, by_need(self.grid)):
             raise PolicyError(
                 f"policy {self.name!r} chooses from another grid ({self.grid}) than the one in "
                 f"use ({grid}): use the policy's own, or train one for this grid"

@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
 
         folder = PolicyLibrary(options.open_data_dir(args)).resolve(args.policy)
         policy = load_policy(folder, model, grid=options.grid_from(args))
-        results = [score_policy(model, case, policy, args.budget) for case in parsed]
+        results = [score_policy(model, case, policy, args.asked) for case in parsed]
         parsed = [
             replace(case, schedules=(result.actions,))
             for case, result in zip(parsed, results, strict=True)
@@ -109,10 +109,10 @@ def _effect_text(effect: dict[str, Any]) -> str:
 
 def _check(args: argparse.Namespace) -> None:
     options.check_integer_mlp(args)
-    args.budget = options.asked_budget(args)
+    args.asked = Budget(*(getattr(args, name) for name in SHORT_AXES))
     args.policy = None
     if args.schedule is not None:
-        args.policy = options.schedule_from_option(args.schedule, args.budget).policy
+        args.policy = options.schedule_from_option(args.schedule, args.asked).policy
         if args.policy is None:
             raise ConfigError(
                 f"--schedule takes policy:NAME_OR_FOLDER here, got {args.schedule!r}: other "
