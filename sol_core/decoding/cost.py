@@ -19,7 +19,7 @@ from sol_core.actions import DENSE, MAX_BITS, PAPER, Action, ActionGrid, Budget,
 from sol_core.events import StepCost
 from sol_core.models.spec import ModelSpec
 from sol_core.models.step.plan import mlp_channels, pages_kept
-from sol_core.models.weight_bytes import WeightBytes
+from sol_core.models.step.weight_bytes import WeightBytes
 
 if TYPE_CHECKING:
     from sol_core.models import FrozenLM

@@ -39,7 +39,7 @@ from sol_core.models.step.layer import final_logits, heads_of, normalised, with_
 from sol_core.models.step.mlp import gated, step_mlp
 from sol_core.models.step.output import StepOutput
 from sol_core.models.step.plan import StepPlan, plan_step, step_numbers, step_shape, takes_integers
-from sol_core.models.weight_bytes import WeightBytes
+from sol_core.models.step.weight_bytes import WeightBytes
 from sol_core.models.weights import LayerWeights, ModelWeights, packed_for_many_rows
 
 

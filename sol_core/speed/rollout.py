@@ -31,7 +31,7 @@ from sol_core.decoding.loop import DecodeStep
 from sol_core.errors import ConfigError
 from sol_core.models import FrozenLM
 from sol_core.models.loading import LanguageModel
-from sol_core.models.weight_bytes import WeightBytes
+from sol_core.models.step.weight_bytes import WeightBytes
 from sol_core.training.config import GrpoConfig, TrainConfig
 from sol_core.training.ranks import Ranks
 from sol_core.training.rollouts import roll_out

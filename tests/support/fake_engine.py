@@ -30,7 +30,7 @@ from sol_core.events import (
     TokenEvent,
 )
 from sol_core.generation.page_reads import page_reads
-from sol_core.models.weight_bytes import WeightBytes
+from sol_core.models.step.weight_bytes import WeightBytes
 from tests.sol_core.decoding.test_cost import SMOLLM2
 
 __all__ = ["FAKE_MODEL", "FakeEngine", "fake_load", "make_token"]

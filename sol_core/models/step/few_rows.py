@@ -35,7 +35,7 @@ from sol_core.models.step.layer import final_logits
 from sol_core.models.step.output import StepOutput
 from sol_core.models.step.plan import mlp_channels, page_budgets, page_floors
 from sol_core.models.step.quantised import packed_weights
-from sol_core.models.weight_bytes import MatrixBytes, WeightBytes
+from sol_core.models.step.weight_bytes import MatrixBytes, WeightBytes
 
 if TYPE_CHECKING:
     from kernels.decode_layer.attention import StepRows

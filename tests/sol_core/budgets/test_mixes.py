@@ -18,7 +18,7 @@ from sol_core.decoding.cost import CostModel
 from sol_core.decoding.schedules import Horizon, Observation
 from sol_core.errors import ConfigError
 from sol_core.fields import from_json
-from sol_core.models.weight_bytes import MatrixBytes, WeightBytes
+from sol_core.models.step.weight_bytes import MatrixBytes, WeightBytes
 from tests.sol_core.decoding.test_cost import SMOLLM2
 
 GRID = GRIDS["default"]

@@ -16,7 +16,7 @@ from sol_core.actions import DENSE, GRIDS, Action
 from sol_core.decoding.cost import CostModel
 from sol_core.events import StepCost
 from sol_core.models.spec import ModelSpec, RopeSpec
-from sol_core.models.weight_bytes import MatrixBytes, WeightBytes
+from sol_core.models.step.weight_bytes import MatrixBytes, WeightBytes
 from tests.support.tiny_models import FAMILIES, make_pair
 
 SMOLLM2 = ModelSpec(

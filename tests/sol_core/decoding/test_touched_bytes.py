@@ -13,7 +13,7 @@ from sol_core.decoding.cost import CostModel
 from sol_core.models import FrozenLM, spec_from_config
 from sol_core.models.weights import arrange_weights
 from tests.kernels.test_quantised_weights import make_blocks
-from tests.support.touched_step import TouchedStep
+from tests.sol_core.decoding.touched_step import TouchedStep
 
 CONFIG = LlamaConfig(
     vocab_size=512,

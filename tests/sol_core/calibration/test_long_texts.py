@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from sol_core.corpus.long_texts import MEMBER, long_texts
+from sol_core.calibration.long_texts import MEMBER, long_texts
 from sol_core.errors import CorpusError
 
 
