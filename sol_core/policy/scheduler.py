@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
-from sol_core.actions import Action, Axis, Budget
+from sol_core.actions import DENSE, Action, Axis, Budget
 from sol_core.decoding.batch_scheduling import StepObservation
 from sol_core.errors import ConfigError
 from sol_core.policy.few_rows import FewRowPolicy, StepState
@@ -156,12 +156,18 @@ class PolicyScheduler:
         means = []
         for budget, context in zip(self._budgets, contexts, strict=True):
             if budget.bytes_share is not None:
-                mixes.check(budget.bytes_share, context + 1)
-                budget = mixes.mean(budget.bytes_share, context + 1, budget.bit_width)
+                share = budget.bytes_share - self._own_share(mixes, context + 1)
+                mixes.check(share, context + 1)
+                budget = mixes.mean(share, context + 1, budget.bit_width)
             means.append(budget)
         targets = budget_shares(means, self.policy.info.grid).to(self._targets.device)
         low, high = self.policy.ends
         self._targets = targets.clamp(low, high)
+
+    def _own_share(self, mixes: MixTable, context: int) -> float:
+        """Share of a dense step's bytes that the policy itself reads."""
+        read = sum(value.nbytes for value in self.policy.network.parameters())
+        return read / mixes.costs.decode_step(DENSE, context).bytes_read
 
     def inputs(self) -> StepInputs:
         """Return the inputs of the kept steps, as T steps of R episodes."""
