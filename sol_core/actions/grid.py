@@ -141,7 +141,7 @@ GRIDS = {
         mlp_pruning="both",
     ),
     "need": ActionGrid(
-        keep_fractions=(0.03, 0.05, 0.075, 0.1, 0.15, *_TENTHS[1:]),
+        keep_fractions=(0.05, 0.1, 0.15, *_TENTHS[1:]),
         channel_keep_ratios=tuple(round(i / 20, 2) for i in range(4, 21)),
         page_scorer="int4",
         page_choice="group",

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from kernels.page_attention import KVBlock, page_need
-from sol_core.actions import GRIDS
 from sol_core.corpus import load_corpus
 from sol_core.errors import ConfigError
 from sol_core.models import FrozenLM
@@ -25,7 +24,8 @@ from sol_core.models.signals import text_shares
 from sol_core.progress import Progress, ignore_progress
 
 CONTEXTS = (64, 128, 256, 512, 1024, 2048, 4096, 8192)
-LEVELS = tuple(level for level in GRIDS["need"].keep_fractions if level < 1)
+# Finer at the lower end than a grid's, since mixes of a share use all of them.
+LEVELS = (0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 TEXTS = 2  # of the longest context; each serves all shorter ones
 TOKENS = 48  # looked at around each context, of each text
 _DIGITS = 3

@@ -13,6 +13,7 @@ import torch
 
 from sol_core.actions import DENSE, Action, ActionGrid
 from sol_core.budgets import DamageTable
+from sol_core.calibration.page_floors import LEVELS
 from sol_core.comparing.rollout import Prefix, roll_out
 from sol_core.decoding.batch_scheduling import RowSchedulers
 from sol_core.decoding.loop import DecodeOptions, PrefixState, Windows
@@ -49,7 +50,7 @@ def measure_damage(
     """
     room = lm.spec.max_positions - WINDOWS * STEPS
     contexts = tuple(context for context in contexts if context <= room) or (max(room, 1),)
-    attention = [Action(keep_fraction=level) for level in grid.keep_fractions[:-1]]
+    attention = [Action(keep_fraction=level) for level in LEVELS]
     channels = [Action(channel_keep_ratio=level) for level in grid.channel_keep_ratios[:-1]]
     sums = torch.zeros(len(contexts), len(attention) + len(channels), dtype=torch.float64)
     read = 0
@@ -72,7 +73,7 @@ def measure_damage(
     split = len(attention)
     return DamageTable(
         tuple(contexts),
-        grid.keep_fractions,
+        (*LEVELS, 1.0),
         grid.channel_keep_ratios,
         tuple((*map(_rounded, row[:split]), 0.0) for row in means),
         tuple((*map(_rounded, row[split:]), 0.0) for row in means),

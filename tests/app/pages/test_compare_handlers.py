@@ -341,7 +341,8 @@ def test_a_pair_that_cannot_begin_leaves_no_half(tmp_path: Path) -> None:
     for _ in range(Limits().runs_per_visitor - 1):
         services.runs.start(ANNA, "x", handlers.config_from_form(SETTINGS, no_policy))
     before = services.runs.active(ANNA)
-    assert "at most 3" in call("start_pair", prompt="x", a=SETTINGS, b=SETTINGS)["refused"]
+    refused = call("start_pair", prompt="x", a=SETTINGS, b=SETTINGS)["refused"]
+    assert refused.startswith("You already have 3 runs")
     wait_until(lambda: services.runs.active(ANNA) == before)
     refused = call("compare_runs", a=before, b=before)["refused"]
     assert "Wait until the run has ended" in refused

@@ -294,8 +294,7 @@ def test_the_mix_of_a_share_follows_the_prompts_length(call: Call) -> None:
     assert short["mix"]["channels"] < long["mix"]["channels"]
     assert short["mix"]["keep"] > long["mix"]["keep"]
     assert long["lowest"] < short["lowest"] < 0.9
-    assert short["usual"] == 0.99
-    assert long["usual"] < 0.99
+    assert 0.9 < short["usual"] <= 0.99
     assert short["measured_on"] == "smollm2-135m-instruct"  # not the stand-in
     below = mix(10, 200)  # what cannot be reached is the lowest
     assert below["share"] == pytest.approx(below["lowest"])
