@@ -118,6 +118,14 @@ def test_the_estimates_are_the_engines_and_follow_context_and_run(
     if viewport is not NARROW:
         expect(estimate(visitor)).to_contain_text("Generate something")
         assert "→" not in (table.locator("tbody").text_content() or "")
+    visitor.show_axes()
+    for label, name in (
+        ("Attention kept", "keep"),
+        ("Channels kept", "channels"),
+        ("Bits", "bits"),
+    ):
+        field = visitor.page.get_by_label(f"{label}, value").first
+        field.fill(str(DEFAULT_FORM[name]))
     visitor.generate("The lighthouse keeper", max_new_tokens=24)
     visitor.expect_state("Finished")
     expect(estimate(visitor)).to_contain_text("This run's mean spend: attention ")
