@@ -7,7 +7,7 @@ import sys
 from datetime import datetime
 from typing import Any
 
-from sol_core.actions import AXES
+from sol_core.actions import AXES, Axis
 
 SCHEDULE_LABELS = {
     "policy": "Policy",
@@ -47,7 +47,8 @@ def json_safe(value: Any) -> Any:
 
 
 def budget_text(config: dict[str, Any]) -> str:
-    """Return a run's budget on one line: "attention 50 %, channels 70 %, 10 bits".
+    """Return a run's budget on one line: "attention 50 %, channels 70 %, 10 bits", or "60 % of the
+    bytes, 16 bits".
 
     The schedules of an inspection share one budget.
     """
@@ -59,7 +60,14 @@ def budget_text(config: dict[str, Any]) -> str:
     budget = schedule.get("budget")
     if schedule.get("kind") == "dense" or not isinstance(budget, dict):
         return "everything"
-    return ", ".join(axis.text(budget[axis.field]) for axis in AXES if axis.field in budget)
+    share = budget.get("bytes_share")
+    asked: tuple[Axis, ...] = AXES
+    words = []
+    if isinstance(share, float):
+        words.append(f"{100 * share:.4g} % of the bytes")
+        asked = tuple(axis for axis in AXES if axis.unit == "bit")
+    words += [axis.text(budget[axis.field]) for axis in asked if axis.field in budget]
+    return ", ".join(words)
 
 
 def schedule_label(kind: str, config: dict[str, Any]) -> str:

@@ -215,6 +215,8 @@ def _choice(step: _Step, query: int) -> list[KernelCost]:
         KernelCost(kernel, "attention", layers, layers * ranked, 0.0)
         for kernel in ("choose_pages", "list_pages")
     ]
+    if step.mechanisms.page_choice == "head":  # pages that any head of a group chose are counted
+        costs.append(KernelCost("count_union", "attention", layers, layers * ranked, 0.0))
     return costs
 
 

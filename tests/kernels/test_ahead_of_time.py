@@ -14,7 +14,8 @@ from sol_core.speed.kernels import KernelBenchOptions, _by_kernel, run_layer
 from sol_core.speed.roofline import CARDS, MODELS, ModelShape, kernel_costs
 
 KERNELS = {
-    "activate_rows", "attend_pages", "choose_pages", "down_rows", "fake_quantise_rows",
+    "activate_rows", "attend_pages", "choose_needed", "choose_pages", "count_union", "down_rows",
+    "fake_quantise_rows",
     "finish_rows", "gate_up_rows", "integer_product_rows", "keep_heaviest_rows",
     "keep_largest_rows", "list_channels", "list_pages", "mass_outside_pages", "merge_splits",
     "prepare_rows", "quantise_tokens_rows", "rms_norm_rows", "scale_sums_rows", "score_pages",

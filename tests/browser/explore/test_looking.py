@@ -249,7 +249,12 @@ def test_the_colour_axis_changes_without_running_again(serve: Serve, visit: Visi
 def test_colours_span_the_runs_own_values_unless_the_whole_scale_is_asked_for(
     serve: Serve, visit: Visit
 ) -> None:
-    visitor = finished(serve, visit)
+    visitor = visit(serve(FakeEngine(step_s=0.001)))
+    visitor.show_axes()
+    visitor.page.get_by_label("Attention kept, value").first.fill("50")
+    visitor.page.get_by_role("radio", name="Uncertainty (EMC)").check(force=True)
+    visitor.generate("The lighthouse keeper", max_new_tokens=60)
+    visitor.expect_state("Finished")
     tokens = visitor.page.locator(".sol-lines .sol-token")
     full = visitor.page.get_by_role("button", name="Full scale")
 
