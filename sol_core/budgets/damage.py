@@ -59,6 +59,21 @@ class DamageTable:
         """JSON-ready form."""
         return asdict(self)
 
+    def of_levels(self, keep: Sequence[float], channels: Sequence[float]) -> DamageTable:
+        """The table of those levels that a grid has too, so that a mix is of the grid's levels."""
+
+        def take(
+            levels: tuple[float, ...], rows: tuple[tuple[float, ...], ...], wanted: Sequence[float]
+        ) -> tuple[tuple[float, ...], tuple[tuple[float, ...], ...]]:
+            places = [place for place, level in enumerate(levels) if level in wanted]
+            return tuple(levels[place] for place in places), tuple(
+                tuple(row[place] for place in places) for row in rows
+            )
+
+        fractions, attention = take(self.keep_fractions, self.attention, keep)
+        ratios, mlp = take(self.channel_keep_ratios, self.channels, channels)
+        return DamageTable(self.contexts, fractions, ratios, attention, mlp, self.tokens)
+
     def at(self, context: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Damage of the levels of attention and of channels, interpolated in log context.
 

@@ -41,7 +41,8 @@ def damage_table(grid: ActionGrid, fingerprint: str = "") -> tuple[DamageTable, 
 def mixes_of(lm: FrozenLM, grid: ActionGrid, fingerprint: str = "") -> MixTable:
     """Mixes of a decoder under a grid. Raises: ConfigError as ``damage_table``."""
     table, measured_on = damage_table(grid, fingerprint)
-    return MixTable(table, CostModel.of(lm, grid), measured_on)
+    levels = grid.keep_fractions, grid.channel_keep_ratios
+    return MixTable(table.of_levels(*levels), CostModel.of(lm, grid), measured_on)
 
 
 def mix_table(model: LanguageModel, grid: ActionGrid) -> MixTable:

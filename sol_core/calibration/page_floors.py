@@ -24,7 +24,7 @@ from sol_core.models.signals import text_shares
 from sol_core.progress import Progress, ignore_progress
 
 CONTEXTS = (64, 128, 256, 512, 1024, 2048, 4096, 8192)
-# Finer at the lower end than a grid's, since mixes of a share use all of them.
+# Finer at the lower end than today's grids.
 LEVELS = (0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 TEXTS = 2  # of the longest context; each serves all shorter ones
 TOKENS = 48  # looked at around each context, of each text

@@ -63,7 +63,7 @@ def test_a_click_shows_three_curves_and_what_followed(server: Server, visit: Vis
     expect(panel(visitor)).to_contain_text("token 6")
     plots = panel(visitor).get_by_role("slider")
     expect(plots).to_have_count(3, timeout=WARM_UP_MS)
-    assert [plot.get_attribute("aria-valuemax") for plot in plots.all()] == ["11", "15", "12"]
+    assert [plot.get_attribute("aria-valuemax") for plot in plots.all()] == ["12", "17", "12"]
     for plot in plots.all():
         expect(plot).to_have_attribute(
             "aria-valuetext", re.compile(r"\(taken\): KL .*surprisal \d")

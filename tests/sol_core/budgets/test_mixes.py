@@ -197,3 +197,9 @@ def test_a_price_stops_where_the_next_byte_costs_more(mixes: MixTable) -> None:
         for low, high in itertools.pairwise(hull):
             price = (low.damage - high.damage) / (high.share - low.share)
             assert (price <= 0.2) == (low.share >= share - 1e-12)
+
+
+def test_a_grids_mixes_are_of_its_own_levels() -> None:
+    table = made_up().of_levels((0.1, 0.5, 1.0, 0.77), (0.5, 1.0))
+    assert (table.keep_fractions, table.channel_keep_ratios) == ((0.1, 0.5, 1.0), (0.5, 1.0))
+    assert table.at(64)[0] == (made_up().at(64)[0][1], made_up().at(64)[0][5], 0.0)
