@@ -72,7 +72,7 @@ def test_the_card_shows_how_the_policy_weighed_every_level(serve: Serve, visit: 
     rows = visitor.card.locator(".sol-level-row")
     expect(rows).to_have_count(3)
     counts = [rows.nth(at).locator(".sol-levels i").count() for at in range(3)]
-    assert counts == [12, 17, 12]
+    assert counts == [11, 15, 12]
     wanted = (("Attention", "70 %", 0.27), ("Channels", "85 %", 0.25), ("Bits", "10 bits", 0.10))
     for row, (axis, level, share) in zip(rows.all(), wanted, strict=True):
         spoken = row.get_attribute("aria-label") or ""

@@ -23,6 +23,7 @@ AT = 12  # the token looked into: " the"
 
 def looked(server: Server, visit: Visit, **options: Any) -> tuple[Visitor, Locator]:
     visitor = visit(server, **options)
+    visitor.use_default_mechanisms()
     visitor.generate("The lighthouse keeper", 40)
     visitor.expect_state("Finished")
     visitor.tokens.nth(AT).click()

@@ -36,6 +36,7 @@ def finished(server: Server, visit: Visit, **options: Any) -> Visitor:
     visitor = visit(server, **options)
     visitor.page.get_by_role("radio", name="Random").check(force=True)
     visitor.set_advanced("Max new tokens", str(TOKENS))
+    visitor.use_default_mechanisms()
     visitor.page.get_by_label("Ignore end of text").check(force=True)
     visitor.generate("The keeper of the light wrote down")
     visitor.expect_state("Finished", WARM_UP_MS)
@@ -63,7 +64,7 @@ def test_a_click_shows_three_curves_and_what_followed(server: Server, visit: Vis
     expect(panel(visitor)).to_contain_text("token 6")
     plots = panel(visitor).get_by_role("slider")
     expect(plots).to_have_count(3, timeout=WARM_UP_MS)
-    assert [plot.get_attribute("aria-valuemax") for plot in plots.all()] == ["12", "17", "12"]
+    assert [plot.get_attribute("aria-valuemax") for plot in plots.all()] == ["11", "15", "12"]
     for plot in plots.all():
         expect(plot).to_have_attribute(
             "aria-valuetext", re.compile(r"\(taken\): KL .*surprisal \d")
