@@ -73,7 +73,7 @@ def test_runs_open_and_their_settings_are_read(store: Store) -> None:
         _, copied = import_document(
             store, OWNER, export(store, "run", run.id, "json").text.encode()
         )
-        assert store.runs.events(copied) == store.runs.events(run.id)
+        assert _without_bits(store.runs.events(copied)) == store.runs.events(run.id)
     (inspected,) = [run for run in store.runs.list() if run.kind == "inspection"]
     assert inspected.config["schedules"][0]["sampled"] is False
     assert len(from_json(InspectionConfig, inspected.config).schedules) == 3
@@ -185,3 +185,12 @@ def _numbers(value: Any) -> Iterator[float]:
             yield from _numbers(item)
     elif isinstance(value, (int, float)):
         yield float(value)
+
+
+def _without_bits(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Events as they were before bit operations were counted: import stores the checked form."""
+    for event in events:
+        for cost in (event.get("cost"), event.get("dense_cost")):
+            if isinstance(cost, dict):
+                assert cost.pop("bit_operations", 0.0) == 0.0
+    return events

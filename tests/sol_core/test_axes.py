@@ -15,8 +15,8 @@ from sol_core.policy.correction import AimCorrection
 
 
 def test_actions_budgets_and_grids_have_every_axis_in_order() -> None:
-    for kind in (Action, Budget):
-        assert tuple(item.name for item in fields(kind)) == AXIS_FIELDS
+    for kind, more in ((Action, ()), (Budget, ("bytes_share",))):
+        assert tuple(item.name for item in fields(kind)) == (*AXIS_FIELDS, *more)
     assert {axis.levels_field for axis in AXES} <= {item.name for item in fields(ActionGrid)}
     assert DENSE.as_tuple() == Budget().as_tuple() == tuple(axis.dense for axis in AXES)
     assert DENSE.shares() == (1,) * len(AXES)

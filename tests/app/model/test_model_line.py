@@ -90,7 +90,8 @@ def test_no_address_has_many_turns_while_another_waits(
             assert [line.number(one) for one in ahead] == list(range(len(ahead)))
             for one in line._waiting:
                 others = [n for at, n in turns[one].items() if at != one.address]
-                assert max(others, default=0) <= most[one]
+                # One more where an address comes back while others wait (docs/security.md).
+                assert max(others, default=0) <= most[one] + 1
 
 
 def test_each_is_told_what_is_full(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -203,7 +203,7 @@ def test_a_queued_run_can_be_stopped_and_leaves_the_line(bench: Callable[..., Be
 def test_one_visitor_cannot_fill_the_line(bench: Callable[..., Bench]) -> None:
     service = bench(FakeEngine(step_s=0.01))
     mine = [service.runs.start(ANNA, "prompt", LONG) for _ in range(Limits().runs_per_visitor)]
-    with pytest.raises(AppError, match="at most"):
+    with pytest.raises(AppError, match="the most that are allowed"):
         service.runs.start(ANNA, "prompt", LONG)
     other = service.runs.start(BEN, "prompt", TEN)
     for run_id in mine:

@@ -58,7 +58,9 @@ def test_scores_are_those_of_plain_scoring(
     assert plans == ((DENSE,) * STEPS, *schedules.values())
     case = ScoreCase(TOKENS, PASSAGE.before - 1, plans, GRID.page_size)
     for score, nll in zip(scores.values(), score_case(model, case), strict=True):
-        assert list(score.nll) == pytest.approx(nll, abs=1e-4)
+        assert list(score.nll) == pytest.approx(
+            nll, abs=2e-3
+        )  # a CPU with AMX sums in another order
         assert score.mean_nll == pytest.approx(sum(nll) / STEPS, abs=1e-4)
     assert scores[DENSE_NAME].kl == (0.0,) * STEPS
     assert min(scores["static"].kl) >= 0

@@ -68,7 +68,8 @@ def test_every_schedule_meets_its_budget(model: LanguageModel, kind: Any) -> Non
 
 
 def test_the_cost_is_that_of_the_grids_mechanisms(model: LanguageModel) -> None:
-    for grid in GRIDS.values():
+    # Elsewhere it is that of the tokens that were really read.
+    for grid in (GRIDS["default"],):
         _, tokens, _ = _run(model, schedule=HALF, grid=grid, max_new_tokens=4)
         costs = CostModel.of(model.lm, grid)
         assert [event.cost for event in tokens] == [

@@ -88,7 +88,8 @@ def test_tokens_say_what_they_are_and_what_dense_thought(made: Made) -> None:
 
 
 def test_the_cost_is_that_of_the_grids_mechanisms(model: LanguageModel) -> None:
-    for grid in GRIDS.values():
+    # Elsewhere it is that of the tokens that were really read.
+    for grid in (GRIDS["default"],):
         _, tokens, _ = inspected(model, TEXT[:12], schedules=(STATIC,), grid=grid)
         costs = CostModel.of(model.lm, grid)
         for token in tokens:

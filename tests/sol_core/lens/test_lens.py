@@ -158,7 +158,9 @@ def test_every_row_is_what_scoring_that_schedule_gives(model: LanguageModel, run
     schedules = tuple((*run.actions[:index], row.action) for row in rows)
     case = ScoreCase(run.tokens, run.before, schedules, GRID.page_size)
     expected = [nll[-1] for nll in score_case(model, case)]
-    assert [row.nll for row in rows] == pytest.approx(expected, abs=1e-4)
+    assert [row.nll for row in rows] == pytest.approx(
+        expected, abs=5e-4
+    )  # a CPU with AMX sums in another order
 
 
 def test_a_rows_choice_is_its_most_probable_token(model: LanguageModel) -> None:

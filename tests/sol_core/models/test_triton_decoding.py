@@ -21,10 +21,11 @@ from tests.support.tiny_models import laid_out_for_cuda, make_tiny_lm
 # Every axis, dense beside compressed, several ratios in one step.
 ACTIONS = [Action(0.3, 0.5, 6), DENSE, Action(0.6, 0.8, 16), Action(0.2, 1.0, 9)]
 PAPER_KERNELS = {
-    "rms_norm_rows", "write_rows", "score_pages", "choose_pages", "list_pages", "attend_pages",
+    "rms_norm_rows", "write_rows", "score_pages", "choose_pages", "count_union", "list_pages",
+    "attend_pages",
     "prepare_rows", "list_channels", "gate_up_rows", "down_rows", "finish_rows",
 }  # fmt: skip
-DEFAULT_KERNELS = PAPER_KERNELS - {"score_pages"} | {
+DEFAULT_KERNELS = PAPER_KERNELS - {"score_pages", "count_union"} | {
     "weigh_pages", "share_pages", "keep_heaviest_rows",
 }  # fmt: skip
 

@@ -96,7 +96,7 @@ export class BudgetDial {
     this.note.replaceChildren(...glossed(value
       ? `Of the full model’s bytes, on average. ${sentence(after)}: ${mix}; at least ${percent(estimate.lowest ?? 0)}.${
         estimate.measured_on ? ` Damage was measured on ${estimate.measured_on}, not on this model.` : ""}`
-      : `Each axis has its own budget: ${mix}. ${sentence(after)} that is this share of the bytes.`));
+      : `Each [[axis]] has its own budget: ${mix}. ${sentence(after)} that is this share of the bytes.`));
   }
 }
 

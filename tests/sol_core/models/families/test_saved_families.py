@@ -34,7 +34,8 @@ def test_a_saved_model_decodes_as_transformers_does(tmp_path: Path, name: str) -
     torch.testing.assert_close(torch.cat(found), expected[0], rtol=0, atol=1e-4)
 
 
-@pytest.mark.parametrize("grid", GRIDS)
+# Just below a level of 1 a count keeps every page; pages by need have no such level.
+@pytest.mark.parametrize("grid", ["paper", "default"])
 @pytest.mark.parametrize("name", [family.name for family in FAMILIES])
 def test_a_smaller_budget_changes_a_step_and_nothing_kept_is_dense(name: str, grid: str) -> None:
     """A fifth of the pages, half the channels, 5 bits; and a step that keeps all but by a hair (of
