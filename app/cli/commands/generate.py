@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
     began = time.perf_counter()
     console.progress("preparing kernels", 0.0)
     find = with_own(library.find_anywhere)
-    for _ in generate(model, "The", replace(args.config, max_new_tokens=2), policies=find):
+    for _ in generate(model, "The", _unseen(args.config), policies=find):
         pass
     console.clear()
     load_ms += 1000 * (time.perf_counter() - began)
@@ -105,6 +105,15 @@ def run(args: argparse.Namespace) -> int:
     if depth != "none":
         write_out(legend(args.color_by, depth))
     return 0
+
+
+def _unseen(config: GenerationConfig) -> GenerationConfig:
+    """The same kernels after one token, where few shares of the bytes can be reached."""
+    schedule = config.schedule
+    if schedule.budget.bytes_share is not None:
+        budget = Budget(0.5, 0.75, schedule.budget.bit_width)
+        schedule = replace(schedule, budget=budget)
+    return replace(config, schedule=schedule, max_new_tokens=2, given=())
 
 
 def _shown(
