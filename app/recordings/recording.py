@@ -114,7 +114,7 @@ def make_recording(
     )
     mixes = mix_table(model, config.grid)
     context = len(encode_prompt(model, prompt, chat=True))
-    lowest = math.ceil(100 * mixes.hull(context)[0].share) / 100
+    lowest = math.ceil(100 * mixes.lowest(context)) / 100
     dense: list[TokenEvent] = []
     texts: list[RecordedText] = []
     for number in range(count):

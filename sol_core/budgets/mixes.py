@@ -59,9 +59,13 @@ class MixTable:
             self._hulls[key] = self._make(round(64 * CONTEXT_STEP**key) if key else context)
         return self._hulls[key]
 
+    def lowest(self, context: int) -> float:
+        """The least share that any mix reads after so many tokens."""
+        return self.hull(context)[0].share
+
     def check(self, share: float, context: int) -> None:
         """Raises: ConfigError for a share that no mix reaches after so many tokens."""
-        lowest = self.hull(context)[0].share
+        lowest = self.lowest(context)
         if share < lowest - 1e-9:
             raise ConfigError(
                 f"after {context:,} tokens of context at least {100 * lowest:.0f} % of the full "
@@ -125,8 +129,6 @@ def lower_hull(mixes: Sequence[Mix]) -> list[Mix]:
         if corners and mix.damage >= corners[-1].damage:
             continue
         while len(corners) > 1 and _slope(corners[-2], corners[-1]) >= _slope(corners[-1], mix):
-            corners.pop()
-        if corners and mix.share - corners[-1].share < 1e-9:
             corners.pop()
         corners.append(mix)
     return corners

@@ -127,7 +127,7 @@ def _trained(name: str, given: Path | Policy, model: LanguageModel) -> Contender
         info.episode_steps,
         info.corpus_fingerprint,
         _fingerprint(given) if isinstance(given, Path) else _content_fingerprint(given),
-        float(sum(value.nbytes for value in policy.network.parameters())),
+        float(policy.num_bytes),
     )
 
 

@@ -83,7 +83,7 @@ class ShareRows:
         setting, (rollout, lane) = self._setting, place
         steps, bits = setting.config.steps, self._spends[row.budget].bit_width
         context = setting.config.context + rollout % setting.config.windows * steps + 1
-        share = min(max(aim, self._mixes.hull(context)[0].share), 1.0)
+        share = min(max(aim, self._mixes.lowest(context)), 1.0)
         if row.method == "line":
             budget = self._on_line(share, context, bits)
             return StaticScheduler(budget, setting.grid, first_step=rollout * steps)

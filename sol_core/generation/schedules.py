@@ -105,7 +105,7 @@ class GenerationSchedules:
             return StepCost()
         network = scheduler.policy.network
         weights = sum(value.numel() for value in network.parameters())
-        read = sum(value.nbytes for value in network.parameters())
+        read = scheduler.policy.num_bytes
         bits = sum(
             value.numel() * (8 * value.element_size()) ** 2 for value in network.parameters()
         )

@@ -255,6 +255,11 @@ class Policy(
         """The mixin's hook."""
         write_policy_files(self.parts, save_directory)
 
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of its network, which every step reads."""
+        return sum(value.nbytes for value in self.network.parameters())
+
     def check_grid(self, grid: ActionGrid) -> None:
         """Hold the policy to a grid.
 

@@ -166,8 +166,7 @@ class PolicyScheduler:
 
     def _own_share(self, mixes: MixTable, context: int) -> float:
         """Share of a dense step's bytes that the policy itself reads."""
-        read = sum(value.nbytes for value in self.policy.network.parameters())
-        return read / mixes.costs.decode_step(DENSE, context).bytes_read
+        return self.policy.num_bytes / mixes.costs.decode_step(DENSE, context).bytes_read
 
     def inputs(self) -> StepInputs:
         """Return the inputs of the kept steps, as T steps of R episodes."""

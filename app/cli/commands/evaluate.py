@@ -184,7 +184,7 @@ def _within_reach(
     from sol_core.policy import read_policy_info
 
     grid = read_policy_info(found).grid if isinstance(found, Path) else grid
-    lowest = mix_table(model, grid).hull(config.context + 1)[0].share
+    lowest = mix_table(model, grid).lowest(config.context + 1)
     kept = tuple(one for one in config.budgets if (one.bytes_share or 1) >= lowest)
     if not kept or kept == config.budgets:
         return config

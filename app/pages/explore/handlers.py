@@ -109,7 +109,7 @@ def estimate_budget(services: Services, request: Request) -> dict[str, Any]:
         mixes = mix_table(model, config.grid)
         budget = mixes.mean(budget.bytes_share, context, budget.bit_width)
         answer = {
-            "lowest": mixes.hull(context)[0].share,
+            "lowest": mixes.lowest(context),
             "usual": min(mixes.share_at(USUAL_PRICE, context), DEFAULT_SHARE / 100),
             "measured_on": "" if mixes.measured_on == model.name else mixes.measured_on,
         }
