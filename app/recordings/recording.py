@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sol_core.actions import AXES, SHARE_GRID, ActionGrid, Budget, grid_named
-from sol_core.budgets import mix_table
 from sol_core.config import GenerationConfig, SamplingConfig, ScheduleConfig
 from sol_core.events import FinishEvent, TokenEvent
 
@@ -102,6 +101,7 @@ def make_recording(
         on_text: hears how many of the texts are there.
     Raises: SolError.
     """
+    from sol_core.budgets import mix_table
     from sol_core.generation.engine import encode_prompt, generate
 
     config = GenerationConfig(

@@ -27,8 +27,6 @@ from app.web.calls import Request, by_name, field, owner_of
 from app.web.component import Page
 from app.web.services import Services
 from sol_core.actions import DENSE, Action, ActionGrid
-from sol_core.budgets import mix_table
-from sol_core.decoding.cost import CostModel
 from sol_core.fields import from_json
 from sol_core.speed.cost_estimates import (
     ESTIMATED_CARDS,
@@ -97,6 +95,9 @@ def estimate_budget(services: Services, request: Request) -> dict[str, Any]:
         or "". Nothing while no model is loaded.
     Raises: ConfigError for a grid that nothing was measured for.
     """
+    from sol_core.budgets import mix_table  # torch, which the page is served without
+    from sol_core.decoding.cost import CostModel
+
     config = config_from_form(field(request, "settings", dict), services.policies.find)
     characters = field(request, "characters", int)
     model = services.loader.loaded()

@@ -128,10 +128,10 @@ def test_shares_after_several_contexts_are_an_evaluation_each(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def lowest(context: int) -> list[Any]:
-        return [SimpleNamespace(share=0.6 if context < 1000 else 0.3)]
+    def lowest(context: int) -> float:
+        return 0.6 if context < 1000 else 0.3
 
-    monkeypatch.setattr("sol_core.budgets.mix_table", lambda *_: SimpleNamespace(hull=lowest))
+    monkeypatch.setattr("sol_core.budgets.mix_table", lambda *_: SimpleNamespace(lowest=lowest))
     asked = ["evaluate", "p", "--budgets", "50%,65%", "--context", "256, 2048", "--out", "results"]
     done = run(*asked, "--json")
     assert done.status == 0

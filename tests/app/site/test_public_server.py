@@ -191,7 +191,7 @@ def test_uploads_are_small_and_few(serve: Serve) -> None:
     assert "1 MB" in anna.call("history", "begin_import", size=1024**2 + 1)["refused"]
     begun = [anna.call("history", "begin_import", size=1000) for _ in range(5)]
     assert all("upload_id" in answer for answer in begun[:4])
-    assert "You are uploading many files" in begun[4]["refused"]
+    assert "You already have 4 uploads going on" in begun[4]["refused"]
     assert "upload_id" in server.visitor(BEN).call("history", "begin_import", size=1000)
     piece = {"upload_id": begun[0]["upload_id"], "size": 10**9, "offset": 0}
     data = base64.b64encode(b"x" * (1024**2 + 1)).decode()

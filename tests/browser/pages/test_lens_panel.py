@@ -117,7 +117,7 @@ def test_generate_look_at_a_token_ask_what_if_and_export_by_keyboard_alone(
     visitor.prompt.focus()
     press("ControlOrMeta+a")
     page.keyboard.type("The keeper of the light")
-    tab_to(page, page.get_by_role("radio", name="Policy", exact=True))  # it is another model's
+    tab_to(page, page.get_by_role("radio", name="Static", exact=True))
     random = page.get_by_role("radio", name="Random", exact=True)
     for _ in range(6):
         if random.is_checked():
