@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack, overload
 
-from sol_core.actions import Budget
+from sol_core.actions import Budget, grid_named
 from sol_core.config import GenerationConfig
 from sol_core.errors import ConfigError
 from sol_core.events import Event, PrefillEvent, TokenEvent
@@ -76,7 +76,11 @@ def load_model(
 
 
 def load_policy(
-    name: str | Path, model: LanguageModel, *, data_dir: str | Path | None = None
+    name: str | Path,
+    model: LanguageModel,
+    *,
+    grid: str | None = None,
+    data_dir: str | Path | None = None,
 ) -> Policy:
     """Load a policy for a model.
 
@@ -84,16 +88,19 @@ def load_policy(
         name: "default" (the shipped one, for the default model), a stored policy's name, a policy
             folder, or the Hub's "owner/name".
         model: that it is for, as ``load_model`` returns it.
+        grid: the named grid it must choose from: "default", "paper", or "need" for budgets in
+            bytes, each of which has a shipped policy; None takes the policy's own.
         data_dir: where stored policies are; None as for ``load_model``.
-    Raises: PolicyError when there is none, or it is damaged or made for another model;
-        DownloadError when the Hub does not give it.
+    Raises: ConfigError for an unknown grid; PolicyError when there is none, or it is damaged or
+        made for another model; DownloadError when the Hub does not give it.
     """
     from sol_core.policy import load_policy as load
     from sol_core.policy.files.locate import locate_policy
 
     check_kind("name", name, (str, Path), "a policy's name or folder")
     _check_model(model)
-    return load(locate_policy(name, _root(data_dir)), model)
+    levels = None if grid is None else grid_named(grid)
+    return load(locate_policy(name, _root(data_dir)), model, grid=levels)
 
 
 class GenerateOptions(TypedDict, total=False):

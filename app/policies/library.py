@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from app.host.errors import AppError, PolicyNotFoundError
 from app.host.paths import DataDir
-from sol_core.actions import DEFAULT_GRID, SHARE_GRID, ActionGrid, QuantSite, by_need, grid_named
+from sol_core.actions import DEFAULT_GRID, SHARE_GRID, ActionGrid, QuantSite, grid_named
 from sol_core.config import ScheduleConfig
 from sol_core.errors import SolError
 from sol_core.extensions.tables import SCHEDULES
@@ -104,15 +104,14 @@ def grid_for(
     Raises: ConfigError for an unknown name; PolicyNotFoundError; PolicyError when the policy
         cannot be read.
     """
-    from sol_core.policy import read_policy_info
+    from sol_core.policy.files.locate import grid_in_use
 
     schedules = list(schedules)
     asked = [schedule.policy for schedule in schedules if schedule.policy]
     policies = [policy for policy in asked if policy not in SCHEDULES]
     by_share = any(schedule.budget.bytes_share is not None for schedule in schedules)
     if name is None and policies:
-        grid = read_policy_info(find(policies[0])).grid
-        grid = by_need(grid) if by_share else grid
+        grid = grid_in_use(find(policies[0]), by_share=by_share)
     else:
         grid = grid_named(name or (SHARE_GRID if by_share else DEFAULT_GRID))
     return replace(grid, quant_site=quant_site)

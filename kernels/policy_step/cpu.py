@@ -245,10 +245,10 @@ def policy_step(seen, fed, state, network, memory, step, found):
         network: Encoder, DamageHeads and Prices.
         memory: [2, R, T, W], keys and values of the episode's steps before; gets this one's.
         step: of the episode.
-        found: rows [R, layout.width], aims [R, 3], logits [R, 3, L] float32 and the most
-            probable levels [R, 3] int64; overwritten.
+        found: rows [R, layout.width], aims [R, 3], logits [R, 3, L], sensitivity and slope
+            [R, 3, 2] float32 and the most probable levels [R, 3] int64; overwritten.
     """
-    rows, aims, logits, choices = found
+    rows, aims, logits, shapes, choices = found
     encoder, heads, prices = network
     _observe(seen, state, rows, aims)
     inputs = _inputs(rows, fed[0], fed[1], encoder)
@@ -262,6 +262,7 @@ def policy_step(seen, fed, state, network, memory, step, found):
         damages = np.empty_like(base)
         for row in range(rows.shape[0]):
             sensitivity, slope = shape[row, 0] + bias[0], shape[row, 1] + bias[1]
+            shapes[row, axis, 0], shapes[row, axis, 1] = sensitivity, slope
             for level in range(base.shape[0]):
                 damages[level] = np.exp(base[level] + sensitivity + slope * place[level])
             _price(damages, aims[row, axis], axis, prices, sharpness, logits[row, axis])

@@ -49,6 +49,11 @@ class MixTable:
         self._damage, self.costs, self.measured_on = damage, costs, measured_on
         self._hulls: dict[int, tuple[Mix, ...]] = {}
 
+    @property
+    def levels(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Return the levels of attention and of channels that mixes are made of."""
+        return self._damage.keep_fractions, self._damage.channel_keep_ratios
+
     def hull(self, context: int) -> tuple[Mix, ...]:
         """The mixes after so many tokens, by ascending share; the last one is dense."""
         context = max(context, 1)
@@ -58,6 +63,18 @@ class MixTable:
         if key not in self._hulls:
             self._hulls[key] = self._make(round(64 * CONTEXT_STEP**key) if key else context)
         return self._hulls[key]
+
+    def per_axis(self, context: int) -> tuple[tuple[tuple[float, ...], tuple[float, ...]], ...]:
+        """Of attention and channels, each level's damage, and the bytes that it reads beyond a
+        dense step, as shares of that: 0 and below."""
+        dense = self.costs.decode_step(DENSE, context).bytes_read
+        attention = [Action(keep_fraction=level) for level in self.levels[0]]
+        channels = [Action(channel_keep_ratio=level) for level in self.levels[1]]
+        read = [
+            tuple(self.costs.decode_step(a, context).bytes_read / dense - 1 for a in actions)
+            for actions in (attention, channels)
+        ]
+        return tuple(zip(self._damage.at(context), read, strict=True))
 
     def lowest(self, context: int) -> float:
         """The least share that any mix reads after so many tokens."""

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import torch
 
-from sol_core.actions import DEFAULT_GRID, GRIDS, ActionGrid, Budget
+from sol_core.actions import DEFAULT_GRID, GRIDS, ActionGrid, Budget, by_need
 from sol_core.budgets import MixTable, mix_table
 from sol_core.config import GenerationConfig
 from sol_core.decoding.batch_scheduling import (
@@ -24,6 +24,7 @@ from sol_core.decoding.batch_scheduling import (
 from sol_core.errors import ConfigError
 from sol_core.models.loading import LanguageModel
 from sol_core.policy import Policy, PolicyScheduler, load_policy
+from sol_core.policy.files.locate import grid_in_use, shipped_for
 
 EPISODE_STEPS = GenerationConfig().episode_steps  # of a schedule that has none
 
@@ -60,8 +61,8 @@ class Contender:
 class _TrainedPolicy:
     """A policy from a folder."""
 
-    def __init__(self, policy: Policy, model: LanguageModel) -> None:
-        self._policy, self._model = policy, model
+    def __init__(self, policy: Policy, model: LanguageModel, grid: ActionGrid) -> None:
+        self._policy, self._model, self._grid = policy, model, grid
         self._mixes: MixTable | None = None
 
     def scheduler(self, budgets: Sequence[Budget], *, seed: int | None) -> BatchScheduler:
@@ -70,7 +71,7 @@ class _TrainedPolicy:
             generator = torch.Generator(self._policy.embedding.device).manual_seed(seed)
         by_share = any(budget.bytes_share is not None for budget in budgets)
         if by_share and self._mixes is None:
-            self._mixes = mix_table(self._model, self._policy.info.grid)
+            self._mixes = mix_table(self._model, self._grid)
         return PolicyScheduler(self._policy, budgets, generator=generator, mixes=self._mixes)
 
 
@@ -89,16 +90,19 @@ def load_contenders(
     model: LanguageModel,
     policies: Mapping[str, Path | Policy | Schedule],
     grid: ActionGrid | None = None,
+    *,
+    by_share: bool = False,
 ) -> list[Contender]:
     """Load the policies that are folders, in the order given.
 
     Args:
         grid: of schedules that are functions; None is that of the policies, without one default.
+        by_share: their budgets are shares of the bytes, so pages are read by need.
     Raises: ConfigError without a policy or for policies of different grids; PolicyError
         for a folder that holds no policy of this model.
     """
     trained = {
-        name: _trained(name, given, model)
+        name: _trained(name, given, model, by_share)
         for name, given in policies.items()
         if isinstance(given, (Path, Policy))
     }
@@ -116,14 +120,19 @@ def _own(name: str, given: Any, grid: ActionGrid) -> Contender:
     return Contender(name, _OwnSchedule(given), grid, EPISODE_STEPS, "", _source_hash(given))
 
 
-def _trained(name: str, given: Path | Policy, model: LanguageModel) -> Contender:
-    policy = load_policy(given, model) if isinstance(given, Path) else given
+def _trained(name: str, given: Path | Policy, model: LanguageModel, by_share: bool) -> Contender:
+    if isinstance(given, Path):
+        grid = grid_in_use(given, by_share=by_share)
+        given, policy = shipped_for(given, grid), load_policy(given, model, grid=grid)
+    else:
+        policy = given
+        grid = by_need(policy.info.grid) if by_share else policy.info.grid
     policy.check_model(model.fingerprint)
     info = policy.info
     return Contender(
         name,
-        _TrainedPolicy(policy, model),
-        info.grid,
+        _TrainedPolicy(policy, model, grid),
+        grid,
         info.episode_steps,
         info.corpus_fingerprint,
         _fingerprint(given) if isinstance(given, Path) else _content_fingerprint(given),

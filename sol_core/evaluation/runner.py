@@ -71,7 +71,7 @@ def evaluate(
     Raises: before the first event, ConfigError, PolicyError or ContextLengthError for what
         cannot be run; then CorpusError when the text cannot be read or is too short.
     """
-    contenders = load_contenders(model, policies, grid)
+    contenders = load_contenders(model, policies, grid, by_share=config.by_share)
     _check(model, contenders, config)
     return _read_and_run(Measurement(model, contenders, config, should_stop, partial), data_dir)
 

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
-from sol_core.actions import AXIS_FIELDS, GRIDS, SHARE_GRID, ActionGrid, Budget
+from sol_core.actions import AXIS_FIELDS, GRIDS, SHARE_GRID, ActionGrid, Budget, by_need
 from sol_core.budgets import mix_table
 from sol_core.budgets.building import build_scheduler
 from sol_core.config import GenerationConfig, ScheduleConfig
@@ -141,9 +141,10 @@ def with_schedule(
             chosen = dataclasses.replace(chosen, grid=GRIDS[SHARE_GRID])
         return dataclasses.replace(chosen, schedule=ScheduleConfig("static", budget))
     if isinstance(policy, Policy):
-        chosen = dataclasses.replace(chosen, grid=policy.info.grid)
         if budget is None:
             raise ConfigError(f"a policy needs a budget: give {wanted.removeprefix('a ')}")
+        grid = policy.info.grid if budget.bytes_share is None else by_need(policy.info.grid)
+        chosen = dataclasses.replace(chosen, grid=grid)
     else:
         check_policy(policy, or_function=True)
         if budget is not None:

@@ -15,7 +15,7 @@ from kernels.linear import FEW_ROWS
 from kernels.policy_step import KERNEL_AXES, policy_step_kernel
 from sol_core.decoding.batch_scheduling import StepObservation
 from sol_core.policy.network import DamageNetwork, StateEncoder
-from sol_core.policy.policy import Policy, StepInputs
+from sol_core.policy.policy import Policy, StepInputs, fits_float16
 from sol_core.policy.price_rule import PriceRule
 
 if TYPE_CHECKING:
@@ -79,11 +79,11 @@ class FewRowPolicy:
 
     def step(
         self, observation: StepObservation, state: StepState, step: int
-    ) -> tuple[StepInputs, Tensor, Tensor]:
+    ) -> tuple[StepInputs, Tensor, Tensor, Tensor]:
         """An episode's step; steps come in order.
 
-        Returns: what was seen, T = 1; logits [R, 3, levels of the longest axis]; the most
-            probable levels [R, 3].
+        Returns: what was seen, T = 1; logits [R, 3, levels of the longest axis]; sensitivity and
+            slope [R, 3, 2]; the most probable levels [R, 3].
         """
         layout, num_rows = self._policy.info.layout, observation.tokens.shape[0]
 
@@ -117,13 +117,14 @@ class FewRowPolicy:
 
     def _run(
         self, seen: tuple[Any, ...], tokens: Tensor, state: StepState, step: int
-    ) -> tuple[StepInputs, Tensor, Tensor]:
+    ) -> tuple[StepInputs, Tensor, Tensor, Tensor]:
         if step == 0:
             self._take_over()
         num_rows, policy = tokens.shape[0], self._policy
         row = np.empty((num_rows, 1, policy.info.layout.width), np.float32)
         aims = np.empty((num_rows, 1, KERNEL_AXES), np.float32)
         logits = np.empty((num_rows, KERNEL_AXES, self._levels), np.float32)
+        shapes = np.empty((num_rows, KERNEL_AXES, 2), np.float32)
         choices = np.empty((num_rows, KERNEL_AXES), np.int64)
         self._kernel(
             seen,
@@ -140,12 +141,13 @@ class FewRowPolicy:
             self._network,
             self._memory,
             step,
-            (row[:, 0], aims[:, 0], logits, choices),
+            (row[:, 0], aims[:, 0], logits, shapes, choices),
         )
         inputs = StepInputs(
             torch.from_numpy(row), tokens[:, None], self._no_budget, torch.from_numpy(aims)
         )
-        return inputs, torch.from_numpy(logits), torch.from_numpy(choices)
+        found = [torch.from_numpy(array) for array in (logits, shapes, choices)]
+        return inputs, found[0], found[1], found[2]
 
     def _take_over(self) -> None:
         """Encoder, heads and prices as the kernel takes them, as they are now."""
@@ -185,12 +187,8 @@ def _encoder(network: DamageNetwork) -> tuple[Encoder, list[Any]]:
 
 def _narrowed(weights: Sequence[Tensor]) -> list[Tensor]:
     """In float16, as a policy's folder holds them, if that loses nothing; half as much to read."""
-    narrow = [weight.detach().half() for weight in weights]
-    exact = all(
-        bool(half.isfinite().all()) and torch.equal(half.float(), weight)
-        for half, weight in zip(narrow, weights, strict=True)
-    )
-    return narrow if exact else list(weights)
+    exact = all(map(fits_float16, weights))
+    return [weight.detach().half() for weight in weights] if exact else list(weights)
 
 
 def _pair(module: nn.Linear) -> tuple[Any, Any]:

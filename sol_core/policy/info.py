@@ -39,7 +39,7 @@ MAX_BYTES = {
     CARD_FILE: MAX_CARD_BYTES,
 }
 # Parts of config.json that are not PolicyInfo's.
-_BESIDE = ("schema", "weights_sha256", "prices", "correction")
+_BESIDE = ("schema", "weights_sha256", "prices", "correction", "states")
 # Names of a record that a module may have to register.
 _REGISTERED: tuple[tuple[str, str, str, Container[str]], ...] = (
     ("config", "network", NETWORKS.kind, NETWORKS),

@@ -222,7 +222,7 @@ class DamageNetwork(nn.Module):
             step [N, T]; the cache.
         """
         encoded, cache = self.encoder(rows, embedding, cache)
-        padded = self.log_damages(encoded)
+        padded = self.log_damages(self.shapes(encoded))
         damages = [padded[..., axis, : len(base)] for axis, base in enumerate(self.base)]
         return damages, self.entropy_head(encoded)[..., 0], cache
 
@@ -237,12 +237,15 @@ class DamageNetwork(nn.Module):
         """The part that a network of one's own replaces; its width is ``config.width``."""
         return StateEncoder(layout, config)
 
-    def log_damages(self, encoded: Tensor) -> Tensor:
-        """Encoded steps [..., width] → log damage [..., axes, levels of the longest]."""
+    def shapes(self, encoded: Tensor) -> Tensor:
+        """Encoded steps [..., width] → sensitivity and slope [..., axes, 2]."""
         weight = torch.cat([head.weight for head in self.linears])
         bias = torch.cat([head.bias for head in self.linears])
-        found = F.linear(encoded, weight, bias).view(*encoded.shape[:-1], -1, 2, 1)
-        sensitivity, slope = found.unbind(-2)
+        return F.linear(encoded, weight, bias).view(*encoded.shape[:-1], -1, 2)
+
+    def log_damages(self, shapes: Tensor) -> Tensor:
+        """Sensitivity and slope [..., axes, 2] → log damage [..., axes, levels of the longest]."""
+        sensitivity, slope = shapes[..., None].unbind(-2)
         # Collected anew each time: a copy kept aside would miss what training changes.
         curves = torch.cat([*self._bases, *self.places])
         base, place = curves.index_select(0, self.padded).view(2, len(self._bases), -1).unbind()

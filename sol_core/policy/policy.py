@@ -12,6 +12,7 @@ from torch import Tensor
 
 from sol_core.actions import Action, ActionGrid, Budget
 from sol_core.errors import PolicyError
+from sol_core.policy.byte_prices import SampleStates
 from sol_core.policy.correction import AimCorrection
 from sol_core.policy.files.folder import (
     PolicyParts,
@@ -61,6 +62,7 @@ class Policy(
         info: what it is.
         network: DamageNetwork or JointNetwork.
         correction: what to aim the prices at for a requested mean.
+        states: that a price on bytes is read off; None of policies that lack them.
         embedding: [V, C] of the language model, to look tokens up in.
         levels: of each axis, ascending, shares of dense.
         ends: [axes] each, the axes' lowest and highest levels.
@@ -73,8 +75,10 @@ class Policy(
         prices: Sequence[PriceTable],
         embedding: Tensor,
         correction: AimCorrection | None = None,
+        states: SampleStates | None = None,
     ) -> None:
         self.correction = AimCorrection() if correction is None else correction
+        self.states = states
         self.info, self.network, self.embedding = info, network, embedding
         device = embedding.device
         self.levels = [values.to(device) for values in level_values(info.grid)]
@@ -85,6 +89,8 @@ class Policy(
         self._axes = torch.arange(len(self.levels), device=device)
         self._actions: dict[tuple[int, ...], Action] = {}
         network.to(device).eval()
+        matrices = [value for value in network.parameters() if value.ndim > 1]
+        self._narrow = device.type == "cpu" and all(map(fits_float16, matrices))
 
     @property
     def prices(self) -> list[PriceTable]:
@@ -106,7 +112,7 @@ class Policy(
     @property
     def parts(self) -> PolicyParts:
         """Return the stored parts of it."""
-        return PolicyParts(self.info, self.network, self.prices, self.correction)
+        return PolicyParts(self.info, self.network, self.prices, self.correction, self.states)
 
     @property
     def num_heads(self) -> int:
@@ -123,12 +129,22 @@ class Policy(
             chosen), or [N, T, 1, A]; and the step cache. The most probable level is the one
             the price rule chooses.
         """
-        embedded = self.embedding[inputs.tokens]
         if isinstance(self.network, JointNetwork):
+            embedded = self.embedding[inputs.tokens]
             joint, cache = self.network(inputs.rows, embedded, inputs.budget, cache)
             return joint[..., None, :], cache
-        encoded, cache = self.network.encoder(inputs.rows, embedded, cache)
-        return self.priced(self.network.log_damages(encoded), inputs.aims), cache
+        shapes, cache = self.shapes(inputs, cache)
+        return self.priced(self.network.log_damages(shapes), inputs.aims), cache
+
+    def shapes(self, inputs: StepInputs, cache: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """What a DamageNetwork says of T steps of N episodes: [N, T, axes, 2], the step cache.
+
+        Args: as of ``logits``.
+        """
+        network = self.network
+        assert isinstance(network, DamageNetwork)
+        encoded, cache = network.encoder(inputs.rows, self.embedding[inputs.tokens], cache)
+        return network.shapes(encoded), cache
 
     def priced(self, log_damages: Tensor, aims: Tensor) -> Tensor:
         """The logits of a DamageNetwork's predictions.
@@ -141,6 +157,12 @@ class Policy(
         network = self.network
         assert isinstance(network, DamageNetwork)
         return self.rule.logits(log_damages.exp(), aims, network.log_sharpness.exp())
+
+    def byte_sharpness(self, axes: Sequence[int]) -> Tensor:
+        """Logits per dense step's bytes, of some axes: [axes, 1]."""
+        network = self.network
+        assert isinstance(network, DamageNetwork)
+        return network.log_sharpness.detach().exp()[list(axes), None]
 
     def per_head(self, values: Tensor) -> list[Tensor]:
         """Take the heads apart.
@@ -257,8 +279,11 @@ class Policy(
 
     @property
     def num_bytes(self) -> int:
-        """Bytes of its network, which every step reads."""
-        return sum(value.nbytes for value in self.network.parameters())
+        """Bytes of its network, which every step reads: matrices that float16 holds, in that."""
+        return sum(
+            value.nbytes // 2 if self._narrow and value.ndim > 1 else value.nbytes
+            for value in self.network.parameters()
+        )
 
     def check_grid(self, grid: ActionGrid) -> None:
         """Hold the policy to a grid.
@@ -284,6 +309,12 @@ class Policy(
             )
 
 
+def fits_float16(weight: Tensor) -> bool:
+    """Return whether float16 holds all numbers exactly."""
+    half = weight.detach().half()
+    return bool(half.isfinite().all()) and torch.equal(half.float(), weight)
+
+
 def budget_shares(budgets: Sequence[Budget], grid: ActionGrid) -> Tensor:
     """Requested means of the grid's axes as shares of dense: [R, axes]."""
     return torch.tensor([budget.shares(grid.axes) for budget in budgets])
@@ -297,8 +328,9 @@ def load_policy(folder: Path, model: LanguageModel, *, grid: ActionGrid | None =
         grid: the levels and mechanisms in use; None accepts the policy's own.
     Raises: PolicyError when the folder is damaged, or made for another model or grid.
     """
-    info, network, prices, correction = read_policy_folder(shipped_for(folder, grid))
-    policy = Policy(info, network, prices, model.lm.weights.embedding, correction)
+    parts = read_policy_folder(shipped_for(folder, grid))
+    info, network, prices, correction, states = parts
+    policy = Policy(info, network, prices, model.lm.weights.embedding, correction, states)
     policy.check_model(model.fingerprint)
     if grid is not None:
         policy.check_grid(grid)

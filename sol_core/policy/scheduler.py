@@ -11,8 +11,10 @@ from torch import Tensor
 from sol_core.actions import DENSE, Action, Axis, Budget
 from sol_core.decoding.batch_scheduling import StepObservation
 from sol_core.errors import ConfigError
+from sol_core.policy.byte_budgets import ByteBudgets
 from sol_core.policy.few_rows import FewRowPolicy, StepState
 from sol_core.policy.inputs import observation_row
+from sol_core.policy.network import DamageNetwork
 from sol_core.policy.policy import Policy, StepInputs, budget_shares
 from sol_core.policy.prices import aim_for
 
@@ -84,8 +86,9 @@ class PolicyScheduler:
         generator: draws actions; None takes the most probable ones (greedy).
         temperature: of the draws.
         keep_steps: keep every StepChoice in ``steps`` instead of the last one only.
-        mixes: of the model, for budgets of bytes: each episode aims at the mean of the mixes that
-            meet the share at its context.
+        mixes: of the model, for budgets of bytes. With a policy that has states, attention and
+            MLP are chosen at one price on bytes; of another, each episode aims at the mean of
+            the mixes that meet the share at its context.
     Raises: ConfigError for a budget outside the grid, or one of bytes without mixes.
     """
 
@@ -115,6 +118,7 @@ class PolicyScheduler:
         self._previous = torch.ones_like(self._targets)
         self._no_budget = self._targets[:, None, :0]
         self._cache: Tensor | None = None
+        self._bytes = ByteBudgets.make(policy, budgets, mixes)
         self._few_rows = FewRowPolicy.make(policy, len(budgets))
         self._count = 0
 
@@ -129,27 +133,42 @@ class PolicyScheduler:
                 self._aim_at_mixes(self._mixes, observation.cached_tokens)
             self._goals = policy.correction.aims(self._targets, contexts)
             self._shares = feedback_shares(contexts, policy.info.grid.axes).to(self._targets)
+        chosen = False
         if self._few_rows is None:
             inputs = self._inputs(observation, place, episode)
             with torch.no_grad():
-                logits, self._cache = policy.logits(inputs, self._cache)
-            logits = logits.squeeze(1)
+                logits, shapes = self._logits(inputs)
+        else:
+            chosen = self._generator is None and self._bytes is None
+            state = StepState(
+                self._goals, self._targets, self._excess, self._previous, self._shares, chosen
+            )
+            inputs, logits, shapes, choices = self._few_rows.step(observation, state, place)
+        if self._bytes is not None:
+            self._bytes.price(place, logits, shapes, observation)
+        if not chosen:
             choices = self._choose(logits)
             self._account(choices)
-        else:
-            greedy = self._generator is None
-            state = StepState(
-                self._goals, self._targets, self._excess, self._previous, self._shares, greedy
-            )
-            inputs, logits, choices = self._few_rows.step(observation, state, place)
-            if not greedy:
-                choices = self._choose(logits)
-                self._account(choices)
         self._count += 1
         if not self._keep_steps:
             self.steps.clear()
         self.steps.append(StepChoice(inputs, choices, logits, self._temperature))
-        return policy.actions(policy.axis_levels(choices))
+        actions = policy.actions(policy.axis_levels(choices))
+        if self._bytes is not None:
+            self._bytes.taken(actions)
+        return actions
+
+    def _logits(self, inputs: StepInputs) -> tuple[Tensor, Tensor]:
+        """Of one step: logits [R, num_heads, levels]; sensitivity and slope [R, axes, 2], which
+        a price on bytes needs."""
+        policy = self.policy
+        if self._bytes is None:
+            logits, self._cache = policy.logits(inputs, self._cache)
+            return logits[:, 0], logits[:, 0, :, :0]
+        shapes, self._cache = policy.shapes(inputs, self._cache)
+        network = policy.network
+        assert isinstance(network, DamageNetwork)
+        return policy.priced(network.log_damages(shapes), inputs.aims)[:, 0], shapes[:, 0]
 
     def _aim_at_mixes(self, mixes: MixTable, contexts: Sequence[int]) -> None:
         """Budgets of bytes become the means per axis that meet them at these contexts."""

@@ -69,7 +69,7 @@ def run_tasks(
     Raises: before the first event, ConfigError or PolicyError for what cannot be run; then
         DownloadError or CorpusError when the questions cannot be had.
     """
-    (contender,) = load_contenders(model, {name: policy_folder})
+    (contender,) = load_contenders(model, {name: policy_folder}, by_share=config.by_share)
     for budget in config.budgets:
         contender.grid.check_budget(budget)
     if "paper" in config.baselines and contender.grid.page_scorer == PAPER.page_scorer:

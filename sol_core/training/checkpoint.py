@@ -39,6 +39,7 @@ class Progress:
         elapsed_s: time worked, interruptions left out.
         prices: price tables as JSON.
         correction: of the aims, as JSON; None until the run is calibrated.
+        states: that prices on bytes are read off, likewise.
         measured: the last held-out metrics.
     """
 
@@ -51,6 +52,7 @@ class Progress:
     elapsed_s: float = 0.0
     prices: list[dict[str, Any]] = field(default_factory=list)
     correction: dict[str, Any] | None = None
+    states: dict[str, Any] | None = None
     measured: dict[str, Any] = field(default_factory=dict)
 
 

@@ -10,13 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from sol_core.actions import Budget
 from sol_core.policy import Policy, PolicyScheduler
+from sol_core.policy.byte_prices import BYTE_AXES, SampleStates
 from sol_core.policy.correction import AimCorrection
 from sol_core.policy.network import DamageNetwork
 from sol_core.policy.policy import StepInputs, budget_shares
@@ -209,16 +211,17 @@ def calibrate(state: RunState) -> Iterator[WorkEvent]:
         seen += ranks.collect(numbers, lambda n: _damages_in(state, _play(state, n, 2)[0].inputs()))
         yield _calibrated(state, numbers, 2)
     policy.prices = ranks.lead(lambda: prices_from(policy, seen))
-    played: list[tuple[Tensor, Tensor]] = []
+    played: list[Played] = []
     for numbers in _rounds(PRICED_TEXTS, config.calibration_texts, ranks.size):
-        played += ranks.collect(numbers, lambda n: _asked_and_spent(state, n))
+        played += ranks.collect(numbers, lambda n: _played(state, n))
         yield _calibrated(state, numbers, 1)
         if state.is_past(1.0):
             break
     policy.correction = ranks.lead(lambda: _correction(state, played))
+    policy.states = ranks.lead(lambda: _sample_states(state, played))
     yield from measure(state)
     # Saved only now: a run that is cut off here calibrates again from where it began.
-    state.set_prices(policy.prices, policy.correction)
+    state.set_prices(policy.prices, policy.correction, policy.states)
     state.begun_anew = 0
 
 
@@ -250,15 +253,48 @@ def _play(state: RunState, number: int, rows: int) -> tuple[PolicyScheduler, lis
     return scheduler, budgets
 
 
-def _asked_and_spent(state: RunState, number: int) -> tuple[Tensor, Tensor]:
+class Played(NamedTuple):
+    """One text's episodes, a window each.
+
+    Attributes:
+        asked, spent: [windows, axes], means, shares of dense.
+        shapes: [windows, T, axes, 2], what the network said.
+        spends: [windows, T, axes], what was taken then, shares of dense.
+    """
+
+    asked: Tensor
+    spent: Tensor
+    shapes: Tensor
+    spends: Tensor
+
+
+def _played(state: RunState, number: int) -> Played:
     scheduler, budgets = _play(state, number, 1)
-    return budget_shares(budgets, state.config.grid), scheduler.mean_spends().cpu()
+    with torch.no_grad():
+        shapes, _ = state.policy.shapes(scheduler.inputs())
+    asked = budget_shares(budgets, state.config.grid)
+    taken = [state.policy.spends(state.policy.axis_levels(s.choices)) for s in scheduler.steps]
+    spends = torch.stack(taken, 1).cpu()
+    return Played(asked, scheduler.mean_spends().cpu(), shapes.cpu(), spends)
 
 
-def _correction(state: RunState, played: Sequence[tuple[Tensor, Tensor]]) -> AimCorrection:
-    asked, spent = (torch.cat(column) for column in zip(*played, strict=True))
+def _correction(state: RunState, played: Sequence[Played]) -> AimCorrection:
+    asked, spent = (torch.cat([getattr(p, n) for p in played]) for n in ("asked", "spent"))
     contexts = torch.tensor(state.config.starts).repeat(len(played))
     return AimCorrection.fit(asked, spent, contexts, state.policy.levels)
+
+
+def _sample_states(state: RunState, played: Sequence[Played]) -> SampleStates | None:
+    """States for prices on bytes; None on a grid without those axes."""
+    fields = [axis.field for axis in state.config.grid.axes]
+    if not set(BYTE_AXES) <= set(fields):
+        return None
+    axes = [fields.index(field) for field in BYTE_AXES]
+    shapes, spends = (
+        torch.cat([getattr(one, name) for one in played])[:, :, axes].double().numpy()
+        for name in ("shapes", "spends")
+    )
+    return SampleStates.of(shapes, spends, np.tile(state.config.starts, len(played)))
 
 
 def _set_prices(state: RunState, seen: Sequence[Sequence[Tensor]]) -> None:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from sol_core.errors import TrainingDivergedError
 from sol_core.models.loading import LanguageModel
 from sol_core.policy import Policy, PolicyInfo
+from sol_core.policy.byte_prices import SampleStates
 from sol_core.policy.correction import AimCorrection
 from sol_core.policy.info import InputLayout
 from sol_core.policy.network import DamageNetwork, build_network
@@ -88,7 +89,9 @@ class RunState:
         )
         prices = [PriceTable.from_dict(table) for table in self.progress.prices]
         correction = AimCorrection.from_dict(self.progress.correction, len(config.grid.axes))
-        self.policy = Policy(info, network, prices, model.lm.weights.embedding, correction)
+        kept = self.progress.states
+        states = None if kept is None else SampleStates.from_dict(kept)
+        self.policy = Policy(info, network, prices, model.lm.weights.embedding, correction, states)
         if not prices and isinstance(network, DamageNetwork):
             self._price_untrained(network)
         self.metrics: dict[str, float] = {}
@@ -135,13 +138,18 @@ class RunState:
         self._decisions += count
 
     def set_prices(
-        self, tables: Sequence[PriceTable], correction: AimCorrection | None = None
+        self,
+        tables: Sequence[PriceTable],
+        correction: AimCorrection | None = None,
+        states: SampleStates | None = None,
     ) -> None:
-        """New prices; a correction belongs to the prices it was measured with."""
+        """New prices; a correction and states belong to the prices they were measured with."""
         self.policy.prices = list(tables)
         self.policy.correction = AimCorrection() if correction is None else correction
         self.progress.prices = [table.to_dict() for table in tables]
         self.progress.correction = None if correction is None else correction.to_dict()
+        self.policy.states = states
+        self.progress.states = None if states is None else states.to_dict()
 
     def check_finite(self, numbers: Mapping[str, Tensor | float]) -> None:
         """Raises: TrainingDivergedError naming the first that is NaN or infinite."""

@@ -124,7 +124,7 @@ def _logits_and_damage_loss(
     if not isinstance(network, DamageNetwork):
         return policy.per_head(policy.logits(inputs)[0]), 0.0
     encoded, _ = network.encoder(inputs.rows, policy.embedding[inputs.tokens])
-    log_damages = network.log_damages(encoded)
+    log_damages = network.log_damages(network.shapes(encoded))
     predicted = network.total_damage(policy.per_head(log_damages), batch.choices)
     logits = policy.per_head(policy.priced(log_damages, inputs.aims))
     return logits, gamma_loss(predicted, batch.damage)

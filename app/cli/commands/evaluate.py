@@ -31,7 +31,7 @@ from app.formats.plain_json import json_safe
 from app.host.console import Console
 from app.host.errors import AppError, InputFileError
 from app.results.files import csv_text
-from sol_core.actions import DEFAULT_GRID, GRIDS, SHORT_AXES, ActionGrid
+from sol_core.actions import DEFAULT_GRID, GRIDS, SHARE_GRID, SHORT_AXES, ActionGrid
 from sol_core.errors import ConfigError
 from sol_core.fields import from_json
 
@@ -109,7 +109,8 @@ def run(args: argparse.Namespace) -> int:
     config = _config(args)
     contexts = _contexts(args.context) or (config.context,)
     configs = [replace(config, context=context) for context in contexts]
-    grid = GRIDS[args.grid or DEFAULT_GRID]  # of a schedule; a policy has its own
+    usual = SHARE_GRID if config.by_share else DEFAULT_GRID
+    grid = GRIDS[args.grid or usual]  # of a schedule; a policy has its own
 
     def measure(at: int) -> Measure:
         def events(model: LanguageModel, name: str, found: Any, data_dir: Path) -> WorkEvents:
@@ -181,9 +182,9 @@ def _within_reach(
     """Without the shares that no mix reaches after this context, of several; all where none is
     left, which the evaluation refuses."""
     from sol_core.budgets import mix_table
-    from sol_core.policy import read_policy_info
+    from sol_core.policy.files.locate import grid_in_use
 
-    grid = read_policy_info(found).grid if isinstance(found, Path) else grid
+    grid = grid_in_use(found, by_share=True) if isinstance(found, Path) else grid
     lowest = mix_table(model, grid).lowest(config.context + 1)
     kept = tuple(one for one in config.budgets if (one.bytes_share or 1) >= lowest)
     if not kept or kept == config.budgets:

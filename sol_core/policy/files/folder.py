@@ -19,6 +19,7 @@ from sol_core.errors import PolicyError
 from sol_core.files.places import read_regular
 from sol_core.files.safetensors_files import write_safetensors
 from sol_core.files.staging import publish, replacing, sha256_of, staged_folder
+from sol_core.policy.byte_prices import SampleStates
 from sol_core.policy.correction import AimCorrection
 from sol_core.policy.files.card import model_card
 from sol_core.policy.info import (
@@ -45,6 +46,7 @@ class PolicyParts(NamedTuple):
     network: DamageNetwork | JointNetwork
     prices: list[PriceTable]
     correction: AimCorrection
+    states: SampleStates | None
 
 
 def write_policy_folder(policy: PolicyParts, folder: Path) -> None:
@@ -78,6 +80,7 @@ def write_policy_files(policy: PolicyParts, folder: Path) -> None:
         "weights_sha256": sha256_of(folder / WEIGHTS_FILE),
         "prices": [table.to_dict() for table in policy.prices],
         "correction": policy.correction.to_dict(),
+        "states": None if policy.states is None else policy.states.to_dict(),
     }
     text = json.dumps(record, indent=1, sort_keys=True, allow_nan=False)
     with replacing(folder / CARD_FILE) as path:
@@ -125,16 +128,18 @@ def _check_size(info: PolicyInfo, folder: Path) -> None:
 
 def _read_prices(
     record: dict[str, Any], folder: Path, info: PolicyInfo
-) -> tuple[list[PriceTable], AimCorrection]:
+) -> tuple[list[PriceTable], AimCorrection, SampleStates | None]:
     num_axes = len(info.grid.axes)
     try:
         prices = [PriceTable.from_dict(table) for table in record["prices"]]
         correction = AimCorrection.from_dict(record.get("correction"), num_axes)
+        kept = record.get("states")
+        states = None if kept is None else SampleStates.from_dict(kept)
     except (KeyError, TypeError, ValueError, ArithmeticError) as error:
         raise PolicyError(f"{folder / CONFIG_FILE}: prices cannot be read ({error})") from error
     if len(prices) != (num_axes if issubclass(network_class(info.config), DamageNetwork) else 0):
         raise PolicyError(f"{folder / CONFIG_FILE} holds {len(prices)} price tables")
-    return prices, correction
+    return prices, correction, states
 
 
 def _read_weights(

@@ -9,11 +9,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from sol_core.actions import GRIDS, ActionGrid
+from sol_core.actions import GRIDS, SHARE_GRID, ActionGrid, by_need
 from sol_core.errors import PolicyError
 from sol_core.files.places import SHIPPED_POLICIES, SHIPPED_POLICY, default_data_dir
 from sol_core.policy.files.notes import read_notes
-from sol_core.policy.info import CONFIG_FILE
+from sol_core.policy.info import CONFIG_FILE, read_policy_info
 
 DEFAULT_POLICY = "default"  # the one that ships with the program
 NAME_LENGTH = 60
@@ -28,6 +28,17 @@ def shipped_for(folder: Path, grid: ActionGrid | None) -> Path:
         return folder
     shipped = SHIPPED_POLICIES.items()
     return next((path for name, path in shipped if GRIDS[name] == grid), folder)
+
+
+def grid_in_use(folder: Path, *, by_share: bool) -> ActionGrid:
+    """The grid that a policy chooses from: its own, for shares of the bytes with pages by need.
+
+    Raises: PolicyError when the policy cannot be read.
+    """
+    if by_share and folder == SHIPPED_POLICY:
+        return GRIDS[SHARE_GRID]
+    grid = read_policy_info(folder).grid
+    return by_need(grid) if by_share else grid
 
 
 def locate_policy(name: str | Path, data_dir: Path | None = None) -> Path:

@@ -46,7 +46,7 @@ def seen(step: int, rows: int, layout: InputLayout) -> StepObservation:
 
 def choices(name: str, rows: int) -> tuple[list[list[list[int]]], Tensor]:
     """Levels [steps][rows][axes] of a shipped policy, and the logits behind them."""
-    info, network, prices, correction = read_policy_folder(SHIPPED_POLICIES[name])
+    info, network, prices, correction, _ = read_policy_folder(SHIPPED_POLICIES[name])
     embedding = _waves(5, TOKENS, info.layout.hidden_size)
     policy = Policy(info, network, prices, embedding, correction)
     budgets = [BUDGETS[row % len(BUDGETS)] for row in range(rows)]

@@ -205,7 +205,7 @@ def test_the_result_says_what_was_written_and_how_far_it_is_from_dense() -> None
 
 def test_a_text_that_the_model_cannot_hold_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     model = make_language_model()
-    monkeypatch.setattr("sol_core.tasks.runner.load_contenders", lambda *_: [contender()[0]])
+    monkeypatch.setattr("sol_core.tasks.runner.load_contenders", lambda *_, **__: [contender()[0]])
     config = TasksConfig(("recall",), budgets=(Budget(0.5, 0.6, 8.0),), contexts=(500, 7500))
     with pytest.raises(ConfigError, match=r"takes a context of 7,628, .*\(--contexts\)"):
         run_tasks(model, "mine", cast(Any, None), config, data_dir=cast(Any, None))

@@ -1,0 +1,223 @@
+"""One price on bytes over attention and MLP: how a policy spends a share of the dense bytes.
+
+The schedule of least total damage among those of a given mean share takes, at every step and on
+both axes, the level of least ``damage + price · bytes``, with one price for all (Lagrange), so
+that bytes move between the axes and from token to token. What a level costs on average after a
+context is measured (``sol_core/budgets``); the policy's network says by what factor this step's
+damage differs. The price of a share is read off states that calibration kept.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sol_core.actions import ActionGrid
+from sol_core.budgets.mixes import MixTable
+from sol_core.policy.prices import LOG_PRICE_RANGE, NUM_PRICES
+
+Floats = NDArray[np.float64]
+
+BYTE_AXES = ("keep_fraction", "channel_keep_ratio")  # the fields whose levels change bytes
+NUM_FEATURES = 3 + 3 * len(BYTE_AXES)  # see ``history_features``
+RIDGE = 1.0  # states' worth of evidence for no influence
+MAX_GROUPS, STATES_PER_CONTEXT = 6, 64
+SHORTEST = 64  # tokens; the cache is 1 % of the bytes there
+CONTEXT_STEP = 1.1  # contexts that are closer to each other than this share their prices
+_NO_DAMAGE = 1e-9  # nats, of a level that costs nothing: its logarithm is taken
+
+
+@dataclass(frozen=True, slots=True)
+class SampleStates:
+    """What a policy's network says of the two axes in states of its own episodes.
+
+    A network sees how damaged the state before it is, and says more damage and less slope after
+    compressed steps. That is the same whatever this token needs, so what an episode's history
+    explains is fitted and taken off.
+
+    Attributes:
+        history: [features][axes][2], the fit of sensitivity and slope to ``history_features``.
+        contexts: tokens before the episodes of each group, ascending.
+        shapes: [contexts][states][axes][2], sensitivity and slope of log damage over the levels,
+            beyond that fit.
+    Raises: ValueError for other sizes, and for numbers that are not finite.
+    """
+
+    history: tuple[tuple[tuple[float, ...], ...], ...]
+    contexts: tuple[float, ...]
+    shapes: tuple[tuple[tuple[tuple[float, ...], ...], ...], ...]
+
+    def __post_init__(self) -> None:
+        for group in (self.history, *self.shapes):
+            found = np.asarray(group, dtype=np.float64)
+            if found.shape[1:] != (len(BYTE_AXES), 2) or not np.isfinite(found).all():
+                raise ValueError("sample states are two finite numbers for each of two axes")
+        if len(self.history) != NUM_FEATURES:
+            raise ValueError(f"an episode's history has {NUM_FEATURES} features")
+        if not self.contexts or len(self.contexts) != len(self.shapes):
+            raise ValueError("sample states need a group for each context, at least one")
+
+    @staticmethod
+    def of(shapes: Floats, spends: Floats, contexts: Floats) -> SampleStates:
+        """Fit the history of some episodes, and keep states of each context.
+
+        Args:
+            shapes: [E, T, axes, 2], what the network said.
+            spends: [E, T, axes], what was taken then, shares of dense.
+            contexts: [E], tokens before each episode.
+        """
+        steps = shapes.shape[1]
+        before = np.cumsum(spends, 1) - spends
+        means = np.concatenate(
+            [np.ones_like(spends[:, :1]), before[:, 1:] / np.arange(1, steps)[:, None]], 1
+        )
+        features = np.stack(
+            [history_features(place, means[:, place], contexts) for place in range(steps)], 1
+        )
+        flat, found = features.reshape(-1, NUM_FEATURES), shapes.reshape(-1, len(BYTE_AXES) * 2)
+        system = flat.T @ flat + RIDGE * np.eye(NUM_FEATURES)
+        history = np.round(np.linalg.solve(system, flat.T @ found), 6)
+        beyond = (found - flat @ history).reshape(shapes.shape)
+        groups = np.array_split(np.argsort(contexts, kind="stable"), MAX_GROUPS)
+        kept, at = [], []
+        for group in (group for group in groups if len(group)):
+            states = beyond[group].reshape(-1, len(BYTE_AXES), 2)
+            places = np.linspace(0, len(states) - 1, min(len(states), STATES_PER_CONTEXT))
+            kept.append(np.round(states[places.astype(int)], 4).tolist())
+            at.append(round(float(np.exp(np.log(contexts[group]).mean())), 1))
+        fit = history.reshape(NUM_FEATURES, len(BYTE_AXES), 2).tolist()
+        return SampleStates.from_dict({"history": fit, "contexts": at, "shapes": kept})
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @staticmethod
+    def from_dict(record: dict[str, Any]) -> SampleStates:
+        """Raises: ValueError, TypeError or KeyError when the record is none."""
+        return SampleStates(
+            tuple(tuple(tuple(map(float, pair)) for pair in row) for row in record["history"]),
+            tuple(float(context) for context in record["contexts"]),
+            tuple(
+                tuple(tuple(tuple(map(float, pair)) for pair in state) for state in group)
+                for group in record["shapes"]
+            ),
+        )
+
+    def near(self, context: int) -> Floats:
+        """The states of the group whose context is nearest, in ratio: [states, axes, 2]."""
+        gaps = [abs(math.log(max(context, 1) / max(known, 1.0))) for known in self.contexts]
+        return np.asarray(self.shapes[gaps.index(min(gaps))], dtype=np.float64)
+
+
+def history_features(place: int, means: Floats, contexts: Floats) -> Floats:
+    """An episode so far: [R, features].
+
+    Args:
+        place: of the step in its episode.
+        means: [R, axes], mean spend of the steps before, shares of dense; 1 at the start.
+        contexts: [R], tokens before the episode.
+    """
+    first = np.full(len(means), 1 / (place + 1))
+    length = np.log2(np.maximum(contexts, 1)) / 8
+    known = np.stack([np.ones_like(first), first, length], 1)
+    return np.concatenate((known, means, means * first[:, None], means**2), 1)
+
+
+@dataclass(frozen=True, slots=True)
+class _Terms:
+    """What the levels of both axes cost after a context; a short axis is padded with infinity.
+
+    Attributes:
+        log_means: [axes, L] of the factor that the network's says, to have the measured mean.
+        bytes_read: [axes, L], beyond a dense step's, as shares of it: 0 and below.
+        shares, log_prices: ascending shares of the dense bytes, and the prices that lead there.
+    """
+
+    log_means: Floats
+    bytes_read: Floats
+    shares: Floats
+    log_prices: Floats
+
+
+class BytePrices:
+    """Chooses levels of attention and MLP at one price on bytes.
+
+    Args:
+        grid: of the policy; its levels must all be measured (``fits``).
+        mixes: of the model under the mechanisms in use.
+        states: of the policy.
+    """
+
+    def __init__(self, grid: ActionGrid, mixes: MixTable, states: SampleStates) -> None:
+        self._mixes, self._states = mixes, states
+        self._history = np.asarray(states.history)
+        levels = [np.asarray(getattr(grid, f"{field}s"), np.float64) for field in BYTE_AXES]
+        self.num_levels = max(map(len, levels))
+        self._places = np.zeros((len(levels), self.num_levels))
+        for row, values in zip(self._places, levels, strict=True):
+            row[: len(values)] = (values - values[0]) / (values[-1] - values[0]) - 0.5
+        self._known: dict[int, _Terms] = {}
+
+    @staticmethod
+    def fits(grid: ActionGrid, mixes: MixTable) -> bool:
+        """Return whether there is a choice on both axes, and every level's damage is measured."""
+        levels = (grid.keep_fractions, grid.channel_keep_ratios)
+        return mixes.levels == levels and all(len(axis) > 1 for axis in levels)
+
+    def logits(
+        self, shapes: Floats, history: Floats, shares: Sequence[float], contexts: Sequence[int]
+    ) -> Floats:
+        """Unnormalised log probabilities of the levels; the greatest, 0, is the choice.
+
+        Args:
+            shapes: [R, axes, 2], sensitivity and slope that the network says.
+            history: [R, features], see ``history_features``.
+            shares: to aim at, of each row.
+            contexts: tokens attended over, of each row.
+        Returns: [R, axes, L], in shares of a dense step.
+        """
+        terms = [self._at(context) for context in contexts]
+        means = np.stack([one.log_means for one in terms])
+        read = np.stack([one.bytes_read for one in terms])
+        log_prices = [
+            np.interp(share, one.shares, one.log_prices)
+            for share, one in zip(shares, terms, strict=True)
+        ]
+        price = np.exp(np.asarray(log_prices))[:, None, None]
+        explained = np.einsum("rf,fas->ras", history, self._history)
+        cost = self._damages(shapes - explained, means) / price + read
+        best: Floats = cost.min(-1, keepdims=True) - cost
+        return best
+
+    def _damages(self, shapes: Floats, log_means: Floats) -> Floats:
+        """[..., axes, 2] → [..., axes, L] nats, never rising with the level."""
+        log_damages = log_means + shapes[..., :1] + shapes[..., 1:] * self._places
+        damages: Floats = np.minimum.accumulate(np.exp(log_damages), -1)
+        return damages
+
+    def _at(self, context: int) -> _Terms:
+        key = round(math.log(max(context, SHORTEST) / SHORTEST, CONTEXT_STEP))
+        if key not in self._known:
+            self._known[key] = self._make(round(SHORTEST * CONTEXT_STEP**key))
+        return self._known[key]
+
+    def _make(self, context: int) -> _Terms:
+        states = self._states.near(context)
+        sizes = (len(BYTE_AXES), self.num_levels)
+        means, read = np.zeros(sizes), np.full(sizes, np.inf)
+        factors = np.exp(states[..., :1] + states[..., 1:] * self._places).mean(0)
+        for axis, (damages, costs) in enumerate(self._mixes.per_axis(context)):
+            count = len(damages)
+            damage = np.maximum(damages, _NO_DAMAGE)
+            means[axis, :count] = np.log(damage / factors[axis, :count])
+            read[axis, :count] = costs
+        log_prices = np.linspace(*LOG_PRICE_RANGE, NUM_PRICES)[::-1]
+        costs = self._damages(states, means) / np.exp(log_prices)[:, None, None, None] + read
+        taken = costs.argmin(-1)  # [prices, states, axes]
+        shares = 1 + sum(read[axis][taken[..., axis]].mean(1) for axis in range(len(read)))
+        return _Terms(means, read, shares, log_prices)

@@ -1,0 +1,174 @@
+"""One price on bytes: a policy's share is met, and spent where damage is greatest."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sol_core.actions import GRIDS, ActionGrid, Budget
+from sol_core.budgets import MixTable
+from sol_core.decoding.cost import CostModel
+from sol_core.errors import ConfigError, PolicyError
+from sol_core.models.loading import LanguageModel
+from sol_core.policy import Policy, PolicyScheduler, load_policy, save_policy
+from sol_core.policy.byte_prices import (
+    NUM_FEATURES,
+    BytePrices,
+    Floats,
+    SampleStates,
+    history_features,
+)
+from tests.sol_core.budgets.test_mixes import COSTS, GRID, made_up
+from tests.sol_core.policy.test_policy import make_policy, observe
+from tests.support.tiny_language_model import make_language_model
+
+CONTEXTS = (64, 700, 7000)
+
+
+@pytest.fixture(scope="module")
+def mixes() -> MixTable:
+    return MixTable(made_up(), COSTS, "made up")
+
+
+@pytest.fixture(scope="module")
+def model() -> LanguageModel:
+    return make_language_model()
+
+
+def made_states(spread: float = 1.0, seed: int = 0) -> SampleStates:
+    """States without a history, of three contexts."""
+    drawn = np.random.default_rng(seed).normal(0, spread, (3, 64, 2, 2)).round(4)
+    history = np.zeros((NUM_FEATURES, 2, 2)).tolist()
+    record = {"history": history, "contexts": CONTEXTS, "shapes": drawn.tolist()}
+    return SampleStates.from_dict(record)
+
+
+def no_history(rows: int) -> Floats:
+    return np.zeros((rows, NUM_FEATURES))
+
+
+@given(st.floats(0.2, 1.5), st.sampled_from(CONTEXTS), st.floats(0.0, 1.0), st.integers(0, 9))
+@settings(max_examples=40)
+def test_states_like_the_sample_read_the_share(
+    spread: float, context: int, place: float, seed: int
+) -> None:
+    mixes, states = MixTable(made_up(), COSTS, "made up"), made_states(spread, seed)
+    prices = BytePrices(GRID, mixes, states)
+    share = mixes.lowest(context) + 0.02 + place * (0.98 - mixes.lowest(context))
+    sample = states.near(context)
+    found = prices.logits(sample, no_history(64), [share] * 64, [context] * 64).argmax(-1)
+    of_axes = [np.asarray(costs) for _, costs in mixes.per_axis(context)]
+    read = [costs[found[:, axis]] for axis, costs in enumerate(of_axes)]
+    # A step of the choices is 1/64 of a mean, and prices and contexts are a grid.
+    assert abs(1 + sum(part.mean() for part in read) - share) < 0.03
+
+
+def test_alike_steps_take_the_static_mixes(mixes: MixTable) -> None:
+    """Without differences between steps, the choices are corners of the hull."""
+    prices = BytePrices(GRID, mixes, made_states(0.0))
+    for context in CONTEXTS:
+        corners = {
+            (mix.action.keep_fraction, mix.action.channel_keep_ratio) for mix in mixes.hull(context)
+        }
+        for share in np.linspace(mixes.lowest(context), 1, 9):
+            (keep, channels), *_ = prices.logits(
+                np.zeros((1, 2, 2)), no_history(1), [share], [context]
+            ).argmax(-1)
+            assert (GRID.keep_fractions[keep], GRID.channel_keep_ratios[channels]) in corners
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_a_step_that_needs_an_axis_gets_more_of_it(mixes: MixTable, axis: int) -> None:
+    prices, needs = BytePrices(GRID, mixes, made_states()), np.zeros((3, 2, 2))
+    needs[:, axis, 0] = (-2.0, 0.0, 2.0)
+    found = prices.logits(needs, no_history(3), [0.8] * 3, [2000] * 3).argmax(-1)
+    assert found[0, axis] < found[1, axis] < found[2, axis]
+    assert len(set(found[:, 1 - axis])) == 1
+
+
+def test_what_an_episodes_history_explains_is_taken_off(mixes: MixTable) -> None:
+    """Shapes that only follow the history leave nothing, and choices do not follow it."""
+    random = np.random.default_rng(1)
+    spends = random.choice([0.3, 0.6, 1.0], (200, 16, 2))
+    contexts = random.choice(CONTEXTS, 200).astype(float)
+    means = np.ones_like(spends)
+    means[:, 1:] = np.cumsum(spends, 1)[:, :-1] / np.arange(1, 16)[:, None]
+    features = [history_features(at, means[:, at], contexts) for at in range(16)]
+    weights = random.normal(size=(NUM_FEATURES, 2, 2))
+    own = random.normal(0, 0.3, (200, 16, 2, 2))
+    shapes = np.stack([np.einsum("rf,fas->ras", f, weights) for f in features], 1) + own
+    states = SampleStates.of(shapes, spends, contexts)
+    assert [round(at, 1) for at in states.contexts] == sorted(states.contexts)
+    assert max(float(np.abs(states.near(c)).mean()) for c in CONTEXTS) < 0.4
+    prices = BytePrices(GRID, mixes, states)
+    for at in (0, 15):
+        explained = np.einsum("rf,fas->ras", features[at][:1], weights)
+        found = prices.logits(explained, features[at][:1], [0.8], [700])
+        plain = prices.logits(np.zeros((1, 2, 2)), no_history(1), [0.8], [700])
+        assert np.abs(found.argmax(-1) - plain.argmax(-1)).max() <= 1
+
+
+def with_states(model: LanguageModel, grid: ActionGrid = GRID) -> tuple[Policy, MixTable]:
+    policy = make_policy(model, grid=grid)
+    policy.states = made_states()
+    return policy, MixTable(made_up(), CostModel.of(model.lm, grid), "made up")
+
+
+def test_a_scheduler_keeps_its_shares_alike_with_and_without_the_kernel(
+    model: LanguageModel,
+) -> None:
+    """The policy's own bytes are part of the share."""
+    policy, mixes = with_states(model)
+    own = policy.num_bytes / mixes.costs.decode_step(Budget(1, 1, 16), 700).bytes_read
+    shares = [own + 0.85, own + 0.95]
+    budgets = [Budget.share(share) for share in shares]
+    fast, plain = (PolicyScheduler(policy, budgets, mixes=mixes) for _ in range(2))
+    plain._few_rows = None
+    read = np.zeros(2)
+    for step in range(400):
+        seen = replace(observe(model, 2, step), cached_tokens=(700, 7000))
+        actions = fast.next_actions(seen)
+        assert actions == plain.next_actions(seen)
+        assert all(action.bit_width == 16 for action in actions)
+        for row, (action, context) in enumerate(zip(actions, (701, 7001), strict=True)):
+            dense = mixes.costs.decode_step(Budget(1, 1, 16), context).bytes_read
+            cost = mixes.costs.decode_step(action, context, observed=True).bytes_read
+            read[row] += (cost + policy.num_bytes) / dense
+    assert np.abs(read / 400 - shares).max() < 0.02
+
+
+def test_a_share_out_of_reach_is_refused_with_the_lowest(model: LanguageModel) -> None:
+    policy, mixes = with_states(model)
+    scheduler = PolicyScheduler(policy, [Budget.share(0.05)], mixes=mixes)
+    with pytest.raises(ConfigError, match="of context at least"):
+        scheduler.next_actions(observe(model, 1, 0))
+
+
+def test_levels_without_a_measured_damage_are_not_priced(model: LanguageModel) -> None:
+    """Such a policy aims at the mixes' mean per axis, as one without states does."""
+    grid = replace(GRID, channel_keep_ratios=(0.33, 0.66, 1.0))
+    policy, _ = with_states(model, grid)
+    table = made_up().of_levels(GRID.keep_fractions, (1.0,))
+    mixes = MixTable(table, CostModel.of(model.lm, grid), "made up")
+    assert not BytePrices.fits(grid, mixes)
+    scheduler = PolicyScheduler(policy, [Budget.share(0.95)], mixes=mixes)
+    assert scheduler._bytes is None
+
+
+def test_states_come_back_from_a_folder(model: LanguageModel, tmp_path: Path) -> None:
+    policy, _ = with_states(model, GRIDS["need"])
+    save_policy(policy, tmp_path / "mine")
+    assert load_policy(tmp_path / "mine", model).states == policy.states
+    config = tmp_path / "mine" / "config.json"
+    text = config.read_text("utf-8")
+    config.write_text(text.replace('"contexts": [\n   64', '"contexts": [\n   "x"'), "utf-8")
+    with pytest.raises(PolicyError, match="cannot be read"):
+        load_policy(tmp_path / "mine", model)
+    policy.states = None
+    save_policy(policy, tmp_path / "mine")
+    assert load_policy(tmp_path / "mine", model).states is None
