@@ -16,7 +16,6 @@ from kernels.channel_pruning.triton_dispatch import MAX_PRUNED, prune_rows
 from kernels.gated_mlp import MlpPlan, MlpWeights
 from kernels.gated_mlp.triton_dispatch import MAX_ROWS, multiply_with_triton
 from kernels.gpu.triton_support import KERNEL_DTYPES, Launch, recorded_launches
-from kernels.integer_linear.triton_dispatch import multiply_integers
 from kernels.kv_write.triton_dispatch import store_rows
 from kernels.page_attention import AttentionPlan, KVBlock
 from kernels.page_attention.triton_checks import largest_head
@@ -128,9 +127,6 @@ def _rows(width: int) -> None:
     normalise_rows(torch.empty(1, width), torch.empty(width), 1e-5)
     if width <= MAX_PRUNED:
         prune_rows(torch.empty(1, width), _counts(1))
-    integers, scales = torch.empty(width, 64, dtype=torch.int8), torch.empty(64)
-    for count in (1, MAX_ROWS):
-        multiply_integers(torch.empty(count, width), _counts(count), integers, scales)
 
 
 def _counts(rows: int) -> Tensor:

@@ -221,16 +221,6 @@ def add_fixed_text(parser: argparse._ActionsContainer, default: Budget) -> None:
     add_value(parser, "prefix", 1, text, metavar="N")
 
 
-def add_integer_mlp(parser: argparse._ActionsContainer) -> None:
-    """``--integer-mlp``."""
-    add_flag(
-        parser,
-        "integer-mlp",
-        "with --quant-site mlp_input: steps of 8 bits or fewer multiply int8 copies of the MLP's "
-        "weights, which are made when the model is loaded; score reports what that changes",
-    )
-
-
 def schedule_from_option(text: str, budget: Budget, seed: int = 0) -> ScheduleConfig:
     """The schedule that the option's text asks for.
 
@@ -254,12 +244,6 @@ def schedule_from_option(text: str, budget: Budget, seed: int = 0) -> ScheduleCo
     return ScheduleConfig(text, budget, seed)  # type: ignore[arg-type]  # checked above
 
 
-def check_integer_mlp(args: argparse.Namespace) -> None:
-    """Raise ConfigError for ``--integer-mlp`` where it would do nothing."""
-    if args.integer_mlp and args.quant_site != "mlp_input":
-        raise ConfigError(f"--integer-mlp needs --quant-site mlp_input, got {args.quant_site}")
-
-
 def open_data_dir(args: argparse.Namespace, *, fills: bool = True) -> DataDir:
     """The data directory, made and checked, with the libraries pointed into it.
 
@@ -278,9 +262,7 @@ def model_name(args: argparse.Namespace) -> str:
     return str(args.model or os.environ.get(MODEL_VARIABLE, "").strip() or DEFAULT_MODEL)
 
 
-def load_model(
-    args: argparse.Namespace, console: Console, *, integer_mlp: bool = False
-) -> LoadedModel:
+def load_model(args: argparse.Namespace, console: Console) -> LoadedModel:
     """Load the model that the options name, with progress on ``console``.
 
     Raises: SolError when it cannot be fetched, read or run.
@@ -295,7 +277,6 @@ def load_model(
         data_dir=data_dir.root,
         dtype=args.dtype,
         device=args.device,
-        integer_mlp=integer_mlp,
         on_progress=console.progress,
     )
     tune(model, data_dir.root, lambda: console.progress(TUNING, 0.99))

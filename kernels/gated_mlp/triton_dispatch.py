@@ -82,7 +82,7 @@ def triton_fits(hidden: Tensor, weights: MlpWeights, plan: MlpPlan) -> bool:
     return runs_triton(hidden) and supported("gated_mlp", lambda: check_mlp(hidden, weights, plan))
 
 
-def list_used_channels(prepared: Tensor, rows_at_once: int) -> tuple[Tensor, Tensor]:
+def _list_used_channels(prepared: Tensor, rows_at_once: int) -> tuple[Tensor, Tensor]:
     """Per tile of so many rows of [R, C], the channels that are not 0 in some row.
 
     Returns: channels [tiles, C] int32, ascending, and how many of them count [tiles] int32.
@@ -102,12 +102,6 @@ def list_used_channels(prepared: Tensor, rows_at_once: int) -> tuple[Tensor, Ten
         {"num_warps": 4, "num_stages": 1},
     )  # fmt: skip
     return channels, counts
-
-
-def count_splits(programs: int, channels: int) -> int:
-    """Into how many parts to cut a product's channels, where so many programs share one part."""
-    wanted = min(-(-TARGET_PROGRAMS // programs), channels // CHANNELS_PER_SPLIT, MAX_SPLITS)
-    return max(1, wanted)
 
 
 def multiply_with_triton(hidden: Tensor, weights: MlpWeights, plan: MlpPlan) -> Tensor:
@@ -181,7 +175,7 @@ class _Mlp:
         channels = counts = self.hidden.view(torch.int32)  # not read
         if listed:
             inner = self._pruned(kernels, inner)
-            channels, counts = list_used_channels(inner, self.block_m)
+            channels, counts = _list_used_channels(inner, self.block_m)
         splits = self._splits(self.width, self.inner)
         partial = self.hidden.new_empty((splits, self.num_rows, self.width))
         launch(
@@ -226,7 +220,7 @@ class _Mlp:
 
     def _inner(self, kernels: Any, prepared: Tensor) -> Tensor:
         """Activations between the projections [R, I] in the weights' dtype."""
-        channels, counts = list_used_channels(prepared, self.block_m)
+        channels, counts = _list_used_channels(prepared, self.block_m)
         splits = self._splits(self.inner, self.width)
         quantising = self.plan.quantise_inputs and self.plan.bit_widths is not None
         quantising = quantising and self.plan.inner_kept is None  # or else once it is pruned
@@ -280,7 +274,9 @@ class _Mlp:
         return {"num_warps": 4 if self.block_m == 16 else 8, "num_stages": 3}
 
     def _splits(self, columns: int, channels: int) -> int:
-        return count_splits(self.tiles * -(-columns // _COLUMNS), channels)
+        programs = self.tiles * -(-columns // _COLUMNS)
+        wanted = min(-(-TARGET_PROGRAMS // programs), channels // CHANNELS_PER_SPLIT, MAX_SPLITS)
+        return max(1, wanted)
 
     def _bias(self, bias: Tensor | None) -> dict[str, Tensor]:
         return {"bias": self.weights.gate_up if bias is None else bias}

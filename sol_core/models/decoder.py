@@ -38,7 +38,7 @@ from sol_core.models.step.graph import StepGraphs, run_alone
 from sol_core.models.step.layer import final_logits, heads_of, normalised, with_update
 from sol_core.models.step.mlp import gated, step_mlp
 from sol_core.models.step.output import StepOutput
-from sol_core.models.step.plan import StepPlan, plan_step, step_numbers, step_shape, takes_integers
+from sol_core.models.step.plan import StepPlan, plan_step, step_numbers, step_shape
 from sol_core.models.step.weight_bytes import WeightBytes
 from sol_core.models.weights import LayerWeights, ModelWeights, packed_for_many_rows
 
@@ -89,11 +89,6 @@ class FrozenLM:
     def _embedding_scale(self) -> float:
         """Rounded to the embedding's dtype, as transformers does; so do published numbers."""
         return torch.tensor(self.spec.embedding_scale, dtype=self.dtype).item()
-
-    @property
-    def has_integer_mlp(self) -> bool:
-        """Return whether int8 copies of the MLP's matrices exist for ``mlp_input`` at ≤ 8 bits."""
-        return self.weights.layers[0].integer_mlp is not None
 
     def prepare_for_batches(self) -> None:
         """Arrange the weights once more, for prefills and for steps of many rows on a CPU.
@@ -244,17 +239,14 @@ class FrozenLM:
         if mechanisms.page_budget == "need":
             floors = self.page_thresholds or shipped_floors()
         request = StepRequest(actions, mechanisms, observe, page_reads, clock, floors)
-        integers = self.has_integer_mlp and any(
-            takes_integers(a, mechanisms.quant_site) for a in actions
-        )
         few = cache.num_rows <= FEW_ROWS and not self._in_buckets
-        if few and not integers and self._few_rows and self._few_rows.takes(cache, request):
+        if few and self._few_rows and self._few_rows.takes(cache, request):
             with torch_on_one_thread():
                 embedded = self._embed(tokens).contiguous()
                 output = self._few_rows.run(embedded, cache, request, self.tuning)
         else:
             with step_threads(cache.num_rows, self.weights.head.weight):
-                output = self._decode_planned(tokens, cache, request, integers=integers)
+                output = self._decode_planned(tokens, cache, request)
         cache.advance(1)
         return output
 
@@ -275,9 +267,7 @@ class FrozenLM:
         on_gpu = self.device.type == "cuda" or runs_triton(self.weights.embedding)
         return on_gpu or self.graphs is not None
 
-    def _decode_planned(
-        self, tokens: Tensor, cache: KVCache, request: StepRequest, *, integers: bool
-    ) -> StepOutput:
+    def _decode_planned(self, tokens: Tensor, cache: KVCache, request: StepRequest) -> StepOutput:
         """``_decode`` by a plan that is made on the device; in a graph where there are some."""
         spec, actions, how = self.spec, request.actions, request.mechanisms
         shape = step_shape(
@@ -287,7 +277,6 @@ class FrozenLM:
             how,
             observe=request.observe,
             page_reads=request.page_reads,
-            integers=integers,
             in_buckets=self._in_buckets,
         )
         numbers = step_numbers(spec, cache, actions, how, request.thresholds)

@@ -37,7 +37,6 @@ from sol_core.models.checkpoint import (
 )
 from sol_core.models.checkpoint.weight_files import has_weights
 from sol_core.models.devices import pick_device, pick_dtype
-from sol_core.models.integer_mlp import with_integer_mlp
 from sol_core.models.page_thresholds import floors_for
 from sol_core.models.quantised import block_kinds, common_bits, read_blocks
 from sol_core.models.weights import arrange_weights
@@ -126,7 +125,6 @@ def load_language_model(
     data_dir: Path,
     dtype: str = "auto",
     device: str = "auto",
-    integer_mlp: bool = False,
     on_progress: Progress | None = None,
 ) -> LanguageModel:
     """Load a model and its tokenizer.
@@ -136,9 +134,6 @@ def load_language_model(
         data_dir: where downloads are kept, and what GGUF files were converted to.
         dtype: auto, float32, bfloat16 or float16.
         device: auto, cpu, cuda, cuda:1 …
-        integer_mlp: keep int8 copies of the MLP's matrices beside the originals, and compute
-            steps with ``quant_site="mlp_input"`` and at most 8 bits with them. Changes such
-            steps' results a little: see ``integer_effect.py``.
         on_progress: called with a message and a fraction in [0, 1].
     Raises: ModelLoadError, UnsupportedModelError, DownloadError, ConfigError.
     """
@@ -157,9 +152,6 @@ def load_language_model(
         weights = arrange_weights(tensors, spec, torch_dtype, lambda t: t.to(torch_device), blocks)
     except torch.OutOfMemoryError as error:
         raise _too_large(name, tensors, torch_dtype, torch_device) from error
-    if integer_mlp:
-        report("rounding the MLP to int8", 0.5)
-        weights = with_integer_mlp(weights)
     tokenizer = read_tokenizer(folder, spec)
     report("model ready", 1.0)
     shown = Path(name).stem if _is_gguf(name) else name

@@ -18,7 +18,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kernels.integer_linear import IntegerMatrix
 from kernels.linear import linear
 from kernels.linear.packed import pack_weight, packed_product
 from kernels.quantised_weights import GgufBlocks
@@ -47,14 +46,6 @@ class Linear:
 
 
 @dataclass(frozen=True, slots=True)
-class IntegerMlp:
-    """Int8 copies of a layer's MLP matrices; the biases stay the layer's own."""
-
-    gate_up: IntegerMatrix
-    down: IntegerMatrix
-
-
-@dataclass(frozen=True, slots=True)
 class LayerWeights:
     """One transformer layer; norms are [C] fp32, offset included, None where there is none; those
     of queries and keys are [D], of each head, or [H·D] and [Hkv·D], of all at once."""
@@ -69,7 +60,6 @@ class LayerWeights:
     key_norm: Tensor | None = None
     attention_output_norm: Tensor | None = None
     mlp_output_norm: Tensor | None = None
-    integer_mlp: IntegerMlp | None = None  # see ``integer_mlp.py``
     down_norms: Tensor | None = None  # [I] fp32, Euclidean norms of down's rows
 
     @property

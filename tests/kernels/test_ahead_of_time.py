@@ -16,9 +16,9 @@ from sol_core.speed.roofline import CARDS, MODELS, ModelShape, kernel_costs
 KERNELS = {
     "activate_rows", "attend_pages", "choose_needed", "choose_pages", "count_union", "down_rows",
     "fake_quantise_rows",
-    "finish_rows", "gate_up_rows", "integer_product_rows", "keep_heaviest_rows",
+    "finish_rows", "gate_up_rows", "keep_heaviest_rows",
     "keep_largest_rows", "list_channels", "list_pages", "mass_outside_pages", "merge_splits",
-    "prepare_rows", "quantise_tokens_rows", "rms_norm_rows", "scale_sums_rows", "score_pages",
+    "prepare_rows", "rms_norm_rows", "score_pages",
     "share_pages", "weigh_pages", "write_rows",
 }  # fmt: skip
 TINY = ModelShape("tiny", 32, 16, 16, 1, 4, 2, 16)

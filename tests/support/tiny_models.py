@@ -32,9 +32,8 @@ from transformers import (
     SmolLM3ForCausalLM,
 )
 
-from kernels.integer_linear import IntegerMatrix
 from sol_core.models import FrozenLM, spec_from_config
-from sol_core.models.weights import IntegerMlp, arrange_weights, in_channel_major
+from sol_core.models.weights import arrange_weights, in_channel_major
 
 __all__ = ["FAMILIES", "Family", "laid_out_for_cuda", "make_pair", "make_tiny_lm", "moved"]
 
@@ -209,17 +208,7 @@ def laid_out_for_cuda(lm: FrozenLM) -> FrozenLM:
             layer,
             gate_up=in_channel_major(layer.gate_up),
             down=in_channel_major(layer.down),
-            integer_mlp=_integers_for_cuda(layer.integer_mlp),
         )
         for layer in lm.weights.layers
     )
     return FrozenLM(lm.spec, dataclasses.replace(lm.weights, layers=layers))
-
-
-def _integers_for_cuda(copies: IntegerMlp | None) -> IntegerMlp | None:
-    if copies is None:
-        return None
-    matrices = (
-        IntegerMatrix(m.numbers.contiguous(), m.scales) for m in (copies.gate_up, copies.down)
-    )
-    return IntegerMlp(*matrices)

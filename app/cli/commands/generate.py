@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
     library = PolicyLibrary(options.open_data_dir(args))
     grid = options.grid_from(args, [args.asked], library)
     args.config = replace(args.config, schedule=args.asked, grid=grid)
-    model, load_ms = options.load_model(args, console, integer_mlp=args.integer_mlp)
+    model, load_ms = options.load_model(args, console)
     from app.cli.reports.generation import Outcome, json_report, legend, summary, until_stop
     from sol_core.generation.engine import generate
 
@@ -87,7 +87,6 @@ def run(args: argparse.Namespace) -> int:
             args.config,
             model.name,
             model.dtype_name,
-            args.integer_mlp,
             load_ms,
             *_sorted(events),
         )
@@ -167,7 +166,6 @@ def _add_schedule(parser: argparse.ArgumentParser) -> None:
     options.add_value(group, "schedule", kind, text, metavar="KIND")
     options.add_budget(group, Budget())
     options.add_mechanisms(group)
-    options.add_integer_mlp(group)
     text = "steps per episode; schedules start over there"
     options.add_value(group, "episode-steps", config.episode_steps, text, metavar="N")
     options.add_flag(group, "refresh", "replay each finished episode densely into the cache")
@@ -204,7 +202,6 @@ def _add_sampling(parser: argparse.ArgumentParser) -> None:
 
 def _check(args: argparse.Namespace) -> None:
     """Build the configuration and read the prompt, before anything heavy is loaded."""
-    options.check_integer_mlp(args)
     budget = options.asked_budget(args)
     args.asked = options.schedule_from_option(args.schedule, budget, args.seed)
     args.config = _config(args, next(iter(options.checkable(args, [args.asked])), SHADOW.schedule))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,6 @@ from sol_core.errors import ConfigError
 
 if TYPE_CHECKING:
     from sol_core.comparing.scoring import ScoreCase
-    from sol_core.models.loading import LanguageModel
 
 HELP = "negative log-likelihoods of given tokens under given schedules"
 
@@ -30,8 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help='a list of cases, or an object with "cases": each with input_ids, context_len, '
         f"page_size and schedules[n][t] = [{', '.join(AXIS_FIELDS)}]; the "
-        'result has the same frame, with {"nll": [[...]]} for each case, in order; with '
-        "--integer-mlp it is an object with cases and integer_mlp",
+        'result has the same frame, with {"nll": [[...]]} for each case, in order',
     )
     options.add_mechanisms(parser, "paper")  # published cases are of its mechanisms
     parser.add_argument(
@@ -40,7 +38,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="let a policy (a stored one's name, default, or a folder) choose the actions of as "
         "many steps as the case's schedules have, instead of them; the result also has actions",
     )
-    options.add_integer_mlp(parser)
     for name, default in zip(SHORT_AXES, Budget().as_tuple(), strict=True):
         options.add_value(parser, name, default, "", help="the policy's budget (%(default)g)")
     options.add_model(parser)
@@ -54,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     from sol_core.comparing.scoring import parse_case, score_case
 
     parsed = [parse_case(case, f"{args.cases}, case {n}") for n, case in enumerate(cases, 1)]
-    model, _ = options.load_model(args, Console(), integer_mlp=args.integer_mlp)
+    model, _ = options.load_model(args, Console())
     if args.policy:
         from sol_core.comparing.scoring import score_policy
         from sol_core.policy import load_policy
@@ -71,44 +68,14 @@ def run(args: argparse.Namespace) -> int:
         scores = [
             {"nll": score_case(model, case, options.grid_from(args).mechanisms)} for case in parsed
         ]
-    effect = _integer_effect(model, parsed, scores) if args.integer_mlp else None
     if not args.json:
-        write_out(_table(parsed, scores) + ("" if effect is None else _effect_text(effect)))
+        write_out(_table(parsed, scores))
         return 0
-    framed: Any = {"cases": scores} if in_object or effect is not None else scores
-    if effect is not None:
-        framed["integer_mlp"] = effect
-    options.print_json(framed)
+    options.print_json({"cases": scores} if in_object else scores)
     return 0
 
 
-def _integer_effect(
-    model: LanguageModel, cases: Sequence[ScoreCase], scores: Sequence[dict[str, Any]]
-) -> dict[str, Any]:
-    from sol_core.comparing.integer_effect import measure_integer_effect
-
-    return asdict(measure_integer_effect(model, cases, [score["nll"] for score in scores]))
-
-
-def _effect_text(effect: dict[str, Any]) -> str:
-    import statistics
-
-    errors = effect["weight_errors"]
-    worst = max(errors, key=errors.__getitem__)
-    text = (
-        f"int8 weights: relative error {statistics.fmean(errors.values()):.4f} on average, "
-        f"at most {errors[worst]:.4f} ({worst})\n"
-    )
-    if effect["nats"] is None:
-        return text + "no schedule has a step of 8 bits or fewer: nothing used them\n"
-    return text + (
-        f"mean NLL {effect['nats']:+.4f} nats against float weights, {effect['absolute_nats']:.4f} "
-        f"a step in size, over {effect['steps']} steps of schedules with 8 bits or fewer\n"
-    )
-
-
 def _check(args: argparse.Namespace) -> None:
-    options.check_integer_mlp(args)
     args.asked = Budget(*(getattr(args, name) for name in SHORT_AXES))
     args.policy = None
     if args.schedule is not None:

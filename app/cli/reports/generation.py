@@ -29,7 +29,6 @@ class Outcome:
     config: GenerationConfig
     model_name: str
     dtype_name: str
-    integer_mlp: bool
     load_ms: float
     prefill: PrefillEvent
     tokens: Sequence[TokenEvent]
@@ -94,7 +93,6 @@ def json_report(outcome: Outcome) -> dict[str, Any]:
         "text": finish.text,
         "model": outcome.model_name,
         "dtype": outcome.dtype_name,
-        "integer_mlp": outcome.integer_mlp,
         "config": outcome.config.to_dict(),
         "events": [event_to_dict(token) for token in outcome.tokens],
         "spend": dict.fromkeys(AXIS_FIELDS) if finish.spend is None else record_of(finish.spend),

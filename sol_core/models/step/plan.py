@@ -18,10 +18,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kernels.integer_linear import MAX_INTEGER_BITS
 from kernels.page_attention import AttentionPlan
 from kernels.page_scorers import Summary
-from sol_core.actions import MAX_BITS, PAPER, Action, Budget, Mechanisms, QuantSite, ceil_fraction
+from sol_core.actions import MAX_BITS, PAPER, Action, Budget, Mechanisms, ceil_fraction
 from sol_core.models.cache import KVCache
 from sol_core.models.page_thresholds import PageThresholds
 from sol_core.models.spec import ModelSpec
@@ -46,7 +45,6 @@ class StepShape:
         observe: the step also returns its signals.
         page_reads: the step also returns which pages it read.
         mechanisms: how what is dropped is skipped.
-        integer_rows: how many rows' MLPs are computed in whole numbers; None without any.
         extend: per layer, which of page bounds and 4-bit keys must take the new token in; None
             where the cache decides that itself, from its lengths on the host.
     """
@@ -62,7 +60,6 @@ class StepShape:
     observe: bool
     page_reads: bool
     mechanisms: Mechanisms
-    integer_rows: int | None
     extend: tuple[Summary | None, ...] | None
 
 
@@ -79,8 +76,6 @@ class StepPlan:
         channels_kept, inner_kept: [R] int64, input and inner channels of the MLP, or None when
             every row keeps all.
         bit_widths: [R] int64, or None when no row is quantised.
-        integer_rows: indices [n] int64 of the rows whose MLP is computed in whole numbers,
-            and of the others; None when all are computed in floats.
     """
 
     shape: StepShape
@@ -91,12 +86,6 @@ class StepPlan:
     channels_kept: Tensor | None
     inner_kept: Tensor | None
     bit_widths: Tensor | None
-    integer_rows: tuple[Tensor, Tensor] | None = None
-
-
-def takes_integers(action: Action, quant_site: QuantSite) -> bool:
-    """Return whether the MLP of an action can be computed with int8 weights, if there are any."""
-    return quant_site == "mlp_input" and action.bit_width <= MAX_INTEGER_BITS
 
 
 def pages_kept(keep_fraction: float, visible_tokens: int, page_size: int) -> int:
@@ -149,17 +138,14 @@ def step_shape(
     *,
     observe: bool = False,
     page_reads: bool = False,
-    integers: bool = False,
     in_buckets: bool = False,
 ) -> StepShape:
     """The shape of a step over the cache's rows, the new token counted as cached.
 
     Args:
-        integers: there are int8 weights for the rows that take them.
         in_buckets: the next token must find the same shape: own tokens in whole buckets, all
             masked, and the page bounds brought up to date here (see ``KVCache.take_token``).
     """
-    site = mechanisms.quant_site
     sparse = any(action.keep_fraction < 1 for action in actions)
     width = max(cache.own_lengths) + 1
     if in_buckets:
@@ -185,7 +171,6 @@ def step_shape(
         observe=observe,
         page_reads=page_reads,
         mechanisms=mechanisms,
-        integer_rows=sum(takes_integers(a, site) for a in actions) if integers else None,
         extend=tuple(cache.take_token(read)) if in_buckets else None,
     )
 
@@ -204,9 +189,6 @@ def step_numbers(
     Lines of an odd R end with a 0: every line then starts at 16 bytes, as a tensor of its own
     does, and Triton compiles no other variant of the kernels.
     """
-    integers_first = sorted(
-        range(len(actions)), key=lambda row: not takes_integers(actions[row], mechanisms.quant_site)
-    )
     channels, inner = zip(*(mlp_channels(a, spec, mechanisms) for a in actions), strict=True)
     lines = [
         cache.own_lengths,
@@ -214,7 +196,6 @@ def step_numbers(
         list(channels),
         list(inner),
         [action.bit_width for action in actions],
-        integers_first,
         *page_budgets(cache, actions, _windows(spec), mechanisms),
     ]
     if mechanisms.page_budget == "need":
@@ -229,10 +210,7 @@ def plan_step(spec: ModelSpec, shape: StepShape, numbers: Tensor) -> StepPlan:
     Args:
         numbers: [N, R or R + 1] int64, what ``step_numbers`` returns.
     """
-    slots, positions, channels, inner, bits, order, *budgets = numbers[:, : shape.num_rows].unbind()
-    split = None
-    if shape.integer_rows is not None:
-        split = order[: shape.integer_rows], order[shape.integer_rows :]
+    slots, positions, channels, inner, bits, *budgets = numbers[:, : shape.num_rows].unbind()
     floors = None
     if shape.mechanisms.page_budget == "need":
         floors = budgets.pop().int().view(torch.float32)
@@ -252,7 +230,6 @@ def plan_step(spec: ModelSpec, shape: StepShape, numbers: Tensor) -> StepPlan:
         channels_kept=channels if shape.pruned else None,
         inner_kept=inner if shape.pruned and shape.mechanisms.pruner.keep_inner else None,
         bit_widths=bits if shape.quantised else None,
-        integer_rows=split,
     )
 
 

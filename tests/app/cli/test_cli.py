@@ -395,15 +395,6 @@ def test_bad_case_files(run: Run, tmp_path: Path, content: bytes, named: str) ->
     assert named in one_line(done)
 
 
-@pytest.mark.parametrize("rest", [["score"], ["generate"]])
-def test_int8_weights_that_nothing_would_use_are_refused(
-    run: Run, tmp_path: Path, rest: list[str]
-) -> None:
-    done = run(*rest, str(tmp_path / "x"), "--integer-mlp")
-    assert done.status == 2
-    assert "--integer-mlp needs --quant-site mlp_input" in one_line(done)
-
-
 def test_missing_case_file(run: Run, tmp_path: Path) -> None:
     assert "No such file" in one_line(run("score", str(tmp_path / "none.json")))
     assert "cannot read" in one_line(run("score", str(tmp_path)))
@@ -500,16 +491,11 @@ def test_score_on_the_real_model_mirrors_the_file(model_data_dir: Path, tmp_path
     }
     path = tmp_path / "cases.json"
     path.write_text(json.dumps({"cases": [case]}), "utf-8")
-    options = ("--dtype", "float32", "--quant-site", "mlp_input", "--integer-mlp", "--json")
+    options = ("--dtype", "float32", "--quant-site", "mlp_input", "--json")
     with launch("score", str(path), *options, data_dir=model_data_dir) as process:
         out, err = process.communicate(timeout=280)
     assert process.returncode == 0, err
-    result = json.loads(out)
-    (scores,), effect = result["cases"], result["integer_mlp"]
-    assert len(effect["weight_errors"]) == 60
-    assert all(0.005 < error < 0.02 for error in effect["weight_errors"].values())
-    assert effect["steps"] == 3
-    assert 0 < effect["absolute_nats"] < 1
+    (scores,) = json.loads(out)["cases"]
     assert [len(row) for row in scores["nll"]] == [3, 3]
     assert all(math.isfinite(value) for row in scores["nll"] for value in row)
 

@@ -134,7 +134,8 @@ def test_runs_of_older_releases_come_back_too(store: Store) -> None:
     store.runs.set_prefill(record.id, event)
     store.runs.append_events(record.id, [old | {"surprisal": None, "kl_to_dense": None}])
     store.runs.finish(record.id, "interrupted")
-    _, copied = import_document(store, "b" * 32, as_json(store, record.id))
+    document = json.loads(as_json(store, record.id)) | {"integer_mlp": True}  # of generate --json
+    _, copied = import_document(store, "b" * 32, json.dumps(document).encode())
     (saved,) = store.runs.events(copied)
     assert saved | store.runs.events(record.id)[0] == saved  # what was not there is filled in
     assert saved.keys() == tokens[1].keys()

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -23,7 +22,6 @@ from sol_core.actions import DENSE, GRIDS, PAPER, Action, Mechanisms
 from sol_core.errors import ConfigError
 from sol_core.models import FrozenLM, StepOutput
 from sol_core.models.cache import KVCache
-from sol_core.models.integer_mlp import with_integer_mlp
 from sol_core.models.step import graph as step_graph
 from sol_core.models.step import plan as step_plan
 from sol_core.models.step.graph import MOST_GRAPHS, STEPS_BEFORE_CAPTURE, StepGraphs
@@ -54,11 +52,8 @@ def _small_buckets(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(f"kernels.{module}.cpu_kernel", lambda *_: None)
 
 
-def _model(family: str = "llama3-rope", *, integers: bool = False, **options: int) -> FrozenLM:
-    lm = laid_out_for_cuda(make_tiny_lm(family, **options))
-    if integers:
-        lm = laid_out_for_cuda(FrozenLM(lm.spec, with_integer_mlp(lm.weights)))
-    return moved(lm, DEVICE)
+def _model(family: str = "llama3-rope", **options: int) -> FrozenLM:
+    return moved(laid_out_for_cuda(make_tiny_lm(family, **options)), DEVICE)
 
 
 def _new_graphs() -> StepGraphs:
@@ -292,14 +287,6 @@ def test_two_caches_take_turns() -> None:
             _check_same(_run(graphed, mine, call), _run(alone, other, call))
     layouts = {key[0][1] for key in graphs._graphs}  # type: ignore[index]  # (shape, layout), timed
     assert len(layouts) == 2
-
-
-@pytest.mark.parametrize("how", [AT_INPUT, replace(DEFAULT, quant_site="mlp_input")])
-def test_whole_number_mlps_of_some_rows(how: Mechanisms) -> None:
-    actions = [[FULL, DENSE, FULL, DENSE], [DENSE, FULL, FULL, DENSE], [FULL] * 4]
-    calls = [Call(actions[step % 3], how) for step in range(12)]
-    graphs = _compare(_model(integers=True), _ragged_rows, calls)
-    assert {_shape(key).integer_rows for key in graphs._graphs} == {2, 4}
 
 
 ACTIONS = st.builds(

@@ -38,13 +38,6 @@ def _load(folder: Path) -> LanguageModel:
     return load_language_model(str(folder), data_dir=folder, dtype="float32", device="cpu")
 
 
-def test_int8_copies_are_made_only_when_asked_for(folder: Path) -> None:
-    assert not _load(folder).lm.has_integer_mlp
-    model = load_language_model(str(folder), data_dir=folder, device="cpu", integer_mlp=True)
-    assert model.lm.has_integer_mlp
-    assert model.fingerprint == _load(folder).fingerprint
-
-
 def test_a_sharded_folder_loads_and_matches_transformers(folder: Path) -> None:
     model = _load(folder)
     theirs = LlamaForCausalLM.from_pretrained(folder)
