@@ -10,7 +10,7 @@ damage differs. The price of a share is read off states that calibration kept.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -22,6 +22,7 @@ from sol_core.budgets.mixes import MixTable
 from sol_core.policy.prices import LOG_PRICE_RANGE, NUM_PRICES
 
 Floats = NDArray[np.float64]
+LogDamages = Callable[[Floats], Floats]
 
 BYTE_AXES = ("keep_fraction", "channel_keep_ratio")  # the fields whose levels change bytes
 NUM_FEATURES = 3 + 3 * len(BYTE_AXES)  # see ``history_features``
@@ -29,6 +30,7 @@ RIDGE = 1.0  # states' worth of evidence for no influence
 MAX_GROUPS, STATES_PER_CONTEXT = 6, 64
 SHORTEST = 64  # tokens; the cache is 1 % of the bytes there
 CONTEXT_STEP = 1.1  # contexts that are closer to each other than this share their prices
+LEAST_DAMAGE = 1e-3  # nats; what is below is rounding in bf16
 _NO_DAMAGE = 1e-9  # nats, of a level that costs nothing: its logarithm is taken
 
 
@@ -38,10 +40,11 @@ class SampleStates:
 
     A network sees how damaged the state before it is, and says more damage and less slope after
     compressed steps. That is the same whatever this token needs, so what an episode's history
-    explains is fitted and taken off.
+    explains is fitted and taken off. The rest is trusted as far as damage followed it.
 
     Attributes:
         history: [features][axes][2], the fit of sensitivity and slope to ``history_features``.
+        trust: share of the rest that counts, 0 to 1.
         contexts: tokens before the episodes of each group, ascending.
         shapes: [contexts][states][axes][2], sensitivity and slope of log damage over the levels,
             beyond that fit.
@@ -49,6 +52,7 @@ class SampleStates:
     """
 
     history: tuple[tuple[tuple[float, ...], ...], ...]
+    trust: float
     contexts: tuple[float, ...]
     shapes: tuple[tuple[tuple[tuple[float, ...], ...], ...], ...]
 
@@ -59,17 +63,23 @@ class SampleStates:
                 raise ValueError("sample states are two finite numbers for each of two axes")
         if len(self.history) != NUM_FEATURES:
             raise ValueError(f"an episode's history has {NUM_FEATURES} features")
+        if not 0 <= self.trust <= 1:
+            raise ValueError(f"a policy is trusted by a share from 0 to 1, got {self.trust}")
         if not self.contexts or len(self.contexts) != len(self.shapes):
             raise ValueError("sample states need a group for each context, at least one")
 
     @staticmethod
-    def of(shapes: Floats, spends: Floats, contexts: Floats) -> SampleStates:
+    def of(
+        shapes: Floats, spends: Floats, contexts: Floats, damages: Floats, log_damages: LogDamages
+    ) -> SampleStates:
         """Fit the history of some episodes, and keep states of each context.
 
         Args:
             shapes: [E, T, axes, 2], what the network said.
             spends: [E, T, axes], what was taken then, shares of dense.
             contexts: [E], tokens before each episode.
+            damages: [E, T], KL to the dense step, nats.
+            log_damages: of those levels, from shapes: [E, T, axes, 2] → [E, T].
         """
         steps = shapes.shape[1]
         before = np.cumsum(spends, 1) - spends
@@ -80,9 +90,14 @@ class SampleStates:
             [history_features(place, means[:, place], contexts) for place in range(steps)], 1
         )
         flat, found = features.reshape(-1, NUM_FEATURES), shapes.reshape(-1, len(BYTE_AXES) * 2)
-        system = flat.T @ flat + RIDGE * np.eye(NUM_FEATURES)
-        history = np.round(np.linalg.solve(system, flat.T @ found), 6)
-        beyond = (found - flat @ history).reshape(shapes.shape)
+        history = np.round(_fit(flat, found), 6)
+        explained: Floats = (flat @ history).reshape(shapes.shape)
+        beyond: Floats = shapes - explained
+        known = log_damages(explained)
+        foreseen = (log_damages(shapes) - known).ravel()
+        seen = (np.log(np.maximum(damages, LEAST_DAMAGE)) - known).ravel()
+        # Seen damage on the history again, beside what was foreseen: the last weight is the trust.
+        trust = float(_fit(np.column_stack((flat, foreseen)), seen)[-1])
         groups = np.array_split(np.argsort(contexts, kind="stable"), MAX_GROUPS)
         kept, at = [], []
         for group in (group for group in groups if len(group)):
@@ -90,8 +105,13 @@ class SampleStates:
             places = np.linspace(0, len(states) - 1, min(len(states), STATES_PER_CONTEXT))
             kept.append(np.round(states[places.astype(int)], 4).tolist())
             at.append(round(float(np.exp(np.log(contexts[group]).mean())), 1))
-        fit = history.reshape(NUM_FEATURES, len(BYTE_AXES), 2).tolist()
-        return SampleStates.from_dict({"history": fit, "contexts": at, "shapes": kept})
+        record = {
+            "history": history.reshape(NUM_FEATURES, len(BYTE_AXES), 2).tolist(),
+            "trust": round(min(max(trust, 0.0), 1.0), 4),
+            "contexts": at,
+            "shapes": kept,
+        }
+        return SampleStates.from_dict(record)
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -101,6 +121,7 @@ class SampleStates:
         """Raises: ValueError, TypeError or KeyError when the record is none."""
         return SampleStates(
             tuple(tuple(tuple(map(float, pair)) for pair in row) for row in record["history"]),
+            float(record["trust"]),
             tuple(float(context) for context in record["contexts"]),
             tuple(
                 tuple(tuple(tuple(map(float, pair)) for pair in state) for state in group)
@@ -109,9 +130,15 @@ class SampleStates:
         )
 
     def near(self, context: int) -> Floats:
-        """The states of the group whose context is nearest, in ratio: [states, axes, 2]."""
+        """What counts of the group whose context is nearest, in ratio: [states, axes, 2]."""
         gaps = [abs(math.log(max(context, 1) / max(known, 1.0))) for known in self.contexts]
-        return np.asarray(self.shapes[gaps.index(min(gaps))], dtype=np.float64)
+        return self.trust * np.asarray(self.shapes[gaps.index(min(gaps))], dtype=np.float64)
+
+
+def _fit(features: Floats, wanted: Floats) -> Floats:
+    """Least squares: [N, F] and [N, …] → [F, …]."""
+    system = features.T @ features + RIDGE * np.eye(features.shape[1])
+    return np.asarray(np.linalg.solve(system, features.T @ wanted), dtype=np.float64)
 
 
 def history_features(place: int, means: Floats, contexts: Floats) -> Floats:
@@ -190,7 +217,8 @@ class BytePrices:
         ]
         price = np.exp(np.asarray(log_prices))[:, None, None]
         explained = np.einsum("rf,fas->ras", history, self._history)
-        cost = self._damages(shapes - explained, means) / price + read
+        counts = self._states.trust * (shapes - explained)
+        cost = self._damages(counts, means) / price + read
         best: Floats = cost.min(-1, keepdims=True) - cost
         return best
 

@@ -10,24 +10,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from sol_core.actions import Budget
 from sol_core.policy import Policy, PolicyScheduler
-from sol_core.policy.byte_prices import BYTE_AXES, SampleStates
 from sol_core.policy.correction import AimCorrection
 from sol_core.policy.network import DamageNetwork
 from sol_core.policy.policy import StepInputs, budget_shares
 from sol_core.progress import WorkEvent, WorkSample
+from sol_core.training.byte_states import Played, sample_states
 from sol_core.training.config import PRICED_TEXTS
 from sol_core.training.measure import HeldOut, held_out_budgets, measure_held_out
 from sol_core.training.rollouts import RolloutBatch, draw_budgets, roll_out
 from sol_core.training.run_state import RunState
-from sol_core.training.update import damages_at, grpo_update, prices_from, warm_step
+from sol_core.training.update import (
+    damages_at,
+    damages_of,
+    grpo_update,
+    prices_from,
+    warm_step,
+)
 from sol_core.training.warm_start.fit import batches_of_epoch
 from sol_core.training.warm_start.labels import (
     LabelledSteps,
@@ -208,17 +212,17 @@ def calibrate(state: RunState) -> Iterator[WorkEvent]:
     state.metrics = {}
     seen: list[list[Tensor]] = []
     for numbers in _rounds(0, PRICED_TEXTS, ranks.size):
-        seen += ranks.collect(numbers, lambda n: _damages_in(state, _play(state, n, 2)[0].inputs()))
+        seen += ranks.collect(numbers, lambda n: damages_of(policy, _play(state, n, 2).shapes))
         yield _calibrated(state, numbers, 2)
     policy.prices = ranks.lead(lambda: prices_from(policy, seen))
     played: list[Played] = []
     for numbers in _rounds(PRICED_TEXTS, config.calibration_texts, ranks.size):
-        played += ranks.collect(numbers, lambda n: _played(state, n))
+        played += ranks.collect(numbers, lambda n: _play(state, n, 1))
         yield _calibrated(state, numbers, 1)
         if state.is_past(1.0):
             break
     policy.correction = ranks.lead(lambda: _correction(state, played))
-    policy.states = ranks.lead(lambda: _sample_states(state, played))
+    policy.states = ranks.lead(lambda: sample_states(policy, played, config.starts))
     yield from measure(state)
     # Saved only now: a run that is cut off here calibrates again from where it began.
     state.set_prices(policy.prices, policy.correction, policy.states)
@@ -239,7 +243,7 @@ def _calibrated(state: RunState, numbers: range, rows: int) -> WorkEvent:
     return state.report("calibrating")
 
 
-def _play(state: RunState, number: int, rows: int) -> tuple[PolicyScheduler, list[Budget]]:
+def _play(state: RunState, number: int, rows: int) -> Played:
     """Greedy episodes at random budgets from every window of a text not yet used by GRPO."""
     config = state.config
     tokens = state.texts.rollout(config.grpo.updates * config.grpo.texts + number)
@@ -248,53 +252,15 @@ def _play(state: RunState, number: int, rows: int) -> tuple[PolicyScheduler, lis
     generator = state.generator_of("calibrate", number)
     budgets = draw_budgets(rows * len(starts), config.grid, generator)
     scheduler = PolicyScheduler(state.policy, budgets, keep_steps=True)
-    for _scores in text.rollout(starts, rows, scheduler, config.steps, config.grid):
-        pass
-    return scheduler, budgets
-
-
-class Played(NamedTuple):
-    """One text's episodes, a window each.
-
-    Attributes:
-        asked, spent: [windows, axes], means, shares of dense.
-        shapes: [windows, T, axes, 2], what the network said.
-        spends: [windows, T, axes], what was taken then, shares of dense.
-    """
-
-    asked: Tensor
-    spent: Tensor
-    shapes: Tensor
-    spends: Tensor
-
-
-def _played(state: RunState, number: int) -> Played:
-    scheduler, budgets = _play(state, number, 1)
-    with torch.no_grad():
-        shapes, _ = state.policy.shapes(scheduler.inputs())
-    asked = budget_shares(budgets, state.config.grid)
-    taken = [state.policy.spends(state.policy.axis_levels(s.choices)) for s in scheduler.steps]
-    spends = torch.stack(taken, 1).cpu()
-    return Played(asked, scheduler.mean_spends().cpu(), shapes.cpu(), spends)
+    rollout = text.rollout(starts, rows, scheduler, config.steps, config.grid)
+    damages = torch.stack([scores.kl.cpu() for scores in rollout], 1)
+    return Played.of(state.policy, scheduler, budget_shares(budgets, config.grid), damages)
 
 
 def _correction(state: RunState, played: Sequence[Played]) -> AimCorrection:
     asked, spent = (torch.cat([getattr(p, n) for p in played]) for n in ("asked", "spent"))
     contexts = torch.tensor(state.config.starts).repeat(len(played))
     return AimCorrection.fit(asked, spent, contexts, state.policy.levels)
-
-
-def _sample_states(state: RunState, played: Sequence[Played]) -> SampleStates | None:
-    """States for prices on bytes; None on a grid without those axes."""
-    fields = [axis.field for axis in state.config.grid.axes]
-    if not set(BYTE_AXES) <= set(fields):
-        return None
-    axes = [fields.index(field) for field in BYTE_AXES]
-    shapes, spends = (
-        torch.cat([getattr(one, name) for one in played])[:, :, axes].double().numpy()
-        for name in ("shapes", "spends")
-    )
-    return SampleStates.of(shapes, spends, np.tile(state.config.starts, len(played)))
 
 
 def _set_prices(state: RunState, seen: Sequence[Sequence[Tensor]]) -> None:

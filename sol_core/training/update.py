@@ -102,8 +102,17 @@ def damages_at(policy: Policy, rows: Tensor, tokens: Tensor) -> list[Tensor]:
     network = policy.network
     assert isinstance(network, DamageNetwork)
     network.eval()
-    log_damages, _, _ = network(rows.to(policy.embedding.device), policy.embedding[tokens])
-    return [log_damage.flatten(0, 1).exp().cpu() for log_damage in log_damages]
+    encoded, _ = network.encoder(rows.to(policy.embedding.device), policy.embedding[tokens])
+    return damages_of(policy, network.shapes(encoded))
+
+
+@torch.no_grad()
+def damages_of(policy: Policy, shapes: Tensor) -> list[Tensor]:
+    """The same from sensitivity and slope, [N, T, axes, 2]."""
+    network = policy.network
+    assert isinstance(network, DamageNetwork)
+    log_damages = network.log_damages(shapes.to(policy.embedding.device))
+    return [axis.flatten(0, 1).exp().cpu() for axis in policy.per_head(log_damages)]
 
 
 def prices_from(policy: Policy, seen: Sequence[Sequence[Tensor]]) -> list[PriceTable]:

@@ -1,0 +1,86 @@
+"""Keeps what a finished policy says in its own episodes, for prices on bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sol_core.actions import ActionGrid
+from sol_core.policy import Policy, PolicyScheduler
+from sol_core.policy.byte_prices import BYTE_AXES, Floats, SampleStates
+from sol_core.policy.network import DamageNetwork
+
+
+class Played(NamedTuple):
+    """Some greedy episodes.
+
+    Attributes:
+        asked, spent: [E, axes], means, shares of dense.
+        shapes: [E, T, axes, 2], sensitivity and slope that the network said.
+        levels: [E, T, axes] int64, taken then.
+        damages: [E, T] fp32, KL to the dense step, nats.
+    """
+
+    asked: Tensor
+    spent: Tensor
+    shapes: Tensor
+    levels: Tensor
+    damages: Tensor
+
+    @staticmethod
+    @torch.no_grad()
+    def of(policy: Policy, scheduler: PolicyScheduler, asked: Tensor, damages: Tensor) -> Played:
+        """The episodes of a scheduler that kept its steps."""
+        shapes, _ = policy.shapes(scheduler.inputs())
+        levels = torch.stack([policy.axis_levels(step.choices) for step in scheduler.steps], 1)
+        spent = scheduler.mean_spends()
+        return Played(asked, spent.cpu(), shapes.cpu(), levels.cpu(), damages)
+
+
+def sample_states(
+    policy: Policy, played: Sequence[Played], contexts: Sequence[int]
+) -> SampleStates | None:
+    """States for prices on bytes; None on a grid without those axes.
+
+    Args:
+        played: of each text, an episode for each of ``contexts``, tokens before it.
+    """
+    fields = [axis.field for axis in policy.info.grid.axes]
+    if not set(BYTE_AXES) <= set(fields):
+        return None
+    axes = [fields.index(field) for field in BYTE_AXES]
+    shapes, levels, damages = (
+        torch.cat([getattr(one, name) for one in played])
+        for name in ("shapes", "levels", "damages")
+    )
+    levels = levels[:, :, axes]
+    network = policy.network
+    assert isinstance(network, DamageNetwork)
+
+    @torch.no_grad()
+    def log_damages(found: Floats) -> Floats:
+        whole = torch.zeros_like(shapes)
+        whole[:, :, axes] = torch.from_numpy(found).to(whole)
+        of_levels = network.log_damages(whole.to(policy.embedding.device)).cpu()[:, :, axes]
+        taken = of_levels.gather(-1, levels[..., None])[..., 0]
+        total: Floats = taken.logsumexp(-1).double().numpy()
+        return total
+
+    return SampleStates.of(
+        shapes[:, :, axes].double().numpy(),
+        _spends(policy.info.grid, levels),
+        np.tile(np.asarray(contexts, np.float64), len(played)),
+        damages.double().numpy(),
+        log_damages,
+    )
+
+
+def _spends(grid: ActionGrid, levels: Tensor) -> Floats:
+    """[E, T, axes], shares of dense."""
+    values = [np.asarray(getattr(grid, f"{field}s"), np.float64) for field in BYTE_AXES]
+    taken = levels.numpy()
+    return np.stack([of[taken[..., axis]] for axis, of in enumerate(values)], -1)
