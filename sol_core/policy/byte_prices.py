@@ -44,7 +44,7 @@ class SampleStates:
 
     Attributes:
         history: [features][axes][2], the fit of sensitivity and slope to ``history_features``.
-        trust: share of the rest that counts, 0 to 1.
+        trust: [axes], share of the rest that counts, 0 to 1.
         contexts: tokens before the episodes of each group, ascending.
         shapes: [contexts][states][axes][2], sensitivity and slope of log damage over the levels,
             beyond that fit.
@@ -52,7 +52,7 @@ class SampleStates:
     """
 
     history: tuple[tuple[tuple[float, ...], ...], ...]
-    trust: float
+    trust: tuple[float, ...]
     contexts: tuple[float, ...]
     shapes: tuple[tuple[tuple[tuple[float, ...], ...], ...], ...]
 
@@ -63,8 +63,8 @@ class SampleStates:
                 raise ValueError("sample states are two finite numbers for each of two axes")
         if len(self.history) != NUM_FEATURES:
             raise ValueError(f"an episode's history has {NUM_FEATURES} features")
-        if not 0 <= self.trust <= 1:
-            raise ValueError(f"a policy is trusted by a share from 0 to 1, got {self.trust}")
+        if len(self.trust) != len(BYTE_AXES) or not all(0 <= share <= 1 for share in self.trust):
+            raise ValueError(f"an axis is trusted by a share from 0 to 1, got {self.trust}")
         if not self.contexts or len(self.contexts) != len(self.shapes):
             raise ValueError("sample states need a group for each context, at least one")
 
@@ -94,10 +94,13 @@ class SampleStates:
         explained: Floats = (flat @ history).reshape(shapes.shape)
         beyond: Floats = shapes - explained
         known = log_damages(explained)
-        foreseen = (log_damages(shapes) - known).ravel()
+        foreseen = [
+            (log_damages(explained + one * beyond) - known).ravel()
+            for one in np.eye(len(BYTE_AXES))[:, :, None]
+        ]
         seen = (np.log(np.maximum(damages, LEAST_DAMAGE)) - known).ravel()
-        # Seen damage on the history again, beside what was foreseen: the last weight is the trust.
-        trust = float(_fit(np.column_stack((flat, foreseen)), seen)[-1])
+        # Seen damage on the history again, beside what was foreseen of each axis: its trust.
+        trust = _fit(np.column_stack((flat, *foreseen)), seen)[-len(BYTE_AXES) :]
         groups = np.array_split(np.argsort(contexts, kind="stable"), MAX_GROUPS)
         kept, at = [], []
         for group in (group for group in groups if len(group)):
@@ -107,7 +110,7 @@ class SampleStates:
             at.append(round(float(np.exp(np.log(contexts[group]).mean())), 1))
         record = {
             "history": history.reshape(NUM_FEATURES, len(BYTE_AXES), 2).tolist(),
-            "trust": round(min(max(trust, 0.0), 1.0), 4),
+            "trust": np.round(trust.clip(0, 1), 4).tolist(),
             "contexts": at,
             "shapes": kept,
         }
@@ -121,7 +124,7 @@ class SampleStates:
         """Raises: ValueError, TypeError or KeyError when the record is none."""
         return SampleStates(
             tuple(tuple(tuple(map(float, pair)) for pair in row) for row in record["history"]),
-            float(record["trust"]),
+            tuple(map(float, record["trust"])),
             tuple(float(context) for context in record["contexts"]),
             tuple(
                 tuple(tuple(tuple(map(float, pair)) for pair in state) for state in group)
@@ -132,7 +135,13 @@ class SampleStates:
     def near(self, context: int) -> Floats:
         """What counts of the group whose context is nearest, in ratio: [states, axes, 2]."""
         gaps = [abs(math.log(max(context, 1) / max(known, 1.0))) for known in self.contexts]
-        return self.trust * np.asarray(self.shapes[gaps.index(min(gaps))], dtype=np.float64)
+        shapes = np.asarray(self.shapes[gaps.index(min(gaps))], dtype=np.float64)
+        return self.counted(shapes)
+
+    def counted(self, beyond: Floats) -> Floats:
+        """What counts of sensitivity and slope beyond the history: [..., axes, 2]."""
+        counts: Floats = beyond * np.asarray(self.trust)[:, None]
+        return counts
 
 
 def _fit(features: Floats, wanted: Floats) -> Floats:
@@ -217,7 +226,7 @@ class BytePrices:
         ]
         price = np.exp(np.asarray(log_prices))[:, None, None]
         explained = np.einsum("rf,fas->ras", history, self._history)
-        counts = self._states.trust * (shapes - explained)
+        counts = self._states.counted(shapes - explained)
         cost = self._damages(counts, means) / price + read
         best: Floats = cost.min(-1, keepdims=True) - cost
         return best

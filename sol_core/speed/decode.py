@@ -33,6 +33,7 @@ NODE_PACKAGE = "node-llama-cpp"  # llama.cpp ready to run, from npm; its own bui
 TRANSFORMERS_DTYPES = ("float32", "bfloat16")
 COMPILED_DTYPES = ("bfloat16",)  # a minute of compiling each; float32 was never the best
 Report = Callable[[str, float], None]
+POLICY_BUDGET = (0.8, 0.8)  # a share of the bytes; κ and ρ on a grid without mixes
 POLICY_PAIRS = 4  # a round: a few percent of a step are told from noise by more pairs
 THEIR_ROUNDS = 3  # at most: one of theirs takes as long as three of ours
 COMPILERS = ("g++", "clang++")  # what torch.compile needs on a CPU
@@ -161,8 +162,8 @@ def _contestants(options: BenchOptions, mixes: list[dict[str, Any]]) -> dict[str
         contestants[mix_name(mix)] = ours("fixed", action, mix["context"])
     first = contexts[0]
     if options.policy_folder is not None and options.shape is None:
-        contestants["policy"] = ours("policy", (0.5, 0.5), first)
-        contestants["replay"] = ours("replay", (0.5, 0.5), first)
+        contestants["policy"] = ours("policy", POLICY_BUDGET, first)
+        contestants["replay"] = ours("replay", POLICY_BUDGET, first)
     for side, dtype in _their_sides(options):
         prefix = THEIRS if side == THEIRS else f"{THEIRS}_{side}"
         contestants[f"{prefix}_{dtype}"] = _Contestant(side, dtype, "fixed", DENSE, first)

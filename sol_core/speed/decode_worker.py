@@ -18,7 +18,6 @@ from sol_core.actions import (
     Action,
     ActionGrid,
     Budget,
-    Mechanisms,
     grid_named,
 )
 from sol_core.budgets import mixes_of
@@ -45,10 +44,9 @@ class _Ours:
         policy: Policy | None,
         new_tokens: int,
         grid: ActionGrid,
-        policy_mechanisms: Mechanisms,
     ) -> None:
         self._lm, self._policy, self._new_tokens = lm, policy, new_tokens
-        self._grid, self._policy_mechanisms = grid, policy_mechanisms
+        self._grid = grid
         self._caches: dict[int, KVCache] = {}
         self._chosen: list[Action] = []
 
@@ -78,7 +76,7 @@ class _Ours:
 
     def _through_loop(self, scheduler: _Recorder | _Replay, context: int) -> float:
         """The decode loop's steps after its first, which copies the prefix."""
-        options = DecodeOptions(self._new_tokens + 1, self._policy_mechanisms)
+        options = DecodeOptions(self._new_tokens + 1, self._grid.mechanisms)
         steps = decode(self._lm, self._cached(context), [1], scheduler, _greedy, options)
         next(steps)
         start = time.perf_counter()
@@ -89,8 +87,12 @@ class _Ours:
         return self._new_tokens / seconds
 
     def _scheduler(self, budget: tuple[float, float]) -> BatchScheduler:
+        """By a share of the bytes, the first number, where the grid is the one for those."""
         assert self._policy is not None
-        return PolicyScheduler(self._policy, [Budget(*budget, _POLICY_BITS)])
+        if self._grid != grid_named(SHARE_GRID):
+            return PolicyScheduler(self._policy, [Budget(*budget, _POLICY_BITS)])
+        mixes = mixes_of(self._lm, self._grid)
+        return PolicyScheduler(self._policy, [Budget.share(budget[0])], mixes=mixes)
 
     def _cached(self, context: int) -> KVCache:
         self._caches[context].truncate(context)
@@ -158,6 +160,7 @@ def _prefilled(lm: FrozenLM, context: int) -> KVCache:
 
 def _serve_ours(given: dict[str, Any]) -> None:
     grid, new_tokens, policy = grid_named(given["grid"]), given["new_tokens"], None
+    mix_grid = grid_named(SHARE_GRID) if given["grid"] == DEFAULT_GRID else grid
     longest = max(given["contexts"])
     if given["shape"]:
         shape, storage = shape_from_text(given["shape"]), given["storage"]
@@ -170,11 +173,10 @@ def _serve_ours(given: dict[str, Any]) -> None:
         tune(model, default_data_dir(), lambda: None)
         lm, storage = model.lm, "q4" if model.lm.steps_are_quantised else model.dtype_name
         if given["policy"]:
-            policy = load_policy(Path(given["policy"]), model, grid=grid)
+            policy = load_policy(Path(given["policy"]), model, grid=mix_grid)
     room = lm.spec.max_positions - new_tokens - 1
     contexts = list(dict.fromkeys(min(context, room) for context in given["contexts"]))
-    mix_grid = grid_named(SHARE_GRID) if given["grid"] == DEFAULT_GRID else grid
-    ours = _Ours(lm, policy, new_tokens, mix_grid, grid.mechanisms)
+    ours = _Ours(lm, policy, new_tokens, mix_grid)
     read = random_cache if given["shape"] else _prefilled
     ours.read(contexts, read(lm, max(contexts)))
     ours.measure("fixed", (1.0, 1.0), contexts[0])  # warm up: caches, lazy initialisation

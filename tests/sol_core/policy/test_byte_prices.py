@@ -44,7 +44,12 @@ def made_states(spread: float = 1.0, seed: int = 0) -> SampleStates:
     """States without a history, of three contexts."""
     drawn = np.random.default_rng(seed).normal(0, spread, (3, 64, 2, 2)).round(4)
     history = np.zeros((NUM_FEATURES, 2, 2)).tolist()
-    record = {"history": history, "trust": 1.0, "contexts": CONTEXTS, "shapes": drawn.tolist()}
+    record = {
+        "history": history,
+        "trust": [1.0, 1.0],
+        "contexts": CONTEXTS,
+        "shapes": drawn.tolist(),
+    }
     return SampleStates.from_dict(record)
 
 
@@ -112,7 +117,7 @@ def test_what_an_episodes_history_explains_is_taken_off(mixes: MixTable) -> None
     foreseen = log_damages(shapes - own) + own[:, :, 1, 0] / 2
     damages = np.exp(foreseen + random.normal(0, 0.1, (200, 16)))
     states = SampleStates.of(shapes, spends, contexts, damages, log_damages)
-    assert states.trust == pytest.approx(0.5, abs=0.03)
+    assert states.trust == pytest.approx((0.0, 0.5), abs=0.03)
     assert [round(at, 1) for at in states.contexts] == sorted(states.contexts)
     assert max(float(np.abs(states.near(c)).mean()) for c in CONTEXTS) < 0.4
     prices = BytePrices(GRID, mixes, states)
