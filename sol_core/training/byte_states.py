@@ -1,4 +1,8 @@
-"""Keeps what a finished policy says in its own episodes, for prices on bytes."""
+"""Keeps what a finished policy says in its own episodes, for prices on bytes.
+
+The episodes are played at mixes of shares: at budgets drawn over all of each axis, predictions of
+attention earned twice the trust that they deserve there (docs/results.md).
+"""
 
 from __future__ import annotations
 
@@ -9,10 +13,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sol_core.actions import ActionGrid
+from sol_core.actions import ActionGrid, Budget, by_need
+from sol_core.budgets import MixTable, mix_table
+from sol_core.errors import ConfigError
+from sol_core.models.loading import LanguageModel
 from sol_core.policy import Policy, PolicyScheduler
-from sol_core.policy.byte_prices import BYTE_AXES, Floats, SampleStates
+from sol_core.policy.byte_prices import BYTE_AXES, BytePrices, Floats, SampleStates
 from sol_core.policy.network import DamageNetwork
+
+HIGHEST = 0.95  # share of the dense bytes
 
 
 class Played(NamedTuple):
@@ -41,17 +50,36 @@ class Played(NamedTuple):
         return Played(asked, spent.cpu(), shapes.cpu(), levels.cpu(), damages)
 
 
+def mixes_to_play(model: LanguageModel, grid: ActionGrid) -> MixTable | None:
+    """The model's mixes under a grid with pages by need; None where a level was not measured."""
+    try:
+        mixes = mix_table(model, by_need(grid))
+    except ConfigError:
+        return None
+    return mixes if BytePrices.fits(grid, mixes) else None
+
+
+def draw_shares(
+    mixes: MixTable, contexts: Sequence[int], generator: torch.Generator
+) -> list[Budget]:
+    """Mean spends of the mixes at shares drawn evenly between the lowest and ``HIGHEST``."""
+    places = torch.rand(len(contexts), generator=generator).tolist()
+    return [
+        mixes.mean(lowest + place * (HIGHEST - lowest), context + 1)
+        for place, context in zip(places, contexts, strict=True)
+        for lowest in (mixes.lowest(context + 1),)
+    ]
+
+
 def sample_states(
     policy: Policy, played: Sequence[Played], contexts: Sequence[int]
-) -> SampleStates | None:
-    """States for prices on bytes; None on a grid without those axes.
+) -> SampleStates:
+    """States for prices on bytes.
 
     Args:
         played: of each text, an episode for each of ``contexts``, tokens before it.
     """
     fields = [axis.field for axis in policy.info.grid.axes]
-    if not set(BYTE_AXES) <= set(fields):
-        return None
     axes = [fields.index(field) for field in BYTE_AXES]
     shapes, levels, damages = (
         torch.cat([getattr(one, name) for one in played])

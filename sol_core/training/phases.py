@@ -15,12 +15,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sol_core.budgets import MixTable
 from sol_core.policy import Policy, PolicyScheduler
 from sol_core.policy.correction import AimCorrection
 from sol_core.policy.network import DamageNetwork
 from sol_core.policy.policy import StepInputs, budget_shares
 from sol_core.progress import WorkEvent, WorkSample
-from sol_core.training.byte_states import Played, sample_states
+from sol_core.training.byte_states import Played, draw_shares, mixes_to_play, sample_states
 from sol_core.training.config import PRICED_TEXTS
 from sol_core.training.measure import HeldOut, held_out_budgets, measure_held_out
 from sol_core.training.rollouts import RolloutBatch, draw_budgets, roll_out
@@ -215,14 +216,16 @@ def calibrate(state: RunState) -> Iterator[WorkEvent]:
         seen += ranks.collect(numbers, lambda n: damages_of(policy, _play(state, n, 2).shapes))
         yield _calibrated(state, numbers, 2)
     policy.prices = ranks.lead(lambda: prices_from(policy, seen))
-    played: list[Played] = []
+    mixes, played = mixes_to_play(state.model, config.grid), list[Played]()
     for numbers in _rounds(PRICED_TEXTS, config.calibration_texts, ranks.size):
-        played += ranks.collect(numbers, lambda n: _play(state, n, 1))
+        played += ranks.collect(numbers, lambda n: _play(state, n, 1, mixes))
         yield _calibrated(state, numbers, 1)
         if state.is_past(1.0):
             break
     policy.correction = ranks.lead(lambda: _correction(state, played))
-    policy.states = ranks.lead(lambda: sample_states(policy, played, config.starts))
+    if mixes is not None:
+        of_shares = [one for place, one in enumerate(played) if _at_shares(PRICED_TEXTS + place)]
+        policy.states = ranks.lead(lambda: sample_states(policy, of_shares, config.starts))
     yield from measure(state)
     # Saved only now: a run that is cut off here calibrates again from where it began.
     state.set_prices(policy.prices, policy.correction, policy.states)
@@ -243,14 +246,26 @@ def _calibrated(state: RunState, numbers: range, rows: int) -> WorkEvent:
     return state.report("calibrating")
 
 
-def _play(state: RunState, number: int, rows: int) -> Played:
-    """Greedy episodes at random budgets from every window of a text not yet used by GRPO."""
+def _at_shares(number: int) -> bool:
+    """Every other text is played at mixes of shares, where the grid has any."""
+    return number % 2 == 0
+
+
+def _play(state: RunState, number: int, rows: int, mixes: MixTable | None = None) -> Played:
+    """Greedy episodes at random budgets from every window of a text not yet used by GRPO.
+
+    Args:
+        mixes: at whose spends every other text is played.
+    """
     config = state.config
     tokens = state.texts.rollout(config.grpo.updates * config.grpo.texts + number)
     text = prefill_text(state.model.lm, tokens, config.grid, config.starts)
     starts = config.starts
     generator = state.generator_of("calibrate", number)
-    budgets = draw_budgets(rows * len(starts), config.grid, generator)
+    if mixes is not None and _at_shares(number):
+        budgets = draw_shares(mixes, starts, generator)
+    else:
+        budgets = draw_budgets(rows * len(starts), config.grid, generator)
     scheduler = PolicyScheduler(state.policy, budgets, keep_steps=True)
     rollout = text.rollout(starts, rows, scheduler, config.steps, config.grid)
     damages = torch.stack([scores.kl.cpu() for scores in rollout], 1)
