@@ -150,11 +150,16 @@ def summary(outcome: Outcome) -> str:
     if finish.spend is not None:
         lines.append(f"{'':36}spent   budget")
         parts = {"channels": outcome.config.grid.mechanisms.pruner.unit}
+        share = outcome.requested.bytes_share
+        if share is not None:
+            read = finish.cost.bytes_read / finish.dense_cost.bytes_read
+            lines.append(f"  {'bytes, share of the full model':34}{read:5.2f}   {share:6.2f}")
         pairs = zip(finish.spend.as_tuple(), outcome.requested.as_tuple(), strict=True)
         for axis, (spent, asked) in zip(AXES, pairs, strict=True):
             part_of = parts.get(axis.short, axis.part_of)
             label = axis.name.lower() + (f", share of {part_of}" if part_of else "")
-            lines.append(f"  {label:34}{spent:5.2f}   {asked:6.2f}")
+            is_asked = share is None or axis.field == "bit_width"
+            lines.append(f"  {label:34}{spent:5.2f}" + (f"   {asked:6.2f}" if is_asked else ""))
         lines.append(
             f"computed  FLOPs {_saved(finish.cost.flops, finish.dense_cost.flops)}; "
             f"bytes read {_saved(finish.cost.bytes_read, finish.dense_cost.bytes_read)}"

@@ -129,7 +129,7 @@ _SAME = ("chat", "max_new_tokens", "ignore_end_of_text", "episode_steps", "refre
 def default_form(max_tokens: int = MAX_NEW_TOKENS) -> dict[str, Any]:
     """Return the page's defaults: the static mix at a share of the bytes.
 
-    The shipped policy is not the default: at equal bytes it does not beat that mix
+    The shipped policy is not the default: at the share after a question it has nothing to win
     (docs/results.md, "One budget").
     """
     tokens = min(DEFAULT_FORM["max_new_tokens"], max_tokens)

@@ -6,6 +6,7 @@ import io
 import json
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -243,6 +244,9 @@ def test_text_is_plain_when_nobody_looks_at_a_terminal(run: Run, engine: FakeEng
     assert "channels, share of MLP bytes" in done.out
     paper = run("generate", "x", "--max-new-tokens", "5", "--grid", "paper")
     assert "channels, share of MLP inputs" in paper.out
+    of_bytes = run("generate", "x", "--max-new-tokens", "5", "--budget", "80%")
+    assert re.search(r"bytes, share of the full model +\d\.\d\d +0\.80\n", of_bytes.out)
+    assert re.search(r"channels, share of MLP bytes +\d\.\d\d\n", of_bytes.out), "no budget"
 
 
 def test_prompt_from_stdin(run: Run, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
