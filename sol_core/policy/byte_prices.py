@@ -36,7 +36,7 @@ _NO_DAMAGE = 1e-9  # nats, of a level that costs nothing: its logarithm is taken
 
 @dataclass(frozen=True, slots=True)
 class SampleStates:
-    """What a policy's network says of the two axes in states of its own episodes.
+    """Sensitivity and slope of both axes that a network said in a policy's own episodes.
 
     A network sees how damaged the state before it is, and says more damage and less slope after
     compressed steps. That is the same whatever this token needs, so what an episode's history
@@ -133,13 +133,13 @@ class SampleStates:
         )
 
     def near(self, context: int) -> Floats:
-        """What counts of the group whose context is nearest, in ratio: [states, axes, 2]."""
+        """The states of the group whose context is nearest, in ratio, as ``counted``."""
         gaps = [abs(math.log(max(context, 1) / max(known, 1.0))) for known in self.contexts]
         shapes = np.asarray(self.shapes[gaps.index(min(gaps))], dtype=np.float64)
         return self.counted(shapes)
 
     def counted(self, beyond: Floats) -> Floats:
-        """What counts of sensitivity and slope beyond the history: [..., axes, 2]."""
+        """Weigh sensitivity and slope beyond the history by trust: [..., axes, 2]."""
         counts: Floats = beyond * np.asarray(self.trust)[:, None]
         return counts
 
@@ -166,7 +166,7 @@ def history_features(place: int, means: Floats, contexts: Floats) -> Floats:
 
 @dataclass(frozen=True, slots=True)
 class _Terms:
-    """What the levels of both axes cost after a context; a short axis is padded with infinity.
+    """Costs of the levels of both axes after a context; a short axis is padded with infinity.
 
     Attributes:
         log_means: [axes, L] of the factor that the network's says, to have the measured mean.

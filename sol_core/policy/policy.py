@@ -137,9 +137,9 @@ class Policy(
         return self.priced(self.network.log_damages(shapes), inputs.aims), cache
 
     def shapes(self, inputs: StepInputs, cache: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """What a DamageNetwork says of T steps of N episodes: [N, T, axes, 2], the step cache.
+        """Sensitivity and slope of T steps of N episodes, [N, T, axes, 2], and the step cache.
 
-        Args: as of ``logits``.
+        Args: as of ``logits``, of a DamageNetwork.
         """
         network = self.network
         assert isinstance(network, DamageNetwork)

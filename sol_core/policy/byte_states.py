@@ -17,9 +17,10 @@ from sol_core.actions import ActionGrid, Budget, by_need
 from sol_core.budgets import MixTable, mix_table
 from sol_core.errors import ConfigError
 from sol_core.models.loading import LanguageModel
-from sol_core.policy import Policy, PolicyScheduler
 from sol_core.policy.byte_prices import BYTE_AXES, BytePrices, Floats, SampleStates
 from sol_core.policy.network import DamageNetwork
+from sol_core.policy.policy import Policy
+from sol_core.policy.scheduler import PolicyScheduler
 
 HIGHEST = 0.95  # share of the dense bytes
 
