@@ -139,7 +139,9 @@ class Policy(
     def shapes(self, inputs: StepInputs, cache: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Sensitivity and slope of T steps of N episodes, [N, T, axes, 2], and the step cache.
 
-        Args: as of ``logits``, of a DamageNetwork.
+        Args:
+            inputs: of these steps.
+            cache: as of ``logits``.
         """
         network = self.network
         assert isinstance(network, DamageNetwork)
@@ -159,7 +161,11 @@ class Policy(
         return self.rule.logits(log_damages.exp(), aims, network.log_sharpness.exp())
 
     def byte_sharpness(self, axes: Sequence[int]) -> Tensor:
-        """Logits per dense step's bytes, of some axes: [axes, 1]."""
+        """Logits per dense step's bytes: [axes, 1].
+
+        Args:
+            axes: their places in the grid.
+        """
         network = self.network
         assert isinstance(network, DamageNetwork)
         return network.log_sharpness.detach().exp()[list(axes), None]

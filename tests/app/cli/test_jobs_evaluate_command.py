@@ -131,6 +131,10 @@ def test_shares_after_several_contexts_are_an_evaluation_each(
     def lowest(context: int) -> float:
         return 0.6 if context < 1000 else 0.3
 
+    monkeypatch.setattr(
+        "sol_core.policy.files.locate.read_policy_info",
+        lambda _: SimpleNamespace(grid=ActionGrid()),
+    )
     monkeypatch.setattr("sol_core.budgets.mix_table", lambda *_: SimpleNamespace(lowest=lowest))
     asked = ["evaluate", "p", "--budgets", "50%,65%", "--context", "256, 2048", "--out", "results"]
     done = run(*asked, "--json")

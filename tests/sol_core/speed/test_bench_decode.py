@@ -109,7 +109,7 @@ def test_their_rounds_are_few_and_absent_contestants_are_null() -> None:
 
 def test_one_prefill_serves_every_context_and_measurement() -> None:
     lm = make_tiny_lm()
-    ours: Any = _Ours(lm, None, 4, GRIDS["default"], GRIDS["default"].mechanisms)
+    ours: Any = _Ours(lm, None, 4, GRIDS["default"])
     ours.read([30, 20], random_cache(lm, 30))
     for context in (30, 20):
         for action in ((1.0, 1.0), (0.5, 0.5)):
