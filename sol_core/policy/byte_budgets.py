@@ -12,6 +12,7 @@ from torch import Tensor
 from sol_core.actions import DENSE, Action, Budget
 from sol_core.decoding.batch_scheduling import StepObservation
 from sol_core.policy.byte_prices import BYTE_AXES, BytePrices, Floats, history_features
+from sol_core.policy.price_rule import NEVER
 
 if TYPE_CHECKING:
     from sol_core.budgets.mixes import MixTable
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 # that lie far apart, as 0.5 and 1 of the attention, prices alone missed 90 % by 6 points.
 RECOVERY_STEPS, SOONER_STEPS = 64, 4
 SLACK = 0.25  # dense steps
+KEPT = 64  # contexts whose dense bytes are known
 
 
 class ByteBudgets:
@@ -37,12 +39,11 @@ class ByteBudgets:
         self._mixes, self._shares = mixes, list(shares)
         self._prices = BytePrices(policy.info.grid, mixes, policy.states)
         self._own_bytes = policy.num_bytes
-        fields = [axis.field for axis in policy.info.grid.axes]
-        self._axes = [fields.index(field) for field in BYTE_AXES]
-        self._sharpness = policy.byte_sharpness(self._axes)
+        self._sharpness = policy.sharpness[: len(BYTE_AXES), None]
         self._excess = [0.0] * len(shares)  # bytes read beyond the share, in dense steps
         self._previous: tuple[list[Action], list[int]] | None = None
         self._contexts: list[int] = []
+        self._read_densely: dict[int, float] = {}  # bytes, by context
         self._episode: tuple[Floats, Floats] | None = None  # contexts it began at; spends so far
 
     @staticmethod
@@ -81,11 +82,10 @@ class ByteBudgets:
             self._episode = began, np.zeros((len(aims), len(BYTE_AXES)))
         began, spends = self._episode
         history = history_features(place, spends / place if place else spends + 1, began)
-        seen = shapes[:, self._axes].double().cpu().numpy()
+        seen = shapes[:, : len(BYTE_AXES)].cpu().numpy().astype(np.float64)
         priced = self._prices.logits(seen, history, aims, self._contexts)
-        found = torch.from_numpy(priced).to(logits)
-        scaled = (found * self._sharpness).nan_to_num(neginf=torch.finfo(logits.dtype).min)
-        logits[:, self._axes, : found.shape[-1]] = scaled
+        found = np.maximum(priced * self._sharpness, -NEVER).astype(np.float32)
+        logits[:, : len(BYTE_AXES), : found.shape[-1]] = torch.from_numpy(found).to(logits.device)
 
     def taken(self, actions: Sequence[Action]) -> None:
         """Note what the rows do in the step that was priced."""
@@ -106,4 +106,7 @@ class ByteBudgets:
             self._excess[row] += share - self._shares[row]
 
     def _dense(self, context: int) -> float:
-        return self._mixes.costs.decode_step(DENSE, context).bytes_read
+        if context not in self._read_densely:
+            read = self._mixes.costs.decode_step(DENSE, context).bytes_read
+            self._read_densely = {context: read} | dict(list(self._read_densely.items())[:KEPT])
+        return self._read_densely[context]

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from sol_core.actions import ActionGrid
 from sol_core.budgets.mixes import MixTable
-from sol_core.policy.prices import LOG_PRICE_RANGE, NUM_PRICES
+from sol_core.policy.prices import LOG_PRICE_RANGE
 
 Floats = NDArray[np.float64]
 LogDamages = Callable[[Floats], Floats]
@@ -29,7 +29,8 @@ NUM_FEATURES = 3 + 3 * len(BYTE_AXES)  # see ``history_features``
 RIDGE = 1.0  # states' worth of evidence for no influence
 MAX_GROUPS, STATES_PER_CONTEXT = 6, 64
 SHORTEST = 64  # tokens; the cache is 1 % of the bytes there
-CONTEXT_STEP = 1.1  # contexts that are closer to each other than this share their prices
+CONTEXT_STEP = 1.15  # contexts that are closer to each other than this share their prices
+NUM_BYTE_PRICES = 81  # that shares are known for; tabulated anew as the context grows
 LEAST_DAMAGE = 1e-3  # nats; what is below is rounding in bf16
 _NO_DAMAGE = 1e-9  # nats, of a level that costs nothing: its logarithm is taken
 
@@ -203,7 +204,9 @@ class BytePrices:
     def fits(grid: ActionGrid, mixes: MixTable) -> bool:
         """Return whether there is a choice on both axes, and every level's damage is measured."""
         levels = (grid.keep_fractions, grid.channel_keep_ratios)
-        return mixes.levels == levels and all(len(axis) > 1 for axis in levels)
+        first = tuple(axis.field for axis in grid.axes[: len(levels)])
+        is_choice = all(len(axis) > 1 for axis in levels)
+        return first == BYTE_AXES and mixes.levels == levels and is_choice
 
     def logits(
         self, shapes: Floats, history: Floats, shares: Sequence[float], contexts: Sequence[int]
@@ -253,7 +256,7 @@ class BytePrices:
             damage = np.maximum(damages, _NO_DAMAGE)
             means[axis, :count] = np.log(damage / factors[axis, :count])
             read[axis, :count] = costs
-        log_prices = np.linspace(*LOG_PRICE_RANGE, NUM_PRICES)[::-1]
+        log_prices = np.linspace(*LOG_PRICE_RANGE, NUM_BYTE_PRICES)[::-1]
         costs = self._damages(states, means) / np.exp(log_prices)[:, None, None, None] + read
         taken = costs.argmin(-1)  # [prices, states, axes]
         shares = 1 + sum(read[axis][taken[..., axis]].mean(1) for axis in range(len(read)))

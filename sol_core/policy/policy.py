@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, cast
 
+import numpy as np
 import torch
 from huggingface_hub import PyTorchModelHubMixin
+from numpy.typing import NDArray
 from torch import Tensor
 
 from sol_core.actions import Action, ActionGrid, Budget
@@ -160,15 +162,12 @@ class Policy(
         assert isinstance(network, DamageNetwork)
         return self.rule.logits(log_damages.exp(), aims, network.log_sharpness.exp())
 
-    def byte_sharpness(self, axes: Sequence[int]) -> Tensor:
-        """Logits per dense step's bytes: [axes, 1].
-
-        Args:
-            axes: their places in the grid.
-        """
+    @property
+    def sharpness(self) -> NDArray[np.float64]:
+        """Logits per unit of cost of a DamageNetwork: [axes]."""
         network = self.network
         assert isinstance(network, DamageNetwork)
-        return network.log_sharpness.detach().exp()[list(axes), None]
+        return network.log_sharpness.detach().exp().double().cpu().numpy()
 
     def per_head(self, values: Tensor) -> list[Tensor]:
         """Take the heads apart.

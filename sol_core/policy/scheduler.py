@@ -129,7 +129,7 @@ class PolicyScheduler:
             self._cache = None
             self._previous = torch.ones_like(self._targets)
             contexts = torch.tensor(observation.cached_tokens)
-            if self._mixes is not None:
+            if self._mixes is not None and self._bytes is None:
                 self._aim_at_mixes(self._mixes, observation.cached_tokens)
             self._goals = policy.correction.aims(self._targets, contexts)
             self._shares = feedback_shares(contexts, policy.info.grid.axes).to(self._targets)
