@@ -124,17 +124,11 @@ class MixTable:
         return Budget(between("keep_fraction"), between("channel_keep_ratio"), bits)
 
     def _make(self, context: int) -> tuple[Mix, ...]:
-        attention, channels = self._damage.at(context)
-        dense = self.costs.decode_step(DENSE, context).bytes_read
+        attention, channels = self.per_axis(context)
         pairs = [
-            Mix(
-                self.costs.decode_step(action, context).bytes_read / dense,
-                of_attention + of_channels,
-                action,
-            )
-            for keep, of_attention in zip(self._damage.keep_fractions, attention, strict=True)
-            for ratio, of_channels in zip(self._damage.channel_keep_ratios, channels, strict=True)
-            for action in (Action(keep, ratio),)
+            Mix(1 + of_attention + of_channels, lost + lost_too, Action(keep, ratio))
+            for keep, lost, of_attention in zip(self.levels[0], *attention, strict=True)
+            for ratio, lost_too, of_channels in zip(self.levels[1], *channels, strict=True)
         ]
         return tuple(lower_hull([pair for pair in pairs if pair.share <= 1.0]))
 

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 # that lie far apart, as 0.5 and 1 of the attention, prices alone missed 90 % by 6 points.
 RECOVERY_STEPS, SOONER_STEPS = 64, 4
 SLACK = 0.25  # dense steps
-KEPT = 64  # contexts whose dense bytes are known
 
 
 class ByteBudgets:
@@ -41,9 +40,9 @@ class ByteBudgets:
         self._own_bytes = policy.num_bytes
         self._sharpness = policy.sharpness[: len(BYTE_AXES), None]
         self._excess = [0.0] * len(shares)  # bytes read beyond the share, in dense steps
-        self._previous: tuple[list[Action], list[int]] | None = None
+        self._previous: list[Action] | None = None
         self._contexts: list[int] = []
-        self._read_densely: dict[int, float] = {}  # bytes, by context
+        self._dense: list[float] = []  # bytes of a dense step there
         self._episode: tuple[Floats, Floats] | None = None  # contexts it began at; spends so far
 
     @staticmethod
@@ -68,13 +67,15 @@ class ByteBudgets:
             logits: [R, axes, L] fp32.
             shapes: [R, axes, 2], sensitivity and slope that the network says.
         """
-        self._contexts = [cached + 1 for cached in observation.cached_tokens]
         self._account(observation)
+        self._contexts = [cached + 1 for cached in observation.cached_tokens]
+        costs = self._mixes.costs
+        self._dense = [costs.decode_step(DENSE, context).bytes_read for context in self._contexts]
         aims = []
-        for share, excess, context in zip(self._shares, self._excess, self._contexts, strict=True):
-            own = self._own_bytes / self._dense(context)
+        for row, (share, excess) in enumerate(zip(self._shares, self._excess, strict=True)):
+            own = self._own_bytes / self._dense[row]
             if self._previous is None:
-                self._mixes.check(share - own, context)
+                self._mixes.check(share - own, self._contexts[row])
             beyond = excess - min(max(excess, -SLACK), SLACK)
             aims.append(share - own - excess / RECOVERY_STEPS - beyond / SOONER_STEPS)
         if place == 0 or self._episode is None:
@@ -84,13 +85,13 @@ class ByteBudgets:
         history = history_features(place, spends / place if place else spends + 1, began)
         seen = shapes[:, : len(BYTE_AXES)].cpu().numpy().astype(np.float64)
         priced = self._prices.logits(seen, history, aims, self._contexts)
-        found = np.maximum(priced * self._sharpness, -NEVER).astype(np.float32)
-        logits[:, : len(BYTE_AXES), : found.shape[-1]] = torch.from_numpy(found).to(logits.device)
+        scaled = np.maximum(priced * self._sharpness, -NEVER).astype(np.float32)
+        logits[:, : len(BYTE_AXES), : scaled.shape[-1]] = torch.from_numpy(scaled).to(logits.device)
 
     def taken(self, actions: Sequence[Action]) -> None:
         """Note what the rows do in the step that was priced."""
         assert self._episode is not None
-        self._previous = list(actions), self._contexts
+        self._previous = list(actions)
         self._episode[1][:] += [[getattr(a, field) for field in BYTE_AXES] for a in actions]
 
     def _account(self, observation: StepObservation) -> None:
@@ -98,15 +99,9 @@ class ByteBudgets:
         if self._previous is None:
             return
         read = observation.tokens_read or (None,) * len(self._shares)
-        for row, (action, context) in enumerate(zip(*self._previous, strict=True)):
+        for row, action in enumerate(self._previous):
             cost = self._mixes.costs.decode_step(
-                action, context, tokens_read=read[row], observed=True
+                action, self._contexts[row], tokens_read=read[row], observed=True
             )
-            share = (cost.bytes_read + self._own_bytes) / self._dense(context)
+            share = (cost.bytes_read + self._own_bytes) / self._dense[row]
             self._excess[row] += share - self._shares[row]
-
-    def _dense(self, context: int) -> float:
-        if context not in self._read_densely:
-            read = self._mixes.costs.decode_step(DENSE, context).bytes_read
-            self._read_densely = {context: read} | dict(list(self._read_densely.items())[:KEPT])
-        return self._read_densely[context]

@@ -59,8 +59,8 @@ class SampleStates:
 
     def __post_init__(self) -> None:
         for group in (self.history, *self.shapes):
-            found = np.asarray(group, dtype=np.float64)
-            if found.shape[1:] != (len(BYTE_AXES), 2) or not np.isfinite(found).all():
+            numbers = np.asarray(group, dtype=np.float64)
+            if numbers.shape[1:] != (len(BYTE_AXES), 2) or not np.isfinite(numbers).all():
                 raise ValueError("sample states are two finite numbers for each of two axes")
         if len(self.history) != NUM_FEATURES:
             raise ValueError(f"an episode's history has {NUM_FEATURES} features")
@@ -90,14 +90,14 @@ class SampleStates:
         features = np.stack(
             [history_features(place, means[:, place], contexts) for place in range(steps)], 1
         )
-        flat, found = features.reshape(-1, NUM_FEATURES), shapes.reshape(-1, len(BYTE_AXES) * 2)
-        history = np.round(_fit(flat, found), 6)
+        flat, said = features.reshape(-1, NUM_FEATURES), shapes.reshape(-1, len(BYTE_AXES) * 2)
+        history = np.round(_fit(flat, said), 6)
         explained: Floats = (flat @ history).reshape(shapes.shape)
         beyond: Floats = shapes - explained
         known = log_damages(explained)
         foreseen = [
-            (log_damages(explained + one * beyond) - known).ravel()
-            for one in np.eye(len(BYTE_AXES))[:, :, None]
+            (log_damages(explained + axis * beyond) - known).ravel()
+            for axis in np.eye(len(BYTE_AXES))[:, :, None]
         ]
         seen = (np.log(np.maximum(damages, LEAST_DAMAGE)) - known).ravel()
         # Seen damage on the history again, beside what was foreseen of each axis: its trust.
@@ -170,7 +170,7 @@ class _Terms:
     """Costs of the levels of both axes after a context; a short axis is padded with infinity.
 
     Attributes:
-        log_means: [axes, L] of the factor that the network's says, to have the measured mean.
+        log_means: [axes, L], log of the measured mean damage over the sample states' mean factor.
         bytes_read: [axes, L], beyond a dense step's, as shares of it: 0 and below.
         shares, log_prices: ascending shares of the dense bytes, and the prices that lead there.
     """
@@ -194,8 +194,8 @@ class BytePrices:
         self._mixes, self._states = mixes, states
         self._history = np.asarray(states.history)
         levels = [np.asarray(getattr(grid, f"{field}s"), np.float64) for field in BYTE_AXES]
-        self.num_levels = max(map(len, levels))
-        self._places = np.zeros((len(levels), self.num_levels))
+        num_levels = max(map(len, levels))
+        self._places = np.zeros((len(levels), num_levels))
         for row, values in zip(self._places, levels, strict=True):
             row[: len(values)] = (values - values[0]) / (values[-1] - values[0]) - 0.5
         self._known: dict[int, _Terms] = {}
@@ -248,14 +248,13 @@ class BytePrices:
 
     def _make(self, context: int) -> _Terms:
         states = self._states.near(context)
-        sizes = (len(BYTE_AXES), self.num_levels)
-        means, read = np.zeros(sizes), np.full(sizes, np.inf)
+        means, read = np.zeros_like(self._places), np.full_like(self._places, np.inf)
         factors = np.exp(states[..., :1] + states[..., 1:] * self._places).mean(0)
-        for axis, (damages, costs) in enumerate(self._mixes.per_axis(context)):
+        for axis, (damages, beyond) in enumerate(self._mixes.per_axis(context)):
             count = len(damages)
             damage = np.maximum(damages, _NO_DAMAGE)
             means[axis, :count] = np.log(damage / factors[axis, :count])
-            read[axis, :count] = costs
+            read[axis, :count] = beyond
         log_prices = np.linspace(*LOG_PRICE_RANGE, NUM_BYTE_PRICES)[::-1]
         costs = self._damages(states, means) / np.exp(log_prices)[:, None, None, None] + read
         taken = costs.argmin(-1)  # [prices, states, axes]

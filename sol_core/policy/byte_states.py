@@ -1,7 +1,7 @@
 """Keeps what a finished policy says in its own episodes, for prices on bytes.
 
 The episodes are played at mixes of shares: at budgets drawn over all of each axis, predictions of
-attention earned twice the trust that they deserve there (docs/results.md).
+attention earned twice the trust that they deserve there (docs/decisions.md).
 """
 
 from __future__ import annotations
@@ -75,41 +75,34 @@ def draw_shares(
 def sample_states(
     policy: Policy, played: Sequence[Played], contexts: Sequence[int]
 ) -> SampleStates:
-    """States for prices on bytes.
+    """States for prices on bytes, of a policy whose first axes are ``BYTE_AXES``.
 
     Args:
         played: of each text, an episode for each of ``contexts``, tokens before it.
     """
-    fields = [axis.field for axis in policy.info.grid.axes]
-    axes = [fields.index(field) for field in BYTE_AXES]
+    axes = slice(len(BYTE_AXES))
     shapes, levels, damages = (
         torch.cat([getattr(one, name) for one in played])
         for name in ("shapes", "levels", "damages")
     )
-    levels = levels[:, :, axes]
     network = policy.network
     assert isinstance(network, DamageNetwork)
 
     @torch.no_grad()
-    def log_damages(found: Floats) -> Floats:
+    def log_damages(given: Floats) -> Floats:
         whole = torch.zeros_like(shapes)
-        whole[:, :, axes] = torch.from_numpy(found).to(whole)
-        of_levels = network.log_damages(whole.to(policy.embedding.device)).cpu()[:, :, axes]
-        taken = of_levels.gather(-1, levels[..., None])[..., 0]
+        whole[:, :, axes] = torch.from_numpy(given).to(whole)
+        of_levels = network.log_damages(whole.to(policy.embedding.device)).cpu()
+        taken = of_levels.gather(-1, levels[..., None])[:, :, axes, 0]
         total: Floats = taken.logsumexp(-1).double().numpy()
         return total
 
+    spends = policy.spends(levels.to(policy.embedding.device)).cpu()
+
     return SampleStates.of(
         shapes[:, :, axes].double().numpy(),
-        _spends(policy.info.grid, levels),
+        spends[:, :, axes].double().numpy(),
         np.tile(np.asarray(contexts, np.float64), len(played)),
         damages.double().numpy(),
         log_damages,
     )
-
-
-def _spends(grid: ActionGrid, levels: Tensor) -> Floats:
-    """[E, T, axes], shares of dense."""
-    values = [np.asarray(getattr(grid, f"{field}s"), np.float64) for field in BYTE_AXES]
-    taken = levels.numpy()
-    return np.stack([of[taken[..., axis]] for axis, of in enumerate(values)], -1)
