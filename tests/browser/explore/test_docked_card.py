@@ -119,6 +119,25 @@ def test_what_if_stays_while_other_tokens_are_passed(serve: Serve, visit: Visit)
     expect(what_if(visitor.page)).to_contain_text("token 21")
 
 
+def test_a_token_that_comes_under_a_resting_pointer_opens_no_card(
+    serve: Serve, visit: Visit
+) -> None:
+    visitor = finished(serve, visit, viewport=PHONE)
+    visitor.tokens.nth(30).hover()
+    expect(visitor.card).to_contain_text("token 31 ·")
+    visitor.page.keyboard.press("Escape")
+    expect(visitor.card).to_be_hidden()
+    under = visitor.page.locator(".sol-token:hover")
+    before = under.text_content()
+    visitor.page.evaluate("scrollBy(0, -60)")
+    expect(under).not_to_have_text(before or "")
+    visitor.page.wait_for_timeout(300)
+    expect(visitor.card).to_be_hidden()
+    place = under.bounding_box() or {"x": 0.0, "y": 0.0}
+    visitor.page.mouse.move(place["x"] + 3, place["y"] + 8)
+    expect(visitor.card).to_be_visible()
+
+
 def test_a_finger_looks_first_and_then_asks(serve: Serve, visit: Visit) -> None:
     visitor = finished(serve, visit, viewport=PHONE, has_touch=True)
     token = visitor.tokens.nth(12)

@@ -232,12 +232,20 @@ export class TokenView {
 
   listen() {
     const tokenOf = (event) => event.target.closest?.(".sol-token");
-    this.list.addEventListener("pointerover", (event) => {
+    // A card opens where the pointer moves, not where tokens come to lie under a resting pointer.
+    let under = null;
+    const leave = () => {
+      under = null;
+      this.on.leave();
+    };
+    this.list.addEventListener("pointermove", (event) => {
       const token = tokenOf(event);
-      if (token) this.on.enter(token.solIndex, token);
-      else this.on.leave();
+      if (!token || token === under) return;
+      under = token;
+      this.on.enter(token.solIndex, token);
     });
-    this.list.addEventListener("pointerleave", () => this.on.leave());
+    this.list.addEventListener("pointerover", (event) => { if (tokenOf(event) !== under) leave(); });
+    this.list.addEventListener("pointerleave", leave);
     this.list.addEventListener("focusin", (event) => {
       const token = tokenOf(event);
       if (!token) return;
