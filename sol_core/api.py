@@ -276,7 +276,7 @@ def train(
         model: as ``load_model`` returns it; its weights stay as they are.
         folder: the run's own; a run that was cut off there goes on. The policy's files are in
             ``folder / "policy"``.
-        config: a preset (quick, standard or paper), or a TrainConfig.
+        config: a preset (quick, standard, share or paper), or a TrainConfig.
         on_event: gets every event of the run: metrics, samples, checkpoints.
         data_dir: where text is kept; None as for ``load_model``.
         on_progress: gets a message and a share of the work from 0 to 1; None is a bar on stderr.

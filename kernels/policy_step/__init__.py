@@ -11,8 +11,9 @@ from collections.abc import Callable
 from functools import cache
 
 from kernels.cpu.threads import cpu_kernel
+from kernels.policy_step.reference import ByteTerms, level_damages, price_bytes
 
-__all__ = ["KERNEL_AXES", "policy_step_kernel"]
+__all__ = ["KERNEL_AXES", "ByteTerms", "level_damages", "policy_step_kernel", "price_bytes"]
 
 KERNEL_AXES = 3  # that the kernel is written for; policies of another number go without it
 

@@ -17,6 +17,7 @@ from kernels.cpu.compiling import fast_helper, helper, kernel
 from kernels.cpu.numba_helpers import widen
 from kernels.decode_layer.addresses import matrix_at, vector_at
 from kernels.decode_layer.products import dot_columns
+from kernels.policy_step.reference import NEVER
 
 _EPSILON = np.float32(1e-5)  # of torch's layer norm
 _AHEAD = 2  # outputs whose weights are asked for beforehand
@@ -206,6 +207,31 @@ def _price(damages, aim, axis, prices, sharpness, logits):
 
 
 @helper
+def _price_bytes(shapes, terms, logits):
+    """``reference.price_bytes``, over the logits of the first axes."""
+    num_levels = terms.log_means.shape[2]
+    costs, explained = np.empty(num_levels), np.empty(terms.history.shape[1])
+    for row in range(terms.log_means.shape[0]):
+        explained[:] = 0.0
+        for i in range(terms.history.shape[0]):
+            for j in range(explained.shape[0]):
+                explained[j] += terms.features[row, i] * terms.history[i, j]
+        for axis in range(terms.log_means.shape[1]):
+            trust = terms.trust[axis]
+            sensitivity = (shapes[row, axis, 0] - explained[2 * axis]) * trust
+            slope = (shapes[row, axis, 1] - explained[2 * axis + 1]) * trust
+            least, damage = np.inf, np.inf
+            for level in range(num_levels):
+                said = sensitivity + slope * terms.places[axis, level]
+                damage = min(damage, np.exp(terms.log_means[row, axis, level] + said))
+                costs[level] = damage / terms.prices[row] + terms.bytes_read[row, axis, level]
+                least = min(least, costs[level])
+            for level in range(num_levels):
+                logit = (least - costs[level]) * terms.sharpness[axis]
+                logits[row, axis, level] = np.float32(max(logit, -NEVER))
+
+
+@helper
 def _observe(seen, state, rows, aims):
     """Compute ``sol_core/policy/inputs.py`` and ``prices.aim_for`` for an observation.
 
@@ -231,7 +257,7 @@ def _observe(seen, state, rows, aims):
 
 
 @kernel
-def policy_step(seen, fed, state, network, memory, step, found):
+def policy_step(seen, fed, state, network, memory, step, terms, found):
     """``Policy.logits`` of one step, from what was observed.
 
     Args:
@@ -245,10 +271,12 @@ def policy_step(seen, fed, state, network, memory, step, found):
         network: Encoder, DamageHeads and Prices.
         memory: [2, R, T, W], keys and values of the episode's steps before; gets this one's.
         step: of the episode.
-        found: rows [R, layout.width], aims [R, 3], logits [R, 3, L], sensitivity and slope
-            [R, 3, 2] float32 and the most probable levels [R, 3] int64; overwritten.
+        terms: ByteTerms.
+        found: rows [R, layout.width], aims [R, 3], logits [R, 3, L] float32 and the most
+            probable levels [R, 3] int64; overwritten.
     """
-    rows, aims, logits, shapes, choices = found
+    rows, aims, logits, choices = found
+    shapes = np.empty((rows.shape[0], 3, 2), np.float32)
     encoder, heads, prices = network
     _observe(seen, state, rows, aims)
     inputs = _inputs(rows, fed[0], fed[1], encoder)
@@ -266,6 +294,9 @@ def policy_step(seen, fed, state, network, memory, step, found):
             for level in range(base.shape[0]):
                 damages[level] = np.exp(base[level] + sensitivity + slope * place[level])
             _price(damages, aims[row, axis], axis, prices, sharpness, logits[row, axis])
+    _price_bytes(shapes, terms, logits)
+    for row in range(rows.shape[0]):
+        for axis in range(3):
             choice = np.argmax(logits[row, axis])
             choices[row, axis] = choice
             if state[7]:

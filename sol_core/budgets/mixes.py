@@ -16,6 +16,7 @@ from itertools import pairwise
 from sol_core.actions import DENSE, Action, Budget
 from sol_core.budgets.damage import DamageTable
 from sol_core.decoding.cost import CostModel
+from sol_core.decoding.step_bytes import StepBytes
 from sol_core.errors import ConfigError
 
 CONTEXT_STEP = 1.02  # contexts that are closer to each other than this share their mixes
@@ -47,6 +48,7 @@ class MixTable:
 
     def __init__(self, damage: DamageTable, costs: CostModel, measured_on: str) -> None:
         self._damage, self.costs, self.measured_on = damage, costs, measured_on
+        self.step_bytes = StepBytes(costs)
         self._hulls: dict[int, tuple[Mix, ...]] = {}
 
     @property

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from sol_core.actions import DENSE, Action, ActionGrid, Budget
+from sol_core.actions import Action, ActionGrid, Budget
 from sol_core.decoding.schedules import Observation, Scheduler, StaticScheduler
 
 if TYPE_CHECKING:
@@ -56,9 +56,8 @@ class ShareScheduler:
         mix, context = self._previous
         if tokens_read is None:
             return mix.share
-        costs = self._mixes.costs
-        read = costs.decode_step(mix.action, context, tokens_read=tokens_read)
-        return read.bytes_read / costs.decode_step(DENSE, context).bytes_read
+        counted = self._mixes.step_bytes
+        return counted.of(mix.action, context, tokens_read) / counted.dense(context)
 
 
 class MeanOfMixes:

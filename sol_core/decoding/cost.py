@@ -119,13 +119,23 @@ class CostModel:
             mlp_bytes=first.mlp_bytes,
         )
 
+    def page_scores(self, visible: int) -> tuple[float, float]:
+        """FLOPs and bytes of one layer's page scores.
+
+        Args:
+            visible: tokens that the layer attends over.
+        """
+        spec, pages = self.spec, -(-visible // self.page_size)
+        widths = spec.query_width, spec.kv_width, spec.num_kv_heads
+        work = PagesToScore(*widths, visible, pages, self.bytes_per_cached)
+        return self.mechanisms.scorer.cost(work)
+
     def _attention(
         self, action: Action | Budget, visible: int, *, observed: bool, exact: float | None
     ) -> tuple[float, float]:
         """FLOPs and bytes of one layer's page scores, and of its keys and values unless it is
         known exactly which were read."""
-        spec = self.spec
-        pages = -(-visible // self.page_size)
+        spec, pages = self.spec, -(-visible // self.page_size)
         kept = pages_kept(action.keep_fraction, visible, self.page_size)
         flops = read = 0.0
         if exact is None:
@@ -136,7 +146,5 @@ class CostModel:
         chooses = action.keep_fraction < 1 if by_need else kept < pages
         if not chooses and not observed:
             return flops, read
-        widths = spec.query_width, spec.kv_width, spec.num_kv_heads
-        work = PagesToScore(*widths, visible, pages, self.bytes_per_cached)
-        scoring_flops, scoring_read = self.mechanisms.scorer.cost(work)
+        scoring_flops, scoring_read = self.page_scores(visible)
         return flops + scoring_flops, read + scoring_read

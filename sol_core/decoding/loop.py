@@ -22,6 +22,7 @@ from sol_core.errors import ConfigError
 from sol_core.models import FrozenLM, PrefillOutput, StepOutput
 from sol_core.models.cache import KVCache
 from sol_core.models.devices import from_host
+from sol_core.models.signals import Observe
 from sol_core.models.step.clock import StepClock
 
 
@@ -321,7 +322,7 @@ class _Observer:
     """Turns the previous step, or the prefix, into the next step's observation."""
 
     def __init__(
-        self, lm: FrozenLM, observes: bool, prefix: PrefixState | None, group: int
+        self, lm: FrozenLM, observes: Observe, prefix: PrefixState | None, group: int
     ) -> None:
         self._observes = observes
         self._hidden = self._mid_hidden = self._concentration = None

@@ -16,9 +16,10 @@ from sol_core.actions import DENSE, Budget
 from sol_core.comparing.methods import BaselineRows, PlannedRows, Row, baseline_rows, derive_seed
 from sol_core.comparing.partial import Batch
 from sol_core.comparing.rollout import Floats, Layout, Rollout, prefill_texts, roll_out
-from sol_core.comparing.step_bytes import StepBytes
 from sol_core.decoding.batch_scheduling import BatchScheduler, SplitScheduler
+from sol_core.decoding.cost import CostModel
 from sol_core.decoding.loop import DecodeOptions
+from sol_core.decoding.step_bytes import NO_POLICY, PolicyReads, StepBytes
 from sol_core.evaluation.setting import Setting
 from sol_core.evaluation.share_rows import ShareRows
 from sol_core.evaluation.tables import ScoreTable, TokenTable
@@ -112,7 +113,8 @@ class _Pass(TextStage):
     def __init__(self, setting: Setting, rows: Sequence[Row]) -> None:
         super().__init__(setting, setting.config.texts)
         self.table = ScoreTable(rows, setting.config.num_rollouts)
-        self._bytes = StepBytes(setting.lm, setting.grid) if setting.config.by_share else None
+        costs = CostModel.of(setting.lm, setting.grid)
+        self._bytes = StepBytes(costs) if setting.config.by_share else None
         self._pieces = split_evenly(len(rows), ROWS_AT_ONCE - 1)
         self._largest_group = 1 + max(stop - start for start, stop in self._pieces)
 
@@ -162,8 +164,8 @@ class _Pass(TextStage):
                 rollout = roll_out(setting.lm, part, scheduler, options)
                 read = None
                 if self._bytes is not None:
-                    policies = [self._policy_bytes(row) for row in self.table.rows[start:stop]]
-                    read = self._bytes.of_rollout(rollout, [0.0, *policies])
+                    policies = [self._policy_reads(row) for row in self.table.rows[start:stop]]
+                    read = rollout.bytes_read(self._bytes, [NO_POLICY, *policies])
                 self.table.add(first, start, rollout, read)
                 yield first, start, rollout, read
 
@@ -189,9 +191,8 @@ class _Pass(TextStage):
         windows = self.setting.config.windows
         return slice(first_text * windows, (first_text + count) * windows)
 
-    def _policy_bytes(self, row: Row) -> float:
-        """Bytes that a row's policy reads by itself at every step."""
-        return 0.0
+    def _policy_reads(self, row: Row) -> PolicyReads:
+        return NO_POLICY
 
     def _parts(self, rows: Sequence[Row], first: int, count: int) -> list[Part]:
         raise NotImplementedError
@@ -254,8 +255,8 @@ class PolicyPass(_Pass):
             for column, spent in zip(columns, self.spends(), strict=True)
         ]
 
-    def _policy_bytes(self, row: Row) -> float:
-        return self._sources[row.method][0].policy_bytes
+    def _policy_reads(self, row: Row) -> PolicyReads:
+        return self._sources[row.method][0].reads
 
     def _parts(self, rows: Sequence[Row], first: int, count: int) -> list[Part]:
         config, parts = self.setting.config, []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from sol_core.actions import AXIS_FIELDS, GRIDS, SHARE_GRID, ActionGrid, Budget, by_need
 from sol_core.budgets import mix_table
@@ -23,11 +24,24 @@ from sol_core.errors import ConfigError
 from sol_core.events import StepCost
 from sol_core.fields import check_kind
 from sol_core.models.loading import LanguageModel
+from sol_core.models.signals import Observe
 from sol_core.policy import Policy, PolicyScheduler, load_policy
 
 # By its name a policy's folder, a policy, or a function that takes its place, or a class of them.
 PolicyFinder = Callable[[str], "Path | Policy | Schedule"]
 Distribution = tuple[tuple[float, ...], ...]  # probability of every level, per axis
+
+
+class PolicyCost(NamedTuple):
+    """Cost of a policy besides its rows' own steps.
+
+    Attributes:
+        step: of its network: each weight read and used once.
+        scores_pages: steps that read all pages score them for it.
+    """
+
+    step: StepCost = StepCost()
+    scores_pages: bool = False
 
 
 class GenerationSchedules:
@@ -53,12 +67,18 @@ class GenerationSchedules:
             name: _usable(policies(name), model, config.grid) for name in names
         }
         self._policy_rows: dict[int, PolicyScheduler] = {}
+        self._costs: dict[int, PolicyCost] = {}
         by_share = any(row.budget.bytes_share is not None for row in self._rows)
         self._mixes = mix_table(model, config.grid) if by_share else None
 
     @property
-    def observes(self) -> bool:
-        return bool(self._policies)
+    def observes(self) -> Observe:
+        """Return what the policies read of a step; a function of the caller's is shown all."""
+        found = [
+            one.observes if isinstance(one, Policy) else Observe.CONCENTRATION
+            for one in self._policies.values()
+        ]
+        return max(found, default=Observe.NOTHING)
 
     def build(self, total_steps: int, sequences: int = 1) -> BatchScheduler:
         """The scheduler of the rows of some sequences, each sequence's main row first; begins anew
@@ -72,6 +92,7 @@ class GenerationSchedules:
             if isinstance(found, Policy):
                 budgets = [row.budget] * sequences
                 self._policy_rows[number] = PolicyScheduler(found, budgets, mixes=self._mixes)
+                self._costs[number] = _cost_of(found)
                 parts.append((places, self._policy_rows[number]))
             elif found is not None:
                 for place in places:
@@ -98,20 +119,9 @@ class GenerationSchedules:
         found = self.distributions(row)
         return None if found is None else found[0]
 
-    def policy_cost(self, row: int = 0) -> StepCost:
-        """Computed cost of a row's policy per step: each weight read and used once."""
-        scheduler = self._policy_rows.get(row)
-        if scheduler is None:
-            return StepCost()
-        network = scheduler.policy.network
-        weights = sum(value.numel() for value in network.parameters())
-        read = scheduler.policy.num_bytes
-        bits = sum(
-            value.numel() * (8 * value.element_size()) ** 2 for value in network.parameters()
-        )
-        return StepCost(
-            policy_flops=2.0 * weights, policy_bytes=float(read), bit_operations=float(bits)
-        )
+    def policy_cost(self, row: int = 0) -> PolicyCost:
+        """Computed cost per step of a row's policy."""
+        return self._costs.get(row, PolicyCost())
 
 
 def _usable(
@@ -166,3 +176,12 @@ def check_policy(policy: object, *, or_function: bool = False) -> None:
         return
     wanted = "a Policy, as load_policy(name, model) returns it"
     check_kind("policy", policy, Policy, wanted + ", or a function" * or_function)
+
+
+def _cost_of(policy: Policy) -> PolicyCost:
+    weights = list(policy.network.parameters())
+    number = sum(value.numel() for value in weights)
+    bits = sum(value.numel() * (8 * value.element_size()) ** 2 for value in weights)
+    read = float(policy.num_bytes)
+    step = StepCost(policy_flops=2.0 * number, policy_bytes=read, bit_operations=float(bits))
+    return PolicyCost(step, policy.observes is Observe.CONCENTRATION)

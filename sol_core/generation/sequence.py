@@ -27,7 +27,7 @@ from sol_core.events import (
 )
 from sol_core.generation.page_reads import page_reads
 from sol_core.generation.sampling import LogitsProcessor, TokenSampler
-from sol_core.generation.schedules import Distribution
+from sol_core.generation.schedules import Distribution, PolicyCost
 from sol_core.generation.text_stream import TextStream, TextUntil
 from sol_core.models.loading import LanguageModel
 
@@ -111,7 +111,7 @@ class GeneratedSequence:
         self,
         step: DecodeStep,
         began: float,
-        policy_cost: StepCost,
+        policy_cost: PolicyCost,
         policy: Distribution | None,
     ) -> TokenEvent:
         """Take the given token, or draw the next one from row 0, and describe the step.
@@ -165,7 +165,7 @@ class GeneratedSequence:
         token: int,
         text: str,
         began: float,
-        policy_cost: StepCost,
+        policy_cost: PolicyCost,
         policy: Distribution | None,
     ) -> TokenEvent:
         log_probabilities = step.log_probabilities
@@ -197,7 +197,7 @@ class GeneratedSequence:
             ),
             step_ms=step_ms,
             elapsed_ms=ms_since(began),
-            cost=self._cost(step, observed=policy_cost.policy_bytes > 0) + policy_cost,
+            cost=self._cost(step, observed=policy_cost.scores_pages) + policy_cost.step,
             dense_cost=self._cost_model.decode_step(DENSE, step.cached_tokens[0]),
             cached_tokens=step.cached_tokens[0],
             refreshed=step.refreshed_tokens > 0,

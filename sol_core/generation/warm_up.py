@@ -26,6 +26,7 @@ from sol_core.decoding.loop import DecodeOptions, decode, observed_prefill
 from sol_core.generation.compile_turns import turn_to_compile
 from sol_core.models import FrozenLM, ModelSpec
 from sol_core.models.devices import pick_device, pick_dtype
+from sol_core.models.signals import Observe
 from sol_core.models.spec import RopeSpec
 from sol_core.models.tuning import TUNING, tune
 from sol_core.models.weights import arrange_weights
@@ -158,7 +159,7 @@ def _policy(lm: FrozenLM) -> PolicyScheduler:
 class _Rows:
     """Every row takes one action after another, all rows another one; asks for the signals."""
 
-    observes = True
+    observes = Observe.CONCENTRATION
 
     def __init__(self, num_rows: int) -> None:
         self._num_rows = num_rows

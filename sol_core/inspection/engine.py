@@ -203,9 +203,9 @@ class _Inspection:
             step.actions[row],
             step.cached_tokens[0],
             tokens_read=None if read is None else read[row],
-            observed=policy.policy_bytes > 0,
+            observed=policy.scores_pages,
         )
-        return cost + policy
+        return cost + policy.step
 
     def _spelled(self, tokens: list[int]) -> str:
         return str(self.model.text_codec.decode(tokens, clean_up_tokenization_spaces=False))

@@ -30,7 +30,13 @@ from sol_core.errors import ContextLengthError, ShapeError
 from sol_core.models.cache import KVCache
 from sol_core.models.page_thresholds import PageThresholds, shipped_floors
 from sol_core.models.rope import inverse_frequencies, rotary_angles
-from sol_core.models.signals import BEST_PAGES, PrefillOutput, Signals, prefill_concentration
+from sol_core.models.signals import (
+    BEST_PAGES,
+    Observe,
+    PrefillOutput,
+    Signals,
+    prefill_concentration,
+)
 from sol_core.models.spec import ModelSpec, RopeSpec
 from sol_core.models.step.clock import Lap, StepClock
 from sol_core.models.step.few_rows import FewRowStep, StepRequest
@@ -200,7 +206,11 @@ class FrozenLM:
                 signals.add_layer(index, outside, hidden[:, places])
         cache.advance(counts)
         hidden = self._norm(hidden, self.weights.final_norm)
-        return hidden if signals is None else PrefillOutput(hidden, *signals.stacked())
+        if signals is None:
+            return hidden
+        concentration, middle = signals.stacked()
+        assert concentration is not None
+        return PrefillOutput(hidden, concentration, middle)
 
     @torch.no_grad()
     def decode_step(
@@ -210,7 +220,7 @@ class FrozenLM:
         action: Action | Sequence[Action] = DENSE,
         *,
         mechanisms: Mechanisms = PAPER,
-        observe: bool = False,
+        observe: Observe = Observe.NOTHING,
         page_reads: bool = False,
         clock: StepClock | None = None,
     ) -> StepOutput:
@@ -222,7 +232,7 @@ class FrozenLM:
                 compressed residual stream and stay).
             action: one for all rows, or one per row.
             mechanisms: how the step skips what its actions drop; the paper's by default.
-            observe: also return attention concentration and middle hidden states.
+            observe: what else to return.
             page_reads: also return which pages of the cache were read.
             clock: told when attention, MLP and head are done.
         Returns: StepOutput.
@@ -312,7 +322,8 @@ class FrozenLM:
             update = step_mlp(layer, normed, plan, self.spec.activation)
             hidden = self._add_mlp(layer, hidden, update)
             if signals is not None:
-                signals.add_layer(index, attended.outside, hidden)
+                outside = attended.outside if plan.shape.scores_pages else None
+                signals.add_layer(index, outside, hidden)
             lap("mlp")
         hidden = self._norm(hidden, self.weights.final_norm)
         concentration, middle = (None, None) if signals is None else signals.stacked()
@@ -370,7 +381,7 @@ class FrozenLM:
         if shape.page_reads:
             readers.append(page_readers(query, blocks, attention))
         cap = self.spec.attention_cap
-        share = BEST_PAGES if shape.observe else 0.0
+        share = BEST_PAGES if shape.scores_pages else 0.0
         attended = attend(query, blocks, attention, share, cap)
         return self._add_attention(layer, hidden, attended.mixed.flatten(1)), attended
 

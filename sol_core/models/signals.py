@@ -10,6 +10,7 @@ pages are dropped.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from enum import IntEnum
 
 import torch
 from torch import Tensor
@@ -21,6 +22,17 @@ from sol_core.models.spec import ModelSpec
 
 BEST_PAGES = 0.4  # share of the pages whose mass does not count as spread
 _SCORES_PER_CHUNK = 2**22  # page scores held at a time in a prefill: 16 MB
+
+
+class Observe(IntEnum):
+    """Outputs of a step besides logits and last hidden state; each includes those before it.
+
+    Concentration has its price: without it, a step that keeps all pages need not score them.
+    """
+
+    NOTHING = 0
+    STATES = 1
+    CONCENTRATION = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +60,16 @@ class Signals:
         self._concentration: list[Tensor] = []
         self._mid_hidden: list[Tensor] = []
 
-    def add_layer(self, index: int, mass_outside: Tensor, hidden: Tensor) -> None:
+    def add_layer(self, index: int, mass_outside: Tensor | None, hidden: Tensor) -> None:
         """Args: mass_outside [..., H]; hidden [..., C], the residual stream after the layer."""
-        self._concentration.append(mass_outside.mean(-1))
+        if mass_outside is not None:
+            self._concentration.append(mass_outside.mean(-1))
         self._mid_hidden += [hidden.float()] * self._mid_layers.count(index)
 
-    def stacked(self) -> tuple[Tensor, Tensor]:
-        """Concentration [..., num_layers] and middle hidden states [..., 2, C]."""
-        return torch.stack(self._concentration, -1), torch.stack(self._mid_hidden, -2)
+    def stacked(self) -> tuple[Tensor | None, Tensor]:
+        """Concentration [..., num_layers], where it was added, and middle states [..., 2, C]."""
+        found = self._concentration
+        return torch.stack(found, -1) if found else None, torch.stack(self._mid_hidden, -2)
 
 
 def prefill_concentration(

@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from sol_core.actions import DENSE, Action, Budget
+from kernels.policy_step import ByteTerms
+from sol_core.actions import Action, Budget
 from sol_core.decoding.batch_scheduling import StepObservation
-from sol_core.policy.byte_prices import BYTE_AXES, BytePrices, Floats, history_features
-from sol_core.policy.price_rule import NEVER
+from sol_core.models.signals import Observe
+from sol_core.policy.byte_prices import BYTE_AXES, BytePrices, history_features
 
 if TYPE_CHECKING:
     from sol_core.budgets.mixes import MixTable
@@ -36,14 +35,16 @@ class ByteBudgets:
     def __init__(self, policy: Policy, shares: Sequence[float], mixes: MixTable) -> None:
         assert policy.states is not None
         self._mixes, self._shares = mixes, list(shares)
-        self._prices = BytePrices(policy.info.grid, mixes, policy.states)
+        sharpness = policy.sharpness[: len(BYTE_AXES)]
+        self._prices = BytePrices(policy.info.grid, mixes, policy.states, sharpness)
         self._own_bytes = policy.num_bytes
-        self._sharpness = policy.sharpness[: len(BYTE_AXES), None]
+        self._scores_pages = policy.observes is Observe.CONCENTRATION
         self._excess = [0.0] * len(shares)  # bytes read beyond the share, in dense steps
         self._previous: list[Action] | None = None
         self._contexts: list[int] = []
         self._dense: list[float] = []  # bytes of a dense step there
-        self._episode: tuple[Floats, Floats] | None = None  # contexts it began at; spends so far
+        self._began = np.empty(0)  # contexts of the episode's first step
+        self._spent = np.empty(0)  # [R, axes], by the episode so far
 
     @staticmethod
     def make(
@@ -57,20 +58,15 @@ class ByteBudgets:
             return None
         return ByteBudgets(policy, shares, mixes)
 
-    def price(
-        self, place: int, logits: Tensor, shapes: Tensor, observation: StepObservation
-    ) -> None:
-        """Overwrite the logits of attention and MLP with those at the price of the shares.
+    def terms(self, place: int, observation: StepObservation) -> ByteTerms:
+        """Terms of the choice of attention and MLP at this step.
 
         Args:
             place: of the step in its episode.
-            logits: [R, axes, L] fp32.
-            shapes: [R, axes, 2], sensitivity and slope that the network says.
         """
         self._account(observation)
         self._contexts = [cached + 1 for cached in observation.cached_tokens]
-        costs = self._mixes.costs
-        self._dense = [costs.decode_step(DENSE, context).bytes_read for context in self._contexts]
+        self._dense = [self._mixes.step_bytes.dense(context) for context in self._contexts]
         aims = []
         for row, (share, excess) in enumerate(zip(self._shares, self._excess, strict=True)):
             own = self._own_bytes / self._dense[row]
@@ -78,21 +74,17 @@ class ByteBudgets:
                 self._mixes.check(share - own, self._contexts[row])
             beyond = excess - min(max(excess, -SLACK), SLACK)
             aims.append(share - own - excess / RECOVERY_STEPS - beyond / SOONER_STEPS)
-        if place == 0 or self._episode is None:
-            began = np.asarray(observation.cached_tokens, np.float64)
-            self._episode = began, np.zeros((len(aims), len(BYTE_AXES)))
-        began, spends = self._episode
-        history = history_features(place, spends / place if place else spends + 1, began)
-        seen = shapes[:, : len(BYTE_AXES)].cpu().numpy().astype(np.float64)
-        priced = self._prices.logits(seen, history, aims, self._contexts)
-        scaled = np.maximum(priced * self._sharpness, -NEVER).astype(np.float32)
-        logits[:, : len(BYTE_AXES), : scaled.shape[-1]] = torch.from_numpy(scaled).to(logits.device)
+        if place == 0:
+            self._began = np.asarray(observation.cached_tokens, np.float64)
+            self._spent = np.zeros((len(aims), len(BYTE_AXES)))
+        means = self._spent / place if place else self._spent + 1
+        features = history_features(place, means, self._began)
+        return self._prices.terms(features, aims, self._contexts)
 
     def taken(self, actions: Sequence[Action]) -> None:
         """Note what the rows do in the step that was priced."""
-        assert self._episode is not None
         self._previous = list(actions)
-        self._episode[1][:] += [[getattr(a, field) for field in BYTE_AXES] for a in actions]
+        self._spent += [(a.keep_fraction, a.channel_keep_ratio) for a in actions]
 
     def _account(self, observation: StepObservation) -> None:
         """Add what the step before read beyond the shares."""
@@ -100,8 +92,7 @@ class ByteBudgets:
             return
         read = observation.tokens_read or (None,) * len(self._shares)
         for row, action in enumerate(self._previous):
-            cost = self._mixes.costs.decode_step(
-                action, self._contexts[row], tokens_read=read[row], observed=True
+            num_bytes = self._own_bytes + self._mixes.step_bytes.of(
+                action, self._contexts[row], read[row], observed=self._scores_pages
             )
-            share = (cost.bytes_read + self._own_bytes) / self._dense[row]
-            self._excess[row] += share - self._shares[row]
+            self._excess[row] += num_bytes / self._dense[row] - self._shares[row]

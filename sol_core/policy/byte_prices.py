@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kernels.policy_step import ByteTerms, level_damages
 from sol_core.actions import ActionGrid
 from sol_core.budgets.mixes import MixTable
 from sol_core.policy.prices import LOG_PRICE_RANGE
@@ -159,10 +160,12 @@ def history_features(place: int, means: Floats, contexts: Floats) -> Floats:
         means: [R, axes], mean spend of the steps before, shares of dense; 1 at the start.
         contexts: [R], tokens before the episode.
     """
-    first = np.full(len(means), 1 / (place + 1))
-    length = np.log2(np.maximum(contexts, 1)) / 8
-    known = np.stack([np.ones_like(first), first, length], 1)
-    return np.concatenate((known, means, means * first[:, None], means**2), 1)
+    first = 1 / (place + 1)
+    found = np.empty((len(means), NUM_FEATURES))
+    found[:, 0], found[:, 1] = 1, first
+    found[:, 2] = np.log2(np.maximum(contexts, 1)) / 8
+    found[:, 3:5], found[:, 5:7], found[:, 7:] = means, means * first, means * means
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,11 +191,15 @@ class BytePrices:
         grid: of the policy; its levels must all be measured (``fits``).
         mixes: of the model under the mechanisms in use.
         states: of the policy.
+        sharpness: [axes], its logits per unit of cost.
     """
 
-    def __init__(self, grid: ActionGrid, mixes: MixTable, states: SampleStates) -> None:
+    def __init__(
+        self, grid: ActionGrid, mixes: MixTable, states: SampleStates, sharpness: Floats
+    ) -> None:
         self._mixes, self._states = mixes, states
-        self._history = np.asarray(states.history)
+        self._history = np.asarray(states.history).reshape(NUM_FEATURES, -1)
+        self._trust, self._sharpness = np.asarray(states.trust), sharpness
         levels = [np.asarray(getattr(grid, f"{field}s"), np.float64) for field in BYTE_AXES]
         num_levels = max(map(len, levels))
         self._places = np.zeros((len(levels), num_levels))
@@ -208,37 +215,31 @@ class BytePrices:
         is_choice = all(len(axis) > 1 for axis in levels)
         return first == BYTE_AXES and mixes.levels == levels and is_choice
 
-    def logits(
-        self, shapes: Floats, history: Floats, shares: Sequence[float], contexts: Sequence[int]
-    ) -> Floats:
-        """Unnormalised log probabilities of the levels; the greatest, 0, is the choice.
+    def terms(
+        self, features: Floats, shares: Sequence[float], contexts: Sequence[int]
+    ) -> ByteTerms:
+        """Terms of a step's choices, besides what the network says.
 
         Args:
-            shapes: [R, axes, 2], sensitivity and slope that the network says.
-            history: [R, features], see ``history_features``.
+            features: [R, features], see ``history_features``.
             shares: to aim at, of each row.
             contexts: tokens attended over, of each row.
-        Returns: [R, axes, L], in shares of a dense step.
         """
-        terms = [self._at(context) for context in contexts]
-        means = np.stack([one.log_means for one in terms])
-        read = np.stack([one.bytes_read for one in terms])
-        log_prices = [
-            np.interp(share, one.shares, one.log_prices)
-            for share, one in zip(shares, terms, strict=True)
+        known = [self._at(context) for context in contexts]
+        prices = [
+            math.exp(np.interp(share, one.shares, one.log_prices))
+            for share, one in zip(shares, known, strict=True)
         ]
-        price = np.exp(np.asarray(log_prices))[:, None, None]
-        explained = np.einsum("rf,fas->ras", history, self._history)
-        counts = self._states.counted(shapes - explained)
-        cost = self._damages(counts, means) / price + read
-        best: Floats = cost.min(-1, keepdims=True) - cost
-        return best
-
-    def _damages(self, shapes: Floats, log_means: Floats) -> Floats:
-        """[..., axes, 2] → [..., axes, L] nats, never rising with the level."""
-        log_damages = log_means + shapes[..., :1] + shapes[..., 1:] * self._places
-        damages: Floats = np.minimum.accumulate(np.exp(log_damages), -1)
-        return damages
+        return ByteTerms(
+            features,
+            self._history,
+            self._trust,
+            self._places,
+            np.asarray([one.log_means for one in known]),
+            np.asarray([one.bytes_read for one in known]),
+            np.asarray(prices),
+            self._sharpness,
+        )
 
     def _at(self, context: int) -> _Terms:
         key = round(math.log(max(context, SHORTEST) / SHORTEST, CONTEXT_STEP))
@@ -256,7 +257,10 @@ class BytePrices:
             means[axis, :count] = np.log(damage / factors[axis, :count])
             read[axis, :count] = beyond
         log_prices = np.linspace(*LOG_PRICE_RANGE, NUM_BYTE_PRICES)[::-1]
-        costs = self._damages(states, means) / np.exp(log_prices)[:, None, None, None] + read
+        costs = (
+            level_damages(states, means, self._places) / np.exp(log_prices)[:, None, None, None]
+            + read
+        )
         taken = costs.argmin(-1)  # [prices, states, axes]
         shares = 1 + sum(read[axis][taken[..., axis]].mean(1) for axis in range(len(read)))
         return _Terms(means, read, shares, log_prices)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from kernels.decode_layer import DTYPES, as_array
 from kernels.linear import FEW_ROWS
-from kernels.policy_step import KERNEL_AXES, policy_step_kernel
+from kernels.policy_step import KERNEL_AXES, ByteTerms, policy_step_kernel
 from sol_core.decoding.batch_scheduling import StepObservation
 from sol_core.policy.network import DamageNetwork, StateEncoder
 from sol_core.policy.policy import Policy, StepInputs, fits_float16
@@ -31,6 +31,7 @@ class StepState(NamedTuple):
         excess: spent beyond the targets.
         previous: spends of the step before.
         shares: of the excess that are made good in a step.
+        terms: of a price on bytes.
         greedy: take the most probable levels; excess and previous become theirs, in place.
     """
 
@@ -39,6 +40,7 @@ class StepState(NamedTuple):
     excess: Tensor
     previous: Tensor
     shares: Tensor
+    terms: ByteTerms
     greedy: bool
 
 
@@ -79,16 +81,16 @@ class FewRowPolicy:
 
     def step(
         self, observation: StepObservation, state: StepState, step: int
-    ) -> tuple[StepInputs, Tensor, Tensor, Tensor]:
+    ) -> tuple[StepInputs, Tensor, Tensor]:
         """An episode's step; steps come in order.
 
-        Returns: what was seen, T = 1; logits [R, 3, levels of the longest axis]; sensitivity and
-            slope [R, 3, 2]; the most probable levels [R, 3].
+        Returns: what was seen, T = 1; logits [R, 3, levels of the longest axis]; the most probable
+            levels [R, 3].
         """
         layout, num_rows = self._policy.info.layout, observation.tokens.shape[0]
 
         def part(values: Tensor | None, width: int) -> Any:
-            if values is None:
+            if values is None or width == 0:
                 return np.zeros((num_rows, width), np.float32)
             return values.numpy().reshape(num_rows, width)
 
@@ -112,19 +114,18 @@ class FewRowPolicy:
         seen = tuple(np.ascontiguousarray(part.numpy()) for part in parts[:-1])
         aims, previous = inputs.aims[:, 0].contiguous(), parts[-1].contiguous()
         none = torch.zeros_like(aims)
-        state = StepState(aims, aims, none, previous, none, greedy=False)
+        state = StepState(aims, aims, none, previous, none, ByteTerms.none(), greedy=False)
         return self._run(seen, inputs.tokens[:, 0].contiguous(), state, step)[1]
 
     def _run(
         self, seen: tuple[Any, ...], tokens: Tensor, state: StepState, step: int
-    ) -> tuple[StepInputs, Tensor, Tensor, Tensor]:
+    ) -> tuple[StepInputs, Tensor, Tensor]:
         if step == 0:
             self._take_over()
         num_rows, policy = tokens.shape[0], self._policy
         row = np.empty((num_rows, 1, policy.info.layout.width), np.float32)
         aims = np.empty((num_rows, 1, KERNEL_AXES), np.float32)
         logits = np.empty((num_rows, KERNEL_AXES, self._levels), np.float32)
-        shapes = np.empty((num_rows, KERNEL_AXES, 2), np.float32)
         choices = np.empty((num_rows, KERNEL_AXES), np.int64)
         self._kernel(
             seen,
@@ -141,13 +142,13 @@ class FewRowPolicy:
             self._network,
             self._memory,
             step,
-            (row[:, 0], aims[:, 0], logits, shapes, choices),
+            state.terms,
+            (row[:, 0], aims[:, 0], logits, choices),
         )
         inputs = StepInputs(
             torch.from_numpy(row), tokens[:, None], self._no_budget, torch.from_numpy(aims)
         )
-        found = [torch.from_numpy(array) for array in (logits, shapes, choices)]
-        return inputs, found[0], found[1], found[2]
+        return inputs, torch.from_numpy(logits), torch.from_numpy(choices)
 
     def _take_over(self) -> None:
         """Encoder, heads and prices as the kernel takes them, as they are now."""

@@ -54,18 +54,19 @@ FIRST_AXES = len(PAPER_AXES)  # of policies whose configuration does not say how
 
 @dataclass(frozen=True, slots=True)
 class InputLayout:
-    """Sizes of the groups of an input row: hidden, middle × 2, concentration, scalars, what
-    ``observation`` adds, the previous action."""
+    """Sizes of the groups of an input row: hidden, middle × 2, concentration (of ``num_layers``; 0
+    for none), scalars, what ``observation`` adds, the previous action."""
 
     hidden_size: Annotated[int, Range(1, 1_000_000)]
-    num_layers: Annotated[int, Range(1, 10_000)]
+    num_layers: Annotated[int, Range(0, 10_000)]
     observation: ObservationName = "standard"
     num_axes: Annotated[int, Range(1, MAX_AXES)] = FIRST_AXES
 
     @classmethod
     def of(cls, spec: ModelSpec, config: PolicyConfig, grid: ActionGrid) -> InputLayout:
         """The layout of a policy's inputs on a model and a grid."""
-        return cls(spec.hidden_size, spec.num_layers, config.observation, len(grid.axes))
+        num_layers = spec.num_layers if config.concentration else 0
+        return cls(spec.hidden_size, num_layers, config.observation, len(grid.axes))
 
     @property
     def extra(self) -> ExtraInputs:

@@ -36,7 +36,7 @@ def observation_row(
     device = observation.tokens.device
 
     def filled(values: Tensor | None, width: int) -> Tensor:
-        if values is None:
+        if values is None or width == 0:
             return torch.zeros(num_rows, width, device=device)
         return values.reshape(num_rows, width)
 

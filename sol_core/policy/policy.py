@@ -14,6 +14,7 @@ from torch import Tensor
 
 from sol_core.actions import Action, ActionGrid, Budget
 from sol_core.errors import PolicyError
+from sol_core.models.signals import Observe
 from sol_core.policy.byte_prices import SampleStates
 from sol_core.policy.correction import AimCorrection
 from sol_core.policy.files.folder import (
@@ -115,6 +116,11 @@ class Policy(
     def parts(self) -> PolicyParts:
         """Return the stored parts of it."""
         return PolicyParts(self.info, self.network, self.prices, self.correction, self.states)
+
+    @property
+    def observes(self) -> Observe:
+        """Return what its network reads of a step."""
+        return Observe.CONCENTRATION if self.info.layout.num_layers else Observe.STATES
 
     @property
     def num_heads(self) -> int:

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
+from kernels.policy_step import ByteTerms, price_bytes
 from sol_core.actions import DENSE, Action, Axis, Budget
 from sol_core.decoding.batch_scheduling import StepObservation
 from sol_core.errors import ConfigError
+from sol_core.models.signals import Observe
 from sol_core.policy.byte_budgets import ByteBudgets
 from sol_core.policy.few_rows import FewRowPolicy, StepState
 from sol_core.policy.inputs import observation_row
@@ -92,8 +94,6 @@ class PolicyScheduler:
     Raises: ConfigError for a budget outside the grid, or one of bytes without mixes.
     """
 
-    observes = True
-
     def __init__(
         self,
         policy: Policy,
@@ -120,7 +120,11 @@ class PolicyScheduler:
         self._cache: Tensor | None = None
         self._bytes = ByteBudgets.make(policy, budgets, mixes)
         self._few_rows = FewRowPolicy.make(policy, len(budgets))
-        self._count = 0
+        self._no_terms, self._count = ByteTerms.none(), 0
+
+    @property
+    def observes(self) -> Observe:
+        return self.policy.observes
 
     def next_actions(self, observation: StepObservation) -> list[Action]:
         policy, episode = self.policy, self.policy.info.episode_steps
@@ -133,20 +137,19 @@ class PolicyScheduler:
                 self._aim_at_mixes(self._mixes, observation.cached_tokens)
             self._goals = policy.correction.aims(self._targets, contexts)
             self._shares = feedback_shares(contexts, policy.info.grid.axes).to(self._targets)
-        chosen = False
+        terms = self._no_terms
+        if self._bytes is not None:
+            terms = self._bytes.terms(place, observation)
         if self._few_rows is None:
             inputs = self._inputs(observation, place, episode)
             with torch.no_grad():
-                logits, shapes = self._logits(inputs)
+                logits = self._logits(inputs, terms)
         else:
-            chosen = self._generator is None and self._bytes is None
-            state = StepState(
-                self._goals, self._targets, self._excess, self._previous, self._shares, chosen
-            )
-            inputs, logits, shapes, choices = self._few_rows.step(observation, state, place)
-        if self._bytes is not None:
-            self._bytes.price(place, logits, shapes, observation)
-        if not chosen:
+            greedy = self._generator is None
+            means = self._goals, self._targets, self._excess, self._previous
+            state = StepState(*means, self._shares, terms, greedy)
+            inputs, logits, choices = self._few_rows.step(observation, state, place)
+        if self._few_rows is None or self._generator is not None:
             choices = self._choose(logits)
             self._account(choices)
         self._count += 1
@@ -158,17 +161,20 @@ class PolicyScheduler:
             self._bytes.taken(actions)
         return actions
 
-    def _logits(self, inputs: StepInputs) -> tuple[Tensor, Tensor]:
-        """Of one step: logits [R, num_heads, levels]; sensitivity and slope [R, axes, 2], which
-        a price on bytes needs."""
+    def _logits(self, inputs: StepInputs, terms: ByteTerms) -> Tensor:
+        """Of one step: [R, num_heads, levels]."""
         policy = self.policy
         if self._bytes is None:
             logits, self._cache = policy.logits(inputs, self._cache)
-            return logits[:, 0], logits[:, 0, :, :0]
+            return logits[:, 0]
         shapes, self._cache = policy.shapes(inputs, self._cache)
         network = policy.network
         assert isinstance(network, DamageNetwork)
-        return policy.priced(network.log_damages(shapes), inputs.aims)[:, 0], shapes[:, 0]
+        logits = policy.priced(network.log_damages(shapes), inputs.aims)[:, 0]
+        num_axes, num_levels = terms.places.shape
+        seen = shapes[:, 0, :num_axes].double().cpu().numpy()
+        logits[:, :num_axes, :num_levels] = torch.from_numpy(price_bytes(seen, terms))
+        return logits
 
     def _aim_at_mixes(self, mixes: MixTable, contexts: Sequence[int]) -> None:
         """Budgets of bytes become the means per axis that meet them at these contexts."""

@@ -27,6 +27,7 @@ from sol_core.files.places import default_data_dir
 from sol_core.models import FrozenLM
 from sol_core.models.cache import KVCache
 from sol_core.models.loading import load_language_model
+from sol_core.models.signals import Observe
 from sol_core.models.tuning import tune
 from sol_core.policy import Policy, PolicyScheduler, load_policy
 from sol_core.speed.random_model import random_cache, random_model, shape_from_text
@@ -115,7 +116,7 @@ class _Recorder:
 class _Replay:
     """The recorded actions, chosen by nobody."""
 
-    observes = False
+    observes = Observe.NOTHING
 
     def __init__(self, chosen: Sequence[Action]) -> None:
         self.chosen = list(chosen)

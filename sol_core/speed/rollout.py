@@ -194,10 +194,9 @@ class _Clock:
 class _TimedScheduler:
     """A policy's scheduler under the clock."""
 
-    observes = True
-
     def __init__(self, scheduler: BatchScheduler, clock: _Clock) -> None:
         self._scheduler, self._clock = scheduler, clock
+        self.observes = scheduler.observes
 
     def next_actions(self, observation: StepObservation) -> Sequence[Action]:
         with self._clock.of("policy"):

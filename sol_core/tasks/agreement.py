@@ -14,9 +14,10 @@ import torch
 
 from sol_core.actions import AXES
 from sol_core.comparing.rollout import Floats
-from sol_core.comparing.step_bytes import StepBytes
 from sol_core.decoding.batch_scheduling import BatchScheduler
+from sol_core.decoding.cost import CostModel
 from sol_core.decoding.loop import DecodeOptions, DecodeStep, Windows, decode
+from sol_core.decoding.step_bytes import StepBytes
 from sol_core.tasks.encoding import Continuation
 from sol_core.tasks.scoring import (
     BatchScores,
@@ -60,7 +61,7 @@ def write_after(
     leads = [one.tokens[: one.read] for one in ones]
     most = steps + max(map(len, leads))
     options = DecodeOptions(most, contexts.grid.mechanisms, episode_steps=episode_steps)
-    shape, step_bytes = (len(numbers), group), StepBytes(contexts.lm, contexts.grid)
+    shape, step_bytes = (len(numbers), group), StepBytes(CostModel.of(contexts.lm, contexts.grid))
     chosen, num_bytes = np.zeros((len(rows), most)), np.zeros(shape)
     spend = np.zeros((*shape, len(AXES)))
 
@@ -73,7 +74,7 @@ def write_after(
     state = contexts.state.rows(rows)
     for step in decode(contexts.lm, windows, first, scheduler, written, options, state):
         chosen[:, step.index] = step.log_probabilities.argmax(-1).cpu().numpy()
-        step_spend, reading = step_spends(step, step_bytes, group, contexts.policy_bytes)
+        step_spend, reading = step_spends(step, step_bytes, group, contexts.policies)
         spend += step_spend
         num_bytes += reading
     pairs = zip(leads, chosen, strict=True)

@@ -17,7 +17,8 @@ from dataclasses import replace
 import numpy as np
 
 from sol_core.actions import PAPER, ActionGrid, Budget
-from sol_core.comparing.step_bytes import StepBytes
+from sol_core.decoding.cost import CostModel
+from sol_core.decoding.step_bytes import StepBytes
 from sol_core.models import FrozenLM
 from sol_core.tasks.encoding import Continuation
 
@@ -52,7 +53,7 @@ def paper_budget(
     """
     lowest, highest = CHANNEL_LEVELS[0], CHANNEL_LEVELS[-1]
     cached = _cached(continuations)
-    step_bytes = StepBytes(lm, grid)
+    step_bytes = StepBytes(CostModel.of(lm, grid))
 
     def reading(ratio: float) -> float:
         """Mean over all steps; attention's levels are mixed evenly, as static does."""
@@ -79,7 +80,7 @@ class PaperReading:
     def __init__(
         self, lm: FrozenLM, grid: ActionGrid, continuations: Sequence[Continuation]
     ) -> None:
-        self._bytes = StepBytes(lm, grid)
+        self._bytes = StepBytes(CostModel.of(lm, grid))
         places = np.linspace(0, 1, PLACES)
         self._cached = [int(one) for one in np.quantile(_cached(continuations), places)]
 

@@ -17,6 +17,7 @@ from sol_core.comparing.partial import Batch
 from sol_core.comparing.paths import attention_first, place_on
 from sol_core.comparing.rollout import Floats
 from sol_core.decoding.batch_scheduling import SplitScheduler
+from sol_core.decoding.step_bytes import NO_POLICY, PolicyReads
 from sol_core.evaluation.stages import ROWS_AT_ONCE
 from sol_core.models import FrozenLM
 from sol_core.tasks.agreement import write_after
@@ -122,7 +123,7 @@ class TaskPass:
         scheduler = self._scheduler(indices, steps)
         read = read_contexts(self.setting.lm, ones, self.grid, observe=scheduler.observes)
         if self.setting.mixes is not None:
-            read = replace(read, policy_bytes=self._policy_bytes())
+            read = replace(read, policies=self._policies())
         rows = {"group": self.group, "episode_steps": self.setting.contender.episode_steps}
         if self._free:
             scores = write_after(read, range(len(ones)), scheduler, steps=steps, **rows)
@@ -178,9 +179,9 @@ class TaskPass:
         """The continuations of a batch."""
         return [self.setting.continuations[index] for index in self._members[batch.first]]
 
-    def _policy_bytes(self) -> tuple[float, ...]:
-        """Per row, bytes that its policy reads by itself at every step."""
-        return (0.0,) * self.group
+    def _policies(self) -> tuple[PolicyReads, ...]:
+        """Per row, what its policy reads."""
+        return (NO_POLICY,) * self.group
 
     def _work(self, indices: Sequence[int]) -> int:
         """Steps of rows, and prefilled tokens at half of one."""
@@ -210,8 +211,8 @@ class PolicyTaskPass(TaskPass):
         share = self.mean_bytes(row) / self.mean_bytes(0)
         return Budget.share(min(share, 1.0), self.mean_spend(row).bit_width)
 
-    def _policy_bytes(self) -> tuple[float, ...]:
-        return (0.0, *[self.setting.contender.policy_bytes] * (self.group - 1))
+    def _policies(self) -> tuple[PolicyReads, ...]:
+        return (NO_POLICY, *[self.setting.contender.reads] * (self.group - 1))
 
     def _scheduler(self, indices: Sequence[int], steps: int) -> SplitScheduler:
         setting, group = self.setting, self.group

@@ -16,11 +16,13 @@ from torch import Tensor
 
 from sol_core.actions import AXES, ActionGrid
 from sol_core.comparing.rollout import Floats
-from sol_core.comparing.step_bytes import StepBytes
 from sol_core.decoding.batch_scheduling import BatchScheduler
+from sol_core.decoding.cost import CostModel
 from sol_core.decoding.loop import DecodeOptions, DecodeStep, PrefixState, Windows, decode
+from sol_core.decoding.step_bytes import PolicyReads, StepBytes
 from sol_core.models import FrozenLM
 from sol_core.models.cache import KVCache
+from sol_core.models.signals import Observe
 from sol_core.tasks.encoding import Continuation
 
 
@@ -50,9 +52,8 @@ class ReadContexts:
     Attributes:
         windows: a window for each of ``ones``.
         state: what the last token that was read leaves for the first step.
-        policy_bytes: per row of a continuation, what its policy's network reads at every step, 0
-            without one; steps then count the tokens that their attention really read. None
-            counts what actions allow.
+        policies: per row of a continuation; steps then count the tokens that their attention
+            really read. None counts what actions allow.
     """
 
     lm: FrozenLM
@@ -60,7 +61,7 @@ class ReadContexts:
     ones: Sequence[Continuation]
     windows: Windows
     state: PrefixState
-    policy_bytes: tuple[float, ...] | None = None
+    policies: tuple[PolicyReads, ...] | None = None
 
 
 def score_continuations(
@@ -105,7 +106,7 @@ def score_after(
     greedy = np.ones((len(ones), group))
     spend = np.zeros((len(ones), group, len(AXES)))
     num_bytes = np.zeros((len(ones), group))
-    step_bytes = StepBytes(lm, grid)
+    step_bytes = StepBytes(CostModel.of(lm, grid))
     first = [one.context[-1] for one in ones]
     for step in decode(
         lm, contexts.windows, first, scheduler, next_tokens, options, contexts.state
@@ -117,7 +118,7 @@ def score_after(
         likelihood += counts * _by_continuation(found, group)
         best = step.log_probabilities.argmax(-1) == wanted
         greedy *= np.where(counts, _by_continuation(best, group), 1.0)
-        step_spend, reading = step_spends(step, step_bytes, group, contexts.policy_bytes)
+        step_spend, reading = step_spends(step, step_bytes, group, contexts.policies)
         spend += runs[:, None, None] * step_spend
         num_bytes += runs[:, None] * reading
     return BatchScores(likelihood, greedy, spend, num_bytes, np.zeros((len(ones), group, 0)))
@@ -127,23 +128,23 @@ def step_spends(
     step: DecodeStep,
     step_bytes: StepBytes,
     group: int,
-    policy_bytes: tuple[float, ...] | None = None,
+    policies: tuple[PolicyReads, ...] | None = None,
 ) -> tuple[Floats, Floats]:
     """[B, group, axes] levels and [B, group] computed bytes of one step.
 
     Args:
-        policy_bytes: as of ``ReadContexts``.
+        policies: as of ``ReadContexts``.
     """
     levels = np.asarray([action.as_tuple() for action in step.actions])
     pairs = zip(step.actions, step.cached_tokens, strict=True)
-    if policy_bytes is None:
+    if policies is None:
         reading = np.asarray([step_bytes.of(action, cached) for action, cached in pairs])
     else:
-        own = policy_bytes * (len(step.actions) // group)
+        own = policies * (len(step.actions) // group)
         rows = zip(pairs, step.output.tokens_read.sum(1).tolist(), own, strict=True)
         reading = np.asarray(
             [
-                step_bytes.of(action, cached, read, observed=policy > 0) + policy
+                step_bytes.of(action, cached, read, observed=policy.scores_pages) + policy.num_bytes
                 for (action, cached), read, policy in rows
             ]
         )
@@ -152,7 +153,7 @@ def step_spends(
 
 @torch.no_grad()
 def read_contexts(
-    lm: FrozenLM, ones: Sequence[Continuation], grid: ActionGrid, *, observe: bool
+    lm: FrozenLM, ones: Sequence[Continuation], grid: ActionGrid, *, observe: Observe
 ) -> ReadContexts:
     """Read every different context once, all but its last token.
 

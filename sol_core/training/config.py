@@ -135,6 +135,11 @@ class TrainConfig:
     grpo: GrpoConfig = setting(GrpoConfig(), "GRPO on rollouts")
     held_out_texts: Count = setting(6, "unseen texts for the quality shown while training")
     calibration_texts: Count = setting(24, "texts to measure on how far spend and budget are apart")
+    shares_from: Literal["corpus", "papers"] = setting(
+        "corpus",
+        "texts whose bytes set the prices of shares: the corpus's, or Qasper's papers, of a "
+        "kind that the policy never learnt from",
+    )
     checkpoint_seconds: Annotated[float, Range(0.0, 86_400.0)] = setting(
         20.0, "at most this much work is lost when the worker dies"
     )
@@ -187,6 +192,18 @@ PRESETS: dict[str, TrainConfig] = {
         calibration_texts=8,
     ),
     "standard": TrainConfig(**_DEFAULT_GRID),
+    # For budgets that are a share of the bytes: pages by need, and a network so small that its own
+    # time and bytes are not worth a thought.
+    "share": TrainConfig(
+        grid=GRIDS["need"],
+        context=16,
+        last_context=2032,
+        policy=PolicyConfig(width=16, num_heads=2, concentration=False),
+        warm_start=WarmStartConfig(texts=130, epochs=14, learning_rate=2e-3),
+        grpo=GrpoConfig(updates=30, learning_rate=3e-4),
+        calibration_texts=40,
+        shares_from="papers",
+    ),
     "paper": TrainConfig(
         context=512,
         windows=2,
@@ -207,7 +224,7 @@ PRESETS: dict[str, TrainConfig] = {
 
 
 # How long a preset takes on two CPU cores, minutes, by the estimate of app/pages/train/estimate.py.
-NOMINAL_MINUTES = {"quick": 7.0, "standard": 19.0, "paper": 135.0}
+NOMINAL_MINUTES = {"quick": 7.0, "standard": 19.0, "share": 25.0, "paper": 135.0}
 
 
 def for_minutes(config: TrainConfig, preset_name: str, minutes: float) -> TrainConfig:
@@ -232,7 +249,8 @@ def preset(name: str, **changes: Any) -> TrainConfig:
     """A preset by name, with fields replaced.
 
     Args:
-        name: quick, standard or paper (the recipe of arXiv:2605.10875).
+        name: quick, standard, share (for budgets of bytes) or paper (the recipe of
+            arXiv:2605.10875).
         changes: fields of ``TrainConfig`` with other values.
     Raises: ConfigError for an unknown name, and for values that are not allowed.
     """

@@ -258,14 +258,16 @@ def _play(state: RunState, number: int, rows: int, mixes: MixTable | None = None
         mixes: at whose spends every other text is played.
     """
     config = state.config
-    tokens = state.texts.rollout(config.grpo.updates * config.grpo.texts + number)
-    text = prefill_text(state.model.lm, tokens, config.grid, config.starts)
     starts = config.starts
     generator = state.generator_of("calibrate", number)
+    own = config.shares_from == "corpus"
     if mixes is not None and _at_shares(number):
         budgets = draw_shares(mixes, starts, generator)
     else:
-        budgets = draw_budgets(rows * len(starts), config.grid, generator)
+        budgets, own = draw_budgets(rows * len(starts), config.grid, generator), True
+    unused = config.grpo.updates * config.grpo.texts + number
+    tokens = state.texts.rollout(unused) if own else state.texts.calibration(number)
+    text = prefill_text(state.model.lm, tokens, config.grid, starts)
     scheduler = PolicyScheduler(state.policy, budgets, keep_steps=True)
     rollout = text.rollout(starts, rows, scheduler, config.steps, config.grid)
     damages = torch.stack([scores.kl.cpu() for scores in rollout], 1)

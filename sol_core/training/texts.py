@@ -30,7 +30,7 @@ class TextSource:
         """
         self._corpus = load_corpus(self._config.corpus, data_dir=self._data_dir, split="train")
         self.fingerprint = self._corpus.fingerprint
-        next(self._blocks(0))
+        next(self._endless("label"))
 
     def labelling(self, number: int) -> list[int]:
         """Text ``number`` of the warm start."""
@@ -39,6 +39,10 @@ class TextSource:
     def rollout(self, number: int) -> list[int]:
         """Text ``number`` of GRPO, in an order of its own."""
         return self._nth("grpo", number)
+
+    def calibration(self, number: int) -> list[int]:
+        """Text ``number`` of another kind than the corpus's, where ``shares_from`` names one."""
+        return self._nth(self._config.shares_from, number)
 
     def held_out(self, count: int) -> list[list[int]]:
         """Texts that training never sees: at most ``count``, at least one."""
@@ -58,16 +62,13 @@ class TextSource:
         return text
 
     def _endless(self, stream: str) -> Iterator[list[int]]:
-        offset = 500_000 if stream == "grpo" else 0
-        turn = 0
+        corpus, turn = self._corpus, 500_000 if stream == "grpo" else 0
+        if stream == "papers":
+            corpus = load_corpus(stream, data_dir=self._data_dir, split="train")
+        assert corpus is not None
         while True:
-            yield from self._blocks(offset + turn)
+            yield from self._cut(corpus, self._config.seed * 1_000_003 + turn)
             turn += 1
-
-    def _blocks(self, turn: int) -> Iterator[list[int]]:
-        assert self._corpus is not None
-        seed = self._config.seed * 1_000_003 + turn
-        return self._cut(self._corpus, seed)
 
     def _cut(self, corpus: Corpus, seed: int, limit: int | None = None) -> Iterator[list[int]]:
         tokenizer, length = self._model.tokenizer, self._config.block_len

@@ -24,6 +24,7 @@ from kernels.page_attention import reference as attention_reference
 from sol_core.actions import DENSE, GRIDS, PAPER, Action, Mechanisms
 from sol_core.models import FrozenLM, StepOutput, spec_from_config
 from sol_core.models.cache import KVCache
+from sol_core.models.signals import Observe
 from sol_core.models.step.few_rows import FewRowStep
 from sol_core.models.weights import arrange_weights
 from tests.kernels.from_python import from_python
@@ -186,11 +187,11 @@ def test_rows_that_are_cut_into_more_and_fewer_parts(lengths: list[int], how: Me
     lm.prefill(_tokens(1, max(lengths), 4), prefix)
     for actions in ([DENSE, DENSE], [Action(0.9, 1.0), Action(0.7, 1.0)]):
         ours, theirs = (prefix.branch(1, 12, lengths=lengths, sources=[0, 0]) for _ in range(2))
-        _steps(lm, ours, theirs, actions, how, observe=True)
+        _steps(lm, ours, theirs, actions, how, observe=Observe.CONCENTRATION)
 
 
 def _both(
-    lm: FrozenLM, start: KVCache, actions: list[Action], how: Mechanisms, observe: bool
+    lm: FrozenLM, start: KVCache, actions: list[Action], how: Mechanisms, observe: Observe
 ) -> None:
     """Steps of both paths from one prefix; the fast one's cache must have the same bounds."""
     rows = len(actions)
@@ -203,7 +204,7 @@ def _steps(
     theirs: KVCache,
     actions: list[Action],
     how: Mechanisms,
-    observe: bool,
+    observe: Observe,
 ) -> None:
     """Twelve steps of both paths, each on a cache of its own."""
     plain, rows = _reference(lm), len(actions)
@@ -224,7 +225,7 @@ def test_steps_of_every_family_match_the_reference(family: Family, how: Mechanis
     lm.prefill(_tokens(1, 30, 3), prefix)
     for action in ACTIONS:
         if action.bit_width == 16:  # one rounding flip moves a whole quantised step
-            _both(lm, prefix, [action], how, observe=True)
+            _both(lm, prefix, [action], how, observe=Observe.CONCENTRATION)
 
 
 def test_families_that_are_not_compiled_are_those_of_the_docs() -> None:
@@ -245,9 +246,9 @@ def test_rows_with_their_own_actions_match_the_reference(
     lm = _long_lm()
     prefix = lm.new_cache(1, length)
     lm.prefill(_tokens(1, length, 4), prefix)
-    _both(lm, prefix, list(ACTIONS[:rows]), how, observe=False)
+    _both(lm, prefix, list(ACTIONS[:rows]), how, observe=Observe.NOTHING)
     at_input = dataclasses.replace(how, quant_site="mlp_input")
-    _both(lm, prefix, list(ACTIONS[-rows - 1 : -1]), at_input, observe=True)
+    _both(lm, prefix, list(ACTIONS[-rows - 1 : -1]), at_input, observe=Observe.CONCENTRATION)
 
 
 @pytest.mark.parametrize("site", ["mlp_output", "mlp_input"])
@@ -281,7 +282,7 @@ def test_ragged_windows_of_one_text_match_the_reference(
     for step in range(9):
         fed = _tokens(3, 1, step)[:, 0]
         actions = [ACTIONS[(step + row) % 4] for row in range(3)]
-        options: dict[str, Any] = {"mechanisms": how, "observe": step % 2 == 0}
+        options: dict[str, Any] = {"mechanisms": how, "observe": Observe(step % 3)}
         found = lm.decode_step(fed, caches[0], actions, **options)
         expected = plain.decode_step(fed, caches[1], actions, **options)
         _compare(found, expected, TOLERANCE[torch.float32])
@@ -351,8 +352,8 @@ def test_bf16_steps_are_close_to_the_fp32_model(family: Family) -> None:
     prefix = lm.new_cache(1, 40)
     lm.prefill(_tokens(1, 40, 9), prefix)
     for rows in (1, 2):
-        _both(lm, prefix, [Action(0.5, 0.5)] * rows, PAPER, observe=True)
-        _both(lm, prefix, [DENSE] * rows, PAPER, observe=False)
+        _both(lm, prefix, [Action(0.5, 0.5)] * rows, PAPER, observe=Observe.CONCENTRATION)
+        _both(lm, prefix, [DENSE] * rows, PAPER, observe=Observe.NOTHING)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -411,7 +412,7 @@ def test_neither_threads_nor_tuning_change_a_bit(how: Mechanisms) -> None:
         lm.tuning = tuning
         try:
             cache = prefix.branch(2, 2)
-            options: dict[str, Any] = {"mechanisms": how, "observe": True}
+            options: dict[str, Any] = {"mechanisms": how, "observe": Observe.CONCENTRATION}
             found.append(lm.decode_step(torch.tensor([5, 6]), cache, actions, **options))
         finally:
             numba.set_num_threads(before)

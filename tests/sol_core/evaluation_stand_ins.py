@@ -12,6 +12,7 @@ from sol_core.comparing.contenders import Contender
 from sol_core.decoding.batch_scheduling import BatchScheduler, StepObservation
 from sol_core.evaluation.texts import EvaluationTexts
 from sol_core.models import FrozenLM
+from sol_core.models.signals import Observe
 
 GRID = ActionGrid(page_size=4)
 
@@ -48,7 +49,7 @@ class TokenPolicy:
 
 
 class _TokenScheduler:
-    observes = True
+    observes = Observe.CONCENTRATION
 
     def __init__(self, policy: TokenPolicy, budgets: Sequence[Budget], *, sampled: bool) -> None:
         self._policy, self._budgets, self._sampled = policy, budgets, sampled

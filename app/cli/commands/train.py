@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from storage import JobRecord, JobStore
 
 HELP = "train a policy in the foreground; the page shows it as a job"
-PRESETS = ("quick", "standard", "paper")
+PRESETS = ("quick", "standard", "share", "paper")
 DEFAULT_PRESET = "standard"
 OWNER = "command line"
 EXIT_FAILED, EXIT_INTERRUPTED = 1, 130

@@ -144,6 +144,10 @@ _PRESET_WORDS = {
         "Standard",
         "The default: warm start on many texts, then learning from rollouts (GRPO).",
     ),
+    "share": (
+        "Shares",
+        "For budgets that are a share of the bytes: a small network that sees long texts.",
+    ),
     "paper": (
         "Paper",
         "The authors' own recipe, for comparison: joint network, rollouts (GRPO) alone.",

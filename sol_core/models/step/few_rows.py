@@ -30,7 +30,7 @@ from kernels.quantised_weights.layout import BYTES_4, BYTES_8, HEADER
 from sol_core.actions import OTHER_AXES, Action, Mechanisms
 from sol_core.models.page_thresholds import PageThresholds
 from sol_core.models.rope import RotaryTable
-from sol_core.models.signals import BEST_PAGES
+from sol_core.models.signals import BEST_PAGES, Observe
 from sol_core.models.step.layer import final_logits
 from sol_core.models.step.output import StepOutput
 from sol_core.models.step.plan import mlp_channels, page_budgets, page_floors
@@ -51,7 +51,7 @@ class StepRequest(NamedTuple):
 
     actions: Sequence[Action]
     mechanisms: Mechanisms
-    observe: bool
+    observe: Observe
     page_reads: bool
     clock: StepClock | None
     thresholds: PageThresholds | None = None
@@ -150,7 +150,10 @@ class FewRowStep:
         chosen = tuning or default_tuning(threads, quantised=self.quantised)
         chosen = Tuning(min(chosen.threads, threads), chosen.ahead)
         self._run(2 * spec.num_layers + 1, arguments, request.clock, chosen)
-        seen = concentration if request.observe else None, middle if request.observe else None
+        seen = (
+            concentration if request.observe is Observe.CONCENTRATION else None,
+            middle if request.observe else None,
+        )
         optional = (*seen, readers if request.page_reads else None)
         tensors = (None if array is None else torch.from_numpy(array) for array in optional)
         final = final_logits(torch.from_numpy(logits), spec)
@@ -207,7 +210,8 @@ class FewRowStep:
 
         own, lengths, actions = cache.own_lengths, cache.lengths, request.actions
         sparse = any(action.keep_fraction < 1 for action in actions)
-        read = request.mechanisms.scorer.reads if request.observe or sparse else None
+        scores_all = request.observe is Observe.CONCENTRATION
+        read = request.mechanisms.scorer.reads if scores_all or sparse else None
         first_seen = [
             [max(length + 1 - window, 0) if window else 0 for length in lengths]
             for window in self._windows
@@ -235,7 +239,7 @@ class FewRowStep:
             extend=False,
             by_mass="codes" in (read, extend[0]),
             by_need=how.page_budget == "need",
-            best_share=BEST_PAGES if request.observe else 0.0,
+            best_share=BEST_PAGES if scores_all else 0.0,
         )
         mlp = (numbers[3], numbers[4], numbers[5], request.mechanisms.quant_site == "mlp_input")
         places = cache.places()

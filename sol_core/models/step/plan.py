@@ -23,6 +23,7 @@ from kernels.page_scorers import Summary
 from sol_core.actions import MAX_BITS, PAPER, Action, Budget, Mechanisms, ceil_fraction
 from sol_core.models.cache import KVCache
 from sol_core.models.page_thresholds import PageThresholds
+from sol_core.models.signals import Observe
 from sol_core.models.spec import ModelSpec
 
 # Own tokens are rounded up to a multiple of this where a step must not depend on their number:
@@ -42,7 +43,7 @@ class StepShape:
         masked: per attention window of the model (sorted, None last), whether some row sees
             fewer tokens than that.
         sparse, pruned, quantised: whether some row drops pages, channels, bits.
-        observe: the step also returns its signals.
+        observe: what else the step returns.
         page_reads: the step also returns which pages it read.
         mechanisms: how what is dropped is skipped.
         extend: per layer, which of page bounds and 4-bit keys must take the new token in; None
@@ -57,10 +58,15 @@ class StepShape:
     sparse: bool
     pruned: bool
     quantised: bool
-    observe: bool
+    observe: Observe
     page_reads: bool
     mechanisms: Mechanisms
     extend: tuple[Summary | None, ...] | None
+
+    @property
+    def scores_pages(self) -> bool:
+        """Return whether pages are scored even where all are read."""
+        return self.observe is Observe.CONCENTRATION
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +142,7 @@ def step_shape(
     actions: Sequence[Action],
     mechanisms: Mechanisms = PAPER,
     *,
-    observe: bool = False,
+    observe: Observe = Observe.NOTHING,
     page_reads: bool = False,
     in_buckets: bool = False,
 ) -> StepShape:
@@ -154,7 +160,7 @@ def step_shape(
         width = min(-(-width // bucket) * bucket, cache.capacity)
     ragged = len(set(cache.own_lengths)) > 1 or len(set(cache.shared_lengths)) > 1
     longest = max(cache.lengths) + 1
-    read = mechanisms.scorer.reads if sparse or observe else None
+    read = mechanisms.scorer.reads if sparse or observe is Observe.CONCENTRATION else None
     every_channel = spec.hidden_size, spec.intermediate_size
     return StepShape(
         num_rows=cache.num_rows,
@@ -257,10 +263,10 @@ def _plan_attention(
     window: int | None,
     budget: tuple[Tensor, Tensor | None],
 ) -> AttentionPlan:
-    if not (masked or shape.sparse or shape.observe):
+    if not (masked or shape.sparse or shape.scores_pages):
         return AttentionPlan(shape.page_size)
     valid = _visible_tokens(shape, slots, positions, window)
-    if not (shape.sparse or shape.observe):
+    if not (shape.sparse or shape.scores_pages):
         return AttentionPlan(shape.page_size, valid)
     padding = -valid.shape[1] % shape.page_size
     paged = torch.nn.functional.pad(valid, (0, padding)).unflatten(1, (-1, shape.page_size))

@@ -101,7 +101,7 @@ def test_a_short_file_starts_from_a_preset_or_the_defaults(
         ("[grpo]\nupdates = 1.5", "whole number"),
         ("grpo = 3", "grpo"),
         ("preset = 3", "preset must be a text"),
-        ('preset = "slow"', "one of quick, standard, paper"),
+        ('preset = "slow"', "one of quick, standard, share, paper"),
         ('corpus = "none.txt"', "no such file"),
         ("corpus = 4", "corpus"),
     ],

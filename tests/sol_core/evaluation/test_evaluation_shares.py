@@ -14,10 +14,12 @@ from sol_core.comparing.contenders import Contender
 from sol_core.comparing.paths import attention_first, line, place_on
 from sol_core.decoding.batch_scheduling import BatchScheduler, StepObservation
 from sol_core.decoding.cost import CostModel
+from sol_core.decoding.step_bytes import PolicyReads
 from sol_core.errors import ConfigError
 from sol_core.evaluation import EvaluationConfig
 from sol_core.evaluation.runner import evaluate_contenders
 from sol_core.models.loading import LanguageModel
+from sol_core.models.signals import Observe
 from sol_core.progress import WorkFinished
 from tests.sol_core.evaluation_stand_ins import random_texts
 from tests.support.tiny_language_model import make_language_model
@@ -34,7 +36,7 @@ CONFIG = EvaluationConfig(
     seed=3,
 )
 TEXTS = random_texts(24, CONFIG.block_len)
-OWN_BYTES = 1000.0
+OWN_BYTES = 1000
 ACTIONS = {0.6: (Action(0.3, 0.4), Action(0.5, 0.6)), 0.8: (Action(0.6, 0.7), Action(0.8, 0.8))}
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -48,7 +50,7 @@ class Alternating:
 
 
 class _Turns:
-    observes = True
+    observes = Observe.CONCENTRATION
 
     def __init__(self, pairs: Sequence[tuple[Action, Action]]) -> None:
         self._pairs = pairs
@@ -65,7 +67,7 @@ def model() -> LanguageModel:
 def _evaluate(
     model: LanguageModel, config: EvaluationConfig = CONFIG, partial: Path | None = None
 ) -> dict[str, Any]:
-    rival = Contender("mine", Alternating(), GRID, 16, "", "", OWN_BYTES)
+    rival = Contender("mine", Alternating(), GRID, 16, "", "", PolicyReads(OWN_BYTES, True))
     *_, last = evaluate_contenders(model, [rival], config, TEXTS, partial=partial)
     assert isinstance(last, WorkFinished)
     return {name: value for name, value in last.result.items() if name != "elapsed_s"}

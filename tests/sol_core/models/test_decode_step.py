@@ -13,7 +13,10 @@ from hypothesis import strategies as st
 from sol_core.actions import DENSE, GRIDS, MLP_PRUNERS, PAGE_SCORERS, Action, Mechanisms
 from sol_core.errors import ConfigError, ContextLengthError, ShapeError
 from sol_core.models import FrozenLM
+from sol_core.models.signals import Observe
 from tests.support.tiny_models import make_tiny_lm
+
+ALL = Observe.CONCENTRATION
 
 SPARSE = Action(0.3, 0.5, 6)
 actions = st.builds(
@@ -72,7 +75,7 @@ def test_what_no_kernel_serves_is_computed_from_its_declaration(
     def logits(how: Mechanisms) -> torch.Tensor:
         cache, token = prefix.branch(rows, 2), torch.full((rows,), 5)
         for _ in range(2):
-            found = lm.decode_step(token, cache, Action(0.3, 0.5), mechanisms=how, observe=True)
+            found = lm.decode_step(token, cache, Action(0.3, 0.5), mechanisms=how, observe=ALL)
         return found.logits
 
     slow = replace(how, page_scorer="slow", mlp_pruning="slow")

@@ -10,7 +10,10 @@ import torch
 from kernels.page_attention import page_mass_outside
 from sol_core.actions import GRIDS, PAGE_SCORERS, Action, Mechanisms
 from sol_core.models import signals as signals_module
+from sol_core.models.signals import Observe
 from tests.support.tiny_models import make_tiny_lm
+
+ALL = Observe.CONCENTRATION
 
 PROMPT = 30
 
@@ -65,7 +68,7 @@ def test_prefill_observes_what_dense_steps_observe(
     assert torch.equal(part.mid_hidden, output.mid_hidden[:, some])
     stepped = lm.new_cache(2, PROMPT)
     for position in range(PROMPT):
-        step = lm.decode_step(tokens[:, position], stepped, mechanisms=how, observe=True)
+        step = lm.decode_step(tokens[:, position], stepped, mechanisms=how, observe=ALL)
         assert step.attention_concentration is not None
         assert step.mid_hidden is not None
         torch.testing.assert_close(
@@ -87,8 +90,14 @@ def test_observing_changes_no_bit_and_is_off_by_default() -> None:
     rows = [Action(), Action(0.3, 0.5, 6), Action(0.5)]
     token = torch.full((3,), 7)
     plain = lm.decode_step(token, prefix.branch(3, 1), rows)
-    seen = lm.decode_step(token, prefix.branch(3, 1), rows, observe=True)
+    seen = lm.decode_step(token, prefix.branch(3, 1), rows, observe=ALL)
+    states = lm.decode_step(token, prefix.branch(3, 1), rows, observe=Observe.STATES)
     assert torch.equal(plain.logits, seen.logits)
+    assert torch.equal(plain.logits, states.logits)
+    assert states.attention_concentration is None
+    assert states.mid_hidden is not None
+    assert seen.mid_hidden is not None
+    assert torch.equal(states.mid_hidden, seen.mid_hidden)
     assert plain.attention_concentration is None
     assert plain.mid_hidden is None
 
@@ -101,7 +110,7 @@ def test_signals_of_shared_and_ragged_rows_equal_those_alone() -> None:
     observed = lm.prefill(tokens, prefix, lengths, observe=True)
     together = prefix.branch(2, 4)
     fed = torch.tensor([11, 50, 90]).repeat_interleave(2)
-    found = lm.decode_step(fed, together, [Action(0.4), Action()] * 3, observe=True)
+    found = lm.decode_step(fed, together, [Action(0.4), Action()] * 3, observe=ALL)
     for sequence, length in enumerate(lengths):
         single = lm.new_cache(1, length)
         part = tokens[sequence : sequence + 1, :length]
@@ -113,7 +122,7 @@ def test_signals_of_shared_and_ragged_rows_equal_those_alone() -> None:
             atol=1e-4,
         )
         rows = slice(2 * sequence, 2 * sequence + 2)
-        step = lm.decode_step(fed[rows], single.branch(2, 4), [Action(0.4), Action()], observe=True)
+        step = lm.decode_step(fed[rows], single.branch(2, 4), [Action(0.4), Action()], observe=ALL)
         for name in ("attention_concentration", "mid_hidden"):
             torch.testing.assert_close(
                 getattr(found, name)[rows], getattr(step, name), rtol=1e-3, atol=1e-3

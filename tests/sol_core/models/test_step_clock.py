@@ -15,6 +15,7 @@ from sol_core.decoding.loop import DecodeOptions, decode
 from sol_core.events import PartTimes, TokenEvent
 from sol_core.generation.engine import generate
 from sol_core.models import FrozenLM, decoder
+from sol_core.models.signals import Observe
 from sol_core.models.step import clock as step_clock
 from sol_core.models.step import few_rows
 from sol_core.models.step.clock import Part, StepClock
@@ -186,7 +187,7 @@ def _part_of(place: int, model: Any) -> str:
 
 
 class _Dense:
-    observes = False
+    observes = Observe.NOTHING
 
     def next_actions(self, observation: Any) -> list[Action]:
         return [Action()] * observation.tokens.shape[0]

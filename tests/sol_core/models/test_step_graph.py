@@ -22,12 +22,16 @@ from sol_core.actions import DENSE, GRIDS, PAPER, Action, Mechanisms
 from sol_core.errors import ConfigError
 from sol_core.models import FrozenLM, StepOutput
 from sol_core.models.cache import KVCache
+from sol_core.models.signals import Observe
 from sol_core.models.step import graph as step_graph
 from sol_core.models.step import plan as step_plan
 from sol_core.models.step.graph import MOST_GRAPHS, STEPS_BEFORE_CAPTURE, StepGraphs
 from tests.kernels.triton_cases import DEVICE, triton_here
 from tests.sol_core.tape import tape_capture
 from tests.support.tiny_models import laid_out_for_cuda, make_tiny_lm, moved
+
+ALL = Observe.CONCENTRATION
+
 
 FULL = Action(0.3, 0.5, 6)
 MIXED = [FULL, DENSE, Action(0.6, 0.8, 16), Action(0.2, 1.0, 9)]
@@ -41,7 +45,7 @@ class Call(NamedTuple):
 
     actions: Sequence[Action] | Action
     how: Mechanisms = PAPER
-    observe: bool = False
+    observe: Observe = Observe.NOTHING
 
 
 @pytest.fixture(autouse=True)
@@ -149,7 +153,7 @@ def test_ragged_rows_behind_shared_prefixes_with_an_action_each(
 ) -> None:
     """Budgets, ratios and bits change hands between the rows from step to step."""
     turned = [MIXED[turn % 4 :] + MIXED[: turn % 4] for turn in range(12)]
-    calls = [Call(actions, how, observe=True) for actions in turned]
+    calls = [Call(actions, how, observe=ALL) for actions in turned]
     assert _compare(_model(family), _ragged_rows, calls)._graphs
 
 
@@ -172,7 +176,7 @@ def test_triton_kernels_in_a_graph(
     monkeypatch.setattr(step_plan, "BUCKET_TOKENS", 16)
     monkeypatch.setattr(step_graph, "STEPS_BEFORE_CAPTURE", 1)  # the interpreter takes seconds
     calls = [Call([DENSE] * 4, how)] * 2
-    calls += [Call(actions, how, observe=True) for actions in (MIXED, MIXED[::-1], [FULL] * 4)]
+    calls += [Call(actions, how, observe=ALL) for actions in (MIXED, MIXED[::-1], [FULL] * 4)]
     small = {"num_attention_heads": 4, "num_hidden_layers": layers}
     lm, graphs = _model(family, **small), _new_graphs()
     graphed, alone = _twins(lm, graphs)
@@ -233,7 +237,7 @@ def test_steps_in_buckets_are_those_of_exact_lengths(
     lm = _model(family)
     _, in_buckets = _twins(lm, _new_graphs())
     rows = new_cache(lm).num_rows
-    calls = [Call(DENSE, how)] * 5 + [Call(MIXED[:rows], how, observe=True)] * 5
+    calls = [Call(DENSE, how)] * 5 + [Call(MIXED[:rows], how, observe=ALL)] * 5
     found, expected = (_run(each, new_cache(each), calls) for each in (in_buckets, lm))
     for mine, right in zip(found, expected, strict=True):
         torch.testing.assert_close(mine.logits, right.logits, rtol=2e-4, atol=2e-4)
@@ -252,7 +256,7 @@ def test_what_a_prefill_left_behind_is_made_current_outside_the_graph(how: Mecha
         found = []
         for _ in range(4):  # a prefill between stretches of steps in one bucket
             lm.prefill(torch.arange(3, 5, device=DEVICE)[None], cache)
-            found += _run(lm, cache, [Call(FULL, how, observe=True)] * 6)
+            found += _run(lm, cache, [Call(FULL, how, observe=ALL)] * 6)
         return found
 
     graphed, alone = _twins(lm, graphs)
@@ -308,7 +312,7 @@ def test_any_steps_in_any_order(
     new_cache: Callable[[FrozenLM], KVCache],
     kinds: list[list[Action]],
     how: Mechanisms,
-    observe: bool,
+    observe: Observe,
 ) -> None:
     rows = 1 if new_cache is _one_row else 4
     calls = [Call(kinds[step % len(kinds)][:rows], how, observe) for step in range(10)]

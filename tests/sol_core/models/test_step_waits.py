@@ -18,6 +18,7 @@ from kernels.gpu.triton_support import recorded_launches
 from sol_core.actions import DENSE, Action, Mechanisms, QuantSite
 from sol_core.models import FrozenLM, StepOutput
 from sol_core.models.cache import KVCache
+from sol_core.models.signals import Observe
 from sol_core.models.step.graph import StepGraphs
 from tests.sol_core.tape import Tape, tape_capture
 from tests.support.tiny_models import make_tiny_lm, moved
@@ -73,7 +74,7 @@ def _decoding(family: str) -> tuple[FrozenLM, KVCache]:
 def _step(lm: FrozenLM, rows: KVCache, actions: list[Action], site: QuantSite) -> torch.Tensor:
     tokens = torch.zeros(4, dtype=torch.int64, device="meta")
     return lm.decode_step(
-        tokens, rows, actions, mechanisms=Mechanisms(quant_site=site), observe=True
+        tokens, rows, actions, mechanisms=Mechanisms(quant_site=site), observe=Observe.CONCENTRATION
     ).logits
 
 

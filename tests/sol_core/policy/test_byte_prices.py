@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
+from kernels.policy_step import price_bytes
 from sol_core.actions import GRIDS, ActionGrid, Budget
 from sol_core.budgets import MixTable
 from sol_core.decoding.cost import CostModel
@@ -28,6 +30,7 @@ from tests.sol_core.policy.test_policy import make_policy, observe
 from tests.support.tiny_language_model import make_language_model
 
 CONTEXTS = (64, 700, 7000)
+SHARP = np.ones(2)
 
 
 @pytest.fixture(scope="module")
@@ -57,16 +60,23 @@ def no_history(rows: int) -> Floats:
     return np.zeros((rows, NUM_FEATURES))
 
 
+def chosen(
+    prices: BytePrices, shapes: Floats, features: Floats, shares: list[float], contexts: list[int]
+) -> NDArray[np.int64]:
+    """Levels [R, axes]."""
+    return price_bytes(shapes, prices.terms(features, shares, contexts)).argmax(-1)
+
+
 @given(st.floats(0.2, 1.5), st.sampled_from(CONTEXTS), st.floats(0.0, 1.0), st.integers(0, 9))
 @settings(max_examples=40)
 def test_states_like_the_sample_read_the_share(
     spread: float, context: int, place: float, seed: int
 ) -> None:
     mixes, states = MixTable(made_up(), COSTS, "made up"), made_states(spread, seed)
-    prices = BytePrices(GRID, mixes, states)
+    prices = BytePrices(GRID, mixes, states, SHARP)
     share = mixes.lowest(context) + 0.02 + place * (0.98 - mixes.lowest(context))
     sample = states.near(context)
-    found = prices.logits(sample, no_history(64), [share] * 64, [context] * 64).argmax(-1)
+    found = chosen(prices, sample, no_history(64), [share] * 64, [context] * 64)
     of_axes = [np.asarray(costs) for _, costs in mixes.per_axis(context)]
     read = [costs[found[:, axis]] for axis, costs in enumerate(of_axes)]
     # A step of the choices is 1/64 of a mean, and prices and contexts are a grid.
@@ -75,23 +85,22 @@ def test_states_like_the_sample_read_the_share(
 
 def test_alike_steps_take_the_static_mixes(mixes: MixTable) -> None:
     """Without differences between steps, the choices are corners of the hull."""
-    prices = BytePrices(GRID, mixes, made_states(0.0))
+    prices = BytePrices(GRID, mixes, made_states(0.0), SHARP)
     for context in CONTEXTS:
         corners = {
             (mix.action.keep_fraction, mix.action.channel_keep_ratio) for mix in mixes.hull(context)
         }
+        alike = np.zeros((1, 2, 2))
         for share in np.linspace(mixes.lowest(context), 1, 9):
-            (keep, channels), *_ = prices.logits(
-                np.zeros((1, 2, 2)), no_history(1), [share], [context]
-            ).argmax(-1)
+            (keep, channels), *_ = chosen(prices, alike, no_history(1), [share], [context])
             assert (GRID.keep_fractions[keep], GRID.channel_keep_ratios[channels]) in corners
 
 
 @pytest.mark.parametrize("axis", [0, 1])
 def test_a_step_that_needs_an_axis_gets_more_of_it(mixes: MixTable, axis: int) -> None:
-    prices, needs = BytePrices(GRID, mixes, made_states()), np.zeros((3, 2, 2))
+    prices, needs = BytePrices(GRID, mixes, made_states(), SHARP), np.zeros((3, 2, 2))
     needs[:, axis, 0] = (-2.0, 0.0, 2.0)
-    found = prices.logits(needs, no_history(3), [0.8] * 3, [2000] * 3).argmax(-1)
+    found = chosen(prices, needs, no_history(3), [0.8] * 3, [2000] * 3)
     assert found[0, axis] < found[1, axis] < found[2, axis]
     assert len(set(found[:, 1 - axis])) == 1
 
@@ -120,12 +129,12 @@ def test_what_an_episodes_history_explains_is_taken_off(mixes: MixTable) -> None
     assert states.trust == pytest.approx((0.0, 0.5), abs=0.03)
     assert [round(at, 1) for at in states.contexts] == sorted(states.contexts)
     assert max(float(np.abs(states.near(c)).mean()) for c in CONTEXTS) < 0.4
-    prices = BytePrices(GRID, mixes, states)
+    prices = BytePrices(GRID, mixes, states, SHARP)
     for at in (0, 15):
         explained = np.einsum("rf,fas->ras", features[at][:1], weights)
-        found = prices.logits(explained, features[at][:1], [0.8], [700])
-        plain = prices.logits(np.zeros((1, 2, 2)), no_history(1), [0.8], [700])
-        assert np.abs(found.argmax(-1) - plain.argmax(-1)).max() <= 1
+        found = chosen(prices, explained, features[at][:1], [0.8], [700])
+        plain = chosen(prices, np.zeros((1, 2, 2)), no_history(1), [0.8], [700])
+        assert np.abs(found - plain).max() <= 1
 
 
 def with_states(model: LanguageModel, grid: ActionGrid = GRID) -> tuple[Policy, MixTable]:

@@ -17,6 +17,7 @@ from sol_core.errors import ConfigError, PolicyError, ShapeError
 from sol_core.events import PrefillEvent, TokenEvent
 from sol_core.generation.engine import generate
 from sol_core.models.loading import LanguageModel
+from sol_core.models.signals import Observe
 from sol_core.policy import load_policy
 from tests.support.tiny_language_model import make_language_model
 from tests.support.tiny_policies import save_tiny_policy
@@ -37,7 +38,7 @@ def folder(model: LanguageModel, tmp_path_factory: pytest.TempPathFactory) -> Pa
 class Recording:
     """Gives one action to all its rows and keeps what it saw."""
 
-    def __init__(self, action: Action, observes: bool = False) -> None:
+    def __init__(self, action: Action, observes: Observe = Observe.NOTHING) -> None:
         self.action, self.observes = action, observes
         self.seen: list[StepObservation] = []
 
@@ -47,7 +48,7 @@ class Recording:
 
 
 def test_split_rows_get_their_own_actions_and_observations() -> None:
-    first, second = Recording(CHEAP), Recording(DEAR, observes=True)
+    first, second = Recording(CHEAP), Recording(DEAR, observes=Observe.CONCENTRATION)
     split = SplitScheduler([([0, 2], first), ([1], second)])
     assert split.observes
     seen = StepObservation(

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from sol_core.actions import GRIDS, PAPER, Budget
-from sol_core.comparing.step_bytes import StepBytes
+from sol_core.decoding.cost import CostModel
+from sol_core.decoding.step_bytes import StepBytes
 from sol_core.tasks.encoding import Continuation
 from sol_core.tasks.paper_plan import paper_budget, paper_grid
 from sol_core.tasks.static_plan import StaticPlan
@@ -19,7 +20,7 @@ def _read(budget: Budget, paper: bool) -> float:
     """Mean computed bytes a step of static."""
     grid = GRIDS["default"]
     grid = paper_grid(grid) if paper else grid
-    counts = StepBytes(make_language_model().lm, grid)
+    counts = StepBytes(CostModel.of(make_language_model().lm, grid))
     pairs = [ONES[n : n + 2] for n in range(0, len(ONES), 2)]
     plan = StaticPlan(budget, grid, [[len(one.tokens) for one in pair] for pair in pairs])
     return float(

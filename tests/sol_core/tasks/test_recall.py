@@ -18,6 +18,7 @@ from sol_core.decoding.batch_scheduling import RowSchedulers
 from sol_core.decoding.schedules import FixedScheduler
 from sol_core.errors import ConfigError
 from sol_core.models import FrozenLM
+from sol_core.models.signals import Observe
 from sol_core.progress import WorkFinished
 from sol_core.tasks import TasksConfig, parse_contexts
 from sol_core.tasks.agreement import write_after
@@ -146,7 +147,7 @@ def test_one_prefill_gives_every_question_what_it_has_alone(
         return prefill(lm, tokens, *rest, **options)
 
     monkeypatch.setattr(FrozenLM, "prefill", counted)
-    contexts = read_contexts(model.lm, ones, GRID, observe=False)
+    contexts = read_contexts(model.lm, ones, GRID, observe=Observe.NOTHING)
     monkeypatch.undo()
     assert len(fed) == 2
     assert fed[0] == ones[0].shared - under_budget  # the last token read is never shared

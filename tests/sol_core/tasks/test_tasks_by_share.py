@@ -14,8 +14,10 @@ from sol_core.actions import GRIDS, Action, Budget
 from sol_core.budgets import mix_table
 from sol_core.comparing.contenders import Contender
 from sol_core.decoding.batch_scheduling import BatchScheduler, StepObservation
+from sol_core.decoding.step_bytes import PolicyReads
 from sol_core.errors import ConfigError
 from sol_core.models.loading import LanguageModel
+from sol_core.models.signals import Observe
 from sol_core.progress import WorkFinished
 from sol_core.tasks import TasksConfig
 from sol_core.tasks.questions import Question
@@ -41,7 +43,7 @@ class Constant:
 
 
 class _Same:
-    observes = True
+    observes = Observe.CONCENTRATION
 
     def __init__(self, rows: int) -> None:
         self._rows = rows
@@ -57,7 +59,7 @@ def model() -> LanguageModel:
 
 def _run(model: LanguageModel, budgets: tuple[Budget, ...], *names: str) -> dict[str, Any]:
     config = TasksConfig(("piqa",), 40, budgets, baselines=names)
-    rival = Contender("mine", Constant(), GRID, 16, "", "", 500.0)
+    rival = Contender("mine", Constant(), GRID, 16, "", "", PolicyReads(500, True))
     *_, last = run_questions(model, rival, config, {"piqa": QUESTIONS})
     assert isinstance(last, WorkFinished)
     return last.result

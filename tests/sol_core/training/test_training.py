@@ -427,7 +427,7 @@ def test_what_cannot_be_trained_is_refused_in_words(
     one = ActionGrid(keep_fractions=(0.5,), channel_keep_ratios=(0.5,), bit_widths=(8,))
     with pytest.raises(ConfigError, match="nothing to choose"):
         TrainConfig(grid=one)
-    with pytest.raises(ConfigError, match="quick, standard, paper"):
+    with pytest.raises(ConfigError, match="quick, standard, share, paper"):
         preset("huge")
     with pytest.raises(ConfigError, match=r"no setting 'epochs'; it has corpus, seed, "):
         preset("quick", epochs=3)

@@ -8,8 +8,12 @@ import torch
 from kernels.key_codes import encode_keys
 from kernels.page_attention import AttentionPlan, KVBlock, decode_attention, page_bounds
 from sol_core.actions import GRIDS, Action
+from sol_core.models.signals import Observe
 from sol_core.models.step.layer import final_logits
 from tests.support.tiny_models import make_tiny_lm
+
+ALL = Observe.CONCENTRATION
+
 
 ROWS, HEADS, KV_HEADS, SIZE, PAGE = 4, 6, 2, 16, 8
 
@@ -68,9 +72,9 @@ def test_rows_behind_a_shared_prefix_are_the_same_rows_alone(name: str, grid: st
     shared, own = prefix.branch(3, 4), [prefix.branch(1, 4) for _ in actions]
     for token in (5, 6, 7):
         fed = torch.full((3,), token)
-        found = lm.decode_step(fed, shared, actions, mechanisms=how, observe=True)
+        found = lm.decode_step(fed, shared, actions, mechanisms=how, observe=ALL)
         for row, (cache, action) in enumerate(zip(own, actions, strict=True)):
-            alone = lm.decode_step(fed[:1], cache, action, mechanisms=how, observe=True)
+            alone = lm.decode_step(fed[:1], cache, action, mechanisms=how, observe=ALL)
             torch.testing.assert_close(found.logits[row], alone.logits[0], rtol=0, atol=2e-4)
             assert found.attention_concentration is not None
             assert alone.attention_concentration is not None

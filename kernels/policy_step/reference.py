@@ -1,0 +1,66 @@
+"""Levels of least damage + price · bytes, for R rows (sol_core/policy/byte_prices.py)."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+NEVER = 1e6  # logits below the best one's of a level that is not there
+
+
+class ByteTerms(NamedTuple):
+    """Terms of a choice at one price on bytes, besides what the network says; float64.
+
+    Attributes:
+        features: [R, F], of the episode so far. No rows: there is no such price.
+        history: [F, axes · 2], sensitivity and slope that these explain.
+        trust: [axes], share of the rest that counts.
+        places: [axes, L], of the levels, from -½ to ½.
+        log_means: [R, axes, L], log of the mean damage, nats.
+        bytes_read: [R, axes, L], beyond a dense step's, as shares of it; infinite for levels that
+            an axis lacks.
+        prices: [R], nats for all bytes of a dense step.
+        sharpness: [axes], logits per unit of cost.
+    """
+
+    features: Any
+    history: Any
+    trust: Any
+    places: Any
+    log_means: Any
+    bytes_read: Any
+    prices: Any
+    sharpness: Any
+
+    @staticmethod
+    def none() -> ByteTerms:
+        """Of no rows."""
+        one, two, three = (np.empty((0,) * axes) for axes in (1, 2, 3))
+        return ByteTerms(two, two, one, two, three, three, one, one)
+
+
+def price_bytes(shapes: NDArray[np.float64], terms: ByteTerms) -> NDArray[np.float64]:
+    """Logits of the levels; the greatest, 0, is the choice.
+
+    Args:
+        shapes: [R, axes, 2], sensitivity and slope of log damage that the network says.
+    Returns: [R, axes, L].
+    """
+    explained = (terms.features @ terms.history).reshape(shapes.shape)
+    counts = (shapes - explained) * terms.trust[:, None]
+    damages = level_damages(counts, terms.log_means, terms.places)
+    costs = damages / terms.prices[:, None, None] + terms.bytes_read
+    below = (costs.min(-1, keepdims=True) - costs) * terms.sharpness[:, None]
+    logits: NDArray[np.float64] = np.maximum(below, -NEVER)
+    return logits
+
+
+def level_damages(
+    shapes: NDArray[np.float64], log_means: NDArray[np.float64], places: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """[..., axes, 2] → [..., axes, L] nats, never rising with the level."""
+    log_damages = log_means + shapes[..., :1] + shapes[..., 1:] * places
+    damages: NDArray[np.float64] = np.minimum.accumulate(np.exp(log_damages), -1)
+    return damages
