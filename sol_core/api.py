@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack, overload
 
@@ -282,6 +283,7 @@ def train(
         on_progress: gets a message and a share of the work from 0 to 1; None is a bar on stderr.
     Raises: SolError for what cannot be trained; OSError when the disk is full.
     """
+    from sol_core.comparing.measuring import measured_first
     from sol_core.policy import load_policy as load
     from sol_core.training import TrainConfig, preset
     from sol_core.training import train as engine
@@ -290,7 +292,9 @@ def train(
     check_kind("folder", folder, (str, Path), "a folder")
     chosen = preset(config) if isinstance(config, str) else config
     check_kind("config", chosen, TrainConfig, "a TrainConfig or a preset's name")
-    events = engine(model, chosen, Path(folder), data_dir=_root(data_dir))
+    root = _root(data_dir)
+    first = measured_first(model, chosen.grid, root, lambda: False)
+    events = chain(first, engine(model, chosen, Path(folder), data_dir=root))
     return load(Path(_result(events, on_progress, on_event)["folder"]), model)
 
 

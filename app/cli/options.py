@@ -17,7 +17,16 @@ from app.host import environment
 from app.host.console import Console, write_out
 from app.host.paths import DataDir
 from app.policies.library import PolicyLibrary, grid_for
-from sol_core.actions import AXES, DEFAULT_GRID, DENSE, GRIDS, ActionGrid, Budget, QuantSite
+from sol_core.actions import (
+    AXES,
+    DEFAULT_GRID,
+    DENSE,
+    GRIDS,
+    SHARE_GRID,
+    ActionGrid,
+    Budget,
+    QuantSite,
+)
 from sol_core.config import POLICY_PREFIX, ScheduleConfig, ScheduleKind
 from sol_core.errors import ConfigError
 from sol_core.extensions.tables import SCHEDULES
@@ -262,9 +271,13 @@ def model_name(args: argparse.Namespace) -> str:
     return str(args.model or os.environ.get(MODEL_VARIABLE, "").strip() or DEFAULT_MODEL)
 
 
-def load_model(args: argparse.Namespace, console: Console) -> LoadedModel:
+def load_model(
+    args: argparse.Namespace, console: Console, budgets: Iterable[Budget] = ()
+) -> LoadedModel:
     """Load the model that the options name, with progress on ``console``.
 
+    Args:
+        budgets: of its rows; it is said where another model's damage decides what they buy.
     Raises: SolError when it cannot be fetched, read or run.
     """
     data_dir = open_data_dir(args)
@@ -281,4 +294,13 @@ def load_model(args: argparse.Namespace, console: Console) -> LoadedModel:
     )
     tune(model, data_dir.root, lambda: console.progress(TUNING, 0.99))
     console.clear()
+    if any(budget.bytes_share is not None for budget in budgets):
+        from sol_core.budgets import mix_table
+
+        measured_on = mix_table(model, GRIDS[SHARE_GRID]).measured_on
+        if measured_on != model.name:
+            console.say(
+                f"Shares of the bytes are spent by the damage measured on {measured_on}; "
+                f"`train --preset share` measures {model.name}."
+            )
     return LoadedModel(model, 1000 * (time.perf_counter() - began))

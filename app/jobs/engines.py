@@ -51,8 +51,14 @@ def train_events(task: JobTask, ranks: Ranks | None = None) -> Generator[WorkEve
     if together.any(task.should_stop()):
         yield WorkStopped()
         return
+    from sol_core.comparing.measuring import measured_first
     from sol_core.training import train
 
+    root, stops = task.data_dir.root, task.should_stop
+    for event in measured_first(model, config.grid, root, stops, keeps=together.is_lead):
+        yield event
+        if isinstance(event, WorkStopped):
+            return
     task.say("Reading the text")
     yield from train(
         model,

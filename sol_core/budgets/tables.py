@@ -1,4 +1,4 @@
-"""Finds a model's measured tables: its own, else those of the default model."""
+"""Finds a model's measured damage: its own, else that of the default model."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def damage_table(grid: ActionGrid, fingerprint: str = "") -> tuple[DamageTable, 
         fingerprint: of the model in use; one without a table gets the default model's.
     Raises: ConfigError for a grid that nothing was measured for.
     """
-    name, models = _measured_name(grid), _shipped()
+    name, models = measured_name(grid), _shipped()
     for record in (*(one for one in models if one["fingerprint"] == fingerprint), models[0]):
         if name in record["damage"]:
             return DamageTable.from_dict(record["damage"][name]), record["model"]
@@ -40,17 +40,35 @@ def damage_table(grid: ActionGrid, fingerprint: str = "") -> tuple[DamageTable, 
 
 def mixes_of(lm: FrozenLM, grid: ActionGrid, fingerprint: str = "") -> MixTable:
     """Mixes of a decoder under a grid. Raises: ConfigError as ``damage_table``."""
-    table, measured_on = damage_table(grid, fingerprint)
-    levels = grid.keep_fractions, grid.channel_keep_ratios
-    return MixTable(table.of_levels(*levels), CostModel.of(lm, grid), measured_on)
+    return _mixes(lm, grid, *damage_table(grid, fingerprint))
 
 
 def mix_table(model: LanguageModel, grid: ActionGrid) -> MixTable:
     """Mixes of a model under a grid. Raises: ConfigError as ``damage_table``."""
-    return mixes_of(model.lm, grid, model.fingerprint)
+    own = model.damage.get(measured_name(grid))
+    if own is not None:
+        return _mixes(model.lm, grid, DamageTable.from_dict(own), model.name)
+    table, measured_on = damage_table(grid, model.fingerprint)
+    if has_own_damage(model, grid):
+        measured_on = model.name  # a file of the same weights may have another name
+    return _mixes(model.lm, grid, table, measured_on)
 
 
-def _measured_name(grid: ActionGrid) -> str:
+def has_own_damage(model: LanguageModel, grid: ActionGrid) -> bool:
+    """Return whether damage was measured of this very model, with the program or here."""
+    name = measured_name(grid)
+    shipped = any(
+        one["fingerprint"] == model.fingerprint and name in one["damage"] for one in _shipped()
+    )
+    return shipped or name in model.damage
+
+
+def _mixes(lm: FrozenLM, grid: ActionGrid, table: DamageTable, measured_on: str) -> MixTable:
+    levels = grid.keep_fractions, grid.channel_keep_ratios
+    return MixTable(table.of_levels(*levels), CostModel.of(lm, grid), measured_on)
+
+
+def measured_name(grid: ActionGrid) -> str:
     """The named grid whose mechanisms a grid has: damage depends on those and on levels."""
     how = replace(grid.mechanisms, quant_site=PAPER.quant_site)
     return next((name for name, one in GRIDS.items() if one.mechanisms == how), OWN_GRID)

@@ -6,7 +6,7 @@ cache, as they do when a text is generated.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from itertools import islice
 
 import torch
@@ -21,7 +21,6 @@ from sol_core.decoding.schedules import FixedScheduler
 from sol_core.errors import ConfigError
 from sol_core.models import FrozenLM
 from sol_core.models.cache import KVCache
-from sol_core.progress import Progress, ignore_progress
 
 STEPS = 16  # of a window, as many as an episode has
 WINDOWS = 4  # of a context and text, one behind another
@@ -35,9 +34,7 @@ def measure_damage(
     *,
     count: int = 8,
     contexts: Sequence[int] = CONTEXTS,
-    on_progress: Progress = ignore_progress,
-    should_stop: Callable[[], bool] = lambda: False,
-) -> DamageTable:
+) -> Generator[float, None, DamageTable]:
     """Measure a model's table.
 
     Args:
@@ -45,7 +42,8 @@ def measure_damage(
         texts: token ids, each of at least ``text_len(contexts)``.
         count: texts to read.
         contexts: ascending; those for which the model has no room are left out.
-        should_stop: asked between two contexts; the table is then of what was read.
+    Yields: the share of the work that is done.
+    Returns: the table.
     Raises: ConfigError without a text.
     """
     room = lm.spec.max_positions - WINDOWS * STEPS
@@ -55,12 +53,10 @@ def measure_damage(
     sums = torch.zeros(len(contexts), len(attention) + len(channels), dtype=torch.float64)
     read = 0
     for number, text in enumerate(islice(texts, count)):
-        if should_stop():
-            break
         cache = lm.new_cache(1, text_len(contexts), page_size=grid.page_size)
         done = 0
         for place, context in enumerate(contexts):
-            on_progress("Measuring levels", (number + place / len(contexts)) / count)
+            yield (number + place / len(contexts)) / count
             ahead = context + (WINDOWS - 1) * STEPS
             lm.prepare_for_batches()
             lm.prefill(torch.tensor([text[done:ahead]], device=lm.device), cache)

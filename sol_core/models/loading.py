@@ -9,9 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -37,7 +37,7 @@ from sol_core.models.checkpoint import (
 )
 from sol_core.models.checkpoint.weight_files import has_weights
 from sol_core.models.devices import pick_device, pick_dtype
-from sol_core.models.page_thresholds import floors_for
+from sol_core.models.measured import read_tables
 from sol_core.models.quantised import block_kinds, common_bits, read_blocks
 from sol_core.models.weights import arrange_weights
 from sol_core.progress import Progress
@@ -59,6 +59,7 @@ class LanguageModel:
         lm: the decoder with its weights.
         text_codec: turns text into ids and back; may have been read without transformers.
         end_of_text_ids: tokens that end a generation.
+        damage: by name of a grid, what was measured of this model (``measured.py``).
     """
 
     name: str
@@ -66,6 +67,7 @@ class LanguageModel:
     lm: FrozenLM
     text_codec: TextCodec
     end_of_text_ids: frozenset[int]
+    damage: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
@@ -156,8 +158,10 @@ def load_language_model(
     report("model ready", 1.0)
     shown = Path(name).stem if _is_gguf(name) else name
     lm = FrozenLM(spec, weights)
-    lm.page_thresholds = floors_for(fingerprint)
-    return LanguageModel(shown, fingerprint, lm, tokenizer, end_ids(folder, config, tokenizer))
+    tables = read_tables(data_dir, fingerprint)
+    lm.page_thresholds = tables.floors
+    ends = end_ids(folder, config, tokenizer)
+    return LanguageModel(shown, fingerprint, lm, tokenizer, ends, dict(tables.damage))
 
 
 def layer_bits(name: str, data_dir: Path) -> int | None:

@@ -51,6 +51,7 @@ FAKE_MODEL = _FakeModel(
     dtype_name="float32",
     device_name="cpu",
     context_length=2048,
+    damage={},
     spec=SMOLLM2,
     lm=SimpleNamespace(
         spec=SMOLLM2, dtype=torch.bfloat16, weight_bytes=WeightBytes.unpacked(SMOLLM2, 2)

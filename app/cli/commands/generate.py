@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
     library = PolicyLibrary(options.open_data_dir(args))
     grid = options.grid_from(args, [args.asked], library)
     args.config = replace(args.config, schedule=args.asked, grid=grid)
-    model, load_ms = options.load_model(args, console)
+    model, load_ms = options.load_model(args, console, [args.asked.budget])
     from app.cli.reports.generation import Outcome, json_report, legend, summary, until_stop
     from sol_core.generation.engine import generate
 

@@ -60,7 +60,8 @@ def run(args: argparse.Namespace) -> int:
     """Inspect and show; errors of the engine pass through."""
     library = options.settle_schedules(args)
     console = Console()
-    model, _ = options.load_model(args, console)
+    budgets = [one.budget for one in args.config.schedules]
+    model, _ = options.load_model(args, console, budgets)
     from sol_core.inspection.engine import inspect_text
 
     events = inspect_text(model, args.text, args.config, policies=with_own(library.find_anywhere))

@@ -34,6 +34,9 @@ def as_table(result: dict[str, Any]) -> str:
         if "share" in asked:
             off = budget["adherence"]["gap"]["share"]
             lines.append(f"  the policy read {100 * off:+.2f} points of the bytes asked for")
+    measured_on = result.get("mixes_measured_on")
+    if measured_on not in (None, result.get("model")):
+        lines.append(f"shares were spent by the damage measured on {measured_on}")
     return "".join(f"{line}\n" for line in lines)
 
 

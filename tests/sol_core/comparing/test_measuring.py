@@ -1,0 +1,89 @@
+"""A model without tables is measured before it is trained for shares, once, and says so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from sol_core.actions import GRIDS
+from sol_core.budgets import DamageTable, mix_table
+from sol_core.budgets.tables import has_own_damage
+from sol_core.comparing import damage, measuring
+from sol_core.errors import ModelLoadError
+from sol_core.models.measured import read_tables
+from sol_core.progress import WorkProgress, WorkStopped
+from tests.support.tiny_language_model import make_language_model
+
+NEED = GRIDS["need"]
+TEXT = "The keeper of the light wrote down what the sea had said. " * 40
+
+
+def never() -> bool:
+    return False
+
+
+@pytest.fixture
+def data_dir(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Papers and passages that are made here, and few, short contexts."""
+
+    def corpus(source: str, **_: Any) -> Any:
+        def shuffled(seed: int) -> Iterator[str]:
+            while True:
+                yield TEXT
+
+        return SimpleNamespace(shuffled=shuffled)
+
+    monkeypatch.setattr(measuring, "load_corpus", corpus)
+    monkeypatch.setattr("sol_core.calibration.page_floors.load_corpus", corpus)
+    monkeypatch.setattr(measuring, "TEXTS", 1)
+    few = {"count": 1, "contexts": (64, 128)}
+    monkeypatch.setattr(damage.measure_damage, "__kwdefaults__", few)
+    monkeypatch.setattr(damage, "WINDOWS", 1)
+    return tmp_path
+
+
+def test_a_model_is_measured_once_and_its_tables_are_read_again(data_dir: Path) -> None:
+    model = make_language_model()
+    assert mix_table(model, NEED).measured_on == "smollm2-135m-instruct"
+    events = list(measuring.measured_first(model, NEED, data_dir, never))
+    assert all(isinstance(event, WorkProgress) for event in events)
+    assert has_own_damage(model, NEED)
+    mixes = mix_table(model, NEED)
+    assert mixes.measured_on == model.name
+    assert mixes.hull(100)[-1].share == 1
+    assert not list(measuring.measured_first(model, NEED, data_dir, never))
+    kept = read_tables(data_dir, model.fingerprint)
+    assert kept.floors == model.lm.page_thresholds
+    assert kept.floors is not None
+    assert kept.floors.fingerprint == model.fingerprint
+    tables = [DamageTable.from_dict(one["need"]) for one in (kept.damage, model.damage)]
+    assert tables[0] == tables[1]
+    again = make_language_model()
+    assert not list(measuring.measured_first(again, NEED, data_dir, never))
+    assert DamageTable.from_dict(again.damage["need"]) == tables[0]
+    assert again.lm.page_thresholds == kept.floors
+
+
+def test_one_that_is_stopped_keeps_nothing(data_dir: Path) -> None:
+    model = make_language_model()
+    *_, last = measuring.measured_first(model, NEED, data_dir, lambda: True)
+    assert isinstance(last, WorkStopped)
+    assert not model.damage
+    assert not (data_dir / "measured").exists()
+
+
+def test_other_grids_take_the_default_models(data_dir: Path) -> None:
+    model = make_language_model()
+    assert not list(measuring.measured_first(model, GRIDS["default"], data_dir, never))
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"schema": 2}', '{"schema": 1, "floors": {}}'])
+def test_a_damaged_file_is_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / "measured").mkdir()
+    (tmp_path / "measured" / "0a.json").write_text(text)
+    with pytest.raises(ModelLoadError, match=r"0a\.json cannot be read .*: delete it"):
+        read_tables(tmp_path, "0a")
