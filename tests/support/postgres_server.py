@@ -62,8 +62,17 @@ class PostgresServer:
         command = [str(self._binaries / "postgres"), "-D", str(self._folder / "data")]
         for name, value in options.items():
             command += ["-c", f"{name}={value}"]
+        self._process = self._started(command)
+        gives_up_at = time.monotonic() + START_S
+        while subprocess.run(self._ready(), capture_output=True, check=False).returncode != 0:
+            assert time.monotonic() < gives_up_at, self.log()
+            time.sleep(0.05)
+            if self._process.poll() is not None:  # children of one that was killed still run
+                self._process = self._started(command)
+
+    def _started(self, command: list[str]) -> subprocess.Popen[bytes]:
         with (self._folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(
+            return subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -71,11 +80,15 @@ class PostgresServer:
                 preexec_fn=_end_with_parent,
                 **_account(),
             )
-        gives_up_at = time.monotonic() + START_S
-        while subprocess.run(self._ready(), capture_output=True, check=False).returncode != 0:
-            assert self._process.poll() is None, self.log()
-            assert time.monotonic() < gives_up_at, self.log()
-            time.sleep(0.05)
+
+    def kill(self) -> None:
+        """With -9, in the midst of whatever it does; its children end when they notice."""
+        while self._admins:
+            self._admins.popitem()[1].close()
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait(30)
+        self._process = None
 
     def stop(self) -> None:
         """At once, connections cut."""

@@ -319,3 +319,57 @@ def test_codes_become_leaves(code: str, leaf: type[StorageError]) -> None:
     assert type(found) is leaf
     assert "what happened" in str(found)
     assert "the database" in str(found)
+
+
+CLAIM_ALL = """
+import sys, time
+from storage.errors import JobStateError, StorageError
+store, worker = open_at(sys.argv[1]), sys.argv[2]
+def tried(call):
+    while True:
+        try:
+            return call()
+        except JobStateError:
+            return "was done"
+        except StorageError:
+            time.sleep(0.02)
+print("ready", flush=True)
+sys.stdin.readline()
+while (job := tried(lambda: store.jobs.claim(worker))) is not None:
+    print(job.id, flush=True)
+    time.sleep(0.01)
+    tried(lambda: store.jobs.finish(job.id, worker, "succeeded", {"by": worker}))
+store.close()
+"""
+
+
+def test_no_job_is_done_twice_or_lost_when_the_server_is_killed(
+    postgres_url: str, postgres_server: PostgresServer, start_python: StartPython
+) -> None:
+    """Killed with -9 under claims; a claim whose answer was lost is found dead, and can go on."""
+    name = postgres_url.rsplit("/", 1)[1]
+    postgres_server.sql(f"ALTER DATABASE {name} SET synchronous_commit = on")
+    kills, processes = 3, 3
+    with open_store(postgres_url) as store:
+        made = [store.jobs.create("train", "a", str(n), {}).id for n in range(150)]
+        children = [start_python(CLAIM_ALL, postgres_url, f"w{n}") for n in range(processes)]
+        for child in children:
+            assert child.stdout is not None
+            assert child.stdout.readline() == "ready\n"
+        for child in children:
+            assert child.stdin is not None
+            child.stdin.write("go\n")
+            child.stdin.flush()
+        for _ in range(kills):
+            time.sleep(0.15)
+            postgres_server.kill()
+            postgres_server.start()
+        outputs = [child.communicate(timeout=60)[0].split() for child in children]
+        assert [child.returncode for child in children] == [0] * processes, outputs
+        claimed = [job_id for output in outputs for job_id in output]
+        assert len(claimed) == len(set(claimed)), "each job once"
+        assert all(store.jobs.get(job_id).status == "succeeded" for job_id in claimed)
+        dead = [job.id for job in store.jobs.abandon_stale(0, lambda worker: None)]
+        assert sorted(claimed + dead) == sorted(made)
+        assert len(dead) <= kills * processes
+        assert all(store.jobs.resume(job_id).status == "queued" for job_id in dead)
