@@ -15,7 +15,7 @@ from app.host.console import Console
 from app.host.errors import AppError, InputFileError
 from app.host.paths import DataDir
 from sol_core.actions import DEFAULT_GRID, GRIDS
-from sol_core.corpus.names import names_hub_data_set
+from sol_core.corpus.names import BUILTIN, PAPERS, names_hub_data_set
 from sol_core.extensions import CORPORA
 from sol_core.policy.files.locate import shipped_for
 
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 # The measurement of a model's policy, by its name in results and its folder, in a data directory.
 WorkEvents = Iterable["WorkEvent"]
 Measure = Callable[["LanguageModel", str, Any, Path], WorkEvents]
-BUILTIN_CORPUS = "builtin"
 BAR_WIDTH = 24
 
 
@@ -56,7 +55,7 @@ def corpus_source(text: str) -> str:
 
     Raises: InputFileError when it can only be a path and nothing is there.
     """
-    if text == BUILTIN_CORPUS or text in CORPORA:
+    if text in (BUILTIN, PAPERS) or text in CORPORA:
         return text
     try:
         path = Path(text).expanduser()
@@ -67,7 +66,7 @@ def corpus_source(text: str) -> str:
     if not names_hub_data_set(text):
         raise InputFileError(
             f"cannot read the corpus {text!r}: no such file or folder; give a .txt, .jsonl, .csv "
-            f"or .parquet file, a folder of them, {BUILTIN_CORPUS!r} or a Hub data set "
+            f"or .parquet file, a folder of them, {BUILTIN!r}, {PAPERS!r} or a Hub data set "
             "owner/name:config:part:column, of which owner/name is enough"
         )
     return text

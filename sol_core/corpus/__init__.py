@@ -7,12 +7,12 @@ up when it is first asked for: the command line checks a corpus's name before py
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from sol_core.corpus.names import HubDataSet
+from sol_core.corpus.names import BUILTIN, HubDataSet
 
 if TYPE_CHECKING:
     from sol_core.corpus.blocks import token_blocks
     from sol_core.corpus.documents import HELD_OUT_SHARE, Split
-    from sol_core.corpus.load import BUILTIN, Corpus, load_corpus
+    from sol_core.corpus.load import Corpus, load_corpus
 
 __all__ = [
     "BUILTIN",
@@ -25,7 +25,6 @@ __all__ = [
 ]
 
 _FOUND_IN = {
-    "BUILTIN": "load",
     "Corpus": "load",
     "load_corpus": "load",
     "HELD_OUT_SHARE": "documents",

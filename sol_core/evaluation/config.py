@@ -38,7 +38,8 @@ class EvaluationConfig:
     """
 
     corpus: str = setting(
-        "builtin", "builtin, a text file or folder, or a Hub data set owner/name:config:part:column"
+        "builtin",
+        "builtin, papers, a text file or folder, or a Hub data set owner/name:config:part:column",
     )
     budgets: tuple[Budget, ...] = setting(
         REFERENCE_BUDGETS, f"mean spends to ask for: {', '.join(SHORT_AXES)}"
@@ -66,7 +67,7 @@ class EvaluationConfig:
         check_fields(self)
         if not self.corpus.strip():
             raise ConfigError(
-                f"corpus must be builtin, a path or a Hub data set, got {self.corpus!r}"
+                f"corpus must be builtin, papers, a path or a Hub data set, got {self.corpus!r}"
             )
         check_budgets(self.budgets, MAX_BUDGETS)
         _check_baselines(self.baselines)

@@ -114,7 +114,8 @@ class TrainConfig:
     """
 
     corpus: str = setting(
-        "builtin", "builtin, a text file or folder, or a Hub data set owner/name:config:part:column"
+        "builtin",
+        "builtin, papers, a text file or folder, or a Hub data set owner/name:config:part:column",
     )
     seed: Seed = setting(0, "same seed, machine and threads: same policy")
     context: Annotated[int, Range(16, 1_000_000)] = setting(

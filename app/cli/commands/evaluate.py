@@ -18,7 +18,6 @@ from app.cli.experiment_file import (
     versions,
 )
 from app.cli.job_options import (
-    BUILTIN_CORPUS,
     Measure,
     WorkEvents,
     add_policy,
@@ -32,6 +31,7 @@ from app.host.console import Console
 from app.host.errors import AppError, InputFileError
 from app.results.files import csv_text
 from sol_core.actions import DEFAULT_GRID, GRIDS, SHARE_GRID, SHORT_AXES, ActionGrid
+from sol_core.corpus.names import BUILTIN
 from sol_core.errors import ConfigError
 from sol_core.fields import from_json
 
@@ -142,7 +142,7 @@ def _check(args: argparse.Namespace) -> None:
     if args.policy is None:
         raise ConfigError("name a POLICY, or give a --config that has one")
     if args.corpus is None:
-        args.corpus = args.fields.pop("corpus", BUILTIN_CORPUS)
+        args.corpus = args.fields.pop("corpus", BUILTIN)
     if isinstance(args.corpus, str):
         args.corpus = corpus_source(args.corpus)
     if args.out is not None and args.out.exists() and not args.out.is_dir():

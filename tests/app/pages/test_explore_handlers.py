@@ -26,7 +26,7 @@ from app.web.services import Services, build_services
 from sol_core.actions import GRIDS, Budget
 from sol_core.config import GenerationConfig
 from sol_core.errors import ConfigError
-from tests.support.fake_engine import FakeEngine, fake_load
+from tests.support.fake_engine import FAKE_MODEL, FakeEngine, fake_load
 from tests.support.tiny_policies import no_policy
 
 ANNA, BEN = "a" * 32, "b" * 32
@@ -283,7 +283,9 @@ def test_a_restart_marks_unfinished_runs_and_keeps_the_rest(tmp_path: Path) -> N
     second.close()
 
 
-def test_the_mix_of_a_share_follows_the_prompts_length(call: Call) -> None:
+def test_the_mix_of_a_share_follows_the_prompts_length(
+    call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def mix(share: float, characters: int) -> dict[str, Any]:
         settings = {"schedule": "static", "share": share, "max_new_tokens": 20}
         return call("estimate_budget", settings=settings, characters=characters)
@@ -295,7 +297,9 @@ def test_the_mix_of_a_share_follows_the_prompts_length(call: Call) -> None:
     assert short["mix"]["keep"] > long["mix"]["keep"]
     assert long["lowest"] < short["lowest"] < 0.9
     assert 0.9 < short["usual"] <= 0.99
-    assert short["measured_on"] == "smollm2-135m-instruct"  # not the stand-in
+    assert short["measured_on"] == ""  # the stand-in has the default model's fingerprint
+    monkeypatch.setattr(FAKE_MODEL, "fingerprint", "0" * 32)
+    assert mix(90, 200)["measured_on"] == "smollm2-135m-instruct"
     below = mix(10, 200)  # what cannot be reached is the lowest
     assert below["share"] == pytest.approx(below["lowest"])
 
