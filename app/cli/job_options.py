@@ -153,7 +153,7 @@ def measured_policies(
     root = open_data_dir(args).root
     results = []
     for events in [measure(model, name, found, root) for measure in measures]:
-        result = shown_result(events, console)
+        result = _shown_result(events, console)
         if result is None:
             raise AppError("the measurement ended without a result")
         results.append(result)
@@ -182,7 +182,7 @@ class ProgressLine:
             self._tenths = tenths
 
 
-def shown_result(events: Iterable[WorkEvent], console: Console) -> dict[str, Any] | None:
+def _shown_result(events: Iterable[WorkEvent], console: Console) -> dict[str, Any] | None:
     """Show the progress of long work and return its result, free of NaN; None without one."""
     from sol_core.progress import WorkFinished, WorkProgress
 
