@@ -88,16 +88,8 @@ def add_policy(parser: argparse.ArgumentParser, *, optional: bool = False) -> No
     )
 
 
-def known_policy(
-    args: argparse.Namespace, budgets: Iterable[Budget], *, or_schedule: bool = False
-) -> Any:
-    """The folder of the policy that the options name, of the grid that they name.
-
-    Args:
-        or_schedule: a schedule that a plug-in registered will do too; it is returned itself.
-    Raises: PolicyNotFoundError; PolicyError when it is damaged or made for another grid;
-        ConfigError for a budget that its grid does not have.
-    """
+def _known_policy(args: argparse.Namespace, budgets: Iterable[Budget], or_schedule: bool) -> Any:
+    """The folder of the policy that the options name, of the grid that they name; or a schedule."""
     from app.policies.library import PolicyLibrary
     from sol_core.policy import read_policy_info
 
@@ -126,8 +118,10 @@ def measured_policy(
     """Measure the policy that the options name; the result is free of NaN.
 
     Args:
-        or_schedule: as of ``known_policy``.
-    Raises: as ``known_policy``, before the model is loaded; AppError without a result.
+        or_schedule: a schedule that a plug-in registered will do too.
+    Raises: before the model is loaded PolicyNotFoundError, PolicyError when it is damaged or made
+        for another grid, ConfigError for a budget that its grid does not have; AppError without a
+        result.
     """
     return measured_policies(args, budgets, [measure], or_schedule=or_schedule)[0]
 
@@ -146,7 +140,7 @@ def measured_policies(
     Args, Raises: as ``measured_policy``.
     """
     console = Console()
-    found = known_policy(args, budgets, or_schedule=or_schedule)
+    found = _known_policy(args, budgets, or_schedule)
     model, _ = load_model(args, console)
     is_path = isinstance(found, Path) and ("/" in args.policy or "\\" in args.policy)
     name = found.name if is_path else args.policy
