@@ -1,7 +1,7 @@
 """An experiment as a TOML file: every field of its configuration, and what it is done with.
 
-``train``, ``evaluate`` and ``sweep`` read one; ``policies recipe NAME`` writes the one that a
-policy came from, ``evaluate --out`` and ``sweep`` the one that they ran.
+``train`` and ``evaluate`` read one; ``policies recipe NAME`` writes the one that a policy came
+from, ``evaluate --out`` the one that it ran.
 """
 
 from __future__ import annotations

@@ -87,16 +87,8 @@ def add_policy(parser: argparse.ArgumentParser, *, optional: bool = False) -> No
     )
 
 
-def known_policy(
-    args: argparse.Namespace, budgets: Iterable[Budget], *, or_schedule: bool = False
-) -> Any:
-    """The folder of the policy that the options name, of the grid that they name.
-
-    Args:
-        or_schedule: a schedule that a plug-in registered will do too; it is returned itself.
-    Raises: PolicyNotFoundError; PolicyError when it is damaged or made for another grid;
-        ConfigError for a budget that its grid does not have.
-    """
+def _known_policy(args: argparse.Namespace, budgets: Iterable[Budget], or_schedule: bool) -> Any:
+    """The folder of the policy that the options name, of the grid that they name; or a schedule."""
     from app.policies.library import PolicyLibrary
     from sol_core.policy import read_policy_info
 
@@ -125,8 +117,10 @@ def measured_policy(
     """Measure the policy that the options name; the result is free of NaN.
 
     Args:
-        or_schedule: as of ``known_policy``.
-    Raises: as ``known_policy``, before the model is loaded; AppError without a result.
+        or_schedule: a schedule that a plug-in registered will do too.
+    Raises: before the model is loaded PolicyNotFoundError, PolicyError when it is damaged or made
+        for another grid, ConfigError for a budget that its grid does not have; AppError without a
+        result.
     """
     return measured_policies(args, budgets, [measure], or_schedule=or_schedule)[0]
 
@@ -145,14 +139,14 @@ def measured_policies(
     Args, Raises: as ``measured_policy``.
     """
     console = Console()
-    found = known_policy(args, budgets, or_schedule=or_schedule)
+    found = _known_policy(args, budgets, or_schedule)
     model, _ = load_model(args, console)
     is_path = isinstance(found, Path) and ("/" in args.policy or "\\" in args.policy)
     name = found.name if is_path else args.policy
     root = open_data_dir(args).root
     results = []
     for events in [measure(model, name, found, root) for measure in measures]:
-        result = shown_result(events, console)
+        result = _shown_result(events, console)
         if result is None:
             raise AppError("the measurement ended without a result")
         results.append(result)
@@ -181,7 +175,7 @@ class ProgressLine:
             self._tenths = tenths
 
 
-def shown_result(events: Iterable[WorkEvent], console: Console) -> dict[str, Any] | None:
+def _shown_result(events: Iterable[WorkEvent], console: Console) -> dict[str, Any] | None:
     """Show the progress of long work and return its result, free of NaN; None without one."""
     from sol_core.progress import WorkFinished, WorkProgress
 

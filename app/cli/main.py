@@ -41,7 +41,6 @@ COMMANDS = {  # modules of this package
     "score": "commands.score",
     "train": "commands.train",
     "evaluate": "commands.evaluate",
-    "sweep": "commands.sweep",
     "tasks": "commands.tasks",
     "jobs": "commands.jobs",
     "runs": "commands.runs",

@@ -35,7 +35,6 @@ from sol_core.models.checkpoint import (
     read_tensors,
     read_tokenizer,
 )
-from sol_core.models.checkpoint.weight_files import has_weights
 from sol_core.models.devices import pick_device, pick_dtype
 from sol_core.models.measured import read_tables
 from sol_core.models.quantised import block_kinds, common_bits, read_blocks
@@ -46,7 +45,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 _HUB_FILES = ["*.json", "*.safetensors", "tokenizer.model", "*.jinja", "merges.txt", "vocab.txt"]
-_PICKLED = ["pytorch_model*.bin", "pytorch_model.bin.index.json"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +144,7 @@ def load_language_model(
     report("reading the model", 0.0)
     config = read_config(folder)
     spec = spec_from_config(config)
-    tensors = read_tensors(folder, data_dir, report)
+    tensors = read_tensors(folder, name)
     refuse_denied_biases(config, tensors)
     fingerprint = fingerprint_of(spec, tensors)
     blocks = read_blocks(folder, tensors) if torch_device.type == "cpu" else {}
@@ -187,7 +185,7 @@ def model_fingerprint(name: str, *, data_dir: Path, on_progress: Progress | None
     report = on_progress or (lambda message, fraction: None)
     folder = locate_model(name, data_dir, report)
     spec = spec_from_config(read_config(folder))
-    return fingerprint_of(spec, read_tensors(folder, data_dir, report))
+    return fingerprint_of(spec, read_tensors(folder, name))
 
 
 def repair_model(name: str, data_dir: Path, report: Progress) -> Path:
@@ -256,8 +254,7 @@ def _download_from_hub(name: str, data_dir: Path, report: Progress) -> Path:
     report(f"fetching {name} from the Hugging Face Hub", 0.0)
     try:
         spec_from_config(read_config(fetched(["config.json"])))  # refused before it is fetched
-        folder = fetched(_HUB_FILES)
-        return folder if has_weights(folder) else fetched(_HUB_FILES + _PICKLED)
+        return fetched(_HUB_FILES)
     except (LocalEntryNotFoundError, HfHubHTTPError, HFValidationError, OSError) as error:
         raise ModelLoadError(
             f"{name!r} could not be fetched from the Hugging Face Hub "

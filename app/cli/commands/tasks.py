@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from app.cli.job_options import WorkEvents, add_policy, known_policy, measured_policy
+from app.cli.job_options import WorkEvents, add_policy, measured_policy
 from app.cli.options import add_json, add_model, print_result
 from app.cli.reports.accuracy import tasks_table
 from sol_core.actions import SHORT_AXES
-from sol_core.errors import ConfigError
 
 if TYPE_CHECKING:
     from sol_core.models.loading import LanguageModel
@@ -38,16 +36,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "(default: 1000,2000,4000,7500)",
     )
     parser.add_argument(
-        "--lm-eval",
-        metavar="LIST",
-        help="instead: tasks of the package lm-eval, by name, as in arc_challenge,gsm8k",
-    )
-    parser.add_argument(
-        "--include-path",
-        metavar="FOLDER",
-        help="with --lm-eval: also the tasks of your own in this folder, as YAML files",
-    )
-    parser.add_argument(
         "--limit", type=int, default=500, help="questions of each task (default: %(default)s)"
     )
     parser.add_argument(
@@ -71,17 +59,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="decides which questions (default: 0)")
     add_model(parser)
     add_json(parser)
-    parser.set_defaults(check=_check)
 
 
 def run(args: argparse.Namespace) -> int:
     """Measure and print. What an interrupted run had done is found by the next one like it."""
-    result = _own(args) if args.lm_eval is None else _of_lm_eval(args)
-    print_result(args, result, tasks_table(result))
-    return 0
-
-
-def _own(args: argparse.Namespace) -> dict[str, Any]:
     config = _config(args)
 
     def measure(model: LanguageModel, name: str, folder: Path, data_dir: Path) -> WorkEvents:
@@ -90,42 +71,9 @@ def _own(args: argparse.Namespace) -> dict[str, Any]:
         partial = data_dir / PARTIAL_FOLDER
         return run_tasks(model, name, folder, config, data_dir=data_dir, partial=partial)
 
-    return measured_policy(args, config.budgets, measure)
-
-
-def _of_lm_eval(args: argparse.Namespace) -> dict[str, Any]:
-    from sol_core.evaluation import parse_budgets
-    from sol_core.harness.lm_eval_tasks import LmEvalConfig, open_lm_eval_tasks, run_lm_eval_tasks
-
-    names = tuple(name.strip() for name in args.lm_eval.split(",") if name.strip())
-    config = LmEvalConfig(names, args.limit, seed=args.seed, include_path=args.include_path)
-    if args.budgets is not None:
-        config = replace(config, budgets=parse_budgets(args.budgets))
-    known_policy(args, config.budgets)  # before lm-eval's long look at its tasks
-    opened = open_lm_eval_tasks(config)
-
-    def measure(model: LanguageModel, name: str, folder: Path, data_dir: Path) -> WorkEvents:
-        return run_lm_eval_tasks(model, name, folder, opened)
-
-    return measured_policy(args, config.budgets, measure)
-
-
-def _check(args: argparse.Namespace) -> None:
-    """Raises: ConfigError for options that say nothing about the tasks that were asked for."""
-    if args.lm_eval is None:
-        if args.include_path is not None:
-            raise ConfigError("--include-path is about tasks of lm-eval: give --lm-eval LIST too")
-        return
-    for name, is_given in (
-        ("--tasks", args.tasks is not None),
-        ("--contexts", args.contexts is not None),
-        ("--baselines", args.baselines != "static"),
-        ("--read-under-budget", args.read_under_budget),
-    ):
-        if is_given:
-            raise ConfigError(
-                f"{name} is about the project's own tasks, --lm-eval asks lm-eval's: leave one out"
-            )
+    result = measured_policy(args, config.budgets, measure)
+    print_result(args, result, tasks_table(result))
+    return 0
 
 
 def _config(args: argparse.Namespace) -> TasksConfig:

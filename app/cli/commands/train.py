@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 from app.cli.experiment_file import Experiment, merged, read_experiment, take_options
 from app.cli.job_options import ProgressLine, corpus_source, open_jobs
 from app.cli.options import add_json, add_model, model_name, open_data_dir, print_json
-from app.cli.run_log import FORMS, RunLog, find_log
 from app.formats.plain_json import json_safe
 from app.host.console import Console, write_out
 from app.host.errors import AppError, InputFileError
@@ -78,11 +77,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out", type=Path, metavar="DIR", help="also put the policy into this new or empty folder"
     )
     parser.add_argument(
-        "--log-to",
-        metavar="KIND:PLACE",
-        help=f"also log its numbers, through a library of your own: {FORMS}",
-    )
-    parser.add_argument(
         "--resume", metavar="ID", help="go on with a job that was paused, failed or was cut off"
     )
     add_model(parser)
@@ -106,15 +100,9 @@ def run(args: argparse.Namespace) -> int:
 
 def _lead(args: argparse.Namespace, ranks: Ranks) -> int:
     console = Console()
-    begin_log = None if args.log_to is None else find_log(args.log_to)
     with open_jobs(args, fills=True) as (data_dir, store):
         job = ranks.lead(lambda: _job(args, store.jobs, ranks.size))
-        log = begin_log and begin_log(str(job.params["name"]), dict(job.params["config"]))
-        try:
-            outcome = _run_here(job, store.jobs, data_dir, console, ranks, log)
-        finally:
-            if log is not None:
-                log.close()
+        outcome = _run_here(job, store.jobs, data_dir, console, ranks)
         return _report(args, job, outcome, data_dir, console)
 
 
@@ -139,19 +127,14 @@ def _job(args: argparse.Namespace, jobs: JobStore, num_ranks: int) -> JobRecord:
 
 
 def _run_here(
-    job: JobRecord,
-    jobs: JobStore,
-    data_dir: DataDir,
-    console: Console,
-    ranks: Ranks,
-    log: RunLog | None,
+    job: JobRecord, jobs: JobStore, data_dir: DataDir, console: Console, ranks: Ranks
 ) -> JobOutcome:
     from app.jobs.engines import ENGINES, train_job
     from app.jobs.runner import Workplace, run_job
     from app.jobs.stop_flag import StopFlag, set_by_signals
 
     stop = StopFlag()
-    show = partial(_show, ProgressLine(console), log)
+    show = partial(_show, ProgressLine(console))
     place = Workplace(jobs, data_dir, str(job.worker), stop, released_as="paused", on_update=show)
     engine = ENGINES[job.kind] if ranks.size == 1 else partial(train_job, ranks=ranks)
     with set_by_signals(stop):
@@ -206,14 +189,12 @@ def _resume_command(job: JobRecord) -> str:
     return f"{program_name()} train --resume {job.id}"
 
 
-def _show(line: ProgressLine, log: RunLog | None, update: JobUpdate) -> None:
+def _show(line: ProgressLine, update: JobUpdate) -> None:
     from app.jobs.updates import JobNote
     from sol_core.progress import WorkProgress
 
     if isinstance(update, WorkProgress):
         line.show_progress(update)
-        if log is not None and update.row is not None:
-            log.add(update.row)
     elif isinstance(update, JobNote):
         line.show(update.message)
 

@@ -18,8 +18,7 @@ def tasks_table(result: dict[str, Any]) -> str:
     ]
     for task in result["tasks"]:
         chance = f"chance {100 * task['chance']:.1f}"
-        metric = f", {task['metric']} of lm-eval" if "metric" in task else ""
-        title = f"{task['task']}: {task['questions']} questions{metric}, {chance}"
+        title = f"{task['task']}: {task['questions']} questions, {chance}"
         lines += ["", *_scored(title, task), *_recalled(task)]
     for pooled in result["pooled"]:
         title = f"{', '.join(pooled['tasks'])}: {pooled['questions']} questions together"
@@ -52,7 +51,7 @@ def _scored(title: str, scored: dict[str, Any]) -> list[str]:
             points, margin = gains.get(name, (None, None))
             lines.append(
                 f"  {asked:>15}  {name:<8} {_spent(budget, method):>18} "
-                f"{_megabytes(method):>10}  {_percent(method['accuracy']):>19}  "
+                f"{method['bytes_per_token'] / 1e6:>10.1f}  {_percent(method['accuracy']):>19}  "
                 f"{_margin(method):>7}  {_points(points):>21}  {_nats(margin)}".rstrip()
             )
     return lines
@@ -107,12 +106,6 @@ def _margin(method: dict[str, Any]) -> str:
     if method["agreeing_tokens"] is not None:
         return f"{method['agreeing_tokens']:.1f} t"
     return "" if method["margin"] is None else f"{method['margin']['mean']:+.3f}"
-
-
-def _megabytes(method: dict[str, Any]) -> str:
-    """Computed for a step; lm-eval's runs do not count them."""
-    read = method["bytes_per_token"]
-    return "" if read is None else f"{read / 1e6:.1f}"
 
 
 def _interval(value: Gain, form: str, scale: float = 1) -> str:

@@ -1,8 +1,7 @@
 """An open lens as a document, and back.
 
 The document holds its run whole beside the look, so that whoever imports it sees the token in its
-text; what the look says of the run must agree with it. Documents of version 1 lack the run: they
-are read where the run still is.
+text; what the look says of the run must agree with it.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from sol_core.events import Alternative
 from sol_core.fields import OneOf, Rules, from_json
 from sol_core.inspection import InspectionConfig
 from sol_core.lens.records import LensTrail
-from storage import NotFoundError, RunKind, RunRecord, Store
+from storage import RunKind, RunRecord, Store
 
 _NUMBERS = ("nll", "kl", "entropy")
 _RUNS: dict[RunKind, RunDocument] = {"generation": GENERATION, "inspection": INSPECTION}
@@ -116,8 +115,6 @@ def import_lens(store: Store, owner: str, document: dict[str, Any]) -> str:
     config = raw.get("config")
     lens = restored(_Lens, {name: raw[name] for name in raw if name != "config"}, "lens", _RULES)
     kind = _RUNS[lens.run_kind]
-    if document["version"] == 1:
-        document = _run_of_version_1(store, kind, lens.run_id)
     record, events = kind.checked(document, owner)
     _must_be(config == document[kind.part]["config"], "lens.config", f"that of {kind.part}.config")
     look = _look_of(raw, lens)
@@ -128,16 +125,6 @@ def import_lens(store: Store, owner: str, document: dict[str, Any]) -> str:
         store.looks.save(new_id, lens.token.index, lens.row, asdict(look))
         undo.pop_all()
     return lens_id(new_id, lens.token.index, lens.row, look.bit_width)
-
-
-def _run_of_version_1(store: Store, kind: RunDocument, run_id: str) -> dict[str, Any]:
-    try:
-        return kind.write(store, run_id)
-    except NotFoundError as error:
-        raise DocumentError(
-            "an older release made this file, which does not hold the run itself, and the run "
-            f"{run_id[:40]!r} is not here: export the lens again with this release"
-        ) from error
 
 
 def _tokens(events: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -185,12 +172,8 @@ def _check(lens: _Lens, raw: dict[str, Any], of_run: LookedAt) -> None:
     }
     for name, wanted in expected.items():
         _must_be(raw[name] == wanted, f"lens.{name}", "that of the run")
-    # Rounded: files of older releases looked into actions of five digits.
-    actions = [
-        [float(f"{value:.5g}") for value in Action.from_record(one["action"]).as_tuple()]
-        for one in (raw["taken"], step)
-    ]
-    _must_be(actions[0] == actions[1], "lens.taken.action", "that of the run")
+    taken = Action.from_record(step["action"])
+    _must_be(lens.taken.action == taken, "lens.taken.action", "that of the run")
     axes = [axis.field for axis in grid.axes]
     by_axis = zip(axes, grid.levels(), strict=True)
     levels: list[tuple[str, float]] = [(axis, level) for axis, some in by_axis for level in some]

@@ -1,6 +1,6 @@
 """Files of a model's folder: configuration, weights, tokenizer.
 
-Configuration is JSON; weights are safetensors, or made into such once. No code of a folder runs.
+Configuration is JSON, weights are safetensors. No code of a folder runs.
 """
 
 from sol_core.models.checkpoint.config_file import end_ids, read_config, whole_ids

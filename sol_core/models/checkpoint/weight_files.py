@@ -3,61 +3,57 @@
 from __future__ import annotations
 
 import json
+from os.path import expanduser
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sol_core.errors import ModelLoadError
 from sol_core.files.characters import first_line
-from sol_core.models.checkpoint.pickled_weights import ensure_safetensors
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from sol_core.progress import Progress
-
-_SAFE, _PICKLED = "model.safetensors", "pytorch_model.bin"
-
-
-def has_weights(folder: Path) -> bool:
-    """Return whether there are safetensors, or an index of them."""
-    return any((folder / f"{_SAFE}{suffix}").is_file() for suffix in ("", ".index.json"))
+_NAME = "model.safetensors"
+_CONVERT = (
+    "python -c \"import transformers as t; [one.from_pretrained({name!r}).save_pretrained('NEW') "
+    'for one in (t.AutoModelForCausalLM, t.AutoTokenizer)]"'
+)
 
 
-def read_tensors(folder: Path, data_dir: Path, report: Progress) -> dict[str, Tensor]:
-    """All weights; PyTorch's pickled ones only where there are no safetensors.
+def read_tensors(folder: Path, name: str) -> dict[str, Tensor]:
+    """All weights.
 
     Args:
-        data_dir: where safetensors that were made from pickled weights are kept.
-    Raises: ModelLoadError for a file that is missing, damaged, or holds more than tensors.
+        name: of the model, as it was asked for.
+    Raises: ModelLoadError for a file that is missing, damaged, or no safetensors.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     tensors: dict[str, Tensor] = {}
-    paths, remedy = _files(folder, _SAFE), "copy it again from where it came"
-    if not paths:
-        paths = ensure_safetensors(_files(folder, _PICKLED), data_dir, report)
-        remedy = "delete its folder, and it is converted again"
+    paths = _files(folder)
     if not paths:
         raise ModelLoadError(
-            f"{folder} holds no {_SAFE} and no {_PICKLED}: only safetensors weights are read, and "
-            "PyTorch's after they were converted to such"
+            f"{name} holds no {_NAME}, and only safetensors weights are read: PyTorch's "
+            "pytorch_model.bin becomes such, in the folder NEW, by "
+            + _CONVERT.format(name=expanduser(name))
         )
     for path in paths:
         try:
             tensors |= load_file(path)
         except (SafetensorError, OSError) as error:
             raise ModelLoadError(
-                f"{path} is corrupt or truncated ({first_line(error)}); {remedy}"
+                f"{path} is corrupt or truncated ({first_line(error)}); copy it again from where "
+                "it came"
             ) from error
     return tensors
 
 
-def _files(folder: Path, name: str) -> list[Path]:
-    """The files of one kind: those that its index names, else the one of that name, if any."""
-    index = folder / f"{name}.index.json"
+def _files(folder: Path) -> list[Path]:
+    """The files that the index names, else the one without an index, if any."""
+    index = folder / f"{_NAME}.index.json"
     if not index.is_file():
-        return [folder / name] if (folder / name).is_file() else []
+        return [folder / _NAME] if (folder / _NAME).is_file() else []
     try:
         names = sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))
     except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:

@@ -16,7 +16,6 @@ from tests.app.command_line import RunCommand
 
 COMMANDS = [
     ("train", "--config"),
-    ("sweep",),
     ("evaluate", "--config"),
     ("import",),
     ("policies", "import", "--any-model"),

@@ -19,8 +19,6 @@ from app.jobs.engines import ENGINES
 from app.jobs.updates import JobTask
 from app.pages.shared.job_views import JOB_KINDS
 from sol_core.actions import ActionGrid, Budget
-from sol_core.errors import ConfigError
-from sol_core.harness import lm_eval_tasks
 from sol_core.progress import WorkFinished, WorkProgress, WorkStopped
 from sol_core.tasks import TasksConfig
 from storage import TASKS_JOB, Store
@@ -187,15 +185,6 @@ def test_recall_for_people() -> None:
         (["p", "--seed", "-1"], 2, "seed"),
         (["p", "--contexts", "long"], 2, "lengths in tokens, as in 1000,4000"),
         (["p", "--contexts", "1000,100"], 2, "contexts must be 1 to 8 different lengths"),
-        (["p", "--lm-eval", "gsm8k", "--contexts", "1000"], 2, "--contexts is about"),
-        (["p", "--include-path", "."], 2, "give --lm-eval LIST too"),
-        (["p", "--lm-eval", "gsm8k", "--tasks", "piqa"], 2, "--tasks is about the project's own"),
-        (["p", "--lm-eval", "gsm8k", "--baselines", "static,paper"], 2, "--baselines is about"),
-        (["p", "--lm-eval", "gsm8k", "--read-under-budget"], 2, "--read-under-budget is about"),
-        (["p", "--lm-eval", ","], 2, "no task of lm-eval given"),
-        (["p", "--lm-eval", "a", "--include-path", "gone"], 2, "gone is no folder"),
-        (["p", "--lm-eval", "a", "--budgets", "0.01,0.6,8"], 2, "keep"),
-        (["nobody", "--lm-eval", "a"], 1, "nobody"),
     ],
 )
 def test_tasks_refuse(
@@ -204,48 +193,6 @@ def test_tasks_refuse(
     done = run("tasks", *arguments, "--json")
     assert named in one_line(done)
     assert done.status == status
-    assert measured == []
-
-
-def test_tasks_of_lm_eval(
-    run: RunCommand,
-    measured: list[Any],
-    data_dir: DataDir,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """They are looked up before the model is loaded; their bytes are not counted."""
-    calls: list[Any] = []
-    (one,) = RESULT["tasks"]
-    dense = one["dense"] | {"bytes_per_token": float("nan"), "margin": None}
-    methods = {name: dense for name in ("policy", "static")}
-    budget = BUDGET | {"methods": methods, "nll_gain": None, "margin_gain": None, "differences": {}}
-    task = one | {"task": "boolq", "metric": "acc", "dense": dense, "budgets": [budget]}
-    summary = RESULT["summary"] | {"mean_nll_gain": None}
-    result = RESULT | {"tasks": [task], "pooled": [], "summary": summary}
-
-    def run_tasks(model: Any, name: str, folder: Path, opened: Any) -> Iterator[Any]:
-        calls.append((name, folder, opened))
-        yield WorkFinished(result)
-
-    monkeypatch.setattr(lm_eval_tasks, "open_lm_eval_tasks", lambda config: config)
-    monkeypatch.setattr(lm_eval_tasks, "run_lm_eval_tasks", run_tasks)
-    options = ["--lm-eval", "boolq, mmlu_*", "--limit", "9", "--budgets", "0.5,0.6,8"]
-    done = run("tasks", "p", *options, "--include-path", str(tmp_path))
-    assert "boolq: 20 questions, acc of lm-eval, chance 50.0, dense 70.0 (60.0 to 80.0)" in done.out
-    ((name, folder, config),) = calls
-    assert (name, folder) == ("p", data_dir.policies / "p")
-    assert (config.tasks, config.limit) == (("boolq", "mmlu_*"), 9)
-    assert (config.budgets, config.include_path) == ((Budget(0.5, 0.6, 8.0),), str(tmp_path))
-    assert json.loads(run("tasks", "p", *options, "--json").out)["tasks"][0]["metric"] == "acc"
-
-    def refuse(config: Any) -> None:
-        raise ConfigError("lm-eval has no task 'poetry'")
-
-    monkeypatch.setattr(lm_eval_tasks, "open_lm_eval_tasks", refuse)
-    monkeypatch.setattr("app.cli.job_options.load_model", lambda *_: pytest.fail("was loaded"))
-    refused = run("tasks", "p", "--lm-eval", "poetry")
-    assert (refused.status, "no task 'poetry'" in one_line(refused)) == (2, True)
     assert measured == []
 
 

@@ -225,23 +225,6 @@ def test_an_imported_look_without_a_joint_grid_says_so(
     )
 
 
-def test_a_lens_of_version_1_is_read_where_its_run_is(
-    call: Call, services: Services, run_id: str, tmp_path: Path
-) -> None:
-    document = json.loads(exported(call, f"{run_id}:2::8", "json"))
-    old = json.dumps({"format": document["format"], "version": 1, "lens": document["lens"]})
-    _, made = import_document(services.store, ANNA, old.encode())
-    new_run = made.split(":")[0]
-    assert new_run != run_id  # a copy: nobody's run changes for others
-    again = json.loads(exported(call, made, "json"))
-    assert again["lens"] == document["lens"] | {"run_id": new_run}
-    with (
-        open_store(tmp_path / "other.sqlite3") as other,
-        pytest.raises(DocumentError, match="does not hold the run itself"),
-    ):
-        import_document(other, ANNA, old.encode())
-
-
 @pytest.mark.parametrize(
     ("place", "value", "said"),
     [

@@ -225,6 +225,36 @@ def test_folder_without_config_or_weights(tmp_path: Path) -> None:
         _load(tmp_path)
 
 
+def test_pytorchs_weights_are_refused_with_what_converts_them(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a Hub model they are not fetched, and the configuration comes first."""
+    for path in folder.glob("model*"):
+        path.unlink()
+    (folder / "pytorch_model.bin").write_bytes(b"never read")
+    asked: list[list[str]] = []
+
+    def download(name: str, *, cache_dir: Path, allow_patterns: list[str]) -> str:
+        asked.append(allow_patterns)
+        return str(folder)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    for name in (str(folder), "owner/name"):
+        with pytest.raises(ModelLoadError, match="only safetensors") as raised:
+            load_language_model(name, data_dir=tmp_path, device="cpu")
+        said = str(raised.value)
+        assert "\n" not in said
+        line = f"[one.from_pretrained({name!r}).save_pretrained('NEW') for one in "
+        assert f'python -c "import transformers as t; {line}' in said
+    assert asked[0] == ["config.json"]
+    assert not any("bin" in pattern for patterns in asked for pattern in patterns)
+    _change_config(folder, hidden_act="relu")
+    asked.clear()
+    with pytest.raises(UnsupportedModelError, match="activation 'relu'"):
+        load_language_model("owner/name", data_dir=tmp_path, device="cpu")
+    assert asked == [["config.json"]]
+
+
 @pytest.mark.parametrize("name", ["/nowhere/model", "gpt2", "./x", "a/b/c"])
 def test_unknown_names_say_what_is_allowed(tmp_path: Path, name: str) -> None:
     with pytest.raises(ModelLoadError, match="smollm2-135m-instruct"):

@@ -143,8 +143,7 @@ export class LensPanel {
   }
 
   set shown(text) {
-    const [asked, bits] = (text ?? "").split(".");
-    const measure = asked === "s" ? "nll" : asked;  // as links of older releases say it
+    const [measure, bits] = (text ?? "").split(".");
     this.measure.set(MEASURES.some(([key]) => key === measure) ? measure : MEASURES[0][0]);
     this.joint.open = Boolean(bits);
     this.wantedBits = Number(bits);
