@@ -11,9 +11,19 @@ from collections.abc import Callable
 from functools import cache
 
 from kernels.cpu.threads import cpu_kernel
-from kernels.policy_step.reference import ByteTerms, level_damages, price_bytes
+from kernels.policy_step.reference import (
+    ByteTerms,
+    damages_beyond,
+    price_bytes,
+)
 
-__all__ = ["KERNEL_AXES", "ByteTerms", "level_damages", "policy_step_kernel", "price_bytes"]
+__all__ = [
+    "KERNEL_AXES",
+    "ByteTerms",
+    "damages_beyond",
+    "policy_step_kernel",
+    "price_bytes",
+]
 
 KERNEL_AXES = 3  # that the kernel is written for; policies of another number go without it
 

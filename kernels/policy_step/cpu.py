@@ -209,17 +209,16 @@ def _price(damages, aim, axis, prices, sharpness, logits):
 @helper
 def _price_bytes(shapes, terms, logits):
     """``reference.price_bytes``, over the logits of the first axes."""
-    num_levels = terms.log_means.shape[2]
+    num_rows, num_axes, num_levels = terms.log_means.shape
     costs, explained = np.empty(num_levels), np.empty(terms.history.shape[1])
-    for row in range(terms.log_means.shape[0]):
+    for row in range(num_rows):
         explained[:] = 0.0
         for i in range(terms.history.shape[0]):
             for j in range(explained.shape[0]):
                 explained[j] += terms.features[row, i] * terms.history[i, j]
-        for axis in range(terms.log_means.shape[1]):
-            trust = terms.trust[axis]
-            sensitivity = (shapes[row, axis, 0] - explained[2 * axis]) * trust
-            slope = (shapes[row, axis, 1] - explained[2 * axis + 1]) * trust
+        for axis in range(num_axes):
+            sensitivity = (shapes[row, axis, 0] - explained[2 * axis]) * terms.trust[axis]
+            slope = (shapes[row, axis, 1] - explained[2 * axis + 1]) * terms.trust[axis]
             least, damage = np.inf, np.inf
             for level in range(num_levels):
                 said = sensitivity + slope * terms.places[axis, level]

@@ -18,8 +18,8 @@ class ByteTerms(NamedTuple):
         history: [F, axes · 2], sensitivity and slope that these explain.
         trust: [axes], share of the rest that counts.
         places: [axes, L], of the levels, from -½ to ½.
-        log_means: [R, axes, L], log of the mean damage, nats.
-        bytes_read: [R, axes, L], beyond a dense step's, as shares of it; infinite for levels that
+        log_means: [R, axes, L], log of the mean damage beyond the floor, nats.
+        bytes_read: [R, axes, L], beyond a dense step's, as shares of it; infinite of levels that
             an axis lacks.
         prices: [R], nats for all bytes of a dense step.
         sharpness: [axes], logits per unit of cost.
@@ -50,17 +50,17 @@ def price_bytes(shapes: NDArray[np.float64], terms: ByteTerms) -> NDArray[np.flo
     """
     explained = (terms.features @ terms.history).reshape(shapes.shape)
     counts = (shapes - explained) * terms.trust[:, None]
-    damages = level_damages(counts, terms.log_means, terms.places)
+    damages = damages_beyond(counts, terms.log_means, terms.places)
     costs = damages / terms.prices[:, None, None] + terms.bytes_read
     below = (costs.min(-1, keepdims=True) - costs) * terms.sharpness[:, None]
     logits: NDArray[np.float64] = np.maximum(below, -NEVER)
     return logits
 
 
-def level_damages(
+def damages_beyond(
     shapes: NDArray[np.float64], log_means: NDArray[np.float64], places: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """[..., axes, 2] → [..., axes, L] nats, never rising with the level."""
+    """[..., axes, 2] → [..., axes, L] nats beyond the floor, never rising with the level."""
     log_damages = log_means + shapes[..., :1] + shapes[..., 1:] * places
     damages: NDArray[np.float64] = np.minimum.accumulate(np.exp(log_damages), -1)
     return damages

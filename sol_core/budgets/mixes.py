@@ -1,9 +1,10 @@
 """Static mixes of attention and MLP: the least measured damage at a share of the dense bytes.
 
-With damage that adds up over the axes, the mixes worth choosing at a context are the corners of
-the lower convex hull of (share of bytes, damage) over all pairs of levels; a share between two
-corners takes turns between them. A mix moves with the context: cached tokens are 6 % of a dense
-step's bytes after 256 tokens and 65 % after 8,000 (default model, 4-bit blocks).
+With damage that adds up over the axes beyond a floor that both share, the mixes worth choosing at
+a context are the corners of the lower convex hull of (share of bytes, damage) over all pairs of
+levels; a share between two corners takes turns between them. A mix moves with the context:
+cached tokens are 6 % of a dense step's bytes after 256 tokens and 65 % after 8,000 (default model,
+4-bit blocks).
 """
 
 from __future__ import annotations
@@ -78,6 +79,13 @@ class MixTable:
         ]
         return tuple(zip(self._damage.at(context), read, strict=True))
 
+    def floor(self, context: int) -> float:
+        """Damage of a step that drops next to nothing, nats: rounding, in bf16 about 0.001.
+
+        A step pays it once, whichever axes it drops from.
+        """
+        return min(damages[-2] for damages in self._damage.at(context) if len(damages) > 1)
+
     def lowest(self, context: int) -> float:
         """The least share that any mix reads after so many tokens."""
         return self.hull(context)[0].share
@@ -126,11 +134,23 @@ class MixTable:
         return Budget(between("keep_fraction"), between("channel_keep_ratio"), bits)
 
     def _make(self, context: int) -> tuple[Mix, ...]:
-        attention, channels = self.per_axis(context)
+        attention, channels = (
+            [
+                (level, lost, read)
+                for level, lost, read in zip(levels, *axis, strict=True)
+                if read < 0 or level == levels[-1]  # others drop something and save nothing
+            ]
+            for levels, axis in zip(self.levels, self.per_axis(context), strict=True)
+        )
+        floor = self.floor(context)
         pairs = [
-            Mix(1 + of_attention + of_channels, lost + lost_too, Action(keep, ratio))
-            for keep, lost, of_attention in zip(self.levels[0], *attention, strict=True)
-            for ratio, lost_too, of_channels in zip(self.levels[1], *channels, strict=True)
+            Mix(
+                1 + read + read_too,
+                lost + lost_too - min(floor, lost, lost_too),
+                Action(keep, ratio),
+            )
+            for keep, lost, read in attention
+            for ratio, lost_too, read_too in channels
         ]
         return tuple(lower_hull([pair for pair in pairs if pair.share <= 1.0]))
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.policy_step import ByteTerms, level_damages
+from kernels.policy_step import ByteTerms, damages_beyond
 from sol_core.actions import ActionGrid
 from sol_core.budgets.mixes import MixTable
 from sol_core.policy.prices import LOG_PRICE_RANGE
@@ -33,6 +33,9 @@ SHORTEST = 64  # tokens; the cache is 1 % of the bytes there
 CONTEXT_STEP = 1.15  # contexts that are closer to each other than this share their prices
 NUM_BYTE_PRICES = 81  # that shares are known for; tabulated anew as the context grows
 LEAST_DAMAGE = 1e-3  # nats; what is below is rounding in bf16
+# Levels that lose nothing beyond the floor are told apart by this, so that shares above all of them
+# are met by the highest ones: dense steps would pay the floor too, among steps that are not.
+NEXT_TO_NOTHING = 1e-6  # nats, of the lowest level
 _NO_DAMAGE = 1e-9  # nats, of a level that costs nothing: its logarithm is taken
 
 
@@ -72,7 +75,12 @@ class SampleStates:
 
     @staticmethod
     def of(
-        shapes: Floats, spends: Floats, contexts: Floats, damages: Floats, log_damages: LogDamages
+        shapes: Floats,
+        spends: Floats,
+        contexts: Floats,
+        damages: Floats,
+        log_damages: LogDamages,
+        texts: int = 1,
     ) -> SampleStates:
         """Fit the history of some episodes, and keep states of each context.
 
@@ -82,6 +90,7 @@ class SampleStates:
             contexts: [E], tokens before each episode.
             damages: [E, T], KL to the dense step, nats.
             log_damages: of those levels, from shapes: [E, T, axes, 2] → [E, T].
+            texts: that the episodes are from, as many of each, one text after another.
         """
         steps = shapes.shape[1]
         before = np.cumsum(spends, 1) - spends
@@ -101,8 +110,13 @@ class SampleStates:
             for axis in np.eye(len(BYTE_AXES))[:, :, None]
         ]
         seen = (np.log(np.maximum(damages, LEAST_DAMAGE)) - known).ravel()
-        # Seen damage on the history again, beside what was foreseen of each axis: its trust.
-        trust = _fit(np.column_stack((flat, *foreseen)), seen)[-len(BYTE_AXES) :]
+        # Seen damage on the history again, beside what was foreseen of each axis: its trust. Other
+        # kinds of text differ by more than these do from each other, so it is the lower end.
+        said_beyond = np.column_stack(foreseen)
+        fit = _fit(np.column_stack((flat, said_beyond)), seen)
+        rest = seen - flat @ fit[:NUM_FEATURES]
+        parts = zip(np.split(said_beyond, texts), np.split(rest, texts), strict=True)
+        trust = fit[NUM_FEATURES:] - np.std([_fit(*part) for part in parts], axis=0)
         groups = np.array_split(np.argsort(contexts, kind="stable"), MAX_GROUPS)
         kept, at = [], []
         for group in (group for group in groups if len(group)):
@@ -173,7 +187,8 @@ class _Terms:
     """Costs of the levels of both axes after a context; a short axis is padded with infinity.
 
     Attributes:
-        log_means: [axes, L], log of the measured mean damage over the sample states' mean factor.
+        log_means: [axes, L], log of the measured mean damage beyond the floor, over the sample
+            states' mean factor.
         bytes_read: [axes, L], beyond a dense step's, as shares of it: 0 and below.
         shares, log_prices: ascending shares of the dense bytes, and the prices that lead there.
     """
@@ -248,19 +263,18 @@ class BytePrices:
         return self._known[key]
 
     def _make(self, context: int) -> _Terms:
-        states = self._states.near(context)
+        states, floor = self._states.near(context), self._mixes.floor(context)
         means, read = np.zeros_like(self._places), np.full_like(self._places, np.inf)
         factors = np.exp(states[..., :1] + states[..., 1:] * self._places).mean(0)
         for axis, (damages, beyond) in enumerate(self._mixes.per_axis(context)):
             count = len(damages)
-            damage = np.maximum(damages, _NO_DAMAGE)
-            means[axis, :count] = np.log(damage / factors[axis, :count])
+            dropped = 0.5 - self._places[axis, :count]
+            damage = np.maximum(np.asarray(damages) - floor, 0) + NEXT_TO_NOTHING * dropped**2
+            means[axis, :count] = np.log(np.maximum(damage, _NO_DAMAGE) / factors[axis, :count])
             read[axis, :count] = beyond
         log_prices = np.linspace(*LOG_PRICE_RANGE, NUM_BYTE_PRICES)[::-1]
-        costs = (
-            level_damages(states, means, self._places) / np.exp(log_prices)[:, None, None, None]
-            + read
-        )
+        foreseen = damages_beyond(states, means, self._places)
+        costs = foreseen / np.exp(log_prices)[:, None, None, None] + read
         taken = costs.argmin(-1)  # [prices, states, axes]
         shares = 1 + sum(read[axis][taken[..., axis]].mean(1) for axis in range(len(read)))
         return _Terms(means, read, shares, log_prices)

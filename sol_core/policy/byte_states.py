@@ -105,4 +105,5 @@ def sample_states(
         np.tile(np.asarray(contexts, np.float64), len(played)),
         damages.double().numpy(),
         log_damages,
+        len(played),
     )

@@ -137,6 +137,22 @@ def test_what_an_episodes_history_explains_is_taken_off(mixes: MixTable) -> None
         assert np.abs(found - plain).max() <= 1
 
 
+def test_an_axis_that_texts_disagree_about_is_trusted_less() -> None:
+    """Damage follows what was foreseen in every other text only."""
+    random = np.random.default_rng(2)
+    shapes = random.normal(0, 0.5, (80, 16, 2, 2))
+    followed = np.repeat([0.0, 1.0] * 4, 10)[:, None]
+
+    def log_damages(found: Floats) -> Floats:
+        total: Floats = found[:, :, 1, 0]
+        return total
+
+    damages = np.exp(followed * shapes[:, :, 1, 0] + random.normal(0, 0.1, (80, 16)))
+    given = shapes, np.ones((80, 16, 2)), np.full(80, 700.0), damages, log_damages
+    assert SampleStates.of(*given).trust[1] == pytest.approx(0.5, abs=0.05)
+    assert SampleStates.of(*given, texts=8).trust[1] == pytest.approx(0.0, abs=0.05)
+
+
 def with_states(model: LanguageModel, grid: ActionGrid = GRID) -> tuple[Policy, MixTable]:
     policy = make_policy(model, grid=grid)
     policy.states = made_states()
