@@ -69,4 +69,4 @@ def write_tables(data_dir: Path, name: str, fingerprint: str, tables: MeasuredTa
 
 
 def _path(data_dir: Path, fingerprint: str) -> Path:
-    return data_dir / "measured" / f"{fingerprint}.json"
+    return Path(data_dir) / "measured" / f"{fingerprint}.json"

@@ -69,8 +69,8 @@ _WORDS = {
 def form_groups() -> list[dict[str, Any]]:
     """The form as data: groups in the order of the dataclass, each with its fields.
 
-    A field has name, label, kind ("integer", "number", "optional", "text", "choice" or
-    "levels"), help, and for a choice its words with their labels.
+    A field has name, label, kind ("integer", "number", "optional", "toggle", "text",
+    "choice" or "levels"), help, and for a choice its words with their labels.
     """
     own: dict[str, Any] = {"key": "", "title": _TITLES[""], "help": "", "fields": []}
     groups = [own]
@@ -146,6 +146,8 @@ def _field(name: str, item: dataclasses.Field[Any], hint: Any) -> dict[str, Any]
 def _kind(hint: Any) -> str:
     if hint is int:
         return "integer"
+    if hint is bool:
+        return "toggle"
     if hint is str:
         return "text"
     if typing.get_origin(hint) is tuple:

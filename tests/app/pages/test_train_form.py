@@ -55,6 +55,7 @@ def test_kinds_follow_the_types() -> None:
     assert FIELDS["grpo.clip"]["kind"] == "number"
     assert FIELDS["time_limit_minutes"]["kind"] == "optional"
     assert FIELDS["grid.bit_widths"]["kind"] == "levels"
+    assert FIELDS["policy.concentration"]["kind"] == "toggle"
     assert "text" not in {field["kind"] for field in FIELDS.values()}, "its words are missing"
     assert list(FIELDS["grpo.reward"]["choices"]) == ["kl", "nll"]
     assert list(FIELDS["grid.quant_site"]["choices"]) == ["mlp_output", "mlp_input"]

@@ -5,12 +5,13 @@ import { chip, h, setText, show } from "../shared/dom.js";
 import { MISSING } from "../shared/format.js";
 import { CorpusPicker } from "../shared/forms/corpus_picker.js";
 import { JobForm } from "../shared/forms/form.js";
-import { choiceField, linesField, numberField, pillsField, textField } from "../shared/forms/form_parts.js";
+import { choiceField, linesField, numberField, pillsField, textField, toggleField } from "../shared/forms/form_parts.js";
 import { roughly } from "../shared/jobs/job_list.js";
 import { recall, remember } from "../shared/memory.js";
 import { errorLine, showText } from "../shared/message.js";
 
 function anyField({ label, help: hint, kind, choices }) {
+  if (kind === "toggle") return toggleField({ label, hint });
   if (kind === "choice") return choiceField({ label, hint, choices });
   if (kind === "levels" || kind === "text") return linesField({ label, hint });
   return numberField({ label, hint, step: kind === "integer" ? 1 : "any" });
