@@ -33,6 +33,7 @@ def paper_grid(grid: ActionGrid) -> ActionGrid:
         channel_keep_ratios=CHANNEL_LEVELS,
         page_scorer=PAPER.page_scorer,
         page_choice=PAPER.page_choice,
+        page_budget=PAPER.page_budget,
         mlp_pruning=PAPER.mlp_pruning,
         mlp_split=(),
     )

@@ -49,3 +49,10 @@ def test_what_cannot_be_met_is_met_as_nearly_as_it_can() -> None:
     spend = Budget(0.5, 0.3, 8)
     assert paper_budget(spend, _read(spend, False), lm, grid, ONES).channel_keep_ratio == 0.05
     assert paper_budget(spend, 1e12, lm, grid, ONES).channel_keep_ratio == 1.0
+
+
+@pytest.mark.parametrize("name", sorted(GRIDS))
+def test_every_grid_has_the_papers_mechanisms_beside_its_levels(name: str) -> None:
+    found = paper_grid(GRIDS[name])
+    assert found.mechanisms == GRIDS["paper"].mechanisms
+    assert found.keep_fractions == GRIDS[name].keep_fractions
