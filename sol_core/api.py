@@ -284,6 +284,7 @@ def train(
     Raises: SolError for what cannot be trained; OSError when the disk is full.
     """
     from sol_core.comparing.measuring import measured_first
+    from sol_core.generation.engine import never
     from sol_core.policy import load_policy as load
     from sol_core.training import TrainConfig, preset
     from sol_core.training import train as engine
@@ -293,7 +294,7 @@ def train(
     chosen = preset(config) if isinstance(config, str) else config
     check_kind("config", chosen, TrainConfig, "a TrainConfig or a preset's name")
     root = _root(data_dir)
-    first = measured_first(model, chosen.grid, root, lambda: False)
+    first = measured_first(model, chosen.grid, root, never)
     events = chain(first, engine(model, chosen, Path(folder), data_dir=root))
     return load(Path(_result(events, on_progress, on_event)["folder"]), model)
 

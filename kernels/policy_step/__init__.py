@@ -11,14 +11,11 @@ from collections.abc import Callable
 from functools import cache
 
 from kernels.cpu.threads import cpu_kernel
-from kernels.policy_step.reference import (
-    ByteTerms,
-    damages_beyond,
-    price_bytes,
-)
+from kernels.policy_step.reference import NEVER, ByteTerms, damages_beyond, price_bytes
 
 __all__ = [
     "KERNEL_AXES",
+    "NEVER",
     "ByteTerms",
     "damages_beyond",
     "policy_step_kernel",

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-NEVER = 1e6  # logits below the best one's of a level that is not there
+# Cost of a level that an axis does not have. Finite: an infinite one has no gradient.
+NEVER = 1e6
 
 
 class ByteTerms(NamedTuple):

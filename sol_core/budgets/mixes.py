@@ -84,7 +84,8 @@ class MixTable:
 
         A step pays it once, whichever axes it drops from.
         """
-        return min(damages[-2] for damages in self._damage.at(context) if len(damages) > 1)
+        least = (damages[-2] for damages in self._damage.at(context) if len(damages) > 1)
+        return min(least, default=0.0)
 
     def lowest(self, context: int) -> float:
         """The least share that any mix reads after so many tokens."""

@@ -8,7 +8,8 @@ that so many of all layers' pages reach.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -32,21 +33,25 @@ _DIGITS = 3
 _PREFILL = 512  # tokens of a pass
 
 
-def builtin_texts(model: LanguageModel, data_dir: Path, count: int = TEXTS) -> list[list[int]]:
-    """Training-side built-in documents, joined until they fill the longest context.
+def joined_texts(
+    model: LanguageModel, source: str, data_dir: Path, length: int
+) -> Iterator[list[int]]:
+    """Training-side documents of a corpus, joined until they have ``length`` tokens.
 
     Raises: as ``load_corpus``.
     """
-    corpus = load_corpus("builtin", data_dir=data_dir, split="train")
-    documents = corpus.shuffled(0)
-    length = min(CONTEXTS[-1], model.context_length)
-    texts = []
-    for _ in range(count):
+    documents = load_corpus(source, data_dir=data_dir, split="train").shuffled(0)
+    while True:
         text: list[int] = []
         while len(text) < length:
             text += model.encode(next(documents) + "\n\n", add_special_tokens=not text)
-        texts.append(text[:length])
-    return texts
+        yield text[:length]
+
+
+def builtin_texts(model: LanguageModel, data_dir: Path, count: int = TEXTS) -> list[list[int]]:
+    """Built-in documents, joined to the longest context. Raises: as ``load_corpus``."""
+    length = min(CONTEXTS[-1], model.context_length)
+    return list(islice(joined_texts(model, "builtin", data_dir, length), count))
 
 
 def measure_page_floors(

@@ -24,7 +24,6 @@ from sol_core.decoding.batch_scheduling import (
 from sol_core.decoding.step_bytes import NO_POLICY, PolicyReads
 from sol_core.errors import ConfigError
 from sol_core.models.loading import LanguageModel
-from sol_core.models.signals import Observe
 from sol_core.policy import Policy, PolicyScheduler, load_policy
 from sol_core.policy.files.locate import grid_in_use, shipped_for
 
@@ -138,7 +137,7 @@ def _trained(name: str, given: Path | Policy, model: LanguageModel, by_share: bo
         info.episode_steps,
         info.corpus_fingerprint,
         _fingerprint(given) if isinstance(given, Path) else _content_fingerprint(given),
-        PolicyReads(policy.num_bytes, policy.observes is Observe.CONCENTRATION),
+        policy.reads,
     )
 
 

@@ -7,9 +7,13 @@ from pathlib import Path
 
 from sol_core.actions import ActionGrid
 from sol_core.budgets.tables import has_own_damage, measured_name
-from sol_core.calibration.page_floors import builtin_texts, measure_page_floors
+from sol_core.calibration.page_floors import (
+    builtin_texts,
+    joined_texts,
+    measure_page_floors,
+)
 from sol_core.comparing.damage import measure_damage, text_len
-from sol_core.corpus import load_corpus
+from sol_core.corpus.names import PAPERS
 from sol_core.models.loading import LanguageModel
 from sol_core.models.measured import MeasuredTables, read_tables, write_tables
 from sol_core.progress import WorkEvent, WorkProgress, WorkStopped
@@ -47,7 +51,9 @@ def measured_first(
     yield WorkProgress(0.0, MESSAGE)
     if lm.page_thresholds is None:
         lm.page_thresholds = measure_page_floors(model, builtin_texts(model, data_dir))
-    measuring = measure_damage(lm, _papers(model, data_dir), grid, count=TEXTS)
+    length = min(text_len(), model.context_length + 1)
+    papers = joined_texts(model, PAPERS, data_dir, length)
+    measuring = measure_damage(lm, papers, grid, count=TEXTS)
     while True:
         try:
             yield WorkProgress(next(measuring), MESSAGE)
@@ -60,14 +66,3 @@ def measured_first(
     if keeps:
         tables = MeasuredTables(lm.page_thresholds, model.damage)
         write_tables(data_dir, model.name, model.fingerprint, tables)
-
-
-def _papers(model: LanguageModel, data_dir: Path) -> Iterator[list[int]]:
-    """Papers, joined until they fill the longest context that is measured."""
-    documents = load_corpus("papers", data_dir=data_dir, split="train").shuffled(0)
-    length = min(text_len(), model.context_length + 1)
-    while True:
-        text: list[int] = []
-        while len(text) < length:
-            text += model.encode(next(documents) + "\n\n", add_special_tokens=not text)
-        yield text[:length]

@@ -83,15 +83,15 @@ class Rollout:
         Args:
             policies: per row of a window.
         """
-        found = np.zeros(self.nll.shape)
-        for window, row, step in np.ndindex(found.shape):
-            found[window, row, step] = policies[row].num_bytes + step_bytes.of(
+        num_bytes = np.zeros(self.nll.shape)
+        for window, row, step in np.ndindex(num_bytes.shape):
+            num_bytes[window, row, step] = policies[row].num_bytes + step_bytes.of(
                 Action.of(self.spend[window, row, step].tolist()),
                 int(self.cached_tokens[window, step]),
                 float(self.tokens_read[window, row, step]),
                 observed=policies[row].scores_pages,
             )
-        return found
+        return num_bytes
 
 
 @dataclass(frozen=True, slots=True)

@@ -167,7 +167,7 @@ class SplitScheduler:
 
     @property
     def observes(self) -> Observe:
-        return max((one.observes for _, one in self._parts), default=Observe.NOTHING)
+        return max((part.observes for _, part in self._parts), default=Observe.NOTHING)
 
     def next_actions(self, observation: StepObservation) -> list[Action]:
         chosen: dict[int, Action] = {}

@@ -37,7 +37,7 @@ class PolicyCost(NamedTuple):
 
     Attributes:
         step: of its network: each weight read and used once.
-        scores_pages: steps that read all pages score them for it.
+        scores_pages: as of ``PolicyReads``.
     """
 
     step: StepCost = StepCost()
@@ -74,11 +74,11 @@ class GenerationSchedules:
     @property
     def observes(self) -> Observe:
         """Return what the policies read of a step; a function of the caller's is shown all."""
-        found = [
-            one.observes if isinstance(one, Policy) else Observe.CONCENTRATION
-            for one in self._policies.values()
+        seen = [
+            policy.observes if isinstance(policy, Policy) else Observe.CONCENTRATION
+            for policy in self._policies.values()
         ]
-        return max(found, default=Observe.NOTHING)
+        return max(seen, default=Observe.NOTHING)
 
     def build(self, total_steps: int, sequences: int = 1) -> BatchScheduler:
         """The scheduler of the rows of some sequences, each sequence's main row first; begins anew
@@ -182,6 +182,8 @@ def _cost_of(policy: Policy) -> PolicyCost:
     weights = list(policy.network.parameters())
     number = sum(value.numel() for value in weights)
     bits = sum(value.numel() * (8 * value.element_size()) ** 2 for value in weights)
-    read = float(policy.num_bytes)
-    step = StepCost(policy_flops=2.0 * number, policy_bytes=read, bit_operations=float(bits))
-    return PolicyCost(step, policy.observes is Observe.CONCENTRATION)
+    num_bytes, scores_pages = policy.reads
+    step = StepCost(
+        policy_flops=2.0 * number, policy_bytes=float(num_bytes), bit_operations=float(bits)
+    )
+    return PolicyCost(step, scores_pages)

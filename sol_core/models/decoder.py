@@ -322,7 +322,7 @@ class FrozenLM:
             update = step_mlp(layer, normed, plan, self.spec.activation)
             hidden = self._add_mlp(layer, hidden, update)
             if signals is not None:
-                outside = attended.outside if plan.shape.scores_pages else None
+                outside = attended.outside if plan.shape.observe.scores_pages else None
                 signals.add_layer(index, outside, hidden)
             lap("mlp")
         hidden = self._norm(hidden, self.weights.final_norm)
@@ -381,7 +381,7 @@ class FrozenLM:
         if shape.page_reads:
             readers.append(page_readers(query, blocks, attention))
         cap = self.spec.attention_cap
-        share = BEST_PAGES if shape.scores_pages else 0.0
+        share = BEST_PAGES if shape.observe.scores_pages else 0.0
         attended = attend(query, blocks, attention, share, cap)
         return self._add_attention(layer, hidden, attended.mixed.flatten(1)), attended
 

@@ -34,6 +34,11 @@ class Observe(IntEnum):
     STATES = 1
     CONCENTRATION = 2
 
+    @property
+    def scores_pages(self) -> bool:
+        """Return whether pages are scored even where all are read."""
+        return self is Observe.CONCENTRATION
+
 
 @dataclass(frozen=True, slots=True)
 class PrefillOutput:
@@ -68,8 +73,8 @@ class Signals:
 
     def stacked(self) -> tuple[Tensor | None, Tensor]:
         """Concentration [..., num_layers], where it was added, and middle states [..., 2, C]."""
-        found = self._concentration
-        return torch.stack(found, -1) if found else None, torch.stack(self._mid_hidden, -2)
+        layers = self._concentration
+        return torch.stack(layers, -1) if layers else None, torch.stack(self._mid_hidden, -2)
 
 
 def prefill_concentration(

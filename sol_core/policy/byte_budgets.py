@@ -10,7 +10,6 @@ import numpy as np
 from kernels.policy_step import ByteTerms
 from sol_core.actions import Action, Budget
 from sol_core.decoding.batch_scheduling import StepObservation
-from sol_core.models.signals import Observe
 from sol_core.policy.byte_prices import BYTE_AXES, BytePrices, history_features
 
 if TYPE_CHECKING:
@@ -37,8 +36,7 @@ class ByteBudgets:
         self._mixes, self._shares = mixes, list(shares)
         sharpness = policy.sharpness[: len(BYTE_AXES)]
         self._prices = BytePrices(policy.info.grid, mixes, policy.states, sharpness)
-        self._own_bytes = policy.num_bytes
-        self._scores_pages = policy.observes is Observe.CONCENTRATION
+        self._own = policy.reads
         self._excess = [0.0] * len(shares)  # bytes read beyond the share, in dense steps
         self._previous: list[Action] | None = None
         self._contexts: list[int] = []
@@ -69,7 +67,7 @@ class ByteBudgets:
         self._dense = [self._mixes.step_bytes.dense(context) for context in self._contexts]
         aims = []
         for row, (share, excess) in enumerate(zip(self._shares, self._excess, strict=True)):
-            own = self._own_bytes / self._dense[row]
+            own = self._own.num_bytes / self._dense[row]
             if self._previous is None:
                 self._mixes.check(share - own, self._contexts[row])
             beyond = excess - min(max(excess, -SLACK), SLACK)
@@ -92,7 +90,7 @@ class ByteBudgets:
             return
         read = observation.tokens_read or (None,) * len(self._shares)
         for row, action in enumerate(self._previous):
-            num_bytes = self._own_bytes + self._mixes.step_bytes.of(
-                action, self._contexts[row], read[row], observed=self._scores_pages
+            num_bytes = self._own.num_bytes + self._mixes.step_bytes.of(
+                action, self._contexts[row], read[row], observed=self._own.scores_pages
             )
             self._excess[row] += num_bytes / self._dense[row] - self._shares[row]

@@ -149,14 +149,10 @@ class SampleStates:
         )
 
     def near(self, context: int) -> Floats:
-        """The states of the group whose context is nearest, in ratio, as ``counted``."""
+        """The states of the group whose context is nearest, in ratio, weighed by trust."""
         gaps = [abs(math.log(max(context, 1) / max(known, 1.0))) for known in self.contexts]
         shapes = np.asarray(self.shapes[gaps.index(min(gaps))], dtype=np.float64)
-        return self.counted(shapes)
-
-    def counted(self, beyond: Floats) -> Floats:
-        """Weigh sensitivity and slope beyond the history by trust: [..., axes, 2]."""
-        counts: Floats = beyond * np.asarray(self.trust)[:, None]
+        counts: Floats = shapes * np.asarray(self.trust)[:, None]
         return counts
 
 
@@ -175,11 +171,11 @@ def history_features(place: int, means: Floats, contexts: Floats) -> Floats:
         contexts: [R], tokens before the episode.
     """
     first = 1 / (place + 1)
-    found = np.empty((len(means), NUM_FEATURES))
-    found[:, 0], found[:, 1] = 1, first
-    found[:, 2] = np.log2(np.maximum(contexts, 1)) / 8
-    found[:, 3:5], found[:, 5:7], found[:, 7:] = means, means * first, means * means
-    return found
+    features = np.empty((len(means), NUM_FEATURES))
+    features[:, 0], features[:, 1] = 1, first
+    features[:, 2] = np.log2(np.maximum(contexts, 1)) / 8
+    features[:, 3:5], features[:, 5:7], features[:, 7:] = means, means * first, means * means
+    return features
 
 
 @dataclass(frozen=True, slots=True)

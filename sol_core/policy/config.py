@@ -31,7 +31,7 @@ class PolicyConfig:
         num_heads: attention heads of its causal block; must divide width.
         dropout: share of units dropped while it is trained.
         concentration: it also sees attention concentration, for which steps that read all pages
-            score them: 0.25 ms of a step and 4 % of its bytes at 2,000 tokens.
+            score them: 0.3 ms of a step and 4 % of its bytes at 2,000 tokens.
         observation: standard, or numbers beside it that a module registered.
     """
 

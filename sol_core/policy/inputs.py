@@ -15,10 +15,16 @@ from torch import Tensor
 
 from sol_core.decoding.batch_scheduling import StepObservation
 from sol_core.errors import ShapeError
+from sol_core.models.signals import Observe
 from sol_core.policy.info import InputLayout
 
 _MAX_NATS = 15.0
 _MAX_KEPT = 2.0**15  # fp16 ends just below 2**16
+
+
+def observed_by(layout: InputLayout) -> Observe:
+    """Return what a network with these inputs reads of a step."""
+    return Observe.CONCENTRATION if layout.num_layers else Observe.STATES
 
 
 def observation_row(

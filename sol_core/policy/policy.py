@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sol_core.actions import Action, ActionGrid, Budget
+from sol_core.decoding.step_bytes import PolicyReads
 from sol_core.errors import PolicyError
 from sol_core.models.signals import Observe
 from sol_core.policy.byte_prices import SampleStates
@@ -26,6 +27,7 @@ from sol_core.policy.files.folder import (
 from sol_core.policy.files.hub import fetch_policy
 from sol_core.policy.files.locate import shipped_for
 from sol_core.policy.info import PolicyInfo, read_config
+from sol_core.policy.inputs import observed_by
 from sol_core.policy.network import DamageNetwork, JointNetwork, level_values
 from sol_core.policy.price_rule import PriceRule, padded_levels
 from sol_core.policy.prices import PriceTable
@@ -120,7 +122,12 @@ class Policy(
     @property
     def observes(self) -> Observe:
         """Return what its network reads of a step."""
-        return Observe.CONCENTRATION if self.info.layout.num_layers else Observe.STATES
+        return observed_by(self.info.layout)
+
+    @property
+    def reads(self) -> PolicyReads:
+        """Return what it adds to the bytes of every step."""
+        return PolicyReads(self.num_bytes, self.observes.scores_pages)
 
     @property
     def num_heads(self) -> int:

@@ -14,12 +14,11 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from kernels.policy_step import NEVER
 from sol_core.policy.prices import PriceTable, falling
 
 AT_END = 1e-6  # share of dense
 FORCE = 100.0  # unit of cost per unit of spend
-# Cost of a level that an axis does not have. Finite: an infinite one has no gradient.
-NEVER = 1e6
 APART = 4.0  # axes in one table: more than any spend, and exact in floating point
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from kernels.policy_step import ByteTerms, price_bytes
-from sol_core.actions import DENSE, Action, Axis, Budget
+from sol_core.actions import Action, Axis, Budget
 from sol_core.decoding.batch_scheduling import StepObservation
 from sol_core.errors import ConfigError
 from sol_core.models.signals import Observe
@@ -191,7 +191,7 @@ class PolicyScheduler:
 
     def _own_share(self, mixes: MixTable, context: int) -> float:
         """Share of a dense step's bytes that the policy itself reads."""
-        return self.policy.num_bytes / mixes.costs.decode_step(DENSE, context).bytes_read
+        return self.policy.num_bytes / mixes.step_bytes.dense(context)
 
     def inputs(self) -> StepInputs:
         """Return the inputs of the kept steps, as T steps of R episodes."""

@@ -260,13 +260,13 @@ def _play(state: RunState, number: int, rows: int, mixes: MixTable | None = None
     config = state.config
     starts = config.starts
     generator = state.generator_of("calibrate", number)
-    own = config.shares_from == "corpus"
+    tokens = state.texts.rollout(config.grpo.updates * config.grpo.texts + number)
     if mixes is not None and _at_shares(number):
         budgets = draw_shares(mixes, starts, generator)
+        if config.shares_from != "corpus":
+            tokens = state.texts.calibration(number)
     else:
-        budgets, own = draw_budgets(rows * len(starts), config.grid, generator), True
-    unused = config.grpo.updates * config.grpo.texts + number
-    tokens = state.texts.rollout(unused) if own else state.texts.calibration(number)
+        budgets = draw_budgets(rows * len(starts), config.grid, generator)
     text = prefill_text(state.model.lm, tokens, config.grid, starts)
     scheduler = PolicyScheduler(state.policy, budgets, keep_steps=True)
     rollout = text.rollout(starts, rows, scheduler, config.steps, config.grid)

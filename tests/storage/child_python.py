@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -19,6 +19,31 @@ from storage import open_store
 def open_at(text, **options):
     return open_store(text if "://" in text else Path(text), **options)
 """
+
+
+def let_go(children: Sequence[subprocess.Popen[str]]) -> None:
+    """Let children that have printed "ready" and read a line go at the same moment."""
+    for child in children:
+        assert child.stdout is not None
+        first = child.stdout.readline()
+        assert first == "ready\n", first + child.stdout.read()
+    for child in children:
+        assert child.stdin is not None
+        child.stdin.write("go\n")
+        child.stdin.flush()
+
+
+def outputs_of(children: Sequence[subprocess.Popen[str]]) -> list[str]:
+    """Wait for children that all end well; what else they print."""
+    outputs = [child.communicate(timeout=60)[0] for child in children]
+    assert [child.returncode for child in children] == [0] * len(children), outputs
+    return outputs
+
+
+def start_all(children: Sequence[subprocess.Popen[str]]) -> list[str]:
+    """``let_go``, then ``outputs_of``."""
+    let_go(children)
+    return outputs_of(children)
 
 
 def start_child(code: str, *arguments: object) -> subprocess.Popen[str]:

@@ -17,7 +17,7 @@ from storage.database import Database
 from storage.dialects.sqlite import SqliteBackend
 from storage.migrations import LATEST_VERSION
 from storage.store import migrate
-from tests.storage.child_python import StartPython
+from tests.storage.child_python import StartPython, start_all
 
 APPEND_FOREVER = """
 import sys
@@ -71,19 +71,6 @@ with open_at(sys.argv[1]) as store:
     os.waitpid(child, 0)
     print(store.runs.get(run.id).num_tokens)
 """
-
-
-def start_all(children: list) -> list[str]:  # type: ignore[type-arg]
-    """Let children that have printed "ready" go at the same moment; return their outputs."""
-    for child in children:
-        first = child.stdout.readline()
-        assert first == "ready\n", first + child.stdout.read()
-    for child in children:
-        child.stdin.write("go\n")
-        child.stdin.flush()
-    outputs = [child.communicate(timeout=60)[0] for child in children]
-    assert [child.returncode for child in children] == [0] * len(children), outputs
-    return outputs
 
 
 @pytest.mark.parametrize("num_batches", [1, 25, 400])

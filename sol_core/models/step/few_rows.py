@@ -151,7 +151,7 @@ class FewRowStep:
         chosen = Tuning(min(chosen.threads, threads), chosen.ahead)
         self._run(2 * spec.num_layers + 1, arguments, request.clock, chosen)
         seen = (
-            concentration if request.observe is Observe.CONCENTRATION else None,
+            concentration if request.observe.scores_pages else None,
             middle if request.observe else None,
         )
         optional = (*seen, readers if request.page_reads else None)
@@ -210,8 +210,7 @@ class FewRowStep:
 
         own, lengths, actions = cache.own_lengths, cache.lengths, request.actions
         sparse = any(action.keep_fraction < 1 for action in actions)
-        scores_all = request.observe is Observe.CONCENTRATION
-        read = request.mechanisms.scorer.reads if scores_all or sparse else None
+        read = request.mechanisms.scorer.reads if request.observe.scores_pages or sparse else None
         first_seen = [
             [max(length + 1 - window, 0) if window else 0 for length in lengths]
             for window in self._windows
@@ -239,7 +238,7 @@ class FewRowStep:
             extend=False,
             by_mass="codes" in (read, extend[0]),
             by_need=how.page_budget == "need",
-            best_share=BEST_PAGES if scores_all else 0.0,
+            best_share=BEST_PAGES if request.observe.scores_pages else 0.0,
         )
         mlp = (numbers[3], numbers[4], numbers[5], request.mechanisms.quant_site == "mlp_input")
         places = cache.places()

@@ -63,11 +63,6 @@ class StepShape:
     mechanisms: Mechanisms
     extend: tuple[Summary | None, ...] | None
 
-    @property
-    def scores_pages(self) -> bool:
-        """Return whether pages are scored even where all are read."""
-        return self.observe is Observe.CONCENTRATION
-
 
 @dataclass(frozen=True, slots=True)
 class StepPlan:
@@ -160,7 +155,7 @@ def step_shape(
         width = min(-(-width // bucket) * bucket, cache.capacity)
     ragged = len(set(cache.own_lengths)) > 1 or len(set(cache.shared_lengths)) > 1
     longest = max(cache.lengths) + 1
-    read = mechanisms.scorer.reads if sparse or observe is Observe.CONCENTRATION else None
+    read = mechanisms.scorer.reads if sparse or observe.scores_pages else None
     every_channel = spec.hidden_size, spec.intermediate_size
     return StepShape(
         num_rows=cache.num_rows,
@@ -263,10 +258,10 @@ def _plan_attention(
     window: int | None,
     budget: tuple[Tensor, Tensor | None],
 ) -> AttentionPlan:
-    if not (masked or shape.sparse or shape.scores_pages):
+    if not (masked or shape.sparse or shape.observe.scores_pages):
         return AttentionPlan(shape.page_size)
     valid = _visible_tokens(shape, slots, positions, window)
-    if not (shape.sparse or shape.scores_pages):
+    if not (shape.sparse or shape.observe.scores_pages):
         return AttentionPlan(shape.page_size, valid)
     padding = -valid.shape[1] % shape.page_size
     paged = torch.nn.functional.pad(valid, (0, padding)).unflatten(1, (-1, shape.page_size))

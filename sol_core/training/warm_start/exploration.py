@@ -13,9 +13,8 @@ from torch import Tensor
 
 from sol_core.actions import Action, ActionGrid
 from sol_core.decoding.batch_scheduling import StepObservation
-from sol_core.models.signals import Observe
 from sol_core.policy.info import InputLayout
-from sol_core.policy.inputs import kept_rows, observation_row
+from sol_core.policy.inputs import kept_rows, observation_row, observed_by
 from sol_core.policy.network import level_values
 
 
@@ -45,7 +44,7 @@ class ExplorationScheduler:
 
     def __init__(self, levels: Tensor, grid: ActionGrid, layout: InputLayout) -> None:
         self._levels, self._grid, self._layout = levels, grid, layout
-        self.observes = Observe.CONCENTRATION if layout.num_layers else Observe.STATES
+        self.observes = observed_by(layout)
         self._values = level_values(grid)
         self.rows: list[Tensor] = []
 

@@ -37,7 +37,6 @@ def data_dir(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
         return SimpleNamespace(shuffled=shuffled)
 
-    monkeypatch.setattr(measuring, "load_corpus", corpus)
     monkeypatch.setattr("sol_core.calibration.page_floors.load_corpus", corpus)
     monkeypatch.setattr(measuring, "TEXTS", 1)
     few = {"count": 1, "contexts": (64, 128)}

@@ -306,7 +306,7 @@ ACTIONS = st.builds(
     st.sampled_from([_one_row, _ragged_rows, _windows_of_one_text]),
     st.lists(st.lists(ACTIONS, min_size=4, max_size=4), min_size=1, max_size=3),
     st.sampled_from([PAPER, DEFAULT]),
-    st.booleans(),
+    st.sampled_from(Observe),
 )
 def test_any_steps_in_any_order(
     new_cache: Callable[[FrozenLM], KVCache],

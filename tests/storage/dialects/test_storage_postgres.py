@@ -27,7 +27,7 @@ from storage import (
 from storage.dialects import expressions, postgres
 from storage.dialects.postgres import storage_error_from_postgres
 from storage.migrations import LATEST_VERSION
-from tests.storage.child_python import StartPython
+from tests.storage.child_python import StartPython, let_go, outputs_of, start_all
 from tests.support.postgres_server import PASSWORD, QUOTED_PASSWORD, PostgresServer
 
 OPEN_ONE = """
@@ -186,14 +186,7 @@ def test_processes_that_open_a_blank_database_at_once(
     postgres_url: str, start_python: StartPython
 ) -> None:
     children = [start_python(OPEN_ONE, postgres_url) for _ in range(4)]
-    for child in children:
-        assert child.stdout is not None
-        assert child.stdout.readline() == "ready\n"
-    for child in children:
-        assert child.stdin is not None
-        child.stdin.write("go\n")
-        child.stdin.flush()
-    outputs = [child.communicate(timeout=60)[0] for child in children]
+    outputs = start_all(children)
     assert outputs == [""] * len(children)
     with open_store(postgres_url) as store:
         assert len(store.runs.list()) == len(children)
@@ -353,20 +346,12 @@ def test_no_job_is_done_twice_or_lost_when_the_server_is_killed(
     with open_store(postgres_url) as store:
         made = [store.jobs.create("train", "a", str(n), {}).id for n in range(150)]
         children = [start_python(CLAIM_ALL, postgres_url, f"w{n}") for n in range(processes)]
-        for child in children:
-            assert child.stdout is not None
-            assert child.stdout.readline() == "ready\n"
-        for child in children:
-            assert child.stdin is not None
-            child.stdin.write("go\n")
-            child.stdin.flush()
+        let_go(children)
         for _ in range(kills):
             time.sleep(0.15)
             postgres_server.kill()
             postgres_server.start()
-        outputs = [child.communicate(timeout=60)[0].split() for child in children]
-        assert [child.returncode for child in children] == [0] * processes, outputs
-        claimed = [job_id for output in outputs for job_id in output]
+        claimed = [job_id for output in outputs_of(children) for job_id in output.split()]
         assert len(claimed) == len(set(claimed)), "each job once"
         assert all(store.jobs.get(job_id).status == "succeeded" for job_id in claimed)
         dead = [job.id for job in store.jobs.abandon_stale(0, lambda worker: None)]

@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 from storage import open_store
-from tests.storage.child_python import StartPython
+from tests.storage.child_python import StartPython, start_all
 
 CLAIM_ALL = """
 import sys
@@ -38,15 +38,7 @@ def test_no_two_processes_get_one_job(location: Path | str, start_python: StartP
     with open_store(location) as store:
         made = [store.jobs.create("train", "a", str(n), {}).id for n in range(num_jobs)]
         children = [start_python(CLAIM_ALL, location, f"w{n}") for n in range(num_processes)]
-        for child in children:
-            assert child.stdout is not None
-            assert child.stdout.readline() == "ready\n"
-        for child in children:
-            assert child.stdin is not None
-            child.stdin.write("go\n")
-            child.stdin.flush()
-        outputs = [child.communicate(timeout=60)[0].split() for child in children]
-        assert [child.returncode for child in children] == [0] * num_processes, outputs
+        outputs = [output.split() for output in start_all(children)]
         claimed = [job_id for output in outputs for job_id in output]
         assert sorted(claimed) == sorted(made), "each job once"
         for number, output in enumerate(outputs):
