@@ -21,8 +21,8 @@ from kernels.cpu.team import MARKS, join
 from kernels.cpu.tuning import Tuning
 from kernels.decode_layer.addresses import block_at, matrix_at, vector_at
 from kernels.decode_layer.attention import AttentionWeights, CacheBlock, StepRows, attention_rows
+from kernels.decode_layer.head import head_rows
 from kernels.decode_layer.mlp import MlpWeights, mlp_rows
-from kernels.decode_layer.products import product
 from kernels.decode_layer.scratch import Sizes, floats_of, scratch_at
 from kernels.key_codes.reference import OCTET
 
@@ -176,7 +176,8 @@ def _run_place(
     head_out_major, out_major, gelu, epsilon, pieces, windows, ropes, middle, widths, cached,
     number, extend, capacities, sources, shared_tokens, own_tokens, first_seen, pages_kept, floors,
     page_size, num_kv_heads, scale, by_mass, by_need, best_share, channels_kept, inner_kept,
-    bit_widths, at_input, angles, concentration, readers, read, ticks, threads, ahead,
+    bit_widths, at_input, packed, directions, exact, previewed, angles, concentration, readers,
+    read, ticks, threads, ahead,
 ):  # fmt: skip
     """``run_parts`` at one place of its loop; only the first member writes what the team does not
     share out."""
@@ -200,7 +201,8 @@ def _run_place(
         if layer == places.shape[0]:
             for row in range(hidden.shape[0]):
                 norm_row(hidden[row], final_norm, epsilon, hidden[row])
-            product(hidden, head, head_out_major, logits, team)
+            preview = packed, directions, exact, previewed
+            head_rows(hidden, head, head_out_major, preview, logits, team)
         elif part % 2 == 0:
             turned = angles[ropes[layer]]
             size = turned.shape[2]
@@ -227,7 +229,9 @@ def _run_place(
 
 
 @team_kernel
-def _run_team(native, parts, streams, model, cache, rows, mlp, angles, observed, ticks, tuning):
+def _run_team(
+    native, parts, streams, model, cache, rows, mlp, preview, angles, observed, ticks, tuning
+):
     """``run_parts`` by the native function of ``_run_place``; whether that took the arguments."""
     begin, end = parts
     hidden, kept, logits = streams
@@ -241,6 +245,7 @@ def _run_team(native, parts, streams, model, cache, rows, mlp, angles, observed,
     num_kv_heads, scale, floors = rows.num_kv_heads, rows.scale, rows.floors
     by_mass, by_need, best_share = rows.by_mass, rows.by_need, rows.best_share
     channels_kept, inner_kept, bit_widths, at_input = mlp
+    packed, directions, exact, previewed = preview
     concentration, readers, read = observed
     threads, ahead = tuning
     sizes = _sizes(hidden, model, rows, angles)
@@ -256,7 +261,8 @@ def _run_team(native, parts, streams, model, cache, rows, mlp, angles, observed,
             windows, ropes, middle, widths, cached, number, extend, capacities, sources,
             shared_tokens, own_tokens, first_seen, pages_kept, floors, page_size, num_kv_heads,
             scale, by_mass, by_need, best_share, channels_kept, inner_kept, bit_widths, at_input,
-            angles, concentration, readers, read, ticks, threads, ahead,
+            packed, directions, exact, previewed, angles, concentration, readers, read, ticks,
+            threads, ahead,
         )  # fmt: skip
         if not call_native(native, arguments):
             done[0] = False
@@ -270,6 +276,7 @@ def run_parts(
     cache: CacheTable,
     rows: StepRows,
     mlp: Any,
+    preview: Any,
     angles: Any,
     observed: Any,
     ticks: Any,
@@ -287,6 +294,7 @@ def run_parts(
             ``extend`` means nothing.
         mlp: input channels and inner channels kept and bit widths [R] int64, and whether the
             MLP's inputs are quantised.
+        preview: of the head, see ``head_rows``.
         angles: [ropes, 2, R, D] float32, cosine and sine of each row's position.
         observed: concentration [R, L] float32, readers [R, L, P] uint8 and tokens read [R, L]
             int64 of the layers, see ``attention_rows``.
@@ -296,8 +304,9 @@ def run_parts(
     kinds = model.one.dtype, model.head.dtype, cache.number.dtype
     if kinds not in _NATIVE:
         used = (number for name, number in rows._asdict().items() if name != "extend")
-        given = (*parts, *streams, *model, *cache, *used, *mlp, angles, *observed, ticks, *tuning)
+        given = (*parts, *streams, *model, *cache, *used, *mlp, *preview)
+        given = (*given, angles, *observed, ticks, *tuning)
         _NATIVE[kinds] = native_function(_run_place, (0, 0, *given))
-    arguments = (parts, streams, model, cache, rows, mlp, angles, observed, ticks, tuning)
-    if not _run_team(_NATIVE[kinds], *arguments):
+    step = (parts, streams, model, cache, rows, mlp, preview, angles, observed, ticks, tuning)
+    if not _run_team(_NATIVE[kinds], *step):
         raise TypeError("arguments of other types than a step of these weights has")

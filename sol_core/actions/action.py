@@ -34,6 +34,11 @@ class _AxisValues:
         return tuple([getattr(self, axis.field) / axis.dense for axis in axes])
 
     @property
+    def is_dense(self) -> bool:
+        """True where nothing is left out and nothing rounded."""
+        return self.as_tuple() == DENSE.as_tuple()
+
+    @property
     def words(self) -> str:
         """For people: "attention 50 %, channels 70 %, 8 bits"."""
         pairs = zip(AXES, self.as_tuple(), strict=True)
@@ -94,11 +99,6 @@ class Action(_AxisValues):
         if isinstance(record, Mapping):
             return cls(**record)
         return cls.of([*record, *(axis.dense for axis in AXES[len(record) :])])
-
-    @property
-    def is_dense(self) -> bool:
-        """True where nothing is left out and nothing rounded."""
-        return self == DENSE
 
 
 DENSE = Action()

@@ -168,7 +168,7 @@ OTHER_AXES: tuple[Axis, ...] = AXES[3:]
 AXIS_FIELDS = tuple(axis.field for axis in AXES)
 SHORT_AXES = tuple(axis.short for axis in AXES)
 # Fields that JSON leaves out at these values, and those of axes that a grid does not have.
-_UNUSED: dict[str, Any] = {"bytes_share": None, "page_budget": "count"} | {
+_UNUSED: dict[str, Any] = {"bytes_share": None, "page_budget": "count", "head": "whole"} | {
     name: value
     for axis in OTHER_AXES
     for name, value in ((axis.field, axis.dense), (axis.levels_field, (axis.dense,)))
@@ -181,8 +181,8 @@ def axes_of(grid: Mapping[str, Any]) -> tuple[Axis, ...]:
 
 
 def record_of(one: Any) -> dict[str, Any]:
-    """A dataclass as JSON: ``asdict``, without axes beside the paper's that are dense and without
-    a page budget that is a count.
+    """A dataclass as JSON: ``asdict``, without axes beside the paper's that are dense, a page
+    budget that is a count and a head that is read whole.
 
     So files and hashes stay what they were before there was such an axis.
 

@@ -10,6 +10,7 @@ from kernels.mlp_pruners import MLP_PRUNERS
 from sol_core.actions.action import Action, Budget
 from sol_core.actions.axes import AXES, OTHER_AXES, PAPER_AXES, Axis, record_of
 from sol_core.actions.mechanisms import (
+    HeadReading,
     Mechanisms,
     MlpPruning,
     PageBudget,
@@ -34,7 +35,7 @@ class ActionGrid:
         keep_fractions, channel_keep_ratios: levels in (0, 1].
         bit_widths: levels of 2 to 16 bits.
         page_size: tokens of a page of the KV cache.
-        quant_site, page_scorer, page_choice, mlp_pruning, mlp_split, page_budget: see
+        quant_site, page_scorer, page_choice, mlp_pruning, mlp_split, page_budget, head: see
             ``Mechanisms``.
     Raises: ConfigError for levels that are not ascending, and for what is not allowed.
     """
@@ -49,6 +50,7 @@ class ActionGrid:
     mlp_pruning: MlpPruning = "input"
     mlp_split: tuple[tuple[float, float], ...] = ()
     page_budget: PageBudget = "count"
+    head: HeadReading = "whole"
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -73,11 +75,13 @@ class ActionGrid:
             self.quant_site,
             self.mlp_split,
             self.page_budget,
+            self.head,
         )
 
     def __str__(self) -> str:
         parts = [self.page_scorer, self.page_choice, self.mlp_pruning, self.quant_site]
         parts += ["pages by need"] if self.page_budget == "need" else []
+        parts += ["previewed head"] if self.head == "preview" else []
         return f"{grid_name(self)}: {', '.join(parts)}, pages of {self.page_size}"
 
     @property
@@ -147,6 +151,7 @@ GRIDS = {
         page_choice="group",
         mlp_pruning="both",
         page_budget="need",
+        head="preview",
     ),
 }
 DEFAULT_GRID = "default"
@@ -164,7 +169,7 @@ def by_need(grid: ActionGrid) -> ActionGrid:
     """The grid with pages by need, where its mechanisms can read them so; else the grid itself."""
     need = GRIDS[SHARE_GRID]
     as_need = (grid.page_scorer, grid.page_choice) == (need.page_scorer, need.page_choice)
-    return replace(grid, page_budget=need.page_budget) if as_need else grid
+    return replace(grid, page_budget=need.page_budget, head=need.head) if as_need else grid
 
 
 def grid_named(name: str) -> ActionGrid:

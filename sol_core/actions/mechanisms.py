@@ -16,6 +16,7 @@ QuantSite = Literal["mlp_output", "mlp_input"]
 PageScorerName = Annotated[str, OneOf(PAGE_SCORERS, ELSEWHERE)]
 PageChoice = Literal["head", "group"]
 PageBudget = Literal["count", "need"]
+HeadReading = Literal["whole", "preview"]
 MlpPruning = Annotated[str, OneOf(MLP_PRUNERS, ELSEWHERE)]
 
 
@@ -34,6 +35,9 @@ class Mechanisms:
         page_budget: a level of attention is a "count" of pages, the same in every layer; or the
             mean of a share that each layer, KV group and step takes by "need"
             (``sol_core/models/page_thresholds.py``), for pages chosen by a group's masses alone.
+        head: a step that drops something reads the vocabulary's weights "whole", or a "preview" of
+            4 bits and then those of the likely tokens (``kernels/head_preview``), where the model
+            has one: 8-bit blocks on a CPU, and directions that were measured.
     """
 
     page_scorer: PageScorerName = "quest"
@@ -42,6 +46,7 @@ class Mechanisms:
     quant_site: QuantSite = "mlp_output"
     mlp_split: tuple[tuple[float, float], ...] = ()
     page_budget: PageBudget = "count"
+    head: HeadReading = "whole"
 
     def __post_init__(self) -> None:
         for name, allowed in _CHOICES.items():
@@ -84,5 +89,6 @@ _CHOICES: dict[str, Collection[str]] = {
     "mlp_pruning": MLP_PRUNERS,
     "quant_site": get_args(QuantSite),
     "page_budget": get_args(PageBudget),
+    "head": get_args(HeadReading),
 }
 PAPER = Mechanisms()

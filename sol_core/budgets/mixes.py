@@ -14,12 +14,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from sol_core.actions import DENSE, Action, Budget
+from sol_core.actions import DENSE, MAX_BITS, Action, Budget
 from sol_core.budgets.damage import DamageTable
 from sol_core.decoding.cost import CostModel
 from sol_core.decoding.step_bytes import StepBytes
 from sol_core.errors import ConfigError
 
+_ANY_DROP = Action(bit_width=MAX_BITS - 1)
 CONTEXT_STEP = 1.02  # contexts that are closer to each other than this share their mixes
 
 
@@ -50,6 +51,7 @@ class MixTable:
     def __init__(self, damage: DamageTable, costs: CostModel, measured_on: str) -> None:
         self._damage, self.costs, self.measured_on = damage, costs, measured_on
         self.step_bytes = StepBytes(costs)
+        self._head_saving = costs.head_saving(_ANY_DROP)
         self._hulls: dict[int, tuple[Mix, ...]] = {}
 
     @property
@@ -69,15 +71,20 @@ class MixTable:
 
     def per_axis(self, context: int) -> tuple[tuple[tuple[float, ...], tuple[float, ...]], ...]:
         """Of attention and channels, each level's damage, and the bytes that it reads beyond a
-        dense step, as shares of that: 0 and below."""
+        dense step, as shares of that, 0 and below; a previewed head's is not among them."""
         dense = self.costs.decode_step(DENSE, context).bytes_read
         attention = [Action(keep_fraction=level) for level in self.levels[0]]
         channels = [Action(channel_keep_ratio=level) for level in self.levels[1]]
         read = [
-            tuple(self.costs.decode_step(a, context).bytes_read / dense - 1 for a in actions)
+            tuple(self._beyond(action, context) / dense for action in actions)
             for actions in (attention, channels)
         ]
         return tuple(zip(self._damage.at(context), read, strict=True))
+
+    def _beyond(self, action: Action, context: int) -> float:
+        """Bytes that a step reads beyond a dense one, with the head whole."""
+        step, dense = (self.costs.decode_step(one, context) for one in (action, DENSE))
+        return step.bytes_read + self.costs.head_saving(action) - dense.bytes_read
 
     def floor(self, context: int) -> float:
         """Damage of a step that drops next to nothing, nats: rounding, in bf16 about 0.001.
@@ -86,6 +93,10 @@ class MixTable:
         """
         least = (damages[-2] for damages in self._damage.at(context) if len(damages) > 1)
         return min(least, default=0.0)
+
+    def previewed(self, context: int) -> float:
+        """Bytes that every step but a dense one saves at the head, a share of the dense ones."""
+        return self._head_saving / self.costs.decode_step(DENSE, context).bytes_read
 
     def lowest(self, context: int) -> float:
         """The least share that any mix reads after so many tokens."""
@@ -144,9 +155,10 @@ class MixTable:
             for levels, axis in zip(self.levels, self.per_axis(context), strict=True)
         )
         floor = self.floor(context)
+        previewed = self.previewed(context)
         pairs = [
             Mix(
-                1 + read + read_too,
+                1 + read + read_too - (previewed if keep < 1 or ratio < 1 else 0.0),
                 lost + lost_too - min(floor, lost, lost_too),
                 Action(keep, ratio),
             )

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 
 from sol_core.actions import ActionGrid
 from sol_core.budgets.tables import has_own_damage, measured_name
+from sol_core.calibration.head_directions import measure_directions
 from sol_core.calibration.page_floors import (
     builtin_texts,
     joined_texts,
@@ -49,11 +51,14 @@ def measured_first(
     if name in known.damage:
         return
     yield WorkProgress(0.0, MESSAGE)
+    texts = builtin_texts(model, data_dir)
     if lm.page_thresholds is None:
-        lm.page_thresholds = measure_page_floors(model, builtin_texts(model, data_dir))
+        lm.page_thresholds = measure_page_floors(model, texts)
     length = min(text_len(), model.context_length + 1)
-    papers = joined_texts(model, PAPERS, data_dir, length)
-    measuring = measure_damage(lm, papers, grid, count=TEXTS)
+    papers = list(islice(joined_texts(model, PAPERS, data_dir, length), TEXTS))
+    if lm.head_directions is None:
+        lm.head_directions = measure_directions(lm, (*texts, *papers))
+    measuring = measure_damage(lm, iter(papers), grid, count=TEXTS)
     while True:
         try:
             yield WorkProgress(next(measuring), MESSAGE)
@@ -64,5 +69,5 @@ def measured_first(
             yield WorkStopped()
             return
     if keeps:
-        tables = MeasuredTables(lm.page_thresholds, model.damage)
+        tables = MeasuredTables(lm.page_thresholds, model.damage, lm.head_directions)
         write_tables(data_dir, model.name, model.fingerprint, tables)

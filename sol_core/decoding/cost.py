@@ -93,9 +93,16 @@ class CostModel:
             attention_bytes=weights.attention.nbytes + cached,
             mlp_bytes=weights.gate_up.read(entering / spec.hidden_size)
             + weights.down.read(inner / spec.intermediate_size),
-            head_bytes=weights.head.nbytes,
+            head_bytes=weights.head.nbytes - self.head_saving(action),
             bit_operations=float(bit_operations),
         )
+
+    def head_saving(self, action: Action | Budget) -> float:
+        """Bytes of the head that a step does not read because it previews it."""
+        preview = self.weights.preview
+        if preview is None or self.mechanisms.head != "preview" or action.is_dense:
+            return 0.0
+        return self.weights.head.nbytes - preview
 
     def prefill(self, new_tokens: int, cached_before: int = 0) -> StepCost:
         """A dense pass over several tokens: weights are read once, no logits."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import NamedTuple
 
-from sol_core.actions import DENSE, Action, Budget
+from sol_core.actions import DENSE, MAX_BITS, Action, Budget
 from sol_core.decoding.cost import CostModel
 
 
@@ -30,7 +30,7 @@ class StepBytes:
     def __init__(self, costs: CostModel) -> None:
         self._costs = costs
         self._known: dict[tuple[Action | Budget, int, bool, bool], float] = {}
-        self._weights: dict[float, float] = {}  # by share of the channels
+        self._weights: dict[tuple[float, bool], float] = {}  # by share of the channels, and dense
         first, second = (costs.decode_step(DENSE, 1, tokens_read=n).bytes_read for n in (0.0, 1.0))
         self._per_token = second - first  # keys and values of one head
         self._windows = tuple(Counter(costs.spec.windows).items())
@@ -76,8 +76,8 @@ class StepBytes:
         return [(min(cached_tokens, w or cached_tokens), layers) for w, layers in self._windows]
 
     def _of_weights(self, action: Action | Budget) -> float:
-        ratio = action.channel_keep_ratio
-        if ratio not in self._weights:
-            step = self._costs.decode_step(Action(channel_keep_ratio=ratio), 1, tokens_read=0.0)
-            self._weights[ratio] = step.bytes_read
-        return self._weights[ratio]
+        key = action.channel_keep_ratio, action.is_dense
+        if key not in self._weights:
+            alike = DENSE if key[1] else Action(channel_keep_ratio=key[0], bit_width=MAX_BITS - 1)
+            self._weights[key] = self._costs.decode_step(alike, 1, tokens_read=0.0).bytes_read
+        return self._weights[key]

@@ -23,8 +23,10 @@ from kernels.causal_attention import causal_attention
 from kernels.cpu.threads import MANY_ROWS, torch_on_one_thread
 from kernels.cpu.tuning import Tuning
 from kernels.gpu.triton_support import runs_triton
+from kernels.head_preview import HeadPreview, make_preview, preview_bytes, previewed_logits
 from kernels.linear import FEW_ROWS, step_threads
 from kernels.page_attention import Attended, KVBlock, attend, page_readers
+from kernels.quantised_weights.layout import unpack_blocks
 from sol_core.actions import DENSE, PAPER, Action, Mechanisms
 from sol_core.errors import ContextLengthError, ShapeError
 from sol_core.models.cache import KVCache
@@ -59,6 +61,8 @@ class FrozenLM:
         tuning: of a CPU's few-row kernels, which changes no result; None is the default.
         page_thresholds: floors of attention by need that were measured for this model; without,
             those of the default model.
+        head_directions: [C, D] fp32, in which its final states are large; None and the head is
+            not previewed.
     """
 
     def __init__(self, spec: ModelSpec, weights: ModelWeights) -> None:
@@ -67,6 +71,7 @@ class FrozenLM:
         self.batch_weights = weights
         self.tuning: Tuning | None = None
         self.page_thresholds: PageThresholds | None = None
+        self.head_directions: Tensor | None = None
         self._frequencies = {
             rope: inverse_frequencies(rope, spec.head_size, self.device) for rope in set(spec.ropes)
         }
@@ -88,7 +93,7 @@ class FrozenLM:
     def weight_bytes(self) -> WeightBytes:
         """Bytes of weights that a step of one row reads."""
         if self._few_rows is not None:
-            return self._few_rows.weight_bytes
+            return replace(self._few_rows.weight_bytes, preview=self._preview_bytes())
         return WeightBytes.unpacked(self.spec, self.dtype.itemsize)
 
     @cached_property
@@ -248,7 +253,10 @@ class FrozenLM:
         floors = None
         if mechanisms.page_budget == "need":
             floors = self.page_thresholds or shipped_floors()
-        request = StepRequest(actions, mechanisms, observe, page_reads, clock, floors)
+        preview = None
+        if mechanisms.head == "preview" and not all(action.is_dense for action in actions):
+            preview = self.head_preview
+        request = StepRequest(actions, mechanisms, observe, page_reads, clock, floors, preview)
         few = cache.num_rows <= FEW_ROWS and not self._in_buckets
         if few and self._few_rows and self._few_rows.takes(cache, request):
             with torch_on_one_thread():
@@ -257,6 +265,8 @@ class FrozenLM:
         else:
             with step_threads(cache.num_rows, self.weights.head.weight):
                 output = self._decode_planned(tokens, cache, request)
+                if preview is not None:
+                    output = replace(output, logits=self._previewed(output, actions))
         cache.advance(1)
         return output
 
@@ -265,6 +275,31 @@ class FrozenLM:
         """[..., C] hidden states after the final norm → [..., V] fp32 logits."""
         weights = self.batch_weights if hidden.shape[0] >= MANY_ROWS else self.weights
         return final_logits(weights.head(hidden).float(), self.spec)
+
+    @cached_property
+    def head_preview(self) -> HeadPreview | None:
+        """The head's second form; None where it is always read whole."""
+        blocks = self.weights.head.blocks
+        if self.weight_bytes.preview is None:
+            return None
+        assert blocks is not None
+        assert self.head_directions is not None
+        return make_preview(blocks, self.head_directions)
+
+    def _previewed(self, output: StepOutput, actions: Sequence[Action]) -> Tensor:
+        """Logits of a step whose head is previewed in the rows that drop something."""
+        weights, directions = self._preview_weights
+        previewed = torch.tensor([not action.is_dense for action in actions])
+        extended = torch.cat((output.hidden, output.hidden @ directions), -1)
+        coarse = (extended.to(weights.dtype) @ weights.t()).float()
+        return previewed_logits(coarse, output.logits).where(previewed[:, None], output.logits)
+
+    @cached_property
+    def _preview_weights(self) -> tuple[Tensor, Tensor]:
+        """The preview as matrices, for steps of many rows: [V, C + D], and [C, D] float32."""
+        preview = self.head_preview
+        assert preview is not None
+        return unpack_blocks(preview.blocks).to(self.dtype), preview.directions
 
     @cached_property
     def graphs(self) -> StepGraphs | None:
@@ -338,6 +373,14 @@ class FrozenLM:
     def _few_rows(self) -> FewRowStep | None:
         """The fast path for a few rows; prepared when they are first decoded."""
         return FewRowStep.make(self.spec, self.weights)
+
+    def _preview_bytes(self) -> float | None:
+        blocks, spec = self.weights.head.blocks, self.spec
+        quantised = self._few_rows is not None and self._few_rows.quantised
+        raw = spec.logit_scale is None and spec.logit_cap is None  # as the margin is meant
+        if self.head_directions is None or blocks is None or not (quantised and raw):
+            return None
+        return preview_bytes(blocks, self.head_directions.shape[1])
 
     def _embed(self, tokens: Tensor) -> Tensor:
         embedded = F.embedding(tokens, self.weights.embedding)

@@ -158,6 +158,7 @@ def load_language_model(
     lm = FrozenLM(spec, weights)
     tables = read_tables(data_dir, fingerprint)
     lm.page_thresholds = tables.floors
+    lm.head_directions = tables.directions
     ends = end_ids(folder, config, tokenizer)
     return LanguageModel(shown, fingerprint, lm, tokenizer, ends, dict(tables.damage))
 

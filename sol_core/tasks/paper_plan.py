@@ -34,6 +34,7 @@ def paper_grid(grid: ActionGrid) -> ActionGrid:
         page_scorer=PAPER.page_scorer,
         page_choice=PAPER.page_choice,
         page_budget=PAPER.page_budget,
+        head=PAPER.head,
         mlp_pruning=PAPER.mlp_pruning,
         mlp_split=(),
     )

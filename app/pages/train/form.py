@@ -30,6 +30,8 @@ GRID_HELP = {
     "page_choice": "who chooses pages: every query head, or the heads of a KV group together",
     "page_budget": "what a level of attention is: so many pages in each layer, or a mean that "
     "layers and steps take a share of as they need",
+    "head": "how the vocabulary's weights are read: whole, or a 4-bit preview and then exactly "
+    "those of the likely tokens",
     "mlp_pruning": "which channels of the MLP are dropped: "
     + ", or ".join(pruner.meaning for pruner in MLP_PRUNERS.values()),
     "page_size": "cached tokens per page; pages are kept or left as a whole",
@@ -44,6 +46,7 @@ _TITLES = {
 _NAMES = {
     "num_heads": "Heads",
     "quant_site": "Quantisation site",
+    "head": "Vocabulary",
     **{axis.levels_field: f"{axis.name}: levels" for axis in AXES},
     "held_out_texts": "Held-out texts",
     "calibration_texts": "Calibration texts",

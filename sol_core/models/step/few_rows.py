@@ -26,6 +26,7 @@ from kernels.decode_layer import (
     lies_out_major,
     multiplies_quantised,
 )
+from kernels.head_preview import HeadPreview
 from kernels.quantised_weights.layout import BYTES_4, BYTES_8, HEADER
 from sol_core.actions import OTHER_AXES, Action, Mechanisms
 from sol_core.models.page_thresholds import PageThresholds
@@ -55,6 +56,7 @@ class StepRequest(NamedTuple):
     page_reads: bool
     clock: StepClock | None
     thresholds: PageThresholds | None = None
+    preview: HeadPreview | None = None
 
 
 class FewRowStep:
@@ -145,7 +147,8 @@ class FewRowStep:
         readers = np.zeros((num_rows, spec.num_layers, pages), np.uint8)
         read = np.empty((num_rows, spec.num_layers), np.int64)
         noted = concentration, readers, read
-        arguments = (streams, self._table, memory, rows, mlp, angles, noted)
+        preview = _preview_arrays(request)
+        arguments = (streams, self._table, memory, rows, mlp, preview, angles, noted)
         threads = kernel_threads()
         chosen = tuning or default_tuning(threads, quantised=self.quantised)
         chosen = Tuning(min(chosen.threads, threads), chosen.ahead)
@@ -252,6 +255,11 @@ class FewRowStep:
 
 _MLP_NORM, _GATE_UP, _DOWN, _DOWN_ROWS = 8, 9, 10, 12  # of a layer's arrays
 _NO_TICKS = np.empty(0, np.int64)
+_NO_PREVIEW: tuple[Any, Any, Any] = (
+    np.empty((0, 0), np.uint8),
+    np.empty((0, 0), np.float32),
+    np.empty((0, 0), np.uint8),
+)
 _ONE = {dtype: as_array(torch.empty(1, dtype=dtype)) for dtype in DTYPES}
 
 
@@ -337,6 +345,16 @@ def _layer_arrays(layer: LayerWeights, matrices: Sequence[Any]) -> list[Any]:
         down_rows,
         _vector(layer.down_norms),
     ]
+
+
+def _preview_arrays(request: StepRequest) -> tuple[Any, Any, Any, Any]:
+    """The head's preview as ``decode_layer/head.py`` takes it."""
+    if request.preview is None:
+        return *_NO_PREVIEW, np.zeros(len(request.actions), np.bool_)
+    _, *parts = request.preview
+    previewed = np.array([not action.is_dense for action in request.actions])
+    packed, directions, exact = (as_array(part) for part in parts)
+    return packed, directions, exact, previewed
 
 
 def _matrix(linear: Linear) -> tuple[Any, bool]:

@@ -38,12 +38,14 @@ class WeightBytes:
         attention: of the projections of queries, keys, values and output.
         gate_up, down: of the MLP; their input channels are the hidden state's and the inner ones.
         head: of the vocabulary.
+        preview: of the vocabulary, where a step may preview it; None where it cannot.
     """
 
     attention: MatrixBytes
     gate_up: MatrixBytes
     down: MatrixBytes
     head: MatrixBytes
+    preview: float | None = None
 
     @classmethod
     def unpacked(cls, spec: ModelSpec, bytes_per_weight: int) -> WeightBytes:

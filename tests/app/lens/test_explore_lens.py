@@ -149,7 +149,8 @@ def test_a_run_that_goes_on_is_refused_and_another_ones_is_waited_for(
     monkeypatch.setattr(generation_runs, "QUESTION_PATIENCE_S", 30)
     threading.Timer(0.05, engine.resume.set).start()
     assert services.runs.with_model(BEN, lambda bench: bench.model.name) == "fake-model"
-    assert not call("poll_run", run_id=run_id, cursor=0)["live"]
+    # The line moves on a moment before the run says that it has ended.
+    wait_until(lambda: not call("poll_run", run_id=run_id, cursor=0)["live"])
     services.close()
 
 

@@ -410,6 +410,7 @@ def test_dark_follows_the_system_and_can_be_switched_and_kept(serve: Serve, visi
     comes_to(grid, "rgb(224, 225, 220)")
     page.reload()
     expect(page.get_by_role("button", name="Switch to the dark theme")).to_be_visible()
+    expect(page.locator(".sol-tokens")).to_be_attached()
     assert ground() == "rgb(255, 255, 255)"
 
 

@@ -1,0 +1,94 @@
+"""The head in two passes: what is previewed, what is exact, and that compiled code agrees."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kernels.cpu.team import Team
+from kernels.decode_layer import few_row_kernel, multiplies_quantised
+from kernels.head_preview import MARGIN, make_preview, preview_bytes, previewed_logits
+from kernels.quantised_weights import KINDS, pack_blocks, unpack_blocks
+from kernels.quantised_weights.layout import GgufBlocks
+from tests.kernels.from_python import from_python
+from tests.kernels.test_quantised_weights import make_blocks
+
+OUTPUTS, WIDTH = 192, 96
+
+
+def head_of(seed: int) -> tuple[GgufBlocks, torch.Tensor]:
+    """A head in 8 bits, and orthonormal directions."""
+    generator = torch.Generator().manual_seed(seed)
+    directions = torch.linalg.qr(torch.randn(WIDTH, 32, generator=generator)).Q
+    return make_blocks("Q8_0", OUTPUTS, WIDTH, seed), directions
+
+
+def preview_of(states: torch.Tensor, seed: int) -> torch.Tensor:
+    head, directions = head_of(seed)
+    preview = make_preview(head, directions)
+    extended = torch.cat((states, states @ directions), 1)
+    return extended @ unpack_blocks(preview.blocks).t()
+
+
+def test_a_preview_is_close_and_closer_where_states_are_large() -> None:
+    head, directions = head_of(1)
+    weights = unpack_blocks(head)
+    generator = torch.Generator().manual_seed(2)
+    anywhere = torch.randn(64, WIDTH, generator=generator)
+    along = torch.randn(64, 32, generator=generator) @ directions.t()
+
+    def error(states: torch.Tensor) -> float:
+        exact = states @ weights.t()
+        return float((preview_of(states, 1) - exact).norm() / exact.norm())
+
+    assert error(anywhere) < 0.12
+    assert error(along) < 0.01
+
+
+def test_outputs_within_the_margin_are_exact_and_the_others_are_not_touched() -> None:
+    preview = torch.tensor([[0.0, 5.0, 5.0 - MARGIN, 4.9 - MARGIN]])
+    exact = torch.tensor([[1.0, 2.0, 3.0, 4.0]])
+    expected = torch.tensor([[1.0, 2.0, 3.0, 4.9 - MARGIN]])
+    assert torch.equal(previewed_logits(preview, exact), expected)
+
+
+def test_bytes_are_those_of_the_second_form_and_only_8_bits_have_one() -> None:
+    head, directions = head_of(0)
+    preview = make_preview(head, directions)
+    first = preview.packed.numel() + 4 * directions.numel()
+    row = head.data[0].numel()
+    assert preview_bytes(head, 32) == first + 512 * row
+    assert preview_bytes(make_blocks("Q4_1", OUTPUTS, WIDTH), 32) is None
+    assert preview_bytes(make_blocks("Q8_0", OUTPUTS + 32, WIDTH), 32) is None
+    assert KINDS["Q8_0"][1] * WIDTH // 32 == row
+
+
+@pytest.mark.skipif(
+    few_row_kernel() is None or not multiplies_quantised(), reason="Numba cannot run here"
+)
+@given(previewed=st.lists(st.booleans(), min_size=1, max_size=4), seed=st.integers(0, 1000))
+@settings(max_examples=40)
+def test_compiled_rows_are_previewed_or_whole_as_each_is_meant(
+    previewed: list[bool], seed: int
+) -> None:
+    from kernels.decode_layer.head import head_rows
+
+    head, directions = head_of(seed)
+    preview = make_preview(head, directions)
+    packed = pack_blocks(head)
+    assert packed is not None
+    generator = torch.Generator().manual_seed(seed)
+    states = torch.randn(len(previewed), WIDTH, generator=generator)
+    logits = torch.full((len(previewed), OUTPUTS), torch.nan)
+    parts = (*(part.numpy() for part in preview[1:]), np.array(previewed))
+    member = Team(0, 0, 1, 4)
+    from_python(head_rows)(states.numpy(), packed.numpy(), False, parts, logits.numpy(), member)
+
+    whole, coarse = states @ unpack_blocks(head).t(), preview_of(states, seed)
+    expected = previewed_logits(coarse, whole).where(torch.tensor(previewed)[:, None], whole)
+    at_the_margin = (coarse - coarse.amax(1, keepdim=True) + MARGIN).abs() < 1e-3
+    expected = expected.where(~at_the_margin, logits)
+    torch.testing.assert_close(logits, expected, atol=1e-4, rtol=1e-4)

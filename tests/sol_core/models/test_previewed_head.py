@@ -1,0 +1,75 @@
+"""The default model's head in two passes, against the head read whole."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from kernels.head_preview import MARGIN, RESCORED
+from sol_core.actions import DENSE, GRIDS, Action
+from sol_core.decoding.cost import CostModel
+from sol_core.errors import ConfigError
+from sol_core.models.loading import LanguageModel
+from sol_core.models.measured import directions_of, directions_record
+
+NEED = GRIDS["need"].mechanisms
+WHOLE = replace(NEED, head="whole")
+PROSE = Path(__file__).parents[3] / "README.md"
+ROUNDED = Action(bit_width=15)  # drops next to nothing but the head's second form
+
+
+def test_directions_are_read_back_and_nothing_else_is() -> None:
+    directions = torch.linalg.qr(torch.randn(64, 32)).Q.half().float()
+    assert torch.equal(directions_of(directions_record(directions)), directions)
+    for record in (
+        {},
+        {"shape": [64, 32], "float16": "no base 64"},
+        {**directions_record(directions), "shape": [64, 31]},
+        {**directions_record(directions), "shape": [2048]},
+        directions_record(torch.full((4, 2), torch.nan)),
+    ):
+        with pytest.raises(ConfigError, match="directions"):
+            directions_of(record)
+
+
+@pytest.mark.model
+def test_the_likely_tokens_are_exact_and_the_rest_costs_next_to_nothing(
+    default_model: LanguageModel,
+) -> None:
+    lm, tokens = default_model.lm, default_model.encode(PROSE.read_text("utf-8"))[:161]
+    if lm.weight_bytes.preview is None:
+        pytest.skip("steps do not read quantised blocks here")
+
+    def logits(how: object, action: Action) -> torch.Tensor:
+        cache = lm.new_cache(1, len(tokens))
+        lm.prefill(torch.tensor([tokens[:96]]), cache)
+        steps = [
+            lm.decode_step(torch.tensor([token]), cache, action, mechanisms=how).logits  # type: ignore[arg-type]
+            for token in tokens[96:-1]
+        ]
+        return torch.cat(steps)
+
+    assert torch.equal(logits(NEED, DENSE), logits(WHOLE, DENSE))  # a dense step reads all
+    whole, previewed = logits(WHOLE, ROUNDED), logits(NEED, ROUNDED)
+    likely = whole >= whole.amax(-1, keepdim=True) - MARGIN / 2
+    torch.testing.assert_close(previewed[likely], whole[likely], atol=1e-3, rtol=0)
+    wanted, got = whole.log_softmax(-1), previewed.log_softmax(-1)
+    assert (wanted.exp() * (wanted - got)).sum(-1).mean() < 0.003
+    assert RESCORED / 2 < (previewed - whole).abs().lt(1e-3).sum(-1).float().mean() < 4 * RESCORED
+
+
+@pytest.mark.model
+def test_a_step_that_drops_something_is_counted_without_the_head_s_saving(
+    default_model: LanguageModel,
+) -> None:
+    weights = default_model.lm.weight_bytes
+    if weights.preview is None:
+        pytest.skip("steps do not read quantised blocks here")
+    costs = CostModel.of(default_model.lm, GRIDS["need"])
+    dense, rounded = (costs.decode_step(action, 64).bytes_read for action in (DENSE, ROUNDED))
+    assert dense - rounded == weights.head.nbytes - weights.preview
+    assert costs.head_saving(DENSE) == 0
+    assert CostModel.of(default_model.lm, GRIDS["default"]).head_saving(ROUNDED) == 0
