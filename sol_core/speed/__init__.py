@@ -1,4 +1,4 @@
-"""Speed: what ``bench`` measures here and now, and estimates for absent GPUs.
+"""Speed: what ``bench`` measures here and now.
 
 Ratios come from one run on one machine. Accuracy is measured in ``sol_core.evaluation`` and
 ``sol_core.tasks``.

@@ -19,8 +19,7 @@ from kernels.gpu.triton_support import recorded_launches
 from sol_core.actions import DENSE, PAPER, Action, Mechanisms
 from sol_core.models import FrozenLM
 from sol_core.models.cache import KVCache
-from sol_core.speed.random_model import random_cache, random_model
-from sol_core.speed.roofline import ModelShape
+from sol_core.speed.random_model import ModelShape, random_cache, random_model
 
 _WARM_UP, _STEPS = 8, 64
 

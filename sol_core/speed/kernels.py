@@ -1,15 +1,14 @@
-"""``bench kernels``: what each Triton kernel needs, its estimated floor, and its time here.
+"""``bench kernels``: what each Triton kernel needs, and its time here.
 
-Registers, spills and shared memory are read from binaries compiled now; the floor is
-``roofline.py``'s estimate for one decode step of a known model; times are measured where
-there is a CUDA device, and null where there is none.
+Registers, spills and shared memory are read from binaries compiled now; times are measured
+where there is a CUDA device, and null where there is none.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,15 +23,7 @@ from kernels.rms_norm import rms_norm
 from sol_core.actions import PAPER, Action, Mechanisms, ceil_fraction, grid_named
 from sol_core.errors import ConfigError
 from sol_core.speed.gpu_step import count_launches, measure_steps
-from sol_core.speed.roofline import (
-    CARDS,
-    MODELS,
-    Card,
-    KernelCost,
-    ModelShape,
-    estimate_table,
-    kernel_costs,
-)
+from sol_core.speed.random_model import MODELS, ModelShape
 
 PAGE_SIZE = 8
 REPEATS = 50
@@ -41,26 +32,23 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class KernelBenchOptions:
-    """Options of the estimate and of the measurement.
+    """Options of the measurement.
 
     Attributes:
-        shape: a name in ``roofline.MODELS``.
+        shape: a name in ``random_model.MODELS``.
         context: cached tokens.
         budget: κ and ρ of the step.
         grid: a name in ``actions.GRIDS``, whose mechanisms the step has.
-        card: a name in ``roofline.CARDS``; None is the card here, else H100.
     """
 
     shape: str = "SmolLM2-135M"
     context: int = 2048
     budget: float = 0.5
-    card: str | None = None
     grid: str = "default"
 
     def __post_init__(self) -> None:
-        for name, value, known in (("shape", self.shape, MODELS), ("card", self.card, CARDS)):
-            if value is not None and value not in known:
-                raise ConfigError(f"{name} must be one of {', '.join(known)}, got {value!r}")
+        if self.shape not in MODELS:
+            raise ConfigError(f"shape must be one of {', '.join(MODELS)}, got {self.shape!r}")
         if self.context < 1:
             raise ConfigError(f"context must be 1 or more, got {self.context}")
         grid_named(self.grid)
@@ -70,22 +58,19 @@ class KernelBenchOptions:
 def bench_kernels(
     options: KernelBenchOptions, report: Callable[[str, float], None]
 ) -> dict[str, Any]:
-    """Compile, estimate, measure; JSON-ready.
+    """Compile, count, measure; JSON-ready.
 
-    Keys: ``card`` (of the floor), ``device`` (the card here, or null), ``kernels`` (by
-    name: registers, spills and shared_bytes, the most over all shipped configurations;
-    floor_us, one launch's estimate; measured_us, or null), ``binaries`` (every
-    configuration; empty where Triton is not installed), ``launches`` (kernels that a whole
-    dense and a whole compressed step start), ``step_ms`` (of each, measured ``alone``, kernel
-    by kernel, and in a ``graph``; or null), ``steps`` (estimated step times).
+    Keys: ``device`` (the card here, or null), ``kernels`` (by name: registers, spills and
+    shared_bytes, the most over all shipped configurations; measured_us, one launch's, or
+    null), ``binaries`` (every configuration; empty where Triton is not installed),
+    ``launches`` (kernels that a whole dense and a whole compressed step start), ``step_ms``
+    (of each, measured ``alone``, kernel by kernel, and in a ``graph``; or null).
     """
     shape = MODELS[options.shape]
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    card = CARDS[options.card or _card_named(device)]
     report("compiling the kernels", 0.1)
     binaries = _binaries()
     action, how = Action(options.budget, options.budget), grid_named(options.grid).mechanisms
-    costs = kernel_costs(shape, action, options.context, page_size=PAGE_SIZE, mechanisms=how)
     report("counting a step's launches", 0.7)
     launches = count_launches(shape, action, options.context, how)
     measured: dict[str, float] = {}
@@ -95,14 +80,12 @@ def bench_kernels(
         measured = _measure(shape, action, options.context, how)
         step_ms = measure_steps(shape, action, options.context, how)
     return {
-        "note": "floor_us and steps are estimates from data sheets; measured_us is measured",
         "model": shape.name,
         "context": options.context,
         "budget": options.budget,
         "grid": options.grid,
-        "card": card.name,
         "device": device,
-        "kernels": _by_kernel(binaries, costs, card, measured),
+        "kernels": _by_kernel(binaries, measured),
         "launches": launches,
         "step_ms": step_ms,
         "shared_limit": {f"sm_{arch}": limit for arch, limit in SHARED_LIMIT.items()},
@@ -110,12 +93,6 @@ def bench_kernels(
             {name: getattr(binary, name) for name in Binary.__dataclass_fields__}
             for binary in binaries
         ],
-        "steps": {
-            name: {
-                each.name: estimate_table(known, each, mechanisms=how) for each in CARDS.values()
-            }
-            for name, known in MODELS.items()
-        },
     }
 
 
@@ -185,27 +162,14 @@ def _binaries() -> list[Binary]:
     return compile_in_child()
 
 
-def _by_kernel(
-    binaries: Sequence[Binary],
-    costs: Iterable[KernelCost],
-    card: Card,
-    measured: dict[str, float],
-) -> dict[str, dict[str, Any]]:
-    floors = {cost.kernel: cost.floor_us(card) / cost.launches for cost in costs}
-    names = dict.fromkeys([*(binary.kernel for binary in binaries), *floors])
+def _by_kernel(binaries: Sequence[Binary], measured: dict[str, float]) -> dict[str, dict[str, Any]]:
     table = {}
-    for name in names:
+    for name in dict.fromkeys(binary.kernel for binary in binaries):
         mine = [binary for binary in binaries if binary.kernel == name]
         table[name] = {
-            "registers": max((binary.registers for binary in mine), default=None),
-            "spills": max((binary.spills for binary in mine), default=None),
-            "shared_bytes": max((binary.shared_bytes for binary in mine), default=None),
-            "floor_us": floors.get(name),
+            "registers": max(binary.registers for binary in mine),
+            "spills": max(binary.spills for binary in mine),
+            "shared_bytes": max(binary.shared_bytes for binary in mine),
             "measured_us": measured.get(name),
         }
     return table
-
-
-def _card_named(device: str | None) -> str:
-    """The known card that a device's name contains, else H100."""
-    return next((name for name in CARDS if device is not None and name in device), "H100")

@@ -6,7 +6,7 @@ Their caches are filled with random keys and values, so no context has to be pre
 from __future__ import annotations
 
 import re
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from typing import Literal, get_args
 
 import torch
@@ -18,10 +18,33 @@ from sol_core.models import FrozenLM
 from sol_core.models.cache import KVCache
 from sol_core.models.spec import ModelSpec, RopeSpec
 from sol_core.models.weights import LayerWeights, Linear, ModelWeights
-from sol_core.speed.roofline import MODELS, ModelShape
 
 Storage = Literal["bf16", "fp32", "q4"]  # q4: layers in Q4_1 blocks, the head in Q8_0
 STORAGES: tuple[str, ...] = get_args(Storage)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelShape:
+    """Sizes on which a step's cost depends."""
+
+    name: str
+    vocab_size: int
+    hidden_size: int
+    intermediate_size: int
+    num_layers: int
+    num_heads: int
+    num_kv_heads: int
+    head_size: int
+
+
+MODELS = {
+    shape.name: shape
+    for shape in (
+        ModelShape("SmolLM2-135M", 49_152, 576, 1536, 30, 9, 3, 64),
+        ModelShape("Llama-3.2-1B", 128_256, 2048, 8192, 16, 32, 8, 64),
+        ModelShape("Llama-3.1-8B", 128_256, 4096, 14_336, 32, 32, 8, 128),
+    )
+}
 # 629 million weights: of a model that a laptop runs well.
 SHAPES = {"0.6B": ModelShape("0.6B", 49_152, 1536, 6144, 16, 24, 8, 64), **MODELS}
 _KEYS = {

@@ -37,9 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("decode", "rollout", "kernels", "load"),
         help="decode: one text, against transformers and the memory bandwidth; "
         "rollout: an update of the trainer, against the rate of matrix products; "
-        "kernels: registers, spills and estimated floors of the Triton kernels, and their "
-        "times where there is a GPU; load: a page with many visitors and queued jobs, whether "
-        "anything is lost, stuck or unfair",
+        "kernels: registers and spills of the Triton kernels, and their times where there is a "
+        "GPU; load: a page with many visitors and queued jobs, whether anything is lost, stuck or "
+        "unfair",
     )
     parser.add_argument(
         "--context", type=int, help="tokens before the first step (256; kernels: 2048)"
@@ -83,7 +83,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="bf16",
         help="decode --shape: bf16, fp32, or q4 for blocks of 4 bits (%(default)s)",
     )
-    parser.add_argument("--card", help="kernels: H100 or A100, whose floor is estimated")
     add_grid(parser)
     add_model(parser, with_device=False)
     add_json(parser)
@@ -168,7 +167,7 @@ def _rollout(args: argparse.Namespace, data_dir: DataDir, console: Console) -> d
 def _kernels(args: argparse.Namespace, data_dir: DataDir, console: Console) -> dict[str, Any]:
     from sol_core.speed.kernels import KernelBenchOptions, bench_kernels
 
-    given = {"context": args.context, "shape": args.shape, "card": args.card}
+    given = {"context": args.context, "shape": args.shape}
     options = KernelBenchOptions(
         budget=args.budget,
         grid=args.grid,
@@ -228,19 +227,15 @@ def _kernels_text(result: dict[str, Any]) -> str:
     """The record as a table, one kernel a line."""
     lines = [
         f"{result['model']}, {result['context']} tokens, grid {result['grid']}, "
-        f"budget {result['budget']:g}; floor: estimate for {result['card']}; "
-        f"measured on {result['device'] or 'no GPU'}",
-        f"{'kernel':28} registers spills  shared  floor us  measured us",
+        f"budget {result['budget']:g}; measured on {result['device'] or 'no GPU'}",
+        f"{'kernel':28} registers spills  shared  measured us",
     ]
     for name, needs in result["kernels"].items():
-        cells = [needs["registers"], needs["spills"], needs["shared_bytes"]]
-        whole = ["-" if cell is None else str(cell) for cell in cells]
-        times = [needs["floor_us"], needs["measured_us"]]
-        parts = ["-" if time is None else f"{time:.4f}" for time in times]
+        time = "-" if needs["measured_us"] is None else f"{needs['measured_us']:.4f}"
         lines.append(
-            f"{name:28} {whole[0]:>9} {whole[1]:>6} {whole[2]:>7} {parts[0]:>9} {parts[1]:>12}"
+            f"{name:28} {needs['registers']:>9} {needs['spills']:>6} {needs['shared_bytes']:>7} "
+            f"{time:>12}"
         )
-    lines.append("floor -: not a kernel of the estimated step")
     for kind, count in result["launches"].items():
         times = result["step_ms"]
         took = "not measured: no GPU"

@@ -26,16 +26,8 @@ from app.runs.forks import fork_tree as tree_of
 from app.web.calls import Request, by_name, field, owner_of
 from app.web.component import Page
 from app.web.services import Services
-from sol_core.actions import DENSE, Action, ActionGrid
-from sol_core.fields import from_json
-from sol_core.speed.cost_estimates import (
-    ESTIMATED_CARDS,
-    ESTIMATED_CONTEXTS,
-    estimated_steps,
-    shape_of,
-)
+from sol_core.actions import DENSE
 
-BUDGET_CONTEXT = 2048  # tokens in the cache of estimates, until another number is chosen
 CHARACTERS_A_TOKEN = 4  # of English text, roughly
 # Nats for the bytes of a dense step: 53 % after 7,000 tokens, 82 % after 2,000; after a question
 # nothing is that cheap. At 99 % five of the six examples begin with the full model's 40 tokens.
@@ -68,21 +60,6 @@ def fork_tree(services: Services, request: Request) -> dict[str, Any]:
     owner, run_id = owner_of(request), field(request, "run_id", str)
     only = owner if services.is_shared else None
     return {"runs": tree_of(services.runs, services.store.runs, owner, run_id, only)}
-
-
-def estimate_costs(services: Services, request: Request) -> dict[str, Any]:
-    """Estimated ms per token on GPUs: the loaded model and others, dense and at a spend.
-
-    No rows while no model is loaded.
-    """
-    spend = Action(_share(request, "keep"), _share(request, "channels"))
-    context = field(request, "context", int)
-    grid = from_json(ActionGrid, field(request, "grid", dict))
-    model = services.loader.loaded()
-    if model is None:
-        return {"rows": []}
-    shape = shape_of(model.name, model.spec)
-    return {"rows": estimated_steps(shape, model.context_length, spend, context, grid)}
 
 
 def estimate_budget(services: Services, request: Request) -> dict[str, Any]:
@@ -119,13 +96,8 @@ def estimate_budget(services: Services, request: Request) -> dict[str, Any]:
 
 
 HANDLERS = RunCalls("generation", form_from_config).handlers() | by_name(
-    start_run, fork_run, fork_tree, estimate_costs, estimate_budget
+    start_run, fork_run, fork_tree, estimate_budget
 )
-
-
-def _share(request: Request, name: str) -> float:
-    # JSON has one kind of number: a share of 1 arrives as an int.
-    return 1.0 if request.get(name) == 1 else field(request, name, float)
 
 
 def _constants(services: Services) -> dict[str, Any]:
@@ -135,11 +107,6 @@ def _constants(services: Services) -> dict[str, Any]:
         "maxCharacters": services.limits.characters,
         "maxNewTokens": services.limits.new_tokens,
         "recording": shipped_recording(),
-        "estimate": {
-            "cards": ESTIMATED_CARDS,
-            "contexts": ESTIMATED_CONTEXTS,
-            "context": BUDGET_CONTEXT,
-        },
     }
 
 

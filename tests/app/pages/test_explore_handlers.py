@@ -23,7 +23,7 @@ from app.pages.explore.handlers import PAGE
 from app.pages.history.handlers import HANDLERS as HISTORY
 from app.web.calls import server_functions
 from app.web.services import Services, build_services
-from sol_core.actions import GRIDS, Budget
+from sol_core.actions import Budget
 from sol_core.config import GenerationConfig
 from sol_core.errors import ConfigError
 from tests.support.fake_engine import FAKE_MODEL, FakeEngine, fake_load
@@ -167,9 +167,6 @@ def test_a_refusal_comes_back_as_a_sentence(call: Call) -> None:
         ("list_runs", {"query": None, "limit": 10}),
         ("list_runs", {"query": "", "limit": 10, "before": 7}),
         ("delete_run", {}),
-        ("estimate_costs", {"keep": "1", "channels": 1, "context": 512, "grid": {}}),
-        ("estimate_costs", {"keep": 1, "channels": True, "context": 512.0, "grid": {}}),
-        ("estimate_costs", {"keep": 1, "channels": 1, "context": 512, "grid": "paper"}),
     ],
 )
 def test_malformed_calls_are_refused(call: Call, name: str, request_: dict[str, Any]) -> None:
@@ -206,26 +203,6 @@ def test_the_first_poll_says_what_the_run_is_and_how_to_repeat_it(call: Call) ->
     assert run["settings"]["keep"] == 40
     assert run["settings"]["seed"] == 5
     assert "owner" not in run
-
-
-def test_estimates_are_of_the_loaded_model_at_the_spend_asked_for(call: Call) -> None:
-    finish(call)  # the model is loaded
-    sizes = {"context": 2048, "grid": {}}
-    dense = call("estimate_costs", keep=1, channels=1, **sizes)["rows"]
-    assert [row["model"] for row in dense] == ["fake-model", "Llama-3.2-1B", "Llama-3.1-8B"]
-    half = call("estimate_costs", keep=0.5, channels=0.5, **sizes)["rows"]
-    for whole, part in zip(dense, half, strict=True):
-        for card, cell in part["cards"].items():
-            assert cell["dense_ms"] == whole["cards"][card]["spend_ms"]
-            assert cell["spend_ms"] < cell["dense_ms"]
-    other = call("estimate_costs", keep=0.5, channels=0.5, context=2048,
-                 grid=GRIDS["default"].to_dict())["rows"]  # fmt: skip
-    for one, two in zip(half, other, strict=True):
-        assert two["cards"]["H100"]["spend_ms"] < one["cards"]["H100"]["spend_ms"]
-    refused = call("estimate_costs", keep=0.0, channels=0.5, **sizes)["refused"]
-    assert "keep_fraction must be above 0" in refused
-    refused = call("estimate_costs", keep=1, channels=0.5, context=10**9, grid={})["refused"]
-    assert "context must be one of" in refused
 
 
 def test_history_lists_searches_pages_and_deletes(call: Call) -> None:

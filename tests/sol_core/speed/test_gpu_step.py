@@ -13,7 +13,7 @@ from app.cli.commands.bench import _kernels_text
 from sol_core.actions import DENSE, GRIDS, Action
 from sol_core.models.step.clock import no_lap
 from sol_core.speed import gpu_step
-from sol_core.speed.roofline import ModelShape
+from sol_core.speed.random_model import ModelShape
 
 TINY = ModelShape("tiny", 40, 64, 96, 3, 4, 2, 16)
 HALF = Action(0.5, 0.5)
@@ -61,12 +61,16 @@ def test_the_timed_steps_decode_with_graphs_and_without(monkeypatch: pytest.Monk
 @pytest.mark.parametrize("measured", [False, True])
 def test_the_table_ends_with_whole_steps(measured: bool) -> None:
     ways = {"alone": 9.0, "graph": 0.75}
+    needs = {"registers": 62, "spills": 0, "shared_bytes": 16, "measured_us": 2.5}
+    needs |= {} if measured else {"measured_us": None}
     result = {
-        "model": "tiny", "context": 40, "budget": 0.5, "grid": "paper", "card": "H100",
-        "device": None, "kernels": {}, "launches": {"dense": 100, "compressed": 120},
+        "model": "tiny", "context": 40, "budget": 0.5, "grid": "paper",
+        "device": None, "kernels": {"rms_norm_rows": needs},
+        "launches": {"dense": 100, "compressed": 120},
         "step_ms": {"dense": ways, "compressed": ways} if measured else None,
     }  # fmt: skip
-    first, *_, last = _kernels_text(result).splitlines()
-    assert first.startswith("tiny, 40 tokens, grid paper, budget 0.5; floor")
+    first, _, kernel, *_, last = _kernels_text(result).splitlines()
+    assert kernel.split() == ["rms_norm_rows", "62", "0", "16", "2.5000" if measured else "-"]
+    assert first.startswith("tiny, 40 tokens, grid paper, budget 0.5; measured on no GPU")
     assert last.startswith("compressed step of one row: 120 launches; ")
     assert last.endswith("9.000 ms, in a CUDA graph 0.750 ms" if measured else "no GPU")

@@ -12,12 +12,12 @@ from sol_core.actions import DENSE, GRIDS, Action
 from sol_core.errors import ConfigError
 from sol_core.speed.random_model import (
     SHAPES,
+    ModelShape,
     check_shape,
     random_cache,
     random_model,
     shape_from_text,
 )
-from sol_core.speed.roofline import ModelShape
 
 TINY = ModelShape("tiny", 512, 128, 256, 2, 4, 2, 32)
 GRID = GRIDS["default"]

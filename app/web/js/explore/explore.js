@@ -1,4 +1,4 @@
-// The Explore page: form, the run on show, lens, estimate, address bar.
+// The Explore page: form, the run on show, lens, address bar.
 
 import { linkTo, setAddress } from "../shared/address.js";
 import { makeApi } from "../shared/api.js";
@@ -16,7 +16,6 @@ import { RunStage } from "../shared/runs/run_stage.js";
 import { Status } from "../shared/runs/status.js";
 import { gridLevels } from "../shared/tokens/card_policy.js";
 import { Controls } from "./controls.js";
-import { Estimate } from "./estimate.js";
 import { Forks } from "./forks.js";
 import { filmOf } from "./share_animation.js";
 import { SharePicture } from "./share_picture.js";
@@ -40,7 +39,6 @@ class ExplorePage extends RunPage {
     this.tokens = this.stage.view;
     this.legend = this.stage.legend;
     this.forks = new Forks(api, this.tokens, (id) => this.open(id, "push"));
-    this.estimate = new Estimate(api, page.estimate);
     this.recording = new RecordingView(page.recording, (prompt, settings) => {
       this.form.set(prompt, settings);
       this.form.send();
@@ -60,7 +58,7 @@ class ExplorePage extends RunPage {
     this.empty = this.recording.element;
     this.notices = h("div", { class: "sol-notices" });
     return h("div", { class: "sol-grid" }, this.notices, this.form.element, this.stage.build({
-      over: this.empty, tools: this.tools, below: [this.forks.element, this.estimate.element] }));
+      over: this.empty, tools: this.tools, below: [this.forks.element] }));
   }
 
   start() {
@@ -133,7 +131,6 @@ class ExplorePage extends RunPage {
   clear() {
     this.stage.clear();
     this.forks.clear();
-    this.estimate.clear();
     super.clear();
   }
 
@@ -152,7 +149,6 @@ class ExplorePage extends RunPage {
   draw(view, run) {
     this.tokens.element.classList.toggle("is-live", view.live && view.status === "running");
     this.status.update(view, run, this.model);
-    this.estimate.follow(this.status.tally, run, view.live);
   }
 
   finish() {
@@ -171,7 +167,6 @@ class ExplorePage extends RunPage {
 
   async watchModel() {
     await super.watchModel();
-    this.estimate.refresh(true);
     this.form.dial.refresh();
   }
 
