@@ -17,7 +17,7 @@ import numpy as np
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from kernels.cpu.linked_code import LinkedCompiler
+from kernels.cpu.linked_code import LinkedCompiler, TeamCompiler
 
 # Sums may be reordered (that is what vectorises them); NaN and inf keep their meaning.
 FAST_SUMS = {"reassoc", "contract", "nsz"}
@@ -26,7 +26,7 @@ _LINKED: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True,
 
 # A function that Python calls; one that runs on all threads.
 kernel = functools.partial(numba.njit, nogil=True, cache=True, error_model="numpy")
-team_kernel = functools.partial(kernel, parallel=True)
+team_kernel = functools.partial(kernel, parallel=True, pipeline_class=TeamCompiler)
 # A function that only compiled code calls; with reordered sums.
 helper = numba.njit(nogil=True, error_model="numpy", **_LINKED)
 fast_helper = numba.njit(nogil=True, error_model="numpy", fastmath=FAST_SUMS, **_LINKED)

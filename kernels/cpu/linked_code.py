@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from llvmlite.binding import Linkage
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import Compiler
 
@@ -19,6 +20,35 @@ class LinkedCompiler(Compiler):
 
     def __init__(self, typing: Any, target: Any, library: Any, *rest: Any) -> None:
         super().__init__(typing, target, library or _LinkedLibrary(target.codegen()), *rest)
+
+
+class TeamCompiler(Compiler):
+    """Compiles loops on all threads; the ``pipeline_class`` of ``numba.njit``.
+
+    Numba loads a loop's body by itself too, optimised without the function around it. The first
+    process of all would run that one and every later one, from the cache, the function's own: sums
+    in another order, so other last digits.
+    """
+
+    def __init__(self, typing: Any, target: Any, library: Any, *rest: Any) -> None:
+        super().__init__(typing, target, library or _TeamLibrary(target.codegen()), *rest)
+
+
+_SHARED = Linkage.linkonce_odr, Linkage.weak_odr  # whichever module is loaded first has it
+
+
+class _TeamLibrary(JITCodeLibrary):
+    """LLVM module that calls its own functions, whatever else the process has loaded."""
+
+    def __init__(self, codegen: Any) -> None:
+        super().__init__(codegen, "team")
+        self.enable_object_caching()
+
+    def _optimize_final_module(self) -> None:
+        for function in self._final_module.functions:
+            if not function.is_declaration and function.linkage in _SHARED:
+                function.linkage = Linkage.internal
+        super()._optimize_final_module()
 
 
 class _LinkedLibrary(JITCodeLibrary):

@@ -12,16 +12,10 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from kernels.cpu.compiling import FAST_SUMS
+from kernels.cpu.compiling import FAST_SUMS, team_kernel
 
 
-@numba.njit(
-    "void(float32[:, ::1], uint16[:, ::1], float32[:, ::1])",
-    parallel=True,
-    nogil=True,
-    cache=True,
-    fastmath=FAST_SUMS,
-)
+@team_kernel("void(float32[:, ::1], uint16[:, ::1], float32[:, ::1])", fastmath=FAST_SUMS)
 def bf16_rows_product(inputs, weight, outputs):
     """outputs[r, o] = Σ_i inputs[r, i] · weight[o, i], accumulated in fp32.
 
