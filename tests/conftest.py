@@ -73,8 +73,46 @@ SECONDS = {"slow": 40.0, "timeout": 20.0, "browser": 5.0, "model": 5.0}
 PROCESSES_SECONDS, OTHER_SECONDS = 2.0, 0.1  # of one in a module that starts programs, or not
 
 
+# What ``launch.py test --all`` runs beside the rest, before a release and whenever it is touched:
+# minutes of a core for parts that seldom change, or once more what another test proves faster.
+RELEASE = (
+    "app/pages/test_compare_texts.py",
+    "app/jobs/test_train_ranks.py",
+    "app/jobs/test_worker_plugins.py",
+    "app/setup",
+    "app/site/test_class_of_thirty.py",
+    "app/site/test_load.py",
+    "browser/explore/test_costs.py",
+    "browser/explore/test_docked_card.py",
+    "browser/explore/test_embed.py",
+    "browser/explore/test_fork_pages.py",
+    "browser/explore/test_looking.py",
+    "browser/explore/test_machine.py",
+    "browser/explore/test_share_picture.py",
+    "browser/pages",
+    "browser/site/test_exported_accessibility.py",
+    "browser/site/test_links.py",
+    "extending",
+    "kernels/threads",
+    "sol_core/generation/test_warm_up.py",
+    "sol_core/models/test_step_graph.py",
+    "sol_core/training/test_ranks.py",
+    "test_launch.py",
+    "test_notebook.py",
+    "test_other_families.py",
+    "test_package.py",
+    "test_readme.py",
+    "test_space.py",
+)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
-    """Long files come first: at the end, no process waits for another one's last file."""
+    """Mark what only a release needs. Long files come first: at the end, no process waits for
+    another one's last file."""
+    for item in items:
+        path = item.path.relative_to(ROOT / "tests")
+        if any(path.is_relative_to(part) for part in RELEASE):
+            item.add_marker(pytest.mark.release)
     if "PYTEST_XDIST_WORKER" not in os.environ:
         return
     lengths = Counter[Path]()

@@ -14,7 +14,8 @@ from app.setup.bootstrap import replace_process
 
 HELP = "run the tests; other arguments go to pytest"
 WORKERS = 2  # more were not tried: the suite's memory is that of its language models
-FAST = "not model and not browser and not slow"
+LANDING = "not release"
+FAST = f"{LANDING} and not model and not browser and not slow"
 WARM_UP = """
 import sys
 from sol_core.generation.warm_up import KernelWarmUp
@@ -24,8 +25,10 @@ KernelWarmUp(sys.argv[1], "cpu", bits=bits).wait(lambda *progress: None)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """``--fast``; everything unknown is pytest's."""
-    parser.add_argument(
+    """``--all`` and ``--fast``; everything unknown is pytest's."""
+    extent = parser.add_mutually_exclusive_group()
+    extent.add_argument("--all", action="store_true", help="also what only a release needs")
+    extent.add_argument(
         "--fast", action="store_true", help=f"leave out what takes long: pytest -m '{FAST}'"
     )
     parser.set_defaults(extras=("test",), passes_rest_on=True)
@@ -35,7 +38,9 @@ def run(args: argparse.Namespace) -> int:
     """Become pytest, in the project's folder, with the libraries set up as for the page."""
     environment.prepare(DataDir.resolve(None).root)
     os.chdir(PROJECT_ROOT)
-    selection = ["-m", FAST] if args.fast else []
+    # Tests that are named are all run, whatever their marks.
+    extent = FAST if args.fast else "" if args.all or args.rest else LANDING
+    selection = ["-m", extent] if extent else []
     # Chosen tests run in one process, so that -s, --pdb and -x mean what they say.
     parallel = [] if args.rest else _parallel()
     if parallel:
