@@ -12,7 +12,6 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 from sol_core.actions import DENSE, MAX_BITS, Action, Budget
 from sol_core.budgets.damage import DamageTable
@@ -121,17 +120,15 @@ class MixTable:
         upper = min(upper, len(hull) - 1)
         return hull[upper - 1], hull[upper]
 
-    def share_at(self, price: float, context: int) -> float:
-        """The least share before saving a byte costs more than a price.
-
-        Args:
-            price: nats a token for all bytes of a dense step.
-        """
+    def share_at(self, damage: float, context: int) -> float:
+        """The least share whose mixes are predicted to lose no more than that, nats a token."""
         hull = self.hull(context)
-        for low, high in reversed(list(pairwise(hull))):
-            if low.damage - high.damage > price * (high.share - low.share):
-                return high.share
-        return hull[0].share
+        place = next(at for at, mix in enumerate(hull) if mix.damage <= damage)
+        if place == 0:
+            return hull[0].share
+        low, high = hull[place - 1 : place + 1]
+        part = (low.damage - damage) / (low.damage - high.damage)
+        return low.share + part * (high.share - low.share)
 
     def mean(self, share: float, context: int, bits: float = 16.0) -> Budget:
         """Mean spend per axis of the mixes that meet a share."""

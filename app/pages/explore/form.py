@@ -25,7 +25,7 @@ from sol_core.errors import ConfigError, SolError
 from sol_core.fields import Range, from_json
 
 MAX_NEW_TOKENS = 4096
-DEFAULT_SHARE, DEFAULT_BITS = 99, 16  # percent of the full model's bytes; bits of activations
+DEFAULT_SHARE, DEFAULT_BITS = 89, 16  # percent of the full model's bytes; bits of activations
 POLICYS_GRID = "policy"  # the policy's own; without one, the default grid
 # A guard for the tokenizer only; the engine refuses prompts by their length in tokens.
 MAX_PROMPT_CHARACTERS = 1_000_000

@@ -188,15 +188,15 @@ def test_a_budget_is_a_share_or_per_axis_and_says_which() -> None:
     assert Action(0.5).words == "attention 50 %, channels 100 %, 16 bits"
 
 
-def test_a_price_stops_where_the_next_byte_costs_more(mixes: MixTable) -> None:
+def test_a_share_is_the_least_that_loses_so_much(mixes: MixTable) -> None:
     for context in (64, 2000, 7000):
         hull = mixes.hull(context)
         assert mixes.share_at(0.0, context) == 1.0
         assert mixes.share_at(1e9, context) == hull[0].share
-        share = mixes.share_at(0.2, context)
         for low, high in itertools.pairwise(hull):
-            price = (low.damage - high.damage) / (high.share - low.share)
-            assert (price <= 0.2) == (low.share >= share - 1e-12)
+            assert mixes.share_at(low.damage, context) == pytest.approx(low.share)
+            half = mixes.share_at((low.damage + high.damage) / 2, context)
+            assert half == pytest.approx((low.share + high.share) / 2)
 
 
 def test_a_grids_mixes_are_of_its_own_levels() -> None:
