@@ -34,6 +34,7 @@ class HubStandIn:
         tokens: what was sent.
         fetched: names of the files that were asked for.
         sizes: sizes to claim instead of the real ones.
+        stuck: set once half of ``sticks``, a file, is sent; the other half never comes.
     """
 
     url: str = ""
@@ -42,6 +43,8 @@ class HubStandIn:
     tokens: set[str] = field(default_factory=set)
     fetched: list[str] = field(default_factory=list)
     sizes: dict[str, int] = field(default_factory=dict)
+    sticks: str = ""
+    stuck: threading.Event = field(default_factory=threading.Event)
 
 
 @contextmanager
@@ -124,8 +127,19 @@ class _Handler(BaseHTTPRequestHandler):
         data = files[found[3]]
         if self.command == "GET":
             self.held.fetched.append(found[3])
+            if found[3] == self.held.sticks:
+                return self._half(data)
         self._send(200, data, {"ETag": f'"{hashlib.sha1(data).hexdigest()}"'})
         return None
+
+    def _half(self, data: bytes) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data[: len(data) // 2])
+        self.wfile.flush()
+        self.held.stuck.set()
+        self.rfile.read(1)  # until the client is gone
 
     def _answer(self, status: int, record: dict[str, Any], code: str = "") -> None:
         extra = {"X-Error-Code": code, "X-Error-Message": str(record.get("error"))} if code else {}

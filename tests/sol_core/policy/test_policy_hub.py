@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -139,6 +142,26 @@ def test_a_hub_id_is_fetched_into_the_cache_once(
     assert sorted(hub.fetched) == FILES, "the cache had it"
     local = Policy.from_pretrained(stored, model=model, cache_dir=cache, local_files_only=True)
     assert local.info == policy.info
+
+
+@pytest.mark.parametrize("sticks", ["config.json", "model.safetensors"])
+def test_a_pull_that_is_killed_in_the_middle_of_a_file_is_pulled_again(
+    model: LanguageModel, stored: str, hub: HubStandIn, folder: Path, tmp_path: Path, sticks: str
+) -> None:
+    cache = tmp_path / "cache"
+    hub.sticks = sticks
+    code = "import sys; from sol_core.policy.files.hub import fetch_policy as fetch; "
+    code += "fetch(sys.argv[1], cache_dir=sys.argv[2])"
+    variables = os.environ | {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home")}
+    with subprocess.Popen([sys.executable, "-c", code, stored, cache], env=variables) as child:
+        assert hub.stuck.wait(60)
+        child.kill()
+    assert child.returncode == -9
+    hub.sticks = ""
+    pulled = Policy.from_pretrained(stored, model=model, cache_dir=cache)
+    assert pulled.info.name == "tiny"
+    found = fetch_policy(stored, cache_dir=cache)
+    assert {name: (found / name).read_bytes() for name in FILES} == hub.repositories[stored]
 
 
 def test_without_a_network_the_cache_is_used(
