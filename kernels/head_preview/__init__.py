@@ -6,11 +6,12 @@ preview reads the whole head at 4 bits, and what that rounds away is kept exact 
 directions in which final hidden states are large.
 """
 
-from kernels.head_preview.layout import HeadPreview, make_preview, preview_bytes
+from kernels.head_preview.layout import PREVIEW_BITS, HeadPreview, make_preview, preview_bytes
 from kernels.head_preview.reference import MARGIN, RESCORED, previewed_logits
 
 __all__ = [
     "MARGIN",
+    "PREVIEW_BITS",
     "RESCORED",
     "HeadPreview",
     "make_preview",

@@ -15,6 +15,7 @@ from torch import Tensor
 from kernels.head_preview.reference import RESCORED
 from kernels.quantised_weights.layout import BLOCK, BYTES_4, GgufBlocks, pack_blocks, unpack_blocks
 
+PREVIEW_BITS = 4
 _OUTPUTS = 64  # half a tile of 4 bits
 _ROWS = 1024  # outputs rounded at a time: what is computed meanwhile stays in the caches
 

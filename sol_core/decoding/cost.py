@@ -14,6 +14,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from kernels.head_preview import PREVIEW_BITS
 from kernels.page_scorers import PagesToScore
 from sol_core.actions import DENSE, MAX_BITS, PAPER, Action, ActionGrid, Budget, Mechanisms
 from sol_core.events import StepCost
@@ -80,10 +81,11 @@ class CostModel:
         gate_up = spec.num_layers * 2 * spec.intermediate_size * entering
         down = spec.num_layers * spec.hidden_size * inner
         head, projected = spec.hidden_size * spec.vocab_size, spec.num_layers * projections
+        saved = self.head_saving(action)
         bit_operations = MAX_BITS * (
             projected * weights.attention.bits
             + flops / 2 * 8 * self.bytes_per_cached
-            + head * weights.head.bits
+            + head * (PREVIEW_BITS if saved else weights.head.bits)
         )
         bit_operations += action.bit_width * weights.gate_up.bits * (gate_up + down)
         return StepCost(
@@ -93,7 +95,7 @@ class CostModel:
             attention_bytes=weights.attention.nbytes + cached,
             mlp_bytes=weights.gate_up.read(entering / spec.hidden_size)
             + weights.down.read(inner / spec.intermediate_size),
-            head_bytes=weights.head.nbytes - self.head_saving(action),
+            head_bytes=weights.head.nbytes - saved,
             bit_operations=float(bit_operations),
         )
 
