@@ -111,14 +111,15 @@ def weigh_pages(
     octet, in_octet = token // OCTET, token % OCTET
     where = byte[:, None] + (octet * (4 * head_size) + 4 * in_octet)[None, :]
     both = tl.load(codes + where, mask=inside[:, None] & present[None, :], other=0)
-    products = tl.zeros([BLOCK_M, PAGES * SLOTS], tl.int32)
-    products = tl.dot(low.to(tl.int8), (both & 15).to(tl.int8), products)
-    products = tl.dot(high.to(tl.int8), (both >> 4).to(tl.int8), products)
+    # Whole numbers below 2^24 in all: exact, and every Triton since 3.4 lowers it on every card.
+    products = tl.zeros([BLOCK_M, PAGES * SLOTS], tl.float32)
+    products = tl.dot(low.to(tl.float16), (both & 15).to(tl.float16), products)
+    products = tl.dot(high.to(tl.float16), (both >> 4).to(tl.float16), products)
     where = octet * (2 * OCTET) + in_octet
     scale = tl.load(scales + where, mask=present, other=0.0).to(tl.float32)
     minimum = tl.load(scales + where + OCTET, mask=present, other=0.0).to(tl.float32)
     offsets = tl.sum(low + high, 1)[:, None] * minimum[None, :]
-    scores = (products.to(tl.float32) * scale[None, :] + offsets) * unit[:, None]
+    scores = (products * scale[None, :] + offsets) * unit[:, None]
     seen = used[:, None] & present[None, :]
     at = row[:, None] * mask_width + (first_token + token)[None, :]
     seen &= tl.load(valid_tokens + at, mask=only_if(masked, seen), other=1) != 0

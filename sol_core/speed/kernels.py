@@ -6,6 +6,7 @@ where there is a CUDA device, and null where there is none.
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 import logging
 from collections.abc import Callable, Sequence
@@ -94,6 +95,36 @@ def bench_kernels(
             for binary in binaries
         ],
     }
+
+
+def compile_kernels(architectures: str) -> dict[str, Any]:
+    """Compile every shipped launch for some cards, which need not be here; JSON-ready.
+
+    Args:
+        architectures: "sm_75,sm_86".
+    Returns: "triton", its version; "kernels", a row a kernel and card: registers, spills and
+        shared_bytes, the most over its configurations, and "error", the first one's or null;
+        "problems", what failed.
+    Raises: ConfigError for an architecture that is not known, or without Triton.
+    """
+    known = {f"sm_{arch}": arch for arch in SHARED_LIMIT}
+    wanted = [name.strip() for name in architectures.split(",") if name.strip()]
+    if not wanted or not set(wanted) <= set(known):
+        raise ConfigError(f"--compile takes some of {', '.join(known)}, got {architectures!r}")
+    if importlib.util.find_spec("triton") is None:
+        raise ConfigError("Triton is not installed: pip install triton")
+    binaries = compile_in_child([known[name] for name in dict.fromkeys(wanted)])
+    rows = []
+    for name in wanted:
+        mine = [binary for binary in binaries if binary.architecture == known[name]]
+        for kernel, needs in _by_kernel(mine, {}).items():
+            del needs["measured_us"]
+            errors = [one.error for one in mine if one.kernel == kernel and one.error]
+            error = errors[0] if errors else None
+            rows.append({"kernel": kernel, "card": name, **needs, "error": error})
+    failed = (f"{row['kernel']} for {row['card']}: {row['error']}" for row in rows if row["error"])
+    version = importlib.metadata.version("triton")
+    return {"triton": version, "kernels": rows, "problems": list(failed)}
 
 
 def run_layer(

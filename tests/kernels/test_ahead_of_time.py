@@ -10,7 +10,7 @@ from kernels.ahead_of_time import ARCHITECTURES, SHARED_LIMIT, Binary, compile_i
 from kernels.gpu.triton_support import recorded_launches
 from sol_core.actions import GRIDS, Action
 from sol_core.errors import ConfigError
-from sol_core.speed.kernels import KernelBenchOptions, _by_kernel, run_layer
+from sol_core.speed.kernels import KernelBenchOptions, _by_kernel, compile_kernels, run_layer
 from sol_core.speed.random_model import ModelShape
 
 KERNELS = {
@@ -53,6 +53,28 @@ def test_no_kernel_spills_and_all_fit_their_chip(binaries: list[Binary]) -> None
 def test_a_failing_child_says_why() -> None:
     with pytest.raises(RuntimeError, match=r"failed:\n[\s\S]*must be among"):
         compile_in_child([7])
+
+
+def test_every_card_has_a_row_and_an_error_ends_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = [
+        Binary("attend_pages", "a", 75, 90, 8, 9, 4),
+        Binary("attend_pages", "b", 75, 0, 0, 0, 0, "CompilationError: no"),
+        Binary("attend_pages", "a", 86, 60, 0, 5, 4),
+    ]
+    asked: list[list[int]] = []
+    monkeypatch.setattr(
+        "sol_core.speed.kernels.compile_in_child", lambda archs: asked.append(archs) or made
+    )
+    result = compile_kernels("sm_75, sm_86")
+    assert asked == [[75, 86]]
+    assert [tuple(row.values()) for row in result["kernels"]] == [
+        ("attend_pages", "sm_75", 90, 8, 9, "CompilationError: no"),
+        ("attend_pages", "sm_86", 60, 0, 5, None),
+    ]
+    assert result["problems"] == ["attend_pages for sm_75: CompilationError: no"]
+    for wrong in ("", "sm_7", "86"):
+        with pytest.raises(ConfigError, match="some of sm_75, sm_80"):
+            compile_kernels(wrong)
 
 
 def test_the_table_has_the_most_over_all_configurations() -> None:

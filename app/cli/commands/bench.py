@@ -61,10 +61,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         add_value(parser, name, default, "", help=f"{text} (%(default)s)")
     parser.add_argument(
         "--compile",
-        action=argparse.BooleanOptionalAction,
+        nargs="?",
+        const=True,
+        metavar="sm_75,…",
         help="decode: also measure transformers under torch.compile, in bfloat16 and float32; "
-        "without it in bfloat16, where there is a compiler",
+        "without it in bfloat16, where there is a compiler. kernels: compile for these cards alone",
     )
+    parser.add_argument(
+        "--no-compile", dest="compile", action="store_false", help="decode: in neither"
+    )
+    parser.set_defaults(compile=None)
     parser.add_argument(
         "--llama-cpp",
         type=Path,
@@ -165,8 +171,10 @@ def _rollout(args: argparse.Namespace, data_dir: DataDir, console: Console) -> d
 
 
 def _kernels(args: argparse.Namespace, data_dir: DataDir, console: Console) -> dict[str, Any]:
-    from sol_core.speed.kernels import KernelBenchOptions, bench_kernels
+    from sol_core.speed.kernels import KernelBenchOptions, bench_kernels, compile_kernels
 
+    if isinstance(args.compile, str):
+        return compile_kernels(args.compile)
     given = {"context": args.context, "shape": args.shape}
     options = KernelBenchOptions(
         budget=args.budget,
@@ -225,6 +233,14 @@ def _decode_text(result: dict[str, Any]) -> str:
 
 def _kernels_text(result: dict[str, Any]) -> str:
     """The record as a table, one kernel a line."""
+    if "triton" in result:
+        rows = [
+            f"{row['kernel']:28} {row['card']:7} {row['registers']:>9} {row['spills']:>6} "
+            f"{row['shared_bytes']:>7}  {row['error'] or ''}"
+            for row in result["kernels"]
+        ]
+        head = f"{'kernel':28} {'card':7} registers spills  shared  error"
+        return "\n".join([f"Triton {result['triton']}", head, *rows]) + "\n"
     lines = [
         f"{result['model']}, {result['context']} tokens, grid {result['grid']}, "
         f"budget {result['budget']:g}; measured on {result['device'] or 'no GPU'}",
