@@ -39,13 +39,19 @@ def pick_device(name: str) -> torch.device:
 
 
 def pick_dtype(name: str, device: torch.device) -> torch.dtype:
-    """ "auto" is bfloat16 where the device computes in it, else float32.
+    """A dtype by its name; "auto" is bfloat16 where the device computes in it; else float16 on a GPU, float32 on a CPU.
 
+    ``torch.cuda.is_bf16_supported`` says yes where bfloat16 is emulated, as on a T4.
     Raises: ConfigError for an unknown name.
     """
     if name == "auto":
-        fast = torch.cuda.is_bf16_supported() if device.type == "cuda" else cpu_has_bf16()
-        return torch.bfloat16 if fast else torch.float32
+        if device.type == "cuda":
+            return (
+                torch.bfloat16
+                if torch.cuda.get_device_capability(device) >= (8, 0)
+                else torch.float16
+            )
+        return torch.bfloat16 if cpu_has_bf16() else torch.float32
     if name not in DTYPES:
         raise ConfigError(f"dtype must be auto, {', '.join(DTYPES)}, got {name!r}")
     if name == "float16" and device.type == "cpu":

@@ -271,6 +271,18 @@ def test_devices_and_dtypes_are_checked() -> None:
         pick_dtype("float16", torch.device("cpu"))
 
 
+@pytest.mark.parametrize(
+    ("capability", "dtype"),
+    [((7, 5), torch.float16), ((8, 0), torch.bfloat16), ((12, 0), torch.bfloat16)],
+)
+def test_a_card_without_bfloat16_units_gets_float16(
+    monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], dtype: torch.dtype
+) -> None:
+    monkeypatch.setattr("torch.cuda.get_device_capability", lambda device: capability)
+    monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda: True)  # emulated ones count there
+    assert pick_dtype("auto", torch.device("cuda")) == dtype
+
+
 def test_a_model_that_a_device_cannot_hold_is_said(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
