@@ -39,9 +39,10 @@ def pick_device(name: str) -> torch.device:
 
 
 def pick_dtype(name: str, device: torch.device) -> torch.dtype:
-    """A dtype by its name; "auto" is bfloat16 where the device computes in it; else float16 on a GPU, float32 on a CPU.
+    """A dtype by its name; "auto" is bfloat16 where the device has units for it.
 
-    ``torch.cuda.is_bf16_supported`` says yes where bfloat16 is emulated, as on a T4.
+    Else it is float16 on a GPU and float32 on a CPU. ``torch.cuda.is_bf16_supported`` says yes
+    where bfloat16 is emulated, as on a T4.
     Raises: ConfigError for an unknown name.
     """
     if name == "auto":
