@@ -47,11 +47,8 @@ def pick_dtype(name: str, device: torch.device) -> torch.dtype:
     """
     if name == "auto":
         if device.type == "cuda":
-            return (
-                torch.bfloat16
-                if torch.cuda.get_device_capability(device) >= (8, 0)
-                else torch.float16
-            )
+            has_units = torch.cuda.get_device_capability(device) >= (8, 0)
+            return torch.bfloat16 if has_units else torch.float16
         return torch.bfloat16 if cpu_has_bf16() else torch.float32
     if name not in DTYPES:
         raise ConfigError(f"dtype must be auto, {', '.join(DTYPES)}, got {name!r}")
