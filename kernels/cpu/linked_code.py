@@ -8,9 +8,11 @@ instead of 45, into code that gives the same bits in the same time.
 
 from __future__ import annotations
 
+import uuid
 from typing import Any
 
 from llvmlite.binding import Linkage
+from numba.core.caching import IndexDataCacheFile
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import Compiler
 
@@ -80,3 +82,20 @@ class _WithoutEnvironments:
 
     def set_env(self, name: str, environment: object) -> None:
         """Nothing: code that is read from the cache has no environments either."""
+
+
+_PROCESS = uuid.uuid4().hex[:12]
+
+
+def _own_data_name(self: Any, number: int) -> str:
+    """Name of a file for compiled code that no other process gives.
+
+    Numba counts from 1 after those that an index names. Two processes that compiled one function
+    for different types at once gave both the same name, and the index then led one type to the
+    other's code: a segmentation fault, at that start or a later one.
+    """
+    name: str = self._data_name_pattern.format(number=number)
+    return f"{name.removesuffix('.nbc')}.{_PROCESS}.nbc"
+
+
+IndexDataCacheFile._data_name = _own_data_name  # type: ignore[method-assign]
