@@ -40,7 +40,11 @@ _SHARED = Linkage.linkonce_odr, Linkage.weak_odr  # whichever module is loaded f
 
 
 class _TeamLibrary(JITCodeLibrary):
-    """LLVM module that calls its own functions, whatever else the process has loaded."""
+    """LLVM module that calls its own functions, whatever else the process has loaded.
+
+    They are private, not internal: LLVM's loader knows internal functions by name too, and had
+    other modules call one whose arguments had been optimised away (a segmentation fault).
+    """
 
     def __init__(self, codegen: Any) -> None:
         super().__init__(codegen, "team")
@@ -49,7 +53,7 @@ class _TeamLibrary(JITCodeLibrary):
     def _optimize_final_module(self) -> None:
         for function in self._final_module.functions:
             if not function.is_declaration and function.linkage in _SHARED:
-                function.linkage = Linkage.internal
+                function.linkage = Linkage.private
         super()._optimize_final_module()
 
 
