@@ -1,13 +1,19 @@
-"""Compiled functions called by their address: the same numbers, and nothing of other types."""
+"""Compiled functions: by their address, from several processes, from the cache and without it."""
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from kernels.cpu.compiling import call_native, fast_helper, helper, native_function
+from kernels.cpu.threads import why_no_kernels
+from tests.support.tiny_language_model import save_model_folder
 
 numba = pytest.importorskip("numba")
 
@@ -79,3 +85,56 @@ def test_a_helper_has_code_in_its_callers_alone(decorate: Any) -> None:
         assert compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name) == 0
     (compiled,) = call.overloads.values()
     assert compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name) > 0
+
+
+ROOT = Path(__file__).parents[2]
+EVALUATION = """
+import json, sys
+from pathlib import Path
+from sol_core.evaluation.runner import evaluate_contenders
+from tests.sol_core.evaluation_child import CONFIG, TEXTS, load
+from tests.sol_core.evaluation_stand_ins import contender
+
+*_, last = evaluate_contenders(load(Path(sys.argv[1])), [contender()[0]], CONFIG, TEXTS)
+del last.result["elapsed_s"]
+print(json.dumps(last.result))
+"""
+
+
+@pytest.mark.skipif(why_no_kernels() is not None, reason="Numba cannot run here")
+def test_the_first_process_computes_what_later_ones_compute(tmp_path: Path) -> None:
+    """Sums of kernels that run on all threads once came in another order there: Numba had loaded
+    two forms of their loops, and of those the cache kept one."""
+    folder = save_model_folder(tmp_path / "model", "llama-gqa-tied", starts=False)
+    command = [sys.executable, "-c", EVALUATION, str(folder)]
+    variables = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / "kernels")}
+    variables |= {"PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "tests" / "sol_core")))}
+    found = [
+        subprocess.run(command, env=variables, stdout=subprocess.PIPE, check=True).stdout
+        for _ in range(2)
+    ]
+    assert found[0] == found[1]
+
+
+SAVING = """
+import sys
+from numba.core.caching import IndexDataCacheFile
+import kernels.cpu.compiling
+
+cache = IndexDataCacheFile(sys.argv[1], "step", "stamp")
+cache._load_index = lambda: {}  # both look before either of them has written
+cache.save(sys.argv[2], sys.argv[2] + "'s code")
+"""
+
+
+@pytest.mark.skipif(why_no_kernels() is not None, reason="Numba cannot run here")
+def test_no_type_is_led_to_another_one_s_code(tmp_path: Path) -> None:
+    from numba.core.caching import IndexDataCacheFile
+
+    for types in ("float32", "bfloat16"):
+        command = [sys.executable, "-c", SAVING, str(tmp_path), types]
+        subprocess.run(command, check=True, cwd=ROOT)
+    assert len(list(tmp_path.glob("*.nbc"))) == 2
+    cache = IndexDataCacheFile(str(tmp_path), "step", "stamp")
+    assert cache.load("bfloat16") == "bfloat16's code"
+    assert cache.load("float32") in (None, "float32's code")
