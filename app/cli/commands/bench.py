@@ -213,7 +213,7 @@ def _decode_text(result: dict[str, Any]) -> str:
             if mix["context"] != dense["context"]:
                 continue
             action = f"{mix['keep_fraction']:g}, {mix['channel_keep_ratio']:g}"
-            lowest = " (lowest)" if mix["share"] > mix["share_asked"] else ""
+            lowest = " (lowest)" if mix["share"] > mix["share_asked"] + 0.01 else ""
             lines.append(
                 f"{'':7}  {action:20}  {mix['share']:14.2f}  {mix['tokens_per_s']:8.1f}  "
                 f"{mix['speedup']:13.2f}  {mix['of_ideal']:12.2f}{lowest}"
