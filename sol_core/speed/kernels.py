@@ -114,17 +114,23 @@ def compile_kernels(architectures: str) -> dict[str, Any]:
     if importlib.util.find_spec("triton") is None:
         raise ConfigError("Triton is not installed: pip install triton")
     binaries = compile_in_child([known[name] for name in dict.fromkeys(wanted)])
-    rows = []
+    errors, rows = _errors(binaries), []
     for name in wanted:
         mine = [binary for binary in binaries if binary.architecture == known[name]]
         for kernel, needs in _by_kernel(mine, {}).items():
             del needs["measured_us"]
-            errors = [one.error for one in mine if one.kernel == kernel and one.error]
-            error = errors[0] if errors else None
-            rows.append({"kernel": kernel, "card": name, **needs, "error": error})
-    failed = (f"{row['kernel']} for {row['card']}: {row['error']}" for row in rows if row["error"])
+            rows.append(
+                {"kernel": kernel, "card": name, **needs, "error": errors.get((kernel, name))}
+            )
+    failed = [f"{kernel} for {card}: {error}" for (kernel, card), error in errors.items()]
     version = importlib.metadata.version("triton")
-    return {"triton": version, "kernels": rows, "problems": list(failed)}
+    return {"triton": version, "kernels": rows, "problems": failed}
+
+
+def _errors(binaries: Sequence[Binary]) -> dict[tuple[str, str], str]:
+    """The first error of each kernel and card that have one."""
+    failed = (one for one in reversed(binaries) if one.error)
+    return {(one.kernel, f"sm_{one.architecture}"): one.error for one in failed}
 
 
 def run_layer(
@@ -190,7 +196,11 @@ def _binaries() -> list[Binary]:
     if importlib.util.find_spec("triton") is None:
         _log.warning("Triton is not installed: registers, spills and shared memory are left out")
         return []
-    return compile_in_child()
+    binaries = compile_in_child()
+    if errors := _errors(binaries):
+        (kernel, card), error = next(iter(errors.items()))
+        raise RuntimeError(f"compiling {kernel} for {card} failed: {error}")
+    return binaries
 
 
 def _by_kernel(binaries: Sequence[Binary], measured: dict[str, float]) -> dict[str, dict[str, Any]]:
