@@ -23,10 +23,8 @@ from kernels.causal_attention import causal_attention
 from kernels.cpu.threads import MANY_ROWS, torch_on_one_thread
 from kernels.cpu.tuning import Tuning
 from kernels.gpu.triton_support import runs_triton
-from kernels.head_preview import HeadPreview, make_preview, preview_bytes, previewed_logits
 from kernels.linear import FEW_ROWS, step_threads
 from kernels.page_attention import Attended, KVBlock, attend, page_readers
-from kernels.quantised_weights.layout import unpack_blocks
 from sol_core.actions import DENSE, PAPER, Action, Mechanisms
 from sol_core.errors import ContextLengthError, ShapeError
 from sol_core.models.cache import KVCache
@@ -47,6 +45,7 @@ from sol_core.models.step.layer import final_logits, heads_of, normalised, with_
 from sol_core.models.step.mlp import gated, step_mlp
 from sol_core.models.step.output import StepOutput
 from sol_core.models.step.plan import StepPlan, plan_step, step_numbers, step_shape
+from sol_core.models.step.preview import PreviewedHead
 from sol_core.models.step.weight_bytes import WeightBytes
 from sol_core.models.weights import LayerWeights, ModelWeights, packed_for_many_rows
 
@@ -72,6 +71,7 @@ class FrozenLM:
         self.tuning: Tuning | None = None
         self.page_thresholds: PageThresholds | None = None
         self.head_directions: Tensor | None = None
+        self._preview: PreviewedHead | None = None
         self._frequencies = {
             rope: inverse_frequencies(rope, spec.head_size, self.device) for rope in set(spec.ropes)
         }
@@ -93,7 +93,9 @@ class FrozenLM:
     def weight_bytes(self) -> WeightBytes:
         """Bytes of weights that a step of one row reads."""
         if self._few_rows is not None:
-            return replace(self._few_rows.weight_bytes, preview=self._preview_bytes())
+            head = self._previewed_head
+            preview = None if head is None else head.bytes_read
+            return replace(self._few_rows.weight_bytes, preview=preview)
         return WeightBytes.unpacked(self.spec, self.dtype.itemsize)
 
     @cached_property
@@ -255,8 +257,9 @@ class FrozenLM:
             floors = self.page_thresholds or shipped_floors()
         preview = None
         if mechanisms.head == "preview" and not all(action.is_dense for action in actions):
-            preview = self.head_preview
-        request = StepRequest(actions, mechanisms, observe, page_reads, clock, floors, preview)
+            preview = self._previewed_head
+        form = None if preview is None else preview.form
+        request = StepRequest(actions, mechanisms, observe, page_reads, clock, floors, form)
         few = cache.num_rows <= FEW_ROWS and not self._in_buckets
         if few and self._few_rows and self._few_rows.takes(cache, request):
             with torch_on_one_thread():
@@ -266,7 +269,7 @@ class FrozenLM:
             with step_threads(cache.num_rows, self.weights.head.weight):
                 output = self._decode_planned(tokens, cache, request)
                 if preview is not None:
-                    output = replace(output, logits=self._previewed(output, actions))
+                    output = replace(output, logits=preview.logits(output, actions))
         cache.advance(1)
         return output
 
@@ -276,30 +279,13 @@ class FrozenLM:
         weights = self.batch_weights if hidden.shape[0] >= MANY_ROWS else self.weights
         return final_logits(weights.head(hidden).float(), self.spec)
 
-    @cached_property
-    def head_preview(self) -> HeadPreview | None:
-        """The head's second form; None where it is always read whole."""
-        blocks = self.weights.head.blocks
-        if self.weight_bytes.preview is None:
-            return None
-        assert blocks is not None
-        assert self.head_directions is not None
-        return make_preview(blocks, self.head_directions)
-
-    def _previewed(self, output: StepOutput, actions: Sequence[Action]) -> Tensor:
-        """Logits of a step whose head is previewed in the rows that drop something."""
-        weights, directions = self._preview_weights
-        previewed = torch.tensor([not action.is_dense for action in actions])
-        extended = torch.cat((output.hidden, output.hidden @ directions), -1)
-        coarse = (extended.to(weights.dtype) @ weights.t()).float()
-        return previewed_logits(coarse, output.logits).where(previewed[:, None], output.logits)
-
-    @cached_property
-    def _preview_weights(self) -> tuple[Tensor, Tensor]:
-        """The preview as matrices, for steps of many rows: [V, C + D], and [C, D] float32."""
-        preview = self.head_preview
-        assert preview is not None
-        return unpack_blocks(preview.blocks).to(self.dtype), preview.directions
+    @property
+    def _previewed_head(self) -> PreviewedHead | None:
+        """Made once there are directions, which may be measured after the first steps."""
+        if self._preview is None and self.steps_are_quantised:
+            head, directions = self.weights.head.blocks, self.head_directions
+            self._preview = PreviewedHead.make(self.spec, head, directions, self.dtype)
+        return self._preview
 
     @cached_property
     def graphs(self) -> StepGraphs | None:
@@ -373,14 +359,6 @@ class FrozenLM:
     def _few_rows(self) -> FewRowStep | None:
         """The fast path for a few rows; prepared when they are first decoded."""
         return FewRowStep.make(self.spec, self.weights)
-
-    def _preview_bytes(self) -> float | None:
-        blocks, spec = self.weights.head.blocks, self.spec
-        quantised = self._few_rows is not None and self._few_rows.quantised
-        raw = spec.logit_scale is None and spec.logit_cap is None  # as the margin is meant
-        if self.head_directions is None or blocks is None or not (quantised and raw):
-            return None
-        return preview_bytes(blocks, self.head_directions.shape[1])
 
     def _embed(self, tokens: Tensor) -> Tensor:
         embedded = F.embedding(tokens, self.weights.embedding)
