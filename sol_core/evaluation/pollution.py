@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from sol_core.actions import DENSE, SHORT_AXES, Action, ActionGrid
+from sol_core.actions import AXES, DENSE, SHORT_AXES, Action, ActionGrid
 from sol_core.comparing.methods import PlannedRows
 from sol_core.comparing.rollout import Floats, Layout, prefill_texts, roll_out
 from sol_core.comparing.statistics import PairedBootstrap
@@ -35,7 +35,7 @@ LEVELS = (0, 1, 2, 4)  # the lowest levels of an axis, where pollution shows if 
 def probe_actions(grid: ActionGrid) -> list[tuple[str, float, Action]]:
     """Axis, level and action of every impulse: one axis compressed, the others dense."""
     actions = []
-    for axis, levels in zip(grid.axes, grid.levels(), strict=True):
+    for axis, levels in zip(AXES, grid.levels(), strict=True):
         for index in LEVELS:
             level = levels[min(index, len(levels) - 1)]
             action = dataclasses.replace(DENSE, **{axis.field: level})  # type: ignore[arg-type]  # one axis

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from kernels.linear import FEW_ROWS
-from sol_core.actions import DENSE, Action
+from sol_core.actions import AXES, DENSE, Action
 from sol_core.comparing.rollout import score_step
 from sol_core.decoding.batch_scheduling import RowSchedulers
 from sol_core.decoding.divergence import kl_to_dense
@@ -99,11 +99,11 @@ class Lens:
         taken, grid = self._taken(index), self._run.grid
         axes = [
             [dataclasses.replace(taken, **{axis.field: level}) for level in levels]  # type: ignore[arg-type]  # one axis
-            for axis, levels in zip(grid.axes, grid.levels(), strict=True)
+            for axis, levels in zip(AXES, grid.levels(), strict=True)
         ]
         actions = [taken, *(action for levels in axes for action in levels)]
         rows = self._rows(index, actions)
-        lowest = {axis.field: levels[0] for axis, levels in zip(grid.axes, axes, strict=True)}
+        lowest = {axis.field: levels[0] for axis, levels in zip(AXES, axes, strict=True)}
         return LensView(
             index,
             rows[taken],

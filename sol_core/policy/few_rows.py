@@ -74,8 +74,6 @@ class FewRowPolicy:
         fits = embedding.device.type == "cpu" and embedding.dtype in DTYPES
         if num_rows > FEW_ROWS or not fits or type(network) is not DamageNetwork:
             return None
-        if policy.info.layout.extra.size or len(policy.levels) != KERNEL_AXES:
-            return None
         kernel = policy_step_kernel()
         return None if kernel is None else FewRowPolicy(policy, network, kernel, num_rows)
 

@@ -42,12 +42,12 @@ class StaticPlan:
             scheduler.next_action(Observation(step)) for step in range(ends[-1] + CANDIDATES)
         ]
         spread = np.asarray([levels[-1] - levels[0] for levels in grid.levels()])
-        spends = np.asarray([action.as_tuple(grid.axes) for action in self._actions])
+        spends = np.asarray([action.as_tuple() for action in self._actions])
         # How far above the mean, in parts of the axis, the steps up to each place are.
-        surplus = np.cumsum((spends - spend.as_tuple(grid.axes)) / spread, axis=0)
-        surplus = np.concatenate((np.zeros((1, len(grid.axes))), surplus))
+        surplus = np.cumsum((spends - spend.as_tuple()) / spread, axis=0)
+        surplus = np.concatenate((np.zeros((1, len(AXES))), surplus))
         self._starts = []
-        carried = np.zeros(len(grid.axes))
+        carried = np.zeros(len(AXES))
         for end, most, steps in zip(ends, longest, lengths, strict=True):
             starts = end - most + np.arange(CANDIDATES)
             after = carried + sum(surplus[starts + count] - surplus[starts] for count in steps)
@@ -72,7 +72,7 @@ class AveragedPlan:
     """
 
     def __init__(self, spends: Floats, grid: ActionGrid, lengths: Sequence[Sequence[int]]) -> None:
-        levels = [(axis[0], axis[-1]) for axis in grid.levels(AXES)]
+        levels = [(axis[0], axis[-1]) for axis in grid.levels()]
         low, high = zip(*levels, strict=True)
         budgets = [Budget(*spend) for spend in np.clip(spends, low, high).tolist()]
         pairs = zip(budgets, lengths, strict=True)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from torch import Tensor
 
-from sol_core.errors import ConfigError
-from sol_core.extensions import REWARDS
 from sol_core.training.windows import StepScores
 
 
@@ -19,15 +19,4 @@ def nll_reward(scores: StepScores) -> Tensor:
     return -scores.nll
 
 
-def rewards_of(name: str, scores: StepScores) -> Tensor:
-    """A reward by its name: [R].
-
-    Raises: ConfigError for a registered one that returns something else.
-    """
-    found = REWARDS[name](scores)
-    if not isinstance(found, Tensor) or found.shape != scores.kl.shape:
-        got = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
-        raise ConfigError(
-            f"the reward {name!r} must return a number per row {tuple(scores.kl.shape)}, got {got}"
-        )
-    return found
+REWARDS: dict[str, Callable[[StepScores], Tensor]] = {"kl": kl_reward, "nll": nll_reward}

@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
     # Two tokens that nobody sees: kernels are compiled, or read, before a speed is measured.
     began = time.perf_counter()
     console.progress("preparing kernels", 0.0)
-    find = with_own(library.find_anywhere)
+    find = with_own(library.resolve)
     for _ in generate(model, "The", _unseen(args.config), policies=find):
         pass
     console.clear()

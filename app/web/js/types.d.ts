@@ -166,7 +166,6 @@ interface DeclaredAxis {
   unit: string;
   scale: number;
   dense: number;
-  isUsual: boolean; // of the default grid
   usual: number;
   min: number;
   max: number;

@@ -46,7 +46,6 @@ class PolicyChoice {
 }
 
 function policyNote(policy) {
-  if (policy.note) return policy.note;
   if (policy.shipped) return "comes with the program";
   return [policy.model && modelName(policy.model), policy.created && whenText(policy.created)]
     .filter(Boolean).join(", ");
