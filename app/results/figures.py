@@ -30,7 +30,6 @@ _LABELS = {
 _COSTS = {
     "bytes": ("bytes_per_token", 1e6),
     "flops": ("flops_per_token", 1e6),
-    "ms": ("ms_per_token", 1.0),
     "net": ("net_keep_rate", 0.01),
 }
 _GAIN_KEYS = {"nll": ("gain", "low", "high"), "kl": ("kl_gain", "kl_low", "kl_high")}
@@ -65,7 +64,6 @@ def figures_of(result: Result) -> dict[str, Any]:
         "variability": _variability(budgets),
         "difficulty": _difficulty(result.get("difficulty")),
         "pollution": _pollution(result.get("pollution")),
-        "refresh": _refresh(result.get("refresh")),
     }
     return {name: data for name, data in made.items() if data}
 
@@ -301,19 +299,6 @@ def _pollution(probe: dict[str, Any] | None) -> dict[str, Any] | None:
             for one in found.get(axis.short, ())
         ]
     return {"axes": axes} if any(axes.values()) else None
-
-
-def _refresh(probe: dict[str, Any] | None) -> list[dict[str, Any]] | None:
-    """Per budget the KL without and with refresh, and each one's share of dense FLOPs."""
-    rows = []
-    for one in (probe or {}).get("budgets") or []:
-        dense = one.get("dense_flops_per_token") or math.nan
-        row: dict[str, Any] = {"label": budget_label(one["requested"])}
-        for name in ("without", "with"):
-            row[name] = finite(one[name].get("kl"))
-            row[f"{name}_flops"] = finite(one[name].get("flops_per_token", math.nan) / dense)
-        rows.append(row)
-    return rows or None
 
 
 def _mean(values: Iterable[Any]) -> float | None:

@@ -193,12 +193,7 @@ def score_text(
     """
     steps = (DENSE,) * (len(tokens) - first)  # only their number counts here
     case = ScoreCase(tuple(tokens), first - 1, (steps,), config.grid.page_size)
-    options = DecodeOptions(
-        max_steps=case.num_steps,
-        mechanisms=config.grid.mechanisms,
-        episode_steps=config.episode_steps,
-        refresh=config.refresh,
-    )
+    options = DecodeOptions(max_steps=case.num_steps, mechanisms=config.grid.mechanisms)
     scheduler = GenerationSchedules(model, replace(config, side_rows=()), policies).build(
         case.num_steps
     )

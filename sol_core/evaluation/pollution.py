@@ -77,7 +77,7 @@ class PollutionProbe(TextStage):
         ]
         rows = [(text, number) for text in range(num_texts) for number in range(group - 1)]
         scheduler = assemble([(rows, PlannedRows(plans * num_texts))], num_texts, group, steps)
-        options = DecodeOptions(steps, setting.grid.mechanisms, steps, rows_per_sequence=group)
+        options = DecodeOptions(steps, setting.grid.mechanisms, rows_per_sequence=group)
         rollout = roll_out(setting.lm, prefix, scheduler, options)
         self._nll[first_text : first_text + num_texts] = rollout.nll
         self._kl[first_text : first_text + num_texts] = rollout.kl

@@ -71,22 +71,18 @@ def score_continuations(
     grid: ActionGrid,
     *,
     group: int,
-    episode_steps: int,
 ) -> BatchScores:
     """Score continuations under ``group`` schedules each.
 
     Args:
         scheduler: of B · group rows, continuation after continuation.
-        episode_steps: steps after which a policy restarts.
     """
     read = read_contexts(lm, ones, grid, observe=scheduler.observes)
-    return score_after(read, scheduler, group=group, episode_steps=episode_steps)
+    return score_after(read, scheduler, group=group)
 
 
 @torch.no_grad()
-def score_after(
-    contexts: ReadContexts, scheduler: BatchScheduler, *, group: int, episode_steps: int
-) -> BatchScores:
+def score_after(contexts: ReadContexts, scheduler: BatchScheduler, *, group: int) -> BatchScores:
     """The same after contexts that have been read; they may be gone on from again."""
     lm, ones, grid = contexts.lm, contexts.ones, contexts.grid
     longest = max(len(one.tokens) for one in ones)
@@ -95,9 +91,7 @@ def score_after(
     lengths = np.asarray([len(one.tokens) for one in ones])
     read = np.asarray([one.read for one in ones])
     targets = torch.tensor(paths, device=lm.device).repeat_interleave(group, 0)
-    options = DecodeOptions(
-        longest, grid.mechanisms, episode_steps=episode_steps, rows_per_sequence=group
-    )
+    options = DecodeOptions(longest, grid.mechanisms, rows_per_sequence=group)
 
     def next_tokens(step: DecodeStep) -> list[int]:
         return [path[step.index] for path in paths]

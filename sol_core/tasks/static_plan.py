@@ -17,7 +17,6 @@ import numpy as np
 
 from sol_core.actions import AXES, Action, ActionGrid, Budget
 from sol_core.budgets import Mix, MixTable
-from sol_core.comparing.rollout import Floats
 from sol_core.decoding.schedules import Observation, StaticScheduler
 
 CANDIDATES = 16  # places to begin that are tried for each question
@@ -61,26 +60,6 @@ class StaticPlan:
         start = self._starts[question]
         found = self._actions[start : start + steps]
         return found + found[-1:] * (steps - len(found))
-
-
-class AveragedPlan:
-    """Static for each question by itself, at a spend of its own.
-
-    Args:
-        spends: [questions, axes], the mean to meet over the steps of a question's choices.
-        lengths: as for ``StaticPlan``.
-    """
-
-    def __init__(self, spends: Floats, grid: ActionGrid, lengths: Sequence[Sequence[int]]) -> None:
-        levels = [(axis[0], axis[-1]) for axis in grid.levels()]
-        low, high = zip(*levels, strict=True)
-        budgets = [Budget(*spend) for spend in np.clip(spends, low, high).tolist()]
-        pairs = zip(budgets, lengths, strict=True)
-        self._plans = [StaticPlan(budget, grid, [steps]) for budget, steps in pairs]
-
-    def actions(self, question: int, steps: int) -> list[Action]:
-        """Of a choice's first ``steps`` steps, as ``StaticPlan.actions``."""
-        return self._plans[question].actions(0, steps)
 
 
 class SharePlan:

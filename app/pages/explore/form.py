@@ -111,14 +111,13 @@ class ExploreForm(BudgetForm):
     top_p: float = 1
     repetition_penalty: float = 1.1
     stop: str = ""
-    refresh: bool = False
     ignore_end_of_text: bool = False
 
 
 DEFAULT_FORM: dict[str, Any] = asdict(ExploreForm())
 # Values that the engine's configurations call alike.
 _SAMPLING = tuple(one.name for one in fields(SamplingConfig))
-_SAME = ("chat", "max_new_tokens", "ignore_end_of_text", "episode_steps", "refresh")
+_SAME = ("chat", "max_new_tokens", "ignore_end_of_text", "episode_steps")
 
 
 def default_form(max_tokens: int = MAX_NEW_TOKENS) -> dict[str, Any]:

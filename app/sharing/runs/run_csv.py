@@ -15,7 +15,7 @@ _RUN_COLUMNS = (
     *("index", "token_id", "text", *AXIS_FIELDS, "surprisal", "entropy", "kl_to_dense"),
     *("step_ms", *(f"{part}_ms" for part in _PARTS), "elapsed_ms"),
     *("flops", "dense_flops", "bytes_read", "dense_bytes_read"),
-    *("cached_tokens", "refreshed", "top_text", "top_probability"),
+    *("cached_tokens", "top_text", "top_probability"),
 )
 _OF_TOKEN = ("index", "token_id", "text", "kind", "cached_tokens", "step_ms", "elapsed_ms")
 _OF_ROW = ("schedule", *AXIS_FIELDS, "nll", "kl", "entropy", "flops", "bytes_read")

@@ -59,7 +59,6 @@ interface Token {
   cost: Cost;
   dense_cost: Cost;
   cached_tokens: number;
-  refreshed?: boolean;
   /** Missing in runs of before they were kept. */
   policy?: number[][] | null;
   parts_ms?: Record<string, number> | null;

@@ -78,7 +78,7 @@ def test_killed_twice_in_the_middle_the_result_is_the_same(
     saved: Path, model: LanguageModel, uninterrupted: tuple[int, str], tmp_path: Path
 ) -> None:
     total, wanted = uninterrupted
-    names = "policy-*", "baselines-*", "pollution-*", "refresh-*"
+    names = "policy-*", "baselines-*", "pollution-*"
     run_and_kill(tmp_path, saved, 4)
     count = {name: len(list(tmp_path.glob(name))) for name in names}
     assert count["policy-*"] == 2
