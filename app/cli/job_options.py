@@ -107,24 +107,6 @@ def _known_policy(args: argparse.Namespace, budgets: Iterable[Budget], or_schedu
     return found
 
 
-def measured_policy(
-    args: argparse.Namespace,
-    budgets: Iterable[Budget],
-    measure: Measure,
-    *,
-    or_schedule: bool = False,
-) -> dict[str, Any]:
-    """Measure the policy that the options name; the result is free of NaN.
-
-    Args:
-        or_schedule: a schedule of a module, MODULE:NAME, will do too.
-    Raises: before the model is loaded PolicyNotFoundError, PolicyError when it is damaged or made
-        for another grid, ConfigError for a budget that its grid does not have; AppError without a
-        result.
-    """
-    return measured_policies(args, budgets, [measure], or_schedule=or_schedule)[0]
-
-
 def measured_policies(
     args: argparse.Namespace,
     budgets: Iterable[Budget],
@@ -132,11 +114,15 @@ def measured_policies(
     *,
     or_schedule: bool = False,
 ) -> list[dict[str, Any]]:
-    """Several measurements of the policy that the options name, one after another.
+    """Several measurements of the policy that the options name, one after another; without NaN.
 
     All are asked for before the first runs, so that what cannot be run is known at the start.
 
-    Args, Raises: as ``measured_policy``.
+    Args:
+        or_schedule: a schedule of a module, MODULE:NAME, will do too.
+    Raises: before the model is loaded PolicyNotFoundError, PolicyError when it is damaged or made
+        for another grid, ConfigError for a budget that its grid does not have; AppError without a
+        result.
     """
     console = Console()
     found = _known_policy(args, budgets, or_schedule)

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from app.cli.job_options import WorkEvents, add_policy, measured_policy
+from app.cli.job_options import WorkEvents, add_policy, measured_policies
 from app.cli.options import add_json, add_model, print_result
 from app.cli.reports.accuracy import tasks_table
 from sol_core.actions import SHORT_AXES
@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
         partial = data_dir / PARTIAL_FOLDER
         return run_tasks(model, name, folder, config, data_dir=data_dir, partial=partial)
 
-    result = measured_policy(args, config.budgets, measure)
+    (result,) = measured_policies(args, config.budgets, [measure])
     print_result(args, result, tasks_table(result))
     return 0
 
