@@ -64,8 +64,7 @@ class Rules:
 
     Attributes:
         derived: fields, with their types, that the JSON of a dataclass carries on top.
-        partial: dataclasses whose fields with defaults may be missing, beside those with a true
-            ``PARTIAL``; None: all of them.
+        partial: dataclasses whose fields with defaults may be missing; None: all of them.
         nullable: names of float fields that may be null: JSON has no word for NaN.
         name: what messages call the whole; without one they name its class.
     """
@@ -248,7 +247,7 @@ def _nullable(hint: Any) -> Any:
 
 def _may_be_missing(kind: type, item: dataclasses.Field[Any], rules: Rules) -> bool:
     is_required = item.default is item.default_factory is dataclasses.MISSING
-    may_lack = rules.partial is None or kind in rules.partial or getattr(kind, "PARTIAL", False)
+    may_lack = rules.partial is None or kind in rules.partial
     return not is_required and may_lack
 
 

@@ -32,27 +32,7 @@ def level_values(grid: ActionGrid) -> list[Tensor]:
     ]
 
 
-class StepEncoder(nn.Module):
-    """Turns the rows of an episode's steps into what heads read, step by step or many at once."""
-
-    def forward(
-        self, rows: Tensor, embedding: Tensor, cache: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """Encode T more steps of N episodes.
-
-        Args:
-            rows: [N, T, layout.width].
-            embedding: [N, T, C] of the tokens about to be fed.
-            cache: the second result of the steps before; None at the start of an episode.
-        Returns: [N, T, width], and a tensor that stands for all steps so far.
-        """
-        raise NotImplementedError
-
-    def fit_scales(self, rows: Tensor) -> None:
-        """Take the inputs' sizes from a sample [..., layout.width], before the warm start."""
-
-
-class CausalEncoder(StepEncoder):
+class CausalEncoder(nn.Module):
     """A projection of the inputs and one causal pre-norm transformer block over the steps."""
 
     def __init__(self, num_inputs: int, mlp_ratio: int, config: PolicyConfig) -> None:
@@ -118,7 +98,14 @@ class StateEncoder(CausalEncoder):
     def forward(
         self, rows: Tensor, embedding: Tensor, cache: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """See ``StepEncoder``; cache and results are those of ``mix``."""
+        """Encode T more steps of N episodes.
+
+        Args:
+            rows: [N, T, layout.width].
+            embedding: [N, T, C] of the tokens about to be fed.
+            cache: see ``mix``.
+        Returns: as ``mix``.
+        """
         states, rest = self.layout.split(rows.float())
         size = (self.layout.hidden_size,)
         # Scales differ by 100 between the states: each is normalised on its own.
@@ -184,7 +171,7 @@ class DamageNetwork(nn.Module):
         self, layout: InputLayout, grid: ActionGrid, config: PolicyConfig, num_steps: int = 16
     ) -> None:
         super().__init__()
-        self.encoder = self.make_encoder(layout, config, num_steps)
+        self.encoder = StateEncoder(layout, config)
         self.linears = tuple(nn.Linear(config.width, 2) for _ in AXES)
         self.heads = nn.ModuleList(self.linears)
         bases = []
@@ -228,12 +215,6 @@ class DamageNetwork(nn.Module):
     def places(self) -> list[Tensor]:
         """Of each axis, its levels scaled to ±½."""
         return [getattr(self, name) for name in self._places]
-
-    def make_encoder(
-        self, layout: InputLayout, config: PolicyConfig, num_steps: int
-    ) -> StepEncoder:
-        """The part that a network of one's own replaces; its width is ``config.width``."""
-        return StateEncoder(layout, config)
 
     def shapes(self, encoded: Tensor) -> Tensor:
         """Encoded steps [..., width] → sensitivity and slope [..., axes, 2]."""
