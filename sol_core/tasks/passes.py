@@ -23,9 +23,14 @@ from sol_core.models import FrozenLM
 from sol_core.tasks.encoding import Continuation, batches
 from sol_core.tasks.paper_plan import PaperReading, paper_budget, paper_grid
 from sol_core.tasks.recall import WRITTEN_TOKENS, is_recall
-from sol_core.tasks.scoring import BatchScores, ReadContexts, read_contexts, score_after
+from sol_core.tasks.scoring import (
+    BatchScores,
+    ReadContexts,
+    read_contexts,
+    score_after,
+    write_after,
+)
 from sol_core.tasks.static_plan import SharePlan, StaticPlan
-from sol_core.tasks.writing import write_after
 
 
 @dataclass(frozen=True, slots=True)

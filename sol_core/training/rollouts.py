@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,8 +13,20 @@ from sol_core.policy import Policy, PolicyScheduler
 from sol_core.policy.policy import StepInputs, budget_shares
 from sol_core.training.config import GrpoConfig, TrainConfig
 from sol_core.training.grpo import advantages, budget_penalty, discounted_returns
-from sol_core.training.rewards import REWARDS
-from sol_core.training.windows import TextPrefill
+from sol_core.training.windows import StepScores, TextPrefill
+
+
+def kl_reward(scores: StepScores) -> Tensor:
+    """Minus KL to the dense step, nats: [R]."""
+    return -scores.kl
+
+
+def nll_reward(scores: StepScores) -> Tensor:
+    """Log-likelihood of the text's next token, nats: [R]."""
+    return -scores.nll
+
+
+REWARDS: dict[str, Callable[[StepScores], Tensor]] = {"kl": kl_reward, "nll": nll_reward}
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,8 +32,7 @@ from sol_core.tasks.recall import (
 )
 from sol_core.tasks.recall_facts import ONE_STEP, TWO_STEPS
 from sol_core.tasks.runner import run_questions, run_tasks
-from sol_core.tasks.scoring import read_contexts, score_after
-from sol_core.tasks.writing import write_after
+from sol_core.tasks.scoring import read_contexts, score_after, write_after
 from tests.sol_core.evaluation_stand_ins import GRID, contender, score_alone
 from tests.support.tiny_language_model import make_language_model
 
