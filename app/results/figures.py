@@ -156,7 +156,7 @@ def _spend(method: dict[str, Any]) -> list[float | None]:
 def _pareto(budgets: list[dict[str, Any]]) -> dict[str, Any] | None:
     """Per method its points and, per cost and measure, its front; costs that every part has.
 
-    A point: "costs" by name, each [value, low, high] (MB, MFLOP, ms, per cent); "nll" and "kl"
+    A point: "costs" by name, each [value, low, high] (MB, MFLOP, per cent); "nll" and "kl"
     likewise; the ends are None where there is no interval.
     """
     methods: list[dict[str, Any]] = []
