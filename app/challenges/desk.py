@@ -201,7 +201,7 @@ def _arena(bench: Workbench, challenge_id: str, record: Mapping[str, Any]) -> Ar
 
 def actions_of(score: Mapping[str, Any]) -> tuple[Action, ...]:
     """The actions of a score's JSON form."""
-    return tuple(map(Action.from_record, score["actions"]))
+    return tuple(map(Action.of, score["actions"]))
 
 
 def grid_of(record: Mapping[str, Any]) -> ActionGrid:

@@ -7,7 +7,7 @@ from typing import Any
 
 from app.formats.plain_json import json_safe
 from app.host.errors import AppError
-from sol_core.actions import axes_of
+from sol_core.actions import AXES
 
 LENS_VERSION = 1  # of the command's JSON; raised when a field changes its meaning or goes
 ROW_FIELDS = ("nll", "kl", "entropy", "choice")  # of ``LensRow``, beside its action
@@ -59,9 +59,9 @@ def lens_json(
         JSON without NaN.
     """
     rows = [
-        {"axis": axis.field, "level": row["action"].get(axis.field, axis.dense)}
+        {"axis": axis.field, "level": row["action"][axis.field]}
         | {name: row[name] for name in ROW_FIELDS if name in row}
-        for axis, levels in zip(axes_of(config["grid"]), view["axes"], strict=True)
+        for axis, levels in zip(AXES, view["axes"], strict=True)
         for row in levels
     ]
     report = {"model": model, "dtype": dtype, "config": config, "token": token}

@@ -21,14 +21,14 @@ from app.sharing.html_page import html_page
 from app.sharing.kind import Kind, Source
 from app.sharing.runs.generation_document import GENERATION
 from app.sharing.runs.run_document import ended_run, restored
-from sol_core.actions import AXIS_FIELDS, Action, ActionGrid
+from sol_core.actions import AXIS_FIELDS, Action, ActionGrid, Budget
 from sol_core.comparing.alignment import Stretch
 from sol_core.errors import SolError
 from sol_core.fields import Rules
 from storage import RunRecord, Store
 
 SEPARATOR = ","
-_RULES = Rules(partial=frozenset({ActionGrid}), nullable=frozenset({"dense_nll"}))
+_RULES = Rules(partial=frozenset({ActionGrid, Budget}), nullable=frozenset({"dense_nll"}))
 _SIDE = (GENERATION.part, GENERATION.tokens, "dense_nll")
 _OF_TOKEN = (
     "index",
@@ -191,7 +191,7 @@ def _rows(sides: tuple[_Side, _Side]) -> Iterator[dict[str, Any]]:
 
 def _cells(side: _Side, place: int) -> dict[str, Any]:
     event = side.events[place]
-    return asdict(Action.from_record(event["action"])) | {
+    return asdict(Action(**event["action"])) | {
         "text": plain_cell(event["text"]),
         "dense_nll": side.dense_nll and side.dense_nll[place],
         **{

@@ -119,7 +119,7 @@ class BaselineRows:
     def steering(self) -> Floats:
         """[lanes, numbers] fp64: where the signal-driven schedules stand."""
         states = [lane.scheduler.state() for lane in self._lanes.values()]
-        size = SignalScheduler.state_size(self._grid)
+        size = SignalScheduler.state_size()
         return np.asarray(states, dtype=np.float64).reshape(len(states), size)
 
     def steer(self, states: Floats) -> None:

@@ -112,7 +112,7 @@ class Arena:
             )
         scheduler = contender.policy.scheduler([budget], seed=None)
         rows = assemble([([(0, 0)], scheduler)], 1, 2, self._passage.steps)
-        return _actions(self._roll_out(rows, 2, contender.episode_steps), 1)
+        return _actions(self._roll_out(rows, 2), 1)
 
     def score(self, schedules: Mapping[str, Sequence[Action]]) -> dict[str, ScheduleScore]:
         """Every schedule by its name, and the dense one first; one batch.
@@ -127,7 +127,7 @@ class Arena:
                     f"other than {DENSE_NAME!r}"
                 )
         plans = PlannedRows([[DENSE] * steps, *schedules.values()])
-        rollout = self._roll_out(plans, 1 + len(schedules), steps)
+        rollout = self._roll_out(plans, 1 + len(schedules))
         entropy = tuple(rollout.dense_entropy[0].tolist())
         return {
             name: ScheduleScore(
@@ -147,10 +147,8 @@ class Arena:
         state = observed_prefill(lm, tokens[:, :fed], cache, self._grid.mechanisms)
         return Prefix(cache, state, tokens[:, fed:])
 
-    def _roll_out(self, scheduler: BatchScheduler, rows: int, episode: int) -> Rollout:
-        options = DecodeOptions(
-            self._passage.steps, self._grid.mechanisms, episode, rows_per_sequence=rows
-        )
+    def _roll_out(self, scheduler: BatchScheduler, rows: int) -> Rollout:
+        options = DecodeOptions(self._passage.steps, self._grid.mechanisms, rows_per_sequence=rows)
         return roll_out(self._lm, self._prefix, scheduler, options)
 
 
@@ -193,7 +191,7 @@ def check_schedule(schedule: Sequence[Action], limit: Budget, grid: ActionGrid) 
     Raises: ConfigError that says by how much, summed over the steps.
     """
     for step, action in enumerate(schedule):
-        for axis, levels in zip(AXES, grid.levels(AXES), strict=True):
+        for axis, levels in zip(AXES, grid.levels(), strict=True):
             value = getattr(action, axis.field)
             if value not in levels:
                 raise ConfigError(

@@ -26,7 +26,6 @@ from sol_core.evaluation.config import EvaluationConfig
 from sol_core.evaluation.difficulty import DifficultyData, difficulty_report
 from sol_core.evaluation.measurement import Measurement
 from sol_core.evaluation.pollution import PollutionProbe
-from sol_core.evaluation.refresh import RefreshProbe
 from sol_core.evaluation.result import (
     SCHEMA,
     MethodScores,
@@ -39,7 +38,6 @@ from sol_core.evaluation.setting import Setting
 from sol_core.evaluation.stages import BaselinePass, PolicyPass, TextStage
 from sol_core.evaluation.tables import ScoreTable
 from sol_core.evaluation.texts import EvaluationTexts, TextRequest, load_texts
-from sol_core.evaluation.timing import TIMED_METHODS, StepTimes
 from sol_core.events import StepCost
 from sol_core.generation.engine import never
 from sol_core.models.loading import LanguageModel
@@ -151,13 +149,10 @@ class _Run:
         self.policies = PolicyPass(setting)
         self.baselines = BaselinePass(setting, self.policies)
         self.pollution = PollutionProbe(setting) if config.pollution else None
-        self.refresh = RefreshProbe(setting) if config.refresh else None
-        self.timing = StepTimes(setting, self.policies) if config.timing else None
-        probes = [one for one in (self.pollution, self.refresh, self.timing) if one is not None]
+        probes = [] if self.pollution is None else [self.pollution]
         self.stages: list[TextStage] = [self.policies, self.baselines, *probes]
         work = sum(batch.work for stage in self.stages for batch in stage.batches)
-        # Without the clock an evaluation is the one that earlier releases began.
-        self.runner = task.runner(texts.blocks, work, apart=("timing",))
+        self.runner = task.runner(texts.blocks, work)
 
     def events(self) -> Iterator[WorkEvent]:
         for stage in self.stages:
@@ -219,8 +214,6 @@ class _Run:
             "win_rate": overall_win_rates(budgets),
             "difficulty": self._difficulty(),
             "pollution": self.pollution and self.pollution.report(probe_seed),
-            "refresh": self.refresh and self.refresh.report(probe_seed),
-            "timing": self.timing and self.timing.report(),
         }
 
     def _budget(self, index: int, bootstrap: PairedBootstrap) -> dict[str, Any]:
@@ -233,14 +226,10 @@ class _Run:
             (table.nll[:, columns].mean(0).tolist(), table.kl[:, columns].mean(0).tolist()),
             (self.policies.tokens, index),
         )
-        for name, method in record["methods"].items():
+        for method in record["methods"].values():
             cost = self._cost(method["spend"])
             method.setdefault("bytes_per_token", cost.bytes_read)
             method["flops_per_token"] = cost.flops
-            if self.timing and name in TIMED_METHODS:
-                method["ms_per_token"] = self.timing.of(
-                    index, name, derive_seed(self.config.seed, "timing")
-                )
         return record
 
     def _scores(

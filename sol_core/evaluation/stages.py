@@ -155,10 +155,7 @@ class _Pass(TextStage):
                 group = 1 + stop - start
                 parts = self._parts(self.table.rows[start:stop], first, count)
                 options = DecodeOptions(
-                    config.steps,
-                    setting.grid.mechanisms,
-                    setting.episode_steps,
-                    rows_per_sequence=group,
+                    config.steps, setting.grid.mechanisms, rows_per_sequence=group
                 )
                 scheduler = assemble(parts, count, group, config.steps)
                 rollout = roll_out(setting.lm, part, scheduler, options)

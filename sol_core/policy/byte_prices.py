@@ -224,9 +224,8 @@ class BytePrices:
     def fits(grid: ActionGrid, mixes: MixTable) -> bool:
         """Return whether there is a choice on both axes, and every level's damage is measured."""
         levels = (grid.keep_fractions, grid.channel_keep_ratios)
-        first = tuple(axis.field for axis in grid.axes[: len(levels)])
         is_choice = all(len(axis) > 1 for axis in levels)
-        return first == BYTE_AXES and mixes.levels == levels and is_choice
+        return mixes.levels == levels and is_choice
 
     def terms(
         self, features: Floats, shares: Sequence[float], contexts: Sequence[int]

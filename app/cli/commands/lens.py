@@ -12,7 +12,7 @@ from app.cli.own_schedule import with_own
 from app.cli.terminal import escape
 from app.host.console import Console, write_out
 from app.lens.report import LENS_VERSION, lens_json
-from sol_core.actions import ActionGrid
+from sol_core.actions import AXES, ActionGrid
 from sol_core.errors import ConfigError
 from sol_core.inspection import InspectionConfig
 
@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     model, _ = options.load_model(args, Console())
     from sol_core.lens.fixed_text import look_at_text
 
-    find = with_own(library.find_anywhere)
+    find = with_own(library.resolve)
     view, token_id = look_at_text(model, args.text, args.token, args.config, find)
     token = model.spelled(token_id)
     if args.json:
@@ -71,7 +71,7 @@ def _table(view: LensView, grid: ActionGrid, token: str, schedule: str) -> str:
         f"all else as {schedule} took it: here {taken.action.words}",
         f"{'axis':20}  level      NLL       KL  entropy  would choose",
     ]
-    for axis, rows in zip(grid.axes, view.axes, strict=True):
+    for axis, rows in zip(AXES, view.axes, strict=True):
         lines += [
             f"{axis.field:20}  {getattr(row.action, axis.field):5g}  {_numbers(row)}"
             + ("  taken" if row.action == taken.action else "")

@@ -24,7 +24,7 @@ from app.pages.shared.sharing_calls import EXPORT_HANDLERS
 from app.web.calls import Request, RequestError, by_name, field, owner_of
 from app.web.component import Page
 from app.web.services import Services
-from sol_core.actions import AXES, PAPER_AXES, Action, Budget
+from sol_core.actions import AXES, Action, Budget
 from storage import ChallengeRecord
 
 MAX_NAME = 40  # characters
@@ -36,7 +36,8 @@ def start_pair(services: Services, request: Request) -> dict[str, Any]:
     owner, prompt = owner_of(request), checked_prompt(field(request, "prompt", str))
     # Both are checked before the first one starts.
     first, second = (
-        config_from_form(field(request, side, dict), services.policies.find) for side in "ab"
+        config_from_form(field(request, side, dict), services.policies.resolve_name)
+        for side in "ab"
     )
     run_id = services.runs.start(owner, prompt, first)
     with ExitStack() as undo:
@@ -76,7 +77,7 @@ def score_attempt(services: Services, request: Request) -> dict[str, Any]:
     """Score a painted schedule beside the others and put it on the scoreboard."""
     owner, challenge_id = owner_of(request), field(request, "challenge", str)
     name = " ".join(checked_prompt(field(request, "name", str)).split())[:MAX_NAME]
-    schedule = [Action.from_record(_numbers(step)) for step in field(request, "actions", list)]
+    schedule = [Action.of(_numbers(step)) for step in field(request, "actions", list)]
     challenge = services.store.challenges.get(challenge_id)
     attempt = services.challenges.attempt(owner, challenge, schedule, name)
     return attempt_view(attempt, _board(services, challenge, owner))
@@ -100,8 +101,8 @@ def _numbers(values: Any) -> list[float]:
     def is_number(value: Any) -> bool:
         return type(value) in (int, float) and math.isfinite(value)
 
-    fits = isinstance(values, list) and len(PAPER_AXES) <= len(values) <= len(AXES)
-    if not fits or not all(map(is_number, values)):  # what is left out is dense
+    fits = isinstance(values, list) and len(values) == len(AXES)
+    if not fits or not all(map(is_number, values)):
         names = ", ".join(axis.name.lower() for axis in AXES)
         raise RequestError(f"an action is a number per axis: {names}")
     return [float(value) for value in values]

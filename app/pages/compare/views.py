@@ -7,7 +7,7 @@ from typing import Any
 
 from app.challenges.desk import NUM_RANDOM, Attempt, actions_of, grid_of, mean, spend_of, wins
 from app.formats.plain_json import finite, iso
-from sol_core.actions import AXES, Budget
+from sol_core.actions import Budget
 from storage import AttemptRecord, ChallengeRecord
 
 LABELS = {
@@ -39,7 +39,7 @@ def challenge_view(challenge: ChallengeRecord, best: Sequence[dict[str, Any]]) -
         "model": record["model"],
         "policy": record["policy"],
         "asked": list(Budget(*record["asked"]).as_tuple()),
-        "levels": [list(levels) for levels in grid_of(record).levels(AXES)],
+        "levels": [list(levels) for levels in grid_of(record).levels()],
         "limit": [finite(sum(column)) for column in zip(*plans["policy"], strict=True)],
         "tokens": [
             {

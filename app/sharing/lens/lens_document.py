@@ -18,7 +18,7 @@ from app.sharing.lens.lens_source import LookedAt, lens_id
 from app.sharing.runs.generation_document import GENERATION
 from app.sharing.runs.inspection_document import INSPECTION
 from app.sharing.runs.run_document import RunDocument, restored
-from sol_core.actions import AXIS_FIELDS, Action, ActionGrid
+from sol_core.actions import AXIS_FIELDS, Action, ActionGrid, Budget
 from sol_core.config import GenerationConfig
 from sol_core.events import Alternative
 from sol_core.fields import OneOf, Rules, from_json
@@ -83,7 +83,7 @@ class _Lens:
 
 
 _RULES = Rules(
-    partial=frozenset({ActionGrid, _Step, _Level}),  # looks of before choices were kept
+    partial=frozenset({ActionGrid, Budget, _Step, _Level}),  # looks of before choices were kept
     nullable=frozenset({*_NUMBERS, "nll_change", "policy", "probability"}),
 )
 
@@ -172,9 +172,9 @@ def _check(lens: _Lens, raw: dict[str, Any], of_run: LookedAt) -> None:
     }
     for name, wanted in expected.items():
         _must_be(raw[name] == wanted, f"lens.{name}", "that of the run")
-    taken = Action.from_record(step["action"])
+    taken = Action(**step["action"])
     _must_be(lens.taken.action == taken, "lens.taken.action", "that of the run")
-    axes = [axis.field for axis in grid.axes]
+    axes = AXIS_FIELDS
     by_axis = zip(axes, grid.levels(), strict=True)
     levels: list[tuple[str, float]] = [(axis, level) for axis, some in by_axis for level in some]
     found: list[tuple[str, float]] = [(one.axis, one.level) for one in lens.rows]

@@ -13,7 +13,7 @@ from app.sharing.html_page import html_page
 from app.sharing.kind import Kind, Source
 from app.sharing.lens.lens_document import document_of_lens, import_lens
 from app.sharing.lens.lens_source import LookedAt, is_lens_id, looked_at, title_of_lens
-from sol_core.actions import AXIS_FIELDS, Action, axes_of
+from sol_core.actions import AXES, AXIS_FIELDS, Action
 
 SHOWN_BEFORE, SHOWN_AFTER = 80, 16  # tokens around the one that is looked at
 _COLUMNS = ("axis", "level", *AXIS_FIELDS, "nll", "kl", "entropy", "taken", "probability",
@@ -48,11 +48,10 @@ def _page(source: Source, thing_id: str) -> str:
 
 
 def _rows(lens: LookedAt) -> Iterator[dict[str, Any]]:
-    taken = Action.from_record(lens.look.view["taken"]["action"])
-    for place, axis in enumerate(axes_of(lens.record.config["grid"])):
+    taken = Action(**lens.look.view["taken"]["action"])
+    for place, axis in enumerate(AXES):
         for at, row in enumerate(lens.look.view["axes"][place]):
-            level = row["action"].get(axis.field, axis.dense)
-            named = {"axis": axis.field, "level": level}
+            named = {"axis": axis.field, "level": row["action"][axis.field]}
             yield _row(row, taken) | named | {"probability": lens.probability(place, at)}
     for line in lens.look.plane or []:
         for row in line:
@@ -60,7 +59,7 @@ def _rows(lens: LookedAt) -> Iterator[dict[str, Any]]:
 
 
 def _row(row: dict[str, Any], taken: Action) -> dict[str, Any]:
-    action = Action.from_record(row["action"])
+    action = Action(**row["action"])
     numbers = {name: row[name] for name in ("nll", "kl", "entropy")}
     choice = row.get("choice") or {}  # missing in looks of before it was kept
     chosen = {

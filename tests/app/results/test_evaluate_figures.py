@@ -75,8 +75,6 @@ def by_share(result: dict[str, Any]) -> dict[str, Any]:
         for method in one["methods"].values():
             read = {"bytes_share": 0.51, "bytes_per_token": 5e7, "dense_bytes_per_token": 1e8}
             method.update(read)
-        for probe in (result.get("refresh") or {}).get("budgets", []):
-            probe["requested"] = one["requested"]
     return result
 
 
@@ -134,15 +132,8 @@ def test_every_figure_is_made(result: dict[str, Any]) -> None:
 def test_probes_join_when_they_were_measured(result: dict[str, Any]) -> None:
     level = {"level": 8.0, "change": 0.02, "low": 0.01, "high": 0.03, "kl": 0.1}
     result["pollution"] = {"axes": {"keep": [], "channels": [], "bits": [level]}}
-    run = {"kl": 0.2, "flops_per_token": 5.0}
-    requested = {"keep": 0.5, "channels": 0.6, "bits": 8.0}
-    budget = {"requested": requested, "without": run, "with": run | {"kl": 0.1}}
-    result["refresh"] = {"budgets": [budget | {"dense_flops_per_token": 10.0}]}
     figures = figures_of(result)
     assert figures["pollution"]["axes"]["bits"][0]["level"] == 0.5
-    assert figures["refresh"][0]["with"] == 0.1
-    assert figures["refresh"][0]["with_flops"] == 0.5
-    assert figures["refresh"][0]["label"] == "attention 50 % · channels 60 % · 8 bits"
 
 
 def test_a_result_without_parts_still_has_a_view(result: dict[str, Any]) -> None:

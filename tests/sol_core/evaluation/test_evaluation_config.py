@@ -135,7 +135,6 @@ def test_bad_baselines_are_named(text: str, message: str) -> None:
         ({"sampled": 1}, "sampled must be true or false, got 1"),
         ({"pollution": "yes"}, "pollution must be true or false"),
         ({"pollution": True, "context": 16}, "pollution needs a context longer than the 16 steps"),
-        ({"refresh": True, "context": 16}, "refresh needs a context longer than the 16 steps"),
         ({"text": 3}, "EvaluationConfig has an unknown field 'text'; allowed: baselines"),
     ],
 )

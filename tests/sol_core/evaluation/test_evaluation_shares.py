@@ -134,13 +134,6 @@ def test_what_cannot_be_reached_is_refused_before_any_text(model: LanguageModel)
         replace(CONFIG, budgets=(Budget.share(0.5), Budget(0.5, 0.5, 8)))
 
 
-def test_timing_and_refresh_take_shares(model: LanguageModel) -> None:
-    config = replace(CONFIG, texts=4, timing=True, refresh=True)
-    found = _evaluate(model, config)
-    assert found["refresh"]["budgets"][0]["requested"] == {"share": 0.6, "bits": 16.0}
-    assert found["budgets"][0]["methods"]["static"]["ms_per_token"]["mean"] > 0
-
-
 @pytest.mark.parametrize("corners", [line(GRID), attention_first(GRID)])
 @pytest.mark.parametrize("share", [0.45, 0.6, 0.9, 1.0])
 def test_a_place_on_a_path_reads_what_was_asked(

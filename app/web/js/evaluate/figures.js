@@ -48,7 +48,6 @@ function figure(spec) {
 const COSTS = {
   bytes: ["Bytes, computed", "MB that a step reads, computed", " MB"],
   flops: ["FLOPs, computed", "MFLOPs of a step, computed", " MFLOPs"],
-  ms: ["Time, measured", "ms that a step took, measured", " ms"],
   net: ["Net keep rate", "net keep rate: mean of attention, channels and bits", " %"],
 };
 const LEAST_SPAN = 0.1; // of the axis, as a share of its middle: methods at one budget cost nearly the same
@@ -252,27 +251,8 @@ function pollutionFigure(data) {
   });
 }
 
-function refreshFigure(data) {
-  const bars = (key, label, colour) => ({ type: "bar", meta: key, x: data.map((one) => one.label),
-    y: data.map((one) => one[key]), marker: { color: themeColour(colour) },
-    customdata: data.map((one) => 100 * one[`${key}_flops`]),
-    hovertemplate: `${label}: KL %{y:.4f} nats, computed %{customdata:.0f} % of dense FLOPs<extra></extra>` });
-  return figure({
-    data: { rows: data }, title: "Cache refresh",
-    keys: [{ id: "without", name: "Without", colour: "channels" },
-      { id: "with", name: "With refresh", colour: "accent" }],
-    aid: "[[kl|KL]] to dense over several episodes. [[refresh|Refresh]] replays each finished episode densely; hover for what it costs. Under each budget: attention and MLP kept, bits.",
-    layout: () => ({ barmode: "group", bargap: 0.35,
-      margin: { l: 46, r: 14, b: 74 },
-      xaxis: { showgrid: false, tickangle: 0, tickvals: data.map((one) => one.label), tickfont: { size: 10, color: themeColour("muted") },
-        ticktext: data.map((one) => budgetTick(one.label)) },
-      yaxis: { title: smallTitle("KL to dense, nats per token"), rangemode: "tozero" } }),
-    traces: () => [bars("without", "Without", "channels"), bars("with", "With refresh", "accent")],
-  });
-}
-
 // The figures of each part of a result.
 export const FIGURES = {
   pareto: [paretoFigure], violin: [violinFigure], adherence: [adherenceFigure], variability: [variabilityFigure],
-  difficulty: [difficultyFigure, correlationFigure], pollution: [pollutionFigure], refresh: [refreshFigure],
+  difficulty: [difficultyFigure, correlationFigure], pollution: [pollutionFigure],
 };
