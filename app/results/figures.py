@@ -25,6 +25,7 @@ _LABELS = {
     "random_best": "Random, best",
     "emc": "Uncertainty (EMC)",
     "dac": "Drift (DAC)",
+    "paper": "Paper's mechanisms",
 }
 # What a method costs, by what it is measured in: its value in a result, and the unit's size.
 _COSTS = {

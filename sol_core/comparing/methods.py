@@ -35,7 +35,7 @@ class Row:
     """One row of every rollout's group.
 
     Attributes:
-        method: policy, policy:NAME, policy_sampled, static, line, random, emc or dac.
+        method: policy, policy:NAME, policy_sampled, static, line, random, emc, dac or paper.
         budget: index of the requested budget.
         index: which of the random schedules.
     """

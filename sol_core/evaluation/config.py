@@ -16,8 +16,8 @@ from sol_core.actions import AXES, SHORT_AXES, Budget, record_of
 from sol_core.errors import ConfigError
 from sol_core.fields import Positive, Range, Seed, check_fields, setting
 
-PLAIN_BASELINES = ("static", "dense", "emc", "dac")
-BASELINES_HELP = "static, dense, emc, dac, or random:N with N schedules, as in random:10"
+PLAIN_BASELINES = ("static", "dense", "emc", "dac", "paper")
+BASELINES_HELP = "static, dense, emc, dac, paper, or random:N with N schedules, as in random:10"
 MAX_RANDOM = 1000
 MAX_BUDGETS = 64
 
@@ -47,7 +47,8 @@ class EvaluationConfig:
         REFERENCE_BUDGETS, f"mean spends to ask for: {', '.join(SHORT_AXES)}"
     )
     baselines: tuple[str, ...] = setting(
-        ("static", "random:10"), "static and dense always run; also random:N, emc, dac"
+        ("static", "random:10"),
+        "static and dense always run; also random:N, emc, dac and, of shares, paper",
     )
     texts: Annotated[int, Range(2, 1_000_000)] = setting(
         128, "texts; texts × windows × steps tokens are scored"
@@ -71,6 +72,10 @@ class EvaluationConfig:
             )
         check_budgets(self.budgets, MAX_BUDGETS)
         _check_baselines(self.baselines)
+        if self.paper and not self.by_share:
+            raise ConfigError(
+                'baseline paper is matched in bytes: ask for shares of the bytes, as in "50%"'
+            )
         if self.pollution and self.context <= self.steps:
             raise ConfigError(
                 f"pollution needs a context longer than the {self.steps} steps, got {self.context}"
@@ -100,6 +105,11 @@ class EvaluationConfig:
     def signals(self) -> tuple[str, ...]:
         """The signal-driven baselines asked for: emc, dac."""
         return tuple(name for name in ("emc", "dac") if name in self.baselines)
+
+    @property
+    def paper(self) -> bool:
+        """True where the paper's mechanisms run at the same bytes."""
+        return "paper" in self.baselines
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready form; ``fields.from_json`` reads it back."""

@@ -25,6 +25,7 @@ from sol_core.errors import ContextLengthError, ShapeError
 from sol_core.evaluation.config import EvaluationConfig
 from sol_core.evaluation.difficulty import DifficultyData, difficulty_report
 from sol_core.evaluation.measurement import Measurement
+from sol_core.evaluation.paper_pass import PaperPass
 from sol_core.evaluation.pollution import PollutionProbe
 from sol_core.evaluation.result import (
     SCHEMA,
@@ -36,7 +37,6 @@ from sol_core.evaluation.result import (
 )
 from sol_core.evaluation.setting import Setting
 from sol_core.evaluation.stages import BaselinePass, PolicyPass, TextStage
-from sol_core.evaluation.tables import ScoreTable
 from sol_core.evaluation.texts import EvaluationTexts, TextRequest, load_texts
 from sol_core.events import StepCost
 from sol_core.generation.engine import never
@@ -149,8 +149,9 @@ class _Run:
         self.policies = PolicyPass(setting)
         self.baselines = BaselinePass(setting, self.policies)
         self.pollution = PollutionProbe(setting) if config.pollution else None
-        probes = [] if self.pollution is None else [self.pollution]
-        self.stages: list[TextStage] = [self.policies, self.baselines, *probes]
+        self.paper = PaperPass(setting, self.baselines.table) if config.paper else None
+        more = [stage for stage in (self.paper, self.pollution) if stage is not None]
+        self.stages: list[TextStage] = [self.policies, self.baselines, *more]
         work = sum(batch.work for stage in self.stages for batch in stage.batches)
         self.runner = task.runner(texts.blocks, work)
 
@@ -169,7 +170,6 @@ class _Run:
         windows = self.config.windows
         compared = self.baselines.table.done // windows
         count = compared or self.policies.table.done // windows
-        tables = (self.policies.table, self.baselines.table if compared else None)
         return {
             "texts": count,
             "budgets": [
@@ -180,7 +180,7 @@ class _Run:
                             "nll": float(scores.nll[:count].mean()),
                             "kl": float(scores.kl[:count].mean()),
                         }
-                        for name, scores in self._scores(index, *tables).items()
+                        for name, scores in self._scores(index, compared).items()
                     },
                 }
                 for index, budget in enumerate(self.config.budgets)
@@ -221,7 +221,7 @@ class _Run:
         columns = table.random_columns(index)
         record = budget_record(
             self.config.budgets[index],
-            self._scores(index, self.policies.table, table),
+            self._scores(index, self.config.texts),
             bootstrap,
             (table.nll[:, columns].mean(0).tolist(), table.kl[:, columns].mean(0).tolist()),
             (self.policies.tokens, index),
@@ -232,11 +232,12 @@ class _Run:
             method["flops_per_token"] = cost.flops
         return record
 
-    def _scores(
-        self, index: int, policies: ScoreTable, baselines: ScoreTable | None
-    ) -> dict[str, MethodScores]:
+    def _scores(self, index: int, compared: int) -> dict[str, MethodScores]:
+        """Of the policies, and of the passes that finished at least ``compared`` texts and one."""
         windows, by_share = self.config.windows, self.config.by_share
-        return method_scores(index, policies, baselines, windows, by_share=by_share)
+        passes = [self.baselines] if self.paper is None else [self.baselines, self.paper]
+        done = [one.table for one in passes if one.table.done >= max(compared, 1) * windows]
+        return method_scores(index, self.policies.table, done, windows, by_share=by_share)
 
     def _cost(self, spend: dict[str, float]) -> StepCost:
         """Computed cost of a step at a mean spend, halfway through the scored tokens."""
