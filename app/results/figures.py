@@ -157,8 +157,8 @@ def _spend(method: dict[str, Any]) -> list[float | None]:
 def _pareto(budgets: list[dict[str, Any]]) -> dict[str, Any] | None:
     """Per method its points and, per cost and measure, its front; costs that every part has.
 
-    A point: "costs" by name, each [value, low, high] (MB, MFLOP, per cent); "nll" and "kl"
-    likewise; the ends are None where there is no interval.
+    A point: "costs" by name (MB, MFLOP, per cent); "nll" and "kl", each [value, low, high], the
+    ends None where there is no interval.
     """
     methods: list[dict[str, Any]] = []
     for name in _methods(budgets):
@@ -177,7 +177,7 @@ def _pareto(budgets: list[dict[str, Any]]) -> dict[str, Any] | None:
     costs = [
         cost
         for cost in _COSTS
-        if any(point["costs"][cost][0] is not None for one in methods for point in one["points"])
+        if any(point["costs"][cost] is not None for one in methods for point in one["points"])
     ]
     return {"methods": methods, "costs": costs} if costs else None
 
@@ -190,16 +190,12 @@ def _pareto_point(method: dict[str, Any], label: str) -> dict[str, Any]:
     costs = {}
     for cost, (key, unit) in _COSTS.items():
         value = method.get(key)
-        parts = value if isinstance(value, dict) else {"mean": value}
-        costs[cost] = [
-            finite(part / unit) if isinstance(part := parts.get(end), (int, float)) else None
-            for end in ("mean", "low", "high")
-        ]
+        costs[cost] = finite(value / unit) if isinstance(value, (int, float)) else None
     return {"label": label, "costs": costs, **ends}
 
 
 def _front(points: list[dict[str, Any]], cost: str, measure: str) -> list[list[float]]:
-    pairs = ((point["costs"][cost][0], point[measure][0]) for point in points)
+    pairs = ((point["costs"][cost], point[measure][0]) for point in points)
     return pareto_front([x, y] for x, y in pairs if x is not None and y is not None)
 
 

@@ -219,19 +219,13 @@ def test_a_point_of_the_front_has_every_cost_and_its_intervals(result: dict[str,
     for one in result["budgets"]:
         for method in one["methods"].values():
             method["bytes_per_token"] = 3e8 * method["net_keep_rate"]
-        one["methods"]["policy"] |= {
-            "ms_per_token": {"mean": 8.0, "low": 7.5, "high": 9.0},
-            "nll_low": 3.0,
-            "nll_high": 3.5,
-        }
+        one["methods"]["policy"] |= {"nll_low": 3.0, "nll_high": 3.5}
     pareto = figures_of(result)["pareto"]
-    assert pareto["costs"] == ["bytes", "ms", "net"]  # no FLOPs in this result
-    policy, static = pareto["methods"][:2]
+    assert pareto["costs"] == ["bytes", "net"]  # no FLOPs in this result
+    policy = pareto["methods"][0]
     first = policy["points"][0]
-    assert first["costs"]["ms"] == [8.0, 7.5, 9.0]
-    assert first["costs"]["bytes"] == [pytest.approx(3 * first["costs"]["net"][0]), None, None]
+    assert first["costs"]["bytes"] == pytest.approx(3 * first["costs"]["net"])
     assert first["nll"][1:] == [3.0, 3.5]
     assert first["kl"][1:] == [None, None]
-    assert static["points"][0]["costs"]["ms"] == [None, None, None]
-    assert static["front"]["ms"] == {"nll": [], "kl": []}
-    assert len(policy["front"]["ms"]["kl"]) == 1  # all take as long: the best of them
+    assert first["costs"]["flops"] is None
+    assert policy["front"]["flops"] == {"nll": [], "kl": []}
