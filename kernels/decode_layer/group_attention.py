@@ -186,17 +186,17 @@ def _attend_share(task, query, memory, numbers, sizes, chosen, partial):
         keys = shared_keys if block == 0 else own_keys
         values = shared_values if block == 0 else own_values
         if task < jobs:
-            found = _list_part(task, block, chosen, numbers, sizes, listed[0])
-            for i in range(min(found[3], _OCTETS)):
+            upcoming = _list_part(task, block, chosen, numbers, sizes, listed[0])
+            for i in range(min(upcoming[3], _OCTETS)):
                 prefetch_rows(keys, listed[0, 0, i])
         side = 0
         for job in range(task, jobs, tasks):
-            row, group, part, length, count = found
+            row, group, part, length, count = upcoming
             lists = (listed[side], listed[1 - side])
             # Listed while this part's first keys are on their way.
-            found = (row, group, part, 0, 0)
+            upcoming = (row, group, part, 0, 0)
             if job + tasks < jobs:
-                found = _list_part(job + tasks, block, chosen, numbers, sizes, lists[1])
+                upcoming = _list_part(job + tasks, block, chosen, numbers, sizes, lists[1])
             low, high, slot = group * per_group, (group + 1) * per_group, 2 * part + block
             out = (
                 tops[slot, row, low:high],
@@ -206,7 +206,7 @@ def _attend_share(task, query, memory, numbers, sizes, chosen, partial):
             out[1][:] = np.float32(0.0)
             read[slot, row, group] = np.float32(count)
             if length > 0:
-                lengths = (length, found[3])
+                lengths = (length, upcoming[3])
                 _attend(query[row, low:high], keys, values, lists, lengths, memory_for, out)
             side = 1 - side
 

@@ -185,7 +185,7 @@ class FewRowStep:
         return ModelTable(
             places=table_of(self._arrays),
             final_norm=as_array(weights.final_norm),
-            one=self._arrays[0][_GATE_UP][:1, :1],
+            like=self._arrays[0][_GATE_UP][:1, :1],
             head=self._head,
             head_out_major=head_out_major,
             out_major=out_major,
