@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import fields
 from typing import Any
 
 import pytest
@@ -34,8 +35,7 @@ def test_a_configuration_survives_json() -> None:
 
 
 def test_every_field_is_explained() -> None:
-    fields = EvaluationConfig.__dataclass_fields__.values()
-    assert all(len(field.metadata["help"]) > 10 for field in fields)
+    assert all(len(field.metadata["help"]) > 10 for field in fields(EvaluationConfig))
 
 
 def test_reference_budgets_pair_every_level_with_every_other() -> None:
