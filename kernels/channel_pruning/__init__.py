@@ -20,7 +20,8 @@ def keep_largest_channels(hidden: Tensor, channels_kept: Tensor) -> Tensor:
     fp32 goes to Triton on CUDA, to Numba on a CPU.
     """
     if fits_pruning(hidden):
-        return prune_rows(hidden, channels_kept)
+        pruned: Tensor = prune_rows(hidden, channels_kept)
+        return pruned
     fits = hidden.device.type == "cpu" and hidden.dtype == torch.float32
     kernel = cpu_kernel(f"{__name__}.cpu", "keep_largest_rows") if fits else None
     if kernel is None:

@@ -445,5 +445,5 @@ def test_what_cannot_be_run_is_refused(options: dict[str, object], reason: str) 
 
 def test_a_configuration_survives_its_json() -> None:
     baselines = parse_baselines("static, paper")
-    config = TasksConfig(parse_tasks("mmlu, piqa"), 10, BUDGETS, 3, baselines, True)
+    config = TasksConfig(parse_tasks("mmlu, piqa"), 10, BUDGETS, 3, baselines)
     assert from_json(TasksConfig, json.loads(json.dumps(config.to_dict()))) == config
