@@ -117,7 +117,7 @@ class GenerationConfig:
     Raises: ConfigError for a value that is not allowed, or a budget that the grid cannot reach.
     """
 
-    FORMER_FIELDS: ClassVar[dict[str, Any]] = {"dense_positions": 0, "refresh": False}
+    FORMER_FIELDS: ClassVar[dict[str, Any]] = {"dense_positions": 0, "refresh": bool}
 
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     side_rows: tuple[SideRowConfig, ...] = ()

@@ -175,7 +175,7 @@ class TokenEvent:
         page_reads: of this row; None unless asked for (``GenerationConfig.page_reads``).
     """
 
-    FORMER_FIELDS: ClassVar[dict[str, Any]] = {"refreshed": False}
+    FORMER_FIELDS: ClassVar[dict[str, Any]] = {"refreshed": bool}
 
     index: int
     token_id: int

@@ -113,11 +113,16 @@ def from_json(
 def _without_former_fields(kind: type, record: dict[str, Any]) -> dict[str, Any]:
     """Drop fields that older releases wrote and none read: ``FORMER_FIELDS`` of the class.
 
-    Another value than the one they all wrote stays, and is then refused as unknown.
+    A field is given by the value that all wrote, or by a type of which any value may be dropped.
+    Another value stays, and is then refused as unknown.
     """
     former: dict[str, Any] = vars(kind).get("FORMER_FIELDS", {})
-    dropped = {name for name, value in former.items() if name in record and record[name] == value}
-    return {name: value for name, value in record.items() if name not in dropped}
+
+    def is_dropped(name: str, value: Any) -> bool:
+        known = former.get(name, ...)
+        return isinstance(value, known) if isinstance(known, type) else value == known
+
+    return {name: value for name, value in record.items() if not is_dropped(name, value)}
 
 
 def check_fields(record: Any, where: str = "") -> None:
