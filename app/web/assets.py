@@ -24,7 +24,6 @@ _STYLE_SHEETS = (
     "tokens",
     "runs/dock",
     "runs/forks",
-    "runs/embed",
     "lens",
     "compare",
     "inspect",

@@ -2,7 +2,6 @@
 
 import { askedFor, setAddress, tabOf } from "./shared/address.js";
 import { fill, setText, whenThemeChanges } from "./shared/dom.js";
-import { isEmbedded, markEmbedded } from "./shared/runs/embed.js";
 import { emit, listen } from "./shared/events.js";
 import { memory } from "./shared/memory.js";
 import { explainTerms } from "./shared/tips.js";
@@ -12,7 +11,6 @@ const THEMES = ["light", "dark"];
 
 // trigger: Gradio's; it lets Python's layout bring the tab in `data-tab` to the front.
 export function mount(root, trigger, { tabs }) {
-  markEmbedded();
   explainTerms();
   root.querySelector(".sol-skip").addEventListener("click", skip);
   tieTabKeys();
@@ -53,7 +51,7 @@ function tieTheme(button) {
 // The address's tab comes to the front, now and whenever somebody goes back or forward; whoever
 // changes the tab makes a step.
 function tieTabs(tabs, bring) {
-  const asked = () => (tabs.includes(tabOf()) && !isEmbedded ? tabOf() : tabs[0]);
+  const asked = () => (tabs.includes(tabOf()) ? tabOf() : tabs[0]);
   addEventListener("popstate", () => bring(asked()));
   listen("show-tab", bring);
   document.addEventListener("sol-tab-shown", (event) => {

@@ -15,7 +15,7 @@ export const LOOK_NAMES = {
   inspection: { token: "inspect-token", row: "inspect-row", lens: "inspect-lens", colour: "inspect-colour" },
   compare: { colour: "compare-colour" },
 };
-const OURS = ["tab", "embed", "search", "kind", "schedule", "paint", ...Object.keys(TAB_OF), ...Object.values(LOOK_NAMES).flatMap(Object.values)];
+const OURS = ["tab", "search", "kind", "schedule", "paint", ...Object.keys(TAB_OF), ...Object.values(LOOK_NAMES).flatMap(Object.values)];
 
 // Names in links that older releases made; they are replaced where such a link is opened.
 const FORMER_NAMES = { benchmark: "accuracy" };
