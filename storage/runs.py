@@ -25,7 +25,6 @@ from storage.codec import (
 from storage.database import Database
 from storage.dialects import contains, insert_into, now_us
 from storage.errors import DatabaseCorruptError, InvalidRecordError
-from storage.lens_results import looks_table
 from storage.records import (
     FINAL_STATUSES,
     Record,
@@ -312,11 +311,8 @@ class RunStore:
         columns = (*texts, run.prefill, run.summary, run.preview)
         parts = (func.coalesce(func.length(column), 0) for column in columns)
         size: ColumnElement[int] = sum(parts, literal(0))
-        for table in (events_table, looks_table):
-            whole = func.sum(func.length(table.c.record))
-            size += func.coalesce(
-                select(whole).where(table.c.run_id == run.id).scalar_subquery(), 0
-            )
+        events = select(func.sum(func.length(events_table.c.record)))
+        size += func.coalesce(events.where(events_table.c.run_id == run.id).scalar_subquery(), 0)
         query = select(run.id, run.owner, size).where(run.status != "running").order_by(run.seq)
         with self._database.read() as connection:
             rows = connection.execute(query).all()

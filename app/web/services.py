@@ -7,7 +7,6 @@ import importlib
 from dataclasses import dataclass
 from typing import Any
 
-from app.challenges.desk import ChallengeDesk
 from app.host.database import open_database
 from app.host.hosting import is_public, is_zero_gpu
 from app.host.limits import Limits
@@ -42,7 +41,6 @@ class Services:
     lens: LensDesk
     experiments: ExperimentDesk
     rooms: RoomDesk
-    challenges: ChallengeDesk
     is_shared: bool
     data_dir: DataDir
     policies: PolicyLibrary
@@ -94,10 +92,9 @@ def build_services(
         store=store,
         loader=loader,
         runs=runs,
-        lens=LensDesk(runs, store.looks),
+        lens=LensDesk(runs),
         experiments=experiments,
         rooms=RoomDesk(),
-        challenges=ChallengeDesk(runs, store.challenges, policies),
         is_shared=is_public(),
         data_dir=data_dir,
         policies=policies,

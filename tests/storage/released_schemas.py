@@ -12,7 +12,6 @@ from pathlib import Path
 
 RUN_ID = "oldestRun_01"
 JOB_ID = "oldestJob_01"  # from version 2 on
-CHALLENGE_ID = "oldestChallenge"  # from version 3 on
 
 _VERSION_1 = """
 PRAGMA journal_mode = WAL;

@@ -14,7 +14,7 @@ from app.host.errors import AppError, InputFileError
 if TYPE_CHECKING:
     from storage import Store
 
-HELP = "write a saved run, a comparison of two or a scoreboard as HTML page, JSON or CSV"
+HELP = "write a saved run as HTML page, JSON or CSV, or a comparison of two as HTML page"
 FORMS = ("html", "json", "csv")
 NEWEST_SHOWN = 5
 
@@ -25,8 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "thing",
         metavar="RUN",
         help="id of a generation or an inspection as History shows it, two ids of generations "
-        "with a comma (ID1,ID2) to compare them, id of an imported lens, id of a challenge for its "
-        "scoreboard (json or csv), or a link to any of them",
+        "with a comma (ID1,ID2) to compare them (html), or a link to any of them",
     )
     parser.add_argument("out", type=Path, metavar="OUT", help='file to write; "-" is stdout')
     parser.add_argument(

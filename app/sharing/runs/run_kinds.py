@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -32,17 +33,22 @@ def _kind(
         view = whole_view(*ended_run(source.store, run_id, document.kind))
         return html_page(view["run"]["title"], view, f"shared_{document.part}", styles)
 
+    def text(source: Source, run_id: str) -> str:
+        whole = {"format": form, "version": 1} | document.write(source.store, run_id)
+        # ASCII only: text that no UTF-8 can hold (half characters) survives as well.
+        return json.dumps(whole, allow_nan=False) + "\n"
+
     return Kind(
-        form,
-        1,
         address=(document.part, tab),
         owns=owns,
         title=lambda store, run_id: store.runs.get(run_id).title,
-        write=lambda source, run_id: document.write(source.store, run_id),
         texts={
             "csv": lambda source, run_id: csv(ended_run(source.store, run_id, document.kind)[1]),
             "html": page,
+            "json": text,
         },
+        format=form,
+        version=1,
         read=document.read,
     )
 

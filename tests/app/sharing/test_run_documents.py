@@ -357,9 +357,9 @@ def test_html_of_500_tokens_is_small(store: Store) -> None:
 
 def test_the_table_of_kinds_is_complete() -> None:
     for name, kind in KINDS.items():
-        assert kind.format == f"sol-explorer-{name}"
-        # A scoreboard is a table.
-        assert set(kind.texts) == ({"csv"} if name == "scoreboard" else {"csv", "html"})
+        is_pair = name == "comparison"
+        assert kind.format == ("" if is_pair else f"sol-explorer-{name}")
+        assert set(kind.texts) == ({"html"} if is_pair else {"csv", "html", "json"})
 
 
 # --- the command line -------------------------------------------------------------------------

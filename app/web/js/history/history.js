@@ -1,6 +1,6 @@
 // The History tab: what was generated, newest first; open, copy the link, export, import, delete.
 
-import { askedFor, linkTo, LOOK_NAMES, openInTab, setAddress, showTab } from "../shared/address.js";
+import { askedFor, linkTo, openInTab, setAddress, showTab } from "../shared/address.js";
 import { makeApi, reasonOf } from "../shared/api.js";
 import { button, chip, h, opensHere, setText, show, smallButton, whenSeen } from "../shared/dom.js";
 import { exportMenu } from "../shared/download.js";
@@ -16,8 +16,6 @@ import { Filters } from "./filters.js";
 import { Strips } from "./strip.js";
 
 const PAGE_SIZE = 30;
-// Names of kinds in the address; the others are runs.
-const IN_ADDRESS = { inspection: "inspection", comparison: "compare" };
 
 class HistoryPage {
   constructor(root, api) {
@@ -106,20 +104,7 @@ class HistoryPage {
   }
 
   open(id, kind) {
-    if (kind === "lens") return this.openLens(id);
-    openInTab(IN_ADDRESS[kind] ?? "run", id);
-  }
-
-  // id: RUN:TOKEN:ROW:BITS, as in Python; the token counts from 0 there.
-  openLens(id) {
-    const [run, index, row, bits] = id.split(":");
-    const part = row === "" ? "run" : "inspection";
-    const names = LOOK_NAMES[part];
-    openInTab(part, run, {
-      [names.token]: [Number(index) + 1, row].filter((one) => one !== "").join("."),
-      [names.lens]: bits && `kl.${bits}`,
-      ...(row && { [names.row]: row }),
-    });
+    openInTab(kind === "inspection" ? "inspection" : "run", id);
   }
 
   async import(file) {
