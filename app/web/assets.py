@@ -33,7 +33,6 @@ _STYLE_SHEETS = (
     "evaluate",
     "policies",
     "learn/lessons",
-    "learn/classroom",
 )
 
 

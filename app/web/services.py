@@ -14,7 +14,6 @@ from app.host.paths import DataDir
 from app.lens.desk import LensDesk
 from app.lessons.desk import ExperimentDesk
 from app.lessons.experiments import lesson_experiments
-from app.lessons.rooms import RoomDesk
 from app.model.compute import Compute, InProcess
 from app.model.loader import LoadFunction, ModelLoader
 from app.policies.library import PolicyLibrary
@@ -40,7 +39,6 @@ class Services:
     runs: GenerationRuns
     lens: LensDesk
     experiments: ExperimentDesk
-    rooms: RoomDesk
     is_shared: bool
     data_dir: DataDir
     policies: PolicyLibrary
@@ -94,7 +92,6 @@ def build_services(
         runs=runs,
         lens=LensDesk(runs),
         experiments=experiments,
-        rooms=RoomDesk(),
         is_shared=is_public(),
         data_dir=data_dir,
         policies=policies,

@@ -6,6 +6,7 @@ is here. The upgrade tests start from each of them, so they cover every later mi
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -750,6 +751,18 @@ _VERSION_8 = (
     .replace("    'generation', '', NULL\n", "    'generation', '', NULL, NULL\n")
 )
 
+_TABLES_9 = ("challenges", "attempts", "looks")  # that the ninth step drops
+
+
+def _without_tables(script: str) -> str:
+    for table in _TABLES_9:
+        script = re.sub(rf"CREATE TABLE {table} \(.*?\n\);\n", "", script, flags=re.DOTALL)
+        script = re.sub(rf"INSERT INTO {table} VALUES \(.*?\);\n", "", script, flags=re.DOTALL)
+    return script.replace("CREATE INDEX attempts_by_kl ON attempts (challenge_id, kl, seq);\n", "")
+
+
+_VERSION_9 = _without_tables(_VERSION_8).replace("user_version = 8", "user_version = 9")
+
 RELEASED_SCHEMAS = {
     1: _VERSION_1,
     2: _VERSION_2,
@@ -759,6 +772,7 @@ RELEASED_SCHEMAS = {
     6: _VERSION_6,
     7: _VERSION_7,
     8: _VERSION_8,
+    9: _VERSION_9,
 }
 
 

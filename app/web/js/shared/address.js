@@ -6,8 +6,7 @@
 import { emit, listen } from "./events.js";
 
 export const TAB_OF = { run: "explore", inspection: "inspect", compare: "compare", train: "train",
-  evaluation: "evaluate", accuracy: "accuracy", policy: "policies",
-  lesson: "learn", room: "learn" };
+  evaluation: "evaluate", accuracy: "accuracy", policy: "policies", lesson: "learn" };
 // Parts of a run's view. Places (token, row, lens) mean something in that run only; colours stay from
 // run to run.
 export const LOOK_NAMES = {
@@ -20,7 +19,7 @@ const OURS = ["tab", "search", "kind", "schedule", ...Object.keys(TAB_OF), ...Ob
 // Names in links that older releases made; they are replaced where such a link is opened.
 const FORMER_NAMES = { benchmark: "accuracy" };
 // Names of rooms that are gone, and the tab that such a link opens instead.
-const GONE = { challenge: "compare" };
+const GONE = { challenge: "compare", room: "learn" };
 
 function renewAddress() {
   const url = new URL(window.location.href);
