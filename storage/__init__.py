@@ -20,7 +20,7 @@ from storage.errors import (
 )
 from storage.jobs.queue import JobStore
 from storage.jobs.records import TASKS_JOB, JobControl, JobKind, JobRecord, JobStatus
-from storage.records import RunKind, RunRecord, RunSize, RunStatus, shortened, title_of
+from storage.records import RunKind, RunRecord, RunSize, RunStatus, title_of
 from storage.runs import RunStore, new_run_id
 from storage.store import DatabaseFacts, Store, database_facts, open_store
 
@@ -50,6 +50,5 @@ __all__ = [
     "database_facts",
     "new_run_id",
     "open_store",
-    "shortened",
     "title_of",
 ]

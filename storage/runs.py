@@ -191,16 +191,6 @@ class RunStore:
         with self._database.write() as connection:
             change_row(connection, runs_table, run_id, **values)
 
-    def keep_preview(self, run_id: str, preview: Record) -> None:
-        """Save the short form of an ended run; nothing happens when the run is gone.
-
-        It is made of what is saved already, so ``updated_at`` stays.
-        """
-        data = encode_json("preview", preview)
-        with self._database.write() as connection:
-            ours = update(runs_table).where(runs_table.c.id == run_id)
-            connection.execute(ours.values(preview=data))
-
     def get(self, run_id: str, allow_damage: bool = False) -> RunRecord:
         """The run.
 
@@ -240,7 +230,6 @@ class RunStore:
         query: str = "",
         kind: RunKind | None = None,
         schedule: str = "",
-        parent: str | None = None,
     ) -> _RunRecords:
         """Runs, newest first; damaged ones say so in ``damage``.
 
@@ -253,7 +242,6 @@ class RunStore:
                 character stands for itself.
             kind: only runs of this kind; None for all.
             schedule: text that the label of the schedule must contain.
-            parent: only forks of this run.
 
         Raises: NotFoundError when the run ``before`` was deleted (start again from the top);
             InvalidRecordError for a limit below 1.
@@ -264,8 +252,6 @@ class RunStore:
         if query:
             needle = encode_text("query", query.casefold())
             conditions.append(contains(runs_table.c.search_text, needle))
-        if parent is not None:
-            conditions.append(runs_table.c.parent == parent)
         if schedule:
             conditions.append(contains(runs_table.c.schedule, encode_text("schedule", schedule)))
         with self._database.read() as connection:

@@ -55,6 +55,12 @@ class Experiment:
     checked: Callable[[Any, Parameters], Parameters]
 
 
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    reason: str
+    at: float  # monotonic seconds
+
+
 class ExperimentDesk:
     """Answers questions, or says how many come first.
 
@@ -68,7 +74,7 @@ class ExperimentDesk:
         self._runs, self._loader, self._experiments = runs, loader, dict(experiments)
         self._results: OrderedDict[str, bytes] = OrderedDict()  # JSON; last used at the end
         self._waiting: dict[str, Holder] = {}  # who asked first; the first one is being measured
-        self._failures: dict[str, tuple[str, float]] = {}  # the reason, and until when it is told
+        self._failures: dict[str, _Failure] = {}
         self._changed = threading.Lock()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="experiments")
 
@@ -92,9 +98,8 @@ class ExperimentDesk:
             if key in self._results:
                 self._results.move_to_end(key)
                 return {"state": "done", "result": json.loads(self._results[key])}
-            reason, told_until = self._failures.get(key, ("", 0.0))
-            if time.monotonic() < told_until:
-                raise AppError(reason)
+            if key in self._failures and _is_fresh(self._failures[key]):
+                raise AppError(self._failures[key].reason)
             if key not in self._waiting:
                 here = address()
                 SHARES.check(self._waiting.values(), owner, here)
@@ -124,11 +129,14 @@ class ExperimentDesk:
                     size -= len(self._results.popitem(last=False)[1])
 
     def _fail(self, key: str, reason: str) -> None:
-        now = time.monotonic()
         with self._changed:
             del self._waiting[key]
-            self._failures = {k: told for k, told in self._failures.items() if now < told[1]}
-            self._failures[key] = reason, now + FAILURE_S
+            self._failures = {k: one for k, one in self._failures.items() if _is_fresh(one)}
+            self._failures[key] = _Failure(reason, time.monotonic())
+
+
+def _is_fresh(failure: _Failure) -> bool:
+    return time.monotonic() - failure.at < FAILURE_S
 
 
 def _timed(bench: Workbench, measure: Measure, parameters: Parameters) -> dict[str, Any]:

@@ -23,7 +23,6 @@ _STYLE_SHEETS = (
     "runs/machine",
     "tokens",
     "runs/dock",
-    "runs/forks",
     "lens",
     "compare",
     "inspect",

@@ -6,7 +6,6 @@ is here. The upgrade tests start from each of them, so they cover every later mi
 
 from __future__ import annotations
 
-import re
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -751,17 +750,9 @@ _VERSION_8 = (
     .replace("    'generation', '', NULL\n", "    'generation', '', NULL, NULL\n")
 )
 
-_TABLES_9 = ("challenges", "attempts", "looks")  # that the ninth step drops
-
-
-def _without_tables(script: str) -> str:
-    for table in _TABLES_9:
-        script = re.sub(rf"CREATE TABLE {table} \(.*?\n\);\n", "", script, flags=re.DOTALL)
-        script = re.sub(rf"INSERT INTO {table} VALUES \(.*?\);\n", "", script, flags=re.DOTALL)
-    return script.replace("CREATE INDEX attempts_by_kl ON attempts (challenge_id, kl, seq);\n", "")
-
-
-_VERSION_9 = _without_tables(_VERSION_8).replace("user_version = 8", "user_version = 9")
+_VERSION_9 = _VERSION_8.replace("user_version = 8", "user_version = 9").replace(
+    "COMMIT;", "DROP TABLE attempts;\nDROP TABLE challenges;\nDROP TABLE looks;\nCOMMIT;"
+)
 
 RELEASED_SCHEMAS = {
     1: _VERSION_1,

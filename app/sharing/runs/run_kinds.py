@@ -53,7 +53,7 @@ def _kind(
     )
 
 
-_RUN_STYLES = ("runs/costs", "runs/machine", "runs/dock", "runs/forks")
+_RUN_STYLES = ("runs/costs", "runs/machine", "runs/dock")
 RUN = _kind("sol-explorer-run", "explore", GENERATION, csv_of_generation, _RUN_STYLES)
 INSPECTION_RUN = _kind(
     "sol-explorer-inspection", "inspect", INSPECTION, csv_of_inspection, ("runs/costs", "inspect")

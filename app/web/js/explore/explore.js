@@ -1,6 +1,6 @@
 // The Explore page: form, the run on show, lens, address bar.
 
-import { setAddress } from "../shared/address.js";
+import { openInTab, setAddress } from "../shared/address.js";
 import { makeApi } from "../shared/api.js";
 import { PlotlyChart } from "../shared/charts/plotly_chart.js";
 import { bringIntoView, chip, h, show, whenSeen } from "../shared/dom.js";
@@ -14,7 +14,6 @@ import { RunStage } from "../shared/runs/run_stage.js";
 import { Status } from "../shared/runs/status.js";
 import { gridLevels } from "../shared/tokens/card_policy.js";
 import { Controls } from "./controls.js";
-import { Forks } from "./forks.js";
 import { SharePicture } from "./share_picture.js";
 
 const HINT = "Hover a token, or focus the text and use the arrow keys. Click one (or Enter) to ask what if. "
@@ -31,18 +30,19 @@ class ExplorePage extends RunPage {
     this.status = new Status(this.statusHandlers());
     this.lens = this.makeLens({ fork: (index, token) => this.fork(index, token) });
     this.stage = new RunStage(root, this.status, { pick: (index) => this.pick(index),
-      colour: (key) => setAddress({ [this.names.colour]: key }), span: () => this.forks?.paint() },
+      colour: (key) => setAddress({ [this.names.colour]: key }) },
     { hint: HINT, ChartKind: PlotlyChart, whatIf: this.lens });
     this.tokens = this.stage.view;
     this.legend = this.stage.legend;
-    this.forks = new Forks(api, this.tokens, (id) => this.open(id, "push"));
+    const parent = () => this.follower.run.parent;
+    this.ofFork = [chip("Open parent", () => this.open(parent(), "push"), { hidden: true }),
+      chip("Compare with parent", () => openInTab("compare", `${parent()},${this.follower.id}`), { hidden: true })];
     this.recording = new RecordingView(page.recording, (prompt, settings) => {
       this.form.set(prompt, settings);
       this.form.send();
     });
     this.follower = this.follow((rows) => {
       this.stage.append(rows);
-      this.forks.append(rows);
       this.focusFork();
     });
     root.append(this.build());
@@ -50,13 +50,13 @@ class ExplorePage extends RunPage {
   }
 
   build() {
-    this.tools = this.makeTools("run",
+    this.tools = this.makeTools("run", ...this.ofFork,
       copyChip("Copy text", () => this.tokens.rows.map((row) => row.text).join("")), 
       chip("Picture", () => this.savePicture(), { title: "Save this run as a picture of 1,200 × 630 pixels" }));
     this.empty = this.recording.element;
     this.notices = h("div", { class: "sol-notices" });
     return h("div", { class: "sol-grid" }, this.notices, this.form.element, this.stage.build({
-      over: this.empty, tools: this.tools, below: [this.forks.element] }));
+      over: this.empty, tools: this.tools }));
   }
 
   start() {
@@ -101,7 +101,6 @@ class ExplorePage extends RunPage {
 
   clear() {
     this.stage.clear();
-    this.forks.clear();
     super.clear();
   }
 
@@ -113,7 +112,7 @@ class ExplorePage extends RunPage {
 
   begin(run) {
     this.stage.begin(run);
-    this.forks.begin(run);
+    this.ofFork.forEach((one) => show(one, run.parent !== null));
     super.begin(run);
   }
 
@@ -124,7 +123,6 @@ class ExplorePage extends RunPage {
 
   finish() {
     this.stage.charts.finish();
-    this.forks.finish();
   }
 
   async home(call) {

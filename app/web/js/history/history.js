@@ -13,7 +13,6 @@ import { errorLine, showText } from "../shared/message.js";
 import { copyChip } from "../shared/page_parts.js";
 import { SITE } from "../shared/site.js";
 import { Filters } from "./filters.js";
-import { Strips } from "./strip.js";
 
 const PAGE_SIZE = 30;
 
@@ -29,7 +28,6 @@ class HistoryPage {
     });
     this.search.value = askedFor("search") ?? "";
     this.filters = new Filters(() => this.load());
-    this.strips = new Strips();
     addEventListener("popstate", () => {
       const asked = askedFor("search") ?? "";
       const isOther = this.filters.read() || asked !== this.search.value;
@@ -48,8 +46,7 @@ class HistoryPage {
         filePicker("Import a file", ".json,application/json", (file) => this.import(file)),
         h("p", { class: "sol-muted" }, SITE.isShared ? "Only you see this list; anyone you give a link sees that run."
           : "All runs in this data directory.")),
-      h("div", { class: "sol-history-above" }, this.filters.element, this.strips.legend),
-      this.error, h("section", { class: "sol-panel", "aria-label": "Runs" }, this.list, this.empty),
+      this.filters.element, this.error, h("section", { class: "sol-panel", "aria-label": "Runs" }, this.list, this.empty),
       this.more);
     listen("runs-changed", () => this.load());
     // The tab comes into view: what ended meanwhile shows.
@@ -84,14 +81,12 @@ class HistoryPage {
       const answer = await this.api("list_runs",
         { query: this.search.value, ...this.filters.values(), before, limit: PAGE_SIZE });
       if (turn !== this.turn) return;
-      if (before === null) this.strips.clear();
       const rows = answer.runs.map((run) => this.row(run));
       if (before === null) this.list.replaceChildren(...rows);
       else this.list.append(...rows);
       this.last = answer.next;
       show(this.more, answer.next !== null);
       show(this.error, false);
-      this.strips.paint();
       this.sayNothing();
       show(this.empty, this.list.children.length === 0);
     } catch (error) {
@@ -131,8 +126,6 @@ class HistoryPage {
       h("div", {},
         h("a", { class: "sol-history-title", href: link, dir: "auto", onclick: opensHere(() => this.open(run.id, run.kind)) },
           run.title),
-        run.preview?.words && h("p", { class: "sol-history-words", dir: "auto" }, run.preview.words),
-        this.strips.add(run.preview, run.tokens, run.strip_label),
         h("div", { class: "sol-history-facts" },
           h("span", { class: "sol-state", "data-kind": kinds[run.status] || "idle" },
             run.status_label),
