@@ -79,6 +79,8 @@ def looking(serve: Callable[..., Server], tokens: Sequence[str] = WORDS) -> Serv
     server = serve(FakeEngine(tokens, step_s=0.001))
 
     def ask(place: Any, question: Any) -> dict[str, Any] | list[Any]:
+        if "key" not in question.keywords:  # Compare's question
+            return [{"nll": None, "problem": "No model is loaded."}] * 2
         (run_id, _), asked = question.keywords["key"], question.keywords["ask"]
         run = server.services.store.runs.get(run_id)
         event = server.services.store.runs.events(run_id)[asked.keywords["index"]]
