@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from app.formats.plain_json import json_safe
 from app.host.errors import DocumentError
-from app.runs.pairs import align_tokens, recorded_dense_nll
 from app.runs.views import whole_view
 from app.sharing.html_page import html_page
 from app.sharing.kind import Kind, Source
 from app.sharing.runs.generation_document import GENERATION
 from app.sharing.runs.run_document import ended_run
+from sol_core.comparing.alignment import align, first_divergence
 from sol_core.errors import SolError
 from storage import RunRecord
 
@@ -27,6 +28,45 @@ class _Side:
     record: RunRecord
     events: list[dict[str, Any]]
     dense_nll: list[float | None] | None
+
+
+def align_tokens(
+    first: Sequence[int], second: Sequence[int], *, same_prompt: bool
+) -> dict[str, Any]:
+    """Return the alignment of two token lists.
+
+    Returns: "same_prompt"; "parted", the first token that differs (None where none does), and
+        "stretches" [same, first start, stop, second start, stop]; both None for different prompts.
+    """
+    answer: dict[str, Any] = {"same_prompt": same_prompt, "parted": None, "stretches": None}
+    if same_prompt:
+        answer["parted"] = first_divergence(first, second)
+        answer["stretches"] = [[one.same, *one.first, *one.second] for one in align(first, second)]
+    return answer
+
+
+def _recorded_dense_nll(
+    config: dict[str, Any], events: Sequence[dict[str, Any]]
+) -> list[float | None] | None:
+    """NLL of every token under the dense model, nats, where the generation itself measured it.
+
+    Args:
+        config: of the generation, as JSON.
+        events: its token events, as JSON.
+    Returns: None where neither the generation nor a row beside it was dense.
+    """
+    if not events:
+        return None
+    if config.get("schedule", {}).get("kind") == "dense":
+        return [event["surprisal"] for event in events]
+    dense = {
+        row["name"] for row in config.get("side_rows", []) if row["schedule"]["kind"] == "dense"
+    }
+    found = [
+        next((side["surprisal"] for side in event["side"] if side["name"] in dense), None)
+        for event in events
+    ]
+    return found if any(value is not None for value in found) else None
 
 
 def _split_pair(thing_id: str) -> tuple[str, str] | None:
@@ -62,7 +102,7 @@ def _sides(source: Source, thing_id: str) -> tuple[_Side, _Side]:
         with suppress(SolError):
             scored = source.model.dense_nll(ids)
     first, second = (
-        _Side(record, events, nll or recorded_dense_nll(record.config, events))
+        _Side(record, events, nll or _recorded_dense_nll(record.config, events))
         for (record, events), nll in zip(found, scored, strict=True)
     )
     return first, second

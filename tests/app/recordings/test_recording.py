@@ -4,14 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from app.recordings.recording import (
-    PROMPT,
-    TEXTS,
-    RecordedStep,
-    make_recording,
-    shipped_recording,
-)
+from app.recordings.recording import shipped_recording
 from sol_core.events import PageReads
+from tests.support.recordings import PROMPT, TEXTS, RecordedStep, make_recording
 from tests.support.tiny_language_model import make_language_model
 
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from app.formats.plain_json import json_safe
 from app.pages.shared import pair_comparison
 from app.runs import queue as generation_runs
-from app.runs.pairs import align_tokens
 from app.runs.storage_cap import fair_choice
+from app.sharing.comparison import align_tokens
 from sol_core.config import GenerationConfig
 from sol_core.events import event_to_dict
 from storage import RunSize, Store

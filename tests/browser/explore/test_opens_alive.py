@@ -8,9 +8,10 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Locator, expect
 
-from app.recordings.recording import RecordedStep, shipped_recording
+from app.recordings.recording import shipped_recording
 from tests.browser.conftest import Server, Visitor
 from tests.support.fake_engine import FakeEngine
+from tests.support.recordings import RecordedStep
 
 pytestmark = pytest.mark.browser
 

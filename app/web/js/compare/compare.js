@@ -7,7 +7,7 @@ import { exportMenu } from "../shared/download.js";
 import { emit, listen, takeOver } from "../shared/events.js";
 import { say } from "../shared/message.js";
 import { copyChip } from "../shared/page_parts.js";
-import { RunFollower } from "../shared/runs/run_follower.js";
+import { RunFollower } from "../shared/follower.js";
 import { setPill } from "../shared/runs/status_line.js";
 import { PairForm } from "./pair_form.js";
 import { PairStage } from "./pair_stage.js";

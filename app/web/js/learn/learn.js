@@ -4,7 +4,6 @@ import { askedFor, linkTo, nameInFront, setAddress } from "../shared/address.js"
 import { makeApi } from "../shared/api.js";
 import { chip, h, opensHere, setText, show, whenSeen } from "../shared/dom.js";
 import { memory, recall, remember } from "../shared/memory.js";
-import { GlossaryList } from "./glossary_list.js";
 import { Lesson } from "./lesson.js";
 import { LESSON_BITS } from "./lesson_bits.js";
 import { LESSON_CHANNELS } from "./lesson_channels.js";
@@ -12,6 +11,40 @@ import { LESSON_PAGES } from "./lesson_pages.js";
 import { LESSON_SPEND } from "./lesson_spend.js";
 import { LESSON_STEPS } from "./lesson_steps.js";
 import { LESSON_WHICH } from "./lesson_which.js";
+import { labelled } from "../shared/forms/form_parts.js";
+import { TERMS } from "../shared/glossary.js";
+
+// All words of the glossary, in order, with a filter.
+class GlossaryList {
+  constructor() {
+    const entries = Object.values(TERMS)
+      .sort((one, other) => one.name.localeCompare(other.name, "en"));
+    this.rows = entries.map(({ name, text }) => ({ words: `${name} ${text}`.toLowerCase(),
+      element: h("div", { class: "sol-word" }, h("dt", {}, name), h("dd", {}, text)) }));
+    this.search = h("input", { type: "search", class: "sol-input", placeholder: "Part of a word",
+      oninput: () => this.filter() });
+    this.none = h("p", { class: "sol-muted", hidden: true, role: "status" }, "No entry has this.");
+    this.heading = h("h2", { tabindex: "-1" }, "Glossary");
+    this.element = h("article", { class: "sol-panel sol-lesson sol-words", hidden: true },
+      h("header", {}, this.heading),
+      h("p", { class: "sol-lesson-text" }, "Wherever one of these words is underlined with dots, hover or focus it to see what it means."),
+      labelled("Find a word", null, this.search), h("dl", {}, this.rows.map((row) => row.element)), this.none);
+  }
+
+  filter() {
+    const wanted = this.search.value.trim().toLowerCase();
+    this.rows.forEach((row) => show(row.element, row.words.includes(wanted)));
+    show(this.none, !this.rows.some((row) => !row.element.hidden));
+  }
+
+  enter() {
+    show(this.element, true);
+  }
+
+  leave() {
+    show(this.element, false);
+  }
+}
 
 const LESSONS = [LESSON_STEPS, LESSON_PAGES, LESSON_CHANNELS, LESSON_WHICH, LESSON_BITS, LESSON_SPEND];
 const GLOSSARY = "glossary";
