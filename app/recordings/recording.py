@@ -10,7 +10,7 @@ from typing import Any
 
 @cache
 def shipped_recording() -> dict[str, Any]:
-    """Return that of the default model; ``tests/support/recordings.py`` describes its JSON."""
+    """Return that of the default model; ``tests/app/recordings/recorder.py`` describes its JSON."""
     text = Path(__file__).with_name("shipped.json").read_text(encoding="utf-8")
     recording: dict[str, Any] = json.loads(text)
     return recording

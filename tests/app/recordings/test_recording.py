@@ -6,7 +6,7 @@ import pytest
 
 from app.recordings.recording import shipped_recording
 from sol_core.events import PageReads
-from tests.support.recordings import PROMPT, TEXTS, RecordedStep, make_recording
+from tests.app.recordings.recorder import PROMPT, TEXTS, RecordedStep, make_recording
 from tests.support.tiny_language_model import make_language_model
 
 

@@ -9,9 +9,9 @@ import pytest
 from playwright.sync_api import Locator, expect
 
 from app.recordings.recording import shipped_recording
+from tests.app.recordings.recorder import RecordedStep
 from tests.browser.conftest import Server, Visitor
 from tests.support.fake_engine import FakeEngine
-from tests.support.recordings import RecordedStep
 
 pytestmark = pytest.mark.browser
 

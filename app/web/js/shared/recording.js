@@ -14,7 +14,7 @@ import { spokenText, tokenNodes } from "./tokens/token_text.js";
 const TOKEN_MS = 30; // from one token to the next while it plays
 const FIRST = 0.9; // of the bytes: the first word differs
 
-/** Numbers of tests/support/recordings.py's RecordedStep, in its order. @typedef {any[]} RecordedStep */
+/** Numbers of tests/app/recordings/recorder.py's RecordedStep, in its order. @typedef {any[]} RecordedStep */
 /** @typedef {{ asked: number, spend: number[], share: number, same: number, tokens: string[], costs: number[],
  *   steps?: RecordedStep[] }} RecordedText */
 /** @typedef {{ model: string, prompt: string, texts: RecordedText[] }} Recording */

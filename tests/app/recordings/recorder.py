@@ -1,6 +1,6 @@
 """Makes a recording, such as the one that ships, with the default model:
 
-python -m tests.support.recordings > app/recordings/shipped.json
+python -m tests.app.recordings.recorder > app/recordings/shipped.json
 """
 
 from __future__ import annotations
