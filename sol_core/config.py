@@ -111,15 +111,13 @@ class GenerationConfig:
         stop_strings: end when the visible text contains one; it is left out.
         ignore_end_of_text: keep going past the end-of-text token.
         episode_steps: steps per episode; the schedulers restart there.
-        refresh: at an episode's end, replay its tokens densely so that no compressed
-            key or value outlives it (its cost is counted).
         page_reads: every token says which pages its step read (under 1 kB each).
         given: ids of the first tokens, which are put in instead of drawn; their steps are decoded
             as all others, and count among ``max_new_tokens``.
     Raises: ConfigError for a value that is not allowed, or a budget that the grid cannot reach.
     """
 
-    FORMER_FIELDS: ClassVar[dict[str, Any]] = {"dense_positions": 0}
+    FORMER_FIELDS: ClassVar[dict[str, Any]] = {"dense_positions": 0, "refresh": False}
 
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     side_rows: tuple[SideRowConfig, ...] = ()
@@ -130,7 +128,6 @@ class GenerationConfig:
     stop_strings: tuple[str, ...] = ()
     ignore_end_of_text: bool = False
     episode_steps: Annotated[int, Range(1, MAX_EPISODE_STEPS)] = 16
-    refresh: bool = False
     page_reads: bool = False
     given: tuple[Annotated[int, Range(0, 2**31 - 1)], ...] = ()
 

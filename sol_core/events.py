@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 from dataclasses import dataclass, fields
 from operator import attrgetter
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from sol_core.actions import Action, Budget, record_of
 
@@ -58,7 +58,7 @@ class PartTimes:
         attention: its norm, projections, cache write and output included.
         mlp, head: with the MLP's norm; the product with the vocabulary.
         policy: choosing the actions, under whatever schedule.
-        rest: embedding, sampling, a refresh, comparing rows, and what lies between the parts.
+        rest: embedding, sampling, comparing rows, and what lies between the parts.
     """
 
     attention: float
@@ -167,14 +167,15 @@ class TokenEvent:
         side: the same step under each side row.
         step_ms: measured wall time of the whole step (all rows, sampling included).
         elapsed_ms: measured wall time since the generation began.
-        cost: computed cost of this step at its action, refresh included.
+        cost: computed cost of this step at its action.
         dense_cost: computed cost of the same step done densely.
         cached_tokens: KV cache length the step attended over, this token's input included.
-        refreshed: a dense cache refresh ran before this step; its cost is in ``cost``.
         policy: the policy's probability of every level, per axis; None for other schedules.
         parts_ms: ``step_ms`` by part.
         page_reads: of this row; None unless asked for (``GenerationConfig.page_reads``).
     """
+
+    FORMER_FIELDS: ClassVar[dict[str, Any]] = {"refreshed": False}
 
     index: int
     token_id: int
@@ -190,7 +191,6 @@ class TokenEvent:
     cost: StepCost
     dense_cost: StepCost
     cached_tokens: int
-    refreshed: bool
     policy: tuple[tuple[float, ...], ...] | None = None
     parts_ms: PartTimes | None = None
     page_reads: PageReads | None = None

@@ -42,12 +42,10 @@ class OneOf:
     """The words that a field may hold, where a table lists them; a ``Literal`` does elsewhere.
 
     Attributes:
-        words: looked up anew each time, since a table may grow.
-        more: what messages about an unknown word add after them.
+        words: the table's keys.
     """
 
     words: Collection[str]
-    more: str = ""
 
 
 def setting(default: ValueT, text: str) -> ValueT:
@@ -66,8 +64,7 @@ class Rules:
 
     Attributes:
         derived: fields, with their types, that the JSON of a dataclass carries on top.
-        partial: dataclasses whose fields with defaults may be missing, beside those with a true
-            ``PARTIAL``; None: all of them.
+        partial: dataclasses whose fields with defaults may be missing; None: all of them.
         nullable: names of float fields that may be null: JSON has no word for NaN.
         name: what messages call the whole; without one they name its class.
     """
@@ -168,7 +165,7 @@ def _checked(hint: Any, value: Any, where: str, rules: Rules | None) -> Any:
     origin, inner = get_origin(hint), get_args(hint)
     if origin is Annotated:
         if isinstance(inner[1], OneOf):
-            return _word(inner[1].words, value, where, inner[1].more)
+            return _word(inner[1].words, value, where)
         return _number(inner[0], value, where, inner[1])
     if origin in (types.UnionType, typing.Union):
         some = next(arg for arg in inner if arg is not type(None))
@@ -185,10 +182,9 @@ def _checked(hint: Any, value: Any, where: str, rules: Rules | None) -> Any:
     return _plain(hint, value, where)
 
 
-def _word(words: Collection[str], value: Any, where: str, more: str = "") -> Any:
+def _word(words: Collection[str], value: Any, where: str) -> Any:
     if not isinstance(value, str) or value not in words:
-        hint = more if isinstance(value, str) else ""
-        raise _wrong(where, value, f"one of {', '.join(words)}{hint}")
+        raise _wrong(where, value, f"one of {', '.join(words)}")
     return value
 
 
@@ -251,7 +247,7 @@ def _nullable(hint: Any) -> Any:
 
 def _may_be_missing(kind: type, item: dataclasses.Field[Any], rules: Rules) -> bool:
     is_required = item.default is item.default_factory is dataclasses.MISSING
-    may_lack = rules.partial is None or kind in rules.partial or getattr(kind, "PARTIAL", False)
+    may_lack = rules.partial is None or kind in rules.partial
     return not is_required and may_lack
 
 

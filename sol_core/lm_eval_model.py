@@ -309,9 +309,7 @@ class SolLM(TemplateLM):
             self._count(steps, [value * steps for value in DENSE.as_tuple()])
             return score_densely(self.model.lm, ones)
         scheduler = schedulers(ones)
-        scores = score_continuations(
-            self.model.lm, ones, scheduler, self.grid, group=1, episode_steps=EPISODE_STEPS
-        )
+        scores = score_continuations(self.model.lm, ones, scheduler, self.grid, group=1)
         self._count(steps, scores.spend.sum((0, 1)).tolist())
         likelihoods, greedy = scores.log_likelihood[:, 0], scores.greedy[:, 0]
         return [(float(a), bool(b)) for a, b in zip(likelihoods, greedy, strict=True)]

@@ -78,7 +78,6 @@ PROCESSES_SECONDS, OTHER_SECONDS = 2.0, 0.1  # of one in a module that starts pr
 RELEASE = (
     "app/pages/test_compare_texts.py",
     "app/jobs/test_train_ranks.py",
-    "app/jobs/test_worker_plugins.py",
     "app/setup",
     "app/site/test_class_of_thirty.py",
     "app/site/test_load.py",
@@ -91,7 +90,6 @@ RELEASE = (
     "browser/pages",
     "browser/site/test_exported_accessibility.py",
     "browser/site/test_links.py",
-    "extending",
     "kernels/threads",
     "sol_core/generation/test_warm_up.py",
     "sol_core/models/test_step_graph.py",

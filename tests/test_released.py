@@ -1,7 +1,7 @@
 """Files of an earlier release that must open: database, exports, policy, interrupted jobs.
 
 ``tests/released/`` was written before the tasks had their name and is never edited. Its
-configurations hold the fields ``dense_positions`` and ``sampled``, its jobs the kind "benchmark".
+configurations hold ``dense_positions``, ``sampled`` and ``refresh``, its jobs the kind "benchmark".
 """
 
 from __future__ import annotations
@@ -72,7 +72,9 @@ def test_runs_open_and_their_settings_are_read(store: Store) -> None:
         _, copied = import_document(
             store, OWNER, export(store, "run", run.id, "json").text.encode()
         )
-        assert _holds(store.runs.events(copied), store.runs.events(run.id))
+        events = store.runs.events(run.id)
+        assert not any(event.pop("refreshed") for event in events)  # no field of today
+        assert _holds(store.runs.events(copied), events)
     (inspected,) = [run for run in store.runs.list() if run.kind == "inspection"]
     assert inspected.config["schedules"][0]["sampled"] is False
     assert len(from_json(InspectionConfig, inspected.config).schedules) == 3
@@ -83,6 +85,8 @@ def test_a_former_field_with_a_value_is_refused() -> None:
         from_json(GenerationConfig, {"dense_positions": 4})
     with pytest.raises(ConfigError, match="sampled"):
         from_json(GenerationConfig, {"schedule": {"sampled": True}})
+    with pytest.raises(ConfigError, match="refresh"):
+        from_json(GenerationConfig, {"refresh": True})
 
 
 @pytest.mark.parametrize("kind", ["run", "inspection"])

@@ -16,7 +16,6 @@ from app.host.errors import AppError, InputFileError
 from app.host.paths import DataDir
 from sol_core.actions import DEFAULT_GRID, GRIDS
 from sol_core.corpus.names import BUILTIN, PAPERS, names_hub_data_set
-from sol_core.extensions import CORPORA
 from sol_core.policy.files.locate import shipped_for
 
 if TYPE_CHECKING:
@@ -55,7 +54,7 @@ def corpus_source(text: str) -> str:
 
     Raises: InputFileError when it can only be a path and nothing is there.
     """
-    if text in (BUILTIN, PAPERS) or text in CORPORA:
+    if text in (BUILTIN, PAPERS):
         return text
     try:
         path = Path(text).expanduser()
@@ -78,7 +77,7 @@ def add_policy(parser: argparse.ArgumentParser, *, optional: bool = False) -> No
         "policy",
         nargs="?" if optional else None,
         metavar="POLICY",
-        help="a stored policy's name, a policy's folder, default, or a schedule of a --plugin",
+        help="a stored policy's name, a policy's folder, or default",
     )
     parser.add_argument(
         "--grid",
@@ -89,11 +88,12 @@ def add_policy(parser: argparse.ArgumentParser, *, optional: bool = False) -> No
 
 def _known_policy(args: argparse.Namespace, budgets: Iterable[Budget], or_schedule: bool) -> Any:
     """The folder of the policy that the options name, of the grid that they name; or a schedule."""
+    from app.cli.own_schedule import with_own
     from app.policies.library import PolicyLibrary
     from sol_core.policy import read_policy_info
 
     library = PolicyLibrary(open_data_dir(args))
-    find = library.find_anywhere if or_schedule else library.resolve
+    find = with_own(library.resolve) if or_schedule else library.resolve
     found = find(args.policy)
     grid = GRIDS[args.grid or DEFAULT_GRID]
     if isinstance(found, Path):
@@ -107,24 +107,6 @@ def _known_policy(args: argparse.Namespace, budgets: Iterable[Budget], or_schedu
     return found
 
 
-def measured_policy(
-    args: argparse.Namespace,
-    budgets: Iterable[Budget],
-    measure: Measure,
-    *,
-    or_schedule: bool = False,
-) -> dict[str, Any]:
-    """Measure the policy that the options name; the result is free of NaN.
-
-    Args:
-        or_schedule: a schedule that a plug-in registered will do too.
-    Raises: before the model is loaded PolicyNotFoundError, PolicyError when it is damaged or made
-        for another grid, ConfigError for a budget that its grid does not have; AppError without a
-        result.
-    """
-    return measured_policies(args, budgets, [measure], or_schedule=or_schedule)[0]
-
-
 def measured_policies(
     args: argparse.Namespace,
     budgets: Iterable[Budget],
@@ -132,11 +114,15 @@ def measured_policies(
     *,
     or_schedule: bool = False,
 ) -> list[dict[str, Any]]:
-    """Several measurements of the policy that the options name, one after another.
+    """Several measurements of the policy that the options name, one after another; without NaN.
 
     All are asked for before the first runs, so that what cannot be run is known at the start.
 
-    Args, Raises: as ``measured_policy``.
+    Args:
+        or_schedule: a schedule of a module, MODULE:NAME, will do too.
+    Raises: before the model is loaded PolicyNotFoundError, PolicyError when it is damaged or made
+        for another grid, ConfigError for a budget that its grid does not have; AppError without a
+        result.
     """
     console = Console()
     found = _known_policy(args, budgets, or_schedule)

@@ -18,7 +18,6 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import NoReturn
 
-from app.cli.own_modules import PLUGINS_VARIABLE, load_plugins
 from app.host.console import Console
 from app.host.program import is_checkout
 from app.setup.bootstrap import ensure_environment
@@ -69,7 +68,8 @@ def main(argv: Sequence[str]) -> int:
         if COMPLETION_VARIABLE in os.environ:
             return _complete()
         args = parse(argv)
-        _prepare(args)
+        args.check(args)
+        ensure_environment(extras=args.extras, install=args.install)
         return int(args.run(args))
     except KeyboardInterrupt:
         Console().say("")
@@ -110,16 +110,6 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         parser.error(f"unknown argument {rest[0]!r} (see --help)")
     args.rest = rest
     return args
-
-
-def _prepare(args: argparse.Namespace) -> None:
-    """Check the arguments, then make sure of the packages; modules of the user's come before both,
-    since arguments may name what they register."""
-    if args.plugin or PLUGINS_VARIABLE in os.environ:
-        ensure_environment(extras=args.extras, install=args.install)
-        load_plugins(args.plugin)
-    args.check(args)
-    ensure_environment(extras=args.extras, install=args.install)
 
 
 def _complete() -> int:
@@ -163,7 +153,6 @@ def _build_parser(names: Iterable[str]) -> argparse.ArgumentParser:
             extras=(),
             install=True,
             passes_rest_on=False,
-            plugin=(),
         )
         command.add_arguments(sub)
     return parser

@@ -29,7 +29,6 @@ from sol_core.actions import (
 )
 from sol_core.config import POLICY_PREFIX, ScheduleConfig, ScheduleKind
 from sol_core.errors import ConfigError
-from sol_core.extensions.tables import SCHEDULES
 from sol_core.files.places import DATA_DIR_VARIABLE, DEFAULT_MODEL
 
 if TYPE_CHECKING:
@@ -104,20 +103,7 @@ def add_model(parser: argparse.ArgumentParser, *, with_device: bool = True) -> N
     if with_device:
         text = "cpu, cuda or cuda:N (default: %(default)s, the first GPU if there is one)"
         add_value(parser, "device", "auto", "", help=text)
-    add_plugin(parser)
     add_data_dir(parser)
-
-
-def add_plugin(parser: argparse.ArgumentParser) -> None:
-    """``--plugin``."""
-    parser.add_argument(
-        "--plugin",
-        action="append",
-        default=[],
-        metavar="MODULE",
-        help="import a module of your own first, which registers parts (docs/extending.md); may be "
-        "given several times",
-    )
 
 
 def add_budget(parser: argparse._ActionsContainer, default: Budget) -> None:
@@ -215,7 +201,7 @@ def settle_schedules(args: argparse.Namespace) -> PolicyLibrary:
     library = PolicyLibrary(open_data_dir(args))
     for schedule in args.asked:
         if schedule.policy and not is_own(schedule.policy):
-            library.find_anywhere(schedule.policy)
+            library.resolve(schedule.policy)
     grid = grid_from(args, args.asked, library)
     args.config = replace(args.config, schedules=args.asked, grid=grid)
     return library
@@ -240,8 +226,6 @@ def schedule_from_option(text: str, budget: Budget, seed: int = 0) -> ScheduleCo
         if not name:
             raise ConfigError("--schedule policy: needs a name or a folder after the colon")
         return ScheduleConfig("policy", budget, seed, name)
-    if text in SCHEDULES:
-        return ScheduleConfig("policy", budget, seed, text)
     if is_own(text):
         own_schedule(text)
         return ScheduleConfig("policy", budget, seed, text)

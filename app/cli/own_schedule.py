@@ -5,12 +5,13 @@ Only what was typed on the command line is imported: names in files and saved ru
 
 from __future__ import annotations
 
+import importlib
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from app.cli.own_modules import own_module
 from sol_core.config import POLICY_PREFIX
 from sol_core.errors import ConfigError
 
@@ -34,11 +35,11 @@ def own_schedule(name: str) -> Callable[..., Any]:
     Raises: ConfigError when there is no such module or name, or it cannot be called.
     """
     module_name, _, attribute = name.partition(":")
+    if "" not in sys.path:
+        sys.path.insert(0, "")
     try:
-        schedule: Callable[..., Any] = getattr(
-            own_module(module_name, f"--schedule {name}"), attribute
-        )
-    except AttributeError as error:
+        schedule: Callable[..., Any] = getattr(importlib.import_module(module_name), attribute)
+    except (ImportError, ValueError, AttributeError) as error:
         raise ConfigError(
             f"--schedule {name}: {error}; name a function as MODULE:NAME, from this folder"
         ) from error

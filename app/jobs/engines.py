@@ -81,7 +81,7 @@ def evaluate_job(task: JobTask) -> Updates:
 
     config = from_json(EvaluationConfig, _param(task, "config", dict))
     library = PolicyLibrary(task.data_dir)
-    found = {name: library.find_anywhere(name) for name in _param(task, "policies", list)}
+    found = {name: library.resolve(name) for name in _param(task, "policies", list)}
     model = _load_model(task)
     yield from evaluate(
         model,

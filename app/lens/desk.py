@@ -109,8 +109,7 @@ def _plane(lens: Lens, model: Any, index: int, bit_width: int) -> list[list[dict
 
 def _lens_of_generation(run: RecordedRun, ids: tuple[int, ...], actions: _Rows, model: Any) -> Lens:
     config = from_json(GenerationConfig, run.config)
-    refresh = config.episode_steps if config.refresh else None
-    return _lens(model, config, (*run.prompt_ids(model), *ids), actions, refresh)
+    return _lens(model, config, (*run.prompt_ids(model), *ids), actions)
 
 
 def _lens_of_inspection(run: RecordedRun, ids: tuple[int, ...], actions: _Rows, model: Any) -> Lens:
@@ -125,7 +124,6 @@ def _lens(
     config: GenerationConfig,
     tokens: tuple[int, ...],
     rows: _Rows,
-    refresh_steps: int | None = None,
 ) -> Lens:
     from sol_core.lens.engine import Lens
     from sol_core.lens.records import LensRun
@@ -137,7 +135,6 @@ def _lens(
             tokens,
             rows[0] if rows else (),
             config.grid,
-            refresh_steps,
             beside=tuple(rows[1:]),
             observed=any(schedule.policy for schedule in schedules),
         ),
@@ -147,4 +144,4 @@ def _lens(
 def _actions(steps: list[list[dict[str, Any]]]) -> _Rows:
     """Per row its actions, of the records of every step's rows."""
     rows = zip(*steps, strict=True)
-    return [tuple(Action.from_record(record["action"]) for record in row) for row in rows]
+    return [tuple(Action(**record["action"]) for record in row) for row in rows]

@@ -13,14 +13,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from app.host.errors import AppError, PolicyNotFoundError
 from app.host.paths import DataDir
 from sol_core.actions import DEFAULT_GRID, SHARE_GRID, ActionGrid, QuantSite, grid_named
 from sol_core.config import ScheduleConfig
 from sol_core.errors import SolError
-from sol_core.extensions.tables import SCHEDULES
 from sol_core.files.places import SHIPPED_POLICY
 from sol_core.files.staging import flush_to_disk, staged_folder
 from sol_core.policy.files.locate import (
@@ -107,8 +106,7 @@ def grid_for(
     from sol_core.policy.files.locate import grid_in_use
 
     schedules = list(schedules)
-    asked = [schedule.policy for schedule in schedules if schedule.policy]
-    policies = [policy for policy in asked if policy not in SCHEDULES]
+    policies = [schedule.policy for schedule in schedules if schedule.policy]
     by_share = any(schedule.budget.bytes_share is not None for schedule in schedules)
     if name is None and policies:
         grid = grid_in_use(find(policies[0]), by_share=by_share)
@@ -195,18 +193,6 @@ class PolicyLibrary:
         if folder := self._stored(name):
             return folder
         raise PolicyNotFoundError(f"no policy {name!r}: {self._choices()}")
-
-    def choices(self) -> list[str]:
-        """Every name that can be chosen: policies, then schedules that modules registered."""
-        return [*self.names(), *SCHEDULES]
-
-    def find(self, name: str) -> Any:
-        """As ``resolve_name``; the schedule, where a module registered one of that name."""
-        return SCHEDULES[name] if name in SCHEDULES else self.resolve_name(name)
-
-    def find_anywhere(self, name: str) -> Any:
-        """As ``resolve``; the schedule, where a module registered one of that name."""
-        return SCHEDULES[name] if name in SCHEDULES else self.resolve(name)
 
     def delete(self, name: str) -> None:
         """Delete a stored policy for good.

@@ -6,12 +6,12 @@ A result that lacks a part (another release made it) lacks the figure, never the
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from statistics import fmean
 from typing import Any
 
 from app.formats.plain_json import finite
-from sol_core.actions import AXES, PAPER_AXES, SHORT_AXES, Axis
+from sol_core.actions import AXES, SHORT_AXES, Axis
 from sol_core.config import POLICY_PREFIX
 
 Result = dict[str, Any]
@@ -25,12 +25,12 @@ _LABELS = {
     "random_best": "Random, best",
     "emc": "Uncertainty (EMC)",
     "dac": "Drift (DAC)",
+    "paper": "Paper's mechanisms",
 }
 # What a method costs, by what it is measured in: its value in a result, and the unit's size.
 _COSTS = {
     "bytes": ("bytes_per_token", 1e6),
     "flops": ("flops_per_token", 1e6),
-    "ms": ("ms_per_token", 1.0),
     "net": ("net_keep_rate", 0.01),
 }
 _GAIN_KEYS = {"nll": ("gain", "low", "high"), "kl": ("kl_gain", "kl_low", "kl_high")}
@@ -65,7 +65,6 @@ def figures_of(result: Result) -> dict[str, Any]:
         "variability": _variability(budgets),
         "difficulty": _difficulty(result.get("difficulty")),
         "pollution": _pollution(result.get("pollution")),
-        "refresh": _refresh(result.get("refresh")),
     }
     return {name: data for name, data in made.items() if data}
 
@@ -158,8 +157,8 @@ def _spend(method: dict[str, Any]) -> list[float | None]:
 def _pareto(budgets: list[dict[str, Any]]) -> dict[str, Any] | None:
     """Per method its points and, per cost and measure, its front; costs that every part has.
 
-    A point: "costs" by name, each [value, low, high] (MB, MFLOP, ms, per cent); "nll" and "kl"
-    likewise; the ends are None where there is no interval.
+    A point: "costs" by name (MB, MFLOP, per cent); "nll" and "kl", each [value, low, high], the
+    ends None where there is no interval.
     """
     methods: list[dict[str, Any]] = []
     for name in _methods(budgets):
@@ -178,7 +177,7 @@ def _pareto(budgets: list[dict[str, Any]]) -> dict[str, Any] | None:
     costs = [
         cost
         for cost in _COSTS
-        if any(point["costs"][cost][0] is not None for one in methods for point in one["points"])
+        if any(point["costs"][cost] is not None for one in methods for point in one["points"])
     ]
     return {"methods": methods, "costs": costs} if costs else None
 
@@ -191,16 +190,12 @@ def _pareto_point(method: dict[str, Any], label: str) -> dict[str, Any]:
     costs = {}
     for cost, (key, unit) in _COSTS.items():
         value = method.get(key)
-        parts = value if isinstance(value, dict) else {"mean": value}
-        costs[cost] = [
-            finite(part / unit) if isinstance(part := parts.get(end), (int, float)) else None
-            for end in ("mean", "low", "high")
-        ]
+        costs[cost] = finite(value / unit) if isinstance(value, (int, float)) else None
     return {"label": label, "costs": costs, **ends}
 
 
 def _front(points: list[dict[str, Any]], cost: str, measure: str) -> list[list[float]]:
-    pairs = ((point["costs"][cost][0], point[measure][0]) for point in points)
+    pairs = ((point["costs"][cost], point[measure][0]) for point in points)
     return pareto_front([x, y] for x, y in pairs if x is not None and y is not None)
 
 
@@ -233,7 +228,7 @@ def _adherence(budgets: list[dict[str, Any]]) -> dict[str, Any] | None:
         if not spend or "share" in one["requested"]:
             continue
         episode = one.get("adherence", {}).get("episode", {})
-        for axis in _of_spend(spend):
+        for axis in AXES:
             pair = [dense_share(axis, values[axis.short]) for values in (one["requested"], spend)]
             label = budget_label(one["requested"])
             axes[axis.short].append([*map(finite, pair), finite(episode.get(axis.short)), label])
@@ -245,11 +240,11 @@ def _variability(budgets: list[dict[str, Any]]) -> dict[str, Any] | None:
     rows = []
     for one in budgets:
         steps = one.get("by_step") or {}
-        if not all(steps.get(axis.short) for axis in PAPER_AXES):
+        if not all(steps.get(axis.short) for axis in AXES):
             continue
         asked = one["requested"]
         row: dict[str, Any] = {"label": budget_label(asked)}
-        for axis in _of_spend(steps):
+        for axis in AXES:
             scale = 1 / axis.dense if max(steps[axis.short]) > 1 else 1.0
             row[axis.short] = {
                 "mean": [finite(value * scale) for value in steps[axis.short]],
@@ -294,31 +289,13 @@ def _pollution(probe: dict[str, Any] | None) -> dict[str, Any] | None:
     """Per axis the change of the tail's perplexity and its interval, levels as shares."""
     axes = {}
     found = (probe or {}).get("axes") or {}
-    for axis in _of_spend(found):
+    for axis in AXES:
         axes[axis.short] = [
             {"level": finite(dense_share(axis, one["level"]))}
             | {name: finite(one.get(name)) for name in ("change", "low", "high")}
-            for one in found[axis.short]
+            for one in found.get(axis.short, ())
         ]
     return {"axes": axes} if any(axes.values()) else None
-
-
-def _of_spend(record: Mapping[str, Any]) -> list[Axis]:
-    """The axes that a record has numbers of; another release may have had fewer."""
-    return [axis for axis in AXES if axis.short in record]
-
-
-def _refresh(probe: dict[str, Any] | None) -> list[dict[str, Any]] | None:
-    """Per budget the KL without and with refresh, and each one's share of dense FLOPs."""
-    rows = []
-    for one in (probe or {}).get("budgets") or []:
-        dense = one.get("dense_flops_per_token") or math.nan
-        row: dict[str, Any] = {"label": budget_label(one["requested"])}
-        for name in ("without", "with"):
-            row[name] = finite(one[name].get("kl"))
-            row[f"{name}_flops"] = finite(one[name].get("flops_per_token", math.nan) / dense)
-        rows.append(row)
-    return rows or None
 
 
 def _mean(values: Iterable[Any]) -> float | None:

@@ -90,8 +90,7 @@ def plotly_url() -> str:
 
 
 def page_axes() -> list[dict[str, Any]]:
-    """The axes, each a ``DeclaredAxis`` of ``js/types.d.ts``, with the ends of the default grid; an
-    axis that it lacks has those of all actions."""
+    """The axes, each a ``DeclaredAxis`` of ``js/types.d.ts``, with the ends of the default grid."""
     grid = GRIDS[DEFAULT_GRID]
     names = ("field", "short", "key", "name", "title", "term", "label", "hint", "unit", "scale")
     return [
@@ -99,13 +98,12 @@ def page_axes() -> list[dict[str, Any]]:
         | {
             "levels": axis.levels_field,
             "dense": axis.dense,
-            "isUsual": axis in grid.axes,
-            "usual": axis.measured[0] if axis in grid.axes else axis.dense,
-            "min": (levels[0] if axis in grid.axes else axis.lowest or 0.01) * axis.scale,
+            "usual": axis.measured[0],
+            "min": levels[0] * axis.scale,
             "max": levels[-1] * axis.scale,
             "step": 0.5 if axis.whole else 1,
         }
-        for axis, levels in zip(AXES, grid.levels(AXES), strict=True)
+        for axis, levels in zip(AXES, grid.levels(), strict=True)
     ]
 
 

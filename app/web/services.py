@@ -136,11 +136,11 @@ def _generate(data_dir: DataDir, model: Any, prompt: str, config: Any, should_st
     from sol_core.generation.engine import generate
 
     library = PolicyLibrary(data_dir)
-    return generate(model, prompt, config, should_stop, library.find)
+    return generate(model, prompt, config, should_stop, library.resolve_name)
 
 
 def _inspect(data_dir: DataDir, model: Any, text: str, config: Any, should_stop: Any) -> Any:
     from sol_core.inspection.engine import inspect_text
 
     library = PolicyLibrary(data_dir)
-    return inspect_text(model, text, config, should_stop, library.find)
+    return inspect_text(model, text, config, should_stop, library.resolve_name)

@@ -134,8 +134,8 @@ def prefetch(builder: Any, address: Any, *, near: bool = True) -> None:
     builder.call(prefetch, [place, reading, where, data])
 
 
-def smaller(builder: Any, one: Any, two: Any) -> Any:
-    return builder.select(builder.icmp_signed("<", one, two), one, two)
+def smaller(builder: Any, left: Any, right: Any) -> Any:
+    return builder.select(builder.icmp_signed("<", left, right), left, right)
 
 
 def splat(builder: Any, scalar: Any, lanes: int) -> Any:
@@ -148,14 +148,14 @@ def splat(builder: Any, scalar: Any, lanes: int) -> Any:
     )
 
 
-def fused(builder: Any, one: Any, two: Any, total: Any) -> Any:
-    product = builder.fmul(one, two, flags=_FUSED)
+def fused(builder: Any, left: Any, right: Any, total: Any) -> Any:
+    product = builder.fmul(left, right, flags=_FUSED)
     return builder.fadd(product, total, flags=_FUSED)
 
 
-def shuffle(builder: Any, one: Any, two: Any, lanes: list[int]) -> Any:
+def shuffle(builder: Any, left: Any, right: Any, lanes: list[int]) -> Any:
     picks = ir.Constant(vector(ir.IntType(32), len(lanes)), lanes)
-    return builder.shuffle_vector(one, two, picks)
+    return builder.shuffle_vector(left, right, picks)
 
 
 def in_turns(builder: Any, total: Any, most: int, emit: Callable[[Any, int], None]) -> None:

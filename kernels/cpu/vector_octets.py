@@ -103,7 +103,7 @@ def dot_octets(context, matrix, listed, span, later, vectors, out, lanes):
             factors, scores = ([m.row(index) for index in indices] for m in (vectors, out))
             with cgutils.for_range_slice(builder, *span, INDEX(1)) as (octet, passed):
                 ask.ask_for(octet)
-                line, count, heads = (builder.load(builder.gep(one, [octet])) for one in lists)
+                line, count, heads = (builder.load(builder.gep(row, [octet])) for row in lists)
                 starts = rows.neighbours(line, count, ROWS)
                 there = _first_lanes(builder, count)
                 place = builder.mul(passed, INDEX(ROWS))

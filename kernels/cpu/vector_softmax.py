@@ -80,8 +80,8 @@ def weigh_scores(context, scores, tops, totals, fades):
 def _largest(builder: Any, some: list[Any], least: Any) -> Any:
     """Largest number of several vectors, at least ``least``; with NaN among them, any of them."""
 
-    def larger(one: Any, two: Any) -> Any:
-        return builder.select(builder.fcmp_ordered(">", one, two), one, two)
+    def larger(left: Any, right: Any) -> Any:
+        return builder.select(builder.fcmp_ordered(">", left, right), left, right)
 
     top = functools.reduce(larger, some)
     lanes = _LANES

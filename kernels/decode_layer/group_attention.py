@@ -43,15 +43,19 @@ def largest_part(num_pages, page_size):
 
 
 @helper
-def _who_wants(wanted, pages):
-    """A bit per head that wants the page, [n] int64; arguments as of ``_list_octets``."""
+def _who_wants(wanted, pages, who):
+    """A bit per head that wants a page, [n] int64, overwritten; as ``_list_octets`` has them."""
     begin, end, first = pages
-    who = np.full(end - begin, np.int64(-1 if wanted.shape[1] == 0 else 0))
-    if wanted.shape[1] > 0:
-        for head in range(wanted.shape[0]):
+    heads = wanted.shape[0] if wanted.shape[1] > 0 else 0
+    for k in range(np.uint64(end - begin)):
+        if heads == 1:
+            who[k] = -np.int64(wanted[0, np.uint64(begin - first) + k])
+        else:
+            who[k] = 0 if heads else -1
+    if heads > 1:
+        for head in range(heads):
             for k in range(np.uint64(end - begin)):
                 who[k] |= np.int64(wanted[head, np.uint64(begin - first) + k]) << head
-    return who
 
 
 @helper
@@ -60,29 +64,28 @@ def _list_octets(wanted, pages, tokens, base, page_size, listed):
 
     Args:
         wanted: [heads, P] uint8, 1 where a head chose a page, from page ``pages[2]`` on;
-            [heads, 0] when all are chosen.
+            [1, P] when the heads choose as one, [heads, 0] when all pages are chosen.
         pages: [begin, end) to look at, and the first page seen.
         tokens: [begin, end) that are visible.
         base: line of token 0.
-        listed: [3, n] int64, overwritten: lines of the first tokens, how many there are, and
-            which heads want them.
+        listed: [4, n] int64, overwritten: lines of the first tokens, how many there are, and
+            which heads want them; the last row is scratch.
     Returns: the length of the list, and how many tokens are on it.
     """
     length, total = 0, 0
-    who = _who_wants(wanted, pages)
-    lines, counts, heads = listed[0], listed[1], listed[2]
-    token = max(tokens[0], pages[0] * page_size)
+    lines, counts, heads, who = listed[0], listed[1], listed[2], listed[3]
+    _who_wants(wanted, pages, who)
+    per_page = (page_size + ROWS - 1) // ROWS
     for place in range(np.uint64(pages[1] - pages[0])):
-        some = who[place]
-        end = min(tokens[1], (pages[0] + np.int64(place) + 1) * page_size)
-        while token < end:
+        start = (pages[0] + np.int64(place)) * page_size
+        page_end = min(start + page_size, tokens[1])
+        for octet in range(per_page):
+            token = max(start + ROWS * octet, tokens[0])
+            count = min(start + ROWS * (octet + 1), page_end) - token
             at = np.uint64(length)
-            lines[at] = base + token
-            counts[at] = min(end - token, ROWS)
-            heads[at] = some
-            length += some != 0  # else it is overwritten
-            token += ROWS
-        token = end
+            lines[at], counts[at], heads[at] = base + token, count, who[place]
+            # Written whether or not it is wanted: a branch mispredicts at every third page.
+            length += (who[place] != 0) & (count > 0)
     for i in range(np.uint64(length)):
         total += counts[i]
     return length, total
@@ -136,7 +139,7 @@ def _list_part(job, block, chosen, numbers, sizes, listed):
     """``_list_octets`` of one block's tokens of a part; arguments as ``_attend_share`` has them.
     Returns: row, key-value head, part, the length of the list and how many tokens are on it."""
     all_shared, all_own, all_first, all_kept, sources = numbers
-    page_size, num_kv_heads, _, own_capacity, shared_capacity, num_parts = sizes
+    page_size, num_kv_heads, _, own_capacity, shared_capacity, num_parts, as_one = sizes
     pair, part = job // num_parts, job % num_parts
     row, group = pair // num_kv_heads, pair % num_kv_heads
     per_group = chosen.shape[1] // num_kv_heads
@@ -154,7 +157,8 @@ def _list_part(job, block, chosen, numbers, sizes, listed):
     if pages[1] == pages[0]:
         return row, group, part, 0, 0
     seen = last - first if all_kept[row] < last - first else 0
-    wanted = chosen[row, group * per_group : (group + 1) * per_group, :seen]
+    heads = 1 if as_one else per_group
+    wanted = chosen[row, group * per_group : group * per_group + heads, :seen]
     length, count = _list_octets(wanted, pages, (all_first[row], total), line, page_size, listed)
     return row, group, part, length, count
 
@@ -166,12 +170,12 @@ def _attend_share(task, query, memory, numbers, sizes, chosen, partial):
     num_rows, num_heads, _ = query.shape
     tops, totals, sums, read = partial
     own_keys, own_values, shared_keys, shared_values = memory
-    page_size, num_kv_heads, tasks, _, _, num_parts = sizes
+    page_size, num_kv_heads, tasks, _, _, num_parts, _ = sizes
     per_group, jobs = num_heads // num_kv_heads, num_rows * num_kv_heads * num_parts
     # Room for the largest part; a new array for each one took as long as 100 tokens.
     most_pages = largest_part(chosen.shape[2], page_size)
     room = most_pages * ((page_size + ROWS - 1) // ROWS) + 1
-    listed = np.empty((2, 3, room), np.int64)
+    listed = np.empty((2, 4, room), np.int64)
     scores, fades = (
         np.empty((per_group, SCORES_AT_ONCE), np.float32),
         np.empty(per_group, np.float32),
@@ -182,17 +186,17 @@ def _attend_share(task, query, memory, numbers, sizes, chosen, partial):
         keys = shared_keys if block == 0 else own_keys
         values = shared_values if block == 0 else own_values
         if task < jobs:
-            found = _list_part(task, block, chosen, numbers, sizes, listed[0])
-            for i in range(min(found[3], _OCTETS)):
+            upcoming = _list_part(task, block, chosen, numbers, sizes, listed[0])
+            for i in range(min(upcoming[3], _OCTETS)):
                 prefetch_rows(keys, listed[0, 0, i])
         side = 0
         for job in range(task, jobs, tasks):
-            row, group, part, length, count = found
+            row, group, part, length, count = upcoming
             lists = (listed[side], listed[1 - side])
             # Listed while this part's first keys are on their way.
-            found = (row, group, part, 0, 0)
+            upcoming = (row, group, part, 0, 0)
             if job + tasks < jobs:
-                found = _list_part(job + tasks, block, chosen, numbers, sizes, lists[1])
+                upcoming = _list_part(job + tasks, block, chosen, numbers, sizes, lists[1])
             low, high, slot = group * per_group, (group + 1) * per_group, 2 * part + block
             out = (
                 tops[slot, row, low:high],
@@ -202,7 +206,7 @@ def _attend_share(task, query, memory, numbers, sizes, chosen, partial):
             out[1][:] = np.float32(0.0)
             read[slot, row, group] = np.float32(count)
             if length > 0:
-                lengths = (length, found[3])
+                lengths = (length, upcoming[3])
                 _attend(query[row, low:high], keys, values, lists, lengths, memory_for, out)
             side = 1 - side
 
@@ -227,7 +231,15 @@ def attend_parts(query, blocks, rows, chosen, partial, team):
         rows.sources,
     )
     parts = partial[0].shape[0] // 2
-    sizes = (rows.page_size, rows.num_kv_heads, team.members, own.capacity, shared.capacity, parts)
+    sizes = (
+        rows.page_size,
+        rows.num_kv_heads,
+        team.members,
+        own.capacity,
+        shared.capacity,
+        parts,
+        rows.by_mass,
+    )
     _attend_share(team.member, query, memory, numbers, sizes, chosen, partial)
     meet(team)
 

@@ -8,9 +8,17 @@ from numba.extending import overload
 
 from kernels.cpu.compiling import fast_helper, helper
 from kernels.cpu.numba_helpers import widen
+from kernels.cpu.numba_rows import quantise_row
 from kernels.cpu.team import meet
-from kernels.decode_layer.products import product, share_of
-from kernels.head_preview.reference import MARGIN
+from kernels.decode_layer.products import (
+    add_columns,
+    integer_step,
+    line_of,
+    list_rounded,
+    product,
+    share_of,
+)
+from kernels.head_preview.reference import MARGIN, STATE_BITS
 from kernels.quantised_weights.layout import BLOCK, KINDS
 
 _BLOCK_BYTES = KINDS["Q8_0"][1]
@@ -57,9 +65,17 @@ def _in_two_passes(hidden, preview, logits, team):
     packed, directions, exact, _ = preview
     num_rows = hidden.shape[0]
     extended = np.empty((num_rows, hidden.shape[1] + directions.shape[1]), np.float32)
+    steps = np.empty((num_rows, extended.shape[1] // BLOCK), np.float32)
     for row in range(num_rows):
         _extend(hidden, directions, row, extended)
-    product(extended, packed, False, logits, team)
+        for block in range(steps.shape[1]):
+            states = extended[row, block * BLOCK : (block + 1) * BLOCK]
+            step = quantise_row(states, STATE_BITS, states)
+            steps[row, block] = integer_step(step, STATE_BITS, packed)
+    listed = list_rounded(extended, steps, packed)
+    begin, end = share_of(team.member, team.members, logits.shape[1], line_of(packed))
+    add_columns(listed, packed, begin, logits[:, begin:end], team.ahead)
+    meet(team)
     least = np.empty(num_rows, np.float32)
     for row in range(num_rows):
         least[row] = _largest(logits, row) - _MARGIN

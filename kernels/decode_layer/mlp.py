@@ -174,13 +174,13 @@ def mlp_rows(hidden, weights, kept_channels, bit_widths, at_input, scratch, team
     channels_kept, inner_kept = kept_channels
     num_rows, width = hidden.shape[0], outputs_of(gate_up)
     normed, kept = np.empty_like(hidden), np.empty_like(hidden)
-    steps = np.zeros(num_rows, np.float32)
+    steps = np.zeros((num_rows, 1), np.float32)
     for row in range(num_rows):
         norm_row(hidden[row], weights.norm, weights.epsilon, normed[row])
         keep_largest_row(normed[row], channels_kept[row], kept[row])
         if at_input:
             step = quantise_row(kept[row], bit_widths[row], kept[row])
-            steps[row] = integer_step(step, bit_widths[row], gate_up)
+            steps[row, 0] = integer_step(step, bit_widths[row], gate_up)
     listed = list_rounded(kept, steps, gate_up)
     both = scratch.both[: num_rows * width].reshape(num_rows, width)
     activated = scratch.inner[: num_rows * (width // 2)].reshape(num_rows, width // 2)
@@ -191,7 +191,7 @@ def mlp_rows(hidden, weights, kept_channels, bit_widths, at_input, scratch, team
     if at_input:
         for row in range(num_rows):
             step = quantise_row(inner[row], bit_widths[row], inner[row])
-            steps[row] = integer_step(step, bit_widths[row], gate_up)
+            steps[row, 0] = integer_step(step, bit_widths[row], gate_up)
     update = scratch.update[: hidden.size].reshape(hidden.shape)
     if pruned or steps.max() > np.float32(0.0):
         listed = list_rounded(inner, steps, weights.down_rows)

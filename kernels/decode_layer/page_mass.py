@@ -27,13 +27,13 @@ from kernels.key_codes.reference import OCTET
 
 
 @helper
-def _score_block(block, visible, queries, about, scores, column):
+def _score_block(block, visible, queries, units, scores, column):
     """Score consecutive tokens of a block.
 
     Args:
         block: codes, scales, row of the first octet.
         visible: [begin, end) of the block's tokens.
-        queries, about: of a group's heads.
+        queries, units: of a group's heads.
         scores: [V, n] float32; up to seven columns beside those of the tokens are overwritten.
         column: of the first token, at least 7 where it is within an octet.
     """
@@ -41,7 +41,7 @@ def _score_block(block, visible, queries, about, scores, column):
     begin, end = visible
     low, high = begin // OCTET, (end + OCTET - 1) // OCTET
     stretch, shift = (first + low, high - low), begin - low * OCTET
-    score_tokens(codes, scales, stretch, queries, about, scores[:, column - shift :])
+    score_tokens(codes, scales, stretch, queries, units, scores[:, column - shift :])
 
 
 @helper
@@ -85,7 +85,7 @@ def _score_pages(place, pages, memory, numbers, sizes, queries, scores):
     shared_codes, shared_scales, own_codes, own_scales = memory
     all_shared, all_own, all_first, sources = numbers
     page_size, num_kv_heads, _, shared_octets, own_octets = sizes
-    whole, about = queries
+    rounded, units = queries
     shared, count = all_shared[row], all_shared[row] + all_own[row] + 1
     from_token = max(pages[0] * page_size, all_first[row])
     to_token = min(pages[1] * page_size, count)
@@ -93,16 +93,16 @@ def _score_pages(place, pages, memory, numbers, sizes, queries, scores):
     if middle > from_token:
         line = (sources[row] * num_kv_heads + group) * shared_octets
         block = (shared_codes, shared_scales, line)
-        _score_block(block, (from_token, middle), whole, about, scores, OCTET)
+        _score_block(block, (from_token, middle), rounded, units, scores, OCTET)
     if to_token > middle:
         block = (own_codes, own_scales, (row * num_kv_heads + group) * own_octets)
         visible = (middle - shared, to_token - shared)
-        _score_block(block, visible, whole, about, scores, OCTET + middle - from_token)
+        _score_block(block, visible, rounded, units, scores, OCTET + middle - from_token)
     return to_token - from_token, (pages[0] + 1) * page_size - from_token
 
 
 @helper
-def _weigh_share(task, memory, numbers, sizes, queries, found):
+def _weigh_share(task, memory, numbers, sizes, queries, weighed):
     """The parts of rows and KV heads that one member scores and weighs, one after another: its
     octets lie in order.
 
@@ -111,12 +111,12 @@ def _weigh_share(task, memory, numbers, sizes, queries, found):
         numbers: shared and own tokens, first one seen and source [R].
         sizes: page size, Hkv, members, octets per sequence of the shared block and of the own one.
         queries: [R · H, D] and [R · H, 2], as ``round_rows`` leaves them.
-        found: of each part the largest score and the sum of masses [N, R, H], and masses
+        weighed: of each part the largest score and the sum of masses [N, R, H], and masses
             [R, H, P], relative to the part's largest score.
     """
     all_shared, all_own, all_first, _ = numbers
     page_size, num_kv_heads, tasks, _, _ = sizes
-    tops, totals, masses = found
+    tops, totals, masses = weighed
     num_parts, num_rows, num_heads = tops.shape
     per_group = num_heads // num_kv_heads
     jobs = num_rows * num_kv_heads * num_parts
@@ -141,15 +141,15 @@ def _weigh_share(task, memory, numbers, sizes, queries, found):
 
 
 @helper
-def _add_shares(found, row, head, pages, parts, shares):
+def _add_shares(weighed, row, head, pages, parts, shares):
     """shares[p] += page p's share of one head's attention, which its masses become.
 
     Args:
-        found: as ``_weigh_share`` leaves it; changed.
+        weighed: as ``_weigh_share`` leaves it; changed.
         pages: [first, last) seen; parts: how many they are cut into.
         shares: [P] float32.
     """
-    tops, totals, masses = found
+    tops, totals, masses = weighed
     top, total = LEAST, np.float32(0.0)
     for part in range(parts):
         top = max(top, tops[part, row, head])
@@ -182,17 +182,17 @@ def choose_needed(shares, heads, floor, chosen):
 
 
 @helper
-def _choose_share(task, numbers, sizes, found, chosen, outside):
+def _choose_share(task, numbers, sizes, weighed, chosen, outside):
     """The rows' KV heads whose pages one member chooses; arguments as of ``find_pages_by_mass``.
 
     Args:
         numbers: shared and own tokens, first one seen, pages kept and floors [R].
         sizes: page size, best share, Hkv, how many members there are, and whether the floors count.
-        found: as ``_weigh_share`` leaves it; changed.
+        weighed: as ``_weigh_share`` leaves it; changed.
     """
     all_shared, all_own, all_first, all_kept, floors = numbers
     page_size, share, num_kv_heads, tasks, by_need = sizes
-    masses = found[2]
+    masses = weighed[2]
     num_rows, num_heads, _ = masses.shape
     per_group = num_heads // num_kv_heads
     for job in range(task, num_rows * num_kv_heads, tasks):
@@ -202,7 +202,7 @@ def _choose_share(task, numbers, sizes, found, chosen, outside):
         parts = parts_for(count, page_size)
         shares = np.zeros(count, np.float32)
         for head in range(low, low + per_group):
-            _add_shares(found, row, head, pages, parts, shares)
+            _add_shares(weighed, row, head, pages, parts, shares)
             if share > 0:
                 outside[row, head] = outside_best(masses[row, head, :count], share)
         if all_kept[row] < count:
@@ -216,13 +216,13 @@ def _choose_share(task, numbers, sizes, found, chosen, outside):
 
 
 @helper
-def find_pages_by_mass(query, blocks, rows, found, chosen, outside, team):
+def find_pages_by_mass(query, blocks, rows, weighed, chosen, outside, team):
     """Score every row's tokens from 4-bit keys, and choose pages for each KV group; the members
     meet when it is done.
 
     Args:
         query: [R, H, D] float32.
-        found: parts' largest scores and sums of masses [N, R, H] and pages' masses [R, H, P],
+        weighed: parts' largest scores and sums of masses [N, R, H] and pages' masses [R, H, P],
             float32, the team's; scratch.
         chosen: [R, H, P] uint8, the team's, overwritten for rows that do not keep all pages:
             whether the head reads the page; heads of a group alike.
@@ -237,12 +237,12 @@ def find_pages_by_mass(query, blocks, rows, found, chosen, outside, team):
     sizes = (page_size, num_kv_heads, team.members, octets[0], octets[1])
     # Each for itself: it takes less than to meet.
     num_rows, num_heads, size = query.shape
-    whole = np.empty((num_rows * num_heads, size), np.int8)
-    about = np.empty((num_rows * num_heads, 2), np.float32)
-    round_rows(query.reshape(whole.shape), whole, about)
-    _weigh_share(team.member, memory, numbers, sizes, (whole, about), found)
+    rounded = np.empty((num_rows * num_heads, size), np.int8)
+    units = np.empty((num_rows * num_heads, 2), np.float32)
+    round_rows(query.reshape(rounded.shape), rounded, units)
+    _weigh_share(team.member, memory, numbers, sizes, (rounded, units), weighed)
     meet(team)
     others = (rows.shared_tokens, rows.own_tokens, rows.first_seen, rows.pages_kept, rows.floors)
     scales = (page_size, rows.best_share, num_kv_heads, team.members, rows.by_need)
-    _choose_share(team.member, others, scales, found, chosen, outside)
+    _choose_share(team.member, others, scales, weighed, chosen, outside)
     meet(team)

@@ -1,6 +1,6 @@
 """Scores and choices of all rows' and heads' pages, by a team's members; in Numba.
 
-What is found for one row and head is ``page_choice.py``. Bounds lie apart by sequence and
+``page_choice.py`` scores and chooses for one row and head. Bounds lie apart by sequence and
 key-value head; each member reads its stretches of them as one stream.
 """
 
@@ -72,8 +72,8 @@ def _score_share(task, signed, bounds, rows, capacities, scores):
                 following = _stretch(pair + 1, block, task, rows, capacities)
             row, low = pair // num_kv_heads, pair % num_kv_heads * per_group
             mine = (signed[0, row, low : low + per_group], signed[1, row, low : low + per_group])
-            found = scores[row, low : low + per_group, place : place + count]
-            score_pages(mine, highest, lowest, (line, count), following[:2], found, few)
+            group_scores = scores[row, low : low + per_group, place : place + count]
+            score_pages(mine, highest, lowest, (line, count), following[:2], group_scores, few)
             line, count, place = following
 
 

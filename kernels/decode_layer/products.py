@@ -97,7 +97,7 @@ def list_inputs(inputs, weight):
 @overload(list_inputs)
 def _list_inputs(inputs, weight):
     if weight.dtype in (types.uint8, types.int8):
-        return lambda inputs, weight: list_rows(inputs, np.zeros(inputs.shape[0], np.float32))
+        return lambda inputs, weight: list_rows(inputs, np.zeros((inputs.shape[0], 1), np.float32))
     return lambda inputs, weight: list_channels(inputs)
 
 
@@ -105,7 +105,8 @@ def list_rounded(inputs, steps, weight):
     """``list_inputs`` of rows that may be rounded to multiples of their steps.
 
     Args:
-        steps: [R] float32, as ``integer_step`` returns them.
+        steps: [R, B] float32, of each block of channels, or [R, 1], of all; as ``integer_step``
+            returns them.
     """
     raise NotImplementedError("for compiled code only")
 

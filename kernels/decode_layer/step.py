@@ -37,7 +37,7 @@ class ModelTable(NamedTuple):
         places: [L, 14, 3] int64, per layer the address, rows and columns of the arrays of
             AttentionWeights, then of MlpWeights, in their order; vectors have one row.
         final_norm: [C] float32.
-        one: an array of the type of the layers' matrices: float32, bfloat16 as uint16 bit
+        like: an array of the type of the layers' matrices: float32, bfloat16 as uint16 bit
             patterns, or uint8 for quantised ones.
         head: [V, C] if ``head_out_major``, else [C, V]; of that type, or int8 where it is uint8.
         out_major, gelu, epsilon, blocks: as in the two.
@@ -48,7 +48,7 @@ class ModelTable(NamedTuple):
 
     places: Any
     final_norm: Any
-    one: Any
+    like: Any
     head: Any
     head_out_major: bool
     out_major: bool
@@ -82,11 +82,11 @@ class CacheTable(NamedTuple):
 def _attention_weights(places, model, single):
     return AttentionWeights(
         vector_at(places[0], single),
-        matrix_at(places[1], model.one),
+        matrix_at(places[1], model.like),
         vector_at(places[2], single),
         vector_at(places[3], single),
         vector_at(places[4], single),
-        matrix_at(places[5], model.one),
+        matrix_at(places[5], model.like),
         vector_at(places[6], single),
         vector_at(places[7], single),
         model.out_major,
@@ -98,14 +98,14 @@ def _attention_weights(places, model, single):
 def _mlp_weights(places, model, single):
     return MlpWeights(
         vector_at(places[8], single),
-        matrix_at(places[9], model.one),
+        matrix_at(places[9], model.like),
         model.blocks,
-        matrix_at(places[10], model.one),
+        matrix_at(places[10], model.like),
         model.out_major,
         vector_at(places[11], single),
         model.gelu,
         model.epsilon,
-        matrix_at(places[12], model.one),
+        matrix_at(places[12], model.like),
         vector_at(places[13], single),
     )
 
@@ -172,7 +172,7 @@ def _sizes(hidden, model, rows, angles):
 
 @kernel
 def _run_place(
-    place, marks_at, begin, end, given, kept, logits, places, final_norm, one, head,
+    place, marks_at, begin, end, given, kept, logits, places, final_norm, like, head,
     head_out_major, out_major, gelu, epsilon, pieces, windows, ropes, middle, widths, cached,
     number, extend, capacities, sources, shared_tokens, own_tokens, first_seen, pages_kept, floors,
     page_size, num_kv_heads, scale, by_mass, by_need, best_share, channels_kept, inner_kept,
@@ -185,7 +185,7 @@ def _run_place(
     if team.member < 0:
         return
     model = ModelTable(
-        places, final_norm, one, head, head_out_major, out_major, gelu, epsilon, pieces, windows,
+        places, final_norm, like, head, head_out_major, out_major, gelu, epsilon, pieces, windows,
         ropes, middle, widths,
     )  # fmt: skip
     rows = StepRows(
@@ -217,9 +217,9 @@ def _run_place(
             weights = _mlp_weights(places[layer], model, hidden)
             kept_channels = (channels_kept, inner_kept)
             mlp_rows(hidden, weights, kept_channels, bit_widths, at_input, scratch, team)
-            for third in range(2):
-                if first and middle[third] == layer:
-                    copy_rows(hidden, kept[:, third])
+            for slot in range(2):
+                if first and middle[slot] == layer:
+                    copy_rows(hidden, kept[:, slot])
         if first and ticks.shape[0] > 0:
             now: int = ticks_now()
             ticks[part] = now - before
@@ -235,7 +235,7 @@ def _run_team(
     """``run_parts`` by the native function of ``_run_place``; whether that took the arguments."""
     begin, end = parts
     hidden, kept, logits = streams
-    places, final_norm, one, head = model.places, model.final_norm, model.one, model.head
+    places, final_norm, like, head = model.places, model.final_norm, model.like, model.head
     head_out_major, out_major, gelu = model.head_out_major, model.out_major, model.gelu
     epsilon, pieces, windows, ropes = model.epsilon, model.blocks, model.windows, model.ropes
     middle, widths = model.middle, model.widths
@@ -257,7 +257,7 @@ def _run_team(
         # Its address is taken in here: outside, Numba would free it before the loop.
         arguments = (
             np.int64(place), np.int64(memory.ctypes.data), begin, end, hidden, kept, logits,
-            places, final_norm, one, head, head_out_major, out_major, gelu, epsilon, pieces,
+            places, final_norm, like, head, head_out_major, out_major, gelu, epsilon, pieces,
             windows, ropes, middle, widths, cached, number, extend, capacities, sources,
             shared_tokens, own_tokens, first_seen, pages_kept, floors, page_size, num_kv_heads,
             scale, by_mass, by_need, best_share, channels_kept, inner_kept, bit_widths, at_input,
@@ -301,7 +301,7 @@ def run_parts(
         ticks: [2 L + 1] int64, overwritten with what each part took by ``ticks_now``; or [0].
         tuning: Tuning; changes no number.
     """
-    kinds = model.one.dtype, model.head.dtype, cache.number.dtype
+    kinds = model.like.dtype, model.head.dtype, cache.number.dtype
     if kinds not in _NATIVE:
         used = (number for name, number in rows._asdict().items() if name != "extend")
         given = (*parts, *streams, *model, *cache, *used, *mlp, *preview)

@@ -7,14 +7,22 @@ directions in which final hidden states are large.
 """
 
 from kernels.head_preview.layout import PREVIEW_BITS, HeadPreview, make_preview, preview_bytes
-from kernels.head_preview.reference import MARGIN, RESCORED, previewed_logits
+from kernels.head_preview.reference import (
+    MARGIN,
+    RESCORED,
+    STATE_BITS,
+    preview_input,
+    previewed_logits,
+)
 
 __all__ = [
     "MARGIN",
     "PREVIEW_BITS",
     "RESCORED",
+    "STATE_BITS",
     "HeadPreview",
     "make_preview",
     "preview_bytes",
+    "preview_input",
     "previewed_logits",
 ]

@@ -2,7 +2,7 @@
 
 With weights W [V, C], their 4-bit values Q and D directions U [C, D], the preview of a state h is
 ``Q h + R (Uᵀ h)``, where R are the 4-bit values of ``(W − Q) U``: one product of [Q, R] with
-``[h, Uᵀ h]``.
+``preview_input``.
 """
 
 from __future__ import annotations

@@ -46,13 +46,13 @@ def encode_key(keys, line, codes, scales, octet, token):
 
 
 @helper
-def round_rows(queries, whole, about):
+def round_rows(queries, rounded, units):
     """Queries in whole numbers.
 
     Args:
         queries: [V, D] float32, contiguous.
-        whole: [V, D] int8, overwritten.
-        about: [V, 2] float32, overwritten: what 1 stands for, and the sum of the whole numbers.
+        rounded: [V, D] int8, overwritten.
+        units: [V, 2] float32, overwritten: what 1 stands for, and the sum of the whole numbers.
     """
     bits, size = queries.view(np.uint32), np.uint64(queries.shape[1])
     for v in range(queries.shape[0]):
@@ -64,11 +64,11 @@ def round_rows(queries, whole, about):
         for d in range(size):
             number = np.int32((queries[v, d] / unit + TO_EVEN) - TO_EVEN)  # at most 127 in size
             total = np.int32(total + number)
-            whole[v, d] = np.int8(number)
-        about[v, 0], about[v, 1] = unit, np.float32(total)
+            rounded[v, d] = np.int8(number)
+        units[v, 0], units[v, 1] = unit, np.float32(total)
 
 
 @helper
-def score_tokens(codes, scales, stretch, queries, about, scores):
+def score_tokens(codes, scales, stretch, queries, units, scores):
     """``score_octets`` by this CPU's best products."""
-    score_octets(codes, scales, stretch, queries, about, scores, _BEST)
+    score_octets(codes, scales, stretch, queries, units, scores, _BEST)

@@ -22,7 +22,7 @@ __all__ = [
     "price_bytes",
 ]
 
-KERNEL_AXES = 3  # that the kernel is written for; policies of another number go without it
+KERNEL_AXES = 3
 
 
 @cache

@@ -256,7 +256,7 @@ def _observe(seen, state, rows, aims):
 
 
 @kernel
-def policy_step(seen, fed, state, network, memory, step, terms, found):
+def policy_step(seen, fed, state, network, memory, step, terms, results):
     """``Policy.logits`` of one step, from what was observed.
 
     Args:
@@ -271,10 +271,10 @@ def policy_step(seen, fed, state, network, memory, step, terms, found):
         memory: [2, R, T, W], keys and values of the episode's steps before; gets this one's.
         step: of the episode.
         terms: ByteTerms.
-        found: rows [R, layout.width], aims [R, 3], logits [R, 3, L] float32 and the most
+        results: rows [R, layout.width], aims [R, 3], logits [R, 3, L] float32 and the most
             probable levels [R, 3] int64; overwritten.
     """
-    rows, aims, logits, choices = found
+    rows, aims, logits, choices = results
     shapes = np.empty((rows.shape[0], 3, 2), np.float32)
     encoder, heads, prices = network
     _observe(seen, state, rows, aims)

@@ -48,8 +48,8 @@ def list_rows(inputs, steps):
 
     Args:
         inputs: [R, in] float32, in a multiple of 32.
-        steps: [R] float32, a row's numbers over its levels from −127 to 127; 0 where it is
-            multiplied in floats.
+        steps: [R, B] float32, a block's numbers over its levels from −127 to 127, or [R, 1] for
+            one step for all blocks; 0 where a block is multiplied in floats.
     Returns: those of ``list_blocks``, but for the sums empty if no row needs them; those of
         ``_list_levels``, likewise; steps.
     """
@@ -77,11 +77,13 @@ def _list_levels(inputs, steps):
     channels, levels = np.empty(width, np.int64), np.empty((num_rows, width), np.int8)
     begins = np.empty(width // BLOCK + 1, np.int64)
     factors = np.zeros(num_rows, np.float32)
-    for row in range(num_rows):
-        if steps[row] > np.float32(0.0):
-            factors[row] = np.float32(1.0) / steps[row]
+    last = steps.shape[1] - 1
     count = begins[0] = 0
     for block in range(width // BLOCK):
+        if block <= last:
+            for row in range(num_rows):
+                step = steps[row, block]
+                factors[row] = np.float32(1.0) / step if step > np.float32(0.0) else step
         for within in range(BLOCK):
             used = False
             for row in range(num_rows):
@@ -122,7 +124,7 @@ def _adder(bits: int, block_bytes: int) -> Any:
         num_blocks, width = weight.shape[0], weight.shape[1] // block_bytes
         data = weight.reshape(weight.size)
         outputs[:] = np.float32(0.0)
-        column, end = 0, outputs.shape[1]
+        column, end, last = 0, outputs.shape[1], steps.shape[1] - 1
         while column < end:
             first = begin + column
             words = LINE_WORDS if width - first >= per_word * LINE_WORDS else LINE_WORDS // 2
@@ -130,7 +132,7 @@ def _adder(bits: int, block_bytes: int) -> Any:
             for block in range(num_blocks):
                 later = (block + ahead) % num_blocks  # the next tile's, after the last one
                 for row in range(outputs.shape[0]):
-                    total, step = sums[row, block], steps[row]
+                    total, step = sums[row, block], steps[row, min(block, last)]
                     if with_integers and step > np.float32(0.0):
                         span = (ends[block], ends[block + 1], ends[later], ends[later + 1])
                         few = (channels, levels, *span, total, step, words, ahead)

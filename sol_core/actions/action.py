@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
-from sol_core.actions.axes import AXES, MAX_BITS, PAPER_AXES, Axis
+from sol_core.actions.axes import AXES, MAX_BITS
 from sol_core.errors import ConfigError
 
 
@@ -20,18 +19,20 @@ def ceil_fraction(fraction: float, count: int) -> int:
 
 
 class _AxisValues:
-    """A value per axis; a stored one may lack axes of later releases, and is dense there."""
+    """A value per axis."""
 
     __slots__ = ()
-    PARTIAL = True  # for from_json
+    keep_fraction: float
+    channel_keep_ratio: float
+    bit_width: float
 
-    def as_tuple(self, axes: Sequence[Axis] = AXES) -> tuple[float, ...]:
-        """The values of some axes, in their order."""
-        return tuple([getattr(self, axis.field) for axis in axes])
+    def as_tuple(self) -> tuple[float, float, float]:
+        """The values, in the order of ``AXES``."""
+        return self.keep_fraction, self.channel_keep_ratio, self.bit_width
 
-    def shares(self, axes: Sequence[Axis] = AXES) -> tuple[float, ...]:
-        """The values of some axes as shares of dense, in their order."""
-        return tuple([getattr(self, axis.field) / axis.dense for axis in axes])
+    def shares(self) -> tuple[float, float, float]:
+        """The values as shares of dense, in the order of ``AXES``."""
+        return self.keep_fraction, self.channel_keep_ratio, self.bit_width / MAX_BITS
 
     @property
     def is_dense(self) -> bool:
@@ -48,9 +49,9 @@ class _AxisValues:
     def net_keep_rate(self) -> float:
         """The paper's one-number efficiency axis: mean of (κ, ρ, b/16)."""
         total = 0.0
-        for share in self.shares(PAPER_AXES):  # not sum(), which rounds otherwise from Python 3.12
+        for share in self.shares():  # not sum(), which rounds otherwise from Python 3.12
             total += share
-        return total / len(PAPER_AXES)
+        return total / len(AXES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,32 +74,16 @@ class Action(_AxisValues):
             axis.check(getattr(self, axis.field), whole=True)
 
     @classmethod
-    def of(cls, values: Iterable[float], axes: Sequence[Axis] = AXES) -> Action:
-        """The action of the values of some axes.
+    def of(cls, values: Iterable[float]) -> Action:
+        """The action of three values.
 
         Args:
-            values: one per axis; whole numbers may be floats.
-            axes: what they are of; the others are dense.
+            values: one per axis, in the order of ``AXES``; whole numbers may be floats.
         Raises: ConfigError for a value that is not allowed.
         """
-        made: dict[str, Any] = {}
-        for axis, value in zip(axes, values, strict=True):
-            is_whole = axis.whole and float(value).is_integer()
-            made[axis.field] = int(value) if is_whole else value
-        return cls(**made)
-
-    @classmethod
-    def from_record(cls, record: Mapping[str, Any] | Sequence[float]) -> Action:
-        """A stored action; what it lacks is dense.
-
-        Args:
-            record: its values by their fields, or in the order of ``AXES``.
-        Raises: ConfigError for a value that is not allowed; TypeError or ValueError for one of an
-            axis that there is not.
-        """
-        if isinstance(record, Mapping):
-            return cls(**record)
-        return cls.of([*record, *(axis.dense for axis in AXES[len(record) :])])
+        keep_fraction, channel_keep_ratio, bits = values
+        bit_width = int(bits) if float(bits).is_integer() else bits
+        return cls(keep_fraction, channel_keep_ratio, bit_width)  # type: ignore[arg-type]  # is checked
 
 
 DENSE = Action()

@@ -1,13 +1,11 @@
 """The axes of an action: all that is known of each, once.
 
 ``Action``, ``Budget`` and ``ActionGrid`` have a field for each. Checks, labels, options, forms,
-the page's lanes and the policies' starts follow from the table; ``docs/extending.md`` says what
-another axis takes.
+the page's lanes and the policies' starts follow from the table.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
@@ -162,29 +160,17 @@ AXES = (
         penalty=2.0,
     ),
 )
-# The paper's triple, which every grid has, and those that a grid has where it gives them levels.
-PAPER_AXES = AXES[:3]
-OTHER_AXES: tuple[Axis, ...] = AXES[3:]
 AXIS_FIELDS = tuple(axis.field for axis in AXES)
 SHORT_AXES = tuple(axis.short for axis in AXES)
-# Fields that JSON leaves out at these values, and those of axes that a grid does not have.
-_UNUSED: dict[str, Any] = {"bytes_share": None, "page_budget": "count", "head": "whole"} | {
-    name: value
-    for axis in OTHER_AXES
-    for name, value in ((axis.field, axis.dense), (axis.levels_field, (axis.dense,)))
-}
-
-
-def axes_of(grid: Mapping[str, Any]) -> tuple[Axis, ...]:
-    """The axes of a grid's JSON form, as ``ActionGrid.axes``."""
-    return (*PAPER_AXES, *(axis for axis in OTHER_AXES if axis.levels_field in grid))
+# Fields that JSON leaves out at these values.
+_UNUSED: dict[str, Any] = {"bytes_share": None, "page_budget": "count", "head": "whole"}
 
 
 def record_of(one: Any) -> dict[str, Any]:
-    """A dataclass as JSON: ``asdict``, without axes beside the paper's that are dense, a page
-    budget that is a count and a head that is read whole.
+    """A dataclass as JSON: ``asdict``, without a share of bytes that is none, a page budget that is
+    a count and a head that is read whole.
 
-    So files and hashes stay what they were before there was such an axis.
+    So files and hashes stay what they were before there were these fields.
 
     Args:
         one: an action, a budget, a grid, or what holds some.

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from kernels.mlp_pruners import MLP_PRUNERS
 from sol_core.actions.action import Action, Budget
-from sol_core.actions.axes import AXES, OTHER_AXES, PAPER_AXES, Axis, record_of
+from sol_core.actions.axes import AXES, record_of
 from sol_core.actions.mechanisms import (
     HeadReading,
     Mechanisms,
@@ -57,7 +57,7 @@ class ActionGrid:
         if not self.mlp_split:
             object.__setattr__(self, "mlp_split", MLP_PRUNERS[self.mlp_pruning].split)
         object.__setattr__(self, "mlp_split", self.mechanisms.mlp_split)
-        for axis, levels in zip(AXES, self.levels(AXES), strict=True):
+        for axis, levels in zip(AXES, self.levels(), strict=True):
             if not levels or list(levels) != sorted(set(levels)):
                 raise ConfigError(
                     f"levels of {axis.field} must be distinct and ascending, got {levels}"
@@ -84,21 +84,9 @@ class ActionGrid:
         parts += ["previewed head"] if self.head == "preview" else []
         return f"{grid_name(self)}: {', '.join(parts)}, pages of {self.page_size}"
 
-    @property
-    def axes(self) -> tuple[Axis, ...]:
-        """The axes that its actions differ in, in the order of ``AXES``: the paper's, and those
-        that it gives other levels than the dense one."""
-        used = [axis for axis in OTHER_AXES if self.levels([axis]) != ((axis.dense,),)]
-        return (*PAPER_AXES, *used)
-
-    def levels(self, axes: Sequence[Axis] | None = None) -> tuple[tuple[float, ...], ...]:
-        """Levels of each of its axes.
-
-        Args:
-            axes: of these instead; one that it does not use has the dense level alone.
-        """
-        chosen = self.axes if axes is None else axes
-        return tuple([getattr(self, axis.levels_field) for axis in chosen])
+    def levels(self) -> tuple[tuple[float, ...], ...]:
+        """Levels of each axis, in the order of ``AXES``."""
+        return self.keep_fractions, self.channel_keep_ratios, self.bit_widths
 
     def action(self, places: Sequence[int]) -> Action:
         """The action of a level per axis.
@@ -107,7 +95,7 @@ class ActionGrid:
             places: of each level among those of its axis.
         """
         levels = zip(self.levels(), places, strict=True)
-        return Action.of([some[place] for some, place in levels], self.axes)
+        return Action.of([some[place] for some, place in levels])
 
     def check_budget(self, budget: Budget) -> None:
         """Hold a mean spend to what these levels can reach.
@@ -117,7 +105,7 @@ class ActionGrid:
         Raises: ConfigError naming the axis and its levels.
         """
         by_share = budget.bytes_share is not None
-        for axis, levels in zip(AXES, self.levels(AXES), strict=True):
+        for axis, levels in zip(AXES, self.levels(), strict=True):
             value = getattr(budget, axis.field)
             if by_share and axis.field != "bit_width":
                 continue

@@ -9,15 +9,14 @@ from typing import Annotated, Literal, get_args
 from kernels.mlp_pruners import MLP_PRUNERS, MlpPruner
 from kernels.page_scorers import PAGE_SCORERS, PageScorer
 from sol_core.errors import ConfigError
-from sol_core.extensions.registry import ELSEWHERE
 from sol_core.fields import OneOf
 
 QuantSite = Literal["mlp_output", "mlp_input"]
-PageScorerName = Annotated[str, OneOf(PAGE_SCORERS, ELSEWHERE)]
+PageScorerName = Annotated[str, OneOf(PAGE_SCORERS)]
 PageChoice = Literal["head", "group"]
 PageBudget = Literal["count", "need"]
 HeadReading = Literal["whole", "preview"]
-MlpPruning = Annotated[str, OneOf(MLP_PRUNERS, ELSEWHERE)]
+MlpPruning = Annotated[str, OneOf(MLP_PRUNERS)]
 
 
 @dataclass(frozen=True, slots=True)

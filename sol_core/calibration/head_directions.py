@@ -14,10 +14,8 @@ _PREFILL = 512  # tokens of a pass
 _FIRST = 16  # tokens left out: a text's first ones have states of their own
 
 
-def measure_directions(
-    lm: FrozenLM, texts: Iterable[Sequence[int]], count: int = NUM_DIRECTIONS
-) -> Tensor:
-    """The leading eigenvectors of final hidden states' second moments: [C, count] float32.
+def measure_directions(lm: FrozenLM, texts: Iterable[Sequence[int]]) -> Tensor:
+    """The leading eigenvectors of final hidden states' second moments: [C, 32] float32.
 
     Args:
         texts: of different kinds; 512 tokens of one kind alone were a third as good.
@@ -32,5 +30,5 @@ def measure_directions(
         ]
         flat = torch.cat(states)[_FIRST:].double().cpu()
         moments += flat.T @ flat
-    directions: Tensor = torch.linalg.eigh(moments).eigenvectors[:, -count:].float()
+    directions: Tensor = torch.linalg.eigh(moments).eigenvectors[:, -NUM_DIRECTIONS:].float()
     return directions

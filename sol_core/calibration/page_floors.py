@@ -22,7 +22,6 @@ from sol_core.models import FrozenLM
 from sol_core.models.loading import LanguageModel
 from sol_core.models.page_thresholds import PageThresholds
 from sol_core.models.signals import text_shares
-from sol_core.progress import Progress, ignore_progress
 
 CONTEXTS = (64, 128, 256, 512, 1024, 2048, 4096, 8192)
 # Finer at the lower end than today's grids.
@@ -48,10 +47,10 @@ def joined_texts(
         yield text[:length]
 
 
-def builtin_texts(model: LanguageModel, data_dir: Path, count: int = TEXTS) -> list[list[int]]:
+def builtin_texts(model: LanguageModel, data_dir: Path) -> list[list[int]]:
     """Built-in documents, joined to the longest context. Raises: as ``load_corpus``."""
     length = min(CONTEXTS[-1], model.context_length)
-    return list(islice(joined_texts(model, "builtin", data_dir, length), count))
+    return list(islice(joined_texts(model, "builtin", data_dir, length), TEXTS))
 
 
 def measure_page_floors(
@@ -59,7 +58,6 @@ def measure_page_floors(
     texts: Sequence[Sequence[int]],
     *,
     levels: Sequence[float] = LEVELS,
-    on_progress: Progress = ignore_progress,
 ) -> PageThresholds:
     """Measure a model's floors.
 
@@ -73,8 +71,7 @@ def measure_page_floors(
     if not contexts:
         raise ConfigError(f"page floors need a text of {CONTEXTS[0]} tokens, got {longest}")
     needs: list[list[Tensor]] = [[] for _ in contexts]
-    for number, text in enumerate(texts):
-        on_progress("weighing pages", number / len(texts))
+    for text in texts:
         _weigh(model.lm, text, contexts, needs)
     table = tuple(_floors(torch.cat(pages), levels) for pages in needs)
     return PageThresholds(model.fingerprint, tuple(contexts), tuple(levels), table)

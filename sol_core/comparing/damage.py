@@ -32,22 +32,20 @@ def measure_damage(
     texts: Iterator[Sequence[int]],
     grid: ActionGrid,
     *,
-    count: int = 8,
-    contexts: Sequence[int] = CONTEXTS,
+    count: int,
 ) -> Generator[float, None, DamageTable]:
     """Measure a model's table.
 
     Args:
         lm: prepared for batches meanwhile.
-        texts: token ids, each of at least ``text_len(contexts)``.
+        texts: token ids, each of at least ``text_len()``.
         count: texts to read.
-        contexts: ascending; those for which the model has no room are left out.
     Yields: the share of the work that is done.
     Returns: the table.
     Raises: ConfigError without a text.
     """
     room = lm.spec.max_positions - WINDOWS * STEPS
-    contexts = tuple(context for context in contexts if context <= room) or (max(room, 1),)
+    contexts = tuple(context for context in CONTEXTS if context <= room) or (max(room, 1),)
     attention = [Action(keep_fraction=level) for level in LEVELS]
     channels = [Action(channel_keep_ratio=level) for level in grid.channel_keep_ratios[:-1]]
     sums = torch.zeros(len(contexts), len(attention) + len(channels), dtype=torch.float64)

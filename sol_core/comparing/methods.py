@@ -35,7 +35,7 @@ class Row:
     """One row of every rollout's group.
 
     Attributes:
-        method: policy, policy:NAME, policy_sampled, static, line, random, emc or dac.
+        method: policy, policy:NAME, policy_sampled, static, line, random, emc, dac or paper.
         budget: index of the requested budget.
         index: which of the random schedules.
     """
@@ -119,7 +119,7 @@ class BaselineRows:
     def steering(self) -> Floats:
         """[lanes, numbers] fp64: where the signal-driven schedules stand."""
         states = [lane.scheduler.state() for lane in self._lanes.values()]
-        size = SignalScheduler.state_size(self._grid)
+        size = SignalScheduler.state_size()
         return np.asarray(states, dtype=np.float64).reshape(len(states), size)
 
     def steer(self, states: Floats) -> None:

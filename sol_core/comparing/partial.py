@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from sol_core.actions import AXES
 from sol_core.comparing.rollout import Floats
 from sol_core.files.safetensors_files import read_safetensors
 from sol_core.files.staging import publish
@@ -99,7 +98,7 @@ class PartialResults:
             return False
         if header.get("key") != self._key or header.get("count") != str(batch.count):
             return False
-        stage.restore(batch, {name: _filled(name, array) for name, array in arrays.items()})
+        stage.restore(batch, arrays)
         self.seconds += float(header["seconds"])
         return True
 
@@ -143,15 +142,6 @@ def evaluation_key(
         "texts": [list(block) for block in blocks],
     }
     return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
-
-
-def _filled(name: str, array: Floats) -> Floats:
-    """A spend [..., axes] with the axes that its release lacked, which were dense."""
-    if not name.endswith("spend"):
-        return array
-    missing = [axis.dense for axis in AXES[array.shape[-1] :]]
-    others = np.broadcast_to(missing, (*array.shape[:-1], len(missing)))
-    return np.concatenate((array, others), axis=-1)
 
 
 def _write(path: Path, arrays: Mapping[str, Floats], header: dict[str, str]) -> None:

@@ -8,11 +8,28 @@ Bits read no byte and stay what was asked.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
-from sol_core.actions import ActionGrid, Budget
+from sol_core.actions import PAPER, ActionGrid, Budget
 
 Corners = tuple[tuple[float, float], ...]  # (keep fraction, channel keep ratio), from dense down
 BISECTIONS = 40
+# The paper's mechanisms cut only the MLP's input: equal bytes take ratios below other grids'.
+PAPER_CHANNEL_LEVELS = tuple(round(i / 20, 2) for i in range(1, 21))
+
+
+def paper_grid(grid: ActionGrid) -> ActionGrid:
+    """Another grid's levels of attention and bits, with the paper's mechanisms."""
+    return replace(
+        grid,
+        channel_keep_ratios=PAPER_CHANNEL_LEVELS,
+        page_scorer=PAPER.page_scorer,
+        page_choice=PAPER.page_choice,
+        page_budget=PAPER.page_budget,
+        head=PAPER.head,
+        mlp_pruning=PAPER.mlp_pruning,
+        mlp_split=(),
+    )
 
 
 def line(grid: ActionGrid) -> Corners:

@@ -64,7 +64,6 @@ class Rollout:
         kl: [B, G, T] nats, KL(dense ‖ row); 0 for row 0.
         spend: [B, G, T, axes].
         dense_entropy: [B, T] nats.
-        refreshed: [T] tokens replayed densely before each step.
         tokens_read: [B, G, T] cached tokens that attention read, summed over layers and KV heads.
         cached_tokens: [B, T] tokens attended over, the step's own included.
     """
@@ -73,7 +72,6 @@ class Rollout:
     kl: Floats
     spend: Floats
     dense_entropy: Floats
-    refreshed: tuple[int, ...]
     tokens_read: Floats
     cached_tokens: Floats
 
@@ -102,13 +100,11 @@ class Layout:
         context: tokens before the first window, at least 1.
         steps: T, tokens from one window to the next.
         windows: per text.
-        room: tokens that a refresh may append to the prefix; needs a single window.
     """
 
     context: int
     steps: int
     windows: int = 1
-    room: int = 0
 
     @property
     def starts(self) -> list[int]:
@@ -127,7 +123,7 @@ def prefill_texts(
     """
     lm.prepare_for_batches()
     starts, first, last = layout.starts, layout.starts[0], layout.starts[-1]
-    cache = lm.new_cache(blocks.shape[0], last + layout.room, page_size=grid.page_size)
+    cache = lm.new_cache(blocks.shape[0], last, page_size=grid.page_size)
     if first > 1:
         lm.prefill(blocks[:, : first - 1], cache)
     # From the token before the first window on, every window's last token is a multiple of T.
@@ -163,7 +159,6 @@ def roll_out(
     nll, kl, entropy, read = [], [], [], []
     cached: list[tuple[int, ...]] = []
     spend: list[list[tuple[float, ...]]] = []
-    refreshed: list[int] = []
 
     def next_tokens(step: DecodeStep) -> list[int]:
         return [tokens[step.index + 1] for tokens in path]
@@ -180,7 +175,6 @@ def roll_out(
         kl.append(scores[1])
         entropy.append(step.entropy[::group])
         spend.append([action.as_tuple() for action in step.actions])
-        refreshed.append(step.refreshed_tokens)
         read.append(step.output.tokens_read.sum(1).unflatten(0, (-1, group)))
         cached.append(step.cached_tokens[::group])
     by_step = np.asarray(spend, dtype=np.float64).reshape(len(spend), -1, group, len(AXES))
@@ -189,7 +183,6 @@ def roll_out(
         _stacked(kl),
         by_step.transpose(1, 2, 0, 3),
         _stacked(entropy),
-        tuple(refreshed),
         _stacked(read),
         np.asarray(cached, dtype=np.float64).T,
     )

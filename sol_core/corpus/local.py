@@ -34,9 +34,8 @@ class LocalSource:
     Raises: CorpusError when there is none, or its kind is not supported.
     """
 
-    def __init__(self, path: Path, column: str | None) -> None:
+    def __init__(self, path: Path) -> None:
         self._root = path
-        self._column = column
         self.files = _find_files(path)
         self._bytes_before: dict[Path, int] = {}
         self.num_bytes = 0
@@ -47,11 +46,11 @@ class LocalSource:
 
     @property
     def signature(self) -> str:
-        """Changes when a file is added, removed or written to, or another column is asked for."""
+        """Changes when a file is added, removed or or written to."""
         state = [
             (self._name(file), file.stat().st_size, file.stat().st_mtime_ns) for file in self.files
         ]
-        return hashlib.sha256(repr((state, self._column)).encode()).hexdigest()
+        return hashlib.sha256(repr((state, None)).encode()).hexdigest()
 
     def documents(self, on_progress: Progress) -> Iterator[Document]:
         """Read everything once, in order; of documents that repeat, only the first.
@@ -102,15 +101,15 @@ class LocalSource:
 
     def _open(self, file: Path) -> Iterator[RawDocument]:
         if file.suffix.lower() == ".parquet":
-            return read_parquet(file, self._column)
+            return read_parquet(file)
         text_format = inspect_text(file)
         if text_format.notice:
             logger.warning(text_format.notice)
             self.notices.append(text_format.notice)
         if file.suffix.lower() == ".csv":
-            return read_csv(file, text_format, self._column)
+            return read_csv(file, text_format)
         if file.suffix.lower() == ".jsonl":
-            return read_json_lines(file, text_format, self._column)
+            return read_json_lines(file, text_format)
         return read_text_file(file, text_format)
 
     def _name(self, file: Path) -> str:

@@ -44,12 +44,11 @@ def choose_column(available: Sequence[str], wanted: str | None, where: object) -
     )
 
 
-def read_json_lines(
-    path: Path, text_format: TextFormat, column: str | None
-) -> Iterator[RawDocument]:
+def read_json_lines(path: Path, text_format: TextFormat) -> Iterator[RawDocument]:
     """Yield one document a line; blank lines and null texts are skipped."""
     total = max(text_format.num_characters, 1)
     done = number = 0
+    column: str | None = None
     with path.open(encoding=text_format.encoding, newline="\n") as file:
         while line := file.readline(MAX_LINE_CHARACTERS):
             number += 1
@@ -66,9 +65,9 @@ def read_json_lines(
                     yield RawDocument(text, start / total, min(done / total, 1.0))
 
 
-def read_csv(path: Path, text_format: TextFormat, column: str | None) -> Iterator[RawDocument]:
+def read_csv(path: Path, text_format: TextFormat) -> Iterator[RawDocument]:
     """Yield one document a row of a comma-separated file with a header line."""
-    column = choose_column(_csv_header(path, text_format), column, path)
+    column = choose_column(_csv_header(path, text_format), None, path)
     encoding = "utf-8" if text_format.encoding == "utf-8-sig" else text_format.encoding
     read = 0
     try:
@@ -92,12 +91,12 @@ def read_csv(path: Path, text_format: TextFormat, column: str | None) -> Iterato
         raise CorpusError(f"{path} is not a well-formed CSV file: {error}{hint}") from error
 
 
-def read_parquet(path: Path, column: str | None) -> Iterator[RawDocument]:
+def read_parquet(path: Path) -> Iterator[RawDocument]:
     """Yield one document a row."""
     try:
         # pre_buffer would keep every byte read until the end: 0.6 GB for a 0.6 GB file.
         with pq.ParquetFile(path, buffer_size=PARQUET_BUFFER_BYTES, pre_buffer=False) as file:
-            column = choose_column(file.schema_arrow.names, column, path)
+            column = choose_column(file.schema_arrow.names, None, path)
             kind = file.schema_arrow.field(column).type
             if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
                 raise CorpusError(f"column {column!r} of {path} holds {kind}, not text")

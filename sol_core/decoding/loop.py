@@ -18,7 +18,6 @@ from kernels.log_softmax import log_softmax_and_entropy
 from sol_core.actions import PAPER, Action, Mechanisms
 from sol_core.decoding.batch_scheduling import BatchScheduler, StepObservation
 from sol_core.decoding.finite import FiniteSteps
-from sol_core.errors import ConfigError
 from sol_core.models import FrozenLM, PrefillOutput, StepOutput
 from sol_core.models.cache import KVCache
 from sol_core.models.devices import from_host
@@ -33,20 +32,15 @@ class DecodeOptions:
     Attributes:
         max_steps: at most this many steps.
         mechanisms: how steps skip what their actions drop.
-        episode_steps: steps per episode.
-        refresh: at an episode's end, forget the compressed keys and values and replay
-            the episode's tokens densely in one pass (SOL, section 4).
         rows_per_sequence: rows (schedules) on each sequence's token path.
         timed: give every step a clock.
         page_reads: steps say which pages they read.
         in_place: steps are cached in the prefix itself, which grows and must have the room;
-            it has a row for every row that decodes, and no refresh.
+            it has a row for every row that decodes.
     """
 
     max_steps: int
     mechanisms: Mechanisms = PAPER
-    episode_steps: int = 16
-    refresh: bool = False
     rows_per_sequence: int = 1
     timed: bool = False
     page_reads: bool = False
@@ -64,8 +58,7 @@ class DecodeStep:
         log_probabilities: [R, V] fp32, log softmax of the logits, nats.
         entropy: [R] fp32, of that distribution, nats.
         cached_tokens: per row, tokens attended over, this step's input included.
-        refreshed_tokens: tokens replayed densely before this step; 0 without a refresh.
-        started: ``time.perf_counter()`` before the step (and its refresh) began.
+        started: ``time.perf_counter()`` before the step began.
         clock: the laps of the step, to be read before the next one; None unless timed.
     """
 
@@ -75,7 +68,6 @@ class DecodeStep:
     log_probabilities: Tensor
     entropy: Tensor
     cached_tokens: tuple[int, ...]
-    refreshed_tokens: int
     started: float
     clock: StepClock | None = None
 
@@ -198,36 +190,21 @@ def decode(
 
     Args:
         prefix: B sequences, prefilled densely up to (not including) their first token
-            to feed; with ``refresh`` it grows, so give it room for ``max_steps`` more.
+            to feed.
         first_tokens: B tokens, the input of step 0.
         scheduler: of B · ``options.rows_per_sequence`` rows, sequence after sequence.
         choose: called after each step is consumed; the B next tokens, or None to end.
         prefix_state: for step 0's observation.
     Yields: a DecodeStep per step; its tensors are not overwritten later.
-    Raises: ConfigError for windows that are to be refreshed; NotFiniteError at a step whose logits
-        are not finite, on a GPU one step late.
+    Raises: NotFiniteError at a step whose logits are not finite, on a GPU one step late.
     """
-    if options.refresh and isinstance(prefix, Windows):
-        raise ConfigError("refresh needs a cache of its own, got windows over one")
     group = options.rows_per_sequence
-    room = min(options.max_steps, options.episode_steps) if options.refresh else options.max_steps
-    cache = _step_cache(prefix, options, room)
+    cache = _step_cache(prefix, options)
     observer = _Observer(lm, scheduler.observes, prefix_state, group)
-    episode: list[Sequence[int]] = []
     finite = FiniteSteps(lm.device)
     tokens: Sequence[int] = list(first_tokens)
     for index in range(options.max_steps):
         started = time.perf_counter()
-        refreshed = 0
-        if (
-            options.refresh
-            and isinstance(prefix, KVCache)
-            and len(episode) == options.episode_steps
-        ):
-            refreshed = len(episode)
-            lm.prefill(torch.tensor(episode, device=lm.device).T.contiguous(), prefix)
-            cache = prefix.branch(group, room)
-            episode = []
         fed = from_host(tokens, lm.device).repeat_interleave(group)
         clock = StepClock(lm.device) if options.timed else None
         actions = tuple(scheduler.next_actions(observer.observe(index, fed, cache)))
@@ -251,12 +228,10 @@ def decode(
             log_probabilities,
             entropy,
             tuple(cache.lengths),
-            refreshed,
             started,
             clock,
         )
         yield step
-        episode.append(tokens)
         chosen = choose(step)
         if chosen is None:
             break
@@ -309,8 +284,8 @@ def prefill_in_chunks(
     return state if observe is None else observed_prefill(lm, fed[:, -1:], cache, observe)
 
 
-def _step_cache(prefix: KVCache | Windows, options: DecodeOptions, room: int) -> KVCache:
-    group = options.rows_per_sequence
+def _step_cache(prefix: KVCache | Windows, options: DecodeOptions) -> KVCache:
+    group, room = options.rows_per_sequence, options.max_steps
     if isinstance(prefix, KVCache):
         return prefix if options.in_place else prefix.branch(group, room)
     return prefix.prefix.branch(

@@ -19,7 +19,7 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
-from sol_core.actions import DENSE, Action, ActionGrid, Budget
+from sol_core.actions import AXES, DENSE, Action, ActionGrid, Budget
 from sol_core.errors import ConfigError
 
 MODULATION = 0.25  # how much of an axis' range one standard deviation of the signal moves
@@ -101,10 +101,10 @@ class StaticScheduler:
         grid.check_budget(budget)
         if budget.bytes_share is not None:
             raise ConfigError(f"static takes a budget per axis here, got {budget.words}")
-        self._first_step, self._axes = first_step, grid.axes
+        self._first_step = first_step
         self._mixes = [
             _neighbours(levels, target)
-            for levels, target in zip(grid.levels(), budget.as_tuple(grid.axes), strict=True)
+            for levels, target in zip(grid.levels(), budget.as_tuple(), strict=True)
         ]
 
     def next_action(self, observation: Observation) -> Action:
@@ -115,7 +115,7 @@ class StaticScheduler:
             due = math.floor((step + 1) * share + 0.5)
             before = math.floor(step * share + 0.5)
             values.append(high if due > before else low)
-        return Action.of(values, self._axes)
+        return Action.of(values)
 
 
 class RandomScheduler:
@@ -127,18 +127,18 @@ class RandomScheduler:
 
     def __init__(self, budget: Budget, grid: ActionGrid, *, seed: int, horizon: Horizon) -> None:
         grid.check_budget(budget)
-        self._axes, self._levels = grid.axes, grid.levels()
-        self._targets = budget.as_tuple(grid.axes)
+        self._levels = grid.levels()
+        self._targets = budget.as_tuple()
         self._horizon = horizon
         self._random = random.Random(seed)
-        self._carry = [0.0] * len(self._axes)
+        self._carry = [0.0] * len(AXES)
         self._plan: list[Action] = []
 
     def next_action(self, observation: Observation) -> Action:
         if not self._plan:
             steps = self._horizon.steps_from(observation.step)
-            axes = [self._draw(axis, steps) for axis in range(len(self._axes))]
-            self._plan = [Action.of(values, self._axes) for values in zip(*axes, strict=True)]
+            axes = [self._draw(axis, steps) for axis in range(len(AXES))]
+            self._plan = [Action.of(values) for values in zip(*axes, strict=True)]
         return self._plan.pop(0)
 
     def _draw(self, axis: int, steps: int) -> list[float]:
@@ -182,10 +182,9 @@ class SignalScheduler:
         grid.check_budget(budget)
         self._signal = signal
         self._horizon = horizon
-        self._axes = grid.axes
         self._steered = [
             _SteeredAxis([float(level) for level in levels], target)
-            for levels, target in zip(grid.levels(), budget.as_tuple(grid.axes), strict=True)
+            for levels, target in zip(grid.levels(), budget.as_tuple(), strict=True)
         ]
         self._statistics = _RunningStatistics()
         self._previous_hidden: Tensor | None = None
@@ -197,7 +196,7 @@ class SignalScheduler:
             score = self._statistics.standardise(value)
             self._statistics.add(value)
         steps = self._horizon.steps_from(observation.step)
-        return Action.of([one.spend(score, steps) for one in self._steered], self._axes)
+        return Action.of([one.spend(score, steps) for one in self._steered])
 
     def state(self) -> list[float]:
         """Return the state between two texts: numbers for ``go_on_from``."""
@@ -205,9 +204,9 @@ class SignalScheduler:
         return [*self._statistics.state(), *steered]
 
     @staticmethod
-    def state_size(grid: ActionGrid) -> int:
+    def state_size() -> int:
         """Numbers of a state: three of the statistics, two of each axis."""
-        return 3 + 2 * len(grid.axes)
+        return 3 + 2 * len(AXES)
 
     def go_on_from(self, state: Sequence[float]) -> None:
         """Go on as the one whose ``state`` this was, with a text that begins at step 0."""

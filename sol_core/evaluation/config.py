@@ -10,14 +10,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
-from sol_core.actions import AXES, PAPER_AXES, SHORT_AXES, Budget, record_of
+from sol_core.actions import AXES, SHORT_AXES, Budget, record_of
 from sol_core.errors import ConfigError
 from sol_core.fields import Positive, Range, Seed, check_fields, setting
 
-PLAIN_BASELINES = ("static", "dense", "emc", "dac")
-BASELINES_HELP = "static, dense, emc, dac, or random:N with N schedules, as in random:10"
+PLAIN_BASELINES = ("static", "dense", "emc", "dac", "paper")
+BASELINES_HELP = "static, dense, emc, dac, paper, or random:N with N schedules, as in random:10"
 MAX_RANDOM = 1000
 MAX_BUDGETS = 64
 
@@ -37,6 +37,8 @@ class EvaluationConfig:
     Raises: ConfigError for a value that is not allowed.
     """
 
+    FORMER_FIELDS: ClassVar[dict[str, Any]] = {"refresh": False}
+
     corpus: str = setting(
         "builtin",
         "builtin, papers, a text file or folder, or a Hub data set owner/name:config:part:column",
@@ -45,7 +47,8 @@ class EvaluationConfig:
         REFERENCE_BUDGETS, f"mean spends to ask for: {', '.join(SHORT_AXES)}"
     )
     baselines: tuple[str, ...] = setting(
-        ("static", "random:10"), "static and dense always run; also random:N, emc, dac"
+        ("static", "random:10"),
+        "static and dense always run; also random:N, emc, dac and, of shares, paper",
     )
     texts: Annotated[int, Range(2, 1_000_000)] = setting(
         128, "texts; texts × windows × steps tokens are scored"
@@ -60,8 +63,6 @@ class EvaluationConfig:
     seed: Seed = setting(0, "decides texts, random schedules, intervals")
     sampled: bool = setting(False, "also run the policy with sampled actions")
     pollution: bool = setting(False, "also probe how long compressed keys do harm")
-    refresh: bool = setting(False, "also measure what refreshing the cache gives and costs")
-    timing: bool = setting(False, "also time single steps, dense, policy and static")
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -71,11 +72,14 @@ class EvaluationConfig:
             )
         check_budgets(self.budgets, MAX_BUDGETS)
         _check_baselines(self.baselines)
-        for name in ("pollution", "refresh"):
-            if getattr(self, name) and self.context <= self.steps:
-                raise ConfigError(
-                    f"{name} needs a context longer than the {self.steps} steps, got {self.context}"
-                )
+        if self.paper and not self.by_share:
+            raise ConfigError(
+                'baseline paper is matched in bytes: ask for shares of the bytes, as in "50%"'
+            )
+        if self.pollution and self.context <= self.steps:
+            raise ConfigError(
+                f"pollution needs a context longer than the {self.steps} steps, got {self.context}"
+            )
 
     @property
     def by_share(self) -> bool:
@@ -101,6 +105,11 @@ class EvaluationConfig:
     def signals(self) -> tuple[str, ...]:
         """The signal-driven baselines asked for: emc, dac."""
         return tuple(name for name in ("emc", "dac") if name in self.baselines)
+
+    @property
+    def paper(self) -> bool:
+        """True where the paper's mechanisms run at the same bytes."""
+        return "paper" in self.baselines
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready form; ``fields.from_json`` reads it back."""
@@ -152,14 +161,14 @@ def _parse_share(text: str) -> Budget:
 
 def _parse_budget(part: str) -> Budget:
     fields = [field.strip() for field in part.split(",")]
-    if not len(PAPER_AXES) <= len(fields) <= len(AXES):  # what is left out is dense
+    if len(fields) != len(AXES):
         example = ",".join(f"{axis.measured[0]:g}" for axis in AXES)
         raise ConfigError(
             f'budget "{part}" must be a number per axis, {",".join(SHORT_AXES)}, as in '
             f"{example}; got {len(fields)}"
         )
     values = []
-    for name, text in zip(SHORT_AXES, fields, strict=False):
+    for name, text in zip(SHORT_AXES, fields, strict=True):
         try:
             value = float(text)
         except ValueError:

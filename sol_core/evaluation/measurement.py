@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from sol_core.comparing.contenders import Contender
 from sol_core.comparing.partial import PartialResults, Stage, evaluation_key
@@ -19,6 +19,8 @@ from sol_core.progress import WorkProgress
 
 
 class _Config(Protocol):
+    FORMER_FIELDS: ClassVar[dict[str, Any]]
+
     def to_dict(self) -> dict[str, Any]: ...
 
 
@@ -91,6 +93,8 @@ class Measurement(Generic[ConfigT]):
             apart: fields of the configuration that no batch's numbers depend on.
         """
         model = f"{self.model.fingerprint} {self.model.dtype_name} {self.model.device_name}"
-        config = {name: value for name, value in self.config.to_dict().items() if name not in apart}
+        # With former fields, so that what an earlier release began is found.
+        config = self.config.FORMER_FIELDS | self.config.to_dict()
+        config = {name: value for name, value in config.items() if name not in apart}
         key = evaluation_key(config, model + program, self.contenders, texts)
         return BatchRunner(PartialResults(self.partial, key), self.should_stop, work)

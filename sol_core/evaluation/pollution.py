@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from sol_core.actions import DENSE, SHORT_AXES, Action, ActionGrid
+from sol_core.actions import AXES, DENSE, SHORT_AXES, Action, ActionGrid
 from sol_core.comparing.methods import PlannedRows
 from sol_core.comparing.rollout import Floats, Layout, prefill_texts, roll_out
 from sol_core.comparing.statistics import PairedBootstrap
@@ -35,7 +35,7 @@ LEVELS = (0, 1, 2, 4)  # the lowest levels of an axis, where pollution shows if 
 def probe_actions(grid: ActionGrid) -> list[tuple[str, float, Action]]:
     """Axis, level and action of every impulse: one axis compressed, the others dense."""
     actions = []
-    for axis, levels in zip(grid.axes, grid.levels(), strict=True):
+    for axis, levels in zip(AXES, grid.levels(), strict=True):
         for index in LEVELS:
             level = levels[min(index, len(levels) - 1)]
             action = dataclasses.replace(DENSE, **{axis.field: level})  # type: ignore[arg-type]  # one axis
@@ -77,7 +77,7 @@ class PollutionProbe(TextStage):
         ]
         rows = [(text, number) for text in range(num_texts) for number in range(group - 1)]
         scheduler = assemble([(rows, PlannedRows(plans * num_texts))], num_texts, group, steps)
-        options = DecodeOptions(steps, setting.grid.mechanisms, steps, rows_per_sequence=group)
+        options = DecodeOptions(steps, setting.grid.mechanisms, rows_per_sequence=group)
         rollout = roll_out(setting.lm, prefix, scheduler, options)
         self._nll[first_text : first_text + num_texts] = rollout.nll
         self._kl[first_text : first_text + num_texts] = rollout.kl

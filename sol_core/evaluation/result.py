@@ -70,24 +70,25 @@ class MethodScores:
 def method_scores(
     budget: int,
     policies: ScoreTable,
-    baselines: ScoreTable | None,
+    baselines: Sequence[ScoreTable],
     windows: int,
     *,
     by_share: bool = False,
 ) -> dict[str, MethodScores]:
-    """Every method at one budget, the policy first; baselines None: not run yet.
+    """Every method at one budget, the policy first.
 
     Args:
+        baselines: tables of the passes that ran.
         windows: consecutive rollouts of one text; they are averaged, since the windows of
             a text are no independent samples.
         by_share: bytes were counted.
     """
     count = len(policies.dense_nll)
     found = {row.method: _column(policies, row.method, budget) for row in policies.rows}
-    if baselines is not None:
-        for row in baselines.rows:
+    for table in baselines:
+        for row in table.rows:
             if row.method != "random":
-                found[row.method] = _column(baselines, row.method, budget)
+                found[row.method] = _column(table, row.method, budget)
     found["dense"] = MethodScores(
         policies.dense_nll,
         np.zeros(count),
@@ -95,8 +96,9 @@ def method_scores(
         np.ones(count),
         policies.dense_bytes,
     )
-    if baselines is not None and baselines.has("random"):
-        found["random_best"] = _random_best(baselines, budget)
+    for table in baselines:
+        if table.has("random"):
+            found["random_best"] = _random_best(table, budget)
     if not by_share:
         found = {name: replace(one, share=None, num_bytes=None) for name, one in found.items()}
     return {name: scores.by_text(windows) for name, scores in found.items()}

@@ -25,8 +25,8 @@ from sol_core.errors import ContextLengthError, ShapeError
 from sol_core.evaluation.config import EvaluationConfig
 from sol_core.evaluation.difficulty import DifficultyData, difficulty_report
 from sol_core.evaluation.measurement import Measurement
+from sol_core.evaluation.paper_pass import PaperPass
 from sol_core.evaluation.pollution import PollutionProbe
-from sol_core.evaluation.refresh import RefreshProbe
 from sol_core.evaluation.result import (
     SCHEMA,
     MethodScores,
@@ -37,9 +37,7 @@ from sol_core.evaluation.result import (
 )
 from sol_core.evaluation.setting import Setting
 from sol_core.evaluation.stages import BaselinePass, PolicyPass, TextStage
-from sol_core.evaluation.tables import ScoreTable
 from sol_core.evaluation.texts import EvaluationTexts, TextRequest, load_texts
-from sol_core.evaluation.timing import TIMED_METHODS, StepTimes
 from sol_core.events import StepCost
 from sol_core.generation.engine import never
 from sol_core.models.loading import LanguageModel
@@ -151,13 +149,11 @@ class _Run:
         self.policies = PolicyPass(setting)
         self.baselines = BaselinePass(setting, self.policies)
         self.pollution = PollutionProbe(setting) if config.pollution else None
-        self.refresh = RefreshProbe(setting) if config.refresh else None
-        self.timing = StepTimes(setting, self.policies) if config.timing else None
-        probes = [one for one in (self.pollution, self.refresh, self.timing) if one is not None]
-        self.stages: list[TextStage] = [self.policies, self.baselines, *probes]
+        self.paper = PaperPass(setting, self.baselines.table) if config.paper else None
+        more = [stage for stage in (self.paper, self.pollution) if stage is not None]
+        self.stages: list[TextStage] = [self.policies, self.baselines, *more]
         work = sum(batch.work for stage in self.stages for batch in stage.batches)
-        # Without the clock an evaluation is the one that earlier releases began.
-        self.runner = task.runner(texts.blocks, work, apart=("timing",))
+        self.runner = task.runner(texts.blocks, work)
 
     def events(self) -> Iterator[WorkEvent]:
         for stage in self.stages:
@@ -174,7 +170,6 @@ class _Run:
         windows = self.config.windows
         compared = self.baselines.table.done // windows
         count = compared or self.policies.table.done // windows
-        tables = (self.policies.table, self.baselines.table if compared else None)
         return {
             "texts": count,
             "budgets": [
@@ -185,7 +180,7 @@ class _Run:
                             "nll": float(scores.nll[:count].mean()),
                             "kl": float(scores.kl[:count].mean()),
                         }
-                        for name, scores in self._scores(index, *tables).items()
+                        for name, scores in self._scores(index, compared).items()
                     },
                 }
                 for index, budget in enumerate(self.config.budgets)
@@ -219,8 +214,6 @@ class _Run:
             "win_rate": overall_win_rates(budgets),
             "difficulty": self._difficulty(),
             "pollution": self.pollution and self.pollution.report(probe_seed),
-            "refresh": self.refresh and self.refresh.report(probe_seed),
-            "timing": self.timing and self.timing.report(),
         }
 
     def _budget(self, index: int, bootstrap: PairedBootstrap) -> dict[str, Any]:
@@ -228,26 +221,23 @@ class _Run:
         columns = table.random_columns(index)
         record = budget_record(
             self.config.budgets[index],
-            self._scores(index, self.policies.table, table),
+            self._scores(index, self.config.texts),
             bootstrap,
             (table.nll[:, columns].mean(0).tolist(), table.kl[:, columns].mean(0).tolist()),
             (self.policies.tokens, index),
         )
-        for name, method in record["methods"].items():
+        for method in record["methods"].values():
             cost = self._cost(method["spend"])
             method.setdefault("bytes_per_token", cost.bytes_read)
             method["flops_per_token"] = cost.flops
-            if self.timing and name in TIMED_METHODS:
-                method["ms_per_token"] = self.timing.of(
-                    index, name, derive_seed(self.config.seed, "timing")
-                )
         return record
 
-    def _scores(
-        self, index: int, policies: ScoreTable, baselines: ScoreTable | None
-    ) -> dict[str, MethodScores]:
+    def _scores(self, index: int, compared: int) -> dict[str, MethodScores]:
+        """Of the policies, and of the passes that finished at least ``compared`` texts and one."""
         windows, by_share = self.config.windows, self.config.by_share
-        return method_scores(index, policies, baselines, windows, by_share=by_share)
+        passes = [self.baselines] if self.paper is None else [self.baselines, self.paper]
+        done = [one.table for one in passes if one.table.done >= max(compared, 1) * windows]
+        return method_scores(index, self.policies.table, done, windows, by_share=by_share)
 
     def _cost(self, spend: dict[str, float]) -> StepCost:
         """Computed cost of a step at a mean spend, halfway through the scored tokens."""

@@ -10,6 +10,7 @@ from torch import Tensor
 from sol_core.actions import ActionGrid
 from sol_core.budgets import MixTable
 from sol_core.comparing.contenders import Contender, shared_grid
+from sol_core.comparing.paths import paper_grid
 from sol_core.decoding.schedules import Horizon
 from sol_core.evaluation.config import EvaluationConfig
 from sol_core.models import FrozenLM
@@ -22,6 +23,7 @@ class Setting:
     Attributes:
         texts: [N, ``config.block_len``] int64, on the model's device.
         mixes: of the model under the policies' grid, where budgets are shares of the bytes.
+        paper: steps skip work by the paper's mechanisms.
     """
 
     lm: FrozenLM
@@ -29,10 +31,12 @@ class Setting:
     config: EvaluationConfig
     texts: Tensor
     mixes: MixTable | None = None
+    paper: bool = False
 
     @property
     def grid(self) -> ActionGrid:
-        return shared_grid(self.contenders)
+        grid = shared_grid(self.contenders)
+        return paper_grid(grid) if self.paper else grid
 
     @property
     def episode_steps(self) -> int:

@@ -62,7 +62,7 @@ class ShareRows:
     def steering(self) -> Floats:
         """[lanes, numbers] fp64, as ``BaselineRows.steering``."""
         states = [lane.scheduler.state() for lane in self._lanes.values()]
-        size = SignalScheduler.state_size(self._setting.grid)
+        size = SignalScheduler.state_size()
         return np.asarray(states, dtype=np.float64).reshape(len(states), size)
 
     def steer(self, states: Floats) -> None:

@@ -107,14 +107,14 @@ def split_evenly(count: int, most: int) -> list[tuple[int, int]]:
     return [(count * i // pieces, count * (i + 1) // pieces) for i in range(pieces)]
 
 
-class _Pass(TextStage):
+class TablePass(TextStage):
     """Runs a table's rows over the texts."""
 
     def __init__(self, setting: Setting, rows: Sequence[Row]) -> None:
         super().__init__(setting, setting.config.texts)
         self.table = ScoreTable(rows, setting.config.num_rollouts)
         costs = CostModel.of(setting.lm, setting.grid)
-        self._bytes = StepBytes(costs) if setting.config.by_share else None
+        self.step_bytes = StepBytes(costs) if setting.config.by_share else None
         self._pieces = split_evenly(len(rows), ROWS_AT_ONCE - 1)
         self._largest_group = 1 + max(stop - start for start, stop in self._pieces)
 
@@ -155,17 +155,14 @@ class _Pass(TextStage):
                 group = 1 + stop - start
                 parts = self._parts(self.table.rows[start:stop], first, count)
                 options = DecodeOptions(
-                    config.steps,
-                    setting.grid.mechanisms,
-                    setting.episode_steps,
-                    rows_per_sequence=group,
+                    config.steps, setting.grid.mechanisms, rows_per_sequence=group
                 )
                 scheduler = assemble(parts, count, group, config.steps)
                 rollout = roll_out(setting.lm, part, scheduler, options)
                 read = None
-                if self._bytes is not None:
+                if self.step_bytes is not None:
                     policies = [self._policy_reads(row) for row in self.table.rows[start:stop]]
-                    read = rollout.bytes_read(self._bytes, [NO_POLICY, *policies])
+                    read = rollout.bytes_read(self.step_bytes, [NO_POLICY, *policies])
                 self.table.add(first, start, rollout, read)
                 yield first, start, rollout, read
 
@@ -177,7 +174,7 @@ class _Pass(TextStage):
             "spend": table.spend[rollouts],
             "dense_nll": table.dense_nll[rollouts],
         }
-        if self._bytes is not None:
+        if self.step_bytes is not None:
             found["share"] = table.share[rollouts]
             found["num_bytes"] = table.num_bytes[rollouts]
             found["dense_bytes"] = table.dense_bytes[rollouts]
@@ -198,7 +195,7 @@ class _Pass(TextStage):
         raise NotImplementedError
 
 
-class PolicyPass(_Pass):
+class PolicyPass(TablePass):
     """Pass 1: every policy at every requested budget.
 
     Attributes:
@@ -273,7 +270,7 @@ class PolicyPass(_Pass):
         return parts
 
 
-class BaselinePass(_Pass):
+class BaselinePass(TablePass):
     """Pass 2: the baselines at what pass 1 spent; it must have run over all texts."""
 
     name, title = "baselines", "Running the baselines at the same spend"

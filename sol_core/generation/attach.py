@@ -97,7 +97,7 @@ def attach(
             return PolicyScheduler(policy, [budget or Budget()], mixes=mixes)
         if policy is not None:
             return FunctionScheduler(policy)
-        horizon = Horizon(options.episode_steps, max_new_tokens)
+        horizon = Horizon(chosen.episode_steps, max_new_tokens)
         config = chosen.schedule
         return RowSchedulers([build_scheduler(config, chosen.grid, horizon=horizon, mixes=mixes)])
 

@@ -101,8 +101,8 @@ def generate_many(
 
     Each gets the tokens that it gets alone, where no two tokens are as good as equally probable:
     products of more rows are summed in another order (1e-6 of a logit in fp32). A prompt that has
-    ended is fed on, unseen, until its batch has. One of a single token, one that fills the context,
-    and all of them with ``refresh`` are decoded alone.
+    ended is fed on, unseen, until its batch has. One of a single token and one that fills the
+    context are decoded alone.
 
     Args: as for ``generate``; every prompt is drawn for with the same seed.
     Yields: the number of a prompt and an event; per prompt, in the order of ``generate``.
@@ -199,8 +199,7 @@ class _Batch:
 
     def _prefill(self, one: GeneratedSequence) -> tuple[KVCache, PrefixState | None]:
         grid = self._config.grid
-        room = self._max_steps if self._config.refresh else 0
-        cache = self._model.lm.new_cache(1, len(one.tokens) + room, page_size=grid.page_size)
+        cache = self._model.lm.new_cache(1, len(one.tokens), page_size=grid.page_size)
         state = prefill_in_chunks(
             self._model.lm,
             one.tokens[:-1],
@@ -216,8 +215,6 @@ class _Batch:
         options = DecodeOptions(
             max_steps=self._max_steps,
             mechanisms=self._config.grid.mechanisms,
-            episode_steps=self._config.episode_steps,
-            refresh=self._config.refresh,
             rows_per_sequence=self._rows_each,
             timed=True,
             page_reads=self._page_reads or self._config.page_reads,

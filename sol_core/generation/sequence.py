@@ -100,7 +100,7 @@ class GeneratedSequence:
     def fits_beside_others(self) -> bool:
         """Return whether its steps may be those of other prompts too."""
         whole = self.max_steps == self._config.max_new_tokens
-        return whole and len(self.tokens) > 1 and not self._config.refresh
+        return whole and len(self.tokens) > 1
 
     def prefilled(self, elapsed_ms: float) -> PrefillEvent:
         self._prefill_ms = elapsed_ms
@@ -200,7 +200,6 @@ class GeneratedSequence:
             cost=self._cost(step, observed=policy_cost.scores_pages) + policy_cost.step,
             dense_cost=self._cost_model.decode_step(DENSE, step.cached_tokens[0]),
             cached_tokens=step.cached_tokens[0],
-            refreshed=step.refreshed_tokens > 0,
             policy=policy,
             parts_ms=None if step.clock is None else step.clock.part_times(step_ms),
             page_reads=self._page_reads(step),
@@ -227,16 +226,12 @@ class GeneratedSequence:
     def _cost(self, step: DecodeStep, *, observed: bool) -> StepCost:
         cached = step.cached_tokens[0]
         read = step.tokens_read
-        cost = self._cost_model.decode_step(
+        return self._cost_model.decode_step(
             step.actions[0],
             cached,
             tokens_read=None if read is None else read[0],
             observed=observed,
         )
-        if step.refreshed_tokens:
-            before = cached - 1 - step.refreshed_tokens
-            cost += self._cost_model.prefill(step.refreshed_tokens, before)
-        return cost
 
 
 def most_probable(model: LanguageModel, log_probabilities: Tensor) -> tuple[Alternative, ...]:

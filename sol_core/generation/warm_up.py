@@ -148,7 +148,7 @@ def _decode(lm: FrozenLM, scheduler: BatchScheduler, options: DecodeOptions) -> 
 def _policy(lm: FrozenLM) -> PolicyScheduler:
     """An untrained policy with one row."""
     grid, config = ActionGrid(), PolicyConfig(width=8, num_heads=1)
-    layout = InputLayout.of(lm.spec, config, grid)
+    layout = InputLayout.of(lm.spec, config)
     info = PolicyInfo("warm-up", "", "", grid, config, layout)
     prices = [PriceTable((0.0, 1.0), (1.0, 0.0))] * 3
     with torch.random.fork_rng(devices=()):  # initial weights are drawn from everybody's numbers

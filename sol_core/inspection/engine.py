@@ -138,7 +138,6 @@ class _Inspection:
         options = DecodeOptions(
             max_steps=steps,
             mechanisms=self.config.grid.mechanisms,
-            episode_steps=self.config.episode_steps,
             rows_per_sequence=len(self.config.rows),
         )
         decode_began = time.perf_counter()

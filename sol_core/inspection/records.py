@@ -7,10 +7,10 @@ Every record's ``to_dict`` is plain JSON; ``inspection_json`` puts a whole one t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, make_dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
-from sol_core.actions import OTHER_AXES, PAPER_AXES, Action, Budget, record_of
+from sol_core.actions import Action, Budget, record_of
 from sol_core.events import Alternative, StepCost
 
 INSPECTION_VERSION = 1  # of the JSON; raised when a field changes its meaning or goes
@@ -144,26 +144,7 @@ class TokenPlace:
 
 
 @dataclass(frozen=True, slots=True)
-class _Kind:
-    kind: str
-    tokens: int
-    share: float
-
-
-_KindSpend: Any = make_dataclass(
-    "_KindSpend",
-    [
-        *((axis.short, float) for axis in PAPER_AXES),
-        *((axis.short, float, field(default=axis.dense, kw_only=True)) for axis in OTHER_AXES),
-    ],
-    bases=(_Kind,),
-    frozen=True,
-    slots=True,
-)
-
-
-@dataclass(frozen=True, slots=True)
-class KindSpend(_KindSpend):  # type: ignore[misc]  # its fields are the table's
+class KindSpend:
     """Tokens of one kind under one schedule.
 
     Attributes:
@@ -174,8 +155,12 @@ class KindSpend(_KindSpend):  # type: ignore[misc]  # its fields are the table's
         loss: mean NLL less that of the dense row, nats.
     """
 
-    PARTIAL = True  # for from_json: stored ones may lack axes of later releases
-
+    kind: str
+    tokens: int
+    share: float
+    keep: float
+    channels: float
+    bits: float
     kl: float
     loss: float
 

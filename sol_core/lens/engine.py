@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from kernels.linear import FEW_ROWS
-from sol_core.actions import DENSE, Action
+from sol_core.actions import AXES, DENSE, Action
 from sol_core.comparing.rollout import score_step
 from sol_core.decoding.batch_scheduling import RowSchedulers
 from sol_core.decoding.divergence import kl_to_dense
@@ -51,22 +51,17 @@ class _Scores:
 
 @dataclass(slots=True)
 class _Replay:
-    """An episode as the run decoded it; it grows with the looks.
+    """The run as it was decoded; it grows with the looks.
 
     Attributes:
-        start: the step whose cache was last known to be dense.
         rows: the run's row and those beside it.
         cache: of the run's row alone, to branch from.
         steps: replayed so far.
     """
 
-    start: int
     rows: KVCache
     cache: KVCache
     steps: list[ReplayedStep] = field(default_factory=list)
-
-    def step(self, index: int) -> ReplayedStep:
-        return self.steps[index - self.start]
 
 
 class Lens:
@@ -87,7 +82,6 @@ class Lens:
                 f"{model.context_length}"
             )
         self._model, self._lm, self._run = model, model.lm, run
-        self._prefix: KVCache | None = None
         self._replay: _Replay | None = None
 
     @torch.no_grad()
@@ -99,18 +93,18 @@ class Lens:
         taken, grid = self._taken(index), self._run.grid
         axes = [
             [dataclasses.replace(taken, **{axis.field: level}) for level in levels]  # type: ignore[arg-type]  # one axis
-            for axis, levels in zip(grid.axes, grid.levels(), strict=True)
+            for axis, levels in zip(AXES, grid.levels(), strict=True)
         ]
         actions = [taken, *(action for levels in axes for action in levels)]
         rows = self._rows(index, actions)
-        lowest = {axis.field: levels[0] for axis, levels in zip(grid.axes, axes, strict=True)}
+        lowest = {axis.field: levels[0] for axis, levels in zip(AXES, axes, strict=True)}
         return LensView(
             index,
             rows[taken],
             rows[DENSE],
             tuple(tuple(rows[action] for action in levels) for levels in axes),
             self._trails(index, {"taken": taken} | lowest),
-            self._replayed(index).step(index),
+            self._replayed(index).steps[index],
         )
 
     @torch.no_grad()
@@ -154,10 +148,7 @@ class Lens:
 
     def _trails(self, index: int, named: dict[str, Action]) -> tuple[LensTrail, ...]:
         """Return the effect of each of these actions at this step on the following tokens."""
-        run, last = self._run, len(self._run.actions)
-        if run.refresh_steps is not None:
-            last = min(last, run.episode_start(index) + run.refresh_steps)
-        followed = run.actions[index + 1 : min(last, index + 1 + FOLLOWING)]
+        followed = self._run.actions[index + 1 : index + 1 + FOLLOWING]
         change, kl = {}, {}
         for batch in _batches(list(named.values()), FEW_ROWS):
             scores = self._steps(index, [[action, *followed] for action in batch])[1:]
@@ -184,12 +175,12 @@ class Lens:
 
     def _replayed(self, index: int) -> _Replay:
         """The run's rows, replayed through step ``index`` at least."""
-        run, start = self._run, self._run.episode_start(index)
-        if self._replay is None or self._replay.start != start:
-            rows = self._prefilled(start).branch(1 + len(run.beside), len(run.actions) - start)
-            self._replay = _Replay(start, rows, rows)
+        run = self._run
+        if self._replay is None:
+            rows = self._prefilled().branch(1 + len(run.beside), len(run.actions))
+            self._replay = _Replay(rows, rows)
         replay = self._replay
-        first = start + len(replay.steps)
+        first = len(replay.steps)
         if first <= index:
             schedules = [row[first : index + 1] for row in (run.actions, *run.beside)]
             for step in self._decode(replay.rows, first, schedules, in_place=True):
@@ -197,20 +188,14 @@ class Lens:
             replay.cache = replay.rows.copy_row(0)
         return replay
 
-    def _prefilled(self, start: int) -> KVCache:
-        """The prompt and the episodes before ``start``, read in the pieces that the run read."""
+    def _prefilled(self) -> KVCache:
+        """The prompt, read in the pieces that the run read."""
         run, lm = self._run, self._lm
-        if self._prefix is None:
-            self._prefix = lm.new_cache(1, len(run.tokens), page_size=run.grid.page_size)
-            prompt = run.tokens[: run.before]
-            observe = run.grid.mechanisms if run.observed else None
-            prefill_in_chunks(lm, prompt, self._prefix, observe=observe, should_stop=lambda: False)
-        end = run.before + start
-        self._prefix.truncate(end)
-        while (at := self._prefix.lengths[0]) < end:
-            episode = torch.tensor([run.tokens[at : at + (run.refresh_steps or 0)]])
-            lm.prefill(episode.to(lm.device), self._prefix)
-        return self._prefix
+        prefix = lm.new_cache(1, len(run.tokens), page_size=run.grid.page_size)
+        prompt = run.tokens[: run.before]
+        observe = run.grid.mechanisms if run.observed else None
+        prefill_in_chunks(lm, prompt, prefix, observe=observe, should_stop=lambda: False)
+        return prefix
 
     def _replayed_step(self, step: DecodeStep, index: int) -> ReplayedStep:
         dense, log_probabilities = self._run.dense_row, step.log_probabilities

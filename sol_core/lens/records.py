@@ -19,7 +19,6 @@ class LensRun:
         actions: taken, one per generated token; the step of action t fed the token before
             generated token t.
         grid: whose levels are tried; its page size and site are the run's.
-        refresh_steps: steps from one dense cache refresh to the next; None without refreshes.
         beside: actions of the rows that ran beside it, each on a cache of its own.
         observed: a policy read the last prefilled token, which was a prefill of its own.
     """
@@ -27,7 +26,6 @@ class LensRun:
     tokens: tuple[int, ...]
     actions: tuple[Action, ...]
     grid: ActionGrid
-    refresh_steps: int | None = None
     beside: tuple[tuple[Action, ...], ...] = ()
     observed: bool = False
 
@@ -53,10 +51,6 @@ class LensRun:
         """The row that was dense throughout, 0 being the run's own; None without one."""
         rows = (self.actions, *self.beside)
         return next((at for at, row in enumerate(rows) if all(a.is_dense for a in row)), None)
-
-    def episode_start(self, index: int) -> int:
-        """The step whose cache was last known to be dense, at or before step ``index``."""
-        return 0 if self.refresh_steps is None else index - index % self.refresh_steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +116,7 @@ class LensView:
         index: 0-based number of the token within the generation.
         taken, dense: the step as it was, and everything kept.
         axes: per axis in the order of ``AXIS_FIELDS``, a row per level, ascending.
-        trails: over at most ``FOLLOWING`` tokens, fewer where the run or, with refreshes, the
-            episode ends: a refresh leaves nothing of the step.
+        trails: over at most ``FOLLOWING`` tokens, fewer where the run ends.
         replayed: the step as the run took it.
     """
 

@@ -8,16 +8,13 @@ comparison.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 from sol_core.errors import ConfigError
-from sol_core.extensions import NETWORKS, OBSERVATIONS
-from sol_core.extensions.registry import ELSEWHERE
-from sol_core.fields import OneOf, Range, check_fields, setting
+from sol_core.fields import Range, check_fields, setting
 
 MAX_POLICY_STEPS = 4096  # of an episode: the network keeps a state for every one
-NetworkName = Annotated[str, OneOf(NETWORKS, ELSEWHERE)]
-ObservationName = Annotated[str, OneOf(OBSERVATIONS, ELSEWHERE)]
+NetworkName = Literal["factored", "joint"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,14 +22,13 @@ class PolicyConfig:
     """The policy network.
 
     Attributes:
-        network: factored (predicted damage per axis and level, bought at a price), joint (the
-            authors': one head over all actions), or one that a module registered.
+        network: factored (predicted damage per axis and level, bought at a price) or joint (the
+            authors': one head over all actions).
         width: hidden width of the encoder.
         num_heads: attention heads of its causal block; must divide width.
         dropout: share of units dropped while it is trained.
         concentration: it also sees attention concentration, for which steps that read all pages
             score them: 0.3 ms of a step and 4 % of its bytes at 2,000 tokens.
-        observation: standard, or numbers beside it that a module registered.
     """
 
     network: NetworkName = setting(
@@ -45,9 +41,6 @@ class PolicyConfig:
     )
     concentration: bool = setting(
         True, "the network sees how spread attention is; dense steps then score their pages"
-    )
-    observation: ObservationName = setting(
-        "standard", "standard, or numbers beside it that a module of yours registers"
     )
 
     def __post_init__(self) -> None:

@@ -18,6 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sol_core.actions import AXES
+
 RIDGE = 2.0  # episodes' worth of evidence for no gap at all
 MAX_GAP = 0.15  # share of dense; beyond it something else is wrong than the price
 
@@ -85,7 +87,7 @@ class AimCorrection:
         return dataclasses.asdict(self)
 
     @staticmethod
-    def from_dict(record: dict[str, Any] | None, num_axes: int) -> AimCorrection:
+    def from_dict(record: dict[str, Any] | None) -> AimCorrection:
         """None is no correction: policies of before it, runs that are not calibrated yet.
 
         Raises: ValueError, TypeError or KeyError when the record is no correction.
@@ -97,8 +99,8 @@ class AimCorrection:
         )
         weights = tuple(tuple(float(v) for v in axis) for axis in record["weights"])
         axes = len(weights)
-        if weights and (axes != num_axes or not axes == len(lows) == len(highs)):
-            raise ValueError(f"a correction of a policy with {num_axes} axes has as many")
+        if weights and not axes == len(lows) == len(highs) == len(AXES):
+            raise ValueError(f"a correction has {len(AXES)} axes")
         terms = _num_terms(axes)
         if any(len(axis) != terms for axis in weights):
             raise ValueError(f"a correction of {axes} axes has {terms} weights per axis")

@@ -72,9 +72,7 @@ class FewRowPolicy:
         """For a policy and a number of rows that the kernel takes, where it can run; else None."""
         network, embedding = policy.network, policy.embedding
         fits = embedding.device.type == "cpu" and embedding.dtype in DTYPES
-        if num_rows > FEW_ROWS or not fits or type(network) is not DamageNetwork:
-            return None
-        if policy.info.layout.extra.size or len(policy.levels) != KERNEL_AXES:
+        if num_rows > FEW_ROWS or not fits or not isinstance(network, DamageNetwork):
             return None
         kernel = policy_step_kernel()
         return None if kernel is None else FewRowPolicy(policy, network, kernel, num_rows)

@@ -3,26 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Container
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from sol_core.actions import (
-    MLP_PRUNERS,
-    PAGE_SCORERS,
-    PAPER_AXES,
-    ActionGrid,
-    by_need,
-    record_of,
-)
+from sol_core.actions import AXES, ActionGrid, by_need, record_of
 from sol_core.errors import ConfigError, PolicyError
-from sol_core.extensions import NETWORKS, OBSERVATIONS, ExtraInputs
-from sol_core.extensions.registry import missing
 from sol_core.fields import MAX_WHOLE, Range, Rules, from_json
 from sol_core.files.characters import why_not_parsed
 from sol_core.files.places import read_regular
-from sol_core.policy.config import MAX_POLICY_STEPS, ObservationName, PolicyConfig
+from sol_core.policy.config import MAX_POLICY_STEPS, PolicyConfig
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -40,45 +30,26 @@ MAX_BYTES = {
 }
 # Parts of config.json that are not PolicyInfo's.
 _BESIDE = ("schema", "weights_sha256", "prices", "correction", "states")
-# Names of a record that a module may have to register.
-_REGISTERED: tuple[tuple[str, str, str, Container[str]], ...] = (
-    ("config", "network", NETWORKS.kind, NETWORKS),
-    ("config", "observation", OBSERVATIONS.kind, OBSERVATIONS),
-    ("grid", "page_scorer", "page scorer", PAGE_SCORERS),
-    ("grid", "mlp_pruning", "MLP pruner", MLP_PRUNERS),
-)
 NUM_SCALARS = 4  # entropy, surprisal, log cached tokens, whether there is a state
-MAX_AXES = 16
-FIRST_AXES = len(PAPER_AXES)  # of policies whose configuration does not say how many
 
 
 @dataclass(frozen=True, slots=True)
 class InputLayout:
     """Sizes of the groups of an input row: hidden, middle × 2, concentration (of ``num_layers``; 0
-    for none), scalars, what ``observation`` adds, the previous action."""
+    for none), scalars, the previous action."""
 
     hidden_size: Annotated[int, Range(1, 1_000_000)]
     num_layers: Annotated[int, Range(0, 10_000)]
-    observation: ObservationName = "standard"
-    num_axes: Annotated[int, Range(1, MAX_AXES)] = FIRST_AXES
 
     @classmethod
-    def of(cls, spec: ModelSpec, config: PolicyConfig, grid: ActionGrid) -> InputLayout:
-        """The layout of a policy's inputs on a model and a grid."""
-        num_layers = spec.num_layers if config.concentration else 0
-        return cls(spec.hidden_size, num_layers, config.observation, len(grid.axes))
-
-    @property
-    def extra(self) -> ExtraInputs:
-        """Numbers beside the standard ones."""
-        found: ExtraInputs = OBSERVATIONS[self.observation]
-        return found
+    def of(cls, spec: ModelSpec, config: PolicyConfig) -> InputLayout:
+        """The layout of a policy's inputs on a model."""
+        return cls(spec.hidden_size, spec.num_layers if config.concentration else 0)
 
     @property
     def width(self) -> int:
         """Numbers per row, without the embedding."""
-        numbers = self.num_layers + NUM_SCALARS + self.extra.size + self.num_axes
-        return 3 * self.hidden_size + numbers
+        return 3 * self.hidden_size + self.num_layers + NUM_SCALARS + len(AXES)
 
     def split(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """[..., width] → hidden and the two middle states [..., 3, C], the rest."""
@@ -117,19 +88,9 @@ class PolicyInfo:
     summary: dict[str, Any] = field(default_factory=dict)
     num_parameters: Annotated[int, Range(0, MAX_WHOLE)] = 0
 
-    def __post_init__(self) -> None:
-        if self.layout.num_axes != len(self.grid.axes):
-            raise ConfigError(
-                f"layout.num_axes must be {len(self.grid.axes)}, the number of the grid's axes, "
-                f"got {self.layout.num_axes}"
-            )
-
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready form; a policy of three axes has that of before there were others."""
-        record = record_of(self)
-        if self.layout.num_axes == FIRST_AXES:
-            del record["layout"]["num_axes"]
-        return record
+        """JSON-ready form."""
+        return record_of(self)
 
     def check_grid(self, grid: ActionGrid) -> None:
         """Raises: PolicyError when it chooses from other levels or mechanisms than these.
@@ -178,15 +139,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def info_from_record(record: dict[str, Any], folder: Path) -> PolicyInfo:
-    """Raises: PolicyError when a field is missing or of the wrong kind, or names a part that
-    nothing registered."""
-    for group, field_name, kind, known in _REGISTERED:
-        part = record.get(group)
-        name = part.get(field_name) if isinstance(part, dict) else None
-        if isinstance(name, str) and name not in known:
-            raise PolicyError(
-                f"policy {record.get('name')!r} in {folder} needs {missing(kind, name)}"
-            )
+    """Raises: PolicyError when a field is missing or of the wrong kind."""
     own = {name: value for name, value in record.items() if name not in _BESIDE}
     try:
         return from_json(PolicyInfo, own, rules=_RULES)

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from sol_core.decoding.batch_scheduling import StepObservation
-from sol_core.errors import ShapeError
 from sol_core.models.signals import Observe
 from sol_core.policy.info import InputLayout
 
@@ -36,7 +35,6 @@ def observation_row(
         observation: of R rows.
         previous_action: [R, axes], shares of dense; ones at the start of an episode.
     Returns: [R, layout.width] fp32; zeros where there is nothing to observe.
-    Raises: ShapeError for a registered observation of another size.
     """
     num_rows = observation.tokens.shape[0]
     device = observation.tokens.device
@@ -48,16 +46,6 @@ def observation_row(
 
     has_state = float(observation.hidden is not None)
     known = [[math.log2(cached + 1), has_state] for cached in observation.cached_tokens]
-    extra = layout.extra
-    more = torch.zeros(num_rows, 0, device=device)
-    if extra.values is not None:
-        more = extra.values(observation)
-        if not isinstance(more, Tensor) or more.shape != (num_rows, extra.size):
-            got = tuple(more.shape) if isinstance(more, Tensor) else type(more).__name__
-            raise ShapeError(
-                f"the observation {layout.observation!r} must return {(num_rows, extra.size)}, "
-                f"got {got}"
-            )
     return torch.cat(
         (
             filled(observation.hidden, layout.hidden_size),
@@ -66,7 +54,6 @@ def observation_row(
             filled(observation.entropy, 1),
             filled(observation.surprisal, 1).clamp(max=_MAX_NATS),
             torch.tensor(known, device=device),
-            more.float(),
             previous_action.to(device),
         ),
         dim=1,

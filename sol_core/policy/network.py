@@ -19,9 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sol_core.actions import ActionGrid
-from sol_core.errors import ConfigError
-from sol_core.extensions import NETWORKS
+from sol_core.actions import AXES, ActionGrid
 from sol_core.policy.config import PolicyConfig
 from sol_core.policy.info import InputLayout
 
@@ -30,31 +28,11 @@ def level_values(grid: ActionGrid) -> list[Tensor]:
     """Each axis' levels as shares of dense: [levels] fp32."""
     return [
         torch.tensor(levels, dtype=torch.float32) / axis.dense
-        for axis, levels in zip(grid.axes, grid.levels(), strict=True)
+        for axis, levels in zip(AXES, grid.levels(), strict=True)
     ]
 
 
-class StepEncoder(nn.Module):
-    """Turns the rows of an episode's steps into what heads read, step by step or many at once."""
-
-    def forward(
-        self, rows: Tensor, embedding: Tensor, cache: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """Encode T more steps of N episodes.
-
-        Args:
-            rows: [N, T, layout.width].
-            embedding: [N, T, C] of the tokens about to be fed.
-            cache: the second result of the steps before; None at the start of an episode.
-        Returns: [N, T, width], and a tensor that stands for all steps so far.
-        """
-        raise NotImplementedError
-
-    def fit_scales(self, rows: Tensor) -> None:
-        """Take the inputs' sizes from a sample [..., layout.width], before the warm start."""
-
-
-class CausalEncoder(StepEncoder):
+class CausalEncoder(nn.Module):
     """A projection of the inputs and one causal pre-norm transformer block over the steps."""
 
     def __init__(self, num_inputs: int, mlp_ratio: int, config: PolicyConfig) -> None:
@@ -120,7 +98,14 @@ class StateEncoder(CausalEncoder):
     def forward(
         self, rows: Tensor, embedding: Tensor, cache: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """See ``StepEncoder``; cache and results are those of ``mix``."""
+        """Encode T more steps of N episodes.
+
+        Args:
+            rows: [N, T, layout.width].
+            embedding: [N, T, C] of the tokens about to be fed.
+            cache: see ``mix``.
+        Returns: as ``mix``.
+        """
         states, rest = self.layout.split(rows.float())
         size = (self.layout.hidden_size,)
         # Scales differ by 100 between the states: each is normalised on its own.
@@ -147,7 +132,7 @@ class PaperEncoder(CausalEncoder):
 
     def __init__(self, layout: InputLayout, config: PolicyConfig, num_steps: int) -> None:
         # The previous action, progress and whether it can be controlled, targets and deviations.
-        self.num_numbers = layout.num_axes + 2 + 2 * layout.num_axes
+        self.num_numbers = len(AXES) + 2 + 2 * len(AXES)
         super().__init__(2 * layout.hidden_size + self.num_numbers, 4, config)
         self.layout = layout
         self.positions = nn.Embedding(num_steps, config.width)
@@ -186,12 +171,12 @@ class DamageNetwork(nn.Module):
         self, layout: InputLayout, grid: ActionGrid, config: PolicyConfig, num_steps: int = 16
     ) -> None:
         super().__init__()
-        self.encoder = self.make_encoder(layout, config, num_steps)
-        self.linears = tuple(nn.Linear(config.width, 2) for _ in grid.axes)
+        self.encoder = StateEncoder(layout, config)
+        self.linears = tuple(nn.Linear(config.width, 2) for _ in AXES)
         self.heads = nn.ModuleList(self.linears)
         bases = []
-        self._places = tuple(f"place_{number}" for number, _ in enumerate(grid.axes))
-        for place, axis, values in zip(self._places, grid.axes, level_values(grid), strict=True):
+        self._places = tuple(f"place_{number}" for number, _ in enumerate(AXES))
+        for place, axis, values in zip(self._places, AXES, level_values(grid), strict=True):
             span = float(values[-1] - values[0]) or 1.0
             rise = (values - values[0]) / span
             start, folds = axis.start
@@ -231,12 +216,6 @@ class DamageNetwork(nn.Module):
         """Of each axis, its levels scaled to ±½."""
         return [getattr(self, name) for name in self._places]
 
-    def make_encoder(
-        self, layout: InputLayout, config: PolicyConfig, num_steps: int
-    ) -> StepEncoder:
-        """The part that a network of one's own replaces; its width is ``config.width``."""
-        return StateEncoder(layout, config)
-
     def shapes(self, encoded: Tensor) -> Tensor:
         """Encoded steps [..., width] → sensitivity and slope [..., axes, 2]."""
         weight = torch.cat([head.weight for head in self.linears])
@@ -269,10 +248,7 @@ class JointNetwork(nn.Module):
         num_actions = math.prod(len(levels) for levels in grid.levels())
         self.encoder = PaperEncoder(layout, config, num_steps)
         self.head = nn.Linear(config.width, num_actions)
-        self.num_axes = layout.num_axes
-        self.budget = nn.Sequential(
-            nn.Linear(self.num_axes, 32), nn.GELU(), nn.Linear(32, num_actions)
-        )
+        self.budget = nn.Sequential(nn.Linear(len(AXES), 32), nn.GELU(), nn.Linear(32, num_actions))
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
 
@@ -286,7 +262,7 @@ class JointNetwork(nn.Module):
                 dense).
         """
         encoded, cache = self.encoder(torch.cat((rows, budget), -1), embedding, cache)
-        logits: Tensor = self.head(encoded) + self.budget(budget[..., 2 : 2 + self.num_axes])
+        logits: Tensor = self.head(encoded) + self.budget(budget[..., 2 : 2 + len(AXES)])
         return logits, cache
 
 
@@ -297,20 +273,11 @@ def build_network(
 
     Args:
         num_steps: of an episode.
-    Raises: ConfigError for a registered one that is neither.
     """
-    return network_class(config)(layout, grid, config, num_steps)
+    return NETWORKS[config.network](layout, grid, config, num_steps)
 
 
-def network_class(config: PolicyConfig) -> type[DamageNetwork] | type[JointNetwork]:
-    """The class of a network by its name.
-
-    Raises: ConfigError for a registered one that is neither.
-    """
-    found = NETWORKS[config.network]
-    if not (isinstance(found, type) and issubclass(found, (DamageNetwork, JointNetwork))):
-        raise ConfigError(
-            f"the policy network {config.network!r} must be a class derived from DamageNetwork or "
-            "JointNetwork"
-        )
-    return found
+NETWORKS: dict[str, type[DamageNetwork] | type[JointNetwork]] = {
+    "factored": DamageNetwork,
+    "joint": JointNetwork,
+}

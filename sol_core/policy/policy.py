@@ -333,9 +333,9 @@ def fits_float16(weight: Tensor) -> bool:
     return bool(half.isfinite().all()) and torch.equal(half.float(), weight)
 
 
-def budget_shares(budgets: Sequence[Budget], grid: ActionGrid) -> Tensor:
-    """Requested means of the grid's axes as shares of dense: [R, axes]."""
-    return torch.tensor([budget.shares(grid.axes) for budget in budgets])
+def budget_shares(budgets: Sequence[Budget]) -> Tensor:
+    """Requested means as shares of dense: [R, axes]."""
+    return torch.tensor([budget.shares() for budget in budgets])
 
 
 def load_policy(folder: Path, model: LanguageModel, *, grid: ActionGrid | None = None) -> Policy:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from kernels.policy_step import ByteTerms, price_bytes
-from sol_core.actions import Action, Axis, Budget
+from sol_core.actions import AXES, Action, Budget
 from sol_core.decoding.batch_scheduling import StepObservation
 from sol_core.errors import ConfigError
 from sol_core.models.signals import Observe
@@ -65,18 +65,15 @@ def mean_entropy(heads: Sequence[Tensor]) -> Tensor:
     return total / len(heads)
 
 
-def feedback_shares(contexts: Tensor, axes: Sequence[Axis]) -> Tensor:
+def feedback_shares(contexts: Tensor) -> Tensor:
     """Share of what was overspent that each step of an episode makes good: [R, axes].
 
     Args:
         contexts: tokens before the episode, [R].
     """
-    shares = torch.full((contexts.shape[0], len(axes)), 1 / FEEDBACK_STEPS)
-    for place, axis in enumerate(axes):
-        if axis.field == "keep_fraction":
-            steps = FEEDBACK_STEPS * (contexts / LONG_CONTEXT).square()
-            steps = steps.clamp(FEWEST_STEPS, FEEDBACK_STEPS)
-            shares[:, place] = 1 / steps
+    shares = torch.full((contexts.shape[0], len(AXES)), 1 / FEEDBACK_STEPS)
+    steps = FEEDBACK_STEPS * (contexts / LONG_CONTEXT).square()
+    shares[:, 0] = 1 / steps.clamp(FEWEST_STEPS, FEEDBACK_STEPS)  # of attention
     return shares
 
 
@@ -112,7 +109,7 @@ class PolicyScheduler:
         self.policy = policy
         self.steps: list[StepChoice] = []
         self._generator, self._temperature, self._keep_steps = generator, temperature, keep_steps
-        self._targets = budget_shares(budgets, policy.info.grid).to(policy.embedding.device)
+        self._targets = budget_shares(budgets).to(policy.embedding.device)
         self._goals, self._shares = self._targets, self._targets
         self._excess = torch.zeros_like(self._targets)
         self._previous = torch.ones_like(self._targets)
@@ -136,7 +133,7 @@ class PolicyScheduler:
             if self._mixes is not None and self._bytes is None:
                 self._aim_at_mixes(self._mixes, observation.cached_tokens)
             self._goals = policy.correction.aims(self._targets, contexts)
-            self._shares = feedback_shares(contexts, policy.info.grid.axes).to(self._targets)
+            self._shares = feedback_shares(contexts).to(self._targets)
         terms = self._no_terms
         if self._bytes is not None:
             terms = self._bytes.terms(place, observation)
@@ -185,7 +182,7 @@ class PolicyScheduler:
                 mixes.check(share, context + 1)
                 budget = mixes.mean(share, context + 1, budget.bit_width)
             means.append(budget)
-        targets = budget_shares(means, self.policy.info.grid).to(self._targets.device)
+        targets = budget_shares(means).to(self._targets.device)
         low, high = self.policy.ends
         self._targets = targets.clamp(low, high)
 

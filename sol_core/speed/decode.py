@@ -13,6 +13,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,6 @@ import torch
 
 from sol_core.actions import DEFAULT_GRID
 from sol_core.errors import ConfigError, SolError
-from sol_core.speed.bandwidth import measure_read_bandwidth
 from sol_core.speed.decode_summary import LLAMA_CPP, THEIRS, Rates, mix_name, summary
 from sol_core.speed.random_model import check_shape
 
@@ -31,6 +31,8 @@ SHARES = (0.65, 0.5)  # of the dense step's bytes
 LONG_CONTEXTS = (2048, 7800)  # measured beside the options' context, where they fit the model
 NODE_PACKAGE = "node-llama-cpp"  # llama.cpp ready to run, from npm; its own builds suit the CPU
 TRANSFORMERS_DTYPES = ("float32", "bfloat16")
+_MEGABYTES = 512  # far beyond any cache
+_REPEATS = 7
 COMPILED_DTYPES = ("bfloat16",)  # a minute of compiling each; float32 was never the best
 Report = Callable[[str, float], None]
 POLICY_BUDGET = (0.8, 0.8)  # a share of the bytes; κ and ρ on a grid without mixes
@@ -269,3 +271,14 @@ class _Worker:
             raise SolError("a benchmark worker ended early; its error is printed above")
         record: dict[str, Any] = json.loads(line)
         return record
+
+
+def measure_read_bandwidth() -> float:
+    """Best of several sums over a large array, all threads, in GB/s (1e9 bytes)."""
+    array = torch.ones(_MEGABYTES * 2**20 // 4)
+    best = 0.0
+    for _ in range(_REPEATS):
+        start = time.perf_counter()
+        array.sum()
+        best = max(best, array.nbytes / (time.perf_counter() - start))
+    return best / 1e9

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from sol_core.actions import SHORT_AXES, Budget, record_of
 from sol_core.errors import ConfigError
@@ -11,8 +11,8 @@ from sol_core.evaluation.config import check_budgets
 from sol_core.fields import Range, Seed, check_fields, setting
 
 QUESTION_TASKS = ("arc_easy", "hellaswag", "piqa", "winogrande", "lambada", "mmlu")
-TASK_NAMES = (*QUESTION_TASKS, "agreement", "recall")
-BASELINE_NAMES = ("static", "paper", "averaged")
+TASK_NAMES = (*QUESTION_TASKS, "recall")
+BASELINE_NAMES = ("static", "paper")
 MAX_BUDGETS = 16
 MAX_CONTEXTS, LEAST_CONTEXT, MOST_CONTEXT = 8, 500, 1_000_000  # of recall
 
@@ -32,6 +32,8 @@ class TasksConfig:
     Attributes: see each field's help.
     """
 
+    FORMER_FIELDS: ClassVar[dict[str, Any]] = {}
+
     tasks: tuple[str, ...] = setting(QUESTION_TASKS, "downstream tasks, by name")
     limit: Annotated[int, Range(2, 1_000_000)] = setting(500, "questions of each task, at most")
     budgets: tuple[Budget, ...] = setting(
@@ -39,11 +41,8 @@ class TasksConfig:
     )
     seed: Seed = setting(0, "decides which questions, and intervals")
     baselines: tuple[str, ...] = setting(
-        ("static",),
-        "static; paper: static with the paper's mechanisms at the same bytes; "
-        "averaged: the policy's levels averaged over a question's choices",
+        ("static",), "static; paper: static with the paper's mechanisms at the same bytes"
     )
-    read_under_budget: bool = setting(False, "step the question under the schedule too")
     contexts: tuple[int, ...] = setting(
         (1000, 2000, 4000, 7500), "lengths of recall's texts, tokens; each is asked ``limit`` times"
     )

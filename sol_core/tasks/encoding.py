@@ -41,8 +41,6 @@ def encode_questions(
     tokenizer: PreTrainedTokenizerBase,
     questions: Sequence[Question],
     max_tokens: int,
-    *,
-    read_under_budget: bool = False,
 ) -> list[Continuation]:
     """Encode every choice after its context, choices of a question side by side.
 
@@ -50,9 +48,6 @@ def encode_questions(
     leading space falls to the choice. A text longer than ``max_tokens`` loses its beginning; rows
     take as many steps as the longest one beside them, so every context leaves room for that.
     Every context starts with the token that the model's texts start with, where it has one.
-
-    Args:
-        read_under_budget: step all of the question but its first two tokens.
     """
     start = start_of_text(tokenizer)
     parted = []
@@ -63,8 +58,8 @@ def encode_questions(
             asked = len(_encode(tokenizer, context + question.lead))
             scored = min(max(len(whole) - asked, 1), max_tokens - 2)
             dense = len(whole) - scored
-            if read_under_budget or question.lead:
-                opening = 0 if read_under_budget else len(_encode(tokenizer, context))
+            if question.lead:
+                opening = len(_encode(tokenizer, context))
                 dense = min(dense, max(opening, MIN_CONTEXT - len(start)))
             tokens = whole[dense:][-(max_tokens - 2) :]
             size = len(text.strip().encode())
@@ -83,15 +78,10 @@ def encode_questions(
 def encode_after_texts(
     tokenizer: PreTrainedTokenizerBase,
     questions: Sequence[Question],
-    *,
-    read_under_budget: bool = False,
 ) -> list[Continuation]:
     """Encode questions that come after long texts: a text, what is asked and a choice each alone.
 
     Nothing is cut, so the questions of a text share its tokens.
-
-    Args:
-        read_under_budget: step all of what is asked but its first token.
     """
     start = start_of_text(tokenizer)
     texts = {text: start + _encode(tokenizer, text) for text in {one.text for one in questions}}
@@ -102,16 +92,14 @@ def encode_after_texts(
             zip(question.contexts, question.choices, strict=True)
         ):
             asked, scored = _encode(tokenizer, context), _encode(tokenizer, answer)
-            dense = 1 if read_under_budget else len(asked)
             encoded.append(
                 Continuation(
                     number,
                     choice,
-                    tuple(text + asked[:dense]),
-                    tuple(asked[dense:] + scored),
+                    tuple(text + asked),
+                    tuple(scored),
                     len(answer.strip().encode()),
-                    len(asked) - dense,
-                    len(text),
+                    shared=len(text),
                 )
             )
     return encoded

@@ -16,28 +16,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from sol_core.actions import PAPER, ActionGrid, Budget
+from sol_core.actions import ActionGrid, Budget
+from sol_core.comparing.paths import PAPER_CHANNEL_LEVELS
 from sol_core.decoding.cost import CostModel
 from sol_core.decoding.step_bytes import StepBytes
 from sol_core.models import FrozenLM
 from sol_core.tasks.encoding import Continuation
 
 PLACES = 32  # lengths that a mean over all steps is read off
-CHANNEL_LEVELS = tuple(round(i / 20, 2) for i in range(1, 21))
-
-
-def paper_grid(grid: ActionGrid) -> ActionGrid:
-    """Another grid's levels of attention and bits, with the paper's mechanisms."""
-    return replace(
-        grid,
-        channel_keep_ratios=CHANNEL_LEVELS,
-        page_scorer=PAPER.page_scorer,
-        page_choice=PAPER.page_choice,
-        page_budget=PAPER.page_budget,
-        head=PAPER.head,
-        mlp_pruning=PAPER.mlp_pruning,
-        mlp_split=(),
-    )
 
 
 def paper_budget(
@@ -51,9 +37,9 @@ def paper_budget(
 
     Args:
         spend: of the schedule that read them; attention and bits are taken from it.
-        grid: as ``paper_grid`` gives it.
+        grid: as ``paths.paper_grid`` gives it.
     """
-    lowest, highest = CHANNEL_LEVELS[0], CHANNEL_LEVELS[-1]
+    lowest, highest = PAPER_CHANNEL_LEVELS[0], PAPER_CHANNEL_LEVELS[-1]
     cached = _cached(continuations)
     step_bytes = StepBytes(CostModel.of(lm, grid))
 

@@ -14,19 +14,23 @@ from sol_core.budgets import MixTable
 from sol_core.comparing.contenders import Contender
 from sol_core.comparing.methods import PlannedRows
 from sol_core.comparing.partial import Batch
-from sol_core.comparing.paths import attention_first, place_on
+from sol_core.comparing.paths import attention_first, paper_grid, place_on
 from sol_core.comparing.rollout import Floats
 from sol_core.decoding.batch_scheduling import SplitScheduler
 from sol_core.decoding.step_bytes import NO_POLICY, PolicyReads
 from sol_core.evaluation.stages import ROWS_AT_ONCE
 from sol_core.models import FrozenLM
-from sol_core.tasks.agreement import write_after
 from sol_core.tasks.encoding import Continuation, batches
-from sol_core.tasks.paper_plan import PaperReading, paper_budget, paper_grid
-from sol_core.tasks.questions import AGREEMENT
+from sol_core.tasks.paper_plan import PaperReading, paper_budget
 from sol_core.tasks.recall import WRITTEN_TOKENS, is_recall
-from sol_core.tasks.scoring import BatchScores, ReadContexts, read_contexts, score_after
-from sol_core.tasks.static_plan import AveragedPlan, SharePlan, StaticPlan
+from sol_core.tasks.scoring import (
+    BatchScores,
+    ReadContexts,
+    read_contexts,
+    score_after,
+    write_after,
+)
+from sol_core.tasks.static_plan import SharePlan, StaticPlan
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +100,7 @@ class TaskPass:
 
     def __init__(self, setting: TaskSetting, group: int, grid: ActionGrid) -> None:
         self.setting, self.group, self.grid = setting, group, grid
-        self._free, self._recalls = setting.task == AGREEMENT, is_recall(setting.task)
+        self._recalls = is_recall(setting.task)
         self._members = list(batches(setting.continuations, max(1, ROWS_AT_ONCE // group)))
         count = len(setting.continuations)
         self.log_likelihood = np.zeros((count, group))
@@ -104,8 +108,7 @@ class TaskPass:
         self.spend = np.zeros((count, group, len(AXES)))
         self.num_bytes = np.zeros((count, group))
         self.lengths = np.asarray([len(one.tokens) for one in setting.continuations])
-        written = WRITTEN_TOKENS if self._recalls else int(self.lengths.max()) * self._free
-        self.tokens = np.zeros((count, group, written))
+        self.tokens = np.zeros((count, group, WRITTEN_TOKENS * self._recalls))
         self.batches = [
             Batch(number, len(indices), self._work(indices))
             for number, indices in enumerate(self._members)
@@ -124,11 +127,7 @@ class TaskPass:
         read = read_contexts(self.setting.lm, ones, self.grid, observe=scheduler.observes)
         if self.setting.mixes is not None:
             read = replace(read, policies=self._policies())
-        rows = {"group": self.group, "episode_steps": self.setting.contender.episode_steps}
-        if self._free:
-            scores = write_after(read, range(len(ones)), scheduler, steps=steps, **rows)
-        else:
-            scores = score_after(read, scheduler, **rows)
+        scores = score_after(read, scheduler, group=self.group)
         if self._recalls:
             scores = self._recalled(indices, read, scores)
         for name in _SCORES:
@@ -139,16 +138,14 @@ class TaskPass:
     ) -> BatchScores:
         """The scores with a text written after each question, which no spend counts."""
         ones = read.ones
-        rows = {"group": self.group, "episode_steps": self.setting.contender.episode_steps}
         places: dict[int, int] = {}  # of each question, its first choice
         for place, one in enumerate(ones):
             places.setdefault(one.question, place)
         firsts = list(places.values())
-        leads = max(one.read for one in ones)
-        writer = self._scheduler([indices[place] for place in firsts], leads + WRITTEN_TOKENS)
-        written = write_after(read, firsts, writer, steps=WRITTEN_TOKENS, **rows)
+        writer = self._scheduler([indices[place] for place in firsts], WRITTEN_TOKENS)
+        tokens = write_after(read, firsts, writer, steps=WRITTEN_TOKENS, group=self.group)
         order = list(places)
-        return replace(scores, tokens=written.tokens[[order.index(one.question) for one in ones]])
+        return replace(scores, tokens=tokens[[order.index(one.question) for one in ones]])
 
     def mean_spend(self, row: int) -> Budget:
         """Of one row, over all steps of all continuations."""
@@ -254,19 +251,6 @@ def static_pass(policies: PolicyTaskPass) -> PlannedTaskPass:
         return PlannedTaskPass(setting, "static", plans, grid)
     plans = [StaticPlan(spend, grid, setting.lengths) for spend in _spends(policies)]
     return PlannedTaskPass(setting, "static", plans, grid)
-
-
-def averaged_pass(policies: PolicyTaskPass) -> PlannedTaskPass:
-    """Every question at what the policy spent on it, all of its choices alike."""
-    setting, grid = policies.setting, policies.grid
-    questions = [one.question for one in setting.continuations]
-    steps = np.bincount(questions, weights=policies.lengths)[:, None]
-    plans = []
-    for row in range(1, policies.group):
-        spend = np.zeros((len(steps), len(AXES)))
-        np.add.at(spend, questions, policies.spend[:, row])
-        plans.append(AveragedPlan(spend / steps, grid, setting.lengths))
-    return PlannedTaskPass(setting, "averaged", plans, grid)
 
 
 def paper_pass(policies: PolicyTaskPass, statics: PlannedTaskPass) -> PlannedTaskPass:

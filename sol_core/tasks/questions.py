@@ -3,7 +3,7 @@
 Five tasks come as requests, one line per possible continuation, as their authors' harness
 asks them ("rc", zero-shot; LAMBADA has one continuation). MMLU is asked for the answers' full
 texts, not for a letter: the test questions of all subjects, zero-shot, worded as lm-eval's
-``mmlu_continuation``. Agreement has no questions: it goes on from LAMBADA's passages.
+``mmlu_continuation``.
 """
 
 from __future__ import annotations
@@ -22,8 +22,6 @@ from typing import Any
 import pyarrow as pa  # type: ignore[import-untyped]  # pyarrow ships no types
 
 from sol_core.errors import CorpusError
-
-AGREEMENT = "agreement"
 
 _REQUESTS = {
     "arc_easy": "rc_0shot",
@@ -88,9 +86,6 @@ def _read(archive: zipfile.ZipFile, task: str) -> Iterator[Question]:
         yield from _mmlu(archive)
     elif task == "lambada":
         yield from map(_led_by_its_sentence, _requests(archive, task))
-    elif task == AGREEMENT:
-        for one in _requests(archive, "lambada"):
-            yield Question((one.contexts[0] + one.choices[0],), ("",), 0)
     else:
         yield from _requests(archive, task)
 

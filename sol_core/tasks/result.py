@@ -7,9 +7,9 @@ of it, and ``margin`` the right answer's log-likelihood less the best wrong one'
 each. Intervals are 95 % bootstraps over questions, paired for gains. ``spend`` is the mean per
 axis over all steps, ``bytes_per_token`` what they read, computed, ``bytes_share`` its share of
 dense's. A choice's score is the log-likelihood of its text per byte (acc_norm); LAMBADA counts a
-word as right when every token of it was the most probable one. Agreement's accuracy is the share of
-tokens equal to dense's. Recall is a task for every length of its texts, and in it a model also
-writes: ``written`` says in how many texts the first line was the answer, or held it.
+word as right when every token of it was the most probable one. Recall is a task for every length of
+its texts, and in it a model also writes: ``written`` says in how many texts the first line was the
+answer, or held it.
 """
 
 from __future__ import annotations
@@ -24,17 +24,16 @@ from sol_core.actions import DENSE, Budget
 from sol_core.comparing.rollout import Floats
 from sol_core.comparing.statistics import Interval, PairedBootstrap, mean_interval
 from sol_core.evaluation.result import asked_record, axes_record
-from sol_core.tasks.agreement import share_equal, steps_until_divergence
 from sol_core.tasks.answers import margins, right_answers, scores_per_byte
 from sol_core.tasks.passes import PlannedTaskPass, PolicyTaskPass, TaskPass
-from sol_core.tasks.questions import AGREEMENT, Question
+from sol_core.tasks.questions import Question
 from sol_core.tasks.recall import is_answered, is_recall
 
 SCHEMA = 3
 ABOVE_CHANCE = 0.1  # accuracy of dense over chance, from which a task is pooled as one that tells
 _GAINS = ("gain", "nll_gain")
-# What is compared, better first: the decomposition, and what choices alike are worth.
-_PAIRS = (("static", "paper"), ("policy", "paper"), ("averaged", "static"))
+# What is compared, better first.
+_PAIRS = (("static", "paper"), ("policy", "paper"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +44,6 @@ class MethodScores:
         correct: [questions], 1 where it was right.
         answer_nll: [questions], of the right answer, nats per token.
         margin: [questions], nats per byte.
-        agreeing: [questions], tokens until the first that is not dense's.
         exact, holds: [questions], 1 where the text that it wrote was the answer, or held it.
         steps: that spend and bytes are means of.
     """
@@ -53,7 +51,6 @@ class MethodScores:
     correct: Floats
     answer_nll: Floats
     margin: Floats
-    agreeing: Floats
     exact: Floats
     holds: Floats
     spend: Budget
@@ -67,7 +64,6 @@ class MethodScores:
             "over_dense": bootstrap.record(self.correct - dense.correct),
             "answer_nll": _mean(self.answer_nll),
             "margin": bootstrap.record(self.margin),
-            "agreeing_tokens": _mean(self.agreeing),
             "written": exact
             and {
                 "exact": exact,
@@ -166,9 +162,8 @@ class ScoredTask:
 class _PassScores:
     """Scores of passes that have run, question by question."""
 
-    def __init__(self, task: str, questions: Sequence[Question], policies: PolicyTaskPass) -> None:
+    def __init__(self, task: str, questions: Sequence[Question]) -> None:
         self.task, self._questions = task, questions
-        self._dense_tokens = policies.tokens[:, 0]
 
     @property
     def chance(self) -> float:
@@ -176,12 +171,8 @@ class _PassScores:
         return float(np.mean([1 / count for count in choices])) if choices else 0.0
 
     def method(self, run: TaskPass, row: int) -> MethodScores:
-        ones, none = run.setting.continuations, np.full(len(self._questions), np.nan)
+        ones = run.setting.continuations
         costs = (run.mean_spend(row), run.mean_bytes(row), int(run.lengths.sum()))
-        if self.task == AGREEMENT:
-            tokens = (run.tokens[:, row], self._dense_tokens)
-            agreeing = steps_until_divergence(*tokens)
-            return MethodScores(share_equal(*tokens), none, none, agreeing, none, none, *costs)
         scores = scores_per_byte(ones, len(self._questions), run.log_likelihood[:, row])
         right = [
             n for n, one in enumerate(ones) if one.choice == self._questions[one.question].answer
@@ -194,7 +185,6 @@ class _PassScores:
             else right_answers(scores, self._questions),
             -run.log_likelihood[right, row] / scored,
             margins(scores, self._questions),
-            none,
             exact,
             holds,
             *costs,
@@ -224,7 +214,7 @@ def task_scores(
         baselines: by name, static among them.
         seed: of the bootstrap over its questions.
     """
-    scores = _PassScores(task, questions, policies)
+    scores = _PassScores(task, questions)
     requested = policies.setting.budgets
     methods = [
         {
@@ -239,14 +229,11 @@ def task_scores(
 
 
 def summary_record(scores: Sequence[ScoredTask], tasks: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Best and mean gain over all pairs of task and budget; agreement counts when it is alone.
+    """Best and mean gain over all pairs of task and budget.
 
     Args:
         tasks: the record of each of ``scores``.
     """
-    if any(one.task != AGREEMENT for one in scores):
-        scores = [one for one in scores if one.task != AGREEMENT]
-        tasks = [task for task in tasks if task["task"] != AGREEMENT]
     pairs = [(task["task"], budget) for task in tasks for budget in task["budgets"]]
     gains = [budget["gain"] for _, budget in pairs]
     task, best = max(pairs, key=lambda pair: float(pair[1]["gain"]["mean"]))
@@ -270,9 +257,8 @@ def summary_record(scores: Sequence[ScoredTask], tasks: Sequence[dict[str, Any]]
 
 def pooled_records(scores: Sequence[ScoredTask], seed: int) -> list[dict[str, Any]]:
     """All questions as one: of every task, and of those that dense answers well above chance."""
-    asked = [one for one in scores if one.task != AGREEMENT]
-    telling = [one for one in asked if one.dense.correct.mean() - one.chance >= ABOVE_CHANCE]
-    groups = [asked] if telling == asked else [asked, telling]
+    telling = [one for one in scores if one.dense.correct.mean() - one.chance >= ABOVE_CHANCE]
+    groups = [scores] if telling == list(scores) else [scores, telling]
     return [_pooled(group, _Bootstrap(seed)) for group in groups if len(group) > 1]
 
 
@@ -299,7 +285,6 @@ def _joined(parts: Sequence[MethodScores]) -> MethodScores:
         np.concatenate([one.correct for one in parts]),
         np.concatenate([one.answer_nll for one in parts]),
         np.concatenate([one.margin for one in parts]),
-        np.concatenate([one.agreeing for one in parts]),
         np.concatenate([one.exact for one in parts]),
         np.concatenate([one.holds for one in parts]),
         Budget(*np.minimum(spend, DENSE.as_tuple()).tolist()),

@@ -20,18 +20,16 @@ from sol_core.files.assets import ensure_evaluation_wheel
 from sol_core.generation.engine import never
 from sol_core.models.loading import LanguageModel
 from sol_core.progress import WorkEvent, WorkFinished, WorkProgress, WorkStopped, ignore_progress
-from sol_core.tasks.agreement import to_go_on
 from sol_core.tasks.config import TasksConfig
 from sol_core.tasks.encoding import encode_after_texts, encode_questions
 from sol_core.tasks.passes import (
     PlannedTaskPass,
     PolicyTaskPass,
     TaskSetting,
-    averaged_pass,
     paper_pass,
     static_pass,
 )
-from sol_core.tasks.questions import AGREEMENT, Question, read_questions
+from sol_core.tasks.questions import Question, read_questions
 from sol_core.tasks.recall import (
     RECALL,
     ROOM,
@@ -166,15 +164,10 @@ class _Run:
 
     def _setting(self, task: str) -> TaskSetting:
         tokenizer, questions = self.model.tokenizer, self.questions[task]
-        under_budget = self.config.read_under_budget and task != AGREEMENT
         if is_recall(task):
-            continuations = encode_after_texts(tokenizer, questions, read_under_budget=under_budget)
+            continuations = encode_after_texts(tokenizer, questions)
         else:
-            continuations = encode_questions(
-                tokenizer, questions, self.model.context_length, read_under_budget=under_budget
-            )
-        if task == AGREEMENT:
-            continuations = to_go_on(continuations)
+            continuations = encode_questions(tokenizer, questions, self.model.context_length)
         if self.mixes is not None:
             shortest = min(len(one.context) for one in continuations)
             _check_shares(self.mixes, self.config, shortest)
@@ -201,7 +194,6 @@ class _Run:
             "fingerprint": self.model.fingerprint,
             "limit": self.config.limit,
             "seed": self.config.seed,
-            "read_under_budget": self.config.read_under_budget,
             "elapsed_s": self.runner.elapsed_s,
             "tasks": tasks,
             "summary": summary_record(scores, tasks),
@@ -221,6 +213,4 @@ def _baseline(
 ) -> PlannedTaskPass:
     if name == "static":
         return static_pass(policies)
-    if name == "averaged":
-        return averaged_pass(policies)
     return paper_pass(policies, earlier["static"])

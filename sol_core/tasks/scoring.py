@@ -71,22 +71,18 @@ def score_continuations(
     grid: ActionGrid,
     *,
     group: int,
-    episode_steps: int,
 ) -> BatchScores:
     """Score continuations under ``group`` schedules each.
 
     Args:
         scheduler: of B · group rows, continuation after continuation.
-        episode_steps: steps after which a policy restarts.
     """
     read = read_contexts(lm, ones, grid, observe=scheduler.observes)
-    return score_after(read, scheduler, group=group, episode_steps=episode_steps)
+    return score_after(read, scheduler, group=group)
 
 
 @torch.no_grad()
-def score_after(
-    contexts: ReadContexts, scheduler: BatchScheduler, *, group: int, episode_steps: int
-) -> BatchScores:
+def score_after(contexts: ReadContexts, scheduler: BatchScheduler, *, group: int) -> BatchScores:
     """The same after contexts that have been read; they may be gone on from again."""
     lm, ones, grid = contexts.lm, contexts.ones, contexts.grid
     longest = max(len(one.tokens) for one in ones)
@@ -95,9 +91,7 @@ def score_after(
     lengths = np.asarray([len(one.tokens) for one in ones])
     read = np.asarray([one.read for one in ones])
     targets = torch.tensor(paths, device=lm.device).repeat_interleave(group, 0)
-    options = DecodeOptions(
-        longest, grid.mechanisms, episode_steps=episode_steps, rows_per_sequence=group
-    )
+    options = DecodeOptions(longest, grid.mechanisms, rows_per_sequence=group)
 
     def next_tokens(step: DecodeStep) -> list[int]:
         return [path[step.index] for path in paths]
@@ -122,6 +116,42 @@ def score_after(
         spend += runs[:, None, None] * step_spend
         num_bytes += runs[:, None] * reading
     return BatchScores(likelihood, greedy, spend, num_bytes, np.zeros((len(ones), group, 0)))
+
+
+@torch.no_grad()
+def write_after(
+    contexts: ReadContexts,
+    numbers: Sequence[int],
+    scheduler: BatchScheduler,
+    *,
+    group: int,
+    steps: int,
+) -> Floats:
+    """Let rows write ``steps`` tokens greedily after contexts that have been read.
+
+    Args:
+        numbers: of the continuations whose contexts come before.
+        scheduler: of ``group`` rows for each of them.
+    Returns: token ids [len(numbers), group, steps]. An end of text does not end a row.
+    """
+    # A row is a sequence of its own here: rows of one prompt part ways.
+    rows = [number for number in numbers for _ in range(group)]
+    before = contexts.windows
+    sources, lengths = before.sources, before.lengths
+    windows = Windows(
+        before.prefix, tuple(sources[row] for row in rows), tuple(lengths[row] for row in rows)
+    )
+    options = DecodeOptions(steps, contexts.grid.mechanisms)
+    chosen = np.zeros((len(rows), steps))
+
+    def written(step: DecodeStep) -> list[int]:
+        return [int(token) for token in chosen[:, step.index]]
+
+    first = [contexts.ones[row].context[-1] for row in rows]
+    state = contexts.state.rows(rows)
+    for step in decode(contexts.lm, windows, first, scheduler, written, options, state):
+        chosen[:, step.index] = step.log_probabilities.argmax(-1).cpu().numpy()
+    return chosen.reshape(len(numbers), group, steps)
 
 
 def step_spends(

@@ -17,7 +17,6 @@ import numpy as np
 
 from sol_core.actions import AXES, Action, ActionGrid, Budget
 from sol_core.budgets import Mix, MixTable
-from sol_core.comparing.rollout import Floats
 from sol_core.decoding.schedules import Observation, StaticScheduler
 
 CANDIDATES = 16  # places to begin that are tried for each question
@@ -42,12 +41,12 @@ class StaticPlan:
             scheduler.next_action(Observation(step)) for step in range(ends[-1] + CANDIDATES)
         ]
         spread = np.asarray([levels[-1] - levels[0] for levels in grid.levels()])
-        spends = np.asarray([action.as_tuple(grid.axes) for action in self._actions])
+        spends = np.asarray([action.as_tuple() for action in self._actions])
         # How far above the mean, in parts of the axis, the steps up to each place are.
-        surplus = np.cumsum((spends - spend.as_tuple(grid.axes)) / spread, axis=0)
-        surplus = np.concatenate((np.zeros((1, len(grid.axes))), surplus))
+        surplus = np.cumsum((spends - spend.as_tuple()) / spread, axis=0)
+        surplus = np.concatenate((np.zeros((1, len(AXES))), surplus))
         self._starts = []
-        carried = np.zeros(len(grid.axes))
+        carried = np.zeros(len(AXES))
         for end, most, steps in zip(ends, longest, lengths, strict=True):
             starts = end - most + np.arange(CANDIDATES)
             after = carried + sum(surplus[starts + count] - surplus[starts] for count in steps)
@@ -61,26 +60,6 @@ class StaticPlan:
         start = self._starts[question]
         found = self._actions[start : start + steps]
         return found + found[-1:] * (steps - len(found))
-
-
-class AveragedPlan:
-    """Static for each question by itself, at a spend of its own.
-
-    Args:
-        spends: [questions, axes], the mean to meet over the steps of a question's choices.
-        lengths: as for ``StaticPlan``.
-    """
-
-    def __init__(self, spends: Floats, grid: ActionGrid, lengths: Sequence[Sequence[int]]) -> None:
-        levels = [(axis[0], axis[-1]) for axis in grid.levels(AXES)]
-        low, high = zip(*levels, strict=True)
-        budgets = [Budget(*spend) for spend in np.clip(spends, low, high).tolist()]
-        pairs = zip(budgets, lengths, strict=True)
-        self._plans = [StaticPlan(budget, grid, [steps]) for budget, steps in pairs]
-
-    def actions(self, question: int, steps: int) -> list[Action]:
-        """Of a choice's first ``steps`` steps, as ``StaticPlan.actions``."""
-        return self._plans[question].actions(0, steps)
 
 
 class SharePlan:

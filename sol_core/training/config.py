@@ -13,9 +13,7 @@ from typing import Annotated, Any, Literal
 
 from sol_core.actions import GRIDS, ActionGrid, record_of
 from sol_core.errors import ConfigError
-from sol_core.extensions import REWARDS
-from sol_core.extensions.registry import ELSEWHERE
-from sol_core.fields import OneOf, Range, Seed, check_fields, check_kind, setting
+from sol_core.fields import Range, Seed, check_fields, check_kind, setting
 from sol_core.policy.config import MAX_POLICY_STEPS, PolicyConfig
 
 # Held-out quality is measured every minute, later every thirtieth of the time worked so far, but
@@ -66,7 +64,7 @@ class GrpoConfig:
     )
     windows: Count = setting(4, "starting points in each; one text's prefill serves all")
     rollouts: Annotated[int, Range(2, 10_000)] = setting(16, "schedules compared on each text (G)")
-    reward: Annotated[str, OneOf(REWARDS, ELSEWHERE)] = setting(
+    reward: Literal["kl", "nll"] = setting(
         "kl", "kl: minus KL to the dense step (low noise); nll: log-likelihood"
     )
     discount: Annotated[float, Range(0.0, 1.0)] = setting(

@@ -12,10 +12,10 @@ policy's folder (config.json, model.safetensors, README.md), held-out numbers an
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Literal
 
-from sol_core.actions import AXES, Axis
+from sol_core.actions import AXES
 
 Phase = Literal["preparing", "labelling", "warm start", "grpo", "calibrating", "measuring"]
 
@@ -38,6 +38,6 @@ METRICS: dict[str, str] = {
 }
 
 
-def gap_metrics(gaps: Iterable[float], axes: Sequence[Axis]) -> dict[str, float]:
-    """Mean spend minus budget of some axes, by the metrics' names."""
-    return {f"gap_{axis.short}": gap for axis, gap in zip(axes, gaps, strict=True)}
+def gap_metrics(gaps: Iterable[float]) -> dict[str, float]:
+    """Mean spend minus budget per axis, by the metrics' names."""
+    return {f"gap_{axis.short}": gap for axis, gap in zip(AXES, gaps, strict=True)}

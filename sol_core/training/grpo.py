@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from sol_core.actions import AXES, Axis
+from sol_core.actions import AXES
 from sol_core.policy.scheduler import mean_entropy
 from sol_core.training.config import GrpoConfig
 
@@ -37,18 +37,15 @@ def discounted_returns(rewards: Tensor, discount: float) -> Tensor:
     return returns
 
 
-def budget_penalty(
-    spends: Tensor, targets: Tensor, config: GrpoConfig, axes: Sequence[Axis] = AXES
-) -> Tensor:
+def budget_penalty(spends: Tensor, targets: Tensor, config: GrpoConfig) -> Tensor:
     """The paper's penalty: ``Σ_axis α · max(|mean spend − target| − tolerance, 0)²``.
 
     Args:
         spends: [B, G, T, axes], shares of dense.
         targets: [B, axes].
-        axes: the grid's.
     Returns: [B, G]; α of the bits is doubled, as in the paper.
     """
-    weights = config.penalty * spends.new_tensor([axis.penalty for axis in axes])
+    weights = config.penalty * spends.new_tensor([axis.penalty for axis in AXES])
     gap = (spends.mean(2) - targets[:, None]).abs() - config.tolerance
     return (weights * gap.clamp(min=0).square()).sum(-1)
 

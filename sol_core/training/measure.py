@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from sol_core.actions import Action, ActionGrid, Axis, Budget
+from sol_core.actions import AXES, Action, ActionGrid, Budget
 from sol_core.decoding.batch_scheduling import BatchScheduler, RowSchedulers
 from sol_core.decoding.schedules import StaticScheduler
 from sol_core.models import FrozenLM
@@ -26,12 +26,11 @@ WINDOWS_PER_TEXT = 6
 def held_out_budgets(grid: ActionGrid) -> list[Budget]:
     """Three budgets that a grid's levels can meet: the same ones for every grid that holds them."""
     axes = []
-    for axis, levels in zip(grid.axes, grid.levels(), strict=True):
+    for axis, levels in zip(AXES, grid.levels(), strict=True):
         values, low, high = axis.measured, levels[0], levels[-1]
         holds = low <= min(values) and max(values) <= high
         axes.append(values if holds else [low + place * (high - low) for place in PLACES])
-    names = [axis.field for axis in grid.axes]
-    return [Budget(**dict(zip(names, values, strict=True))) for values in zip(*axes, strict=True)]
+    return [Budget(*values) for values in zip(*axes, strict=True)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +60,7 @@ class HeldOutResult:
     """
 
     metrics: dict[str, float]
-    first: tuple[list[int], list[tuple[float, ...]], list[float]]
+    first: tuple[list[int], list[tuple[float, float, float]], list[float]]
 
 
 def measure_held_out(
@@ -83,7 +82,7 @@ def measure_held_out(
     static = _play_texts(
         lambda n: _static(realised, n, len(starts), config), held_out, config, ranks
     )
-    gap = (grouped - budget_shares(asked, config.grid)).mean(0).tolist()
+    gap = (grouped - budget_shares(asked)).mean(0).tolist()
     metrics = {
         "kl": _mean(played, "kl"),
         "nll": _mean(played, "nll"),
@@ -91,14 +90,10 @@ def measure_held_out(
         "kl_static": _mean(static, "kl"),
         "nll_static": _mean(static, "nll"),
         "nll_dense": _mean(static, "dense_nll"),
-        **gap_metrics(gap, config.grid.axes),
+        **gap_metrics(gap),
     }
     place = range(starts[0], starts[0] + config.steps)
-    axes = config.grid.axes
-    actions = [
-        Action.of(_values(shares, axes), axes).as_tuple(axes)
-        for shares in played[0].spends[0].tolist()
-    ]
+    actions = [Action.of(_values(shares)).as_tuple() for shares in played[0].spends[0].tolist()]
     return HeldOutResult(
         metrics,
         ([held_out.texts[0][n] for n in place], actions, played[0].kl[0].tolist()),
@@ -129,7 +124,7 @@ def _play(
         kl.append(scores.kl.cpu())
         nll.append(scores.nll.cpu())
         dense.append(scores.dense_nll.cpu())
-        spends.append(torch.tensor([one.shares(config.grid.axes) for one in scores.step.actions]))
+        spends.append(torch.tensor([one.shares() for one in scores.step.actions]))
     return _Played(
         torch.stack(kl, 1),
         torch.stack(nll, 1),
@@ -156,13 +151,13 @@ def _play_texts(
 
 def _budget(shares: Sequence[float], grid: ActionGrid) -> Budget:
     """Shares of dense as a budget; sums in fp32 may end beside a level that every step took."""
-    axes = zip(grid.axes, _values(shares, grid.axes), grid.levels(), strict=True)
+    axes = zip(AXES, _values(shares), grid.levels(), strict=True)
     return Budget(**{axis.field: min(max(value, some[0]), some[-1]) for axis, value, some in axes})
 
 
-def _values(shares: Sequence[float], axes: Sequence[Axis]) -> list[float]:
+def _values(shares: Sequence[float]) -> list[float]:
     """Shares of dense as values of the axes."""
-    return [share * axis.dense for axis, share in zip(axes, shares, strict=True)]
+    return [share * axis.dense for axis, share in zip(AXES, shares, strict=True)]
 
 
 def _static(

@@ -271,7 +271,7 @@ def _play(state: RunState, number: int, rows: int, mixes: MixTable | None = None
     scheduler = PolicyScheduler(state.policy, budgets, keep_steps=True)
     rollout = text.rollout(starts, rows, scheduler, config.steps, config.grid)
     damages = torch.stack([scores.kl.cpu() for scores in rollout], 1)
-    return Played.of(state.policy, scheduler, budget_shares(budgets, config.grid), damages)
+    return Played.of(state.policy, scheduler, budget_shares(budgets), damages)
 
 
 def _correction(state: RunState, played: Sequence[Played]) -> AimCorrection:

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from sol_core.actions import ActionGrid, Budget
+from sol_core.actions import AXES, ActionGrid, Budget
 from sol_core.policy import Policy, PolicyScheduler
 from sol_core.policy.policy import StepInputs, budget_shares
 from sol_core.training.config import GrpoConfig, TrainConfig
 from sol_core.training.grpo import advantages, budget_penalty, discounted_returns
-from sol_core.training.rewards import rewards_of
-from sol_core.training.windows import TextPrefill
+from sol_core.training.windows import StepScores, TextPrefill
+
+
+def kl_reward(scores: StepScores) -> Tensor:
+    """Minus KL to the dense step, nats: [R]."""
+    return -scores.kl
+
+
+def nll_reward(scores: StepScores) -> Tensor:
+    """Log-likelihood of the text's next token, nats: [R]."""
+    return -scores.nll
+
+
+REWARDS: dict[str, Callable[[StepScores], Tensor]] = {"kl": kl_reward, "nll": nll_reward}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +55,8 @@ def draw_budgets(count: int, grid: ActionGrid, generator: torch.Generator) -> li
     """Targets, uniform over each axis (METHOD 5)."""
     budgets = []
     for _ in range(count):
-        shares = torch.rand(len(grid.axes), generator=generator).tolist()
-        axes = zip(grid.axes, grid.levels(), shares, strict=True)
+        shares = torch.rand(len(AXES), generator=generator).tolist()
+        axes = zip(AXES, grid.levels(), shares, strict=True)
         values = {
             axis.field: levels[0] + share * (levels[-1] - levels[0]) for axis, levels, share in axes
         }
@@ -71,7 +83,7 @@ def roll_out(
         keep_steps=True,
     )
     steps = text.rollout(starts, grpo.rollouts, scheduler, config.steps, config.grid)
-    scored = [(scores.kl, rewards_of(grpo.reward, scores)) for scores in steps]
+    scored = [(scores.kl, REWARDS[grpo.reward](scores)) for scores in steps]
     damage, rewards = (torch.stack(column, 1) for column in zip(*scored, strict=True))
     return _batch(scheduler, damage, rewards, budgets, grpo)
 
@@ -87,14 +99,14 @@ def _batch(
     choices = torch.stack([step.choices for step in steps], 1)
     spends = policy.spends(policy.axis_levels(choices))
     grouped_spends = spends.unflatten(0, (len(budgets), -1))
-    targets = budget_shares(budgets, policy.info.grid).to(spends.device)
+    targets = budget_shares(budgets).to(spends.device)
     grouped = rewards.unflatten(0, (len(budgets), -1))
     if config.budget == "price" and policy.prices:
         prices = policy.rule.price(targets)
         grouped = grouped - (prices[:, None, None] * grouped_spends).sum(-1)
     returns = discounted_returns(grouped, config.discount)
     if config.budget == "penalty" or not policy.prices:
-        penalty = budget_penalty(grouped_spends, targets, config, policy.info.grid.axes)
+        penalty = budget_penalty(grouped_spends, targets, config)
         returns = returns - penalty[..., None]
     gap = (grouped_spends.mean((1, 2)) - targets).mean(0).tolist()
     return RolloutBatch(

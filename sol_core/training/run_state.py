@@ -61,7 +61,7 @@ class RunState:
     ) -> None:
         self.model, self.config, self.folder, self.ranks = model, config, folder, ranks
         self.texts = TextSource(model, config, data_dir)
-        layout = InputLayout.of(model.spec, config.policy, config.grid)
+        layout = InputLayout.of(model.spec, config.policy)
         torch.manual_seed(config.seed)
         network = build_network(layout, config.grid, config.policy, config.steps).to(
             model.lm.device
@@ -88,7 +88,7 @@ class RunState:
             num_parameters=sum(value.numel() for value in network.parameters()),
         )
         prices = [PriceTable.from_dict(table) for table in self.progress.prices]
-        correction = AimCorrection.from_dict(self.progress.correction, len(config.grid.axes))
+        correction = AimCorrection.from_dict(self.progress.correction)
         kept = self.progress.states
         states = None if kept is None else SampleStates.from_dict(kept)
         self.policy = Policy(info, network, prices, model.lm.weights.embedding, correction, states)

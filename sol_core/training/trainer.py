@@ -10,7 +10,6 @@ from sol_core.errors import ConfigError
 from sol_core.generation.engine import never
 from sol_core.models.loading import LanguageModel
 from sol_core.policy import save_policy
-from sol_core.policy.network import DamageNetwork, network_class
 from sol_core.progress import WorkEvent, WorkFinished, WorkProgress, WorkStopped
 from sol_core.training.config import TrainConfig
 from sol_core.training.phases import calibrate, grpo, label, measure, warm_start
@@ -50,7 +49,7 @@ def train(
         TrainingDivergedError (the last good checkpoint is kept), OSError (disk full), on every
         rank alike; RankLostError when another rank is gone.
     """
-    if config.warm_start.texts and not issubclass(network_class(config.policy), DamageNetwork):
+    if config.warm_start.texts and config.policy.network != "factored":
         raise ConfigError(
             f"the {config.policy.network} network has no damage heads to warm-start: set "
             "warm_start.texts to 0"

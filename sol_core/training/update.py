@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
+from sol_core.actions import AXES
 from sol_core.policy import Policy
 from sol_core.policy.network import DamageNetwork
 from sol_core.policy.prices import PriceTable
@@ -74,12 +75,11 @@ def grpo_update(state: RunState, batches: Sequence[RolloutBatch]) -> dict[str, f
         )
         for result, batch in zip(results, batches, strict=True)
     ]
-    axes = state.config.grid.axes
-    columns = len(UPDATE_METRICS) + len(axes)
+    columns = len(UPDATE_METRICS) + len(AXES)
     sums = torch.tensor(rows, dtype=torch.float64).reshape(len(rows), columns).sum(0)
     state.ranks.add(sums)
     means = (sums / config.texts).tolist()
-    gaps = gap_metrics(means[len(UPDATE_METRICS) :], axes)
+    gaps = gap_metrics(means[len(UPDATE_METRICS) :])
     return dict(zip(UPDATE_METRICS, means, strict=False)) | gaps
 
 

@@ -68,7 +68,6 @@ class TextPrefill:
         options = DecodeOptions(
             max_steps=steps,
             mechanisms=grid.mechanisms,
-            episode_steps=steps,
             rows_per_sequence=rows_per_start,
         )
         windows = Windows(self.cache, (0,) * len(starts), tuple(starts))

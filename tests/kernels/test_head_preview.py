@@ -10,7 +10,13 @@ from hypothesis import strategies as st
 
 from kernels.cpu.team import Team
 from kernels.decode_layer import few_row_kernel, multiplies_quantised
-from kernels.head_preview import MARGIN, make_preview, preview_bytes, previewed_logits
+from kernels.head_preview import (
+    MARGIN,
+    make_preview,
+    preview_bytes,
+    preview_input,
+    previewed_logits,
+)
 from kernels.quantised_weights import KINDS, pack_blocks, unpack_blocks
 from kernels.quantised_weights.layout import GgufBlocks
 from tests.kernels.from_python import from_python
@@ -29,8 +35,7 @@ def head_of(seed: int) -> tuple[GgufBlocks, torch.Tensor]:
 def preview_of(states: torch.Tensor, seed: int) -> torch.Tensor:
     head, directions = head_of(seed)
     preview = make_preview(head, directions)
-    extended = torch.cat((states, states @ directions), 1)
-    return extended @ unpack_blocks(preview.blocks).t()
+    return preview_input(states, directions) @ unpack_blocks(preview.blocks).t()
 
 
 def test_a_preview_is_close_and_closer_where_states_are_large() -> None:

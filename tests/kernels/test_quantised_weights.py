@@ -81,11 +81,12 @@ def test_products_skip_dropped_usedand_round_nothing(
     rows=st.integers(1, 3),
     zero_share=st.sampled_from([0.0, 0.4, 0.95, 1.0]),
     bits=st.lists(st.sampled_from([2, 5, 8, 16]), min_size=3, max_size=3),
+    by_block=st.booleans(),
     seed=st.integers(0, 1000),
 )
 @settings(max_examples=60)
 def test_rounded_rows_are_multiplied_in_integers(
-    sizes: tuple[int, int], rows: int, zero_share: float, bits: list[int], seed: int
+    sizes: tuple[int, int], rows: int, zero_share: float, bits: list[int], by_block: bool, seed: int
 ) -> None:
     """Each block's sum is exact; a row's result does not depend on the rows beside it."""
     from kernels.decode_layer.products import add_columns, list_rounded
@@ -100,14 +101,15 @@ def test_rounded_rows_are_multiplied_in_integers(
     inputs = torch.randn(rows, channels, generator=generator)
     inputs[:, torch.rand(channels, generator=generator) < zero_share] = 0
     levels = torch.tensor([2 ** (count - 1) - 1 for count in bits[:rows]])[:, None]
-    steps = (inputs.abs().amax(1, keepdim=True) / levels).clamp_min(1e-8)
-    rounded = (inputs / steps).round() * steps
+    cut = inputs.view(rows, -1, 32 if by_block else channels)
+    steps = (cut.abs().amax(2) / levels).clamp_min(1e-8)
+    rounded = ((cut / steps[..., None]).round() * steps[..., None]).view(rows, channels)
     steps[torch.tensor(bits[:rows]) > MOST_BITS] = 0
 
     def product(some: slice) -> torch.Tensor:
         result = torch.full((len(rounded[some]), outputs), torch.nan)
         weight = packed.numpy()
-        used = listed(rounded[some].numpy(), steps[some, 0].numpy(), weight)
+        used = listed(rounded[some].numpy(), steps[some].numpy(), weight)
         add(used, weight, 0, result.numpy(), 4)
         return result
 

@@ -27,7 +27,6 @@ CONFIG = EvaluationConfig(
     seed=3,
     sampled=True,
     pollution=True,
-    refresh=True,
 )
 TEXTS = random_texts(CONFIG.texts, CONFIG.block_len)
 

@@ -1,17 +1,14 @@
-"""The table of axes: the dataclasses follow it, and stored actions may lack what came later."""
+"""The table of axes: the dataclasses follow it."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, fields
+from dataclasses import fields
 
 import pytest
-import torch
 
 from app.web.theme_colours import LIGHT
 from sol_core.actions import AXES, AXIS_FIELDS, DENSE, GRIDS, Action, ActionGrid, Axis, Budget
 from sol_core.errors import ConfigError
-from sol_core.fields import Rules, from_json
-from sol_core.policy.correction import AimCorrection
 
 
 def test_actions_budgets_and_grids_have_every_axis_in_order() -> None:
@@ -53,35 +50,8 @@ def test_only_actions_are_whole() -> None:
     assert repr(Action.of((0.5, 1.0, 8.0)).bit_width) == "8"
 
 
-def test_what_a_stored_action_lacks_is_dense() -> None:
-    assert Action.from_record([0.5]) == Action.from_record({"keep_fraction": 0.5}) == Action(0.5)
-    assert Action.from_record([0.5, 0.6, 8.0]) == Action(0.5, 0.6, 8)
-    assert Action.from_record(asdict(DENSE)) == DENSE
-    nothing_may_lack = Rules(partial=frozenset())
-    assert from_json(Action, {"bit_width": 8}, rules=nothing_may_lack) == Action(bit_width=8)
-    with pytest.raises(ValueError, match="argument 2 is longer"):
-        Action.from_record([1, 1, 16, 1])
-
-
 @pytest.mark.parametrize("grid", GRIDS.values(), ids=GRIDS)
 def test_a_grids_actions_are_found_by_their_places(grid: ActionGrid) -> None:
     last = [len(levels) - 1 for levels in grid.levels()]
     assert grid.action(last) == DENSE
     assert grid.action([0] * len(last)).as_tuple() == tuple(one[0] for one in grid.levels())
-
-
-@pytest.mark.parametrize("axes", [2, 3, 4])
-def test_gaps_are_corrected_whatever_the_number_of_axes(axes: int) -> None:
-    generator = torch.Generator().manual_seed(3)
-    levels = [torch.linspace(0.2, 1, 9)] * axes
-    targets = 0.2 + 0.8 * torch.rand(900, axes, generator=generator)
-    contexts = torch.full((900,), 64.0)
-    room = 1 - (2 * (targets - 0.2) / 0.8 - 1).square()
-    spends = targets + 0.05 * room * targets.flip(1)
-    fitted = AimCorrection.fit(targets, spends, contexts, levels)
-    again = AimCorrection.from_dict(fitted.to_dict(), axes)
-    assert again == fitted
-    gaps = targets - again.aims(targets, contexts)
-    torch.testing.assert_close(gaps, spends - targets, atol=2e-3, rtol=0)
-    with pytest.raises(ValueError, match=f"a correction of a policy with {axes + 1} axes"):
-        AimCorrection.from_dict(fitted.to_dict(), axes + 1)

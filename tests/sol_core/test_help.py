@@ -14,9 +14,8 @@ import pytest
 import sol_core
 import sol_core.api
 import sol_core.errors
-import sol_core.extensions
 
-MODULES = (sol_core, sol_core.api, sol_core.extensions)
+MODULES = (sol_core, sol_core.api)
 ERRORS = {
     name
     for name, part in vars(sol_core.errors).items()

@@ -169,7 +169,6 @@ def make_token(
         cost=StepCost(1e8 * share, 1e8 * share, 5e7, 0, 1e8 * share, 1e8 * share, 5e7, 0),
         dense_cost=StepCost(1e8, 1e8, 5e7, 0, 1e8, 1e8, 5e7, 0),
         cached_tokens=20 + index,
-        refreshed=index % 16 == 0 and index > 0 and config.refresh,
         policy=_distribution(config, action) if config.schedule.kind == "policy" else None,
         parts_ms=PartTimes(*(step_ms * share for share in (0.35, 0.35, 0.2, 0.04, 0.06))),
         page_reads=_page_reads(index, action) if config.page_reads else None,

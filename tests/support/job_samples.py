@@ -95,7 +95,6 @@ def evaluation_result(policies: tuple[str, ...] = ("default",), texts: int = 128
         "win_rate": {"static": {"budgets": 8 / 9, "texts": 0.63}},
         "difficulty": {"correlation": correlation, "kinds": kinds},
         "pollution": None,
-        "refresh": None,
     }
 
 

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 OPTIONS = ("policy", "grid", *MODEL_OPTIONS)
 _SETTINGS = (
     *("corpus", "texts", "steps", "windows", "seed"),
-    *("sampled", "pollution", "refresh", "timing"),
+    *("sampled", "pollution"),
 )
 HELP = "measure a policy against static, random and other schedules at the same spend"
 
@@ -89,8 +89,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name, text in (
         ("sampled", "also sample the policy's actions"),
         ("pollution", "also probe how long compressed keys do harm"),
-        ("refresh", "also measure what refreshing the cache gives"),
-        ("timing", "also time single steps of dense, policy and static"),
     ):
         parser.add_argument(f"--{name}", action="store_true", default=None, help=text)
     parser.add_argument(

@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
     # Two tokens that nobody sees: kernels are compiled, or read, before a speed is measured.
     began = time.perf_counter()
     console.progress("preparing kernels", 0.0)
-    find = with_own(library.find_anywhere)
+    find = with_own(library.resolve)
     for _ in generate(model, "The", _unseen(args.config), policies=find):
         pass
     console.clear()
@@ -168,7 +168,6 @@ def _add_schedule(parser: argparse.ArgumentParser) -> None:
     options.add_mechanisms(group)
     text = "steps per episode; schedules start over there"
     options.add_value(group, "episode-steps", config.episode_steps, text, metavar="N")
-    options.add_flag(group, "refresh", "replay each finished episode densely into the cache")
     options.add_flag(
         group, "shadow", "decode a dense row beside it and report the KL divergence to it"
     )
@@ -237,7 +236,6 @@ def _config(args: argparse.Namespace, schedule: ScheduleConfig) -> GenerationCon
         stop_strings=tuple(args.stop),
         ignore_end_of_text=args.ignore_eos,
         episode_steps=args.episode_steps,
-        refresh=args.refresh,
     )
 
 

@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
     model, _ = options.load_model(args, console, budgets)
     from sol_core.inspection.engine import inspect_text
 
-    events = inspect_text(model, args.text, args.config, policies=with_own(library.find_anywhere))
+    events = inspect_text(model, args.text, args.config, policies=with_own(library.resolve))
     start, tokens, end = _collect(events, console)
     if start.tokens_left_out:
         console.say(

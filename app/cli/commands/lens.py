@@ -12,7 +12,7 @@ from app.cli.own_schedule import with_own
 from app.cli.terminal import escape
 from app.formats.plain_json import json_safe
 from app.host.console import Console, write_out
-from sol_core.actions import ActionGrid
+from sol_core.actions import AXES, ActionGrid
 from sol_core.errors import ConfigError
 from sol_core.inspection import InspectionConfig
 
@@ -50,26 +50,26 @@ def run(args: argparse.Namespace) -> int:
     model, _ = options.load_model(args, Console())
     from sol_core.lens.fixed_text import look_at_text
 
-    find = with_own(library.find_anywhere)
+    find = with_own(library.resolve)
     view, token_id = look_at_text(model, args.text, args.token, args.config, find)
     token = model.spelled(token_id)
     if args.json:
         looked = {"model": model.name, "dtype": model.dtype_name, "config": args.config.to_dict()}
         looked["token"] = {"index": view.index, "token_id": token_id, "text": token}
-        report = {"kind": "lens", "version": LENS_VERSION} | looked | _numbers_of(view, args.config)
+        report = {"kind": "lens", "version": LENS_VERSION} | looked | _numbers_of(view)
         options.print_json(report)
     else:
         write_out(_table(view, args.config.grid, token, args.schedule))
     return 0
 
 
-def _numbers_of(view: LensView, config: InspectionConfig) -> dict[str, Any]:
+def _numbers_of(view: LensView) -> dict[str, Any]:
     """The steps, one row per level of every axis, and what followed; JSON without NaN."""
     found = view.to_dict()
     rows = [
-        {"axis": axis.field, "level": row["action"].get(axis.field, axis.dense)}
+        {"axis": axis.field, "level": row["action"][axis.field]}
         | {name: row[name] for name in ROW_FIELDS}
-        for axis, levels in zip(config.grid.axes, found["axes"], strict=True)
+        for axis, levels in zip(AXES, found["axes"], strict=True)
         for row in levels
     ]
     shown = {name: found[name] for name in ("taken", "dense")}
@@ -84,7 +84,7 @@ def _table(view: LensView, grid: ActionGrid, token: str, schedule: str) -> str:
         f"all else as {schedule} took it: here {taken.action.words}",
         f"{'axis':20}  level      NLL       KL  entropy  would choose",
     ]
-    for axis, rows in zip(grid.axes, view.axes, strict=True):
+    for axis, rows in zip(AXES, view.axes, strict=True):
         lines += [
             f"{axis.field:20}  {getattr(row.action, axis.field):5g}  {_numbers(row)}"
             + ("  taken" if row.action == taken.action else "")

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from app.cli.job_options import WorkEvents, add_policy, measured_policy
+from app.cli.job_options import WorkEvents, add_policy, measured_policies
 from app.cli.options import add_json, add_model, print_result
 from app.cli.reports.accuracy import tasks_table
 from sol_core.actions import SHORT_AXES
@@ -25,9 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tasks",
         metavar="LIST",
-        help="of arc_easy, hellaswag, piqa, winogrande, lambada, mmlu (default: these), "
-        "agreement: 128 tokens written freely, against dense, and recall: facts hidden in long "
-        "texts",
+        help="of arc_easy, hellaswag, piqa, winogrande, lambada, mmlu (default: these), and "
+        "recall: facts hidden in long texts",
     )
     parser.add_argument(
         "--contexts",
@@ -48,13 +47,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--baselines",
         metavar="LIST",
         default="static",
-        help="static, then paper (static with the paper's mechanisms at the same bytes) and "
-        "averaged (the policy's levels averaged over a question's choices) (default: static)",
-    )
-    parser.add_argument(
-        "--read-under-budget",
-        action="store_true",
-        help="step the question under the schedule too (default: read it densely)",
+        help="static, then paper (static with the paper's mechanisms at the same bytes; default: "
+        "static)",
     )
     parser.add_argument("--seed", type=int, default=0, help="decides which questions (default: 0)")
     add_model(parser)
@@ -71,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
         partial = data_dir / PARTIAL_FOLDER
         return run_tasks(model, name, folder, config, data_dir=data_dir, partial=partial)
 
-    result = measured_policy(args, config.budgets, measure)
+    (result,) = measured_policies(args, config.budgets, [measure])
     print_result(args, result, tasks_table(result))
     return 0
 
@@ -85,7 +79,6 @@ def _config(args: argparse.Namespace) -> TasksConfig:
         "limit": args.limit,
         "seed": args.seed,
         "baselines": parse_baselines(args.baselines),
-        "read_under_budget": args.read_under_budget,
     }
     if args.tasks is not None:
         options["tasks"] = parse_tasks(args.tasks)

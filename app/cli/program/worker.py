@@ -8,7 +8,7 @@ import logging
 import math
 import os
 
-from app.cli.options import DTYPES, add_data_dir, add_plugin, open_data_dir
+from app.cli.options import DTYPES, add_data_dir, open_data_dir
 from app.host.console import Console
 from app.host.errors import AppError
 
@@ -26,7 +26,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     # Given by the page to its own worker: one per data directory, ends when it is not needed.
     parser.add_argument("--supervised", action="store_true", help=argparse.SUPPRESS)
-    add_plugin(parser)
     add_data_dir(parser)
 
 

@@ -102,9 +102,6 @@ def _negative(gain: Gain) -> Gain:
 
 
 def _margin(method: dict[str, Any]) -> str:
-    """Of answers' texts; of agreement, tokens until the first that is not dense's."""
-    if method["agreeing_tokens"] is not None:
-        return f"{method['agreeing_tokens']:.1f} t"
     return "" if method["margin"] is None else f"{method['margin']['mean']:+.3f}"
 
 

@@ -22,8 +22,6 @@ class AccuracyForm:
     limit: int = _DEFAULT.limit
     budgets: str = budgets_text(_DEFAULT.budgets)
     with_paper: bool = False
-    with_averaged: bool = False
-    read_under_budget: bool = False
     seed: int = _DEFAULT.seed
 
 
@@ -37,14 +35,12 @@ def config_from_form(values: dict[str, Any]) -> TasksConfig:
     """
     form = read_form(AccuracyForm, values)
     budgets = parse_budgets(form.budgets.replace("\n", ";"))
-    asked = {"paper": form.with_paper, "averaged": form.with_averaged}
     return TasksConfig(
         form.tasks,
         form.limit,
         budgets,
         form.seed,
-        ("static", *(name for name, is_asked in asked.items() if is_asked)),
-        form.read_under_budget,
+        ("static", "paper") if form.with_paper else ("static",),
     )
 
 
@@ -59,7 +55,5 @@ def form_from_config(record: dict[str, Any]) -> dict[str, Any]:
         "limit": config.limit,
         "budgets": budgets_text(config.budgets),
         "with_paper": "paper" in config.baselines,
-        "with_averaged": "averaged" in config.baselines,
-        "read_under_budget": config.read_under_budget,
         "seed": config.seed,
     }

@@ -14,7 +14,6 @@ TASKS = {
     "winogrande": ("WinoGrande", "whom a pronoun means"),
     "lambada": ("LAMBADA", "the last word of a passage"),
     "mmlu": ("MMLU", "exam questions, answered in full"),
-    "agreement": ("Greedy agreement", "128 tokens written freely: how many are dense's"),
     "recall": ("Recall", "facts hidden in texts of 1,000 to 7,500 tokens"),
 }
 
@@ -80,7 +79,6 @@ def _point(method: dict[str, Any]) -> dict[str, Any]:
         "net": method["net_keep_rate"],
         "spend": method["spend"],
         "bytes_per_token": method.get("bytes_per_token"),
-        "agreeing_tokens": method.get("agreeing_tokens"),
         **method["accuracy"],
     }
 

@@ -21,7 +21,8 @@ def start_pair(services: Services, request: Request) -> dict[str, Any]:
     owner, prompt = owner_of(request), checked_prompt(field(request, "prompt", str))
     # Both are checked before the first one starts.
     first, second = (
-        config_from_form(field(request, side, dict), services.policies.find) for side in "ab"
+        config_from_form(field(request, side, dict), services.policies.resolve_name)
+        for side in "ab"
     )
     run_id = services.runs.start(owner, prompt, first)
     with ExitStack() as undo:

@@ -44,8 +44,6 @@ class EvaluateForm:
     seed: int = _DEFAULT.seed
     sampled: bool = _DEFAULT.sampled
     pollution: bool = _DEFAULT.pollution
-    refresh: bool = _DEFAULT.refresh
-    timing: bool = _DEFAULT.timing
 
 
 DEFAULT_FORM: dict[str, Any] = asdict(EvaluateForm())

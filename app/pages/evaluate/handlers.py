@@ -31,14 +31,12 @@ from app.results.shipped import shipped_about
 from app.web.calls import Request, RequestError, by_name, field, owner_of
 from app.web.component import Page
 from app.web.services import Services
-from sol_core.extensions.tables import SCHEDULES
 
 
 def evaluate_home(services: Services, request: Request) -> dict[str, Any]:
     """Return the start data: policies, whether jobs are allowed, the newest own evaluation."""
     home = job_page_home(services, request, "evaluate")
-    own = [{"name": name, "note": "a schedule of a plug-in"} for name in SCHEDULES]
-    return home | {"policies": [*policy_choices(services.policies), *own]}
+    return home | {"policies": policy_choices(services.policies)}
 
 
 def start_evaluation(services: Services, request: Request) -> dict[str, Any]:
@@ -49,7 +47,7 @@ def start_evaluation(services: Services, request: Request) -> dict[str, Any]:
     """
     owner = owner_of(request)
     check_jobs_allowed(services)
-    policies = checked_policies(field(request, "policies", list), services.policies.choices())
+    policies = checked_policies(field(request, "policies", list), services.policies.names())
     corpus = corpus_source(services, owner, field(request, "corpus", dict))
     config = config_from_form(field(request, "values", dict), corpus)
     params = {"config": config.to_dict(), "policies": policies}

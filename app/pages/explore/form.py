@@ -7,7 +7,7 @@ the engine's configuration, ``form_from_config`` goes back for a run that is ope
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields, make_dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -45,16 +45,8 @@ def _axis_values(budget: Budget) -> dict[str, float]:
     }
 
 
-_Spend: Any = make_dataclass(
-    "_Spend",
-    [(name, float, value) for name, value in _axis_values(Budget(0.5, 0.75, 10)).items()],
-    frozen=True,
-    slots=True,
-)
-
-
 @dataclass(frozen=True, slots=True)
-class BudgetForm(_Spend):  # type: ignore[misc]  # its fields are the axes' short names
+class BudgetForm:
     """Values of forms that ask for schedules: mean spend in percent, percent, bits; mechanisms.
 
     Attributes:
@@ -62,6 +54,9 @@ class BudgetForm(_Spend):  # type: ignore[misc]  # its fields are the axes' shor
             them to their own values.
     """
 
+    keep: float = 50
+    channels: float = 75
+    bits: float = 10
     share: Annotated[float, Range(0, 100)] = 0
     seed: int = 0
     grid: str = POLICYS_GRID
@@ -93,7 +88,7 @@ class BudgetForm(_Spend):  # type: ignore[misc]  # its fields are the axes' shor
         return grid
 
     def _check_budget(self, grid: ActionGrid) -> None:
-        for axis, levels in zip(AXES, grid.levels(AXES), strict=True):
+        for axis, levels in zip(AXES, grid.levels(), strict=True):
             if self.share and axis.field != "bit_width":
                 continue
             value = getattr(self, axis.short)
@@ -116,14 +111,13 @@ class ExploreForm(BudgetForm):
     top_p: float = 1
     repetition_penalty: float = 1.1
     stop: str = ""
-    refresh: bool = False
     ignore_end_of_text: bool = False
 
 
 DEFAULT_FORM: dict[str, Any] = asdict(ExploreForm())
 # Values that the engine's configurations call alike.
 _SAMPLING = tuple(one.name for one in fields(SamplingConfig))
-_SAME = ("chat", "max_new_tokens", "ignore_end_of_text", "episode_steps", "refresh")
+_SAME = ("chat", "max_new_tokens", "ignore_end_of_text", "episode_steps")
 
 
 def default_form(max_tokens: int = MAX_NEW_TOKENS) -> dict[str, Any]:

@@ -35,7 +35,7 @@ UNSEEN_DAMAGE, MOST_SHARE = 0.0008, 0.99
 def start_run(services: Services, request: Request) -> dict[str, Any]:
     """Check the settings, put the run in line, answer with its id."""
     owner, prompt = owner_of(request), checked_prompt(field(request, "prompt", str))
-    config = config_from_form(field(request, "settings", dict), services.policies.find)
+    config = config_from_form(field(request, "settings", dict), services.policies.resolve_name)
     return {"run_id": services.runs.start(owner, prompt, config)}
 
 
@@ -63,7 +63,7 @@ def estimate_budget(services: Services, request: Request) -> dict[str, Any]:
     from sol_core.budgets import mix_table  # torch, which the page is served without
     from sol_core.decoding.cost import CostModel
 
-    config = config_from_form(field(request, "settings", dict), services.policies.find)
+    config = config_from_form(field(request, "settings", dict), services.policies.resolve_name)
     characters = field(request, "characters", int)
     model = services.loader.loaded()
     if model is None:

@@ -47,7 +47,7 @@ def start_inspection(services: Services, request: Request) -> dict[str, Any]:
     ``run_id`` names a saved run, whose generated tokens are then inspected instead of ``text``.
     """
     owner, form = owner_of(request), field(request, "settings", dict)
-    config = config_from_form(form, services.policies.find)
+    config = config_from_form(form, services.policies.resolve_name)
     if request.get("run_id") is None:
         text = checked_prompt(field(request, "text", str))
     else:

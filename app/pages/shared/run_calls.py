@@ -68,9 +68,8 @@ class RunCalls:
         return services.lens.plane(owner_of(request), run_id, index, bits, row)
 
     def list_policies(self, services: Services, request: Request) -> dict[str, Any]:
-        """Names of the stored policies, the shipped one first; with schedules of plug-ins."""
-        library = services.policies
-        return {"policies": library.names(), "choices": library.choices()}
+        """Names of the stored policies, the shipped one first."""
+        return {"policies": services.policies.names()}
 
     def handlers(self) -> dict[str, Handler]:
         """All of them by name."""

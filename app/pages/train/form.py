@@ -14,14 +14,12 @@ from typing import Any, Literal, get_args
 
 from sol_core.actions import AXES, MLP_PRUNERS, PAGE_SCORERS
 from sol_core.errors import ConfigError
-from sol_core.extensions import NETWORKS, OBSERVATIONS, REWARDS
 from sol_core.fields import from_json
 from sol_core.training.config import TrainConfig
 
 # The corpus has a picker of its own; the MLP's split is measured, not chosen.
 _ELSEWHERE = ("corpus", "grid.mlp_split")
 _TABLES: dict[str, Mapping[str, Any]] = {"page_scorer": PAGE_SCORERS, "mlp_pruning": MLP_PRUNERS}
-_NAMED = {"network": NETWORKS, "observation": OBSERVATIONS, "reward": REWARDS}
 GRID_HELP = {
     **{axis.levels_field: axis.meaning for axis in AXES},
     "quant_site": "which side of the MLP is quantised; the output is what papers report",
@@ -132,7 +130,7 @@ def config_from_form(values: dict[str, Any], corpus: str) -> TrainConfig:
 
 def _field(name: str, item: dataclasses.Field[Any], hint: Any) -> dict[str, Any]:
     short = name.rpartition(".")[2]
-    table: Collection[str] = _TABLES.get(short) or _NAMED.get(short) or ()
+    table: Collection[str] = _TABLES.get(short, ())
     words = get_args(hint) if typing.get_origin(hint) is Literal else table
     field: dict[str, Any] = {
         "name": name,

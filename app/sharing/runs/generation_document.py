@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from app.host.errors import DocumentError
 from app.sharing.runs.run_document import RunDocument, SavedHead
-from sol_core.actions import ActionGrid
+from sol_core.actions import ActionGrid, Budget
 from sol_core.config import GenerationConfig, SamplingConfig, ScheduleConfig
 from sol_core.events import FinishEvent, PrefillEvent, SideEvent, StepCost, TokenEvent
 from sol_core.fields import Rules
@@ -68,6 +68,7 @@ GENERATION = RunDocument(
                 ScheduleConfig,
                 SamplingConfig,
                 ActionGrid,
+                Budget,
                 TokenEvent,
                 SideEvent,
                 StepCost,  # files of before bit operations were counted

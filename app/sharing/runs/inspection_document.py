@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from app.host.errors import DocumentError
 from app.sharing.runs.run_document import RunDocument, SavedHead
-from sol_core.actions import PAPER_AXES, SHORT_AXES, ActionGrid
+from sol_core.actions import SHORT_AXES, ActionGrid, Budget
 from sol_core.events import StepCost
 from sol_core.fields import Rules
 from sol_core.inspection import (
@@ -68,8 +68,7 @@ def _check_report(report: DifficultyReport, rows: tuple[str, ...], num_tokens: i
 
 
 def _check_correlation(row: RowReport, where: str) -> None:
-    needed = {axis.short for axis in PAPER_AXES}  # others may be of later releases
-    if not needed <= row.correlation.keys() <= set(SHORT_AXES) or any(
+    if row.correlation.keys() != set(SHORT_AXES) or any(
         sorted(one) != sorted(CORRELATED_WITH) for one in row.correlation.values()
     ):
         raise DocumentError(
@@ -93,7 +92,7 @@ INSPECTION = RunDocument(
     head=_SharedInspection,
     token=InspectedToken,
     rules=Rules(
-        partial=frozenset({ActionGrid, StepCost}),  # files of before bit operations were counted
+        partial=frozenset({ActionGrid, Budget, StepCost}),  # before bit operations
         derived={InspectionStart: _TYPE, InspectedToken: _TYPE, InspectionEnd: _TYPE},
         nullable=frozenset({"nll", "kl", "entropy", "loss", "probability", "policy"}),
     ),

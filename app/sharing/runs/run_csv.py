@@ -15,7 +15,7 @@ _RUN_COLUMNS = (
     *("index", "token_id", "text", *AXIS_FIELDS, "surprisal", "entropy", "kl_to_dense"),
     *("step_ms", *(f"{part}_ms" for part in _PARTS), "elapsed_ms"),
     *("flops", "dense_flops", "bytes_read", "dense_bytes_read"),
-    *("cached_tokens", "refreshed", "top_text", "top_probability"),
+    *("cached_tokens", "top_text", "top_probability"),
 )
 _OF_TOKEN = ("index", "token_id", "text", "kind", "cached_tokens", "step_ms", "elapsed_ms")
 _OF_ROW = ("schedule", *AXIS_FIELDS, "nll", "kl", "entropy", "flops", "bytes_read")
@@ -34,7 +34,7 @@ def csv_of_generation(events: list[dict[str, Any]]) -> str:
 
 def _run_row(event: dict[str, Any]) -> dict[str, Any]:
     top = event["top"][0] if event["top"] else {}
-    row: dict[str, Any] = asdict(Action.from_record(event["action"])) | {
+    row: dict[str, Any] = asdict(Action(**event["action"])) | {
         name: event[name]
         for name in _RUN_COLUMNS
         if name in event and name not in ("text", *AXIS_FIELDS)
@@ -71,7 +71,7 @@ def _rows(token: dict[str, Any]) -> Iterator[dict[str, Any]]:
         cost = row["cost"].items()
         yield (
             shared
-            | asdict(Action.from_record(row["action"]))
+            | asdict(Action(**row["action"]))
             | {name: row[name] for name in ("nll", "kl", "entropy")}
             | {
                 "schedule": plain_cell(row["name"]),

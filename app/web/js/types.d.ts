@@ -59,7 +59,6 @@ interface Token {
   cost: Cost;
   dense_cost: Cost;
   cached_tokens: number;
-  refreshed?: boolean;
   /** Missing in runs of before they were kept. */
   policy?: number[][] | null;
   parts_ms?: Record<string, number> | null;
@@ -166,7 +165,6 @@ interface DeclaredAxis {
   unit: string;
   scale: number;
   dense: number;
-  isUsual: boolean; // of the default grid
   usual: number;
   min: number;
   max: number;

@@ -28,7 +28,7 @@ from kernels.decode_layer import (
 )
 from kernels.head_preview import HeadPreview
 from kernels.quantised_weights.layout import BYTES_4, BYTES_8, HEADER
-from sol_core.actions import OTHER_AXES, Action, Mechanisms
+from sol_core.actions import Action, Mechanisms
 from sol_core.models.page_thresholds import PageThresholds
 from sol_core.models.rope import RotaryTable
 from sol_core.models.signals import BEST_PAGES, Observe
@@ -116,16 +116,10 @@ class FewRowStep:
         return None if kernel is None else FewRowStep(spec, weights, kernel)
 
     def takes(self, cache: KVCache, request: StepRequest) -> bool:
-        """Return whether the kernels can read and write this cache, and know these mechanisms and
-        all axes on which an action is not dense."""
+        """Return whether the kernels can read and write this cache, and know these mechanisms."""
         how = request.mechanisms
         served = how.page_choice in how.scorer.cpu_kernels and how.pruner.fused
-        known = all(
-            getattr(action, axis.field) == axis.dense
-            for axis in OTHER_AXES
-            for action in request.actions
-        )
-        return cache.dtype in DTYPES and served and known
+        return cache.dtype in DTYPES and served
 
     def run(
         self, hidden: Tensor, cache: KVCache, request: StepRequest, tuning: Tuning | None = None
@@ -191,7 +185,7 @@ class FewRowStep:
         return ModelTable(
             places=table_of(self._arrays),
             final_norm=as_array(weights.final_norm),
-            one=self._arrays[0][_GATE_UP][:1, :1],
+            like=self._arrays[0][_GATE_UP][:1, :1],
             head=self._head,
             head_out_major=head_out_major,
             out_major=out_major,

@@ -8,7 +8,13 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from kernels.head_preview import HeadPreview, make_preview, preview_bytes, previewed_logits
+from kernels.head_preview import (
+    HeadPreview,
+    make_preview,
+    preview_bytes,
+    preview_input,
+    previewed_logits,
+)
 from kernels.quantised_weights.layout import GgufBlocks, unpack_blocks
 from sol_core.actions import Action
 from sol_core.models.spec import ModelSpec
@@ -57,6 +63,6 @@ class PreviewedHead:
     def logits(self, output: StepOutput, actions: Sequence[Action]) -> Tensor:
         """Logits [R, V] of a step of many rows: previewed in the rows that drop something."""
         previewed = torch.tensor([not action.is_dense for action in actions])
-        extended = torch.cat((output.hidden, output.hidden @ self._directions), -1)
+        extended = preview_input(output.hidden, self._directions)
         coarse = (extended.to(self._dtype) @ self._weights.t()).float()
         return previewed_logits(coarse, output.logits).where(previewed[:, None], output.logits)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from sol_core.actions import AXES
 from sol_core.files.places import DEFAULT_MODEL
 from sol_core.policy.files.locate import is_hub_id
 from sol_core.policy.info import PolicyInfo
@@ -15,7 +16,7 @@ def model_card(info: PolicyInfo) -> str:
     """README.md in the Hub's form."""
     levels = "\n".join(
         f"- {axis.term}: {some[0]:g} to {some[-1]:g} in {len(some)} levels"
-        for axis, some in zip(info.grid.axes, info.grid.levels(), strict=True)
+        for axis, some in zip(AXES, info.grid.levels(), strict=True)
     )
     summary = json.dumps(info.summary, indent=1, sort_keys=True)
     return f"""---

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from sol_core.actions import AXES
 from sol_core.errors import PolicyError
 from sol_core.files.places import read_regular
 from sol_core.files.safetensors_files import write_safetensors
@@ -32,7 +33,7 @@ from sol_core.policy.info import (
     info_from_record,
     read_config,
 )
-from sol_core.policy.network import DamageNetwork, JointNetwork, build_network, network_class
+from sol_core.policy.network import DamageNetwork, JointNetwork, build_network
 from sol_core.policy.prices import PriceTable
 
 
@@ -129,15 +130,14 @@ def _check_size(info: PolicyInfo, folder: Path) -> None:
 def _read_prices(
     record: dict[str, Any], folder: Path, info: PolicyInfo
 ) -> tuple[list[PriceTable], AimCorrection, SampleStates | None]:
-    num_axes = len(info.grid.axes)
     try:
         prices = [PriceTable.from_dict(table) for table in record["prices"]]
-        correction = AimCorrection.from_dict(record.get("correction"), num_axes)
+        correction = AimCorrection.from_dict(record.get("correction"))
         kept = record.get("states")
         states = None if kept is None else SampleStates.from_dict(kept)
     except (KeyError, TypeError, ValueError, ArithmeticError) as error:
         raise PolicyError(f"{folder / CONFIG_FILE}: prices cannot be read ({error})") from error
-    if len(prices) != (num_axes if issubclass(network_class(info.config), DamageNetwork) else 0):
+    if len(prices) != (len(AXES) if info.config.network == "factored" else 0):
         raise PolicyError(f"{folder / CONFIG_FILE} holds {len(prices)} price tables")
     return prices, correction, states
 

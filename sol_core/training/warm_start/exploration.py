@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from sol_core.actions import Action, ActionGrid
+from sol_core.actions import AXES, Action, ActionGrid
 from sol_core.decoding.batch_scheduling import StepObservation
 from sol_core.policy.info import InputLayout
 from sol_core.policy.inputs import kept_rows, observation_row, observed_by
@@ -22,7 +22,7 @@ def draw_levels(grid: ActionGrid, shape: tuple[int, int], generator: torch.Gener
     """Level indices [rows, steps, axes] int64 of random schedules."""
     rows, steps = shape
     axes = []
-    for axis, values in zip(grid.axes, level_values(grid), strict=True):
+    for axis, values in zip(AXES, level_values(grid), strict=True):
         above, high, scatter, dense = axis.draws
         low = float(values[0]) + above
         mean = low + (high - low) * torch.rand(rows, 1, generator=generator)

@@ -71,7 +71,7 @@ def label_text(
     Args:
         tokens: ``config.block_len`` token ids.
     """
-    layout = InputLayout.of(lm.spec, config.policy, config.grid)
+    layout = InputLayout.of(lm.spec, config.policy)
     text = prefill_text(lm, tokens, config.grid, config.starts)
     starts = config.starts
     group = config.warm_start.schedules

@@ -188,13 +188,13 @@ def test_a_generation_as_json_can_be_imported_listed_and_exported(run: Run, tmp_
 def test_every_option_reaches_the_configuration(run: Run) -> None:
     done = run(
         *["generate", "x", "--json", "--schedule", "emc", "--quant-site", "mlp_input"],
-        *["--episode-steps", "4", "--refresh", "--shadow", "--max-new-tokens", "2"],
+        *["--episode-steps", "4", "--shadow", "--max-new-tokens", "2"],
         *["--temperature", "0.7", "--top-k", "5", "--top-p", "0.9", "--repetition-penalty", "1.1"],
         *["--chat", "--stop", "END", "--stop", "\n\n", "--ignore-eos"],
     )
     config = json.loads(done.out)["config"]
     assert config["grid"]["quant_site"] == "mlp_input"
-    assert [config[key] for key in ("episode_steps", "refresh", "max_new_tokens")] == [4, True, 2]
+    assert [config[key] for key in ("episode_steps", "max_new_tokens")] == [4, 2]
     assert config["side_rows"][0]["name"] == "dense"
     assert config["sampling"] == {
         "temperature": 0.7,

@@ -110,7 +110,7 @@ def test_evaluate_prints_exactly_the_result(
     assert config.budgets == (Budget(0.5, 0.6, 8.0), Budget(0.3, 0.5, 7.0))
     assert config.baselines == ("static", "random:10")
     assert (config.texts, config.context, config.steps, config.seed) == (128, 256, 16, 3)
-    assert (config.sampled, config.pollution, config.refresh) == (False, False, False)
+    assert (config.sampled, config.pollution) == (False, False)
     assert config.corpus == str(tmp_path / "text.txt")
     assert json.loads((tmp_path / "results" / "result.json").read_text()) == result
     with (tmp_path / "results" / "result.csv").open(newline="") as file:
@@ -155,12 +155,12 @@ def test_shares_after_several_contexts_are_an_evaluation_each(
 def test_evaluate_for_people(
     run: RunCommand, evaluated: list[dict[str, Any]], tmp_path: Path
 ) -> None:
-    done = run("evaluate", "./mine", "--sampled", "--pollution", "--refresh")
+    done = run("evaluate", "./mine", "--sampled", "--pollution")
     assert done.status == 0
     (call,) = evaluated
     assert call["folders"] == {"mine": tmp_path / "mine"}
     config = call["config"]
-    assert (config.sampled, config.pollution, config.refresh) == (True, True, True)
+    assert (config.sampled, config.pollution) == (True, True)
     assert len(config.budgets) == 9
     assert re.search(r"static +2\.5000 +0\.2500 .* \+0\.2500 \(\+0\.1000 to \+0\.4000\)", done.out)
 

@@ -30,7 +30,6 @@ def _accuracy(mean: float) -> dict[str, Any]:
     return {
         "accuracy": {"mean": mean, "low": mean - 0.1, "high": mean + 0.1},
         "margin": {"mean": mean / 10, "low": 0.0, "high": 0.1},
-        "agreeing_tokens": None,
         "spend": spend,
         "bytes_per_token": 2.5e8,
     }
@@ -128,10 +127,8 @@ def test_tasks_print_exactly_the_result(
     assert call["config"] == TasksConfig(("piqa", "mmlu"), 20, (Budget(0.5, 0.6, 8.0),), 3)
     run("tasks", "p", "--tasks", "recall", "--contexts", "1000,600", "--json")
     assert measured.pop()["config"] == TasksConfig(("recall",), contexts=(1000, 600))
-    run("tasks", "p", "--baselines", "static,paper", "--read-under-budget", "--json")
-    assert measured[1]["config"] == TasksConfig(
-        baselines=("static", "paper"), read_under_budget=True
-    )
+    run("tasks", "p", "--baselines", "static,paper", "--json")
+    assert measured[1]["config"] == TasksConfig(baselines=("static", "paper"))
     assert call["folder"] == data_dir.policies / "p"
     assert call["partial"].is_relative_to(data_dir.root)
 

@@ -48,14 +48,14 @@ def call(services: Services) -> Call:
 def test_a_measurement_is_queued_and_its_settings_come_back(call: Call, services: Services) -> None:
     assert "mine" in [one["name"] for one in call("accuracy_home")["policies"]]
     values = {"tasks": ["piqa"], "limit": 20, "budgets": "0.5,0.6,8\n0.3,0.5,7", "seed": 2,
-              "with_paper": True, "read_under_budget": True}  # fmt: skip
+              "with_paper": True}  # fmt: skip
     job_id = call("start_accuracy", policy="mine", values=values)["job_id"]
     record = services.store.jobs.get(job_id)
     assert (record.kind, record.status, record.title) == (TASKS_JOB, "queued", "mine")
     assert record.params["policy"] == "mine"
     config = from_json(TasksConfig, record.params["config"])
     assert config == config_from_form(values)
-    assert (config.baselines, config.read_under_budget) == (("static", "paper"), True)
+    assert config.baselines == ("static", "paper")
     settings = call("accuracy_settings", job_id=job_id)
     assert settings["policy"] == "mine"
     assert config_from_form(settings["values"]) == config_from_form(values)
@@ -103,7 +103,7 @@ def test_a_finished_measurement_is_shown(call: Call, services: Services) -> None
     assert first["rows"][2]["gain"] == asked["budgets"][2]["gain"]
     assert first["rows"][2]["nll_gain"] == asked["budgets"][2]["nll_gain"]
     assert first["rows"][2]["margin_gain"] == asked["budgets"][2]["margin_gain"]
-    assert set(first["rows"][2]["methods"]) == {"policy", "static", "paper", "averaged"}
+    assert set(first["rows"][2]["methods"]) == {"policy", "static", "paper"}
     assert [one["label"] for one in view["pooled"]] == ["All questions", "ARC easy + PIQA"]
     assert [one["questions"] for one in view["pooled"]] == [1500, 1000]
     assert first["rows"][2]["label"] == "attention 40 % · channels 60 % · 9 bits"
@@ -117,7 +117,7 @@ def test_a_result_of_an_earlier_release_is_shown(call: Call, services: Services)
             for name in ("nll_gain", "margin_gain", "differences"):
                 del budget[name]
             for method in budget["methods"].values():
-                for name in ("margin", "agreeing_tokens", "bytes_per_token"):
+                for name in ("margin", "bytes_per_token"):
                     del method[name]
     del result["pooled"]
     del result["summary"]["mean_nll_gain"], result["summary"]["above"], result["summary"]["below"]

@@ -16,8 +16,6 @@ from app.pages.compare import handlers
 from app.pages.compare.handlers import HANDLERS
 from app.web.calls import server_functions
 from app.web.services import Services, build_services, engine_generate
-from sol_core import Action, Budget, extensions
-from sol_core.decoding.batch_scheduling import StepObservation
 from sol_core.models.loading import LanguageModel
 from tests.app.waiting import wait_until
 from tests.support.fake_engine import FakeEngine, fake_load
@@ -85,32 +83,6 @@ def test_a_pair_is_aligned_and_scored_by_the_dense_model(call: Call, services: S
 
     same = call("compare_runs", a=first, b=first)
     assert (same["parted"], same["stretches"]) == (None, [[True, 0, 12, 0, 12]])
-
-
-def test_a_schedule_of_a_plug_in_is_a_side_like_any_other(call: Call, services: Services) -> None:
-    @extensions.schedule("halves")
-    class Halves:
-        def __init__(self, budget: Budget) -> None:
-            self.budget, self.step = budget, 0
-
-        def __call__(self, observation: StepObservation) -> Action:
-            self.step += 1
-            return Action(self.budget.keep_fraction) if self.step % 2 else Action()
-
-    try:
-        assert call("list_policies") == {
-            "policies": ["default", "tiny"],
-            "choices": ["default", "tiny", "halves"],
-        }
-        a = SETTINGS | {"schedule": "policy:halves", "keep": 40}
-        runs = call("start_pair", prompt="The keeper", a=a, b=a | {"keep": 60})["runs"]
-        for run_id, keep in zip(runs, (0.4, 0.6), strict=True):
-            wait_until(lambda run_id=run_id: not services.runs.is_live(run_id))
-            rows = call("poll_run", run_id=run_id, cursor=0)["rows"]
-            assert [row["action"]["keep_fraction"] for row in rows] == [keep, 1.0] * 6
-    finally:
-        extensions.SCHEDULES.remove("halves")
-    assert "no policy 'halves'" in call("start_pair", prompt="The keeper", a=a, b=a)["refused"]
 
 
 def test_runs_of_other_prompts_and_models_are_shown_without_alignment(

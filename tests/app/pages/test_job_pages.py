@@ -349,7 +349,7 @@ def test_a_space_that_allows_jobs_keeps_visitors_apart(
 def test_explore_offers_stored_policies(call: Call, services: Services) -> None:
     store_policy(services.data_dir.policies, "mine")
     names = ["default", "mine"]
-    assert call("list_policies") == {"policies": names, "choices": names}
+    assert call("list_policies") == {"policies": names}
     page = {"schedule": "static", "share": 89, "bits": 16, "max_new_tokens": 64}
     assert default_form(64) == DEFAULT_FORM | page  # at equal bytes no policy beats static
     with pytest.raises(ConfigError, match="Choose a policy"):

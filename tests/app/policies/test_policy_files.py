@@ -222,10 +222,7 @@ FOLDERS: list[tuple[Contents, str]] = [
     (config(grid__keep_fractions=[0.5, 1.0]), "does not fit its config.json"),
     (config(config__width=4096), "too small for the network"),
     (config(config__width="wide"), "config.json is damaged"),
-    (
-        config(config__network="pickle"),
-        "needs the policy network 'pickle', which nothing has registered",
-    ),
+    (config(config__network="pickle"), "network must be one of factored, joint, got 'pickle'"),
     (config(layout__hidden_size=10**6), "too small for the network"),
     (config(layout__hidden_size=10**9), "hidden_size must be a whole number from 1 to 1,000,000"),
     (config(layout__hidden_size=-1), "hidden_size must be a whole number from 1 to 1,000,000"),

@@ -75,8 +75,6 @@ def by_share(result: dict[str, Any]) -> dict[str, Any]:
         for method in one["methods"].values():
             read = {"bytes_share": 0.51, "bytes_per_token": 5e7, "dense_bytes_per_token": 1e8}
             method.update(read)
-        for probe in (result.get("refresh") or {}).get("budgets", []):
-            probe["requested"] = one["requested"]
     return result
 
 
@@ -134,15 +132,8 @@ def test_every_figure_is_made(result: dict[str, Any]) -> None:
 def test_probes_join_when_they_were_measured(result: dict[str, Any]) -> None:
     level = {"level": 8.0, "change": 0.02, "low": 0.01, "high": 0.03, "kl": 0.1}
     result["pollution"] = {"axes": {"keep": [], "channels": [], "bits": [level]}}
-    run = {"kl": 0.2, "flops_per_token": 5.0}
-    requested = {"keep": 0.5, "channels": 0.6, "bits": 8.0}
-    budget = {"requested": requested, "without": run, "with": run | {"kl": 0.1}}
-    result["refresh"] = {"budgets": [budget | {"dense_flops_per_token": 10.0}]}
     figures = figures_of(result)
     assert figures["pollution"]["axes"]["bits"][0]["level"] == 0.5
-    assert figures["refresh"][0]["with"] == 0.1
-    assert figures["refresh"][0]["with_flops"] == 0.5
-    assert figures["refresh"][0]["label"] == "attention 50 % · channels 60 % · 8 bits"
 
 
 def test_a_result_without_parts_still_has_a_view(result: dict[str, Any]) -> None:
@@ -228,19 +219,13 @@ def test_a_point_of_the_front_has_every_cost_and_its_intervals(result: dict[str,
     for one in result["budgets"]:
         for method in one["methods"].values():
             method["bytes_per_token"] = 3e8 * method["net_keep_rate"]
-        one["methods"]["policy"] |= {
-            "ms_per_token": {"mean": 8.0, "low": 7.5, "high": 9.0},
-            "nll_low": 3.0,
-            "nll_high": 3.5,
-        }
+        one["methods"]["policy"] |= {"nll_low": 3.0, "nll_high": 3.5}
     pareto = figures_of(result)["pareto"]
-    assert pareto["costs"] == ["bytes", "ms", "net"]  # no FLOPs in this result
-    policy, static = pareto["methods"][:2]
+    assert pareto["costs"] == ["bytes", "net"]  # no FLOPs in this result
+    policy = pareto["methods"][0]
     first = policy["points"][0]
-    assert first["costs"]["ms"] == [8.0, 7.5, 9.0]
-    assert first["costs"]["bytes"] == [pytest.approx(3 * first["costs"]["net"][0]), None, None]
+    assert first["costs"]["bytes"] == pytest.approx(3 * first["costs"]["net"])
     assert first["nll"][1:] == [3.0, 3.5]
     assert first["kl"][1:] == [None, None]
-    assert static["points"][0]["costs"]["ms"] == [None, None, None]
-    assert static["front"]["ms"] == {"nll": [], "kl": []}
-    assert len(policy["front"]["ms"]["kl"]) == 1  # all take as long: the best of them
+    assert first["costs"]["flops"] is None
+    assert policy["front"]["flops"] == {"nll": [], "kl": []}

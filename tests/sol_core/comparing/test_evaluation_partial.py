@@ -11,11 +11,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
-from sol_core.actions import AXES
-from sol_core.comparing.partial import _filled
 from sol_core.evaluation import EvaluationConfig
 from sol_core.evaluation.runner import evaluate_contenders
 from sol_core.models.loading import LanguageModel
@@ -78,7 +75,7 @@ def test_killed_twice_in_the_middle_the_result_is_the_same(
     saved: Path, model: LanguageModel, uninterrupted: tuple[int, str], tmp_path: Path
 ) -> None:
     total, wanted = uninterrupted
-    names = "policy-*", "baselines-*", "pollution-*", "refresh-*"
+    names = "policy-*", "baselines-*", "pollution-*"
     run_and_kill(tmp_path, saved, 4)
     count = {name: len(list(tmp_path.glob(name))) for name in names}
     assert count["policy-*"] == 2
@@ -138,12 +135,3 @@ def test_a_policy_of_other_weights_is_another_evaluation(
         return num_reports(list(events))
 
     assert [first_batch("a"), first_batch("a"), first_batch("b")] == [1, 0, 1]
-
-
-def test_a_kept_spend_without_the_last_axis_was_dense_there() -> None:
-    spend, kl = np.full((2, 5, 2), 0.5), np.zeros((2, 5))
-    filled = _filled("token_spend", spend)
-    assert filled.shape == (2, 5, len(AXES))
-    assert (filled[..., 2] == AXES[2].dense).all()
-    assert (filled[..., :2] == spend).all()
-    assert _filled("kl", kl) is kl

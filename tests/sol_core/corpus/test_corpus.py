@@ -28,10 +28,10 @@ ROWS = [f"Row {number} has some words of its own." for number in range(400)]
 PARAGRAPHS = [f"Paragraph {number}. " + "It says a little. " * 20 for number in range(200)]
 
 
-def both_sides(source: Path, data_dir: Path, column: str | None = None) -> tuple[Corpus, Corpus]:
+def both_sides(source: Path, data_dir: Path) -> tuple[Corpus, Corpus]:
     return (
-        load_corpus(str(source), data_dir=data_dir, split="train", column=column),
-        load_corpus(str(source), data_dir=data_dir, split="held_out", column=column),
+        load_corpus(str(source), data_dir=data_dir, split="train"),
+        load_corpus(str(source), data_dir=data_dir, split="held_out"),
     )
 
 
@@ -70,13 +70,6 @@ def test_csv_keeps_text_that_looks_like_numbers_or_missing_values(tmp_path: Path
     source.write_text("text\nNA\n007\nnull\n1e5\n")
     train, held_out = both_sides(source, tmp_path / "data")
     assert sorted([*train, *held_out]) == ["007", "1e5", "NA", "null"]
-
-
-def test_a_named_column_wins(tmp_path: Path) -> None:
-    source = tmp_path / "rows.jsonl"
-    source.write_text("".join(f'{{"text": "no", "body": "yes {n}"}}\n' for n in range(20)))
-    train, _ = both_sides(source, tmp_path / "data", column="body")
-    assert all(text.startswith("yes") for text in train)
 
 
 def test_repeated_documents_appear_once(tmp_path: Path) -> None:
@@ -222,8 +215,6 @@ def test_wrong_parquet_columns(tmp_path: Path) -> None:
     pq.write_table(pa.table({"body": ["a"]}), tmp_path / "body.parquet")
     with pytest.raises(CorpusError, match="Rename the one with the text to 'text'"):
         load_corpus(str(tmp_path / "body.parquet"), data_dir=tmp_path)
-    with pytest.raises(CorpusError, match="no column 'body'; its columns: text"):
-        load_corpus(str(numbers), data_dir=tmp_path, column="body")
 
 
 def test_sources_that_are_not_there(tmp_path: Path) -> None:

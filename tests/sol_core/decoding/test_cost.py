@@ -118,7 +118,7 @@ def test_compression_never_costs_more_than_its_page_scores(
     assert cost.mlp_bytes <= dense.mlp_bytes
 
 
-def test_refresh_is_a_prefill_that_reads_weights_once() -> None:
+def test_a_prefill_reads_weights_once() -> None:
     model = in_bf16(SMOLLM2)
     assert model.prefill(0, 10) == StepCost()
     cost = model.prefill(16, 100)

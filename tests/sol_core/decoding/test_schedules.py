@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sol_core.actions import DENSE, GRIDS, OTHER_AXES, Action, ActionGrid, Budget, grid_name
+from sol_core.actions import DENSE, GRIDS, Action, ActionGrid, Budget, grid_name
 from sol_core.budgets.building import build_scheduler
 from sol_core.config import ScheduleConfig, ScheduleKind
 from sol_core.decoding.schedules import FixedScheduler, Horizon, Observation
@@ -20,7 +20,7 @@ from sol_core.errors import ConfigError
 GRID = ActionGrid()
 budgets = st.builds(Budget, st.floats(0.1, 1.0), st.floats(0.4, 1.0), st.floats(5.0, 16.0))
 # One level of each axis: what a mean over n steps may miss by, times n.
-LEVEL_STEPS = (0.1, 0.05, 1.0, *(0.0 for _ in OTHER_AXES))
+LEVEL_STEPS = (0.1, 0.05, 1.0)
 
 
 def _run(kind: ScheduleKind, budget: Budget, steps: int, seed: int = 0) -> list[Action]:

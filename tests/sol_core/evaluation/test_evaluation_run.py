@@ -196,7 +196,6 @@ def test_the_result_is_json_of_schema_1(result: Result) -> None:
     assert (result["texts"], result["context"], result["steps"]) == (7, 26, 8)
     assert result["scored_tokens"] == 56
     assert result["pollution"] is None
-    assert result["refresh"] is None
     assert set(result["budgets"][0]["methods"]) == {
         "policy", "static", "dense", "random_best", "emc", "dac",
     }  # fmt: skip

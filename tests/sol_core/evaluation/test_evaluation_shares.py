@@ -28,7 +28,7 @@ GRID = GRIDS["default"]
 SHARES = (0.6, 0.8)
 CONFIG = EvaluationConfig(
     budgets=tuple(map(Budget.share, SHARES)),
-    baselines=("static", "random:2", "emc", "dac"),
+    baselines=("static", "random:2", "emc", "dac", "paper"),
     texts=24,
     context=90,
     steps=8,
@@ -83,7 +83,8 @@ def test_baselines_read_what_the_policy_read(result: dict[str, Any], index: int)
     budget = result["budgets"][index]
     assert budget["requested"] == {"share": SHARES[index], "bits": 16.0}
     methods = budget["methods"]
-    assert set(methods) == {"policy", "dense", "static", "line", "random_best", "emc", "dac"}
+    names = {"policy", "dense", "static", "line", "random_best", "emc", "dac", "paper"}
+    assert set(methods) == names
     read = methods["policy"]["bytes_share"]
     for name, method in methods.items():
         if name != "dense":
@@ -121,24 +122,20 @@ def test_a_stopped_evaluation_goes_on(
     model: LanguageModel, result: dict[str, Any], tmp_path: Path
 ) -> None:
     assert _evaluate(model, partial=tmp_path) == result
-    finished = sorted(tmp_path.glob("baselines-*"))
-    for path in finished[len(finished) // 2 :]:
-        path.unlink()
+    for stage in ("baselines", "paper"):
+        finished = sorted(tmp_path.glob(f"{stage}-*"))
+        for path in finished[len(finished) // 2 :]:
+            path.unlink()
     assert _evaluate(model, partial=tmp_path) == result
 
 
 def test_what_cannot_be_reached_is_refused_before_any_text(model: LanguageModel) -> None:
     with pytest.raises(ConfigError, match=r"at least \d+ % of the full model's bytes"):
         _evaluate(model, replace(CONFIG, budgets=(Budget.share(0.05),)))
+    with pytest.raises(ConfigError, match="paper is matched in bytes"):
+        replace(CONFIG, budgets=(Budget(0.5, 0.5, 8),))
     with pytest.raises(ConfigError, match="in two runs"):
         replace(CONFIG, budgets=(Budget.share(0.5), Budget(0.5, 0.5, 8)))
-
-
-def test_timing_and_refresh_take_shares(model: LanguageModel) -> None:
-    config = replace(CONFIG, texts=4, timing=True, refresh=True)
-    found = _evaluate(model, config)
-    assert found["refresh"]["budgets"][0]["requested"] == {"share": 0.6, "bits": 16.0}
-    assert found["budgets"][0]["methods"]["static"]["ms_per_token"]["mean"] > 0
 
 
 @pytest.mark.parametrize("corners", [line(GRID), attention_first(GRID)])

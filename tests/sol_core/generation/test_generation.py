@@ -108,36 +108,6 @@ def test_side_rows_measure_without_changing_anything(model: LanguageModel) -> No
     assert together[0].side[0].entropy == pytest.approx(dense[0].entropy, abs=1e-4)
 
 
-def test_refresh_ends_pollution_at_the_episode(model: LanguageModel) -> None:
-    """With refresh, the first step of an episode sees only dense keys and values."""
-    options = {"episode_steps": 4, "side_rows": (SHADOW,), "max_new_tokens": 12}
-    mixed = ScheduleConfig("static", Budget(1.0, 0.4, 16.0))
-    _, kept, _ = _run(model, schedule=mixed, **options)
-    _, refreshed, finish = _run(model, schedule=mixed, refresh=True, **options)
-    assert [e.refreshed for e in refreshed] == [i in (4, 8) for i in range(12)]
-    assert not any(e.refreshed for e in kept)
-    assert refreshed[4].cost.flops > refreshed[3].cost.flops
-    assert finish.cost.flops > sum(e.cost.flops for e in kept)
-
-
-def test_refreshed_cache_equals_a_dense_one(model: LanguageModel) -> None:
-    """A dense step right after a refresh equals the dense shadow's step."""
-    config = GenerationConfig(
-        schedule=ScheduleConfig("static", Budget(0.2, 0.4, 6.0)),
-        side_rows=(SHADOW,), episode_steps=4, refresh=True, max_new_tokens=5,
-        ignore_end_of_text=True,
-    )  # fmt: skip
-    events = [e for e in generate(model, "Once upon a time", config) if isinstance(e, TokenEvent)]
-    ids = model.tokenizer("Once upon a time")["input_ids"] + [e.token_id for e in events[:4]]
-    cache = model.lm.new_cache(1, len(ids))
-    model.lm.prefill(torch.tensor([ids[:-1]]), cache)
-    how = config.grid.mechanisms
-    last = model.lm.decode_step(torch.tensor(ids[-1:]), cache, events[4].action, mechanisms=how)
-    assert events[4].token_id == int(last.logits.argmax())
-    expected = torch.log_softmax(last.logits[0], -1)[events[4].token_id]
-    assert events[4].surprisal == pytest.approx(-float(expected), abs=1e-3)
-
-
 def test_stop_takes_effect_within_one_token(model: LanguageModel) -> None:
     seen: list[TokenEvent] = []
     events = generate(

@@ -56,7 +56,6 @@ def as_run(tokens: list[int], config: GenerationConfig, events: list[TokenEvent]
         tuple(tokens),
         tuple(event.action for event in events),
         config.grid,
-        config.episode_steps if config.refresh else None,
         beside=tuple(
             tuple(event.side[row].action for event in events)
             for row in range(len(config.side_rows))
@@ -70,11 +69,10 @@ def run(model: LanguageModel) -> LensRun:
     return made(model)[0]
 
 
-@pytest.mark.parametrize("options", [{}, {"refresh": True, "episode_steps": 5}], ids=str)
 def test_the_taken_row_is_the_run_itself_in_any_order_of_looking(
-    model: LanguageModel, options: dict[str, Any]
+    model: LanguageModel,
 ) -> None:
-    run, events = made(model, **options)
+    run, events = made(model)
     lens = Lens(model, run)
     for index in (11, 3, 0, STEPS - 1, 4, 5):
         taken = lens.look(index).taken
@@ -90,11 +88,8 @@ BESIDE = (
 THIRDS = ActionGrid(channel_keep_ratios=(1 / 3, 2 / 3, 1.0), page_size=4)
 
 
-@pytest.mark.parametrize("options", [{}, {"refresh": True, "episode_steps": 5}], ids=str)
-def test_a_replay_gives_the_kl_that_the_run_recorded(
-    model: LanguageModel, options: dict[str, Any]
-) -> None:
-    run, events = made(model, grid=THIRDS, side_rows=BESIDE, **options)
+def test_a_replay_gives_the_kl_that_the_run_recorded(model: LanguageModel) -> None:
+    run, events = made(model, grid=THIRDS, side_rows=BESIDE)
     assert any(event.action.channel_keep_ratio == 2 / 3 for event in events)
     lens = Lens(model, run)
     for index in (STEPS - 1, 3, 0, 11, 4, 5):
@@ -114,19 +109,16 @@ def test_a_run_without_a_dense_row_has_no_kl_to_it(model: LanguageModel, run: Le
 
 
 @pytest.mark.model
-@pytest.mark.parametrize("refresh", [False, True])
 @pytest.mark.parametrize("kind", ["random", "policy"])
 def test_a_replay_of_the_default_model_is_the_run_to_the_last_bit(
-    default_model: LanguageModel, kind: str, refresh: bool
+    default_model: LanguageModel, kind: str
 ) -> None:
     """In bfloat16 a step of another number of rows adds up in another order."""
     shipped = resources.files("sol_core.policy") / "shipped" / "smollm2-135m-instruct"
     policy = str(shipped) if kind == "policy" else None
     schedule = ScheduleConfig(kind, Budget(0.5, 2 / 3, 8.0), policy=policy)
     grid = ActionGrid() if policy else dataclasses.replace(THIRDS, page_size=8)
-    run, events = made(
-        default_model, schedule=schedule, grid=grid, side_rows=BESIDE[1:], refresh=refresh
-    )
+    run, events = made(default_model, schedule=schedule, grid=grid, side_rows=BESIDE[1:])
     lens = Lens(default_model, run)
     for index in (1, 11, 19):
         step, event = lens.look(index).replayed, events[index]
@@ -242,13 +234,9 @@ def test_a_dense_step_leaves_nothing_behind(model: LanguageModel) -> None:
     assert taken.kl == (0.0,) * FOLLOWING
 
 
-def test_trails_end_with_the_run_and_with_the_episode(model: LanguageModel, run: LensRun) -> None:
+def test_trails_end_with_the_run(model: LanguageModel, run: LensRun) -> None:
     assert [len(t.kl) for t in Lens(model, run).look(STEPS - 1).trails] == [0] * 4
     assert [len(t.kl) for t in Lens(model, run).look(STEPS - 4).trails] == [3] * 4
-    refreshed, _ = made(model, refresh=True, episode_steps=5)
-    lens = Lens(model, refreshed)
-    assert len(lens.look(6).trails[0].kl) == 3  # steps 7, 8, 9; step 10 follows a refresh
-    assert len(lens.look(9).trails[0].kl) == 0
 
 
 def test_a_plane_of_the_joint_grid_agrees_with_the_axes(model: LanguageModel, run: LensRun) -> None:

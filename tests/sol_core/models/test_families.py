@@ -6,8 +6,7 @@ import pytest
 import torch
 from transformers import LlamaConfig, PretrainedConfig
 
-from sol_core.decoding.batching import align_left
-from sol_core.errors import ModelLoadError, ShapeError, UnsupportedModelError
+from sol_core.errors import ModelLoadError, UnsupportedModelError
 from sol_core.models import spec_from_config
 from sol_core.models.weights import arrange_weights
 from tests.support.tiny_models import FAMILIES, LLAMA3_ROPE, Family, make_pair
@@ -43,11 +42,11 @@ def test_left_padded_batch_matches_transformers(family: Family) -> None:
     positions = (mask.cumsum(-1) - 1).clamp(min=0)
     with torch.no_grad():
         expected = reference(tokens, attention_mask=mask, position_ids=positions).logits
-    aligned, found = align_left(tokens[:, :PROMPT], mask[:, :PROMPT])
-    assert found == lengths
+    pairs = zip(tokens[:, :PROMPT], lengths, strict=True)
+    aligned = torch.stack([row.roll(length - PROMPT) for row, length in pairs])
     cache = lm.new_cache(3, PROMPT + STEPS)
-    hidden = lm.prefill(aligned, cache, found)
-    last = hidden[torch.arange(3), torch.tensor(found) - 1]
+    hidden = lm.prefill(aligned, cache, lengths)
+    last = hidden[torch.arange(3), torch.tensor(lengths) - 1]
     assert (lm.logits(last) - expected[:, PROMPT - 1]).abs().max() <= TOLERANCE
     for position in range(PROMPT, PROMPT + STEPS):
         output = lm.decode_step(tokens[:, position], cache)
@@ -110,8 +109,3 @@ def test_misshapen_weight_is_named() -> None:
     tensors["model.norm.weight"] = torch.zeros(5)
     with pytest.raises(ModelLoadError, match=r"model\.norm.*\(5,\)"):
         arrange_weights(tensors, spec_from_config(config), torch.float32)
-
-
-def test_align_left_refuses_empty_rows() -> None:
-    with pytest.raises(ShapeError, match="no token"):
-        align_left(torch.ones(2, 3, dtype=torch.long), torch.tensor([[1, 1, 1], [0, 0, 0]]))

@@ -100,7 +100,7 @@ def test_json_round_trip() -> None:
     targets, contexts = random_targets(100), random_contexts(100)
     spends = targets + gap_of(targets, contexts)
     correction = AimCorrection.fit(targets, spends, contexts, LEVELS)
-    again = AimCorrection.from_dict(correction.to_dict(), 3)
+    again = AimCorrection.from_dict(correction.to_dict())
     assert torch.allclose(
         again.aims(targets, contexts), correction.aims(targets, contexts), atol=1e-6
     )
@@ -124,7 +124,7 @@ def test_a_damaged_record_is_refused(change: dict[str, Any]) -> None:
     targets = random_targets(100)
     record = AimCorrection.fit(targets, targets, random_contexts(100), LEVELS).to_dict()
     with pytest.raises((ValueError, TypeError)):
-        AimCorrection.from_dict(record | change, 3)
+        AimCorrection.from_dict(record | change)
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sol_core.actions import AXES, GRIDS, ActionGrid, Budget
+from sol_core.actions import GRIDS, ActionGrid, Budget
 from sol_core.decoding.batch_scheduling import StepObservation
 from sol_core.errors import ConfigError, PolicyError
 from sol_core.models.loading import LanguageModel
@@ -207,7 +207,7 @@ def test_after_a_short_context_an_overspend_of_attention_is_made_good_sooner(
     policy = make_policy(model)
     budgets = [Budget(0.6, 0.75, 11)] * 2
     scheduler = PolicyScheduler(policy, budgets)
-    wanted = budget_shares(budgets, policy.info.grid)
+    wanted = budget_shares(budgets)
     share = torch.full((2, 3), 1 / 64)
     share[0, 0] = 1 / 8
     for step in range(6):
@@ -221,7 +221,7 @@ def test_after_a_short_context_an_overspend_of_attention_is_made_good_sooner(
 
 def test_feedback_of_attention_is_quick_after_short_contexts_and_slow_after_long_ones() -> None:
     contexts = torch.tensor([1, 16, 64, 128, 256, 4096])
-    steps = 1 / feedback_shares(contexts, AXES)
+    steps = 1 / feedback_shares(contexts)
     assert steps[:, 0].tolist() == [8, 8, 8, 16, 64, 64]
     assert (steps[:, 1:] == 64).all()
 

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from sol_core.actions import GRIDS, PAPER, Budget
+from sol_core.comparing.paths import paper_grid
 from sol_core.decoding.cost import CostModel
 from sol_core.decoding.step_bytes import StepBytes
 from sol_core.tasks.encoding import Continuation
-from sol_core.tasks.paper_plan import paper_budget, paper_grid
+from sol_core.tasks.paper_plan import paper_budget
 from sol_core.tasks.static_plan import StaticPlan
 from tests.support.tiny_language_model import make_language_model
 

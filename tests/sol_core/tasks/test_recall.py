@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -21,7 +20,6 @@ from sol_core.models import FrozenLM
 from sol_core.models.signals import Observe
 from sol_core.progress import WorkFinished
 from sol_core.tasks import TasksConfig, parse_contexts
-from sol_core.tasks.agreement import write_after
 from sol_core.tasks.encoding import Continuation, batches, encode_after_texts
 from sol_core.tasks.questions import Question
 from sol_core.tasks.recall import (
@@ -34,7 +32,7 @@ from sol_core.tasks.recall import (
 )
 from sol_core.tasks.recall_facts import ONE_STEP, TWO_STEPS
 from sol_core.tasks.runner import run_questions, run_tasks
-from sol_core.tasks.scoring import read_contexts, score_after
+from sol_core.tasks.scoring import read_contexts, score_after, write_after
 from tests.sol_core.evaluation_stand_ins import GRID, contender, score_alone
 from tests.support.tiny_language_model import make_language_model
 
@@ -125,20 +123,13 @@ def test_questions_of_a_text_share_its_tokens_and_run_together() -> None:
         assert tokenizer.decode(one.tokens) == question.choices[one.choice]
         assert one.read == 0
     assert list(batches(ones, 1)) == [[0, 1, 2, 3], [4, 5]]
-    for dense, read in zip(
-        ones, encode_after_texts(tokenizer, QUESTIONS, read_under_budget=True), strict=True
-    ):
-        assert read.context + read.tokens == dense.context + dense.tokens
-        assert len(read.context) == read.shared + 1
-        assert read.tokens[read.read :] == dense.tokens
 
 
-@pytest.mark.parametrize("under_budget", [False, True])
 def test_one_prefill_gives_every_question_what_it_has_alone(
-    under_budget: bool, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     model = make_language_model()
-    ones = encode_after_texts(model.tokenizer, QUESTIONS[:2], read_under_budget=under_budget)
+    ones = encode_after_texts(model.tokenizer, QUESTIONS[:2])
     fed = []
     prefill = FrozenLM.prefill
 
@@ -150,20 +141,18 @@ def test_one_prefill_gives_every_question_what_it_has_alone(
     contexts = read_contexts(model.lm, ones, GRID, observe=Observe.NOTHING)
     monkeypatch.undo()
     assert len(fed) == 2
-    assert fed[0] == ones[0].shared - under_budget  # the last token read is never shared
+    assert fed[0] == ones[0].shared
     assert fed[1] <= 2 * len(" And Ben has")
-    scores = score_after(contexts, _rows(len(ones)), group=2, episode_steps=16)
-    written = write_after(contexts, [0, 2], _rows(2), group=2, steps=6, episode_steps=16)
+    scores = score_after(contexts, _rows(len(ones)), group=2)
+    written = write_after(contexts, [0, 2], _rows(2), group=2, steps=6)
     for row, action in enumerate(ACTIONS):
         for number, one in enumerate(ones):
             block = (*one.context, *one.tokens)
             plan = [action] * len(one.tokens)
             nll, _ = score_alone(model.lm, block, len(one.context) - 1, plan)
-            assert scores.log_likelihood[number, row] == pytest.approx(
-                -sum(nll[one.read :]), abs=2e-4
-            )
+            assert scores.log_likelihood[number, row] == pytest.approx(-sum(nll), abs=2e-4)
         for at, number in enumerate((0, 2)):
-            assert written.tokens[at, row].tolist() == _alone(model.lm, ones[number], action, 6)
+            assert written[at, row].tolist() == _alone(model.lm, ones[number], action, 6)
 
 
 def _rows(count: int) -> RowSchedulers:
@@ -172,16 +161,14 @@ def _rows(count: int) -> RowSchedulers:
 
 def _alone(lm: FrozenLM, one: Continuation, action: Action, steps: int) -> list[int]:
     """One row that writes after a question, nothing shared."""
-    known: Sequence[int] = one.context[-1:] + one.tokens[: one.read]
-    cache = lm.new_cache(1, len(one.context) + one.read + steps, page_size=GRID.page_size)
+    cache = lm.new_cache(1, len(one.context) + steps, page_size=GRID.page_size)
     lm.prefill(torch.tensor([one.context[:-1]]), cache)
-    written = list(known)
-    for at in range(one.read + steps):
-        fed = torch.tensor(written[at : at + 1])
+    written = [one.context[-1]]
+    for _ in range(steps):
+        fed = torch.tensor(written[-1:])
         logits = lm.decode_step(fed, cache, action, mechanisms=GRID.mechanisms).logits
-        if at >= one.read:
-            written.append(int(logits[0].argmax()))
-    return written[len(known) :]
+        written.append(int(logits[0].argmax()))
+    return written[1:]
 
 
 def test_the_result_says_what_was_written_and_how_far_it_is_from_dense() -> None:

@@ -29,7 +29,7 @@ from sol_core.progress import WorkFinished, WorkProgress, WorkStopped
 from sol_core.tasks import TasksConfig, parse_baselines, parse_tasks
 from sol_core.tasks.answers import margins, right_answers, scores_per_byte
 from sol_core.tasks.encoding import Continuation, batches, encode_questions
-from sol_core.tasks.passes import PolicyTaskPass, TaskSetting, averaged_pass, static_pass
+from sol_core.tasks.passes import PolicyTaskPass, TaskSetting, static_pass
 from sol_core.tasks.questions import Question, read_questions
 from sol_core.tasks.result import ScoredTask, pooled_records, summary_record, task_scores
 from sol_core.tasks.runner import run_questions
@@ -105,8 +105,6 @@ def test_lambadas_last_sentence_is_led_to_its_last_word(tmp_path: Path) -> None:
         archive.writestr(member, _requests(rows))
     found = {one.contexts[0]: one.lead for one in read_questions(path, "lambada", 9, 0)}
     assert found == {"He left. “Stay!”": " she said, as he", "": "No end here and"}
-    prompts = read_questions(path, "agreement", 9, 0)
-    assert sorted(one.contexts[0] for one in prompts) == [f"{text} went" for text in passages]
 
 
 def test_a_wheel_without_the_task_says_so(wheel: Path, tmp_path: Path) -> None:
@@ -150,16 +148,7 @@ def test_what_leads_to_a_choice_is_stepped_and_not_scored() -> None:
     assert tokenizer.decode(one.tokens[: one.read]) == " And so"
     assert tokenizer.decode(one.tokens[one.read :]) == " ça"
     assert one.num_bytes == 3
-    for questions in (led, QUESTIONS):
-        for dense, read in zip(
-            encode_questions(tokenizer, questions, 64),
-            encode_questions(tokenizer, questions, 64, read_under_budget=True),
-            strict=True,
-        ):
-            assert read.context + read.tokens == dense.context + dense.tokens
-            assert len(read.context) == 2
-            assert read.tokens[read.read :] == dense.tokens[dense.read :]
-    (short,) = encode_questions(tokenizer, led, 9, read_under_budget=True)
+    (short,) = encode_questions(tokenizer, led, 9)
     assert len(short.context + short.tokens) <= 9
     assert tokenizer.decode(short.tokens[short.read :]) == " ça"
 
@@ -194,7 +183,7 @@ def test_scores_are_those_of_every_choice_alone() -> None:
     scheduler = RowSchedulers(
         [FixedScheduler(actions) for _ in ones for actions in ([DENSE], ACTIONS)]
     )
-    scores = score_continuations(model.lm, ones, scheduler, GRID, group=group, episode_steps=16)
+    scores = score_continuations(model.lm, ones, scheduler, GRID, group=group)
     for number, one in enumerate(ones):
         steps = len(one.tokens)
         for row, plan in enumerate(([DENSE] * steps, (ACTIONS + ACTIONS[-1:] * steps)[:steps])):
@@ -207,10 +196,12 @@ def test_scores_are_those_of_every_choice_alone() -> None:
 
 def test_leading_tokens_are_spent_on_and_not_scored() -> None:
     model = make_language_model()
-    (one,) = encode_questions(model.tokenizer, QUESTIONS[:1], 64, read_under_budget=True)[:1]
+    led = Question(("One. Two. Three.",), (" four",), 0, " And so")
+    (one,) = encode_questions(model.tokenizer, [led], 64)
+    assert one.read > 1
     steps = len(one.tokens)
     scheduler = RowSchedulers([FixedScheduler(ACTIONS)])
-    scores = score_continuations(model.lm, [one], scheduler, GRID, group=1, episode_steps=16)
+    scores = score_continuations(model.lm, [one], scheduler, GRID, group=1)
     plan = (ACTIONS + ACTIONS[-1:] * steps)[:steps]
     nll, _ = score_alone(model.lm, (*one.context, *one.tokens), len(one.context) - 1, plan)
     assert scores.log_likelihood[0, 0] == pytest.approx(-sum(nll[one.read :]), abs=2e-4)
@@ -228,18 +219,14 @@ def test_a_word_is_right_when_all_its_tokens_were_the_most_probable() -> None:
     context = tuple(model.tokenizer("The sky")["input_ids"])
     ones = [Continuation(0, 0, context, (7, 7), 2)]
     scheduler = RowSchedulers([FixedScheduler([DENSE])])
-    assert score_continuations(
-        model.lm, ones, scheduler, GRID, group=1, episode_steps=16
-    ).greedy.tolist() == [[0.0]]
+    assert score_continuations(model.lm, ones, scheduler, GRID, group=1).greedy.tolist() == [[0.0]]
     greedy: list[int] = []
     for _ in range(2):
         cache = model.lm.new_cache(1, 16, page_size=GRID.page_size)
         hidden = model.lm.prefill(torch.tensor([[*context, *greedy]]), cache)[:, -1]
         greedy.append(int(model.lm.logits(hidden).argmax()))
     ones = [Continuation(0, 0, context, tuple(greedy), 2)]
-    assert score_continuations(
-        model.lm, ones, scheduler, GRID, group=1, episode_steps=16
-    ).greedy.tolist() == [[1.0]]
+    assert score_continuations(model.lm, ones, scheduler, GRID, group=1).greedy.tolist() == [[1.0]]
 
 
 def test_static_spends_what_the_policy_spent() -> None:
@@ -250,14 +237,13 @@ def test_static_spends_what_the_policy_spent() -> None:
     for batch in policies.batches:
         policies.run(batch)
     spends = [policies.mean_spend(1), policies.mean_spend(2)]
-    for make, most in ((static_pass, 0.005), (averaged_pass, 0.02)):
-        run = make(policies)
-        for batch in run.batches:
-            run.run(batch)
-        for row, spend in enumerate(spends):
-            got = run.mean_spend(row).as_tuple()
-            for mine, theirs, levels in zip(got, spend.as_tuple(), GRID.levels(), strict=True):
-                assert abs(mine - theirs) <= most * (levels[-1] - levels[0])
+    run = static_pass(policies)
+    for batch in run.batches:
+        run.run(batch)
+    for row, spend in enumerate(spends):
+        got = run.mean_spend(row).as_tuple()
+        for mine, theirs, levels in zip(got, spend.as_tuple(), GRID.levels(), strict=True):
+            assert abs(mine - theirs) <= 0.005 * (levels[-1] - levels[0])
     assert policies.mean_spend(0) == Budget(*DENSE.as_tuple())
 
 
@@ -288,12 +274,11 @@ def _result(partial: Path | None = None, stop_after: int | None = None) -> dict[
         asked[0] += 1
         return stop_after is not None and asked[0] > stop_after
 
-    baselines = ("static", "paper", "averaged")
-    config = TasksConfig(("piqa", "lambada", "agreement"), 3, BUDGETS, baselines=baselines)
+    baselines = ("static", "paper")
+    config = TasksConfig(("piqa", "lambada"), 3, BUDGETS, baselines=baselines)
     questions = {
         "piqa": QUESTIONS,
         "lambada": [Question(("Say",), (" so",), 0, " it is")] * 3,
-        "agreement": [Question(("Water is", "Ice is"), ("", ""), 0)],
     }
     events = list(run_questions(model, contender()[0], config, questions, should_stop, partial))
     fractions = [event.fraction for event in events if isinstance(event, WorkProgress)]
@@ -322,14 +307,11 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_result(tmp_path: Path) -> No
         assert budget["gain"]["mean"] == pytest.approx(
             policy["accuracy"]["mean"] - static["accuracy"]["mean"]
         )
-        assert set(budget["methods"]) == {"policy", "static", "paper", "averaged"}
-        assert set(budget["differences"]) == {"static-paper", "policy-paper", "averaged-static"}
-    lambada, agreement = whole["tasks"][1:]  # type: ignore[index]
+        assert set(budget["methods"]) == {"policy", "static", "paper"}
+        assert set(budget["differences"]) == {"static-paper", "policy-paper"}
+    (lambada,) = whole["tasks"][1:]  # type: ignore[index]
     assert lambada["dense"]["margin"] is None
-    assert agreement["dense"]["accuracy"]["mean"] == 1
-    assert agreement["dense"]["agreeing_tokens"] == 128
-    assert agreement["budgets"][0]["nll_gain"] is None
-    assert whole["summary"]["pairs"] == 4  # type: ignore[index]  # agreement is no accuracy
+    assert whole["summary"]["pairs"] == 4  # type: ignore[index]
     assert whole["pooled"][0]["tasks"] == ["piqa", "lambada"]  # type: ignore[index]
     assert whole["pooled"][0]["questions"] == 6  # type: ignore[index]
 
@@ -343,7 +325,7 @@ def test_what_one_run_did_serves_another_with_more_tasks_and_baselines(tmp_path:
         )
         return sum(isinstance(event, WorkProgress) for event in events)
 
-    more = (("piqa", "arc_easy"), ("static", "averaged"))
+    more = (("piqa", "arc_easy"), ("static", "paper"))
     whole = num_batches(*more, Path("alone"))
     first = num_batches(("piqa",), ("static",), Path("shared"))
     assert num_batches(*more, Path("shared")) == whole - first

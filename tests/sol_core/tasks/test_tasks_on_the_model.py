@@ -17,7 +17,7 @@ from sol_core.tasks import TasksConfig, run_tasks
 def test_paper_reads_as_many_bytes_as_static(
     default_model: LanguageModel, model_data_dir: Path
 ) -> None:
-    baselines = ("static", "paper", "averaged")
+    baselines = ("static", "paper")
     config = TasksConfig(("arc_easy", "lambada"), 2, (Budget(0.4, 0.65, 12),), 0, baselines)
     events = run_tasks(
         default_model, "default", SHIPPED_POLICIES["default"], config, data_dir=model_data_dir

@@ -10,7 +10,6 @@ import { tablePanel } from "../shared/page_parts.js";
 const METHOD_STYLE = {
   policy: { name: "Policy", colour: "accent", symbol: "circle" },
   static: { name: "Static", colour: "channels", symbol: "square", dash: "dash" },
-  averaged: { name: "Policy, averaged", colour: "bits", symbol: "diamond" },
   paper: { name: "Static, paper's mechanisms", colour: "attention", symbol: "x", dash: "dash" },
 };
 export const points = (share) => signed(100 * share, 1);

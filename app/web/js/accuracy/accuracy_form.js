@@ -23,10 +23,6 @@ export class AccuracyForm extends JobForm {
         hint: "Shares of attention and MLP channels, and bits; “;” between budgets. A chip sets one by sliders." }),
       with_paper: toggleField({ label: "The paper's mechanisms beside it",
         hint: "Static with Quest's pages and the MLP's input alone pruned, at the bytes of static on the policy's grid." }),
-      with_averaged: toggleField({ label: "The policy's levels averaged over choices",
-        hint: "All choices of a question at what the policy spent on it, so that their order is not in the levels." }),
-      read_under_budget: toggleField({ label: "Read the question under the budget",
-        hint: "Else it is read densely. Takes several times as long." }),
       seed: numberField({ label: "Seed", min: 0 }),
     };
     this.element = this.build();

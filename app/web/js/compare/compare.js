@@ -22,7 +22,7 @@ class ComparePage {
     this.form = new PairForm(page, {
       generate: (prompt, a, b) => this.generate(prompt, a, b), stop: () => this.stop(),
       saved: (a, b) => this.open([a, b], "push"),
-      policies: async () => (await api("list_policies", {})).choices,
+      policies: async () => (await api("list_policies", {})).policies,
       runs: async () => (await api("list_runs", { query: "", before: null, limit: 100 })).runs,
     });
     this.links = SIDES.map((_, at) => chip("Open in Explore", () => openInTab("run", this.ids[at]), { hidden: true }));

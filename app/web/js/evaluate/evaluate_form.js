@@ -46,7 +46,6 @@ class PolicyChoice {
 }
 
 function policyNote(policy) {
-  if (policy.note) return policy.note;
   if (policy.shipped) return "comes with the program";
   return [policy.model && modelName(policy.model), policy.created && whenText(policy.created)]
     .filter(Boolean).join(", ");
@@ -89,8 +88,6 @@ export class EvaluateForm extends JobForm {
       sampled: toggleField({ label: "Also with sampled actions", hint: "Beside the greedy ones." }),
       pollution: toggleField({ label: "KV pollution probe",
         hint: "How long compressed keys and values [[kv pollution|do harm]]." }),
-      refresh: toggleField({ label: "Cache refresh", hint: "What a [[refresh]] gives, and what it costs." }),
-      timing: toggleField({ label: "Time single steps", hint: "Milliseconds of dense, policy and static on this machine, one row at a time." }),
     };
     this.corpus = new CorpusPicker(api);
     this.element = this.build();
@@ -116,8 +113,7 @@ export class EvaluateForm extends JobForm {
         fields.steps.element, fields.context.element, fields.seed.element),
       this.size, this.actions("Start evaluation"),
       h("details", { class: "sol-advanced" }, h("summary", {}, "More measurements"),
-        h("div", { class: "sol-advanced-grid" }, fields.sampled.element, fields.pollution.element,
-          fields.refresh.element, fields.timing.element)));
+        h("div", { class: "sol-advanced-grid" }, fields.sampled.element, fields.pollution.element)));
   }
 
   use({ values, corpus, policies }) {

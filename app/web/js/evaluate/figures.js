@@ -48,7 +48,6 @@ function figure(spec) {
 const COSTS = {
   bytes: ["Bytes, computed", "MB that a step reads, computed", " MB"],
   flops: ["FLOPs, computed", "MFLOPs of a step, computed", " MFLOPs"],
-  ms: ["Time, measured", "ms that a step took, measured", " ms"],
   net: ["Net keep rate", "net keep rate: mean of attention, channels and bits", " %"],
 };
 const LEAST_SPAN = 0.1; // of the axis, as a share of its middle: methods at one budget cost nearly the same
@@ -69,28 +68,28 @@ function paretoFigure(data) {
   const measure = headPills("Quality", MEASURE_NAMES, "nll");
   const cost = selectOf(data.costs.map((name) => [name, COSTS[name][0]]), { class: "sol-input is-head", "aria-label": "Cost" });
   const styles = data.methods.map((one, place) => methodStyle(one.name, place));
-  const known = (one) => one.points.filter((point) => isNumber(point.costs[cost.value][0]) && isNumber(point[measure.get()][0]));
+  const known = (one) => one.points.filter((point) => isNumber(point.costs[cost.value]) && isNumber(point[measure.get()][0]));
   return figure({
     data, title: "Pareto front", tools: h("div", { class: "sol-figure-tools" }, measure.element, cost),
-    aid: "Each mark is a budget; lines ([[pareto front|Pareto front]]) join what no other budget of the same method beats. Lower and further left is better. Bars: 95 % [[interval|intervals]] of what is lost to dense, and of times.",
+    aid: "Each mark is a budget; lines ([[pareto front|Pareto front]]) join what no other budget of the same method beats. Lower and further left is better. Bars: 95 % [[interval|intervals]] of what is lost to dense.",
     keys: data.methods.map((one, place) => ({ id: one.name, name: one.label,
       colour: styles[place].colour, dash: styles[place].dash })),
     layout: () => ({ uirevision: `${measure.get()} ${cost.value}`,
       margin: { l: 52, r: 14, b: 38 },
       xaxis: { title: smallTitle(COSTS[cost.value][1]),
-        range: rangeAround(data.methods.flatMap((one) => known(one).map((point) => point.costs[cost.value][0]))) },
+        range: rangeAround(data.methods.flatMap((one) => known(one).map((point) => point.costs[cost.value]))) },
       yaxis: { title: smallTitle(`${MEASURE_NAMES[measure.get()]}, nats per token`) } }),
     traces: () => data.methods.flatMap((one, place) => {
       const { colour, symbol, size, dash } = styles[place];
       const front = one.front[cost.value][measure.get()];
       const points = known(one);
-      const [spent, lost] = [points.map((point) => point.costs[cost.value]), points.map((point) => point[measure.get()])];
+      const lost = points.map((point) => point[measure.get()]);
       return [
         { meta: one.name, x: front.map((point) => point[0]), y: front.map((point) => point[1]),
           mode: "lines", hoverinfo: "skip", line: { color: themeColour(colour), width: 2, dash } },
-        { meta: one.name, x: spent.map((value) => value[0]), y: lost.map((value) => value[0]),
+        { meta: one.name, x: points.map((point) => point.costs[cost.value]), y: lost.map((value) => value[0]),
           mode: "markers", text: points.map((point) => point.label),
-          error_x: intervals(spent, themeColour(colour)), error_y: intervals(lost, themeColour(colour)),
+          error_y: intervals(lost, themeColour(colour)),
           marker: { color: themeColour(colour), symbol, size },
           hovertemplate: `${plainText(one.label)}<br>%{text}<br>%{y:.4f} nats at %{x:.4~g}${COSTS[cost.value][2]}<extra></extra>` },
       ];
@@ -252,27 +251,8 @@ function pollutionFigure(data) {
   });
 }
 
-function refreshFigure(data) {
-  const bars = (key, label, colour) => ({ type: "bar", meta: key, x: data.map((one) => one.label),
-    y: data.map((one) => one[key]), marker: { color: themeColour(colour) },
-    customdata: data.map((one) => 100 * one[`${key}_flops`]),
-    hovertemplate: `${label}: KL %{y:.4f} nats, computed %{customdata:.0f} % of dense FLOPs<extra></extra>` });
-  return figure({
-    data: { rows: data }, title: "Cache refresh",
-    keys: [{ id: "without", name: "Without", colour: "channels" },
-      { id: "with", name: "With refresh", colour: "accent" }],
-    aid: "[[kl|KL]] to dense over several episodes. [[refresh|Refresh]] replays each finished episode densely; hover for what it costs. Under each budget: attention and MLP kept, bits.",
-    layout: () => ({ barmode: "group", bargap: 0.35,
-      margin: { l: 46, r: 14, b: 74 },
-      xaxis: { showgrid: false, tickangle: 0, tickvals: data.map((one) => one.label), tickfont: { size: 10, color: themeColour("muted") },
-        ticktext: data.map((one) => budgetTick(one.label)) },
-      yaxis: { title: smallTitle("KL to dense, nats per token"), rangemode: "tozero" } }),
-    traces: () => [bars("without", "Without", "channels"), bars("with", "With refresh", "accent")],
-  });
-}
-
 // The figures of each part of a result.
 export const FIGURES = {
   pareto: [paretoFigure], violin: [violinFigure], adherence: [adherenceFigure], variability: [variabilityFigure],
-  difficulty: [difficultyFigure, correlationFigure], pollution: [pollutionFigure], refresh: [refreshFigure],
+  difficulty: [difficultyFigure, correlationFigure], pollution: [pollutionFigure],
 };

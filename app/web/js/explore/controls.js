@@ -26,8 +26,6 @@ export function advancedFields(mostTokens) {
       choices: { mlp_output: "MLP output", mlp_input: "MLP input" },
       hint: "[[quantisation site|Where]] activations are rounded; papers report the output." }),
     grid: mechanismsField(),
-    refresh: toggleField({ label: "Refresh the cache after each episode",
-      hint: "[[refresh|Replays]] it densely; the cost is counted." }),
     ignore_end_of_text: toggleField({ label: "Ignore end of text",
       hint: "Go on to the token limit." }),
     stop: linesField({ label: "Stop strings",

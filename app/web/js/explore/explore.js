@@ -25,7 +25,7 @@ class ExplorePage extends RunPage {
     this.form = new Controls(page, {
       generate: (prompt, settings) => this.generate(prompt, settings), stop: () => this.stop(),
       estimate: (settings, prompt) => api("estimate_budget", { settings, characters: prompt.length }),
-      policies: async () => (await api("list_policies", {})).choices,
+      policies: async () => (await api("list_policies", {})).policies,
     });
     this.status = new Status(this.statusHandlers());
     this.lens = this.makeLens({ fork: (index, token) => this.fork(index, token) });

@@ -19,7 +19,7 @@ class InspectPage extends RunPage {
     super(root, api, "inspection");
     this.form = new InspectForm(page, {
       start: (request) => this.inspect(request), stop: () => this.stop(),
-      policies: async () => (await api("list_policies", {})).choices,
+      policies: async () => (await api("list_policies", {})).policies,
       runs: async () => (await api("saved_runs", {})).runs,
     });
     this.status = new StatusLine(this.statusHandlers(), INSPECT_STATES, "Show the running inspection");

@@ -5,14 +5,12 @@ import { chip, h, show } from "../dom.js";
 import { AXES } from "../format.js";
 import { linesField, sliderField } from "./form_parts.js";
 
-const LEAST = AXES.filter((axis) => axis.isUsual).length; // numbers of a budget
-
-/** Budgets of a text, in the order of the axes, dense where it ends; null where a part is none. @param {string} text @returns {number[][] | null} */
+/** Budgets of a text, in the order of the axes; null where a part is none. @param {string} text @returns {number[][] | null} */
 function parseBudgets(text) {
   const parts = text.split(/[;\n]/).map((part) => part.trim()).filter(Boolean);
   const budgets = parts.map((part) => part.split(",").map((one) => (one.trim() ? Number(one) : NaN)));
-  const isBudget = (one) => one.length >= LEAST && one.length <= AXES.length && one.every(Number.isFinite);
-  return budgets.every(isBudget) ? budgets.map((one) => AXES.map((axis, at) => one[at] ?? axis.dense)) : null;
+  const isBudget = (one) => one.length === AXES.length && one.every(Number.isFinite);
+  return budgets.every(isBudget) ? budgets : null;
 }
 
 const textOf = (budgets) => budgets.map((one) => one.map((value) => +value.toFixed(4)).join(",")).join("; ");

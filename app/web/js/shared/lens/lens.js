@@ -218,7 +218,7 @@ export class LensPanel {
     this.trails.replaceChildren(followed ? trailTable(view, wanted.rows, this.measure.get()) : "");
     this.trailNote.replaceChildren(...glossed(followed ? "How each of these steps, against a dense one, changes the tokens "
       + "after it through the keys and values it leaves in the cache ([[kv pollution|KV pollution]]). In [[nats]]; a dot is less than 0.005."
-      : "Nothing of this step reaches a later token: the run ends here, or the cache is refreshed."));
+      : "Nothing of this step reaches a later token: the run ends here."));
     if (this.planeRows) {
       this.plane.replaceChildren(planeTable(this.planeRows, this.measure.get(), view.taken));
       const measure = this.measure.get() === "kl" ? "KL to dense, nats" : "Surprisal, nats";

@@ -20,13 +20,13 @@ const LEAST_NAMED = 12; // px: lower pages have no names of their own
 /** @typedef {import("./sheet.js").Sheet} Sheet */
 /**
  * What there are lanes for. names, numbers: of each cell of pages, where there is room for them; layers: where no
- * pages tell; others: axes without a drawing of their own, with the step's level.
+ * pages tell.
  * @typedef {{ reads?: import("./reads.js").Reads | null, shares?: number[], flow?: number[], bits?: number,
- *   names?: string[], numbers?: string[], layers?: number, others?: { axis: SpendAxis, level: number }[] }} Step
+ *   names?: string[], numbers?: string[], layers?: number }} Step
  */
 
 /** @param {Sheet} sheet @param {Step} step */
-export function drawLanes(sheet, { reads, shares = [], flow, bits, names, numbers, others = [] }) {
+export function drawLanes(sheet, { reads, shares = [], flow, bits, names, numbers }) {
   const { lanes, isWhole } = sheet.layout;
   if (lanes.pages && !reads) drawUnknown(sheet);
   else if (lanes.pages) drawPageNames(sheet, reads, names, numbers);
@@ -34,7 +34,6 @@ export function drawLanes(sheet, { reads, shares = [], flow, bits, names, number
   if (lanes.input) drawChannels(sheet, "input", "MLP input", shares[0]);
   if (lanes.inner) drawChannels(sheet, "inner", "inner", shares[1]);
   if (lanes.bits) drawBits(sheet, bits);
-  others.forEach(({ axis, level }) => drawShare(sheet, axis, level));
   if (isWhole && sheet.isWide) COMING.forEach((line) => drawComing(sheet, ...line));
 }
 
@@ -117,14 +116,6 @@ function drawBits(sheet, bits) {
     sheet.fill(at < bits ? "bits" : "track", x, top, Math.round(width - 2 * sheet.scale), height);
   }
   drawName(sheet, "bits", `${bits} of 16`, middleOf(sheet, "bits"));
-}
-
-function drawShare(sheet, axis, level) {
-  const [top, height] = sheet.lane(axis.key);
-  const width = sheet.right - sheet.left;
-  sheet.fill("track", sheet.left, top, width, height);
-  sheet.fill(axis.key, sheet.left, top, Math.round(axis.share(level) * width), height);
-  drawName(sheet, axis.name.toLowerCase(), axis.show(level), middleOf(sheet, axis.key));
 }
 
 function drawComing(sheet, colour, from, to) {

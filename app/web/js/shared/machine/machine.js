@@ -6,8 +6,6 @@ import { memory } from "../memory.js";
 import { Field } from "./field.js";
 import { captionNodes, flowOf, mlpShares, readsOf, spokenStep } from "./reads.js";
 import { Choices, Outcome, plainTitle } from "./sides.js";
-import { gridLevels } from "../tokens/card_policy.js";
-import { wholeStepWith } from "./sheet.js";
 
 const KEPT = "machine"; // folded or not, in the browser's memory
 const PLAY_MS = 125;
@@ -25,7 +23,6 @@ export class Machine {
   // on: {rows() → tokens on show, mark(index)}
   constructor(on) {
     this.on = on;
-    this.others = []; // axes without a drawing of their own
     this.field = new Field();
     this.choices = new Choices();
     this.outcome = new Outcome();
@@ -81,8 +78,6 @@ export class Machine {
   begin(run) {
     this.run = run;
     this.choices.begin(run);
-    this.others = (gridLevels(run) ?? []).map(({ axis }) => axis).filter((axis) => !axis.isUsual);
-    this.field.sheet.arrange(wholeStepWith(this.others));
     show(this.element, true);
   }
 
@@ -113,13 +108,12 @@ export class Machine {
     if (!this.run || !token || this.isFolded) return;
     const reads = readsOf(token);
     const shares = mlpShares(this.run.config.grid, token.action.channel_keep_ratio);
-    const others = this.others.map((axis) => ({ axis, level: axis.of(token) }));
-    this.field.show({ reads, shares, flow: flowOf(token), bits: token.action.bit_width, others });
+    this.field.show({ reads, shares, flow: flowOf(token), bits: token.action.bit_width });
     this.choices.show(token);
     this.outcome.show(token);
     this.caption.replaceChildren(...captionNodes(token, reads));
     clearTimeout(this.settling);
-    this.settling = setTimeout(() => this.say(spokenStep(token, reads, shares, others, plainTitle(this.run))), SETTLED_MS);
+    this.settling = setTimeout(() => this.say(spokenStep(token, reads, shares, plainTitle(this.run))), SETTLED_MS);
   }
 
   say(words) {

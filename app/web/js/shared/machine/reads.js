@@ -74,11 +74,10 @@ export const bytesText = ({ cost, dense_cost: dense }) =>
 export const captionNodes = (row, reads) => [`Token ${row.index + 1} “`, h("bdi", {}, tokenNodes(row.text)),
   `”: ${pagesText(reads)}, ${percent(mlpShare(row))} of the MLP, ${bitWords(row)}`];
 
-// title: of who chose; shares: of the MLP's channels; others: as lanes.js has them.
-export function spokenStep(row, reads, [input, inner], others, title) {
+// title: of who chose; shares: of the MLP's channels.
+export function spokenStep(row, reads, [input, inner], title) {
   const pages = reads ? `${pagesText(reads)}, ${count(reads.layers, "layer")}` : NOT_RECORDED;
   return `One decode step. ${title}. Token ${row.index + 1}: ${spokenText(row.text)}. KV cache: ${pages}. `
     + `MLP: ${percent(mlpShare(row))} of its bytes, ${percent(input)} of the input channels, ${percent(inner)} of the `
-    + `inner ones. ${bitWords(row)} of 16. ${others.map(({ axis, level }) => `${axis.name} ${axis.show(level)}. `).join("")}`
-    + `${bytesText(row).join(" ")}.`;
+    + `inner ones. ${bitWords(row)} of 16. ${bytesText(row).join(" ")}.`;
 }

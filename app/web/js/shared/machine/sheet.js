@@ -21,16 +21,10 @@ export const WHOLE_STEP = {
   isWhole: true,
   sides: ({ isWide }) => [BESIDE.names + (isWide ? BESIDE.choices : 0), BESIDE.numbers + (isWide ? BESIDE.outcome : 0)],
 };
-const MORE = 13; // px: from one lane of another axis to the next
 const LABEL = 11; // px
 const LEAST_WIDE = 60; // pixels of the lanes
 const LIGHTS = 63; // steps from dark to lit
 const SHEET_COLOURS = [...AXES.map((axis) => axis.key), "edge", "track", "panel", "sunken", "muted"];
-
-/** The whole step with a lane below for each of some axes that it has no drawing of. @param {SpendAxis[]} axes @returns {Layout} */
-export const wholeStepWith = (axes) => ({ ...WHOLE_STEP, height: WHOLE_STEP.height + MORE * axes.length,
-  lanes: { ...WHOLE_STEP.lanes, ...Object.fromEntries(axes.map(({ key }, at) =>
-    [key, /** @type {[number, number]} */ ([WHOLE_STEP.height + MORE * at + 2, 7])])) } });
 
 const rgbOf = (hex) => [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16));
 const mixed = (from, to, share) => from.map((one, at) => Math.round(one + share * (to[at] - one)));

@@ -11,7 +11,7 @@ export const PARTS = [
   { key: "head", name: "Head", bytes: "head_bytes" },
   { key: "policy", name: "Policy", bytes: "policy_bytes",
     title: "Choosing what each step may spend, under any schedule" },
-  { key: "rest", name: "Rest", title: "Embedding, sampling, comparing rows, cache refreshes" },
+  { key: "rest", name: "Rest", title: "Embedding, sampling, comparing rows" },
 ];
 
 const milliseconds = (ms) => (isNumber(ms) ? `${ms.toFixed(ms < 10 ? 2 : 1)} ms` : MISSING);

@@ -156,5 +156,5 @@ function cardFoot(row) {
     h("span", {}, `Measured: ${duration(row.step_ms)}${row.parts_ms ? ` (${partsLine(row)})` : ""}`),
     h("span", {}, `Computed: saved ${saved("flops")} of ${quantity(dense.flops, "FLOP")}, `
       + `${saved("bytes_read")} of ${quantity(dense.bytes_read, "B")}`),
-    h("span", {}, `${count(row.cached_tokens, "cached token")}${row.refreshed ? ", refreshed before this step" : ""}`));
+    h("span", {}, `${count(row.cached_tokens, "cached token")}`));
 }

@@ -1,0 +1,105 @@
+"""Pass 3: static under the paper's mechanisms, at the bytes that the static mix read.
+
+Attention is lowered first, then channels (``paths.attention_first``). The paper's heads choose
+their pages one by one, so a group reads more tokens than an action allows: how many more, trials
+on the first text tell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+from torch import Tensor
+
+from sol_core.actions import Budget
+from sol_core.comparing.methods import Row
+from sol_core.comparing.partial import Batch
+from sol_core.comparing.paths import attention_first, place_on
+from sol_core.comparing.rollout import Floats
+from sol_core.decoding.batch_scheduling import RowSchedulers
+from sol_core.decoding.schedules import StaticScheduler
+from sol_core.evaluation.setting import Setting
+from sol_core.evaluation.stages import Part, TablePass
+from sol_core.evaluation.tables import ScoreTable
+
+TRIALS = 2
+
+
+class PaperPass(TablePass):
+    """The paper's mechanisms, a row for each budget.
+
+    Args:
+        setting: with mixes: budgets are shares.
+        baselines: the table whose static rows are matched; full before this pass runs.
+    """
+
+    name, title = "paper", "Running the paper's mechanisms at the same bytes"
+
+    def __init__(self, setting: Setting, baselines: ScoreTable) -> None:
+        rows = [Row("paper", budget) for budget in range(len(setting.config.budgets))]
+        super().__init__(replace(setting, paper=True), rows)
+        self._baselines = baselines
+        self._corners = attention_first(self.setting.grid)
+        self._beyond: Floats | None = None  # [budgets] share read beyond what actions allow
+
+    def run_texts(self, first_text: int, blocks: Tensor) -> None:
+        if self._beyond is None:
+            self._beyond = np.zeros(len(self.table.rows))
+            for _ in range(TRIALS):
+                self._roll_out(first_text, blocks[:1])
+                tried = self._rollouts(first_text, 1)
+                read = self.table.share[tried].mean(0)
+                self._beyond = read - self._allowed(range(tried.start, tried.stop))
+        self._roll_out(first_text, blocks)
+
+    def saved(self, batch: Batch) -> dict[str, Floats]:
+        assert self._beyond is not None
+        return super().saved(batch) | {"beyond": self._beyond}
+
+    def restore(self, batch: Batch, arrays: Mapping[str, Floats]) -> None:
+        super().restore(batch, arrays)
+        self._beyond = arrays["beyond"]
+
+    def _roll_out(self, first_text: int, blocks: Tensor) -> None:
+        for _ in self.roll_out(first_text, blocks, observe=False):
+            pass
+
+    def _parts(self, rows: Sequence[Row], first: int, count: int) -> list[Part]:
+        config, grid = self.setting.config, self.setting.grid
+        placed, schedulers = [], []
+        for rollout in range(count):
+            for number, row in enumerate(rows):
+                budget = self._budget(row.budget, self._context(first + rollout))
+                step = (first + rollout) * config.steps
+                placed.append((rollout, number))
+                schedulers.append(StaticScheduler(budget, grid, first_step=step))
+        return [(placed, RowSchedulers(schedulers))]
+
+    def _context(self, rollout: int) -> int:
+        """Tokens that its first step attends over."""
+        config = self.setting.config
+        return config.context + rollout % config.windows * config.steps + 1
+
+    def _budget(self, index: int, context: int) -> Budget:
+        assert self._beyond is not None
+        column = self._baselines.column("static", index)
+        share = float(self._baselines.share[:, column].mean() - self._beyond[index])
+        bits = float(self._baselines.spend[:, column, 2].mean())
+        return place_on(self._corners, bits, share, lambda at: self._share(at, context))
+
+    def _share(self, budget: Budget, context: int) -> float:
+        """Share of a dense step's bytes that a budget allows."""
+        assert self.step_bytes is not None
+        return self.step_bytes.of(budget, context) / self.step_bytes.dense(context)
+
+    def _allowed(self, rollouts: Sequence[int]) -> Floats:
+        """[budgets] mean share that the rollouts' actions allowed."""
+        contexts = [self._context(rollout) for rollout in rollouts]
+        return np.asarray(
+            [
+                np.mean([self._share(self._budget(row.budget, at), at) for at in contexts])
+                for row in self.table.rows
+            ]
+        )
