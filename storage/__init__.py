@@ -1,14 +1,12 @@
-"""Runs, jobs and challenges in SQLite or PostgreSQL. Knows SQLAlchemy and the standard library.
+"""Runs and jobs in SQLite or PostgreSQL. Knows SQLAlchemy and the standard library.
 
 What a saved thing means is decided in ``app``; here are rows, JSON and transactions.
 
 ``open_store(location)`` gives a ``Store``; ``Store.runs`` keeps generation runs and their token
-events, ``Store.jobs`` background jobs, ``Store.challenges`` texts scheduled by hand,
-``Store.looks`` imported looks at a token. Every error is a ``StorageError``; see
-``storage.errors`` for the leaves.
+events, ``Store.jobs`` background jobs. Every error is a ``StorageError``; see ``storage.errors``
+for the leaves.
 """
 
-from storage.challenges import AttemptRecord, ChallengeRecord, ChallengeStore
 from storage.errors import (
     DatabaseConnectionError,
     DatabaseCorruptError,
@@ -22,16 +20,12 @@ from storage.errors import (
 )
 from storage.jobs.queue import JobStore
 from storage.jobs.records import TASKS_JOB, JobControl, JobKind, JobRecord, JobStatus
-from storage.lens_results import LookStore
-from storage.records import RunKind, RunRecord, RunSize, RunStatus, shortened, title_of
+from storage.records import RunKind, RunRecord, RunSize, RunStatus, title_of
 from storage.runs import RunStore, new_run_id
 from storage.store import DatabaseFacts, Store, database_facts, open_store
 
 __all__ = [
     "TASKS_JOB",
-    "AttemptRecord",
-    "ChallengeRecord",
-    "ChallengeStore",
     "DatabaseConnectionError",
     "DatabaseCorruptError",
     "DatabaseFacts",
@@ -45,7 +39,6 @@ __all__ = [
     "JobStateError",
     "JobStatus",
     "JobStore",
-    "LookStore",
     "NotFoundError",
     "RunKind",
     "RunRecord",
@@ -57,6 +50,5 @@ __all__ = [
     "database_facts",
     "new_run_id",
     "open_store",
-    "shortened",
     "title_of",
 ]

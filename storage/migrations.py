@@ -185,6 +185,11 @@ MIGRATIONS: tuple[Migration, ...] = (
             "CREATE INDEX runs_by_parent ON runs (parent)",
         ),
     ),
+    Migration(
+        9,
+        "no challenges, no looks out of files",
+        ("DROP TABLE attempts", "DROP TABLE challenges", "DROP TABLE looks"),
+    ),
 )
 
 LATEST_VERSION = MIGRATIONS[-1].number

@@ -16,7 +16,8 @@ Record = dict[str, Any]
 
 TITLE_LENGTH = 80  # characters, the ellipsis included
 
-# The migrations create the tables; here are only the names that the queries use.
+# The migrations create the tables; here are only the names that the queries use. Nothing reads the
+# column ``preview`` any more.
 runs_table = named_table(
     "runs",
     "seq id owner status title prompt search_text model schedule config prefill summary error "
@@ -40,7 +41,6 @@ class RunRecord:
         num_tokens: token events saved so far.
         prefill, summary: the prefill and finish events as JSON; None until they are known.
         error: what went wrong, in the user's words; None when nothing did.
-        preview: the run's short form for lists, as JSON; None until one was kept.
         parent: id of the run that it is a fork of, which may be gone; None for no fork.
         damage: why parts of the row cannot be read, which are then empty; None when all can.
     """
@@ -60,7 +60,6 @@ class RunRecord:
     summary: Record | None
     error: str | None
     kind: RunKind = "generation"
-    preview: Record | None = None
     parent: str | None = None
     damage: str | None = None
 
@@ -79,9 +78,5 @@ class RunSize(NamedTuple):
 def title_of(prompt: str) -> str:
     """First line of the prompt that is not blank, its white space tidied and its end cut."""
     lines = (" ".join(line.split()) for line in prompt.splitlines())
-    return shortened(next((line for line in lines if line), "(empty prompt)"), TITLE_LENGTH)
-
-
-def shortened(line: str, most: int) -> str:
-    """Return a line of at most ``most`` characters, an ellipsis for what was cut off."""
-    return line if len(line) <= most else line[: most - 1].rstrip() + "…"
+    line = next((line for line in lines if line), "(empty prompt)")
+    return line if len(line) <= TITLE_LENGTH else line[: TITLE_LENGTH - 1].rstrip() + "…"

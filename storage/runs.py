@@ -25,7 +25,6 @@ from storage.codec import (
 from storage.database import Database
 from storage.dialects import contains, insert_into, now_us
 from storage.errors import DatabaseCorruptError, InvalidRecordError
-from storage.lens_results import looks_table
 from storage.records import (
     FINAL_STATUSES,
     Record,
@@ -192,16 +191,6 @@ class RunStore:
         with self._database.write() as connection:
             change_row(connection, runs_table, run_id, **values)
 
-    def keep_preview(self, run_id: str, preview: Record) -> None:
-        """Save the short form of an ended run; nothing happens when the run is gone.
-
-        It is made of what is saved already, so ``updated_at`` stays.
-        """
-        data = encode_json("preview", preview)
-        with self._database.write() as connection:
-            ours = update(runs_table).where(runs_table.c.id == run_id)
-            connection.execute(ours.values(preview=data))
-
     def get(self, run_id: str, allow_damage: bool = False) -> RunRecord:
         """The run.
 
@@ -241,7 +230,6 @@ class RunStore:
         query: str = "",
         kind: RunKind | None = None,
         schedule: str = "",
-        parent: str | None = None,
     ) -> _RunRecords:
         """Runs, newest first; damaged ones say so in ``damage``.
 
@@ -254,7 +242,6 @@ class RunStore:
                 character stands for itself.
             kind: only runs of this kind; None for all.
             schedule: text that the label of the schedule must contain.
-            parent: only forks of this run.
 
         Raises: NotFoundError when the run ``before`` was deleted (start again from the top);
             InvalidRecordError for a limit below 1.
@@ -265,8 +252,6 @@ class RunStore:
         if query:
             needle = encode_text("query", query.casefold())
             conditions.append(contains(runs_table.c.search_text, needle))
-        if parent is not None:
-            conditions.append(runs_table.c.parent == parent)
         if schedule:
             conditions.append(contains(runs_table.c.schedule, encode_text("schedule", schedule)))
         with self._database.read() as connection:
@@ -312,11 +297,8 @@ class RunStore:
         columns = (*texts, run.prefill, run.summary, run.preview)
         parts = (func.coalesce(func.length(column), 0) for column in columns)
         size: ColumnElement[int] = sum(parts, literal(0))
-        for table in (events_table, looks_table):
-            whole = func.sum(func.length(table.c.record))
-            size += func.coalesce(
-                select(whole).where(table.c.run_id == run.id).scalar_subquery(), 0
-            )
+        events = select(func.sum(func.length(events_table.c.record)))
+        size += func.coalesce(events.where(events_table.c.run_id == run.id).scalar_subquery(), 0)
         query = select(run.id, run.owner, size).where(run.status != "running").order_by(run.seq)
         with self._database.read() as connection:
             rows = connection.execute(query).all()

@@ -7,14 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from storage.challenges import ChallengeStore
 from storage.database import BUSY_TIMEOUT_S, Database
 from storage.dialects import Backend
 from storage.dialects.postgres import PostgresBackend
 from storage.dialects.sqlite import SqliteBackend, SqliteReader
 from storage.errors import DatabaseWriteError
 from storage.jobs.queue import JobStore
-from storage.lens_results import LookStore
 from storage.migrations import MIGRATIONS, Migration, check_version
 from storage.runs import RunStore
 
@@ -30,8 +28,6 @@ class Store:
         notices: sentences that the user should see, such as that a damaged file was kept aside.
         runs: the generation runs.
         jobs: training and evaluation in the background.
-        challenges: texts scheduled by hand, and their scoreboards.
-        looks: what came in a file of a look into a run's token.
     """
 
     def __init__(
@@ -42,8 +38,6 @@ class Store:
         self.notices: tuple[str, ...] = notices
         self.runs = RunStore(database, data_dir_id)
         self.jobs = JobStore(database, data_dir_id)
-        self.challenges = ChallengeStore(database)
-        self.looks = LookStore(database)
         self._database = database
 
     def used_bytes(self) -> int | None:

@@ -83,7 +83,6 @@ RELEASE = (
     "app/site/test_load.py",
     "browser/explore/test_costs.py",
     "browser/explore/test_docked_card.py",
-    "browser/explore/test_embed.py",
     "browser/explore/test_fork_pages.py",
     "browser/explore/test_looking.py",
     "browser/explore/test_machine.py",

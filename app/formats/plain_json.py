@@ -81,12 +81,6 @@ def schedule_label(kind: str, config: dict[str, Any]) -> str:
     return _schedule_words(kind, config.get("schedule", {}).get("policy"))
 
 
-def strip_label(config: dict[str, Any]) -> str:
-    """The schedule, of those of an inspection, whose steps its strip shows: its last."""
-    schedules = config.get("schedules") or [{"kind": "dense"}]
-    return _schedule_words(schedules[-1].get("kind", ""), schedules[-1].get("policy"))
-
-
 def _schedule_words(kind: str, policy: str | None) -> str:
     if kind == "policy" and policy:
         return f"Policy {str(policy).rstrip('/').rpartition('/')[2]}"

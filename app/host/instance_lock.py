@@ -74,16 +74,6 @@ def read_note(path: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def ask_to_end(path: Path) -> None:
-    """Leave word for whoever holds the lock; see ``is_asked_to_end``."""
-    write_note(path, read_note(path) | {"asked_to_end": True})
-
-
-def is_asked_to_end(path: Path) -> bool:
-    """Return whether the lock's holder has been asked to end since it wrote its note."""
-    return read_note(path).get("asked_to_end") is True
-
-
 def _note_of(lock_file: Path) -> Path:
     return lock_file.with_suffix(".json")
 

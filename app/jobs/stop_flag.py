@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -18,16 +18,16 @@ _NAMES = ("SIGTERM", "SIGINT", "SIGHUP", "SIGBREAK")
 
 
 class StopFlag:
-    """False until ``set``, or until ``is_asked`` says so."""
+    """False until ``set``."""
 
-    def __init__(self, is_asked: Callable[[], bool] = lambda: False) -> None:
-        self._is_set, self._is_asked = False, is_asked
+    def __init__(self) -> None:
+        self._is_set = False
 
     def set(self) -> None:
         self._is_set = True
 
     def is_set(self) -> bool:
-        return self._is_set or self._is_asked()
+        return self._is_set
 
     def wait(self, seconds: float) -> bool:
         """Sleep for as long, or until it is set; returns whether it is."""

@@ -19,7 +19,6 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from app.host.instance_lock import ask_to_end
 from app.host.paths import DataDir
 from app.host.process_identity import is_worker_alive, process_id_of
 from app.host.program import program_command
@@ -29,7 +28,6 @@ LOOK_S = 1.0
 GRACE_S = 60.0  # for a unit of work and a checkpoint; 27 s were seen on a busy machine
 FIRST_DELAY_S, LONGEST_DELAY_S = 1.0, 60.0  # between a worker's death and the next start
 LOG_NAME, LOG_BYTES = "worker.log", 2_000_000
-_ON_WINDOWS = sys.platform == "win32"
 
 logger = logging.getLogger(__name__)
 
@@ -87,7 +85,7 @@ class WorkerSupervisor:
         pid = self.worker_pid()
         if pid is None:
             return
-        self._ask_to_end(pid)
+        _signal(pid, signal.SIGTERM)  # on Windows this ends it: the job resumes from its checkpoint
         try:
             if self._has_ended(pid, 1.0):
                 return
@@ -99,14 +97,6 @@ class WorkerSupervisor:
             if not self._has_ended(pid, 0.0):
                 _kill_group(pid)
                 self._has_ended(pid, 5.0)
-
-    def _ask_to_end(self, pid: int) -> None:
-        """SIGTERM; on Windows, where that ends a process at once, a word beside its lock."""
-        lock = self._data_dir.worker_lock_file
-        if _ON_WINDOWS and is_worker_alive(read_holder(lock) or ""):
-            ask_to_end(lock)
-        else:
-            _signal(pid, signal.SIGTERM)
 
     def _watch(self) -> None:
         while not self._ending.is_set():

@@ -1,6 +1,6 @@
 """The worker: takes one queued job after another until it is told to end.
 
-SIGTERM, SIGINT, SIGHUP, or a word beside its lock ask the running job for a checkpoint and put it
+SIGTERM, SIGINT or SIGHUP ask the running job for a checkpoint and put it
 back in line, so that the next worker goes on with it. A supervised worker holds a lock that keeps
 it single; it ends by itself when the page that started it was killed and nothing is left to do.
 """
@@ -17,12 +17,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from app.host.database import open_database
-from app.host.instance_lock import (
-    is_asked_to_end,
-    is_held_by_living_process,
-    read_note,
-    write_note,
-)
+from app.host.instance_lock import is_held_by_living_process, read_note, write_note
 from app.host.paths import DataDir
 from app.host.process_identity import own_worker_id
 from app.jobs.engines import ENGINES
@@ -70,8 +65,6 @@ def run_worker(
     """
     options = options or WorkerOptions()
     stop = StopFlag()
-    if options.is_supervised:
-        stop = StopFlag(lambda: is_asked_to_end(data_dir.worker_lock_file))
     with ExitStack() as opened:
         opened.enter_context(set_by_signals(stop))
         if options.is_supervised and not _hold_lock(data_dir.worker_lock_file, opened):
@@ -105,14 +98,12 @@ def read_holder(lock_file: Path) -> str | None:
 
 def _serve_the_line(place: Workplace, engines: JobFunctions, options: WorkerOptions) -> None:
     alone_since: float | None = None
-    num_elsewhere = 0
     while not place.stop.is_set():
         job = _claim(place.jobs, place.worker)
         if job is not None:
             run_job(job, engines.get(job.kind), place)
             alone_since = None
             continue
-        num_elsewhere = _tell_of_others(place.jobs, num_elsewhere)
         if options.is_supervised:
             is_served = is_held_by_living_process(place.data_dir.lock_file)
             alone_since = None if is_served else alone_since or time.monotonic()
@@ -128,21 +119,6 @@ def _claim(jobs: JobStore, worker: str) -> JobRecord | None:
     except (DatabaseLockedError, DatabaseWriteError) as error:
         logger.warning("no look at the line: %s", error)
         return None
-
-
-def _tell_of_others(jobs: JobStore, told: int) -> int:
-    """Say once that jobs wait whose files are out of reach; returns how many they are."""
-    try:
-        found = jobs.num_queued_elsewhere()
-    except (DatabaseLockedError, DatabaseWriteError):
-        return told
-    if found and not told:
-        logger.warning(
-            "%d queued jobs have their files in other data directories, where this worker does "
-            "not see them: start a worker there, or one with that folder as --data-dir",
-            found,
-        )
-    return found
 
 
 def _hold_lock(path: Path, opened: ExitStack) -> bool:

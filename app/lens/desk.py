@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from app.formats.plain_json import json_safe
 from app.host.damage import naming_damage
 from app.host.errors import AppError
-from app.lens.report import Look
 from app.model.compute import Workbench
 from app.runs.queue import GenerationRuns
 from app.runs.recorded_run import RecordedRun
@@ -25,74 +24,37 @@ from sol_core.inspection import InspectionConfig
 
 if TYPE_CHECKING:
     from sol_core.lens.engine import Lens
-    from storage import LookStore, RunKind
+    from storage import RunKind
 
 AnswerT = TypeVar("AnswerT")
 _Rows = list[tuple[Action, ...]]  # actions per row, the one looked into first
 
 
 class LensDesk:
-    """Runs lens views, in line for the model.
+    """Runs lens views, in line for the model."""
 
-    A look that came in a file is shown as it came, whichever model is loaded.
-    """
-
-    def __init__(self, runs: GenerationRuns, imported: LookStore) -> None:
+    def __init__(self, runs: GenerationRuns) -> None:
         self._runs = runs
-        self._imported = imported
 
     def look(self, owner: str, run_id: str, index: int, row: int | None = None) -> dict[str, Any]:
         """One token under every level of every axis; the JSON form of ``LensView``.
 
         Args:
             row: of an inspection; None for a generation.
-        Returns: with "imported": {"model", "dtype", "bits" of the joint grids that there are} of
-            a look that came in a file, else None.
         Raises: AppError for a run that goes on, or that another model made; SolError.
         """
-        found = self._found(owner, run_id, index, row)
-        if found is None:
-            return {**json_safe(self.record(owner, run_id, index, row).view), "imported": None}
-        bits = [] if found.bit_width is None else [found.bit_width]
-        about = {"model": found.model, "dtype": found.dtype, "bits": bits}
-        return {**json_safe(found.view), "imported": about}
+        ask = functools.partial(_look, index=index)
+        return dict(json_safe(self._ask(owner, run_id, row, ask)))
 
     def plane(
         self, owner: str, run_id: str, index: int, bit_width: int, row: int | None = None
     ) -> dict[str, Any]:
         """The joint grid of attention and channels at one bit width, rows as in ``look``.
 
-        Raises: as ``look``; AppError for a look that came in a file without this joint grid.
-        """
-        found = self._found(owner, run_id, index, row)
-        if found is None:
-            ask = functools.partial(_plane, index=index, bit_width=bit_width)
-            lines = self._ask(owner, run_id, row, ask)
-        else:
-            lines = found.at(bit_width).plane or []
-        return {"rows": json_safe(lines)}
-
-    def record(
-        self,
-        owner: str,
-        run_id: str,
-        index: int,
-        row: int | None = None,
-        bit_width: int | None = None,
-    ) -> Look:
-        """Return the loaded model's lens view, with a bit width's joint grid where it is named.
-
         Raises: as ``look``.
         """
-        ask = functools.partial(_look, index=index, bit_width=bit_width)
-        return self._ask(owner, run_id, row, ask)
-
-    def _found(self, owner: str, run_id: str, index: int, row: int | None) -> Look | None:
-        record = self._imported.find(run_id, index, row)
-        if record is None:
-            return None
-        self._runs.poll(owner, run_id, 0, _kind(row))  # refuses what this visitor may not see
-        return Look(**record)
+        ask = functools.partial(_plane, index=index, bit_width=bit_width)
+        return {"rows": json_safe(self._ask(owner, run_id, row, ask))}
 
     def _ask(
         self, owner: str, run_id: str, row: int | None, ask: Callable[[Lens, Any], AnswerT]
@@ -133,10 +95,8 @@ def _answer(
     return ask(lens, bench.model)
 
 
-def _look(lens: Lens, model: Any, index: int, bit_width: int | None) -> Look:
-    plane = None if bit_width is None else _plane(lens, model, index, bit_width)
-    view = lens.look(index).to_dict()
-    return Look(model.name, model.dtype_name, view, bit_width, plane)
+def _look(lens: Lens, model: Any, index: int) -> dict[str, Any]:
+    return lens.look(index).to_dict()
 
 
 def _kind(row: int | None) -> RunKind:

@@ -26,6 +26,7 @@ class LiveRun:
     Attributes:
         place: in line for the model; only its owner sees the run before it has ended.
         saved: what the database has not got yet.
+        parent: id of the run that it is a fork of.
         tokens: JSON of the engine's token events so far; only ever appended to.
         ended_at: ``time.monotonic()`` of the end.
     """
@@ -38,6 +39,7 @@ class LiveRun:
     config: RunConfig
     created_at: datetime
     saved: SavedRun
+    parent: str | None = None
     phase: Phase = "queued"
     tokens: list[dict[str, Any]] = field(default_factory=list)
     prefill: dict[str, Any] | None = None
@@ -75,6 +77,7 @@ class LiveRun:
             json_safe(self.config.to_dict()),
             self.prefill,
             self.tokens,
+            self.parent,
         )
 
     def warning(self) -> str | None:

@@ -267,7 +267,8 @@ class GenerationRuns:
             parent=parent,
         )
         saved, now = SavedRun(run_id, create), datetime.now(UTC)
-        run = LiveRun(run_id, place, prompt, title_of(prompt), model, config, now, saved)
+        title = title_of(prompt)
+        run = LiveRun(run_id, place, prompt, title, model, config, now, saved, parent)
         self._saver.add(saved)
         return run
 

@@ -21,6 +21,7 @@ class RecordedRun:
         config: JSON of its configuration.
         prefill: JSON of the engine's first event; None where the run did not get there.
         tokens: JSON of every token's event, in order.
+        parent: id of the run that it is a fork of; None for no fork.
     """
 
     run_id: str
@@ -30,11 +31,13 @@ class RecordedRun:
     config: dict[str, Any]
     prefill: dict[str, Any] | None
     tokens: Sequence[dict[str, Any]]
+    parent: str | None = None
 
     @classmethod
     def of(cls, run: RunRecord, tokens: Sequence[dict[str, Any]]) -> RecordedRun:
         """Return the run of a row in the database."""
-        return cls(run.id, run.kind, run.prompt, run.model, run.config, run.prefill, tokens)
+        head = (run.id, run.kind, run.prompt, run.model, run.config, run.prefill)
+        return cls(*head, tokens, run.parent)
 
     @property
     def token_ids(self) -> list[int]:

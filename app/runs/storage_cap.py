@@ -15,14 +15,13 @@ from storage import RunSize, StorageError, Store
 
 logger = logging.getLogger(__name__)
 EVERY_S = 5.0
-AT_ONCE = 20  # challenges that go in one step
 MOST_AT_ONCE = 500  # runs
 MAX_STEPS = 100
 SHRINK_TO = 0.95  # of the limit: to find who has most, the whole database is read
 
 
 class StorageCap:
-    """Deletes old runs and challenges while there are too many; does nothing without limits."""
+    """Deletes old runs while there are too many; does nothing without limits."""
 
     def __init__(self, store: Store, limits: Limits) -> None:
         self._store, self._limits = store, limits
@@ -56,15 +55,10 @@ class StorageCap:
                 return
 
     def _delete_share(self, share: float) -> int:
-        """Delete about this share of all from whoever has most; return how many things."""
-        sizes, of_challenges = self._store.runs.sizes(), self._store.challenges.used_bytes()
-        taken: dict[bytes, int] = {}
-        for run in sizes:
-            taken[run.owner] = taken.get(run.owner, 0) + run.num_bytes
-        if of_challenges > max(taken.values(), default=0):
-            return self._store.challenges.delete_oldest(AT_ONCE)
+        """Delete about this share of all from whoever has most; return how many runs."""
+        sizes = self._store.runs.sizes()
         # A share, because the database takes half as much again as what is in it.
-        num_bytes = math.ceil(share * (sum(taken.values()) + of_challenges))
+        num_bytes = math.ceil(share * sum(run.num_bytes for run in sizes))
         return self._store.runs.delete_ended(fair_choice(sizes, num_bytes))
 
 

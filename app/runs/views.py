@@ -102,5 +102,6 @@ def _about(run: RecordedRun, title: str, created_at: datetime) -> dict[str, Any]
         "title": title,
         "model": run.model,
         "config": run.config,
+        "parent": run.parent,
         "created_at": iso(created_at),
     }

@@ -19,7 +19,7 @@ from app.web.assets import site_data, style_sheet
 from app.web.bundle import bundle
 from app.web.theme import follow_system_css
 
-_STYLES = ("base", "stage", "controls", "tokens", "runs/embed")
+_STYLES = ("base", "stage", "controls", "tokens")
 
 _PAGE = """<!DOCTYPE html>
 <html lang="en">

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from app.lens.report import Look
 from storage import Store
 
 
@@ -17,15 +16,6 @@ class ModelCalls(Protocol):
         """Of two generations, every token's NLL under the dense model, nats; None where not known.
 
         Raises: SolError while the model is busy.
-        """
-
-    def look(self, run_id: str, index: int, row: int | None, bit_width: int | None) -> Look:
-        """One token of a run under every level of every axis.
-
-        Args:
-            row: of an inspection; None for a generation.
-            bit_width: of the joint grid; None for none.
-        Raises: SolError while the model is busy, or where another one made the run.
         """
 
 
@@ -42,23 +32,20 @@ class Kind:
     """One kind of thing that can be shared.
 
     Attributes:
-        format, version: in its JSON documents; the version rises with every change that an older
-            release would misread.
-        address: parameter that names it in a link, and the tab that shows it; None where a link
-            names none.
+        address: parameter that names it in a link, and the tab that shows it.
         owns: whether an id is that of one of this kind.
         title: what to call the thing with this id.
-        write: its document, without the envelope.
-        texts: its further forms, such as "csv", as text; some kinds have no page.
-        read: check a document, save it for an owner, return the new id; or, of what cannot be
-            imported, a sentence that says why.
+        texts: its forms, such as "csv", as text.
+        format, version: in its JSON documents; the version rises with every change that an older
+            release would misread.
+        read: check a document, save it for an owner, return the new id; None where files of it are
+            not imported.
     """
 
-    format: str
-    version: int
-    address: tuple[str, str] | None
+    address: tuple[str, str]
     owns: Callable[[Store, str], bool]
     title: Callable[[Store, str], str]
-    write: Callable[[Source, str], dict[str, Any]]
     texts: Mapping[str, Callable[[Source, str], str]]
-    read: Callable[[Store, str, dict[str, Any]], str] | str
+    format: str = ""
+    version: int = 0
+    read: Callable[[Store, str, dict[str, Any]], str] | None = None

@@ -16,9 +16,7 @@ from app.host.damage import naming_damage
 from app.host.errors import DocumentError
 from app.sharing.comparison import COMPARISON
 from app.sharing.kind import Kind, ModelCalls, Source
-from app.sharing.lens.lens_kind import LENS
 from app.sharing.runs.run_kinds import INSPECTION_RUN, RUN
-from app.sharing.scoreboard import SCOREBOARD
 from sol_core.files.characters import whole_characters, why_not_parsed
 from storage import NotFoundError, Store
 
@@ -32,8 +30,6 @@ KINDS: dict[str, Kind] = {
     "run": RUN,
     "inspection": INSPECTION_RUN,
     "comparison": COMPARISON,
-    "lens": LENS,
-    "scoreboard": SCOREBOARD,
 }
 Document = dict[str, Any]
 
@@ -50,8 +46,8 @@ def kind_of(store: Store, thing_id: str) -> str:
 
 
 def runs_of(thing_id: str) -> tuple[str, ...]:
-    """Ids of what may be runs in a thing's id: RUN, RUN,RUN or RUN:TOKEN:ROW:BITS."""
-    return tuple(part.partition(":")[0] for part in thing_id.split(","))
+    """Ids of what may be runs in a thing's id: RUN or RUN,RUN."""
+    return tuple(thing_id.split(","))
 
 
 def thing_in_link(text: str) -> str:
@@ -61,8 +57,7 @@ def thing_in_link(text: str) -> str:
     """
     asked = parse_qs(urlsplit(text).query)
     tab = asked.get("tab", [""])[0]
-    addresses = [kind.address for kind in KINDS.values() if kind.address]
-    found = [address for address in addresses if address[0] in asked]
+    found = [kind.address for kind in KINDS.values() if kind.address[0] in asked]
     if not found:
         return text
     name, _ = next((one for one in found if one[1] == tab), found[0])
@@ -92,7 +87,7 @@ def export(
         thing that is not finished, or damaged.
     """
     chosen = KINDS.get(kind)
-    forms = [one for one in FORMS if chosen is None or one in ("json", *chosen.texts)]
+    forms = FORMS if chosen is None else [one for one in FORMS if one in chosen.texts]
     if chosen is None or form not in forms:
         raise DocumentError(
             f"a {kind} cannot be exported as {form}: kinds are {', '.join(KINDS)}, "
@@ -100,13 +95,10 @@ def export(
         )
     source = Source(store, model)
     with naming_damage(f"This {kind}"):
-        if form == "json":
-            head = {"format": chosen.format, "version": chosen.version}
-            # ASCII only: text that no UTF-8 can hold (half characters) survives as well.
-            text = json.dumps(head | chosen.write(source, thing_id), allow_nan=False) + "\n"
-        else:
+        text = chosen.texts[form](source, thing_id)
+        if form != "json":
             # CSV and HTML have no escape for half characters: they become U+FFFD.
-            text = whole_characters(chosen.texts[form](source, thing_id))
+            text = whole_characters(text)
         name = _file_stem(kind, chosen.title(store, thing_id))
     return Export(f"{name}.{form}", _MEDIA_TYPES[form], text)
 
@@ -138,13 +130,11 @@ def _reader(document: Document) -> tuple[str, Callable[[Store, str, Document], s
     """The document's kind, and what saves one. Raises: DocumentError."""
     found = document.get("format")
     for name, kind in KINDS.items():
-        if kind.format == found:
+        if kind.read is not None and kind.format == found:
             _check_version(document, kind)
-            if isinstance(kind.read, str):
-                raise DocumentError(kind.read)
             return name, kind.read
     shown = repr(found)[:60]
-    known = ", ".join(kind.format for kind in KINDS.values() if callable(kind.read))
+    known = ", ".join(kind.format for kind in KINDS.values() if kind.read)
     raise DocumentError(f"the file's format is {shown}; this release reads {known}. {_ADVICE}")
 
 

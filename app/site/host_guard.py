@@ -25,14 +25,12 @@ import socket
 from collections.abc import Awaitable, Callable, Container, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qsl
 
 from app.host.hosting import is_space
 from app.site.page_doors import is_call, is_door
 from sol_core.errors import ConfigError
 
 ALLOWED_HOSTS_VARIABLE = "SOL_ALLOWED_HOSTS"
-EMBED_SITES_VARIABLE = "SOL_EMBED_SITES"
 SPACE_HOST_VARIABLE = "SPACE_HOST"  # set by Hugging Face
 SPACE_DOMAIN = ".hf.space"
 
@@ -47,14 +45,7 @@ _NETLOC = re.compile(r"(?:\[([0-9a-f:.]+)\]|([^\[\]:@/,\s]+))(?::\d*)?")
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 _READ = (b"host", b"origin", b"sec-fetch-site", b"sec-fetch-mode", b"content-type",
          b"content-length", b"expect")  # fmt: skip
-_SITE = re.compile(r"https?://[a-z0-9.-]+(:\d+)?")
-# What a variable may list: its form, and words for it.
-_HOSTS = (
-    _NAME,
-    "host names without scheme and port, separated by commas (sol.example.org)",
-)
-_SITES = (_SITE, "sites with their scheme (https://blog.example.org), separated by commas")
-_EMBEDDED = ("embed", "1")
+_FRAME_RULE = (b"content-security-policy", b"frame-ancestors 'self'")
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -72,7 +63,6 @@ class GatePolicy:
         domain: end of further names that it is reached by; "" for none.
         max_body: bytes of a request.
         may_be_framed: pages of other sites may show it in a frame.
-        embedders: sites whose pages may show the embedded page, which has nothing to click.
     """
 
     names: frozenset[str] = _LOOPBACK
@@ -80,7 +70,6 @@ class GatePolicy:
     domain: str = ""
     max_body: int = BODY_BYTES
     may_be_framed: bool = False
-    embedders: tuple[str, ...] = ()
 
     @classmethod
     def of_server(
@@ -105,15 +94,6 @@ class GatePolicy:
             domain=SPACE_DOMAIN if on_space else "",
             max_body=BODY_BYTES + BYTES_PER_CHARACTER * characters,
             may_be_framed=on_space,
-            embedders=_listed(environment, EMBED_SITES_VARIABLE, _SITES),
-        )
-
-    def frame_rule(self, scope: Message) -> tuple[bytes, bytes]:
-        """The header that says who may show the answer to a request in a frame."""
-        query = parse_qsl(bytes(scope.get("query_string", b"")).decode("latin-1"))
-        others = self.embedders if query.count(_EMBEDDED) == 1 else ()
-        return b"content-security-policy", " ".join(("frame-ancestors 'self'", *others)).encode(
-            "ascii"
         )
 
     def serves(self, netloc: str) -> bool:
@@ -159,7 +139,7 @@ class HostGuard:
             await _refuse(send, *refusal, receive if is_sending else None)
             return
         if not self._policy.may_be_framed:
-            send = _with_header(send, self._policy.frame_rule(scope))
+            send = _refusing_frames(send)
         await self._app(scope, receive, send)
 
     def _refusal(self, scope: Message, headers: dict[str, str]) -> tuple[int, str] | None:
@@ -243,16 +223,14 @@ def _own_names(bound: str | None) -> frozenset[str]:
     return frozenset({name, machine, f"{machine.partition('.')[0]}.local"} - {""})
 
 
-def _listed(
-    environment: Mapping[str, str], variable: str, kind: tuple[re.Pattern[str], str] = _HOSTS
-) -> tuple[str, ...]:
-    """A variable's comma-separated values, in lower case. Raises: ConfigError for another form."""
-    form, words = kind
-    listed = [one.strip().lower() for one in environment.get(variable, "").split(",")]
-    for one in filter(None, listed):
-        if not form.fullmatch(one):
+def _listed(environment: Mapping[str, str], variable: str) -> tuple[str, ...]:
+    """A variable's comma-separated hosts, in lower case. Raises: ConfigError for another form."""
+    listed = [host.strip().lower() for host in environment.get(variable, "").split(",")]
+    for host in filter(None, listed):
+        if not _NAME.fullmatch(host):
             raise ConfigError(
-                f"{variable} must be {words}, got {one!r}: correct or remove it where the server's "
+                f"{variable} must be host names without scheme and port, separated by commas "
+                f"(sol.example.org), got {host!r}: correct or remove it where the server's "
                 "variables are set"
             )
     return tuple(filter(None, listed))
@@ -283,19 +261,15 @@ def _replaying(body: bytes, receive: Receive) -> Receive:
     return replay
 
 
-def _with_header(send: Send, header: tuple[bytes, bytes]) -> Send:
-    """A ``send`` that adds a header to every answer.
+def _refusing_frames(send: Send) -> Send:
+    """A ``send`` that forbids frames of other sites: a click there may not hit what is seen."""
 
-    In a frame of another site what is clicked may not be what is seen, so frames are refused but
-    for the embedded page.
-    """
-
-    async def with_header(message: Message) -> None:
+    async def with_rule(message: Message) -> None:
         if message["type"] == "http.response.start":
-            message["headers"] = [*message.get("headers", ()), header]
+            message["headers"] = [*message.get("headers", ()), _FRAME_RULE]
         await send(message)
 
-    return with_header
+    return with_rule
 
 
 async def _refuse(send: Send, status: int, sentence: str, receive: Receive | None) -> None:

@@ -23,8 +23,6 @@ _STYLE_SHEETS = (
     "runs/machine",
     "tokens",
     "runs/dock",
-    "runs/forks",
-    "runs/embed",
     "lens",
     "compare",
     "inspect",
@@ -34,7 +32,6 @@ _STYLE_SHEETS = (
     "evaluate",
     "policies",
     "learn/lessons",
-    "learn/classroom",
 )
 
 

@@ -7,7 +7,6 @@ import importlib
 from dataclasses import dataclass
 from typing import Any
 
-from app.challenges.desk import ChallengeDesk
 from app.host.database import open_database
 from app.host.hosting import is_public, is_zero_gpu
 from app.host.limits import Limits
@@ -15,7 +14,6 @@ from app.host.paths import DataDir
 from app.lens.desk import LensDesk
 from app.lessons.desk import ExperimentDesk
 from app.lessons.experiments import lesson_experiments
-from app.lessons.rooms import RoomDesk
 from app.model.compute import Compute, InProcess
 from app.model.loader import LoadFunction, ModelLoader
 from app.policies.library import PolicyLibrary
@@ -41,8 +39,6 @@ class Services:
     runs: GenerationRuns
     lens: LensDesk
     experiments: ExperimentDesk
-    rooms: RoomDesk
-    challenges: ChallengeDesk
     is_shared: bool
     data_dir: DataDir
     policies: PolicyLibrary
@@ -94,10 +90,8 @@ def build_services(
         store=store,
         loader=loader,
         runs=runs,
-        lens=LensDesk(runs, store.looks),
+        lens=LensDesk(runs),
         experiments=experiments,
-        rooms=RoomDesk(),
-        challenges=ChallengeDesk(runs, store.challenges, policies),
         is_shared=is_public(),
         data_dir=data_dir,
         policies=policies,

@@ -90,7 +90,7 @@ def _tint_rules() -> list[str]:
     for index, colour in enumerate(SCALE):
         names = f"--tint: {colour.hex()}; --ink: {ink(colour).hex()};"
         has_bin = f'[data-bin="{index}"]'
-        rules.append(f".sol-strip i{has_bin}, .sol-token{has_bin} {{ {names} }}")
+        rules.append(f".sol-token{has_bin} {{ {names} }}")
     rules += [
         f'.sol-token[data-difference="{index}"] {{ --tint: var(--sol-difference-{index}); }}'
         for index in range(DIFFERENCE_BINS)

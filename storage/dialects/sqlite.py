@@ -16,7 +16,6 @@ from typing import Any
 from sqlalchemy import URL, Connection, Engine, QueuePool, create_engine, event
 
 from storage.dialects.backend import Backend
-from storage.dialects.mounts import network_notice
 from storage.dialects.sqlite_errors import (
     sqlite_primary_code,
     storage_error_from_sqlite,
@@ -48,7 +47,6 @@ class SqliteBackend(Backend):
                 "Choose another data directory."
             ) from error
         found = (
-            network_notice(self.path),
             notice_if_empty(self.path),
             set_aside_if_corrupt(self.path, busy_timeout_s),
         )

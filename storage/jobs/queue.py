@@ -12,7 +12,7 @@ import secrets
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import func, insert, select
+from sqlalchemy import insert
 
 from storage.codec import (
     encode_json,
@@ -109,18 +109,6 @@ class JobStore(JobSeries):
                 return None
         with self._database.write() as connection:
             return claim_next(connection, worker, self._data_dir_id)
-
-    def num_queued_elsewhere(self) -> int:
-        """Count the queued jobs that no worker of this data directory will ever claim."""
-        columns = jobs_table.c
-        elsewhere = columns.data_dir_id.not_in(("", self._data_dir_id))
-        query = select(func.count()).where(columns.status == "queued", elsewhere)
-        with self._database.read() as connection:
-            return int(connection.execute(query).scalar_one())
-
-    def is_at_hand(self, job: JobRecord) -> bool:
-        """Return whether the job's files are in this data directory."""
-        return job.data_dir_id in ("", self._data_dir_id)
 
     def heartbeat(
         self, job_id: str, worker: str, progress: float, message: str, eta_s: float | None = None
@@ -290,7 +278,7 @@ class JobStore(JobSeries):
             return abandon_jobs(connection, dead)
 
     def _require_at_hand(self, job: JobRecord) -> None:
-        if not self.is_at_hand(job):
+        if job.data_dir_id not in ("", self._data_dir_id):
             raise JobStateError(
                 f"The job {job.id!r} has its files in another data directory, "
                 f"{job.data_dir_id!r}; this one is {self._data_dir_id!r}. Do it there."

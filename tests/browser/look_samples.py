@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from app.lens.report import Look
 from sol_core.actions import AXIS_FIELDS, DENSE, Action, ActionGrid
 from sol_core.config import GenerationConfig
 from sol_core.fields import from_json
@@ -30,22 +29,22 @@ def choice_at(share: float, token: dict[str, Any]) -> dict[str, Any]:
 
 
 def look_into(
-    event: dict[str, Any], following: int, grid: ActionGrid | None = None, *, chooses: bool = True
-) -> Look:
+    event: dict[str, Any], following: int, grid: ActionGrid
+) -> tuple[dict[str, Any], list[Any]]:
     """What a model might have seen in a token: the worse the less of dense it spends.
 
-    On bits every level chooses the run's own token. The joint grid is there, too.
+    On bits every level chooses the run's own token.
 
     Args:
         following: tokens after it, at least 3.
         grid: the run's.
-        chooses: False for a look of before choices were kept.
+    Returns: the view, and the joint grid.
     """
-    grid, taken = grid or ActionGrid(), Action(**event["action"])
+    taken = Action(**event["action"])
 
     def row(action: Action, of_dense: float, share: float = 1.0) -> dict[str, Any]:
         made = {"action": asdict(action), "nll": 3 - of_dense, "kl": 1 - of_dense, "entropy": 2.0}
-        return made | ({"choice": choice_at(share, event)} if chooses else {})
+        return made | {"choice": choice_at(share, event)}
 
     axes = [
         [
@@ -72,22 +71,21 @@ def look_into(
         ]
         for keep in grid.keep_fractions
     ]
-    return Look("fake-model", "float32", view, LOOK_BITS, plane)
+    return view, plane
 
 
-def looking(serve: Callable[..., Server], tokens: Sequence[str] = WORDS, **options: Any) -> Server:
+def looking(serve: Callable[..., Server], tokens: Sequence[str] = WORDS) -> Server:
     """A server whose model writes these tokens and sees what ``look_into`` makes up."""
     server = serve(FakeEngine(tokens, step_s=0.001))
 
-    def ask(place: Any, question: Any) -> Look | list[Any] | None:
+    def ask(place: Any, question: Any) -> dict[str, Any] | list[Any]:
+        if "key" not in question.keywords:  # Compare's question
+            return [{"nll": None, "problem": "No model is loaded."}] * 2
         (run_id, _), asked = question.keywords["key"], question.keywords["ask"]
         run = server.services.store.runs.get(run_id)
         event = server.services.store.runs.events(run_id)[asked.keywords["index"]]
-        grid = from_json(GenerationConfig, run.config).grid
-        look = look_into(event, 16, grid, **options)
-        if asked.func.__name__ == "_plane":
-            return look.plane
-        return look if asked.keywords["bit_width"] else look.at(None)
+        view, plane = look_into(event, 16, from_json(GenerationConfig, run.config).grid)
+        return plane if asked.func.__name__ == "_plane" else view
 
     server.services.runs.ask = ask  # type: ignore[assignment]  # a stand-in
     return server

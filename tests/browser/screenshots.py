@@ -1,8 +1,8 @@
-"""Pictures of every page for ``docs/screenshots``: light and dark, 390 and 1,920 px wide.
+"""Pictures of every page: light and dark, 390 and 1,920 px wide.
 
 Run it against a page that is up, on the real model, with a finished training in its database:
 
-    python -m tests.browser.screenshots http://127.0.0.1:7860/ docs/screenshots
+    python -m tests.browser.screenshots http://127.0.0.1:7860/ FOLDER
 
 It does what a visitor would: lets the recording play, generates, opens a token's card, inspects
 and compares, guesses in a lesson; then it looks at each tab.

@@ -12,7 +12,6 @@ from pathlib import Path
 
 RUN_ID = "oldestRun_01"
 JOB_ID = "oldestJob_01"  # from version 2 on
-CHALLENGE_ID = "oldestChallenge"  # from version 3 on
 
 _VERSION_1 = """
 PRAGMA journal_mode = WAL;
@@ -751,6 +750,10 @@ _VERSION_8 = (
     .replace("    'generation', '', NULL\n", "    'generation', '', NULL, NULL\n")
 )
 
+_VERSION_9 = _VERSION_8.replace("user_version = 8", "user_version = 9").replace(
+    "COMMIT;", "DROP TABLE attempts;\nDROP TABLE challenges;\nDROP TABLE looks;\nCOMMIT;"
+)
+
 RELEASED_SCHEMAS = {
     1: _VERSION_1,
     2: _VERSION_2,
@@ -760,6 +763,7 @@ RELEASED_SCHEMAS = {
     6: _VERSION_6,
     7: _VERSION_7,
     8: _VERSION_8,
+    9: _VERSION_9,
 }
 
 

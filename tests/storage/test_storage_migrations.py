@@ -12,18 +12,15 @@ import pytest
 from sqlalchemy import inspect
 
 from storage import DatabaseVersionError, StorageError, Store, open_store
-from storage.challenges import attempts_table, challenges_table
 from storage.database import Database
 from storage.dialects.postgres import PostgresBackend
 from storage.dialects.sqlite import SqliteBackend
 from storage.jobs.records import job_metrics_table, job_samples_table, jobs_table
-from storage.lens_results import looks_table
 from storage.migrations import LATEST_VERSION, MIGRATIONS, Migration
 from storage.records import events_table, runs_table
 from storage.store import migrate
 from tests.storage.child_python import ENGINES
 from tests.storage.released_schemas import (
-    CHALLENGE_ID,
     JOB_ID,
     RELEASED_SCHEMAS,
     RUN_ID,
@@ -36,9 +33,6 @@ TABLES = (
     jobs_table,
     job_metrics_table,
     job_samples_table,
-    challenges_table,
-    attempts_table,
-    looks_table,
 )
 
 
@@ -134,23 +128,6 @@ def test_jobs_of_version_2_are_read(database_path: Path) -> None:
         assert store.jobs.resume(JOB_ID).status == "queued"
 
 
-def test_challenges_of_version_3_are_read(database_path: Path) -> None:
-    write_released_database(database_path, 3)
-    with open_store(database_path) as store:
-        assert store.challenges.get(CHALLENGE_ID).record == {"steps": 2}
-        (attempt,) = store.challenges.best(CHALLENGE_ID, 10)
-        assert (attempt.owner, attempt.name, attempt.kl, attempt.nll) == ("alice", "Ada", 0.25, 3.5)
-        assert attempt.record == {"policy": {"kl": 0.5}}
-
-
-def test_looks_of_version_5_are_read_and_go_with_their_run(database_path: Path) -> None:
-    write_released_database(database_path, 5)
-    with open_store(database_path) as store:
-        assert store.looks.find(RUN_ID, 1, None) == {"dtype": "float32"}
-        store.runs.delete(RUN_ID)
-        assert store.looks.find(RUN_ID, 1, None) is None
-
-
 def test_queries_name_the_columns_that_exist(database: Database) -> None:
     migrate(database)
     found = columns_of(database)
@@ -173,9 +150,8 @@ def test_indexes_and_foreign_keys_are_the_same_on_both_engines(database: Databas
         "runs_by_parent": ["parent"],
         "jobs_by_status": ["status", "seq"],
         "jobs_by_owner": ["owner", "seq"],
-        "attempts_by_kl": ["challenge_id", "kl", "seq"],
     }
-    referring = {"events", "looks", "job_metrics", "job_samples", "attempts"}
+    referring = {"events", "job_metrics", "job_samples"}
     assert {name for name, keys in foreign_keys.items() if keys} == referring
 
 

@@ -7,7 +7,6 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -329,32 +328,16 @@ def test_a_run_is_found_by_a_schedule_that_it_names(store: Store) -> None:
     assert last.id == policy
 
 
-def test_a_preview_is_kept_and_is_no_change_of_the_run(store: Store) -> None:
-    run = new_run(store)
-    store.runs.finish(run.id, "finished")
-    before = store.runs.get(run.id)
-    assert before.preview is None
-    store.runs.keep_preview(run.id, {"words": "é \ud800", "cells": [62]})
-    after = store.runs.get(run.id)
-    assert after == replace(before, preview={"words": "é \ud800", "cells": [62]})
-    assert store.runs.list() == [after]
-    store.runs.keep_preview("gone", {"words": ""})  # deleted meanwhile
-    with pytest.raises(InvalidRecordError):
-        store.runs.keep_preview(run.id, {"cells": [math.nan]})
-
-
 def test_sizes_are_of_ended_runs_with_all_that_goes_with_them(store: Store) -> None:
     old, bare, going = (new_run(store, "é" * size) for size in (500, 10, 10))
     store.runs.append_events(old.id, [{"index": 0, "text": "x" * 3000}, {"index": 1}])
     store.runs.finish(old.id, "failed", {"reason": "y" * 700}, "z" * 900)
     store.runs.finish(bare.id, "finished")
-    store.runs.keep_preview(old.id, {"words": "w" * 400})
-    store.looks.save(bare.id, 0, None, {"look": "x" * 5000})
     first, second = store.runs.sizes()
     assert (first.id, second.id) == (old.id, bare.id)
     assert first.owner == second.owner
-    assert 0 < first.num_bytes - (2 * 1000 + 3000 + 700 + 900 + 400) < 200
-    assert 5000 < second.num_bytes < 5200
+    assert 0 < first.num_bytes - (2 * 1000 + 3000 + 700 + 900) < 200
+    assert 0 < second.num_bytes < 200
     assert store.runs.delete_ended([old.id, going.id, "nobody"]) == 1
     assert [run.id for run in store.runs.list()] == [going.id, bare.id]
 

@@ -1,37 +1,33 @@
-"""``launch.py export THING``: what was saved as one HTML page, as JSON or as CSV; or a demo."""
+"""``launch.py export THING``: what was saved as one HTML page, as JSON or as CSV."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from app.cli.job_options import open_jobs
-from app.cli.options import add_model, load_model
+from app.cli.options import add_data_dir
 from app.host.console import Console, write_out
 from app.host.errors import AppError, InputFileError
 
 if TYPE_CHECKING:
     from storage import Store
 
-HELP = "write a saved run, a comparison of two or a scoreboard as HTML page, JSON or CSV"
+HELP = "write a saved run as HTML page, JSON or CSV, or a comparison of two as HTML page"
 FORMS = ("html", "json", "csv")
 NEWEST_SHOWN = 5
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options: source, format, target; a demo."""
+    """Declare the options: source, format, target."""
     parser.add_argument(
         "thing",
         metavar="RUN",
-        nargs="?",
         help="id of a generation or an inspection as History shows it, two ids of generations "
-        "with a comma (ID1,ID2) to compare them, id of an imported lens, id of a challenge for its "
-        "scoreboard (json or csv), or a link to any of them",
+        "with a comma (ID1,ID2) to compare them (html), or a link to any of them",
     )
-    parser.add_argument(
-        "out", type=Path, metavar="OUT", nargs="?", help='file to write; "-" is stdout'
-    )
+    parser.add_argument("out", type=Path, metavar="OUT", help='file to write; "-" is stdout')
     parser.add_argument(
         "--format",
         dest="form",
@@ -39,27 +35,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="html is a page to look at offline, json can be imported, csv is for spreadsheets "
         "(default: by OUT's ending)",
     )
-    group = parser.add_argument_group("demo, instead of RUN and OUT")
-    group.add_argument(
-        "--demo",
-        type=Path,
-        metavar="FOLDER",
-        help="write the recording that Explore opens with as a page for any web server",
-    )
-    group.add_argument(
-        "--record",
-        metavar="PROMPT",
-        help="with --demo: record this prompt's answers anew, with the model of --model (under the "
-        "shipped policy if it is the default one, else static)",
-    )
-    add_model(parser)
+    add_data_dir(parser)
     parser.set_defaults(check=_check)
 
 
 def run(args: argparse.Namespace) -> int:
     """Write the files and say where they are."""
-    if args.demo is not None:
-        return _write_demo(args)
     with open_jobs(args) as (_, store):
         from app.sharing import export, kind_of, thing_in_link
         from storage import NotFoundError
@@ -81,39 +62,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _write_demo(args: argparse.Namespace) -> int:
-    from app.recordings.recording import shipped_recording
-    from app.sharing.demo_folder import write_demo
-
-    console = Console()
-    recording = shipped_recording() if args.record is None else _recorded(args, console)
-    for path in write_demo(args.demo, recording):
-        console.say(f"wrote {path}")
-    return 0
-
-
-def _recorded(args: argparse.Namespace, console: Console) -> dict[str, Any]:
-    from app.recordings.recording import TEXTS, make_recording
-
-    model, _ = load_model(args, console)
-
-    def report(done: int) -> None:
-        console.progress(f"recording text {done} of {TEXTS}", done / TEXTS)
-
-    recording = make_recording(model, args.record, on_text=report)
-    console.clear()
-    return recording.to_json()
-
-
 def _check(args: argparse.Namespace) -> None:
-    if args.demo is not None:
-        if args.thing is not None or args.form is not None:
-            raise InputFileError("--demo takes a folder and neither RUN, OUT nor --format")
-        return
-    if args.record is not None:
-        raise InputFileError("--record needs --demo FOLDER")
-    if args.thing is None or args.out is None:
-        raise InputFileError("give RUN and OUT, or --demo FOLDER (see --help)")
     if args.form is None:
         args.form = args.out.suffix.removeprefix(".").lower()
         if args.form not in FORMS:

@@ -72,7 +72,7 @@ def _print_list(args: argparse.Namespace, store: Store) -> None:
     found = store.jobs.list(
         kind=STORED_KINDS.get(args.kind, args.kind), statuses=statuses, limit=args.limit
     )
-    lines = [_HEADER, *(_line(job, store) for job in found)] if found else ["There are no jobs."]
+    lines = [_HEADER, *(_line(job) for job in found)] if found else ["There are no jobs."]
     record = {"jobs": [job_as_json(job) for job in found]}
     print_result(args, record, "".join(f"{line}\n" for line in lines))
 
@@ -100,7 +100,7 @@ def _print_job(args: argparse.Namespace, data_dir: DataDir, store: Store) -> Non
     if args.json:
         print_json(job_as_json(job) | {"latest_metrics": latest})
     else:
-        write_out(_details(job, latest, store))
+        write_out(_details(job, latest))
         if job.status == "queued":
             Console().say(f"a running page continues it, or: {program_name()} worker")
 
@@ -116,16 +116,15 @@ def _latest_metrics(store: Store, job_id: str) -> dict[str, Any]:
 _HEADER = f"{'ID':12}  {'kind':8}  {'status':10}  {'done':>5}  {'left':>7}  title"
 
 
-def _line(job: JobRecord, store: Store) -> str:
-    place = "" if store.jobs.is_at_hand(job) else f"  (files in {job.data_dir_id})"
+def _line(job: JobRecord) -> str:
     left = "" if job.eta_s is None else time_left(job.eta_s)
     return (
         f"{job.id:12}  {_kind(job):8}  {_status(job):10}  {job.progress:5.0%}  {left:>7}  "
-        f"{escape(job.title)}{escape(place)}"
+        f"{escape(job.title)}"
     )
 
 
-def _details(job: JobRecord, latest: dict[str, Any], store: Store) -> str:
+def _details(job: JobRecord, latest: dict[str, Any]) -> str:
     fields = {
         "job": job.id,
         "kind": _kind(job),
@@ -137,7 +136,6 @@ def _details(job: JobRecord, latest: dict[str, Any], store: Store) -> str:
         "error": job.error,
         "policy": (job.result or {}).get("policy"),
         "log": job.log_file,
-        "files in": None if store.jobs.is_at_hand(job) else job.data_dir_id,
         "created": job.created_at.astimezone().isoformat(timespec="seconds"),
     }
     fields |= {name: f"{value:.5g}" for name, value in latest.items() if _is_number(value)}

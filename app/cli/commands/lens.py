@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from app.cli import options
 from app.cli.commands.inspect import INSPECTED_BUDGET
 from app.cli.input_files import read_text
 from app.cli.own_schedule import with_own
 from app.cli.terminal import escape
+from app.formats.plain_json import json_safe
 from app.host.console import Console, write_out
-from app.lens.report import LENS_VERSION, lens_json
 from sol_core.actions import AXES, ActionGrid
 from sol_core.errors import ConfigError
 from sol_core.inspection import InspectionConfig
@@ -19,6 +19,8 @@ from sol_core.inspection import InspectionConfig
 if TYPE_CHECKING:
     from sol_core.lens.records import LensRow, LensView
 
+LENS_VERSION = 1  # of the JSON; raised when a field changes its meaning or goes
+ROW_FIELDS = ("nll", "kl", "entropy", "choice")  # of ``LensRow``, beside its action
 HELP = "what one token of a text costs under every level of attention, channels and bits"
 
 
@@ -52,15 +54,26 @@ def run(args: argparse.Namespace) -> int:
     view, token_id = look_at_text(model, args.text, args.token, args.config, find)
     token = model.spelled(token_id)
     if args.json:
-        named = {"index": view.index, "token_id": token_id, "text": token}
-        looked = lens_json(
-            model.name, model.dtype_name, args.config.to_dict(), named, view.to_dict()
-        )
-        report = {"kind": "lens", "version": LENS_VERSION} | looked
+        looked = {"model": model.name, "dtype": model.dtype_name, "config": args.config.to_dict()}
+        looked["token"] = {"index": view.index, "token_id": token_id, "text": token}
+        report = {"kind": "lens", "version": LENS_VERSION} | looked | _numbers_of(view)
         options.print_json(report)
     else:
         write_out(_table(view, args.config.grid, token, args.schedule))
     return 0
+
+
+def _numbers_of(view: LensView) -> dict[str, Any]:
+    """The steps, one row per level of every axis, and what followed; JSON without NaN."""
+    found = view.to_dict()
+    rows = [
+        {"axis": axis.field, "level": row["action"][axis.field]}
+        | {name: row[name] for name in ROW_FIELDS}
+        for axis, levels in zip(AXES, found["axes"], strict=True)
+        for row in levels
+    ]
+    shown = {name: found[name] for name in ("taken", "dense")}
+    return dict(json_safe(shown | {"rows": rows, "trails": found["trails"]}))
 
 
 def _table(view: LensView, grid: ActionGrid, token: str, schedule: str) -> str:

@@ -1,5 +1,5 @@
-"""The Compare page: two runs side by side, and a schedule painted by hand against the policy.
+"""The Compare page: two runs side by side.
 
-Rows come from ``app.runs``, scores from ``app.challenges``. Exported pairs are made in
+Rows come from ``app.runs``. Exported pairs are made in
 ``app.sharing.comparison``.
 """

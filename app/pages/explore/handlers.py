@@ -21,7 +21,6 @@ from app.pages.shared.run_calls import RunCalls
 from app.pages.shared.sharing_calls import EXPORT_HANDLERS
 from app.recordings.recording import shipped_recording
 from app.runs.forks import fork_config
-from app.runs.forks import fork_tree as tree_of
 from app.web.calls import Request, by_name, field, owner_of
 from app.web.component import Page
 from app.web.services import Services
@@ -49,16 +48,6 @@ def fork_run(services: Services, request: Request) -> dict[str, Any]:
     with naming_damage("This run"):
         config = fork_config(run, index, token_id, services.limits.new_tokens)
     return {"run_id": services.runs.start(owner, run.prompt, config, run_id)}
-
-
-def fork_tree(services: Services, request: Request) -> dict[str, Any]:
-    """The runs that a run was forked from, and their forks; on a shared server only the visitor's.
-
-    Whoever has the link of a fork sees those that lead to it, too.
-    """
-    owner, run_id = owner_of(request), field(request, "run_id", str)
-    only = owner if services.is_shared else None
-    return {"runs": tree_of(services.runs, services.store.runs, owner, run_id, only)}
 
 
 def estimate_budget(services: Services, request: Request) -> dict[str, Any]:
@@ -95,7 +84,7 @@ def estimate_budget(services: Services, request: Request) -> dict[str, Any]:
 
 
 HANDLERS = RunCalls("generation", form_from_config).handlers() | by_name(
-    start_run, fork_run, fork_tree, estimate_budget
+    start_run, fork_run, estimate_budget
 )
 
 

@@ -10,13 +10,11 @@ from app.formats.plain_json import (
     budget_text,
     iso,
     schedule_label,
-    strip_label,
 )
 from app.host.damage import naming_damage
 from app.host.errors import DamagedError
 from app.pages.shared.sharing_calls import EXPORT_HANDLERS, IMPORT_HANDLERS
 from app.runs.forks import parting_token
-from app.runs.preview import Preview, previews
 from app.runs.queue import RunNotFoundError
 from app.web.calls import Request, RequestError, by_name, choice, field, owner_of
 from app.web.component import Page
@@ -46,12 +44,8 @@ def list_runs(services: Services, request: Request) -> dict[str, Any]:
     )
     page = records[:limit]
     shown = [record for record in page if record.status != "running" or record.owner == owner]
-    short = previews(services.store.runs, shown)
     return {
-        "runs": [
-            _row(record, _may_delete(services, record, owner), short.get(record.id))
-            for record in shown
-        ],
+        "runs": [_row(record, _may_delete(services, record, owner)) for record in shown],
         "next": page[-1].id if len(records) > limit else None,
     }
 
@@ -78,7 +72,7 @@ def _may_delete(services: Services, record: RunRecord, owner: str) -> bool:
     return is_mine and record.status != "running"
 
 
-def _row(record: RunRecord, can_delete: bool, preview: Preview | None) -> dict[str, Any]:
+def _row(record: RunRecord, can_delete: bool) -> dict[str, Any]:
     row: dict[str, Any] = {
         "id": record.id,
         "kind": record.kind,
@@ -86,14 +80,12 @@ def _row(record: RunRecord, can_delete: bool, preview: Preview | None) -> dict[s
         "status": record.status,
         "status_label": STATUS_LABELS.get(record.status, record.status),
         "schedule_label": "",
-        "strip_label": "",
         "budget": "",
         "tokens": record.num_tokens,
         "created_at": iso(record.created_at),
         "model": record.model,
         "fork": None,
         "can_delete": can_delete,
-        "preview": preview,
     }
     try:
         if record.damage is not None:
@@ -101,8 +93,6 @@ def _row(record: RunRecord, can_delete: bool, preview: Preview | None) -> dict[s
         with naming_damage("This run"):
             row["schedule_label"] = schedule_label(record.schedule, record.config)
             row["budget"] = budget_text(record.config)
-            if record.kind == "inspection":
-                row["strip_label"] = strip_label(record.config)
             if (index := parting_token(record)) is not None:
                 row["fork"] = {"parent": record.parent, "index": index}
     except DamagedError:

@@ -186,7 +186,7 @@ def _state_of(services: Services, record: JobRecord, request: Request) -> dict[s
     is_train = record.kind == "train"
     is_news = is_train and bool(samples) and samples[-1].get("step") != request.get("sample_step")
     return {
-        "job": job_view(record, services.store.jobs.is_at_hand(record)),
+        "job": job_view(record),
         "metrics": page,
         "cursor": page[-1]["seq"] if page else cursor,
         "more": len(rows) > METRICS_PER_POLL,

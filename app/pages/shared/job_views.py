@@ -50,11 +50,8 @@ def job_row(record: JobRecord) -> dict[str, Any]:
     }
 
 
-def job_view(record: JobRecord, is_at_hand: bool = True) -> dict[str, Any]:
+def job_view(record: JobRecord) -> dict[str, Any]:
     """Everything that the page of one job shows besides its metrics and its result.
-
-    Args:
-        is_at_hand: whether its files are in this data directory.
 
     ``live`` means that it can change without the user: its page keeps polling.
     """
@@ -62,7 +59,7 @@ def job_view(record: JobRecord, is_at_hand: bool = True) -> dict[str, Any]:
         "live": record.status in _LIVE,
         "message": record.message,
         "error": record.damage or record.error,
-        "advice": _ADVICE.get(record.status) if is_at_hand else _elsewhere(record),
+        "advice": _ADVICE.get(record.status),
         "log_file": record.log_file,
         "model": str(record.params.get("model", "")),
         "params": json_safe(record.params),
@@ -88,13 +85,6 @@ def _status_label(record: JobRecord) -> str:
     if record.status == "running" and record.control in ("pause", "cancel"):
         return "Pausing" if record.control == "pause" else "Cancelling"
     return "Finished" if record.status == "succeeded" else record.status.capitalize()
-
-
-def _elsewhere(record: JobRecord) -> str:
-    return (
-        f"Its files are in another data directory, {record.data_dir_id}: workers there run it, "
-        "its policy appears there, and it is deleted there."
-    )
 
 
 def _moment(moment: datetime | None) -> str | None:

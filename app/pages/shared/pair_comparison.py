@@ -9,8 +9,8 @@ from app.formats.plain_json import json_safe
 from app.host.damage import naming_damage
 from app.host.errors import AppError
 from app.model.compute import Workbench
-from app.runs.pairs import align_tokens
 from app.runs.recorded_run import RecordedRun
+from app.sharing.comparison import align_tokens
 from app.web.services import Services
 from sol_core.errors import SolError
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from app.lens.report import Look
 from app.pages.shared.pair_comparison import compare_pair
 from app.pages.shared.uploads import Uploads, begin_file, take_piece
 from app.sharing.kinds import MAX_DOCUMENT_BYTES, export, import_document, runs_of
@@ -37,9 +36,6 @@ class _LoadedModel:
     def dense_nll(self, run_ids: tuple[str, str]) -> list[list[float | None] | None]:
         sides = compare_pair(self.services, self.owner, run_ids)["sides"]
         return [side["nll"] for side in sides]
-
-    def look(self, run_id: str, index: int, row: int | None, bit_width: int | None) -> Look:
-        return self.services.lens.record(self.owner, run_id, index, row, bit_width)
 
 
 def begin_import(services: Services, request: Request) -> dict[str, Any]:

@@ -79,19 +79,15 @@ class RunDocument:
             self.tokens: events,
         }
 
-    def checked(
-        self, document: dict[str, Any], owner: str, where: str = ""
+    def _checked(
+        self, document: dict[str, Any], owner: str
     ) -> tuple[RunRecord, list[dict[str, Any]]]:
         """The record and the tokens that a document describes, checked and not saved.
 
         They are as a run of this release is saved: what the document leaves out is filled in. The
         record's id is empty.
-
-        Args:
-            where: what stands before the names of the document's parts in messages.
-        Raises: DocumentError naming the first thing that is wrong.
         """
-        part, tokens = f"{where}{self.part}", f"{where}{self.tokens}"
+        part, tokens = self.part, self.tokens
         head = restored(self.head, document.get(self.part), part, self.rules)
         events = document.get(self.tokens)
         if isinstance(events, list) and len(events) > MAX_TOKENS:
@@ -125,9 +121,9 @@ class RunDocument:
     def read(self, store: Store, owner: str, document: dict[str, Any]) -> str:
         """Check the document and save its run for ``owner``; returns the new run's id.
 
-        Raises: as ``checked``.
+        Raises: DocumentError naming the first thing that is wrong.
         """
-        return store.runs.restore(*self.checked(document, owner)).id
+        return store.runs.restore(*self._checked(document, owner)).id
 
     def _saved(self, value: Any) -> Any:
         """A checked value as the database holds it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -32,22 +33,27 @@ def _kind(
         view = whole_view(*ended_run(source.store, run_id, document.kind))
         return html_page(view["run"]["title"], view, f"shared_{document.part}", styles)
 
+    def text(source: Source, run_id: str) -> str:
+        whole = {"format": form, "version": 1} | document.write(source.store, run_id)
+        # ASCII only: text that no UTF-8 can hold (half characters) survives as well.
+        return json.dumps(whole, allow_nan=False) + "\n"
+
     return Kind(
-        form,
-        1,
         address=(document.part, tab),
         owns=owns,
         title=lambda store, run_id: store.runs.get(run_id).title,
-        write=lambda source, run_id: document.write(source.store, run_id),
         texts={
             "csv": lambda source, run_id: csv(ended_run(source.store, run_id, document.kind)[1]),
             "html": page,
+            "json": text,
         },
+        format=form,
+        version=1,
         read=document.read,
     )
 
 
-_RUN_STYLES = ("runs/costs", "runs/machine", "runs/dock", "runs/forks")
+_RUN_STYLES = ("runs/costs", "runs/machine", "runs/dock")
 RUN = _kind("sol-explorer-run", "explore", GENERATION, csv_of_generation, _RUN_STYLES)
 INSPECTION_RUN = _kind(
     "sol-explorer-inspection", "inspect", INSPECTION, csv_of_inspection, ("runs/costs", "inspect")

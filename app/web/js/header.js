@@ -2,17 +2,14 @@
 
 import { askedFor, setAddress, tabOf } from "./shared/address.js";
 import { fill, setText, whenThemeChanges } from "./shared/dom.js";
-import { isEmbedded, markEmbedded } from "./shared/runs/embed.js";
 import { emit, listen } from "./shared/events.js";
 import { memory } from "./shared/memory.js";
 import { explainTerms } from "./shared/tips.js";
-import { tieTabKeys } from "./tab_keys.js";
 
 const THEMES = ["light", "dark"];
 
 // trigger: Gradio's; it lets Python's layout bring the tab in `data-tab` to the front.
 export function mount(root, trigger, { tabs }) {
-  markEmbedded();
   explainTerms();
   root.querySelector(".sol-skip").addEventListener("click", skip);
   tieTabKeys();
@@ -53,7 +50,7 @@ function tieTheme(button) {
 // The address's tab comes to the front, now and whenever somebody goes back or forward; whoever
 // changes the tab makes a step.
 function tieTabs(tabs, bring) {
-  const asked = () => (tabs.includes(tabOf()) && !isEmbedded ? tabOf() : tabs[0]);
+  const asked = () => (tabs.includes(tabOf()) ? tabOf() : tabs[0]);
   addEventListener("popstate", () => bring(asked()));
   listen("show-tab", bring);
   document.addEventListener("sol-tab-shown", (event) => {
@@ -61,4 +58,39 @@ function tieTabs(tabs, bring) {
     emit("tab-shown");
   });
   if (tabOf() !== tabs[0]) bring(asked());
+}
+
+// Keys of Gradio's tabs, which all are stops of Tab there: one stop, and arrows from tab to tab; Enter shows the one
+// that has the focus.
+const STEPS = { ArrowLeft: -1, ArrowRight: 1 };
+
+// As soon as the tabs are there, which may be later than the page's head.
+function tieTabKeys() {
+  const head = /** @type {HTMLElement | null} */ (document.querySelector(".tab-wrapper"));
+  if (head) tieTo(head);
+  else setTimeout(tieTabKeys, 50);
+}
+
+// head: around the tabs; Gradio makes them anew when some fit no longer.
+/** @param {HTMLElement} head */
+function tieTo(head) {
+  /** @returns {HTMLElement[]} */
+  const tabs = () => [...head.querySelectorAll("[role=tab]")].map((one) => /** @type {HTMLElement} */ (one));
+  const stopAtOne = () => {
+    const all = tabs();
+    const stop = all.find((tab) => tab.ariaSelected === "true") ?? all[0];
+    all.forEach((tab) => { tab.tabIndex = tab === stop ? 0 : -1; });
+  };
+  new MutationObserver(stopAtOne).observe(head, { subtree: true, childList: true, attributeFilter: ["aria-selected"] });
+  head.addEventListener("keydown", (event) => {
+    const all = tabs();
+    const at = all.findIndex((tab) => tab === event.target);
+    if (at < 0) return;
+    const next = { Home: 0, End: all.length - 1 }[event.key]
+      ?? (event.key in STEPS ? (at + STEPS[event.key] + all.length) % all.length : null);
+    if (next === null) return;
+    event.preventDefault();
+    all[next].focus();
+  });
+  stopAtOne();
 }

@@ -13,7 +13,6 @@ import pytest
 from app.host.database import DATABASE_VARIABLE, database_location, open_database
 from app.host.paths import DataDir
 from app.jobs.reaper import REAP_S, STALE_S, Reaper
-from app.pages.shared.job_views import job_view
 from storage import DatabaseWriteError, Store
 from tests.app.command_line import RunCommand, one_line
 from tests.app.job_stand_in import worked_steps
@@ -66,7 +65,7 @@ def test_commands_work_on_it(run: RunCommand, store: Store, data_dir: DataDir) -
 
 
 @on_postgres
-def test_a_job_of_elsewhere_is_marked_and_its_files_are_left_alone(
+def test_a_jobs_files_elsewhere_are_left_alone(
     run: RunCommand, store: Store, tmp_path: Path
 ) -> None:
     other = DataDir(tmp_path / "other")
@@ -74,8 +73,6 @@ def test_a_job_of_elsewhere_is_marked_and_its_files_are_left_alone(
     with open_database(other) as elsewhere:
         job = elsewhere.jobs.create("train", "a", "t", {}, worker="w")
         elsewhere.jobs.finish(job.id, "w", "paused")
-    assert f"(files in {job.data_dir_id})" in run("jobs", "list").out
-    assert job.data_dir_id in run("jobs", "show", job.id).out
     for command in (("jobs", "delete", job.id), ("train", "--resume", job.id)):
         done = run(*command)
         assert done.status == 1
@@ -96,15 +93,7 @@ def test_a_worker_leaves_jobs_alone_whose_files_it_does_not_see(
     assert store.jobs.get(foreign.id).status == "queued"
     assert worked_steps(data_dir, foreign.id) == []
     worker.terminate()
-    output, _ = worker.communicate(timeout=15)
-    assert output.count("1 queued jobs have their files in other data directories") == 1
-
-
-@on_postgres
-def test_the_page_says_where_a_jobs_files_are(store: Store) -> None:
-    job = store.jobs.create("train", "a", "t", {})
-    assert job_view(job, is_at_hand=True)["advice"] is None
-    assert job.data_dir_id in job_view(job, is_at_hand=False)["advice"]
+    worker.communicate(timeout=15)
 
 
 def test_a_reaper_lets_workers_speak_first_when_the_database_is_back() -> None:

@@ -77,23 +77,6 @@ def test_a_worker_comes_and_goes_with_the_page(
     assert (data_dir.logs / "worker.log").read_bytes() == b""
 
 
-def test_on_windows_a_word_beside_its_lock_asks_a_worker_to_end(
-    supervise: Supervise, store: Store, data_dir: DataDir, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A signal would end it at once there, without a checkpoint; the next worker is not meant."""
-    supervisor = supervise()
-    job = store.jobs.create("train", "a", "t", {"steps": 2000, "step_s": 0.02})
-    wait_until(lambda: store.jobs.metrics(job.id))
-    monkeypatch.setattr("app.jobs.supervisor._ON_WINDOWS", True)
-    with monkeypatch.context() as patch:
-        patch.setattr("app.jobs.supervisor._signal", lambda *_: pytest.fail("it was sent a signal"))
-        supervisor.stop()
-    assert store.jobs.get(job.id).status == "queued", "checkpointed, for the next start"
-    done = len(store.jobs.metrics(job.id))
-    supervise()
-    wait_until(lambda: len(store.jobs.metrics(job.id)) > done)
-
-
 def test_a_worker_that_dies_is_replaced(supervise: Supervise, store: Store) -> None:
     supervisor = supervise()
     wait_until(supervisor.worker_pid)

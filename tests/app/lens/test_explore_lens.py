@@ -97,7 +97,7 @@ def test_a_level_of_two_thirds_is_replayed_in_full_and_gives_the_recorded_kl(
     recorded = services.store.runs.events(run_id)[4]
     if not is_kept:
         services.runs.forget(run_id)
-    view = services.lens.record(ANNA, run_id, 4).view
+    view = services.lens.look(ANNA, run_id, 4)
     ratio = view["taken"]["action"]["channel_keep_ratio"]
     assert ratio == recorded["action"]["channel_keep_ratio"] == 2 / 3
     assert ceil_fraction(ratio, 576) == 384
@@ -112,7 +112,7 @@ def test_an_inspected_row_is_replayed_beside_the_others(call: Call, services: Se
     wait_until(lambda: services.store.runs.get(run_id).status == "finished")
     recorded = services.store.runs.events(run_id)[9]["rows"]
     for row in range(3):
-        step = services.lens.record(ANNA, run_id, 9, row).view["replayed"]
+        step = services.lens.look(ANNA, run_id, 9, row)["replayed"]
         assert step["nll"] == pytest.approx(recorded[row]["nll"], rel=1e-5)
         assert step["kl_to_dense"] == pytest.approx(recorded[row]["kl"], rel=1e-4, abs=1e-6)
 

@@ -1,4 +1,4 @@
-"""The desk of the lessons: one measurement for all who ask, a line, and nothing that piles up."""
+"""The desk of the lessons: one measurement for all who ask, and a bounded line."""
 
 from __future__ import annotations
 
@@ -125,23 +125,7 @@ def test_the_line_is_first_come_first_served_and_says_how_many_come_first(
     assert [call["n"] for call in measures.calls] == [0, 1, 2, 3]
 
 
-def test_what_nobody_asks_about_any_more_is_not_measured(
-    desk: ExperimentDesk, measures: Measures, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    desk.ask(ANNA, "slow", {"n": 0})
-    wait_until(lambda: len(measures.calls) == 1)
-    desk.ask(ANNA, "slow", {"n": 1})
-    desk.ask(ANNA, "slow", {"n": 2})
-    monkeypatch.setattr(experiment_desk, "FORGOTTEN_S", -1.0)
-    desk.ask(ANNA, "slow", {"n": 3})  # the only one in line behind the running one now
-    monkeypatch.setattr(experiment_desk, "FORGOTTEN_S", 60.0)
-    assert desk.ask(ANNA, "slow", {"n": 3})["before"] == 1
-    measures.go.set()
-    done(desk, "slow", {"n": 3})
-    assert [call["n"] for call in measures.calls] == [0, 3]
-
-
-def test_results_and_line_are_bounded(
+def test_the_line_is_bounded(
     desk: ExperimentDesk, measures: Measures, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(experiment_desk, "SHARES", replace(SHARES, of_all=3))
@@ -149,16 +133,8 @@ def test_results_and_line_are_bounded(
         desk.ask(f"pupil {number}", "slow", {"n": number})
     with pytest.raises(AppError, match="already has 3 experiments waiting, the most"):
         desk.ask(ANNA, "slow", {"n": 9})
-    monkeypatch.setattr(experiment_desk, "MAX_KEPT", 2)
     measures.go.set()
-    done(desk, "slow", {"n": 2})
-    done(desk, "slow", {"n": 1})  # used: it outlives the other
-    done(desk, "slow", {"n": 5})
-    before = len(measures.calls)
-    done(desk, "slow", {"n": 1})
-    assert len(measures.calls) == before
-    done(desk, "slow", {"n": 2})
-    assert len(measures.calls) == before + 1
+    assert done(desk, "slow", {"n": 2})["value"] == 2
 
 
 def test_a_failure_is_told_to_all_who_wait_and_tried_again_later(
@@ -219,25 +195,17 @@ def test_a_question_is_known_by_what_the_experiment_takes_of_it(
     assert measures.calls == [{"n": 0}]
 
 
-def test_a_visitor_waits_for_the_newest_few_questions_and_a_class_for_nobody(
-    desk: ExperimentDesk, measures: Measures, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(experiment_desk, "MAX_PER_VISITOR", 3)
-    for number in range(64):
-        assert desk.ask(ANNA, "slow", {"n": number})["before"] <= 3
-        if number == 0:
-            wait_until(lambda: len(measures.calls) == 1)
-    for pupil in range(30):  # more than three are in the line, so the class is not refused
-        assert desk.ask(f"pupil {pupil}", "slow", {"n": 100 + pupil})["before"] == 4 + pupil
-    # A question that somebody else waits for too is not dropped with hers.
-    desk.ask(BEN, "slow", {"n": 63})
-    for number in range(200, 210):
+def test_one_visitor_does_not_take_the_whole_line(desk: ExperimentDesk, measures: Measures) -> None:
+    for number in range(SHARES.of_visitor):
         desk.ask(ANNA, "slow", {"n": number})
-    assert desk.ask(BEN, "slow", {"n": 63})["before"] == 1
+    with pytest.raises(AppError, match="You already have 6 experiments waiting"):
+        desk.ask(ANNA, "slow", {"n": 99})
+    for pupil in range(30):
+        asked = desk.ask(f"pupil {pupil}", "slow", {"n": 100 + pupil})
+        assert asked["before"] == SHARES.of_visitor + pupil
     measures.go.set()
-    done(desk, "slow", {"n": 209})
-    measured = [call["n"] for call in measures.calls]
-    assert measured == [0, 63, *range(100, 130), 207, 208, 209]
+    done(desk, "slow", {"n": 129})
+    assert [call["n"] for call in measures.calls] == [*range(6), *range(100, 130)]
 
 
 def test_one_network_does_not_take_the_whole_line(

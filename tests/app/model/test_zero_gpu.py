@@ -127,17 +127,6 @@ def test_every_use_of_the_model_is_a_call_of_its_own_process(space: Space, anna:
     assert all(0 < call["duration"] <= 10 and call["ended"] for call in calls)
 
 
-def test_a_challenge_is_set_up_and_scored_in_calls(space: Space, anna: HttpPage) -> None:
-    asked = {"text": "A long enough text to paint. " * 3, "steps": 16, "policy": "tiny"}
-    budget = [0.7, 0.8, 10]
-    made = anna.call("compare", "set_up_challenge", **asked, budget=budget)
-    assert "refused" not in made, made
-    assert names(space) == ["_ask_here"] * 2
-    again = anna.call("compare", "set_up_challenge", **asked, budget=budget)
-    assert again["id"] == made["id"]
-    assert names(space) == ["_ask_here"] * 3  # who asks for what there is plays nothing
-
-
 def test_a_process_that_is_used_again_knows_what_it_needs(space: Space, anna: HttpPage) -> None:
     space.ask("reuse", on=True)
     first = anna.start("One", max_new_tokens=3)

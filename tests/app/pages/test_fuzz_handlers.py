@@ -91,7 +91,7 @@ CORPORA = [
 ]
 TRAINING_VALUES = form_from_config(TrainConfig())
 TRAINING_VALUES.pop("corpus")  # it has a picker of its own
-IDS = ("run_id", "job_id", "a", "b", "challenge", "id", "upload_id")
+IDS = ("run_id", "job_id", "a", "b", "id", "upload_id")
 ACTION = [0.5, 0.6, 8]
 FORM_OF = {"train": "job_settings", "evaluate": "evaluation_settings",
            "benchmark": "accuracy_settings"}  # fmt: skip
@@ -122,7 +122,7 @@ class Things:
         "name": ["mine", "default", SAME_NAME],
         "group": ["all", "active", "finished", "stopped"],
         "schedule": ["policy", "static", "dense"],
-        "kind": ["train", "evaluate", "benchmark", "run", "comparison", "lens", "scoreboard"],
+        "kind": ["train", "evaluate", "benchmark", "run", "comparison", "lens"],
         "form": ["json", "csv", "html"],
         "data": ["", "eA==", "eHh4"],
         "size": [1, 3, 1000],

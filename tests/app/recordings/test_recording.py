@@ -2,21 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
-from app.host.errors import AppError
-from app.recordings.recording import (
-    PROMPT,
-    TEXTS,
-    RecordedStep,
-    make_recording,
-    shipped_recording,
-)
-from app.sharing.demo_folder import write_demo
+from app.recordings.recording import shipped_recording
 from sol_core.events import PageReads
-from tests.app.command_line import RunCommand, one_line
+from tests.app.recordings.recorder import PROMPT, TEXTS, RecordedStep, make_recording
 from tests.support.tiny_language_model import make_language_model
 
 
@@ -70,25 +60,3 @@ def test_a_recording_of_another_model_says_where_its_texts_part() -> None:
     for text in others:  # a random model's texts part: by ids, so at the latest where texts differ
         assert text.same <= _same(list(text.tokens), list(dense.tokens))
     assert any(text.same < len(dense.tokens) for text in others)
-
-
-def test_a_demo_is_two_files_and_a_folder_in_the_way_is_told(tmp_path: Path) -> None:
-    folder = tmp_path / "new" / "demo"
-    page, data = write_demo(folder, shipped_recording())
-    assert sorted(folder.iterdir()) == [page, data]
-    assert "http" not in page.read_text(encoding="utf-8").split("</head>")[0].replace(
-        "http-equiv", ""
-    )
-    (tmp_path / "file").write_text("")
-    with pytest.raises(AppError, match="cannot write"):
-        write_demo(tmp_path / "file", shipped_recording())
-
-
-def test_the_command_writes_a_demo_and_refuses_halves(run: RunCommand, tmp_path: Path) -> None:
-    demo = tmp_path / "demo"
-    done = run("export", "--demo", str(demo))
-    assert (done.status, done.out) == (0, "")
-    assert done.err == f"wrote {demo / 'index.html'}\nwrote {demo / 'recording.json'}\n"
-    assert "give RUN and OUT, or --demo" in one_line(run("export", "x"))
-    assert "needs --demo" in one_line(run("export", "x", "y.json", "--record", "A cat"))
-    assert "neither RUN" in one_line(run("export", "x", "--demo", str(demo)))

@@ -1,4 +1,4 @@
-"""Forks through the pages' calls: what is asked of the engine, who may, the tree of them."""
+"""Forks through the pages' calls: what is asked of the engine, and who may."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import pytest
 
 from app.host.paths import DataDir
 from app.pages.explore.handlers import HANDLERS
-from app.runs import forks
 from app.web.calls import server_functions
 from app.web.services import Services, build_services
 from tests.app.waiting import wait_until
@@ -62,11 +61,6 @@ def forked(services: Services, call: Call, of: str, index: int, token: int, by: 
     return ended(services, answer["run_id"])
 
 
-def tree(call: Call, run_id: str, owner: str = ANNA) -> list[tuple[Any, ...]]:
-    nodes = call("fork_tree", owner, run_id=run_id)["runs"]
-    return [(node["id"], node["parent"], node["index"], node["text"]) for node in nodes]
-
-
 def test_a_fork_is_its_parent_with_one_token_exchanged(services: Services, call: Call) -> None:
     parent = begun(services, call)
     child = forked(services, call, parent, 4, 999)
@@ -84,48 +78,6 @@ def test_a_fork_is_its_parent_with_one_token_exchanged(services: Services, call:
     grandchild = store.get(forked(services, call, child, 6, 998))
     assert grandchild.config["given"] == [*ids[:6], 998]
     assert grandchild.config["max_new_tokens"] == 7 + 12
-
-
-def test_the_tree_is_the_same_from_each_of_its_runs(services: Services, call: Call) -> None:
-    root = begun(services, call)
-    first = forked(services, call, root, 2, 901)
-    inner = forked(services, call, first, 6, 902)
-    second = forked(services, call, root, 2, 903)
-    wanted = {
-        (root, None, None, None),
-        (first, root, 2, " given901"),
-        (inner, first, 6, " given902"),
-        (second, root, 2, " given903"),
-    }
-    for run_id in (root, first, inner, second):
-        nodes = tree(call, run_id)
-        assert set(nodes) == wanted
-        assert nodes[0][0] == root
-        assert [nodes.index(node) for node in nodes if node[0] == inner] > [
-            nodes.index(node) for node in nodes if node[0] == first
-        ]
-    words = {node["id"]: node["words"] for node in call("fork_tree", run_id=root)["runs"]}
-    assert words[root].startswith("the sea was calm")
-    assert words[first].startswith("and un")
-
-
-def test_forks_outlive_their_parent(services: Services, call: Call) -> None:
-    root = begun(services, call)
-    first = forked(services, call, root, 2, 901)
-    inner = forked(services, call, first, 6, 902)
-    services.store.runs.delete(root)
-    assert tree(call, inner) == [
-        (first, None, 2, " given901"),
-        (inner, first, 6, " given902"),
-    ]
-
-
-def test_a_run_without_forks_is_alone(services: Services, call: Call) -> None:
-    root = begun(services, call)
-    assert tree(call, root) == [(root, None, None, None)]
-    settings = {"max_new_tokens": 3}
-    other = call("start_run", prompt="Another", settings=settings)["run_id"]
-    assert tree(call, ended(services, other)) == [(other, None, None, None)]
 
 
 @pytest.mark.parametrize(
@@ -167,49 +119,17 @@ def test_another_models_run_is_not_forked(
 
 
 @pytest.mark.parametrize("services", [{"SOL_PUBLIC": "1", "SOL_SHARE_RUNS": "1"}], indirect=True)
-def test_who_has_the_link_may_fork_and_sees_no_other_branch(services: Services, call: Call) -> None:
+def test_who_has_the_link_may_fork(services: Services, call: Call) -> None:
     root = begun(services, call)
     first = forked(services, call, root, 2, 901)
-    hidden = forked(services, call, root, 3, 902)
     bens = forked(services, call, first, 5, 903, by=BEN)
-    assert [node[0] for node in tree(call, bens, BEN)] == [root, first, bens]
-    assert {node[0] for node in tree(call, root)} == {root, first, hidden}
     assert services.store.runs.get(bens).owner == BEN
+    assert call("poll_run", BEN, run_id=bens, cursor=0)["run"]["parent"] == first
 
 
 @pytest.mark.parametrize("services", [{"SOL_PUBLIC": "1"}], indirect=True)
-def test_without_shared_links_only_ones_own_runs_are_forked_or_listed(
-    services: Services, call: Call
-) -> None:
+def test_without_shared_links_only_ones_own_runs_are_forked(services: Services, call: Call) -> None:
     root = begun(services, call)
-    for name, request in (("fork_run", {"index": 2, "token_id": 7}), ("fork_tree", {})):
-        answer = call(name, BEN, run_id=root, **request)
-        assert "does not exist" in answer["refused"]
+    answer = call("fork_run", BEN, run_id=root, index=2, token_id=7)
+    assert "does not exist" in answer["refused"]
     assert len(services.store.runs.list()) == 1
-
-
-def test_a_tree_has_an_end(services: Services, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(forks, "MOST_RUNS", 4)
-    root = begun(services, call)
-    children = [forked(services, call, root, 2, 901 + at) for at in range(5)]
-    assert len(tree(call, root)) == 4
-    assert tree(call, children[-1])[:2] == [
-        (root, None, None, None),
-        (children[-1], root, 2, " given905"),
-    ]
-
-
-def test_a_damaged_or_hostile_row_breaks_no_tree(services: Services, call: Call) -> None:
-    store = services.store.runs
-    root = begun(services, call)
-    for given in (None, "x", [], [1]):
-        fork = store.create(ANNA, HOSTILE, "fake-model", "static", {"given": given}, parent=root)
-        store.append_events(fork.id, [{"index": 0, "text": HOSTILE}, {"index": 1}])
-        store.finish(fork.id, "finished")
-    own = "abcdefghijkl"
-    circle = store.create(ANNA, "x", "fake-model", "static", {"given": [1]}, run_id=own, parent=own)
-    store.finish(circle.id, "finished")
-    assert len(tree(call, root)) == 5
-    assert [node[0] for node in tree(call, circle.id)] == [circle.id]
-    refused = call("fork_run", run_id=tree(call, root)[1][0], index=0, token_id=7)["refused"]
-    assert "damaged" in refused or "config" in refused

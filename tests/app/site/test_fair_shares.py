@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,14 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.formats.plain_json import json_safe
-from app.host.limits import Limits
 from app.pages.shared import pair_comparison
 from app.runs import queue as generation_runs
-from app.runs.pairs import align_tokens
-from app.runs.storage_cap import StorageCap, fair_choice
+from app.runs.storage_cap import fair_choice
+from app.sharing.comparison import align_tokens
 from sol_core.config import GenerationConfig
 from sol_core.events import event_to_dict
-from storage import RunSize, Store, open_store
+from storage import RunSize, Store
 from tests.app.public_server import ANNA, BEN, Serve
 from tests.app.waiting import wait_until
 from tests.support.fake_engine import make_token
@@ -78,18 +76,6 @@ def test_nobody_loses_a_run_to_somebody_who_keeps_more(
         kept = [run for run in sizes if run.id not in chosen and run.owner != owner]
         for other in {run.owner for run in kept}:
             assert had >= sum(run.num_bytes for run in kept if run.owner == other)
-
-
-def test_challenges_go_where_they_take_more_than_anybodys_runs(tmp_path: Path) -> None:
-    with open_store(tmp_path / "sol.sqlite3") as store:
-        kept = save_run(store, BEN, [1, 2, 3])
-        for number in range(60):
-            store.challenges.save(str(number), {"text": "x" * 300_000})
-        StorageCap(store, Limits(kept_mb=10)).enforce()
-        assert store.used_bytes() <= 10 * 1024**2
-        assert store.runs.get(kept).id == kept
-        assert store.challenges.find("59") is not None
-        assert store.challenges.find("0") is None
 
 
 def test_a_flood_of_comparisons_leaves_the_others_their_answers(

@@ -371,32 +371,3 @@ def test_web_sockets_are_shut_and_a_lifespan_passes() -> None:
     assert inner.received == []
     ask(guard, "lifespan", [])
     assert inner.received == ["lifespan"]
-
-
-@pytest.mark.parametrize(
-    ("query", "is_shown"),
-    [
-        (b"embed=1", True),
-        (b"run=x&embed=1", True),
-        (b"", False),
-        (b"embed=0", False),
-        (b"embed=1&embed=1", False),
-        (b"embed=%31", True),
-        (b"tab=embed=1", False),
-        (b"run=\xff\xfe&embed=1", True),
-        ("token=\N{SNOWMAN}%ff".encode(), False),
-    ],
-)
-def test_the_embedded_page_alone_may_be_framed_by_named_sites(query: bytes, is_shown: bool) -> None:
-    sites = policy(SOL_EMBED_SITES="https://blog.example.org, http://localhost:8080 ")
-    assert sites.embedders == ("https://blog.example.org", "http://localhost:8080")
-    _, rule = sites.frame_rule({"query_string": query})
-    others = b" https://blog.example.org http://localhost:8080" if is_shown else b""
-    assert rule == b"frame-ancestors 'self'" + others
-    assert policy().frame_rule({"query_string": query})[1] == b"frame-ancestors 'self'"
-
-
-@pytest.mark.parametrize("site", ["blog.example.org", "https://*", "https://a.b;script-src *", "*"])
-def test_a_site_that_may_embed_is_named_whole(site: str) -> None:
-    with pytest.raises(ConfigError, match="SOL_EMBED_SITES must be sites with their scheme"):
-        policy(SOL_EMBED_SITES=site)

@@ -47,7 +47,6 @@ LOOK = {"run_id": "x", "index": 0}
         ("explore", "look_at_plane", LOOK | {"index": -(2**63) - 1, "bits": 8}, TOO_LARGE),
         ("explore", "poll_run", {"run_id": "x", "cursor": 2**63}, TOO_LARGE),
         ("history", "begin_import", {"size": 10**400}, TOO_LARGE),
-        ("compare", "delete_attempt", {"challenge": "x", "id": 10**30}, TOO_LARGE),
         ("train", "begin_upload", {"name": "a.txt", "size": 10**400}, TOO_LARGE),
         ("train", "list_jobs", JOBS | {"before": HALF}, "no job '\N{REPLACEMENT CHARACTER}'"),
         ("history", "list_runs", {"query": "", "limit": 5, "before": HALF}, "no run"),

@@ -1,4 +1,4 @@
-"""Forks on the page: continue from a what-if's token, walk the tree, share, reload, export."""
+"""Forks on the page: continue from a what-if's token, go to the parent, compare, export."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def what_if(page: Page) -> Locator:
     return page.get_by_role("region", name="What if?")
 
 
-def forks(page: Page) -> Locator:
-    return page.get_by_role("region", name="Forks")
+def parent_of(page: Page) -> Locator:
+    return page.get_by_role("button", name="Open parent")
 
 
 def go_on(visitor: Visitor, index: int, words: str) -> None:
@@ -50,10 +50,10 @@ def finished(server: Server, visit: Visit) -> Visitor:
     return visitor
 
 
-def test_a_fork_is_made_walked_and_shared_by_keyboard_alone(serve: Serve, visit: Visit) -> None:
+def test_a_fork_is_made_and_left_by_keyboard_alone(serve: Serve, visit: Visit) -> None:
     visitor = finished(looking(serve), visit)
     page, press, parent = visitor.page, visitor.page.keyboard.press, visitor.run_id()
-    expect(forks(page)).to_be_hidden()
+    expect(parent_of(page)).to_be_hidden()
     visitor.tokens.first.focus()
     for _ in range(AT):
         press("ArrowRight")
@@ -74,64 +74,19 @@ def test_a_fork_is_made_walked_and_shared_by_keyboard_alone(serve: Serve, visit:
     expect(page.locator(".sol-lines .is-given")).to_have_count(AT)
     assert visitor.run_id() != parent
 
-    tree = forks(page).get_by_role("button")
-    expect(tree).to_have_count(2)
-    expect(tree.nth(1)).to_have_attribute("aria-current", "true")
-    expect(tree.nth(1)).to_have_attribute("aria-label", re.compile(r"^Token 13, given900: \w"))
-    expect(forks(page).locator(".sol-fork-common")).to_contain_text(re.compile(r"the\ssea\swas"))
-    before, here = forks(page).locator(".sol-fork-text").all()
-    expect(before.locator(".sol-token")).to_have_count(TOKENS - AT)
-    expect(here.locator(".sol-token")).to_have_count(1 + TOKENS)
-    for side, word in ((before, "sea"), (here, "given900")):
-        expect(side.locator(".is-parting")).to_have_count(1)
-        expect(side.locator(".sol-token").first).to_contain_text(word)
-    bins = "(all) => all.map((one) => one.dataset.bin)"
-    shown = page.locator(".sol-lines .sol-token").evaluate_all(bins)
-    assert here.locator(".sol-token").evaluate_all(bins) == shown[AT:]
-
-    tree.first.focus()
+    fork = visitor.run_id()
+    parent_of(page).focus()
     press("Enter")
     expect(visitor.tokens).to_have_count(TOKENS)
     assert visitor.run_id() == parent
-    expect(tree).to_have_count(2)
-    expect(forks(page).locator(".sol-fork-pair")).to_be_hidden()
+    expect(parent_of(page)).to_be_hidden()
     page.go_back()
     expect(visitor.tokens).to_have_count(AT + 1 + TOKENS)
-    page.get_by_role("button", name="Copy link").first.click()
-    link = page.evaluate("navigator.clipboard.readText()")
     page.reload()
-    expect(tree).to_have_count(2)
-    expect(before.locator(".sol-token")).to_have_count(TOKENS - AT)
-    page.goto(link)
-    expect(here.locator(".sol-token")).to_have_count(1 + TOKENS)
     expect(page.locator(".sol-lines .is-given")).to_have_count(AT)
-
-
-def test_forks_of_forks_make_a_tree_that_survives_its_root(serve: Serve, visit: Visit) -> None:
-    server = looking(serve)
-    visitor = finished(server, visit)
-    page, root = visitor.page, visitor.run_id() or ""
-    go_on(visitor, AT, "town")
-    go_on(visitor, 20, "<b>sea")
-    forks(page).get_by_role("button", name="First run").click()
-    expect(visitor.tokens).to_have_count(TOKENS)
-    go_on(visitor, 5, "town")
-    names = forks(page).get_by_role("button")
-    expect(names).to_have_count(4)
-    depths = names.evaluate_all(
-        "(all) => all.map((one) => { let n = 0;"
-        " for (let up = one; up = up.parentElement.closest('li'); ) n += 1; return n; })"
-    )
-    assert sorted(depths) == [1, 2, 2, 3]
-    forks(page).get_by_role("button", name="Token 21").click()
-    current = forks(page).locator("[aria-current]")
-    expect(current).to_have_attribute("aria-label", re.compile("^Token 21"))
-    server.services.store.runs.delete(root)
-    server.services.runs.forget(root)
-    page.reload()
-    expect(names).to_have_count(2)
-    expect(names.first).to_have_attribute("aria-label", re.compile("^Token 13"))
-    expect(current).to_have_attribute("aria-label", re.compile("^Token 21"))
+    page.get_by_role("button", name="Compare with parent").click()
+    expect(page.locator(".sol-pair-parted")).to_contain_text(f"First difference at token {AT + 1}")
+    expect(page).to_have_url(re.compile(f"compare={parent}%2C{fork}"))
 
 
 def test_hostile_tokens_stay_text_in_every_place_of_a_fork(
@@ -140,10 +95,6 @@ def test_hostile_tokens_stay_text_in_every_place_of_a_fork(
     visitor = finished(looking(serve, HOSTILE), visit)
     page = visitor.page
     go_on(visitor, AT, "<b>sea")
-    expect(forks(page).get_by_role("button")).to_have_count(2)
-    expect(forks(page).get_by_role("button", name="First run")).to_contain_text("${7*7}")
-    expect(forks(page).locator(".sol-fork-text").first).to_contain_text(re.compile(r"<img\ssrc=x"))
-    assert forks(page).locator("img").count() == 0
     page.get_by_role("button", name="Export", exact=True).click()
     with page.expect_download() as download:
         page.get_by_role("button", name="Web page").click()
@@ -183,7 +134,7 @@ def test_a_fork_is_accessible(serve: Serve, visit: Visit, scheme: Any, width: in
     visitor.generate("The lighthouse keeper", max_new_tokens=60)
     visitor.expect_state("Finished")
     go_on(visitor, 40, "town")
-    expect(forks(visitor.page).locator(".sol-fork-text .sol-token").first).to_be_visible()
+    expect(parent_of(visitor.page)).to_be_visible()
     visitor.page.set_viewport_size({"width": width, "height": 844})
     assert list(violations(visitor.page)) == []
     assert visitor.overflows(360, 390, 1920) == []

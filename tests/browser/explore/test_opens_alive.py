@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Locator, expect
+from playwright.sync_api import Locator, expect
 
-from app.recordings.recording import RecordedStep, shipped_recording
-from app.sharing.demo_folder import write_demo
+from app.recordings.recording import shipped_recording
+from tests.app.recordings.recorder import RecordedStep
 from tests.browser.conftest import Server, Visitor
 from tests.support.fake_engine import FakeEngine
 
@@ -136,19 +135,3 @@ def test_on_a_phone_it_comes_before_the_form_until_something_runs(
     visitor.expect_state("Finished")
     tokens, prompt = tops()
     assert prompt < tokens
-
-
-def test_the_demo_opens_from_a_file_and_asks_nobody(chromium: Browser, tmp_path: Path) -> None:
-    page = chromium.new_page()
-    asked: list[str] = []
-    page.on("request", lambda request: asked.append(request.url))
-    page.on("pageerror", lambda error: asked.append(str(error)))
-    index, _ = write_demo(tmp_path, shipped_recording())
-    page.goto(index.as_uri())
-    recording = page.get_by_role("region", name="Recorded example")
-    recording.get_by_role("slider").focus()
-    page.keyboard.press("Home")
-    expect(recording).to_contain_text(INSTEAD)
-    expect(recording.get_by_role("button")).to_have_count(0)
-    assert [url for url in asked if not url.startswith(("file:", "blob:", "data:"))] == []
-    page.close()

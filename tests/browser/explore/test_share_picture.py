@@ -1,4 +1,4 @@
-"""The picture and the film of a run to share: size, colours, words, and text that means harm."""
+"""The picture of a run to share: size, colours, words, and text that means harm."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import PATIENCE_MS, Server, Visitor
+from tests.browser.conftest import Server, Visitor
 from tests.support.fake_engine import FakeEngine
 
 pytestmark = pytest.mark.browser
@@ -20,14 +20,9 @@ Visit = Callable[..., Visitor]
 HOSTILE = (" <img src=x onerror=window.bad=1>", " ${7*7}", "\n", " \u202esea", "\ud800", " so")
 
 
-def share(visitor: Visitor, item: str) -> None:
-    visitor.page.get_by_role("button", name="Share this run").click()
-    visitor.page.get_by_role("button", name=item).click()
-
-
 def picture(visitor: Visitor) -> bytes:
     with visitor.page.expect_download() as download:
-        share(visitor, "Picture")
+        visitor.page.get_by_role("button", name="Picture").click()
     assert download.value.suggested_filename == f"run-{visitor.run_id()}.png"
     return Path(download.value.path()).read_bytes()
 
@@ -100,64 +95,3 @@ def test_long_and_hostile_texts_are_drawn_too(serve: Serve, visit: Visit) -> Non
     assert struct.unpack(">II", data[16:24]) == (1200, 630)
     assert len(data) > 20_000
     assert visitor.page.evaluate("window.bad") is None
-
-
-FILM = """async (data) => {
-  const video = document.createElement('video');
-  video.muted = true;
-  video.src = `data:video/webm;base64,${data}`;
-  await new Promise((done, fail) => { video.onloadeddata = done; video.onerror = fail; });
-  const canvas = document.createElement('canvas');
-  [canvas.width, canvas.height] = [video.videoWidth, video.videoHeight];
-  const brush = canvas.getContext('2d', { willReadFrequently: true });
-  const inked = () => {
-    brush.drawImage(video, 0, 0);
-    const pixels = brush.getImageData(0, 180, canvas.width, 340).data;
-    const [r, g, b] = pixels;  // of the ground
-    let count = 0;
-    for (let at = 0; at < pixels.length; at += 4) {
-      const off = Math.abs(pixels[at] - r) + Math.abs(pixels[at + 1] - g);
-      if (off + Math.abs(pixels[at + 2] - b) > 60) count += 1;
-    }
-    return count;
-  };
-  const counts = [inked()];
-  await video.play();
-  const begin = performance.now();
-  while (!video.ended && performance.now() - begin < 60000) {
-    await new Promise((done) => setTimeout(done, 100));
-    counts.push(inked());
-  }
-  return { width: canvas.width, height: canvas.height, counts, ended: video.ended,
-    seconds: video.currentTime };
-}"""
-
-
-def test_the_film_shows_token_after_token(serve: Serve, visit: Visit) -> None:
-    visitor = visit(serve(FakeEngine(HOSTILE, step_s=0.0001)))
-    visitor.generate("</script><b>${7*7}", max_new_tokens=24)
-    visitor.expect_state("Finished")
-    with visitor.page.expect_download(timeout=PATIENCE_MS) as download:
-        share(visitor, "Film")
-        expect(visitor.page.locator(".sol-explore .sol-message.is-warn")).to_contain_text("Filming")
-    assert download.value.suggested_filename == f"run-{visitor.run_id()}.webm"
-    expect(visitor.page.locator(".sol-explore .sol-status .sol-message")).to_be_hidden()
-    data = Path(download.value.path()).read_bytes()
-    assert data.startswith(b"\x1a\x45\xdf\xa3")  # of Matroska
-    shown = visitor.page.evaluate(FILM, base64.b64encode(data).decode())
-    assert (shown["width"], shown["height"]) == (1200, 630)
-    assert shown["ended"]
-    assert shown["seconds"] > 1
-    first, *_, last = shown["counts"]
-    assert last > 2000
-    assert first < last / 3
-    assert visitor.page.evaluate("window.bad") is None
-
-
-def test_a_browser_without_a_recorder_says_so(serve: Serve, visit: Visit) -> None:
-    visitor = visit(serve(FakeEngine(step_s=0.001)))
-    visitor.generate("The sea", max_new_tokens=4)
-    visitor.expect_state("Finished")
-    visitor.page.evaluate("delete window.MediaRecorder")
-    share(visitor, "Film")
-    expect(visitor.page.get_by_text("This browser cannot film a page.")).to_be_visible()

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 
 import pytest
-from playwright.sync_api import Locator, expect
+from playwright.sync_api import expect
 
 from sol_core.actions import Budget
 from sol_core.config import GenerationConfig, ScheduleConfig
@@ -14,7 +14,6 @@ from sol_core.events import event_to_dict
 from storage import RunKind
 from tests.browser.conftest import Server, Visitor, free_port
 from tests.support.fake_engine import FakeEngine, make_token
-from tests.support.inspection_samples import save_inspection
 
 pytestmark = pytest.mark.browser
 Serve = Callable[..., Server]
@@ -58,78 +57,6 @@ def at_history(visit: Visit, server: Server, query: str = "?tab=history") -> Vis
     visitor.page.goto(server.url + query)
     expect(visitor.page.get_by_label("Search")).to_be_visible()
     return visitor
-
-
-def colours(strip: Locator) -> list[str]:
-    """Of its cells in order, as the browser paints them."""
-    return list(
-        strip.locator("i").evaluate_all(
-            "(cells) => cells.map((one) => getComputedStyle(one).backgroundColor)"
-        )
-    )
-
-
-def test_a_row_shows_the_first_words_and_a_cell_per_token(
-    serve: Serve, visit: Visit, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("app.runs.preview.PATIENCE_S", 60.0)  # all four at once, on any machine
-    server = serve()
-    hostile = "<img src=x onerror=alert(1)> ${7*7}\n\nsecond " + "long " * 200
-    add(server, "A dense one", "dense", 30, hostile)
-    add(server, "A cheap one", "static", 30, "\u05e9\u05dc\u05d5\u05dd")
-    add(server, "A long one", "static", 1000, "Short.")
-    save_inspection(server.services.store, ["Look", "ed", " at"])
-    visitor = at_history(visit, server)
-    rows = visitor.page.locator(".sol-history-row")
-    expect(rows).to_have_count(4)
-    looked_at, long, cheap, dense = (rows.nth(at) for at in range(4))
-
-    words = dense.locator(".sol-history-words")
-    expect(words).to_contain_text("<img src=x onerror=alert(1)> ${7*7} second long")
-    assert visitor.page.locator(".sol-history img").count() == 0
-    assert words.evaluate("(one) => one.clientHeight < 30 && one.scrollWidth > one.clientWidth")
-    right_to_left = cheap.locator(".sol-history-words")
-    assert right_to_left.evaluate("(one) => getComputedStyle(one).direction") == "rtl"
-
-    strip = dense.get_by_role("img", name="100 % of dense's bytes, 30 tokens", exact=True)
-    expect(strip).to_have_attribute("title", "100 % of dense's bytes, 30 tokens")
-    assert colours(strip) == ["rgb(253, 231, 37)"] * 30  # all that dense reads: the scale's end
-    barcode = colours(cheap.locator(".sol-strip"))
-    assert len(barcode) == 30
-    assert len(set(barcode)) > 4
-    assert "rgb(253, 231, 37)" not in barcode
-    expect(cheap.get_by_role("img", name="of dense's bytes, 30 tokens")).to_be_visible()
-    assert len(colours(long.locator(".sol-strip"))) == 120
-    widths = [one.bounding_box() for one in (strip, long.locator(".sol-strip"))]
-    assert widths[0] is not None
-    assert widths[1] is not None
-    assert widths[1]["width"] == pytest.approx(4 * widths[0]["width"], rel=0.05)
-    expect(looked_at.get_by_role("img", name="Uncertainty (EMC):")).to_be_visible()
-    expect(looked_at.locator(".sol-strip-share")).to_have_text(re.compile(r"^\d\d % · Uncertainty"))
-    assert len(colours(looked_at.locator(".sol-strip"))) == 3
-    previews = [run.preview for run in server.services.store.runs.list() if run.preview]
-    least = min(cell for preview in previews for cell in preview["cells"])
-    legend = visitor.page.locator(".sol-strip-legend")
-    expect(legend).to_contain_text(f"{least // 5 * 5} %100 %")
-    assert visitor.overflows(390, 1440) == []
-
-
-def test_a_list_of_dense_runs_has_denses_colour(serve: Serve, visit: Visit) -> None:
-    server = serve()
-    add(server, "Dense", "dense", 8)
-    visitor = at_history(visit, server)
-    strip = visitor.page.locator(".sol-strip")
-    expect(strip).to_be_visible()
-    assert set(colours(strip)) == {"rgb(253, 231, 37)"}
-
-
-def test_a_run_that_ends_gets_its_strip(serve: Serve, visit: Visit) -> None:
-    visitor = visit(serve(FakeEngine(step_s=0.001)))
-    generate(visitor, "About the sea", 15)
-    visitor.tab("History")
-    expect(visitor.page.locator(".sol-strip i")).to_have_count(15)
-    words = visitor.page.locator(".sol-history-words")
-    expect(words).to_have_text("the sea was calm and unbelievably blue, so the sea was calm")
 
 
 def test_filters_are_in_the_address_and_combine_with_the_search(serve: Serve, visit: Visit) -> None:

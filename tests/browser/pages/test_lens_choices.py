@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Locator, expect
+from playwright.sync_api import Locator, expect
 
 from tests.browser.axe import violations
 from tests.browser.conftest import Server, Visitor
-from tests.browser.exported import offline
 from tests.browser.look_samples import looking
 
 pytestmark = pytest.mark.browser
@@ -121,22 +119,11 @@ def test_the_joint_grid_marks_cells_of_another_token(serve: Serve, visit: Visit)
     expect(most).not_to_have_class(re.compile("is-other"))
 
 
-def test_a_look_of_before_choices_were_kept_opens_without_them(serve: Serve, visit: Visit) -> None:
-    _, panel = looked(looking(serve, chooses=False), visit)
-    expect(panel.get_by_role("region", name="The token each level chooses")).to_be_hidden()
-    expect(panel.locator(".sol-lens-line")).to_have_count(6)
-    expect(panel.locator(".sol-lens-strip")).to_have_count(0)
-    panel.locator("summary", has_text="Joint grid").click()
-    expect(panel.locator(".is-plane .sol-heat")).to_have_count(11 * 15)
-    expect(panel.locator(".is-plane .is-other")).to_have_count(0)
-
-
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_page_and_its_export_are_accessible_narrow_too_and_show_the_same(
-    serve: Serve, visit: Visit, chromium: Browser, tmp_path: Path, scheme: Any
+def test_the_panel_is_accessible_narrow_too_and_saved_as_a_picture(
+    serve: Serve, visit: Visit, scheme: Any
 ) -> None:
     visitor, panel = looked(looking(serve), visit, color_scheme=scheme, reduced_motion="reduce")
-    shown = lines(panel.locator(".sol-lens-choices"))
     assert list(violations(visitor.page)) == []
     assert visitor.overflows(390) == []
     panel.get_by_role("button", name="The token each level chooses: save as an image").click()
@@ -146,21 +133,3 @@ def test_the_page_and_its_export_are_accessible_narrow_too_and_show_the_same(
     assert drawn.count("town") == 2
     assert "MLP channels" in drawn
     assert "var(" not in drawn
-    panel.get_by_role("button", name="Export this what if").click()
-    with visitor.page.expect_download() as download:
-        panel.get_by_role("button", name="Web page").click()
-    file = tmp_path / "lens.html"
-    download.value.save_as(file)
-    alone, problems = offline(
-        chromium,
-        file,
-        color_scheme=scheme,
-        reduced_motion="reduce",
-        viewport={"width": 390, "height": 800},
-    )
-    expect(alone.get_by_role("slider")).to_have_count(3)
-    assert lines(alone.locator(".sol-lens-choices")) == shown
-    assert alone.evaluate("document.documentElement.scrollWidth") == 390
-    assert list(violations(alone)) == []
-    assert problems == []
-    alone.context.close()

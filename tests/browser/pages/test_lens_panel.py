@@ -15,7 +15,6 @@ from app.host.errors import AppError
 from app.host.paths import DataDir
 from app.web.services import engine_generate
 from tests.browser.conftest import WARM_UP_MS, Server, Visitor
-from tests.browser.exported import offline
 from tests.support.fake_engine import FakeEngine
 from tests.support.tiny_language_model import make_language_model
 
@@ -139,74 +138,13 @@ def test_generate_look_at_a_token_ask_what_if_and_export_by_keyboard_alone(
     press("Enter")
     expect(panel(visitor).get_by_role("slider")).to_have_count(3, timeout=WARM_UP_MS)
     expect(visitor.card).to_be_hidden()  # what if has its place
-    export = panel(visitor).get_by_role("button", name="Export this what if")
-    tab_to(page, export)
-    press("Enter")
-    press("Tab")
-    with page.expect_download() as download:
-        press("Enter")
-    expect(export).to_be_focused()
-    html = tmp_path / download.value.suggested_filename
-    assert html.name == "lens-token-3-of-the-keeper-of-the-light.html"
-    download.value.save_as(html)
-
-    alone, problems = offline(chromium, html, viewport={"width": 360, "height": 800})
-    expect(alone.locator(".sol-token.is-picked")).to_have_text(visitor.tokens.nth(2).inner_text())
-    plots = alone.get_by_role("slider")
-    expect(plots).to_have_count(3)
-    tab_to(alone, plots.first)
-    alone.keyboard.press("Home")
-    expect(plots.first).to_have_attribute("aria-valuetext", re.compile("^5 %"))
-    expect(alone.locator(".is-plane")).to_have_count(0)
-    assert alone.evaluate("document.documentElement.scrollWidth") == 360
-    assert problems == []
-    alone.context.close()
 
 
-def test_an_inspections_lens_is_exported_with_its_joint_grid(
-    server: Server, visit: Visit, chromium: Browser, tmp_path: Path
-) -> None:
-    page = visit(server).page
-    page.get_by_role("tab", name="Inspect").click()
-    form = page.get_by_role("form", name="Inspection")
-    form.get_by_label("Text", exact=True).fill("A </script><script>window.bad=1</script> ${7*7}")
-    form.get_by_label("Schedule 2").select_option("random")
-    form.get_by_role("button", name="Inspect").click()
-    expect(page.locator(".sol-inspect .sol-state")).to_have_text("Finished", timeout=WARM_UP_MS)
-    page.locator(".sol-inspect .sol-lines .sol-token").nth(4).click()
-    lens = page.locator(".sol-inspect").get_by_role("region", name="What if?")
-    expect(lens.get_by_role("slider")).to_have_count(3, timeout=WARM_UP_MS)
-    page.keyboard.press("Escape")
-    lens.locator("summary", has_text="Joint grid").click()
-    expect(lens.locator(".is-plane .sol-heat")).to_have_count(165, timeout=WARM_UP_MS)
-    lens.get_by_role("button", name="Export this what if").click()
-    with page.expect_download() as download:
-        lens.get_by_role("button", name="Web page").click()
-    html = tmp_path / "lens.html"
-    download.value.save_as(html)
-
-    alone, problems = offline(chromium, html, color_scheme="dark")
-    expect(alone.locator(".is-plane .sol-heat")).to_have_count(165)
-    expect(alone.locator(".sol-lens-line")).to_have_count(6)
-    expect(alone.locator(".sol-token-foot")).to_contain_text("Token 5 under Random")
-    alone.locator(".sol-lens").get_by_role("radio", name="Surprisal").check(force=True)
-    expect(alone.locator(".sol-lens-joint")).to_contain_text("Surprisal, nats")
-    alone.locator(".sol-token.is-picked").focus()
-    expect(alone.locator(".sol-card")).to_contain_text("In the Static row")
-    assert alone.evaluate("window.bad") is None
-    assert problems == []
-    alone.context.close()
-
-
-def test_a_lens_is_imported_where_another_model_is_and_saved_as_pictures(
-    serve: Serve, server: Server, visit: Visit, tmp_path: Path
-) -> None:
+def test_a_look_is_saved_as_pictures(server: Server, visit: Visit) -> None:
     made = finished(server, visit)
     made.tokens.nth(5).click()
     panel(made).locator("summary", has_text="Joint grid").click()
     expect(panel(made).locator(".is-plane .sol-heat")).to_have_count(165, timeout=WARM_UP_MS)
-    said = panel(made).get_by_role("slider").first.get_attribute("aria-valuetext")
-    file = tmp_path / "lens.json"
     for title in ("Every level", "The next tokens", "Joint grid"):
         for form, begins in (("SVG", b"<svg"), ("PNG", b"\x89PNG")):
             panel(made).get_by_role("button", name=f"{title}: save as an image").click()
@@ -218,24 +156,6 @@ def test_a_lens_is_imported_where_another_model_is_and_saved_as_pictures(
                 assert b"token 6" in data
                 assert b"var(" not in data  # it stands alone
                 assert b"color-mix" not in data
-    panel(made).get_by_role("button", name="Export this what if").click()
-    with made.page.expect_download() as download:
-        panel(made).get_by_role("button", name="JSON").click()
-    download.value.save_as(file)
-
-    other = visit(serve(FakeEngine(step_s=0.001), folder="elsewhere"))
-    other.tab("History")
-    with other.page.expect_file_chooser() as chooser:
-        other.page.get_by_role("button", name="Import a file").click()
-    chooser.value.set_files(file)
-    expect(other.tokens).to_have_count(TOKENS)
-    for _ in range(2):  # and after a reload
-        expect(panel(other)).to_contain_text("Imported: fake-model in float32")
-        expect(panel(other).get_by_role("slider").first).to_have_attribute("aria-valuetext", said)
-        expect(panel(other).locator(".is-plane .sol-heat")).to_have_count(165)
-        expect(panel(other).get_by_label("At", exact=True).locator("option")).to_have_count(1)
-        expect(other.tokens.nth(5)).to_have_class(re.compile("is-picked"))
-        other.page.reload()
 
 
 def test_what_cannot_be_looked_into_says_why(

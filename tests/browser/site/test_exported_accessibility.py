@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ from app.sharing import export
 from storage import open_store
 from tests.browser.axe import violations
 from tests.browser.exported import offline
-from tests.browser.look_samples import LOOK_BITS, look_into
 from tests.support.comparison_samples import save_pair
 from tests.support.inspection_samples import save_inspection
 
@@ -21,7 +19,6 @@ pytestmark = pytest.mark.browser
 WORDS = tuple(
     ["The", "keeper", "<b>", "of", "the", "light", "wrote:", "12", "boats", "came", "home", "."]
 )
-AT = 5  # the token that the lens looks at
 
 
 @pytest.fixture(scope="module")
@@ -31,13 +28,10 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     with open_store(folder / "sol.sqlite3") as store:
         pair = save_pair(store, WORDS, (*WORDS[:4], "a", *WORDS[5:]))
         first = pair.split(",")[0]
-        look = look_into(store.runs.events(first)[AT], len(WORDS) - AT - 1)
-        store.looks.save(first, AT, None, asdict(look))
         things = {
             "run": first,
             "comparison": pair,
             "inspection": save_inspection(store, WORDS),
-            "lens": f"{first}:{AT}::{LOOK_BITS}",
         }
         for kind, thing in things.items():
             page = export(store, kind, thing, "html").text
@@ -46,14 +40,14 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def open_everything(page: Page) -> None:
-    """Axe sees only what is open: a selection, a card, the settings, the joint grid."""
+    """Axe sees only what is open: a selection, a card, the settings."""
     page.locator("details").evaluate_all("(all) => all.forEach((one) => { one.open = true; })")
     page.locator(".sol-token[role=option]").nth(2).focus()
     page.keyboard.press("Space")
     page.wait_for_timeout(300)
 
 
-@pytest.mark.parametrize("kind", ["run", "inspection", "comparison", "lens"])
+@pytest.mark.parametrize("kind", ["run", "inspection", "comparison"])
 @pytest.mark.parametrize(
     "options",
     [

@@ -81,7 +81,7 @@ ADDRESSES = (
     ("Explore", "run={0}&token={0}&colour={0}&lens={0}"),
     ("Inspect", "inspection={0}&inspect-token={0}&inspect-row={0}&inspect-colour={0}"),
     ("Compare", "compare={0},{0}&compare-colour={0}"),
-    ("Compare", "challenge={0}&paint={0}"),
+    ("Compare", "challenge={0}"),
     ("Train", "train={0}"),
     ("Evaluate", "evaluation={0}"),
     ("Accuracy", "accuracy={0}"),

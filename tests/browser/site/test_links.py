@@ -144,41 +144,12 @@ def test_back_changes_the_token_of_a_run_and_another_run_has_none(
     expect(lens).to_be_hidden()
 
 
-def test_a_challenge_with_what_is_painted_and_a_pair_with_its_colour(
-    server: Server, visit: Visit
-) -> None:
+def test_a_pair_with_its_colour(server: Server, visit: Visit) -> None:
     anna = visit(server)
-    anna.tab("Compare")
+    anna.page.goto(f"{anna.url}?challenge=of-an-older-release")
     part = anna.page.locator(".sol-compare")
-    part.get_by_role("radio", name="Beat the policy").check(force=True)
-    assert query_of(anna.page) == {}  # parse_qs leaves out what is empty
-    assert anna.page.url.endswith("?challenge=")
-    anna.page.reload()
-    checked(part, "Beat the policy")
-    part.get_by_label("Its words").fill(TEXT)
-    part.get_by_label("Tokens to paint", exact=True).fill("16")
-    part.get_by_label("Policy to beat").select_option("tiny")
-    part.get_by_role("button", name="Begin").click()
-    painted = part.locator(".sol-paintable .sol-token")
-    expect(painted).to_have_count(16, timeout=WARM_UP_MS)
-    part.get_by_role("button", name="Nothing").click()
-    painted.nth(3).click()
-    label = painted.nth(3).get_attribute("aria-label")
-    assert label is not None
-    assert "Attention 100 %" in label
-
-    for visitor in everywhere(server, visit, anna, part.get_by_role("button", name="Copy link")):
-        painted = visitor.page.locator(".sol-paintable .sol-token")
-        expect(painted.nth(3)).to_have_attribute("aria-label", label)
-        expect(painted.nth(4)).to_have_attribute("aria-label", re.compile("Attention 10 %"))
-        assert "paint" not in query_of(visitor.page)
-
-    # Back to before it was begun: nothing is open, and the part is the same.
-    anna.page.go_back()
-    expect(part.locator(".sol-challenge-empty")).to_be_visible()
-    checked(part, "Beat the policy")
-
-    part.get_by_role("radio", name="Two runs").check(force=True)
+    expect(part.get_by_role("button", name="Generate both")).to_be_visible()
+    assert query_of(anna.page) == {"tab": "compare"}
     part.get_by_label("Max new tokens").first.fill("6")
     part.get_by_role("radio", name="Dense").first.check(force=True)
     part.get_by_role("button", name="Generate both").click()

@@ -108,19 +108,6 @@ def test_the_main_path_of_every_page_of_the_model(
     note = compare.locator(".sol-pair-parted")
     told = re.compile("First difference at token|wrote the same")
     expect(note).to_have_text(told, timeout=WARM_UP_MS)
-    compare.get_by_role("radio", name="Beat the policy").check(force=True)
-    compare.get_by_label("Tokens to paint", exact=True).fill("16")
-    compare.get_by_role("button", name="Begin").click()
-    painted = compare.locator(".sol-paintable .sol-token")
-    expect(painted).to_have_count(16, timeout=WARM_UP_MS)
-    compare.get_by_role("button", name="Score it").click()
-    board = compare.locator(".sol-board-row")
-    expect(board).to_have_count(1, timeout=WARM_UP_MS)
-    compare.get_by_role("button", name="Export the scoreboard").click()
-    with page.expect_download() as download:
-        compare.get_by_role("button", name="CSV").click()
-    assert download.value.path().read_text("utf-8").startswith("schedule,place,name,kl,nll")
-
     visitor.tab("Learn")
     for _ in range(6):
         lesson = page.locator(".sol-lesson:visible")

@@ -1,6 +1,6 @@
 // The figures and the table of accuracy on tasks: accuracy against what was really spent.
 
-import { Figure, smallTitle } from "../shared/charts/figure.js";
+import { Figure, smallTitle } from "../shared/charts/plotly_chart.js";
 import { themeColour } from "../shared/charts/plotly.js";
 import { h, headRow } from "../shared/dom.js";
 import { AXES, count, fixed, isNumber, MISSING, percent, signed } from "../shared/format.js";

@@ -1,6 +1,6 @@
 // The figures of a result. Python shapes the data; here it gets colours, axes and words.
 
-import { Figure, smallTitle } from "../shared/charts/figure.js";
+import { Figure, smallTitle } from "../shared/charts/plotly_chart.js";
 import { plainText, themeColour } from "../shared/charts/plotly.js";
 import { h, selectOf } from "../shared/dom.js";
 import { AXES, isNumber, percent } from "../shared/format.js";

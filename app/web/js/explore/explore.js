@@ -1,14 +1,12 @@
 // The Explore page: form, the run on show, lens, address bar.
 
-import { linkTo, setAddress } from "../shared/address.js";
+import { openInTab, setAddress } from "../shared/address.js";
 import { makeApi } from "../shared/api.js";
 import { PlotlyChart } from "../shared/charts/plotly_chart.js";
-import { bringIntoView, copyText, h, show, whenSeen } from "../shared/dom.js";
-import { blobOf, menu, saveFile } from "../shared/download.js";
-import { frameCode, isEmbedded } from "../shared/runs/embed.js";
+import { bringIntoView, chip, h, show, whenSeen } from "../shared/dom.js";
+import { blobOf, saveFile } from "../shared/download.js";
 import { listen, takeOver } from "../shared/events.js";
 import { POLICY_PREFIX } from "../shared/forms/schedule_field.js";
-import { messageOf } from "../shared/message.js";
 import { copyChip, flash, noticeLine } from "../shared/page_parts.js";
 import { RecordingView } from "../shared/recording.js";
 import { RunPage } from "../shared/runs/run_page.js";
@@ -16,8 +14,6 @@ import { RunStage } from "../shared/runs/run_stage.js";
 import { Status } from "../shared/runs/status.js";
 import { gridLevels } from "../shared/tokens/card_policy.js";
 import { Controls } from "./controls.js";
-import { Forks } from "./forks.js";
-import { filmOf } from "./share_animation.js";
 import { SharePicture } from "./share_picture.js";
 
 const HINT = "Hover a token, or focus the text and use the arrow keys. Click one (or Enter) to ask what if. "
@@ -34,18 +30,19 @@ class ExplorePage extends RunPage {
     this.status = new Status(this.statusHandlers());
     this.lens = this.makeLens({ fork: (index, token) => this.fork(index, token) });
     this.stage = new RunStage(root, this.status, { pick: (index) => this.pick(index),
-      colour: (key) => setAddress({ [this.names.colour]: key }), span: () => this.forks?.paint() },
+      colour: (key) => setAddress({ [this.names.colour]: key }) },
     { hint: HINT, ChartKind: PlotlyChart, whatIf: this.lens });
     this.tokens = this.stage.view;
     this.legend = this.stage.legend;
-    this.forks = new Forks(api, this.tokens, (id) => this.open(id, "push"));
+    const parent = () => this.follower.run.parent;
+    this.ofFork = [chip("Open parent", () => this.open(parent(), "push"), { hidden: true }),
+      chip("Compare with parent", () => openInTab("compare", `${parent()},${this.follower.id}`), { hidden: true })];
     this.recording = new RecordingView(page.recording, (prompt, settings) => {
       this.form.set(prompt, settings);
       this.form.send();
     });
     this.follower = this.follow((rows) => {
       this.stage.append(rows);
-      this.forks.append(rows);
       this.focusFork();
     });
     root.append(this.build());
@@ -53,12 +50,13 @@ class ExplorePage extends RunPage {
   }
 
   build() {
-    this.tools = this.makeTools("run",
-      copyChip("Copy text", () => this.tokens.rows.map((row) => row.text).join("")), this.shareMenu());
+    this.tools = this.makeTools("run", ...this.ofFork,
+      copyChip("Copy text", () => this.tokens.rows.map((row) => row.text).join("")), 
+      chip("Picture", () => this.savePicture(), { title: "Save this run as a picture of 1,200 × 630 pixels" }));
     this.empty = this.recording.element;
     this.notices = h("div", { class: "sol-notices" });
     return h("div", { class: "sol-grid" }, this.notices, this.form.element, this.stage.build({
-      over: this.empty, tools: this.tools, below: [this.forks.element] }));
+      over: this.empty, tools: this.tools }));
   }
 
   start() {
@@ -91,36 +89,9 @@ class ExplorePage extends RunPage {
     token.focus({ preventScroll: true });
   }
 
-  shareMenu() {
-    return menu("Share", [
-      { label: "Picture", hint: "1,200 × 630 pixels", run: () => this.savePicture() },
-      { label: "Film", hint: "token by token, a few seconds", run: () => this.saveFilm() },
-      { label: "Copy embed code", hint: "a frame with the text and its colours", run: () => this.copyFrame() }], "Share this run");
-  }
-
   savePicture() {
     const { run } = this.follower;
     saveFile(`run-${run.id}.png`, blobOf(new SharePicture(this.stage, run).canvas.toDataURL("image/png")));
-  }
-
-  async saveFilm() {
-    const { run } = this.follower;
-    try {
-      this.status.say("Filming: a few seconds. Stay on this page.", "warn");
-      const { film, ending } = await filmOf(new SharePicture(this.stage, run));
-      saveFile(`run-${run.id}.${ending}`, film);
-      this.status.say(null);
-    } catch (error) {
-      this.status.say(messageOf(error), "bad");
-    }
-  }
-
-  async copyFrame() {
-    const { run } = this.follower;
-    const address = linkTo({ run: run.id, [this.names.colour]: this.legend.axis.key, embed: "1" });
-    await copyText(frameCode(address, `${run.title} · SOL Explorer`));
-    this.status.say("The frame's code is copied. Whoever may open this page sees it in the frame; other sites need "
-      + "SOL_EMBED_SITES, or the exported page with ?embed=1.", "warn");
   }
 
   usePolicy(name) {
@@ -130,7 +101,6 @@ class ExplorePage extends RunPage {
 
   clear() {
     this.stage.clear();
-    this.forks.clear();
     super.clear();
   }
 
@@ -142,7 +112,7 @@ class ExplorePage extends RunPage {
 
   begin(run) {
     this.stage.begin(run);
-    this.forks.begin(run);
+    this.ofFork.forEach((one) => show(one, run.parent !== null));
     super.begin(run);
   }
 
@@ -153,7 +123,6 @@ class ExplorePage extends RunPage {
 
   finish() {
     this.stage.charts.finish();
-    this.forks.finish();
   }
 
   async home(call) {
@@ -172,7 +141,7 @@ class ExplorePage extends RunPage {
 
   pick(index) {
     const { run } = this.follower;
-    if (!run || isEmbedded || !gridLevels(run)) return;
+    if (!run || !gridLevels(run)) return;
     this.tokens.pick(index);
     this.picked(String(index + 1));
     this.lens.open(run, this.liveId === run.id, this.tokens.rows, index);

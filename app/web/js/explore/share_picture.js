@@ -1,6 +1,5 @@
 // A run as one picture to share: prompt, the sentence of what it spent, and its tokens in colour, as large as all of
-// them fit. Everything is drawn as text on a canvas, in the page's own colours; as often as wanted, with the first
-// tokens only, which makes it move.
+// them fit. Everything is drawn as text on a canvas, in the page's own colours.
 
 import { h } from "../shared/dom.js";
 import { AXES, modelName, scheduleOf } from "../shared/format.js";
@@ -26,7 +25,6 @@ export class SharePicture {
     this.brush = this.canvas.getContext("2d");
     this.style = getComputedStyle(stage.view.element);
     this.tokens = stage.view.elements.map((token, at) => drawn(token, stage.view.rows[at]));
-    this.laid = null; // where each token lies, once it is known how much room the sentence leaves
     this.draw();
   }
 
@@ -41,20 +39,14 @@ export class SharePicture {
     return this.brush.measureText(text).width;
   }
 
-  // How many tokens have a place in it.
-  get length() {
-    return this.laid.places.length;
-  }
-
-  // Draws the first tokens, or all; the lanes at the top are what the last of them spent, full for all of them.
-  draw(shown = Infinity) {
+  // The lanes at the top are the spend of the last token.
+  draw() {
     const { brush, style, run, stage } = this;
     const muted = this.colour("muted");
     brush.textAlign = "left";
-    brush.setLineDash([]);
     brush.fillStyle = this.colour("panel");
     brush.fillRect(0, 0, WIDTH, HEIGHT);
-    this.drawLanes(this.tokens[shown - 1]?.spend ?? [1, 1, 1]);
+    this.drawLanes(this.tokens.at(-1)?.spend ?? [1, 1, 1]);
 
     brush.font = `650 27px ${style.fontFamily}`;
     this.write(fitted(brush, run.prompt.replace(/\s+/g, " ").trim(), WIDTH - 2 * MARGIN), MARGIN, 72, "650 27px", this.colour("text"));
@@ -64,10 +56,8 @@ export class SharePicture {
       this.write(line, MARGIN, y, "400 23px", muted);
       y += 33;
     }
-    this.laid ??= layAllOut(brush, this.tokens, style.fontFamily, y + 4);
-    drawTokens(brush, this.laid, style.fontFamily, muted, shown);
+    drawTokens(brush, layAllOut(brush, this.tokens, style.fontFamily, y + 4), style.fontFamily, muted);
     this.drawFoot(muted);
-    return this.canvas;
   }
 
   drawLanes(shares) {
@@ -124,17 +114,13 @@ function layOut(brush, tokens, font, size, top) {
 
 // The largest size at which all tokens have a place; the smallest one where they have not.
 function layAllOut(brush, tokens, font, top) {
-  let laid;
-  for (const size of SIZES) {
-    laid = { size, ...layOut(brush, tokens, font, size, top) };
-    if (laid.isWhole) break;
-  }
-  return laid;
+  const laidOut = (size) => ({ size, ...layOut(brush, tokens, font, size, top) });
+  return SIZES.map(laidOut).find((laid) => laid.isWhole) ?? laidOut(SIZES.at(-1));
 }
 
-function drawTokens(brush, { size, places, isWhole }, font, muted, shown) {
+function drawTokens(brush, { size, places, isWhole }, font, muted) {
   brush.font = `400 ${size}px ${font}`;
-  for (const { token, x, y, width } of places.slice(0, shown)) {
+  for (const { token, x, y, width } of places) {
     brush.fillStyle = token.tint;
     brush.beginPath();
     brush.roundRect(x, y - 1.05 * size, width, 1.38 * size, 4);
@@ -144,7 +130,7 @@ function drawTokens(brush, { size, places, isWhole }, font, muted, shown) {
     if (token.isOther) dotted(brush, token, x + 3, y + 0.2 * size, width - 6);
   }
   const last = places.at(-1);
-  if (isWhole || !last || shown < places.length) return;
+  if (isWhole || !last) return;
   brush.fillStyle = muted;
   brush.fillText("…", Math.min(last.x + last.width + 6, WIDTH - MARGIN + 6), last.y);
 }

@@ -1,23 +1,76 @@
 // The History tab: what was generated, newest first; open, copy the link, export, import, delete.
 
-import { askedFor, linkTo, LOOK_NAMES, openInTab, setAddress, showTab } from "../shared/address.js";
+import { askedFor, linkTo, openInTab, setAddress, showTab } from "../shared/address.js";
 import { makeApi, reasonOf } from "../shared/api.js";
 import { button, chip, h, opensHere, setText, show, smallButton, whenSeen } from "../shared/dom.js";
 import { exportMenu } from "../shared/download.js";
 import { emit, handOver, listen } from "../shared/events.js";
 import { count, modelName, whenText } from "../shared/format.js";
 import { askToDelete } from "../shared/forms/dialog.js";
-import { labelled } from "../shared/forms/form_parts.js";
+import { labelled, pillChoice } from "../shared/forms/form_parts.js";
 import { filePicker, sendFile } from "../shared/forms/upload.js";
 import { errorLine, showText } from "../shared/message.js";
 import { copyChip } from "../shared/page_parts.js";
 import { SITE } from "../shared/site.js";
-import { Filters } from "./filters.js";
-import { Strips } from "./strip.js";
+
+// Filters of History: kind and schedule, as pills above the list, and kept in the address beside the search.
+const KINDS = { generation: "Runs", inspection: "Inspections" };
+const ALL = "all";
+
+class Filter {
+  // name: in the address, and of the request; onChange(): another value was chosen.
+  constructor(name, legend, choices, onChange) {
+    this.name = name;
+    this.choices = choices;
+    this.pills = pillChoice(legend, [[ALL, "All"], ...Object.entries(choices)], () => {
+      setAddress({ [name]: this.value() });
+      onChange();
+    });
+    this.read();
+  }
+
+  // Chooses what the address says; returns whether that is another value.
+  read() {
+    const asked = askedFor(this.name);
+    const before = this.pills.get();
+    this.pills.set(Object.hasOwn(this.choices, asked ?? ALL) ? asked : ALL);
+    return before !== this.pills.get();
+  }
+
+  // Null: all.
+  value() {
+    const value = this.pills.get();
+    return value === ALL ? null : value;
+  }
+}
+
+class Filters {
+  constructor(onChange) {
+    this.all = [new Filter("kind", "Kind", KINDS, onChange), new Filter("schedule", "Schedule", SITE.schedules, onChange)];
+    this.element = h("div", { class: "sol-history-filters" }, this.all.map((one) => one.pills.element));
+  }
+
+  // For the request: all that Python is asked for.
+  values() {
+    return Object.fromEntries(this.all.map((one) => [one.name, one.value()]));
+  }
+
+  read() {
+    return this.all.map((one) => one.read()).some(Boolean);
+  }
+
+  clear() {
+    setAddress(Object.fromEntries(this.all.map((one) => [one.name, null])));
+    this.read();
+  }
+
+  // Those that are on, in words.
+  words() {
+    return this.all.map((one) => one.choices[one.value() ?? ALL]).filter(Boolean);
+  }
+}
 
 const PAGE_SIZE = 30;
-// Names of kinds in the address; the others are runs.
-const IN_ADDRESS = { inspection: "inspection", comparison: "compare" };
 
 class HistoryPage {
   constructor(root, api) {
@@ -31,7 +84,6 @@ class HistoryPage {
     });
     this.search.value = askedFor("search") ?? "";
     this.filters = new Filters(() => this.load());
-    this.strips = new Strips();
     addEventListener("popstate", () => {
       const asked = askedFor("search") ?? "";
       const isOther = this.filters.read() || asked !== this.search.value;
@@ -50,8 +102,7 @@ class HistoryPage {
         filePicker("Import a file", ".json,application/json", (file) => this.import(file)),
         h("p", { class: "sol-muted" }, SITE.isShared ? "Only you see this list; anyone you give a link sees that run."
           : "All runs in this data directory.")),
-      h("div", { class: "sol-history-above" }, this.filters.element, this.strips.legend),
-      this.error, h("section", { class: "sol-panel", "aria-label": "Runs" }, this.list, this.empty),
+      this.filters.element, this.error, h("section", { class: "sol-panel", "aria-label": "Runs" }, this.list, this.empty),
       this.more);
     listen("runs-changed", () => this.load());
     // The tab comes into view: what ended meanwhile shows.
@@ -86,14 +137,12 @@ class HistoryPage {
       const answer = await this.api("list_runs",
         { query: this.search.value, ...this.filters.values(), before, limit: PAGE_SIZE });
       if (turn !== this.turn) return;
-      if (before === null) this.strips.clear();
       const rows = answer.runs.map((run) => this.row(run));
       if (before === null) this.list.replaceChildren(...rows);
       else this.list.append(...rows);
       this.last = answer.next;
       show(this.more, answer.next !== null);
       show(this.error, false);
-      this.strips.paint();
       this.sayNothing();
       show(this.empty, this.list.children.length === 0);
     } catch (error) {
@@ -106,20 +155,7 @@ class HistoryPage {
   }
 
   open(id, kind) {
-    if (kind === "lens") return this.openLens(id);
-    openInTab(IN_ADDRESS[kind] ?? "run", id);
-  }
-
-  // id: RUN:TOKEN:ROW:BITS, as in Python; the token counts from 0 there.
-  openLens(id) {
-    const [run, index, row, bits] = id.split(":");
-    const part = row === "" ? "run" : "inspection";
-    const names = LOOK_NAMES[part];
-    openInTab(part, run, {
-      [names.token]: [Number(index) + 1, row].filter((one) => one !== "").join("."),
-      [names.lens]: bits && `kl.${bits}`,
-      ...(row && { [names.row]: row }),
-    });
+    openInTab(kind === "inspection" ? "inspection" : "run", id);
   }
 
   async import(file) {
@@ -146,8 +182,6 @@ class HistoryPage {
       h("div", {},
         h("a", { class: "sol-history-title", href: link, dir: "auto", onclick: opensHere(() => this.open(run.id, run.kind)) },
           run.title),
-        run.preview?.words && h("p", { class: "sol-history-words", dir: "auto" }, run.preview.words),
-        this.strips.add(run.preview, run.tokens, run.strip_label),
         h("div", { class: "sol-history-facts" },
           h("span", { class: "sol-state", "data-kind": kinds[run.status] || "idle" },
             run.status_label),

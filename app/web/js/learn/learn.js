@@ -4,8 +4,6 @@ import { askedFor, linkTo, nameInFront, setAddress } from "../shared/address.js"
 import { makeApi } from "../shared/api.js";
 import { chip, h, opensHere, setText, show, whenSeen } from "../shared/dom.js";
 import { memory, recall, remember } from "../shared/memory.js";
-import { messageOf } from "../shared/message.js";
-import { GlossaryList } from "./glossary_list.js";
 import { Lesson } from "./lesson.js";
 import { LESSON_BITS } from "./lesson_bits.js";
 import { LESSON_CHANNELS } from "./lesson_channels.js";
@@ -13,9 +11,40 @@ import { LESSON_PAGES } from "./lesson_pages.js";
 import { LESSON_SPEND } from "./lesson_spend.js";
 import { LESSON_STEPS } from "./lesson_steps.js";
 import { LESSON_WHICH } from "./lesson_which.js";
-import { project } from "./projector.js";
-import { Room } from "./room.js";
-import { saveWorksheet } from "./worksheet.js";
+import { labelled } from "../shared/forms/form_parts.js";
+import { TERMS } from "../shared/glossary.js";
+
+// All words of the glossary, in order, with a filter.
+class GlossaryList {
+  constructor() {
+    const entries = Object.values(TERMS)
+      .sort((one, other) => one.name.localeCompare(other.name, "en"));
+    this.rows = entries.map(({ name, text }) => ({ words: `${name} ${text}`.toLowerCase(),
+      element: h("div", { class: "sol-word" }, h("dt", {}, name), h("dd", {}, text)) }));
+    this.search = h("input", { type: "search", class: "sol-input", placeholder: "Part of a word",
+      oninput: () => this.filter() });
+    this.none = h("p", { class: "sol-muted", hidden: true, role: "status" }, "No entry has this.");
+    this.heading = h("h2", { tabindex: "-1" }, "Glossary");
+    this.element = h("article", { class: "sol-panel sol-lesson sol-words", hidden: true },
+      h("header", {}, this.heading),
+      h("p", { class: "sol-lesson-text" }, "Wherever one of these words is underlined with dots, hover or focus it to see what it means."),
+      labelled("Find a word", null, this.search), h("dl", {}, this.rows.map((row) => row.element)), this.none);
+  }
+
+  filter() {
+    const wanted = this.search.value.trim().toLowerCase();
+    this.rows.forEach((row) => show(row.element, row.words.includes(wanted)));
+    show(this.none, !this.rows.some((row) => !row.element.hidden));
+  }
+
+  enter() {
+    show(this.element, true);
+  }
+
+  leave() {
+    show(this.element, false);
+  }
+}
 
 const LESSONS = [LESSON_STEPS, LESSON_PAGES, LESSON_CHANNELS, LESSON_WHICH, LESSON_BITS, LESSON_SPEND];
 const GLOSSARY = "glossary";
@@ -28,15 +57,12 @@ class LearnPage {
     this.measured = recall("measured"); // true by lesson
     /** @type {(() => void) | null} names the lesson in the address */
     this.name = null;
-    this.room = new Room(api, { titleOf: (key) => this.titleOf(key), shown: () => this.key, go: (key) => this.go(key), follow: (key) => this.follow(key) },
-      page.codeLength, () => this.tellLessons());
     /** @type {Map<string, any>} */
     this.parts = new Map(LESSONS.map((spec, at) => [spec.key, this.makeLesson(spec, at)]));
     this.parts.set(GLOSSARY, new GlossaryList());
     this.links = new Map();
     this.stage = h("div", { class: "sol-learn-stage" }, [...this.parts.values()].map((part) => part.element));
-    root.append(h("div", { class: "sol-learn-grid" }, h("div", { class: "sol-learn-side" }, this.buildList(), this.room.element),
-      this.stage));
+    root.append(h("div", { class: "sol-learn-grid" }, h("div", { class: "sol-learn-side" }, this.buildList()), this.stage));
     for (const [key, choice] of Object.entries(this.answers)) this.parts.get(key)?.restore?.(choice);
     addEventListener("popstate", () => askedFor("lesson") && this.open(askedFor("lesson")));
     // Nothing is measured for a tab that nobody looks at.
@@ -47,7 +73,6 @@ class LearnPage {
     return new Lesson(spec, at + 1, this, {
       answered: (key, choice) => this.answered(key, choice),
       measured: (key) => this.keepMeasured(key),
-      send: async (choice) => await this.room.guess(choice) && this.room.now,
       next: LESSONS[at + 1] && (() => this.go(LESSONS[at + 1].key)),
     });
   }
@@ -61,14 +86,11 @@ class LearnPage {
       return h("li", {}, element);
     };
     this.forget = chip("Forget my answers", () => this.startAgain());
-    this.large = chip("Show large", () => this.project(), { title: "This lesson on a projector: one idea a screen, by arrow keys" });
-    this.sheet = chip("Worksheet to print", () => this.saveSheet(), { title: "All questions, and the measured answers on a page of their own" });
-    this.said = h("p", { class: "sol-hint", role: "status" });
     return h("nav", { class: "sol-panel sol-learn-list", "aria-label": "Lessons" },
       h("h2", {}, "Six short lessons"),
       h("p", { class: "sol-hint" }, "A guess first, then a measurement on the model that is loaded here, now."),
       h("ol", {}, LESSONS.map((spec, at) => link(spec.key, at + 1, spec.title)), link(GLOSSARY, "A–Z", "Glossary")),
-      h("div", { class: "sol-learn-tools" }, this.large, this.sheet, this.forget), this.said);
+      this.forget);
   }
 
   // Answers of other releases may be unreadable.
@@ -88,32 +110,6 @@ class LearnPage {
     this.showProgress();
   }
 
-  titleOf(key) {
-    const at = LESSONS.findIndex((spec) => spec.key === key);
-    return at < 0 ? null : `${at + 1}. ${LESSONS[at].title}`;
-  }
-
-  // Which lesson takes guesses for a class room.
-  tellLessons() {
-    const { now, isMine } = this.room;
-    for (const { key } of LESSONS) this.parts.get(key).enterRoom(now && !isMine && now.lesson === key ? now : null);
-  }
-
-  project() {
-    const at = LESSONS.findIndex((spec) => spec.key === this.key);
-    project(this.stage, LESSONS[at], at + 1, { api: this.api, page: this.page, room: this.room });
-  }
-
-  async saveSheet() {
-    this.sheet.disabled = true;
-    try {
-      await saveWorksheet(this.api, LESSONS, (text) => setText(this.said, text));
-    } catch (error) {
-      setText(this.said, messageOf(error));
-    }
-    this.sheet.disabled = false;
-  }
-
   startAgain() {
     [this.answers, this.measured] = [{}, {}];
     remember("lessons", {});
@@ -124,7 +120,6 @@ class LearnPage {
       old.element.replaceWith(fresh.element);
       this.parts.set(spec.key, fresh);
     });
-    this.tellLessons();
     this.showProgress();
     this.parts.get(this.key).enter();
     this.parts.get(this.key).heading.focus();
@@ -139,12 +134,6 @@ class LearnPage {
     if (!this.key) this.open(askedFor("lesson") ?? memory.get("lesson") ?? LESSONS[0].key);
     this.name ??= nameInFront("learn", () => ({ lesson: this.key }));
     this.name();
-  }
-
-  // Shows a lesson that a class room asks about, and leaves the focus where it is.
-  follow(key) {
-    this.open(key);
-    this.name?.();
   }
 
   go(key) {
@@ -164,8 +153,6 @@ class LearnPage {
       else element.removeAttribute("aria-current");
     }
     this.parts.get(wanted).enter();
-    show(this.large, wanted !== GLOSSARY);
-    this.room.draw();
   }
 }
 

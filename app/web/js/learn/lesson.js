@@ -11,11 +11,9 @@ import { Experiment } from "./experiment.js";
 import { LETTERS } from "./pictures.js";
 
 const GUESS_HINT = "A guess is enough; it stays in this browser.";
-const sentTo = ({ code, guess }) => `${LETTERS[guess]} is sent to room ${code}; another guess takes its place.`;
 
 export class Lesson {
-  // spec: see lesson_*.js. on: {answered(key, choice), measured(key), send(choice): a guess to the class room, gives the
-  // room where it arrived; next()}
+  // spec: see lesson_*.js. on: {answered(key, choice), measured(key), next()}
   constructor(spec, number, { api, page }, on) {
     this.spec = spec;
     this.number = number;
@@ -42,12 +40,11 @@ export class Lesson {
   buildQuestion() {
     const name = uniqueId("answer");
     this.options = this.spec.options.map((text, value) => {
-      const input = h("input", { type: "radio", name, value, onchange: () => { this.commit.disabled = this.send.disabled = false; } });
+      const input = h("input", { type: "radio", name, value, onchange: () => { this.commit.disabled = false; } });
       const mark = h("small", {});
       return { input, mark, element: h("label", { class: "sol-option" }, input, h("span", {}, h("b", { class: "sol-option-letter" }, LETTERS[value]), " ", text), mark) };
     });
     this.commit = h("button", { type: "submit", class: "sol-button is-primary", disabled: true }, "Commit and measure");
-    this.send = button("Send to the class", () => this.sendGuess(), { hidden: true, disabled: true });
     this.hint = h("span", { class: "sol-hint" }, GUESS_HINT);
     return h("form", { class: "sol-question", onsubmit: (event) => {
       event.preventDefault();
@@ -56,7 +53,7 @@ export class Lesson {
     h("fieldset", {}, h("legend", {}, h("span", { class: "sol-question-name" }, "First, your guess"),
       h("span", {}, this.spec.question)),
     this.options.map((one) => one.element)),
-    h("div", { class: "sol-question-foot" }, this.commit, this.send, this.hint));
+    h("div", { class: "sol-question-foot" }, this.commit, this.hint));
   }
 
   buildAfter() {
@@ -97,21 +94,8 @@ export class Lesson {
     this.options[choice].element.classList.add("is-chosen");
     setText(this.options[choice].mark, "your guess");
     show(this.commit, false);
-    if (this.send.hidden) setText(this.hint, "");
+    setText(this.hint, "");
     show(this.after, true);
-  }
-
-  // room: a class room that asks this lesson's question and takes guesses here, or null.
-  enterRoom(room) {
-    show(this.send, Boolean(room));
-    this.send.disabled = !this.options.some((one) => one.input.checked);
-    if (room) setText(this.hint, room.guess === null ? `Room ${room.code} waits for your guess.` : sentTo(room));
-    else if (this.choice === undefined) setText(this.hint, GUESS_HINT);
-  }
-
-  async sendGuess() {
-    const room = await this.on.send(this.options.findIndex((one) => one.input.checked));
-    if (room) setText(this.hint, sentTo(room));
   }
 
   // The lesson comes into view: what was revealed before is measured again.

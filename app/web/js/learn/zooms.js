@@ -1,9 +1,8 @@
 // The machine of a lesson: the picture of one decode step that Explore draws, zoomed to one axis.
 
 import { count, percent } from "../shared/format.js";
-import { FLOW, readsOf } from "../shared/machine/reads.js";
-import { pagesText } from "../shared/machine/words.js";
-import { Zoom } from "../shared/machine/zoom.js";
+import { FLOW, pagesText, readsOf } from "../shared/machine/reads.js";
+import { Zoom } from "../shared/machine/field.js";
 import { spokenText } from "../shared/tokens/token_text.js";
 import { levelSlider } from "./pictures.js";
 

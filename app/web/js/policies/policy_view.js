@@ -5,10 +5,8 @@ import { reasonOf } from "../shared/api.js";
 import { TrainCharts } from "../shared/charts/train_charts.js";
 import { h, opensHere, setText, show, smallButton } from "../shared/dom.js";
 import { menu } from "../shared/download.js";
-import {
-  count, fixed, isNumber, largestGap, modelName, nats, percent, quantity, whenText,
-} from "../shared/format.js";
-import { allReports } from "../shared/jobs/reports.js";
+import { count, fixed, isNumber, largestGap, modelName, nats, percent, quantity, whenText } from "../shared/format.js";
+import { allReports } from "../shared/follower.js";
 import { tiles } from "../shared/page_parts.js";
 import { cardNodes } from "./model_card.js";
 

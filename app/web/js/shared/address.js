@@ -5,9 +5,8 @@
 
 import { emit, listen } from "./events.js";
 
-export const TAB_OF = { run: "explore", inspection: "inspect", compare: "compare", challenge: "compare", train: "train",
-  evaluation: "evaluate", accuracy: "accuracy", policy: "policies",
-  lesson: "learn", room: "learn" };
+export const TAB_OF = { run: "explore", inspection: "inspect", compare: "compare", train: "train",
+  evaluation: "evaluate", accuracy: "accuracy", policy: "policies", lesson: "learn" };
 // Parts of a run's view. Places (token, row, lens) mean something in that run only; colours stay from
 // run to run.
 export const LOOK_NAMES = {
@@ -15,10 +14,12 @@ export const LOOK_NAMES = {
   inspection: { token: "inspect-token", row: "inspect-row", lens: "inspect-lens", colour: "inspect-colour" },
   compare: { colour: "compare-colour" },
 };
-const OURS = ["tab", "embed", "search", "kind", "schedule", "paint", ...Object.keys(TAB_OF), ...Object.values(LOOK_NAMES).flatMap(Object.values)];
+const OURS = ["tab", "search", "kind", "schedule", ...Object.keys(TAB_OF), ...Object.values(LOOK_NAMES).flatMap(Object.values)];
 
 // Names in links that older releases made; they are replaced where such a link is opened.
 const FORMER_NAMES = { benchmark: "accuracy" };
+// Names of rooms that are gone, and the tab that such a link opens instead.
+const GONE = { challenge: "compare", room: "learn" };
 
 function renewAddress() {
   const url = new URL(window.location.href);
@@ -29,6 +30,11 @@ function renewAddress() {
     if (value === null) continue;
     if (!asked.has(name)) asked.set(name, value);
     asked.delete(former);
+  }
+  for (const [gone, tab] of Object.entries(GONE)) {
+    if (!asked.has(gone)) continue;
+    asked.delete(gone);
+    if (!asked.has("tab")) asked.set("tab", tab);
   }
   if (url.href !== window.location.href) window.history.replaceState(window.history.state, "", url.href);
 }

@@ -81,9 +81,7 @@ const EXPORT_FORMS = { html: ["Web page", "to look at anywhere, offline"], json:
   csv: ["CSV", "a row per token"] };
 // A kind's own hints; null: it has no such form.
 const EXPORT_HINTS = { inspection: { csv: "a row per token and schedule" },
-  comparison: { json: "both runs; can be imported", csv: "a row per pair of tokens" },
-  lens: { json: "every number; can be imported", csv: "a row per level" },
-  scoreboard: { html: null, json: "with every schedule", csv: "a row per attempt" } };
+  comparison: { json: null, csv: null } };
 
 // kind: as Python knows it; id(): of the thing on show; fail(message) shows why there is no file.
 export function exportMenu(api, kind, id, fail, spoken) {
@@ -96,6 +94,7 @@ export function exportMenu(api, kind, id, fail, spoken) {
     }
   };
   const hints = EXPORT_HINTS[kind] ?? {};
-  return menu("Export", Object.entries(EXPORT_FORMS).filter(([form]) => hints[form] !== null)
-    .map(([form, [label, hint]]) => ({ label, hint: hints[form] ?? hint, run: run(form) })), spoken);
+  const items = Object.entries(EXPORT_FORMS).filter(([form]) => hints[form] !== null)
+    .map(([form, [label, hint]]) => ({ label, hint: hints[form] ?? hint, run: run(form) }));
+  return items.length > 1 ? menu("Export", items, spoken) : chip("Export", items[0].run, { title: items[0].label });
 }

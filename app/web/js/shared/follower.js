@@ -70,3 +70,47 @@ export class Follower {
     }
   }
 }
+
+// Follows one run, about ten times a second.
+const POLL_MS = 80;
+
+export class RunFollower extends Follower {
+  // on: {begin(run), rows(rows), view(view, run), lost(error), gone(error)}
+  leave() {
+    super.leave();
+    this.run = null;
+    this.cursor = 0;
+  }
+
+  ask(id) {
+    return this.api("poll_run", { run_id: id, cursor: this.cursor });
+  }
+
+  take(view, ms) {
+    if (view.run && this.cursor === 0 && !this.run) {
+      this.run = view.run;
+      this.on.begin(view.run);
+    }
+    // A server that restarted in between may answer with fewer rows than were shown: keep them.
+    this.cursor = Math.max(this.cursor, view.cursor);
+    if (view.rows.length) this.on.rows(view.rows);
+    this.on.view(view, this.run);
+    if (view.more) return 0;
+    return view.live ? Math.max(POLL_MS - ms, 1) : null;
+  }
+}
+
+// All reports of a training, page after page.
+/**
+ * Hands on every page of reports.
+ * @param {Api} api @param {string} id of the job
+ * @param {(rows: object[]) => boolean} take false: no more are wanted
+ */
+export async function allReports(api, id, take) {
+  let cursor = -1;
+  for (let more = true; more;) {
+    const answer = await api("poll_job", { job_id: id, cursor, sample_step: null });
+    ({ cursor, more } = answer);
+    if (!take(answer.metrics)) return;
+  }
+}

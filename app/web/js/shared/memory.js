@@ -1,6 +1,6 @@
 // Values that the browser keeps for the next visit.
 
-// Storage may be refused (private windows, embedding): the page then forgets on reload, no more.
+// Storage may be refused (private windows): the page then forgets on reload, no more.
 export const memory = {
   fallback: new Map(),
   get(key) {

@@ -4,10 +4,9 @@
 import { button, h, isCalm, setText, show, uniqueId } from "./dom.js";
 import { AXES, count, modelName, percent, percentTight, spendText } from "./format.js";
 import { glossed } from "./glossary.js";
-import { readsOf } from "./machine/reads.js";
+import { pagesText, readsOf } from "./machine/reads.js";
 import { BESIDE, WHOLE_STEP } from "./machine/sheet.js";
-import { pagesText } from "./machine/words.js";
-import { Zoom } from "./machine/zoom.js";
+import { Zoom } from "./machine/field.js";
 import { colourScale, costSpan } from "./tokens/legend.js";
 import { BIN, binOf } from "./tokens/tokens.js";
 import { spokenText, tokenNodes } from "./tokens/token_text.js";
@@ -15,7 +14,7 @@ import { spokenText, tokenNodes } from "./tokens/token_text.js";
 const TOKEN_MS = 30; // from one token to the next while it plays
 const FIRST = 0.9; // of the bytes: the first word differs
 
-/** Numbers of app/recordings' RecordedStep, in its order. @typedef {any[]} RecordedStep */
+/** Numbers of tests/app/recordings/recorder.py's RecordedStep, in its order. @typedef {any[]} RecordedStep */
 /** @typedef {{ asked: number, spend: number[], share: number, same: number, tokens: string[], costs: number[],
  *   steps?: RecordedStep[] }} RecordedText */
 /** @typedef {{ model: string, prompt: string, texts: RecordedText[] }} Recording */

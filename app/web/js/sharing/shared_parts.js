@@ -2,14 +2,12 @@
 
 import { h, pageElement } from "../shared/dom.js";
 import { blobOf } from "../shared/download.js";
-import { markEmbedded } from "../shared/runs/embed.js";
 import { count, isNumber, MISSING, modelName } from "../shared/format.js";
 
 export const SHARED_HINT = "Hover a token, or focus the text and use the arrow keys. Shift and an arrow selects; "
   + "Escape clears.";
 
 export async function sharedView() {
-  markEmbedded();
   const packed = blobOf(`data:application/gzip;base64,${pageElement("#sol-data").textContent}`);
   return new Response(packed.stream().pipeThrough(new DecompressionStream("gzip"))).json();
 }

@@ -10,7 +10,7 @@ function showRun(root, view) {
   const { run, rows } = view;
   const stage = new RunStage(root, new Status({}), {},
     { hint: SHARED_HINT, ChartKind: SvgChart, missing: "[[kl|KL]] was not measured: no dense row rode along." });
-  root.append(sharedHead(run), stage.build({ below: [null, sharedSettings(run)] }));
+  root.append(sharedHead(run), stage.build({ below: sharedSettings(run) }));
   stage.begin(run);
   stage.append(rows);
   stage.view.element.scrollTop = 0;

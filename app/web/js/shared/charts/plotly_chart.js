@@ -1,9 +1,10 @@
 // A chart drawn by plotly: a redraw is one Plotly.react. Without data or out of sight nothing is drawn, and
 // plotly, half of the page's scripts, is not even loaded; a chart is up to date when it comes into sight.
 
-import { watchSight } from "../dom.js";
+import { show, watchSight } from "../dom.js";
 import { Chart } from "./chart.js";
 import { CHART_CONFIG, chartLayout, loadPlotly, themeColour } from "./plotly.js";
+import { glossed } from "../glossary.js";
 
 const EARLY = "240px"; // what is this near to the window is drawn as if it were in it
 
@@ -100,5 +101,27 @@ export class PlotlyChart extends Chart {
     } finally {
       this.settling = false;
     }
+  }
+}
+
+// A figure: a chart with a one-line reading aid. Unlike the live charts of Explore it selects nothing;
+// dragging zooms.
+const FIGURE_CONFIG = { ...CHART_CONFIG, modeBarButtons: [["zoom2d", "resetScale2d"]] };
+export const smallTitle = (text, standoff = 6) => ({ text, font: { size: 11 }, standoff });
+
+export class Figure extends PlotlyChart {
+  // spec: as of Chart, with aid: how to read it, and tools: nodes for its head
+  constructor(spec) {
+    super({ config: FIGURE_CONFIG, ...spec, layout: (data) => ({ dragmode: "zoom",
+      ...spec.layout(data) }) }, {});
+    this.element.classList.add("sol-figure");
+    if (spec.tools) this.legend.before(spec.tools);
+    this.note.replaceChildren(...glossed(spec.aid));
+    show(this.note, true);
+  }
+
+  // Nothing is selected here, and hovering concerns nobody else.
+  listen() {
+    this.listening = true;
   }
 }

@@ -4,7 +4,7 @@
 import { h, wait, whenThemeChanges } from "../dom.js";
 import { AXES, isNumber } from "../format.js";
 import { messageOf } from "../message.js";
-import { Figure, smallTitle } from "./figure.js";
+import { Figure, smallTitle } from "./plotly_chart.js";
 import { plainText, themeColour } from "./plotly.js";
 
 class TrainSeries {

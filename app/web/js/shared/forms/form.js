@@ -40,7 +40,7 @@ export class Fields {
 export const firstWrong = (fields) =>
   fields.find((field) => field.problem?.() && !field.box.matches(":disabled"));
 
-export class Form extends Fields {
+class Form extends Fields {
   /** @type {HTMLElement} */
   element;
   /** The button that sends it. @type {HTMLButtonElement} */

@@ -196,7 +196,7 @@ export class ResultPage extends JobPage {
   about = h("p", { class: "sol-hint" });
   headline = h("dl", { class: "sol-tiles is-job" });
   figures = h("div", { class: "sol-figures" });
-  /** @type {import("../charts/figure.js").Figure[]} */
+  /** @type {import("../charts/plotly_chart.js").Figure[]} */
   drawn = [];
 
   constructor(root, api, what) {

@@ -3,15 +3,15 @@
 
 import { reasonOf } from "../api.js";
 import { chip, h, optionsOf, selectOf, setText, show, smallButton, uniqueId } from "../dom.js";
-import { exportMenu, imageMenu } from "../download.js";
-import { count, isNumber, modelName, nats } from "../format.js";
+import { imageMenu } from "../download.js";
+import { count, isNumber, nats } from "../format.js";
 import { glossed } from "../glossary.js";
 import { pillChoice } from "../forms/form_parts.js";
 import { errorLine, showText } from "../message.js";
 import { pictureOf } from "../picture.js";
 import { gridLevels, LEAST_TOP, nearest } from "../tokens/card_policy.js";
 import { tokenNodes } from "../tokens/token_text.js";
-import { choiceNote, choiceTable, hasChoices } from "./lens_choices.js";
+import { choiceNote, choiceTable } from "./lens_choices.js";
 import { lensScale, LevelPlot } from "./lens_plot.js";
 import { planeTable, trailTable } from "./lens_tables.js";
 
@@ -41,9 +41,7 @@ export class LensPanel {
     });
     this.measure.set(MEASURES[0][0]);
     this.joint = this.jointPart();
-    this.export = exportMenu(api, "lens", () => this.address, (text) => this.say(text), "Export this what if");
-    this.tools = h("div", { class: "sol-tools" }, this.export,
-      chip("Close", () => this.close()));
+    this.tools = h("div", { class: "sol-tools" }, chip("Close", () => this.close()));
     this.choicePart = h("section", { class: "sol-lens-curves", "aria-label": "The token each level chooses" },
       h("div", { class: "sol-lens-part-head" }, h("h3", {}, "The token each level chooses"),
         this.saveMenu("The token each level chooses", this.choices)), this.choiceNote, this.choices);
@@ -121,19 +119,10 @@ export class LensPanel {
     show(this.element, true);
     show(this.message, false);
     show(this.again, false);
-    show(this.export, false);
     if (isLive) {
       show(this.body, false);
       this.say("Choose a token again when the run has ended.");
     } else this.ask();
-  }
-
-  // As Python's export knows it: with the joint grid where it is on show.
-  get address() {
-    if (!this.wanted) return null;
-    const { run, index, which } = this.wanted;
-    const bits = this.joint.open && this.planeRows ? this.bits.value : "";
-    return `${run.id}:${index}:${which.row ?? ""}:${bits}`;
   }
 
   // Its state in the address: the measure in cells, and an open joint grid's bits; null: as it opens.
@@ -155,7 +144,7 @@ export class LensPanel {
 
   // Bit widths that there is a joint grid of.
   bitChoices() {
-    return this.view.imported?.bits ?? this.axes.find(({ axis }) => axis.field === "bit_width")?.levels ?? [];
+    return this.axes.find(({ axis }) => axis.field === "bit_width")?.levels ?? [];
   }
 
   say(text) {
@@ -201,26 +190,19 @@ export class LensPanel {
   draw(view, rows) {
     this.view = view;
     const row = rows[view.index];
-    const choosing = hasChoices(view);
-    show(this.choicePart, choosing);
-    if (choosing) {
-      this.choiceNote.replaceChildren(...choiceNote(view, row).flat().filter(Boolean));
-      this.choices.replaceChildren(...this.axes.map(({ axis, levels }, at) => choiceTable(axis, levels, view.axes[at], view.taken, row.token_id,
-        this.on.fork && !view.imported && ((token) => this.on.fork(view.index, token)))));
-    }
-    const shared = { taken: view.taken, dense: view.dense, scale: lensScale(view), hasChoices: choosing,
+    this.choiceNote.replaceChildren(...choiceNote(view, row).flat().filter(Boolean));
+    this.choices.replaceChildren(...this.axes.map(({ axis, levels }, at) => choiceTable(axis, levels, view.axes[at],
+      view.taken, row.token_id, this.on.fork && ((token) => this.on.fork(view.index, token)))));
+    const shared = { taken: view.taken, dense: view.dense, scale: lensScale(view),
       top: Math.max(...(row.policy ?? []).flat(), LEAST_TOP) };
     this.curves.replaceChildren(...this.axes.map(({ axis, levels }, at) => new LevelPlot(axis, levels,
       view.axes[at], row.policy?.[at] ?? null, shared).element));
-    const { imported } = view;
-    this.say(imported ? `Imported: ${modelName(imported.model)} in ${imported.dtype} found this elsewhere.`
-      : replayedText(row, view));
+    this.say(replayedText(row, view));
     const choices = this.bitChoices();
     show(this.joint, choices.length > 0);
     this.bits.replaceChildren(...optionsOf(choices.map((bits) => [bits, count(bits, "bit")])));
     this.bits.value = choices[nearest(choices, this.wantedBits || view.taken.action.bit_width)];
     this.wantedBits = null;
-    show(this.export, true);
     this.drawTables();
     show(this.body, true);
     this.body.classList.remove("is-old");
@@ -263,7 +245,7 @@ export class LensPanel {
   }
 }
 
-// The replayed step against the recorded one; a look from a file has no replay.
+// The replayed step against the recorded one.
 function replayedText(row, view) {
   const { nll, kl_to_dense: kl } = view.replayed ?? {};
   if (isNumber(row.surprisal) && isNumber(nll) && Math.abs(row.surprisal - nll) > 0.02) {

@@ -6,9 +6,6 @@ import { isNumber, MISSING, probability } from "../format.js";
 import { levelText, nearest } from "../tokens/card_policy.js";
 import { spokenText, tokenNodes } from "../tokens/token_text.js";
 
-// Looks of before choices were kept have none.
-export const hasChoices = (view) => [view.taken, ...view.axes.flat()].every((row) => row.choice);
-
 // Neighbouring rows of one choice: their first and last place, and whether it is another than as taken.
 export function choiceRanges(rows, taken) {
   const ranges = [];

@@ -25,9 +25,8 @@ export function lensScale(view) {
 }
 
 export class LevelPlot {
-  // levels: of the grid; rows: one per level; shares: the policy's probabilities or null. hasChoices: the
-  // rows have theirs.
-  constructor(axis, levels, rows, shares, { taken, dense, scale, top, hasChoices }) {
+  // levels: of the grid; rows: one per level; shares: the policy's probabilities or null.
+  constructor(axis, levels, rows, shares, { taken, dense, scale, top }) {
     this.axis = axis;
     this.levels = levels;
     this.rows = rows;
@@ -43,7 +42,7 @@ export class LevelPlot {
       onpointermove: (event) => this.point(event), onpointerleave: () => this.show(this.taken),
       onkeydown: (event) => this.onKey(event), onblur: () => this.show(this.taken) },
     h("i", { class: "sol-lens-taken", "aria-hidden": "true", "--x": at }), this.mark,
-    hasChoices && this.choices(taken), LANES.map((lane) => this.lane(lane, scale[lane.key])), shares && this.bars(top));
+    this.choices(taken), LANES.map((lane) => this.lane(lane, scale[lane.key])), shares && this.bars(top));
     this.element = h("div", { class: "sol-lens-axis", "data-axis": axis.key },
       h("h3", {}, axis.title, h("small", {}, `taken: ${levelText(axis, levels[this.taken])}`)),
       this.plot,

@@ -53,8 +53,8 @@ export function planeTable(lines, key, taken) {
   const top = Math.max(...values.map((value) => value - low), 1e-3);
   const isTaken = (row) => AXES.every((axis) => row.action[axis.field] === taken.action[axis.field]);
   const text = (row) => `attention ${percentTight(row.action.keep_fraction)}, channels ${percentTight(row.action.channel_keep_ratio)}: `
-    + `KL ${nats(row.kl)}, surprisal ${nats(row.nll)}${row.choice ? `, would choose ${spokenText(row.choice.text).trim()}` : ""}`;
-  const isOther = (row) => row.choice && taken.choice && row.choice.token_id !== taken.choice.token_id;
+    + `KL ${nats(row.kl)}, surprisal ${nats(row.nll)}, would choose ${spokenText(row.choice.text).trim()}`;
+  const isOther = (row) => row.choice.token_id !== taken.choice.token_id;
   return h("table", { class: "sol-heat-table is-plane" },
     h("caption", { class: "sol-offscreen" }, "Attention down, channels across, nats"),
     h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Attention ↓", h("br"), "channels →"),

@@ -1,7 +1,7 @@
 // The drawing of one step, frame by frame: the KV cache of every layer as a strip of pages, which fade from step to
 // step; the rest is drawn once a step.
 
-import { isCalm } from "../dom.js";
+import { h, isCalm } from "../dom.js";
 import { drawLanes, SHADES } from "./lanes.js";
 import { Sheet } from "./sheet.js";
 
@@ -89,5 +89,23 @@ export class Field {
     }
     rows(tall, height, () => sheet.well);
     sheet.brush.putImageData(image, sheet.left, top);
+  }
+}
+
+// A part of the machine with its words: a caption below it, and all of it for who does not see it.
+export class Zoom {
+  /** @param {import("./sheet.js").Layout} layout */
+  constructor(layout) {
+    this.field = new Field(layout);
+    this.drawing = h("div", { role: "img" }, this.field.element);
+    this.caption = h("p", {});
+    this.element = h("div", { class: "sol-zoom" }, this.drawing, this.caption);
+  }
+
+  // said: the caption; more: what the picture shows besides; shown: the caption's nodes, where it is not plain.
+  draw(step, said, more, shown = [said]) {
+    this.field.show(step);
+    this.caption.replaceChildren(...shown);
+    this.drawing.setAttribute("aria-label", `The machine: ${said} ${more}`);
   }
 }

@@ -2,9 +2,8 @@
 // which the policy's choices come in.
 
 import { percent } from "../format.js";
-import { FLOW } from "./reads.js";
+import { FLOW, pagesRead } from "./reads.js";
 import { BESIDE } from "./sheet.js";
-import { pagesRead } from "./words.js";
 
 export const SHADES = [0, 0.42, 0.68, 1]; // of a page's level: how far from dark to lit
 const FLOW_COLOURS = { attention: "attention", mlp: "channels", head: "edge", policy: "edge" };

@@ -4,9 +4,8 @@
 import { h, setText, show, svg, uniqueId } from "../dom.js";
 import { memory } from "../memory.js";
 import { Field } from "./field.js";
-import { flowOf, mlpShares, readsOf } from "./reads.js";
+import { captionNodes, flowOf, mlpShares, readsOf, spokenStep } from "./reads.js";
 import { Choices, Outcome, plainTitle } from "./sides.js";
-import { captionNodes, spokenStep } from "./words.js";
 
 const KEPT = "machine"; // folded or not, in the browser's memory
 const PLAY_MS = 125;

@@ -1,6 +1,8 @@
 // What a token's record says its step read: pages layer by layer, channels, bytes by part.
 
-import { isNumber } from "../format.js";
+import { bitsText, count, isNumber, percent, quantity } from "../format.js";
+import { h } from "../dom.js";
+import { spokenText, tokenNodes } from "../tokens/token_text.js";
 
 const MOST_CELLS = 64; // of a layer, as sol_core/generation/page_reads.py packs them
 const MOST_CHARACTERS = 1100; // of a record: Python writes 1,024 at most
@@ -53,4 +55,29 @@ export const FLOW = ["attention", "mlp", "head", "policy"];
 // Bytes of each part of the step as shares of what the whole step reads densely, in the order of FLOW.
 export function flowOf({ cost, dense_cost: dense }) {
   return FLOW.map((part) => cost[`${part}_bytes`] / dense.bytes_read).map((share) => (isNumber(share) ? share : 0));
+}
+
+// One decode step in words: a caption, and all of it for who does not see the picture.
+const NOT_RECORDED = "which pages were read was not recorded";
+
+// Of one layer: pages that a KV head reads, as many in every layer or their mean.
+export const pagesRead = ({ share, pages }) => Math.max(1, Math.round(share * pages));
+
+export const pagesText = (reads) => (reads ? `${pagesRead(reads)} of ${count(reads.pages, "page")} read in each layer`
+  : NOT_RECORDED);
+
+const mlpShare = ({ cost, dense_cost: dense }) => cost.mlp_bytes / dense.mlp_bytes;
+const bitWords = (row) => `${bitsText(row.action.bit_width)} bits`;
+export const bytesText = ({ cost, dense_cost: dense }) =>
+  [quantity(cost.bytes_read, "B"), `of ${quantity(dense.bytes_read, "B")} read`];
+
+export const captionNodes = (row, reads) => [`Token ${row.index + 1} “`, h("bdi", {}, tokenNodes(row.text)),
+  `”: ${pagesText(reads)}, ${percent(mlpShare(row))} of the MLP, ${bitWords(row)}`];
+
+// title: of who chose; shares: of the MLP's channels.
+export function spokenStep(row, reads, [input, inner], title) {
+  const pages = reads ? `${pagesText(reads)}, ${count(reads.layers, "layer")}` : NOT_RECORDED;
+  return `One decode step. ${title}. Token ${row.index + 1}: ${spokenText(row.text)}. KV cache: ${pages}. `
+    + `MLP: ${percent(mlpShare(row))} of its bytes, ${percent(input)} of the input channels, ${percent(inner)} of the `
+    + `inner ones. ${bitWords(row)} of 16. ${bytesText(row).join(" ")}.`;
 }

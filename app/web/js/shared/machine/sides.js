@@ -6,7 +6,7 @@ import { glossed } from "../glossary.js";
 import { SITE } from "../site.js";
 import { gridLevels, isOfPolicy, LEAST_TOP, levelText, nearest } from "../tokens/card_policy.js";
 import { tokenNodes } from "../tokens/token_text.js";
-import { bytesText } from "./words.js";
+import { bytesText } from "./reads.js";
 
 const TITLES = { dense: "[[dense|Dense]]: all is read", static: "[[static|Static]]: no [[policy]]", random: "[[random|Random]] choice" };
 

@@ -8,7 +8,7 @@ import { exportMenu } from "../download.js";
 import { emit, listen } from "../events.js";
 import { LensPanel } from "../lens/lens.js";
 import { copyChip } from "../page_parts.js";
-import { RunFollower } from "./run_follower.js";
+import { RunFollower } from "../follower.js";
 
 export class RunPage {
   /** @type {import("../forms/form.js").RunForm} */

@@ -34,10 +34,7 @@ export class RunStage extends TokenStage {
     return new TokenView(axes, {
       enter: (index, token) => this.enter(index, token), leave: () => this.leave(),
       select: (range) => this.select(range), pick: (index) => this.on.pick?.(index), looksFirst: true,
-      span: (span) => {
-        this.legend?.showSpan(span);
-        this.on.span?.();
-      },
+      span: (span) => this.legend?.showSpan(span),
     });
   }
 
@@ -74,13 +71,13 @@ export class RunStage extends TokenStage {
     this.view.makeCurrent(index);
   }
 
-  // over: lies over the panel; tools: for the foot; below: panels under the tokens and under the charts.
-  /** @param {{ over?: Element, tools?: Element, below?: (Element | null)[] }} [parts] */
-  build({ over, tools, below = [] } = {}) {
+  // over: lies over the panel; tools: for the foot; below: a panel under the charts.
+  /** @param {{ over?: Element, tools?: Element, below?: Element }} [parts] */
+  build({ over, tools, below } = {}) {
     fill(this.panel, {}, [over, this.legend.element, h("div", { class: "sol-token-place" }, this.view.element),
       this.dock.element, this.buildFoot(tools)]);
-    return h("div", { class: "sol-stage" }, this.status.element, this.machine.element, this.panel, below[0],
-      this.status.numbers, this.buildCharts(), below[1]);
+    return h("div", { class: "sol-stage" }, this.status.element, this.machine.element, this.panel,
+      this.status.numbers, this.buildCharts(), below);
   }
 
   clear() {

@@ -12,7 +12,7 @@ const SURPRISAL_TOP = 6; // nats; above it the colour stays at its strongest
 export const klAxis = (name) => ({ key: "kl", name, of: (row) => row.kl_to_dense, low: 0, high: 1,
   show: (value) => `${+fixed(value, 1)} nats`, isOpen: true });
 
-export const surprisalAxis = { key: "surprisal", name: "Surprisal", of: (row) => row.surprisal, low: 0, high: SURPRISAL_TOP,
+const surprisalAxis = { key: "surprisal", name: "Surprisal", of: (row) => row.surprisal, low: 0, high: SURPRISAL_TOP,
   show: (value) => `${+fixed(value, 1)} nats`, isOpen: true };
 
 export const colourAxes = () =>
