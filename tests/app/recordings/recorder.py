@@ -185,7 +185,7 @@ def _recorded(
 
 
 if __name__ == "__main__":
-    from sol_core import load_language_model
+    from sol_core import load_model
 
-    recording = make_recording(load_language_model())
+    recording = make_recording(load_model())
     json.dump(asdict(recording), sys.stdout, ensure_ascii=False, separators=(",", ":"))

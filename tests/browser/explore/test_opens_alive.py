@@ -21,9 +21,8 @@ _SAME = TEXTS[-1]["same"]
 INSTEAD = "“{}” instead of “{}”".format(*(TEXTS[at]["tokens"][_SAME].strip() for at in (-1, 0)))
 
 
-OPENS = next(at for at, text in enumerate(TEXTS) if text["asked"] <= 0.9)
-# The first one below that is another text than dense's.
-PARTING = next(at for at in range(OPENS, 10) if TEXTS[at]["same"] < len(TEXTS[0]["tokens"]))
+OPENS = max(at for at in range(10) if TEXTS[at]["same"] == len(TEXTS[0]["tokens"]))
+PARTING = OPENS + 1  # its text is another one than dense's
 
 
 def lower(dial: Locator) -> None:

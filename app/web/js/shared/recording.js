@@ -12,7 +12,6 @@ import { BIN, binOf } from "./tokens/tokens.js";
 import { spokenText, tokenNodes } from "./tokens/token_text.js";
 
 const TOKEN_MS = 30; // from one token to the next while it plays
-const FIRST = 0.9; // of the bytes: the first word differs
 
 /** Numbers of tests/app/recordings/recorder.py's RecordedStep, in its order. @typedef {any[]} RecordedStep */
 /** @typedef {{ asked: number, spend: number[], share: number, same: number, tokens: string[], costs: number[],
@@ -53,8 +52,9 @@ export class RecordingView {
     this.columns = [this.column("Dense"), this.column("")];
     this.machine = new RecordedMachine();
     this.element = this.build();
-    const first = recording.texts.findIndex(({ asked }) => asked <= FIRST);
-    this.at = first < 0 ? recording.texts.length - 1 : first; // of its texts: the one on show
+    const { length } = recording.texts[0].tokens;
+    // The text on show; it opens at the lowest share that gave the full model's text.
+    this.at = recording.texts.findLastIndex(({ same }) => same === length);
     this.choose(this.at);
   }
 
