@@ -169,7 +169,7 @@ def generate(
     events: list[list[Event]] = [[] for _ in prompt]
     for number, event in stream:
         events[number].append(event)
-    return [_gathered(one) for one in events]
+    return [_gathered(sequence) for sequence in events]
 
 
 @overload
@@ -363,9 +363,11 @@ def _request(
     check_kind("page_reads", page_reads, bool, "True or False")
     wanted = "a list of functions of ids [1, T] and scores [1, V]"
     check_kind("logits_processors", logits_processors, (list, tuple), wanted)
-    for one in logits_processors:
-        if not callable(one):
-            raise ConfigError(f"logits_processors must be {wanted}, got a {type(one).__name__}")
+    for processor in logits_processors:
+        if not callable(processor):
+            raise ConfigError(
+                f"logits_processors must be {wanted}, got a {type(processor).__name__}"
+            )
     chosen = with_schedule(config, policy, budget)
     if max_new_tokens is not None:
         chosen = dataclasses.replace(chosen, max_new_tokens=max_new_tokens)

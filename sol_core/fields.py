@@ -181,7 +181,7 @@ def _checked(hint: Any, value: Any, where: str, rules: Rules | None) -> Any:
         if not isinstance(value, dict) or len(value) > MAX_ITEMS:
             raise _wrong(where, value, f"an object of at most {MAX_ITEMS:,} values")
         pairs = value.items()
-        return {key: _checked(inner[1], one, _place(where, key), rules) for key, one in pairs}
+        return {key: _checked(inner[1], item, _place(where, key), rules) for key, item in pairs}
     if origin is Literal:
         return _word(inner, value, where)
     return _plain(hint, value, where)
@@ -205,7 +205,7 @@ def _items(hints: tuple[Any, ...], value: Any, where: str, rules: Rules | None) 
     kinds = tuple if rules is None else (list, tuple)
     if not isinstance(value, kinds) or len(value) > MAX_ITEMS:
         raise _wrong(where, value, f"a list of at most {MAX_ITEMS:,} values")
-    return tuple(_checked(hints[0], one, f"{where}[{at}]", rules) for at, one in enumerate(value))
+    return tuple(_checked(hints[0], item, f"{where}[{at}]", rules) for at, item in enumerate(value))
 
 
 def _plain(kind: Any, value: Any, where: str) -> Any:

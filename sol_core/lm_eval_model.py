@@ -199,9 +199,14 @@ class SolLM(TemplateLM):
             for number, (_, context, tokens) in enumerate(requests)
         ]
         if self.schedule.kind == "dense":  # one pass: only the whole length counts
-            sizes = [_Size(0, len(one.context) + len(one.tokens)) for one in ones]
+            sizes = [
+                _Size(0, len(continuation.context) + len(continuation.tokens))
+                for continuation in ones
+            ]
         else:
-            sizes = [_Size(len(one.tokens), len(one.context)) for one in ones]
+            sizes = [
+                _Size(len(continuation.tokens), len(continuation.context)) for continuation in ones
+            ]
         schedulers = self._schedulers(ones)
         found: list[tuple[float, bool]] = [(0.0, False)] * len(ones)
         for batch in self._batches(sizes, disable_tqdm):
@@ -275,8 +280,8 @@ class SolLM(TemplateLM):
         batch: list[int] = []
         with tqdm(total=len(sizes), disable=disable_tqdm, desc="sol", unit="request") as bar:
             for number in sorted(range(len(sizes)), key=sizes.__getitem__):
-                sides = [sizes[one] for one in (*batch, number)]
-                width = max(one.steps for one in sides) + max(one.context for one in sides)
+                sides = [sizes[member] for member in (*batch, number)]
+                width = max(size.steps for size in sides) + max(size.context for size in sides)
                 fits = len(sides) <= self.batch_size and len(sides) * width <= BATCH_TOKENS
                 if batch and not (fits and sides[0].apart == sides[-1].apart):
                     yield batch
@@ -304,7 +309,7 @@ class SolLM(TemplateLM):
     def _score(
         self, ones: Sequence[Continuation], schedulers: MakeScheduler
     ) -> list[tuple[float, bool]]:
-        steps = sum(len(one.tokens) for one in ones)
+        steps = sum(len(continuation.tokens) for continuation in ones)
         if self.schedule.kind == "dense":
             self._count(steps, [value * steps for value in DENSE.as_tuple()])
             return score_densely(self.model.lm, ones)
@@ -336,8 +341,8 @@ class SolLM(TemplateLM):
         if self.schedule.kind != "static" or not ones:
             return lambda rows: self._scheduler([len(row.tokens) for row in rows])
         lengths: dict[tuple[int, ...], list[int]] = {}
-        for one in ones:
-            lengths.setdefault(one.context, []).append(len(one.tokens))
+        for continuation in ones:
+            lengths.setdefault(continuation.context, []).append(len(continuation.tokens))
         numbers = {context: number for number, context in enumerate(lengths)}
         plan = StaticPlan(self.schedule.budget, self.grid, list(lengths.values()))
         return lambda rows: RowSchedulers(

@@ -166,7 +166,7 @@ SHORT_AXES = tuple(axis.short for axis in AXES)
 _UNUSED: dict[str, Any] = {"bytes_share": None, "page_budget": "count", "head": "whole"}
 
 
-def record_of(one: Any) -> dict[str, Any]:
+def record_of(spend: Any) -> dict[str, Any]:
     """A dataclass as JSON: ``asdict``, without a share of bytes that is none, a page budget that is
     a count and a head that is read whole.
 
@@ -179,4 +179,4 @@ def record_of(one: Any) -> dict[str, Any]:
     def named(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         return {k: value for k, value in pairs if k not in _UNUSED or value != _UNUSED[k]}
 
-    return asdict(one, dict_factory=named)
+    return asdict(spend, dict_factory=named)

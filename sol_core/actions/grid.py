@@ -150,7 +150,7 @@ OWN_GRID = "own"  # the name of all others
 def grid_name(grid: ActionGrid) -> str:
     """The named grid whose levels and mechanisms a grid has, whatever its site; else "own"."""
     at_home = replace(grid, quant_site=ActionGrid().quant_site)
-    return next((name for name, one in GRIDS.items() if one == at_home), OWN_GRID)
+    return next((name for name, known in GRIDS.items() if known == at_home), OWN_GRID)
 
 
 def by_need(grid: ActionGrid) -> ActionGrid:

@@ -82,7 +82,7 @@ class MixTable:
 
     def _beyond(self, action: Action, context: int) -> float:
         """Bytes that a step reads beyond a dense one, with the head whole."""
-        step, dense = (self.costs.decode_step(one, context) for one in (action, DENSE))
+        step, dense = (self.costs.decode_step(spend, context) for spend in (action, DENSE))
         return step.bytes_read + self.costs.head_saving(action) - dense.bytes_read
 
     def floor(self, context: int) -> float:

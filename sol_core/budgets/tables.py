@@ -29,7 +29,7 @@ def damage_table(grid: ActionGrid, fingerprint: str = "") -> tuple[DamageTable, 
     Raises: ConfigError for a grid that nothing was measured for.
     """
     name, models = measured_name(grid), _shipped()
-    for record in (*(one for one in models if one["fingerprint"] == fingerprint), models[0]):
+    for record in (*(entry for entry in models if entry["fingerprint"] == fingerprint), models[0]):
         if name in record["damage"]:
             return DamageTable.from_dict(record["damage"][name]), record["model"]
     raise ConfigError(
@@ -58,7 +58,8 @@ def has_own_damage(model: LanguageModel, grid: ActionGrid) -> bool:
     """Return whether damage was measured of this very model, with the program or here."""
     name = measured_name(grid)
     shipped = any(
-        one["fingerprint"] == model.fingerprint and name in one["damage"] for one in _shipped()
+        entry["fingerprint"] == model.fingerprint and name in entry["damage"]
+        for entry in _shipped()
     )
     return shipped or name in model.damage
 
@@ -71,7 +72,7 @@ def _mixes(lm: FrozenLM, grid: ActionGrid, table: DamageTable, measured_on: str)
 def measured_name(grid: ActionGrid) -> str:
     """The named grid whose mechanisms a grid has: damage depends on those and on levels."""
     how = replace(grid.mechanisms, quant_site=PAPER.quant_site)
-    return next((name for name, one in GRIDS.items() if one.mechanisms == how), OWN_GRID)
+    return next((name for name, entry in GRIDS.items() if entry.mechanisms == how), OWN_GRID)
 
 
 @cache

@@ -30,8 +30,8 @@ class Stretch:
 
 def first_divergence(first: Sequence[int], second: Sequence[int]) -> int | None:
     """The first place at which tokens differ or only one side goes on; None when all agree."""
-    for place, (one, other) in enumerate(zip(first, second, strict=False)):
-        if one != other:
+    for place, (left, other) in enumerate(zip(first, second, strict=False)):
+        if left != other:
             return place
     return None if len(first) == len(second) else min(len(first), len(second))
 
@@ -45,15 +45,15 @@ def align(first: Sequence[int], second: Sequence[int]) -> list[Stretch]:
     parted = first_divergence(first, second)
     shared = min(len(first), len(second)) if parted is None else parted
     stretches = [Stretch(True, (0, shared), (0, shared))] if shared else []
-    one = other = shared
+    left = other = shared
     agreed = _agreements(first[shared:], second[shared:])
     blocks = [(shared + a, shared + b, size) for a, b, size in agreed]
     for a, b, size in [*blocks, (len(first), len(second), 0)]:
-        if a > one or b > other:
-            stretches.append(Stretch(False, (one, a), (other, b)))
+        if a > left or b > other:
+            stretches.append(Stretch(False, (left, a), (other, b)))
         if size:
             stretches.append(Stretch(True, (a, a + size), (b, b + size)))
-        one, other = a + size, b + size
+        left, other = a + size, b + size
     return stretches
 
 

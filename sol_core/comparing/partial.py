@@ -138,7 +138,7 @@ def evaluation_key(
         "schema": SCHEMA,
         "config": config,
         "model": fingerprint,
-        "policies": [[one.name, one.fingerprint] for one in contenders],
+        "policies": [[contender.name, contender.fingerprint] for contender in contenders],
         "texts": [list(block) for block in blocks],
     }
     return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()

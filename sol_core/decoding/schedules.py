@@ -196,7 +196,7 @@ class SignalScheduler:
             score = self._statistics.standardise(value)
             self._statistics.add(value)
         steps = self._horizon.steps_from(observation.step)
-        return Action.of([one.spend(score, steps) for one in self._steered])
+        return Action.of([axis.spend(score, steps) for axis in self._steered])
 
     def state(self) -> list[float]:
         """Return the state between two texts: numbers for ``go_on_from``."""

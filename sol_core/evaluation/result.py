@@ -100,7 +100,9 @@ def method_scores(
         if table.has("random"):
             found["random_best"] = _random_best(table, budget)
     if not by_share:
-        found = {name: replace(one, share=None, num_bytes=None) for name, one in found.items()}
+        found = {
+            name: replace(method, share=None, num_bytes=None) for name, method in found.items()
+        }
     return {name: scores.by_text(windows) for name, scores in found.items()}
 
 
@@ -167,7 +169,7 @@ def _random_best(table: ScoreTable, budget: int) -> MethodScores:
 
 def _at(table: ScoreTable, column: int) -> MethodScores:
     values = (table.nll, table.kl, table.spend, table.share, table.num_bytes)
-    return MethodScores(*(one[:, column] for one in values))
+    return MethodScores(*(value[:, column] for value in values))
 
 
 def _method_record(method: MethodScores, policy: MethodScores) -> dict[str, Any]:

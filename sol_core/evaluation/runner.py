@@ -236,7 +236,7 @@ class _Run:
         """Of the policies, and of the passes that finished at least ``compared`` texts and one."""
         windows, by_share = self.config.windows, self.config.by_share
         passes = [self.baselines] if self.paper is None else [self.baselines, self.paper]
-        done = [one.table for one in passes if one.table.done >= max(compared, 1) * windows]
+        done = [stage.table for stage in passes if stage.table.done >= max(compared, 1) * windows]
         return method_scores(index, self.policies.table, done, windows, by_share=by_share)
 
     def _cost(self, spend: dict[str, float]) -> StepCost:

@@ -141,7 +141,9 @@ def _gemma(header: GgufHeader, values: dict[str, Any]) -> dict[str, Any]:
     scaled = values["hidden_size"] // values["num_attention_heads"]
     local = float(_number(header, "rope.freq_base_swa", 10_000.0))
     return {
-        "layer_types": ["sliding_attention" if one else "full_attention" for one in pattern],
+        "layer_types": [
+            "sliding_attention" if is_local else "full_attention" for is_local in pattern
+        ],
         "sliding_window": int(_number(header, "attention.sliding_window")),
         "query_pre_attn_scalar": scaled if layers == _GEMMA_27B_LAYERS else values["head_dim"],
         "rope_parameters": {
@@ -172,7 +174,9 @@ def _llama3(header: GgufHeader) -> dict[str, Any]:
     with header.path.open("rb") as file:
         file.seek(tensor.offset)
         content = file.read(tensor.num_bytes)
-    given = [one for (one,) in struct.iter_unpack("<f", content)] if tensor.kind == "F32" else []
+    given = (
+        [factor for (factor,) in struct.iter_unpack("<f", content)] if tensor.kind == "F32" else []
+    )
     theta, factor = float(_number(header, "rope.freq_base")), max(given, default=1.0)
     low, high, positions = _LLAMA3.values()
     expected = []

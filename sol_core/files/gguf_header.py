@@ -132,8 +132,8 @@ def _header(path: Path, cursor: _Cursor) -> GgufHeader:
     found = [_tensor(path, cursor) for _ in range(num_tensors)]
     step = metadata.get("general.alignment", 32)
     begin = -(-cursor.place // step) * step
-    tensors = {name: one._replace(offset=one.offset + begin) for name, one in found}
-    end = max((one.offset + one.num_bytes for one in tensors.values()), default=begin)
+    tensors = {name: tensor._replace(offset=tensor.offset + begin) for name, tensor in found}
+    end = max((tensor.offset + tensor.num_bytes for tensor in tensors.values()), default=begin)
     if end > len(cursor.content):
         raise ModelLoadError(
             f"{path} is truncated: it has {len(cursor.content)} bytes, its weights end at {end}: "

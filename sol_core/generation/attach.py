@@ -53,7 +53,7 @@ class Attached:
         """Mean of the actions; None before the first."""
         if not self.actions:
             return None
-        sums = map(sum, zip(*(one.as_tuple() for one in self.actions), strict=True))
+        sums = map(sum, zip(*(action.as_tuple() for action in self.actions), strict=True))
         return Budget(*(total / len(self.actions) for total in sums))
 
 

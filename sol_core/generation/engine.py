@@ -82,8 +82,8 @@ def generate(
     ids = list(tokens or encode_prompt(model, prompt, chat=config.chat))
     wishes = extras or Extras()
     schedules = _schedules(model, config, policies)
-    one = GeneratedSequence(model, config, 0, prompt, ids, wishes)
-    batch = _Batch(model, config, [one], schedules, should_stop, page_reads=wishes.page_reads)
+    sequence = GeneratedSequence(model, config, 0, prompt, ids, wishes)
+    batch = _Batch(model, config, [sequence], schedules, should_stop, page_reads=wishes.page_reads)
     return (event for _, event in batch.run())
 
 
@@ -143,12 +143,12 @@ def _schedules(
 
 def _batches(sequences: Sequence[GeneratedSequence]) -> Iterator[list[GeneratedSequence]]:
     """Those that fit beside others, some at a time; each of the others alone."""
-    together = [one for one in sequences if one.fits_beside_others]
+    together = [sequence for sequence in sequences if sequence.fits_beside_others]
     for first in range(0, len(together), PROMPTS_TOGETHER):
         yield together[first : first + PROMPTS_TOGETHER]
-    for one in sequences:
-        if not one.fits_beside_others:
-            yield [one]
+    for sequence in sequences:
+        if not sequence.fits_beside_others:
+            yield [sequence]
 
 
 class _Batch:
@@ -173,12 +173,12 @@ class _Batch:
     def run(self) -> Iterator[tuple[int, Event]]:
         began = time.perf_counter()
         caches, states = [], []
-        for one in self._sequences:
+        for sequence in self._sequences:
             started = time.perf_counter()
-            cache, state = self._prefill(one)
+            cache, state = self._prefill(sequence)
             caches.append(cache)
             states.append(state)
-            yield one.number, one.prefilled(ms_since(started))
+            yield sequence.number, sequence.prefilled(ms_since(started))
         decode_began = time.perf_counter()
         pending = list(self._sequences)
         if self._should_stop():
@@ -189,20 +189,20 @@ class _Batch:
                 yield from list(self._consumed(step, began))
                 if self._should_stop():
                     self._stop()
-                for one in [one for one in pending if one.ended is not None]:
-                    pending.remove(one)
-                    yield one.number, one.finish(ms_since(decode_began))
+                for sequence in [sequence for sequence in pending if sequence.ended is not None]:
+                    pending.remove(sequence)
+                    yield sequence.number, sequence.finish(ms_since(decode_began))
                 if not pending:
                     break
-        for one in pending:
-            yield one.number, one.finish(ms_since(decode_began))
+        for sequence in pending:
+            yield sequence.number, sequence.finish(ms_since(decode_began))
 
-    def _prefill(self, one: GeneratedSequence) -> tuple[KVCache, PrefixState | None]:
+    def _prefill(self, sequence: GeneratedSequence) -> tuple[KVCache, PrefixState | None]:
         grid = self._config.grid
-        cache = self._model.lm.new_cache(1, len(one.tokens), page_size=grid.page_size)
+        cache = self._model.lm.new_cache(1, len(sequence.tokens), page_size=grid.page_size)
         state = prefill_in_chunks(
             self._model.lm,
-            one.tokens[:-1],
+            sequence.tokens[:-1],
             cache,
             observe=grid.mechanisms if self._schedules.observes else None,
             should_stop=self._should_stop,
@@ -224,22 +224,22 @@ class _Batch:
         return decode(
             self._model.lm,
             KVCache.joined(caches, room) if several else caches[0],
-            [one.next_token for one in self._sequences],
+            [sequence.next_token for sequence in self._sequences],
             self._schedules.build(self._max_steps, len(caches)),
-            lambda _: [one.next_token for one in self._sequences],
+            lambda _: [sequence.next_token for sequence in self._sequences],
             options,
             state,
         )
 
     def _consumed(self, step: DecodeStep, began: float) -> Iterator[tuple[int, Event]]:
         cost, chosen = self._schedules.policy_cost(), self._schedules.distributions()
-        for place, one in enumerate(self._sequences):
-            if one.ended is None:
+        for place, sequence in enumerate(self._sequences):
+            if sequence.ended is None:
                 rows = step.rows(place * self._rows_each, self._rows_each)
                 policy = None if chosen is None else chosen[place]
-                yield one.number, one.consume(rows, began, cost, policy)
+                yield sequence.number, sequence.consume(rows, began, cost, policy)
 
     def _stop(self) -> None:
-        for one in self._sequences:
-            if one.ended is None:
-                one.ended = "stopped"
+        for sequence in self._sequences:
+            if sequence.ended is None:
+                sequence.ended = "stopped"

@@ -32,7 +32,7 @@ class Generation:
     def _repr_html_(self) -> str:
         """HTML for a notebook: every token on the colour of what it cost."""
         tokens = self.tokens
-        return coloured_tokens([one.text for one in tokens], [one.action for one in tokens])
+        return coloured_tokens([token.text for token in tokens], [token.action for token in tokens])
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,7 +66,7 @@ class InspectionConfig:
         """The same rows as a generation has them: a dense one, and the others beside it."""
         return GenerationConfig(
             schedule=ScheduleConfig("dense"),
-            side_rows=tuple(SideRowConfig(one.name, one) for one in self.schedules),
+            side_rows=tuple(SideRowConfig(schedule.name, schedule) for schedule in self.schedules),
             grid=self.grid,
             episode_steps=self.episode_steps,
         )

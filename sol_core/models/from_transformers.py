@@ -48,7 +48,7 @@ def from_transformers(
         fingerprint,
         lm,
         tokenizer,
-        whole_ids(one.eos_token_id for one in ends if one is not None),
+        whole_ids(end.eos_token_id for end in ends if end is not None),
     )
 
 

@@ -32,7 +32,7 @@ def read_blocks(folder: Path, tensors: Mapping[str, Tensor]) -> dict[str, GgufBl
         return {}
     with _opened(folder / BLOCKS_NAME) as (file, kinds):
         found = {name: GgufBlocks(kind, file.get_tensor(name)) for name, kind in kinds.items()}
-        ends = {name: one._replace(data=one.data[[0, -1]]) for name, one in found.items()}
+        ends = {name: blocks._replace(data=blocks.data[[0, -1]]) for name, blocks in found.items()}
         for name, some in ends.items():
             if not torch.equal(unpack_blocks(some), tensors[name][[0, -1]].float()):
                 raise ValueError(f"its {name} is not the model's")
@@ -79,6 +79,6 @@ def _opened(path: Path) -> Iterator[tuple[Any, dict[str, str]]]:
 def join_blocks(blocks: Mapping[str, GgufBlocks], names: list[str]) -> GgufBlocks | None:
     """Matrices side by side, if all are there and of one kind."""
     found = [blocks[name] for name in names if name in blocks]
-    if len(found) < len(names) or len({one.kind for one in found}) != 1:
+    if len(found) < len(names) or len({tensor.kind for tensor in found}) != 1:
         return None
-    return GgufBlocks(found[0].kind, torch.cat([one.data for one in found]))
+    return GgufBlocks(found[0].kind, torch.cat([tensor.data for tensor in found]))

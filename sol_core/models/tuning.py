@@ -123,7 +123,9 @@ def _measure(model: LanguageModel) -> MeasuredTuning | None:
 
     def fastest(choices: Sequence[Tuning]) -> Tuning:
         times = _race(run, choices)
-        step_ms.update({f"{one.threads},{one.ahead}": round(1e3 * times[one], 3) for one in times})
+        step_ms.update(
+            {f"{tuning.threads},{tuning.ahead}": round(1e3 * times[tuning], 3) for tuning in times}
+        )
         best = min(choices, key=times.__getitem__)
         return best if times[best] < (1 - _LEAST_GAIN) * times[choices[0]] else choices[0]
 
@@ -205,7 +207,7 @@ def _read(folder: Path) -> dict[str, Any]:
 
 def _store(folder: Path, name: str, measured: MeasuredTuning) -> None:
     """Keep a tuning; where nothing can be written it is measured again another time."""
-    known = {one: asdict(values) for one, values in stored_tunings(folder).items()}
+    known = {cpu: asdict(values) for cpu, values in stored_tunings(folder).items()}
     kept = _read(folder) | {_machine(): known | {name: asdict(measured)}}
     with contextlib.suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)

@@ -239,16 +239,16 @@ class BytePrices:
         """
         known = [self._at(context) for context in contexts]
         prices = [
-            math.exp(np.interp(share, one.shares, one.log_prices))
-            for share, one in zip(shares, known, strict=True)
+            math.exp(np.interp(share, terms.shares, terms.log_prices))
+            for share, terms in zip(shares, known, strict=True)
         ]
         return ByteTerms(
             features,
             self._history,
             self._trust,
             self._places,
-            np.asarray([one.log_means for one in known]),
-            np.asarray([one.bytes_read for one in known]),
+            np.asarray([terms.log_means for terms in known]),
+            np.asarray([terms.bytes_read for terms in known]),
             np.asarray(prices),
             self._sharpness,
         )

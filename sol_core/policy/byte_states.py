@@ -82,7 +82,7 @@ def sample_states(
     """
     axes = slice(len(BYTE_AXES))
     shapes, levels, damages = (
-        torch.cat([getattr(one, name) for one in played])
+        torch.cat([getattr(episode, name) for episode in played])
         for name in ("shapes", "levels", "damages")
     )
     network = policy.network

@@ -212,7 +212,10 @@ class PolicyScheduler:
             shape = [len(values) for values in self.policy.levels]
             joint = probabilities[0].unflatten(-1, shape)
             axes = range(1, joint.ndim)
-            probabilities = [joint.sum([one for one in axes if one != axis]) for axis in axes]
+            probabilities = [
+                joint.sum([other_axis for other_axis in axes if other_axis != axis])
+                for axis in axes
+            ]
         per_axis = [axis.tolist() for axis in probabilities]
         return [list(row) for row in zip(*per_axis, strict=True)]
 

@@ -175,7 +175,11 @@ def _contestants(options: BenchOptions, mixes: list[dict[str, Any]]) -> dict[str
 def _order(contestants: dict[str, _Contestant], turn: int) -> list[str]:
     """A round's names; every other round is run from its end."""
     pair = [name for name in ("policy", "replay") if name in contestants]
-    names = [name for name, one in contestants.items() if one.side == "ours" or turn < THEIR_ROUNDS]
+    names = [
+        name
+        for name, contestant in contestants.items()
+        if contestant.side == "ours" or turn < THEIR_ROUNDS
+    ]
     names += pair * (POLICY_PAIRS - 1)
     return names if turn % 2 == 0 else names[::-1]
 

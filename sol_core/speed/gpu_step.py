@@ -33,13 +33,13 @@ def count_launches(
     """
     counts = {}
     for name, chosen in (("dense", DENSE), ("compressed", action)):
-        one, two = (
+        once, twice = (
             _count(
                 dataclasses.replace(shape, num_layers=layers, vocab_size=8), chosen, context, how
             )
             for layers in (1, 2)
         )
-        counts[name] = one + (shape.num_layers - 1) * (two - one)
+        counts[name] = once + (shape.num_layers - 1) * (twice - once)
     return counts
 
 
@@ -101,7 +101,9 @@ class _TorchKernels(TorchDispatchMode):
         self, function: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
         returns = function._schema.returns
-        view = any(one.alias_info is not None and not one.alias_info.is_write for one in returns)
+        view = any(
+            value.alias_info is not None and not value.alias_info.is_write for value in returns
+        )
         name = str(function)
         self.count += not (view or name.startswith(("sol.", "aten.empty", "aten.new_empty")))
         return function(*args, **(kwargs or {}))

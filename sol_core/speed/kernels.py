@@ -129,8 +129,8 @@ def compile_kernels(architectures: str) -> dict[str, Any]:
 
 def _errors(binaries: Sequence[Binary]) -> dict[tuple[str, str], str]:
     """The first error of each kernel and card that have one."""
-    failed = (one for one in reversed(binaries) if one.error)
-    return {(one.kernel, f"sm_{one.architecture}"): one.error for one in failed}
+    failed = (binary for binary in reversed(binaries) if binary.error)
+    return {(binary.kernel, f"sm_{binary.architecture}"): binary.error for binary in failed}
 
 
 def run_layer(

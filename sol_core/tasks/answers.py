@@ -24,21 +24,23 @@ def scores_per_byte(
         log_likelihood: [continuations].
     """
     found: list[list[float]] = [[] for _ in range(num_questions)]
-    for one, score in zip(continuations, log_likelihood.tolist(), strict=True):
-        found[one.question].append(score / max(1, one.num_bytes))
+    for continuation, score in zip(continuations, log_likelihood.tolist(), strict=True):
+        found[continuation.question].append(score / max(1, continuation.num_bytes))
     return found
 
 
 def right_answers(scores: Sequence[Sequence[float]], questions: Sequence[Question]) -> Floats:
     """[questions], 1 where the right choice has the highest score."""
     pairs = zip(scores, questions, strict=True)
-    return np.asarray([float(int(np.argmax(one)) == question.answer) for one, question in pairs])
+    return np.asarray(
+        [float(int(np.argmax(per_choice)) == question.answer) for per_choice, question in pairs]
+    )
 
 
 def margins(scores: Sequence[Sequence[float]], questions: Sequence[Question]) -> Floats:
     """[questions], the right choice's score less the best wrong one's; NaN without a wrong one."""
     found = []
-    for one, question in zip(scores, questions, strict=True):
-        wrong = [score for choice, score in enumerate(one) if choice != question.answer]
-        found.append(one[question.answer] - max(wrong) if wrong else np.nan)
+    for per_choice, question in zip(scores, questions, strict=True):
+        wrong = [score for choice, score in enumerate(per_choice) if choice != question.answer]
+        found.append(per_choice[question.answer] - max(wrong) if wrong else np.nan)
     return np.asarray(found)

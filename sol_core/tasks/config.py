@@ -98,7 +98,8 @@ def check_contexts(contexts: tuple[int, ...]) -> None:
         or not 1 <= len(contexts) <= MAX_CONTEXTS
         or len(set(contexts)) != len(contexts)
         or not all(
-            isinstance(one, int) and LEAST_CONTEXT <= one <= MOST_CONTEXT for one in contexts
+            isinstance(context, int) and LEAST_CONTEXT <= context <= MOST_CONTEXT
+            for context in contexts
         )
     ):
         raise ConfigError(

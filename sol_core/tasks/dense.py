@@ -23,18 +23,20 @@ def score_densely(lm: FrozenLM, ones: Sequence[Continuation]) -> list[tuple[floa
 
     Raises: NotFiniteError.
     """
-    texts = list(dict.fromkeys((one.context + one.tokens)[:-1] for one in ones))
+    texts = list(
+        dict.fromkeys((continuation.context + continuation.tokens)[:-1] for continuation in ones)
+    )
     rows = {text: row for row, text in enumerate(texts)}  # answers by letter share one
     lengths = [len(text) for text in texts]
     padded = [text + (0,) * (max(lengths) - len(text)) for text in texts]
     cache = lm.new_cache(len(texts), max(lengths))
     hidden = lm.prefill(torch.tensor(padded, device=lm.device), cache, lengths)
     found = []
-    for one in ones:
-        text = (one.context + one.tokens)[:-1]
+    for continuation in ones:
+        text = (continuation.context + continuation.tokens)[:-1]
         # Logits of the continuation's own places only, some at a time: a vocabulary is wide.
-        last = hidden[rows[text], len(text) - len(one.tokens) : len(text)]
-        wanted = torch.tensor(one.tokens, device=lm.device)
+        last = hidden[rows[text], len(text) - len(continuation.tokens) : len(text)]
+        wanted = torch.tensor(continuation.tokens, device=lm.device)
         likelihood, greedy = torch.zeros((), device=lm.device), True
         for places, tokens in zip(last.split(PLACES), wanted.split(PLACES), strict=True):
             log_probabilities = lm.logits(places).log_softmax(-1)

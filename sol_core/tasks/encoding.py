@@ -64,7 +64,7 @@ def encode_questions(
             tokens = whole[dense:][-(max_tokens - 2) :]
             size = len(text.strip().encode())
             parted.append((number, choice, whole[:dense], tokens, size, len(tokens) - scored))
-    longest = max((len(one[3]) for one in parted), default=0)
+    longest = max((len(parts[3]) for parts in parted), default=0)
     room = max_tokens - len(start) - longest
     found = []
     for number, choice, before, tokens, size, read in parted:
@@ -84,7 +84,9 @@ def encode_after_texts(
     Nothing is cut, so the questions of a text share its tokens.
     """
     start = start_of_text(tokenizer)
-    texts = {text: start + _encode(tokenizer, text) for text in {one.text for one in questions}}
+    texts = {
+        text: start + _encode(tokenizer, text) for text in {question.text for question in questions}
+    }
     encoded = []
     for number, question in enumerate(questions):
         text = texts[question.text]
@@ -113,17 +115,17 @@ def batches(continuations: Sequence[Continuation], most: int) -> Iterator[list[i
     """
     if continuations and continuations[0].shared:
         by_text: dict[tuple[int, ...], list[int]] = {}
-        for index, one in enumerate(continuations):
-            by_text.setdefault(one.context[: one.shared], []).append(index)
+        for index, continuation in enumerate(continuations):
+            by_text.setdefault(continuation.context[: continuation.shared], []).append(index)
         yield from by_text.values()
         return
     by_question: dict[int, list[int]] = {}
-    for index, one in enumerate(continuations):
-        by_question.setdefault(one.question, []).append(index)
+    for index, continuation in enumerate(continuations):
+        by_question.setdefault(continuation.question, []).append(index)
 
     def length(indices: list[int]) -> tuple[int, int]:
         ones = [continuations[index] for index in indices]
-        return max(len(one.tokens) for one in ones), len(ones[0].context)
+        return max(len(continuation.tokens) for continuation in ones), len(ones[0].context)
 
     batch: list[int] = []
     for indices in sorted(by_question.values(), key=length):

@@ -70,7 +70,7 @@ class PaperReading:
     ) -> None:
         self._bytes = StepBytes(CostModel.of(lm, grid))
         places = np.linspace(0, 1, PLACES)
-        self._cached = [int(one) for one in np.quantile(_cached(continuations), places)]
+        self._cached = [int(count) for count in np.quantile(_cached(continuations), places)]
 
     def of(self, budget: Budget) -> float:
         """By what an action allows."""
@@ -79,4 +79,8 @@ class PaperReading:
 
 def _cached(continuations: Sequence[Continuation]) -> list[int]:
     """Tokens that each step attends over."""
-    return [len(one.context) + step for one in continuations for step in range(len(one.tokens))]
+    return [
+        len(continuation.context) + step
+        for continuation in continuations
+        for step in range(len(continuation.tokens))
+    ]

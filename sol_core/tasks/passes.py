@@ -55,21 +55,27 @@ class TaskSetting:
     @property
     def name(self) -> str:
         """The task and a hash of its texts."""
-        texts = [(one.context, one.tokens, one.read) for one in self.continuations]
+        texts = [
+            (continuation.context, continuation.tokens, continuation.read)
+            for continuation in self.continuations
+        ]
         return f"{self.task}-{hashlib.sha256(repr(texts).encode()).hexdigest()[:12]}"
 
     @property
     def contexts(self) -> list[int]:
         """Per question, tokens before its first step."""
-        found = {one.question: len(one.context) - 1 for one in self.continuations}
+        found = {
+            continuation.question: len(continuation.context) - 1
+            for continuation in self.continuations
+        }
         return [found[question] for question in sorted(found)]
 
     @property
     def lengths(self) -> list[list[int]]:
         """Per question, the steps of each of its choices."""
         found: dict[int, list[int]] = {}
-        for one in self.continuations:
-            found.setdefault(one.question, []).append(len(one.tokens))
+        for continuation in self.continuations:
+            found.setdefault(continuation.question, []).append(len(continuation.tokens))
         return [found[question] for question in sorted(found)]
 
 
@@ -107,7 +113,9 @@ class TaskPass:
         self.greedy = np.zeros((count, group))
         self.spend = np.zeros((count, group, len(AXES)))
         self.num_bytes = np.zeros((count, group))
-        self.lengths = np.asarray([len(one.tokens) for one in setting.continuations])
+        self.lengths = np.asarray(
+            [len(continuation.tokens) for continuation in setting.continuations]
+        )
         self.tokens = np.zeros((count, group, WRITTEN_TOKENS * self._recalls))
         self.batches = [
             Batch(number, len(indices), self._work(indices))
@@ -139,13 +147,15 @@ class TaskPass:
         """The scores with a text written after each question, which no spend counts."""
         ones = read.ones
         places: dict[int, int] = {}  # of each question, its first choice
-        for place, one in enumerate(ones):
-            places.setdefault(one.question, place)
+        for place, continuation in enumerate(ones):
+            places.setdefault(continuation.question, place)
         firsts = list(places.values())
         writer = self._scheduler([indices[place] for place in firsts], WRITTEN_TOKENS)
         tokens = write_after(read, firsts, writer, steps=WRITTEN_TOKENS, group=self.group)
         order = list(places)
-        return replace(scores, tokens=tokens[[order.index(one.question) for one in ones]])
+        return replace(
+            scores, tokens=tokens[[order.index(continuation.question) for continuation in ones]]
+        )
 
     def mean_spend(self, row: int) -> Budget:
         """Of one row, over all steps of all continuations."""
@@ -183,11 +193,13 @@ class TaskPass:
     def _work(self, indices: Sequence[int]) -> int:
         """Steps of rows, and prefilled tokens at half of one."""
         ones = [self.setting.continuations[index] for index in indices]
-        steps = len(ones) * self.group * max(len(one.tokens) for one in ones)
+        steps = len(ones) * self.group * max(len(continuation.tokens) for continuation in ones)
         if self._recalls:
-            steps += len({one.question for one in ones}) * self.group * WRITTEN_TOKENS
-        shared = {one.context[: one.shared] for one in ones}
-        alone = {one.context[one.shared :] for one in ones}
+            steps += (
+                len({continuation.question for continuation in ones}) * self.group * WRITTEN_TOKENS
+            )
+        shared = {continuation.context[: continuation.shared] for continuation in ones}
+        alone = {continuation.context[continuation.shared :] for continuation in ones}
         return steps + sum(map(len, shared | alone)) // 2
 
     def _scheduler(self, indices: Sequence[int], steps: int) -> SplitScheduler:

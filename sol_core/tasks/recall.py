@@ -102,7 +102,7 @@ def recall_questions(
 
 def normal(text: str) -> list[str]:
     """Words as SQuAD compares them: lower case, no punctuation, no articles."""
-    kept = "".join(" " if one in string.punctuation else one for one in text.casefold())
+    kept = "".join(" " if letter in string.punctuation else letter for letter in text.casefold())
     return [word for word in kept.split() if word not in ("a", "an", "the")]
 
 
@@ -153,14 +153,14 @@ class _Text:
         return made
 
     def _text(self, length: int, count_tokens: CountTokens) -> str:
-        pieces = [one.passage for one in self._passages]
+        pieces = [candidate.passage for candidate in self._passages]
         facts = [*self._facts, *self._pairs]
         pieces += [sentence for fact in facts for sentence in fact.sentences]
         used = sum(count_tokens(piece + _BREAK) for piece in pieces)
         hidden = [fact.answer for fact in facts]
-        hidden += [answer for one in self._passages for answer in one.answers]
+        hidden += [answer for candidate in self._passages for answer in candidate.answers]
         folded = [answer.casefold() for answer in hidden]
-        seen = {one.passage for one in self._passages}
+        seen = {candidate.passage for candidate in self._passages}
         enough = length - length // MISSING
         for passage in self._drawn.sample(self._source.passages, len(self._source.passages)):
             if used > enough:

@@ -134,14 +134,17 @@ class ScoredTask:
         """Accuracies of the questions of each kind."""
         records = []
         for kind in dict.fromkeys(self.kinds):
-            of_kind = np.asarray([one == kind for one in self.kinds])
+            of_kind = np.asarray([asked == kind for asked in self.kinds])
             records.append(
                 {
                     "kind": kind,
                     "questions": int(of_kind.sum()),
                     "dense": float(self.dense.correct[of_kind].mean()),
                     "budgets": [
-                        {name: float(one.correct[of_kind].mean()) for name, one in methods.items()}
+                        {
+                            name: float(scores.correct[of_kind].mean())
+                            for name, scores in methods.items()
+                        }
                         for methods in self.methods
                     ],
                 }
@@ -151,8 +154,8 @@ class ScoredTask:
     def resampled(self) -> tuple[Floats, Floats]:
         """[resamples] mean gain over the budgets: in accuracy, and in the answers' NLL."""
         bootstrap = PairedBootstrap(len(self.dense.correct), seed=self.seed)
-        gains = [one["policy"].correct - one["static"].correct for one in self.methods]
-        nll = [one["static"].answer_nll - one["policy"].answer_nll for one in self.methods]
+        gains = [arms["policy"].correct - arms["static"].correct for arms in self.methods]
+        nll = [arms["static"].answer_nll - arms["policy"].answer_nll for arms in self.methods]
         return (
             bootstrap.resampled(np.mean(gains, axis=0)),
             bootstrap.resampled(np.mean(nll, axis=0)),
@@ -167,7 +170,7 @@ class _PassScores:
 
     @property
     def chance(self) -> float:
-        choices = [len(one.choices) for one in self._questions if len(one.choices) > 1]
+        choices = [len(asked.choices) for asked in self._questions if len(asked.choices) > 1]
         return float(np.mean([1 / count for count in choices])) if choices else 0.0
 
     def method(self, run: TaskPass, row: int) -> MethodScores:
@@ -175,7 +178,9 @@ class _PassScores:
         costs = (run.mean_spend(row), run.mean_bytes(row), int(run.lengths.sum()))
         scores = scores_per_byte(ones, len(self._questions), run.log_likelihood[:, row])
         right = [
-            n for n, one in enumerate(ones) if one.choice == self._questions[one.question].answer
+            n
+            for n, continuation in enumerate(ones)
+            if continuation.choice == self._questions[continuation.question].answer
         ]
         scored = np.asarray([len(ones[n].tokens) - ones[n].read for n in right])
         exact, holds = self._written(run, row)
@@ -194,10 +199,13 @@ class _PassScores:
         """[2, questions], whether the text written after each is its answer, and holds it."""
         answered = np.full((2, len(self._questions)), np.nan)
         if is_recall(self.task) and (spell := run.setting.spell) is not None:
-            for one, tokens in zip(run.setting.continuations, run.tokens[:, row], strict=True):
-                if one.choice == 0:
+            for continuation, tokens in zip(
+                run.setting.continuations, run.tokens[:, row], strict=True
+            ):
+                if continuation.choice == 0:
                     written = spell([int(token) for token in tokens])
-                    answered[:, one.question] = is_answered(written, self._questions[one.question])
+                    question = continuation.question
+                    answered[:, question] = is_answered(written, self._questions[question])
         return answered
 
 
@@ -237,13 +245,13 @@ def summary_record(scores: Sequence[ScoredTask], tasks: Sequence[dict[str, Any]]
     pairs = [(task["task"], budget) for task in tasks for budget in task["budgets"]]
     gains = [budget["gain"] for _, budget in pairs]
     task, best = max(pairs, key=lambda pair: float(pair[1]["gain"]["mean"]))
-    resampled = np.mean([one.resampled() for one in scores], axis=0)
+    resampled = np.mean([score.resampled() for score in scores], axis=0)
     return {
         **{
             f"mean_{name}": None
             if pairs[0][1][name] is None
             else _interval(
-                mean_interval(float(np.mean([one[name]["mean"] for _, one in pairs])), found)
+                mean_interval(float(np.mean([budget[name]["mean"] for _, budget in pairs])), found)
             )
             for name, found in zip(_GAINS, resampled, strict=True)
         },
@@ -257,19 +265,19 @@ def summary_record(scores: Sequence[ScoredTask], tasks: Sequence[dict[str, Any]]
 
 def pooled_records(scores: Sequence[ScoredTask], seed: int) -> list[dict[str, Any]]:
     """All questions as one: of every task, and of those that dense answers well above chance."""
-    telling = [one for one in scores if one.dense.correct.mean() - one.chance >= ABOVE_CHANCE]
+    telling = [task for task in scores if task.dense.correct.mean() - task.chance >= ABOVE_CHANCE]
     groups = [scores] if telling == list(scores) else [scores, telling]
     return [_pooled(group, _Bootstrap(seed)) for group in groups if len(group) > 1]
 
 
 def _pooled(scores: Sequence[ScoredTask], bootstrap: _Bootstrap) -> dict[str, Any]:
     methods = [
-        {name: _joined([one.methods[n][name] for one in scores]) for name in of_first}
+        {name: _joined([task.methods[n][name] for task in scores]) for name in of_first}
         for n, of_first in enumerate(scores[0].methods)
     ]
-    dense = _joined([one.dense for one in scores])
+    dense = _joined([task.dense for task in scores])
     return {
-        "tasks": [one.task for one in scores],
+        "tasks": [score.task for score in scores],
         "questions": len(dense.correct),
         "dense": dense.record(bootstrap, dense),
         "budgets": _budget_records(scores[0].requested, methods, dense, bootstrap),
@@ -277,16 +285,16 @@ def _pooled(scores: Sequence[ScoredTask], bootstrap: _Bootstrap) -> dict[str, An
 
 
 def _joined(parts: Sequence[MethodScores]) -> MethodScores:
-    steps = np.asarray([one.steps for one in parts])
+    steps = np.asarray([part.steps for part in parts])
     weights = steps / steps.sum()
-    spend = weights @ np.asarray([one.spend.as_tuple() for one in parts])
-    read = float(weights @ np.asarray([one.bytes_per_token for one in parts]))
+    spend = weights @ np.asarray([part.spend.as_tuple() for part in parts])
+    read = float(weights @ np.asarray([part.bytes_per_token for part in parts]))
     return MethodScores(
-        np.concatenate([one.correct for one in parts]),
-        np.concatenate([one.answer_nll for one in parts]),
-        np.concatenate([one.margin for one in parts]),
-        np.concatenate([one.exact for one in parts]),
-        np.concatenate([one.holds for one in parts]),
+        np.concatenate([part.correct for part in parts]),
+        np.concatenate([part.answer_nll for part in parts]),
+        np.concatenate([part.margin for part in parts]),
+        np.concatenate([part.exact for part in parts]),
+        np.concatenate([part.holds for part in parts]),
         Budget(*np.minimum(spend, DENSE.as_tuple()).tolist()),
         read,
         int(steps.sum()),
@@ -305,7 +313,7 @@ def _budget_records(
         records.append(
             {
                 "requested": asked_record(budget),
-                "methods": {name: one.record(bootstrap, dense) for name, one in found.items()},
+                "methods": {name: method.record(bootstrap, dense) for name, method in found.items()},
                 "gain": gain["accuracy"],
                 "nll_gain": gain["nll"],
                 "margin_gain": gain["margin"],

@@ -169,7 +169,7 @@ class _Run:
         else:
             continuations = encode_questions(tokenizer, questions, self.model.context_length)
         if self.mixes is not None:
-            shortest = min(len(one.context) for one in continuations)
+            shortest = min(len(continuation.context) for continuation in continuations)
             _check_shares(self.mixes, self.config, shortest)
         return TaskSetting(
             self.model.lm,
@@ -185,7 +185,7 @@ class _Run:
         return str(self.model.tokenizer.decode(list(tokens), skip_special_tokens=True))
 
     def _result(self, scores: Sequence[ScoredTask]) -> dict[str, Any]:
-        tasks = [one.record() for one in scores]
+        tasks = [score.record() for score in scores]
         return {
             "schema": SCHEMA,
             "policy": self.contender.name,

@@ -85,11 +85,14 @@ def score_continuations(
 def score_after(contexts: ReadContexts, scheduler: BatchScheduler, *, group: int) -> BatchScores:
     """The same after contexts that have been read; they may be gone on from again."""
     lm, ones, grid = contexts.lm, contexts.ones, contexts.grid
-    longest = max(len(one.tokens) for one in ones)
+    longest = max(len(continuation.tokens) for continuation in ones)
     # Shorter ones repeat their last token; those steps are not counted.
-    paths = [one.tokens + one.tokens[-1:] * (longest - len(one.tokens)) for one in ones]
-    lengths = np.asarray([len(one.tokens) for one in ones])
-    read = np.asarray([one.read for one in ones])
+    paths = [
+        continuation.tokens + continuation.tokens[-1:] * (longest - len(continuation.tokens))
+        for continuation in ones
+    ]
+    lengths = np.asarray([len(continuation.tokens) for continuation in ones])
+    read = np.asarray([continuation.read for continuation in ones])
     targets = torch.tensor(paths, device=lm.device).repeat_interleave(group, 0)
     options = DecodeOptions(longest, grid.mechanisms, rows_per_sequence=group)
 
@@ -101,7 +104,7 @@ def score_after(contexts: ReadContexts, scheduler: BatchScheduler, *, group: int
     spend = np.zeros((len(ones), group, len(AXES)))
     num_bytes = np.zeros((len(ones), group))
     step_bytes = StepBytes(CostModel.of(lm, grid))
-    first = [one.context[-1] for one in ones]
+    first = [continuation.context[-1] for continuation in ones]
     for step in decode(
         lm, contexts.windows, first, scheduler, next_tokens, options, contexts.state
     ):
@@ -191,11 +194,13 @@ def read_contexts(
     context for 7,500 tokens of the default model in bf16.
     """
     lm.prepare_for_batches()
-    contexts = list(dict.fromkeys(one.context for one in ones))
-    sources = tuple(contexts.index(one.context) for one in ones)
+    contexts = list(dict.fromkeys(continuation.context for continuation in ones))
+    sources = tuple(contexts.index(continuation.context) for continuation in ones)
     lengths = [len(context) - 1 for context in contexts]
     # A policy observes the last token read, so that one is never among the shared ones.
-    shared = min(*(one.shared for one in ones), *(length - 1 for length in lengths))
+    shared = min(
+        *(continuation.shared for continuation in ones), *(length - 1 for length in lengths)
+    )
     cache = _new_cache(lm, contexts, shared, max(lengths), grid.page_size)
     rest = max(lengths) - shared
     padded = [context[shared:-1] for context in contexts]

@@ -124,7 +124,7 @@ def _play(
         kl.append(scores.kl.cpu())
         nll.append(scores.nll.cpu())
         dense.append(scores.dense_nll.cpu())
-        spends.append(torch.tensor([one.shares() for one in scores.step.actions]))
+        spends.append(torch.tensor([score.shares() for score in scores.step.actions]))
     return _Played(
         torch.stack(kl, 1),
         torch.stack(nll, 1),

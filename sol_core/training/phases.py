@@ -224,7 +224,7 @@ def calibrate(state: RunState) -> Iterator[WorkEvent]:
             break
     policy.correction = ranks.lead(lambda: _correction(state, played))
     if mixes is not None:
-        of_shares = [one for place, one in enumerate(played) if _at_shares(PRICED_TEXTS + place)]
+        of_shares = [text for place, text in enumerate(played) if _at_shares(PRICED_TEXTS + place)]
         policy.states = ranks.lead(lambda: sample_states(policy, of_shares, config.starts))
     yield from measure(state)
     # Saved only now: a run that is cut off here calibrates again from where it began.

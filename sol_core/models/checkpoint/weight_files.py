@@ -58,7 +58,7 @@ def _files(folder: Path) -> list[Path]:
         names = sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))
     except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
         raise ModelLoadError(f"{index} is not a weight index: {first_line(error)}") from error
-    for one in names:
-        if Path(one).name != one or not (folder / one).is_file():
-            raise ModelLoadError(f"{index} names {one!r}, which is not in {folder}")
-    return [folder / one for one in names]
+    for name in names:
+        if Path(name).name != name or not (folder / name).is_file():
+            raise ModelLoadError(f"{index} names {name!r}, which is not in {folder}")
+    return [folder / name for name in names]

@@ -82,7 +82,7 @@ class FewRowStep:
             self._out_major = head_out_major, _matrix(weights.layers[0].down)[1]
         else:
             # Rows of down are down itself.
-            matrices = [[as_array(one) for one in (*some, some[-1])] for some in packed[0]]
+            matrices = [[as_array(matrix) for matrix in (*some, some[-1])] for some in packed[0]]
             self._head, self._out_major = as_array(packed[1]), (False, False)
         pairs = zip(weights.layers, matrices, strict=True)
         self._arrays = [_layer_arrays(layer, some) for layer, some in pairs]

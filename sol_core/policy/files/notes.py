@@ -49,7 +49,7 @@ def read_notes(folder: Path) -> PolicyNotes:
     """The notes of a policy folder."""
     try:
         record = json.loads(read_regular(folder / NOTES_FILE, MAX_NOTES_BYTES))
-        former = tuple(FormerName(**one) for one in record["former_names"])
+        former = tuple(FormerName(**entry) for entry in record["former_names"])
         added, job = str(record["added"]), str(record.get("job", ""))
         return PolicyNotes(tuple(map(str, record["tags"])), former, added, job)
     except FileNotFoundError:
