@@ -208,14 +208,14 @@ class SolLM(TemplateLM):
                 _Size(len(continuation.tokens), len(continuation.context)) for continuation in ones
             ]
         schedulers = self._schedulers(ones)
-        found: list[tuple[float, bool]] = [(0.0, False)] * len(ones)
+        results: list[tuple[float, bool]] = [(0.0, False)] * len(ones)
         for batch in self._batches(sizes, disable_tqdm):
             scores = self._score([ones[number] for number in batch], schedulers)
             for number, score in zip(batch, scores, strict=True):
-                found[number] = score
+                results[number] = score
                 if requests[number][0] is not None:
                     self.cache_hook.add_partial("loglikelihood", requests[number][0], score)
-        return found
+        return results
 
     def loglikelihood_rolling(
         self, requests: Sequence[Any], disable_tqdm: bool = False
@@ -241,16 +241,16 @@ class SolLM(TemplateLM):
             _Size(config.max_new_tokens, len(prompt), kinds.index(config))
             for config, prompt in zip(configs, prompts, strict=True)
         ]
-        found = [""] * len(requests)
+        written = [""] * len(requests)
         for batch in self._batches(sizes, disable_tqdm):
             texts = [requests[number].args[0] for number in batch]
             for place, end in self._write(texts, configs[batch[0]], [prompts[n] for n in batch]):
-                found[batch[place]] = end.text
+                written[batch[place]] = end.text
                 self.cache_hook.add_partial("generate_until", requests[batch[place]].args, end.text)
                 if end.spend is not None:
                     total = [end.num_tokens * value for value in end.spend.as_tuple()]
                     self._count(end.num_tokens, total)
-        return found
+        return written
 
     @torch.no_grad()
     def _write(

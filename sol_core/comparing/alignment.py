@@ -97,8 +97,8 @@ def _rows(
     than that with the first b.
     """
     for item in items:
-        found = row & places.get(item, 0)
-        row = (row + found | row - found) & full
+        matches = row & places.get(item, 0)
+        row = (row + matches | row - matches) & full
         yield row
 
 

@@ -123,9 +123,9 @@ def dense_nll(model: LanguageModel, tokens: Sequence[int], first: int) -> list[f
             targets = ids[0, stop - hidden.shape[0] : stop]
             log_probabilities = lm.logits(hidden).log_softmax(-1)
             columns.append(-log_probabilities.gather(-1, targets[:, None])[:, 0])
-    found = torch.cat(columns)
-    require_finite(found, "the dense pass over the text")
-    nll: list[float] = found.tolist()
+    joined = torch.cat(columns)
+    require_finite(joined, "the dense pass over the text")
+    nll: list[float] = joined.tolist()
     return nll
 
 

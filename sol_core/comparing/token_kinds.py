@@ -87,14 +87,14 @@ def _in_code(texts: Sequence[str]) -> list[bool]:
         is_fence = bool(_FENCE.match(line))
         is_code += [fenced or is_fence or bool(_CODE_LINE.search(line))] * len(line)
         fenced ^= is_fence
-    found, start = [], 0
+    flags, start = [], 0
     for text in texts:
         at = start + len(text) - len(text.lstrip())
         start += len(text)
         # White space belongs to the line that it begins in.
         place = at if at < start else start - len(text)
-        found.append(bool(text) and is_code[place])
-    return found
+        flags.append(bool(text) and is_code[place])
+    return flags
 
 
 def _joins(character: str) -> bool:

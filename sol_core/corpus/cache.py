@@ -63,12 +63,12 @@ def ensure_cached(
         notices: read after the last document.
     Raises: CorpusError when there is no document; OSError when the disk refuses.
     """
-    found = _read_manifest(folder, signature)
-    if found and not has_leftovers(folder):
-        return found
+    cached = _read_manifest(folder, signature)
+    if cached and not has_leftovers(folder):
+        return cached
     with exclusive(folder, lambda: on_progress("Waiting for another process", 0.0)):
-        if found := _read_manifest(folder, signature):
-            return found
+        if cached := _read_manifest(folder, signature):
+            return cached
         with staged_folder(folder) as staging:
             made = staging / "corpus"
             made.mkdir()

@@ -21,9 +21,9 @@ def question_text(question: str, answer: str) -> str:
 def some_in_chat(document: str, tokenizer: PreTrainedTokenizerBase) -> str:
     """Every second question and answer in the tokenizer's chat template, if it has one; any other
     document as it is. The text decides which, so it is the same in every run."""
-    found = _QUESTION.fullmatch(document)
-    if found is None or not tokenizer.chat_template or text_hash(document) % 2:
+    match = _QUESTION.fullmatch(document)
+    if match is None or not tokenizer.chat_template or text_hash(document) % 2:
         return document
-    question, answer = found.groups()
+    question, answer = match.groups()
     turns = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
     return str(tokenizer.apply_chat_template(turns, tokenize=False))

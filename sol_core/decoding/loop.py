@@ -148,13 +148,13 @@ class PrefixState:
             known = [part for part in parts if part is not None]
             return torch.cat(known) if len(known) == len(parts) else None
 
-        found = [state for state in states if state is not None]
-        if len(found) < len(states):
+        present = [state for state in states if state is not None]
+        if len(present) < len(states):
             return None
         return PrefixState(
-            torch.cat([state.hidden for state in found]),
-            cat([state.mid_hidden for state in found]),
-            cat([state.concentration for state in found]),
+            torch.cat([state.hidden for state in present]),
+            cat([state.mid_hidden for state in present]),
+            cat([state.concentration for state in present]),
         )
 
 

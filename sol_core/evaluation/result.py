@@ -84,12 +84,12 @@ def method_scores(
         by_share: bytes were counted.
     """
     count = len(policies.dense_nll)
-    found = {row.method: _column(policies, row.method, budget) for row in policies.rows}
+    methods = {row.method: _column(policies, row.method, budget) for row in policies.rows}
     for table in baselines:
         for row in table.rows:
             if row.method != "random":
-                found[row.method] = _column(table, row.method, budget)
-    found["dense"] = MethodScores(
+                methods[row.method] = _column(table, row.method, budget)
+    methods["dense"] = MethodScores(
         policies.dense_nll,
         np.zeros(count),
         np.tile(DENSE.as_tuple(), (count, 1)),
@@ -98,12 +98,12 @@ def method_scores(
     )
     for table in baselines:
         if table.has("random"):
-            found["random_best"] = _random_best(table, budget)
+            methods["random_best"] = _random_best(table, budget)
     if not by_share:
-        found = {
-            name: replace(method, share=None, num_bytes=None) for name, method in found.items()
+        methods = {
+            name: replace(method, share=None, num_bytes=None) for name, method in methods.items()
         }
-    return {name: scores.by_text(windows) for name, scores in found.items()}
+    return {name: scores.by_text(windows) for name, scores in methods.items()}
 
 
 def budget_record(

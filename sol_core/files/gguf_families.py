@@ -78,11 +78,11 @@ def checkpoint_names(header: GgufHeader) -> dict[str, str]:
     for name in header.tensors:
         stem, _, suffix = name.rpartition(".")
         block, _, rest = stem.removeprefix("blk.").partition(".")
-        found = _TOP.get(stem)
+        tensor_name = _TOP.get(stem)
         if stem.startswith("blk.") and block.isdecimal() and rest in layer_names:
-            found = f"model.layers.{block}.{layer_names[rest]}"
-        if found is not None and suffix in ("weight", "bias"):
-            names[name] = f"{found}.{suffix}"
+            tensor_name = f"model.layers.{block}.{layer_names[rest]}"
+        if tensor_name is not None and suffix in ("weight", "bias"):
+            names[name] = f"{tensor_name}.{suffix}"
         elif name != ROPE_FACTORS:
             raise UnsupportedModelError(
                 f"{header.path} holds {name!r}, which no {header.architecture} that is supported "

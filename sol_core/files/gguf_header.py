@@ -129,10 +129,10 @@ def _header(path: Path, cursor: _Cursor) -> GgufHeader:
     for _ in range(num_values):
         name = cursor.text()
         metadata[name] = cursor.value(*cursor.numbers("I"))
-    found = [_tensor(path, cursor) for _ in range(num_tensors)]
+    named = [_tensor(path, cursor) for _ in range(num_tensors)]
     step = metadata.get("general.alignment", 32)
     begin = -(-cursor.place // step) * step
-    tensors = {name: tensor._replace(offset=tensor.offset + begin) for name, tensor in found}
+    tensors = {name: tensor._replace(offset=tensor.offset + begin) for name, tensor in named}
     end = max((tensor.offset + tensor.num_bytes for tensor in tensors.values()), default=begin)
     if end > len(cursor.content):
         raise ModelLoadError(

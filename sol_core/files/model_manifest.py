@@ -83,12 +83,12 @@ def check_model(folder: Path) -> ModelManifest:
     manifest = read_manifest(folder)
     for name, expected in manifest.files.items():
         path = folder / name
-        found = path.stat().st_size if path.is_file() else None
-        if found is None:
+        size = path.stat().st_size if path.is_file() else None
+        if size is None:
             raise ModelLoadError(f"{path} is missing")
-        if found != expected.num_bytes:
+        if size != expected.num_bytes:
             raise ModelLoadError(
-                f"{path} is damaged: it has {found} bytes, expected {expected.num_bytes}"
+                f"{path} is damaged: it has {size} bytes, expected {expected.num_bytes}"
             )
     _check_header(folder / WEIGHTS_NAME)
     return manifest
@@ -113,9 +113,9 @@ def refuse_damaged(expected: Mapping[Path, str], stamps: Path | None) -> None:
     except OSError as error:
         raise ModelLoadError(f"{error.filename} cannot be read: {error.strerror}") from error
     if damaged is not None:
-        path, found = damaged
+        path, actual = damaged
         raise ModelLoadError(
-            f"{path} is damaged: its SHA-256 is {found}, expected {expected[path]}"
+            f"{path} is damaged: its SHA-256 is {actual}, expected {expected[path]}"
         )
 
 

@@ -40,8 +40,8 @@ def write_safetensors(
     try:
         save_file(tensors, path, header)
     except SafetensorError as error:
-        found = _OS_ERROR.search(str(error))
-        if found is None:
+        match = _OS_ERROR.search(str(error))
+        if match is None:
             raise
-        number = int(found[1])
+        number = int(match[1])
         raise OSError(number, os.strerror(number), str(path)) from error

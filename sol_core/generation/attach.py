@@ -128,8 +128,8 @@ def attach(
 def _one_sequence(ids: Tensor | None, mask: Tensor | None) -> list[int]:
     """Raises: ConfigError for what is not one sequence of tokens without padding."""
     if ids is None or ids.dim() != 2 or ids.shape[0] != 1 or ids.shape[1] == 0:
-        found = "embeddings" if ids is None else f"a batch of {tuple(ids.shape)}"
-        raise ConfigError(f"an attached model takes one sequence of tokens at a time, got {found}")
+        given = "embeddings" if ids is None else f"a batch of {tuple(ids.shape)}"
+        raise ConfigError(f"an attached model takes one sequence of tokens at a time, got {given}")
     if mask is not None and not bool(mask.all()):
         raise ConfigError("an attached model takes no padding: leave it out")
     return [int(token) for token in ids[0]]

@@ -64,13 +64,17 @@ class TokenSampler:
     def _processed(self, logits: Tensor) -> Tensor:
         ids, scores = torch.tensor([self._tokens], dtype=torch.int64), logits[None]
         for processor in self._processors:
-            found = processor(ids, scores)
-            if not isinstance(found, Tensor) or found.shape != scores.shape:
-                got = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+            processed = processor(ids, scores)
+            if not isinstance(processed, Tensor) or processed.shape != scores.shape:
+                got = (
+                    tuple(processed.shape)
+                    if isinstance(processed, Tensor)
+                    else type(processed).__name__
+                )
                 raise ConfigError(
                     f"a logits processor must return scores {tuple(scores.shape)}, got {got}"
                 )
-            scores = found.float()
+            scores = processed.float()
         if not bool((scores[0] > -torch.inf).any()) or bool(scores.isnan().any()):
             raise ConfigError("logits processors left no token: all scores are -inf, or some NaN")
         return scores[0]

@@ -88,15 +88,15 @@ class GenerationSchedules:
         parts: list[tuple[list[int], BatchScheduler]] = []
         for number, row in enumerate(self._rows):
             places = [number + len(self._rows) * at for at in range(sequences)]
-            found = self._policies[row.policy] if row.policy else None
-            if isinstance(found, Policy):
+            policy = self._policies[row.policy] if row.policy else None
+            if isinstance(policy, Policy):
                 budgets = [row.budget] * sequences
-                self._policy_rows[number] = PolicyScheduler(found, budgets, mixes=self._mixes)
-                self._costs[number] = _cost_of(found)
+                self._policy_rows[number] = PolicyScheduler(policy, budgets, mixes=self._mixes)
+                self._costs[number] = _cost_of(policy)
                 parts.append((places, self._policy_rows[number]))
-            elif found is not None:
+            elif policy is not None:
                 for place in places:
-                    own = fresh_schedule(found, row.budget, copies=self._copies)
+                    own = fresh_schedule(policy, row.budget, copies=self._copies)
                     parts.append(([place], FunctionScheduler(own)))
             else:
                 grid, mixes = self._config.grid, self._mixes
@@ -116,8 +116,8 @@ class GenerationSchedules:
 
     def distribution(self, row: int = 0) -> Distribution | None:
         """The first sequence's of ``distributions``."""
-        found = self.distributions(row)
-        return None if found is None else found[0]
+        distributions = self.distributions(row)
+        return None if distributions is None else distributions[0]
 
     def policy_cost(self, row: int = 0) -> PolicyCost:
         """Computed cost per step of a row's policy."""
@@ -125,15 +125,15 @@ class GenerationSchedules:
 
 
 def _usable(
-    found: Path | Policy | Schedule, model: LanguageModel, grid: ActionGrid
+    source: Path | Policy | Schedule, model: LanguageModel, grid: ActionGrid
 ) -> Policy | Schedule:
     """Raises: PolicyError when it is made for another model or grid."""
-    if isinstance(found, Path):
-        return load_policy(found, model, grid=grid)
-    if isinstance(found, Policy):
-        found.check_model(model.fingerprint)
-        found.check_grid(grid)
-    return found
+    if isinstance(source, Path):
+        return load_policy(source, model, grid=grid)
+    if isinstance(source, Policy):
+        source.check_model(model.fingerprint)
+        source.check_grid(grid)
+    return source
 
 
 def with_schedule(

@@ -82,7 +82,7 @@ class TextUntil:
         starts = [
             self.text.find(stop, max(0, known - len(stop) + 1)) for stop in self._stop_strings
         ]
-        found = [start for start in starts if start >= 0]
-        if found:
-            self.text = self.text[: min(found)]
-        return bool(found)
+        hits = [start for start in starts if start >= 0]
+        if hits:
+            self.text = self.text[: min(hits)]
+        return bool(hits)

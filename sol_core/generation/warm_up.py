@@ -175,13 +175,13 @@ def _blocks(tensors: dict[str, Tensor], bits: int) -> dict[str, GgufBlocks]:
     Args:
         bits: of the layers' numbers; the head has 8.
     """
-    found = {}
+    blocks = {}
     for name, tensor in tensors.items():
         if tensor.dim() == 2:
             kind = "Q8_0" if "embed" in name or bits == 8 else "Q4_1"
             shape = len(tensor), tensor.shape[1] // BLOCK, KINDS[kind][1]
-            found[name] = GgufBlocks(kind, torch.zeros(shape, dtype=torch.uint8))
-    return found
+            blocks[name] = GgufBlocks(kind, torch.zeros(shape, dtype=torch.uint8))
+    return blocks
 
 
 def _tensors() -> dict[str, Tensor]:

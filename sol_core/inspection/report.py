@@ -98,7 +98,7 @@ def _over_served(
     row: int, names: Sequence[str], tokens: Sequence[InspectedToken]
 ) -> tuple[TokenPlace, ...]:
     """Steps on which another row spent less at no harm, the largest difference first."""
-    found = []
+    shifts = []
     for token in tokens:
         spent = _net(token.rows[row])
         # Dense is harmless by definition and never cheaper; it takes no part.
@@ -109,9 +109,9 @@ def _over_served(
         ]
         if harmless:
             spend, other = min(harmless)
-            found.append((spent - spend, token, other))
-    found.sort(key=lambda entry: -entry[0])
-    return tuple(_place(token, row, names, other) for _, token, other in found[:LISTED])
+            shifts.append((spent - spend, token, other))
+    shifts.sort(key=lambda entry: -entry[0])
+    return tuple(_place(token, row, names, other) for _, token, other in shifts[:LISTED])
 
 
 def _place(

@@ -31,12 +31,17 @@ def read_blocks(folder: Path, tensors: Mapping[str, Tensor]) -> dict[str, GgufBl
     if not (folder / BLOCKS_NAME).is_file():
         return {}
     with _opened(folder / BLOCKS_NAME) as (file, kinds):
-        found = {name: GgufBlocks(kind, file.get_tensor(name)) for name, kind in kinds.items()}
-        ends = {name: blocks._replace(data=blocks.data[[0, -1]]) for name, blocks in found.items()}
+        blocks_by_name = {
+            name: GgufBlocks(kind, file.get_tensor(name)) for name, kind in kinds.items()
+        }
+        ends = {
+            name: blocks._replace(data=blocks.data[[0, -1]])
+            for name, blocks in blocks_by_name.items()
+        }
         for name, some in ends.items():
             if not torch.equal(unpack_blocks(some), tensors[name][[0, -1]].float()):
                 raise ValueError(f"its {name} is not the model's")
-        return found
+        return blocks_by_name
 
 
 def block_kinds(folder: Path) -> dict[str, str]:
@@ -78,7 +83,7 @@ def _opened(path: Path) -> Iterator[tuple[Any, dict[str, str]]]:
 
 def join_blocks(blocks: Mapping[str, GgufBlocks], names: list[str]) -> GgufBlocks | None:
     """Matrices side by side, if all are there and of one kind."""
-    found = [blocks[name] for name in names if name in blocks]
-    if len(found) < len(names) or len({tensor.kind for tensor in found}) != 1:
+    parts = [blocks[name] for name in names if name in blocks]
+    if len(parts) < len(names) or len({tensor.kind for tensor in parts}) != 1:
         return None
-    return GgufBlocks(found[0].kind, torch.cat([tensor.data for tensor in found]))
+    return GgufBlocks(parts[0].kind, torch.cat([tensor.data for tensor in parts]))

@@ -150,8 +150,8 @@ class _RowScores:
         if window is not None:
             seen &= places > positions[:, None] - window
         seen = seen.repeat(rows.shape[0], 1)
-        found = self._score(rows.flatten(0, 1), self._block, seen, page_size)
-        scores: Tensor = found.unflatten(0, rows.shape[:2])
+        flat = self._score(rows.flatten(0, 1), self._block, seen, page_size)
+        scores: Tensor = flat.unflatten(0, rows.shape[:2])
         return scores
 
 

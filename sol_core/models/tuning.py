@@ -95,9 +95,9 @@ def tune(model: LanguageModel, data_dir: Path, on_measure: Callable[[], None]) -
 
 def stored_tunings(folder: Path) -> dict[str, MeasuredTuning]:
     """Tunings measured on this CPU with this many threads, by the weights' name."""
-    found = _read(folder).get(_machine())
+    record = _read(folder).get(_machine())
     try:
-        return {name: MeasuredTuning(**values) for name, values in dict(found or {}).items()}
+        return {name: MeasuredTuning(**values) for name, values in dict(record or {}).items()}
     except (TypeError, ValueError):  # written by hand, or by another version
         return {}
 
@@ -199,10 +199,10 @@ def _machine() -> str:
 def _read(folder: Path) -> dict[str, Any]:
     """All that the file holds; nothing where it is missing or damaged."""
     try:
-        found = json.loads((folder / _FILE).read_text(encoding="utf-8"))
+        record = json.loads((folder / _FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return record if isinstance(record, dict) else {}
 
 
 def _store(folder: Path, name: str, measured: MeasuredTuning) -> None:

@@ -62,8 +62,8 @@ class AimCorrection:
         for axis in range(len(levels)):
             terms = _room(places[:, axis])[:, None] * _terms(places, lengths)
             system = terms.T @ terms + RIDGE * torch.eye(terms.shape[1], dtype=torch.float64)
-            found = torch.linalg.solve(system, terms.T @ gaps[:, axis]).tolist()
-            weights.append(tuple(round(value, 8) for value in found))  # as its JSON has them
+            solution = torch.linalg.solve(system, terms.T @ gaps[:, axis]).tolist()
+            weights.append(tuple(round(value, 8) for value in solution))  # as its JSON has them
         return dataclasses.replace(empty, weights=tuple(weights))
 
     def aims(self, targets: Tensor, contexts: Tensor) -> Tensor:

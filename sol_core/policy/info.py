@@ -130,9 +130,9 @@ def read_config(folder: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise PolicyError(f"{path} cannot be read: {why_not_parsed(error)}") from error
     if not isinstance(record, dict) or record.get("schema") != SCHEMA:
-        found = record.get("schema") if isinstance(record, dict) else None
+        schema = record.get("schema") if isinstance(record, dict) else None
         raise PolicyError(
-            f"{path} has policy schema {found!r}; this release reads {SCHEMA}: "
+            f"{path} has policy schema {schema!r}; this release reads {SCHEMA}: "
             "it is no policy, or a newer release made it"
         )
     return record

@@ -223,12 +223,12 @@ class Policy(
         Args:
             levels: [R, axes] int64, an index into each axis's levels.
         """
-        found = []
+        actions = []
         for key in map(tuple, levels.tolist()):
             if key not in self._actions:
                 self._actions[key] = self.info.grid.action(key)
-            found.append(self._actions[key])
-        return found
+            actions.append(self._actions[key])
+        return actions
 
     @classmethod
     def from_pretrained(

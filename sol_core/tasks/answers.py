@@ -23,10 +23,10 @@ def scores_per_byte(
     Args:
         log_likelihood: [continuations].
     """
-    found: list[list[float]] = [[] for _ in range(num_questions)]
+    scores: list[list[float]] = [[] for _ in range(num_questions)]
     for continuation, score in zip(continuations, log_likelihood.tolist(), strict=True):
-        found[continuation.question].append(score / max(1, continuation.num_bytes))
-    return found
+        scores[continuation.question].append(score / max(1, continuation.num_bytes))
+    return scores
 
 
 def right_answers(scores: Sequence[Sequence[float]], questions: Sequence[Question]) -> Floats:
@@ -39,8 +39,8 @@ def right_answers(scores: Sequence[Sequence[float]], questions: Sequence[Questio
 
 def margins(scores: Sequence[Sequence[float]], questions: Sequence[Question]) -> Floats:
     """[questions], the right choice's score less the best wrong one's; NaN without a wrong one."""
-    found = []
+    gaps = []
     for per_choice, question in zip(scores, questions, strict=True):
         wrong = [score for choice, score in enumerate(per_choice) if choice != question.answer]
-        found.append(per_choice[question.answer] - max(wrong) if wrong else np.nan)
-    return np.asarray(found)
+        gaps.append(per_choice[question.answer] - max(wrong) if wrong else np.nan)
+    return np.asarray(gaps)

@@ -31,7 +31,7 @@ def score_densely(lm: FrozenLM, ones: Sequence[Continuation]) -> list[tuple[floa
     padded = [text + (0,) * (max(lengths) - len(text)) for text in texts]
     cache = lm.new_cache(len(texts), max(lengths))
     hidden = lm.prefill(torch.tensor(padded, device=lm.device), cache, lengths)
-    found = []
+    answers = []
     for continuation in ones:
         text = (continuation.context + continuation.tokens)[:-1]
         # Logits of the continuation's own places only, some at a time: a vocabulary is wide.
@@ -43,5 +43,5 @@ def score_densely(lm: FrozenLM, ones: Sequence[Continuation]) -> list[tuple[floa
             likelihood += log_probabilities.gather(-1, tokens[:, None]).sum()
             greedy &= bool((log_probabilities.argmax(-1) == tokens).all())
         require_finite(likelihood, "the dense pass over a continuation")
-        found.append((float(likelihood), greedy))
-    return found
+        answers.append((float(likelihood), greedy))
+    return answers

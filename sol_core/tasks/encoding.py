@@ -66,13 +66,13 @@ def encode_questions(
             parted.append((number, choice, whole[:dense], tokens, size, len(tokens) - scored))
     longest = max((len(parts[3]) for parts in parted), default=0)
     room = max_tokens - len(start) - longest
-    found = []
+    continuations = []
     for number, choice, before, tokens, size, read in parted:
         before = start + before[-room:]
         if (lacking := MIN_CONTEXT - len(before)) > 0:
             before = [int(tokenizer.eos_token_id or 0)] * lacking + before
-        found.append(Continuation(number, choice, tuple(before), tuple(tokens), size, read))
-    return found
+        continuations.append(Continuation(number, choice, tuple(before), tuple(tokens), size, read))
+    return continuations
 
 
 def encode_after_texts(

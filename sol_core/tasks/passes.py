@@ -64,19 +64,19 @@ class TaskSetting:
     @property
     def contexts(self) -> list[int]:
         """Per question, tokens before its first step."""
-        found = {
+        lengths = {
             continuation.question: len(continuation.context) - 1
             for continuation in self.continuations
         }
-        return [found[question] for question in sorted(found)]
+        return [lengths[question] for question in sorted(lengths)]
 
     @property
     def lengths(self) -> list[list[int]]:
         """Per question, the steps of each of its choices."""
-        found: dict[int, list[int]] = {}
+        steps: dict[int, list[int]] = {}
         for continuation in self.continuations:
-            found.setdefault(continuation.question, []).append(len(continuation.tokens))
-        return [found[question] for question in sorted(found)]
+            steps.setdefault(continuation.question, []).append(len(continuation.tokens))
+        return [steps[question] for question in sorted(steps)]
 
 
 TRIALS = 2  # of the paper's static on one batch, to tell what its heads read together

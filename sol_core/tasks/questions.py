@@ -93,7 +93,7 @@ def _read(archive: zipfile.ZipFile, task: str) -> Iterator[Question]:
 def _led_by_its_sentence(question: Question) -> Question:
     """LAMBADA's last sentence is stepped too, up to the word that is scored."""
     (context,) = question.contexts
-    ends = [found.end() for found in _SENTENCE_END.finditer(context)]
+    ends = [match.end() for match in _SENTENCE_END.finditer(context)]
     start = ends[-1] if ends else 0
     return replace(question, contexts=(context[:start],), lead=context[start:])
 

@@ -251,9 +251,9 @@ def summary_record(scores: Sequence[ScoredTask], tasks: Sequence[dict[str, Any]]
             f"mean_{name}": None
             if pairs[0][1][name] is None
             else _interval(
-                mean_interval(float(np.mean([budget[name]["mean"] for _, budget in pairs])), found)
+                mean_interval(float(np.mean([budget[name]["mean"] for _, budget in pairs])), means)
             )
-            for name, found in zip(_GAINS, resampled, strict=True)
+            for name, means in zip(_GAINS, resampled, strict=True)
         },
         "pairs": len(pairs),
         "better": sum(gain["mean"] > 0 for gain in gains),
@@ -308,19 +308,19 @@ def _budget_records(
     bootstrap: _Bootstrap,
 ) -> list[dict[str, Any]]:
     records = []
-    for budget, found in zip(requested, methods, strict=True):
-        gain = _difference(found["policy"], found["static"], bootstrap)
+    for budget, arms in zip(requested, methods, strict=True):
+        gain = _difference(arms["policy"], arms["static"], bootstrap)
         records.append(
             {
                 "requested": asked_record(budget),
-                "methods": {name: method.record(bootstrap, dense) for name, method in found.items()},
+                "methods": {name: method.record(bootstrap, dense) for name, method in arms.items()},
                 "gain": gain["accuracy"],
                 "nll_gain": gain["nll"],
                 "margin_gain": gain["margin"],
                 "differences": {
-                    f"{better}-{worse}": _difference(found[better], found[worse], bootstrap)
+                    f"{better}-{worse}": _difference(arms[better], arms[worse], bootstrap)
                     for better, worse in _PAIRS
-                    if better in found and worse in found
+                    if better in arms and worse in arms
                 },
             }
         )

@@ -111,8 +111,8 @@ def score_after(contexts: ReadContexts, scheduler: BatchScheduler, *, group: int
         runs = step.index < lengths
         counts = (runs & (step.index >= read))[:, None]
         wanted = targets[:, step.index]
-        found = step.log_probabilities.gather(-1, wanted[:, None])[:, 0]
-        likelihood += counts * _by_continuation(found, group)
+        likelihoods = step.log_probabilities.gather(-1, wanted[:, None])[:, 0]
+        likelihood += counts * _by_continuation(likelihoods, group)
         best = step.log_probabilities.argmax(-1) == wanted
         greedy *= np.where(counts, _by_continuation(best, group), 1.0)
         step_spend, reading = step_spends(step, step_bytes, group, contexts.policies)

@@ -58,8 +58,8 @@ class StaticPlan:
         """Of a choice's first ``steps`` steps, at most those of the question's longest; padded
         with the last one."""
         start = self._starts[question]
-        found = self._actions[start : start + steps]
-        return found + found[-1:] * (steps - len(found))
+        planned = self._actions[start : start + steps]
+        return planned + planned[-1:] * (steps - len(planned))
 
 
 class SharePlan:
@@ -107,7 +107,7 @@ class SharePlan:
 
     def _mixes_of(self, question: int, steps: int) -> list[tuple[Mix, int]]:
         """Of each step its mix, and how many choices it is a step of."""
-        excess, found = self._begins[question][0], []
+        excess, mixes = self._begins[question][0], []
         for step in range(steps):
             running = sum(length > step for length in self._lengths[question])
             pair = self._mixes.neighbours(self._share, self._contexts[question] + step + 1)
@@ -115,5 +115,5 @@ class SharePlan:
             low, high = (abs(excess + weight * (mix.share - self._share)) for mix in pair)
             mix = pair[1] if high <= low else pair[0]
             excess += weight * (mix.share - self._share)
-            found.append((mix, running))
-        return found
+            mixes.append((mix, running))
+        return mixes

@@ -69,9 +69,9 @@ class RunState:
         self.optimiser = _optimiser(network, config)
         self.progress = Progress(phase="labelling" if config.warm_start.texts else "grpo")
         ranks.lead(lambda: folder.mkdir(parents=True, exist_ok=True))
-        found = ranks.lead(lambda: read_checkpoint(folder, config.to_dict()))
-        if found is not None:
-            self.progress, tensors = found
+        checkpoint = ranks.lead(lambda: read_checkpoint(folder, config.to_dict()))
+        if checkpoint is not None:
+            self.progress, tensors = checkpoint
             prefix = "network."
             network.load_state_dict(
                 {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}

@@ -108,9 +108,9 @@ def _check_alike(state: RunState) -> None:
     def own(rank: int) -> tuple[str, str, str]:
         return state.model.fingerprint, state.model.dtype_name, state.texts.fingerprint
 
-    found = state.ranks.split(range(state.ranks.size), own)
+    gathered = state.ranks.split(range(state.ranks.size), own)
     names = ("model", "number format", "text")
-    for name, *values in zip(names, *found, strict=True):
+    for name, *values in zip(names, *gathered, strict=True):
         others = [rank for rank, value in enumerate(values) if value != values[0]]
         if others:
             raise ConfigError(

@@ -37,13 +37,13 @@ class _Given:
     part: int | None
 
     def number(self, name: str, default: float | None = None) -> float:
-        found = self.values.get(name)
-        found = default if found is None else found
-        if isinstance(found, bool) or not isinstance(found, int | float):
+        value = self.values.get(name)
+        value = default if value is None else value
+        if isinstance(value, bool) or not isinstance(value, int | float):
             raise ModelLoadError(
-                f"config.json's rope_parameters need a number {name!r}, got {found!r}"
+                f"config.json's rope_parameters need a number {name!r}, got {value!r}"
             )
-        return float(found)
+        return float(value)
 
     @property
     def original_positions(self) -> int:

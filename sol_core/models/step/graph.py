@@ -126,18 +126,18 @@ class StepGraphs:
             return run_alone(step, tokens, numbers, clock)
         key = (key, clock is not None)
         with self._lock:
-            found = self._graphs.get(key)
-            if found is None and self._is_due(key):
-                found = self._captured(key, step, tokens, numbers, clock is not None)
-            if found is None:
+            captured = self._graphs.get(key)
+            if captured is None and self._is_due(key):
+                captured = self._captured(key, step, tokens, numbers, clock is not None)
+            if captured is None:
                 return run_alone(step, tokens, numbers, clock)
             self._graphs.move_to_end(key)
-            found.tokens.copy_(tokens)
-            found.numbers.copy_(from_host(numbers, tokens.device))
-            found.graph.replay()
-            if clock is not None and found.laps is not None:
-                clock.replayed(found.laps)
-            return found.output.clone()
+            captured.tokens.copy_(tokens)
+            captured.numbers.copy_(from_host(numbers, tokens.device))
+            captured.graph.replay()
+            if clock is not None and captured.laps is not None:
+                clock.replayed(captured.laps)
+            return captured.output.clone()
 
     def _is_due(self, key: Hashable) -> bool:
         """Return whether so many steps of this key ran alone that it is worth a graph."""

@@ -69,7 +69,7 @@ def _entries(archive: zipfile.ZipFile, source: Path) -> dict[str, zipfile.ZipInf
     listed = [entry for entry in archive.infolist() if not _is_clutter(entry)]
     if len(listed) > _MAX_ENTRIES:
         raise PolicyError(f"{source.name} holds {len(listed)} files: a policy has {_KINDS}")
-    found: dict[str, zipfile.ZipInfo] = {}
+    entries: dict[str, zipfile.ZipInfo] = {}
     places = set()
     for entry in listed:
         path = PurePosixPath(entry.filename)
@@ -80,19 +80,19 @@ def _entries(archive: zipfile.ZipFile, source: Path) -> dict[str, zipfile.ZipInf
                 f"{source.name} holds {entry.filename[:80]!r}: only {_KINDS} are read, at the top "
                 "or in one folder; pickles and other files are refused"
             )
-        if name in found:
+        if name in entries:
             raise PolicyError(f"{source.name} holds {name} twice")
         if entry.flag_bits & _ENCRYPTED or (entry.external_attr >> 16) & 0o170000 == _SYMLINK:
             raise PolicyError(f"{source.name}: {name} is encrypted or a link")
         if entry.compress_type not in _COMPRESSIONS:
             raise PolicyError(f"{source.name}: {name} is compressed in a way that is not read")
-        found[name] = entry
+        entries[name] = entry
         places.add(path.parent)
-    missing = {CONFIG_FILE, WEIGHTS_FILE} - found.keys()
+    missing = {CONFIG_FILE, WEIGHTS_FILE} - entries.keys()
     if missing or len(places) > 1:
         lacking = f"lacks {min(missing)}" if missing else "spreads its files over two folders"
         raise PolicyError(f"{source.name} {lacking}: a policy has {_KINDS}")
-    return found
+    return entries
 
 
 def _extract(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Path, limit: int) -> None:

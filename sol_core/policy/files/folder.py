@@ -161,9 +161,9 @@ def _read_weights(
             f"{record['weights_sha256']}. Copy the policy again from where it came"
         )
     expected = {name: value.shape for name, value in network.state_dict().items()}
-    found = {name: value.shape for name, value in tensors.items()}
-    if expected != found:
-        odd = sorted(set(expected.items()) ^ set(found.items()), key=str)[0][0]
+    shapes = {name: value.shape for name, value in tensors.items()}
+    if expected != shapes:
+        odd = sorted(set(expected.items()) ^ set(shapes.items()), key=str)[0][0]
         raise PolicyError(f"{path} does not fit its config.json (see {odd!r})")
     if not all(bool(torch.isfinite(value).all()) for value in tensors.values()):
         raise PolicyError(f"{path} holds numbers that are not finite")

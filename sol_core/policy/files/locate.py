@@ -107,9 +107,9 @@ def find_stored(policies: Path, name: str) -> Path | None:
 def stored_folders(policies: Path) -> list[Path]:
     """The folders of all stored policies, newest first."""
     stored = policies.iterdir() if policies.is_dir() else ()
-    found = [path for path in stored if is_policy_name(path.name) and holds_policy(path)]
-    found = [path for path in found if path.name != DEFAULT_POLICY]
-    return sorted(found, key=lambda path: (-_made_at(path), path.name))
+    usable = [path for path in stored if is_policy_name(path.name) and holds_policy(path)]
+    usable = [path for path in usable if path.name != DEFAULT_POLICY]
+    return sorted(usable, key=lambda path: (-_made_at(path), path.name))
 
 
 def _made_at(folder: Path) -> float:
