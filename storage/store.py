@@ -76,10 +76,10 @@ def database_facts(location: Path | str, busy_timeout_s: float = 2.0) -> Databas
     Raises: as ``open_store``.
     """
     backend = _backend(location)
-    found = backend.look(busy_timeout_s)
-    if found is not None:
-        check_version(backend.shown, found[0])
-    return DatabaseFacts(backend.shown, *(found or (None, 0)))
+    facts = backend.look(busy_timeout_s)
+    if facts is not None:
+        check_version(backend.shown, facts[0])
+    return DatabaseFacts(backend.shown, *(facts or (None, 0)))
 
 
 def open_store(

@@ -100,8 +100,8 @@ def recipe(info: PolicyInfo, version: str) -> str:
 
 def versions() -> str:
     """A remark: the versions that numbers may depend on."""
-    found = {name: metadata.version(name) for name in ("torch", "transformers", "numba")}
-    packages = ", ".join(f"{name} {version}" for name, version in found.items())
+    versions = {name: metadata.version(name) for name in ("torch", "transformers", "numba")}
+    packages = ", ".join(f"{name} {version}" for name, version in versions.items())
     return f"written by version {__version__}; Python {platform.python_version()}, {packages}"
 
 
@@ -128,5 +128,5 @@ def _value(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return f"[{', '.join(map(_value, value))}]"
     if isinstance(value, dict):
-        return f"{{ {', '.join(f'{name} = {_value(one)}' for name, one in value.items())} }}"
+        return f"{{ {', '.join(f'{name} = {_value(entry)}' for name, entry in value.items())} }}"
     return json.dumps(value, ensure_ascii=False)  # texts, numbers and truth are written as in JSON

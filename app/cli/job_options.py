@@ -94,17 +94,17 @@ def _known_policy(args: argparse.Namespace, budgets: Iterable[Budget], or_schedu
 
     library = PolicyLibrary(open_data_dir(args))
     find = with_own(library.resolve) if or_schedule else library.resolve
-    found = find(args.policy)
+    source = find(args.policy)
     grid = GRIDS[args.grid or DEFAULT_GRID]
-    if isinstance(found, Path):
-        found = found if args.grid is None else shipped_for(found, grid)
-        info = read_policy_info(found)
+    if isinstance(source, Path):
+        source = source if args.grid is None else shipped_for(source, grid)
+        info = read_policy_info(source)
         if args.grid is not None:
             info.check_grid(grid)
         grid = info.grid
     for budget in budgets:
         grid.check_budget(budget)
-    return found
+    return source
 
 
 def measured_policies(
@@ -125,13 +125,13 @@ def measured_policies(
         result.
     """
     console = Console()
-    found = _known_policy(args, budgets, or_schedule)
+    source = _known_policy(args, budgets, or_schedule)
     model, _ = load_model(args, console)
-    is_path = isinstance(found, Path) and ("/" in args.policy or "\\" in args.policy)
-    name = found.name if is_path else args.policy
+    is_path = isinstance(source, Path) and ("/" in args.policy or "\\" in args.policy)
+    name = source.name if is_path else args.policy
     root = open_data_dir(args).root
     results = []
-    for events in [measure(model, name, found, root) for measure in measures]:
+    for events in [measure(model, name, source, root) for measure in measures]:
         result = _shown_result(events, console)
         if result is None:
             raise AppError("the measurement ended without a result")

@@ -180,7 +180,7 @@ def grid_from(
     Raises: PolicyNotFoundError; PolicyError when it cannot be read.
     """
     if args.grid is None and library is not None:
-        trained = [one for one in schedules if not is_own(one.policy or "")]
+        trained = [schedule for schedule in schedules if not is_own(schedule.policy or "")]
         return grid_for(None, args.quant_site, trained, library.resolve)
     return replace(GRIDS[args.grid or DEFAULT_GRID], quant_site=args.quant_site)
 
@@ -190,7 +190,7 @@ def checkable(
 ) -> tuple[ScheduleConfig, ...]:
     """The schedules whose budgets can be checked at once: none where a policy brings its grid."""
     asked = tuple(schedules)
-    return () if args.grid is None and any(one.policy for one in asked) else asked
+    return () if args.grid is None and any(schedule.policy for schedule in asked) else asked
 
 
 def settle_schedules(args: argparse.Namespace) -> PolicyLibrary:

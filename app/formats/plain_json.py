@@ -76,7 +76,10 @@ def schedule_label(kind: str, config: dict[str, Any]) -> str:
     Of an inspection all of its schedules.
     """
     if (schedules := config.get("schedules")) is not None:
-        others = [_schedule_words(one.get("kind", ""), one.get("policy")) for one in schedules]
+        others = [
+            _schedule_words(schedule.get("kind", ""), schedule.get("policy"))
+            for schedule in schedules
+        ]
         return "Inspected: " + ", ".join(["Dense", *others])
     return _schedule_words(kind, config.get("schedule", {}).get("policy"))
 

@@ -90,7 +90,8 @@ class Limits:
         public = is_public() if public is None else public
         zero_gpu = is_zero_gpu() if zero_gpu is None else zero_gpu
         values = {
-            one.name: _value(one.metadata["variable"], environment, public) for one in fields(cls)
+            field.name: _value(field.metadata["variable"], environment, public)
+            for field in fields(cls)
         }
         if values["concurrent"] > 1 and not zero_gpu:
             raise ConfigError(

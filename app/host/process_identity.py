@@ -29,16 +29,16 @@ def own_worker_id() -> str:
 
 def process_id_of(worker: str) -> int | None:
     """The process id in a worker id; None when it is none of this program's, or of this place."""
-    found = _WORKER_ID.fullmatch(worker)
-    return int(found[1]) if found and found[3] == _place() else None
+    match = _WORKER_ID.fullmatch(worker)
+    return int(match[1]) if match and match[3] == _place() else None
 
 
 def is_worker_alive(worker: str) -> bool | None:
     """Return whether the worker's process runs; None when that cannot be known here."""
-    found = _WORKER_ID.fullmatch(worker)
-    if found is None or found[3] != _place():
+    match = _WORKER_ID.fullmatch(worker)
+    if match is None or match[3] != _place():
         return None
-    return _start_of(int(found[1])) == int(found[2])
+    return _start_of(int(match[1])) == int(match[2])
 
 
 def process_exists(pid: int) -> bool:

@@ -54,8 +54,8 @@ class Shares:
     ) -> tuple[str, list[HeldT]] | None:
         """The reason against another one for this visitor, and those that count; None for none."""
         all_held = list(held)
-        near = [one for one in all_held if address is not None and one.address == address]
-        mine = [one for one in all_held if one.owner == owner]
+        near = [share for share in all_held if address is not None and share.address == address]
+        mine = [share for share in all_held if share.owner == owner]
         for whose, counted, most in (
             ("You already have", mine, self.of_visitor),
             ("Your network already has", near, self.of_address),

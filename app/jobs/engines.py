@@ -81,11 +81,11 @@ def evaluate_job(task: JobTask) -> Updates:
 
     config = from_json(EvaluationConfig, _param(task, "config", dict))
     library = PolicyLibrary(task.data_dir)
-    found = {name: library.resolve(name) for name in _param(task, "policies", list)}
+    policies = {name: library.resolve(name) for name in _param(task, "policies", list)}
     model = _load_model(task)
     yield from evaluate(
         model,
-        found,
+        policies,
         config,
         data_dir=task.data_dir.root,
         should_stop=task.should_stop,

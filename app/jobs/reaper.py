@@ -20,10 +20,10 @@ def reap(jobs: JobStore) -> list[JobRecord]:
 
     Raises: StorageError when the database cannot be read or written.
     """
-    found = list(jobs.abandon_stale(STALE_S, is_worker_alive))
-    for job in found:
+    abandoned = list(jobs.abandon_stale(STALE_S, is_worker_alive))
+    for job in abandoned:
         logger.warning("the worker of job %s is gone: the job is %s now", job.id, job.status)
-    return found
+    return abandoned
 
 
 class Reaper:

@@ -131,7 +131,9 @@ class ExperimentDesk:
     def _fail(self, key: str, reason: str) -> None:
         with self._changed:
             del self._waiting[key]
-            self._failures = {k: one for k, one in self._failures.items() if _is_fresh(one)}
+            self._failures = {
+                k: failure for k, failure in self._failures.items() if _is_fresh(failure)
+            }
             self._failures[key] = _Failure(reason, time.monotonic())
 
 

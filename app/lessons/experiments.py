@@ -201,18 +201,22 @@ def spenders(model: Any, parameters: Parameters, policies: PolicyLibrary) -> dic
         policy = load_policy(policies.resolve_name(DEFAULT_POLICY), model, grid=ActionGrid())
     except SolError as error:
         problem = str(error)
-    found, table = compare_spenders(model, tokens, first, SPEND_BUDGET, policy)
+    spenders, table = compare_spenders(model, tokens, first, SPEND_BUDGET, policy)
     return {
         "tokens": _texts(model, tokens),
         "first": first,
         "policy": problem,
         "budget": SPEND_BUDGET,
-        "spend": found[0].spend,
+        "spend": spenders[0].spend,
         "levels": ActionGrid().channel_keep_ratios,
         "kl": [[loss.kl for loss in row] for row in table],
         "spenders": [
-            {"name": one.name, "channels": one.channels, "kl": [loss.kl for loss in one.losses]}
-            for one in found
+            {
+                "name": spender.name,
+                "channels": spender.channels,
+                "kl": [loss.kl for loss in spender.losses],
+            }
+            for spender in spenders
         ],
     }
 
@@ -264,8 +268,8 @@ def _parts(rows: Sequence[TokenEvent]) -> dict[str, dict[str, float]]:
     times = [asdict(row.parts_ms) for row in rows if row.parts_ms]
     costs = [asdict(row.cost) for row in rows]
     return {
-        "ms": {part: median(one[part] for one in times) for part in times[0]},
-        "bytes": {part: median(one[f"{part}_bytes"] for one in costs) for part in READING},
+        "ms": {part: median(sample[part] for sample in times) for part in times[0]},
+        "bytes": {part: median(sample[f"{part}_bytes"] for sample in costs) for part in READING},
     }
 
 

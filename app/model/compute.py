@@ -30,9 +30,9 @@ class Workbench:
 
     def kept(self, name: str, key: Hashable, make: Callable[[], ThingT]) -> ThingT:
         """The thing of this name if it is the one of ``key``; else it is made in its place."""
-        found = self._things.get(name)
-        if found is not None and found[0] == key:
-            thing: ThingT = found[1]
+        cached = self._things.get(name)
+        if cached is not None and cached[0] == key:
+            thing: ThingT = cached[1]
             return thing
         self._things.pop(name, None)  # the old one's memory goes before the new one is made
         made = make()

@@ -114,7 +114,7 @@ class ModelLine:
             line = [*self._served, *self._waiting]
             for turns in self._turns_of(place):
                 turns.leave(line)
-            if place.address not in {one.address for one in line}:
+            if place.address not in {waiting.address for waiting in line}:
                 del self._owners[place.address]
             self._serve()
             self._turn.notify_all()
@@ -153,20 +153,20 @@ class ModelLine:
     def before(self, owner: str) -> int:
         """Count those in line before this owner's first place, else all."""
         with self._turn:
-            owners = [one.owner for one in self._line()]
+            owners = [place.owner for place in self._line()]
         return owners.index(owner) if owner in owners else len(owners)
 
     def _line(self) -> list[Place]:
         """Those whose turn it is, then the others as it will be theirs."""
         waiting = []
         for here, owners in self._owners.items():
-            waiting += owners.in_turn([one for one in self._waiting if one.address == here])
+            waiting += owners.in_turn([place for place in self._waiting if place.address == here])
         return self._served + self._addresses.in_turn(waiting)
 
     def _turns_of(self, place: Place) -> tuple[_Turns, _Turns]:
         """Among the addresses, and among the visitors of this one."""
         owners = self._owners.setdefault(
-            place.address, _Turns(lambda one: (one.address, one.owner))
+            place.address, _Turns(lambda held: (held.address, held.owner))
         )
         return self._addresses, owners
 

@@ -83,7 +83,10 @@ class StoredPolicy:
             marks = [self.notes.added or self.info.created]
             marks += [former.until for former in self.notes.former_names]
             return all(_moment(mark) <= moment for mark in marks)
-        former = next((one for one in self.notes.former_names if one.name == name), None)
+        former = next(
+            (former_name for former_name in self.notes.former_names if former_name.name == name),
+            None,
+        )
         return former is not None and moment <= _moment(former.until)
 
 
@@ -126,7 +129,7 @@ class PolicyLibrary:
         """The readable policies and the others; the shipped one first, then the newest."""
         from sol_core.policy import read_policy_info
 
-        found: list[StoredPolicy] = []
+        policies: list[StoredPolicy] = []
         damaged: list[DamagedPolicy] = []
         for name, folder in self._folders():
             is_shipped = name == DEFAULT_POLICY
@@ -136,8 +139,8 @@ class PolicyLibrary:
                 damaged.append(DamagedPolicy(name, is_shipped, str(error)))
                 continue
             notes = PolicyNotes() if is_shipped else read_notes(folder)
-            found.append(StoredPolicy(name, folder, is_shipped, info, notes))
-        return found, damaged
+            policies.append(StoredPolicy(name, folder, is_shipped, info, notes))
+        return policies, damaged
 
     def get(self, name: str) -> StoredPolicy:
         """The policy of this name.
@@ -222,7 +225,11 @@ class PolicyLibrary:
         if target.exists() or wanted.lower() == DEFAULT_POLICY:
             raise AppError(f"the name {wanted!r} is taken: choose another one")
         notes = read_notes(folder)
-        others = [one for one in notes.former_names if one.name not in (name, wanted)]
+        others = [
+            former_name
+            for former_name in notes.former_names
+            if former_name.name not in (name, wanted)
+        ]
         former = (FormerName(name, _now()), *others)
         write_notes(folder, replace(notes, former_names=former))
         folder.rename(target)

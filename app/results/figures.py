@@ -44,13 +44,13 @@ def method_label(name: str) -> str:
 def result_view(result: Result) -> dict[str, Any]:
     """Everything that the page shows of a result."""
     budgets = _budgets(result)
-    baselines = list(dict.fromkeys(name for one in budgets for name in one.get("paired", {})))
+    baselines = list(dict.fromkeys(name for record in budgets for name in record.get("paired", {})))
     return {
         "about": _about(result),
         "methods": [{"name": name, "label": method_label(name)} for name in _methods(budgets)],
         "baselines": [{"name": name, "label": method_label(name)} for name in baselines],
         "headline": {name: _headline(budgets, name) for name in baselines},
-        "rows": {name: [_row(one, name) for one in budgets] for name in baselines},
+        "rows": {name: [_row(record, name) for record in budgets] for name in baselines},
         "figures": figures_of(result),
     }
 
@@ -91,7 +91,11 @@ def dense_share(axis: Axis, value: float) -> float:
 
 
 def _budgets(result: Result) -> list[dict[str, Any]]:
-    return [one for one in result.get("budgets") or [] if "requested" in one and "methods" in one]
+    return [
+        record
+        for record in result.get("budgets") or []
+        if "requested" in record and "methods" in record
+    ]
 
 
 def _about(result: Result) -> dict[str, Any]:
@@ -104,36 +108,38 @@ def _about(result: Result) -> dict[str, Any]:
 
 def _methods(budgets: list[dict[str, Any]]) -> list[str]:
     """Every method's name, the policy first."""
-    found = dict.fromkeys(name for one in budgets for name in one["methods"])
-    return sorted(found, key=lambda name: name != "policy")
+    names = dict.fromkeys(name for record in budgets for name in record["methods"])
+    return sorted(names, key=lambda name: name != "policy")
 
 
 def _headline(budgets: list[dict[str, Any]], baseline: str) -> dict[str, Any]:
     """Over all budgets: how many the policy wins, how many surely, what it recovers."""
-    paired = [one["paired"][baseline] for one in budgets if baseline in one.get("paired", {})]
+    paired = [
+        record["paired"][baseline] for record in budgets if baseline in record.get("paired", {})
+    ]
     line: dict[str, Any] = {"budgets": len(paired)}
     for measure in MEASURES:
         gain, low, _ = _GAIN_KEYS[measure]
         line[measure] = {
-            "better": sum(one.get(gain, 0) > 0 for one in paired),
-            "surely": sum(one.get(low, 0) > 0 for one in paired),
-            "mean_gain": _mean(one.get(gain) for one in paired),
-            "recovered": _mean(one.get("recovered", {}).get(measure) for one in budgets),
+            "better": sum(record.get(gain, 0) > 0 for record in paired),
+            "surely": sum(record.get(low, 0) > 0 for record in paired),
+            "mean_gain": _mean(record.get(gain) for record in paired),
+            "recovered": _mean(record.get("recovered", {}).get(measure) for record in budgets),
         }
-    episodes = [one.get("adherence", {}).get("episode", {}) for one in budgets]
+    episodes = [record.get("adherence", {}).get("episode", {}) for record in budgets]
     line["gap"] = {
-        axis: _mean(one.get(axis) for one in episodes) for axis in (*SHORT_AXES, "share")
+        axis: _mean(record.get(axis) for record in episodes) for axis in (*SHORT_AXES, "share")
     }
     return line
 
 
-def _row(one: dict[str, Any], baseline: str) -> dict[str, Any]:
+def _row(record: dict[str, Any], baseline: str) -> dict[str, Any]:
     """One budget of the table, the policy against one baseline."""
-    methods, paired = one["methods"], one.get("paired", {}).get(baseline, {})
+    methods, paired = record["methods"], record.get("paired", {}).get(baseline, {})
     policy, other = methods.get("policy", {}), methods.get(baseline, {})
     row: dict[str, Any] = {
-        "budget": [finite(one["requested"].get(axis)) for axis in SHORT_AXES],
-        "asked_share": finite(one["requested"].get("share")),
+        "budget": [finite(record["requested"].get(axis)) for axis in SHORT_AXES],
+        "asked_share": finite(record["requested"].get("share")),
         "shares": [finite(part.get("bytes_share")) for part in (policy, other)],
         "win_rate": finite(paired.get("win_rate")),
         "spend": _spend(policy),
@@ -145,7 +151,7 @@ def _row(one: dict[str, Any], baseline: str) -> dict[str, Any]:
             "other": finite(other.get(measure)),
             "dense": finite(methods.get("dense", {}).get(measure)),
             "gain": [finite(paired.get(key)) for key in keys],
-            "recovered": finite(one.get("recovered", {}).get(measure)),
+            "recovered": finite(record.get("recovered", {}).get(measure)),
         }
     return row
 
@@ -163,9 +169,9 @@ def _pareto(budgets: list[dict[str, Any]]) -> dict[str, Any] | None:
     methods: list[dict[str, Any]] = []
     for name in _methods(budgets):
         points = [
-            _pareto_point(one["methods"][name], budget_label(one["requested"]))
-            for one in budgets
-            if name in one["methods"]
+            _pareto_point(record["methods"][name], budget_label(record["requested"]))
+            for record in budgets
+            if name in record["methods"]
         ]
         if points:
             front = {
@@ -177,7 +183,7 @@ def _pareto(budgets: list[dict[str, Any]]) -> dict[str, Any] | None:
     costs = [
         cost
         for cost in _COSTS
-        if any(point["costs"][cost] is not None for one in methods for point in one["points"])
+        if any(point["costs"][cost] is not None for method in methods for point in method["points"])
     ]
     return {"methods": methods, "costs": costs} if costs else None
 
@@ -202,17 +208,17 @@ def _front(points: list[dict[str, Any]], cost: str, measure: str) -> list[list[f
 def _violin(budgets: list[dict[str, Any]]) -> dict[str, Any] | None:
     """Per budget the means of each random schedule, with policy, static and dense beside them."""
     rows = []
-    for one in budgets:
-        spread = one.get("random") or {}
+    for record in budgets:
+        spread = record.get("random") or {}
         if not any(spread.get(measure) for measure in MEASURES):
             continue
-        row: dict[str, Any] = {"label": budget_label(one["requested"])}
+        row: dict[str, Any] = {"label": budget_label(record["requested"])}
         for measure in MEASURES:
             values = [finite(value) for value in spread.get(measure) or []]
             row[measure] = {
                 "random": [value for value in values if value is not None],
                 **{
-                    name: finite(one["methods"].get(name, {}).get(measure))
+                    name: finite(record["methods"].get(name, {}).get(measure))
                     for name in ("policy", "static", "dense")
                 },
             }
@@ -223,14 +229,16 @@ def _violin(budgets: list[dict[str, Any]]) -> dict[str, Any] | None:
 def _adherence(budgets: list[dict[str, Any]]) -> dict[str, Any] | None:
     """Per axis [requested, achieved, mean deviation of a text, budget], all as shares."""
     axes: dict[str, list[list[Any]]] = {axis: [] for axis in SHORT_AXES}
-    for one in budgets:
-        spend = one["methods"].get("policy", {}).get("spend")
-        if not spend or "share" in one["requested"]:
+    for record in budgets:
+        spend = record["methods"].get("policy", {}).get("spend")
+        if not spend or "share" in record["requested"]:
             continue
-        episode = one.get("adherence", {}).get("episode", {})
+        episode = record.get("adherence", {}).get("episode", {})
         for axis in AXES:
-            pair = [dense_share(axis, values[axis.short]) for values in (one["requested"], spend)]
-            label = budget_label(one["requested"])
+            pair = [
+                dense_share(axis, values[axis.short]) for values in (record["requested"], spend)
+            ]
+            label = budget_label(record["requested"])
             axes[axis.short].append([*map(finite, pair), finite(episode.get(axis.short)), label])
     return axes if axes["keep"] else None
 
@@ -238,11 +246,11 @@ def _adherence(budgets: list[dict[str, Any]]) -> dict[str, Any] | None:
 def _variability(budgets: list[dict[str, Any]]) -> dict[str, Any] | None:
     """Per budget the policy's mean and deviation at every step, as shares."""
     rows = []
-    for one in budgets:
-        steps = one.get("by_step") or {}
+    for record in budgets:
+        steps = record.get("by_step") or {}
         if not all(steps.get(axis.short) for axis in AXES):
             continue
-        asked = one["requested"]
+        asked = record["requested"]
         row: dict[str, Any] = {"label": budget_label(asked)}
         for axis in AXES:
             scale = 1 / axis.dense if max(steps[axis.short]) > 1 else 1.0
@@ -291,9 +299,9 @@ def _pollution(probe: dict[str, Any] | None) -> dict[str, Any] | None:
     found = (probe or {}).get("axes") or {}
     for axis in AXES:
         axes[axis.short] = [
-            {"level": finite(dense_share(axis, one["level"]))}
-            | {name: finite(one.get(name)) for name in ("change", "low", "high")}
-            for one in found.get(axis.short, ())
+            {"level": finite(dense_share(axis, effect["level"]))}
+            | {name: finite(effect.get(name)) for name in ("change", "low", "high")}
+            for effect in found.get(axis.short, ())
         ]
     return {"axes": axes} if any(axes.values()) else None
 

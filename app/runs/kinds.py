@@ -22,7 +22,7 @@ RunConfig = GenerationConfig | InspectionConfig
 
 def _required(record: type[Any]) -> frozenset[str]:
     """Names of a dataclass's fields that older releases had as well: those without a default."""
-    return frozenset(one.name for one in fields(record) if one.default is MISSING)
+    return frozenset(field.name for field in fields(record) if field.default is MISSING)
 
 
 @dataclass(frozen=True, slots=True)

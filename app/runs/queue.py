@@ -361,7 +361,7 @@ def _events(
     return events
 
 
-def _check_kind(found: RunKind, asked: RunKind) -> None:
-    if found != asked:
-        tab = "Inspect" if found == "inspection" else "Explore"
+def _check_kind(actual: RunKind, asked: RunKind) -> None:
+    if actual != asked:
+        tab = "Inspect" if actual == "inspection" else "Explore"
         raise RunNotFoundError(f"This is a run of the {tab} tab. Open it there, or from History.")

@@ -75,15 +75,15 @@ def _python(test_requirements: tuple[str, ...]) -> dict[str, Any]:
 
 def _packages(requirements: tuple[str, ...]) -> dict[str, Any]:
     lacking = unmet(requirements)
-    found = {}
+    versions = {}
     for text in requirements:
         name = requirement_name(text)
         try:
             version = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             version = "missing" if text in lacking else "not needed here"
-        found[name] = f"{version} (needs {text})" if text in lacking else version
-    return found
+        versions[name] = f"{version} (needs {text})" if text in lacking else version
+    return versions
 
 
 def _device(data_dir: DataDir, dtype: str, missing: list[str]) -> dict[str, Any]:
@@ -130,12 +130,12 @@ def _tuning(data_dir: DataDir) -> str | list[str]:
     forced = os.environ.get(TUNING_VARIABLE, "").strip()
     if forced:
         return f"{forced} ({TUNING_VARIABLE})"
-    found = []
-    for weights, one in stored_tunings(tuning_folder(data_dir.root)).items():
-        times = "; ".join(f"{choice}: {ms:.1f} ms" for choice, ms in one.step_ms.items())
-        what = f"{one.threads} threads, {one.ahead} pieces ahead"
-        found.append(f"{what} for {one.model}, {weights} ({times})")
-    return found or "not measured yet, done when a model is first loaded"
+    lines = []
+    for weights, tuning in stored_tunings(tuning_folder(data_dir.root)).items():
+        times = "; ".join(f"{choice}: {ms:.1f} ms" for choice, ms in tuning.step_ms.items())
+        what = f"{tuning.threads} threads, {tuning.ahead} pieces ahead"
+        lines.append(f"{what} for {tuning.model}, {weights} ({times})")
+    return lines or "not measured yet, done when a model is first loaded"
 
 
 def _cpu_features() -> list[str] | None:
@@ -232,12 +232,12 @@ def _database(data_dir: DataDir, missing: list[str]) -> dict[str, Any]:
     location = database_location(data_dir)
     facts = {"file": str(location)} if isinstance(location, Path) else {}
     try:
-        found = database_facts(location)
+        database = database_facts(location)
     except StorageError as error:
         missing.append(str(error))
         return {**facts, "state": "cannot be used"}
     if not facts:
-        facts = {"server": found.shown}
-    if found.version is None:
+        facts = {"server": database.shown}
+    if database.version is None:
         return {**facts, "state": "not there yet, made at the first start"}
-    return {**facts, "state": "ready", "version": found.version, "runs": found.num_runs}
+    return {**facts, "state": "ready", "version": database.version, "runs": database.num_runs}

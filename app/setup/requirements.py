@@ -49,7 +49,7 @@ def project_requirements(root: Path, extras: Sequence[str] = ()) -> Mapping[str,
     from packaging.requirements import Requirement
 
     try:
-        found = [Requirement(text) for text in requires(DISTRIBUTION) or []]
+        requirements = [Requirement(text) for text in requires(DISTRIBUTION) or []]
     except PackageNotFoundError as error:
         raise BootstrapError(
             f"{root} is neither a checkout nor an installed package: install {DISTRIBUTION} again"
@@ -58,11 +58,11 @@ def project_requirements(root: Path, extras: Sequence[str] = ()) -> Mapping[str,
     def belonging(group: str) -> tuple[str, ...]:
         """Requirements of an extra; those of none for ``BASE``."""
         texts = []
-        for one in found:
-            belongs = one.marker is None or one.marker.evaluate({"extra": group})
-            is_extra = one.marker is not None and "extra" in str(one.marker)
+        for requirement in requirements:
+            belongs = requirement.marker is None or requirement.marker.evaluate({"extra": group})
+            is_extra = requirement.marker is not None and "extra" in str(requirement.marker)
             if belongs and is_extra == (group != BASE):
-                texts.append(f"{one.name}{one.specifier}")
+                texts.append(f"{requirement.name}{requirement.specifier}")
         return tuple(texts)
 
     groups = {group: belonging(group) for group in extras}
@@ -100,8 +100,8 @@ def _is_met(text: str) -> bool:
 def _installed_version(name: str) -> str | None:
     import importlib.metadata  # 15 ms, which a complete .venv never pays
 
-    for found in importlib.metadata.distributions(name=name):
+    for distribution in importlib.metadata.distributions(name=name):
         # A half-removed package leaves a folder whose metadata has no version.
-        if version := found.metadata["Version"]:
+        if version := distribution.metadata["Version"]:
             return str(version)
     return None

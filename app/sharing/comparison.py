@@ -41,7 +41,9 @@ def align_tokens(
     answer: dict[str, Any] = {"same_prompt": same_prompt, "parted": None, "stretches": None}
     if same_prompt:
         answer["parted"] = first_divergence(first, second)
-        answer["stretches"] = [[one.same, *one.first, *one.second] for one in align(first, second)]
+        answer["stretches"] = [
+            [stretch.same, *stretch.first, *stretch.second] for stretch in align(first, second)
+        ]
     return answer
 
 
@@ -62,11 +64,11 @@ def _recorded_dense_nll(
     dense = {
         row["name"] for row in config.get("side_rows", []) if row["schedule"]["kind"] == "dense"
     }
-    found = [
+    values = [
         next((side["surprisal"] for side in event["side"] if side["name"] in dense), None)
         for event in events
     ]
-    return found if any(value is not None for value in found) else None
+    return values if any(value is not None for value in values) else None
 
 
 def _split_pair(thing_id: str) -> tuple[str, str] | None:
@@ -95,7 +97,7 @@ def _sides(source: Source, thing_id: str) -> tuple[_Side, _Side]:
     ids = _split_pair(thing_id)
     if ids is None:
         raise DocumentError(f"a comparison's id is two runs' ids with a comma, got {thing_id!r}")
-    found = [ended_run(source.store, run_id, GENERATION.kind) for run_id in ids]
+    runs = [ended_run(source.store, run_id, GENERATION.kind) for run_id in ids]
     scored: list[list[float | None] | None] = [None, None]
     if source.model is not None:
         # With another model, or a busy one, what the runs measured themselves remains.
@@ -103,7 +105,7 @@ def _sides(source: Source, thing_id: str) -> tuple[_Side, _Side]:
             scored = source.model.dense_nll(ids)
     first, second = (
         _Side(record, events, nll or _recorded_dense_nll(record.config, events))
-        for (record, events), nll in zip(found, scored, strict=True)
+        for (record, events), nll in zip(runs, scored, strict=True)
     )
     return first, second
 

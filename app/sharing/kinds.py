@@ -57,10 +57,10 @@ def thing_in_link(text: str) -> str:
     """
     asked = parse_qs(urlsplit(text).query)
     tab = asked.get("tab", [""])[0]
-    found = [kind.address for kind in KINDS.values() if kind.address[0] in asked]
-    if not found:
+    addresses = [kind.address for kind in KINDS.values() if kind.address[0] in asked]
+    if not addresses:
         return text
-    name, _ = next((one for one in found if one[1] == tab), found[0])
+    name, _ = next((address for address in addresses if address[1] == tab), addresses[0])
     return asked[name][0]
 
 
@@ -155,11 +155,11 @@ def _parsed(data: bytes) -> list[Document]:
             f"the file has more than {MAX_DOCUMENT_BYTES / 1024**2:.0f} MB, the most that is read"
         )
     try:
-        found = json.loads(data.decode("utf-8-sig"), parse_constant=_refuse_constant)
+        parsed = json.loads(data.decode("utf-8-sig"), parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         raise DocumentError(f"the file is not JSON: {why_not_parsed(error)}. {_ADVICE}") from error
-    documents = found if isinstance(found, list) else [found]
-    if not documents or not all(isinstance(one, dict) for one in documents):
+    documents = parsed if isinstance(parsed, list) else [parsed]
+    if not documents or not all(isinstance(document, dict) for document in documents):
         raise DocumentError(f"the file holds no JSON object. {_ADVICE}")
     return documents
 

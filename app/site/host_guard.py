@@ -192,18 +192,18 @@ def _path(scope: Message) -> str:
 
 def _headers(scope: Message) -> dict[str, str]:
     """Return the headers that are read; one that is sent twice has both values and fits nothing."""
-    found: dict[str, str] = {}
+    headers: dict[str, str] = {}
     for name, value in scope["headers"]:
         if name in _READ:
             key, text = name.decode("ascii"), value.decode("latin-1").strip()
-            found[key] = f"{found[key]},{text}" if key in found else text
-    return found
+            headers[key] = f"{headers[key]},{text}" if key in headers else text
+    return headers
 
 
 def _name_of(netloc: str) -> str:
     """The host without its port; "" for what is no host."""
-    found = _NETLOC.fullmatch(netloc.lower())
-    return (found[1] or found[2]).removesuffix(".") if found else ""
+    match = _NETLOC.fullmatch(netloc.lower())
+    return (match[1] or match[2]).removesuffix(".") if match else ""
 
 
 def _is_address(name: str) -> bool:

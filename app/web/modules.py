@@ -58,7 +58,7 @@ def module_route() -> BaseRoute:
 def dependencies(name: str) -> list[str]:
     """Return the modules that a module imports itself, in the order it names them."""
     folder = (JS / name).parent
-    paths = [(folder / found).resolve() for found in _IMPORT.findall(_read(name))]
+    paths = [(folder / imported).resolve() for imported in _IMPORT.findall(_read(name))]
     return [path.relative_to(JS.resolve()).as_posix() for path in paths]
 
 

@@ -152,9 +152,9 @@ def difference_tint(bin_index: int, palette: Palette) -> Rgb:
     return mix(Rgb.parse(end), Rgb.parse(palette.panel), share)
 
 
-def contrast(one: Rgb, other: Rgb) -> float:
+def contrast(first: Rgb, other: Rgb) -> float:
     """WCAG 2 contrast ratio, 1 to 21."""
-    light, dark = sorted((_luminance(one), _luminance(other)), reverse=True)
+    light, dark = sorted((_luminance(first), _luminance(other)), reverse=True)
     return (light + 0.05) / (dark + 0.05)
 
 

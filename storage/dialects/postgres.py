@@ -190,8 +190,8 @@ class PostgresBackend(Backend):
 
     @staticmethod
     def _has_table(connection: Connection, name: str) -> bool:
-        found = connection.execute(text("SELECT to_regclass(:name)"), {"name": name})
-        return found.scalar() is not None
+        table = connection.execute(text("SELECT to_regclass(:name)"), {"name": name})
+        return table.scalar() is not None
 
 
 def storage_error_from_postgres(shown: str, error: BaseException | None) -> StorageError:

@@ -76,8 +76,8 @@ def jobs_of_the_dead(
     # In one order, so that two who take jobs at once do not wait for each other.
     running = select(jobs_table).where(jobs_table.c.status == "running").order_by(jobs_table.c.seq)
     deadline = decode_time(now_us(connection)) - timedelta(seconds=seconds)
-    found = [read_row(JobRecord, row) for row in connection.execute(running)]
-    return [job for job in found if _is_dead(job, deadline, is_alive)]
+    jobs = [read_row(JobRecord, row) for row in connection.execute(running)]
+    return [job for job in jobs if _is_dead(job, deadline, is_alive)]
 
 
 def abandon_jobs(connection: Connection, dead: Sequence[JobRecord]) -> list[JobRecord]:

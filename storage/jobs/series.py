@@ -39,7 +39,7 @@ class JobSeries:
         with self._database.write() as connection:
             require_id(connection, jobs_table, job_id, lock=True)
             last_seq, last_step = (
-                -1 if found is None else int(found) for found in connection.execute(last).one()
+                -1 if newest is None else int(newest) for newest in connection.execute(last).one()
             )
             new: list[Record] = []
             for step, data in values:
@@ -65,8 +65,8 @@ class JobSeries:
             query = query.limit(checked_limit(limit))
         with self._database.read() as connection:
             require_id(connection, jobs_table, job_id)
-            found = connection.execute(query).all()
-        return [{**decode_json(record), "seq": seq} for seq, record in found]
+            rows = connection.execute(query).all()
+        return [{**decode_json(record), "seq": seq} for seq, record in rows]
 
     def set_sample(self, job_id: str, sample: Record) -> None:
         """Save a sample; only the last ``KEPT_SAMPLES`` are kept.

@@ -111,12 +111,12 @@ def run(args: argparse.Namespace) -> int:
     grid = GRIDS[args.grid or usual]  # of a schedule; a policy has its own
 
     def measure(at: int) -> Measure:
-        def events(model: LanguageModel, name: str, found: Any, data_dir: Path) -> WorkEvents:
+        def events(model: LanguageModel, name: str, source: Any, data_dir: Path) -> WorkEvents:
             from sol_core.evaluation import evaluate
 
             if len(configs) > 1 and config.by_share:
-                configs[at] = _within_reach(configs[at], model, found, grid)
-            return evaluate(model, {name: found}, configs[at], data_dir=data_dir, grid=grid)
+                configs[at] = _within_reach(configs[at], model, source, grid)
+            return evaluate(model, {name: source}, configs[at], data_dir=data_dir, grid=grid)
 
         return events
 
@@ -175,19 +175,19 @@ def _contexts(text: str | None) -> tuple[int, ...]:
 
 
 def _within_reach(
-    config: EvaluationConfig, model: LanguageModel, found: Any, grid: ActionGrid
+    config: EvaluationConfig, model: LanguageModel, source: Any, grid: ActionGrid
 ) -> EvaluationConfig:
     """Without the shares that no mix reaches after this context, of several; all where none is
     left, which the evaluation refuses."""
     from sol_core.budgets import mix_table
     from sol_core.policy.files.locate import grid_in_use
 
-    grid = grid_in_use(found, by_share=True) if isinstance(found, Path) else grid
+    grid = grid_in_use(source, by_share=True) if isinstance(source, Path) else grid
     lowest = mix_table(model, grid).lowest(config.context + 1)
-    kept = tuple(one for one in config.budgets if (one.bytes_share or 1) >= lowest)
+    kept = tuple(budget for budget in config.budgets if (budget.bytes_share or 1) >= lowest)
     if not kept or kept == config.budgets:
         return config
-    left_out = ", ".join(one.words for one in config.budgets if one not in kept)
+    left_out = ", ".join(budget.words for budget in config.budgets if budget not in kept)
     Console().say(
         f"note: after {config.context:,} tokens at least {100 * lowest:.0f} % of the bytes are "
         f"read; left out there: {left_out}"

@@ -74,7 +74,7 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def _newest(store: Store) -> str:
-    found = store.runs.list(limit=NEWEST_SHOWN)
-    if not found:
+    newest = store.runs.list(limit=NEWEST_SHOWN)
+    if not newest:
         return "none is saved yet; the page saves every run that it makes"
-    return "the newest are " + ", ".join(f"{run.id} ({run.title[:30]})" for run in found)
+    return "the newest are " + ", ".join(f"{run.id} ({run.title[:30]})" for run in newest)

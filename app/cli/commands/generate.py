@@ -93,14 +93,14 @@ def run(args: argparse.Namespace) -> int:
         for prompt, events in runs
     ]
     if args.json:
-        reports = [json_report(one) for one in outcomes]
+        reports = [json_report(outcome) for outcome in outcomes]
         options.print_json(reports[0] if args.prompts is None else reports)
         return 0
-    for one in outcomes:
+    for outcome in outcomes:
         if args.prompts is not None:
-            tokens = until_stop([*one.tokens, one.finish], args.config.stop_strings)
-            write_out(f"{one.prompt}\n{''.join(map(paints, tokens))}")
-        write_out("\n\n" + summary(one) + "\n" * (args.prompts is not None))
+            tokens = until_stop([*outcome.tokens, outcome.finish], args.config.stop_strings)
+            write_out(f"{outcome.prompt}\n{''.join(map(paints, tokens))}")
+        write_out("\n\n" + summary(outcome) + "\n" * (args.prompts is not None))
     if depth != "none":
         write_out(legend(args.color_by, depth))
     return 0

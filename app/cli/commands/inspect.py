@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     """Inspect and show; errors of the engine pass through."""
     library = options.settle_schedules(args)
     console = Console()
-    budgets = [one.budget for one in args.config.schedules]
+    budgets = [schedule.budget for schedule in args.config.schedules]
     model, _ = options.load_model(args, console, budgets)
     from sol_core.inspection.engine import inspect_text
 
@@ -140,7 +140,7 @@ def _check(args: argparse.Namespace) -> None:
     budget = options.asked_budget(args)
     asked = [name.strip() for name in args.schedules.split(",")]
     schedules = [options.schedule_from_option(name, budget, args.seed) for name in asked]
-    args.asked = tuple(one for one in schedules if one.kind != "dense")
+    args.asked = tuple(schedule for schedule in schedules if schedule.kind != "dense")
     args.config = InspectionConfig(
         schedules=options.checkable(args, args.asked),
         grid=options.grid_from(args),

@@ -69,11 +69,11 @@ def run(args: argparse.Namespace) -> int:
 
 def _print_list(args: argparse.Namespace, store: Store) -> None:
     statuses = None if args.status is None else [args.status]
-    found = store.jobs.list(
+    jobs = store.jobs.list(
         kind=STORED_KINDS.get(args.kind, args.kind), statuses=statuses, limit=args.limit
     )
-    lines = [_HEADER, *(_line(job) for job in found)] if found else ["There are no jobs."]
-    record = {"jobs": [job_as_json(job) for job in found]}
+    lines = [_HEADER, *(_line(job) for job in jobs)] if jobs else ["There are no jobs."]
+    record = {"jobs": [job_as_json(job) for job in jobs]}
     print_result(args, record, "".join(f"{line}\n" for line in lines))
 
 

@@ -65,15 +65,15 @@ def run(args: argparse.Namespace) -> int:
 
 def _numbers_of(view: LensView) -> dict[str, Any]:
     """The steps, one row per level of every axis, and what followed; JSON without NaN."""
-    found = view.to_dict()
+    fields = view.to_dict()
     rows = [
         {"axis": axis.field, "level": row["action"][axis.field]}
         | {name: row[name] for name in ROW_FIELDS}
-        for axis, levels in zip(AXES, found["axes"], strict=True)
+        for axis, levels in zip(AXES, fields["axes"], strict=True)
         for row in levels
     ]
-    shown = {name: found[name] for name in ("taken", "dense")}
-    return dict(json_safe(shown | {"rows": rows, "trails": found["trails"]}))
+    shown = {name: fields[name] for name in ("taken", "dense")}
+    return dict(json_safe(shown | {"rows": rows, "trails": fields["trails"]}))
 
 
 def _table(view: LensView, grid: ActionGrid, token: str, schedule: str) -> str:

@@ -237,5 +237,5 @@ def _details(
     }
     lines = [f"{name:16} {value}" for name, value in fields.items() if value]
     lines += [f"{name:16} {value:.4f}" for name, value in row["measured"].items()]
-    lines += [f"{'evaluation':16} {one['words']}" for one in evaluations]
+    lines += [f"{'evaluation':16} {evaluation['words']}" for evaluation in evaluations]
     return "".join(f"{line}\n" for line in lines)

@@ -32,10 +32,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the list."""
     with open_jobs(args) as (_, store):
-        found = store.runs.list(limit=args.limit, query=args.query, kind=args.kind)
-    lines = [_HEADER, *map(_line, found)] if found else ["No run is saved."]
+        runs = store.runs.list(limit=args.limit, query=args.query, kind=args.kind)
+    lines = [_HEADER, *map(_line, runs)] if runs else ["No run is saved."]
     text = "".join(f"{line}\n" for line in lines)
-    print_result(args, {"runs": [_as_json(one) for one in found]}, text)
+    print_result(args, {"runs": [_as_json(run) for run in runs]}, text)
     return 0
 
 

@@ -85,14 +85,14 @@ def _wrote(method: dict[str, Any]) -> str:
 
 def _gains_over_static(budget: dict[str, Any]) -> dict[str, tuple[Gain, Gain]]:
     """By method: in accuracy, and in the margin."""
-    found: dict[str, tuple[Gain, Gain]] = {"policy": (budget["gain"], budget["margin_gain"])}
+    gains: dict[str, tuple[Gain, Gain]] = {"policy": (budget["gain"], budget["margin_gain"])}
     for pair, gain in budget["differences"].items():
         better, worse = pair.split("-")
         if worse == "static":
-            found[better] = (gain["accuracy"], gain["margin"])
+            gains[better] = (gain["accuracy"], gain["margin"])
         elif better == "static":
-            found[worse] = (_negative(gain["accuracy"]), _negative(gain["margin"]))
-    return found
+            gains[worse] = (_negative(gain["accuracy"]), _negative(gain["margin"]))
+    return gains
 
 
 def _negative(gain: Gain) -> Gain:

@@ -24,7 +24,7 @@ def accuracy_view(result: dict[str, Any]) -> dict[str, Any]:
     return {
         "about": {name: result.get(name) for name in names},
         "tasks": [_task(task) for task in result["tasks"]],
-        "pooled": [_pooled(one, len(result["tasks"])) for one in result.get("pooled", ())],
+        "pooled": [_pooled(group, len(result["tasks"])) for group in result.get("pooled", ())],
         "summary": _summary(result["summary"]),
     }
 

@@ -139,7 +139,7 @@ def _field(name: str, item: dataclasses.Field[Any], hint: Any) -> dict[str, Any]
         "help": _sentence(item.metadata.get("help") or GRID_HELP.get(short, "")),
     }
     if words:
-        labels = _WORDS | {name: one.label for name, one in _TABLES.get(short, {}).items()}
+        labels = _WORDS | {name: choice.label for name, choice in _TABLES.get(short, {}).items()}
         field["choices"] = {word: labels.get(word, _sentence(word)) for word in words}
     return field
 

@@ -101,7 +101,7 @@ def move_wheel(source: Path, target: Path) -> None:
     rows = csv.writer(record, lineterminator="\n")
     written: set[str] = set()
     with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as new:
-        for member in sorted(old.infolist(), key=lambda one: one.filename.endswith("/RECORD")):
+        for member in sorted(old.infolist(), key=lambda entry: entry.filename.endswith("/RECORD")):
             place = member.filename
             if place.startswith(_LEFT_OUT) or member.is_dir():
                 continue
@@ -140,9 +140,9 @@ def _insertions(source: bytes, place: str) -> Iterator[tuple[int, bytes]]:
     prefix = f"{NAMESPACE}.".encode()
     for node in ast.walk(ast.parse(source, place)):
         if isinstance(node, ast.ImportFrom) and node.level == 0 and _is_moved(node.module or ""):
-            found = _FROM.match(source, starts[node.lineno - 1] + node.col_offset)
-            assert found is not None
-            yield found.end(), prefix
+            match = _FROM.match(source, starts[node.lineno - 1] + node.col_offset)
+            assert match is not None
+            yield match.end(), prefix
         elif isinstance(node, ast.Import):
             for alias in filter(lambda alias: _is_moved(alias.name), node.names):
                 if alias.asname is None and "." in alias.name:

@@ -69,18 +69,18 @@ def _check_report(report: DifficultyReport, rows: tuple[str, ...], num_tokens: i
 
 def _check_correlation(row: RowReport, where: str) -> None:
     if row.correlation.keys() != set(SHORT_AXES) or any(
-        sorted(one) != sorted(CORRELATED_WITH) for one in row.correlation.values()
+        sorted(axis) != sorted(CORRELATED_WITH) for axis in row.correlation.values()
     ):
         raise DocumentError(
             f"{where} must have {', '.join(SHORT_AXES)}, each with {' and '.join(CORRELATED_WITH)}"
         )
 
 
-def _check_rows(where: str, found: tuple[str, ...], wanted: tuple[str, ...]) -> None:
-    if found != wanted:
+def _check_rows(where: str, actual: tuple[str, ...], wanted: tuple[str, ...]) -> None:
+    if actual != wanted:
         raise DocumentError(
             f"{where} must be {', '.join(wanted)} as in inspection.config, got "
-            f"{', '.join(found)[:80] or 'none'}"
+            f"{', '.join(actual)[:80] or 'none'}"
         )
 
 
