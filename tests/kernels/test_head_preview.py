@@ -12,6 +12,7 @@ from kernels.cpu.team import Team
 from kernels.decode_layer import few_row_kernel, multiplies_quantised
 from kernels.head_preview import (
     MARGIN,
+    RESCORED,
     make_preview,
     preview_bytes,
     preview_input,
@@ -65,7 +66,7 @@ def test_bytes_are_those_of_the_second_form_and_only_8_bits_have_one() -> None:
     preview = make_preview(head, directions)
     first = preview.packed.numel() + 4 * directions.numel()
     row = head.data[0].numel()
-    assert preview_bytes(head, 32) == first + 512 * row
+    assert preview_bytes(head, 32) == first + RESCORED * row
     assert preview_bytes(make_blocks("Q4_1", OUTPUTS, WIDTH), 32) is None
     assert preview_bytes(make_blocks("Q8_0", OUTPUTS + 32, WIDTH), 32) is None
     assert KINDS["Q8_0"][1] * WIDTH // 32 == row
