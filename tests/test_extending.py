@@ -43,8 +43,11 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     (tmp_path / "halves.py").write_text(HALVES)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
+    names = ("halves", *(name for _, name in modules))
+    for name in names:  # another test's of the same name
+        sys.modules.pop(name, None)
     yield tmp_path
-    for name in ("halves", *(name for _, name in modules)):
+    for name in names:
         sys.modules.pop(name, None)
 
 
