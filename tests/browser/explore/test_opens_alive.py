@@ -46,7 +46,7 @@ def test_the_dial_shows_which_word_breaks_first_and_it_runs_here(
     expect(recording).to_contain_text("the same text, token for token")  # it opens where it is
     expect(recording.locator(".is-coming")).to_have_count(0)  # it has played to its end
     lower(dial)
-    expect(recording).to_contain_text(f"the first {parting} tokens are dense’s own")
+    expect(recording).to_contain_text(f"the first {parting} tokens match the full model")
     assert _words(columns.first) == "".join(TEXTS[0]["tokens"])
     assert _words(columns.nth(1)) == "".join(text["tokens"])
     for column, of in ((columns.nth(1), text), (columns.first, TEXTS[0])):

@@ -18,10 +18,10 @@ from tests.support.fake_engine import FAKE_MODEL, FakeEngine
 
 logger = logging.getLogger(__name__)
 SAID = re.compile(
-    r"Read \d+ % of the bytes that dense reads \(asked for: \d+ %\), at [\d.]+ tokens/s with "
-    r"dense beside it\. "
-    r"Dense would have put another token first at 6 of 40 steps \(dotted\); "
-    r"KL to it 0\.0\d\d nats a token\."
+    r"Read \d+ % of the bytes that the full model reads \(asked for: \d+ %\), "
+    r"at [\d.]+ tokens/s with the full model beside it\. "
+    r"The full model preferred another token at 6 of 40 steps \(dotted\)\. "
+    r"Mean KL: 0\.0\d\d nats\."
 )
 pytestmark = pytest.mark.browser
 Serve = Callable[..., Server]

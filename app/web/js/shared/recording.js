@@ -156,14 +156,14 @@ const wordOf = (token) => token && (token.trim() || spokenText(token));
 
 function sentenceOf(dense, text) {
   const bold = (words) => h("b", {}, words);
-  if (text === dense) return ["All is read. Drag the dial to the left, and see which word breaks first."];
+  if (text === dense) return ["The full model reads all bytes. Drag the dial left to see which word breaks first."];
   const parts = ["With ", axesOf(text.spend), ": "];
   const ends = text.same === Math.min(dense.tokens.length, text.tokens.length);
   if (ends && dense.tokens.length === text.tokens.length) return [...parts, bold("the same text, token for token"), "."];
   const [other, own] = [dense, text].map((one) => wordOf(one.tokens[text.same]));
-  if (text.same) parts.push(bold(`the first ${text.same === 1 ? "token is" : `${count(text.same, "token")} are`} dense’s own`), ", then ");
+  if (text.same) parts.push(bold(`the first ${text.same === 1 ? "token matches" : `${count(text.same, "token")} match`} the full model`), ", then ");
   else parts.push("at once ");
   if (own === undefined) return [...parts, bold("the text ends"), "."];
-  if (other === undefined) return [...parts, bold(`“${own}”`), " where dense ends."];
+  if (other === undefined) return [...parts, bold(`“${own}”`), " where the full model ends."];
   return [...parts, bold(`“${own}”`), " instead of ", bold(`“${other}”`), "."];
 }

@@ -182,13 +182,13 @@ export class Status extends StatusLine {
 // The run in a sentence; speed: tokens per second, as a text; share: of the bytes that was asked for, if any.
 function sentenceOf(tally, speed, share) {
   const bold = (text) => h("b", {}, text);
-  const parts = ["Read ", bold(percent(tally.bytes / tally.denseBytes)), " of the bytes that dense reads",
+  const parts = ["Read ", bold(percent(tally.bytes / tally.denseBytes)), " of the bytes that the full model reads",
     share ? ` (asked for: ${percent(share)})` : "", ", at ", bold(`${speed} tokens/s`)];
   if (!tally.compared) return [...parts, "."];
-  parts.push(" with dense beside it. Dense would have put another token first ",
+  parts.push(" with the full model beside it. The full model preferred another token ",
     bold(tally.others ? `at ${tally.others} of ${count(tally.compared, "step")}` : "nowhere"),
     tally.others ? " (dotted)" : "");
-  if (isNumber(tally.kl.own)) parts.push("; ", ...glossed("[[kl|KL]] to it "), bold(`${nats(tally.kl.own / tally.rows)} nats`), " a token");
+  if (isNumber(tally.kl.own)) parts.push(". ", ...glossed("Mean [[kl|KL]]: "), bold(`${nats(tally.kl.own / tally.rows)} nats`));
   if (isNumber(tally.kl.static)) parts.push(", static at the same budget ", bold(nats(tally.kl.static / tally.rows)));
   return [...parts, "."];
 }
