@@ -296,12 +296,12 @@ def _difficulty(difficulty: dict[str, Any] | None) -> dict[str, Any] | None:
 def _pollution(probe: dict[str, Any] | None) -> dict[str, Any] | None:
     """Per axis the change of the tail's perplexity and its interval, levels as shares."""
     axes = {}
-    found = (probe or {}).get("axes") or {}
+    effects = (probe or {}).get("axes") or {}
     for axis in AXES:
         axes[axis.short] = [
             {"level": finite(dense_share(axis, effect["level"]))}
             | {name: finite(effect.get(name)) for name in ("change", "low", "high")}
-            for effect in found.get(axis.short, ())
+            for effect in effects.get(axis.short, ())
         ]
     return {"axes": axes} if any(axes.values()) else None
 

@@ -87,7 +87,9 @@ def export(
         thing that is not finished, or damaged.
     """
     chosen = KINDS.get(kind)
-    forms = FORMS if chosen is None else [one for one in FORMS if one in chosen.texts]
+    forms = (
+        FORMS if chosen is None else [text_form for text_form in FORMS if text_form in chosen.texts]
+    )
     if chosen is None or form not in forms:
         raise DocumentError(
             f"a {kind} cannot be exported as {form}: kinds are {', '.join(KINDS)}, "
@@ -128,12 +130,12 @@ def import_documents(store: Store, owner: str, data: bytes) -> list[tuple[str, s
 
 def _reader(document: Document) -> tuple[str, Callable[[Store, str, Document], str]]:
     """The document's kind, and what saves one. Raises: DocumentError."""
-    found = document.get("format")
+    given = document.get("format")
     for name, kind in KINDS.items():
-        if kind.read is not None and kind.format == found:
+        if kind.read is not None and kind.format == given:
             _check_version(document, kind)
             return name, kind.read
-    shown = repr(found)[:60]
+    shown = repr(given)[:60]
     known = ", ".join(kind.format for kind in KINDS.values() if kind.read)
     raise DocumentError(f"the file's format is {shown}; this release reads {known}. {_ADVICE}")
 

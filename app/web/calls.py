@@ -68,9 +68,9 @@ def choice(request: Request, name: str, choices: Iterable[ChoiceT]) -> ChoiceT |
     value, known = request.get(name), tuple(choices)
     if value is None:
         return None
-    for one in known:
-        if value == one:
-            return one
+    for choice in known:
+        if value == choice:
+            return choice
     raise RequestError(f"{name} must be one of {', '.join(known)} or null. Reload the page.")
 
 

@@ -123,9 +123,9 @@ def run(args: argparse.Namespace) -> int:
     measures = [measure(at) for at in range(len(configs))]
     results = measured_policies(args, config.budgets, measures, or_schedule=True)
     if args.out is not None:
-        for one, result in zip(configs, results, strict=True):
-            folder = args.out if len(configs) == 1 else args.out / f"context-{one.context}"
-            _write(args, folder, one, result)
+        for measured, result in zip(configs, results, strict=True):
+            folder = args.out if len(configs) == 1 else args.out / f"context-{measured.context}"
+            _write(args, folder, measured, result)
     text = "\n".join(as_table(result) for result in results)
     print_result(args, results[0] if len(results) == 1 else results, text)
     return 0

@@ -99,8 +99,8 @@ class _Desk:
         policies, damaged = self._library.list_all()
         rows = [policy_row(policy) for policy in policies]
         lines = [_HEADER, *map(_line, rows)] if rows else ["There are no policies."]
-        lines += [f"{one.name} is damaged: {one.problem}" for one in damaged]
-        record = {"policies": rows, "damaged": [asdict(one) for one in damaged]}
+        lines += [f"{broken.name} is damaged: {broken.problem}" for broken in damaged]
+        record = {"policies": rows, "damaged": [asdict(broken) for broken in damaged]}
         return record, "".join(f"{line}\n" for line in lines)
 
     def do_show(self) -> _Answer:

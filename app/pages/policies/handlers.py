@@ -34,7 +34,7 @@ def all_policies(services: Services, request: Request) -> dict[str, Any]:
     policies, damaged = services.policies.list_all()
     return {
         "policies": [policy_row(policy) for policy in policies],
-        "damaged": [asdict(one) for one in damaged],
+        "damaged": [asdict(broken) for broken in damaged],
         "refusal": _SHARED if services.is_shared else None,
     }
 
