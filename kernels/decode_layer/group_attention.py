@@ -47,15 +47,11 @@ def _who_wants(wanted, pages, who):
     """A bit per head that wants a page, [n] int64, overwritten; as ``_list_octets`` has them."""
     begin, end, first = pages
     heads = wanted.shape[0] if wanted.shape[1] > 0 else 0
-    for k in range(np.uint64(end - begin)):
-        if heads == 1:
-            who[k] = -np.int64(wanted[0, np.uint64(begin - first) + k])
-        else:
-            who[k] = 0 if heads else -1
-    if heads > 1:
-        for head in range(heads):
-            for k in range(np.uint64(end - begin)):
-                who[k] |= np.int64(wanted[head, np.uint64(begin - first) + k]) << head
+    who[: end - begin] = 0 if heads > 0 else -1
+    for head in range(heads):
+        bits = np.int64(-1) if heads == 1 else np.int64(1) << head
+        for k in range(np.uint64(end - begin)):
+            who[k] |= bits * np.int64(wanted[head, np.uint64(begin - first) + k])
 
 
 @helper

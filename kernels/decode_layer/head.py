@@ -11,10 +11,9 @@ from kernels.cpu.numba_helpers import widen
 from kernels.cpu.numba_rows import quantise_row
 from kernels.cpu.team import meet
 from kernels.decode_layer.products import (
-    add_columns,
     integer_step,
-    line_of,
     list_rounded,
+    listed_share,
     product,
     share_of,
 )
@@ -72,9 +71,7 @@ def _in_two_passes(hidden, preview, logits, team):
             states = extended[row, block * BLOCK : (block + 1) * BLOCK]
             step = quantise_row(states, STATE_BITS, states)
             steps[row, block] = integer_step(step, STATE_BITS, packed)
-    listed = list_rounded(extended, steps, packed)
-    begin, end = share_of(team.member, team.members, logits.shape[1], line_of(packed))
-    add_columns(listed, packed, begin, logits[:, begin:end], team.ahead)
+    listed_share(list_rounded(extended, steps, packed), packed, logits, team)
     meet(team)
     least = np.empty(num_rows, np.float32)
     for row in range(num_rows):

@@ -200,6 +200,13 @@ def _dot_rows(inputs, weight, begin, end, outputs, ahead):
             outputs[row, out] = total
 
 
+@helper
+def listed_share(listed, weight, outputs, team):
+    """One member's outputs of listed channels times a matrix that lies in-channel-major."""
+    begin, end = share_of(team.member, team.members, outputs.shape[1], line_of(weight))
+    add_columns(listed, weight, begin, outputs[:, begin:end], team.ahead)
+
+
 @kernel
 def product_share(inputs, weight, out_major, outputs, team):
     """One member's outputs of ``product``."""
@@ -207,9 +214,7 @@ def product_share(inputs, weight, out_major, outputs, team):
         begin, end = share_of(team.member, team.members, outputs.shape[1])
         dot_columns(inputs, weight, begin, end, outputs, team.ahead)
     else:
-        listed = list_inputs(inputs, weight)
-        begin, end = share_of(team.member, team.members, outputs.shape[1], line_of(weight))
-        add_columns(listed, weight, begin, outputs[:, begin:end], team.ahead)
+        listed_share(list_inputs(inputs, weight), weight, outputs, team)
 
 
 @helper

@@ -56,8 +56,7 @@ class ShareScheduler:
         mix, context = self._previous
         if tokens_read is None:
             return mix.share
-        counted = self._mixes.step_bytes
-        return counted.of(mix.action, context, tokens_read) / counted.dense(context)
+        return self._mixes.step_bytes.share(mix.action, context, tokens_read)
 
 
 class MeanOfMixes:

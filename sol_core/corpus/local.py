@@ -46,10 +46,11 @@ class LocalSource:
 
     @property
     def signature(self) -> str:
-        """Changes when a file is added, removed or or written to."""
+        """Changes when a file is added, removed or written to."""
         state = [
             (self._name(file), file.stat().st_size, file.stat().st_mtime_ns) for file in self.files
         ]
+        # None stands where a column did, so that texts read by earlier releases are found.
         return hashlib.sha256(repr((state, None)).encode()).hexdigest()
 
     def documents(self, on_progress: Progress) -> Iterator[Document]:

@@ -71,6 +71,12 @@ class StepBytes:
             ).bytes_read
         return self._known[key] + self._per_token * (tokens_read or 0.0)
 
+    def share(
+        self, action: Action | Budget, cached_tokens: int, tokens_read: float | None = None
+    ) -> float:
+        """``of`` as a share of a dense step's bytes."""
+        return self.of(action, cached_tokens, tokens_read) / self.dense(cached_tokens)
+
     def _seen(self, cached_tokens: int) -> list[tuple[int, int]]:
         """Tokens that layers attend over, and how many layers they are."""
         return [(min(cached_tokens, w or cached_tokens), layers) for w, layers in self._windows]

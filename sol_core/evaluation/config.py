@@ -96,6 +96,10 @@ class EvaluationConfig:
         """Rollouts of every schedule: the windows of all texts."""
         return self.texts * self.windows
 
+    def first_context(self, rollout: int) -> int:
+        """Tokens that the first step of a rollout attends over, its own included."""
+        return self.context + rollout % self.windows * self.steps + 1
+
     @property
     def num_random(self) -> int:
         """Random schedules per text and budget; 0 without that baseline."""

@@ -71,16 +71,11 @@ class PaperPass(TablePass):
         placed, schedulers = [], []
         for rollout in range(count):
             for number, row in enumerate(rows):
-                budget = self._budget(row.budget, self._context(first + rollout))
+                budget = self._budget(row.budget, config.first_context(first + rollout))
                 step = (first + rollout) * config.steps
                 placed.append((rollout, number))
                 schedulers.append(StaticScheduler(budget, grid, first_step=step))
         return [(placed, RowSchedulers(schedulers))]
-
-    def _context(self, rollout: int) -> int:
-        """Tokens that its first step attends over."""
-        config = self.setting.config
-        return config.context + rollout % config.windows * config.steps + 1
 
     def _budget(self, index: int, context: int) -> Budget:
         assert self._beyond is not None
@@ -92,11 +87,11 @@ class PaperPass(TablePass):
     def _share(self, budget: Budget, context: int) -> float:
         """Share of a dense step's bytes that a budget allows."""
         assert self.step_bytes is not None
-        return self.step_bytes.of(budget, context) / self.step_bytes.dense(context)
+        return self.step_bytes.share(budget, context)
 
     def _allowed(self, rollouts: Sequence[int]) -> Floats:
         """[budgets] mean share that the rollouts' actions allowed."""
-        contexts = [self._context(rollout) for rollout in rollouts]
+        contexts = [self.setting.config.first_context(rollout) for rollout in rollouts]
         return np.asarray(
             [
                 np.mean([self._share(self._budget(row.budget, at), at) for at in contexts])

@@ -13,7 +13,7 @@ from typing import cast
 
 import numpy as np
 
-from sol_core.actions import DENSE, Budget
+from sol_core.actions import Budget
 from sol_core.budgets.building import build_scheduler
 from sol_core.comparing.methods import Lane, Row, derive_seed
 from sol_core.comparing.paths import line, place_on
@@ -82,7 +82,7 @@ class ShareRows:
         """Args: place: number of the rollout, and its place in the batch."""
         setting, (rollout, lane) = self._setting, place
         steps, bits = setting.config.steps, self._spends[row.budget].bit_width
-        context = setting.config.context + rollout % setting.config.windows * steps + 1
+        context = setting.config.first_context(rollout)
         share = min(max(aim, self._mixes.lowest(context)), 1.0)
         if row.method == "line":
             budget = self._on_line(share, context, bits)
@@ -103,8 +103,5 @@ class ShareRows:
         return self._lanes[key]
 
     def _on_line(self, share: float, context: int, bits: float) -> Budget:
-        costs = self._mixes.costs
-        dense = costs.decode_step(DENSE, context).bytes_read
-        return place_on(
-            self._line, bits, share, lambda at: costs.decode_step(at, context).bytes_read / dense
-        )
+        counted = self._mixes.step_bytes
+        return place_on(self._line, bits, share, lambda at: counted.share(at, context))
