@@ -97,7 +97,11 @@ class EvaluationConfig:
         return self.texts * self.windows
 
     def first_context(self, rollout: int) -> int:
-        """Tokens that the first step of a rollout attends over, its own included."""
+        """Tokens that the first step of a rollout attends over, its own included.
+
+        Args:
+            rollout: number of the rollout, counted over all texts and windows.
+        """
         return self.context + rollout % self.windows * self.steps + 1
 
     @property

@@ -134,7 +134,8 @@ def test_one_prefill_gives_every_question_what_it_has_alone(
     prefill = FrozenLM.prefill
 
     def counted(lm: FrozenLM, tokens: torch.Tensor, *rest: Any, **options: Any) -> Any:
-        fed.append(tokens.numel())
+        if lm is model.lm:  # kernels may be warming up on a model of their own
+            fed.append(tokens.numel())
         return prefill(lm, tokens, *rest, **options)
 
     monkeypatch.setattr(FrozenLM, "prefill", counted)
