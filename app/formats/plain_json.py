@@ -11,7 +11,7 @@ from sol_core.actions import AXES, Axis
 
 SCHEDULE_LABELS = {
     "policy": "Policy",
-    "dense": "Dense",
+    "dense": "Full model",
     "static": "Static",
     "random": "Random",
     "emc": "Uncertainty (EMC)",
@@ -47,8 +47,8 @@ def json_safe(value: Any) -> Any:
 
 
 def budget_text(config: dict[str, Any]) -> str:
-    """Return a run's budget on one line: "attention 50 %, channels 70 %, 10 bits", or "60 % of the
-    bytes, 16 bits".
+    """Return a run's budget on one line: "50 % attention · 70 % MLP · 10 bits", or "60 % compute ·
+    16 bits".
 
     The schedules of an inspection share one budget.
     """
@@ -59,15 +59,15 @@ def budget_text(config: dict[str, Any]) -> str:
         schedule = config.get("schedule", {})
     budget = schedule.get("budget")
     if schedule.get("kind") == "dense" or not isinstance(budget, dict):
-        return "everything"
+        return "100 % compute"
     share = budget.get("bytes_share")
     asked: tuple[Axis, ...] = AXES
     words = []
     if isinstance(share, float):
-        words.append(f"{100 * share:.4g} % of the bytes")
+        words.append(f"{100 * share:.4g} % compute")
         asked = tuple(axis for axis in AXES if axis.unit == "bit")
     words += [axis.text(budget[axis.field]) for axis in asked if axis.field in budget]
-    return ", ".join(words)
+    return " · ".join(words)
 
 
 def schedule_label(kind: str, config: dict[str, Any]) -> str:
@@ -80,7 +80,7 @@ def schedule_label(kind: str, config: dict[str, Any]) -> str:
             _schedule_words(schedule.get("kind", ""), schedule.get("policy"))
             for schedule in schedules
         ]
-        return "Inspected: " + ", ".join(["Dense", *others])
+        return "Inspected: " + ", ".join([SCHEDULE_LABELS["dense"], *others])
     return _schedule_words(kind, config.get("schedule", {}).get("policy"))
 
 

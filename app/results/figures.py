@@ -21,7 +21,7 @@ _LABELS = {
     "policy_sampled": "Policy, sampled",
     "static": "Static",
     "line": "Old line",
-    "dense": "Dense",
+    "dense": "Full model",
     "random_best": "Random, best",
     "emc": "Uncertainty (EMC)",
     "dac": "Drift (DAC)",
@@ -79,9 +79,9 @@ def pareto_front(points: Iterable[Sequence[float]]) -> list[list[float]]:
 
 
 def budget_label(requested: dict[str, Any]) -> str:
-    """A budget on one line: "attention 50 % · channels 60 % · 8 bits", or "60 % of the bytes"."""
+    """A budget on one line: "50 % attention · 60 % MLP · 8 bits", or "60 % compute"."""
     if "share" in requested:
-        return f"{100 * requested['share']:.4g} % of the bytes"
+        return f"{100 * requested['share']:.4g} % compute"
     return " · ".join(axis.text(requested[axis.short]) for axis in AXES if axis.short in requested)
 
 

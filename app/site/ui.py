@@ -1,4 +1,4 @@
-"""Builds the page: header and tabs. Each tab is a ``Page`` of its own package."""
+"""Builds the page: its header and five rooms. Each room is a ``Page``."""
 
 from __future__ import annotations
 
@@ -6,17 +6,13 @@ from typing import Any
 
 import gradio as gr
 
-from app.pages.accuracy.handlers import PAGE as ACCURACY
-from app.pages.compare.handlers import PAGE as COMPARE
-from app.pages.evaluate.handlers import PAGE as EVALUATE
 from app.pages.explore.handlers import PAGE as EXPLORE
 from app.pages.history.handlers import PAGE as HISTORY
 from app.pages.inspect.handlers import PAGE as INSPECT
+from app.pages.lab.page import PAGE as LAB
 from app.pages.learn.handlers import PAGE as LEARN
-from app.pages.policies.handlers import PAGE as POLICIES
 from app.pages.shared.corpus_files import MAX_UPLOAD_BYTES, SUFFIXES
 from app.pages.shared.job_views import JOB_KINDS
-from app.pages.train.handlers import PAGE as TRAIN
 from app.web.component import mount_script
 from app.web.services import Services
 
@@ -32,7 +28,7 @@ _HEADER = f"""
 </header>
 """
 
-PAGES = (EXPLORE, INSPECT, COMPARE, TRAIN, EVALUATE, ACCURACY, POLICIES, HISTORY, LEARN)
+PAGES = (EXPLORE, INSPECT, LEARN, LAB, HISTORY)
 
 # Both run in the browser, see js/header.js: the header names the tab that comes to the front, and
 # hears which one did.

@@ -92,7 +92,19 @@ def plotly_url() -> str:
 def page_axes() -> list[dict[str, Any]]:
     """The axes, each a ``DeclaredAxis`` of ``js/types.d.ts``, with the ends of the default grid."""
     grid = GRIDS[DEFAULT_GRID]
-    names = ("field", "short", "key", "name", "title", "term", "label", "hint", "unit", "scale")
+    names = (
+        "field",
+        "short",
+        "key",
+        "name",
+        "title",
+        "noun",
+        "term",
+        "label",
+        "hint",
+        "unit",
+        "scale",
+    )
     return [
         {name: getattr(axis, name) for name in names}
         | {

@@ -41,9 +41,9 @@ class _AxisValues:
 
     @property
     def words(self) -> str:
-        """For people: "attention 50 %, channels 70 %, 8 bits"."""
+        """For people: "50 % attention · 70 % MLP · 8 bits"."""
         pairs = zip(AXES, self.as_tuple(), strict=True)
-        return ", ".join(axis.text(value) for axis, value in pairs)
+        return " · ".join(axis.text(value) for axis, value in pairs)
 
     @property
     def net_keep_rate(self) -> float:

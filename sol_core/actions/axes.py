@@ -40,6 +40,7 @@ class Axis:
         short: as options, forms and stored results abbreviate it.
         key: of its colour and its lane on the page (``app/web/theme_colours.py``).
         name, title: label of a lane; of a table or a form of its own.
+        noun: what a value counts, in budgets.
         term: its entry of the page's glossary, and its label in forms.
         unit: of a value as people read it; shares are read as percents.
         part_of: of what a value is a share.
@@ -60,6 +61,7 @@ class Axis:
     key: str
     name: str
     title: str
+    noun: str
     term: str
     meaning: str
     hint: str
@@ -89,9 +91,9 @@ class Axis:
         return self.term[:1].upper() + self.term[1:]
 
     def text(self, value: float) -> str:
-        """A value in words: "attention 50 %", "8 bits"."""
+        """A value in words: "50 % attention", "8 bits"."""
         number = f"{self.scale * value:.4g}"
-        return f"{self.name.lower()} {number} %" if self.unit == "%" else f"{number} {self.unit}s"
+        return f"{number} % {self.noun}" if self.unit == "%" else f"{number} {self.noun}"
 
     def check(self, value: Any, *, whole: bool = False) -> None:
         """Hold a value to the axis.
@@ -118,6 +120,7 @@ AXES = (
         key="attention",
         name="Attention",
         title="Attention",
+        noun="attention",
         term="attention kept",
         meaning="share of cached tokens that attention may read",
         hint="Share of the cached tokens a [[decode step|step]] may read: its best [[page|pages]].",
@@ -132,6 +135,7 @@ AXES = (
         key="channels",
         name="Channels",
         title="MLP channels",
+        noun="MLP",
         term="channels kept",
         meaning="share of the MLP's channels kept",
         hint="Share of the [[mlp|MLP]]'s [[channel|channels]]; the weights of the rest are not "
@@ -147,6 +151,7 @@ AXES = (
         key="bits",
         name="Bits",
         title="Bits",
+        noun="bits",
         term="bits",
         meaning="bits of the MLP activations, 16 leaves them alone",
         hint="Width of the MLP's [[activation|activations]]; 16 leaves them as they are.",

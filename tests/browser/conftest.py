@@ -47,6 +47,8 @@ LOOK: dict[str, Any] = {"viewport": {"width": 1280, "height": 900}, "color_schem
 EVIL = "evil.example"  # a name whose owner points it at this machine
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking",
              f"--host-resolver-rules=MAP {EVIL} 127.0.0.1"]  # fmt: skip
+LAB_VIEWS = ("Train", "Evaluate", "Accuracy", "Policies")
+LAB_TABS = tuple(name.lower() for name in LAB_VIEWS)
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 # Patience costs nothing while tests pass: machines that run them are shared and may be busy.
 PATIENCE_MS = 60_000
@@ -87,8 +89,17 @@ class Visitor:
         return self.page.locator(".sol-card")
 
     def open(self, query: str = "") -> None:
+        """Open Explore, with the form of a prompt of one's own unfolded where it is folded."""
         self.page.goto(self.url + query)
-        expect(self.page.get_by_role("button", name="Generate")).to_be_visible()
+        self.unfold()
+
+    def unfold(self) -> None:
+        own = self.page.get_by_role("button", name="Try your own prompt")
+        generate = self.page.get_by_role("button", name="Generate")
+        expect(own.or_(generate).first).to_be_visible()
+        if own.is_visible():
+            own.click()
+        expect(generate).to_be_visible()
 
     def generate(self, prompt: str | None = None, max_new_tokens: int | None = None) -> None:
         if prompt is not None:
@@ -168,15 +179,24 @@ class Visitor:
         return found
 
     def tab(self, name: str) -> None:
-        """Show a tab; on a narrow screen the last ones are behind Gradio's button with dots.
+        """Show a room, or a view of the Lab; on a narrow screen the last rooms are behind Gradio's
+        button with dots.
 
         Waits for the address to name it, which is a step of its own for whoever goes back.
         """
+        if name in LAB_VIEWS:
+            self._show_tab("Lab", lambda: self.page.evaluate(_TAB_IN_ADDRESS) in LAB_TABS, True)
+            self.page.get_by_role("link", name=name, exact=True).click()
+            comes_to(lambda: self.page.evaluate(_TAB_IN_ADDRESS), name.lower())
+        else:
+            self._show_tab(name, lambda: self.page.evaluate(_TAB_IN_ADDRESS), name.lower())
+
+    def _show_tab(self, name: str, read: Callable[[], Any], wanted: Any) -> None:
         try:
             self._click_tab(name, 5000)
         except TimeoutError:  # moved there while it was clicked: look again
             self._click_tab(name, 30_000)
-        comes_to(lambda: self.page.evaluate(_TAB_IN_ADDRESS), name.lower())
+        comes_to(read, wanted)
 
     def _click_tab(self, name: str, timeout: float) -> None:
         tab = self.page.get_by_role("tab", name=name).locator("visible=true")

@@ -5,7 +5,7 @@ Run it against a page that is up, on the real model, with a finished training in
     python -m tests.browser.screenshots http://127.0.0.1:7860/ FOLDER
 
 It does what a visitor would: lets the recording play, generates, opens a token's card, inspects
-and compares, guesses in a lesson; then it looks at each tab.
+and compares, guesses in a lesson; then it looks at each room.
 """
 
 from __future__ import annotations
@@ -70,10 +70,12 @@ def _take(
 
 
 def _opened(visitor: Visitor) -> None:
+    visitor.page.goto(visitor.url)
     visitor.page.locator(".sol-recording .sol-token").last.wait_for()
 
 
 def _generated(visitor: Visitor) -> None:
+    visitor.unfold()
     visitor.generate(PROMPT, max_new_tokens=96)
     visitor.expect_state("Finished", timeout=PATIENCE_MS)
     token = visitor.tokens.nth(20)
@@ -93,12 +95,13 @@ def _inspected(visitor: Visitor) -> None:
 
 
 def _compared(visitor: Visitor) -> None:
-    visitor.tab("Compare")
+    visitor.tab("Explore")
     page = visitor.page
-    page.get_by_role("button", name="Generate both").click()
-    states = page.locator(".sol-compare .sol-pair-head .sol-state:visible")
+    page.get_by_role("button", name="Compare with …").click()
+    page.get_by_role("button", name="Compare", exact=True).click()
+    states = page.locator(".sol-pair-head .sol-state:visible")
     expect(states).to_have_text(["Finished", "Finished"], timeout=PATIENCE_MS)
-    _show(page, ".sol-compare .sol-pair-head")
+    _show(page, ".sol-pair-head")
 
 
 def _trained(visitor: Visitor) -> None:
@@ -151,8 +154,8 @@ def _is_wide(page: Page) -> bool:
 PAGES: dict[str, Callable[[Visitor], None]] = {
     "explore-open": _opened,
     "explore": _generated,
-    "inspect": _inspected,
     "compare": _compared,
+    "inspect": _inspected,
     "train": _trained,
     "evaluate": _at("Evaluate", ".sol-evaluate .sol-status"),
     "accuracy": _at("Accuracy", ".sol-accuracy .sol-status"),

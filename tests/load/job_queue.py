@@ -27,7 +27,7 @@ def queue_jobs(
     for number in range(count):
         client = clients[number * len(clients) // count]  # one owner's all before the next one's
         request = {"policies": ["default"], "values": values, "corpus": dict(corpus)}
-        answer = client.ask("evaluate", "start_evaluation", **request)
+        answer = client.ask("lab", "start_evaluation", **request)
         made.append((client, str(answer["job_id"])))
     return made
 
@@ -84,5 +84,5 @@ def _is_overtaken(first: JobRecord, second: JobRecord) -> bool:
 
 
 def _is_live(client: PageClient, job_id: str) -> bool:
-    view = client.ask("evaluate", "poll_job", job_id=job_id, cursor=-1, sample_step=None)
+    view = client.ask("lab", "poll_job", job_id=job_id, cursor=-1, sample_step=None)
     return bool(view["job"]["live"])

@@ -128,7 +128,7 @@ def _clean_up(client: PageClient, visits: Sequence[Visit], jobs: Sequence[JobRec
     for visit in visits:
         client.ask("history", "delete_run", run_id=visit.run_id)
     for job in jobs:
-        client.ask("evaluate", "delete_job", job_id=job.id)
+        client.ask("lab", "delete_job", job_id=job.id)
 
 
 def memory_mb(pid: int, name: str) -> float | None:

@@ -44,7 +44,7 @@ def test_a_value_that_is_not_allowed_is_named(values: dict[str, float], message:
 
 
 def test_only_actions_are_whole() -> None:
-    assert Budget(bit_width=7.5).words == "attention 100 %, channels 100 %, 7.5 bits"
+    assert Budget(bit_width=7.5).words == "100 % attention · 100 % MLP · 7.5 bits"
     with pytest.raises(ConfigError, match=r"bit_width must be a whole number, got 7\.5"):
         Action.of((1, 1, 7.5))
     assert repr(Action.of((0.5, 1.0, 8.0)).bit_width) == "8"

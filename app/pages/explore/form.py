@@ -205,7 +205,7 @@ def schedule_from(name: str, budget: Budget, seed: int) -> ScheduleConfig:
     if name.startswith(POLICY_PREFIX):
         policy = name.removeprefix(POLICY_PREFIX).strip()
         if not policy:
-            raise ConfigError("Choose a policy. Where none is stored, train one in the Train tab.")
+            raise ConfigError("Choose a policy. Where none is stored, train one in the Lab.")
         return ScheduleConfig(kind="policy", budget=budget, policy=policy)
     return ScheduleConfig(kind=name, budget=budget, seed=seed)  # type: ignore[arg-type]  # checked by ScheduleConfig
 

@@ -17,6 +17,7 @@ from app.pages.explore.form import (
     default_form,
     form_from_config,
 )
+from app.pages.shared.pair_comparison import compare_pair
 from app.pages.shared.run_calls import RunCalls
 from app.pages.shared.sharing_calls import EXPORT_HANDLERS
 from app.recordings.recording import shipped_recording
@@ -48,6 +49,12 @@ def fork_run(services: Services, request: Request) -> dict[str, Any]:
     with naming_damage("This run"):
         config = fork_config(run, index, token_id, services.limits.new_tokens)
     return {"run_id": services.runs.start(owner, run.prompt, config, run_id)}
+
+
+def compare_runs(services: Services, request: Request) -> dict[str, Any]:
+    """Two ended runs: alignment, first divergence, and each text under the full model."""
+    run_ids = field(request, "a", str), field(request, "b", str)
+    return compare_pair(services, owner_of(request), run_ids)
 
 
 def estimate_budget(services: Services, request: Request) -> dict[str, Any]:
@@ -84,7 +91,7 @@ def estimate_budget(services: Services, request: Request) -> dict[str, Any]:
 
 
 HANDLERS = RunCalls("generation", form_from_config).handlers() | by_name(
-    start_run, fork_run, estimate_budget
+    start_run, fork_run, compare_runs, estimate_budget
 )
 
 

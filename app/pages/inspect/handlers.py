@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from app.formats.plain_json import iso
 from app.host.errors import AppError
 from app.pages.explore.form import checked_prompt
 from app.pages.inspect.examples import EXAMPLES
@@ -16,29 +15,6 @@ from app.web.calls import Request, by_name, field, owner_of
 from app.web.component import Page
 from app.web.services import Services
 from sol_core.inspection import InspectionConfig
-from storage import title_of
-
-NUM_SAVED = 50
-
-
-def saved_runs(services: Services, request: Request) -> dict[str, Any]:
-    """The newest generations that have ended, to choose one from."""
-    owner = owner_of(request)
-    records = services.store.runs.list(
-        owner=owner if services.is_shared else None, limit=NUM_SAVED, kind="generation"
-    )
-    return {
-        "runs": [
-            {
-                "id": record.id,
-                "title": record.title or title_of(record.prompt),
-                "tokens": record.num_tokens,
-                "created_at": iso(record.created_at),
-            }
-            for record in records
-            if record.status != "running" and record.num_tokens > 0 and record.damage is None
-        ]
-    }
 
 
 def start_inspection(services: Services, request: Request) -> dict[str, Any]:
@@ -55,9 +31,7 @@ def start_inspection(services: Services, request: Request) -> dict[str, Any]:
     return {"run_id": services.runs.start(owner, text, config)}
 
 
-HANDLERS = RunCalls("inspection", form_from_config).handlers() | by_name(
-    saved_runs, start_inspection
-)
+HANDLERS = RunCalls("inspection", form_from_config).handlers() | by_name(start_inspection)
 
 
 def _of_run(

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from app.formats.plain_json import budget_text, iso, schedule_label
 from app.host.damage import naming_damage
+from app.host.errors import DamagedError
 from app.web.calls import Handler, Request, by_name, field, owner_of
 from app.web.services import Services
-from storage import RunKind
+from storage import RunKind, title_of
+
+NUM_SAVED = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +76,25 @@ class RunCalls:
         """Names of the stored policies, the shipped one first."""
         return {"policies": services.policies.names()}
 
+    def saved_runs(self, services: Services, request: Request) -> dict[str, Any]:
+        """The newest generations that have ended, to choose one from."""
+        records = services.store.runs.list(
+            owner=owner_of(request) if services.is_shared else None,
+            limit=NUM_SAVED,
+            kind="generation",
+        )
+        runs = []
+        for record in records:
+            if record.status == "running" or record.num_tokens == 0 or record.damage is not None:
+                continue
+            with suppress(DamagedError), naming_damage("This run"):
+                schedule = schedule_label(record.schedule, record.config)
+                facts = f"{schedule} · {budget_text(record.config)}"
+                title = record.title or title_of(record.prompt)
+                made = iso(record.created_at)
+                runs.append({"id": record.id, "title": title, "facts": facts, "created_at": made})
+        return {"runs": runs}
+
     def handlers(self) -> dict[str, Handler]:
         """All of them by name."""
         return by_name(
@@ -81,6 +105,7 @@ class RunCalls:
             self.look_at_token,
             self.look_at_plane,
             self.list_policies,
+            self.saved_runs,
         )
 
     def _row(self, request: Request) -> int | None:

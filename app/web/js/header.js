@@ -1,6 +1,6 @@
 // The head of the page: the link past it, the choice of theme, and the tabs' tie to the address.
 
-import { askedFor, setAddress, tabOf } from "./shared/address.js";
+import { askedFor, LAB_VIEWS, roomOf, setAddress, tabOf } from "./shared/address.js";
 import { fill, setText, whenThemeChanges } from "./shared/dom.js";
 import { emit, listen } from "./shared/events.js";
 import { memory } from "./shared/memory.js";
@@ -47,17 +47,23 @@ function tieTheme(button) {
   });
 }
 
-// The address's tab comes to the front, now and whenever somebody goes back or forward; whoever
-// changes the tab makes a step.
-function tieTabs(tabs, bring) {
-  const asked = () => (tabs.includes(tabOf()) ? tabOf() : tabs[0]);
-  addEventListener("popstate", () => bring(asked()));
-  listen("show-tab", bring);
+// The room of the address comes to the front, now and whenever somebody goes back or forward; whoever
+// changes the room makes a step. The Lab comes back with the view that it showed last.
+function tieTabs(rooms, bring) {
+  let [view] = LAB_VIEWS;
+  const show = () => {
+    if (roomOf() === "lab") view = tabOf();
+    bring(rooms.includes(roomOf()) ? roomOf() : rooms[0]);
+    emit("tab-shown");
+  };
+  addEventListener("popstate", show);
+  listen("show-tab", show);
   document.addEventListener("sol-tab-shown", (event) => {
-    setAddress({ tab: /** @type {CustomEvent} */ (event).detail }, true);
+    const room = /** @type {CustomEvent} */ (event).detail;
+    if (room !== roomOf()) setAddress({ tab: room === "lab" ? view : room }, true);
     emit("tab-shown");
   });
-  if (tabOf() !== tabs[0]) bring(asked());
+  if (roomOf() !== rooms[0]) show();
 }
 
 // Keys of Gradio's tabs, which all are stops of Tab there: one stop, and arrows from tab to tab; Enter shows the one

@@ -141,13 +141,12 @@ interface Axis {
   name: string;
   of(row: Token): number | null;
   show(value: number): string;
-  /** Its colours always span the whole axis. */
-  isFixed?: boolean;
   low?: number;
   high?: number;
   bins?: number;
   attribute?: string;
   isOpen?: boolean;
+  isOpenBelow?: boolean;
 }
 
 /** One number of an action: a row of sol_core/actions/axes.py, by its names there; levels: its field in a grid; min,
@@ -159,6 +158,7 @@ interface DeclaredAxis {
   key: string;
   name: string;
   title: string;
+  noun: string;
   term: string;
   label: string;
   hint: string;

@@ -116,7 +116,7 @@ def test_every_use_of_the_model_is_a_call_of_its_own_process(space: Space, anna:
     assert row["index"] == 3
     assert names(space)[2:] == ["_ask_here"] * 3
 
-    pair = anna.call("compare", "compare_runs", a=run_id, b=run_id)
+    pair = anna.call("explore", "compare_runs", a=run_id, b=run_id)
     assert pair["sides"][0]["nll"], pair
     parameters = {"text": next(iter(BEGINNINGS))}
     asked = {"experiment": "steps", "parameters": parameters}
@@ -222,6 +222,6 @@ def test_two_runs_have_a_gpu_each_where_the_owner_allows_it(anna: HttpPage, ben:
 
 
 def test_jobs_are_refused_with_the_reason(anna: HttpPage) -> None:
-    home = anna.call("train", "train_home")
+    home = anna.call("lab", "train_home")
     assert not home["jobs_allowed"]
     assert "lends a GPU to single calls of at most 10 s" in home["refusal"]

@@ -106,7 +106,7 @@ def test_a_finished_measurement_is_shown(call: Call, services: Services) -> None
     assert set(first["rows"][2]["methods"]) == {"policy", "static", "paper"}
     assert [one["label"] for one in view["pooled"]] == ["All questions", "ARC easy + PIQA"]
     assert [one["questions"] for one in view["pooled"]] == [1500, 1000]
-    assert first["rows"][2]["label"] == "attention 40 % · channels 60 % · 9 bits"
+    assert first["rows"][2]["label"] == "40 % attention · 60 % MLP · 9 bits"
     assert "another release" in call("accuracy_settings", job_id=job.id)["refused"]
 
 

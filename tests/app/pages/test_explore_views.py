@@ -168,8 +168,9 @@ def test_missing_numbers_become_null_everywhere() -> None:
 
 def test_budgets_fit_on_one_line() -> None:
     config = GenerationConfig(schedule=ScheduleConfig("static")).to_dict()
-    assert budget_text(config) == "attention 100 %, channels 100 %, 16 bits"
-    assert budget_text(GenerationConfig(schedule=ScheduleConfig("dense")).to_dict()) == "everything"
+    assert budget_text(config) == "100 % attention · 100 % MLP · 16 bits"
+    dense = GenerationConfig(schedule=ScheduleConfig("dense")).to_dict()
+    assert budget_text(dense) == "100 % compute"
 
 
 def test_the_pages_load_nothing_from_elsewhere() -> None:

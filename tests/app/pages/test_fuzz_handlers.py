@@ -93,8 +93,8 @@ TRAINING_VALUES = form_from_config(TrainConfig())
 TRAINING_VALUES.pop("corpus")  # it has a picker of its own
 IDS = ("run_id", "job_id", "a", "b", "id", "upload_id")
 ACTION = [0.5, 0.6, 8]
-FORM_OF = {"train": "job_settings", "evaluate": "evaluation_settings",
-           "benchmark": "accuracy_settings"}  # fmt: skip
+FORM_OF = {"start_training": "job_settings", "start_evaluation": "evaluation_settings",
+           "start_accuracy": "accuracy_settings"}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,6 @@ class Things:
 
     VALUES: ClassVar[dict[str, list[Any]]] = {
         "start_run": [DEFAULT_FORM],
-        "start_pair": [DEFAULT_FORM],
         "start_inspection": [INSPECTION_SETTINGS],
         "start_evaluation": [EVALUATION_VALUES],
         "start_accuracy": [ACCURACY_VALUES],
@@ -211,14 +210,18 @@ class Target:
     def check(self, call: Call, request: dict[str, Any]) -> None:
         """Ask; what was begun by it must have an answer too."""
         answer = self.ask(call.tab, call.name, request)
-        begun = answer.get("runs", []) if call.name == "start_pair" else [answer.get("run_id")]
-        for run_id in filter(None, begun):
+        if run_id := answer.get("run_id"):
             about = {"owner": ANNA, "run_id": run_id, "cursor": 0}
             self.ask(call.tab, "poll_run", about)
             self.ask(call.tab, "stop_run", about)
         if job_id := answer.get("job_id"):
             about = {"owner": ANNA, "job_id": job_id, "cursor": -1}
-            for name in ("poll_job", "cancel_job", FORM_OF.get(call.tab, "poll_job"), "delete_job"):
+            for name in (
+                "poll_job",
+                "cancel_job",
+                FORM_OF.get(call.name, "poll_job"),
+                "delete_job",
+            ):
                 self.ask(call.tab, name, about)
 
     def ask(self, tab: str, name: str, request: dict[str, Any]) -> dict[str, Any]:
@@ -292,8 +295,7 @@ def test_every_number_of_every_form_may_be_any_number(target: Target) -> None:
             good = {field: target.things.good(call, field, kind)[0]
                     for field, kind in call.fields.items()}  # fmt: skip
             request = good | {"owner": ANNA, "prompt": "x", "text": "x", "run_id": None}
-            where = "a" if call.name == "start_pair" else "values"
-            request[where if where in call.fields else "settings"] = form | {name: value}
+            request["values" if "values" in call.fields else "settings"] = form | {name: value}
             try:
                 target.check(call, request)
             except Exception as error:  # all are asked, then all failures are told

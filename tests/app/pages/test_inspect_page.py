@@ -111,8 +111,8 @@ def test_history_lists_it_and_says_what_it_is(call: Call, services: Services) ->
     run_id = finish(call, services)
     (row,) = call("list_runs", query="ships", limit=10)["runs"]
     assert (row["id"], row["kind"], row["tokens"]) == (run_id, "inspection", len(TEXT) - 1)
-    assert row["schedule_label"] == "Inspected: Dense, Static, Random"
-    assert row["budget"] == "attention 50 %, channels 60 %, 8 bits"
+    assert row["schedule_label"] == "Inspected: Full model, Static, Random"
+    assert row["budget"] == "50 % attention · 60 % MLP · 8 bits"
     assert call("saved_runs")["runs"] == []
     assert call("delete_run", run_id=run_id) == {}
     assert "does not exist" in call("poll_run", run_id=run_id, cursor=0)["refused"]

@@ -84,7 +84,7 @@ def test_a_result_by_share_says_what_was_asked_and_read(result: dict[str, Any]) 
     row = view["rows"]["static"][1]
     assert (row["asked_share"], row["shares"]) == (0.55, [0.51, 0.51])
     assert view["headline"]["static"]["gap"]["share"] == 0.02
-    assert view["figures"]["pareto"]["methods"][0]["points"][1]["label"] == "55 % of the bytes"
+    assert view["figures"]["pareto"]["methods"][0]["points"][1]["label"] == "55 % compute"
     assert view["figures"]["variability"]["budgets"][0]["keep"]["asked"] is None
     assert "adherence" not in view["figures"]
     rows = list(csv.DictReader(io.StringIO(csv_text(result))))

@@ -100,7 +100,7 @@ def test_a_flood_of_comparisons_leaves_the_others_their_answers(
     carol.wait(running, until=lambda view: view["cursor"] == 1)
     visits = [server.visitor(ANNA) for _ in range(40)]
     with ThreadPoolExecutor(40) as pool:
-        calls = [pool.submit(visit.call, "compare", "compare_runs", **pair) for visit in visits]
+        calls = [pool.submit(visit.call, "explore", "compare_runs", **pair) for visit in visits]
         wait_until(lambda: sum(call.done() for call in calls) >= 37)  # refused, and not in line
         assert ben.call("history", "list_runs", query="", limit=9) == {"runs": [], "next": None}
         assert ben.poll(ben.start("Ben comes next"))["place"] == 2  # takes turns with Anna

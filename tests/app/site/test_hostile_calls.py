@@ -47,13 +47,13 @@ LOOK = {"run_id": "x", "index": 0}
         ("explore", "look_at_plane", LOOK | {"index": -(2**63) - 1, "bits": 8}, TOO_LARGE),
         ("explore", "poll_run", {"run_id": "x", "cursor": 2**63}, TOO_LARGE),
         ("history", "begin_import", {"size": 10**400}, TOO_LARGE),
-        ("train", "begin_upload", {"name": "a.txt", "size": 10**400}, TOO_LARGE),
-        ("train", "list_jobs", JOBS | {"before": HALF}, "no job '\N{REPLACEMENT CHARACTER}'"),
+        ("lab", "begin_upload", {"name": "a.txt", "size": 10**400}, TOO_LARGE),
+        ("lab", "list_jobs", JOBS | {"before": HALF}, "no job '\N{REPLACEMENT CHARACTER}'"),
         ("history", "list_runs", {"query": "", "limit": 5, "before": HALF}, "no run"),
         ("explore", "poll_run", {"run_id": HALF, "cursor": 0}, "does not exist"),
         ("explore", "start_run", {"prompt": "x", "settings": {HALF: 1}}, "unknown field"),
-        ("train", "list_jobs", JOBS | {"kind": ["train"]}, "kind must be one of"),
-        ("train", "list_jobs", JOBS | {"kind": {}}, "kind must be one of"),
+        ("lab", "list_jobs", JOBS | {"kind": ["train"]}, "kind must be one of"),
+        ("lab", "list_jobs", JOBS | {"kind": {}}, "kind must be one of"),
         ("learn", "ask_experiment", {"experiment": "x", "parameters": {"a": nested(40)}},
          "at most 32 deep"),
     ],
@@ -72,10 +72,10 @@ def test_32_deep_is_not_too_deep(page: HttpPage) -> None:
 def test_a_name_of_four_byte_letters_is_cut_to_what_a_file_may_have(page: HttpPage) -> None:
     name, data = "\U00020000" * 80 + ".txt", base64.b64encode(b"words").decode()
     about = {"name": name, "size": 5}
-    upload_id = page.call("train", "begin_upload", **about)["upload_id"]
-    made = page.call("train", "upload_piece", **about, upload_id=upload_id, offset=0, data=data)
+    upload_id = page.call("lab", "begin_upload", **about)["upload_id"]
+    made = page.call("lab", "upload_piece", **about, upload_id=upload_id, offset=0, data=data)
     assert made["name"] == "\U00020000" * 34 + ".txt"
-    assert made["name"] in [one["name"] for one in page.call("train", "list_corpora")["files"]]
+    assert made["name"] in [one["name"] for one in page.call("lab", "list_corpora")["files"]]
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,7 @@ def test_nobody_reads_stops_deletes_or_exports_another_visitors_run(serve: Serve
             ("explore", "look_at_token", {"run_id": run_id, "index": 0}),
             ("explore", "look_at_plane", {"run_id": run_id, "index": 0, "bits": 8}),
             ("history", "delete_run", {"run_id": run_id}),
-            ("compare", "compare_runs", {"a": mine, "b": run_id}),
+            ("explore", "compare_runs", {"a": mine, "b": run_id}),
             ("inspect", "start_inspection", {"run_id": run_id, "settings": {}}),
         ]
         asked += [
@@ -208,8 +208,8 @@ def test_policies_jobs_and_the_hub_belong_to_the_owner(serve: Serve) -> None:
         ("push_policy", {"name": "default", "repository": "a/b", "private": True, "token": ""}),
         ("begin_policy_import", {"size": 10}),
     ):
-        assert "belong to its owner" in anna.call("policies", name, **request)["refused"]
-    begun = anna.call("train", "begin_upload", name="a.txt", size=10)
+        assert "belong to its owner" in anna.call("lab", name, **request)["refused"]
+    begun = anna.call("lab", "begin_upload", name="a.txt", size=10)
     assert "jobs are turned off" in begun["refused"]
 
 
@@ -222,7 +222,7 @@ def test_allowed_jobs_read_no_hub_and_fill_no_disk(serve: Serve) -> None:
     folder = server.services.data_dir.corpora / "uploads" / BEN
     folder.mkdir(parents=True)
     (folder / "big.txt").write_bytes(b"x" * 9 * 1024**2)
-    begun = server.visitor(ANNA).call("train", "begin_upload", name="a.txt", size=2 * 1024**2)
+    begun = server.visitor(ANNA).call("lab", "begin_upload", name="a.txt", size=2 * 1024**2)
     assert "fill the 10 MB" in begun["refused"]
 
 
@@ -234,16 +234,16 @@ def test_jobs_and_what_they_name_are_seen_by_their_owner_alone(serve: Serve) -> 
     upload.parent.mkdir(parents=True)
     upload.write_text("secret words")
     params = {"policies": ["mine"], "policy": "mine", "config": {"corpus": str(upload)}}
-    made: dict[str, str] = {}  # by the name of the tab
+    made: dict[str, str] = {}  # by the name of the view
     kinds: dict[str, JobKind] = {"accuracy": TASKS_JOB, "train": "train", "evaluate": "evaluate"}
-    for tab, result in (
+    for view, result in (
         ("train", {"policy": "mine"}),
         ("evaluate", evaluation_result(("mine",)) | {"corpus": str(upload)}),
         ("accuracy", {}),
     ):
-        job = store.jobs.create(kinds[tab], BEN, f"secret {tab}", params, worker="w")
+        job = store.jobs.create(kinds[view], BEN, f"secret {view}", params, worker="w")
         store.jobs.finish(job.id, "w", "succeeded", result=result)
-        made[tab] = job.id
+        made[view] = job.id
     waiting = store.jobs.create("evaluate", BEN, "secret waiting", params).id
     schedule = {"kind": "policy", "policy": "mine"}
     store.runs.create(BEN, "secret prompt", "m", "policy", {"schedule": schedule})
@@ -251,13 +251,13 @@ def test_jobs_and_what_they_name_are_seen_by_their_owner_alone(serve: Serve) -> 
     anna = server.visitor(ANNA)
     every = {"before": None, "kind": None, "group": "all", "limit": 99}
     asked: list[tuple[str, str, dict[str, Any]]] = [
-        ("policies", "policy_details", {"name": "mine"}),
-        ("policies", "all_policies", {}),
-        ("train", "train_home", {}),
-        ("evaluate", "evaluate_home", {}),
-        ("accuracy", "accuracy_home", {}),
-        ("train", "list_jobs", every),
-        ("train", "list_corpora", {}),
+        ("lab", "policy_details", {"name": "mine"}),
+        ("lab", "all_policies", {}),
+        ("lab", "train_home", {}),
+        ("lab", "evaluate_home", {}),
+        ("lab", "accuracy_home", {}),
+        ("lab", "list_jobs", every),
+        ("lab", "list_corpora", {}),
         ("history", "list_runs", {"query": "", "limit": 99}),
     ]
     own: list[tuple[str, str, dict[str, Any]]] = [
@@ -273,8 +273,8 @@ def test_jobs_and_what_they_name_are_seen_by_their_owner_alone(serve: Serve) -> 
         ("accuracy", "accuracy_result", {}),
         ("accuracy", "accuracy_settings", {}),
     ]
-    for tab, name, request in own:
-        answer = anna.call(tab, name, job_id=made[tab], **request)
+    for view, name, request in own:
+        answer = anna.call("lab", name, job_id=made[view], **request)
         assert "This job does not exist" in answer["refused"]
     answers = [anna.call(tab, name, **request) for tab, name, request in asked]
     told = json.dumps(answers)
@@ -285,7 +285,7 @@ def test_jobs_and_what_they_name_are_seen_by_their_owner_alone(serve: Serve) -> 
     assert (details["training_job"], details["evaluations"]) == (None, [])
     assert (details["uses"], details["num_waiting"]) == ("nothing", 0)
 
-    details = server.visitor(BEN).call("policies", "policy_details", name="mine")
+    details = server.visitor(BEN).call("lab", "policy_details", name="mine")
     assert details["training_job"] == made["train"]
     assert [line["id"] for line in details["evaluations"]] == [made["evaluate"]]
     uses = "1 saved run, 1 evaluation, 1 accuracy measurement, 1 job that"

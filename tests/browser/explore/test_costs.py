@@ -42,7 +42,7 @@ def test_the_measured_parts_add_up_beside_what_was_computed(
     visitor.show_numbers()
     parts = visitor.page.locator(".sol-parts")
     expect(parts).to_contain_text("Measured per token: 20.0 ms, with 1 more row in each step")
-    expect(parts).to_contain_text("Computed: bytes saved against dense")
+    expect(parts).to_contain_text("Computed: bytes saved against the full model")
     entries = parts.locator(".sol-part-time")
     assert entries.locator("dt").all_text_contents() == list(NAMES)
     texts = entries.locator("dd:nth-of-type(1)").all_text_contents()
@@ -89,7 +89,9 @@ def test_a_run_saved_without_parts_still_opens_and_says_so(serve: Serve, visit: 
     store.finish(record.id, "finished")
     visitor = visit(server, f"?run={record.id}")
     expect(visitor.tokens).to_have_count(3)
-    expect(visitor.page.locator(".sol-parts")).to_contain_text("not kept when this run was saved")
+    expect(visitor.page.locator(".sol-parts")).to_contain_text(
+        "not recorded when this run was saved"
+    )
     visitor.tokens.nth(1).hover()
     expect(visitor.card).to_contain_text("Measured: 20 ms")
     expect(visitor.card).not_to_contain_text("attention 7")

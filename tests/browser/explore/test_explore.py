@@ -85,7 +85,7 @@ def test_the_quality_chart_says_kl_and_how_often_denses_choice_is_kept(
 ) -> None:
     visitor, panel = after_forty_tokens(serve, visit)
     expect(measure(visitor)).to_have_value("dense")
-    assert keys(panel) == ["KL to dense", "Mean so far", "Not dense's choice"]
+    assert keys(panel) == ["KL to the full model", "Mean so far", "Not the full model's choice"]
     drawn = lines(panel)
     assert list(drawn) == ["kl", "klMean", "other"]
     tokens = [make_token(at, "", DENSE_BESIDE).kl_to_dense or 0.0 for at in range(40)]
@@ -107,9 +107,9 @@ def test_the_quality_chart_says_kl_and_how_often_denses_choice_is_kept(
     assert drawn["other"] == [pytest.approx(tokens[at - 1]) for at in (4, 11, 18, 25, 32, 39)]
     assert {name: low for name, (low, _) in axes(panel).items()} == {"yaxis": 0}
     expect(panel.locator(".sol-chart-note")).to_be_hidden()
-    panel.get_by_role("button", name="KL to dense", exact=True).click()
+    panel.get_by_role("button", name="KL to the full model", exact=True).click()
     visible = "(plot) => plot.data.filter((line) => line.visible).map((line) => line.meta)"
-    expect(panel.get_by_role("button", name="KL to dense")).to_have_attribute(
+    expect(panel.get_by_role("button", name="KL to the full model")).to_have_attribute(
         "aria-pressed", "false"
     )
     comes_to(lambda: panel.locator(".sol-plot").evaluate(visible), ["klMean", "other"])
@@ -137,7 +137,7 @@ def test_other_measures_come_on_request_and_say_whose_text_they_score(
     expect(panel.locator(".sol-chart-note")).to_have_text(
         "All rows score the text that this run wrote, which favours its own row."
     )
-    comes_to(lambda: keys(panel), ["This run, so far", "Dense"])
+    comes_to(lambda: keys(panel), ["This run, so far", "Full model"])
     comes_to(lambda: list(lines(panel)), ["own", "dense"])
     drawn = lines(panel)
     assert drawn["own"][-1] != drawn["dense"][-1]
@@ -150,7 +150,7 @@ def test_other_measures_come_on_request_and_say_whose_text_they_score(
     measure(visitor).select_option("Surprisal")
     comes_to(lambda: list(lines(panel)), ["surprisal", "own", "dense"])
     expect(panel.locator(".sol-chart-note")).to_be_visible()
-    measure(visitor).select_option("Against dense")
+    measure(visitor).select_option("Against the full model")
     expect(panel.locator(".sol-chart-note")).to_be_hidden()
 
 
@@ -163,12 +163,14 @@ def test_records_of_before_denses_choice_was_kept_show_only_kl(serve: Serve, vis
     visitor = visit(server, f"?run={save_run(server, forget_choice)}")
     expect(visitor.tokens).to_have_count(20)
     panel = quality(visitor)
-    assert keys(panel) == ["KL to dense", "Mean so far"]
+    assert keys(panel) == ["KL to the full model", "Mean so far"]
     assert list(lines(panel)) == ["kl", "klMean"]
     assert set(axes(panel)) == {"yaxis"}
     visitor.generate(max_new_tokens=8)
     visitor.expect_state("Finished")
-    comes_to(lambda: keys(panel), ["KL to dense", "Mean so far", "Not dense's choice"])
+    comes_to(
+        lambda: keys(panel), ["KL to the full model", "Mean so far", "Not the full model's choice"]
+    )
 
 
 def test_a_choice_that_only_some_records_tell_is_counted_over_those(
@@ -189,15 +191,15 @@ def test_a_choice_that_only_some_records_tell_is_counted_over_those(
 
 def test_a_dense_run_says_that_it_is_its_own_reference(serve: Serve, visit: Visit) -> None:
     visitor = visit(serve())
-    visitor.page.get_by_role("radio", name="Dense", exact=True).check(force=True)
+    visitor.page.get_by_role("radio", name="Full model", exact=True).check(force=True)
     visitor.generate(max_new_tokens=8)
     visitor.expect_state("Finished")
-    words = quality(visitor).get_by_text("A dense run is its own reference: KL to dense is zero.")
+    words = quality(visitor).get_by_text("The full model is its own reference: its KL is zero.")
     expect(words).to_be_visible()
     measure(visitor).select_option("Perplexity")
     expect(words).to_be_hidden()
     assert keys(quality(visitor)) == ["This run, so far"]
-    measure(visitor).select_option("Against dense")
+    measure(visitor).select_option("Against the full model")
     expect(words).to_be_visible()
     visitor.page.get_by_role("radio", name="Static", exact=True).check(force=True)
     visitor.generate(max_new_tokens=8)
@@ -236,7 +238,7 @@ def test_a_number_out_of_range_is_named_in_the_forms_words_and_not_kept(
     # A dense run has no budget, whatever stands there.
     visitor.set_advanced("Max new tokens", "4")
     box.fill("1")
-    visitor.page.get_by_role("radio", name="Dense", exact=True).check(force=True)
+    visitor.page.get_by_role("radio", name="Full model", exact=True).check(force=True)
     visitor.generate()
     visitor.expect_state("Finished")
 
@@ -279,8 +281,8 @@ def test_one_dial_asks_for_a_share_of_the_bytes_and_shows_its_mix(
     expect(share).not_to_have_text(f"{usual} %")
     dial(visitor).fill("80")
     expect(share).to_have_text("80 %")
-    expect(words).to_contain_text("attention 15 %")
-    expect(dial(visitor)).to_have_attribute("aria-valuetext", re.compile("80 %: attention 15 %"))
+    expect(words).to_contain_text("15 % attention")
+    expect(dial(visitor)).to_have_attribute("aria-valuetext", re.compile("80 %: 15 % attention"))
     expect(axes).not_to_have_attribute("open", "")
     visitor.page.reload()
     expect(dial(visitor)).to_have_value("80")
@@ -288,7 +290,7 @@ def test_one_dial_asks_for_a_share_of_the_bytes_and_shows_its_mix(
     visitor.expect_state("Finished")
     asked = server.services.store.runs.list()[0].config["schedule"]["budget"]
     assert asked["bytes_share"] == 0.8
-    expect(visitor.page.locator(".sol-sentence")).to_contain_text("(asked for: 80 %)")
+    expect(visitor.page.locator(".sol-sentence")).to_contain_text("(budget: 80 %)")
     # So little cannot be read after a short prompt: the least is.
     dial(visitor).fill("50")
     expect(share).to_have_text("50 %")
@@ -317,7 +319,7 @@ def test_each_axis_can_have_a_budget_of_its_own(serve: Serve, visit: Visit) -> N
     dial(visitor).fill("95")
     visitor.generate(max_new_tokens=4)
     visitor.expect_state("Finished")
-    expect(visitor.page.locator(".sol-sentence")).to_contain_text("(asked for: 95 %)")
+    expect(visitor.page.locator(".sol-sentence")).to_contain_text("(budget: 95 %)")
 
 
 def test_a_prompt_comes_from_a_file_too(serve: Serve, visit: Visit, tmp_path: Path) -> None:

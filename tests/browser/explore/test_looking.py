@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +9,6 @@ import pytest
 from playwright.sync_api import expect
 
 from app.runs import saver
-from app.web.theme_colours import NUM_BINS
 from sol_core.actions import Budget
 from sol_core.config import GenerationConfig, ScheduleConfig
 from sol_core.events import event_to_dict
@@ -52,8 +50,8 @@ def test_the_card_says_everything_about_a_token(serve: Serve, visit: Visit) -> N
         "Bits",
         "Surprisal",
         "Entropy",
-        "KL to dense",
-        "In the dense row",
+        "KL to the full model",
+        "In the full model",
         "Most probable here",
         "taken",
         "Measured: 1.0 ms",
@@ -230,7 +228,6 @@ def test_the_colour_axis_changes_without_running_again(serve: Serve, visit: Visi
         return found
 
     visitor.page.get_by_role("radio", name="Attention").check(force=True)
-    visitor.page.get_by_role("button", name="Full scale").click()
     before = bins()
     scale = visitor.page.locator(".sol-legend .sol-scale")
     expect(scale).to_have_text("5 %100 %")
@@ -246,49 +243,17 @@ def test_the_colour_axis_changes_without_running_again(serve: Serve, visit: Visi
     assert [call for call in posted if "start_run" in call or "poll_run" in call] == []
 
 
-def test_colours_span_the_runs_own_values_unless_the_whole_scale_is_asked_for(
-    serve: Serve, visit: Visit
-) -> None:
-    visitor = visit(serve(FakeEngine(step_s=0.001)))
-    visitor.show_axes()
-    visitor.page.get_by_label("Attention kept, value").first.fill("50")
-    visitor.page.get_by_role("radio", name="Uncertainty (EMC)").check(force=True)
-    visitor.generate("The lighthouse keeper", max_new_tokens=60)
-    visitor.expect_state("Finished")
-    tokens = visitor.page.locator(".sol-lines .sol-token")
-    full = visitor.page.get_by_role("button", name="Full scale")
-
-    def ends() -> tuple[int, int]:
-        bins = tokens.evaluate_all("(all) => all.map((one) => Number(one.dataset.bin))")
-        return min(bins), max(bins)
-
-    expect(visitor.page.get_by_role("radio", name="Cost")).to_be_checked()
-    assert ends() == (0, NUM_BINS - 1)
-    expect(visitor.page.locator(".sol-legend .sol-scale")).to_have_text(
-        re.compile(r"≤ [\d.]+ %≥ [\d.]+ %")
-    )
-    full.click()
-    expect(full).to_have_attribute("aria-pressed", "true")
-    expect(visitor.page.locator(".sol-legend .sol-scale")).to_have_text("0 %100 %")
-    low, high = ends()
-    assert 0 < low < high < NUM_BINS - 1
-    visitor.page.reload()
-    expect(visitor.tokens).to_have_count(60)
-    expect(full).to_have_attribute("aria-pressed", "true")
-    assert ends() == (low, high)
-
-
 def test_tokens_that_dense_would_not_choose_are_marked_and_told(serve: Serve, visit: Visit) -> None:
     visitor = finished(serve, visit)
     others = visitor.page.locator(".sol-lines .sol-token.is-other")
     indices = others.evaluate_all("(all) => all.map((one) => one.solIndex)")
     assert indices == list(range(3, 60, 7))  # as the stand-in engine has it
     expect(visitor.page.locator(".sol-sentence")).to_contain_text("at 9 of 60 steps")
-    assert "dense would choose" in (others.first.get_attribute("aria-label") or "")
+    assert "the full model would choose" in (others.first.get_attribute("aria-label") or "")
     others.first.hover()
-    expect(visitor.card).to_contain_text("Dense would choose  dense (50 %)")
+    expect(visitor.card).to_contain_text("The full model would choose  dense (50 %)")
     visitor.tokens.nth(4).hover()
-    expect(visitor.card).not_to_contain_text("Dense would choose")
+    expect(visitor.card).not_to_contain_text("The full model would choose")
 
 
 def test_a_token_marks_both_charts(serve: Serve, visit: Visit) -> None:
@@ -360,7 +325,7 @@ def test_lines_of_a_chart_can_be_hidden(serve: Serve, visit: Visit) -> None:
 
 def test_nothing_overflows_sideways(serve: Serve, visit: Visit) -> None:
     visitor = finished(serve, visit, viewport={"width": 360, "height": 900})
-    for tab in ("Explore", "Compare", "History"):
+    for tab in ("Explore", "Policies", "History"):
         visitor.tab(tab)
         assert visitor.overflows(360, 600, 899, 1024, 1440, 3840) == [], tab
 
@@ -427,6 +392,6 @@ def test_reduced_motion_stops_every_animation(serve: Serve, visit: Visit) -> Non
 def test_every_control_has_a_name_and_ids_are_unique(serve: Serve, visit: Visit) -> None:
     visitor = finished(serve, visit)
     visitor.page.get_by_text("Advanced", exact=True).click()
-    for tab in ("Compare", "History", "Explore"):
+    for tab in ("Policies", "History", "Explore"):
         visitor.tab(tab)
     visitor.expect_names_and_single_ids(".sol-page")

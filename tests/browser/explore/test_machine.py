@@ -132,14 +132,14 @@ def test_lit_and_dark_pages_are_those_of_the_token_on_show(serve: Serve, visit: 
 def test_a_dense_step_reads_every_page(serve: Serve, visit: Visit) -> None:
     server = serve(FakeEngine(step_s=0.001))
     visitor = visit(server)
-    visitor.page.get_by_role("radio", name="Dense").first.check(force=True)
+    visitor.page.get_by_role("radio", name="Full model").first.check(force=True)
     visitor.generate(max_new_tokens=30)
     visitor.expect_state("Finished")
     cells, levels = record_of(shown_run(visitor, server), 29)
     assert levels_in(cells, levels) == {3}
     expect_drawn(visitor.page, cells, levels)
     expect(caption(visitor.page)).to_contain_text("7 of 7 pages read")
-    expect(machine(visitor.page)).to_contain_text("Dense: all is read")
+    expect(machine(visitor.page)).to_contain_text("Full model: reads everything")
 
 
 def test_arrows_and_buttons_go_from_token_to_token(serve: Serve, visit: Visit) -> None:

@@ -41,9 +41,9 @@ def test_the_dial_shows_which_word_breaks_first_and_it_runs_here(
     visitor = visit(serve(FakeEngine(step_s=0.001)))
     recording = visitor.page.get_by_role("region", name="Recorded example")
     columns = recording.locator(".sol-recording-text")
-    dial = recording.get_by_role("slider", name="Bytes read a token")
+    dial = recording.get_by_role("slider", name="Compute")
     text, parting = TEXTS[PARTING], TEXTS[PARTING]["same"]
-    expect(recording).to_contain_text("the same text, token for token")  # it opens where it is
+    expect(recording).to_contain_text("the same text as the full model, token for token")
     expect(recording.locator(".is-coming")).to_have_count(0)  # it has played to its end
     lower(dial)
     expect(recording).to_contain_text(f"the first {parting} tokens match the full model")
@@ -64,7 +64,7 @@ def test_the_dial_shows_which_word_breaks_first_and_it_runs_here(
     keep, channels, bits = (f"{value:g}" for value in TEXTS[-2]["spend"])
     assert dial.get_attribute("aria-valuetext") == (
         f"{100 * TEXTS[-2]['share']:.1f}".removesuffix(".0")
-        + f" % of dense: attention {keep} %, channels {channels} %, {bits} bits"
+        + f" % of the full model: {keep} % attention · {channels} % MLP · {bits} bits"
     )
 
     recording.get_by_role("button", name="Run it here").click()
@@ -83,7 +83,8 @@ def test_the_machine_shows_where_texts_part_and_any_step_pointed_at(
     visitor = visit(serve(), reduced_motion="reduce")
     recording = visitor.page.get_by_role("region", name="Recorded example")
     machine = recording.locator(".sol-zoom")
-    lower(recording.get_by_role("slider", name="Bytes read a token"))
+    recording.get_by_text("Show this step in the model").click()
+    lower(recording.get_by_role("slider", name="Compute"))
 
     def expect_step(text: int, token: int) -> None:
         step = RecordedStep(*TEXTS[text]["steps"][token])
@@ -99,7 +100,7 @@ def test_the_machine_shows_where_texts_part_and_any_step_pointed_at(
     expect_step(PARTING, 20)
     columns.first.locator(".sol-token").nth(3).hover()
     expect_step(0, 3)
-    recording.get_by_role("slider", name="Bytes read a token").press("Home")
+    recording.get_by_role("slider", name="Compute").press("Home")
     expect_step(9, _SAME)
     lit = machine.locator("canvas").evaluate(
         "(canvas) => new Set(canvas.getContext('2d')"
@@ -118,7 +119,7 @@ def test_who_wants_no_motion_sees_all_at_once(
     assert visitor.overflows(390, 1920) == []
 
 
-def test_on_a_phone_it_comes_before_the_form_until_something_runs(
+def test_on_a_phone_the_answer_comes_before_the_form(
     serve: Callable[..., Server], visit: Callable[..., Visitor]
 ) -> None:
     visitor = visit(serve(FakeEngine(step_s=0.001)), viewport={"width": 390, "height": 844})
@@ -133,4 +134,4 @@ def test_on_a_phone_it_comes_before_the_form_until_something_runs(
     visitor.generate("The keeper", max_new_tokens=8)
     visitor.expect_state("Finished")
     tokens, prompt = tops()
-    assert prompt < tokens
+    assert tokens < prompt

@@ -18,9 +18,8 @@ from tests.support.fake_engine import FAKE_MODEL, FakeEngine
 
 logger = logging.getLogger(__name__)
 SAID = re.compile(
-    r"Read \d+ % of the bytes that the full model reads \(asked for: \d+ %\), "
-    r"at [\d.]+ tokens/s with the full model beside it\. "
-    r"The full model preferred another token at 6 of 40 steps \(dotted\)\. "
+    r"\d+ % compute of the full model's \(budget: \d+ %\), at [\d.]+ tokens/s with the full model "
+    r"beside it, which preferred another token at 6 of 40 steps \(dotted\)\. "
     r"Mean KL: 0\.0\d\d nats\."
 )
 pytestmark = pytest.mark.browser
@@ -202,7 +201,7 @@ def test_two_visitors_do_not_see_each_others_unfinished_runs(serve: Serve, visit
     ben.tab("Explore")
     ben.generate("Ben's", max_new_tokens=10)
     ben.expect_state("Waiting")
-    expect(ben.page.locator(".sol-status")).to_contain_text("2nd in line")
+    expect(ben.page.locator(".sol-status")).to_contain_text("2nd in the queue")
     engine.resume.set()
     anna.expect_state("Finished")
     ben.expect_state("Finished")
@@ -246,13 +245,13 @@ def test_settings_and_prompt_survive_a_reload(serve: Serve, visit: Visit) -> Non
     visitor.page.get_by_role("radio", name="Random").check(force=True)
     visitor.show_axes()
     visitor.page.get_by_label("Attention kept, value").fill("35")
-    visitor.page.get_by_role("switch", name="Measure quality against dense").uncheck()
+    visitor.page.get_by_role("switch", name="Measure quality against the full model").uncheck()
     visitor.set_advanced("Seed", "11")
     visitor.page.reload()
     expect(visitor.prompt).to_have_value("Remember me")
     expect(visitor.page.get_by_role("radio", name="Random")).to_be_checked()
     expect(visitor.page.get_by_label("Attention kept", exact=True)).to_have_value("35")
-    switch = visitor.page.get_by_role("switch", name="Measure quality against dense")
+    switch = visitor.page.get_by_role("switch", name="Measure quality against the full model")
     expect(switch).not_to_be_checked()
     expect(visitor.page.get_by_label("Seed", exact=True)).to_have_value("11")
     visitor.generate(max_new_tokens=8)

@@ -31,7 +31,7 @@ def test_a_measurement_from_the_form_to_its_figures(
     expect(page.get_by_role("alert").last).to_contain_text("limit must be a whole number")
     page.get_by_label("Questions of each task").fill("20")
     page.get_by_role("checkbox", name="HellaSwag").uncheck()
-    page.get_by_label("The paper's mechanisms beside it").check()
+    page.get_by_label("Compare the paper's mechanisms").check()
     page.get_by_role("button", name="Measure accuracy").click()
     expect(page.locator(".sol-job .sol-state")).to_have_text("Queued")
     jobs = server.services.store.jobs

@@ -63,7 +63,7 @@ def test_an_evaluation_is_started_from_the_form(serve: Serve, visit: Visit) -> N
         store_policy(server.services.data_dir.policies, name)
     visitor = open_page(visit, server)
     page = visitor.page
-    expect(page.get_by_text("Does the policy earn its keep?")).to_be_visible()
+    expect(page.get_by_text("Does the policy beat static?")).to_be_visible()
     form = page.locator(".sol-evaluate form").first
     form.get_by_role("checkbox", name="first").check()
     form.get_by_role("checkbox", name="second").check()
@@ -143,23 +143,22 @@ def test_a_result_is_rendered_whole(serve: Serve, visit: Visit) -> None:
     finished(server, result)
     visitor = open_page(visit, server)
     page = visitor.page
-    headline = page.locator(".sol-evaluate .sol-job .sol-tiles")
-    expect(headline).to_contain_text("8 of 9")
-    expect(headline).to_contain_text("17 % · 17 %")
+    verdict = page.locator(".sol-evaluate .sol-job .sol-finding")
+    expect(verdict).to_contain_text("of 9 budgets: policy mine against static, ")
     rows = page.locator(".sol-results tbody tr")
     expect(rows).to_have_count(9)
     gain = result["budgets"][0]["paired"]["static"]["gain"]
-    expect(rows.first).to_contain_text("0.3 · 0.45 · 6")
+    expect(rows.first).to_contain_text("30 % attention · 45 % MLP · 6 bits")
     expect(rows.first.locator(".sol-gain")).to_contain_text(f"+{gain:.4f}")
     expect(rows.first.locator(".sol-gain")).to_have_attribute("data-verdict", "good")
     expect(rows.last.locator(".sol-gain")).to_have_attribute("data-verdict", "open")
     results = page.locator(".sol-results")
-    results.get_by_role("radio", name="KL to dense").check(force=True)
+    results.get_by_role("radio", name="KL to the full model").check(force=True)
     kl = result["budgets"][0]["methods"]["policy"]["kl"]
     expect(rows.first).to_contain_text(f"{kl:.4f}")
     results.get_by_role("radio", name="Random, best").check(force=True)
     expect(page.locator(".sol-results thead")).to_contain_text("Random, best")
-    expect(headline).to_contain_text("against Random, best")
+    expect(verdict).to_contain_text("policy mine against random, best")
     for title in FIGURES:
         figure = in_sight(panel(visitor, title))
         expect(figure.locator(".main-svg").first).to_be_visible()
@@ -188,7 +187,8 @@ def test_figures_hold_the_results_numbers(serve: Serve, visit: Visit) -> None:
     methods = [one["methods"]["policy"] for one in result["budgets"]]
     assert points["y"] == pytest.approx([one["nll"] for one in methods], rel=1e-4)
     assert points["x"] == pytest.approx([100 * one["net_keep_rate"] for one in methods], rel=1e-4)
-    panel(visitor, "Pareto front").get_by_role("radio", name="KL to dense").check(force=True)
+    by_kl = panel(visitor, "Pareto front").get_by_role("radio", name="KL to the full model")
+    by_kl.check(force=True)
     kl = pytest.approx([one["kl"] for one in methods], rel=1e-4)
     comes_to(lambda: drawn("Pareto front", "markers")[0]["y"], kl)
     violins = [one for one in traces("Random schedules") if one["type"] == "violin"]

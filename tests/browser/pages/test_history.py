@@ -128,7 +128,7 @@ def test_runs_are_listed_searched_and_opened_as_they_were(serve: Serve, visit: V
     expect(rows).to_have_count(2)
     expect(rows.first).to_contain_text("About mountains")
     expect(rows.first).to_contain_text("Finished")
-    expect(rows.first).to_contain_text(" % of the bytes, 16 bits")
+    expect(rows.first).to_contain_text(" % compute · 16 bits")
     expect(rows.first).to_contain_text("12 tokens")
     visitor.page.get_by_label("Search").fill("SEA")
     expect(rows).to_have_count(1)

@@ -58,7 +58,7 @@ def test_a_text_is_scored_and_every_list_leads_to_its_token(server: Server, visi
     shown = "".join(tokens(page).all_text_contents()).replace("\u00a0", " ").replace("↵", "\n")
     assert shown == TEXT[1:]
     table = page.get_by_role("group", name="Schedules compared")
-    expect(table.get_by_role("rowheader")).to_have_text(["Dense", "Static", "Random"])
+    expect(table.get_by_role("rowheader")).to_have_text(["Full model", "Static", "Random"])
 
     page.get_by_role("radio", name="vs static").check(force=True)
     expect(page.locator(".sol-lines [data-difference]")).to_have_count(len(TEXT) - 1)
@@ -75,7 +75,7 @@ def test_a_text_is_scored_and_every_list_leads_to_its_token(server: Server, visi
     expect(focused).to_have_attribute("aria-label", re.compile(f"^Token {number.group(1)}:"))
     card = page.locator(".sol-inspect .sol-card")
     expect(card).to_contain_text("In the Static row")
-    expect(card).to_contain_text("Most probable to dense")
+    expect(card).to_contain_text("Most probable to the full model")
 
     page.keyboard.press("Enter")
     lens = page.locator(".sol-inspect").get_by_role("region", name="What if?")
@@ -97,7 +97,9 @@ def test_a_reload_and_history_find_the_inspection_again(server: Server, visit: V
     expect(page.get_by_role("region", name="Difficulty report")).to_be_visible()
 
     page.get_by_role("tab", name="History").click()
-    expect(page.locator(".sol-history-row")).to_contain_text("Inspected: Dense, Static, Random")
+    expect(page.locator(".sol-history-row")).to_contain_text(
+        "Inspected: Full model, Static, Random"
+    )
     page.locator(".sol-history-title").click()
     finished(page)
     page.get_by_role("button", name="Use its settings").last.click()
@@ -125,7 +127,7 @@ def test_the_chart_and_its_export_tell_dense_and_static_apart(
     chart = page.locator(".sol-inspect .sol-chart").nth(1)
     expect(in_sight(chart).locator(".scatterlayer .trace")).to_have_count(3)
     shown = _keys(chart)
-    assert list(shown) == ["This run, so far", "Dense", "Static"]
+    assert list(shown) == ["This run, so far", "Full model", "Static"]
     assert len(set(shown.values())) == 3
 
     run_id = re.search(r"inspection=([\w-]+)", page.url)

@@ -111,7 +111,7 @@ def test_the_joint_grid_marks_cells_of_another_token(serve: Serve, visit: Visit)
     panel.locator("summary", has_text="Joint grid").click()
     cells = panel.locator(".is-plane .sol-heat")
     expect(cells).to_have_count(11 * 15)
-    expect(panel.get_by_text("KL to dense, nats; dotted: another token")).to_be_visible()
+    expect(panel.get_by_text("KL to the full model, nats; dotted: another token")).to_be_visible()
     last_row = panel.locator(".is-plane tbody tr").last.locator("td")  # the least attention
     expect(last_row.first).to_have_class(re.compile("is-other"))
     expect(last_row.first).to_have_attribute("aria-label", re.compile("would choose <b>sea$"))

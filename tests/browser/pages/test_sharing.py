@@ -123,7 +123,7 @@ def test_an_inspection_goes_out_is_looked_at_offline_and_comes_back(
     tokens = alone.locator(".sol-lines .sol-token")
     expect(tokens).to_have_count(28)
     table = alone.get_by_role("group", name="Schedules compared")
-    names = ["Dense", "Static", "Policy default", "Uncertainty (EMC)"]
+    names = ["Full model", "Static", "Policy default", "Uncertainty (EMC)"]
     expect(table.get_by_role("rowheader")).to_have_text(names)
     alone.get_by_role("radio", name="vs static").check(force=True)
     expect(alone.locator(".sol-lines [data-difference]")).to_have_count(28)
@@ -161,7 +161,7 @@ def test_a_comparison_goes_out_and_is_looked_at_offline(
     page = visitor.page
     page.goto(f"{server.url}?compare={pair}")
     expect(page.locator(".sol-pair-parted")).to_contain_text("First difference at token 4")
-    export_button = page.locator(".sol-compare").get_by_role("button", name="Export")
+    export_button = page.locator(".sol-pair").get_by_role("button", name="Export")
     html = saved(page, export_button.click, tmp_path)
     assert html.name == "comparison-7-7-script.html"
 

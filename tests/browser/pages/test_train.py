@@ -119,7 +119,7 @@ def test_live_reports_appear_and_a_reload_keeps_all(serve: Serve, visit: Visit) 
     expect(state(visitor)).to_have_text("Running")
     expect(visitor.page.locator(".sol-job .sol-detail")).to_contain_text("about 5 min left")
     expect(points(visitor, "Speed")).to_have_count(9)
-    expect(points(visitor, "Held-out KL to dense")).to_have_count(6)  # three, and static's three
+    expect(points(visitor, "Held-out KL to the full model")).to_have_count(6)  # and static's
     expect(visitor.page.locator(".sol-figure").nth(4)).to_contain_text("first report that measures")
     jobs_of(server).append_metrics(job_id, [metric_row(step) for step in range(9, 21)])
     jobs_of(server).heartbeat(job_id, "w", 0.5, "grpo", 240.0)
@@ -209,7 +209,7 @@ def test_the_sample_is_coloured_and_older_ones_can_be_seen(serve: Serve, visit: 
     expect(sample).to_contain_text("Report 12: spent")
     tokens.first.click()  # no lens looks into a sample
     tokens.nth(3).hover()
-    expect(page.locator(".sol-train .sol-card")).to_contain_text("KL to dense")
+    expect(page.locator(".sol-train .sol-card")).to_contain_text("KL to the full model")
 
 
 def test_hostile_text_stays_text(serve: Serve, visit: Visit) -> None:

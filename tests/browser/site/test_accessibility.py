@@ -35,7 +35,6 @@ OWNER = "c" * 32
 TABS = (
     "Explore",
     "Inspect",
-    "Compare",
     "Train",
     "Evaluate",
     "Accuracy",

@@ -80,8 +80,8 @@ def test_every_field_of_every_tab_takes_it_and_a_reload_gives_it_back(
 ADDRESSES = (
     ("Explore", "run={0}&token={0}&colour={0}&lens={0}"),
     ("Inspect", "inspection={0}&inspect-token={0}&inspect-row={0}&inspect-colour={0}"),
-    ("Compare", "compare={0},{0}&compare-colour={0}"),
-    ("Compare", "challenge={0}"),
+    ("Explore", "compare={0},{0}&compare-colour={0}"),
+    ("Explore", "challenge={0}"),
     ("Train", "train={0}"),
     ("Evaluate", "evaluation={0}"),
     ("Accuracy", "accuracy={0}"),

@@ -147,19 +147,20 @@ def test_back_changes_the_token_of_a_run_and_another_run_has_none(
 def test_a_pair_with_its_colour(server: Server, visit: Visit) -> None:
     anna = visit(server)
     anna.page.goto(f"{anna.url}?challenge=of-an-older-release")
-    part = anna.page.locator(".sol-compare")
-    expect(part.get_by_role("button", name="Generate both")).to_be_visible()
-    assert query_of(anna.page) == {"tab": "compare"}
-    part.get_by_label("Max new tokens").first.fill("6")
-    part.get_by_role("radio", name="Dense").first.check(force=True)
-    part.get_by_role("button", name="Generate both").click()
+    part = anna.page.locator(".sol-explore")
+    anna.unfold()
+    assert query_of(anna.page) == {"tab": "explore"}
+    anna.generate(max_new_tokens=6)
+    anna.expect_state("Finished", timeout=WARM_UP_MS)
+    part.get_by_role("button", name="Compare with …").click()
+    part.get_by_role("button", name="Compare", exact=True).click()
     note = part.locator(".sol-pair-parted")
     expect(note).to_have_text(re.compile("First diff|wrote the same"), timeout=WARM_UP_MS)
     found = note.inner_text()  # before the colours are asked for, which the note says meanwhile
     part.locator(".sol-pair .sol-legend").get_by_role("radio", name="Surprisal").check(force=True)
     link = part.locator(".sol-pair .sol-chip", has_text="link")
     for visitor in everywhere(server, visit, anna, link):
-        pair = visitor.page.locator(".sol-compare .sol-pair")
+        pair = visitor.page.locator(".sol-pair")
         checked(pair, "Surprisal")
         expect(pair.locator(".sol-pair-parted")).to_have_text(found)
 
@@ -187,6 +188,8 @@ def test_what_a_tab_shows_unasked_is_named_and_stays_when_something_newer_comes(
     expect(shown).to_contain_text("The old one")
     page.reload()
     expect(shown).to_contain_text("The old one")
+    page.go_back()  # to the view that the Lab opened with
+    expect(page).to_have_url(re.compile("tab=train"))
     page.go_back()
     expect(page.locator(".sol-lesson:visible")).to_contain_text("1. ")
 

@@ -12,7 +12,7 @@ from app.web.modules import JS
 from tests.browser.conftest import Server, Visitor
 
 pytestmark = pytest.mark.browser
-TABS = ["Inspect", "Compare", "Train", "Evaluate", "Accuracy", "Policies", "History", "Learn"]
+TABS = ["Inspect", "Learn", "Train", "Evaluate", "Accuracy", "Policies", "History"]
 MODULE = re.compile(r"/gradio_api/sol-modules/[0-9a-f]{16}/(.+)")
 
 
@@ -43,7 +43,7 @@ def test_tabs_share_modules_and_a_reload_fetches_none(
     missing = every - set(loaded(visitor))
     assert all(name.startswith("sharing/") for name in missing), "every module is of use"
     visitor.page.reload()
-    expect(visitor.page.locator(".sol-learn :visible").first).to_be_visible()
+    expect(visitor.page.locator(".sol-history :visible").first).to_be_visible()
     assert set(loaded(visitor).values()) == {0}
 
 

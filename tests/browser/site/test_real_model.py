@@ -32,11 +32,11 @@ def test_the_real_model_answers_and_every_number_is_real(
 ) -> None:
     visitor = visit(serve(engine_generate(DataDir.resolve(None)), load=load))
     visitor.expect_state("Ready")
-    visitor.page.get_by_role("radio", name="Dense", exact=True).check(force=True)
+    visitor.page.get_by_role("radio", name="Full model", exact=True).check(force=True)
     visitor.generate("What is the capital of France? Answer in one sentence.", max_new_tokens=24)
     expect(visitor.page.locator(".sol-state").first).to_have_text("Finished", timeout=WARM_UP_MS)
     assert "Paris" in "".join(visitor.texts())
-    expect(visitor.page.locator(".sol-sentence")).to_contain_text("Read 100 % of the bytes")
+    expect(visitor.page.locator(".sol-sentence")).to_contain_text("100 % compute")
 
     visitor.page.get_by_role("radio", name="Uncertainty (EMC)").check(force=True)
     visitor.show_axes()
@@ -47,7 +47,7 @@ def test_the_real_model_answers_and_every_number_is_real(
     expect(visitor.page.locator(".sol-state").first).to_have_text("Finished", timeout=WARM_UP_MS)
     expect(visitor.tokens.first).to_be_visible()
     visitor.tokens.nth(2).hover()
-    expect(visitor.card).to_contain_text("In the dense row")
+    expect(visitor.card).to_contain_text("In the full model")
     expect(visitor.card).not_to_contain_text("not measured")
     expect(visitor.page.locator(".sol-spend-value").first).to_contain_text("/ 50 %")
     shown = visitor.texts()
@@ -83,7 +83,7 @@ def test_a_real_generation_stops_at_once(
 def test_the_main_path_of_every_page_of_the_model(
     load: Callable[[Any], Any], serve: Callable[..., Server], visit: Callable[..., Visitor]
 ) -> None:
-    """Inspect, Compare, Learn, Policies and History; jobs have tests of their own."""
+    """Every room but the Lab's jobs, which have tests of their own."""
     visitor = visit(serve(engine_generate(DataDir.resolve(None)), load=load))
     page = visitor.page
     visitor.expect_state("Ready", WARM_UP_MS)
@@ -101,11 +101,12 @@ def test_the_main_path_of_every_page_of_the_model(
     page.keyboard.press("Escape")
     expect(inspect.get_by_role("region", name="Difficulty report")).to_contain_text("number")
 
-    visitor.tab("Compare")
-    compare = page.locator(".sol-compare")
-    compare.get_by_label("Max new tokens").first.fill("12")
-    compare.get_by_role("button", name="Generate both").click()
-    note = compare.locator(".sol-pair-parted")
+    visitor.tab("Explore")
+    visitor.generate("The keeper of the light", max_new_tokens=12)
+    visitor.expect_state("Finished", WARM_UP_MS)
+    page.get_by_role("button", name="Compare with …").click()
+    page.get_by_role("button", name="Compare", exact=True).click()
+    note = page.locator(".sol-pair-parted")
     told = re.compile("First difference at token|wrote the same")
     expect(note).to_have_text(told, timeout=WARM_UP_MS)
     visitor.tab("Learn")

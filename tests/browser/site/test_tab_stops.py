@@ -1,4 +1,4 @@
-"""The page by keyboard: the link past its head, the tabs as one stop, the way to Generate."""
+"""The page by keyboard: the link past its head, the tabs as one stop, the way to the answer."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from tests.support.fake_engine import FakeEngine
 pytestmark = pytest.mark.browser
 Serve = Callable[..., Server]
 Visit = Callable[..., Visitor]
-STOPS = 6  # of the Tab key, from the page's top to Generate
+STOPS = 10  # of the Tab key at most, from the page's top to the answer
 # Pressed one after another from Explore on, and the tab that has the focus then.
 KEYS = (
     ("ArrowRight", "Inspect"),
-    ("ArrowRight", "Compare"),
+    ("ArrowRight", "Learn"),
     ("ArrowLeft", "Inspect"),
-    ("End", "Learn"),
+    ("End", "History"),
     ("ArrowRight", "Explore"),
-    ("ArrowLeft", "Learn"),
+    ("ArrowLeft", "History"),
     ("Home", "Explore"),
     ("ArrowRight", "Inspect"),
 )
@@ -30,18 +30,18 @@ KEYS = (
 def opened(visit: Visit, server: Server, width: int = 1280) -> Visitor:
     """At the top of a page whose head is ready."""
     visitor = visit(server, viewport={"width": width, "height": 900})
+    visitor.page.reload()  # nothing has the focus
     expect(visitor.page.locator("[role=tab][tabindex='0']")).to_have_text("Explore")
     return visitor
 
 
-def stops_to(page: Page, name: str, most: int = 40) -> int:
-    """How often Tab is pressed until the button of this name has the focus."""
-    button = page.get_by_role("button", name=name, exact=True)
+def stops_to(target: Locator, most: int = 40) -> int:
+    """How often Tab is pressed until the target has the focus."""
     for pressed in range(1, most + 1):
-        page.keyboard.press("Tab")
-        if button.evaluate("(one) => one === document.activeElement"):
+        target.page.keyboard.press("Tab")
+        if target.evaluate("(node) => node === document.activeElement"):
             return pressed
-    raise AssertionError(f"{name} is not among the first {most} stops")
+    raise AssertionError(f"{target} is not among the first {most} stops")
 
 
 def is_on_screen(page: Page) -> bool:
@@ -72,7 +72,7 @@ def test_the_first_stop_is_a_link_past_the_head(serve: Serve, visit: Visit, widt
     expect(panel).to_be_focused()
     assert page.url == address
     page.keyboard.press("Tab")
-    expect(visitor.prompt).to_be_focused()
+    expect(page.get_by_role("slider", name="Compute")).to_be_focused()
 
 
 def test_it_goes_to_the_tab_in_front(serve: Serve, visit: Visit) -> None:
@@ -88,20 +88,21 @@ def test_it_goes_to_the_tab_in_front(serve: Serve, visit: Visit) -> None:
     expect(search).to_be_focused()
 
 
-@pytest.mark.parametrize("width", [1280, 1440])
-def test_generate_is_few_stops_from_the_top(serve: Serve, visit: Visit, width: int) -> None:
+@pytest.mark.parametrize("width", [390, 1280, 1440])
+def test_the_answer_is_few_stops_from_the_top(serve: Serve, visit: Visit, width: int) -> None:
     visitor = opened(visit, serve(FakeEngine(step_s=0.001)), width)
     page = visitor.page
-    assert stops_to(page, "Generate") <= STOPS
+    assert stops_to(page.get_by_role("slider", name="Compute")) <= STOPS
+    assert stops_to(page.get_by_role("button", name="Try your own prompt")) <= STOPS
     assert page.locator("[tabindex]:not([tabindex='0'], [tabindex='-1'])").count() == 0
     page.keyboard.press("Enter")
+    expect(visitor.prompt).to_be_focused()
+    assert stops_to(page.get_by_role("button", name="Generate")) == 1
+    page.keyboard.press("Enter")
     visitor.expect_state("Finished")
-
-
-def test_on_a_phone_it_is_one_stop_more_for_the_menu_of_tabs(serve: Serve, visit: Visit) -> None:
-    visitor = opened(visit, serve(), 390)
-    expect(visitor.page.get_by_role("button", name="More tabs")).to_be_visible()
-    assert stops_to(visitor.page, "Generate") <= STOPS
+    page.reload()
+    visitor.expect_state("Finished")
+    assert stops_to(visitor.tokens.first) <= STOPS
 
 
 def test_arrows_walk_the_tabs_and_enter_shows_one(serve: Serve, visit: Visit) -> None:
@@ -122,6 +123,6 @@ def test_arrows_walk_the_tabs_and_enter_shows_one(serve: Serve, visit: Visit) ->
     expect(tab("Inspect")).to_have_attribute("aria-selected", "true")
     expect(stops).to_have_text(["Inspect"])
     # The tabs are made anew when the window narrows.
-    page.set_viewport_size({"width": 500, "height": 900})
+    page.set_viewport_size({"width": 250, "height": 900})
     expect(page.get_by_role("button", name="More tabs")).to_be_visible()
     expect(stops).to_have_count(1)

@@ -184,8 +184,8 @@ def test_a_budget_is_a_share_or_per_axis_and_says_which() -> None:
         Budget(0.5, bytes_share=0.5)
     assert Budget.share(0.605).words == "60.5 % of the bytes"
     assert Budget.share(0.6, 8).words == "60 % of the bytes, 8 bits"
-    assert Budget(0.5, 0.7, 8).words == "attention 50 %, channels 70 %, 8 bits"
-    assert Action(0.5).words == "attention 50 %, channels 100 %, 16 bits"
+    assert Budget(0.5, 0.7, 8).words == "50 % attention · 70 % MLP · 8 bits"
+    assert Action(0.5).words == "50 % attention · 100 % MLP · 16 bits"
 
 
 def test_a_share_is_the_least_that_loses_so_much(mixes: MixTable) -> None:

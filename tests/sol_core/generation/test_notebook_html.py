@@ -59,7 +59,7 @@ def test_colours_span_the_runs_own_spends_and_little_difference_is_pale() -> Non
     )
     assert strengths(0.5, 0.5) == [0, 0]
     assert max(strengths(0.5, 0.53)) < FULL_STRENGTH / 4
-    assert "attention 10 %, channels 100 %, 16 bits" in coloured_tokens(["a"], [Action(0.1)])
+    assert "10 % attention · 100 % MLP · 16 bits" in coloured_tokens(["a"], [Action(0.1)])
     assert coloured_tokens([], []).startswith("<div")
 
 
@@ -69,5 +69,5 @@ def test_a_score_is_a_table_of_its_means() -> None:
     reader.feed(made)
     assert "nats per token2.0000" in reader.text
     assert "perplexity7.39" in reader.text
-    assert "attention 75 %, channels 85 %, 12 bits" in reader.text
+    assert "75 % attention · 85 % MLP · 12 bits" in reader.text
     assert Score((1,), (Action(),), (1.0,)).spend == Budget()

@@ -3,29 +3,30 @@
 import { makeApi } from "../shared/api.js";
 import { h, show, smallButton } from "../shared/dom.js";
 import { saveFile } from "../shared/download.js";
-import { isNumber, modelName, signed } from "../shared/format.js";
+import { isNumber, mean, modelName } from "../shared/format.js";
 import { roughly, TASKS_JOB } from "../shared/jobs/job_list.js";
 import { ResultPage } from "../shared/jobs/job_page.js";
-import { emptyPanel, tiles } from "../shared/page_parts.js";
+import { emptyPanel } from "../shared/page_parts.js";
+import { ENOUGH_QUESTIONS, verdictOf } from "../shared/verdict.js";
 import { accuracyTable, points, taskFigure } from "./accuracy_figures.js";
 import { AccuracyForm } from "./accuracy_form.js";
 
 class AccuracyPage extends ResultPage {
   constructor(root, api, page) {
     super(root, api, { shipped: page.shipped, kind: TASKS_JOB, part: "accuracy", tab: "accuracy",
-      noun: "measurement", wrong: "This job does not measure accuracy. Open it in the Train tab.",
+      noun: "measurement", wrong: "This job does not measure accuracy. Open it under Train.",
       calls: { home: "accuracy_home", start: "start_accuracy", settings: "accuracy_settings",
         result: "accuracy_result" } });
     this.form = new AccuracyForm({ start: (request) => this.start(request) }, page);
     this.save = smallButton("JSON", () => this.download(), { hidden: true });
-    this.panel = this.makePanel({ tools: this.save, body: [this.about, this.headline] });
+    this.panel = this.makePanel({ tools: this.save, body: [this.verdict.element, this.about] });
     this.table = h("div");
     this.list = this.makeList({ heading: "Measurements", kind: TASKS_JOB,
       empty: "Nothing yet. Choose a policy and press Measure accuracy." });
     this.empty = emptyPanel("Does compute go where answers need it?", [
       ["Real questions.", "Six public test sets, scored by the likelihood of each answer."],
-      ["A dense question, a compressed answer.", "The policy chooses for every token of every answer."],
-      ["Beside chance, dense and static.", "Static gets exactly what the policy spent."]]);
+      ["The question in full, the answer compressed.", "The policy chooses for every token of every answer."],
+      ["Beside chance, the full model and static.", "Static gets exactly what the policy spent."]]);
     this.lay(this.figures, this.table);
   }
 
@@ -42,8 +43,7 @@ class AccuracyPage extends ResultPage {
       `at most ${about.limit} questions a task, seed ${about.seed}`,
       isNumber(about.elapsed_s) && `took ${roughly(about.elapsed_s)}`]);
     show(this.save, true);
-    show(this.headline, true);
-    this.headline.replaceChildren(...headline(summary));
+    this.verdict.draw([accuracyVerdict(about, tasks, summary)]);
     const all = [...tasks, ...pooled];
     this.table.replaceChildren(accuracyTable(all));
     this.drawFigures(all.map(taskFigure));
@@ -54,26 +54,15 @@ class AccuracyPage extends ResultPage {
   }
 }
 
-function headline(summary) {
-  const { mean_gain: mean, mean_nll_gain: nll, best, pairs } = summary;
-  const sure = isNumber(summary.above)
-    ? `pairs of task and budget; interval above 0 on ${summary.above}, below on ${summary.below}`
-    : "pairs of task and budget";
-  return tiles([
-    ["Mean gain over static", points(mean.mean),
-      `points of accuracy, ${pairs} pairs of task and budget${between(mean, points)}`],
-    ["Better than static", `${summary.better} of ${pairs}`, sure],
-    ["Best gain", points(best.mean),
-      `points: ${best.task}, ${best.label}${between(best, points)}; chosen among ${pairs}, so it flatters`],
-    nll && ["Right answers' NLL", signed(nll.mean, 3),
-      `nats per token below static's, mean of ${pairs} pairs${between(nll, (one) => signed(one, 3))}`],
-  ].filter(Boolean));
+// Spend: mean over tasks and budgets, as a share of what the full model reads there.
+function accuracyVerdict(about, tasks, { mean_gain: gain }) {
+  const shareOf = (method) => mean(tasks.flatMap(({ dense, rows }) =>
+    rows.map((row) => row.methods[method]?.bytes_per_token / dense.bytes_per_token)));
+  return verdictOf({ name: `policy ${about.policy}`, other: "static", gains: [[gain.mean, gain.low, gain.high]],
+    text: points, unit: "points of accuracy", word: "question", enough: ENOUGH_QUESTIONS,
+    samples: tasks.reduce((sum, task) => sum + task.questions, 0), spent: [[shareOf("policy"), shareOf("static")]] });
 }
 
-function between({ low, high }, format) {
-  return isNumber(low) ? ` (${format(low)} to ${format(high)})` : "";
-}
-
-export function mount(root, server, page) {
+export function mountAccuracy(root, server, page) {
   new AccuracyPage(root, makeApi(server), page).begin();
 }

@@ -26,7 +26,7 @@ export function taskFigure(task) {
     empty: "Not measured.", title: task.label,
     aid: `${count(task.questions, "question")}. Bars are 95 % [[interval|intervals]]; across: the [[net keep rate]].`,
     keys: [...styles.map(([id, one]) => ({ id, ...one })),
-      { id: "dense", name: "Dense", colour: "text", dash: "faint" },
+      { id: "dense", name: "Full model", colour: "text", dash: "faint" },
       ...(lines.length > 1 ? [{ id: "chance", name: "Chance", colour: "muted", dash: "dots" }] : [])],
     layout: () => ({ hovermode: "closest", margin: { l: 46, r: 14, b: 38 },
       xaxis: { title: smallTitle("net keep rate"), ticksuffix: " %" },
@@ -76,7 +76,7 @@ export function accuracyTable(tasks) {
   const nats = (one) => signed(one, 3);
   const row = (task, one, at) => h("tr", {},
     at === 0 ? h("th", { scope: "rowgroup", rowspan: task.rows.length }, task.label,
-      h("small", {}, `dense ${percent(task.dense.mean, 1)}`
+      h("small", {}, `full model ${percent(task.dense.mean, 1)}`
         + (isNumber(task.chance) ? `, chance ${percent(task.chance, 0)}` : ""))) : null,
     h("td", {}, one.label),
     gainCell(one.gain, points), gainCell(one.margin_gain, nats), gainCell(one.nll_gain, nats),
@@ -91,9 +91,9 @@ export function accuracyTable(tasks) {
     tasks.map((task) => h("tbody", {}, task.rows.map((one, at) => row(task, one, at))))),
   { title: "Every task and budget", label: "Every task and budget", name: "Table",
     note: glossed("Gain: [[policy]] minus [[static]] in points of accuracy, "
-      + "95 % paired bootstrap over questions. Margin gain: the same of the right answer's log-likelihood less the best "
-      + "wrong one's, nats per byte. NLL gain: what static's [[NLL]] of the right answer is above the policy's, nats per "
+      + "95 % paired bootstrap over questions. Margin gain: the same for the log-likelihood of the right answer minus the best "
+      + "wrong one, in nats per byte. NLL gain: static's [[NLL]] of the right answer minus the policy's, in nats per "
       + `token. Spends: ${AXES.map((axis) => axis.short).join(" · ")} of the policy, and below it of static. MB a token: what a step reads, `
-      + "computed, of the policy, and below it of the others in their order. Short answers are few steps, so [[spend]] "
+      + "computed; the policy above, the others below in their order. Short answers take few steps, so [[spend]] "
       + "and [[budget]] may differ.") });
 }

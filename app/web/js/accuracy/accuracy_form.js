@@ -18,11 +18,11 @@ export class AccuracyForm extends JobForm {
     this.fields = {
       tasks: this.tasks,
       limit: numberField({ label: "Questions of each task", min: 2,
-        hint: "At most; drawn by the seed. An accuracy of 500 questions is known to about 4 points." }),
+        hint: "At most; the seed draws them. With 500 questions an accuracy is known to about 4 points." }),
       budgets: budgetsField({ label: "Budgets",
-        hint: "Shares of attention and MLP channels, and bits; “;” between budgets. A chip sets one by sliders." }),
-      with_paper: toggleField({ label: "The paper's mechanisms beside it",
-        hint: "Static with Quest's pages and the MLP's input alone pruned, at the bytes of static on the policy's grid." }),
+        hint: "Shares of attention and MLP, and bits; separate budgets with “;”. Click a budget to set it with sliders." }),
+      with_paper: toggleField({ label: "Compare the paper's mechanisms",
+        hint: "Static with Quest's pages, and pruning at the MLP's input only. It reads as many bytes as static on the policy's grid." }),
       seed: numberField({ label: "Seed", min: 0 }),
     };
     this.element = this.build();
@@ -32,11 +32,11 @@ export class AccuracyForm extends JobForm {
   build() {
     const { tasks, ...fields } = this.fields;
     return this.lay(
-      labelled("Policy", "Dense and static are always beside it, static at the policy's own spend. All use the "
+      labelled("Policy", "The full model and static always run beside it, static at the policy's own spend. All use the "
         + "[[mechanisms]] and levels that the policy was trained on.", this.policy),
       h("fieldset", { class: "sol-fieldset" }, h("legend", {}, "Tasks"), h("div", { class: "sol-checks" }, this.tasks.rows)),
       Object.values(fields).map((one) => one.element),
-      h("p", { class: "sol-hint" }, glossed("Questions are [[dense|read densely]]; every token of every answer is one "
+      h("p", { class: "sol-hint" }, glossed("Questions are [[dense|read in full]]; every token of every answer is one "
         + "compressed step. Answers are compared by log-likelihood per byte.")),
       this.actions("Measure accuracy"));
   }
@@ -64,7 +64,7 @@ export class AccuracyForm extends JobForm {
     if (home.policies.some((one) => one.name === chosen)) this.policy.value = chosen;
     const isEmpty = home.policies.length === 0;
     this.allow(home.jobs_allowed && !isEmpty,
-      home.refusal || (isEmpty && "No policy is stored yet. Train one in the Train tab."));
+      home.refusal || (isEmpty && "No policy is stored yet. Train one in the Lab."));
   }
 
   request() {

@@ -1,10 +1,12 @@
 // Two runs of one prompt side by side: both texts, aligned once both have ended, with the first token
-// that differs marked, and both in numbers. Whoever has the rows feeds it: the Compare page, an
-// exported file.
+// that differs marked, and both in numbers. Whoever has the rows feeds it: Explore, an exported file.
 
-import { h, setText, show } from "../shared/dom.js";
-import { AXES, count, mechanismsOf, modelName, percent, scheduleOf } from "../shared/format.js";
-import { leadParts } from "../shared/page_parts.js";
+import { h, headRow, setText, show } from "../shared/dom.js";
+import {
+  AXES, count, duration, formNumbers, isNumber, mean, mechanismsOf, MISSING, modelName, nats, percent, scheduleOf,
+  signed, spendText,
+} from "../shared/format.js";
+import { leadParts, tablePanel } from "../shared/page_parts.js";
 import { Tally } from "../shared/runs/status.js";
 import { setPill, STATES } from "../shared/runs/status_line.js";
 import { SITE } from "../shared/site.js";
@@ -12,7 +14,84 @@ import { cardParts, TokenCard } from "../shared/tokens/card.js";
 import { gridLevels } from "../shared/tokens/card_policy.js";
 import { Legend } from "../shared/tokens/legend.js";
 import { colourAxes, TokenView } from "../shared/tokens/tokens.js";
-import { PairTable, sideName, SIDES } from "./pair_table.js";
+import { apartGain, ENOUGH_TOKENS, VerdictLine, verdictOf } from "../shared/verdict.js";
+
+export const SIDES = ["a", "b"];
+export const sideName = (side) => side.toUpperCase();
+
+// Each line of the table says what it is and how it was got: measured while the run went on, computed from
+// what it spent, or scored now by the full model. less: whether less is better; null where neither is.
+/** @type {{name: string, how: (sides: any[]) => string, of: (side: any) => number | null,
+ *   text: (value: number) => string, less: boolean | null, axis?: Axis, isTime?: boolean}[]} */
+const PAIR_LINES = [
+  { name: "Tokens", how: () => "generated", of: (side) => side.rows.length,
+    text: (value) => value.toLocaleString("en"), less: null },
+  { name: "Time per token", how: (sides) => `measured; ${rowsText(sides)}`, isTime: true,
+    of: (side) => side.tally.ms / side.tally.rows, text: duration, less: true },
+  { name: "Time for all tokens", how: () => "measured, prompt not included", isTime: true,
+    of: (side) => side.tally.ms, text: duration, less: null },
+  ...AXES.map((axis, at) => ({ name: axis.name, how: () => "spent, mean of the steps", axis,
+    of: (side) => side.tally.mean(at), text: axis.show, less: null })),
+  { name: "Compute", how: () => "bytes read, of the full model's", of: (side) => side.tally.bytes / side.tally.denseBytes,
+    text: (value) => percent(value, 1), less: null },
+  { name: "Surprisal, own schedule", how: () => "mean over its tokens, as it was generated; nats",
+    of: (side) => mean(side.rows.map((row) => row.surprisal)), text: nats, less: true },
+  { name: "NLL under the full model", how: () => "of the finished text, in one pass; nats per token",
+    of: (side) => mean(side.nll), text: nats, less: true },
+  { name: "KL to the full model", how: () => "mean over the steps, by the shadow row; nats", less: true,
+    of: (side) => (isDense(side) ? 0 : mean(side.rows.map((row) => row.kl_to_dense))), text: nats },
+];
+
+const isDense = (side) => scheduleOf(side.run).kind === "dense";
+const rowsOf = (side) => 1 + (side.rows[0]?.side.length ?? 0);
+
+function rowsText(sides) {
+  const [one, other] = sides.map(rowsOf);
+  if (one === other) return one === 1 ? "no shadow rows" : `each step carried ${one} rows`;
+  return `not comparable: A's steps carried ${count(one, "row")}, B's ${other}`;
+}
+
+function differenceText(line, one, other) {
+  const gap = other - one;
+  if (line.axis) {
+    return line.axis.unit === "bit" ? signed(gap, 2) : `${signed(100 * gap, 1)} points`;
+  }
+  if (line.isTime) return `${signed(100 * (other / one - 1), 0)} %`;
+  if (line.text === nats) return signed(gap);
+  return line.name === "Tokens" ? signed(gap, 0) : `${signed(100 * gap, 1)} points`;
+}
+
+class PairTable {
+  constructor() {
+    this.body = h("tbody", {});
+    this.note = h("span", {});
+    this.element = tablePanel(h("table", { class: "sol-table sol-pair-table" },
+      headRow(["Measure", "A", "B", "B against A"]), this.body),
+    { title: "In numbers", label: "In numbers", name: "A and B in numbers", note: this.note });
+  }
+
+  // sides: two of {run, rows, tally, nll}; problems: sentences about what could not be scored.
+  render(sides, problems) {
+    this.body.replaceChildren(...PAIR_LINES.map((line) => {
+      const values = sides.map((side) => (side.rows.length ? line.of(side) : null));
+      const both = values.every(isNumber);
+      const gap = both ? values[1] - values[0] : 0;
+      const alike = !line.isTime || rowsOf(sides[0]) === rowsOf(sides[1]);
+      const text = both ? differenceText(line, ...values) : MISSING;
+      // Without a sign it rounds to nothing.
+      const verdict = line.less === null || !alike || !/^[+−]/.test(text) ? "open"
+        : (gap < 0) === line.less ? "good" : "bad";
+      return h("tr", {},
+        h("th", { scope: "row" }, line.axis && h("i", { class: "sol-axis-dot", "data-axis": line.axis.key }),
+          line.name, h("small", {}, line.how(sides))),
+        values.map((value) => h("td", {}, isNumber(value) ? line.text(value) : MISSING)),
+        h("td", { class: "sol-gain", "data-verdict": verdict }, text));
+    }));
+    setText(this.note, ["Two runs of one seed, measured one after the other on this machine; "
+      + "a difference in text can outweigh one in quality. The NLL says how likely the full "
+      + "model finds a text, not how good it is: repetition is likely too.", ...problems].join(" "));
+  }
+}
 
 export class PairStage {
   // hint: what the foot says before both are compared; tail(at): what a side's head ends with;
@@ -26,7 +105,7 @@ export class PairStage {
     this.legend = new Legend(this.axes, (axis, isChosen) => {
       this.sides.forEach((one) => one.view.setAxis(axis));
       if (isChosen) colour(axis.key);
-    }, "axis", (isStretched) => this.sides.forEach((one) => one.view.spanColours(isStretched)));
+    });
     this.table = new PairTable();
     this.parted = h("p", { class: "sol-pair-parted", role: "status" }, hint);
     this.grid = h("div", { class: "sol-pair-grid sol-lines" }, this.sides.map((one) => one.head),
@@ -35,6 +114,7 @@ export class PairStage {
     // Both lists scroll in one place.
     this.sides.forEach((one) => { one.view.element = this.place; });
     this.lead = h("div", { class: "sol-lead" });
+    this.verdict = new VerdictLine();
   }
 
   /** @returns {{ view: TokenView, tally: Tally, rows: Token[], run: Run | null, levels: GridAxis[] | null, nll: number[] | null,
@@ -44,11 +124,6 @@ export class PairStage {
       enter: (index, token) => this.enter(at, index, token),
       leave: () => this.card.hideSoon(),
       select: (range) => view.select(range),
-      spanned: () => this.sides.flatMap((one) => one.rows),
-      span: (span) => {
-        this.legend?.showSpan(span);
-        this.sides.forEach((one) => one.view.spanColours());
-      },
     }, `Tokens of ${sideName(side)}`);
     const state = h("span", { class: "sol-state", "data-kind": "idle" }, "Nothing yet");
     const detail = h("span", { class: "sol-detail" });
@@ -57,11 +132,10 @@ export class PairStage {
     return { view, tally: new Tally(), rows: [], run: null, levels: null, nll: null, state, detail, head };
   }
 
-  // over: stands in place of the texts while there are none; tools: for the foot.
-  /** @param {{ over?: Element, tools?: Element[] }} [parts] */
-  build({ over, tools } = {}) {
+  // tools: for the foot.
+  build(tools = []) {
     return h("section", { class: "sol-panel sol-pair", "aria-label": "Both texts" },
-      this.legend.element, this.lead, over, this.place,
+      this.verdict.element, this.legend.element, this.lead, this.place,
       h("footer", { class: "sol-token-foot" }, this.parted, tools));
   }
 
@@ -77,6 +151,7 @@ export class PairStage {
       setText(one.detail, "");
     });
     show(this.table.element, false);
+    this.verdict.draw([]);
     setText(this.parted, this.hint);
   }
 
@@ -87,7 +162,7 @@ export class PairStage {
     const { kind, policy, asked, share } = scheduleOf(run);
     const name = policy ? `Policy ${modelName(policy)}` : SITE.schedules[kind] ?? kind;
     setText(side.detail, kind === "dense" ? name
-      : `${name} · ${share ? `${percent(share)} of the bytes` : `${AXES.map((axis, n) => axis.show(asked[n])).join(" · ")} bits`} · ${mechanismsOf(run)}`);
+      : `${name} · ${share ? `${percent(share)} compute` : spendText(formNumbers(asked))} · ${mechanismsOf(run)}`);
     if (at === 0) this.lead.replaceChildren(...leadParts(run));
   }
 
@@ -114,6 +189,7 @@ export class PairStage {
     if (compared.parted !== null) {
       this.sides.forEach((one) => one.view.elements[compared.parted]?.classList.add("is-parted"));
     }
+    this.verdict.draw([pairVerdict(this.sides)]);
     this.drawTable(compared.sides.map((side, at) => side.problem && `${sideName(SIDES[at])}: ${side.problem}`)
       .filter(Boolean));
   }
@@ -124,7 +200,7 @@ export class PairStage {
     if (parted === null) return `Both sides wrote the same ${count(ends[0], "token")}.`;
     const same = stretches.filter(([is]) => is).reduce((sum, [, a, b]) => sum + b - a, 0);
     return `First difference at token ${parted + 1}. `
-      + `${count(same, "token")} of ${Math.max(...ends)} agree, later agreements of three or more included.`;
+      + `${count(same, "token")} of ${Math.max(...ends)} agree, counting later runs of three or more.`;
   }
 
   // problems: sentences about what could not be scored.
@@ -162,6 +238,16 @@ export class PairStage {
     const partner = index === null ? null : this.partners?.[at].get(index) ?? null;
     this.sides[1 - at].view.mark(partner);
   }
+}
+
+// How far each stays from the full model: KL where the full model rode along, else the likelihood of the text.
+function pairVerdict(sides) {
+  const drift = (side) => (isDense(side) ? side.rows.map(() => 0) : side.rows.map((row) => row.kl_to_dense));
+  const hasDrift = sides.every((side) => drift(side).every(isNumber));
+  const [a, b] = sides.map((side) => (hasDrift ? drift(side) : (side.nll ?? []).filter(isNumber)));
+  return verdictOf({ name: "B", other: "A", gains: [apartGain(b, a)], samples: Math.min(a.length, b.length),
+    word: "scored token", enough: ENOUGH_TOKENS, spent: [[sides[1], sides[0]].map(({ tally }) => tally.bytes / tally.denseBytes)],
+    text: signed, unit: hasDrift ? "nats a token closer to the full model" : "nats a token more likely under the full model" });
 }
 
 function blockAttributes(row, at, same) {

@@ -4,29 +4,30 @@ import { makeApi, reasonOf } from "../shared/api.js";
 import { h, show, smallButton } from "../shared/dom.js";
 import { saveFile } from "../shared/download.js";
 import { takeOver } from "../shared/events.js";
-import { count, isNumber, modelName } from "../shared/format.js";
+import { count, isNumber, modelName, signed } from "../shared/format.js";
 import { roughly } from "../shared/jobs/job_list.js";
 import { ResultPage } from "../shared/jobs/job_page.js";
 import { emptyPanel } from "../shared/page_parts.js";
+import { ENOUGH_TOKENS, verdictOf } from "../shared/verdict.js";
 import { EvaluateForm } from "./evaluate_form.js";
 import { FIGURES } from "./figures.js";
-import { headlineTiles, partialTable, ResultTable } from "./result_table.js";
+import { partialTable, ResultTable } from "./result_table.js";
 
 class EvaluatePage extends ResultPage {
   constructor(root, api, page) {
     super(root, api, { shipped: page.shipped, kind: "evaluate", part: "evaluation", tab: "evaluate",
-      noun: "evaluation", wrong: "This job is no evaluation. Open it in the Train tab.",
+      noun: "evaluation", wrong: "This job is not an evaluation. Open it under Train.",
       calls: { home: "evaluate_home", start: "start_evaluation", settings: "evaluation_settings",
         result: "evaluation_result" } });
     this.form = new EvaluateForm(api, { start: (request) => this.start(request) }, page);
     this.partial = h("div", { class: "sol-partial" });
     this.exports = h("span", { class: "sol-job-tools", hidden: true },
       ["json", "csv"].map((form) => smallButton(form.toUpperCase(), () => this.download(form))));
-    this.panel = this.makePanel({ tools: this.exports, body: [this.about, this.headline, this.partial] });
+    this.panel = this.makePanel({ tools: this.exports, body: [this.verdict.element, this.about, this.partial] });
     this.table = new ResultTable();
     this.list = this.makeList({ heading: "Evaluations", kind: "evaluate",
       empty: "Nothing yet. Choose a policy and press Start evaluation." });
-    this.empty = emptyPanel("Does the policy earn its keep?", [
+    this.empty = emptyPanel("Does the policy beat static?", [
       ["At the same spend.", "Every method gets the policy's own mean on each axis, on the same texts."],
       ["With intervals.", "Paired bootstrap over texts: a gain counts when its interval is above 0."],
       ["With figures.", "Pareto front, random schedules, adherence, variability, difficulty."]]);
@@ -59,11 +60,9 @@ class EvaluatePage extends ResultPage {
     this.tellAbout(aboutParts(view.about));
     show(this.exports, true);
     const hasTable = view.baselines.length > 0;
-    show(this.headline, hasTable);
     show(this.table.element, hasTable);
     if (hasTable) {
-      this.table.take(view, (baseline) => this.headline.replaceChildren(
-        ...headlineTiles(view.headline[baseline.name], baseline.label)));
+      this.table.take(view, (baseline) => this.verdict.draw([evaluationVerdict(view, baseline)]));
     } else this.panel.say("This result has no comparison to show. Its JSON holds everything.");
     this.drawFigures(Object.entries(FIGURES).flatMap(([name, made]) =>
       (view.figures[name] ? made.map((make) => make(view.figures[name])) : [])));
@@ -80,6 +79,14 @@ class EvaluatePage extends ResultPage {
   }
 }
 
+function evaluationVerdict({ about, rows }, baseline) {
+  const budgets = rows[baseline.name] ?? [];
+  return verdictOf({ name: about.policy ? `policy ${about.policy}` : "the policy", other: baseline.label.toLowerCase(),
+    gains: budgets.map((row) => row.nll.gain), spent: budgets.map((row) => row.shares),
+    text: (gain) => signed(gain, 4), unit: "nats a token", samples: about.scored_tokens ?? 0, word: "scored token",
+    enough: ENOUGH_TOKENS });
+}
+
 function aboutParts(about) {
   return [about.policy && `Policy ${about.policy}`, about.model && modelName(about.model),
     about.corpus && `text ${modelName(about.corpus)}`,
@@ -88,6 +95,6 @@ function aboutParts(about) {
     isNumber(about.elapsed_s) && `took ${roughly(about.elapsed_s)}`];
 }
 
-export function mount(root, server, page) {
+export function mountEvaluate(root, server, page) {
   new EvaluatePage(root, makeApi(server), page).begin();
 }

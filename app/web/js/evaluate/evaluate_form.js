@@ -14,8 +14,8 @@ class PolicyChoice {
   constructor() {
     this.list = h("div", { class: "sol-checks" });
     this.element = h("fieldset", { class: "sol-fieldset" }, h("legend", {}, "Policies"), this.list,
-      h("p", { class: "sol-hint" }, glossed("The figures are about the first one chosen; the others join as lines of their own. A policy "
-        + "knows the [[mechanisms]] and levels it was trained on: all schedules use those.")));
+      h("p", { class: "sol-hint" }, glossed("The figures show the first policy that you choose; the others appear as further lines. A policy "
+        + "keeps the [[mechanisms]] and levels of its training, and all schedules use them.")));
     this.wanted = null;
     this.order = [];
     this.checks = checksOf([]);
@@ -26,7 +26,7 @@ class PolicyChoice {
     this.checks = checksOf(policies.map((one) => [one.name, one.name, policyNote(one)]));
     this.list.replaceChildren(...this.checks.rows);
     if (!policies.length) {
-      this.list.append(h("p", { class: "sol-muted" }, "No policy is stored yet. Train one in the Train tab."));
+      this.list.append(h("p", { class: "sol-muted" }, "No policy is stored yet. Train one in the Lab."));
     }
     this.set(chosen.length ? chosen : policies.slice(0, 1).map((one) => one.name));
   }
@@ -46,7 +46,7 @@ class PolicyChoice {
 }
 
 function policyNote(policy) {
-  if (policy.shipped) return "comes with the program";
+  if (policy.shipped) return "shipped";
   return [policy.model && modelName(policy.model), policy.created && whenText(policy.created)]
     .filter(Boolean).join(", ");
 }
@@ -75,19 +75,19 @@ export class EvaluateForm extends JobForm {
     this.policies = new PolicyChoice();
     this.fields = {
       random: numberField({ label: "Random schedules", min: 0, max: 1000,
-        hint: "Per budget; the [[random|one]] that does best over all texts is a [[baseline]]. 0: none." }),
+        hint: "Per budget. The [[random|best]] one over all texts becomes a [[baseline]]. 0: none." }),
       emc: toggleField({ label: "Uncertainty (EMC)", hint: "[[emc|Spends more]] after unsure steps." }),
       dac: toggleField({ label: "Drift (DAC)", hint: "[[dac|Spends more]] where the hidden state moves." }),
       budgets: budgetsField({ label: "Budgets" }),
       texts: numberField({ label: "Texts", min: 2 }),
       windows: numberField({ label: "Windows per text", min: 1,
-        hint: "[[rollout|Rollouts]] one after another; they share the text's one dense reading." }),
+        hint: "[[rollout|Rollouts]] one after another; they share one full reading of the text." }),
       steps: numberField({ label: "Steps per window", min: 1 }),
-      context: numberField({ label: "Context", min: 1, hint: "Tokens read densely before ([[prefill]])." }),
+      context: numberField({ label: "Context", min: 1, hint: "Tokens read in full before ([[prefill]])." }),
       seed: numberField({ label: "Seed", min: 0 }),
-      sampled: toggleField({ label: "Also with sampled actions", hint: "Beside the greedy ones." }),
+      sampled: toggleField({ label: "Also with sampled actions", hint: "In addition to the greedy ones." }),
       pollution: toggleField({ label: "KV pollution probe",
-        hint: "How long compressed keys and values [[kv pollution|do harm]]." }),
+        hint: "How long the error of compressed keys and values [[kv pollution|lasts]]." }),
     };
     this.corpus = new CorpusPicker(api);
     this.element = this.build();
@@ -99,14 +99,14 @@ export class EvaluateForm extends JobForm {
     fields.budgets.input.rows = 3;
     this.size = h("p", { class: "sol-hint" });
     const budgets = h("div", { class: "sol-field" }, fields.budgets.element,
-      h("p", { class: "sol-hint" }, "Shares of attention and MLP channels, and bits; one budget after another with “;” between them. A chip sets one by sliders."),
+      h("p", { class: "sol-hint" }, "Shares of attention and MLP, and bits; separate budgets with “;”. Click a budget to set it with sliders."),
       chip("Nine across the range", () => {
         fields.budgets.set(this.page.defaults.budgets);
         this.changed();
       }, { class: "sol-chip is-start" }));
     return this.lay(this.policies.element,
       h("fieldset", { class: "sol-fieldset" }, h("legend", {}, "Baselines"),
-        h("p", { class: "sol-hint" }, glossed("[[dense|Dense]] and [[static]] always run, at the policy's own [[spend]].")),
+        h("p", { class: "sol-hint" }, glossed("The [[dense|full model]] and [[static]] always run, static at the policy's own [[spend]].")),
         fields.random.element, fields.emc.element, fields.dac.element),
       budgets, this.corpus.element,
       h("div", { class: "sol-advanced-grid is-flush" }, fields.texts.element, fields.windows.element,

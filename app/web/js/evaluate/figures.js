@@ -71,7 +71,7 @@ function paretoFigure(data) {
   const known = (one) => one.points.filter((point) => isNumber(point.costs[cost.value]) && isNumber(point[measure.get()][0]));
   return figure({
     data, title: "Pareto front", tools: h("div", { class: "sol-figure-tools" }, measure.element, cost),
-    aid: "Each mark is a budget; lines ([[pareto front|Pareto front]]) join what no other budget of the same method beats. Lower and further left is better. Bars: 95 % [[interval|intervals]] of what is lost to dense.",
+    aid: "Each mark is a budget; lines ([[pareto front|Pareto front]]) join what no other budget of the same method beats. Lower and further left is better. Bars: 95 % [[interval|intervals]] of the loss against the full model.",
     keys: data.methods.map((one, place) => ({ id: one.name, name: one.label,
       colour: styles[place].colour, dash: styles[place].dash })),
     layout: () => ({ uirevision: `${measure.get()} ${cost.value}`,
@@ -112,10 +112,10 @@ function violinFigure(data) {
     color: themeColour(colour), line: { color: themeColour(colour), width } });
   return figure({
     data, title: "Random schedules", tools: measure.element,
-    aid: "Each shape is the spread of random schedules with the same mean spend; a policy earns its keep below all of them. Under each: attention and MLP kept, bits.",
+    aid: "Each shape is the spread of random schedules with the same mean spend; a policy that adapts well lies below all of them. Under each: attention and MLP kept, bits.",
     keys: [{ id: "policy", name: "Policy", colour: "accent", dash: "dots" },
       { id: "static", name: "Static", colour: "channels" },
-      { id: "dense", name: "Dense", colour: "text", dash: "faint" },
+      { id: "dense", name: "Full model", colour: "text", dash: "faint" },
       { id: "random", name: "Random", colour: "kl", dash: "bars" }],
     layout: () => ({ uirevision: measure.get(),
       violingap: 0.25, margin: { l: 52, r: 14, b: 74 },
@@ -131,7 +131,7 @@ function violinFigure(data) {
         fillcolor: `${themeColour("kl")}33`, marker: { size: 3, opacity: 0.5, color: themeColour("kl") },
         hoveron: "points", hovertemplate: "Random schedule %{y:.4f} nats<extra></extra>",
       })),
-      marks("dense", "Dense", { marker: dash("text", 1) }),
+      marks("dense", "Full model", { marker: dash("text", 1) }),
       marks("static", "Static", { marker: dash("channels", 3) }),
       marks("policy", "Policy", { marker: { symbol: "circle", size: 9, color: themeColour("accent"),
         line: { color: themeColour("panel"), width: 1.5 } } }),
@@ -145,7 +145,7 @@ function adherenceFigure(data) {
   const [low, high] = [Math.min(...values) * 100 - 4, Math.max(...values) * 100 + 4];
   return figure({
     data, title: "Budget adherence", keys: AXIS_KEYS,
-    aid: "On the line a [[budget]] is met exactly ([[adherence]]). Bars: how far a single text is off, on average.",
+    aid: "On the line the [[budget]] is met exactly ([[adherence]]). Bars: the mean deviation of a single text.",
     layout: () => ({ xaxis: { ...pointAxis("requested"), range: [low, high] },
       yaxis: { ...pointAxis("spent"), range: [low, high] },
       shapes: [{ type: "line", x0: low, y0: low, x1: high, y1: high,
@@ -198,7 +198,7 @@ function difficultyFigure(data) {
   const isNarrow = innerWidth < 520;
   return figure({
     data, title: "Spend by kind of token", keys: AXIS_KEYS,
-    aid: "What the policy spends on the step that predicts such a token; below each kind, its share of all tokens.",
+    aid: "Compute of the step that predicts such a token; below each kind, its share of all tokens.",
     layout: () => ({ barmode: "group", bargap: 0.3,
       margin: { l: 50, r: 14, b: isNarrow ? 74 : 62 },
       xaxis: { showgrid: false, tickangle: isNarrow ? -50 : -25,
@@ -219,7 +219,7 @@ function correlationFigure(data) {
     data, title: "Spend and difficulty",
     keys: [{ id: "surprisal", name: "with surprisal", colour: "accent" },
       { id: "entropy", name: "with entropy", colour: "surprisal" }],
-    aid: "Rank correlation of what a step spends with how hard the dense model finds its token: above 0, hard tokens get more.",
+    aid: "Rank correlation of a step's compute with how hard its token is for the full model. Above 0, hard tokens get more.",
     layout: () => ({ barmode: "group", bargap: 0.35,
       xaxis: { showgrid: false },
       yaxis: { title: smallTitle("rank correlation"), zeroline: true, zerolinecolor: themeColour("edge") } }),
@@ -236,7 +236,7 @@ function pollutionFigure(data) {
   const measured = AXES.filter((axis) => data.axes[axis.short]?.length);
   return figure({
     data, title: "KV pollution", keys: AXIS_KEYS,
-    aid: "[[perplexity|Perplexity]] of dense steps right after a compressed region, against a run that was dense throughout. 0: compression leaves no trace.",
+    aid: "[[perplexity|Perplexity]] of full steps right after a compressed region, against a run of full steps only. 0: compression leaves no trace.",
     layout: () => ({ xaxis: pointAxis("level of the region (bits of 16)"),
       yaxis: { title: smallTitle("change of tail perplexity"), ticksuffix: " %", zeroline: true,
         zerolinecolor: themeColour("edge") } }),

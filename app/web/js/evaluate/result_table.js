@@ -1,12 +1,12 @@
-// The result in numbers: sentences that say who wins, and a table of every budget.
+// The result in numbers: a table of every budget.
 
 import { h, headRow } from "../shared/dom.js";
-import { AXES, count, fixed, isNumber, MISSING, percent, signed } from "../shared/format.js";
+import { AXES, count, fixed, formNumbers, isNumber, MISSING, percent, signed, spendText } from "../shared/format.js";
 import { pillsField } from "../shared/forms/form_parts.js";
 import { glossed } from "../shared/glossary.js";
-import { tablePanel, tiles } from "../shared/page_parts.js";
+import { tablePanel } from "../shared/page_parts.js";
 
-export const MEASURE_NAMES = { nll: "NLL", kl: "KL to dense" };
+export const MEASURE_NAMES = { nll: "NLL", kl: "KL to the full model" };
 
 const gainText = (value) => signed(value, 4);
 
@@ -15,27 +15,11 @@ function intervalText([gain, low, high]) {
   return [gainText(gain), h("small", {}, `${gainText(low)} to ${gainText(high)}`)];
 }
 
-const spendText = (spend, share) => (isNumber(share) ? `${percent(share, 1)} of the bytes` : spend.every(isNumber)
-  ? spend.map((value, at) => value.toFixed(AXES[at].unit === "bit" ? 2 : 3)).join(" · ") : MISSING);
-
-// What was asked for: a share of the bytes, or a number per axis.
-const budgetText = (budget, share) => (isNumber(share) ? `${percent(share)} of the bytes` : budget.join(" · "));
+// A share of the full model's bytes, or a number per axis.
+const budgetText = (spend, share) => (isNumber(share) ? `${+(100 * share).toFixed(1)} % compute`
+  : spend.every(isNumber) ? spendText(formNumbers(spend.map((value) => +value.toFixed(3)))) : MISSING);
 
 const verdict = ([, low, high]) => (low > 0 ? "good" : high < 0 ? "bad" : "open");
-
-// One tile for each question that the evaluation answers.
-export function headlineTiles(line, baseline) {
-  const { budgets } = line;
-  const better = (measure) => [`Better in ${MEASURE_NAMES[measure]}`,
-    `${line[measure].better} of ${budgets}`, `surely on ${line[measure].surely}, against ${baseline}`];
-  const gap = Object.values(line.gap).filter(isNumber);
-  return tiles([better("kl"), better("nll"),
-    ["Mean gain, [[nll|NLL]]", gainText(line.nll.mean_gain), "[[nats]] per token"],
-    ["Gap [[recovered]]", `${percent(line.nll.recovered)} · ${percent(line.kl.recovered)}`,
-      "of static to dense: NLL · KL"],
-    ["Off budget", gap.length ? `${(100 * Math.max(...gap)).toFixed(2)}` : MISSING,
-      "points, worst axis, mean of texts"]]);
-}
 
 export class ResultTable {
   constructor() {
@@ -45,8 +29,8 @@ export class ResultTable {
     this.element = tablePanel(this.table, { title: "Every budget", label: "Results by budget", name: "Table",
       head: h("div", { class: "sol-table-tools" }, this.measure.element, this.against),
       note: glossed("Gain: [[baseline]] minus policy, so above 0 the policy is better; 95 % paired bootstrap "
-        + "[[interval]] over texts. Recovered: share of static's loss to dense. "
-        + `Spends: ${AXES.map((axis) => axis.short).join(" · ")}, of the policy, and below it of the baseline: matched within 0.01.`) });
+        + "[[interval]] over texts. Recovered: the share of static's loss that the policy avoids. "
+        + "Spends: the policy, and below it the baseline.") });
   }
 
   take(view, onBaseline) {
@@ -75,12 +59,12 @@ export class ResultTable {
         h("td", {}, fixed(one.policy, 4)), h("td", {}, fixed(one.other, 4)),
         h("td", {}, fixed(one.dense, 4)),
         h("td", {}, percent(row.win_rate)), h("td", {}, percent(one.recovered, 1)),
-        h("td", { class: "sol-spends" }, spendText(row.spend, row.shares?.[0]),
-          h("small", {}, spendText(row.other_spend, row.shares?.[1]))));
+        h("td", { class: "sol-spends" }, budgetText(row.spend, row.shares?.[0]),
+          h("small", {}, budgetText(row.other_spend, row.shares?.[1]))));
     });
     this.table.replaceChildren(
       h("caption", { class: "sol-offscreen" }, `${MEASURE_NAMES[measure]} of the policy and ${baseline.label} at every budget`),
-      headRow(["Budget", "Gain, 95 %", "Policy", baseline.label, "Dense", "Texts won", "Recovered", "Spends"]),
+      headRow(["Budget", "Gain, 95 %", "Policy", baseline.label, "Full model", "Texts won", "Recovered", "Spends"]),
       h("tbody", {}, rows));
   }
 }

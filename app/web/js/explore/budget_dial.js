@@ -3,7 +3,7 @@
 // "Set each axis" the two have budgets of their own instead; bits always have one.
 
 import { h, setText, show, uniqueId } from "../shared/dom.js";
-import { count, percent, spendText } from "../shared/format.js";
+import { count, percent, sentence, spendText } from "../shared/format.js";
 import { glossed } from "../shared/glossary.js";
 import { memory } from "../shared/memory.js";
 
@@ -94,10 +94,8 @@ export class BudgetDial {
     if (!estimate) return;
     const after = `after about ${count(estimate.context, "token")}`;
     this.note.replaceChildren(...glossed(value
-      ? `Of the full model’s bytes, on average. ${sentence(after)}: ${mix}; at least ${percent(estimate.lowest ?? 0)}.${
-        estimate.measured_on ? ` Damage was measured on ${estimate.measured_on}, not on this model.` : ""}`
-      : `Each [[axis]] has its own budget: ${mix}. ${sentence(after)} that is this share of the bytes.`));
+      ? `Share of the full model’s bytes. ${sentence(after)}: ${mix}. The least possible is ${percent(estimate.lowest ?? 0)}.${
+        estimate.measured_on ? ` The mix was chosen by measurements on ${estimate.measured_on}, not on this model.` : ""}`
+      : `Each [[axis]] has its own budget: ${mix}. ${sentence(after)} that is this compute.`));
   }
 }
-
-const sentence = (text) => text[0].toUpperCase() + text.slice(1);

@@ -10,7 +10,7 @@ import { textFilePicker } from "../shared/forms/upload.js";
 import { recall, remember } from "../shared/memory.js";
 import { BudgetDial } from "./budget_dial.js";
 
-export function advancedFields(mostTokens) {
+function advancedFields(mostTokens) {
   return {
     max_new_tokens: numberField({ label: "Max new tokens", min: 1, max: mostTokens }),
     temperature: numberField({ label: "Temperature", min: 0, max: 100, step: "any",
@@ -21,7 +21,7 @@ export function advancedFields(mostTokens) {
       hint: "1 is off." }),
     seed: numberField({ label: "Seed", hint: "Of sampling and of the random schedule." }),
     episode_steps: numberField({ label: "Episode length", min: 1,
-      hint: "Steps of an [[episode]]; then schedules start again." }),
+      hint: "Steps of an [[episode]], after which schedules start again." }),
     quant_site: choiceField({ label: "Quantisation site",
       choices: { mlp_output: "MLP output", mlp_input: "MLP input" },
       hint: "[[quantisation site|Where]] activations are rounded; papers report the output." }),
@@ -48,8 +48,8 @@ export class Controls extends RunForm {
       chat: toggleField({ label: "Chat",
         hint: "Wrap the prompt as a message; off continues the text." }),
       schedule: scheduleField(on.policies),
-      shadow: toggleField({ label: "Measure quality against dense",
-        hint: "Adds a [[shadow row]] to every step: [[kl|KL]] to [[dense]], at the price of a wider batch." }),
+      shadow: toggleField({ label: "Measure quality against the full model",
+        hint: "Adds a [[shadow row]] to every step: [[kl|KL]] to the [[dense|full model]], at the price of a wider batch." }),
       static_row: toggleField({ label: "Compare with static",
         hint: "Adds a row that spends the same [[budget]] evenly." }),
       ...this.budget,

@@ -1,6 +1,7 @@
-// The Explore page: form, the run on show, lens, address bar.
+// The Explore room: the recorded dial, the form, the run on show with another one beside it, the address bar.
 
-import { openInTab, setAddress } from "../shared/address.js";
+import { Beside } from "../compare/beside.js";
+import { askedFor, noPlace, openInTab, setAddress, showTab } from "../shared/address.js";
 import { makeApi } from "../shared/api.js";
 import { PlotlyChart } from "../shared/charts/plotly_chart.js";
 import { bringIntoView, chip, h, show, whenSeen } from "../shared/dom.js";
@@ -8,12 +9,12 @@ import { blobOf, saveFile } from "../shared/download.js";
 import { listen, takeOver } from "../shared/events.js";
 import { POLICY_PREFIX } from "../shared/forms/schedule_field.js";
 import { copyChip, flash, noticeLine } from "../shared/page_parts.js";
-import { RecordingView } from "../shared/recording.js";
 import { RunPage } from "../shared/runs/run_page.js";
 import { RunStage } from "../shared/runs/run_stage.js";
 import { Status } from "../shared/runs/status.js";
 import { gridLevels } from "../shared/tokens/card_policy.js";
 import { Controls } from "./controls.js";
+import { RecordingView } from "./recording.js";
 import { SharePicture } from "./share_picture.js";
 
 const HINT = "Hover a token, or focus the text and use the arrow keys. Click one (or Enter) to ask what if. "
@@ -37,36 +38,88 @@ class ExplorePage extends RunPage {
     const parent = () => this.follower.run.parent;
     this.ofFork = [chip("Open parent", () => this.open(parent(), "push"), { hidden: true }),
       chip("Compare with parent", () => openInTab("compare", `${parent()},${this.follower.id}`), { hidden: true })];
-    this.recording = new RecordingView(page.recording, (prompt, settings) => {
-      this.form.set(prompt, settings);
-      this.form.send();
+    this.recording = new RecordingView(page.recording, {
+      run: (prompt, settings) => {
+        this.form.set(prompt, settings);
+        this.form.send();
+      },
+      own: () => this.unfold(),
+      learn: () => showTab("learn"),
     });
+    this.beside = new Beside(root, api, { opened: () => this.showBeside(true),
+      closed: (id) => this.open(id, "push") });
     this.follower = this.follow((rows) => {
       this.stage.append(rows);
       this.focusFork();
     });
-    root.append(this.build());
+    root.append(...this.build());
     this.reset();
   }
 
   build() {
-    this.tools = this.makeTools("run", ...this.ofFork,
+    this.compareWith = chip("Compare with …", () => openInTab("compare", this.follower.id));
+    this.tools = this.makeTools("run", this.compareWith, ...this.ofFork,
       copyChip("Copy text", () => this.tokens.rows.map((row) => row.text).join("")), 
       chip("Picture", () => this.savePicture(), { title: "Save this run as a picture of 1,200 × 630 pixels" }));
     this.empty = this.recording.element;
     this.notices = h("div", { class: "sol-notices" });
-    return h("div", { class: "sol-grid" }, this.notices, this.form.element, this.stage.build({
-      over: this.empty, tools: this.tools }));
+    this.alone = this.stage.build({ over: this.empty, tools: this.tools });
+    this.grid = h("div", { class: "sol-grid" });
+    return [this.notices, this.grid];
+  }
+
+  // The answer with another one beside it, or alone.
+  showBeside(isShown) {
+    const parts = isShown ? [this.beside.element, this.beside.form.element] : [this.alone, this.form.element];
+    if (parts[0].parentElement !== this.grid) this.grid.replaceChildren(...parts);
+    const isCalm = !isShown && !this.follower.id && !this.isUnfolded;
+    this.root.classList.toggle("is-calm", isCalm);
+    show(this.recording.own, isCalm);
+    if (!isShown) this.beside.leave();
+  }
+
+  // The form of a prompt of one's own.
+  unfold() {
+    this.isUnfolded = true;
+    this.showBeside(false);
+    this.form.prompt.input.focus();
+  }
+
+  // Opens the comparison that the address names; false without one.
+  routeBeside() {
+    const ids = askedFor("compare")?.split(",").slice(0, 2) ?? [];
+    if (!ids.length) return false;
+    this.follower.leave();
+    this.clear();
+    this.beside.open(ids);
+    return true;
+  }
+
+  route() {
+    if (this.routeBeside()) return;
+    this.showBeside(false);
+    super.route();
+  }
+
+  open(id, history) {
+    if (history) setAddress({ compare: null });
+    super.open(id, history);
+    this.showBeside(false);
   }
 
   start() {
     listen("open-run", (detail) => this.open(detail, "push"));
+    listen("open-compare", () => {
+      setAddress({ run: null, ...noPlace("run") });
+      this.routeBeside();
+    });
     listen("policies-changed", () => this.form.fields.schedule.update());
     // The tab comes into view: a policy that was trained meanwhile is there.
     whenSeen(this.root, () => this.form.fields.schedule.update());
     takeOver("use-policy", (name) => this.usePolicy(name));
     this.takeUp();
-    if (!this.empty.hidden) this.recording.play();
+    this.routeBeside();
+    if (!this.empty.hidden && this.alone.parentElement) this.recording.play();
   }
 
   async generate(prompt, settings) {
@@ -108,6 +161,7 @@ class ExplorePage extends RunPage {
   reset() {
     super.reset();
     show(this.stage.machine.element, false);
+    this.showBeside(false);
   }
 
   begin(run) {
@@ -122,6 +176,7 @@ class ExplorePage extends RunPage {
   }
 
   finish() {
+    if (!this.wasLive) this.tokens.element.scrollTop = 0;
     this.stage.charts.finish();
   }
 

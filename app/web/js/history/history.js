@@ -192,17 +192,17 @@ class HistoryPage {
           h("time", { datetime: run.created_at }, whenText(run.created_at)),
           h("span", {}, modelName(run.model)), h("code", { title: "The run's id" }, run.id))),
       h("div", { class: "sol-history-tools" },
-        hasTokens && tool("Inspect", () => this.handTo("inspect", run)),
-        hasTokens && tool("Compare", () => this.handTo("compare", run)),
+        hasTokens && tool("Inspect", () => this.inspect(run)),
+        hasTokens && tool("Compare", () => openInTab("compare", run.id)),
         !isDamaged && copy,
         run.status !== "running" && !isDamaged && exportMenu(this.api, isInspection ? "inspection" : "run", () => run.id,
           (message) => this.fail(message), `Export: ${run.title}`),
         run.can_delete && tool("Delete", () => this.ask(run))));
   }
 
-  handTo(tab, run) {
-    handOver(`run-for-${tab}`, run.id);
-    showTab(tab);
+  inspect(run) {
+    handOver("run-for-inspect", run.id);
+    showTab("inspect");
   }
 
   ask(run) {

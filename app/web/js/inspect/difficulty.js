@@ -30,26 +30,26 @@ export class Difficulty {
     show(this.element, Boolean(report));
     if (!report) return;
     const row = report.rows[at - 1];
-    setText(this.head, row ? `Of ${rowName(names[at])}. Measured; losses hold what earlier compressed `
-      + "steps left in the cache." : "Dense spends the same everywhere. Choose another schedule above.");
+    setText(this.head, row ? `Under ${rowName(names[at])}, measured. Losses include the error that earlier compressed `
+      + "steps left in the cache." : "The full model spends the same everywhere. Choose another schedule above.");
     this.place.replaceChildren(...[
       row && this.kinds(row), row && this.correlation(row),
-      this.list("Least confident", "Dense gave these tokens the least probability.",
+      this.list("Least confident", "The full model gave these tokens the least probability.",
         report.least_confident, (one) => `surprisal ${fixed(one.nll, 1)} nats`,
         (one) => `entropy ${fixed(one.entropy, 1)} nats`),
-      row && this.list("Under-served", "Lost most against dense, at less than everything.",
+      row && this.list("Under-served", "Lost most against the full model, at less than full compute.",
         row.under_served, (one) => `lost ${fixed(one.loss, 2)} nats`,
-        (one) => `spent ${net(one.spend)}, KL ${nats(one.kl)}`, "No token lost anything to speak of."),
-      row && this.list("Over-served", "Another schedule spent less here and stayed at dense.",
+        (one) => `spent ${net(one.spend)}, KL ${nats(one.kl)}`, "No token lost more than rounding."),
+      row && this.list("Over-served", "Another schedule spent less here and stayed with the full model.",
         row.over_served, (one) => `${net(one.spend)} against ${net(one.cheaper_spend)}`,
         (one) => `${rowName(one.cheaper)}, KL ${nats(one.cheaper_kl)}`,
-        "No other schedule spent less at no harm. Set another one beside it to find out."),
+        "No other schedule spent less without harm. Add another schedule to find out."),
     ].filter(Boolean));
   }
 
   kinds(row) {
     const columns = ["Kind of [[token]]", "Tokens", ...AXES.map((axis) => `[[${axis.term}|${axis.name}]]`), "[[kl|KL]]",
-      "Lost vs [[dense]]"];
+      "Lost vs [[dense|full model]]"];
     return h("section", { class: "sol-difficulty-kinds" }, h("h3", {}, "Spend by kind of token"),
       h("div", { class: "sol-table-scroll", tabindex: "0", role: "group",
         "aria-label": "Spend by kind of token" },
@@ -70,7 +70,7 @@ export class Difficulty {
         headRow(["Spend", glossed("[[surprisal|Surprisal]]"), glossed("[[entropy|Entropy]]")]),
         h("tbody", {}, AXES.map(({ short, name }) => h("tr", {}, h("th", { scope: "row" }, name),
           ["surprisal", "entropy"].map((of) => h("td", {}, signed(row.correlation[short][of], 2))))))),
-      h("p", { class: "sol-hint" }, "Rank correlation of each step's spend with the dense model's "
+      h("p", { class: "sol-hint" }, "Rank correlation of each step's spend with the full model's "
         + "surprisal and entropy: 1 is always together, 0 not at all."));
   }
 

@@ -39,8 +39,8 @@ class InspectPage extends RunPage {
   build() {
     this.tools = this.makeTools("inspection");
     this.empty = emptyInspection();
-    return h("div", { class: "sol-grid" }, this.form.element,
-      this.stage.build({ over: this.empty, tools: this.tools, below: this.lens.element }));
+    const stage = this.stage.build({ over: this.empty, tools: this.tools, below: this.lens.element });
+    return h("div", { class: "sol-grid" }, stage, this.form.element);
   }
 
   start() {
@@ -51,13 +51,8 @@ class InspectPage extends RunPage {
     this.takeUp();
   }
 
-  async inspect(request) {
-    this.startedId = await this.ask("start_inspection", request) ?? this.startedId;
-  }
-
-  open(id, history) {
-    this.openedId = id;
-    super.open(id, history);
+  inspect(request) {
+    this.ask("start_inspection", request);
   }
 
   clear() {
@@ -79,7 +74,7 @@ class InspectPage extends RunPage {
   }
 
   finish(view) {
-    if (this.openedId !== this.startedId) this.panes.toTop();
+    if (!this.wasLive) this.panes.toTop();
     this.stage.finish(view);
   }
 
@@ -135,7 +130,7 @@ function emptyInspection() {
     h("ol", {},
       h("li", {}, "Paste a text, choose a file, or take a saved run. Nothing is generated."),
       h("li", {}, "Every token is scored under each schedule at once, at the same budget."),
-      h("li", {}, "See what each one spent where, what that cost against dense, and which tokens "
+      h("li", {}, "See what each one spent where, what that cost against the full model, and which tokens "
         + "it served too well or too badly.")));
 }
 

@@ -54,11 +54,11 @@ export class InspectForm extends RunForm {
     this.noRun = h("p", { class: "sol-hint", hidden: true },
       "No run is saved yet. Generate something in Explore.");
     this.runPart = h("div", { class: "sol-inspect-source" },
-      labelled("Saved run", "Its generated tokens are scored; its prompt is read densely.", this.run),
+      labelled("Saved run", "Its generated tokens are scored; its prompt is read in full.", this.run),
       this.noRun);
     return this.lay(this.source.element, this.textPart, this.runPart, this.actions("Inspect"),
       h("fieldset", { class: "sol-fieldset" }, h("legend", {}, "Schedules, side by side"),
-        h("p", { class: "sol-hint" }, glossed("A [[dense]] row always rides along as the reference.")),
+        h("p", { class: "sol-hint" }, glossed("The [[dense|full model]] always runs beside them as the reference.")),
         this.schedules),
       h("fieldset", { class: "sol-fieldset" }, h("legend", {}, "One budget for all, on average"),
         Object.values(this.budget).map((field) => field.element)),
@@ -113,7 +113,7 @@ export class InspectForm extends RunForm {
     this.schedules.forEach((select) => this.offer(select, select.value));
     const chosen = this.wantedRun ?? this.run.value;
     this.run.replaceChildren(...optionsOf(this.runs.map((run) =>
-      [run.id, `${run.title} (${count(run.tokens, "token")}, ${whenText(run.created_at)})`])));
+      [run.id, `${run.title} · ${run.facts} · ${whenText(run.created_at)}`])));
     if (this.runs.some((run) => run.id === chosen)) this.run.value = chosen;
     show(this.noRun, this.runs.length === 0);
     show(this.run.parentElement, this.runs.length > 0);

@@ -10,6 +10,7 @@ import { Difficulty } from "./difficulty.js";
 import { differenceAxis, rowName, rowNames, rowOf, runOfRow, STATIC, totalCost } from "./inspect_rows.js";
 import { TokenPanes } from "./token_panes.js";
 import { glossed } from "../shared/glossary.js";
+import { ENOUGH_TOKENS, pairedGain, VerdictLine, verdictOf } from "../shared/verdict.js";
 
 // The schedules side by side in numbers: what the text cost under each, and what each spent. Sums
 // grow with the tokens; the page never goes through all of them again.
@@ -18,7 +19,7 @@ class Totals {
     this.sums = []; // of each schedule
     this.count = 0;
     this.body = h("tbody", {});
-    this.columns = ["[[schedule|Schedule]]", "[[nll|NLL]]", "[[perplexity|Perplexity]]", "vs [[dense]]", "vs [[static]]",
+    this.columns = ["[[schedule|Schedule]]", "[[nll|NLL]]", "[[perplexity|Perplexity]]", "vs [[dense|full model]]", "vs [[static]]",
       "[[kl|KL]]", ...AXES.map((axis) => `[[${axis.term}|${axis.name}]]`), "Bytes saved"];
     this.element = h("div", { class: "sol-table-scroll", tabindex: "0", role: "group",
       "aria-label": "Schedules compared", hidden: true },
@@ -66,6 +67,16 @@ class Totals {
   }
 }
 
+// Each schedule against static, or against the first one where static is none of them.
+function verdictsOf(sums, tokens) {
+  const other = sums.find(({ name }) => name === STATIC) ?? sums[1];
+  const losses = ({ name }) => tokens.map(({ rows }) => rows[sums.findIndex((sum) => sum.name === name)].nll);
+  return sums.slice(1).filter((sum) => sum !== other).map((sum) => verdictOf({
+    name: rowName(sum.name), other: rowName(other.name).toLowerCase(), gains: [pairedGain(losses(sum), losses(other))],
+    text: signed, unit: "nats a token", samples: tokens.length, word: "scored token", enough: ENOUGH_TOKENS,
+    spent: [[sum, other].map(({ bytes }) => bytes / sums[0].bytes)] }));
+}
+
 const TABLE_NOTE = "Means per token: NLL and KL measured, in nats; bytes computed.";
 export const INSPECT_STATES = { prefill: ["Reading the text", "busy"], running: ["Scoring", "busy"] };
 
@@ -77,6 +88,7 @@ export class InspectionStage extends TokenStage {
     this.status = status;
     this.names = [];
     this.totals = new Totals();
+    this.verdict = new VerdictLine();
     this.panes = this.view;
     this.difficulty = new Difficulty((index) => this.panes.focus(index));
     this.speed = h("p", { class: "sol-hint" });
@@ -90,7 +102,6 @@ export class InspectionStage extends TokenStage {
       pick: (index, at) => this.on.pick?.(index, at),
       show: (at) => this.showRow(at),
       choose: (value) => this.on.row?.(value),
-      span: (span) => this.legend?.showSpan(span),
     });
   }
 
@@ -103,7 +114,7 @@ export class InspectionStage extends TokenStage {
   build({ over, tools, below } = {}) {
     return h("div", { class: "sol-stage" },
       h("section", { class: "sol-panel sol-status", "aria-label": "Inspection's status" },
-        this.status.head, this.totals.element, this.speed),
+        this.status.head, this.verdict.element, this.totals.element, this.speed),
       h("section", { class: "sol-panel sol-tokens", "aria-label": "Inspected tokens" },
         h("div", { class: "sol-inspect-head" }, this.panes.choice, this.legend.element),
         h("div", { class: "sol-token-place" }, this.panes.element, over),
@@ -118,6 +129,7 @@ export class InspectionStage extends TokenStage {
     this.card.hide();
     this.panes.clear();
     this.totals.clear();
+    this.verdict.draw([]);
     this.difficulty.clear();
     this.charts.clear(null);
     this.report = null;
@@ -163,6 +175,7 @@ export class InspectionStage extends TokenStage {
 
   finish(view) {
     this.isOver = true;
+    this.verdict.draw(verdictsOf(this.totals.sums, this.panes.tokens));
     this.charts.finish();
     this.report = view.summary?.report ?? null;
     this.difficulty.draw(this.report, this.names, this.panes.at);
@@ -187,7 +200,7 @@ export class InspectionStage extends TokenStage {
 }
 
 function inspectionDetail(state, view, done, model) {
-  if (state === "queued") return view.place > 0 ? `${ordinal(view.place + 1)} in line` : "";
+  if (state === "queued") return view.place > 0 ? `${ordinal(view.place + 1)} in the queue` : "";
   if (state === "loading") return modelText(view.model || model);
   if (!view.prefill) return "";
   const { scored_tokens: scored, prefix, text_tokens: whole } = view.prefill;
@@ -199,7 +212,7 @@ function inspectionDetail(state, view, done, model) {
 
 // The text before the scored tokens, which was read densely and has no score.
 function inspectionLead(prefill, run) {
-  const name = run.config.generated.length ? "Prompt, read densely" : "Read first, not scored";
+  const name = run.config.generated.length ? "Prompt, read in full" : "Read first, not scored";
   return [h("span", { class: "sol-lead-name" }, name),
     h("p", { class: "sol-lead-text", dir: "auto" }, prefill.prefix_text)];
 }

@@ -9,12 +9,11 @@ import { rowName, rowOf } from "./inspect_rows.js";
 const ALL = "all";
 
 export class TokenPanes {
-  // on: {enter(index, element, at), leave(), select(range), pick(index, at), show(at), choose(value), span(range)}
+  // on: {enter(index, element, at), leave(), select(range), pick(index, at), show(at), choose(value)}
   constructor(axes, on) {
     this.axes = axes;
     this.on = on;
     this.axis = axes[0];
-    this.isStretched = false;
     this.tokens = [];
     this.picked = [null, null];
     this.choice = h("div", { class: "sol-pane-choice", hidden: true });
@@ -76,13 +75,7 @@ export class TokenPanes {
       leave: () => this.on.leave(),
       select: (range) => this.on.select(range),
       pick: (index) => this.on.pick(index, at),
-      spanned: () => this.panes.flatMap((pane) => pane.view.rows),
-      span: (span) => {
-        this.on.span(span);
-        this.spanColours();
-      },
     }, `Tokens under ${name}`);
-    view.isStretched = this.isStretched;
     view.setAxis(this.axis);
     view.lead.replaceChildren(...this.lead.map((node) => node.cloneNode(true)));
     view.element.addEventListener("scroll", () => this.follow(view), { passive: true });
@@ -124,11 +117,6 @@ export class TokenPanes {
   setAxis(axis) {
     this.axis = axis;
     this.panes.forEach((pane) => pane.view.setAxis(axis));
-  }
-
-  spanColours(isStretched = this.isStretched) {
-    this.isStretched = isStretched;
-    this.panes.forEach((pane) => pane.view.spanColours(isStretched));
   }
 
   setLive(isLive) {

@@ -24,7 +24,7 @@ class BitsPicture {
         `: ${result.magnitudes.length} numbers, largest first, each grid line ten times the one below.`),
       slider.element, this.zoom.element, this.drawing, this.numbers,
       h("section", { class: "sol-learn-part" }, h("h3", {}, "What it does to the predictions"),
-        h("p", { class: "sol-hint" }, `Mean KL to dense of the passage's last ${count(result.steps, "step")}, nats.`),
+        h("p", { class: "sol-hint" }, `Mean KL to the full model of the passage's last ${count(result.steps, "step")}, nats.`),
         h("div", { class: "sol-learn-columns" }, Object.entries(sites).map(([site, name]) => h("section", {}, h("h4", {}, name),
           h("div", { class: "sol-learn-bars", "data-axis": "bits" }, result.levels.map((bits, at) => barRow(count(bits, "bit"), result.kl[site][at] / most,
             nats(result.kl[site][at])))))))));
@@ -80,7 +80,7 @@ export const LESSON_BITS = {
     return ZERO_BOUNDS.filter((bound) => share >= bound).length;
   },
   said: ({ zeros, magnitudes, median, kl, levels }) => `${zeros[0]} of ${magnitudes.length}, ${percent(zeros[0] / magnitudes.length)}: the largest number is ${magnitudes[0].toPrecision(3)}, the `
-    + `middle one ${median.toPrecision(3)}. Even so, the steps' [[kl|KL]] to dense is ${nats(kl.mlp_output[0])} nats at ${levels[0]} bits and ${nats(kl.mlp_output[3])} at ${levels[3]}.`,
+    + `middle one ${median.toPrecision(3)}. Even so, the steps' [[kl|KL]] to the full model is ${nats(kl.mlp_output[0])} nats at ${levels[0]} bits and ${nats(kl.mlp_output[3])} at ${levels[3]}.`,
   how: "The output shown is the most uneven one of the last steps, over all layers.",
   remember: [
     "One massive activation sets the spacing for all. With few bits most of its neighbours vanish; with 8 or more almost "

@@ -27,7 +27,7 @@ class ChannelsPicture {
       h("section", {}, h("h3", {}, "The machine: what the step read of the MLP"), this.zoom.element),
       h("div", { class: "sol-learn-columns" },
         h("section", {}, h("h3", {}, "Most probable next tokens"), this.bars),
-        h("section", {}, h("h3", {}, "KL to dense, by channels kept"), this.line, this.ending)));
+        h("section", {}, h("h3", {}, "KL to the full model, by channels kept"), this.line, this.ending)));
     slider.update();
   }
 
@@ -38,7 +38,7 @@ class ChannelsPicture {
     setText(this.numbers, `${Math.ceil(levels[at] * width - 1e-9)} of ${width} channels, KL ${nats(row.kl)} nats, entropy ${nats(row.entropy)} nats`);
     this.zoom.show(layers, row.mlp_shares, row.mlp_bytes / rows.at(-1).mlp_bytes);
     this.bars.replaceChildren(...row.top.map(({ token_id: id, text, probability: share }) => barRow(pickedText(text), share,
-      `${probability(share)} (dense ${dense.has(id) ? probability(dense.get(id)) : "lower"})`)));
+      `${probability(share)} (full model ${dense.has(id) ? probability(dense.get(id)) : "lower"})`)));
     this.line.replaceChildren(curve(rows.map((one) => one.kl), at, "channels", FULL_SCALE), ends(percent(levels[0]), percent(levels.at(-1))));
   }
 }
@@ -72,12 +72,12 @@ export const LESSON_CHANNELS = {
   },
   said: ({ rows }) => {
     const [now, dense] = [rows[0].top[0], rows.at(-1).top[0]];
-    return `Dense, “${dense.text.trim()}” has ${probability(dense.probability)}. With 40 % of the channels “${now.text.trim()}” is first, with `
+    return `Under the full model, “${dense.text.trim()}” has ${probability(dense.probability)}. With 40 % of the channels “${now.text.trim()}” is first, with `
       + `${probability(now.probability)}; the [[kl|KL]] between the two steps is ${nats(rows[0].kl)} nats.`;
   },
   how: "One step under thirteen levels, decoded side by side.",
   remember: [
-    "[[kl|KL]] says how far a step's probabilities have moved from the [[dense]] step's. It sees all tokens, not only the first guess, "
+    "[[kl|KL]] says how far a step's probabilities have moved from the [[dense|full model's]]. It sees all tokens, not only the first guess, "
       + "and it does not depend on which token is taken.",
     "Try the other beginnings: where the model knows, it can do without many channels; where several words are about equally likely, a "
       + "few channels decide between them. Near 100 % leaving some out costs next to nothing; how much 40 % costs depends on the step, often "

@@ -102,7 +102,7 @@ export const LESSON_PAGES = {
   },
   said: (result) => `At ${percent(result.levels[0])} of the attention, ${LOST_WORDS.map((word) =>
     `“${word}” changed by ${signed(wordLoss(result, word, 0))} nats`).join(", ")}.`,
-  how: "Each step is compressed alone: the steps before it are dense.",
+  how: "Each step is compressed alone: the steps before it are in full.",
   remember: [
     "Most steps lose little: few pages hold what they need. A few lose a lot, and they are hard to guess: a name that must be "
       + "fetched from far back, but also a plain word when the page that decided it was left out. No page is safe, not even the newest.",

@@ -26,7 +26,7 @@ class SpendPicture {
     this.note = h("span", { class: "sol-hint" });
     this.element.replaceChildren(...[
       h("div", { class: "sol-table-place", tabindex: "0", role: "region", "aria-label": "Spenders" }, h("table", { class: "sol-table sol-learn-table" },
-        headRow(["Spent", "Channels kept", "KL to dense", "Of the even loss"]),
+        headRow(["Spent", "Channels kept", "KL to the full model", "Of the even loss"]),
         h("tbody", {}, order.map((one) => h("tr", {}, h("th", { scope: "row" }, SPENDERS[one.name]),
           h("td", {}, percent(mean(one.channels), 1)), h("td", {}, `${nats(mean(one.kl))} nats`),
           h("td", {}, percent(mean(one.kl) / loss))))))),

@@ -45,13 +45,13 @@ function timesOf({ parts: { dense, least }, least: levels }) {
   const fixedShare = percent((least.bytes.head + least.bytes.attention) / total(dense.bytes));
   return [h("h3", {}, "Fewer bytes, how much faster?"),
     h("p", {}, `The same twelve tokens once more, at the lowest levels there are: ${percent(levels[0])} of the attention, ${percent(levels[1])} of the channels, ${levels[2]} bits. `
-      + `A step then reads ${share(bytes.map(total))} of the bytes. Its time, measured, is ${share(times.map(total))} of the dense step's.`),
+      + `A step then reads ${share(bytes.map(total))} of the bytes. Its time, measured, is ${share(times.map(total))} of the full step's.`),
     h("div", { class: "sol-table-place", tabindex: "0", role: "region", "aria-label": "Bytes and times of a step" },
-      h("table", { class: "sol-table sol-learn-table" }, headRow(["Part of a step", "Read, dense", "Read, lowest", "Time, dense", "Time, lowest"]),
+      h("table", { class: "sol-table sol-learn-table" }, headRow(["Part of a step", "Read, full model", "Read, lowest", "Time, full model", "Time, lowest"]),
         h("tbody", {}, Object.entries(PARTS).map(([part, name]) => row(name, bytes.map((one) => one[part]), times.map((one) => one[part]))),
           row("Whole step", bytes.map(total), times.map(total))))),
     h("p", { class: "sol-hint" }, `Medians of twelve steps. Where bytes promise more than time keeps, there are three reasons. What is read in full stays: the head, and after so few tokens nearly `
-      + `all that attention reads, its weights; ${fixedShare} of the dense bytes are still read. Saving is work: finding the largest channels and the best pages, and rounding to few `
+      + `all that attention reads, its weights; ${fixedShare} of the full model's bytes are still read. Saving is work: finding the largest channels and the best pages, and rounding to few `
       + "bits, which reads no byte less. And a step that waits less for memory waits for arithmetic: a slow or busy processor hardly notices that it reads less.")];
 }
 

@@ -97,7 +97,7 @@ export const LESSON_WHICH = {
   answer: ({ pages }) => LEFT_BOUNDS.filter((bound) => leftOf(pages, 0) >= bound).length,
   said: ({ pages, mlp }) => {
     const [bounds, keys] = WAYS.map((way) => mean(pages[way][0].kl));
-    return `With bounds the steps' [[kl|KL]] to dense is ${nats(bounds)} nats, with 4-bit keys ${nats(keys)}: ${percent(leftOf(pages, 0))} of it. At `
+    return `With bounds the steps' [[kl|KL]] to the full model is ${nats(bounds)} nats, with 4-bit keys ${nats(keys)}: ${percent(leftOf(pages, 0))} of it. At `
       + `${percent(mlp.shares[0])} of the MLP's bytes, ${percent(leftOf(mlp, 0))} of the loss is left when both sides are pruned.`;
   },
   how: "Each step is compressed alone. Bytes are computed, as if heads that share keys chose the same pages; "

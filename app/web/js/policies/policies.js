@@ -133,6 +133,6 @@ class PoliciesPage {
   }
 }
 
-export function mount(root, server) {
+export function mountPolicies(root, server) {
   new PoliciesPage(root, makeApi(server)).begin();
 }

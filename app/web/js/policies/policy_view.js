@@ -98,7 +98,7 @@ function policyTiles({ measured, parameters, network }) {
   const than = (value) => (isNumber(value) ? `static ${nats(value)}` : "nats per token");
   return [
     ["KL, held out", nats(kl), than(klStatic)],
-    ["NLL, held out", nats(nll), isNumber(nllDense) ? `${than(nllStatic)}, dense ${nats(nllDense)}` : than(nllStatic)],
+    ["NLL, held out", nats(nll), isNumber(nllDense) ? `${than(nllStatic)}, full model ${nats(nllDense)}` : than(nllStatic)],
     ["Recovered", percent(1 - kl / klStatic), "of static's loss in KL"],
     ["Largest gap", fixed(largestGap(measured), 2), "points off the budget"],
     ["Parameters", quantity(parameters, "").trim(), `${network} network`],

@@ -1,12 +1,13 @@
 // The address says what is on show: the tab in front, and of each tab what is open in it (a run with
 // its token and colours, a job, a policy). A reload, and anyone who gets the address, sees the same.
-// All tabs share one address, so each has its own names.
+// All rooms share one address, so each has its own names. The Lab's views are tabs of their own in it.
 // Parameters that are not in this table (the theme, a Space's) stay as they are.
 
 import { emit, listen } from "./events.js";
 
-export const TAB_OF = { run: "explore", inspection: "inspect", compare: "compare", train: "train",
+export const TAB_OF = { run: "explore", inspection: "inspect", compare: "explore", train: "train",
   evaluation: "evaluate", accuracy: "accuracy", policy: "policies", lesson: "learn" };
+export const LAB_VIEWS = ["train", "evaluate", "accuracy", "policies"];
 // Parts of a run's view. Places (token, row, lens) mean something in that run only; colours stay from
 // run to run.
 export const LOOK_NAMES = {
@@ -18,23 +19,25 @@ const OURS = ["tab", "search", "kind", "schedule", ...Object.keys(TAB_OF), ...Ob
 
 // Names in links that older releases made; they are replaced where such a link is opened.
 const FORMER_NAMES = { benchmark: "accuracy" };
+const FORMER_TABS = { benchmark: "accuracy", compare: "explore", lab: "train" };
 // Names of rooms that are gone, and the tab that such a link opens instead.
-const GONE = { challenge: "compare", room: "learn" };
+const GONE = { challenge: "explore", room: "learn" };
 
 function renewAddress() {
   const url = new URL(window.location.href);
   const { searchParams: asked } = url;
+  const tab = asked.get("tab") ?? "";
+  if (tab in FORMER_TABS) asked.set("tab", FORMER_TABS[tab]);
   for (const [former, name] of Object.entries(FORMER_NAMES)) {
-    if (asked.get("tab") === former) asked.set("tab", name);
     const value = asked.get(former);
     if (value === null) continue;
     if (!asked.has(name)) asked.set(name, value);
     asked.delete(former);
   }
-  for (const [gone, tab] of Object.entries(GONE)) {
+  for (const [gone, room] of Object.entries(GONE)) {
     if (!asked.has(gone)) continue;
     asked.delete(gone);
-    if (!asked.has("tab")) asked.set("tab", tab);
+    if (!asked.has("tab")) asked.set("tab", room);
   }
   if (url.href !== window.location.href) window.history.replaceState(window.history.state, "", url.href);
 }
@@ -47,6 +50,10 @@ export const askedFor = (name) => new URL(window.location.href).searchParams.get
 export function tabOf(url = new URL(window.location.href)) {
   const opened = Object.keys(TAB_OF).find((name) => url.searchParams.has(name));
   return url.searchParams.get("tab") ?? TAB_OF[opened] ?? "explore";
+}
+
+export function roomOf() {
+  return LAB_VIEWS.includes(tabOf()) ? "lab" : tabOf();
 }
 
 function put(url, parts) {

@@ -36,16 +36,6 @@ export const button = buttonOf("sol-button");
 export const smallButton = buttonOf("sol-button is-small");
 export const chip = buttonOf("sol-chip");
 
-// A chip that stays pressed. onchange(isPressed)
-export function toggleChip(label, isPressed, onchange, attributes = {}) {
-  const made = chip(label, () => {
-    const now = made.getAttribute("aria-pressed") !== "true";
-    made.setAttribute("aria-pressed", String(now));
-    onchange(now);
-  }, { "aria-pressed": String(isPressed), ...attributes });
-  return made;
-}
-
 // A link that opens its thing here; with a key held, the browser's own way.
 export function opensHere(open) {
   return (event) => {

@@ -73,6 +73,8 @@ export function count(value, word) {
   return `${value.toLocaleString("en")} ${word}${value === 1 ? "" : "s"}`;
 }
 
+export const sentence = (text) => text[0].toUpperCase() + text.slice(1);
+
 export function ordinal(place) {
   const endings = { 1: "st", 2: "nd", 3: "rd" };
   const teen = place % 100 >= 11 && place % 100 <= 13;
@@ -125,10 +127,9 @@ export function actionOf(values) {
   return Object.fromEntries(AXES.map((axis, at) => [axis.field, values[at]]));
 }
 
-// A form's numbers of a spend, "attention 50 %, channels 70 %, 8 bits"; numbers: by the axes' short names.
+// A form's numbers of a spend, "50 % attention · 70 % MLP · 8 bits"; numbers: by the axes' short names.
 export function spendText(numbers) {
-  return AXES.map(({ name, short, unit }) => (unit === "%" ? `${name.toLowerCase()} ${bitsText(numbers[short])} %`
-    : `${bitsText(numbers[short])} ${unit}s`)).join(", ");
+  return AXES.map(({ noun, short, unit }) => `${bitsText(numbers[short])} ${unit === "%" ? "% " : ""}${noun}`).join(" · ");
 }
 
 // Values in the order of the axes as a form's numbers.

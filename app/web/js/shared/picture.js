@@ -12,7 +12,7 @@ const scratch = document.createElement("canvas");
 // For colours and measures.
 function scratchBrush() {
   const brush = scratch.getContext("2d", { willReadFrequently: true });
-  if (!brush) throw new Error("This browser has no memory left for a drawing.");
+  if (!brush) throw new Error("This browser is out of memory for a drawing.");
   return brush;
 }
 

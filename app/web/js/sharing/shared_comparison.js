@@ -1,7 +1,6 @@
 // The exported comparison: both texts aligned and in numbers, with the page's own parts.
 
-import { PairStage } from "../compare/pair_stage.js";
-import { sideName, SIDES } from "../compare/pair_table.js";
+import { PairStage, sideName, SIDES } from "../compare/pair_stage.js";
 import { h, pageElement } from "../shared/dom.js";
 import { SHARED_HINT, sharedHead, sharedSettings, sharedView } from "./shared_parts.js";
 

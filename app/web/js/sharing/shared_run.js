@@ -9,7 +9,7 @@ import { SvgChart } from "./svg_chart.js";
 function showRun(root, view) {
   const { run, rows } = view;
   const stage = new RunStage(root, new Status({}), {},
-    { hint: SHARED_HINT, ChartKind: SvgChart, missing: "[[kl|KL]] was not measured: no dense row rode along." });
+    { hint: SHARED_HINT, ChartKind: SvgChart, missing: "[[kl|KL]] was not measured: the full model did not run beside it." });
   root.append(sharedHead(run), stage.build({ below: sharedSettings(run) }));
   stage.begin(run);
   stage.append(rows);

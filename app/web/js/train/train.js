@@ -25,7 +25,7 @@ class Beside {
     this.choice = selectOf([], { onchange: () => this.lay(), "aria-label": "Compare with another training" });
     this.error = errorLine();
     this.element = h("div", { class: "sol-beside", hidden: true }, h("span", {}, "Compare with"), this.choice,
-      h("span", { class: "sol-hint" }, "dotted, behind this one's lines"), this.error);
+      h("span", { class: "sol-hint" }, "dotted, behind the lines of this training"), this.error);
   }
 
   // The training on show is this one, or none.
@@ -78,7 +78,7 @@ const JOB_PAGES = { evaluate: "evaluation", [TASKS_JOB]: "accuracy" };
 class TrainPage extends JobPage {
   constructor(root, api, page) {
     super(root, api, { kind: "train", part: "train", tab: "train", noun: "training",
-      wrong: "This job is no training. Open it in the list.",
+      wrong: "This job is not a training. Choose it in the list.",
       calls: { home: "train_home", start: "start_training", settings: "job_settings" } });
     this.form = new TrainForm(api, { start: (request) => this.start(request) }, page);
     this.tiles = Object.fromEntries(Object.entries(TILES).map(([name, words]) => [name, tile(...words)]));
@@ -159,7 +159,7 @@ class TrainPage extends JobPage {
     this.made.dataset.job = job.id;
     const use = (label, order, tab) => smallButton(label, () => { handOver(order, name); showTab(tab); });
     this.made.replaceChildren(h("span", {}, "The policy ", h("strong", {}, name ?? job.title),
-      " is stored."), ...(name ? [use("Use it in Explore", "use-policy", "explore"),
+      ` is stored. ${lastReport(this.charts.data.last)}`), ...(name ? [use("Use it in Explore", "use-policy", "explore"),
       use("Evaluate it", "evaluate-policy", "evaluate")] : []));
   }
 
@@ -171,6 +171,15 @@ class TrainPage extends JobPage {
   }
 }
 
-export function mount(root, server, page) {
+// What training measured last, which has no interval.
+/** @param {Record<string, number>} last */
+function lastReport({ kl, kl_static: even }) {
+  if (!isNumber(kl) || !isNumber(even)) return "Evaluate it to learn whether it beats static.";
+  const gap = even - kl;
+  return `Held out, its KL is ${nats(Math.abs(gap))} nats a token ${gap > 0 ? "lower" : "higher"} than that of static at the `
+    + "same spend. Training measures no interval: only an evaluation tells whether that is a difference.";
+}
+
+export function mountTrain(root, server, page) {
   new TrainPage(root, makeApi(server), page).begin();
 }

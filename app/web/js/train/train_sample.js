@@ -13,7 +13,7 @@ const sampleRow = (token, at) => ({ index: at, text: String(token.text ?? ""), a
 function sampleCard(row) {
   return [cardHead(row, `step ${row.index + 1}`),
     h("div", { class: "sol-card-spend" }, cardLanes(row)),
-    h("dl", { class: "sol-card-facts" }, h("dt", {}, "KL to dense"),
+    h("dl", { class: "sol-card-facts" }, h("dt", {}, "KL to the full model"),
       h("dd", {}, isNumber(row.kl_to_dense) ? `${nats(row.kl_to_dense)} nats` : "not measured"))];
 }
 
@@ -70,7 +70,7 @@ export class SamplePanel {
     this.tokens.lead.replaceChildren();
     setText(this.about, "");
     if (!sample) return;
-    this.tokens.lead.replaceChildren(h("span", { class: "sol-lead-name" }, "Read densely before"),
+    this.tokens.lead.replaceChildren(h("span", { class: "sol-lead-name" }, "Read in full before"),
       reachWhenScrolling(h("p", { class: "sol-lead-text", dir: "auto" }, tail(String(sample.context ?? ""))),
         "What was read before"));
     this.tokens.append(sample.tokens.filter((one) => one.action?.length === 3).map(sampleRow));

@@ -17,7 +17,7 @@ const REST = 16; // how many times longer than a redraw the pause after it is
 export class Charts {
   // Kind: the class that draws one; missing: what is said where KL was not measured; scored: whose text
   // surprisal and perplexity score.
-  constructor(Kind, on, { missing = "Turn on “Measure quality against dense” to measure [[kl|KL]].",
+  constructor(Kind, on, { missing = "Turn on “Measure quality against the full model” to measure [[kl|KL]].",
     scored = "All rows score the text that this run wrote, which favours its own row." }) {
     this.missing = missing;
     this.scored = scored;
@@ -83,7 +83,7 @@ export class Charts {
   explain() {
     const { isDense, hasKl } = this.data;
     const isAbsent = this.data.x.length > 0 && !hasKl && !this.view.isScore;
-    const asDense = isDense ? "A dense run is its own reference: [[kl|KL]] to dense is zero." : this.missing;
+    const asDense = isDense ? "The full model is its own reference: its [[kl|KL]] is zero." : this.missing;
     const text = isAbsent ? asDense : null;
     if (this.explained !== text) this.quality.setAbsent(text && glossed(text));
     this.explained = text;

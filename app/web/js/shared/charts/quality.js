@@ -30,29 +30,29 @@ const scaleTitle = (text, standoff = 4) => ({ text, font: { size: 11 }, standoff
 // view: {name, isScore: somebody's text is scored, keys, axes(data), traces(data, colour)}
 /** @param {string} id @param {any} view @returns {any} */
 const viewOf = (id, { axes, ...view }) => ({
-  id, title: "Quality", empty: "How far the run strays from dense appears here.", ...view,
+  id, title: "Quality", empty: "How far the run strays from the full model appears here.", ...view,
   layout: (data) => ({ uirevision: `${data.id ?? "quality"}-${id}`, datarevision: data.x.length,
     xaxis: tokenAxis(data), ...axes(data) }),
 });
 
 const againstDense = viewOf("dense", {
-  name: "Against dense",
+  name: "Against the full model",
   keys: [
-    { id: "kl", name: "KL to dense", colour: "kl", dash: "bars" },
+    { id: "kl", name: "KL to the full model", colour: "kl", dash: "bars" },
     { id: "klMean", name: "Mean so far", colour: "kl" },
-    { id: "other", name: "Not dense's choice", colour: "perplexity", dash: "dots", isKnown: (data) => data.hasChoice },
+    { id: "other", name: "Not the full model's choice", colour: "perplexity", dash: "dots", isKnown: (data) => data.hasChoice },
   ],
   axes: () => ({ yaxis: { rangemode: "tozero", title: scaleTitle("KL, nats") } }),
   traces: (data, colour) => [
     { meta: "kl", ...thinned(data, data.kl), mode: "lines", fill: "tozeroy", opacity: 0.7,
-      hovertemplate: "KL to dense %{y:.3f} nats<extra></extra>",
+      hovertemplate: "KL to the full model %{y:.3f} nats<extra></extra>",
       line: { color: colour("kl"), width: 0.5, shape: "hvh" } },
     { meta: "klMean", ...thinned(data, data.klMean), mode: "lines",
-      hovertemplate: "KL to dense %{y:.3f} nats so far, on average<extra></extra>",
+      hovertemplate: "KL to the full model %{y:.3f} nats so far, on average<extra></extra>",
       line: { color: colour("kl"), width: 2.5 } },
     // Where another token than dense's comes first: a dot on the token's own KL.
     data.hasChoice && { meta: "other", x: data.other.x, y: data.other.kl, customdata: data.other.kept, mode: "markers",
-      hovertemplate: "Not dense's choice, which was kept %{customdata:.1f} % of the time so far<extra></extra>",
+      hovertemplate: "Not the full model's choice, which was kept %{customdata:.1f} % of the time so far<extra></extra>",
       marker: { color: colour("perplexity"), size: 7 } },
   ].filter(Boolean),
 });
@@ -69,7 +69,7 @@ function scoreLines(data, colour, of, words) {
 const has = (id) => (data) => Object.keys(data.rows).some((name) => keyOf(name) === id);
 const SCORE_KEYS = [
   { id: OWN, name: "This run, so far", colour: "perplexity" },
-  { id: "dense", name: "Dense", colour: "text", dash: "dots", isKnown: has("dense") },
+  { id: "dense", name: "Full model", colour: "text", dash: "dots", isKnown: has("dense") },
   { id: "static", name: "Static", colour: "channels", dash: "dash", isKnown: has("static") },
   { id: "side", name: "Other rows", colour: "bits", dash: "dash", isKnown: has("side") },
 ];

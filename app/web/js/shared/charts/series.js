@@ -66,7 +66,7 @@ export function extendSeries(data, row) {
   [{ name: OWN, surprisal: row.surprisal }, ...row.side].forEach((one) => extendScore(data, one, seen));
 }
 
-// Against dense: only over the tokens where dense was measured, or its choice is known.
+// Against the full model: only over the tokens where dense was measured, or its choice is known.
 function extendDense(data, row) {
   data.kl.push(row.kl_to_dense);
   if (isNumber(row.kl_to_dense)) {

@@ -147,12 +147,12 @@ const qualityLines = (id) => [
 function trainCharts() {
   return [
     metricChart({
-      title: "Held-out KL to dense", y: { title: "nats per token", sign: 1 }, lines: qualityLines("kl"),
+      title: "Held-out KL to the full model", y: { title: "nats per token", sign: 1 }, lines: qualityLines("kl"),
       aid: "Unseen text, greedy. Below the dashed line, the policy changes the model's predictions less than [[static]] does for the same [[spend]]. While texts are labelled, a policy learns from the labels so far and is measured; the run's own learns when all are there.",
     }),
     metricChart({
-      title: "Held-out NLL above dense", y: { title: "nats per token", sign: 1 }, lines: qualityLines("nll_lost"),
-      aid: "How much more unseen text surprises the model ([[nll|NLL]]) than it does [[dense]], which is 0. What static loses here can be [[recovered]].",
+      title: "Held-out NLL above the full model", y: { title: "nats per token", sign: 1 }, lines: qualityLines("nll_lost"),
+      aid: "How much more unseen text surprises the model ([[nll|NLL]]) than it does the [[dense|full model]], which is 0. What static loses here can be [[recovered]].",
     }),
     metricChart({
       title: "Reward and loss", y: { title: "reward, nats per token", sign: -1 }, y2: { title: "loss", sign: null },

@@ -37,7 +37,7 @@ export class Fields {
 }
 
 // The first of these fields that holds a wrong number, but for those that are not asked.
-export const firstWrong = (fields) =>
+const firstWrong = (fields) =>
   fields.find((field) => field.problem?.() && !field.box.matches(":disabled"));
 
 class Form extends Fields {

@@ -9,7 +9,7 @@ import { pillsField, sliderField } from "./form_parts.js";
 export const POLICY_PREFIX = "policy:";
 const SCHEDULE_MEANINGS = {
   policy: "A trained [[policy]] looks at the model's state and decides each step.",
-  dense: "[[dense|Every step]] spends everything: the plain model.",
+  dense: "[[dense|Every step]] spends everything: the unchanged model.",
   static: "[[static|Every step]] spends the same, mixed evenly to meet the budget.",
   random: "[[random|Steps differ]] at random around the [[budget]]; same seed, same steps.",
   emc: "[[emc|Spends more]] where the previous step was unsure, and still meets the budget.",
@@ -22,7 +22,7 @@ export function scheduleField(askNames) {
     meanings: SCHEDULE_MEANINGS });
   const select = selectOf([], { "aria-label": "Policy" });
   const none = h("p", { class: "sol-hint", hidden: true },
-    "No policy is stored yet. Train one in the Train tab.");
+    "No policy is stored yet. Train one in the Lab.");
   pills.element.append(select, none);
   let names = [];
   let wanted = "";

@@ -8,6 +8,7 @@ import { emit, listen, takeOver } from "../events.js";
 import { Follower } from "../follower.js";
 import { whenText } from "../format.js";
 import { JobList } from "./job_list.js";
+import { VerdictLine } from "../verdict.js";
 import { JobPanel } from "./job_panel.js";
 
 const SHIPPED = "shipped"; // in place of a job's id, as the server has it
@@ -60,7 +61,7 @@ export class JobPage {
   }
 
   makePanel(parts) {
-    return new JobPanel({ idle: ["Ready", `no ${this.what.noun} on show`], ...parts },
+    return new JobPanel({ idle: ["Ready", `no ${this.what.noun} open`], ...parts },
       { act: (name) => this.act(name), clone: () => this.clone(this.panel.job) });
   }
 
@@ -70,8 +71,8 @@ export class JobPage {
   }
 
   lay(...stage) {
-    this.root.append(h("div", { class: "sol-grid" }, this.form.element,
-      h("div", { class: "sol-stage" }, this.panel.element, this.empty, stage, this.list.element)));
+    this.root.append(h("div", { class: "sol-grid" },
+      h("div", { class: "sol-stage" }, this.panel.element, this.empty, stage, this.list.element), this.form.element));
     this.rest();
   }
 
@@ -194,7 +195,7 @@ export class JobPage {
 // and where.
 export class ResultPage extends JobPage {
   about = h("p", { class: "sol-hint" });
-  headline = h("dl", { class: "sol-tiles is-job" });
+  verdict = new VerdictLine();
   figures = h("div", { class: "sol-figures" });
   /** @type {import("../charts/plotly_chart.js").Figure[]} */
   drawn = [];
@@ -215,7 +216,7 @@ export class ResultPage extends JobPage {
     return h("ol", { class: "sol-history-list" }, h("li", { class: "sol-history-row" }, h("div", {},
       h("a", { class: "sol-history-title", href: linkTo({ [part]: SHIPPED }),
         onclick: opensHere(() => this.openFromList({ id: SHIPPED })) }, shipped.title),
-      h("div", { class: "sol-history-facts" }, h("span", {}, "Came with the program"), h("span", {}, shipped.machine),
+      h("div", { class: "sol-history-facts" }, h("span", {}, "Shipped"), h("span", {}, shipped.machine),
         h("time", { datetime: shipped.made }, whenText(shipped.made))))));
   }
 
@@ -223,6 +224,7 @@ export class ResultPage extends JobPage {
     if (jobId !== SHIPPED) return super.open(jobId);
     this.follower.leave();
     this.rest();
+    show(this.empty, false);
     this.panel.showShipped(this.what.shipped);
     this.showResult(SHIPPED);
   }
@@ -239,8 +241,8 @@ export class ResultPage extends JobPage {
     super.rest();
     this.shown = null;
     this.drawFigures([]);
+    this.verdict.draw([]);
     show(this.about, false);
-    show(this.headline, false);
   }
 
   view({ job, partial }) {

@@ -43,7 +43,7 @@ export class JobPanel extends StateHead {
   showShipped({ title, made, machine, command }) {
     setPill(this.pill, "Shipped", "good");
     setText(this.title, title);
-    setText(this.detail, `measured before it came here, ${whenText(made)}`);
+    setText(this.detail, `measured by the authors, ${whenText(made)}`);
     this.facts.replaceChildren(h("span", {}, `On ${machine}, not on this one`), h("span", { class: "sol-log" }, h("code", {}, command)));
     show(this.facts, true);
   }
@@ -67,7 +67,7 @@ export class JobPanel extends StateHead {
 
   detailOf(job) {
     const parts = [];
-    if (job.status === "queued") parts.push("waits for a worker");
+    if (job.status === "queued") parts.push("waiting for a worker");
     if (job.status === "running" && job.message) parts.push(this.options.message?.(job.message) ?? job.message);
     if (job.status === "running" || job.status === "paused") parts.push(percent(job.progress));
     if (job.status === "running" && isNumber(job.eta_s)) parts.push(`about ${roughly(job.eta_s)} left`);

@@ -80,7 +80,7 @@ export class LensPanel {
     const measure = this.measure.get();
     const bits = holder === this.plane ? `, at ${count(Number(this.bits.value), "bit")}` : "";
     const isChange = holder === this.trails && measure === "nll";
-    return `${bits}, ${isChange ? "change of surprisal" : measure === "nll" ? "surprisal" : "KL to dense"}, nats`;
+    return `${bits}, ${isChange ? "change of surprisal" : measure === "nll" ? "surprisal" : "KL to the full model"}, nats`;
   }
 
   jointPart() {
@@ -216,12 +216,12 @@ export class LensPanel {
     const followed = view.trails[0].kl.length;
     show(this.trails, followed > 0);
     this.trails.replaceChildren(followed ? trailTable(view, wanted.rows, this.measure.get()) : "");
-    this.trailNote.replaceChildren(...glossed(followed ? "How each of these steps, against a dense one, changes the tokens "
+    this.trailNote.replaceChildren(...glossed(followed ? "How each of these steps, against a full one, changes the tokens "
       + "after it through the keys and values it leaves in the cache ([[kv pollution|KV pollution]]). In [[nats]]; a dot is less than 0.005."
       : "Nothing of this step reaches a later token: the run ends here."));
     if (this.planeRows) {
       this.plane.replaceChildren(planeTable(this.planeRows, this.measure.get(), view.taken));
-      const measure = this.measure.get() === "kl" ? "KL to dense, nats" : "Surprisal, nats";
+      const measure = this.measure.get() === "kl" ? "KL to the full model, nats" : "Surprisal, nats";
       setText(this.planeState, this.plane.querySelector(".is-other") ? `${measure}; dotted: another token` : measure);
     }
   }
@@ -252,7 +252,7 @@ function replayedText(row, view) {
     return `Replayed with a surprisal of ${nats(nll)} instead of ${nats(row.surprisal)}: `
       + "sums in another order, or of another precision, chose other pages or channels.";
   }
-  const curves = "Every level of one axis, the others as taken. Dashed: this step dense.";
-  return isNumber(kl) ? `${curves} Their KL is to one dense step on this run's cache; the whole run `
-    + `against a dense one has KL ${nats(kl)} here, as recorded.` : curves;
+  const curves = "Every level of one axis, the others as taken. Dashed: this step in full.";
+  return isNumber(kl) ? `${curves} Their KL is to one full step on this run's cache; the whole run `
+    + `against the full model has KL ${nats(kl)} here, as recorded.` : curves;
 }

@@ -9,7 +9,7 @@ import { spokenText, tokenNodes } from "../tokens/token_text.js";
 import { choiceRanges } from "./lens_choices.js";
 
 const LANES = [
-  { key: "kl", name: "KL to dense", of: (row) => row.kl },
+  { key: "kl", name: "KL to the full model", of: (row) => row.kl },
   { key: "surprisal", name: "Surprisal", of: (row) => row.nll },
 ];
 

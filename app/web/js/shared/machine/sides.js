@@ -8,7 +8,8 @@ import { gridLevels, isOfPolicy, LEAST_TOP, levelText, nearest } from "../tokens
 import { tokenNodes } from "../tokens/token_text.js";
 import { bytesText } from "./reads.js";
 
-const TITLES = { dense: "[[dense|Dense]]: all is read", static: "[[static|Static]]: no [[policy]]", random: "[[random|Random]] choice" };
+const SPECIAL = /^(<\|.+\|>|<\/s>)$/; // ends a text, and is no word of it
+const TITLES = { dense: "[[dense|Full model]]: reads everything", static: "[[static|Static]]: no [[policy]]", random: "[[random|Random]] choice" };
 
 // Who chooses in a run, with terms as the glossary marks them.
 function titleOf(run) {
@@ -72,7 +73,9 @@ export class Outcome {
     const [read, ofDense] = bytesText(token);
     setText(this.bytes, read);
     setText(this.ofDense, ofDense);
-    this.token.replaceChildren(...tokenNodes(token.text));
+    const isSpecial = SPECIAL.test(token.text);
+    this.token.classList.toggle("is-special", isSpecial);
+    this.token.replaceChildren(...(isSpecial ? ["end of text"] : tokenNodes(token.text)));
     setText(this.chance, `${probability(probabilityOf(token.surprisal))} probable`);
   }
 }

@@ -38,7 +38,7 @@ export class PartTimes {
     this.element = h("section", { class: "sol-parts", "aria-label": "Measured time by part" },
       h("p", { class: "sol-parts-head" },
         h("span", {}, h("b", {}, "Measured"), " per token: ", this.total, this.rows),
-        h("span", {}, h("b", {}, "Computed"), ": bytes saved against dense")),
+        h("span", {}, h("b", {}, "Computed"), ": bytes saved against the full model")),
       this.bar, h("dl", { class: "sol-part-times" }, this.parts.map((part) => part.element)));
     this.clear();
   }
@@ -57,7 +57,7 @@ export class PartTimes {
   // timed: how many tokens have measured parts; sums: their milliseconds, in the order of PARTS.
   update({ timed, sums }, view, run) {
     if (!timed) {
-      setText(this.total, "not kept when this run was saved");
+      setText(this.total, "not recorded when this run was saved");
       return;
     }
     const whole = sums.reduce((sum, ms) => sum + ms, 0);

@@ -91,10 +91,9 @@ export class RunPage {
     listen("run-deleted", (detail) => this.deleted(detail));
     this.showColour();
     const asked = askedFor(this.part);
-    this.root.classList.toggle("is-linked", Boolean(asked)); // on a phone its tokens come before the form
     if (asked) this.open(asked);
     const home = await this.home();
-    if (home?.active && !this.follower.id) this.open(home.active, "replace");
+    if (home?.active && !this.follower.id && !askedFor("compare")) this.open(home.active, "replace");
     this.watchModel();
   }
 
@@ -139,6 +138,7 @@ export class RunPage {
       showTab(TAB_OF[this.part]);
     } else if (history === "replace") setAddress({ [this.part]: id });
     this.wantsPlace = true;
+    this.wasLive = false;
     this.place = null;
     this.clear();
     show(this.empty, false);
@@ -156,6 +156,7 @@ export class RunPage {
   }
 
   view(view, run) {
+    this.wasLive ||= view.live;
     if (view.live) this.liveId = run.id;
     else if (run.id === this.liveId) this.liveId = null;
     this.form.setBusy(view.live);

@@ -15,7 +15,7 @@ export class RunStage extends TokenStage {
   // options: as a TokenStage's, and whatIf: a LensPanel that shares the card's place.
   /** @param {import("./status.js").Status} status */
   constructor(root, status, on, options) {
-    super(root, [...colourAxes(), klAxis("KL to dense")], on, options);
+    super(root, [...colourAxes(), klAxis("KL to the full model")], on, options);
     this.status = status;
     this.panel = h("section", { class: "sol-panel sol-tokens", "aria-label": "Tokens" });
     this.dock = new Dock(this.panel, this.card, options.whatIf);
@@ -34,7 +34,6 @@ export class RunStage extends TokenStage {
     return new TokenView(axes, {
       enter: (index, token) => this.enter(index, token), leave: () => this.leave(),
       select: (range) => this.select(range), pick: (index) => this.on.pick?.(index), looksFirst: true,
-      span: (span) => this.legend?.showSpan(span),
     });
   }
 
@@ -97,7 +96,7 @@ export class RunStage extends TokenStage {
     this.charts.clear(run);
     this.charts.data.id = run.id;
     this.view.lead.replaceChildren(...leadParts(run));
-    this.legend.allow("kl", isMeasured(run), "Dense was not measured beside this run");
+    this.legend.allow("kl", isMeasured(run), "The full model was not measured beside this run");
   }
 
   append(rows) {

@@ -17,7 +17,7 @@ const REASONS = {
   stop_string: "met a stop string",
   context_full: "the model's context is full",
   stopped: "stopped by you",
-  time_limit: "the GPU's time for one run was used up: the text ends here",
+  time_limit: "the GPU time for one run is used up: the text ends here",
 };
 
 const NUMBERS = "numbers";
@@ -99,7 +99,7 @@ export class Status extends StatusLine {
       ontoggle: () => memory.set(NUMBERS, this.numbers.open ? "open" : "closed") },
       h("summary", {}, "Numbers and times"),
       h("dl", { class: "sol-tiles" }, Object.values(this.tiles).map((one) => one.element),
-        h("div", { class: "sol-tile is-spend" }, h("dt", {}, glossed("[[spend|Spent]] / [[budget|asked for]]")),
+        h("div", { class: "sol-tile is-spend" }, h("dt", {}, glossed("[[spend|Spent]] / [[budget]]")),
           h("dd", {}, AXES.map((axis, at) => h("span", { class: "sol-spend", "data-axis": axis.key },
             h("i", { "aria-hidden": "true" }), h("span", { class: "sol-spend-name" }, axis.name),
             this.spend[at]))))),
@@ -130,7 +130,7 @@ export class Status extends StatusLine {
   }
 
   detailOf(state, view, run, model) {
-    if (state === "queued") return view.place > 0 ? `${ordinal(view.place + 1)} in line` : "";
+    if (state === "queued") return view.place > 0 ? `${ordinal(view.place + 1)} in the queue` : "";
     if (state === "loading") return modelText(view.model || model);
     const parts = [];
     if (run) {
@@ -139,7 +139,7 @@ export class Status extends StatusLine {
       parts.push(policy ? `${name} ${modelName(policy)}` : name);
     }
     if (view.prefill) {
-      parts.push(`${count(view.prefill.prompt_tokens, "prompt token")} read densely in ` +
+      parts.push(`${count(view.prefill.prompt_tokens, "prompt token")} read in full in ` +
         duration(view.prefill.elapsed_ms));
     }
     if (view.summary && REASONS[view.summary.reason]) parts.push(REASONS[view.summary.reason]);
@@ -182,10 +182,10 @@ export class Status extends StatusLine {
 // The run in a sentence; speed: tokens per second, as a text; share: of the bytes that was asked for, if any.
 function sentenceOf(tally, speed, share) {
   const bold = (text) => h("b", {}, text);
-  const parts = ["Read ", bold(percent(tally.bytes / tally.denseBytes)), " of the bytes that the full model reads",
-    share ? ` (asked for: ${percent(share)})` : "", ", at ", bold(`${speed} tokens/s`)];
+  const parts = [bold(`${percent(tally.bytes / tally.denseBytes)} compute`), " of the full model's",
+    share ? ` (budget: ${percent(share)})` : "", ", at ", bold(`${speed} tokens/s`)];
   if (!tally.compared) return [...parts, "."];
-  parts.push(" with the full model beside it. The full model preferred another token ",
+  parts.push(" with the full model beside it, which preferred another token ",
     bold(tally.others ? `at ${tally.others} of ${count(tally.compared, "step")}` : "nowhere"),
     tally.others ? " (dotted)" : "");
   if (isNumber(tally.kl.own)) parts.push(". ", ...glossed("Mean [[kl|KL]]: "), bold(`${nats(tally.kl.own / tally.rows)} nats`));

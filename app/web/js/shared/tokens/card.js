@@ -116,10 +116,10 @@ function cardSpend(row) {
   const facts = [
     ["[[surprisal|Surprisal]]", `${nats(row.surprisal)} nats`, `p = ${probability(probabilityOf(row.surprisal))}`],
     ["[[entropy|Entropy]]", `${nats(row.entropy)} nats`, ""],
-    ["[[kl|KL]] to [[dense]]", isNumber(row.kl_to_dense) ? `${nats(row.kl_to_dense)} nats` : "not measured", ""],
+    ["[[kl|KL]] to the [[dense|full model]]", isNumber(row.kl_to_dense) ? `${nats(row.kl_to_dense)} nats` : "not measured", ""],
   ];
   for (const side of row.side) {
-    facts.push([`In the ${side.name} row`, `${nats(side.surprisal)} nats`,
+    facts.push([side.name === "dense" ? "In the full model" : `In the ${side.name} row`, `${nats(side.surprisal)} nats`,
       `here ${signed(difference(row.surprisal, side.surprisal))}`]);
   }
   return h("div", { class: "sol-card-spend" }, cardLanes(row), h("dl", { class: "sol-card-facts" },
@@ -138,7 +138,7 @@ function cardTop(row, came) {
       probability: probabilityOf(row.dense_surprisal ?? row.surprisal) });
   }
   return h("div", { class: "sol-card-top" },
-    h("div", { class: "sol-card-caption" }, isGiven ? "Most probable to dense" : "Most probable here"),
+    h("div", { class: "sol-card-caption" }, isGiven ? "Most probable to the full model" : "Most probable here"),
     alternatives.map((one) => h("div", {
       class: "sol-choice" + (isTaken(one) ? " is-chosen" : ""),
     },
@@ -146,7 +146,7 @@ function cardTop(row, came) {
       isTaken(one) && h("small", { class: "sol-muted" }, ` ← ${isGiven ? "text" : came}`)),
     h("span", { class: "sol-meter", "--v": one.probability }),
     h("span", { class: "sol-value" }, probability(one.probability)))), dense && h("p", { class: "sol-card-dense" },
-      "Dense would choose ", h("b", {}, tokenNodes(dense.text)), ` (${probability(dense.probability)})`));
+      "The full model would choose ", h("b", {}, tokenNodes(dense.text)), ` (${probability(dense.probability)})`));
 }
 
 function cardFoot(row) {

@@ -14,7 +14,7 @@ export class Dock {
     this.card = card;
     this.whatIf = whatIf;
     this.element = h("div", { class: "sol-dock" }, card.element, whatIf?.element,
-      h("p", { class: "sol-dock-empty sol-muted" }, "The token you look at is explained here."));
+      h("p", { class: "sol-dock-empty sol-muted" }, "Point at a token to see its details here."));
     new ResizeObserver(([{ contentRect }]) =>
       panel.classList.toggle("is-docked", contentRect.width >= DOCKED_FROM)).observe(panel);
     panel.addEventListener("keydown", (event) => {

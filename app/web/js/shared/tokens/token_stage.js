@@ -27,7 +27,7 @@ export class TokenStage {
     this.legend = new Legend(axes, (axis, isChosen) => {
       this.view.setAxis(axis);
       if (isChosen) on.colour?.(axis.key);
-    }, colourKey, (isStretched) => this.view.spanColours(isStretched));
+    }, colourKey);
     this.summary = h("p", { class: "sol-selection", "aria-live": "polite" }, hint);
     this.unselect = chip("Clear selection", () => this.select(null), { hidden: true });
     addEventListener("keydown", (event) => {

@@ -6,9 +6,10 @@ import { AXES, fixed, formNumbers, isNumber, nats, percentTight, spendText } fro
 import { SITE } from "../site.js";
 import { directionOf, spokenText, tokenNodes } from "./token_text.js";
 
+export const LEAST_COST = 0.5; // share of the full model's bytes: below it the colour stays as it is there
 const SURPRISAL_TOP = 6; // nats; above it the colour stays at its strongest
 
-// name: of a KL to dense; above one nat the colour stays at its strongest.
+// name: of a KL to the full model; above one nat the colour stays at its strongest.
 export const klAxis = (name) => ({ key: "kl", name, of: (row) => row.kl_to_dense, low: 0, high: 1,
   show: (value) => `${+fixed(value, 1)} nats`, isOpen: true });
 
@@ -16,7 +17,8 @@ const surprisalAxis = { key: "surprisal", name: "Surprisal", of: (row) => row.su
   show: (value) => `${+fixed(value, 1)} nats`, isOpen: true };
 
 export const colourAxes = () =>
-  [{ key: "cost", name: "Cost", of: costOf, low: 0, high: 1, show: percentTight }, ...AXES, surprisalAxis];
+  [{ key: "cost", name: "Compute", of: costOf, low: LEAST_COST, high: 1, show: percentTight, isOpenBelow: true }, ...AXES,
+    surprisalAxis];
 
 // Bytes that the step read, as a share of what it reads densely.
 const costOf = (row) => row.cost.bytes_read / row.dense_cost.bytes_read;
@@ -33,24 +35,14 @@ export function choiceKept(row) {
   return isKnown ? densesChoice(row) === null : null;
 }
 
-// Range of the values from their 5th to their 95th percentile, at least a tenth of the axis wide; the axis' own
-// where all are alike.
-function rangeOf(axis, rows) {
-  const values = rows.map(axis.of).filter(isNumber).sort((one, other) => one - other);
-  const at = (share) => values[Math.round(share * (values.length - 1))];
-  const [low, high] = [at(0.05), at(0.95)];
-  if (!(high > low)) return axis;
-  const missing = Math.max(0, (axis.high - axis.low) / 10 - (high - low));
-  return { low: Math.max(axis.low, low - missing / 2), high: Math.min(axis.high, high + missing / 2) };
-}
-
 // The colour's number goes into this attribute of a token; an axis may have its own scale.
 export const BIN = "data-bin";
 
-export function binOf(axis, { low, high }, row) {
+export function binOf(axis, row) {
+  const { low, high } = axis;
   const value = axis.of(row);
   if (!isNumber(value)) return null;
-  const share = (value - low) / (high - low || 1);
+  const share = (value - low) / (high - low);
   return Math.round(Math.min(Math.max(share, 0), 1) * ((axis.bins ?? SITE.numBins) - 1));
 }
 
@@ -58,9 +50,9 @@ export function binOf(axis, { low, high }, row) {
 function tokenLabel(row) {
   const other = densesChoice(row);
   const spend = spendText(formNumbers(AXES.map((axis) => axis.of(row))));
-  return `Token ${row.index + 1}: ${spokenText(row.text)}. ${spend[0].toUpperCase()}${spend.slice(1)}, `
-    + (isNumber(row.surprisal) ? `surprisal ${nats(row.surprisal)} nats` : `KL to dense ${nats(row.kl_to_dense)} nats`)
-    + (other ? `, dense would choose ${spokenText(other.text)}` : "");
+  return `Token ${row.index + 1}: ${spokenText(row.text)}. ${spend}, `
+    + (isNumber(row.surprisal) ? `surprisal ${nats(row.surprisal)} nats` : `KL to the full model ${nats(row.kl_to_dense)} nats`)
+    + (other ? `, the full model would choose ${spokenText(other.text)}` : "");
 }
 
 // Attributes for the style sheet and for screen readers.
@@ -70,14 +62,12 @@ function tokenAttributes(row) {
 }
 
 export class TokenView {
-  // on: {enter(index, element), leave()}, and where it can be done select(range), pick(index), span(range),
-  // spanned() → rows and looksFirst
+  // on: {enter(index, element), leave()}, and where it can be done select(range), pick(index) and looksFirst
   constructor(axes, on, label = "Generated tokens") {
     this.on = on;
     this.rows = [];
     this.elements = [];
-    this.axis = this.span = axes[0];
-    this.isStretched = false;
+    this.axis = axes[0];
     this.current = 0;
     this.range = null;
     this.isBehind = false; // tokens came while one was looked at
@@ -111,7 +101,6 @@ export class TokenView {
     const atEnd = this.element.scrollHeight - this.element.scrollTop
       - this.element.clientHeight < 80;
     for (const row of rows) this.addToken(row);
-    this.spanColours();
     this.isBehind = (atEnd || this.isBehind) && Boolean(this.marked);
     if (atEnd && !this.marked) this.element.scrollTop = this.element.scrollHeight;
   }
@@ -160,20 +149,8 @@ export class TokenView {
     this.paint(token, row);
   }
 
-  // Colours span the values on show (isStretched), those of views beside this one included (on.spanned), or the
-  // whole axis; on.span hears of the range.
-  spanColours(isStretched = this.isStretched) {
-    this.isStretched = isStretched;
-    const { low, high } = isStretched && !this.axis.isFixed
-      ? rangeOf(this.axis, this.on.spanned?.() ?? this.rows) : this.axis;
-    if (this.span.low === low && this.span.high === high) return;
-    this.span = { low, high };
-    this.elements.forEach((token, at) => this.paint(token, this.rows[at]));
-    this.on.span?.(this.span);
-  }
-
   paint(token, row) {
-    const bin = binOf(this.axis, this.span, row);
+    const bin = binOf(this.axis, row);
     const attribute = this.axis.attribute ?? BIN;
     if (token.solBin === bin && token.solAttribute === attribute) return;
     token.solBin = bin;
@@ -186,8 +163,7 @@ export class TokenView {
 
   setAxis(axis) {
     this.axis = axis;
-    this.span = { low: NaN, high: NaN };
-    this.spanColours();
+    this.elements.forEach((token, at) => this.paint(token, this.rows[at]));
   }
 
   // Marks one token (null: none); from a chart, the token is also brought into view.

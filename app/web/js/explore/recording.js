@@ -1,15 +1,15 @@
 // A recording (app/recordings): one prompt answered densely and under smaller and smaller budgets. A dial
-// walks through them; both texts stand side by side, marked where they part.
+// walks through them; where a text differs from the full model's, both stand side by side, marked where they part.
 
-import { button, h, isCalm, setText, show, uniqueId } from "./dom.js";
-import { AXES, count, modelName, percent, percentTight, spendText } from "./format.js";
-import { glossed } from "./glossary.js";
-import { pagesText, readsOf } from "./machine/reads.js";
-import { BESIDE, WHOLE_STEP } from "./machine/sheet.js";
-import { Zoom } from "./machine/field.js";
-import { colourScale, costSpan } from "./tokens/legend.js";
-import { BIN, binOf } from "./tokens/tokens.js";
-import { spokenText, tokenNodes } from "./tokens/token_text.js";
+import { button, h, isCalm, setText, show, uniqueId } from "../shared/dom.js";
+import { AXES, count, modelName, percent, percentTight, spendText } from "../shared/format.js";
+import { glossed } from "../shared/glossary.js";
+import { pagesText, readsOf } from "../shared/machine/reads.js";
+import { BESIDE, WHOLE_STEP } from "../shared/machine/sheet.js";
+import { Zoom } from "../shared/machine/field.js";
+import { colourScale } from "../shared/tokens/legend.js";
+import { BIN, binOf, LEAST_COST } from "../shared/tokens/tokens.js";
+import { spokenText, tokenNodes } from "../shared/tokens/token_text.js";
 
 const TOKEN_MS = 30; // from one token to the next while it plays
 
@@ -41,15 +41,14 @@ class RecordedMachine extends Zoom {
 }
 
 export class RecordingView {
-  // run: asks the live model, where there is one.
-  /** @param {Recording} recording @param {(prompt: string, settings: object) => void} [run] */
-  constructor(recording, run) {
+  // on: where there is a live model; own: somebody has a prompt of their own.
+  /** @param {Recording} recording @param {{ run(prompt: string, settings: object): void, own(): void, learn(): void }} [on] */
+  constructor(recording, on) {
     this.recording = recording;
-    this.run = run;
-    const least = Math.min(...recording.texts.flatMap((text) => text.costs));
-    // Of a step's cost; the top of the colours is all.
-    this.axis = { of: (cost) => cost, ...costSpan(least), show: percentTight };
-    this.columns = [this.column("Dense"), this.column("")];
+    this.on = on;
+    this.axis = { of: (cost) => cost, low: LEAST_COST, high: 1, show: percentTight, isOpenBelow: true };
+    this.own = button("Try your own prompt", on?.own, { class: "sol-button is-primary", hidden: !on });
+    this.columns = [this.column("Full model"), this.column("")];
     this.machine = new RecordedMachine();
     this.element = this.build();
     const { length } = recording.texts[0].tokens;
@@ -67,17 +66,17 @@ export class RecordingView {
     this.said = h("p", { class: "sol-recording-said", "aria-live": "polite" });
     return h("section", { class: "sol-empty sol-recording", "aria-label": "Recorded example" },
       h("div", { class: "sol-recording-head" },
-        h("h2", {}, "How little can it read and still say the same?"),
+        h("h2", {}, "How little compute still gives the same answer?"),
         h("p", { class: "sol-muted" }, "Recorded: ", modelName(model), " was asked “", h("span", { dir: "auto" }, prompt), "”")),
       h("div", { class: "sol-recording-dial" },
-        h("label", { for: id }, "Bytes read a token"), this.dial, this.share),
+        h("label", { for: id }, "Compute"), this.dial, this.share),
       this.said,
-      this.machine.element,
       h("div", { class: "sol-recording-texts" }, this.columns.map((one) => one.element)),
+      h("details", { class: "sol-advanced" }, h("summary", {}, "Show this step in the model"), this.machine.element),
       h("div", { class: "sol-recording-foot" },
-        this.run && button("Run it here", () => this.runHere()),
-        h("span", { class: "sol-muted" }, glossed("Colour: what a step read, as a share of [[dense]]."),
-          colourScale(this.axis, this.axis))));
+        this.own, this.on && [button("Run it here", () => this.runHere()), button("Learn why", this.on.learn)],
+        h("span", { class: "sol-muted" }, glossed("Colour: compute of each step, of the [[dense|full model]]'s."),
+          colourScale(this.axis))));
   }
 
   column(name) {
@@ -96,10 +95,11 @@ export class RecordingView {
     const [dense, text] = [texts[0], texts[at]];
     this.at = at;
     this.dial.value = String(texts.length - 1 - at); // at its right end all is read
-    this.dial.setAttribute("aria-valuetext", `${percentTight(text.share)} of dense: ${axesOf(text.spend)}`);
+    this.dial.setAttribute("aria-valuetext", `${percentTight(text.share)} of the full model: ${axesOf(text.spend)}`);
     setText(this.share, `${Math.round(100 * text.share)} %`);
     this.said.replaceChildren(...sentenceOf(dense, text));
-    setText(this.columns[1].head, at === 0 ? "Nothing left out" : `Reading ${Math.round(100 * text.share)} %`);
+    setText(this.columns[1].head, at === 0 ? "100 % compute" : `${Math.round(100 * text.share)} % compute`);
+    show(this.columns[0].element, !isSameText(dense, text));
     this.columns.forEach(({ text: place }, which) =>
       place.replaceChildren(...this.tokensOf(which ? text : dense, at === 0 ? Infinity : text.same)));
     this.showParting();
@@ -117,7 +117,7 @@ export class RecordingView {
       const token = h("span", { class: at === parting ? "sol-token is-parting" : "sol-token",
         // Not pointerenter, which also comes where the dial puts other tokens under a resting pointer.
         onpointermove: () => { if (!this.timer) this.machine.show(text, at); },
-        [BIN]: binOf(this.axis, this.axis, text.costs[at]) }, tokenNodes(word));
+        [BIN]: binOf(this.axis, text.costs[at]) }, tokenNodes(word));
       return /^\s/.test(word) ? [h("wbr"), token] : [token];
     });
   }
@@ -148,18 +148,19 @@ export class RecordingView {
   runHere() {
     this.stop();
     const { prompt, texts } = this.recording;
-    this.run?.(prompt, { chat: true, schedule: this.at === 0 ? "dense" : "static", share: Math.round(100 * texts[this.at].asked) });
+    this.on?.run(prompt, { chat: true, schedule: this.at === 0 ? "dense" : "static", share: Math.round(100 * texts[this.at].asked) });
   }
 }
 
 const wordOf = (token) => token && (token.trim() || spokenText(token));
 
+const isSameText = (dense, text) => dense.tokens.length === text.tokens.length && text.same === text.tokens.length;
+
 function sentenceOf(dense, text) {
   const bold = (words) => h("b", {}, words);
-  if (text === dense) return ["The full model reads all bytes. Drag the dial left to see which word breaks first."];
+  if (text === dense) return ["This is the full model. Drag left to see which word breaks first."];
   const parts = ["With ", axesOf(text.spend), ": "];
-  const ends = text.same === Math.min(dense.tokens.length, text.tokens.length);
-  if (ends && dense.tokens.length === text.tokens.length) return [...parts, bold("the same text, token for token"), "."];
+  if (isSameText(dense, text)) return [...parts, bold("the same text as the full model, token for token"), "."];
   const [other, own] = [dense, text].map((one) => wordOf(one.tokens[text.same]));
   if (text.same) parts.push(bold(`the first ${text.same === 1 ? "token matches" : `${count(text.same, "token")} match`} the full model`), ", then ");
   else parts.push("at once ");

@@ -1,4 +1,4 @@
-"""What the Compare page may ask, over the real engine with a tiny model and a tiny policy."""
+"""Two runs compared, over the real engine with a tiny model and a tiny policy."""
 
 from __future__ import annotations
 
@@ -10,17 +10,15 @@ from typing import Any
 
 import pytest
 
-from app.host.limits import Limits
 from app.host.paths import DataDir
-from app.pages.compare import handlers
-from app.pages.compare.handlers import HANDLERS
+from app.pages.explore.handlers import HANDLERS
 from app.web.calls import server_functions
 from app.web.services import Services, build_services, engine_generate
 from sol_core.models.loading import LanguageModel
 from tests.app.waiting import wait_until
 from tests.support.fake_engine import FakeEngine, fake_load
 from tests.support.tiny_language_model import make_language_model
-from tests.support.tiny_policies import no_policy, save_tiny_policy
+from tests.support.tiny_policies import save_tiny_policy
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 ANNA, BEN = "a" * 32, "b" * 32
@@ -63,12 +61,18 @@ def call(services: Services) -> Call:
     return caller(services)
 
 
+def started(call: Call, services: Services, *settings: dict[str, Any]) -> list[str]:
+    """Ids of runs of one prompt, all of them ended."""
+    runs = [call("start_run", prompt="The keeper", settings=one)["run_id"] for one in settings]
+    for run_id in runs:
+        wait_until(lambda run_id=run_id: not services.runs.is_live(run_id))
+    return runs
+
+
 def test_a_pair_is_aligned_and_scored_by_the_dense_model(call: Call, services: Services) -> None:
     a = SETTINGS | {"schedule": "static", "keep": 100, "channels": 100, "bits": 16}
     b = SETTINGS | {"schedule": "static", "keep": 20, "channels": 45, "bits": 6}
-    first, second = call("start_pair", prompt="The keeper", a=a, b=b)["runs"]
-    for run_id in (first, second):
-        wait_until(lambda run_id=run_id: not services.runs.is_live(run_id))
+    first, second = started(call, services, a, b)
     view = call("compare_runs", BEN, a=first, b=second)
     rows = [call("poll_run", run_id=run_id, cursor=0)["rows"] for run_id in (first, second)]
     for side, own in zip(view["sides"], rows, strict=True):
@@ -88,8 +92,7 @@ def test_a_pair_is_aligned_and_scored_by_the_dense_model(call: Call, services: S
 def test_runs_of_other_prompts_and_models_are_shown_without_alignment(
     call: Call, services: Services
 ) -> None:
-    first, second = call("start_pair", prompt="The keeper", a=SETTINGS, b=SETTINGS)["runs"]
-    wait_until(lambda: not services.runs.is_live(second))
+    first, _ = started(call, services, SETTINGS, SETTINGS)
     other = services.store.runs.create(ANNA, "Another", "larger", "dense", {})
     services.store.runs.append_events(other.id, services.store.runs.events(first)[:2])
     services.store.runs.finish(other.id, "finished")
@@ -105,20 +108,12 @@ def test_runs_of_other_prompts_and_models_are_shown_without_alignment(
     assert "does not exist" in call("compare_runs", a=first, b="none")["refused"]
 
 
-def test_a_pair_that_cannot_begin_leaves_no_half(tmp_path: Path) -> None:
+def test_a_run_that_goes_on_is_not_compared(tmp_path: Path) -> None:
     engine = FakeEngine(pause_at=1)
     services = build_services(DataDir(tmp_path), "fake-model", fake_load, engine)
     call = caller(services)
-    bad = call("start_pair", prompt="x", a=SETTINGS, b=SETTINGS | {"keep": 0})
-    assert "refused" in bad
-    assert services.runs.active(ANNA) is None
-    for _ in range(Limits().runs_per_visitor - 1):
-        services.runs.start(ANNA, "x", handlers.config_from_form(SETTINGS, no_policy))
-    before = services.runs.active(ANNA)
-    refused = call("start_pair", prompt="x", a=SETTINGS, b=SETTINGS)["refused"]
-    assert refused.startswith("You already have 3 runs")
-    wait_until(lambda: services.runs.active(ANNA) == before)
-    refused = call("compare_runs", a=before, b=before)["refused"]
+    run_id = call("start_run", prompt="x", settings=SETTINGS)["run_id"]
+    refused = call("compare_runs", a=run_id, b=run_id)["refused"]
     assert "Wait until the run has ended" in refused
     engine.resume.set()
     services.close()

@@ -1,0 +1,230 @@
+// Explore's second column: a run with another one beside it, under another schedule or from History, and both
+// compared. The address names both; with one alone, the other is still to be chosen.
+
+import { askedFor, linkTo, LOOK_NAMES, openInTab, setAddress } from "../shared/address.js";
+import { NOTHING_LOST, reasonOf } from "../shared/api.js";
+import { chip, h, optionsOf, selectOf, setText, show, smallButton } from "../shared/dom.js";
+import { exportMenu } from "../shared/download.js";
+import { emit } from "../shared/events.js";
+import { RunFollower } from "../shared/follower.js";
+import { scheduleOf, whenText } from "../shared/format.js";
+import { RunForm } from "../shared/forms/form.js";
+import { labelled, numberField, pillsField } from "../shared/forms/form_parts.js";
+import { mechanismsField, scheduleField } from "../shared/forms/schedule_field.js";
+import { say } from "../shared/message.js";
+import { copyChip } from "../shared/page_parts.js";
+import { setPill } from "../shared/runs/status_line.js";
+import { PairStage, sideName, SIDES } from "./pair_stage.js";
+
+const HINT = "Hover a token, or focus the text and use the arrow keys.";
+const SOURCES = { schedule: "Another schedule", run: "A saved run" };
+
+class BesideForm extends RunForm {
+  // on: {generate(changes), saved(runId), close(), stop(), policies() → names, runs() → saved runs}
+  constructor(on) {
+    super();
+    this.on = on;
+    /** The run to compare with. @type {any} */
+    this.first = null;
+    this.matched = 100; // percent of the bytes that it spent
+    this.source = pillsField({ legend: "Compare with", choices: SOURCES, value: "schedule", changed: () => this.changed() });
+    this.fields = {
+      schedule: scheduleField(on.policies),
+      share: numberField({ label: "Compute", min: 1, max: 100,
+        hint: "Percent of the full model's bytes. It starts at what A spent, so that only the schedule differs." }),
+      grid: mechanismsField(),
+    };
+    const { schedule, share, grid } = this.fields;
+    this.ofSchedule = h("div", { class: "sol-side-body" }, schedule.element, share.element,
+      h("details", { class: "sol-advanced" }, h("summary", {}, "Mechanisms"), grid.element));
+    this.run = selectOf([]);
+    this.ofRun = h("div", { class: "sol-side-body" }, labelled("Saved run", null, this.run));
+    this.element = this.lay(this.source.element, this.ofSchedule, this.ofRun, this.actions("Compare"),
+      chip("Back to the answer", () => on.close()));
+    this.element.setAttribute("aria-label", "Compare with");
+  }
+
+  changed() {
+    const isRun = this.source.get() === "run";
+    show(this.ofSchedule, !isRun);
+    show(this.ofRun, isRun);
+    this.fields.share.input.disabled = this.fields.schedule.get() === "dense";
+    if (isRun && !this.run.options.length) this.list();
+  }
+
+  async list() {
+    try {
+      const runs = (await this.on.runs()).filter((run) => run.id !== this.first?.id);
+      this.run.replaceChildren(...optionsOf(runs.map((run) =>
+        [run.id, `${run.title} · ${run.facts} · ${whenText(run.created_at)}`])));
+      if (!runs.length) this.fail("No other run is saved yet.");
+    } catch (error) {
+      this.fail(reasonOf(error));
+    }
+  }
+
+  // The run to compare with; settings are null where this release cannot read them.
+  take(run) {
+    this.first = run;
+    this.run.replaceChildren();
+    const { kind } = scheduleOf(run);
+    this.setValues({ schedule: kind === "static" ? "emc" : "static", grid: run.settings?.grid ?? "policy" });
+    if (!run.settings) this.source.set("run");
+    this.matchSpend(1);
+    this.changed();
+  }
+
+  // spent: A's share of the full model's bytes.
+  matchSpend(spent) {
+    this.matched = Math.min(Math.max(Math.round(100 * spent), 1), 100);
+    this.fields.share.set(this.matched);
+  }
+
+  // An untouched share keeps the budget of A itself.
+  send() {
+    if (this.source.get() === "run") return this.run.value && this.on.saved(this.run.value);
+    const { schedule, share, grid } = this.values();
+    const isOwn = share === this.matched && this.first?.settings.schedule !== "dense";
+    return this.on.generate({ schedule, grid, shadow: true, ...(!isOwn && { share }) });
+  }
+}
+
+export class Beside {
+  /** Ids of both runs, of the first alone while the other is chosen, or none. @type {string[]} */
+  ids = [];
+  ended = [false, false];
+
+  // on: {opened(), closed(runId): the answer alone}
+  constructor(root, api, on) {
+    this.api = api;
+    this.on = on;
+    this.form = new BesideForm({
+      generate: (changes) => this.generate(changes), stop: () => this.stop(),
+      saved: (id) => this.show([this.ids[0], id]), close: () => on.closed(this.ids[0]),
+      policies: async () => (await api("list_policies", {})).policies,
+      runs: async () => (await api("saved_runs", {})).runs,
+    });
+    this.links = SIDES.map((_, at) => chip("Open alone", () => openInTab("run", this.ids[at]), { hidden: true }));
+    this.stage = new PairStage(root, HINT, (at) => this.links[at],
+      (key) => setAddress({ [LOOK_NAMES.compare.colour]: key }));
+    this.followers = SIDES.map((_, at) => new RunFollower(api, {
+      begin: (run) => this.begin(at, run), rows: (rows) => this.stage.append(at, rows),
+      view: (state) => this.view(at, state),
+      lost: () => this.say("The server does not answer; trying again. What is shown stays.", "warn"),
+      gone: (error) => this.gone(at, error),
+    }));
+    this.message = h("p", { class: "sol-message", hidden: true });
+    this.again = smallButton("Try again", () => this.compare(), { hidden: true });
+    this.link = copyChip("Copy link", () =>
+      linkTo({ compare: this.address, [LOOK_NAMES.compare.colour]: this.stage.legend.axis.key }));
+    this.export = exportMenu(api, "comparison", () => this.address, (message) => this.say(message, "bad"));
+    this.element = h("div", { class: "sol-stage" }, this.message,
+      this.stage.build([this.again, this.link, this.export]), this.stage.table.element);
+    this.clear();
+  }
+
+  get address() {
+    return this.ids.join(",");
+  }
+
+  clear() {
+    this.turn = {};
+    this.ended = [false, false];
+    this.followers.forEach((follower) => follower.leave());
+    this.stage.clear();
+    [...this.links, this.again, this.link, this.export].forEach((one) => show(one, false));
+    this.form.fail(null);
+    this.say(null);
+  }
+
+  leave() {
+    this.ids = [];
+    this.clear();
+    this.form.setBusy(false);
+  }
+
+  async generate(changes) {
+    const { prompt, settings } = this.form.first;
+    this.form.setBusy(true);
+    try {
+      const { run_id: id } = await this.api("start_run", { prompt, settings: { ...settings, ...changes } });
+      this.show([this.ids[0], id]);
+    } catch (error) {
+      this.form.setBusy(false);
+      this.form.fail(reasonOf(error, NOTHING_LOST));
+    }
+  }
+
+  stop() {
+    this.form.stopButton.disabled = true;
+    this.api("stop_run", { run_id: this.ids.at(-1) }).catch(() => {});
+  }
+
+  show(ids) {
+    setAddress({ run: null, compare: ids.join(",") }, true);
+    this.open(ids);
+  }
+
+  // ids: one run, or two that are compared.
+  open(ids) {
+    const colour = askedFor(LOOK_NAMES.compare.colour);
+    if (colour) this.stage.legend.set(colour);
+    if (this.address === ids.join(",")) return;
+    this.ids = ids;
+    this.clear();
+    show(this.link, ids.length === 2);
+    this.form.setBusy(ids.length === 2);
+    this.followers.forEach((follower, at) => ids[at] && follower.follow(ids[at]));
+    this.on.opened();
+  }
+
+  begin(at, run) {
+    this.stage.begin(at, run);
+    if (at === 0) this.form.take(run);
+  }
+
+  view(at, view) {
+    this.stage.setState(at, view.status);
+    if (view.status === "failed") this.say(`${sideName(SIDES[at])}: ${view.error}`, "bad");
+    if (view.live || view.more) return;
+    this.ended[at] = true;
+    show(this.links[at], true);
+    const { tally } = this.stage.sides[at];
+    if (this.ids.every((_, side) => this.ended[side])) this.stage.place.scrollTop = 0;
+    if (at === 0 && tally.rows) this.form.matchSpend(tally.bytes / tally.denseBytes);
+    if (this.ended.every(Boolean)) this.finish();
+  }
+
+  gone(at, error) {
+    this.followers[at].leave();
+    this.form.setBusy(false);
+    setPill(this.stage.sides[at].state, "Not there", "bad");
+    this.say(`${sideName(SIDES[at])}: ${error.message}`, "bad");
+  }
+
+  finish() {
+    this.form.setBusy(false);
+    emit("runs-changed");
+    this.stage.drawTable([]);
+    show(this.export, true);
+    this.compare();
+  }
+
+  async compare() {
+    const turn = this.turn = {};
+    show(this.again, false);
+    setText(this.stage.parted, "The full model reads both texts…");
+    try {
+      const view = await this.api("compare_runs", { a: this.ids[0], b: this.ids[1] });
+      if (turn === this.turn) this.stage.draw(view);
+    } catch (error) {
+      if (turn !== this.turn) return;
+      setText(this.stage.parted, reasonOf(error, "The server did not answer."));
+      show(this.again, true);
+    }
+  }
+
+  say(text, kind) {
+    say(this.message, text, kind);
+  }
+}

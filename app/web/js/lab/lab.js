@@ -1,0 +1,41 @@
+// The Lab: four views of one room, of which the address names the one in front. A view is mounted when it is
+// first shown.
+
+import { mountAccuracy } from "../accuracy/accuracy.js";
+import { mountEvaluate } from "../evaluate/evaluate.js";
+import { mountPolicies } from "../policies/policies.js";
+import { LAB_VIEWS, linkTo, showTab, tabOf } from "../shared/address.js";
+import { h, opensHere, show } from "../shared/dom.js";
+import { listen } from "../shared/events.js";
+import { mountTrain } from "../train/train.js";
+
+const VIEWS = {
+  train: { label: "Train", mount: mountTrain },
+  evaluate: { label: "Evaluate", mount: mountEvaluate },
+  accuracy: { label: "Accuracy", mount: mountAccuracy },
+  policies: { label: "Policies", mount: mountPolicies },
+};
+
+// page: the constants of each view
+export function mount(root, server, page) {
+  const links = Object.fromEntries(LAB_VIEWS.map((name) => [name, h("a", { class: "sol-view-link",
+    href: linkTo({ tab: name }), onclick: opensHere(() => showTab(name)) }, VIEWS[name].label)]));
+  const places = new Map();
+  root.append(h("nav", { class: "sol-views", "aria-label": "Lab" }, Object.values(links)));
+  const showView = () => {
+    const name = tabOf();
+    if (!(name in VIEWS)) return;
+    for (const [view, link] of Object.entries(links)) {
+      if (view === name) link.setAttribute("aria-current", "page");
+      else link.removeAttribute("aria-current");
+    }
+    const isNew = !places.has(name);
+    if (isNew) places.set(name, h("div", { class: `sol-page sol-${name}` }));
+    const place = places.get(name);
+    if (isNew) root.append(place);
+    places.forEach((one, view) => show(one, view === name));
+    if (isNew) VIEWS[name].mount(place, server, page[name]);
+  };
+  listen("tab-shown", showView);
+  showView();
+}
