@@ -114,7 +114,7 @@ def test_who_wants_no_motion_sees_all_at_once(
 ) -> None:
     visitor = visit(serve(), reduced_motion="reduce")
     recording = visitor.page.get_by_role("region", name="Recorded example")
-    expect(recording.locator(".sol-token").first).to_be_visible()
+    expect(recording.locator(".sol-token").last).to_be_visible()
     assert recording.locator(".is-coming").count() == 0
     assert visitor.overflows(390, 1920) == []
 

@@ -95,7 +95,7 @@ export class Beside {
   ended = [false, false];
 
   // on: {opened(), closed(runId): the answer alone}
-  constructor(root, api, on) {
+  constructor(api, on) {
     this.api = api;
     this.on = on;
     this.form = new BesideForm({
@@ -105,7 +105,8 @@ export class Beside {
       runs: async () => (await api("saved_runs", {})).runs,
     });
     this.links = SIDES.map((_, at) => chip("Open alone", () => openInTab("run", this.ids[at]), { hidden: true }));
-    this.stage = new PairStage(root, HINT, (at) => this.links[at],
+    this.element = h("div", { class: "sol-stage" });
+    this.stage = new PairStage(this.element, HINT, (at) => this.links[at],
       (key) => setAddress({ [LOOK_NAMES.compare.colour]: key }));
     this.followers = SIDES.map((_, at) => new RunFollower(api, {
       begin: (run) => this.begin(at, run), rows: (rows) => this.stage.append(at, rows),
@@ -118,8 +119,7 @@ export class Beside {
     this.link = copyChip("Copy link", () =>
       linkTo({ compare: this.address, [LOOK_NAMES.compare.colour]: this.stage.legend.axis.key }));
     this.export = exportMenu(api, "comparison", () => this.address, (message) => this.say(message, "bad"));
-    this.element = h("div", { class: "sol-stage" }, this.message,
-      this.stage.build([this.again, this.link, this.export]), this.stage.table.element);
+    this.element.append(this.message, this.stage.build([this.again, this.link, this.export]), this.stage.table.element);
     this.clear();
   }
 

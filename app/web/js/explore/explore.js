@@ -46,7 +46,7 @@ class ExplorePage extends RunPage {
       own: () => this.unfold(),
       learn: () => showTab("learn"),
     });
-    this.beside = new Beside(root, api, { opened: () => this.showBeside(true),
+    this.beside = new Beside(api, { opened: () => this.showBeside(true),
       closed: (id) => this.open(id, "push") });
     this.follower = this.follow((rows) => {
       this.stage.append(rows);

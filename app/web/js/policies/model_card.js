@@ -13,7 +13,7 @@ export function cardNodes(text, policy) {
   const nodes = [];
   const facts = takeFacts(lines);
   if (facts.length) {
-    nodes.push(h("dl", { class: "sol-card-facts" }, facts.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value)))));
+    nodes.push(h("dl", { class: "sol-model-facts" }, facts.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value)))));
   }
   const title = lines.findIndex((line) => line.trim());
   if (lines[title] === `# ${policy}`) lines.splice(title, 1);

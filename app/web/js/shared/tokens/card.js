@@ -123,8 +123,8 @@ function cardSpend(row) {
       `here ${signed(difference(row.surprisal, side.surprisal))}`]);
   }
   return h("div", { class: "sol-card-spend" }, cardLanes(row), h("dl", { class: "sol-card-facts" },
-    facts.map(([name, value, more]) => [h("dt", {}, glossed(name, true)), h("dd", {}, value),
-      h("dd", { class: "sol-muted" }, more)])));
+    facts.map(([name, value, more]) => [h("dt", {}, glossed(name, true)), h("dd", {}, value,
+      more && h("small", { class: "sol-muted" }, ` ${more}`))])));
 }
 
 // Of an inspected text the alternatives are the dense row's.
