@@ -91,7 +91,6 @@ def test_one_budget_leaves_the_axis_whole(serve: Serve, visit: Visit) -> None:
     del result["budgets"][1:]
     for name, method in result["budgets"][0]["methods"].items():
         method["bytes_per_token"] = 2e8 + len(name)  # apart by bytes
-        method["ms_per_token"] = {"mean": 8.0, "low": 7.9, "high": 8.2}
     del result["budgets"][0]["methods"]["dense"]
     jobs = server.services.store.jobs
     mine = jobs.create("evaluate", OWNER, "mine", {"config": {}, "policies": ["mine"]})
@@ -103,17 +102,6 @@ def test_one_budget_leaves_the_axis_whole(serve: Serve, visit: Visit) -> None:
     low, high = _axis(figure, "xaxis")["range"]
     assert low == pytest.approx(190, abs=1)
     assert high == pytest.approx(210, abs=1)
-    figure.get_by_label("Cost").select_option("ms")
-    comes_to(lambda: _axis(figure, "xaxis")["title"], "ms that a step took, measured")
-    axis = _axis(figure, "xaxis")
-    assert axis["range"] == pytest.approx([7.6, 8.4])
-    bars = figure.locator(".sol-plot").evaluate(
-        "(plot) => plot.data.find((one) => one.mode === 'markers').error_x"
-    )
-    assert (bars["array"], bars["arrayminus"]) == (
-        [pytest.approx(0.2)],
-        [pytest.approx(0.1)],
-    )
 
 
 def test_accuracy_opens_with_what_ships(serve: Serve, visit: Visit) -> None:

@@ -37,10 +37,11 @@ function spendWords(spent) {
 
 /** @param {Compared} compared @returns {Verdict | null} null where nothing was measured */
 export function verdictOf({ name, other, gains, text, unit, samples, word: counted, enough, spent }) {
-  if (!gains.length || !gains.every(isKnown)) return null;
+  if (!gains.length) return null;
   if (samples < enough) {
     return { kind: "open", head: "Too few to tell", rest: `: ${count(samples, counted)}. A verdict needs ${enough}.` };
   }
+  if (!gains.every(isKnown)) return null;
   if (gains.some((gain, at) => isBought(gain, spent?.[at]))) {
     return { kind: "open", head: "Not comparable", rest: `: ${name} and ${other} did not spend the same.${spendWords(spent)}` };
   }

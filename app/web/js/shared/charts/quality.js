@@ -2,12 +2,15 @@
 // step and dense's at the same place of the same text. Surprisal and perplexity score a text that one row wrote.
 
 import { OWN, thinned, tokenAxis } from "./series.js";
+import { SITE } from "../site.js";
 
 // The mean of the first few tokens jumps about; it does not set the scale of all that follows.
 const UNSETTLED = 64;
 
 // A row's line among the keys. Explore names its rows as the engine does, Inspect as people do.
-const keyOf = (name) => (name === OWN ? OWN : ["dense", "static"].find((one) => one === name.toLowerCase()) ?? "side");
+// Rows of a generation have the kind of their schedule as their name, those of an inspection its label.
+const keyOf = (name) => (name === OWN ? OWN
+  : ["dense", "static"].find((kind) => kind === name || SITE.schedules[kind] === name) ?? "side");
 
 const LINES = {
   [OWN]: (colour) => ({ color: colour("perplexity"), width: 2 }),

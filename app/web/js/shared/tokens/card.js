@@ -7,6 +7,7 @@ import { partsLine } from "../runs/parts.js";
 import { cardPolicy } from "./card_policy.js";
 import { tokenNodes } from "./token_text.js";
 import { densesChoice } from "./tokens.js";
+import { SITE } from "../site.js";
 
 const CARD_GAP = 10;
 const CARD_MARGIN = 8;
@@ -119,7 +120,7 @@ function cardSpend(row) {
     ["[[kl|KL]] to the [[dense|full model]]", isNumber(row.kl_to_dense) ? `${nats(row.kl_to_dense)} nats` : "not measured", ""],
   ];
   for (const side of row.side) {
-    facts.push([side.name === "dense" ? "In the full model" : `In the ${side.name} row`, `${nats(side.surprisal)} nats`,
+    facts.push([["dense", SITE.schedules.dense].includes(side.name) ? "In the full model" : `In the ${side.name} row`, `${nats(side.surprisal)} nats`,
       `here ${signed(difference(row.surprisal, side.surprisal))}`]);
   }
   return h("div", { class: "sol-card-spend" }, cardLanes(row), h("dl", { class: "sol-card-facts" },
