@@ -290,7 +290,7 @@ def test_it_shares_an_environment_with_hugging_faces_kernels(
     made = installed.parent / "compiled"
     compiled = {path.name.partition("-")[0] for path in made.rglob("*.nbi")}
     rows = ("rms_norm_rows", "rotate_rows", "write_rows", "fake_quantise_rows", "keep_largest_rows")
-    assert {f"cpu.{name}" for name in rows} | {"cpu_mass.attend_rows_by_mass"} <= compiled
+    assert {f"cpu.{name}" for name in rows} | {"cpu._attend_place"} <= compiled
     script = installed / "sol-explorer"
     assert "usage: sol-explorer" in _run([script, "--help"], tmp_path)
     assert "Nothing is missing" in _run([script, "doctor"], tmp_path, places)

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from kernels.channel_pruning import reference
 from kernels.channel_pruning.triton_dispatch import fits_pruning, prune_rows
+from kernels.cpu.arrays import as_array
 from kernels.cpu.threads import MANY_ROWS, cpu_kernel
-from kernels.decode_layer import as_array
 
 __all__ = ["keep_heaviest_channels", "keep_largest_channels"]
 

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from kernels.cpu.arrays import as_array
 from kernels.cpu.threads import MANY_ROWS, cpu_kernel
-from kernels.decode_layer import as_array
 from kernels.gpu.triton_support import runs_triton
 from kernels.kv_write import reference
 from kernels.kv_write.triton_dispatch import store_rows, triton_fits
