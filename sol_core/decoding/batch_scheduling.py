@@ -25,8 +25,8 @@ from sol_core.models.signals import Observe
 class StepObservation:
     """Inputs of schedulers before a decode step of R rows. Everything is detached.
 
-    What comes from the previous step is, at step 0, of the dense prefix's last token; None
-    after an empty prefix, and for what no scheduler asked for (``observes``).
+    At step 0, values of the previous step are those of the dense prefix's last token. They are None
+    after an empty prefix, and if no scheduler requested them (``observes``).
 
     Attributes:
         step: 0-based number of the step within the generation.

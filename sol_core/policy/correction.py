@@ -5,7 +5,7 @@ asked for: little asked of the channels leaves damaged states, on which attentio
 urgent and gets more than was asked. They depend on the context's length as well: the more
 pages there are, the less dropping a share of them hurts. The gap is regular in the
 targets and in that length, so it is fitted on the policy's own rollouts and taken off
-beforehand (docs/results.md has the numbers).
+beforehand (docs/decisions.md has the numbers).
 """
 
 from __future__ import annotations

@@ -27,8 +27,8 @@ class PriceTable:
         log_prices: ascending.
         spends: falling, as long.
 
-    A measured table holds what its JSON holds: training that goes on from a checkpoint, and
-    whoever loads the policy, then choose by the same prices to the last bit.
+    A measured table holds what its JSON holds: training that resumes from a checkpoint, and
+    every user of the policy, then choose by the same prices to the last bit.
     """
 
     log_prices: tuple[float, ...]
@@ -82,7 +82,7 @@ def aim_for(targets: Tensor, excess: Tensor, shares: Tensor, ends: tuple[Tensor,
     Args:
         targets: [..., axes], requested mean.
         excess: [..., axes], spend so far minus target, summed over the steps.
-        shares: [..., axes], of the excess that are made good in a step.
+        shares: [..., axes], of the excess that a step compensates.
         ends: [axes] each, the axes' lowest and highest levels; the aim is clipped to them.
     """
     return (targets - excess * shares).clamp(*ends)

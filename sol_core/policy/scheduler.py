@@ -66,7 +66,7 @@ def mean_entropy(heads: Sequence[Tensor]) -> Tensor:
 
 
 def feedback_shares(contexts: Tensor) -> Tensor:
-    """Share of what was overspent that each step of an episode makes good: [R, axes].
+    """Share of the overspending that each step of an episode compensates: [R, axes].
 
     Args:
         contexts: tokens before the episode, [R].
