@@ -172,7 +172,7 @@ class TokenEvent:
         cached_tokens: KV cache length the step attended over, this token's input included.
         policy: the policy's probability of every level, per axis; None for other schedules.
         parts_ms: ``step_ms`` by part.
-        page_reads: of this row; None unless asked for (``GenerationConfig.page_reads``).
+        page_reads: of this row; None unless requested (``GenerationConfig.page_reads``).
     """
 
     FORMER_FIELDS: ClassVar[dict[str, Any]] = {"refreshed": bool}

@@ -1,4 +1,4 @@
-"""Find out how a text file is encoded, before anything is made of it.
+"""Detect the encoding of a text file.
 
 A byte-order mark decides; without one the file is UTF-8, or Windows-1252 when its
 first non-ASCII byte is not UTF-8. Anything else is refused with the place and

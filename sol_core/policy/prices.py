@@ -1,4 +1,4 @@
-"""A price per axis: what makes predicted damage meet any budget.
+"""A price per axis, with which predicted damage meets any budget.
 
 For damage that is separable over steps and axes, the schedule of least total damage among
 those of a given mean spend chooses, at every step, the level of least
@@ -77,7 +77,7 @@ def choose_levels(damages: Tensor, levels: Tensor, prices: Tensor | float) -> Te
 
 
 def aim_for(targets: Tensor, excess: Tensor, shares: Tensor, ends: tuple[Tensor, Tensor]) -> Tensor:
-    """The mean spend to aim for now: what was asked, less a share of what was spent beyond it.
+    """The mean spend to aim for now: the request, less a share of the overspending so far.
 
     Args:
         targets: [..., axes], requested mean.

@@ -48,7 +48,7 @@ class StepChoice(NamedTuple):
 
     @property
     def log_probabilities(self) -> Tensor:
-        """[R, num_heads, levels]; computed when asked for, which greedy decoding never does."""
+        """[R, num_heads, levels]; computed on request, which greedy decoding never makes."""
         return (self.logits / self.temperature).log_softmax(-1)
 
     @property
