@@ -57,7 +57,7 @@ class LanguageModel:
         lm: the decoder with its weights.
         text_codec: turns text into ids and back; may have been read without transformers.
         end_of_text_ids: tokens that end a generation.
-        damage: measured damage of this model, by name of the grid (``measured.py``).
+        damage: by name of a grid, what was measured of this model (``measured.py``).
     """
 
     name: str
