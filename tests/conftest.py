@@ -94,6 +94,7 @@ RELEASE = (
     "sol_core/generation/test_warm_up.py",
     "sol_core/models/test_step_graph.py",
     "sol_core/training/test_ranks.py",
+    "test_documents.py",
     "test_launch.py",
     "test_notebook.py",
     "test_other_families.py",

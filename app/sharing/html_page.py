@@ -1,6 +1,6 @@
 """An HTML file that explains itself: the pages' own parts, offline.
 
-Modules and style sheets are the very files of the pages, put into the document; charts are drawn
+Modules and style sheets are the pages' own files, put into the document; charts are drawn
 as SVG by a class of its own, because plotly alone would be ten times the file. The data is
 compressed: it holds every number in full. A content security policy names the one script by its
 hash, so that nothing else can run.

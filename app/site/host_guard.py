@@ -13,7 +13,7 @@ behind it look like ours. So a request is served when all of this holds:
 - what changes something is application/json, small enough (counted while it is read) and a call.
 
 Programs send neither ``Origin`` nor ``Sec-Fetch-Site`` and pass. ``X-Forwarded-Host`` is not read:
-whoever can set it could set ``Host``.
+anyone who can set it could set ``Host``.
 """
 
 from __future__ import annotations

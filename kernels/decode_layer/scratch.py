@@ -1,7 +1,7 @@
 """Memory in which a team's members hand each other the in-between results of a step; in Numba.
 
-One piece of memory for all layers. Whoever overwrites a part of it has met the others since they
-read it: between two uses of a part there is at least one more meeting.
+One piece of memory for all layers. A member that overwrites a part has met the others since they
+read it: at least one meeting lies between two uses of a part.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Our own decoder over Hugging Face weights: no patched modules, no hidden state. The
 action of a step is an argument, one per row; the KV cache is passed in and out.
-METHOD of the step (SOL, arXiv:2605.10875): page-sparse attention as in Quest,
+A step (SOL, arXiv:2605.10875) has page-sparse attention as in Quest,
 magnitude pruning of the MLP's input channels, per-token fake quantisation of its
 activations. The residual stream, norms, rotations and softmax are fp32; matrix
 products run in the weights' dtype.
@@ -388,7 +388,7 @@ class FrozenLM:
         readers: list[Tensor],
     ) -> tuple[Tensor, Attended]:
         """Residual stream after the attention of one decode step [R, C], and that attention;
-        who reads each page [R, P] is added to ``readers`` if that is asked for."""
+        who reads each page [R, P] is added to ``readers`` if requested."""
         normed = self._norm(hidden, layer.attention_norm)
         query, key, value = heads_of(self.spec, layer, normed, *angles)
         attention, shape = plan.attention[self.spec.windows[index]], plan.shape

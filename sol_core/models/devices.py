@@ -1,4 +1,4 @@
-"""Choice of device and dtype: asked for by name, or the best this machine has."""
+"""Choice of device and dtype: by name, or the best of this machine."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """Keys, values, page bounds and 4-bit copies of the keys of one layer of a KV cache.
 
-Bounds are made when a compressed step first asks for them. After that, a step that finds
-them current takes its new keys in; pages written otherwise (a prefill, a step on stale
-bounds) are recomputed when they are next asked for, and only those. Copies are made alike,
-and a step takes its keys into one or the other.
+Bounds are made when a compressed step first needs them. After that, a step that finds them current
+adds its new keys; pages that were written otherwise (a prefill, a step on stale bounds) are
+recomputed when they are next needed, and only those. Copies are made in the same way, and a step
+adds its keys to one or the other.
 """
 
 from __future__ import annotations

@@ -52,7 +52,7 @@ class LanguageModel:
     """A frozen model, its tokenizer and what identifies them.
 
     Attributes:
-        name: as it was asked for; of a GGUF file, its name without the ending.
+        name: as requested; of a GGUF file, its name without the ending.
         fingerprint: hex digest of architecture and weights; policies are bound to it.
         lm: the decoder with its weights.
         text_codec: turns text into ids and back; may have been read without transformers.
@@ -69,7 +69,7 @@ class LanguageModel:
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
-        """Its tokenizer of transformers."""
+        """The tokenizer as transformers loads it."""
         codec = self.text_codec
         return codec.of_transformers if isinstance(codec, PlainTokenizer) else codec
 
@@ -99,7 +99,7 @@ class LanguageModel:
         Args:
             text: of any length.
             add_special_tokens: such as the beginning of text, where the tokenizer has one.
-        Raises: ConfigError for a token that the model has no embedding of.
+        Raises: ConfigError for a token without an embedding in the model.
         """
         ids = self.text_codec.encode(text, add_special_tokens=add_special_tokens)
         for token in ids:
@@ -190,7 +190,7 @@ def model_fingerprint(name: str, *, data_dir: Path, on_progress: Progress | None
 
 
 def repair_model(name: str, data_dir: Path, report: Progress) -> Path:
-    """The local folder of a model, its damaged files fetched anew.
+    """The local folder of a model, with damaged files fetched again.
 
     Raises: ModelLoadError, DownloadError; ConfigError for a folder, whose files have no
         known checksum and no known source.

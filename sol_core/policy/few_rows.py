@@ -31,7 +31,7 @@ class StepState(NamedTuple):
         targets: requested means.
         excess: spent beyond the targets.
         previous: spends of the step before.
-        shares: of the excess that are made good in a step.
+        shares: of the excess that a step compensates.
         terms: of a price on bytes.
         greedy: take the most probable levels; excess and previous become theirs, in place.
     """
@@ -48,7 +48,7 @@ class StepState(NamedTuple):
 class FewRowPolicy:
     """``Policy.logits`` step by step for R rows, with the episode's memory inside.
 
-    Weights that training changes in place and prices that are measured anew count from the
+    Weights that training changes in place and prices that are measured again count from the
     next episode on.
     """
 

@@ -1,4 +1,4 @@
-"""``bench kernels``: what each Triton kernel needs, and its time here.
+"""``bench kernels``: the resources of each Triton kernel, and its time here.
 
 Registers, spills and shared memory are read from binaries compiled now; times are measured
 where there is a CUDA device, and null where there is none.

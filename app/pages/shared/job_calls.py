@@ -73,7 +73,7 @@ def job_page_home(services: Services, request: Request, kind: JobKind) -> dict[s
 
 
 def check_room(services: Services, owner: str) -> None:
-    """Raises: AppError when this visitor already has very many jobs waiting."""
+    """Raises: AppError when this visitor already has too many jobs waiting."""
     most = JOBS.of_visitor
     waiting = services.store.jobs.list(owner=owner, statuses=("queued", "running"), limit=most)
     JOBS.check((Holder(owner, None) for _ in waiting), owner, None)
