@@ -81,7 +81,7 @@ class ModelLine:
             "runs running or waiting",
             limits.runs_per_visitor,
             limits.runs_per_address,
-            limits.line,
+            limits.queue,
             "Stop one, or try again when one has ended.",
         )
         self._served: list[Place] = []
