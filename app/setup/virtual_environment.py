@@ -244,5 +244,5 @@ def _python_version() -> str:
 
 def _base_python() -> str:
     """The interpreter outside any virtual environment: ours may be the one being rebuilt."""
-    # What the venv module itself goes by; the public names only lead to a guess.
+    # The venv module reads the same attribute; the public names only lead to a guess.
     return str(getattr(sys, "_base_executable", None) or sys.executable)

@@ -13,7 +13,7 @@ from app.formats.plain_json import json_safe
 from app.host.damage import naming_damage
 from app.host.errors import AppError
 from app.host.hosting import is_zero_gpu
-from app.host.shares import Holder, Shares
+from app.host.limits import Holder, Shares
 from app.jobs import runner
 from app.pages.shared.job_views import JOB_GROUPS, JOB_KINDS, job_row, job_view
 from app.results.shipped import SHIPPED, TITLE, shipped_record
