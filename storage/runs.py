@@ -32,10 +32,9 @@ from storage.records import (
     RunRecord,
     RunSize,
     RunStatus,
-    events_table,
-    runs_table,
     title_of,
 )
+from storage.schema import events_table, runs_table
 from storage.statements import (
     change_row,
     checked_limit,

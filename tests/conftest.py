@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import hypothesis
 import pytest
 
-from app.host.kernel_cache import kernel_cache_folder
+from app.host.environment import kernel_cache_folder
 from sol_core.threads import share_cores
 
 if TYPE_CHECKING:

@@ -229,7 +229,7 @@ assert check_policy(SHIPPED_POLICY).name == "default"
 from sol_core.app.web.assets import style_sheet, terms
 from sol_core.app.web.modules import in_order
 from sol_core.app.setup.requirements import BASE, project_requirements
-from sol_core.app.host.kernel_cache import SOURCES
+from sol_core.app.host.environment import SOURCES
 from sol_core.app.host.program import PROJECT_ROOT
 from sol_core.app.recordings.recording import shipped_recording
 from sol_core.app.results.shipped import shipped_record

@@ -75,7 +75,7 @@ def main(argv: Sequence[str]) -> int:
         Console().say("")
         return EXIT_INTERRUPTED
     except BrokenPipeError:
-        # Whoever read our output is gone; the interpreter's last flush must not complain.
+        # The reader of our output is gone; the interpreter's last flush must not complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_BROKEN_PIPE
     except SolError as error:

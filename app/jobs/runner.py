@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import math
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -17,7 +19,6 @@ from filelock import FileLock, Timeout
 from app.formats.plain_json import json_safe
 from app.host.errors import AppError
 from app.host.paths import DataDir
-from app.jobs.disk_room import reserved_room, why_disk_full
 from app.jobs.patience import patiently
 from app.jobs.reporter import JobReporter
 from app.jobs.stop_flag import StopFlag
@@ -32,6 +33,9 @@ _LOCK_WAIT_S = 0.2
 _LOGGED_PACKAGES = (__name__.rpartition(".")[0], "sol_core")
 
 logger = logging.getLogger(__name__)
+RESERVED_FILE = ".reserved"
+RESERVED_BYTES = 1_000_000  # for the last rows and the ending, which take some 10 KB
+WANTED_MB = 500  # what the labels and checkpoints of a standard training take, and some more
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,3 +272,34 @@ def _log_handler(path: Path) -> logging.Handler:
     except OSError as error:
         logger.warning("the job has no log: %s", error)
         return logging.NullHandler()
+
+
+@contextmanager
+def reserved_room(folder: Path) -> Iterator[None]:
+    """Hold some of the disk in a job's folder, and give it back at the end.
+
+    The database usually lies on the same disk, so a job that fails because nothing can be written
+    could not save its own ending.
+
+    Raises: OSError when there is not even that much.
+    """
+    path = folder / RESERVED_FILE
+    try:
+        path.write_bytes(os.urandom(RESERVED_BYTES))  # which no file system can compress
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def why_disk_full(error: BaseException, folder: Path) -> str | None:
+    """A sentence for the user when an error says that the disk is full, else None."""
+    if not isinstance(error, OSError) or error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        return None
+    try:
+        left = f"{shutil.disk_usage(folder).free / 1e6:.0f} MB are left"
+    except OSError:
+        left = "how much is left is not known"
+    return (
+        f"The disk is full ({left}): free at least {WANTED_MB} MB in {folder} and press Resume. "
+        "The job goes on from its last checkpoint."
+    )

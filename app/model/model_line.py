@@ -14,8 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 
-from app.host.limits import Limits
-from app.host.shares import Shares
+from app.host.limits import Limits, Shares
 from app.host.visitor import address
 
 NEWCOMER = 0.5  # turns
@@ -81,7 +80,7 @@ class ModelLine:
             "runs running or waiting",
             limits.runs_per_visitor,
             limits.runs_per_address,
-            limits.line,
+            limits.queue,
             "Stop one, or try again when one has ended.",
         )
         self._served: list[Place] = []

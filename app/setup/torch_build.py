@@ -7,13 +7,11 @@ without, so for that package it is asked first; where it gives none, PyPI does.
 from __future__ import annotations
 
 import ctypes
-import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
-INDEX_VARIABLE = "SOL_TORCH_INDEX"
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 _INDEX_SETTING = re.compile(r"\.(?:index-url|extra-index-url|no-index)=", re.MULTILINE)
 
@@ -21,15 +19,11 @@ _INDEX_SETTING = re.compile(r"\.(?:index-url|extra-index-url|no-index)=", re.MUL
 def torch_index(python: Path) -> str | None:
     """Address of the index to ask for torch; None where all packages come from pip's own.
 
-    ``SOL_TORCH_INDEX`` decides; empty, it is pip's own. Without it, an index that the user has
-    set for pip holds for torch as well.
+    An index that the user has set for pip, as in ``PIP_EXTRA_INDEX_URL``, holds for torch as well.
 
     Args:
         python: of the environment, whose pip is asked for its settings.
     """
-    chosen = os.environ.get(INDEX_VARIABLE)
-    if chosen is not None:
-        return chosen.strip() or None
     if sys.platform != "linux" or has_nvidia_driver() or _has_index_of_its_own(python):
         return None
     return CPU_INDEX

@@ -16,7 +16,7 @@ import json
 from typing import Any
 
 from app.web.assets import site_data, style_sheet
-from app.web.bundle import bundle
+from app.web.modules import bundle
 from app.web.theme import follow_system_css
 
 _STYLES = ("base", "stage", "controls", "tokens")

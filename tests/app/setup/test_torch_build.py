@@ -20,7 +20,7 @@ PYTHON = Path(sys.executable)
 @pytest.fixture(autouse=True)
 def without_driver_and_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
-        if name.startswith("PIP_") or name == "SOL_TORCH_INDEX":
+        if name.startswith("PIP_"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
     monkeypatch.setattr(torch_build, "has_nvidia_driver", lambda: False)
@@ -57,15 +57,6 @@ def test_an_index_in_pips_file_holds(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     assert torch_index(PYTHON) is None
     settings.write_text("[global]\ntimeout = 60\nfind-links = /wheels\n", encoding="utf-8")
     assert torch_index(PYTHON) == CPU_INDEX
-
-
-@pytest.mark.parametrize(("chosen", "index"), [("http://here", "http://here"), (" ", None)])
-def test_the_variable_decides(
-    monkeypatch: pytest.MonkeyPatch, chosen: str, index: str | None
-) -> None:
-    monkeypatch.setattr(torch_build, "has_nvidia_driver", lambda: True)
-    monkeypatch.setenv("SOL_TORCH_INDEX", chosen)
-    assert torch_index(PYTHON) == index
 
 
 @pytest.mark.skipif(torch_has_gpu_code(), reason="this torch has CUDA")
