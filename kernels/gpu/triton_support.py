@@ -12,7 +12,7 @@ import contextlib
 import importlib
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -112,11 +112,18 @@ def launch(
         note = Launch(kernel, signature, tuple(constants.items()), tuple(options.items()))
         _State.record.append(note)
         return
-    tensor = next(value for value in arguments.values() if isinstance(value, Tensor))
     # Stated, not defaulted: Triton 3.9 warns that the default will change.
-    choices = {"enable_fp_fusion": True, **options}
-    with torch.cuda.device(tensor.device) if tensor.is_cuda else contextlib.nullcontext():
-        kernel[grid](*arguments.values(), **constants, **choices)
+    choices = {**constants, "enable_fp_fusion": True, **options}
+    start(kernel, grid, list(arguments.values()), choices)
+
+
+def start(
+    kernel: Any, grid: tuple[int, ...], arguments: Sequence[Any], choices: Mapping[str, Any]
+) -> None:
+    """Hand a kernel to Triton, on the device of its tensors; ``choices`` are compile-time."""
+    device = next(value.device for value in arguments if isinstance(value, Tensor))
+    with torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext():
+        kernel[grid](*arguments, **choices)
 
 
 def supported(operation: str, check: Callable[[], None]) -> bool:

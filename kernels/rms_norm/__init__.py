@@ -18,8 +18,7 @@ def rms_norm(hidden: Tensor, weight: Tensor, epsilon: float) -> Tensor:
     """As ``reference.rms_norm``; CUDA goes to Triton, many fp32 rows on a CPU to Numba."""
     same = hidden.dtype == weight.dtype == torch.float32
     if same and runs_triton(hidden) and fits_rows("rms_norm", hidden.reshape(-1, hidden.shape[-1])):
-        result: Tensor = normalise_rows(hidden, weight, epsilon)
-        return result
+        return normalise_rows(hidden, weight, epsilon)
     fits = (
         hidden.dim() == 2
         and hidden.shape[0] >= MANY_ROWS
