@@ -9,14 +9,12 @@ from kernels.gpu.triton_support import KernelInputError, check_beside
 
 
 def normalise_rows(hidden: Tensor, weight: Tensor, epsilon: float) -> Tensor:
-    """As ``reference.rms_norm`` of [..., C] fp32 that ``fits_rows``."""
+    """As ``reference.rms_norm`` of [R, C] fp32 that ``fits_rows``."""
     from kernels.rms_norm.triton_kernel import rms_norm_rows
 
-    rows = hidden.reshape(-1, hidden.shape[-1])
     check_beside("weight", weight, hidden)
-    if weight.shape != rows.shape[1:] or not weight.is_contiguous():
+    if weight.shape != hidden.shape[1:] or not weight.is_contiguous():
         raise KernelInputError(
-            f"weight must be contiguous [{rows.shape[1]}], got {list(weight.shape)}"
+            f"weight must be contiguous [{hidden.shape[1]}], got {list(weight.shape)}"
         )
-    more = {"weight": weight}
-    return run_rows(rms_norm_rows, rows, "hidden", more, {"epsilon": epsilon}).view(hidden.shape)
+    return run_rows(rms_norm_rows, hidden, "hidden", {"weight": weight}, {"epsilon": epsilon})

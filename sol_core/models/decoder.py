@@ -319,7 +319,7 @@ class FrozenLM:
             output = run_alone(step, tokens, numbers, request.clock)
         else:
             key = (shape, cache.layout())
-            output = self.graphs.run(key, step, tokens, numbers, request.clock)
+            output = self.graphs.run(key, step, tokens, numbers, request.clock, cache)
         if output.page_readers is None:
             return output
         return replace(output, page_readers=cache.pages_in_order(output.page_readers))

@@ -50,6 +50,7 @@ assert len(warm) > 5
 from sol_core.actions import GRIDS, PAPER, Action
 from sol_core.models import FrozenLM
 from sol_core.models.loading import load_language_model
+from sol_core.models.small_model import SMALL_SPEC, small_tensors
 from sol_core.models.weights import arrange_weights
 from sol_core.generation import warm_up
 from sol_core.decoding.loop import DecodeOptions, decode, observed_prefill
@@ -58,7 +59,7 @@ if bits is None:
     place = {"data_dir": Path(sys.argv[3]), "device": "cpu"}
     lm = load_language_model(sys.argv[3], dtype=sys.argv[1], **place).lm
 else:
-    tensors, spec = warm_up._tensors(), warm_up._SPEC
+    tensors, spec = small_tensors(), SMALL_SPEC
     blocks = warm_up._blocks(tensors, bits)
     lm = FrozenLM(spec, arrange_weights(tensors, spec, dtype, blocks=blocks))
 shapes = ((1, 1), (1, 3), (2, 16), (24, 1))
@@ -103,7 +104,8 @@ def test_nothing_is_left_to_compile_for_decoding(dtype: str, bits: str, saved: s
 
 def test_the_page_says_what_it_waits_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     release = threading.Event()
-    model = SimpleNamespace(name="m", dtype_name="float32", device_name="cpu", context_length=8)
+    facts = {"dtype_name": "float32", "device_name": "cpu", "context_length": 8, "notes": ()}
+    model = SimpleNamespace(name="m", **facts)
     monkeypatch.setattr("sol_core.models.loading.load_language_model", lambda *_, **__: model)
     monkeypatch.setattr("sol_core.generation.warm_up.warm_up_kernels", lambda *_: release.wait(30))
     monkeypatch.setattr("sol_core.generation.warm_up.tune", lambda *_: None)

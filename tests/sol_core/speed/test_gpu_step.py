@@ -37,7 +37,7 @@ def test_launches_of_all_layers_are_those_of_as_many_layers_counted_one_by_one(g
 def test_the_timed_steps_decode_with_graphs_and_without(monkeypatch: pytest.MonkeyPatch) -> None:
     ran: list[str] = []
 
-    def run(key: Any, step: Any, tokens: Any, numbers: Any, clock: Any) -> Any:
+    def run(key: Any, step: Any, tokens: Any, numbers: Any, *_: Any) -> Any:
         ran.append("graph")
         return step(tokens, torch.tensor(numbers), no_lap)
 
