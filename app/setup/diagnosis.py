@@ -103,6 +103,7 @@ def _device(data_dir: DataDir, dtype: str, missing: list[str]) -> dict[str, Any]
         missing.append(str(error))
     return {
         "name": _device_name(str(device)),
+        **({"self-test": _self_test(device, dtype, data_dir)} if device.type == "cuda" else {}),
         "dtype": chosen,
         "cores": os.cpu_count(),
         "cpu": cpu_name(),
@@ -125,6 +126,17 @@ def _device_name(device: str) -> str:
         return f"{device}; {why_no_gpu()}"
     remedy = "delete .venv and start launch.py again" if is_checkout() else "install another"
     return f"{device}; {problem}{'' if 'driver:' in problem else f': {remedy}'}"
+
+
+def _self_test(device: Any, dtype: str, data_dir: DataDir) -> str | list[str]:
+    """What a GPU does in another way than it should, as far as it is known."""
+    from sol_core.models.card.self_test import kept_report
+    from sol_core.models.devices import pick_dtype
+
+    report = kept_report(device, pick_dtype(dtype, device), data_dir.root)
+    if report is None:
+        return f"not done yet, done at the first load; or: {program_name()} doctor --gpu"
+    return report.sentences() or "all kernels right, graphs equal"
 
 
 def _tuning(data_dir: DataDir) -> str | list[str]:

@@ -78,20 +78,28 @@ def checked_card(
     device: torch.device, dtype: torch.dtype, data_dir: Path, report: Progress
 ) -> CardReport:
     """The kept result of this card's self-test, or that of one that is run now."""
-    card = torch.cuda.get_device_name(device)
-    missing = missing_for_triton()
-    if missing is not None:  # not kept: it is to be installed
-        return CardReport(card, missing=missing)
-    path = data_dir / FOLDER / f"{_digest(card, device, dtype)}.json"
-    kept = _read(path)
-    if kept is not None:
-        return kept
+    known = kept_report(device, dtype, data_dir)
+    if known is not None:
+        return known
     name = str(dtype).removeprefix("torch.")
+    card = torch.cuda.get_device_name(device)
     made = run_checks(card, lambda checks: _run_child(device, name, checks, report))
     with contextlib.suppress(OSError):  # a full disk: it is tested again at the next start
+        path = _path(device, dtype, data_dir)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(asdict(made)), "utf-8")
     return made
+
+
+def kept_report(device: torch.device, dtype: torch.dtype, data_dir: Path) -> CardReport | None:
+    """What is known without a test: what the system lacks, or an earlier test's result."""
+    missing = missing_for_triton()
+    if missing is not None:  # not kept: it is to be installed
+        return CardReport(torch.cuda.get_device_name(device), missing=missing)
+    try:
+        return CardReport(**json.loads(_path(device, dtype, data_dir).read_text("utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
 
 
 def run_checks(card: str, run_child: RunChild) -> CardReport:
@@ -173,11 +181,11 @@ def _run_child(
     return result.output, result.status
 
 
-def _digest(card: str, device: torch.device, dtype: torch.dtype) -> str:
-    """Of all that the result depends on."""
+def _path(device: torch.device, dtype: torch.dtype, data_dir: Path) -> Path:
+    """Place of a result, named after a digest of all that it depends on."""
     driver = Path("/proc/driver/nvidia/version")
     parts = [
-        card,
+        torch.cuda.get_device_name(device),
         str(torch.cuda.get_device_capability(device)),
         driver.read_text("utf-8") if driver.is_file() else "",
         torch.__version__,
@@ -192,11 +200,4 @@ def _digest(card: str, device: torch.device, dtype: torch.dtype) -> str:
         sources += [*home.glob("*/triton_*.py"), *home.glob("gpu/*.py")]
     for path in sorted(sources):
         digest.update(path.read_bytes())
-    return digest.hexdigest()[:32]
-
-
-def _read(path: Path) -> CardReport | None:
-    try:
-        return CardReport(**json.loads(path.read_text("utf-8")))
-    except (OSError, ValueError, TypeError):
-        return None
+    return data_dir / FOLDER / f"{digest.hexdigest()[:32]}.json"

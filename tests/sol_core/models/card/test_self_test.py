@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 import torch
 
+from app.host.paths import DataDir
+from app.setup import diagnosis
 from kernels.gpu.triton_support import OPERATIONS, replaced_operations, use_reference
 from sol_core.models.card import checks, self_test, toolchain
 from sol_core.models.card.checks import CHECKS, GRAPHS, STEPS
@@ -149,7 +151,11 @@ def test_the_result_is_kept_for_this_card_and_this_source(
     assert made[0] == made[1]
     assert list(made[1].replaced) == ["gated_mlp"]
     assert len(ran) == 2  # the second child did the checks after the one that failed
+    monkeypatch.setattr("sol_core.models.devices.pick_dtype", lambda *_: torch.float16)
+    (sentence,) = diagnosis._self_test(CPU, "auto", DataDir(tmp_path))
+    assert sentence.startswith("gated_mlp runs on PyTorch's reference")
     card[0] = "L4"
+    assert "doctor --gpu" in diagnosis._self_test(CPU, "auto", DataDir(tmp_path))
     assert checked_card(CPU, torch.float16, tmp_path, lambda *_: None).card == "L4"
     assert len(ran) == 4
 
