@@ -6,9 +6,12 @@ import gc
 import re
 import sys
 import traceback
+from typing import Any
+from weakref import WeakSet
 
 from sol_core.errors import CardLostError, CardMemoryError, SolError
 
+_KEEPERS: WeakSet[Any] = WeakSet()
 _ASKED = re.compile(r"Tried to allocate ([\d.]+ [KMGT]iB)")
 _LOST = (
     "The GPU reported an error that this process cannot recover from ({reason}): end it and start "
@@ -42,6 +45,11 @@ def in_words(error: BaseException) -> SolError | None:
     return None
 
 
+def keeps_memory(keeper: Any) -> None:
+    """Have ``give_memory_back`` call the keeper's ``clear`` for as long as it lives."""
+    _KEEPERS.add(keeper)
+
+
 def give_memory_back(error: BaseException | None = None) -> None:
     """Hand what this process keeps of a card's memory, unused, back to the driver.
 
@@ -50,6 +58,8 @@ def give_memory_back(error: BaseException | None = None) -> None:
     """
     if error is not None:
         traceback.clear_frames(error.__traceback__)
+    for keeper in list(_KEEPERS):
+        keeper.clear()
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():
         gc.collect()

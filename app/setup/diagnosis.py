@@ -129,7 +129,7 @@ def _device_name(device: str) -> str:
 
 
 def _self_test(device: Any, dtype: str, data_dir: DataDir) -> str | list[str]:
-    """What a GPU does in another way than it should, as far as it is known."""
+    """Sentences on what a GPU does in another way than it should, as far as they are known."""
     from sol_core.models.card.self_test import kept_report
     from sol_core.models.devices import pick_dtype
 

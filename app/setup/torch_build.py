@@ -51,7 +51,7 @@ def driver_cuda() -> tuple[int, int]:
 
 
 def why_gpu_is_unused() -> str | None:
-    """Why a torch without CUDA leaves this machine's GPU unused; None without a driver."""
+    """Reason that a torch without CUDA leaves this machine's GPU unused; None without a driver."""
     known = driver_cuda()
     if known == (0, 0):
         return None

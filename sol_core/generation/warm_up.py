@@ -25,9 +25,9 @@ from sol_core.decoding.batch_scheduling import BatchScheduler, StepObservation
 from sol_core.decoding.loop import DecodeOptions, decode, observed_prefill
 from sol_core.generation.compile_turns import turn_to_compile
 from sol_core.models import FrozenLM
+from sol_core.models.card.small_model import SMALL_SPEC, small_tensors
 from sol_core.models.devices import pick_device, pick_dtype
 from sol_core.models.signals import Observe
-from sol_core.models.small_model import SMALL_SPEC, small_tensors
 from sol_core.models.tuning import TUNING, tune
 from sol_core.models.weights import arrange_weights
 from sol_core.policy import Policy, PolicyConfig, PolicyInfo, PolicyScheduler

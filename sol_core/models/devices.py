@@ -44,7 +44,7 @@ def pick_device(name: str) -> torch.device:
 
 
 def why_no_gpu() -> str | None:
-    """Why torch cannot compute on a GPU here; None where it can."""
+    """Reason that torch cannot compute on a GPU here; None where it can."""
     if not torch_has_gpu_code():
         return "torch was built without CUDA"
     if not torch.cuda.is_available():

@@ -27,9 +27,9 @@ from kernels.page_attention import AttentionPlan, KVBlock, attend, page_bounds
 from kernels.page_attention import reference as attention
 from kernels.rms_norm import reference as norms
 from sol_core.actions import DEFAULT_GRID, DENSE, GRIDS, Action
+from sol_core.models.card.small_model import SMALL_SPEC, small_tensors
 from sol_core.models.decoder import FrozenLM
 from sol_core.models.devices import DTYPES
-from sol_core.models.small_model import SMALL_SPEC, small_tensors
 from sol_core.models.step.graph import StepGraphs
 from sol_core.models.weights import arrange_weights
 

@@ -55,7 +55,7 @@ class CardReport:
     missing: str | None = None
 
     def sentences(self) -> list[str]:
-        """What is done in another way on this card, and why."""
+        """Sentences on what this card does in another way, and why."""
         if self.missing is not None:
             return [f"Compressed steps run on PyTorch alone, slowly. {self.missing}"]
         made = [
@@ -92,7 +92,7 @@ def checked_card(
 
 
 def kept_report(device: torch.device, dtype: torch.dtype, data_dir: Path) -> CardReport | None:
-    """What is known without a test: what the system lacks, or an earlier test's result."""
+    """Result without a test: what the system lacks, or what an earlier test found; else None."""
     missing = missing_for_triton()
     if missing is not None:  # not kept: it is to be installed
         return CardReport(torch.cuda.get_device_name(device), missing=missing)

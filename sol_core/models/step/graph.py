@@ -81,7 +81,7 @@ class _Captured:
 
 
 class _State:
-    """Why no graphs are made in this process; None while they are."""
+    """Reason that no graphs are made in this process; None while they are."""
 
     off: str | None = None
 

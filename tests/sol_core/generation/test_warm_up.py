@@ -50,7 +50,7 @@ assert len(warm) > 5
 from sol_core.actions import GRIDS, PAPER, Action
 from sol_core.models import FrozenLM
 from sol_core.models.loading import load_language_model
-from sol_core.models.small_model import SMALL_SPEC, small_tensors
+from sol_core.models.card.small_model import SMALL_SPEC, small_tensors
 from sol_core.models.weights import arrange_weights
 from sol_core.generation import warm_up
 from sol_core.decoding.loop import DecodeOptions, decode, observed_prefill

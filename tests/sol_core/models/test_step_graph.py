@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from sol_core.actions import DENSE, GRIDS, PAPER, Action, Mechanisms
+from sol_core.card_errors import give_memory_back
 from sol_core.errors import ConfigError
 from sol_core.models import FrozenLM, StepOutput
 from sol_core.models.cache import KVCache
@@ -345,6 +346,31 @@ def test_a_step_that_cannot_be_captured_runs_alone_and_the_log_says_why_once(
     (record,) = caplog.records
     assert "run without CUDA graphs" in record.message
     assert "not permitted" in record.message
+
+
+def test_later_generations_find_the_graphs_of_earlier_ones() -> None:
+    """Their caches lie in the same memory, cleared; a longer one's capacity is rounded alike."""
+    captures: list[int] = []
+
+    def capture(*given: Any) -> Any:
+        captures.append(1)
+        return tape_capture(*given)
+
+    lm, graphs = _model(), StepGraphs(capture)
+    graphed, alone = _twins(lm, graphs)
+    calls = [Call(DENSE, DEFAULT)] * 4 + [Call(FULL, DEFAULT)] * 4
+    made = []
+    for room in (40, 41, 60):
+        found = _run(graphed, _one_row(graphed, room), calls)
+        _check_same(found, _run(alone, _one_row(alone, room), calls))
+        made.append(len(captures))
+    assert made[1] == made[2], "the third generation captures nothing"
+    assert _one_row(graphed).capacity == _one_row(graphed, 60).capacity
+    pool = graphed._pool
+    assert pool is not None
+    assert pool._free
+    give_memory_back()
+    assert not pool._free
 
 
 def test_a_capture_without_memory_turns_graphs_off_for_that_run_alone(
