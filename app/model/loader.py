@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from sol_core.card_errors import in_words
 from sol_core.errors import ModelLoadError, SolError
 
 ModelState = Literal["loading", "ready", "failed"]
@@ -118,7 +119,8 @@ class ModelLoader:
             self._set("failed", str(error), 0.0)
         except Exception as error:  # the thread's end: the page shows it
             logger.exception("loading the model failed")
-            self._set("failed", f"Loading failed: {type(error).__name__}: {error}", 0.0)
+            told = in_words(error) or f"Loading failed: {type(error).__name__}: {error}"
+            self._set("failed", str(told), 0.0)
         finally:
             self._settled.set()
 

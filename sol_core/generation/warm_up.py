@@ -1,4 +1,4 @@
-"""Compiles the CPU kernels before somebody waits for them.
+"""Compiles kernels before somebody waits for them: the CPU's while a model loads, a card's then.
 
 Numba compiles a kernel when it is first called for a number format: 20 to 40 s in all on a busy
 machine, once, since the code is cached in ``NUMBA_CACHE_DIR``. Here a tiny random model of the
@@ -9,6 +9,7 @@ by its name.
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -63,6 +64,9 @@ def load_warm(
         name, data_dir=data_dir, dtype=dtype, device=device, on_progress=on_progress
     )
     warm_up.wait(on_progress)
+    if model.lm.device.type == "cuda" and "spaces" not in sys.modules:  # ZeroGPU has no card here
+        on_progress(COMPILING, 0.99)
+        warm_up_card(model.lm)
     tune(model, data_dir, lambda: on_progress(TUNING, 0.99))
     return model
 
@@ -71,7 +75,7 @@ class KernelWarmUp:
     """Compiles in a thread of its own; begins at once.
 
     Args:
-        dtype, device: as the model will be loaded. Nothing is done for a GPU.
+        dtype, device: as the model will be loaded. Nothing is done for a GPU, see ``warm_up_card``.
         bits: of the quantised weights of its layers, which few rows will read; None without.
     Raises: ConfigError for names that are not allowed.
     """
@@ -118,10 +122,18 @@ def warm_up_kernels(dtype: torch.dtype, bits: int | None = None) -> None:
     top_k(torch.zeros(MANY_NUMBERS), 1)
 
 
+@torch.no_grad()
+def warm_up_card(lm: FrozenLM) -> None:
+    """Decode some steps of a model on a card: Triton compiles for its sizes, or reads its cache."""
+    for how in (Mechanisms(), _DEFAULT):
+        _decode(lm, _Rows(1), DecodeOptions(2 * len(_ACTIONS), how))
+
+
 def _decode(lm: FrozenLM, scheduler: BatchScheduler, options: DecodeOptions) -> None:
     cache = lm.new_cache(1, _CONTEXT)
-    lm.prefill(torch.zeros(1, _CONTEXT - 1, dtype=torch.int64), cache)
-    state = observed_prefill(lm, torch.zeros(1, 1, dtype=torch.int64), cache, options.mechanisms)
+    tokens = torch.zeros(1, _CONTEXT, dtype=torch.int64, device=lm.device)
+    lm.prefill(tokens[:, 1:], cache)
+    state = observed_prefill(lm, tokens[:, :1], cache, options.mechanisms)
     for _ in decode(lm, cache, [0], scheduler, lambda step: [0], options, state):
         if not threading.main_thread().is_alive():  # the program ends and waits for this
             return
