@@ -11,6 +11,8 @@ SolError
 ├── TrainingDivergedError (ArithmeticError)  training met NaN or infinity
 ├── NotFiniteError (ArithmeticError)  a model computed NaN or infinity
 ├── RankLostError (ConnectionError)  another process of a training is gone
+├── CardMemoryError (MemoryError) a GPU's memory is full
+├── CardLostError (RuntimeError)  a GPU's error that ends what this process can do with it
 └── ContextLengthError (ValueError)
 
 Messages name the value, the legal values and the remedy. ``app`` shows them unchanged.
@@ -59,6 +61,14 @@ class NotFiniteError(SolError, ArithmeticError):
 
 class RankLostError(SolError, ConnectionError):
     """Another process of the same training was killed, failed, or is silent for too long."""
+
+
+class CardMemoryError(SolError, MemoryError):
+    """A GPU's memory is full; the next run may fit."""
+
+
+class CardLostError(SolError, RuntimeError):
+    """A GPU's error after which all its work fails in this process."""
 
 
 class ContextLengthError(SolError, ValueError):

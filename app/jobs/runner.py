@@ -23,12 +23,14 @@ from app.jobs.patience import patiently
 from app.jobs.reporter import JobReporter
 from app.jobs.stop_flag import StopFlag
 from app.jobs.updates import JobFunction, JobNote, JobTask, JobUpdate
-from sol_core.errors import SolError
+from sol_core.card_errors import give_memory_back, in_words
+from sol_core.errors import CardLostError, SolError
 from sol_core.progress import WorkFinished, WorkProgress, WorkSample, WorkStopped
 from storage import DatabaseWriteError, JobRecord, JobStateError, JobStatus, JobStore, NotFoundError
 
 FOLDER_WAIT_S = 15.0  # for a predecessor that was taken for dead: it stops at its next beat
 FINAL_SAVE_TIMEOUT_S = 20.0  # how long a worker that is to end waits for the database
+CARD_LOST_NAME = "card-lost"  # in the folder of a job whose worker had to end
 _LOCK_WAIT_S = 0.2
 _LOGGED_PACKAGES = (__name__.rpartition(".")[0], "sol_core")
 
@@ -155,15 +157,29 @@ def _work(
             return outcome
         finally:
             lock.release()
-    except SolError as error:
-        logger.info("job %s failed", job.id, exc_info=True)
-        return JobOutcome("failed", error=str(error), reason=error)
     except Exception as error:  # a bug ends the job, not the worker
         logger.info("job %s failed", job.id, exc_info=True)
-        message = why_disk_full(error, place.data_dir.root) or (
-            f"The job failed: {type(error).__name__}: {error}. Its log file says more."
-        )
-        return JobOutcome("failed", error=message, reason=error)
+        return _failure(error, folder, place)
+
+
+def _failure(error: Exception, folder: Path, place: Workplace) -> JobOutcome:
+    """The outcome of a job that an error ended.
+
+    One that lost its card waits for a worker that starts anew; the second time, it fails.
+    """
+    if isinstance(error, SolError):
+        return JobOutcome("failed", error=str(error), reason=error)
+    told = in_words(error)
+    give_memory_back(error)
+    if isinstance(told, CardLostError) and not (folder / CARD_LOST_NAME).exists():
+        (folder / CARD_LOST_NAME).touch()
+        return JobOutcome(place.released_as, reason=told)
+    if told is not None:
+        return JobOutcome("failed", error=str(told), reason=told)
+    message = why_disk_full(error, place.data_dir.root) or (
+        f"The job failed: {type(error).__name__}: {error}. Its log file says more."
+    )
+    return JobOutcome("failed", error=message, reason=error)
 
 
 def _time_is_up(limit_s: float) -> str:

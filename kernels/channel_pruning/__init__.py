@@ -20,8 +20,7 @@ def keep_largest_channels(hidden: Tensor, channels_kept: Tensor) -> Tensor:
     fp32 goes to Triton on CUDA, to Numba on a CPU.
     """
     if fits_pruning(hidden):
-        pruned: Tensor = prune_rows(hidden, channels_kept)
-        return pruned
+        return prune_rows(hidden, channels_kept)
     fits = hidden.device.type == "cpu" and hidden.dtype == torch.float32
     kernel = cpu_kernel(f"{__name__}.cpu", "keep_largest_rows") if fits else None
     if kernel is None:

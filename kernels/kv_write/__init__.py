@@ -48,8 +48,7 @@ def write_tokens(
             current and stay so by taking the new keys in; None to leave them.
     """
     if triton_fits(new, buffers, bounds, codes):
-        pages = page_size if bounds is not None else 0
-        store_rows(*new, *buffers, *(bounds or buffers), *(codes or (None, None)), slots, pages)
+        store_rows(new, buffers, bounds, codes, slots, page_size)
         return
     dtype = buffers[0].dtype
     new = (new[0].to(dtype), new[1].to(dtype))

@@ -89,3 +89,26 @@ def test_weights_that_do_not_fit_are_named(name: str, tensor: torch.Tensor, word
         del tensors[name]
     with pytest.raises(ModelLoadError, match=words):
         arrange_weights(tensors, spec_from_config(reference.config), torch.float32)
+
+
+class _OnZeroGpu(torch.Tensor):
+    """A tensor of ZeroGPU's main process: its device says cuda, ``is_cuda`` says no."""
+
+    @property
+    def device(self) -> torch.device:
+        return torch.device("cuda")
+
+
+def test_the_mlp_lies_in_channel_major_on_zero_gpu_too() -> None:
+    reference, lm = make_pair(FAMILIES[0])
+    tensors = reference.state_dict()
+
+    def emulated(tensor: torch.Tensor) -> torch.Tensor:
+        return tensor.as_subclass(_OnZeroGpu)
+
+    weights = arrange_weights(tensors, lm.spec, torch.bfloat16, emulated)
+    layer = weights.layers[0]
+    assert not layer.down.weight.is_cuda
+    assert layer.down.weight.is_contiguous()
+    assert layer.gate_up.weight.is_contiguous()
+    assert not layer.query_key_value.weight.is_contiguous()
