@@ -1,6 +1,6 @@
 """The engine: a frozen language model decoded step by step under a compute schedule.
 
-Knows no UI and no database: it returns frozen records and yields frozen events. As a library::
+It knows no UI and no database: it returns frozen records and yields frozen events. Example::
 
     from sol_core import Budget, GenerationConfig, generate, load_model, load_policy
 
@@ -9,8 +9,8 @@ Knows no UI and no database: it returns frozen records and yields frozen events.
     made = generate(model, "Why is the sky blue?", policy, Budget(0.5, 0.7, 8), config=chat)
     print(made.text)
 
-Names are looked up when they are first asked for: importing this imports nothing heavy. Before the
-first of them brings torch in, OpenMP's threads are told not to spin (``threads.py``).
+Names are imported on first use, so importing this package imports nothing heavy. Before the first
+use imports torch, OpenMP's threads are told not to spin (``threads.py``).
 """
 
 from importlib import import_module

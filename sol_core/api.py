@@ -1,8 +1,7 @@
-"""The engine as a library: load, generate, score, train, evaluate, in a line each.
+"""The engine as a library: load, generate, score, train and evaluate, one call each.
 
-Everything here is a short name for what the engine does elsewhere, with the command line's
-defaults: one data directory, one decode loop. ``import sol_core`` costs nothing; torch comes in
-with the first call. Progress is a bar on stderr unless ``on_progress`` takes it.
+Every function wraps a part of the engine with the command line's defaults. ``import sol_core`` is
+cheap; the first call imports torch. Progress is a bar on stderr unless ``on_progress`` is given.
 """
 
 from __future__ import annotations
@@ -54,18 +53,18 @@ def load_model(
     data_dir: str | Path | None = None,
     on_progress: Progress | None = None,
 ) -> LanguageModel:
-    """Load a language model; the default one is fetched and converted the first time.
+    """Load a language model. The first call fetches and converts the default one.
 
-    A CPU's kernels are compiled meanwhile, once (a minute or two); their code is cached.
+    CPU kernels are compiled in parallel, once (a minute or two), and cached.
 
     Args:
         name: "smollm2-135m-instruct", a local folder, a GGUF file, or the Hub's "owner/name".
         dtype: auto, float32, bfloat16 or float16.
         device: auto, cpu, cuda, cuda:1 …
-        data_dir: where downloads are kept; None is ``SOL_DATA_DIR``, else the platform's place.
-        on_progress: gets a message and a share of the work from 0 to 1; None is a bar on stderr.
-    Raises: SolError that says what to do: ModelLoadError, UnsupportedModelError, DownloadError,
-        ConfigError for a dtype or device that cannot be had.
+        data_dir: folder of downloads; None means ``SOL_DATA_DIR``, else the platform's place.
+        on_progress: called with a message and the share done, 0 to 1; None shows a bar on stderr.
+    Raises: SolError with the remedy: ModelLoadError, UnsupportedModelError, DownloadError, or
+        ConfigError for a dtype or device that is not available.
     """
     from sol_core.generation.warm_up import load_warm
 
@@ -88,12 +87,12 @@ def load_policy(
     Args:
         name: "default" (the shipped one, for the default model), a stored policy's name, a policy
             folder, or the Hub's "owner/name".
-        model: that it is for, as ``load_model`` returns it.
+        model: the model it was trained for, as ``load_model`` returns it.
         grid: the named grid it must choose from: "default", "paper", or "need" for budgets in
-            bytes, each of which has a shipped policy; None takes the policy's own.
-        data_dir: where stored policies are; None as for ``load_model``.
-    Raises: ConfigError for an unknown grid; PolicyError when there is none, or it is damaged or
-        made for another model; DownloadError when the Hub does not give it.
+            bytes. Each has a shipped policy. None takes the policy's own grid.
+        data_dir: folder of stored policies; None as for ``load_model``.
+    Raises: ConfigError for an unknown grid; PolicyError for a policy that is missing, damaged or
+        made for another model; DownloadError when the Hub does not provide it.
     """
     from sol_core.policy import load_policy as load
     from sol_core.policy.files.locate import locate_policy
@@ -105,18 +104,18 @@ def load_policy(
 
 
 class GenerateOptions(TypedDict, total=False):
-    """Options of ``generate`` and ``stream_generate``, by name.
+    """Keyword options of ``generate`` and ``stream_generate``.
 
     Attributes:
-        max_new_tokens: at most this many; left out, the configuration's.
-        config: everything else: sampling, chat template, stop strings, side rows. Its schedule is
-            used where neither policy nor budget is given, its grid where no policy is.
-        logits_processors: called before each draw, in order, as transformers' ``LogitsProcessor``
-            is: of ids [1, T] int64, the prompt's and those drawn since, and scores [1, V] fp32,
-            both on the CPU → scores [1, V]. After the repetition penalty, before the temperature;
-            what a token's event measures stays the model's own distribution.
-        page_reads: every token's event says which pages of the KV cache each layer read; see
-            ``TokenEvent.page_reads.lists``. Its action is that of every layer.
+        max_new_tokens: at most this many; default: the configuration's.
+        config: everything else: sampling, chat template, stop strings, side rows. Its schedule
+            applies without a policy and a budget, its grid without a policy.
+        logits_processors: called in order before each draw, like transformers' ``LogitsProcessor``:
+            ids [1, T] int64 (prompt and drawn tokens) and scores [1, V] fp32, both on the CPU →
+            scores [1, V]. They run after the repetition penalty and before the temperature. Events
+            still measure the model's own distribution.
+        page_reads: each token's event lists the pages of the KV cache that each layer read; see
+            ``TokenEvent.page_reads.lists``. Its action applies to every layer.
     """
 
     max_new_tokens: int | None
@@ -152,16 +151,16 @@ def generate(
     budget: Budget | None = None,
     **options: Unpack[GenerateOptions],
 ) -> Generation | list[Generation]:
-    """Generate to the end, token by token under a schedule (arXiv:2605.10875).
+    """Generate text, token by token under a schedule (arXiv:2605.10875).
 
     Args:
         model: as ``load_model`` returns it.
         prompt: a text, or a list of texts, which are decoded together.
         policy: decides what each token may spend, within a budget; or a function of your own.
-        budget: requested mean spend. All four as for ``stream_generate``, which says more.
+        budget: requested mean spend; ``stream_generate`` describes all four in full.
         options: see ``GenerateOptions``.
-    Returns: of a list of prompts, a list of generations in its order.
-    Raises: SolError for what cannot be run; TypeError for an option that is none.
+    Returns: a generation; for a list of prompts a list, in the same order.
+    Raises: SolError for a request that cannot run; TypeError for an unknown option.
     """
     if isinstance(prompt, str):
         return _gathered(stream_generate(model, prompt, policy, budget, **options))
@@ -204,17 +203,18 @@ def stream_generate(
     Args:
         model: as ``load_model`` or ``from_transformers`` returns it.
         prompt: a text, or a list of texts of any lengths, which are decoded together, 32 at a time.
-            Each gets the tokens that it gets alone, but for ties (fp32 sums of a batch differ by
-            1e-6 of a logit), every one drawn with the same seed.
+            Each gets the tokens that it would get alone, except for ties (fp32 sums of a batch
+            differ by 1e-6 of a logit). All are drawn with the same seed.
         policy: decides what each token may spend; it needs a budget. Or a function of your own from
-            a row's ``StepObservation`` to an ``Action``, asked once a step, which needs none; each
-            prompt of a list has a shallow copy of it.
+            a row's ``StepObservation`` to an ``Action``, called once per step, without a budget;
+            each prompt of a list has a shallow copy of it.
         budget: requested mean spend. Without a policy every token gets it ("static"); without
             either, decoding is dense.
         options: see ``GenerateOptions``.
-    Yields: one PrefillEvent, a TokenEvent per token, one FinishEvent. Of a list of prompts the same
-        for each, as pairs of the prompt's place in the list and the event, as they come.
-    Raises: SolError for what cannot be run, before any event; TypeError for an option that is none.
+    Yields: one PrefillEvent, a TokenEvent per token, one FinishEvent. A list of prompts yields
+        pairs of the prompt's index and the event, as they occur.
+    Raises: SolError for a request that cannot run, before any event; TypeError for an unknown
+        option.
     """
     _check_model(model)
     check_kind("prompt", prompt, (str, list, tuple), "text, or a list of texts")
@@ -242,12 +242,12 @@ def score(
 
     Args:
         model: as ``load_model`` returns it.
-        text: of two tokens or more, one with a context.
+        text: at least two tokens; one is enough with a context.
         policy, budget, config: as for ``stream_generate``.
-        context: text before it, read densely and not scored. Without one the text's first token
-            is not scored, since nothing predicts it.
+        context: text before it, read densely and not scored. Without one the first token is not
+            scored, because nothing predicts it.
     Returns: NLL in nats of every scored token, and the action of the step that predicted it.
-    Raises: SolError for what cannot be scored.
+    Raises: SolError for a text that cannot be scored.
     """
     from sol_core.comparing.scoring import encode_text, score_text
     from sol_core.generation.schedules import with_schedule
@@ -270,18 +270,17 @@ def train(
     data_dir: str | Path | None = None,
     on_progress: Progress | None = None,
 ) -> Policy:
-    """Train a policy for a model, to the end: a warm start, then the paper's GRPO
-    (arXiv:2605.10875).
+    """Train a policy for a model: a warm start, then the paper's GRPO (arXiv:2605.10875).
 
     Args:
-        model: as ``load_model`` returns it; its weights stay as they are.
-        folder: the run's own; a run that was cut off there goes on. The policy's files are in
-            ``folder / "policy"``.
+        model: as ``load_model`` returns it; its weights do not change.
+        folder: the run's own folder; an interrupted run in it is resumed. The policy's files are
+            in ``folder / "policy"``.
         config: a preset (quick, standard, share or paper), or a TrainConfig.
-        on_event: gets every event of the run: metrics, samples, checkpoints.
-        data_dir: where text is kept; None as for ``load_model``.
-        on_progress: gets a message and a share of the work from 0 to 1; None is a bar on stderr.
-    Raises: SolError for what cannot be trained; OSError when the disk is full.
+        on_event: called with every event of the run: metrics, samples, checkpoints.
+        data_dir: folder of cached text; None as for ``load_model``.
+        on_progress: called with a message and the share done, 0 to 1; None shows a bar on stderr.
+    Raises: SolError for a training that cannot run; OSError when the disk is full.
     """
     from sol_core.comparing.measuring import measured_first
     from sol_core.generation.engine import never
@@ -311,12 +310,12 @@ def evaluate(
 
     Args:
         model: as ``load_model`` returns it.
-        policy: of that model.
-        config: text, budgets, baselines, counts; None is the command line's (minutes).
-        data_dir: where text is kept; None as for ``load_model``.
-        on_progress: gets a message and a share of the work from 0 to 1; None is a bar on stderr.
+        policy: trained for that model.
+        config: text, budgets, baselines, counts; None means the command line's (minutes).
+        data_dir: folder of cached text; None as for ``load_model``.
+        on_progress: called with a message and the share done, 0 to 1; None shows a bar on stderr.
     Returns: the JSON that docs/formats.md describes.
-    Raises: SolError for what cannot be evaluated.
+    Raises: SolError for an evaluation that cannot run.
     """
     from sol_core.evaluation import EvaluationConfig
     from sol_core.evaluation import evaluate as engine

@@ -1,7 +1,7 @@
 """Configuration of a generation: frozen dataclasses, each default written once.
 
-What the fields may hold is in their annotations (``fields.py``); the JSON of the whole
-configuration is stored with the run so that it can be repeated.
+Annotations state the values that fields may hold (``fields.py``). A run stores its whole
+configuration as JSON, so that it can be repeated.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ POLICY_PREFIX = "policy:"  # of a schedule's name
 
 @dataclass(frozen=True, slots=True)
 class ScheduleConfig:
-    """Scheduler of the actions, and the mean spend it must meet.
+    """Scheduler of the actions, and the mean spend that it must meet.
 
     Attributes:
         kind: dense, static, random, emc (uncertainty-driven), dac (drift-driven) or policy.
@@ -59,8 +59,8 @@ class SideRowConfig:
     """An extra row on the same token path: a shadow that is measured but never sampled from.
 
     Attributes:
-        name: of the row, in events; "dense" is what KL is taken to.
-        schedule: of its steps, on a KV cache of its own.
+        name: of the row, in events; KL is taken to the row named "dense".
+        schedule: of its steps, with its own KV cache.
     """
 
     name: str
@@ -108,12 +108,12 @@ class GenerationConfig:
         grid: levels, page size and mechanisms.
         max_new_tokens: at most this many tokens.
         chat: wrap the prompt in the model's chat template.
-        stop_strings: end when the visible text contains one; it is left out.
-        ignore_end_of_text: keep going past the end-of-text token.
+        stop_strings: end when the visible text contains one; the stop string is removed.
+        ignore_end_of_text: continue past the end-of-text token.
         episode_steps: steps per episode; the schedulers restart there.
-        page_reads: every token says which pages its step read (under 1 kB each).
-        given: ids of the first tokens, which are put in instead of drawn; their steps are decoded
-            as all others, and count among ``max_new_tokens``.
+        page_reads: each token's event lists the pages that its step read (under 1 kB each).
+        given: ids of the first tokens, which are not drawn; their steps are decoded like all
+            others and count towards ``max_new_tokens``.
     Raises: ConfigError for a value that is not allowed, or a budget that the grid cannot reach.
     """
 

@@ -4,16 +4,18 @@ SolError
 ├── ConfigError (ValueError)      a value outside what is allowed
 ├── ShapeError (ValueError)       a tensor of the wrong shape, dtype or device
 ├── UnsupportedModelError (ValueError)
-├── ModelLoadError (RuntimeError) weights missing, corrupt or not reachable
+├── ModelLoadError (RuntimeError) weights missing, corrupt or unreachable
 ├── DownloadError (RuntimeError)  an asset could not be fetched or failed its checksum
-├── CorpusError (ValueError)      text that yields nothing to work on
-├── PolicyError (ValueError)      a policy folder that is damaged or made for something else
+├── CorpusError (ValueError)      text that cannot be read or is too short
+├── PolicyError (ValueError)      a damaged policy, or one for another model or grid
 ├── TrainingDivergedError (ArithmeticError)  training met NaN or infinity
 ├── NotFiniteError (ArithmeticError)  a model computed NaN or infinity
 ├── RankLostError (ConnectionError)  another process of a training is gone
+├── CardMemoryError (MemoryError) a GPU's memory is full
+├── CardLostError (RuntimeError)  a GPU's error that ends what this process can do with it
 └── ContextLengthError (ValueError)
 
-Messages name the value, what is allowed, and what to do. ``app`` shows them as they are.
+Messages name the value, the legal values and the remedy. ``app`` shows them unchanged.
 """
 
 
@@ -34,7 +36,7 @@ class UnsupportedModelError(SolError, ValueError):
 
 
 class ModelLoadError(SolError, RuntimeError):
-    """Model files that are missing, truncated, corrupt or not reachable."""
+    """Model files that are missing, truncated, corrupt or unreachable."""
 
 
 class DownloadError(SolError, RuntimeError):
@@ -54,11 +56,19 @@ class TrainingDivergedError(SolError, ArithmeticError):
 
 
 class NotFiniteError(SolError, ArithmeticError):
-    """A model's own numbers are NaN or infinite: damaged weights, or too narrow a format."""
+    """A model computed NaN or infinity: damaged weights, or too narrow a format."""
 
 
 class RankLostError(SolError, ConnectionError):
     """Another process of the same training was killed, failed, or is silent for too long."""
+
+
+class CardMemoryError(SolError, MemoryError):
+    """A GPU's memory is full; the next run may fit."""
+
+
+class CardLostError(SolError, RuntimeError):
+    """A GPU's error after which all its work fails in this process."""
 
 
 class ContextLengthError(SolError, ValueError):

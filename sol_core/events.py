@@ -1,7 +1,7 @@
-"""Frozen records that the decode loop yields: the only thing the app sees of a generation.
+"""Frozen records that the decode loop yields; the app sees nothing else of a generation.
 
-Times are milliseconds, information is in nats, costs are per decode step and
-*computed* from the cost model (``cost.py``), never measured.
+Times are in milliseconds, information is in nats. Costs are per decode step and *computed* from
+the cost model (``cost.py``), never measured.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal
 
 from sol_core.actions import Action, Budget, record_of
 
-# "time_limit": whoever runs the generation had no more time for it.
+# "time_limit": the caller's time was up.
 FinishReason = Literal[
     "length", "end_of_text", "stop_string", "context_full", "stopped", "time_limit"
 ]
@@ -57,8 +57,8 @@ class PartTimes:
     Attributes:
         attention: its norm, projections, cache write and output included.
         mlp, head: with the MLP's norm; the product with the vocabulary.
-        policy: choosing the actions, under whatever schedule.
-        rest: embedding, sampling, comparing rows, and what lies between the parts.
+        policy: choosing the actions, under any schedule.
+        rest: embedding, sampling, comparing rows, and the time between the parts.
     """
 
     attention: float
@@ -72,8 +72,8 @@ class PartTimes:
 class PageReads:
     """Pages of the KV cache that one row's step read, layer by layer.
 
-    At most 1 kB as JSON where a configuration asked for it; exact, with a cell for every page,
-    where ``generate`` did.
+    At most 1 kB as JSON if a configuration requested it; exact, with a cell for every page, if
+    ``generate`` did.
 
     Attributes:
         pages: pages of the cache, this step's token included.
@@ -82,7 +82,7 @@ class PageReads:
         levels: base64 of L · cells two-bit numbers, layer after layer, the first in a byte's
             lowest bits: 0 where no KV head read any page of the cell, 3 where all read all,
             else 1 or 2 for the share of (page, KV head) pairs read, rounded up.
-        share: of all (page, KV head) pairs of all layers, those read.
+        share: share of all (page, KV head) pairs, over all layers, that were read.
     """
 
     pages: int
@@ -91,9 +91,9 @@ class PageReads:
     share: float
 
     def lists(self, num_layers: int) -> list[list[int]]:
-        """Of each layer, the pages of which some head read, oldest first.
+        """Pages that any head read, per layer, oldest first.
 
-        Exact where every page has a cell; else all pages of a cell that was read.
+        Exact if every page has a cell; otherwise all pages of each cell that was read.
 
         Args:
             num_layers: of the model.
@@ -121,7 +121,7 @@ class SideEvent:
     """The same step as a side row saw it, under its own schedule and its own KV cache.
 
     Attributes:
-        choice: its most probable token; None in records of before it was kept.
+        choice: its most probable token; None in older records.
     """
 
     name: str
@@ -172,7 +172,7 @@ class TokenEvent:
         cached_tokens: KV cache length the step attended over, this token's input included.
         policy: the policy's probability of every level, per axis; None for other schedules.
         parts_ms: ``step_ms`` by part.
-        page_reads: of this row; None unless asked for (``GenerationConfig.page_reads``).
+        page_reads: of this row; None unless requested (``GenerationConfig.page_reads``).
     """
 
     FORMER_FIELDS: ClassVar[dict[str, Any]] = {"refreshed": bool}

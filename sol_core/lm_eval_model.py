@@ -324,7 +324,7 @@ class SolLM(TemplateLM):
         self._sums = [total + more for total, more in zip(self._sums, sums, strict=True)]
 
     def _scheduler(self, steps: Sequence[int]) -> BatchScheduler:
-        """The schedule of rows that take so many steps, each beginning anew."""
+        """Return a fresh schedule for rows of these numbers of steps."""
         if self.policy is not None:
             return PolicyScheduler(self.policy, [self.schedule.budget] * len(steps))
         horizons = [Horizon(EPISODE_STEPS, count) for count in steps]

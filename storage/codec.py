@@ -12,6 +12,8 @@ import json
 import math
 import re
 import typing
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, NoReturn, TypeVar, cast
 
@@ -24,7 +26,6 @@ _TIMES = (datetime, datetime | None)
 _OBJECTS = (dict[str, Any], dict[str, Any] | None)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-_ADVICE = "Delete it, or move the database file away and start again."
 _MAX_WHOLE = 2**63 - 1
 # Only a text with so many digits in a row can hold a larger whole number; most hold none.
 _MANY_DIGITS = re.compile(r"[0-9]{19}")
@@ -37,12 +38,22 @@ def encode_text(name: str, value: str) -> bytes:
     return value.encode("utf-8", "surrogatepass")
 
 
+@contextmanager
+def _naming_damage() -> Iterator[None]:
+    """Say of any saved value that cannot be read what is wrong with it, and the remedy."""
+    try:
+        yield
+    except (ValueError, RecursionError, OverflowError) as error:
+        raise DatabaseCorruptError(
+            f"A saved record is damaged: {error}. Delete it, or move the database file away and "
+            "start again."
+        ) from error
+
+
 def decode_text(data: bytes) -> str:
     """The string that ``encode_text`` was given. Raises: DatabaseCorruptError."""
-    try:
+    with _naming_damage():
         return data.decode("utf-8", "surrogatepass")
-    except UnicodeDecodeError as error:
-        raise DatabaseCorruptError(f"A saved text is damaged: {error}. {_ADVICE}") from error
 
 
 def encode_json(name: str, value: dict[str, Any]) -> bytes:
@@ -73,19 +84,13 @@ def encode_json(name: str, value: dict[str, Any]) -> bytes:
 def decode_json(data: bytes) -> dict[str, Any]:
     """The dict that ``encode_json`` was given. Raises: DatabaseCorruptError."""
     text = decode_text(data)
-    try:
+    with _naming_damage():
         value = json.loads(text, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
-        raise DatabaseCorruptError(f"A saved record is damaged: {error}. {_ADVICE}") from error
-    if not isinstance(value, dict):
-        raise DatabaseCorruptError(
-            f"A saved record is damaged: a JSON {type(value).__name__}, not an object. {_ADVICE}"
-        )
-    if _MANY_DIGITS.search(text) and _is_beyond(value):
-        raise DatabaseCorruptError(
-            f"A saved record is damaged: it holds a whole number beyond 64 bits. {_ADVICE}"
-        )
-    return value
+        if not isinstance(value, dict):
+            raise ValueError(f"a JSON {type(value).__name__}, not an object")
+        if _MANY_DIGITS.search(text) and _is_beyond(value):
+            raise ValueError("it holds a whole number beyond 64 bits")
+        return value
 
 
 def text_or_none(name: str, value: str | None) -> bytes | None:
@@ -112,10 +117,8 @@ def encode_time(moment: datetime) -> int:
 
 def decode_time(microseconds: int) -> datetime:
     """The aware UTC datetime that ``encode_time`` was given. Raises: DatabaseCorruptError."""
-    try:
+    with _naming_damage():
         return _EPOCH + timedelta(microseconds=microseconds)
-    except OverflowError as error:
-        raise DatabaseCorruptError(f"A saved time is damaged. {_ADVICE}") from error
 
 
 def read_row(kind: type[_RecordT], row: Row[Any], **known: Any) -> _RecordT:

@@ -16,10 +16,12 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as NoConnectionFreeError
 
-from storage.dialects.backend import Backend
+from storage.dialects.postgres import PostgresBackend
+from storage.dialects.sqlite import SqliteBackend
 from storage.errors import DatabaseLockedError, StorageError
 
-# How long a reader or writer waits for others before it gives up.
+Backend = SqliteBackend | PostgresBackend
+# A reader or writer waits this long for others, then times out.
 BUSY_TIMEOUT_S = 10.0
 
 

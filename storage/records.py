@@ -1,12 +1,10 @@
-"""Saved run: the record that the app sees and the tables it is kept in."""
+"""Saved run: the record that the app sees."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, NamedTuple, get_args
-
-from storage.statements import named_table
 
 RunStatus = Literal["running", "finished", "stopped", "failed", "interrupted"]
 RunKind = Literal["generation", "inspection"]
@@ -15,15 +13,6 @@ FINAL_STATUSES = tuple(status for status in get_args(RunStatus) if status != "ru
 Record = dict[str, Any]
 
 TITLE_LENGTH = 80  # characters, the ellipsis included
-
-# The migrations create the tables; here are only the names that the queries use. Nothing reads the
-# column ``preview`` any more.
-runs_table = named_table(
-    "runs",
-    "seq id owner status title prompt search_text model schedule config prefill summary error "
-    "num_tokens created_us updated_us kind data_dir_id preview parent",
-)
-events_table = named_table("events", "run_id idx record")
 
 
 @dataclass(frozen=True, slots=True)

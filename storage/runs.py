@@ -32,10 +32,9 @@ from storage.records import (
     RunRecord,
     RunSize,
     RunStatus,
-    events_table,
-    runs_table,
     title_of,
 )
+from storage.schema import events_table, runs_table
 from storage.statements import (
     change_row,
     checked_limit,
@@ -112,7 +111,7 @@ class RunStore:
         """Save a run that has ended and was made elsewhere, whole or not at all, as the newest.
 
         Args:
-            run: all of it is kept but its id, which is made anew.
+            run: all of it is kept except its id, which is replaced.
             rows: its token events, as for ``append_events``.
 
         Raises: InvalidRecordError for a status that is not final or a part that is not JSON.

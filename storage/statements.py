@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, TableClause, column, delete, select, table, update
+from sqlalchemy import Connection, Row, Select, Table, delete, select, update
 
 from storage.codec import encode_text
 from storage.dialects import now_us
@@ -13,22 +13,15 @@ from storage.errors import InvalidRecordError, NotFoundError
 _MAX_LIMIT = 2**31 - 1
 
 
-def named_table(name: str, columns: str) -> TableClause:
-    """A table of the migrations, by the names of its columns with spaces between."""
-    return table(name, *map(column, columns.split()))
-
-
 def find_row(
-    connection: Connection, of: TableClause, record_id: str, lock: bool = False
+    connection: Connection, of: Table, record_id: str, lock: bool = False
 ) -> Row[Any] | None:
     """The row with this id; with ``lock`` nobody else changes it in this transaction's time."""
     query = select(of).where(of.c.id == record_id)
     return connection.execute(query.with_for_update() if lock else query).first()
 
 
-def require_row(
-    connection: Connection, of: TableClause, record_id: str, lock: bool = False
-) -> Row[Any]:
+def require_row(connection: Connection, of: Table, record_id: str, lock: bool = False) -> Row[Any]:
     """As ``find_row``. Raises: NotFoundError."""
     row = find_row(connection, of, record_id, lock)
     if row is None:
@@ -36,7 +29,7 @@ def require_row(
     return row
 
 
-def require_id(connection: Connection, of: TableClause, record_id: str, lock: bool = False) -> int:
+def require_id(connection: Connection, of: Table, record_id: str, lock: bool = False) -> int:
     """Its place in the order of creation, without the row. Raises: NotFoundError."""
     query = select(of.c.seq).where(of.c.id == record_id)
     seq = connection.execute(query.with_for_update() if lock else query).scalar()
@@ -45,7 +38,7 @@ def require_id(connection: Connection, of: TableClause, record_id: str, lock: bo
     return int(seq)
 
 
-def change_row(connection: Connection, of: TableClause, record_id: str, **values: Any) -> None:
+def change_row(connection: Connection, of: Table, record_id: str, **values: Any) -> None:
     """Set columns, and the time of the change. Raises: NotFoundError."""
     values["updated_us"] = now_us(connection)
     changed = connection.execute(update(of).where(of.c.id == record_id).values(**values))
@@ -53,7 +46,7 @@ def change_row(connection: Connection, of: TableClause, record_id: str, **values
         raise _not_found(of, record_id)
 
 
-def delete_row(connection: Connection, of: TableClause, record_id: str) -> None:
+def delete_row(connection: Connection, of: Table, record_id: str) -> None:
     """Delete it and, by the database's own rule, what belongs to it. Raises: NotFoundError."""
     if connection.execute(delete(of).where(of.c.id == record_id)).rowcount == 0:
         raise _not_found(of, record_id)
@@ -61,7 +54,7 @@ def delete_row(connection: Connection, of: TableClause, record_id: str) -> None:
 
 def newest_rows(
     connection: Connection,
-    of: TableClause,
+    of: Table,
     owner: str | None,
     limit: int,
     before: str | None,
@@ -86,6 +79,6 @@ def checked_limit(limit: int) -> int:
     return limit
 
 
-def _not_found(of: TableClause, record_id: str) -> NotFoundError:
+def _not_found(of: Table, record_id: str) -> NotFoundError:
     word = of.name.removesuffix("s")
     return NotFoundError(f"There is no {word} {record_id!r}. It may have been deleted.")

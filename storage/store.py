@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from storage.database import BUSY_TIMEOUT_S, Database
-from storage.dialects import Backend
+from storage.database import BUSY_TIMEOUT_S, Backend, Database
 from storage.dialects.postgres import PostgresBackend
 from storage.dialects.sqlite import SqliteBackend, SqliteReader
 from storage.errors import DatabaseWriteError
 from storage.jobs.queue import JobStore
-from storage.migrations import MIGRATIONS, Migration, check_version
 from storage.runs import RunStore
+from storage.schema import LATEST_VERSION, add_missing, check_version
 
 _LOG = logging.getLogger(__name__)
 
@@ -116,7 +114,7 @@ def open_store(
     except DatabaseWriteError:
         database = Database(SqliteReader(location), busy_timeout_s)
         with database.read() as connection:
-            if database.backend.schema_version(connection) != MIGRATIONS[-1].number:
+            if database.backend.schema_version(connection) != LATEST_VERSION:
                 raise
         return Store(database, (), data_dir_id)
 
@@ -134,30 +132,24 @@ def _opened(backend: Backend, data_dir_id: str, busy_timeout_s: float) -> Store:
     return Store(database, notices, data_dir_id)
 
 
-def migrate(database: Database, migrations: Sequence[Migration] = MIGRATIONS) -> int:
-    """Bring the database to the last of ``migrations``; return the version it had before.
+def migrate(database: Database) -> int:
+    """Bring the database to today's schema; return the version it had before.
 
-    At least one write transaction is begun even when nothing is to do, so that a read-only
-    file is found now and not at the first run.
+    A write transaction is begun even when nothing is to do, so that a read-only file is found now
+    and not at the first run.
 
-    Raises: DatabaseVersionError for a version beyond the last step; DatabaseLockedError,
-        DatabaseWriteError, DatabaseCorruptError as ``Database.write``.
+    Raises: DatabaseVersionError for a newer version; DatabaseLockedError, DatabaseWriteError,
+        DatabaseCorruptError as ``Database.write``.
     """
-    first_version: int | None = None
     backend = database.backend
-    for migration in migrations:
-        with database.write() as connection:
-            backend.lock_schema(connection)
-            version = backend.schema_version(connection)
-            check_version(database.shown, version, migrations[-1].number)
-            if first_version is None:
-                first_version = version
-            if version >= migration.number:
-                continue
-            for statement in migration.statements:
-                backend.create(connection, statement)
-            backend.set_schema_version(connection, migration.number)
-    return first_version or 0
+    with database.write() as connection:
+        backend.lock_schema(connection)
+        version = backend.schema_version(connection)
+        check_version(database.shown, version)
+        if version < LATEST_VERSION:
+            add_missing(connection)
+            backend.set_schema_version(connection, LATEST_VERSION)
+    return version
 
 
 def _backend(location: Path | str) -> Backend:

@@ -1,11 +1,10 @@
-"""How large a folder may be, and that imports between packages go one way."""
+"""Sizes of folders, and first lines of packages; import-linter checks the imports."""
 
 from __future__ import annotations
 
 import ast
 import re
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,53 +19,8 @@ def _sources(*packages: str) -> list[Path]:
     return sorted(path for package in packages for path in (ROOT / package).rglob("*.py"))
 
 
-def _module(path: Path) -> tuple[str, ...]:
-    parts = path.relative_to(ROOT).with_suffix("").parts
-    return parts[:-1] if parts[-1] == "__init__" else parts
-
-
 def _docstring(path: Path) -> str:
     return ast.get_docstring(ast.parse(path.read_text("utf-8"))) or ""
-
-
-def _imported(path: Path, modules: set[tuple[str, ...]]) -> Iterator[tuple[str, ...]]:
-    """Modules of ours that a file names in imports, lazy and ``TYPE_CHECKING`` ones included."""
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-        if isinstance(node, ast.Import):
-            yield from (tuple(alias.name.split(".")) for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            assert node.level == 0, f"{path}: relative imports are not used here"
-            home = tuple(node.module.split("."))
-            for alias in node.names:
-                yield (*home, alias.name) if (*home, alias.name) in modules else home
-
-
-def _edges() -> dict[tuple[tuple[str, ...], tuple[str, ...]], str]:
-    """Pairs of siblings, packages or modules, of which the first imports the second; and where."""
-    files = {_module(path): path for path in _sources(*PACKAGES)}
-    edges = {}
-    for module, path in files.items():
-        for other in _imported(path, set(files)):
-            shared = 0
-            while module[: shared + 1] == other[: shared + 1] and shared < min(
-                len(module), len(other)
-            ):
-                shared += 1
-            if 0 < shared < min(len(module), len(other)):
-                pair = (module[: shared + 1], other[: shared + 1])
-                edges[pair] = f"{'.'.join(module)} imports {'.'.join(other)}"
-    return edges
-
-
-def test_no_two_packages_import_each_other() -> None:
-    edges = _edges()
-    assert len(edges) > 200, "the graph was read"
-    mutual = [
-        f"{said}, and {edges[other, one]}"
-        for (one, other), said in edges.items()
-        if (other, one) in edges and one < other
-    ]
-    assert mutual == []
 
 
 @pytest.mark.parametrize("package", [*PACKAGES, "tests"])

@@ -191,7 +191,7 @@ import json, subprocess, sys
 from pathlib import Path
 from sol_core.app.host.paths import DataDir
 from sol_core.app.jobs.supervisor import worker_command
-from sol_core.kernels import ahead_of_time
+from sol_core.speed import ahead_of_time
 data_dir = DataDir(Path(sys.argv[1]))
 print(json.dumps([worker_command(data_dir, "auto"), str(data_dir.worker_lock_file)]))
 run = subprocess.run
@@ -229,7 +229,7 @@ assert check_policy(SHIPPED_POLICY).name == "default"
 from sol_core.app.web.assets import style_sheet, terms
 from sol_core.app.web.modules import in_order
 from sol_core.app.setup.requirements import BASE, project_requirements
-from sol_core.app.host.kernel_cache import SOURCES
+from sol_core.app.host.environment import SOURCES
 from sol_core.app.host.program import PROJECT_ROOT
 from sol_core.app.recordings.recording import shipped_recording
 from sol_core.app.results.shipped import shipped_record
@@ -290,7 +290,7 @@ def test_it_shares_an_environment_with_hugging_faces_kernels(
     made = installed.parent / "compiled"
     compiled = {path.name.partition("-")[0] for path in made.rglob("*.nbi")}
     rows = ("rms_norm_rows", "rotate_rows", "write_rows", "fake_quantise_rows", "keep_largest_rows")
-    assert {f"cpu.{name}" for name in rows} | {"cpu_mass.attend_rows_by_mass"} <= compiled
+    assert {f"cpu.{name}" for name in rows} | {"cpu._attend_place"} <= compiled
     script = installed / "sol-explorer"
     assert "usage: sol-explorer" in _run([script, "--help"], tmp_path)
     assert "Nothing is missing" in _run([script, "doctor"], tmp_path, places)

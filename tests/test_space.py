@@ -13,7 +13,7 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.version import Version
 
-from app.host.limits import UNLIMITED, VARIABLES, Variable
+from app.host.limits import RANGES, UNLIMITED, Range
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
@@ -55,11 +55,11 @@ def test_the_variables_are_listed_as_they_are() -> None:
     rows = [
         [cell.strip() for cell in line.strip("|").split("|")]
         for line in (ROOT / "docs" / "deployment.md").read_text("utf-8").splitlines()
-        if line.startswith("| `SOL_")
+        if re.match(r"\| `\w+` \|.*\|.*\|.*\|", line)
     ]
     assert rows == [
-        [f"`{one.name}`", one.meaning, _shown(one, one.public), _shown(one, one.own)]
-        for one in VARIABLES
+        [f"`{name}`", limit.meaning, _shown(limit, limit.public), _shown(limit, limit.own)]
+        for name, limit in RANGES.items()
     ]
 
 
@@ -75,6 +75,6 @@ def test_the_steps_are_commands_that_there_are() -> None:
         assert "Options:" in done.stdout
 
 
-def _shown(variable: Variable, value: int) -> str:
-    is_unlimited = value == UNLIMITED and variable.least > 0
+def _shown(limit: Range, value: int) -> str:
+    is_unlimited = value == UNLIMITED and limit.least > 0
     return "no limit" if is_unlimited else f"{value:,}"

@@ -7,9 +7,11 @@ from, ``evaluate --out`` the one that it ran.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import platform
 import tomllib
+import typing
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
@@ -18,11 +20,13 @@ from typing import TYPE_CHECKING, Any
 
 from app.host.errors import InputFileError
 from sol_core import __version__
+from sol_core.errors import ConfigError
 from sol_core.files.characters import why_not_parsed
 from sol_core.files.places import read_regular
 
 if TYPE_CHECKING:
     from sol_core.policy import PolicyInfo
+    from sol_core.training.config import TrainConfig
 
 # Beside the configuration's fields: what every command takes, and train.
 MODEL_OPTIONS = ("model", "dtype", "device")
@@ -130,3 +134,59 @@ def _value(value: Any) -> str:
     if isinstance(value, dict):
         return f"{{ {', '.join(f'{name} = {_value(entry)}' for name, entry in value.items())} }}"
     return json.dumps(value, ensure_ascii=False)  # texts, numbers and truth are written as in JSON
+
+
+def apply_settings(config: TrainConfig, settings: Iterable[str]) -> TrainConfig:
+    """The configuration with ``key=value`` texts applied, the last one of a key winning.
+
+    Values are JSON (5, 0.1, true, [0.5, 1.0], null) or plain words.
+
+    Raises: ConfigError naming the key and what is allowed.
+    """
+    from sol_core.fields import from_json
+    from sol_core.training.config import TrainConfig
+
+    known = dict(_leaves(TrainConfig))
+    record = config.to_dict()
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        key = key.strip()
+        if not equals:
+            raise ConfigError(f"--set needs key=value, got {setting!r}")
+        if key not in known:
+            raise ConfigError(f"unknown key {key!r}; allowed: {', '.join(known)}")
+        *groups, name = key.split(".")
+        target = record
+        for group in groups:
+            target = target[group]
+        target[name] = _setting_value(key, known[key], text.strip())
+    return from_json(TrainConfig, record)
+
+
+def _leaves(kind: type[Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted names of a dataclass's plain fields, with their types."""
+    hints = typing.get_type_hints(kind)
+    for item in dataclasses.fields(kind):
+        hint = hints[item.name]
+        if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+            yield from _leaves(hint, f"{prefix}{item.name}.")
+        else:
+            yield f"{prefix}{item.name}", hint
+
+
+def _setting_value(key: str, hint: Any, text: str) -> Any:
+    is_text = hint is str or (
+        typing.get_origin(hint) is typing.Literal
+        and all(isinstance(choice, str) for choice in typing.get_args(hint))
+    )
+    if is_text:
+        return text
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise ConfigError(f"{key} must be a number or another JSON value, got {text!r}") from error
+    if isinstance(value, (dict, str)):
+        raise ConfigError(f"{key} must be a number or another JSON value, got {text!r}")
+    if hint is float and type(value) is int:
+        return float(value)
+    return value

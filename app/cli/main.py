@@ -22,6 +22,7 @@ from app.host.console import Console
 from app.host.program import is_checkout
 from app.setup.bootstrap import ensure_environment
 from sol_core import __version__
+from sol_core.card_errors import in_words
 from sol_core.errors import ConfigError, SolError
 from sol_core.files.places import program_name
 
@@ -75,13 +76,14 @@ def main(argv: Sequence[str]) -> int:
         Console().say("")
         return EXIT_INTERRUPTED
     except BrokenPipeError:
-        # Whoever read our output is gone; the interpreter's last flush must not complain.
+        # The reader of our output is gone; the interpreter's last flush must not complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_BROKEN_PIPE
-    except SolError as error:
-        if os.environ.get(DEBUG_VARIABLE):
+    except (SolError, RuntimeError) as error:
+        told = error if isinstance(error, SolError) else in_words(error)
+        if told is None or os.environ.get(DEBUG_VARIABLE):
             raise
-        return _report(error)
+        return _report(told)
     except ModuleNotFoundError as error:
         if os.environ.get(DEBUG_VARIABLE) or (error.name or "").partition(".")[0] in _OURS:
             raise

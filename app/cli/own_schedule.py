@@ -16,7 +16,7 @@ from sol_core.config import POLICY_PREFIX
 from sol_core.errors import ConfigError
 
 _OWN = re.compile(r"[A-Za-z_][\w.]+:[A-Za-z_]\w*")  # two letters at least: C: is a drive
-Found = Any  # a policy's folder, or a function from an observation to an action
+Schedule = Any  # a policy's folder, or a function from an observation to an action
 
 
 def is_own(text: str) -> bool:
@@ -24,7 +24,7 @@ def is_own(text: str) -> bool:
     return not text.startswith(POLICY_PREFIX) and bool(_OWN.fullmatch(text))
 
 
-def with_own(find: Callable[[str], Path]) -> Callable[[str], Found]:
+def with_own(find: Callable[[str], Path]) -> Callable[[str], Schedule]:
     """Find schedules of modules too; ``find`` finds a policy's folder."""
     return lambda name: own_schedule(name) if is_own(name) else find(name)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, TextIO
 
 from app.web.theme_colours import WHITE, ink, scale_colour
@@ -72,6 +72,18 @@ def paint(text: str, value: float, depth: ColourDepth) -> str:
         cube = 16 + 36 * _sixth(red) + 6 * _sixth(green) + _sixth(blue)
         style = f"\x1b[48;5;{cube};38;5;{231 if dark else 16}m"
     return "\n".join(f"{style}{line}{RESET}" if line else "" for line in safe.split("\n"))
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], sides: str) -> list[str]:
+    """Lines of a table, its columns two spaces apart and as wide as their widest cell.
+
+    Args:
+        sides: one character for each column: "<" puts its cells to the left, ">" to the right.
+    """
+    lines = [head, *rows]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    form = "  ".join(f"{{:{side}{width}}}" for side, width in zip(sides, widths, strict=True))
+    return [form.format(*cells).rstrip() for cells in lines]
 
 
 def share(axis: str, action: Action, surprisal: float) -> float:

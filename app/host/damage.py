@@ -13,16 +13,16 @@ from app.host.errors import DamagedError
 from sol_core.errors import SolError
 from storage import StorageError
 
-# What reading a record of another shape than expected raises.
+# Raised while a record of another shape than expected is read.
 _OF_ANOTHER_SHAPE = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 
 
 @contextmanager
-def naming_damage(what: str) -> Iterator[None]:
+def naming_damage(record: str) -> Iterator[None]:
     """Turn what goes wrong with a saved record's shape into one sentence.
 
     Args:
-        what: the record, as in "This run".
+        record: it, as in "This run".
     Raises: DamagedError.
     """
     try:
@@ -31,6 +31,6 @@ def naming_damage(what: str) -> Iterator[None]:
         raise
     except _OF_ANOTHER_SHAPE as error:
         raise DamagedError(
-            f"{what} is damaged and cannot be shown ({type(error).__name__}: {str(error)[:200]}). "
-            "Delete it."
+            f"{record} is damaged and cannot be shown ({type(error).__name__}: "
+            f"{str(error)[:200]}). Delete it."
         ) from error

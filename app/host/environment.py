@@ -7,10 +7,13 @@ variables at import. A variable that the user has set is left alone.
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import os
+import shutil
+import time
 from pathlib import Path
 
-from app.host.kernel_cache import kernel_cache_folder, remove_unused_caches
 from sol_core.threads import share_cores
 
 SWITCHES = {
@@ -32,6 +35,8 @@ CACHES = {
 }
 KERNELS = "cache/numba"
 LOOPBACK = ("localhost", "127.0.0.1")
+SOURCES = Path(__file__).resolve().parents[2] / "kernels"
+KEPT_DAYS = 14  # a process of another version may still be compiling into its folder
 
 
 def prepare(data_dir: Path) -> None:
@@ -64,3 +69,27 @@ def _keep_hub_login() -> None:
     home = Path(cache).expanduser() / "huggingface"
     os.environ.setdefault("HF_TOKEN_PATH", str(home / "token"))
     os.environ.setdefault("HF_STORED_TOKENS_PATH", str(home / "stored_tokens"))
+
+
+def kernel_cache_folder(parent: Path, sources: Path = SOURCES) -> Path:
+    """The folder for Numba's machine code of the kernels as they are now; it need not exist.
+
+    Numba compiles a function again when the function's own file has changed, but not when a file
+    that it takes helpers from has. So the folder is named after all of ``kernels/``.
+    """
+    digest = hashlib.sha256()
+    for path in sorted(sources.rglob("*.py")):
+        digest.update(path.relative_to(sources).as_posix().encode() + b"\0")
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return parent / digest.hexdigest()[:16]
+
+
+def remove_unused_caches(folder: Path) -> None:
+    """Delete folders beside this one that no start used for two weeks; mark this one as used."""
+    oldest = time.time() - KEPT_DAYS * 86_400
+    with contextlib.suppress(OSError):  # nothing there yet, or another start is doing the same
+        for other in folder.parent.iterdir():
+            if other != folder and other.is_dir() and other.stat().st_mtime < oldest:
+                shutil.rmtree(other, ignore_errors=True)
+        if folder.is_dir():
+            folder.touch()

@@ -1,31 +1,36 @@
-"""Limits of a server for its visitors, set by environment variables.
+"""Limits of a server for its visitors; ``SOL_LIMITS=new_tokens=512,kept_mb=500`` changes them.
 
-One table: every limit has a variable, a range, a default on one's own machine and another on a
-public server. docs/deployment.md lists it (a test compares them).
+One table: every limit has a range, a default on one's own machine and another on a public server.
+docs/deployment.md lists it (a test compares them).
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
-from typing import NamedTuple
+from difflib import get_close_matches
+from typing import NamedTuple, Protocol, TypeVar
 
+from app.host.errors import AppError
 from app.host.hosting import is_public, is_zero_gpu
 from sol_core.errors import ConfigError
 
+LIMITS_VARIABLE = "SOL_LIMITS"
 UNLIMITED = 0
+_CORRECT_IT = "correct or remove it where the server's variables are set"
+# Names of releases before SOL_LIMITS: one that is still set would be a limit that does not hold.
+_OLD_VARIABLES = ("SOL_MAX_", "SOL_KEEP_", "SOL_ALLOW_", "SOL_SHARE_RUNS", "SOL_ZERO_GPU_SECONDS")
 
 
-class Variable(NamedTuple):
-    """One limit.
+class Range(NamedTuple):
+    """Values of one limit.
 
     Attributes:
         least, most: what is allowed; ``UNLIMITED`` as well where ``own`` is that.
         own, public: defaults on one's own machine and on a public server.
     """
 
-    name: str
     least: int
     most: int
     own: int
@@ -33,9 +38,8 @@ class Variable(NamedTuple):
     meaning: str
 
 
-def _limit(name: str, least: int, most: int, own: int, public: int, meaning: str) -> int:
-    variable = Variable(name, least, most, own, public, meaning)
-    return field(default=own, metadata={"variable": variable})
+def _limit(least: int, most: int, own: int, public: int, meaning: str) -> int:
+    return field(default=own, metadata={"range": Range(least, most, own, public, meaning)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,33 +47,33 @@ class Limits:
     """The limits of one server. ``UNLIMITED`` is 0."""
 
     # fmt: off
-    concurrent: int = _limit("SOL_MAX_CONCURRENT", 1, 16, 1, 1,
+    concurrent: int = _limit(1, 16, 1, 1,
         "runs and questions that the model works on at once; above 1 on ZeroGPU only")
-    line: int = _limit("SOL_MAX_LINE", 1, 1000, 32, 32,
+    queue: int = _limit(1, 1000, 32, 32,
         "runs and questions that may wait for the model, all visitors together")
-    runs_per_visitor: int = _limit("SOL_MAX_RUNS_PER_VISITOR", 1, 100, 3, 3,
+    runs_per_visitor: int = _limit(1, 100, 3, 3,
         "of them by one visitor")
-    runs_per_address: int = _limit("SOL_MAX_RUNS_PER_ADDRESS", 1, 1000, UNLIMITED, 8,
+    runs_per_address: int = _limit(1, 1000, UNLIMITED, 8,
         "of them from one network address")
-    new_tokens: int = _limit("SOL_MAX_NEW_TOKENS", 1, 4096, 4096, 512,
+    new_tokens: int = _limit(1, 4096, 4096, 512,
         "tokens that one run generates")
-    characters: int = _limit("SOL_MAX_PROMPT_CHARACTERS", 100, 1_000_000, 1_000_000, 20_000,
+    characters: int = _limit(100, 1_000_000, 1_000_000, 20_000,
         "characters of a prompt, or of a text to inspect")
-    kept_runs: int = _limit("SOL_KEEP_RUNS_PER_VISITOR", 1, 1_000_000, UNLIMITED, 100,
+    kept_runs: int = _limit(1, 1_000_000, UNLIMITED, 100,
         "saved runs of one visitor; older ones are deleted")
-    kept_mb: int = _limit("SOL_KEEP_MB", 10, 1_000_000, UNLIMITED, 1000,
+    kept_mb: int = _limit(10, 1_000_000, UNLIMITED, 1000,
         "size of the SQLite database, and of all uploaded texts; the oldest runs are deleted")
-    upload_mb: int = _limit("SOL_MAX_UPLOAD_MB", 1, 256, 256, 8,
+    upload_mb: int = _limit(1, 256, 256, 8,
         "size of one uploaded file")
-    gpu_seconds: int = _limit("SOL_ZERO_GPU_SECONDS", 10, 120, 30, 30,
+    gpu_seconds: int = _limit(10, 120, 30, 30,
         "seconds of GPU that one run asks ZeroGPU for, at most")
-    jobs: int = _limit("SOL_ALLOW_JOBS", 0, 1, 1, 0,
+    jobs: int = _limit(0, 1, 1, 0,
         "1: visitors may train, evaluate and measure accuracy")
-    job_minutes: int = _limit("SOL_MAX_JOB_MINUTES", 1, 100_000, UNLIMITED, 120,
+    job_minutes: int = _limit(1, 100_000, UNLIMITED, 120,
         "minutes that a job works at a stretch; it then fails, its checkpoint kept")
-    hub: int = _limit("SOL_ALLOW_HUB", 0, 1, 1, 0,
+    hub: int = _limit(0, 1, 1, 0,
         "1: visitors' jobs may read data sets from the Hub")
-    share_runs: int = _limit("SOL_SHARE_RUNS", 0, 1, 1, 0,
+    share_runs: int = _limit(0, 1, 1, 0,
         "1: whoever has the link of a run may read it")
     # fmt: on
 
@@ -85,38 +89,108 @@ class Limits:
 
         Args:
             public, zero_gpu: whose defaults hold and what is possible; None looks.
-        Raises: ConfigError naming the variable, what it may be and what it is.
+        Raises: ConfigError naming the limit, its allowed values and the value given.
         """
         public = is_public() if public is None else public
         zero_gpu = is_zero_gpu() if zero_gpu is None else zero_gpu
-        values = {
-            field.name: _value(field.metadata["variable"], environment, public)
-            for field in fields(cls)
-        }
+        for name in filter(lambda name: name.startswith(_OLD_VARIABLES), environment):
+            raise ConfigError(
+                f"{name} no longer exists: name the limit in {LIMITS_VARIABLE}, as in "
+                f"{LIMITS_VARIABLE}=new_tokens=512,jobs=1 (docs/deployment.md), and remove {name}"
+            )
+        values = {name: limit.public if public else limit.own for name, limit in RANGES.items()}
+        for item in filter(str.strip, environment.get(LIMITS_VARIABLE, "").split(",")):
+            name, _, text = (part.strip() for part in item.partition("="))
+            values[name] = _value(name, text)
         if values["concurrent"] > 1 and not zero_gpu:
             raise ConfigError(
-                f"SOL_MAX_CONCURRENT={values['concurrent']} needs ZeroGPU, where every call has a "
-                "GPU of its own. Here the model works on one run after another: remove the "
-                "variable"
+                f"{LIMITS_VARIABLE}: concurrent={values['concurrent']} needs ZeroGPU, where every "
+                "call has a GPU of its own. Here the model works on one run after another: remove "
+                "that limit"
             )
         return cls(**values)
 
 
-VARIABLES: tuple[Variable, ...] = tuple(one.metadata["variable"] for one in fields(Limits))
+RANGES: dict[str, Range] = {limit.name: limit.metadata["range"] for limit in fields(Limits)}
 
 
-def _value(variable: Variable, environment: Mapping[str, str], public: bool) -> int:
-    text = environment.get(variable.name, "").strip()
-    if not text:
-        return variable.public if public else variable.own
-    value = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else None
-    unlimited = variable.own == UNLIMITED
-    if value is None or not (
-        variable.least <= value <= variable.most or (unlimited and value == UNLIMITED)
-    ):
+def _value(name: str, text: str) -> int:
+    limit = RANGES.get(name)
+    if limit is None:
+        nearest = get_close_matches(name, RANGES, 1)
+        meant = f"; did you mean {nearest[0]!r}" if nearest else ""
         raise ConfigError(
-            f"{variable.name} must be a whole number from {variable.least:,} to "
-            f"{variable.most:,}{', or 0 for no limit' if unlimited else ''}, got {text!r}: "
-            "correct or remove it where the server's variables are set"
+            f"{LIMITS_VARIABLE} has no limit {name!r}{meant}. Allowed are {', '.join(RANGES)}, "
+            f"each as name=number: {_CORRECT_IT}"
+        )
+    value = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else None
+    unlimited = limit.own == UNLIMITED
+    in_range = value is not None and limit.least <= value <= limit.most
+    if value is None or not (in_range or (unlimited and value == UNLIMITED)):
+        raise ConfigError(
+            f"{LIMITS_VARIABLE}: {name} must be a whole number from {limit.least:,} to "
+            f"{limit.most:,}{', or 0 for no limit' if unlimited else ''}, got {text!r}: "
+            f"{_CORRECT_IT}"
         )
     return value
+
+
+class Held(Protocol):
+    """Something that a visitor has, or had asked for."""
+
+    @property
+    def owner(self) -> str: ...
+
+    @property
+    def address(self) -> str | None: ...
+
+
+class Holder(NamedTuple):
+    """A visitor; ``address`` is None where the network does not say it."""
+
+    owner: str
+    address: str | None
+
+
+HeldT = TypeVar("HeldT", bound=Held)
+
+
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """The most of something that may be held at once; ``UNLIMITED`` is 0.
+
+    Attributes:
+        what: it, in the plural, as in "You already have 3 runs in line".
+        of_visitor, of_address, of_all: of one visitor, of one network address, together.
+        remedy: what to do beyond that.
+    """
+
+    what: str
+    of_visitor: int = UNLIMITED
+    of_address: int = UNLIMITED
+    of_all: int = UNLIMITED
+    remedy: str = "Try again when one has ended."
+
+    def excess(
+        self, held: Iterable[HeldT], owner: str, address: str | None
+    ) -> tuple[str, list[HeldT]] | None:
+        """The reason against another one for this visitor, and those that count; None for none."""
+        all_held = list(held)
+        near = [share for share in all_held if address is not None and share.address == address]
+        mine = [share for share in all_held if share.owner == owner]
+        for whose, counted, most in (
+            ("You already have", mine, self.of_visitor),
+            ("Your network already has", near, self.of_address),
+            ("This server already has", all_held, self.of_all),
+        ):
+            if UNLIMITED < most <= len(counted):
+                return (
+                    f"{whose} {len(counted)} {self.what}, the most that are allowed. {self.remedy}",
+                    counted,
+                )
+        return None
+
+    def check(self, held: Iterable[Held], owner: str, address: str | None) -> None:
+        """Raises: AppError when this visitor may not have another one."""
+        if (excess := self.excess(held, owner, address)) is not None:
+            raise AppError(excess[0])

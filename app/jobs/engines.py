@@ -5,13 +5,17 @@ The engine is imported when a job starts, not before: an idle worker stays small
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Generator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from app.host.errors import AppError
+from app.host.paths import DataDir
+from app.jobs.stop_flag import StopFlag, set_by_signals
 from app.jobs.updates import JobFunctions, JobTask, JobUpdate
 from app.policies.library import PolicyLibrary
+from sol_core.errors import RankLostError, SolError
 from sol_core.fields import from_json
 from sol_core.progress import WorkEvent, WorkFinished, WorkStopped
 from storage import TASKS_JOB
@@ -19,6 +23,7 @@ from storage import TASKS_JOB
 if TYPE_CHECKING:
     from sol_core.models.loading import LanguageModel
     from sol_core.training.ranks import Ranks
+    from storage import JobRecord
 
 Updates = Generator[JobUpdate, None, None]
 _PARTIAL_FOLDER = "partial"
@@ -156,3 +161,30 @@ def _param(task: JobTask, name: str, kind: type) -> Any:
             f"got {params.get(name)!r}: start a new job"
         )
     return params[name]
+
+
+def follow_training(data_dir: DataDir, ranks: Ranks) -> Literal["succeeded", "failed", "paused"]:
+    """Train along until the lead's job ends; returns how.
+
+    The lead has the job's row, folder and output; a follower gets the job from it, trains along
+    and drops the events.
+
+    Raises: RankLostError, since the lead may be the one that cannot say it.
+    """
+    logging.getLogger().setLevel(logging.ERROR)
+    stop = StopFlag()
+    try:
+        nothing: Any = None  # only the lead reports
+        job: JobRecord = ranks.lead(lambda: nothing)
+        folder = data_dir.jobs / job.id
+        # The lead's console shows what is being done.
+        task = JobTask(job, folder, data_dir, "auto", stop.is_set, lambda message: None)
+        with set_by_signals(stop):
+            for event in train_events(task, ranks):
+                if isinstance(event, WorkFinished):
+                    return "succeeded"
+    except RankLostError:
+        raise
+    except SolError:  # every rank has it, and the lead says it
+        return "failed"
+    return "paused"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import math
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -17,21 +19,25 @@ from filelock import FileLock, Timeout
 from app.formats.plain_json import json_safe
 from app.host.errors import AppError
 from app.host.paths import DataDir
-from app.jobs.disk_room import reserved_room, why_disk_full
 from app.jobs.patience import patiently
 from app.jobs.reporter import JobReporter
 from app.jobs.stop_flag import StopFlag
 from app.jobs.updates import JobFunction, JobNote, JobTask, JobUpdate
-from sol_core.errors import SolError
+from sol_core.card_errors import give_memory_back, in_words
+from sol_core.errors import CardLostError, SolError
 from sol_core.progress import WorkFinished, WorkProgress, WorkSample, WorkStopped
 from storage import DatabaseWriteError, JobRecord, JobStateError, JobStatus, JobStore, NotFoundError
 
 FOLDER_WAIT_S = 15.0  # for a predecessor that was taken for dead: it stops at its next beat
 FINAL_SAVE_TIMEOUT_S = 20.0  # how long a worker that is to end waits for the database
+CARD_LOST_NAME = "card-lost"  # in the folder of a job whose worker had to end
 _LOCK_WAIT_S = 0.2
 _LOGGED_PACKAGES = (__name__.rpartition(".")[0], "sol_core")
 
 logger = logging.getLogger(__name__)
+RESERVED_FILE = ".reserved"
+RESERVED_BYTES = 1_000_000  # for the last rows and the ending, which take some 10 KB
+WANTED_MB = 500  # what the labels and checkpoints of a standard training take, and some more
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,15 +157,29 @@ def _work(
             return outcome
         finally:
             lock.release()
-    except SolError as error:
-        logger.info("job %s failed", job.id, exc_info=True)
-        return JobOutcome("failed", error=str(error), reason=error)
     except Exception as error:  # a bug ends the job, not the worker
         logger.info("job %s failed", job.id, exc_info=True)
-        message = why_disk_full(error, place.data_dir.root) or (
-            f"The job failed: {type(error).__name__}: {error}. Its log file says more."
-        )
-        return JobOutcome("failed", error=message, reason=error)
+        return _failure(error, folder, place)
+
+
+def _failure(error: Exception, folder: Path, place: Workplace) -> JobOutcome:
+    """The outcome of a job that an error ended.
+
+    One that lost its card waits for a worker that starts anew; the second time, it fails.
+    """
+    if isinstance(error, SolError):
+        return JobOutcome("failed", error=str(error), reason=error)
+    told = in_words(error)
+    give_memory_back(error)
+    if isinstance(told, CardLostError) and not (folder / CARD_LOST_NAME).exists():
+        (folder / CARD_LOST_NAME).touch()
+        return JobOutcome(place.released_as, reason=told)
+    if told is not None:
+        return JobOutcome("failed", error=str(told), reason=told)
+    message = why_disk_full(error, place.data_dir.root) or (
+        f"The job failed: {type(error).__name__}: {error}. Its log file says more."
+    )
+    return JobOutcome("failed", error=message, reason=error)
 
 
 def _time_is_up(limit_s: float) -> str:
@@ -268,3 +288,34 @@ def _log_handler(path: Path) -> logging.Handler:
     except OSError as error:
         logger.warning("the job has no log: %s", error)
         return logging.NullHandler()
+
+
+@contextmanager
+def reserved_room(folder: Path) -> Iterator[None]:
+    """Hold some of the disk in a job's folder, and give it back at the end.
+
+    The database usually lies on the same disk, so a job that fails because nothing can be written
+    could not save its own ending.
+
+    Raises: OSError when there is not even that much.
+    """
+    path = folder / RESERVED_FILE
+    try:
+        path.write_bytes(os.urandom(RESERVED_BYTES))  # which no file system can compress
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def why_disk_full(error: BaseException, folder: Path) -> str | None:
+    """A sentence for the user when an error says that the disk is full, else None."""
+    if not isinstance(error, OSError) or error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        return None
+    try:
+        left = f"{shutil.disk_usage(folder).free / 1e6:.0f} MB are left"
+    except OSError:
+        left = "how much is left is not known"
+    return (
+        f"The disk is full ({left}): free at least {WANTED_MB} MB in {folder} and press Resume. "
+        "The job goes on from its last checkpoint."
+    )

@@ -26,9 +26,12 @@ from app.jobs.reaper import Reaper
 from app.jobs.runner import Workplace, run_job
 from app.jobs.stop_flag import StopFlag, set_by_signals
 from app.jobs.updates import JobFunctions
+from sol_core.card_errors import give_memory_back
+from sol_core.errors import CardLostError
 from storage import DatabaseLockedError, DatabaseWriteError, JobRecord, JobStore
 
 EXIT_NOT_NEEDED = 3  # another supervised worker is at work
+EXIT_CARD_LOST = 4  # only a new process can use the GPU again
 LOCK_WAIT_S = 1.5  # whoever only looks at the lock holds it for an instant
 
 logger = logging.getLogger(__name__)
@@ -86,8 +89,7 @@ def run_worker(
             options.dtype,
             time_limit_s=options.time_limit_s,
         )
-        _serve_the_line(place, engines, options)
-    return 0
+        return _serve_the_line(place, engines, options)
 
 
 def read_holder(lock_file: Path) -> str | None:
@@ -96,12 +98,17 @@ def read_holder(lock_file: Path) -> str | None:
     return worker if isinstance(worker, str) else None
 
 
-def _serve_the_line(place: Workplace, engines: JobFunctions, options: WorkerOptions) -> None:
+def _serve_the_line(place: Workplace, engines: JobFunctions, options: WorkerOptions) -> int:
+    """Work until there is a reason to end; returns the exit status."""
     alone_since: float | None = None
     while not place.stop.is_set():
         job = _claim(place.jobs, place.worker)
         if job is not None:
-            run_job(job, engines.get(job.kind), place)
+            outcome = run_job(job, engines.get(job.kind), place)
+            give_memory_back()  # the page's model may need it
+            if isinstance(outcome.reason, CardLostError):
+                logger.warning("this worker ends: %s", outcome.reason)
+                return EXIT_CARD_LOST
             alone_since = None
             continue
         if options.is_supervised:
@@ -109,8 +116,9 @@ def _serve_the_line(place: Workplace, engines: JobFunctions, options: WorkerOpti
             alone_since = None if is_served else alone_since or time.monotonic()
             if alone_since is not None and time.monotonic() - alone_since > options.lonely_s:
                 logger.info("the page is gone and nothing is queued")
-                return
+                return 0
         place.stop.wait(options.poll_s)
+    return 0
 
 
 def _claim(jobs: JobStore, worker: str) -> JobRecord | None:

@@ -1,6 +1,6 @@
 """The counterfactual lens for the pages: a run's id in, plain records out.
 
-What a run did comes from the engine's own records (``RecordedRun``), and whoever may see a run
+What a run did comes from the engine's own records (``RecordedRun``), and anyone who may see a run
 may look into it. A run is a generation, or one row of an inspection. Where the model's work is
 done, the lens of the run last looked into is kept. Torch is imported with the first look.
 """

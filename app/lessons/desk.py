@@ -21,7 +21,7 @@ from typing import Any
 
 from app.formats.plain_json import iso, json_safe
 from app.host.errors import AppError
-from app.host.shares import Holder, Shares
+from app.host.limits import Holder, Shares
 from app.host.visitor import address
 from app.model.compute import Question, Workbench
 from app.model.loader import ModelLoader

@@ -7,11 +7,14 @@ function of a module, with plain arguments. They must not touch the database.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 from app.model.loader import ModelLoader
+from sol_core.card_errors import give_memory_back, in_words
+from sol_core.errors import CardLostError
 
 AnswerT = TypeVar("AnswerT")
 ThingT = TypeVar("ThingT")
@@ -70,10 +73,26 @@ class InProcess:
         self._bench: Workbench | None = None
 
     def stream(self, work: Work, should_stop: ShouldStop, steps: int) -> Iterator[Any]:
-        return work(self._loader.loaded(), should_stop)
+        with self._card_errors():
+            yield from work(self._loader.loaded(), should_stop)
 
     def ask(self, question: Question[AnswerT]) -> AnswerT:
         model = self._loader.loaded()
         if self._bench is None or self._bench.model is not model:
             self._bench = Workbench(model)
-        return question(self._bench)
+        with self._card_errors():
+            return question(self._bench)
+
+    @contextlib.contextmanager
+    def _card_errors(self) -> Iterator[None]:
+        """Say a card's errors in words; after one that lasts, the model counts as failed."""
+        try:
+            yield
+        except RuntimeError as error:
+            told = in_words(error)
+            if told is None:
+                raise
+            if isinstance(told, CardLostError):
+                self._loader.lose(str(told))
+            give_memory_back(error)
+            raise told from error

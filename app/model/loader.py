@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from sol_core.card_errors import in_words
 from sol_core.errors import ModelLoadError, SolError
 
 ModelState = Literal["loading", "ready", "failed"]
@@ -30,7 +31,7 @@ class ModelStatus:
         name: the model that was asked for.
         fraction: progress of loading, in [0, 1].
         message: what is being done, or why it failed and what to do.
-        facts: dtype, device and context length of a loaded model.
+        facts: dtype, device and context length of a loaded model, and notes on its device.
     """
 
     name: str
@@ -56,6 +57,7 @@ class ModelLoader:
         self._lock = threading.Lock()
         self._settled = threading.Event()
         self._model: Any = None
+        self._is_lost = False
         self._status = ModelStatus(name, "loading", "Starting", 0.0, {})
 
     def start(self) -> None:
@@ -67,11 +69,13 @@ class ModelLoader:
     def retry(self) -> None:
         """Load again after a failure; does nothing in any other state.
 
-        Raises: ModelLoadError where a model is loaded only at the start.
+        Raises: ModelLoadError where a model is loaded only at the start, or no longer.
         """
         with self._lock:
             if self._status.state != "failed":
                 return
+            if self._is_lost:
+                raise ModelLoadError(self._status.message)
             if not self._in_background:
                 raise ModelLoadError(
                     "On ZeroGPU the model is loaded when the Space starts: its owner can restart "
@@ -80,6 +84,12 @@ class ModelLoader:
             self._settled.clear()
             self._set("loading", "Starting again", 0.0)
         self.start()
+
+    def lose(self, message: str) -> None:
+        """Count the model as failed for as long as this process lives."""
+        with self._lock:
+            self._is_lost = True
+            self._set("failed", message, 0.0)
 
     def status(self) -> ModelStatus:
         return self._status
@@ -109,7 +119,8 @@ class ModelLoader:
             self._set("failed", str(error), 0.0)
         except Exception as error:  # the thread's end: the page shows it
             logger.exception("loading the model failed")
-            self._set("failed", f"Loading failed: {type(error).__name__}: {error}", 0.0)
+            told = in_words(error) or f"Loading failed: {type(error).__name__}: {error}"
+            self._set("failed", str(told), 0.0)
         finally:
             self._settled.set()
 
@@ -126,4 +137,5 @@ def _facts(model: Any) -> dict[str, Any]:
         "dtype": model.dtype_name,
         "device": model.device_name,
         "context_length": model.context_length,
+        "notes": list(model.notes),
     }

@@ -1,9 +1,9 @@
 """The line for the model: addresses take turns in it, and at an address its visitors do.
 
 Every turn of an address costs it one; the address that has spent least is next, and of those the
-one that came first. Newcomers begin half a turn behind whoever is served: before the second turn of
-those who have had one, and after all whom other newcomers have kept waiting. So nobody gains by
-leaving and coming back under another name, and nobody waits for ever.
+one that came first. Newcomers begin half a turn behind the one that is served: before the second
+turn of those who have had one, and after all whom other newcomers have kept waiting. So nobody
+gains by leaving and coming back under another name, and nobody waits for ever.
 """
 
 from __future__ import annotations
@@ -14,8 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 
-from app.host.limits import Limits
-from app.host.shares import Shares
+from app.host.limits import Limits, Shares
 from app.host.visitor import address
 
 NEWCOMER = 0.5  # turns
@@ -81,7 +80,7 @@ class ModelLine:
             "runs running or waiting",
             limits.runs_per_visitor,
             limits.runs_per_address,
-            limits.line,
+            limits.queue,
             "Stop one, or try again when one has ended.",
         )
         self._served: list[Place] = []
@@ -92,7 +91,7 @@ class ModelLine:
         self._turn = threading.Condition()
 
     def enter(self, owner: str) -> Place:
-        """A new place in line; whoever takes it leaves it again.
+        """A new place in the queue; its holder must leave it again.
 
         Raises: AppError beyond a limit.
         """

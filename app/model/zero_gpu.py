@@ -43,7 +43,7 @@ _ELSEWHERE = "or run SOL Explorer on your own machine (python launch.py)"
 _ADVICE = {
     "ZeroGPU quota exceeded": f"Log in to Hugging Face for a larger quota, wait, {_ELSEWHERE}.",
     "ZeroGPU pending credits exceeded": "Wait until your other calls have ended.",
-    "ZeroGPU illegal duration": "The Space's owner can lower SOL_ZERO_GPU_SECONDS.",
+    "ZeroGPU illegal duration": "The Space's owner can lower gpu_seconds in SOL_LIMITS.",
     "ZeroGPU queue timeout": f"All GPUs are busy: try again in a minute, {_ELSEWHERE}.",
     "ZeroGPU client error": f"Reload the page and try again, {_ELSEWHERE}.",
     "ZeroGPU worker error": "The call's time was used up, or it crashed: ask for fewer tokens or "

@@ -27,7 +27,7 @@ _LABELS = {
     "dac": "Drift (DAC)",
     "paper": "Paper's mechanisms",
 }
-# What a method costs, by what it is measured in: its value in a result, and the unit's size.
+# Costs of a method: the field of a result, and the size of the unit shown.
 _COSTS = {
     "bytes": ("bytes_per_token", 1e6),
     "flops": ("flops_per_token", 1e6),

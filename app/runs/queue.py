@@ -46,8 +46,7 @@ SAVE_PATIENCE_S = 0.05  # of a poll; a batch of rows takes some milliseconds
 QUESTION_PATIENCE_S = 15.0
 AnswerT = TypeVar("AnswerT")
 _NOT_FOUND = (
-    "This run does not exist: it was deleted, never saved, or belongs to someone else and is not "
-    "to be seen. Choose another one in History."
+    "This run does not exist, or you do not have access to it. Choose another one in History."
 )
 
 

@@ -1,4 +1,4 @@
-"""Keeps what visitors save within the limits: the oldest goes first, of whoever has most."""
+"""Keeps visitors' runs within the limits; deletes the oldest run of the owner who stores most."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class StorageCap:
                 return
 
     def _delete_share(self, share: float) -> int:
-        """Delete about this share of all from whoever has most; return how many runs."""
+        """Delete about this share of all from the owners who store most; return how many runs."""
         sizes = self._store.runs.sizes()
         # A share, because the database takes half as much again as what is in it.
         num_bytes = math.ceil(share * sum(run.num_bytes for run in sizes))

@@ -24,7 +24,7 @@ from app.setup.system_libraries import missing_system_library
 from app.setup.virtual_environment import Groups, VirtualEnvironment
 from sol_core.files.places import LAUNCHER
 
-RESTARTED_VARIABLE = "SOL_RESTARTED_IN"
+RESTARTED = "sol-restarted"  # the interpreter's own option -X, which its children do not inherit
 
 
 def ensure_environment(
@@ -50,7 +50,6 @@ def ensure_environment(
         return
     groups = read_requirements(project_root / "pyproject.toml", extras)
     environment = VirtualEnvironment.locate(project_root)
-    restarted = os.environ.pop(RESTARTED_VARIABLE, None) is not None
     if environment.is_running:
         suffices = environment.is_ready(groups)
     else:
@@ -62,14 +61,14 @@ def ensure_environment(
         if not install:
             return
         environment.set_up(groups, Console())
-    elif restarted:
+    elif RESTARTED in sys._xoptions:
         raise BootstrapError(
             f"the Python in {environment.root} does not start as a virtual environment: "
             "delete that folder and start again"
         )
-    os.environ[RESTARTED_VARIABLE] = str(environment.root)
     # orig_argv also holds the interpreter's own options (-X, -W), which stay in force.
-    replace_process([str(environment.python), *sys.orig_argv[1:]])
+    options = [] if RESTARTED in sys._xoptions else ["-X", RESTARTED]
+    replace_process([str(environment.python), *options, *sys.orig_argv[1:]])
 
 
 def replace_process(command: Sequence[str]) -> NoReturn:

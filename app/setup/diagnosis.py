@@ -18,7 +18,7 @@ from app.host.paths import MIN_FREE_BYTES, DataDir
 from app.host.program import PROJECT_ROOT, is_checkout
 from app.setup.requirements import BASE, project_requirements, requirement_name, unmet
 from app.setup.system_libraries import missing_system_library
-from app.setup.torch_build import has_nvidia_driver
+from app.setup.torch_build import why_gpu_is_unused
 from sol_core.errors import SolError
 from sol_core.files.places import program_name
 
@@ -103,6 +103,7 @@ def _device(data_dir: DataDir, dtype: str, missing: list[str]) -> dict[str, Any]
         missing.append(str(error))
     return {
         "name": _device_name(str(device)),
+        **({"self-test": _self_test(device, dtype, data_dir)} if device.type == "cuda" else {}),
         "dtype": chosen,
         "cores": os.cpu_count(),
         "cpu": cpu_name(),
@@ -115,12 +116,27 @@ def _device(data_dir: DataDir, dtype: str, missing: list[str]) -> dict[str, Any]
 
 
 def _device_name(device: str) -> str:
-    from sol_core.models.devices import torch_has_gpu_code
+    """The device, and why it is not the GPU that this machine has."""
+    from sol_core.models.devices import torch_has_gpu_code, why_no_gpu
 
-    if torch_has_gpu_code() or not has_nvidia_driver():
+    problem = why_gpu_is_unused()
+    if problem is None or device != "cpu":
         return device
+    if torch_has_gpu_code():
+        return f"{device}; {why_no_gpu()}"
     remedy = "delete .venv and start launch.py again" if is_checkout() else "install another"
-    return f"{device}; an NVIDIA driver is here, but torch has no CUDA: {remedy}"
+    return f"{device}; {problem}{'' if 'driver:' in problem else f': {remedy}'}"
+
+
+def _self_test(device: Any, dtype: str, data_dir: DataDir) -> str | list[str]:
+    """Sentences on what a GPU does in another way than it should, as far as they are known."""
+    from sol_core.models.card.self_test import kept_report
+    from sol_core.models.devices import pick_dtype
+
+    report = kept_report(device, pick_dtype(dtype, device), data_dir.root)
+    if report is None:
+        return f"not done yet, done at the first load; or: {program_name()} doctor --gpu"
+    return report.sentences() or "all kernels right, graphs equal"
 
 
 def _tuning(data_dir: DataDir) -> str | list[str]:

@@ -1,4 +1,4 @@
-"""Run pip, or another command of the set-up, and turn its failure into one sentence.
+"""Run pip, or another command of the set-up; the last line of a failure is the reason given.
 
 pip shows its own progress on a terminal. What it reads from pip.conf and ``PIP_*``
 (index, constraints, certificates, proxies) holds.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -17,19 +16,6 @@ from pathlib import Path
 from app.host.errors import BootstrapError
 
 UNWANTED_VARIABLES = ("PIP_USER", "PIP_TARGET", "PIP_PREFIX", "PIP_REQUIRE_VIRTUALENV")
-# What pip writes when it fails, and what the user can do about it; the first match counts.
-DIAGNOSES = {
-    "No space left on device": "the disk is full: free some space and start again",
-    "ConnectionError|NameResolutionError|ProxyError|ConnectTimeout|ReadTimeout|Max retries"
-    "|Network is unreachable|name resolution|Connection refused|SSLError|connection broken": (
-        "the package index cannot be reached: check the network (or the proxy, or pip's "
-        "index settings) and start again; what has been fetched is kept"
-    ),
-    "No matching distribution|requires a different Python": (
-        "a package has no version for this Python or this machine, or the package index is out "
-        "of reach: check the network, or try another Python, 3.11 to 3.13"
-    ),
-}
 
 
 def run_pip(
@@ -55,8 +41,10 @@ def run_pip(
     if done.returncode != 0:
         with contextlib.suppress(OSError):  # the disk may be full
             log.write_text(done.stderr, encoding="utf-8")
-        advice = _diagnose(done.stderr)
-        raise BootstrapError(f"could not install the packages: {advice} (pip's output: {log})")
+        raise BootstrapError(
+            f"could not install the packages: {last_line(done.stderr)}; fix that and start again "
+            f"(pip's output: {log})"
+        )
 
 
 def run(
@@ -82,12 +70,7 @@ def run(
 
 
 def last_line(errors: str) -> str:
-    """The reason at the end of a command's errors."""
-    return (errors.strip().splitlines() or ["the reason is above"])[-1].removeprefix("ERROR: ")
-
-
-def _diagnose(errors: str) -> str:
-    for pattern, advice in DIAGNOSES.items():
-        if re.search(pattern, errors, re.IGNORECASE):
-            return advice
-    return f"{last_line(errors)}; mend that and start again"
+    """The reason at the end of a command's errors; pip's are the last ones marked as such."""
+    lines = errors.strip().splitlines() or ["the reason is above"]
+    marked = [line for line in lines if line.startswith("ERROR: ")]
+    return (marked or lines)[-1].removeprefix("ERROR: ")

@@ -1,54 +1,71 @@
-"""The build of torch that the set-up asks for: one without CUDA where no NVIDIA driver is.
+"""The build of torch that the set-up asks for: the CUDA that the NVIDIA driver allows, if any.
 
-PyPI's torch for Linux brings CUDA along, three gigabytes to fetch. PyTorch's own index has one
-without, so for that package it is asked first; where it gives none, PyPI does.
+PyPI's torch for Linux brings the newest CUDA along, three gigabytes to fetch. PyTorch's own index
+has one without, and one with CUDA 12.6, which every driver for CUDA 12 runs; for that package it is
+asked first, and where it gives none, PyPI does.
 """
 
 from __future__ import annotations
 
 import ctypes
-import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
-INDEX_VARIABLE = "SOL_TORCH_INDEX"
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
+CUDA_12_INDEX = "https://download.pytorch.org/whl/cu126"
+OLDEST_CUDA = (12, 0)  # of the releases of torch that we take
 _INDEX_SETTING = re.compile(r"\.(?:index-url|extra-index-url|no-index)=", re.MULTILINE)
 
 
 def torch_index(python: Path) -> str | None:
     """Address of the index to ask for torch; None where all packages come from pip's own.
 
-    ``SOL_TORCH_INDEX`` decides; empty, it is pip's own. Without it, an index that the user has
-    set for pip holds for torch as well.
+    An index that the user has set for pip, as in ``PIP_EXTRA_INDEX_URL``, holds for torch as well.
 
     Args:
         python: of the environment, whose pip is asked for its settings.
     """
-    chosen = os.environ.get(INDEX_VARIABLE)
-    if chosen is not None:
-        return chosen.strip() or None
-    if sys.platform != "linux" or has_nvidia_driver() or _has_index_of_its_own(python):
+    if sys.platform != "linux" or _has_index_of_its_own(python):
         return None
-    return CPU_INDEX
+    if not _wants_cuda():
+        return CPU_INDEX
+    return CUDA_12_INDEX if driver_cuda() < (13, 0) else None
+
+
+def driver_cuda() -> tuple[int, int]:
+    """The newest CUDA that NVIDIA's driver for Linux runs; (0, 0) without a driver."""
+    version = ctypes.c_int()
+    try:
+        ctypes.CDLL("libcuda.so.1").cuDriverGetVersion(ctypes.byref(version))
+    except (OSError, AttributeError):
+        return (0, 0)
+    return version.value // 1000, version.value % 1000 // 10
+
+
+def why_gpu_is_unused() -> str | None:
+    """Reason that a torch without CUDA leaves this machine's GPU unused; None without a driver."""
+    known = driver_cuda()
+    if known == (0, 0):
+        return None
+    if known < OLDEST_CUDA:
+        return (
+            f"the NVIDIA driver runs CUDA {known[0]}.{known[1]} at most, torch needs "
+            f"{OLDEST_CUDA[0]}.{OLDEST_CUDA[1]}: install a newer driver"
+        )
+    return "an NVIDIA driver is here, but torch has no CUDA"
 
 
 def needed_bytes() -> int:
     """Disk that all packages need: 6.1 GB unpacked with CUDA, 2.8 without, and pip's own files."""
     if sys.platform != "linux":
         return 3 * 1000**3
-    return (7 if has_nvidia_driver() else 4) * 1000**3
+    return (7 if _wants_cuda() else 4) * 1000**3
 
 
-def has_nvidia_driver() -> bool:
-    """Return whether the library of NVIDIA's driver for Linux can be loaded."""
-    try:
-        ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        return False
-    return True
+def _wants_cuda() -> bool:
+    return driver_cuda() >= OLDEST_CUDA
 
 
 def _has_index_of_its_own(python: Path) -> bool:

@@ -28,9 +28,8 @@ VENV_VARIABLE = "SOL_VENV"
 STATE_FILE = "sol-environment.json"
 DRAFT_FILE = f"{STATE_FILE}.draft"  # a full disk or a kill may leave it
 LOCK_FILE = "sol-environment.lock"
-DOWNLOADS = "pip-cache"  # kept when a half-made folder is emptied: nothing is fetched twice
 LOG_FILE = "pip.log"
-TEMPORARY = "tmp"  # the system's own is often too small for torch
+TEMPORARY = "tmp"
 PATIENCE = ("--retries", "1", "--timeout", "15")  # with an index that need not be reached
 
 Groups = Mapping[str, tuple[str, ...]]
@@ -84,62 +83,61 @@ class VirtualEnvironment:
                     self._build(groups, console, descriptor)
         except OSError as error:
             raise BootstrapError(
-                f"cannot write to {self.root} ({error.strerror or error}): mend that, or set "
+                f"cannot write to {self.root} ({error.strerror or error}): fix that, or set "
                 f"{VENV_VARIABLE} to another folder"
             ) from error
 
     def _build(self, groups: Groups, console: Console, lock: int) -> None:
         state = self._read_state()
         is_half_made = state is not None and "installed" not in state
-        if state is None:  # a folder that the user filled is completed, but never emptied
-            state = {"made_here": not self._is_virtual_environment()}
-        state.pop("installed", None)  # from here on the folder counts as half-made
-        is_outdated = is_half_made or self._python_changed(state)
-        free, needed = shutil.disk_usage(self.root).free, needed_bytes()
-        if not self.python.exists() or (state.get("made_here", True) and is_outdated):
-            self._check_disk(free, needed)
+        # A folder that the user filled is completed, but never emptied.
+        is_ours = (
+            not self._is_virtual_environment() if state is None else state.get("made_here", True)
+        )
+        is_outdated = is_half_made or self._python_changed(state or {})
+        starts_over = not self.python.exists() or (is_ours and is_outdated)
+        if starts_over:
+            needed = self._check_disk()
             console.say(
                 f"Setting up the Python packages in {self.root} (once; 1 to 3 GB to fetch, "
                 f"up to {needed / 1e9:.0f} GB on disk, usually 2 to 10 minutes)"
             )
-            self._write_state({"made_here": True})
-            self._create(lock)
-            state = {"made_here": True, "python": _python_version()}
-            is_half_made = False
         else:
             console.say(f"Updating the Python packages in {self.root}")
-        self._write_state(state)
-        # What seems to be installed in a half-made folder is not trusted.
-        options = ["--ignore-installed"] if is_half_made else []
-        options += [] if console.is_terminal else ["--quiet"]
-        variables = self._pip_variables(keep_downloads=free > 2 * needed)
-        if not is_half_made:
-            self._install_torch(groups, options, variables, console, lock)
-        run_pip(self.python, [*options, *_flat(groups)], variables, self.root / LOG_FILE, lock)
-        for leftover in (DOWNLOADS, TEMPORARY):
-            shutil.rmtree(self.root / leftover, ignore_errors=True)
+        self._write_state({"made_here": is_ours or starts_over})
+        if starts_over:
+            self._create(lock)
+        options = [] if console.is_terminal else ["--quiet"]
+        if is_half_made and not starts_over:
+            options += ["--ignore-installed"]  # its packages may be cut off half-way
+        else:
+            self._install_torch(groups, options, console, lock)
+        self._pip([*options, *_flat(groups)], lock)
+        shutil.rmtree(self.root / TEMPORARY, ignore_errors=True)
         installed = {group: digest(requirements) for group, requirements in groups.items()}
-        self._write_state({**state, "installed": installed})
+        python = _python_version() if starts_over else (state or {}).get("python")
+        made = {"made_here": is_ours or starts_over, "python": python, "installed": installed}
+        self._write_state(made)
         console.say("The packages are ready.")
 
     def _install_torch(
-        self,
-        groups: Groups,
-        options: Sequence[str],
-        variables: Mapping[str, str],
-        console: Console,
-        lock: int,
+        self, groups: Groups, options: Sequence[str], console: Console, lock: int
     ) -> None:
         """Install torch from the index that ``torch_index`` names, if any; say so if it fails."""
         torch = [text for text in _flat(groups) if requirement_name(text) == "torch"]
         index = torch_index(self.python) if torch else None
         if index is None:
             return
-        asked = [*options, "--no-deps", "--index-url", index, *PATIENCE, *torch]
         try:
-            run_pip(self.python, asked, variables, self.root / LOG_FILE, lock)
+            self._pip([*options, "--no-deps", "--index-url", index, *PATIENCE, *torch], lock)
         except BootstrapError:
             console.say(f"No torch from {index}: taking pip's own, which may bring 3 GB of CUDA.")
+
+    def _pip(self, arguments: Sequence[str], lock: int) -> None:
+        temporary = self.root / TEMPORARY  # the system's own is often too small for torch
+        temporary.mkdir(exist_ok=True)
+        variables = dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(temporary))
+        run_pip(self.python, arguments, variables, self.root / LOG_FILE, lock)
 
     def _check_is_ours(self) -> None:
         """Raise BootstrapError when the folder holds something that we may not empty."""
@@ -151,18 +149,21 @@ class VirtualEnvironment:
                 f"or set {VENV_VARIABLE} to an empty folder"
             )
 
-    def _check_disk(self, free_bytes: int, needed: int) -> None:
-        if free_bytes < needed:
+    def _check_disk(self) -> int:
+        """Return the bytes that the packages need. Raises: BootstrapError when they do not fit."""
+        free, needed = shutil.disk_usage(self.root).free, needed_bytes()
+        if free < needed:
             raise BootstrapError(
-                f"only {free_bytes / 1e9:.1f} GB are free for the packages in {self.root}, they "
+                f"only {free / 1e9:.1f} GB are free for the packages in {self.root}, they "
                 f"need {needed / 1e9:.0f} GB: free some space, or set {VENV_VARIABLE} to a "
                 "folder on another disk"
             )
+        return needed
 
     def _create(self, lock: int) -> None:
         """Empty the folder and make a fresh environment with pip in it."""
         for entry in self.root.iterdir():
-            if entry.name in (STATE_FILE, LOCK_FILE, DOWNLOADS):
+            if entry.name in (STATE_FILE, LOCK_FILE):
                 continue
             if entry.is_dir() and not entry.is_symlink():
                 shutil.rmtree(entry)
@@ -172,29 +173,13 @@ class VirtualEnvironment:
         if done.returncode != 0:
             raise BootstrapError(
                 f"could not create the virtual environment {self.root} with {_base_python()}: "
-                f"{last_line(done.stderr)}; mend that (Debian, Ubuntu: sudo apt install "
+                f"{last_line(done.stderr)}; fix that (Debian, Ubuntu: sudo apt install "
                 f"python{_python_version()}-venv) and start again"
             )
 
-    def _pip_variables(self, keep_downloads: bool) -> dict[str, str]:
-        """Pip's settings for its cache and temporary files: nothing is written elsewhere.
-
-        Args:
-            keep_downloads: keep what is fetched until the end, so that a killed set-up resumes;
-                needs the disk space twice.
-        """
-        temporary = self.root / TEMPORARY
-        temporary.mkdir(exist_ok=True)
-        variables = dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(temporary))
-        if "PIP_CACHE_DIR" in os.environ or "PIP_NO_CACHE_DIR" in os.environ:
-            return variables
-        if keep_downloads:
-            return variables | {"PIP_CACHE_DIR": str(self.root / DOWNLOADS)}
-        return variables | {"PIP_NO_CACHE_DIR": "1"}
-
     def _python_changed(self, state: dict[str, Any]) -> bool:
         """The system's Python was upgraded under the environment; only visible from within."""
-        return self.is_running and state.get("python", _python_version()) != _python_version()
+        return self.is_running and state.get("python") not in (None, _python_version())
 
     def _is_virtual_environment(self) -> bool:
         return (self.root / "pyvenv.cfg").is_file()
@@ -259,5 +244,5 @@ def _python_version() -> str:
 
 def _base_python() -> str:
     """The interpreter outside any virtual environment: ours may be the one being rebuilt."""
-    # What the venv module itself goes by; the public names only lead to a guess.
+    # The venv module reads the same attribute; the public names only lead to a guess.
     return str(getattr(sys, "_base_executable", None) or sys.executable)

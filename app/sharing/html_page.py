@@ -1,6 +1,6 @@
 """An HTML file that explains itself: the pages' own parts, offline.
 
-Modules and style sheets are the very files of the pages, put into the document; charts are drawn
+Modules and style sheets are the pages' own files, put into the document; charts are drawn
 as SVG by a class of its own, because plotly alone would be ten times the file. The data is
 compressed: it holds every number in full. A content security policy names the one script by its
 hash, so that nothing else can run.
@@ -16,7 +16,7 @@ import json
 from typing import Any
 
 from app.web.assets import site_data, style_sheet
-from app.web.bundle import bundle
+from app.web.modules import bundle
 from app.web.theme import follow_system_css
 
 _STYLES = ("base", "stage", "controls", "tokens")

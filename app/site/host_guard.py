@@ -13,7 +13,7 @@ behind it look like ours. So a request is served when all of this holds:
 - what changes something is application/json, small enough (counted while it is read) and a call.
 
 Programs send neither ``Origin`` nor ``Sec-Fetch-Site`` and pass. ``X-Forwarded-Host`` is not read:
-whoever can set it could set ``Host``.
+anyone who can set it could set ``Host``.
 """
 
 from __future__ import annotations
@@ -174,7 +174,7 @@ class HostGuard:
     def _too_large(self) -> tuple[int, str]:
         return 413, (
             f"A call may have {self._policy.max_body / 1024**2:.1f} MiB. Send less at a time; the "
-            "server's owner can change SOL_MAX_PROMPT_CHARACTERS, on which it depends."
+            "server's owner can raise the limit of characters in SOL_LIMITS, on which it depends."
         )
 
 

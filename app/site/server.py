@@ -103,26 +103,44 @@ def launch_app(
     Raises: PortError when no port can be had; ConfigError for SOL_ALLOWED_HOSTS.
     """
     environment.keep_local()  # before Gradio is imported
-    from starlette.middleware import Middleware
-
-    from app.site.ui import build_app, page_constants
-    from app.web.assets import page_head
-    from app.web.modules import module_route
-    from app.web.theme import build_theme
+    from app.site.ui import build_app
 
     if port == 0:
         port = _free_port(host or "127.0.0.1")
-    bound = host or os.environ.get("GRADIO_SERVER_NAME")
-    policy = GatePolicy.of_server(bound, services.limits.characters)
-    guard: Any = HostGuard  # starlette's types are its own
     app = build_app(services)
     # Gradio looks into its empty queue up to a thousand times a second, which is 6 % of a core with
     # no page open. The page's calls do not go through it.
     app._queue.sleep_when_free = app._queue.progress_update_sleep_when_free = IDLE_S
-    options: dict[str, Any] = {
+    options = _launch_options(services, app, host, port)
+    options["inbrowser"] = open_browser
+    try:
+        # Older releases of Gradio lack some options; none of them changes what the page does.
+        known = set(inspect.signature(app.launch).parameters)
+        required = {"app_kwargs"}  # without them there would be no guard
+        app.launch(**{name: value for name, value in options.items() if name in known | required})
+        bound_connections(app.server, Doorman.of_server())
+    except OSError as error:
+        raise PortError(f"No port could be opened: {error}. Choose one with --port.") from error
+    return app
+
+
+def _launch_options(
+    services: Services, app: gr.Blocks, host: str | None, port: int | None
+) -> dict[str, Any]:
+    """Gradio's options, the guard among them. Raises: ConfigError for SOL_ALLOWED_HOSTS."""
+    from starlette.middleware import Middleware
+
+    from app.site.ui import page_constants
+    from app.web.assets import page_head
+    from app.web.modules import module_route
+    from app.web.theme import build_theme
+
+    bound = host or os.environ.get("GRADIO_SERVER_NAME")
+    policy = GatePolicy.of_server(bound, services.limits.characters)
+    guard: Any = HostGuard  # starlette's types are its own
+    return {
         "theme": build_theme(),
         "head": page_head(page_constants(services)),
-        "inbrowser": open_browser,
         "prevent_thread_lock": True,
         "show_error": True,
         "quiet": True,
@@ -138,15 +156,6 @@ def launch_app(
             "middleware": [Middleware(guard, policy=policy, components=app.blocks)],
         },
     }
-    try:
-        # Older releases of Gradio lack some options; none of them changes what the page does.
-        known = set(inspect.signature(app.launch).parameters)
-        required = {"app_kwargs"}  # without them there would be no guard
-        app.launch(**{name: value for name, value in options.items() if name in known | required})
-        bound_connections(app.server, Doorman.of_server())
-    except OSError as error:
-        raise PortError(f"No port could be opened: {error}. Choose one with --port.") from error
-    return app
 
 
 def check_port(host: str, port: int) -> None:

@@ -22,6 +22,8 @@ _IMPORT = re.compile(r'^import \{[^}]*\} from "(\.[^"]+)";\n', re.MULTILINE)
 # Under Gradio's own prefix, which proxies pass on.
 MODULES_PLACE = "gradio_api/sol-modules"
 _HEADERS = {"Cache-Control": "public, max-age=31536000, immutable"}
+_EXPORT = re.compile(r"^export (?=(?:async )?(?:function|class|const|let) )", re.MULTILINE)
+_TOP_LEVEL = re.compile(r"^(?:async )?(?:function|class|const|let) (\w+)", re.MULTILINE)
 
 
 @cache
@@ -85,3 +87,25 @@ def without_imports(name: str) -> str:
 @cache
 def _read(name: str) -> str:
     return (JS / name).read_text(encoding="utf-8")
+
+
+def bundle(entry: str) -> str:
+    """Return the source of ``<script type="module">`` that does what importing ``entry`` does.
+
+    A browser loads no module from ``file://`` but an inline one. The modules are put one after
+    another, without imports and ``export``, so they share one scope.
+
+    Raises: ValueError when two modules have the same name at their top level.
+    """
+    owners: dict[str, str] = {}
+    sources = []
+    for module in in_order(entry):
+        source = _EXPORT.sub("", without_imports(module))
+        for name in _TOP_LEVEL.findall(source):
+            if owners.setdefault(name, module) != module:
+                raise ValueError(
+                    f"{owners[name]} and {module} both have {name} at their top level; both are "
+                    f"part of {entry}, which is exported as one script. Rename one of them."
+                )
+        sources.append(source)
+    return "\n".join(sources)

@@ -16,8 +16,7 @@ __all__ = ["fake_quantise"]
 def fake_quantise(activations: Tensor, bit_widths: Tensor) -> Tensor:
     """As ``reference.fake_quantise``, bit for bit; CUDA goes to Triton, a CPU to Numba."""
     if fits_rows("fake_quantise", activations):
-        quantised: Tensor = quantise_rows(activations, bit_widths)
-        return quantised
+        return quantise_rows(activations, bit_widths)
     on_cpu = activations.device.type == "cpu"
     kernel = cpu_kernel(f"{__name__}.cpu", "fake_quantise_rows") if on_cpu else None
     if kernel is None:

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from kernels.causal_attention import reference
+from kernels.cpu.arrays import as_array
 from kernels.cpu.threads import MANY_ROWS, cpu_kernel, torch_with_numba
-from kernels.decode_layer import as_array
 from kernels.kv_blocks import KVBlock, is_packed, lines_of
 
 __all__ = ["causal_attention"]

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from kernels.channel_pruning import reference
 from kernels.channel_pruning.triton_dispatch import fits_pruning, prune_rows
+from kernels.cpu.arrays import as_array
 from kernels.cpu.threads import MANY_ROWS, cpu_kernel
-from kernels.decode_layer import as_array
 
 __all__ = ["keep_heaviest_channels", "keep_largest_channels"]
 
@@ -20,8 +20,7 @@ def keep_largest_channels(hidden: Tensor, channels_kept: Tensor) -> Tensor:
     fp32 goes to Triton on CUDA, to Numba on a CPU.
     """
     if fits_pruning(hidden):
-        pruned: Tensor = prune_rows(hidden, channels_kept)
-        return pruned
+        return prune_rows(hidden, channels_kept)
     fits = hidden.device.type == "cpu" and hidden.dtype == torch.float32
     kernel = cpu_kernel(f"{__name__}.cpu", "keep_largest_rows") if fits else None
     if kernel is None:

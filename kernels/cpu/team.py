@@ -22,8 +22,8 @@ from numba.extending import intrinsic
 from kernels.cpu.compiling import helper
 
 _LINE = 8  # int64 in a cache line of 64 bytes
-_GATE, _MEMBERS, _WAITING, _MEETINGS = (n * _LINE for n in range(4))
-MARKS = 4 * _LINE  # int64, zeros, of a team that is joined once
+_GATE, _MEMBERS, _WAITING, _MEETINGS, _GIVEN = (n * _LINE for n in range(5))
+MARKS = 5 * _LINE  # int64, zeros, of a team that is joined once
 _CLOSED = 1 << 32  # in the gate, once it is closed
 _LOOKS = 2_000  # at a mark before other processes are let in: some 40 µs
 _START_LOOKS = 20_000  # for the others to start
@@ -163,3 +163,12 @@ def meet(team):
         _set(team.marks, _MEETINGS, meetings + 1)
     else:
         _wait_while(team.marks, _MEETINGS, meetings)
+
+
+@helper
+def from_first(team, number):
+    """The first member's number, which all get when they have met; int64."""
+    if team.member == 0:
+        _set(team.marks, _GIVEN, number)
+    meet(team)
+    return _look(team.marks, _GIVEN)

@@ -1,8 +1,8 @@
 """Rows of weights added up in explicit vectors.
 
-LLVM's own vectoriser gives up on eight rows of bfloat16: one core of an AVX2 machine read 4 GB/s
-then, and 18 so; of fp32 15, and 24. A machine with narrower or wider vectors gets the same loop
-split or joined.
+LLVM does not vectorise a loop over eight rows of bfloat16: one core of an AVX2 machine reads 4 GB/s
+that way and 18 this way (fp32: 15 and 24). Narrower or wider vectors use the same loop, split or
+joined.
 """
 
 from __future__ import annotations

@@ -11,7 +11,6 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable
 from functools import cache
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,7 +21,6 @@ __all__ = [
     "DTYPES",
     "HAS_TICKS",
     "MOST_HEADS",
-    "as_array",
     "few_row_kernel",
     "lies_out_major",
     "multiplies_quantised",
@@ -54,12 +52,6 @@ def multiplies_quantised() -> bool:
     from kernels.cpu.numba_helpers import cpu_has
 
     return platform.machine().lower() in ("aarch64", "arm64") or cpu_has("f16c")
-
-
-def as_array(tensor: Tensor) -> Any:
-    """The tensor's memory as numpy; bfloat16 as uint16 bit patterns and float16 as int16 ones."""
-    patterns = {torch.bfloat16: torch.uint16, torch.float16: torch.int16}
-    return tensor.detach().view(patterns.get(tensor.dtype, tensor.dtype)).numpy()
 
 
 def lies_out_major(weight: Tensor) -> bool | None:

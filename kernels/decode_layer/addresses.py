@@ -1,7 +1,7 @@
 """Arrays that compiled code finds by their addresses; in Numba.
 
 Taking an array apart costs a call from Python about a microsecond once its data has left the
-caches, so many of them come as one table. Whoever makes a table keeps the arrays alive.
+caches, so many of them come as one table. The caller that makes a table keeps the arrays alive.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Memory in which a team's members hand each other the in-between results of a step; in Numba.
 
-One piece of memory for all layers. Whoever overwrites a part of it has met the others since they
-read it: between two uses of a part there is at least one more meeting.
+One piece of memory for all layers. A member that overwrites a part has met the others since they
+read it: at least one meeting lies between two uses of a part.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 
 from kernels.cpu.compiling import helper
 from kernels.decode_layer.addresses import line_at
-from kernels.decode_layer.group_attention import parts_for
+from kernels.page_attention.group_attention import parts_for
 
 _LINE = 16  # float32 in a cache line of 64 bytes
 
@@ -46,13 +46,7 @@ class Scratch(NamedTuple):
         heads: [R, width], queries, keys and values as the product leaves them.
         update: [R, C], what half a layer adds to the residual stream.
         both, inner: [R, 2 I] and [R, I], gate and up; their activation.
-        scores: [R, H, P], of pages.
-        outside: [R, H], mass outside the best pages.
-        page_tops, page_totals: [N, R, H], largest scores of the parts in which pages are weighed,
-            and their sums of masses.
-        tops, totals, sums, read: [2 N, R, H] twice, [2 N, R, H, D] and [2 N, R, Hkv], see
-            ``attend_parts``.
-        chosen: [R, H, P] uint8, whether a head reads a page.
+        scores to chosen: as of ``PageScratch``.
     """
 
     heads: Any

@@ -11,20 +11,21 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 
-from kernels.cpu.compiling import call_native, helper, kernel, native_function, team_kernel
+from kernels.cpu.compiling import helper, kernel
 from kernels.cpu.numba_helpers import copy_rows, ticks_now
 from kernels.cpu.numba_rows import norm_row
-from kernels.cpu.team import MARKS, join
+from kernels.cpu.team import from_first, join, meet
+from kernels.cpu.team_call import native_function, team_call
 from kernels.cpu.tuning import Tuning
 from kernels.decode_layer.addresses import block_at, matrix_at, vector_at
-from kernels.decode_layer.attention import AttentionWeights, CacheBlock, StepRows, attention_rows
+from kernels.decode_layer.attention import AttentionWeights, attention_rows
 from kernels.decode_layer.head import head_rows
 from kernels.decode_layer.mlp import MlpWeights, mlp_rows
 from kernels.decode_layer.scratch import Sizes, floats_of, scratch_at
 from kernels.key_codes.reference import OCTET
+from kernels.page_attention.chosen_pages import CacheBlock, StepRows
 
 _NATIVE: dict[tuple[Any, ...], Any] = {}  # of ``_run_place``, by the types of the weights
 _CODES, _SCALES = np.empty(0, np.uint8), np.empty(0, np.uint16)  # for their types
@@ -171,54 +172,43 @@ def _sizes(hidden, model, rows, angles):
 
 
 @kernel
-def _run_place(
-    place, marks_at, begin, end, given, kept, logits, places, final_norm, like, head,
-    head_out_major, out_major, gelu, epsilon, pieces, windows, ropes, middle, widths, cached,
-    number, extend, capacities, sources, shared_tokens, own_tokens, first_seen, pages_kept, floors,
-    page_size, num_kv_heads, scale, by_mass, by_need, best_share, channels_kept, inner_kept,
-    bit_widths, at_input, packed, directions, exact, previewed, angles, concentration, readers,
-    read, ticks, threads, ahead,
-):  # fmt: skip
-    """``run_parts`` at one place of its loop; only the first member writes what the team does not
-    share out."""
-    team = join(marks_at, place, Tuning(threads, ahead))
+def _run_place(place, marks, arguments):
+    """``run_parts`` by one member of a team; only the first one writes what is not shared out."""
+    parts, streams, model, cache, rows, mlp, preview, angles, observed, ticks, tuning = arguments
+    team = join(marks, place, tuning)
     if team.member < 0:
         return
-    model = ModelTable(
-        places, final_norm, like, head, head_out_major, out_major, gelu, epsilon, pieces, windows,
-        ropes, middle, widths,
-    )  # fmt: skip
-    rows = StepRows(
-        sources, shared_tokens, own_tokens, first_seen, pages_kept, floors, page_size,
-        num_kv_heads, scale, False, by_mass, by_need, best_share,
-    )  # fmt: skip
-    scratch = scratch_at(marks_at + 8 * MARKS, _sizes(given, model, rows, angles), given, readers)
+    given, kept, logits = streams
+    channels_kept, inner_kept, bit_widths, at_input = mlp
+    concentration, readers, read = observed
+    sizes = _sizes(given, model, rows, angles)
     first = team.member == 0
+    memory = np.empty(floats_of(sizes) if first else 0, np.float32)
+    scratch = scratch_at(from_first(team, memory.ctypes.data), sizes, given, readers)
     hidden = given.copy()  # nobody writes to the given one before all have met
     before = ticks_now() if ticks.shape[0] > 0 else 0
-    for part in range(begin, end):
+    for part in range(parts[0], parts[1]):
         layer = part // 2
-        if layer == places.shape[0]:
+        if layer == model.places.shape[0]:
             for row in range(hidden.shape[0]):
-                norm_row(hidden[row], final_norm, epsilon, hidden[row])
-            preview = packed, directions, exact, previewed
-            head_rows(hidden, head, head_out_major, preview, logits, team)
+                norm_row(hidden[row], model.final_norm, model.epsilon, hidden[row])
+            head_rows(hidden, model.head, model.head_out_major, preview, logits, team)
         elif part % 2 == 0:
-            turned = angles[ropes[layer]]
+            turned = angles[model.ropes[layer]]
+            weights = _attention_weights(model.places[layer], model, hidden)
             size = turned.shape[2]
-            weights = _attention_weights(places[layer], model, hidden)
-            own = _block(cached[layer, 0], capacities[0], rows, size, number)
-            shared = _block(cached[layer, 1], capacities[1], rows, size, number)
-            seen = _rows_of(rows, windows[layer], extend[layer])
+            own = _block(cache.places[layer, 0], cache.sizes[0], rows, size, cache.number)
+            shared = _block(cache.places[layer, 1], cache.sizes[1], rows, size, cache.number)
+            seen = _rows_of(rows, model.windows[layer], cache.extend[layer])
             noted = concentration[:, layer], readers[:, layer], read[:, layer]
             blocks = own, shared
             attention_rows(hidden, weights, blocks, seen, turned, noted, scratch, team)
         else:
-            weights = _mlp_weights(places[layer], model, hidden)
+            weights = _mlp_weights(model.places[layer], model, hidden)
             kept_channels = (channels_kept, inner_kept)
             mlp_rows(hidden, weights, kept_channels, bit_widths, at_input, scratch, team)
             for slot in range(2):
-                if first and middle[slot] == layer:
+                if first and model.middle[slot] == layer:
                     copy_rows(hidden, kept[:, slot])
         if first and ticks.shape[0] > 0:
             now: int = ticks_now()
@@ -226,47 +216,8 @@ def _run_place(
             before = now
     if first:
         copy_rows(hidden, given)
-
-
-@team_kernel
-def _run_team(
-    native, parts, streams, model, cache, rows, mlp, preview, angles, observed, ticks, tuning
-):
-    """``run_parts`` by the native function of ``_run_place``; whether that took the arguments."""
-    begin, end = parts
-    hidden, kept, logits = streams
-    places, final_norm, like, head = model.places, model.final_norm, model.like, model.head
-    head_out_major, out_major, gelu = model.head_out_major, model.out_major, model.gelu
-    epsilon, pieces, windows, ropes = model.epsilon, model.blocks, model.windows, model.ropes
-    middle, widths = model.middle, model.widths
-    cached, number, extend, capacities = cache.places, cache.number, cache.extend, cache.sizes
-    sources, shared_tokens, own_tokens = rows.sources, rows.shared_tokens, rows.own_tokens
-    first_seen, pages_kept, page_size = rows.first_seen, rows.pages_kept, rows.page_size
-    num_kv_heads, scale, floors = rows.num_kv_heads, rows.scale, rows.floors
-    by_mass, by_need, best_share = rows.by_mass, rows.by_need, rows.best_share
-    channels_kept, inner_kept, bit_widths, at_input = mlp
-    packed, directions, exact, previewed = preview
-    concentration, readers, read = observed
-    threads, ahead = tuning
-    sizes = _sizes(hidden, model, rows, angles)
-    memory = np.empty(MARKS + (floats_of(sizes) + 1) // 2, np.int64)
-    memory[:MARKS] = 0
-    done = np.ones(1, np.bool_)
-    # Loops on all threads take arrays and numbers, no tuples.
-    for place in numba.prange(threads):
-        # Its address is taken in here: outside, Numba would free it before the loop.
-        arguments = (
-            np.int64(place), np.int64(memory.ctypes.data), begin, end, hidden, kept, logits,
-            places, final_norm, like, head, head_out_major, out_major, gelu, epsilon, pieces,
-            windows, ropes, middle, widths, cached, number, extend, capacities, sources,
-            shared_tokens, own_tokens, first_seen, pages_kept, floors, page_size, num_kv_heads,
-            scale, by_mass, by_need, best_share, channels_kept, inner_kept, bit_widths, at_input,
-            packed, directions, exact, previewed, angles, concentration, readers, read, ticks,
-            threads, ahead,
-        )  # fmt: skip
-        if not call_native(native, arguments):
-            done[0] = False
-    return done[0]
+    meet(team)
+    memory[:0] = 0  # kept until all are done with it
 
 
 def run_parts(
@@ -302,11 +253,8 @@ def run_parts(
         tuning: Tuning; changes no number.
     """
     kinds = model.like.dtype, model.head.dtype, cache.number.dtype
-    if kinds not in _NATIVE:
-        used = (number for name, number in rows._asdict().items() if name != "extend")
-        given = (*parts, *streams, *model, *cache, *used, *mlp, *preview)
-        given = (*given, angles, *observed, ticks, *tuning)
-        _NATIVE[kinds] = native_function(_run_place, (0, 0, *given))
     step = (parts, streams, model, cache, rows, mlp, preview, angles, observed, ticks, tuning)
-    if not _run_team(_NATIVE[kinds], *step):
+    if kinds not in _NATIVE:
+        _NATIVE[kinds] = native_function(_run_place, step)
+    if not team_call(_NATIVE[kinds], tuning.threads, step):
         raise TypeError("arguments of other types than a step of these weights has")

@@ -1,7 +1,4 @@
-"""Checks the MLP's weights and plan, and launches its Triton kernels.
-
-``torch.ops.sol.gated_mlp`` is the custom operation that ``torch.compile`` and export see.
-"""
+"""Checks the MLP's weights and plan, and launches its Triton kernels."""
 
 from __future__ import annotations
 
@@ -105,53 +102,8 @@ def _list_used_channels(prepared: Tensor, rows_at_once: int) -> tuple[Tensor, Te
 
 
 def multiply_with_triton(hidden: Tensor, weights: MlpWeights, plan: MlpPlan) -> Tensor:
-    """``reference.gated_mlp`` in kernels."""
-    output: Tensor = torch.ops.sol.gated_mlp(
-        hidden,
-        [
-            weights.gate_up, weights.down, weights.gate_up_bias, weights.down_bias,
-            weights.down_norms,
-        ],
-        [plan.channels_kept, plan.bit_widths, plan.inner_kept],
-        plan.quantise_inputs,
-        weights.activation,
-    )  # fmt: skip
-    return output
-
-
-@torch.library.custom_op("sol::gated_mlp", mutates_args=())
-def _gated_mlp(
-    hidden: Tensor,
-    weights: list[Tensor | None],
-    plan: list[Tensor | None],
-    quantise_inputs: bool,
-    activation: str,
-) -> Tensor:
-    """Args as the fields of MlpWeights and MlpPlan, in order."""
-    gate_up, down, *biases, norms = weights
-    channels, bits, inner = plan
-    assert gate_up is not None
-    assert down is not None
-    if activation not in ("silu", "gelu_tanh"):
-        raise KernelInputError(f"activation must be silu or gelu_tanh, got {activation!r}")
-    named: Any = activation
-    grouped = MlpWeights(gate_up, down, biases[0], biases[1], named, norms)
-    wanted = MlpPlan(channels, bits, quantise_inputs, inner)
-    check_mlp(hidden, grouped, wanted)
-    return _Mlp(hidden.contiguous(), grouped, wanted).run()
-
-
-@_gated_mlp.register_fake
-def _gated_mlp_shape(
-    hidden: Tensor,
-    weights: list[Tensor | None],
-    plan: list[Tensor | None],
-    quantise_inputs: bool,
-    activation: str,
-) -> Tensor:
-    gate_up = weights[0]
-    assert gate_up is not None
-    return hidden.new_empty(hidden.shape, dtype=gate_up.dtype)
+    """``reference.gated_mlp`` in kernels, where ``triton_fits``."""
+    return _Mlp(hidden.contiguous(), weights, plan).run()
 
 
 class _Mlp:
@@ -266,8 +218,7 @@ class _Mlp:
             {**options, "num_warps": min(16, options["num_warps"])},
         )  # fmt: skip
         if self.plan.quantise_inputs and self.plan.bit_widths is not None:
-            quantised: Tensor = quantise_rows(inner, self.plan.bit_widths)
-            return quantised
+            return quantise_rows(inner, self.plan.bit_widths)
         return inner
 
     def _options(self) -> dict[str, int]:

@@ -53,14 +53,14 @@ def ordered_bits(numbers):
     """fp32 → unsigned integers in the numbers' order: −0 ties with 0, NaN is the largest."""
     numbers = tl.where(numbers == 0.0, 0.0, numbers)
     bits = numbers.to(tl.uint32, bitcast=True)
-    bits = tl.where(bits >> 31 != 0, ~bits, bits | 0x80000000)
+    bits = tl.where(bits >> 31 != 0, bits ^ 0xFFFFFFFF, bits | 0x80000000)
     return tl.where(numbers != numbers, 0xFFFFFFFF, bits).to(tl.uint32)
 
 
 @triton.jit
 def float_of(bits):
     """Inverse of ``ordered_bits``."""
-    bits = tl.where(bits >> 31 != 0, bits & 0x7FFFFFFF, ~bits)
+    bits = tl.where(bits >> 31 != 0, bits & 0x7FFFFFFF, bits ^ 0xFFFFFFFF)
     return bits.to(tl.float32, bitcast=True)
 
 

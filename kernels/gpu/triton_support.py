@@ -3,7 +3,8 @@
 A kernel runs where its tensors are: on a CUDA device, or, for tests without one, on the
 CPU under Triton's interpreter (``TRITON_INTERPRET=1`` before the first import, and inside
 ``triton_on_cpu``). What a kernel cannot do goes to the reference, and the log says why
-once. Triton itself is imported by the ``triton_kernel.py`` files only, on first use.
+once; so does an operation whose kernels failed on this card (``use_reference``). Triton itself is
+imported by the ``triton_kernel.py`` files only, on first use.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import contextlib
 import importlib
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -21,6 +22,10 @@ import torch
 from torch import Tensor
 
 KERNEL_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+OPERATIONS = (
+    "rms_norm", "write_tokens", "page_attention", "gated_mlp", "keep_largest_channels",
+    "fake_quantise",
+)  # fmt: skip
 _log = logging.getLogger(__name__)
 
 
@@ -50,10 +55,12 @@ class Launch:
 
 
 class _State:
-    """Switches of this process: interpreting on the CPU, and where launches are noted."""
+    """Switches of this process: interpreting on the CPU, where launches are noted, and which
+    operations are the reference's."""
 
     on_cpu = False
     record: list[Launch] | None = None
+    replaced: frozenset[str] = frozenset()
 
 
 def runs_triton(tensor: Tensor) -> bool:
@@ -76,6 +83,16 @@ def triton_on_cpu() -> Iterator[None]:
         yield
     finally:
         _State.on_cpu = False
+
+
+def use_reference(operations: Iterable[str]) -> None:
+    """Send these of ``OPERATIONS`` to their PyTorch references from now on, and no others."""
+    _State.replaced = frozenset(operations)
+
+
+def replaced_operations() -> frozenset[str]:
+    """The operations that ``use_reference`` was told of."""
+    return _State.replaced
 
 
 @contextlib.contextmanager
@@ -112,15 +129,28 @@ def launch(
         note = Launch(kernel, signature, tuple(constants.items()), tuple(options.items()))
         _State.record.append(note)
         return
-    tensor = next(value for value in arguments.values() if isinstance(value, Tensor))
     # Stated, not defaulted: Triton 3.9 warns that the default will change.
-    choices = {"enable_fp_fusion": True, **options}
-    with torch.cuda.device(tensor.device) if tensor.is_cuda else contextlib.nullcontext():
-        kernel[grid](*arguments.values(), **constants, **choices)
+    choices = {**constants, "enable_fp_fusion": True, **options}
+    start(kernel, grid, list(arguments.values()), choices)
+
+
+def start(
+    kernel: Any, grid: tuple[int, ...], arguments: Sequence[Any], choices: Mapping[str, Any]
+) -> None:
+    """Hand a kernel to Triton, on the device of its tensors; ``choices`` are compile-time."""
+    device = next(value.device for value in arguments if isinstance(value, Tensor))
+    with torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext():
+        kernel[grid](*arguments, **choices)
 
 
 def supported(operation: str, check: Callable[[], None]) -> bool:
-    """Return whether ``check`` passes; if it raises ``UnsupportedByKernel``, log it once."""
+    """Return whether ``check`` passes; if it raises ``UnsupportedByKernel``, log it once.
+
+    Args:
+        operation: one of ``OPERATIONS``; False for a replaced one, unchecked.
+    """
+    if operation in _State.replaced:
+        return False
     try:
         check()
     except UnsupportedByKernel as error:

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from kernels.cpu.arrays import as_array
 from kernels.cpu.threads import MANY_ROWS, cpu_kernel
-from kernels.decode_layer import as_array
 from kernels.gpu.triton_support import runs_triton
 from kernels.kv_write import reference
 from kernels.kv_write.triton_dispatch import store_rows, triton_fits
@@ -48,8 +48,7 @@ def write_tokens(
             current and stay so by taking the new keys in; None to leave them.
     """
     if triton_fits(new, buffers, bounds, codes):
-        pages = page_size if bounds is not None else 0
-        store_rows(*new, *buffers, *(bounds or buffers), *(codes or (None, None)), slots, pages)
+        store_rows(new, buffers, bounds, codes, slots, page_size)
         return
     dtype = buffers[0].dtype
     new = (new[0].to(dtype), new[1].to(dtype))

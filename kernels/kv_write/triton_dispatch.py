@@ -30,29 +30,22 @@ def triton_fits(new: Pair, buffers: Pair, bounds: Pair | None, codes: Pair | Non
     )
 
 
-_CHANGED = ("keys", "values", "page_min", "page_max", "codes", "scales")
-
-
-@torch.library.custom_op("sol::store_rows", mutates_args=_CHANGED)
 def store_rows(
-    new_keys: Tensor,
-    new_values: Tensor,
-    keys: Tensor,
-    values: Tensor,
-    page_min: Tensor,
-    page_max: Tensor,
-    codes: Tensor | None,
-    scales: Tensor | None,
+    new: Pair,
+    buffers: Pair,
+    bounds: Pair | None,
+    codes: Pair | None,
     slots: Tensor,
     page_size: int,
 ) -> None:
-    """``write_tokens``; a page size of 0 leaves the bounds alone (pass anything for them)."""
+    """``write_tokens`` where ``triton_fits``."""
     from kernels.kv_write.triton_kernel import write_rows
 
-    coded = None if codes is None or scales is None else (codes, scales)
-    _check((new_keys, new_values), (keys, values), (page_min, page_max), coded)
+    new_keys, new_values = new
+    keys, values = buffers
+    page_min, page_max = bounds or buffers  # a page size of 0 leaves them alone
     _check_slots(slots, keys)
-    if page_size and page_min.shape[2] * page_size < keys.shape[2]:
+    if bounds is not None and page_min.shape[2] * page_size < keys.shape[2]:
         raise KernelInputError(
             f"page_size must be at least {keys.shape[2]} / {page_min.shape[2]} (slots / pages), "
             f"got {page_size}"
@@ -61,25 +54,22 @@ def store_rows(
         new_keys, new_values = new_keys.contiguous(), new_values.contiguous()
     rows, heads, capacity, size = keys.shape
     spare = (keys.view(torch.uint8), keys.view(torch.bfloat16))
-    codes, scales = spare if coded is None else coded
+    key_codes, scales = codes or spare
     launch(
         write_rows,
         (rows, heads),
         {
             "new_keys": new_keys, "new_values": new_values, "keys": keys, "values": values,
-            "page_min": page_min, "page_max": page_max, "codes": codes, "scales": scales,
+            "page_min": page_min, "page_max": page_max, "codes": key_codes, "scales": scales,
             "slots": slots,
             "num_heads": heads, "head_size": size, "capacity": capacity,
-            "num_pages": page_min.shape[2], "page_size": page_size,
-            "num_octets": 0 if coded is None else codes.shape[2],
+            "num_pages": page_min.shape[2], "page_size": page_size if bounds else 0,
+            "num_octets": key_codes.shape[2] if codes else 0,
             "row_stride": new_keys.stride(0), "head_stride": new_keys.stride(1),
         },
         {"HEAD": max(64, next_power_of_2(size))},
         {"num_warps": 1, "num_stages": 1},
     )  # fmt: skip
-
-
-store_rows.register_fake(lambda *_: None)
 
 
 def _check_slots(slots: Tensor, keys: Tensor) -> None:

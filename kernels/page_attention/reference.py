@@ -40,6 +40,9 @@ class AttentionPlan:
         floors: [R] fp32: rows that do not keep all read the pages whose ``page_need`` reaches
             this, however many, and the best one. None: as many as they keep. Only with masses
             and the choice of a group.
+        spans: [3, R] int64, ``valid_tokens`` in numbers, without which no kernel on a CPU takes
+            masked rows: tokens of the row in the first of two blocks, those in the last one before
+            the newest, and the first that it sees, counted through both.
     """
 
     page_size: int
@@ -50,6 +53,7 @@ class AttentionPlan:
     scorer: str = "quest"
     choice: str = "head"
     floors: Tensor | None = None
+    spans: Tensor | None = None
 
     @property
     def selects(self) -> bool:

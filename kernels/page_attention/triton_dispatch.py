@@ -1,8 +1,4 @@
-"""Checks blocks and plan, and launches the Triton kernels of page-sparse attention.
-
-``torch.ops.sol.page_attention`` is the custom operation that ``torch.compile`` and export
-see; its arguments are flat lists, because an operator schema has no records.
-"""
+"""Checks blocks and plan, and launches the Triton kernels of page-sparse attention."""
 
 from __future__ import annotations
 
@@ -78,61 +74,18 @@ def triton_fits(query: Tensor, blocks: Sequence[KVBlock], plan: AttentionPlan) -
 def attend_with_triton(
     query: Tensor, blocks: Sequence[KVBlock], plan: AttentionPlan, share: float
 ) -> Attended:
-    """As ``reference.attend``."""
-    flat = [
-        tensor
-        for block in blocks
-        for tensor in (
-            block.keys, block.values, block.page_min, block.page_max, block.sources,
-            block.codes, block.scales,
-        )
-    ]  # fmt: skip
-    masks = [plan.valid_tokens, plan.valid_pages, plan.pages_kept, plan.tokens_per_page]
-    masks.append(plan.floors)
-    how = f"{plan.scorer} {plan.choice}"
-    given = (query, flat, masks, plan.page_size, how, share)
-    mixed, outside, read = torch.ops.sol.page_attention(*given)
-    return Attended(mixed, read.sum(1) if plan.selects else None, outside)
+    """As ``reference.attend``, where ``triton_fits``.
 
-
-@torch.library.custom_op("sol::page_attention", mutates_args=())
-def _page_attention(
-    query: Tensor,
-    blocks: list[Tensor | None],
-    plan: list[Tensor | None],
-    page_size: int,
-    how: str,
-    share: float,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Args as the fields of KVBlock and AttentionPlan in order, seven and five at a time; ``how``
-    is scorer and choice. Returns mixed values, mass outside, and tokens read by each KV head."""
-    grouped = [KVBlock(*blocks[i : i + 7]) for i in range(0, len(blocks), 7)]  # type: ignore[arg-type]  # checked next
-    valid, valid_pages, kept, tokens, floors = plan
-    scorer, choice = how.split()
-    wanted = AttentionPlan(page_size, valid, valid_pages, kept, tokens, scorer, choice, floors)
-    check_attention(query, grouped, wanted)
-    counted = wanted.valid_pages is not None and wanted.tokens_per_page is not None
-    if not counted and (share > 0 or wanted.selects):
+    Raises: KernelInputError for a plan without pages where they are chosen or observed.
+    """
+    counted = plan.valid_pages is not None and plan.tokens_per_page is not None
+    if not counted and (share > 0 or plan.selects):
         raise KernelInputError(
             "plan.valid_pages and plan.tokens_per_page are needed where pages are chosen or "
             f"observed, got None for a share of {share}"
         )
-    return _Attention(query.contiguous(), grouped, wanted).run(share)
-
-
-@_page_attention.register_fake
-def _page_attention_shapes(
-    query: Tensor,
-    blocks: list[Tensor | None],
-    plan: list[Tensor | None],
-    page_size: int,
-    how: str,
-    share: float,
-) -> tuple[Tensor, Tensor, Tensor]:
-    outside = query.new_empty(query.shape[:2], dtype=torch.float32)
-    kv_heads = blocks[0].shape[1]  # type: ignore[union-attr]  # keys are always there
-    read = query.new_empty((query.shape[0], kv_heads), dtype=torch.int64)
-    return query.new_empty(query.shape, dtype=torch.float32), outside, read
+    mixed, outside, read = _Attention(query.contiguous(), blocks, plan).run(share)
+    return Attended(mixed, read.sum(1) if plan.selects else None, outside)
 
 
 class _Attention:

@@ -35,6 +35,6 @@ INT4 = PageScorer(
     cost=_cost,
     reads="codes",
     is_mass=True,
-    cpu_kernels={"group": ("cpu_mass", "attend_rows_by_mass")},
+    cpu_choice="group",
     triton_kernel="weigh_pages",
 )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 from kernels.kv_blocks import KVBlock
@@ -61,8 +61,7 @@ class PageScorer:
             a page's best token, and count as often as it has tokens.
         over_text: of keys [R, Hkv, S, D] and the page size, for a dense pass over a text; by
             default ``score`` with every token a row, which has no bounds to read.
-        cpu_kernels: by who chooses pages, module of ``kernels/page_attention`` and function for
-            many rows. A few rows are served in the same cases (``kernels/decode_layer``).
+        cpu_choice: who may choose pages by it for the CPU's kernels to serve it; None: nobody.
         triton_kernel: the one that scores pages, for both choices; None without one.
     """
 
@@ -74,5 +73,5 @@ class PageScorer:
     reads: Summary | None = None
     is_mass: bool = False
     over_text: Callable[[Tensor, int], TextScores] | None = None
-    cpu_kernels: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    cpu_choice: str | None = None
     triton_kernel: str | None = None

@@ -103,6 +103,6 @@ QUEST = PageScorer(
     cost=_cost,
     reads="bounds",
     over_text=_BoundsOverText,
-    cpu_kernels={"head": ("cpu", "attend_rows")},
+    cpu_choice="head",
     triton_kernel="score_pages",
 )

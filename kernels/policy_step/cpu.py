@@ -265,7 +265,7 @@ def policy_step(seen, fed, state, network, memory, step, terms, results):
         fed: tokens [R] int64, and the language model's embedding [V, C] float32, or bfloat16
             as uint16 bit patterns.
         state: goals, targets, excess and previous spends [R, 3], ends of the axes [3] each, and
-            the shares of the excess that are made good in a step [R, 3], all float32; and whether
+            the shares of the excess that a step compensates [R, 3], all float32; and whether
             the most probable levels are taken: excess and previous spends are theirs then.
         network: Encoder, DamageHeads and Prices.
         memory: [2, R, T, W], keys and values of the episode's steps before; gets this one's.

@@ -1,4 +1,4 @@
-"""Actions of decode steps, the axes they have, and the grid of levels they are chosen from.
+"""Actions of decode steps, their axes, and the grid of levels.
 
 An action is the paper's triple (arXiv:2605.10875, section 3): how much of the KV cache attention
 may read, how many MLP channels are computed, how many bits the MLP activations get. Schedules live

@@ -1,4 +1,4 @@
-"""The action of one decode step, and the budget of many: a value per axis."""
+"""The action of one decode step and the mean budget of many: one value per axis."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class _AxisValues:
 
     @property
     def is_dense(self) -> bool:
-        """True where nothing is left out and nothing rounded."""
+        """True if nothing is skipped and nothing is rounded."""
         return self.as_tuple() == DENSE.as_tuple()
 
     @property
@@ -58,11 +58,11 @@ class _AxisValues:
 class Action(_AxisValues):
     """Compute limits of one decode step: the paper's triple (arXiv:2605.10875, section 3).
 
-    Raises: ConfigError for a value that is not allowed.
     Attributes:
-        keep_fraction: share of cached tokens attention may read, in (0, 1].
+        keep_fraction: share of cached tokens that attention may read, in (0, 1].
         channel_keep_ratio: share of MLP input channels kept, in (0, 1].
-        bit_width: bits of the MLP activations, 2 to 16; 16 leaves them untouched.
+        bit_width: bits of the MLP activations, 2 to 16; 16 leaves them unchanged.
+    Raises: ConfigError for a value that is not allowed.
     """
 
     keep_fraction: float = 1.0
@@ -97,9 +97,9 @@ class Budget(_AxisValues):
         keep_fraction: mean share of cached tokens that attention may read, in (0, 1].
         channel_keep_ratio: mean share of the MLP's channels kept, in (0, 1].
         bit_width: mean bits of the MLP activations, 2 to 16, fractions allowed.
-        bytes_share: mean share of a dense step's bytes, in (0, 1], in place of the two above: the
-            mix with the least measured damage is chosen (``sol_core/budgets``). None leaves
-            the axes separate.
+        bytes_share: mean share of a dense step's bytes, in (0, 1], instead of the first two
+            fields: the mix with the least measured damage is chosen (``sol_core/budgets``). None
+            keeps the axes separate.
     Raises: ConfigError for a value that is not allowed.
     """
 
@@ -125,7 +125,7 @@ class Budget(_AxisValues):
 
         Args:
             share: in (0, 1].
-            bits: mean bits of the MLP activations, which bytes do not see.
+            bits: mean bits of the MLP activations, which do not change the bytes.
         """
         return cls(bit_width=bits, bytes_share=share)
 

@@ -1,4 +1,4 @@
-"""The axes of an action: all that is known of each, once.
+"""The axes of an action, each declared once.
 
 ``Action``, ``Budget`` and ``ActionGrid`` have a field for each. Checks, labels, options, forms,
 the page's lanes and the policies' starts follow from the table.

@@ -1,4 +1,4 @@
-"""Tables that belong to a model, and how they are measured; ``floors`` has the default model's.
+"""Tables that belong to a model, and their measurement; ``floors`` has the default model's.
 
-Looking things up in them is where they are used, in ``sol_core/models``.
+Lookups are where the tables are used, in ``sol_core/models``.
 """

@@ -1,4 +1,4 @@
-"""Measures in which directions a model's final hidden states are large, over text."""
+"""Measures the directions in which a model's final hidden states are large, over text."""
 
 from __future__ import annotations
 

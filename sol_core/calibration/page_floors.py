@@ -1,8 +1,8 @@
-"""Measures the floors of attention by need: over text, layers then read their level in the mean.
+"""Measures the floors of attention by need, with which layers read their level on average.
 
 One dense pass over a text gives the queries of all its tokens. At the tokens around a context the
 pages are weighed from 4-bit keys as a decode step weighs them, and the floor of a level is the need
-that so many of all layers' pages reach.
+that this share of all layers' pages reaches.
 """
 
 from __future__ import annotations

@@ -1,5 +1,4 @@
 """Schedules side by side on the same tokens: rollouts, baselines, statistics.
 
-Evaluation, tasks, inspection and lens are built on this. What an evaluation reports is in
-``sol_core.evaluation``.
+Evaluation, tasks, inspection and lens are built on this; reports are in ``sol_core.evaluation``.
 """

@@ -1,4 +1,4 @@
-"""Two generations side by side: where they agree, and where they first part.
+"""Aligns two generations: their agreements, and the first difference.
 
 The longest common subsequence is found bit-parallel (Crochemore et al. 2001, Hyyrö 2004): one row
 of the usual table is one whole number. So the time depends on the lengths alone, not on what the

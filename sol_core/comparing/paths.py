@@ -1,8 +1,8 @@
-"""Fixed ways through the plane of attention and channels, on which a share of the bytes is a place.
+"""Fixed paths through the plane of attention and channels: a share of the bytes is a point on one.
 
 ``LINE`` is the dial of releases before budgets were shares: from dense straight through (0.5,
 0.75) and on to the lowest levels. ``ATTENTION_FIRST`` lowers attention to a tenth, then channels.
-Bits read no byte and stay what was asked.
+Bits read no bytes and stay as requested.
 """
 
 from __future__ import annotations

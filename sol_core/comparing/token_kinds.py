@@ -1,4 +1,4 @@
-"""Kind of a token, decided from its text, the text before it and its line."""
+"""Kind of a token, from its text, the text before it and its line."""
 
 from __future__ import annotations
 

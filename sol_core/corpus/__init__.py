@@ -1,7 +1,7 @@
 """Text to train and evaluate on: documents, split into train and held-out, cut into blocks.
 
-Documents in, blocks of tokens out; files of visitors are kept by the app. All but names is looked
-up when it is first asked for: the command line checks a corpus's name before pyarrow is there.
+Documents in, blocks of tokens out; the app keeps visitors' files. Everything except names is
+imported on first use, because the command line checks a corpus's name before pyarrow is there.
 """
 
 from importlib import import_module

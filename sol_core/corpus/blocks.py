@@ -1,8 +1,8 @@
-"""Cut documents into blocks of exactly so many tokens, streaming.
+"""Cut documents into blocks of a fixed number of tokens, streaming.
 
 Documents of one side are joined with the end-of-text token between them and cut every
 ``block_len`` tokens, since passages (150 to 400 tokens) are shorter than a block
-(METHOD: context + T + 1). What is left at the end is dropped.
+(context + T + 1). The remainder at the end is dropped.
 """
 
 from __future__ import annotations

@@ -106,7 +106,7 @@ def _texts(file: Any, groups: list[int]) -> list[str]:
 
 
 def _read_manifest(folder: Path, signature: str) -> CorpusManifest | None:
-    """The manifest if the folder holds a corpus with this signature; None to make it anew."""
+    """The manifest if the folder holds a corpus with this signature; None if it must be made."""
     try:
         record = json.loads((folder / MANIFEST_NAME).read_text(encoding="utf-8"))
         if record.pop("schema") != SCHEMA_VERSION or record["signature"] != signature:

@@ -1,7 +1,7 @@
-"""Find out how a text file is encoded, before anything is made of it.
+"""Detect the encoding of a text file.
 
-A byte-order mark decides; without one the file is UTF-8, or Windows-1252 when its very
-first non-ASCII byte already is not UTF-8. Anything else is refused with the place and
+A byte-order mark decides; without one the file is UTF-8, or Windows-1252 when its
+first non-ASCII byte is not UTF-8. Anything else is refused with the place and
 the remedy, because text decoded wrongly would train as nonsense without a sign. One
 pass in small pieces: about a second for a gigabyte.
 """

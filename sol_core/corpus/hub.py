@@ -24,7 +24,7 @@ class HubStream:
     """An opened Hub data set; every reading starts at its first row.
 
     Attributes:
-        source: its name, as it was asked for.
+        source: its name, as requested.
         fingerprint: hex, of the name of what is read; the same however that was written.
         dataset: a ``datasets.IterableDataset``; the package ships no types.
     """

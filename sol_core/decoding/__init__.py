@@ -1,5 +1,5 @@
-"""The decode loop, schedulers of one row and of many, and what a step costs.
+"""The decode loop, schedulers of one row and of many, and the cost of a step.
 
-The loop is the only one, for generation, scoring, evaluation and training. Trained policies are
-in ``sol_core.policy``, and sampled text is in ``sol_core.generation``.
+Generation, scoring, evaluation and training share this one loop. Trained policies are in
+``sol_core.policy``, sampled text is in ``sol_core.generation``.
 """

@@ -1,4 +1,4 @@
-"""Schedulers of many rows: what the decode loop asks before each step.
+"""Schedulers of many rows, which the decode loop calls before each step.
 
 A policy decides for all of its rows in one pass; the schedulers of ``schedules.py`` know one
 row each. ``RowSchedulers`` puts the latter side by side, ``SplitScheduler`` gives blocks of
@@ -25,8 +25,8 @@ from sol_core.models.signals import Observe
 class StepObservation:
     """Inputs of schedulers before a decode step of R rows. Everything is detached.
 
-    What comes from the previous step is, at step 0, of the dense prefix's last token; None
-    after an empty prefix, and for what no scheduler asked for (``observes``).
+    At step 0, values of the previous step are those of the dense prefix's last token. They are None
+    after an empty prefix, and if no scheduler requested them (``observes``).
 
     Attributes:
         step: 0-based number of the step within the generation.
@@ -122,7 +122,7 @@ def fresh_schedule(schedule: Schedule, budget: Budget, *, copies: bool = True) -
 
     Args:
         schedule: a function, or a class of them.
-        budget: the mean asked for, handed to a class that takes a ``budget``.
+        budget: the requested mean, passed to a class that takes a ``budget``.
         copies: False takes a function itself.
     """
     if isinstance(schedule, type):

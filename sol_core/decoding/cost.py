@@ -1,9 +1,9 @@
 """Cost of a decode step: FLOPs, bit operations and bytes read, computed from shapes and action.
 
-A *computed* figure for one row, held to what a step's arrays are really read for
-(``tests/sol_core/decoding/test_touched_bytes.py``). Counted are matrix products (a multiply and
-an add are 2 FLOPs) and reads of weights as they are stored, of the KV cache, of page bounds or
-4-bit keys, and of the policy; writes, activations and elementwise work are under 1 % of a step.
+A *computed* figure for one row, checked against the bytes that a step really touches
+(``tests/sol_core/decoding/test_touched_bytes.py``). It counts matrix products (a multiply and an
+add are 2 FLOPs) and reads of weights as they are stored, of the KV cache, of page bounds or 4-bit
+keys, and of the policy; writes, activations and elementwise work are under 1 % of a step.
 Activation bits change no byte. They change *bit operations*, multiply-adds × weight bits ×
 activation bits, the measure of mixed-precision work (BOPs). Side rows are not counted.
 """

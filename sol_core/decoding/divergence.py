@@ -1,4 +1,4 @@
-"""KL of a step to the dense one: what training rewards, evaluation scores and the page shows."""
+"""KL of a step to the dense one, as training, evaluation and the page use it."""
 
 from __future__ import annotations
 

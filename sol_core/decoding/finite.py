@@ -1,4 +1,4 @@
-"""Numbers that are not finite end a run with a sentence, before anything is computed from them."""
+"""Ends a run with an error at the first number that is not finite."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The decode loop: the only one, for generation, scoring, evaluation and training.
 
 Rows of one sequence share its token path and its prefix; each row has a scheduler and
-a KV cache of its own. Whoever consumes the steps decides the next token, by sampling
+a KV cache of its own. The consumer of the steps decides the next token, by sampling
 or by reading it from a text (teacher forcing).
 """
 
@@ -266,7 +266,7 @@ def prefill_in_chunks(
     observe: Mechanisms | None,
     should_stop: Callable[[], bool],
 ) -> PrefixState | None:
-    """Prefill one sequence densely; give up between two chunks when asked to stop.
+    """Prefill one sequence densely; stop between two chunks when requested.
 
     Args:
         observe: as for ``observed_prefill``.

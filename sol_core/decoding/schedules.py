@@ -1,7 +1,7 @@
-"""Schedulers: who picks the action of the next decode step.
+"""Schedulers choose the action of the next decode step.
 
-One interface for all. ``DenseScheduler``, ``StaticScheduler`` (neighbouring levels
-mixed evenly) and ``FixedScheduler`` (a given list) ignore what the model does;
+All share one interface. ``DenseScheduler``, ``StaticScheduler`` (neighbouring levels
+mixed evenly) and ``FixedScheduler`` (a given list) ignore the model;
 ``RandomScheduler`` draws schedules of the exact mean; ``SignalScheduler`` spends where
 a signal is high: the previous step's entropy (EMC) or how far the hidden state moved
 (DAC), the heuristics that SOL (arXiv:2605.10875, section 5) compares against.

@@ -1,10 +1,8 @@
 """Evaluation of policies at matched spend: baselines, intervals, probes, results.
 
-What policies and baselines are compared with is in ``sol_core.comparing``;
-accuracy on tasks is in ``sol_core.tasks``.
+The measures are in ``sol_core.comparing``, accuracy on tasks is in ``sol_core.tasks``.
 
-``evaluate`` is looked up when it is first asked for: the page reads configurations and must
-not import torch.
+``evaluate`` is imported on first use: the page reads configurations and must not import torch.
 """
 
 from typing import TYPE_CHECKING, Any

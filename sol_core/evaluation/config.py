@@ -83,12 +83,12 @@ class EvaluationConfig:
 
     @property
     def by_share(self) -> bool:
-        """True where budgets are shares of the dense bytes."""
+        """True if budgets are shares of the dense bytes."""
         return self.budgets[0].bytes_share is not None
 
     @property
     def block_len(self) -> int:
-        """Tokens of a text: the context, what is fed, and the last one, only predicted."""
+        """Tokens of a text: the context, those that are fed, and a last one, only predicted."""
         return self.context + self.windows * self.steps + 1
 
     @property
@@ -111,12 +111,12 @@ class EvaluationConfig:
 
     @property
     def signals(self) -> tuple[str, ...]:
-        """The signal-driven baselines asked for: emc, dac."""
+        """The requested signal-driven baselines: emc, dac."""
         return tuple(name for name in ("emc", "dac") if name in self.baselines)
 
     @property
     def paper(self) -> bool:
-        """True where the paper's mechanisms run at the same bytes."""
+        """True if the paper's mechanisms run at the same bytes."""
         return "paper" in self.baselines
 
     def to_dict(self) -> dict[str, Any]:

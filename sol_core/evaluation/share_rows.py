@@ -1,9 +1,9 @@
 """The baselines of an evaluation whose budgets are shares of the dense bytes.
 
 Every baseline aims at the share that the policy really read: static by its mixes, the line by its
-place on it, the uneven ones at the mixes' mean. What a schedule has read too much or too little,
-counted over the rollouts before, is made good in the next ones, so that the mean over an
-evaluation is the policy's whatever the levels can express.
+place on it, the uneven ones at the mixes' mean. The next rollouts compensate for
+bytes that earlier ones read too much or too little, so the mean over an evaluation is the policy's
+even where the levels cannot express it.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ class StepLoss:
     Attributes:
         nll: of the text's next token, nats.
         kl: KL(dense ‖ this) of the step, nats.
-        page_reads: None unless asked for.
+        page_reads: None unless requested.
     """
 
     nll: float

@@ -82,7 +82,7 @@ def compare_spenders(
 
     Args:
         first: 2 or more, so that a policy has something to see.
-        budget: mean channel keep ratio that is asked for.
+        budget: requested mean channel keep ratio.
         policy: of this model; None leaves it out.
     Returns: the spenders, and the losses they are looked up in, [levels][steps].
     Raises: ConfigError, ContextLengthError.

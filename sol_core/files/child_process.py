@@ -80,6 +80,12 @@ def run_module(
     return ChildResult(status, _read(output_path))
 
 
+def own_python_path() -> str:
+    """Return the path on which the child finds this package: it may be a clone, not installed."""
+    ours = str(Path(__file__).resolve().parents[2])
+    return os.pathsep.join(filter(None, [ours, os.environ.get("PYTHONPATH")]))
+
+
 def report_progress(message: str, fraction: float) -> None:
     """In the child: write a line that ``reported_progress`` finds in its output."""
     sys.stdout.write(f"PROGRESS {fraction:.3f} {message}\n")

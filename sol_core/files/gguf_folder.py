@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from sol_core.errors import ModelLoadError
 from sol_core.files.checksums import STAMPS_NAME, known_sha256
-from sol_core.files.child_process import ChildResult, reported_progress, run_module
+from sol_core.files.child_process import ChildResult, own_python_path, reported_progress, run_module
 from sol_core.files.gguf_families import check_gguf, checkpoint_names
 from sol_core.files.gguf_header import GgufHeader, read_gguf_header
 from sol_core.files.model_manifest import MANIFEST_NAME, make_manifest, verify_model, write_manifest
@@ -173,7 +172,7 @@ def _convert(source: GgufSource, gguf: Path, made: Path, on_progress: Progress) 
         [str(gguf), str(made), *filter(None, [source.eos_token])],
         made.parent,
         environment={
-            "PYTHONPATH": _python_path(),
+            "PYTHONPATH": own_python_path(),
             "TRANSFORMERS_VERBOSITY": "error",
             "HF_HUB_OFFLINE": "1",
             "TQDM_DISABLE": "1",
@@ -183,12 +182,6 @@ def _convert(source: GgufSource, gguf: Path, made: Path, on_progress: Progress) 
     )
     if result.status != 0:
         raise ModelLoadError(_explain(source, result))
-
-
-def _python_path() -> str:
-    """Return the path on which the child finds this package: it may be a clone, not installed."""
-    ours = str(Path(__file__).resolve().parents[2])
-    return os.pathsep.join(filter(None, [ours, os.environ.get("PYTHONPATH")]))
 
 
 def _explain(source: GgufSource, result: ChildResult) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from sol_core.errors import ConfigError
 
 DATA_DIR_VARIABLE = "SOL_DATA_DIR"
+DEVICE_VARIABLE = "SOL_DEVICE"  # of the page and its worker, where a command does not say
 APP_NAME = "sol-explorer"
 LAUNCHER = "launch.py"
 SCRIPT = "sol-explorer"  # pyproject.toml's console script

@@ -1,7 +1,7 @@
-"""A model of transformers that generates under a schedule, for as long as a ``with`` block runs.
+"""Lets a transformers model generate under a schedule inside a ``with`` block.
 
-Its own ``generate`` samples, searches and stops as ever; only what ``forward`` returns comes from
-this decoder. Afterwards nothing of it is left in the model.
+Its own ``generate`` still samples, searches and stops; only the results of ``forward`` come from
+this decoder. After the block the model is unchanged.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Attached:
-    """Record of what was spent in the block so far.
+    """Record of the spend in the block so far.
 
     Attributes:
         actions: of every decoded token, of all generations; prompts are read densely.
@@ -66,17 +66,17 @@ def attach(
     grid: ActionGrid | None = None,
     max_new_tokens: int = 1024,
 ) -> Iterator[Attached]:
-    """Let a model of transformers decode under a schedule inside a ``with`` block.
+    """Let a transformers model decode under a schedule inside a ``with`` block.
 
-    One sequence at a time, without padding: greedy and sampled generation, not beams. Weights are
-    copied while the block runs.
+    One sequence at a time, without padding: greedy and sampled generation, no beams. Weights are
+    copied for the length of the block.
 
     Args:
         policy, budget: as for ``generate``: a policy with its budget, a function of your own, a
             budget alone (static), or neither (dense).
         grid: levels and mechanisms without a policy; None is the default one.
-        max_new_tokens: for which a generation's cache has room.
-    Yields: what has been spent so far.
+        max_new_tokens: room in a generation's cache.
+    Yields: the record of the spend so far.
     Raises: ConfigError; UnsupportedModelError for a family that this decoder does not have;
         PolicyError for a policy of another model.
     """

@@ -31,7 +31,7 @@ def never() -> bool:
 
 
 def encode_prompt(model: LanguageModel, prompt: str, *, chat: bool) -> list[int]:
-    """Token ids of a prompt, in the model's chat template if asked for.
+    """Token ids of a prompt, in the model's chat template if requested.
 
     Raises: ConfigError for an empty prompt or a model without a chat template;
         ContextLengthError when nothing could be generated after it.

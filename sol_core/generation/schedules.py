@@ -81,8 +81,9 @@ class GenerationSchedules:
         return max(seen, default=Observe.NOTHING)
 
     def build(self, total_steps: int, sequences: int = 1) -> BatchScheduler:
-        """The scheduler of the rows of some sequences, each sequence's main row first; begins anew
-        each time. A function of the caller's is asked for one row at a time.
+        """Return a fresh scheduler for the rows of some sequences, each sequence's main row first.
+
+        A function of the caller's is called for one row at a time.
         """
         horizon = Horizon(self._config.episode_steps, total_steps)
         parts: list[tuple[list[int], BatchScheduler]] = []

@@ -1,4 +1,4 @@
-"""Compiles the CPU kernels before somebody waits for them.
+"""Compiles kernels before somebody waits for them: the CPU's while a model loads, a card's then.
 
 Numba compiles a kernel when it is first called for a number format: 20 to 40 s in all on a busy
 machine, once, since the code is cached in ``NUMBA_CACHE_DIR``. Here a tiny random model of the
@@ -9,6 +9,7 @@ by its name.
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -24,10 +25,10 @@ from sol_core.actions import DENSE, GRIDS, Action, ActionGrid, Budget, Mechanism
 from sol_core.decoding.batch_scheduling import BatchScheduler, StepObservation
 from sol_core.decoding.loop import DecodeOptions, decode, observed_prefill
 from sol_core.generation.compile_turns import turn_to_compile
-from sol_core.models import FrozenLM, ModelSpec
+from sol_core.models import FrozenLM
+from sol_core.models.card.small_model import SMALL_SPEC, small_tensors
 from sol_core.models.devices import pick_device, pick_dtype
 from sol_core.models.signals import Observe
-from sol_core.models.spec import RopeSpec
 from sol_core.models.tuning import TUNING, tune
 from sol_core.models.weights import arrange_weights
 from sol_core.policy import Policy, PolicyConfig, PolicyInfo, PolicyScheduler
@@ -39,24 +40,6 @@ if TYPE_CHECKING:
     from sol_core.models.loading import LanguageModel
 
 COMPILING = "compiling kernels (first start)"
-# The proportions of a small Llama: the kernels for one text ask for whole vectors of channels.
-_SPEC = ModelSpec(
-    family="llama",
-    vocab_size=64,
-    hidden_size=192,
-    intermediate_size=256,
-    num_layers=3,
-    num_heads=3,
-    num_kv_heads=1,
-    head_size=64,
-    max_positions=256,
-    norm_eps=1e-5,
-    activation="silu",
-    attention_scale=0.125,
-    windows=(None,) * 3,
-    ropes=(RopeSpec(),) * 3,
-    tied_head=True,
-)
 _CONTEXT = 40
 _DEFAULT = GRIDS["default"].mechanisms
 _ACTIONS = (DENSE, Action(0.3, 0.5, 6), Action(0.5, 1.0, 16), Action(1.0, 0.5, 8))
@@ -81,6 +64,9 @@ def load_warm(
         name, data_dir=data_dir, dtype=dtype, device=device, on_progress=on_progress
     )
     warm_up.wait(on_progress)
+    if model.lm.device.type == "cuda" and "spaces" not in sys.modules:  # ZeroGPU has no card here
+        on_progress(COMPILING, 0.99)
+        warm_up_card(model.lm)
     tune(model, data_dir, lambda: on_progress(TUNING, 0.99))
     return model
 
@@ -89,7 +75,7 @@ class KernelWarmUp:
     """Compiles in a thread of its own; begins at once.
 
     Args:
-        dtype, device: as the model will be loaded. Nothing is done for a GPU.
+        dtype, device: as the model will be loaded. Nothing is done for a GPU, see ``warm_up_card``.
         bits: of the quantised weights of its layers, which few rows will read; None without.
     Raises: ConfigError for names that are not allowed.
     """
@@ -125,9 +111,9 @@ class KernelWarmUp:
 @torch.no_grad()
 def warm_up_kernels(dtype: torch.dtype, bits: int | None = None) -> None:
     """Decode some steps with as many rows as there are kernels for: one text, and a batch."""
-    tensors = _tensors()
+    tensors = small_tensors()
     blocks = {} if bits is None else _blocks(tensors, bits)
-    lm = FrozenLM(_SPEC, arrange_weights(tensors, _SPEC, dtype, blocks=blocks))
+    lm = FrozenLM(SMALL_SPEC, arrange_weights(tensors, SMALL_SPEC, dtype, blocks=blocks))
     for rows in (1, MANY_ROWS):
         for how in (*(Mechanisms(quant_site=site) for site in get_args(QuantSite)), _DEFAULT):
             options = DecodeOptions(2 * len(_ACTIONS), how, rows_per_sequence=rows)
@@ -136,10 +122,18 @@ def warm_up_kernels(dtype: torch.dtype, bits: int | None = None) -> None:
     top_k(torch.zeros(MANY_NUMBERS), 1)
 
 
+@torch.no_grad()
+def warm_up_card(lm: FrozenLM) -> None:
+    """Decode some steps of a model on a card: Triton compiles for its sizes, or reads its cache."""
+    for how in (Mechanisms(), _DEFAULT):
+        _decode(lm, _Rows(1), DecodeOptions(2 * len(_ACTIONS), how))
+
+
 def _decode(lm: FrozenLM, scheduler: BatchScheduler, options: DecodeOptions) -> None:
     cache = lm.new_cache(1, _CONTEXT)
-    lm.prefill(torch.zeros(1, _CONTEXT - 1, dtype=torch.int64), cache)
-    state = observed_prefill(lm, torch.zeros(1, 1, dtype=torch.int64), cache, options.mechanisms)
+    tokens = torch.zeros(1, _CONTEXT, dtype=torch.int64, device=lm.device)
+    lm.prefill(tokens[:, 1:], cache)
+    state = observed_prefill(lm, tokens[:, :1], cache, options.mechanisms)
     for _ in decode(lm, cache, [0], scheduler, lambda step: [0], options, state):
         if not threading.main_thread().is_alive():  # the program ends and waits for this
             return
@@ -182,27 +176,3 @@ def _blocks(tensors: dict[str, Tensor], bits: int) -> dict[str, GgufBlocks]:
             shape = len(tensor), tensor.shape[1] // BLOCK, KINDS[kind][1]
             blocks[name] = GgufBlocks(kind, torch.zeros(shape, dtype=torch.uint8))
     return blocks
-
-
-def _tensors() -> dict[str, Tensor]:
-    """Random weights under the names of a Llama's files."""
-    generator = torch.Generator().manual_seed(0)
-    size, spec = _SPEC.hidden_size, _SPEC
-    shapes: dict[str, tuple[int, ...]] = {"embed_tokens": (spec.vocab_size, size)}
-    tensors = {"model.norm.weight": torch.ones(size)}
-    for layer in range(spec.num_layers):
-        name = f"layers.{layer}"
-        for norm in ("input_layernorm", "post_attention_layernorm"):
-            tensors[f"model.{name}.{norm}.weight"] = torch.ones(size)
-        shapes |= {
-            f"{name}.self_attn.q_proj": (spec.query_width, size),
-            f"{name}.self_attn.k_proj": (spec.kv_width, size),
-            f"{name}.self_attn.v_proj": (spec.kv_width, size),
-            f"{name}.self_attn.o_proj": (size, spec.query_width),
-            f"{name}.mlp.gate_proj": (spec.intermediate_size, size),
-            f"{name}.mlp.up_proj": (spec.intermediate_size, size),
-            f"{name}.mlp.down_proj": (size, spec.intermediate_size),
-        }
-    for name, shape in shapes.items():
-        tensors[f"model.{name}.weight"] = 0.1 * torch.randn(shape, generator=generator)
-    return tensors

@@ -2,7 +2,7 @@
 
 One token under all levels is in ``sol_core.lens``.
 
-Here are what is asked for and what comes back, plain and free of torch. The engine is
+Here are requests and results, plain and free of torch. The engine is
 ``sol_core.inspection.engine.inspect_text``.
 """
 

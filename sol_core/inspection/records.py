@@ -204,8 +204,8 @@ class InspectionEnd:
     """The inspection ended.
 
     Attributes:
-        reason: "finished", or "stopped" before its end; "time_limit" when whoever runs it had no
-            more time for it.
+        reason: "finished", or "stopped" before its end; "time_limit" when the caller's time
+            was up.
         decode_ms: measured, the prefix not counted.
         rows: totals per row; empty without tokens.
         report: None without tokens.

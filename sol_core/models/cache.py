@@ -11,6 +11,7 @@ and those of a prefix serve everything that branches from it.
 from __future__ import annotations
 
 import dataclasses
+import weakref
 from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,7 @@ from kernels.key_codes import OCTET
 from kernels.kv_write import one_launch
 from kernels.page_attention import KVBlock
 from sol_core.errors import ContextLengthError, ShapeError
-from sol_core.models.layer_store import LayerStore
+from sol_core.models.layer_store import POOLED_TOKENS, LayerStore, StorePool
 
 if TYPE_CHECKING:
     from kernels.page_scorers import Summary
@@ -48,20 +49,34 @@ class KVCache:
         page_size: int = 8,
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
+        pool: StorePool | None = None,
     ) -> None:
+        """An empty cache; with a ``pool``, in memory that comes from there and returns to it."""
         self.spec = spec
         self.num_rows = num_rows
         self.page_size = page_size
+        if pool is not None:
+            capacity = -(-capacity // POOLED_TOKENS) * POOLED_TOKENS
         self.capacity = -(-capacity // page_size) * page_size
         shape = (num_rows, spec.num_kv_heads, self.capacity, spec.head_size)
-        self._layers = [
-            LayerStore(
-                torch.zeros(shape, dtype=dtype, device=device),
-                torch.zeros(shape, dtype=dtype, device=device),
-                page_size,
-            )
-            for _ in range(spec.num_layers)
-        ]
+
+        def make() -> list[LayerStore]:
+            return [
+                LayerStore(
+                    torch.zeros(shape, dtype=dtype, device=device),
+                    torch.zeros(shape, dtype=dtype, device=device),
+                    page_size,
+                )
+                for _ in range(spec.num_layers)
+            ]
+
+        self._pool = pool
+        if pool is None:
+            self._layers = make()
+        else:
+            key = (shape, page_size, dtype)
+            self._layers = pool.take(key, make)
+            weakref.finalize(self, pool.give, key, self._layers).atexit = False
         self._shared: KVCache | None = None
         self._sources: Tensor | None = None
         self._slots: Tensor | None = None
@@ -309,8 +324,15 @@ class KVCache:
 
     def _empty(self, num_rows: int, capacity: int) -> KVCache:
         """A new cache of the same model, page size, dtype and device."""
-        size, dtype, device = self.page_size, self.dtype, self.device
-        return KVCache(self.spec, num_rows, capacity, page_size=size, dtype=dtype, device=device)
+        return KVCache(
+            self.spec,
+            num_rows,
+            capacity,
+            page_size=self.page_size,
+            dtype=self.dtype,
+            device=self.device,
+            pool=self._pool,
+        )
 
     def _copy_tails(
         self, parent: KVCache, sources: list[int], starts: list[int], tails: list[int]

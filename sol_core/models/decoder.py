@@ -2,7 +2,7 @@
 
 Our own decoder over Hugging Face weights: no patched modules, no hidden state. The
 action of a step is an argument, one per row; the KV cache is passed in and out.
-METHOD of the step (SOL, arXiv:2605.10875): page-sparse attention as in Quest,
+A step (SOL, arXiv:2605.10875) has page-sparse attention as in Quest,
 magnitude pruning of the MLP's input channels, per-token fake quantisation of its
 activations. The residual stream, norms, rotations and softmax are fp32; matrix
 products run in the weights' dtype.
@@ -28,6 +28,7 @@ from kernels.page_attention import Attended, KVBlock, attend, page_readers
 from sol_core.actions import DENSE, PAPER, Action, Mechanisms
 from sol_core.errors import ContextLengthError, ShapeError
 from sol_core.models.cache import KVCache
+from sol_core.models.layer_store import StorePool
 from sol_core.models.page_thresholds import PageThresholds, shipped_floors
 from sol_core.models.rope import inverse_frequencies, rotary_angles
 from sol_core.models.signals import (
@@ -115,7 +116,13 @@ class FrozenLM:
     def new_cache(self, num_rows: int, capacity: int, *, page_size: int = 8) -> KVCache:
         """An empty KV cache for this model, in its dtype and on its device."""
         return KVCache(
-            self.spec, num_rows, capacity, page_size=page_size, dtype=self.dtype, device=self.device
+            self.spec,
+            num_rows,
+            capacity,
+            page_size=page_size,
+            dtype=self.dtype,
+            device=self.device,
+            pool=self._pool,
         )
 
     @overload
@@ -292,6 +299,11 @@ class FrozenLM:
         """Steps that are started at once, on a CUDA device; None, and every step runs alone."""
         return StepGraphs.make(self.device)
 
+    @cached_property
+    def _pool(self) -> StorePool | None:
+        """Memory of caches, where steps run in graphs."""
+        return None if self.graphs is None else StorePool()
+
     @property
     def _in_buckets(self) -> bool:
         """Return whether steps must be alike whatever their lengths, as they are on a GPU."""
@@ -319,7 +331,7 @@ class FrozenLM:
             output = run_alone(step, tokens, numbers, request.clock)
         else:
             key = (shape, cache.layout())
-            output = self.graphs.run(key, step, tokens, numbers, request.clock)
+            output = self.graphs.run(key, step, tokens, numbers, request.clock, cache)
         if output.page_readers is None:
             return output
         return replace(output, page_readers=cache.pages_in_order(output.page_readers))
@@ -388,7 +400,7 @@ class FrozenLM:
         readers: list[Tensor],
     ) -> tuple[Tensor, Attended]:
         """Residual stream after the attention of one decode step [R, C], and that attention;
-        who reads each page [R, P] is added to ``readers`` if that is asked for."""
+        who reads each page [R, P] is added to ``readers`` if requested."""
         normed = self._norm(hidden, layer.attention_norm)
         query, key, value = heads_of(self.spec, layer, normed, *angles)
         attention, shape = plan.attention[self.spec.windows[index]], plan.shape

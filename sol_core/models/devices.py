@@ -1,7 +1,8 @@
-"""Choice of device and dtype: asked for by name, or the best this machine has."""
+"""Choice of device and dtype: by name, or the best of this machine."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +11,9 @@ from torch import Tensor
 
 from kernels.cpu.threads import why_no_kernels
 from sol_core.errors import ConfigError
+from sol_core.files.places import DEVICE_VARIABLE
 
+NO_GPU = "no GPU was found"
 DTYPES = {
     "float32": torch.float32,
     "bfloat16": torch.bfloat16,
@@ -19,12 +22,14 @@ DTYPES = {
 
 
 def pick_device(name: str) -> torch.device:
-    """ "auto" is the first CUDA device if there is one, else the CPU.
+    """ "auto" is the first CUDA device if torch can compute on it, else the CPU; or ``SOL_DEVICE``.
 
     Raises: ConfigError for a device that this machine does not have.
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = os.environ.get(DEVICE_VARIABLE, "").strip() or "auto"
+    if name == "auto":
+        return torch.device("cpu" if why_no_gpu() is not None else "cuda")
     try:
         device = torch.device(name)
     except RuntimeError as error:
@@ -36,6 +41,40 @@ def pick_device(name: str) -> torch.device:
             f"device {name!r} is not available: {torch.cuda.device_count()} CUDA devices found"
         )
     return device
+
+
+def why_no_gpu() -> str | None:
+    """Reason that torch cannot compute on a GPU here; None where it can."""
+    if not torch_has_gpu_code():
+        return "torch was built without CUDA"
+    if not torch.cuda.is_available():
+        ask: Any = getattr(torch._C, "_cuda_getDriverVersion", lambda: 0)  # with CUDA alone
+        driver = ask()
+        if driver:
+            return (
+                f"the NVIDIA driver knows CUDA {driver // 1000}.{driver % 1000 // 10}, torch needs "
+                f"{torch.version.cuda}: install a newer driver"
+            )
+        return NO_GPU
+    if torch.version.hip is not None or _has_code_for(*torch.cuda.get_device_capability()):
+        return None
+    major, minor = torch.cuda.get_device_capability()
+    return (
+        f"this torch has no code for {torch.cuda.get_device_name()} (compute capability "
+        f"{major}.{minor}), only for {', '.join(torch.cuda.get_arch_list())}"
+    )
+
+
+def _has_code_for(major: int, minor: int) -> bool:
+    """Return whether torch holds machine code of a card's generation, or code to compile for it."""
+    for name in torch.cuda.get_arch_list():
+        kind, _, digits = name.partition("_")
+        number = int("".join(filter(str.isdigit, digits)) or 0)
+        if kind == "compute" and number <= 10 * major + minor:
+            return True
+        if kind == "sm" and number // 10 == major and number % 10 <= minor:
+            return True
+    return False
 
 
 def pick_dtype(name: str, device: torch.device) -> torch.dtype:

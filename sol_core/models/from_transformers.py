@@ -1,7 +1,7 @@
-"""A language model that somebody has loaded with transformers, for this decoder.
+"""Takes over a language model that transformers has loaded.
 
-Weights are copied and arranged as the loader arranges those of files, so that the model may be
-changed, trained on or deleted afterwards. Nothing is read from a disk.
+Weights are copied and arranged like those of files, so the original may be changed, trained or
+deleted afterwards. Nothing is read from disk.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ def from_transformers(
 
     Args:
         model: a causal language model of a supported family (docs/models.md).
-        tokenizer: its own.
-        name: what to call it; "" takes its own, the folder or Hub id it was loaded from.
-    Returns: a copy; its fingerprint, and with it its policies, are those of its files.
-    Raises: UnsupportedModelError for a family that this decoder does not have; ModelLoadError for
-        weights that do not fit their configuration.
+        tokenizer: the model's tokenizer.
+        name: of the result; "" takes the folder or Hub id that the model was loaded from.
+    Returns: a copy. Its fingerprint equals that of the model's files, so their policies fit it.
+    Raises: UnsupportedModelError for a family that this decoder does not support; ModelLoadError
+        for weights that do not fit their configuration.
     """
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 

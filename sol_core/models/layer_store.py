@@ -1,13 +1,14 @@
 """Keys, values, page bounds and 4-bit copies of the keys of one layer of a KV cache.
 
-Bounds are made when a compressed step first asks for them. After that, a step that finds
-them current takes its new keys in; pages written otherwise (a prefill, a step on stale
-bounds) are recomputed when they are next asked for, and only those. Copies are made alike,
-and a step takes its keys into one or the other.
+Bounds are made when a compressed step first needs them. After that, a step that finds them current
+adds its new keys; pages that were written otherwise (a prefill, a step on stale bounds) are
+recomputed when they are next needed, and only those. Copies are made in the same way, and a step
+adds its keys to one or the other.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING
 
 import torch
@@ -16,9 +17,13 @@ from torch import Tensor
 from kernels.key_codes import OCTET, encode_keys
 from kernels.kv_write import write_tokens
 from kernels.page_attention import page_bounds
+from sol_core.card_errors import keeps_memory
 
 if TYPE_CHECKING:
     from kernels.page_scorers import Summary
+
+POOLED_TOKENS = 256  # capacities of pooled stores are multiples of this
+MOST_FREE = 4  # sets of stores, of one cache each: a run's, its branch's, and as many before
 
 
 class _Upkeep:
@@ -186,3 +191,41 @@ class LayerStore:
             buffers = (self.keys, self.values, *(self._bounds or none), *(self._codes or none))
             self._places = tuple(buffer.data_ptr() for buffer in buffers)
         return self._places
+
+
+class StorePool:
+    """Layer stores of caches that are gone, for the next caches of the same sizes.
+
+    A CUDA graph reads and writes the memory that it was captured with, so a generation finds the
+    graphs of an earlier one only where its cache lies in the same memory. Capacities are rounded
+    up, and what was kept longest goes first.
+    """
+
+    def __init__(self) -> None:
+        self._free: list[tuple[Hashable, list[LayerStore]]] = []
+        keeps_memory(self)
+
+    def take(self, key: Hashable, make: Callable[[], list[LayerStore]]) -> list[LayerStore]:
+        """Stores as new: kept ones of this key, or those that ``make`` returns."""
+        for index in reversed(range(len(self._free))):
+            if self._free[index][0] == key:
+                _, stores = self._free.pop(index)
+                for store in stores:
+                    store.keys.zero_()
+                    store.values.zero_()
+                    store.truncate(0)
+                return stores
+        try:
+            return make()
+        except torch.OutOfMemoryError:
+            self.clear()
+            return make()
+
+    def give(self, key: Hashable, stores: list[LayerStore]) -> None:
+        """Keep the stores of a cache that is gone."""
+        self._free.append((key, stores))
+        del self._free[:-MOST_FREE]
+
+    def clear(self) -> None:
+        """Let all memory go."""
+        self._free.clear()

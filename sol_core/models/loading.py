@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -27,6 +28,7 @@ from sol_core.files.model_files import (
 )
 from sol_core.files.places import DEFAULT_MODEL
 from sol_core.models import FrozenLM, ModelSpec, refuse_denied_biases, spec_from_config
+from sol_core.models.card.self_test import checked_card
 from sol_core.models.checkpoint import (
     PlainTokenizer,
     TextCodec,
@@ -35,7 +37,13 @@ from sol_core.models.checkpoint import (
     read_tensors,
     read_tokenizer,
 )
-from sol_core.models.devices import pick_device, pick_dtype
+from sol_core.models.devices import (
+    NO_GPU,
+    pick_device,
+    pick_dtype,
+    torch_has_gpu_code,
+    why_no_gpu,
+)
 from sol_core.models.measured import read_tables
 from sol_core.models.quantised import block_kinds, common_bits, read_blocks
 from sol_core.models.weights import arrange_weights
@@ -44,6 +52,9 @@ from sol_core.progress import Progress
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+_FLOAT32_NOTE = (
+    "{name} runs in float32: its states overflow float16, and this GPU has no units for bfloat16."
+)
 _HUB_FILES = ["*.json", "*.safetensors", "tokenizer.model", "*.jinja", "merges.txt", "vocab.txt"]
 
 
@@ -52,12 +63,13 @@ class LanguageModel:
     """A frozen model, its tokenizer and what identifies them.
 
     Attributes:
-        name: as it was asked for; of a GGUF file, its name without the ending.
+        name: as requested; of a GGUF file, its name without the ending.
         fingerprint: hex digest of architecture and weights; policies are bound to it.
         lm: the decoder with its weights.
         text_codec: turns text into ids and back; may have been read without transformers.
         end_of_text_ids: tokens that end a generation.
         damage: by name of a grid, what was measured of this model (``measured.py``).
+        notes: what its device does in another way than it should, in sentences.
     """
 
     name: str
@@ -66,10 +78,11 @@ class LanguageModel:
     text_codec: TextCodec
     end_of_text_ids: frozenset[int]
     damage: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    notes: tuple[str, ...] = ()
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
-        """Its tokenizer of transformers."""
+        """The tokenizer as transformers loads it."""
         codec = self.text_codec
         return codec.of_transformers if isinstance(codec, PlainTokenizer) else codec
 
@@ -99,7 +112,7 @@ class LanguageModel:
         Args:
             text: of any length.
             add_special_tokens: such as the beginning of text, where the tokenizer has one.
-        Raises: ConfigError for a token that the model has no embedding of.
+        Raises: ConfigError for a token without an embedding in the model.
         """
         ids = self.text_codec.encode(text, add_special_tokens=add_special_tokens)
         for token in ids:
@@ -148,19 +161,30 @@ def load_language_model(
     refuse_denied_biases(config, tensors)
     fingerprint = fingerprint_of(spec, tensors)
     blocks = read_blocks(folder, tensors) if torch_device.type == "cpu" else {}
+    notes = _prepare_card(torch_device, torch_dtype, data_dir, report)
+
+    def arrange(kind: torch.dtype) -> FrozenLM:
+        _check_fits(name, tensors, kind, torch_device)
+        return FrozenLM(
+            spec, arrange_weights(tensors, spec, kind, lambda t: t.to(torch_device), blocks)
+        )
+
     try:
-        weights = arrange_weights(tensors, spec, torch_dtype, lambda t: t.to(torch_device), blocks)
+        lm = arrange(torch_dtype)
+        tokenizer = read_tokenizer(folder, spec)
+        if dtype == "auto" and torch_dtype == torch.float16 and not _is_finite(lm):
+            lm = arrange(torch.float32)
+            notes.append(_FLOAT32_NOTE.format(name=name))
     except torch.OutOfMemoryError as error:
         raise _too_large(name, tensors, torch_dtype, torch_device) from error
-    tokenizer = read_tokenizer(folder, spec)
     report("model ready", 1.0)
     shown = Path(name).stem if _is_gguf(name) else name
-    lm = FrozenLM(spec, weights)
     tables = read_tables(data_dir, fingerprint)
     lm.page_thresholds = tables.floors
     lm.head_directions = tables.directions
     ends = end_ids(folder, config, tokenizer)
-    return LanguageModel(shown, fingerprint, lm, tokenizer, ends, dict(tables.damage))
+    damage = dict(tables.damage)
+    return LanguageModel(shown, fingerprint, lm, tokenizer, ends, damage, tuple(notes))
 
 
 def layer_bits(name: str, data_dir: Path) -> int | None:
@@ -190,7 +214,7 @@ def model_fingerprint(name: str, *, data_dir: Path, on_progress: Progress | None
 
 
 def repair_model(name: str, data_dir: Path, report: Progress) -> Path:
-    """The local folder of a model, its damaged files fetched anew.
+    """The local folder of a model, with damaged files fetched again.
 
     Raises: ModelLoadError, DownloadError; ConfigError for a folder, whose files have no
         known checksum and no known source.
@@ -264,14 +288,58 @@ def _download_from_hub(name: str, data_dir: Path, report: Progress) -> Path:
         ) from error
 
 
-def _too_large(
+def _prepare_card(
+    device: torch.device, dtype: torch.dtype, data_dir: Path, report: Progress
+) -> list[str]:
+    """Test a card, once, before a model is loaded on it; notes about what is not as it should be.
+
+    On ZeroGPU this process has no card to test.
+    """
+    if device.type == "cpu" and torch_has_gpu_code() and (reason := why_no_gpu()):
+        return [] if reason == NO_GPU else [f"This runs on the CPU: {reason}."]
+    if device.type != "cuda" or "spaces" in sys.modules:
+        return []
+    made = checked_card(device, dtype, data_dir, report)
+    made.apply()
+    return made.sentences()
+
+
+def _is_finite(lm: FrozenLM) -> bool:
+    """Return whether a model's states fit its number format, by a short text of many tokens."""
+    count = min(64, lm.spec.max_positions)
+    tokens = torch.arange(count, device=lm.device)[None] * (lm.spec.vocab_size // count)
+    hidden = lm.prefill(tokens, lm.new_cache(1, count))
+    return bool(hidden.isfinite().all() and lm.logits(hidden).isfinite().all())
+
+
+def _check_fits(
     name: str, tensors: Mapping[str, Tensor], dtype: torch.dtype, device: torch.device
+) -> None:
+    """Raise ModelLoadError for a model that is larger than its card's free memory."""
+    if device.type != "cuda" or "spaces" in sys.modules:
+        return
+    free, _ = torch.cuda.mem_get_info(device)
+    if _size(tensors, dtype) > free:
+        raise _too_large(name, tensors, dtype, device, free)
+
+
+def _size(tensors: Mapping[str, Tensor], dtype: torch.dtype) -> int:
+    return sum(tensor.numel() for tensor in tensors.values()) * dtype.itemsize
+
+
+def _too_large(
+    name: str,
+    tensors: Mapping[str, Tensor],
+    dtype: torch.dtype,
+    device: torch.device,
+    free: int | None = None,
 ) -> ModelLoadError:
-    size = sum(tensor.numel() for tensor in tensors.values()) * dtype.itemsize
+    room = "has free" if free is None else f"has free ({free / 1e9:.1f} GB)"
     return ModelLoadError(
-        f"{name} takes {size / 1e9:.1f} GB in {str(dtype).removeprefix('torch.')}, more than "
-        f"{device} has free: choose bfloat16, a smaller model or a larger device. A model is not "
-        "spread over several devices"
+        f"{name} takes {_size(tensors, dtype) / 1e9:.1f} GB in "
+        f"{str(dtype).removeprefix('torch.')}, more than {device} {room}: choose a 16-bit "
+        "format, a smaller model or a larger device, or --device cpu. A model is not spread over "
+        "several devices"
     )
 
 

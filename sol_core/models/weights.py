@@ -256,7 +256,8 @@ def _place_layer(layer: LayerWeights, to_device: Callable[[Tensor], Tensor]) -> 
         value = getattr(layer, item.name)
         if isinstance(value, Linear):
             linear = _placed(value, to_device)
-            skips = item.name in ("gate_up", "down") and linear.weight.is_cuda
+            # ZeroGPU's stand-in for a GPU: device says cuda, is_cuda says no.
+            skips = item.name in ("gate_up", "down") and linear.weight.device.type == "cuda"
             placed[item.name] = in_channel_major(linear) if skips else linear
         else:
             placed[item.name] = None if value is None else to_device(value)

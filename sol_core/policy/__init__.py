@@ -1,6 +1,6 @@
 """Policies: the network that picks each step's action, its prices, its scheduler.
 
-What needs torch is looked up when it is first asked for: the page lists policies without it.
+Names that need torch are imported on first use: the page lists policies without it.
 Folders, archives and the Hub are in ``sol_core.policy.files``; training is in
 ``sol_core.training``.
 """

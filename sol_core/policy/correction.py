@@ -1,11 +1,10 @@
 """Aims that meet a requested mean: the target minus the gap it usually leaves.
 
-Prices are read off sample states, but the states that a policy meets depend on what it is
-asked for: little asked of the channels leaves damaged states, on which attention looks more
-urgent and gets more than was asked. They depend on the context's length as well: the more
-pages there are, the less dropping a share of them hurts. The gap is regular in the
-targets and in that length, so it is fitted on the policy's own rollouts and taken off
-beforehand (docs/results.md has the numbers).
+Prices are derived from sample states, but the states that a policy meets depend on its budget: few
+channels leave damaged states, on which attention looks more urgent and gets more than requested.
+They also depend on the context's length: the more pages there are, the less damage a dropped share
+of them does. The gap is regular in the targets and in that length, so it is fitted on the policy's
+own rollouts and subtracted in advance (docs/decisions.md has the numbers).
 """
 
 from __future__ import annotations

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from kernels.decode_layer import DTYPES, as_array
+from kernels.cpu.arrays import as_array
+from kernels.decode_layer import DTYPES
 from kernels.linear import FEW_ROWS
 from kernels.policy_step import KERNEL_AXES, ByteTerms, policy_step_kernel
 from sol_core.decoding.batch_scheduling import StepObservation
@@ -30,7 +31,7 @@ class StepState(NamedTuple):
         targets: requested means.
         excess: spent beyond the targets.
         previous: spends of the step before.
-        shares: of the excess that are made good in a step.
+        shares: of the excess that a step compensates.
         terms: of a price on bytes.
         greedy: take the most probable levels; excess and previous become theirs, in place.
     """
@@ -47,7 +48,7 @@ class StepState(NamedTuple):
 class FewRowPolicy:
     """``Policy.logits`` step by step for R rows, with the episode's memory inside.
 
-    Weights that training changes in place and prices that are measured anew count from the
+    Weights that training changes in place and prices that are measured again count from the
     next episode on.
     """
 

@@ -1,4 +1,4 @@
-"""Inputs of a policy before a step, as one row of numbers (METHOD: the observation).
+"""Inputs of a policy before a step, as one row of numbers: the paper's observation.
 
 From the previous step: last hidden state, two middle hidden states, attention
 concentration, entropy, how surprising the token now fed was. Besides: the number of cached

@@ -1,7 +1,7 @@
 """The policy networks.
 
-``DamageNetwork`` (ours) predicts, from what was observed before a step, how much each level
-of each axis would cost in KL to the dense step; a price per axis then turns predictions into
+``DamageNetwork`` (ours) predicts, from the observation before a step, the KL to the dense step that
+each level of each axis would cause; a price per axis then turns predictions into
 choices (``prices.py``). Damage is additive over the axes to a good approximation
 (docs/results.md), so a head per axis suffices, and each head is two numbers: how sensitive this
 step is, and how steeply that falls with the level.

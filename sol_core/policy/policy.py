@@ -1,4 +1,4 @@
-"""A policy: network, prices, and what it was made for."""
+"""A policy: its network, its prices, and the model and grid it was trained for."""
 
 from __future__ import annotations
 
@@ -58,17 +58,17 @@ class Policy(
     paper_url="https://arxiv.org/abs/2605.10875",
     tags=["per-token-compute", "policy"],
 ):
-    """Network and prices; chooses among the grid's levels.
+    """A network and prices that choose among the grid's levels.
 
-    ``from_pretrained``, ``save_pretrained`` and ``push_to_hub`` are those of the Hub's mixin, over
-    the same folder that ``folder.py`` reads and writes, with the same refusals.
+    ``from_pretrained``, ``save_pretrained`` and ``push_to_hub`` come from the Hub's mixin. They use
+    the folder of ``folder.py`` and refuse the same files.
 
     Attributes:
-        info: what it is.
+        info: name, model, grid, configuration and measurements.
         network: DamageNetwork or JointNetwork.
-        correction: what to aim the prices at for a requested mean.
-        states: that a price on bytes is read off; None of policies that lack them.
-        embedding: [V, C] of the language model, to look tokens up in.
+        correction: maps a requested mean to the aim of the prices.
+        states: samples from which a price on bytes is derived; None if the policy has none.
+        embedding: [V, C] of the language model, for token lookups.
         levels: of each axis, ascending, shares of dense.
         ends: [axes] each, the axes' lowest and highest levels.
     """
@@ -116,22 +116,22 @@ class Policy(
 
     @property
     def parts(self) -> PolicyParts:
-        """Return the stored parts of it."""
+        """Return the parts that are stored."""
         return PolicyParts(self.info, self.network, self.prices, self.correction, self.states)
 
     @property
     def observes(self) -> Observe:
-        """Return what its network reads of a step."""
+        """Return the observations that its network reads."""
         return observed_by(self.info.layout)
 
     @property
     def reads(self) -> PolicyReads:
-        """Return what it adds to the bytes of every step."""
+        """Return the bytes that it adds to every step."""
         return PolicyReads(self.num_bytes, self.observes.scores_pages)
 
     @property
     def num_heads(self) -> int:
-        """Choices per step: one an axis, or one over the joint actions."""
+        """Choices per step: one per axis, or one over the joint actions."""
         return 1 if isinstance(self.network, JointNetwork) else len(self.levels)
 
     def logits(self, inputs: StepInputs, cache: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -140,9 +140,8 @@ class Policy(
         Args:
             inputs: of these steps.
             cache: of the steps before, as the last call returned it; None at an episode's start.
-        Returns: [N, T, axes, levels of the longest] (what a shorter axis lacks is never
-            chosen), or [N, T, 1, A]; and the step cache. The most probable level is the one
-            the price rule chooses.
+        Returns: [N, T, axes, levels of the longest] (padding of shorter axes is never chosen), or
+            [N, T, 1, A]; and the step cache. The most probable level is the price rule's choice.
         """
         if isinstance(self.network, JointNetwork):
             embedded = self.embedding[inputs.tokens]
@@ -183,18 +182,18 @@ class Policy(
         return network.log_sharpness.detach().exp().double().cpu().numpy()
 
     def per_head(self, values: Tensor) -> list[Tensor]:
-        """Take the heads apart.
+        """Split logits or probabilities by head.
 
         Args:
             values: [..., heads, levels] logits or probabilities.
-        Returns: [..., levels] of each head, without what a shorter axis lacks.
+        Returns: [..., levels] of each head, without the padding of shorter axes.
         """
         if self.num_heads == 1:
             return [values[..., 0, :]]
         return [values[..., axis, : len(levels)] for axis, levels in enumerate(self.levels)]
 
     def axis_levels(self, choices: Tensor) -> Tensor:
-        """Levels that the heads' choices mean.
+        """Levels of the heads' choices.
 
         Args:
             choices: [..., num_heads] int64.
@@ -218,7 +217,7 @@ class Policy(
         return self._level_table[self._axes, levels]
 
     def actions(self, levels: Tensor) -> list[Action]:
-        """The action of every row; each is made once, for checks take time.
+        """The action of every row; each is built once, because checks take time.
 
         Args:
             levels: [R, axes] int64, an index into each axis's levels.
@@ -252,9 +251,9 @@ class Policy(
             grid: the levels and site in use; None accepts the policy's own.
             force_download, token, cache_dir, local_files_only, revision: as for every model of
                 the Hub.
-            unknown: nothing else is taken.
+            unknown: no other argument is accepted.
         Raises: PolicyError when it is damaged, or made for another model or grid; DownloadError
-            when the Hub does not give it; TypeError for an argument that is none.
+            when the Hub does not provide it; TypeError for an unknown argument.
         """
         if unknown:
             raise TypeError(f"from_pretrained() takes no argument {min(unknown)!r}")
@@ -283,7 +282,7 @@ class Policy(
         """The mixin's hook.
 
         Args:
-            fields: what else it found in config.json, which is read here anew, with checks.
+            fields: the mixin's reading of config.json, which is read here again, with checks.
         """
         if model is None:
             raise PolicyError(
@@ -297,14 +296,14 @@ class Policy(
 
     @property
     def num_bytes(self) -> int:
-        """Bytes of its network, which every step reads: matrices that float16 holds, in that."""
+        """Bytes of its network, which every step reads; matrices that fit float16 count as such."""
         return sum(
             value.nbytes // 2 if self._narrow and value.ndim > 1 else value.nbytes
             for value in self.network.parameters()
         )
 
     def check_grid(self, grid: ActionGrid) -> None:
-        """Hold the policy to a grid.
+        """Check that the policy fits a grid.
 
         Args:
             grid: levels, site and mechanisms in use.
@@ -313,7 +312,7 @@ class Policy(
         self.info.check_grid(grid)
 
     def check_model(self, fingerprint: str) -> None:
-        """Hold the policy to a model.
+        """Check that the policy fits a model.
 
         Args:
             fingerprint: of the model in use.

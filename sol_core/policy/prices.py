@@ -1,4 +1,4 @@
-"""A price per axis: what makes predicted damage meet any budget.
+"""A price per axis, with which predicted damage meets any budget.
 
 For damage that is separable over steps and axes, the schedule of least total damage among
 those of a given mean spend chooses, at every step, the level of least
@@ -27,8 +27,8 @@ class PriceTable:
         log_prices: ascending.
         spends: falling, as long.
 
-    A measured table holds what its JSON holds: training that goes on from a checkpoint, and
-    whoever loads the policy, then choose by the same prices to the last bit.
+    A measured table holds what its JSON holds: training that resumes from a checkpoint, and
+    every user of the policy, then choose by the same prices to the last bit.
     """
 
     log_prices: tuple[float, ...]
@@ -77,12 +77,12 @@ def choose_levels(damages: Tensor, levels: Tensor, prices: Tensor | float) -> Te
 
 
 def aim_for(targets: Tensor, excess: Tensor, shares: Tensor, ends: tuple[Tensor, Tensor]) -> Tensor:
-    """The mean spend to aim for now: what was asked, less a share of what was spent beyond it.
+    """The mean spend to aim for now: the request, less a share of the overspending so far.
 
     Args:
         targets: [..., axes], requested mean.
         excess: [..., axes], spend so far minus target, summed over the steps.
-        shares: [..., axes], of the excess that are made good in a step.
+        shares: [..., axes], of the excess that a step compensates.
         ends: [axes] each, the axes' lowest and highest levels; the aim is clipped to them.
     """
     return (targets - excess * shares).clamp(*ends)

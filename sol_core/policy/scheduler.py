@@ -48,7 +48,7 @@ class StepChoice(NamedTuple):
 
     @property
     def log_probabilities(self) -> Tensor:
-        """[R, num_heads, levels]; computed when asked for, which greedy decoding never does."""
+        """[R, num_heads, levels]; computed on request, which greedy decoding never makes."""
         return (self.logits / self.temperature).log_softmax(-1)
 
     @property
@@ -66,7 +66,7 @@ def mean_entropy(heads: Sequence[Tensor]) -> Tensor:
 
 
 def feedback_shares(contexts: Tensor) -> Tensor:
-    """Share of what was overspent that each step of an episode makes good: [R, axes].
+    """Share of the overspending that each step of an episode compensates: [R, axes].
 
     Args:
         contexts: tokens before the episode, [R].

@@ -1,4 +1,4 @@
-"""Speed: what ``bench`` measures here and now.
+"""The measurements of ``bench``.
 
 Ratios come from one run on one machine. Accuracy is measured in ``sol_core.evaluation`` and
 ``sol_core.tasks``.

@@ -1,7 +1,7 @@
 """``bench decode``: single-stream tokens per second: ours, transformers', llama.cpp's, the floor.
 
-They never share a process: each loads torch its own way and its own thread pools,
-and whichever came second would pay for the first. Rounds alternate between a worker
+They never share a process: each loads torch and its thread pools in its own way, and the second
+one would pay for the first. Rounds alternate between a worker
 per contestant, so that a machine whose speed drifts slows both; medians are reported.
 Every ratio is of measurements of one round.
 """

@@ -22,7 +22,7 @@ def mix_name(mix: dict[str, Any]) -> str:
 def mix_rows(rates: Rates, mixes: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The static mixes beside their own dense.
 
-    Returns: per context and share asked for, that mix (``keep_fraction``,
+    Returns: per context and requested share, that mix (``keep_fraction``,
         ``channel_keep_ratio``), the ``share`` of the dense bytes that it reads (the lowest there
         is, where it is above ``share_asked``), ``tokens_per_s``, ``speedup`` over dense and
         ``of_ideal``, that speedup times the share: 1 where time follows bytes.

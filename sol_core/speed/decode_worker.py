@@ -1,4 +1,4 @@
-"""One contestant of ``bench decode`` in a process of its own: measures what stdin asks for."""
+"""One contestant of ``bench decode`` in its own process; measures the requests on stdin."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``bench kernels``: what each Triton kernel needs, and its time here.
+"""``bench kernels``: the resources of each Triton kernel, and its time here.
 
 Registers, spills and shared memory are read from binaries compiled now; times are measured
 where there is a CUDA device, and null where there is none.
@@ -15,7 +15,6 @@ from typing import Any
 
 import torch
 
-from kernels.ahead_of_time import SHARED_LIMIT, Binary, compile_in_child
 from kernels.gated_mlp import MlpPlan, MlpWeights, fused_gated_mlp
 from kernels.key_codes import encode_keys
 from kernels.kv_write import write_tokens
@@ -23,6 +22,7 @@ from kernels.page_attention import AttentionPlan, KVBlock, decode_attention, pag
 from kernels.rms_norm import rms_norm
 from sol_core.actions import PAPER, Action, Mechanisms, ceil_fraction, grid_named
 from sol_core.errors import ConfigError
+from sol_core.speed.ahead_of_time import SHARED_LIMIT, Binary, compile_in_child
 from sol_core.speed.gpu_step import count_launches, measure_steps
 from sol_core.speed.random_model import MODELS, ModelShape
 

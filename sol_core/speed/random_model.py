@@ -11,6 +11,7 @@ from typing import Literal, get_args
 
 import torch
 
+from kernels.gpu.triton_support import runs_triton
 from kernels.quantised_weights import GgufBlocks, unpack_blocks
 from kernels.quantised_weights.layout import BLOCK, KINDS
 from sol_core.errors import ConfigError
@@ -121,7 +122,7 @@ def random_model(
     spec = _spec(shape, max_positions)
     width, inner = shape.hidden_size, shape.intermediate_size
     norm = torch.ones(width, device=device)
-    on_gpu = torch.device(device).type == "cuda"
+    on_gpu = runs_triton(norm)  # or what it would launch is noted
     layers = tuple(
         LayerWeights(
             attention_norm=norm,

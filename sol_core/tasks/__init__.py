@@ -1,9 +1,8 @@
-"""Tasks: questions that measure what a policy does to accuracy, at the spend of its baselines.
+"""Tasks: questions that measure a policy's effect on accuracy, at the spend of its baselines.
 
-What policies and baselines are compared with is in ``sol_core.comparing``.
+The measures are in ``sol_core.comparing``.
 
-``run_tasks`` is looked up when it is first asked for: the page reads configurations and
-must not import torch.
+``run_tasks`` is imported on first use: the page reads configurations and must not import torch.
 """
 
 from typing import TYPE_CHECKING, Any

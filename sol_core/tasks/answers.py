@@ -1,4 +1,4 @@
-"""The reading of a question's scores: the choice made, and by how much the right one leads.
+"""Reads a question's scores: the choice made, and the margin of the right one.
 
 A choice's score is the log-likelihood of its text per byte (acc_norm), so that long answers do not
 lose by their length.

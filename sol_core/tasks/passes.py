@@ -1,4 +1,4 @@
-"""The passes over a task: the policy beside the dense model, then what it is compared with."""
+"""The passes over a task: the policy beside the dense model, then its baselines."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class TaskSetting:
 
     Attributes:
         continuations: of all questions.
-        budgets: asked for.
+        budgets: as requested.
         spell: the text of token ids; only for tasks in which a model writes an answer.
         mixes: of the model under the policy's grid, where budgets are shares of the bytes.
     """

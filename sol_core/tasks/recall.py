@@ -1,4 +1,4 @@
-"""Recall: facts hidden in a long text, asked for at its end.
+"""Recall: facts hidden in a long text, with questions at its end.
 
 A text is made of passages of SQuAD and BoolQ with invented facts between them, at random places.
 Its questions are about facts of one step, facts of two (``recall_facts``), and SQuAD's passages.

@@ -1,7 +1,7 @@
 """Invented facts for the recall task: several of one form, so that their answers are alike.
 
 A one-step fact is one sentence. A two-step fact takes two: the first names a thing, the second
-says about that thing what is asked; its answer says both. Names and values are drawn, so no model
+states the requested property of it; its answer says both. Names and values are drawn, so no model
 has seen them.
 """
 

@@ -101,7 +101,7 @@ class ScoredTask:
 
     Attributes:
         task: its name.
-        requested: the budgets that were asked for.
+        requested: the requested budgets.
         dense: the dense model.
         methods: per budget, every method by name, the policy first and static among them.
         chance: share of its questions that are right by chance.

@@ -94,7 +94,7 @@ class SharePlan:
 
     def actions(self, question: int, steps: int) -> list[Action]:
         """Of the first ``steps`` steps of each of a question's choices; those beyond the longest
-        go on with the mixing and are not made good."""
+        go on with the mixing and are not compensated."""
         begin = self._begins[question][1]
         return [
             Action(

@@ -2,8 +2,7 @@
 
 A trained policy's own code is in ``sol_core.policy``, the texts in ``sol_core.corpus``.
 
-``train`` is looked up when it is first asked for: the page reads configurations and must not
-import torch.
+``train`` is imported on first use: the page reads configurations and must not import torch.
 """
 
 from typing import TYPE_CHECKING, Any

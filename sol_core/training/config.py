@@ -51,7 +51,7 @@ class WarmStartConfig:
 
 @dataclass(frozen=True, slots=True)
 class GrpoConfig:
-    """GRPO on teacher-forced rollouts (SOL, arXiv:2605.10875, section 4; METHOD 5).
+    """GRPO on teacher-forced rollouts (SOL, arXiv:2605.10875, section 4).
 
     Attributes: see each field's help.
     """

@@ -204,7 +204,7 @@ def calibrate(state: RunState) -> Iterator[WorkEvent]:
     """Prices, then corrected aims, from episodes that the finished policy itself plays.
 
     Random schedules leave other states behind than a good policy does: priced on those, it
-    spent 0.05 less than asked (docs/results.md). Texts are fresh ones: on texts that it
+    spent 0.05 less attention than requested. Texts are fresh ones: on texts that it
     learnt from, a network is surer of itself than elsewhere.
     """
     policy, config, ranks = state.policy, state.config, state.ranks

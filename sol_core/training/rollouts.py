@@ -1,4 +1,4 @@
-"""One GRPO batch: rollouts of sampled schedules, and what an update needs of them."""
+"""One GRPO batch: rollouts of sampled schedules, and the inputs of an update."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class RolloutBatch:
 
 
 def draw_budgets(count: int, grid: ActionGrid, generator: torch.Generator) -> list[Budget]:
-    """Targets, uniform over each axis (METHOD 5)."""
+    """Targets, uniform over each axis."""
     budgets = []
     for _ in range(count):
         shares = torch.rand(len(AXES), generator=generator).tolist()

@@ -1,4 +1,4 @@
-"""The state of one training run, and what every phase needs of it."""
+"""The state of one training run, shared by its phases."""
 
 from __future__ import annotations
 

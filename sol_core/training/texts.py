@@ -11,7 +11,7 @@ from sol_core.training.config import TrainConfig
 
 
 class TextSource:
-    """Blocks of ``config.block_len`` tokens of a corpus, shuffled anew on every pass.
+    """Blocks of ``config.block_len`` tokens of a corpus, shuffled again on every pass.
 
     Attributes:
         fingerprint: of the corpus, once it is open.

@@ -1,4 +1,4 @@
-"""Many episodes of one text on one dense prefill: where rollouts start, what they are held to."""
+"""Many episodes of one text on one dense prefill: their starts and their references."""
 
 from __future__ import annotations
 

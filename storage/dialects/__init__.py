@@ -1,10 +1,9 @@
 """SQLite and PostgreSQL: everything in which they differ, and nothing else.
 
-The rest of the package asks a ``Backend`` or uses ``expressions``; no other module knows which
-database it talks to.
+The rest of the package asks a backend (``SqliteBackend``, ``PostgresBackend``: the same methods)
+or uses ``expressions``; no other module knows which database it talks to.
 """
 
-from storage.dialects.backend import Backend
 from storage.dialects.expressions import contains, insert_into, now_us
 
-__all__ = ["Backend", "contains", "insert_into", "now_us"]
+__all__ = ["contains", "insert_into", "now_us"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, TableClause, literal, text
+from sqlalchemy import ColumnElement, Connection, Table, literal, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -18,7 +18,7 @@ POSTGRESQL = "postgresql"  # as SQLAlchemy names it
 _CLOCK = text("SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT)")
 
 
-def insert_into(connection: Connection, table: TableClause) -> sqlite.Insert | postgresql.Insert:
+def insert_into(connection: Connection, table: Table) -> sqlite.Insert | postgresql.Insert:
     """An INSERT that can say what to do about a row that is there already."""
     if connection.dialect.name == POSTGRESQL:
         return postgresql.insert(table)

@@ -15,7 +15,6 @@ from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, QueuePool, create_engine, event
 
-from storage.dialects.backend import Backend
 from storage.dialects.sqlite_errors import (
     sqlite_primary_code,
     storage_error_from_sqlite,
@@ -23,22 +22,29 @@ from storage.dialects.sqlite_errors import (
 )
 from storage.dialects.sqlite_health import inspect_database, notice_if_empty, set_aside_if_corrupt
 from storage.errors import DatabaseWriteError, StorageError
+from storage.schema import APPLICATION_ID
 
 # Connections kept open; more are opened when more threads work at once, and closed afterwards.
 _POOL_SIZE = 4
 _WAL_RETRY_S = 0.02
 
 
-class SqliteBackend(Backend):
-    """The file at ``path``; it and its folders are made when missing."""
+class SqliteBackend:
+    """The file at ``path``; it and its folders are made when missing.
 
-    path: Path
+    Attributes:
+        shown: how messages and logs name it.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = Path(os.path.realpath(path))
         self.shown = str(self.path)
 
     def prepare(self, busy_timeout_s: float) -> tuple[str, ...]:
+        """Look whether it can be used before it is; returns notices for the user.
+
+        Raises: DatabaseVersionError, DatabaseLockedError, DatabaseWriteError.
+        """
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -53,6 +59,10 @@ class SqliteBackend(Backend):
         return tuple(notice for notice in notices if notice is not None)
 
     def look(self, busy_timeout_s: float) -> tuple[int, int] | None:
+        """Schema version and number of runs, read without changing anything; None for a blank.
+
+        Raises: as ``prepare``.
+        """
         if not self.path.exists():
             return None
         inspect_database(self.path, busy_timeout_s)
@@ -67,25 +77,32 @@ class SqliteBackend(Backend):
             return version, int(connection.execute("SELECT count(*) FROM runs").fetchone()[0])
 
     def open(self, busy_timeout_s: float) -> tuple[Engine, Engine]:
+        """Engines for reading and for writing, on one pool of connections.
+
+        All queries of a reader's transaction see the same moment; a writer waits for others for
+        at most ``busy_timeout_s``.
+        """
         reader = _make_engine(self.path, busy_timeout_s)
         return reader, reader.execution_options(begin_statement="BEGIN IMMEDIATE")
 
     def storage_error(self, error: BaseException | None) -> StorageError:
+        """Turn an error of the driver into its meaning for the user, with the remedy."""
         return storage_error_from_sqlite(self.path, error)
 
     def lock_schema(self, connection: Connection) -> None:
         """BEGIN IMMEDIATE has locked everything."""
 
     def schema_version(self, connection: Connection) -> int:
+        """The version that ``set_schema_version`` wrote last; 0 for a blank database."""
         return int(connection.exec_driver_sql("PRAGMA user_version").scalar_one())
 
     def set_schema_version(self, connection: Connection, number: int) -> None:
+        """Write the version, in the transaction that changes the tables."""
+        connection.exec_driver_sql(f"PRAGMA application_id = {APPLICATION_ID}")
         connection.exec_driver_sql(f"PRAGMA user_version = {number}")
 
-    def create(self, connection: Connection, statement: str) -> None:
-        connection.exec_driver_sql(statement)
-
-    def used_bytes(self, connection: Connection) -> int | None:
+    def used_bytes(self, connection: Connection) -> int:
+        """Return the bytes stored, without the room that deletions left."""
         pages, free, size = (
             int(connection.exec_driver_sql(f"PRAGMA {name}").scalar_one())
             for name in ("page_count", "freelist_count", "page_size")

@@ -24,7 +24,7 @@ from storage.errors import (
     DatabaseWriteError,
     StorageError,
 )
-from storage.migrations import APPLICATION_ID, check_version
+from storage.schema import APPLICATION_ID, check_version
 
 # Larger files are not read through at every start; damage is then reported when it is met.
 FULL_CHECK_BYTES = 256 * 1024 * 1024
@@ -185,7 +185,7 @@ def _directory_lock(directory: Path, *, exclusive: bool) -> Iterator[None]:
     import fcntl
 
     with ExitStack() as stack:
-        # Where a folder cannot be opened or locked, SQLite's own error says more.
+        # SQLite's own error says more about a folder that cannot be opened or locked.
         with suppress(OSError):
             descriptor = os.open(directory, os.O_RDONLY)
             stack.callback(os.close, descriptor)

@@ -33,12 +33,10 @@ from storage.jobs.records import (
     JobKind,
     JobRecord,
     JobStatus,
-    jobs_table,
 )
 from storage.jobs.rows import (
     IsAlive,
     abandon_jobs,
-    change_job,
     claim_next,
     give_to,
     jobs_of_the_dead,
@@ -49,7 +47,8 @@ from storage.jobs.rows import (
 )
 from storage.jobs.series import JobSeries
 from storage.records import Record
-from storage.statements import delete_row, newest_rows
+from storage.schema import jobs_table
+from storage.statements import change_row, delete_row, newest_rows
 
 _ID_BYTES = 6  # 12 hex digits: a command line takes no leading dash for an id
 _Columns = dict[str, Any]
@@ -125,13 +124,13 @@ class JobStore(JobSeries):
         }
         with self._database.write() as connection:
             job = require_held(connection, job_id, worker)
-            change_job(connection, job_id, heartbeat_us=now_us(connection), **values)
+            change_row(connection, jobs_table, job_id, heartbeat_us=now_us(connection), **values)
         return job.control
 
     def set_log_file(self, job_id: str, log_file: str) -> None:
         """Save where the job's log is. Raises: NotFoundError."""
         with self._database.write() as connection:
-            change_job(connection, job_id, log_file=encode_text("log_file", log_file))
+            change_row(connection, jobs_table, job_id, log_file=encode_text("log_file", log_file))
 
     def finish(
         self,
@@ -206,7 +205,7 @@ class JobStore(JobSeries):
         with self._database.write() as connection:
             status = require_job(connection, job_id, lock=True).status
             if status == "running":
-                change_job(connection, job_id, control="cancel")
+                change_row(connection, jobs_table, job_id, control="cancel")
             elif status in ("queued", "paused", "abandoned"):
                 set_status(connection, job_id, "cancelled")
             return require_job(connection, job_id)
@@ -219,7 +218,7 @@ class JobStore(JobSeries):
         with self._database.write() as connection:
             job = require_job(connection, job_id, lock=True)
             if job.status == "running" and job.control == "run":
-                change_job(connection, job_id, control="pause")
+                change_row(connection, jobs_table, job_id, control="pause")
             elif job.status == "queued":
                 set_status(connection, job_id, "paused")
             return require_job(connection, job_id)
@@ -242,7 +241,7 @@ class JobStore(JobSeries):
                 if worker is not None:
                     give_to(connection, job_id, worker)
             elif worker is None and job.status == "running" and job.control != "cancel":
-                change_job(connection, job_id, control="run")
+                change_row(connection, jobs_table, job_id, control="run")
             else:
                 raise JobStateError(_why_not_resumed(job))
             return require_job(connection, job_id)

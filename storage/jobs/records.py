@@ -1,4 +1,4 @@
-"""Saved job: the record that the app sees and the tables it is kept in.
+"""Saved job: the record that the app sees.
 
 A job is work that a worker process does in the background. Its row says how far it is; its
 metric rows and samples are what the page draws.
@@ -11,7 +11,6 @@ from datetime import datetime
 from typing import Literal, get_args
 
 from storage.records import Record
-from storage.statements import named_table
 
 # "benchmark" is the stored word of accuracy on tasks, ``TASKS_JOB``: databases of all releases
 # have it, and workers of two releases may share one.
@@ -19,22 +18,13 @@ JobKind = Literal["train", "evaluate", "benchmark"]
 TASKS_JOB: JobKind = "benchmark"
 # paused: checkpointed and released at the user's wish; abandoned: its worker died.
 JobStatus = Literal["queued", "running", "paused", "succeeded", "failed", "cancelled", "abandoned"]
-# What the user wishes of a running job; its worker reads it with every heartbeat.
+# The user's request to a running job, which its worker reads with every heartbeat.
 JobControl = Literal["run", "pause", "cancel"]
 
 JOB_KINDS: tuple[str, ...] = get_args(JobKind)
 JOB_STATUSES: tuple[str, ...] = get_args(JobStatus)
 ENDED_STATUSES = ("succeeded", "failed", "cancelled", "abandoned")
 RESUMABLE_STATUSES = ("paused", "failed", "cancelled", "abandoned")
-
-# The migrations create the tables; here are only the names that the queries use.
-jobs_table = named_table(
-    "jobs",
-    "seq id kind owner title status control params progress message eta_s result error log_file "
-    "worker created_us started_us heartbeat_us finished_us updated_us data_dir_id claimed_us",
-)
-job_metrics_table = named_table("job_metrics", "job_id seq step record")
-job_samples_table = named_table("job_samples", "job_id seq record")
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,8 @@ from sqlalchemy import Connection, Select, func, select, update
 from storage.codec import decode_time, encode_text, read_row
 from storage.dialects import now_us
 from storage.errors import JobStateError
-from storage.jobs.records import ENDED_STATUSES, JobRecord, JobStatus, jobs_table
+from storage.jobs.records import ENDED_STATUSES, JobRecord, JobStatus
+from storage.schema import jobs_table
 from storage.statements import change_row, find_row, require_row
 
 ABANDONED_ERROR = (
@@ -108,10 +109,11 @@ def _is_dead(job: JobRecord, deadline: datetime, is_alive: Callable[[str], bool 
 
 
 def set_status(connection: Connection, job_id: str, status: JobStatus, **values: Any) -> None:
-    """Give the job a status in which nobody works on it."""
+    """Give the job a status in which nobody works on it. Raises: NotFoundError."""
     finished_us = now_us(connection) if status in ENDED_STATUSES else None
-    change_job(
+    change_row(
         connection,
+        jobs_table,
         job_id,
         status=status,
         control="run",
@@ -119,11 +121,6 @@ def set_status(connection: Connection, job_id: str, status: JobStatus, **values:
         finished_us=finished_us,
         **values,
     )
-
-
-def change_job(connection: Connection, job_id: str, **values: Any) -> None:
-    """Set columns of the job. Raises: NotFoundError."""
-    change_row(connection, jobs_table, job_id, **values)
 
 
 def require_job(connection: Connection, job_id: str, lock: bool = False) -> JobRecord:

@@ -9,8 +9,8 @@ from sqlalchemy import delete, func, insert, select
 from storage.codec import decode_json, encode_json
 from storage.database import Database
 from storage.errors import InvalidRecordError
-from storage.jobs.records import job_metrics_table, job_samples_table, jobs_table
 from storage.records import Record
+from storage.schema import job_metrics_table, job_samples_table, jobs_table
 from storage.statements import checked_limit, require_id
 
 KEPT_SAMPLES = 12

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import pytest
 
-from app.host.limits import VARIABLES
+from app.host.limits import LIMITS_VARIABLE
 from app.host.paths import DataDir
 from app.site.server import launch_app
 from app.web.services import Services, build_services
@@ -41,8 +41,7 @@ def serving(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
     with closing_gradio_leftovers(), ExitStack() as opened:
 
         def start(step_s: float = 0.0, **variables: str) -> Server:
-            for variable in VARIABLES:
-                monkeypatch.delenv(variable.name, raising=False)
+            monkeypatch.delenv(LIMITS_VARIABLE, raising=False)
             for name, value in ({"SOL_PUBLIC": "1"} | variables).items():
                 monkeypatch.setenv(name, value)
             data_dir = DataDir(folder / "data")

@@ -17,8 +17,13 @@ def quick_interpreter() -> Iterator[None]:
     from triton.language import core, semantic
     from triton.runtime import interpreter
 
+    if not hasattr(interpreter, "_LangPatchScope"):  # Triton 3.4, as slow as it is
+        with patch.object(interpreter, "_patch_lang_tensor", _whole_index(interpreter)):
+            yield
+        return
     meaning = semantic.TritonSemantic
     with (
+        patch.object(interpreter, "_patch_lang_tensor", _whole_index(interpreter)),
         patch.object(interpreter, "_patch_lang", _once_a_launch(interpreter)),
         patch.object(interpreter, "_get_np_dtype", _numpy_types_by_name(interpreter, core)),
         patch.object(meaning, "binary_op_sanitize_overflow_impl", _overflow_check(meaning)),
@@ -26,6 +31,17 @@ def quick_interpreter() -> Iterator[None]:
         patch.object(core.block_type, "__init__", _blocks_with_kept_shapes(core)),
     ):
         yield
+
+
+def _whole_index(interpreter: Any) -> Callable[..., None]:
+    """Up to Triton 3.6, a number is taken out of its array in a way that NumPy 2.4 refuses."""
+    patch_tensor = interpreter._patch_lang_tensor
+
+    def patch_index_too(tensor: Any, *scope: Any) -> None:
+        patch_tensor(tensor, *scope)
+        tensor.__index__ = lambda self: int(self.handle.data.squeeze())
+
+    return patch_index_too
 
 
 def _once_a_launch(interpreter: Any) -> Callable[[Any], Any]:

@@ -6,60 +6,59 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 
-from kernels.cpu.compiling import call_native, fast_helper, helper, native_function
+from kernels.cpu.compiling import fast_helper, helper
+from kernels.cpu.team_call import native_function, team_call
 from kernels.cpu.threads import why_no_kernels
 from tests.support.tiny_language_model import save_model_folder
 
 numba = pytest.importorskip("numba")
 
 
+class _Numbers(NamedTuple):
+    given: Any
+    factor: Any
+
+
 @numba.njit(nogil=True, error_model="numpy")
-def _scaled(place: Any, numbers: Any, factor: Any, add: Any, out: Any) -> None:
-    if factor == 0:
+def _scaled(place: Any, marks: Any, arguments: Any) -> None:
+    (numbers, add), out = arguments
+    if numbers.factor == 0:
         raise ValueError("nothing is left")
-    out[place] = numbers[place] * factor + add
+    out[place] = numbers.given[place] * numbers.factor + add
 
 
-@numba.njit(parallel=True, nogil=True)
-def _on_all_threads(native: Any, numbers: Any, factor: Any, add: Any, out: Any) -> Any:
-    from_all = np.zeros(numbers.shape[0], np.bool_)
-    for place in numba.prange(numbers.shape[0]):
-        arguments = (np.int64(place), numbers, factor, add, out)
-        from_all[place] = call_native(native, arguments)
-    return from_all
-
-
-def _run(numbers: Any, factor: Any, native: Any) -> tuple[list[bool], list[float]]:
+def _run(numbers: Any, factor: Any, native: Any) -> tuple[bool, list[float]]:
     out = np.zeros(numbers.shape[0], np.float32)
-    return _on_all_threads(native, numbers, factor, True, out).tolist(), out.tolist()
+    arguments = ((_Numbers(numbers, factor), True), out)
+    return team_call(native, numbers.shape[0], arguments), out.tolist()
 
 
 @pytest.fixture(scope="module")
 def native() -> Any:
     single = np.zeros(1, np.float32)
-    return native_function(_scaled, (0, single, np.float32(1), True, single))
+    return native_function(_scaled, ((_Numbers(single, np.float32(1)), True), single))
 
 
-def test_a_loop_calls_it_with_arrays_and_numbers(native: Any) -> None:
+def test_every_place_gets_arguments_of_any_form(native: Any) -> None:
     numbers = np.arange(5, dtype=np.float32)
-    assert _run(numbers, np.float32(2), native) == ([True] * 5, [1, 3, 5, 7, 9])
+    assert _run(numbers, np.float32(2), native) == (True, [1, 3, 5, 7, 9])
 
 
 @pytest.mark.parametrize(
     ("kind", "factor"), [(np.float64, np.float32(2)), (np.float32, 2.0), (np.float32, 2)]
 )
 def test_arguments_of_other_types_are_refused(native: Any, kind: Any, factor: Any) -> None:
-    assert _run(np.arange(3, dtype=kind), factor, native) == ([False] * 3, [0] * 3)
+    assert _run(np.arange(3, dtype=kind), factor, native) == (False, [0] * 3)
 
 
 def test_a_call_that_raised_is_told(native: Any) -> None:
     numbers = np.arange(3, dtype=np.float32)
-    assert _run(numbers, np.float32(0), native) == ([False] * 3, [0] * 3)
+    assert _run(numbers, np.float32(0), native) == (False, [0] * 3)
 
 
 @pytest.mark.parametrize("decorate", [helper, fast_helper])

@@ -62,7 +62,6 @@ def _any_number_of_rows(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_kernels_run_here() -> None:
     assert cpu_kernel("kernels.page_attention.cpu", "attend_rows") is not None
-    assert cpu_kernel("kernels.page_attention.cpu_mass", "attend_rows_by_mass") is not None
     assert cpu_kernel("kernels.channel_pruning.cpu", "keep_largest_rows") is not None
     assert cpu_kernel("kernels.activation_quantisation.cpu", "fake_quantise_rows") is not None
     assert cpu_kernel("kernels.rms_norm.cpu", "rms_norm_rows") is not None
@@ -105,6 +104,16 @@ def _valid_tokens(blocks: list[KVBlock], rows: int, generator: torch.Generator) 
     return torch.arange(width)[None] >= first
 
 
+def _spans(blocks: list[KVBlock], valid: Tensor | None) -> Tensor | None:
+    """The same in numbers, as a plan has them."""
+    if valid is None:
+        return None
+    shared = blocks[0].keys.shape[2] if len(blocks) == 2 else 0
+    spans = torch.tensor([[shared], [blocks[-1].keys.shape[2] - 1], [0]]).repeat(1, len(valid))
+    spans[2] = valid.long().argmax(1)
+    return spans
+
+
 def _check(query: Tensor, blocks: list[KVBlock], plan: AttentionPlan) -> None:
     assert dispatch.cpu_kernel_fits(query, blocks, plan)
     tolerance = TOLERANCE[blocks[0].keys.dtype]
@@ -131,10 +140,12 @@ def test_attention_equals_the_reference(shape: dict, masked: bool, sparse: bool)
     padded = torch.nn.functional.pad(seen, (0, -width % page_size))
     tokens = padded.unflatten(1, (-1, page_size)).sum(-1)
     kept = torch.randint(1, tokens.shape[1] + 2, (rows,), generator=generator)
-    plan = AttentionPlan(page_size, valid, tokens > 0, kept if sparse else None, tokens)
+    spans = _spans(blocks, valid)
+    kept = kept if sparse else None
+    plan = AttentionPlan(page_size, valid, tokens > 0, kept, tokens, spans=spans)
     _check(query, blocks, plan)
     if not sparse:
-        _check(query, blocks, AttentionPlan(page_size, valid))
+        _check(query, blocks, AttentionPlan(page_size, valid, spans=spans))
 
 
 def _coded(block: KVBlock) -> KVBlock:
@@ -159,8 +170,9 @@ def test_attention_by_mass_equals_the_reference(shape: dict, masked: bool, spars
     tokens = padded.unflatten(1, (-1, page_size)).sum(-1)
     kept = torch.randint(1, tokens.shape[1] + 2, (rows,), generator=generator)
     plan = AttentionPlan(
-        page_size, valid, tokens > 0, kept if sparse else None, tokens, "int4", "group"
-    )
+        page_size, valid, tokens > 0, kept if sparse else None, tokens, "int4", "group",
+        spans=_spans(blocks, valid),
+    )  # fmt: skip
     _check(query, blocks, plan)
     if sparse:
         _check(query, blocks, by_need(plan, generator))
@@ -219,7 +231,7 @@ def test_large_scores_do_not_overflow() -> None:
 
 def test_other_layouts_and_dtypes_go_to_the_reference() -> None:
     query, keys = torch.randn(6, 2, 16), torch.randn(6, 2, 8, 16)
-    block, narrow = KVBlock(keys, keys), keys[..., :12].contiguous()
+    block = KVBlock(keys, keys)
     assert dispatch.cpu_kernel_fits(query, [block], AttentionPlan(8))
     assert not dispatch.cpu_kernel_fits(query, [KVBlock(keys.mT, keys)], AttentionPlan(8))
     assert not dispatch.cpu_kernel_fits(query.double(), [block], AttentionPlan(8))
@@ -227,9 +239,8 @@ def test_other_layouts_and_dtypes_go_to_the_reference() -> None:
         query, [KVBlock(keys.half(), keys.half())], AttentionPlan(8)
     )
     assert not dispatch.cpu_kernel_fits(query, [block] * 3, AttentionPlan(8))
-    # Heads that are no whole vectors.
-    narrow_block = KVBlock(narrow, narrow)
-    assert not dispatch.cpu_kernel_fits(query[..., :12], [narrow_block], AttentionPlan(8))
+    seen = torch.ones(6, 8, dtype=torch.bool)  # and nothing that says it in numbers
+    assert not dispatch.cpu_kernel_fits(query, [block], AttentionPlan(8, seen))
 
 
 rows_of_numbers = st.lists(

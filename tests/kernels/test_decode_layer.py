@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from kernels.channel_pruning import reference as pruning_reference
+from kernels.cpu.arrays import as_array
 from kernels.cpu.team import Team
 from kernels.cpu.tuning import Tuning
-from kernels.decode_layer import as_array, few_row_kernel
+from kernels.decode_layer import few_row_kernel
 from kernels.key_codes import encode_keys
 from kernels.page_attention import KVBlock, page_bounds, page_scores
 from kernels.page_attention import reference as attention_reference
@@ -108,7 +109,7 @@ def test_a_pruned_channel_is_not_read() -> None:
 @settings(max_examples=60)
 def test_page_choice_matches_the_reference(pages: int, data: st.DataObject) -> None:
     """Exactly k pages, ties to the lowest, signed zeros alike."""
-    from kernels.decode_layer.page_choice import choose_pages
+    from kernels.page_attention.page_choice import choose_pages
 
     values = st.sampled_from([-2.0, -0.0, 0.0, 1.0, 1.5])
     scores = torch.tensor(data.draw(st.lists(values, min_size=pages, max_size=pages)))
@@ -127,7 +128,7 @@ def test_page_choice_matches_the_reference(pages: int, data: st.DataObject) -> N
 def test_page_scores_match_the_reference(
     dtype: torch.dtype, size: int, pages: int, heads: int
 ) -> None:
-    from kernels.decode_layer.page_choice import score_pages
+    from kernels.page_attention.page_choice import score_pages
 
     low = torch.randn(1, 1, pages, size).to(dtype)
     high = low + torch.rand(1, 1, pages, size).to(dtype)
@@ -144,7 +145,7 @@ def test_page_scores_match_the_reference(
 @pytest.mark.parametrize("page_size", [1, 4, 8])
 @pytest.mark.parametrize(("first", "total"), [(0, 5), (0, 32), (3, 33), (9, 41)])
 def test_mass_outside_matches_the_reference(page_size: int, first: int, total: int) -> None:
-    from kernels.decode_layer.page_choice import mass_outside
+    from kernels.page_attention.page_choice import mass_outside
 
     tokens = torch.zeros(-(-total // page_size) * page_size)
     tokens[first:total] = 1

@@ -16,7 +16,6 @@ from kernels import page_attention
 from kernels.gpu import triton_support
 from kernels.gpu.triton_support import KernelInputError
 from kernels.page_attention import AttentionPlan, KVBlock, page_bounds, reference, triton_dispatch
-from kernels.page_attention.triton_dispatch import attend_with_triton
 from kernels.page_scorers import PAGE_SCORERS
 from tests.kernels.triton_cases import (
     DEVICE,
@@ -290,8 +289,6 @@ def test_what_only_the_reference_takes_goes_there_and_is_logged_once(
     assert torch.equal(found, reference.decode_attention(query, [block], plan))
     assert caplog.text.count("page_attention runs on the PyTorch reference") == 1
     assert argument in caplog.text
-    with pytest.raises(KernelInputError, match=argument):
-        attend_with_triton(query, [block], plan, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -347,15 +344,3 @@ def test_wrong_plans_are_named(
     wrong = {name: value if value is None else value.to(DEVICE) for name, value in change.items()}
     with pytest.raises(KernelInputError, match=argument):
         page_attention.decode_attention(query, [block], replace(plan, **wrong))
-
-
-def test_the_operation_is_one_that_compilers_see_through(generator: torch.Generator) -> None:
-    block = make_block((1, 1, 9, 16), 8, torch.float32, generator)
-    plan = make_plan([block], 1, 8, torch.tensor([1]))
-    flat = [block.keys, block.values, block.page_min, block.page_max, None]
-    flat += [block.codes, block.scales]
-    masks = [None, plan.valid_pages, plan.pages_kept, plan.tokens_per_page, None]
-    query = torch.randn(1, 2, 16, device=DEVICE)
-    for how in ("quest head", "int4 group"):
-        checks, arguments = ("test_schema", "test_faketensor"), (query, flat, masks, 8, how, SHARE)
-        torch.library.opcheck(torch.ops.sol.page_attention, arguments, test_utils=checks)

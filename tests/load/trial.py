@@ -47,7 +47,7 @@ class LoadOptions:
     schedule: str = "policy:default"
 
     def __post_init__(self) -> None:
-        in_line = Limits.from_environment().line
+        in_line = Limits.from_environment().queue
         for name, most in (("clients", in_line), ("jobs", OWNERS * JOBS.of_visitor)):
             if not 1 <= getattr(self, name) <= most:
                 raise ConfigError(f"{name} must be 1 to {most}, got {getattr(self, name)}")

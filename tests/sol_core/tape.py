@@ -1,4 +1,4 @@
-"""A stand-in for CUDA graphs that runs on a CPU: a tape of every operation that torch starts.
+"""A stand-in for CUDA graphs that runs on a CPU: a tape of all that torch and Triton start.
 
 Capturing runs a step once and writes down each operation with the tensors it read and wrote,
 by identity; a replay runs the list again over the same memory. As in a CUDA graph, whatever
@@ -12,12 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_leaves
 
+from kernels.gpu import triton_support
 from sol_core.models import StepOutput
 from sol_core.models.step.clock import Lap, no_lap
 
@@ -30,15 +32,7 @@ _REFUSED = {
 }
 
 
-class _Watch(TorchDispatchMode):
-    """Refuses what a real capture refuses."""
-
-    def __torch_dispatch__(
-        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
-        if function in _REFUSED:
-            raise RuntimeError(f"not while capturing: {_REFUSED[function]} ({function})")
-        return function(*args, **(kwargs or {}))
+_start = triton_support.start
 
 
 class Tape(TorchDispatchMode):
@@ -53,8 +47,9 @@ class Tape(TorchDispatchMode):
         self, function: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
-        with _Watch():  # inside our own operations too
-            result = function(*args, **kwargs)
+        if function in _REFUSED:
+            raise RuntimeError(f"not while capturing: {_REFUSED[function]} ({function})")
+        result = function(*args, **kwargs)
         aliases = [each.alias_info for each in function._schema.returns]
         fresh = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
         if any(alias is not None and not alias.is_write for alias in aliases):
@@ -63,6 +58,12 @@ class Tape(TorchDispatchMode):
             fresh = []  # written in place
         self._operations.append((function, args, kwargs, fresh))
         return result
+
+    def start(self, *launch: Any) -> None:
+        """A launch of Triton's, whose results are among its arguments."""
+        with _disable_current_modes():  # the interpreter's own operations are no part of it
+            _start(*launch)
+        self._operations.append((_start, launch, {}, []))
 
     def __len__(self) -> int:
         return len(self._operations)
@@ -83,6 +84,6 @@ def tape_capture(
 ) -> tuple[Tape, StepOutput]:
     """As ``step_graph``'s capture on CUDA: a warm-up, then the record."""
     step(no_lap)
-    with Tape() as tape:
+    with Tape() as tape, patch.object(triton_support, "start", tape.start):
         output = step(lap)
     return tape, output

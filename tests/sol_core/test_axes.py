@@ -31,9 +31,12 @@ def test_an_axis_has_a_colour_and_starts_within_its_range(axis: Axis) -> None:
     [
         ({"keep_fraction": 0}, "keep_fraction must be above 0 and at most 1, got 0"),
         ({"channel_keep_ratio": 1.5}, "channel_keep_ratio must be above 0 and at most 1, got 1.5"),
+        ({"channel_keep_ratio": -0.5}, "channel_keep_ratio must be above 0 and at most 1"),
+        ({"channel_keep_ratio": float("inf")}, "channel_keep_ratio must be above 0 and at most 1"),
         ({"keep_fraction": float("nan")}, "keep_fraction must be above 0 and at most 1, got nan"),
         ({"keep_fraction": "much"}, "keep_fraction must be above 0 and at most 1, got 'much'"),
         ({"bit_width": 1}, "bit_width must be between 2 and 16, got 1"),
+        ({"bit_width": 17}, "bit_width must be between 2 and 16, got 17"),
         ({"bit_width": True}, "bit_width must be between 2 and 16, got True"),
     ],
 )

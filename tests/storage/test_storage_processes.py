@@ -15,7 +15,7 @@ import pytest
 from storage import Store, open_store
 from storage.database import Database
 from storage.dialects.sqlite import SqliteBackend
-from storage.migrations import LATEST_VERSION
+from storage.schema import LATEST_VERSION
 from storage.store import migrate
 from tests.storage.child_python import StartPython, start_all
 

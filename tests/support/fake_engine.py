@@ -51,6 +51,7 @@ FAKE_MODEL = _FakeModel(
     dtype_name="float32",
     device_name="cpu",
     context_length=2048,
+    notes=(),
     damage={},
     spec=SMOLLM2,
     lm=SimpleNamespace(

@@ -18,6 +18,7 @@ from app.cli.options import (
     open_data_dir,
     print_json,
 )
+from app.cli.terminal import table
 from app.formats.plain_json import json_safe
 from app.host.console import Console, write_out
 from app.host.errors import AppError
@@ -41,6 +42,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "GPU; load: a page with many visitors and queued jobs, whether anything is lost, stuck or "
         "unfair",
     )
+    _add_sizes(parser)
+    _add_decode_options(parser)
+    add_grid(parser)
+    add_model(parser, with_device=False)
+    add_json(parser)
+
+
+def _add_sizes(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--context", type=int, help="tokens before the first step (256; kernels: 2048)"
     )
@@ -59,6 +68,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ("jobs", 50, "load: queued jobs"),
     ):
         add_value(parser, name, default, "", help=f"{text} (%(default)s)")
+
+
+def _add_decode_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--compile",
         nargs="?",
@@ -89,9 +101,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="bf16",
         help="decode --shape: bf16, fp32, or q4 for blocks of 4 bits (%(default)s)",
     )
-    add_grid(parser)
-    add_model(parser, with_device=False)
-    add_json(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -201,23 +210,37 @@ def _load(args: argparse.Namespace, data_dir: DataDir, console: Console) -> dict
     return report
 
 
+_MIX_HEAD = (
+    *("context", "mix (attention, MLP)", "share of bytes"),
+    *("tokens/s", "against dense", "of 1 / share"),
+)
+
+
 def _decode_text(result: dict[str, Any]) -> str:
     """The record's static mixes as a table, then its other ratios."""
-    lines = [
-        f"{result['cpu']}, {result['threads']} threads, weights: {result['storage']}",
-        "context  mix (attention, MLP)  share of bytes  tokens/s  against dense  of 1 / share",
-    ]
+    rows = []
     for dense in result["dense"]:
-        lines.append(f"{dense['context']:7}  {'dense':20}  {1:14.2f}  {dense['tokens_per_s']:8.1f}")
+        rows.append(
+            (str(dense["context"]), "dense", "1.00", f"{dense['tokens_per_s']:.1f}", "", "")
+        )
         for mix in result["mixes"]:
             if mix["context"] != dense["context"]:
                 continue
-            action = f"{mix['keep_fraction']:g}, {mix['channel_keep_ratio']:g}"
             lowest = " (lowest)" if mix["share"] > mix["share_asked"] + 0.01 else ""
-            lines.append(
-                f"{'':7}  {action:20}  {mix['share']:14.2f}  {mix['tokens_per_s']:8.1f}  "
-                f"{mix['speedup']:13.2f}  {mix['of_ideal']:12.2f}{lowest}"
+            rows.append(
+                (
+                    "",
+                    f"{mix['keep_fraction']:g}, {mix['channel_keep_ratio']:g}",
+                    f"{mix['share']:.2f}",
+                    f"{mix['tokens_per_s']:.1f}",
+                    f"{mix['speedup']:.2f}",
+                    f"{mix['of_ideal']:.2f}{lowest}",
+                )
             )
+    lines = [
+        f"{result['cpu']}, {result['threads']} threads, weights: {result['storage']}",
+        *table(_MIX_HEAD, rows, "><>>><"),
+    ]
     lines.append(
         f"dense reads at {result['bandwidth_share']:.2f} of this memory's "
         f"{result['bandwidth_gb_s']:.0f} GB/s"
@@ -233,25 +256,27 @@ def _decode_text(result: dict[str, Any]) -> str:
 
 def _kernels_text(result: dict[str, Any]) -> str:
     """The record as a table, one kernel a line."""
+    needs = ("registers", "spills", "shared_bytes")
     if "triton" in result:
         rows = [
-            f"{row['kernel']:28} {row['card']:7} {row['registers']:>9} {row['spills']:>6} "
-            f"{row['shared_bytes']:>7}  {row['error'] or ''}"
+            (row["kernel"], row["card"], *(str(row[name]) for name in needs), row["error"] or "")
             for row in result["kernels"]
         ]
-        head = f"{'kernel':28} {'card':7} registers spills  shared  error"
-        return "\n".join([f"Triton {result['triton']}", head, *rows]) + "\n"
+        head = ("kernel", "card", *needs, "error")
+        return "\n".join([f"Triton {result['triton']}", *table(head, rows, "<<>>><")]) + "\n"
+    rows = [
+        (
+            name,
+            *(str(kernel[need]) for need in needs),
+            "-" if kernel["measured_us"] is None else f"{kernel['measured_us']:.4f}",
+        )
+        for name, kernel in result["kernels"].items()
+    ]
     lines = [
         f"{result['model']}, {result['context']} tokens, grid {result['grid']}, "
         f"budget {result['budget']:g}; measured on {result['device'] or 'no GPU'}",
-        f"{'kernel':28} registers spills  shared  measured us",
+        *table(("kernel", *needs, "measured us"), rows, "<>>>>"),
     ]
-    for name, needs in result["kernels"].items():
-        time = "-" if needs["measured_us"] is None else f"{needs['measured_us']:.4f}"
-        lines.append(
-            f"{name:28} {needs['registers']:>9} {needs['spills']:>6} {needs['shared_bytes']:>7} "
-            f"{time:>12}"
-        )
     for kind, count in result["launches"].items():
         times = result["step_ms"]
         took = "not measured: no GPU"

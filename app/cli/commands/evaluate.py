@@ -73,6 +73,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="LIST",
         help="of static, random:N, emc, dac (default: static,random:10)",
     )
+    _add_extent(parser)
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="also write result.json, result.csv and evaluation.toml (for --config) there",
+    )
+    add_model(parser)
+    add_json(parser)
+    parser.set_defaults(check=_check)
+
+
+def _add_extent(parser: argparse.ArgumentParser) -> None:
+    """Options of the extent: texts, steps, contexts, and the further probes."""
     for name, value, text in (
         ("texts", 128, "texts"),
         ("steps", 16, "scored steps of a rollout"),
@@ -91,15 +105,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ("pollution", "also probe how long compressed keys do harm"),
     ):
         parser.add_argument(f"--{name}", action="store_true", default=None, help=text)
-    parser.add_argument(
-        "--out",
-        type=Path,
-        metavar="DIR",
-        help="also write result.json, result.csv and evaluation.toml (for --config) there",
-    )
-    add_model(parser)
-    add_json(parser)
-    parser.set_defaults(check=_check)
 
 
 def run(args: argparse.Namespace) -> int:

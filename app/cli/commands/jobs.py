@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from app.cli.job_options import job_as_json, open_jobs, time_left
 from app.cli.options import add_data_dir, add_json, print_json, print_result
-from app.cli.terminal import escape
+from app.cli.terminal import escape, table
 from app.host.console import Console, write_out
 from sol_core.files.places import program_name
 
@@ -72,7 +72,8 @@ def _print_list(args: argparse.Namespace, store: Store) -> None:
     jobs = store.jobs.list(
         kind=STORED_KINDS.get(args.kind, args.kind), statuses=statuses, limit=args.limit
     )
-    lines = [_HEADER, *(_line(job) for job in jobs)] if jobs else ["There are no jobs."]
+    head = ("ID", "kind", "status", "done", "left", "title")
+    lines = table(head, map(_cells, jobs), "<<<>><") if jobs else ["There are no jobs."]
     record = {"jobs": [job_as_json(job) for job in jobs]}
     print_result(args, record, "".join(f"{line}\n" for line in lines))
 
@@ -113,15 +114,9 @@ def _latest_metrics(store: Store, job_id: str) -> dict[str, Any]:
     return latest
 
 
-_HEADER = f"{'ID':12}  {'kind':8}  {'status':10}  {'done':>5}  {'left':>7}  title"
-
-
-def _line(job: JobRecord) -> str:
+def _cells(job: JobRecord) -> tuple[str, ...]:
     left = "" if job.eta_s is None else time_left(job.eta_s)
-    return (
-        f"{job.id:12}  {_kind(job):8}  {_status(job):10}  {job.progress:5.0%}  {left:>7}  "
-        f"{escape(job.title)}"
-    )
+    return job.id, _kind(job), _status(job), f"{job.progress:.0%}", left, escape(job.title)
 
 
 def _details(job: JobRecord, latest: dict[str, Any]) -> str:

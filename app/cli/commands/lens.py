@@ -9,10 +9,10 @@ from app.cli import options
 from app.cli.commands.inspect import INSPECTED_BUDGET
 from app.cli.input_files import read_text
 from app.cli.own_schedule import with_own
-from app.cli.terminal import escape
+from app.cli.terminal import escape, table
 from app.formats.plain_json import json_safe
 from app.host.console import Console, write_out
-from sol_core.actions import AXES, ActionGrid
+from sol_core.actions import AXES
 from sol_core.errors import ConfigError
 from sol_core.inspection import InspectionConfig
 
@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
         report = {"kind": "lens", "version": LENS_VERSION} | looked | _numbers_of(view)
         options.print_json(report)
     else:
-        write_out(_table(view, args.config.grid, token, args.schedule))
+        write_out(_table(view, token, args.schedule))
     return 0
 
 
@@ -76,26 +76,27 @@ def _numbers_of(view: LensView) -> dict[str, Any]:
     return dict(json_safe(shown | {"rows": rows, "trails": fields["trails"]}))
 
 
-def _table(view: LensView, grid: ActionGrid, token: str, schedule: str) -> str:
+def _table(view: LensView, token: str, schedule: str) -> str:
     taken, dense = view.taken, view.dense
+    rows = [
+        (axis.field, *_numbers(row, axis.field), "taken" if row.action == taken.action else "")
+        for axis, levels in zip(AXES, view.axes, strict=True)
+        for row in levels
+    ]
+    head = ("axis", "level", "NLL", "KL", "entropy", "would choose", "")
     lines = [
         f"token {view.index} {escape(token)!r}: dense NLL {dense.nll:.4f} nats, entropy "
         f"{dense.entropy:.4f}",
         f"all else as {schedule} took it: here {taken.action.words}",
-        f"{'axis':20}  level      NLL       KL  entropy  would choose",
+        *table(head, rows, "<>>>><<"),
     ]
-    for axis, rows in zip(AXES, view.axes, strict=True):
-        lines += [
-            f"{axis.field:20}  {getattr(row.action, axis.field):5g}  {_numbers(row)}"
-            + ("  taken" if row.action == taken.action else "")
-            for row in rows
-        ]
     return "\n".join(lines) + "\n"
 
 
-def _numbers(row: LensRow) -> str:
+def _numbers(row: LensRow, axis: str) -> tuple[str, ...]:
     choice = f"{escape(row.choice.text)!r} {row.choice.probability:.3f}"
-    return f"{row.nll:7.4f}  {row.kl:7.4f}  {row.entropy:7.4f}  {choice:14}"
+    numbers = (f"{value:.4f}" for value in (row.nll, row.kl, row.entropy))
+    return f"{getattr(row.action, axis):g}", *numbers, choice
 
 
 def _check(args: argparse.Namespace) -> None:

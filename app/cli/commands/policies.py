@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from app.cli.job_options import open_jobs
 from app.cli.options import add_data_dir, add_json, add_model, model_name, print_result
-from app.cli.terminal import escape
+from app.cli.terminal import escape, table
 from app.host.console import Console
 from app.host.errors import AppError
 from app.policies.files import ModelInUse, PolicyFiles
@@ -98,7 +98,8 @@ class _Desk:
 
         policies, damaged = self._library.list_all()
         rows = [policy_row(policy) for policy in policies]
-        lines = [_HEADER, *map(_line, rows)] if rows else ["There are no policies."]
+        head = ("name", "model", "parameters", "made", "tags")
+        lines = table(head, map(_cells, rows), "<<><<") if rows else ["There are no policies."]
         lines += [f"{broken.name} is damaged: {broken.problem}" for broken in damaged]
         record = {"policies": rows, "damaged": [asdict(broken) for broken in damaged]}
         return record, "".join(f"{line}\n" for line in lines)
@@ -207,14 +208,9 @@ class _Desk:
         return ModelInUse(name, fingerprint)
 
 
-_HEADER = f"{'name':24}  {'model':24}  {'parameters':>10}  {'made':16}  tags"
-
-
-def _line(row: dict[str, Any]) -> str:
-    return (
-        f"{row['name']:24}  {row['model'][-24:]:24}  {row['parameters']:10,}  "
-        f"{row['created'][:16]:16}  {', '.join(row['tags'])}"
-    ).rstrip()
+def _cells(row: dict[str, Any]) -> tuple[str, ...]:
+    made, tags = row["created"][:16], ", ".join(row["tags"])
+    return row["name"], row["model"], f"{row['parameters']:,}", made, tags
 
 
 def _details(

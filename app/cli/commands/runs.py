@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from app.cli.job_options import open_jobs
 from app.cli.options import add_data_dir, add_json, add_value, print_result
-from app.cli.terminal import escape
+from app.cli.terminal import escape, table
 from app.formats.plain_json import budget_text, iso, schedule_label
 
 if TYPE_CHECKING:
@@ -33,7 +33,8 @@ def run(args: argparse.Namespace) -> int:
     """Print the list."""
     with open_jobs(args) as (_, store):
         runs = store.runs.list(limit=args.limit, query=args.query, kind=args.kind)
-    lines = [_HEADER, *map(_line, runs)] if runs else ["No run is saved."]
+    head = ("ID", "created", "tokens", "schedule and budget; prompt")
+    lines = table(head, map(_cells, runs), "<<><") if runs else ["No run is saved."]
     text = "".join(f"{line}\n" for line in lines)
     print_result(args, {"runs": [_as_json(run) for run in runs]}, text)
     return 0
@@ -44,10 +45,7 @@ def _as_json(record: RunRecord) -> dict[str, Any]:
     return {name: getattr(record, name) for name in names} | {"created": iso(record.created_at)}
 
 
-_HEADER = f"{'ID':12}  {'created':16}  {'tokens':>6}  schedule and budget; prompt"
-
-
-def _line(record: RunRecord) -> str:
+def _cells(record: RunRecord) -> tuple[str, ...]:
     created = record.created_at.astimezone().strftime("%Y-%m-%d %H:%M")
     how = f"{schedule_label(record.schedule, record.config)}, {budget_text(record.config)}"
-    return f"{record.id:12}  {created}  {record.num_tokens:6}  {escape(f'{how}; {record.title}')}"
+    return record.id, created, str(record.num_tokens), escape(f"{how}; {record.title}")

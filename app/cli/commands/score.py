@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from app.cli import options
 from app.cli.input_files import read_case_file
+from app.cli.terminal import table
 from app.host.console import Console, write_out
 from app.policies.library import PolicyLibrary
 from sol_core.actions import AXIS_FIELDS, SHORT_AXES, Budget
@@ -91,14 +92,13 @@ def _check(args: argparse.Namespace) -> None:
 def _table(cases: Sequence[ScoreCase], scores: Sequence[dict[str, Any]]) -> str:
     import statistics
 
-    axes_head = "  ".join(f"{name:>8}" for name in SHORT_AXES)
-    lines = [f"case  schedule  steps  {axes_head}   mean NLL (nats)"]
+    head = ("case", "schedule", "steps", *SHORT_AXES, "mean NLL (nats)")
+    rows = []
     for number, (case, score) in enumerate(zip(cases, scores, strict=True), 1):
-        rows = zip(case.schedules, score["nll"], strict=True)
-        for row, (schedule, losses) in enumerate(rows, 1):
+        scored = zip(case.schedules, score["nll"], strict=True)
+        for row, (schedule, losses) in enumerate(scored, 1):
             axes = zip(*(action.as_tuple() for action in schedule), strict=True)
-            means = "  ".join(f"{statistics.fmean(axis):8.2f}" for axis in axes)
-            lines.append(
-                f"{number:4}  {row:8}  {len(losses):5}  {means}  {statistics.fmean(losses):16.4f}"
-            )
-    return "\n".join(lines) + "\n"
+            means = (f"{statistics.fmean(axis):.2f}" for axis in axes)
+            nll = f"{statistics.fmean(losses):.4f}"
+            rows.append((str(number), str(row), str(len(losses)), *means, nll))
+    return "\n".join(table(head, rows, ">" * len(head))) + "\n"

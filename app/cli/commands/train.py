@@ -92,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
     with join_ranks() as ranks:
         if ranks.is_lead:
             return _lead(args, ranks)
-        from app.jobs.follower import follow_training
+        from app.jobs.engines import follow_training
 
         ending = follow_training(data_dir, ranks)
         return {"succeeded": 0, "failed": EXIT_FAILED, "paused": EXIT_INTERRUPTED}[ending]
@@ -250,7 +250,7 @@ def _params(args: argparse.Namespace, num_ranks: int) -> dict[str, Any]:
 
 def _config(args: argparse.Namespace, num_ranks: int) -> TrainConfig:
     """The settings asked for; where they say nothing of it, every rank rolls out one text."""
-    from app.cli.setting_option import apply_settings
+    from app.cli.experiment_file import apply_settings
     from sol_core.fields import from_json
     from sol_core.training.config import TrainConfig, for_minutes, preset
 

@@ -27,6 +27,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="first read every byte of the model; fetch it again where it is damaged or missing",
     )
+    parser.add_argument(
+        "--gpu",
+        action="store_true",
+        help="test the GPU and measure the model on it: what runs in which way, how fast, and "
+        "whether compressing pays; exit status 0 right, 1 right with replacements, 2 use the CPU",
+    )
     parser.set_defaults(install=False)
 
 
@@ -36,6 +42,8 @@ def run(args: argparse.Namespace) -> int:
 
     if args.repair:
         _repair(args)
+    if args.gpu:
+        return _gpu(args)
     data_dir: DataDir | None
     try:
         data_dir = DataDir.resolve(args.data_dir)
@@ -45,6 +53,28 @@ def run(args: argparse.Namespace) -> int:
     findings = diagnose(data_dir, args.model, args.dtype)
     print_result(args, findings, _as_text(findings))
     return 1 if findings["missing"] else 0
+
+
+def _gpu(args: argparse.Namespace) -> int:
+    """Print the report on the GPU; its status."""
+    from sol_core.speed.card_report import card_report
+
+    console, root = Console(), open_data_dir(args).root
+    report = card_report(model_name(args), root, console.progress, args.dtype)
+    console.clear()
+    print_result(args, report, _gpu_text(report))
+    return int(report["status"])
+
+
+def _gpu_text(report: dict[str, Any]) -> str:
+    lines = []
+    for name, value in report["gpu"].items():
+        for item in value if isinstance(value, list) else [value]:
+            lines.append(f"{name:14} {item}")
+            name = ""  # only the first line of several carries the name
+    for name, speed in report["tokens_per_s"].items():
+        lines.append(f"{name.replace('_', ', '):14} {speed:.1f} tokens/s")
+    return "".join(f"{escape(line)}\n" for line in (*lines, "", report["verdict"]))
 
 
 def _repair(args: argparse.Namespace) -> None:

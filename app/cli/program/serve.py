@@ -16,6 +16,7 @@ from app.cli.options import add_model, model_name, open_data_dir
 from app.host.errors import AppError
 from app.host.hosting import is_space
 from app.host.paths import DataDir
+from sol_core.files.places import DEVICE_VARIABLE
 
 HELP = "open the page in the browser (what happens without a command)"
 MAX_PORT = 65_535
@@ -34,12 +35,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="port to listen on, 0 for any free one (default: 7860, or the next free one)",
     )
     parser.add_argument("--no-browser", action="store_true", help="do not open a browser window")
-    add_model(parser, with_device=False)
+    add_model(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Serve until interrupted."""
     data_dir = open_data_dir(args)
+    if args.device != "auto":
+        os.environ[DEVICE_VARIABLE] = args.device  # for the worker too
     _log_to_file(data_dir)
     _end_as_from_ctrl_c()
     if is_space():

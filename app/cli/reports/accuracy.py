@@ -5,9 +5,14 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+from app.cli.terminal import table
 from sol_core.actions import SHORT_AXES
 
 Gain = dict[str, float] | None
+_SCORED = (
+    *("  asked", "method", "spent", "MB a token", "accuracy", "margin"),
+    *("over static, points", "over static, margin"),
+)
 
 
 def tasks_table(result: dict[str, Any]) -> str:
@@ -39,22 +44,25 @@ def tasks_table(result: dict[str, Any]) -> str:
 
 def _scored(title: str, scored: dict[str, Any]) -> list[str]:
     """A line for every method at every budget."""
-    lines = [
-        f"{title}, dense {_percent(scored['dense']['accuracy'])}",
-        f"  {'asked':>15}  {'method':<8} {'spent':>18} {'MB a token':>10}  {'accuracy':>19}  "
-        f"{'margin':>7}  {'over static, points':>21}  over static, margin",
-    ]
+    rows = []
     for budget in scored["budgets"]:
         gains = _gains_over_static(budget)
         for at, (name, method) in enumerate(budget["methods"].items()):
-            asked = "" if at else _axes(budget["requested"])
             points, margin = gains.get(name, (None, None))
-            lines.append(
-                f"  {asked:>15}  {name:<8} {_spent(budget, method):>18} "
-                f"{method['bytes_per_token'] / 1e6:>10.1f}  {_percent(method['accuracy']):>19}  "
-                f"{_margin(method):>7}  {_points(points):>21}  {_nats(margin)}".rstrip()
+            rows.append(
+                (
+                    "  " if at else f"  {_axes(budget['requested'])}",
+                    name,
+                    _spent(budget, method),
+                    f"{method['bytes_per_token'] / 1e6:.1f}",
+                    _percent(method["accuracy"]),
+                    _margin(method),
+                    _points(points),
+                    _nats(margin),
+                )
             )
-    return lines
+    dense = _percent(scored["dense"]["accuracy"])
+    return [f"{title}, dense {dense}", *table(_SCORED, rows, "<<>>>>><")]
 
 
 def _recalled(task: dict[str, Any]) -> list[str]:
@@ -62,21 +70,15 @@ def _recalled(task: dict[str, Any]) -> list[str]:
     kinds = task.get("kinds")
     if not kinds:
         return []
-    titles = "".join(f"  {kind['kind']:>9}" for kind in kinds)
-    dense = "".join(f"  {100 * kind['dense']:>9.1f}" for kind in kinds)
-    lines = [
-        f"  {'':>15}  {'':<8} {'over dense, points':>21}  {'wrote the answer, %':>21}{titles}",
-        f"  {'':>15}  {'dense':<8} {'':>21}  {_wrote(task['dense']):>21}{dense}",
-    ]
+    head = ("  ", "", "over dense, points", "wrote the answer, %", *(k["kind"] for k in kinds))
+    dense = (f"{100 * kind['dense']:.1f}" for kind in kinds)
+    rows = [("  ", "dense", "", _wrote(task["dense"]), *dense)]
     for at, budget in enumerate(task["budgets"]):
         for place, (name, method) in enumerate(budget["methods"].items()):
-            asked = "" if place else _axes(budget["requested"])
-            right = "".join(f"  {100 * kind['budgets'][at][name]:>9.1f}" for kind in kinds)
-            lines.append(
-                f"  {asked:>15}  {name:<8} {_points(method['over_dense']):>21}  "
-                f"{_wrote(method):>21}{right}"
-            )
-    return lines
+            asked = "  " if place else f"  {_axes(budget['requested'])}"
+            right = (f"{100 * kind['budgets'][at][name]:.1f}" for kind in kinds)
+            rows.append((asked, name, _points(method["over_dense"]), _wrote(method), *right))
+    return table(head, rows, f"<<{'>' * (len(head) - 2)}")
 
 
 def _wrote(method: dict[str, Any]) -> str:

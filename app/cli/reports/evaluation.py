@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from app.cli.terminal import table
 from sol_core.actions import SHORT_AXES
 
 _FIRST = ("policy", "dense", "static")
@@ -21,17 +22,13 @@ def as_table(result: dict[str, Any]) -> str:
         asked = budget["requested"]
         # Results of before there was an axis lack it, and those by share ask for none.
         axes = [name for name in SHORT_AXES if name in budget["methods"]["policy"]["spend"]]
-        read, better = "", "   policy is better by (95 %)"
-        if "share" in asked:
-            read, better = f" {'bytes':>7} {'MB':>7}", "   policy is better in KL by (95 %)"
-        lines += [
-            "",
-            f"budget  {_asked(asked)}",
-            f"  {'method':14} {'NLL':>8} {'KL':>8} {read} {' '.join(f'{name:>8}' for name in axes)}"
-            f"{better}",
-        ]
-        lines += [_line(budget, method, row) for method, row in _methods(budget)]
-        if "share" in asked:
+        by_share = "share" in asked
+        read, better = (("bytes", "MB"), "in KL ") if by_share else ((), "")
+        head = ("  method", "NLL", "KL", *read, *axes, f"policy is better {better}by (95 %)")
+        rows = [_cells(budget, method, row) for method, row in _methods(budget)]
+        sides = f"<{'>' * (len(head) - 2)}<"
+        lines += ["", f"budget  {_asked(asked)}", *table(head, rows, sides)]
+        if by_share:
             off = budget["adherence"]["gap"]["share"]
             lines.append(f"  the policy read {100 * off:+.2f} points of the bytes asked for")
     measured_on = result.get("mixes_measured_on")
@@ -46,21 +43,19 @@ def _methods(budget: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     return [(name, methods[name]) for name in [*order, *(m for m in methods if m not in order)]]
 
 
-def _line(budget: dict[str, Any], method: str, row: dict[str, Any]) -> str:
+def _cells(budget: dict[str, Any], method: str, row: dict[str, Any]) -> tuple[str, ...]:
     spend = row["spend"]
     by_share = "share" in budget["requested"]
-    read = ""
+    read: tuple[str, ...] = ()
     if by_share:
-        read = f" {100 * row['bytes_share']:>5.1f} % {row['bytes_per_token'] / 1e6:>7.1f}"
-    text = (
-        f"  {method:14} {_number(row.get('nll')):>8} {_number(row.get('kl')):>8} {read} "
-        + " ".join(f"{spend[name]:8.3f}" for name in SHORT_AXES if name in spend)
-    )
-    paired = budget.get("paired", {}).get(method)
-    if paired is None:
-        return text
-    gain, low, high = (paired[name] for name in (_KL_GAIN if by_share else _GAIN))
-    return f"{text}   {gain:+.4f} ({low:+.4f} to {high:+.4f})"
+        read = (f"{100 * row['bytes_share']:.1f} %", f"{row['bytes_per_token'] / 1e6:.1f}")
+    axes = (f"{spend[name]:.3f}" for name in SHORT_AXES if name in spend)
+    better = ""
+    if (paired := budget.get("paired", {}).get(method)) is not None:
+        gain, low, high = (paired[name] for name in (_KL_GAIN if by_share else _GAIN))
+        better = f"{gain:+.4f} ({low:+.4f} to {high:+.4f})"
+    losses = _number(row.get("nll")), _number(row.get("kl"))
+    return f"  {method}", *losses, *read, *axes, better
 
 
 def _asked(requested: dict[str, float]) -> str:

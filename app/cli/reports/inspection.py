@@ -6,10 +6,10 @@ Standard library only; no tensor comes here.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from app.cli.reports.generation import legend
-from app.cli.terminal import ColourDepth, escape, paint, share
+from app.cli.terminal import ColourDepth, escape, paint, share, table
 from sol_core.actions import SHORT_AXES
 from sol_core.inspection import (
     InspectedToken,
@@ -21,7 +21,6 @@ from sol_core.inspection import (
 )
 
 LISTED = 5
-_AXES = "".join(f"{name:>10}" for name in SHORT_AXES)
 
 
 def coloured_text(
@@ -61,37 +60,39 @@ def report_text(start: InspectionStart, end: InspectionEnd) -> str:
 
 
 def _totals(rows: Sequence[RowTotals]) -> list[str]:
-    width = max(len(row.name) for row in rows)
-    lines = [
-        f"{'':{width}}    NLL  perplexity  vs dense  vs static     KL{_AXES}  "
-        "bytes saved (computed)"
-    ]
     dense = rows[0]
     static = next((row for row in rows if row.name == "static"), None)
-    for row in rows:
-        beside = "" if static is None else f"{row.nll - static.nll:+.4f}"
-        saved = 1 - row.cost.bytes_read / dense.cost.bytes_read
-        lines.append(
-            f"{row.name:{width}}  {row.nll:5.3f}  {math.exp(row.nll):10.2f}  "
-            f"{row.nll - dense.nll:+8.4f}  {beside:>9}  {row.kl:5.3f}"
-            f"{_axes(row.spend.as_tuple())}  {100 * saved:.0f} %"
+    head = ("NLL", "perplexity", "vs dense", "vs static", "KL", *SHORT_AXES)
+    cells = [
+        (
+            row.name,
+            f"{row.nll:.3f}",
+            f"{math.exp(row.nll):.2f}",
+            f"{row.nll - dense.nll:+.4f}",
+            "" if static is None else f"{row.nll - static.nll:+.4f}",
+            f"{row.kl:.3f}",
+            *(f"{value:.3f}" for value in row.spend.as_tuple()),
+            f"{100 * (1 - row.cost.bytes_read / dense.cost.bytes_read):.0f} %",
         )
-    return lines
-
-
-def _axes(values: Iterable[float]) -> str:
-    """Under ``_AXES``."""
-    return "".join(f"{value:10.3f}" for value in values)
+        for row in rows
+    ]
+    return table(("", *head, "bytes saved (computed)"), cells, f"<{'>' * len(head)}<")
 
 
 def _row(row: RowReport) -> list[str]:
     lines = [f"{row.name}: spend by kind of token"]
-    lines.append(f"                 tokens{_AXES}     KL  lost vs dense")
-    lines += [
-        f"  {kind.kind:13}  {kind.tokens:6,}{_axes(getattr(kind, name) for name in SHORT_AXES)}"
-        f"  {kind.kl:5.3f}  {kind.loss:+.4f}"
+    head = ("  ", "tokens", *SHORT_AXES, "KL", "lost vs dense")
+    cells = [
+        (
+            f"  {kind.kind}",
+            f"{kind.tokens:,}",
+            *(f"{getattr(kind, name):.3f}" for name in SHORT_AXES),
+            f"{kind.kl:.3f}",
+            f"{kind.loss:+.4f}",
+        )
         for kind in row.kinds
     ]
+    lines += table(head, cells, f"<{'>' * (len(head) - 1)}")
     pairs = ", ".join(
         f"{axis} {values['surprisal']:+.2f} and {values['entropy']:+.2f}"
         for axis, values in row.correlation.items()

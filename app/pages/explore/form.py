@@ -116,7 +116,7 @@ class ExploreForm(BudgetForm):
 
 DEFAULT_FORM: dict[str, Any] = asdict(ExploreForm())
 # Values that the engine's configurations call alike.
-_SAMPLING = tuple(one.name for one in fields(SamplingConfig))
+_SAMPLING = tuple(field.name for field in fields(SamplingConfig))
 _SAME = ("chat", "max_new_tokens", "ignore_end_of_text", "episode_steps")
 
 

@@ -21,7 +21,7 @@ from app.pages.shared.pair_comparison import compare_pair
 from app.pages.shared.run_calls import RunCalls
 from app.pages.shared.sharing_calls import EXPORT_HANDLERS
 from app.recordings.recording import shipped_recording
-from app.runs.forks import fork_config
+from app.runs.recorded_run import fork_config
 from app.web.calls import Request, by_name, field, owner_of
 from app.web.component import Page
 from app.web.services import Services

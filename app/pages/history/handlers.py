@@ -14,8 +14,8 @@ from app.formats.plain_json import (
 from app.host.damage import naming_damage
 from app.host.errors import DamagedError
 from app.pages.shared.sharing_calls import EXPORT_HANDLERS, IMPORT_HANDLERS
-from app.runs.forks import parting_token
 from app.runs.queue import RunNotFoundError
+from app.runs.recorded_run import parting_token
 from app.web.calls import Request, RequestError, by_name, choice, field, owner_of
 from app.web.component import Page
 from app.web.services import Services

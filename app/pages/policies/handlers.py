@@ -91,7 +91,7 @@ def delete_policy(services: Services, request: Request) -> dict[str, Any]:
 
 
 def export_policy(services: Services, request: Request) -> dict[str, Any]:
-    """The policy as a zip, in base64: whoever may use a policy here may take it."""
+    """The policy as a zip, in base64: anyone who may use a policy here may take it."""
     name = field(request, "name", str)
     services.policies.resolve_name(name)
     data = _files(services).zip_bytes(name, MAX_DOWNLOAD_BYTES)

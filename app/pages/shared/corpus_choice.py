@@ -44,7 +44,7 @@ def corpus_source(services: Services, owner: str, choice: dict[str, Any]) -> str
         if not services.limits.hub:
             raise ConfigError(
                 "This server reads no data sets from the Hub: choose the built-in text or upload a "
-                "file. Its owner can allow it with SOL_ALLOW_HUB=1."
+                "file. Its owner can allow it with SOL_LIMITS=hub=1."
             )
         if not looks_like_hub_id(name.strip()):
             raise ConfigError(

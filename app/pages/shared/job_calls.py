@@ -13,7 +13,7 @@ from app.formats.plain_json import json_safe
 from app.host.damage import naming_damage
 from app.host.errors import AppError
 from app.host.hosting import is_zero_gpu
-from app.host.shares import Holder, Shares
+from app.host.limits import Holder, Shares
 from app.jobs import runner
 from app.pages.shared.job_views import JOB_GROUPS, JOB_KINDS, job_row, job_view
 from app.results.shipped import SHIPPED, TITLE, shipped_record
@@ -33,7 +33,7 @@ class JobsRefusedError(AppError, RuntimeError):
 
 _REFUSAL = (
     "This is a shared server, and long jobs are turned off on it. Run SOL Explorer on your own "
-    "machine (python launch.py), or duplicate the Space and set SOL_ALLOW_JOBS=1 in its settings."
+    "machine (python launch.py), or duplicate the Space and set SOL_LIMITS=jobs=1 in its settings."
 )
 
 
@@ -41,7 +41,7 @@ _ZERO_GPU_REFUSAL = (
     "This Space runs on ZeroGPU, which lends a GPU to single calls of at most {seconds} s and none "
     "to a background worker: training, evaluation and accuracy cannot run here. Run SOL Explorer "
     "on your own machine (python launch.py), or duplicate the Space onto GPU or CPU hardware and "
-    "set SOL_ALLOW_JOBS=1 in its settings."
+    "set SOL_LIMITS=jobs=1 in its settings."
 )
 
 
@@ -73,7 +73,7 @@ def job_page_home(services: Services, request: Request, kind: JobKind) -> dict[s
 
 
 def check_room(services: Services, owner: str) -> None:
-    """Raises: AppError when this visitor already has very many jobs waiting."""
+    """Raises: AppError when this visitor already has too many jobs waiting."""
     most = JOBS.of_visitor
     waiting = services.store.jobs.list(owner=owner, statuses=("queued", "running"), limit=most)
     JOBS.check((Holder(owner, None) for _ in waiting), owner, None)

@@ -13,7 +13,7 @@ JOB_KINDS: dict[JobKind, str] = {
     "evaluate": "Evaluation",
     TASKS_JOB: "Accuracy",
 }
-# What the list's filter offers, and the statuses behind each choice; none: all.
+# Choices of the list's filter, and the statuses behind each; none: all.
 JOB_GROUPS: dict[str, tuple[JobStatus, ...]] = {
     "all": (),
     "active": ("queued", "running", "paused"),

@@ -32,7 +32,7 @@ class RunCalls:
     def home(self, services: Services, request: Request) -> dict[str, Any]:
         """State of the model, and this visitor's unfinished run, which a reload takes up again.
 
-        Notices of the start (a database kept aside, say) are for whoever runs the server.
+        Notices of the start (a database kept aside, say) are for the owner of the server.
         """
         return {
             "model": asdict(services.loader.status()),

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from app.host.errors import AppError
-from app.host.shares import Shares
+from app.host.limits import Shares
 from app.host.visitor import address
 from app.web.calls import Request, RequestError, field
 

@@ -3,7 +3,7 @@
 In the repository ``app``, ``kernels`` and ``storage`` are top-level packages; installed, names
 like these would belong to whichever project came last (Hugging Face has a ``kernels`` too). So
 setuptools builds the wheel as the folders lie, and then its files are moved, its import statements
-and entry points are given the new names, and ``RECORD`` is written anew. Strings and comments are
+and entry points are given the new names, and ``RECORD`` is written again. Strings and comments are
 left alone: code must not spell a module's name in a string (a test holds it to that). A source
 distribution and an editable install keep the repository's layout.
 
@@ -135,7 +135,7 @@ def with_moved_imports(source: bytes, place: str) -> bytes:
 
 
 def _insertions(source: bytes, place: str) -> Iterator[tuple[int, bytes]]:
-    """Positions in the source, and what is to be inserted there."""
+    """Positions in the source, and the text to insert at each."""
     starts = [0, *itertools.accumulate(map(len, source.splitlines(keepends=True)))]
     prefix = f"{NAMESPACE}.".encode()
     for node in ast.walk(ast.parse(source, place)):

@@ -24,7 +24,7 @@ def read_tensors(folder: Path, name: str) -> dict[str, Tensor]:
     """All weights.
 
     Args:
-        name: of the model, as it was asked for.
+        name: of the model, as requested.
     Raises: ModelLoadError for a file that is missing, damaged, or no safetensors.
     """
     from safetensors import SafetensorError

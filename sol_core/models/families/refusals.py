@@ -52,7 +52,7 @@ def refuse_family(record: Mapping[str, Any], supported: Sequence[str]) -> None:
     Args:
         record: config.json, or the attributes of a config.
         supported: ``model_type`` of the families.
-    Raises: UnsupportedModelError naming what is asked for, and what is supported.
+    Raises: UnsupportedModelError naming the request and the supported values.
     """
     family = record.get("model_type")
     known = _LACKING if family in supported else _OTHERWISE

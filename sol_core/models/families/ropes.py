@@ -1,7 +1,7 @@
 """Rotary embeddings as a transformers config describes them (``rope_parameters``).
 
 Two of them change with a text's length, and keys that were rotated before would have to be rotated
-anew: "dynamic" beyond the trained length, "longrope" beyond the original one. Up to there they are
+again: "dynamic" beyond the trained length, "longrope" beyond the original one. Up to there they are
 constant, and there the context ends (``longest_text``).
 """
 

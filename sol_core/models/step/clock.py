@@ -25,7 +25,7 @@ def no_lap(part: Part) -> None:
 
 
 class GraphLaps:
-    """Laps within a CUDA graph: events that every replay records anew.
+    """Laps within a CUDA graph: events that every replay records again.
 
     Attributes:
         parts: of the laps, in order; events: their ends.

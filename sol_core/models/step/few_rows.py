@@ -15,13 +15,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from kernels.cpu.arrays import as_array
 from kernels.cpu.threads import kernel_threads
 from kernels.cpu.tuning import Tuning, default_tuning
 from kernels.decode_layer import (
     DTYPES,
     HAS_TICKS,
     MOST_HEADS,
-    as_array,
     few_row_kernel,
     lies_out_major,
     multiplies_quantised,
@@ -39,8 +39,8 @@ from sol_core.models.step.quantised import packed_weights
 from sol_core.models.step.weight_bytes import MatrixBytes, WeightBytes
 
 if TYPE_CHECKING:
-    from kernels.decode_layer.attention import StepRows
     from kernels.decode_layer.step import CacheTable, ModelTable
+    from kernels.page_attention.chosen_pages import StepRows
     from sol_core.models.cache import KVCache
     from sol_core.models.spec import ModelSpec
     from sol_core.models.step.clock import Part, StepClock
@@ -118,7 +118,7 @@ class FewRowStep:
     def takes(self, cache: KVCache, request: StepRequest) -> bool:
         """Return whether the kernels can read and write this cache, and know these mechanisms."""
         how = request.mechanisms
-        served = how.page_choice in how.scorer.cpu_kernels and how.pruner.fused
+        served = how.page_choice == how.scorer.cpu_choice and how.pruner.fused
         return cache.dtype in DTYPES and served
 
     def run(
@@ -202,8 +202,8 @@ class FewRowStep:
 
     def _plan(self, cache: KVCache, request: StepRequest) -> tuple[StepRows, Any, CacheTable]:
         """Return the rows' limits per window of the model, their MLP, the cache's addresses."""
-        from kernels.decode_layer.attention import StepRows
         from kernels.decode_layer.step import CacheTable
+        from kernels.page_attention.chosen_pages import StepRows
 
         own, lengths, actions = cache.own_lengths, cache.lengths, request.actions
         sparse = any(action.keep_fraction < 1 for action in actions)

@@ -21,6 +21,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any, Protocol
+from weakref import WeakSet
 
 import torch
 from torch import Tensor
@@ -79,18 +80,33 @@ class _Captured:
     laps: GraphLaps | None
 
 
+class _State:
+    """Reason that no graphs are made in this process; None while they are."""
+
+    off: str | None = None
+
+
+def turn_off(reason: str | None) -> None:
+    """Make no graphs for models of this process from now on; None makes them again."""
+    _State.off = reason
+
+
 class StepGraphs:
     """The graphs of one model, the most recently used ones.
 
     Args:
         capture: how steps are captured.
+
+    Attributes:
+        failure: why there are no graphs any more; None while there are.
     """
 
     def __init__(self, capture: Capture) -> None:
         self._capture = capture
         self._graphs: OrderedDict[Hashable, _Captured] = OrderedDict()
         self._seen: OrderedDict[Hashable, int] = OrderedDict()
-        self._failed = False
+        self.failure: str | None = None
+        self._without: WeakSet[object] = WeakSet()
         # A replay's inputs, its work and the copy of its results belong together.
         self._lock = threading.Lock()
 
@@ -103,7 +119,9 @@ class StepGraphs:
         switch = os.environ.get(SWITCH_VARIABLE, "1")
         if switch not in ("0", "1"):
             raise ConfigError(f"{SWITCH_VARIABLE} must be 0 (off) or 1 (on), got {switch!r}")
-        return StepGraphs(_CudaCapture(device)) if switch == "1" and device.type == "cuda" else None
+        if switch == "0" or device.type != "cuda" or _State.off is not None:
+            return None
+        return StepGraphs(_CudaCapture(device))
 
     def run(
         self,
@@ -112,6 +130,7 @@ class StepGraphs:
         tokens: Tensor,
         numbers: list[list[int]],
         clock: StepClock | None = None,
+        owner: object = None,
     ) -> StepOutput:
         """Run one step, in a graph where there is one.
 
@@ -121,14 +140,17 @@ class StepGraphs:
                 and running it twice must be the same as running it once.
             tokens: [R] int64 on the model's device.
             numbers: see ``step_numbers``.
+            owner: the cache; none of its steps is captured once one could not be.
         """
-        if _on_other_stream(tokens.device):
+        if _on_other_stream(tokens.device) or owner in self._without:
             return run_alone(step, tokens, numbers, clock)
         key = (key, clock is not None)
         with self._lock:
             captured = self._graphs.get(key)
             if captured is None and self._is_due(key):
                 captured = self._captured(key, step, tokens, numbers, clock is not None)
+                if captured is None and owner is not None:
+                    self._without.add(owner)
             if captured is None:
                 return run_alone(step, tokens, numbers, clock)
             self._graphs.move_to_end(key)
@@ -141,7 +163,7 @@ class StepGraphs:
 
     def _is_due(self, key: Hashable) -> bool:
         """Return whether so many steps of this key ran alone that it is worth a graph."""
-        if self._failed:
+        if self.failure is not None:
             return False
         seen = self._seen.pop(key, 0)
         if seen == STEPS_BEFORE_CAPTURE:
@@ -163,8 +185,13 @@ class StepGraphs:
                 lambda lap: step(fed, given, lap), no_lap if laps is None else laps.lap, beside
             )
         except RuntimeError as error:
-            self._failed = True
-            _log.warning("decode steps run without CUDA graphs, one could not be made: %s", error)
+            # Ending a capture that ran out of memory raises an error of its own.
+            if any(isinstance(e, torch.OutOfMemoryError) for e in (error, error.__context__)):
+                _log.warning("a run goes on without CUDA graphs: no memory for one")
+                self._graphs.clear()  # the run may need theirs
+                return None
+            self.failure = f"one could not be made: {error}"
+            _log.warning("decode steps run without CUDA graphs, %s", self.failure)
             return None
         self._graphs[key] = _Captured(graph, fed, given, output, laps)
         _drop_oldest(self._graphs, MOST_GRAPHS)

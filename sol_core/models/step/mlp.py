@@ -1,4 +1,4 @@
-"""The MLP of one decode step, pruned and quantised (METHOD 2, 3)."""
+"""The MLP of one decode step, pruned and quantised."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ class StepOutput:
         mid_hidden: [R, 2, C] fp32, residual stream after the layers with index
             ``num_layers // 3`` and ``2 · num_layers // 3``; None unless observed.
         page_readers: [R, num_layers, P] uint8, KV heads that read each page of a row's cache,
-            oldest first, zeros behind its last one; None unless asked for.
+            oldest first, zeros behind its last one; None unless requested.
     """
 
     hidden: Tensor

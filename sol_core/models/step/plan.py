@@ -258,11 +258,15 @@ def _plan_attention(
     window: int | None,
     budget: tuple[Tensor, Tensor | None],
 ) -> AttentionPlan:
+    spans = None
+    if slots.device.type == "cpu":
+        first_seen = (positions + 1 - (window or shape.own_width + shape.shared_width)).clamp(min=0)
+        spans = torch.stack((positions - slots, slots, first_seen))
     if not (masked or shape.sparse or shape.observe.scores_pages):
-        return AttentionPlan(shape.page_size)
+        return AttentionPlan(shape.page_size, spans=spans)
     valid = _visible_tokens(shape, slots, positions, window)
     if not (shape.sparse or shape.observe.scores_pages):
-        return AttentionPlan(shape.page_size, valid)
+        return AttentionPlan(shape.page_size, valid, spans=spans)
     padding = -valid.shape[1] % shape.page_size
     paged = torch.nn.functional.pad(valid, (0, padding)).unflatten(1, (-1, shape.page_size))
     tokens = paged.sum(-1)
@@ -275,6 +279,7 @@ def _plan_attention(
         shape.mechanisms.page_scorer,
         shape.mechanisms.page_choice,
         budget[1] if shape.sparse else None,
+        spans,
     )
 
 

@@ -1,4 +1,4 @@
-"""Damage labels: what random schedules cost, step by step (METHOD 5a).
+"""Damage labels: the cost of random schedules, step by step.
 
 All windows of a text are rows of one batch of the decode loop, on one dense prefill. The
 label of a step is its KL to the dense step, which is free of the next token's own chance.

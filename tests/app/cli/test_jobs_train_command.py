@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from app.cli.commands import train as train_command
+from app.cli.experiment_file import apply_settings
 from app.cli.job_options import progress_text
-from app.cli.setting_option import apply_settings
 from app.host.paths import DataDir
 from app.host.process_identity import own_worker_id
 from app.jobs.engines import ENGINES

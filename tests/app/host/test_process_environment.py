@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from app.host import environment
-from app.host.kernel_cache import KEPT_DAYS, kernel_cache_folder, remove_unused_caches
+from app.host.environment import KEPT_DAYS, kernel_cache_folder, remove_unused_caches
 from sol_core.threads import SPIN_VARIABLE
 
 

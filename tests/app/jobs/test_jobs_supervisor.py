@@ -244,8 +244,8 @@ def test_interrupting_the_page_leaves_nothing_running(data_dir: DataDir) -> None
     [
         ({}, True),
         ({"SPACE_ID": "a/b"}, False),
-        ({"SPACE_ID": "a/b", "SOL_ALLOW_JOBS": "1"}, True),
-        ({"SPACE_ID": "a/b", "SOL_ALLOW_JOBS": "1", "SPACES_ZERO_GPU": "true"}, False),
+        ({"SPACE_ID": "a/b", "SOL_LIMITS": "jobs=1"}, True),
+        ({"SPACE_ID": "a/b", "SOL_LIMITS": "jobs=1", "SPACES_ZERO_GPU": "true"}, False),
         ({"SPACES_ZERO_GPU": "true"}, False),
     ],
 )
@@ -253,7 +253,7 @@ def test_where_jobs_are_allowed(
     monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], allowed: bool, tmp_path: Path
 ) -> None:
     monkeypatch.setitem(sys.modules, "spaces", SimpleNamespace(GPU=lambda task, duration: task))
-    for name in ("SPACE_ID", "SOL_ALLOW_JOBS", "SPACES_ZERO_GPU"):
+    for name in ("SPACE_ID", "SOL_LIMITS", "SPACES_ZERO_GPU"):
         monkeypatch.delenv(name, raising=False)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)

@@ -13,7 +13,7 @@ from app.host.limits import Limits
 from app.model import model_line
 from app.model.model_line import ModelLine, Place
 
-MANY = Limits(line=1000, runs_per_visitor=100, runs_per_address=0)
+MANY = Limits(queue=1000, runs_per_visitor=100, runs_per_address=0)
 
 
 class Line(ModelLine):
@@ -95,7 +95,7 @@ def test_whoever_waits_has_as_many_turns_as_the_others_but_two(
 
 
 def test_each_is_told_what_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
-    line = Line(monkeypatch, Limits(line=4, runs_per_visitor=2, runs_per_address=3))
+    line = Line(monkeypatch, Limits(queue=4, runs_per_visitor=2, runs_per_address=3))
     for owner in ("anna", "anna", "ben"):
         line.come(owner, "192.0.2.1")
     for owner, address, said in (

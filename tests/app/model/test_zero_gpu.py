@@ -33,8 +33,7 @@ class Space:
         environment = os.environ | {
             "SPACE_ID": "someone/sol",
             "SPACES_ZERO_GPU": "true",
-            "SOL_ZERO_GPU_SECONDS": "10",
-            "SOL_MAX_CONCURRENT": "2",
+            "SOL_LIMITS": "gpu_seconds=10,concurrent=2",
             "OMP_NUM_THREADS": "1",
         }
         self.process = subprocess.Popen(

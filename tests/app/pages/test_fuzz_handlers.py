@@ -21,7 +21,6 @@ import pytest
 from hypothesis import strategies as st
 
 from app.host.errors import AppError
-from app.host.limits import VARIABLES
 from app.pages.accuracy.form import DEFAULT_FORM as ACCURACY_VALUES
 from app.pages.evaluate.form import DEFAULT_FORM as EVALUATION_VALUES
 from app.pages.explore.form import DEFAULT_FORM
@@ -244,10 +243,8 @@ def target(
 ) -> Iterator[Target]:
     is_shared = request.param == "public"
     with pytest.MonkeyPatch.context() as patch:
-        for variable in VARIABLES:
-            patch.delenv(variable.name, raising=False)
         patch.setenv("SOL_PUBLIC", str(int(is_shared)))
-        patch.setenv("SOL_ALLOW_JOBS", "1")
+        patch.setenv("SOL_LIMITS", "jobs=1")
         for name in ("pull", "push"):  # nothing leaves this machine
             patch.setattr(PolicyFiles, name, _offline)
         folder = tmp_path_factory.mktemp("fuzzed")

@@ -25,7 +25,7 @@ Call = Callable[..., dict[str, Any]]
 def services(data_dir: DataDir, request: Any) -> Iterator[Services]:
     """Of a server whose environment is the parameter, where there is one."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SOL_MAX_NEW_TOKENS", "40")
+        patch.setenv("SOL_LIMITS", "new_tokens=40")
         for name, value in getattr(request, "param", {}).items():
             patch.setenv(name, value)
         made = build_services(data_dir, "fake-model", fake_load, FakeEngine())
@@ -118,7 +118,9 @@ def test_another_models_run_is_not_forked(
     assert "fake-model made this run, other-model is loaded" in answer["refused"]
 
 
-@pytest.mark.parametrize("services", [{"SOL_PUBLIC": "1", "SOL_SHARE_RUNS": "1"}], indirect=True)
+@pytest.mark.parametrize(
+    "services", [{"SOL_PUBLIC": "1", "SOL_LIMITS": "new_tokens=40,share_runs=1"}], indirect=True
+)
 def test_who_has_the_link_may_fork(services: Services, call: Call) -> None:
     root = begun(services, call)
     first = forked(services, call, root, 2, 901)

@@ -6,12 +6,13 @@ import ctypes
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from app.host.paths import DataDir
 from app.setup import diagnosis, torch_build
-from app.setup.torch_build import CPU_INDEX, has_nvidia_driver, needed_bytes, torch_index
+from app.setup.torch_build import CPU_INDEX, CUDA_12_INDEX, needed_bytes, torch_index
 from sol_core.models.devices import torch_has_gpu_code
 
 PYTHON = Path(sys.executable)
@@ -20,10 +21,10 @@ PYTHON = Path(sys.executable)
 @pytest.fixture(autouse=True)
 def without_driver_and_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
-        if name.startswith("PIP_") or name == "SOL_TORCH_INDEX":
+        if name.startswith("PIP_"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
-    monkeypatch.setattr(torch_build, "has_nvidia_driver", lambda: False)
+    monkeypatch.setattr(torch_build, "driver_cuda", lambda: (0, 0))
     monkeypatch.setattr(sys, "platform", "linux")
 
 
@@ -32,10 +33,16 @@ def test_no_driver_and_no_settings() -> None:
     assert needed_bytes() == 4e9
 
 
-def test_a_driver_wants_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch_build, "has_nvidia_driver", lambda: True)
-    assert torch_index(PYTHON) is None
-    assert needed_bytes() == 7e9
+@pytest.mark.parametrize(
+    ("driver", "index", "size"),
+    [((13, 0), None, 7e9), ((12, 2), CUDA_12_INDEX, 7e9), ((11, 4), CPU_INDEX, 4e9)],
+)
+def test_a_driver_gets_the_cuda_that_it_runs(
+    monkeypatch: pytest.MonkeyPatch, driver: tuple[int, int], index: str | None, size: float
+) -> None:
+    monkeypatch.setattr(torch_build, "driver_cuda", lambda: driver)
+    assert torch_index(PYTHON) == index
+    assert needed_bytes() == size
 
 
 def test_pypi_has_no_cuda_for_other_systems(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,33 +66,36 @@ def test_an_index_in_pips_file_holds(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     assert torch_index(PYTHON) == CPU_INDEX
 
 
-@pytest.mark.parametrize(("chosen", "index"), [("http://here", "http://here"), (" ", None)])
-def test_the_variable_decides(
-    monkeypatch: pytest.MonkeyPatch, chosen: str, index: str | None
-) -> None:
-    monkeypatch.setattr(torch_build, "has_nvidia_driver", lambda: True)
-    monkeypatch.setenv("SOL_TORCH_INDEX", chosen)
-    assert torch_index(PYTHON) == index
-
-
 @pytest.mark.skipif(torch_has_gpu_code(), reason="this torch has CUDA")
-@pytest.mark.parametrize("is_there", [False, True])
-def test_doctor_says_that_a_gpu_is_left_unused(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, is_there: bool
+@pytest.mark.parametrize(
+    ("driver", "said"),
+    [
+        ((0, 0), ""),
+        ((12, 2), "torch has no CUDA: delete .venv"),
+        ((11, 4), "runs CUDA 11.4 at most, torch needs 12.0: install a newer driver"),
+    ],
+)
+def test_doctor_says_why_a_gpu_is_left_unused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, driver: tuple[int, int], said: str
 ) -> None:
-    monkeypatch.setattr(diagnosis, "has_nvidia_driver", lambda: is_there)
+    monkeypatch.setattr(torch_build, "driver_cuda", lambda: driver)
     name = diagnosis.diagnose(DataDir(tmp_path), None, "auto")["device"]["name"]
-    assert ("torch has no CUDA: delete .venv" in name) is is_there
+    assert said in name
+    assert name.startswith("cpu; " if said else "cpu")
 
 
-@pytest.mark.parametrize("is_there", [False, True])
-def test_the_driver_is_found_by_its_library(
-    monkeypatch: pytest.MonkeyPatch, is_there: bool
-) -> None:
-    def load(name: str) -> object:
-        if is_there:
-            return object()
+@pytest.mark.parametrize("version", [0, 12_020])
+def test_the_driver_is_asked_what_it_runs(monkeypatch: pytest.MonkeyPatch, version: int) -> None:
+    class Library:
+        def cuDriverGetVersion(self, place: Any) -> int:
+            place._obj.value = version
+            return 0
+
+    def load(name: str) -> Library:
+        if version:
+            return Library()
         raise OSError(f"{name}: no such file")
 
+    monkeypatch.undo()
     monkeypatch.setattr(ctypes, "CDLL", load)
-    assert has_nvidia_driver() is is_there
+    assert torch_build.driver_cuda() == ((12, 2) if version else (0, 0))

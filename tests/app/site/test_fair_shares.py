@@ -40,7 +40,7 @@ def save_run(store: Store, owner: str, token_ids: list[int]) -> str:
 
 
 def test_a_visitors_imports_push_out_their_own_runs_and_nobody_elses(serve: Serve) -> None:
-    server = serve(SOL_KEEP_MB="10")
+    server = serve(SOL_LIMITS="kept_mb=10")
     store, cap = server.services.store, server.services.storage_cap
     kept = [save_run(store, BEN, [1, 2, 3]) for _ in range(5)]  # the oldest of all
     imported = [save_run(store, ANNA, [0] * 200) for _ in range(50)]

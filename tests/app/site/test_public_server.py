@@ -69,7 +69,7 @@ def test_nobody_reads_stops_deletes_or_exports_another_visitors_run(serve: Serve
 
 
 def test_links_are_shared_where_the_owner_says_so(serve: Serve) -> None:
-    server = serve(SOL_SHARE_RUNS="1")
+    server = serve(SOL_LIMITS="share_runs=1")
     anna, ben = server.visitor(ANNA), server.visitor(BEN)
     run_id = anna.start("For everybody")
     anna.wait(run_id)
@@ -102,8 +102,8 @@ def test_gradios_own_door_for_files_is_shut(serve: Serve) -> None:
 
 
 def test_hogs_are_refused_in_words(serve: Serve) -> None:
-    server = serve(step_s=0.05, SOL_MAX_RUNS_PER_VISITOR="2", SOL_MAX_RUNS_PER_ADDRESS="3",
-                   SOL_MAX_NEW_TOKENS="500", SOL_MAX_PROMPT_CHARACTERS="100")  # fmt: skip
+    limits = "runs_per_visitor=2,runs_per_address=3,new_tokens=500,characters=100"
+    server = serve(step_s=0.05, SOL_LIMITS=limits)
     anna, ben = server.visitor(ANNA), server.visitor(BEN)
     settings = {"max_new_tokens": 500}
     runs = [anna.start("long", **settings) for _ in range(2)]
@@ -121,7 +121,7 @@ def test_hogs_are_refused_in_words(serve: Serve) -> None:
 
 
 def test_behind_a_spaces_proxy_addresses_are_those_it_names(serve: Serve) -> None:
-    server = serve(step_s=0.05, SPACE_ID="a/b", SOL_MAX_RUNS_PER_ADDRESS="1")
+    server = serve(step_s=0.05, SPACE_ID="a/b", SOL_LIMITS="runs_per_address=1")
     anna = server.visitor(ANNA, **{"X-Forwarded-For": "203.0.113.1, 10.0.0.1"})
     ben = server.visitor(BEN, **{"X-Forwarded-For": "203.0.113.2, 10.0.0.1"})
     first, second = anna.start("x", max_new_tokens=400), ben.start("x", max_new_tokens=400)
@@ -137,7 +137,7 @@ def test_forwarded_addresses_are_those_of_named_proxies(
         monkeypatch.setenv("FORWARDED_ALLOW_IPS", "127.0.0.1")
     else:
         monkeypatch.delenv("FORWARDED_ALLOW_IPS", raising=False)
-    server = serve(step_s=0.05, SOL_MAX_RUNS_PER_ADDRESS="1")
+    server = serve(step_s=0.05, SOL_LIMITS="runs_per_address=1")
     anna = server.visitor(ANNA, **{"X-Forwarded-For": "203.0.113.1"})
     ben = server.visitor(BEN, **{"X-Forwarded-For": "203.0.113.2"})
     first = anna.start("x", max_new_tokens=400)
@@ -150,7 +150,7 @@ def test_forwarded_addresses_are_those_of_named_proxies(
 
 
 def test_a_visitor_keeps_the_newest_runs(serve: Serve) -> None:
-    server = serve(SOL_KEEP_RUNS_PER_VISITOR="3")
+    server = serve(SOL_LIMITS="kept_runs=3")
     anna, ben = server.visitor(ANNA), server.visitor(BEN)
     his = ben.start("Bens")
     ben.wait(his)
@@ -186,7 +186,7 @@ def test_the_database_stays_below_its_cap(tmp_path: Path) -> None:
 
 
 def test_uploads_are_small_and_few(serve: Serve) -> None:
-    server = serve(SOL_MAX_UPLOAD_MB="1")
+    server = serve(SOL_LIMITS="upload_mb=1")
     anna = server.visitor(ANNA)
     assert "1 MB" in anna.call("history", "begin_import", size=1024**2 + 1)["refused"]
     begun = [anna.call("history", "begin_import", size=1000) for _ in range(5)]
@@ -216,8 +216,8 @@ def test_policies_jobs_and_the_hub_belong_to_the_owner(serve: Serve) -> None:
 def test_allowed_jobs_read_no_hub_and_fill_no_disk(serve: Serve) -> None:
     from app.pages.shared.corpus_choice import corpus_source
 
-    server = serve(SOL_ALLOW_JOBS="1", SOL_KEEP_MB="10", SOL_MAX_UPLOAD_MB="8")
-    with pytest.raises(ConfigError, match="SOL_ALLOW_HUB=1"):
+    server = serve(SOL_LIMITS="jobs=1,kept_mb=10,upload_mb=8")
+    with pytest.raises(ConfigError, match="SOL_LIMITS=hub=1"):
         corpus_source(server.services, ANNA, {"kind": "hub", "name": "a/b"})
     folder = server.services.data_dir.corpora / "uploads" / BEN
     folder.mkdir(parents=True)
@@ -227,7 +227,7 @@ def test_allowed_jobs_read_no_hub_and_fill_no_disk(serve: Serve) -> None:
 
 
 def test_jobs_and_what_they_name_are_seen_by_their_owner_alone(serve: Serve) -> None:
-    server = serve(SOL_ALLOW_JOBS="1")
+    server = serve(SOL_LIMITS="jobs=1")
     store, data_dir = server.services.store, server.services.data_dir
     shutil.copytree(SHIPPED_FOLDER, data_dir.policies / "mine")
     upload = data_dir.corpora / "uploads" / BEN / "secret.txt"
@@ -294,19 +294,28 @@ def test_jobs_and_what_they_name_are_seen_by_their_owner_alone(serve: Serve) -> 
 
 
 @pytest.mark.parametrize(
-    ("variables", "said"),
+    ("limits", "said"),
     [
-        ({"SOL_MAX_NEW_TOKENS": "many"}, "from 1 to 4,096, got 'many'"),
-        ({"SOL_MAX_NEW_TOKENS": "0"}, "from 1 to 4,096, got '0'"),
-        ({"SOL_KEEP_MB": "5"}, "or 0 for no limit, got '5'"),
-        ({"SOL_ALLOW_JOBS": "yes"}, "from 0 to 1, got 'yes'"),
-        ({"SOL_MAX_CONCURRENT": "2"}, "SOL_MAX_CONCURRENT=2 needs ZeroGPU"),
+        ("new_tokens=many", "from 1 to 4,096, got 'many'"),
+        ("jobs=1, new_tokens=0", "from 1 to 4,096, got '0'"),
+        ("kept_mb=5", "or 0 for no limit, got '5'"),
+        ("jobs=yes", "from 0 to 1, got 'yes'"),
+        ("jobs", "from 0 to 1, got ''"),
+        ("new_token=5", "no limit 'new_token'; did you mean 'new_tokens'. Allowed are concurrent"),
+        ("=5", "no limit ''. Allowed are concurrent"),
+        ("concurrent=2", "concurrent=2 needs ZeroGPU"),
     ],
 )
-def test_a_wrong_variable_is_named(variables: dict[str, str], said: str) -> None:
+def test_a_wrong_limit_is_named(limits: str, said: str) -> None:
     with pytest.raises(ConfigError, match="remove") as caught:
-        Limits.from_environment(variables, public=True, zero_gpu=False)
+        Limits.from_environment({"SOL_LIMITS": limits}, public=True, zero_gpu=False)
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["SOL_MAX_LINE", "SOL_ALLOW_JOBS", "SOL_KEEP_MB"])
+def test_a_limit_of_an_older_release_is_not_ignored(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"{name} no longer exists: name the limit in SOL_LIMITS"):
+        Limits.from_environment({name: "1"}, public=True)
 
 
 def test_what_is_public_is_said_by_0_or_1(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -327,6 +336,6 @@ def test_without_variables_a_machine_of_ones_own_has_few_limits() -> None:
     assert (public.jobs, public.hub, public.share_runs) == (0, 0, 0)
     assert public.kept_mb
     assert public.kept_runs
-    allowed = {"SOL_MAX_CONCURRENT": "4", "SOL_KEEP_MB": "0"}
+    allowed = {"SOL_LIMITS": " concurrent = 4, kept_mb=0,"}
     chosen = Limits.from_environment(allowed, public=True, zero_gpu=True)
     assert (chosen.concurrent, chosen.kept_mb) == (4, 0)

@@ -11,8 +11,15 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from app.web import modules
-from app.web.bundle import bundle
-from app.web.modules import JS, dependencies, in_order, module_route, module_url, without_imports
+from app.web.modules import (
+    JS,
+    bundle,
+    dependencies,
+    in_order,
+    module_route,
+    module_url,
+    without_imports,
+)
 
 ALL = sorted(path.relative_to(JS).as_posix() for path in JS.rglob("*.js"))
 EXPORTED_PAGES = [name for name in ALL if re.search(r"sharing/shared_(?!parts)", name)]

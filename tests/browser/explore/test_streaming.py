@@ -194,7 +194,7 @@ def test_two_visitors_do_not_see_each_others_unfinished_runs(serve: Serve, visit
     anna.generate("Anna's secret", max_new_tokens=150)
     expect(anna.tokens.nth(5)).to_be_visible()
     ben.open(f"?run={anna.run_id()}")
-    expect(ben.page.locator(".sol-status")).to_contain_text("not to be seen")
+    expect(ben.page.locator(".sol-status")).to_contain_text("do not have access")
     assert ben.tokens.count() == 0
     ben.tab("History")
     expect(ben.page.get_by_text("Nothing yet.")).to_be_visible()

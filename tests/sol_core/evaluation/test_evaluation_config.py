@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-from dataclasses import fields
 from typing import Any
 
 import pytest
@@ -32,10 +29,6 @@ def test_a_configuration_survives_json() -> None:
     record = json.loads(json.dumps(config.to_dict()))
     assert from_json(EvaluationConfig, record) == config
     assert from_json(EvaluationConfig, {}) == EvaluationConfig()
-
-
-def test_every_field_is_explained() -> None:
-    assert all(len(field.metadata["help"]) > 10 for field in fields(EvaluationConfig))
 
 
 def test_reference_budgets_pair_every_level_with_every_other() -> None:
@@ -141,14 +134,6 @@ def test_bad_baselines_are_named(text: str, message: str) -> None:
 def test_bad_values_are_refused(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         from_json(EvaluationConfig, change)
-
-
-def test_the_page_reads_configurations_without_torch() -> None:
-    code = (
-        "import sys; from sol_core.evaluation import EvaluationConfig; "
-        "assert 'torch' not in sys.modules"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_the_package_has_nothing_else() -> None:

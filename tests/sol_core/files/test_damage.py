@@ -241,10 +241,9 @@ def test_a_damaged_policy_is_named(healthy: LanguageModel, tmp_path: Path) -> No
     _damage(weights)
     with pytest.raises(PolicyError, match=r"model\.safetensors is damaged: its SHA-256 is"):
         check_policy(folder)
-    for size in (0, 7, 100, len(good) - 1):
-        weights.write_bytes(good[:size])
-        with pytest.raises(PolicyError, match=r"model\.safetensors is missing"):
-            check_policy(folder)
+    weights.write_bytes(good[:-1])
+    with pytest.raises(PolicyError, match=r"model\.safetensors is missing"):
+        check_policy(folder)
     weights.write_bytes(good)
     record = json.loads(config.read_text())
     del record["weights_sha256"]  # as releases before this one wrote it

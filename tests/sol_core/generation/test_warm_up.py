@@ -15,7 +15,11 @@ import torch
 from app.host.paths import DataDir
 from app.model.loader import ModelLoader
 from app.web.services import engine_load
+from sol_core.generation import warm_up
 from sol_core.generation.warm_up import COMPILING, KernelWarmUp
+from sol_core.models import FrozenLM
+from sol_core.models.card.small_model import SMALL_SPEC, small_tensors
+from sol_core.models.weights import arrange_weights
 from tests.app.waiting import wait_until
 from tests.support.tiny_language_model import save_model_folder
 from tests.support.tiny_models import FAMILIES
@@ -50,6 +54,7 @@ assert len(warm) > 5
 from sol_core.actions import GRIDS, PAPER, Action
 from sol_core.models import FrozenLM
 from sol_core.models.loading import load_language_model
+from sol_core.models.card.small_model import SMALL_SPEC, small_tensors
 from sol_core.models.weights import arrange_weights
 from sol_core.generation import warm_up
 from sol_core.decoding.loop import DecodeOptions, decode, observed_prefill
@@ -58,7 +63,7 @@ if bits is None:
     place = {"data_dir": Path(sys.argv[3]), "device": "cpu"}
     lm = load_language_model(sys.argv[3], dtype=sys.argv[1], **place).lm
 else:
-    tensors, spec = warm_up._tensors(), warm_up._SPEC
+    tensors, spec = small_tensors(), SMALL_SPEC
     blocks = warm_up._blocks(tensors, bits)
     lm = FrozenLM(spec, arrange_weights(tensors, spec, dtype, blocks=blocks))
 shapes = ((1, 1), (1, 3), (2, 16), (24, 1))
@@ -103,7 +108,9 @@ def test_nothing_is_left_to_compile_for_decoding(dtype: str, bits: str, saved: s
 
 def test_the_page_says_what_it_waits_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     release = threading.Event()
-    model = SimpleNamespace(name="m", dtype_name="float32", device_name="cpu", context_length=8)
+    facts: dict[str, Any] = {"lm": SimpleNamespace(device=torch.device("cpu"))}
+    facts |= {"dtype_name": "float32", "device_name": "cpu", "context_length": 8, "notes": ()}
+    model = SimpleNamespace(name="m", **facts)
     monkeypatch.setattr("sol_core.models.loading.load_language_model", lambda *_, **__: model)
     monkeypatch.setattr("sol_core.generation.warm_up.warm_up_kernels", lambda *_: release.wait(30))
     monkeypatch.setattr("sol_core.generation.warm_up.tune", lambda *_: None)
@@ -159,3 +166,31 @@ except SolError:
         check=False,
     )
     assert (done.returncode, done.stdout.split()) == (0, ["caught", "compiled"]), done.stderr
+
+
+def test_a_cards_kernels_are_compiled_on_the_model_itself(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    lm = FrozenLM(SMALL_SPEC, arrange_weights(small_tensors(), SMALL_SPEC, torch.float32))
+    kinds: set[tuple[bool, str]] = set()
+    step = FrozenLM.decode_step
+
+    def watch(self: Any, tokens: Any, cache: Any, actions: Any, **how: Any) -> Any:
+        kinds.add((actions[0].is_dense, how["mechanisms"].page_scorer))
+        return step(self, tokens, cache, actions, **how)
+
+    monkeypatch.setattr(FrozenLM, "decode_step", watch)
+    warm_up.warm_up_card(lm)
+    assert kinds == {(dense, scorer) for dense in (True, False) for scorer in ("quest", "int4")}
+
+    warmed: list[Any] = []
+    model = SimpleNamespace(lm=SimpleNamespace(device=torch.device("cuda")))
+    monkeypatch.setattr("sol_core.models.loading.load_language_model", lambda *_, **__: model)
+    monkeypatch.setattr(warm_up, "warm_up_kernels", lambda *_: None)
+    monkeypatch.setattr(warm_up, "warm_up_card", warmed.append)
+    monkeypatch.setattr(warm_up, "tune", lambda *_: None)
+    said: list[str] = []
+    options: Any = {"data_dir": tmp_path, "dtype": "float32", "device": "cpu"}
+    warm_up.load_warm(str(tmp_path), **options, on_progress=lambda text, part: said.append(text))
+    assert warmed == [model.lm]
+    assert COMPILING in said

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from sol_core.actions import DENSE, GRIDS, PAPER, Action, Mechanisms
+from sol_core.card_errors import give_memory_back
 from sol_core.errors import ConfigError
 from sol_core.models import FrozenLM, StepOutput
 from sol_core.models.cache import KVCache
@@ -68,7 +69,7 @@ def _new_graphs() -> StepGraphs:
 def _twins(lm: FrozenLM, graphs: StepGraphs) -> tuple[FrozenLM, FrozenLM]:
     """The same model with these graphs, and with all steps run alone."""
     never = _new_graphs()
-    never._failed = True
+    never.failure = "off"
     twins = FrozenLM(lm.spec, lm.weights), FrozenLM(lm.spec, lm.weights)
     for twin, its_graphs in zip(twins, (graphs, never), strict=True):
         twin.graphs = its_graphs
@@ -345,6 +346,54 @@ def test_a_step_that_cannot_be_captured_runs_alone_and_the_log_says_why_once(
     (record,) = caplog.records
     assert "run without CUDA graphs" in record.message
     assert "not permitted" in record.message
+
+
+def test_later_generations_find_the_graphs_of_earlier_ones() -> None:
+    """Their caches lie in the same memory, cleared; a longer one's capacity is rounded alike."""
+    captures: list[int] = []
+
+    def capture(*given: Any) -> Any:
+        captures.append(1)
+        return tape_capture(*given)
+
+    lm, graphs = _model(), StepGraphs(capture)
+    graphed, alone = _twins(lm, graphs)
+    calls = [Call(DENSE, DEFAULT)] * 4 + [Call(FULL, DEFAULT)] * 4
+    made = []
+    for room in (40, 41, 60):
+        found = _run(graphed, _one_row(graphed, room), calls)
+        _check_same(found, _run(alone, _one_row(alone, room), calls))
+        made.append(len(captures))
+    assert made[1] == made[2], "the third generation captures nothing"
+    assert _one_row(graphed).capacity == _one_row(graphed, 60).capacity
+    pool = graphed._pool
+    assert pool is not None
+    assert pool._free
+    give_memory_back()
+    assert not pool._free
+
+
+def test_a_capture_without_memory_turns_graphs_off_for_that_run_alone(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    tries: list[int] = []
+
+    def short_of_memory_once(*given: Any) -> Any:
+        tries.append(1)
+        if len(tries) == 1:
+            try:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            finally:  # as ending such a capture does
+                raise RuntimeError("capture invalidated")
+        return tape_capture(*given)
+
+    lm, graphs = _model(), StepGraphs(short_of_memory_once)
+    with caplog.at_level(logging.WARNING):
+        _compare(lm, _one_row, [Call(DENSE)] * 20, graphs)
+    assert (len(tries), len(graphs._graphs), graphs.failure) == (1, 0, None)
+    assert "goes on without CUDA graphs" in caplog.text
+    _compare(lm, _one_row, [Call(DENSE)] * 20, graphs)
+    assert graphs._graphs
 
 
 @pytest.mark.skipif(DEVICE == "cuda", reason="the tape is the CPU's")

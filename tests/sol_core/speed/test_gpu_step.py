@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from app.cli.commands.bench import _kernels_text
+from kernels.gpu.triton_support import recorded_launches
 from sol_core.actions import DENSE, GRIDS, Action
 from sol_core.models.step.clock import no_lap
 from sol_core.speed import gpu_step
@@ -25,6 +26,9 @@ def test_launches_of_all_layers_are_those_of_as_many_layers_counted_one_by_one(g
     counts = gpu_step.count_launches(TINY, HALF, 40, how)
     for name, action in (("dense", DENSE), ("compressed", HALF)):
         assert counts[name] == gpu_step._count(TINY, action, 40, how)
+    with recorded_launches():
+        lm, _ = gpu_step._decoding(TINY, 40, "cpu", torch.float16)
+    assert lm.weights.layers[0].gate_up.weight.is_contiguous(), "as on a GPU"
     # Pages are scored, chosen and listed; the MLP is pruned.
     assert counts["compressed"] > counts["dense"]
     deeper = dataclasses.replace(TINY, num_layers=4)
@@ -37,7 +41,7 @@ def test_launches_of_all_layers_are_those_of_as_many_layers_counted_one_by_one(g
 def test_the_timed_steps_decode_with_graphs_and_without(monkeypatch: pytest.MonkeyPatch) -> None:
     ran: list[str] = []
 
-    def run(key: Any, step: Any, tokens: Any, numbers: Any, clock: Any) -> Any:
+    def run(key: Any, step: Any, tokens: Any, numbers: Any, *_: Any) -> Any:
         ran.append("graph")
         return step(tokens, torch.tensor(numbers), no_lap)
 

@@ -195,45 +195,6 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not(
     assert whole == weights(tmp_path / "parts")
 
 
-def test_a_run_that_died_continues_from_its_last_checkpoint(
-    model: LanguageModel, config: TrainConfig, whole: str, tmp_path: Path
-) -> None:
-    events = train(model, config, tmp_path / "dead", data_dir=tmp_path / "data")
-    seen = 0
-    for event in events:
-        seen += isinstance(event, WorkCheckpoint)
-        if seen == 6:
-            break
-    events.close()  # type: ignore[attr-defined]  # it is a generator
-    run(model, config, tmp_path / "dead")
-    assert whole == weights(tmp_path / "dead")
-
-
-@pytest.mark.parametrize("phase", ["grpo", "calibrating"])
-def test_prices_do_not_depend_on_where_a_run_was_cut(
-    model: LanguageModel, config: TrainConfig, tmp_path: Path, phase: str
-) -> None:
-    longer = dataclasses.replace(config, grpo=dataclasses.replace(config.grpo, updates=7))
-    run(model, longer, tmp_path / "whole")
-    seen: list[str] = []
-    for event in train(
-        model,
-        longer,
-        tmp_path / "cut",
-        data_dir=tmp_path / "data",
-        should_stop=lambda: seen.count(phase) >= 3,
-    ):
-        if isinstance(event, WorkProgress):
-            seen.append(event.message)
-    assert seen[-1] == phase
-    run(model, longer, tmp_path / "cut")
-    assert weights(tmp_path / "cut") == weights(tmp_path / "whole")
-    first, second = (load_policy(tmp_path / name / "policy", model) for name in ("cut", "whole"))
-    assert first.prices == second.prices
-    assert first.correction == second.correction
-    assert first.correction.weights
-
-
 def stop_in_grpo(model: LanguageModel, config: TrainConfig, folder: Path) -> None:
     phase: list[str] = []
     for event in train(

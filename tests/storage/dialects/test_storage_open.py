@@ -20,7 +20,7 @@ from storage import (
     open_store,
 )
 from storage.dialects.sqlite_health import inspect_database
-from storage.migrations import LATEST_VERSION
+from storage.schema import LATEST_VERSION
 
 PAGE = 4096
 NOISE = bytes((7 * i * i + 3 * i + 1) % 251 for i in range(3 * PAGE))

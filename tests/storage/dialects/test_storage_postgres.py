@@ -26,7 +26,7 @@ from storage import (
 )
 from storage.dialects import expressions, postgres
 from storage.dialects.postgres import storage_error_from_postgres
-from storage.migrations import LATEST_VERSION
+from storage.schema import LATEST_VERSION
 from tests.storage.child_python import StartPython, let_go, outputs_of, start_all
 from tests.support.postgres_server import PASSWORD, QUOTED_PASSWORD, PostgresServer
 

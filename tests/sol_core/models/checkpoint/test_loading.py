@@ -6,6 +6,7 @@ import dataclasses
 import json
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -15,8 +16,9 @@ from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausa
 
 import sol_core
 from sol_core.errors import ConfigError, ModelLoadError, UnsupportedModelError
-from sol_core.models import spec_from_config
-from sol_core.models.devices import pick_device, pick_dtype
+from sol_core.models import loading, spec_from_config
+from sol_core.models.card.self_test import CardReport
+from sol_core.models.devices import pick_device, pick_dtype, why_no_gpu
 from sol_core.models.families import complete_config
 from sol_core.models.loading import LanguageModel, load_language_model
 from tests.support.tiny_language_model import byte_tokenizer
@@ -283,6 +285,40 @@ def test_a_card_without_bfloat16_units_gets_float16(
     assert pick_dtype("auto", torch.device("cuda")) == dtype
 
 
+@pytest.mark.parametrize(
+    ("capability", "built_for", "said"),
+    [
+        ((7, 5), ["sm_75", "sm_80"], None),
+        ((8, 6), ["sm_75", "sm_80"], None),
+        ((12, 1), ["sm_90", "compute_120"], None),
+        ((6, 1), ["sm_75", "sm_80"], "no code for GTX 1080"),
+        ((9, 0), ["sm_75", "sm_80"], "only for sm_75, sm_80"),
+    ],
+)
+def test_an_unsupported_card_leaves_the_cpu_and_says_why(
+    monkeypatch: pytest.MonkeyPatch,
+    capability: tuple[int, int],
+    built_for: list[str],
+    said: str | None,
+) -> None:
+    monkeypatch.setattr("torch.version.cuda", "12.6")
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.get_device_name", lambda: "GTX 1080")
+    monkeypatch.setattr("torch.cuda.get_device_capability", lambda: capability)
+    monkeypatch.setattr("torch.cuda.get_arch_list", lambda: built_for)
+    assert pick_device("auto").type == ("cuda" if said is None else "cpu")
+    reason = why_no_gpu()
+    assert reason is None if said is None else said in str(reason)
+
+
+def test_a_driver_that_is_too_old_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.version.cuda", "13.0")
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("torch._C._cuda_getDriverVersion", lambda: 12020, raising=False)
+    assert pick_device("auto").type == "cpu"
+    assert "knows CUDA 12.2, torch needs 13.0: install a newer driver" in str(why_no_gpu())
+
+
 def test_a_model_that_a_device_cannot_hold_is_said(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -290,5 +326,66 @@ def test_a_model_that_a_device_cannot_hold_is_said(
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
 
     monkeypatch.setattr("sol_core.models.loading.arrange_weights", full)
-    with pytest.raises(ModelLoadError, match=r"GB in float32, more than cpu has free: choose bf"):
+    with pytest.raises(ModelLoadError, match=r"GB in float32, more than cpu has free: choose a 16"):
         _load(folder)
+
+
+class _Card:
+    """A stand-in for a card: the CPU, which says that it is one."""
+
+    type = "cuda"
+
+    def __str__(self) -> str:
+        return "cuda"
+
+
+def test_a_model_that_cannot_fit_is_refused_before_it_is_loaded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("torch.cuda.mem_get_info", lambda device: (10**9, 2 * 10**9))
+    tensors = {"w": torch.empty(10**9, device="meta")}
+    with pytest.raises(ModelLoadError, match=r"big takes 2\.0 GB in float16.*free \(1\.0 GB\)"):
+        loading._check_fits("big", tensors, torch.float16, _Card())  # type: ignore[arg-type]
+    loading._check_fits("small", {"w": torch.empty(9, device="meta")}, torch.float16, _Card())  # type: ignore[arg-type]
+
+
+def test_states_that_overflow_float16_make_a_model_float32_and_a_note(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loading, "pick_dtype", lambda name, device: torch.float16)
+    fits = loading.load_language_model(str(folder), data_dir=folder, device="cpu")
+    assert (fits.dtype_name, fits.notes) == ("float16", ())
+    read = loading.read_tensors
+
+    def large(*given: Any) -> dict[str, torch.Tensor]:
+        return {
+            name: tensor * 1e4 if "up_proj" in name or "down_proj" in name else tensor
+            for name, tensor in read(*given).items()
+        }
+
+    monkeypatch.setattr(loading, "read_tensors", large)
+    model = loading.load_language_model(str(folder), data_dir=folder, device="cpu")
+    assert model.dtype_name == "float32"
+    (note,) = model.notes
+    assert "overflow float16" in note
+
+
+def test_a_cards_notes_come_with_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    applied: list[CardReport] = []
+    monkeypatch.setattr(CardReport, "apply", lambda self: applied.append(self))
+    report = CardReport("T4", graphs="no memory")
+    monkeypatch.setattr(loading, "checked_card", lambda *_: report)
+    notes = loading._prepare_card(_Card(), torch.float16, Path(), lambda *_: None)  # type: ignore[arg-type]
+    assert applied == [report]
+    assert notes == report.sentences()
+    cpu = loading._prepare_card(torch.device("cpu"), torch.float16, Path(), lambda *_: None)
+    assert cpu == []
+
+
+def test_the_variable_chooses_where_a_command_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOL_DEVICE", "cpu")
+    monkeypatch.setattr("sol_core.models.devices.why_no_gpu", lambda: None)
+    assert pick_device("auto").type == "cpu"
+    monkeypatch.setenv("SOL_DEVICE", "tpu")
+    with pytest.raises(ConfigError, match="'tpu'"):
+        pick_device("auto")

@@ -94,6 +94,7 @@ export function modelText(model) {
   if (!model) return "";
   if (model.state === "loading") return `${model.message} · ${percent(model.fraction)}`;
   if (model.state === "failed") return model.message;
-  const { name, dtype, device, context_length: room } = model.facts;
-  return `${modelName(name)} · ${dtype} · ${device} · context ${room.toLocaleString("en")} tokens`;
+  const { name, dtype, device, context_length: room, notes = [] } = model.facts;
+  const context = `context ${room.toLocaleString("en")} tokens`;
+  return [modelName(name), dtype, device, context, ...notes].join(" · ");
 }

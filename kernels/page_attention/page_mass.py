@@ -15,15 +15,15 @@ from kernels.cpu.numba_helpers import exp_nonpositive, least_needed, outside_bes
 from kernels.cpu.numba_softmax import largest, weigh
 from kernels.cpu.team import meet
 from kernels.cpu.vector_softmax import LEAST
-from kernels.decode_layer.group_attention import largest_part, parts_for
-from kernels.decode_layer.page_choice import (
+from kernels.key_codes.cpu import round_rows, score_tokens
+from kernels.key_codes.octets import sum_octets
+from kernels.key_codes.reference import OCTET
+from kernels.page_attention.group_attention import largest_part, parts_for
+from kernels.page_attention.page_choice import (
     choose_pages,
     pages_of_part,
     seen_pages,
 )
-from kernels.key_codes.cpu import round_rows, score_tokens
-from kernels.key_codes.octets import sum_octets
-from kernels.key_codes.reference import OCTET
 
 
 @helper
@@ -124,7 +124,7 @@ def _weigh_share(task, memory, numbers, sizes, queries, weighed):
     scores = np.empty((per_group, room), np.float32)
     for job in range(jobs * task // tasks, jobs * (task + 1) // tasks):
         pair, part = job // num_parts, job % num_parts
-        row, group = pair // num_kv_heads, pair % num_kv_heads
+        row, group = pair % num_rows, pair // num_rows
         first, last = seen_pages(all_shared[row], all_own[row], all_first[row], page_size)
         parts = parts_for(last - first, page_size)
         if part >= parts:  # another row has more

@@ -15,7 +15,7 @@ from kernels.cpu.numba_helpers import exp_nonpositive
 from kernels.cpu.team import meet
 from kernels.cpu.vector_octets import LANES, ROWS, add_octets, dot_octets, prefetch_rows
 from kernels.cpu.vector_softmax import LEAST, SCORES_AT_ONCE, weigh_scores
-from kernels.decode_layer.page_choice import pages_of_part, seen_pages
+from kernels.page_attention.page_choice import pages_of_part, seen_pages
 
 # Tokens per part: its keys stay in the first cache while a group's heads read them. Not
 # the number of members decides, so that results do not depend on it.
@@ -137,7 +137,8 @@ def _list_part(job, block, chosen, numbers, sizes, listed):
     all_shared, all_own, all_first, all_kept, sources = numbers
     page_size, num_kv_heads, _, own_capacity, shared_capacity, num_parts, as_one = sizes
     pair, part = job // num_parts, job % num_parts
-    row, group = pair // num_kv_heads, pair % num_kv_heads
+    # Rows that read the same keys come one after another: those stay in the core's cache.
+    row, group = pair % chosen.shape[0], pair // chosen.shape[0]
     per_group = chosen.shape[1] // num_kv_heads
     total = all_shared[row] + all_own[row] + 1
     first, last = seen_pages(all_shared[row], all_own[row], all_first[row], page_size)
@@ -149,7 +150,8 @@ def _list_part(job, block, chosen, numbers, sizes, listed):
     line = (sources[row] * num_kv_heads + group) * shared_capacity
     pages = (begin, middle, first)
     if block == 1:
-        line, pages = pair * own_capacity - all_shared[row], (middle, end, first)
+        line = (row * num_kv_heads + group) * own_capacity - all_shared[row]
+        pages = (middle, end, first)
     if pages[1] == pages[0]:
         return row, group, part, 0, 0
     seen = last - first if all_kept[row] < last - first else 0
@@ -241,17 +243,18 @@ def attend_parts(query, blocks, rows, chosen, partial, team):
 
 
 @helper
-def merge(partial, mixed):
-    """The parts of every row and head into the softmax over all of them.
+def merge(partial, rows, mixed):
+    """The parts of some rows' heads into the softmax over all of them.
 
     Args:
         partial: as ``attend_parts`` leaves it.
+        rows: [begin, end).
         mixed: [R, H, D] float32, overwritten.
     """
     tops, totals, sums, _ = partial
-    num_parts, num_rows, num_heads = tops.shape
+    num_parts, _, num_heads = tops.shape
     size = np.uint64(mixed.shape[2])
-    for row in range(num_rows):
+    for row in range(rows[0], rows[1]):
         for head in range(num_heads):
             top, total = LEAST, np.float32(0.0)
             for part in range(num_parts):

@@ -1,6 +1,6 @@
 """Compiles every Triton kernel as it ships, for GPUs that need not be there.
 
-``python -m kernels.ahead_of_time`` launches each operation for every shipped combination
+``python -m sol_core.speed.ahead_of_time`` launches each operation for every shipped combination
 of sizes and dtypes without running it, compiles what would have been launched to machine
 code, and prints what the binaries need as one JSON list: registers a thread, bytes of
 spilled registers (0, or a kernel waits for memory it should not touch), and shared
@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from kernels.gpu.triton_support import Launch
-from kernels.shipped_launches import shipped_launches
+from sol_core.speed.shipped_launches import shipped_launches
 
 # Shared memory that one block may use, bytes (CUDA C++ Programming Guide, compute capabilities):
 # T4, A100, RTX 3090 and A10, RTX 4090 and L4, H100, B200, RTX 5090.

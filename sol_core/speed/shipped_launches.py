@@ -59,7 +59,8 @@ def _attend_and_write(dtype: torch.dtype) -> None:
         new = torch.empty(1, 1, head_size)
         codes = torch.empty(1, 1, 1, head_size // 8, 8, 4, dtype=torch.uint8)
         scales = torch.empty(1, 1, 1, 2, 8, dtype=torch.bfloat16)
-        store_rows(new, new, cached, cached, cached, cached, codes, scales, _counts(1), 8)
+        pair = (cached, cached)
+        store_rows((new, new), pair, pair, (codes, scales), _counts(1), 8)
 
 
 def _attend(

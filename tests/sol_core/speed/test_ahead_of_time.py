@@ -6,10 +6,10 @@ from collections import Counter, defaultdict
 
 import pytest
 
-from kernels.ahead_of_time import ARCHITECTURES, SHARED_LIMIT, Binary, compile_in_child
 from kernels.gpu.triton_support import recorded_launches
 from sol_core.actions import GRIDS, Action
 from sol_core.errors import ConfigError
+from sol_core.speed.ahead_of_time import ARCHITECTURES, SHARED_LIMIT, Binary, compile_in_child
 from sol_core.speed.kernels import KernelBenchOptions, _by_kernel, compile_kernels, run_layer
 from sol_core.speed.random_model import ModelShape
 

@@ -11,7 +11,7 @@ import numpy as np
 from kernels.cpu.compiling import helper
 from kernels.cpu.team import meet
 from kernels.cpu.vector_octets import ROWS
-from kernels.decode_layer.page_choice import (
+from kernels.page_attention.page_choice import (
     ask_for_bounds,
     choose_pages,
     mass_outside,

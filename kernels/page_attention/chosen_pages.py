@@ -1,0 +1,198 @@
+"""Pages of a KV cache chosen for each row, and attention to them, by a team; in Numba.
+
+The same choice and attention as ``reference.py``, for rows whose tokens lie in at most two blocks:
+first those of a prefix that several rows share, then the row's own. A step of a few rows calls this
+in each layer (``decode_layer/attention.py``), ``cpu.py`` for many rows of one layer.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from kernels.cpu.compiling import helper
+from kernels.page_attention.group_attention import attend_parts, parts_for
+from kernels.page_attention.page_choice import seen_pages
+from kernels.page_attention.page_mass import find_pages_by_mass
+from kernels.page_attention.page_search import find_pages
+
+
+class CacheBlock(NamedTuple):
+    """Keys and values of sequences side by side; token t of (sequence, head) pair n is
+    line ``n · capacity + t``, its page's bounds are line ``n · page_capacity + t // page size``.
+
+    Attributes:
+        keys, values: [X, D] float32, or bfloat16 as uint16 bit patterns.
+        page_min, page_max: [Y, D] of the same type.
+        codes, scales: [Z, 4 D] uint8 and [Z, 16] uint16, octets of 4-bit keys; octet t // 8 of
+            pair n is line ``n · octet_capacity + t // 8``.
+    """
+
+    keys: Any
+    values: Any
+    page_min: Any
+    page_max: Any
+    capacity: int
+    page_capacity: int
+    codes: Any
+    scales: Any
+    octet_capacity: int
+
+
+class StepRows(NamedTuple):
+    """Pages and tokens that each of R rows may read at this step; int64 arrays [R].
+
+    Attributes:
+        sources: sequence of the shared block that the row continues.
+        shared_tokens: how many of its tokens, whole pages; 0 without a shared block.
+        own_tokens: in the row's own memory, before this step's.
+        first_seen: first token, counted through both blocks, that attention sees.
+        pages_kept: pages that each head reads; with floors, all or one at least.
+        floors: [R] float32, see ``AttentionPlan``; they count if ``by_need``.
+        page_size: tokens per page.
+        num_kv_heads: Hkv.
+        scale: float32 factor on query·key.
+        extend: take the new key into its page's bounds, or among the 4-bit keys.
+        by_mass: pages are chosen by their mass under 4-bit keys and for KV groups; else by
+            bounds and for each head.
+        by_need: rows that do not keep all pages read those whose need reaches the floor.
+        best_share: of the pages, for the mass outside; 0 when it is not asked for.
+    """
+
+    sources: Any
+    shared_tokens: Any
+    own_tokens: Any
+    first_seen: Any
+    pages_kept: Any
+    floors: Any
+    page_size: int
+    num_kv_heads: int
+    scale: Any
+    extend: bool
+    by_mass: bool
+    by_need: bool
+    best_share: float
+
+
+class PageScratch(NamedTuple):
+    """Memory in which a team's members hand each other in-between results; flat, float32 but for
+    ``chosen``.
+
+    Attributes:
+        scores: [R, H, P], of pages.
+        outside: [R, H], mass outside the best pages.
+        page_tops, page_totals: [N, R, H], largest scores of the parts in which pages are weighed,
+            and their sums of masses.
+        tops, totals, sums, read: [2 N, R, H] twice, [2 N, R, H, D] and [2 N, R, Hkv], see
+            ``attend_parts``.
+        chosen: [R, H, P] uint8, whether a head reads a page.
+    """
+
+    scores: Any
+    outside: Any
+    page_tops: Any
+    page_totals: Any
+    tops: Any
+    totals: Any
+    sums: Any
+    read: Any
+    chosen: Any
+
+
+@helper
+def _note_readers(chosen, rows, readers):
+    """Number of key-value heads that read each page: any of their query heads chose it."""
+    per_group = chosen.shape[1] // rows.num_kv_heads
+    for row in range(chosen.shape[0]):
+        tokens = rows.shared_tokens[row], rows.own_tokens[row]
+        first, last = seen_pages(tokens[0], tokens[1], rows.first_seen[row], rows.page_size)
+        if rows.pages_kept[row] >= last - first:
+            readers[row, first:last] = rows.num_kv_heads
+            continue
+        for head in range(0, chosen.shape[1], per_group):
+            for page in range(last - first):
+                readers[row, first + page] += chosen[row, head : head + per_group, page].max()
+
+
+@helper
+def _note_tokens(read, tokens):
+    """tokens[r] = the sum of read [N, R, Hkv], float32."""
+    tokens[:] = 0
+    for part in range(read.shape[0]):
+        for row in range(read.shape[1]):
+            for head in range(read.shape[2]):
+                tokens[row] += np.int64(read[part, row, head])
+
+
+@helper
+def _note_concentration(outside, concentration):
+    """Heads' mean of the mass outside the best pages [R, H], by row [R]."""
+    for row in range(outside.shape[0]):
+        concentration[row] = outside[row].sum() / np.float32(outside.shape[1])
+
+
+@helper
+def _choose(query, blocks, rows, scratch, team):
+    """Pages that each head reads [R, H, P] uint8, for rows that do not keep all, and the most of
+    them that a row sees."""
+    num_rows, num_heads, _ = query.shape
+    most, sparse = 0, rows.best_share > 0
+    for row in range(num_rows):
+        shared_tokens, own_tokens = rows.shared_tokens[row], rows.own_tokens[row]
+        first, last = seen_pages(shared_tokens, own_tokens, rows.first_seen[row], rows.page_size)
+        most, sparse = max(most, last - first), sparse or rows.pages_kept[row] < last - first
+    shape, size = (num_rows, num_heads, most), num_rows * num_heads * most
+    chosen = scratch.chosen[:size].reshape(shape)
+    if sparse:
+        outside = scratch.outside.reshape(num_rows, num_heads)
+        scores = scratch.scores[:size].reshape(shape)
+        if rows.by_mass:
+            parts = parts_for(most, rows.page_size)
+            per_part, count = (parts, num_rows, num_heads), parts * outside.size
+            tops = scratch.page_tops[:count].reshape(per_part)
+            totals = scratch.page_totals[:count].reshape(per_part)
+            find_pages_by_mass(query, blocks, rows, (tops, totals, scores), chosen, outside, team)
+        else:
+            find_pages(query, blocks, rows, scores, chosen, outside, team)
+    return chosen, most
+
+
+@helper
+def attend_pages(query, blocks, rows, observed, scratch, team):
+    """Choose each row's pages and attend to them, in parts for ``merge``; the members have met.
+
+    Args:
+        query: [R, H, D] float32, rotated and scaled.
+        blocks: two CacheBlock: the rows' own and the shared one (the own one again where nothing
+            is shared).
+        rows: StepRows.
+        observed: concentration [R] float32, overwritten with the heads' mean of the mass outside
+            the best pages if ``rows.best_share`` is above 0; readers [R, P] uint8, zeros,
+            overwritten with how many key-value heads read each page, if there is room for any; and
+            tokens [R] int64, overwritten with how many were read, summed over these heads.
+        scratch: PageScratch, or a step's (``decode_layer/scratch.py``); the team's.
+    Returns: as ``attend_parts`` leaves it.
+    """
+    concentration, readers, tokens = observed
+    num_rows, num_heads, size = query.shape
+    chosen, most = _choose(query, blocks, rows, scratch, team)
+    if team.member == 0:
+        if rows.best_share > 0:
+            _note_concentration(scratch.outside.reshape(num_rows, num_heads), concentration)
+        if readers.shape[1] > 0:
+            _note_readers(chosen, rows, readers)
+    slots = 2 * parts_for(most, rows.page_size)
+    shape, count = (slots, num_rows, num_heads), slots * num_rows * num_heads
+    partial = (
+        scratch.tops[:count].reshape(shape),
+        scratch.totals[:count].reshape(shape),
+        scratch.sums[: count * size].reshape(slots, num_rows, num_heads, size),
+        scratch.read[: slots * num_rows * rows.num_kv_heads].reshape(
+            slots, num_rows, rows.num_kv_heads
+        ),
+    )
+    attend_parts(query, blocks, rows, chosen, partial, team)
+    if team.member == 0:
+        _note_tokens(partial[3], tokens)
+    return partial

@@ -1,0 +1,76 @@
+"""Errors of a card in words, its free memory, and giving memory back."""
+
+from __future__ import annotations
+
+import gc
+import re
+import sys
+import traceback
+from typing import Any
+from weakref import WeakSet
+
+from sol_core.errors import CardLostError, CardMemoryError, SolError
+
+_KEEPERS: WeakSet[Any] = WeakSet()
+_ASKED = re.compile(r"Tried to allocate ([\d.]+ [KMGT]iB)")
+_LOST = (
+    "The GPU reported an error that this process cannot recover from ({reason}): end it and start "
+    "it again. Saved runs and checkpoints are kept."
+)
+
+
+def in_words(error: BaseException) -> SolError | None:
+    """The error of a card that a user can understand; None for any other error.
+
+    Returns: CardMemoryError, which the next run may not meet; CardLostError, after which every
+        call of CUDA in this process fails.
+    """
+    torch = sys.modules.get("torch")
+    if torch is None:
+        return None
+    if isinstance(error, torch.OutOfMemoryError):
+        asked = _ASKED.search(str(error))
+        return CardMemoryError(
+            f"The GPU's memory is full: {asked.group(1) if asked else 'more'} was asked for and "
+            f"{_free()} was free. Ask for fewer new tokens, a shorter text or fewer schedules at "
+            "once, or end other programs that use the GPU."
+        )
+    # Older releases of torch raise a plain RuntimeError of these words.
+    lost = getattr(torch, "AcceleratorError", ())
+    if isinstance(error, lost) or (
+        isinstance(error, RuntimeError) and str(error).startswith("CUDA error:")
+    ):
+        reason, _, _ = str(error).removeprefix("CUDA error: ").partition("\n")
+        return CardLostError(_LOST.format(reason=reason))
+    return None
+
+
+def keeps_memory(keeper: Any) -> None:
+    """Have ``give_memory_back`` call the keeper's ``clear`` for as long as it lives."""
+    _KEEPERS.add(keeper)
+
+
+def give_memory_back(error: BaseException | None = None) -> None:
+    """Hand what this process keeps of a card's memory, unused, back to the driver.
+
+    Args:
+        error: the variables of the frames that it left go first.
+    """
+    if error is not None:
+        traceback.clear_frames(error.__traceback__)
+    for keeper in list(_KEEPERS):
+        keeper.clear()
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        gc.collect()
+        torch.cuda.empty_cache()
+
+
+def _free() -> str:
+    import torch
+
+    try:
+        free, total = torch.cuda.mem_get_info()
+    except (RuntimeError, AssertionError):  # a build without CUDA; a card that is lost
+        return "less"
+    return f"{free / 1024**3:.2f} of {total / 1024**3:.1f} GiB"

@@ -1,0 +1,278 @@
+"""Checks of this card: every operation's Triton kernels, whole decode steps, and their graphs.
+
+``python -m sol_core.models.card.checks DEVICE DTYPE CHECK…`` runs checks in order and prints two
+lines of JSON for each: its name before it, and its error (or null) after it. It ends after the
+first error, since an error of CUDA spoils all that a process does afterwards. The device "cpu"
+stands in for a card under Triton's interpreter (``TRITON_INTERPRET=1``).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from kernels import activation_quantisation, channel_pruning, gated_mlp, kv_write, rms_norm
+from kernels.activation_quantisation import reference as quantisation
+from kernels.channel_pruning import reference as pruning
+from kernels.gated_mlp import MlpPlan, MlpWeights
+from kernels.gated_mlp.reference import gated_mlp as mlp_reference
+from kernels.gpu.triton_support import OPERATIONS, triton_on_cpu, use_reference
+from kernels.key_codes import encode_keys
+from kernels.page_attention import AttentionPlan, KVBlock, attend, page_bounds
+from kernels.page_attention import reference as attention
+from kernels.rms_norm import reference as norms
+from sol_core.actions import DEFAULT_GRID, DENSE, GRIDS, Action
+from sol_core.models.card.small_model import SMALL_SPEC, small_tensors
+from sol_core.models.decoder import FrozenLM
+from sol_core.models.devices import DTYPES
+from sol_core.models.step.graph import StepGraphs
+from sol_core.models.weights import arrange_weights
+
+STEPS = "steps"  # eager decode steps against the references'
+GRAPHS = "graphs"  # steps in CUDA graphs against eager ones
+CHECKS = (*OPERATIONS, STEPS, GRAPHS)
+
+_PAGE = 8
+_NUM_STEPS = 32  # dense, and as many sparse
+_CONTEXT = 100
+# Root mean square of the differences over that of the numbers. Rounding may drop another channel
+# or page; a wrong kernel gives unrelated numbers, about 1.4.
+_MLP_DIFFERS = {torch.float32: 0.002, torch.bfloat16: 0.05, torch.float16: 0.05}
+_STEPS_DIFFER = 0.1
+
+
+class WrongNumbersError(ArithmeticError):
+    """A kernel's numbers are not its reference's."""
+
+
+def run_check(name: str, device: torch.device, dtype: torch.dtype) -> None:
+    """Run one of ``CHECKS``.
+
+    Raises: WrongNumbersError; whatever a compiler or CUDA raises.
+    """
+    torch.manual_seed(0)
+    if name == STEPS:
+        _check_steps(device, dtype)
+    elif name == GRAPHS:
+        _check_graphs(device, dtype)
+    else:
+        _OPERATION_CHECKS[name](device, dtype)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the checks that the arguments name; see the module."""
+    device, dtype = torch.device(arguments[0]), DTYPES[arguments[1]]
+    with triton_on_cpu() if device.type == "cpu" else contextlib.nullcontext():
+        for name in arguments[2:]:
+            _say(name)
+            error = _error_of(name, device, dtype)
+            _say(name, error)
+            if error is not None:
+                return 1
+    return 0
+
+
+def _error_of(name: str, device: torch.device, dtype: torch.dtype) -> str | None:
+    try:
+        run_check(name, device, dtype)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)  # an error of a launch is raised here at the latest
+    except Exception as error:  # of Triton's compiler, its tools or CUDA, which raise many kinds
+        lines = str(error).strip().splitlines() or [""]
+        return f"{type(error).__name__}: {lines[-1][:200]}"
+    return None
+
+
+def _say(name: str, *result: str | None) -> None:
+    sys.stdout.write(json.dumps([name, *result]) + "\n")
+    sys.stdout.flush()
+
+
+def _check_norm(device: torch.device, dtype: torch.dtype) -> None:
+    for width in (96, 2048):
+        hidden, weight = torch.randn(3, width, device=device), torch.rand(width, device=device)
+        found = rms_norm.rms_norm(hidden, weight, 1e-5)
+        _compare("rows", found, norms.rms_norm(hidden, weight, 1e-5), 1e-4)
+
+
+def _check_writes(device: torch.device, dtype: torch.dtype) -> None:
+    """A key and a value for ragged rows, with page bounds and with 4-bit keys."""
+    for summary in ("bounds", "codes"):
+        made = []
+        for write in (kv_write.write_tokens, _write_by_reference):
+            torch.manual_seed(1)
+            keys, values = (_random((2, 2, 5 * _PAGE, 64), device, dtype) for _ in range(2))
+            new = (torch.randn(2, 2, 64, device=device), torch.randn(2, 2, 64, device=device))
+            bounds = page_bounds(keys, None, _PAGE) if summary == "bounds" else None
+            codes = _contiguous(encode_keys(keys)) if summary == "codes" else None
+            slots = torch.tensor([37, 12], device=device)
+            write(new, (keys, values), bounds, slots, _PAGE, codes)
+            made.append((keys, values, *(bounds or ()), *(codes or ())))
+        for mine, right in zip(*made, strict=True):
+            _compare(f"a cache with {summary}", mine, right, 0.0)
+
+
+def _write_by_reference(
+    new: tuple[Tensor, Tensor],
+    buffers: tuple[Tensor, Tensor],
+    bounds: tuple[Tensor, Tensor] | None,
+    slots: Tensor,
+    page_size: int,
+    codes: tuple[Tensor, Tensor] | None,
+) -> None:
+    rounded = [tensor.to(buffers[0].dtype) for tensor in new]
+    for buffer, tokens in zip(buffers, rounded, strict=True):
+        kv_write.reference.write_token(buffer, tokens, slots)
+    if bounds is not None:
+        kv_write.reference.extend_bounds(*bounds, buffers[0], slots, page_size)
+    if codes is not None:
+        kv_write.reference.extend_codes(*codes, rounded[0], slots)
+
+
+def _check_attention(device: torch.device, dtype: torch.dtype) -> None:
+    """Ragged rows with masked pages: every head's own and a group's, few pages and all."""
+    tokens, lengths = 9 * _PAGE, torch.tensor([[67], [41]], device=device)
+    valid = torch.arange(tokens, device=device)[None] < lengths
+    counts = valid.unflatten(1, (-1, _PAGE)).sum(-1)
+    for head_size in (64, 128):
+        keys, values = (_random((2, 2, tokens, head_size), device, dtype) for _ in range(2))
+        bounds, codes = page_bounds(keys, valid, _PAGE), _contiguous(encode_keys(keys))
+        block = KVBlock(keys, values, *bounds, None, *codes)
+        query = torch.randn(2, 6, head_size, device=device) * head_size**-0.5
+        kept = torch.tensor([4, 2], device=device)
+        for how in (("quest", "head"), ("int4", "group")):
+            plan = AttentionPlan(_PAGE, valid, counts > 0, kept, counts, *how)
+            mine = attend(query, [block], plan, 0.4)
+            right = attention.attend(query, [block], plan, 0.4)
+            named = f"head size {head_size}, {' '.join(how)}"
+            _compare(f"{named}: values", mine.mixed, right.mixed, 1e-3)
+            _compare(f"{named}: mass", mine.outside, right.outside, 1e-3)
+            assert mine.tokens_read is not None
+            assert right.tokens_read is not None
+            _compare(f"{named}: tokens read", mine.tokens_read, right.tokens_read, 0.0)
+        dense = AttentionPlan(_PAGE, valid)
+        mine, right = attend(query, [block], dense), attention.attend(query, [block], dense)
+        _compare(f"head size {head_size}, dense", mine.mixed, right.mixed, 1e-3)
+
+
+def _check_mlp(device: torch.device, dtype: torch.dtype) -> None:
+    """One row and many, pruned on one side and on both, quantised at the output."""
+    width, inner = 256, 512
+    weights = MlpWeights(
+        _random((width, 2 * inner), device, dtype, width**-0.5),
+        _random((inner, width), device, dtype, inner**-0.5),
+        down_norms=torch.rand(inner, device=device),
+    )
+    for rows in (1, 18):
+        hidden = torch.randn(rows, width, device=device)
+        kept, inner_kept, bits = (
+            torch.randint(low, high, (rows,), device=device)
+            for low, high in ((8, width), (8, inner), (14, 17))
+        )
+        for plan in (MlpPlan(kept, bits), MlpPlan(kept, None, inner_kept=inner_kept)):
+            found = gated_mlp.fused_gated_mlp(hidden, weights, plan)
+            assert found is not None
+            expected = mlp_reference(hidden, weights, plan)
+            _compare_sizes(f"outputs of {rows} rows", found, expected, _MLP_DIFFERS[dtype])
+
+
+def _check_pruning(device: torch.device, dtype: torch.dtype) -> None:
+    hidden = torch.randn(3, 600, device=device)
+    kept = torch.tensor([1, 300, 600], device=device)
+    found = channel_pruning.keep_largest_channels(hidden, kept)
+    _compare("channels", found, pruning.keep_largest_channels(hidden, kept), 0.0)
+
+
+def _check_quantisation(device: torch.device, dtype: torch.dtype) -> None:
+    rows, bits = _random((4, 600), device, dtype), torch.tensor([2, 5, 8, 16], device=device)
+    found = activation_quantisation.fake_quantise(rows, bits)
+    _compare("activations", found, quantisation.fake_quantise(rows, bits), 0.0)
+
+
+_OPERATION_CHECKS: dict[str, Callable[[torch.device, torch.dtype], None]] = {
+    "rms_norm": _check_norm,
+    "write_tokens": _check_writes,
+    "page_attention": _check_attention,
+    "gated_mlp": _check_mlp,
+    "keep_largest_channels": _check_pruning,
+    "fake_quantise": _check_quantisation,
+}
+
+
+def _check_steps(device: torch.device, dtype: torch.dtype) -> None:
+    mine = _logits_of_steps(device, dtype, None)
+    use_reference(OPERATIONS)
+    try:
+        right = _logits_of_steps(device, dtype, None)
+    finally:
+        use_reference(())
+    for kind in ("dense", "sparse"):
+        _compare_sizes(f"logits of {kind} steps", mine[kind], right[kind], _STEPS_DIFFER)
+
+
+def _check_graphs(device: torch.device, dtype: torch.dtype) -> None:
+    graphs = StepGraphs.make(device)
+    if graphs is None:
+        return
+    graphed, alone = (_logits_of_steps(device, dtype, some) for some in (graphs, None))
+    for name in ("dense", "sparse"):
+        _compare(f"{name} steps in CUDA graphs", graphed[name], alone[name], 0.0)
+    if graphs.failure is not None:
+        raise WrongNumbersError(graphs.failure)
+
+
+def _logits_of_steps(
+    device: torch.device, dtype: torch.dtype, graphs: StepGraphs | None
+) -> dict[str, Tensor]:
+    """Logits [steps, V] of dense and of sparse steps of a small model, after a prefill."""
+    weights = arrange_weights(small_tensors(), SMALL_SPEC, dtype, lambda t: t.to(device))
+    lm = FrozenLM(SMALL_SPEC, weights)
+    lm.graphs = graphs
+    tokens = torch.arange(_CONTEXT + _NUM_STEPS, device=device) * 7 % SMALL_SPEC.vocab_size
+    how, made = GRIDS[DEFAULT_GRID].mechanisms, {}
+    for name, action in (("dense", DENSE), ("sparse", Action(0.5, 0.5))):
+        cache = lm.new_cache(1, _CONTEXT + _NUM_STEPS)
+        lm.prefill(tokens[None, :_CONTEXT], cache)
+        logits = [
+            lm.decode_step(tokens[at : at + 1], cache, action, mechanisms=how).logits
+            for at in range(_CONTEXT, _CONTEXT + _NUM_STEPS)
+        ]
+        made[name] = torch.cat(logits)
+    return made
+
+
+def _random(
+    shape: tuple[int, ...], device: torch.device, dtype: torch.dtype, scale: float = 1.0
+) -> Tensor:
+    return (torch.randn(shape, device=device) * scale).to(dtype)
+
+
+def _contiguous(pair: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    return pair[0].contiguous(), pair[1].contiguous()
+
+
+def _compare_sizes(what: str, found: Tensor, expected: Tensor, tolerance: float) -> None:
+    """Raise WrongNumbersError where the differences are too large beside the numbers."""
+    mine, right = found.float(), expected.float()
+    difference = ((mine - right).square().mean() / right.square().mean()).sqrt().item()
+    if not difference <= tolerance:
+        raise WrongNumbersError(
+            f"{what} differ from the reference's by {difference:.3g} of their size"
+        )
+
+
+def _compare(what: str, found: Tensor, expected: Tensor, tolerance: float) -> None:
+    """Raise WrongNumbersError beyond a tolerance, absolute for numbers below 1, else relative."""
+    mine, right = found.float(), expected.float()
+    worst = ((mine - right).abs() / right.abs().clamp(min=1)).max().item()
+    if not worst <= tolerance and not torch.equal(mine, right):
+        raise WrongNumbersError(f"{what} differ from the reference's by {worst:.3g}")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

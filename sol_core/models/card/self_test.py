@@ -1,0 +1,203 @@
+"""The self-test of a card: once for each card, driver, torch, Triton, dtype and source, and kept.
+
+It runs in a child process, so that an error of CUDA that outlives its kernel cannot spoil the
+page. A check that fails is not run again; the child is started anew for those after it. What
+failed runs on PyTorch's references from then on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.metadata
+import json
+import logging
+import os
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+
+from kernels.gpu.triton_support import OPERATIONS, use_reference
+from sol_core.files.child_process import own_python_path, run_module
+from sol_core.models.card import checks as checks_module
+from sol_core.models.card.checks import CHECKS, GRAPHS, STEPS
+from sol_core.models.card.toolchain import missing_for_triton
+from sol_core.models.step import graph
+from sol_core.progress import Progress
+
+FOLDER = "cards"  # in the data directory
+CHILD_SECONDS = 900.0  # a child compiles about 30 kernels
+_HERE = Path(__file__).resolve()
+_log = logging.getLogger(__name__)
+
+# The output of a child that ran these checks, as far as it came, and its exit status.
+RunChild = Callable[[Sequence[str]], tuple[str, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class CardReport:
+    """Result of a self-test.
+
+    Attributes:
+        card: its name, as CUDA tells it.
+        replaced: by operation whose kernels failed, why; its PyTorch reference runs instead.
+        graphs: why steps do not run in CUDA graphs; None where they do.
+        missing: what the system lacks for Triton; nothing was tried then.
+    """
+
+    card: str
+    replaced: dict[str, str] = field(default_factory=dict)
+    graphs: str | None = None
+    missing: str | None = None
+
+    def sentences(self) -> list[str]:
+        """Sentences on what this card does in another way, and why."""
+        if self.missing is not None:
+            return [f"Compressed steps run on PyTorch alone, slowly. {self.missing}"]
+        made = [
+            f"{operation} runs on PyTorch's reference, not on its Triton kernel: {reason}"
+            for operation, reason in self.replaced.items()
+        ]
+        if self.graphs is not None:
+            made.append(f"Steps start kernel by kernel, without CUDA graphs: {self.graphs}")
+        return made
+
+    def apply(self) -> None:
+        """Switch this process to what was found right, and log the rest."""
+        use_reference(OPERATIONS if self.missing is not None else self.replaced)
+        graph.turn_off(self.graphs)
+        for sentence in self.sentences():
+            _log.warning("%s", sentence)
+
+
+def checked_card(
+    device: torch.device, dtype: torch.dtype, data_dir: Path, report: Progress
+) -> CardReport:
+    """The kept result of this card's self-test, or that of one that is run now."""
+    known = kept_report(device, dtype, data_dir)
+    if known is not None:
+        return known
+    name = str(dtype).removeprefix("torch.")
+    card = torch.cuda.get_device_name(device)
+    made = run_checks(card, lambda checks: _run_child(device, name, checks, report))
+    with contextlib.suppress(OSError):  # a full disk: it is tested again at the next start
+        path = _path(device, dtype, data_dir)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(asdict(made)), "utf-8")
+    return made
+
+
+def kept_report(device: torch.device, dtype: torch.dtype, data_dir: Path) -> CardReport | None:
+    """Result without a test: what the system lacks, or what an earlier test found; else None."""
+    missing = missing_for_triton()
+    if missing is not None:  # not kept: it is to be installed
+        return CardReport(torch.cuda.get_device_name(device), missing=missing)
+    try:
+        return CardReport(**json.loads(_path(device, dtype, data_dir).read_text("utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def run_checks(card: str, run_child: RunChild) -> CardReport:
+    """Run all checks, in as many children as it takes.
+
+    Args:
+        run_child: called with the names of checks.
+    """
+    errors: dict[str, str] = {}
+    pending = list(CHECKS)
+    while pending:
+        output, status = run_child(pending)
+        done, failed = _results(output, status)
+        errors |= failed
+        if not done and not failed:  # it did not come to its first check
+            words = output.strip().splitlines() or [f"it ended with status {status}"]
+            errors |= dict.fromkeys(pending, f"the self-test did not start: {words[-1][:200]}")
+            break
+        pending = [name for name in pending if name not in done and name not in failed]
+        if STEPS in failed:  # the graphs' steps would be no better
+            break
+    replaced = {name: errors[name] for name in OPERATIONS if name in errors}
+    if STEPS in errors and not replaced:
+        replaced = dict.fromkeys(OPERATIONS, errors[STEPS])
+    return CardReport(card, replaced, errors.get(GRAPHS, errors.get(STEPS)))
+
+
+def _results(output: str, status: int) -> tuple[set[str], dict[str, str]]:
+    """Names of the checks that passed, and the errors of those that did not; the one that a
+    child was at when it died is among these."""
+    passed, failed, begun = set(), {}, None
+    for line in output.splitlines():
+        try:
+            record = json.loads(line)
+        except ValueError:
+            continue  # of a library
+        if not isinstance(record, list) or not record or record[0] not in CHECKS:
+            continue
+        begun = record[0] if len(record) == 1 else None
+        if len(record) == 2 and record[1] is None:
+            passed.add(record[0])
+        elif len(record) == 2:
+            failed[record[0]] = str(record[1])
+    if begun is not None:
+        failed[begun] = f"the process that tried it ended with status {status}"
+    return passed, failed
+
+
+class _TooLongError(Exception):
+    """A child has used up its time."""
+
+
+def _run_child(
+    device: torch.device, dtype: str, checks: Sequence[str], report: Progress
+) -> tuple[str, int]:
+    began, output = time.monotonic(), ""
+
+    def look(so_far: str) -> None:
+        nonlocal output
+        output = so_far
+        passed, failed = _results(so_far, 0)
+        done = len(CHECKS) - len(checks) + len(passed) + len(failed)
+        report("testing the GPU's kernels, once", min(0.9, done / len(CHECKS)))
+        if time.monotonic() - began > CHILD_SECONDS:
+            raise _TooLongError
+
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = [str(device), dtype, *checks]
+        try:
+            result = run_module(
+                checks_module.__name__,
+                arguments,
+                Path(folder),
+                environment={"PYTHONPATH": own_python_path()},
+                on_poll=look,
+            )
+        except _TooLongError:
+            return output, -1
+    return result.output, result.status
+
+
+def _path(device: torch.device, dtype: torch.dtype, data_dir: Path) -> Path:
+    """Place of a result, named after a digest of all that it depends on."""
+    driver = Path("/proc/driver/nvidia/version")
+    parts = [
+        torch.cuda.get_device_name(device),
+        str(torch.cuda.get_device_capability(device)),
+        driver.read_text("utf-8") if driver.is_file() else "",
+        torch.__version__,
+        importlib.metadata.version("triton"),
+        str(dtype),
+        os.environ.get(graph.SWITCH_VARIABLE, ""),
+    ]
+    digest = hashlib.sha256("\n".join(parts).encode())
+    # In a checkout, kernels lies beside sol_core; in a wheel, within it.
+    sources = [*_HERE.parent.glob("*.py"), *(_HERE.parents[1] / "step").glob("*.py")]
+    for home in (_HERE.parents[3] / "kernels", _HERE.parents[2] / "kernels"):
+        sources += [*home.glob("*/triton_*.py"), *home.glob("gpu/*.py")]
+    for path in sorted(sources):
+        digest.update(path.read_bytes())
+    return data_dir / FOLDER / f"{digest.hexdigest()[:32]}.json"

@@ -1,0 +1,190 @@
+"""The self-test of a card on stand-ins: faults injected, each of which ends in a sentence."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from app.host.paths import DataDir
+from app.setup import diagnosis
+from kernels.gpu.triton_support import OPERATIONS, replaced_operations, use_reference
+from sol_core.models.card import checks, self_test, toolchain
+from sol_core.models.card.checks import CHECKS, GRAPHS, STEPS
+from sol_core.models.card.self_test import CardReport, checked_card, run_checks
+from sol_core.models.step import graph
+from sol_core.models.step.graph import StepGraphs
+from tests.kernels.triton_cases import triton_here
+
+ROOT = Path(__file__).parents[4]
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def _as_before() -> Iterator[None]:
+    yield
+    use_reference(())
+    graph.turn_off(None)
+
+
+def _child(faults: dict[str, str], dies: Sequence[str] = ()) -> Callable[..., tuple[str, int]]:
+    """A child that ends after the first check that fails, or dies in the middle of one."""
+
+    def run(names: Sequence[str]) -> tuple[str, int]:
+        lines = ["a line of a library"]
+        for name in names:
+            lines.append(json.dumps([name]))
+            if name in dies:
+                return "\n".join(lines), -11
+            lines.append(json.dumps([name, faults.get(name)]))
+            if name in faults:
+                return "\n".join(lines), 1
+        return "\n".join(lines), 0
+
+    return run
+
+
+def test_a_card_on_which_all_is_right_says_nothing() -> None:
+    made = run_checks("A10", _child({}))
+    assert made == CardReport("A10")
+    assert made.sentences() == []
+
+
+@pytest.mark.parametrize(
+    ("child", "reason"),
+    [
+        (_child({"page_attention": "CompilationError: no such layout"}), "no such layout"),
+        (_child({"page_attention": "WrongNumbersError: values differ by 2"}), "differ by 2"),
+        (_child({}, dies=["page_attention"]), "ended with status -11"),
+    ],
+)
+def test_what_fails_is_done_by_its_reference_and_the_rest_is_tried(
+    child: Any, reason: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = run_checks("T4", child)
+    assert list(made.replaced) == ["page_attention"]
+    assert made.graphs is None
+    with caplog.at_level(logging.WARNING):
+        made.apply()
+    assert replaced_operations() == {"page_attention"}
+    (sentence,) = made.sentences()
+    assert sentence in caplog.text
+    assert sentence.startswith("page_attention runs on PyTorch's reference")
+    assert reason in sentence
+
+
+def test_graphs_that_are_not_equal_are_turned_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = run_checks("T4", _child({GRAPHS: "WrongNumbersError: steps differ"}))
+    assert made.replaced == {}
+    made.apply()
+    monkeypatch.setattr(graph, "_CudaCapture", lambda device: None)
+    assert StepGraphs.make(torch.device("cuda")) is None
+    assert "without CUDA graphs: WrongNumbersError: steps differ" in made.sentences()[0]
+
+
+def test_steps_that_are_wrong_though_every_kernel_is_right_use_no_kernel() -> None:
+    made = run_checks("T4", _child({STEPS: "WrongNumbersError: logits"}))
+    assert set(made.replaced) == set(OPERATIONS)
+    assert made.graphs is not None
+
+
+def test_a_child_that_does_not_start_leaves_everything_to_the_references() -> None:
+    made = run_checks("T4", lambda names: ("ImportError: no module", 1))
+    assert set(made.replaced) == set(OPERATIONS)
+    assert "ImportError: no module" in made.sentences()[0]
+
+
+@pytest.mark.parametrize(
+    ("change", "package"),
+    [
+        ({"which": lambda name: None}, "apt install gcc"),
+        ({"get_paths": lambda: {"include": "/nowhere"}}, "-dev"),
+        ({"CDLL": None}, "--gpus all"),
+    ],
+)
+def test_a_missing_part_of_the_system_is_said_before_any_kernel_is_tried(
+    change: dict[str, Any], package: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "Python.h").touch()
+
+    def library(name: str) -> None:
+        if change.get("CDLL", 1) is None:
+            raise OSError(name)
+
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setattr(toolchain.shutil, "which", change.get("which", lambda name: name))
+    paths = change.get("get_paths", lambda: {"include": str(tmp_path)})
+    monkeypatch.setattr(toolchain.sysconfig, "get_paths", paths)
+    monkeypatch.setattr(toolchain.ctypes, "CDLL", library)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "T4")
+    monkeypatch.setattr(self_test, "_run_child", lambda *_: pytest.fail("a kernel was tried"))
+    made = checked_card(CPU, torch.float16, tmp_path, lambda *_: None)
+    made.apply()
+    assert replaced_operations() == set(OPERATIONS)
+    assert package in made.sentences()[0]
+    assert not (tmp_path / self_test.FOLDER).exists()
+
+
+def test_the_result_is_kept_for_this_card_and_this_source(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    ran: list[str] = []
+
+    def child(device: Any, dtype: str, names: Sequence[str], report: Any) -> tuple[str, int]:
+        ran.append(dtype)
+        return _child({"gated_mlp": "wrong"})(names)
+
+    monkeypatch.setattr(self_test, "missing_for_triton", lambda: None)
+    monkeypatch.setattr(self_test, "_run_child", child)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
+    card = ["T4"]
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: card[0])
+    made = [checked_card(CPU, torch.float16, tmp_path, lambda *_: None) for _ in range(2)]
+    assert made[0] == made[1]
+    assert list(made[1].replaced) == ["gated_mlp"]
+    assert len(ran) == 2  # the second child did the checks after the one that failed
+    monkeypatch.setattr("sol_core.models.devices.pick_dtype", lambda *_: torch.float16)
+    (sentence,) = diagnosis._self_test(CPU, "auto", DataDir(tmp_path))
+    assert sentence.startswith("gated_mlp runs on PyTorch's reference")
+    card[0] = "L4"
+    assert "doctor --gpu" in diagnosis._self_test(CPU, "auto", DataDir(tmp_path))
+    assert checked_card(CPU, torch.float16, tmp_path, lambda *_: None).card == "L4"
+    assert len(ran) == 4
+
+
+def test_wrong_numbers_of_a_kernel_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = checks.channel_pruning.keep_largest_channels
+    monkeypatch.setattr(
+        checks.channel_pruning, "keep_largest_channels", lambda *given: right(*given) + 1e-6
+    )
+    with triton_here(), pytest.raises(checks.WrongNumbersError, match="channels differ"):
+        checks.run_check("keep_largest_channels", CPU, torch.float32)
+
+
+def test_the_checks_run_in_a_process_of_their_own(tmp_path: Path) -> None:
+    """On the interpreter, which stands in for a card; the slower ones are the release's."""
+    names = ["rms_norm", "write_tokens", "keep_largest_channels", "fake_quantise"]
+    command = [sys.executable, "-m", checks.__name__, "cpu", "float16", *names]
+    environment = os.environ | {"TRITON_INTERPRET": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert lines == [line for name in names for line in ([name], [name, None])], done.stderr
+
+
+@pytest.mark.release
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_all_checks_pass_on_the_interpreter(
+    dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checks, "_NUM_STEPS", 3)
+    with triton_here():
+        for name in CHECKS:
+            checks.run_check(name, CPU, dtype)

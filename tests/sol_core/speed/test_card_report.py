@@ -1,0 +1,117 @@
+"""``doctor --gpu`` on a stand-in for a card: what it shows, its last line and its exit status."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from app.cli import main as command_line
+from app.cli.program.doctor import _gpu_text
+from kernels.gpu.triton_support import OPERATIONS
+from sol_core.errors import ModelLoadError
+from sol_core.models.card.self_test import CardReport
+from sol_core.speed import card_report as reporting
+from sol_core.speed.card_report import FALLBACKS, RIGHT, USE_CPU, card_report
+from tests.support.tiny_language_model import save_model_folder
+
+
+class StandIn:
+    """A card whose work the CPU does."""
+
+    device = torch.device("cpu")
+
+    def __init__(self, report: CardReport) -> None:
+        self.report = report
+
+    def facts(self) -> dict[str, str]:
+        return {"card": "RTX 0 (compute capability 8.6)", "driver": "for CUDA 12.8"}
+
+    def memory(self) -> tuple[int, int]:
+        return 6 * 10**9, 8 * 10**9
+
+    def check(self, *_: Any) -> CardReport:
+        return self.report
+
+    def wait(self) -> None:
+        pass
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return save_model_folder(tmp_path / "model", "llama-gqa-tied", starts=False)
+
+
+def _report(folder: Path, report: CardReport, monkeypatch: Any, speeds: list[float]) -> Any:
+    measured = iter(speeds)  # dense, sparse, both eager, the CPU's
+    monkeypatch.setattr(reporting, "_tokens_per_s", lambda *_: next(measured))
+    return card_report(str(folder), folder, lambda *_: None, card=StandIn(report))
+
+
+@pytest.mark.parametrize(("sparse", "pays"), [(150.0, "pays"), (95.0, "does not pay")])
+def test_a_right_card_ends_with_whether_compressing_pays(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, sparse: float, pays: str
+) -> None:
+    made = _report(folder, CardReport("RTX 0"), monkeypatch, [100.0, sparse, 40.0, 30.0, 20.0])
+    assert made["status"] == RIGHT
+    text = _gpu_text(made)
+    for line in ("card           RTX 0", "6.0 of 8.0 GB free", "page_attention: right",
+                 "fit at once", "dense          100.0 tokens/s", "sparse, eager  30.0 tokens/s",
+                 "cpu            20.0 tokens/s"):  # fmt: skip
+        assert line in text
+    last = text.splitlines()[-1]
+    assert f"{sparse / 100:.2f} times" in last
+    assert f"compressing {pays} on this card" in last
+
+
+def test_replaced_kernels_are_named_and_the_status_says_so(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checked = CardReport("T4", {"gated_mlp": "CompilationError: no"}, "steps differ")
+    made = _report(folder, checked, monkeypatch, [100.0, 90.0, 40.0, 30.0, 20.0])
+    assert made["status"] == FALLBACKS
+    text = _gpu_text(made)
+    assert "gated_mlp: CompilationError: no" in text
+    assert "graphs         steps differ" in text
+    missing = CardReport("T4", missing="Triton needs a C compiler: sudo apt install gcc")
+    made = _report(folder, missing, monkeypatch, [100.0, 90.0, 40.0, 30.0, 20.0])
+    assert made["status"] == FALLBACKS
+    assert _gpu_text(made).count("sudo apt install gcc") == len(OPERATIONS)
+
+
+def test_a_slower_card_and_one_that_cannot_load_say_use_the_cpu(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = _report(folder, CardReport("old"), monkeypatch, [10.0, 9.0, 8.0, 7.0, 20.0])
+    assert (made["status"], made["verdict"]) == (
+        USE_CPU, "Use --device cpu: this machine's CPU is faster.",
+    )  # fmt: skip
+
+    def load(*_: Any, **__: Any) -> Any:
+        raise ModelLoadError("m takes 9.0 GB, more than cuda has free (6.0 GB)")
+
+    monkeypatch.setattr(reporting, "load_language_model", load)
+    made = _report(folder, CardReport("small"), monkeypatch, [])
+    assert made["status"] == USE_CPU
+    assert "9.0 GB" in made["verdict"]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a card here")
+def test_without_a_card_the_command_ends_with_2(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(command_line, "ensure_environment", lambda **_: None)
+    command = ["doctor", "--gpu", "--data-dir", str(tmp_path)]
+    assert command_line.main(command) == USE_CPU
+    assert "Use --device cpu: torch was built without CUDA." in capsys.readouterr().out
+    assert command_line.main([*command, "--json"]) == USE_CPU
+    assert json.loads(capsys.readouterr().out)["status"] == USE_CPU
+
+
+def test_the_speeds_are_those_of_whole_steps(folder: Path) -> None:
+    made = card_report(str(folder), folder, lambda *_: None, card=StandIn(CardReport("RTX 0")))
+    assert set(made["tokens_per_s"]) == {"dense", "sparse", "dense_eager", "sparse_eager", "cpu"}
+    assert min(made["tokens_per_s"].values()) > 0
