@@ -161,8 +161,7 @@ def mechanisms(model: Any, parameters: Parameters) -> dict[str, Any]:
 
 def bits(model: Any, parameters: Parameters) -> dict[str, Any]:
     """Round the MLP's activations: the effect on one output's numbers, and on the steps."""
-    from sol_core.experiments.activations import most_massive_output
-    from sol_core.experiments.alone import losses_alone
+    from sol_core.experiments.alone import losses_alone, most_massive_output
 
     tokens = _tokens(model, PASSAGES[parameters["text"]])
     first = max(1, len(tokens) - BIT_STEPS)

@@ -21,7 +21,7 @@ from sol_core.decoding.batch_scheduling import (
     SplitScheduler,
     fresh_schedule,
 )
-from sol_core.decoding.step_bytes import NO_POLICY, PolicyReads
+from sol_core.decoding.cost import NO_POLICY, PolicyReads
 from sol_core.errors import ConfigError
 from sol_core.models.loading import LanguageModel
 from sol_core.policy import Policy, PolicyScheduler, load_policy

@@ -18,9 +18,9 @@ from torch import Tensor
 
 from sol_core.actions import AXES, Action, ActionGrid
 from sol_core.decoding.batch_scheduling import BatchScheduler
-from sol_core.decoding.divergence import kl_to_dense
+from sol_core.decoding.cost import PolicyReads, StepBytes
 from sol_core.decoding.loop import DecodeOptions, DecodeStep, PrefixState, Windows, decode
-from sol_core.decoding.step_bytes import PolicyReads, StepBytes
+from sol_core.decoding.numbers import kl_to_dense
 from sol_core.errors import ShapeError
 from sol_core.models import FrozenLM
 from sol_core.models.cache import KVCache

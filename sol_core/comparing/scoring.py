@@ -30,11 +30,11 @@ from sol_core.actions import (
 )
 from sol_core.config import GenerationConfig
 from sol_core.decoding.batch_scheduling import BatchScheduler, RowSchedulers
-from sol_core.decoding.finite import require_finite
 from sol_core.decoding.loop import DecodeOptions, DecodeStep, decode, observed_prefill
+from sol_core.decoding.numbers import require_finite
 from sol_core.decoding.schedules import FixedScheduler
 from sol_core.errors import ConfigError, ContextLengthError, PolicyError
-from sol_core.files.characters import whole_characters
+from sol_core.files.places import whole_characters
 from sol_core.generation.schedules import GenerationSchedules, PolicyFinder
 from sol_core.models.loading import LanguageModel
 from sol_core.policy.policy import Policy

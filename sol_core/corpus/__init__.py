@@ -7,7 +7,7 @@ up when it is first asked for: the command line checks a corpus's name before py
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from sol_core.corpus.names import BUILTIN, HubDataSet
+from sol_core.corpus.documents import BUILTIN, HubDataSet
 
 if TYPE_CHECKING:
     from sol_core.corpus.blocks import token_blocks

@@ -19,9 +19,7 @@ from typing import Any
 
 import pyarrow as pa  # type: ignore[import-untyped]  # pyarrow ships no types
 
-from sol_core.corpus.deduplicate import Passage, group_passages
-from sol_core.corpus.documents import Document, split_of
-from sol_core.corpus.questions import question_text
+from sol_core.corpus.documents import Document, Passage, group_passages, question_text, split_of
 from sol_core.errors import CorpusError
 from sol_core.progress import Progress
 

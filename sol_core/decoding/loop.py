@@ -17,7 +17,7 @@ from torch import Tensor
 from kernels.log_softmax import log_softmax_and_entropy
 from sol_core.actions import PAPER, Action, Mechanisms
 from sol_core.decoding.batch_scheduling import BatchScheduler, StepObservation
-from sol_core.decoding.finite import FiniteSteps
+from sol_core.decoding.numbers import FiniteSteps
 from sol_core.models import FrozenLM, PrefillOutput, StepOutput
 from sol_core.models.cache import KVCache
 from sol_core.models.devices import from_host

@@ -14,15 +14,13 @@ import numpy as np
 from torch import Tensor
 
 from sol_core.actions import Budget
-from sol_core.comparing.methods import Row
-from sol_core.comparing.partial import Batch
-from sol_core.comparing.paths import attention_first, place_on
+from sol_core.comparing.methods import Row, attention_first, place_on
 from sol_core.comparing.rollout import Floats
 from sol_core.decoding.batch_scheduling import RowSchedulers
 from sol_core.decoding.schedules import StaticScheduler
-from sol_core.evaluation.setting import Setting
+from sol_core.evaluation.measurement import Batch
 from sol_core.evaluation.stages import Part, TablePass
-from sol_core.evaluation.tables import ScoreTable
+from sol_core.evaluation.tables import ScoreTable, Setting
 
 TRIALS = 2
 

@@ -23,10 +23,9 @@ from sol_core.decoding.batch_scheduling import Schedule
 from sol_core.decoding.cost import CostModel
 from sol_core.errors import ContextLengthError, ShapeError
 from sol_core.evaluation.config import EvaluationConfig
-from sol_core.evaluation.difficulty import DifficultyData, difficulty_report
 from sol_core.evaluation.measurement import Measurement
 from sol_core.evaluation.paper_pass import PaperPass
-from sol_core.evaluation.pollution import PollutionProbe
+from sol_core.evaluation.probes import DifficultyData, PollutionProbe, difficulty_report
 from sol_core.evaluation.result import (
     SCHEMA,
     MethodScores,
@@ -35,8 +34,8 @@ from sol_core.evaluation.result import (
     method_scores,
     overall_win_rates,
 )
-from sol_core.evaluation.setting import Setting
 from sol_core.evaluation.stages import BaselinePass, PolicyPass, TextStage
+from sol_core.evaluation.tables import Setting
 from sol_core.evaluation.texts import EvaluationTexts, TextRequest, load_texts
 from sol_core.events import StepCost
 from sol_core.generation.engine import never

@@ -15,14 +15,12 @@ import numpy as np
 
 from sol_core.actions import Budget
 from sol_core.budgets.building import build_scheduler
-from sol_core.comparing.methods import Lane, Row, derive_seed
-from sol_core.comparing.paths import line, place_on
+from sol_core.comparing.methods import Lane, Row, derive_seed, line, place_on
 from sol_core.comparing.rollout import Floats
 from sol_core.config import ScheduleConfig, ScheduleKind
 from sol_core.decoding.batch_scheduling import BatchScheduler, RowSchedulers
 from sol_core.decoding.schedules import Scheduler, SignalScheduler, StaticScheduler
-from sol_core.evaluation.setting import Setting
-from sol_core.evaluation.tables import ScoreTable
+from sol_core.evaluation.tables import ScoreTable, Setting
 
 MOST_OWED = 0.1  # of dense, that a rollout's aim is moved to make good what was read before
 

@@ -14,15 +14,13 @@ from torch import Tensor
 
 from sol_core.actions import DENSE, Budget
 from sol_core.comparing.methods import BaselineRows, PlannedRows, Row, baseline_rows, derive_seed
-from sol_core.comparing.partial import Batch
 from sol_core.comparing.rollout import Floats, Layout, Rollout, prefill_texts, roll_out
 from sol_core.decoding.batch_scheduling import BatchScheduler, SplitScheduler
-from sol_core.decoding.cost import CostModel
+from sol_core.decoding.cost import NO_POLICY, CostModel, PolicyReads, StepBytes
 from sol_core.decoding.loop import DecodeOptions
-from sol_core.decoding.step_bytes import NO_POLICY, PolicyReads, StepBytes
-from sol_core.evaluation.setting import Setting
+from sol_core.evaluation.measurement import Batch
 from sol_core.evaluation.share_rows import ShareRows
-from sol_core.evaluation.tables import ScoreTable, TokenTable
+from sol_core.evaluation.tables import ScoreTable, Setting, TokenTable
 
 PROBE_TEXTS = 64  # texts of a probe, at most
 ROWS_AT_ONCE = 128  # a row costs a quarter less than with 64

@@ -14,15 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sol_core.errors import ModelLoadError
-from sol_core.files.checksums import STAMPS_NAME, known_sha256
-from sol_core.files.child_process import ChildResult, reported_progress, run_module
-from sol_core.files.gguf_families import check_gguf, checkpoint_names
-from sol_core.files.gguf_header import GgufHeader, read_gguf_header
+from sol_core.files.fetch import ChildResult, reported_progress, run_module
+from sol_core.files.gguf_header import GgufHeader, check_gguf, checkpoint_names, read_gguf_header
 from sol_core.files.model_manifest import MANIFEST_NAME, make_manifest, verify_model, write_manifest
 from sol_core.files.staging import (
+    STAMPS_NAME,
     check_free_space,
     exclusive,
     explain_os_error,
+    known_sha256,
     publish,
     staged_folder,
 )

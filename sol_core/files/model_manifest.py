@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from sol_core.errors import ModelLoadError
-from sol_core.files.checksums import first_damaged
-from sol_core.files.staging import sha256_of
+from sol_core.files.staging import first_damaged, sha256_of
 
 MANIFEST_NAME = "manifest.json"
 SCHEMA_VERSION = 1

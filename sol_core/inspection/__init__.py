@@ -6,12 +6,13 @@ Here are what is asked for and what comes back, plain and free of torch. The eng
 ``sol_core.inspection.engine.inspect_text``.
 """
 
-from sol_core.inspection.config import MAX_SCHEDULES, InspectionConfig
 from sol_core.inspection.records import (
     INSPECTION_VERSION,
+    MAX_SCHEDULES,
     DifficultyReport,
     InspectedRow,
     InspectedToken,
+    InspectionConfig,
     InspectionEnd,
     InspectionEvent,
     InspectionStart,

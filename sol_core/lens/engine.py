@@ -6,13 +6,15 @@ may depend on how many rows a step has). From there the one step is decoded agai
 alternatives as rows of one batch that share the cache. Some of them go on for the tokens
 that followed, under the actions taken there, which shows how far their keys and values carry
 the damage (SOL, arXiv:2605.10875, "KV pollution"). Tokens stay as they are throughout.
+On a fixed text the lens shows one token under every level of every axis.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -21,11 +23,13 @@ from kernels.linear import FEW_ROWS
 from sol_core.actions import AXES, DENSE, Action
 from sol_core.comparing.rollout import score_step
 from sol_core.decoding.batch_scheduling import RowSchedulers
-from sol_core.decoding.divergence import kl_to_dense
 from sol_core.decoding.loop import DecodeOptions, DecodeStep, Windows, decode, prefill_in_chunks
+from sol_core.decoding.numbers import kl_to_dense
 from sol_core.decoding.schedules import FixedScheduler
 from sol_core.errors import ConfigError, ContextLengthError
 from sol_core.generation.sequence import alternatives
+from sol_core.inspection.engine import cut, inspect_text, text_tokens
+from sol_core.inspection.records import InspectedToken, InspectionConfig
 from sol_core.lens.records import LensRow, LensRun, LensTrail, LensView, ReplayedStep
 from sol_core.models.cache import KVCache
 from sol_core.models.loading import LanguageModel
@@ -240,3 +244,42 @@ def _batches(actions: Sequence[Action], most: int) -> Iterator[list[Action]]:
     others = [action for action in dict.fromkeys(actions) if not action.is_dense]
     for first in range(0, max(len(others), 1), most - 1):
         yield [DENSE, *others[first : first + most - 1]]
+
+
+def look_at_text(
+    model: LanguageModel,
+    text: str,
+    index: int,
+    config: InspectionConfig,
+    policies: Callable[[str], Path] = Path,
+) -> tuple[LensView, int]:
+    """One token under every level of every axis, and its id.
+
+    Args:
+        index: 0-based number among the scored tokens, as an inspection counts them.
+        config: without a schedule all other steps and axes are dense; with one they are as that
+            schedule takes them.
+    Raises: ConfigError for an index outside the text; SolError.
+    """
+    tokens, prefix = text_tokens(model, text, config)
+    tokens = cut(model, tokens, config)
+    count = len(tokens) - prefix
+    if not 0 <= index < count:
+        raise ConfigError(
+            f"token must be 0 to {count - 1}, got {index}: of the text's {len(tokens)} tokens the "
+            f"first {prefix} cannot be foretold, and token 0 is the next one"
+        )
+    if not config.schedules:
+        # Everything before is dense: one prefill, instead of a replay step by step.
+        run = LensRun(tuple(tokens), (DENSE,) * (count - index), config.grid)
+        view = Lens(model, run).look(0)
+        return replace(view, index=index), tokens[prefix + index]
+    actions = []
+    for event in inspect_text(model, text, config, policies=policies):
+        if isinstance(event, InspectedToken):
+            actions.append(event.rows[1].action)
+        if len(actions) > index + FOLLOWING:
+            break
+    known = tuple(tokens[: prefix + len(actions)])
+    view = Lens(model, LensRun(known, tuple(actions), config.grid)).look(index)
+    return view, tokens[prefix + index]

@@ -16,7 +16,7 @@ from kernels.policy_step import KERNEL_AXES, ByteTerms, policy_step_kernel
 from sol_core.decoding.batch_scheduling import StepObservation
 from sol_core.policy.network import DamageNetwork, StateEncoder
 from sol_core.policy.policy import Policy, StepInputs, fits_float16
-from sol_core.policy.price_rule import PriceRule
+from sol_core.policy.prices import PriceRule
 
 if TYPE_CHECKING:
     from kernels.policy_step.cpu import DamageHeads, Encoder, Prices

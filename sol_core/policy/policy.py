@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sol_core.actions import Action, ActionGrid, Budget
-from sol_core.decoding.step_bytes import PolicyReads
+from sol_core.decoding.cost import PolicyReads
 from sol_core.errors import PolicyError
 from sol_core.models.signals import Observe
 from sol_core.policy.byte_prices import SampleStates
@@ -27,10 +27,8 @@ from sol_core.policy.files.folder import (
 from sol_core.policy.files.hub import fetch_policy
 from sol_core.policy.files.locate import shipped_for
 from sol_core.policy.info import PolicyInfo, read_config
-from sol_core.policy.inputs import observed_by
-from sol_core.policy.network import DamageNetwork, JointNetwork, level_values
-from sol_core.policy.price_rule import PriceRule, padded_levels
-from sol_core.policy.prices import PriceTable
+from sol_core.policy.network import DamageNetwork, JointNetwork, level_values, observed_by
+from sol_core.policy.prices import PriceRule, PriceTable, padded_levels
 
 if TYPE_CHECKING:
     from sol_core.models.loading import LanguageModel

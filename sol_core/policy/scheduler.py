@@ -15,8 +15,7 @@ from sol_core.errors import ConfigError
 from sol_core.models.signals import Observe
 from sol_core.policy.byte_budgets import ByteBudgets
 from sol_core.policy.few_rows import FewRowPolicy, StepState
-from sol_core.policy.inputs import observation_row
-from sol_core.policy.network import DamageNetwork
+from sol_core.policy.network import DamageNetwork, observation_row
 from sol_core.policy.policy import Policy, StepInputs, budget_shares
 from sol_core.policy.prices import aim_for
 

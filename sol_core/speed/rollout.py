@@ -34,10 +34,9 @@ from sol_core.models.loading import LanguageModel
 from sol_core.models.step.weight_bytes import WeightBytes
 from sol_core.training.config import GrpoConfig, TrainConfig
 from sol_core.training.ranks import Ranks
-from sol_core.training.rollouts import roll_out
+from sol_core.training.rollouts import StepScores, TextPrefill, prefill_text, roll_out
 from sol_core.training.run_state import RunState
 from sol_core.training.update import grpo_update
-from sol_core.training.windows import StepScores, TextPrefill, prefill_text
 
 # What an update spends its time on. "rollout" is the language model's decode steps alone.
 PHASES = ("prefill", "rollout", "policy", "dense_reference", "update")

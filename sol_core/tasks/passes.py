@@ -12,16 +12,15 @@ import numpy as np
 from sol_core.actions import AXES, DENSE, Action, ActionGrid, Budget
 from sol_core.budgets import MixTable
 from sol_core.comparing.contenders import Contender
-from sol_core.comparing.methods import PlannedRows
-from sol_core.comparing.partial import Batch
-from sol_core.comparing.paths import attention_first, paper_grid, place_on
+from sol_core.comparing.methods import PlannedRows, attention_first, paper_grid, place_on
 from sol_core.comparing.rollout import Floats
 from sol_core.decoding.batch_scheduling import SplitScheduler
-from sol_core.decoding.step_bytes import NO_POLICY, PolicyReads
+from sol_core.decoding.cost import NO_POLICY, PolicyReads
+from sol_core.evaluation.measurement import Batch
 from sol_core.evaluation.stages import ROWS_AT_ONCE
 from sol_core.models import FrozenLM
 from sol_core.tasks.encoding import Continuation, batches
-from sol_core.tasks.paper_plan import PaperReading, paper_budget
+from sol_core.tasks.plans import PaperReading, SharePlan, StaticPlan, paper_budget
 from sol_core.tasks.recall import WRITTEN_TOKENS, is_recall
 from sol_core.tasks.scoring import (
     BatchScores,
@@ -30,7 +29,6 @@ from sol_core.tasks.scoring import (
     score_after,
     write_after,
 )
-from sol_core.tasks.static_plan import SharePlan, StaticPlan
 
 
 @dataclass(frozen=True, slots=True)

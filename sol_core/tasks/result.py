@@ -24,7 +24,7 @@ from sol_core.actions import DENSE, Budget
 from sol_core.comparing.rollout import Floats
 from sol_core.comparing.statistics import Interval, PairedBootstrap, mean_interval
 from sol_core.evaluation.result import asked_record, axes_record
-from sol_core.tasks.answers import margins, right_answers, scores_per_byte
+from sol_core.tasks.encoding import Continuation
 from sol_core.tasks.passes import PlannedTaskPass, PolicyTaskPass, TaskPass
 from sol_core.tasks.questions import Question
 from sol_core.tasks.recall import is_answered, is_recall
@@ -34,6 +34,37 @@ ABOVE_CHANCE = 0.1  # accuracy of dense over chance, from which a task is pooled
 _GAINS = ("gain", "nll_gain")
 # What is compared, better first.
 _PAIRS = (("static", "paper"), ("policy", "paper"))
+
+
+def scores_per_byte(
+    continuations: Sequence[Continuation], num_questions: int, log_likelihood: Floats
+) -> list[list[float]]:
+    """Per question, each choice's log-likelihood per byte of its text.
+
+    Args:
+        log_likelihood: [continuations].
+    """
+    scores: list[list[float]] = [[] for _ in range(num_questions)]
+    for continuation, score in zip(continuations, log_likelihood.tolist(), strict=True):
+        scores[continuation.question].append(score / max(1, continuation.num_bytes))
+    return scores
+
+
+def right_answers(scores: Sequence[Sequence[float]], questions: Sequence[Question]) -> Floats:
+    """[questions], 1 where the right choice has the highest score."""
+    pairs = zip(scores, questions, strict=True)
+    return np.asarray(
+        [float(int(np.argmax(per_choice)) == question.answer) for per_choice, question in pairs]
+    )
+
+
+def margins(scores: Sequence[Sequence[float]], questions: Sequence[Question]) -> Floats:
+    """[questions], the right choice's score less the best wrong one's; NaN without a wrong one."""
+    gaps = []
+    for per_choice, question in zip(scores, questions, strict=True):
+        wrong = [score for choice, score in enumerate(per_choice) if choice != question.answer]
+        gaps.append(per_choice[question.answer] - max(wrong) if wrong else np.nan)
+    return np.asarray(gaps)
 
 
 @dataclass(frozen=True, slots=True)

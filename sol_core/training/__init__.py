@@ -9,6 +9,7 @@ import torch.
 from typing import TYPE_CHECKING, Any
 
 from sol_core.training.config import (
+    METRICS,
     PRESETS,
     GrpoConfig,
     TrainConfig,
@@ -16,7 +17,6 @@ from sol_core.training.config import (
     for_minutes,
     preset,
 )
-from sol_core.training.events import METRICS
 
 if TYPE_CHECKING:
     from sol_core.training.trainer import train

@@ -19,8 +19,7 @@ from torch import Tensor, nn
 
 from sol_core.errors import ConfigError, PolicyError
 from sol_core.fields import from_json
-from sol_core.files.safetensors_files import read_safetensors, write_safetensors
-from sol_core.files.staging import flush_to_disk
+from sol_core.files.staging import flush_to_disk, read_safetensors, write_safetensors
 from sol_core.training.config import TrainConfig
 
 _LOG = logging.getLogger(__name__)

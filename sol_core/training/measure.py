@@ -14,10 +14,9 @@ from sol_core.decoding.schedules import StaticScheduler
 from sol_core.models import FrozenLM
 from sol_core.policy import Policy, PolicyScheduler
 from sol_core.policy.policy import budget_shares
-from sol_core.training.config import TrainConfig
-from sol_core.training.events import gap_metrics
+from sol_core.training.config import TrainConfig, gap_metrics
 from sol_core.training.ranks import Ranks
-from sol_core.training.windows import TextPrefill, prefill_text
+from sol_core.training.rollouts import TextPrefill, prefill_text
 
 PLACES = (0.5, 0.65, 0.35)  # between the ends of an axis that lacks one of its three values
 WINDOWS_PER_TEXT = 6

@@ -18,7 +18,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from sol_core.errors import ConfigError, RankLostError, SolError
-from sol_core.files.characters import first_line
+from sol_core.files.places import first_line
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -35,9 +35,9 @@ from sol_core.training.config import (
     MEASURE_REST,
     MEASURE_SHARE,
     PRICED_TEXTS,
+    Phase,
     TrainConfig,
 )
-from sol_core.training.events import Phase
 from sol_core.training.measure import HeldOut
 from sol_core.training.ranks import Ranks
 from sol_core.training.texts import TextSource

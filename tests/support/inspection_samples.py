@@ -18,7 +18,7 @@ from sol_core.inspection import (
     InspectionStart,
     RowTotals,
 )
-from sol_core.inspection.report import difficulty
+from sol_core.inspection.engine import difficulty
 from storage import Store
 
 __all__ = ["INSPECTION_CONFIG", "inspection_events", "save_inspection"]

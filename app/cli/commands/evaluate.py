@@ -31,7 +31,7 @@ from app.host.console import Console
 from app.host.errors import AppError, InputFileError
 from app.results.files import csv_text
 from sol_core.actions import DEFAULT_GRID, GRIDS, SHARE_GRID, SHORT_AXES, ActionGrid
-from sol_core.corpus.names import BUILTIN
+from sol_core.corpus.documents import BUILTIN
 from sol_core.errors import ConfigError
 from sol_core.fields import from_json
 

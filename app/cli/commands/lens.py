@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     """Look and print."""
     library = options.settle_schedules(args)
     model, _ = options.load_model(args, Console())
-    from sol_core.lens.fixed_text import look_at_text
+    from sol_core.lens.engine import look_at_text
 
     find = with_own(library.resolve)
     view, token_id = look_at_text(model, args.text, args.token, args.config, find)

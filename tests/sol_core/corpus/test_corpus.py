@@ -19,8 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sol_core.corpus import Corpus, load_corpus
-from sol_core.corpus.encoding import TextFormat
-from sol_core.corpus.text_files import DOCUMENT_CHARACTERS, read_text_file
+from sol_core.corpus.file_formats import DOCUMENT_CHARACTERS, TextFormat, read_text_file
 from sol_core.errors import ConfigError, CorpusError
 from tests.sol_core.tiny_assets import REPOSITORY, kill_when, visible
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sol_core.comparing.rollout import score_step
-from sol_core.decoding.divergence import kl_to_dense
+from sol_core.decoding.numbers import kl_to_dense
 
 
 def log_probabilities(*shape: int, seed: int = 0) -> torch.Tensor:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sol_core.comparing.token_kinds import KINDS, predicted_kinds, token_kind, token_texts
-from sol_core.evaluation.difficulty import DifficultyData, difficulty_report
+from sol_core.evaluation.probes import DifficultyData, difficulty_report
 from tests.support.tiny_language_model import byte_tokenizer
 
 

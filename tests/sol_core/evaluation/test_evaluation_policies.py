@@ -15,8 +15,7 @@ from sol_core.errors import ConfigError, CorpusError, PolicyError
 from sol_core.evaluation import EvaluationConfig, evaluate
 from sol_core.models.loading import LanguageModel
 from sol_core.policy import Policy, PolicyConfig, PolicyInfo, save_policy
-from sol_core.policy.inputs import InputLayout
-from sol_core.policy.network import build_network
+from sol_core.policy.network import InputLayout, build_network
 from sol_core.progress import WorkFinished, WorkProgress
 from tests.support.tiny_language_model import make_language_model
 

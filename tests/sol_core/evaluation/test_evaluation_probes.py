@@ -11,7 +11,7 @@ import torch
 
 from sol_core.actions import DENSE, Action, ActionGrid, Budget
 from sol_core.evaluation import EvaluationConfig
-from sol_core.evaluation.pollution import probe_actions
+from sol_core.evaluation.probes import probe_actions
 from sol_core.evaluation.runner import evaluate_contenders
 from sol_core.models.loading import LanguageModel
 from sol_core.progress import WorkFinished

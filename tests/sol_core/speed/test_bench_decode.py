@@ -9,8 +9,7 @@ import pytest
 
 from sol_core.actions import GRIDS, Action
 from sol_core.errors import ConfigError
-from sol_core.speed.decode import BenchOptions, _contestants, _order, bench_decode
-from sol_core.speed.decode_summary import summary
+from sol_core.speed.decode import BenchOptions, _contestants, _order, bench_decode, summary
 from sol_core.speed.decode_worker import _Ours, _Replay
 from sol_core.speed.random_model import random_cache
 from tests.support.tiny_models import make_tiny_lm

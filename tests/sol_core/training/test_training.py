@@ -15,7 +15,7 @@ import torch
 
 from sol_core.actions import GRIDS, ActionGrid, Budget
 from sol_core.errors import ConfigError, CorpusError, PolicyError, SolError, TrainingDivergedError
-from sol_core.files.safetensors_files import read_safetensors, write_safetensors
+from sol_core.files.staging import read_safetensors, write_safetensors
 from sol_core.models.loading import LanguageModel
 from sol_core.policy import PolicyConfig, load_policy
 from sol_core.progress import (

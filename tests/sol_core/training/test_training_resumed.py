@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 
-from sol_core.files.safetensors_files import read_safetensors
+from sol_core.files.staging import read_safetensors
 from sol_core.models.loading import LanguageModel
 from sol_core.policy import PolicyConfig
 from sol_core.progress import WorkEvent, WorkFinished, WorkProgress
