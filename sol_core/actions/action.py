@@ -18,19 +18,12 @@ MAX_BITS = 16  # "not quantised"
 
 
 class Draws(NamedTuple):
-    """Random levels of a window of the warm start, shares of dense.
+    """Random levels of a window of the warm start, shares of dense."""
 
-    Attributes:
-        above: how far above the grid's lowest level a window's mean lies at least.
-        high: its highest mean.
-        scatter: of a step around the mean.
-        dense: share of windows that leave the axis dense.
-    """
-
-    above: float
-    high: float
-    scatter: float
-    dense: float
+    above: float  # how far above the grid's lowest level a window's mean lies at least
+    high: float  # its highest mean
+    scatter: float  # of a step around the mean
+    dense: float  # share of windows that leave the axis dense
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,42 +31,28 @@ class Axis:
     """One number of an action.
 
     Attributes:
-        field: in Action and Budget; a grid's levels have it in the plural.
-        short: as options, forms and stored results abbreviate it.
-        key: of its colour and its lane on the page (``app/web/theme_colours.py``).
         name, title: label of a lane; of a table or a form of its own.
-        term: its entry of the page's glossary, and its label in forms.
-        unit: of a value as people read it; shares are read as percents.
-        part_of: of what a value is a share.
-        meaning: of a value, after "mean" in options and alone in forms.
-        hint: the same for a slider of the page, with marks of its glossary.
-        dense: value that leaves nothing out.
-        lowest: of what an action may have; 0 is itself excluded.
-        whole: whether an action's values are whole numbers.
-        draws: of the warm start.
         start: curve of an untrained policy: nats at the lowest level, e-folds from there to the
             highest.
-        measured: the values that training asks for on held-out texts.
-        penalty: weight of its gap among the axes' in the paper's penalty.
     """
 
-    field: str
-    short: str
-    key: str
+    field: str  # in Action and Budget; a grid's levels have it in the plural
+    short: str  # as options, forms and stored results abbreviate it
+    key: str  # of its colour and its lane on the page (``app/web/theme_colours.py``)
     name: str
     title: str
-    term: str
-    meaning: str
-    hint: str
-    draws: Draws
+    term: str  # its entry of the page's glossary, and its label in forms
+    meaning: str  # of a value, after "mean" in options and alone in forms
+    hint: str  # the same for a slider of the page, with marks of its glossary
+    draws: Draws  # of the warm start
     start: tuple[float, float]
-    measured: tuple[float, float, float]
-    part_of: str = ""
-    unit: str = "%"
-    dense: float = 1.0
-    lowest: float = 0.0
-    whole: bool = False
-    penalty: float = 1.0
+    measured: tuple[float, float, float]  # the values that training asks for on held-out texts
+    part_of: str = ""  # of what a value is a share
+    unit: str = "%"  # of a value as people read it; shares are read as percents
+    dense: float = 1.0  # value that leaves nothing out
+    lowest: float = 0.0  # of what an action may have; 0 is itself excluded
+    whole: bool = False  # whether an action's values are whole numbers
+    penalty: float = 1.0  # weight of its gap among the axes' in the paper's penalty
 
     @property
     def levels_field(self) -> str:

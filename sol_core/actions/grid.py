@@ -26,11 +26,9 @@ class Mechanisms:
     """Ways in which a compressed step skips what its action drops; part of a grid's identity.
 
     Attributes:
-        page_scorer: what pages are chosen by, a name in ``PAGE_SCORERS``.
         page_choice: every query "head" chooses its pages (the paper), or the heads of a KV
             "group" choose together by their mean mass, so that a step reads what it keeps.
         mlp_pruning: which channels of the MLP are dropped, a name in ``MLP_PRUNERS``.
-        quant_site: where activations are quantised.
         mlp_split: knots (share of the MLP's bytes, share of input channels), ascending, of a
             piecewise linear curve; only with a pruner that takes one.
         page_budget: a level of attention is a "count" of pages, the same in every layer; or the
@@ -41,10 +39,10 @@ class Mechanisms:
             has one: 8-bit blocks on a CPU, and directions that were measured.
     """
 
-    page_scorer: PageScorerName = "quest"
+    page_scorer: PageScorerName = "quest"  # what pages are chosen by, a name in ``PAGE_SCORERS``
     page_choice: PageChoice = "head"
     mlp_pruning: MlpPruning = "input"
-    quant_site: QuantSite = "mlp_output"
+    quant_site: QuantSite = "mlp_output"  # where activations are quantised
     mlp_split: tuple[tuple[float, float], ...] = ()
     page_budget: PageBudget = "count"
     head: HeadReading = "whole"

@@ -39,19 +39,16 @@ class DamageTable:
     """Mean KL to the dense step, nats, of the levels of two axes.
 
     Attributes:
-        contexts: tokens before the first step, ascending.
         keep_fractions, channel_keep_ratios: levels, ascending; the last one is 1, without damage.
-        attention, channels: [contexts][levels].
-        tokens: scored for every number.
     Raises: ConfigError when the sizes do not fit, or a number is not finite.
     """
 
-    contexts: tuple[int, ...]
+    contexts: tuple[int, ...]  # tokens before the first step, ascending
     keep_fractions: tuple[float, ...]
     channel_keep_ratios: tuple[float, ...]
-    attention: tuple[tuple[float, ...], ...]
-    channels: tuple[tuple[float, ...], ...]
-    tokens: int
+    attention: tuple[tuple[float, ...], ...]  # [contexts][levels]
+    channels: tuple[tuple[float, ...], ...]  # [contexts][levels]
+    tokens: int  # scored for every number
 
     def __post_init__(self) -> None:
         if not self.contexts or any(b <= a for a, b in pairwise(self.contexts)):
@@ -182,17 +179,11 @@ def _shipped() -> tuple[dict[str, Any], ...]:
 
 @dataclass(frozen=True, slots=True)
 class Mix:
-    """A corner of the hull.
+    """A corner of the hull."""
 
-    Attributes:
-        share: of a dense step's bytes.
-        damage: predicted mean KL to the dense step, nats.
-        action: with 16 bits.
-    """
-
-    share: float
-    damage: float
-    action: Action
+    share: float  # of a dense step's bytes
+    damage: float  # predicted mean KL to the dense step, nats
+    action: Action  # with 16 bits
 
 
 class MixTable:

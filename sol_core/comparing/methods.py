@@ -101,17 +101,11 @@ def _within(grid: ActionGrid, corners: Corners) -> Corners:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row of every rollout's group.
+    """One row of every rollout's group."""
 
-    Attributes:
-        method: policy, policy:NAME, policy_sampled, static, line, random, emc, dac or paper.
-        budget: index of the requested budget.
-        index: which of the random schedules.
-    """
-
-    method: str
-    budget: int
-    index: int = 0
+    method: str  # policy, policy:NAME, policy_sampled, static, line, random, emc, dac or paper
+    budget: int  # index of the requested budget
+    index: int = 0  # which of the random schedules
 
 
 def baseline_rows(

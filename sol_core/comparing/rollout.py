@@ -30,15 +30,11 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Prefix:
-    """B windows, prefilled densely up to their first token to feed.
-
-    Attributes:
-        path: [B, ≥ T + 1] int64, the tokens to feed and, shifted by one, to score.
-    """
+    """B windows, prefilled densely up to their first token to feed."""
 
     cache: KVCache | Windows
     state: PrefixState
-    path: Tensor
+    path: Tensor  # [B, ≥ T + 1] int64, the tokens to feed and, shifted by one, to score
 
     def parts(self, most: int) -> Iterator[tuple[int, Prefix]]:
         """Cut into parts of at most ``most`` windows; each with its first window's number.
@@ -60,20 +56,15 @@ class Rollout:
     """Scores of B windows × G rows × T steps; row 0 of each window is dense.
 
     Attributes:
-        nll: [B, G, T] nats.
-        kl: [B, G, T] nats, KL(dense ‖ row); 0 for row 0.
-        spend: [B, G, T, axes].
-        dense_entropy: [B, T] nats.
         tokens_read: [B, G, T] cached tokens that attention read, summed over layers and KV heads.
-        cached_tokens: [B, T] tokens attended over, the step's own included.
     """
 
-    nll: Floats
-    kl: Floats
-    spend: Floats
-    dense_entropy: Floats
+    nll: Floats  # [B, G, T] nats
+    kl: Floats  # [B, G, T] nats, KL(dense ‖ row); 0 for row 0
+    spend: Floats  # [B, G, T, axes]
+    dense_entropy: Floats  # [B, T] nats
     tokens_read: Floats
-    cached_tokens: Floats
+    cached_tokens: Floats  # [B, T] tokens attended over, the step's own included
 
     def bytes_read(self, step_bytes: StepBytes, policies: Sequence[PolicyReads]) -> Floats:
         """Computed bytes of every step: [B, G, T].
@@ -94,17 +85,11 @@ class Rollout:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Starts of the windows of every text.
+    """Starts of the windows of every text."""
 
-    Attributes:
-        context: tokens before the first window, at least 1.
-        steps: T, tokens from one window to the next.
-        windows: per text.
-    """
-
-    context: int
-    steps: int
-    windows: int = 1
+    context: int  # tokens before the first window, at least 1
+    steps: int  # T, tokens from one window to the next
+    windows: int = 1  # per text
 
     @property
     def starts(self) -> list[int]:

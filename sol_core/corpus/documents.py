@@ -39,19 +39,12 @@ _WORD = re.compile(r"\w+")
 
 @dataclass(frozen=True, slots=True)
 class HubDataSet:
-    """A data set of the Hugging Face Hub.
+    """A data set of the Hugging Face Hub."""
 
-    Attributes:
-        name: "owner/name".
-        config: its configuration, "" for the only one or the default.
-        part: its part (train, test …), "" for train, or the first where there is none.
-        column: with the text, "" for the first of the known names.
-    """
-
-    name: str
-    config: str = ""
-    part: str = ""
-    column: str = ""
+    name: str  # "owner/name"
+    config: str = ""  # its configuration, "" for the only one or the default
+    part: str = ""  # its part (train, test …), "" for train, or the first where there is none
+    column: str = ""  # with the text, "" for the first of the known names
 
     @staticmethod
     def parse(source: str) -> HubDataSet:

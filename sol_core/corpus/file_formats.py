@@ -55,17 +55,11 @@ PARQUET_BATCH_ROWS = 500
 
 @dataclass(frozen=True, slots=True)
 class TextFormat:
-    """Encoding and length of a text file.
+    """Encoding and length of a text file."""
 
-    Attributes:
-        encoding: a Python codec name that decodes the whole file.
-        num_characters: its length, line ends as they are in the file.
-        notice: what the user should know about a guess that was made, or None.
-    """
-
-    encoding: str
-    num_characters: int
-    notice: str | None = None
+    encoding: str  # a Python codec name that decodes the whole file
+    num_characters: int  # its length, line ends as they are in the file
+    notice: str | None = None  # what the user should know about a guess that was made, or None
 
 
 def inspect_text(path: Path) -> TextFormat:

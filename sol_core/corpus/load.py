@@ -46,18 +46,12 @@ SHUFFLE_BUFFER = 1_000  # documents held back to draw from
 
 @dataclass(frozen=True, slots=True)
 class HubStream:
-    """An opened Hub data set; every reading starts at its first row.
+    """An opened Hub data set; every reading starts at its first row."""
 
-    Attributes:
-        source: its name, as it was asked for.
-        fingerprint: hex, of the name of what is read; the same however that was written.
-        dataset: a ``datasets.IterableDataset``; the package ships no types.
-    """
-
-    source: str
+    source: str  # its name, as it was asked for
     column: str
-    fingerprint: str
-    dataset: Any
+    fingerprint: str  # hex, of the name of what is read; the same however that was written
+    dataset: Any  # a ``datasets.IterableDataset``; the package ships no types
 
     def texts(self, split: Split, seed: int | None) -> Iterator[str]:
         """Yield the texts of one side, shuffled within a buffer of 1,000 when seeded."""
@@ -138,23 +132,14 @@ def _quiet() -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class Corpus:
-    """One side of a corpus: iterate over it for its documents, as often as needed.
+    """One side of a corpus: iterate over it for its documents, as often as needed."""
 
-    Attributes:
-        name: short name for people.
-        source: what ``load_corpus`` was given.
-        split: "train" or "held_out".
-        fingerprint: hex; of the whole corpus's text, or of the name of a Hub data set.
-        num_documents: on this side; None when streamed.
-        notices: guesses the user should know about, such as an encoding.
-    """
-
-    name: str
-    source: str
-    split: Split
-    fingerprint: str
-    num_documents: int | None
-    notices: tuple[str, ...]
+    name: str  # short name for people
+    source: str  # what ``load_corpus`` was given
+    split: Split  # "train" or "held_out"
+    fingerprint: str  # hex; of the whole corpus's text, or of the name of a Hub data set
+    num_documents: int | None  # on this side; None when streamed
+    notices: tuple[str, ...]  # guesses the user should know about, such as an encoding
     _open: Callable[[int | None], Iterator[str]] = field(repr=False, compare=False)
 
     def __iter__(self) -> Iterator[str]:

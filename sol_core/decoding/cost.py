@@ -28,21 +28,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class CostModel:
-    """Costs of one model's steps on one device.
+    """Costs of one model's steps on one device."""
 
-    Attributes:
-        spec: its shapes.
-        weights: bytes of its matrices as a step reads them.
-        bytes_per_cached: of the KV cache's dtype.
-        page_size: tokens per page.
-        mechanisms: ways in which a step finds what it may skip, and skips it.
-    """
-
-    spec: ModelSpec
-    weights: WeightBytes
-    bytes_per_cached: int
-    page_size: int = 8
-    mechanisms: Mechanisms = PAPER
+    spec: ModelSpec  # its shapes
+    weights: WeightBytes  # bytes of its matrices as a step reads them
+    bytes_per_cached: int  # of the KV cache's dtype
+    page_size: int = 8  # tokens per page
+    mechanisms: Mechanisms = PAPER  # ways in which a step finds what it may skip, and skips it
 
     @classmethod
     def of(cls, lm: FrozenLM, grid: ActionGrid) -> CostModel:
@@ -160,15 +152,10 @@ class CostModel:
 
 
 class PolicyReads(NamedTuple):
-    """Reads that a policy adds to a row's steps.
+    """Reads that a policy adds to a row's steps."""
 
-    Attributes:
-        num_bytes: of its network.
-        scores_pages: steps that read all pages score them for it.
-    """
-
-    num_bytes: int = 0
-    scores_pages: bool = False
+    num_bytes: int = 0  # of its network
+    scores_pages: bool = False  # steps that read all pages score them for it
 
 
 NO_POLICY = PolicyReads()

@@ -33,17 +33,11 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """A part of a stage.
+    """A part of a stage."""
 
-    Attributes:
-        first: number that names its file: of its first text, or of the batch.
-        count: of its texts or continuations.
-        work: in steps of one row.
-    """
-
-    first: int
-    count: int
-    work: float
+    first: int  # number that names its file: of its first text, or of the batch
+    count: int  # of its texts or continuations
+    work: float  # in steps of one row
 
 
 class Stage(Protocol):

@@ -41,20 +41,13 @@ LEVELS = (0, 1, 2, 4)  # the lowest levels of an axis, where pollution shows if 
 
 @dataclass(frozen=True, slots=True)
 class DifficultyData:
-    """Per scored token; N texts × T steps, flattened to M.
+    """Per scored token; N texts × T steps, flattened to M."""
 
-    Attributes:
-        surprisal, entropy: [M] nats, of the dense model.
-        kinds: [M], one of ``KINDS`` each.
-        spend: [budgets, M, axes], the policy's.
-        kl: [budgets, M] nats, the policy's.
-    """
-
-    surprisal: Values
-    entropy: Values
-    kinds: Sequence[str]
-    spend: NDArray[np.float64]
-    kl: NDArray[np.float64]
+    surprisal: Values  # [M] nats, of the dense model
+    entropy: Values  # [M] nats, of the dense model
+    kinds: Sequence[str]  # [M], one of ``KINDS`` each
+    spend: NDArray[np.float64]  # [budgets, M, axes], the policy's
+    kl: NDArray[np.float64]  # [budgets, M] nats, the policy's
 
 
 def difficulty_report(data: DifficultyData) -> dict[str, object]:

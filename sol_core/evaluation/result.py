@@ -40,14 +40,12 @@ class MethodScores:
     """One method at one budget, text by text.
 
     Attributes:
-        nll, kl: [texts] nats per token.
-        spend: [texts, axes].
         share, num_bytes: [texts] of the dense step's bytes, and bytes; None where not counted.
     """
 
-    nll: Floats
-    kl: Floats
-    spend: Floats
+    nll: Floats  # [texts] nats per token
+    kl: Floats  # [texts] nats per token
+    spend: Floats  # [texts, axes]
     share: Floats | None = None
     num_bytes: Floats | None = None
 

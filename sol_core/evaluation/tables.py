@@ -26,17 +26,15 @@ class Setting:
     """Objects shared by all stages.
 
     Attributes:
-        texts: [N, ``config.block_len``] int64, on the model's device.
         mixes: of the model under the policies' grid, where budgets are shares of the bytes.
-        paper: steps skip work by the paper's mechanisms.
     """
 
     lm: FrozenLM
     contenders: Sequence[Contender]
     config: EvaluationConfig
-    texts: Tensor
+    texts: Tensor  # [N, ``config.block_len``] int64, on the model's device
     mixes: MixTable | None = None
-    paper: bool = False
+    paper: bool = False  # steps skip work by the paper's mechanisms
 
     @property
     def grid(self) -> ActionGrid:

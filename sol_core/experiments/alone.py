@@ -37,22 +37,15 @@ ROWS_AT_ONCE = 128
 
 @dataclass(frozen=True, slots=True)
 class MlpOutput:
-    """The MLP output of one layer for one token.
+    """The MLP output of one layer for one token."""
 
-    Attributes:
-        token: its number in the text; layer: 1-based; layers: of the model.
-        magnitudes: of all channels, largest first.
-        median: of the magnitudes.
-        zeros: per bit width of ``bits``, how many channels round to 0.
-    """
-
-    token: int
+    token: int  # its number in the text; layer: 1-based; layers: of the model
     layer: int
     layers: int
-    magnitudes: tuple[float, ...]
-    median: float
+    magnitudes: tuple[float, ...]  # of all channels, largest first
+    median: float  # of the magnitudes
     bits: tuple[int, ...]
-    zeros: tuple[int, ...]
+    zeros: tuple[int, ...]  # per bit width of ``bits``, how many channels round to 0
 
 
 class _WatchedLM(FrozenLM):
@@ -102,31 +95,20 @@ def most_massive_output(
 
 @dataclass(frozen=True, slots=True)
 class StepLoss:
-    """One step under one action, its past dense.
+    """One step under one action, its past dense."""
 
-    Attributes:
-        nll: of the text's next token, nats.
-        kl: KL(dense ‖ this) of the step, nats.
-        page_reads: None unless asked for.
-    """
-
-    nll: float
-    kl: float
-    page_reads: PageReads | None = None
+    nll: float  # of the text's next token, nats
+    kl: float  # KL(dense ‖ this) of the step, nats
+    page_reads: PageReads | None = None  # None unless asked for
 
 
 @dataclass(frozen=True, slots=True)
 class Choices:
-    """Most probable next tokens after one step.
+    """Most probable next tokens after one step."""
 
-    Attributes:
-        kl: KL(dense ‖ this) of the step, nats; entropy: of this, nats.
-        top: the most probable tokens.
-    """
-
-    kl: float
+    kl: float  # KL(dense ‖ this) of the step, nats; entropy: of this, nats
     entropy: float
-    top: tuple[Alternative, ...]
+    top: tuple[Alternative, ...]  # the most probable tokens
 
 
 def check_tokens(model: LanguageModel, tokens: Sequence[int], least: int = 2) -> None:

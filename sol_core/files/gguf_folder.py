@@ -40,17 +40,14 @@ class GgufSource:
     """Source of a folder.
 
     Attributes:
-        name: the model's.
         file, sha256: what the manifest says it was made from.
-        num_bytes: size of the folder, for the disk check.
-        eos_token: the token that ends an answer; None where the file says it.
     """
 
-    name: str
+    name: str  # the model's
     file: str
     sha256: str
-    num_bytes: int
-    eos_token: str | None = None
+    num_bytes: int  # size of the folder, for the disk check
+    eos_token: str | None = None  # the token that ends an answer; None where the file says it
 
 
 def is_gguf_name(name: str) -> bool:

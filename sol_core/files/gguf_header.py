@@ -57,29 +57,22 @@ class GgufTensor(NamedTuple):
     """A tensor's place in the file.
 
     Attributes:
-        kind: of its numbers or blocks, as GGML names it: "F16", "Q4_0" …
-        shape: as torch has it, the innermost axis last.
         offset, num_bytes: from the beginning of the file.
     """
 
-    kind: str
-    shape: tuple[int, ...]
+    kind: str  # of its numbers or blocks, as GGML names it: "F16", "Q4_0" …
+    shape: tuple[int, ...]  # as torch has it, the innermost axis last
     offset: int
     num_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
 class GgufHeader:
-    """Contents of a file before its weights.
-
-    Attributes:
-        metadata: by GGUF's keys; of an array of texts only its length.
-        tensors: by GGUF's names.
-    """
+    """Contents of a file before its weights."""
 
     path: Path
-    metadata: dict[str, Any]
-    tensors: dict[str, GgufTensor]
+    metadata: dict[str, Any]  # by GGUF's keys; of an array of texts only its length
+    tensors: dict[str, GgufTensor]  # by GGUF's names
 
     @property
     def architecture(self) -> str:

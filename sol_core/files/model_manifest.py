@@ -33,18 +33,12 @@ class FileRecord:
 
 @dataclass(frozen=True, slots=True)
 class ModelManifest:
-    """Contents of a converted model folder.
+    """Contents of a converted model folder."""
 
-    Attributes:
-        name: the model's name in this program.
-        source: the file it was made from, and that file's ``source_sha256``.
-        files: every file of the folder but the manifest.
-    """
-
-    name: str
-    source: str
+    name: str  # the model's name in this program
+    source: str  # the file it was made from, and that file's ``source_sha256``
     source_sha256: str
-    files: dict[str, FileRecord]
+    files: dict[str, FileRecord]  # every file of the folder but the manifest
 
 
 def make_manifest(folder: Path, name: str, source: str, source_sha256: str) -> ModelManifest:

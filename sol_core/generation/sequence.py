@@ -71,11 +71,10 @@ class Extras:
 
     Attributes:
         logits_processors: see ``LogitsProcessor``; they change what is drawn and nothing measured.
-        page_reads: every token says which pages its step read, exactly.
     """
 
     logits_processors: Sequence[LogitsProcessor] = ()
-    page_reads: bool = False
+    page_reads: bool = False  # every token says which pages its step read, exactly
 
 
 @dataclass(slots=True)

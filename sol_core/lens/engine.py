@@ -55,17 +55,11 @@ class _Scores:
 
 @dataclass(slots=True)
 class _Replay:
-    """The run as it was decoded; it grows with the looks.
+    """The run as it was decoded; it grows with the looks."""
 
-    Attributes:
-        rows: the run's row and those beside it.
-        cache: of the run's row alone, to branch from.
-        steps: replayed so far.
-    """
-
-    rows: KVCache
-    cache: KVCache
-    steps: list[ReplayedStep] = field(default_factory=list)
+    rows: KVCache  # the run's row and those beside it
+    cache: KVCache  # of the run's row alone, to branch from
+    steps: list[ReplayedStep] = field(default_factory=list)  # replayed so far
 
 
 class Lens:

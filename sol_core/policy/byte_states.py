@@ -26,20 +26,13 @@ HIGHEST = 0.95  # share of the dense bytes
 
 
 class Played(NamedTuple):
-    """Some greedy episodes.
+    """Some greedy episodes."""
 
-    Attributes:
-        asked, spent: [E, axes], means, shares of dense.
-        shapes: [E, T, axes, 2], sensitivity and slope that the network said.
-        levels: [E, T, axes] int64, taken then.
-        damages: [E, T] fp32, KL to the dense step, nats.
-    """
-
-    asked: Tensor
-    spent: Tensor
-    shapes: Tensor
-    levels: Tensor
-    damages: Tensor
+    asked: Tensor  # [E, axes], means, shares of dense
+    spent: Tensor  # [E, axes], means, shares of dense
+    shapes: Tensor  # [E, T, axes, 2], sensitivity and slope that the network said
+    levels: Tensor  # [E, T, axes] int64, taken then
+    damages: Tensor  # [E, T] fp32, KL to the dense step, nats
 
     @staticmethod
     @torch.no_grad()

@@ -23,25 +23,15 @@ if TYPE_CHECKING:
 
 
 class StepState(NamedTuple):
-    """State of an episode so far: [R, 3] each, shares of dense.
+    """State of an episode so far: [R, 3] each, shares of dense."""
 
-    Attributes:
-        goals: what to aim at but for the excess.
-        targets: requested means.
-        excess: spent beyond the targets.
-        previous: spends of the step before.
-        shares: of the excess that are made good in a step.
-        terms: of a price on bytes.
-        greedy: take the most probable levels; excess and previous become theirs, in place.
-    """
-
-    goals: Tensor
-    targets: Tensor
-    excess: Tensor
-    previous: Tensor
-    shares: Tensor
-    terms: ByteTerms
-    greedy: bool
+    goals: Tensor  # what to aim at but for the excess
+    targets: Tensor  # requested means
+    excess: Tensor  # spent beyond the targets
+    previous: Tensor  # spends of the step before
+    shares: Tensor  # of the excess that are made good in a step
+    terms: ByteTerms  # of a price on bytes
+    greedy: bool  # take the most probable levels; excess and previous become theirs, in place
 
 
 class FewRowPolicy:

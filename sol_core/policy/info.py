@@ -107,25 +107,20 @@ class PolicyInfo:
     """Contents of a policy folder's config.json.
 
     Attributes:
-        name: the policy's own name.
         model, fingerprint: of the language model it was trained on; it works with no other.
-        grid: levels, quantisation site and page size it chooses from.
-        layout: sizes of its inputs.
         episode_steps: steps per episode; its state restarts there.
-        corpus_fingerprint: of the text it was trained on.
-        created: ISO 8601, UTC.
         summary: measured numbers and counts of its training, JSON-ready.
     """
 
-    name: str
+    name: str  # the policy's own name
     model: str
     fingerprint: str
-    grid: ActionGrid
+    grid: ActionGrid  # levels, quantisation site and page size it chooses from
     config: PolicyConfig
-    layout: InputLayout
+    layout: InputLayout  # sizes of its inputs
     episode_steps: Annotated[int, Range(1, MAX_POLICY_STEPS)] = 16
-    corpus_fingerprint: str = ""
-    created: str = ""
+    corpus_fingerprint: str = ""  # of the text it was trained on
+    created: str = ""  # ISO 8601, UTC
     summary: dict[str, Any] = field(default_factory=dict)
     num_parameters: Annotated[int, Range(0, MAX_WHOLE)] = 0
 

@@ -38,16 +38,13 @@ class StepInputs(NamedTuple):
     """Inputs of T steps of N episodes.
 
     Attributes:
-        rows: [N, T, layout.width], see ``inputs.py``.
-        tokens: [N, T] int64, about to be fed.
         budget: [N, T, 2 + 2 · axes], see ``network.JointNetwork``; [N, T, 0] for a DamageNetwork.
-        aims: [N, T, axes], mean spend to aim for at this step, shares of dense.
     """
 
-    rows: Tensor
-    tokens: Tensor
+    rows: Tensor  # [N, T, layout.width], see ``inputs.py``
+    tokens: Tensor  # [N, T] int64, about to be fed
     budget: Tensor
-    aims: Tensor
+    aims: Tensor  # [N, T, axes], mean spend to aim for at this step, shares of dense
 
 
 class Policy(

@@ -34,16 +34,12 @@ APART = 4.0  # axes in one table: more than any spend, and exact in floating poi
 class PriceTable:
     """Mean spend (share of dense) against log price (nats per unit of spend), one axis.
 
-    Attributes:
-        log_prices: ascending.
-        spends: falling, as long.
-
     A measured table holds what its JSON holds: training that goes on from a checkpoint, and
     whoever loads the policy, then choose by the same prices to the last bit.
     """
 
-    log_prices: tuple[float, ...]
-    spends: tuple[float, ...]
+    log_prices: tuple[float, ...]  # ascending
+    spends: tuple[float, ...]  # falling, as long
 
     @staticmethod
     def measure(damages: Tensor, levels: Tensor) -> PriceTable:

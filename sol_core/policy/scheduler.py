@@ -31,19 +31,12 @@ FEWEST_STEPS, LONG_CONTEXT = 8, 256
 
 
 class StepChoice(NamedTuple):
-    """Inputs and choices of the policy at one step, R rows; kept for training and the page.
+    """Inputs and choices of the policy at one step, R rows; kept for training and the page."""
 
-    Attributes:
-        inputs: of this step, T = 1.
-        choices: [R, num_heads] int64.
-        logits: [R, num_heads, levels].
-        temperature: of the draws.
-    """
-
-    inputs: StepInputs
-    choices: Tensor
-    logits: Tensor
-    temperature: float
+    inputs: StepInputs  # of this step, T = 1
+    choices: Tensor  # [R, num_heads] int64
+    logits: Tensor  # [R, num_heads, levels]
+    temperature: float  # of the draws
 
     @property
     def log_probabilities(self) -> Tensor:

@@ -124,33 +124,24 @@ class BenchOptions:
     """Options of the measurement.
 
     Attributes:
-        model_folder: local folder of the model (both sides read it); None for a shape.
-        dtype: of our decode; auto is what the app uses.
-        context: prompt tokens before the first measured step, beside ``LONG_CONTEXTS``.
-        new_tokens: tokens per round and contestant.
-        rounds: alternating rounds.
-        policy_folder: of a policy whose own cost is measured; None for none.
         compiled: also measure transformers under ``torch.compile`` with its static cache: in
             both dtypes, in none, or, None, in ``COMPILED_DTYPES`` where there is a C++ compiler.
-        grid: name of the grid whose mechanisms are measured.
         llama_cpp: folder where ``npm install node-llama-cpp`` was run; None: not measured.
-        gguf: the file that llama.cpp reads, of the same weights.
         shape: a model of random weights instead, as ``shape_from_text`` takes it; our steps alone.
-        storage: number format of those weights, one of ``STORAGES``.
     """
 
-    model_folder: Path | None
-    dtype: str = "auto"
-    context: int = 256
-    new_tokens: int = 24
-    rounds: int = 5
-    policy_folder: Path | None = None
+    model_folder: Path | None  # local folder of the model (both sides read it); None for a shape
+    dtype: str = "auto"  # of our decode; auto is what the app uses
+    context: int = 256  # prompt tokens before the first measured step, beside ``LONG_CONTEXTS``
+    new_tokens: int = 24  # tokens per round and contestant
+    rounds: int = 5  # alternating rounds
+    policy_folder: Path | None = None  # of a policy whose own cost is measured; None for none
     compiled: bool | None = None
-    grid: str = DEFAULT_GRID
+    grid: str = DEFAULT_GRID  # name of the grid whose mechanisms are measured
     llama_cpp: Path | None = None
-    gguf: Path | None = None
+    gguf: Path | None = None  # the file that llama.cpp reads, of the same weights
     shape: str | None = None
-    storage: str = "bf16"
+    storage: str = "bf16"  # number format of those weights, one of ``STORAGES``
 
     def __post_init__(self) -> None:
         for name in ("context", "new_tokens", "rounds"):

@@ -45,25 +45,15 @@ Report = Callable[[str, float], None]
 
 @dataclass(frozen=True, slots=True)
 class RolloutOptions:
-    """Options of the measurement.
+    """Options of the measurement."""
 
-    Attributes:
-        context: dense tokens before the first window.
-        rows: schedules decoded at once, over all windows.
-        steps: decode steps of a window.
-        group: schedules per window, which share its prefix.
-        rounds: alternating rounds of floor and update.
-        seed: of tokens and actions.
-        grid: name of the levels and mechanisms, as presets have them.
-    """
-
-    context: int = 256
-    rows: int = 64
-    steps: int = 16
-    group: int = 16
-    rounds: int = 5
-    seed: int = 0
-    grid: str = DEFAULT_GRID
+    context: int = 256  # dense tokens before the first window
+    rows: int = 64  # schedules decoded at once, over all windows
+    steps: int = 16  # decode steps of a window
+    group: int = 16  # schedules per window, which share its prefix
+    rounds: int = 5  # alternating rounds of floor and update
+    seed: int = 0  # of tokens and actions
+    grid: str = DEFAULT_GRID  # name of the levels and mechanisms, as presets have them
 
     def __post_init__(self) -> None:
         for name in ("context", "rows", "steps", "group", "rounds"):

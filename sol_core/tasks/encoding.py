@@ -21,20 +21,15 @@ class Continuation:
 
     Attributes:
         question, choice: their numbers.
-        context: token ids read densely but for the last, at least 2.
-        tokens: token ids that are stepped, one decode step each; at least 1.
-        num_bytes: of the choice's text, for scores per byte.
-        read: how many of ``tokens`` come before the choice's own and are not scored.
-        shared: tokens at the start of the context that questions about the same text share.
     """
 
     question: int
     choice: int
-    context: tuple[int, ...]
-    tokens: tuple[int, ...]
-    num_bytes: int
-    read: int = 0
-    shared: int = 0
+    context: tuple[int, ...]  # token ids read densely but for the last, at least 2
+    tokens: tuple[int, ...]  # token ids that are stepped, one decode step each; at least 1
+    num_bytes: int  # of the choice's text, for scores per byte
+    read: int = 0  # how many of ``tokens`` come before the choice's own and are not scored
+    shared: int = 0  # tokens at the start of the context that questions about the same text share
 
 
 def encode_questions(

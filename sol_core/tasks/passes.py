@@ -36,8 +36,6 @@ class TaskSetting:
     """Objects shared by all passes.
 
     Attributes:
-        continuations: of all questions.
-        budgets: asked for.
         spell: the text of token ids; only for tasks in which a model writes an answer.
         mixes: of the model under the policy's grid, where budgets are shares of the bytes.
     """
@@ -45,8 +43,8 @@ class TaskSetting:
     lm: FrozenLM
     contender: Contender
     task: str
-    continuations: Sequence[Continuation]
-    budgets: tuple[Budget, ...]
+    continuations: Sequence[Continuation]  # of all questions
+    budgets: tuple[Budget, ...]  # asked for
     spell: Callable[[Sequence[int]], str] | None = None
     mixes: MixTable | None = None
 

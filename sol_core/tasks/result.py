@@ -69,24 +69,16 @@ def margins(scores: Sequence[Sequence[float]], questions: Sequence[Question]) ->
 
 @dataclass(frozen=True, slots=True)
 class MethodScores:
-    """One method at one budget, question by question; NaN where there is no such number.
+    """One method at one budget, question by question; NaN where there is no such number."""
 
-    Attributes:
-        correct: [questions], 1 where it was right.
-        answer_nll: [questions], of the right answer, nats per token.
-        margin: [questions], nats per byte.
-        exact, holds: [questions], 1 where the text that it wrote was the answer, or held it.
-        steps: that spend and bytes are means of.
-    """
-
-    correct: Floats
-    answer_nll: Floats
-    margin: Floats
-    exact: Floats
-    holds: Floats
+    correct: Floats  # [questions], 1 where it was right
+    answer_nll: Floats  # [questions], of the right answer, nats per token
+    margin: Floats  # [questions], nats per byte
+    exact: Floats  # [questions], 1 where the text that it wrote was the answer, or held it
+    holds: Floats  # [questions], 1 where the text that it wrote was the answer, or held it
     spend: Budget
     bytes_per_token: float
-    steps: int
+    steps: int  # that spend and bytes are means of
 
     def record(self, bootstrap: _Bootstrap, dense: MethodScores) -> dict[str, Any]:
         exact, holds = bootstrap.record(self.exact), bootstrap.record(self.holds)
@@ -131,22 +123,16 @@ class ScoredTask:
     """Scores of every method on one task, in memory.
 
     Attributes:
-        task: its name.
-        requested: the budgets that were asked for.
-        dense: the dense model.
         methods: per budget, every method by name, the policy first and static among them.
-        chance: share of its questions that are right by chance.
-        seed: of the bootstrap over its questions.
-        kinds: of its questions; "" where they are not told apart.
     """
 
-    task: str
-    requested: tuple[Budget, ...]
-    dense: MethodScores
+    task: str  # its name
+    requested: tuple[Budget, ...]  # the budgets that were asked for
+    dense: MethodScores  # the dense model
     methods: Sequence[Mapping[str, MethodScores]]
-    chance: float
-    seed: int
-    kinds: tuple[str, ...] = ()
+    chance: float  # share of its questions that are right by chance
+    seed: int  # of the bootstrap over its questions
+    kinds: tuple[str, ...] = ()  # of its questions; "" where they are not told apart
 
     def record(self) -> dict[str, Any]:
         """Every method at every budget."""

@@ -62,21 +62,13 @@ def score_densely(lm: FrozenLM, ones: Sequence[Continuation]) -> list[tuple[floa
 
 @dataclass(frozen=True, slots=True)
 class BatchScores:
-    """B continuations × G rows.
+    """B continuations × G rows."""
 
-    Attributes:
-        log_likelihood: [B, G] of all the choice's tokens together, nats.
-        greedy: [B, G], 1 where every token of the choice was the most probable one.
-        spend: [B, G, axes], summed over the continuation's steps.
-        num_bytes: [B, G] computed bytes read, summed over the continuation's steps.
-        tokens: [B, G, T] token ids that were generated; T is 0 where they were given.
-    """
-
-    log_likelihood: Floats
-    greedy: Floats
-    spend: Floats
-    num_bytes: Floats
-    tokens: Floats
+    log_likelihood: Floats  # [B, G] of all the choice's tokens together, nats
+    greedy: Floats  # [B, G], 1 where every token of the choice was the most probable one
+    spend: Floats  # [B, G, axes], summed over the continuation's steps
+    num_bytes: Floats  # [B, G] computed bytes read, summed over the continuation's steps
+    tokens: Floats  # [B, G, T] token ids that were generated; T is 0 where they were given
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +76,6 @@ class ReadContexts:
     """Continuations whose contexts have been read densely, all but their last tokens.
 
     Attributes:
-        windows: a window for each of ``ones``.
-        state: what the last token that was read leaves for the first step.
         policies: per row of a continuation; steps then count the tokens that their attention
             really read. None counts what actions allow.
     """
@@ -93,8 +83,8 @@ class ReadContexts:
     lm: FrozenLM
     grid: ActionGrid
     ones: Sequence[Continuation]
-    windows: Windows
-    state: PrefixState
+    windows: Windows  # a window for each of ``ones``
+    state: PrefixState  # what the last token that was read leaves for the first step
     policies: tuple[PolicyReads, ...] | None = None
 
 

@@ -40,19 +40,13 @@ class StepScores:
 
 @dataclass(frozen=True, slots=True)
 class TextPrefill:
-    """A text, prefilled densely once, of which rollouts start at given positions.
-
-    Attributes:
-        tokens: [N + 1] int64; the last one is only predicted.
-        starts: [B] int64, ascending, positions of the first tokens fed, at least 1.
-        output: of the prefill of the first N, observed before the starts.
-    """
+    """A text, prefilled densely once, of which rollouts start at given positions."""
 
     lm: FrozenLM
-    tokens: Tensor
-    starts: Tensor
+    tokens: Tensor  # [N + 1] int64; the last one is only predicted
+    starts: Tensor  # [B] int64, ascending, positions of the first tokens fed, at least 1
     cache: KVCache
-    output: PrefillOutput
+    output: PrefillOutput  # of the prefill of the first N, observed before the starts
 
     def rollout(
         self,
@@ -210,24 +204,15 @@ REWARDS: dict[str, Callable[[StepScores], Tensor]] = {"kl": kl_reward, "nll": nl
 
 @dataclass(frozen=True, slots=True)
 class RolloutBatch:
-    """N = windows · G episodes of T steps.
+    """N = windows · G episodes of T steps."""
 
-    Attributes:
-        inputs: what the policy saw.
-        choices: [N, T, heads] int64.
-        log_probability, advantage: [N, T].
-        damage: [N, T] KL to the dense step, nats.
-        reward: mean task reward per step, nats.
-        gap: mean spend minus target per axis, shares of dense.
-    """
-
-    inputs: StepInputs
-    choices: Tensor
-    log_probability: Tensor
-    advantage: Tensor
-    damage: Tensor
-    reward: float
-    gap: tuple[float, ...]
+    inputs: StepInputs  # what the policy saw
+    choices: Tensor  # [N, T, heads] int64
+    log_probability: Tensor  # [N, T]
+    advantage: Tensor  # [N, T]
+    damage: Tensor  # [N, T] KL to the dense step, nats
+    reward: float  # mean task reward per step, nats
+    gap: tuple[float, ...]  # mean spend minus target per axis, shares of dense
 
 
 def draw_budgets(count: int, grid: ActionGrid, generator: torch.Generator) -> list[Budget]:

@@ -48,21 +48,13 @@ WARM_UP_STEPS = 50
 
 @dataclass(frozen=True, slots=True)
 class LabelledSteps:
-    """Steps of N episodes.
+    """Steps of N episodes."""
 
-    Attributes:
-        rows: [N, T, layout.width] fp16, see ``policy/inputs.py``.
-        tokens: [N, T] int64, fed at each step.
-        levels: [N, T, axes] uint8.
-        damage: [N, T] fp32, KL to the dense step, nats.
-        entropy: [N, T] fp32, of the dense step.
-    """
-
-    rows: Tensor
-    tokens: Tensor
-    levels: Tensor
-    damage: Tensor
-    entropy: Tensor
+    rows: Tensor  # [N, T, layout.width] fp16, see ``policy/inputs.py``
+    tokens: Tensor  # [N, T] int64, fed at each step
+    levels: Tensor  # [N, T, axes] uint8
+    damage: Tensor  # [N, T] fp32, KL to the dense step, nats
+    entropy: Tensor  # [N, T] fp32, of the dense step
 
     def take(self, index: Tensor) -> LabelledSteps:
         """Some of the episodes."""

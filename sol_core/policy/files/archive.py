@@ -45,19 +45,12 @@ class FormerName:
 
 @dataclass(frozen=True, slots=True)
 class PolicyNotes:
-    """Notes on one policy.
+    """Notes on one policy."""
 
-    Attributes:
-        tags: the user's own, sorted.
-        former_names: newest first; jobs and runs may still name these.
-        added: when it was imported, ISO 8601; "" for one that was trained here.
-        job: the training job that made it here, by its id; "" for any other.
-    """
-
-    tags: tuple[str, ...] = ()
-    former_names: tuple[FormerName, ...] = ()
-    added: str = ""
-    job: str = ""
+    tags: tuple[str, ...] = ()  # the user's own, sorted
+    former_names: tuple[FormerName, ...] = ()  # newest first; jobs and runs may still name these
+    added: str = ""  # when it was imported, ISO 8601; "" for one that was trained here
+    job: str = ""  # the training job that made it here, by its id; "" for any other
 
 
 def read_notes(folder: Path) -> PolicyNotes:
