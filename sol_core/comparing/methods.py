@@ -33,6 +33,7 @@ from sol_core.decoding.schedules import (
 )
 from sol_core.models.signals import Observe
 
+Part = tuple[list[tuple[int, int]], BatchScheduler]  # rows and their scheduler
 Corners = tuple[tuple[float, float], ...]  # (keep fraction, channel keep ratio), from dense down
 BISECTIONS = 40
 # The paper's mechanisms cut only the MLP's input: equal bytes take ratios below other grids'.
@@ -156,11 +157,11 @@ class BaselineRows:
         self._planners: dict[Row, _Planner] = {}
         self._lanes: dict[tuple[Row, int], Lane] = {}
 
-    def parts(
-        self, rows: Sequence[Row], count: int
-    ) -> list[tuple[list[tuple[int, int]], BatchScheduler]]:
+    def parts(self, rows: Sequence[Row], count: int, first: int = 0) -> list[Part]:
         """Schedulers for one batch of rollouts; call in the order of the texts.
 
+        Args:
+            first: number of the first rollout.
         Returns: for each scheduler, its rows as (rollout, number in ``rows``).
         """
         planned, steered = [], []
@@ -174,7 +175,7 @@ class BaselineRows:
                 else:
                     steered.append((rollout, number))
                     lanes.append(self._lane(row, rollout))
-        parts: list[tuple[list[tuple[int, int]], BatchScheduler]] = [(planned, PlannedRows(plans))]
+        parts: list[Part] = [(planned, PlannedRows(plans))]
         if steered:
             parts.append((steered, RowSchedulers(lanes)))
         return parts

@@ -14,12 +14,12 @@ import numpy as np
 from torch import Tensor
 
 from sol_core.actions import Budget
-from sol_core.comparing.methods import Row, attention_first, place_on
+from sol_core.comparing.methods import Part, Row, attention_first, place_on
 from sol_core.comparing.rollout import Floats
 from sol_core.decoding.batch_scheduling import RowSchedulers
 from sol_core.decoding.schedules import StaticScheduler
 from sol_core.evaluation.measurement import Batch
-from sol_core.evaluation.stages import Part, TablePass
+from sol_core.evaluation.stages import TablePass
 from sol_core.evaluation.tables import ScoreTable, Setting
 
 TRIALS = 2
@@ -46,11 +46,11 @@ class PaperPass(TablePass):
         if self._beyond is None:
             self._beyond = np.zeros(len(self.table.rows))
             for _ in range(TRIALS):
-                self._roll_out(first_text, blocks[:1])
+                super().run_texts(first_text, blocks[:1])
                 tried = self._rollouts(first_text, 1)
                 read = self.table.share[tried].mean(0)
                 self._beyond = read - self._allowed(range(tried.start, tried.stop))
-        self._roll_out(first_text, blocks)
+        super().run_texts(first_text, blocks)
 
     def saved(self, batch: Batch) -> dict[str, Floats]:
         assert self._beyond is not None
@@ -59,10 +59,6 @@ class PaperPass(TablePass):
     def restore(self, batch: Batch, arrays: Mapping[str, Floats]) -> None:
         super().restore(batch, arrays)
         self._beyond = arrays["beyond"]
-
-    def _roll_out(self, first_text: int, blocks: Tensor) -> None:
-        for _ in self.roll_out(first_text, blocks, observe=False):
-            pass
 
     def _parts(self, rows: Sequence[Row], first: int, count: int) -> list[Part]:
         config, grid = self.setting.config, self.setting.grid
