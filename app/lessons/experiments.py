@@ -292,7 +292,7 @@ def _tokens(model: Any, text: str) -> list[int]:
 
 def _texts(model: Any, tokens: list[int]) -> list[str]:
     """The visible text of every token, one each."""
-    from sol_core.generation.text_stream import TextStream
+    from sol_core.generation.sampling import TextStream
 
     stream = TextStream(model.text_codec)
     return [stream.push(token) for token in tokens]

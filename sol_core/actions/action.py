@@ -152,9 +152,6 @@ def record_of(spend: Any) -> dict[str, Any]:
     a count and a head that is read whole.
 
     So files and hashes stay what they were before there were these fields.
-
-    Args:
-        one: an action, a budget, a grid, or what holds some.
     """
 
     def named(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -33,9 +33,6 @@ MOST_RECOVERY = 0.1  # of dense, at a step
 class ShareScheduler:
     """Takes turns between two neighbouring mixes, so that the mean share is met.
 
-    Args:
-        budget: with a share.
-        mixes: of the model under the grid.
     Raises: ConfigError at the first step, for a share that no mix reaches at its context.
     """
 
@@ -71,11 +68,7 @@ class ShareScheduler:
 
 
 class MeanOfMixes:
-    """Another schedule at the mean spend of the mixes that meet the share at its first step.
-
-    Args:
-        build: makes it from a budget per axis.
-    """
+    """Another schedule at the mean spend of the mixes that meet the share at its first step."""
 
     def __init__(
         self, budget: Budget, mixes: MixTable, build: Callable[[Budget], Scheduler]

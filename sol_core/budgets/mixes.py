@@ -190,8 +190,6 @@ class MixTable:
     """The mixes of one model under one grid, by context.
 
     Args:
-        damage: measured under that grid.
-        costs: of the model's steps, by the same grid.
         measured_on: name of the model that ``damage`` was measured on.
     """
 

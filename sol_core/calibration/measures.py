@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from kernels.page_attention import KVBlock, page_need
-from sol_core.corpus import load_corpus
+from sol_core.corpus.load import load_corpus
 from sol_core.errors import ConfigError
 from sol_core.models import FrozenLM
 from sol_core.models.loading import LanguageModel

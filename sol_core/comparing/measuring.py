@@ -52,9 +52,7 @@ def measure_damage(
     """Measure a model's table.
 
     Args:
-        lm: prepared for batches meanwhile.
         texts: token ids, each of at least ``text_len()``.
-        count: texts to read.
     Yields: the share of the work that is done.
     Returns: the table.
     Raises: ConfigError without a text.
@@ -133,7 +131,6 @@ def measured_first(
 
     Args:
         data_dir: where the tables are kept, and the texts.
-        keeps: write them; of several processes one does.
     Yields: WorkProgress; WorkStopped where ``should_stop`` was obeyed, and nothing was measured.
     Raises: CorpusError, DownloadError, OSError.
     """

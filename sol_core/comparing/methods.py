@@ -70,8 +70,6 @@ def place_on(
     """The budget on a path that reads as much as wanted; an end of the path where none does.
 
     Args:
-        bits: mean bits of the MLP activations.
-        target: in the unit of ``reading``.
         reading: what steps at a budget read; it never rises from corner to corner.
     """
     low, high = 0.0, float(len(corners) - 1)  # target lies between their readings
@@ -143,12 +141,7 @@ class PlannedRows:
 
 
 class BaselineRows:
-    """The schedulers behind baseline rows; they live as long as the evaluation.
-
-    Args:
-        spends: per budget, the mean spend to match.
-        horizon: of one rollout.
-    """
+    """The schedulers behind baseline rows; they live as long as the evaluation."""
 
     def __init__(
         self, spends: Sequence[Budget], grid: ActionGrid, horizon: Horizon, *, seed: int
@@ -160,8 +153,6 @@ class BaselineRows:
     def parts(self, rows: Sequence[Row], count: int, first: int = 0) -> list[Part]:
         """Schedulers for one batch of rollouts; call in the order of the texts.
 
-        Args:
-            first: number of the first rollout.
         Returns: for each scheduler, its rows as (rollout, number in ``rows``).
         """
         planned, steered = [], []

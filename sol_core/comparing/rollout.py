@@ -19,8 +19,8 @@ from torch import Tensor
 from sol_core.actions import AXES, Action, ActionGrid
 from sol_core.decoding.batch_scheduling import BatchScheduler
 from sol_core.decoding.cost import PolicyReads, StepBytes
-from sol_core.decoding.loop import DecodeOptions, DecodeStep, PrefixState, Windows, decode
-from sol_core.decoding.numbers import kl_to_dense
+from sol_core.decoding.loop import DecodeOptions, PrefixState, Windows
+from sol_core.decoding.teacher_forcing import teacher_forced
 from sol_core.errors import ShapeError
 from sol_core.models import FrozenLM
 from sol_core.models.cache import KVCache
@@ -67,11 +67,7 @@ class Rollout:
     cached_tokens: Floats  # [B, T] tokens attended over, the step's own included
 
     def bytes_read(self, step_bytes: StepBytes, policies: Sequence[PolicyReads]) -> Floats:
-        """Computed bytes of every step: [B, G, T].
-
-        Args:
-            policies: per row of a window.
-        """
+        """Computed bytes of every step: [B, G, T]."""
         num_bytes = np.zeros(self.nll.shape)
         for window, row, step in np.ndindex(num_bytes.shape):
             num_bytes[window, row, step] = policies[row].num_bytes + step_bytes.of(
@@ -140,24 +136,17 @@ def roll_out(
             row of each must be dense.
     Raises: ShapeError when it is not.
     """
-    path, group = prefix.path.tolist(), options.rows_per_sequence
+    group = options.rows_per_sequence
     nll, kl, entropy, read = [], [], [], []
     cached: list[tuple[int, ...]] = []
     spend: list[list[tuple[float, ...]]] = []
-
-    def next_tokens(step: DecodeStep) -> list[int]:
-        return [tokens[step.index + 1] for tokens in path]
-
-    first_tokens = [tokens[0] for tokens in path]
-    for step in decode(
-        lm, prefix.cache, first_tokens, scheduler, next_tokens, options, prefix.state
-    ):
+    paths = prefix.path.tolist()
+    for scored in teacher_forced(lm, prefix.cache, paths, scheduler, options, prefix.state):
+        step = scored.step
         if not all(action.is_dense for action in step.actions[::group]):
             raise ShapeError("row 0 of every window must be dense: it is the reference for KL")
-        targets = prefix.path[:, step.index + 1]
-        scores = score_step(step.log_probabilities.unflatten(0, (-1, group)), targets)
-        nll.append(scores[0])
-        kl.append(scores[1])
+        nll.append(scored.nll)
+        kl.append(scored.kl)
         entropy.append(step.entropy[::group])
         spend.append([action.as_tuple() for action in step.actions])
         read.append(step.output.tokens_read.sum(1).unflatten(0, (-1, group)))
@@ -171,21 +160,6 @@ def roll_out(
         _stacked(read),
         np.asarray(cached, dtype=np.float64).T,
     )
-
-
-def score_step(log_probabilities: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """NLL and KL(dense ‖ row) of one step.
-
-    Args:
-        log_probabilities: [B, G, V] fp32; row 0 of each window is dense.
-        targets: [B] int64.
-    Returns: two [B, G] fp32, nats; the KL of row 0 is 0.
-    """
-    wanted = targets[:, None, None].expand(-1, log_probabilities.shape[1], 1)
-    nll = -log_probabilities.gather(-1, wanted).squeeze(-1)
-    kl = torch.zeros_like(nll)
-    kl[:, 1:], _ = kl_to_dense(log_probabilities[:, 0], log_probabilities[:, 1:])
-    return nll, kl
 
 
 def _part_of(state: PrefixState, part: slice) -> PrefixState:

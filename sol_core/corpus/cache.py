@@ -51,9 +51,6 @@ def ensure_cached(
 ) -> CorpusManifest:
     """Return the manifest of the corpus in ``folder``, written first if need be.
 
-    Args:
-        documents: opens the source; called at most once.
-        notices: read after the last document.
     Raises: CorpusError when there is no document; OSError when the disk refuses.
     """
     cached = _read_manifest(folder, signature)

@@ -72,7 +72,6 @@ def open_hub_stream(source: str, cache_dir: Path, on_progress: Progress) -> HubS
 
     Args:
         source: "owner/name:config:part:column", see ``HubDataSet``.
-        cache_dir: for what ``datasets`` keeps.
     Raises: CorpusError when it does not exist, cannot be reached, has no such part or no text
         column.
     """
@@ -165,7 +164,6 @@ def load_corpus(
             .jsonl, .csv or .parquet file or a folder of them; a Hub data set as "owner/name", or
             "owner/name:config:part:column" of which the end or what is between two colons may be
             left out.
-        data_dir: the program's data directory.
     Raises:
         CorpusError: it cannot be read, holds no text, or nothing on this side.
         DownloadError: the built-in text is not there yet and cannot be fetched.

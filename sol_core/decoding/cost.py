@@ -121,11 +121,7 @@ class CostModel:
         )
 
     def page_scores(self, visible: int) -> tuple[float, float]:
-        """FLOPs and bytes of one layer's page scores.
-
-        Args:
-            visible: tokens that the layer attends over.
-        """
+        """FLOPs and bytes of one layer's page scores."""
         spec, pages = self.spec, -(-visible // self.page_size)
         widths = spec.query_width, spec.kv_width, spec.num_kv_heads
         work = PagesToScore(*widths, visible, pages, self.bytes_per_cached)

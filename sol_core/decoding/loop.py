@@ -249,8 +249,6 @@ def prefill_in_chunks(
 ) -> PrefixState | None:
     """Prefill one sequence densely; give up between two chunks when asked to stop.
 
-    Args:
-        observe: as for ``observed_prefill``.
     Returns: the state of the last token; None without tokens.
     """
     fed = torch.tensor([list(tokens)], device=lm.device)

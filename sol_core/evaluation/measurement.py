@@ -125,11 +125,7 @@ def evaluation_key(
     contenders: Sequence[Contender],
     blocks: Sequence[Sequence[int]],
 ) -> str:
-    """SHA-256 of what decides a measurement's numbers.
-
-    Args:
-        fingerprint: of the language model and its number format.
-    """
+    """SHA-256 of what decides a measurement's numbers."""
     record = {
         "schema": SCHEMA,
         "config": config,

@@ -29,7 +29,6 @@ class PaperPass(TablePass):
     """The paper's mechanisms, a row for each budget.
 
     Args:
-        setting: with mixes: budgets are shares.
         baselines: the table whose static rows are matched; full before this pass runs.
     """
 

@@ -23,13 +23,7 @@ MOST_OWED = 0.1  # of dense, that a rollout's aim is moved to make good what was
 
 
 class ShareRows(BaselineRows):
-    """Rows that aim at shares.
-
-    Args:
-        setting: with mixes.
-        table: of these rows, filled rollout after rollout.
-        spends: per budget, the share to match.
-    """
+    """Rows that aim at shares."""
 
     def __init__(self, setting: Setting, table: ScoreTable, spends: Sequence[Budget]) -> None:
         super().__init__(spends, setting.grid, setting.horizon, seed=setting.config.seed)

@@ -12,8 +12,9 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sol_core.corpus import Corpus, load_corpus, token_blocks
+from sol_core.corpus.blocks import token_blocks
 from sol_core.corpus.documents import SPLITS, Split
+from sol_core.corpus.load import Corpus, load_corpus
 from sol_core.errors import CorpusError
 
 if TYPE_CHECKING:

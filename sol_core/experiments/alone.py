@@ -19,11 +19,11 @@ from torch import Tensor
 
 from kernels.activation_quantisation.reference import fake_quantise
 from sol_core.actions import DENSE, Action, ActionGrid
-from sol_core.comparing.rollout import score_step
 from sol_core.decoding.batch_scheduling import RowSchedulers
 from sol_core.decoding.loop import DecodeOptions, DecodeStep, Windows, decode
 from sol_core.decoding.numbers import kl_to_dense
 from sol_core.decoding.schedules import FixedScheduler
+from sol_core.decoding.teacher_forcing import kl_to_first, token_nll
 from sol_core.errors import ConfigError, ContextLengthError
 from sol_core.events import Alternative, PageReads
 from sol_core.generation.sequence import most_probable, page_reads
@@ -39,9 +39,9 @@ ROWS_AT_ONCE = 128
 class MlpOutput:
     """The MLP output of one layer for one token."""
 
-    token: int  # its number in the text; layer: 1-based; layers: of the model
-    layer: int
-    layers: int
+    token: int  # its number in the text
+    layer: int  # 1-based
+    layers: int  # of the model
     magnitudes: tuple[float, ...]  # of all channels, largest first
     median: float  # of the magnitudes
     bits: tuple[int, ...]
@@ -106,8 +106,8 @@ class StepLoss:
 class Choices:
     """Most probable next tokens after one step."""
 
-    kl: float  # KL(dense ‖ this) of the step, nats; entropy: of this, nats
-    entropy: float
+    kl: float  # KL(dense ‖ this) of the step, nats
+    entropy: float  # of this, nats
     top: tuple[Alternative, ...]  # the most probable tokens
 
 
@@ -147,7 +147,8 @@ def losses_alone(
     for fed, step in _steps(model, tokens, scored, actions, grid, with_reads=with_reads):
         targets = torch.tensor([tokens[at + 1] for at in fed], device=model.lm.device)
         log_probabilities = _by_place(step.log_probabilities, actions)
-        nll, kl = (scores.T.tolist() for scores in score_step(log_probabilities, targets))
+        nll = token_nll(log_probabilities, targets).T.tolist()
+        kl = kl_to_first(log_probabilities).T.tolist()
         reads = _reads(model, fed, step, actions, grid)
         for at, (action, row) in enumerate(zip(actions, table, strict=True), start=1):
             row_kl = [0.0] * len(fed) if action.is_dense else kl[at]

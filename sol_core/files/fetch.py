@@ -233,7 +233,6 @@ def run_module(
 
     Args:
         folder: where the child's output file is kept; it must exist.
-        environment: variables set on top of this process's own.
         on_poll: called about five times a second with the output so far, and once when the
             child has ended; when it raises, the child is killed and the exception goes on.
     Raises: OSError when the child cannot be started.

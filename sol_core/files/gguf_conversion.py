@@ -44,8 +44,6 @@ def convert_gguf(source: Path, folder: Path, eos_token: str | None = None) -> No
     """Write model.safetensors, config.json, generation_config.json, the blocks and the tokenizer.
 
     Args:
-        source: a GGUF file that ``check_gguf`` lets pass.
-        folder: an existing, empty folder.
         eos_token: the one token that ends the model's answer, and pads; None leaves that to the
             file.
     """

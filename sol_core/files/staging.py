@@ -152,7 +152,6 @@ def first_damaged(expected: Mapping[Path, str], stamps: Path | None) -> tuple[Pa
     """Return the first file that has another SHA-256 than expected, and the one it has.
 
     Args:
-        expected: hex SHA-256 of each file.
         stamps: where to keep what was computed; a file that cannot be read or written only
             costs the time of computing it again. None computes all of them anew.
     Raises: OSError for a file that cannot be read.

@@ -28,9 +28,8 @@ from sol_core.events import (
     StepCost,
     TokenEvent,
 )
-from sol_core.generation.sampling import LogitsProcessor, TokenSampler
+from sol_core.generation.sampling import LogitsProcessor, TextStream, TextUntil, TokenSampler
 from sol_core.generation.schedules import Distribution, PolicyCost
-from sol_core.generation.text_stream import TextStream, TextUntil
 from sol_core.models.loading import LanguageModel
 
 MOST_CELLS = 64  # of a layer
@@ -45,7 +44,6 @@ def page_reads(readers: Any, num_kv_heads: int, *, exact: bool = False) -> PageR
 
     Args:
         readers: array [L, P] of integers, how many KV heads read each page; P at least 1.
-        num_kv_heads: how many there are.
         exact: a cell for every page, however many there are; else it is coarse beyond 64.
     """
     num_layers, pages = readers.shape
@@ -146,9 +144,7 @@ class GeneratedSequence:
         """Take the given token, or draw the next one from row 0, and describe the step.
 
         Args:
-            step: of this sequence's rows.
             began: ``time.perf_counter()`` when the generation began.
-            policy: its probabilities at this step.
         """
         given = self._config.given[step.index : step.index + 1]
         token = self._sampler.draw(step.output.logits[0], *given)
@@ -164,11 +160,7 @@ class GeneratedSequence:
         return event
 
     def finish(self, decode_ms: float) -> FinishEvent:
-        """The last event; where nothing else ended it, there were no more steps.
-
-        Args:
-            decode_ms: from the first step on.
-        """
+        """The last event; where nothing else ended it, there were no more steps."""
         self._visible.add(self._stream.flush())
         if self.ended is None:
             whole = self.max_steps == self._config.max_new_tokens

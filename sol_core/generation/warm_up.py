@@ -211,11 +211,7 @@ class _Rows:
 
 
 def _blocks(tensors: dict[str, Tensor], bits: int) -> dict[str, GgufBlocks]:
-    """Blocks of zeros for every matrix, of the kinds that steps of few rows read.
-
-    Args:
-        bits: of the layers' numbers; the head has 8.
-    """
+    """Blocks of zeros for every matrix, of the kinds that steps of few rows read."""
     blocks = {}
     for name, tensor in tensors.items():
         if tensor.dim() == 2:

@@ -21,18 +21,18 @@ import torch
 from numpy.typing import NDArray
 
 from sol_core.actions import Budget
-from sol_core.comparing.rollout import score_step
 from sol_core.comparing.token_kinds import predicted_kinds
 from sol_core.decoding.cost import CostModel
-from sol_core.decoding.loop import DecodeOptions, DecodeStep, decode, prefill_in_chunks
+from sol_core.decoding.loop import DecodeOptions, DecodeStep, prefill_in_chunks
+from sol_core.decoding.teacher_forcing import ScoredStep, teacher_forced
 from sol_core.errors import ConfigError
 from sol_core.evaluation.probes import DifficultyData, difficulty_report
 from sol_core.events import StepCost
 from sol_core.files.places import whole_characters
 from sol_core.generation.engine import encode_prompt, never
+from sol_core.generation.sampling import TextStream
 from sol_core.generation.schedules import GenerationSchedules
 from sol_core.generation.sequence import most_probable, ms_since
-from sol_core.generation.text_stream import TextStream
 from sol_core.inspection.records import (
     DifficultyReport,
     InspectedRow,
@@ -56,7 +56,6 @@ def difficulty(names: Sequence[str], tokens: Sequence[InspectedToken]) -> Diffic
     """The report of an inspection.
 
     Args:
-        names: of the rows, dense first.
         tokens: at least one.
     """
     by_surprisal = sorted(tokens, key=lambda token: -token.rows[0].nll)
@@ -173,7 +172,6 @@ def inspect_text(
     """Score a text under ``config.rows``.
 
     Args:
-        should_stop: asked before every step and every prefill chunk.
         policies: finds the folder of a policy by its name; by default the name is a folder.
     Yields: one InspectionStart, an InspectedToken per scored token, one InspectionEnd.
     Raises: SolError for a text or configuration that cannot be run, before any event.
@@ -267,15 +265,8 @@ class _Inspection:
         decode_began = time.perf_counter()
         stopped = self.should_stop()
         if not stopped:
-            for step in decode(
-                lm,
-                cache,
-                [self.tokens[first]],
-                self.schedules.build(steps),
-                lambda step: [self._target(step)],
-                options,
-                state,
-            ):
+            path, scheduler = self.tokens[first:], self.schedules.build(steps)
+            for step in teacher_forced(lm, cache, [path], scheduler, options, state):
                 self.made.append(self._scored(step, began))
                 yield self.made[-1]
                 stopped = len(self.made) < steps and self.should_stop()
@@ -283,19 +274,13 @@ class _Inspection:
                     break
         yield self._end(stopped, ms_since(decode_began))
 
-    def _target(self, step: DecodeStep) -> int:
-        """The token that a step is scored on, and that the next one feeds."""
-        return self.tokens[self.prefix + step.index]
-
-    def _scored(self, step: DecodeStep, began: float) -> InspectedToken:
-        token, cached = self._target(step), step.cached_tokens[0]
-        target = torch.tensor([token], device=self.model.lm.device)
-        nll, kl = score_step(step.log_probabilities[None], target)
+    def _scored(self, scored: ScoredStep, began: float) -> InspectedToken:
+        step, token = scored.step, int(scored.targets)
         scores = zip(
             self.config.rows,
             step.actions,
-            nll[0].tolist(),
-            kl[0].tolist(),
+            scored.nll[0].tolist(),
+            scored.kl[0].tolist(),
             step.entropy.tolist(),
             strict=True,
         )
@@ -315,7 +300,7 @@ class _Inspection:
             kind=self.kinds[self.prefix + step.index - 1],
             top=most_probable(self.model, step.log_probabilities[0]),
             rows=rows,
-            cached_tokens=cached,
+            cached_tokens=step.cached_tokens[0],
             step_ms=ms_since(step.started),
             elapsed_ms=ms_since(began),
         )

@@ -264,9 +264,6 @@ def inspection_json(
     """A whole inspection as one JSON object, from its records' JSON.
 
     Args:
-        text: what was inspected; of a saved run, its prompt.
-        model: name of the model.
-        config: of ``InspectionConfig``.
         start, end: None where the inspection did not get there.
     """
     return {

@@ -21,11 +21,11 @@ from torch import Tensor
 
 from kernels.linear import FEW_ROWS
 from sol_core.actions import AXES, DENSE, Action
-from sol_core.comparing.rollout import score_step
 from sol_core.decoding.batch_scheduling import RowSchedulers
-from sol_core.decoding.loop import DecodeOptions, DecodeStep, Windows, decode, prefill_in_chunks
+from sol_core.decoding.loop import DecodeOptions, Windows, prefill_in_chunks
 from sol_core.decoding.numbers import kl_to_dense
 from sol_core.decoding.schedules import FixedScheduler
+from sol_core.decoding.teacher_forcing import ScoredStep, teacher_forced
 from sol_core.errors import ConfigError, ContextLengthError
 from sol_core.generation.sequence import alternatives
 from sol_core.inspection.engine import cut, inspect_text, text_tokens
@@ -161,15 +161,10 @@ class Lens:
         """The steps from ``index`` on, one row per schedule."""
         prefix = Windows(self._replayed(index).cache, (0,), (self._run.before + index,))
         return [
-            self._score(step, index + step.index)
-            for step in self._decode(prefix, index, schedules, in_place=False)
+            _Scores(scored.nll[0], scored.kl[0], scored.step.entropy, best.indices, best.values)
+            for scored in self._decode(prefix, index, schedules, in_place=False)
+            for best in (scored.step.log_probabilities.max(-1),)
         ]
-
-    def _score(self, step: DecodeStep, index: int) -> _Scores:
-        target = torch.tensor([self._fed(index + 1)], device=self._lm.device)
-        nll, kl = score_step(step.log_probabilities[None], target)
-        best = step.log_probabilities.max(-1)
-        return _Scores(nll[0], kl[0], step.entropy, best.indices, best.values)
 
     def _replayed(self, index: int) -> _Replay:
         """The run's rows, replayed through step ``index`` at least."""
@@ -182,7 +177,7 @@ class Lens:
         if first <= index:
             schedules = [row[first : index + 1] for row in (run.actions, *run.beside)]
             for step in self._decode(replay.rows, first, schedules, in_place=True):
-                replay.steps.append(self._replayed_step(step, first + step.index))
+                replay.steps.append(self._replayed_step(step))
             replay.cache = replay.rows.copy_row(0)
         return replay
 
@@ -195,14 +190,13 @@ class Lens:
         prefill_in_chunks(lm, prompt, prefix, observe=observe, should_stop=lambda: False)
         return prefix
 
-    def _replayed_step(self, step: DecodeStep, index: int) -> ReplayedStep:
-        dense, log_probabilities = self._run.dense_row, step.log_probabilities
+    def _replayed_step(self, scored: ScoredStep) -> ReplayedStep:
+        dense, log_probabilities = self._run.dense_row, scored.step.log_probabilities
         kl = None
         if dense is not None:
             divergence, _ = kl_to_dense(log_probabilities[dense : dense + 1], log_probabilities[:1])
             kl = 0.0 if dense == 0 else float(divergence)
-        nll = -float(log_probabilities[0, self._fed(index + 1)])
-        return ReplayedStep(nll, float(step.entropy[0]), kl)
+        return ReplayedStep(float(scored.nll[0, 0]), float(scored.step.entropy[0]), kl)
 
     def _decode(
         self,
@@ -211,7 +205,7 @@ class Lens:
         schedules: Sequence[Sequence[Action]],
         *,
         in_place: bool,
-    ) -> Iterator[DecodeStep]:
+    ) -> Iterator[ScoredStep]:
         """The loop from step ``first`` on along the run's tokens, one row per schedule."""
         options = DecodeOptions(
             max_steps=len(schedules[0]),
@@ -219,18 +213,9 @@ class Lens:
             rows_per_sequence=len(schedules),
             in_place=in_place,
         )
-        return decode(
-            self._lm,
-            prefix,
-            [self._fed(first)],
-            RowSchedulers([FixedScheduler(schedule) for schedule in schedules]),
-            lambda step: [self._fed(first + step.index + 1)],
-            options,
-        )
-
-    def _fed(self, index: int) -> int:
-        """The token that step ``index`` feeds; the next step's is what this one generated."""
-        return self._run.tokens[self._run.before + index]
+        rows = RowSchedulers([FixedScheduler(schedule) for schedule in schedules])
+        path = self._run.tokens[self._run.before + first :]
+        return teacher_forced(self._lm, prefix, [path], rows, options)
 
 
 def _batches(actions: Sequence[Action], most: int) -> Iterator[list[Action]]:

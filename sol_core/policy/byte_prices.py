@@ -164,7 +164,6 @@ def history_features(place: int, means: Floats, contexts: Floats) -> Floats:
     """An episode so far: [R, features].
 
     Args:
-        place: of the step in its episode.
         means: [R, axes], mean spend of the steps before, shares of dense; 1 at the start.
         contexts: [R], tokens before the episode.
     """
@@ -199,8 +198,6 @@ class BytePrices:
 
     Args:
         grid: of the policy; its levels must all be measured (``fits``).
-        mixes: of the model under the mechanisms in use.
-        states: of the policy.
         sharpness: [axes], its logits per unit of cost.
     """
 
@@ -231,8 +228,6 @@ class BytePrices:
 
         Args:
             features: [R, features], see ``history_features``.
-            shares: to aim at, of each row.
-            contexts: tokens attended over, of each row.
         """
         known = [self._at(context) for context in contexts]
         prices = [

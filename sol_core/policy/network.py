@@ -43,7 +43,6 @@ def observation_row(
     """The rows of one step.
 
     Args:
-        observation: of R rows.
         previous_action: [R, axes], shares of dense; ones at the start of an episode.
     Returns: [R, layout.width] fp32; zeros where there is nothing to observe.
     """
@@ -165,7 +164,6 @@ class StateEncoder(CausalEncoder):
         Args:
             rows: [N, T, layout.width].
             embedding: [N, T, C] of the tokens about to be fed.
-            cache: see ``mix``.
         Returns: as ``mix``.
         """
         states, rest = self.layout.split(rows.float())
@@ -186,11 +184,7 @@ class StateEncoder(CausalEncoder):
 
 
 class PaperEncoder(CausalEncoder):
-    """The paper's observation alone: last hidden state, embedding, previous action and budget.
-
-    Args:
-        num_steps: of an episode; each place has a learned vector.
-    """
+    """The paper's observation alone: last hidden state, embedding, previous action and budget."""
 
     def __init__(self, layout: InputLayout, config: PolicyConfig, num_steps: int) -> None:
         # The previous action, progress and whether it can be controlled, targets and deviations.
@@ -207,7 +201,6 @@ class PaperEncoder(CausalEncoder):
         Args:
             rows: [N, T, layout.width + 2 + 2 · axes].
             embedding: [N, T, C] of the tokens about to be fed.
-            cache: see ``mix``.
         Returns: as ``mix``.
         """
         states, rest = self.layout.split(rows.float())
@@ -331,11 +324,7 @@ class JointNetwork(nn.Module):
 def build_network(
     layout: InputLayout, grid: ActionGrid, config: PolicyConfig, num_steps: int = 16
 ) -> DamageNetwork | JointNetwork:
-    """A fresh network; its weights come from torch's global random state.
-
-    Args:
-        num_steps: of an episode.
-    """
+    """A fresh network; its weights come from torch's global random state."""
     return NETWORKS[config.network](layout, grid, config, num_steps)
 
 

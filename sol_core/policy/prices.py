@@ -105,7 +105,6 @@ class PriceRule:
 
     Args:
         levels: of each axis, ascending, shares of dense.
-        tables: of each axis.
     """
 
     def __init__(self, levels: Sequence[Tensor], tables: Sequence[PriceTable]) -> None:

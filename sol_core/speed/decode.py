@@ -74,8 +74,6 @@ def summary(rates: Rates, bandwidth: float, ready: dict[str, Any]) -> dict[str, 
     """The record of ``bench_decode``, but for its options.
 
     Args:
-        rates: tokens per second of each contestant's rounds.
-        bandwidth: measured, GB/s.
         ready: of the worker of ours: its ``mixes``, ``storage`` and ``tuning``.
     """
     theirs = [values for name, values in rates.items() if name.startswith(THEIRS)]

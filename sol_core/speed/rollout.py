@@ -27,7 +27,7 @@ from torch import Tensor
 from sol_core.actions import DEFAULT_GRID, DENSE, GRIDS, Action, ActionGrid
 from sol_core.decoding.batch_scheduling import BatchScheduler, StepObservation
 from sol_core.decoding.cost import CostModel
-from sol_core.decoding.loop import DecodeStep
+from sol_core.decoding.teacher_forcing import ScoredStep
 from sol_core.errors import ConfigError
 from sol_core.models import FrozenLM
 from sol_core.models.loading import LanguageModel
@@ -209,9 +209,9 @@ class _TimedText(TextPrefill):
         timed = _TimedScheduler(scheduler, self.clock)
         return TextPrefill.rollout(self, starts, rows_per_start, timed, steps, grid)
 
-    def _score(self, step: DecodeStep, first: Tensor, group: int) -> StepScores:
+    def _score(self, scored: ScoredStep, first: Tensor) -> StepScores:
         with self.clock.of("dense_reference"):
-            return TextPrefill._score(self, step, first, group)
+            return TextPrefill._score(self, scored, first)
 
 
 class _Bench:

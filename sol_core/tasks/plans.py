@@ -76,9 +76,7 @@ class SharePlan:
 
     Args:
         budget: with a share, the mean to meet over all steps of all choices.
-        mixes: of the model under the grid.
         contexts: per question, tokens before its first step.
-        lengths: per question, the steps of each of its choices.
     """
 
     def __init__(
@@ -139,7 +137,6 @@ def paper_budget(
 
     Args:
         spend: of the schedule that read them; attention and bits are taken from it.
-        grid: as ``paths.paper_grid`` gives it.
     """
     lowest, highest = PAPER_CHANNEL_LEVELS[0], PAPER_CHANNEL_LEVELS[-1]
     cached = _cached(continuations)

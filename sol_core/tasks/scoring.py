@@ -21,6 +21,7 @@ from sol_core.decoding.batch_scheduling import BatchScheduler
 from sol_core.decoding.cost import CostModel, PolicyReads, StepBytes
 from sol_core.decoding.loop import DecodeOptions, DecodeStep, PrefixState, Windows, decode
 from sol_core.decoding.numbers import require_finite
+from sol_core.decoding.teacher_forcing import teacher_forced
 from sol_core.models import FrozenLM
 from sol_core.models.cache import KVCache
 from sol_core.models.signals import Observe
@@ -112,33 +113,25 @@ def score_after(contexts: ReadContexts, scheduler: BatchScheduler, *, group: int
     longest = max(len(continuation.tokens) for continuation in ones)
     # Shorter ones repeat their last token; those steps are not counted.
     paths = [
-        continuation.tokens + continuation.tokens[-1:] * (longest - len(continuation.tokens))
-        for continuation in ones
+        (one.context[-1], *one.tokens, *one.tokens[-1:] * (longest - len(one.tokens)))
+        for one in ones
     ]
     lengths = np.asarray([len(continuation.tokens) for continuation in ones])
     read = np.asarray([continuation.read for continuation in ones])
-    targets = torch.tensor(paths, device=lm.device).repeat_interleave(group, 0)
     options = DecodeOptions(longest, grid.mechanisms, rows_per_sequence=group)
-
-    def next_tokens(step: DecodeStep) -> list[int]:
-        return [path[step.index] for path in paths]
 
     likelihood = np.zeros((len(ones), group))
     greedy = np.ones((len(ones), group))
     spend = np.zeros((len(ones), group, len(AXES)))
     num_bytes = np.zeros((len(ones), group))
     step_bytes = StepBytes(CostModel.of(lm, grid))
-    first = [continuation.context[-1] for continuation in ones]
-    for step in decode(
-        lm, contexts.windows, first, scheduler, next_tokens, options, contexts.state
-    ):
+    for scored in teacher_forced(lm, contexts.windows, paths, scheduler, options, contexts.state):
+        step = scored.step
         runs = step.index < lengths
         counts = (runs & (step.index >= read))[:, None]
-        wanted = targets[:, step.index]
-        likelihoods = step.log_probabilities.gather(-1, wanted[:, None])[:, 0]
-        likelihood += counts * _by_continuation(likelihoods, group)
-        best = step.log_probabilities.argmax(-1) == wanted
-        greedy *= np.where(counts, _by_continuation(best, group), 1.0)
+        likelihood += counts * _array(-scored.nll)
+        best = scored.log_probabilities.argmax(-1) == scored.targets[:, None]
+        greedy *= np.where(counts, _array(best), 1.0)
         step_spend, reading = step_spends(step, step_bytes, group, contexts.policies)
         spend += runs[:, None, None] * step_spend
         num_bytes += runs[:, None] * reading
@@ -187,11 +180,7 @@ def step_spends(
     group: int,
     policies: tuple[PolicyReads, ...] | None = None,
 ) -> tuple[Floats, Floats]:
-    """[B, group, axes] levels and [B, group] computed bytes of one step.
-
-    Args:
-        policies: as of ``ReadContexts``.
-    """
+    """[B, group, axes] levels and [B, group] computed bytes of one step."""
     levels = np.asarray([action.as_tuple() for action in step.actions])
     pairs = zip(step.actions, step.cached_tokens, strict=True)
     if policies is None:
@@ -253,6 +242,6 @@ def _new_cache(
     return KVCache.joined([text] * len(contexts), capacity - shared)
 
 
-def _by_continuation(values: Tensor, group: int) -> Floats:
-    shaped: Floats = values.double().cpu().numpy().reshape(-1, group)
-    return shaped
+def _array(values: Tensor) -> Floats:
+    array: Floats = values.double().cpu().numpy()
+    return array

@@ -251,11 +251,7 @@ def _at_shares(number: int) -> bool:
 
 
 def _play(state: RunState, number: int, rows: int, mixes: MixTable | None = None) -> Played:
-    """Greedy episodes at random budgets from every window of a text not yet used by GRPO.
-
-    Args:
-        mixes: at whose spends every other text is played.
-    """
+    """Greedy episodes at random budgets from every window of a text not yet used by GRPO."""
     config = state.config
     starts = config.starts
     generator = state.generator_of("calibrate", number)

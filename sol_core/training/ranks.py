@@ -35,7 +35,6 @@ class Ranks:
     Every rank calls the same methods in the same order. Raises: RankLostError from any of them.
 
     Args:
-        rank, size: this process's number, and how many there are.
         device: of the language model, as ``load_language_model`` takes it.
     """
 

@@ -16,8 +16,9 @@ from torch import Tensor
 
 from sol_core.actions import AXES, ActionGrid, Budget
 from sol_core.decoding.batch_scheduling import BatchScheduler
-from sol_core.decoding.loop import DecodeOptions, DecodeStep, PrefixState, Windows, decode
+from sol_core.decoding.loop import DecodeOptions, DecodeStep, PrefixState, Windows
 from sol_core.decoding.numbers import kl_to_dense
+from sol_core.decoding.teacher_forcing import ScoredStep, teacher_forced, token_nll
 from sol_core.models import FrozenLM, PrefillOutput
 from sol_core.models.cache import KVCache
 from sol_core.policy import Policy, PolicyScheduler
@@ -76,28 +77,16 @@ class TextPrefill:
         )
         windows = Windows(self.cache, (0,) * len(starts), tuple(starts))
 
-        def choose(step: DecodeStep) -> list[int]:
-            return self._at(first, step.index + 1)
+        paths = [self.tokens[start : start + steps + 1].tolist() for start in starts]
+        for scored in teacher_forced(self.lm, windows, paths, scheduler, options, prefix):
+            yield self._score(scored, first)
 
-        for step in decode(
-            self.lm, windows, self._at(first, 0), scheduler, choose, options, prefix
-        ):
-            yield self._score(step, first, rows_per_start)
-
-    def _at(self, first: Tensor, offset: int) -> list[int]:
-        tokens: list[int] = self.tokens[first + offset].tolist()
-        return tokens
-
-    def _score(self, step: DecodeStep, first: Tensor, group: int) -> StepScores:
-        place = first + step.index
-        dense = torch.log_softmax(self.lm.logits(self.output.hidden[0, place]), -1)
-        target = self.tokens[place + 1][:, None].to(dense.device)
-        given = step.log_probabilities.unflatten(0, (-1, group))
-        kl, entropy = kl_to_dense(dense, given)
-        nll = -given.gather(-1, target[:, None].expand(-1, group, 1))[..., 0]
-        return StepScores(
-            step, kl.flatten(), nll.flatten(), -dense.gather(-1, target)[:, 0], entropy
-        )
+    def _score(self, scored: ScoredStep, first: Tensor) -> StepScores:
+        hidden = self.output.hidden[0, first + scored.step.index]
+        dense = torch.log_softmax(self.lm.logits(hidden), -1)
+        kl, entropy = kl_to_dense(dense, scored.log_probabilities)
+        dense_nll = token_nll(dense[:, None], scored.targets)[:, 0]
+        return StepScores(scored.step, kl.flatten(), scored.nll.flatten(), dense_nll, entropy)
 
 
 def prefill_text(

@@ -80,11 +80,7 @@ class LabelledSteps:
 def label_text(
     lm: FrozenLM, tokens: Sequence[int], config: TrainConfig, generator: torch.Generator
 ) -> LabelledSteps:
-    """Label every step of every window of one text.
-
-    Args:
-        tokens: ``config.block_len`` token ids.
-    """
+    """Label every step of every window of one text."""
     layout = InputLayout.of(lm.spec, config.policy)
     text = prefill_text(lm, tokens, config.grid, config.starts)
     starts = config.starts

@@ -36,7 +36,7 @@ from sol_core.errors import ConfigError
 from sol_core.fields import from_json
 
 if TYPE_CHECKING:
-    from sol_core.evaluation import EvaluationConfig
+    from sol_core.evaluation.config import EvaluationConfig
     from sol_core.models.loading import LanguageModel
 
 OPTIONS = ("policy", "grid", *MODEL_OPTIONS)
@@ -112,7 +112,7 @@ def run(args: argparse.Namespace) -> int:
 
     def measure(at: int) -> Measure:
         def events(model: LanguageModel, name: str, source: Any, data_dir: Path) -> WorkEvents:
-            from sol_core.evaluation import evaluate
+            from sol_core.evaluation.runner import evaluate
 
             if len(configs) > 1 and config.by_share:
                 configs[at] = _within_reach(configs[at], model, source, grid)
@@ -149,7 +149,7 @@ def _check(args: argparse.Namespace) -> None:
 
 def _config(args: argparse.Namespace) -> EvaluationConfig:
     """Raises: ConfigError naming what is not allowed."""
-    from sol_core.evaluation import EvaluationConfig, parse_baselines, parse_budgets
+    from sol_core.evaluation.config import EvaluationConfig, parse_baselines, parse_budgets
 
     given = {name: value for name in _SETTINGS if (value := getattr(args, name)) is not None}
     if args.budgets is not None:

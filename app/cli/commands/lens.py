@@ -14,7 +14,7 @@ from app.formats.plain_json import json_safe
 from app.host.console import Console, write_out
 from sol_core.actions import AXES, ActionGrid
 from sol_core.errors import ConfigError
-from sol_core.inspection import InspectionConfig
+from sol_core.inspection.records import InspectionConfig
 
 if TYPE_CHECKING:
     from sol_core.lens.records import LensRow, LensView

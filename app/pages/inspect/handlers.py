@@ -15,7 +15,7 @@ from app.pages.shared.sharing_calls import EXPORT_HANDLERS
 from app.web.calls import Request, by_name, field, owner_of
 from app.web.component import Page
 from app.web.services import Services
-from sol_core.inspection import InspectionConfig
+from sol_core.inspection.records import InspectionConfig
 from storage import title_of
 
 NUM_SAVED = 50

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from sol_core.evaluation import EvaluationConfig
+from sol_core.evaluation.config import EvaluationConfig
 from sol_core.evaluation.runner import evaluate_contenders
 from sol_core.models.loading import LanguageModel
 from sol_core.progress import WorkEvent, WorkFinished, WorkProgress

@@ -12,7 +12,7 @@ import pytest
 
 from sol_core.actions import Budget
 from sol_core.errors import ConfigError
-from sol_core.evaluation import (
+from sol_core.evaluation.config import (
     REFERENCE_BUDGETS,
     EvaluationConfig,
     parse_baselines,
@@ -145,15 +145,7 @@ def test_bad_values_are_refused(change: dict[str, Any], message: str) -> None:
 
 def test_the_page_reads_configurations_without_torch() -> None:
     code = (
-        "import sys; from sol_core.evaluation import EvaluationConfig; "
+        "import sys; from sol_core.evaluation.config import EvaluationConfig; "
         "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
-
-
-def test_the_package_has_nothing_else() -> None:
-    import sol_core.evaluation as package
-
-    assert callable(package.evaluate)
-    with pytest.raises(AttributeError, match="no attribute 'evaluator'"):
-        _ = package.evaluator  # type: ignore[attr-defined]

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from sol_core.actions import DENSE, Action, ActionGrid, Budget
-from sol_core.evaluation import EvaluationConfig
+from sol_core.evaluation.config import EvaluationConfig
 from sol_core.evaluation.probes import probe_actions
 from sol_core.evaluation.runner import evaluate_contenders
 from sol_core.models.loading import LanguageModel

@@ -12,7 +12,7 @@ from sol_core.actions import DENSE, Action, ActionGrid, Budget
 from sol_core.comparing.methods import derive_seed
 from sol_core.decoding.schedules import Horizon, Observation, RandomScheduler, StaticScheduler
 from sol_core.errors import ConfigError, ContextLengthError, ShapeError
-from sol_core.evaluation import EvaluationConfig
+from sol_core.evaluation.config import EvaluationConfig
 from sol_core.evaluation.runner import evaluate_contenders
 from sol_core.models.loading import LanguageModel
 from sol_core.progress import WorkFinished, WorkProgress, WorkSample, WorkStopped

@@ -15,7 +15,7 @@ from sol_core.comparing.methods import attention_first, line, place_on
 from sol_core.decoding.batch_scheduling import BatchScheduler, StepObservation
 from sol_core.decoding.cost import CostModel, PolicyReads
 from sol_core.errors import ConfigError
-from sol_core.evaluation import EvaluationConfig
+from sol_core.evaluation.config import EvaluationConfig
 from sol_core.evaluation.runner import evaluate_contenders
 from sol_core.models.loading import LanguageModel
 from sol_core.models.signals import Observe

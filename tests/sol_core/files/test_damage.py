@@ -28,8 +28,8 @@ from sol_core.errors import ConfigError, ModelLoadError, NotFiniteError, PolicyE
 from sol_core.files import staging
 from sol_core.files.staging import first_damaged, sha256_of
 from sol_core.generation.engine import generate
-from sol_core.inspection import InspectionConfig
 from sol_core.inspection.engine import inspect_text
+from sol_core.inspection.records import InspectionConfig
 from sol_core.models import loading
 from sol_core.models.loading import LanguageModel, load_language_model, repair_model
 from sol_core.models.weights import Linear

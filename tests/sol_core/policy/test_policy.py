@@ -36,7 +36,7 @@ from sol_core.policy.network import (
 from sol_core.policy.policy import budget_shares
 from sol_core.policy.prices import PriceRule, PriceTable, choose_levels
 from sol_core.policy.scheduler import feedback_shares
-from sol_core.training import preset
+from sol_core.training.config import preset
 from tests.support.tiny_language_model import make_language_model
 
 SMALL = PolicyConfig(width=16, num_heads=2)

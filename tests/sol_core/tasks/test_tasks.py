@@ -26,7 +26,7 @@ from sol_core.decoding.schedules import FixedScheduler
 from sol_core.errors import ConfigError, CorpusError
 from sol_core.fields import from_json
 from sol_core.progress import WorkFinished, WorkProgress, WorkStopped
-from sol_core.tasks import TasksConfig, parse_baselines, parse_tasks
+from sol_core.tasks.config import TasksConfig, parse_baselines, parse_tasks
 from sol_core.tasks.encoding import Continuation, batches, encode_questions
 from sol_core.tasks.passes import PolicyTaskPass, TaskSetting, static_pass
 from sol_core.tasks.plans import StaticPlan

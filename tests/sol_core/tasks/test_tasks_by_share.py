@@ -19,7 +19,7 @@ from sol_core.errors import ConfigError
 from sol_core.models.loading import LanguageModel
 from sol_core.models.signals import Observe
 from sol_core.progress import WorkFinished
-from sol_core.tasks import TasksConfig
+from sol_core.tasks.config import TasksConfig
 from sol_core.tasks.plans import SharePlan
 from sol_core.tasks.questions import Question
 from sol_core.tasks.runner import run_questions

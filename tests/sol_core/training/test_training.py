@@ -26,18 +26,12 @@ from sol_core.progress import (
     WorkSample,
     WorkStopped,
 )
-from sol_core.training import (
-    METRICS,
-    GrpoConfig,
-    TrainConfig,
-    WarmStartConfig,
-    preset,
-    run_state,
-    train,
-)
+from sol_core.training import run_state
+from sol_core.training.config import METRICS, GrpoConfig, TrainConfig, WarmStartConfig, preset
 from sol_core.training.measure import held_out_budgets
 from sol_core.training.ranks import Ranks
 from sol_core.training.run_state import RunState
+from sol_core.training.trainer import train
 from tests.support.tiny_language_model import make_language_model
 from tests.support.tiny_training import tiny_train_config
 
