@@ -26,7 +26,7 @@ from sol_core.policy.files.folder import (
 )
 from sol_core.policy.files.hub import fetch_policy
 from sol_core.policy.files.locate import shipped_for
-from sol_core.policy.info import PolicyInfo, read_config
+from sol_core.policy.info import PolicyInfo
 from sol_core.policy.network import DamageNetwork, JointNetwork, level_values, observed_by
 from sol_core.policy.prices import PriceRule, PriceTable, padded_levels
 
@@ -263,28 +263,11 @@ class Policy(
                 local_files_only=local_files_only,
                 token=token,
             )
-        read_config(folder)  # the mixin reads it too, and would take anything
-        return super().from_pretrained(folder, model=model, grid=grid)
-
-    @classmethod
-    def _from_pretrained(
-        cls,
-        *,
-        model_id: str,
-        model: LanguageModel | None = None,
-        grid: ActionGrid | None = None,
-        **fields: Any,
-    ) -> Self:
-        """The mixin's hook.
-
-        Args:
-            fields: what else it found in config.json, which is read here anew, with checks.
-        """
         if model is None:
             raise PolicyError(
                 "a policy is loaded for a language model: give model=…, as load_model() returns it"
             )
-        return cast(Self, load_policy(Path(model_id), model, grid=grid))
+        return cast(Self, load_policy(folder, model, grid=grid))
 
     def _save_pretrained(self, save_directory: Path) -> None:
         """The mixin's hook."""

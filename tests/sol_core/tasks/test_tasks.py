@@ -40,9 +40,8 @@ from sol_core.tasks.result import (
     summary_record,
     task_scores,
 )
-from sol_core.tasks.runner import run_questions
 from sol_core.tasks.scoring import score_continuations
-from tests.sol_core.evaluation_stand_ins import GRID, contender, score_alone
+from tests.sol_core.evaluation_stand_ins import GRID, contender, run_questions, score_alone
 from tests.support.tiny_language_model import make_language_model
 
 QUESTIONS = [

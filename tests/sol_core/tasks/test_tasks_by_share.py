@@ -22,7 +22,7 @@ from sol_core.progress import WorkFinished
 from sol_core.tasks.config import TasksConfig
 from sol_core.tasks.plans import SharePlan
 from sol_core.tasks.questions import Question
-from sol_core.tasks.runner import run_questions
+from tests.sol_core.evaluation_stand_ins import run_questions
 from tests.support.tiny_language_model import make_language_model
 
 GRID = GRIDS["default"]
