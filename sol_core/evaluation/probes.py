@@ -14,11 +14,9 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
 from sol_core.actions import AXES, DENSE, SHORT_AXES, Action, ActionGrid
@@ -39,48 +37,44 @@ from sol_core.evaluation.tables import Setting
 LEVELS = (0, 1, 2, 4)  # the lowest levels of an axis, where pollution shows if anywhere
 
 
-@dataclass(frozen=True, slots=True)
-class DifficultyData:
-    """Per scored token; N texts × T steps, flattened to M."""
-
-    surprisal: Values  # [M] nats, of the dense model
-    entropy: Values  # [M] nats, of the dense model
-    kinds: Sequence[str]  # [M], one of ``KINDS`` each
-    spend: NDArray[np.float64]  # [budgets, M, axes], the policy's
-    kl: NDArray[np.float64]  # [budgets, M] nats, the policy's
-
-
-def difficulty_report(data: DifficultyData) -> dict[str, object]:
+def difficulty_report(
+    *, surprisal: Values, entropy: Values, kinds: Sequence[str], spend: Floats, kl: Floats
+) -> dict[str, object]:
     """``{"correlation": {AXIS: {"surprisal", "entropy"}}, "kinds": {KIND: {...}}}``.
 
     Correlations are Spearman's, within each budget, then averaged over the budgets, so
     that a budget's level plays no part. Kinds give their share of tokens and means over
     tokens and budgets: spend per axis and the policy's KL to dense. Kinds that never
     occur are left out.
+
+    Args: per scored token; N texts × T steps, flattened to M.
+        surprisal, entropy: [M] nats, of the dense model.
+        kinds: [M], one of ``KINDS`` each.
+        spend, kl: [budgets, M, axes], and [budgets, M] nats; the policy's.
     """
-    measures = {"surprisal": data.surprisal, "entropy": data.entropy}
+    measures = {"surprisal": surprisal, "entropy": entropy}
     correlation = {
         axis: {
             name: float(
-                np.mean([rank_correlation(spend[:, index], values) for spend in data.spend])
+                np.mean([rank_correlation(per_token[:, index], values) for per_token in spend])
             )
             for name, values in measures.items()
         }
         for index, axis in enumerate(SHORT_AXES)
     }
-    labels = np.asarray(data.kinds)
-    kinds = {}
+    labels = np.asarray(kinds)
+    by_kind = {}
     for kind in KINDS:
         chosen = labels == kind
         if not chosen.any():
             continue
-        means = data.spend[:, chosen].mean(axis=(0, 1))
-        kinds[kind] = {
+        means = spend[:, chosen].mean(axis=(0, 1))
+        by_kind[kind] = {
             "share": float(chosen.mean()),
             **{axis: float(mean) for axis, mean in zip(SHORT_AXES, means, strict=True)},
-            "kl": float(data.kl[:, chosen].mean()),
+            "kl": float(kl[:, chosen].mean()),
         }
-    return {"correlation": correlation, "kinds": kinds}
+    return {"correlation": correlation, "kinds": by_kind}
 
 
 def probe_actions(grid: ActionGrid) -> list[tuple[str, float, Action]]:

@@ -25,7 +25,7 @@ from sol_core.errors import ContextLengthError
 from sol_core.evaluation.config import EvaluationConfig
 from sol_core.evaluation.measurement import Measurement
 from sol_core.evaluation.paper_pass import PaperPass
-from sol_core.evaluation.probes import DifficultyData, PollutionProbe, difficulty_report
+from sol_core.evaluation.probes import PollutionProbe, difficulty_report
 from sol_core.evaluation.result import (
     SCHEMA,
     MethodScores,
@@ -230,11 +230,9 @@ class _Run:
         ]
         num_budgets = len(tokens.spend)
         return difficulty_report(
-            DifficultyData(
-                tokens.surprisal.reshape(-1),
-                tokens.entropy.reshape(-1),
-                kinds,
-                tokens.spend.reshape(num_budgets, -1, len(AXES)),
-                tokens.kl.reshape(num_budgets, -1),
-            )
+            surprisal=tokens.surprisal.reshape(-1),
+            entropy=tokens.entropy.reshape(-1),
+            kinds=kinds,
+            spend=tokens.spend.reshape(num_budgets, -1, len(AXES)),
+            kl=tokens.kl.reshape(num_budgets, -1),
         )

@@ -26,7 +26,7 @@ from sol_core.decoding.cost import CostModel
 from sol_core.decoding.loop import DecodeOptions, DecodeStep, prefill_in_chunks
 from sol_core.decoding.teacher_forcing import ScoredStep, teacher_forced
 from sol_core.errors import ConfigError
-from sol_core.evaluation.probes import DifficultyData, difficulty_report
+from sol_core.evaluation.probes import difficulty_report
 from sol_core.events import StepCost
 from sol_core.files.places import whole_characters
 from sol_core.generation.engine import encode_prompt, never
@@ -74,14 +74,13 @@ def _row_report(
     steps = [token.rows[row] for token in tokens]
     kinds = [token.kind for token in tokens]
     loss = np.array([step.nll - full.nll for step, full in zip(steps, dense, strict=True)])
-    data = DifficultyData(
+    report = difficulty_report(
         surprisal=np.array([full.nll for full in dense]),
         entropy=np.array([full.entropy for full in dense]),
         kinds=kinds,
         spend=np.array([[step.action.as_tuple() for step in steps]], dtype=np.float64),
         kl=np.array([[step.kl for step in steps]]),
     )
-    report = difficulty_report(data)
     return RowReport(
         name=name,
         correlation=report["correlation"],  # type: ignore[arg-type]  # see difficulty_report

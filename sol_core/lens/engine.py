@@ -17,7 +17,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from kernels.linear import FEW_ROWS
 from sol_core.actions import AXES, DENSE, Action
@@ -36,21 +35,6 @@ from sol_core.models.loading import LanguageModel
 
 FOLLOWING = 16  # tokens that the damage is followed for
 ROWS_AT_ONCE = 128
-
-
-@dataclass(frozen=True, slots=True)
-class _Scores:
-    """A step of several rows: [rows] each; the first row is what ``kl`` is to.
-
-    Attributes:
-        best, best_log_probability: the most probable token.
-    """
-
-    nll: Tensor
-    kl: Tensor
-    entropy: Tensor
-    best: Tensor
-    best_log_probability: Tensor
 
 
 @dataclass(slots=True)
@@ -130,15 +114,16 @@ class Lens:
         """The step under each of these actions and the dense one."""
         rows: dict[Action, LensRow] = {}
         for batch in _batches(actions, ROWS_AT_ONCE):
-            (scores,) = self._steps(index, [[action] for action in batch])
+            (scored,) = self._steps(index, [[action] for action in batch])
+            best = scored.step.log_probabilities.max(-1)
             rows |= {
                 row[0]: LensRow(*row)
                 for row in zip(
                     batch,
-                    scores.nll.tolist(),
-                    scores.kl.tolist(),
-                    scores.entropy.tolist(),
-                    alternatives(self._model, scores.best_log_probability, scores.best),
+                    scored.nll[0].tolist(),
+                    scored.kl[0].tolist(),
+                    scored.step.entropy.tolist(),
+                    alternatives(self._model, best.values, best.indices),
                     strict=True,
                 )
             }
@@ -150,21 +135,18 @@ class Lens:
         change, kl = {}, {}
         for batch in _batches(list(named.values()), FEW_ROWS):
             scores = self._steps(index, [[action, *followed] for action in batch])[1:]
+            nll, divergences = ([getattr(s, name)[0] for s in scores] for name in ("nll", "kl"))
             for row, action in enumerate(batch):
-                change[action] = tuple(float(step.nll[row] - step.nll[0]) for step in scores)
-                kl[action] = tuple(float(step.kl[row]) for step in scores)
+                change[action] = tuple(float(step[row] - step[0]) for step in nll)
+                kl[action] = tuple(float(step[row]) for step in divergences)
         return tuple(
             LensTrail(name, action, change[action], kl[action]) for name, action in named.items()
         )
 
-    def _steps(self, index: int, schedules: Sequence[Sequence[Action]]) -> list[_Scores]:
+    def _steps(self, index: int, schedules: Sequence[Sequence[Action]]) -> list[ScoredStep]:
         """The steps from ``index`` on, one row per schedule."""
         prefix = Windows(self._replayed(index).cache, (0,), (self._run.before + index,))
-        return [
-            _Scores(scored.nll[0], scored.kl[0], scored.step.entropy, best.indices, best.values)
-            for scored in self._decode(prefix, index, schedules, in_place=False)
-            for best in (scored.step.log_probabilities.max(-1),)
-        ]
+        return list(self._decode(prefix, index, schedules, in_place=False))
 
     def _replayed(self, index: int) -> _Replay:
         """The run's rows, replayed through step ``index`` at least."""
