@@ -36,8 +36,25 @@ from sol_core.models.signals import Observe
 Part = tuple[list[tuple[int, int]], BatchScheduler]  # rows and their scheduler
 Corners = tuple[tuple[float, float], ...]  # (keep fraction, channel keep ratio), from dense down
 BISECTIONS = 40
+TRIALS = 2  # of the paper's static on one batch
 # The paper's mechanisms cut only the MLP's input: equal bytes take ratios below other grids'.
 PAPER_CHANNEL_LEVELS = tuple(round(i / 20, 2) for i in range(1, 21))
+
+
+def read_beyond(count: int, trial: Callable[[Floats], tuple[Floats, Floats]]) -> Floats:
+    """Bytes that static reads under the paper's mechanisms beyond what its actions allow: [count].
+
+    The paper's heads choose their pages one by one, so a group reads more tokens than an action
+    allows; how many more, trials tell.
+
+    Args:
+        trial: of budgets that leave so much out, what a batch read and what its actions allowed.
+    """
+    beyond: Floats = np.zeros(count)
+    for _ in range(TRIALS):
+        read, allowed = trial(beyond)
+        beyond = read - allowed
+    return beyond
 
 
 def paper_grid(grid: ActionGrid) -> ActionGrid:

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 import numpy as np
 
@@ -23,9 +23,6 @@ from sol_core.comparing.rollout import Floats
 from sol_core.files.staging import publish, read_safetensors
 from sol_core.models.loading import LanguageModel
 from sol_core.progress import WorkProgress
-
-if TYPE_CHECKING:
-    from sol_core.comparing.contenders import Contender
 
 SCHEMA = 1
 _LOG = logging.getLogger(__name__)
@@ -66,23 +63,48 @@ class Stage(Protocol):
         ...
 
 
-class PartialResults:
-    """The files of one measurement.
+class BatchRunner:
+    """Runs stages, keeps and restores their batches, reports.
 
     Args:
-        folder: made when the first batch is saved; None keeps nothing.
-        key: what decides the numbers besides the machine, as ``evaluation_key`` gives it.
+        work: of all batches of all stages, in the unit of ``Batch.work``.
+        folder: of partial results, made when the first batch is saved; None keeps nothing.
+        key: SHA-256 of what decides the numbers besides the machine.
 
     Attributes:
-        seconds: work that the restored batches stand for.
+        stopped: ``should_stop`` was obeyed.
     """
 
-    def __init__(self, folder: Path | None, key: str) -> None:
-        self._folder, self._key = folder, key
-        self._is_failing = False
-        self.seconds = 0.0
+    def __init__(
+        self, should_stop: Callable[[], bool], work: float, folder: Path | None, key: str
+    ) -> None:
+        self._should_stop, self._work, self._folder, self._key = should_stop, work, folder, key
+        self._done = self._restored_s = 0.0
+        self._began = time.perf_counter()
+        self._is_failing = self.stopped = False
 
-    def restore(self, stage: Stage, batch: Batch) -> bool:
+    def over(self, stage: Stage) -> Iterator[WorkProgress]:
+        """Yield a report after every batch that was not restored."""
+        for batch in stage.batches:
+            if self._should_stop():
+                self.stopped = True
+                return
+            self._done += batch.work
+            if self._restore(stage, batch):
+                continue
+            began = time.perf_counter()
+            stage.run(batch)
+            self._save(stage, batch, time.perf_counter() - began)
+            fraction = min(1.0, self._done / self._work)
+            left = self.elapsed_s * (1 - fraction) / fraction
+            yield WorkProgress(fraction, stage.message(batch), left)
+
+    @property
+    def elapsed_s(self) -> float:
+        """Time worked, before an interruption too."""
+        return self._restored_s + time.perf_counter() - self._began
+
+    def _restore(self, stage: Stage, batch: Batch) -> bool:
         """Put a finished batch back into its stage; False when there is none."""
         path = self._path(stage, batch)
         if path is None or not path.is_file():
@@ -95,10 +117,10 @@ class PartialResults:
         if header.get("key") != self._key or header.get("count") != str(batch.count):
             return False
         stage.restore(batch, arrays)
-        self.seconds += float(header["seconds"])
+        self._restored_s += float(header["seconds"])
         return True
 
-    def save(self, stage: Stage, batch: Batch, seconds: float) -> None:
+    def _save(self, stage: Stage, batch: Batch, seconds: float) -> None:
         """Keep a batch that took ``seconds``. A full disk is logged; the measurement goes on."""
         path = self._path(stage, batch)
         if path is None:
@@ -119,35 +141,6 @@ class PartialResults:
         return self._folder / f"{stage.name}-{batch.first:06}.safetensors"
 
 
-def evaluation_key(
-    config: Mapping[str, Any],
-    fingerprint: str,
-    contenders: Sequence[Contender],
-    blocks: Sequence[Sequence[int]],
-) -> str:
-    """SHA-256 of what decides a measurement's numbers."""
-    record = {
-        "schema": SCHEMA,
-        "config": config,
-        "model": fingerprint,
-        "policies": [[contender.name, contender.fingerprint] for contender in contenders],
-        "texts": [list(block) for block in blocks],
-    }
-    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
-
-
-def _write(path: Path, arrays: Mapping[str, Floats], header: dict[str, str]) -> None:
-    from safetensors.numpy import save
-
-    staged = path.with_suffix(".part")
-    data = save({name: np.ascontiguousarray(array) for name, array in arrays.items()}, header)
-    try:
-        staged.write_bytes(data)
-        publish(staged, path, path.parent)
-    finally:
-        staged.unlink(missing_ok=True)
-
-
 class _Config(Protocol):
     FORMER_FIELDS: ClassVar[dict[str, Any]]
 
@@ -157,57 +150,15 @@ class _Config(Protocol):
 ConfigT = TypeVar("ConfigT", bound=_Config)
 
 
-class BatchRunner:
-    """Runs stages, keeps and restores their batches, reports.
-
-    Args:
-        work: of all batches of all stages, in the unit of ``Batch.work``.
-
-    Attributes:
-        stopped: ``should_stop`` was obeyed.
-    """
-
-    def __init__(self, kept: PartialResults, should_stop: Callable[[], bool], work: float) -> None:
-        self._kept, self._should_stop, self._work = kept, should_stop, work
-        self._done = 0.0
-        self._began = time.perf_counter()
-        self.stopped = False
-
-    def over(self, stage: Stage) -> Iterator[WorkProgress]:
-        """Yield a report after every batch that was not restored."""
-        for batch in stage.batches:
-            if self._should_stop():
-                self.stopped = True
-                return
-            self._done += batch.work
-            if self._kept.restore(stage, batch):
-                continue
-            began = time.perf_counter()
-            stage.run(batch)
-            self._kept.save(stage, batch, time.perf_counter() - began)
-            fraction = min(1.0, self._done / self._work)
-            left = self.elapsed_s * (1 - fraction) / fraction
-            yield WorkProgress(fraction, stage.message(batch), left)
-
-    @property
-    def elapsed_s(self) -> float:
-        """Time worked, before an interruption too."""
-        return self._kept.seconds + time.perf_counter() - self._began
-
-
 @dataclass(frozen=True, slots=True)
 class Measurement(Generic[ConfigT]):
-    """Model, policies and settings of an evaluation or of tasks, and how it ends early.
-
-    Attributes:
-        partial: folder in which finished batches are kept and found again; None keeps nothing.
-    """
+    """Model, policies and settings of an evaluation or of tasks, and how it ends early."""
 
     model: LanguageModel
     contenders: Sequence[Contender]
     config: ConfigT
     should_stop: Callable[[], bool]
-    partial: Path | None
+    partial: Path | None  # in which finished batches are kept and found again; None keeps nothing
 
     def runner(
         self,
@@ -225,6 +176,24 @@ class Measurement(Generic[ConfigT]):
         model = f"{self.model.fingerprint} {self.model.dtype_name} {self.model.device_name}"
         # With former fields, so that what an earlier release began is found.
         config = self.config.FORMER_FIELDS | self.config.to_dict()
-        config = {name: value for name, value in config.items() if name not in apart}
-        key = evaluation_key(config, model + program, self.contenders, texts)
-        return BatchRunner(PartialResults(self.partial, key), self.should_stop, work)
+        record = {
+            "schema": SCHEMA,
+            "config": {name: value for name, value in config.items() if name not in apart},
+            "model": model + program,
+            "policies": [[contender.name, contender.fingerprint] for contender in self.contenders],
+            "texts": [list(text) for text in texts],
+        }
+        key = hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
+        return BatchRunner(self.should_stop, work, self.partial, key)
+
+
+def _write(path: Path, arrays: Mapping[str, Floats], header: dict[str, str]) -> None:
+    from safetensors.numpy import save
+
+    staged = path.with_suffix(".part")
+    data = save({name: np.ascontiguousarray(array) for name, array in arrays.items()}, header)
+    try:
+        staged.write_bytes(data)
+        publish(staged, path, path.parent)
+    finally:
+        staged.unlink(missing_ok=True)
