@@ -38,8 +38,8 @@ from sol_core.files.places import DEFAULT_MODEL, default_data_dir
 from sol_core.generation.engine import generate_many
 from sol_core.models.loading import LanguageModel, load_language_model
 from sol_core.policy import Policy, PolicyScheduler
-from sol_core.tasks.encoding import Continuation
 from sol_core.tasks.plans import StaticPlan
+from sol_core.tasks.questions import Continuation
 from sol_core.tasks.scoring import score_continuations, score_densely
 
 __all__ = ["SolLM"]

@@ -48,7 +48,8 @@ class Prefix:
         for start in range(0, count, most):
             part = slice(start, start + most)
             windows = Windows(cache.prefix, cache.sources[part], cache.lengths[part])
-            yield start, Prefix(windows, _part_of(self.state, part), self.path[part])
+            state = self.state.rows(range(count)[part])
+            yield start, Prefix(windows, state, self.path[part])
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,14 +160,6 @@ def roll_out(
         _stacked(entropy),
         _stacked(read),
         np.asarray(cached, dtype=np.float64).T,
-    )
-
-
-def _part_of(state: PrefixState, part: slice) -> PrefixState:
-    return PrefixState(
-        state.hidden[part],
-        None if state.mid_hidden is None else state.mid_hidden[part],
-        None if state.concentration is None else state.concentration[part],
     )
 
 

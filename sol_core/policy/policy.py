@@ -17,7 +17,6 @@ from sol_core.decoding.cost import PolicyReads
 from sol_core.errors import PolicyError
 from sol_core.models.signals import Observe
 from sol_core.policy.byte_prices import SampleStates
-from sol_core.policy.correction import AimCorrection
 from sol_core.policy.files.folder import (
     PolicyParts,
     read_policy_folder,
@@ -28,7 +27,7 @@ from sol_core.policy.files.hub import fetch_policy
 from sol_core.policy.files.locate import shipped_for
 from sol_core.policy.info import PolicyInfo
 from sol_core.policy.network import DamageNetwork, JointNetwork, level_values, observed_by
-from sol_core.policy.prices import PriceRule, PriceTable, padded_levels
+from sol_core.policy.prices import AimCorrection, PriceRule, PriceTable, padded_levels
 
 if TYPE_CHECKING:
     from sol_core.models.loading import LanguageModel
@@ -41,7 +40,7 @@ class StepInputs(NamedTuple):
         budget: [N, T, 2 + 2 · axes], see ``network.JointNetwork``; [N, T, 0] for a DamageNetwork.
     """
 
-    rows: Tensor  # [N, T, layout.width], see ``inputs.py``
+    rows: Tensor  # [N, T, layout.width], see ``network.py``
     tokens: Tensor  # [N, T] int64, about to be fed
     budget: Tensor
     aims: Tensor  # [N, T, axes], mean spend to aim for at this step, shares of dense

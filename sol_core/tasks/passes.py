@@ -25,8 +25,8 @@ from sol_core.decoding.cost import NO_POLICY, PolicyReads
 from sol_core.evaluation.measurement import Batch
 from sol_core.evaluation.stages import ROWS_AT_ONCE
 from sol_core.models import FrozenLM
-from sol_core.tasks.encoding import Continuation, batches
 from sol_core.tasks.plans import PaperReading, SharePlan, StaticPlan, paper_budget
+from sol_core.tasks.questions import Continuation, batches
 from sol_core.tasks.recall import WRITTEN_TOKENS, is_recall
 from sol_core.tasks.scoring import (
     BatchScores,

@@ -25,7 +25,7 @@ from sol_core.comparing.methods import PAPER_CHANNEL_LEVELS
 from sol_core.decoding.cost import CostModel, StepBytes
 from sol_core.decoding.schedules import Observation, StaticScheduler
 from sol_core.models import FrozenLM
-from sol_core.tasks.encoding import Continuation
+from sol_core.tasks.questions import Continuation
 
 CANDIDATES = 16  # places to begin that are tried for each question
 PLACES = 32  # lengths that a mean over all steps is read off

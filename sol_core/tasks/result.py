@@ -24,9 +24,8 @@ from sol_core.actions import DENSE, Budget
 from sol_core.comparing.rollout import Floats
 from sol_core.comparing.statistics import Interval, PairedBootstrap, mean_interval
 from sol_core.evaluation.result import asked_record, axes_record
-from sol_core.tasks.encoding import Continuation
 from sol_core.tasks.passes import PlannedTaskPass, PolicyTaskPass, TaskPass
-from sol_core.tasks.questions import Question
+from sol_core.tasks.questions import Continuation, Question
 from sol_core.tasks.recall import is_answered, is_recall
 
 SCHEMA = 3

@@ -21,7 +21,6 @@ from sol_core.generation.engine import never
 from sol_core.models.loading import LanguageModel
 from sol_core.progress import WorkEvent, WorkFinished, WorkProgress, WorkStopped, ignore_progress
 from sol_core.tasks.config import TasksConfig
-from sol_core.tasks.encoding import encode_after_texts, encode_questions
 from sol_core.tasks.passes import (
     PlannedTaskPass,
     PolicyTaskPass,
@@ -29,7 +28,7 @@ from sol_core.tasks.passes import (
     paper_pass,
     static_pass,
 )
-from sol_core.tasks.questions import Question, read_questions
+from sol_core.tasks.questions import Question, encode_after_texts, encode_questions, read_questions
 from sol_core.tasks.recall import (
     RECALL,
     ROOM,

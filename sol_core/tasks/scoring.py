@@ -25,7 +25,7 @@ from sol_core.decoding.teacher_forcing import teacher_forced
 from sol_core.models import FrozenLM
 from sol_core.models.cache import KVCache
 from sol_core.models.signals import Observe
-from sol_core.tasks.encoding import Continuation
+from sol_core.tasks.questions import Continuation
 
 PLACES = 1024  # whose logits are made at once
 

@@ -17,13 +17,20 @@ from torch import Tensor
 
 from sol_core.budgets import MixTable
 from sol_core.policy import Policy, PolicyScheduler
-from sol_core.policy.byte_states import Played, draw_shares, mixes_to_play, sample_states
-from sol_core.policy.correction import AimCorrection
 from sol_core.policy.network import DamageNetwork
 from sol_core.policy.policy import StepInputs, budget_shares
+from sol_core.policy.prices import AimCorrection
 from sol_core.progress import WorkEvent, WorkSample
 from sol_core.training.config import PRICED_TEXTS
-from sol_core.training.measure import HeldOut, held_out_budgets, measure_held_out
+from sol_core.training.measure import (
+    HeldOut,
+    Played,
+    draw_shares,
+    held_out_budgets,
+    measure_held_out,
+    mixes_to_play,
+    sample_states,
+)
 from sol_core.training.rollouts import RolloutBatch, draw_budgets, prefill_text, roll_out
 from sol_core.training.run_state import RunState
 from sol_core.training.update import (

@@ -24,10 +24,9 @@ from sol_core.errors import TrainingDivergedError
 from sol_core.models.loading import LanguageModel
 from sol_core.policy import Policy, PolicyInfo
 from sol_core.policy.byte_prices import SampleStates
-from sol_core.policy.correction import AimCorrection
 from sol_core.policy.info import InputLayout
 from sol_core.policy.network import DamageNetwork, build_network
-from sol_core.policy.prices import PriceTable
+from sol_core.policy.prices import AimCorrection, PriceTable
 from sol_core.progress import WorkCheckpoint, WorkProgress
 from sol_core.training.checkpoint import (
     Progress,

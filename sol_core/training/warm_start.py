@@ -17,8 +17,8 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -46,11 +46,10 @@ DAMAGE_RANGE = (1e-4, 8.0)  # nats; below is rounding, above is one token's bad 
 WARM_UP_STEPS = 50
 
 
-@dataclass(frozen=True, slots=True)
-class LabelledSteps:
+class LabelledSteps(NamedTuple):
     """Steps of N episodes."""
 
-    rows: Tensor  # [N, T, layout.width] fp16, see ``policy/inputs.py``
+    rows: Tensor  # [N, T, layout.width] fp16, see ``policy/network.py``
     tokens: Tensor  # [N, T] int64, fed at each step
     levels: Tensor  # [N, T, axes] uint8
     damage: Tensor  # [N, T] fp32, KL to the dense step, nats
@@ -58,23 +57,11 @@ class LabelledSteps:
 
     def take(self, index: Tensor) -> LabelledSteps:
         """Some of the episodes."""
-        return LabelledSteps(
-            self.rows[index],
-            self.tokens[index],
-            self.levels[index],
-            self.damage[index],
-            self.entropy[index],
-        )
+        return LabelledSteps(*(values[index] for values in self))
 
     def to(self, device: torch.device) -> LabelledSteps:
         """The same on another device."""
-        return LabelledSteps(
-            self.rows.to(device),
-            self.tokens.to(device),
-            self.levels.to(device),
-            self.damage.to(device),
-            self.entropy.to(device),
-        )
+        return LabelledSteps(*(values.to(device) for values in self))
 
 
 def label_text(
@@ -104,9 +91,9 @@ def label_text(
 def write_labels(labels: LabelledSteps, path: Path) -> None:
     """Raises: OSError when the disk is full; nothing is then left at ``path``."""
     staging = path.with_suffix(".part")
-    names = ("rows", "tokens", "levels", "damage", "entropy")
     try:
-        write_safetensors({name: getattr(labels, name).contiguous() for name in names}, staging)
+        tensors = {name: values.contiguous() for name, values in labels._asdict().items()}
+        write_safetensors(tensors, staging)
         os.replace(staging, path)
     finally:
         staging.unlink(missing_ok=True)
@@ -123,13 +110,7 @@ def read_labels(path: Path) -> LabelledSteps:
 
 
 def join_labels(parts: Sequence[LabelledSteps]) -> LabelledSteps:
-    return LabelledSteps(
-        torch.cat([part.rows for part in parts]),
-        torch.cat([part.tokens for part in parts]),
-        torch.cat([part.levels for part in parts]),
-        torch.cat([part.damage for part in parts]),
-        torch.cat([part.entropy for part in parts]),
-    )
+    return LabelledSteps(*(torch.cat(values) for values in zip(*parts, strict=True)))
 
 
 def draw_levels(grid: ActionGrid, shape: tuple[int, int], generator: torch.Generator) -> Tensor:

@@ -87,7 +87,7 @@ def agree(model: LanguageModel, config: TrainConfig, folder: Path, ranks: Ranks)
     def poisoned(*arguments: Any) -> Any:
         labels = label_text(*arguments)
         damage = labels.damage * (torch.nan if ranks.rank == ranks.size - 1 else 1.0)
-        return dataclasses.replace(labels, damage=damage)
+        return labels._replace(damage=damage)
 
     phases_module.label_text = poisoned
     try:

@@ -20,7 +20,6 @@ from sol_core.errors import PolicyError
 from sol_core.files.places import DEFAULT_MODEL, read_regular
 from sol_core.files.staging import publish, replacing, sha256_of, staged_folder, write_safetensors
 from sol_core.policy.byte_prices import SampleStates
-from sol_core.policy.correction import AimCorrection
 from sol_core.policy.files.locate import is_hub_id
 from sol_core.policy.info import (
     CARD_FILE,
@@ -33,7 +32,7 @@ from sol_core.policy.info import (
     read_config,
 )
 from sol_core.policy.network import DamageNetwork, JointNetwork, build_network
-from sol_core.policy.prices import PriceTable
+from sol_core.policy.prices import AimCorrection, PriceTable
 
 _HUB_IDS = {DEFAULT_MODEL: "HuggingFaceTB/SmolLM2-135M-Instruct"}
 

@@ -37,7 +37,7 @@ def data_dir(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
         return SimpleNamespace(shuffled=shuffled)
 
-    monkeypatch.setattr("sol_core.calibration.measures.load_corpus", corpus)
+    monkeypatch.setattr("sol_core.comparing.measuring.load_corpus", corpus)
     monkeypatch.setattr(measuring, "TEXTS", 1)
     few = {"count": 1, "contexts": (64, 128)}
     monkeypatch.setattr(measuring.measure_damage, "__kwdefaults__", few)

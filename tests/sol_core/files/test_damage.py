@@ -34,7 +34,7 @@ from sol_core.models import loading
 from sol_core.models.loading import LanguageModel, load_language_model, repair_model
 from sol_core.models.weights import Linear
 from sol_core.policy import check_policy
-from sol_core.tasks.encoding import Continuation
+from sol_core.tasks.questions import Continuation
 from sol_core.tasks.scoring import score_densely
 from sol_core.training.config import TrainConfig
 from sol_core.training.warm_start import label_text, read_labels

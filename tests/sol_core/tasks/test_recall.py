@@ -20,8 +20,7 @@ from sol_core.models import FrozenLM
 from sol_core.models.signals import Observe
 from sol_core.progress import WorkFinished
 from sol_core.tasks.config import TasksConfig, parse_contexts
-from sol_core.tasks.encoding import Continuation, batches, encode_after_texts
-from sol_core.tasks.questions import Question
+from sol_core.tasks.questions import Continuation, Question, batches, encode_after_texts
 from sol_core.tasks.recall import (
     QUESTIONS_PER_TEXT,
     PassageQuestion,

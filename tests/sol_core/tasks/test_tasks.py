@@ -27,10 +27,15 @@ from sol_core.errors import ConfigError, CorpusError
 from sol_core.fields import from_json
 from sol_core.progress import WorkFinished, WorkProgress, WorkStopped
 from sol_core.tasks.config import TasksConfig, parse_baselines, parse_tasks
-from sol_core.tasks.encoding import Continuation, batches, encode_questions
 from sol_core.tasks.passes import PolicyTaskPass, TaskSetting, static_pass
 from sol_core.tasks.plans import StaticPlan
-from sol_core.tasks.questions import Question, read_questions
+from sol_core.tasks.questions import (
+    Continuation,
+    Question,
+    batches,
+    encode_questions,
+    read_questions,
+)
 from sol_core.tasks.result import (
     ScoredTask,
     margins,
