@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 import sol_core.evaluation.runner as evaluation
 import sol_core.tasks.runner as tasks
-from sol_core.actions import DENSE, GRIDS, Action, ActionGrid, Budget
+from sol_core.actions import DENSE, Action, ActionGrid, Budget
 from sol_core.comparing.contenders import Contender
 from sol_core.decoding.batch_scheduling import BatchScheduler, StepObservation
 from sol_core.evaluation.config import EvaluationConfig
@@ -124,7 +124,7 @@ def run_questions(
     with (
         patch.object(tasks, "load_contenders", lambda *_, **__: [rival]),
         patch.object(tasks, "ROOM", -MOST_CONTEXT),  # a tiny model holds the texts of recall
-        patch.object(tasks, "PAPER", GRIDS["default"]),  # the stand-in's mechanisms are the paper's
+        patch.object(tasks, "PAPER", SimpleNamespace(page_scorer="")),  # stand-ins may have it
     ):
         events = tasks.run_tasks(
             model,
