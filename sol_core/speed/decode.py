@@ -207,7 +207,8 @@ def bench_decode(options: BenchOptions, on_progress: Report) -> dict[str, Any]:
     finally:
         for worker in workers.values():
             worker.close()
-    return {**summary(rates, bandwidth, ours.ready), **_asked(options)}
+    asked = {name: getattr(options, name) for name in ("grid", "shape", "new_tokens", "rounds")}
+    return {**summary(rates, bandwidth, ours.ready), **asked}
 
 
 def _contestants(options: BenchOptions, mixes: list[dict[str, Any]]) -> dict[str, _Contestant]:
@@ -262,20 +263,11 @@ def _their_sides(options: BenchOptions) -> list[tuple[str, str]]:
     return [*eager, *(("compiled", dtype) for dtype in compiled)]
 
 
-def _asked(options: BenchOptions) -> dict[str, Any]:
-    return {
-        "grid": options.grid,
-        "shape": options.shape,
-        "new_tokens": options.new_tokens,
-        "rounds": options.rounds,
-    }
-
-
 def _worker(side: str, dtype: str, options: BenchOptions) -> list[str]:
     given = {
         "dtype": dtype,
-        "folder": _text(options.model_folder),
-        "policy": _text(options.policy_folder),
+        "folder": str(options.model_folder or ""),
+        "policy": str(options.policy_folder or ""),
         "contexts": list(dict.fromkeys((options.context, *LONG_CONTEXTS))),
         "context": options.context,
         "new_tokens": options.new_tokens,
@@ -285,10 +277,6 @@ def _worker(side: str, dtype: str, options: BenchOptions) -> list[str]:
         "storage": options.storage,
     }
     return [sys.executable, "-m", "sol_core.speed.decode_worker", side, json.dumps(given)]
-
-
-def _text(path: Path | None) -> str:
-    return "" if path is None else str(path)
 
 
 def _llama_cpp(options: BenchOptions) -> list[str]:

@@ -305,9 +305,12 @@ def _joined(parts: Sequence[MethodScores]) -> MethodScores:
     weights = steps / steps.sum()
     spend = weights @ np.asarray([part.spend.as_tuple() for part in parts])
     read = float(weights @ np.asarray([part.bytes_per_token for part in parts]))
-    by_question = ("correct", "answer_nll", "margin", "exact", "holds")
     return MethodScores(
-        *(np.concatenate([getattr(part, name) for part in parts]) for name in by_question),
+        np.concatenate([part.correct for part in parts]),
+        np.concatenate([part.answer_nll for part in parts]),
+        np.concatenate([part.margin for part in parts]),
+        np.concatenate([part.exact for part in parts]),
+        np.concatenate([part.holds for part in parts]),
         Budget(*np.minimum(spend, DENSE.as_tuple()).tolist()),
         read,
         int(steps.sum()),
