@@ -35,13 +35,13 @@ if TYPE_CHECKING:
     from sol_core.config import GenerationConfig, SamplingConfig, ScheduleConfig, SideRowConfig
     from sol_core.decoding.batch_scheduling import StepObservation
     from sol_core.errors import SolError
-    from sol_core.evaluation import EvaluationConfig
+    from sol_core.evaluation.config import EvaluationConfig
     from sol_core.events import FinishEvent, PrefillEvent, TokenEvent
     from sol_core.generation.attach import attach
     from sol_core.models.from_transformers import from_transformers
     from sol_core.models.loading import LanguageModel
     from sol_core.policy import Policy
-    from sol_core.training import TrainConfig, preset
+    from sol_core.training.config import TrainConfig, preset
 
 __all__ = [
     "Action",
@@ -79,7 +79,7 @@ _HOMES = {
     "Action": "actions",
     "ActionGrid": "actions",
     "Budget": "actions",
-    "EvaluationConfig": "evaluation",
+    "EvaluationConfig": "evaluation.config",
     "FinishEvent": "events",
     "Generation": "api",
     "GenerationConfig": "config",
@@ -93,14 +93,14 @@ _HOMES = {
     "SolError": "errors",
     "StepObservation": "decoding.batch_scheduling",
     "TokenEvent": "events",
-    "TrainConfig": "training",
+    "TrainConfig": "training.config",
     "attach": "generation.attach",
     "evaluate": "api",
     "from_transformers": "models.from_transformers",
     "generate": "api",
     "load_model": "api",
     "load_policy": "api",
-    "preset": "training",
+    "preset": "training.config",
     "score": "api",
     "stream_generate": "api",
     "train": "api",

@@ -24,12 +24,12 @@ from sol_core.progress import Progress, WorkEvent, WorkFinished, WorkProgress, s
 
 if TYPE_CHECKING:
     from sol_core.decoding.batch_scheduling import Schedule
-    from sol_core.evaluation import EvaluationConfig
+    from sol_core.evaluation.config import EvaluationConfig
     from sol_core.generation.sampling import LogitsProcessor
     from sol_core.generation.sequence import Extras
     from sol_core.models.loading import LanguageModel
     from sol_core.policy import Policy
-    from sol_core.training import TrainConfig
+    from sol_core.training.config import TrainConfig
 
 __all__ = [
     "GenerateOptions",
@@ -285,8 +285,8 @@ def train(
     from sol_core.comparing.measuring import measured_first
     from sol_core.generation.engine import never
     from sol_core.policy import load_policy as load
-    from sol_core.training import TrainConfig, preset
-    from sol_core.training import train as engine
+    from sol_core.training.config import TrainConfig, preset
+    from sol_core.training.trainer import train as engine
 
     _check_model(model)
     check_kind("folder", folder, (str, Path), "a folder")
@@ -317,8 +317,8 @@ def evaluate(
     Returns: the JSON that docs/formats.md describes.
     Raises: SolError for an evaluation that cannot run.
     """
-    from sol_core.evaluation import EvaluationConfig
-    from sol_core.evaluation import evaluate as engine
+    from sol_core.evaluation.config import EvaluationConfig
+    from sol_core.evaluation.runner import evaluate as engine
     from sol_core.generation.schedules import check_policy
 
     _check_model(model)

@@ -19,7 +19,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import torch
 from lm_eval import utils
@@ -38,10 +38,9 @@ from sol_core.files.places import DEFAULT_MODEL, default_data_dir
 from sol_core.generation.engine import generate_many
 from sol_core.models.loading import LanguageModel, load_language_model
 from sol_core.policy import Policy, PolicyScheduler
-from sol_core.tasks.dense import score_densely
-from sol_core.tasks.encoding import Continuation
-from sol_core.tasks.scoring import score_continuations
-from sol_core.tasks.static_plan import StaticPlan
+from sol_core.tasks.plans import StaticPlan
+from sol_core.tasks.questions import Continuation
+from sol_core.tasks.scoring import score_continuations, score_densely
 
 __all__ = ["SolLM"]
 
@@ -50,14 +49,7 @@ EPISODE_STEPS = 16
 BATCH_TOKENS = 16_384  # of a batch's cache, padding included: 0.75 GB of SmolLM2-135M in fp32
 
 MakeScheduler = Callable[[Sequence[Continuation]], BatchScheduler]
-
-
-class _Size(NamedTuple):
-    """Tokens of one request; of requests of one batch ``apart`` is the same."""
-
-    steps: int
-    context: int
-    apart: int = 0
+Size = tuple[int, int, int]  # of a request: steps, tokens before, and a batch's kind
 
 
 @register_model("sol")
@@ -85,7 +77,7 @@ class SolLM(TemplateLM):
     def __init__(
         self,
         pretrained: str | LanguageModel = DEFAULT_MODEL,
-        policy: str | Policy = "",
+        policy: str | Policy | None = "",
         schedule: str = "",
         dtype: str = "auto",
         device: str | None = None,
@@ -101,29 +93,22 @@ class SolLM(TemplateLM):
         fields = dict(zip(SHORT_AXES, AXIS_FIELDS, strict=True))
         asked = Budget(**{fields[name]: float(value) for name, value in budget.items()})
         folder = Path(data_dir) if data_dir else default_data_dir()
-        self.model = (
-            pretrained
-            if isinstance(pretrained, LanguageModel)
-            else load_language_model(
+        if isinstance(pretrained, str):
+            pretrained = load_language_model(
                 pretrained, data_dir=folder, dtype=dtype, device=_device(device)
             )
-        )
+        self.model = pretrained
         self.tokenizer = self.model.tokenizer
         size = str(batch_size)  # "auto" is one of its values
         self.batch_size = int(size) if size.isdigit() else 64
-        self.policy: Policy | None = None
         kind = schedule or ("dense" if asked == Budget() else "static")
-        if policy:
-            kind = "policy"
-            self.policy = (
-                policy
-                if isinstance(policy, Policy)
-                else load_policy(policy, self.model, data_dir=folder)
-            )
-        self._policy_name = policy if isinstance(policy, str) else "policy"
-        self.grid = self.policy.info.grid if self.policy else grid or ActionGrid()
-        self.schedule = ScheduleConfig(kind, asked, policy=self._policy_name or None)  # type: ignore[arg-type]  # checked by it
-        if kind != "dense":
+        name = policy if isinstance(policy, str) else "policy"
+        if isinstance(policy, str):
+            policy = load_policy(policy, self.model, data_dir=folder) if policy else None
+        self.policy: Policy | None = policy
+        self.grid = policy.info.grid if policy else grid or ActionGrid()
+        self.schedule = ScheduleConfig("policy" if policy else kind, asked, policy=name or None)  # type: ignore[arg-type]  # checked by it
+        if self.schedule.kind != "dense":
             self.grid.check_budget(asked)
         self._sums = [0.0] * len(AXES)  # of all tokens
         self.num_tokens = 0  # that were scored or generated
@@ -154,9 +139,7 @@ class SolLM(TemplateLM):
 
     @property
     def prefix_token_id(self) -> int:
-        """Return the token before a text without context: as ``--model hf``, the beginning of text
-        where the tokenizer has one.
-        """
+        """Token before a text without context: the beginning of text, as ``--model hf`` has it."""
         bos = self.tokenizer.bos_token_id
         return self.eot_token_id if bos is None else int(bos)
 
@@ -198,15 +181,9 @@ class SolLM(TemplateLM):
             self._continuation(number, context, tokens, longest)
             for number, (_, context, tokens) in enumerate(requests)
         ]
+        sizes = [(len(request.tokens), len(request.context), 0) for request in ones]
         if self.schedule.kind == "dense":  # one pass: only the whole length counts
-            sizes = [
-                _Size(0, len(continuation.context) + len(continuation.tokens))
-                for continuation in ones
-            ]
-        else:
-            sizes = [
-                _Size(len(continuation.tokens), len(continuation.context)) for continuation in ones
-            ]
+            sizes = [(0, steps + context, 0) for steps, context, _ in sizes]
         schedulers = self._schedulers(ones)
         results: list[tuple[float, bool]] = [(0.0, False)] * len(ones)
         for batch in self._batches(sizes, disable_tqdm):
@@ -229,6 +206,7 @@ class SolLM(TemplateLM):
             self.cache_hook.add_partial("loglikelihood_rolling", request.args, totals[-1])
         return totals
 
+    @torch.no_grad()
     def generate_until(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[str]:
         configs = [self._generation(dict(request.args[1])) for request in requests]
         prompts = []
@@ -238,13 +216,16 @@ class SolLM(TemplateLM):
             prompts.append(self.tok_encode(request.args[0])[-room:] or [self.prefix_token_id])
         kinds = list(dict.fromkeys(configs))
         sizes = [
-            _Size(config.max_new_tokens, len(prompt), kinds.index(config))
+            (config.max_new_tokens, len(prompt), kinds.index(config))
             for config, prompt in zip(configs, prompts, strict=True)
         ]
         written = [""] * len(requests)
         for batch in self._batches(sizes, disable_tqdm):
-            texts = [requests[number].args[0] for number in batch]
-            for place, end in self._write(texts, configs[batch[0]], [prompts[n] for n in batch]):
+            texts, ids = zip(*((requests[n].args[0], prompts[n]) for n in batch), strict=True)
+            config, find = configs[batch[0]], self._loaded
+            for place, end in generate_many(self.model, texts, config, policies=find, tokens=ids):
+                if not isinstance(end, FinishEvent):
+                    continue
                 written[batch[place]] = end.text
                 self.cache_hook.add_partial("generate_until", requests[batch[place]].args, end.text)
                 if end.spend is not None:
@@ -252,21 +233,12 @@ class SolLM(TemplateLM):
                     self._count(end.num_tokens, total)
         return written
 
-    @torch.no_grad()
-    def _write(
-        self, texts: list[str], config: GenerationConfig, tokens: list[list[int]]
-    ) -> list[tuple[int, FinishEvent]]:
-        """The ends of some generations, by their places."""
-
-        def loaded(name: str) -> Policy:
-            assert self.policy is not None
-            return self.policy
-
-        events = generate_many(self.model, texts, config, policies=loaded, tokens=tokens)
-        return [(place, event) for place, event in events if isinstance(event, FinishEvent)]
+    def _loaded(self, _name: str) -> Policy:
+        assert self.policy is not None
+        return self.policy
 
     def _windows(self, text: str) -> list[tuple[list[int], list[int]]]:
-        """A text as contexts and what is scored after them; together these are the text."""
+        """A text as contexts and the tokens scored after each."""
         windows = utils.get_rolling_token_windows(
             token_list=self.tok_encode(text),
             prefix_token=self.prefix_token_id,
@@ -275,20 +247,18 @@ class SolLM(TemplateLM):
         )
         return [utils.make_disjoint_window(window) for window in windows]
 
-    def _batches(self, sizes: Sequence[_Size], disable_tqdm: bool) -> Iterator[list[int]]:
-        """Numbers of requests that run together, those of about equal size."""
-        batch: list[int] = []
+    def _batches(self, sizes: Sequence[Size], disable_tqdm: bool) -> Iterator[list[int]]:
+        """Numbers of requests that run together: of one kind, and of about equal size."""
+        batches: list[list[int]] = [[]]
+        for number in sorted(range(len(sizes)), key=sizes.__getitem__):
+            steps, contexts, kinds = zip(*(sizes[n] for n in (*batches[-1], number)), strict=True)
+            width = max(steps) + max(contexts)
+            fits = len(kinds) <= self.batch_size and len(kinds) * width <= BATCH_TOKENS
+            if batches[-1] and not (fits and kinds[0] == kinds[-1]):
+                batches.append([])
+            batches[-1].append(number)
         with tqdm(total=len(sizes), disable=disable_tqdm, desc="sol", unit="request") as bar:
-            for number in sorted(range(len(sizes)), key=sizes.__getitem__):
-                sides = [sizes[member] for member in (*batch, number)]
-                width = max(size.steps for size in sides) + max(size.context for size in sides)
-                fits = len(sides) <= self.batch_size and len(sides) * width <= BATCH_TOKENS
-                if batch and not (fits and sides[0].apart == sides[-1].apart):
-                    yield batch
-                    bar.update(len(batch))
-                    batch = []
-                batch.append(number)
-            if batch:
+            for batch in filter(None, batches):
                 yield batch
                 bar.update(len(batch))
 
@@ -323,11 +293,11 @@ class SolLM(TemplateLM):
         self.num_tokens += tokens
         self._sums = [total + more for total, more in zip(self._sums, sums, strict=True)]
 
-    def _scheduler(self, steps: Sequence[int]) -> BatchScheduler:
-        """Return a fresh schedule for rows of these numbers of steps."""
+    def _scheduler(self, rows: Sequence[Continuation]) -> BatchScheduler:
+        """Schedules that begin anew with each row."""
         if self.policy is not None:
-            return PolicyScheduler(self.policy, [self.schedule.budget] * len(steps))
-        horizons = [Horizon(EPISODE_STEPS, count) for count in steps]
+            return PolicyScheduler(self.policy, [self.schedule.budget] * len(rows))
+        horizons = [Horizon(EPISODE_STEPS, len(row.tokens)) for row in rows]
         return RowSchedulers(
             [build_scheduler(self.schedule, self.grid, horizon=horizon) for horizon in horizons]
         )
@@ -339,7 +309,7 @@ class SolLM(TemplateLM):
         have the same levels.
         """
         if self.schedule.kind != "static" or not ones:
-            return lambda rows: self._scheduler([len(row.tokens) for row in rows])
+            return self._scheduler
         lengths: dict[tuple[int, ...], list[int]] = {}
         for continuation in ones:
             lengths.setdefault(continuation.context, []).append(len(continuation.tokens))

@@ -24,19 +24,22 @@ from app.results.figures import result_view
 from app.sharing.kinds import export, import_document
 from sol_core.config import GenerationConfig
 from sol_core.errors import ConfigError
-from sol_core.evaluation import EvaluationConfig
-from sol_core.evaluation.runner import evaluate_contenders
+from sol_core.evaluation.config import EvaluationConfig
 from sol_core.fields import from_json
-from sol_core.inspection import InspectionConfig
+from sol_core.inspection.records import InspectionConfig
 from sol_core.models.loading import LanguageModel
 from sol_core.policy import load_policy
 from sol_core.policy.files.archive import unpack_policy
 from sol_core.progress import WorkEvent, WorkFinished, WorkProgress
-from sol_core.tasks import TasksConfig
+from sol_core.tasks.config import TasksConfig
 from sol_core.tasks.questions import Question
-from sol_core.tasks.runner import run_questions
 from storage import TASKS_JOB, Store
-from tests.sol_core.evaluation_stand_ins import contender, random_texts
+from tests.sol_core.evaluation_stand_ins import (
+    contender,
+    evaluate_contenders,
+    random_texts,
+    run_questions,
+)
 from tests.sol_core.tasks.test_tasks import BUDGETS, QUESTIONS
 from tests.support.tiny_language_model import make_language_model
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from app.cli import main as cli
-from sol_core.corpus import load_corpus
+from sol_core.corpus.load import load_corpus
 from sol_core.files.assets import DEFAULT_MODEL_ASSET, EVALUATION_WHEEL
 from sol_core.files.places import DATA_DIR_VARIABLE
 

@@ -21,8 +21,7 @@ from typing import TYPE_CHECKING, Any
 from app.host.errors import InputFileError
 from sol_core import __version__
 from sol_core.errors import ConfigError
-from sol_core.files.characters import why_not_parsed
-from sol_core.files.places import read_regular
+from sol_core.files.places import read_regular, why_not_parsed
 
 if TYPE_CHECKING:
     from sol_core.policy import PolicyInfo

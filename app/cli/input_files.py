@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from app.host.errors import InputFileError
-from sol_core.files.characters import why_not_parsed
-from sol_core.files.places import read_regular
+from sol_core.files.places import read_regular, why_not_parsed
 
 MAX_TEXT_BYTES = 16_000_000  # far beyond any context window, small enough to tokenise
 

@@ -15,7 +15,7 @@ from app.host.console import Console
 from app.host.errors import AppError, InputFileError
 from app.host.paths import DataDir
 from sol_core.actions import DEFAULT_GRID, GRIDS
-from sol_core.corpus.names import BUILTIN, PAPERS, names_hub_data_set
+from sol_core.corpus.documents import BUILTIN, PAPERS, names_hub_data_set
 from sol_core.policy.files.locate import shipped_for
 
 if TYPE_CHECKING:

@@ -57,7 +57,7 @@ def train_events(task: JobTask, ranks: Ranks | None = None) -> Generator[WorkEve
         yield WorkStopped()
         return
     from sol_core.comparing.measuring import measured_first
-    from sol_core.training import train
+    from sol_core.training.trainer import train
 
     root, stops = task.data_dir.root, task.should_stop
     for event in measured_first(model, config.grid, root, stops, keeps=together.is_lead):
@@ -82,7 +82,8 @@ def evaluate_job(task: JobTask) -> Updates:
     is known half way is the newest sample. Finished texts are kept in the job's folder, so that
     a job which was paused or killed goes on.
     """
-    from sol_core.evaluation import EvaluationConfig, evaluate
+    from sol_core.evaluation.config import EvaluationConfig
+    from sol_core.evaluation.runner import evaluate
 
     config = from_json(EvaluationConfig, _param(task, "config", dict))
     library = PolicyLibrary(task.data_dir)
@@ -104,7 +105,8 @@ def tasks_job(task: JobTask) -> Updates:
     Params: "config" (TasksConfig), "policy" (a name or folder), "model"; "dtype". Finished
     batches are kept in the job's folder.
     """
-    from sol_core.tasks import TasksConfig, run_tasks
+    from sol_core.tasks.config import TasksConfig
+    from sol_core.tasks.runner import run_tasks
 
     config = from_json(TasksConfig, _param(task, "config", dict))
     name = _param(task, "policy", str)

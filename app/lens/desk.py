@@ -20,7 +20,7 @@ from app.runs.recorded_run import RecordedRun
 from sol_core.actions import Action
 from sol_core.config import GenerationConfig
 from sol_core.fields import from_json
-from sol_core.inspection import InspectionConfig
+from sol_core.inspection.records import InspectionConfig
 
 if TYPE_CHECKING:
     from sol_core.lens.engine import Lens

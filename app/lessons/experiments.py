@@ -161,8 +161,7 @@ def mechanisms(model: Any, parameters: Parameters) -> dict[str, Any]:
 
 def bits(model: Any, parameters: Parameters) -> dict[str, Any]:
     """Round the MLP's activations: the effect on one output's numbers, and on the steps."""
-    from sol_core.experiments.activations import most_massive_output
-    from sol_core.experiments.alone import losses_alone
+    from sol_core.experiments.alone import losses_alone, most_massive_output
 
     tokens = _tokens(model, PASSAGES[parameters["text"]])
     first = max(1, len(tokens) - BIT_STEPS)
@@ -293,7 +292,7 @@ def _tokens(model: Any, text: str) -> list[int]:
 
 def _texts(model: Any, tokens: list[int]) -> list[str]:
     """The visible text of every token, one each."""
-    from sol_core.generation.text_stream import TextStream
+    from sol_core.generation.sampling import TextStream
 
     stream = TextStream(model.text_codec)
     return [stream.push(token) for token in tokens]

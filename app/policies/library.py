@@ -22,6 +22,7 @@ from sol_core.config import ScheduleConfig
 from sol_core.errors import SolError
 from sol_core.files.places import SHIPPED_POLICY
 from sol_core.files.staging import flush_to_disk, staged_folder
+from sol_core.policy.files.archive import FormerName, PolicyNotes, read_notes, write_notes
 from sol_core.policy.files.locate import (
     DEFAULT_POLICY,
     NAME_LENGTH,
@@ -30,7 +31,6 @@ from sol_core.policy.files.locate import (
     is_policy_name,
     stored_folders,
 )
-from sol_core.policy.files.notes import FormerName, PolicyNotes, read_notes, write_notes
 
 if TYPE_CHECKING:
     from sol_core.policy import PolicyInfo

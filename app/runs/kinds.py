@@ -12,7 +12,7 @@ from typing import Any
 
 from sol_core.config import GenerationConfig
 from sol_core.events import TokenEvent, event_to_dict
-from sol_core.inspection import InspectedToken, InspectionConfig
+from sol_core.inspection.records import InspectedToken, InspectionConfig
 from storage import RunKind
 
 UNKNOWN_STEPS = 10_000  # of a text that is read to its end

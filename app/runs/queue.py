@@ -32,7 +32,7 @@ from app.runs.views import ROWS_PER_POLL, live_view, stored_view
 from sol_core.config import GenerationConfig
 from sol_core.errors import ConfigError, SolError
 from sol_core.events import Event
-from sol_core.inspection import InspectionConfig, InspectionEvent
+from sol_core.inspection.records import InspectionConfig, InspectionEvent
 from storage import NotFoundError, RunKind, RunRecord, RunStore, new_run_id, title_of
 
 logger = logging.getLogger(__name__)

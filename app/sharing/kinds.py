@@ -17,7 +17,7 @@ from app.host.errors import DocumentError
 from app.sharing.comparison import COMPARISON
 from app.sharing.kind import Kind, ModelCalls, Source
 from app.sharing.runs.run_kinds import INSPECTION_RUN, RUN
-from sol_core.files.characters import whole_characters, why_not_parsed
+from sol_core.files.places import whole_characters, why_not_parsed
 from storage import NotFoundError, Store
 
 FORMS = ("html", "json", "csv")

@@ -15,7 +15,7 @@ from app.host.visitor import take_ticket
 from app.web.services import Services
 from sol_core.errors import SolError
 from sol_core.fields import MAX_WHOLE, Rules, from_json
-from sol_core.files.characters import whole_characters
+from sol_core.files.places import whole_characters
 from storage import StorageError
 
 Request = dict[str, Any]

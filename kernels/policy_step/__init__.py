@@ -1,7 +1,7 @@
 """A policy's step for a few rows on the CPU: one compiled call from observation to logits.
 
 For a single row nearly all of a torch step is the calling of operations on a few hundred
-numbers. The definition is ``sol_core/policy/network.py`` and ``price_rule.py``, which
+numbers. The definition is ``sol_core/policy/network.py`` and ``prices.py``, which
 training uses; ``tests/sol_core/policy/test_policy_step.py`` compares the two.
 """
 

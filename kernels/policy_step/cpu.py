@@ -22,7 +22,7 @@ from kernels.policy_step.reference import NEVER
 _EPSILON = np.float32(1e-5)  # of torch's layer norm
 _AHEAD = 2  # outputs whose weights are asked for beforehand
 _REST_LIMIT = np.float32(8.0)
-_MOST_NATS = np.float32(15.0)  # of surprisal, as in sol_core/policy/inputs.py
+_MOST_NATS = np.float32(15.0)  # of surprisal, as in sol_core/policy/network.py
 
 
 class Encoder(NamedTuple):
@@ -232,7 +232,7 @@ def _price_bytes(shapes, terms, logits):
 
 @helper
 def _observe(seen, state, rows, aims):
-    """Compute ``sol_core/policy/inputs.py`` and ``prices.aim_for`` for an observation.
+    """Compute ``observation_row`` and ``aim_for`` of ``sol_core/policy`` for an observation.
 
     Args:
         seen, state: as of ``policy_step``.

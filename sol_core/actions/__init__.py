@@ -7,34 +7,35 @@ in ``sol_core/decoding/schedules.py``; nothing here touches a tensor.
 
 from kernels.mlp_pruners import MLP_PRUNERS
 from kernels.page_scorers import PAGE_SCORERS
-from sol_core.actions.action import DENSE, Action, Budget, ceil_fraction
-from sol_core.actions.axes import (
+from sol_core.actions.action import (
     AXES,
     AXIS_FIELDS,
+    DENSE,
     MAX_BITS,
     MIN_BITS,
     SHORT_AXES,
+    Action,
     Axis,
+    Budget,
+    ceil_fraction,
     record_of,
 )
 from sol_core.actions.grid import (
     DEFAULT_GRID,
     GRIDS,
     OWN_GRID,
+    PAPER,
     SHARE_GRID,
     ActionGrid,
-    by_need,
-    grid_name,
-    grid_named,
-)
-from sol_core.actions.mechanisms import (
-    PAPER,
     Mechanisms,
     MlpPruning,
     PageBudget,
     PageChoice,
     PageScorerName,
     QuantSite,
+    by_need,
+    grid_name,
+    grid_named,
 )
 
 __all__ = [

@@ -1,13 +1,168 @@
-"""The action of one decode step and the mean budget of many: one value per axis."""
+"""The action of one decode step, the budget of many, and all that is known of their axes, once.
+
+``Action``, ``Budget`` and ``ActionGrid`` have a field for each axis. Checks, labels, options,
+forms, the page's lanes and the policies' starts follow from the table.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
 
-from sol_core.actions.axes import AXES, MAX_BITS
 from sol_core.errors import ConfigError
+
+MIN_BITS = 2
+MAX_BITS = 16  # "not quantised"
+
+
+class Draws(NamedTuple):
+    """Random levels of a window of the warm start, shares of dense."""
+
+    above: float  # how far above the grid's lowest level a window's mean lies at least
+    high: float  # its highest mean
+    scatter: float  # of a step around the mean
+    dense: float  # share of windows that leave the axis dense
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """One number of an action.
+
+    Attributes:
+        name, title: label of a lane; of a table or a form of its own.
+        noun: what a value counts, in budgets.
+        start: curve of an untrained policy: nats at the lowest level, e-folds from there to the
+            highest.
+    """
+
+    field: str  # in Action and Budget; a grid's levels have it in the plural
+    short: str  # as options, forms and stored results abbreviate it
+    key: str  # of its colour and its lane on the page (``app/web/theme_colours.py``)
+    name: str
+    title: str
+    noun: str
+    term: str  # its entry of the page's glossary, and its label in forms
+    meaning: str  # of a value, after "mean" in options and alone in forms
+    hint: str  # the same for a slider of the page, with marks of its glossary
+    draws: Draws  # of the warm start
+    start: tuple[float, float]
+    measured: tuple[float, float, float]  # the values that training asks for on held-out texts
+    part_of: str = ""  # of what a value is a share
+    unit: str = "%"  # of a value as people read it; shares are read as percents
+    dense: float = 1.0  # value that leaves nothing out
+    lowest: float = 0.0  # of what an action may have; 0 is itself excluded
+    whole: bool = False  # whether an action's values are whole numbers
+    penalty: float = 1.0  # weight of its gap among the axes' in the paper's penalty
+
+    @property
+    def levels_field(self) -> str:
+        """Name of its levels in ``ActionGrid``."""
+        return f"{self.field}s"
+
+    @property
+    def scale(self) -> float:
+        """Factor from a value to the number that people read."""
+        return 100 if self.unit == "%" else 1
+
+    @property
+    def label(self) -> str:
+        """Its label in forms."""
+        return self.term[:1].upper() + self.term[1:]
+
+    def text(self, value: float) -> str:
+        """A value in words: "50 % attention", "8 bits"."""
+        number = f"{self.scale * value:.4g}"
+        return f"{number} % {self.noun}" if self.unit == "%" else f"{number} {self.noun}"
+
+    def check(self, value: Any, *, whole: bool = False) -> None:
+        """Hold a value to the axis.
+
+        Args:
+            whole: an action's value, which may have to be a whole number.
+        Raises: ConfigError naming the axis and the legal range.
+        """
+        # NaN fails the comparisons.
+        fits = isinstance(value, (int, float)) and self.lowest <= value <= self.dense
+        if not fits or not value:
+            low = f"between {self.lowest:g} and" if self.lowest else "above 0 and at most"
+            raise ConfigError(f"{self.field} must be {low} {self.dense:g}, got {value!r}")
+        if whole and self.whole and (isinstance(value, bool) or value != int(value)):
+            raise ConfigError(f"{self.field} must be a whole number, got {value!r}")
+
+
+# Warm start: bits above 12 change nothing, so windows rarely need them. Starts: the curves that
+# single steps of a small model showed.
+AXES = (
+    Axis(
+        field="keep_fraction",
+        short="keep",
+        key="attention",
+        name="Attention",
+        title="Attention",
+        noun="attention",
+        term="attention kept",
+        meaning="share of cached tokens that attention may read",
+        hint="Share of the cached tokens a [[decode step|step]] may read: its best [[page|pages]].",
+        draws=Draws(above=0.05, high=0.95, scatter=0.20, dense=0.15),
+        start=(0.7, 5.0),
+        measured=(0.5, 0.4, 0.3),
+        part_of="cached tokens",
+    ),
+    Axis(
+        field="channel_keep_ratio",
+        short="channels",
+        key="channels",
+        name="Channels",
+        title="MLP channels",
+        noun="MLP",
+        term="channels kept",
+        meaning="share of the MLP's channels kept",
+        hint="Share of the [[mlp|MLP]]'s [[channel|channels]]; the weights of the rest are not "
+        "read.",
+        draws=Draws(above=0.0, high=0.95, scatter=0.12, dense=0.15),
+        start=(0.8, 6.0),
+        measured=(0.6, 0.7, 0.5),
+        part_of="MLP channels",
+    ),
+    Axis(
+        field="bit_width",
+        short="bits",
+        key="bits",
+        name="Bits",
+        title="Bits",
+        noun="bits",
+        term="bits",
+        meaning="bits of the MLP activations, 16 leaves them alone",
+        hint="Width of the MLP's [[activation|activations]]; 16 leaves them as they are.",
+        draws=Draws(above=0.0, high=0.75, scatter=1.5 / 16, dense=0.30),
+        start=(0.2, 6.0),
+        measured=(8, 16, 7),
+        unit="bit",
+        dense=MAX_BITS,
+        lowest=MIN_BITS,
+        whole=True,
+        penalty=2.0,
+    ),
+)
+AXIS_FIELDS = tuple(axis.field for axis in AXES)
+SHORT_AXES = tuple(axis.short for axis in AXES)
+# Fields that JSON leaves out at these values.
+_UNUSED: dict[str, Any] = {"bytes_share": None, "page_budget": "count", "head": "whole"}
+
+
+def record_of(spend: Any) -> dict[str, Any]:
+    """A dataclass as JSON: ``asdict``, without a share of bytes that is none, a page budget that is
+    a count and a head that is read whole.
+
+    So files and hashes stay what they were before there were these fields.
+    """
+
+    def named(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        return {k: value for k, value in pairs if k not in _UNUSED or value != _UNUSED[k]}
+
+    return asdict(spend, dict_factory=named)
 
 
 def ceil_fraction(fraction: float, count: int) -> int:
@@ -36,7 +191,7 @@ class _AxisValues:
 
     @property
     def is_dense(self) -> bool:
-        """True if nothing is skipped and nothing is rounded."""
+        """True where nothing is left out and nothing rounded."""
         return self.as_tuple() == DENSE.as_tuple()
 
     @property
@@ -58,11 +213,11 @@ class _AxisValues:
 class Action(_AxisValues):
     """Compute limits of one decode step: the paper's triple (arXiv:2605.10875, section 3).
 
-    Attributes:
-        keep_fraction: share of cached tokens that attention may read, in (0, 1].
-        channel_keep_ratio: share of MLP input channels kept, in (0, 1].
-        bit_width: bits of the MLP activations, 2 to 16; 16 leaves them unchanged.
     Raises: ConfigError for a value that is not allowed.
+    Attributes:
+        keep_fraction: share of cached tokens attention may read, in (0, 1].
+        channel_keep_ratio: share of MLP input channels kept, in (0, 1].
+        bit_width: bits of the MLP activations, 2 to 16; 16 leaves them untouched.
     """
 
     keep_fraction: float = 1.0
@@ -97,9 +252,9 @@ class Budget(_AxisValues):
         keep_fraction: mean share of cached tokens that attention may read, in (0, 1].
         channel_keep_ratio: mean share of the MLP's channels kept, in (0, 1].
         bit_width: mean bits of the MLP activations, 2 to 16, fractions allowed.
-        bytes_share: mean share of a dense step's bytes, in (0, 1], instead of the first two
-            fields: the mix with the least measured damage is chosen (``sol_core/budgets``). None
-            keeps the axes separate.
+        bytes_share: mean share of a dense step's bytes, in (0, 1], in place of the two above: the
+            mix with the least measured damage is chosen (``sol_core/budgets``). None leaves
+            the axes separate.
     Raises: ConfigError for a value that is not allowed.
     """
 
@@ -125,7 +280,7 @@ class Budget(_AxisValues):
 
         Args:
             share: in (0, 1].
-            bits: mean bits of the MLP activations, which do not change the bytes.
+            bits: mean bits of the MLP activations, which bytes do not see.
         """
         return cls(bit_width=bits, bytes_share=share)
 

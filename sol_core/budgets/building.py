@@ -1,16 +1,21 @@
-"""Builds the scheduler of one row from its configuration."""
+"""Schedulers of one row from its configuration, and schedules under a share of the dense bytes.
+
+``ShareScheduler`` is static: at every step the mix with the least measured damage at the share and
+context. The schedules that spend unevenly get that mix as their budget per axis.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from sol_core.actions import ActionGrid
-from sol_core.budgets.share_schedules import MeanOfMixes, ShareScheduler
+from sol_core.actions import Action, ActionGrid, Budget
 from sol_core.config import ScheduleConfig
 from sol_core.decoding.schedules import (
     DenseScheduler,
     Horizon,
+    Observation,
     RandomScheduler,
     Scheduler,
     SignalScheduler,
@@ -19,7 +24,65 @@ from sol_core.decoding.schedules import (
 from sol_core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from sol_core.budgets.mixes import MixTable
+    from sol_core.budgets.mixes import Mix, MixTable
+
+RECOVERY_STEPS = 8  # steps over which a deviation that two mixes cannot even out is made good
+MOST_RECOVERY = 0.1  # of dense, at a step
+
+
+class ShareScheduler:
+    """Takes turns between two neighbouring mixes, so that the mean share is met.
+
+    Raises: ConfigError at the first step, for a share that no mix reaches at its context.
+    """
+
+    def __init__(self, budget: Budget, grid: ActionGrid, mixes: MixTable) -> None:
+        assert budget.bytes_share is not None
+        grid.check_budget(budget)
+        self._share, self._mixes = budget.bytes_share, mixes
+        self._bits = StaticScheduler(Budget(bit_width=budget.bit_width), grid)
+        self._previous: tuple[Mix, int] | None = None
+        self._excess = 0.0  # bytes read beyond the share so far, in dense steps
+
+    def next_action(self, observation: Observation) -> Action:
+        context = observation.cached_tokens + 1
+        if self._previous is None:
+            self._mixes.check(self._share, context)
+        else:
+            self._excess += self._read(observation.tokens_read) - self._share
+        recovery = min(max(self._excess / RECOVERY_STEPS, -MOST_RECOVERY), MOST_RECOVERY)
+        low, high = self._mixes.neighbours(self._share - recovery, context)
+        gaps = [abs(self._excess + mix.share - self._share) for mix in (low, high)]
+        mix = high if gaps[1] <= gaps[0] else low
+        self._previous = mix, context
+        bits = self._bits.next_action(observation).bit_width
+        return Action(mix.action.keep_fraction, mix.action.channel_keep_ratio, bits)
+
+    def _read(self, tokens_read: float | None) -> float:
+        """Share of the dense bytes that the previous step read."""
+        assert self._previous is not None
+        mix, context = self._previous
+        if tokens_read is None:
+            return mix.share
+        return self._mixes.step_bytes.share(mix.action, context, tokens_read)
+
+
+class MeanOfMixes:
+    """Another schedule at the mean spend of the mixes that meet the share at its first step."""
+
+    def __init__(
+        self, budget: Budget, mixes: MixTable, build: Callable[[Budget], Scheduler]
+    ) -> None:
+        self._budget, self._mixes, self._build = budget, mixes, build
+        self._scheduler: Scheduler | None = None
+
+    def next_action(self, observation: Observation) -> Action:
+        if self._scheduler is None:
+            share, context = self._budget.bytes_share, observation.cached_tokens + 1
+            assert share is not None
+            self._mixes.check(share, context)
+            self._scheduler = self._build(self._mixes.mean(share, context, self._budget.bit_width))
+        return self._scheduler.next_action(observation)
 
 
 def build_scheduler(

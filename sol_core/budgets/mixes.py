@@ -4,46 +4,192 @@ With damage that adds up over the axes beyond a floor that both share, the mixes
 a context are the corners of the lower convex hull of (share of bytes, damage) over all pairs of
 levels; a share between two corners takes turns between them. A mix moves with the context:
 cached tokens are 6 % of a dense step's bytes after 256 tokens and 65 % after 8,000 (default model,
-4-bit blocks).
+4-bit blocks). The table of damage, of every level by context length, is a model's own for a grid,
+else that of the default model. ``sol_core/comparing/measuring.py`` measures it.
 """
 
 from __future__ import annotations
 
+import json
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import cache
+from itertools import pairwise
+from math import isfinite, log2
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from sol_core.actions import DENSE, MAX_BITS, Action, Budget
-from sol_core.budgets.damage import DamageTable
-from sol_core.decoding.cost import CostModel
-from sol_core.decoding.step_bytes import StepBytes
+from sol_core.actions import DENSE, GRIDS, MAX_BITS, OWN_GRID, PAPER, Action, ActionGrid, Budget
+from sol_core.decoding.cost import CostModel, StepBytes
 from sol_core.errors import ConfigError
+from sol_core.fields import from_json
 
+if TYPE_CHECKING:
+    from sol_core.models import FrozenLM
+    from sol_core.models.loading import LanguageModel
+
+SHIPPED = Path(__file__).parent / "shipped.json"
 _ANY_DROP = Action(bit_width=MAX_BITS - 1)
 CONTEXT_STEP = 1.02  # contexts that are closer to each other than this share their mixes
 
 
 @dataclass(frozen=True, slots=True)
-class Mix:
-    """A corner of the hull.
+class DamageTable:
+    """Mean KL to the dense step, nats, of the levels of two axes.
 
     Attributes:
-        share: of a dense step's bytes.
-        damage: predicted mean KL to the dense step, nats.
-        action: with 16 bits.
+        keep_fractions, channel_keep_ratios: levels, ascending; the last one is 1, without damage.
+    Raises: ConfigError when the sizes do not fit, or a number is not finite.
     """
 
-    share: float
-    damage: float
-    action: Action
+    contexts: tuple[int, ...]  # tokens before the first step, ascending
+    keep_fractions: tuple[float, ...]
+    channel_keep_ratios: tuple[float, ...]
+    attention: tuple[tuple[float, ...], ...]  # [contexts][levels]
+    channels: tuple[tuple[float, ...], ...]  # [contexts][levels]
+    tokens: int  # scored for every number
+
+    def __post_init__(self) -> None:
+        if not self.contexts or any(b <= a for a, b in pairwise(self.contexts)):
+            raise ConfigError(f"contexts must ascend, got {self.contexts}")
+        for levels, rows in (
+            (self.keep_fractions, self.attention),
+            (self.channel_keep_ratios, self.channels),
+        ):
+            sizes = {len(row) for row in rows} | {len(levels)}
+            numbers = [value for row in (levels, *rows) for value in row]
+            if (
+                len(rows) != len(self.contexts)
+                or len(sizes) != 1
+                or not all(map(isfinite, numbers))
+            ):
+                raise ConfigError("a damage table needs a finite number per context and level")
+
+    @classmethod
+    def from_dict(cls, record: Any) -> DamageTable:
+        """Read the JSON form. Raises: ConfigError when it is damaged."""
+        return from_json(cls, record, "damage")
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready form."""
+        return asdict(self)
+
+    def of_levels(self, keep: Sequence[float], channels: Sequence[float]) -> DamageTable:
+        """The table of those levels that a grid has too, so that a mix is of the grid's levels."""
+
+        def take(
+            levels: tuple[float, ...], rows: tuple[tuple[float, ...], ...], wanted: Sequence[float]
+        ) -> tuple[tuple[float, ...], tuple[tuple[float, ...], ...]]:
+            places = [place for place, level in enumerate(levels) if level in wanted]
+            return tuple(levels[place] for place in places), tuple(
+                tuple(row[place] for place in places) for row in rows
+            )
+
+        fractions, attention = take(self.keep_fractions, self.attention, keep)
+        ratios, mlp = take(self.channel_keep_ratios, self.channels, channels)
+        return DamageTable(self.contexts, fractions, ratios, attention, mlp, self.tokens)
+
+    def at(self, context: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Damage of the levels of attention and of channels, interpolated in log context.
+
+        Beyond its ends the table is flat. A higher level never costs more than a lower one.
+        """
+        place = log2(max(context, 1))
+        knots = [log2(known) for known in self.contexts]
+        upper = next((i for i, knot in enumerate(knots) if knot >= place), len(knots) - 1)
+        lower = max(upper - 1, 0)
+        span = knots[upper] - knots[lower]
+        share = min(max((place - knots[lower]) / span, 0.0), 1.0) if span else 1.0
+
+        def mixed(rows: tuple[tuple[float, ...], ...]) -> tuple[float, ...]:
+            pairs = zip(rows[lower], rows[upper], strict=True)
+            return _falling([a + (b - a) * share for a, b in pairs])
+
+        return mixed(self.attention), mixed(self.channels)
+
+
+def _falling(damages: Sequence[float]) -> tuple[float, ...]:
+    """Damage that never rises with the level."""
+    falling, least = [], float("inf")
+    for damage in damages:
+        least = min(least, damage)
+        falling.append(least)
+    return tuple(falling)
+
+
+def damage_table(grid: ActionGrid, fingerprint: str = "") -> tuple[DamageTable, str]:
+    """The damage table for a grid, and the name of the model it was measured on.
+
+    Args:
+        fingerprint: of the model in use; one without a table gets the default model's.
+    Raises: ConfigError for a grid that nothing was measured for.
+    """
+    name, models = measured_name(grid), _shipped()
+    for record in (*(entry for entry in models if entry["fingerprint"] == fingerprint), models[0]):
+        if name in record["damage"]:
+            return DamageTable.from_dict(record["damage"][name]), record["model"]
+    raise ConfigError(
+        f"no damage was measured for the grid {grid}: give a budget per axis, or use the grid "
+        + " or ".join(models[0]["damage"])
+    )
+
+
+def mixes_of(lm: FrozenLM, grid: ActionGrid, fingerprint: str = "") -> MixTable:
+    """Mixes of a decoder under a grid. Raises: ConfigError as ``damage_table``."""
+    return _mixes(lm, grid, *damage_table(grid, fingerprint))
+
+
+def mix_table(model: LanguageModel, grid: ActionGrid) -> MixTable:
+    """Mixes of a model under a grid. Raises: ConfigError as ``damage_table``."""
+    own = model.damage.get(measured_name(grid))
+    if own is not None:
+        return _mixes(model.lm, grid, DamageTable.from_dict(own), model.name)
+    table, measured_on = damage_table(grid, model.fingerprint)
+    if has_own_damage(model, grid):
+        measured_on = model.name  # a file of the same weights may have another name
+    return _mixes(model.lm, grid, table, measured_on)
+
+
+def has_own_damage(model: LanguageModel, grid: ActionGrid) -> bool:
+    """Return whether damage was measured of this very model, with the program or here."""
+    name = measured_name(grid)
+    shipped = any(
+        entry["fingerprint"] == model.fingerprint and name in entry["damage"]
+        for entry in _shipped()
+    )
+    return shipped or name in model.damage
+
+
+def _mixes(lm: FrozenLM, grid: ActionGrid, table: DamageTable, measured_on: str) -> MixTable:
+    levels = grid.keep_fractions, grid.channel_keep_ratios
+    return MixTable(table.of_levels(*levels), CostModel.of(lm, grid), measured_on)
+
+
+def measured_name(grid: ActionGrid) -> str:
+    """The named grid whose mechanisms a grid has: damage depends on those and on levels."""
+    how = replace(grid.mechanisms, quant_site=PAPER.quant_site)
+    return next((name for name, entry in GRIDS.items() if entry.mechanisms == how), OWN_GRID)
+
+
+@cache
+def _shipped() -> tuple[dict[str, Any], ...]:
+    return tuple(json.loads(SHIPPED.read_text("utf-8"))["models"])
+
+
+@dataclass(frozen=True, slots=True)
+class Mix:
+    """A corner of the hull."""
+
+    share: float  # of a dense step's bytes
+    damage: float  # predicted mean KL to the dense step, nats
+    action: Action  # with 16 bits
 
 
 class MixTable:
     """The mixes of one model under one grid, by context.
 
     Args:
-        damage: measured under that grid.
-        costs: of the model's steps, by the same grid.
         measured_on: name of the model that ``damage`` was measured on.
     """
 

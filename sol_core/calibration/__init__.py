@@ -1,4 +1,5 @@
-"""Tables that belong to a model, and their measurement; ``floors`` has the default model's.
+"""Tables that belong to the default model: floors of attention by need, directions of its head.
 
-Lookups are where the tables are used, in ``sol_core/models``.
+Looking things up in them is where they are used, in ``sol_core/models``; they are measured in
+``sol_core/comparing/measuring.py``.
 """

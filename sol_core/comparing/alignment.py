@@ -16,16 +16,11 @@ _ROWS_AT_ONCE = 128  # kept in memory; with all of them, 20,000 tokens would tak
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """Neighbouring tokens of both sides that belong together.
+    """Neighbouring tokens of both sides that belong together."""
 
-    Attributes:
-        same: both sides have the same tokens here.
-        first, second: [start, stop) in each side; an empty range where a side has nothing.
-    """
-
-    same: bool
-    first: tuple[int, int]
-    second: tuple[int, int]
+    same: bool  # both sides have the same tokens here
+    first: tuple[int, int]  # [start, stop) in each side; an empty range where a side has nothing
+    second: tuple[int, int]  # [start, stop) in each side; an empty range where a side has nothing
 
 
 def first_divergence(first: Sequence[int], second: Sequence[int]) -> int | None:

@@ -21,7 +21,7 @@ from sol_core.decoding.batch_scheduling import (
     SplitScheduler,
     fresh_schedule,
 )
-from sol_core.decoding.step_bytes import NO_POLICY, PolicyReads
+from sol_core.decoding.cost import NO_POLICY, PolicyReads
 from sol_core.errors import ConfigError
 from sol_core.models.loading import LanguageModel
 from sol_core.policy import Policy, PolicyScheduler, load_policy
@@ -40,23 +40,15 @@ class SchedulerSource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """One policy, or a schedule that takes its place.
-
-    Attributes:
-        grid: the action grid it was trained for.
-        episode_steps: steps after which it restarts.
-        trained_on: fingerprint of its training corpus; "" when unknown.
-        fingerprint: of its files, or its source.
-        reads: what its network adds to every step.
-    """
+    """One policy, or a schedule that takes its place."""
 
     name: str
     policy: SchedulerSource
-    grid: ActionGrid
-    episode_steps: int
-    trained_on: str
-    fingerprint: str = ""
-    reads: PolicyReads = NO_POLICY
+    grid: ActionGrid  # the action grid it was trained for
+    episode_steps: int  # steps after which it restarts
+    trained_on: str  # fingerprint of its training corpus; "" when unknown
+    fingerprint: str = ""  # of its files, or its source
+    reads: PolicyReads = NO_POLICY  # what its network adds to every step
 
 
 class _TrainedPolicy:

@@ -1,27 +1,250 @@
-"""Measures the tables that budgets of bytes rest on, for a model that has none of its own."""
+"""Measures the tables of a model that has none of its own: page floors, head directions, damage.
+
+One dense pass over a text gives the queries of all its tokens. At the tokens around a context the
+pages are weighed from 4-bit keys as a decode step weighs them, and the floor of a level is the need
+that so many of all layers' pages reach. Layers then read their level in the mean.
+
+A level's damage is the mean KL to the dense row, of the level alone, on teacher-forced steps after
+a dense prefix. Keys and values of compressed steps stay in the cache, as they do when a text is
+generated.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
-from sol_core.actions import ActionGrid
-from sol_core.budgets.tables import has_own_damage, measured_name
-from sol_core.calibration.head_directions import measure_directions
-from sol_core.calibration.page_floors import (
-    builtin_texts,
-    joined_texts,
-    measure_page_floors,
-)
-from sol_core.comparing.damage import measure_damage, text_len
-from sol_core.corpus.names import PAPERS
+import torch
+from torch import Tensor
+
+from kernels.page_attention import KVBlock, page_need
+from sol_core.actions import DENSE, Action, ActionGrid
+from sol_core.budgets import DamageTable
+from sol_core.budgets.mixes import has_own_damage, measured_name
+from sol_core.comparing.rollout import Prefix, roll_out
+from sol_core.corpus.documents import PAPERS
+from sol_core.corpus.load import load_corpus
+from sol_core.decoding.batch_scheduling import RowSchedulers
+from sol_core.decoding.loop import DecodeOptions, PrefixState, Windows
+from sol_core.decoding.schedules import FixedScheduler
+from sol_core.errors import ConfigError
+from sol_core.models import FrozenLM
+from sol_core.models.cache import KVCache
 from sol_core.models.loading import LanguageModel
 from sol_core.models.measured import MeasuredTables, read_tables, write_tables
+from sol_core.models.page_thresholds import PageThresholds
+from sol_core.models.signals import text_shares
 from sol_core.progress import WorkEvent, WorkProgress, WorkStopped
 
+FLOOR_CONTEXTS = (64, 128, 256, 512, 1024, 2048, 4096, 8192)
+# Finer at the lower end than today's grids.
+LEVELS = (0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+FLOOR_TEXTS = 2  # of the longest context; each serves all shorter ones
+TOKENS = 48  # looked at around each context, of each text
+_DIGITS = 3
+_PREFILL = 512  # tokens of a pass
+NUM_DIRECTIONS = 32  # a block of the preview's channels
+_FIRST_TOKENS = 16  # tokens left out: a text's first ones have states of their own
+STEPS = 16  # of a window, as many as an episode has
+WINDOWS = 4  # of a context and text, one behind another
+CONTEXTS = (64, 256, 1024, 2048, 4096, 8064)
 TEXTS = 4  # of papers, joined to the longest context
 MESSAGE = "measuring the model"
+
+
+def joined_texts(
+    model: LanguageModel, source: str, data_dir: Path, length: int
+) -> Iterator[list[int]]:
+    """Training-side documents of a corpus, joined until they have ``length`` tokens.
+
+    Raises: as ``load_corpus``.
+    """
+    documents = load_corpus(source, data_dir=data_dir, split="train").shuffled(0)
+    while True:
+        text: list[int] = []
+        while len(text) < length:
+            text += model.encode(next(documents) + "\n\n", add_special_tokens=not text)
+        yield text[:length]
+
+
+def builtin_texts(model: LanguageModel, data_dir: Path) -> list[list[int]]:
+    """Built-in documents, joined to the longest context. Raises: as ``load_corpus``."""
+    length = min(FLOOR_CONTEXTS[-1], model.context_length)
+    return list(islice(joined_texts(model, "builtin", data_dir, length), FLOOR_TEXTS))
+
+
+def measure_page_floors(
+    model: LanguageModel,
+    texts: Sequence[Sequence[int]],
+    *,
+    levels: Sequence[float] = LEVELS,
+) -> PageThresholds:
+    """Measure a model's floors.
+
+    Args:
+        texts: of any lengths; contexts longer than the longest of them are left out.
+        levels: of attention, ascending, below 1.
+    Raises: ConfigError for texts that are all shorter than the shortest context.
+    """
+    longest = max((len(text) for text in texts), default=0)
+    contexts = [context for context in FLOOR_CONTEXTS if context <= longest]
+    if not contexts:
+        raise ConfigError(f"page floors need a text of {FLOOR_CONTEXTS[0]} tokens, got {longest}")
+    needs: list[list[Tensor]] = [[] for _ in contexts]
+    for text in texts:
+        _weigh(model.lm, text, contexts, needs)
+    table = tuple(_floors(torch.cat(pages), levels) for pages in needs)
+    return PageThresholds(model.fingerprint, tuple(contexts), tuple(levels), table)
+
+
+def _weigh(
+    lm: FrozenLM, text: Sequence[int], contexts: Sequence[int], needs: list[list[Tensor]]
+) -> None:
+    """Add the needs of the pages that tokens around each context see."""
+    cache = lm.new_cache(1, len(text))
+    fed = torch.tensor([list(text)], device=lm.device)
+    places = [_around(context, len(text)) for context in contexts]
+    for start in range(0, len(text), _PREFILL):
+        end = min(start + _PREFILL, len(text))
+        inside = [place[(place >= start) & (place < end)] for place in places]
+        watch = _watcher(lm, cache.page_size, start, inside, needs)
+        lm.prefill(fed[:, start:end], cache, watch=watch if any(map(len, inside)) else None)
+
+
+def _watcher(
+    lm: FrozenLM,
+    page_size: int,
+    start: int,
+    places: Sequence[Tensor],
+    needs: list[list[Tensor]],
+) -> Callable[[int, Tensor, KVBlock], None]:
+    """Adds the needs of the pages that some tokens see, of a pass that begins at ``start``."""
+
+    def watch(layer: int, query: Tensor, block: KVBlock) -> None:
+        for number, here in enumerate(places):
+            if not len(here):
+                continue
+            window = lm.spec.windows[layer]
+            shares, valid = text_shares(query[:, :, here - start], block, here, page_size, window)
+            heaviest = shares >= shares.amax(-1, keepdim=True)  # read in any case
+            need = page_need(shares, valid).masked_fill(heaviest, torch.inf)
+            needs[number].append(need[valid[:, None].expand_as(need)].cpu())
+
+    return watch
+
+
+def _around(context: int, length: int) -> Tensor:
+    """Positions of tokens that see about so many, itself included, [n ≤ TOKENS] ascending."""
+    first, last = round(context / 1.1), min(round(context * 1.1), length)
+    if last <= first:
+        return torch.empty(0, dtype=torch.int64)
+    places: Tensor = torch.unique(torch.linspace(first - 1, last - 1, TOKENS).long())
+    return places
+
+
+def _floors(needs: Tensor, levels: Sequence[float]) -> tuple[float, ...]:
+    """The logarithms of the floors that shares of the pages reach."""
+    ranked = needs.sort(descending=True).values
+    most = float(ranked[ranked.isfinite()][0]) * 1.1  # where the heaviest pages alone are more
+    floors = [ranked[max(1, round(level * len(ranked))) - 1].clamp(1e-30, most) for level in levels]
+    return tuple(round(math.log(floor), _DIGITS) for floor in floors)
+
+
+def measure_directions(lm: FrozenLM, texts: Iterable[Sequence[int]]) -> Tensor:
+    """The leading eigenvectors of final hidden states' second moments: [C, 32] float32.
+
+    Args:
+        texts: of different kinds; 512 tokens of one kind alone were a third as good.
+    """
+    moments = torch.zeros(lm.spec.hidden_size, lm.spec.hidden_size, dtype=torch.float64)
+    for text in texts:
+        seen = list(text[: lm.spec.max_positions])
+        cache = lm.new_cache(1, len(seen))
+        states = [
+            lm.prefill(part, cache)[0]
+            for part in torch.tensor([seen], device=lm.device).split(_PREFILL, 1)
+        ]
+        flat = torch.cat(states)[_FIRST_TOKENS:].double().cpu()
+        moments += flat.T @ flat
+    directions: Tensor = torch.linalg.eigh(moments).eigenvectors[:, -NUM_DIRECTIONS:].float()
+    return directions
+
+
+def measure_damage(
+    lm: FrozenLM,
+    texts: Iterator[Sequence[int]],
+    grid: ActionGrid,
+    *,
+    count: int,
+) -> Generator[float, None, DamageTable]:
+    """Measure a model's table.
+
+    Args:
+        texts: token ids, each of at least ``text_len()``.
+    Yields: the share of the work that is done.
+    Returns: the table.
+    Raises: ConfigError without a text.
+    """
+    room = lm.spec.max_positions - WINDOWS * STEPS
+    contexts = tuple(context for context in CONTEXTS if context <= room) or (max(room, 1),)
+    attention = [Action(keep_fraction=level) for level in LEVELS]
+    channels = [Action(channel_keep_ratio=level) for level in grid.channel_keep_ratios[:-1]]
+    sums = torch.zeros(len(contexts), len(attention) + len(channels), dtype=torch.float64)
+    read = 0
+    for number, text in enumerate(islice(texts, count)):
+        cache = lm.new_cache(1, text_len(contexts), page_size=grid.page_size)
+        done = 0
+        for place, context in enumerate(contexts):
+            yield (number + place / len(contexts)) / count
+            ahead = context + (WINDOWS - 1) * STEPS
+            lm.prepare_for_batches()
+            lm.prefill(torch.tensor([text[done:ahead]], device=lm.device), cache)
+            done = ahead
+            sums[place] += _damage(lm, cache, text, context, [*attention, *channels], grid)
+        read += 1
+    if not read:
+        raise ConfigError("no text to measure damage on")
+    means = (sums / read).tolist()
+    split = len(attention)
+    return DamageTable(
+        tuple(contexts),
+        (*LEVELS, 1.0),
+        grid.channel_keep_ratios,
+        tuple((*map(_rounded, row[:split]), 0.0) for row in means),
+        tuple((*map(_rounded, row[split:]), 0.0) for row in means),
+        read * WINDOWS * STEPS,
+    )
+
+
+def text_len(contexts: Sequence[int] = CONTEXTS) -> int:
+    """Tokens of a text that ``measure_damage`` reads."""
+    return contexts[-1] + WINDOWS * STEPS + 1
+
+
+def _damage(
+    lm: FrozenLM,
+    cache: KVCache,
+    text: Sequence[int],
+    context: int,
+    actions: Sequence[Action],
+    grid: ActionGrid,
+) -> torch.Tensor:
+    """Mean KL of each action over the windows after a context: [actions] fp64."""
+    starts = tuple(context + STEPS * window for window in range(WINDOWS))
+    windows = Windows(cache, (0,) * WINDOWS, starts)
+    path = torch.tensor([list(text[start : start + STEPS + 1]) for start in starts])
+    state = PrefixState(torch.zeros(WINDOWS, lm.spec.hidden_size, device=lm.device))
+    group = 1 + len(actions)
+    rows = [FixedScheduler([action]) for _ in starts for action in (DENSE, *actions)]
+    options = DecodeOptions(STEPS, grid.mechanisms, rows_per_sequence=group)
+    scores = roll_out(lm, Prefix(windows, state, path), RowSchedulers(rows), options)
+    return torch.from_numpy(scores.kl[:, 1:].mean((0, 2)))
+
+
+def _rounded(value: float) -> float:
+    return float(f"{max(value, 0.0):.4g}")
 
 
 def measured_first(
@@ -38,7 +261,6 @@ def measured_first(
 
     Args:
         data_dir: where the tables are kept, and the texts.
-        keeps: write them; of several processes one does.
     Yields: WorkProgress; WorkStopped where ``should_stop`` was obeyed, and nothing was measured.
     Raises: CorpusError, DownloadError, OSError.
     """

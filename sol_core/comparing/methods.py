@@ -5,18 +5,22 @@ schedule runs on through all rollouts, so that what the levels cannot express in
 up for in the next and the mean over the evaluation is exact. The signal-driven ones (EMC,
 DAC) keep their steering and their running statistics from rollout to rollout, one
 scheduler per place in the batch.
+
+A share of the bytes is a place on a fixed path through the plane of attention and channels:
+``line`` is the dial of releases before budgets were shares, from dense straight through (0.5, 0.75)
+to the lowest levels; ``attention_first`` lowers attention to a tenth, then channels.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import cast
 
 import numpy as np
 
-from sol_core.actions import Action, ActionGrid, Budget
+from sol_core.actions import PAPER, Action, ActionGrid, Budget
 from sol_core.budgets.building import build_scheduler
 from sol_core.comparing.rollout import Floats
 from sol_core.config import ScheduleConfig, ScheduleKind
@@ -29,20 +33,95 @@ from sol_core.decoding.schedules import (
 )
 from sol_core.models.signals import Observe
 
+Part = tuple[list[tuple[int, int]], BatchScheduler]  # rows and their scheduler
+Corners = tuple[tuple[float, float], ...]  # (keep fraction, channel keep ratio), from dense down
+BISECTIONS = 40
+TRIALS = 2  # of the paper's static on one batch
+# The paper's mechanisms cut only the MLP's input: equal bytes take ratios below other grids'.
+PAPER_CHANNEL_LEVELS = tuple(round(i / 20, 2) for i in range(1, 21))
+
+
+def read_beyond(count: int, trial: Callable[[Floats], tuple[Floats, Floats]]) -> Floats:
+    """Bytes that static reads under the paper's mechanisms beyond what its actions allow: [count].
+
+    The paper's heads choose their pages one by one, so a group reads more tokens than an action
+    allows; how many more, trials tell.
+
+    Args:
+        trial: of budgets that leave so much out, what a batch read and what its actions allowed.
+    """
+    beyond: Floats = np.zeros(count)
+    for _ in range(TRIALS):
+        read, allowed = trial(beyond)
+        beyond = read - allowed
+    return beyond
+
+
+def paper_grid(grid: ActionGrid) -> ActionGrid:
+    """Another grid's levels of attention and bits, with the paper's mechanisms."""
+    return replace(
+        grid,
+        channel_keep_ratios=PAPER_CHANNEL_LEVELS,
+        page_scorer=PAPER.page_scorer,
+        page_choice=PAPER.page_choice,
+        page_budget=PAPER.page_budget,
+        head=PAPER.head,
+        mlp_pruning=PAPER.mlp_pruning,
+        mlp_split=(),
+    )
+
+
+def line(grid: ActionGrid) -> Corners:
+    """The old dial's corners under a grid."""
+    return _within(grid, ((1.0, 1.0), (0.5, 0.75), _lowest(grid)))
+
+
+def attention_first(grid: ActionGrid) -> Corners:
+    """The paper's axes one after the other."""
+    return _within(grid, ((1.0, 1.0), (0.1, 1.0), (0.1, _lowest(grid)[1])))
+
+
+def place_on(
+    corners: Corners, bits: float, target: float, reading: Callable[[Budget], float]
+) -> Budget:
+    """The budget on a path that reads as much as wanted; an end of the path where none does.
+
+    Args:
+        reading: what steps at a budget read; it never rises from corner to corner.
+    """
+    low, high = 0.0, float(len(corners) - 1)  # target lies between their readings
+    for _ in range(BISECTIONS):
+        middle = (low + high) / 2
+        low, high = (
+            (middle, high) if reading(_at(corners, middle, bits)) > target else (low, middle)
+        )
+    return _at(corners, high, bits)
+
+
+def _at(corners: Corners, place: float, bits: float) -> Budget:
+    first = min(int(place), len(corners) - 2)
+    rest = place - first
+    pairs = zip(corners[first], corners[first + 1], strict=True)
+    keep, ratio = (a + (b - a) * rest for a, b in pairs)
+    return Budget(keep, ratio, bits)
+
+
+def _lowest(grid: ActionGrid) -> tuple[float, float]:
+    return grid.keep_fractions[0], grid.channel_keep_ratios[0]
+
+
+def _within(grid: ActionGrid, corners: Corners) -> Corners:
+    keep, ratio = _lowest(grid)
+    return tuple((max(corner[0], keep), max(corner[1], ratio)) for corner in corners)
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row of every rollout's group.
+    """One row of every rollout's group."""
 
-    Attributes:
-        method: policy, policy:NAME, policy_sampled, static, line, random, emc, dac or paper.
-        budget: index of the requested budget.
-        index: which of the random schedules.
-    """
-
-    method: str
-    budget: int
-    index: int = 0
+    method: str  # policy, policy:NAME, policy_sampled, static, line, random, emc, dac or paper
+    budget: int  # index of the requested budget
+    index: int = 0  # which of the random schedules
 
 
 def baseline_rows(
@@ -79,12 +158,7 @@ class PlannedRows:
 
 
 class BaselineRows:
-    """The schedulers behind baseline rows; they live as long as the evaluation.
-
-    Args:
-        spends: per budget, the mean spend to match.
-        horizon: of one rollout.
-    """
+    """The schedulers behind baseline rows; they live as long as the evaluation."""
 
     def __init__(
         self, spends: Sequence[Budget], grid: ActionGrid, horizon: Horizon, *, seed: int
@@ -93,9 +167,7 @@ class BaselineRows:
         self._planners: dict[Row, _Planner] = {}
         self._lanes: dict[tuple[Row, int], Lane] = {}
 
-    def parts(
-        self, rows: Sequence[Row], count: int
-    ) -> list[tuple[list[tuple[int, int]], BatchScheduler]]:
+    def parts(self, rows: Sequence[Row], count: int, first: int = 0) -> list[Part]:
         """Schedulers for one batch of rollouts; call in the order of the texts.
 
         Returns: for each scheduler, its rows as (rollout, number in ``rows``).
@@ -111,7 +183,7 @@ class BaselineRows:
                 else:
                     steered.append((rollout, number))
                     lanes.append(self._lane(row, rollout))
-        parts: list[tuple[list[tuple[int, int]], BatchScheduler]] = [(planned, PlannedRows(plans))]
+        parts: list[Part] = [(planned, PlannedRows(plans))]
         if steered:
             parts.append((steered, RowSchedulers(lanes)))
         return parts

@@ -18,9 +18,9 @@ from torch import Tensor
 
 from sol_core.actions import AXES, Action, ActionGrid
 from sol_core.decoding.batch_scheduling import BatchScheduler
-from sol_core.decoding.divergence import kl_to_dense
-from sol_core.decoding.loop import DecodeOptions, DecodeStep, PrefixState, Windows, decode
-from sol_core.decoding.step_bytes import PolicyReads, StepBytes
+from sol_core.decoding.cost import PolicyReads, StepBytes
+from sol_core.decoding.loop import DecodeOptions, PrefixState, Windows
+from sol_core.decoding.teacher_forcing import teacher_forced
 from sol_core.errors import ShapeError
 from sol_core.models import FrozenLM
 from sol_core.models.cache import KVCache
@@ -30,15 +30,11 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Prefix:
-    """B windows, prefilled densely up to their first token to feed.
-
-    Attributes:
-        path: [B, ≥ T + 1] int64, the tokens to feed and, shifted by one, to score.
-    """
+    """B windows, prefilled densely up to their first token to feed."""
 
     cache: KVCache | Windows
     state: PrefixState
-    path: Tensor
+    path: Tensor  # [B, ≥ T + 1] int64, the tokens to feed and, shifted by one, to score
 
     def parts(self, most: int) -> Iterator[tuple[int, Prefix]]:
         """Cut into parts of at most ``most`` windows; each with its first window's number.
@@ -52,7 +48,8 @@ class Prefix:
         for start in range(0, count, most):
             part = slice(start, start + most)
             windows = Windows(cache.prefix, cache.sources[part], cache.lengths[part])
-            yield start, Prefix(windows, _part_of(self.state, part), self.path[part])
+            state = self.state.rows(range(count)[part])
+            yield start, Prefix(windows, state, self.path[part])
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,27 +57,18 @@ class Rollout:
     """Scores of B windows × G rows × T steps; row 0 of each window is dense.
 
     Attributes:
-        nll: [B, G, T] nats.
-        kl: [B, G, T] nats, KL(dense ‖ row); 0 for row 0.
-        spend: [B, G, T, axes].
-        dense_entropy: [B, T] nats.
         tokens_read: [B, G, T] cached tokens that attention read, summed over layers and KV heads.
-        cached_tokens: [B, T] tokens attended over, the step's own included.
     """
 
-    nll: Floats
-    kl: Floats
-    spend: Floats
-    dense_entropy: Floats
+    nll: Floats  # [B, G, T] nats
+    kl: Floats  # [B, G, T] nats, KL(dense ‖ row); 0 for row 0
+    spend: Floats  # [B, G, T, axes]
+    dense_entropy: Floats  # [B, T] nats
     tokens_read: Floats
-    cached_tokens: Floats
+    cached_tokens: Floats  # [B, T] tokens attended over, the step's own included
 
     def bytes_read(self, step_bytes: StepBytes, policies: Sequence[PolicyReads]) -> Floats:
-        """Computed bytes of every step: [B, G, T].
-
-        Args:
-            policies: per row of a window.
-        """
+        """Computed bytes of every step: [B, G, T]."""
         num_bytes = np.zeros(self.nll.shape)
         for window, row, step in np.ndindex(num_bytes.shape):
             num_bytes[window, row, step] = policies[row].num_bytes + step_bytes.of(
@@ -94,17 +82,11 @@ class Rollout:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Starts of the windows of every text.
+    """Starts of the windows of every text."""
 
-    Attributes:
-        context: tokens before the first window, at least 1.
-        steps: T, tokens from one window to the next.
-        windows: per text.
-    """
-
-    context: int
-    steps: int
-    windows: int = 1
+    context: int  # tokens before the first window, at least 1
+    steps: int  # T, tokens from one window to the next
+    windows: int = 1  # per text
 
     @property
     def starts(self) -> list[int]:
@@ -155,24 +137,17 @@ def roll_out(
             row of each must be dense.
     Raises: ShapeError when it is not.
     """
-    path, group = prefix.path.tolist(), options.rows_per_sequence
+    group = options.rows_per_sequence
     nll, kl, entropy, read = [], [], [], []
     cached: list[tuple[int, ...]] = []
     spend: list[list[tuple[float, ...]]] = []
-
-    def next_tokens(step: DecodeStep) -> list[int]:
-        return [tokens[step.index + 1] for tokens in path]
-
-    first_tokens = [tokens[0] for tokens in path]
-    for step in decode(
-        lm, prefix.cache, first_tokens, scheduler, next_tokens, options, prefix.state
-    ):
+    paths = prefix.path.tolist()
+    for scored in teacher_forced(lm, prefix.cache, paths, scheduler, options, prefix.state):
+        step = scored.step
         if not all(action.is_dense for action in step.actions[::group]):
             raise ShapeError("row 0 of every window must be dense: it is the reference for KL")
-        targets = prefix.path[:, step.index + 1]
-        scores = score_step(step.log_probabilities.unflatten(0, (-1, group)), targets)
-        nll.append(scores[0])
-        kl.append(scores[1])
+        nll.append(scored.nll)
+        kl.append(scored.kl)
         entropy.append(step.entropy[::group])
         spend.append([action.as_tuple() for action in step.actions])
         read.append(step.output.tokens_read.sum(1).unflatten(0, (-1, group)))
@@ -185,29 +160,6 @@ def roll_out(
         _stacked(entropy),
         _stacked(read),
         np.asarray(cached, dtype=np.float64).T,
-    )
-
-
-def score_step(log_probabilities: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """NLL and KL(dense ‖ row) of one step.
-
-    Args:
-        log_probabilities: [B, G, V] fp32; row 0 of each window is dense.
-        targets: [B] int64.
-    Returns: two [B, G] fp32, nats; the KL of row 0 is 0.
-    """
-    wanted = targets[:, None, None].expand(-1, log_probabilities.shape[1], 1)
-    nll = -log_probabilities.gather(-1, wanted).squeeze(-1)
-    kl = torch.zeros_like(nll)
-    kl[:, 1:], _ = kl_to_dense(log_probabilities[:, 0], log_probabilities[:, 1:])
-    return nll, kl
-
-
-def _part_of(state: PrefixState, part: slice) -> PrefixState:
-    return PrefixState(
-        state.hidden[part],
-        None if state.mid_hidden is None else state.mid_hidden[part],
-        None if state.concentration is None else state.concentration[part],
     )
 
 

@@ -30,11 +30,12 @@ from sol_core.actions import (
 )
 from sol_core.config import GenerationConfig
 from sol_core.decoding.batch_scheduling import BatchScheduler, RowSchedulers
-from sol_core.decoding.finite import require_finite
-from sol_core.decoding.loop import DecodeOptions, DecodeStep, decode, observed_prefill
+from sol_core.decoding.loop import DecodeOptions, observed_prefill
+from sol_core.decoding.numbers import require_finite
 from sol_core.decoding.schedules import FixedScheduler
+from sol_core.decoding.teacher_forcing import teacher_forced
 from sol_core.errors import ConfigError, ContextLengthError, PolicyError
-from sol_core.files.characters import whole_characters
+from sol_core.files.places import whole_characters
 from sol_core.generation.schedules import GenerationSchedules, PolicyFinder
 from sol_core.models.loading import LanguageModel
 from sol_core.policy.policy import Policy
@@ -187,8 +188,6 @@ def score_text(
 ) -> tuple[tuple[Action, ...], tuple[float, ...]]:
     """Actions and NLL of ``tokens[first:]`` under a generation's main schedule, nats.
 
-    Args:
-        policies: as for ``generate``.
     Raises: ConfigError, ContextLengthError; PolicyError for a policy that does not fit.
     """
     steps = (DENSE,) * (len(tokens) - first)  # only their number counts here
@@ -214,14 +213,11 @@ def _score(
         observe = options.mechanisms if scheduler.observes else None
         state = observed_prefill(lm, context, prefix, observe)
 
-    def next_token(step: DecodeStep) -> list[int]:
-        return [case.input_ids[start + step.index + 1]]
-
     columns, actions = [], []
-    first = [case.input_ids[start]]
-    for step in decode(lm, prefix, first, scheduler, next_token, options, state):
-        columns.append(-step.log_probabilities[:, next_token(step)[0]])
-        actions.append(step.actions[0])
+    path = case.input_ids[start:]
+    for scored in teacher_forced(lm, prefix, [path], scheduler, options, state):
+        columns.append(scored.nll[0])
+        actions.append(scored.step.actions[0])
     return torch.stack(columns, dim=1), actions
 
 

@@ -31,7 +31,6 @@ class PairedBootstrap:
 
     Args:
         num_texts: N, at least 1.
-        seed: decides the resamples.
     """
 
     def __init__(self, num_texts: int, *, seed: int) -> None:

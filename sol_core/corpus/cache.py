@@ -34,19 +34,12 @@ _SCHEMA = pa.schema([("text", pa.string()), ("origin", pa.string())])
 
 @dataclass(frozen=True, slots=True)
 class CorpusManifest:
-    """Contents of a cached corpus.
+    """Contents of a cached corpus."""
 
-    Attributes:
-        signature: of what it was made from; another one means making it again.
-        fingerprint: hex SHA-256 over the documents and their sides.
-        num_documents: per split.
-        notices: guesses the user should know about, such as an encoding.
-    """
-
-    signature: str
-    fingerprint: str
-    num_documents: dict[str, int]
-    notices: tuple[str, ...]
+    signature: str  # of what it was made from; another one means making it again
+    fingerprint: str  # hex SHA-256 over the documents and their sides
+    num_documents: dict[str, int]  # per split
+    notices: tuple[str, ...]  # guesses the user should know about, such as an encoding
 
 
 def ensure_cached(
@@ -58,9 +51,6 @@ def ensure_cached(
 ) -> CorpusManifest:
     """Return the manifest of the corpus in ``folder``, written first if need be.
 
-    Args:
-        documents: opens the source; called at most once.
-        notices: read after the last document.
     Raises: CorpusError when there is no document; OSError when the disk refuses.
     """
     cached = _read_manifest(folder, signature)

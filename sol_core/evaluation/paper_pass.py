@@ -1,37 +1,31 @@
 """Pass 3: static under the paper's mechanisms, at the bytes that the static mix read.
 
-Attention is lowered first, then channels (``paths.attention_first``). The paper's heads choose
-their pages one by one, so a group reads more tokens than an action allows: how many more, trials
-on the first text tell.
+Attention is lowered first, then channels (``methods.attention_first``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from torch import Tensor
 
 from sol_core.actions import Budget
-from sol_core.comparing.methods import Row
-from sol_core.comparing.partial import Batch
-from sol_core.comparing.paths import attention_first, place_on
+from sol_core.comparing.methods import Part, Row, attention_first, place_on, read_beyond
 from sol_core.comparing.rollout import Floats
 from sol_core.decoding.batch_scheduling import RowSchedulers
 from sol_core.decoding.schedules import StaticScheduler
-from sol_core.evaluation.setting import Setting
-from sol_core.evaluation.stages import Part, TablePass
-from sol_core.evaluation.tables import ScoreTable
-
-TRIALS = 2
+from sol_core.evaluation.measurement import Batch
+from sol_core.evaluation.stages import TablePass
+from sol_core.evaluation.tables import ScoreTable, Setting
 
 
 class PaperPass(TablePass):
     """The paper's mechanisms, a row for each budget.
 
     Args:
-        setting: with mixes: budgets are shares.
         baselines: the table whose static rows are matched; full before this pass runs.
     """
 
@@ -46,13 +40,17 @@ class PaperPass(TablePass):
 
     def run_texts(self, first_text: int, blocks: Tensor) -> None:
         if self._beyond is None:
-            self._beyond = np.zeros(len(self.table.rows))
-            for _ in range(TRIALS):
-                self._roll_out(first_text, blocks[:1])
-                tried = self._rollouts(first_text, 1)
-                read = self.table.share[tried].mean(0)
-                self._beyond = read - self._allowed(range(tried.start, tried.stop))
-        self._roll_out(first_text, blocks)
+            trial = partial(self._tried, first_text, blocks[:1])
+            self._beyond = read_beyond(len(self.table.rows), trial)
+        super().run_texts(first_text, blocks)
+
+    def _tried(self, first_text: int, blocks: Tensor, beyond: Floats) -> tuple[Floats, Floats]:
+        """Shares that one text's rollouts read, and that their actions allowed: [budgets] each."""
+        self._beyond = beyond
+        super().run_texts(first_text, blocks)
+        tried = self._rollouts(first_text, 1)
+        read: Floats = self.table.share[tried].mean(0)
+        return read, self._allowed(range(tried.start, tried.stop))
 
     def saved(self, batch: Batch) -> dict[str, Floats]:
         assert self._beyond is not None
@@ -61,10 +59,6 @@ class PaperPass(TablePass):
     def restore(self, batch: Batch, arrays: Mapping[str, Floats]) -> None:
         super().restore(batch, arrays)
         self._beyond = arrays["beyond"]
-
-    def _roll_out(self, first_text: int, blocks: Tensor) -> None:
-        for _ in self.roll_out(first_text, blocks, observe=False):
-            pass
 
     def _parts(self, rows: Sequence[Row], first: int, count: int) -> list[Part]:
         config, grid = self.setting.config, self.setting.grid

@@ -40,14 +40,12 @@ class MethodScores:
     """One method at one budget, text by text.
 
     Attributes:
-        nll, kl: [texts] nats per token.
-        spend: [texts, axes].
         share, num_bytes: [texts] of the dense step's bytes, and bytes; None where not counted.
     """
 
-    nll: Floats
-    kl: Floats
-    spend: Floats
+    nll: Floats  # [texts] nats per token
+    kl: Floats  # [texts] nats per token
+    spend: Floats  # [texts, axes]
     share: Floats | None = None
     num_bytes: Floats | None = None
 
@@ -78,7 +76,6 @@ def method_scores(
     """Every method at one budget, the policy first.
 
     Args:
-        baselines: tables of the passes that ran.
         windows: consecutive rollouts of one text; they are averaged, since the windows of
             a text are no independent samples.
         by_share: bytes were counted.
@@ -113,12 +110,7 @@ def budget_record(
     random: tuple[list[float], list[float]],
     tokens: tuple[TokenTable, int],
 ) -> dict[str, Any]:
-    """One entry of ``budgets``.
-
-    Args:
-        random: mean NLL and mean KL of each random schedule.
-        tokens: the policy's tokens and which budget this is.
-    """
+    """One entry of ``budgets``."""
     policy = scores["policy"]
     table, index = tokens
     return {

@@ -21,12 +21,11 @@ from sol_core.comparing.statistics import PairedBootstrap
 from sol_core.comparing.token_kinds import predicted_kinds
 from sol_core.decoding.batch_scheduling import Schedule
 from sol_core.decoding.cost import CostModel
-from sol_core.errors import ContextLengthError, ShapeError
+from sol_core.errors import ContextLengthError
 from sol_core.evaluation.config import EvaluationConfig
-from sol_core.evaluation.difficulty import DifficultyData, difficulty_report
 from sol_core.evaluation.measurement import Measurement
 from sol_core.evaluation.paper_pass import PaperPass
-from sol_core.evaluation.pollution import PollutionProbe
+from sol_core.evaluation.probes import PollutionProbe, difficulty_report
 from sol_core.evaluation.result import (
     SCHEMA,
     MethodScores,
@@ -35,8 +34,8 @@ from sol_core.evaluation.result import (
     method_scores,
     overall_win_rates,
 )
-from sol_core.evaluation.setting import Setting
 from sol_core.evaluation.stages import BaselinePass, PolicyPass, TextStage
+from sol_core.evaluation.tables import Setting
 from sol_core.evaluation.texts import EvaluationTexts, TextRequest, load_texts
 from sol_core.events import StepCost
 from sol_core.generation.engine import never
@@ -72,29 +71,6 @@ def evaluate(
     contenders = load_contenders(model, policies, grid, by_share=config.by_share)
     _check(model, contenders, config)
     return _read_and_run(Measurement(model, contenders, config, should_stop, partial), data_dir)
-
-
-def evaluate_contenders(
-    model: LanguageModel,
-    contenders: Sequence[Contender],
-    config: EvaluationConfig,
-    texts: EvaluationTexts,
-    should_stop: Callable[[], bool] = never,
-    partial: Path | None = None,
-) -> Iterator[WorkEvent]:
-    """The same for policies and texts that are already loaded.
-
-    Raises: as ``evaluate``; ShapeError for fewer texts than configured or of another length.
-    """
-    _check(model, contenders, config)
-    lengths = {len(block) for block in texts.blocks}
-    needed = config.block_len
-    if len(texts.blocks) < config.texts or lengths != {needed}:
-        raise ShapeError(
-            f"{config.texts} texts of {needed} tokens are needed, "
-            f"got {len(texts.blocks)} of {', '.join(map(str, sorted(lengths)))}"
-        )
-    return _Run(Measurement(model, contenders, config, should_stop, partial), texts).events()
 
 
 def _read_and_run(task: _Task, data_dir: Path) -> Iterator[WorkEvent]:
@@ -254,11 +230,9 @@ class _Run:
         ]
         num_budgets = len(tokens.spend)
         return difficulty_report(
-            DifficultyData(
-                tokens.surprisal.reshape(-1),
-                tokens.entropy.reshape(-1),
-                kinds,
-                tokens.spend.reshape(num_budgets, -1, len(AXES)),
-                tokens.kl.reshape(num_budgets, -1),
-            )
+            surprisal=tokens.surprisal.reshape(-1),
+            entropy=tokens.entropy.reshape(-1),
+            kinds=kinds,
+            spend=tokens.spend.reshape(num_budgets, -1, len(AXES)),
+            kl=tokens.kl.reshape(num_budgets, -1),
         )

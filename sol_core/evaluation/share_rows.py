@@ -11,46 +11,28 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import cast
 
-import numpy as np
-
 from sol_core.actions import Budget
 from sol_core.budgets.building import build_scheduler
-from sol_core.comparing.methods import Lane, Row, derive_seed
-from sol_core.comparing.paths import line, place_on
-from sol_core.comparing.rollout import Floats
+from sol_core.comparing.methods import BaselineRows, Lane, Part, Row, derive_seed, line, place_on
 from sol_core.config import ScheduleConfig, ScheduleKind
-from sol_core.decoding.batch_scheduling import BatchScheduler, RowSchedulers
+from sol_core.decoding.batch_scheduling import RowSchedulers
 from sol_core.decoding.schedules import Scheduler, SignalScheduler, StaticScheduler
-from sol_core.evaluation.setting import Setting
-from sol_core.evaluation.tables import ScoreTable
+from sol_core.evaluation.tables import ScoreTable, Setting
 
 MOST_OWED = 0.1  # of dense, that a rollout's aim is moved to make good what was read before
 
 
-class ShareRows:
-    """The schedulers behind baseline rows; they live as long as the evaluation.
-
-    Args:
-        setting: with mixes.
-        table: of these rows, filled rollout after rollout.
-        spends: per budget, the share to match.
-    """
+class ShareRows(BaselineRows):
+    """Rows that aim at shares."""
 
     def __init__(self, setting: Setting, table: ScoreTable, spends: Sequence[Budget]) -> None:
+        super().__init__(spends, setting.grid, setting.horizon, seed=setting.config.seed)
         assert setting.mixes is not None
-        self._setting, self._table, self._spends = setting, table, spends
+        self._setting, self._table = setting, table
         self._mixes, self._line = setting.mixes, line(setting.grid)
-        self._lanes: dict[tuple[Row, int], Lane] = {}
 
-    def parts(
-        self, rows: Sequence[Row], first: int, count: int
-    ) -> list[tuple[list[tuple[int, int]], BatchScheduler]]:
-        """Schedulers for one batch of rollouts; call in the order of the rollouts.
-
-        Args:
-            first: number of the first rollout; all before it are in the table.
-        Returns: the scheduler and its rows as (rollout, number in ``rows``).
-        """
+    def parts(self, rows: Sequence[Row], count: int, first: int = 0) -> list[Part]:
+        """As of ``BaselineRows``; all rollouts before the first are in the table."""
         aims = [self._aim(row, first, count) for row in rows]
         placed, schedulers = [], []
         for rollout in range(count):
@@ -58,17 +40,6 @@ class ShareRows:
                 placed.append((rollout, number))
                 schedulers.append(self._scheduler(row, aim, (first + rollout, rollout)))
         return [(placed, RowSchedulers(schedulers))]
-
-    def steering(self) -> Floats:
-        """[lanes, numbers] fp64, as ``BaselineRows.steering``."""
-        states = [lane.scheduler.state() for lane in self._lanes.values()]
-        size = SignalScheduler.state_size()
-        return np.asarray(states, dtype=np.float64).reshape(len(states), size)
-
-    def steer(self, states: Floats) -> None:
-        """Put them back to where ``steering`` found them, after the same calls of ``parts``."""
-        for lane, state in zip(self._lanes.values(), states.tolist(), strict=True):
-            lane.scheduler.go_on_from(state)
 
     def _aim(self, row: Row, first: int, count: int) -> float:
         """Share for the next ``count`` rollouts."""
@@ -90,9 +61,9 @@ class ShareRows:
         mean = self._mixes.mean(share, context, bits)
         if row.method == "static":
             mean = Budget.share(share, bits)
-        seed = derive_seed(setting.config.seed, "random", row.budget, row.index, rollout)
+        seed = derive_seed(self._seed, "random", row.budget, row.index, rollout)
         config = ScheduleConfig(cast(ScheduleKind, row.method), mean, seed)
-        made = build_scheduler(config, setting.grid, horizon=setting.horizon, mixes=self._mixes)
+        made = build_scheduler(config, setting.grid, horizon=self._horizon, mixes=self._mixes)
         return self._going_on(made, (row, lane)) if isinstance(made, SignalScheduler) else made
 
     def _going_on(self, made: SignalScheduler, key: tuple[Row, int]) -> Lane:

@@ -13,23 +13,26 @@ from collections.abc import Iterator, Mapping, Sequence
 from torch import Tensor
 
 from sol_core.actions import DENSE, Budget
-from sol_core.comparing.methods import BaselineRows, PlannedRows, Row, baseline_rows, derive_seed
-from sol_core.comparing.partial import Batch
+from sol_core.comparing.methods import (
+    BaselineRows,
+    Part,
+    PlannedRows,
+    Row,
+    baseline_rows,
+    derive_seed,
+)
 from sol_core.comparing.rollout import Floats, Layout, Rollout, prefill_texts, roll_out
 from sol_core.decoding.batch_scheduling import BatchScheduler, SplitScheduler
-from sol_core.decoding.cost import CostModel
+from sol_core.decoding.cost import NO_POLICY, CostModel, PolicyReads, StepBytes
 from sol_core.decoding.loop import DecodeOptions
-from sol_core.decoding.step_bytes import NO_POLICY, PolicyReads, StepBytes
-from sol_core.evaluation.setting import Setting
+from sol_core.evaluation.measurement import Batch
 from sol_core.evaluation.share_rows import ShareRows
-from sol_core.evaluation.tables import ScoreTable, TokenTable
+from sol_core.evaluation.tables import ScoreTable, Setting, TokenTable
 
 PROBE_TEXTS = 64  # texts of a probe, at most
 ROWS_AT_ONCE = 128  # a row costs a quarter less than with 64
 MOST_PREFILLED = 65_536  # tokens of the texts of a batch: 1.5 GB of the default model's cache
 PREFILL_UNITS = 0.5  # work of a prefilled token beside that of a decoded row's step
-
-Part = tuple[list[tuple[int, int]], BatchScheduler]
 
 
 class TextStage:
@@ -166,19 +169,15 @@ class TablePass(TextStage):
                 self.table.add(first, start, rollout, read)
                 yield first, start, rollout, read
 
+    def run_texts(self, first_text: int, blocks: Tensor) -> None:
+        for _ in self.roll_out(first_text, blocks, observe=False):
+            pass
+
     def part(self, first_text: int, count: int) -> dict[str, Floats]:
-        table, rollouts = self.table, self._rollouts(first_text, count)
-        arrays = {
-            "nll": table.nll[rollouts],
-            "kl": table.kl[rollouts],
-            "spend": table.spend[rollouts],
-            "dense_nll": table.dense_nll[rollouts],
-        }
-        if self.step_bytes is not None:
-            arrays["share"] = table.share[rollouts]
-            arrays["num_bytes"] = table.num_bytes[rollouts]
-            arrays["dense_bytes"] = table.dense_bytes[rollouts]
-        return arrays
+        counted = ("share", "num_bytes", "dense_bytes") if self.step_bytes is not None else ()
+        names = ("nll", "kl", "spend", "dense_nll", *counted)
+        rollouts = self._rollouts(first_text, count)
+        return {name: getattr(self.table, name)[rollouts] for name in names}
 
     def restore(self, batch: Batch, arrays: Mapping[str, Floats]) -> None:
         super().restore(batch, arrays)
@@ -282,11 +281,7 @@ class BaselinePass(TablePass):
         )
         super().__init__(setting, rows)
         self._policies = policies
-        self._built: BaselineRows | ShareRows | None = None
-
-    def run_texts(self, first_text: int, blocks: Tensor) -> None:
-        for _ in self.roll_out(first_text, blocks, observe=False):
-            pass
+        self._built: BaselineRows | None = None
 
     def saved(self, batch: Batch) -> dict[str, Floats]:
         return super().saved(batch) | {"steering": self._rows.steering()}
@@ -302,7 +297,7 @@ class BaselinePass(TablePass):
         self._rows.steer(arrays["steering"])
 
     @property
-    def _rows(self) -> BaselineRows | ShareRows:
+    def _rows(self) -> BaselineRows:
         if self._built is None:
             setting = self.setting
             if setting.mixes is not None:
@@ -314,6 +309,4 @@ class BaselinePass(TablePass):
         return self._built
 
     def _parts(self, rows: Sequence[Row], first: int, count: int) -> list[Part]:
-        if isinstance(self._rows, ShareRows):
-            return self._rows.parts(rows, first, count)
-        return self._rows.parts(rows, count)
+        return self._rows.parts(rows, count, first)

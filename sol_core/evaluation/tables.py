@@ -1,4 +1,4 @@
-"""Scores per rollout and row, gathered while the rollouts run.
+"""Objects that all stages of an evaluation share, and the scores they gather per rollout and row.
 
 N counts rollouts: the windows of all texts, text after text.
 """
@@ -6,12 +6,48 @@ N counts rollouts: the windows of all texts, text after text.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
+from torch import Tensor
 
-from sol_core.actions import AXES
-from sol_core.comparing.methods import Row
+from sol_core.actions import AXES, ActionGrid
+from sol_core.budgets import MixTable
+from sol_core.comparing.contenders import Contender, shared_grid
+from sol_core.comparing.methods import Row, paper_grid
 from sol_core.comparing.rollout import Floats, Rollout
+from sol_core.decoding.schedules import Horizon
+from sol_core.evaluation.config import EvaluationConfig
+from sol_core.models import FrozenLM
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """Objects shared by all stages.
+
+    Attributes:
+        mixes: of the model under the policies' grid, where budgets are shares of the bytes.
+    """
+
+    lm: FrozenLM
+    contenders: Sequence[Contender]
+    config: EvaluationConfig
+    texts: Tensor  # [N, ``config.block_len``] int64, on the model's device
+    mixes: MixTable | None = None
+    paper: bool = False  # steps skip work by the paper's mechanisms
+
+    @property
+    def grid(self) -> ActionGrid:
+        grid = shared_grid(self.contenders)
+        return paper_grid(grid) if self.paper else grid
+
+    @property
+    def episode_steps(self) -> int:
+        return self.contenders[0].episode_steps
+
+    @property
+    def horizon(self) -> Horizon:
+        return Horizon(self.episode_steps, self.config.steps)
 
 
 class ScoreTable:

@@ -12,8 +12,9 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sol_core.corpus import Corpus, load_corpus, token_blocks
+from sol_core.corpus.blocks import token_blocks
 from sol_core.corpus.documents import SPLITS, Split
+from sol_core.corpus.load import Corpus, load_corpus
 from sol_core.errors import CorpusError
 
 if TYPE_CHECKING:
@@ -22,19 +23,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class EvaluationTexts:
-    """Texts to evaluate on.
+    """Texts to evaluate on."""
 
-    Attributes:
-        corpus: short name for people.
-        fingerprint: of the whole corpus.
-        held_out_only: the policy was trained on this corpus, so only its other side is here.
-        blocks: N blocks of equal length, token ids.
-    """
-
-    corpus: str
-    fingerprint: str
-    held_out_only: bool
-    blocks: list[list[int]]
+    corpus: str  # short name for people
+    fingerprint: str  # of the whole corpus
+    held_out_only: bool  # the policy was trained on this corpus, so only its other side is here
+    blocks: list[list[int]]  # N blocks of equal length, token ids
 
 
 @dataclass(frozen=True, slots=True)

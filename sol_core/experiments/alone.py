@@ -1,8 +1,12 @@
-"""Single steps of a text, each compressed alone: what a step loses when only it is cheap.
+"""Single steps of a text, each compressed alone; and massive activations of the MLPs.
 
 The text is prefilled densely once. Every chosen step branches off that cache under every
 action, as rows of one batch, so no step sees what another one's compression left behind:
 the parallel counterfactuals of a policy's damage labels, for a page to show.
+
+SOL (arXiv:2605.10875) quantises the MLP's output per token, with one scale set by its
+largest value. Where one channel is hundreds of times the others, few bits round the
+others to zero.
 """
 
 from __future__ import annotations
@@ -13,49 +17,98 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from kernels.activation_quantisation.reference import fake_quantise
 from sol_core.actions import DENSE, Action, ActionGrid
-from sol_core.comparing.rollout import score_step
 from sol_core.decoding.batch_scheduling import RowSchedulers
-from sol_core.decoding.divergence import kl_to_dense
 from sol_core.decoding.loop import DecodeOptions, DecodeStep, Windows, decode
+from sol_core.decoding.numbers import kl_to_dense
 from sol_core.decoding.schedules import FixedScheduler
+from sol_core.decoding.teacher_forcing import kl_to_first, token_nll
 from sol_core.errors import ConfigError, ContextLengthError
 from sol_core.events import Alternative, PageReads
-from sol_core.generation.page_reads import page_reads
-from sol_core.generation.sequence import most_probable
+from sol_core.generation.sequence import most_probable, page_reads
+from sol_core.models import FrozenLM
 from sol_core.models.cache import KVCache
 from sol_core.models.loading import LanguageModel
+from sol_core.models.weights import LayerWeights
 
 ROWS_AT_ONCE = 128
 
 
 @dataclass(frozen=True, slots=True)
-class StepLoss:
-    """One step under one action, its past dense.
+class MlpOutput:
+    """The MLP output of one layer for one token."""
 
-    Attributes:
-        nll: of the text's next token, nats.
-        kl: KL(dense ‖ this) of the step, nats.
-        page_reads: None unless requested.
+    token: int  # its number in the text
+    layer: int  # 1-based
+    layers: int  # of the model
+    magnitudes: tuple[float, ...]  # of all channels, largest first
+    median: float  # of the magnitudes
+    bits: tuple[int, ...]
+    zeros: tuple[int, ...]  # per bit width of ``bits``, how many channels round to 0
+
+
+class _WatchedLM(FrozenLM):
+    """The same model over the same weights, which notes what every MLP adds."""
+
+    _few_rows = None  # the fast path adds inside its kernels
+
+    def watch(self, tokens: Sequence[int]) -> Tensor:
+        """[layers, T, C] fp32: the MLP outputs of a dense pass over T tokens."""
+        self._seen: list[Tensor] = []
+        cache = self.new_cache(1, len(tokens))
+        self.prefill(torch.tensor([list(tokens)], device=self.device), cache)
+        return torch.stack(self._seen)
+
+    def _add_mlp(self, layer: LayerWeights, hidden: Tensor, update: Tensor) -> Tensor:
+        self._seen.append(update[0].float())
+        return super()._add_mlp(layer, hidden, update)
+
+
+@torch.no_grad()
+def most_massive_output(
+    model: LanguageModel, tokens: Sequence[int], first: int, bits: Sequence[int]
+) -> MlpOutput:
+    """The most uneven MLP output of tokens ``first`` … last: largest over median magnitude.
+
+    Raises: ConfigError, ContextLengthError.
     """
+    check_tokens(model, tokens, first + 1)
+    outputs = _WatchedLM(model.spec, model.lm.weights).watch(tokens)[:, first:]
+    magnitudes = outputs.abs()
+    medians = magnitudes.median(-1).values
+    uneven = magnitudes.amax(-1) / medians.clamp(min=1e-8)
+    layer, place = divmod(int(uneven.argmax()), uneven.shape[1])
+    ranked = magnitudes[layer, place].sort(descending=True).values
+    widths = torch.tensor(list(bits), device=outputs.device)
+    rounded = fake_quantise(outputs[layer, place].expand(len(bits), -1), widths)
+    return MlpOutput(
+        token=first + place,
+        layer=layer + 1,
+        layers=len(outputs),
+        magnitudes=tuple(ranked.tolist()),
+        median=float(medians[layer, place]),
+        bits=tuple(bits),
+        zeros=tuple((rounded == 0).sum(-1).tolist()),
+    )
 
-    nll: float
-    kl: float
-    page_reads: PageReads | None = None
+
+@dataclass(frozen=True, slots=True)
+class StepLoss:
+    """One step under one action, its past dense."""
+
+    nll: float  # of the text's next token, nats
+    kl: float  # KL(dense ‖ this) of the step, nats
+    page_reads: PageReads | None = None  # None unless asked for
 
 
 @dataclass(frozen=True, slots=True)
 class Choices:
-    """Most probable next tokens after one step.
+    """Most probable next tokens after one step."""
 
-    Attributes:
-        kl: KL(dense ‖ this) of the step, nats; entropy: of this, nats.
-        top: the most probable tokens.
-    """
-
-    kl: float
-    entropy: float
-    top: tuple[Alternative, ...]
+    kl: float  # KL(dense ‖ this) of the step, nats
+    entropy: float  # of this, nats
+    top: tuple[Alternative, ...]  # the most probable tokens
 
 
 def check_tokens(model: LanguageModel, tokens: Sequence[int], least: int = 2) -> None:
@@ -94,7 +147,8 @@ def losses_alone(
     for fed, step in _steps(model, tokens, scored, actions, grid, with_reads=with_reads):
         targets = torch.tensor([tokens[at + 1] for at in fed], device=model.lm.device)
         log_probabilities = _by_place(step.log_probabilities, actions)
-        nll, kl = (scores.T.tolist() for scores in score_step(log_probabilities, targets))
+        nll = token_nll(log_probabilities, targets).T.tolist()
+        kl = kl_to_first(log_probabilities).T.tolist()
         reads = _reads(model, fed, step, actions, grid)
         for at, (action, row) in enumerate(zip(actions, table, strict=True), start=1):
             row_kl = [0.0] * len(fed) if action.is_dense else kl[at]

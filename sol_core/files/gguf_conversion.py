@@ -24,9 +24,16 @@ from transformers import AutoConfig, AutoTokenizer, GenerationConfig, PreTrained
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from kernels.quantised_weights import BLOCK, KINDS, GgufBlocks, unpack_blocks
-from sol_core.files.child_process import report_progress
-from sol_core.files.gguf_families import FAMILIES, checkpoint_names, config_values, end_ids
-from sol_core.files.gguf_header import GgufHeader, GgufTensor, read_gguf_header
+from sol_core.files.fetch import report_progress
+from sol_core.files.gguf_header import (
+    FAMILIES,
+    GgufHeader,
+    GgufTensor,
+    checkpoint_names,
+    config_values,
+    end_ids,
+    read_gguf_header,
+)
 from sol_core.files.places import BLOCKS_NAME
 
 DIGIT_SPLITTING = "smollm"  # GGUF's name of SmolLM's pre-tokenizer
@@ -37,8 +44,6 @@ def convert_gguf(source: Path, folder: Path, eos_token: str | None = None) -> No
     """Write model.safetensors, config.json, generation_config.json, the blocks and the tokenizer.
 
     Args:
-        source: a GGUF file that ``check_gguf`` lets pass.
-        folder: an existing, empty folder.
         eos_token: the one token that ends the model's answer, and pads; None leaves that to the
             file.
     """

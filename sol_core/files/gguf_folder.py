@@ -13,15 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sol_core.errors import ModelLoadError
-from sol_core.files.checksums import STAMPS_NAME, known_sha256
-from sol_core.files.child_process import ChildResult, own_python_path, reported_progress, run_module
-from sol_core.files.gguf_families import check_gguf, checkpoint_names
-from sol_core.files.gguf_header import GgufHeader, read_gguf_header
+from sol_core.files.fetch import ChildResult, own_python_path, reported_progress, run_module
+from sol_core.files.gguf_header import GgufHeader, check_gguf, checkpoint_names, read_gguf_header
 from sol_core.files.model_manifest import MANIFEST_NAME, make_manifest, verify_model, write_manifest
 from sol_core.files.staging import (
+    STAMPS_NAME,
     check_free_space,
     exclusive,
     explain_os_error,
+    known_sha256,
     publish,
     staged_folder,
 )
@@ -39,17 +39,14 @@ class GgufSource:
     """Source of a folder.
 
     Attributes:
-        name: the model's.
         file, sha256: what the manifest says it was made from.
-        num_bytes: size of the folder, for the disk check.
-        eos_token: the token that ends an answer; None where the file says it.
     """
 
-    name: str
+    name: str  # the model's
     file: str
     sha256: str
-    num_bytes: int
-    eos_token: str | None = None
+    num_bytes: int  # size of the folder, for the disk check
+    eos_token: str | None = None  # the token that ends an answer; None where the file says it
 
 
 def is_gguf_name(name: str) -> bool:

@@ -1,7 +1,8 @@
-"""A GGUF file's header: what it says of its model, and where its tensors lie.
+"""A GGUF file's header: its model's configuration and the places of its tensors.
 
 Read without the vocabulary, so that a file is judged in a fraction of a second. The format:
-https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
+https://github.com/ggml-org/ggml/blob/master/docs/gguf.md. To add a family, list its architecture
+in ``FAMILIES``; names of a layer's tensors are llama.cpp's.
 """
 
 from __future__ import annotations
@@ -17,38 +18,61 @@ from sol_core.errors import ModelLoadError, UnsupportedModelError
 
 MAGIC, VERSIONS = b"GGUF", (2, 3)
 _NUMBERS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q"}
-_NUMBERS |= {12: "d"}
 _STRING, _ARRAY = 8, 9
 _COPY = "copy it again from where it came"
+# transformers' families by GGUF's architecture.
+FAMILIES = {"llama": "llama", "qwen2": "qwen2", "qwen3": "qwen3", "gemma3": "gemma3_text"}
+ROPE_FACTORS = "rope_freqs.weight"
+_TOP = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head"}
+_LAYER = {
+    "attn_norm": "input_layernorm",
+    "attn_q": "self_attn.q_proj",
+    "attn_k": "self_attn.k_proj",
+    "attn_v": "self_attn.v_proj",
+    "attn_output": "self_attn.o_proj",
+    "attn_q_norm": "self_attn.q_norm",
+    "attn_k_norm": "self_attn.k_norm",
+    "ffn_norm": "post_attention_layernorm",
+    "ffn_gate": "mlp.gate_proj",
+    "ffn_up": "mlp.up_proj",
+    "ffn_down": "mlp.down_proj",
+}
+_GEMMA = {
+    "ffn_norm": "pre_feedforward_layernorm",
+    "post_attention_norm": "post_attention_layernorm",
+    "post_ffw_norm": "post_feedforward_layernorm",
+}
+_GEMMA_27B_LAYERS = 62  # the one whose queries are scaled otherwise, and no key says so
+_LLAMA3 = {
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 8192,
+}
+
+
+_NUMBERS |= {12: "d"}
 
 
 class GgufTensor(NamedTuple):
     """A tensor's place in the file.
 
     Attributes:
-        kind: of its numbers or blocks, as GGML names it: "F16", "Q4_0" …
-        shape: as torch has it, the innermost axis last.
         offset, num_bytes: from the beginning of the file.
     """
 
-    kind: str
-    shape: tuple[int, ...]
+    kind: str  # of its numbers or blocks, as GGML names it: "F16", "Q4_0" …
+    shape: tuple[int, ...]  # as torch has it, the innermost axis last
     offset: int
     num_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
 class GgufHeader:
-    """Contents of a file before its weights.
-
-    Attributes:
-        metadata: by GGUF's keys; of an array of texts only its length.
-        tensors: by GGUF's names.
-    """
+    """Contents of a file before its weights."""
 
     path: Path
-    metadata: dict[str, Any]
-    tensors: dict[str, GgufTensor]
+    metadata: dict[str, Any]  # by GGUF's keys; of an array of texts only its length
+    tensors: dict[str, GgufTensor]  # by GGUF's names
 
     @property
     def architecture(self) -> str:
@@ -161,3 +185,178 @@ def _tensor(path: Path, cursor: _Cursor) -> tuple[str, GgufTensor]:
     if not shape or shape[-1] % size:
         raise ValueError(f"{name} has no whole blocks")
     return name, GgufTensor(kind.name, shape, offset, math.prod(shape) // size * num_bytes)
+
+
+def check_gguf(header: GgufHeader) -> None:
+    """Raise where a file's model cannot be decoded, whatever its weights are.
+
+    Raises: UnsupportedModelError for another architecture or a feature that the decoder lacks;
+        ModelLoadError for a file without a tokenizer, or one part of several.
+    """
+    path, metadata = header.path, header.metadata
+    if header.architecture not in FAMILIES:
+        raise UnsupportedModelError(
+            f"{path} has the architecture {header.architecture!r}, which is not supported; "
+            f"supported: {', '.join(FAMILIES)}"
+        )
+    if metadata.get("split.count", 1) > 1:
+        raise ModelLoadError(
+            f"{path} is one of {metadata['split.count']} parts, and one file is read: join them "
+            "with llama.cpp's llama-gguf-split --merge"
+        )
+    if not metadata.get("tokenizer.ggml.tokens"):
+        raise ModelLoadError(
+            f"{path} has no tokenizer (tokenizer.ggml.tokens): take a file that was converted with "
+            "its vocabulary"
+        )
+    checkpoint_names(header)
+    config_values(header)
+
+
+def checkpoint_names(header: GgufHeader) -> dict[str, str]:
+    """Checkpoint names ("model.layers.0.…") by GGUF's names, but for the rotary factors.
+
+    Raises: UnsupportedModelError for a tensor that the family does not have.
+    """
+    layer_names = _LAYER | (_GEMMA if header.architecture == "gemma3" else {})
+    names = {}
+    for name in header.tensors:
+        stem, _, suffix = name.rpartition(".")
+        block, _, rest = stem.removeprefix("blk.").partition(".")
+        tensor_name = _TOP.get(stem)
+        if stem.startswith("blk.") and block.isdecimal() and rest in layer_names:
+            tensor_name = f"model.layers.{block}.{layer_names[rest]}"
+        if tensor_name is not None and suffix in ("weight", "bias"):
+            names[name] = f"{tensor_name}.{suffix}"
+        elif name != ROPE_FACTORS:
+            raise UnsupportedModelError(
+                f"{header.path} holds {name!r}, which no {header.architecture} that is supported "
+                "has (mixtures of experts are not)"
+            )
+    return names
+
+
+def config_values(header: GgufHeader) -> dict[str, Any]:
+    """The arguments of the family's configuration in transformers.
+
+    Raises: UnsupportedModelError; ModelLoadError for a key that is missing.
+    """
+    layers, width = int(_number(header, "block_count")), int(_number(header, "embedding_length"))
+    heads = int(_number(header, "attention.head_count"))
+    rotated = int(_number(header, "rope.dimension_count", width // heads))
+    head_size = int(_number(header, "attention.key_length", rotated))
+    if "rope.dimension_count" in _own(header) and rotated != head_size:
+        raise UnsupportedModelError(
+            f"{header.path} rotates {rotated} of a head's {head_size} channels, which is not "
+            "supported: all or none"
+        )
+    if "token_embd.weight" not in header.tensors:
+        raise ModelLoadError(f"{header.path} lacks 'token_embd.weight': its weights are incomplete")
+    rope = {"rope_theta": float(_number(header, "rope.freq_base", 10_000.0)), **_stretch(header)}
+    values: dict[str, Any] = {
+        "vocab_size": header.tensors["token_embd.weight"].shape[0],
+        "hidden_size": width,
+        "intermediate_size": int(_number(header, "feed_forward_length")),
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "num_key_value_heads": int(_number(header, "attention.head_count_kv", heads)),
+        "head_dim": head_size,
+        "max_position_embeddings": int(_number(header, "context_length")),
+        "rms_norm_eps": float(_number(header, "attention.layer_norm_rms_epsilon")),
+        "tie_word_embeddings": "output.weight" not in header.tensors,
+        "attention_bias": "blk.0.attn_q.bias" in header.tensors,
+        "mlp_bias": "blk.0.ffn_up.bias" in header.tensors,
+        "rope_parameters": rope,
+        "bos_token_id": header.metadata.get("tokenizer.ggml.bos_token_id"),
+    }
+    return values | (_gemma(header, values) if header.architecture == "gemma3" else {})
+
+
+def end_ids(header: GgufHeader) -> list[int]:
+    """Tokens that end a text, a turn or a message, the first of them the tokenizer's own."""
+    keys = [f"tokenizer.ggml.{name}_token_id" for name in ("eos", "eot", "eom")]
+    return list(dict.fromkeys(header.metadata[key] for key in keys if key in header.metadata))
+
+
+def _gemma(header: GgufHeader, values: dict[str, Any]) -> dict[str, Any]:
+    layers = values["num_hidden_layers"]
+    pattern = _own(header).get("attention.sliding_window_pattern", 6)
+    if not isinstance(pattern, list):  # every so many layers, one sees everything
+        pattern = [(layer + 1) % pattern != 0 for layer in range(layers)]
+    scaled = values["hidden_size"] // values["num_attention_heads"]
+    local = float(_number(header, "rope.freq_base_swa", 10_000.0))
+    return {
+        "layer_types": [
+            "sliding_attention" if is_local else "full_attention" for is_local in pattern
+        ],
+        "sliding_window": int(_number(header, "attention.sliding_window")),
+        "query_pre_attn_scalar": scaled if layers == _GEMMA_27B_LAYERS else values["head_dim"],
+        "rope_parameters": {
+            "full_attention": values["rope_parameters"],
+            "sliding_attention": {"rope_type": "default", "rope_theta": local},
+        },
+    }
+
+
+def _stretch(header: GgufHeader) -> dict[str, Any]:
+    """Stretching of the rotary embedding: none, by a factor, or as Llama 3's."""
+    kind = _own(header).get("rope.scaling.type", "none")
+    if ROPE_FACTORS in header.tensors:
+        return _llama3(header)
+    if kind == "linear":
+        return {"rope_type": "linear", "factor": float(_number(header, "rope.scaling.factor"))}
+    if kind != "none":
+        raise UnsupportedModelError(
+            f"{header.path} scales its rotary embedding by {kind!r}, which is not supported; "
+            "supported: none, linear, Llama 3's"
+        )
+    return {"rope_type": "default"}
+
+
+def _llama3(header: GgufHeader) -> dict[str, Any]:
+    """The parameters behind a file's factors by wavelength; all of Meta's models share but one."""
+    tensor = header.tensors[ROPE_FACTORS]
+    with header.path.open("rb") as file:
+        file.seek(tensor.offset)
+        content = file.read(tensor.num_bytes)
+    given = (
+        [factor for (factor,) in struct.iter_unpack("<f", content)] if tensor.kind == "F32" else []
+    )
+    theta, factor = float(_number(header, "rope.freq_base")), max(given, default=1.0)
+    low, high, positions = _LLAMA3.values()
+    expected = []
+    for channel in range(tensor.shape[-1]):
+        length = 2 * math.pi * theta ** (channel / tensor.shape[-1])
+        smooth = min(max((positions / length - low) / (high - low), 0.0), 1.0)
+        expected.append(1 / ((1 - smooth) / factor + smooth))
+    pairs = zip(given, expected, strict=False)
+    if len(given) != len(expected) or any(abs(a / b - 1) > 1e-3 for a, b in pairs):
+        raise UnsupportedModelError(
+            f"{header.path} stretches its rotary embedding by factors ({ROPE_FACTORS}) that are "
+            "not Llama 3's: only those are supported"
+        )
+    return {"rope_type": "llama3", "factor": factor, **_LLAMA3}
+
+
+def _own(header: GgufHeader) -> dict[str, Any]:
+    """The architecture's own values, by their keys behind its name."""
+    prefix = f"{header.architecture}."
+    return {
+        key.removeprefix(prefix): value
+        for key, value in header.metadata.items()
+        if key.startswith(prefix)
+    }
+
+
+def _number(header: GgufHeader, key: str, default: float | None = None) -> float:
+    value = _own(header).get(key, default)
+    if value is None:
+        raise ModelLoadError(
+            f"{header.path} lacks {header.architecture}.{key}: convert the model anew"
+        )
+    if not isinstance(value, int | float):
+        raise UnsupportedModelError(
+            f"{header.path} has another {header.architecture}.{key} for each layer, which is not "
+            "supported: one for all"
+        )
+    return value

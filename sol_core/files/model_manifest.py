@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from sol_core.errors import ModelLoadError
-from sol_core.files.checksums import first_damaged
-from sol_core.files.staging import sha256_of
+from sol_core.files.staging import first_damaged, sha256_of
 
 MANIFEST_NAME = "manifest.json"
 SCHEMA_VERSION = 1
@@ -34,18 +33,12 @@ class FileRecord:
 
 @dataclass(frozen=True, slots=True)
 class ModelManifest:
-    """Contents of a converted model folder.
+    """Contents of a converted model folder."""
 
-    Attributes:
-        name: the model's name in this program.
-        source: the file it was made from, and that file's ``source_sha256``.
-        files: every file of the folder but the manifest.
-    """
-
-    name: str
-    source: str
+    name: str  # the model's name in this program
+    source: str  # the file it was made from, and that file's ``source_sha256``
     source_sha256: str
-    files: dict[str, FileRecord]
+    files: dict[str, FileRecord]  # every file of the folder but the manifest
 
 
 def make_manifest(folder: Path, name: str, source: str, source_sha256: str) -> ModelManifest:

@@ -1,5 +1,7 @@
-"""Default places: the data directory, the default model, its shipped policy, and the program; and
-a reader for the files that a user names."""
+"""Default places, a reader for the files that a user names, and texts that UTF-8 can hold.
+
+Standard library only: commands check their arguments before any package is there.
+"""
 
 from __future__ import annotations
 
@@ -70,3 +72,29 @@ def read_regular(path: Path, max_bytes: int) -> bytes:
             errno.EFBIG, f"it has more than {max_bytes / 1e6:g} MB, the most that is read"
         )
     return content
+
+
+def whole_characters(text: str) -> str:
+    """Return the text with halves of characters (lone surrogates) as U+FFFD.
+
+    Browsers, JSON and command lines may bring them; UTF-8, and with it every tokenizer, file and
+    answer, cannot hold them. Two halves that belong together become their character.
+    """
+    if text.isascii():
+        return text
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def first_line(error: BaseException) -> str:
+    """Return at most 200 characters of a library's error; the class where there is no text."""
+    lines = str(error).strip().splitlines()
+    return lines[0][:200] if lines else type(error).__name__
+
+
+def why_not_parsed(error: Exception) -> str:
+    """The reason why JSON or TOML cannot be parsed, in the user's words."""
+    if isinstance(error, RecursionError):
+        return "it is nested too deep"
+    if "integer string conversion" in str(error):
+        return "it holds a whole number of more than 4,300 digits"
+    return str(error)[:200]

@@ -1,27 +1,35 @@
-"""Half-made files that nobody can see: lock, private staging folder, one rename.
+"""Files that are absent or whole: lock, private staging folder, one rename; checksums.
 
 A target (a file or a folder) is made in a hidden folder beside it, flushed to disk and
 renamed into place, so it is either absent or complete whatever kills the process. A
 lock beside the target keeps two processes from making it twice; the operating system
 drops it when its holder dies, so that leftovers found under the lock are always dead.
+SHA-256 of large files are remembered for as long as size, mtime and inode stay the same; a change
+that leaves all three as they were, as a failing disk makes, is seen only by ``sha256_of`` itself.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import glob
 import hashlib
+import json
 import os
+import re
 import shutil
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 POLL_SECONDS = 0.2
 _ON_WINDOWS = os.name == "nt"
 SPARE_BYTES = 50_000_000  # left free on the disk for the database and the logs
+STAMPS_NAME = "checksums.json"
+_OS_ERROR = re.compile(r"os error (\d+)")  # as Rust's standard library writes it
 
 
 @contextmanager
@@ -138,3 +146,87 @@ def _prefix(target: Path) -> str:
 
 def _leftovers(target: Path) -> Iterator[Path]:
     return target.parent.glob(f"{glob.escape(_prefix(target))}*")
+
+
+def first_damaged(expected: Mapping[Path, str], stamps: Path | None) -> tuple[Path, str] | None:
+    """Return the first file that has another SHA-256 than expected, and the one it has.
+
+    Args:
+        stamps: where to keep what was computed; a file that cannot be read or written only
+            costs the time of computing it again. None computes all of them anew.
+    Raises: OSError for a file that cannot be read.
+    """
+    for path, wanted in expected.items():
+        digest = known_sha256(path, stamps)
+        if digest != wanted:
+            return path, digest
+    return None
+
+
+def known_sha256(path: Path, stamps: Path | None) -> str:
+    """A file's hex SHA-256; arguments and errors as above."""
+    known = {} if stamps is None else _read_stamps(stamps)
+    key, stamp = str(path), _stamp(path)
+    record = known.get(key)
+    if not isinstance(record, dict) or record.get("stamp") != stamp:
+        known[key] = record = {"stamp": stamp, "sha256": sha256_of(path)}
+        if stamps is not None:
+            _write_stamps(stamps, known)
+    return str(record.get("sha256"))
+
+
+def _stamp(path: Path) -> list[int]:
+    status = path.stat()
+    return [status.st_size, status.st_mtime_ns, status.st_ino]
+
+
+def _read_stamps(stamps: Path) -> dict[str, Any]:
+    try:
+        record = json.loads(stamps.read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+def _write_stamps(stamps: Path, known: Mapping[str, Any]) -> None:
+    with contextlib.suppress(OSError):  # read-only or full
+        stamps.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(stamps) as staged:
+            staged.write_text(json.dumps(known, indent=1), "utf-8")
+
+
+def read_safetensors(path: Path, framework: str) -> tuple[dict[str, str], dict[str, Any]]:
+    """Header and tensors.
+
+    Args:
+        framework: "pt" for torch's tensors, "numpy" for arrays.
+    Raises: OSError; ValueError for a file that is cut or is none.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework=framework) as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a dict
+            return dict(file.metadata() or {}), tensors
+    except SafetensorError as error:
+        raise ValueError(str(error)) from error
+
+
+def write_safetensors(
+    tensors: dict[str, Any], path: Path, header: dict[str, str] | None = None
+) -> None:
+    """Write torch's tensors, which share no memory and are contiguous.
+
+    Raises: OSError, which the library hides in an error of its own: the disk is full.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    try:
+        save_file(tensors, path, header)
+    except SafetensorError as error:
+        match = _OS_ERROR.search(str(error))
+        if match is None:
+            raise
+        number = int(match[1])
+        raise OSError(number, os.strerror(number), str(path)) from error

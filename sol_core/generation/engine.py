@@ -16,7 +16,7 @@ from sol_core.config import GenerationConfig
 from sol_core.decoding.loop import DecodeOptions, DecodeStep, PrefixState, decode, prefill_in_chunks
 from sol_core.errors import ConfigError, ContextLengthError, SolError
 from sol_core.events import Event
-from sol_core.files.characters import whole_characters
+from sol_core.files.places import whole_characters
 from sol_core.generation.schedules import GenerationSchedules, PolicyFinder
 from sol_core.generation.sequence import Extras, GeneratedSequence, ms_since
 from sol_core.models.cache import KVCache

@@ -33,15 +33,10 @@ Distribution = tuple[tuple[float, ...], ...]  # probability of every level, per 
 
 
 class PolicyCost(NamedTuple):
-    """Cost of a policy besides its rows' own steps.
+    """Cost of a policy besides its rows' own steps."""
 
-    Attributes:
-        step: of its network: each weight read and used once.
-        scores_pages: as of ``PolicyReads``.
-    """
-
-    step: StepCost = StepCost()
-    scores_pages: bool = False
+    step: StepCost = StepCost()  # of its network: each weight read and used once
+    scores_pages: bool = False  # as of ``PolicyReads``
 
 
 class GenerationSchedules:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import base64
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from kernels.top_k import top_k
 from sol_core.actions import AXES, DENSE, Budget
 from sol_core.config import GenerationConfig, SideRowConfig
 from sol_core.decoding.cost import CostModel
-from sol_core.decoding.divergence import kl_to_dense
 from sol_core.decoding.loop import DecodeStep
+from sol_core.decoding.numbers import kl_to_dense
 from sol_core.errors import ConfigError
 from sol_core.events import (
     Alternative,
@@ -25,14 +28,39 @@ from sol_core.events import (
     StepCost,
     TokenEvent,
 )
-from sol_core.generation.page_reads import page_reads
-from sol_core.generation.sampling import LogitsProcessor, TokenSampler
+from sol_core.generation.sampling import LogitsProcessor, TextStream, TextUntil, TokenSampler
 from sol_core.generation.schedules import Distribution, PolicyCost
-from sol_core.generation.text_stream import TextStream, TextUntil
 from sol_core.models.loading import LanguageModel
 
+MOST_CELLS = 64  # of a layer
+_MOST_LEVELS = 3072  # of a record: 1,024 characters
+_PARTLY = 2  # levels of a cell that is read in part; one more is for a cell read wholly
 DENSE_ROW = "dense"  # a side row of this name is the reference for KL
 NUM_ALTERNATIVES = 5
+
+
+def page_reads(readers: Any, num_kv_heads: int, *, exact: bool = False) -> PageReads:
+    """Record of which pages were read.
+
+    Args:
+        readers: array [L, P] of integers, how many KV heads read each page; P at least 1.
+        exact: a cell for every page, however many there are; else it is coarse beyond 64.
+    """
+    num_layers, pages = readers.shape
+    most = max(1, min(MOST_CELLS, _MOST_LEVELS // num_layers))
+    width = 1 if exact else -(-pages // most)
+    starts = np.arange(0, pages, width)
+    read = np.add.reduceat(readers.astype(np.int64), starts, axis=1)
+    pairs = np.diff(starts, append=pages) * num_kv_heads
+    levels = -(-_PARTLY * read // pairs) + (read == pairs)
+    share = float(readers.sum(dtype=np.int64)) / (readers.size * num_kv_heads)
+    return PageReads(pages, len(starts), _packed(levels), share)
+
+
+def _packed(levels: Any) -> str:
+    """Base64 of two bits a level, four to a byte."""
+    quads = np.pad(levels.ravel(), (0, -levels.size % 4)).reshape(-1, 4)
+    return base64.b64encode((quads @ [1, 4, 16, 64]).astype(np.uint8).tobytes()).decode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +69,10 @@ class Extras:
 
     Attributes:
         logits_processors: see ``LogitsProcessor``; they change what is drawn and nothing measured.
-        page_reads: every token says which pages its step read, exactly.
     """
 
     logits_processors: Sequence[LogitsProcessor] = ()
-    page_reads: bool = False
+    page_reads: bool = False  # every token says which pages its step read, exactly
 
 
 @dataclass(slots=True)
@@ -117,9 +144,7 @@ class GeneratedSequence:
         """Take the given token, or draw the next one from row 0, and describe the step.
 
         Args:
-            step: of this sequence's rows.
             began: ``time.perf_counter()`` when the generation began.
-            policy: its probabilities at this step.
         """
         given = self._config.given[step.index : step.index + 1]
         token = self._sampler.draw(step.output.logits[0], *given)
@@ -135,11 +160,7 @@ class GeneratedSequence:
         return event
 
     def finish(self, decode_ms: float) -> FinishEvent:
-        """The last event; where nothing else ended it, there were no more steps.
-
-        Args:
-            decode_ms: from the first step on.
-        """
+        """The last event; where nothing else ended it, there were no more steps."""
         self._visible.add(self._stream.flush())
         if self.ended is None:
             whole = self.max_steps == self._config.max_new_tokens

@@ -4,18 +4,22 @@ Numba compiles a kernel when it is first called for a number format: 20 to 40 s 
 machine, once, since the code is cached in ``NUMBA_CACHE_DIR``. Here a tiny random model of the
 format in use decodes a few steps, so that whatever kernels the decoder calls are compiled; it
 goes through the decode loop and therefore needs no list of them. Only what draws a token is called
-by its name.
+by its name. Processes that compile the same kernels take turns (a first start has a page and its
+worker): the second one loads what the first compiled.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 import torch
+from filelock import FileLock, Timeout
 from torch import Tensor
 
 from kernels.cpu.threads import MANY_ROWS
@@ -24,7 +28,6 @@ from kernels.top_k import MANY_NUMBERS, top_k
 from sol_core.actions import DENSE, GRIDS, Action, ActionGrid, Budget, Mechanisms, QuantSite
 from sol_core.decoding.batch_scheduling import BatchScheduler, StepObservation
 from sol_core.decoding.loop import DecodeOptions, decode, observed_prefill
-from sol_core.generation.compile_turns import turn_to_compile
 from sol_core.models import FrozenLM
 from sol_core.models.card.small_model import SMALL_SPEC, small_tensors
 from sol_core.models.devices import pick_device, pick_dtype
@@ -39,10 +42,48 @@ from sol_core.policy.prices import PriceTable
 if TYPE_CHECKING:
     from sol_core.models.loading import LanguageModel
 
+_LOOK_S = 0.5  # between looks at whether the program ends
 COMPILING = "compiling kernels (first start)"
 _CONTEXT = 40
 _DEFAULT = GRIDS["default"].mechanisms
 _ACTIONS = (DENSE, Action(0.3, 0.5, 6), Action(0.5, 1.0, 16), Action(1.0, 0.5, 8))
+
+
+@contextmanager
+def turn_to_compile(kind: str) -> Iterator[None]:
+    """Hold the turn of one kind of kernels, by a lock file in the cache of compiled code.
+
+    Nobody waits once a kind was compiled to the end, nor where that folder cannot be written, nor
+    in a program that ends.
+
+    Args:
+        kind: names what is compiled, in letters that file names have.
+    """
+    folder = Path(os.environ.get("NUMBA_CACHE_DIR", ""))
+    if folder == Path() or (folder / f"{kind}.compiled").exists():
+        yield
+        return
+    lock = _acquired(folder / f"{kind}.lock")
+    try:
+        yield
+        with suppress(OSError):
+            (folder / f"{kind}.compiled").touch()
+    finally:
+        if lock is not None:
+            lock.release()
+
+
+def _acquired(path: Path) -> FileLock | None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path)
+        while threading.main_thread().is_alive():
+            with suppress(Timeout):
+                lock.acquire(timeout=_LOOK_S)
+                return lock
+    except (OSError, NotImplementedError):  # read only, or a file system without locks
+        pass
+    return None
 
 
 def load_warm(
@@ -164,11 +205,7 @@ class _Rows:
 
 
 def _blocks(tensors: dict[str, Tensor], bits: int) -> dict[str, GgufBlocks]:
-    """Blocks of zeros for every matrix, of the kinds that steps of few rows read.
-
-    Args:
-        bits: of the layers' numbers; the head has 8.
-    """
+    """Blocks of zeros for every matrix, of the kinds that steps of few rows read."""
     blocks = {}
     for name, tensor in tensors.items():
         if tensor.dim() == 2:

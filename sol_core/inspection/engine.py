@@ -4,39 +4,161 @@ Teacher forcing on the one decode loop (``loop.py``): the step that feeds a toke
 on the one after it. All rows share the densely read prefix and the text's token path; each has
 its own schedule and its own KV cache from there on, so what a compressed step left in its
 cache stays with it (SOL, arXiv:2605.10875, "KV pollution"). Row 0 is dense and the reference.
+
+The report is read off what was measured: no level is tried that no row took. So a token counts
+as over-served only where another row of the inspection really spent less on it and came to no
+harm, and a loss holds what earlier compressed steps left in the row's cache as well.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from sol_core.actions import Budget
-from sol_core.comparing.rollout import score_step
 from sol_core.comparing.token_kinds import predicted_kinds
 from sol_core.decoding.cost import CostModel
-from sol_core.decoding.loop import DecodeOptions, DecodeStep, decode, prefill_in_chunks
+from sol_core.decoding.loop import DecodeOptions, DecodeStep, prefill_in_chunks
+from sol_core.decoding.teacher_forcing import ScoredStep, teacher_forced
 from sol_core.errors import ConfigError
+from sol_core.evaluation.probes import difficulty_report
 from sol_core.events import StepCost
-from sol_core.files.characters import whole_characters
+from sol_core.files.places import whole_characters
 from sol_core.generation.engine import encode_prompt, never
+from sol_core.generation.sampling import TextStream
 from sol_core.generation.schedules import GenerationSchedules
 from sol_core.generation.sequence import most_probable, ms_since
-from sol_core.generation.text_stream import TextStream
-from sol_core.inspection.config import InspectionConfig
 from sol_core.inspection.records import (
+    DifficultyReport,
     InspectedRow,
     InspectedToken,
+    InspectionConfig,
     InspectionEnd,
     InspectionEvent,
     InspectionStart,
+    KindSpend,
+    RowReport,
     RowTotals,
+    TokenPlace,
 )
-from sol_core.inspection.report import difficulty
 from sol_core.models.loading import LanguageModel
+
+HARMLESS_KL = 0.01  # nats; a step this close to dense did not need more than it got
+LISTED = 10  # entries of a list at most
+
+
+def difficulty(names: Sequence[str], tokens: Sequence[InspectedToken]) -> DifficultyReport:
+    """The report of an inspection.
+
+    Args:
+        tokens: at least one.
+    """
+    by_surprisal = sorted(tokens, key=lambda token: -token.rows[0].nll)
+    return DifficultyReport(
+        least_confident=tuple(_place(token, 0) for token in by_surprisal[:LISTED]),
+        rows=tuple(
+            _row_report(row, name, names, tokens) for row, name in enumerate(names) if row > 0
+        ),
+    )
+
+
+def _row_report(
+    row: int, name: str, names: Sequence[str], tokens: Sequence[InspectedToken]
+) -> RowReport:
+    dense = [token.rows[0] for token in tokens]
+    steps = [token.rows[row] for token in tokens]
+    kinds = [token.kind for token in tokens]
+    loss = np.array([step.nll - full.nll for step, full in zip(steps, dense, strict=True)])
+    report = difficulty_report(
+        surprisal=np.array([full.nll for full in dense]),
+        entropy=np.array([full.entropy for full in dense]),
+        kinds=kinds,
+        spend=np.array([[step.action.as_tuple() for step in steps]], dtype=np.float64),
+        kl=np.array([[step.kl for step in steps]]),
+    )
+    return RowReport(
+        name=name,
+        correlation=report["correlation"],  # type: ignore[arg-type]  # see difficulty_report
+        kinds=_kinds(report["kinds"], kinds, loss),  # type: ignore[arg-type]
+        under_served=_under_served(row, tokens, loss),
+        over_served=_over_served(row, names, tokens),
+    )
+
+
+def _kinds(
+    means: dict[str, dict[str, float]], kinds: Sequence[str], loss: NDArray[np.float64]
+) -> tuple[KindSpend, ...]:
+    labels = np.asarray(kinds)
+    return tuple(
+        KindSpend(
+            kind=kind,
+            tokens=int((labels == kind).sum()),
+            loss=float(loss[labels == kind].mean()),
+            **mean,
+        )
+        for kind, mean in means.items()
+    )
+
+
+def _under_served(
+    row: int, tokens: Sequence[InspectedToken], loss: NDArray[np.float64]
+) -> tuple[TokenPlace, ...]:
+    """Steps that got less than everything and lost most, the largest loss first."""
+    order = np.argsort(-loss, kind="stable")
+    worst = [
+        tokens[at]
+        for at in order.tolist()
+        if loss[at] > HARMLESS_KL and not tokens[at].rows[row].action.is_dense
+    ]
+    return tuple(_place(token, row) for token in worst[:LISTED])
+
+
+def _over_served(
+    row: int, names: Sequence[str], tokens: Sequence[InspectedToken]
+) -> tuple[TokenPlace, ...]:
+    """Steps on which another row spent less at no harm, the largest difference first."""
+    shifts = []
+    for token in tokens:
+        spent = _net(token.rows[row])
+        # Dense is harmless by definition and never cheaper; it takes no part.
+        harmless = [
+            (_net(step), other)
+            for other, step in enumerate(token.rows)
+            if other not in (0, row) and step.kl <= HARMLESS_KL and _net(step) < spent - 1e-9
+        ]
+        if harmless:
+            spend, other = min(harmless)
+            shifts.append((spent - spend, token, other))
+    shifts.sort(key=lambda entry: -entry[0])
+    return tuple(_place(token, row, names, other) for _, token, other in shifts[:LISTED])
+
+
+def _place(
+    token: InspectedToken, row: int, names: Sequence[str] = (), cheaper: int | None = None
+) -> TokenPlace:
+    step, dense = token.rows[row], token.rows[0]
+    other = None if cheaper is None else token.rows[cheaper]
+    return TokenPlace(
+        index=token.index,
+        text=token.text,
+        nll=step.nll,
+        kl=step.kl,
+        loss=step.nll - dense.nll,
+        entropy=dense.entropy,
+        spend=_net(step),
+        cheaper="" if cheaper is None else names[cheaper],
+        cheaper_spend=None if other is None else _net(other),
+        cheaper_kl=None if other is None else other.kl,
+    )
+
+
+def _net(step: InspectedRow) -> float:
+    return step.action.net_keep_rate
 
 
 def inspect_text(
@@ -49,7 +171,6 @@ def inspect_text(
     """Score a text under ``config.rows``.
 
     Args:
-        should_stop: asked before every step and every prefill chunk.
         policies: finds the folder of a policy by its name; by default the name is a folder.
     Yields: one InspectionStart, an InspectedToken per scored token, one InspectionEnd.
     Raises: SolError for a text or configuration that cannot be run, before any event.
@@ -143,15 +264,8 @@ class _Inspection:
         decode_began = time.perf_counter()
         stopped = self.should_stop()
         if not stopped:
-            for step in decode(
-                lm,
-                cache,
-                [self.tokens[first]],
-                self.schedules.build(steps),
-                lambda step: [self._target(step)],
-                options,
-                state,
-            ):
+            path, scheduler = self.tokens[first:], self.schedules.build(steps)
+            for step in teacher_forced(lm, cache, [path], scheduler, options, state):
                 self.made.append(self._scored(step, began))
                 yield self.made[-1]
                 stopped = len(self.made) < steps and self.should_stop()
@@ -159,19 +273,13 @@ class _Inspection:
                     break
         yield self._end(stopped, ms_since(decode_began))
 
-    def _target(self, step: DecodeStep) -> int:
-        """The token that a step is scored on, and that the next one feeds."""
-        return self.tokens[self.prefix + step.index]
-
-    def _scored(self, step: DecodeStep, began: float) -> InspectedToken:
-        token, cached = self._target(step), step.cached_tokens[0]
-        target = torch.tensor([token], device=self.model.lm.device)
-        nll, kl = score_step(step.log_probabilities[None], target)
+    def _scored(self, scored: ScoredStep, began: float) -> InspectedToken:
+        step, token = scored.step, int(scored.targets)
         scores = zip(
             self.config.rows,
             step.actions,
-            nll[0].tolist(),
-            kl[0].tolist(),
+            scored.nll[0].tolist(),
+            scored.kl[0].tolist(),
             step.entropy.tolist(),
             strict=True,
         )
@@ -191,7 +299,7 @@ class _Inspection:
             kind=self.kinds[self.prefix + step.index - 1],
             top=most_probable(self.model, step.log_probabilities[0]),
             rows=rows,
-            cached_tokens=cached,
+            cached_tokens=step.cached_tokens[0],
             step_ms=ms_since(step.started),
             elapsed_ms=ms_since(began),
         )

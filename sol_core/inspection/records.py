@@ -1,4 +1,4 @@
-"""Frozen records of an inspection: what streams while it runs, and what it adds up to.
+"""Configuration and frozen records of an inspection.
 
 Information is in nats, times are milliseconds and measured, costs are computed (``cost.py``).
 Every record's ``to_dict`` is plain JSON; ``inspection_json`` puts a whole one together.
@@ -7,13 +7,78 @@ Every record's ``to_dict`` is plain JSON; ``inspection_json`` puts a whole one t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
 
-from sol_core.actions import Action, Budget, record_of
+from sol_core.actions import DEFAULT_GRID, GRIDS, Action, ActionGrid, Budget, record_of
+from sol_core.config import MAX_EPISODE_STEPS, GenerationConfig, ScheduleConfig, SideRowConfig
+from sol_core.errors import ConfigError
 from sol_core.events import Alternative, StepCost
+from sol_core.fields import Positive, Range, check_fields
 
+MAX_SCHEDULES = 3  # beside the dense row: four rows are what the CPU's kernels take at once
 INSPECTION_VERSION = 1  # of the JSON; raised when a field changes its meaning or goes
+
+
+@dataclass(frozen=True, slots=True)
+class InspectionConfig:
+    """Everything that decides an inspection besides the model and the text.
+
+    Attributes:
+        schedules: one to three, other than dense; a dense row always rides along, first.
+        grid: levels, page size and quantisation site.
+        episode_steps: steps per episode; the schedulers restart there.
+        prefix_tokens: tokens of the text that are read densely and not scored; at least 1,
+            because nothing foretells the first one.
+        max_tokens: what comes after this many tokens of the text is left out; None reads on
+            to the end of the model's context.
+        generated: tokens that a model wrote after the text. Where there are some, only they
+            are scored, and the whole text is the prefix.
+    """
+
+    schedules: tuple[ScheduleConfig, ...]
+    grid: ActionGrid = field(default_factory=lambda: GRIDS[DEFAULT_GRID])
+    episode_steps: Annotated[int, Range(1, MAX_EPISODE_STEPS)] = 16
+    prefix_tokens: Positive = 1
+    max_tokens: Positive | None = None
+    chat: bool = False  # the text is a prompt in the model's chat template; only with ``generated``
+    generated: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        if any(schedule.kind == "dense" for schedule in self.schedules):
+            raise ConfigError("the dense row is always there: leave dense out of the schedules")
+        if not 0 <= len(self.schedules) <= MAX_SCHEDULES:
+            raise ConfigError(
+                f"at most {MAX_SCHEDULES} schedules beside dense, got {len(self.schedules)}"
+            )
+        if len(set(self.rows)) != len(self.rows):
+            raise ConfigError(f"schedules must differ, got {', '.join(self.rows[1:])}")
+        if self.max_tokens is not None and self.max_tokens <= self.prefix_tokens:
+            raise ConfigError(
+                f"max_tokens must be above the {self.prefix_tokens} that are not scored, "
+                f"got {self.max_tokens!r}"
+            )
+        if self.chat and not self.generated:
+            raise ConfigError("chat is for a prompt with generated tokens after it")
+        self.as_generation()  # checks budgets
+
+    @property
+    def rows(self) -> tuple[str, ...]:
+        """The rows' names, in the order of every token's scores."""
+        return ("dense", *(schedule.name for schedule in self.schedules))
+
+    def as_generation(self) -> GenerationConfig:
+        """The same rows as a generation has them: a dense one, and the others beside it."""
+        return GenerationConfig(
+            schedule=ScheduleConfig("dense"),
+            side_rows=tuple(SideRowConfig(schedule.name, schedule) for schedule in self.schedules),
+            grid=self.grid,
+            episode_steps=self.episode_steps,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        return record_of(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,20 +88,16 @@ class InspectionStart:
     Attributes:
         rows: names of the rows, "dense" first: "static", "policy:NAME", … Every token's
             ``rows`` and every list of rows elsewhere is in this order.
-        prefix: token ids that were read and are not scored.
-        prefix_text: the same as text, special tokens spelled out.
-        text_tokens: tokens of the whole text.
         scored_tokens: those that will be scored; fewer than the rest of the text where it was
             cut at ``max_tokens`` or at the end of the model's context.
-        elapsed_ms: of the dense pass.
     """
 
     rows: tuple[str, ...]
-    prefix: tuple[int, ...]
-    prefix_text: str
-    text_tokens: int
+    prefix: tuple[int, ...]  # token ids that were read and are not scored
+    prefix_text: str  # the same as text, special tokens spelled out
+    text_tokens: int  # tokens of the whole text
     scored_tokens: int
-    elapsed_ms: float
+    elapsed_ms: float  # of the dense pass
 
     @property
     def tokens_left_out(self) -> int:
@@ -52,49 +113,31 @@ class InspectedRow:
     """The step that foretold a token, as one schedule took it, on its own KV cache.
 
     Attributes:
-        name: of the row, as in ``InspectionStart.rows``.
-        action: what the step was allowed to spend.
-        nll: −log p(token), nats.
-        kl: KL(dense ‖ row) of the step's distribution, nats; 0 for the dense row.
-        entropy: of the row's distribution, nats.
-        cost: computed cost of the step at its action, the policy's network included.
         policy: a policy's probability of every level, per axis; None for other schedules.
     """
 
-    name: str
-    action: Action
-    nll: float
-    kl: float
-    entropy: float
-    cost: StepCost
+    name: str  # of the row, as in ``InspectionStart.rows``
+    action: Action  # what the step was allowed to spend
+    nll: float  # −log p(token), nats
+    kl: float  # KL(dense ‖ row) of the step's distribution, nats; 0 for the dense row
+    entropy: float  # of the row's distribution, nats
+    cost: StepCost  # computed cost of the step at its action, the policy's network included
     policy: tuple[tuple[float, ...], ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class InspectedToken:
-    """One token of the text under every schedule.
+    """One token of the text under every schedule."""
 
-    Attributes:
-        index: 0-based number among the scored tokens.
-        token_id: id in the tokenizer's vocabulary.
-        text: what the token adds to the visible text; "" while a character is incomplete.
-        kind: word start, continuation, number, punctuation, name, code or other.
-        top: the dense row's five most probable tokens, best first.
-        rows: in the order of ``InspectionStart.rows``; the dense row first.
-        cached_tokens: KV cache length that the step attended over, its own input included.
-        step_ms: measured wall time of the step, all rows together.
-        elapsed_ms: measured wall time since the inspection began.
-    """
-
-    index: int
-    token_id: int
-    text: str
-    kind: str
-    top: tuple[Alternative, ...]
-    rows: tuple[InspectedRow, ...]
-    cached_tokens: int
-    step_ms: float
-    elapsed_ms: float
+    index: int  # 0-based number among the scored tokens
+    token_id: int  # id in the tokenizer's vocabulary
+    text: str  # what the token adds to the visible text; "" while a character is incomplete
+    kind: str  # word start, continuation, number, punctuation, name, code or other
+    top: tuple[Alternative, ...]  # the dense row's five most probable tokens, best first
+    rows: tuple[InspectedRow, ...]  # in the order of ``InspectionStart.rows``; the dense row first
+    cached_tokens: int  # KV cache length that the step attended over, its own input included
+    step_ms: float  # measured wall time of the step, all rows together
+    elapsed_ms: float  # measured wall time since the inspection began
 
     def to_dict(self) -> dict[str, Any]:
         return {"type": "token", **record_of(self)}
@@ -106,15 +149,13 @@ class RowTotals:
 
     Attributes:
         nll, kl: means per token, nats.
-        spend: achieved mean per axis.
-        cost: computed, summed.
     """
 
     name: str
     nll: float
     kl: float
-    spend: Budget
-    cost: StepCost
+    spend: Budget  # achieved mean per axis
+    cost: StepCost  # computed, summed
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,23 +163,18 @@ class TokenPlace:
     """An entry of a list: a token, and the numbers that put it there.
 
     Attributes:
-        index: of the token, as in ``InspectedToken``.
         nll, kl: of the list's row, nats.
-        loss: NLL of the row less that of the dense row, nats; negative where it was lucky.
-        entropy: of the dense row, nats.
-        spend: net keep rate of the row's action: mean of attention, channels and bits / 16.
-        cheaper: of an over-served token, the row that spent less at no harm; "" elsewhere.
         cheaper_spend, cheaper_kl: that row's net keep rate and KL.
     """
 
-    index: int
+    index: int  # of the token, as in ``InspectedToken``
     text: str
     nll: float
     kl: float
-    loss: float
-    entropy: float
-    spend: float
-    cheaper: str = ""
+    loss: float  # NLL of the row less that of the dense row, nats; negative where it was lucky
+    entropy: float  # of the dense row, nats
+    spend: float  # net keep rate of the row's action: mean of attention, channels and bits / 16
+    cheaper: str = ""  # of an over-served token, the row that spent less at no harm; "" elsewhere
     cheaper_spend: float | None = None
     cheaper_kl: float | None = None
 
@@ -148,21 +184,17 @@ class KindSpend:
     """Tokens of one kind under one schedule.
 
     Attributes:
-        tokens: how many there are.
-        share: of all scored tokens.
         keep, channels, bits: mean spend per axis, by the axes' short names.
-        kl: mean KL to dense, nats.
-        loss: mean NLL less that of the dense row, nats.
     """
 
     kind: str
-    tokens: int
-    share: float
+    tokens: int  # how many there are
+    share: float  # of all scored tokens
     keep: float
     channels: float
     bits: float
-    kl: float
-    loss: float
+    kl: float  # mean KL to dense, nats
+    loss: float  # mean NLL less that of the dense row, nats
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +204,6 @@ class RowReport:
     Attributes:
         correlation: Spearman's, per axis (keep, channels, bits) with the dense row's surprisal
             and entropy; 0 where an axis never varies.
-        kinds: spend by kind of token; kinds that do not occur are left out.
         under_served: tokens that lost most against dense although less than everything was
             spent, the largest ``loss`` first.
         over_served: tokens at which another row that spent less stayed within
@@ -181,7 +212,7 @@ class RowReport:
 
     name: str
     correlation: dict[str, dict[str, float]]
-    kinds: tuple[KindSpend, ...]
+    kinds: tuple[KindSpend, ...]  # spend by kind of token; kinds that do not occur are left out
     under_served: tuple[TokenPlace, ...]
     over_served: tuple[TokenPlace, ...]
 
@@ -204,19 +235,16 @@ class InspectionEnd:
     """The inspection ended.
 
     Attributes:
-        reason: "finished", or "stopped" before its end; "time_limit" when the caller's time
-            was up.
-        decode_ms: measured, the prefix not counted.
-        rows: totals per row; empty without tokens.
-        report: None without tokens.
+        reason: "finished", or "stopped" before its end; "time_limit" when whoever runs it had no
+            more time for it.
     """
 
     reason: Literal["finished", "stopped", "time_limit"]
     num_tokens: int
-    decode_ms: float
+    decode_ms: float  # measured, the prefix not counted
     tokens_per_s: float
-    rows: tuple[RowTotals, ...]
-    report: DifficultyReport | None
+    rows: tuple[RowTotals, ...]  # totals per row; empty without tokens
+    report: DifficultyReport | None  # None without tokens
 
     def to_dict(self) -> dict[str, Any]:
         return {"type": "finish", **record_of(self)}
@@ -236,9 +264,6 @@ def inspection_json(
     """A whole inspection as one JSON object, from its records' JSON.
 
     Args:
-        text: what was inspected; of a saved run, its prompt.
-        model: name of the model.
-        config: of ``InspectionConfig``.
         start, end: None where the inspection did not get there.
     """
     return {

@@ -6,26 +6,29 @@ may depend on how many rows a step has). From there the one step is decoded agai
 alternatives as rows of one batch that share the cache. Some of them go on for the tokens
 that followed, under the actions taken there, which shows how far their keys and values carry
 the damage (SOL, arXiv:2605.10875, "KV pollution"). Tokens stay as they are throughout.
+On a fixed text the lens shows one token under every level of every axis.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from kernels.linear import FEW_ROWS
 from sol_core.actions import AXES, DENSE, Action
-from sol_core.comparing.rollout import score_step
 from sol_core.decoding.batch_scheduling import RowSchedulers
-from sol_core.decoding.divergence import kl_to_dense
-from sol_core.decoding.loop import DecodeOptions, DecodeStep, Windows, decode, prefill_in_chunks
+from sol_core.decoding.loop import DecodeOptions, Windows, prefill_in_chunks
+from sol_core.decoding.numbers import kl_to_dense
 from sol_core.decoding.schedules import FixedScheduler
+from sol_core.decoding.teacher_forcing import ScoredStep, teacher_forced
 from sol_core.errors import ConfigError, ContextLengthError
 from sol_core.generation.sequence import alternatives
+from sol_core.inspection.engine import cut, inspect_text, text_tokens
+from sol_core.inspection.records import InspectedToken, InspectionConfig
 from sol_core.lens.records import LensRow, LensRun, LensTrail, LensView, ReplayedStep
 from sol_core.models.cache import KVCache
 from sol_core.models.loading import LanguageModel
@@ -34,34 +37,13 @@ FOLLOWING = 16  # tokens that the damage is followed for
 ROWS_AT_ONCE = 128
 
 
-@dataclass(frozen=True, slots=True)
-class _Scores:
-    """A step of several rows: [rows] each; the first row is what ``kl`` is to.
-
-    Attributes:
-        best, best_log_probability: the most probable token.
-    """
-
-    nll: Tensor
-    kl: Tensor
-    entropy: Tensor
-    best: Tensor
-    best_log_probability: Tensor
-
-
 @dataclass(slots=True)
 class _Replay:
-    """The run as it was decoded; it grows with the looks.
+    """The run as it was decoded; it grows with the looks."""
 
-    Attributes:
-        rows: the run's row and those beside it.
-        cache: of the run's row alone, to branch from.
-        steps: replayed so far.
-    """
-
-    rows: KVCache
-    cache: KVCache
-    steps: list[ReplayedStep] = field(default_factory=list)
+    rows: KVCache  # the run's row and those beside it
+    cache: KVCache  # of the run's row alone, to branch from
+    steps: list[ReplayedStep] = field(default_factory=list)  # replayed so far
 
 
 class Lens:
@@ -132,15 +114,16 @@ class Lens:
         """The step under each of these actions and the dense one."""
         rows: dict[Action, LensRow] = {}
         for batch in _batches(actions, ROWS_AT_ONCE):
-            (scores,) = self._steps(index, [[action] for action in batch])
+            (scored,) = self._steps(index, [[action] for action in batch])
+            best = scored.step.log_probabilities.max(-1)
             rows |= {
                 row[0]: LensRow(*row)
                 for row in zip(
                     batch,
-                    scores.nll.tolist(),
-                    scores.kl.tolist(),
-                    scores.entropy.tolist(),
-                    alternatives(self._model, scores.best_log_probability, scores.best),
+                    scored.nll[0].tolist(),
+                    scored.kl[0].tolist(),
+                    scored.step.entropy.tolist(),
+                    alternatives(self._model, best.values, best.indices),
                     strict=True,
                 )
             }
@@ -152,26 +135,18 @@ class Lens:
         change, kl = {}, {}
         for batch in _batches(list(named.values()), FEW_ROWS):
             scores = self._steps(index, [[action, *followed] for action in batch])[1:]
+            nll, divergences = ([getattr(s, name)[0] for s in scores] for name in ("nll", "kl"))
             for row, action in enumerate(batch):
-                change[action] = tuple(float(step.nll[row] - step.nll[0]) for step in scores)
-                kl[action] = tuple(float(step.kl[row]) for step in scores)
+                change[action] = tuple(float(step[row] - step[0]) for step in nll)
+                kl[action] = tuple(float(step[row]) for step in divergences)
         return tuple(
             LensTrail(name, action, change[action], kl[action]) for name, action in named.items()
         )
 
-    def _steps(self, index: int, schedules: Sequence[Sequence[Action]]) -> list[_Scores]:
+    def _steps(self, index: int, schedules: Sequence[Sequence[Action]]) -> list[ScoredStep]:
         """The steps from ``index`` on, one row per schedule."""
         prefix = Windows(self._replayed(index).cache, (0,), (self._run.before + index,))
-        return [
-            self._score(step, index + step.index)
-            for step in self._decode(prefix, index, schedules, in_place=False)
-        ]
-
-    def _score(self, step: DecodeStep, index: int) -> _Scores:
-        target = torch.tensor([self._fed(index + 1)], device=self._lm.device)
-        nll, kl = score_step(step.log_probabilities[None], target)
-        best = step.log_probabilities.max(-1)
-        return _Scores(nll[0], kl[0], step.entropy, best.indices, best.values)
+        return list(self._decode(prefix, index, schedules, in_place=False))
 
     def _replayed(self, index: int) -> _Replay:
         """The run's rows, replayed through step ``index`` at least."""
@@ -184,7 +159,7 @@ class Lens:
         if first <= index:
             schedules = [row[first : index + 1] for row in (run.actions, *run.beside)]
             for step in self._decode(replay.rows, first, schedules, in_place=True):
-                replay.steps.append(self._replayed_step(step, first + step.index))
+                replay.steps.append(self._replayed_step(step))
             replay.cache = replay.rows.copy_row(0)
         return replay
 
@@ -197,14 +172,13 @@ class Lens:
         prefill_in_chunks(lm, prompt, prefix, observe=observe, should_stop=lambda: False)
         return prefix
 
-    def _replayed_step(self, step: DecodeStep, index: int) -> ReplayedStep:
-        dense, log_probabilities = self._run.dense_row, step.log_probabilities
+    def _replayed_step(self, scored: ScoredStep) -> ReplayedStep:
+        dense, log_probabilities = self._run.dense_row, scored.step.log_probabilities
         kl = None
         if dense is not None:
             divergence, _ = kl_to_dense(log_probabilities[dense : dense + 1], log_probabilities[:1])
             kl = 0.0 if dense == 0 else float(divergence)
-        nll = -float(log_probabilities[0, self._fed(index + 1)])
-        return ReplayedStep(nll, float(step.entropy[0]), kl)
+        return ReplayedStep(float(scored.nll[0, 0]), float(scored.step.entropy[0]), kl)
 
     def _decode(
         self,
@@ -213,7 +187,7 @@ class Lens:
         schedules: Sequence[Sequence[Action]],
         *,
         in_place: bool,
-    ) -> Iterator[DecodeStep]:
+    ) -> Iterator[ScoredStep]:
         """The loop from step ``first`` on along the run's tokens, one row per schedule."""
         options = DecodeOptions(
             max_steps=len(schedules[0]),
@@ -221,18 +195,9 @@ class Lens:
             rows_per_sequence=len(schedules),
             in_place=in_place,
         )
-        return decode(
-            self._lm,
-            prefix,
-            [self._fed(first)],
-            RowSchedulers([FixedScheduler(schedule) for schedule in schedules]),
-            lambda step: [self._fed(first + step.index + 1)],
-            options,
-        )
-
-    def _fed(self, index: int) -> int:
-        """The token that step ``index`` feeds; the next step's is what this one generated."""
-        return self._run.tokens[self._run.before + index]
+        rows = RowSchedulers([FixedScheduler(schedule) for schedule in schedules])
+        path = self._run.tokens[self._run.before + first :]
+        return teacher_forced(self._lm, prefix, [path], rows, options)
 
 
 def _batches(actions: Sequence[Action], most: int) -> Iterator[list[Action]]:
@@ -240,3 +205,42 @@ def _batches(actions: Sequence[Action], most: int) -> Iterator[list[Action]]:
     others = [action for action in dict.fromkeys(actions) if not action.is_dense]
     for first in range(0, max(len(others), 1), most - 1):
         yield [DENSE, *others[first : first + most - 1]]
+
+
+def look_at_text(
+    model: LanguageModel,
+    text: str,
+    index: int,
+    config: InspectionConfig,
+    policies: Callable[[str], Path] = Path,
+) -> tuple[LensView, int]:
+    """One token under every level of every axis, and its id.
+
+    Args:
+        index: 0-based number among the scored tokens, as an inspection counts them.
+        config: without a schedule all other steps and axes are dense; with one they are as that
+            schedule takes them.
+    Raises: ConfigError for an index outside the text; SolError.
+    """
+    tokens, prefix = text_tokens(model, text, config)
+    tokens = cut(model, tokens, config)
+    count = len(tokens) - prefix
+    if not 0 <= index < count:
+        raise ConfigError(
+            f"token must be 0 to {count - 1}, got {index}: of the text's {len(tokens)} tokens the "
+            f"first {prefix} cannot be foretold, and token 0 is the next one"
+        )
+    if not config.schedules:
+        # Everything before is dense: one prefill, instead of a replay step by step.
+        run = LensRun(tuple(tokens), (DENSE,) * (count - index), config.grid)
+        view = Lens(model, run).look(0)
+        return replace(view, index=index), tokens[prefix + index]
+    actions = []
+    for event in inspect_text(model, text, config, policies=policies):
+        if isinstance(event, InspectedToken):
+            actions.append(event.rows[1].action)
+        if len(actions) > index + FOLLOWING:
+            break
+    known = tuple(tokens[: prefix + len(actions)])
+    view = Lens(model, LensRun(known, tuple(actions), config.grid)).look(index)
+    return view, tokens[prefix + index]

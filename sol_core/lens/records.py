@@ -15,19 +15,16 @@ class LensRun:
     """A generation to look into.
 
     Attributes:
-        tokens: the prompt's, then the generated ones.
         actions: taken, one per generated token; the step of action t fed the token before
             generated token t.
-        grid: whose levels are tried; its page size and site are the run's.
         beside: actions of the rows that ran beside it, each on a cache of its own.
-        observed: a policy read the last prefilled token, which was a prefill of its own.
     """
 
-    tokens: tuple[int, ...]
+    tokens: tuple[int, ...]  # the prompt's, then the generated ones
     actions: tuple[Action, ...]
-    grid: ActionGrid
+    grid: ActionGrid  # whose levels are tried; its page size and site are the run's
     beside: tuple[tuple[Action, ...], ...] = ()
-    observed: bool = False
+    observed: bool = False  # a policy read the last prefilled token, which was a prefill of its own
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.actions) < len(self.tokens):
@@ -58,16 +55,13 @@ class LensRow:
     """The step under one action.
 
     Attributes:
-        nll: of the token that was generated, nats.
-        kl: KL(dense ‖ row) to the dense step on the same cache, nats.
-        entropy: of the row's distribution, nats.
         choice: the row's most probable token, before any temperature or repetition penalty.
     """
 
     action: Action
-    nll: float
-    kl: float
-    entropy: float
+    nll: float  # of the token that was generated, nats
+    kl: float  # KL(dense ‖ row) to the dense step on the same cache, nats
+    entropy: float  # of the row's distribution, nats
     choice: Alternative
 
     def to_dict(self) -> dict[str, Any]:
@@ -80,15 +74,13 @@ class ReplayedStep:
     """The step as the run took it, beside the rows that it had beside it.
 
     Attributes:
-        nll: of the token that was generated, nats.
-        entropy: of the step's distribution, nats.
         kl_to_dense: KL(dense ‖ step) to the row that was dense throughout, nats: what the run
             recorded. ``LensRow.kl`` asks less: one dense step on the run's own cache. None
             without a dense row.
     """
 
-    nll: float
-    entropy: float
+    nll: float  # of the token that was generated, nats
+    entropy: float  # of the step's distribution, nats
     kl_to_dense: float | None
 
 
@@ -97,15 +89,13 @@ class LensTrail:
     """Effect of a row's keys and values on the tokens that followed.
 
     Attributes:
-        name: "taken", or the axis whose lowest level the row is.
         nll_change: per following token, its NLL less the one after a dense step, nats.
-        kl: per following token, KL(after a dense step ‖ after this row), nats.
     """
 
-    name: str
+    name: str  # "taken", or the axis whose lowest level the row is
     action: Action
     nll_change: tuple[float, ...]
-    kl: tuple[float, ...]
+    kl: tuple[float, ...]  # per following token, KL(after a dense step ‖ after this row), nats
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,19 +103,16 @@ class LensView:
     """One token under every level of every axis, the other axes as they were taken.
 
     Attributes:
-        index: 0-based number of the token within the generation.
         taken, dense: the step as it was, and everything kept.
         axes: per axis in the order of ``AXIS_FIELDS``, a row per level, ascending.
-        trails: over at most ``FOLLOWING`` tokens, fewer where the run ends.
-        replayed: the step as the run took it.
     """
 
-    index: int
+    index: int  # 0-based number of the token within the generation
     taken: LensRow
     dense: LensRow
     axes: tuple[tuple[LensRow, ...], ...]
-    trails: tuple[LensTrail, ...]
-    replayed: ReplayedStep
+    trails: tuple[LensTrail, ...]  # over at most ``FOLLOWING`` tokens, fewer where the run ends
+    replayed: ReplayedStep  # the step as the run took it
 
     def to_dict(self) -> dict[str, Any]:
         """JSON form: the attributes as nested objects and lists."""

@@ -18,15 +18,14 @@ import torch
 from torch import Tensor
 
 from sol_core.errors import ConfigError, ModelLoadError
-from sol_core.files.assets import ensure_default_model
-from sol_core.files.characters import first_line
-from sol_core.files.gguf_folder import ensure_gguf_model, gguf_kinds, is_gguf_name
-from sol_core.files.model_files import (
+from sol_core.files.assets import (
     check_model_files,
     discard_damaged_downloads,
+    ensure_default_model,
     make_default_model_whole,
 )
-from sol_core.files.places import DEFAULT_MODEL
+from sol_core.files.gguf_folder import ensure_gguf_model, gguf_kinds, is_gguf_name
+from sol_core.files.places import DEFAULT_MODEL, first_line
 from sol_core.models import FrozenLM, ModelSpec, refuse_denied_biases, spec_from_config
 from sol_core.models.card.self_test import checked_card
 from sol_core.models.checkpoint import (

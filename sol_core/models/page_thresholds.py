@@ -4,8 +4,8 @@ A level of attention is then not a count of pages but a mean: each layer, KV gro
 the pages whose share of its attention reaches the floor, in units of a mean page's share, so much
 here and so little there that the mean over layers and text is the level. One floor for all layers:
 of so many pages in all, those are read that hold the most. Floors belong to a model and are
-measured (``sol_core/calibration/page_floors.py``); the default model's come with the program.
-Related: Twilight's top-p (arXiv:2502.02770).
+measured (``sol_core/comparing/measuring.py``); the default model's come with the program.
+Related: Twilight's top-p (arXiv:2502.02770); docs/results.md, "Who gets attention's share".
 """
 
 from __future__ import annotations

@@ -7,8 +7,7 @@ Folders, archives and the Hub are in ``sol_core.policy.files``; training is in
 
 from typing import TYPE_CHECKING, Any
 
-from sol_core.policy.config import PolicyConfig
-from sol_core.policy.info import PolicyInfo, read_policy_info
+from sol_core.policy.info import PolicyConfig, PolicyInfo, read_policy_info
 
 if TYPE_CHECKING:
     from sol_core.policy.files.folder import check_policy

@@ -57,11 +57,7 @@ class ByteBudgets:
         return ByteBudgets(policy, shares, mixes)
 
     def terms(self, place: int, observation: StepObservation) -> ByteTerms:
-        """Terms of the choice of attention and MLP at this step.
-
-        Args:
-            place: of the step in its episode.
-        """
+        """Terms of the choice of attention and MLP at this step."""
         self._account(observation)
         self._contexts = [cached + 1 for cached in observation.cached_tokens]
         self._dense = [self._mixes.step_bytes.dense(context) for context in self._contexts]

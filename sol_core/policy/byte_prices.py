@@ -49,16 +49,14 @@ class SampleStates:
 
     Attributes:
         history: [features][axes][2], the fit of sensitivity and slope to ``history_features``.
-        trust: [axes], share of the rest that counts, 0 to 1.
-        contexts: tokens before the episodes of each group, ascending.
         shapes: [contexts][states][axes][2], sensitivity and slope of log damage over the levels,
             beyond that fit.
     Raises: ValueError for other sizes, and for numbers that are not finite.
     """
 
     history: tuple[tuple[tuple[float, ...], ...], ...]
-    trust: tuple[float, ...]
-    contexts: tuple[float, ...]
+    trust: tuple[float, ...]  # [axes], share of the rest that counts, 0 to 1
+    contexts: tuple[float, ...]  # tokens before the episodes of each group, ascending
     shapes: tuple[tuple[tuple[tuple[float, ...], ...], ...], ...]
 
     def __post_init__(self) -> None:
@@ -166,7 +164,6 @@ def history_features(place: int, means: Floats, contexts: Floats) -> Floats:
     """An episode so far: [R, features].
 
     Args:
-        place: of the step in its episode.
         means: [R, axes], mean spend of the steps before, shares of dense; 1 at the start.
         contexts: [R], tokens before the episode.
     """
@@ -187,12 +184,11 @@ class _Terms:
     Attributes:
         log_means: [axes, L], log of the measured mean damage beyond the floor, over the sample
             states' mean factor.
-        bytes_read: [axes, L], beyond a dense step's, as shares of it: 0 and below.
         shares, log_prices: ascending shares of the dense bytes, and the prices that lead there.
     """
 
     log_means: Floats
-    bytes_read: Floats
+    bytes_read: Floats  # [axes, L], beyond a dense step's, as shares of it: 0 and below
     shares: Floats
     log_prices: Floats
 
@@ -202,8 +198,6 @@ class BytePrices:
 
     Args:
         grid: of the policy; its levels must all be measured (``fits``).
-        mixes: of the model under the mechanisms in use.
-        states: of the policy.
         sharpness: [axes], its logits per unit of cost.
     """
 
@@ -234,8 +228,6 @@ class BytePrices:
 
         Args:
             features: [R, features], see ``history_features``.
-            shares: to aim at, of each row.
-            contexts: tokens attended over, of each row.
         """
         known = [self._at(context) for context in contexts]
         prices = [

@@ -17,38 +17,28 @@ from kernels.policy_step import KERNEL_AXES, ByteTerms, policy_step_kernel
 from sol_core.decoding.batch_scheduling import StepObservation
 from sol_core.policy.network import DamageNetwork, StateEncoder
 from sol_core.policy.policy import Policy, StepInputs, fits_float16
-from sol_core.policy.price_rule import PriceRule
+from sol_core.policy.prices import PriceRule
 
 if TYPE_CHECKING:
     from kernels.policy_step.cpu import DamageHeads, Encoder, Prices
 
 
 class StepState(NamedTuple):
-    """State of an episode so far: [R, 3] each, shares of dense.
+    """State of an episode so far: [R, 3] each, shares of dense."""
 
-    Attributes:
-        goals: what to aim at but for the excess.
-        targets: requested means.
-        excess: spent beyond the targets.
-        previous: spends of the step before.
-        shares: of the excess that a step compensates.
-        terms: of a price on bytes.
-        greedy: take the most probable levels; excess and previous become theirs, in place.
-    """
-
-    goals: Tensor
-    targets: Tensor
-    excess: Tensor
-    previous: Tensor
-    shares: Tensor
-    terms: ByteTerms
-    greedy: bool
+    goals: Tensor  # what to aim at but for the excess
+    targets: Tensor  # requested means
+    excess: Tensor  # spent beyond the targets
+    previous: Tensor  # spends of the step before
+    shares: Tensor  # of the excess that are made good in a step
+    terms: ByteTerms  # of a price on bytes
+    greedy: bool  # take the most probable levels; excess and previous become theirs, in place
 
 
 class FewRowPolicy:
     """``Policy.logits`` step by step for R rows, with the episode's memory inside.
 
-    Weights that training changes in place and prices that are measured again count from the
+    Weights that training changes in place and prices that are measured anew count from the
     next episode on.
     """
 

@@ -1,24 +1,29 @@
-"""Kind of a policy and its model, as its config.json says. Read without torch."""
+"""Kind, shape and model of a policy, as its config.json says. Read without torch.
+
+The default network is ours: a state encoder that predicts the damage of every level, per axis.
+``network="joint"`` is the network of the paper's authors (SOL, arXiv:2605.10875), kept for
+comparison.
+"""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from sol_core.actions import AXES, ActionGrid, by_need, record_of
 from sol_core.errors import ConfigError, PolicyError
-from sol_core.fields import MAX_WHOLE, Range, Rules, from_json
-from sol_core.files.characters import why_not_parsed
-from sol_core.files.places import read_regular
-from sol_core.policy.config import MAX_POLICY_STEPS, PolicyConfig
+from sol_core.fields import MAX_WHOLE, Range, Rules, check_fields, from_json, setting
+from sol_core.files.places import read_regular, why_not_parsed
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from sol_core.models.spec import ModelSpec
 
+MAX_POLICY_STEPS = 4096  # of an episode: the network keeps a state for every one
+NetworkName = Literal["factored", "joint"]
 SCHEMA = 1
 CONFIG_FILE, WEIGHTS_FILE, CARD_FILE = "config.json", "model.safetensors", "README.md"
 MAX_CONFIG_BYTES, MAX_WEIGHT_BYTES, MAX_CARD_BYTES = 4_000_000, 200_000_000, 1_000_000
@@ -31,6 +36,42 @@ MAX_BYTES = {
 # Parts of config.json that are not PolicyInfo's.
 _BESIDE = ("schema", "weights_sha256", "prices", "correction", "states")
 NUM_SCALARS = 4  # entropy, surprisal, log cached tokens, whether there is a state
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyConfig:
+    """The policy network.
+
+    Attributes:
+        network: factored (predicted damage per axis and level, bought at a price) or joint (the
+            authors': one head over all actions).
+        width: hidden width of the encoder.
+        num_heads: attention heads of its causal block; must divide width.
+        dropout: share of units dropped while it is trained.
+        concentration: it also sees attention concentration, for which steps that read all pages
+            score them: 0.3 ms of a step and 4 % of its bytes at 2,000 tokens.
+    """
+
+    network: NetworkName = setting(
+        "factored", "factored: damage per axis (ours); joint: the paper's network"
+    )
+    width: Annotated[int, Range(8, 4096)] = setting(256, "hidden width of the network")
+    num_heads: Annotated[int, Range(1, 4096)] = setting(4, "attention heads over past steps")
+    dropout: Annotated[float, Range(0, 1)] = setting(
+        0.3, "share of units dropped while training, against overfitting"
+    )
+    concentration: bool = setting(
+        True, "the network sees how spread attention is; dense steps then score their pages"
+    )
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        if self.width % self.num_heads:
+            raise ConfigError(
+                f"num_heads must divide the width {self.width}, got {self.num_heads!r}"
+            )
+        if self.dropout == 1:
+            raise ConfigError(f"dropout must be at least 0 and below 1, got {self.dropout!r}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,25 +107,20 @@ class PolicyInfo:
     """Contents of a policy folder's config.json.
 
     Attributes:
-        name: the policy's own name.
         model, fingerprint: of the language model it was trained on; it works with no other.
-        grid: levels, quantisation site and page size it chooses from.
-        layout: sizes of its inputs.
         episode_steps: steps per episode; its state restarts there.
-        corpus_fingerprint: of the text it was trained on.
-        created: ISO 8601, UTC.
         summary: measured numbers and counts of its training, JSON-ready.
     """
 
-    name: str
+    name: str  # the policy's own name
     model: str
     fingerprint: str
-    grid: ActionGrid
+    grid: ActionGrid  # levels, quantisation site and page size it chooses from
     config: PolicyConfig
-    layout: InputLayout
+    layout: InputLayout  # sizes of its inputs
     episode_steps: Annotated[int, Range(1, MAX_POLICY_STEPS)] = 16
-    corpus_fingerprint: str = ""
-    created: str = ""
+    corpus_fingerprint: str = ""  # of the text it was trained on
+    created: str = ""  # ISO 8601, UTC
     summary: dict[str, Any] = field(default_factory=dict)
     num_parameters: Annotated[int, Range(0, MAX_WHOLE)] = 0
 

@@ -1,10 +1,14 @@
-"""The policy networks.
+"""The policy networks, and their inputs before a step as one row of numbers (METHOD).
 
-``DamageNetwork`` (ours) predicts, from the observation before a step, the KL to the dense step that
-each level of each axis would cause; a price per axis then turns predictions into
-choices (``prices.py``). Damage is additive over the axes to a good approximation
-(docs/results.md), so a head per axis suffices, and each head is two numbers: how sensitive this
-step is, and how steeply that falls with the level.
+From the previous step: last hidden state, two middle hidden states, attention
+concentration, entropy, how surprising the token now fed was. Besides: the number of cached
+tokens, the previous action, and the embedding of the token, which is looked up when the row
+is used so that stored rows stay small.
+
+``DamageNetwork`` (ours) predicts how much each level of each axis would cost in KL to the dense
+step; a price per axis then turns predictions into choices (``prices.py``). Damage is additive over
+the axes to a good approximation (docs/results.md), so a head per axis suffices, and each head is
+two numbers: how sensitive this step is, and how steeply that falls with the level.
 
 ``JointNetwork`` is the network of the authors of SOL (arXiv:2605.10875): its inputs only, learned
 positions, one head over all joint actions and a budget MLP, kept for comparison.
@@ -20,8 +24,65 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sol_core.actions import AXES, ActionGrid
-from sol_core.policy.config import PolicyConfig
-from sol_core.policy.info import InputLayout
+from sol_core.decoding.batch_scheduling import StepObservation
+from sol_core.models.signals import Observe
+from sol_core.policy.info import InputLayout, PolicyConfig
+
+_MAX_NATS = 15.0
+_MAX_KEPT = 2.0**15  # fp16 ends just below 2**16
+
+
+def observed_by(layout: InputLayout) -> Observe:
+    """Return what a network with these inputs reads of a step."""
+    return Observe.CONCENTRATION if layout.num_layers else Observe.STATES
+
+
+def observation_row(
+    observation: StepObservation, previous_action: Tensor, layout: InputLayout
+) -> Tensor:
+    """The rows of one step.
+
+    Args:
+        previous_action: [R, axes], shares of dense; ones at the start of an episode.
+    Returns: [R, layout.width] fp32; zeros where there is nothing to observe.
+    """
+    num_rows = observation.tokens.shape[0]
+    device = observation.tokens.device
+
+    def filled(values: Tensor | None, width: int) -> Tensor:
+        if values is None or width == 0:
+            return torch.zeros(num_rows, width, device=device)
+        return values.reshape(num_rows, width)
+
+    has_state = float(observation.hidden is not None)
+    known = [[math.log2(cached + 1), has_state] for cached in observation.cached_tokens]
+    return torch.cat(
+        (
+            filled(observation.hidden, layout.hidden_size),
+            filled(observation.mid_hidden, 2 * layout.hidden_size),
+            filled(observation.concentration, layout.num_layers),
+            filled(observation.entropy, 1),
+            filled(observation.surprisal, 1).clamp(max=_MAX_NATS),
+            torch.tensor(known, device=device),
+            previous_action.to(device),
+        ),
+        dim=1,
+    )
+
+
+def kept_rows(rows: Tensor, layout: InputLayout) -> Tensor:
+    """Rows in fp16, to be kept.
+
+    A state that goes beyond fp16 (Gemma 3's middle states reach 100,000) is halved until it does
+    not: networks normalise every state, and do not see it.
+
+    Args:
+        rows: [..., layout.width] fp32.
+    """
+    states, rest = layout.split(rows)
+    largest = states.abs().amax(-1, keepdim=True)
+    halvings = (largest / _MAX_KEPT).clamp(min=1.0).log2().ceil()
+    return torch.cat(((states / halvings.exp2()).flatten(-2), rest), -1).half()
 
 
 def level_values(grid: ActionGrid) -> list[Tensor]:
@@ -103,7 +164,6 @@ class StateEncoder(CausalEncoder):
         Args:
             rows: [N, T, layout.width].
             embedding: [N, T, C] of the tokens about to be fed.
-            cache: see ``mix``.
         Returns: as ``mix``.
         """
         states, rest = self.layout.split(rows.float())
@@ -124,11 +184,7 @@ class StateEncoder(CausalEncoder):
 
 
 class PaperEncoder(CausalEncoder):
-    """The paper's observation alone: last hidden state, embedding, previous action and budget.
-
-    Args:
-        num_steps: of an episode; each place has a learned vector.
-    """
+    """The paper's observation alone: last hidden state, embedding, previous action and budget."""
 
     def __init__(self, layout: InputLayout, config: PolicyConfig, num_steps: int) -> None:
         # The previous action, progress and whether it can be controlled, targets and deviations.
@@ -145,7 +201,6 @@ class PaperEncoder(CausalEncoder):
         Args:
             rows: [N, T, layout.width + 2 + 2 · axes].
             embedding: [N, T, C] of the tokens about to be fed.
-            cache: see ``mix``.
         Returns: as ``mix``.
         """
         states, rest = self.layout.split(rows.float())
@@ -269,11 +324,7 @@ class JointNetwork(nn.Module):
 def build_network(
     layout: InputLayout, grid: ActionGrid, config: PolicyConfig, num_steps: int = 16
 ) -> DamageNetwork | JointNetwork:
-    """A fresh network; its weights come from torch's global random state.
-
-    Args:
-        num_steps: of an episode.
-    """
+    """A fresh network; its weights come from torch's global random state."""
     return NETWORKS[config.network](layout, grid, config, num_steps)
 
 

@@ -1,4 +1,4 @@
-"""A policy: its network, its prices, and the model and grid it was trained for."""
+"""A policy: network, prices, and what it was made for."""
 
 from __future__ import annotations
 
@@ -13,11 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sol_core.actions import Action, ActionGrid, Budget
-from sol_core.decoding.step_bytes import PolicyReads
+from sol_core.decoding.cost import PolicyReads
 from sol_core.errors import PolicyError
 from sol_core.models.signals import Observe
 from sol_core.policy.byte_prices import SampleStates
-from sol_core.policy.correction import AimCorrection
 from sol_core.policy.files.folder import (
     PolicyParts,
     read_policy_folder,
@@ -26,11 +25,9 @@ from sol_core.policy.files.folder import (
 )
 from sol_core.policy.files.hub import fetch_policy
 from sol_core.policy.files.locate import shipped_for
-from sol_core.policy.info import PolicyInfo, read_config
-from sol_core.policy.inputs import observed_by
-from sol_core.policy.network import DamageNetwork, JointNetwork, level_values
-from sol_core.policy.price_rule import PriceRule, padded_levels
-from sol_core.policy.prices import PriceTable
+from sol_core.policy.info import PolicyInfo
+from sol_core.policy.network import DamageNetwork, JointNetwork, level_values, observed_by
+from sol_core.policy.prices import AimCorrection, PriceRule, PriceTable, padded_levels
 
 if TYPE_CHECKING:
     from sol_core.models.loading import LanguageModel
@@ -40,16 +37,13 @@ class StepInputs(NamedTuple):
     """Inputs of T steps of N episodes.
 
     Attributes:
-        rows: [N, T, layout.width], see ``inputs.py``.
-        tokens: [N, T] int64, about to be fed.
         budget: [N, T, 2 + 2 · axes], see ``network.JointNetwork``; [N, T, 0] for a DamageNetwork.
-        aims: [N, T, axes], mean spend to aim for at this step, shares of dense.
     """
 
-    rows: Tensor
-    tokens: Tensor
+    rows: Tensor  # [N, T, layout.width], see ``network.py``
+    tokens: Tensor  # [N, T] int64, about to be fed
     budget: Tensor
-    aims: Tensor
+    aims: Tensor  # [N, T, axes], mean spend to aim for at this step, shares of dense
 
 
 class Policy(
@@ -58,17 +52,17 @@ class Policy(
     paper_url="https://arxiv.org/abs/2605.10875",
     tags=["per-token-compute", "policy"],
 ):
-    """A network and prices that choose among the grid's levels.
+    """Network and prices; chooses among the grid's levels.
 
-    ``from_pretrained``, ``save_pretrained`` and ``push_to_hub`` come from the Hub's mixin. They use
-    the folder of ``folder.py`` and refuse the same files.
+    ``from_pretrained``, ``save_pretrained`` and ``push_to_hub`` are those of the Hub's mixin, over
+    the same folder that ``folder.py`` reads and writes, with the same refusals.
 
     Attributes:
-        info: name, model, grid, configuration and measurements.
+        info: what it is.
         network: DamageNetwork or JointNetwork.
-        correction: maps a requested mean to the aim of the prices.
-        states: samples from which a price on bytes is derived; None if the policy has none.
-        embedding: [V, C] of the language model, for token lookups.
+        correction: what to aim the prices at for a requested mean.
+        states: that a price on bytes is read off; None of policies that lack them.
+        embedding: [V, C] of the language model, to look tokens up in.
         levels: of each axis, ascending, shares of dense.
         ends: [axes] each, the axes' lowest and highest levels.
     """
@@ -116,22 +110,22 @@ class Policy(
 
     @property
     def parts(self) -> PolicyParts:
-        """Return the parts that are stored."""
+        """Return the stored parts of it."""
         return PolicyParts(self.info, self.network, self.prices, self.correction, self.states)
 
     @property
     def observes(self) -> Observe:
-        """Return the observations that its network reads."""
+        """Return what its network reads of a step."""
         return observed_by(self.info.layout)
 
     @property
     def reads(self) -> PolicyReads:
-        """Return the bytes that it adds to every step."""
+        """Return what it adds to the bytes of every step."""
         return PolicyReads(self.num_bytes, self.observes.scores_pages)
 
     @property
     def num_heads(self) -> int:
-        """Choices per step: one per axis, or one over the joint actions."""
+        """Choices per step: one an axis, or one over the joint actions."""
         return 1 if isinstance(self.network, JointNetwork) else len(self.levels)
 
     def logits(self, inputs: StepInputs, cache: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -140,8 +134,9 @@ class Policy(
         Args:
             inputs: of these steps.
             cache: of the steps before, as the last call returned it; None at an episode's start.
-        Returns: [N, T, axes, levels of the longest] (padding of shorter axes is never chosen), or
-            [N, T, 1, A]; and the step cache. The most probable level is the price rule's choice.
+        Returns: [N, T, axes, levels of the longest] (what a shorter axis lacks is never
+            chosen), or [N, T, 1, A]; and the step cache. The most probable level is the one
+            the price rule chooses.
         """
         if isinstance(self.network, JointNetwork):
             embedded = self.embedding[inputs.tokens]
@@ -182,18 +177,18 @@ class Policy(
         return network.log_sharpness.detach().exp().double().cpu().numpy()
 
     def per_head(self, values: Tensor) -> list[Tensor]:
-        """Split logits or probabilities by head.
+        """Take the heads apart.
 
         Args:
             values: [..., heads, levels] logits or probabilities.
-        Returns: [..., levels] of each head, without the padding of shorter axes.
+        Returns: [..., levels] of each head, without what a shorter axis lacks.
         """
         if self.num_heads == 1:
             return [values[..., 0, :]]
         return [values[..., axis, : len(levels)] for axis, levels in enumerate(self.levels)]
 
     def axis_levels(self, choices: Tensor) -> Tensor:
-        """Levels of the heads' choices.
+        """Levels that the heads' choices mean.
 
         Args:
             choices: [..., num_heads] int64.
@@ -217,7 +212,7 @@ class Policy(
         return self._level_table[self._axes, levels]
 
     def actions(self, levels: Tensor) -> list[Action]:
-        """The action of every row; each is built once, because checks take time.
+        """The action of every row; each is made once, for checks take time.
 
         Args:
             levels: [R, axes] int64, an index into each axis's levels.
@@ -251,9 +246,9 @@ class Policy(
             grid: the levels and site in use; None accepts the policy's own.
             force_download, token, cache_dir, local_files_only, revision: as for every model of
                 the Hub.
-            unknown: no other argument is accepted.
+            unknown: nothing else is taken.
         Raises: PolicyError when it is damaged, or made for another model or grid; DownloadError
-            when the Hub does not provide it; TypeError for an unknown argument.
+            when the Hub does not give it; TypeError for an argument that is none.
         """
         if unknown:
             raise TypeError(f"from_pretrained() takes no argument {min(unknown)!r}")
@@ -267,28 +262,11 @@ class Policy(
                 local_files_only=local_files_only,
                 token=token,
             )
-        read_config(folder)  # the mixin reads it too, and would take anything
-        return super().from_pretrained(folder, model=model, grid=grid)
-
-    @classmethod
-    def _from_pretrained(
-        cls,
-        *,
-        model_id: str,
-        model: LanguageModel | None = None,
-        grid: ActionGrid | None = None,
-        **fields: Any,
-    ) -> Self:
-        """The mixin's hook.
-
-        Args:
-            fields: the mixin's reading of config.json, which is read here again, with checks.
-        """
         if model is None:
             raise PolicyError(
                 "a policy is loaded for a language model: give model=…, as load_model() returns it"
             )
-        return cast(Self, load_policy(Path(model_id), model, grid=grid))
+        return cast(Self, load_policy(folder, model, grid=grid))
 
     def _save_pretrained(self, save_directory: Path) -> None:
         """The mixin's hook."""
@@ -296,14 +274,14 @@ class Policy(
 
     @property
     def num_bytes(self) -> int:
-        """Bytes of its network, which every step reads; matrices that fit float16 count as such."""
+        """Bytes of its network, which every step reads: matrices that float16 holds, in that."""
         return sum(
             value.nbytes // 2 if self._narrow and value.ndim > 1 else value.nbytes
             for value in self.network.parameters()
         )
 
     def check_grid(self, grid: ActionGrid) -> None:
-        """Check that the policy fits a grid.
+        """Hold the policy to a grid.
 
         Args:
             grid: levels, site and mechanisms in use.
@@ -312,7 +290,7 @@ class Policy(
         self.info.check_grid(grid)
 
     def check_model(self, fingerprint: str) -> None:
-        """Check that the policy fits a model.
+        """Hold the policy to a model.
 
         Args:
             fingerprint: of the model in use.

@@ -1,38 +1,54 @@
-"""A price per axis, with which predicted damage meets any budget.
+"""A price per axis, and aims that are corrected: predicted damage meets any budget.
 
 For damage that is separable over steps and axes, the schedule of least total damage among
 those of a given mean spend chooses, at every step, the level of least
 ``damage + price · level``, with one price per axis (Lagrange). The price of a budget is
-read off a table: on sample states, the mean spend that each price leads to.
+read off a table: on sample states, the mean spend that each price leads to. ``PriceRule`` takes all
+axes at once: a decode step asks it for a single row, where each tensor operation costs as much as
+its work on a hundred rows would.
+
+The states that a policy meets depend on what it is asked for: little asked of the channels leaves
+damaged states, on which attention looks more urgent and gets more than was asked. They depend on
+the context's length as well: the more pages there are, the less dropping a share of them hurts. The
+gap is regular in the targets and in that length, so ``AimCorrection`` is fitted on the policy's own
+rollouts and takes it off beforehand (docs/results.md has the numbers).
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from kernels.policy_step import NEVER
+from sol_core.actions import AXES
 
 NUM_PRICES = 161
 LOG_PRICE_RANGE = (-14.0, 5.0)
+AT_END = 1e-6  # share of dense
+FORCE = 100.0  # unit of cost per unit of spend
+APART = 4.0  # axes in one table: more than any spend, and exact in floating point
+RIDGE = 2.0  # episodes' worth of evidence for no gap at all
+MAX_GAP = 0.15  # share of dense; beyond it something else is wrong than the price
 
 
 @dataclass(frozen=True)
 class PriceTable:
     """Mean spend (share of dense) against log price (nats per unit of spend), one axis.
 
-    Attributes:
-        log_prices: ascending.
-        spends: falling, as long.
-
-    A measured table holds what its JSON holds: training that resumes from a checkpoint, and
-    every user of the policy, then choose by the same prices to the last bit.
+    A measured table holds what its JSON holds: training that goes on from a checkpoint, and
+    whoever loads the policy, then choose by the same prices to the last bit.
     """
 
-    log_prices: tuple[float, ...]
-    spends: tuple[float, ...]
+    log_prices: tuple[float, ...]  # ascending
+    spends: tuple[float, ...]  # falling, as long
 
     @staticmethod
     def measure(damages: Tensor, levels: Tensor) -> PriceTable:
@@ -77,12 +93,200 @@ def choose_levels(damages: Tensor, levels: Tensor, prices: Tensor | float) -> Te
 
 
 def aim_for(targets: Tensor, excess: Tensor, shares: Tensor, ends: tuple[Tensor, Tensor]) -> Tensor:
-    """The mean spend to aim for now: the request, less a share of the overspending so far.
+    """The mean spend to aim for now: what was asked, less a share of what was spent beyond it.
 
     Args:
         targets: [..., axes], requested mean.
         excess: [..., axes], spend so far minus target, summed over the steps.
-        shares: [..., axes], of the excess that a step compensates.
+        shares: [..., axes], of the excess that are made good in a step.
         ends: [axes] each, the axes' lowest and highest levels; the aim is clipped to them.
     """
     return (targets - excess * shares).clamp(*ends)
+
+
+def padded_levels(levels: Sequence[Tensor]) -> Tensor:
+    """Levels of each axis → [axes, levels of the longest], the end of a shorter one NEVER."""
+    return pad_sequence(list(levels), batch_first=True, padding_value=NEVER)
+
+
+class PriceRule:
+    """Prices and levels of some axes, as tensors.
+
+    Args:
+        levels: of each axis, ascending, shares of dense.
+    """
+
+    def __init__(self, levels: Sequence[Tensor], tables: Sequence[PriceTable]) -> None:
+        self._levels = padded_levels(levels)
+        low = torch.stack([values[0] for values in levels])[:, None]
+        high = torch.stack([values[-1] for values in levels])[:, None]
+        self._low, self._high = low + AT_END, high - AT_END
+        # What an aim at an end of an axis makes of its levels' costs.
+        self._cost_at_low = FORCE * (self._levels - low)
+        self._cost_at_high = FORCE * (high - self._levels).where(self._levels <= high, NEVER)
+        self._ends = (self._low[:, 0].cpu().numpy(), self._high[:, 0].cpu().numpy())
+        self._starts = APART * np.arange(len(tables))
+        # The axes' tables behind one another, by falling spend; beyond its ends each is flat.
+        self._places = np.concatenate(
+            [
+                start + np.array([-1.5, *(-spend for spend in table.spends), 1.0])
+                for start, table in zip(self._starts, tables, strict=True)
+            ]
+        )
+        self._log_prices = np.concatenate(
+            [(t.log_prices[0], *t.log_prices, t.log_prices[-1]) for t in tables]
+        )
+
+    def price(self, aims: Tensor) -> Tensor:
+        """Prices that make the mean spend meet each aim, by interpolation.
+
+        Args:
+            aims: [..., axes], shares of dense.
+        Returns: the same shape, nats per unit of spend.
+        """
+        places = self._starts - aims.detach().cpu().numpy()
+        log_prices = np.interp(places, self._places, self._log_prices)
+        return torch.from_numpy(np.exp(log_prices).astype(np.float32)).to(aims.device)
+
+    def arrays(self) -> tuple[Any, ...]:
+        """Everything it knows as numpy, in the order of ``kernels.policy_step``'s Prices."""
+        tensors = (self._levels, self._cost_at_low, self._cost_at_high)
+        costs = [tensor.cpu().numpy() for tensor in tensors]
+        return (*costs, *self._ends, self._starts, self._places, self._log_prices)
+
+    def logits(self, damages: Tensor, aims: Tensor, sharpness: Tensor) -> Tensor:
+        """Unnormalised log probabilities; the greatest is the choice at the aims' prices.
+
+        Args:
+            damages: [..., axes, levels], nats, padded with the last level's.
+            aims: [..., axes], shares of dense.
+            sharpness: [axes], logits per unit of spend.
+        Returns: like damages; 0 for the choice.
+        """
+        # In units of spend, so that how sure a choice is does not depend on the budget.
+        cost = falling(damages) / self.price(aims)[..., None] + self._levels
+        known, (lowest, highest) = aims.detach().cpu().numpy(), self._ends
+        if (known <= lowest).any() or (known >= highest).any():
+            # An aim at an end of the axis leaves nothing to choose, whatever is predicted.
+            aim = aims[..., None]
+            cost = torch.where(aim >= self._high, self._cost_at_high, cost)
+            cost = torch.where(aim <= self._low, self._cost_at_low, cost)
+        return (cost.amin(-1, keepdim=True).detach() - cost) * sharpness[:, None]
+
+
+@dataclass(frozen=True, slots=True)
+class AimCorrection:
+    """A quadratic of the targets per axis, which vanishes where the axis ends.
+
+    Attributes:
+        lows, highs: each axis' first and last level, shares of dense.
+        weights: per axis, of the terms 1, z_i, z_i·z_j, x, x·z_i with z_i and x in [−1, 1];
+            none: no correction.
+        contexts: shortest and longest context it was fitted on, tokens; others count as these.
+    """
+
+    lows: tuple[float, ...] = ()
+    highs: tuple[float, ...] = ()
+    weights: tuple[tuple[float, ...], ...] = ()
+    contexts: tuple[float, float] = (1.0, 1.0)
+
+    @staticmethod
+    def fit(
+        targets: Tensor, spends: Tensor, contexts: Tensor, levels: list[Tensor]
+    ) -> AimCorrection:
+        """Least squares with a pull towards no correction.
+
+        Args:
+            targets, spends: [M, axes], asked and spent means of M episodes, shares of dense.
+            contexts: [M], tokens before each episode.
+            levels: of each axis, ascending.
+        """
+        empty = AimCorrection(
+            tuple(float(values[0]) for values in levels),
+            tuple(float(values[-1]) for values in levels),
+            contexts=(float(contexts.min()), float(contexts.max())),
+        )
+        places, lengths = empty._places(targets), empty._lengths(contexts)
+        gaps = (spends - targets).double().cpu()
+        weights = []
+        for axis in range(len(levels)):
+            terms = _room(places[:, axis])[:, None] * _terms(places, lengths)
+            system = terms.T @ terms + RIDGE * torch.eye(terms.shape[1], dtype=torch.float64)
+            solution = torch.linalg.solve(system, terms.T @ gaps[:, axis]).tolist()
+            weights.append(tuple(round(value, 8) for value in solution))  # as its JSON has them
+        return dataclasses.replace(empty, weights=tuple(weights))
+
+    def aims(self, targets: Tensor, contexts: Tensor) -> Tensor:
+        """Means to aim for [R, axes], within each axis.
+
+        Args:
+            targets: [R, axes].
+            contexts: [R], tokens before the episode.
+        """
+        if not self.weights:
+            return targets
+        flat = targets.double().cpu()
+        places = self._places(targets)
+        weights = torch.tensor(self.weights, dtype=torch.float64)
+        terms = _terms(places, self._lengths(contexts))
+        gaps = (_room(places) * (terms @ weights.T)).clamp(-MAX_GAP, MAX_GAP)
+        low, high = torch.tensor(self.lows).double(), torch.tensor(self.highs).double()
+        return (flat - gaps).clamp(low, high).float().to(targets.device)
+
+    def to_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    @staticmethod
+    def from_dict(record: dict[str, Any] | None) -> AimCorrection:
+        """None is no correction: policies of before it, runs that are not calibrated yet.
+
+        Raises: ValueError, TypeError or KeyError when the record is no correction.
+        """
+        if record is None:
+            return AimCorrection()
+        lows, highs, contexts = (
+            tuple(float(v) for v in record[name]) for name in ("lows", "highs", "contexts")
+        )
+        weights = tuple(tuple(float(v) for v in axis) for axis in record["weights"])
+        axes = len(weights)
+        if weights and not axes == len(lows) == len(highs) == len(AXES):
+            raise ValueError(f"a correction has {len(AXES)} axes")
+        terms = _num_terms(axes)
+        if any(len(axis) != terms for axis in weights):
+            raise ValueError(f"a correction of {axes} axes has {terms} weights per axis")
+        if not all(math.isfinite(v) for axis in (lows, highs, contexts, *weights) for v in axis):
+            raise ValueError("a correction may only hold finite numbers")
+        if len(contexts) != 2 or not 1 <= contexts[0] <= contexts[1]:
+            raise ValueError("a correction's contexts are the shortest and the longest, 1 or more")
+        return AimCorrection(lows, highs, weights, (contexts[0], contexts[1]))
+
+    def _places(self, targets: Tensor) -> Tensor:
+        """Each target's place on its axis, −1 to 1; 0 on an axis of a single level."""
+        low, high = torch.tensor(self.lows).double(), torch.tensor(self.highs).double()
+        place = (targets.double().cpu() - low) / (high - low).clamp(min=1e-6)
+        return (2 * place - 1).clamp(-1, 1)
+
+    def _lengths(self, contexts: Tensor) -> Tensor:
+        """[R]: the logarithm's place between the shortest and the longest context, −1 to 1."""
+        low, high = (math.log(max(1.0, tokens)) for tokens in self.contexts)
+        place = (contexts.double().cpu().clamp(min=1).log() - low) / max(high - low, 1e-6)
+        return (2 * place - 1).clamp(-1, 1)
+
+
+def _room(place: Tensor) -> Tensor:
+    """1 in the middle of an axis, 0 at its ends, where nothing can be corrected."""
+    return 1 - place.square()
+
+
+def _num_terms(axes: int) -> int:
+    """1, z_i, z_i·z_j, x, x·z_i: 14 of three axes."""
+    return 1 + axes + axes * (axes + 1) // 2 + 1 + axes
+
+
+def _terms(places: Tensor, lengths: Tensor) -> Tensor:
+    """[M, axes] and [M] → [M, terms]: 1, z_i, z_i·z_j, x, x·z_i."""
+    axes = places.shape[1]
+    first, second = torch.triu_indices(axes, axes)
+    ones, length = torch.ones_like(places[:, :1]), lengths[:, None]
+    products = places[:, first] * places[:, second]
+    return torch.cat((ones, places, products, length, length * places), 1)

@@ -15,8 +15,7 @@ from sol_core.errors import ConfigError
 from sol_core.models.signals import Observe
 from sol_core.policy.byte_budgets import ByteBudgets
 from sol_core.policy.few_rows import FewRowPolicy, StepState
-from sol_core.policy.inputs import observation_row
-from sol_core.policy.network import DamageNetwork
+from sol_core.policy.network import DamageNetwork, observation_row
 from sol_core.policy.policy import Policy, StepInputs, budget_shares
 from sol_core.policy.prices import aim_for
 
@@ -32,19 +31,12 @@ FEWEST_STEPS, LONG_CONTEXT = 8, 256
 
 
 class StepChoice(NamedTuple):
-    """Inputs and choices of the policy at one step, R rows; kept for training and the page.
+    """Inputs and choices of the policy at one step, R rows; kept for training and the page."""
 
-    Attributes:
-        inputs: of this step, T = 1.
-        choices: [R, num_heads] int64.
-        logits: [R, num_heads, levels].
-        temperature: of the draws.
-    """
-
-    inputs: StepInputs
-    choices: Tensor
-    logits: Tensor
-    temperature: float
+    inputs: StepInputs  # of this step, T = 1
+    choices: Tensor  # [R, num_heads] int64
+    logits: Tensor  # [R, num_heads, levels]
+    temperature: float  # of the draws
 
     @property
     def log_probabilities(self) -> Tensor:

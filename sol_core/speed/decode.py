@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import statistics
 import subprocess
 import sys
 import time
@@ -23,9 +24,11 @@ import torch
 
 from sol_core.actions import DEFAULT_GRID
 from sol_core.errors import ConfigError, SolError
-from sol_core.speed.decode_summary import LLAMA_CPP, THEIRS, Rates, mix_name, summary
+from sol_core.models.tuning import cpu_name
 from sol_core.speed.random_model import check_shape
 
+THEIRS, LLAMA_CPP = "transformers", "llama_cpp"
+Rates = dict[str, list[float]]
 DENSE = (1.0, 1.0)
 SHARES = (0.65, 0.5)  # of the dense step's bytes
 LONG_CONTEXTS = (2048, 7800)  # measured beside the options' context, where they fit the model
@@ -41,38 +44,102 @@ THEIR_ROUNDS = 3  # at most: one of theirs takes as long as three of ours
 COMPILERS = ("g++", "clang++")  # what torch.compile needs on a CPU
 
 
+def mix_name(mix: dict[str, Any]) -> str:
+    """The same name for the same action: where a share is out of reach, the lowest is run once."""
+    action = f"{mix['keep_fraction']:g}_{mix['channel_keep_ratio']:g}"
+    return f"mix_{action}_{mix['context']}"
+
+
+def mix_rows(rates: Rates, mixes: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The static mixes beside their own dense.
+
+    Returns: per context and share asked for, that mix (``keep_fraction``,
+        ``channel_keep_ratio``), the ``share`` of the dense bytes that it reads (the lowest there
+        is, where it is above ``share_asked``), ``tokens_per_s``, ``speedup`` over dense and
+        ``of_ideal``, that speedup times the share: 1 where time follows bytes.
+    """
+    rows = []
+    for mix in mixes:
+        name = mix_name(mix)
+        speedup = _ratio(rates, name, f"dense_{mix['context']}")
+        assert speedup is not None
+        rate = statistics.median(rates[name])
+        rows.append(
+            {**mix, "tokens_per_s": rate, "speedup": speedup, "of_ideal": speedup * mix["share"]}
+        )
+    return rows
+
+
+def summary(rates: Rates, bandwidth: float, ready: dict[str, Any]) -> dict[str, Any]:
+    """The record of ``bench_decode``, but for its options.
+
+    Args:
+        ready: of the worker of ours: its ``mixes``, ``storage`` and ``tuning``.
+    """
+    theirs = [values for name, values in rates.items() if name.startswith(THEIRS)]
+    best_of_theirs = [max(values) for values in zip(*theirs, strict=True)]
+    medians = {name: statistics.median(values) for name, values in rates.items()}
+    contexts = {mix["context"]: mix["dense_bytes"] for mix in ready["mixes"]}
+    first, read = next(iter(contexts.items()))
+    dense = f"dense_{first}"
+    floor = bandwidth * 1e9 / read
+    against = {context: f"{LLAMA_CPP}_{context}" for context in contexts}
+    slower = _ratio(rates, "policy", "replay")
+    return {
+        "dense": [
+            {"context": context, "bytes": size, "tokens_per_s": medians[f"dense_{context}"]}
+            for context, size in contexts.items()
+        ],
+        "mixes": mix_rows(rates, ready["mixes"]),
+        "tokens_per_s": medians,
+        "tokens_per_s_rounds": rates,
+        "ratio_to_transformers": _ratio(rates | {THEIRS: best_of_theirs}, dense, THEIRS),
+        "ratio_to_llama_cpp": {
+            str(context): _ratio(rates, f"dense_{context}", name)
+            for context, name in against.items()
+            if name in rates
+        },
+        "policy_overhead": None if slower is None else 1 - slower,
+        "bandwidth_gb_s": bandwidth,
+        "floor_tokens_per_s": floor,
+        "bandwidth_share": medians[dense] / floor,
+        "overhead_ms": 1000 / medians[dense] - 1000 / floor,
+        "storage": ready["storage"],
+        "cpu": cpu_name(),
+        "threads": torch.get_num_threads(),
+        "tuning": ready["tuning"],
+    }
+
+
+def _ratio(rates: Rates, upper: str, lower: str) -> float | None:
+    """Median of the rounds' ratios of two contestants; None where one did not run."""
+    pairs = list(zip(rates.get(upper, ()), rates.get(lower, ()), strict=False))
+    return statistics.median(above / below for above, below in pairs) if pairs else None
+
+
 @dataclass(frozen=True, slots=True)
 class BenchOptions:
     """Options of the measurement.
 
     Attributes:
-        model_folder: local folder of the model (both sides read it); None for a shape.
-        dtype: of our decode; auto is what the app uses.
-        context: prompt tokens before the first measured step, beside ``LONG_CONTEXTS``.
-        new_tokens: tokens per round and contestant.
-        rounds: alternating rounds.
-        policy_folder: of a policy whose own cost is measured; None for none.
         compiled: also measure transformers under ``torch.compile`` with its static cache: in
             both dtypes, in none, or, None, in ``COMPILED_DTYPES`` where there is a C++ compiler.
-        grid: name of the grid whose mechanisms are measured.
         llama_cpp: folder where ``npm install node-llama-cpp`` was run; None: not measured.
-        gguf: the file that llama.cpp reads, of the same weights.
         shape: a model of random weights instead, as ``shape_from_text`` takes it; our steps alone.
-        storage: number format of those weights, one of ``STORAGES``.
     """
 
-    model_folder: Path | None
-    dtype: str = "auto"
-    context: int = 256
-    new_tokens: int = 24
-    rounds: int = 5
-    policy_folder: Path | None = None
+    model_folder: Path | None  # local folder of the model (both sides read it); None for a shape
+    dtype: str = "auto"  # of our decode; auto is what the app uses
+    context: int = 256  # prompt tokens before the first measured step, beside ``LONG_CONTEXTS``
+    new_tokens: int = 24  # tokens per round and contestant
+    rounds: int = 5  # alternating rounds
+    policy_folder: Path | None = None  # of a policy whose own cost is measured; None for none
     compiled: bool | None = None
-    grid: str = DEFAULT_GRID
+    grid: str = DEFAULT_GRID  # name of the grid whose mechanisms are measured
     llama_cpp: Path | None = None
-    gguf: Path | None = None
+    gguf: Path | None = None  # the file that llama.cpp reads, of the same weights
     shape: str | None = None
-    storage: str = "bf16"
+    storage: str = "bf16"  # number format of those weights, one of ``STORAGES``
 
     def __post_init__(self) -> None:
         for name in ("context", "new_tokens", "rounds"):
@@ -140,7 +207,8 @@ def bench_decode(options: BenchOptions, on_progress: Report) -> dict[str, Any]:
     finally:
         for worker in workers.values():
             worker.close()
-    return {**summary(rates, bandwidth, ours.ready), **_asked(options)}
+    asked = {name: getattr(options, name) for name in ("grid", "shape", "new_tokens", "rounds")}
+    return {**summary(rates, bandwidth, ours.ready), **asked}
 
 
 def _contestants(options: BenchOptions, mixes: list[dict[str, Any]]) -> dict[str, _Contestant]:
@@ -195,20 +263,11 @@ def _their_sides(options: BenchOptions) -> list[tuple[str, str]]:
     return [*eager, *(("compiled", dtype) for dtype in compiled)]
 
 
-def _asked(options: BenchOptions) -> dict[str, Any]:
-    return {
-        "grid": options.grid,
-        "shape": options.shape,
-        "new_tokens": options.new_tokens,
-        "rounds": options.rounds,
-    }
-
-
 def _worker(side: str, dtype: str, options: BenchOptions) -> list[str]:
     given = {
         "dtype": dtype,
-        "folder": _text(options.model_folder),
-        "policy": _text(options.policy_folder),
+        "folder": str(options.model_folder or ""),
+        "policy": str(options.policy_folder or ""),
         "contexts": list(dict.fromkeys((options.context, *LONG_CONTEXTS))),
         "context": options.context,
         "new_tokens": options.new_tokens,
@@ -218,10 +277,6 @@ def _worker(side: str, dtype: str, options: BenchOptions) -> list[str]:
         "storage": options.storage,
     }
     return [sys.executable, "-m", "sol_core.speed.decode_worker", side, json.dumps(given)]
-
-
-def _text(path: Path | None) -> str:
-    return "" if path is None else str(path)
 
 
 def _llama_cpp(options: BenchOptions) -> list[str]:

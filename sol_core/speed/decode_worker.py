@@ -21,13 +21,13 @@ from sol_core.actions import (
     grid_named,
 )
 from sol_core.budgets import mixes_of
+from sol_core.comparing.methods import PlannedRows
 from sol_core.decoding.batch_scheduling import BatchScheduler, StepObservation
 from sol_core.decoding.loop import DecodeOptions, DecodeStep, decode
 from sol_core.files.places import default_data_dir
 from sol_core.models import FrozenLM
 from sol_core.models.cache import KVCache
 from sol_core.models.loading import load_language_model
-from sol_core.models.signals import Observe
 from sol_core.models.tuning import tune
 from sol_core.policy import Policy, PolicyScheduler, load_policy
 from sol_core.speed.random_model import random_cache, random_model, shape_from_text
@@ -60,11 +60,12 @@ class _Ours:
         """Tokens per second: "fixed" steps of one action, "policy", or its "replay"."""
         if kind == "fixed":
             return self._fixed(Action(*action), context)
-        if kind == "policy":
-            return self._through_loop(_Recorder(self._scheduler(action)), context)
-        if not self._chosen:
-            self._through_loop(_Recorder(self._scheduler(action)), context)
-        return self._through_loop(_Replay(self._chosen), context)
+        if kind == "replay" and self._chosen:
+            return self._through_loop(PlannedRows([self._chosen]), context)
+        recorder = _Recorder(self._scheduler(action))
+        rate = self._through_loop(recorder, context)
+        self._chosen = recorder.chosen
+        return rate if kind == "policy" else self.measure(kind, action, context)
 
     def _fixed(self, action: Action, context: int) -> float:
         lm, cache, how = self._lm, self._cached(context), self._grid.mechanisms
@@ -75,7 +76,7 @@ class _Ours:
             token = lm.decode_step(token, cache, action, mechanisms=how).logits.argmax(-1)
         return self._new_tokens / (time.perf_counter() - start)
 
-    def _through_loop(self, scheduler: _Recorder | _Replay, context: int) -> float:
+    def _through_loop(self, scheduler: BatchScheduler, context: int) -> float:
         """The decode loop's steps after its first, which copies the prefix."""
         options = DecodeOptions(self._new_tokens + 1, self._grid.mechanisms)
         steps = decode(self._lm, self._cached(context), [1], scheduler, _greedy, options)
@@ -83,9 +84,7 @@ class _Ours:
         start = time.perf_counter()
         for _ in steps:
             pass
-        seconds = time.perf_counter() - start
-        self._chosen = scheduler.chosen
-        return self._new_tokens / seconds
+        return self._new_tokens / (time.perf_counter() - start)
 
     def _scheduler(self, budget: tuple[float, float]) -> BatchScheduler:
         """By a share of the bytes, the first number, where the grid is the one for those."""
@@ -111,18 +110,6 @@ class _Recorder:
         actions = self._scheduler.next_actions(observation)
         self.chosen.append(actions[0])
         return actions
-
-
-class _Replay:
-    """The recorded actions, chosen by nobody."""
-
-    observes = Observe.NOTHING
-
-    def __init__(self, chosen: Sequence[Action]) -> None:
-        self.chosen = list(chosen)
-
-    def next_actions(self, observation: StepObservation) -> Sequence[Action]:
-        return [self.chosen[observation.step]]
 
 
 def _greedy(step: DecodeStep) -> list[int]:

@@ -33,19 +33,12 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class KernelBenchOptions:
-    """Options of the measurement.
+    """Options of the measurement."""
 
-    Attributes:
-        shape: a name in ``random_model.MODELS``.
-        context: cached tokens.
-        budget: κ and ρ of the step.
-        grid: a name in ``actions.GRIDS``, whose mechanisms the step has.
-    """
-
-    shape: str = "SmolLM2-135M"
-    context: int = 2048
-    budget: float = 0.5
-    grid: str = "default"
+    shape: str = "SmolLM2-135M"  # a name in ``random_model.MODELS``
+    context: int = 2048  # cached tokens
+    budget: float = 0.5  # κ and ρ of the step
+    grid: str = "default"  # a name in ``actions.GRIDS``, whose mechanisms the step has
 
     def __post_init__(self) -> None:
         if self.shape not in MODELS:

@@ -113,7 +113,6 @@ def random_model(
     """A Llama of random weights, its head tied to the embedding.
 
     Args:
-        max_positions: of its context.
         storage: number format of the weights; "q4" is for a CPU.
         device: where the weights are.
         dtype: of the weights, where it is not the storage's.

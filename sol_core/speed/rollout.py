@@ -27,17 +27,16 @@ from torch import Tensor
 from sol_core.actions import DEFAULT_GRID, DENSE, GRIDS, Action, ActionGrid
 from sol_core.decoding.batch_scheduling import BatchScheduler, StepObservation
 from sol_core.decoding.cost import CostModel
-from sol_core.decoding.loop import DecodeStep
+from sol_core.decoding.teacher_forcing import ScoredStep
 from sol_core.errors import ConfigError
 from sol_core.models import FrozenLM
 from sol_core.models.loading import LanguageModel
 from sol_core.models.step.weight_bytes import WeightBytes
 from sol_core.training.config import GrpoConfig, TrainConfig
 from sol_core.training.ranks import Ranks
-from sol_core.training.rollouts import roll_out
+from sol_core.training.rollouts import StepScores, TextPrefill, prefill_text, roll_out
 from sol_core.training.run_state import RunState
 from sol_core.training.update import grpo_update
-from sol_core.training.windows import StepScores, TextPrefill, prefill_text
 
 # What an update spends its time on. "rollout" is the language model's decode steps alone.
 PHASES = ("prefill", "rollout", "policy", "dense_reference", "update")
@@ -46,25 +45,15 @@ Report = Callable[[str, float], None]
 
 @dataclass(frozen=True, slots=True)
 class RolloutOptions:
-    """Options of the measurement.
+    """Options of the measurement."""
 
-    Attributes:
-        context: dense tokens before the first window.
-        rows: schedules decoded at once, over all windows.
-        steps: decode steps of a window.
-        group: schedules per window, which share its prefix.
-        rounds: alternating rounds of floor and update.
-        seed: of tokens and actions.
-        grid: name of the levels and mechanisms, as presets have them.
-    """
-
-    context: int = 256
-    rows: int = 64
-    steps: int = 16
-    group: int = 16
-    rounds: int = 5
-    seed: int = 0
-    grid: str = DEFAULT_GRID
+    context: int = 256  # dense tokens before the first window
+    rows: int = 64  # schedules decoded at once, over all windows
+    steps: int = 16  # decode steps of a window
+    group: int = 16  # schedules per window, which share its prefix
+    rounds: int = 5  # alternating rounds of floor and update
+    seed: int = 0  # of tokens and actions
+    grid: str = DEFAULT_GRID  # name of the levels and mechanisms, as presets have them
 
     def __post_init__(self) -> None:
         for name in ("context", "rows", "steps", "group", "rounds"):
@@ -220,9 +209,9 @@ class _TimedText(TextPrefill):
         timed = _TimedScheduler(scheduler, self.clock)
         return TextPrefill.rollout(self, starts, rows_per_start, timed, steps, grid)
 
-    def _score(self, step: DecodeStep, first: Tensor, group: int) -> StepScores:
+    def _score(self, scored: ScoredStep, first: Tensor) -> StepScores:
         with self.clock.of("dense_reference"):
-            return TextPrefill._score(self, step, first, group)
+            return TextPrefill._score(self, scored, first)
 
 
 class _Bench:

@@ -1,4 +1,4 @@
-"""The passes over a task: the policy beside the dense model, then its baselines."""
+"""The passes over a task: the policy beside the dense model, then what it is compared with."""
 
 from __future__ import annotations
 
@@ -12,16 +12,21 @@ import numpy as np
 from sol_core.actions import AXES, DENSE, Action, ActionGrid, Budget
 from sol_core.budgets import MixTable
 from sol_core.comparing.contenders import Contender
-from sol_core.comparing.methods import PlannedRows
-from sol_core.comparing.partial import Batch
-from sol_core.comparing.paths import attention_first, paper_grid, place_on
+from sol_core.comparing.methods import (
+    PlannedRows,
+    attention_first,
+    paper_grid,
+    place_on,
+    read_beyond,
+)
 from sol_core.comparing.rollout import Floats
 from sol_core.decoding.batch_scheduling import SplitScheduler
-from sol_core.decoding.step_bytes import NO_POLICY, PolicyReads
+from sol_core.decoding.cost import NO_POLICY, PolicyReads
+from sol_core.evaluation.measurement import Batch
 from sol_core.evaluation.stages import ROWS_AT_ONCE
 from sol_core.models import FrozenLM
-from sol_core.tasks.encoding import Continuation, batches
-from sol_core.tasks.paper_plan import PaperReading, paper_budget
+from sol_core.tasks.plans import PaperReading, SharePlan, StaticPlan, paper_budget
+from sol_core.tasks.questions import Continuation, batches
 from sol_core.tasks.recall import WRITTEN_TOKENS, is_recall
 from sol_core.tasks.scoring import (
     BatchScores,
@@ -30,7 +35,6 @@ from sol_core.tasks.scoring import (
     score_after,
     write_after,
 )
-from sol_core.tasks.static_plan import SharePlan, StaticPlan
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +42,6 @@ class TaskSetting:
     """Objects shared by all passes.
 
     Attributes:
-        continuations: of all questions.
-        budgets: as requested.
         spell: the text of token ids; only for tasks in which a model writes an answer.
         mixes: of the model under the policy's grid, where budgets are shares of the bytes.
     """
@@ -47,8 +49,8 @@ class TaskSetting:
     lm: FrozenLM
     contender: Contender
     task: str
-    continuations: Sequence[Continuation]
-    budgets: tuple[Budget, ...]
+    continuations: Sequence[Continuation]  # of all questions
+    budgets: tuple[Budget, ...]  # asked for
     spell: Callable[[Sequence[int]], str] | None = None
     mixes: MixTable | None = None
 
@@ -79,7 +81,6 @@ class TaskSetting:
         return [steps[question] for question in sorted(steps)]
 
 
-TRIALS = 2  # of the paper's static on one batch, to tell what its heads read together
 _SCORES = [field.name for field in fields(BatchScores)]
 
 
@@ -285,22 +286,23 @@ def _paper_by_share(
     """Budgets are corrected by what the first batch reads beyond what its actions allow."""
     setting, corners = statics.setting, attention_first(grid)
     reading = PaperReading(setting.lm, grid, setting.continuations)
-    targets = [statics.mean_bytes(row) for row in range(statics.group)]
     bits = [spend.bit_width for spend in _spends(policies)]
-    beyond = np.zeros(statics.group)
-    for trial in range(TRIALS + 1):
-        budgets = [
-            place_on(corners, width, target - more, reading.of)
-            for width, target, more in zip(bits, targets, beyond.tolist(), strict=True)
-        ]
+
+    def at(beyond: Floats) -> tuple[PlannedTaskPass, list[Budget]]:
+        targets = (statics.mean_bytes(row) - more for row, more in enumerate(beyond.tolist()))
+        pairs = zip(bits, targets, strict=True)
+        budgets = [place_on(corners, width, target, reading.of) for width, target in pairs]
         plans = [StaticPlan(budget, grid, setting.lengths) for budget in budgets]
-        made = PlannedTaskPass(setting, "paper", plans, grid)
-        if trial < TRIALS:
-            batch = made.batches[0]
-            made.run(batch)
-            allowed = PaperReading(setting.lm, grid, made.members(batch))
-            beyond = made.mean_bytes_of(batch) - [allowed.of(budget) for budget in budgets]
-    return made
+        return PlannedTaskPass(setting, "paper", plans, grid), budgets
+
+    def trial(beyond: Floats) -> tuple[Floats, Floats]:
+        made, budgets = at(beyond)
+        batch = made.batches[0]
+        made.run(batch)
+        allowed = PaperReading(setting.lm, grid, made.members(batch))
+        return made.mean_bytes_of(batch), np.array([allowed.of(budget) for budget in budgets])
+
+    return at(read_beyond(statics.group, trial))[0]
 
 
 def _spends(policies: PolicyTaskPass) -> list[Budget]:

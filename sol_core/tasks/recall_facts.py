@@ -15,19 +15,13 @@ Words = tuple[tuple[str, ...], ...]  # one of each is drawn, joined by spaces
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """Sentences of a text, and a question that they answer.
-
-    Attributes:
-        stem: how the answer starts, up to what must be recalled.
-        answer: what follows it.
-        value: the last words of the answer.
-    """
+    """Sentences of a text, and a question that they answer."""
 
     sentences: tuple[str, ...]
     question: str
-    stem: str
-    answer: str
-    value: str
+    stem: str  # how the answer starts, up to what must be recalled
+    answer: str  # what follows it
+    value: str  # the last words of the answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +29,12 @@ class Form:
     """Facts of one form.
 
     Attributes:
-        sentences: with {key}, {value} and, where there are two, {link} in both.
-        question: with {key}.
         stem, answer: as of a fact, with the same words in braces.
         keys, links, values: what each is drawn from; ``links`` is empty for one step.
     """
 
-    sentences: tuple[str, ...]
-    question: str
+    sentences: tuple[str, ...]  # with {key}, {value} and, where there are two, {link} in both
+    question: str  # with {key}
     stem: str
     keys: Words
     values: Words

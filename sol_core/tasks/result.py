@@ -24,9 +24,8 @@ from sol_core.actions import DENSE, Budget
 from sol_core.comparing.rollout import Floats
 from sol_core.comparing.statistics import Interval, PairedBootstrap, mean_interval
 from sol_core.evaluation.result import asked_record, axes_record
-from sol_core.tasks.answers import margins, right_answers, scores_per_byte
 from sol_core.tasks.passes import PlannedTaskPass, PolicyTaskPass, TaskPass
-from sol_core.tasks.questions import Question
+from sol_core.tasks.questions import Continuation, Question
 from sol_core.tasks.recall import is_answered, is_recall
 
 SCHEMA = 3
@@ -36,26 +35,49 @@ _GAINS = ("gain", "nll_gain")
 _PAIRS = (("static", "paper"), ("policy", "paper"))
 
 
+def scores_per_byte(
+    continuations: Sequence[Continuation], num_questions: int, log_likelihood: Floats
+) -> list[list[float]]:
+    """Per question, each choice's log-likelihood per byte of its text.
+
+    Args:
+        log_likelihood: [continuations].
+    """
+    scores: list[list[float]] = [[] for _ in range(num_questions)]
+    for continuation, score in zip(continuations, log_likelihood.tolist(), strict=True):
+        scores[continuation.question].append(score / max(1, continuation.num_bytes))
+    return scores
+
+
+def right_answers(scores: Sequence[Sequence[float]], questions: Sequence[Question]) -> Floats:
+    """[questions], 1 where the right choice has the highest score."""
+    pairs = zip(scores, questions, strict=True)
+    return np.asarray(
+        [float(int(np.argmax(per_choice)) == question.answer) for per_choice, question in pairs]
+    )
+
+
+def margins(scores: Sequence[Sequence[float]], questions: Sequence[Question]) -> Floats:
+    """[questions], the right choice's score less the best wrong one's; NaN without a wrong one."""
+    gaps = []
+    for per_choice, question in zip(scores, questions, strict=True):
+        wrong = [score for choice, score in enumerate(per_choice) if choice != question.answer]
+        gaps.append(per_choice[question.answer] - max(wrong) if wrong else np.nan)
+    return np.asarray(gaps)
+
+
 @dataclass(frozen=True, slots=True)
 class MethodScores:
-    """One method at one budget, question by question; NaN where there is no such number.
+    """One method at one budget, question by question; NaN where there is no such number."""
 
-    Attributes:
-        correct: [questions], 1 where it was right.
-        answer_nll: [questions], of the right answer, nats per token.
-        margin: [questions], nats per byte.
-        exact, holds: [questions], 1 where the text that it wrote was the answer, or held it.
-        steps: that spend and bytes are means of.
-    """
-
-    correct: Floats
-    answer_nll: Floats
-    margin: Floats
-    exact: Floats
-    holds: Floats
+    correct: Floats  # [questions], 1 where it was right
+    answer_nll: Floats  # [questions], of the right answer, nats per token
+    margin: Floats  # [questions], nats per byte
+    exact: Floats  # [questions], 1 where the text that it wrote was the answer, or held it
+    holds: Floats  # [questions], 1 where the text that it wrote was the answer, or held it
     spend: Budget
     bytes_per_token: float
-    steps: int
+    steps: int  # that spend and bytes are means of
 
     def record(self, bootstrap: _Bootstrap, dense: MethodScores) -> dict[str, Any]:
         exact, holds = bootstrap.record(self.exact), bootstrap.record(self.holds)
@@ -100,22 +122,16 @@ class ScoredTask:
     """Scores of every method on one task, in memory.
 
     Attributes:
-        task: its name.
-        requested: the requested budgets.
-        dense: the dense model.
         methods: per budget, every method by name, the policy first and static among them.
-        chance: share of its questions that are right by chance.
-        seed: of the bootstrap over its questions.
-        kinds: of its questions; "" where they are not told apart.
     """
 
-    task: str
-    requested: tuple[Budget, ...]
-    dense: MethodScores
+    task: str  # its name
+    requested: tuple[Budget, ...]  # the budgets that were asked for
+    dense: MethodScores  # the dense model
     methods: Sequence[Mapping[str, MethodScores]]
-    chance: float
-    seed: int
-    kinds: tuple[str, ...] = ()
+    chance: float  # share of its questions that are right by chance
+    seed: int  # of the bootstrap over its questions
+    kinds: tuple[str, ...] = ()  # of its questions; "" where they are not told apart
 
     def record(self) -> dict[str, Any]:
         """Every method at every budget."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from sol_core.actions import PAPER, grid_name
 from sol_core.budgets import MixTable, mix_table
-from sol_core.comparing.contenders import Contender, load_contenders
+from sol_core.comparing.contenders import load_contenders
 from sol_core.comparing.methods import derive_seed
 from sol_core.errors import ConfigError
 from sol_core.evaluation.measurement import BatchRunner, Measurement
@@ -21,7 +21,6 @@ from sol_core.generation.engine import never
 from sol_core.models.loading import LanguageModel
 from sol_core.progress import WorkEvent, WorkFinished, WorkProgress, WorkStopped, ignore_progress
 from sol_core.tasks.config import TasksConfig
-from sol_core.tasks.encoding import encode_after_texts, encode_questions
 from sol_core.tasks.passes import (
     PlannedTaskPass,
     PolicyTaskPass,
@@ -29,7 +28,7 @@ from sol_core.tasks.passes import (
     paper_pass,
     static_pass,
 )
-from sol_core.tasks.questions import Question, read_questions
+from sol_core.tasks.questions import Question, encode_after_texts, encode_questions, read_questions
 from sol_core.tasks.recall import (
     RECALL,
     ROOM,
@@ -83,18 +82,6 @@ def run_tasks(
             f"{model.name} has {model.context_length:,}: ask for shorter texts (--contexts)"
         )
     return _read_and_run(Measurement(model, [contender], config, should_stop, partial), data_dir)
-
-
-def run_questions(
-    model: LanguageModel,
-    contender: Contender,
-    config: TasksConfig,
-    questions: Questions,
-    should_stop: Callable[[], bool] = never,
-    partial: Path | None = None,
-) -> Iterator[WorkEvent]:
-    """The same for a policy and questions that are already loaded."""
-    return _Run(Measurement(model, [contender], config, should_stop, partial), questions).events()
 
 
 def _read_and_run(task: _Task, data_dir: Path) -> Iterator[WorkEvent]:

@@ -2,7 +2,8 @@
 
 As SOL (arXiv:2605.10875) scores multiple choice: the question is read densely, and every
 token of every choice is predicted by one decode step under the method's schedule. Choices
-of one question share its prefill; methods are rows of each choice.
+of one question share its prefill; methods are rows of each choice. The dense model takes one pass
+over the text and no decode steps, as other evaluation programs do.
 """
 
 from __future__ import annotations
@@ -17,32 +18,58 @@ from torch import Tensor
 from sol_core.actions import AXES, ActionGrid
 from sol_core.comparing.rollout import Floats
 from sol_core.decoding.batch_scheduling import BatchScheduler
-from sol_core.decoding.cost import CostModel
+from sol_core.decoding.cost import CostModel, PolicyReads, StepBytes
 from sol_core.decoding.loop import DecodeOptions, DecodeStep, PrefixState, Windows, decode
-from sol_core.decoding.step_bytes import PolicyReads, StepBytes
+from sol_core.decoding.numbers import require_finite
+from sol_core.decoding.teacher_forcing import teacher_forced
 from sol_core.models import FrozenLM
 from sol_core.models.cache import KVCache
 from sol_core.models.signals import Observe
-from sol_core.tasks.encoding import Continuation
+from sol_core.tasks.questions import Continuation
+
+PLACES = 1024  # whose logits are made at once
+
+
+@torch.no_grad()
+def score_densely(lm: FrozenLM, ones: Sequence[Continuation]) -> list[tuple[float, bool]]:
+    """Per continuation, the log-likelihood of its tokens together, nats, and whether each was
+    the most probable one.
+
+    Raises: NotFiniteError.
+    """
+    texts = list(
+        dict.fromkeys((continuation.context + continuation.tokens)[:-1] for continuation in ones)
+    )
+    rows = {text: row for row, text in enumerate(texts)}  # answers by letter share one
+    lengths = [len(text) for text in texts]
+    padded = [text + (0,) * (max(lengths) - len(text)) for text in texts]
+    cache = lm.new_cache(len(texts), max(lengths))
+    hidden = lm.prefill(torch.tensor(padded, device=lm.device), cache, lengths)
+    answers = []
+    for continuation in ones:
+        text = (continuation.context + continuation.tokens)[:-1]
+        # Logits of the continuation's own places only, some at a time: a vocabulary is wide.
+        last = hidden[rows[text], len(text) - len(continuation.tokens) : len(text)]
+        wanted = torch.tensor(continuation.tokens, device=lm.device)
+        likelihood, greedy = torch.zeros((), device=lm.device), True
+        for places, tokens in zip(last.split(PLACES), wanted.split(PLACES), strict=True):
+            log_probabilities = lm.logits(places).log_softmax(-1)
+            likelihood += log_probabilities.gather(-1, tokens[:, None]).sum()
+            greedy &= bool((log_probabilities.argmax(-1) == tokens).all())
+        require_finite(likelihood, "the dense pass over a continuation")
+        answers.append((float(likelihood), greedy))
+    return answers
 
 
 @dataclass(frozen=True, slots=True)
 class BatchScores:
-    """B continuations × G rows.
+    """B continuations × G rows."""
 
-    Attributes:
-        log_likelihood: [B, G] of all the choice's tokens together, nats.
-        greedy: [B, G], 1 where every token of the choice was the most probable one.
-        spend: [B, G, axes], summed over the continuation's steps.
-        num_bytes: [B, G] computed bytes read, summed over the continuation's steps.
-        tokens: [B, G, T] token ids that were generated; T is 0 where they were given.
-    """
-
-    log_likelihood: Floats
-    greedy: Floats
-    spend: Floats
-    num_bytes: Floats
-    tokens: Floats
+    log_likelihood: Floats  # [B, G] of all the choice's tokens together, nats
+    greedy: Floats  # [B, G], 1 where every token of the choice was the most probable one
+    spend: Floats  # [B, G, axes], summed over the continuation's steps
+    num_bytes: Floats  # [B, G] computed bytes read, summed over the continuation's steps
+    tokens: Floats  # [B, G, T] token ids that were generated; T is 0 where they were given
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +77,6 @@ class ReadContexts:
     """Continuations whose contexts have been read densely, all but their last tokens.
 
     Attributes:
-        windows: a window for each of ``ones``.
-        state: what the last token that was read leaves for the first step.
         policies: per row of a continuation; steps then count the tokens that their attention
             really read. None counts what actions allow.
     """
@@ -59,8 +84,8 @@ class ReadContexts:
     lm: FrozenLM
     grid: ActionGrid
     ones: Sequence[Continuation]
-    windows: Windows
-    state: PrefixState
+    windows: Windows  # a window for each of ``ones``
+    state: PrefixState  # what the last token that was read leaves for the first step
     policies: tuple[PolicyReads, ...] | None = None
 
 
@@ -88,33 +113,25 @@ def score_after(contexts: ReadContexts, scheduler: BatchScheduler, *, group: int
     longest = max(len(continuation.tokens) for continuation in ones)
     # Shorter ones repeat their last token; those steps are not counted.
     paths = [
-        continuation.tokens + continuation.tokens[-1:] * (longest - len(continuation.tokens))
-        for continuation in ones
+        (one.context[-1], *one.tokens, *one.tokens[-1:] * (longest - len(one.tokens)))
+        for one in ones
     ]
     lengths = np.asarray([len(continuation.tokens) for continuation in ones])
     read = np.asarray([continuation.read for continuation in ones])
-    targets = torch.tensor(paths, device=lm.device).repeat_interleave(group, 0)
     options = DecodeOptions(longest, grid.mechanisms, rows_per_sequence=group)
-
-    def next_tokens(step: DecodeStep) -> list[int]:
-        return [path[step.index] for path in paths]
 
     likelihood = np.zeros((len(ones), group))
     greedy = np.ones((len(ones), group))
     spend = np.zeros((len(ones), group, len(AXES)))
     num_bytes = np.zeros((len(ones), group))
     step_bytes = StepBytes(CostModel.of(lm, grid))
-    first = [continuation.context[-1] for continuation in ones]
-    for step in decode(
-        lm, contexts.windows, first, scheduler, next_tokens, options, contexts.state
-    ):
+    for scored in teacher_forced(lm, contexts.windows, paths, scheduler, options, contexts.state):
+        step = scored.step
         runs = step.index < lengths
         counts = (runs & (step.index >= read))[:, None]
-        wanted = targets[:, step.index]
-        likelihoods = step.log_probabilities.gather(-1, wanted[:, None])[:, 0]
-        likelihood += counts * _by_continuation(likelihoods, group)
-        best = step.log_probabilities.argmax(-1) == wanted
-        greedy *= np.where(counts, _by_continuation(best, group), 1.0)
+        likelihood += counts * _array(-scored.nll)
+        best = scored.log_probabilities.argmax(-1) == scored.targets[:, None]
+        greedy *= np.where(counts, _array(best), 1.0)
         step_spend, reading = step_spends(step, step_bytes, group, contexts.policies)
         spend += runs[:, None, None] * step_spend
         num_bytes += runs[:, None] * reading
@@ -163,11 +180,7 @@ def step_spends(
     group: int,
     policies: tuple[PolicyReads, ...] | None = None,
 ) -> tuple[Floats, Floats]:
-    """[B, group, axes] levels and [B, group] computed bytes of one step.
-
-    Args:
-        policies: as of ``ReadContexts``.
-    """
+    """[B, group, axes] levels and [B, group] computed bytes of one step."""
     levels = np.asarray([action.as_tuple() for action in step.actions])
     pairs = zip(step.actions, step.cached_tokens, strict=True)
     if policies is None:
@@ -229,6 +242,6 @@ def _new_cache(
     return KVCache.joined([text] * len(contexts), capacity - shared)
 
 
-def _by_continuation(values: Tensor, group: int) -> Floats:
-    shaped: Floats = values.double().cpu().numpy().reshape(-1, group)
-    return shaped
+def _array(values: Tensor) -> Floats:
+    array: Floats = values.double().cpu().numpy()
+    return array

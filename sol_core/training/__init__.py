@@ -1,40 +1,5 @@
 """Training: damage labels, a warm start on them, GRPO on rollouts, checkpoints.
 
-A trained policy's own code is in ``sol_core.policy``, the texts in ``sol_core.corpus``.
-
-``train`` is imported on first use: the page reads configurations and must not import torch.
+A trained policy's own code is in ``sol_core.policy``, the texts in ``sol_core.corpus``. ``config``
+imports no torch, as the page reads configurations.
 """
-
-from typing import TYPE_CHECKING, Any
-
-from sol_core.training.config import (
-    PRESETS,
-    GrpoConfig,
-    TrainConfig,
-    WarmStartConfig,
-    for_minutes,
-    preset,
-)
-from sol_core.training.events import METRICS
-
-if TYPE_CHECKING:
-    from sol_core.training.trainer import train
-
-__all__ = [
-    "METRICS",
-    "PRESETS",
-    "GrpoConfig",
-    "TrainConfig",
-    "WarmStartConfig",
-    "for_minutes",
-    "preset",
-    "train",
-]
-
-
-def __getattr__(name: str) -> Any:
-    if name == "train":
-        from sol_core.training.trainer import train
-
-        return train
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -19,8 +19,7 @@ from torch import Tensor, nn
 
 from sol_core.errors import ConfigError, PolicyError
 from sol_core.fields import from_json
-from sol_core.files.safetensors_files import read_safetensors, write_safetensors
-from sol_core.files.staging import flush_to_disk
+from sol_core.files.staging import flush_to_disk, read_safetensors, write_safetensors
 from sol_core.training.config import TrainConfig
 
 _LOG = logging.getLogger(__name__)
@@ -32,28 +31,21 @@ class Progress:
     """Progress of a run.
 
     Attributes:
-        phase: "labelling", "warm start", "grpo", "calibrating" or "done".
         labelled, warm_steps, updates: work done in each phase.
-        label_limit: texts the warm start uses; None until labelling ended.
-        reports: reports made so far.
-        elapsed_s: time worked, interruptions left out.
-        prices: price tables as JSON.
         correction: of the aims, as JSON; None until the run is calibrated.
-        states: that prices on bytes are read off, likewise.
-        measured: the last held-out metrics.
     """
 
-    phase: str = "labelling"
+    phase: str = "labelling"  # "labelling", "warm start", "grpo", "calibrating" or "done"
     labelled: int = 0
     warm_steps: int = 0
     updates: int = 0
-    label_limit: int | None = None
-    reports: int = 0
-    elapsed_s: float = 0.0
-    prices: list[dict[str, Any]] = field(default_factory=list)
+    label_limit: int | None = None  # texts the warm start uses; None until labelling ended
+    reports: int = 0  # reports made so far
+    elapsed_s: float = 0.0  # time worked, interruptions left out
+    prices: list[dict[str, Any]] = field(default_factory=list)  # price tables as JSON
     correction: dict[str, Any] | None = None
-    states: dict[str, Any] | None = None
-    measured: dict[str, Any] = field(default_factory=dict)
+    states: dict[str, Any] | None = None  # that prices on bytes are read off, likewise
+    measured: dict[str, Any] = field(default_factory=dict)  # the last held-out metrics
 
 
 def write_checkpoint(

@@ -2,31 +2,62 @@
 
 Amounts are counts, never minutes, so that a seed decides the policy's bytes; a time limit
 only ends a run early. Every field carries a one-line ``help`` that the page shows.
+
+Of a run's ``WorkEvent``s (``progress.py``), the row of a ``WorkProgress`` is ``{"step", "phase",
+"elapsed_s", "metrics"}``: step counts the reports, metrics are finite numbers by their names in
+``METRICS``. A run that goes on repeats the reports since its last checkpoint, step and metrics
+alike; "preparing", which every start does, is no report of the series and has no row.
+The record of a ``WorkSample`` is a held-out text as the policy spends on it now: ``{"type":
+"sample", "step", "context", "budget", "tokens"}``, one token per decode step with its text,
+action (a value per axis) and kl (nats). The result is ``{"folder", "summary"}``: the
+policy's folder (config.json, model.safetensors, README.md), held-out numbers and counts.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from sol_core.actions import GRIDS, ActionGrid, record_of
+from sol_core.actions import AXES, GRIDS, ActionGrid, record_of
 from sol_core.errors import ConfigError
 from sol_core.fields import Range, Seed, check_fields, check_kind, setting
-from sol_core.policy.config import MAX_POLICY_STEPS, PolicyConfig
+from sol_core.policy.info import MAX_POLICY_STEPS, PolicyConfig
 
+Phase = Literal["preparing", "labelling", "warm start", "grpo", "calibrating", "measuring"]
+# Name → what it is. Any of them may be missing from a report.
+METRICS: dict[str, str] = {
+    "loss": "training loss of the phase",
+    "reward": "mean reward of the rollouts, nats per token",
+    "kl": "held-out KL to the dense step, nats per token",
+    "kl_static": "the same under static allocation at the same spend",
+    "nll": "held-out negative log-likelihood, nats per token",
+    "nll_static": "the same under static allocation at the same spend",
+    "nll_dense": "the same, dense",
+    **{
+        f"gap_{axis.short}": f"mean spend minus budget, {axis.term}, as a share of dense"
+        for axis in AXES
+    },
+    "entropy": "mean entropy of the policy per axis, nats",
+    "clip_fraction": "share of actions whose probability ratio was clipped",
+    "decisions_per_s": "actions taken or labelled per second",
+}
 # Held-out quality is measured every minute, later every thirtieth of the time worked so far, but
 # for no more than a quarter of the time.
 MEASURE_EVERY_S, MEASURE_SHARE = 60.0, 1 / 30
 MEASURE_REST = 3.0  # times as long as the measurement before, at least
 PRICED_TEXTS = 4  # texts that a finished policy plays to set its prices
-
-
 # Far above any use, so that a number typed wrongly cannot queue a job that never ends.
 MAX_ROUNDS = 10_000_000  # texts of the warm start, updates of GRPO
 MAX_MINUTES = 525_600.0  # a year
 Count = Annotated[int, Range(1, 10_000)]
+
+
+def gap_metrics(gaps: Iterable[float]) -> dict[str, float]:
+    """Mean spend minus budget per axis, by the metrics' names."""
+    return {f"gap_{axis.short}": gap for axis, gap in zip(AXES, gaps, strict=True)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,8 +251,6 @@ PRESETS: dict[str, TrainConfig] = {
         ),
     ),
 }
-
-
 # How long a preset takes on two CPU cores, minutes, by the estimate of app/pages/train/estimate.py.
 NOMINAL_MINUTES = {"quick": 7.0, "standard": 19.0, "share": 39.0, "paper": 135.0}
 

@@ -1,26 +1,115 @@
-"""Held-out quality while training: the policy against static at the same realised spend."""
+"""Episodes that a policy plays: its held-out quality, and what prices on bytes are read off.
+
+Held-out quality is that of static at the same realised spend. A finished policy's own episodes are
+played at mixes of shares: at budgets drawn over all of each axis, predictions of attention earned
+twice the trust that they deserve there (docs/decisions.md).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from sol_core.actions import AXES, Action, ActionGrid, Budget
+from sol_core.actions import AXES, Action, ActionGrid, Budget, by_need
+from sol_core.budgets import MixTable, mix_table
 from sol_core.decoding.batch_scheduling import BatchScheduler, RowSchedulers
 from sol_core.decoding.schedules import StaticScheduler
+from sol_core.errors import ConfigError
 from sol_core.models import FrozenLM
+from sol_core.models.loading import LanguageModel
 from sol_core.policy import Policy, PolicyScheduler
+from sol_core.policy.byte_prices import BYTE_AXES, BytePrices, Floats, SampleStates
+from sol_core.policy.network import DamageNetwork
 from sol_core.policy.policy import budget_shares
-from sol_core.training.config import TrainConfig
-from sol_core.training.events import gap_metrics
+from sol_core.training.config import TrainConfig, gap_metrics
 from sol_core.training.ranks import Ranks
-from sol_core.training.windows import TextPrefill, prefill_text
+from sol_core.training.rollouts import TextPrefill, prefill_text
 
+HIGHEST = 0.95  # share of the dense bytes
 PLACES = (0.5, 0.65, 0.35)  # between the ends of an axis that lacks one of its three values
 WINDOWS_PER_TEXT = 6
+
+
+class Played(NamedTuple):
+    """Some greedy episodes."""
+
+    asked: Tensor  # [E, axes], means, shares of dense
+    spent: Tensor  # [E, axes], means, shares of dense
+    shapes: Tensor  # [E, T, axes, 2], sensitivity and slope that the network said
+    levels: Tensor  # [E, T, axes] int64, taken then
+    damages: Tensor  # [E, T] fp32, KL to the dense step, nats
+
+    @staticmethod
+    @torch.no_grad()
+    def of(policy: Policy, scheduler: PolicyScheduler, asked: Tensor, damages: Tensor) -> Played:
+        """The episodes of a scheduler that kept its steps."""
+        shapes, _ = policy.shapes(scheduler.inputs())
+        levels = torch.stack([policy.axis_levels(step.choices) for step in scheduler.steps], 1)
+        spent = scheduler.mean_spends()
+        return Played(asked, spent.cpu(), shapes.cpu(), levels.cpu(), damages)
+
+
+def mixes_to_play(model: LanguageModel, grid: ActionGrid) -> MixTable | None:
+    """The model's mixes under a grid with pages by need; None where a level was not measured."""
+    try:
+        mixes = mix_table(model, by_need(grid))
+    except ConfigError:
+        return None
+    return mixes if BytePrices.fits(grid, mixes) else None
+
+
+def draw_shares(
+    mixes: MixTable, contexts: Sequence[int], generator: torch.Generator
+) -> list[Budget]:
+    """Mean spends of the mixes at shares drawn evenly between the lowest and ``HIGHEST``."""
+    places = torch.rand(len(contexts), generator=generator).tolist()
+    return [
+        mixes.mean(lowest + place * (HIGHEST - lowest), context + 1)
+        for place, context in zip(places, contexts, strict=True)
+        for lowest in (mixes.lowest(context + 1),)
+    ]
+
+
+def sample_states(
+    policy: Policy, played: Sequence[Played], contexts: Sequence[int]
+) -> SampleStates:
+    """States for prices on bytes, of a policy whose first axes are ``BYTE_AXES``.
+
+    Args:
+        played: of each text, an episode for each of ``contexts``, tokens before it.
+    """
+    axes = slice(len(BYTE_AXES))
+    shapes, levels, damages = (
+        torch.cat([getattr(episode, name) for episode in played])
+        for name in ("shapes", "levels", "damages")
+    )
+    network = policy.network
+    assert isinstance(network, DamageNetwork)
+
+    @torch.no_grad()
+    def log_damages(given: Floats) -> Floats:
+        whole = torch.zeros_like(shapes)
+        whole[:, :, axes] = torch.from_numpy(given).to(whole)
+        of_levels = network.log_damages(whole.to(policy.embedding.device)).cpu()
+        taken = of_levels.gather(-1, levels[..., None])[:, :, axes, 0]
+        total: Floats = taken.logsumexp(-1).double().numpy()
+        return total
+
+    spends = policy.spends(levels.to(policy.embedding.device)).cpu()
+
+    return SampleStates.of(
+        shapes[:, :, axes].double().numpy(),
+        spends[:, :, axes].double().numpy(),
+        np.tile(np.asarray(contexts, np.float64), len(played)),
+        damages.double().numpy(),
+        log_damages,
+        len(played),
+    )
 
 
 def held_out_budgets(grid: ActionGrid) -> list[Budget]:

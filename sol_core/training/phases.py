@@ -17,14 +17,21 @@ from torch import Tensor
 
 from sol_core.budgets import MixTable
 from sol_core.policy import Policy, PolicyScheduler
-from sol_core.policy.byte_states import Played, draw_shares, mixes_to_play, sample_states
-from sol_core.policy.correction import AimCorrection
 from sol_core.policy.network import DamageNetwork
 from sol_core.policy.policy import StepInputs, budget_shares
+from sol_core.policy.prices import AimCorrection
 from sol_core.progress import WorkEvent, WorkSample
 from sol_core.training.config import PRICED_TEXTS
-from sol_core.training.measure import HeldOut, held_out_budgets, measure_held_out
-from sol_core.training.rollouts import RolloutBatch, draw_budgets, roll_out
+from sol_core.training.measure import (
+    HeldOut,
+    Played,
+    draw_shares,
+    held_out_budgets,
+    measure_held_out,
+    mixes_to_play,
+    sample_states,
+)
+from sol_core.training.rollouts import RolloutBatch, draw_budgets, prefill_text, roll_out
 from sol_core.training.run_state import RunState
 from sol_core.training.update import (
     damages_at,
@@ -33,15 +40,14 @@ from sol_core.training.update import (
     prices_from,
     warm_step,
 )
-from sol_core.training.warm_start.fit import batches_of_epoch
-from sol_core.training.warm_start.labels import (
+from sol_core.training.warm_start import (
     LabelledSteps,
+    batches_of_epoch,
     join_labels,
     label_text,
     read_labels,
     write_labels,
 )
-from sol_core.training.windows import prefill_text
 
 MEASURES_PER_PHASE = 4  # at least; else by the clock (``RunState.is_measure_due``)
 # When a phase ends at the latest, as shares of a time limit; calibrating has the rest.
@@ -252,11 +258,7 @@ def _at_shares(number: int) -> bool:
 
 
 def _play(state: RunState, number: int, rows: int, mixes: MixTable | None = None) -> Played:
-    """Greedy episodes at random budgets from every window of a text not yet used by GRPO.
-
-    Args:
-        mixes: at whose spends every other text is played.
-    """
+    """Greedy episodes at random budgets from every window of a text not yet used by GRPO."""
     config = state.config
     starts = config.starts
     generator = state.generator_of("calibrate", number)

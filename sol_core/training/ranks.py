@@ -18,7 +18,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from sol_core.errors import ConfigError, RankLostError, SolError
-from sol_core.files.characters import first_line
+from sol_core.files.places import first_line
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -30,16 +30,16 @@ _NEEDED = ("RANK", "MASTER_ADDR", "MASTER_PORT")
 
 
 class Ranks:
-    """One process, which is all ranks there are and does everything itself.
+    """Processes over torch.distributed's default group; one alone does everything itself.
 
-    Attributes:
-        rank, size: this process's number, and how many there are.
+    Every rank calls the same methods in the same order. Raises: RankLostError from any of them.
+
+    Args:
         device: of the language model, as ``load_language_model`` takes it.
     """
 
-    rank = 0
-    size = 1
-    device = "auto"
+    def __init__(self, rank: int = 0, size: int = 1, device: str = "auto") -> None:
+        self.rank, self.size, self.device = rank, size, device
 
     @property
     def is_lead(self) -> bool:
@@ -51,84 +51,56 @@ class Ranks:
 
     def lead(self, work: Callable[[], T]) -> T:
         """Return the lead's result on every rank; what it raises is raised on every rank."""
-        return work()
-
-    def each(self, work: Callable[[], T]) -> T:
-        """This rank's own result, once every rank has one; the first error is everybody's."""
-        return work()
-
-    def split(self, numbers: Sequence[int], work: Callable[[int], T]) -> list[T]:
-        """``work`` of all numbers, in order and on every rank; each rank does its share."""
-        return [work(number) for number in numbers]
-
-    def collect(self, numbers: Sequence[int], work: Callable[[int], T]) -> list[T]:
-        """As ``split``, on the lead; the other ranks get none of it."""
-        return [work(number) for number in numbers]
-
-    def any(self, flag: bool) -> bool:
-        """Return whether it is true on any rank."""
-        return flag
-
-    def add(self, values: Tensor) -> None:
-        """Replace values by their sum over all ranks."""
-
-    def add_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Replace gradients by their sum over all ranks; what no rank reached keeps none."""
-
-
-class JoinedRanks(Ranks):
-    """Several processes, over torch.distributed's default group.
-
-    Every rank calls the same methods in the same order. Raises: RankLostError from any of them.
-    """
-
-    def __init__(self, rank: int, size: int, device: str) -> None:
-        self.rank, self.size, self.device = rank, size, device
-
-    def lead(self, work: Callable[[], T]) -> T:
-        import torch.distributed as dist
-
         box: list[Any] = [_attempt(work) if self.is_lead else None]
-        with _losses():
-            dist.broadcast_object_list(box, src=0)
+        if self.size > 1:
+            import torch.distributed as dist
+
+            with _losses():
+                dist.broadcast_object_list(box, src=0)
         value, error = box[0]
-        if error is not None:
-            raise error
+        _raise_first([error])
         return cast(T, value)
 
     def each(self, work: Callable[[], T]) -> T:
+        """This rank's own result, once every rank has one; the first error is everybody's."""
         value, error = _attempt(work)
         _raise_first(self._exchange(error))
         return cast(T, value)
 
     def split(self, numbers: Sequence[int], work: Callable[[int], T]) -> list[T]:
+        """``work`` of all numbers, in order and on every rank; each rank does its share."""
         parts = self._exchange(_attempt(lambda: [work(number) for number in self.share(numbers)]))
         _raise_first(error for _, error in parts)
         return _dealt(numbers, [values for values, _ in parts])
 
     def collect(self, numbers: Sequence[int], work: Callable[[int], T]) -> list[T]:
+        """As ``split``, on the lead; the other ranks get none of it."""
+        own = self.each(lambda: [work(number) for number in self.share(numbers)])
+        if self.size == 1:
+            return own
         import torch.distributed as dist
 
-        own = self.each(lambda: [work(number) for number in self.share(numbers)])
         parts: list[Any] | None = [None] * self.size if self.is_lead else None
         with _losses():
             dist.gather_object(own, parts, dst=0)
         return [] if parts is None else _dealt(numbers, parts)
 
     def any(self, flag: bool) -> bool:
-        import torch
-
-        votes = torch.tensor(float(flag))
-        self.add(votes)
-        return bool(votes)
+        """Return whether it is true on any rank."""
+        return any(self._exchange(flag))
 
     def add(self, values: Tensor) -> None:
-        import torch.distributed as dist
+        """Replace values by their sum over all ranks."""
+        if self.size > 1:
+            import torch.distributed as dist
 
-        with _losses():
-            dist.all_reduce(values)
+            with _losses():
+                dist.all_reduce(values)
 
     def add_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Replace gradients by their sum over all ranks; what no rank reached keeps none."""
+        if self.size == 1:
+            return
         import torch
 
         every = list(parameters)
@@ -142,6 +114,8 @@ class JoinedRanks(Ranks):
 
     def _exchange(self, own: T) -> list[T]:
         """Return every rank's value, in order."""
+        if self.size == 1:
+            return [own]
         import torch.distributed as dist
 
         parts: list[Any] = [None] * self.size
@@ -185,7 +159,7 @@ def join_ranks(patience: timedelta = PATIENCE) -> Iterator[Ranks]:
     backend = "gloo" if device == "cpu" else "cpu:gloo,cuda:nccl"
     with _losses():
         dist.init_process_group(backend, rank=rank, world_size=size, timeout=patience)
-    yield JoinedRanks(rank, size, device)
+    yield Ranks(rank, size, device)
     # Not after an error: where a rank is lost, leaving in good order could wait for it.
     dist.destroy_process_group()
 

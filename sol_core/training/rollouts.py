@@ -1,19 +1,181 @@
-"""One GRPO batch: rollouts of sampled schedules, and the inputs of an update."""
+"""Rollouts of one text on one dense prefill, and one GRPO batch of sampled schedules.
+
+GRPO (SOL, arXiv:2605.10875, section 4): G rollouts of one text differ only in their schedules; a
+step's advantage is its discounted return minus the mean return of the group at the same step. No
+value network.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from sol_core.actions import AXES, ActionGrid, Budget
+from sol_core.decoding.batch_scheduling import BatchScheduler
+from sol_core.decoding.loop import DecodeOptions, DecodeStep, PrefixState, Windows
+from sol_core.decoding.numbers import kl_to_dense
+from sol_core.decoding.teacher_forcing import ScoredStep, teacher_forced, token_nll
+from sol_core.models import FrozenLM, PrefillOutput
+from sol_core.models.cache import KVCache
 from sol_core.policy import Policy, PolicyScheduler
 from sol_core.policy.policy import StepInputs, budget_shares
+from sol_core.policy.scheduler import mean_entropy
 from sol_core.training.config import GrpoConfig, TrainConfig
-from sol_core.training.grpo import advantages, budget_penalty, discounted_returns
-from sol_core.training.windows import StepScores, TextPrefill
+
+
+@dataclass(frozen=True, slots=True)
+class StepScores:
+    """One teacher-forced step of all rows: kl to the dense step and nll [R], nats; and the
+    dense step's own nll and entropy [B]."""
+
+    step: DecodeStep
+    kl: Tensor
+    nll: Tensor
+    dense_nll: Tensor
+    dense_entropy: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class TextPrefill:
+    """A text, prefilled densely once, of which rollouts start at given positions."""
+
+    lm: FrozenLM
+    tokens: Tensor  # [N + 1] int64; the last one is only predicted
+    starts: Tensor  # [B] int64, ascending, positions of the first tokens fed, at least 1
+    cache: KVCache
+    output: PrefillOutput  # of the prefill of the first N, observed before the starts
+
+    def rollout(
+        self,
+        starts: Sequence[int],
+        rows_per_start: int,
+        scheduler: BatchScheduler,
+        steps: int,
+        grid: ActionGrid,
+    ) -> Iterator[StepScores]:
+        """Teacher-forced decode steps from several positions at once.
+
+        Args:
+            starts: B of the text's.
+            scheduler: of B · rows_per_start rows.
+        """
+        first = torch.tensor(starts)
+        seen = torch.searchsorted(self.starts, first)
+        prefix = PrefixState(
+            self.output.hidden[0, first - 1],
+            self.output.mid_hidden[0, seen],
+            self.output.attention_concentration[0, seen],
+        )
+        options = DecodeOptions(
+            max_steps=steps,
+            mechanisms=grid.mechanisms,
+            rows_per_sequence=rows_per_start,
+        )
+        windows = Windows(self.cache, (0,) * len(starts), tuple(starts))
+
+        paths = [self.tokens[start : start + steps + 1].tolist() for start in starts]
+        for scored in teacher_forced(self.lm, windows, paths, scheduler, options, prefix):
+            yield self._score(scored, first)
+
+    def _score(self, scored: ScoredStep, first: Tensor) -> StepScores:
+        hidden = self.output.hidden[0, first + scored.step.index]
+        dense = torch.log_softmax(self.lm.logits(hidden), -1)
+        kl, entropy = kl_to_dense(dense, scored.log_probabilities)
+        dense_nll = token_nll(dense[:, None], scored.targets)[:, 0]
+        return StepScores(scored.step, kl.flatten(), scored.nll.flatten(), dense_nll, entropy)
+
+
+def prefill_text(
+    lm: FrozenLM, tokens: Sequence[int], grid: ActionGrid, starts: Sequence[int]
+) -> TextPrefill:
+    """Prefill all tokens but the last, by a model that is prepared for batches."""
+    lm.prepare_for_batches()
+    text = torch.tensor(tokens)
+    cache = lm.new_cache(1, len(tokens) - 1, page_size=grid.page_size)
+    places = torch.tensor(starts)
+    output = lm.prefill(
+        text[None, :-1].to(lm.device),
+        cache,
+        mechanisms=grid.mechanisms,
+        observe=True,
+        observed=places - 1,
+    )
+    return TextPrefill(lm, text, places, cache, output)
+
+
+@dataclass(frozen=True, slots=True)
+class GrpoLoss:
+    """A loss to descend and what it is made of (detached scalars)."""
+
+    loss: Tensor
+    entropy: float
+    clip_fraction: float
+
+
+def discounted_returns(rewards: Tensor, discount: float) -> Tensor:
+    """``R_t = Σ_{s≥t} γ^(s−t) r_s``: [..., T] → [..., T]."""
+    returns = torch.empty_like(rewards)
+    running = torch.zeros_like(rewards[..., 0])
+    for step in reversed(range(rewards.shape[-1])):
+        running = rewards[..., step] + discount * running
+        returns[..., step] = running
+    return returns
+
+
+def budget_penalty(spends: Tensor, targets: Tensor, config: GrpoConfig) -> Tensor:
+    """The paper's penalty: ``Σ_axis α · max(|mean spend − target| − tolerance, 0)²``.
+
+    Args:
+        spends: [B, G, T, axes], shares of dense.
+        targets: [B, axes].
+    Returns: [B, G]; α of the bits is doubled, as in the paper.
+    """
+    weights = config.penalty * spends.new_tensor([axis.penalty for axis in AXES])
+    gap = (spends.mean(2) - targets[:, None]).abs() - config.tolerance
+    return (weights * gap.clamp(min=0).square()).sum(-1)
+
+
+def advantages(returns: Tensor, whitening: Literal["group", "batch"] = "group") -> Tensor:
+    """Group-relative advantages, in deviations of their group or batch: [B, G, T] → [B, G, T].
+
+    Each group's advantages sum to zero at every step. A group has one budget, and a harsh one's
+    returns vary a hundred times as much as a mild one's: whitened together, as in the paper, only
+    harsh budgets are learnt.
+    """
+    relative = returns - returns.mean(1, keepdim=True)
+    axes = (1, 2) if whitening == "group" else (0, 1, 2)
+    return relative / relative.std(axes, keepdim=True).clamp(min=1e-6)
+
+
+def clipped_loss(
+    logits: Sequence[Tensor],
+    choices: Tensor,
+    old_log_probability: Tensor,
+    advantage: Tensor,
+    config: GrpoConfig,
+) -> GrpoLoss:
+    """PPO's clipped surrogate with an entropy bonus, to be minimised.
+
+    Args:
+        logits: per head [N, T, levels], before the temperature.
+        choices: [N, T, heads] int64.
+        old_log_probability, advantage: [N, T].
+    """
+    log_probability = torch.zeros_like(old_log_probability)
+    heads = [torch.log_softmax(values / config.temperature, -1) for values in logits]
+    for head, values in enumerate(heads):
+        log_probability = log_probability + values.gather(-1, choices[..., head : head + 1])[..., 0]
+    entropy = mean_entropy(heads)
+    ratio = (log_probability - old_log_probability).exp()
+    clipped = ratio.clamp(1 - config.clip, 1 + config.clip)
+    gain = torch.minimum(ratio * advantage, clipped * advantage)
+    loss = -gain.mean() - config.entropy_bonus * entropy.mean()
+    outside = (ratio.detach() - 1).abs() > config.clip
+    return GrpoLoss(loss, float(entropy.detach().mean()), float(outside.float().mean()))
 
 
 def kl_reward(scores: StepScores) -> Tensor:
@@ -31,28 +193,19 @@ REWARDS: dict[str, Callable[[StepScores], Tensor]] = {"kl": kl_reward, "nll": nl
 
 @dataclass(frozen=True, slots=True)
 class RolloutBatch:
-    """N = windows · G episodes of T steps.
+    """N = windows · G episodes of T steps."""
 
-    Attributes:
-        inputs: what the policy saw.
-        choices: [N, T, heads] int64.
-        log_probability, advantage: [N, T].
-        damage: [N, T] KL to the dense step, nats.
-        reward: mean task reward per step, nats.
-        gap: mean spend minus target per axis, shares of dense.
-    """
-
-    inputs: StepInputs
-    choices: Tensor
-    log_probability: Tensor
-    advantage: Tensor
-    damage: Tensor
-    reward: float
-    gap: tuple[float, ...]
+    inputs: StepInputs  # what the policy saw
+    choices: Tensor  # [N, T, heads] int64
+    log_probability: Tensor  # [N, T]
+    advantage: Tensor  # [N, T]
+    damage: Tensor  # [N, T] KL to the dense step, nats
+    reward: float  # mean task reward per step, nats
+    gap: tuple[float, ...]  # mean spend minus target per axis, shares of dense
 
 
 def draw_budgets(count: int, grid: ActionGrid, generator: torch.Generator) -> list[Budget]:
-    """Targets, uniform over each axis."""
+    """Targets, uniform over each axis (METHOD 5)."""
     budgets = []
     for _ in range(count):
         shares = torch.rand(len(AXES), generator=generator).tolist()

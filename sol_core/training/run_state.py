@@ -1,4 +1,7 @@
-"""The state of one training run, shared by its phases."""
+"""The state of one training run, its texts by number, and what every phase needs of it.
+
+The same number gives the same tokens, also after a resume.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +18,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sol_core.corpus.blocks import token_blocks
+from sol_core.corpus.load import Corpus, load_corpus
 from sol_core.errors import TrainingDivergedError
 from sol_core.models.loading import LanguageModel
 from sol_core.policy import Policy, PolicyInfo
 from sol_core.policy.byte_prices import SampleStates
-from sol_core.policy.correction import AimCorrection
 from sol_core.policy.info import InputLayout
 from sol_core.policy.network import DamageNetwork, build_network
-from sol_core.policy.prices import PriceTable
+from sol_core.policy.prices import AimCorrection, PriceTable
 from sol_core.progress import WorkCheckpoint, WorkProgress
 from sol_core.training.checkpoint import (
     Progress,
@@ -35,12 +39,76 @@ from sol_core.training.config import (
     MEASURE_REST,
     MEASURE_SHARE,
     PRICED_TEXTS,
+    Phase,
     TrainConfig,
 )
-from sol_core.training.events import Phase
 from sol_core.training.measure import HeldOut
 from sol_core.training.ranks import Ranks
-from sol_core.training.texts import TextSource
+
+
+class TextSource:
+    """Blocks of ``config.block_len`` tokens of a corpus, shuffled anew on every pass.
+
+    Attributes:
+        fingerprint: of the corpus, once it is open.
+    """
+
+    def __init__(self, model: LanguageModel, config: TrainConfig, data_dir: Path) -> None:
+        self._model, self._config, self._data_dir = model, config, data_dir
+        self._streams: dict[str, tuple[int, Iterator[list[int]]]] = {}
+        self._corpus: Corpus | None = None
+        self.fingerprint = ""
+
+    def open(self) -> None:
+        """Find the corpus and read its first text.
+
+        Raises: CorpusError, DownloadError, ConfigError.
+        """
+        self._corpus = load_corpus(self._config.corpus, data_dir=self._data_dir, split="train")
+        self.fingerprint = self._corpus.fingerprint
+        next(self._endless("label"))
+
+    def labelling(self, number: int) -> list[int]:
+        """Text ``number`` of the warm start."""
+        return self._nth("label", number)
+
+    def rollout(self, number: int) -> list[int]:
+        """Text ``number`` of GRPO, in an order of its own."""
+        return self._nth("grpo", number)
+
+    def calibration(self, number: int) -> list[int]:
+        """Text ``number`` of another kind than the corpus's, where ``shares_from`` names one."""
+        return self._nth(self._config.shares_from, number)
+
+    def held_out(self, count: int) -> list[list[int]]:
+        """Texts that training never sees: at most ``count``, at least one."""
+        corpus = load_corpus(self._config.corpus, data_dir=self._data_dir, split="held_out")
+        return list(self._cut(corpus, seed=0, limit=count))
+
+    def _nth(self, stream: str, number: int) -> list[int]:
+        """Texts are read in order; going back, as after a resume, starts the stream again."""
+        place, blocks = self._streams.get(stream, (0, iter(())))
+        if stream not in self._streams or place > number:
+            place, blocks = 0, self._endless(stream)
+        text: list[int] = []
+        while place <= number:
+            text = next(blocks)
+            place += 1
+        self._streams[stream] = (place, blocks)
+        return text
+
+    def _endless(self, stream: str) -> Iterator[list[int]]:
+        corpus, turn = self._corpus, 500_000 if stream == "grpo" else 0
+        if stream == "papers":
+            corpus = load_corpus(stream, data_dir=self._data_dir, split="train")
+        assert corpus is not None
+        while True:
+            yield from self._cut(corpus, self._config.seed * 1_000_003 + turn)
+            turn += 1
+
+    def _cut(self, corpus: Corpus, seed: int, limit: int | None = None) -> Iterator[list[int]]:
+        tokenizer, length = self._model.tokenizer, self._config.block_len
+        return token_blocks(corpus, tokenizer, length, seed=seed, limit=limit, prompts=True)
 
 
 class RunState:

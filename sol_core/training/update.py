@@ -11,12 +11,10 @@ from sol_core.actions import AXES
 from sol_core.policy import Policy
 from sol_core.policy.network import DamageNetwork
 from sol_core.policy.prices import PriceTable
-from sol_core.training.events import gap_metrics
-from sol_core.training.grpo import GrpoLoss, clipped_loss
-from sol_core.training.rollouts import RolloutBatch
+from sol_core.training.config import gap_metrics
+from sol_core.training.rollouts import GrpoLoss, RolloutBatch, clipped_loss
 from sol_core.training.run_state import RunState
-from sol_core.training.warm_start.fit import damage_loss, gamma_loss, learning_rate_at
-from sol_core.training.warm_start.labels import LabelledSteps
+from sol_core.training.warm_start import LabelledSteps, damage_loss, gamma_loss, learning_rate_at
 
 # Ranks take such parts of a batch of labels: each draws its own dropout.
 EPISODES_PER_PART = 16

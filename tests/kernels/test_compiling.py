@@ -90,7 +90,7 @@ ROOT = Path(__file__).parents[2]
 EVALUATION = """
 import json, sys
 from pathlib import Path
-from sol_core.evaluation.runner import evaluate_contenders
+from tests.sol_core.evaluation_stand_ins import evaluate_contenders
 from tests.sol_core.evaluation_child import CONFIG, TEXTS, load
 from tests.sol_core.evaluation_stand_ins import contender
 

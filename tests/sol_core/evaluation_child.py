@@ -12,10 +12,9 @@ from pathlib import Path
 import torch
 
 from sol_core.actions import Budget
-from sol_core.evaluation import EvaluationConfig
-from sol_core.evaluation.runner import evaluate_contenders
+from sol_core.evaluation.config import EvaluationConfig
 from sol_core.models.loading import LanguageModel, load_language_model
-from tests.sol_core.evaluation_stand_ins import contender, random_texts
+from tests.sol_core.evaluation_stand_ins import contender, evaluate_contenders, random_texts
 
 CONFIG = EvaluationConfig(
     budgets=(Budget(0.5, 0.6, 7), Budget(0.3, 0.8, 6)),

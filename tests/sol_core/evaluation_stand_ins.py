@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch import Tensor
 
+import sol_core.evaluation.runner as evaluation
+import sol_core.tasks.runner as tasks
 from sol_core.actions import DENSE, Action, ActionGrid, Budget
 from sol_core.comparing.contenders import Contender
 from sol_core.decoding.batch_scheduling import BatchScheduler, StepObservation
+from sol_core.evaluation.config import EvaluationConfig
 from sol_core.evaluation.texts import EvaluationTexts
+from sol_core.generation.engine import never
 from sol_core.models import FrozenLM
+from sol_core.models.loading import LanguageModel
 from sol_core.models.signals import Observe
+from sol_core.progress import WorkEvent
+from sol_core.tasks.config import MOST_CONTEXT, TasksConfig
+from sol_core.tasks.questions import Question
 
 GRID = ActionGrid(page_size=4)
 
@@ -82,6 +94,55 @@ def random_texts(
     generator = torch.Generator().manual_seed(seed)
     blocks = torch.randint(vocab_size, (count, block_len), generator=generator)
     return EvaluationTexts("random bytes", "f" * 64, False, blocks.tolist())
+
+
+def evaluate_contenders(
+    model: LanguageModel,
+    contenders: Sequence[Contender],
+    config: EvaluationConfig,
+    texts: EvaluationTexts,
+    should_stop: Callable[[], bool] = never,
+    partial: Path | None = None,
+) -> Iterator[WorkEvent]:
+    """``evaluate`` with stand-ins for policies and texts; its first report is left out."""
+    with patch.object(evaluation, "load_contenders", lambda *_, **__: list(contenders)):
+        events = evaluation.evaluate(
+            model, {}, config, data_dir=Path(), should_stop=should_stop, partial=partial
+        )
+    return _patched(events, evaluation, load_texts=lambda *_, **__: texts)
+
+
+def run_questions(
+    model: LanguageModel,
+    rival: Contender,
+    config: TasksConfig,
+    questions: Mapping[str, Sequence[Question]],
+    should_stop: Callable[[], bool] = never,
+    partial: Path | None = None,
+) -> Iterator[WorkEvent]:
+    """``run_tasks`` with stand-ins for policy and questions; its first report is left out."""
+    with (
+        patch.object(tasks, "load_contenders", lambda *_, **__: [rival]),
+        patch.object(tasks, "ROOM", -MOST_CONTEXT),  # a tiny model holds the texts of recall
+        patch.object(tasks, "PAPER", SimpleNamespace(page_scorer="")),  # stand-ins may have it
+    ):
+        events = tasks.run_tasks(
+            model,
+            rival.name,
+            Path(),
+            config,
+            data_dir=Path(),
+            should_stop=should_stop,
+            partial=partial,
+        )
+    given = {"ensure_evaluation_wheel": lambda *_: Path(), "_questions": lambda *_: questions}
+    return _patched(events, tasks, **given)
+
+
+def _patched(events: Iterator[WorkEvent], module: ModuleType, **given: Any) -> Iterator[WorkEvent]:
+    with patch.multiple(module, **given):
+        next(events)
+        yield from events
 
 
 def score_alone(

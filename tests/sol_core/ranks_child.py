@@ -19,9 +19,10 @@ from sol_core.errors import SolError
 from sol_core.models.loading import LanguageModel, load_language_model
 from sol_core.policy import PolicyConfig
 from sol_core.progress import WorkProgress, WorkStopped
-from sol_core.training import GrpoConfig, TrainConfig, WarmStartConfig, train
 from sol_core.training import phases as phases_module
+from sol_core.training.config import GrpoConfig, TrainConfig, WarmStartConfig
 from sol_core.training.ranks import Ranks, join_ranks
+from sol_core.training.trainer import train
 
 PATIENCE = {"impatient": timedelta(seconds=10)}
 
@@ -86,7 +87,7 @@ def agree(model: LanguageModel, config: TrainConfig, folder: Path, ranks: Ranks)
     def poisoned(*arguments: Any) -> Any:
         labels = label_text(*arguments)
         damage = labels.damage * (torch.nan if ranks.rank == ranks.size - 1 else 1.0)
-        return dataclasses.replace(labels, damage=damage)
+        return labels._replace(damage=damage)
 
     phases_module.label_text = poisoned
     try:

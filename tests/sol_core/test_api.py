@@ -40,7 +40,7 @@ from sol_core.files.places import DATA_DIR_VARIABLE
 from sol_core.generation.engine import generate as engine_generate
 from sol_core.models.loading import LanguageModel
 from sol_core.progress import shown_progress
-from sol_core.training import GrpoConfig, WarmStartConfig
+from sol_core.training.config import GrpoConfig, WarmStartConfig
 from tests.support.tiny_language_model import make_language_model
 from tests.support.tiny_policies import save_tiny_policy
 

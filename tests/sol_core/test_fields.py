@@ -15,7 +15,7 @@ from sol_core.config import GenerationConfig
 from sol_core.errors import ConfigError
 from sol_core.evaluation.config import EvaluationConfig
 from sol_core.fields import MAX_WHOLE, Range, Rules, Seed, check_fields, from_json, is_servable
-from sol_core.inspection import InspectionConfig
+from sol_core.inspection.records import InspectionConfig
 from sol_core.tasks.config import TasksConfig
 from sol_core.training.config import PRESETS, TrainConfig, for_minutes
 

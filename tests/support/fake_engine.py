@@ -29,7 +29,7 @@ from sol_core.events import (
     StepCost,
     TokenEvent,
 )
-from sol_core.generation.page_reads import page_reads
+from sol_core.generation.sequence import page_reads
 from sol_core.models.step.weight_bytes import WeightBytes
 from tests.sol_core.decoding.test_cost import SMOLLM2
 

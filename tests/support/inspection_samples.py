@@ -9,7 +9,8 @@ from app.formats.plain_json import json_safe
 from sol_core.actions import DENSE, Action, Budget
 from sol_core.config import ScheduleConfig
 from sol_core.events import Alternative, StepCost
-from sol_core.inspection import (
+from sol_core.inspection.engine import difficulty
+from sol_core.inspection.records import (
     InspectedRow,
     InspectedToken,
     InspectionConfig,
@@ -18,7 +19,6 @@ from sol_core.inspection import (
     InspectionStart,
     RowTotals,
 )
-from sol_core.inspection.report import difficulty
 from storage import Store
 
 __all__ = ["INSPECTION_CONFIG", "inspection_events", "save_inspection"]

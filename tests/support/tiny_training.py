@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from sol_core.policy.config import PolicyConfig
-from sol_core.training import TrainConfig
+from sol_core.policy.info import PolicyConfig
+from sol_core.training.config import TrainConfig
 
 __all__ = ["tiny_train_config"]
 

@@ -31,12 +31,12 @@ from app.host.console import Console
 from app.host.errors import AppError, InputFileError
 from app.results.files import csv_text
 from sol_core.actions import DEFAULT_GRID, GRIDS, SHARE_GRID, SHORT_AXES, ActionGrid
-from sol_core.corpus.names import BUILTIN
+from sol_core.corpus.documents import BUILTIN
 from sol_core.errors import ConfigError
 from sol_core.fields import from_json
 
 if TYPE_CHECKING:
-    from sol_core.evaluation import EvaluationConfig
+    from sol_core.evaluation.config import EvaluationConfig
     from sol_core.models.loading import LanguageModel
 
 OPTIONS = ("policy", "grid", *MODEL_OPTIONS)
@@ -117,7 +117,7 @@ def run(args: argparse.Namespace) -> int:
 
     def measure(at: int) -> Measure:
         def events(model: LanguageModel, name: str, source: Any, data_dir: Path) -> WorkEvents:
-            from sol_core.evaluation import evaluate
+            from sol_core.evaluation.runner import evaluate
 
             if len(configs) > 1 and config.by_share:
                 configs[at] = _within_reach(configs[at], model, source, grid)
@@ -154,7 +154,7 @@ def _check(args: argparse.Namespace) -> None:
 
 def _config(args: argparse.Namespace) -> EvaluationConfig:
     """Raises: ConfigError naming what is not allowed."""
-    from sol_core.evaluation import EvaluationConfig, parse_baselines, parse_budgets
+    from sol_core.evaluation.config import EvaluationConfig, parse_baselines, parse_budgets
 
     given = {name: value for name in _SETTINGS if (value := getattr(args, name)) is not None}
     if args.budgets is not None:

@@ -14,7 +14,7 @@ from app.host.console import Console, write_out
 from sol_core.actions import Budget, grid_name, record_of
 from sol_core.config import POLICY_PREFIX
 from sol_core.events import StepCost
-from sol_core.inspection import (
+from sol_core.inspection.records import (
     MAX_SCHEDULES,
     InspectedToken,
     InspectionConfig,
@@ -27,7 +27,7 @@ from sol_core.policy.files.locate import DEFAULT_POLICY
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from sol_core.inspection import InspectionEvent
+    from sol_core.inspection.records import InspectionEvent
 
 HELP = "score a text token by token under several schedules; nothing is generated"
 INSPECTED_BUDGET = Budget(0.5, 0.6, 8.0)

@@ -14,7 +14,7 @@ from app.formats.plain_json import json_safe
 from app.host.console import Console, write_out
 from sol_core.actions import AXES
 from sol_core.errors import ConfigError
-from sol_core.inspection import InspectionConfig
+from sol_core.inspection.records import InspectionConfig
 
 if TYPE_CHECKING:
     from sol_core.lens.records import LensRow, LensView
@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     """Look and print."""
     library = options.settle_schedules(args)
     model, _ = options.load_model(args, Console())
-    from sol_core.lens.fixed_text import look_at_text
+    from sol_core.lens.engine import look_at_text
 
     find = with_own(library.resolve)
     view, token_id = look_at_text(model, args.text, args.token, args.config, find)

@@ -13,7 +13,7 @@ from sol_core.actions import SHORT_AXES
 
 if TYPE_CHECKING:
     from sol_core.models.loading import LanguageModel
-    from sol_core.tasks import TasksConfig
+    from sol_core.tasks.config import TasksConfig
 
 HELP = "measure a policy's accuracy on downstream tasks, against dense and static"
 PARTIAL_FOLDER = "benchmarks"  # as releases before this name of the command called it
@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     config = _config(args)
 
     def measure(model: LanguageModel, name: str, folder: Path, data_dir: Path) -> WorkEvents:
-        from sol_core.tasks import run_tasks
+        from sol_core.tasks.runner import run_tasks
 
         partial = data_dir / PARTIAL_FOLDER
         return run_tasks(model, name, folder, config, data_dir=data_dir, partial=partial)
@@ -72,8 +72,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _config(args: argparse.Namespace) -> TasksConfig:
     """Raises: ConfigError naming what is not allowed."""
-    from sol_core.evaluation import parse_budgets
-    from sol_core.tasks import TasksConfig, parse_baselines, parse_contexts, parse_tasks
+    from sol_core.evaluation.config import parse_budgets
+    from sol_core.tasks.config import TasksConfig, parse_baselines, parse_contexts, parse_tasks
 
     options: dict[str, Any] = {
         "limit": args.limit,

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from app.cli.reports.generation import legend
 from app.cli.terminal import ColourDepth, escape, paint, share, table
 from sol_core.actions import SHORT_AXES
-from sol_core.inspection import (
+from sol_core.inspection.records import (
     InspectedToken,
     InspectionEnd,
     InspectionStart,

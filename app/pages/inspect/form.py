@@ -15,7 +15,7 @@ from app.web.calls import read_form
 from sol_core.config import POLICY_PREFIX
 from sol_core.errors import ConfigError, SolError
 from sol_core.fields import Range, from_json
-from sol_core.inspection import MAX_SCHEDULES, InspectionConfig
+from sol_core.inspection.records import MAX_SCHEDULES, InspectionConfig
 from sol_core.policy.files.locate import DEFAULT_POLICY
 
 MAX_TOKENS = 4096  # of a text; as many as a generation may have

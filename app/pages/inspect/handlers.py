@@ -14,7 +14,7 @@ from app.pages.shared.sharing_calls import EXPORT_HANDLERS
 from app.web.calls import Request, by_name, field, owner_of
 from app.web.component import Page
 from app.web.services import Services
-from sol_core.inspection import InspectionConfig
+from sol_core.inspection.records import InspectionConfig
 
 
 def start_inspection(services: Services, request: Request) -> dict[str, Any]:

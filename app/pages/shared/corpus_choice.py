@@ -15,8 +15,7 @@ from app.pages.shared.job_calls import check_jobs_allowed
 from app.pages.shared.uploads import begin_file, take_piece
 from app.web.calls import Request, by_name, field, owner_of
 from app.web.services import Services
-from sol_core.corpus import BUILTIN
-from sol_core.corpus.names import looks_like_hub_id
+from sol_core.corpus.documents import BUILTIN, looks_like_hub_id
 from sol_core.errors import ConfigError
 
 

@@ -9,7 +9,7 @@ from app.sharing.runs.run_document import RunDocument, SavedHead
 from sol_core.actions import SHORT_AXES, ActionGrid, Budget
 from sol_core.events import StepCost
 from sol_core.fields import Rules
-from sol_core.inspection import (
+from sol_core.inspection.records import (
     DifficultyReport,
     InspectedToken,
     InspectionConfig,

@@ -149,7 +149,7 @@ interface Axis {
   isOpenBelow?: boolean;
 }
 
-/** One number of an action: a row of sol_core/actions/axes.py, by its names there; levels: its field in a grid; min,
+/** One number of an action: a row of sol_core/actions/action.py, by its names there; levels: its field in a grid; min,
  *  max, step: of its sliders, in the numbers that people read; usual: of a budget. */
 interface DeclaredAxis {
   field: string;

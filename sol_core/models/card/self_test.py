@@ -22,7 +22,7 @@ from pathlib import Path
 import torch
 
 from kernels.gpu.triton_support import OPERATIONS, use_reference
-from sol_core.files.child_process import own_python_path, run_module
+from sol_core.files.fetch import own_python_path, run_module
 from sol_core.models.card import checks as checks_module
 from sol_core.models.card.checks import CHECKS, GRAPHS, STEPS
 from sol_core.models.card.toolchain import missing_for_triton

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sol_core.errors import ModelLoadError, UnsupportedModelError
-from sol_core.files.characters import first_line
+from sol_core.files.places import first_line
 from sol_core.models.checkpoint.plain_tokenizer import TextCodec
 from sol_core.models.families import SUPPORTED_FAMILIES, complete_config, refuse_family
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sol_core.errors import ModelLoadError
-from sol_core.files.characters import first_line
+from sol_core.files.places import first_line
 from sol_core.models.checkpoint.plain_tokenizer import (
     PlainTokenizer,
     TextCodec,

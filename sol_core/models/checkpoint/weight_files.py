@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sol_core.errors import ModelLoadError
-from sol_core.files.characters import first_line
+from sol_core.files.places import first_line
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -1,17 +1,28 @@
-"""A policy folder as a zip, and back. What comes from elsewhere is read file by file, never
-unpacked: only the three files of a policy are looked for, under fixed names and sizes.
+"""A policy folder as a zip, and back; and its notes: tags and former names.
+
+What comes from elsewhere is read file by file, never unpacked: only the three files of a policy are
+looked for, under fixed names and sizes. Notes are notes.json in the policy's folder, so that they
+move and go with the policy; they are not exported.
 """
 
 from __future__ import annotations
 
+import json
+import logging
 import shutil
 import zipfile
 import zlib
+from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 
 from sol_core.errors import PolicyError
+from sol_core.files.places import read_regular
+from sol_core.files.staging import publish
 from sol_core.policy.info import CARD_FILE, CONFIG_FILE, MAX_BYTES, WEIGHTS_FILE
 
+NOTES_FILE = "notes.json"
+MAX_NOTES_BYTES = 1_000_000
+logger = logging.getLogger(__name__)
 MAX_ZIP_BYTES = sum(MAX_BYTES.values())
 _MAX_ENTRIES = 64
 _CHUNK = 1 << 20
@@ -22,6 +33,45 @@ _COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _UNREADABLE = (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError,
                UnicodeDecodeError)  # fmt: skip
 _KINDS = f"{CONFIG_FILE}, {WEIGHTS_FILE} and {CARD_FILE}"
+
+
+@dataclass(frozen=True, slots=True)
+class FormerName:
+    """Former name of a policy here, valid until a moment (ISO 8601)."""
+
+    name: str
+    until: str
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyNotes:
+    """Notes on one policy."""
+
+    tags: tuple[str, ...] = ()  # the user's own, sorted
+    former_names: tuple[FormerName, ...] = ()  # newest first; jobs and runs may still name these
+    added: str = ""  # when it was imported, ISO 8601; "" for one that was trained here
+    job: str = ""  # the training job that made it here, by its id; "" for any other
+
+
+def read_notes(folder: Path) -> PolicyNotes:
+    """The notes of a policy folder."""
+    try:
+        record = json.loads(read_regular(folder / NOTES_FILE, MAX_NOTES_BYTES))
+        former = tuple(FormerName(**entry) for entry in record["former_names"])
+        added, job = str(record["added"]), str(record.get("job", ""))
+        return PolicyNotes(tuple(map(str, record["tags"])), former, added, job)
+    except FileNotFoundError:
+        return PolicyNotes()
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        logger.warning("the notes in %s are left out: %s", folder, error)
+        return PolicyNotes()
+
+
+def write_notes(folder: Path, notes: PolicyNotes) -> None:
+    """Replace the notes in one rename that a power cut leaves whole. Raises: OSError."""
+    staged = folder / f".{NOTES_FILE}.new"
+    staged.write_text(json.dumps(asdict(notes), indent=1) + "\n", "utf-8")
+    publish(staged, folder / NOTES_FILE, folder)
 
 
 def pack_policy(folder: Path, target: Path) -> None:

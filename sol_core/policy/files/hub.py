@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sol_core.errors import DownloadError, PolicyError
-from sol_core.files.characters import first_line
+from sol_core.files.places import first_line
 from sol_core.policy.info import CARD_FILE, MAX_BYTES
 
 if TYPE_CHECKING:

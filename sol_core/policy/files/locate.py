@@ -12,7 +12,7 @@ from pathlib import Path
 from sol_core.actions import GRIDS, SHARE_GRID, ActionGrid, by_need
 from sol_core.errors import PolicyError
 from sol_core.files.places import SHIPPED_POLICIES, SHIPPED_POLICY, default_data_dir
-from sol_core.policy.files.notes import read_notes
+from sol_core.policy.files.archive import read_notes
 from sol_core.policy.info import CONFIG_FILE, read_policy_info
 
 DEFAULT_POLICY = "default"  # the one that ships with the program

@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 
-import sol_core.evaluation
 import sol_core.policy
 from app.host.paths import DataDir
 from sol_core.actions import ActionGrid, Budget
@@ -79,7 +78,7 @@ def evaluated(
         (name,) = policy_folders
         yield WorkFinished(result_of(name, config.budgets))
 
-    monkeypatch.setitem(vars(sol_core.evaluation), "evaluate", evaluate)
+    monkeypatch.setattr("sol_core.evaluation.runner.evaluate", evaluate)
     monkeypatch.setattr("sol_core.models.loading.load_language_model", lambda name, **_: name)
     monkeypatch.setattr("sol_core.models.tuning.tune", lambda *_: None)
     info = SimpleNamespace(grid=ActionGrid())
@@ -212,7 +211,7 @@ def test_errors_of_the_evaluation_pass(
         raise SolError("this policy was made for another model")
         yield
 
-    monkeypatch.setitem(vars(sol_core.evaluation), "evaluate", evaluate)
+    monkeypatch.setattr("sol_core.evaluation.runner.evaluate", evaluate)
     assert "another model" in one_line(run("evaluate", "p", "--json"))
 
 
@@ -259,7 +258,7 @@ def test_off_a_terminal_progress_is_a_line_for_every_tenth(
             yield WorkProgress(part / 200, f"text {part} of 200", None)
         yield WorkFinished(result_of("p", config.budgets))
 
-    monkeypatch.setitem(vars(sol_core.evaluation), "evaluate", evaluate)
+    monkeypatch.setattr("sol_core.evaluation.runner.evaluate", evaluate)
     lines = run("evaluate", "p").err.splitlines()
     assert lines[:2] == ["  0 %  text 1 of 200", " 10 %  text 20 of 200"]
     assert lines[-1] == "100 %  text 200 of 200"

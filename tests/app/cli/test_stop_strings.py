@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from app.cli.reports.generation import until_stop
 from sol_core.config import GenerationConfig
 from sol_core.events import FinishEvent
-from sol_core.generation.text_stream import TextUntil
+from sol_core.generation.sampling import TextUntil
 from tests.support.fake_engine import FakeEngine, make_token
 
 

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 import sol_core.policy
-import sol_core.tasks
 from app.cli.commands.jobs import KINDS, STORED_KINDS
 from app.cli.reports.accuracy import tasks_table
 from app.host.paths import DataDir
@@ -20,7 +19,7 @@ from app.jobs.updates import JobTask
 from app.pages.shared.job_views import JOB_KINDS
 from sol_core.actions import ActionGrid, Budget
 from sol_core.progress import WorkFinished, WorkProgress, WorkStopped
-from sol_core.tasks import TasksConfig
+from sol_core.tasks.config import TasksConfig
 from storage import TASKS_JOB, Store
 from tests.app.command_line import RunCommand, one_line
 
@@ -104,7 +103,7 @@ def measured(monkeypatch: pytest.MonkeyPatch, data_dir: DataDir) -> list[dict[st
         yield WorkProgress(0.5, "piqa: running the policy", 3.0)
         yield WorkStopped() if should_stop() else WorkFinished(RESULT)
 
-    monkeypatch.setitem(vars(sol_core.tasks), "run_tasks", run_tasks)
+    monkeypatch.setattr("sol_core.tasks.runner.run_tasks", run_tasks)
     monkeypatch.setattr("sol_core.models.loading.load_language_model", lambda name, **_: name)
     for module in ("models.tuning", "generation.warm_up"):
         monkeypatch.setattr(f"sol_core.{module}.tune", lambda *_: None)

@@ -16,7 +16,7 @@ from app.host.database import open_database
 from app.host.paths import DataDir
 from app.jobs.runner import JobOutcome, Workplace, run_job
 from app.jobs.updates import JobFunction, JobTask, JobUpdate
-from sol_core.files.safetensors_files import write_safetensors
+from sol_core.files.staging import write_safetensors
 from sol_core.progress import WorkFinished, WorkProgress
 from storage import DatabaseWriteError, JobRecord, JobStatus, Store
 

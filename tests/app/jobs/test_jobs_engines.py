@@ -11,14 +11,12 @@ from typing import Any
 import pytest
 import torch
 
-import sol_core.evaluation
-import sol_core.training
 from app.host.errors import AppError, PolicyNotFoundError
 from app.host.paths import DataDir
 from app.jobs.engines import ENGINES
 from app.jobs.updates import JobTask
 from sol_core.errors import ConfigError
-from sol_core.evaluation import EvaluationConfig
+from sol_core.evaluation.config import EvaluationConfig
 from sol_core.generation.warm_up import COMPILING
 from sol_core.progress import (
     WorkCheckpoint,
@@ -100,7 +98,7 @@ def trainings(monkeypatch: pytest.MonkeyPatch) -> list[tuple[TrainConfig, Path, 
         summary = {"kl": 0.1, "seconds": 4}
         yield WorkFinished({"folder": str(folder / "policy"), "summary": summary})
 
-    monkeypatch.setitem(vars(sol_core.training), "train", train)
+    monkeypatch.setattr("sol_core.training.trainer.train", train)
     return calls
 
 
@@ -230,7 +228,7 @@ def test_evaluation_becomes_updates(
         yield WorkSample({"texts": 2})
         yield WorkStopped() if should_stop() else WorkFinished({"schema": 1})
 
-    monkeypatch.setitem(vars(sol_core.evaluation), "evaluate", evaluate)
+    monkeypatch.setattr("sol_core.evaluation.runner.evaluate", evaluate)
     (data_dir.policies / "p").mkdir()
     (data_dir.policies / "p" / "config.json").write_text("{}")
     params = {

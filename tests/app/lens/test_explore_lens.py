@@ -19,7 +19,7 @@ from app.web.calls import server_functions
 from app.web.services import Services, build_services, engine_generate
 from sol_core.actions import ActionGrid, Budget, ceil_fraction
 from sol_core.config import GenerationConfig, ScheduleConfig, SideRowConfig
-from sol_core.inspection import InspectionConfig
+from sol_core.inspection.records import InspectionConfig
 from tests.app.waiting import wait_until
 from tests.support.fake_engine import FakeEngine, fake_load
 from tests.support.tiny_language_model import make_language_model

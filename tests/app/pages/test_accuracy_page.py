@@ -15,7 +15,7 @@ from app.pages.accuracy.handlers import HANDLERS
 from app.web.calls import server_functions
 from app.web.services import Services, build_services
 from sol_core.fields import from_json
-from sol_core.tasks import TasksConfig
+from sol_core.tasks.config import TasksConfig
 from storage import TASKS_JOB
 from tests.support.fake_engine import FakeEngine, fake_load
 from tests.support.job_samples import read_stand_in, store_policy

@@ -24,7 +24,7 @@ from app.web.calls import server_functions
 from app.web.services import Services, build_services, engine_generate, engine_inspect
 from sol_core.actions import ActionGrid
 from sol_core.errors import ConfigError
-from sol_core.inspection import InspectedToken, InspectionConfig
+from sol_core.inspection.records import InspectedToken, InspectionConfig
 from tests.app.waiting import wait_until
 from tests.support.tiny_language_model import make_language_model
 from tests.support.tiny_policies import no_policy

@@ -22,7 +22,7 @@ from app.policies.library import SHIPPED_FOLDER, PolicyLibrary
 from app.policies.uses import uses_of
 from sol_core.errors import DownloadError, PolicyError
 from sol_core.policy import check_policy
-from sol_core.policy.files.notes import FormerName, PolicyNotes, read_notes, write_notes
+from sol_core.policy.files.archive import FormerName, PolicyNotes, read_notes, write_notes
 from sol_core.policy.info import MAX_BYTES
 from storage import TASKS_JOB, Store
 from tests.app.command_line import RunCommand, one_line

@@ -16,7 +16,7 @@ from app.formats.plain_json import json_safe
 from app.host.errors import AppError, DocumentError
 from app.sharing import export, import_document, kind_of, thing_in_link
 from sol_core.config import ScheduleConfig
-from sol_core.inspection import InspectionConfig
+from sol_core.inspection.records import InspectionConfig
 from storage import NotFoundError, Store
 from tests.app.command_line import RunCommand, one_line
 from tests.app.sharing.test_run_documents import (

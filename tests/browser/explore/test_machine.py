@@ -17,7 +17,7 @@ from app.web.theme_colours import DARK, LIGHT, Palette, Rgb
 from sol_core.actions import GRIDS
 from sol_core.config import GenerationConfig, ScheduleConfig
 from sol_core.events import event_to_dict
-from sol_core.generation.page_reads import page_reads
+from sol_core.generation.sequence import page_reads
 from tests.browser.axe import violations
 from tests.browser.conftest import Server, Visitor, comes_to
 from tests.browser.exported import offline

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from sol_core.actions import GRIDS, Action
-from sol_core.calibration.page_floors import measure_page_floors
+from sol_core.comparing.measuring import measure_page_floors
 from sol_core.errors import ConfigError
 from tests.support.tiny_language_model import make_language_model
 

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from sol_core.actions import DENSE, Action, ActionGrid, Budget
 from sol_core.comparing.methods import BaselineRows, PlannedRows, Row, baseline_rows, derive_seed
-from sol_core.comparing.rollout import score_step
 from sol_core.decoding.batch_scheduling import StepObservation
 from sol_core.decoding.schedules import Horizon
+from sol_core.decoding.teacher_forcing import kl_to_first, token_nll
 from sol_core.errors import ShapeError
 from sol_core.evaluation.config import EvaluationConfig
 from sol_core.evaluation.stages import assemble, split_evenly
@@ -156,7 +156,8 @@ def test_scores_are_the_textbook_s(texts: int, group: int, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     logits = torch.randn(texts, group, 300, generator=generator) * 6 + 10
     targets = torch.randint(300, (texts,), generator=generator)
-    nll, kl = score_step(torch.log_softmax(logits, -1), targets)
+    rows = torch.log_softmax(logits, -1)
+    nll, kl = token_nll(rows, targets), kl_to_first(rows)
     exact = torch.log_softmax(logits.double(), -1)
     dense = exact[:, :1]
     expected = (dense.exp() * (dense - exact)).sum(-1)

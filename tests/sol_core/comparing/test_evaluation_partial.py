@@ -13,12 +13,11 @@ from typing import Any
 
 import pytest
 
-from sol_core.evaluation import EvaluationConfig
-from sol_core.evaluation.runner import evaluate_contenders
+from sol_core.evaluation.config import EvaluationConfig
 from sol_core.models.loading import LanguageModel
 from sol_core.progress import WorkEvent, WorkFinished, WorkProgress
 from tests.sol_core.evaluation_child import CONFIG, TEXTS, load
-from tests.sol_core.evaluation_stand_ins import contender
+from tests.sol_core.evaluation_stand_ins import contender, evaluate_contenders
 from tests.support.tiny_language_model import save_model_folder
 
 CHILD = Path(__file__).parents[1] / "evaluation_child.py"

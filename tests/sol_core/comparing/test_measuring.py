@@ -11,8 +11,8 @@ import pytest
 
 from sol_core.actions import GRIDS
 from sol_core.budgets import DamageTable, mix_table
-from sol_core.budgets.tables import has_own_damage
-from sol_core.comparing import damage, measuring
+from sol_core.budgets.mixes import has_own_damage
+from sol_core.comparing import measuring
 from sol_core.errors import ModelLoadError
 from sol_core.models.measured import read_tables
 from sol_core.progress import WorkProgress, WorkStopped
@@ -37,11 +37,11 @@ def data_dir(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
         return SimpleNamespace(shuffled=shuffled)
 
-    monkeypatch.setattr("sol_core.calibration.page_floors.load_corpus", corpus)
+    monkeypatch.setattr("sol_core.comparing.measuring.load_corpus", corpus)
     monkeypatch.setattr(measuring, "TEXTS", 1)
     few = {"count": 1, "contexts": (64, 128)}
-    monkeypatch.setattr(damage.measure_damage, "__kwdefaults__", few)
-    monkeypatch.setattr(damage, "WINDOWS", 1)
+    monkeypatch.setattr(measuring.measure_damage, "__kwdefaults__", few)
+    monkeypatch.setattr(measuring, "WINDOWS", 1)
     return tmp_path
 
 

@@ -18,9 +18,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sol_core.corpus import Corpus, load_corpus
-from sol_core.corpus.encoding import TextFormat
-from sol_core.corpus.text_files import DOCUMENT_CHARACTERS, read_text_file
+from sol_core.corpus.file_formats import DOCUMENT_CHARACTERS, TextFormat, read_text_file
+from sol_core.corpus.load import Corpus, load_corpus
 from sol_core.errors import ConfigError, CorpusError
 from tests.sol_core.tiny_assets import REPOSITORY, kill_when, visible
 
@@ -146,7 +145,7 @@ def test_killed_caching_leaves_nothing(tmp_path: Path) -> None:
     source = write_jsonl(tmp_path / "rows.jsonl", ROWS)
     script = f"""
 from pathlib import Path
-from sol_core.corpus import load_corpus
+from sol_core.corpus.load import load_corpus
 load_corpus({str(source)!r}, data_dir=Path({str(tmp_path / "data")!r}),
             on_progress=lambda message, fraction: print(fraction > 0.5, flush=True))
 """
@@ -314,7 +313,7 @@ def test_a_large_file_is_never_in_memory(tmp_path: Path) -> None:
 import resource
 from itertools import islice
 from pathlib import Path
-from sol_core.corpus import load_corpus
+from sol_core.corpus.load import load_corpus
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 corpus = load_corpus({str(source)!r}, data_dir=Path({str(tmp_path)!r}))
 assert len(list(islice((len(text) for text in corpus.shuffled(0)), 2000))) == 2000

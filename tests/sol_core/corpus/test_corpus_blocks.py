@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sol_core.corpus import load_corpus, token_blocks
-from sol_core.corpus.blocks import separator_id
-from sol_core.corpus.questions import question_text, some_in_chat
+from sol_core.corpus.blocks import separator_id, token_blocks
+from sol_core.corpus.documents import question_text, some_in_chat
+from sol_core.corpus.load import load_corpus
 from sol_core.errors import ConfigError, CorpusError
 from tests.sol_core.tiny_assets import make_tokenizer
 

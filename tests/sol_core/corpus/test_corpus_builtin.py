@@ -18,11 +18,9 @@ import pytest
 
 import sol_core.corpus.load
 import sol_core.files.assets
-from sol_core.corpus import Corpus, load_corpus
 from sol_core.corpus.builtin import BUILTIN_QUESTIONS, BUILTIN_SOURCES
-from sol_core.corpus.deduplicate import Passage, group_passages
-from sol_core.corpus.documents import SPLITS
-from sol_core.corpus.names import looks_like_hub_id
+from sol_core.corpus.documents import SPLITS, Passage, group_passages, looks_like_hub_id
+from sol_core.corpus.load import Corpus, load_corpus
 from sol_core.errors import CorpusError, DownloadError
 from sol_core.evaluation.texts import TextRequest, load_texts
 from tests.sol_core.tiny_assets import make_wheel, offline_index

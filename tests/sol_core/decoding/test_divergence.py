@@ -6,8 +6,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sol_core.comparing.rollout import score_step
-from sol_core.decoding.divergence import kl_to_dense
+from sol_core.decoding.numbers import kl_to_dense
+from sol_core.decoding.teacher_forcing import kl_to_first, token_nll
 
 
 def log_probabilities(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -29,7 +29,7 @@ def test_it_is_the_sum_that_defines_it(windows: int, group: int, vocab: int, see
 
 def test_the_dense_row_of_an_evaluation_is_exactly_0() -> None:
     rows = log_probabilities(3, 5, 49152)
-    nll, kl = score_step(rows, torch.tensor([5, 6, 7]))
+    nll, kl = token_nll(rows, torch.tensor([5, 6, 7])), kl_to_first(rows)
     assert kl[:, 0].tolist() == [0.0, 0.0, 0.0]
     assert bool((kl[:, 1:] > 0.1).all())
     assert torch.equal(nll[1], -rows[1, :, 6])

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sol_core.actions import DENSE, GRIDS, Action
-from sol_core.decoding.step_bytes import StepBytes
+from sol_core.decoding.cost import StepBytes
 from sol_core.models.spec import ModelSpec
 from tests.sol_core.decoding.test_cost import SMOLLM2, in_bf16
 

@@ -9,7 +9,7 @@ import pytest
 
 from sol_core.actions import Budget
 from sol_core.errors import ConfigError
-from sol_core.evaluation import (
+from sol_core.evaluation.config import (
     REFERENCE_BUDGETS,
     EvaluationConfig,
     parse_baselines,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from sol_core.comparing.token_kinds import KINDS, predicted_kinds, token_kind, token_texts
-from sol_core.evaluation.difficulty import DifficultyData, difficulty_report
+from sol_core.evaluation.probes import difficulty_report
 from tests.support.tiny_language_model import byte_tokenizer
 
 
@@ -113,21 +115,21 @@ def test_a_space_dropped_in_decoding_is_put_back() -> None:
     assert token_texts(SentencePiece(), [1, 2]) == [" the", "m"]  # type: ignore[arg-type]
 
 
-def _data(spend: np.ndarray, kl: np.ndarray) -> DifficultyData:
-    return DifficultyData(
-        surprisal=np.asarray([1.0, 2.0, 3.0, 4.0]),
-        entropy=np.asarray([4.0, 3.0, 2.0, 1.0]),
-        kinds=["name", "number", "name", "punctuation"],
-        spend=spend,
-        kl=kl,
-    )
+def _data(spend: np.ndarray, kl: np.ndarray) -> dict[str, Any]:
+    return {
+        "surprisal": np.asarray([1.0, 2.0, 3.0, 4.0]),
+        "entropy": np.asarray([4.0, 3.0, 2.0, 1.0]),
+        "kinds": ["name", "number", "name", "punctuation"],
+        "spend": spend,
+        "kl": kl,
+    }
 
 
 def test_spend_that_follows_surprisal() -> None:
     rising, falling = np.asarray([0.1, 0.2, 0.3, 0.4]), np.asarray([0.9, 0.8, 0.5, 0.4])
     first = np.stack([rising, falling, np.full(4, 8.0)], -1)
     second = np.stack([rising * 2, rising, np.full(4, 16.0)], -1)
-    report = difficulty_report(_data(np.stack([first, second]), np.zeros((2, 4))))
+    report = difficulty_report(**_data(np.stack([first, second]), np.zeros((2, 4))))
     correlation = report["correlation"]
     assert correlation["keep"] == pytest.approx({"surprisal": 1.0, "entropy": -1.0})
     assert correlation["channels"] == pytest.approx({"surprisal": 0.0, "entropy": 0.0})
@@ -140,7 +142,7 @@ def test_means_by_kind() -> None:
     spend[1, :, 0] = [0.5, 0.6, 0.7, 0.8]
     spend[:, :, 2] = 8.0
     kl = np.asarray([[1.0, 0.0, 3.0, 0.0], [0.0, 2.0, 0.0, 0.0]])
-    kinds = difficulty_report(_data(spend, kl))["kinds"]
+    kinds = difficulty_report(**_data(spend, kl))["kinds"]
     assert list(kinds) == ["number", "punctuation", "name"]
     assert kinds["name"] == pytest.approx(
         {"share": 0.5, "keep": 0.4, "channels": 0.0, "bits": 8.0, "kl": 1.0}

@@ -10,13 +10,13 @@ import torch
 
 from sol_core.actions import ActionGrid, Budget
 from sol_core.comparing.contenders import load_contenders
-from sol_core.corpus import load_corpus
+from sol_core.corpus.load import load_corpus
 from sol_core.errors import ConfigError, CorpusError, PolicyError
-from sol_core.evaluation import EvaluationConfig, evaluate
+from sol_core.evaluation.config import EvaluationConfig
+from sol_core.evaluation.runner import evaluate
 from sol_core.models.loading import LanguageModel
 from sol_core.policy import Policy, PolicyConfig, PolicyInfo, save_policy
-from sol_core.policy.inputs import InputLayout
-from sol_core.policy.network import build_network
+from sol_core.policy.network import InputLayout, build_network
 from sol_core.progress import WorkFinished, WorkProgress
 from tests.support.tiny_language_model import make_language_model
 

@@ -10,12 +10,17 @@ import pytest
 import torch
 
 from sol_core.actions import DENSE, Action, ActionGrid, Budget
-from sol_core.evaluation import EvaluationConfig
-from sol_core.evaluation.pollution import probe_actions
-from sol_core.evaluation.runner import evaluate_contenders
+from sol_core.evaluation.config import EvaluationConfig
+from sol_core.evaluation.probes import probe_actions
 from sol_core.models.loading import LanguageModel
 from sol_core.progress import WorkFinished
-from tests.sol_core.evaluation_stand_ins import GRID, contender, random_texts, score_alone
+from tests.sol_core.evaluation_stand_ins import (
+    GRID,
+    contender,
+    evaluate_contenders,
+    random_texts,
+    score_alone,
+)
 from tests.support.tiny_language_model import make_language_model
 
 TEXTS = random_texts(5, 40 + 8 + 1)

@@ -11,17 +11,15 @@ import pytest
 
 from sol_core.actions import DENSE, GRIDS, Action, Budget
 from sol_core.comparing.contenders import Contender
-from sol_core.comparing.paths import attention_first, line, place_on
+from sol_core.comparing.methods import attention_first, line, place_on
 from sol_core.decoding.batch_scheduling import BatchScheduler, StepObservation
-from sol_core.decoding.cost import CostModel
-from sol_core.decoding.step_bytes import PolicyReads
+from sol_core.decoding.cost import CostModel, PolicyReads
 from sol_core.errors import ConfigError
-from sol_core.evaluation import EvaluationConfig
-from sol_core.evaluation.runner import evaluate_contenders
+from sol_core.evaluation.config import EvaluationConfig
 from sol_core.models.loading import LanguageModel
 from sol_core.models.signals import Observe
 from sol_core.progress import WorkFinished
-from tests.sol_core.evaluation_stand_ins import random_texts
+from tests.sol_core.evaluation_stand_ins import evaluate_contenders, random_texts
 from tests.support.tiny_language_model import make_language_model
 
 GRID = GRIDS["default"]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sol_core.corpus import load_corpus
+from sol_core.corpus.load import load_corpus
 from sol_core.errors import CorpusError
 from sol_core.evaluation.texts import TextRequest, load_texts
 from tests.sol_core.tiny_assets import make_tokenizer

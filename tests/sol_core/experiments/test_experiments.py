@@ -10,11 +10,10 @@ import torch
 from sol_core.actions import DENSE, GRIDS, Action, ActionGrid
 from sol_core.comparing.scoring import ScoreCase, score_case
 from sol_core.errors import ConfigError, ContextLengthError
-from sol_core.experiments.activations import most_massive_output
-from sol_core.experiments.alone import losses_alone, next_choices
+from sol_core.experiments.alone import losses_alone, most_massive_output, next_choices
 from sol_core.experiments.spenders import compare_spenders, hindsight
 from sol_core.generation.engine import encode_prompt
-from sol_core.generation.page_reads import page_reads
+from sol_core.generation.sequence import page_reads
 from sol_core.models.loading import LanguageModel
 from tests.support.tiny_language_model import make_language_model
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sol_core.files.child_process import run_module
+from sol_core.files.fetch import run_module
 
 
 def run_program(folder: Path, program: str) -> tuple[int, str]:

@@ -21,24 +21,23 @@ from sol_core.comparing.rollout import Layout, prefill_texts, roll_out
 from sol_core.comparing.scoring import ScoreCase, dense_nll, score_case
 from sol_core.config import GenerationConfig
 from sol_core.decoding.batch_scheduling import RowSchedulers
-from sol_core.decoding.finite import FiniteSteps
 from sol_core.decoding.loop import DecodeOptions
+from sol_core.decoding.numbers import FiniteSteps
 from sol_core.decoding.schedules import FixedScheduler
 from sol_core.errors import ConfigError, ModelLoadError, NotFiniteError, PolicyError, SolError
-from sol_core.files import checksums
-from sol_core.files.checksums import first_damaged
-from sol_core.files.staging import sha256_of
+from sol_core.files import staging
+from sol_core.files.staging import first_damaged, sha256_of
 from sol_core.generation.engine import generate
-from sol_core.inspection import InspectionConfig
 from sol_core.inspection.engine import inspect_text
+from sol_core.inspection.records import InspectionConfig
 from sol_core.models import loading
 from sol_core.models.loading import LanguageModel, load_language_model, repair_model
 from sol_core.models.weights import Linear
 from sol_core.policy import check_policy
-from sol_core.tasks.dense import score_densely
-from sol_core.tasks.encoding import Continuation
+from sol_core.tasks.questions import Continuation
+from sol_core.tasks.scoring import score_densely
 from sol_core.training.config import TrainConfig
-from sol_core.training.warm_start.labels import label_text, read_labels
+from sol_core.training.warm_start import label_text, read_labels
 from tests.support.tiny_language_model import make_language_model, save_model_folder
 from tests.support.tiny_policies import save_tiny_policy
 
@@ -148,7 +147,7 @@ def test_one_bad_logit_anywhere_shows_in_the_entropy(rows: int, width: int, valu
 
 def test_a_file_is_read_once_per_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[Path] = []
-    monkeypatch.setattr(checksums, "sha256_of", lambda path: read.append(path) or sha256_of(path))
+    monkeypatch.setattr(staging, "sha256_of", lambda path: read.append(path) or sha256_of(path))
     file, stamps = tmp_path / "weights", tmp_path / "cache" / "stamps.json"
     file.write_bytes(b"good")
     expected = {file: hashlib.sha256(b"good").hexdigest()}

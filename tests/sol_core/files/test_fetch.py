@@ -15,8 +15,7 @@ import pytest
 
 import sol_core.files.fetch
 from sol_core.errors import DownloadError
-from sol_core.files.child_process import ChildResult, run_module
-from sol_core.files.fetch import PinnedWheel, fetch_wheel
+from sol_core.files.fetch import ChildResult, PinnedWheel, fetch_wheel, run_module
 from tests.sol_core.tiny_assets import kill_when, make_wheel, offline_index, visible
 
 MEMBERS = {"tiny/data.bin": bytes(range(256)) * 4000}

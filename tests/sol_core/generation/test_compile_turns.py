@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from sol_core.generation.compile_turns import turn_to_compile
+from sol_core.generation.warm_up import turn_to_compile
 
 HOLD = """
 import os, sys
 os.environ["NUMBA_CACHE_DIR"] = sys.argv[1]
-from sol_core.generation.compile_turns import turn_to_compile
+from sol_core.generation.warm_up import turn_to_compile
 with turn_to_compile("float32"):
     print("mine", flush=True)
     sys.stdin.read()

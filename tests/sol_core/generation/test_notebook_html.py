@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 import pytest
 
 from sol_core import Action, Budget, Score
-from sol_core.generation.notebook import FULL_STRENGTH, coloured_tokens
+from sol_core.generation.finished import FULL_STRENGTH, coloured_tokens
 
 HOSTILE = [
     "<img src=x onerror=alert(1)>",

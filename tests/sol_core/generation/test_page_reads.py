@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sol_core import Budget, generate
-from sol_core.generation.page_reads import MOST_CELLS, page_reads
+from sol_core.generation.sequence import MOST_CELLS, page_reads
 from tests.sol_core.generation.page_levels import levels_of
 from tests.support.tiny_language_model import make_language_model
 

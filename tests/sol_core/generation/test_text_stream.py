@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sol_core.generation.text_stream import TextStream
+from sol_core.generation.sampling import TextStream
 from sol_core.models.loading import LanguageModel
 from tests.support.tiny_language_model import END, byte_tokenizer
 

@@ -16,7 +16,8 @@ from sol_core.errors import ConfigError
 from sol_core.events import StepCost, TokenEvent
 from sol_core.fields import from_json
 from sol_core.generation.engine import encode_prompt, generate
-from sol_core.inspection import (
+from sol_core.inspection.engine import HARMLESS_KL, difficulty, inspect_text
+from sol_core.inspection.records import (
     InspectedRow,
     InspectedToken,
     InspectionConfig,
@@ -24,9 +25,7 @@ from sol_core.inspection import (
     InspectionStart,
     inspection_json,
 )
-from sol_core.inspection.engine import inspect_text
-from sol_core.inspection.report import HARMLESS_KL, difficulty
-from sol_core.lens.fixed_text import look_at_text
+from sol_core.lens.engine import look_at_text
 from sol_core.models.loading import LanguageModel
 from tests.support.tiny_language_model import END, make_language_model
 

@@ -14,8 +14,8 @@ from sol_core.actions import ActionGrid, Budget
 from sol_core.decoding.batch_scheduling import StepObservation
 from sol_core.models.loading import LanguageModel
 from sol_core.policy import Policy, PolicyScheduler, load_policy, save_policy
-from sol_core.policy.correction import AimCorrection
 from sol_core.policy.network import level_values
+from sol_core.policy.prices import AimCorrection
 from tests.sol_core.policy.test_policy import COARSE, make_policy
 from tests.support.tiny_language_model import make_language_model
 

@@ -26,13 +26,17 @@ from sol_core.policy import (
     save_policy,
 )
 from sol_core.policy.info import InputLayout
-from sol_core.policy.inputs import kept_rows
-from sol_core.policy.network import DamageNetwork, JointNetwork, build_network, level_values
+from sol_core.policy.network import (
+    DamageNetwork,
+    JointNetwork,
+    build_network,
+    kept_rows,
+    level_values,
+)
 from sol_core.policy.policy import budget_shares
-from sol_core.policy.price_rule import PriceRule
-from sol_core.policy.prices import PriceTable, choose_levels
+from sol_core.policy.prices import PriceRule, PriceTable, choose_levels
 from sol_core.policy.scheduler import feedback_shares
-from sol_core.training import preset
+from sol_core.training.config import preset
 from tests.support.tiny_language_model import make_language_model
 
 SMALL = PolicyConfig(width=16, num_heads=2)

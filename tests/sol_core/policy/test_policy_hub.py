@@ -17,9 +17,9 @@ from sol_core.errors import DownloadError, PolicyError
 from sol_core.files.places import SHIPPED_POLICY
 from sol_core.models.loading import LanguageModel
 from sol_core.policy import Policy, load_policy
+from sol_core.policy.files.archive import FormerName, PolicyNotes, write_notes
 from sol_core.policy.files.hub import fetch_policy
 from sol_core.policy.files.locate import locate_policy
-from sol_core.policy.files.notes import FormerName, PolicyNotes, write_notes
 from sol_core.policy.info import MAX_BYTES
 from tests.support.hub_stand_in import HubStandIn, hub_stand_in
 from tests.support.tiny_language_model import make_language_model

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from sol_core.actions import GRIDS, Action
+from sol_core.comparing.methods import PlannedRows
 from sol_core.errors import ConfigError
-from sol_core.speed.decode import BenchOptions, _contestants, _order, bench_decode
-from sol_core.speed.decode_summary import summary
-from sol_core.speed.decode_worker import _Ours, _Replay
+from sol_core.speed.decode import BenchOptions, _contestants, _order, bench_decode, summary
+from sol_core.speed.decode_worker import _Ours
 from sol_core.speed.random_model import random_cache
 from tests.support.tiny_models import make_tiny_lm
 
@@ -114,7 +114,7 @@ def test_one_prefill_serves_every_context_and_measurement() -> None:
     for context in (30, 20):
         for action in ((1.0, 1.0), (0.5, 0.5)):
             assert ours.measure("fixed", action, context) > 0
-        assert ours._through_loop(_Replay([Action(0.5, 0.5)] * 5), context) > 0
+        assert ours._through_loop(PlannedRows([[Action(0.5, 0.5)] * 5]), context) > 0
         assert ours._cached(context).own_lengths == [context]
 
 

@@ -11,8 +11,8 @@ import torch
 
 from sol_core.actions import Budget
 from sol_core.files.places import DATA_DIR_VARIABLE, default_data_dir
-from sol_core.tasks.dense import score_densely
-from sol_core.tasks.encoding import Continuation
+from sol_core.tasks.questions import Continuation
+from sol_core.tasks.scoring import score_densely
 from tests.support.tiny_language_model import CONTEXT_LENGTH, make_language_model, save_model_folder
 from tests.support.tiny_policies import save_tiny_policy
 

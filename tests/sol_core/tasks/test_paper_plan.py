@@ -6,12 +6,10 @@ import numpy as np
 import pytest
 
 from sol_core.actions import GRIDS, PAPER, Budget
-from sol_core.comparing.paths import paper_grid
-from sol_core.decoding.cost import CostModel
-from sol_core.decoding.step_bytes import StepBytes
-from sol_core.tasks.encoding import Continuation
-from sol_core.tasks.paper_plan import paper_budget
-from sol_core.tasks.static_plan import StaticPlan
+from sol_core.comparing.methods import paper_grid
+from sol_core.decoding.cost import CostModel, StepBytes
+from sol_core.tasks.plans import StaticPlan, paper_budget
+from sol_core.tasks.questions import Continuation
 from tests.support.tiny_language_model import make_language_model
 
 ONES = [Continuation(n // 2, n % 2, (1,) * (20 + n), (3,) * (4 + n % 5), 2) for n in range(80)]

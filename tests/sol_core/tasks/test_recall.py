@@ -19,9 +19,8 @@ from sol_core.errors import ConfigError
 from sol_core.models import FrozenLM
 from sol_core.models.signals import Observe
 from sol_core.progress import WorkFinished
-from sol_core.tasks import TasksConfig, parse_contexts
-from sol_core.tasks.encoding import Continuation, batches, encode_after_texts
-from sol_core.tasks.questions import Question
+from sol_core.tasks.config import TasksConfig, parse_contexts
+from sol_core.tasks.questions import Continuation, Question, batches, encode_after_texts
 from sol_core.tasks.recall import (
     QUESTIONS_PER_TEXT,
     PassageQuestion,
@@ -31,9 +30,9 @@ from sol_core.tasks.recall import (
     recall_questions,
 )
 from sol_core.tasks.recall_facts import ONE_STEP, TWO_STEPS
-from sol_core.tasks.runner import run_questions, run_tasks
+from sol_core.tasks.runner import run_tasks
 from sol_core.tasks.scoring import read_contexts, score_after, write_after
-from tests.sol_core.evaluation_stand_ins import GRID, contender, score_alone
+from tests.sol_core.evaluation_stand_ins import GRID, contender, run_questions, score_alone
 from tests.support.tiny_language_model import make_language_model
 
 HARSH = Action(0.1, 0.4, 5)

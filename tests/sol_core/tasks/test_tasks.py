@@ -26,16 +26,27 @@ from sol_core.decoding.schedules import FixedScheduler
 from sol_core.errors import ConfigError, CorpusError
 from sol_core.fields import from_json
 from sol_core.progress import WorkFinished, WorkProgress, WorkStopped
-from sol_core.tasks import TasksConfig, parse_baselines, parse_tasks
-from sol_core.tasks.answers import margins, right_answers, scores_per_byte
-from sol_core.tasks.encoding import Continuation, batches, encode_questions
+from sol_core.tasks.config import TasksConfig, parse_baselines, parse_tasks
 from sol_core.tasks.passes import PolicyTaskPass, TaskSetting, static_pass
-from sol_core.tasks.questions import Question, read_questions
-from sol_core.tasks.result import ScoredTask, pooled_records, summary_record, task_scores
-from sol_core.tasks.runner import run_questions
+from sol_core.tasks.plans import StaticPlan
+from sol_core.tasks.questions import (
+    Continuation,
+    Question,
+    batches,
+    encode_questions,
+    read_questions,
+)
+from sol_core.tasks.result import (
+    ScoredTask,
+    margins,
+    pooled_records,
+    right_answers,
+    scores_per_byte,
+    summary_record,
+    task_scores,
+)
 from sol_core.tasks.scoring import score_continuations
-from sol_core.tasks.static_plan import StaticPlan
-from tests.sol_core.evaluation_stand_ins import GRID, contender, score_alone
+from tests.sol_core.evaluation_stand_ins import GRID, contender, run_questions, score_alone
 from tests.support.tiny_language_model import make_language_model
 
 QUESTIONS = [

@@ -14,15 +14,15 @@ from sol_core.actions import GRIDS, Action, Budget
 from sol_core.budgets import mix_table
 from sol_core.comparing.contenders import Contender
 from sol_core.decoding.batch_scheduling import BatchScheduler, StepObservation
-from sol_core.decoding.step_bytes import PolicyReads
+from sol_core.decoding.cost import PolicyReads
 from sol_core.errors import ConfigError
 from sol_core.models.loading import LanguageModel
 from sol_core.models.signals import Observe
 from sol_core.progress import WorkFinished
-from sol_core.tasks import TasksConfig
+from sol_core.tasks.config import TasksConfig
+from sol_core.tasks.plans import SharePlan
 from sol_core.tasks.questions import Question
-from sol_core.tasks.runner import run_questions
-from sol_core.tasks.static_plan import SharePlan
+from tests.sol_core.evaluation_stand_ins import run_questions
 from tests.support.tiny_language_model import make_language_model
 
 GRID = GRIDS["default"]

@@ -10,7 +10,8 @@ from sol_core.actions import Budget
 from sol_core.files.places import SHIPPED_POLICIES
 from sol_core.models.loading import LanguageModel
 from sol_core.progress import WorkFinished
-from sol_core.tasks import TasksConfig, run_tasks
+from sol_core.tasks.config import TasksConfig
+from sol_core.tasks.runner import run_tasks
 
 
 @pytest.mark.model

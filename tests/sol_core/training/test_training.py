@@ -15,7 +15,7 @@ import torch
 
 from sol_core.actions import GRIDS, ActionGrid, Budget
 from sol_core.errors import ConfigError, CorpusError, PolicyError, SolError, TrainingDivergedError
-from sol_core.files.safetensors_files import read_safetensors, write_safetensors
+from sol_core.files.staging import read_safetensors, write_safetensors
 from sol_core.models.loading import LanguageModel
 from sol_core.policy import PolicyConfig, load_policy
 from sol_core.progress import (
@@ -26,18 +26,12 @@ from sol_core.progress import (
     WorkSample,
     WorkStopped,
 )
-from sol_core.training import (
-    METRICS,
-    GrpoConfig,
-    TrainConfig,
-    WarmStartConfig,
-    preset,
-    run_state,
-    train,
-)
+from sol_core.training import run_state
+from sol_core.training.config import METRICS, GrpoConfig, TrainConfig, WarmStartConfig, preset
 from sol_core.training.measure import held_out_budgets
 from sol_core.training.ranks import Ranks
 from sol_core.training.run_state import RunState
+from sol_core.training.trainer import train
 from tests.support.tiny_language_model import make_language_model
 from tests.support.tiny_training import tiny_train_config
 

@@ -14,16 +14,12 @@ from typing import Any
 import pytest
 import torch
 
-from sol_core.files.safetensors_files import read_safetensors
+from sol_core.files.staging import read_safetensors
 from sol_core.models.loading import LanguageModel
 from sol_core.policy import PolicyConfig
 from sol_core.progress import WorkEvent, WorkFinished, WorkProgress
-from sol_core.training import (
-    GrpoConfig,
-    TrainConfig,
-    WarmStartConfig,
-    train,
-)
+from sol_core.training.config import GrpoConfig, TrainConfig, WarmStartConfig
+from sol_core.training.trainer import train
 from tests.support.tiny_language_model import make_language_model
 from tests.support.tiny_training import tiny_train_config
 
@@ -134,7 +130,8 @@ from sol_core.files.assets import DEFAULT_MODEL
 from sol_core.fields import from_json
 from sol_core.models.loading import load_language_model
 from sol_core.progress import WorkProgress
-from sol_core.training import TrainConfig, train
+from sol_core.training.config import TrainConfig
+from sol_core.training.trainer import train
 
 record, data_dir = sys.argv[1:]
 torch.set_num_threads(1)  # a fork would be without the others

@@ -115,7 +115,7 @@ export function mechanismsOf(run) {
   return name ? MECHANISMS[name] : `Own: ${scorer}, ${choice}, ${pruning}`;
 }
 
-// The axes as Python declares them (sol_core/actions/axes.py), and how a value becomes a share and a text. A run of
+// The axes as Python declares them (sol_core/actions/action.py), and how a value becomes a share and a text. A run of
 // before there was an axis was dense there.
 /** @type {SpendAxis[]} */
 export const AXES = SITE.axes.map((axis) => ({ ...axis, of: (row) => row.action[axis.field] ?? axis.dense,

@@ -22,7 +22,7 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
-from sol_core.files.child_process import ChildResult
+from sol_core.files.fetch import ChildResult
 from sol_core.files.gguf_conversion import convert_gguf
 from sol_core.models.loading import LanguageModel, load_language_model
 from tests.sol_core.models.gguf_files.tiny_gguf import VOCAB_SIZE, write_tiny_gguf

@@ -4,7 +4,7 @@ import { bitsText, count, isNumber, percent, quantity } from "../format.js";
 import { h } from "../dom.js";
 import { spokenText, tokenNodes } from "../tokens/token_text.js";
 
-const MOST_CELLS = 64; // of a layer, as sol_core/generation/page_reads.py packs them
+const MOST_CELLS = 64; // of a layer, as sol_core/generation/sequence.py packs them
 const MOST_CHARACTERS = 1100; // of a record: Python writes 1,024 at most
 
 /** @typedef {{ layers: number, cells: number, pages: number, share: number, levels: Uint8Array }} Reads */
@@ -34,7 +34,7 @@ function unpacked(packed) {
 }
 
 // Shares of the MLP's input channels and of its inner ones that an action keeps: Mechanisms.mlp_shares of
-// sol_core/actions/mechanisms.py. A grid that prunes both sides brings its curve, share of the bytes → share of the input.
+// sol_core/actions/grid.py. A grid that prunes both sides brings its curve, share of the bytes → share of the input.
 /** @returns {[number, number]} */
 export function mlpShares(grid, ratio) {
   const { mlp_pruning: pruning = "input", mlp_split: knots = [] } = grid ?? {};

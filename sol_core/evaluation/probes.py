@@ -1,4 +1,7 @@
-"""Duration of the harm done by compressed keys and values: an impulse, then a dense tail.
+"""Probes of an evaluation: spend against how hard a token is, and pollution of the cache.
+
+A decode step feeds one token and predicts the next; what the step spent is set against
+the token it predicts, and against how hard the *dense* model finds that token.
 
 Keys and values written by a compressed step stay in the cache (SOL, arXiv:2605.10875,
 "KV pollution"). The probe compresses a region of R steps on one axis at one level (the
@@ -10,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,9 +22,9 @@ from torch import Tensor
 from sol_core.actions import AXES, DENSE, SHORT_AXES, Action, ActionGrid
 from sol_core.comparing.methods import PlannedRows
 from sol_core.comparing.rollout import Floats, Layout, prefill_texts, roll_out
-from sol_core.comparing.statistics import PairedBootstrap
+from sol_core.comparing.statistics import PairedBootstrap, Values, rank_correlation
+from sol_core.comparing.token_kinds import KINDS
 from sol_core.decoding.loop import DecodeOptions
-from sol_core.evaluation.setting import Setting
 from sol_core.evaluation.stages import (
     PREFILL_UNITS,
     PROBE_TEXTS,
@@ -28,8 +32,49 @@ from sol_core.evaluation.stages import (
     TextStage,
     assemble,
 )
+from sol_core.evaluation.tables import Setting
 
 LEVELS = (0, 1, 2, 4)  # the lowest levels of an axis, where pollution shows if anywhere
+
+
+def difficulty_report(
+    *, surprisal: Values, entropy: Values, kinds: Sequence[str], spend: Floats, kl: Floats
+) -> dict[str, object]:
+    """``{"correlation": {AXIS: {"surprisal", "entropy"}}, "kinds": {KIND: {...}}}``.
+
+    Correlations are Spearman's, within each budget, then averaged over the budgets, so
+    that a budget's level plays no part. Kinds give their share of tokens and means over
+    tokens and budgets: spend per axis and the policy's KL to dense. Kinds that never
+    occur are left out.
+
+    Args: per scored token; N texts × T steps, flattened to M.
+        surprisal, entropy: [M] nats, of the dense model.
+        kinds: [M], one of ``KINDS`` each.
+        spend, kl: [budgets, M, axes], and [budgets, M] nats; the policy's.
+    """
+    measures = {"surprisal": surprisal, "entropy": entropy}
+    correlation = {
+        axis: {
+            name: float(
+                np.mean([rank_correlation(per_token[:, index], values) for per_token in spend])
+            )
+            for name, values in measures.items()
+        }
+        for index, axis in enumerate(SHORT_AXES)
+    }
+    labels = np.asarray(kinds)
+    by_kind = {}
+    for kind in KINDS:
+        chosen = labels == kind
+        if not chosen.any():
+            continue
+        means = spend[:, chosen].mean(axis=(0, 1))
+        by_kind[kind] = {
+            "share": float(chosen.mean()),
+            **{axis: float(mean) for axis, mean in zip(SHORT_AXES, means, strict=True)},
+            "kl": float(kl[:, chosen].mean()),
+        }
+    return {"correlation": correlation, "kinds": by_kind}
 
 
 def probe_actions(grid: ActionGrid) -> list[tuple[str, float, Action]]:

@@ -1,25 +1,34 @@
-"""Static's levels for the steps of a task: the same for every choice of a question.
+"""Levels of static schedules for the steps of a task: the same for every choice of a question.
 
 A mean between two levels is met by mixing them over time. Were the mixing to run on from one
 choice to the next, a question's choices would be scored at different levels, and their order by
 likelihood would say as much about the levels as about the choices: answered by letter, half of
-MMLU's questions would have some letters at the upper and some at the lower level.
+MMLU's questions would have some letters at the upper and some at the lower level. Where budgets are
+shares of the bytes, mixes take the place of levels, at each question's length.
 
-Where budgets are shares of the bytes, mixes take the place of levels, at each question's length.
+The paper's mechanisms run at another static schedule's bytes. They cut only the MLP's input, two of
+its three matrices, so equal bytes take a lower channel ratio than the paper's grid has: levels go
+down to a twentieth.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from sol_core.actions import AXES, Action, ActionGrid, Budget
 from sol_core.budgets import Mix, MixTable
+from sol_core.comparing.methods import PAPER_CHANNEL_LEVELS
+from sol_core.decoding.cost import CostModel, StepBytes
 from sol_core.decoding.schedules import Observation, StaticScheduler
+from sol_core.models import FrozenLM
+from sol_core.tasks.questions import Continuation
 
 CANDIDATES = 16  # places to begin that are tried for each question
+PLACES = 32  # lengths that a mean over all steps is read off
 
 
 class StaticPlan:
@@ -67,9 +76,7 @@ class SharePlan:
 
     Args:
         budget: with a share, the mean to meet over all steps of all choices.
-        mixes: of the model under the grid.
         contexts: per question, tokens before its first step.
-        lengths: per question, the steps of each of its choices.
     """
 
     def __init__(
@@ -117,3 +124,62 @@ class SharePlan:
             excess += weight * (mix.share - self._share)
             mixes.append((mix, running))
         return mixes
+
+
+def paper_budget(
+    spend: Budget,
+    target: float,
+    lm: FrozenLM,
+    grid: ActionGrid,
+    continuations: Sequence[Continuation],
+) -> Budget:
+    """The budget whose steps read ``target`` bytes each in the mean; the nearest there is.
+
+    Args:
+        spend: of the schedule that read them; attention and bits are taken from it.
+    """
+    lowest, highest = PAPER_CHANNEL_LEVELS[0], PAPER_CHANNEL_LEVELS[-1]
+    cached = _cached(continuations)
+    step_bytes = StepBytes(CostModel.of(lm, grid))
+
+    def reading(ratio: float) -> float:
+        """Mean over all steps; attention's levels are mixed evenly, as static does."""
+        levels = np.asarray(grid.keep_fractions)
+        above = int(np.clip(np.searchsorted(levels, spend.keep_fraction), 1, len(levels) - 1))
+        low, high = levels[above - 1], levels[above]
+        step = replace(spend, channel_keep_ratio=ratio)
+        share = (spend.keep_fraction - low) / (high - low)
+        parts = [
+            np.mean([step_bytes.of(at, count) for count in cached])
+            for at in (replace(step, keep_fraction=level) for level in (low, high))
+        ]
+        return float((1 - share) * parts[0] + share * parts[1])
+
+    # Bytes are linear in the ratio, but for the rounding of channels.
+    least, most = reading(lowest), reading(highest)
+    ratio = lowest + (target - least) / (most - least) * (highest - lowest)
+    return replace(spend, channel_keep_ratio=min(max(ratio, lowest), highest))
+
+
+class PaperReading:
+    """Mean computed bytes of the steps of some continuations under the paper's mechanisms."""
+
+    def __init__(
+        self, lm: FrozenLM, grid: ActionGrid, continuations: Sequence[Continuation]
+    ) -> None:
+        self._bytes = StepBytes(CostModel.of(lm, grid))
+        places = np.linspace(0, 1, PLACES)
+        self._cached = [int(count) for count in np.quantile(_cached(continuations), places)]
+
+    def of(self, budget: Budget) -> float:
+        """By what an action allows."""
+        return float(np.mean([self._bytes.of(budget, count) for count in self._cached]))
+
+
+def _cached(continuations: Sequence[Continuation]) -> list[int]:
+    """Tokens that each step attends over."""
+    return [
+        len(continuation.context) + step
+        for continuation in continuations
+        for step in range(len(continuation.tokens))
+    ]

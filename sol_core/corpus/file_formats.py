@@ -1,0 +1,308 @@
+"""Read documents from plain text, .jsonl, .csv and .parquet files, in small pieces.
+
+A text file is cut into documents of about 2,000 characters at paragraph borders; each knows which
+stretch of the file it is, so that a single book can be split by position. A row of a table is one
+document. A byte-order mark decides a file's encoding; without one it is UTF-8, or Windows-1252 when
+its very first non-ASCII byte already is not UTF-8. Anything else is refused with the place and the
+remedy, because text decoded wrongly would train as nonsense without a sign.
+
+Our own readers rather than ``datasets``' builders: those hold a growing share of a large
+Parquet file in memory (0.7 GB more for 1.1 GB of text, where these stay flat), load a
+whole JSON file when a line is wrong, and cannot say which line it was.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa  # type: ignore[import-untyped]  # pyarrow ships no types
+import pyarrow.csv as pa_csv  # type: ignore[import-untyped]
+import pyarrow.parquet as pq  # type: ignore[import-untyped]
+
+from sol_core.errors import CorpusError
+from sol_core.files.places import whole_characters
+
+PIECE_BYTES = 1 << 20
+MAX_CONTROL_SHARE = 0.01
+# Western text has below a tenth; Cyrillic, Chinese or Japanese read as Windows-1252, most.
+MAX_ACCENTED_SHARE = 0.3
+_MARKS = (  # UTF-32 first: its little-endian mark begins with UTF-16's
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+_CONTROLS = bytes(set(range(32)) - {7, 8, 9, 10, 12, 13, 27})
+_REMEDY = "convert it with: iconv -f ENCODING -t UTF-8"
+DOCUMENT_CHARACTERS = 2_000
+MAX_DOCUMENT_CHARACTERS = 8_000  # a longer paragraph is cut at a line end or a space
+READ_CHARACTERS = 1 << 16
+_PARAGRAPH_BORDER = re.compile(r"\n[ \t\r]*\n\s*")
+TEXT_COLUMNS = ("text", "content", "document", "passage")
+MAX_LINE_CHARACTERS = 64_000_000
+CSV_BLOCK_BYTES = 2 << 20  # pyarrow reads 32 of them ahead; a row may not be longer
+PARQUET_BUFFER_BYTES = 1 << 20  # instead of a whole column of a row group
+PARQUET_BATCH_ROWS = 500
+
+
+@dataclass(frozen=True, slots=True)
+class TextFormat:
+    """Encoding and length of a text file."""
+
+    encoding: str  # a Python codec name that decodes the whole file
+    num_characters: int  # its length, line ends as they are in the file
+    notice: str | None = None  # what the user should know about a guess that was made, or None
+
+
+def inspect_text(path: Path) -> TextFormat:
+    """Decode the whole file once and say how.
+
+    Raises: CorpusError when it is empty, binary, damaged, or in an unknown encoding.
+    """
+    with path.open("rb") as file:
+        start = file.read(PIECE_BYTES)
+    if not start:
+        raise CorpusError(f"{path} is empty")
+    for mark, encoding in _MARKS:
+        if start.startswith(mark):
+            return TextFormat(encoding, _count_marked(path, encoding))
+    _refuse_binary(path, start)
+    return _inspect_unmarked(path)
+
+
+def _count_marked(path: Path, encoding: str) -> int:
+    decoder = codecs.getincrementaldecoder(encoding)()
+    num_characters = 0
+    try:
+        for piece in _pieces(path):
+            num_characters += len(decoder.decode(piece))
+        return num_characters + len(decoder.decode(b"", final=True))
+    except UnicodeError as error:
+        raise CorpusError(
+            f"{path} starts with the mark of {encoding} but is damaged ({error})"
+        ) from error
+
+
+def _refuse_binary(path: Path, start: bytes) -> None:
+    controls = len(start) - len(start.translate(None, _CONTROLS))
+    if b"\0" in start or controls > MAX_CONTROL_SHARE * len(start):
+        raise CorpusError(
+            f"{path} is not a text file: it contains binary data (if it is UTF-16 without "
+            f"a byte-order mark, {_REMEDY})"
+        )
+
+
+def _inspect_unmarked(path: Path) -> TextFormat:
+    """UTF-8, or Windows-1252 if no valid UTF-8 sequence precedes the first error."""
+    num_characters = position = 0
+    only_ascii = True
+    pending = b""
+    for piece in _pieces(path):
+        data = pending + piece
+        try:
+            text, used = codecs.utf_8_decode(data, "strict", False)
+        except UnicodeDecodeError as error:
+            return _not_utf8(path, position + error.start, only_ascii, data[: error.start])
+        num_characters += len(text)
+        only_ascii = only_ascii and text.isascii()
+        position += used
+        pending = data[used:]
+    if pending:
+        return _not_utf8(path, position, only_ascii, b"")
+    return TextFormat("utf-8", num_characters)
+
+
+def _not_utf8(path: Path, position: int, only_ascii: bool, before: bytes) -> TextFormat:
+    if not (only_ascii and before.isascii()):
+        raise CorpusError(
+            f"{path} is UTF-8 up to byte {position:,} and damaged there: repair that place, "
+            f"or if it is in another encoding, {_REMEDY}"
+        )
+    num_bytes = accented = 0
+    for piece in _pieces(path):
+        try:
+            accented += len(piece.decode("cp1252").encode("ascii", "ignore"))
+        except UnicodeDecodeError as error:
+            raise CorpusError(f"{path} is neither UTF-8 nor Windows-1252: {_REMEDY}") from error
+        num_bytes += len(piece)
+    accented = num_bytes - accented
+    if accented > MAX_ACCENTED_SHARE * num_bytes:
+        raise CorpusError(
+            f"{path} is not UTF-8, and {accented / num_bytes:.0%} of its characters would be "
+            f"accented letters in Windows-1252: {_REMEDY}"
+        )
+    notice = (
+        f"{path.name} is not UTF-8 (first at byte {position:,}) and was read as Windows-1252; "
+        f"if its text looks wrong, {_REMEDY}"
+    )
+    return TextFormat("cp1252", num_bytes, notice)
+
+
+def _pieces(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while piece := file.read(PIECE_BYTES):
+            yield piece
+
+
+@dataclass(frozen=True, slots=True)
+class RawDocument:
+    """A text as its file has it, and the stretch of the file it covers (0 to 1)."""
+
+    text: str
+    start: float
+    stop: float
+
+
+def read_text_file(path: Path, text_format: TextFormat) -> Iterator[RawDocument]:
+    """Yield the file's documents in order; white space alone is not a document."""
+    total = max(text_format.num_characters, 1)
+    done = 0
+    # newline="" keeps the characters as counted; \r\n becomes \n in each document.
+    with path.open(encoding=text_format.encoding, newline="") as file:
+        pending, offset, at_end = "", 0, False
+        while not at_end:
+            piece = file.read(READ_CHARACTERS)
+            at_end = not piece
+            pending, offset = pending[offset:] + piece, 0
+            while (cut := _find_cut(pending, offset, at_end)) is not None:
+                text = pending[offset:cut].replace("\r\n", "\n").replace("\r", "\n").strip()
+                start, done = done, done + cut - offset
+                offset = cut
+                if text:
+                    yield RawDocument(text, start / total, min(done / total, 1.0))
+
+
+def _find_cut(pending: str, offset: int, at_end: bool) -> int | None:
+    """Return the end of the document that begins at ``offset``; None: read on (or nothing left)."""
+    available = len(pending) - offset
+    if available > MAX_DOCUMENT_CHARACTERS:
+        earliest, latest = offset + DOCUMENT_CHARACTERS, offset + MAX_DOCUMENT_CHARACTERS
+        if border := _PARAGRAPH_BORDER.search(pending, earliest, latest):
+            return border.end()
+        for mark in ("\n", " "):
+            if (place := pending.rfind(mark, earliest, latest)) >= 0:
+                return place + 1
+        return latest
+    if not at_end:
+        return None
+    if border := _PARAGRAPH_BORDER.search(pending, offset + DOCUMENT_CHARACTERS):
+        return border.end()
+    return len(pending) if available else None
+
+
+def choose_column(available: Sequence[str], wanted: str | None, where: object) -> str:
+    """The column that holds the text: the wanted one, else the first known name."""
+    if wanted is not None and wanted in available:
+        return wanted
+    if wanted is None:
+        for name in TEXT_COLUMNS:
+            if name in available:
+                return name
+    looked_for = repr(wanted) if wanted is not None else " / ".join(TEXT_COLUMNS)
+    raise CorpusError(
+        f"{where} has no column {looked_for}; its columns: {', '.join(available) or 'none'}. "
+        f"Rename the one with the text to {TEXT_COLUMNS[0]!r}, or give a plain text file"
+    )
+
+
+def read_json_lines(path: Path, text_format: TextFormat) -> Iterator[RawDocument]:
+    """Yield one document a line; blank lines and null texts are skipped."""
+    total = max(text_format.num_characters, 1)
+    done = number = 0
+    column: str | None = None
+    with path.open(encoding=text_format.encoding, newline="\n") as file:
+        while line := file.readline(MAX_LINE_CHARACTERS):
+            number += 1
+            where = f"{path}, line {number}"
+            if len(line) == MAX_LINE_CHARACTERS:
+                raise CorpusError(
+                    f"{where} has over {MAX_LINE_CHARACTERS:,} characters: this is not JSON Lines"
+                )
+            start, done = done, done + len(line)
+            if line.strip():
+                record = _parse_line(line, where)
+                column = choose_column(list(record), column, where)
+                if text := _text_of(record[column], column, where):
+                    yield RawDocument(text, start / total, min(done / total, 1.0))
+
+
+def read_csv(path: Path, text_format: TextFormat) -> Iterator[RawDocument]:
+    """Yield one document a row of a comma-separated file with a header line."""
+    column = choose_column(_csv_header(path, text_format), None, path)
+    encoding = "utf-8" if text_format.encoding == "utf-8-sig" else text_format.encoding
+    read = 0
+    try:
+        reader = pa_csv.open_csv(
+            path,
+            # One thread, or pyarrow's errors do not give the row.
+            pa_csv.ReadOptions(use_threads=False, block_size=CSV_BLOCK_BYTES, encoding=encoding),
+            pa_csv.ParseOptions(newlines_in_values=True),
+            pa_csv.ConvertOptions(include_columns=[column], column_types={column: pa.string()}),
+        )
+        for batch in reader:
+            for text in batch.column(0).to_pylist():
+                start = min(read / text_format.num_characters, 1.0)
+                read += len(text)
+                if text.strip():
+                    yield RawDocument(
+                        text.strip(), start, min(read / text_format.num_characters, 1)
+                    )
+    except pa.ArrowException as error:
+        hint = f" (a row may have {CSV_BLOCK_BYTES:,} bytes)" if "straddl" in str(error) else ""
+        raise CorpusError(f"{path} is not a well-formed CSV file: {error}{hint}") from error
+
+
+def read_parquet(path: Path) -> Iterator[RawDocument]:
+    """Yield one document a row."""
+    try:
+        # pre_buffer would keep every byte read until the end: 0.6 GB for a 0.6 GB file.
+        with pq.ParquetFile(path, buffer_size=PARQUET_BUFFER_BYTES, pre_buffer=False) as file:
+            column = choose_column(file.schema_arrow.names, None, path)
+            kind = file.schema_arrow.field(column).type
+            if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+                raise CorpusError(f"column {column!r} of {path} holds {kind}, not text")
+            num_rows = max(file.metadata.num_rows, 1)
+            read = 0
+            for batch in file.iter_batches(PARQUET_BATCH_ROWS, columns=[column]):
+                for text in batch.column(0).to_pylist():
+                    read += 1
+                    if text is not None and text.strip():
+                        yield RawDocument(text.strip(), (read - 1) / num_rows, read / num_rows)
+    except pa.ArrowException as error:
+        raise CorpusError(f"{path} is not a readable Parquet file: {error}") from error
+
+
+def _csv_header(path: Path, text_format: TextFormat) -> list[str]:
+    with path.open(encoding=text_format.encoding, newline="") as file:
+        try:
+            return next(csv.reader(file), [])
+        except csv.Error as error:
+            raise CorpusError(f"{path} has no readable header line: {error}") from error
+
+
+def _parse_line(line: str, where: str) -> dict[str, Any]:
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise CorpusError(f"{where} is not valid JSON: {error}") from error
+    if not isinstance(record, dict):
+        raise CorpusError(
+            f'{where} holds a {type(record).__name__}, expected an object like {{"text": "..."}}'
+        )
+    return record
+
+
+def _text_of(value: Any, column: str, where: str) -> str:
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise CorpusError(f"{where}: {column!r} holds a {type(value).__name__}, not text")
+    return whole_characters(value).strip()  # JSON may hold halves of characters
