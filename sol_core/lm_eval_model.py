@@ -294,7 +294,7 @@ class SolLM(TemplateLM):
         self._sums = [total + more for total, more in zip(self._sums, sums, strict=True)]
 
     def _scheduler(self, rows: Sequence[Continuation]) -> BatchScheduler:
-        """Schedules that begin anew with each row."""
+        """Schedules that begin again with each row."""
         if self.policy is not None:
             return PolicyScheduler(self.policy, [self.schedule.budget] * len(rows))
         horizons = [Horizon(EPISODE_STEPS, len(row.tokens)) for row in rows]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import sol_core
@@ -17,16 +19,26 @@ FETCHED = re.compile(
 )
 
 
-def test_the_site_builds_strictly_and_is_complete_in_itself(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "-d", str(tmp_path)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+def _run(module: str, *arguments: str | Path, python_path: str = "") -> None:
+    environment = os.environ | {"PYTHONPATH": python_path}
+    done = subprocess.run(
+        [sys.executable, "-m", module, *arguments],
+        cwd=ROOT, env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
-    pages = {path: path.read_text("utf-8") for path in tmp_path.rglob("*.html")}
+
+
+def test_the_site_builds_strictly_and_is_complete_in_itself(tmp_path: Path) -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    tools, site = tmp_path / "tools", tmp_path / "site"
+    _run("pip", "install", "--quiet", "--target", tools, *extras["optional-dependencies"]["docs"])
+    _run("mkdocs", "build", "--strict", "--quiet", "-d", site, python_path=str(tools))
+    pages = {path: path.read_text("utf-8") for path in site.rglob("*.html")}
     assert len(pages) > 15
     assert {path: found for path, text in pages.items() if (found := FETCHED.findall(text))} == {}
-    styles = [path.read_text("utf-8") for path in tmp_path.rglob("*.css")]
+    styles = [path.read_text("utf-8") for path in site.rglob("*.css")]
     assert not any(re.search(r"url\(\"?https?:|@import", text) for text in styles)
     names = set(sol_core.__all__) - {"__version__"}
     assert {
-        name for name in names if f'id="sol_core.{name}"' not in pages[tmp_path / "api/index.html"]
+        name for name in names if f'id="sol_core.{name}"' not in pages[site / "api/index.html"]
     } == set()

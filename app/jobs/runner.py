@@ -165,7 +165,7 @@ def _work(
 def _failure(error: Exception, folder: Path, place: Workplace) -> JobOutcome:
     """The outcome of a job that an error ended.
 
-    One that lost its card waits for a worker that starts anew; the second time, it fails.
+    One that lost its card waits for a worker that starts again; the second time, it fails.
     """
     if isinstance(error, SolError):
         return JobOutcome("failed", error=str(error), reason=error)

@@ -152,7 +152,7 @@ def mix_table(model: LanguageModel, grid: ActionGrid) -> MixTable:
 
 
 def has_own_damage(model: LanguageModel, grid: ActionGrid) -> bool:
-    """Return whether damage was measured of this very model, with the program or here."""
+    """Return whether damage was measured of this model, with the program or here."""
     name = measured_name(grid)
     shipped = any(
         entry["fingerprint"] == model.fingerprint and name in entry["damage"]

@@ -3,7 +3,7 @@
 A text file is cut into documents of about 2,000 characters at paragraph borders; each knows which
 stretch of the file it is, so that a single book can be split by position. A row of a table is one
 document. A byte-order mark decides a file's encoding; without one it is UTF-8, or Windows-1252 when
-its very first non-ASCII byte already is not UTF-8. Anything else is refused with the place and the
+its first non-ASCII byte already is not UTF-8. Anything else is refused with the place and the
 remedy, because text decoded wrongly would train as nonsense without a sign.
 
 Our own readers rather than ``datasets``' builders: those hold a growing share of a large

@@ -153,7 +153,7 @@ def first_damaged(expected: Mapping[Path, str], stamps: Path | None) -> tuple[Pa
 
     Args:
         stamps: where to keep what was computed; a file that cannot be read or written only
-            costs the time of computing it again. None computes all of them anew.
+            costs the time of computing it again. None computes all of them again.
     Raises: OSError for a file that cannot be read.
     """
     for path, wanted in expected.items():

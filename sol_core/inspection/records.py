@@ -235,7 +235,7 @@ class InspectionEnd:
     """The inspection ended.
 
     Attributes:
-        reason: "finished", or "stopped" before its end; "time_limit" when whoever runs it had no
+        reason: "finished", or "stopped" before its end; "time_limit" when its owner had no
             more time for it.
     """
 

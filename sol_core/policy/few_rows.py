@@ -30,7 +30,7 @@ class StepState(NamedTuple):
     targets: Tensor  # requested means
     excess: Tensor  # spent beyond the targets
     previous: Tensor  # spends of the step before
-    shares: Tensor  # of the excess that are made good in a step
+    shares: Tensor  # of the excess that a step compensates
     terms: ByteTerms  # of a price on bytes
     greedy: bool  # take the most probable levels; excess and previous become theirs, in place
 
@@ -38,7 +38,7 @@ class StepState(NamedTuple):
 class FewRowPolicy:
     """``Policy.logits`` step by step for R rows, with the episode's memory inside.
 
-    Weights that training changes in place and prices that are measured anew count from the
+    Weights that training changes in place and prices that are measured again count from the
     next episode on.
     """
 

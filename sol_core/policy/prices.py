@@ -44,7 +44,7 @@ class PriceTable:
     """Mean spend (share of dense) against log price (nats per unit of spend), one axis.
 
     A measured table holds what its JSON holds: training that goes on from a checkpoint, and
-    whoever loads the policy, then choose by the same prices to the last bit.
+    anyone who loads the policy then chooses by the same prices to the last bit.
     """
 
     log_prices: tuple[float, ...]  # ascending
@@ -98,7 +98,7 @@ def aim_for(targets: Tensor, excess: Tensor, shares: Tensor, ends: tuple[Tensor,
     Args:
         targets: [..., axes], requested mean.
         excess: [..., axes], spend so far minus target, summed over the steps.
-        shares: [..., axes], of the excess that are made good in a step.
+        shares: [..., axes], of the excess that a step compensates.
         ends: [axes] each, the axes' lowest and highest levels; the aim is clipped to them.
     """
     return (targets - excess * shares).clamp(*ends)

@@ -47,7 +47,7 @@ class Question:
     Attributes:
         contexts: what is read before each choice; mostly the same text for all, but WinoGrande
             asks what follows two different names.
-        choices: the continuations to score; one alone is to be predicted word for word.
+        choices: the continuations to score; one alone must be predicted word for word.
         lead: text between context and choice that is stepped under the schedule and not scored.
         text: a long text before all contexts; it is read once for all questions with the same one.
     """

@@ -47,7 +47,7 @@ from sol_core.training.ranks import Ranks
 
 
 class TextSource:
-    """Blocks of ``config.block_len`` tokens of a corpus, shuffled anew on every pass.
+    """Blocks of ``config.block_len`` tokens of a corpus, shuffled again on every pass.
 
     Attributes:
         fingerprint: of the corpus, once it is open.
@@ -164,7 +164,7 @@ class RunState:
             self._price_untrained(network)
         self.metrics: dict[str, float] = {}
         self.held_out: HeldOut | None = None
-        # Texts, and reports on them; neither is kept in a checkpoint: calibrating begins anew.
+        # Texts, and reports on them; neither is kept in a checkpoint: calibrating begins again.
         self.calibrated, self.begun_anew = 0, 0
         self._began = time.monotonic()
         self._before_s = self.progress.elapsed_s

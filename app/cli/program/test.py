@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     extent.add_argument(
         "--fast", action="store_true", help=f"leave out what takes long: pytest -m '{FAST}'"
     )
-    parser.set_defaults(extras=("test", "docs"), passes_rest_on=True)
+    parser.set_defaults(extras=("test",), passes_rest_on=True)
 
 
 def run(args: argparse.Namespace) -> int:

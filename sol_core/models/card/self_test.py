@@ -1,7 +1,7 @@
 """The self-test of a card: once for each card, driver, torch, Triton, dtype and source, and kept.
 
 It runs in a child process, so that an error of CUDA that outlives its kernel cannot spoil the
-page. A check that fails is not run again; the child is started anew for those after it. What
+page. A check that fails is not run again; the child is started again for those after it. What
 failed runs on PyTorch's references from then on.
 """
 
@@ -94,7 +94,7 @@ def checked_card(
 def kept_report(device: torch.device, dtype: torch.dtype, data_dir: Path) -> CardReport | None:
     """Result without a test: what the system lacks, or what an earlier test found; else None."""
     missing = missing_for_triton()
-    if missing is not None:  # not kept: it is to be installed
+    if missing is not None:  # not kept: it must be installed
         return CardReport(torch.cuda.get_device_name(device), missing=missing)
     try:
         return CardReport(**json.loads(_path(device, dtype, data_dir).read_text("utf-8")))
