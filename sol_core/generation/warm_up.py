@@ -105,7 +105,8 @@ def load_warm(
         name, data_dir=data_dir, dtype=dtype, device=device, on_progress=on_progress
     )
     warm_up.wait(on_progress)
-    if model.lm.device.type == "cuda" and "spaces" not in sys.modules:  # ZeroGPU has no card here
+    on_card = pick_device(device).type == "cuda"
+    if on_card and "spaces" not in sys.modules:  # ZeroGPU has no card here
         on_progress(COMPILING, 0.99)
         warm_up_card(model.lm)
     tune(model, data_dir, lambda: on_progress(TUNING, 0.99))

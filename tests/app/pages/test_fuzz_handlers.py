@@ -318,14 +318,14 @@ def _ask(target: Target, call: Call) -> None:
 def test_the_lists_still_answer_after_all_that(target: Target) -> None:
     """What was stored can be shown: no page ends in an error for good."""
     about = {"owner": ANNA, "group": "all", "limit": 100, "kind": None}
-    jobs = target.ask("train", "list_jobs", about)["jobs"]
+    jobs = target.ask("lab", "list_jobs", about)["jobs"]
     for job in jobs:
         about = {"owner": ANNA, "job_id": job["id"], "cursor": -1}
-        target.ask("train", "poll_job", about)
+        target.ask("lab", "poll_job", about)
     about = {"owner": ANNA, "query": "", "limit": 200}
     runs = target.ask("history", "list_runs", about)["runs"]
     for run in runs:
         about = {"owner": ANNA, "run_id": run["id"], "cursor": 0}
         target.ask("inspect" if run["kind"] == "inspection" else "explore", "poll_run", about)
-    target.ask("policies", "all_policies", {})
+    target.ask("lab", "all_policies", {})
     assert runs

@@ -184,7 +184,8 @@ def test_a_cards_kernels_are_compiled_on_the_model_itself(
     assert kinds == {(dense, scorer) for dense in (True, False) for scorer in ("quest", "int4")}
 
     warmed: list[Any] = []
-    model = SimpleNamespace(lm=SimpleNamespace(device=torch.device("cuda")))
+    model = SimpleNamespace(lm="a model")
+    monkeypatch.setattr(warm_up, "pick_device", lambda name: torch.device("cuda"))
     monkeypatch.setattr("sol_core.models.loading.load_language_model", lambda *_, **__: model)
     monkeypatch.setattr(warm_up, "warm_up_kernels", lambda *_: None)
     monkeypatch.setattr(warm_up, "warm_up_card", warmed.append)
