@@ -16,8 +16,11 @@ function intervalText([gain, low, high]) {
 }
 
 // A share of the full model's bytes, or a number per axis.
-const budgetText = (spend, share) => (isNumber(share) ? `${+(100 * share).toFixed(1)} % compute`
-  : spend.every(isNumber) ? spendText(formNumbers(spend.map((value) => +value.toFixed(3)))) : MISSING);
+const budgetText = (budget, share) => (isNumber(share) ? `${+(100 * share).toFixed(1)} % compute`
+  : budget.every(isNumber) ? spendText(formNumbers(budget)) : MISSING);
+// The same of what was spent, without the words that the budget has.
+const spentText = (spend, share) => (isNumber(share) ? percent(share, 1)
+  : spend.every(isNumber) ? Object.values(formNumbers(spend)).map((value) => value.toFixed(1)).join(" · ") : MISSING);
 
 const verdict = ([, low, high]) => (low > 0 ? "good" : high < 0 ? "bad" : "open");
 
@@ -30,7 +33,7 @@ export class ResultTable {
       head: h("div", { class: "sol-table-tools" }, this.measure.element, this.against),
       note: glossed("Gain: [[baseline]] minus policy, so above 0 the policy is better; 95 % paired bootstrap "
         + "[[interval]] over texts. Recovered: the share of static's loss that the policy avoids. "
-        + "Spends: the policy, and below it the baseline.") });
+        + "Spent: by the policy, and below it by the baseline, in the budget's order.") });
   }
 
   take(view, onBaseline) {
@@ -59,12 +62,12 @@ export class ResultTable {
         h("td", {}, fixed(one.policy, 4)), h("td", {}, fixed(one.other, 4)),
         h("td", {}, fixed(one.dense, 4)),
         h("td", {}, percent(row.win_rate)), h("td", {}, percent(one.recovered, 1)),
-        h("td", { class: "sol-spends" }, budgetText(row.spend, row.shares?.[0]),
-          h("small", {}, budgetText(row.other_spend, row.shares?.[1]))));
+        h("td", { class: "sol-spends" }, spentText(row.spend, row.shares?.[0]),
+          h("small", {}, spentText(row.other_spend, row.shares?.[1]))));
     });
     this.table.replaceChildren(
       h("caption", { class: "sol-offscreen" }, `${MEASURE_NAMES[measure]} of the policy and ${baseline.label} at every budget`),
-      headRow(["Budget", "Gain, 95 %", "Policy", baseline.label, "Full model", "Texts won", "Recovered", "Spends"]),
+      headRow(["Budget", "Gain, 95 %", "Policy", baseline.label, "Full model", "Texts won", "Recovered", "Spent"]),
       h("tbody", {}, rows));
   }
 }
