@@ -113,7 +113,7 @@ class Visitor:
         for _ in range(20):  # a page that is still being filled may fold it again
             if field_.is_visible():
                 break
-            self.page.get_by_text("Advanced", exact=True).click()
+            self.page.get_by_text("Advanced", exact=True).locator("visible=true").click()
             self.page.wait_for_timeout(100)
         field_.fill(value)
 

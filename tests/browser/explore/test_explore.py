@@ -123,6 +123,7 @@ def test_plotly_comes_with_the_first_chart_that_is_seen(serve: Serve, visit: Vis
     expect(page.get_by_role("region", name="Recorded example")).to_be_visible()
     page.wait_for_timeout(800)
     assert not [url for url in asked if "plotly.min.js" in url]
+    visitor.unfold()
     visitor.generate(max_new_tokens=8)
     visitor.expect_state("Finished")
     expect(visitor.chart(0).locator(".main-svg").first).to_be_visible()

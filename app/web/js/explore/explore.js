@@ -8,6 +8,7 @@ import { bringIntoView, chip, h, show, whenSeen } from "../shared/dom.js";
 import { blobOf, saveFile } from "../shared/download.js";
 import { listen, takeOver } from "../shared/events.js";
 import { POLICY_PREFIX } from "../shared/forms/schedule_field.js";
+import { recall } from "../shared/memory.js";
 import { copyChip, flash, noticeLine } from "../shared/page_parts.js";
 import { RunPage } from "../shared/runs/run_page.js";
 import { RunStage } from "../shared/runs/run_stage.js";
@@ -23,6 +24,7 @@ const HINT = "Hover a token, or focus the text and use the arrow keys. Click one
 class ExplorePage extends RunPage {
   constructor(root, api, page) {
     super(root, api, "run");
+    this.isUnfolded = Boolean(recall("settings").prompt); // a prompt that was typed here is found again
     this.form = new Controls(page, {
       generate: (prompt, settings) => this.generate(prompt, settings), stop: () => this.stop(),
       estimate: (settings, prompt) => api("estimate_budget", { settings, characters: prompt.length }),
