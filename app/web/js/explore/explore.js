@@ -8,7 +8,7 @@ import { bringIntoView, chip, h, show, whenSeen } from "../shared/dom.js";
 import { blobOf, saveFile } from "../shared/download.js";
 import { listen, takeOver } from "../shared/events.js";
 import { POLICY_PREFIX } from "../shared/forms/schedule_field.js";
-import { recall } from "../shared/memory.js";
+import { recall, remember } from "../shared/memory.js";
 import { copyChip, flash, noticeLine } from "../shared/page_parts.js";
 import { RunPage } from "../shared/runs/run_page.js";
 import { RunStage } from "../shared/runs/run_stage.js";
@@ -24,7 +24,7 @@ const HINT = "Hover a token, or focus the text and use the arrow keys. Click one
 class ExplorePage extends RunPage {
   constructor(root, api, page) {
     super(root, api, "run");
-    this.isUnfolded = Boolean(recall("settings").prompt); // a prompt that was typed here is found again
+    this.isUnfolded = recall("explore").isUnfolded === true;
     this.form = new Controls(page, {
       generate: (prompt, settings) => this.generate(prompt, settings), stop: () => this.stop(),
       estimate: (settings, prompt) => api("estimate_budget", { settings, characters: prompt.length }),
@@ -80,9 +80,10 @@ class ExplorePage extends RunPage {
     if (!isShown) this.beside.leave();
   }
 
-  // The form of a prompt of one's own.
+  // The form of a prompt of one's own; it stays.
   unfold() {
     this.isUnfolded = true;
+    remember("explore", { isUnfolded: true });
     this.showBeside(false);
     this.form.prompt.input.focus();
   }
