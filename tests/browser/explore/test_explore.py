@@ -257,7 +257,8 @@ def test_levels_that_the_chosen_mechanisms_lack_are_named_by_the_server(
 
 
 def dial(visitor: Visitor) -> Locator:
-    return visitor.page.get_by_role("slider", name="Compute", exact=True)
+    """The form's; the recording has one, too."""
+    return visitor.page.locator(".sol-dial").get_by_role("slider", name="Compute", exact=True)
 
 
 def levels(visitor: Visitor) -> list[str]:

@@ -332,7 +332,6 @@ def test_the_page_keeps_up_with_a_long_run(serve: Serve, visit: Visit) -> None:
     """
     engine = FakeEngine(step_s=0.015, at_once=range(400, 1600))
     visitor = visit(serve(engine))
-    visitor.chart(1)
     visitor.page.evaluate(WATCH_TOKENS)
     visitor.page.evaluate(WATCH_FRAMES)
     visitor.generate(max_new_tokens=2000)

@@ -28,8 +28,9 @@ KEYS = (
 
 
 def opened(visit: Visit, server: Server, width: int = 1280) -> Visitor:
-    """At the top of a page whose head is ready."""
+    """At the top of a first visit's page whose head is ready."""
     visitor = visit(server, viewport={"width": width, "height": 900})
+    visitor.page.evaluate("localStorage.clear()")
     visitor.page.reload()  # nothing has the focus
     expect(visitor.page.locator("[role=tab][tabindex='0']")).to_have_text("Explore")
     return visitor

@@ -135,8 +135,8 @@ def test_a_run_of_lm_eval_ends_with_the_mean_spend(
     lm_eval_model.main()
     torch.set_grad_enabled(True)
     said = capsys.readouterr().out
-    assert said.startswith(f"mean spend over {len(TEXT) - 20 + 4} tokens (policy): attention ")
-    assert " %, channels " in said
+    assert said.startswith(f"mean spend over {len(TEXT) - 20 + 4} tokens (policy): ")
+    assert " % attention · " in said
     assert "static at this spend: keep=0." in said
 
 

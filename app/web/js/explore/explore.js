@@ -66,6 +66,7 @@ class ExplorePage extends RunPage {
     this.empty = this.recording.element;
     this.notices = h("div", { class: "sol-notices" });
     this.alone = this.stage.build({ over: this.empty, tools: this.tools });
+    this.alone.classList.add("sol-alone");
     this.grid = h("div", { class: "sol-grid" });
     return [this.notices, this.grid];
   }

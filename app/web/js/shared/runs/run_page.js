@@ -141,15 +141,21 @@ export class RunPage {
     this.wasLive = false;
     this.place = null;
     this.clear();
-    show(this.empty, false);
+    this.showEmpty(false);
     this.status.setState("opening", "");
     this.follower.follow(id);
+  }
+
+  // A class, not :has(): that looks through the whole stage with every token.
+  showEmpty(isEmpty) {
+    show(this.empty, isEmpty);
+    this.root.classList.toggle("is-empty", isEmpty);
   }
 
   reset() {
     this.follower.leave();
     this.clear();
-    show(this.empty, true);
+    this.showEmpty(true);
     this.status.setState("idle", "");
     if (this.model) this.status.showModel(this.model);
     this.offerLive();
@@ -179,7 +185,7 @@ export class RunPage {
     if (this.liveId === this.follower.id) this.liveId = null;
     this.follower.leave();
     this.form.setBusy(false);
-    show(this.empty, true);
+    this.showEmpty(true);
     this.status.setState("idle", "");
     this.status.say(error.message, "bad");
   }
