@@ -43,8 +43,8 @@ MAX_GAP = 0.15  # share of dense; beyond it something else is wrong than the pri
 class PriceTable:
     """Mean spend (share of dense) against log price (nats per unit of spend), one axis.
 
-    A measured table holds what its JSON holds: training that goes on from a checkpoint, and
-    anyone who loads the policy then chooses by the same prices to the last bit.
+    A measured table holds what its JSON holds, so training that goes on from a checkpoint and
+    anyone who loads the policy choose by the same prices to the last bit.
     """
 
     log_prices: tuple[float, ...]  # ascending

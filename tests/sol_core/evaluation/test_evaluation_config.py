@@ -134,11 +134,3 @@ def test_bad_baselines_are_named(text: str, message: str) -> None:
 def test_bad_values_are_refused(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         from_json(EvaluationConfig, change)
-
-
-def test_the_package_has_nothing_else() -> None:
-    import sol_core.evaluation as package
-
-    assert callable(package.evaluate)
-    with pytest.raises(AttributeError, match="no attribute 'evaluator'"):
-        _ = package.evaluator  # type: ignore[attr-defined]
