@@ -148,7 +148,7 @@ def attention_rows(hidden, weights, blocks, rows, angles, observed, scratch, tea
         _write(new, own, rows.own_tokens, rows.page_size, rows.extend, rows.by_mass)
     meet(team)
     query = np.ascontiguousarray(heads[:, :num_heads])
-    partial = attend_pages(query, blocks, rows, observed, scratch, team)
+    partial = attend_pages(query, blocks, rows, observed, scratch.pages, team)
     mixed = np.empty((num_rows, num_heads, size), np.float32)
     merge(partial, (0, num_rows), mixed)
     update = scratch.update[: hidden.size].reshape(hidden.shape)

@@ -12,6 +12,7 @@ import numpy as np
 
 from kernels.cpu.compiling import helper
 from kernels.decode_layer.addresses import line_at
+from kernels.page_attention.chosen_pages import PageScratch, page_counts
 from kernels.page_attention.group_attention import parts_for
 
 _LINE = 16  # float32 in a cache line of 64 bytes
@@ -40,50 +41,33 @@ class Sizes(NamedTuple):
 
 
 class Scratch(NamedTuple):
-    """Parts of the memory, flat, float32 but for ``chosen``.
+    """Parts of the memory, flat, float32.
 
     Attributes:
         heads: [R, width], queries, keys and values as the product leaves them.
         update: [R, C], what half a layer adds to the residual stream.
         both, inner: [R, 2 I] and [R, I], gate and up; their activation.
-        scores to chosen: as of ``PageScratch``.
+        pages: PageScratch.
     """
 
     heads: Any
     update: Any
     both: Any
     inner: Any
-    scores: Any
-    outside: Any
-    page_tops: Any
-    page_totals: Any
-    tops: Any
-    totals: Any
-    sums: Any
-    read: Any
-    chosen: Any
+    pages: Any
 
 
 @helper
 def _counts(sizes):
     """Numbers of each part, in order."""
-    heads = sizes.rows * sizes.heads
-    slots = 2 * parts_for(sizes.pages, sizes.page_size) * heads
-    return (
+    heads, parts = sizes.rows * sizes.heads, parts_for(sizes.pages, sizes.page_size)
+    halves = (
         sizes.rows * sizes.width,
         sizes.rows * sizes.channels,
         sizes.rows * 2 * sizes.inner,
         sizes.rows * sizes.inner,
-        heads * sizes.pages,
-        heads,
-        slots // 2,
-        slots // 2,
-        slots,
-        slots,
-        slots * sizes.head_size,
-        slots,
-        heads * sizes.pages,
     )
+    return halves + page_counts(heads, sizes.head_size, sizes.pages, parts)
 
 
 @helper
@@ -114,13 +98,15 @@ def scratch_at(address, sizes, single, byte):
         line_at(begins[1], counts[1], single),
         line_at(begins[2], counts[2], single),
         line_at(begins[3], counts[3], single),
-        line_at(begins[4], counts[4], single),
-        line_at(begins[5], counts[5], single),
-        line_at(begins[6], counts[6], single),
-        line_at(begins[7], counts[7], single),
-        line_at(begins[8], counts[8], single),
-        line_at(begins[9], counts[9], single),
-        line_at(begins[10], counts[10], single),
-        line_at(begins[11], counts[11], single),
-        line_at(begins[12], counts[12], byte),
+        PageScratch(
+            line_at(begins[4], counts[4], single),
+            line_at(begins[5], counts[5], single),
+            line_at(begins[6], counts[6], single),
+            line_at(begins[7], counts[7], single),
+            line_at(begins[8], counts[8], single),
+            line_at(begins[9], counts[9], single),
+            line_at(begins[10], counts[10], single),
+            line_at(begins[11], counts[11], single),
+            line_at(begins[12], counts[12], byte),
+        ),
     )

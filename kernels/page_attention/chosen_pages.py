@@ -101,6 +101,28 @@ class PageScratch(NamedTuple):
 
 
 @helper
+def page_counts(heads, head_size, pages, parts):
+    """Numbers of each part of a PageScratch, in order.
+
+    Args:
+        heads: R · H.
+        pages, parts: the most that a row has, and is cut into.
+    """
+    slots = 2 * parts * heads
+    return (
+        heads * pages,
+        heads,
+        parts * heads,
+        parts * heads,
+        slots,
+        slots,
+        slots * head_size,
+        slots,
+        heads * pages,
+    )
+
+
+@helper
 def _note_readers(chosen, rows, readers):
     """Number of key-value heads that read each page: any of their query heads chose it."""
     per_group = chosen.shape[1] // rows.num_kv_heads
@@ -171,7 +193,7 @@ def attend_pages(query, blocks, rows, observed, scratch, team):
             the best pages if ``rows.best_share`` is above 0; readers [R, P] uint8, zeros,
             overwritten with how many key-value heads read each page, if there is room for any; and
             tokens [R] int64, overwritten with how many were read, summed over these heads.
-        scratch: PageScratch, or a step's (``decode_layer/scratch.py``); the team's.
+        scratch: PageScratch, the team's.
     Returns: as ``attend_parts`` leaves it.
     """
     concentration, readers, tokens = observed

@@ -10,7 +10,7 @@ from kernels.cpu.compiling import kernel
 from kernels.cpu.team import join
 from kernels.cpu.team_call import native_function, team_call
 from kernels.cpu.tuning import Tuning
-from kernels.page_attention.chosen_pages import PageScratch, StepRows, attend_pages
+from kernels.page_attention.chosen_pages import PageScratch, StepRows, attend_pages, page_counts
 from kernels.page_attention.group_attention import merge, parts_for
 
 _NATIVE: dict[Any, Any] = {}  # of ``_attend_place``, by the type of the keys
@@ -59,8 +59,8 @@ def _scratch_for(shape: tuple[int, int, int], rows: StepRows) -> PageScratch:
     """Memory for queries [R, H, D]."""
     newest, size = rows.shared_tokens + rows.own_tokens, rows.page_size
     pages = int((newest // size - rows.first_seen // size).max()) + 1
-    heads = shape[0] * shape[1]
-    slots = 2 * parts_for.py_func(pages, size) * heads
-    counts = (heads * pages, heads, slots // 2, slots // 2, slots, slots, slots * shape[2], slots)
-    floats = (np.empty(count, np.float32) for count in counts)
-    return PageScratch(*floats, np.empty(heads * pages, np.uint8))
+    parts = parts_for.py_func(pages, size)
+    *floats, chosen = page_counts.py_func(shape[0] * shape[1], shape[2], pages, parts)
+    return PageScratch(
+        *(np.empty(count, np.float32) for count in floats), np.empty(chosen, np.uint8)
+    )
