@@ -2,32 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Locator, expect
 
-from app.host.paths import DataDir
-from app.web.services import engine_generate
 from tests.browser.conftest import WARM_UP_MS, Server, Visitor
-from tests.support.tiny_language_model import make_language_model
-from tests.support.tiny_policies import save_tiny_policy
 
 pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("one_thread")]
 Serve = Callable[..., Server]
 Visit = Callable[..., Visitor]
 TOLD = re.compile("First difference at token|wrote the same 12 tokens")
-
-
-@pytest.fixture
-def server(serve: Serve, tmp_path: Path) -> Server:
-    model = dataclasses.replace(make_language_model(), name="fake-model")
-    data_dir = DataDir(tmp_path / "data")
-    save_tiny_policy(model, data_dir.policies / "tiny")
-    return serve(engine_generate(data_dir), load=lambda on_progress: model)
 
 
 def answered(visitor: Visitor) -> Locator:
@@ -40,8 +26,10 @@ def answered(visitor: Visitor) -> Locator:
     return visitor.page.get_by_role("form", name="Compare with")
 
 
-def test_two_texts_are_aligned_and_come_back_by_their_link(server: Server, visit: Visit) -> None:
-    visitor = visit(server)
+def test_two_texts_are_aligned_and_come_back_by_their_link(
+    tiny_server: Server, visit: Visit
+) -> None:
+    visitor = visit(tiny_server)
     page = visitor.page
     form = answered(visitor)
     expect(page.locator(".sol-pair-grid .sol-token").first).to_be_visible()
@@ -76,8 +64,10 @@ def test_two_texts_are_aligned_and_come_back_by_their_link(server: Server, visit
     visitor.expect_state("Finished")
 
 
-def test_the_papers_mechanisms_stand_against_the_default_ones(server: Server, visit: Visit) -> None:
-    visitor = visit(server)
+def test_the_papers_mechanisms_stand_against_the_default_ones(
+    tiny_server: Server, visit: Visit
+) -> None:
+    visitor = visit(tiny_server)
     visitor.use_default_mechanisms()
     form = answered(visitor)
     form.get_by_role("radio", name="Static").check(force=True)

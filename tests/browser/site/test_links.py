@@ -27,14 +27,6 @@ TEXT = "The keeper of the light wrote down every ship ${7*7} <b>."
 OWNER = "c" * 32
 
 
-@pytest.fixture
-def server(serve: Serve, tmp_path: Path) -> Server:
-    model = dataclasses.replace(make_language_model(), name="fake-model")
-    data_dir = DataDir(tmp_path / "data")
-    save_tiny_policy(model, data_dir.policies / "tiny")
-    return serve(engine_generate(data_dir), load=lambda on_progress: model)
-
-
 def query_of(page: Page) -> dict[str, str]:
     return {name: one for name, (one,) in parse_qs(urlsplit(page.url).query).items()}
 
@@ -65,8 +57,8 @@ def checked(part: Locator, name: str) -> None:
     expect(part.get_by_role("radio", name=name, exact=True)).to_be_checked()
 
 
-def test_an_inspection_with_its_row_colour_token_and_lens(server: Server, visit: Visit) -> None:
-    anna = visit(server)
+def test_an_inspection_with_its_row_colour_token_and_lens(tiny_server: Server, visit: Visit) -> None:
+    anna = visit(tiny_server)
     anna.tab("Inspect")
     part = anna.page.locator(".sol-inspect")
     form = part.get_by_role("form", name="Inspection")
@@ -91,7 +83,7 @@ def test_an_inspection_with_its_row_colour_token_and_lens(server: Server, visit:
     expect(part.locator(".sol-token.is-picked")).to_have_count(1)  # under its own row
 
     link = part.get_by_role("button", name="Copy link")
-    for visitor in everywhere(server, visit, anna, link):
+    for visitor in everywhere(tiny_server, visit, anna, link):
         part = visitor.page.locator(".sol-inspect")
         lens = part.get_by_role("region", name="What if?")
         expect(lens).to_contain_text("token 7")
@@ -110,9 +102,9 @@ def test_an_inspection_with_its_row_colour_token_and_lens(server: Server, visit:
 
 
 def test_back_changes_the_token_of_a_run_and_another_run_has_none(
-    server: Server, visit: Visit
+    tiny_server: Server, visit: Visit
 ) -> None:
-    visitor = visit(server)
+    visitor = visit(tiny_server)
     page = visitor.page
     page.get_by_role("radio", name="Random").check(force=True)
     visitor.set_advanced("Max new tokens", "8")
@@ -144,8 +136,8 @@ def test_back_changes_the_token_of_a_run_and_another_run_has_none(
     expect(lens).to_be_hidden()
 
 
-def test_a_pair_with_its_colour(server: Server, visit: Visit) -> None:
-    anna = visit(server)
+def test_a_pair_with_its_colour(tiny_server: Server, visit: Visit) -> None:
+    anna = visit(tiny_server)
     anna.page.goto(f"{anna.url}?challenge=of-an-older-release")
     part = anna.page.locator(".sol-explore")
     anna.unfold()
@@ -159,7 +151,7 @@ def test_a_pair_with_its_colour(server: Server, visit: Visit) -> None:
     found = note.inner_text()  # before the colours are asked for, which the note says meanwhile
     part.locator(".sol-pair .sol-legend").get_by_role("radio", name="Surprisal").check(force=True)
     link = part.locator(".sol-pair .sol-chip", has_text="link")
-    for visitor in everywhere(server, visit, anna, link):
+    for visitor in everywhere(tiny_server, visit, anna, link):
         pair = visitor.page.locator(".sol-pair")
         checked(pair, "Surprisal")
         expect(pair.locator(".sol-pair-parted")).to_have_text(found)
