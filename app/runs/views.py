@@ -1,4 +1,4 @@
-"""Answer to a poll: the same shape for a run in memory and for one in the database."""
+"""Answer to a poll: the same shape for runs in memory and in the database."""
 
 from __future__ import annotations
 

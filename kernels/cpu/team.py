@@ -118,14 +118,14 @@ def _let_others_run(context):
 def _wait_while(marks, number, value):
     """Look at a mark until it is another value, and return that."""
     looks = 0
-    found: int = _look(marks, number)
-    while found == value:
+    mark: int = _look(marks, number)
+    while mark == value:
         _pause()
         looks += 1
         if looks > _LOOKS:
             _let_others_run()
-        found = _look(marks, number)
-    return found
+        mark = _look(marks, number)
+    return mark
 
 
 @helper

@@ -189,6 +189,6 @@ def sum_each(builder: Any, vectors: list[Any]) -> Any:
 def _folded(builder: Any, vectors: list[Any], low: list[int], high: list[int]) -> list[Any]:
     """Of each two neighbours, some lanes plus others."""
     return [
-        builder.fadd(shuffle(builder, one, two, low), shuffle(builder, one, two, high))
-        for one, two in zip(vectors[::2], vectors[1::2], strict=True)
+        builder.fadd(shuffle(builder, *pair, low), shuffle(builder, *pair, high))
+        for pair in zip(vectors[::2], vectors[1::2], strict=True)
     ]

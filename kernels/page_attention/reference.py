@@ -192,24 +192,24 @@ def _chosen_pages(
     pages_kept: Tensor,
 ) -> Tensor:
     """[R, H, P] bool, or [R, Hkv, P] where the heads of a group choose together."""
-    found = _scores_of_pages(query, blocks, plan)
+    scores = _scores_of_pages(query, blocks, plan)
     if plan.choice == "group":
-        found = group_shares(found, valid_pages, blocks[0].keys.shape[1])
+        scores = group_shares(scores, valid_pages, blocks[0].keys.shape[1])
     if plan.floors is not None:
-        return select_needed(found, valid_pages, pages_kept, plan.floors)
-    return select_pages(found, valid_pages, pages_kept)
+        return select_needed(scores, valid_pages, pages_kept, plan.floors)
+    return select_pages(scores, valid_pages, pages_kept)
 
 
 def _scores_of_pages(query: Tensor, blocks: Sequence[KVBlock], plan: AttentionPlan) -> Tensor:
     """[R, H, P] fp32 over the pages of all blocks, by the plan's scorer."""
     scorer = PAGE_SCORERS[plan.scorer]
-    found, start = [], 0
+    scores, start = [], 0
     for block in blocks:
         end = start + block.keys.shape[2]
         seen = None if plan.valid_tokens is None else plan.valid_tokens[:, start:end]
-        found.append(scorer.score(query, block, seen, plan.page_size))
+        scores.append(scorer.score(query, block, seen, plan.page_size))
         start = end
-    return torch.cat(found, dim=-1)
+    return torch.cat(scores, dim=-1)
 
 
 def select_pages(scores: Tensor, valid_pages: Tensor, pages_kept: Tensor) -> Tensor:

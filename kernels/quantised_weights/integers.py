@@ -147,10 +147,10 @@ def _transposed(builder: Any, rows: list[Any], small: Any, large: Any) -> list[A
     four of them in each 16 bytes, are transposed; ``large`` are twice as wide."""
     kind, bits = rows[0].type, 32 * rows[0].type.count
 
-    def interleaved(one: Any, two: Any, number: Any) -> list[Any]:
+    def interleaved(first: Any, second: Any, number: Any) -> list[Any]:
         count, per = bits // number.width, 128 // number.width
         narrow = vector(number, count)
-        low, high = builder.bitcast(one, narrow), builder.bitcast(two, narrow)
+        low, high = builder.bitcast(first, narrow), builder.bitcast(second, narrow)
         halves = []
         for start in (0, per // 2):
             picks = [
@@ -164,8 +164,4 @@ def _transposed(builder: Any, rows: list[Any], small: Any, large: Any) -> list[A
 
     left = interleaved(rows[0], rows[1], small)
     right = interleaved(rows[2], rows[3], small)
-    return [
-        words
-        for one, two in zip(left, right, strict=True)
-        for words in interleaved(one, two, large)
-    ]
+    return [words for pair in zip(left, right, strict=True) for words in interleaved(*pair, large)]

@@ -124,8 +124,8 @@ def _add(
     later.ask_for_heads()
     sums = [cgutils.alloca_once(builder, wide) for _ in range(per_word)]
     with cgutils.for_range_slice(builder, INDEX(0), words, INDEX(lanes)) as (lane, _):
-        for one in sums:
-            builder.store(ir.Constant(wide, [0.0] * lanes), one)
+        for partial in sums:
+            builder.store(ir.Constant(wide, [0.0] * lanes), partial)
         with cgutils.for_range_slice(builder, begin, end, INDEX(1)) as (i, _):
             with builder.if_then(builder.icmp_signed("==", lane, INDEX(0))):
                 later.ask_for(builder.sub(i, begin))

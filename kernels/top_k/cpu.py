@@ -28,8 +28,8 @@ def _largest_of_lanes(bits, tops):
 @helper
 def _is_taken(place, places):
     taken = False
-    for one in places:
-        taken |= one == place
+    for other in places:
+        taken |= other == place
     return taken
 
 

@@ -142,8 +142,8 @@ def _resources(cubin: bytes) -> tuple[int, int]:
         file.flush()
         command = [str(tool), "--dump-resource-usage", file.name]
         report = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    found = dict(_numbers(report))
-    return found["REG"], found["STACK"] + found["LOCAL"]
+    used = dict(_numbers(report))
+    return used["REG"], used["STACK"] + used["LOCAL"]
 
 
 def _numbers(report: str) -> Iterator[tuple[str, int]]:

@@ -96,8 +96,8 @@ def _say(name: str, *result: str | None) -> None:
 def _check_norm(device: torch.device, dtype: torch.dtype) -> None:
     for width in (96, 2048):
         hidden, weight = torch.randn(3, width, device=device), torch.rand(width, device=device)
-        found = rms_norm.rms_norm(hidden, weight, 1e-5)
-        _compare("rows", found, norms.rms_norm(hidden, weight, 1e-5), 1e-4)
+        normed = rms_norm.rms_norm(hidden, weight, 1e-5)
+        _compare("rows", normed, norms.rms_norm(hidden, weight, 1e-5), 1e-4)
 
 
 def _check_writes(device: torch.device, dtype: torch.dtype) -> None:
@@ -175,23 +175,23 @@ def _check_mlp(device: torch.device, dtype: torch.dtype) -> None:
             for low, high in ((8, width), (8, inner), (14, 17))
         )
         for plan in (MlpPlan(kept, bits), MlpPlan(kept, None, inner_kept=inner_kept)):
-            found = gated_mlp.fused_gated_mlp(hidden, weights, plan)
-            assert found is not None
+            update = gated_mlp.fused_gated_mlp(hidden, weights, plan)
+            assert update is not None
             expected = mlp_reference(hidden, weights, plan)
-            _compare_sizes(f"outputs of {rows} rows", found, expected, _MLP_DIFFERS[dtype])
+            _compare_sizes(f"outputs of {rows} rows", update, expected, _MLP_DIFFERS[dtype])
 
 
 def _check_pruning(device: torch.device, dtype: torch.dtype) -> None:
     hidden = torch.randn(3, 600, device=device)
     kept = torch.tensor([1, 300, 600], device=device)
-    found = channel_pruning.keep_largest_channels(hidden, kept)
-    _compare("channels", found, pruning.keep_largest_channels(hidden, kept), 0.0)
+    pruned = channel_pruning.keep_largest_channels(hidden, kept)
+    _compare("channels", pruned, pruning.keep_largest_channels(hidden, kept), 0.0)
 
 
 def _check_quantisation(device: torch.device, dtype: torch.dtype) -> None:
     rows, bits = _random((4, 600), device, dtype), torch.tensor([2, 5, 8, 16], device=device)
-    found = activation_quantisation.fake_quantise(rows, bits)
-    _compare("activations", found, quantisation.fake_quantise(rows, bits), 0.0)
+    rounded = activation_quantisation.fake_quantise(rows, bits)
+    _compare("activations", rounded, quantisation.fake_quantise(rows, bits), 0.0)
 
 
 _OPERATION_CHECKS: dict[str, Callable[[torch.device, torch.dtype], None]] = {
@@ -256,9 +256,9 @@ def _contiguous(pair: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
     return pair[0].contiguous(), pair[1].contiguous()
 
 
-def _compare_sizes(what: str, found: Tensor, expected: Tensor, tolerance: float) -> None:
+def _compare_sizes(what: str, numbers: Tensor, expected: Tensor, tolerance: float) -> None:
     """Raise WrongNumbersError where the differences are too large beside the numbers."""
-    mine, right = found.float(), expected.float()
+    mine, right = numbers.float(), expected.float()
     difference = ((mine - right).square().mean() / right.square().mean()).sqrt().item()
     if not difference <= tolerance:
         raise WrongNumbersError(
@@ -266,9 +266,9 @@ def _compare_sizes(what: str, found: Tensor, expected: Tensor, tolerance: float)
         )
 
 
-def _compare(what: str, found: Tensor, expected: Tensor, tolerance: float) -> None:
+def _compare(what: str, numbers: Tensor, expected: Tensor, tolerance: float) -> None:
     """Raise WrongNumbersError beyond a tolerance, absolute for numbers below 1, else relative."""
-    mine, right = found.float(), expected.float()
+    mine, right = numbers.float(), expected.float()
     worst = ((mine - right).abs() / right.abs().clamp(min=1)).max().item()
     if not worst <= tolerance and not torch.equal(mine, right):
         raise WrongNumbersError(f"{what} differ from the reference's by {worst:.3g}")

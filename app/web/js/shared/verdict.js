@@ -21,7 +21,7 @@ const T_VALUE = 2.09; // of Student's distribution, 95 %, twenty blocks
 const signOf = ([, low, high]) => ((low ?? 0) > 0 ? 1 : (high ?? 0) < 0 ? -1 : 0);
 const isKnown = (gain) => gain.every(isNumber);
 
-// Whether whoever wins spent more by over a point.
+// The winner spent more, by over a point.
 function isBought(gain, spent) {
   const [own, other] = spent ?? [];
   if (!isNumber(own) || !isNumber(other)) return false;
@@ -81,7 +81,7 @@ export function apartGain(own, other) {
 /** @returns {Gain} */
 const around = (middle, error) => [middle, middle - T_VALUE * Math.sqrt(error), middle + T_VALUE * Math.sqrt(error)];
 
-// Where verdicts stand; empty until there is one.
+// The place of verdicts; empty until there is one.
 export class VerdictLine {
   constructor() {
     this.element = h("div", { class: "sol-findings", hidden: true });

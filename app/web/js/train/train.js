@@ -171,7 +171,7 @@ class TrainPage extends JobPage {
   }
 }
 
-// What training measured last, which has no interval.
+// The last measurement of a training, which has no interval.
 /** @param {Record<string, number>} last */
 function lastReport({ kl, kl_static: even }) {
   if (!isNumber(kl) || !isNumber(even)) return "Evaluate it to learn whether it beats static.";
