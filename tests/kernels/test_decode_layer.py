@@ -375,10 +375,9 @@ def test_gate_and_up_in_blocks_give_the_same_bits(
     bits = np.array([16, 16, 8])
 
     def run(weights: Any, blocks: int, members: int) -> torch.Tensor:
-        parts = dict.fromkeys(Scratch._fields, none)
-        sizes = {"both": 6 * width, "inner": 3 * width, "update": hidden.numel()}
-        parts |= {name: np.empty(size, np.float32) for name, size in sizes.items()}
-        scratch = Scratch(**parts | {"chosen": np.empty(0, np.uint8)})
+        sizes = hidden.numel(), 6 * width, 3 * width
+        update, both, inner = (np.empty(size, np.float32) for size in sizes)
+        scratch = Scratch(heads=none, update=update, both=both, inner=inner, pages=none)
         lines = rows_in_blocks(rows, blocks) if blocks else rows
         layer = MlpWeights(
             norm, weights, blocks, down, True, none, gelu, np.float32(1e-5), lines, norms
