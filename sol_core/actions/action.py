@@ -81,15 +81,15 @@ class Axis:
 
         Args:
             whole: an action's value, which may have to be a whole number.
-        Raises: ConfigError naming the axis and the legal range.
+        Raises: ConfigError with the axis in words and the legal range.
         """
         # NaN fails the comparisons.
         fits = isinstance(value, (int, float)) and self.lowest <= value <= self.dense
         if not fits or not value:
             low = f"between {self.lowest:g} and" if self.lowest else "above 0 and at most"
-            raise ConfigError(f"{self.field} must be {low} {self.dense:g}, got {value!r}")
+            raise ConfigError(f"{self.term} must be {low} {self.dense:g}, got {value!r}")
         if whole and self.whole and (isinstance(value, bool) or value != int(value)):
-            raise ConfigError(f"{self.field} must be a whole number, got {value!r}")
+            raise ConfigError(f"{self.term} must be a whole number, got {value!r}")
 
 
 # Warm start: bits above 12 change nothing, so windows rarely need them. Starts: the curves that
@@ -114,10 +114,10 @@ AXES = (
         field="channel_keep_ratio",
         short="channels",
         key="channels",
-        name="Channels",
+        name="MLP",
         title="MLP channels",
         noun="MLP",
-        term="channels kept",
+        term="MLP kept",
         meaning="share of the MLP's channels kept",
         hint="Share of the [[mlp|MLP]]'s [[channel|channels]]; the weights of the rest are not "
         "read.",

@@ -140,7 +140,7 @@ WRONG: list[tuple[Change, str]] = [
     (put("tokens.1.index", 0), r"tokens\[1\].index must be 1, got 0"),
     (put("tokens.1.rows", []), r"tokens\[1\].rows must be dense, static, policy:default, emc"),
     (put("tokens.0.rows.1.name", "dense"), r"tokens\[0\].rows must be .* got dense, dense"),
-    (put("tokens.0.rows.1.action.bit_width", 99), "bit_width must be between 2 and 16"),
+    (put("tokens.0.rows.1.action.bit_width", 99), "bits must be between 2 and 16"),
     (
         put("tokens.0.rows.1.nll", "1"),
         r"rows\[1\].nll must be a finite number .*got '1'",

@@ -36,12 +36,6 @@ export const tiles = (list) => list.map(([name, value, note]) => {
   return made.element;
 });
 
-// In place of a result: a title, and points as [words in bold, text].
-export function emptyPanel(title, points) {
-  return h("section", { class: "sol-panel sol-explains" }, h("h2", {}, title),
-    h("ol", {}, points.map(([bold, text]) => h("li", {}, h("strong", {}, bold), ` ${text}`))));
-}
-
 // A panel with a table that may be wider than it. name: of the table; head: more for the head; note: nodes below.
 /** @param {HTMLElement} table @param {{ title: string, label: string, name: string, head?: Node | Node[], note: string | Node | Node[] }} about */
 export function tablePanel(table, { title, label, name, head, note }) {
@@ -64,7 +58,7 @@ export function leadParts(run) {
 
 export function selectionText(rows, [from, to]) {
   const chosen = rows.slice(from, to + 1);
-  const spend = AXES.map((axis) => `${axis.name.toLowerCase()} `
+  const spend = AXES.map((axis) => `${axis.noun} `
     + axis.show(mean(chosen.map(axis.of)))).join(", ");
   const kl = mean(chosen.map((row) => row.kl_to_dense));
   return `Tokens ${from + 1}–${to + 1}: on average ${spend}, surprisal `

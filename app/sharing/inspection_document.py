@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from app.host.errors import DocumentError
-from app.sharing.runs.run_document import RunDocument, SavedHead
+from app.sharing.run_csv import csv_of_inspection
+from app.sharing.run_document import RunDocument, SavedHead
 from sol_core.actions import SHORT_AXES, ActionGrid, Budget
 from sol_core.events import StepCost
 from sol_core.fields import Rules
@@ -86,6 +87,7 @@ def _check_rows(where: str, actual: tuple[str, ...], wanted: tuple[str, ...]) ->
 
 INSPECTION = RunDocument(
     kind="inspection",
+    tab="inspect",
     part="inspection",
     tokens="tokens",
     names={"text": "prompt", "start": "prefill", "end": "summary"},
@@ -98,4 +100,6 @@ INSPECTION = RunDocument(
     ),
     check=_check,
     schedule=lambda inspection: ", ".join(inspection.config.rows),
+    csv=csv_of_inspection,
+    styles=("runs/costs", "inspect"),
 )
