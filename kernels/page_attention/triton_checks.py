@@ -60,8 +60,9 @@ def _check_sizes(size: int, blocks: Sequence[KVBlock], plan: AttentionPlan) -> N
         raise UnsupportedByKernel(
             f"page_size must be from {PAGE_SIZES[0]} to {PAGE_SIZES[1]}, got {plan.page_size}"
         )
-    if plan.valid_pages is not None and PAGE_SCORERS[plan.scorer].triton_kernel is None:
-        raise UnsupportedByKernel(f"no kernel scores pages by {plan.scorer}")
+    choice = PAGE_SCORERS[plan.scorer].gpu_choice
+    if plan.valid_pages is not None and plan.choice != choice:
+        raise UnsupportedByKernel(f"no kernel has a {plan.choice} choose pages by {plan.scorer}")
     if not 1 <= len(blocks) <= 2:
         raise UnsupportedByKernel(f"blocks must be one or two, got {len(blocks)}")
 
@@ -93,14 +94,9 @@ def _check_block(name: str, block: KVBlock, query: Tensor, plan: AttentionPlan) 
             f"{name}.keys must be [N, Hkv, S, {query.shape[2]}] with Hkv dividing "
             f"{query.shape[1]}, got {list(keys.shape)}"
         )
-    pages = -(-keys.shape[2] // plan.page_size)
-    bounds = (*keys.shape[:2], pages, keys.shape[3])
-    _check_pair(name, {"keys": keys, "values": block.values}, tuple(keys.shape), query)
-    if plan.valid_pages is not None and PAGE_SCORERS[plan.scorer].reads == "codes":
+    _check_layout(name, keys, block.values, query)
+    if plan.valid_pages is not None:
         _check_codes(name, block, query)
-    elif plan.valid_pages is not None:
-        pair = {"page_min": block.page_min, "page_max": block.page_max}
-        _check_pair(name, pair, bounds, query, keys.dtype)
     sources = keys.shape[0]
     if block.sources is not None:
         sources = _check_sources(f"{name}.sources", block.sources, query)
@@ -121,29 +117,22 @@ def _check_sources(name: str, sources: Tensor, query: Tensor) -> int:
     return sources.shape[0]
 
 
-def _check_pair(
-    name: str,
-    pair: dict[str, Tensor | None],
-    shape: tuple[int, ...],
-    query: Tensor,
-    dtype: torch.dtype | None = None,
-) -> None:
-    """Two tensors of one shape, dtype, device and layout; the dtype is the first one's."""
-    strides = set()
-    for part, tensor in pair.items():
-        dtype = dtype or (None if tensor is None else tensor.dtype)
-        if tensor is None or tensor.shape != shape or tensor.dtype != dtype:
-            given = None if tensor is None else f"{list(tensor.shape)} {tensor.dtype}"
-            raise KernelInputError(f"{name}.{part} must be {list(shape)} {dtype}, got {given}")
+def _check_layout(name: str, keys: Tensor, values: Tensor, query: Tensor) -> None:
+    """Values as the keys, both with the tokens of a head one after another."""
+    if values.shape != keys.shape or values.dtype != keys.dtype:
+        raise KernelInputError(
+            f"{name}.values must be {list(keys.shape)} {keys.dtype}, "
+            f"got {list(values.shape)} {values.dtype}"
+        )
+    for part, tensor in (("keys", keys), ("values", values)):
         check_beside(f"{name}.{part}", tensor, query)
         if not is_packed(tensor):
             raise KernelInputError(
                 f"{name}.{part} must hold the tokens of a head one after another, "
                 f"got strides {tensor.stride()}"
             )
-        strides.add(tensor.stride())
-    if len(strides) > 1:
-        raise KernelInputError(f"{name}'s {' and '.join(pair)} must have the same strides")
+    if keys.stride() != values.stride():
+        raise KernelInputError(f"{name}'s keys and values must have the same strides")
 
 
 def _check_codes(name: str, block: KVBlock, query: Tensor) -> None:
