@@ -13,6 +13,7 @@ from kernels.gpu.triton_support import (
     KernelInputError,
     UnsupportedByKernel,
     check_beside,
+    check_operands,
 )
 from kernels.key_codes import OCTET
 from kernels.kv_blocks import KVBlock, is_packed
@@ -97,24 +98,13 @@ def _check_block(name: str, block: KVBlock, query: Tensor, plan: AttentionPlan) 
     _check_layout(name, keys, block.values, query)
     if plan.valid_pages is not None:
         _check_codes(name, block, query)
-    sources = keys.shape[0]
-    if block.sources is not None:
-        sources = _check_sources(f"{name}.sources", block.sources, query)
+    sources = keys.shape[0] if block.sources is None else block.sources.shape[0]
+    check_operands({f"{name}.sources": (block.sources, (sources,), torch.int64)}, query)
     if query.shape[0] % sources:
         raise KernelInputError(
             f"query must have a multiple of {name}'s {sources} groups of rows, "
             f"got {query.shape[0]} rows"
         )
-
-
-def _check_sources(name: str, sources: Tensor, query: Tensor) -> int:
-    """Return the number of groups of rows in a block."""
-    check_beside(name, sources, query)
-    if sources.dim() != 1 or sources.dtype != torch.int64 or not sources.is_contiguous():
-        raise KernelInputError(
-            f"{name} must be contiguous [M] int64, got {list(sources.shape)} {sources.dtype}"
-        )
-    return sources.shape[0]
 
 
 def _check_layout(name: str, keys: Tensor, values: Tensor, query: Tensor) -> None:
@@ -164,21 +154,14 @@ def _check_codes(name: str, block: KVBlock, query: Tensor) -> None:
 
 
 def _check_plan(query: Tensor, plan: AttentionPlan, tokens: int, pages: int) -> None:
-    rows = query.shape[0]
-    wanted = {
-        "valid_tokens": ((rows, tokens), torch.bool),
-        "valid_pages": ((rows, pages), torch.bool),
-        "pages_kept": ((rows,), torch.int64),
-        "tokens_per_page": ((rows, pages), torch.int64),
-        "floors": ((rows,), torch.float32),
-    }
-    for name, (shape, dtype) in wanted.items():
-        tensor = getattr(plan, name)
-        if tensor is None:
-            continue
-        check_beside(f"plan.{name}", tensor, query)
-        if tensor.shape != shape or tensor.dtype != dtype or not tensor.is_contiguous():
-            raise KernelInputError(
-                f"plan.{name} must be contiguous {list(shape)} {dtype}, "
-                f"got {list(tensor.shape)} {tensor.dtype}"
-            )
+    rows = (query.shape[0],)
+    check_operands(
+        {
+            "plan.valid_tokens": (plan.valid_tokens, (*rows, tokens), torch.bool),
+            "plan.valid_pages": (plan.valid_pages, (*rows, pages), torch.bool),
+            "plan.pages_kept": (plan.pages_kept, rows, torch.int64),
+            "plan.tokens_per_page": (plan.tokens_per_page, (*rows, pages), torch.int64),
+            "plan.floors": (plan.floors, rows, torch.float32),
+        },
+        query,
+    )

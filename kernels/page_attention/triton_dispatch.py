@@ -70,7 +70,11 @@ def triton_fits(query: Tensor, blocks: Sequence[KVBlock], plan: AttentionPlan) -
 
 
 def attend_with_triton(
-    query: Tensor, blocks: Sequence[KVBlock], plan: AttentionPlan, share: float
+    query: Tensor,
+    blocks: Sequence[KVBlock],
+    plan: AttentionPlan,
+    share: float,
+    dtype: torch.dtype = torch.float32,
 ) -> Attended:
     """As ``reference.attend``, where ``triton_fits``.
 
@@ -82,8 +86,8 @@ def attend_with_triton(
             "plan.valid_pages and plan.tokens_per_page are needed where pages are chosen or "
             f"observed, got None for a share of {share}"
         )
-    mixed, outside, read = _Attention(query.contiguous(), blocks, plan).run(share)
-    return Attended(mixed, read.sum(1) if plan.selects else None, outside)
+    mixed, outside, read = _Attention(query.contiguous(), blocks, plan).run(share, dtype)
+    return Attended(mixed, read if plan.selects else None, outside)
 
 
 class _Attention:
@@ -98,7 +102,7 @@ class _Attention:
         self.num_pages = last.first_page + last.pages
         self.tokens_read = query.new_empty((self.num_rows, self.num_kv_heads), dtype=torch.int64)
 
-    def run(self, share: float) -> tuple[Tensor, Tensor, Tensor]:
+    def run(self, share: float, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
         from kernels.page_attention import triton_kernel
 
         new, places = self.query.new_empty, self.query.shape[:2]
@@ -117,8 +121,8 @@ class _Attention:
         for number in range(len(self.blocks)):
             self._attend(triton_kernel, number, ranked, (parts, *edges))
         if splits == 1:
-            return parts[:, :, 0], outside, self.tokens_read
-        mixed = torch.empty_like(self.query)
+            return parts[:, :, 0].to(dtype), outside, self.tokens_read
+        mixed = torch.empty_like(self.query, dtype=dtype)
         launch(
             triton_kernel.merge_splits,
             (self.num_rows * self.num_heads,),

@@ -23,6 +23,7 @@ from kernels.gpu.triton_helpers import (
     find_threshold,
     first_line,
     float_of,
+    narrowed,
     only_if,
     ordered_bits,
     tile_queries,
@@ -272,7 +273,7 @@ def attend_pages(
 def merge_splits(
     parts, tops, sums, mixed, head_size, splits, SPLITS: tl.constexpr, HEAD: tl.constexpr
 ):
-    """Join each query's parts: [R, H, splits, D] fp32 → mixed [R, H, D] fp32."""
+    """Join each query's parts: [R, H, splits, D] fp32 → mixed [R, H, D]."""
     place = tl.program_id(0).to(tl.int64)
     head_size = tl.multiple_of(head_size, 8)
     channel = tl.arange(0, HEAD)
@@ -295,4 +296,5 @@ def merge_splits(
             other=0.0,
         )
         joined += tl.sum(weight[:, None] * part, 0)
-    tl.store(mixed + place * head_size + channel, joined / total, mask=inside)
+    joined = narrowed(joined / total, mixed.dtype.element_ty)
+    tl.store(mixed + place * head_size + channel, joined, mask=inside)

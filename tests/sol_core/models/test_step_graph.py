@@ -38,6 +38,7 @@ FULL = Action(0.3, 0.5, 6)
 MIXED = [FULL, DENSE, Action(0.6, 0.8, 16), Action(0.2, 1.0, 9)]
 PROMPT = 13
 DEFAULT = GRIDS["default"].mechanisms
+NEED = GRIDS["need"].mechanisms
 AT_INPUT = Mechanisms(quant_site="mlp_input")
 
 
@@ -161,7 +162,7 @@ def test_ragged_rows_behind_shared_prefixes_with_an_action_each(
 @pytest.mark.skipif(DEVICE == "cuda", reason="there, every test runs Triton's kernels")
 @pytest.mark.parametrize(
     ("family", "layers", "how"),
-    [("llama3-rope", 1, PAPER), ("llama3-rope", 1, AT_INPUT), ("gemma3", 2, DEFAULT)],
+    [("llama3-rope", 1, AT_INPUT), ("llama3-rope", 1, NEED), ("gemma3", 2, DEFAULT)],
 )
 def test_triton_kernels_in_a_graph(
     family: str,
@@ -185,7 +186,8 @@ def test_triton_kernels_in_a_graph(
     with triton_here(), caplog.at_level(logging.WARNING):
         found = _run(graphed, _ragged_rows(graphed), calls)
         expected = _run(alone, _ragged_rows(alone), calls)
-    assert caplog.text == "", "nothing fell back"
+    # Nothing fell back but the paper's choice of pages.
+    assert caplog.text.count("WARNING") == (how.page_choice == "head")
     _check_same(found, expected)
     assert [_shape(key).sparse for key in graphs._graphs] == [False, True]
     for mine, right in zip(expected, references, strict=True):
