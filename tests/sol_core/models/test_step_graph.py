@@ -20,7 +20,6 @@ from torch import Tensor
 
 from sol_core.actions import DENSE, GRIDS, PAPER, Action, Mechanisms
 from sol_core.card_errors import give_memory_back
-from sol_core.errors import ConfigError
 from sol_core.models import FrozenLM, StepOutput
 from sol_core.models.cache import KVCache
 from sol_core.models.signals import Observe
@@ -500,13 +499,13 @@ def test_a_capture_on_cuda_warms_up_on_its_stream_and_shares_one_pool(
     assert cuda.current == "main"
 
 
-def test_the_switch_is_read_and_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_self_test_turns_them_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(step_graph, "_CudaCapture", lambda device: tape_capture)
     cuda, cpu = torch.device("cuda"), torch.device("cpu")
     assert StepGraphs.make(cuda) is not None
     assert StepGraphs.make(cpu) is None
-    monkeypatch.setenv(step_graph.SWITCH_VARIABLE, "0")
-    assert StepGraphs.make(cuda) is None
-    monkeypatch.setenv(step_graph.SWITCH_VARIABLE, "yes")
-    with pytest.raises(ConfigError, match=r"SOL_CUDA_GRAPHS must be 0 .* got 'yes'"):
-        StepGraphs.make(cpu)
+    step_graph.turn_off("they differ")
+    try:
+        assert StepGraphs.make(cuda) is None
+    finally:
+        step_graph.turn_off(None)
