@@ -38,6 +38,7 @@ class DecodeOptions:
     mechanisms: Mechanisms = PAPER  # how steps skip what their actions drop
     rows_per_sequence: int = 1  # rows (schedules) on each sequence's token path
     timed: bool = False  # give every step a clock
+    on_host: bool = False  # bring steps to the host whole, for consumers that look at every token
     page_reads: bool = False  # steps say which pages they read
     in_place: bool = False
 
@@ -177,12 +178,13 @@ def decode(
         choose: called after each step is consumed; the B next tokens, or None to end.
         prefix_state: for step 0's observation.
     Yields: a DecodeStep per step; its tensors are not overwritten later.
-    Raises: NotFiniteError at a step whose logits are not finite, on a GPU one step late.
+    Raises: NotFiniteError at a step whose logits are not finite; on a GPU one step late, unless
+        steps are brought to the host.
     """
     group = options.rows_per_sequence
     cache = _step_cache(prefix, options)
     observer = _Observer(lm, scheduler.observes, prefix_state, group)
-    finite = FiniteSteps(lm.device)
+    finite = FiniteSteps(late=lm.device.type != "cpu" and not options.on_host)
     tokens: Sequence[int] = list(first_tokens)
     for index in range(options.max_steps):
         started = time.perf_counter()
@@ -191,7 +193,7 @@ def decode(
         actions = tuple(scheduler.next_actions(observer.observe(index, fed, cache)))
         if clock is not None:
             clock.lap("policy")
-        output = lm.decode_step(
+        seen = lm.decode_step(
             fed,
             cache,
             actions,
@@ -200,6 +202,9 @@ def decode(
             page_reads=options.page_reads,
             clock=clock,
         )
+        output = seen
+        if options.on_host and lm.device.type != "cpu":
+            output = seen.on_host()
         log_probabilities, entropy = log_softmax_and_entropy(output.logits)
         finite.add(index, entropy)
         step = DecodeStep(
@@ -217,7 +222,7 @@ def decode(
         if chosen is None:
             break
         tokens = chosen
-        observer.saw(step)
+        observer.saw(step, seen)
     finite.finish()
 
 
@@ -313,11 +318,14 @@ class _Observer:
             self._tokens_read,
         )
 
-    def saw(self, step: DecodeStep) -> None:
-        output = step.output
-        self._hidden, self._entropy = output.hidden, step.entropy
+    def saw(self, step: DecodeStep, output: StepOutput) -> None:
+        """Args: output: of the step, where the model computed it, as a policy's network does."""
         self._tokens_read = step.tokens_read
-        if self._observes:
-            self._mid_hidden = output.mid_hidden
-            self._concentration = output.attention_concentration
-            self._log_probabilities = step.log_probabilities
+        if not self._observes:
+            self._hidden, self._entropy = step.output.hidden, step.entropy
+            return
+        self._hidden, self._mid_hidden = output.hidden, output.mid_hidden
+        self._concentration = output.attention_concentration
+        self._log_probabilities, self._entropy = step.log_probabilities, step.entropy
+        if output is not step.output:
+            self._log_probabilities, self._entropy = log_softmax_and_entropy(output.logits)

@@ -52,12 +52,15 @@ def require_finite(numbers: Tensor, place: str) -> None:
 class FiniteSteps:
     """The check of every decode step, by the entropy that is computed anyway.
 
-    One NaN or infinite logit makes a row's entropy NaN. On a GPU a step is checked after the
-    next one was started: asking at once would leave the GPU idle in between.
+    One NaN or infinite logit makes a row's entropy NaN.
+
+    Args:
+        late: check a step after the next one was started, as on a GPU, which would be idle in
+            between if it was asked at once.
     """
 
-    def __init__(self, device: torch.device) -> None:
-        self._late = device.type != "cpu"
+    def __init__(self, *, late: bool) -> None:
+        self._late = late
         self._waiting: tuple[int, Tensor] | None = None
 
     def add(self, index: int, entropy: Tensor) -> None:
