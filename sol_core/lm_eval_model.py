@@ -68,8 +68,6 @@ class SolLM(TemplateLM):
         data_dir: where models are kept.
         grid: levels and mechanisms of a schedule without a policy.
         budget: keep, channels, bits: a mean for each axis by its short name; dense by default.
-    Raises: TypeError for an argument that is none of these; SolError for what cannot be loaded or
-        does not fit together.
     """
 
     on_made: ClassVar[Callable[[SolLM], None] | None] = None  # main's: lm-eval keeps its models

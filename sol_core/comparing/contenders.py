@@ -163,11 +163,7 @@ def _content_fingerprint(policy: Policy) -> str:
 
 
 def shared_grid(contenders: Sequence[Contender]) -> ActionGrid:
-    """The grid that all policies were trained for.
-
-    Raises: ConfigError when there is no policy, or grids differ: spend on another grid or
-        quantisation site means something else.
-    """
+    """The grid that all policies were trained for."""
     if not contenders:
         raise ConfigError("no policy to evaluate; give at least one")
     first = contenders[0]

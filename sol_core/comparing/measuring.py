@@ -57,10 +57,7 @@ MESSAGE = "measuring the model"
 def joined_texts(
     model: LanguageModel, source: str, data_dir: Path, length: int
 ) -> Iterator[list[int]]:
-    """Training-side documents of a corpus, joined until they have ``length`` tokens.
-
-    Raises: as ``load_corpus``.
-    """
+    """Training-side documents of a corpus, joined until they have ``length`` tokens."""
     documents = load_corpus(source, data_dir=data_dir, split="train").shuffled(0)
     while True:
         text: list[int] = []
@@ -81,13 +78,7 @@ def measure_page_floors(
     *,
     levels: Sequence[float] = LEVELS,
 ) -> PageThresholds:
-    """Measure a model's floors.
-
-    Args:
-        texts: of any lengths; contexts longer than the longest of them are left out.
-        levels: of attention, ascending, below 1.
-    Raises: ConfigError for texts that are all shorter than the shortest context.
-    """
+    """Measure a model's floors at the ascending levels, up to the longest text's contexts."""
     longest = max((len(text) for text in texts), default=0)
     contexts = [context for context in FLOOR_CONTEXTS if context <= longest]
     if not contexts:
@@ -153,11 +144,7 @@ def _floors(needs: Tensor, levels: Sequence[float]) -> tuple[float, ...]:
 
 
 def measure_directions(lm: FrozenLM, texts: Iterable[Sequence[int]]) -> Tensor:
-    """The leading eigenvectors of final hidden states' second moments: [C, 32] float32.
-
-    Args:
-        texts: of different kinds; 512 tokens of one kind alone were a third as good.
-    """
+    """The leading eigenvectors of final hidden states' second moments: [C, 32] float32."""
     moments = torch.zeros(lm.spec.hidden_size, lm.spec.hidden_size, dtype=torch.float64)
     for text in texts:
         seen = list(text[: lm.spec.max_positions])
@@ -179,14 +166,7 @@ def measure_damage(
     *,
     count: int,
 ) -> Generator[float, None, DamageTable]:
-    """Measure a model's table.
-
-    Args:
-        texts: token ids, each of at least ``text_len()``.
-    Yields: the share of the work that is done.
-    Returns: the table.
-    Raises: ConfigError without a text.
-    """
+    """Measure a model's table on texts of ``text_len()`` tokens; yields the share of work done."""
     room = lm.spec.max_positions - WINDOWS * STEPS
     contexts = tuple(context for context in CONTEXTS if context <= room) or (max(room, 1),)
     attention = [Action(keep_fraction=level) for level in LEVELS]
@@ -258,11 +238,6 @@ def measured_first(
     """Measure a model's page floors and the damage of a grid's levels, unless that was done.
 
     Only of grids that read pages by need: of the others the default model's serve.
-
-    Args:
-        data_dir: where the tables are kept, and the texts.
-    Yields: WorkProgress; WorkStopped where ``should_stop`` was obeyed, and nothing was measured.
-    Raises: CorpusError, DownloadError, OSError.
     """
     if grid.page_budget != "need" or has_own_damage(model, grid):
         return

@@ -46,9 +46,6 @@ def read_beyond(count: int, trial: Callable[[Floats], tuple[Floats, Floats]]) ->
 
     The paper's heads choose their pages one by one, so a group reads more tokens than an action
     allows; how many more, trials tell.
-
-    Args:
-        trial: of budgets that leave so much out, what a batch read and what its actions allowed.
     """
     beyond: Floats = np.zeros(count)
     for _ in range(TRIALS):
@@ -84,11 +81,7 @@ def attention_first(grid: ActionGrid) -> Corners:
 def place_on(
     corners: Corners, bits: float, target: float, reading: Callable[[Budget], float]
 ) -> Budget:
-    """The budget on a path that reads as much as wanted; an end of the path where none does.
-
-    Args:
-        reading: what steps at a budget read; it never rises from corner to corner.
-    """
+    """The budget on a path that reads as much as wanted; an end of the path where none does."""
     low, high = 0.0, float(len(corners) - 1)  # target lies between their readings
     for _ in range(BISECTIONS):
         middle = (low + high) / 2
@@ -127,11 +120,7 @@ class Row:
 def baseline_rows(
     num_budgets: int, num_random: int, signals: Sequence[str], *, by_share: bool = False
 ) -> list[Row]:
-    """Every baseline row of a rollout, dense aside, budget after budget.
-
-    Args:
-        by_share: budgets are shares of the bytes, so that there is the old dial's line too.
-    """
+    """Every baseline row of a rollout, dense aside, budget after budget."""
     return [
         Row(method, budget, index)
         for budget in range(num_budgets)
@@ -168,10 +157,7 @@ class BaselineRows:
         self._lanes: dict[tuple[Row, int], Lane] = {}
 
     def parts(self, rows: Sequence[Row], count: int, first: int = 0) -> list[Part]:
-        """Schedulers for one batch of rollouts; call in the order of the texts.
-
-        Returns: for each scheduler, its rows as (rollout, number in ``rows``).
-        """
+        """Schedulers for one batch of rollouts; call in the order of the texts."""
         planned, steered = [], []
         plans: list[list[Action]] = []
         lanes: list[Scheduler] = []

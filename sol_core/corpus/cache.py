@@ -49,10 +49,7 @@ def ensure_cached(
     notices: list[str],
     on_progress: Progress,
 ) -> CorpusManifest:
-    """Return the manifest of the corpus in ``folder``, written first if need be.
-
-    Raises: CorpusError when there is no document; OSError when the disk refuses.
-    """
+    """Return the manifest of the corpus in ``folder``, written first if need be."""
     cached = _read_manifest(folder, signature)
     if cached and not has_leftovers(folder):
         return cached

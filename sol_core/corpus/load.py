@@ -68,13 +68,7 @@ class HubStream:
 
 
 def open_hub_stream(source: str, cache_dir: Path, on_progress: Progress) -> HubStream:
-    """Open a part of the data set, train or its first where none is named, and look at one row.
-
-    Args:
-        source: "owner/name:config:part:column", see ``HubDataSet``.
-    Raises: CorpusError when it does not exist, cannot be reached, has no such part or no text
-        column.
-    """
+    """Open a part of the data set, train or its first where none is named, and look at one row."""
     import datasets  # here, because it takes a second
 
     asked = HubDataSet.parse(source)

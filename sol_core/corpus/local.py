@@ -40,10 +40,7 @@ MAX_REMEMBERED = 1_000_000  # hashes kept to find duplicates: about 64 MB
 
 
 class LocalSource:
-    """A file, or all supported files below a folder.
-
-    Raises: CorpusError when there is none, or its kind is not supported.
-    """
+    """A file, or all supported files below a folder."""
 
     def __init__(self, path: Path) -> None:
         self._root = path

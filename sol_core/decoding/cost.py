@@ -182,12 +182,7 @@ class StepBytes:
         *,
         observed: bool = False,
     ) -> float:
-        """Bytes of one step that attends over ``cached_tokens``, its own included.
-
-        Args:
-            action: of the step, or a mean spend.
-            tokens_read, observed: as of ``CostModel.decode_step``.
-        """
+        """Bytes of one step that attends over ``cached_tokens``, its own included."""
         if tokens_read is not None and self._by_need:
             read = self._of_weights(action) + self._per_token * tokens_read
             if observed or action.keep_fraction < 1:

@@ -228,8 +228,6 @@ def observed_prefill(
 
     Args:
         tokens: [B, N] int64, N at least 1.
-        observe: of the steps that follow, where a policy will read more of the last position
-            than its hidden state.
     """
     if observe is None:
         return PrefixState(lm.prefill(tokens, cache)[:, -1])
@@ -247,10 +245,7 @@ def prefill_in_chunks(
     observe: Mechanisms | None,
     should_stop: Callable[[], bool],
 ) -> PrefixState | None:
-    """Prefill one sequence densely; stop between two chunks when requested.
-
-    Returns: the state of the last token; None without tokens.
-    """
+    """Prefill one sequence densely; stop between two chunks when requested."""
     fed = torch.tensor([list(tokens)], device=lm.device)
     if fed.shape[1] == 0:
         return None

@@ -34,12 +34,7 @@ def kl_to_dense(dense: Tensor, given: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def require_finite(numbers: Tensor, place: str) -> None:
-    """Raise NotFiniteError when one of a few numbers is NaN or infinite.
-
-    Args:
-        numbers: of any shape; their sum is finite where they are, so it is all that is read.
-        place: where they were computed, as the message's first words.
-    """
+    """Raise NotFiniteError when one of a few numbers is NaN or infinite."""
     if not math.isfinite(float(numbers.sum())):
         raise NotFiniteError(
             f"{place}: the model computed numbers that are not finite (NaN or infinity), so its "

@@ -86,7 +86,6 @@ class StaticScheduler:
 
     Args:
         first_step: the mixing's count at step 0, to go on where another text ended.
-    Raises: ConfigError for a budget outside the grid, or one of bytes (``ShareScheduler``).
     """
 
     def __init__(self, budget: Budget, grid: ActionGrid, *, first_step: int = 0) -> None:

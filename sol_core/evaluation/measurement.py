@@ -70,7 +70,6 @@ class BatchRunner:
         work: of all batches of all stages, in the unit of ``Batch.work``.
         folder: of partial results, made when the first batch is saved; None keeps nothing.
         key: SHA-256 of what decides the numbers besides the machine.
-
     Attributes:
         stopped: ``should_stop`` was obeyed.
     """
@@ -167,12 +166,7 @@ class Measurement(Generic[ConfigT]):
         program: str = "",
         apart: Sequence[str] = (),
     ) -> BatchRunner:
-        """Return a runner whose partial results are valid for this measurement of these texts.
-
-        Args:
-            program: what measures, where configuration and texts do not tell.
-            apart: fields of the configuration that no batch's numbers depend on.
-        """
+        """Return a runner whose partial results are valid for this measurement of these texts."""
         model = f"{self.model.fingerprint} {self.model.dtype_name} {self.model.device_name}"
         # With former fields, so that what an earlier release began is found.
         config = self.config.FORMER_FIELDS | self.config.to_dict()

@@ -90,11 +90,7 @@ class TextStage:
 
 
 def assemble(parts: Sequence[Part], count: int, group: int, steps: int) -> SplitScheduler:
-    """One scheduler of all rows; row 0 of each rollout is dense.
-
-    Args:
-        parts: schedulers and their rows as (rollout, number among its other rows).
-    """
+    """One scheduler of all rows; row 0 of each rollout is dense."""
     dense = PlannedRows([[DENSE] * steps] * count)
     placed: list[tuple[list[int], BatchScheduler]] = [
         ([rollout * group for rollout in range(count)], dense)

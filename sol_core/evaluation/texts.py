@@ -48,12 +48,7 @@ def load_texts(
     trained_on: Collection[str],
     data_dir: Path,
 ) -> EvaluationTexts:
-    """Read, tokenise and cut the texts.
-
-    Args:
-        trained_on: fingerprints of the corpora that the policies were trained on.
-    Raises: CorpusError when the corpus cannot be read or holds too little text.
-    """
+    """Read, tokenise and cut texts; of a corpus in ``trained_on`` only the held-out side."""
     sides = _load_sides(request.source, data_dir)
     any_side = next(iter(sides.values()))
     held_out_only = any_side.fingerprint in trained_on

@@ -69,10 +69,7 @@ class _WatchedLM(FrozenLM):
 def most_massive_output(
     model: LanguageModel, tokens: Sequence[int], first: int, bits: Sequence[int]
 ) -> MlpOutput:
-    """The most uneven MLP output of tokens ``first`` … last: largest over median magnitude.
-
-    Raises: ConfigError, ContextLengthError.
-    """
+    """The most uneven MLP output of tokens ``first`` … last: largest over median magnitude."""
     check_tokens(model, tokens, first + 1)
     outputs = _WatchedLM(model.spec, model.lm.weights).watch(tokens)[:, first:]
     magnitudes = outputs.abs()
@@ -131,14 +128,7 @@ def losses_alone(
     *,
     with_reads: bool = False,
 ) -> list[list[StepLoss]]:
-    """The loss of every step from ``first`` on, under every action.
-
-    Args:
-        first: 1 or more: the first token that is scored.
-        with_reads: also say which pages each step read.
-    Returns: per action, a StepLoss per token ``first`` … last.
-    Raises: ConfigError, ContextLengthError.
-    """
+    """The loss of every step from ``first`` on, under every action."""
     check_tokens(model, tokens, first + 1)
     if first < 1:
         raise ConfigError(f"the first scored token is number 1 or later, got {first}")
@@ -160,10 +150,7 @@ def losses_alone(
 def next_choices(
     model: LanguageModel, tokens: Sequence[int], actions: Sequence[Action]
 ) -> list[Choices]:
-    """Return the next tokens after a text whose last step is dense, then under each action.
-
-    Raises: ConfigError, ContextLengthError.
-    """
+    """Return the next tokens after a text whose last step is dense, then under each action."""
     check_tokens(model, tokens, 1)
     ((_, step),) = _steps(model, tokens, [len(tokens) - 1], actions, ActionGrid())
     rows = step.log_probabilities
@@ -188,12 +175,7 @@ def _steps(
     *,
     with_reads: bool = False,
 ) -> Iterator[tuple[Sequence[int], DecodeStep]]:
-    """Decode the steps that feed these tokens, under a dense action and the given ones.
-
-    Args:
-        fed: places in ``tokens``, ascending.
-    Yields: some of the places, and a step of a row per place and action, dense first.
-    """
+    """Decode the steps that feed these tokens, under a dense action and the given ones."""
     group = 1 + len(actions)
     options = DecodeOptions(
         1, mechanisms=grid.mechanisms, rows_per_sequence=group, page_reads=with_reads

@@ -46,7 +46,6 @@ def hindsight(
 
     Args:
         damages: [steps][levels] nats; levels ascending.
-    Returns: an index into ``levels`` per step.
     """
     chosen = [0] * len(damages)
     left = mean * len(damages) - levels[0] * len(damages) + 1e-9
@@ -75,12 +74,7 @@ def compare_spenders(
 
     All spend on average what the policy really spent; without one, the budget.
 
-    Args:
-        first: 2 or more, so that a policy has something to see.
-        budget: requested mean channel keep ratio.
-        policy: of this model; None leaves it out.
     Returns: the spenders, and the losses they are looked up in, [levels][steps].
-    Raises: ConfigError, ContextLengthError.
     """
     grid = policy.info.grid if policy else ActionGrid()
     levels = grid.channel_keep_ratios

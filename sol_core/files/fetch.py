@@ -89,9 +89,6 @@ def fetch_wheel(wheel: PinnedWheel, folder: Path, on_progress: Progress = ignore
     A second process that asks for the same wheel waits for the first. A file of that
     name with another checksum is deleted (logged, and named in the error if no good one
     can be fetched).
-
-    Raises: DownloadError when it cannot be fetched, is not the pinned file, or the disk
-        is full or read-only; the message says what to do.
     """
     target = folder / wheel.filename
     try:
@@ -229,14 +226,7 @@ def run_module(
     environment: Mapping[str, str],
     on_poll: Callable[[str], None],
 ) -> ChildResult:
-    """Run ``python -m module arguments`` and wait for it.
-
-    Args:
-        folder: where the child's output file is kept; it must exist.
-        on_poll: called about five times a second with the output so far, and once when the
-            child has ended; when it raises, the child is killed and the exception goes on.
-    Raises: OSError when the child cannot be started.
-    """
+    """Run ``python -m module arguments`` and wait for it."""
     output_path = folder / OUTPUT_NAME
     with output_path.open("wb") as output:
         process = subprocess.Popen(

@@ -56,10 +56,7 @@ def is_gguf_name(name: str) -> bool:
 
 
 def gguf_kinds(path: Path) -> dict[str, str]:
-    """Kinds of a file's matrices ("F16", "Q4_0" …) by their checkpoint names.
-
-    Raises: ModelLoadError for a file that is missing, damaged or none; UnsupportedModelError.
-    """
+    """Kinds of a file's matrices ("F16", "Q4_0" …) by their checkpoint names."""
     header = _checked(path)
     stored = ((name, header.tensors[key]) for key, name in checkpoint_names(header).items())
     return {name: tensor.kind for name, tensor in stored if len(tensor.shape) == 2}
@@ -71,11 +68,6 @@ def ensure_gguf_model(
     """Return the folder of a GGUF file's model, converting it the first time.
 
     A folder of it that is damaged is made again. Killing this leaves no folder or a complete one.
-
-    Args:
-        whole: read every byte of the folder, not only of files that have changed.
-    Raises: ModelLoadError for a file that is missing, damaged or none, and where it cannot be
-        converted or the folder not be stored; UnsupportedModelError.
     """
     header = _checked(path)
     path = header.path
@@ -123,10 +115,7 @@ def is_complete(folder: Path, check: CheckFolder) -> bool:
 def make_gguf_folder(
     gguf: Path, source: GgufSource, folder: Path, staging: Path, on_progress: Progress
 ) -> None:
-    """Convert into ``staging``, and rename what comes out to ``folder``.
-
-    Raises: ModelLoadError when the conversion fails; OSError of the disk.
-    """
+    """Convert into ``staging``, and rename what comes out to ``folder``."""
     check_free_space(staging, source.num_bytes)
     made = staging / "model"
     made.mkdir()

@@ -69,10 +69,7 @@ def read_manifest(folder: Path) -> ModelManifest:
 
 
 def check_model(folder: Path) -> ModelManifest:
-    """Fast check: every file has its size and the weights' header is readable.
-
-    Raises: ModelLoadError naming the first file that is missing or truncated.
-    """
+    """Fast check: every file has its size and the weights' header is readable."""
     manifest = read_manifest(folder)
     for name, expected in manifest.files.items():
         path = folder / name
@@ -88,12 +85,7 @@ def check_model(folder: Path) -> ModelManifest:
 
 
 def verify_model(folder: Path, stamps: Path | None = None) -> ModelManifest:
-    """Full check: every file has its SHA-256 (reads the whole folder: 0.3 to 1 s).
-
-    Args:
-        stamps: where checksums of unchanged files are remembered; None reads every byte.
-    Raises: ModelLoadError naming the file and both checksums.
-    """
+    """Full check: every file has its SHA-256 (reads the whole folder: 0.3 to 1 s)."""
     manifest = check_model(folder)
     refuse_damaged({folder / name: file.sha256 for name, file in manifest.files.items()}, stamps)
     return manifest

@@ -32,10 +32,7 @@ SHIPPED_POLICIES = {
 
 
 def default_data_dir() -> Path:
-    """``SOL_DATA_DIR``, else the platform's own place for an application's data.
-
-    Raises: ConfigError for a home directory that does not exist.
-    """
+    """``SOL_DATA_DIR``, else the platform's own place for an application's data."""
     chosen = os.environ.get(DATA_DIR_VARIABLE, "").strip()
     if not chosen:
         import platformdirs
@@ -57,8 +54,6 @@ def read_regular(path: Path, max_bytes: int) -> bytes:
     """The content of a regular file of at most ``max_bytes``.
 
     A pipe may never end, or never begin, and a device hold more than any memory: both are refused.
-
-    Raises: OSError, whose ``strerror`` says what is wrong.
     """
     try:
         with open(os.open(path, os.O_RDONLY | _NO_WAIT), "rb") as file:

@@ -196,12 +196,7 @@ def _write_stamps(stamps: Path, known: Mapping[str, Any]) -> None:
 
 
 def read_safetensors(path: Path, framework: str) -> tuple[dict[str, str], dict[str, Any]]:
-    """Header and tensors.
-
-    Args:
-        framework: "pt" for torch's tensors, "numpy" for arrays.
-    Raises: OSError; ValueError for a file that is cut or is none.
-    """
+    """Header and tensors ("pt") or arrays ("numpy"); ValueError for a file that is cut."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -215,10 +210,7 @@ def read_safetensors(path: Path, framework: str) -> tuple[dict[str, str], dict[s
 def write_safetensors(
     tensors: dict[str, Any], path: Path, header: dict[str, str] | None = None
 ) -> None:
-    """Write torch's tensors, which share no memory and are contiguous.
-
-    Raises: OSError, which the library hides in an error of its own: the disk is full.
-    """
+    """Write torch's tensors, which share no memory and are contiguous."""
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 

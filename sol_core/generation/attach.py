@@ -154,11 +154,7 @@ class _Steps:
 
     @torch.no_grad()
     def logits(self, ids: list[int], cache: Any) -> Tensor:
-        """Logits [1, V] after a prompt, or after one token more of the generation that runs.
-
-        Args:
-            cache: the caller's own, another one for every generation; nothing is put into it.
-        """
+        """Logits [1, V] after a prompt, or after one token more of the generation that runs."""
         goes_on = self._steps is not None and cache is self._cache
         if goes_on and cache is None:  # the whole sequence comes each time
             goes_on = ids[:-1] == self._seen

@@ -44,7 +44,6 @@ def page_reads(readers: Any, num_kv_heads: int, *, exact: bool = False) -> PageR
 
     Args:
         readers: array [L, P] of integers, how many KV heads read each page; P at least 1.
-        exact: a cell for every page, however many there are; else it is coarse beyond 64.
     """
     num_layers, pages = readers.shape
     most = max(1, min(MOST_CELLS, _MOST_LEVELS // num_layers))
@@ -141,11 +140,7 @@ class GeneratedSequence:
         policy_cost: PolicyCost,
         policy: Distribution | None,
     ) -> TokenEvent:
-        """Take the given token, or draw the next one from row 0, and describe the step.
-
-        Args:
-            began: ``time.perf_counter()`` when the generation began.
-        """
+        """Take the given token, or draw the next one from row 0, and describe the step."""
         given = self._config.given[step.index : step.index + 1]
         token = self._sampler.draw(step.output.logits[0], *given)
         self.next_token = token

@@ -53,11 +53,7 @@ LISTED = 10  # entries of a list at most
 
 
 def difficulty(names: Sequence[str], tokens: Sequence[InspectedToken]) -> DifficultyReport:
-    """The report of an inspection.
-
-    Args:
-        tokens: at least one.
-    """
+    """The report of an inspection."""
     by_surprisal = sorted(tokens, key=lambda token: -token.rows[0].nll)
     return DifficultyReport(
         least_confident=tuple(_place(token, 0) for token in by_surprisal[:LISTED]),
@@ -181,10 +177,7 @@ def inspect_text(
 
 
 def text_tokens(model: LanguageModel, text: str, config: InspectionConfig) -> tuple[list[int], int]:
-    """All tokens of a text, and how many of them are the prefix; it may need cutting yet.
-
-    Raises: ConfigError, ContextLengthError.
-    """
+    """All tokens of a text, and how many of them are the prefix; it may need cutting yet."""
     if config.generated:
         if not all(0 <= token < model.spec.vocab_size for token in config.generated):
             raise ConfigError(

@@ -261,11 +261,7 @@ def inspection_json(
     tokens: Sequence[dict[str, Any]],
     end: dict[str, Any] | None,
 ) -> dict[str, Any]:
-    """A whole inspection as one JSON object, from its records' JSON.
-
-    Args:
-        start, end: None where the inspection did not get there.
-    """
+    """A whole inspection as one JSON object, from its records' JSON."""
     return {
         "kind": "inspection",
         "version": INSPECTION_VERSION,

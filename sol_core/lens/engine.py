@@ -47,10 +47,7 @@ class _Replay:
 
 
 class Lens:
-    """Measures single steps of one run; keeps the replayed cache for the next measurement.
-
-    Raises: ConfigError, ContextLengthError for tokens that the model does not have room for.
-    """
+    """Measures single steps of one run; keeps the replayed cache for the next measurement."""
 
     def __init__(self, model: LanguageModel, run: LensRun) -> None:
         if max(run.tokens) >= model.spec.vocab_size or min(run.tokens) < 0:
@@ -68,10 +65,7 @@ class Lens:
 
     @torch.no_grad()
     def look(self, index: int) -> LensView:
-        """Every level of every axis, in one batch, and what came of the lowest ones.
-
-        Raises: ConfigError for an index outside the run.
-        """
+        """Every level of every axis, in one batch, and what came of the lowest ones."""
         taken, grid = self._taken(index), self._run.grid
         axes = [
             [dataclasses.replace(taken, **{axis.field: level}) for level in levels]  # type: ignore[arg-type]  # one axis
@@ -91,10 +85,7 @@ class Lens:
 
     @torch.no_grad()
     def plane(self, index: int, bit_width: int) -> tuple[tuple[LensRow, ...], ...]:
-        """The joint grid at one bit width: rows [keep fractions][channel keep ratios].
-
-        Raises: ConfigError for an index outside the run or a bit width that is not allowed.
-        """
+        """The joint grid at one bit width: rows [keep fractions][channel keep ratios]."""
         self._taken(index)
         grid = self._run.grid
         actions = [

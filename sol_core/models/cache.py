@@ -116,7 +116,6 @@ class KVCache:
 
         Args:
             keys, values: [R, Hkv, T, D]; keys rotated. Call ``advance`` after all layers.
-        Raises: ContextLengthError when they do not fit; ShapeError for ragged rows, T > 1.
         """
         count = keys.shape[2]
         self._check_room(count)

@@ -54,10 +54,7 @@ def from_transformers(
 
 @torch.no_grad()
 def frozen_copy(model: PreTrainedModel) -> tuple[FrozenLM, str]:
-    """A model's weights for this decoder, and its fingerprint.
-
-    Raises: as ``from_transformers``.
-    """
+    """A model's weights for this decoder, and its fingerprint."""
     spec, tensors = spec_from_config(model.config), dict(model.state_dict())
     head = model.get_output_embeddings()
     if head is not None and head.weight is model.get_input_embeddings().weight:

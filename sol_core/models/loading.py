@@ -190,8 +190,6 @@ def layer_bits(name: str, data_dir: Path) -> int | None:
     """Bits of the quantised weights that a model's layers will have; None without.
 
     The default one will have 4 also where it is yet to be fetched.
-
-    Raises: as ``load_language_model``, for a GGUF file or a damaged file of blocks.
     """
     if _is_gguf(name):
         return common_bits(gguf_kinds(Path(name)))
@@ -202,10 +200,7 @@ def layer_bits(name: str, data_dir: Path) -> int | None:
 
 
 def model_fingerprint(name: str, *, data_dir: Path, on_progress: Progress | None = None) -> str:
-    """The fingerprint that a loaded model of this name has, without arranging its weights.
-
-    Raises: as ``load_language_model``.
-    """
+    """The fingerprint that a loaded model of this name has, without arranging its weights."""
     report = on_progress or (lambda message, fraction: None)
     folder = locate_model(name, data_dir, report)
     spec = spec_from_config(read_config(folder))
@@ -213,11 +208,7 @@ def model_fingerprint(name: str, *, data_dir: Path, on_progress: Progress | None
 
 
 def repair_model(name: str, data_dir: Path, report: Progress) -> Path:
-    """The local folder of a model, with damaged files fetched again.
-
-    Raises: ModelLoadError, DownloadError; ConfigError for a folder, whose files have no
-        known checksum and no known source.
-    """
+    """The local folder of a model, with damaged files fetched again."""
     if name == DEFAULT_MODEL:
         return make_default_model_whole(data_dir, report)
     if _is_gguf(name):
@@ -232,12 +223,7 @@ def repair_model(name: str, data_dir: Path, report: Progress) -> Path:
 
 
 def locate_model(name: str, data_dir: Path, report: Progress, *, check: bool = True) -> Path:
-    """The local folder of a model, fetched or converted first where it must be.
-
-    Args:
-        check: compare its files with the checksums that are known for them.
-    Raises: ModelLoadError, DownloadError, UnsupportedModelError.
-    """
+    """The local folder of a model, fetched or converted first where it must be."""
     if _is_gguf(name):
         return ensure_gguf_model(Path(name), data_dir, report)
     folder = Path(name).expanduser()

@@ -27,24 +27,15 @@ _MAX_BYTES = 4_000_000
 
 @dataclass(frozen=True, slots=True)
 class MeasuredTables:
-    """Measured of one model.
+    """Tables that were measured of one model."""
 
-    Attributes:
-        floors: of attention by need; None without.
-        damage: by name of a grid, ``DamageTable.to_dict``.
-        directions: [C, D] fp32, for the head's preview; None without.
-    """
-
-    floors: PageThresholds | None
-    damage: Mapping[str, Any]
-    directions: Tensor | None
+    floors: PageThresholds | None  # of attention by need; None without
+    damage: Mapping[str, Any]  # by name of a grid, ``DamageTable.to_dict``
+    directions: Tensor | None  # [C, D] fp32, for the head's preview; None without
 
 
 def read_tables(data_dir: Path, fingerprint: str) -> MeasuredTables:
-    """Read a model's tables: those with the program, or those measured here; they may be empty.
-
-    Raises: ModelLoadError when the file is damaged.
-    """
+    """Read a model's tables: those with the program, or those measured here; they may be empty."""
     path = _path(data_dir, fingerprint)
     if not path.exists():
         return MeasuredTables(floors_for(fingerprint), {}, shipped_directions(fingerprint))

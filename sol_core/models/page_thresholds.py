@@ -26,20 +26,12 @@ SHIPPED_FLOORS = Path(__file__).parents[1] / "calibration" / "floors" / "smollm2
 
 @dataclass(frozen=True)
 class PageThresholds:
-    """Floors of the share of attention for which a page is read.
+    """Floors of the share of attention for which a page is read."""
 
-    Attributes:
-        fingerprint: of the model that they were measured for.
-        contexts: tokens that a row sees, ascending.
-        levels: of attention, ascending, each above 0 and below 1.
-        log_floors: [contexts][levels], natural logarithms.
-    Raises: ConfigError for a table of another form.
-    """
-
-    fingerprint: str
-    contexts: tuple[int, ...]
-    levels: tuple[float, ...]
-    log_floors: tuple[tuple[float, ...], ...]
+    fingerprint: str  # of the model that they were measured for
+    contexts: tuple[int, ...]  # tokens that a row sees, ascending
+    levels: tuple[float, ...]  # of attention, ascending, each above 0 and below 1
+    log_floors: tuple[tuple[float, ...], ...]  # [contexts][levels], natural logarithms
 
     def __post_init__(self) -> None:
         rising = all(
@@ -53,12 +45,7 @@ class PageThresholds:
             raise ConfigError("page floors must be finite numbers")
 
     def floor(self, level: float, context: int) -> float:
-        """The floor, interpolated in the context's logarithm; the nearest one beyond the table.
-
-        Args:
-            level: of attention, in (0, 1).
-            context: tokens that the row sees.
-        """
+        """The floor, interpolated in the context's logarithm; the nearest one beyond the table."""
         first, later, share = _between(self.contexts, context)
         if later > first:
             share = math.log(context / self.contexts[first])

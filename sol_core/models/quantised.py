@@ -22,12 +22,7 @@ from sol_core.files.places import BLOCKS_NAME
 
 
 def read_blocks(folder: Path, tensors: Mapping[str, Tensor]) -> dict[str, GgufBlocks]:
-    """The blocks of a model's folder by checkpoint name; none where it has no such file.
-
-    Args:
-        tensors: the model's weights, with which the blocks must agree.
-    Raises: ModelLoadError when the file is damaged, or of other weights.
-    """
+    """The blocks of a model's folder by checkpoint name; none where it has no such file."""
     if not (folder / BLOCKS_NAME).is_file():
         return {}
     with _opened(folder / BLOCKS_NAME) as (file, kinds):
@@ -53,11 +48,7 @@ def block_kinds(folder: Path) -> dict[str, str]:
 
 
 def common_bits(kinds: Mapping[str, str]) -> int | None:
-    """Bits of the numbers in all layers' blocks; None where they differ or some are no blocks.
-
-    Args:
-        kinds: by checkpoint name.
-    """
+    """Bits of the numbers in all layers' blocks; None where they differ or some are no blocks."""
     bits = {
         KINDS[kind][0] if kind in KINDS else None
         for name, kind in kinds.items()

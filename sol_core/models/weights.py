@@ -160,11 +160,7 @@ def in_channel_major(linear: Linear) -> Linear:
 
 
 def packed_for_many_rows(weights: ModelWeights, num_rows: int) -> ModelWeights:
-    """The same weights with a packed copy beside each matrix, where the CPU gains by it.
-
-    Args:
-        num_rows: how many rows a product has.
-    """
+    """The same weights with a packed copy beside each matrix, where the CPU gains by it."""
 
     def pack(linear: Linear) -> Linear:
         return dataclasses.replace(linear, packed=pack_weight(linear.weight, num_rows))
@@ -180,15 +176,7 @@ def arrange_weights(
     to_device: Callable[[Tensor], Tensor] = lambda tensor: tensor,
     blocks: Mapping[str, GgufBlocks] | None = None,
 ) -> ModelWeights:
-    """Build the decoder's weights from Hugging Face names.
-
-    Args:
-        tensors: by checkpoint name ("model.layers.0.…"), any float dtype.
-        blocks: some of the matrices once more, see ``quantised.py``; for a CPU only.
-        dtype: dtype of the matrices; norms stay fp32.
-        to_device: moves each finished tensor.
-    Raises: ModelLoadError for missing, misshapen or unknown tensors.
-    """
+    """Build the decoder's weights from Hugging Face names."""
     reader = _Reader(tensors, spec, dtype, blocks or {})
     embedding_name = "model.embed_tokens.weight"
     embedding = reader.take(embedding_name, spec.vocab_size, spec.hidden_size)

@@ -28,7 +28,6 @@ class ByteBudgets:
 
     Args:
         shares: asked of each row, the policy's own bytes included.
-    Raises: ConfigError at the first step, for a share that no mix reaches at its context.
     """
 
     def __init__(self, policy: Policy, shares: Sequence[float], mixes: MixTable) -> None:

@@ -51,7 +51,6 @@ class SampleStates:
         history: [features][axes][2], the fit of sensitivity and slope to ``history_features``.
         shapes: [contexts][states][axes][2], sensitivity and slope of log damage over the levels,
             beyond that fit.
-    Raises: ValueError for other sizes, and for numbers that are not finite.
     """
 
     history: tuple[tuple[tuple[float, ...], ...], ...]
@@ -88,7 +87,6 @@ class SampleStates:
             contexts: [E], tokens before each episode.
             damages: [E, T], KL to the dense step, nats.
             log_damages: of those levels, from shapes: [E, T, axes, 2] → [E, T].
-            texts: that the episodes are from, as many of each, one text after another.
         """
         steps = shapes.shape[1]
         before = np.cumsum(spends, 1) - spends

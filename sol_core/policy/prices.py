@@ -161,7 +161,6 @@ class PriceRule:
             damages: [..., axes, levels], nats, padded with the last level's.
             aims: [..., axes], shares of dense.
             sharpness: [axes], logits per unit of spend.
-        Returns: like damages; 0 for the choice.
         """
         # In units of spend, so that how sure a choice is does not depend on the budget.
         cost = falling(damages) / self.price(aims)[..., None] + self._levels
@@ -199,7 +198,6 @@ class AimCorrection:
         Args:
             targets, spends: [M, axes], asked and spent means of M episodes, shares of dense.
             contexts: [M], tokens before each episode.
-            levels: of each axis, ascending.
         """
         empty = AimCorrection(
             tuple(float(values[0]) for values in levels),
@@ -238,10 +236,7 @@ class AimCorrection:
 
     @staticmethod
     def from_dict(record: dict[str, Any] | None) -> AimCorrection:
-        """None is no correction: policies of before it, runs that are not calibrated yet.
-
-        Raises: ValueError, TypeError or KeyError when the record is no correction.
-        """
+        """None is no correction: policies of before it, runs that are not calibrated yet."""
         if record is None:
             return AimCorrection()
         lows, highs, contexts = (

@@ -80,7 +80,6 @@ class PolicyScheduler:
         mixes: of the model, for budgets of bytes. With a policy that has states, attention and
             MLP are chosen at one price on bytes; of another, each episode aims at the mean of
             the mixes that meet the share at its context.
-    Raises: ConfigError for a budget outside the grid, or one of bytes without mixes.
     """
 
     def __init__(

@@ -27,10 +27,7 @@ DEFAULT_BUDGETS = (
 
 @dataclass(frozen=True, slots=True)
 class TasksConfig:
-    """Everything that decides the tasks' numbers besides the model, the policy and the machine.
-
-    Attributes: see each field's help.
-    """
+    """Everything that decides the tasks' numbers besides the model, the policy and the machine."""
 
     FORMER_FIELDS: ClassVar[dict[str, Any]] = {}
 
@@ -67,20 +64,14 @@ class TasksConfig:
 
 
 def parse_tasks(text: str) -> tuple[str, ...]:
-    """Read ``"arc_easy,piqa"``.
-
-    Raises: ConfigError that names the unknown one.
-    """
+    """Read ``"arc_easy,piqa"``."""
     names = _parse(text)
     _check_names("task", names, TASK_NAMES)
     return names
 
 
 def parse_contexts(text: str) -> tuple[int, ...]:
-    """Read ``"1000,4000"``.
-
-    Raises: ConfigError that names what is no length.
-    """
+    """Read ``"1000,4000"``."""
     try:
         contexts = tuple(int(part) for part in _parse(text))
     except ValueError:
@@ -109,10 +100,7 @@ def check_contexts(contexts: tuple[int, ...]) -> None:
 
 
 def parse_baselines(text: str) -> tuple[str, ...]:
-    """Read ``"static,paper"``.
-
-    Raises: ConfigError that names the unknown one.
-    """
+    """Read ``"static,paper"``."""
     names = _parse(text)
     _check_names("baseline", names, BASELINE_NAMES)
     return names

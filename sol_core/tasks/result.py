@@ -232,12 +232,7 @@ def task_scores(
     baselines: Mapping[str, PlannedTaskPass],
     seed: int,
 ) -> ScoredTask:
-    """Scores of every method on one task whose passes have run.
-
-    Args:
-        baselines: by name, static among them.
-        seed: of the bootstrap over its questions.
-    """
+    """Scores of every method on one task whose passes have run."""
     scores = _PassScores(task, questions)
     requested = policies.setting.budgets
     methods = [
@@ -253,11 +248,7 @@ def task_scores(
 
 
 def summary_record(scores: Sequence[ScoredTask], tasks: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Best and mean gain over all pairs of task and budget.
-
-    Args:
-        tasks: the record of each of ``scores``.
-    """
+    """Best and mean gain over all pairs of task and budget."""
     pairs = [(task["task"], budget) for task in tasks for budget in task["budgets"]]
     gains = [budget["gain"] for _, budget in pairs]
     task, best = max(pairs, key=lambda pair: float(pair[1]["gain"]["mean"]))

@@ -125,10 +125,7 @@ class Ranks:
 
 
 def num_ranks() -> int:
-    """Return the number of processes that torchrun or accelerate started this program as.
-
-    Raises: ConfigError when the variables that say so are damaged.
-    """
+    """Return the number of processes that torchrun or accelerate started this program as."""
     return _number("WORLD_SIZE", 1, least=1)
 
 
@@ -138,9 +135,6 @@ def join_ranks(patience: timedelta = PATIENCE) -> Iterator[Ranks]:
 
     On GPUs each takes the one of its local rank, and gradients go through NCCL; all else, and
     everything on CPUs, through gloo.
-
-    Raises: ConfigError for variables that do not fit together or more processes than GPUs;
-        RankLostError when the others cannot be reached.
     """
     size = num_ranks()
     if size == 1:

@@ -57,12 +57,7 @@ class TextPrefill:
         steps: int,
         grid: ActionGrid,
     ) -> Iterator[StepScores]:
-        """Teacher-forced decode steps from several positions at once.
-
-        Args:
-            starts: B of the text's.
-            scheduler: of B · rows_per_start rows.
-        """
+        """Teacher-forced decode steps from several positions at once."""
         first = torch.tensor(starts)
         seen = torch.searchsorted(self.starts, first)
         prefix = PrefixState(

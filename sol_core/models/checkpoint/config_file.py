@@ -14,11 +14,7 @@ from sol_core.models.families import SUPPORTED_FAMILIES, complete_config, refuse
 
 
 def read_config(folder: Path) -> Any:
-    """The configuration of a folder; nothing else of it is read.
-
-    Raises: UnsupportedModelError for what the decoder lacks; ModelLoadError for a file that is
-        missing or wrong.
-    """
+    """The configuration of a folder; nothing else of it is read."""
     path = folder / "config.json"
     if not path.is_file():
         raise ModelLoadError(

@@ -21,12 +21,7 @@ _CONVERT = (
 
 
 def read_tensors(folder: Path, name: str) -> dict[str, Tensor]:
-    """All weights.
-
-    Args:
-        name: of the model, as requested.
-    Raises: ModelLoadError for a file that is missing, damaged, or no safetensors.
-    """
+    """All weights of a folder by their names; ModelLoadError for what is no whole safetensors."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 

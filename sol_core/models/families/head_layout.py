@@ -19,10 +19,7 @@ if TYPE_CHECKING:
 
 
 def head_channels(spec: ModelSpec) -> Tensor | None:
-    """The stored channel of each channel of a head, [D] int64; −1 is a zero that is added.
-
-    Returns: None where heads are stored as they are used.
-    """
+    """The stored channel of each channel of a head, [D] int64; −1 is a zero that is added."""
     stored, half = spec.stored_head_size or spec.head_size, spec.head_size // 2
     rotated = next((rope.rotated for rope in spec.ropes if rope.rotated), stored)
     if stored == rotated == spec.head_size:
@@ -38,9 +35,7 @@ def spread_heads(matrix: Tensor, channels: Tensor, stored: int, dim: int) -> Ten
     """The heads of one axis in the decoder's order.
 
     Args:
-        matrix: any shape, with whole heads of ``stored`` channels along ``dim``.
         channels: [D] int64, as ``head_channels`` returns them.
-    Returns: the same with heads of D channels.
     """
     heads = matrix.unflatten(dim, (-1, stored))
     zero = torch.zeros_like(heads.narrow(dim + 1, 0, 1))

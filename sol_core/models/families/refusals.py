@@ -47,13 +47,7 @@ _OTHERWISE = _LACKING | {
 
 
 def refuse_family(record: Mapping[str, Any], supported: Sequence[str]) -> None:
-    """Raise for a family that is not supported, or a feature that none of the supported has.
-
-    Args:
-        record: config.json, or the attributes of a config.
-        supported: ``model_type`` of the families.
-    Raises: UnsupportedModelError naming the request and the supported values.
-    """
+    """Raise for a family that is not supported, or a feature that none of the supported has."""
     family = record.get("model_type")
     known = _LACKING if family in supported else _OTHERWISE
     lacking = " and ".join(words for words, asks in known.items() if asks(record))

@@ -32,10 +32,7 @@ def push_policy(
     token: str | None = None,
     endpoint: str | None = None,
 ) -> str:
-    """Put a policy's files into the repository "owner/name", made if need be; returns its address.
-
-    Raises: DownloadError when the Hub refuses or is not reached.
-    """
+    """Put a policy's files into the repository "owner/name"; returns its address."""
 
     def push(api: HfApi) -> str:
         made = api.create_repo(repository, private=private, exist_ok=True)
@@ -61,7 +58,6 @@ def pull_policy(
     """Fetch a policy's files from the repository "owner/name" into the existing folder ``target``.
 
     Sizes are looked at before anything is fetched; nothing else of the repository is.
-    Raises: DownloadError; PolicyError when it holds no policy.
     """
 
     def pull(api: HfApi) -> None:
@@ -86,7 +82,6 @@ def fetch_policy(
 
     Without a connection, what the cache has is used and the log says so. Arguments are those of
     ``huggingface_hub.snapshot_download``.
-    Raises: DownloadError; PolicyError when the repository holds no policy.
     """
 
     def cached(api: HfApi) -> Path:
@@ -127,10 +122,7 @@ def fetch_policy(
 
 
 def _checked_names(repository: str, about: ModelInfo) -> list[str]:
-    """A policy's files in a repository.
-
-    Raises: PolicyError when one is missing or too large.
-    """
+    """A policy's files in a repository."""
     sizes = {file.rfilename: file.size for file in about.siblings or []}
     for name, limit in MAX_BYTES.items():
         if name not in sizes and name != CARD_FILE:

@@ -31,10 +31,7 @@ def shipped_for(folder: Path, grid: ActionGrid | None) -> Path:
 
 
 def grid_in_use(folder: Path, *, by_share: bool) -> ActionGrid:
-    """The grid that a policy chooses from: its own, for shares of the bytes with pages by need.
-
-    Raises: PolicyError when the policy cannot be read.
-    """
+    """The grid that a policy chooses from: its own, for shares of the bytes with pages by need."""
     if by_share and folder == SHIPPED_POLICY:
         return GRIDS[SHARE_GRID]
     grid = read_policy_info(folder).grid
@@ -42,14 +39,7 @@ def grid_in_use(folder: Path, *, by_share: bool) -> ActionGrid:
 
 
 def locate_policy(name: str | Path, data_dir: Path | None = None) -> Path:
-    """The folder of a policy, fetched from the Hub where it must be.
-
-    Args:
-        name: "default", a stored policy's name (today's or a former one), a policy folder, or
-            the Hub's "owner/name". A stored name and a folder win over the Hub.
-        data_dir: None is the default one.
-    Raises: PolicyError naming what there is; DownloadError when the Hub does not give it.
-    """
+    """The folder of a policy, fetched from the Hub where it must be."""
     root = data_dir or default_data_dir()
     policies, text = root / "policies", str(name)
     if not text.strip():
