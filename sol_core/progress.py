@@ -20,7 +20,7 @@ class WorkProgress:
     """One report.
 
     Attributes:
-        row: numbers of a training, see ``training.events``; None where there are none.
+        row: numbers of a training, see ``training.config``; None where there are none.
     """
 
     fraction: float  # of the whole work, in [0, 1]

@@ -26,15 +26,13 @@ from sol_core.budgets.mixes import has_own_damage, measured_name
 from sol_core.comparing.rollout import Prefix, roll_out
 from sol_core.corpus.documents import PAPERS
 from sol_core.corpus.load import load_corpus
-from sol_core.decoding.batch_scheduling import RowSchedulers
+from sol_core.decoding.batch_scheduling import PlannedRows
 from sol_core.decoding.loop import DecodeOptions, PrefixState, Windows
-from sol_core.decoding.schedules import FixedScheduler
 from sol_core.errors import ConfigError
 from sol_core.models import FrozenLM
 from sol_core.models.cache import KVCache
 from sol_core.models.loading import LanguageModel
-from sol_core.models.measured import MeasuredTables, read_tables, write_tables
-from sol_core.models.page_thresholds import PageThresholds
+from sol_core.models.measured import MeasuredTables, PageThresholds, read_tables, write_tables
 from sol_core.models.signals import text_shares
 from sol_core.progress import WorkEvent, WorkProgress, WorkStopped
 
@@ -217,9 +215,9 @@ def _damage(
     path = torch.tensor([list(text[start : start + STEPS + 1]) for start in starts])
     state = PrefixState(torch.zeros(WINDOWS, lm.spec.hidden_size, device=lm.device))
     group = 1 + len(actions)
-    rows = [FixedScheduler([action]) for _ in starts for action in (DENSE, *actions)]
+    rows = PlannedRows([[action] for action in (DENSE, *actions)] * WINDOWS)
     options = DecodeOptions(STEPS, grid.mechanisms, rows_per_sequence=group)
-    scores = roll_out(lm, Prefix(windows, state, path), RowSchedulers(rows), options)
+    scores = roll_out(lm, Prefix(windows, state, path), rows, options)
     return torch.from_numpy(scores.kl[:, 1:].mean((0, 2)))
 
 

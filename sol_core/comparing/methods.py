@@ -14,7 +14,8 @@ to the lowest levels; ``attention_first`` lowers attention to a tenth, then chan
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import cast
 
@@ -24,14 +25,8 @@ from sol_core.actions import PAPER, Action, ActionGrid, Budget
 from sol_core.budgets.building import build_scheduler
 from sol_core.comparing.rollout import Floats
 from sol_core.config import ScheduleConfig, ScheduleKind
-from sol_core.decoding.batch_scheduling import BatchScheduler, RowSchedulers, StepObservation
-from sol_core.decoding.schedules import (
-    Horizon,
-    Observation,
-    Scheduler,
-    SignalScheduler,
-)
-from sol_core.models.signals import Observe
+from sol_core.decoding.batch_scheduling import BatchScheduler, PlannedRows, RowSchedulers
+from sol_core.decoding.schedules import Horizon, Observation, Scheduler, SignalScheduler
 
 Part = tuple[list[tuple[int, int]], BatchScheduler]  # rows and their scheduler
 Corners = tuple[tuple[float, float], ...]  # (keep fraction, channel keep ratio), from dense down
@@ -134,18 +129,6 @@ def baseline_rows(
     ]
 
 
-class PlannedRows:
-    """Rows whose actions are known beforehand."""
-
-    observes = Observe.NOTHING
-
-    def __init__(self, plans: Sequence[Sequence[Action]]) -> None:
-        self._plans = plans
-
-    def next_actions(self, observation: StepObservation) -> list[Action]:
-        return [plan[observation.step] for plan in self._plans]
-
-
 class BaselineRows:
     """The schedulers behind baseline rows; they live as long as the evaluation."""
 
@@ -153,7 +136,7 @@ class BaselineRows:
         self, spends: Sequence[Budget], grid: ActionGrid, horizon: Horizon, *, seed: int
     ) -> None:
         self._spends, self._grid, self._horizon, self._seed = spends, grid, horizon, seed
-        self._planners: dict[Row, _Planner] = {}
+        self._planners: dict[Row, tuple[Scheduler, Iterator[int]]] = {}  # and texts so far
         self._lanes: dict[tuple[Row, int], Lane] = {}
 
     def parts(self, rows: Sequence[Row], count: int, first: int = 0) -> list[Part]:
@@ -186,11 +169,14 @@ class BaselineRows:
             lane.scheduler.go_on_from(state)
 
     def _plan(self, row: Row) -> list[Action]:
+        """The next rollout's actions, of a scheduler that looks at nothing."""
         if row not in self._planners:
-            self._planners[row] = _Planner(
-                self._build(row), row.method == "static", self._horizon.total_steps
-            )
-        return self._planners[row].next_rollout()
+            self._planners[row] = self._build(row), itertools.count()
+        scheduler, rollouts = self._planners[row]
+        steps = self._horizon.total_steps
+        # Static mixes levels by the number of the step; random plans every rollout alone.
+        first = next(rollouts) * steps if row.method == "static" else 0
+        return [scheduler.next_action(Observation(first + step)) for step in range(steps)]
 
     def _lane(self, row: Row, place: int) -> Lane:
         if (row, place) not in self._lanes:
@@ -204,22 +190,6 @@ class BaselineRows:
         kind = cast(ScheduleKind, row.method)
         config = ScheduleConfig(kind, self._spends[row.budget], seed)
         return build_scheduler(config, self._grid, horizon=self._horizon)
-
-
-class _Planner:
-    """Draws one rollout's actions after another from a scheduler that looks at nothing."""
-
-    def __init__(self, scheduler: Scheduler, counts_on: bool, steps: int) -> None:
-        self._scheduler, self._counts_on, self._steps = scheduler, counts_on, steps
-        self._drawn = 0
-
-    def next_rollout(self) -> list[Action]:
-        # Static mixes levels by the number of the step; random plans every rollout alone.
-        first = self._drawn * self._steps if self._counts_on else 0
-        self._drawn += 1
-        return [
-            self._scheduler.next_action(Observation(first + step)) for step in range(self._steps)
-        ]
 
 
 class Lane:

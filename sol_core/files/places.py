@@ -18,7 +18,7 @@ APP_NAME = "sol-explorer"
 LAUNCHER = "launch.py"
 SCRIPT = "sol-explorer"  # pyproject.toml's console script
 DEFAULT_MODEL = "smollm2-135m-instruct"
-BLOCKS_NAME = "quantised.safetensors"  # of a model's folder: see ``sol_core/models/quantised.py``
+BLOCKS_NAME = "quantised.safetensors"  # of a model's folder: see ``sol_core/models/weights.py``
 # For the default model; trained by this project's own trainer.
 _SHIPPED = Path(__file__).parents[1] / "policy" / "shipped"
 SHIPPED_POLICY = _SHIPPED / "smollm2-135m-instruct"

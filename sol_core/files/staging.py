@@ -148,23 +148,13 @@ def _leftovers(target: Path) -> Iterator[Path]:
     return target.parent.glob(f"{glob.escape(_prefix(target))}*")
 
 
-def first_damaged(expected: Mapping[Path, str], stamps: Path | None) -> tuple[Path, str] | None:
-    """Return the first file that has another SHA-256 than expected, and the one it has.
+def known_sha256(path: Path, stamps: Path | None) -> str:
+    """A file's hex SHA-256.
 
     Args:
         stamps: where to keep what was computed; a file that cannot be read or written only
             costs the time of computing it again. None computes all of them again.
-    Raises: OSError for a file that cannot be read.
     """
-    for path, wanted in expected.items():
-        digest = known_sha256(path, stamps)
-        if digest != wanted:
-            return path, digest
-    return None
-
-
-def known_sha256(path: Path, stamps: Path | None) -> str:
-    """A file's hex SHA-256; arguments and errors as above."""
     known = {} if stamps is None else _read_stamps(stamps)
     key, stamp = str(path), _stamp(path)
     record = known.get(key)

@@ -298,14 +298,8 @@ class _Inspection:
         )
 
     def _cost(self, step: DecodeStep, row: int) -> StepCost:
-        policy, read = self.schedules.policy_cost(row), step.tokens_read
-        cost = self.costs.decode_step(
-            step.actions[row],
-            step.cached_tokens[0],
-            tokens_read=None if read is None else read[row],
-            observed=policy.scores_pages,
-        )
-        return cost + policy.step
+        policy = self.schedules.policy_cost(row)
+        return self.costs.taken(step, row, observed=policy.scores_pages) + policy.step
 
     def _spelled(self, tokens: list[int]) -> str:
         return str(self.model.text_codec.decode(tokens, clean_up_tokenization_spaces=False))

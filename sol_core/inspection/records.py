@@ -145,11 +145,7 @@ class InspectedToken:
 
 @dataclass(frozen=True, slots=True)
 class RowTotals:
-    """A schedule over all scored tokens.
-
-    Attributes:
-        nll, kl: means per token, nats.
-    """
+    """A schedule over all scored tokens; nll, kl: means per token, nats."""
 
     name: str
     nll: float

@@ -20,11 +20,9 @@ import torch
 
 from kernels.linear import FEW_ROWS
 from sol_core.actions import AXES, DENSE, Action
-from sol_core.decoding.batch_scheduling import RowSchedulers
+from sol_core.decoding.batch_scheduling import PlannedRows
 from sol_core.decoding.loop import DecodeOptions, Windows, prefill_in_chunks
-from sol_core.decoding.numbers import kl_to_dense
-from sol_core.decoding.schedules import FixedScheduler
-from sol_core.decoding.teacher_forcing import ScoredStep, teacher_forced
+from sol_core.decoding.teacher_forcing import ScoredStep, kl_to_dense, teacher_forced
 from sol_core.errors import ConfigError, ContextLengthError
 from sol_core.generation.sequence import alternatives
 from sol_core.inspection.engine import cut, inspect_text, text_tokens
@@ -186,7 +184,7 @@ class Lens:
             rows_per_sequence=len(schedules),
             in_place=in_place,
         )
-        rows = RowSchedulers([FixedScheduler(schedule) for schedule in schedules])
+        rows = PlannedRows(schedules)
         path = self._run.tokens[self._run.before + first :]
         return teacher_forced(self._lm, prefix, [path], rows, options)
 

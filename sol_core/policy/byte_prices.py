@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from kernels.policy_step import ByteTerms, damages_beyond
 from sol_core.actions import ActionGrid
 from sol_core.budgets.mixes import MixTable
+from sol_core.fields import from_json
 from sol_core.policy.prices import LOG_PRICE_RANGE
 
 Floats = NDArray[np.float64]
@@ -132,17 +133,9 @@ class SampleStates:
         return asdict(self)
 
     @staticmethod
-    def from_dict(record: dict[str, Any]) -> SampleStates:
-        """Raises: ValueError, TypeError or KeyError when the record is none."""
-        return SampleStates(
-            tuple(tuple(tuple(map(float, pair)) for pair in row) for row in record["history"]),
-            tuple(map(float, record["trust"])),
-            tuple(float(context) for context in record["contexts"]),
-            tuple(
-                tuple(tuple(tuple(map(float, pair)) for pair in state) for state in group)
-                for group in record["shapes"]
-            ),
-        )
+    def from_dict(record: Any) -> SampleStates:
+        """Raises: ConfigError when the record is none."""
+        return from_json(SampleStates, record, "sample states")
 
     def near(self, context: int) -> Floats:
         """The states of the group whose context is nearest, in ratio, weighed by trust."""

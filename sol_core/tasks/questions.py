@@ -134,11 +134,7 @@ def _mmlu(archive: zipfile.ZipFile) -> Iterator[Question]:
 
 @dataclass(frozen=True, slots=True)
 class Continuation:
-    """One choice of one question.
-
-    Attributes:
-        question, choice: their numbers.
-    """
+    """One choice of one question; question, choice: their numbers."""
 
     question: int
     choice: int

@@ -73,8 +73,8 @@ class MethodScores:
     correct: Floats  # [questions], 1 where it was right
     answer_nll: Floats  # [questions], of the right answer, nats per token
     margin: Floats  # [questions], nats per byte
-    exact: Floats  # [questions], 1 where the text that it wrote was the answer, or held it
-    holds: Floats  # [questions], 1 where the text that it wrote was the answer, or held it
+    exact: Floats  # [questions], 1 where the text that it wrote was the answer
+    holds: Floats  # [questions], 1 where the text that it wrote held the answer
     spend: Budget
     bytes_per_token: float
     steps: int  # that spend and bytes are means of

@@ -19,8 +19,14 @@ from sol_core.actions import AXES, ActionGrid
 from sol_core.comparing.rollout import Floats
 from sol_core.decoding.batch_scheduling import BatchScheduler
 from sol_core.decoding.cost import CostModel, PolicyReads, StepBytes
-from sol_core.decoding.loop import DecodeOptions, DecodeStep, PrefixState, Windows, decode
-from sol_core.decoding.numbers import require_finite
+from sol_core.decoding.loop import (
+    DecodeOptions,
+    DecodeStep,
+    PrefixState,
+    Windows,
+    decode,
+    require_finite,
+)
 from sol_core.decoding.teacher_forcing import teacher_forced
 from sol_core.models import FrozenLM
 from sol_core.models.cache import KVCache

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from sol_core.actions import AXES
 from sol_core.policy import Policy
 from sol_core.policy.network import DamageNetwork
+from sol_core.policy.policy import StepInputs
 from sol_core.policy.prices import PriceTable
 from sol_core.training.config import gap_metrics
 from sol_core.training.rollouts import GrpoLoss, RolloutBatch, clipped_loss
@@ -83,16 +84,13 @@ def _grpo_loss(state: RunState, batch: RolloutBatch, results: list[GrpoLoss]) ->
 
 
 @torch.no_grad()
-def damages_at(policy: Policy, rows: Tensor, tokens: Tensor) -> list[Tensor]:
-    """Predicted damage per axis, [M, levels] each on the CPU, in states of some episodes.
-
-    Args:
-        rows, tokens: [N, T, width] and [N, T]; M = N · T.
-    """
+def damages_at(policy: Policy, episodes: StepInputs | LabelledSteps) -> list[Tensor]:
+    """Predicted damage per axis, [M, levels] each on the CPU, in states of N · T = M steps."""
     network = policy.network
     assert isinstance(network, DamageNetwork)
     network.eval()
-    encoded, _ = network.encoder(rows.to(policy.embedding.device), policy.embedding[tokens])
+    rows = episodes.rows.to(policy.embedding.device)
+    encoded, _ = network.encoder(rows, policy.embedding[episodes.tokens])
     return damages_of(policy, network.shapes(encoded))
 
 
