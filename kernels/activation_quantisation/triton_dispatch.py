@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
-from kernels.gpu.row_operations import check_counts, run_rows
+from kernels.gpu.row_operations import run_rows
+from kernels.gpu.triton_support import check_operands
 
 
 def quantise_rows(activations: Tensor, bit_widths: Tensor) -> Tensor:
     """As ``reference.fake_quantise``, of activations that ``fits_rows``."""
     from kernels.activation_quantisation.triton_kernel import fake_quantise_rows
 
-    check_counts("bit_widths", bit_widths, activations)
+    check_operands({"bit_widths": (bit_widths, (activations.shape[0],), torch.int64)}, activations)
     return run_rows(fake_quantise_rows, activations, "activations", {"bit_widths": bit_widths})

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from kernels.gpu.row_operations import check_counts, fits_rows, run_rows
+from kernels.gpu.row_operations import fits_rows, run_rows
+from kernels.gpu.triton_support import check_operands
 
 MAX_PRUNED = 8192  # ranking takes more registers
 
@@ -19,5 +20,5 @@ def prune_rows(hidden: Tensor, channels_kept: Tensor) -> Tensor:
     """As ``reference.keep_largest_channels``, of what ``fits_pruning``."""
     from kernels.channel_pruning.triton_kernel import keep_largest_rows
 
-    check_counts("channels_kept", channels_kept, hidden)
+    check_operands({"channels_kept": (channels_kept, (hidden.shape[0],), torch.int64)}, hidden)
     return run_rows(keep_largest_rows, hidden, "hidden", {"channels_kept": channels_kept})

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from kernels.activation_quantisation.triton_dispatch import quantise_rows
 from kernels.gated_mlp.reference import MlpPlan, MlpWeights
+from kernels.gpu.row_operations import fits_rows
 from kernels.gpu.triton_support import (
     KERNEL_DTYPES,
     KernelInputError,
@@ -19,6 +18,8 @@ from kernels.gpu.triton_support import (
     runs_triton,
     supported,
 )
+from kernels.residual import Residual
+from kernels.residual.triton_dispatch import check_residual, enter_with_triton
 
 MAX_ROWS = 64  # beyond, the rows' kept channels are together nearly all of them
 MAX_WIDTH = 8192  # one program prunes a row
@@ -31,17 +32,14 @@ _CHANNELS = 32  # at a time
 _TILE = {"BLOCK_N": _COLUMNS, "BLOCK_K": _CHANNELS}
 
 
-def check_mlp(hidden: Tensor, weights: MlpWeights, plan: MlpPlan) -> None:
+def check_mlp(residual: Residual, weights: MlpWeights, plan: MlpPlan) -> None:
     """Raise what the kernels refuse.
 
     Raises: UnsupportedByKernel for sizes, dtypes and layouts that only the reference
         takes; KernelInputError for shapes and devices that are wrong. Both name the argument.
     """
-    gate_up, down = weights.gate_up, weights.down
-    if hidden.dim() != 2 or hidden.dtype != torch.float32:
-        raise UnsupportedByKernel(
-            f"hidden must be [R, C] float32, got {list(hidden.shape)} {hidden.dtype}"
-        )
+    hidden, gate_up, down = residual.hidden, weights.gate_up, weights.down
+    check_residual(residual)
     rows, width = hidden.shape
     inner = gate_up.shape[1] // 2
     if rows > MAX_ROWS:
@@ -71,12 +69,53 @@ def check_mlp(hidden: Tensor, weights: MlpWeights, plan: MlpPlan) -> None:
         raise KernelInputError("down_norms must be there where inner_kept is, got None")
 
 
-def triton_fits(hidden: Tensor, weights: MlpWeights, plan: MlpPlan) -> bool:
+def triton_fits(residual: Residual, weights: MlpWeights, plan: MlpPlan) -> bool:
     """Return whether the kernels run here and take these; what only the reference takes is logged.
 
     Raises: KernelInputError for arguments that are wrong for both.
     """
-    return runs_triton(hidden) and supported("gated_mlp", lambda: check_mlp(hidden, weights, plan))
+    return runs_triton(residual.hidden) and supported(
+        "gated_mlp", lambda: check_mlp(residual, weights, plan)
+    )
+
+
+def fits_activation(gate_up: Tensor) -> bool:
+    """Return whether ``activate_with_triton`` takes the products of a decode step."""
+    return gate_up.dim() == 2 and fits_rows("gated_mlp", gate_up, 2 * MAX_INNER)
+
+
+def activate_with_triton(gate_up: Tensor, activation: str) -> Tensor:
+    """[R, 2·I], gate first → activation(gate) · up [R, I], computed in fp32."""
+    inner = gate_up.new_empty((gate_up.shape[0], gate_up.shape[1] // 2))
+    _activate(gate_up.contiguous()[None], None, None, inner, activation)
+    return inner
+
+
+def _activate(
+    partial: Tensor, bias: Tensor | None, bits: Tensor | None, inner: Tensor, activation: str
+) -> None:
+    """Launch ``activate_rows`` on partial [splits, R, 2·I]; fills inner [R, I]."""
+    from kernels.gated_mlp.triton_kernel import activate_rows
+
+    rows, width = inner.shape
+    block, options = row_block(width)
+    launch(
+        activate_rows,
+        (rows,),
+        {"partial": partial, "bias": inner if bias is None else bias,
+         "bit_widths": inner.new_empty(1, dtype=torch.int64) if bits is None else bits,
+         "inner": inner, "num_rows": rows, "inner_size": width, "splits": partial.shape[0],
+         "biased": int(bias is not None), "quantising": int(bits is not None),
+         "silu": int(activation == "silu")},
+        {"BLOCK": block},
+        options,
+    )  # fmt: skip
+
+
+def _empty_lists(rows: Tensor, tiles: int) -> tuple[Tensor, Tensor]:
+    """Room for the channels of each tile [tiles, C] and how many they are [tiles], int32."""
+    channels = rows.new_empty((tiles, rows.shape[1]), dtype=torch.int32)
+    return channels, rows.new_empty(tiles, dtype=torch.int32)
 
 
 def _list_used_channels(prepared: Tensor, rows_at_once: int) -> tuple[Tensor, Tensor]:
@@ -88,8 +127,7 @@ def _list_used_channels(prepared: Tensor, rows_at_once: int) -> tuple[Tensor, Te
 
     rows, width = prepared.shape
     tiles = -(-rows // rows_at_once)
-    channels = prepared.new_empty((tiles, width), dtype=torch.int32)
-    counts = prepared.new_empty(tiles, dtype=torch.int32)
+    channels, counts = _empty_lists(prepared, tiles)
     launch(
         list_channels,
         (tiles,),
@@ -101,35 +139,39 @@ def _list_used_channels(prepared: Tensor, rows_at_once: int) -> tuple[Tensor, Te
     return channels, counts
 
 
-def multiply_with_triton(hidden: Tensor, weights: MlpWeights, plan: MlpPlan) -> Tensor:
+def multiply_with_triton(
+    residual: Residual, weights: MlpWeights, plan: MlpPlan
+) -> tuple[Tensor, Tensor]:
     """``reference.gated_mlp`` in kernels, where ``triton_fits``."""
-    return _Mlp(hidden.contiguous(), weights, plan).run()
+    return _Mlp(residual, weights, plan).run()
 
 
 class _Mlp:
     """One call: buffers between its kernels, and the launches in order."""
 
-    def __init__(self, hidden: Tensor, weights: MlpWeights, plan: MlpPlan) -> None:
-        self.hidden, self.weights, self.plan = hidden, weights, plan
-        self.num_rows, self.width = hidden.shape
+    def __init__(self, residual: Residual, weights: MlpWeights, plan: MlpPlan) -> None:
+        self.residual, self.weights, self.plan = residual, weights, plan
+        self.num_rows, self.width = residual.hidden.shape
         self.inner = weights.gate_up.shape[1] // 2
         few = self.num_rows <= 16 or weights.gate_up.dtype == torch.float32  # fp32 would spill
         self.block_m = 16 if few else 64
         self.tiles = -(-self.num_rows // self.block_m)
-        self.silu = int(weights.activation == "silu")
+        self.input_bits = plan.bit_widths if plan.quantise_inputs else None
 
-    def run(self) -> Tensor:
+    def run(self) -> tuple[Tensor, Tensor]:
         from kernels.gated_mlp import triton_kernel as kernels
 
-        prepared = self._prepared(kernels)
-        inner = self._inner(kernels, prepared)
+        hidden, dtype = self.residual.hidden, self.weights.gate_up.dtype
+        lists = _empty_lists(hidden, 1) if self.num_rows == 1 else None
+        kept, bits = self.plan.channels_kept, self.input_bits
+        stream, prepared = enter_with_triton(self.residual, dtype, kept, bits, lists)
+        inner = self._inner(prepared, lists or _list_used_channels(prepared, self.block_m))
+        channels = counts = hidden.view(torch.int32)  # not read
         listed = self.plan.inner_kept is not None
-        channels = counts = self.hidden.view(torch.int32)  # not read
         if listed:
-            inner = self._pruned(kernels, inner)
-            channels, counts = _list_used_channels(inner, self.block_m)
+            inner, (channels, counts) = self._pruned(inner)
         splits = self._splits(self.width, self.inner)
-        partial = self.hidden.new_empty((splits, self.num_rows, self.width))
+        partial = self.residual.hidden.new_empty((splits, self.num_rows, self.width))
         launch(
             kernels.down_rows,
             (self.tiles, -(-self.width // _COLUMNS), splits),
@@ -140,86 +182,67 @@ class _Mlp:
             self._options(),
         )  # fmt: skip
         output = torch.empty_like(prepared)
+        bits = None if self.plan.quantise_inputs else self.plan.bit_widths
+        bias = self.weights.down_bias
         block, options = row_block(self.width)
         launch(
             kernels.finish_rows,
             (self.num_rows,),
-            {"partial": partial, **self._bias(self.weights.down_bias),
-             **self._bits(not self.plan.quantise_inputs, {"output": output}),
-             "num_rows": self.num_rows, "width": self.width, "splits": splits,
-             **self._flags(self.weights.down_bias, not self.plan.quantise_inputs)},
+            {"partial": partial, "bias": output if bias is None else bias,
+             "bit_widths": hidden.new_empty(1, dtype=torch.int64) if bits is None else bits,
+             "output": output, "num_rows": self.num_rows, "width": self.width, "splits": splits,
+             "biased": int(bias is not None), "quantising": int(bits is not None)},
             {"BLOCK": block},
             options,
         )  # fmt: skip
-        return output
+        return stream, output
 
-    def _prepared(self, kernels: Any) -> Tensor:
-        """The pruned and quantised input [R, C] in the weights' dtype."""
-        prepared = self.hidden.new_empty(self.hidden.shape, dtype=self.weights.gate_up.dtype)
-        kept = self.plan.channels_kept
-        quantising = self.plan.quantise_inputs and self.plan.bit_widths is not None
-        block, options = row_block(self.width)
-        launch(
-            kernels.prepare_rows,
-            (self.num_rows,),
-            {"hidden": self.hidden, "channels_kept": self._unused() if kept is None else kept,
-             **self._bits(quantising, {"prepared": prepared}), "num_channels": self.width,
-             "pruning": int(kept is not None), "quantising": int(quantising)},
-            {"BLOCK": block},
-            options,
-        )  # fmt: skip
-        return prepared
-
-    def _inner(self, kernels: Any, prepared: Tensor) -> Tensor:
+    def _inner(self, prepared: Tensor, lists: tuple[Tensor, Tensor]) -> Tensor:
         """Activations between the projections [R, I] in the weights' dtype."""
-        channels, counts = _list_used_channels(prepared, self.block_m)
+        from kernels.gated_mlp.triton_kernel import gate_up_rows
+
         splits = self._splits(self.inner, self.width)
-        quantising = self.plan.quantise_inputs and self.plan.bit_widths is not None
-        quantising = quantising and self.plan.inner_kept is None  # or else once it is pruned
-        fused = splits == 1 and not quantising
+        # Pruned ones are quantised once they are pruned.
+        bits = self.input_bits if self.plan.inner_kept is None else None
+        fused = splits == 1 and bits is None
         inner = prepared.new_empty((self.num_rows, self.inner))
-        partial = self.hidden.new_empty((splits, self.num_rows, 0 if fused else 2 * self.inner))
-        bias = self.weights.gate_up_bias
+        sizes = splits, self.num_rows, 0 if fused else 2 * self.inner
+        partial = self.residual.hidden.new_empty(sizes)
+        bias, activation = self.weights.gate_up_bias, self.weights.activation
         launch(
-            kernels.gate_up_rows,
+            gate_up_rows,
             (self.tiles, -(-self.inner // _COLUMNS), splits),
-            {"prepared": prepared, "channels": channels, "counts": counts,
-             "weight": self.weights.gate_up, **self._bias(bias),
+            {"prepared": prepared, "channels": lists[0], "counts": lists[1],
+             "weight": self.weights.gate_up, "bias": prepared if bias is None else bias,
              "output": inner if fused else partial, "num_rows": self.num_rows,
              "num_channels": self.width, "inner_size": self.inner,
-             "biased": int(bias is not None), "silu": self.silu},
+             "biased": int(bias is not None), "silu": int(activation == "silu")},
             {"BLOCK_M": self.block_m, **_TILE, "FUSED": fused},
             self._options(),
         )  # fmt: skip
-        if fused:
-            return inner
-        block, options = row_block(self.inner)
-        launch(
-            kernels.activate_rows,
-            (self.num_rows,),
-            {"partial": partial, **self._bias(bias), **self._bits(quantising, {"inner": inner}),
-             "num_rows": self.num_rows, "inner_size": self.inner, "splits": splits,
-             **self._flags(bias, quantising), "silu": self.silu},
-            {"BLOCK": block},
-            options,
-        )  # fmt: skip
+        if not fused:
+            _activate(partial, bias, bits, inner, activation)
         return inner
 
-    def _pruned(self, kernels: Any, inner: Tensor) -> Tensor:
-        """The inner channels that weigh most, and then quantised."""
+    def _pruned(self, inner: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """The inner channels that weigh most, then quantised, and their lists."""
+        from kernels.gated_mlp.triton_kernel import keep_heaviest_rows
+
         block, options = row_block(self.inner)
+        lists = _empty_lists(inner, 1)
+        alone = self.num_rows == 1
         launch(
-            kernels.keep_heaviest_rows,
+            keep_heaviest_rows,
             (self.num_rows,),
             {"inner": inner, "norms": self.weights.down_norms, "inner_kept": self.plan.inner_kept,
-             "inner_size": self.inner},
-            {"BLOCK": block},
+             "channels": lists[0], "counts": lists[1], "inner_size": self.inner},
+            {"BLOCK": block, "LISTED": alone},
             # Ranking takes registers, of which more threads have fewer.
             {**options, "num_warps": min(16, options["num_warps"])},
         )  # fmt: skip
-        if self.plan.quantise_inputs and self.plan.bit_widths is not None:
-            return quantise_rows(inner, self.plan.bit_widths)
-        return inner
+        if self.input_bits is not None:
+            inner = quantise_rows(inner, self.input_bits)
+        return inner, lists if alone else _list_used_channels(inner, self.block_m)
 
     def _options(self) -> dict[str, int]:
         return {"num_warps": 4 if self.block_m == 16 else 8, "num_stages": 3}
@@ -228,20 +251,3 @@ class _Mlp:
         programs = self.tiles * -(-columns // _COLUMNS)
         wanted = min(-(-TARGET_PROGRAMS // programs), channels // CHANNELS_PER_SPLIT, MAX_SPLITS)
         return max(1, wanted)
-
-    def _bias(self, bias: Tensor | None) -> dict[str, Tensor]:
-        return {"bias": self.weights.gate_up if bias is None else bias}
-
-    def _bits(self, quantising: bool, then: dict[str, Tensor]) -> dict[str, Tensor]:
-        bits = self.plan.bit_widths
-        return {"bit_widths": bits if quantising and bits is not None else self._unused(), **then}
-
-    def _flags(self, bias: Tensor | None, quantising: bool) -> dict[str, int]:
-        return {
-            "biased": int(bias is not None),
-            "quantising": int(quantising and self.plan.bit_widths is not None),
-        }
-
-    def _unused(self) -> Tensor:
-        """Stands for an int64 argument that the kernel will not read."""
-        return self.hidden.new_empty(1, dtype=torch.int64)

@@ -1,11 +1,12 @@
 """The gated MLP of a decode step on CUDA, reading the weights of kept channels only.
 
-``prepare_rows`` prunes and quantises the input, ``list_channels`` joins the kept channels
-of up to BLOCK_M rows, ``gate_up_rows`` reads those channels' weights (a channel is one
+``enter_rows`` of ``kernels/residual`` prunes and quantises the input, ``list_channels`` joins the
+kept channels of up to BLOCK_M rows, ``gate_up_rows`` reads those channels' weights (a channel is a
 contiguous line of an [in, out] matrix) and applies the activation, ``activate_rows`` does
 that where the channels were split over programs or the inner activations are quantised,
 ``keep_heaviest_rows`` prunes what is between the projections (``list_channels`` joins the rows'
 again), ``down_rows`` multiplies back and ``finish_rows`` sums, rounds and quantises the output.
+A single row's channels are listed by the kernels that prune it.
 """
 
 from __future__ import annotations
@@ -14,26 +15,8 @@ import triton
 import triton.language as tl
 
 from kernels.activation_quantisation.triton_kernel import quantised
-from kernels.channel_pruning.triton_kernel import largest_only, magnitude_order
+from kernels.channel_pruning.triton_kernel import magnitude_order
 from kernels.gpu.triton_helpers import choose_largest, dot_narrow, narrowed
-
-
-@triton.jit(do_not_specialize=["num_channels", "pruning", "quantising"])
-def prepare_rows(
-    hidden, channels_kept, bit_widths, prepared, num_channels, pruning, quantising,
-    BLOCK: tl.constexpr,
-):  # fmt: skip
-    """hidden [R, C] fp32, pruned and then quantised as flagged → prepared [R, C]."""
-    row = tl.program_id(0)
-    channel = tl.arange(0, BLOCK)
-    inside = channel < num_channels
-    at = row.to(tl.int64) * num_channels + channel
-    numbers = tl.load(hidden + at, mask=inside, other=0.0)
-    kept = tl.load(channels_kept + row, mask=pruning != 0, other=num_channels).to(tl.int32)
-    numbers = largest_only(numbers, inside, kept)
-    bits = tl.load(bit_widths + row, mask=quantising != 0, other=16)
-    numbers = quantised(numbers, bits)
-    tl.store(prepared + at, narrowed(numbers, prepared.dtype.element_ty), mask=inside)
 
 
 @triton.jit(do_not_specialize=["num_rows", "num_channels", "rows_at_once"])
@@ -153,7 +136,7 @@ def activate_rows(
     partial, bias, bit_widths, inner, num_rows, inner_size, splits, biased, quantising,
     silu, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """partial [splits, R, 2·I] fp32 → inner [R, I]: summed, activated, quantised if flagged."""
+    """partial [splits, R, 2·I] → inner [R, I]: summed, activated, quantised if flagged."""
     row = tl.program_id(0)
     column = tl.arange(0, BLOCK)
     inside = column < inner_size
@@ -162,8 +145,8 @@ def activate_rows(
     up = tl.load(bias + inner_size + column, mask=biases, other=0.0).to(tl.float32)
     for split in range(0, splits):
         at = partial + (split * num_rows + row) * 2 * inner_size + column
-        gate += tl.load(at, mask=inside, other=0.0)
-        up += tl.load(at + inner_size, mask=inside, other=0.0)
+        gate += tl.load(at, mask=inside, other=0.0).to(tl.float32)
+        up += tl.load(at + inner_size, mask=inside, other=0.0).to(tl.float32)
     numbers = narrowed(activated(gate, up, silu), inner.dtype.element_ty)
     bits = tl.load(bit_widths + row, mask=quantising != 0, other=16)
     numbers = narrowed(quantised(numbers.to(tl.float32), bits), inner.dtype.element_ty)
@@ -179,24 +162,37 @@ def weight_order(inner, norms, channel, inside):
 
 
 @triton.jit(do_not_specialize=["inner_size"])
-def keep_heaviest_rows(inner, norms, inner_kept, inner_size, BLOCK: tl.constexpr):
+def keep_heaviest_rows(
+    inner, norms, inner_kept, channels, counts, inner_size,
+    BLOCK: tl.constexpr, LISTED: tl.constexpr,
+):  # fmt: skip
     """All but the ``inner_kept`` channels of largest |inner · norm| become 0.
 
     Args:
         inner: [R, I], changed. norms: [I] fp32. inner_kept: [R] int64.
+        channels: [1, I] int32, counts: [1] int32; written if LISTED, for a single row: the
+            channels that are kept and not 0, ascending.
     """
     row = tl.program_id(0)
     inner += row.to(tl.int64) * inner_size
     channel = tl.arange(0, BLOCK)
     order = weight_order(inner, norms, channel, channel < inner_size)
     _, threshold, last = choose_largest(order, tl.load(inner_kept + row).to(tl.int32))
+    count = 0
     # In parts, and from memory again: masks of the whole row would spill registers.
     for start in range(0, inner_size, 1024):
         part = start + tl.arange(0, 1024)
-        again = weight_order(inner, norms, part, part < inner_size)
+        inside = part < inner_size
+        again = weight_order(inner, norms, part, inside)
         dropped = (again < threshold) | ((again == threshold) & (part > last))
-        dropped = dropped & (part < inner_size)
-        tl.store(inner + part, tl.zeros([1024], inner.dtype.element_ty), mask=dropped)
+        if LISTED:
+            numbers = tl.load(inner + part, mask=inside, other=0.0).to(tl.float32)
+            used = (inside & (numbers != 0.0) & (dropped == 0)).to(tl.int32)
+            tl.store(channels + count + tl.cumsum(used, 0) - 1, part, mask=used > 0)
+            count += tl.sum(used, 0)
+        tl.store(inner + part, tl.zeros([1024], inner.dtype.element_ty), mask=dropped & inside)
+    if LISTED:
+        tl.store(counts, count)
 
 
 @triton.jit(do_not_specialize=["num_rows", "inner_size", "width"])

@@ -13,9 +13,7 @@ from torch import Tensor
 
 from kernels.gpu.triton_support import (
     KERNEL_DTYPES,
-    KernelInputError,
     UnsupportedByKernel,
-    check_beside,
     launch,
     row_block,
     runs_triton,
@@ -60,14 +58,4 @@ def check_rows(
         raise UnsupportedByKernel(
             f"rows must be [R, C] {names} with C of at most {widest}, "
             f"got {list(rows.shape)} {rows.dtype}"
-        )
-
-
-def check_counts(name: str, counts: Tensor, rows: Tensor) -> None:
-    """Raises: KernelInputError unless there is one int64 for every row."""
-    check_beside(name, counts, rows)
-    if counts.shape != rows.shape[:1] or counts.dtype != torch.int64 or not counts.is_contiguous():
-        raise KernelInputError(
-            f"{name} must be contiguous [{rows.shape[0]}] int64, "
-            f"got {list(counts.shape)} {counts.dtype}"
         )

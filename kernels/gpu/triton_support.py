@@ -23,7 +23,7 @@ from torch import Tensor
 
 KERNEL_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 OPERATIONS = (
-    "rms_norm", "write_tokens", "page_attention", "gated_mlp", "keep_largest_channels",
+    "add_and_norm", "rotate_and_write", "page_attention", "gated_mlp", "keep_largest_channels",
     "fake_quantise",
 )  # fmt: skip
 _log = logging.getLogger(__name__)

@@ -1,4 +1,5 @@
-"""Storing one new token per row in a KV cache, with page bounds or 4-bit keys."""
+"""One new token per row in a KV cache: queries rotated, keys and values stored, and what scores
+pages kept up to date."""
 
 from __future__ import annotations
 
@@ -10,19 +11,48 @@ from torch import Tensor
 
 from kernels.cpu.arrays import as_array
 from kernels.cpu.threads import MANY_ROWS, cpu_kernel
-from kernels.gpu.triton_support import runs_triton
 from kernels.kv_write import reference
-from kernels.kv_write.triton_dispatch import store_rows, triton_fits
+from kernels.kv_write.reference import NewTokens
+from kernels.kv_write.triton_dispatch import rotate_and_write_with_triton, triton_fits
+from kernels.rotary import rotate_first_heads
 
-__all__ = ["one_launch", "write_tokens"]
+__all__ = ["NewTokens", "rotate_and_write", "rotated", "write_tokens"]
 
 Pair = tuple[Tensor, Tensor]
 _NO_CODES = np.empty((0, 0), np.uint8), np.empty((0, 0), np.uint16)
 
 
-def one_launch(buffer: Tensor, num_rows: int) -> bool:
-    """Return whether ``write_tokens`` is one kernel for these rows, and beats slices if uniform."""
-    return runs_triton(buffer) or num_rows >= MANY_ROWS
+def rotated(
+    heads: Tensor, num_kv_heads: int, cosine: Tensor, sine: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Rotated queries [..., H, D], rotated keys and values [..., Hkv, D], fp32.
+
+    Args:
+        heads: [..., H + 2 Hkv, D] of any float dtype.
+        cosine, sine: [R, D] or [T, D] fp32.
+    """
+    heads = heads.float()
+    num_rotated = heads.shape[-2] - num_kv_heads
+    turned = rotate_first_heads(heads, num_rotated, cosine, sine)
+    query, key = turned.split((num_rotated - num_kv_heads, num_kv_heads), -2)
+    return query, key, heads[..., num_rotated:, :]
+
+
+def rotate_and_write(
+    new: NewTokens,
+    buffers: Pair,
+    bounds: Pair | None,
+    slots: Tensor,
+    page_size: int,
+    codes: Pair | None = None,
+) -> Tensor:
+    """Rotated and scaled queries [R, H, D] fp32; keys and values are stored as ``write_tokens``
+    does. One kernel on CUDA, where no bounds are kept."""
+    if bounds is None and triton_fits(new, buffers, slots, codes):
+        return rotate_and_write_with_triton(new, buffers, slots, codes)
+    query, key, value = rotated(new.heads, buffers[0].shape[1], new.cosine, new.sine)
+    write_tokens((key, value), buffers, bounds, slots, page_size, codes)
+    return query * new.scale
 
 
 def write_tokens(
@@ -33,9 +63,7 @@ def write_tokens(
     page_size: int,
     codes: Pair | None = None,
 ) -> None:
-    """Store each row's new key and value at its slot.
-
-    CUDA goes to Triton, many rows on a CPU to Numba.
+    """Store each row's new key and value at its slot; many rows on a CPU go to Numba.
 
     Args:
         new: keys and values [R, Hkv, D].
@@ -47,9 +75,6 @@ def write_tokens(
         codes: 4-bit keys and their scales [R, Hkv, S / 8, …] (``kernels/key_codes``) that are
             current and stay so by taking the new keys in; None to leave them.
     """
-    if triton_fits(new, buffers, bounds, codes):
-        store_rows(new, buffers, bounds, codes, slots, page_size)
-        return
     dtype = buffers[0].dtype
     new = (new[0].to(dtype), new[1].to(dtype))
     fits = (

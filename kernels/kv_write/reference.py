@@ -2,10 +2,27 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
 from kernels.key_codes import OCTET, encode_keys
+
+
+class NewTokens(NamedTuple):
+    """Heads of one new token per row, as a layer projects them.
+
+    Attributes:
+        heads: [R, H + 2 Hkv, D] of any float dtype: queries, keys, values.
+        cosine, sine: [R, D] fp32, rotation of queries and keys.
+        scale: of the queries.
+    """
+
+    heads: Tensor
+    cosine: Tensor
+    sine: Tensor
+    scale: float
 
 
 def write_token(buffer: Tensor, new: Tensor, slots: Tensor) -> None:

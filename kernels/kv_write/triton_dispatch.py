@@ -1,4 +1,4 @@
-"""Checks and launches the Triton kernel that stores one new token per row."""
+"""Checks and launches the Triton kernel that rotates and stores one new token per row."""
 
 from __future__ import annotations
 
@@ -7,121 +7,82 @@ from torch import Tensor
 
 from kernels.gpu.triton_support import (
     KERNEL_DTYPES,
-    KernelInputError,
     UnsupportedByKernel,
-    check_beside,
+    check_operands,
     launch,
     next_power_of_2,
     runs_triton,
     supported,
 )
 from kernels.key_codes import OCTET
+from kernels.kv_write.reference import NewTokens
 
 Pair = tuple[Tensor, Tensor]
 
 
-def triton_fits(new: Pair, buffers: Pair, bounds: Pair | None, codes: Pair | None) -> bool:
+def triton_fits(new: NewTokens, buffers: Pair, slots: Tensor, codes: Pair | None) -> bool:
     """Return whether the kernel runs here and takes these; what only torch takes is logged.
 
     Raises: KernelInputError for arguments that are wrong for both.
     """
     return runs_triton(buffers[0]) and supported(
-        "write_tokens", lambda: _check(new, buffers, bounds or buffers, codes)
+        "rotate_and_write", lambda: _check(new, buffers, slots, codes)
     )
 
 
-def store_rows(
-    new: Pair,
-    buffers: Pair,
-    bounds: Pair | None,
-    codes: Pair | None,
-    slots: Tensor,
-    page_size: int,
-) -> None:
-    """``write_tokens`` where ``triton_fits``."""
-    from kernels.kv_write.triton_kernel import write_rows
+def rotate_and_write_with_triton(
+    new: NewTokens, buffers: Pair, slots: Tensor, codes: Pair | None
+) -> Tensor:
+    """As ``reference.rotate_and_write``, where ``triton_fits``."""
+    from kernels.kv_write.triton_kernel import rotate_and_write_rows
 
-    new_keys, new_values = new
     keys, values = buffers
-    page_min, page_max = bounds or buffers  # a page size of 0 leaves them alone
-    _check_slots(slots, keys)
-    if bounds is not None and page_min.shape[2] * page_size < keys.shape[2]:
-        raise KernelInputError(
-            f"page_size must be at least {keys.shape[2]} / {page_min.shape[2]} (slots / pages), "
-            f"got {page_size}"
-        )
-    if new_keys.stride() != new_values.stride() or new_keys.stride(2) != 1:
-        new_keys, new_values = new_keys.contiguous(), new_values.contiguous()
-    rows, heads, capacity, size = keys.shape
+    rows, kv_heads, capacity, size = keys.shape
+    num_heads = new.heads.shape[1] - 2 * kv_heads
+    query = torch.empty((rows, num_heads, size), device=keys.device)
     spare = (keys.view(torch.uint8), keys.view(torch.bfloat16))
     key_codes, scales = codes or spare
     launch(
-        write_rows,
-        (rows, heads),
+        rotate_and_write_rows,
+        (rows, num_heads + kv_heads),
         {
-            "new_keys": new_keys, "new_values": new_values, "keys": keys, "values": values,
-            "page_min": page_min, "page_max": page_max, "codes": key_codes, "scales": scales,
-            "slots": slots,
-            "num_heads": heads, "head_size": size, "capacity": capacity,
-            "num_pages": page_min.shape[2], "page_size": page_size if bounds else 0,
-            "num_octets": key_codes.shape[2] if codes else 0,
-            "row_stride": new_keys.stride(0), "head_stride": new_keys.stride(1),
+            "heads": new.heads.contiguous(), "cosine": new.cosine, "sine": new.sine,
+            "query": query, "keys": keys, "values": values, "codes": key_codes, "scales": scales,
+            "slots": slots, "num_heads": num_heads, "num_kv_heads": kv_heads, "head_size": size,
+            "capacity": capacity, "num_octets": key_codes.shape[2] if codes else 0,
+            "scale": new.scale,
         },
         {"HEAD": max(64, next_power_of_2(size))},
         {"num_warps": 1, "num_stages": 1},
     )  # fmt: skip
+    return query
 
 
-def _check_slots(slots: Tensor, keys: Tensor) -> None:
-    check_beside("slots", slots, keys)
-    rows = keys.shape[0]
-    if slots.shape != (rows,) or slots.dtype != torch.int64 or not slots.is_contiguous():
-        raise KernelInputError(
-            f"slots must be contiguous [{rows}] int64, got {list(slots.shape)} {slots.dtype}"
-        )
-
-
-def _check(new: Pair, buffers: Pair, bounds: Pair, codes: Pair | None) -> None:
-    keys = buffers[0]
+def _check(new: NewTokens, buffers: Pair, slots: Tensor, codes: Pair | None) -> None:
+    keys, values = buffers
     if keys.dim() != 4 or keys.dtype not in KERNEL_DTYPES or keys.shape[-1] % 8:
         raise UnsupportedByKernel(
             "buffers must be [R, Hkv, S, D] fp32, bf16 or fp16 with D a multiple of 8, "
             f"got {list(keys.shape)} {keys.dtype}"
         )
-    if new[0].dtype not in KERNEL_DTYPES:
-        raise UnsupportedByKernel(f"new keys must be fp32, bf16 or fp16, got {new[0].dtype}")
-    rows, heads, _, size = keys.shape
-    for name, tensor in zip(("new keys", "new values"), new, strict=True):
-        check_beside(name, tensor, keys)
-        if tensor.shape != (rows, heads, size) or tensor.dtype != new[0].dtype:
-            raise KernelInputError(
-                f"{name} must be [{rows}, {heads}, {size}] {new[0].dtype}, "
-                f"got {list(tensor.shape)} {tensor.dtype}"
-            )
-    names = ("keys", "values", "page_min", "page_max")
-    for name, tensor in zip(names, (*buffers, *bounds), strict=True):
-        check_beside(name, tensor, keys)
-        fits = tensor.dtype == keys.dtype and tensor.shape[:2] == (rows, heads)
-        if not (fits and tensor.shape[3] == size and tensor.is_contiguous()):
-            raise KernelInputError(
-                f"{name} must be contiguous [{rows}, {heads}, …, {size}] {keys.dtype}, "
-                f"got {list(tensor.shape)} {tensor.dtype}"
-            )
-    if codes is not None:
-        _check_codes(codes, keys)
-
-
-def _check_codes(codes: Pair, keys: Tensor) -> None:
-    rows, heads, capacity, size = keys.shape
-    octets = (rows, heads, -(-capacity // OCTET))
-    wanted = {
-        "codes": (codes[0], (*octets, size // 8, 8, 4), torch.uint8),
-        "scales": (codes[1], (*octets, 2, OCTET), torch.bfloat16),
-    }
-    for name, (tensor, shape, dtype) in wanted.items():
-        check_beside(name, tensor, keys)
-        if tensor.shape != shape or tensor.dtype != dtype or not tensor.is_contiguous():
-            raise KernelInputError(
-                f"{name} must be contiguous {list(shape)} {dtype}, "
-                f"got {list(tensor.shape)} {tensor.dtype}"
-            )
+    if new.heads.dim() != 3 or new.heads.dtype not in KERNEL_DTYPES:
+        raise UnsupportedByKernel(
+            "heads must be [R, N, D] fp32, bf16 or fp16, "
+            f"got {list(new.heads.shape)} {new.heads.dtype}"
+        )
+    rows, kv_heads, capacity, size = keys.shape
+    octets = (rows, kv_heads, -(-capacity // OCTET))
+    pair = codes or (None, None)
+    check_operands(
+        {
+            "heads": (new.heads, (rows, new.heads.shape[1], size), new.heads.dtype),
+            "cosine": (new.cosine, (rows, size), torch.float32),
+            "sine": (new.sine, (rows, size), torch.float32),
+            "keys": (keys, tuple(keys.shape), keys.dtype),
+            "values": (values, tuple(keys.shape), keys.dtype),
+            "slots": (slots, (rows,), torch.int64),
+            "codes": (pair[0], (*octets, size // 8, 8, 4), torch.uint8),
+            "scales": (pair[1], (*octets, 2, OCTET), torch.bfloat16),
+        },
+        keys,
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from kernels.kv_blocks import KVBlock
@@ -45,14 +46,15 @@ def attend(
     plan: AttentionPlan,
     share: float = 0.0,
     cap: float | None = None,
+    dtype: torch.dtype = torch.float32,
 ) -> Attended:
     """As ``reference.attend``; on CUDA in Triton, many rows on a CPU in Numba, unless scores have
     a cap, which no kernel knows."""
     if cap is None and triton_fits(query, blocks, plan):
-        return attend_with_triton(query, blocks, plan, share)
-    if cap is None and cpu_kernel_fits(query, blocks, plan):
+        return attend_with_triton(query, blocks, plan, share, dtype)
+    if cap is None and dtype == torch.float32 and cpu_kernel_fits(query, blocks, plan):
         return attend_on_cpu(query, blocks, plan, share)
-    return reference.attend(query, blocks, plan, share, cap)
+    return reference.attend(query, blocks, plan, share, cap, dtype)
 
 
 def decode_attention(

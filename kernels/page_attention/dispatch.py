@@ -53,7 +53,7 @@ def attend_on_cpu(
         (mixed.numpy(), read.numpy(), outside.numpy()),
         kernel_threads(),
     )
-    return Attended(mixed, read if plan.selects else None, outside)
+    return Attended(mixed, read[:, None] if plan.selects else None, outside)
 
 
 def _is_served(lines: Tensor) -> bool:

@@ -65,9 +65,9 @@ class Attended(NamedTuple):
     """Attention of one new token per row.
 
     Attributes:
-        mixed: [R, H, D] fp32.
-        tokens_read: [R] int64, keys and values that were read, summed over KV heads; of a KV head
-            those that any of its query heads chose. None where no pages are chosen: all.
+        mixed: [R, H, D].
+        tokens_read: [R, Hkv] int64, keys and values that each KV head read, those that any of its
+            query heads chose; or [R, 1], their sum. None where no pages are chosen: all.
         outside: [R, H] fp32, see ``mass_outside``; undefined unless asked for.
     """
 
@@ -87,6 +87,7 @@ def attend(
     plan: AttentionPlan,
     share: float = 0.0,
     cap: float | None = None,
+    dtype: torch.dtype = torch.float32,
 ) -> Attended:
     """Attend one new token per row to the best pages of its keys.
 
@@ -97,6 +98,7 @@ def attend(
         plan: what may be seen and how much of it is read.
         share: of the best pages, for the mass outside; 0 when it is not asked for.
         cap: ``soft_cap`` of the scores; pages are scored without, as it keeps their order.
+        dtype: of what is mixed, which is summed in fp32.
     Returns: Attended. Rows that keep every page get the bits of dense attention.
     """
     outside = mass_outside(query, blocks, plan, share) if share > 0 else query.new_empty(0)
@@ -114,13 +116,13 @@ def attend(
     read = None
     if plan.selects:
         groups = scores.isneginf().logical_not_().unflatten(1, (blocks[0].keys.shape[1], -1))
-        read = groups.any(2).sum((1, 2))
+        read = groups.any(2).sum(2)
     weights = torch.softmax(scores, dim=-1)
     parts = weights.split([block.keys.shape[2] for block in blocks], dim=-1)
     mixed = _weighted_values(parts[0], blocks[0])
     for part, block in zip(parts[1:], blocks[1:], strict=True):
         mixed = mixed + _weighted_values(part, block)
-    return Attended(mixed, read, outside)
+    return Attended(mixed.to(dtype), read, outside)
 
 
 def decode_attention(

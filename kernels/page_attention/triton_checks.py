@@ -13,6 +13,7 @@ from kernels.gpu.triton_support import (
     KernelInputError,
     UnsupportedByKernel,
     check_beside,
+    check_operands,
 )
 from kernels.key_codes import OCTET
 from kernels.kv_blocks import KVBlock, is_packed
@@ -60,8 +61,9 @@ def _check_sizes(size: int, blocks: Sequence[KVBlock], plan: AttentionPlan) -> N
         raise UnsupportedByKernel(
             f"page_size must be from {PAGE_SIZES[0]} to {PAGE_SIZES[1]}, got {plan.page_size}"
         )
-    if plan.valid_pages is not None and PAGE_SCORERS[plan.scorer].triton_kernel is None:
-        raise UnsupportedByKernel(f"no kernel scores pages by {plan.scorer}")
+    choice = PAGE_SCORERS[plan.scorer].gpu_choice
+    if plan.valid_pages is not None and plan.choice != choice:
+        raise UnsupportedByKernel(f"no kernel has a {plan.choice} choose pages by {plan.scorer}")
     if not 1 <= len(blocks) <= 2:
         raise UnsupportedByKernel(f"blocks must be one or two, got {len(blocks)}")
 
@@ -93,17 +95,11 @@ def _check_block(name: str, block: KVBlock, query: Tensor, plan: AttentionPlan) 
             f"{name}.keys must be [N, Hkv, S, {query.shape[2]}] with Hkv dividing "
             f"{query.shape[1]}, got {list(keys.shape)}"
         )
-    pages = -(-keys.shape[2] // plan.page_size)
-    bounds = (*keys.shape[:2], pages, keys.shape[3])
-    _check_pair(name, {"keys": keys, "values": block.values}, tuple(keys.shape), query)
-    if plan.valid_pages is not None and PAGE_SCORERS[plan.scorer].reads == "codes":
+    _check_layout(name, keys, block.values, query)
+    if plan.valid_pages is not None:
         _check_codes(name, block, query)
-    elif plan.valid_pages is not None:
-        pair = {"page_min": block.page_min, "page_max": block.page_max}
-        _check_pair(name, pair, bounds, query, keys.dtype)
-    sources = keys.shape[0]
-    if block.sources is not None:
-        sources = _check_sources(f"{name}.sources", block.sources, query)
+    sources = keys.shape[0] if block.sources is None else block.sources.shape[0]
+    check_operands({f"{name}.sources": (block.sources, (sources,), torch.int64)}, query)
     if query.shape[0] % sources:
         raise KernelInputError(
             f"query must have a multiple of {name}'s {sources} groups of rows, "
@@ -111,39 +107,22 @@ def _check_block(name: str, block: KVBlock, query: Tensor, plan: AttentionPlan) 
         )
 
 
-def _check_sources(name: str, sources: Tensor, query: Tensor) -> int:
-    """Return the number of groups of rows in a block."""
-    check_beside(name, sources, query)
-    if sources.dim() != 1 or sources.dtype != torch.int64 or not sources.is_contiguous():
+def _check_layout(name: str, keys: Tensor, values: Tensor, query: Tensor) -> None:
+    """Values as the keys, both with the tokens of a head one after another."""
+    if values.shape != keys.shape or values.dtype != keys.dtype:
         raise KernelInputError(
-            f"{name} must be contiguous [M] int64, got {list(sources.shape)} {sources.dtype}"
+            f"{name}.values must be {list(keys.shape)} {keys.dtype}, "
+            f"got {list(values.shape)} {values.dtype}"
         )
-    return sources.shape[0]
-
-
-def _check_pair(
-    name: str,
-    pair: dict[str, Tensor | None],
-    shape: tuple[int, ...],
-    query: Tensor,
-    dtype: torch.dtype | None = None,
-) -> None:
-    """Two tensors of one shape, dtype, device and layout; the dtype is the first one's."""
-    strides = set()
-    for part, tensor in pair.items():
-        dtype = dtype or (None if tensor is None else tensor.dtype)
-        if tensor is None or tensor.shape != shape or tensor.dtype != dtype:
-            given = None if tensor is None else f"{list(tensor.shape)} {tensor.dtype}"
-            raise KernelInputError(f"{name}.{part} must be {list(shape)} {dtype}, got {given}")
+    for part, tensor in (("keys", keys), ("values", values)):
         check_beside(f"{name}.{part}", tensor, query)
         if not is_packed(tensor):
             raise KernelInputError(
                 f"{name}.{part} must hold the tokens of a head one after another, "
                 f"got strides {tensor.stride()}"
             )
-        strides.add(tensor.stride())
-    if len(strides) > 1:
-        raise KernelInputError(f"{name}'s {' and '.join(pair)} must have the same strides")
+    if keys.stride() != values.stride():
+        raise KernelInputError(f"{name}'s keys and values must have the same strides")
 
 
 def _check_codes(name: str, block: KVBlock, query: Tensor) -> None:
@@ -175,21 +154,14 @@ def _check_codes(name: str, block: KVBlock, query: Tensor) -> None:
 
 
 def _check_plan(query: Tensor, plan: AttentionPlan, tokens: int, pages: int) -> None:
-    rows = query.shape[0]
-    wanted = {
-        "valid_tokens": ((rows, tokens), torch.bool),
-        "valid_pages": ((rows, pages), torch.bool),
-        "pages_kept": ((rows,), torch.int64),
-        "tokens_per_page": ((rows, pages), torch.int64),
-        "floors": ((rows,), torch.float32),
-    }
-    for name, (shape, dtype) in wanted.items():
-        tensor = getattr(plan, name)
-        if tensor is None:
-            continue
-        check_beside(f"plan.{name}", tensor, query)
-        if tensor.shape != shape or tensor.dtype != dtype or not tensor.is_contiguous():
-            raise KernelInputError(
-                f"plan.{name} must be contiguous {list(shape)} {dtype}, "
-                f"got {list(tensor.shape)} {tensor.dtype}"
-            )
+    rows = (query.shape[0],)
+    check_operands(
+        {
+            "plan.valid_tokens": (plan.valid_tokens, (*rows, tokens), torch.bool),
+            "plan.valid_pages": (plan.valid_pages, (*rows, pages), torch.bool),
+            "plan.pages_kept": (plan.pages_kept, rows, torch.int64),
+            "plan.tokens_per_page": (plan.tokens_per_page, (*rows, pages), torch.int64),
+            "plan.floors": (plan.floors, rows, torch.float32),
+        },
+        query,
+    )

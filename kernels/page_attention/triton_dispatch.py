@@ -19,13 +19,11 @@ from kernels.gpu.triton_support import (
 from kernels.kv_blocks import KVBlock
 from kernels.page_attention.reference import Attended, AttentionPlan
 from kernels.page_attention.triton_checks import MAX_PAGES, MAX_SPLITS, check_attention
-from kernels.page_scorers import PAGE_SCORERS
 
 # Programs wanted in flight, about two for each of an H100's 132 cores, and the tokens that
 # are worth a program of their own.
 TARGET_PROGRAMS = 264
 TOKENS_PER_SPLIT = 256
-_SCORED_AT_ONCE = 32  # pages a scoring program takes
 _WEIGHED_AT_ONCE = 64  # tokens a weighing program takes
 _LISTED_AT_ONCE = 256
 
@@ -72,7 +70,11 @@ def triton_fits(query: Tensor, blocks: Sequence[KVBlock], plan: AttentionPlan) -
 
 
 def attend_with_triton(
-    query: Tensor, blocks: Sequence[KVBlock], plan: AttentionPlan, share: float
+    query: Tensor,
+    blocks: Sequence[KVBlock],
+    plan: AttentionPlan,
+    share: float,
+    dtype: torch.dtype = torch.float32,
 ) -> Attended:
     """As ``reference.attend``, where ``triton_fits``.
 
@@ -84,8 +86,8 @@ def attend_with_triton(
             "plan.valid_pages and plan.tokens_per_page are needed where pages are chosen or "
             f"observed, got None for a share of {share}"
         )
-    mixed, outside, read = _Attention(query.contiguous(), blocks, plan).run(share)
-    return Attended(mixed, read.sum(1) if plan.selects else None, outside)
+    mixed, outside, read = _Attention(query.contiguous(), blocks, plan).run(share, dtype)
+    return Attended(mixed, read if plan.selects else None, outside)
 
 
 class _Attention:
@@ -93,7 +95,6 @@ class _Attention:
 
     def __init__(self, query: Tensor, blocks: Sequence[KVBlock], plan: AttentionPlan) -> None:
         self.query, self.blocks, self.plan = query, blocks, plan
-        self.scorer = PAGE_SCORERS[plan.scorer]
         self.num_rows, self.num_heads, self.head_size = query.shape
         self.num_kv_heads = blocks[0].keys.shape[1]
         self.tiles = self._cut()
@@ -101,27 +102,17 @@ class _Attention:
         self.num_pages = last.first_page + last.pages
         self.tokens_read = query.new_empty((self.num_rows, self.num_kv_heads), dtype=torch.int64)
 
-    def run(self, share: float) -> tuple[Tensor, Tensor, Tensor]:
+    def run(self, share: float, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
         from kernels.page_attention import triton_kernel
 
         new, places = self.query.new_empty, self.query.shape[:2]
-        page_keys = (
-            self._scored(triton_kernel) if self.plan.selects or share > 0 else self._unused()
-        )
+        unused = self._unused()
+        page_keys = self._weighed() if self.plan.selects or share > 0 else unused
         outside = new(places)
         if share > 0:
-            # Masses are of whole pages: no token counts again.
-            counts = self.plan.valid_pages if self.scorer.is_mass else self.plan.tokens_per_page
-            assert counts is not None
-            # int64 counts took so many registers that they spilled.
-            tokens = counts.to(torch.int32)
-            self._rank(
-                triton_kernel.mass_outside_pages,
-                page_keys,
-                {"page_keys": page_keys, "tokens_per_page": tokens, "outside": outside},
-                {"num_heads": self.num_heads, "share": share},
-            )
-        ranked = (page_keys, self._unused(), self._unused())
+            tensors = {"page_keys": page_keys, "outside": outside}
+            self._rank(triton_kernel.mass_outside_pages, outside, tensors, {"share": share})
+        ranked = (page_keys, unused, unused)
         if self.plan.selects:
             ranked = self._chosen(triton_kernel, page_keys)
         splits = sum(tiles.splits for tiles in self.tiles)
@@ -130,8 +121,8 @@ class _Attention:
         for number in range(len(self.blocks)):
             self._attend(triton_kernel, number, ranked, (parts, *edges))
         if splits == 1:
-            return parts[:, :, 0], outside, self.tokens_read
-        mixed = torch.empty_like(self.query)
+            return parts[:, :, 0].to(dtype), outside, self.tokens_read
+        mixed = torch.empty_like(self.query, dtype=dtype)
         launch(
             triton_kernel.merge_splits,
             (self.num_rows * self.num_heads,),
@@ -163,32 +154,12 @@ class _Attention:
             page, token = page + pages, token + tokens
         return cut
 
-    def _scored(self, kernels: Any) -> Tensor:
-        """[R, H, P] int32: every page's score as ordered bits, 0 where not valid."""
-        page_keys = self.query.new_empty(
-            (self.num_rows, self.num_heads, self.num_pages), dtype=torch.int32
-        )
-        assert self.plan.valid_pages is not None
+    def _weighed(self) -> Tensor:
+        """[R, H, P] int32: every page's log mass as ordered bits, 0 where not valid."""
+        places = self.num_rows, self.num_heads, self.num_pages
+        page_keys = self.query.new_empty(places, dtype=torch.int32)
         for block, tiles in zip(self.blocks, self.tiles, strict=True):
-            if self.scorer.triton_kernel == "weigh_pages":
-                self._weigh(block, tiles, page_keys)
-                continue
-            low = block.page_min
-            grid = (tiles.total, self.num_kv_heads, -(-tiles.pages // _SCORED_AT_ONCE))
-            launch(
-                kernels.score_pages,
-                grid,
-                {
-                    "query": self.query, "page_min": low, "page_max": block.page_max,
-                    **self._sources(block), "valid_pages": self.plan.valid_pages.view(torch.uint8),
-                    "page_keys": page_keys, **_queries(tiles), **_lines(low),
-                    "pages": tiles.pages, "first_page": tiles.first_page,
-                    "num_pages": self.num_pages, "head_size": self.head_size,
-                    "has_sources": int(block.sources is not None),
-                },
-                {"BLOCK_M": tiles.block_m, "BLOCK_P": _SCORED_AT_ONCE, "CHANNELS": 64},
-                {"num_warps": 4 if tiles.block_m == 16 else 8, "num_stages": 1},
-            )  # fmt: skip
+            self._weigh(block, tiles, page_keys)
         return page_keys
 
     def _weigh(self, block: KVBlock, tiles: _Tiles, page_keys: Tensor) -> None:
@@ -220,60 +191,45 @@ class _Attention:
         )  # fmt: skip
 
     def _chosen(self, kernels: Any, page_keys: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Keys that pages are ranked by [R, X, P], X heads or KV groups, and two [R, X]: how
-        far down the ranks are chosen; all int32."""
-        if self.plan.choice == "group":
-            group_keys = page_keys.new_empty((self.num_rows, self.num_kv_heads, self.num_pages))
-            members = self.num_heads // self.num_kv_heads
-            tensors = {"page_keys": page_keys, "group_keys": group_keys}
-            self._rank(kernels.share_pages, group_keys, tensors, {"members": members})
-            page_keys = group_keys
-        choosers = page_keys.shape[1]
-        ends = {
-            name: page_keys.new_empty((self.num_rows, choosers))
-            for name in ("thresholds", "last_tied")
-        }
-        tokens, alone = self.plan.tokens_per_page, choosers == self.num_kv_heads
+        """Keys that KV groups rank pages by [R, Hkv, P], and two [R, Hkv]: how far down the ranks
+        are chosen; all int32."""
+        places = self.num_rows, self.num_kv_heads
+        group_keys = page_keys.new_empty((*places, self.num_pages))
+        thresholds, last_tied = page_keys.new_empty(places), page_keys.new_empty(places)
+        floors = self.plan.floors
         assert self.plan.pages_kept is not None
-        assert tokens is not None
-        counts = self.tokens_read if alone else tokens.new_empty((self.num_rows, choosers))
-        tensors = {
-            "page_keys": page_keys, "pages_kept": self.plan.pages_kept, "tokens_per_page": tokens,
-            **ends, "tokens_read": counts,
-        }  # fmt: skip
-        kernel = kernels.choose_pages
-        if self.plan.floors is not None:
-            kernel, tensors = kernels.choose_needed, {**tensors, "floors": self.plan.floors}
-        self._rank(kernel, page_keys, tensors, {"choosers": choosers})
-        if not alone:
-            self._count_union(kernels, page_keys, ends)
-        return page_keys, ends["thresholds"], ends["last_tied"]
-
-    def _count_union(self, kernels: Any, page_keys: Tensor, ends: dict[str, Tensor]) -> None:
         assert self.plan.tokens_per_page is not None
-        launch(
-            kernels.count_union,
-            (self.num_rows * self.num_kv_heads,),
+        self._rank(
+            kernels.choose_pages,
+            self.tokens_read,
             {
-                "page_keys": page_keys, "tokens_per_page": self.plan.tokens_per_page, **ends,
-                "tokens_read": self.tokens_read, "members": self.num_heads // self.num_kv_heads,
-                "num_kv_heads": self.num_kv_heads, "num_pages": self.num_pages,
+                "page_keys": page_keys, "group_keys": group_keys,
+                "pages_kept": self.plan.pages_kept,
+                "floors": self.query if floors is None else floors,
+                "tokens_per_page": self.plan.tokens_per_page, "thresholds": thresholds,
+                "last_tied": last_tied, "tokens_read": self.tokens_read,
             },
-            {},
-            {"num_warps": 4, "num_stages": 1},
+            {"num_kv_heads": self.num_kv_heads, "members": self.num_heads // self.num_kv_heads},
+            BY_NEED=floors is not None,
         )  # fmt: skip
+        return group_keys, thresholds, last_tied
 
     def _rank(
-        self, kernel: Any, ranked: Tensor, tensors: dict[str, Tensor], numbers: dict[str, float]
+        self,
+        kernel: Any,
+        places: Tensor,
+        tensors: dict[str, Tensor],
+        numbers: dict[str, float],
+        **constants: bool,
     ) -> None:
-        """Launch a kernel with one program an [R, X] of ``ranked`` that sees all its pages."""
+        """Launch a kernel with one program for each of ``places`` [R, X], which sees all pages."""
         warps = {512: 4, 4096: 8, MAX_PAGES: 16}
         block = next(size for size in warps if size >= self.num_pages)
         launch(
             kernel,
-            (ranked.shape[0] * ranked.shape[1],),
+            (places.numel(),),
             {**tensors, **numbers, "num_pages": self.num_pages},
-            {"BLOCK_P": block},
+            {"BLOCK_P": block, **constants},
             {"num_warps": warps[block], "num_stages": 1},
         )
 
@@ -289,7 +245,6 @@ class _Attention:
         grid = (tiles.total, self.num_kv_heads, tiles.splits)
         width = -(-tiles.pages // tiles.splits)
         chosen = {"page_keys": page_keys, "thresholds": thresholds, "last_tied": last_tied}
-        choosers = 1 if self.plan.choice == "group" else tiles.heads_per_group
         lists = {"page_list": self._unused(), "page_counts": self._unused()}
         if self.plan.selects:
             lists = {
@@ -300,7 +255,7 @@ class _Attention:
                 kernels.list_pages,
                 grid,
                 {
-                    **chosen, **lists, "choosers": choosers, **_queries(tiles),
+                    **chosen, **lists, **_queries(tiles),
                     "pages": tiles.pages, "first_page": tiles.first_page,
                     "num_pages": self.num_pages, "list_width": width, "block_m": tiles.block_m,
                 },
@@ -317,7 +272,7 @@ class _Attention:
                 "query": self.query, "keys": block.keys, "values": block.values,
                 **self._sources(block), **chosen, **lists, **mask,
                 "mixed": parts[0], "tops": parts[1], "sums": parts[2],
-                "choosers": choosers, **_queries(tiles), **_lines(block.keys),
+                **_queries(tiles), **_lines(block.keys),
                 "tokens": tiles.tokens, "page_size": self.plan.page_size,
                 "head_size": self.head_size, "first_page": tiles.first_page,
                 "num_pages": self.num_pages, "first_token": tiles.first_token,
@@ -358,9 +313,8 @@ def _queries(tiles: _Tiles) -> dict[str, int]:
     }
 
 
-def _lines(tensor: Tensor | None) -> dict[str, int]:
+def _lines(tensor: Tensor) -> dict[str, int]:
     """Strides of sequences and KV heads in lines of D numbers."""
-    assert tensor is not None
     row, head, _, _ = tensor.stride()
     size = tensor.shape[3]
     return {"row_lines": row // size, "head_lines": head // size}

@@ -1,13 +1,12 @@
 """Page-sparse attention of one new token per row on CUDA: small kernels.
 
-``score_pages`` bounds every page's scores, or ``weigh_pages`` of ``kernels/key_codes`` sums up
-its mass; ``share_pages`` makes one score of a KV group's heads where they choose together;
-``choose_pages`` finds each head's or group's best ones without leaving the device, ``list_pages``
-joins the choices of all queries that share keys, ``attend_pages`` reads each listed page once
-for all of them, and ``merge_splits`` joins parts of the sequence. A *tile* is up to BLOCK_M
-queries that read the same keys: the heads of one KV head's group, times the rows that share a
-prefix. A sequence is split by taking every ``splits``-th page, so that clusters of chosen pages
-spread over programs.
+``weigh_pages`` of ``kernels/key_codes`` sums up the mass of every page for each head;
+``choose_pages`` makes one score of a KV group's heads and finds its pages without leaving the
+device, ``list_pages`` joins the choices of all queries that share keys, ``attend_pages`` reads each
+listed page once for all of them, and ``merge_splits`` joins parts of the sequence. A *tile* is up
+to BLOCK_M queries that read the same keys: the heads of one KV head's group, times the rows that
+share a prefix. A sequence is split by taking every ``splits``-th page, so that clusters of chosen
+pages spread over programs.
 Keys are addressed in lines of ``head_size`` numbers: an int64 offset leads to a sequence,
 int32 offsets within it (64-bit ones for every number of a tile spilled registers). After
 Quest (arXiv:2406.10774) and the split softmax of Flash-Decoding.
@@ -24,6 +23,7 @@ from kernels.gpu.triton_helpers import (
     find_threshold,
     first_line,
     float_of,
+    narrowed,
     only_if,
     ordered_bits,
     tile_queries,
@@ -33,71 +33,25 @@ INFINITY = tl.constexpr(float("inf"))
 COUNTED_AT_ONCE = tl.constexpr(256)  # pages whose tokens are summed up
 
 
-@triton.jit
-def finite_or_zero(numbers):
-    """Bounds of empty pages are infinite; 0 · inf would be NaN."""
-    wide = numbers.to(tl.float32)
-    return tl.where(tl.abs(wide) == INFINITY, 0.0, wide).to(numbers.dtype)
-
-
-_SCORE_SCALARS = [
-    "heads_per_group", "rows_per_source", "tiles", "row_lines", "head_lines",
-    "pages", "first_page", "num_pages", "head_size", "has_sources",
-]  # fmt: skip
-
-
-@triton.jit(do_not_specialize=_SCORE_SCALARS)
-def score_pages(
-    query, page_min, page_max, sources, valid_pages, page_keys,
-    heads_per_group, rows_per_source, tiles, row_lines, head_lines,
-    pages, first_page, num_pages, head_size, has_sources,
-    BLOCK_M: tl.constexpr, BLOCK_P: tl.constexpr, CHANNELS: tl.constexpr,
+@triton.jit(do_not_specialize=["num_kv_heads", "members", "num_pages"])
+def choose_pages(
+    page_keys, group_keys, pages_kept, floors, tokens_per_page, thresholds, last_tied, tokens_read,
+    num_kv_heads, members, num_pages, BLOCK_P: tl.constexpr, BY_NEED: tl.constexpr,
 ):  # fmt: skip
-    """Quest's bound of every query and page of one block, as ordered bits; 0 if not valid.
+    """Each KV group's pages, as a threshold and the last page that ties with it.
 
-    Args:
-        query: [R, H, D] fp32. page_min, page_max: lines of D. sources: [M] int64.
-        valid_pages: [R, num_pages] uint8. page_keys: [R, H, num_pages] int32, written.
-        pages, first_page: of this block, of all ``num_pages``.
-    """
-    tile, kv_head, part = tl.program_id(0), tl.program_id(1), tl.program_id(2)
-    source, row, member, used = tile_queries(tile, tiles, heads_per_group, rows_per_source, BLOCK_M)
-    place = (row * tl.num_programs(1) + kv_head) * heads_per_group + member
-    line = first_line(sources, source, kv_head, row_lines, head_lines, has_sources)
-    head_size = tl.multiple_of(head_size, 8)
-    low_bounds, high_bounds = page_min + line * head_size, page_max + line * head_size
-    page = part * BLOCK_P + tl.arange(0, BLOCK_P)
-    scores = tl.zeros([BLOCK_M, BLOCK_P], tl.float32)
-    for first in range(0, head_size, CHANNELS):
-        channel = first + tl.arange(0, CHANNELS)
-        inside = channel < head_size
-        vector = tl.load(
-            query + place[:, None] * head_size + channel[None, :],
-            mask=used[:, None] & inside[None, :],
-            other=0.0,
-        )
-        where = page[:, None] * head_size + channel[None, :]
-        there = (page < pages)[:, None] & inside[None, :]
-        high = finite_or_zero(tl.load(high_bounds + where, mask=there, other=0.0))
-        scores = dot_wide(tl.maximum(vector, 0.0), tl.trans(high), scores)
-        low = finite_or_zero(tl.load(low_bounds + where, mask=there, other=0.0))
-        scores = dot_wide(tl.minimum(vector, 0.0), tl.trans(low), scores)
-    written = used[:, None] & (page < pages)[None, :]
-    at = (first_page + page)[None, :]
-    valid = tl.load(valid_pages + row[:, None] * num_pages + at, mask=written, other=0)
-    keys = tl.where(valid != 0, ordered_bits(scores), 0).to(tl.int32, bitcast=True)
-    tl.store(page_keys + place[:, None] * num_pages + at, keys, mask=written)
-
-
-@triton.jit(do_not_specialize=["members", "num_pages"])
-def share_pages(page_keys, group_keys, members, num_pages, BLOCK_P: tl.constexpr):
-    """Scores of heads → what their KV group ranks pages by: the mean of their softmax over pages.
+    A group ranks pages by the mean of its heads' softmax over pages. It takes its best ones; or,
+    BY_NEED, those that it needs, see ``reference.select_needed``.
 
     Args:
         page_keys: [R, Hkv, members, num_pages] int32.
         group_keys: [R, Hkv, num_pages] int32, written.
+        pages_kept: [R] int64. floors: [R] fp32. tokens_per_page: [R, num_pages] int64.
+        thresholds, last_tied: [R, Hkv] int32, written.
+        tokens_read: [R, Hkv] int64, written: how many the chosen pages have.
     """
     place = tl.program_id(0).to(tl.int64)
+    row = place // num_kv_heads
     page = tl.arange(0, BLOCK_P)
     inside = page < num_pages
     page_keys += place * members * num_pages
@@ -108,121 +62,47 @@ def share_pages(page_keys, group_keys, members, num_pages, BLOCK_P: tl.constexpr
         weight = tl.where(keys > 0, float_of(keys), -INFINITY)
         weight = tl.exp(weight - tl.max(weight, 0))
         shares += weight / tl.sum(weight, 0)
+    shares /= members
     valid = tl.load(page_keys + page, mask=inside, other=0) != 0
-    keys = tl.where(valid, ordered_bits(shares / members), 0).to(tl.int32, bitcast=True)
-    tl.store(group_keys + place * num_pages + page, keys, mask=inside)
-
-
-@triton.jit(do_not_specialize=["choosers", "num_pages"])
-def choose_pages(
-    page_keys, pages_kept, tokens_per_page, thresholds, last_tied, tokens_read,
-    choosers, num_pages, BLOCK_P: tl.constexpr,
-):  # fmt: skip
-    """Each chooser's best pages, as a threshold and the last page that ties with it.
-
-    Args:
-        page_keys: [R, choosers, num_pages] int32, of all heads or all KV groups.
-        pages_kept: [R] int64. tokens_per_page: [R, num_pages] int64.
-        thresholds, last_tied: [R, choosers] int32, written.
-        tokens_read: [R, choosers] int64, written: how many the chosen pages have.
-    """
-    place = tl.program_id(0).to(tl.int64)
-    page = tl.arange(0, BLOCK_P)
-    keys = tl.load(page_keys + place * num_pages + page, mask=page < num_pages, other=0)
-    kept = tl.minimum(tl.load(pages_kept + place // choosers), num_pages).to(tl.int32)
-    _, threshold, last = choose_largest(keys.to(tl.uint32, bitcast=True), kept)
+    keys = tl.where(valid, ordered_bits(shares), 0).to(tl.uint32)
+    group_keys += place * num_pages
+    tl.store(group_keys + page, keys.to(tl.int32, bitcast=True), mask=inside)
+    kept = tl.load(pages_kept + row)
+    if BY_NEED:
+        count = tl.sum(valid.to(tl.int32), 0)
+        most = tl.max(tl.where(valid, shares, 0.0), 0)
+        least = tl.minimum(tl.load(floors + row) / count.to(tl.float32), most)
+        threshold = tl.where(kept >= count, 1, ordered_bits(least)).to(tl.uint32)
+        last = num_pages
+    else:
+        _, threshold, last = choose_largest(keys, tl.minimum(kept, num_pages).to(tl.int32))
     tl.store(thresholds + place, threshold.to(tl.int32, bitcast=True))
     tl.store(last_tied + place, last)
-    keys, tokens = page_keys + place * num_pages, tokens_per_page + place // choosers * num_pages
-    tl.store(tokens_read + place, _count_tokens(keys, tokens, threshold, last, num_pages))
-
-
-@triton.jit(do_not_specialize=["choosers", "num_pages"])
-def choose_needed(
-    page_keys, pages_kept, tokens_per_page, thresholds, last_tied, tokens_read, floors,
-    choosers, num_pages, BLOCK_P: tl.constexpr,
-):  # fmt: skip
-    """The pages that each KV group needs, see ``reference.select_needed``; as ``choose_pages``.
-
-    Args:
-        page_keys: of shares of attention.
-        floors: [R] fp32.
-    """
-    place = tl.program_id(0).to(tl.int64)
-    page = tl.arange(0, BLOCK_P)
-    keys = tl.load(page_keys + place * num_pages + page, mask=page < num_pages, other=0)
-    keys = keys.to(tl.uint32, bitcast=True)
-    count = tl.sum((keys > 0).to(tl.int32), 0)
-    most = tl.max(tl.where(keys > 0, float_of(keys), 0.0), 0)
-    least = tl.minimum(tl.load(floors + place // choosers) / count.to(tl.float32), most)
-    threshold = tl.where(tl.load(pages_kept + place // choosers) >= count, 1, ordered_bits(least))
-    threshold = threshold.to(tl.uint32)
-    tl.store(thresholds + place, threshold.to(tl.int32, bitcast=True))
-    tl.store(last_tied + place, num_pages)
-    keys, tokens = page_keys + place * num_pages, tokens_per_page + place // choosers * num_pages
-    tl.store(tokens_read + place, _count_tokens(keys, tokens, threshold, num_pages, num_pages))
-
-
-@triton.jit
-def _count_tokens(page_keys, tokens_per_page, threshold, last, num_pages):
-    """Tokens of the pages that one chooser chose; a few pages at a time: int64 counts of all of
-    them would spill registers."""
+    # A few pages at a time and from memory: int64 counts of all of them would spill registers.
+    tl.debug_barrier()
+    tokens_per_page += row * num_pages
     total = tl.zeros([COUNTED_AT_ONCE], tl.int64)
     for start in range(0, num_pages, COUNTED_AT_ONCE):
-        page = start + tl.arange(0, COUNTED_AT_ONCE)
-        keys = tl.load(page_keys + page, mask=page < num_pages, other=0)
-        chosen = is_chosen(keys, threshold, last, page)
-        total += tl.load(tokens_per_page + page, mask=chosen, other=0)
-    return tl.sum(total, 0)
-
-
-@triton.jit(do_not_specialize=["members", "num_kv_heads", "num_pages"])
-def count_union(
-    page_keys, tokens_per_page, thresholds, last_tied, tokens_read, members, num_kv_heads, num_pages
-):
-    """Tokens of the pages that any head of a KV group chose.
-
-    Args:
-        page_keys: [R, Hkv, members, num_pages] int32. tokens_per_page: [R, num_pages] int64.
-        thresholds, last_tied: [R, Hkv, members] int32. tokens_read: [R, Hkv] int64, written.
-    """
-    place = tl.program_id(0).to(tl.int64)
-    tokens_per_page += place // num_kv_heads * num_pages
-    total = tl.zeros([COUNTED_AT_ONCE], tl.int64)
-    for start in range(0, num_pages, COUNTED_AT_ONCE):
-        page = start + tl.arange(0, COUNTED_AT_ONCE)
-        wanted = tl.zeros([COUNTED_AT_ONCE], tl.int32)
-        for member in range(0, members):
-            chooser = place * members + member
-            at = page_keys + chooser * num_pages + page
-            keys = tl.load(at, mask=page < num_pages, other=0)
-            threshold = tl.load(thresholds + chooser).to(tl.uint32, bitcast=True)
-            last = tl.load(last_tied + chooser)
-            wanted = tl.maximum(wanted, is_chosen(keys, threshold, last, page).to(tl.int32))
-        total += tl.load(tokens_per_page + page, mask=wanted > 0, other=0)
+        part = start + tl.arange(0, COUNTED_AT_ONCE)
+        again = tl.load(group_keys + part, mask=part < num_pages, other=0)
+        chosen = is_chosen(again, threshold, last, part)
+        total += tl.load(tokens_per_page + part, mask=chosen, other=0)
     tl.store(tokens_read + place, tl.sum(total, 0))
 
 
-@triton.jit(do_not_specialize=["num_heads", "share", "num_pages"])
-def mass_outside_pages(
-    page_keys, tokens_per_page, outside, num_heads, share, num_pages, BLOCK_P: tl.constexpr
-):
-    """Attention mass that the best ``share`` of the pages leaves over, by their scores.
+@triton.jit(do_not_specialize=["share", "num_pages"])
+def mass_outside_pages(page_keys, outside, share, num_pages, BLOCK_P: tl.constexpr):
+    """Attention mass that the heaviest ``share`` of the pages leaves over.
 
     Args:
-        page_keys: [R, H, num_pages] int32, a token's score, or (with 1 token a page) its mass.
-        tokens_per_page: [R, num_pages] int32. outside: [R, H] fp32, written.
+        page_keys: [R, H, num_pages] int32, logarithms of masses. outside: [R, H] fp32, written.
     """
     place = tl.program_id(0).to(tl.int64)
     page = tl.arange(0, BLOCK_P)
-    inside = page < num_pages
-    keys = tl.load(page_keys + place * num_pages + page, mask=inside, other=0)
+    keys = tl.load(page_keys + place * num_pages + page, mask=page < num_pages, other=0)
     keys = keys.to(tl.uint32, bitcast=True)
     valid = keys > 0
-    at = place // num_heads * num_pages + page
-    tokens = tl.load(tokens_per_page + at, mask=valid & inside, other=1)
-    weight = tl.where(valid, float_of(keys), 0.0) + tl.log(tokens.to(tl.float32))
-    weight = tl.where(valid, weight, -INFINITY)
+    weight = tl.where(valid, float_of(keys), -INFINITY)
     mass = tl.exp(weight - tl.max(weight, 0))
     total = tl.sum(mass, 0)
     best = tl.ceil(tl.sum(valid.to(tl.int32), 0).to(tl.float32) * share - 1e-9).to(tl.int32)
@@ -249,20 +129,19 @@ def is_chosen(keys, threshold, last, page):
 
 @triton.jit(
     do_not_specialize=[
-        "choosers", "heads_per_group", "rows_per_source", "tiles", "pages", "first_page",
-        "num_pages", "list_width", "block_m",
+        "heads_per_group", "rows_per_source", "tiles", "pages", "first_page", "num_pages",
+        "list_width", "block_m",
     ]
 )  # fmt: skip
 def list_pages(
     page_keys, thresholds, last_tied, page_list, page_counts,
-    choosers, heads_per_group, rows_per_source, tiles, pages, first_page, num_pages, list_width,
-    block_m, BLOCK_P: tl.constexpr,
+    heads_per_group, rows_per_source, tiles, pages, first_page, num_pages, list_width, block_m,
+    BLOCK_P: tl.constexpr,
 ):  # fmt: skip
     """Pages of one block that any query of a tile chose, ascending, for one split of it.
 
     Args:
-        page_keys: [R, Hkv, choosers, num_pages] int32; thresholds, last_tied: [R, Hkv, choosers]
-            int32; there is a chooser for every head of a group, or one for all of them.
+        page_keys: [R, Hkv, num_pages] int32. thresholds, last_tied: [R, Hkv] int32.
         page_list: [tiles, Hkv, splits, list_width] int32, page_counts: [tiles, Hkv,
             splits] int32; both written.
     """
@@ -279,7 +158,6 @@ def list_pages(
             index = part + tl.arange(0, 16)
             row = tile // tiles * rows_per_source + index // heads_per_group
             chooser = row * tl.num_programs(1) + kv_head
-            chooser = chooser * choosers + index % heads_per_group % choosers
             used = index < queries
             threshold = tl.load(thresholds + chooser, mask=used, other=0)
             last = tl.load(last_tied + chooser, mask=used, other=-1)
@@ -300,7 +178,7 @@ def list_pages(
 
 
 _ATTEND_SCALARS = [
-    "choosers", "heads_per_group", "rows_per_source", "tiles", "row_lines", "head_lines", "tokens",
+    "heads_per_group", "rows_per_source", "tiles", "row_lines", "head_lines", "tokens",
     "page_size", "head_size", "first_page", "num_pages", "first_token", "mask_width", "masked",
     "list_width", "first_split", "all_splits", "selecting", "has_sources",
 ]  # fmt: skip
@@ -310,7 +188,7 @@ _ATTEND_SCALARS = [
 def attend_pages(
     query, keys, values, sources, page_keys, thresholds, last_tied, page_list, page_counts,
     valid_tokens, mixed, tops, sums,
-    choosers, heads_per_group, rows_per_source, tiles, row_lines, head_lines,
+    heads_per_group, rows_per_source, tiles, row_lines, head_lines,
     tokens, page_size, head_size, first_page, num_pages, first_token, mask_width, masked,
     list_width, first_split, all_splits, selecting, has_sources,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, HEAD: tl.constexpr,
@@ -339,7 +217,7 @@ def attend_pages(
         mask=used[:, None] & inside[None, :],
         other=0.0,
     )
-    chooser = (row * tl.num_programs(1) + kv_head) * choosers + member % choosers
+    chooser = row * tl.num_programs(1) + kv_head
     threshold = tl.load(thresholds + chooser, mask=only_if(selecting, used), other=0)
     threshold = threshold.to(tl.uint32, bitcast=True)[:, None]
     last = tl.load(last_tied + chooser, mask=only_if(selecting, used), other=-1)[:, None]
@@ -395,7 +273,7 @@ def attend_pages(
 def merge_splits(
     parts, tops, sums, mixed, head_size, splits, SPLITS: tl.constexpr, HEAD: tl.constexpr
 ):
-    """Join each query's parts: [R, H, splits, D] fp32 → mixed [R, H, D] fp32."""
+    """Join each query's parts: [R, H, splits, D] fp32 → mixed [R, H, D]."""
     place = tl.program_id(0).to(tl.int64)
     head_size = tl.multiple_of(head_size, 8)
     channel = tl.arange(0, HEAD)
@@ -418,4 +296,5 @@ def merge_splits(
             other=0.0,
         )
         joined += tl.sum(weight[:, None] * part, 0)
-    tl.store(mixed + place * head_size + channel, joined / total, mask=inside)
+    joined = narrowed(joined / total, mixed.dtype.element_ty)
+    tl.store(mixed + place * head_size + channel, joined, mask=inside)

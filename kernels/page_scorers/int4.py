@@ -36,5 +36,5 @@ INT4 = PageScorer(
     reads="codes",
     is_mass=True,
     cpu_choice="group",
-    triton_kernel="weigh_pages",
+    gpu_choice="group",
 )

@@ -62,7 +62,7 @@ class PageScorer:
         over_text: of keys [R, Hkv, S, D] and the page size, for a dense pass over a text; by
             default ``score`` with every token a row, which has no bounds to read.
         cpu_choice: who may choose pages by it for the CPU's kernels to serve it; None: nobody.
-        triton_kernel: the one that scores pages, for both choices; None without one.
+        gpu_choice: likewise for the Triton kernels.
     """
 
     name: str
@@ -74,4 +74,4 @@ class PageScorer:
     is_mass: bool = False
     over_text: Callable[[Tensor, int], TextScores] | None = None
     cpu_choice: str | None = None
-    triton_kernel: str | None = None
+    gpu_choice: str | None = None

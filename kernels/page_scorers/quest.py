@@ -104,5 +104,4 @@ QUEST = PageScorer(
     reads="bounds",
     over_text=_BoundsOverText,
     cpu_choice="head",
-    triton_kernel="score_pages",
 )

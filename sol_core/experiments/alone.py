@@ -16,7 +16,7 @@ others to zero.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -32,7 +32,7 @@ from sol_core.events import Alternative, PageReads
 from sol_core.generation.sequence import most_probable, page_reads
 from sol_core.models import FrozenLM
 from sol_core.models.loading import LanguageModel
-from sol_core.models.weights import LayerWeights
+from sol_core.models.weights import Linear
 from sol_core.policy import Policy, PolicyScheduler
 
 ROWS_AT_ONCE = 128
@@ -51,21 +51,33 @@ class MlpOutput:
     zeros: tuple[int, ...]  # per bit width of ``bits``, how many channels round to 0
 
 
-class _WatchedLM(FrozenLM):
-    """The same model over the same weights, which notes what every MLP adds."""
+class _NotedLinear(Linear):
+    """A map that keeps what it gives for the first row."""
 
-    _few_rows = None  # the fast path adds inside its kernels
+    _outputs: list[Tensor]
 
-    def watch(self, tokens: Sequence[int]) -> Tensor:
-        """[layers, T, C] fp32: the MLP outputs of a dense pass over T tokens."""
-        self._seen: list[Tensor] = []
-        cache = self.new_cache(1, len(tokens))
-        self.prefill(torch.tensor([list(tokens)], device=self.device), cache)
-        return torch.stack(self._seen)
+    def __init__(self, linear: Linear, outputs: list[Tensor]) -> None:
+        super().__init__(linear.weight, linear.bias)
+        object.__setattr__(self, "_outputs", outputs)  # the class is frozen
 
-    def _add_mlp(self, layer: LayerWeights, hidden: Tensor, update: Tensor) -> Tensor:
-        self._seen.append(update[0].float())
-        return super()._add_mlp(layer, hidden, update)
+    def __call__(self, inputs: Tensor) -> Tensor:
+        """As the map does."""
+        output = super().__call__(inputs)
+        self._outputs.append(output[0].float())
+        return output
+
+
+def _mlp_outputs(lm: FrozenLM, tokens: Sequence[int]) -> Tensor:
+    """[layers, T, C] fp32: the MLP outputs of a dense pass over T tokens."""
+    outputs: list[Tensor] = []
+    layers = tuple(
+        replace(layer, down=_NotedLinear(layer.down, outputs)) for layer in lm.weights.layers
+    )
+    watched = FrozenLM(lm.spec, replace(lm.weights, layers=layers))
+    watched.prefill(
+        torch.tensor([list(tokens)], device=lm.device), watched.new_cache(1, len(tokens))
+    )
+    return torch.stack(outputs)
 
 
 @torch.no_grad()
@@ -74,7 +86,7 @@ def most_massive_output(
 ) -> MlpOutput:
     """The most uneven MLP output of tokens ``first`` … last: largest over median magnitude."""
     check_tokens(model, tokens, first + 1)
-    outputs = _WatchedLM(model.spec, model.lm.weights).watch(tokens)[:, first:]
+    outputs = _mlp_outputs(model.lm, tokens)[:, first:]
     magnitudes = outputs.abs()
     medians = magnitudes.median(-1).values
     uneven = magnitudes.amax(-1) / medians.clamp(min=1e-8)

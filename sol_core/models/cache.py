@@ -18,13 +18,14 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from kernels.cpu.threads import MANY_ROWS
 from kernels.key_codes import OCTET
-from kernels.kv_write import one_launch
 from kernels.page_attention import KVBlock
 from sol_core.errors import ContextLengthError, ShapeError
 from sol_core.models.layer_store import POOLED_TOKENS, LayerStore, StorePool
 
 if TYPE_CHECKING:
+    from kernels.kv_write import NewTokens
     from kernels.page_scorers import Summary
     from sol_core.models.spec import ModelSpec
 
@@ -116,9 +117,7 @@ class KVCache:
         count = keys.shape[2]
         self._check_room(count)
         store = self._layers[layer]
-        if len(set(self.own_lengths)) == 1 and (
-            count > 1 or not one_launch(store.keys, self.num_rows)
-        ):
+        if len(set(self.own_lengths)) == 1 and (count > 1 or self.num_rows < MANY_ROWS):
             store.write_stretch(keys, values, self.own_lengths)
         elif count == 1:
             slots = self.token_slots()
@@ -147,17 +146,14 @@ class KVCache:
         for store in self._layers:
             store.truncate(length)
 
-    def write_at(
-        self,
-        layer: int,
-        keys: Tensor,
-        values: Tensor,
-        slots: Tensor,
-        *,
-        extend: Summary | None,
-    ) -> None:
-        """Store [R, Hkv, D] at slots [R] that only the device knows; see ``take_token``."""
-        self._layers[layer].write_at(keys, values, slots, extend=extend)
+    def rotate_and_write(
+        self, layer: int, new: NewTokens, slots: Tensor, *, extend: Summary | None
+    ) -> Tensor:
+        """Store a token per row at slots [R] that only the device knows; see ``take_token``.
+
+        Returns: its queries [R, H, D] fp32, rotated and scaled.
+        """
+        return self._layers[layer].rotate_and_write(new, slots, extend=extend)
 
     def blocks(
         self,

@@ -22,9 +22,12 @@ from torch import Tensor
 from kernels.causal_attention import causal_attention
 from kernels.cpu.threads import MANY_ROWS, torch_on_one_thread
 from kernels.cpu.tuning import Tuning
+from kernels.gated_mlp import activated
 from kernels.gpu.triton_support import runs_triton
+from kernels.kv_write import NewTokens, rotated
 from kernels.linear import FEW_ROWS, step_threads
 from kernels.page_attention import Attended, KVBlock, attend, page_readers
+from kernels.residual import Residual, add_and_norm
 from sol_core.actions import DENSE, PAPER, Action, Mechanisms
 from sol_core.errors import ContextLengthError, ShapeError
 from sol_core.models.cache import KVCache
@@ -42,8 +45,8 @@ from sol_core.models.spec import ModelSpec, RopeSpec
 from sol_core.models.step.clock import Lap, StepClock
 from sol_core.models.step.few_rows import FewRowStep, StepRequest
 from sol_core.models.step.graph import StepGraphs, run_alone
-from sol_core.models.step.layer import final_logits, heads_of, normalised, with_update
-from sol_core.models.step.mlp import gated, step_mlp
+from sol_core.models.step.layer import final_logits, heads_of, residual_of
+from sol_core.models.step.mlp import step_mlp
 from sol_core.models.step.output import StepOutput
 from sol_core.models.step.plan import StepPlan, plan_step, step_numbers, step_shape
 from sol_core.models.step.preview import PreviewedHead
@@ -187,11 +190,17 @@ class FrozenLM:
         self._check_context(start + count)
         positions = torch.arange(start, start + count, device=self.device)
         angles = self._angles(positions)
-        hidden = self._embed(tokens)
+        hidden, update, update_norm = self._embed(tokens), None, None
         signals = Signals(self.spec) if observe else None
+        places = slice(None) if observed is None else observed
         for index, layer in enumerate(self.batch_weights.layers):
-            normed = self._norm(hidden, layer.attention_norm)
-            query, key, value = heads_of(self.spec, layer, normed, *angles[self.spec.ropes[index]])
+            residual = self._residual(hidden, layer.attention_norm, update, update_norm)
+            hidden, normed = add_and_norm(residual)
+            if signals is not None:
+                signals.add_stream(index - 1, hidden[:, places])
+            heads = heads_of(self.spec, layer, normed)
+            turned = angles[self.spec.ropes[index]]
+            query, key, value = rotated(heads, self.spec.num_kv_heads, *turned)
             cache.write(index, key.transpose(1, 2), value.transpose(1, 2))
             (block,) = cache.blocks(index, count)
             mixed = causal_attention(
@@ -203,12 +212,12 @@ class FrozenLM:
             )
             if watch is not None:
                 watch(index, query.transpose(1, 2) * self.spec.attention_scale, block)
-            hidden = self._add_attention(layer, hidden, mixed.transpose(1, 2).flatten(2))
-            normed = self._norm(hidden, layer.mlp_norm)
-            update = layer.down(gated(layer.gate_up(normed), self.spec.activation))
-            hidden = self._add_mlp(layer, hidden, update)
+            update = layer.attention_output(mixed.transpose(1, 2).flatten(2))
+            residual = self._residual(hidden, layer.mlp_norm, update, layer.attention_output_norm)
+            hidden, normed = add_and_norm(residual)
+            update = layer.down(activated(layer.gate_up(normed), self.spec.activation))
+            update_norm = layer.mlp_output_norm
             if signals is not None:
-                places = slice(None) if observed is None else observed
                 outside = prefill_concentration(
                     query[:, places].transpose(1, 2) * self.spec.attention_scale,
                     block,
@@ -217,11 +226,13 @@ class FrozenLM:
                     window=self.spec.windows[index],
                     scorer=mechanisms.scorer,
                 )
-                signals.add_layer(index, outside, hidden[:, places])
+                signals.add_mass(outside)
         cache.advance(counts)
-        hidden = self._norm(hidden, self.weights.final_norm)
+        residual = self._residual(hidden, self.weights.final_norm, update, update_norm)
+        stream, hidden = add_and_norm(residual)
         if signals is None:
             return hidden
+        signals.add_stream(self.spec.num_layers - 1, stream[:, places])
         concentration, middle = signals.stacked()
         assert concentration is not None
         return PrefillOutput(hidden, concentration, middle)
@@ -340,31 +351,40 @@ class FrozenLM:
         """One step; the cache is written but not advanced."""
         weights = self.batch_weights if cache.num_rows >= MANY_ROWS else self.weights
         angles = self._angles(plan.positions)
-        hidden = self._embed(tokens)
+        hidden, update, update_norm = self._embed(tokens), None, None
+        # A GPU's kernels round once what meets the weights; a CPU's take it as it is.
+        dtype = self.dtype if self._in_buckets else torch.float32
         signals = Signals(self.spec) if plan.shape.observe else None
         readers: list[Tensor] = []
         read: list[Tensor] = []
         lap("rest")
         for index, layer in enumerate(weights.layers):
+            residual = self._residual(hidden, layer.attention_norm, update, update_norm)
+            hidden, normed = add_and_norm(residual, dtype)
             turned = angles[self.spec.ropes[index]]
-            hidden, attended = self._attend(index, layer, hidden, cache, plan, turned, readers)
+            attended = self._attend(index, layer, normed, cache, plan, turned, readers)
+            update = layer.attention_output(attended.mixed.flatten(1))
             seen = plan.tokens_seen[self.spec.windows[index]]
             read.append(seen if attended.tokens_read is None else attended.tokens_read)
-            lap("attention")
-            normed = self._norm(hidden, layer.mlp_norm)
-            update = step_mlp(layer, normed, plan, self.spec.activation)
-            hidden = self._add_mlp(layer, hidden, update)
             if signals is not None:
-                outside = attended.outside if plan.shape.observe.scores_pages else None
-                signals.add_layer(index, outside, hidden)
+                signals.add_stream(index - 1, hidden)
+                if plan.shape.observe.scores_pages:
+                    signals.add_mass(attended.outside)
+            lap("attention")
+            residual = self._residual(hidden, layer.mlp_norm, update, layer.attention_output_norm)
+            hidden, update = step_mlp(layer, residual, plan, self.spec.activation, dtype)
+            update_norm = layer.mlp_output_norm
             lap("mlp")
-        hidden = self._norm(hidden, self.weights.final_norm)
+        residual = self._residual(hidden, self.weights.final_norm, update, update_norm)
+        stream, hidden = add_and_norm(residual)
+        if signals is not None:
+            signals.add_stream(self.spec.num_layers - 1, stream)
         concentration, middle = (None, None) if signals is None else signals.stacked()
         lap("rest")
         logits = self.logits(hidden)
         lap("head")
         pages = torch.stack(readers, 1) if readers else None
-        tokens_read = torch.stack(read, 1)
+        tokens_read = torch.stack(read, 1).sum(-1)
         return StepOutput(hidden, logits, tokens_read, concentration, middle, pages)
 
     @cached_property
@@ -380,8 +400,14 @@ class FrozenLM:
         scale = self.spec.stream_scale
         return stream if scale is None else stream * scale
 
-    def _norm(self, hidden: Tensor, weight: Tensor | None) -> Tensor:
-        return normalised(hidden, weight, self.spec)
+    def _residual(
+        self,
+        hidden: Tensor,
+        norm: Tensor | None,
+        update: Tensor | None,
+        update_norm: Tensor | None,
+    ) -> Residual:
+        return residual_of(self.spec, hidden, norm, update, update_norm)
 
     def _angles(self, positions: Tensor) -> dict[RopeSpec, tuple[Tensor, Tensor]]:
         return {
@@ -393,37 +419,30 @@ class FrozenLM:
         self,
         index: int,
         layer: LayerWeights,
-        hidden: Tensor,
+        normed: Tensor,
         cache: KVCache,
         plan: StepPlan,
         angles: tuple[Tensor, Tensor],
         readers: list[Tensor],
-    ) -> tuple[Tensor, Attended]:
-        """Residual stream after the attention of one decode step [R, C], and that attention;
-        who reads each page [R, P] is added to ``readers`` if requested."""
-        normed = self._norm(hidden, layer.attention_norm)
-        query, key, value = heads_of(self.spec, layer, normed, *angles)
+    ) -> Attended:
+        """The attention of one layer of a decode step over normalised states [R, C]; who reads
+        each page [R, P] is added to ``readers`` if requested."""
+        heads, scale = heads_of(self.spec, layer, normed), self.spec.attention_scale
         attention, shape = plan.attention[self.spec.windows[index]], plan.shape
         if shape.extend is None:
+            query, key, value = rotated(heads, self.spec.num_kv_heads, *angles)
             cache.write(index, key[:, :, None], value[:, :, None])
+            query = query * scale
         else:
-            cache.write_at(index, key, value, plan.slots, extend=shape.extend[index])
+            new, extend = NewTokens(heads, *angles, scale), shape.extend[index]
+            query = cache.rotate_and_write(index, new, plan.slots, extend=extend)
         read = None if attention.valid_pages is None else shape.mechanisms.scorer.reads
         blocks = cache.blocks(index, 1, read=read, width=shape.own_width)
-        query = query * self.spec.attention_scale
         if shape.page_reads:
             readers.append(page_readers(query, blocks, attention))
-        cap = self.spec.attention_cap
         share = BEST_PAGES if shape.observe.scores_pages else 0.0
-        attended = attend(query, blocks, attention, share, cap)
-        return self._add_attention(layer, hidden, attended.mixed.flatten(1)), attended
-
-    def _add_attention(self, layer: LayerWeights, hidden: Tensor, mixed: Tensor) -> Tensor:
-        update = layer.attention_output(mixed)
-        return with_update(hidden, update, layer.attention_output_norm, self.spec)
-
-    def _add_mlp(self, layer: LayerWeights, hidden: Tensor, update: Tensor) -> Tensor:
-        return with_update(hidden, update, layer.mlp_output_norm, self.spec)
+        cap = self.spec.attention_cap
+        return attend(query, blocks, attention, share, cap, normed.dtype)
 
     def _check_context(self, length: int) -> None:
         if length > self.spec.max_positions:

@@ -9,13 +9,13 @@ adds its keys to one or the other.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from kernels.key_codes import OCTET, encode_keys
-from kernels.kv_write import write_tokens
+from kernels.kv_write import NewTokens, rotate_and_write, write_tokens
 from kernels.page_attention import page_bounds
 from sol_core.card_errors import keeps_memory
 
@@ -87,16 +87,23 @@ class LayerStore:
 
     def write_token(self, keys: Tensor, values: Tensor, ends: list[int], slots: Tensor) -> None:
         """Store [R, Hkv, D] at each row's slot; ``slots`` are ``ends`` as a tensor."""
-        self.write_at(keys, values, slots, extend=self.take_token(ends))
+        where = self._kept(self.take_token(ends))
+        write_tokens((keys, values), (self.keys, self.values), slots=slots, **where)
 
-    def write_at(
-        self, keys: Tensor, values: Tensor, slots: Tensor, *, extend: Summary | None
-    ) -> None:
-        """Store [R, Hkv, D] at slots [R] int64; ``extend`` is what ``take_token`` returned."""
-        bounds = self._bounds if extend == "bounds" else None
-        codes = self._codes if extend == "codes" else None
-        buffers = (self.keys, self.values)
-        write_tokens((keys, values), buffers, bounds, slots, self.page_size, codes)
+    def rotate_and_write(self, new: NewTokens, slots: Tensor, *, extend: Summary | None) -> Tensor:
+        """Store a token per row at slots [R] int64; ``extend`` is what ``take_token`` returned.
+
+        Returns: its queries [R, H, D] fp32, rotated and scaled.
+        """
+        return rotate_and_write(new, (self.keys, self.values), slots=slots, **self._kept(extend))
+
+    def _kept(self, extend: Summary | None) -> dict[str, Any]:
+        """Arguments of a write for what the new token joins."""
+        return {
+            "bounds": self._bounds if extend == "bounds" else None,
+            "page_size": self.page_size,
+            "codes": self._codes if extend == "codes" else None,
+        }
 
     def truncate(self, length: int) -> None:
         """Forget bounds and codes of everything from ``length`` on."""

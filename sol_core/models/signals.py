@@ -64,10 +64,12 @@ class Signals:
         self._concentration: list[Tensor] = []
         self._mid_hidden: list[Tensor] = []
 
-    def add_layer(self, index: int, mass_outside: Tensor | None, hidden: Tensor) -> None:
-        """Args: mass_outside [..., H]; hidden [..., C], the residual stream after the layer."""
-        if mass_outside is not None:
-            self._concentration.append(mass_outside.mean(-1))
+    def add_mass(self, outside: Tensor) -> None:
+        """A layer's attention mass outside the best pages [..., H]."""
+        self._concentration.append(outside.mean(-1))
+
+    def add_stream(self, index: int, hidden: Tensor) -> None:
+        """The residual stream [..., C] after a layer."""
         self._mid_hidden += [hidden.float()] * self._mid_layers.count(index)
 
     def stacked(self) -> tuple[Tensor | None, Tensor]:

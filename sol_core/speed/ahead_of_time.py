@@ -78,10 +78,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Compile for the architectures named and print the list."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("architectures", nargs="*", type=int, help="75, 80, …; default 80 90 100")
-    wanted = parser.parse_args(arguments).architectures or list(ARCHITECTURES)
+    parser.add_argument("--sample", action="store_true", help="each kernel's last configuration")
+    options = parser.parse_args(arguments)
+    wanted = options.architectures or list(ARCHITECTURES)
     if not set(wanted) <= set(SHARED_LIMIT):
         parser.error(f"architectures must be among {tuple(SHARED_LIMIT)}, got {wanted}")
-    work = [(number, arch) for number in range(len(shipped_launches())) for arch in wanted]
+    numbers = dict(enumerate(shipped_launches()))
+    if options.sample:
+        last = {launch.kernel: number for number, launch in numbers.items()}
+        numbers = {number: numbers[number] for number in last.values()}
+    work = [(number, arch) for number in numbers for arch in wanted]
     with ProcessPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         binaries = list(pool.map(_compile_numbered, work, chunksize=4))
     sys.stdout.write(json.dumps([asdict(binary) for binary in binaries]) + "\n")

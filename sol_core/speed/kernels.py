@@ -17,10 +17,10 @@ import torch
 
 from kernels.gated_mlp import MlpPlan, MlpWeights, fused_gated_mlp
 from kernels.key_codes import encode_keys
-from kernels.kv_write import write_tokens
-from kernels.page_attention import AttentionPlan, KVBlock, decode_attention, page_bounds
-from kernels.rms_norm import rms_norm
-from sol_core.actions import PAPER, Action, Mechanisms, ceil_fraction, grid_named
+from kernels.kv_write import NewTokens, rotate_and_write
+from kernels.page_attention import AttentionPlan, KVBlock, attend
+from kernels.residual import Residual, add_and_norm
+from sol_core.actions import Action, Mechanisms, ceil_fraction, grid_named
 from sol_core.errors import ConfigError
 from sol_core.speed.ahead_of_time import SHARED_LIMIT, Binary, compile_in_child
 from sol_core.speed.gpu_step import count_launches, measure_steps
@@ -45,7 +45,12 @@ class KernelBenchOptions:
             raise ConfigError(f"shape must be one of {', '.join(MODELS)}, got {self.shape!r}")
         if self.context < 1:
             raise ConfigError(f"context must be 1 or more, got {self.context}")
-        grid_named(self.grid)
+        how = grid_named(self.grid).mechanisms
+        if how.page_choice != how.scorer.gpu_choice:
+            raise ConfigError(
+                f"grid must be one whose pages are chosen by kernels; those of {self.grid} are "
+                "chosen by the PyTorch reference"
+            )
         Action(self.budget, self.budget)
 
 
@@ -127,11 +132,11 @@ def _errors(binaries: Sequence[Binary]) -> dict[tuple[str, str], str]:
 
 
 def run_layer(
-    shape: ModelShape, action: Action, context: int, device: str, how: Mechanisms = PAPER
+    shape: ModelShape, action: Action, context: int, device: str, how: Mechanisms
 ) -> None:
     """The Triton kernels of one layer's decode step, once, on random data.
 
-    Cache and weights are bf16; page bounds and 4-bit keys are the keys' own.
+    Cache and weights are bf16; 4-bit keys are the keys' own.
     """
     heads, kv_heads, size = shape.num_heads, shape.num_kv_heads, shape.head_size
     pages = -(-context // PAGE_SIZE)
@@ -141,11 +146,11 @@ def run_layer(
         return torch.randn(*dims, generator=generator, device=device, dtype=dtype)
 
     keys, values = (random(1, kv_heads, pages * PAGE_SIZE, size) for _ in range(2))
-    bounds = page_bounds(keys, None, PAGE_SIZE)
     codes, scales = (part.contiguous() for part in encode_keys(keys))
-    read = how.scorer.reads
     hidden = random(1, shape.hidden_size, dtype=torch.float32)
+    update = random(1, shape.hidden_size)
     norm = torch.ones(shape.hidden_size, device=device)
+    residual = Residual(hidden, update, norm, 1e-5)
     kept = torch.tensor([-(-ceil_fraction(action.keep_fraction, context) // PAGE_SIZE)])
     tokens = torch.full((1, pages), PAGE_SIZE, device=device)
     how_chosen = how.page_scorer, how.page_choice
@@ -161,17 +166,15 @@ def run_layer(
     if how.pruner.keep_inner:
         kept = torch.tensor([ceil_fraction(inner, shape.intermediate_size)], device=device)
         mlp = MlpPlan(channels, inner_kept=kept)
-    new = random(1, kv_heads, size, dtype=torch.float32)
+    angles = random(1, size, dtype=torch.float32)
+    new = NewTokens(random(1, heads + 2 * kv_heads, size), angles.cos(), angles.sin(), size**-0.5)
     slot = torch.tensor([context - 1], device=device)
-    query = random(1, heads, size, dtype=torch.float32)
+    block = KVBlock(keys, values, None, None, None, codes, scales)
     for _ in range(REPEATS if device != "cpu" else 1):
-        normed = rms_norm(hidden, norm, 1e-5)
-        write_tokens(
-            (new, new), (keys, values), bounds if read == "bounds" else None, slot, PAGE_SIZE,
-            (codes, scales) if read == "codes" else None,
-        )  # fmt: skip
-        decode_attention(query, [KVBlock(keys, values, *bounds, None, codes, scales)], plan)
-        fused_gated_mlp(normed, weights, mlp)
+        add_and_norm(residual, torch.bfloat16)
+        query = rotate_and_write(new, (keys, values), None, slot, PAGE_SIZE, (codes, scales))
+        attend(query, [block], plan, dtype=torch.bfloat16)
+        fused_gated_mlp(residual, weights, mlp)
 
 
 def _measure(shape: ModelShape, action: Action, context: int, how: Mechanisms) -> dict[str, float]:

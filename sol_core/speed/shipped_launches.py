@@ -14,13 +14,19 @@ from torch import Tensor
 from kernels.activation_quantisation.triton_dispatch import quantise_rows
 from kernels.channel_pruning.triton_dispatch import MAX_PRUNED, prune_rows
 from kernels.gated_mlp import MlpPlan, MlpWeights
-from kernels.gated_mlp.triton_dispatch import MAX_ROWS, multiply_with_triton
+from kernels.gated_mlp.triton_dispatch import (
+    MAX_ROWS,
+    activate_with_triton,
+    multiply_with_triton,
+)
 from kernels.gpu.triton_support import KERNEL_DTYPES, Launch, recorded_launches
-from kernels.kv_write.triton_dispatch import store_rows
+from kernels.kv_write import NewTokens
+from kernels.kv_write.triton_dispatch import rotate_and_write_with_triton
 from kernels.page_attention import AttentionPlan, KVBlock
 from kernels.page_attention.triton_checks import largest_head
 from kernels.page_attention.triton_dispatch import attend_with_triton
-from kernels.rms_norm.triton_dispatch import normalise_rows
+from kernels.residual import Residual
+from kernels.residual.triton_dispatch import enter_with_triton
 
 HEAD_SIZES = (64, 128, 256)  # others run padded to these
 GROUPS = (1, 16)  # rows that share a prefix
@@ -38,12 +44,11 @@ def shipped_launches() -> tuple[Launch, ...]:
             _multiply(dtype)
         for pages in PAGE_COUNTS:
             _attend(torch.bfloat16, 64, 1, pages)
-            _attend(torch.bfloat16, 64, 1, pages, int4=True)
-            _attend(torch.bfloat16, 64, 1, pages, int4=True, need=True)
+            _attend(torch.bfloat16, 64, 1, pages, need=True)
         for page_size in PAGE_SIZES:
             for head_size in HEAD_SIZES:
                 for group in GROUPS:
-                    _attend(torch.bfloat16, head_size, group, 128, page_size, int4=True)
+                    _attend(torch.bfloat16, head_size, group, 128, page_size)
         for width in WIDTHS:
             _rows(width)
     return tuple(dict.fromkeys(record))
@@ -56,11 +61,12 @@ def _attend_and_write(dtype: torch.dtype) -> None:
         for group in GROUPS:
             _attend(dtype, head_size, group, 128)
         cached = torch.empty(1, 1, 8, head_size, dtype=dtype)
-        new = torch.empty(1, 1, head_size)
         codes = torch.empty(1, 1, 1, head_size // 8, 8, 4, dtype=torch.uint8)
         scales = torch.empty(1, 1, 1, 2, 8, dtype=torch.bfloat16)
-        pair = (cached, cached)
-        store_rows((new, new), pair, pair, (codes, scales), _counts(1), 8)
+        angles = torch.empty(1, head_size)
+        for heads in (torch.empty(1, 3, head_size), torch.empty(1, 3, head_size, dtype=dtype)):
+            new = NewTokens(heads, angles, angles, 0.125)
+            rotate_and_write_with_triton(new, (cached, cached), _counts(1), (codes, scales))
 
 
 def _attend(
@@ -70,18 +76,12 @@ def _attend(
     pages: int,
     page_size: int = 8,
     *,
-    int4: bool = False,
     need: bool = False,
 ) -> None:
-    """One step of ``rows`` rows with 4 heads each over one sequence of so many pages.
-
-    Args:
-        int4: pages are weighed by 4-bit keys and chosen by the four heads together;
-        need: as many as they need.
-    """
+    """One step of ``rows`` rows with 4 heads each over one sequence of so many pages, chosen by a
+    number or by ``need``."""
     tokens = page_size * pages
     keys = torch.empty(1, 1, tokens, head_size, dtype=dtype)
-    bounds = keys[:, :, :pages].contiguous()
     octets = (1, 1, -(-tokens // 8))
     plan = AttentionPlan(
         page_size,
@@ -89,13 +89,15 @@ def _attend(
         torch.empty(rows, pages, dtype=torch.bool),
         _counts(rows),
         torch.empty(rows, pages, dtype=torch.int64),
-        *(("int4", "group") if int4 else ("quest", "head")),
+        "int4",
+        "group",
         torch.empty(rows) if need else None,
     )
     codes = torch.empty(*octets, head_size // 8, 8, 4, dtype=torch.uint8)
     scales = torch.empty(*octets, 2, 8, dtype=torch.bfloat16)
-    block = KVBlock(keys, keys, bounds, bounds, None, codes, scales)
-    attend_with_triton(torch.empty(rows, 4, head_size), [block], plan, 0.4)
+    block = KVBlock(keys, keys, None, None, None, codes, scales)
+    for mixed in (torch.float32, dtype):
+        attend_with_triton(torch.empty(rows, 4, head_size), [block], plan, 0.4, mixed)
 
 
 def _multiply(dtype: torch.dtype) -> None:
@@ -108,7 +110,8 @@ def _multiply(dtype: torch.dtype) -> None:
                 down_norms=torch.empty(inner),
             )
             for plan in (MlpPlan(_counts(rows)), MlpPlan(_counts(rows), inner_kept=_counts(rows))):
-                multiply_with_triton(torch.empty(rows, width), weights, plan)
+                residual = _residual(torch.empty(rows, width), dtype)
+                multiply_with_triton(residual, weights, plan)
 
 
 def _rows(width: int) -> None:
@@ -124,10 +127,15 @@ def _rows(width: int) -> None:
         )
         for kept in (None, _counts(1)):
             plan = MlpPlan(_counts(1), _counts(1), quantise_inputs=True, inner_kept=kept)
-            multiply_with_triton(torch.empty(1, outer), weights, plan)
-    normalise_rows(torch.empty(1, width), torch.empty(width), 1e-5)
+            multiply_with_triton(_residual(torch.empty(1, outer), dtype), weights, plan)
+        enter_with_triton(_residual(torch.empty(1, width), dtype), dtype)
+        activate_with_triton(torch.empty(1, 2 * width, dtype=dtype), "silu")
     if width <= MAX_PRUNED:
         prune_rows(torch.empty(1, width), _counts(1))
+
+
+def _residual(hidden: Tensor, dtype: torch.dtype) -> Residual:
+    return Residual(hidden, hidden.to(dtype), torch.empty(hidden.shape[1]), 1e-5)
 
 
 def _counts(rows: int) -> Tensor:

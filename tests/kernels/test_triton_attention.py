@@ -15,7 +15,7 @@ from torch import Tensor
 from kernels import page_attention
 from kernels.gpu import triton_support
 from kernels.gpu.triton_support import KernelInputError
-from kernels.page_attention import AttentionPlan, KVBlock, page_bounds, reference, triton_dispatch
+from kernels.page_attention import AttentionPlan, KVBlock, reference, triton_dispatch
 from kernels.page_scorers import PAGE_SCORERS
 from tests.kernels.triton_cases import (
     DEVICE,
@@ -31,7 +31,6 @@ from tests.kernels.triton_cases import (
 )
 
 SHARE = 0.4
-HOW = [("quest", "head"), ("int4", "group"), ("quest", "group"), ("int4", "head")]
 
 
 @pytest.fixture(autouse=True)
@@ -85,21 +84,14 @@ SHAPES = [  # heads, their size, tokens, page size
 ]
 
 
-@pytest.mark.parametrize(
-    ("heads", "size", "tokens", "page_size", "dtype", "how"),
-    [  # every shape in every dtype, and each of both by both ways to choose
-        (*shape, dtype, HOW[(number + turn) % 2])
-        for number, shape in enumerate(SHAPES)
-        for turn, dtype in enumerate(DTYPES)
-    ],
-)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("heads", "size", "tokens", "page_size"), SHAPES)
 def test_attention_equals_the_reference(
     heads: tuple[int, int],
     size: int,
     tokens: int,
     page_size: int,
     dtype: torch.dtype,
-    how: tuple[str, str],
     monkeypatch: pytest.MonkeyPatch,
     generator: torch.Generator,
 ) -> None:
@@ -108,10 +100,9 @@ def test_attention_equals_the_reference(
     block = make_block((rows, heads[1], tokens, size), page_size, dtype, generator)
     query = _query(rows, heads[0], size, generator)
     kept = torch.tensor([max(1, pages // 2), pages])
-    plan = make_plan([block], rows, page_size, kept, how=how)
+    plan = make_plan([block], rows, page_size, kept)
     _check(query, [block], plan)
-    if how == ("int4", "group"):
-        _check(query, [block], by_need(plan, generator))
+    _check(query, [block], by_need(plan, generator))
 
 
 @given(
@@ -124,13 +115,12 @@ def test_attention_equals_the_reference(
     dtype=st.sampled_from(DTYPES),
     masked=st.booleans(),
     sparse=st.booleans(),
-    how=st.sampled_from(HOW),
     seed=st.integers(0, 1000),
 )
 @settings(max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_shared_prefixes_masks_and_splits(
     groups: int, rows_each: int, heads: tuple[int, int], shared_pages: int, own: int,
-    page_size: int, dtype: torch.dtype, masked: bool, sparse: bool, how: tuple[str, str], seed: int,
+    page_size: int, dtype: torch.dtype, masked: bool, sparse: bool, seed: int,
 ) -> None:  # fmt: skip
     generator = torch.Generator().manual_seed(seed)
     rows = groups * rows_each
@@ -145,39 +135,24 @@ def test_shared_prefixes_masks_and_splits(
     valid = torch.arange(width)[None] >= first if masked else None
     pages = shared_pages + -(-own // page_size)
     kept = torch.randint(1, pages + 2, (rows,), generator=generator)
-    plan = make_plan(blocks, rows, page_size, kept if sparse else None, valid, how)
+    plan = make_plan(blocks, rows, page_size, kept if sparse else None, valid)
     with pytest.MonkeyPatch.context() as patch:
         _few_programs(patch, programs=groups * 6, tokens=8)
         query = _query(rows, heads[0], 16, generator)
         _check(query, blocks, plan)
-        if how == ("int4", "group") and sparse:
+        if sparse:
             _check(query, blocks, by_need(plan, generator))
 
 
-def test_tied_pages_go_to_the_lowest() -> None:
-    """All pages alike but for their values: what was read shows which were chosen."""
-    keys = torch.ones(5, 1, 12, 16, device=DEVICE)
-    values = torch.arange(6.0, device=DEVICE).repeat_interleave(2)[None, None, :, None]
-    values = values.expand(5, 1, 12, 16).contiguous()
-    block = KVBlock(keys, values, *page_bounds(keys, None, 2))
-    kept = torch.tensor([1, 2, 3, 5, 6])
-    plan = make_plan([block], 5, 2, kept)
-    for scale in (1.0, 0.0, -0.0, -1.0):  # all scores equal: positive, zero, negative
-        query = torch.ones(5, 2, 16, device=DEVICE) * scale
-        found = page_attention.decode_attention(query, [block], plan)
-        expected = (kept - 1).float()[:, None, None] / 2  # mean of pages 0 … kept − 1
-        close(found.cpu(), expected.expand_as(found), 1e-6)
-
-
 def test_tied_masses_go_to_the_lowest_page_of_a_group() -> None:
-    """As above, chosen once for four heads by 4-bit keys: pages weigh alike for each of them."""
+    """Pages weigh alike for each of four heads: what was read shows which were chosen."""
     keys = torch.ones(5, 1, 12, 16, device=DEVICE)
     keys[..., ::2] = -1.0
     values = torch.arange(6.0, device=DEVICE).repeat_interleave(2)[None, None, :, None]
     values = values.expand(5, 1, 12, 16).contiguous()
     block = KVBlock(keys, values, None, None, None, *make_codes(keys, 12))
     kept = torch.tensor([1, 2, 3, 5, 6])
-    plan = make_plan([block], 5, 2, kept, how=("int4", "group"))
+    plan = make_plan([block], 5, 2, kept)
     query = torch.arange(4.0, device=DEVICE)[None, :, None].expand(5, 4, 16) - 1.5
     found = page_attention.decode_attention(query, [block], plan)
     expected = (kept - 1).float()[:, None, None] / 2
@@ -188,7 +163,7 @@ def test_a_group_reads_the_pages_that_it_keeps_and_no_others(generator: torch.Ge
     """Values of all other pages are NaN: a weight of 0 would not hide one."""
     block = make_block((1, 2, 61, 16), 4, torch.float32, generator)
     query = _query(1, 6, 16, generator).to(DEVICE) * 4
-    plan = make_plan([block], 1, 4, torch.tensor([5]), how=("int4", "group"))
+    plan = make_plan([block], 1, 4, torch.tensor([5]))
     clean = page_attention.decode_attention(query, [block], plan)
     assert plan.valid_pages is not None
     assert plan.pages_kept is not None
@@ -203,14 +178,11 @@ def test_a_group_reads_the_pages_that_it_keeps_and_no_others(generator: torch.Ge
         assert found.isnan().all() if spoilt is tokens else torch.equal(found, clean)
 
 
-@pytest.mark.parametrize("how", HOW)
-def test_a_dense_row_has_the_same_bits_beside_sparse_ones(
-    how: tuple[str, str], generator: torch.Generator
-) -> None:
+def test_a_dense_row_has_the_same_bits_beside_sparse_ones(generator: torch.Generator) -> None:
     block = make_block((2, 1, 37, 16), 8, torch.float32, generator)
     query = _query(2, 3, 16, generator).to(DEVICE)
     dense = page_attention.decode_attention(query, [block], AttentionPlan(8))
-    plan = make_plan([block], 2, 8, torch.tensor([99, 2]), how=how)
+    plan = make_plan([block], 2, 8, torch.tensor([99, 2]))
     mixed = page_attention.decode_attention(query, [block], plan)
     assert torch.equal(mixed[0], dense[0])
     assert not torch.allclose(mixed[1], dense[1])
@@ -223,13 +195,12 @@ def test_observing_needs_the_tokens_of_each_page(generator: torch.Generator) -> 
         page_attention.attend(query, [block], AttentionPlan(8), SHARE)
 
 
-@pytest.mark.parametrize("how", HOW[:2])
-def test_unseen_tokens_may_hold_anything(how: tuple[str, str], generator: torch.Generator) -> None:
+def test_unseen_tokens_may_hold_anything(generator: torch.Generator) -> None:
     """NaN and infinity in slots that rows have not written yet change nothing."""
     block = make_block((2, 1, 24, 16), 8, torch.float32, generator)
     valid = torch.arange(24)[None] < torch.tensor([[24], [11]])
     query = _query(2, 3, 16, generator).to(DEVICE)
-    plan = make_plan([block], 2, 8, torch.tensor([2, 1]), valid, how)
+    plan = make_plan([block], 2, 8, torch.tensor([2, 1]), valid)
     clean = page_attention.decode_attention(query, [block], plan)
     keys, values = block.keys.clone(), block.values.clone()
     keys[1, :, 11:], values[1, :, 11:] = torch.inf, torch.nan
@@ -238,17 +209,16 @@ def test_unseen_tokens_may_hold_anything(how: tuple[str, str], generator: torch.
     assert scales is not None
     codes, scales = codes.clone(), scales.clone()
     codes[1, :, 2], scales[1, :, 2] = 255, torch.nan
-    spoilt = KVBlock(keys, values, block.page_min, block.page_max, None, codes, scales)
+    spoilt = replace(block, keys=keys, values=values, codes=codes, scales=scales)
     dirty = page_attention.decode_attention(query, [spoilt], plan)
     assert torch.equal(dirty, clean)
     assert clean.isfinite().all()
 
 
-@pytest.mark.parametrize("how", HOW[:2])
-def test_large_scores_do_not_overflow(how: tuple[str, str], generator: torch.Generator) -> None:
+def test_large_scores_do_not_overflow(generator: torch.Generator) -> None:
     block = make_block((1, 1, 40, 16), 8, torch.float32, generator)
     query = _query(1, 2, 16, generator).to(DEVICE) * 3e4
-    plan = make_plan([block], 1, 8, torch.tensor([3]), how=how)
+    plan = make_plan([block], 1, 8, torch.tensor([3]))
     expected = reference.decode_attention(query, [block], plan)
     close(page_attention.decode_attention(query, [block], plan), expected, 1e-3)
 
@@ -256,12 +226,13 @@ def test_large_scores_do_not_overflow(how: tuple[str, str], generator: torch.Gen
 @pytest.mark.parametrize(
     ("argument", "change"),
     [
-        ("head size", {"size": 20}),
+        ("head size", {"size": 8}),
         ("head size", {"size": 264}),
         ("page_size", {"page_size": 65}),
         ("keys", {"dtype": torch.float64}),
         ("torch.float32 keys", {"size": 256}),
-        ("pages by slow", {"scorer": "slow"}),
+        ("a group choose pages by slow", {"scorer": "slow"}),
+        ("a head choose pages by int4", {"choice": "head"}),
     ],
 )
 def test_what_only_the_reference_takes_goes_there_and_is_logged_once(
@@ -271,16 +242,23 @@ def test_what_only_the_reference_takes_goes_there_and_is_logged_once(
     monkeypatch: pytest.MonkeyPatch,
     generator: torch.Generator,
 ) -> None:
-    slow = replace(PAGE_SCORERS["quest"], name="slow", triton_kernel=None)
+    slow = replace(PAGE_SCORERS["int4"], name="slow", gpu_choice=None)
     monkeypatch.setitem(PAGE_SCORERS, "slow", slow)
-    case = {"size": 16, "page_size": 8, "dtype": torch.float32, "scorer": "quest"} | change
+    usual = {
+        "size": 16,
+        "page_size": 8,
+        "dtype": torch.float32,
+        "scorer": "int4",
+        "choice": "group",
+    }
+    case = usual | change
     size, page_size, dtype = case["size"], case["page_size"], case["dtype"]
     assert isinstance(size, int)
     assert isinstance(page_size, int)
     assert isinstance(dtype, torch.dtype)
     block = make_block((1, 1, 9, size), page_size, dtype, generator)
     query = _query(1, 2, size, generator).to(DEVICE)
-    how = (str(case["scorer"]), "head")
+    how = (str(case["scorer"]), str(case["choice"]))
     plan = make_plan([block], 1, page_size, torch.tensor([1]), how=how)
     triton_support._say_once.cache_clear()
     with caplog.at_level(logging.WARNING):
@@ -297,8 +275,6 @@ def test_what_only_the_reference_takes_goes_there_and_is_logged_once(
         ("keys", {"keys": torch.zeros(1, 1, 16, 9).mT}),
         ("values", {"values": torch.zeros(1, 1, 9, 16, dtype=torch.bfloat16)}),
         ("values", {"values": torch.zeros(1, 1, 9, 16, device="meta")}),
-        ("page_min", {"page_min": None}),
-        ("page_max", {"page_max": torch.zeros(1, 1, 3, 16)}),
         ("sources", {"sources": torch.zeros(1, dtype=torch.int64, device="meta")}),
         ("sources", {"sources": torch.zeros(1, dtype=torch.int32)}),
         ("sources", {"sources": torch.zeros(1, 1, dtype=torch.int64)}),
@@ -314,8 +290,7 @@ def test_wrong_blocks_are_named(
     argument: str, change: dict[str, Tensor | None], generator: torch.Generator
 ) -> None:
     block = make_block((1, 1, 9, 16), 8, torch.float32, generator)
-    how = ("int4", "group") if change.keys() & {"codes", "scales"} else ("quest", "head")
-    plan = make_plan([block], 1, 8, torch.tensor([1]), how=how)
+    plan = make_plan([block], 1, 8, torch.tensor([1]))
     query = torch.zeros(1, 2, 16, device=DEVICE)
     wrong = {
         name: value.to(DEVICE) if value is not None and value.device.type == "cpu" else value

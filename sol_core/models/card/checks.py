@@ -16,16 +16,18 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from kernels import activation_quantisation, channel_pruning, gated_mlp, kv_write, rms_norm
+from kernels import activation_quantisation, channel_pruning, gated_mlp, kv_write, residual
 from kernels.activation_quantisation import reference as quantisation
 from kernels.channel_pruning import reference as pruning
 from kernels.gated_mlp import MlpPlan, MlpWeights
 from kernels.gated_mlp.reference import gated_mlp as mlp_reference
 from kernels.gpu.triton_support import OPERATIONS, triton_on_cpu, use_reference
 from kernels.key_codes import encode_keys
-from kernels.page_attention import AttentionPlan, KVBlock, attend, page_bounds
+from kernels.kv_write import NewTokens
+from kernels.page_attention import AttentionPlan, KVBlock, attend
 from kernels.page_attention import reference as attention
-from kernels.rms_norm import reference as norms
+from kernels.residual import Residual
+from kernels.residual import reference as residuals
 from sol_core.actions import DEFAULT_GRID, DENSE, GRIDS, Action
 from sol_core.models.card.small_model import SMALL_SPEC, small_tensors
 from sol_core.models.decoder import FrozenLM
@@ -93,63 +95,70 @@ def _say(name: str, *result: str | None) -> None:
     sys.stdout.flush()
 
 
-def _check_norm(device: torch.device, dtype: torch.dtype) -> None:
+def _check_residual(device: torch.device, dtype: torch.dtype) -> None:
     for width in (96, 2048):
-        hidden, weight = torch.randn(3, width, device=device), torch.rand(width, device=device)
-        normed = rms_norm.rms_norm(hidden, weight, 1e-5)
-        _compare("rows", normed, norms.rms_norm(hidden, weight, 1e-5), 1e-4)
+        hidden, norm = torch.randn(3, width, device=device), torch.rand(width, device=device)
+        for update in (None, _random((3, width), device, dtype)):
+            entering = Residual(hidden, update, norm, 1e-5)
+            mine, right = residual.add_and_norm(entering), residuals.add_and_norm(entering)
+            _compare("the stream", mine[0], right[0], 0.0)
+            _compare("normalised rows", mine[1], right[1], 1e-4)
 
 
 def _check_writes(device: torch.device, dtype: torch.dtype) -> None:
-    """A key and a value for ragged rows, with page bounds and with 4-bit keys."""
-    for summary in ("bounds", "codes"):
-        made = []
-        for write in (kv_write.write_tokens, _write_by_reference):
-            torch.manual_seed(1)
-            keys, values = (_random((2, 2, 5 * _PAGE, 64), device, dtype) for _ in range(2))
-            new = (torch.randn(2, 2, 64, device=device), torch.randn(2, 2, 64, device=device))
-            bounds = page_bounds(keys, None, _PAGE) if summary == "bounds" else None
-            codes = _contiguous(encode_keys(keys)) if summary == "codes" else None
-            slots = torch.tensor([37, 12], device=device)
-            write(new, (keys, values), bounds, slots, _PAGE, codes)
-            made.append((keys, values, *(bounds or ()), *(codes or ())))
-        for mine, right in zip(*made, strict=True):
-            _compare(f"a cache with {summary}", mine, right, 0.0)
+    """Heads of ragged rows, with and without 4-bit keys.
+
+    Those that are turned by nothing must be stored to the bit.
+    """
+    angles = torch.randn(2, 64, device=device)
+    still = torch.ones_like(angles), torch.zeros_like(angles)
+    for turn, tolerance in ((still, 0.0), ((angles.cos(), angles.sin()), 0.01)):
+        for coded in (False, True):
+            made = []
+            for write in (kv_write.rotate_and_write, _write_by_reference):
+                torch.manual_seed(1)
+                keys, values = (_random((2, 2, 5 * _PAGE, 64), device, dtype) for _ in range(2))
+                new = NewTokens(torch.randn(2, 7, 64, device=device), *turn, 0.125)
+                codes = _contiguous(encode_keys(keys)) if coded else None
+                slots = torch.tensor([37, 12], device=device)
+                query = write(new, (keys, values), None, slots, _PAGE, codes)
+                made.append((query, keys, values, *((codes or ()) if turn is still else ())))
+            for mine, right in zip(*made, strict=True):
+                _compare("a cache with 4-bit keys" if coded else "a cache", mine, right, tolerance)
 
 
 def _write_by_reference(
-    new: tuple[Tensor, Tensor],
+    new: NewTokens,
     buffers: tuple[Tensor, Tensor],
-    bounds: tuple[Tensor, Tensor] | None,
+    bounds: None,
     slots: Tensor,
     page_size: int,
     codes: tuple[Tensor, Tensor] | None,
-) -> None:
-    rounded = [tensor.to(buffers[0].dtype) for tensor in new]
-    for buffer, tokens in zip(buffers, rounded, strict=True):
-        kv_write.reference.write_token(buffer, tokens, slots)
-    if bounds is not None:
-        kv_write.reference.extend_bounds(*bounds, buffers[0], slots, page_size)
+) -> Tensor:
+    query, key, value = kv_write.rotated(new.heads, 2, new.cosine, new.sine)
+    kv_write.reference.write_token(buffers[0], key, slots)
+    kv_write.reference.write_token(buffers[1], value, slots)
     if codes is not None:
-        kv_write.reference.extend_codes(*codes, rounded[0], slots)
+        kv_write.reference.extend_codes(*codes, key.to(buffers[0].dtype), slots)
+    return query * new.scale
 
 
 def _check_attention(device: torch.device, dtype: torch.dtype) -> None:
-    """Ragged rows with masked pages: every head's own and a group's, few pages and all."""
+    """Ragged rows with masked pages: few of them, those that are needed, and all."""
     tokens, lengths = 9 * _PAGE, torch.tensor([[67], [41]], device=device)
     valid = torch.arange(tokens, device=device)[None] < lengths
     counts = valid.unflatten(1, (-1, _PAGE)).sum(-1)
     for head_size in (64, 128):
         keys, values = (_random((2, 2, tokens, head_size), device, dtype) for _ in range(2))
-        bounds, codes = page_bounds(keys, valid, _PAGE), _contiguous(encode_keys(keys))
-        block = KVBlock(keys, values, *bounds, None, *codes)
+        block = KVBlock(keys, values, None, None, None, *_contiguous(encode_keys(keys)))
         query = torch.randn(2, 6, head_size, device=device) * head_size**-0.5
         kept = torch.tensor([4, 2], device=device)
-        for how in (("quest", "head"), ("int4", "group")):
+        for floors in (None, torch.tensor([0.8, 0.5], device=device)):
+            how = ("int4", "group", floors)
             plan = AttentionPlan(_PAGE, valid, counts > 0, kept, counts, *how)
             mine = attend(query, [block], plan, 0.4)
             right = attention.attend(query, [block], plan, 0.4)
-            named = f"head size {head_size}, {' '.join(how)}"
+            named = f"head size {head_size}{'' if floors is None else ', by need'}"
             _compare(f"{named}: values", mine.mixed, right.mixed, 1e-3)
             _compare(f"{named}: mass", mine.outside, right.outside, 1e-3)
             assert mine.tokens_read is not None
@@ -175,10 +184,10 @@ def _check_mlp(device: torch.device, dtype: torch.dtype) -> None:
             for low, high in ((8, width), (8, inner), (14, 17))
         )
         for plan in (MlpPlan(kept, bits), MlpPlan(kept, None, inner_kept=inner_kept)):
-            update = gated_mlp.fused_gated_mlp(hidden, weights, plan)
-            assert update is not None
+            entered = gated_mlp.fused_gated_mlp(Residual(hidden, None, None, 1e-5), weights, plan)
+            assert entered is not None
             expected = mlp_reference(hidden, weights, plan)
-            _compare_sizes(f"outputs of {rows} rows", update, expected, _MLP_DIFFERS[dtype])
+            _compare_sizes(f"outputs of {rows} rows", entered[1], expected, _MLP_DIFFERS[dtype])
 
 
 def _check_pruning(device: torch.device, dtype: torch.dtype) -> None:
@@ -195,8 +204,8 @@ def _check_quantisation(device: torch.device, dtype: torch.dtype) -> None:
 
 
 _OPERATION_CHECKS: dict[str, Callable[[torch.device, torch.dtype], None]] = {
-    "rms_norm": _check_norm,
-    "write_tokens": _check_writes,
+    "add_and_norm": _check_residual,
+    "rotate_and_write": _check_writes,
     "page_attention": _check_attention,
     "gated_mlp": _check_mlp,
     "keep_largest_channels": _check_pruning,

@@ -12,7 +12,6 @@ import hashlib
 import importlib.metadata
 import json
 import logging
-import os
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -191,7 +190,6 @@ def _path(device: torch.device, dtype: torch.dtype, data_dir: Path) -> Path:
         torch.__version__,
         importlib.metadata.version("triton"),
         str(dtype),
-        os.environ.get(graph.SWITCH_VARIABLE, ""),
     ]
     digest = hashlib.sha256("\n".join(parts).encode())
     # In a checkout, kernels lies beside sol_core; in a wheel, within it.

@@ -9,13 +9,12 @@ replay reads, the tokens and the step's numbers. The first steps of a key run on
 that short-lived caches pay for no capture and every kernel is compiled before one.
 
 Results are bit for bit those of the same step without a graph, and are copied out of the
-graph's memory. Without a CUDA device there are no graphs; ``SOL_CUDA_GRAPHS=0`` turns them off.
+graph's memory. There are no graphs without a CUDA device, or where a card's self-test failed.
 """
 
 from __future__ import annotations
 
 import logging
-import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
@@ -26,12 +25,10 @@ from weakref import WeakSet
 import torch
 from torch import Tensor
 
-from sol_core.errors import ConfigError
 from sol_core.models.devices import from_host
 from sol_core.models.step.clock import GraphLaps, Lap, StepClock, no_lap
 from sol_core.models.step.output import StepOutput
 
-SWITCH_VARIABLE = "SOL_CUDA_GRAPHS"
 # A capture costs about as much as two steps, and an episode's cache lives for sixteen.
 STEPS_BEFORE_CAPTURE = 2
 # One row under a policy meets 8 kinds of steps (each of three knobs dense or not) in each
@@ -112,14 +109,8 @@ class StepGraphs:
 
     @staticmethod
     def make(device: torch.device) -> StepGraphs | None:
-        """For a model on a CUDA device, unless they are turned off.
-
-        Raises: ConfigError for a switch that is neither 0 nor 1.
-        """
-        switch = os.environ.get(SWITCH_VARIABLE, "1")
-        if switch not in ("0", "1"):
-            raise ConfigError(f"{SWITCH_VARIABLE} must be 0 (off) or 1 (on), got {switch!r}")
-        if switch == "0" or device.type != "cuda" or _State.off is not None:
+        """For a model on a CUDA device, unless they are turned off."""
+        if device.type != "cuda" or _State.off is not None:
             return None
         return StepGraphs(_CudaCapture(device))
 

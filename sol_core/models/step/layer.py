@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from kernels.page_attention import soft_cap
+from kernels.residual import Residual
 from kernels.rms_norm import rms_norm
-from kernels.rotary import rotate_first_heads
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,31 +24,30 @@ def final_logits(logits: Tensor, spec: ModelSpec) -> Tensor:
     return logits if spec.logit_cap is None else soft_cap(logits, spec.logit_cap)
 
 
-def normalised(hidden: Tensor, weight: Tensor | None, spec: ModelSpec) -> Tensor:
-    """[..., C] fp32 after its norm; unchanged where there is none."""
-    return hidden if weight is None else rms_norm(hidden, weight, spec.norm_eps)
+def residual_of(
+    spec: ModelSpec,
+    hidden: Tensor,
+    norm: Tensor | None,
+    update: Tensor | None = None,
+    update_norm: Tensor | None = None,
+) -> Residual:
+    """The stream [..., C] fp32 as it enters a norm, with what the half of a layer before it adds,
+    after that half's own norm if any."""
+    if update is not None and update_norm is not None:
+        update = rms_norm(update.float(), update_norm, spec.norm_eps)
+    return Residual(hidden, update, norm, spec.norm_eps)
 
 
-def with_update(hidden: Tensor, update: Tensor, norm: Tensor | None, spec: ModelSpec) -> Tensor:
-    """The residual stream [..., C] fp32 with what attention or MLP adds, after its norm if any."""
-    return hidden + (update if norm is None else rms_norm(update.float(), norm, spec.norm_eps))
-
-
-def heads_of(
-    spec: ModelSpec, layer: LayerWeights, normed: Tensor, cosine: Tensor, sine: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """[..., C] → rotated query [..., H, D], rotated key and value [..., Hkv, D], fp32."""
-    num_rotated = spec.num_heads + spec.num_kv_heads
-    heads = layer.query_key_value(normed).float()
-    heads = heads.unflatten(-1, (num_rotated + spec.num_kv_heads, spec.head_size))
-    value = heads[..., num_rotated:, :]
-    if layer.query_norm is not None and layer.key_norm is not None:
-        query, key, _ = heads.split((spec.num_heads, spec.num_kv_heads, spec.num_kv_heads), -2)
-        query, key = _norm(query, layer.query_norm, spec), _norm(key, layer.key_norm, spec)
-        heads = torch.cat((query, key), -2)
-    rotated = rotate_first_heads(heads, num_rotated, cosine, sine)
-    query, key = rotated.split((spec.num_heads, spec.num_kv_heads), -2)
-    return query, key, value
+def heads_of(spec: ModelSpec, layer: LayerWeights, normed: Tensor) -> Tensor:
+    """[..., C] → queries, keys and values [..., H + 2·Hkv, D] of each token, before rotation."""
+    sizes = spec.num_heads, spec.num_kv_heads, spec.num_kv_heads
+    joined = layer.query_key_value(normed)
+    heads: Tensor = joined.unflatten(-1, (sum(sizes), spec.head_size))
+    if layer.query_norm is None or layer.key_norm is None:
+        return heads
+    query, key, value = heads.float().split(sizes, -2)
+    query, key = _norm(query, layer.query_norm, spec), _norm(key, layer.key_norm, spec)
+    return torch.cat((query, key, value), -2)
 
 
 def _norm(heads: Tensor, weight: Tensor, spec: ModelSpec) -> Tensor:

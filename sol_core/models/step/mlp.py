@@ -2,31 +2,36 @@
 
 from __future__ import annotations
 
-import torch.nn.functional as F
+import torch
 from torch import Tensor
 
 from kernels.activation_quantisation import fake_quantise
-from kernels.gated_mlp import MlpPlan, MlpWeights, fused_gated_mlp
+from kernels.gated_mlp import MlpPlan, MlpWeights, activated, fused_gated_mlp
+from kernels.residual import Residual, add_and_norm
 from sol_core.models.spec import Activation
 from sol_core.models.step.plan import StepPlan
 from sol_core.models.weights import LayerWeights
 
 
-def gated(gate_up: Tensor, activation: Activation) -> Tensor:
-    """[..., 2·I], gate first → activation(gate) · up [..., I]."""
-    gate, up = gate_up.chunk(2, dim=-1)
-    if activation == "silu":
-        return F.silu(gate) * up
-    return F.gelu(gate, approximate="tanh") * up
+def step_mlp(
+    layer: LayerWeights,
+    residual: Residual,
+    plan: StepPlan,
+    activation: Activation,
+    dtype: torch.dtype,
+) -> tuple[Tensor, Tensor]:
+    """The MLP of a step, each row by its own action.
 
-
-def step_mlp(layer: LayerWeights, normed: Tensor, plan: StepPlan, activation: Activation) -> Tensor:
-    """The MLP of normalised hidden states [R, C] fp32 → [R, C], each row by its own action."""
+    Args:
+        residual: the stream as it enters the MLP, R rows.
+        dtype: of what dense rows multiply with the weights.
+    Returns: the stream [R, C] fp32 with what came before, and the MLP's update [R, C].
+    """
     pruner = plan.shape.mechanisms.pruner
     at_input = plan.shape.mechanisms.quant_site == "mlp_input"
     if plan.channels_kept is not None and pruner.fused:
         fused = fused_gated_mlp(
-            normed,
+            residual,
             MlpWeights(
                 layer.gate_up.weight,
                 layer.down.weight,
@@ -39,17 +44,19 @@ def step_mlp(layer: LayerWeights, normed: Tensor, plan: StepPlan, activation: Ac
         )
         if fused is not None:
             return fused
+    dense = plan.channels_kept is None and plan.bit_widths is None
+    hidden, normed = add_and_norm(residual, dtype if dense else torch.float32)
     if plan.channels_kept is not None:
         normed = pruner.keep_input(normed, plan.channels_kept)
     if plan.bit_widths is not None and at_input:
         normed = fake_quantise(normed, plan.bit_widths)
-    inner = _pruned(layer, gated(layer.gate_up(normed), activation), plan)
+    inner = _pruned(layer, activated(layer.gate_up(normed), activation), plan)
     if plan.bit_widths is not None and at_input:
         inner = fake_quantise(inner, plan.bit_widths)
     output = layer.down(inner)
     if plan.bit_widths is not None and not at_input:
         output = fake_quantise(output, plan.bit_widths)
-    return output
+    return hidden, output
 
 
 def _pruned(layer: LayerWeights, inner: Tensor, plan: StepPlan) -> Tensor:

@@ -73,7 +73,7 @@ class StepPlan:
         positions: [R] int64, position of the new token.
         slots: [R] int64, where it goes in the row's own memory.
         attention: plan per attention window that occurs in the model.
-        tokens_seen: likewise [R] int64, tokens that the row sees, summed over KV heads.
+        tokens_seen: likewise [R, 1] int64, tokens that the row sees, summed over KV heads.
         channels_kept, inner_kept: [R] int64, input and inner channels of the MLP, or None when
             every row keeps all.
         bit_widths: [R] int64, or None when no row is quantised.
@@ -216,6 +216,7 @@ def plan_step(spec: ModelSpec, shape: StepShape, numbers: Tensor) -> StepPlan:
     if shape.mechanisms.page_budget == "need":
         floors = budgets.pop().int().view(torch.float32)
     windows = zip(_windows(spec), shape.masked, budgets, strict=True)
+    seen = positions[:, None] + 1
     return StepPlan(
         shape=shape,
         positions=positions,
@@ -225,7 +226,7 @@ def plan_step(spec: ModelSpec, shape: StepShape, numbers: Tensor) -> StepPlan:
             for window, masked, budget in windows
         },
         tokens_seen={
-            window: spec.num_kv_heads * (positions + 1).clamp(max=window or spec.max_positions)
+            window: spec.num_kv_heads * seen.clamp(max=window or spec.max_positions)
             for window in _windows(spec)
         },
         channels_kept=channels if shape.pruned else None,

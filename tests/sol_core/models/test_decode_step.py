@@ -64,7 +64,7 @@ def test_what_no_kernel_serves_is_computed_from_its_declaration(
     grid: str, rows: int, lm: FrozenLM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     how = GRIDS[grid].mechanisms
-    scorer = replace(how.scorer, name="slow", cpu_choice=None, triton_kernel=None)
+    scorer = replace(how.scorer, name="slow", cpu_choice=None, gpu_choice=None)
     monkeypatch.setitem(PAGE_SCORERS, "slow", scorer)
     pruner = replace(how.pruner, name="slow", fused=False)
     monkeypatch.setitem(MLP_PRUNERS, "slow", pruner)

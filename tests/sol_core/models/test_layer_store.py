@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kernels.key_codes import encode_keys
+from kernels.kv_write import NewTokens
 from kernels.page_attention import page_bounds
 from sol_core.models.layer_store import LayerStore
 
@@ -48,7 +49,10 @@ def _step(store: LayerStore, ends: list[int], new: torch.Tensor, read: Any) -> N
         store.prepare(read, ends)
     extend = store.take_token(ends, read)
     assert read is None or extend == read
-    store.write_at(new, new, torch.tensor(ends), extend=extend)
+    # Two queries for each KV head, and nothing is turned.
+    still = torch.ones(ROWS, SIZE), torch.zeros(ROWS, SIZE), 1.0
+    tokens = NewTokens(new.repeat(1, 4, 1), *still)
+    store.rotate_and_write(tokens, torch.tensor(ends), extend=extend)
 
 
 @settings(max_examples=150, deadline=None)

@@ -12,13 +12,11 @@ from sol_core.actions import GRIDS, PAPER, Action, Mechanisms
 from tests.kernels.triton_cases import DEVICE
 from tests.support.tiny_models import laid_out_for_cuda, make_tiny_lm
 
-PAPER_KERNELS = {
-    "rms_norm_rows", "write_rows", "score_pages", "choose_pages", "count_union", "list_pages",
-    "attend_pages",
-    "prepare_rows", "list_channels", "gate_up_rows", "down_rows", "finish_rows",
-}  # fmt: skip
-DEFAULT_KERNELS = PAPER_KERNELS - {"score_pages", "count_union"} | {
-    "weigh_pages", "share_pages", "keep_heaviest_rows",
+# Its bounds of pages, and each head's choice by them, are the reference's.
+PAPER_KERNELS = {"enter_rows", "list_channels", "gate_up_rows", "down_rows", "finish_rows"}
+DEFAULT_KERNELS = PAPER_KERNELS | {
+    "rotate_and_write_rows", "weigh_pages", "choose_pages", "list_pages", "attend_pages",
+    "keep_heaviest_rows",
 }  # fmt: skip
 
 

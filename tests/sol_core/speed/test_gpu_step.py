@@ -14,7 +14,7 @@ from kernels.gpu.triton_support import recorded_launches
 from sol_core.actions import DENSE, GRIDS, Action
 from sol_core.models.step.clock import no_lap
 from sol_core.speed import gpu_step
-from sol_core.speed.random_model import ModelShape
+from sol_core.speed.random_model import MODELS, ModelShape
 
 TINY = ModelShape("tiny", 40, 64, 96, 3, 4, 2, 16)
 HALF = Action(0.5, 0.5)
@@ -33,9 +33,17 @@ def test_launches_of_all_layers_are_those_of_as_many_layers_counted_one_by_one(g
     assert counts["compressed"] > counts["dense"]
     deeper = dataclasses.replace(TINY, num_layers=4)
     per_layer = gpu_step.count_launches(deeper, HALF, 40)["dense"] - counts["dense"]
-    assert 15 < per_layer < 40
+    assert 8 < per_layer < 13
     # What is there once: embedding, angles, mask, head. Within a graph it costs nothing to start.
     assert counts["dense"] - 3 * per_layer < 40
+
+
+def test_a_step_of_the_default_model_starts_few_kernels() -> None:
+    """A small model on a GPU waits for launches where a graph does not start them."""
+    how = GRIDS["need"].mechanisms
+    counts = gpu_step.count_launches(MODELS["SmolLM2-135M"], HALF, 2048, how)
+    assert counts["dense"] <= 400
+    assert counts["compressed"] <= 500
 
 
 def test_the_timed_steps_decode_with_graphs_and_without(monkeypatch: pytest.MonkeyPatch) -> None:

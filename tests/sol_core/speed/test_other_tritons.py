@@ -1,35 +1,44 @@
-"""The Tritons that GPU users have: every shipped launch compiles for every card, and the
-interpreter's numbers are the references'. Each is fetched from PyPI into a folder of its own."""
+"""Every shipped launch, compiled for every card by the installed Triton and by those that GPU users
+have, fetched from PyPI into folders of their own; and the interpreter's numbers with each."""
 
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
 
-from sol_core.speed.ahead_of_time import SHARED_LIMIT
+from sol_core.speed.ahead_of_time import ARCHITECTURES, SHARED_LIMIT, compile_in_child
+from tests.support.other_triton import VERSIONS, environment_with_triton
 
 ROOT = Path(__file__).parents[3]
-VERSIONS = ("3.4.0", "3.6.0", "3.7.1")
 CARDS = (75, 80, 86, 89, 90, 120)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_no_kernel_spills_and_all_fit_their_chip() -> None:
+    variants = defaultdict(set)
+    for binary in compile_in_child():
+        name = f"{binary.kernel} {binary.variant} on sm_{binary.architecture}"
+        assert binary.spills == 0, f"{name} spills {binary.spills} bytes a thread"
+        assert 0 < binary.shared_bytes + 1 <= SHARED_LIMIT[binary.architecture], name
+        # A block's threads share 65,536 registers.
+        assert 0 < binary.registers * 32 * binary.num_warps <= 65_536, name
+        variants[binary.kernel].add((binary.variant, binary.architecture))
+    assert all(len(found) % len(ARCHITECTURES) == 0 for found in variants.values())
 
 
 @pytest.fixture(params=VERSIONS)
 def environment(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, str]:
-    """Variables with which a child imports that Triton before the installed one."""
-    folder = tmp_path_factory.mktemp(f"triton-{request.param}")
-    command = [sys.executable, "-m", "pip", "install", "--no-deps", "--quiet", "--target"]
-    done = subprocess.run([*command, str(folder), f"triton=={request.param}"], check=False)
-    if done.returncode != 0:
-        pytest.skip(f"PyPI gives no Triton {request.param} here")
-    cache = str(folder / "cache")
-    return {**os.environ, "PYTHONPATH": str(folder), "TRITON_CACHE_DIR": cache}
+    return environment_with_triton(
+        request.param, tmp_path_factory.mktemp(f"triton-{request.param}")
+    )
 
 
 @pytest.mark.slow

@@ -171,7 +171,7 @@ def test_wrong_numbers_of_a_kernel_are_noticed(monkeypatch: pytest.MonkeyPatch) 
 
 def test_the_checks_run_in_a_process_of_their_own(tmp_path: Path) -> None:
     """On the interpreter, which stands in for a card; the slower ones are the release's."""
-    names = ["rms_norm", "write_tokens", "keep_largest_channels", "fake_quantise"]
+    names = ["add_and_norm", "rotate_and_write", "keep_largest_channels", "fake_quantise"]
     command = [sys.executable, "-m", checks.__name__, "cpu", "float16", *names]
     environment = os.environ | {"TRITON_INTERPRET": "1"}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)

@@ -1,0 +1,33 @@
+"""The residual stream between two halves of a layer, in plain PyTorch: the definition."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from kernels.rms_norm.reference import rms_norm
+
+
+class Residual(NamedTuple):
+    """The stream before it enters attention or MLP.
+
+    Attributes:
+        hidden: [R, C] fp32.
+        update: [R, C] of any float dtype, what the half before adds; None for nothing.
+        norm: [C] fp32, weights of the RMS norm; None for no norm.
+        epsilon: of the norm.
+    """
+
+    hidden: Tensor
+    update: Tensor | None
+    norm: Tensor | None
+    epsilon: float
+
+
+def add_and_norm(residual: Residual, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
+    """The stream with its update [R, C] fp32, and that normalised, [R, C] of a dtype."""
+    hidden = residual.hidden if residual.update is None else residual.hidden + residual.update
+    normed = hidden if residual.norm is None else rms_norm(hidden, residual.norm, residual.epsilon)
+    return hidden, normed.to(dtype)
