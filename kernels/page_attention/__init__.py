@@ -33,7 +33,6 @@ __all__ = [
     "page_bounds",
     "page_mass_outside",
     "page_need",
-    "page_readers",
     "page_scores",
     "select_pages",
     "soft_cap",
@@ -47,14 +46,22 @@ def attend(
     share: float = 0.0,
     cap: float | None = None,
     dtype: torch.dtype = torch.float32,
+    *,
+    readers: bool = False,
 ) -> Attended:
-    """As ``reference.attend``; on CUDA in Triton, many rows on a CPU in Numba, unless scores have
-    a cap, which no kernel knows."""
+    """As ``reference.attend``, and on request with ``reference.page_readers``.
+
+    On CUDA in Triton, many rows on a CPU in Numba, unless scores have a cap, which no kernel knows.
+    """
     if cap is None and triton_fits(query, blocks, plan):
-        return attend_with_triton(query, blocks, plan, share, dtype)
+        return attend_with_triton(query, blocks, plan, share, dtype, readers=readers)
     if cap is None and dtype == torch.float32 and cpu_kernel_fits(query, blocks, plan):
-        return attend_on_cpu(query, blocks, plan, share)
-    return reference.attend(query, blocks, plan, share, cap, dtype)
+        attended = attend_on_cpu(query, blocks, plan, share)
+    else:
+        attended = reference.attend(query, blocks, plan, share, cap, dtype)
+    if not readers:
+        return attended
+    return attended._replace(readers=page_readers(query, blocks, plan))
 
 
 def decode_attention(

@@ -69,11 +69,13 @@ class Attended(NamedTuple):
         tokens_read: [R, Hkv] int64, keys and values that each KV head read, those that any of its
             query heads chose; or [R, 1], their sum. None where no pages are chosen: all.
         outside: [R, H] fp32, see ``mass_outside``; undefined unless asked for.
+        readers: see ``page_readers``; None unless asked for.
     """
 
     mixed: Tensor
     tokens_read: Tensor | None
     outside: Tensor
+    readers: Tensor | None = None
 
 
 def soft_cap(scores: Tensor, cap: float) -> Tensor:

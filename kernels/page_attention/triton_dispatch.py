@@ -17,7 +17,7 @@ from kernels.gpu.triton_support import (
     supported,
 )
 from kernels.kv_blocks import KVBlock
-from kernels.page_attention.reference import Attended, AttentionPlan
+from kernels.page_attention.reference import Attended, AttentionPlan, page_readers
 from kernels.page_attention.triton_checks import MAX_PAGES, MAX_SPLITS, check_attention
 
 # Programs wanted in flight, about two for each of an H100's 132 cores, and the tokens that
@@ -75,6 +75,8 @@ def attend_with_triton(
     plan: AttentionPlan,
     share: float,
     dtype: torch.dtype = torch.float32,
+    *,
+    readers: bool = False,
 ) -> Attended:
     """As ``reference.attend``, where ``triton_fits``.
 
@@ -86,23 +88,33 @@ def attend_with_triton(
             "plan.valid_pages and plan.tokens_per_page are needed where pages are chosen or "
             f"observed, got None for a share of {share}"
         )
-    mixed, outside, read = _Attention(query.contiguous(), blocks, plan).run(share, dtype)
-    return Attended(mixed, read if plan.selects else None, outside)
+    attention = _Attention(query.contiguous(), blocks, plan, noting=readers)
+    mixed, outside = attention.run(share, dtype)
+    if not plan.selects:
+        seen = page_readers(query, blocks, plan) if readers else None
+        return Attended(mixed, None, outside, seen)
+    noted = attention.readings.sum(1, dtype=torch.uint8) if readers else None
+    return Attended(mixed, attention.tokens_read, outside, noted)
 
 
 class _Attention:
     """One call: buffers between its kernels, and the launches in order."""
 
-    def __init__(self, query: Tensor, blocks: Sequence[KVBlock], plan: AttentionPlan) -> None:
+    def __init__(
+        self, query: Tensor, blocks: Sequence[KVBlock], plan: AttentionPlan, *, noting: bool
+    ) -> None:
         self.query, self.blocks, self.plan = query, blocks, plan
         self.num_rows, self.num_heads, self.head_size = query.shape
         self.num_kv_heads = blocks[0].keys.shape[1]
         self.tiles = self._cut()
         last = self.tiles[-1]
         self.num_pages = last.first_page + last.pages
-        self.tokens_read = query.new_empty((self.num_rows, self.num_kv_heads), dtype=torch.int64)
+        groups = self.num_rows, self.num_kv_heads
+        self.noting = noting
+        self.tokens_read = query.new_empty(groups, dtype=torch.int64)
+        self.readings = query.new_empty((*groups, self.num_pages * noting), dtype=torch.uint8)
 
-    def run(self, share: float, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
+    def run(self, share: float, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         from kernels.page_attention import triton_kernel
 
         new, places = self.query.new_empty, self.query.shape[:2]
@@ -121,7 +133,7 @@ class _Attention:
         for number in range(len(self.blocks)):
             self._attend(triton_kernel, number, ranked, (parts, *edges))
         if splits == 1:
-            return parts[:, :, 0].to(dtype), outside, self.tokens_read
+            return parts[:, :, 0].to(dtype), outside
         mixed = torch.empty_like(self.query, dtype=dtype)
         launch(
             triton_kernel.merge_splits,
@@ -131,7 +143,7 @@ class _Attention:
             {"SPLITS": 8, "HEAD": self._padded_head()},
             {"num_warps": 4, "num_stages": 2},
         )  # fmt: skip
-        return mixed, outside, self.tokens_read
+        return mixed, outside
 
     def _cut(self) -> list[_Tiles]:
         cut: list[_Tiles] = []
@@ -208,8 +220,10 @@ class _Attention:
                 "floors": self.query if floors is None else floors,
                 "tokens_per_page": self.plan.tokens_per_page, "thresholds": thresholds,
                 "last_tied": last_tied, "tokens_read": self.tokens_read,
+                "readings": self.readings,
             },
             {"num_kv_heads": self.num_kv_heads, "members": self.num_heads // self.num_kv_heads},
+            {"noting": int(self.noting)},
             BY_NEED=floors is not None,
         )  # fmt: skip
         return group_keys, thresholds, last_tied
@@ -220,6 +234,7 @@ class _Attention:
         places: Tensor,
         tensors: dict[str, Tensor],
         numbers: dict[str, float],
+        flags: dict[str, int] | None = None,
         **constants: bool,
     ) -> None:
         """Launch a kernel with one program for each of ``places`` [R, X], which sees all pages."""
@@ -228,7 +243,7 @@ class _Attention:
         launch(
             kernel,
             (places.numel(),),
-            {**tensors, **numbers, "num_pages": self.num_pages},
+            {**tensors, **numbers, "num_pages": self.num_pages, **(flags or {})},
             {"BLOCK_P": block, **constants},
             {"num_warps": warps[block], "num_stages": 1},
         )

@@ -33,10 +33,11 @@ INFINITY = tl.constexpr(float("inf"))
 COUNTED_AT_ONCE = tl.constexpr(256)  # pages whose tokens are summed up
 
 
-@triton.jit(do_not_specialize=["num_kv_heads", "members", "num_pages"])
+@triton.jit(do_not_specialize=["num_kv_heads", "members", "num_pages", "noting"])
 def choose_pages(
     page_keys, group_keys, pages_kept, floors, tokens_per_page, thresholds, last_tied, tokens_read,
-    num_kv_heads, members, num_pages, BLOCK_P: tl.constexpr, BY_NEED: tl.constexpr,
+    readings, num_kv_heads, members, num_pages, noting,
+    BLOCK_P: tl.constexpr, BY_NEED: tl.constexpr,
 ):  # fmt: skip
     """Each KV group's pages, as a threshold and the last page that ties with it.
 
@@ -49,6 +50,7 @@ def choose_pages(
         pages_kept: [R] int64. floors: [R] fp32. tokens_per_page: [R, num_pages] int64.
         thresholds, last_tied: [R, Hkv] int32, written.
         tokens_read: [R, Hkv] int64, written: how many the chosen pages have.
+        readings: [R, Hkv, num_pages] uint8, written if ``noting``: 1 for the chosen pages.
     """
     place = tl.program_id(0).to(tl.int64)
     row = place // num_kv_heads
@@ -87,6 +89,8 @@ def choose_pages(
         again = tl.load(group_keys + part, mask=part < num_pages, other=0)
         chosen = is_chosen(again, threshold, last, part)
         total += tl.load(tokens_per_page + part, mask=chosen, other=0)
+        noted = only_if(noting, part < num_pages)
+        tl.store(readings + place * num_pages + part, chosen.to(tl.uint8), mask=noted)
     tl.store(tokens_read + place, tl.sum(total, 0))
 
 

@@ -26,7 +26,7 @@ from kernels.gated_mlp import activated
 from kernels.gpu.triton_support import runs_triton
 from kernels.kv_write import NewTokens, rotated
 from kernels.linear import FEW_ROWS, step_threads
-from kernels.page_attention import Attended, KVBlock, attend, page_readers
+from kernels.page_attention import Attended, KVBlock, attend
 from kernels.residual import Residual, add_and_norm
 from sol_core.actions import DENSE, PAPER, Action, Mechanisms
 from sol_core.errors import ContextLengthError, ShapeError
@@ -362,10 +362,12 @@ class FrozenLM:
             residual = self._residual(hidden, layer.attention_norm, update, update_norm)
             hidden, normed = add_and_norm(residual, dtype)
             turned = angles[self.spec.ropes[index]]
-            attended = self._attend(index, layer, normed, cache, plan, turned, readers)
+            attended = self._attend(index, layer, normed, cache, plan, turned)
             update = layer.attention_output(attended.mixed.flatten(1))
             seen = plan.tokens_seen[self.spec.windows[index]]
             read.append(seen if attended.tokens_read is None else attended.tokens_read)
+            if attended.readers is not None:
+                readers.append(attended.readers)
             if signals is not None:
                 signals.add_stream(index - 1, hidden)
                 if plan.shape.observe.scores_pages:
@@ -423,10 +425,8 @@ class FrozenLM:
         cache: KVCache,
         plan: StepPlan,
         angles: tuple[Tensor, Tensor],
-        readers: list[Tensor],
     ) -> Attended:
-        """The attention of one layer of a decode step over normalised states [R, C]; who reads
-        each page [R, P] is added to ``readers`` if requested."""
+        """The attention of one layer of a decode step over normalised states [R, C]."""
         heads, scale = heads_of(self.spec, layer, normed), self.spec.attention_scale
         attention, shape = plan.attention[self.spec.windows[index]], plan.shape
         if shape.extend is None:
@@ -438,11 +438,10 @@ class FrozenLM:
             query = cache.rotate_and_write(index, new, plan.slots, extend=extend)
         read = None if attention.valid_pages is None else shape.mechanisms.scorer.reads
         blocks = cache.blocks(index, 1, read=read, width=shape.own_width)
-        if shape.page_reads:
-            readers.append(page_readers(query, blocks, attention))
         share = BEST_PAGES if shape.observe.scores_pages else 0.0
         cap = self.spec.attention_cap
-        return attend(query, blocks, attention, share, cap, normed.dtype)
+        noting = shape.page_reads
+        return attend(query, blocks, attention, share, cap, normed.dtype, readers=noting)
 
     def _check_context(self, length: int) -> None:
         if length > self.spec.max_positions:

@@ -63,10 +63,12 @@ def _check(query: Tensor, blocks: list[KVBlock], plan: AttentionPlan) -> Tensor:
     tolerance = TOLERANCE[blocks[0].keys.dtype]
     query = query.to(DEVICE)
     expected = reference.attend(query, blocks, plan, SHARE)
-    found = page_attention.attend(query, blocks, plan, SHARE)
+    found = page_attention.attend(query, blocks, plan, SHARE, readers=True)
     close(found.mixed, expected.mixed, tolerance)
     close(found.outside, expected.outside, tolerance)
     same_counts(found, expected)
+    assert found.readers is not None
+    assert torch.equal(found.readers, reference.page_readers(query, blocks, plan))
     return found.mixed
 
 
