@@ -17,9 +17,9 @@ import pytest
 from app.host.database import open_database
 from app.host.paths import DataDir
 from app.jobs.engines import ENGINES
-from app.pages.accuracy.form import form_from_config as accuracy_form
-from app.pages.accuracy.view import accuracy_view
 from app.pages.explore.form import form_from_config as explore_form
+from app.pages.lab.accuracy_view import accuracy_view
+from app.pages.lab.job_forms import TASKS_FORM
 from app.results.figures import result_view
 from app.sharing.kinds import export, import_document
 from sol_core.config import GenerationConfig
@@ -106,7 +106,8 @@ def test_jobs_open_and_paused_ones_go_on(store: Store) -> None:
     assert done.kind == paused.kind == TASKS_JOB
     assert done.result is not None
     assert accuracy_view(done.result)["tasks"]
-    assert accuracy_form(dict(done.params["config"]))["tasks"] == ["piqa"]
+    config = from_json(TasksConfig, dict(done.params["config"]))
+    assert TASKS_FORM.values_of(config)["tasks"] == ["piqa"]
     evaluation = jobs["finished evaluation"]
     assert evaluation.result is not None
     assert result_view(evaluation.result)

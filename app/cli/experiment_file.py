@@ -7,11 +7,10 @@ from, ``evaluate --out`` the one that it ran.
 from __future__ import annotations
 
 import argparse
-import dataclasses
+import contextlib
 import json
 import platform
 import tomllib
-import typing
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
@@ -138,54 +137,22 @@ def _value(value: Any) -> str:
 def apply_settings(config: TrainConfig, settings: Iterable[str]) -> TrainConfig:
     """The configuration with ``key=value`` texts applied, the last one of a key winning.
 
-    Values are JSON (5, 0.1, true, [0.5, 1.0], null) or plain words.
+    Keys are dotted names of fields; values are JSON (5, 0.1, true, [0.5, 1.0], null) or else words.
 
     Raises: ConfigError naming the key and what is allowed.
     """
     from sol_core.fields import from_json
     from sol_core.training.config import TrainConfig
 
-    known = dict(_leaves(TrainConfig))
     record = config.to_dict()
     for setting in settings:
         key, equals, text = setting.partition("=")
-        key = key.strip()
         if not equals:
             raise ConfigError(f"--set needs key=value, got {setting!r}")
-        if key not in known:
-            raise ConfigError(f"unknown key {key!r}; allowed: {', '.join(known)}")
-        *groups, name = key.split(".")
-        target = record
-        for group in groups:
-            target = target[group]
-        target[name] = _setting_value(key, known[key], text.strip())
+        value: Any = text.strip()
+        with contextlib.suppress(ValueError, RecursionError):  # it is no JSON
+            value = json.loads(value)
+        for name in reversed(key.strip().split(".")):
+            value = {name: value}
+        record = merged(record, value)
     return from_json(TrainConfig, record)
-
-
-def _leaves(kind: type[Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted names of a dataclass's plain fields, with their types."""
-    hints = typing.get_type_hints(kind)
-    for item in dataclasses.fields(kind):
-        hint = hints[item.name]
-        if dataclasses.is_dataclass(hint) and isinstance(hint, type):
-            yield from _leaves(hint, f"{prefix}{item.name}.")
-        else:
-            yield f"{prefix}{item.name}", hint
-
-
-def _setting_value(key: str, hint: Any, text: str) -> Any:
-    is_text = hint is str or (
-        typing.get_origin(hint) is typing.Literal
-        and all(isinstance(choice, str) for choice in typing.get_args(hint))
-    )
-    if is_text:
-        return text
-    try:
-        value = json.loads(text)
-    except ValueError as error:
-        raise ConfigError(f"{key} must be a number or another JSON value, got {text!r}") from error
-    if isinstance(value, (dict, str)):
-        raise ConfigError(f"{key} must be a number or another JSON value, got {text!r}")
-    if hint is float and type(value) is int:
-        return float(value)
-    return value

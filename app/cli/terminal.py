@@ -9,16 +9,17 @@ from __future__ import annotations
 import argparse
 import os
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal, TextIO
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal, TextIO
 
 from app.web.theme_colours import WHITE, ink, scale_colour
-from sol_core.actions import SHORT_AXES, Action
+from sol_core.actions import AXES, SHORT_AXES, Action
 
 ColourDepth = Literal["none", "256", "24bit"]
 COLOUR_AXES = ("spend", *SHORT_AXES, "surprisal")
 
 RESET = "\x1b[0m"
+NAME_WIDTH = 24  # characters of a record's names
 SURPRISAL_RANGE = 8.0  # nats; beyond this the colour stays at its end
 # Characters that reorder or end lines without being in Unicode's control category.
 LAYOUT_CHARACTERS = frozenset(
@@ -84,6 +85,48 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], sides: str) -> lis
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     form = "  ".join(f"{{:{side}{width}}}" for side, width in zip(sides, widths, strict=True))
     return [form.format(*cells).rstrip() for cells in lines]
+
+
+def record_text(record: Mapping[str, Any]) -> str:
+    """A JSON record as escaped lines: one for each value, and a table where records are alike.
+
+    A value inside another record has that record's name before its own. Values that are None are
+    left out, and "-" in a table.
+    """
+    return "".join(f"{escape(line)}\n" for line in _record_lines(record))
+
+
+def _record_lines(record: Mapping[str, Any], path: str = "") -> Iterator[str]:
+    for name, value in record.items():
+        label = f"{path} {name.replace('_', ' ')}".strip()
+        if rows := _alike(value):
+            names = {axis.field: axis.noun for axis in AXES}
+            head = [names.get(column, column.replace("_", " ")) for column in rows[0]]
+            cells = [[_value_text(cell) for cell in row.values()] for row in rows]
+            yield from ("", label, *table(head, cells, "<" + ">" * (len(head) - 1)), "")
+        elif isinstance(value, Mapping):
+            yield from _record_lines(value, label)
+        elif value is not None:
+            for item in value if isinstance(value, (list, tuple)) else [value]:
+                yield f"{label:{NAME_WIDTH}} {_value_text(item)}"
+                label = ""  # only the first line of several has the name
+
+
+def _alike(value: Any) -> list[dict[str, Any]]:
+    """Rows of a table: records of the same fields, in a list or by name; else none."""
+    if isinstance(value, Mapping):
+        value = [{"": name, **row} for name, row in value.items() if isinstance(row, Mapping)]
+    rows = value if isinstance(value, list) else []
+    is_table = all(isinstance(row, Mapping) and row.keys() == rows[0].keys() for row in rows)
+    return rows if is_table and len(rows) > 0 else []
+
+
+def _value_text(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.5g}" if isinstance(value, float) else str(value)
 
 
 def share(axis: str, action: Action, surprisal: float) -> float:

@@ -1,5 +1,4 @@
 """The counterfactual lens on a run's token: asked for by a run's id, returned as records.
 
-The arithmetic is in ``sol_core.lens``. Files with a lens in them are made by
-``app.sharing.lens``.
+The arithmetic is in ``sol_core.lens``.
 """

@@ -20,7 +20,6 @@ from app.host.errors import BootstrapError
 from app.host.hosting import is_space
 from app.host.program import PROJECT_ROOT, is_checkout
 from app.setup.requirements import BASE, read_requirements, unmet
-from app.setup.system_libraries import missing_system_library
 from app.setup.virtual_environment import Groups, VirtualEnvironment
 from sol_core.files.places import LAUNCHER
 
@@ -33,8 +32,7 @@ def ensure_environment(
     install: bool = True,
     project_root: Path = PROJECT_ROOT,
 ) -> None:
-    """Return when this process has the packages, and the system what they need; else start over in
-    ``.venv``, made if need be.
+    """Return when this process has the packages; else start over in ``.venv``, made if need be.
 
     Args:
         extras: optional dependency groups of pyproject.toml that are needed too.
@@ -46,7 +44,6 @@ def ensure_environment(
             raise BootstrapError(
                 f"this needs the project's repository: clone it and use its {LAUNCHER}"
             )
-        _check_system(install)
         return
     groups = read_requirements(project_root / "pyproject.toml", extras)
     environment = VirtualEnvironment.locate(project_root)
@@ -55,7 +52,6 @@ def ensure_environment(
     else:
         suffices = _interpreter_suffices(groups, install)
     if suffices:
-        _check_system(install)
         return
     if not environment.is_ready(groups):
         if not install:
@@ -83,11 +79,6 @@ def replace_process(command: Sequence[str]) -> NoReturn:
                 sys.exit(child.wait())
             except KeyboardInterrupt:  # the child got it too and decides
                 continue
-
-
-def _check_system(install: bool) -> None:
-    if install and (problem := missing_system_library()) is not None:
-        raise BootstrapError(problem)
 
 
 def _interpreter_suffices(groups: Groups, install: bool) -> bool:

@@ -17,7 +17,6 @@ from app.host.hosting import is_space
 from app.host.paths import MIN_FREE_BYTES, DataDir
 from app.host.program import PROJECT_ROOT, is_checkout
 from app.setup.requirements import BASE, project_requirements, requirement_name, unmet
-from app.setup.system_libraries import missing_system_library
 from app.setup.torch_build import why_gpu_is_unused
 from sol_core.errors import SolError
 from sol_core.files.places import program_name
@@ -53,9 +52,7 @@ def diagnose(data_dir: DataDir | None, model: str | None, dtype: str) -> dict[st
     }
     for section in ("device", "model", "database"):
         findings[section] = {"state": UNCHECKED}
-    if (problem := missing_system_library()) is not None:
-        missing.append(problem)
-    elif data_dir is not None and not lacking:
+    if data_dir is not None and not lacking:
         findings["device"] = _device(data_dir, dtype, missing)
         findings["model"] = _model(data_dir, model, missing)
         findings["database"] = _database(data_dir, missing)

@@ -1,8 +1,8 @@
-"""The ``.venv`` folder: whether it is complete, and how it is made, completed and healed.
+"""The ``.venv`` folder: whether it is complete, and how it is made and completed.
 
-A state file lies inside from the first moment and lists what is installed after the last, so
-a killed set-up is seen as such: pip takes a package whose files were cut off half-way
-for installed, hence a half-made folder is emptied and built again, never patched.
+A marker, written last, lists what is installed. Without it the folder is emptied and built again:
+pip takes a package whose files were cut off half-way for installed. Only a folder with our lock is
+emptied; an environment that the user made is theirs.
 """
 
 from __future__ import annotations
@@ -25,8 +25,7 @@ from app.setup.requirements import digest, requirement_name, unmet
 from app.setup.torch_build import needed_bytes, torch_index
 
 VENV_VARIABLE = "SOL_VENV"
-STATE_FILE = "sol-environment.json"
-DRAFT_FILE = f"{STATE_FILE}.draft"  # a full disk or a kill may leave it
+MARKER_FILE = "sol-environment.json"
 LOCK_FILE = "sol-environment.lock"
 LOG_FILE = "pip.log"
 TEMPORARY = "tmp"
@@ -62,11 +61,11 @@ class VirtualEnvironment:
         """Return whether every group is installed, as far as can be told without starting it."""
         if not self.python.exists():  # also: a link to a Python that has been removed
             return False
-        state = self._read_state()
-        if state is None:  # the user made it
-            return self.is_running and not unmet(_flat(groups))
-        installed = state.get("installed", {})
-        return not self._python_changed(state) and all(
+        marker = self._read_marker()
+        if marker is None:
+            return self.is_running and not self._is_ours() and not unmet(_flat(groups))
+        installed = marker["installed"]
+        return not self._python_changed(marker) and all(
             installed.get(group) == digest(requirements) for group, requirements in groups.items()
         )
 
@@ -77,8 +76,12 @@ class VirtualEnvironment:
         """
         try:
             self.root.mkdir(parents=True, exist_ok=True)
+            if not self._is_ours():
+                raise BootstrapError(
+                    f"{self.root} holds something else than this program's packages: start with "
+                    f"the Python in it, move it away, or set {VENV_VARIABLE} to an empty folder"
+                )
             with _lock(self.root / LOCK_FILE, console) as descriptor:
-                self._check_is_ours()
                 if not self.is_ready(groups):
                     self._build(groups, console, descriptor)
         except OSError as error:
@@ -88,14 +91,8 @@ class VirtualEnvironment:
             ) from error
 
     def _build(self, groups: Groups, console: Console, lock: int) -> None:
-        state = self._read_state()
-        is_half_made = state is not None and "installed" not in state
-        # A folder that the user filled is completed, but never emptied.
-        is_ours = (
-            not self._is_virtual_environment() if state is None else state.get("made_here", True)
-        )
-        is_outdated = is_half_made or self._python_changed(state or {})
-        starts_over = not self.python.exists() or (is_ours and is_outdated)
+        marker = self._read_marker()
+        starts_over = not (marker and self.python.exists()) or self._python_changed(marker)
         if starts_over:
             needed = self._check_disk()
             console.say(
@@ -104,20 +101,17 @@ class VirtualEnvironment:
             )
         else:
             console.say(f"Updating the Python packages in {self.root}")
-        self._write_state({"made_here": is_ours or starts_over})
+        self._marker.unlink(missing_ok=True)  # before anything that a kill could leave half done
         if starts_over:
             self._create(lock)
         options = [] if console.is_terminal else ["--quiet"]
-        if is_half_made and not starts_over:
-            options += ["--ignore-installed"]  # its packages may be cut off half-way
-        else:
-            self._install_torch(groups, options, console, lock)
+        self._install_torch(groups, options, console, lock)
         self._pip([*options, *_flat(groups)], lock)
         shutil.rmtree(self.root / TEMPORARY, ignore_errors=True)
         installed = {group: digest(requirements) for group, requirements in groups.items()}
-        python = _python_version() if starts_over else (state or {}).get("python")
-        made = {"made_here": is_ours or starts_over, "python": python, "installed": installed}
-        self._write_state(made)
+        python = _python_version() if starts_over else (marker or {}).get("python")
+        made = {"python": python, "installed": installed}
+        self._marker.write_text(json.dumps(made), encoding="utf-8")
         console.say("The packages are ready.")
 
     def _install_torch(
@@ -139,15 +133,12 @@ class VirtualEnvironment:
         variables = dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(temporary))
         run_pip(self.python, arguments, variables, self.root / LOG_FILE, lock)
 
-    def _check_is_ours(self) -> None:
-        """Raise BootstrapError when the folder holds something that we may not empty."""
-        if self._read_state() is not None or self._is_virtual_environment():
-            return
-        if {entry.name for entry in self.root.iterdir()} - {LOCK_FILE, DRAFT_FILE}:
-            raise BootstrapError(
-                f"{self.root} holds something else than a virtual environment: move it away, "
-                f"or set {VENV_VARIABLE} to an empty folder"
-            )
+    def _is_ours(self) -> bool:
+        """Return whether the folder may be emptied: nothing else is in it, or we made what is."""
+        marker = self._read_marker() or {}
+        if marker.get("made_here") is False:  # a release before wrote it into the user's
+            return False
+        return (self.root / LOCK_FILE).exists() or not any(self.root.iterdir())
 
     def _check_disk(self) -> int:
         """Return the bytes that the packages need. Raises: BootstrapError when they do not fit."""
@@ -163,7 +154,7 @@ class VirtualEnvironment:
     def _create(self, lock: int) -> None:
         """Empty the folder and make a fresh environment with pip in it."""
         for entry in self.root.iterdir():
-            if entry.name in (STATE_FILE, LOCK_FILE):
+            if entry.name == LOCK_FILE:
                 continue
             if entry.is_dir() and not entry.is_symlink():
                 shutil.rmtree(entry)
@@ -177,32 +168,22 @@ class VirtualEnvironment:
                 f"python{_python_version()}-venv) and start again"
             )
 
-    def _python_changed(self, state: dict[str, Any]) -> bool:
+    def _python_changed(self, marker: dict[str, Any]) -> bool:
         """The system's Python was upgraded under the environment; only visible from within."""
-        return self.is_running and state.get("python") not in (None, _python_version())
+        return self.is_running and marker.get("python") not in (None, _python_version())
 
-    def _is_virtual_environment(self) -> bool:
-        return (self.root / "pyvenv.cfg").is_file()
+    @property
+    def _marker(self) -> Path:
+        return self.root / MARKER_FILE
 
-    def _read_state(self) -> dict[str, Any] | None:
-        """None without a state file; an unreadable one counts as half-made."""
+    def _read_marker(self) -> dict[str, Any] | None:
+        """None without a whole one."""
         try:
-            state = json.loads((self.root / STATE_FILE).read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return None
+            marker = json.loads(self._marker.read_text(encoding="utf-8"))
         except (OSError, ValueError):
-            return {}
-        is_valid = isinstance(state, dict) and isinstance(state.get("installed", {}), dict)
-        return state if is_valid else {}
-
-    def _write_state(self, state: dict[str, Any]) -> None:
-        """Replace the state file; it is on disk before this returns."""
-        draft = self.root / DRAFT_FILE
-        with draft.open("w", encoding="utf-8") as file:
-            json.dump(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(self.root / STATE_FILE)
+            return None
+        is_whole = isinstance(marker, dict) and isinstance(marker.get("installed"), dict)
+        return marker if is_whole else None
 
 
 @contextlib.contextmanager

@@ -2,32 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
 from app.formats.plain_json import json_safe
 from app.host.errors import DocumentError
 from app.runs.views import whole_view
+from app.sharing.generation_document import GENERATION
 from app.sharing.html_page import html_page
-from app.sharing.kind import Kind, Source
-from app.sharing.runs.generation_document import GENERATION
-from app.sharing.runs.run_document import ended_run
+from app.sharing.run_document import ended_run
 from sol_core.comparing.alignment import align, first_divergence
 from sol_core.errors import SolError
-from storage import RunRecord
+from storage import RunRecord, Store
 
 SEPARATOR = ","
-
-
-@dataclass(frozen=True, slots=True)
-class _Side:
-    """One generation of the pair, whole."""
-
-    record: RunRecord
-    events: list[dict[str, Any]]
-    dense_nll: list[float | None] | None
+# Of two generations, every token's NLL under the dense model, nats; None where it is not known.
+ScorePair = Callable[[tuple[str, str]], list[list[float | None] | None]]
 
 
 def align_tokens(
@@ -71,54 +62,33 @@ def _recorded_dense_nll(
     return values if any(value is not None for value in values) else None
 
 
-def _split_pair(thing_id: str) -> tuple[str, str] | None:
-    """The two runs that a comparison's id names; None for any other id."""
-    first, comma, second = thing_id.partition(SEPARATOR)
-    return (first, second) if comma and first and second else None
-
-
-def _page(source: Source, thing_id: str) -> str:
-    """Return Compare's view of the pair. Raises: as ``ended_run``."""
-    sides = _sides(source, thing_id)
-    problem = "no dense pass over this text is in the file."
-    scored: list[dict[str, Any]] = [
-        {"nll": None, "problem": problem}
-        if side.dense_nll is None
-        else {"nll": json_safe(side.dense_nll), "problem": None}
-        for side in sides
-    ]
-    compared = _aligned(sides) | {"sides": scored}
-    views = [whole_view(side.record, side.events) for side in sides]
-    view = {"views": views, "compared": compared}
+def comparison_page(store: Store, pair: str, score: ScorePair | None) -> str:
+    """A page of the pair. Raises: as ``ended_run``."""
+    ids = _split_pair(pair)
+    runs = [ended_run(store, run_id, GENERATION.kind) for run_id in ids]
+    scored: list[list[float | None] | None] = [None, None]
+    if score is not None:
+        # With another model, or a busy one, what the runs measured themselves remains.
+        with suppress(SolError):
+            scored = score(ids)
+    sides = []
+    for (record, events), nll in zip(runs, scored, strict=True):
+        known = json_safe(nll or _recorded_dense_nll(record.config, events))
+        problem = None if known else "no dense pass over this text is in the file."
+        sides.append({"nll": known, "problem": problem})
+    views = [whole_view(record, events) for record, events in runs]
+    view = {"views": views, "compared": _aligned(runs) | {"sides": sides}}
     return html_page(views[0]["run"]["title"], view, "shared_comparison", ("evaluate", "compare"))
 
 
-def _sides(source: Source, thing_id: str) -> tuple[_Side, _Side]:
-    ids = _split_pair(thing_id)
-    if ids is None:
-        raise DocumentError(f"a comparison's id is two runs' ids with a comma, got {thing_id!r}")
-    runs = [ended_run(source.store, run_id, GENERATION.kind) for run_id in ids]
-    scored: list[list[float | None] | None] = [None, None]
-    if source.model is not None:
-        # With another model, or a busy one, what the runs measured themselves remains.
-        with suppress(SolError):
-            scored = source.model.dense_nll(ids)
-    first, second = (
-        _Side(record, events, nll or _recorded_dense_nll(record.config, events))
-        for (record, events), nll in zip(runs, scored, strict=True)
-    )
+def _split_pair(pair: str) -> tuple[str, str]:
+    first, comma, second = pair.partition(SEPARATOR)
+    if not (comma and first and second):
+        raise DocumentError(f"a comparison's id is two runs' ids with a comma, got {pair!r}")
     return first, second
 
 
-def _aligned(sides: tuple[_Side, _Side]) -> dict[str, Any]:
-    first, second = ([event["token_id"] for event in side.events] for side in sides)
-    asked = [(side.record.prompt, bool(side.record.config.get("chat"))) for side in sides]
+def _aligned(runs: list[tuple[RunRecord, list[dict[str, Any]]]]) -> dict[str, Any]:
+    first, second = ([event["token_id"] for event in events] for _, events in runs)
+    asked = [(record.prompt, bool(record.config.get("chat"))) for record, _ in runs]
     return align_tokens(first, second, same_prompt=asked[0] == asked[1])
-
-
-COMPARISON = Kind(
-    address=("compare", "compare"),
-    owns=lambda store, thing_id: _split_pair(thing_id) is not None,
-    title=lambda store, thing_id: store.runs.get(thing_id.partition(SEPARATOR)[0]).title,
-    texts={"html": _page},
-)

@@ -7,18 +7,18 @@ and is never trusted.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NoReturn
 from urllib.parse import parse_qs, urlsplit
 
 from app.host.damage import naming_damage
 from app.host.errors import DocumentError
-from app.sharing.comparison import COMPARISON
-from app.sharing.kind import Kind, ModelCalls, Source
-from app.sharing.runs.run_kinds import INSPECTION_RUN, RUN
+from app.sharing.comparison import SEPARATOR, ScorePair, comparison_page
+from app.sharing.generation_document import GENERATION
+from app.sharing.inspection_document import INSPECTION
+from app.sharing.run_document import VERSION, RunDocument
 from sol_core.files.places import whole_characters, why_not_parsed
-from storage import NotFoundError, Store
+from storage import Store
 
 FORMS = ("html", "json", "csv")
 MAX_DOCUMENT_BYTES = 128 * 1024**2
@@ -26,42 +26,43 @@ _ADVICE = (
     'Choose a JSON file that SOL Explorer exported (its "format" begins with "sol-explorer-").'
 )
 
-KINDS: dict[str, Kind] = {
-    "run": RUN,
-    "inspection": INSPECTION_RUN,
-    "comparison": COMPARISON,
+DOCUMENTS = {document.part: document for document in (GENERATION, INSPECTION)}
+COMPARISON = "comparison"
+KINDS = (*DOCUMENTS, COMPARISON)
+# Parameters that name a thing in a link, and the tab that shows it.
+_ADDRESSES = {document.part: document.tab for document in DOCUMENTS.values()} | {
+    "compare": "compare"
 }
 Document = dict[str, Any]
 
 
 def kind_of(store: Store, thing_id: str) -> str:
-    """The kind of the thing with this id.
+    """The kind of the thing with this id: a run, or two with a comma.
 
     Raises: NotFoundError.
     """
-    for name, kind in KINDS.items():
-        if kind.owns(store, thing_id):
-            return name
-    raise NotFoundError(f"There is no run {thing_id!r}. It may have been deleted.")
+    if SEPARATOR in thing_id:
+        return COMPARISON
+    kind = store.runs.get(thing_id).kind
+    return next(part for part, document in DOCUMENTS.items() if document.kind == kind)
 
 
 def runs_of(thing_id: str) -> tuple[str, ...]:
     """Ids of what may be runs in a thing's id: RUN or RUN,RUN."""
-    return tuple(thing_id.split(","))
+    return tuple(thing_id.split(SEPARATOR))
 
 
 def thing_in_link(text: str) -> str:
     """The id in a link to a thing, or the text itself where it is no link.
 
-    A link that opens several things means the one of its tab, else the first of ``KINDS``.
+    A link that opens several things means the one of its tab, else the first of ``_ADDRESSES``.
     """
     asked = parse_qs(urlsplit(text).query)
     tab = asked.get("tab", [""])[0]
-    addresses = [kind.address for kind in KINDS.values() if kind.address[0] in asked]
-    if not addresses:
+    names = [name for name in _ADDRESSES if name in asked]
+    if not names:
         return text
-    name, _ = next((address for address in addresses if address[1] == tab), addresses[0])
-    return asked[name][0]
+    return asked[next((name for name in names if _ADDRESSES[name] == tab), names[0])][0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,31 +78,30 @@ _MEDIA_TYPES = {"html": "text/html", "json": "application/json", "csv": "text/cs
 
 
 def export(
-    store: Store, kind: str, thing_id: str, form: str, model: ModelCalls | None = None
+    store: Store, kind: str, thing_id: str, form: str, score: ScorePair | None = None
 ) -> Export:
     """One thing in one form.
 
     Args:
-        model: what a loaded model can add; None where there is none.
+        score: a loaded model's answer for a comparison; None where there is none.
     Raises: DocumentError for a kind or form that there is not; NotFoundError; AppError for a
         thing that is not finished, or damaged.
     """
-    chosen = KINDS.get(kind)
-    forms = (
-        FORMS if chosen is None else [text_form for text_form in FORMS if text_form in chosen.texts]
-    )
-    if chosen is None or form not in forms:
+    forms = FORMS if kind in DOCUMENTS else ("html",) if kind == COMPARISON else ()
+    if form not in forms:
         raise DocumentError(
             f"a {kind} cannot be exported as {form}: kinds are {', '.join(KINDS)}, "
-            f"forms are {', '.join(forms)}"
+            f"forms are {', '.join(forms or FORMS)}"
         )
-    source = Source(store, model)
     with naming_damage(f"This {kind}"):
-        text = chosen.texts[form](source, thing_id)
+        if kind == COMPARISON:
+            text = comparison_page(store, thing_id, score)
+        else:
+            text = DOCUMENTS[kind].text(store, thing_id, form)
         if form != "json":
             # CSV and HTML have no escape for half characters: they become U+FFFD.
             text = whole_characters(text)
-        name = _file_stem(kind, chosen.title(store, thing_id))
+        name = _file_stem(kind, store.runs.get(runs_of(thing_id)[0]).title)
     return Export(f"{name}.{form}", _MEDIA_TYPES[form], text)
 
 
@@ -121,34 +121,30 @@ def import_documents(store: Store, owner: str, data: bytes) -> list[tuple[str, s
         kind that is read.
     """
     documents = _parsed(data)
-    readers = [_reader(document) for document in documents]
+    kinds = [_kind_of_document(document) for document in documents]
     return [
-        (name, read(store, owner, document))
-        for (name, read), document in zip(readers, documents, strict=True)
+        (kind.part, kind.read(store, owner, document))
+        for kind, document in zip(kinds, documents, strict=True)
     ]
 
 
-def _reader(document: Document) -> tuple[str, Callable[[Store, str, Document], str]]:
-    """The document's kind, and what saves one. Raises: DocumentError."""
-    given = document.get("format")
-    for name, kind in KINDS.items():
-        if kind.read is not None and kind.format == given:
-            _check_version(document, kind)
-            return name, kind.read
-    shown = repr(given)[:60]
-    known = ", ".join(kind.format for kind in KINDS.values() if kind.read)
-    raise DocumentError(f"the file's format is {shown}; this release reads {known}. {_ADVICE}")
-
-
-def _check_version(document: Document, kind: Kind) -> None:
-    version = document.get("version")
+def _kind_of_document(document: Document) -> RunDocument:
+    """The reader of the document. Raises: DocumentError for another format, or a newer version."""
+    given, version = document.get("format"), document.get("version")
+    kind = next((kind for kind in DOCUMENTS.values() if kind.format == given), None)
+    if kind is None:
+        known = ", ".join(kind.format for kind in DOCUMENTS.values())
+        raise DocumentError(
+            f"the file's format is {repr(given)[:60]}; this release reads {known}. {_ADVICE}"
+        )
     if type(version) is not int or version < 1:
         raise DocumentError(f"the file's version must be a whole number, got {repr(version)[:40]}")
-    if version > kind.version:
+    if version > VERSION:
         raise DocumentError(
             f"the file has version {version} of {kind.format}, this release reads up to "
-            f"{kind.version}: update SOL Explorer"
+            f"{VERSION}: update SOL Explorer"
         )
+    return kind
 
 
 def _parsed(data: bytes) -> list[Document]:

@@ -81,9 +81,9 @@ class Axis:
         fits = isinstance(value, (int, float)) and self.lowest <= value <= self.dense
         if not fits or not value:
             low = f"between {self.lowest:g} and" if self.lowest else "above 0 and at most"
-            raise ConfigError(f"{self.field} must be {low} {self.dense:g}, got {value!r}")
+            raise ConfigError(f"{self.term} must be {low} {self.dense:g}, got {value!r}")
         if whole and self.whole and (isinstance(value, bool) or value != int(value)):
-            raise ConfigError(f"{self.field} must be a whole number, got {value!r}")
+            raise ConfigError(f"{self.term} must be a whole number, got {value!r}")
 
 
 # Warm start: bits above 12 change nothing, so windows rarely need them. Starts: the curves that
@@ -108,10 +108,10 @@ AXES = (
         field="channel_keep_ratio",
         short="channels",
         key="channels",
-        name="Channels",
+        name="MLP",
         title="MLP channels",
         noun="MLP",
-        term="channels kept",
+        term="MLP kept",
         meaning="share of the MLP's channels kept",
         hint="Share of the [[mlp|MLP]]'s [[channel|channels]]; the weights of the rest are not "
         "read.",
@@ -143,12 +143,17 @@ AXES = (
 AXIS_FIELDS = tuple(axis.field for axis in AXES)
 SHORT_AXES = tuple(axis.short for axis in AXES)
 # Fields that JSON leaves out at these values.
-_UNUSED: dict[str, Any] = {"bytes_share": None, "page_budget": "count", "head": "whole"}
+_UNUSED: dict[str, Any] = {
+    "bytes_share": None,
+    "page_budget": "count",
+    "head": "whole",
+    "painted": (),
+}
 
 
 def record_of(spend: Any) -> dict[str, Any]:
     """A dataclass as JSON: ``asdict``, without a share of bytes that is none, a page budget that is
-    a count and a head that is read whole.
+    a count, a head that is read whole and a painting of no step.
 
     So files and hashes stay what they were before there were these fields.
     """

@@ -170,7 +170,7 @@ class ActionGrid:
                 continue
             if not levels[0] - 1e-9 <= value <= levels[-1] + 1e-9:
                 raise ConfigError(
-                    f"{axis.field} = {value:g} is outside the grid's levels "
+                    f"{axis.term} = {value:g} is outside the grid's levels "
                     f"{levels[0]:g} to {levels[-1]:g}"
                 )
 

@@ -41,6 +41,7 @@ class DecodeOptions:
     mechanisms: Mechanisms = PAPER  # how steps skip what their actions drop
     rows_per_sequence: int = 1  # rows (schedules) on each sequence's token path
     timed: bool = False  # give every step a clock
+    on_host: bool = False  # bring steps to the host whole, for consumers that look at every token
     page_reads: bool = False  # steps say which pages they read
     in_place: bool = False
 
@@ -172,12 +173,13 @@ def decode(
         choose: called after each step is consumed; the B next tokens, or None to end.
         prefix_state: for step 0's observation.
     Yields: a DecodeStep per step; its tensors are not overwritten later.
-    Raises: NotFiniteError at a step whose logits are not finite, on a GPU one step late.
+    Raises: NotFiniteError at a step whose logits are not finite; on a GPU one step late, unless
+        steps are brought to the host.
     """
     group = options.rows_per_sequence
     cache = _step_cache(prefix, options)
     observer = _Observer(lm, scheduler.observes, prefix_state, group)
-    finite = FiniteSteps(lm.device)
+    finite = FiniteSteps(late=lm.device.type != "cpu" and not options.on_host)
     tokens: Sequence[int] = list(first_tokens)
     for index in range(options.max_steps):
         started = time.perf_counter()
@@ -186,7 +188,7 @@ def decode(
         actions = tuple(scheduler.next_actions(observer.observe(index, fed, cache)))
         if clock is not None:
             clock.lap("policy")
-        output = lm.decode_step(
+        seen = lm.decode_step(
             fed,
             cache,
             actions,
@@ -195,6 +197,9 @@ def decode(
             page_reads=options.page_reads,
             clock=clock,
         )
+        output = seen
+        if options.on_host and lm.device.type != "cpu":
+            output = seen.on_host()
         log_probabilities, entropy = log_softmax_and_entropy(output.logits)
         finite.add(index, entropy)
         step = DecodeStep(
@@ -212,7 +217,7 @@ def decode(
         if chosen is None:
             break
         tokens = chosen
-        observer.saw(step)
+        observer.saw(step, seen)
     finite.finish()
 
 
@@ -318,14 +323,17 @@ class _Observer:
             self._tokens_read,
         )
 
-    def saw(self, step: DecodeStep) -> None:
-        output = step.output
-        self._hidden, self._entropy = output.hidden, step.entropy
+    def saw(self, step: DecodeStep, output: StepOutput) -> None:
+        """Args: output: of the step, where the model computed it, as a policy's network does."""
         self._tokens_read = step.tokens_read
-        if self._observes:
-            self._mid_hidden = output.mid_hidden
-            self._concentration = output.attention_concentration
-            self._log_probabilities = step.log_probabilities
+        if not self._observes:
+            self._hidden, self._entropy = step.output.hidden, step.entropy
+            return
+        self._hidden, self._mid_hidden = output.hidden, output.mid_hidden
+        self._concentration = output.attention_concentration
+        self._log_probabilities, self._entropy = step.log_probabilities, step.entropy
+        if output is not step.output:
+            self._log_probabilities, self._entropy = log_softmax_and_entropy(output.logits)
 
 
 def require_finite(numbers: Tensor, place: str) -> None:
@@ -342,12 +350,15 @@ def require_finite(numbers: Tensor, place: str) -> None:
 class FiniteSteps:
     """The check of every decode step, by the entropy that is computed anyway.
 
-    One NaN or infinite logit makes a row's entropy NaN. On a GPU a step is checked after the
-    next one was started: asking at once would leave the GPU idle in between.
+    One NaN or infinite logit makes a row's entropy NaN.
+
+    Args:
+        late: check a step after the next one was started, as on a GPU, which would be idle in
+            between if it was asked at once.
     """
 
-    def __init__(self, device: torch.device) -> None:
-        self._late = device.type != "cpu"
+    def __init__(self, *, late: bool) -> None:
+        self._late = late
         self._waiting: tuple[int, Tensor] | None = None
 
     def add(self, index: int, entropy: Tensor) -> None:

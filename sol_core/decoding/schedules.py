@@ -69,6 +69,16 @@ class DenseScheduler:
         return DENSE
 
 
+class FixedScheduler:
+    """A given list of actions; its last one repeats."""
+
+    def __init__(self, actions: Sequence[Action]) -> None:
+        self._actions = list(actions)
+
+    def next_action(self, observation: Observation) -> Action:
+        return self._actions[min(observation.step, len(self._actions) - 1)]
+
+
 class StaticScheduler:
     """A constant budget: per axis the two neighbouring levels, mixed evenly over time.
 

@@ -213,6 +213,7 @@ class _Batch:
             mechanisms=self._config.grid.mechanisms,
             rows_per_sequence=self._rows_each,
             timed=True,
+            on_host=True,
             page_reads=self._page_reads or self._config.page_reads,
             in_place=in_place,
         )

@@ -39,7 +39,7 @@ class TasksConfig:
         ("static",), "static; paper: static with the paper's mechanisms at the same bytes"
     )
     contexts: tuple[int, ...] = setting(
-        (1000, 2000, 4000, 7500), "lengths of recall's texts, tokens; each is asked ``limit`` times"
+        (1000, 2000, 4000, 7500), "lengths of recall's texts, tokens; as many questions for each"
     )
 
     def __post_init__(self) -> None:

@@ -15,7 +15,7 @@ __all__ = ["job_problems", "queue_jobs", "wait_for_jobs"]
 LOOK_S = 0.5
 SAME_MOMENT = timedelta(seconds=0.1)
 # The least that an evaluation may be: one budget, two texts, four steps.
-SMALLEST = {"budgets": "0.5,0.6,8", "random": 0, "texts": 2, "windows": 1, "steps": 4}
+SMALLEST = {"budgets": "0.5,0.6,8", "baselines": "static", "texts": 2, "windows": 1, "steps": 4}
 
 
 def queue_jobs(
@@ -26,8 +26,13 @@ def queue_jobs(
     made = []
     for number in range(count):
         client = clients[number * len(clients) // count]  # one owner's all before the next one's
-        request = {"policies": ["default"], "values": values, "corpus": dict(corpus)}
-        answer = client.ask("lab", "start_evaluation", **request)
+        request = {
+            "kind": "evaluate",
+            "policies": ["default"],
+            "values": values,
+            "corpus": dict(corpus),
+        }
+        answer = client.ask("lab", "start_job", **request)
         made.append((client, str(answer["job_id"])))
     return made
 

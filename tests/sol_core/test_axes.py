@@ -29,15 +29,15 @@ def test_an_axis_has_a_colour_and_starts_within_its_range(axis: Axis) -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"keep_fraction": 0}, "keep_fraction must be above 0 and at most 1, got 0"),
-        ({"channel_keep_ratio": 1.5}, "channel_keep_ratio must be above 0 and at most 1, got 1.5"),
-        ({"channel_keep_ratio": -0.5}, "channel_keep_ratio must be above 0 and at most 1"),
-        ({"channel_keep_ratio": float("inf")}, "channel_keep_ratio must be above 0 and at most 1"),
-        ({"keep_fraction": float("nan")}, "keep_fraction must be above 0 and at most 1, got nan"),
-        ({"keep_fraction": "much"}, "keep_fraction must be above 0 and at most 1, got 'much'"),
-        ({"bit_width": 1}, "bit_width must be between 2 and 16, got 1"),
-        ({"bit_width": 17}, "bit_width must be between 2 and 16, got 17"),
-        ({"bit_width": True}, "bit_width must be between 2 and 16, got True"),
+        ({"keep_fraction": 0}, "attention kept must be above 0 and at most 1, got 0"),
+        ({"channel_keep_ratio": 1.5}, "MLP kept must be above 0 and at most 1, got 1.5"),
+        ({"channel_keep_ratio": -0.5}, "MLP kept must be above 0 and at most 1"),
+        ({"channel_keep_ratio": float("inf")}, "MLP kept must be above 0 and at most 1"),
+        ({"keep_fraction": float("nan")}, "attention kept must be above 0 and at most 1, got nan"),
+        ({"keep_fraction": "much"}, "attention kept must be above 0 and at most 1, got 'much'"),
+        ({"bit_width": 1}, "bits must be between 2 and 16, got 1"),
+        ({"bit_width": 17}, "bits must be between 2 and 16, got 17"),
+        ({"bit_width": True}, "bits must be between 2 and 16, got True"),
     ],
 )
 def test_a_value_that_is_not_allowed_is_named(values: dict[str, float], message: str) -> None:
@@ -48,7 +48,7 @@ def test_a_value_that_is_not_allowed_is_named(values: dict[str, float], message:
 
 def test_only_actions_are_whole() -> None:
     assert Budget(bit_width=7.5).words == "100 % attention · 100 % MLP · 7.5 bits"
-    with pytest.raises(ConfigError, match=r"bit_width must be a whole number, got 7\.5"):
+    with pytest.raises(ConfigError, match=r"bits must be a whole number, got 7\.5"):
         Action.of((1, 1, 7.5))
     assert repr(Action.of((0.5, 1.0, 8.0)).bit_width) == "8"
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,18 +15,19 @@ from app.cli.options import (
     add_value,
     model_name,
     open_data_dir,
-    print_json,
+    print_result,
 )
-from app.cli.terminal import table
+from app.cli.terminal import record_text
 from app.formats.plain_json import json_safe
-from app.host.console import Console, write_out
+from app.host.console import Console
 from app.host.errors import AppError
 from app.host.paths import DataDir
 from app.host.program import PROJECT_ROOT, is_checkout
 from app.policies.library import SHIPPED_FOLDER
 from sol_core.files.places import LAUNCHER
 
-NAME = "bench"
+# Single measurements, of which the text has the medians.
+ONLY_JSON = ("tokens_per_s_rounds", "binaries")
 HELP = "measure decoding, batched rollouts, GPU kernels or the page under load"
 
 
@@ -111,13 +111,8 @@ def run(args: argparse.Namespace) -> int:
     measures = {"decode": _decode, "rollout": _rollout, "kernels": _kernels, "load": _load}
     result = json_safe(measures[args.what](args, data_dir, console))
     console.clear()
-    texts = {"decode": _decode_text, "rollout": _rollout_text, "kernels": _kernels_text}
-    if args.json:
-        print_json(result)
-    elif args.what in texts:
-        write_out(texts[args.what](result))
-    else:
-        write_out(json.dumps(result, allow_nan=False, indent=2) + "\n")
+    shown = {name: value for name, value in result.items() if name not in ONLY_JSON}
+    print_result(args, result, record_text(shown))
     return 1 if result.get("problems") else 0
 
 
@@ -208,102 +203,3 @@ def _load(args: argparse.Namespace, data_dir: DataDir, console: Console) -> dict
     with load.launched(data_dir, model_name(args), args.dtype) as processes:
         report: dict[str, Any] = load.run_trial(processes, options, console.say)
     return report
-
-
-_MIX_HEAD = (
-    *("context", "mix (attention, MLP)", "share of bytes"),
-    *("tokens/s", "against dense", "of 1 / share"),
-)
-
-
-def _decode_text(result: dict[str, Any]) -> str:
-    """The record's static mixes as a table, then its other ratios."""
-    rows = []
-    for dense in result["dense"]:
-        rows.append(
-            (str(dense["context"]), "dense", "1.00", f"{dense['tokens_per_s']:.1f}", "", "")
-        )
-        for mix in result["mixes"]:
-            if mix["context"] != dense["context"]:
-                continue
-            lowest = " (lowest)" if mix["share"] > mix["share_asked"] + 0.01 else ""
-            rows.append(
-                (
-                    "",
-                    f"{mix['keep_fraction']:g}, {mix['channel_keep_ratio']:g}",
-                    f"{mix['share']:.2f}",
-                    f"{mix['tokens_per_s']:.1f}",
-                    f"{mix['speedup']:.2f}",
-                    f"{mix['of_ideal']:.2f}{lowest}",
-                )
-            )
-    lines = [
-        f"{result['cpu']}, {result['threads']} threads, weights: {result['storage']}",
-        *table(_MIX_HEAD, rows, "><>>><"),
-    ]
-    lines.append(
-        f"dense reads at {result['bandwidth_share']:.2f} of this memory's "
-        f"{result['bandwidth_gb_s']:.0f} GB/s"
-    )
-    if result["ratio_to_transformers"] is not None:
-        lines.append(f"dense against transformers' best: {result['ratio_to_transformers']:.1f}")
-    for context, ratio in result["ratio_to_llama_cpp"].items():
-        lines.append(f"dense against llama.cpp, {context} tokens: {ratio:.2f}")
-    if result["policy_overhead"] is not None:
-        lines.append(f"the policy's own share of a step: {100 * result['policy_overhead']:.1f} %")
-    return "\n".join(lines) + "\n"
-
-
-def _kernels_text(result: dict[str, Any]) -> str:
-    """The record as a table, one kernel a line."""
-    needs = ("registers", "spills", "shared_bytes")
-    if "triton" in result:
-        rows = [
-            (row["kernel"], row["card"], *(str(row[name]) for name in needs), row["error"] or "")
-            for row in result["kernels"]
-        ]
-        head = ("kernel", "card", *needs, "error")
-        return "\n".join([f"Triton {result['triton']}", *table(head, rows, "<<>>><")]) + "\n"
-    rows = [
-        (
-            name,
-            *(str(kernel[need]) for need in needs),
-            "-" if kernel["measured_us"] is None else f"{kernel['measured_us']:.4f}",
-        )
-        for name, kernel in result["kernels"].items()
-    ]
-    lines = [
-        f"{result['model']}, {result['context']} tokens, grid {result['grid']}, "
-        f"budget {result['budget']:g}; measured on {result['device'] or 'no GPU'}",
-        *table(("kernel", *needs, "measured us"), rows, "<>>>>"),
-    ]
-    for kind, count in result["launches"].items():
-        times = result["step_ms"]
-        took = "not measured: no GPU"
-        if times is not None:
-            alone, graph = times[kind]["alone"], times[kind]["graph"]
-            took = f"{alone:.3f} ms, in a CUDA graph {graph:.3f} ms"
-        lines.append(f"{kind} step of one row: {count} launches; {took}")
-    return "\n".join(lines) + "\n"
-
-
-def _rollout_text(result: dict[str, Any]) -> str:
-    """The record as a few lines."""
-    seconds = result["seconds"]
-    lines = [
-        f"{result['rows']} rows x {result['steps']} steps as the trainer runs them: one text of "
-        f"{result['text_tokens']} tokens, prefilled once,",
-        f"{result['windows']} windows after its first {result['context']}, "
-        f"{result['group']} schedules each; grid {result['grid']}, {result['dtype']}, "
-        f"{result['threads']} threads",
-        f"rollout          {result['decisions_per_s']:8.0f} decisions/s",
-        f"  in all         {result['decisions_per_s_total']:8.0f} with prefill, policy, dense "
-        "reference and update",
-        f"compute floor    {result['floor_decisions_per_s']:8.0f} decisions/s "
-        f"({result['gflop_per_decision']:.3f} GFLOP at {result['gemm_gflops']:.0f} GFLOP/s)",
-        f"ratio to floor   {result['ratio_to_floor']:8.2f}",
-        f"policy's share   {100 * result['policy_share']:8.1f} % of the decode steps it decides",
-        "seconds          "
-        + ", ".join(f"{name.replace('_', ' ')} {value:.2f}" for name, value in seconds.items()),
-    ]
-    return "\n".join(lines) + "\n"

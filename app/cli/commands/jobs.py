@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from app.cli.job_options import job_as_json, open_jobs, time_left
 from app.cli.options import add_data_dir, add_json, print_json, print_result
-from app.cli.terminal import escape, table
+from app.cli.terminal import escape, record_text, table
 from app.host.console import Console, write_out
 from sol_core.files.places import program_name
 
@@ -133,8 +133,7 @@ def _details(job: JobRecord, latest: dict[str, Any]) -> str:
         "log": job.log_file,
         "created": job.created_at.astimezone().isoformat(timespec="seconds"),
     }
-    fields |= {name: f"{value:.5g}" for name, value in latest.items() if _is_number(value)}
-    return "".join(f"{name:16} {escape(str(value))}\n" for name, value in fields.items() if value)
+    return record_text({name: value for name, value in (fields | latest).items() if value})
 
 
 def _kind(job: JobRecord) -> str:
@@ -145,10 +144,6 @@ def _status(job: JobRecord) -> str:
     if job.status == "running" and job.control != "run":
         return "pausing" if job.control == "pause" else "cancelling"
     return job.status
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _count(text: str) -> int:

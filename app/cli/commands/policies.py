@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from app.cli.job_options import open_jobs
 from app.cli.options import add_data_dir, add_json, add_model, model_name, print_result
-from app.cli.terminal import escape, table
+from app.cli.terminal import escape, record_text, table
 from app.host.console import Console
 from app.host.errors import AppError
 from app.policies.files import ModelInUse, PolicyFiles
@@ -231,7 +231,6 @@ def _details(
         "training job": "" if uses.training is None else uses.training.id,
         "named by": uses.sentence(),
     }
-    lines = [f"{name:16} {value}" for name, value in fields.items() if value]
-    lines += [f"{name:16} {value:.4f}" for name, value in row["measured"].items()]
-    lines += [f"{'evaluation':16} {evaluation['words']}" for evaluation in evaluations]
-    return "".join(f"{line}\n" for line in lines)
+    fields |= row["measured"]
+    fields["evaluation"] = [evaluation["words"] for evaluation in evaluations]
+    return record_text({name: value for name, value in fields.items() if value})

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from app.cli.experiment_file import Experiment, merged, read_experiment, take_options
 from app.cli.job_options import ProgressLine, corpus_source, open_jobs
 from app.cli.options import add_json, add_model, model_name, open_data_dir, print_json
+from app.cli.terminal import record_text
 from app.formats.plain_json import json_safe
 from app.host.console import Console, write_out
 from app.host.errors import AppError, InputFileError
@@ -275,16 +276,9 @@ def _resume(jobs: JobStore, job_id: str, worker: str) -> JobRecord:
 
 
 def _summary(result: dict[str, Any]) -> str:
-    shown = {"policy": result.get("policy"), "folder": result.get("folder")}
-    for name, value in (result.get("summary") or {}).items():
-        # The held-out numbers are one level down; the whole configuration is for --json.
-        inner = value.items() if name == "held_out" and isinstance(value, dict) else [(name, value)]
-        shown |= {key: number for key, number in inner if isinstance(number, (int, float, str))}
-    lines = (
-        f"{name:14} {value:.5g}" if isinstance(value, float) else f"{name:14} {value}"
-        for name, value in shown.items()
-    )
-    return "".join(f"{line}\n" for line in lines)
+    summary = result.get("summary") or {}
+    shown = {name: value for name, value in summary.items() if name != "train_config"}
+    return record_text({"policy": result.get("policy"), "folder": result.get("folder")} | shown)
 
 
 def _minutes(text: str) -> float:

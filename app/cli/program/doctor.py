@@ -7,10 +7,9 @@ packages, so that it can say which ones are missing.
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
 from app.cli.options import add_json, add_model, model_name, open_data_dir, print_result
-from app.cli.terminal import escape
+from app.cli.terminal import record_text
 from app.host import environment
 from app.host.console import Console
 from app.host.paths import DataDir
@@ -51,7 +50,8 @@ def run(args: argparse.Namespace) -> int:
     except ModuleNotFoundError:  # platformdirs: the findings name it
         data_dir = None
     findings = diagnose(data_dir, args.model, args.dtype)
-    print_result(args, findings, _as_text(findings))
+    text = record_text(findings)
+    print_result(args, findings, text if findings["missing"] else f"{text}\nNothing is missing.\n")
     return 1 if findings["missing"] else 0
 
 
@@ -62,19 +62,12 @@ def _gpu(args: argparse.Namespace) -> int:
     console, root = Console(), open_data_dir(args).root
     report = card_report(model_name(args), root, console.progress, args.dtype)
     console.clear()
-    print_result(args, report, _gpu_text(report))
+    print_result(
+        args,
+        report,
+        record_text({name: value for name, value in report.items() if name != "status"}),
+    )
     return int(report["status"])
-
-
-def _gpu_text(report: dict[str, Any]) -> str:
-    lines = []
-    for name, value in report["gpu"].items():
-        for item in value if isinstance(value, list) else [value]:
-            lines.append(f"{name:14} {item}")
-            name = ""  # only the first line of several carries the name
-    for name, speed in report["tokens_per_s"].items():
-        lines.append(f"{name.replace('_', ', '):14} {speed:.1f} tokens/s")
-    return "".join(f"{escape(line)}\n" for line in (*lines, "", report["verdict"]))
 
 
 def _repair(args: argparse.Namespace) -> None:
@@ -84,26 +77,3 @@ def _repair(args: argparse.Namespace) -> None:
     console = Console()
     repair_model(model_name(args), open_data_dir(args).root, console.progress)
     console.clear()
-
-
-def _as_text(findings: dict[str, Any]) -> str:
-    lines = []
-    for section, content in findings.items():
-        if section == "missing":
-            continue
-        for name, value in content.items():
-            lines.append(f"{section:9} {name:12} {_value(value)}")
-            section = ""  # only the first line of a section carries its name
-    if findings["missing"]:
-        lines += ["", "Missing:", *(f"  {sentence}" for sentence in findings["missing"])]
-    else:
-        lines += ["", "Nothing is missing."]
-    return "".join(f"{escape(line)}\n" for line in lines)
-
-
-def _value(value: Any) -> str:
-    if value is None:
-        return "unknown"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

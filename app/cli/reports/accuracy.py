@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from app.cli.terminal import table
-from sol_core.actions import SHORT_AXES
+from app.results.figures import budget_label
 
 Gain = dict[str, float] | None
 _SCORED = (
@@ -35,8 +35,8 @@ def tasks_table(result: dict[str, Any]) -> str:
         f"mean gain over static {_points(mean)} points of accuracy over {summary['pairs']} pairs "
         f"of task and budget: better on {summary['better']}, interval above 0 on "
         f"{summary['above']}, below on {summary['below']}",
-        f"best gain {_points(best['gain'])} points ({best['task']}, {_axes(best['requested'])}), "
-        f"chosen among {summary['pairs']}",
+        f"best gain {_points(best['gain'])} points ({best['task']}, "
+        f"{budget_label(best['requested'])}), chosen among {summary['pairs']}",
         *([f"mean gain in the right answers' NLL {_nats(nll)} nats per token"] if nll else []),
     ]
     return "".join(f"{line}\n" for line in lines)
@@ -51,7 +51,7 @@ def _scored(title: str, scored: dict[str, Any]) -> list[str]:
             points, margin = gains.get(name, (None, None))
             rows.append(
                 (
-                    "  " if at else f"  {_axes(budget['requested'])}",
+                    "  " if at else f"  {budget_label(budget['requested'])}",
                     name,
                     _spent(budget, method),
                     f"{method['bytes_per_token'] / 1e6:.1f}",
@@ -75,7 +75,7 @@ def _recalled(task: dict[str, Any]) -> list[str]:
     rows = [("  ", "dense", "", _wrote(task["dense"]), *dense)]
     for at, budget in enumerate(task["budgets"]):
         for place, (name, method) in enumerate(budget["methods"].items()):
-            asked = "  " if place else f"  {_axes(budget['requested'])}"
+            asked = "  " if place else f"  {budget_label(budget['requested'])}"
             right = (f"{100 * kind['budgets'][at][name]:.1f}" for kind in kinds)
             rows.append((asked, name, _points(method["over_dense"]), _wrote(method), *right))
     return table(head, rows, f"<<{'>' * (len(head) - 2)}")
@@ -123,10 +123,4 @@ _nats = partial(_interval, form="+.3f")
 def _spent(budget: dict[str, Any], method: dict[str, Any]) -> str:
     if "share" in budget["requested"]:
         return f"{100 * method['bytes_share']:.1f} %"
-    return _axes(method["spend"])
-
-
-def _axes(spend: dict[str, float]) -> str:
-    if "share" in spend:
-        return f"{100 * spend['share']:g} % of bytes"
-    return ", ".join(f"{spend[name]:.3g}" for name in SHORT_AXES if name in spend)
+    return budget_label(method["spend"])

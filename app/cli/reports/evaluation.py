@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from app.cli.terminal import table
+from app.results.figures import budget_label
 from sol_core.actions import SHORT_AXES
 
 _FIRST = ("policy", "dense", "static")
@@ -27,7 +28,7 @@ def as_table(result: dict[str, Any]) -> str:
         head = ("  method", "NLL", "KL", *read, *axes, f"policy is better {better}by (95 %)")
         rows = [_cells(budget, method, row) for method, row in _methods(budget)]
         sides = f"<{'>' * (len(head) - 2)}<"
-        lines += ["", f"budget  {_asked(asked)}", *table(head, rows, sides)]
+        lines += ["", f"budget  {budget_label(asked)}", *table(head, rows, sides)]
         if by_share:
             off = budget["adherence"]["gap"]["share"]
             lines.append(f"  the policy read {100 * off:+.2f} points of the bytes asked for")
@@ -56,12 +57,6 @@ def _cells(budget: dict[str, Any], method: str, row: dict[str, Any]) -> tuple[st
         better = f"{gain:+.4f} ({low:+.4f} to {high:+.4f})"
     losses = _number(row.get("nll")), _number(row.get("kl"))
     return f"  {method}", *losses, *read, *axes, better
-
-
-def _asked(requested: dict[str, float]) -> str:
-    if "share" in requested:
-        return f"{100 * requested['share']:g} % of the full model's bytes"
-    return "  ".join(f"{name} {requested[name]:g}" for name in SHORT_AXES if name in requested)
 
 
 def _number(value: float | None) -> str:

@@ -82,12 +82,13 @@ def _stop_in(tokens: Sequence[TokenEvent], stop_strings: Sequence[str]) -> list[
 
 def json_report(outcome: Outcome) -> dict[str, Any]:
     """The JSON of ``generate --json``, which can be imported; NaN and infinities become null."""
-    from app.sharing.kinds import KINDS
+    from app.sharing.generation_document import GENERATION
+    from app.sharing.run_document import VERSION
 
     finish = outcome.finish
     report = {
-        "format": KINDS["run"].format,
-        "version": KINDS["run"].version,
+        "format": GENERATION.format,
+        "version": VERSION,
         "run": _run(outcome),
         "prompt": outcome.prompt,
         "text": finish.text,
@@ -157,7 +158,7 @@ def summary(outcome: Outcome) -> str:
         pairs = zip(finish.spend.as_tuple(), outcome.requested.as_tuple(), strict=True)
         for axis, (spent, asked) in zip(AXES, pairs, strict=True):
             part_of = parts.get(axis.short, axis.part_of)
-            label = axis.name.lower() + (f", share of {part_of}" if part_of else "")
+            label = axis.noun + (f", share of {part_of}" if part_of else "")
             is_asked = share is None or axis.field == "bit_width"
             lines.append(f"  {label:34}{spent:5.2f}" + (f"   {asked:6.2f}" if is_asked else ""))
         lines.append(

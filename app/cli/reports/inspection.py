@@ -100,8 +100,8 @@ def _row(row: RowReport) -> list[str]:
     lines.append(f"  rank correlation of spend with dense surprisal and entropy: {pairs}")
     lines.append("  under-served: lost most against dense")
     lines += [
-        f"    {_token(place)}  lost {place.loss:.2f} nats (KL {place.kl:.2f}) at a net keep rate "
-        f"of {place.spend:.2f}"
+        f"    {_token(place)}  lost {place.loss:.2f} nats (KL {place.kl:.2f}) at a mean spend "
+        f"of {100 * place.spend:.0f} %"
         for place in row.under_served[:LISTED]
     ] or ["    none"]
     lines.append("  over-served: another schedule spent less here and stayed at dense")

@@ -1,4 +1,5 @@
 """The Lab: training, evaluation, accuracy and policies as four views of one room.
 
-Each view has its form and its handlers in a package of its own.
+Forms are made of the configurations' dataclasses; jobs run in ``app.jobs``, and policies have a
+package of their own.
 """

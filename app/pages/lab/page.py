@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from app.pages.accuracy.handlers import PAGE as ACCURACY
-from app.pages.evaluate.handlers import PAGE as EVALUATE
+from app.pages.lab.jobs import LAB_JOBS
 from app.pages.policies.handlers import PAGE as POLICIES
-from app.pages.train.handlers import PAGE as TRAIN
 from app.web.component import Page
 from app.web.services import Services
 
-VIEWS = (TRAIN, EVALUATE, ACCURACY, POLICIES)
+VIEWS = (*(job.page() for job in LAB_JOBS.values()), POLICIES)
 
 
 def _constants(services: Services) -> dict[str, Any]:

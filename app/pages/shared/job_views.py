@@ -23,6 +23,11 @@ JOB_GROUPS: dict[str, tuple[JobStatus, ...]] = {
 _LIVE = ("queued", "running")
 _RESUMABLE = ("paused", "failed", "cancelled", "abandoned")
 
+# In place of what is done, while a request waits for its worker.
+_STOPPING = {
+    "pause": "waiting for the text or update in work, then for a checkpoint",
+    "cancel": "waiting for the text or update in work",
+}
 _ADVICE = {
     "failed": "Put right what the message names. Then resume from the last checkpoint, or clone "
     "the settings into the form and change them.",
@@ -57,7 +62,7 @@ def job_view(record: JobRecord) -> dict[str, Any]:
     """
     return job_row(record) | {
         "live": record.status in _LIVE,
-        "message": record.message,
+        "message": _STOPPING.get(record.control, record.message),
         "error": record.damage or record.error,
         "advice": _ADVICE.get(record.status),
         "log_file": record.log_file,

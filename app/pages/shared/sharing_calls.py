@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from app.pages.shared.pair_comparison import compare_pair
@@ -21,21 +20,12 @@ def export_file(services: Services, request: Request) -> dict[str, Any]:
     owner = owner_of(request)
     for run_id in runs_of(thing_id):
         services.runs.check_visible(owner, run_id)
-    model = _LoadedModel(services, owner)
-    made = export(services.store, kind, thing_id, form, model)
+
+    def score(run_ids: tuple[str, str]) -> list[list[float | None] | None]:
+        return [side["nll"] for side in compare_pair(services, owner, run_ids)["sides"]]
+
+    made = export(services.store, kind, thing_id, form, score)
     return {"name": made.name, "type": made.media_type, "text": made.text}
-
-
-@dataclass(frozen=True, slots=True)
-class _LoadedModel:
-    """``ModelCalls`` of this server's model, in the name of a visitor."""
-
-    services: Services
-    owner: str
-
-    def dense_nll(self, run_ids: tuple[str, str]) -> list[list[float | None] | None]:
-        sides = compare_pair(self.services, self.owner, run_ids)["sides"]
-        return [side["nll"] for side in sides]
 
 
 def begin_import(services: Services, request: Request) -> dict[str, Any]:

@@ -183,6 +183,7 @@ interface GridAxis {
 
 /** Words and limits of a form's field. */
 interface FieldWords {
+  rows?: number;
   label: string;
   hint?: string;
   min?: number;

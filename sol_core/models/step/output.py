@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 
 
@@ -31,6 +32,19 @@ class StepOutput:
     attention_concentration: Tensor | None = None
     mid_hidden: Tensor | None = None
     page_readers: Tensor | None = None
+
+    def on_host(self) -> StepOutput:
+        """The same in the host's memory, by a single copy, which waits for the device."""
+        tensors = {name: getattr(self, name) for name in self.__slots__}
+        given = {name: tensor for name, tensor in tensors.items() if tensor is not None}
+        # fp32 holds counts below 2^24 exactly.
+        flat = torch.cat([tensor.float().flatten() for tensor in given.values()]).cpu()
+        parts = flat.split([tensor.numel() for tensor in given.values()])
+        copies = {
+            name: part.view(tensor.shape).to(tensor.dtype)
+            for part, (name, tensor) in zip(parts, given.items(), strict=True)
+        }
+        return replace(self, **copies)
 
     def clone(self) -> StepOutput:
         """The same in memory of its own."""

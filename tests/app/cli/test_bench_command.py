@@ -57,17 +57,22 @@ def test_a_shape_needs_no_model(run: RunCommand, asked: list[decode.BenchOptions
     assert (options.context, options.new_tokens, options.rounds) == (256, 24, 5)
 
 
-def test_the_table_has_every_mix_and_says_which_share_is_the_lowest(
+def test_the_text_has_every_mix_and_the_ratios(
     run: RunCommand, asked: list[decode.BenchOptions]
 ) -> None:
     done = run("bench", "decode", "--shape", "0.6b", "--rounds", "2")
     assert asked[0].rounds == 2
     lines = done.out.splitlines()
-    low, reached = (line for line in lines if "0.1, 0.3" in line)
-    assert low.split() == ["0.1,", "0.3", "0.58", "80.0", "1.60", "0.93", "(lowest)"]
-    assert reached.split() == low.split()[:-1]
-    for text in ("0.60 of this memory's 26 GB/s", "best: 4.0", "256 tokens: 2.50", "7.4 %"):
-        assert text in done.out
+    assert "keep_fraction" not in done.out
+    mixes = lines.index("mixes")
+    assert {"attention", "MLP", "speedup"} <= set(lines[mixes + 1].split())
+    assert [line.split()[:3] for line in lines[mixes + 2 : mixes + 4]] == [
+        ["256", "0.5", "0.58"],
+        ["256", "0.65", "0.58"],
+    ]
+    for name, value in (("ratio to transformers", "4"), ("policy overhead", "0.074")):
+        assert f"{name:24} {value}" in lines
+    assert f"{'ratio to llama cpp 256':24} 2.5" in lines
 
 
 @pytest.mark.parametrize(

@@ -241,12 +241,12 @@ def test_text_is_plain_when_nobody_looks_at_a_terminal(run: Run, engine: FakeEng
     assert done.out.startswith(" a\\x1b]0;owned\\x07\\r\n b\n\n")
     for expected in ("computed", "measured", "spent   budget", "KL to dense", "saved"):
         assert expected in done.out
-    assert "channels, share of MLP bytes" in done.out
+    assert "MLP, share of MLP bytes" in done.out
     paper = run("generate", "x", "--max-new-tokens", "5", "--grid", "paper")
-    assert "channels, share of MLP inputs" in paper.out
+    assert "MLP, share of MLP inputs" in paper.out
     of_bytes = run("generate", "x", "--max-new-tokens", "5", "--budget", "80%")
     assert re.search(r"bytes, share of the full model +\d\.\d\d +0\.80\n", of_bytes.out)
-    assert re.search(r"channels, share of MLP bytes +\d\.\d\d\n", of_bytes.out), "no budget"
+    assert re.search(r"MLP, share of MLP bytes +\d\.\d\d\n", of_bytes.out), "no budget"
 
 
 def test_prompt_from_stdin(run: Run, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -147,7 +147,7 @@ def test_shares_after_several_contexts_are_an_evaluation_each(
         assert run("evaluate", "--config", str(folder / "evaluation.toml")).status == 0
         assert evaluated.pop()["config"] == call["config"]
     text = run(*asked).out
-    assert text.count("budget  65 % of the full model's bytes") == 2
+    assert text.count("budget  65 % compute") == 2
     assert re.search(r"static .* 61\.0 % +61\.0 .* \+0\.0300 \(\+0\.0100 to \+0\.0500\)", text)
 
 
@@ -170,7 +170,7 @@ def test_evaluate_for_people(
         (["nobody"], 1, "no policy 'nobody'"),
         (["p", "--budgets", "0.5,0.6"], 2, "a number per axis"),
         (["p", "--budgets", "0.05,0.6,8"], 2, "0.05"),
-        (["p", "--budgets", "0.5,0.6,3"], 2, "bit_width"),
+        (["p", "--budgets", "0.5,0.6,3"], 2, "bits must be"),
         (["p", "--budgets", ""], 2, "no budget"),
         (["p", "--budgets", "50%;0.5,0.6,8"], 2, "in two runs"),
         (["p", "--context", "256,long"], 2, "a number of tokens"),

@@ -122,7 +122,7 @@ def test_what_is_not_there_is_refused(call: Call, services: Services) -> None:
     assert "tokens 0 to 5" in call("look_at_token", run_id=run_id, index=6)["refused"]
     assert "tokens 0 to 5" in call("look_at_token", run_id=run_id, index=-1)["refused"]
     assert "does not exist" in call("look_at_token", run_id="none", index=0)["refused"]
-    assert "bit_width" in call("look_at_plane", run_id=run_id, index=0, bits=1)["refused"]
+    assert "bits must be" in call("look_at_plane", run_id=run_id, index=0, bits=1)["refused"]
     for request in ({"index": 0}, {"run_id": run_id, "index": True}, {"run_id": 3, "index": 0}):
         assert "Reload the page" in call("look_at_token", **request)["refused"]
 

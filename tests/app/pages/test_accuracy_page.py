@@ -10,8 +10,8 @@ import pytest
 
 import sol_core.policy
 from app.host.paths import DataDir
-from app.pages.accuracy.form import DEFAULT_FORM, config_from_form, form_from_config
-from app.pages.accuracy.handlers import HANDLERS
+from app.pages.lab.job_forms import TASKS_FORM
+from app.pages.lab.jobs import HANDLERS
 from app.web.calls import server_functions
 from app.web.services import Services, build_services
 from sol_core.fields import from_json
@@ -46,27 +46,27 @@ def call(services: Services) -> Call:
 
 
 def test_a_measurement_is_queued_and_its_settings_come_back(call: Call, services: Services) -> None:
-    assert "mine" in [one["name"] for one in call("accuracy_home")["policies"]]
+    assert "mine" in [one["name"] for one in call("lab_home", kind=TASKS_JOB)["policies"]]
     values = {"tasks": ["piqa"], "limit": 20, "budgets": "0.5,0.6,8\n0.3,0.5,7", "seed": 2,
-              "with_paper": True}  # fmt: skip
-    job_id = call("start_accuracy", policy="mine", values=values)["job_id"]
+              "baselines": "static, paper", "contexts": "1000, 600"}  # fmt: skip
+    job_id = call("start_job", kind=TASKS_JOB, policies=["mine"], values=values)["job_id"]
     record = services.store.jobs.get(job_id)
     assert (record.kind, record.status, record.title) == (TASKS_JOB, "queued", "mine")
     assert record.params["policy"] == "mine"
     config = from_json(TasksConfig, record.params["config"])
-    assert config == config_from_form(values)
+    assert config == TASKS_FORM.config_of(values)
     assert config.baselines == ("static", "paper")
-    settings = call("accuracy_settings", job_id=job_id)
-    assert settings["policy"] == "mine"
-    assert config_from_form(settings["values"]) == config_from_form(values)
-    assert call("accuracy_home")["newest_job"] == job_id
-    assert "no accuracy to show" in call("accuracy_result", job_id=job_id)["refused"]
+    settings = call("job_settings", kind=TASKS_JOB, job_id=job_id)
+    assert settings["policies"] == ["mine"]
+    assert TASKS_FORM.config_of(settings["values"]) == config
+    assert call("lab_home", kind=TASKS_JOB)["newest_job"] == job_id
+    assert "no result to show" in call("job_result", kind=TASKS_JOB, job_id=job_id)["refused"]
 
 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"policy": "nobody"}, "no policy 'nobody'"),
+        ({"policies": ["nobody"]}, "no policy 'nobody'"),
         ({"values": {"tasks": []}}, "no task"),
         ({"values": {"tasks": "piqa"}}, "tasks must be a list"),
         ({"values": {"limit": None}}, "limit must be a whole number"),
@@ -79,8 +79,8 @@ def test_a_measurement_is_queued_and_its_settings_come_back(call: Call, services
 def test_a_measurement_that_cannot_be_is_refused(
     call: Call, change: dict[str, Any], words: str
 ) -> None:
-    request = {"values": {}, "policy": "mine"} | change
-    assert words in call("start_accuracy", **request)["refused"]
+    request = {"values": {}, "policies": ["mine"]} | change
+    assert words in call("start_job", kind=TASKS_JOB, **request)["refused"]
     assert call("list_jobs", kind=TASKS_JOB, group="all", limit=10)["jobs"] == []
 
 
@@ -91,8 +91,9 @@ def test_a_finished_measurement_is_shown(call: Call, services: Services) -> None
     job = jobs.create(TASKS_JOB, ANNA, "mine", params)
     jobs.claim("w")
     jobs.finish(job.id, "w", "succeeded", result)
-    answer = call("accuracy_result", job_id=job.id)
-    assert answer["result"] == result
+    answer = call("job_result", kind=TASKS_JOB, job_id=job.id)
+    file = call("export_result", kind=TASKS_JOB, job_id=job.id, form="json")
+    assert json.loads(file["text"]) == result
     view = answer["view"]
     assert view["summary"]["best"]["task"] == "ARC easy"
     first, asked = view["tasks"][0], result["tasks"][0]
@@ -107,7 +108,7 @@ def test_a_finished_measurement_is_shown(call: Call, services: Services) -> None
     assert [one["label"] for one in view["pooled"]] == ["All questions", "ARC easy + PIQA"]
     assert [one["questions"] for one in view["pooled"]] == [1500, 1000]
     assert first["rows"][2]["label"] == "40 % attention · 60 % MLP · 9 bits"
-    assert "another release" in call("accuracy_settings", job_id=job.id)["refused"]
+    assert "another release" in call("job_settings", kind=TASKS_JOB, job_id=job.id)["refused"]
 
 
 def test_a_result_of_an_earlier_release_is_shown(call: Call, services: Services) -> None:
@@ -126,11 +127,12 @@ def test_a_result_of_an_earlier_release_is_shown(call: Call, services: Services)
     job = jobs.create(TASKS_JOB, ANNA, "mine", {"config": {}, "policy": "mine", "model": "m"})
     jobs.claim("w")
     jobs.finish(job.id, "w", "succeeded", result)
-    view = call("accuracy_result", job_id=job.id)["view"]
+    view = call("job_result", kind=TASKS_JOB, job_id=job.id)["view"]
     assert view["summary"]["mean_gain"] == {"mean": 0.015}
     assert view["tasks"][0]["rows"][0]["nll_gain"] is None
 
 
 def test_the_forms_defaults_are_the_engines() -> None:
-    assert config_from_form({}) == config_from_form(DEFAULT_FORM) == TasksConfig()
-    assert form_from_config(json.loads(json.dumps(TasksConfig().to_dict()))) == DEFAULT_FORM
+    values = TASKS_FORM.values_of(TasksConfig())
+    assert TASKS_FORM.config_of({}) == TASKS_FORM.config_of(values) == TasksConfig()
+    assert values["budgets"].startswith("80 % attention · 85 % MLP · 14.4 bits\n")

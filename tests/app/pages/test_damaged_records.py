@@ -18,13 +18,11 @@ import pytest
 
 from app.host.paths import DataDir
 from app.jobs.runner import Workplace, run_job
-from app.pages.accuracy.handlers import HANDLERS as ACCURACY
-from app.pages.evaluate.handlers import HANDLERS as EVALUATE
 from app.pages.explore.handlers import HANDLERS as EXPLORE
 from app.pages.history.handlers import HANDLERS as HISTORY
 from app.pages.inspect.handlers import HANDLERS as INSPECT
+from app.pages.lab.jobs import HANDLERS as LAB
 from app.pages.policies.handlers import HANDLERS as POLICIES
-from app.pages.train.handlers import HANDLERS as TRAIN
 from app.policies.library import SHIPPED_FOLDER
 from app.web.calls import server_functions
 from app.web.services import Services
@@ -53,7 +51,7 @@ BAD_CONFIGS: dict[str, str] = {
 
 @pytest.fixture
 def call(services: Services) -> Call:
-    handlers = {**INSPECT, **EXPLORE, **HISTORY, **TRAIN, **EVALUATE, **ACCURACY, **POLICIES}
+    handlers = {**INSPECT, **EXPLORE, **HISTORY, **LAB, **POLICIES}
     by_name = {made.__name__: made for made in server_functions(services, handlers)}
 
     def invoke(name: str, /, **request: Any) -> dict[str, Any]:
@@ -149,11 +147,6 @@ ODD_PARAMS = {
     "endless": '{"config": {"grpo": {"updates": 1e300}}, "model": "m", "name": "n"}',
 }
 KINDS: tuple[JobKind, ...] = ("train", "evaluate", TASKS_JOB)
-SETTINGS = {
-    "train": "job_settings",
-    "evaluate": "evaluation_settings",
-    TASKS_JOB: "accuracy_settings",
-}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -168,7 +161,7 @@ def test_a_damaged_job_is_listed_as_such_and_deleted(
     assert (row["is_damaged"], row["status_label"], row["can_delete"]) == (True, "Damaged", True)
     view = call("poll_job", job_id=job.id, cursor=-1, sample_step=None)["job"]
     assert "damaged" in view["error"]
-    assert "refused" in call(SETTINGS[kind], job_id=job.id)
+    assert "refused" in call("job_settings", kind=kind, job_id=job.id)
     listed = call("policy_details", name="default")["evaluations"]
     assert [one["id"] for one in listed] == ["shipped"]
     assert call("delete_job", job_id=job.id) == {}
@@ -184,11 +177,10 @@ def test_odd_parameters_take_no_page_down(
     plant(data_dir, "jobs", job.id, params=params, result='{"budgets": 5, "policy": {}}')
     assert call("list_jobs", group="all", limit=10)["jobs"][0]["id"] == job.id
     assert call("poll_job", job_id=job.id, cursor=-1, sample_step=None)["job"]["id"] == job.id
-    assert "refused" in call(SETTINGS[kind], job_id=job.id)
+    assert "refused" in call("job_settings", kind=kind, job_id=job.id)
     assert call("policy_details", name="default")["name"] == "default"
     if kind != "train":
-        name = {"evaluate": "evaluation_result", TASKS_JOB: "accuracy_result"}[kind]
-        answer = call(name, job_id=job.id)
+        answer = call("job_result", kind=kind, job_id=job.id)
         assert "view" in answer or "damaged" in answer["refused"]
     assert call("delete_job", job_id=job.id) == {}
 
@@ -239,8 +231,7 @@ def test_a_damaged_policy_is_listed_as_such_and_deleted(
     assert (damaged["name"], damaged["is_shipped"]) == ("odd", False)
     assert said in damaged["problem"]
     assert said in call("policy_details", name="odd")["refused"]
-    for home in ("evaluate_home", "accuracy_home"):
-        assert [one["name"] for one in call(home)["policies"]] == ["default"]
+    assert [one["name"] for one in call("lab_home", kind="evaluate")["policies"]] == ["default"]
     assert call("delete_policy", name="odd") == {}
     assert not folder.exists()
 

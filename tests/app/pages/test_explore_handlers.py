@@ -111,7 +111,7 @@ def test_a_configuration_of_another_release_is_not_offered_for_reuse() -> None:
         ({"keep": 0}, r"Attention kept: 5 to 100 %, got 0\."),
         ({"keep": 4}, r"Attention kept: 5 to 100 %, got 4\."),
         ({"keep": 5, "grid": "paper"}, r"Attention kept: 10 to 100 %, got 5\."),
-        ({"channels": 100.5}, r"Channels kept: 30 to 100 %, got 100\.5\."),
+        ({"channels": 100.5}, r"MLP kept: 30 to 100 %, got 100\.5\."),
         ({"keep": None}, "keep must be a finite number"),
         ({"channels": float("nan")}, "channels must be a finite number"),
         ({"bits": 17}, r"Bits: 5 to 16 bit, got 17\."),

@@ -21,14 +21,11 @@ import pytest
 from hypothesis import strategies as st
 
 from app.host.errors import AppError
-from app.pages.accuracy.form import DEFAULT_FORM as ACCURACY_VALUES
-from app.pages.evaluate.form import DEFAULT_FORM as EVALUATION_VALUES
 from app.pages.explore.form import DEFAULT_FORM
 from app.pages.inspect.form import DEFAULT_FORM as INSPECTION_SETTINGS
-from app.pages.train.form import form_from_config
+from app.pages.lab.jobs import LAB_JOBS
 from app.policies.files import PolicyFiles
 from app.web.services import Services
-from sol_core.training.config import TrainConfig
 from tests.app.call_schemas import Call, all_calls
 from tests.app.fake_server import FakeServer, serving
 from tests.app.http_page import HttpPage
@@ -88,12 +85,10 @@ CORPORA = [
     {"kind": "hub", "name": "a/b"},
     {"kind": "path", "name": "/etc"},
 ]
-TRAINING_VALUES = form_from_config(TrainConfig())
-TRAINING_VALUES.pop("corpus")  # it has a picker of its own
+# By the kind of job.
+LAB_VALUES = {kind: job.form.values_of(job.form.config()) for kind, job in LAB_JOBS.items()}
 IDS = ("run_id", "job_id", "a", "b", "id", "upload_id")
 ACTION = [0.5, 0.6, 8]
-FORM_OF = {"start_training": "job_settings", "start_evaluation": "evaluation_settings",
-           "start_accuracy": "accuracy_settings"}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -106,10 +101,8 @@ class Things:
     VALUES: ClassVar[dict[str, list[Any]]] = {
         "start_run": [DEFAULT_FORM],
         "start_inspection": [INSPECTION_SETTINGS],
-        "start_evaluation": [EVALUATION_VALUES],
-        "start_accuracy": [ACCURACY_VALUES],
-        "start_training": [TRAINING_VALUES],
-        "estimate_training": [TRAINING_VALUES],
+        "start_job": list(LAB_VALUES.values()),
+        "estimate_job": list(LAB_VALUES.values()),
     }
     FIELDS: ClassVar[dict[str, list[Any]]] = {
         "corpus": CORPORA,
@@ -214,13 +207,8 @@ class Target:
             self.ask(call.tab, "poll_run", about)
             self.ask(call.tab, "stop_run", about)
         if job_id := answer.get("job_id"):
-            about = {"owner": ANNA, "job_id": job_id, "cursor": -1}
-            for name in (
-                "poll_job",
-                "cancel_job",
-                FORM_OF.get(call.name, "poll_job"),
-                "delete_job",
-            ):
+            about = {"owner": ANNA, "job_id": job_id, "cursor": -1, "kind": request.get("kind")}
+            for name in ("poll_job", "cancel_job", "job_settings", "delete_job"):
                 self.ask(call.tab, name, about)
 
     def ask(self, tab: str, name: str, request: dict[str, Any]) -> dict[str, Any]:
@@ -261,7 +249,7 @@ def _offline(*arguments: Any, **options: Any) -> Any:
 
 def test_every_handler_is_known_with_its_fields(target: Target) -> None:
     fields = {call.name: set(call.fields) for call in target.calls}
-    assert len(fields) >= 50
+    assert len(fields) >= 45
     assert fields["start_run"] == {"owner", "prompt", "settings"}
     assert fields["export_file"] == {"kind", "id", "form", "owner"}
     assert fields["import_piece"] >= {"upload_id", "offset", "data", "size"}
@@ -286,13 +274,20 @@ def test_nothing_that_is_asked_breaks_the_server_or_shows_what_is_others(target:
 def test_every_number_of_every_form_may_be_any_number(target: Target) -> None:
     failures = []
     for call in target.calls:
-        form = Things.VALUES.get(call.name, [{}])[0]
-        numbers = [name for name, value in form.items() if type(value) in (int, float)]
-        for name, value in itertools.product(numbers, EXTREMES):
+        forms = Things.VALUES.get(call.name, [{}])
+        numbers = [
+            (at, name)
+            for at, form in enumerate(forms)
+            for name, value in form.items()
+            if type(value) in (int, float)
+        ]
+        for (at, name), value in itertools.product(numbers, EXTREMES):
             good = {field: target.things.good(call, field, kind)[0]
                     for field, kind in call.fields.items()}  # fmt: skip
             request = good | {"owner": ANNA, "prompt": "x", "text": "x", "run_id": None}
-            request["values" if "values" in call.fields else "settings"] = form | {name: value}
+            request["values" if "values" in call.fields else "settings"] = forms[at] | {name: value}
+            if "kind" in call.fields:
+                request["kind"] = list(LAB_VALUES)[at]
             try:
                 target.check(call, request)
             except Exception as error:  # all are asked, then all failures are told

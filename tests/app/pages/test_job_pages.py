@@ -14,16 +14,15 @@ import pytest
 import sol_core.policy
 from app.formats.plain_json import schedule_label
 from app.host.paths import DataDir
-from app.pages.evaluate.form import DEFAULT_FORM as EVALUATE_FORM
-from app.pages.evaluate.handlers import HANDLERS as EVALUATE
 from app.pages.explore.form import DEFAULT_FORM, config_from_form, default_form
 from app.pages.explore.handlers import HANDLERS as EXPLORE
+from app.pages.lab.job_forms import EVALUATE_FORM, TRAIN_FORM
+from app.pages.lab.jobs import HANDLERS as LAB
 from app.pages.shared.job_calls import JOBS, METRICS_PER_POLL
-from app.pages.train.form import form_from_config
-from app.pages.train.handlers import HANDLERS as TRAIN
 from app.web.calls import server_functions
 from app.web.services import Services, build_services
 from sol_core.errors import ConfigError
+from sol_core.evaluation.config import EvaluationConfig
 from sol_core.training.config import PRESETS
 from tests.support.fake_engine import FakeEngine, fake_load
 from tests.support.job_samples import (
@@ -61,7 +60,7 @@ def on_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Servic
 
 
 def caller(services: Services) -> Call:
-    functions = server_functions(services, {**EXPLORE, **TRAIN, **EVALUATE})
+    functions = server_functions(services, {**EXPLORE, **LAB})
     by_name = {function.__name__: function for function in functions}
 
     def invoke(name: str, owner: str = ANNA, /, **request: Any) -> dict[str, Any]:
@@ -72,9 +71,14 @@ def caller(services: Services) -> Call:
 
 
 def begin(call: Call, name: str = "mine", owner: str = ANNA, **values: Any) -> str:
-    answer = call("start_training", owner, values=values, name=name, corpus=BUILTIN)
+    answer = call("start_job", owner, kind="train", values=values, name=name, corpus=BUILTIN)
     assert "refused" not in answer, answer
     return str(answer["job_id"])
+
+
+def evaluate(call: Call, *policies: str, **values: Any) -> dict[str, Any]:
+    names = list(policies)
+    return call("start_job", kind="evaluate", values=values, policies=names, corpus=BUILTIN)
 
 
 def poll(call: Call, job_id: str, cursor: int = -1, step: int | None = None) -> dict[str, Any]:
@@ -84,19 +88,19 @@ def poll(call: Call, job_id: str, cursor: int = -1, step: int | None = None) -> 
 def test_a_started_training_is_queued_with_its_whole_configuration(
     call: Call, services: Services
 ) -> None:
-    values = form_from_config(PRESETS["quick"]) | {"seed": 5}
+    values = TRAIN_FORM.values_of(PRESETS["quick"]) | {"seed": 5}
     record = services.store.jobs.get(begin(call, " mine ", **values))
     assert (record.kind, record.status, record.owner) == ("train", "queued", ANNA)
     assert record.title == record.params["name"] == "mine"
     assert record.params["model"] == "fake-model"
     assert record.params["config"]["seed"] == 5
     assert record.params["config"]["grpo"]["updates"] == PRESETS["quick"].grpo.updates
-    assert call("train_home")["newest_job"] == record.id
+    assert call("lab_home", kind="train")["newest_job"] == record.id
 
 
 def test_a_visitor_cannot_name_a_model_or_a_file(call: Call, services: Services) -> None:
     path = "/srv/secret.gguf"
-    answer = call("start_training", values={}, name="mine", corpus=BUILTIN, model=path)
+    answer = call("start_job", kind="train", values={}, name="mine", corpus=BUILTIN, model=path)
     assert services.store.jobs.get(str(answer["job_id"])).params["model"] == "fake-model"
 
 
@@ -122,22 +126,22 @@ def test_a_training_that_cannot_be_is_refused(
     call: Call, change: dict[str, Any], words: str
 ) -> None:
     request = {"values": {}, "name": "x", "corpus": BUILTIN} | change
-    assert words in call("start_training", **request)["refused"]
+    assert words in call("start_job", kind="train", **request)["refused"]
     assert call("list_jobs", kind=None, group="all", limit=10)["jobs"] == []
 
 
 def test_the_estimate_says_what_is_wrong(call: Call) -> None:
-    assert call("estimate_training", values={})["seconds"] > 60
-    bad = call("estimate_training", values={"grpo.updates": None})
+    assert call("estimate_job", kind="train", num_policies=0, values={})["seconds"] > 60
+    bad = call("estimate_job", kind="train", num_policies=0, values={"grpo.updates": None})
     wanted = "a whole number from 0 to 10,000,000"
     assert bad == {"problem": f"grpo.updates must be {wanted}, got nothing"}
 
 
 def test_free_names_are_suggested(call: Call, services: Services) -> None:
     store_policy(services.data_dir.policies, "policy-1")
-    assert call("train_home")["suggested_name"] == "policy-2"
+    assert call("lab_home", kind="train")["suggested_name"] == "policy-2"
     begin(call, "policy-2")
-    assert call("train_home")["suggested_name"] == "policy-3"
+    assert call("lab_home", kind="train")["suggested_name"] == "policy-3"
 
 
 def test_reports_come_once_and_in_pieces(call: Call, services: Services) -> None:
@@ -211,7 +215,7 @@ def test_jobs_are_filtered_and_paged(call: Call, services: Services) -> None:
     services.store.jobs.claim("w")
     services.store.jobs.finish(ids[0], "w", "failed", None, "no")
     store_policy(services.data_dir.policies, "mine")
-    other = call("start_evaluation", values={}, policies=["mine"], corpus=BUILTIN)["job_id"]
+    other = evaluate(call, "mine")["job_id"]
 
     def listed(**request: Any) -> list[str]:
         answer = call("list_jobs", **({"kind": None, "group": "all", "limit": 10} | request))
@@ -234,23 +238,24 @@ def test_settings_are_cloned(call: Call, services: Services, tmp_path: Path) -> 
     text = tmp_path / "a.txt"
     text.write_text("words")
     answer = call(
-        "start_training",
+        "start_job",
+        kind="train",
         values={"seed": 9},
         name="mine",
         corpus={"kind": "path", "name": str(text)},
     )
-    settings = call("job_settings", job_id=answer["job_id"])
+    settings = call("job_settings", kind="train", job_id=answer["job_id"])
     assert settings["values"]["seed"] == 9
     assert settings["corpus"] == {"kind": "path", "name": str(text)}
     foreign = services.store.jobs.create("train", ANNA, "x", {"config": {"from": "the future"}})
-    assert "another release" in call("job_settings", job_id=foreign.id)["refused"]
+    assert "another release" in call("job_settings", kind="train", job_id=foreign.id)["refused"]
     store_policy(services.data_dir.policies, "mine")
-    values = EVALUATE_FORM | {"texts": 8}
-    job_id = call("start_evaluation", values=values, policies=["mine"], corpus=BUILTIN)["job_id"]
-    cloned = call("evaluation_settings", job_id=job_id)
+    values = EVALUATE_FORM.values_of(EvaluationConfig(texts=8))
+    job_id = evaluate(call, "mine", **values)["job_id"]
+    cloned = call("job_settings", kind="evaluate", job_id=job_id)
     assert (cloned["values"], cloned["policies"]) == (values, ["mine"])
     assert cloned["corpus"] == BUILTIN
-    assert "another release" in call("evaluation_settings", job_id=foreign.id)["refused"]
+    assert "another release" in call("job_settings", kind="evaluate", job_id=foreign.id)["refused"]
 
 
 def test_uploads_go_through_calls(call: Call, services: Services) -> None:
@@ -262,11 +267,11 @@ def test_uploads_go_through_calls(call: Call, services: Services) -> None:
         answer = call("upload_piece", upload_id=upload, offset=offset, data=piece, **about)
     assert answer == {"have": len(data), "name": "my_text.txt"}
     corpus = {"kind": "upload", "name": "my_text.txt"}
-    job_id = call("start_training", values={}, name="x", corpus=corpus)["job_id"]
+    job_id = call("start_job", kind="train", values={}, name="x", corpus=corpus)["job_id"]
     source = services.store.jobs.get(job_id).params["config"]["corpus"]
     assert Path(source).read_bytes() == data
     assert Path(source).parent == services.data_dir.corpora / "uploads"
-    assert call("job_settings", job_id=job_id)["corpus"] == corpus
+    assert call("job_settings", kind="train", job_id=job_id)["corpus"] == corpus
     bad = call("upload_piece", upload_id=upload, offset=0, data="§", **about)
     assert "base64" in bad["refused"]
     assert call("delete_corpus", name="my_text.txt") == {"files": []}
@@ -274,26 +279,34 @@ def test_uploads_go_through_calls(call: Call, services: Services) -> None:
 
 def test_an_evaluation_is_queued_shown_and_exported(call: Call, services: Services) -> None:
     store_policy(services.data_dir.policies, "mine")
-    home = call("evaluate_home")
+    home = call("lab_home", kind="evaluate")
     assert [one["name"] for one in home["policies"]] == ["default", "mine"]
-    refused = call("start_evaluation", values={}, policies=["other"], corpus=BUILTIN)["refused"]
+    refused = evaluate(call, "other")["refused"]
     assert "no policy 'other'" in refused
-    job_id = call("start_evaluation", values={}, policies=["mine"], corpus=BUILTIN)["job_id"]
+    job_id = evaluate(call, "mine")["job_id"]
     record = services.store.jobs.get(job_id)
     assert record.params["policies"] == ["mine"]
     assert len(record.params["config"]["budgets"]) == 9
     services.store.jobs.claim("w")
     services.store.jobs.set_sample(job_id, {"texts": 3, "budgets": []})
     assert poll(call, job_id)["partial"] == {"texts": 3, "budgets": []}
-    assert "no evaluation result" in call("evaluation_result", job_id=job_id)["refused"]
+    assert "no result to show" in call("job_result", kind="evaluate", job_id=job_id)["refused"]
     services.store.jobs.finish(job_id, "w", "succeeded", evaluation_result(("mine",)))
-    assert call("evaluation_result", job_id=job_id)["view"]["about"]["policy"] == "mine"
+    assert call("job_result", kind="evaluate", job_id=job_id)["view"]["about"]["policy"] == "mine"
     assert poll(call, job_id)["job"]["result"] is None  # it is large: asked for once, not polled
-    file = call("export_evaluation", job_id=job_id, form="csv")
+    file = call("export_result", kind="evaluate", job_id=job_id, form="csv")
     assert file["name"] == "evaluation-mine.csv"
     assert file["text"].startswith("requested_keep")
-    assert json.loads(call("export_evaluation", job_id=job_id, form="json")["text"])["schema"] == 1
-    assert "json or csv" in call("export_evaluation", job_id=job_id, form="xls")["refused"]
+    assert (
+        json.loads(call("export_result", kind="evaluate", job_id=job_id, form="json")["text"])[
+            "schema"
+        ]
+        == 1
+    )
+    assert (
+        "json, or csv"
+        in call("export_result", kind="evaluate", job_id=job_id, form="xls")["refused"]
+    )
 
 
 @pytest.mark.timeout(20)
@@ -301,8 +314,8 @@ def test_a_pipe_as_corpus_is_refused_in_the_form(call: Call, tmp_path: Path) -> 
     os.mkfifo(tmp_path / "pipe.txt")
     pipe = {"kind": "path", "name": str(tmp_path / "pipe.txt")}
     for answer in (
-        call("start_training", values={}, name="x", corpus=pipe),
-        call("start_evaluation", values={}, policies=["default"], corpus=pipe),
+        call("start_job", kind="train", values={}, name="x", corpus=pipe),
+        call("start_job", kind="evaluate", values={}, policies=["default"], corpus=pipe),
     ):
         assert "is a pipe, a device or a socket" in answer["refused"]
 
@@ -310,20 +323,20 @@ def test_a_pipe_as_corpus_is_refused_in_the_form(call: Call, tmp_path: Path) -> 
 def test_one_visitor_cannot_fill_the_queue(call: Call) -> None:
     for number in range(JOBS.of_visitor):
         begin(call, f"p{number}")
-    refused = call("start_training", values={}, name="x", corpus=BUILTIN)["refused"]
+    refused = call("start_job", kind="train", values={}, name="x", corpus=BUILTIN)["refused"]
     assert f"{JOBS.of_visitor} jobs" in refused
 
 
 def test_a_space_starts_no_jobs_and_takes_no_files(on_space: Services) -> None:
     call = caller(on_space)
-    assert not call("train_home")["jobs_allowed"]
+    assert not call("lab_home", kind="train")["jobs_allowed"]
     for name, request in (
-        ("start_training", {"values": {}, "name": "x", "corpus": BUILTIN}),
-        ("start_evaluation", {"values": {}, "policies": ["x"], "corpus": BUILTIN}),
+        ("start_job", {"kind": "train", "values": {}, "name": "x", "corpus": BUILTIN}),
+        ("start_job", {"kind": "evaluate", "values": {}, "policies": ["x"], "corpus": BUILTIN}),
         ("begin_upload", {"name": "a.txt", "size": 3}),
     ):
         assert "shared server" in call(name, **request)["refused"]
-    assert call("evaluate_home")["refusal"] == call("train_home")["refusal"]
+    assert call("lab_home", kind="evaluate")["refusal"] == call("lab_home", kind="train")["refusal"]
 
 
 def test_a_space_that_allows_jobs_keeps_visitors_apart(
@@ -334,11 +347,14 @@ def test_a_space_that_allows_jobs_keeps_visitors_apart(
     job_id = begin(call)
     assert call("list_jobs", BEN, kind=None, group="all", limit=9)["jobs"] == []
     for name in ("cancel_job", "delete_job", "job_settings"):
-        assert "does not exist" in call(name, BEN, job_id=job_id)["refused"]
+        assert "does not exist" in call(name, BEN, kind="train", job_id=job_id)["refused"]
     assert on_space.store.jobs.get(job_id).status == "queued"
-    assert call("train_home", BEN)["newest_job"] is None
+    assert call("lab_home", BEN, kind="train")["newest_job"] is None
     secret = {"kind": "path", "name": str(tmp_path)}
-    assert "The corpus is" in call("start_training", values={}, name="x", corpus=secret)["refused"]
+    assert (
+        "The corpus is"
+        in call("start_job", kind="train", values={}, name="x", corpus=secret)["refused"]
+    )
     about = {"name": "a.txt", "size": 1}
     upload = call("begin_upload", **about)["upload_id"]
     call("upload_piece", upload_id=upload, offset=0, data="eA==", **about)
@@ -367,13 +383,13 @@ def test_a_policys_schedule_is_called_by_its_name() -> None:
 def test_a_name_in_use_is_refused_before_anything_is_queued(call: Call, services: Services) -> None:
     store_policy(services.data_dir.policies, "Mine")
     job_id = begin(call, "waiting")
-    home = call("train_home")
+    home = call("lab_home", kind="train")
     assert {"default", "mine", "waiting"} <= set(home["taken_names"])
     request = {"values": {}, "corpus": BUILTIN}
     for name in ("mine", " MINE ", "waiting"):
-        said = call("start_training", name=name, **request)["refused"]
+        said = call("start_job", kind="train", name=name, **request)["refused"]
         assert "is in use" in said
         assert repr(home["suggested_name"]) in said
     services.store.jobs.request_cancel(job_id)
     assert services.store.jobs.get(job_id).status == "cancelled"
-    assert "job_id" in call("start_training", name="waiting", **request)
+    assert "job_id" in call("start_job", kind="train", name="waiting", **request)

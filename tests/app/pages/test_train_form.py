@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from app.pages.train.estimate import BASE_MB, estimate
-from app.pages.train.form import GRID_HELP, config_from_form, form_from_config, form_groups
+from app.pages.lab.estimate import BASE_MB, estimate
+from app.pages.lab.job_forms import GRID_HELP, TRAIN_FORM
 from sol_core.actions import ActionGrid
 from sol_core.errors import ConfigError
 from sol_core.training.config import PRESETS, GrpoConfig, TrainConfig, WarmStartConfig
 
-FIELDS = {field["name"]: field for group in form_groups() for field in group["fields"]}
+FIELDS = {field["name"]: field for group in TRAIN_FORM.groups() for field in group["fields"]}
 
 
 def leaves(kind: Any, before: str = "") -> set[str]:
@@ -37,7 +37,7 @@ def test_every_field_of_the_configuration_is_in_the_form_with_its_help() -> None
 
 def test_the_settings_are_documented_as_they_are() -> None:
     """docs/settings.md has a row for every field: its value in each preset and its help."""
-    shown = {name: form_from_config(preset) for name, preset in PRESETS.items()}
+    shown = {name: TRAIN_FORM.values_of(preset) for name, preset in PRESETS.items()}
     table = ["| setting | " + " | ".join(shown) + " | meaning |", "|---" * (len(shown) + 2) + "|"]
     for name in FIELDS:
         values = ("" if (value := one[name]) is None else value for one in shown.values())
@@ -64,17 +64,17 @@ def test_kinds_follow_the_types() -> None:
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_presets_survive_the_way_to_the_page_and_back(name: str) -> None:
-    values = form_from_config(PRESETS[name])
-    assert config_from_form(values, "builtin") == PRESETS[name]
+    values = TRAIN_FORM.values_of(PRESETS[name])
+    assert TRAIN_FORM.config_of(values) == PRESETS[name]
 
 
 def test_levels_are_text_and_whole_bits_stay_whole() -> None:
     values = {"grid.keep_fractions": " 0.2, 0.5 ;1,", "grid.bit_widths": "6, 16"}
-    grid = config_from_form(values, "x.txt").grid
+    grid = TRAIN_FORM.config_of(values, corpus="x.txt").grid
     assert grid.keep_fractions == (0.2, 0.5, 1.0)
     assert grid.bit_widths == (6, 16)
     assert all(type(bits) is int for bits in grid.bit_widths)
-    assert form_from_config(TrainConfig(grid=grid))["grid.keep_fractions"] == "0.2, 0.5, 1"
+    assert TRAIN_FORM.values_of(TrainConfig(grid=grid))["grid.keep_fractions"] == "0.2, 0.5, 1"
 
 
 @pytest.mark.parametrize(
@@ -100,11 +100,11 @@ def test_levels_are_text_and_whole_bits_stay_whole() -> None:
 )
 def test_bad_values_are_named(values: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
-        config_from_form(values, "builtin")
+        TRAIN_FORM.config_of(values)
 
 
 def test_an_empty_time_limit_is_none() -> None:
-    assert config_from_form({"time_limit_minutes": None}, "builtin").time_limit_minutes is None
+    assert TRAIN_FORM.config_of({"time_limit_minutes": None}).time_limit_minutes is None
 
 
 def test_the_estimate_grows_with_the_work() -> None:

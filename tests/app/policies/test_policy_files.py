@@ -498,7 +498,7 @@ def test_the_whole_way_on_the_command_line(run: RunCommand, store: Store, tmp_pa
     assert shown["evaluations"][0]["better"] == 8
     assert shown["measured"]["kl_static"] == pytest.approx(0.345, abs=1e-3)
     text = run("policies", "show", "r").out
-    assert "named by         1 evaluation" in text
+    assert f"{'named by':24} 1 evaluation" in text
     assert "better than static on 8 of 9 budgets, recovers" in text
     listed = json.loads(run("policies", "list", "--json").out)["policies"]
     assert listed[0]["name"] == "default"

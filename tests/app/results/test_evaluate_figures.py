@@ -12,17 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.pages.evaluate.form import (
-    DEFAULT_FORM,
-    MAX_POLICIES,
-    checked_policies,
-    config_from_form,
-    form_from_config,
-)
+from app.pages.lab.job_forms import EVALUATE_FORM
+from app.pages.lab.jobs import MAX_POLICIES, checked_policies
 from app.results.figures import dense_share, figures_of, pareto_front, result_view
 from app.results.files import csv_text, json_text
 from sol_core.actions import AXES
 from sol_core.errors import ConfigError
+from sol_core.evaluation.config import EvaluationConfig
+from sol_core.fields import from_json
 from tests.support.job_samples import RANDOM_SCHEDULES, evaluation_result
 
 POINT = st.tuples(st.floats(0, 1), st.floats(0, 10))
@@ -93,8 +90,9 @@ def test_a_result_by_share_says_what_was_asked_and_read(result: dict[str, Any]) 
 
 
 def test_a_form_keeps_shares() -> None:
-    config = config_from_form(DEFAULT_FORM | {"budgets": "50%\n62.5%"}, "builtin")
-    assert form_from_config(config.to_dict())["budgets"] == "50%; 62.5%"
+    for text in ("50%\n62.5%", "50 % compute; 62.5 % compute"):
+        config = EVALUATE_FORM.config_of({"budgets": text})
+        assert EVALUATE_FORM.values_of(config)["budgets"] == "50 % compute\n62.5 % compute"
 
 
 def test_the_table_has_both_measures_against_every_baseline(result: dict[str, Any]) -> None:
@@ -167,15 +165,15 @@ def test_no_cell_is_a_formula(result: dict[str, Any]) -> None:
 
 
 def test_form_values_survive_the_way_to_the_engine_and_back() -> None:
-    config = config_from_form(DEFAULT_FORM, "builtin")
-    assert len(config.budgets) == 9
-    assert config.baselines == ("static", "random:10")
-    assert form_from_config(config.to_dict()) == DEFAULT_FORM
-    changed = DEFAULT_FORM | {"random": 0, "emc": True, "dac": True, "texts": 8, "windows": 3}
-    config = config_from_form(changed, "x.txt")
-    assert config.baselines == ("static", "emc", "dac")
+    values = EVALUATE_FORM.values_of(EvaluationConfig())
+    assert EVALUATE_FORM.config_of(values) == EvaluationConfig()
+    assert values["budgets"].splitlines()[0] == "30 % attention · 45 % MLP · 6 bits"
+    changed = values | {"baselines": "static, emc, random:3", "texts": 8, "windows": 3}
+    config = EVALUATE_FORM.config_of(changed, corpus="x.txt")
+    assert (config.baselines, config.corpus) == (("static", "emc", "random:3"), "x.txt")
     assert config.windows == 3
-    assert form_from_config(json.loads(json.dumps(config.to_dict()))) == changed
+    saved = from_json(EvaluationConfig, json.loads(json.dumps(config.to_dict())))
+    assert EVALUATE_FORM.values_of(saved) == changed
 
 
 @pytest.mark.parametrize(
@@ -184,35 +182,37 @@ def test_form_values_survive_the_way_to_the_engine_and_back() -> None:
         ({"budgets": "0.5,0.6"}, "a number per axis"),
         ({"budgets": ""}, "no budget"),
         ({"budgets": None}, "budgets must be text"),
-        ({"budgets": "0.5,0.6,99"}, "bit_width"),
-        ({"random": None}, "random must be a whole number"),
+        ({"budgets": "0.5,0.6,99"}, "bits must be"),
+        ({"budgets": "a · b · c"}, "must have a number per axis"),
+        ({"baselines": "random"}, "needs a number of schedules"),
+        ({"baselines": "best"}, "unknown baseline"),
         ({"texts": 1}, "texts must be"),
         ({"steps": 1.5}, "steps must be a whole number"),
         ({"windows": 0}, "windows must be a whole number from 1 to 1,000,000, got 0"),
-        ({"windows": None}, "windows must be a whole number of at most 64 bits, got nothing"),
+        ({"windows": None}, "windows must be a whole number from 1 to 1,000,000, got nothing"),
         ({"sampled": "yes"}, "sampled must be true or false"),
         ({"surprise": 1}, "the form has an unknown field 'surprise'"),
     ],
 )
 def test_bad_values_are_named(values: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
-        config_from_form(values, "builtin")
+        EVALUATE_FORM.config_of(values)
 
 
 def test_budgets_may_stand_on_lines_of_their_own() -> None:
-    assert len(config_from_form({"budgets": "0.5,0.6,8\n0.3,0.5,7\n"}, "builtin").budgets) == 2
+    assert len(EVALUATE_FORM.config_of({"budgets": "0.5,0.6,8\n0.3,0.5,7\n"}).budgets) == 2
 
 
 def test_policies_must_be_there() -> None:
-    assert checked_policies(["b", "a", "b"], ["a", "b"]) == ["b", "a"]
+    assert checked_policies(["b", "a", "b"], ["a", "b"], 3) == ["b", "a"]
     for chosen, words in (
         ([], "Choose a policy"),
         (["c"], "no policy 'c'"),
         ([7], "no policy"),
-        (["a"] * (MAX_POLICIES + 1), "At most"),
+        (["a"] * (MAX_POLICIES + 1), "at most 6: 7"),
     ):
         with pytest.raises(ConfigError, match=words):
-            checked_policies(chosen, ["a", "b"])
+            checked_policies(chosen, ["a", "b"], MAX_POLICIES)
 
 
 def test_a_point_of_the_front_has_every_cost_and_its_intervals(result: dict[str, Any]) -> None:

@@ -6,7 +6,7 @@ from datetime import datetime
 
 import pytest
 
-from app.pages.accuracy.view import accuracy_view
+from app.pages.lab.accuracy_view import accuracy_view
 from app.results.figures import result_view
 from app.results.shipped import SHIPPED, shipped_about, shipped_record
 from sol_core.evaluation.config import REFERENCE_BUDGETS

@@ -167,8 +167,7 @@ def test_a_changed_dependency_list_is_installed_into_the_same_environment(
 
 def test_half_made_environment_is_built_again(ready: TinyProject) -> None:
     make_wheel(ready.wheels, "tiny_dep", "1.0")
-    # pip would take the package for installed
-    ready.state_file.write_text('{"made_here": true}', "utf-8")
+    ready.state_file.unlink()  # pip would take the package for installed
     next(ready.venv.glob("lib/*/site-packages/tiny_dep.py")).unlink()
     stale = ready.venv / "lib" / "stale"
     stale.touch()
@@ -194,7 +193,7 @@ def test_a_damaged_environment_is_built_again(
     def create(command: list[str], lock: int) -> SimpleNamespace:
         commands.append(command)
         left = {path.name for path in ready.venv.iterdir()}
-        assert left == {"sol-environment.json", "sol-environment.lock"}, "it was not emptied"
+        assert left == {"sol-environment.lock"}, "it was not emptied"
         python.parent.mkdir()
         python.symlink_to(sys.executable)
         return SimpleNamespace(returncode=0)
@@ -219,19 +218,16 @@ def test_killed_set_up_is_finished_by_the_next_launch(project: TinyProject) -> N
         wait_for((project.venv / "pyvenv.cfg").exists)  # venv is at work, pip is to come
         os.killpg(killed.pid, signal.SIGKILL)
         killed.communicate()
-    assert "installed" not in project.state()
+    assert not project.state_file.exists()
     done = project.launch()
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["version"] == "1.0"
 
 
-@pytest.mark.parametrize("is_the_users", [False, True])
 def test_set_up_killed_within_a_package_is_finished_by_the_next_launch(
-    ready: TinyProject, is_the_users: bool
+    ready: TinyProject,
 ) -> None:
     """pip takes what it had begun to unpack for installed, and cannot uninstall it."""
-    if is_the_users:
-        ready.state_file.unlink()
     make_wheel(ready.wheels, "tiny_dep", "1.0")
     make_wheel(ready.wheels, "tiny_extra", "1.0", num_modules=3000)
     ready.depend_on(["tiny-dep", "tiny-extra"])
@@ -376,11 +372,11 @@ def test_a_folder_with_something_else_is_left_alone(project: TinyProject, tmp_pa
     assert (home / "letter.txt").read_text("utf-8") == "dear"
 
 
-def test_a_folder_with_our_first_file_half_written_is_ours(
+def test_a_folder_with_our_lock_alone_is_ours(
     in_process: Decide, project: TinyProject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project.venv.mkdir()
-    (project.venv / "sol-environment.json.draft").write_text("{", "utf-8")
+    (project.venv / "sol-environment.lock").touch()
     monkeypatch.setattr(virtual_environment.shutil, "disk_usage", lambda _: SimpleNamespace(free=0))
     with pytest.raises(BootstrapError, match="GB are free"):  # not "holds something else"
         in_process()
@@ -394,25 +390,21 @@ def test_unwritable_place(project: TinyProject, tmp_path: Path) -> None:
     assert "SOL_VENV" in message
 
 
-def test_an_environment_the_user_made_is_completed_but_not_emptied(ready: TinyProject) -> None:
-    ready.state_file.unlink()
-    ready.depend_on(["tiny-dep", "tiny-extra"])
-    own = ready.venv / "own.txt"
-    own.touch()
-    one_error(ready.launch())  # pip could find nothing
-    assert own.exists()
-    for name in ("tiny_dep", "tiny_extra"):
-        make_wheel(ready.wheels, name, "1.0")
-    done = ready.launch()
-    assert done.returncode == 0, done.stderr
-    assert own.exists()
-
-
-def test_a_complete_environment_of_the_user_needs_no_index(ready: TinyProject) -> None:
-    ready.state_file.unlink()
-    done = ready.launch()  # pip could find nothing
-    assert done.returncode == 0, done.stderr
-    assert ready.launch().stderr == "", "it is known from then on"
+@pytest.mark.parametrize("is_of_an_older_release", [False, True])
+def test_an_environment_of_the_user_is_used_from_within_and_never_changed(
+    ready: TinyProject, is_of_an_older_release: bool
+) -> None:
+    if is_of_an_older_release:  # which completed it, and said so
+        ready.state_file.write_text('{"made_here": false, "installed": {}}', "utf-8")
+        ready.depend_on(["tiny-dep", "tiny-extra"])
+    else:
+        ready.state_file.unlink()
+        (ready.venv / "sol-environment.lock").unlink()
+        inside = ready.launch(python=(str(ready.venv / "bin" / "python"),))
+        assert (inside.returncode, inside.stderr) == (0, "")
+    (ready.venv / "own.txt").touch()
+    assert "start with the Python in it" in one_error(ready.launch())
+    assert (ready.venv / "own.txt").exists()
 
 
 def test_bad_arguments_and_help_install_nothing(project: TinyProject) -> None:

@@ -21,8 +21,8 @@ FIRST = (" the", " sea", " was", " calm", " and", " the", " sky")
 SECOND = (" the", " sea", " roared", " and", " the", " sky", " blue")
 
 
-def page(store: Store, pair: str, model: Any = None) -> str:
-    return export(store, "comparison", pair, "html", model).text
+def page(store: Store, pair: str, score: Any = None) -> str:
+    return export(store, "comparison", pair, "html", score).text
 
 
 def test_the_page_says_where_they_part_and_what_the_dense_row_measured(store: Store) -> None:
@@ -42,19 +42,17 @@ def test_the_page_says_where_they_part_and_what_the_dense_row_measured(store: St
 
 
 def test_a_model_at_hand_scores_what_the_runs_did_not(store: Store) -> None:
-    class Model:
-        def dense_nll(self, run_ids: tuple[str, str]) -> list[list[float | None] | None]:
-            return [[0.5] * len(FIRST), None]
+    def scored(run_ids: tuple[str, str]) -> list[list[float | None] | None]:
+        return [[0.5] * len(FIRST), None]
 
-    class Busy:
-        def dense_nll(self, run_ids: tuple[str, str]) -> list[list[float | None] | None]:
-            raise SolError("busy")
+    def busy(run_ids: tuple[str, str]) -> list[list[float | None] | None]:
+        raise SolError("busy")
 
     pair = save_pair(store, FIRST, SECOND, has_shadow=False)
-    sides = data_of(page(store, pair, Model()))["compared"]["sides"]
+    sides = data_of(page(store, pair, scored))["compared"]["sides"]
     assert sides[0] == {"nll": [0.5] * 7, "problem": None}
     assert sides[1]["problem"].startswith("no dense pass")
-    assert page(store, pair, Busy()) == page(store, pair)
+    assert page(store, pair, busy) == page(store, pair)
 
 
 def test_hostile_text_does_not_run(store: Store) -> None:

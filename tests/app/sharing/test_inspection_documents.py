@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from app.formats.plain_json import json_safe
 from app.host.errors import AppError, DocumentError
 from app.sharing import export, import_document, kind_of, thing_in_link
+from sol_core.actions import Action
 from sol_core.config import ScheduleConfig
 from sol_core.inspection.records import InspectionConfig
 from storage import NotFoundError, Store
@@ -48,13 +49,14 @@ def without_id(data: bytes) -> dict[str, Any]:
 @given(
     text=st.text(st.characters(), min_size=1, max_size=40),
     tokens=st.lists(st.text(st.characters(), max_size=8), max_size=5),
-    kinds=st.lists(st.sampled_from(["static", "emc", "random"]), max_size=3, unique=True),
+    kinds=st.lists(st.sampled_from(["static", "emc", "painted"]), max_size=3, unique=True),
 )
 def test_any_inspection_comes_back_as_it_was(
     store: Store, text: str, tokens: list[str], kinds: list[Any]
 ) -> None:
-    config = InspectionConfig(tuple(ScheduleConfig(kind, BUDGET) for kind in kinds))
-    inspection_id = save_inspection(store, tokens, text, config)
+    painted = {"painted": (Action(0.5, 0.75, 10), Action())}
+    schedules = (ScheduleConfig(kind, BUDGET, painted=painted.get(kind, ())) for kind in kinds)
+    inspection_id = save_inspection(store, tokens, text, InspectionConfig(tuple(schedules)))
     made = as_json(store, inspection_id)
     kind, copied = import_document(store, "b" * 32, made)
     assert (kind, kind_of(store, copied)) == ("inspection", "inspection")
@@ -140,7 +142,7 @@ WRONG: list[tuple[Change, str]] = [
     (put("tokens.1.index", 0), r"tokens\[1\].index must be 1, got 0"),
     (put("tokens.1.rows", []), r"tokens\[1\].rows must be dense, static, policy:default, emc"),
     (put("tokens.0.rows.1.name", "dense"), r"tokens\[0\].rows must be .* got dense, dense"),
-    (put("tokens.0.rows.1.action.bit_width", 99), "bit_width must be between 2 and 16"),
+    (put("tokens.0.rows.1.action.bit_width", 99), "bits must be between 2 and 16"),
     (
         put("tokens.0.rows.1.nll", "1"),
         r"rows\[1\].nll must be a finite number .*got '1'",

@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 
 from app.formats.plain_json import json_safe
 from app.host.errors import AppError, DocumentError
-from app.sharing import KINDS, export, import_document
-from app.sharing.runs.generation_document import GENERATION
+from app.sharing import export, import_document
+from app.sharing.generation_document import GENERATION
+from app.sharing.kinds import DOCUMENTS, KINDS
 from sol_core.actions import Budget
 from sol_core.config import GenerationConfig, ScheduleConfig, SideRowConfig
 from sol_core.events import event_to_dict
@@ -236,7 +237,7 @@ WRONG: list[tuple[Change, str]] = [
         "config.max_new_tokens must be .* from 1 to 1,000,000, got 0",
     ),
     (put("run.config.side_rows.0.name", 1), r"run.config.side_rows\[0\].name must be text"),
-    (put("run.config.schedule.budget.keep_fraction", 2), "keep_fraction must be above 0"),
+    (put("run.config.schedule.budget.keep_fraction", 2), "attention kept must be above 0"),
     (put("run.config.grid.bit_widths", [5, 5]), "levels of bit_width must be distinct"),
     (put("run.summary.cost.flops", None), "run.summary.cost.flops must be a finite number"),
     (drop("run.prefill.elapsed_ms"), "run.prefill lacks the field 'elapsed_ms'"),
@@ -248,7 +249,7 @@ WRONG: list[tuple[Change, str]] = [
         put("events.0.action.keep_fraction", None),
         "keep_fraction must be a finite number .*got nothing",
     ),
-    (put("events.0.action.bit_width", 99), "bit_width must be between 2 and 16"),
+    (put("events.0.action.bit_width", 99), "bits must be between 2 and 16"),
     (put("events.0.step_ms", None), "step_ms must be a finite number"),
     (
         put("events.0.surprisal", "0.5"),
@@ -351,11 +352,10 @@ def test_html_of_500_tokens_is_small(store: Store) -> None:
     assert len(page.encode()) < 600_000  # a fifth of it is not data; the limit is 1.5 MB
 
 
-def test_the_table_of_kinds_is_complete() -> None:
-    for name, kind in KINDS.items():
-        is_pair = name == "comparison"
-        assert kind.format == ("" if is_pair else f"sol-explorer-{name}")
-        assert set(kind.texts) == ({"html"} if is_pair else {"csv", "html", "json"})
+def test_the_formats_have_the_names_that_files_of_all_releases_have() -> None:
+    assert KINDS == ("run", "inspection", "comparison")
+    formats = [document.format for document in DOCUMENTS.values()]
+    assert formats == ["sol-explorer-run", "sol-explorer-inspection"]
 
 
 # --- the command line -------------------------------------------------------------------------

@@ -253,25 +253,23 @@ def test_jobs_and_what_they_name_are_seen_by_their_owner_alone(serve: Serve) -> 
     asked: list[tuple[str, str, dict[str, Any]]] = [
         ("lab", "policy_details", {"name": "mine"}),
         ("lab", "all_policies", {}),
-        ("lab", "train_home", {}),
-        ("lab", "evaluate_home", {}),
-        ("lab", "accuracy_home", {}),
+        *(("lab", "lab_home", {"kind": kind}) for kind in kinds.values()),
         ("lab", "list_jobs", every),
         ("lab", "list_corpora", {}),
         ("history", "list_runs", {"query": "", "limit": 99}),
     ]
     own: list[tuple[str, str, dict[str, Any]]] = [
         ("train", "poll_job", {"cursor": -1}),
-        ("train", "job_settings", {}),
+        ("train", "job_settings", {"kind": "train"}),
         ("train", "pause_job", {}),
         ("train", "cancel_job", {}),
         ("train", "resume_job", {}),
         ("train", "delete_job", {}),
-        ("evaluate", "evaluation_result", {}),
-        ("evaluate", "evaluation_settings", {}),
-        ("evaluate", "export_evaluation", {"form": "csv"}),
-        ("accuracy", "accuracy_result", {}),
-        ("accuracy", "accuracy_settings", {}),
+        ("evaluate", "job_result", {"kind": "evaluate"}),
+        ("evaluate", "job_settings", {"kind": "evaluate"}),
+        ("evaluate", "export_result", {"kind": "evaluate", "form": "csv"}),
+        ("accuracy", "job_result", {"kind": TASKS_JOB}),
+        ("accuracy", "job_settings", {"kind": TASKS_JOB}),
     ]
     for view, name, request in own:
         answer = anna.call("lab", name, job_id=made[view], **request)

@@ -262,7 +262,7 @@ def dial(visitor: Visitor) -> Locator:
 
 
 def levels(visitor: Visitor) -> list[str]:
-    names = ("Attention kept, value", "Channels kept, value", "Bits, value")
+    names = ("Attention kept, value", "MLP kept, value", "Bits, value")
     return [visitor.page.get_by_label(name).first.input_value() for name in names]
 
 
@@ -305,11 +305,11 @@ def test_each_axis_can_have_a_budget_of_its_own(serve: Serve, visit: Visit) -> N
     server = serve()
     visitor = visit(server)
     visitor.show_axes()
-    visitor.page.get_by_label("Channels kept, value").first.fill("90")
+    visitor.page.get_by_label("MLP kept, value").first.fill("90")
     visitor.page.get_by_label("Attention kept, value").first.fill("50")
     visitor.page.get_by_text("Set each axis", exact=True).click()
     visitor.page.reload()
-    expect(visitor.page.get_by_label("Channels kept, value").first).to_be_visible()
+    expect(visitor.page.get_by_label("MLP kept, value").first).to_be_visible()
     assert levels(visitor) == ["50", "90", "16"]
     expect(visitor.page.locator(".sol-dial .sol-hint").first).to_contain_text("its own budget")
     visitor.generate(max_new_tokens=4)

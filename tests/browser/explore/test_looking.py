@@ -46,7 +46,7 @@ def test_the_card_says_everything_about_a_token(serve: Serve, visit: Visit) -> N
     for words in (
         "token 5 · id 104",
         "Attention",
-        "Channels",
+        "MLP",
         "Bits",
         "Surprisal",
         "Entropy",
@@ -71,7 +71,7 @@ def test_the_card_shows_how_the_policy_weighed_every_level(serve: Serve, visit: 
     expect(rows).to_have_count(3)
     counts = [rows.nth(at).locator(".sol-levels i").count() for at in range(3)]
     assert counts == [11, 15, 12]
-    wanted = (("Attention", "70 %", 0.27), ("Channels", "85 %", 0.25), ("Bits", "10 bits", 0.10))
+    wanted = (("Attention", "70 %", 0.27), ("MLP", "85 %", 0.25), ("Bits", "10 bits", 0.10))
     for row, (axis, level, share) in zip(rows.all(), wanted, strict=True):
         spoken = row.get_attribute("aria-label") or ""
         assert spoken.startswith(f"{axis}: {level} taken, at {share * 100:.0f} %; "), spoken

@@ -140,24 +140,6 @@ def test_generate_look_at_a_token_ask_what_if_and_export_by_keyboard_alone(
     expect(visitor.card).to_be_hidden()  # what if has its place
 
 
-def test_a_look_is_saved_as_pictures(server: Server, visit: Visit) -> None:
-    made = finished(server, visit)
-    made.tokens.nth(5).click()
-    panel(made).locator("summary", has_text="Joint grid").click()
-    expect(panel(made).locator(".is-plane .sol-heat")).to_have_count(165, timeout=WARM_UP_MS)
-    for title in ("Every level", "The next tokens", "Joint grid"):
-        for form, begins in (("SVG", b"<svg"), ("PNG", b"\x89PNG")):
-            panel(made).get_by_role("button", name=f"{title}: save as an image").click()
-            with made.page.expect_download() as download:
-                panel(made).get_by_role("button", name=form, exact=True).click()
-            data = download.value.path().read_bytes()
-            assert data.startswith(begins)
-            if form == "SVG":
-                assert b"token 6" in data
-                assert b"var(" not in data  # it stands alone
-                assert b"color-mix" not in data
-
-
 def test_what_cannot_be_looked_into_says_why(
     server: Server, visit: Visit, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -111,7 +111,7 @@ def test_spend_follows_the_signal(kind: ScheduleKind) -> None:
 
 
 def test_budgets_outside_the_grid_are_refused() -> None:
-    with pytest.raises(ConfigError, match=r"channel_keep_ratio = 0\.3.*0\.4 to 1"):
+    with pytest.raises(ConfigError, match=r"MLP kept = 0\.3.*0\.4 to 1"):
         build_scheduler(
             ScheduleConfig("static", Budget(0.5, 0.3, 8.0)), GRID, horizon=Horizon(16, 16)
         )

@@ -64,8 +64,8 @@ def test_shares_as_the_command_line_gives_them() -> None:
         ("0.5,x,8", r'channels in budget "0.5,x,8" must be a number, got "x"'),
         ("0.5,0.6,nan", 'bits in budget .* must be a number, got "nan"'),
         ("inf,0.6,8", 'keep in budget .* must be a number, got "inf"'),
-        ("0.5,0.6,8;0,0.5,7", r'budget "0,0.5,7": keep_fraction must be above 0'),
-        ("0.5,0.6,17", r'budget "0.5,0.6,17": bit_width must be between 2 and 16'),
+        ("0.5,0.6,8;0,0.5,7", r'budget "0,0.5,7": attention kept must be above 0'),
+        ("0.5,0.6,17", r'budget "0.5,0.6,17": bits must be between 2 and 16'),
     ],
 )
 def test_bad_budgets_are_named(text: str, message: str) -> None:

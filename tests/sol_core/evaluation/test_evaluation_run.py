@@ -322,9 +322,7 @@ def test_what_cannot_run_is_refused_before_the_first_event(model: LanguageModel)
     with pytest.raises(ConfigError, match="mine and other have different action grids"):
         evaluate_contenders(model, [one, other], CONFIG, TEXTS)
     outside = EvaluationConfig(budgets=(Budget(0.5, 0.3, 8),))
-    with pytest.raises(
-        ConfigError, match=r"channel_keep_ratio = 0\.3 is outside the grid's levels"
-    ):
+    with pytest.raises(ConfigError, match=r"MLP kept = 0\.3 is outside the grid's levels"):
         evaluate_contenders(model, [one], outside, TEXTS)
     long = EvaluationConfig(context=250, steps=16)
     with pytest.raises(

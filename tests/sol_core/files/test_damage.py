@@ -119,17 +119,17 @@ def test_the_command_line_says_it_and_fails(
 
 def test_a_gpu_is_asked_one_step_late_and_in_the_end() -> None:
     fine, bad = torch.zeros(2), torch.tensor([0.0, torch.nan])
-    steps = FiniteSteps(torch.device("cuda"))
+    steps = FiniteSteps(late=True)
     steps.add(0, fine)
     steps.add(1, bad)
     with pytest.raises(NotFiniteError, match="step 1"):
         steps.add(2, fine)
-    steps = FiniteSteps(torch.device("cuda"))
+    steps = FiniteSteps(late=True)
     steps.add(0, bad)
     with pytest.raises(NotFiniteError, match="step 0"):
         steps.finish()
     with pytest.raises(NotFiniteError, match="step 4"):
-        FiniteSteps(torch.device("cpu")).add(4, bad)
+        FiniteSteps(late=False).add(4, bad)
 
 
 @pytest.mark.parametrize("rows", [1, 24])

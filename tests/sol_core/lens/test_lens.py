@@ -290,7 +290,7 @@ def test_bad_runs_are_named(model: LanguageModel) -> None:
     long = (1,) * (model.context_length + 2)
     with pytest.raises(ContextLengthError, match="exceed the context"):
         Lens(model, LensRun(long, (DENSE,), GRID))
-    with pytest.raises(ConfigError, match="bit_width"):
+    with pytest.raises(ConfigError, match="bits must be"):
         Lens(model, LensRun((1, 2), (DENSE,), GRID)).plane(0, 99)
 
 

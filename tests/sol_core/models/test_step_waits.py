@@ -6,6 +6,7 @@ Seen without a GPU on torch's "meta" device: its tensors have no numbers, so ``.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,7 +16,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from kernels.gpu.triton_support import recorded_launches
-from sol_core.actions import DENSE, Action, Mechanisms, QuantSite
+from sol_core.actions import DENSE, GRIDS, Action, Mechanisms, QuantSite
+from sol_core.config import SamplingConfig
+from sol_core.decoding.batch_scheduling import RowSchedulers
+from sol_core.decoding.loop import DecodeOptions, DecodeStep, decode
+from sol_core.decoding.schedules import FixedScheduler
+from sol_core.generation.sampling import TokenSampler
 from sol_core.models import FrozenLM, StepOutput
 from sol_core.models.cache import KVCache
 from sol_core.models.signals import Observe
@@ -129,3 +135,49 @@ def test_a_step_copies_once_from_the_host_and_a_replay_too(family: str, case: st
             counts.append(copies.count)
     assert counts == [1, 1, 2, 1, 1]  # the third is captured first, with numbers of its own
     assert [tape.replays for tape in tapes] == [3]
+
+
+def test_a_generated_token_waits_for_the_device_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All that its consumer looks at comes in one copy; numbers of any other tensor would raise."""
+    copies: list[int] = []
+
+    def random_copy(output: StepOutput) -> StepOutput:
+        copies.append(output.logits.shape[0])
+        return replace(
+            output,
+            hidden=torch.randn(output.hidden.shape),
+            logits=torch.randn(output.logits.shape),
+            tokens_read=torch.ones(output.tokens_read.shape, dtype=torch.int64),
+        )
+
+    monkeypatch.setattr(StepOutput, "on_host", random_copy)
+    options = DecodeOptions(5, GRIDS["need"].mechanisms, on_host=True)
+    with recorded_launches():
+        lm = moved(make_tiny_lm("llama3-rope"), "meta")
+        cache = lm.new_cache(1, 24, page_size=4)
+        lm.prefill(torch.zeros(1, 13, dtype=torch.int64, device="meta"), cache)
+        rows = RowSchedulers([FixedScheduler([DENSE, Action(0.3, 0.5, 6)])])
+        sampler = TokenSampler(SamplingConfig(temperature=1.0))
+
+        def drawn(step: DecodeStep) -> list[int]:
+            assert step.tokens_read == (float(lm.spec.num_layers),)
+            assert step.entropy.tolist()[0] > 0
+            return [sampler.draw(step.output.logits[0])]
+
+        assert len(list(decode(lm, cache, [7], rows, drawn, options))) == 5
+    assert copies == [1] * 5
+
+
+def test_one_copy_holds_a_whole_step(generator: torch.Generator) -> None:
+    output = StepOutput(
+        torch.randn(2, 8, generator=generator),
+        torch.randn(2, 30, generator=generator),
+        torch.tensor([[3, 1], [2**24 - 1, 0]]),
+        mid_hidden=torch.randn(2, 2, 8, generator=generator),
+        page_readers=torch.arange(8, dtype=torch.uint8).view(2, 2, 2),
+    )
+    copied = output.on_host()
+    for name in StepOutput.__slots__:
+        right, mine = getattr(output, name), getattr(copied, name)
+        assert (mine is None) == (right is None)
+        assert right is None or (mine.dtype == right.dtype and torch.equal(mine, right))

@@ -253,7 +253,7 @@ def test_greedy_takes_the_most_probable_level_and_sampling_depends_on_the_seed(
 
 
 def test_a_budget_outside_the_grid_is_refused(model: LanguageModel) -> None:
-    with pytest.raises(ConfigError, match=r"keep_fraction = 0.1 is outside"):
+    with pytest.raises(ConfigError, match=r"attention kept = 0.1 is outside"):
         PolicyScheduler(make_policy(model), [Budget(0.1, 0.6, 8)])
 
 

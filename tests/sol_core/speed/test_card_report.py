@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from app.cli import main as command_line
-from app.cli.program.doctor import _gpu_text
+from app.cli.terminal import record_text
 from kernels.gpu.triton_support import OPERATIONS
 from sol_core.errors import ModelLoadError
 from sol_core.models.card.self_test import CardReport
@@ -57,10 +57,11 @@ def test_a_right_card_ends_with_whether_compressing_pays(
 ) -> None:
     made = _report(folder, CardReport("RTX 0"), monkeypatch, [100.0, sparse, 40.0, 30.0, 20.0])
     assert made["status"] == RIGHT
-    text = _gpu_text(made)
-    for line in ("card           RTX 0", "6.0 of 8.0 GB free", "page_attention: right",
-                 "fit at once", "dense          100.0 tokens/s", "sparse, eager  30.0 tokens/s",
-                 "cpu            20.0 tokens/s"):  # fmt: skip
+    text = record_text(made)
+    values = {"gpu card": "RTX 0", "tokens per s dense": "100", "tokens per s cpu": "20"}
+    lines = [f"{name:24} {value}" for name, value in values.items()]
+    lines.append(f"{'tokens per s sparse eager':24} 30")
+    for line in (*lines, "6.0 of 8.0 GB free", "page_attention: right", "fit at once"):
         assert line in text
     last = text.splitlines()[-1]
     assert f"{sparse / 100:.2f} times" in last
@@ -73,13 +74,13 @@ def test_replaced_kernels_are_named_and_the_status_says_so(
     checked = CardReport("T4", {"gated_mlp": "CompilationError: no"}, "steps differ")
     made = _report(folder, checked, monkeypatch, [100.0, 90.0, 40.0, 30.0, 20.0])
     assert made["status"] == FALLBACKS
-    text = _gpu_text(made)
+    text = record_text(made)
     assert "gated_mlp: CompilationError: no" in text
-    assert "graphs         steps differ" in text
+    assert f"{'gpu graphs':24} steps differ" in text
     missing = CardReport("T4", missing="Triton needs a C compiler: sudo apt install gcc")
     made = _report(folder, missing, monkeypatch, [100.0, 90.0, 40.0, 30.0, 20.0])
     assert made["status"] == FALLBACKS
-    assert _gpu_text(made).count("sudo apt install gcc") == len(OPERATIONS)
+    assert record_text(made).count("sudo apt install gcc") == len(OPERATIONS)
 
 
 def test_a_slower_card_and_one_that_cannot_load_say_use_the_cpu(

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import torch
 
-from app.cli.commands.bench import _kernels_text
 from kernels.gpu.triton_support import recorded_launches
 from sol_core.actions import DENSE, GRIDS, Action
 from sol_core.models.step.clock import no_lap
@@ -68,21 +67,3 @@ def test_the_timed_steps_decode_with_graphs_and_without(monkeypatch: pytest.Monk
         "compressed": {"alone", "graph"},
     }
     assert len(ran) == 2 * (8 + 64)
-
-
-@pytest.mark.parametrize("measured", [False, True])
-def test_the_table_ends_with_whole_steps(measured: bool) -> None:
-    ways = {"alone": 9.0, "graph": 0.75}
-    needs = {"registers": 62, "spills": 0, "shared_bytes": 16, "measured_us": 2.5}
-    needs |= {} if measured else {"measured_us": None}
-    result = {
-        "model": "tiny", "context": 40, "budget": 0.5, "grid": "paper",
-        "device": None, "kernels": {"rms_norm_rows": needs},
-        "launches": {"dense": 100, "compressed": 120},
-        "step_ms": {"dense": ways, "compressed": ways} if measured else None,
-    }  # fmt: skip
-    first, _, kernel, *_, last = _kernels_text(result).splitlines()
-    assert kernel.split() == ["rms_norm_rows", "62", "0", "16", "2.5000" if measured else "-"]
-    assert first.startswith("tiny, 40 tokens, grid paper, budget 0.5; measured on no GPU")
-    assert last.startswith("compressed step of one row: 120 launches; ")
-    assert last.endswith("9.000 ms, in a CUDA graph 0.750 ms" if measured else "no GPU")

@@ -1,56 +1,39 @@
 // Puts the Accuracy page together: form, the measurement on show with table and figures, the list.
 
 import { makeApi } from "../shared/api.js";
-import { h, show, smallButton } from "../shared/dom.js";
-import { saveFile } from "../shared/download.js";
+import { h } from "../shared/dom.js";
 import { isNumber, mean, modelName } from "../shared/format.js";
 import { roughly, TASKS_JOB } from "../shared/jobs/job_list.js";
 import { ResultPage } from "../shared/jobs/job_page.js";
-import { emptyPanel } from "../shared/page_parts.js";
 import { ENOUGH_QUESTIONS, verdictOf } from "../shared/verdict.js";
 import { accuracyTable, points, taskFigure } from "./accuracy_figures.js";
-import { AccuracyForm } from "./accuracy_form.js";
+import { LabForm } from "../lab/lab_form.js";
 
 class AccuracyPage extends ResultPage {
   constructor(root, api, page) {
     super(root, api, { shipped: page.shipped, kind: TASKS_JOB, part: "accuracy", tab: "accuracy",
-      noun: "measurement", wrong: "This job does not measure accuracy. Open it under Train.",
-      calls: { home: "accuracy_home", start: "start_accuracy", settings: "accuracy_settings",
-        result: "accuracy_result" } });
-    this.form = new AccuracyForm({ start: (request) => this.start(request) }, page);
-    this.save = smallButton("JSON", () => this.download(), { hidden: true });
-    this.panel = this.makePanel({ tools: this.save, body: [this.verdict.element, this.about] });
+      noun: "measurement", wrong: "This job does not measure accuracy. Open it under Train.", files: ["json"] });
+    this.form = new LabForm(api, { start: (request) => this.start(request) }, page, "Measure accuracy");
+    this.panel = this.makePanel({ tools: this.exports, body: [this.verdict.element, this.about] });
     this.table = h("div");
     this.list = this.makeList({ heading: "Measurements", kind: TASKS_JOB,
       empty: "Nothing yet. Choose a policy and press Measure accuracy." });
-    this.empty = emptyPanel("Does compute go where answers need it?", [
-      ["Real questions.", "Six public test sets, scored by the likelihood of each answer."],
-      ["The question in full, the answer compressed.", "The policy chooses for every token of every answer."],
-      ["Beside chance, the full model and static.", "Static gets exactly what the policy spent."]]);
     this.lay(this.figures, this.table);
   }
 
   rest() {
     super.rest();
-    this.result = null;
     this.table.replaceChildren();
-    show(this.save, false);
   }
 
-  draw({ view: { about, tasks, pooled, summary }, result }) {
-    this.result = result;
+  draw({ view: { about, tasks, pooled, summary } }) {
     this.tellAbout([`Policy ${about.policy}`, modelName(about.model ?? ""),
       `at most ${about.limit} questions a task, seed ${about.seed}`,
       isNumber(about.elapsed_s) && `took ${roughly(about.elapsed_s)}`]);
-    show(this.save, true);
     this.verdict.draw([accuracyVerdict(about, tasks, summary)]);
     const all = [...tasks, ...pooled];
     this.table.replaceChildren(accuracyTable(all));
     this.drawFigures(all.map(taskFigure));
-  }
-
-  download() {
-    saveFile("accuracy.json", new Blob([JSON.stringify(this.result, null, 1)], { type: "application/json" }));
   }
 }
 

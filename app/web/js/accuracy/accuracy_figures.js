@@ -3,7 +3,7 @@
 import { Figure, smallTitle } from "../shared/charts/plotly_chart.js";
 import { themeColour } from "../shared/charts/plotly.js";
 import { h, headRow } from "../shared/dom.js";
-import { AXES, count, fixed, isNumber, MISSING, percent, signed } from "../shared/format.js";
+import { AXES, count, fixed, isNumber, MISSING, percent, signed, spentText } from "../shared/format.js";
 import { glossed } from "../shared/glossary.js";
 import { tablePanel } from "../shared/page_parts.js";
 
@@ -14,7 +14,7 @@ const METHOD_STYLE = {
 };
 export const points = (share) => signed(100 * share, 1);
 
-// One task: its methods over the net keep rate, with intervals; dense and chance as lines.
+// One task: its methods over the mean spend, with intervals; dense and chance as lines.
 export function taskFigure(task) {
   const styles = Object.entries(METHOD_STYLE).filter(([id]) => task.points[id]);
   const lines = [[task.dense.mean, "text", "solid"], [task.chance, "muted", "dot"]]
@@ -24,12 +24,12 @@ export function taskFigure(task) {
     arrayminus: list.map((one) => 100 * (one.mean - one.low)) });
   const made = new Figure({
     empty: "Not measured.", title: task.label,
-    aid: `${count(task.questions, "question")}. Bars are 95 % [[interval|intervals]]; across: the [[net keep rate]].`,
+    aid: `${count(task.questions, "question")}. Bars are 95 % [[interval|intervals]]; across: the [[mean spend]] of attention, MLP and bits.`,
     keys: [...styles.map(([id, one]) => ({ id, ...one })),
       { id: "dense", name: "Full model", colour: "text", dash: "faint" },
       ...(lines.length > 1 ? [{ id: "chance", name: "Chance", colour: "muted", dash: "dots" }] : [])],
     layout: () => ({ hovermode: "closest", margin: { l: 46, r: 14, b: 38 },
-      xaxis: { title: smallTitle("net keep rate"), ticksuffix: " %" },
+      xaxis: { title: smallTitle("mean spend"), ticksuffix: " %" },
       yaxis: { title: smallTitle("accuracy"), ticksuffix: " %" },
       shapes: lines.map(
         ([share, colour, dash]) => ({ type: "line", xref: "paper", x0: 0, x1: 1, y0: 100 * share,
@@ -41,7 +41,7 @@ export function taskFigure(task) {
           color: themeColour(style.colour) },
         line: { color: themeColour(style.colour), width: 1.5, dash: style.dash },
         marker: { color: themeColour(style.colour), symbol: style.symbol, size: 8 },
-        hovertemplate: `${style.name} %{y:.1f} %<br>asked %{text}<br>spent %{x:.1f} % net<extra></extra>` };
+        hovertemplate: `${style.name} %{y:.1f} %<br>asked %{text}<br>spent %{x:.1f} % in the mean<extra></extra>` };
     }),
   });
   made.data = { x: [0] };
@@ -53,9 +53,7 @@ function accuracyText(point) {
     ? `${(100 * point.low).toFixed(1)} to ${(100 * point.high).toFixed(1)}` : "")];
 }
 
-function spendText(point) {
-  return point ? AXES.map(({ short, unit }) => fixed(point.spend[short], unit === "%" ? 2 : 1)).join(" · ") : MISSING;
-}
+const spent = (point) => (point ? spentText(AXES.map((axis) => point.spend[axis.short])) : MISSING);
 
 function verdict(gain) {
   if (!gain) return null;
@@ -78,11 +76,11 @@ export function accuracyTable(tasks) {
     at === 0 ? h("th", { scope: "rowgroup", rowspan: task.rows.length }, task.label,
       h("small", {}, `full model ${percent(task.dense.mean, 1)}`
         + (isNumber(task.chance) ? `, chance ${percent(task.chance, 0)}` : ""))) : null,
-    h("td", {}, one.label),
+    h("th", { scope: "row" }, one.label),
     gainCell(one.gain, points), gainCell(one.margin_gain, nats), gainCell(one.nll_gain, nats),
     ...methods.map(([id]) => h("td", { class: "sol-spends" }, accuracyText(one.methods[id]))),
-    h("td", { class: "sol-spends" }, spendText(one.methods.policy),
-      h("small", {}, spendText(one.methods.static))),
+    h("td", { class: "sol-spends" }, spent(one.methods.policy),
+      h("small", {}, spent(one.methods.static))),
     h("td", { class: "sol-spends" }, megabytes(one.methods.policy),
       h("small", {}, methods.slice(1).map(([id]) => megabytes(one.methods[id])).join(" · "))));
   return tablePanel(h("table", { class: "sol-table sol-task-table" },
@@ -93,7 +91,7 @@ export function accuracyTable(tasks) {
     note: glossed("Gain: [[policy]] minus [[static]] in points of accuracy, "
       + "95 % paired bootstrap over questions. Margin gain: the same for the log-likelihood of the right answer minus the best "
       + "wrong one, in nats per byte. NLL gain: static's [[NLL]] of the right answer minus the policy's, in nats per "
-      + `token. Spends: ${AXES.map((axis) => axis.short).join(" · ")} of the policy, and below it of static. MB a token: what a step reads, `
+      + "token. Spends: of the policy, and below it of static. MB a token: what a step reads, "
       + "computed; the policy above, the others below in their order. Short answers take few steps, so [[spend]] "
       + "and [[budget]] may differ.") });
 }

@@ -1,36 +1,26 @@
 // Puts the Evaluate page together: form, the evaluation on show with table and figures, the list.
 
-import { makeApi, reasonOf } from "../shared/api.js";
-import { h, show, smallButton } from "../shared/dom.js";
-import { saveFile } from "../shared/download.js";
+import { makeApi } from "../shared/api.js";
+import { h, show } from "../shared/dom.js";
 import { takeOver } from "../shared/events.js";
 import { count, isNumber, modelName, signed } from "../shared/format.js";
 import { roughly } from "../shared/jobs/job_list.js";
 import { ResultPage } from "../shared/jobs/job_page.js";
-import { emptyPanel } from "../shared/page_parts.js";
 import { ENOUGH_TOKENS, verdictOf } from "../shared/verdict.js";
-import { EvaluateForm } from "./evaluate_form.js";
+import { LabForm } from "../lab/lab_form.js";
 import { FIGURES } from "./figures.js";
 import { partialTable, ResultTable } from "./result_table.js";
 
 class EvaluatePage extends ResultPage {
   constructor(root, api, page) {
     super(root, api, { shipped: page.shipped, kind: "evaluate", part: "evaluation", tab: "evaluate",
-      noun: "evaluation", wrong: "This job is not an evaluation. Open it under Train.",
-      calls: { home: "evaluate_home", start: "start_evaluation", settings: "evaluation_settings",
-        result: "evaluation_result" } });
-    this.form = new EvaluateForm(api, { start: (request) => this.start(request) }, page);
+      noun: "evaluation", wrong: "This job is not an evaluation. Open it under Train.", files: ["json", "csv"] });
+    this.form = new LabForm(api, { start: (request) => this.start(request) }, page, "Start evaluation");
     this.partial = h("div", { class: "sol-partial" });
-    this.exports = h("span", { class: "sol-job-tools", hidden: true },
-      ["json", "csv"].map((form) => smallButton(form.toUpperCase(), () => this.download(form))));
     this.panel = this.makePanel({ tools: this.exports, body: [this.verdict.element, this.about, this.partial] });
     this.table = new ResultTable();
     this.list = this.makeList({ heading: "Evaluations", kind: "evaluate",
       empty: "Nothing yet. Choose a policy and press Start evaluation." });
-    this.empty = emptyPanel("Does the policy beat static?", [
-      ["At the same spend.", "Every method gets the policy's own mean on each axis, on the same texts."],
-      ["With intervals.", "Paired bootstrap over texts: a gain counts when its interval is above 0."],
-      ["With figures.", "Pareto front, random schedules, adherence, variability, difficulty."]]);
     this.lay(this.table.element, this.figures);
   }
 
@@ -41,7 +31,7 @@ class EvaluatePage extends ResultPage {
 
   async choose(name) {
     await this.home();
-    this.form.policies.set([name]);
+    this.form.policies?.set([name]);
     this.form.changed();
   }
 
@@ -49,7 +39,6 @@ class EvaluatePage extends ResultPage {
     super.rest();
     this.partial.replaceChildren();
     show(this.table.element, false);
-    show(this.exports, false);
   }
 
   showPartial(partial) {
@@ -58,7 +47,6 @@ class EvaluatePage extends ResultPage {
 
   draw({ view }) {
     this.tellAbout(aboutParts(view.about));
-    show(this.exports, true);
     const hasTable = view.baselines.length > 0;
     show(this.table.element, hasTable);
     if (hasTable) {
@@ -66,16 +54,6 @@ class EvaluatePage extends ResultPage {
     } else this.panel.say("This result has no comparison to show. Its JSON holds everything.");
     this.drawFigures(Object.entries(FIGURES).flatMap(([name, made]) =>
       (view.figures[name] ? made.map((make) => make(view.figures[name])) : [])));
-  }
-
-  async download(form) {
-    try {
-      const file = await this.api("export_evaluation", { job_id: this.shown, form });
-      const type = form === "json" ? "application/json" : "text/csv";
-      saveFile(file.name, new Blob([file.text], { type }));
-    } catch (error) {
-      this.panel.say(reasonOf(error));
-    }
   }
 }
 

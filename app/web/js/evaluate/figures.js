@@ -48,7 +48,7 @@ function figure(spec) {
 const COSTS = {
   bytes: ["Bytes, computed", "MB that a step reads, computed", " MB"],
   flops: ["FLOPs, computed", "MFLOPs of a step, computed", " MFLOPs"],
-  net: ["Net keep rate", "net keep rate: mean of attention, channels and bits", " %"],
+  net: ["Mean spend", "mean of attention, MLP and bits", " %"],
 };
 const LEAST_SPAN = 0.1; // of the axis, as a share of its middle: methods at one budget cost nearly the same
 
@@ -97,8 +97,8 @@ function paretoFigure(data) {
   });
 }
 
-// A budget under its place on an axis: a number a line.
-const budgetTick = (label) => label.split(" · ").map((part) => part.replace(/^[a-z]+ /i, "")).join("<br>");
+// A budget under its place on an axis: a part a line.
+const budgetTick = (label) => label.split(" · ").map((part) => part.replace(/ [a-z]+$/i, "")).join("<br>");
 
 function violinFigure(data) {
   const measure = headPills("Quality", MEASURE_NAMES, "nll");
@@ -112,7 +112,7 @@ function violinFigure(data) {
     color: themeColour(colour), line: { color: themeColour(colour), width } });
   return figure({
     data, title: "Random schedules", tools: measure.element,
-    aid: "Each shape is the spread of random schedules with the same mean spend; a policy that adapts well lies below all of them. Under each: attention and MLP kept, bits.",
+    aid: "Each shape is the spread of random schedules with the same mean spend; a policy that adapts well lies below all of them. Under each: attention, MLP, bits.",
     keys: [{ id: "policy", name: "Policy", colour: "accent", dash: "dots" },
       { id: "static", name: "Static", colour: "channels" },
       { id: "dense", name: "Full model", colour: "text", dash: "faint" },

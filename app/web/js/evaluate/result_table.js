@@ -1,7 +1,7 @@
 // The result in numbers: a table of every budget.
 
 import { h, headRow } from "../shared/dom.js";
-import { AXES, count, fixed, formNumbers, isNumber, MISSING, percent, signed, spendText } from "../shared/format.js";
+import { AXES, count, fixed, formNumbers, isNumber, MISSING, percent, signed, spendText, spentText } from "../shared/format.js";
 import { pillsField } from "../shared/forms/form_parts.js";
 import { glossed } from "../shared/glossary.js";
 import { tablePanel } from "../shared/page_parts.js";
@@ -18,9 +18,7 @@ function intervalText([gain, low, high]) {
 // A share of the full model's bytes, or a number per axis.
 const budgetText = (budget, share) => (isNumber(share) ? `${+(100 * share).toFixed(1)} % compute`
   : budget.every(isNumber) ? spendText(formNumbers(budget)) : MISSING);
-// The same of what was spent, without the words that the budget has.
-const spentText = (spend, share) => (isNumber(share) ? percent(share, 1)
-  : spend.every(isNumber) ? Object.values(formNumbers(spend)).map((value) => value.toFixed(1)).join(" · ") : MISSING);
+const spent = (spend, share) => (isNumber(share) ? percent(share, 1) : spentText(spend));
 
 const verdict = ([, low, high]) => (low > 0 ? "good" : high < 0 ? "bad" : "open");
 
@@ -62,8 +60,8 @@ export class ResultTable {
         h("td", {}, fixed(one.policy, 4)), h("td", {}, fixed(one.other, 4)),
         h("td", {}, fixed(one.dense, 4)),
         h("td", {}, percent(row.win_rate)), h("td", {}, percent(one.recovered, 1)),
-        h("td", { class: "sol-spends" }, spentText(row.spend, row.shares?.[0]),
-          h("small", {}, spentText(row.other_spend, row.shares?.[1]))));
+        h("td", { class: "sol-spends" }, spent(row.spend, row.shares?.[0]),
+          h("small", {}, spent(row.other_spend, row.shares?.[1]))));
     });
     this.table.replaceChildren(
       h("caption", { class: "sol-offscreen" }, `${MEASURE_NAMES[measure]} of the policy and ${baseline.label} at every budget`),

@@ -60,7 +60,7 @@ export const LESSON_CHANNELS = {
     "After attention, every layer passes the token through an [[mlp|MLP]], where most of the weights are. Inside, a token is a "
       + "list of numbers, its [[channel|channels]]. Each channel is multiplied with a row of weights of its own.",
     "Many channels are close to 0 at any moment, and what is multiplied with almost nothing gives almost nothing. So a step can keep "
-      + "only the largest: [[channels kept]]. The rows of the others need not be read.",
+      + "only the largest: [[mlp kept|channels kept]]. The rows of the others need not be read.",
   ],
   question: "After “The capital of France is” the model's first guess should be Paris. Now only the largest 40 % of the channels are kept, in every layer. What becomes of that guess?",
   options: ["It stays first, about as sure as before", "It stays first, but the model is far less sure", "Another token takes its place"],

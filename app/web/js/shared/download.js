@@ -19,21 +19,6 @@ export function blobOf(dataUrl) {
   return new Blob([parts], { type: head.slice(5).split(";")[0] });
 }
 
-// A drawing as a data URL, the PNG at twice its size; form: "png" or "svg".
-export async function imageOf(drawing, form) {
-  // A token may hold characters that no XML may.
-  const text = new XMLSerializer().serializeToString(drawing).replace(/[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]/g, "\ufffd");
-  const address = `data:image/svg+xml,${encodeURIComponent(text)}`;
-  if (form === "svg") return address;
-  const picture = new Image();
-  picture.src = address;
-  await picture.decode();
-  const size = { width: 2 * drawing.getAttribute("width"), height: 2 * drawing.getAttribute("height") };
-  const canvas = h("canvas", size);
-  canvas.getContext("2d").drawImage(picture, 0, 0, size.width, size.height);
-  return canvas.toDataURL("image/png");
-}
-
 // Saves what has a title as an image: image(form) gives the data URL.
 export function imageMenu(title, image, fail) {
   const stem = title.toLowerCase().replace(/[^a-z0-9]+/g, "-");

@@ -132,6 +132,12 @@ export function spendText(numbers) {
   return AXES.map(({ noun, short, unit }) => `${bitsText(numbers[short])} ${unit === "%" ? "% " : ""}${noun}`).join(" · ");
 }
 
+// What was spent beside its budget, whose words it leaves out, "30.0 % · 45.0 % · 6.0 bits"; values: in the order of the axes.
+export function spentText(values) {
+  return values.every(isNumber)
+    ? AXES.map(({ scale, unit }, at) => `${(scale * values[at]).toFixed(1)} ${unit === "%" ? "%" : "bits"}`).join(" · ") : MISSING;
+}
+
 // Values in the order of the axes as a form's numbers.
 export function formNumbers(values) {
   return Object.fromEntries(AXES.map((axis, at) => [axis.short, +(axis.scale * values[at]).toFixed(2)]));

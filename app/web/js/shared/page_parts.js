@@ -1,6 +1,6 @@
 // Pieces of the page that hold no state: what a run began with, the empty state, sentences.
 
-import { chip, copyText, h, reachWhenScrolling, setText } from "./dom.js";
+import { chip, copyText, h, setText } from "./dom.js";
 import { AXES, isNumber, mean, MISSING, nats } from "./format.js";
 import { glossed } from "./glossary.js";
 
@@ -36,12 +36,6 @@ export const tiles = (list) => list.map(([name, value, note]) => {
   return made.element;
 });
 
-// In place of a result: a title, and points as [words in bold, text].
-export function emptyPanel(title, points) {
-  return h("section", { class: "sol-panel sol-explains" }, h("h2", {}, title),
-    h("ol", {}, points.map(([bold, text]) => h("li", {}, h("strong", {}, bold), ` ${text}`))));
-}
-
 // A panel with a table that may be wider than it. name: of the table; head: more for the head; note: nodes below.
 /** @param {HTMLElement} table @param {{ title: string, label: string, name: string, head?: Node | Node[], note: string | Node | Node[] }} about */
 export function tablePanel(table, { title, label, name, head, note }) {
@@ -57,14 +51,23 @@ export function noticeLine(text) {
   return line;
 }
 
+const LONG_LEAD = 320; // characters, beyond which a text before the tokens is folded
+
 export function leadParts(run) {
-  const text = reachWhenScrolling(h("p", { class: "sol-lead-text", dir: "auto" }, run.prompt), "The whole prompt");
-  return [h("span", { class: "sol-lead-name" }, run.config.chat ? "You asked" : "Prompt"), text];
+  return leadOf(run.config.chat ? "You asked" : "Prompt", run.prompt);
+}
+
+// The text before the tokens; of a long one only its beginning is shown at first.
+export function leadOf(name, text) {
+  const part = h("p", { class: "sol-lead-text", dir: "auto" }, text);
+  const head = h("span", { class: "sol-lead-name" }, name);
+  if (text.length < LONG_LEAD) return [head, part];
+  return [head, h("details", { class: "sol-lead-more" }, h("summary", { dir: "auto" }, `${text.slice(0, LONG_LEAD).trimEnd()}…`), part)];
 }
 
 export function selectionText(rows, [from, to]) {
   const chosen = rows.slice(from, to + 1);
-  const spend = AXES.map((axis) => `${axis.name.toLowerCase()} `
+  const spend = AXES.map((axis) => `${axis.noun} `
     + axis.show(mean(chosen.map(axis.of)))).join(", ");
   const kl = mean(chosen.map((row) => row.kl_to_dense));
   return `Tokens ${from + 1}–${to + 1}: on average ${spend}, surprisal `

@@ -3,13 +3,10 @@
 
 import { Chart } from "../shared/charts/chart.js";
 import { h, show, svg, uniqueId } from "../shared/dom.js";
-import { imageOf } from "../shared/download.js";
 import { fixed, isNumber } from "../shared/format.js";
-import { pictureDrawing } from "../shared/picture.js";
 
 const variable = (name) => `var(--sol-${name})`;
 const DASHES = { dash: "6 4", dot: "2 3" };
-const HEAD = 54; // of a saved image, px
 const MARGIN = { left: 46, right: 14, top: 8, bottom: 34 };
 
 // Four to six round numbers from low to high.
@@ -114,26 +111,6 @@ export class SvgChart extends Chart {
     svg("g", { "clip-path": `url(#${this.clip})` },
       this.traces.map((trace) => (trace.mode === "markers" ? dotsOf(area, trace) : lineOf(area, trace))))));
     this.placeMarker();
-  }
-
-  // As on the page: title and legend above the chart. Variables become the colours that they are now.
-  async image(form) {
-    const shown = this.plot.querySelector("svg");
-    const [width, height] = [shown.clientWidth, shown.clientHeight + HEAD];
-    const root = getComputedStyle(this.plot);
-    const plain = (name) => root.getPropertyValue(`--sol-${name}`).trim();
-    const text = (x, y, words, size, fill) => svg("text", { x, y, "font-size": size, fill }, words);
-    let x = 12;
-    const legend = this.spec.keys.filter((key) => !this.hidden.has(key.id)).map((key) => {
-      const one = text(x, 42, key.name, 12, plain(key.colour));
-      x += 9 * key.name.length + 18;
-      return one;
-    });
-    const copy = pictureDrawing(shown, { y: HEAD });
-    const whole = svg("svg", { width, height, viewBox: `0 0 ${width} ${height}`, "font-family": root.fontFamily },
-      svg("rect", { width, height, fill: plain("panel") }),
-      text(12, 22, this.spec.title, 15, plain("text")), legend, copy);
-    return imageOf(whole, form);
   }
 
   frame() {

@@ -8,8 +8,8 @@ import { emit, handOver } from "../shared/events.js";
 import { fixed, isNumber, largestGap, MISSING, nats, whenText } from "../shared/format.js";
 import { TASKS_JOB } from "../shared/jobs/job_list.js";
 import { JobPage } from "../shared/jobs/job_page.js";
-import { emptyPanel, tile } from "../shared/page_parts.js";
-import { TrainForm } from "./train_form.js";
+import { tile } from "../shared/page_parts.js";
+import { LabForm } from "../lab/lab_form.js";
 import { SamplePanel } from "./train_sample.js";
 import { allReports } from "../shared/follower.js";
 import { errorLine, showText } from "../shared/message.js";
@@ -78,9 +78,8 @@ const JOB_PAGES = { evaluate: "evaluation", [TASKS_JOB]: "accuracy" };
 class TrainPage extends JobPage {
   constructor(root, api, page) {
     super(root, api, { kind: "train", part: "train", tab: "train", noun: "training",
-      wrong: "This job is not a training. Choose it in the list.",
-      calls: { home: "train_home", start: "start_training", settings: "job_settings" } });
-    this.form = new TrainForm(api, { start: (request) => this.start(request) }, page);
+      wrong: "This job is not a training. Choose it in the list." });
+    this.form = new LabForm(api, { start: (request) => this.start(request) }, page, "Start training");
     this.tiles = Object.fromEntries(Object.entries(TILES).map(([name, words]) => [name, tile(...words)]));
     this.made = h("div", { class: "sol-made", hidden: true });
     this.tileList = h("dl", { class: "sol-tiles is-job" }, Object.values(this.tiles).map((one) => one.element));
@@ -90,10 +89,11 @@ class TrainPage extends JobPage {
     this.sample = new SamplePanel(root);
     this.list = this.makeList({ heading: "Jobs", kind: null,
       empty: "Nothing yet. Choose a preset and press Start training." });
-    this.empty = emptyPanel("Train a policy of your own", [
-      ["Press Start training.", "A worker process does the work; you may close this page."],
-      ["Watch it learn.", "Quality on text it never saw, beside static allocation at the same spend."],
-      ["Use it.", "It appears in Explore as a schedule, and in Evaluate against every baseline."]]);
+    this.empty = h("section", { class: "sol-panel sol-explains" }, h("h2", {}, "Train a policy of your own"), h("ol", {},
+      [["Press Start training.", "A worker process does the work; you may close this page."],
+        ["Watch it learn.", "Quality on text it never saw, beside static allocation at the same spend."],
+        ["Use it.", "It appears in Explore as a schedule, and in Evaluate against every baseline."],
+      ].map(([bold, text]) => h("li", {}, h("strong", {}, bold), ` ${text}`))));
     this.lay(this.beside.element, this.charts.element, this.sample.element);
   }
 

@@ -79,7 +79,7 @@ export class SamplePanel {
   }
 
   sentence(sample) {
-    const spend = AXES.map((axis, at) => `${axis.name.toLowerCase()} ${axis.show(mean(this.tokens.rows.map(axis.of)))} of `
+    const spend = AXES.map((axis, at) => `${axis.noun} ${axis.show(mean(this.tokens.rows.map(axis.of)))} of `
       + axis.show(sample.budget?.[at])).join(", ");
     return `Report ${sample.step}: spent ${spend}. Sample ${this.at + 1} of ${this.samples.length}.`;
   }

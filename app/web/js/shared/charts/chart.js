@@ -3,7 +3,6 @@
 // distance from its left edge; null before there is one.
 
 import { h, setText, show, whenIdle } from "../dom.js";
-import { imageMenu } from "../download.js";
 import { isNumber } from "../format.js";
 
 export class Chart {
@@ -16,14 +15,13 @@ export class Chart {
       "aria-label": `${spec.title}: chart` });
     this.marker = h("div", { class: "sol-marker", "aria-hidden": "true", hidden: true });
     this.band = h("div", { class: "sol-band", "aria-hidden": "true", hidden: true });
+    this.title = h("div", { class: "sol-chart-title" }, h("h2", {}, spec.title));
     this.empty = h("p", { class: "sol-empty-chart" }, spec.empty);
     this.note = h("p", { class: "sol-chart-note", hidden: true });
     this.legend = h("div", { class: "sol-chart-legend", role: "group",
       "aria-label": `${spec.title}: lines` }, spec.keys.map((key) => this.legendKey(key)));
     this.element = h("section", { class: "sol-panel sol-chart" },
-      h("header", {}, h("div", { class: "sol-chart-title" }, h("h2", {}, spec.title),
-        imageMenu(spec.title, (form) => this.image(form), (message) => this.fail(message))),
-        this.legend),
+      h("header", {}, this.title, this.legend),
       h("div", { class: "sol-plot-place" }, this.plot, this.band, this.marker,
         this.empty), this.note);
     new ResizeObserver(() => this.resize()).observe(this.plot);
@@ -65,11 +63,6 @@ export class Chart {
   async draw(data) {}
 
   async resize() {}
-
-  /** A data URL; form: "png" or "svg". @returns {Promise<string>} */
-  async image(form) {
-    return "";
-  }
 
   /** @returns {{left: number, top: number, width: number, height: number, x(value: number): number} | null} */
   frame() {

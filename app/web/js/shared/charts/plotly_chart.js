@@ -2,6 +2,7 @@
 // plotly, half of the page's scripts, is not even loaded; a chart is up to date when it comes into sight.
 
 import { show, watchSight } from "../dom.js";
+import { imageMenu } from "../download.js";
 import { Chart } from "./chart.js";
 import { CHART_CONFIG, chartLayout, loadPlotly, themeColour } from "./plotly.js";
 import { glossed } from "../glossary.js";
@@ -11,6 +12,7 @@ const EARLY = "240px"; // what is this near to the window is drawn as if it were
 export class PlotlyChart extends Chart {
   constructor(spec, on) {
     super(spec, on);
+    this.title.append(imageMenu(spec.title, (form) => this.image(form), (message) => this.fail(message)));
     watchSight(this.plot, (isSeen) => {
       this.isInSight = isSeen;
       if (isSeen && this.isStale) this.redraw();

@@ -112,7 +112,7 @@ function scaleOf({ title, sign, least = 0, ...more }, data, lines) {
 // Names of phases stand above the chart, in two rows by turns: a short phase's name then reaches over the next one's
 // begin. Towards the chart's end they stand before their line.
 function phaseMarks(data) {
-  const late = 0.75 * endOfAxis(data);
+  const late = 0.6 * endOfAxis(data);
   return data.phases.slice(1).map((phase, at) => {
     return { type: "line", xref: "x", yref: "paper", y0: 0, y1: 1,
       x0: phase.from, x1: phase.from, line: { color: themeColour("edge"), width: 1, dash: "dot" },

@@ -13,7 +13,7 @@ class Dialog extends Fields {
     this.fields = words.fields ?? {};
     this.error = errorLine();
     this.yes = h("button", { class: `sol-button ${words.isDanger ? "is-danger" : "is-primary"}` }, words.yes);
-    const no = button("Cancel", () => this.element.close(), { autofocus: words.isDanger });
+    const no = button(words.no ?? "Cancel", () => this.element.close(), { autofocus: words.isDanger });
     this.element = h("dialog", { class: "sol-dialog", "aria-label": words.title,
       onclose: () => this.element.remove() },
     h("p", {}, h("strong", {}, words.title)), words.text && h("p", {}, words.text),
@@ -36,7 +36,7 @@ class Dialog extends Fields {
   }
 }
 
-// words: {title, text, yes, isDanger, fields: {name: field}}; answer(values) does it.
+// words: {title, text, yes, no, isDanger, fields: {name: field}}; answer(values) does it.
 export function ask(place, words, answer) {
   const dialog = new Dialog(words, answer);
   place.append(dialog.element);

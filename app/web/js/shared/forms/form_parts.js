@@ -101,8 +101,8 @@ export function choiceField({ choices, ...words }) {
 }
 
 /** @param {FieldWords} words @returns {Field} */
-export function linesField(words) {
-  return inputField(words, h("textarea", { class: "sol-input", rows: 2, spellcheck: "false" }), "is-wide");
+export function linesField({ rows = 2, ...words }) {
+  return inputField(words, h("textarea", { class: "sol-input", rows, spellcheck: "false" }), "is-wide");
 }
 
 // A prompt, which Ctrl + Enter sends.
@@ -118,13 +118,25 @@ export function exampleChips(examples, use) {
     examples.map((example) => chip(example.label, () => use(example), { title: example.prompt })));
 }
 
-// Boxes to tick. choices: of [value, name, note].
-export function checksOf(choices) {
-  const inputs = choices.map(([value]) => h("input", { type: "checkbox", value }));
-  return { get: () => inputs.filter((one) => one.checked).map((one) => one.value),
-    set: (values) => inputs.forEach((one) => { one.checked = values.includes(one.value); }),
-    rows: choices.map(([, name, note], at) => h("label", { class: "sol-check" }, inputs[at],
-      h("span", {}, name, h("small", { class: "sol-muted" }, ` ${note}`)))) };
+// Boxes to tick, or one of them, whose values are a list. choices: "name: note" by value; offer(choices): others.
+/** @param {FieldWords & { choices: Record<string, string>, isOne?: boolean }} words
+ * @returns {Field & { offer(choices: Record<string, string>): void }} */
+export function checksField({ label, hint, choices, isOne }) {
+  const name = uniqueId("checks");
+  const list = h("div", { class: "sol-checks" });
+  const element = h("fieldset", { class: "sol-fieldset is-wide" }, h("legend", {}, label), list,
+    hint && h("p", { class: "sol-hint" }, glossed(hint)));
+  let inputs = [];
+  const offer = (offered) => {
+    inputs = Object.keys(offered).map((value) => h("input", { type: isOne ? "radio" : "checkbox", name, value }));
+    list.replaceChildren(...Object.values(offered).map((text, at) => {
+      const [choice, note] = text.split(": ");
+      return h("label", { class: "sol-check" }, inputs[at], h("span", {}, choice, h("small", { class: "sol-muted" }, ` ${note}`)));
+    }));
+  };
+  offer(choices);
+  return { element, input: list, offer, get: () => inputs.filter((box) => box.checked).map((box) => box.value),
+    set: (values) => inputs.forEach((box) => { box.checked = values.includes(box.value); }) };
 }
 
 // Radio buttons drawn as pills; onChoice(value).

@@ -3,10 +3,12 @@
 
 import { askedFor, linkTo, nameInFront, setAddress, tabOf } from "../address.js";
 import { reasonOf } from "../api.js";
-import { bringIntoView, h, opensHere, scrollTo, setText, show, whenSeen, whenThemeChanges } from "../dom.js";
+import { bringIntoView, h, opensHere, scrollTo, setText, show, smallButton, whenSeen, whenThemeChanges } from "../dom.js";
+import { saveFile } from "../download.js";
 import { emit, listen, takeOver } from "../events.js";
 import { Follower } from "../follower.js";
 import { whenText } from "../format.js";
+import { ask } from "../forms/dialog.js";
 import { JobList } from "./job_list.js";
 import { VerdictLine } from "../verdict.js";
 import { JobPanel } from "./job_panel.js";
@@ -14,6 +16,7 @@ import { JobPanel } from "./job_panel.js";
 const SHIPPED = "shipped"; // in place of a job's id, as the server has it
 const LIVE_POLL_MS = 1000;
 const IDLE_POLL_MS = 4000;
+const ASKED_FROM_MS = 60_000;
 
 // Follows one job. One that has ended is still looked at now and then: somebody may resume it.
 class JobFollower extends Follower {
@@ -44,13 +47,13 @@ export class JobPage {
   panel;
   /** @type {JobList} */
   list;
-  /** In place of a job. @type {HTMLElement} */
-  empty;
+  /** In place of a job. @type {HTMLElement?} */
+  empty = null;
 
   view(answer) {}
 
   // what: kind of the jobs; part: the job's name in the address and in events; tab; noun: for
-  // sentences; calls: {home, start, settings}, functions of Python; wrong: words for another kind's job.
+  // sentences; wrong: words for another kind's job.
   constructor(root, api, what) {
     this.root = root;
     this.api = api;
@@ -104,7 +107,7 @@ export class JobPage {
 
   async home() {
     try {
-      const home = await this.api(this.what.calls.home, {});
+      const home = await this.api("lab_home", { kind: this.what.kind });
       this.form.home(home);
       return home;
     } catch {
@@ -114,7 +117,7 @@ export class JobPage {
   }
 
   async start(request) {
-    const { job_id: jobId } = await this.api(this.what.calls.start, request);
+    const { job_id: jobId } = await this.api("start_job", { kind: this.what.kind, ...request });
     this.address(jobId);
     this.open(jobId);
     emit("jobs-changed");
@@ -128,7 +131,7 @@ export class JobPage {
 
   open(jobId) {
     this.rest();
-    show(this.empty, false);
+    if (this.empty) show(this.empty, false);
     this.follower.follow(jobId);
   }
 
@@ -141,7 +144,7 @@ export class JobPage {
   // Nothing is on show. A page takes its own drawings away as well.
   rest() {
     this.panel.clear();
-    show(this.empty, true);
+    if (this.empty) show(this.empty, true);
   }
 
   // The job on show is gone.
@@ -169,7 +172,16 @@ export class JobPage {
 
   statusChanged(job) {}
 
+  // Ending work of more than a minute is asked about.
   async act(name) {
+    const { job } = this.panel;
+    const worked = job.started_at ? Date.now() - Date.parse(job.started_at) : 0;
+    if (name !== "cancel_job" || job.status !== "running" || worked < ASKED_FROM_MS) return this.send(name);
+    ask(this.root, { title: `Cancel this ${this.what.noun}?`, yes: "Cancel it", no: "Go on", isDanger: true,
+      text: `It began ${whenText(job.started_at)}. Its checkpoint is kept: Resume goes on from there.` }, () => this.send(name));
+  }
+
+  async send(name) {
     try {
       await this.api(name, { job_id: this.panel.job.id });
     } catch (error) {
@@ -181,7 +193,7 @@ export class JobPage {
 
   async clone(job) {
     try {
-      this.form.use(await this.api(this.what.calls.settings, { job_id: job.id }));
+      this.form.use(await this.api("job_settings", { kind: this.what.kind, job_id: job.id }));
       this.form.fail(null);
       scrollTo(this.form.element);
     } catch (error) {
@@ -200,8 +212,11 @@ export class ResultPage extends JobPage {
   /** @type {import("../charts/plotly_chart.js").Figure[]} */
   drawn = [];
 
+  // what: as of a JobPage, and files: forms in which a result is saved.
   constructor(root, api, what) {
     super(root, api, what);
+    this.exports = h("span", { class: "sol-job-tools", hidden: true },
+      what.files.map((form) => smallButton(form.toUpperCase(), () => this.download(form))));
     whenThemeChanges(() => this.drawn.forEach((one) => one.redraw()));
   }
 
@@ -224,7 +239,6 @@ export class ResultPage extends JobPage {
     if (jobId !== SHIPPED) return super.open(jobId);
     this.follower.leave();
     this.rest();
-    show(this.empty, false);
     this.panel.showShipped(this.what.shipped);
     this.showResult(SHIPPED);
   }
@@ -243,6 +257,16 @@ export class ResultPage extends JobPage {
     this.drawFigures([]);
     this.verdict.draw([]);
     show(this.about, false);
+    show(this.exports, false);
+  }
+
+  async download(form) {
+    try {
+      const file = await this.api("export_result", { kind: this.what.kind, job_id: this.shown, form });
+      saveFile(file.name, new Blob([file.text], { type: form === "json" ? "application/json" : "text/csv" }));
+    } catch (error) {
+      this.panel.say(reasonOf(error));
+    }
   }
 
   view({ job, partial }) {
@@ -267,8 +291,10 @@ export class ResultPage extends JobPage {
   async showResult(jobId) {
     this.shown = jobId;
     try {
-      const answer = await this.api(this.what.calls.result, { job_id: jobId });
-      if (this.shown === jobId) this.draw(answer);
+      const answer = await this.api("job_result", { kind: this.what.kind, job_id: jobId });
+      if (this.shown !== jobId) return;
+      show(this.exports, true);
+      this.draw(answer);
     } catch (error) {
       if (this.shown !== jobId) return;
       this.shown = null;

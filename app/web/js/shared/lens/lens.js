@@ -3,12 +3,10 @@
 
 import { reasonOf } from "../api.js";
 import { chip, h, optionsOf, selectOf, setText, show, smallButton, uniqueId } from "../dom.js";
-import { imageMenu } from "../download.js";
 import { count, isNumber, nats } from "../format.js";
 import { glossed } from "../glossary.js";
 import { pillChoice } from "../forms/form_parts.js";
 import { errorLine, showText } from "../message.js";
-import { pictureOf } from "../picture.js";
 import { gridLevels, LEAST_TOP, nearest } from "../tokens/card_policy.js";
 import { tokenNodes } from "../tokens/token_text.js";
 import { choiceNote, choiceTable } from "./lens_choices.js";
@@ -43,44 +41,15 @@ export class LensPanel {
     this.joint = this.jointPart();
     this.tools = h("div", { class: "sol-tools" }, chip("Close", () => this.close()));
     this.choicePart = h("section", { class: "sol-lens-curves", "aria-label": "The token each level chooses" },
-      h("div", { class: "sol-lens-part-head" }, h("h3", {}, "The token each level chooses"),
-        this.saveMenu("The token each level chooses", this.choices)), this.choiceNote, this.choices);
+      h("h3", {}, "The token each level chooses"), this.choiceNote, this.choices);
     this.body = h("div", { class: "sol-lens-body", hidden: true }, this.choicePart,
       h("section", { class: "sol-lens-curves", "aria-label": "Every level" },
-        h("div", { class: "sol-lens-part-head" }, h("h3", {}, "Every level"), this.saveMenu("Every level", this.curves)),
-        this.curves),
+        h("h3", {}, "Every level"), this.curves),
       h("section", { class: "sol-lens-part", "aria-label": "The next tokens" },
-        h("div", { class: "sol-lens-part-head" }, h("h3", {}, "The next tokens"),
-          this.saveMenu("The next tokens", this.trails), this.measure.element), this.trails, this.trailNote), this.joint);
+        h("div", { class: "sol-lens-part-head" }, h("h3", {}, "The next tokens"), this.measure.element), this.trails, this.trailNote), this.joint);
     this.element = h("section", { class: "sol-panel sol-lens", "aria-label": "What if?", hidden: true },
       h("header", {}, h("h2", {}, "What if?"), this.token, this.state, this.again, this.tools),
       this.message, this.body);
-  }
-
-  // holder: of the drawing or the table.
-  saveMenu(title, holder) {
-    return imageMenu(title, (form) => {
-      const about = `${this.token.textContent.trim().replace(/\s+/g, " ")}${this.measured(holder)}`;
-      const { scrollLeft } = holder;
-      holder.scrollLeft = 0; // the first column lies over others where a table is scrolled
-      const image = pictureOf(this.hasTable(holder) ? holder.querySelector("table") : holder, `${title}: ${about}`, form);
-      holder.scrollLeft = scrollLeft;
-      return image;
-    }, (message) => this.say(message));
-  }
-
-  // One table of numbers, as the measure has them.
-  hasTable(holder) {
-    return holder === this.trails || holder === this.plane;
-  }
-
-  // Names a table's numbers, for its picture's title.
-  measured(holder) {
-    if (!this.hasTable(holder)) return "";
-    const measure = this.measure.get();
-    const bits = holder === this.plane ? `, at ${count(Number(this.bits.value), "bit")}` : "";
-    const isChange = holder === this.trails && measure === "nll";
-    return `${bits}, ${isChange ? "change of surprisal" : measure === "nll" ? "surprisal" : "KL to the full model"}, nats`;
   }
 
   jointPart() {
@@ -91,8 +60,7 @@ export class LensPanel {
     return h("details", { class: "sol-lens-joint", ontoggle: () => { this.askPlane(); this.changed(); } },
       h("summary", {}, "Joint grid", h("small", {}, "attention × channels, computed when opened")),
       h("div", { class: "sol-lens-part-head" },
-        h("label", { for: this.bits.id }, "At"), this.bits, this.planeState,
-        this.saveMenu("Joint grid", this.plane)), this.plane);
+        h("label", { for: this.bits.id }, "At"), this.bits, this.planeState), this.plane);
   }
 
   close() {

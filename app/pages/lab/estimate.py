@@ -1,4 +1,4 @@
-"""Estimates of a training run's time and memory, before it is started.
+"""Estimates of a job's time and memory, before it is started.
 
 A sum of amounts over measured paces. It describes the default
 model on two CPU cores and is labelled as an estimate; a running job reports its own time left.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from sol_core.evaluation.config import EvaluationConfig
 from sol_core.training.config import (
     MEASURE_EVERY_S,
     MEASURE_REST,
@@ -22,12 +23,12 @@ MEASURED_WINDOWS, MEASURED_ROWS = 6, 3  # of each held-out text, as in training/
 
 
 # Measured speeds of the default model on two CPU cores.
-PREFILL_TOKENS_PER_S = 500.0  # text read densely
-DECISIONS_PER_S = 200.0  # compressed decode steps, the dense reference included
+_PREFILL_TOKENS_PER_S = 500.0  # text read densely
+_DECISIONS_PER_S = 200.0  # compressed decode steps, the dense reference included
 _FIT_DECISIONS_PER_S = 8_000.0  # labelled decisions that the policy learns from, once each
 _UPDATE_DECISIONS_PER_S = 3000.0  # decisions that one gradient pass of GRPO goes through
 _MEASUREMENTS = 9  # how often held-out quality is measured in a run at least
-START_S = 8.0  # loading the model and the text
+_START_S = 8.0  # loading the model and the text
 BASE_MB = 1300.0  # interpreter, libraries, the model's weights
 _LABEL_BYTES = 2600.0  # kept per labelled decision
 _CACHE_BYTES = 46_080.0  # keys and values per token
@@ -41,12 +42,15 @@ class Estimate:
     """Seconds by phase, in the order they happen, and peak memory in MB.
 
     Attributes:
+        memory_mb: None where it is no concern.
         limited: the time limit ends the run before its updates do.
+        amounts: work in words; empty where the phases say enough.
     """
 
     phases: dict[str, float]
-    memory_mb: float
+    memory_mb: float | None = None
     limited: bool = False
+    amounts: str = ""
 
     @property
     def seconds(self) -> float:
@@ -56,7 +60,7 @@ class Estimate:
 def estimate(config: TrainConfig) -> Estimate:
     """The estimate for a valid configuration; with a time limit, phases are cut to it."""
     phases = {
-        "Loading": START_S,
+        "Loading": _START_S,
         "Warm start": _warm_start_s(config),
         "Rollouts (GRPO)": _grpo_s(config),
         "Calibrating": _calibrating_s(config),
@@ -72,19 +76,37 @@ def estimate(config: TrainConfig) -> Estimate:
     return Estimate(cut, _memory_mb(config), limited=True)
 
 
+def evaluation_estimate(config: EvaluationConfig, num_policies: int) -> Estimate:
+    """The estimate of an evaluation; policies, then baselines, read every text once."""
+    tokens = config.num_rollouts * config.steps
+    methods = num_policies * (1 + config.sampled) + 2 + config.num_random
+    methods += len(config.signals) + config.paper
+    decisions = tokens * len(config.budgets) * methods
+    phases = {
+        "Loading": _START_S,
+        "Reading": 2 * config.texts * (config.block_len - config.steps) / _PREFILL_TOKENS_PER_S,
+        "Scoring": decisions / _DECISIONS_PER_S,
+    }
+    amounts = (
+        f"{tokens:,} scored tokens for every method and budget, {decisions:,} decisions in all. "
+        "Gains of 0.01 nats need about 20,000 tokens."
+    )
+    return Estimate(phases, amounts=amounts)
+
+
 def _warm_start_s(config: TrainConfig) -> float:
     warm = config.warm_start
     decisions = _labelled_decisions(config)
-    labelling = warm.texts * config.block_len / PREFILL_TOKENS_PER_S
-    labelling += decisions / DECISIONS_PER_S
+    labelling = warm.texts * config.block_len / _PREFILL_TOKENS_PER_S
+    labelling += decisions / _DECISIONS_PER_S
     return labelling + decisions * warm.epochs / _FIT_DECISIONS_PER_S
 
 
 def _grpo_s(config: TrainConfig) -> float:
     grpo = config.grpo
     decisions = grpo.windows * grpo.rollouts * config.steps
-    update = config.block_len / PREFILL_TOKENS_PER_S
-    update += decisions / DECISIONS_PER_S
+    update = config.block_len / _PREFILL_TOKENS_PER_S
+    update += decisions / _DECISIONS_PER_S
     update += decisions * grpo.epochs / _UPDATE_DECISIONS_PER_S
     return grpo.updates * update
 
@@ -93,19 +115,19 @@ def _calibrating_s(config: TrainConfig) -> float:
     """Greedy episodes on every window: twice on the texts that set prices, once on the rest."""
     texts = PRICED_TEXTS + config.calibration_texts
     rows = (2 * PRICED_TEXTS + config.calibration_texts) * config.windows
-    prefill = texts * config.block_len / PREFILL_TOKENS_PER_S
-    return prefill + rows * config.steps / DECISIONS_PER_S
+    prefill = texts * config.block_len / _PREFILL_TOKENS_PER_S
+    return prefill + rows * config.steps / _DECISIONS_PER_S
 
 
 def _measuring_s(config: TrainConfig, working_s: float) -> float:
     """Policy and static on every window of the held-out texts, which are read once."""
     texts = config.held_out_texts
     decisions = 2 * MEASURED_ROWS * min(config.windows, MEASURED_WINDOWS) * config.steps
-    once = texts * decisions / DECISIONS_PER_S
+    once = texts * decisions / _DECISIONS_PER_S
     rest = max(MEASURE_EVERY_S, once * MEASURE_REST)
     longer = max(1.0, working_s * MEASURE_SHARE / rest)  # from then on the rests grow
     times = max(_MEASUREMENTS, working_s / rest / longer + math.log(longer) / MEASURE_SHARE)
-    return texts * config.block_len / PREFILL_TOKENS_PER_S + times * once
+    return texts * config.block_len / _PREFILL_TOKENS_PER_S + times * once
 
 
 def _labelled_decisions(config: TrainConfig) -> int:

@@ -7,6 +7,7 @@ kinds of runs stands in ``generation_document.py`` and ``inspection_document.py`
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, is_dataclass
 from datetime import UTC, datetime
@@ -15,12 +16,15 @@ from typing import Any, TypeVar
 from app.formats.plain_json import json_safe
 from app.host.errors import AppError, DocumentError
 from app.runs.kinds import KINDS
+from app.runs.views import whole_view
+from app.sharing.html_page import html_page
 from sol_core.errors import ConfigError
 from sol_core.fields import Rules, from_json
 from storage import RunKind, RunRecord, RunStatus, Store
 
 RecordT = TypeVar("RecordT")
 MAX_TOKENS = 20_000
+VERSION = 1  # of the documents; rises with every change that an older release would misread
 # Of the document's part without tokens, what every kind of run has, by the record's own names.
 _SHARED = ("id", "status", "title", "model", "config", "error")
 
@@ -44,10 +48,13 @@ class SavedHead:
 
 @dataclass(frozen=True, slots=True)
 class RunDocument:
-    """Document form of one kind of run.
+    """One kind of run in files: as JSON, which is read again, as CSV and as an HTML page.
 
     Attributes:
         kind: of the record in the database.
+        tab: that shows one.
+        csv: text of the tokens' records.
+        styles: style sheets of the page besides those that every one has.
         part: name of the part without tokens.
         tokens: name of the list of tokens.
         names: further fields of the part, each with the record's attribute.
@@ -57,6 +64,7 @@ class RunDocument:
     """
 
     kind: RunKind
+    tab: str
     part: str
     tokens: str
     names: Mapping[str, str]
@@ -65,13 +73,27 @@ class RunDocument:
     rules: Rules
     check: Callable[[Any, list[Any]], None]
     schedule: Callable[[Any], str]
+    csv: Callable[[list[dict[str, Any]]], str]
+    styles: tuple[str, ...]
 
-    def write(self, store: Store, run_id: str) -> dict[str, Any]:
-        """The document of a run.
+    @property
+    def format(self) -> str:
+        """Name of its JSON documents."""
+        return f"sol-explorer-{self.part}"
 
-        Raises: as ``ended_run``.
-        """
+    def text(self, store: Store, run_id: str, form: str) -> str:
+        """A run as "json", "csv" or "html". Raises: as ``ended_run``."""
         record, events = ended_run(store, run_id, self.kind)
+        if form == "csv":
+            return self.csv(events)
+        if form == "html":
+            view = whole_view(record, events)
+            return html_page(view["run"]["title"], view, f"shared_{self.part}", self.styles)
+        whole = {"format": self.format, "version": VERSION} | self._written(record, events)
+        # ASCII only: text that no UTF-8 can hold (half characters) survives as well.
+        return json.dumps(whole, allow_nan=False) + "\n"
+
+    def _written(self, record: RunRecord, events: list[dict[str, Any]]) -> dict[str, Any]:
         part = {name: getattr(record, name) for name in _SHARED}
         part |= {name: getattr(record, attribute) for name, attribute in self.names.items()}
         return {

@@ -6,7 +6,8 @@ import re
 from dataclasses import dataclass
 
 from app.host.errors import DocumentError
-from app.sharing.runs.run_document import RunDocument, SavedHead
+from app.sharing.run_csv import csv_of_generation
+from app.sharing.run_document import RunDocument, SavedHead
 from sol_core.actions import ActionGrid, Budget
 from sol_core.config import GenerationConfig, SamplingConfig, ScheduleConfig
 from sol_core.events import FinishEvent, PrefillEvent, SideEvent, StepCost, TokenEvent
@@ -49,6 +50,7 @@ def _check(run: _SharedRun, tokens: list[TokenEvent]) -> None:
 
 GENERATION = RunDocument(
     kind="generation",
+    tab="explore",
     part="run",
     tokens="events",
     names={name: name for name in ("prompt", "schedule", "prefill", "summary", "parent")},
@@ -78,4 +80,6 @@ GENERATION = RunDocument(
     ),
     check=_check,
     schedule=lambda run: str(run.schedule),
+    csv=csv_of_generation,
+    styles=("runs/costs", "runs/machine", "runs/dock"),
 )

@@ -1,0 +1,293 @@
+"""Python calls of the Lab's three kinds of jobs: one form, one start and one result for all.
+
+``LAB_JOBS`` says in what they differ. Lists, progress, pause and cancel are in ``job_calls.py``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from app.formats.plain_json import finite, json_safe
+from app.host.damage import naming_damage
+from app.host.errors import AppError
+from app.pages.lab.accuracy_view import accuracy_view
+from app.pages.lab.estimate import Estimate, estimate, evaluation_estimate
+from app.pages.lab.job_forms import EVALUATE_FORM, PRESET_WORDS, TASKS_FORM, TRAIN_FORM
+from app.pages.lab.schema_form import SchemaForm
+from app.pages.shared.corpus_choice import CORPUS_HANDLERS, corpus_choice, corpus_source
+from app.pages.shared.job_calls import (
+    JOB_HANDLERS,
+    check_jobs_allowed,
+    finished_result,
+    job_page_home,
+    queue_job,
+    reusing_settings,
+    visible_job,
+)
+from app.policies.views import policy_choices
+from app.results.figures import result_view
+from app.results.files import csv_text, json_text
+from app.results.shipped import shipped_about
+from app.web.calls import Request, RequestError, by_name, choice, field, owner_of
+from app.web.component import Page
+from app.web.services import Services
+from sol_core.errors import ConfigError
+from sol_core.fields import from_json
+from sol_core.policy.files.locate import DEFAULT_POLICY, NAME_LENGTH
+from sol_core.training.config import PRESETS
+from storage import TASKS_JOB, JobKind
+
+MAX_NAME_LENGTH = NAME_LENGTH
+MAX_WAITING = 100
+MAX_POLICIES = 6
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+class PolicyNameError(AppError, ValueError):
+    """A name that no policy can have."""
+
+
+@dataclass(frozen=True, slots=True)
+class LabJob:
+    """One kind of job as the Lab asks for it.
+
+    Attributes:
+        name, label: of its view.
+        most_policies: that one job measures; 0 for a training, which makes one and has its name.
+        has_corpus: it reads a text that the visitor chooses.
+        estimate: of a configuration and a number of policies; None for no estimate.
+        view: of a result, as the page draws it; None where the job has no result to fetch.
+    """
+
+    kind: JobKind
+    name: str
+    label: str
+    form: SchemaForm[Any]
+    most_policies: int = 0
+    has_corpus: bool = True
+    estimate: Callable[[Any, int], Estimate] | None = None
+    view: Callable[[dict[str, Any]], dict[str, Any]] | None = None
+
+    def page(self) -> Page:
+        """Its view in the Lab."""
+        return Page(self.name, self.label, HANDLERS, self._constants)
+
+    def _constants(self, services: Services) -> dict[str, Any]:
+        presets = PRESETS if self.kind == "train" else {"defaults": self.form.config()}
+        return {
+            "kind": self.kind,
+            "presets": [
+                {"key": key, "values": self.form.values_of(config)}
+                | dict(zip(("label", "meaning"), PRESET_WORDS[key], strict=True))
+                for key, config in presets.items()
+            ],
+            "defaultPreset": "standard" if self.kind == "train" else "defaults",
+            "groups": self.form.groups(),
+            "hasCorpus": self.has_corpus,
+            "hasEstimate": self.estimate is not None,
+            "mostPolicies": self.most_policies,
+            "maxNameLength": MAX_NAME_LENGTH,
+            "shipped": None if self.view is None else shipped_about(self.kind),
+        }
+
+
+LAB_JOBS: dict[str, LabJob] = {
+    job.kind: job
+    for job in (
+        LabJob("train", "train", "Train", TRAIN_FORM, estimate=lambda config, _: estimate(config)),
+        LabJob(
+            "evaluate",
+            "evaluate",
+            "Evaluate",
+            EVALUATE_FORM,
+            MAX_POLICIES,
+            estimate=evaluation_estimate,
+            view=result_view,
+        ),
+        LabJob(
+            TASKS_JOB, "accuracy", "Accuracy", TASKS_FORM, 1, has_corpus=False, view=accuracy_view
+        ),
+    )
+}
+
+
+def lab_home(services: Services, request: Request) -> dict[str, Any]:
+    """Return the start data of a view: what is allowed, the newest own job, policies and names."""
+    home = job_page_home(services, request, _asked_job(request).kind)
+    taken = _taken_names(services)
+    return home | {
+        "policies": policy_choices(services.policies),
+        "suggested_name": _free_name(taken),
+        "taken_names": sorted(taken),
+    }
+
+
+def estimate_job(services: Services, request: Request) -> dict[str, Any]:
+    """Seconds by phase, memory and amounts of a form's values, or what is wrong with them."""
+    job, num_policies = _asked_job(request), field(request, "num_policies", int)
+    try:
+        config = job.form.config_of(field(request, "values", dict))
+        if job.estimate is None:
+            raise ConfigError("There is no estimate of this kind of job.")
+        guess = job.estimate(config, min(max(num_policies, 1), MAX_POLICIES))
+    except (ConfigError, TypeError) as error:
+        return {"problem": str(error)}
+    return {
+        "seconds": finite(guess.seconds),
+        "memory_mb": finite(guess.memory_mb),
+        "phases": [[name, finite(seconds)] for name, seconds in guess.phases.items()],
+        "limited": guess.limited,
+        "amounts": guess.amounts,
+    }
+
+
+def start_job(services: Services, request: Request) -> dict[str, Any]:
+    """Check everything, queue the job, answer with its id.
+
+    Raises: JobsRefusedError, PolicyNameError (also for a name in use), ConfigError,
+        CorpusFileError; AppError when this visitor has too many jobs waiting.
+    """
+    owner, job = owner_of(request), _asked_job(request)
+    check_jobs_allowed(services)
+    params: dict[str, Any]
+    if not job.most_policies:
+        title = _new_name(services, field(request, "name", str))
+        params = {"name": title}
+    else:
+        names = checked_policies(
+            field(request, "policies", list), services.policies.names(), job.most_policies
+        )
+        title = ", ".join(names)
+        params = {"policies": names} if job.most_policies > 1 else {"policy": names[0]}
+    others = {}
+    if job.has_corpus:
+        others["corpus"] = corpus_source(services, owner, field(request, "corpus", dict))
+    config = job.form.config_of(field(request, "values", dict), **others)
+    return queue_job(services, owner, job.kind, title, {"config": config.to_dict()} | params)
+
+
+def job_settings(services: Services, request: Request) -> dict[str, Any]:
+    """A form's values of a job of its kind, to be used again.
+
+    Raises: RequestError for a job of another kind, or settings of another release.
+    """
+    record, job = visible_job(services, request), _asked_job(request)
+    with reusing_settings("this job"):
+        if record.kind != job.kind:
+            raise ConfigError("it is of another kind")
+        config = from_json(job.form.config, dict(record.params["config"]))
+        values = job.form.values_of(config)
+    params = record.params
+    corpus = str(params["config"].get("corpus", "builtin"))
+    return {
+        "values": values,
+        "corpus": corpus_choice(services, owner_of(request), corpus),
+        "policies": params.get("policies") or [params.get("policy")],
+        "name": str(params.get("name", "")),
+    }
+
+
+def job_result(services: Services, request: Request) -> dict[str, Any]:
+    """Figures and table of a finished measurement."""
+    job = _asked_job(request)
+    _, result = _finished(services, request, job)
+    with naming_damage("This result"):
+        return {"view": json_safe(job.view(result)) if job.view else None}
+
+
+def export_result(services: Services, request: Request) -> dict[str, Any]:
+    """A finished measurement as a file, "json" or of an evaluation "csv": its name and text."""
+    form, job = field(request, "form", str), _asked_job(request)
+    if form not in (("json", "csv") if job.kind == "evaluate" else ("json",)):
+        raise RequestError("form must be json, or csv of an evaluation. Reload the page.")
+    title, result = _finished(services, request, job)
+    with naming_damage("This result"):
+        text = json_text(result) if form == "json" else csv_text(result)
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", title).strip("-.")[:60] or "result"
+    noun = "evaluation" if job.kind == "evaluate" else job.name
+    return {"name": f"{noun}-{stem}.{form}", "text": text}
+
+
+def checked_policies(chosen: list[Any], known: list[str], most: int) -> list[str]:
+    """The policies to measure, the first of which the figures are about.
+
+    Raises: ConfigError when none, too many, or one that is not there is chosen.
+    """
+    if not chosen:
+        raise ConfigError("Choose a policy to measure.")
+    if len(chosen) > most:
+        raise ConfigError(f"Choose at most {most}: {len(chosen)} policies are chosen.")
+    for name in chosen:
+        if name not in known:
+            raise ConfigError(f"There is no policy {str(name)[:80]!r}. It may have been deleted.")
+    return list(dict.fromkeys(chosen))
+
+
+def checked_name(name: str) -> str:
+    """A policy's name without surrounding space.
+
+    Raises: PolicyNameError when no folder could bear it, or it is the shipped policy's.
+    """
+    name = name.strip()
+    if not _NAME.fullmatch(name) or len(name) > MAX_NAME_LENGTH or name.endswith("."):
+        raise PolicyNameError(
+            "A policy's name has letters, digits, dots, - and _, begins with a letter or digit and "
+            f"is at most {MAX_NAME_LENGTH} long; got {name[:80]!r}."
+        )
+    if name.lower() == DEFAULT_POLICY:
+        raise PolicyNameError(
+            f"The name {DEFAULT_POLICY!r} belongs to the policy that came with the program. "
+            "Choose another one."
+        )
+    return name
+
+
+def _asked_job(request: Request) -> LabJob:
+    kind = choice(request, "kind", LAB_JOBS)
+    if kind is None:
+        raise RequestError("kind must be that of a job. Reload the page.")
+    return LAB_JOBS[kind]
+
+
+def _finished(services: Services, request: Request, job: LabJob) -> tuple[str, dict[str, Any]]:
+    none = "This job has no result to show. Choose a finished one."
+    if job.view is None:
+        raise RequestError(none)
+    return finished_result(services, request, job.kind, none)
+
+
+def _new_name(services: Services, name: str) -> str:
+    """A checked name that no policy and no waiting training has. Raises: PolicyNameError."""
+    name, taken = checked_name(name), _taken_names(services)
+    if name.lower() in taken:
+        raise PolicyNameError(
+            f"The name {name!r} is in use by a policy or a training that has not ended. "
+            f"{_free_name(taken)!r} is free."
+        )
+    return name
+
+
+def _taken_names(services: Services) -> set[str]:
+    """Names of policies, and of trainings that will make one, in lower case as some disks have."""
+    waiting = services.store.jobs.list(
+        kind="train", statuses=("queued", "running", "paused"), limit=MAX_WAITING
+    )
+    names = [*services.policies.names(), *(record.title for record in waiting)]
+    return {name.lower() for name in names}
+
+
+def _free_name(taken: set[str]) -> str:
+    number = 1
+    while f"policy-{number}" in taken:
+        number += 1
+    return f"policy-{number}"
+
+
+HANDLERS = (
+    JOB_HANDLERS
+    | CORPUS_HANDLERS
+    | by_name(lab_home, estimate_job, start_job, job_settings, job_result, export_result)
+)

@@ -1,0 +1,222 @@
+// The form of a job, made of the fields of its configuration: the policies that it measures or the name of the one
+// that it makes, a text, an estimate, and every setting. The browser keeps all of it.
+
+import { chip, h, setText, show } from "../shared/dom.js";
+import { MISSING, modelName, whenText } from "../shared/format.js";
+import { CorpusPicker } from "../shared/forms/corpus_picker.js";
+import { JobForm } from "../shared/forms/form.js";
+import { checksField, choiceField, linesField, numberField, pillsField, textField, toggleField } from "../shared/forms/form_parts.js";
+import { roughly } from "../shared/jobs/job_list.js";
+import { recall, remember } from "../shared/memory.js";
+import { errorLine, showText } from "../shared/message.js";
+
+const BUDGETS_HINT = "One a line: 50 % attention · 70 % MLP · 8 bits, or a share of the bytes: 65 % compute";
+
+function anyField({ label, help: hint, kind, choices, min, max }) {
+  if (kind === "toggle") return toggleField({ label, hint });
+  if (kind === "choice") return choiceField({ label, hint, choices });
+  if (kind === "checks") return checksField({ label, hint, choices });
+  if (kind === "budgets") return linesField({ label, hint: BUDGETS_HINT, rows: 5 });
+  if (kind === "levels" || kind === "words" || kind === "text") return linesField({ label, hint });
+  return numberField({ label, hint, min, max, step: kind === "integer" ? 1 : "any" });
+}
+
+// Duration and memory, before anything is started.
+class EstimateView {
+  constructor() {
+    this.time = h("dd", {}, MISSING);
+    this.memory = h("dd", {}, MISSING);
+    this.ofMemory = h("div", {}, h("dt", {}, "Memory"), this.memory);
+    this.phases = h("div", { class: "sol-phases", "aria-hidden": "true" });
+    this.keys = h("p", { class: "sol-phase-keys sol-hint" });
+    this.amounts = h("p", { class: "sol-hint" });
+    this.problem = h("p", { class: "sol-message is-bad", role: "status", hidden: true });
+    this.body = h("div", { class: "sol-estimate-body" },
+      h("dl", {}, h("div", {}, h("dt", {}, "Duration"), this.time), this.ofMemory),
+      this.phases, this.keys, this.amounts,
+      h("p", { class: "sol-hint" }, "Estimate for the default model on two CPU cores. A running "
+        + "job reports its own time left."));
+    this.element = h("section", { class: "sol-estimate", "aria-label": "Estimate" },
+      h("h2", {}, "Estimate"), this.problem, this.body);
+  }
+
+  show(answer) {
+    showText(this.problem, answer.problem);
+    show(this.body, !answer.problem);
+    if (answer.problem) return;
+    setText(this.time, `≈ ${roughly(answer.seconds)}`);
+    setText(this.memory, `≈ ${(answer.memory_mb / 1000).toFixed(1)} GB`);
+    show(this.ofMemory, answer.memory_mb !== null);
+    this.phases.replaceChildren(...answer.phases.map(([, seconds], at) =>
+      h("i", { "data-at": at, "--v": seconds / answer.seconds })));
+    this.keys.replaceChildren(...answer.phases.map(([name, seconds], at) =>
+      h("span", {}, h("i", { "data-at": at, "aria-hidden": "true" }), `${name} ${roughly(seconds)}`)),
+    ...(answer.limited ? [h("span", {}, "cut by the time limit")] : []));
+    showText(this.amounts, answer.amounts);
+  }
+}
+
+// Policies to choose; of several, the first that is ticked is the one that the figures are about.
+class PolicyChoice {
+  constructor(most) {
+    this.wanted = [];
+    this.field = checksField({ label: most > 1 ? "Policies" : "Policy", choices: {}, isOne: most === 1,
+      hint: `${most > 1 ? "The figures show the first that you choose; the others appear as further lines. " : ""}The `
+        + "[[dense|full model]] and [[static]] always run, static at the policy's own [[spend]]." });
+    this.element = this.field.element;
+  }
+
+  offer(policies) {
+    this.field.offer(Object.fromEntries(policies.map((policy) => [policy.name, `${policy.name}: ${policyNote(policy)}`])));
+    const known = this.wanted.filter((name) => policies.some((policy) => policy.name === name));
+    this.set(known.length ? known : policies.slice(0, 1).map((policy) => policy.name));
+  }
+
+  // In the order of choosing, which counts.
+  get() {
+    return this.wanted;
+  }
+
+  set(names) {
+    this.wanted = names.filter(Boolean);
+    this.field.set(this.wanted);
+  }
+
+  changed() {
+    const chosen = this.field.get();
+    this.wanted = [...this.wanted.filter((name) => chosen.includes(name)), ...chosen.filter((name) => !this.wanted.includes(name))];
+  }
+}
+
+const policyNote = (policy) => (policy.shipped ? "shipped"
+  : [policy.model && modelName(policy.model), policy.created && whenText(policy.created)].filter(Boolean).join(", "));
+
+export class LabForm extends JobForm {
+  /** What Python says of this kind of job. @type {any} */
+  page;
+  /** @type {Api} */
+  api;
+
+  // on: {start(request)}; go: the button's words
+  constructor(api, on, page, go) {
+    super();
+    this.api = api;
+    this.on = on;
+    this.page = page;
+    this.fields = Object.fromEntries(page.groups.flatMap((group) => group.fields)
+      .map((spec) => [spec.name, anyField(spec)]));
+    const ofPresets = (name) => Object.fromEntries(page.presets.map((preset) => [preset.key, preset[name]]));
+    this.preset = pillsField({ legend: "Preset", choices: ofPresets("label"), meanings: ofPresets("meaning") });
+    show(this.preset.element, page.presets.length > 1);
+    this.policies = page.mostPolicies ? new PolicyChoice(page.mostPolicies) : null;
+    this.name = textField({ label: "Name of the policy", maxLength: page.maxNameLength,
+      hint: "It appears in Explore and Evaluate under this name." });
+    this.taken = [];
+    this.nameProblem = errorLine();
+    this.name.element.append(this.nameProblem);
+    this.corpus = page.hasCorpus ? new CorpusPicker(api) : null;
+    this.estimate = page.hasEstimate ? new EstimateView() : null;
+    this.element = this.build(go);
+    this.restore();
+    this.preset.element.addEventListener("change", () => this.usePreset());
+  }
+
+  build(go) {
+    this.changes = h("p", { class: "sol-hint sol-changes", hidden: true });
+    this.back = chip("Back to the preset", () => this.usePreset(), { hidden: true });
+    const groups = this.page.groups.map((group) => h("fieldset", { class: "sol-group" },
+      this.page.groups.length > 1 && h("legend", {}, group.title), group.help && h("p", { class: "sol-hint" }, `${group.help}.`),
+      h("div", { class: "sol-advanced-grid" }, group.fields.map((spec) => this.fields[spec.name].element))));
+    const isLong = groups.length > 1;
+    return this.lay(this.preset.element, h("div", { class: "sol-changes-row" }, this.changes, this.back),
+      this.policies?.element ?? this.name.element, this.corpus?.element, !isLong && groups, this.estimate?.element,
+      this.actions(go), isLong && h("details", { class: "sol-advanced" }, h("summary", {}, "Advanced"), groups));
+  }
+
+  // Settings of a job, back in the form.
+  use({ values, corpus, name, policies }) {
+    this.setValues(values);
+    this.corpus?.set(corpus);
+    this.policies?.set(policies);
+    this.name.set(this.suggested ?? name);
+    this.changed();
+  }
+
+  chosen() {
+    return this.page.presets.find((preset) => preset.key === this.preset.get()) ?? this.page.presets[0];
+  }
+
+  usePreset() {
+    this.setValues(this.chosen().values);
+    this.changed();
+  }
+
+  // A name that another policy or training has: said as it is typed.
+  checkName() {
+    const name = this.name.get().trim();
+    const isTaken = this.taken.includes(name.toLowerCase());
+    this.name.input.setAttribute("aria-invalid", String(isTaken));
+    if (!isTaken && !this.nameProblem.hidden) this.fail(null); // what sending it had said
+    showText(this.nameProblem, isTaken ? `The name ${name} is in use. ${this.suggested} is free.` : null);
+  }
+
+  wrong() {
+    return this.policies || this.nameProblem.hidden ? null : { problem: () => this.nameProblem.textContent, box: this.name.input };
+  }
+
+  changed() {
+    this.checkName();
+    if (this.policies?.element.querySelector("input")) this.policies.changed();
+    const { label, values } = this.chosen();
+    const now = this.values();
+    const differ = Object.keys(now).filter((name) => String(now[name]) !== String(values[name]));
+    setText(this.changes, differ.length ? `Changed from ${label}: ${differ.slice(0, 3).join(", ")}`
+      + (differ.length > 3 ? ` and ${differ.length - 3} more.` : ".") : "");
+    show(this.changes, differ.length > 0);
+    show(this.back, differ.length > 0);
+    remember(this.page.kind, { preset: this.preset.get(), name: this.name.get(), corpus: this.corpus?.get(),
+      policies: this.policies?.get(), values: now });
+    clearTimeout(this.timer);
+    if (this.estimate) this.timer = setTimeout(() => this.askEstimate(), 250);
+  }
+
+  restore() {
+    const saved = recall(this.page.kind);
+    this.preset.set(this.page.defaultPreset);
+    this.preset.set(saved.preset);
+    this.setValues({ ...this.chosen().values, ...saved.values });
+    if (typeof saved.name === "string") this.name.set(saved.name);
+    if (saved.corpus) this.corpus?.set(saved.corpus);
+    if (Array.isArray(saved.policies)) this.policies?.set(saved.policies);
+    this.changed();
+  }
+
+  async askEstimate() {
+    const turn = this.turn = (this.turn ?? 0) + 1;
+    try {
+      const answer = await this.api("estimate_job", { kind: this.page.kind, values: this.values(),
+        num_policies: this.policies?.get().length ?? 0 });
+      if (turn === this.turn) this.estimate?.show(answer);
+    } catch {
+      // The estimate stays as it was; starting says what is wrong.
+    }
+  }
+
+  home(home) {
+    this.suggested = home.suggested_name;
+    this.taken = home.taken_names;
+    if (!this.name.get()) this.name.set(home.suggested_name);
+    this.policies?.offer(home.policies);
+    this.changed();
+    const isEmpty = this.policies !== null && home.policies.length === 0;
+    this.allow(home.jobs_allowed && !isEmpty, home.refusal || (isEmpty && "No policy is stored yet. Train one in the Lab."));
+  }
+
+  request() {
+    return { values: this.values(), name: this.name.get(), corpus: this.corpus?.get(), policies: this.policies?.get() };
+  }
+
+  sent() {
+    this.name.set("");
+  }
+}
