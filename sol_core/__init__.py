@@ -38,8 +38,7 @@ if TYPE_CHECKING:
     from sol_core.evaluation.config import EvaluationConfig
     from sol_core.events import FinishEvent, PrefillEvent, TokenEvent
     from sol_core.generation.attach import attach
-    from sol_core.models.from_transformers import from_transformers
-    from sol_core.models.loading import LanguageModel
+    from sol_core.models.loading import LanguageModel, from_transformers
     from sol_core.policy import Policy
     from sol_core.training.config import TrainConfig, preset
 
@@ -96,7 +95,7 @@ _HOMES = {
     "TrainConfig": "training.config",
     "attach": "generation.attach",
     "evaluate": "api",
-    "from_transformers": "models.from_transformers",
+    "from_transformers": "models.loading",
     "generate": "api",
     "load_model": "api",
     "load_policy": "api",

@@ -20,11 +20,7 @@ _LOST = (
 
 
 def in_words(error: BaseException) -> SolError | None:
-    """The error of a card that a user can understand; None for any other error.
-
-    Returns: CardMemoryError, which the next run may not meet; CardLostError, after which every
-        call of CUDA in this process fails.
-    """
+    """The error of a card that a user can understand; None for any other error."""
     torch = sys.modules.get("torch")
     if torch is None:
         return None
@@ -51,11 +47,7 @@ def keeps_memory(keeper: Any) -> None:
 
 
 def give_memory_back(error: BaseException | None = None) -> None:
-    """Hand what this process keeps of a card's memory, unused, back to the driver.
-
-    Args:
-        error: the variables of the frames that it left go first.
-    """
+    """Hand what this process keeps of a card's memory, unused, back to the driver."""
     if error is not None:
         traceback.clear_frames(error.__traceback__)
     for keeper in list(_KEEPERS):

@@ -1,21 +1,7 @@
 """The engine's error hierarchy.
 
-SolError
-├── ConfigError (ValueError)      a value outside what is allowed
-├── ShapeError (ValueError)       a tensor of the wrong shape, dtype or device
-├── UnsupportedModelError (ValueError)
-├── ModelLoadError (RuntimeError) weights missing, corrupt or unreachable
-├── DownloadError (RuntimeError)  an asset could not be fetched or failed its checksum
-├── CorpusError (ValueError)      text that cannot be read or is too short
-├── PolicyError (ValueError)      a damaged policy, or one for another model or grid
-├── TrainingDivergedError (ArithmeticError)  training met NaN or infinity
-├── NotFiniteError (ArithmeticError)  a model computed NaN or infinity
-├── RankLostError (ConnectionError)  another process of a training is gone
-├── CardMemoryError (MemoryError) a GPU's memory is full
-├── CardLostError (RuntimeError)  a GPU's error that ends what this process can do with it
-└── ContextLengthError (ValueError)
-
-Messages name the value, the legal values and the remedy. ``app`` shows them unchanged.
+Every error is a ``SolError`` and one of the built-in kind that it refines. Messages name the
+value, the legal values and the remedy. ``app`` shows them unchanged.
 """
 
 

@@ -55,17 +55,14 @@ class PartTimes:
     """Measured milliseconds of one decode step, all rows together; they add up to the step.
 
     Attributes:
-        attention: its norm, projections, cache write and output included.
         mlp, head: with the MLP's norm; the product with the vocabulary.
-        policy: choosing the actions, under any schedule.
-        rest: embedding, sampling, comparing rows, and the time between the parts.
     """
 
-    attention: float
+    attention: float  # its norm, projections, cache write and output included
     mlp: float
     head: float
-    policy: float
-    rest: float
+    policy: float  # choosing the actions, under any schedule
+    rest: float  # embedding, sampling, comparing rows, and the time between the parts
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,27 +73,22 @@ class PageReads:
     ``generate`` did.
 
     Attributes:
-        pages: pages of the cache, this step's token included.
         cells: cells of each layer, in the order of the pages, of ``ceil(pages / cells)`` pages
             at most; as many as pages where they fit.
         levels: base64 of L · cells two-bit numbers, layer after layer, the first in a byte's
             lowest bits: 0 where no KV head read any page of the cell, 3 where all read all,
             else 1 or 2 for the share of (page, KV head) pairs read, rounded up.
-        share: share of all (page, KV head) pairs, over all layers, that were read.
     """
 
-    pages: int
+    pages: int  # pages of the cache, this step's token included
     cells: int
     levels: str
-    share: float
+    share: float  # share of all (page, KV head) pairs, over all layers, that were read
 
     def lists(self, num_layers: int) -> list[list[int]]:
         """Pages that any head read, per layer, oldest first.
 
         Exact if every page has a cell; otherwise all pages of each cell that was read.
-
-        Args:
-            num_layers: of the model.
         """
         packed = base64.b64decode(self.levels)
         levels = [byte >> shift & 3 for byte in packed for shift in (0, 2, 4, 6)]
@@ -118,18 +110,14 @@ class Alternative:
 
 @dataclass(frozen=True, slots=True)
 class SideEvent:
-    """The same step as a side row saw it, under its own schedule and its own KV cache.
-
-    Attributes:
-        choice: its most probable token; None in older records.
-    """
+    """The same step as a side row saw it, under its own schedule and its own KV cache."""
 
     name: str
     action: Action
     surprisal: float
     entropy: float
     kl_to_dense: float | None
-    choice: Alternative | None = None
+    choice: Alternative | None = None  # its most probable token; None in older records
 
 
 @dataclass(frozen=True, slots=True)

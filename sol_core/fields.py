@@ -39,13 +39,9 @@ class Range:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class OneOf:
-    """The words that a field may hold, where a table lists them; a ``Literal`` does elsewhere.
+    """The words that a field may hold, where a table lists them; a ``Literal`` does elsewhere."""
 
-    Attributes:
-        words: the table's keys.
-    """
-
-    words: Collection[str]
+    words: Collection[str]  # the table's keys
 
 
 def setting(default: ValueT, text: str) -> ValueT:
@@ -66,24 +62,18 @@ class Rules:
         derived: fields, with their types, that the JSON of a dataclass carries on top.
         partial: dataclasses whose fields with defaults may be missing; None: all of them.
         nullable: names of float fields that may be null: JSON has no word for NaN.
-        name: what messages call the whole; without one they name its class.
     """
 
     derived: Mapping[type, Mapping[str, type]] = field(default_factory=dict)
     partial: frozenset[type] | None = None
     nullable: frozenset[str] = frozenset()
-    name: str = ""
+    name: str = ""  # what messages call the whole; without one they name its class
 
 
 def from_json(
     kind: type[RecordT], value: Any, where: str = "", rules: Rules | None = None
 ) -> RecordT:
-    """The dataclass ``kind`` that ``value`` describes; ``rules`` say what it may leave out.
-
-    Args:
-        where: what the value is called in messages.
-    Raises: ConfigError naming the place, what is there and what belongs there.
-    """
+    """The dataclass ``kind`` that ``value`` describes; ``rules`` say what it may leave out."""
     rules = rules or Rules()
     name = where or rules.name or kind.__name__
     if not isinstance(value, dict):
@@ -126,12 +116,7 @@ def _without_former_fields(kind: type, record: dict[str, Any]) -> dict[str, Any]
 
 
 def check_fields(record: Any, where: str = "") -> None:
-    """Hold an object to its class's annotations; for ``__post_init__``.
-
-    Args:
-        where: what the object is called in messages; its fields are then "where.field".
-    Raises: ConfigError naming the field, what it holds and what it may hold.
-    """
+    """Hold an object to its class's annotations; for ``__post_init__``."""
     for name, hint in _hints(cast(Any, type(record))).items():
         _checked(hint, getattr(record, name), _place(where, name), None)
 
@@ -160,11 +145,7 @@ def is_servable(value: Any, depth: int = 0) -> bool:
 
 
 def _checked(hint: Any, value: Any, where: str, rules: Rules | None) -> Any:
-    """The value that the hint asks for.
-
-    Args:
-        rules: how JSON may differ; None for a value that is made already, with tuples and objects.
-    """
+    """The value that the hint asks for."""
     if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         return _object(hint, value, where, rules)
     origin, inner = get_origin(hint), get_args(hint)

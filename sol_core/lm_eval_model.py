@@ -1,7 +1,6 @@
 """An adapter for lm-eval (EleutherAI's lm-evaluation-harness): ``--model sol``.
 
-lm-eval has no plug-ins for models, so run it through this module, which registers the model
-and hands everything on::
+lm-eval has no plug-ins for models, so run it through this module, which registers the model::
 
     python -m sol_core.lm_eval_model --model sol \\
         --model_args pretrained=smollm2-135m-instruct,policy=default,keep=0.5,channels=0.7,bits=8 \\
@@ -21,6 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from lm_eval import utils
 from lm_eval.api.model import TemplateLM
@@ -31,25 +31,20 @@ from sol_core.actions import AXES, AXIS_FIELDS, DENSE, SHORT_AXES, ActionGrid, B
 from sol_core.api import load_policy
 from sol_core.budgets.building import build_scheduler
 from sol_core.config import GenerationConfig, SamplingConfig, ScheduleConfig
-from sol_core.decoding.batch_scheduling import BatchScheduler, RowSchedulers
-from sol_core.decoding.schedules import FixedScheduler, Horizon
+from sol_core.decoding.batch_scheduling import BatchScheduler, PlannedRows, RowSchedulers
+from sol_core.decoding.schedules import Horizon
 from sol_core.events import FinishEvent
 from sol_core.files.places import DEFAULT_MODEL, default_data_dir
 from sol_core.generation.engine import generate_many
-from sol_core.models.loading import LanguageModel, load_language_model
-from sol_core.policy import Policy, PolicyScheduler
+from sol_core.models.loading import load_language_model
+from sol_core.policy import PolicyScheduler
 from sol_core.tasks.plans import StaticPlan
 from sol_core.tasks.questions import Continuation
 from sol_core.tasks.scoring import score_continuations, score_densely
 
-__all__ = ["SolLM"]
-
 DEFAULT_TOKENS = 256  # generated, where a task does not say
 EPISODE_STEPS = 16
 BATCH_TOKENS = 16_384  # of a batch's cache, padding included: 0.75 GB of SmolLM2-135M in fp32
-
-MakeScheduler = Callable[[Sequence[Continuation]], BatchScheduler]
-Size = tuple[int, int, int]  # of a request: steps, tokens before, and a batch's kind
 
 
 @register_model("sol")
@@ -57,34 +52,27 @@ class SolLM(TemplateLM):
     """A language model under a compute schedule.
 
     Args:
-        pretrained: smollm2-135m-instruct, a local folder, a GGUF file or a Hub id; or a model that
-            is loaded already.
-        policy: "default" for the shipped one, a stored policy's name, a policy folder or a Hub id;
-            "" for none; or one that is loaded already.
+        pretrained: smollm2-135m-instruct, a local folder, a GGUF file or a Hub id.
+        policy: "default" for the shipped one, a stored policy's name, a policy folder or a Hub id.
         schedule: without a policy: dense, static, random, emc or dac; "" is static where a
             budget is given, else dense.
         batch_size: requests that are read or decoded at once; fewer where texts are long.
         max_batch_size: ignored; lm-eval hands it to every model.
-        data_dir: where models are kept.
-        grid: levels and mechanisms of a schedule without a policy.
         budget: keep, channels, bits: a mean for each axis by its short name; dense by default.
-    Raises: TypeError for an argument that is none of these; SolError for what cannot be loaded or
-        does not fit together.
     """
 
     on_made: ClassVar[Callable[[SolLM], None] | None] = None  # main's: lm-eval keeps its models
 
     def __init__(
         self,
-        pretrained: str | LanguageModel = DEFAULT_MODEL,
-        policy: str | Policy | None = "",
+        pretrained: str = DEFAULT_MODEL,
+        policy: str = "",
         schedule: str = "",
         dtype: str = "auto",
         device: str | None = None,
         batch_size: int | str | None = 64,
         max_batch_size: int | None = None,
         data_dir: str = "",
-        grid: ActionGrid | None = None,
         **budget: float | str,
     ) -> None:
         super().__init__()
@@ -93,24 +81,23 @@ class SolLM(TemplateLM):
         fields = dict(zip(SHORT_AXES, AXIS_FIELDS, strict=True))
         asked = Budget(**{fields[name]: float(value) for name, value in budget.items()})
         folder = Path(data_dir) if data_dir else default_data_dir()
-        if isinstance(pretrained, str):
-            pretrained = load_language_model(
-                pretrained, data_dir=folder, dtype=dtype, device=_device(device)
-            )
-        self.model = pretrained
+        if device is None or (device.startswith("cuda") and not torch.cuda.is_available()):
+            device = "auto"  # lm-eval asks for a GPU unasked, also where there is none
+        self.model = load_language_model(pretrained, data_dir=folder, dtype=dtype, device=device)
         self.tokenizer = self.model.tokenizer
-        size = str(batch_size)  # "auto" is one of its values
-        self.batch_size = int(size) if size.isdigit() else 64
+        self.batch_size = int(batch_size) if str(batch_size).isdigit() else 64  # type: ignore[arg-type]  # or "auto"
+        self.policy = load_policy(policy, self.model, data_dir=folder) if policy else None
+        self.grid = self.policy.info.grid if self.policy else ActionGrid()
         kind = schedule or ("dense" if asked == Budget() else "static")
-        name = policy if isinstance(policy, str) else "policy"
-        if isinstance(policy, str):
-            policy = load_policy(policy, self.model, data_dir=folder) if policy else None
-        self.policy: Policy | None = policy
-        self.grid = policy.info.grid if policy else grid or ActionGrid()
-        self.schedule = ScheduleConfig("policy" if policy else kind, asked, policy=name or None)  # type: ignore[arg-type]  # checked by it
-        if self.schedule.kind != "dense":
+        self.schedule = ScheduleConfig(
+            "policy" if policy else kind,  # type: ignore[arg-type]  # checked by it
+            asked,
+            policy=policy or None,
+        )
+        self.is_dense = self.schedule.kind == "dense"
+        if not self.is_dense:
             self.grid.check_budget(asked)
-        self._sums = [0.0] * len(AXES)  # of all tokens
+        self._sums = np.zeros(len(AXES))  # of all tokens
         self.num_tokens = 0  # that were scored or generated
         if SolLM.on_made is not None:
             SolLM.on_made(self)
@@ -120,18 +107,14 @@ class SolLM(TemplateLM):
         """Achieved mean per axis over all tokens so far; None before the first."""
         if not self.num_tokens:
             return None
-        means = (total / self.num_tokens for total in self._sums)
         # A sum of many may end a little above what nothing can be above.
-        return Budget(*(min(pair) for pair in zip(means, DENSE.as_tuple(), strict=True)))
+        return Budget(*np.minimum(self._sums / self.num_tokens, DENSE.as_tuple()).tolist())
 
     def get_model_info(self) -> dict[str, Any]:
         """Return lm-eval's additions to the configuration in its results: the run's mean spend."""
-        spend = self.mean_spend
-        return {
-            "schedule": self.schedule.kind,
-            "mean_spend": None if spend is None else record_of(spend),
-            "num_tokens": self.num_tokens,
-        }
+        spend = self.mean_spend and record_of(self.mean_spend)
+        kind = self.schedule.kind
+        return {"schedule": kind, "mean_spend": spend, "num_tokens": self.num_tokens}
 
     @property
     def eot_token_id(self) -> int:
@@ -142,11 +125,6 @@ class SolLM(TemplateLM):
         """Token before a text without context: the beginning of text, as ``--model hf`` has it."""
         bos = self.tokenizer.bos_token_id
         return self.eot_token_id if bos is None else int(bos)
-
-    @property
-    def max_length(self) -> int:
-        """Tokens that fit."""
-        return self.model.context_length
 
     @property
     def tokenizer_name(self) -> str:
@@ -177,17 +155,17 @@ class SolLM(TemplateLM):
         **kwargs: Any,
     ) -> list[tuple[float, bool]]:
         longest = max((len(tokens) for _, _, tokens in requests), default=0)
-        ones = [
+        asked = [
             self._continuation(number, context, tokens, longest)
             for number, (_, context, tokens) in enumerate(requests)
         ]
-        sizes = [(len(request.tokens), len(request.context), 0) for request in ones]
-        if self.schedule.kind == "dense":  # one pass: only the whole length counts
+        sizes = [(len(request.tokens), len(request.context), 0) for request in asked]
+        if self.is_dense:  # one pass: only the whole length counts
             sizes = [(0, steps + context, 0) for steps, context, _ in sizes]
-        schedulers = self._schedulers(ones)
-        results: list[tuple[float, bool]] = [(0.0, False)] * len(ones)
+        scheduler_of = self._schedulers(asked)
+        results: list[tuple[float, bool]] = [(0.0, False)] * len(asked)
         for batch in self._batches(sizes, disable_tqdm):
-            scores = self._score([ones[number] for number in batch], schedulers)
+            scores = self._score([asked[number] for number in batch], scheduler_of)
             for number, score in zip(batch, scores, strict=True):
                 results[number] = score
                 if requests[number][0] is not None:
@@ -200,10 +178,9 @@ class SolLM(TemplateLM):
         texts = [self._windows(request.args[0]) for request in requests]
         windows = [(None, *window) for windows in texts for window in windows]
         scores = iter(self._loglikelihood_tokens(windows, disable_tqdm))
-        totals = []
-        for request, own in zip(requests, texts, strict=True):
-            totals.append(sum(next(scores)[0] for _ in own))
-            self.cache_hook.add_partial("loglikelihood_rolling", request.args, totals[-1])
+        totals = [sum(next(scores)[0] for _ in own) for own in texts]
+        for request, total in zip(requests, totals, strict=True):
+            self.cache_hook.add_partial("loglikelihood_rolling", request.args, total)
         return totals
 
     @torch.no_grad()
@@ -212,7 +189,7 @@ class SolLM(TemplateLM):
         prompts = []
         for request, config in zip(requests, configs, strict=True):
             # A long prompt loses its beginning, as with --model hf.
-            room = max(1, self.max_length - config.max_new_tokens)
+            room = max(1, self.model.context_length - config.max_new_tokens)
             prompts.append(self.tok_encode(request.args[0])[-room:] or [self.prefix_token_id])
         kinds = list(dict.fromkeys(configs))
         sizes = [
@@ -222,33 +199,30 @@ class SolLM(TemplateLM):
         written = [""] * len(requests)
         for batch in self._batches(sizes, disable_tqdm):
             texts, ids = zip(*((requests[n].args[0], prompts[n]) for n in batch), strict=True)
-            config, find = configs[batch[0]], self._loaded
-            for place, end in generate_many(self.model, texts, config, policies=find, tokens=ids):
+            config, find = configs[batch[0]], lambda _: self.policy
+            for place, end in generate_many(self.model, texts, config, policies=find, tokens=ids):  # type: ignore[arg-type]  # only a policy is asked for
                 if not isinstance(end, FinishEvent):
                     continue
                 written[batch[place]] = end.text
                 self.cache_hook.add_partial("generate_until", requests[batch[place]].args, end.text)
                 if end.spend is not None:
-                    total = [end.num_tokens * value for value in end.spend.as_tuple()]
-                    self._count(end.num_tokens, total)
+                    self._count(end.num_tokens, end.num_tokens * np.array(end.spend.as_tuple()))
         return written
-
-    def _loaded(self, _name: str) -> Policy:
-        assert self.policy is not None
-        return self.policy
 
     def _windows(self, text: str) -> list[tuple[list[int], list[int]]]:
         """A text as contexts and the tokens scored after each."""
         windows = utils.get_rolling_token_windows(
             token_list=self.tok_encode(text),
             prefix_token=self.prefix_token_id,
-            max_seq_len=self.max_length,
+            max_seq_len=self.model.context_length,
             context_len=1,
         )
         return [utils.make_disjoint_window(window) for window in windows]
 
-    def _batches(self, sizes: Sequence[Size], disable_tqdm: bool) -> Iterator[list[int]]:
-        """Numbers of requests that run together: of one kind, and of about equal size."""
+    def _batches(
+        self, sizes: Sequence[tuple[int, int, int]], disable_tqdm: bool
+    ) -> Iterator[list[int]]:
+        """Numbers of requests that run together, of (steps, tokens before, kind) about equal."""
         batches: list[list[int]] = [[]]
         for number in sorted(range(len(sizes)), key=sizes.__getitem__):
             steps, contexts, kinds = zip(*(sizes[n] for n in (*batches[-1], number)), strict=True)
@@ -265,84 +239,81 @@ class SolLM(TemplateLM):
     def _continuation(
         self, number: int, context: list[int], tokens: list[int], longest: int
     ) -> Continuation:
-        if self.schedule.kind == "dense":
+        room = self.model.context_length
+        if self.is_dense:
             # The last token is scored and never read, so one more than the context fits.
-            before = context[-(self.max_length + 1 - len(tokens)) :]
+            before = context[-(room + 1 - len(tokens)) :]
         else:
             # Rows take as many steps as the longest one beside them.
-            tokens = tokens[-(self.max_length - 2) :]
-            before = context[-max(2, self.max_length - longest) :]
+            tokens = tokens[-(room - 2) :]
+            before = context[-max(2, room - longest) :]
             # A first step needs something that was read: it comes after a second prefix token.
             before = [self.prefix_token_id] * (2 - len(before)) + before
         return Continuation(number, 0, tuple(before), tuple(tokens), 1)
 
     def _score(
-        self, ones: Sequence[Continuation], schedulers: MakeScheduler
+        self,
+        asked: Sequence[Continuation],
+        scheduler_of: Callable[[Sequence[Continuation]], BatchScheduler],
     ) -> list[tuple[float, bool]]:
-        steps = sum(len(continuation.tokens) for continuation in ones)
-        if self.schedule.kind == "dense":
-            self._count(steps, [value * steps for value in DENSE.as_tuple()])
-            return score_densely(self.model.lm, ones)
-        scheduler = schedulers(ones)
-        scores = score_continuations(self.model.lm, ones, scheduler, self.grid, group=1)
-        self._count(steps, scores.spend.sum((0, 1)).tolist())
-        likelihoods, greedy = scores.log_likelihood[:, 0], scores.greedy[:, 0]
-        return [(float(a), bool(b)) for a, b in zip(likelihoods, greedy, strict=True)]
+        steps = sum(len(continuation.tokens) for continuation in asked)
+        if self.is_dense:
+            self._count(steps, steps * np.array(DENSE.as_tuple()))
+            return score_densely(self.model.lm, asked)
+        scores = score_continuations(self.model.lm, asked, scheduler_of(asked), self.grid, group=1)
+        self._count(steps, scores.spend.sum((0, 1)))
+        pairs = zip(scores.log_likelihood[:, 0], scores.greedy[:, 0], strict=True)
+        return [(float(likelihood), bool(greedy)) for likelihood, greedy in pairs]
 
-    def _count(self, tokens: int, sums: Sequence[float]) -> None:
+    def _count(self, tokens: int, sums: Any) -> None:
         self.num_tokens += tokens
-        self._sums = [total + more for total, more in zip(self._sums, sums, strict=True)]
+        self._sums += sums
 
-    def _scheduler(self, rows: Sequence[Continuation]) -> BatchScheduler:
-        """Schedules that begin again with each row."""
-        if self.policy is not None:
-            return PolicyScheduler(self.policy, [self.schedule.budget] * len(rows))
-        horizons = [Horizon(EPISODE_STEPS, len(row.tokens)) for row in rows]
-        return RowSchedulers(
-            [build_scheduler(self.schedule, self.grid, horizon=horizon) for horizon in horizons]
-        )
-
-    def _schedulers(self, ones: Sequence[Continuation]) -> MakeScheduler:
-        """Make the schedules of any of these continuations.
+    def _schedulers(
+        self, asked: Sequence[Continuation]
+    ) -> Callable[[Sequence[Continuation]], BatchScheduler]:
+        """Make the schedules of any of these continuations; they begin again with each row.
 
         Static's mean is met over all of them, which may have one token each; those of one context
         have the same levels.
         """
-        if self.schedule.kind != "static" or not ones:
-            return self._scheduler
+        if self.policy is not None:
+            policy, budget = self.policy, self.schedule.budget
+            return lambda rows: PolicyScheduler(policy, [budget] * len(rows))
+        if self.schedule.kind != "static" or not asked:
+            return lambda rows: RowSchedulers(
+                [
+                    build_scheduler(
+                        self.schedule, self.grid, horizon=Horizon(EPISODE_STEPS, len(row.tokens))
+                    )
+                    for row in rows
+                ]
+            )
         lengths: dict[tuple[int, ...], list[int]] = {}
-        for continuation in ones:
+        for continuation in asked:
             lengths.setdefault(continuation.context, []).append(len(continuation.tokens))
         numbers = {context: number for number, context in enumerate(lengths)}
         plan = StaticPlan(self.schedule.budget, self.grid, list(lengths.values()))
-        return lambda rows: RowSchedulers(
-            [FixedScheduler(plan.actions(numbers[row.context], len(row.tokens))) for row in rows]
+        return lambda rows: PlannedRows(
+            [plan.actions(numbers[row.context], len(row.tokens)) for row in rows]
         )
 
     def _generation(self, options: dict[str, Any]) -> GenerationConfig:
         """The configuration that a task's options ask for."""
         until = options.get("until") or []
-        stops = tuple([until] if isinstance(until, str) else until)
-        sampled = bool(options.get("do_sample", False))
-        sampling = SamplingConfig(
-            temperature=float(options.get("temperature", 1.0)) if sampled else 0.0,
-            top_p=float(options.get("top_p", 1.0)) if sampled else 1.0,
-        )
+        stops = [until] if isinstance(until, str) else until
+        sampling = SamplingConfig()
+        if options.get("do_sample", False):
+            share = float(options.get("top_p", 1.0))
+            sampling = SamplingConfig(float(options.get("temperature", 1.0)), top_p=share)
         return GenerationConfig(
             self.schedule,
             sampling=sampling,
             grid=self.grid,
             max_new_tokens=int(options.get("max_gen_toks", DEFAULT_TOKENS)),
-            stop_strings=tuple(text for text in stops if text),
+            stop_strings=tuple(filter(None, stops)),
             episode_steps=EPISODE_STEPS,
         )
-
-
-def _device(asked: str | None) -> str:
-    """The device to load for: lm-eval asks for a GPU unasked, also where there is none."""
-    if asked is None or (asked.startswith("cuda") and not torch.cuda.is_available()):
-        return "auto"
-    return asked
 
 
 def main() -> None:

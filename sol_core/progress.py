@@ -20,15 +20,12 @@ class WorkProgress:
     """One report.
 
     Attributes:
-        fraction: of the whole work, in [0, 1].
-        message: what is being done, for people; of a training, its phase.
-        eta_s: estimate of the seconds left; None while unknown.
-        row: numbers of a training, see ``training.events``; None where there are none.
+        row: numbers of a training, see ``training.config``; None where there are none.
     """
 
-    fraction: float
-    message: str
-    eta_s: float | None = None
+    fraction: float  # of the whole work, in [0, 1]
+    message: str  # what is being done, for people; of a training, its phase
+    eta_s: float | None = None  # estimate of the seconds left; None while unknown
     row: dict[str, Any] | None = None
 
 

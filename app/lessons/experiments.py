@@ -190,7 +190,7 @@ def spenders(model: Any, parameters: Parameters, policies: PolicyLibrary) -> dic
 
     ``policy`` is why there is none, where it is not for this model.
     """
-    from sol_core.experiments.spenders import compare_spenders
+    from sol_core.experiments.alone import compare_spenders
     from sol_core.policy import load_policy
 
     tokens = _tokens(model, PASSAGES[parameters["text"]])

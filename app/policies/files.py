@@ -121,7 +121,7 @@ class PolicyFiles:
     ) -> str:
         """As ``read``, from the Hub's repository "owner/name". Raises: DownloadError also."""
         from sol_core.policy.files.archive import copy_policy
-        from sol_core.policy.files.hub import pull_policy
+        from sol_core.policy.files.locate import pull_policy
 
         with self._staging() as fetched:
             pull_policy(repository, fetched, revision=revision, token=token, endpoint=endpoint)
@@ -140,7 +140,7 @@ class PolicyFiles:
 
         Raises: PolicyNotFoundError; DownloadError when the Hub refuses or is not reached.
         """
-        from sol_core.policy.files.hub import push_policy
+        from sol_core.policy.files.locate import push_policy
 
         folder = self.library.resolve(name)
         return push_policy(folder, repository, private=private, token=token, endpoint=endpoint)

@@ -191,7 +191,7 @@ def _data(data_dir: DataDir, missing: list[str]) -> dict[str, Any]:
 
 def _model(data_dir: DataDir, name: str | None, missing: list[str]) -> dict[str, Any]:
     from sol_core.files.assets import DEFAULT_MODEL_ASSET
-    from sol_core.files.model_manifest import verify_model
+    from sol_core.files.gguf_folder import verify_model
     from sol_core.files.places import BLOCKS_NAME
 
     asset = DEFAULT_MODEL_ASSET.name

@@ -32,7 +32,6 @@ class Axis:
 
     Attributes:
         name, title: label of a lane; of a table or a form of its own.
-        noun: what a value counts, in budgets.
         start: curve of an untrained policy: nats at the lowest level, e-folds from there to the
             highest.
     """
@@ -42,7 +41,7 @@ class Axis:
     key: str  # of its colour and its lane on the page (``app/web/theme_colours.py``)
     name: str
     title: str
-    noun: str
+    noun: str  # what a value counts, in budgets
     term: str  # its entry of the page's glossary, and its label in forms
     meaning: str  # of a value, after "mean" in options and alone in forms
     hint: str  # the same for a slider of the page, with marks of its glossary
@@ -77,12 +76,7 @@ class Axis:
         return f"{number} % {self.noun}" if self.unit == "%" else f"{number} {self.noun}"
 
     def check(self, value: Any, *, whole: bool = False) -> None:
-        """Hold a value to the axis.
-
-        Args:
-            whole: an action's value, which may have to be a whole number.
-        Raises: ConfigError with the axis in words and the legal range.
-        """
+        """Raise ConfigError for a value that the axis cannot take; ``whole`` for an action's."""
         # NaN fails the comparisons.
         fits = isinstance(value, (int, float)) and self.lowest <= value <= self.dense
         if not fits or not value:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from kernels.mlp_pruners import MLP_PRUNERS, MlpPruner
 from kernels.page_scorers import PAGE_SCORERS, PageScorer
@@ -33,7 +33,7 @@ class Mechanisms:
             piecewise linear curve; only with a pruner that takes one.
         page_budget: a level of attention is a "count" of pages, the same in every layer; or the
             mean of a share that each layer, KV group and step takes by "need"
-            (``sol_core/models/page_thresholds.py``), for pages chosen by a group's masses alone.
+            (``sol_core/models/measured.py``), for pages chosen by a group's masses alone.
         head: a step that drops something reads the vocabulary's weights "whole", or a "preview" of
             4 bits and then those of the likely tokens (``kernels/head_preview``), where the model
             has one: 8-bit blocks on a CPU, and directions that were measured.
@@ -48,10 +48,8 @@ class Mechanisms:
     head: HeadReading = "whole"
 
     def __post_init__(self) -> None:
-        for name, allowed in _CHOICES.items():
-            if (value := getattr(self, name)) not in allowed:
-                raise ConfigError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
         object.__setattr__(self, "mlp_split", tuple(tuple(knot) for knot in self.mlp_split))
+        check_fields(self)
         if bool(self.pruner.split) != bool(self.mlp_split):
             takes = [name for name, pruner in MLP_PRUNERS.items() if pruner.split]
             raise ConfigError(
@@ -82,14 +80,6 @@ class Mechanisms:
         return self.pruner.shares(channel_keep_ratio, self.mlp_split)
 
 
-_CHOICES: dict[str, Collection[str]] = {
-    "page_scorer": PAGE_SCORERS,
-    "page_choice": get_args(PageChoice),
-    "mlp_pruning": MLP_PRUNERS,
-    "quant_site": get_args(QuantSite),
-    "page_budget": get_args(PageBudget),
-    "head": get_args(HeadReading),
-}
 PAPER = Mechanisms()
 
 

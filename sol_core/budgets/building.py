@@ -32,10 +32,7 @@ MOST_RECOVERY = 0.1  # of dense, at a step
 
 
 class ShareScheduler:
-    """Takes turns between two neighbouring mixes, so that the mean share is met.
-
-    Raises: ConfigError at the first step, for a share that no mix reaches at its context.
-    """
+    """Takes turns between two neighbouring mixes, so that the mean share is met."""
 
     def __init__(self, budget: Budget, grid: ActionGrid, mixes: MixTable) -> None:
         assert budget.bytes_share is not None
@@ -89,12 +86,7 @@ class MeanOfMixes:
 def build_scheduler(
     config: ScheduleConfig, grid: ActionGrid, *, horizon: Horizon, mixes: MixTable | None = None
 ) -> Scheduler:
-    """The scheduler that a configuration asks for.
-
-    Args:
-        mixes: of the model under the grid, for a budget of bytes.
-    Raises: ConfigError for a budget of bytes without them.
-    """
+    """The scheduler that a configuration asks for."""
     budget = config.budget
     if config.kind not in ("dense", "policy", "painted") and budget.bytes_share is not None:
         return _build_by_share(config, grid, horizon, mixes)

@@ -40,7 +40,6 @@ class DamageTable:
 
     Attributes:
         keep_fractions, channel_keep_ratios: levels, ascending; the last one is 1, without damage.
-    Raises: ConfigError when the sizes do not fit, or a number is not finite.
     """
 
     contexts: tuple[int, ...]  # tokens before the first step, ascending

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
 from sol_core.actions import DEFAULT_GRID, GRIDS, ActionGrid, Budget, by_need
-from sol_core.budgets import MixTable, mix_table
+from sol_core.budgets import mix_table
 from sol_core.config import GenerationConfig
 from sol_core.decoding.batch_scheduling import (
     BatchScheduler,
@@ -28,14 +28,8 @@ from sol_core.policy import Policy, PolicyScheduler, load_policy
 from sol_core.policy.files.locate import grid_in_use, shipped_for
 
 EPISODE_STEPS = GenerationConfig().episode_steps  # of a schedule that has none
-
-
-class SchedulerSource(Protocol):
-    """Interface of a policy, or of what takes its place, in an evaluation."""
-
-    def scheduler(self, budgets: Sequence[Budget], *, seed: int | None) -> BatchScheduler:
-        """A fresh scheduler of one row per budget; greedy, or sampled with a seed."""
-        ...
+# A fresh scheduler of one row per budget; greedy, or sampled with a seed.
+MakeScheduler = Callable[[Sequence[Budget], int | None], BatchScheduler]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,40 +37,12 @@ class Contender:
     """One policy, or a schedule that takes its place."""
 
     name: str
-    policy: SchedulerSource
+    scheduler: MakeScheduler
     grid: ActionGrid  # the action grid it was trained for
     episode_steps: int  # steps after which it restarts
     trained_on: str  # fingerprint of its training corpus; "" when unknown
     fingerprint: str = ""  # of its files, or its source
     reads: PolicyReads = NO_POLICY  # what its network adds to every step
-
-
-class _TrainedPolicy:
-    """A policy from a folder."""
-
-    def __init__(self, policy: Policy, model: LanguageModel, grid: ActionGrid) -> None:
-        self._policy, self._model, self._grid = policy, model, grid
-        self._mixes: MixTable | None = None
-
-    def scheduler(self, budgets: Sequence[Budget], *, seed: int | None) -> BatchScheduler:
-        generator = None
-        if seed is not None:
-            generator = torch.Generator(self._policy.embedding.device).manual_seed(seed)
-        by_share = any(budget.bytes_share is not None for budget in budgets)
-        if by_share and self._mixes is None:
-            self._mixes = mix_table(self._model, self._grid)
-        return PolicyScheduler(self._policy, budgets, generator=generator, mixes=self._mixes)
-
-
-class _OwnSchedule:
-    """A function, or a class of them; each row has its own."""
-
-    def __init__(self, schedule: Schedule) -> None:
-        self._schedule = schedule
-
-    def scheduler(self, budgets: Sequence[Budget], *, seed: int | None) -> BatchScheduler:
-        rows = [FunctionScheduler(fresh_schedule(self._schedule, budget)) for budget in budgets]
-        return SplitScheduler([([number], row) for number, row in enumerate(rows)])
 
 
 def load_contenders(
@@ -110,7 +76,13 @@ def load_contenders(
 
 
 def _own(name: str, given: Any, grid: ActionGrid) -> Contender:
-    return Contender(name, _OwnSchedule(given), grid, EPISODE_STEPS, "", _source_hash(given))
+    """A function, or a class of them; each row has its own."""
+
+    def scheduler(budgets: Sequence[Budget], _seed: int | None) -> BatchScheduler:
+        rows = [FunctionScheduler(fresh_schedule(given, budget)) for budget in budgets]
+        return SplitScheduler([([number], row) for number, row in enumerate(rows)])
+
+    return Contender(name, scheduler, grid, EPISODE_STEPS, "", _source_hash(given))
 
 
 def _trained(name: str, given: Path | Policy, model: LanguageModel, by_share: bool) -> Contender:
@@ -121,10 +93,17 @@ def _trained(name: str, given: Path | Policy, model: LanguageModel, by_share: bo
         policy = given
         grid = by_need(policy.info.grid) if by_share else policy.info.grid
     policy.check_model(model.fingerprint)
-    info = policy.info
+    info, mixes = policy.info, mix_table(model, grid) if by_share else None
+
+    def scheduler(budgets: Sequence[Budget], seed: int | None) -> BatchScheduler:
+        generator = None
+        if seed is not None:
+            generator = torch.Generator(policy.embedding.device).manual_seed(seed)
+        return PolicyScheduler(policy, budgets, generator=generator, mixes=mixes)
+
     return Contender(
         name,
-        _TrainedPolicy(policy, model, grid),
+        scheduler,
         grid,
         info.episode_steps,
         info.corpus_fingerprint,
@@ -163,11 +142,7 @@ def _content_fingerprint(policy: Policy) -> str:
 
 
 def shared_grid(contenders: Sequence[Contender]) -> ActionGrid:
-    """The grid that all policies were trained for.
-
-    Raises: ConfigError when there is no policy, or grids differ: spend on another grid or
-        quantisation site means something else.
-    """
+    """The grid that all policies were trained for."""
     if not contenders:
         raise ConfigError("no policy to evaluate; give at least one")
     first = contenders[0]

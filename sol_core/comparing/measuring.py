@@ -26,15 +26,13 @@ from sol_core.budgets.mixes import has_own_damage, measured_name
 from sol_core.comparing.rollout import Prefix, roll_out
 from sol_core.corpus.documents import PAPERS
 from sol_core.corpus.load import load_corpus
-from sol_core.decoding.batch_scheduling import RowSchedulers
+from sol_core.decoding.batch_scheduling import PlannedRows
 from sol_core.decoding.loop import DecodeOptions, PrefixState, Windows
-from sol_core.decoding.schedules import FixedScheduler
 from sol_core.errors import ConfigError
 from sol_core.models import FrozenLM
 from sol_core.models.cache import KVCache
 from sol_core.models.loading import LanguageModel
-from sol_core.models.measured import MeasuredTables, read_tables, write_tables
-from sol_core.models.page_thresholds import PageThresholds
+from sol_core.models.measured import MeasuredTables, PageThresholds, read_tables, write_tables
 from sol_core.models.signals import text_shares
 from sol_core.progress import WorkEvent, WorkProgress, WorkStopped
 
@@ -57,10 +55,7 @@ MESSAGE = "measuring the model"
 def joined_texts(
     model: LanguageModel, source: str, data_dir: Path, length: int
 ) -> Iterator[list[int]]:
-    """Training-side documents of a corpus, joined until they have ``length`` tokens.
-
-    Raises: as ``load_corpus``.
-    """
+    """Training-side documents of a corpus, joined until they have ``length`` tokens."""
     documents = load_corpus(source, data_dir=data_dir, split="train").shuffled(0)
     while True:
         text: list[int] = []
@@ -81,13 +76,7 @@ def measure_page_floors(
     *,
     levels: Sequence[float] = LEVELS,
 ) -> PageThresholds:
-    """Measure a model's floors.
-
-    Args:
-        texts: of any lengths; contexts longer than the longest of them are left out.
-        levels: of attention, ascending, below 1.
-    Raises: ConfigError for texts that are all shorter than the shortest context.
-    """
+    """Measure a model's floors at the ascending levels, up to the longest text's contexts."""
     longest = max((len(text) for text in texts), default=0)
     contexts = [context for context in FLOOR_CONTEXTS if context <= longest]
     if not contexts:
@@ -153,11 +142,7 @@ def _floors(needs: Tensor, levels: Sequence[float]) -> tuple[float, ...]:
 
 
 def measure_directions(lm: FrozenLM, texts: Iterable[Sequence[int]]) -> Tensor:
-    """The leading eigenvectors of final hidden states' second moments: [C, 32] float32.
-
-    Args:
-        texts: of different kinds; 512 tokens of one kind alone were a third as good.
-    """
+    """The leading eigenvectors of final hidden states' second moments: [C, 32] float32."""
     moments = torch.zeros(lm.spec.hidden_size, lm.spec.hidden_size, dtype=torch.float64)
     for text in texts:
         seen = list(text[: lm.spec.max_positions])
@@ -179,14 +164,7 @@ def measure_damage(
     *,
     count: int,
 ) -> Generator[float, None, DamageTable]:
-    """Measure a model's table.
-
-    Args:
-        texts: token ids, each of at least ``text_len()``.
-    Yields: the share of the work that is done.
-    Returns: the table.
-    Raises: ConfigError without a text.
-    """
+    """Measure a model's table on texts of ``text_len()`` tokens; yields the share of work done."""
     room = lm.spec.max_positions - WINDOWS * STEPS
     contexts = tuple(context for context in CONTEXTS if context <= room) or (max(room, 1),)
     attention = [Action(keep_fraction=level) for level in LEVELS]
@@ -237,9 +215,9 @@ def _damage(
     path = torch.tensor([list(text[start : start + STEPS + 1]) for start in starts])
     state = PrefixState(torch.zeros(WINDOWS, lm.spec.hidden_size, device=lm.device))
     group = 1 + len(actions)
-    rows = [FixedScheduler([action]) for _ in starts for action in (DENSE, *actions)]
+    rows = PlannedRows([[action] for action in (DENSE, *actions)] * WINDOWS)
     options = DecodeOptions(STEPS, grid.mechanisms, rows_per_sequence=group)
-    scores = roll_out(lm, Prefix(windows, state, path), RowSchedulers(rows), options)
+    scores = roll_out(lm, Prefix(windows, state, path), rows, options)
     return torch.from_numpy(scores.kl[:, 1:].mean((0, 2)))
 
 
@@ -258,11 +236,6 @@ def measured_first(
     """Measure a model's page floors and the damage of a grid's levels, unless that was done.
 
     Only of grids that read pages by need: of the others the default model's serve.
-
-    Args:
-        data_dir: where the tables are kept, and the texts.
-    Yields: WorkProgress; WorkStopped where ``should_stop`` was obeyed, and nothing was measured.
-    Raises: CorpusError, DownloadError, OSError.
     """
     if grid.page_budget != "need" or has_own_damage(model, grid):
         return

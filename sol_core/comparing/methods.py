@@ -14,7 +14,8 @@ to the lowest levels; ``attention_first`` lowers attention to a tenth, then chan
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import cast
 
@@ -24,14 +25,8 @@ from sol_core.actions import PAPER, Action, ActionGrid, Budget
 from sol_core.budgets.building import build_scheduler
 from sol_core.comparing.rollout import Floats
 from sol_core.config import ScheduleConfig, ScheduleKind
-from sol_core.decoding.batch_scheduling import BatchScheduler, RowSchedulers, StepObservation
-from sol_core.decoding.schedules import (
-    Horizon,
-    Observation,
-    Scheduler,
-    SignalScheduler,
-)
-from sol_core.models.signals import Observe
+from sol_core.decoding.batch_scheduling import BatchScheduler, PlannedRows, RowSchedulers
+from sol_core.decoding.schedules import Horizon, Observation, Scheduler, SignalScheduler
 
 Part = tuple[list[tuple[int, int]], BatchScheduler]  # rows and their scheduler
 Corners = tuple[tuple[float, float], ...]  # (keep fraction, channel keep ratio), from dense down
@@ -46,9 +41,6 @@ def read_beyond(count: int, trial: Callable[[Floats], tuple[Floats, Floats]]) ->
 
     The paper's heads choose their pages one by one, so a group reads more tokens than an action
     allows; how many more, trials tell.
-
-    Args:
-        trial: of budgets that leave so much out, what a batch read and what its actions allowed.
     """
     beyond: Floats = np.zeros(count)
     for _ in range(TRIALS):
@@ -84,11 +76,7 @@ def attention_first(grid: ActionGrid) -> Corners:
 def place_on(
     corners: Corners, bits: float, target: float, reading: Callable[[Budget], float]
 ) -> Budget:
-    """The budget on a path that reads as much as wanted; an end of the path where none does.
-
-    Args:
-        reading: what steps at a budget read; it never rises from corner to corner.
-    """
+    """The budget on a path that reads as much as wanted; an end of the path where none does."""
     low, high = 0.0, float(len(corners) - 1)  # target lies between their readings
     for _ in range(BISECTIONS):
         middle = (low + high) / 2
@@ -127,11 +115,7 @@ class Row:
 def baseline_rows(
     num_budgets: int, num_random: int, signals: Sequence[str], *, by_share: bool = False
 ) -> list[Row]:
-    """Every baseline row of a rollout, dense aside, budget after budget.
-
-    Args:
-        by_share: budgets are shares of the bytes, so that there is the old dial's line too.
-    """
+    """Every baseline row of a rollout, dense aside, budget after budget."""
     return [
         Row(method, budget, index)
         for budget in range(num_budgets)
@@ -145,18 +129,6 @@ def baseline_rows(
     ]
 
 
-class PlannedRows:
-    """Rows whose actions are known beforehand."""
-
-    observes = Observe.NOTHING
-
-    def __init__(self, plans: Sequence[Sequence[Action]]) -> None:
-        self._plans = plans
-
-    def next_actions(self, observation: StepObservation) -> list[Action]:
-        return [plan[observation.step] for plan in self._plans]
-
-
 class BaselineRows:
     """The schedulers behind baseline rows; they live as long as the evaluation."""
 
@@ -164,14 +136,11 @@ class BaselineRows:
         self, spends: Sequence[Budget], grid: ActionGrid, horizon: Horizon, *, seed: int
     ) -> None:
         self._spends, self._grid, self._horizon, self._seed = spends, grid, horizon, seed
-        self._planners: dict[Row, _Planner] = {}
+        self._planners: dict[Row, tuple[Scheduler, Iterator[int]]] = {}  # and texts so far
         self._lanes: dict[tuple[Row, int], Lane] = {}
 
     def parts(self, rows: Sequence[Row], count: int, first: int = 0) -> list[Part]:
-        """Schedulers for one batch of rollouts; call in the order of the texts.
-
-        Returns: for each scheduler, its rows as (rollout, number in ``rows``).
-        """
+        """Schedulers for one batch of rollouts; call in the order of the texts."""
         planned, steered = [], []
         plans: list[list[Action]] = []
         lanes: list[Scheduler] = []
@@ -200,11 +169,14 @@ class BaselineRows:
             lane.scheduler.go_on_from(state)
 
     def _plan(self, row: Row) -> list[Action]:
+        """The next rollout's actions, of a scheduler that looks at nothing."""
         if row not in self._planners:
-            self._planners[row] = _Planner(
-                self._build(row), row.method == "static", self._horizon.total_steps
-            )
-        return self._planners[row].next_rollout()
+            self._planners[row] = self._build(row), itertools.count()
+        scheduler, rollouts = self._planners[row]
+        steps = self._horizon.total_steps
+        # Static mixes levels by the number of the step; random plans every rollout alone.
+        first = next(rollouts) * steps if row.method == "static" else 0
+        return [scheduler.next_action(Observation(first + step)) for step in range(steps)]
 
     def _lane(self, row: Row, place: int) -> Lane:
         if (row, place) not in self._lanes:
@@ -218,22 +190,6 @@ class BaselineRows:
         kind = cast(ScheduleKind, row.method)
         config = ScheduleConfig(kind, self._spends[row.budget], seed)
         return build_scheduler(config, self._grid, horizon=self._horizon)
-
-
-class _Planner:
-    """Draws one rollout's actions after another from a scheduler that looks at nothing."""
-
-    def __init__(self, scheduler: Scheduler, counts_on: bool, steps: int) -> None:
-        self._scheduler, self._counts_on, self._steps = scheduler, counts_on, steps
-        self._drawn = 0
-
-    def next_rollout(self) -> list[Action]:
-        # Static mixes levels by the number of the step; random plans every rollout alone.
-        first = self._drawn * self._steps if self._counts_on else 0
-        self._drawn += 1
-        return [
-            self._scheduler.next_action(Observation(first + step)) for step in range(self._steps)
-        ]
 
 
 class Lane:

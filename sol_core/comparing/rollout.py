@@ -101,7 +101,6 @@ def prefill_texts(
 
     Args:
         blocks: [N, ≥ context + windows · T + 1] int64.
-        observe: whether a scheduler will read the prefix's signals.
     """
     lm.prepare_for_batches()
     starts, first, last = layout.starts, layout.starts[0], layout.starts[-1]

@@ -18,21 +18,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sol_core.actions import (
-    AXES,
-    AXIS_FIELDS,
-    DENSE,
-    PAPER,
-    Action,
-    ActionGrid,
-    Budget,
-    Mechanisms,
-)
+from sol_core.actions import AXES, AXIS_FIELDS, DENSE, PAPER, Action, ActionGrid, Budget, Mechanisms
 from sol_core.config import GenerationConfig
-from sol_core.decoding.batch_scheduling import BatchScheduler, RowSchedulers
-from sol_core.decoding.loop import DecodeOptions, observed_prefill
-from sol_core.decoding.numbers import require_finite
-from sol_core.decoding.schedules import FixedScheduler
+from sol_core.decoding.batch_scheduling import BatchScheduler, PlannedRows
+from sol_core.decoding.loop import DecodeOptions, prefilled, require_finite
 from sol_core.decoding.teacher_forcing import teacher_forced
 from sol_core.errors import ConfigError, ContextLengthError, PolicyError
 from sol_core.files.places import whole_characters
@@ -59,10 +48,7 @@ class ScoreCase:
 
 
 def parse_case(record: Any, label: str = "case") -> ScoreCase:
-    """Check one case of the JSON format.
-
-    Raises: ConfigError that names the case and what is wrong with it.
-    """
+    """Check one case of the JSON format."""
     if not isinstance(record, dict):
         raise ConfigError(f"{label} must be an object, got {type(record).__name__}")
     missing = [key for key in ("input_ids", "context_len", "schedules") if key not in record]
@@ -89,11 +75,8 @@ def parse_case(record: Any, label: str = "case") -> ScoreCase:
 def score_case(
     model: LanguageModel, case: ScoreCase, mechanisms: Mechanisms = PAPER
 ) -> list[list[float]]:
-    """NLL of each step under each schedule, nats.
-
-    Raises: ConfigError, ContextLengthError.
-    """
-    scheduler = RowSchedulers([FixedScheduler(schedule) for schedule in case.schedules])
+    """NLL of each step under each schedule, nats."""
+    scheduler = PlannedRows(case.schedules)
     options = DecodeOptions(
         max_steps=case.num_steps,
         mechanisms=mechanisms,
@@ -105,10 +88,7 @@ def score_case(
 
 @torch.no_grad()
 def dense_nll(model: LanguageModel, tokens: Sequence[int], first: int) -> list[float]:
-    """NLL of ``tokens[first:]`` under the dense model, nats; one dense pass, no decode steps.
-
-    Raises: ConfigError, ContextLengthError, NotFiniteError.
-    """
+    """NLL of ``tokens[first:]`` under the dense model, nats; one dense pass, no decode steps."""
     if not 1 <= first < len(tokens):
         raise ConfigError(f"first must be between 1 and {len(tokens) - 1}, got {first}")
     _check_tokens(model, tokens, len(tokens) - 1)
@@ -130,28 +110,10 @@ def dense_nll(model: LanguageModel, tokens: Sequence[int], first: int) -> list[f
     return nll
 
 
-@dataclass(frozen=True, slots=True)
-class PolicyScore:
-    """Actions of a policy for a text, and the NLL of each step, nats."""
-
-    actions: tuple[Action, ...]
-    nll: tuple[float, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """As a case's result: one schedule."""
-        return {
-            "nll": [list(self.nll)],
-            "actions": [[list(action.as_tuple()) for action in self.actions]],
-        }
-
-
 def score_policy(
     model: LanguageModel, case: ScoreCase, policy: Policy, budget: Budget
-) -> PolicyScore:
-    """Score the case's text with a policy's own actions in place of its schedules.
-
-    Raises: ConfigError, ContextLengthError; PolicyError for another page size.
-    """
+) -> tuple[tuple[Action, ...], list[float]]:
+    """Actions of a policy in place of the case's schedules, and the NLL of each step, nats."""
     grid = policy.info.grid
     if case.page_size != grid.page_size:
         raise PolicyError(
@@ -160,7 +122,7 @@ def score_policy(
         )
     options = DecodeOptions(max_steps=case.num_steps, mechanisms=grid.mechanisms)
     nll, actions = _score(model, case, PolicyScheduler(policy, [budget]), options)
-    return PolicyScore(tuple(actions), tuple(nll[0].tolist()))
+    return tuple(actions), nll[0].tolist()
 
 
 def encode_text(model: LanguageModel, context: str, text: str) -> tuple[list[int], int]:
@@ -168,7 +130,6 @@ def encode_text(model: LanguageModel, context: str, text: str) -> tuple[list[int
 
     The two are encoded as one and parted where the context alone ends, so that a word's leading
     space falls to the text.
-    Raises: ConfigError when nothing is left to score.
     """
     context, text = whole_characters(context), whole_characters(text)
     before = model.encode(context) if context else []
@@ -186,10 +147,7 @@ def score_text(
     config: GenerationConfig,
     policies: PolicyFinder = Path,
 ) -> tuple[tuple[Action, ...], tuple[float, ...]]:
-    """Actions and NLL of ``tokens[first:]`` under a generation's main schedule, nats.
-
-    Raises: ConfigError, ContextLengthError; PolicyError for a policy that does not fit.
-    """
+    """Actions and NLL of ``tokens[first:]`` under a generation's main schedule, nats."""
     steps = (DENSE,) * (len(tokens) - first)  # only their number counts here
     case = ScoreCase(tuple(tokens), first - 1, (steps,), config.grid.page_size)
     options = DecodeOptions(max_steps=case.num_steps, mechanisms=config.grid.mechanisms)
@@ -206,13 +164,8 @@ def _score(
     """NLL [rows, steps] and the first row's actions."""
     _check_tokens(model, case.input_ids, case.context_len + case.num_steps)
     lm, start = model.lm, case.context_len
-    prefix = lm.new_cache(1, max(start, 1), page_size=case.page_size)
-    state = None
-    if start:
-        context = torch.tensor([case.input_ids[:start]], device=lm.device)
-        observe = options.mechanisms if scheduler.observes else None
-        state = observed_prefill(lm, context, prefix, observe)
-
+    observe = options.mechanisms if scheduler.observes else None
+    prefix, state = prefilled(lm, case.input_ids[:start], case.page_size, observe)
     columns, actions = [], []
     path = case.input_ids[start:]
     for scored in teacher_forced(lm, prefix, [path], scheduler, options, state):

@@ -41,11 +41,7 @@ class PairedBootstrap:
         self._weights = (counts / num_texts).astype(np.float32)  # [resamples, N]
 
     def interval(self, values: Values) -> Interval:
-        """Mean over texts with its 95 % interval.
-
-        Args:
-            values: [N], one per text.
-        """
+        """Mean over texts with its 95 % interval; values: [N], one per text."""
         return mean_interval(float(values.mean()), self.resampled(values))
 
     def resampled(self, values: Values) -> Values:
@@ -53,14 +49,6 @@ class PairedBootstrap:
         mean = float(values.mean())
         # Resample deviations, which are small, so that fp32 weights lose nothing.
         return mean + (self._weights @ (values - mean).astype(np.float32)).astype(np.float64)
-
-    def gain(self, baseline: Values, method: Values) -> Interval:
-        """Return how much lower (better) a method's loss is: baseline − method.
-
-        Args:
-            baseline, method: [N] mean loss per text, same texts, nats.
-        """
-        return self.interval(baseline - method)
 
 
 def mean_interval(mean: float, resampled: Values) -> Interval:

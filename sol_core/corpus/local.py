@@ -22,7 +22,7 @@ from sol_core.corpus.documents import (
     text_hash,
 )
 from sol_core.corpus.file_formats import (
-    RawDocument,
+    TextFormat,
     inspect_text,
     read_csv,
     read_json_lines,
@@ -30,7 +30,6 @@ from sol_core.corpus.file_formats import (
     read_text_file,
 )
 from sol_core.errors import CorpusError
-from sol_core.progress import Progress
 
 logger = logging.getLogger(__name__)
 
@@ -40,19 +39,12 @@ MAX_REMEMBERED = 1_000_000  # hashes kept to find duplicates: about 64 MB
 
 
 class LocalSource:
-    """A file, or all supported files below a folder.
-
-    Raises: CorpusError when there is none, or its kind is not supported.
-    """
+    """A file, or all supported files below a folder."""
 
     def __init__(self, path: Path) -> None:
         self._root = path
         self.files = _find_files(path)
-        self._bytes_before: dict[Path, int] = {}
-        self.num_bytes = 0
-        for file in self.files:
-            self._bytes_before[file] = self.num_bytes
-            self.num_bytes += file.stat().st_size
+        self.num_bytes = sum(file.stat().st_size for file in self.files)
         self.notices: list[str] = []
 
     @property
@@ -64,7 +56,7 @@ class LocalSource:
         # None stands where a column did, so that texts read by earlier releases are found.
         return hashlib.sha256(repr((state, None)).encode()).hexdigest()
 
-    def documents(self, on_progress: Progress) -> Iterator[Document]:
+    def documents(self) -> Iterator[Document]:
         """Read everything once, in order; of documents that repeat, only the first.
 
         ``notices`` is complete when this ends.
@@ -72,32 +64,26 @@ class LocalSource:
         seen: set[int] = set()
         texts = [file for file in self.files if file.suffix.lower() == ".txt"]
         tables = [file for file in self.files if file.suffix.lower() != ".txt"]
-        for document in chain(
-            self._text_documents(texts, on_progress), self._rows(tables, on_progress)
-        ):
+        for document in chain(self._text_documents(texts), self._rows(tables)):
             identity = text_hash(document.text)
             if identity not in seen:
                 if len(seen) < MAX_REMEMBERED:
                     seen.add(identity)
                 yield document
 
-    def _text_documents(self, files: list[Path], on_progress: Progress) -> Iterator[Document]:
+    def _text_documents(self, files: list[Path]) -> Iterator[Document]:
         ranked = sorted(files, key=lambda file: text_hash(self._name(file)))
         whole = len(files) >= FILES_TO_SPLIT_WHOLE
         held_out = set(ranked[: round(len(files) * HELD_OUT_SHARE)]) if whole else set()
         for file in files:
-            for raw in self._raw_documents(file, on_progress):
+            for raw in read_text_file(file, self._inspected(file)):
                 in_tail = raw.stop > 1 - HELD_OUT_SHARE and raw.start > 0
                 is_held_out = file in held_out if whole else in_tail
                 side: Split = "held_out" if is_held_out else "train"
                 yield Document(raw.text, self._name(file), side)
 
-    def _rows(self, files: list[Path], on_progress: Progress) -> Iterator[Document]:
-        rows = (
-            (raw.text, self._name(file))
-            for file in files
-            for raw in self._raw_documents(file, on_progress)
-        )
+    def _rows(self, files: list[Path]) -> Iterator[Document]:
+        rows = ((text, self._name(file)) for file in files for text in self._read_table(file))
         first = list(islice(rows, ROWS_TO_RANK))
         if len(first) < ROWS_TO_RANK:
             yield from _ranked(first)
@@ -105,24 +91,18 @@ class LocalSource:
         for text, origin in chain(first, rows):
             yield Document(text, origin, split_of(text_hash(text)))
 
-    def _raw_documents(self, file: Path, on_progress: Progress) -> Iterator[RawDocument]:
-        before, size = self._bytes_before[file], file.stat().st_size
-        for raw in self._open(file):
-            on_progress(f"Reading {file.name}", (before + raw.stop * size) / self.num_bytes)
-            yield raw
-
-    def _open(self, file: Path) -> Iterator[RawDocument]:
+    def _read_table(self, file: Path) -> Iterator[str]:
         if file.suffix.lower() == ".parquet":
             return read_parquet(file)
+        read = read_csv if file.suffix.lower() == ".csv" else read_json_lines
+        return read(file, self._inspected(file))
+
+    def _inspected(self, file: Path) -> TextFormat:
         text_format = inspect_text(file)
         if text_format.notice:
             logger.warning(text_format.notice)
             self.notices.append(text_format.notice)
-        if file.suffix.lower() == ".csv":
-            return read_csv(file, text_format)
-        if file.suffix.lower() == ".jsonl":
-            return read_json_lines(file, text_format)
-        return read_text_file(file, text_format)
+        return text_format
 
     def _name(self, file: Path) -> str:
         return file.name if file == self._root else file.relative_to(self._root).as_posix()

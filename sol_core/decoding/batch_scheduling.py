@@ -117,6 +117,18 @@ class RowSchedulers:
         ]
 
 
+class PlannedRows:
+    """Rows whose actions are known beforehand; a row's last one repeats."""
+
+    observes = Observe.NOTHING
+
+    def __init__(self, plans: Sequence[Sequence[Action]]) -> None:
+        self._plans = plans
+
+    def next_actions(self, observation: StepObservation) -> list[Action]:
+        return [plan[min(observation.step, len(plan) - 1)] for plan in self._plans]
+
+
 def fresh_schedule(schedule: Schedule, budget: Budget, *, copies: bool = True) -> Schedule:
     """The schedule of one sequence: of a class an instance, of a function with a state a copy.
 

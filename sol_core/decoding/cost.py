@@ -23,6 +23,7 @@ from sol_core.models.step.plan import mlp_channels, pages_kept
 from sol_core.models.step.weight_bytes import WeightBytes
 
 if TYPE_CHECKING:
+    from sol_core.decoding.loop import DecodeStep
     from sol_core.models import FrozenLM
 
 
@@ -90,6 +91,12 @@ class CostModel:
             head_bytes=weights.head.nbytes - saved,
             bit_operations=float(bit_operations),
         )
+
+    def taken(self, step: DecodeStep, row: int, *, observed: bool) -> StepCost:
+        """Cost of one row of a step, by the tokens that it read where they are known."""
+        action, cached, read = step.actions[row], step.cached_tokens[row], step.tokens_read
+        tokens_read = None if read is None else read[row]
+        return self.decode_step(action, cached, tokens_read=tokens_read, observed=observed)
 
     def head_saving(self, action: Action | Budget) -> float:
         """Bytes of the head that a step does not read because it previews it."""
@@ -182,12 +189,7 @@ class StepBytes:
         *,
         observed: bool = False,
     ) -> float:
-        """Bytes of one step that attends over ``cached_tokens``, its own included.
-
-        Args:
-            action: of the step, or a mean spend.
-            tokens_read, observed: as of ``CostModel.decode_step``.
-        """
+        """Bytes of one step that attends over ``cached_tokens``, its own included."""
         if tokens_read is not None and self._by_need:
             read = self._of_weights(action) + self._per_token * tokens_read
             if observed or action.keep_fraction < 1:

@@ -7,9 +7,11 @@ or by reading it from a text (teacher forcing).
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,7 +19,8 @@ from torch import Tensor
 from kernels.log_softmax import log_softmax_and_entropy
 from sol_core.actions import PAPER, Action, Mechanisms
 from sol_core.decoding.batch_scheduling import BatchScheduler, StepObservation
-from sol_core.decoding.numbers import FiniteSteps
+from sol_core.errors import NotFiniteError
+from sol_core.files.places import program_name
 from sol_core.models import FrozenLM, PrefillOutput, StepOutput
 from sol_core.models.cache import KVCache
 from sol_core.models.devices import from_host
@@ -75,23 +78,15 @@ class DecodeStep:
         """The step of some rows that follow one another, as if there were no others."""
         if count == len(self.actions):
             return self
-        part, output = slice(first, first + count), self.output
+        part = slice(first, first + count)
+        output: dict[str, Any] = {}
+        for field in fields(StepOutput):
+            value = getattr(self.output, field.name)
+            output[field.name] = None if value is None else value[part]
         return replace(
             self,
             actions=self.actions[part],
-            output=StepOutput(
-                output.hidden[part],
-                output.logits[part],
-                output.tokens_read[part],
-                *(
-                    None if values is None else values[part]
-                    for values in (
-                        output.attention_concentration,
-                        output.mid_hidden,
-                        output.page_readers,
-                    )
-                ),
-            ),
+            output=StepOutput(**output),
             log_probabilities=self.log_probabilities[part],
             entropy=self.entropy[part],
             cached_tokens=self.cached_tokens[part],
@@ -233,8 +228,6 @@ def observed_prefill(
 
     Args:
         tokens: [B, N] int64, N at least 1.
-        observe: of the steps that follow, where a policy will read more of the last position
-            than its hidden state.
     """
     if observe is None:
         return PrefixState(lm.prefill(tokens, cache)[:, -1])
@@ -242,6 +235,21 @@ def observed_prefill(
         lm.prefill(tokens[:, :-1], cache)
     output = lm.prefill(tokens[:, -1:], cache, mechanisms=observe, observe=True)
     return PrefixState.at(output, -1)
+
+
+def prefilled(
+    lm: FrozenLM, tokens: Sequence[int], page_size: int, observe: Mechanisms | None
+) -> tuple[KVCache, PrefixState | None]:
+    """A cache of one sequence, read densely in one pass, and the state of its last token, if any.
+
+    Args:
+        observe: as of ``observed_prefill``.
+    """
+    cache = lm.new_cache(1, max(len(tokens), 1), page_size=page_size)
+    if not tokens:
+        return cache, None
+    fed = torch.tensor([list(tokens)], device=lm.device)
+    return cache, observed_prefill(lm, fed, cache, observe)
 
 
 def prefill_in_chunks(
@@ -252,10 +260,7 @@ def prefill_in_chunks(
     observe: Mechanisms | None,
     should_stop: Callable[[], bool],
 ) -> PrefixState | None:
-    """Prefill one sequence densely; stop between two chunks when requested.
-
-    Returns: the state of the last token; None without tokens.
-    """
+    """Prefill one sequence densely; stop between two chunks when requested."""
     fed = torch.tensor([list(tokens)], device=lm.device)
     if fed.shape[1] == 0:
         return None
@@ -329,3 +334,43 @@ class _Observer:
         self._log_probabilities, self._entropy = step.log_probabilities, step.entropy
         if output is not step.output:
             self._log_probabilities, self._entropy = log_softmax_and_entropy(output.logits)
+
+
+def require_finite(numbers: Tensor, place: str) -> None:
+    """Raise NotFiniteError when one of a few numbers is NaN or infinite."""
+    if not math.isfinite(float(numbers.sum())):
+        raise NotFiniteError(
+            f"{place}: the model computed numbers that are not finite (NaN or infinity), so its "
+            "weights are damaged, or too large for its number format. To check the default "
+            f"model's files and fetch damaged ones again: {program_name()} doctor --repair. "
+            "For another model, copy its files again, or load it with --dtype float32"
+        )
+
+
+class FiniteSteps:
+    """The check of every decode step, by the entropy that is computed anyway.
+
+    One NaN or infinite logit makes a row's entropy NaN.
+
+    Args:
+        late: check a step after the next one was started, as on a GPU, which would be idle in
+            between if it was asked at once.
+    """
+
+    def __init__(self, *, late: bool) -> None:
+        self._late = late
+        self._waiting: tuple[int, Tensor] | None = None
+
+    def add(self, index: int, entropy: Tensor) -> None:
+        """Take a step's entropy [R]; raise NotFiniteError for this step or, late, the last."""
+        if self._late:
+            self.finish()
+        self._waiting = index, entropy
+        if not self._late:
+            self.finish()
+
+    def finish(self) -> None:
+        """Check the step that is still waiting, if any."""
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            require_finite(waiting[1], f"decode step {waiting[0]}")

@@ -1,7 +1,7 @@
 """Schedulers choose the action of the next decode step.
 
-All share one interface. ``DenseScheduler``, ``StaticScheduler`` (neighbouring levels
-mixed evenly) and ``FixedScheduler`` (a given list) ignore the model;
+All share one interface. ``DenseScheduler`` and ``StaticScheduler`` (neighbouring levels mixed
+evenly) ignore the model;
 ``RandomScheduler`` draws schedules of the exact mean; ``SignalScheduler`` spends where
 a signal is high: the previous step's entropy (EMC) or how far the hidden state moved
 (DAC), the heuristics that SOL (arXiv:2605.10875, section 5) compares against.
@@ -86,7 +86,6 @@ class StaticScheduler:
 
     Args:
         first_step: the mixing's count at step 0, to go on where another text ended.
-    Raises: ConfigError for a budget outside the grid, or one of bytes (``ShareScheduler``).
     """
 
     def __init__(self, budget: Budget, grid: ActionGrid, *, first_step: int = 0) -> None:
@@ -242,7 +241,7 @@ class _SteeredAxis:
         others = self._left - 1
         # What the other steps of this horizon can still take bounds this one.
         wish = min(max(wish, self._remaining - others * high), self._remaining - others * low)
-        level = _nearest(self._levels, wish)
+        level = min(self._levels, key=lambda level: abs(level - wish))
         self._left -= 1
         self._remaining -= level
         return level
@@ -283,7 +282,3 @@ def _neighbours(levels: Sequence[float], target: float) -> tuple[float, float, f
         return high, high, 1.0
     low = float(levels[upper - 1])
     return low, high, (target - low) / (high - low)
-
-
-def _nearest(levels: Sequence[float], value: float) -> float:
-    return min(levels, key=lambda level: abs(level - value))

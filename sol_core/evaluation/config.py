@@ -128,7 +128,6 @@ def parse_budgets(text: str) -> tuple[Budget, ...]:
     """Read ``"0.5,0.6,8;0.3,0.5,7"``: keep, channels and bits, budgets parted by ";".
 
     Or ``"50%,65%"``, parted by "," or ";": shares of the dense bytes.
-    Raises: ConfigError that names the bad part, or for both kinds at once.
     """
     parts = [part.strip() for part in text.split(";")]
     parts = [part for part in parts if part]
@@ -149,10 +148,7 @@ def parse_budgets(text: str) -> tuple[Budget, ...]:
 
 
 def parse_baselines(text: str) -> tuple[str, ...]:
-    """Read ``"static,random:10"``; an empty text means static alone.
-
-    Raises: ConfigError that names the bad part.
-    """
+    """Read ``"static,random:10"``; an empty text means static alone."""
     names = tuple(part.strip() for part in text.split(",") if part.strip()) or ("static",)
     _check_baselines(names)
     return names

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -70,7 +70,6 @@ class BatchRunner:
         work: of all batches of all stages, in the unit of ``Batch.work``.
         folder: of partial results, made when the first batch is saved; None keeps nothing.
         key: SHA-256 of what decides the numbers besides the machine.
-
     Attributes:
         stopped: ``should_stop`` was obeyed.
     """
@@ -141,50 +140,29 @@ class BatchRunner:
         return self._folder / f"{stage.name}-{batch.first:06}.safetensors"
 
 
-class _Config(Protocol):
-    FORMER_FIELDS: ClassVar[dict[str, Any]]
+def measurement_key(
+    model: LanguageModel,
+    contenders: Sequence[Contender],
+    config: Mapping[str, Any],
+    texts: Sequence[Sequence[int]],
+    program: str = "",
+) -> str:
+    """SHA-256 of what decides a measurement's numbers besides the machine.
 
-    def to_dict(self) -> dict[str, Any]: ...
-
-
-ConfigT = TypeVar("ConfigT", bound=_Config)
-
-
-@dataclass(frozen=True, slots=True)
-class Measurement(Generic[ConfigT]):
-    """Model, policies and settings of an evaluation or of tasks, and how it ends early."""
-
-    model: LanguageModel
-    contenders: Sequence[Contender]
-    config: ConfigT
-    should_stop: Callable[[], bool]
-    partial: Path | None  # in which finished batches are kept and found again; None keeps nothing
-
-    def runner(
-        self,
-        texts: Sequence[Sequence[int]],
-        work: float,
-        program: str = "",
-        apart: Sequence[str] = (),
-    ) -> BatchRunner:
-        """Return a runner whose partial results are valid for this measurement of these texts.
-
-        Args:
-            program: what measures, where configuration and texts do not tell.
-            apart: fields of the configuration that no batch's numbers depend on.
-        """
-        model = f"{self.model.fingerprint} {self.model.dtype_name} {self.model.device_name}"
-        # With former fields, so that what an earlier release began is found.
-        config = self.config.FORMER_FIELDS | self.config.to_dict()
-        record = {
-            "schema": SCHEMA,
-            "config": {name: value for name, value in config.items() if name not in apart},
-            "model": model + program,
-            "policies": [[contender.name, contender.fingerprint] for contender in self.contenders],
-            "texts": [list(text) for text in texts],
-        }
-        key = hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
-        return BatchRunner(self.should_stop, work, self.partial, key)
+    Args:
+        config: settings that numbers depend on, with former fields: what an earlier release began
+            is found.
+        program: what measures, where settings and texts do not tell.
+    """
+    name = f"{model.fingerprint} {model.dtype_name} {model.device_name}"
+    record = {
+        "schema": SCHEMA,
+        "config": config,
+        "model": name + program,
+        "policies": [[contender.name, contender.fingerprint] for contender in contenders],
+        "texts": [list(text) for text in texts],
+    }
+    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
 
 
 def _write(path: Path, arrays: Mapping[str, Floats], header: dict[str, str]) -> None:

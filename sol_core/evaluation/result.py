@@ -19,15 +19,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from sol_core.actions import AXES, DENSE, SHORT_AXES, Budget
 from sol_core.comparing.rollout import Floats
 from sol_core.comparing.statistics import Interval, PairedBootstrap, win_rate
-from sol_core.evaluation.tables import ScoreTable, TokenTable
+from sol_core.evaluation.stages import ScoreTable, TokenTable
 
 SCHEMA = 1
 SHARE_TOLERANCE = 0.01  # of dense bytes, of baselines at the policy's
@@ -35,50 +34,30 @@ SPEND_TOLERANCE = tuple(0.01 * axis.dense for axis in AXES)  # of baselines at t
 MIN_GAP = 1e-6  # nats; below it static loses nothing and no share of it can be recovered
 
 
-@dataclass(frozen=True, slots=True)
-class MethodScores:
-    """One method at one budget, text by text.
-
-    Attributes:
-        share, num_bytes: [texts] of the dense step's bytes, and bytes; None where not counted.
-    """
+class MethodScores(NamedTuple):
+    """One method at one budget, text by text."""
 
     nll: Floats  # [texts] nats per token
     kl: Floats  # [texts] nats per token
     spend: Floats  # [texts, axes]
-    share: Floats | None = None
-    num_bytes: Floats | None = None
+    share: Floats  # [texts] of the dense step's bytes; 0 where not counted
+    num_bytes: Floats  # [texts]; 0 where not counted
 
     def by_text(self, windows: int) -> MethodScores:
         """Means over the windows of each text, from rollouts text after text."""
-
-        def mean(values: Floats) -> Floats:
-            means: Floats = values.reshape(-1, windows, *values.shape[1:]).mean(1)
-            return means
-
         return MethodScores(
-            mean(self.nll),
-            mean(self.kl),
-            mean(self.spend),
-            None if self.share is None else mean(self.share),
-            None if self.num_bytes is None else mean(self.num_bytes),
+            *(values.reshape(-1, windows, *values.shape[1:]).mean(1) for values in self)
         )
 
 
 def method_scores(
-    budget: int,
-    policies: ScoreTable,
-    baselines: Sequence[ScoreTable],
-    windows: int,
-    *,
-    by_share: bool = False,
+    budget: int, policies: ScoreTable, baselines: Sequence[ScoreTable], windows: int
 ) -> dict[str, MethodScores]:
     """Every method at one budget, the policy first.
 
     Args:
         windows: consecutive rollouts of one text; they are averaged, since the windows of
             a text are no independent samples.
-        by_share: bytes were counted.
     """
     count = len(policies.dense_nll)
     methods = {row.method: _column(policies, row.method, budget) for row in policies.rows}
@@ -96,10 +75,6 @@ def method_scores(
     for table in baselines:
         if table.has("random"):
             methods["random_best"] = _random_best(table, budget)
-    if not by_share:
-        methods = {
-            name: replace(method, share=None, num_bytes=None) for name, method in methods.items()
-        }
     return {name: scores.by_text(windows) for name, scores in methods.items()}
 
 
@@ -182,10 +157,8 @@ def _bytes_record(
     method: MethodScores, policy: MethodScores, dense: MethodScores
 ) -> dict[str, Any]:
     """Bytes of a method, where they were counted; ``matched`` then says whether by bytes."""
-    if method.share is None or policy.share is None:
+    if not dense.num_bytes.any():
         return {}
-    assert method.num_bytes is not None
-    assert dense.num_bytes is not None
     share = float(method.share.mean())
     return {
         "bytes_share": share,
@@ -202,7 +175,7 @@ def _intervals(
     ends = {}
     for measure in ("nll", "kl"):
         base = getattr(dense, measure)
-        lost = bootstrap.gain(getattr(method, measure), base)
+        lost = bootstrap.interval(getattr(method, measure) - base)
         ends[f"{measure}_low"] = float(base.mean()) + lost.low
         ends[f"{measure}_high"] = float(base.mean()) + lost.high
     return ends
@@ -213,7 +186,8 @@ def _paired_record(
 ) -> dict[str, float]:
     return {
         **gain_record(
-            bootstrap.gain(baseline.nll, policy.nll), bootstrap.gain(baseline.kl, policy.kl)
+            bootstrap.interval(baseline.nll - policy.nll),
+            bootstrap.interval(baseline.kl - policy.kl),
         ),
         "win_rate": win_rate(baseline.nll, policy.nll),
         "kl_win_rate": win_rate(baseline.kl, policy.kl),

@@ -23,8 +23,8 @@ from sol_core.decoding.batch_scheduling import Schedule
 from sol_core.decoding.cost import CostModel
 from sol_core.errors import ContextLengthError
 from sol_core.evaluation.config import EvaluationConfig
-from sol_core.evaluation.measurement import Measurement
-from sol_core.evaluation.paper_pass import PaperPass
+from sol_core.evaluation.measurement import BatchRunner, measurement_key
+from sol_core.evaluation.passes import BaselinePass, PaperPass, PolicyPass
 from sol_core.evaluation.probes import PollutionProbe, difficulty_report
 from sol_core.evaluation.result import (
     SCHEMA,
@@ -34,16 +34,13 @@ from sol_core.evaluation.result import (
     method_scores,
     overall_win_rates,
 )
-from sol_core.evaluation.stages import BaselinePass, PolicyPass, TextStage
-from sol_core.evaluation.tables import Setting
-from sol_core.evaluation.texts import EvaluationTexts, TextRequest, load_texts
+from sol_core.evaluation.stages import Setting, TextStage
+from sol_core.evaluation.texts import EvaluationTexts, load_texts
 from sol_core.events import StepCost
 from sol_core.generation.engine import never
 from sol_core.models.loading import LanguageModel
 from sol_core.policy import Policy
 from sol_core.progress import WorkEvent, WorkFinished, WorkProgress, WorkSample, WorkStopped
-
-_Task = Measurement[EvaluationConfig]
 
 
 def evaluate(
@@ -70,24 +67,25 @@ def evaluate(
     """
     contenders = load_contenders(model, policies, grid, by_share=config.by_share)
     _check(model, contenders, config)
-    return _read_and_run(Measurement(model, contenders, config, should_stop, partial), data_dir)
 
-
-def _read_and_run(task: _Task, data_dir: Path) -> Iterator[WorkEvent]:
-    config, model = task.config, task.model
-    yield WorkProgress(0.0, f"Reading the text of {config.corpus}")
-    texts = load_texts(
-        TextRequest(
+    def events() -> Iterator[WorkEvent]:
+        yield WorkProgress(0.0, f"Reading the text of {config.corpus}")
+        texts = load_texts(
             config.corpus,
-            config.texts,
-            config.block_len,
-            derive_seed(config.seed, "texts"),
-        ),
-        model.tokenizer,
-        trained_on={contender.trained_on for contender in task.contenders} - {""},
-        data_dir=data_dir,
-    )
-    yield from _Run(task, texts).events()
+            model.tokenizer,
+            count=config.texts,
+            block_len=config.block_len,
+            seed=derive_seed(config.seed, "texts"),
+            trained_on={contender.trained_on for contender in contenders} - {""},
+            data_dir=data_dir,
+        )
+        run = _Run(model, contenders, config, texts)
+        key = measurement_key(
+            model, contenders, config.FORMER_FIELDS | config.to_dict(), texts.blocks
+        )
+        yield from run.events(BatchRunner(should_stop, run.work, partial, key))
+
+    return events()
 
 
 def _check(model: LanguageModel, contenders: Sequence[Contender], config: EvaluationConfig) -> None:
@@ -114,32 +112,35 @@ def _mixes(
 class _Run:
     """State of one evaluation while it runs."""
 
-    def __init__(self, task: _Task, texts: EvaluationTexts) -> None:
-        config = task.config
-        self.model, self.config, self.texts = task.model, config, texts
-        self.contenders = task.contenders
-        lm = task.model.lm
-        blocks = torch.tensor(texts.blocks[: config.texts], device=lm.device)
-        mixes = _mixes(task.model, task.contenders, config)
-        self.setting = setting = Setting(lm, task.contenders, config, blocks, mixes)
+    def __init__(
+        self,
+        model: LanguageModel,
+        contenders: Sequence[Contender],
+        config: EvaluationConfig,
+        texts: EvaluationTexts,
+    ) -> None:
+        self.model, self.config, self.texts = model, config, texts
+        self.contenders = contenders
+        blocks = torch.tensor(texts.blocks[: config.texts], device=model.lm.device)
+        mixes = _mixes(model, contenders, config)
+        self.setting = setting = Setting(model.lm, contenders, config, blocks, mixes)
         self.policies = PolicyPass(setting)
         self.baselines = BaselinePass(setting, self.policies)
         self.pollution = PollutionProbe(setting) if config.pollution else None
         self.paper = PaperPass(setting, self.baselines.table) if config.paper else None
         more = [stage for stage in (self.paper, self.pollution) if stage is not None]
         self.stages: list[TextStage] = [self.policies, self.baselines, *more]
-        work = sum(batch.work for stage in self.stages for batch in stage.batches)
-        self.runner = task.runner(texts.blocks, work)
+        self.work = sum(batch.work for stage in self.stages for batch in stage.batches)
 
-    def events(self) -> Iterator[WorkEvent]:
+    def events(self, runner: BatchRunner) -> Iterator[WorkEvent]:
         for stage in self.stages:
-            for progress in self.runner.over(stage):
+            for progress in runner.over(stage):
                 yield progress
                 yield WorkSample(self._partial())
-            if self.runner.stopped:
+            if runner.stopped:
                 yield WorkStopped()
                 return
-        yield WorkFinished(self._result())
+        yield WorkFinished(self._result(runner.elapsed_s))
 
     def _partial(self) -> dict[str, Any]:
         """Means over the texts that every method has finished."""
@@ -163,7 +164,7 @@ class _Run:
             ],
         }
 
-    def _result(self) -> dict[str, Any]:
+    def _result(self, elapsed_s: float) -> dict[str, Any]:
         config = self.config
         bootstrap = PairedBootstrap(config.texts, seed=derive_seed(config.seed, "bootstrap"))
         budgets = [self._budget(index, bootstrap) for index in range(len(config.budgets))]
@@ -184,7 +185,7 @@ class _Run:
             "windows": config.windows,
             "scored_tokens": config.num_rollouts * config.steps,
             "seed": config.seed,
-            "elapsed_s": self.runner.elapsed_s,
+            "elapsed_s": elapsed_s,
             "budgets": budgets,
             **({"mixes_measured_on": mixes.measured_on} if (mixes := self.setting.mixes) else {}),
             "win_rate": overall_win_rates(budgets),
@@ -210,10 +211,10 @@ class _Run:
 
     def _scores(self, index: int, compared: int) -> dict[str, MethodScores]:
         """Of the policies, and of the passes that finished at least ``compared`` texts and one."""
-        windows, by_share = self.config.windows, self.config.by_share
+        windows = self.config.windows
         passes = [self.baselines] if self.paper is None else [self.baselines, self.paper]
         done = [stage.table for stage in passes if stage.table.done >= max(compared, 1) * windows]
-        return method_scores(index, self.policies.table, done, windows, by_share=by_share)
+        return method_scores(index, self.policies.table, done, windows)
 
     def _cost(self, spend: dict[str, float]) -> StepCost:
         """Computed cost of a step at a mean spend, halfway through the scored tokens."""

@@ -1,33 +1,156 @@
-"""The two passes of an evaluation at matched spend.
+"""Stages of an evaluation, the table that they fill, and what they share.
 
-Pass 1 runs the policies at every budget over all texts and so finds what they really
-spend; pass 2 runs the baselines at exactly that mean, per axis or, where budgets are shares of the
-bytes, in bytes. Both run the dense model beside
-them.
+A stage goes over texts in batches; N counts rollouts: the windows of all texts, text after text.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
+import numpy as np
 from torch import Tensor
 
-from sol_core.actions import DENSE, Budget
-from sol_core.comparing.methods import (
-    BaselineRows,
-    Part,
-    PlannedRows,
-    Row,
-    baseline_rows,
-    derive_seed,
-)
+from sol_core.actions import AXES, DENSE, ActionGrid
+from sol_core.budgets import MixTable
+from sol_core.comparing.contenders import Contender, shared_grid
+from sol_core.comparing.methods import Part, Row, paper_grid
 from sol_core.comparing.rollout import Floats, Layout, Rollout, prefill_texts, roll_out
-from sol_core.decoding.batch_scheduling import BatchScheduler, SplitScheduler
+from sol_core.decoding.batch_scheduling import BatchScheduler, PlannedRows, SplitScheduler
 from sol_core.decoding.cost import NO_POLICY, CostModel, PolicyReads, StepBytes
 from sol_core.decoding.loop import DecodeOptions
+from sol_core.decoding.schedules import Horizon
+from sol_core.evaluation.config import EvaluationConfig
 from sol_core.evaluation.measurement import Batch
-from sol_core.evaluation.share_rows import ShareRows
-from sol_core.evaluation.tables import ScoreTable, Setting, TokenTable
+from sol_core.models import FrozenLM
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """Objects shared by all stages.
+
+    Attributes:
+        mixes: of the model under the policies' grid, where budgets are shares of the bytes.
+    """
+
+    lm: FrozenLM
+    contenders: Sequence[Contender]
+    config: EvaluationConfig
+    texts: Tensor  # [N, ``config.block_len``] int64, on the model's device
+    mixes: MixTable | None = None
+    paper: bool = False  # steps skip work by the paper's mechanisms
+
+    @property
+    def grid(self) -> ActionGrid:
+        grid = shared_grid(self.contenders)
+        return paper_grid(grid) if self.paper else grid
+
+    @property
+    def episode_steps(self) -> int:
+        return self.contenders[0].episode_steps
+
+    @property
+    def horizon(self) -> Horizon:
+        return Horizon(self.episode_steps, self.config.steps)
+
+
+class ScoreTable:
+    """Means over a rollout's steps, for every rollout and row.
+
+    Attributes:
+        nll, kl: [N, rows] nats per token.
+        spend: [N, rows, axes].
+        dense_nll: [N] nats per token.
+        share, num_bytes: [N, rows] of the dense step's bytes, and bytes; 0 where not counted.
+        dense_bytes: [N].
+        done: rollouts filled in so far, counted from the first, for every row.
+    """
+
+    def __init__(self, rows: Sequence[Row], count: int) -> None:
+        self.rows = list(rows)
+        self._columns = {row: column for column, row in enumerate(self.rows)}
+        self.nll = np.zeros((count, len(self.rows)))
+        self.kl = np.zeros((count, len(self.rows)))
+        self.spend = np.zeros((count, len(self.rows), len(AXES)))
+        self.dense_nll = np.zeros(count)
+        self.share = np.zeros((count, len(self.rows)))
+        self.num_bytes = np.zeros((count, len(self.rows)))
+        self.dense_bytes = np.zeros(count)
+        self.done = 0
+
+    def add(
+        self, first: int, first_column: int, rollout: Rollout, read: Floats | None = None
+    ) -> None:
+        """Fill in a rollout whose rows, dense aside, are consecutive columns.
+
+        Args:
+            read: bytes of its steps, [B, G, T], where they are counted.
+        """
+        count, group = rollout.nll.shape[:2]
+        rollouts = slice(first, first + count)
+        columns = slice(first_column, first_column + group - 1)
+        self.nll[rollouts, columns] = rollout.nll[:, 1:].mean(-1)
+        self.kl[rollouts, columns] = rollout.kl[:, 1:].mean(-1)
+        self.spend[rollouts, columns] = rollout.spend[:, 1:].mean(2)
+        self.dense_nll[rollouts] = rollout.nll[:, 0].mean(-1)
+        if read is not None:
+            self.share[rollouts, columns] = (read[:, 1:] / read[:, :1]).mean(-1)
+            self.num_bytes[rollouts, columns] = read[:, 1:].mean(-1)
+            self.dense_bytes[rollouts] = read[:, 0].mean(-1)
+        if first_column + group - 1 == len(self.rows):
+            self.done = first + count
+
+    def column(self, method: str, budget: int) -> int:
+        """Return the column that holds a row."""
+        return self.place(Row(method, budget))
+
+    def place(self, row: Row) -> int:
+        return self._columns[row]
+
+    def random_columns(self, budget: int) -> list[int]:
+        """The columns of a budget's random schedules, in order."""
+        return [
+            column
+            for column, row in enumerate(self.rows)
+            if row.method == "random" and row.budget == budget
+        ]
+
+    def has(self, method: str) -> bool:
+        return any(row.method == method for row in self.rows)
+
+
+class TokenTable:
+    """Every scored token of the first policy's rows and of the dense one.
+
+    Attributes:
+        surprisal, entropy: [N, T] nats, dense.
+        spend: [budgets, N, T, axes].
+        kl: [budgets, N, T] nats.
+        share: [budgets, N, T] of the dense step's bytes; 0 where not counted.
+    """
+
+    def __init__(self, num_budgets: int, count: int, num_steps: int) -> None:
+        self.surprisal = np.zeros((count, num_steps))
+        self.entropy = np.zeros((count, num_steps))
+        self.spend = np.zeros((num_budgets, count, num_steps, len(AXES)))
+        self.kl = np.zeros((num_budgets, count, num_steps))
+        self.share = np.zeros((num_budgets, count, num_steps))
+
+    def add(
+        self, first: int, first_column: int, rollout: Rollout, read: Floats | None = None
+    ) -> None:
+        """Fill in a rollout; columns 0 to ``budgets`` − 1 are the first policy's."""
+        count, group = rollout.nll.shape[:2]
+        rollouts = slice(first, first + count)
+        self.surprisal[rollouts] = rollout.nll[:, 0]
+        self.entropy[rollouts] = rollout.dense_entropy
+        for column in range(first_column, min(first_column + group - 1, len(self.spend))):
+            row = 1 + column - first_column
+            self.spend[column, rollouts] = rollout.spend[:, row]
+            self.kl[column, rollouts] = rollout.kl[:, row]
+            if read is not None:
+                self.share[column, rollouts] = read[:, row] / read[:, 0]
+
 
 PROBE_TEXTS = 64  # texts of a probe, at most
 ROWS_AT_ONCE = 128  # a row costs a quarter less than with 64
@@ -90,11 +213,7 @@ class TextStage:
 
 
 def assemble(parts: Sequence[Part], count: int, group: int, steps: int) -> SplitScheduler:
-    """One scheduler of all rows; row 0 of each rollout is dense.
-
-    Args:
-        parts: schedulers and their rows as (rollout, number among its other rows).
-    """
+    """One scheduler of all rows; row 0 of each rollout is dense."""
     dense = PlannedRows([[DENSE] * steps] * count)
     placed: list[tuple[list[int], BatchScheduler]] = [
         ([rollout * group for rollout in range(count)], dense)
@@ -192,121 +311,3 @@ class TablePass(TextStage):
 
     def _parts(self, rows: Sequence[Row], first: int, count: int) -> list[Part]:
         raise NotImplementedError
-
-
-class PolicyPass(TablePass):
-    """Pass 1: every policy at every requested budget.
-
-    Attributes:
-        tokens: the first policy's rows, token by token.
-    """
-
-    name, title = "policy", "Running the policy"
-
-    def __init__(self, setting: Setting) -> None:
-        config = setting.config
-        self._sources = {"policy": (setting.contenders[0], False)}
-        if config.sampled:
-            self._sources["policy_sampled"] = (setting.contenders[0], True)
-        for contender in setting.contenders[1:]:
-            self._sources[f"policy:{contender.name}"] = (contender, False)
-        super().__init__(
-            setting,
-            [
-                Row(method, budget)
-                for method in self._sources
-                for budget in range(len(config.budgets))
-            ],
-        )
-        self.tokens = TokenTable(len(config.budgets), config.num_rollouts, config.steps)
-
-    def run_texts(self, first_text: int, blocks: Tensor) -> None:
-        for first, start, rollout, read in self.roll_out(first_text, blocks, observe=True):
-            self.tokens.add(first, start, rollout, read)
-
-    def part(self, first_text: int, count: int) -> dict[str, Floats]:
-        tokens, rollouts = self.tokens, self._rollouts(first_text, count)
-        arrays = super().part(first_text, count) | {
-            "token_surprisal": tokens.surprisal[rollouts],
-            "token_entropy": tokens.entropy[rollouts],
-            "token_spend": tokens.spend[:, rollouts],
-            "token_kl": tokens.kl[:, rollouts],
-        }
-        if self.setting.config.by_share:
-            arrays["token_share"] = tokens.share[:, rollouts]
-        return arrays
-
-    def spends(self) -> list[Budget]:
-        """The first policy's mean spend over all rollouts, per requested budget."""
-        return [
-            Budget(*self.table.spend[:, self.table.column("policy", budget)].mean(axis=0).tolist())
-            for budget in range(len(self.setting.config.budgets))
-        ]
-
-    def shares(self) -> list[Budget]:
-        """The first policy's mean share of the bytes, its own among them, and its mean bits."""
-        columns = [self.table.column("policy", n) for n in range(len(self.setting.config.budgets))]
-        return [
-            Budget.share(min(float(self.table.share[:, column].mean()), 1.0), spent.bit_width)
-            for column, spent in zip(columns, self.spends(), strict=True)
-        ]
-
-    def _policy_reads(self, row: Row) -> PolicyReads:
-        return self._sources[row.method][0].reads
-
-    def _parts(self, rows: Sequence[Row], first: int, count: int) -> list[Part]:
-        config, parts = self.setting.config, []
-        for method, (contender, sampled) in self._sources.items():
-            mine = [(n, row.budget) for n, row in enumerate(rows) if row.method == method]
-            placed = [(rollout, number) for rollout in range(count) for number, _ in mine]
-            if not mine:
-                continue
-            scheduler = contender.policy.scheduler(
-                [config.budgets[budget] for _ in range(count) for _, budget in mine],
-                seed=derive_seed(config.seed, method, first) if sampled else None,
-            )
-            parts.append((placed, scheduler))
-        return parts
-
-
-class BaselinePass(TablePass):
-    """Pass 2: the baselines at what pass 1 spent; it must have run over all texts."""
-
-    name, title = "baselines", "Running the baselines at the same spend"
-
-    def __init__(self, setting: Setting, policies: PolicyPass) -> None:
-        config = setting.config
-        rows = baseline_rows(
-            len(config.budgets), config.num_random, config.signals, by_share=config.by_share
-        )
-        super().__init__(setting, rows)
-        self._policies = policies
-        self._built: BaselineRows | None = None
-
-    def saved(self, batch: Batch) -> dict[str, Floats]:
-        return super().saved(batch) | {"steering": self._rows.steering()}
-
-    def restore(self, batch: Batch, arrays: Mapping[str, Floats]) -> None:
-        super().restore(batch, arrays)
-        # The schedules run on from text to text: bring them to where this batch left them.
-        rollouts = self._rollouts(batch.first, batch.count)
-        for first in range(rollouts.start, rollouts.stop, self._rollouts_at_once):
-            for start, stop in self._pieces:
-                rows = self.table.rows[start:stop]
-                self._parts(rows, first, min(self._rollouts_at_once, rollouts.stop - first))
-        self._rows.steer(arrays["steering"])
-
-    @property
-    def _rows(self) -> BaselineRows:
-        if self._built is None:
-            setting = self.setting
-            if setting.mixes is not None:
-                self._built = ShareRows(setting, self.table, self._policies.shares())
-            else:
-                self._built = BaselineRows(
-                    self._policies.spends(), setting.grid, setting.horizon, seed=setting.config.seed
-                )
-        return self._built
-
-    def _parts(self, rows: Sequence[Row], first: int, count: int) -> list[Part]:
-        return self._rows.parts(rows, count, first)

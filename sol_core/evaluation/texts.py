@@ -31,41 +31,30 @@ class EvaluationTexts:
     blocks: list[list[int]]  # N blocks of equal length, token ids
 
 
-@dataclass(frozen=True, slots=True)
-class TextRequest:
-    """Choice of texts: number, length, order."""
-
-    source: str
-    count: int
-    block_len: int
-    seed: int
-
-
 def load_texts(
-    request: TextRequest,
+    source: str,
     tokenizer: PreTrainedTokenizerBase,
     *,
+    count: int,
+    block_len: int,
+    seed: int,
     trained_on: Collection[str],
     data_dir: Path,
 ) -> EvaluationTexts:
-    """Read, tokenise and cut the texts.
-
-    Args:
-        trained_on: fingerprints of the corpora that the policies were trained on.
-    Raises: CorpusError when the corpus cannot be read or holds too little text.
-    """
-    sides = _load_sides(request.source, data_dir)
+    """Read, tokenise and cut texts; of a corpus in ``trained_on`` only the held-out side."""
+    sides = _load_sides(source, data_dir)
     any_side = next(iter(sides.values()))
     held_out_only = any_side.fingerprint in trained_on
     if held_out_only:
         if "held_out" not in sides:
             raise CorpusError(
-                f"the policy was trained on {request.source}, which has no held-out text: "
+                f"the policy was trained on {source}, which has no held-out text: "
                 "evaluate on another text"
             )
         sides = {"held_out": sides["held_out"]}
-    documents = chain.from_iterable(side.shuffled(request.seed) for side in sides.values())
-    blocks = _cut(documents, tokenizer, request, held_out_only)
+    documents = chain.from_iterable(side.shuffled(seed) for side in sides.values())
+    where = f"{'the held-out side of ' if held_out_only else ''}{source}"
+    blocks = _cut(documents, tokenizer, count, block_len, where)
     return EvaluationTexts(any_side.name, any_side.fingerprint, held_out_only, blocks)
 
 
@@ -86,23 +75,22 @@ def _load_sides(source: str, data_dir: Path) -> dict[Split, Corpus]:
 def _cut(
     documents: Iterator[str],
     tokenizer: PreTrainedTokenizerBase,
-    request: TextRequest,
-    held_out_only: bool,
+    count: int,
+    block_len: int,
+    where: str,
 ) -> list[list[int]]:
     blocks: list[list[int]] = []
     reason = ""
     try:
-        for block in token_blocks(documents, tokenizer, request.block_len, limit=request.count):
+        for block in token_blocks(documents, tokenizer, block_len, limit=count):
             blocks.append(block)
     except CorpusError as error:
         if blocks:
             raise
         reason = f" ({error})"
-    if len(blocks) < request.count:
-        where = "the held-out side of " if held_out_only else ""
+    if len(blocks) < count:
         raise CorpusError(
-            f"{where}{request.source} holds {len(blocks)} texts of {request.block_len} tokens, "
-            f"{request.count} were asked for{reason}: "
-            "use a longer text, fewer texts or a shorter context"
+            f"{where} holds {len(blocks)} texts of {block_len} tokens, {count} were asked "
+            f"for{reason}: use a longer text, fewer texts or a shorter context"
         )
     return blocks

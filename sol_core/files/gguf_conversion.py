@@ -41,12 +41,7 @@ _PLAIN = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 
 def convert_gguf(source: Path, folder: Path, eos_token: str | None = None) -> None:
-    """Write model.safetensors, config.json, generation_config.json, the blocks and the tokenizer.
-
-    Args:
-        eos_token: the one token that ends the model's answer, and pads; None leaves that to the
-            file.
-    """
+    """Write weights, configurations, blocks and tokenizer; ``eos_token`` alone ends an answer."""
     report_progress("reading the tokenizer", 0.0)
     header = read_gguf_header(source)
     tokenizer = AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name)

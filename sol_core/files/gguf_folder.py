@@ -1,21 +1,26 @@
-"""A GGUF file as a model folder in the data directory, made once.
+"""A GGUF file as a model folder in the data directory, made once; and its manifest.
 
 The folder of a file of one's own is ``<data dir>/models/gguf/<beginning of its SHA-256>``: a file
-that is moved or renamed is not converted again, and one that is replaced is.
+that is moved or renamed is not converted again, and one that is replaced is. ``manifest.json`` says
+what a folder was made from and is written last. ``check_model`` is the fast look at every start
+(sizes and the header of the weights, under a millisecond); ``verify_model`` reads every byte.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+import struct
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from subprocess import CompletedProcess
+from typing import Any
 
 from sol_core.errors import ModelLoadError
-from sol_core.files.fetch import ChildResult, own_python_path, reported_progress, run_module
+from sol_core.files.fetch import own_python_path, reported_progress, run_module
 from sol_core.files.gguf_header import GgufHeader, check_gguf, checkpoint_names, read_gguf_header
-from sol_core.files.model_manifest import MANIFEST_NAME, make_manifest, verify_model, write_manifest
 from sol_core.files.staging import (
     STAMPS_NAME,
     check_free_space,
@@ -23,6 +28,7 @@ from sol_core.files.staging import (
     explain_os_error,
     known_sha256,
     publish,
+    sha256_of,
     staged_folder,
 )
 from sol_core.progress import Progress, megabytes, part_of
@@ -30,17 +36,119 @@ from sol_core.progress import Progress, megabytes, part_of
 logger = logging.getLogger(__name__)
 CheckFolder = Callable[[Path], object]  # raises ModelLoadError for a damaged one
 
+MANIFEST_NAME = "manifest.json"
+SCHEMA_VERSION = 1
+WEIGHTS_NAME = "model.safetensors"
+REQUIRED_FILES = ("config.json", WEIGHTS_NAME, "tokenizer.json")
 TOKENIZER_BYTES = 50_000_000  # more than any: Gemma's takes 33 MB
 CHECKSUM_SHARE = 0.1  # of the progress bar
 
 
 @dataclass(frozen=True, slots=True)
-class GgufSource:
-    """Source of a folder.
+class FileRecord:
+    """Size in bytes and hex SHA-256 of one file."""
 
-    Attributes:
-        file, sha256: what the manifest says it was made from.
-    """
+    num_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelManifest:
+    """Contents of a converted model folder."""
+
+    name: str  # the model's name in this program
+    source: str  # the file it was made from, and that file's ``source_sha256``
+    source_sha256: str
+    files: dict[str, FileRecord]  # every file of the folder but the manifest
+
+
+def make_manifest(folder: Path, name: str, source: str, source_sha256: str) -> ModelManifest:
+    """Hash every file of a freshly converted folder."""
+    files = {
+        path.name: FileRecord(path.stat().st_size, sha256_of(path))
+        for path in sorted(folder.iterdir())
+        if path.name != MANIFEST_NAME
+    }
+    if missing := [name for name in REQUIRED_FILES if name not in files]:
+        raise ModelLoadError(f"the conversion of {source} wrote no {', '.join(missing)}")
+    return ModelManifest(name, source, source_sha256, files)
+
+
+def write_manifest(folder: Path, manifest: ModelManifest) -> None:
+    record = {"schema": SCHEMA_VERSION, **asdict(manifest)}
+    (folder / MANIFEST_NAME).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+
+def read_manifest(folder: Path) -> ModelManifest:
+    """Raises ModelLoadError when it is missing, damaged, or from another version."""
+    path = folder / MANIFEST_NAME
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelLoadError(f"{path} is missing or damaged ({error})") from error
+    return _parse(record, path)
+
+
+def check_model(folder: Path) -> ModelManifest:
+    """Fast check: every file has its size and the weights' header is readable."""
+    manifest = read_manifest(folder)
+    for name, expected in manifest.files.items():
+        path = folder / name
+        size = path.stat().st_size if path.is_file() else None
+        if size is None:
+            raise ModelLoadError(f"{path} is missing")
+        if size != expected.num_bytes:
+            raise ModelLoadError(
+                f"{path} is damaged: it has {size} bytes, expected {expected.num_bytes}"
+            )
+    _check_header(folder / WEIGHTS_NAME)
+    return manifest
+
+
+def verify_model(folder: Path, stamps: Path | None = None) -> ModelManifest:
+    """Full check: every file has its SHA-256 (reads the whole folder: 0.3 to 1 s)."""
+    manifest = check_model(folder)
+    refuse_damaged({folder / name: file.sha256 for name, file in manifest.files.items()}, stamps)
+    return manifest
+
+
+def refuse_damaged(expected: Mapping[Path, str], stamps: Path | None) -> None:
+    """Raise ModelLoadError naming the first file with another SHA-256 than expected."""
+    for path, wanted in expected.items():
+        try:
+            actual = known_sha256(path, stamps)
+        except OSError as error:
+            raise ModelLoadError(f"{error.filename} cannot be read: {error.strerror}") from error
+        if actual != wanted:
+            raise ModelLoadError(f"{path} is damaged: its SHA-256 is {actual}, expected {wanted}")
+
+
+def _parse(record: Any, path: Path) -> ModelManifest:
+    if not isinstance(record, dict) or record.get("schema") != SCHEMA_VERSION:
+        raise ModelLoadError(f"{path} is not a manifest of version {SCHEMA_VERSION}")
+    try:
+        files = {name: FileRecord(**entry) for name, entry in record["files"].items()}
+        return ModelManifest(record["name"], record["source"], record["source_sha256"], files)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ModelLoadError(f"{path} lacks entries or has unknown ones ({error})") from error
+
+
+def _check_header(path: Path) -> None:
+    """A safetensors file starts with the length of its JSON header (8 bytes, little-endian)."""
+    with path.open("rb") as file:
+        start = file.read(8)
+        length = struct.unpack("<Q", start)[0] if len(start) == 8 else None
+        if length is None or length > path.stat().st_size - 8:
+            raise ModelLoadError(f"{path} is damaged: it does not start like a safetensors file")
+        try:
+            json.loads(file.read(length))
+        except ValueError as error:
+            raise ModelLoadError(f"{path} is damaged: unreadable header ({error})") from error
+
+
+@dataclass(frozen=True, slots=True)
+class GgufSource:
+    """Source of a folder; file, sha256: what the manifest says it was made from."""
 
     name: str  # the model's
     file: str
@@ -56,10 +164,7 @@ def is_gguf_name(name: str) -> bool:
 
 
 def gguf_kinds(path: Path) -> dict[str, str]:
-    """Kinds of a file's matrices ("F16", "Q4_0" …) by their checkpoint names.
-
-    Raises: ModelLoadError for a file that is missing, damaged or none; UnsupportedModelError.
-    """
+    """Kinds of a file's matrices ("F16", "Q4_0" …) by their checkpoint names."""
     header = _checked(path)
     stored = ((name, header.tensors[key]) for key, name in checkpoint_names(header).items())
     return {name: tensor.kind for name, tensor in stored if len(tensor.shape) == 2}
@@ -71,11 +176,6 @@ def ensure_gguf_model(
     """Return the folder of a GGUF file's model, converting it the first time.
 
     A folder of it that is damaged is made again. Killing this leaves no folder or a complete one.
-
-    Args:
-        whole: read every byte of the folder, not only of files that have changed.
-    Raises: ModelLoadError for a file that is missing, damaged or none, and where it cannot be
-        converted or the folder not be stored; UnsupportedModelError.
     """
     header = _checked(path)
     path = header.path
@@ -123,10 +223,7 @@ def is_complete(folder: Path, check: CheckFolder) -> bool:
 def make_gguf_folder(
     gguf: Path, source: GgufSource, folder: Path, staging: Path, on_progress: Progress
 ) -> None:
-    """Convert into ``staging``, and rename what comes out to ``folder``.
-
-    Raises: ModelLoadError when the conversion fails; OSError of the disk.
-    """
+    """Convert into ``staging``, and rename what comes out to ``folder``."""
     check_free_space(staging, source.num_bytes)
     made = staging / "model"
     made.mkdir()
@@ -177,20 +274,20 @@ def _convert(source: GgufSource, gguf: Path, made: Path, on_progress: Progress) 
         },
         on_poll=report,
     )
-    if result.status != 0:
+    if result.returncode != 0:
         raise ModelLoadError(_explain(source, result))
 
 
-def _explain(source: GgufSource, result: ChildResult) -> str:
+def _explain(source: GgufSource, result: CompletedProcess[str]) -> str:
     problem = f"converting {source.name} failed"
-    if result.status < 0:
+    if result.returncode < 0:
         return (
-            f"{problem}: the process was killed (signal {-result.status}), as happens when memory "
-            f"runs out; it needs about {megabytes(2 * source.num_bytes + 500_000_000)}. Close "
-            "other programs and start again"
+            f"{problem}: the process was killed (signal {-result.returncode}), as happens when "
+            "memory runs out; it needs about "
+            f"{megabytes(2 * source.num_bytes + 500_000_000)}. Close other programs and start again"
         )
-    lines = [line for line in result.output.splitlines() if line.strip()]
-    if "No space left on device" in result.output:
+    lines = [line for line in result.stdout.splitlines() if line.strip()]
+    if "No space left on device" in result.stdout:
         return f"{problem}: the disk is full. Free {megabytes(source.num_bytes)} and start again"
     reason = lines[-1] if lines else "no output"
     return f"{problem}: {reason}. Start again, or reinstall the packages"

@@ -18,7 +18,7 @@ APP_NAME = "sol-explorer"
 LAUNCHER = "launch.py"
 SCRIPT = "sol-explorer"  # pyproject.toml's console script
 DEFAULT_MODEL = "smollm2-135m-instruct"
-BLOCKS_NAME = "quantised.safetensors"  # of a model's folder: see ``sol_core/models/quantised.py``
+BLOCKS_NAME = "quantised.safetensors"  # of a model's folder: see ``sol_core/models/weights.py``
 # For the default model; trained by this project's own trainer.
 _SHIPPED = Path(__file__).parents[1] / "policy" / "shipped"
 SHIPPED_POLICY = _SHIPPED / "smollm2-135m-instruct"
@@ -32,10 +32,7 @@ SHIPPED_POLICIES = {
 
 
 def default_data_dir() -> Path:
-    """``SOL_DATA_DIR``, else the platform's own place for an application's data.
-
-    Raises: ConfigError for a home directory that does not exist.
-    """
+    """``SOL_DATA_DIR``, else the platform's own place for an application's data."""
     chosen = os.environ.get(DATA_DIR_VARIABLE, "").strip()
     if not chosen:
         import platformdirs
@@ -57,8 +54,6 @@ def read_regular(path: Path, max_bytes: int) -> bytes:
     """The content of a regular file of at most ``max_bytes``.
 
     A pipe may never end, or never begin, and a device hold more than any memory: both are refused.
-
-    Raises: OSError, whose ``strerror`` says what is wrong.
     """
     try:
         with open(os.open(path, os.O_RDONLY | _NO_WAIT), "rb") as file:

@@ -148,23 +148,13 @@ def _leftovers(target: Path) -> Iterator[Path]:
     return target.parent.glob(f"{glob.escape(_prefix(target))}*")
 
 
-def first_damaged(expected: Mapping[Path, str], stamps: Path | None) -> tuple[Path, str] | None:
-    """Return the first file that has another SHA-256 than expected, and the one it has.
+def known_sha256(path: Path, stamps: Path | None) -> str:
+    """A file's hex SHA-256.
 
     Args:
         stamps: where to keep what was computed; a file that cannot be read or written only
             costs the time of computing it again. None computes all of them again.
-    Raises: OSError for a file that cannot be read.
     """
-    for path, wanted in expected.items():
-        digest = known_sha256(path, stamps)
-        if digest != wanted:
-            return path, digest
-    return None
-
-
-def known_sha256(path: Path, stamps: Path | None) -> str:
-    """A file's hex SHA-256; arguments and errors as above."""
     known = {} if stamps is None else _read_stamps(stamps)
     key, stamp = str(path), _stamp(path)
     record = known.get(key)
@@ -196,12 +186,7 @@ def _write_stamps(stamps: Path, known: Mapping[str, Any]) -> None:
 
 
 def read_safetensors(path: Path, framework: str) -> tuple[dict[str, str], dict[str, Any]]:
-    """Header and tensors.
-
-    Args:
-        framework: "pt" for torch's tensors, "numpy" for arrays.
-    Raises: OSError; ValueError for a file that is cut or is none.
-    """
+    """Header and tensors ("pt") or arrays ("numpy"); ValueError for a file that is cut."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -215,10 +200,7 @@ def read_safetensors(path: Path, framework: str) -> tuple[dict[str, str], dict[s
 def write_safetensors(
     tensors: dict[str, Any], path: Path, header: dict[str, str] | None = None
 ) -> None:
-    """Write torch's tensors, which share no memory and are contiguous.
-
-    Raises: OSError, which the library hides in an error of its own: the disk is full.
-    """
+    """Write torch's tensors, which share no memory and are contiguous."""
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 

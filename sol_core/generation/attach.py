@@ -24,12 +24,12 @@ from sol_core.decoding.batch_scheduling import (
     RowSchedulers,
     Schedule,
 )
-from sol_core.decoding.loop import DecodeOptions, DecodeStep, decode, observed_prefill
+from sol_core.decoding.loop import DecodeOptions, DecodeStep, decode, prefilled
 from sol_core.decoding.schedules import Horizon
 from sol_core.errors import ConfigError
 from sol_core.fields import check_kind
 from sol_core.generation.schedules import with_schedule
-from sol_core.models.from_transformers import frozen_copy
+from sol_core.models.loading import frozen_copy
 from sol_core.policy import Policy, PolicyScheduler
 
 if TYPE_CHECKING:
@@ -154,11 +154,7 @@ class _Steps:
 
     @torch.no_grad()
     def logits(self, ids: list[int], cache: Any) -> Tensor:
-        """Logits [1, V] after a prompt, or after one token more of the generation that runs.
-
-        Args:
-            cache: the caller's own, another one for every generation; nothing is put into it.
-        """
+        """Logits [1, V] after a prompt, or after one token more of the generation that runs."""
         goes_on = self._steps is not None and cache is self._cache
         if goes_on and cache is None:  # the whole sequence comes each time
             goes_on = ids[:-1] == self._seen
@@ -177,10 +173,7 @@ class _Steps:
 
     def _begin(self, ids: list[int]) -> Iterator[DecodeStep]:
         lm, how, scheduler = self._lm, self._grid.mechanisms, self._make_scheduler()
-        prefix = lm.new_cache(1, max(len(ids) - 1, 1), page_size=self._grid.page_size)
-        state = None
-        if len(ids) > 1:
-            context = torch.tensor([ids[:-1]], device=lm.device)
-            state = observed_prefill(lm, context, prefix, how if scheduler.observes else None)
+        observe = how if scheduler.observes else None
+        prefix, state = prefilled(lm, ids[:-1], self._grid.page_size, observe)
         fed = ids[-1:]
         return decode(lm, prefix, fed, scheduler, lambda _: self._seen[-1:], self._options, state)

@@ -31,11 +31,7 @@ def never() -> bool:
 
 
 def encode_prompt(model: LanguageModel, prompt: str, *, chat: bool) -> list[int]:
-    """Token ids of a prompt, in the model's chat template if requested.
-
-    Raises: ConfigError for an empty prompt or a model without a chat template;
-        ContextLengthError when nothing could be generated after it.
-    """
+    """Token ids of a prompt, in the model's chat template if requested."""
     if not prompt.strip():
         raise ConfigError("the prompt is empty; type some text to continue")
     prompt = whole_characters(prompt)

@@ -88,11 +88,7 @@ class Score:
 
 
 def coloured_tokens(texts: Sequence[str], actions: Sequence[Action]) -> str:
-    """Tokens on a colour that is the stronger the more was spent, within the run's own range.
-
-    Args:
-        texts, actions: of N tokens; whatever they hold is shown as text.
-    """
+    """Tokens on a colour that is the stronger the more was spent, within the run's own range."""
     rates = [action.net_keep_rate for action in actions]
     low = min(rates, default=1.0)
     spread = max(max(rates, default=1.0) - low, LEAST_SPREAD)

@@ -52,12 +52,7 @@ class TokenSampler:
         self._generator = torch.Generator().manual_seed(config.seed)
 
     def draw(self, logits: Tensor, given: int | None = None) -> int:
-        """Pick a token from [V] logits, and remember it for the repetition penalty.
-
-        Args:
-            given: the token that is taken instead; the draw uses up the same randomness.
-        Raises: ConfigError for a processor that returns no scores, or leaves no token.
-        """
+        """Pick a token from [V] logits, and remember it for the repetition penalty."""
         logits = logits.detach().float().cpu()
         config = self._config
         if config.repetition_penalty != 1.0 and self._seen:

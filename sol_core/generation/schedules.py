@@ -44,7 +44,6 @@ class GenerationSchedules:
 
     Args:
         copies: a function of the caller's keeps its state in a shallow copy for each sequence.
-    Raises: PolicyError for a policy that is damaged or made for another model or grid.
     """
 
     def __init__(

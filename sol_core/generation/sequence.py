@@ -16,7 +16,7 @@ from sol_core.actions import AXES, DENSE, Budget
 from sol_core.config import GenerationConfig, SideRowConfig
 from sol_core.decoding.cost import CostModel
 from sol_core.decoding.loop import DecodeStep
-from sol_core.decoding.numbers import kl_to_dense
+from sol_core.decoding.teacher_forcing import kl_to_dense
 from sol_core.errors import ConfigError
 from sol_core.events import (
     Alternative,
@@ -44,7 +44,6 @@ def page_reads(readers: Any, num_kv_heads: int, *, exact: bool = False) -> PageR
 
     Args:
         readers: array [L, P] of integers, how many KV heads read each page; P at least 1.
-        exact: a cell for every page, however many there are; else it is coarse beyond 64.
     """
     num_layers, pages = readers.shape
     most = max(1, min(MOST_CELLS, _MOST_LEVELS // num_layers))
@@ -141,11 +140,7 @@ class GeneratedSequence:
         policy_cost: PolicyCost,
         policy: Distribution | None,
     ) -> TokenEvent:
-        """Take the given token, or draw the next one from row 0, and describe the step.
-
-        Args:
-            began: ``time.perf_counter()`` when the generation began.
-        """
+        """Take the given token, or draw the next one from row 0, and describe the step."""
         given = self._config.given[step.index : step.index + 1]
         token = self._sampler.draw(step.output.logits[0], *given)
         self.next_token = token
@@ -218,7 +213,8 @@ class GeneratedSequence:
             ),
             step_ms=step_ms,
             elapsed_ms=ms_since(began),
-            cost=self._cost(step, observed=policy_cost.scores_pages) + policy_cost.step,
+            cost=self._cost_model.taken(step, 0, observed=policy_cost.scores_pages)
+            + policy_cost.step,
             dense_cost=self._cost_model.decode_step(DENSE, step.cached_tokens[0]),
             cached_tokens=step.cached_tokens[0],
             policy=policy,
@@ -243,16 +239,6 @@ class GeneratedSequence:
         divergences, _ = kl_to_dense(log_probabilities[place : place + 1], log_probabilities[None])
         divergences[0, place] = 0
         return divergences[0].tolist()
-
-    def _cost(self, step: DecodeStep, *, observed: bool) -> StepCost:
-        cached = step.cached_tokens[0]
-        read = step.tokens_read
-        return self._cost_model.decode_step(
-            step.actions[0],
-            cached,
-            tokens_read=None if read is None else read[0],
-            observed=observed,
-        )
 
 
 def most_probable(model: LanguageModel, log_probabilities: Tensor) -> tuple[Alternative, ...]:

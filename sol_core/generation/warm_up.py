@@ -55,9 +55,6 @@ def turn_to_compile(kind: str) -> Iterator[None]:
 
     Nobody waits once a kind was compiled to the end, nor where that folder cannot be written, nor
     in a program that ends.
-
-    Args:
-        kind: names what is compiled, in letters that file names have.
     """
     folder = Path(os.environ.get("NUMBA_CACHE_DIR", ""))
     if folder == Path() or (folder / f"{kind}.compiled").exists():
@@ -94,10 +91,7 @@ def load_warm(
     device: str = "auto",
     on_progress: Callable[[str, float], None],
 ) -> LanguageModel:
-    """``load_language_model``, with the kernels compiled meanwhile, then tuned to the CPU once.
-
-    Raises: as ``load_language_model``; ConfigError for a ``SOL_CPU_TUNING`` that cannot be read.
-    """
+    """``load_language_model``, with the kernels compiled meanwhile, then tuned to the CPU once."""
     from sol_core.models.loading import layer_bits, load_language_model
 
     warm_up = KernelWarmUp(dtype, device, bits=layer_bits(name, data_dir))
@@ -119,7 +113,6 @@ class KernelWarmUp:
     Args:
         dtype, device: as the model will be loaded. Nothing is done for a GPU, see ``warm_up_card``.
         bits: of the quantised weights of its layers, which few rows will read; None without.
-    Raises: ConfigError for names that are not allowed.
     """
 
     def __init__(

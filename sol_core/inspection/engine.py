@@ -60,11 +60,7 @@ ENOUGH_TOKENS = 200  # scored, to tell rows apart
 
 
 def difficulty(names: Sequence[str], tokens: Sequence[InspectedToken]) -> DifficultyReport:
-    """The report of an inspection.
-
-    Args:
-        tokens: at least one.
-    """
+    """The report of an inspection."""
     by_surprisal = sorted(tokens, key=lambda token: -token.rows[0].nll)
     return DifficultyReport(
         least_confident=tuple(_place(token, 0) for token in by_surprisal[:LISTED]),
@@ -188,10 +184,7 @@ def inspect_text(
 
 
 def text_tokens(model: LanguageModel, text: str, config: InspectionConfig) -> tuple[list[int], int]:
-    """All tokens of a text, and how many of them are the prefix; it may need cutting yet.
-
-    Raises: ConfigError, ContextLengthError.
-    """
+    """All tokens of a text, and how many of them are the prefix; it may need cutting yet."""
     if config.generated:
         if not all(0 <= token < model.spec.vocab_size for token in config.generated):
             raise ConfigError(
@@ -314,14 +307,8 @@ class _Inspection:
         )
 
     def _cost(self, step: DecodeStep, row: int) -> StepCost:
-        policy, read = self.schedules.policy_cost(row), step.tokens_read
-        cost = self.costs.decode_step(
-            step.actions[row],
-            step.cached_tokens[0],
-            tokens_read=None if read is None else read[row],
-            observed=policy.scores_pages,
-        )
-        return cost + policy.step
+        policy = self.schedules.policy_cost(row)
+        return self.costs.taken(step, row, observed=policy.scores_pages) + policy.step
 
     def _spelled(self, tokens: list[int]) -> str:
         return str(self.model.text_codec.decode(tokens, clean_up_tokenization_spaces=False))

@@ -145,11 +145,7 @@ class InspectedToken:
 
 @dataclass(frozen=True, slots=True)
 class RowTotals:
-    """A schedule over all scored tokens.
-
-    Attributes:
-        nll, kl: means per token, nats.
-    """
+    """A schedule over all scored tokens; nll, kl: means per token, nats."""
 
     name: str
     nll: float
@@ -280,11 +276,7 @@ def inspection_json(
     tokens: Sequence[dict[str, Any]],
     end: dict[str, Any] | None,
 ) -> dict[str, Any]:
-    """A whole inspection as one JSON object, from its records' JSON.
-
-    Args:
-        start, end: None where the inspection did not get there.
-    """
+    """A whole inspection as one JSON object, from its records' JSON."""
     return {
         "kind": "inspection",
         "version": INSPECTION_VERSION,

@@ -20,11 +20,9 @@ import torch
 
 from kernels.linear import FEW_ROWS
 from sol_core.actions import AXES, DENSE, Action
-from sol_core.decoding.batch_scheduling import RowSchedulers
+from sol_core.decoding.batch_scheduling import PlannedRows
 from sol_core.decoding.loop import DecodeOptions, Windows, prefill_in_chunks
-from sol_core.decoding.numbers import kl_to_dense
-from sol_core.decoding.schedules import FixedScheduler
-from sol_core.decoding.teacher_forcing import ScoredStep, teacher_forced
+from sol_core.decoding.teacher_forcing import ScoredStep, kl_to_dense, teacher_forced
 from sol_core.errors import ConfigError, ContextLengthError
 from sol_core.generation.sequence import alternatives
 from sol_core.inspection.engine import cut, inspect_text, text_tokens
@@ -47,10 +45,7 @@ class _Replay:
 
 
 class Lens:
-    """Measures single steps of one run; keeps the replayed cache for the next measurement.
-
-    Raises: ConfigError, ContextLengthError for tokens that the model does not have room for.
-    """
+    """Measures single steps of one run; keeps the replayed cache for the next measurement."""
 
     def __init__(self, model: LanguageModel, run: LensRun) -> None:
         if max(run.tokens) >= model.spec.vocab_size or min(run.tokens) < 0:
@@ -68,10 +63,7 @@ class Lens:
 
     @torch.no_grad()
     def look(self, index: int) -> LensView:
-        """Every level of every axis, in one batch, and what came of the lowest ones.
-
-        Raises: ConfigError for an index outside the run.
-        """
+        """Every level of every axis, in one batch, and what came of the lowest ones."""
         taken, grid = self._taken(index), self._run.grid
         axes = [
             [dataclasses.replace(taken, **{axis.field: level}) for level in levels]  # type: ignore[arg-type]  # one axis
@@ -91,10 +83,7 @@ class Lens:
 
     @torch.no_grad()
     def plane(self, index: int, bit_width: int) -> tuple[tuple[LensRow, ...], ...]:
-        """The joint grid at one bit width: rows [keep fractions][channel keep ratios].
-
-        Raises: ConfigError for an index outside the run or a bit width that is not allowed.
-        """
+        """The joint grid at one bit width: rows [keep fractions][channel keep ratios]."""
         self._taken(index)
         grid = self._run.grid
         actions = [
@@ -195,7 +184,7 @@ class Lens:
             rows_per_sequence=len(schedules),
             in_place=in_place,
         )
-        rows = RowSchedulers([FixedScheduler(schedule) for schedule in schedules])
+        rows = PlannedRows(schedules)
         path = self._run.tokens[self._run.before + first :]
         return teacher_forced(self._lm, prefix, [path], rows, options)
 

@@ -108,21 +108,16 @@ class KVCache:
         """Tokens of the longest shared prefix: where a row's own tokens start in a mask."""
         return max(self.shared_lengths, default=0)
 
-    def nbytes(self) -> int:
-        """Memory of this cache's own buffers, in bytes."""
-        return sum(store.keys.nbytes + store.values.nbytes for store in self._layers)
-
     def write(self, layer: int, keys: Tensor, values: Tensor) -> None:
         """Store new tokens after each row's last, without counting them yet.
 
         Args:
             keys, values: [R, Hkv, T, D]; keys rotated. Call ``advance`` after all layers.
-        Raises: ContextLengthError when they do not fit; ShapeError for ragged rows, T > 1.
         """
         count = keys.shape[2]
         self._check_room(count)
         store = self._layers[layer]
-        if self._is_uniform() and (count > 1 or self.num_rows < MANY_ROWS):
+        if len(set(self.own_lengths)) == 1 and (count > 1 or self.num_rows < MANY_ROWS):
             store.write_stretch(keys, values, self.own_lengths)
         elif count == 1:
             slots = self.token_slots()
@@ -385,9 +380,6 @@ class KVCache:
         low, high = store.bounds(ends)
         pages = -(-used // self.page_size)
         return KVBlock(keys, values, low[:, :, :pages], high[:, :, :pages])
-
-    def _is_uniform(self) -> bool:
-        return min(self.own_lengths) == max(self.own_lengths)
 
     def _check_room(self, count: int) -> None:
         if max(self.own_lengths) + count > self.capacity:

@@ -32,7 +32,7 @@ from sol_core.actions import DENSE, PAPER, Action, Mechanisms
 from sol_core.errors import ContextLengthError, ShapeError
 from sol_core.models.cache import KVCache
 from sol_core.models.layer_store import StorePool
-from sol_core.models.page_thresholds import PageThresholds, shipped_floors
+from sol_core.models.measured import PageThresholds, shipped_floors
 from sol_core.models.rope import inverse_frequencies, rotary_angles
 from sol_core.models.signals import (
     BEST_PAGES,

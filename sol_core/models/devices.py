@@ -22,10 +22,7 @@ DTYPES = {
 
 
 def pick_device(name: str) -> torch.device:
-    """ "auto" is the first CUDA device if torch can compute on it, else the CPU; or ``SOL_DEVICE``.
-
-    Raises: ConfigError for a device that this machine does not have.
-    """
+    """A device by name; "auto" is ``SOL_DEVICE``, else the first usable CUDA device or the CPU."""
     if name == "auto":
         name = os.environ.get(DEVICE_VARIABLE, "").strip() or "auto"
     if name == "auto":
@@ -82,7 +79,6 @@ def pick_dtype(name: str, device: torch.device) -> torch.dtype:
 
     Else it is float16 on a GPU and float32 on a CPU. ``torch.cuda.is_bf16_supported`` says yes
     where bfloat16 is emulated, as on a T4.
-    Raises: ConfigError for an unknown name.
     """
     if name == "auto":
         if device.type == "cuda":

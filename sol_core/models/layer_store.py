@@ -116,11 +116,7 @@ class LayerStore:
             high[:, :, first:] = -torch.inf
 
     def bounds(self, ends: list[int]) -> tuple[Tensor, Tensor]:
-        """Current page minima and maxima, [R, Hkv, capacity / page size, D] in the keys' dtype.
-
-        Args:
-            ends: tokens that each row has written.
-        """
+        """Current page minima and maxima, [R, Hkv, capacity / page size, D] in the keys' dtype."""
         if self._bounds is None:
             shape = list(self.keys.shape)
             shape[2] //= self.page_size
@@ -145,11 +141,7 @@ class LayerStore:
         return low, high
 
     def codes(self, ends: list[int]) -> tuple[Tensor, Tensor]:
-        """Current 4-bit keys and their scales [R, Hkv, capacity / 8, …], see ``encode_keys``.
-
-        Args:
-            ends: tokens that each row has written.
-        """
+        """Current 4-bit keys and their scales [R, Hkv, capacity / 8, …], see ``encode_keys``."""
         if self._codes is None:
             rows, heads, capacity, size = self.keys.shape
             octets, device = (rows, heads, -(-capacity // OCTET)), self.keys.device

@@ -1,7 +1,8 @@
 """Loads a language model: the default one, a local folder or GGUF file, or a Hub id.
 
 What a folder holds is read in ``checkpoint``; remote code is never run. Everything downloaded or
-converted lands in the data directory.
+converted lands in the data directory. A model that transformers has loaded can be taken over: its
+weights are copied and arranged like those of files, so the original may be changed or deleted.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import torch
 from torch import Tensor
 
 from sol_core.errors import ConfigError, ModelLoadError
+from sol_core.fields import check_kind
 from sol_core.files.assets import (
     check_model_files,
     discard_damaged_downloads,
@@ -31,25 +33,20 @@ from sol_core.models.card.self_test import checked_card
 from sol_core.models.checkpoint import (
     PlainTokenizer,
     TextCodec,
+    check_vocabulary,
     end_ids,
     read_config,
     read_tensors,
     read_tokenizer,
+    whole_ids,
 )
-from sol_core.models.devices import (
-    NO_GPU,
-    pick_device,
-    pick_dtype,
-    torch_has_gpu_code,
-    why_no_gpu,
-)
+from sol_core.models.devices import NO_GPU, pick_device, pick_dtype, torch_has_gpu_code, why_no_gpu
 from sol_core.models.measured import read_tables
-from sol_core.models.quantised import block_kinds, common_bits, read_blocks
-from sol_core.models.weights import arrange_weights
+from sol_core.models.weights import arrange_weights, block_kinds, common_bits, read_blocks
 from sol_core.progress import Progress
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 _FLOAT32_NOTE = (
     "{name} runs in float32: its states overflow float16, and this GPU has no units for bfloat16."
@@ -190,8 +187,6 @@ def layer_bits(name: str, data_dir: Path) -> int | None:
     """Bits of the quantised weights that a model's layers will have; None without.
 
     The default one will have 4 also where it is yet to be fetched.
-
-    Raises: as ``load_language_model``, for a GGUF file or a damaged file of blocks.
     """
     if _is_gguf(name):
         return common_bits(gguf_kinds(Path(name)))
@@ -202,10 +197,7 @@ def layer_bits(name: str, data_dir: Path) -> int | None:
 
 
 def model_fingerprint(name: str, *, data_dir: Path, on_progress: Progress | None = None) -> str:
-    """The fingerprint that a loaded model of this name has, without arranging its weights.
-
-    Raises: as ``load_language_model``.
-    """
+    """The fingerprint that a loaded model of this name has, without arranging its weights."""
     report = on_progress or (lambda message, fraction: None)
     folder = locate_model(name, data_dir, report)
     spec = spec_from_config(read_config(folder))
@@ -213,11 +205,7 @@ def model_fingerprint(name: str, *, data_dir: Path, on_progress: Progress | None
 
 
 def repair_model(name: str, data_dir: Path, report: Progress) -> Path:
-    """The local folder of a model, with damaged files fetched again.
-
-    Raises: ModelLoadError, DownloadError; ConfigError for a folder, whose files have no
-        known checksum and no known source.
-    """
+    """The local folder of a model, with damaged files fetched again."""
     if name == DEFAULT_MODEL:
         return make_default_model_whole(data_dir, report)
     if _is_gguf(name):
@@ -232,12 +220,7 @@ def repair_model(name: str, data_dir: Path, report: Progress) -> Path:
 
 
 def locate_model(name: str, data_dir: Path, report: Progress, *, check: bool = True) -> Path:
-    """The local folder of a model, fetched or converted first where it must be.
-
-    Args:
-        check: compare its files with the checksums that are known for them.
-    Raises: ModelLoadError, DownloadError, UnsupportedModelError.
-    """
+    """The local folder of a model, fetched or converted first where it must be."""
     if _is_gguf(name):
         return ensure_gguf_model(Path(name), data_dir, report)
     folder = Path(name).expanduser()
@@ -352,3 +335,46 @@ def fingerprint_of(spec: ModelSpec, tensors: Mapping[str, Tensor]) -> str:
         digest.update(f"{name} {tuple(tensors[name].shape)}".encode())
         digest.update(sample.numpy().tobytes())
     return digest.hexdigest()[:32]
+
+
+@torch.no_grad()
+def from_transformers(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, name: str = ""
+) -> LanguageModel:
+    """Take over a loaded causal language model, on its device and in its number format.
+
+    Args:
+        model: a causal language model of a supported family (docs/models.md).
+        tokenizer: the model's tokenizer.
+        name: of the result; "" takes the folder or Hub id that the model was loaded from.
+    Returns: a copy. Its fingerprint equals that of the model's files, so their policies fit it.
+    Raises: UnsupportedModelError for a family that this decoder does not support; ModelLoadError
+        for weights that do not fit their configuration.
+    """
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    check_kind("model", model, PreTrainedModel, "a model of transformers")
+    check_kind("tokenizer", tokenizer, PreTrainedTokenizerBase, "a tokenizer of transformers")
+    config = model.config
+    check_vocabulary(tokenizer, spec_from_config(config))
+    lm, fingerprint = frozen_copy(model)
+    ends = (config, model.generation_config, tokenizer)
+    return LanguageModel(
+        name or str(config.name_or_path) or config.model_type,
+        fingerprint,
+        lm,
+        tokenizer,
+        whole_ids(end.eos_token_id for end in ends if end is not None),
+    )
+
+
+@torch.no_grad()
+def frozen_copy(model: PreTrainedModel) -> tuple[FrozenLM, str]:
+    """A model's weights for this decoder, and its fingerprint."""
+    spec, tensors = spec_from_config(model.config), dict(model.state_dict())
+    head = model.get_output_embeddings()
+    if head is not None and head.weight is model.get_input_embeddings().weight:
+        del tensors["lm_head.weight"]  # as in its files
+    refuse_denied_biases(model.config, tensors)
+    weights = arrange_weights(tensors, spec, model.dtype, torch.clone)
+    return FrozenLM(spec, weights), fingerprint_of(spec, tensors)

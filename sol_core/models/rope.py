@@ -40,7 +40,6 @@ def rotary_angles(
     Args:
         frequencies: [D / 2] fp32.
         positions: [...] integer.
-        amplitude: factor on both where a pair is rotated; None is 1.
     Returns: two [..., D] fp32 tensors, both halves alike.
     """
     angles = positions[..., None].float() * frequencies

@@ -45,14 +45,13 @@ class PrefillOutput:
     """Outputs of an observed prefill; padding is undefined.
 
     Attributes:
-        hidden: [R, T, C] fp32, after the final norm.
         attention_concentration: [R, N, num_layers] fp32, mean over heads of the mass
             outside the best pages of keys 0 … t; N observed positions, all T by default.
         mid_hidden: [R, N, 2, C] fp32, residual stream after the layers with index
             ``num_layers // 3`` and ``2 · num_layers // 3``.
     """
 
-    hidden: Tensor
+    hidden: Tensor  # [R, T, C] fp32, after the final norm
     attention_concentration: Tensor
     mid_hidden: Tensor
 
@@ -94,9 +93,6 @@ def prefill_concentration(
         query: [R, H, T, D] fp32, rotated and scaled.
         block: keys [R, Hkv, S, D], those of the new tokens among them.
         positions: [T] int64 of the tokens.
-        page_size: tokens per page.
-        window: each token sees its last ``window`` tokens, itself included; None is all.
-        scorer: of the pages, as a decode step scores them.
     Returns: [R, T, H] fp32; what a dense decode step at the same position observes.
     """
     rows, heads, _, _ = query.shape
@@ -121,7 +117,6 @@ def text_shares(
 ) -> tuple[Tensor, Tensor]:
     """Each page's share of a KV group's attention for T tokens of one text, by 4-bit keys.
 
-    Args: as ``prefill_concentration``, R being 1.
     Returns: [T, Hkv, P] fp32, and which pages a token sees, [T, P] bool.
     """
     _, kv_heads, cached, _ = block.keys.shape

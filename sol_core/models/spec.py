@@ -26,8 +26,6 @@ class RopeSpec:
         rotated: the first channels of a stored head, which alone are rotated; None is all.
         ramp: YaRN's pairs of channels from which on frequencies are divided by ``factor``: up to
             the first kept, from the second on divided, between interpolated.
-        divisors: LongRoPE's, of each pair's frequency.
-        amplitude: factor on the rotated channels of queries and keys; None is 1.
     """
 
     theta: float = 10_000.0
@@ -38,8 +36,8 @@ class RopeSpec:
     original_positions: int = 8192
     rotated: int | None = None
     ramp: tuple[float, float] | None = None
-    divisors: tuple[float, ...] | None = None
-    amplitude: float | None = None
+    divisors: tuple[float, ...] | None = None  # LongRoPE's, of each pair's frequency
+    amplitude: float | None = None  # factor on the rotated channels of queries and keys; None is 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,17 +45,9 @@ class ModelSpec:
     """Shapes and switches of a decoder-only transformer with gated MLPs.
 
     Attributes:
-        max_positions: the longest text that is decoded as the family defines it.
-        norm_eps: of the decoder's residual stream, see ``stream_scale``.
-        windows: per layer, how many last tokens attention sees; None is all.
-        ropes: per layer, its rotary embedding.
-        attention_scale: factor on query·key.
-        norm_offset: added to every norm weight (Gemma stores weight − 1).
-        embedding_scale: factor on token embeddings, rounded to their dtype.
         stream_scale: factor on the residual stream, from the embeddings on. Where updates are
             multiplied with r, the stream is kept divided by r and its norms have eps / r².
         attention_cap, logit_cap: softly limit scores and logits to ±cap.
-        logit_scale: factor on logits.
         stored_head_size: head size of the checkpoint, where heads are padded with zeros to a
             multiple of 8.
     """
@@ -70,19 +60,19 @@ class ModelSpec:
     num_heads: int
     num_kv_heads: int
     head_size: int
-    max_positions: int
-    norm_eps: float
+    max_positions: int  # the longest text that is decoded as the family defines it
+    norm_eps: float  # of the decoder's residual stream, see ``stream_scale``
     activation: Activation
-    attention_scale: float
-    windows: tuple[int | None, ...]
-    ropes: tuple[RopeSpec, ...]
+    attention_scale: float  # factor on query·key
+    windows: tuple[int | None, ...]  # per layer, how many last tokens attention sees; None is all
+    ropes: tuple[RopeSpec, ...]  # per layer, its rotary embedding
     tied_head: bool
-    norm_offset: float = 0.0
-    embedding_scale: float = 1.0
+    norm_offset: float = 0.0  # added to every norm weight (Gemma stores weight − 1)
+    embedding_scale: float = 1.0  # factor on token embeddings, rounded to their dtype
     stream_scale: float | None = None
     attention_cap: float | None = None
     logit_cap: float | None = None
-    logit_scale: float | None = None
+    logit_scale: float | None = None  # factor on logits
     stored_head_size: int | None = None
 
     @property

@@ -49,12 +49,11 @@ class MeasuredTuning:
     """A choice, and what it was chosen from.
 
     Attributes:
-        model: its name when it was measured.
         threads, ahead: as of Tuning.
         step_ms: {"threads,ahead": fastest of a dense and a compressed step together}, ms.
     """
 
-    model: str
+    model: str  # its name when it was measured
     threads: int
     ahead: int
     step_ms: dict[str, float]
@@ -71,10 +70,6 @@ def tune(model: LanguageModel, data_dir: Path, on_measure: Callable[[], None]) -
 
     On a busy machine the default stays, and the next start measures: one thread seemed best while
     others had the cores, and every step took 1.7 times as long from then on.
-
-    Args:
-        on_measure: called before it takes a second or two.
-    Raises: ConfigError for a variable that cannot be read.
     """
     lm, folder = model.lm, tuning_folder(data_dir)
     text = os.environ.get(TUNING_VARIABLE, "").strip()

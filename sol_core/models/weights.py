@@ -6,13 +6,20 @@ products then read 16–22 GB/s instead of 11 on two CPU cores and a pruned chan
 one contiguous row; 16-bit types stay out-channel-major, where the CPU's bf16 product
 is fastest. On CUDA the MLP is in-channel-major in every dtype: its kernels skip
 pruned channels.
+
+The file ``quantised.safetensors`` of a folder that was made from a GGUF file has, by checkpoint
+name, the blocks of every matrix that they reproduce to the last bit; decode steps of few rows read
+those.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,11 +27,70 @@ from torch import Tensor
 
 from kernels.linear import linear
 from kernels.linear.packed import pack_weight, packed_product
-from kernels.quantised_weights import GgufBlocks
+from kernels.quantised_weights import KINDS, GgufBlocks, unpack_blocks
 from sol_core.errors import ModelLoadError
+from sol_core.files.places import BLOCKS_NAME
 from sol_core.models.families import head_channels, layer_names, spread_heads
-from sol_core.models.quantised import join_blocks
 from sol_core.models.spec import ModelSpec
+
+
+def read_blocks(folder: Path, tensors: Mapping[str, Tensor]) -> dict[str, GgufBlocks]:
+    """The blocks of a model's folder by checkpoint name; none where it has no such file."""
+    if not (folder / BLOCKS_NAME).is_file():
+        return {}
+    with _opened(folder / BLOCKS_NAME) as (file, kinds):
+        blocks_by_name = {
+            name: GgufBlocks(kind, file.get_tensor(name)) for name, kind in kinds.items()
+        }
+        ends = {
+            name: blocks._replace(data=blocks.data[[0, -1]])
+            for name, blocks in blocks_by_name.items()
+        }
+        for name, some in ends.items():
+            if not torch.equal(unpack_blocks(some), tensors[name][[0, -1]].float()):
+                raise ValueError(f"its {name} is not the model's")
+        return blocks_by_name
+
+
+def block_kinds(folder: Path) -> dict[str, str]:
+    """The kinds of these blocks, without reading them. Raises: ModelLoadError likewise."""
+    if not (folder / BLOCKS_NAME).is_file():
+        return {}
+    with _opened(folder / BLOCKS_NAME) as (_, kinds):
+        return kinds
+
+
+def common_bits(kinds: Mapping[str, str]) -> int | None:
+    """Bits of the numbers in all layers' blocks; None where they differ or some are no blocks."""
+    bits = {
+        KINDS[kind][0] if kind in KINDS else None
+        for name, kind in kinds.items()
+        if ".layers." in name
+    }
+    return bits.pop() if len(bits) == 1 else None
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[Any, dict[str, str]]]:
+    """An open file of blocks, and their kinds by checkpoint name."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt") as file:
+            yield file, json.loads(file.metadata()["kinds"])
+    except (SafetensorError, OSError, RuntimeError, LookupError, ValueError, TypeError) as error:
+        raise ModelLoadError(
+            f"{path} is damaged or of other weights ({error}): delete it, and steps read the "
+            "unpacked weights"
+        ) from error
+
+
+def join_blocks(blocks: Mapping[str, GgufBlocks], names: list[str]) -> GgufBlocks | None:
+    """Matrices side by side, if all are there and of one kind."""
+    parts = [blocks[name] for name in names if name in blocks]
+    if len(parts) < len(names) or len({tensor.kind for tensor in parts}) != 1:
+        return None
+    return GgufBlocks(parts[0].kind, torch.cat([tensor.data for tensor in parts]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,11 +226,7 @@ def in_channel_major(linear: Linear) -> Linear:
 
 
 def packed_for_many_rows(weights: ModelWeights, num_rows: int) -> ModelWeights:
-    """The same weights with a packed copy beside each matrix, where the CPU gains by it.
-
-    Args:
-        num_rows: how many rows a product has.
-    """
+    """The same weights with a packed copy beside each matrix, where the CPU gains by it."""
 
     def pack(linear: Linear) -> Linear:
         return dataclasses.replace(linear, packed=pack_weight(linear.weight, num_rows))
@@ -180,15 +242,7 @@ def arrange_weights(
     to_device: Callable[[Tensor], Tensor] = lambda tensor: tensor,
     blocks: Mapping[str, GgufBlocks] | None = None,
 ) -> ModelWeights:
-    """Build the decoder's weights from Hugging Face names.
-
-    Args:
-        tensors: by checkpoint name ("model.layers.0.…"), any float dtype.
-        blocks: some of the matrices once more, see ``quantised.py``; for a CPU only.
-        dtype: dtype of the matrices; norms stay fp32.
-        to_device: moves each finished tensor.
-    Raises: ModelLoadError for missing, misshapen or unknown tensors.
-    """
+    """Build the decoder's weights from Hugging Face names."""
     reader = _Reader(tensors, spec, dtype, blocks or {})
     embedding_name = "model.embed_tokens.weight"
     embedding = reader.take(embedding_name, spec.vocab_size, spec.hidden_size)

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from kernels.policy_step import ByteTerms, damages_beyond
 from sol_core.actions import ActionGrid
 from sol_core.budgets.mixes import MixTable
+from sol_core.fields import from_json
 from sol_core.policy.prices import LOG_PRICE_RANGE
 
 Floats = NDArray[np.float64]
@@ -51,7 +52,6 @@ class SampleStates:
         history: [features][axes][2], the fit of sensitivity and slope to ``history_features``.
         shapes: [contexts][states][axes][2], sensitivity and slope of log damage over the levels,
             beyond that fit.
-    Raises: ValueError for other sizes, and for numbers that are not finite.
     """
 
     history: tuple[tuple[tuple[float, ...], ...], ...]
@@ -88,7 +88,6 @@ class SampleStates:
             contexts: [E], tokens before each episode.
             damages: [E, T], KL to the dense step, nats.
             log_damages: of those levels, from shapes: [E, T, axes, 2] → [E, T].
-            texts: that the episodes are from, as many of each, one text after another.
         """
         steps = shapes.shape[1]
         before = np.cumsum(spends, 1) - spends
@@ -134,17 +133,9 @@ class SampleStates:
         return asdict(self)
 
     @staticmethod
-    def from_dict(record: dict[str, Any]) -> SampleStates:
-        """Raises: ValueError, TypeError or KeyError when the record is none."""
-        return SampleStates(
-            tuple(tuple(tuple(map(float, pair)) for pair in row) for row in record["history"]),
-            tuple(map(float, record["trust"])),
-            tuple(float(context) for context in record["contexts"]),
-            tuple(
-                tuple(tuple(tuple(map(float, pair)) for pair in state) for state in group)
-                for group in record["shapes"]
-            ),
-        )
+    def from_dict(record: Any) -> SampleStates:
+        """Raises: ConfigError when the record is none."""
+        return from_json(SampleStates, record, "sample states")
 
     def near(self, context: int) -> Floats:
         """The states of the group whose context is nearest, in ratio, weighed by trust."""

@@ -129,10 +129,7 @@ class PolicyInfo:
         return record_of(self)
 
     def check_grid(self, grid: ActionGrid) -> None:
-        """Raises: PolicyError when it chooses from other levels or mechanisms than these.
-
-        The same levels with pages by need will do: they mean the same share of the pages.
-        """
+        """The same levels with pages by need will do: they mean the same share of the pages."""
         if grid not in (self.grid, by_need(self.grid)):
             raise PolicyError(
                 f"policy {self.name!r} chooses from another grid ({self.grid}) than the one in "
@@ -141,18 +138,12 @@ class PolicyInfo:
 
 
 def read_policy_info(folder: Path) -> PolicyInfo:
-    """Return the contents of a policy folder's config.json; the weights are not read.
-
-    Raises: PolicyError naming the file and what is wrong with it.
-    """
+    """Return the contents of a policy folder's config.json; the weights are not read."""
     return info_from_record(read_config(folder), folder)
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """The folder's config.json as it is.
-
-    Raises: PolicyError when it is missing, unreadable, or of another schema.
-    """
+    """The folder's config.json as it is."""
     path = folder / CONFIG_FILE
     if not path.is_file():
         raise PolicyError(

@@ -164,7 +164,6 @@ class StateEncoder(CausalEncoder):
         Args:
             rows: [N, T, layout.width].
             embedding: [N, T, C] of the tokens about to be fed.
-        Returns: as ``mix``.
         """
         states, rest = self.layout.split(rows.float())
         size = (self.layout.hidden_size,)
@@ -201,7 +200,6 @@ class PaperEncoder(CausalEncoder):
         Args:
             rows: [N, T, layout.width + 2 + 2 · axes].
             embedding: [N, T, C] of the tokens about to be fed.
-        Returns: as ``mix``.
         """
         states, rest = self.layout.split(rows.float())
         size = (self.layout.hidden_size,)

@@ -23,8 +23,7 @@ from sol_core.policy.files.folder import (
     write_policy_files,
     write_policy_folder,
 )
-from sol_core.policy.files.hub import fetch_policy
-from sol_core.policy.files.locate import shipped_for
+from sol_core.policy.files.locate import fetch_policy, shipped_for
 from sol_core.policy.info import PolicyInfo
 from sol_core.policy.network import DamageNetwork, JointNetwork, level_values, observed_by
 from sol_core.policy.prices import AimCorrection, PriceRule, PriceTable, padded_levels

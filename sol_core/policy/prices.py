@@ -29,6 +29,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from kernels.policy_step import NEVER
 from sol_core.actions import AXES
+from sol_core.fields import from_json
 
 NUM_PRICES = 161
 LOG_PRICE_RANGE = (-14.0, 5.0)
@@ -50,6 +51,10 @@ class PriceTable:
     log_prices: tuple[float, ...]  # ascending
     spends: tuple[float, ...]  # falling, as long
 
+    def __post_init__(self) -> None:
+        if len(self.log_prices) != len(self.spends) or len(self.spends) < 2:
+            raise ValueError("a price table needs as many spends as prices, at least two")
+
     @staticmethod
     def measure(damages: Tensor, levels: Tensor) -> PriceTable:
         """Tabulate sample states.
@@ -70,15 +75,9 @@ class PriceTable:
         return asdict(self)
 
     @staticmethod
-    def from_dict(record: dict[str, Any]) -> PriceTable:
-        """Raises: ValueError or KeyError when the record is not a table."""
-        log_prices = tuple(float(value) for value in record["log_prices"])
-        spends = tuple(float(value) for value in record["spends"])
-        if len(log_prices) != len(spends) or len(spends) < 2:
-            raise ValueError("a price table needs as many spends as prices, at least two")
-        if not all(map(math.isfinite, log_prices + spends)):
-            raise ValueError("a price table may only hold finite numbers")
-        return PriceTable(log_prices, spends)
+    def from_dict(record: Any) -> PriceTable:
+        """Raises: ConfigError when the record is not a table."""
+        return from_json(PriceTable, record, "a price table")
 
 
 def falling(damages: Tensor) -> Tensor:
@@ -161,7 +160,6 @@ class PriceRule:
             damages: [..., axes, levels], nats, padded with the last level's.
             aims: [..., axes], shares of dense.
             sharpness: [axes], logits per unit of spend.
-        Returns: like damages; 0 for the choice.
         """
         # In units of spend, so that how sure a choice is does not depend on the budget.
         cost = falling(damages) / self.price(aims)[..., None] + self._levels
@@ -188,7 +186,18 @@ class AimCorrection:
     lows: tuple[float, ...] = ()
     highs: tuple[float, ...] = ()
     weights: tuple[tuple[float, ...], ...] = ()
-    contexts: tuple[float, float] = (1.0, 1.0)
+    contexts: tuple[float, ...] = (1.0, 1.0)
+
+    def __post_init__(self) -> None:
+        axes = len(self.weights)
+        if axes and not axes == len(self.lows) == len(self.highs) == len(AXES):
+            raise ValueError(f"a correction has {len(AXES)} axes")
+        # 1, z_i, z_i·z_j, x, x·z_i: 14 of three axes.
+        terms = 1 + axes + axes * (axes + 1) // 2 + 1 + axes
+        if any(len(axis) != terms for axis in self.weights):
+            raise ValueError(f"a correction of {axes} axes has {terms} weights per axis")
+        if len(self.contexts) != 2 or not 1 <= self.contexts[0] <= self.contexts[1]:
+            raise ValueError("a correction's contexts are the shortest and the longest, 1 or more")
 
     @staticmethod
     def fit(
@@ -199,7 +208,6 @@ class AimCorrection:
         Args:
             targets, spends: [M, axes], asked and spent means of M episodes, shares of dense.
             contexts: [M], tokens before each episode.
-            levels: of each axis, ascending.
         """
         empty = AimCorrection(
             tuple(float(values[0]) for values in levels),
@@ -238,27 +246,10 @@ class AimCorrection:
 
     @staticmethod
     def from_dict(record: dict[str, Any] | None) -> AimCorrection:
-        """None is no correction: policies of before it, runs that are not calibrated yet.
-
-        Raises: ValueError, TypeError or KeyError when the record is no correction.
-        """
+        """None is no correction: policies of before it, runs that are not calibrated yet."""
         if record is None:
             return AimCorrection()
-        lows, highs, contexts = (
-            tuple(float(v) for v in record[name]) for name in ("lows", "highs", "contexts")
-        )
-        weights = tuple(tuple(float(v) for v in axis) for axis in record["weights"])
-        axes = len(weights)
-        if weights and not axes == len(lows) == len(highs) == len(AXES):
-            raise ValueError(f"a correction has {len(AXES)} axes")
-        terms = _num_terms(axes)
-        if any(len(axis) != terms for axis in weights):
-            raise ValueError(f"a correction of {axes} axes has {terms} weights per axis")
-        if not all(math.isfinite(v) for axis in (lows, highs, contexts, *weights) for v in axis):
-            raise ValueError("a correction may only hold finite numbers")
-        if len(contexts) != 2 or not 1 <= contexts[0] <= contexts[1]:
-            raise ValueError("a correction's contexts are the shortest and the longest, 1 or more")
-        return AimCorrection(lows, highs, weights, (contexts[0], contexts[1]))
+        return from_json(AimCorrection, record, "a correction of aims")
 
     def _places(self, targets: Tensor) -> Tensor:
         """Each target's place on its axis, −1 to 1; 0 on an axis of a single level."""
@@ -276,11 +267,6 @@ class AimCorrection:
 def _room(place: Tensor) -> Tensor:
     """1 in the middle of an axis, 0 at its ends, where nothing can be corrected."""
     return 1 - place.square()
-
-
-def _num_terms(axes: int) -> int:
-    """1, z_i, z_i·z_j, x, x·z_i: 14 of three axes."""
-    return 1 + axes + axes * (axes + 1) // 2 + 1 + axes
 
 
 def _terms(places: Tensor, lengths: Tensor) -> Tensor:

@@ -11,18 +11,9 @@ from typing import Any
 
 import torch
 
-from sol_core.actions import (
-    DEFAULT_GRID,
-    DENSE,
-    SHARE_GRID,
-    Action,
-    ActionGrid,
-    Budget,
-    grid_named,
-)
+from sol_core.actions import DEFAULT_GRID, DENSE, SHARE_GRID, Action, ActionGrid, Budget, grid_named
 from sol_core.budgets import mixes_of
-from sol_core.comparing.methods import PlannedRows
-from sol_core.decoding.batch_scheduling import BatchScheduler, StepObservation
+from sol_core.decoding.batch_scheduling import BatchScheduler, PlannedRows, StepObservation
 from sol_core.decoding.loop import DecodeOptions, DecodeStep, decode
 from sol_core.files.places import default_data_dir
 from sol_core.models import FrozenLM

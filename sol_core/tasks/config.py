@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
 from sol_core.actions import SHORT_AXES, Budget, record_of
 from sol_core.errors import ConfigError
@@ -27,12 +27,7 @@ DEFAULT_BUDGETS = (
 
 @dataclass(frozen=True, slots=True)
 class TasksConfig:
-    """Everything that decides the tasks' numbers besides the model, the policy and the machine.
-
-    Attributes: see each field's help.
-    """
-
-    FORMER_FIELDS: ClassVar[dict[str, Any]] = {}
+    """Everything that decides the tasks' numbers besides the model, the policy and the machine."""
 
     tasks: tuple[str, ...] = setting(QUESTION_TASKS, "downstream tasks, by name")
     limit: Annotated[int, Range(2, 1_000_000)] = setting(500, "questions of each task, at most")
@@ -66,23 +61,15 @@ class TasksConfig:
         return record_of(self)
 
 
-def parse_tasks(text: str) -> tuple[str, ...]:
-    """Read ``"arc_easy,piqa"``.
-
-    Raises: ConfigError that names the unknown one.
-    """
-    names = _parse(text)
-    _check_names("task", names, TASK_NAMES)
-    return names
+def parse_names(text: str) -> tuple[str, ...]:
+    """Read ``"arc_easy,piqa"``: tasks or baselines, which ``TasksConfig`` checks."""
+    return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
 def parse_contexts(text: str) -> tuple[int, ...]:
-    """Read ``"1000,4000"``.
-
-    Raises: ConfigError that names what is no length.
-    """
+    """Read ``"1000,4000"``."""
     try:
-        contexts = tuple(int(part) for part in _parse(text))
+        contexts = tuple(int(part) for part in parse_names(text))
     except ValueError:
         raise ConfigError(
             f"contexts are lengths in tokens, as in 1000,4000; got {text!r}"
@@ -106,20 +93,6 @@ def check_contexts(contexts: tuple[int, ...]) -> None:
             f"contexts must be 1 to {MAX_CONTEXTS} different lengths of {LEAST_CONTEXT} to "
             f"{MOST_CONTEXT:,} tokens, got {contexts}"
         )
-
-
-def parse_baselines(text: str) -> tuple[str, ...]:
-    """Read ``"static,paper"``.
-
-    Raises: ConfigError that names the unknown one.
-    """
-    names = _parse(text)
-    _check_names("baseline", names, BASELINE_NAMES)
-    return names
-
-
-def _parse(text: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
 def _check_names(what: str, names: tuple[str, ...], known: tuple[str, ...]) -> None:

@@ -12,15 +12,9 @@ import numpy as np
 from sol_core.actions import AXES, DENSE, Action, ActionGrid, Budget
 from sol_core.budgets import MixTable
 from sol_core.comparing.contenders import Contender
-from sol_core.comparing.methods import (
-    PlannedRows,
-    attention_first,
-    paper_grid,
-    place_on,
-    read_beyond,
-)
+from sol_core.comparing.methods import attention_first, paper_grid, place_on, read_beyond
 from sol_core.comparing.rollout import Floats
-from sol_core.decoding.batch_scheduling import SplitScheduler
+from sol_core.decoding.batch_scheduling import PlannedRows, SplitScheduler
 from sol_core.decoding.cost import NO_POLICY, PolicyReads
 from sol_core.evaluation.measurement import Batch
 from sol_core.evaluation.stages import ROWS_AT_ONCE
@@ -232,7 +226,7 @@ class PolicyTaskPass(TaskPass):
         return SplitScheduler(
             [
                 (first_rows, PlannedRows([[DENSE] * steps] * len(indices))),
-                (others, setting.contender.policy.scheduler(budgets, seed=None)),
+                (others, setting.contender.scheduler(budgets, None)),
             ]
         )
 

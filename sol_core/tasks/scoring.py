@@ -19,8 +19,14 @@ from sol_core.actions import AXES, ActionGrid
 from sol_core.comparing.rollout import Floats
 from sol_core.decoding.batch_scheduling import BatchScheduler
 from sol_core.decoding.cost import CostModel, PolicyReads, StepBytes
-from sol_core.decoding.loop import DecodeOptions, DecodeStep, PrefixState, Windows, decode
-from sol_core.decoding.numbers import require_finite
+from sol_core.decoding.loop import (
+    DecodeOptions,
+    DecodeStep,
+    PrefixState,
+    Windows,
+    decode,
+    require_finite,
+)
 from sol_core.decoding.teacher_forcing import teacher_forced
 from sol_core.models import FrozenLM
 from sol_core.models.cache import KVCache
@@ -34,8 +40,6 @@ PLACES = 1024  # whose logits are made at once
 def score_densely(lm: FrozenLM, ones: Sequence[Continuation]) -> list[tuple[float, bool]]:
     """Per continuation, the log-likelihood of its tokens together, nats, and whether each was
     the most probable one.
-
-    Raises: NotFiniteError.
     """
     texts = list(
         dict.fromkeys((continuation.context + continuation.tokens)[:-1] for continuation in ones)
@@ -97,11 +101,7 @@ def score_continuations(
     *,
     group: int,
 ) -> BatchScores:
-    """Score continuations under ``group`` schedules each.
-
-    Args:
-        scheduler: of B · group rows, continuation after continuation.
-    """
+    """Score continuations under ``group`` schedules each."""
     read = read_contexts(lm, ones, grid, observe=scheduler.observes)
     return score_after(read, scheduler, group=group)
 
@@ -147,13 +147,7 @@ def write_after(
     group: int,
     steps: int,
 ) -> Floats:
-    """Let rows write ``steps`` tokens greedily after contexts that have been read.
-
-    Args:
-        numbers: of the continuations whose contexts come before.
-        scheduler: of ``group`` rows for each of them.
-    Returns: token ids [len(numbers), group, steps]. An end of text does not end a row.
-    """
+    """Let rows write ``steps`` tokens greedily after contexts that have been read."""
     # A row is a sequence of its own here: rows of one prompt part ways.
     rows = [number for number in numbers for _ in range(group)]
     before = contexts.windows

@@ -82,7 +82,6 @@ def read_checkpoint(
     """The last whole checkpoint of this configuration; None when there is none.
 
     A damaged one is passed over for the one before it.
-    Raises: PolicyError when both are damaged or they belong to another configuration.
     """
     paths = [path for path in (folder / _NAME, folder / _PREVIOUS) if path.exists()]
     problems = []

@@ -64,8 +64,6 @@ def gap_metrics(gaps: Iterable[float]) -> dict[str, float]:
 class WarmStartConfig:
     """Learning damage from counterfactuals: random schedules from every window of a text at
     once, each decode step labelled with its KL to the dense step.
-
-    Attributes: see each field's help.
     """
 
     texts: Annotated[int, Range(0, MAX_ROUNDS)] = setting(
@@ -82,10 +80,7 @@ class WarmStartConfig:
 
 @dataclass(frozen=True, slots=True)
 class GrpoConfig:
-    """GRPO on teacher-forced rollouts (SOL, arXiv:2605.10875, section 4).
-
-    Attributes: see each field's help.
-    """
+    """GRPO on teacher-forced rollouts (SOL, arXiv:2605.10875, section 4)."""
 
     updates: Annotated[int, Range(0, MAX_ROUNDS)] = setting(
         60, "policy updates; 0 skips GRPO (warm start alone)"
@@ -256,10 +251,7 @@ NOMINAL_MINUTES = {"quick": 7.0, "standard": 19.0, "share": 39.0, "paper": 135.0
 
 
 def for_minutes(config: TrainConfig, preset_name: str, minutes: float) -> TrainConfig:
-    """A preset's configuration for another length: more work for more time, and a time limit.
-
-    Raises: ConfigError for a time that is not above 0.
-    """
+    """A preset's configuration for another length: more work for more time, and a time limit."""
     if not 0.01 <= minutes <= MAX_MINUTES:
         raise ConfigError(f"minutes must be between 0.01 and {MAX_MINUTES:,.0f}, got {minutes!r}")
     factor = max(1.0, minutes / NOMINAL_MINUTES[preset_name])

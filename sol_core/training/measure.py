@@ -78,11 +78,7 @@ def draw_shares(
 def sample_states(
     policy: Policy, played: Sequence[Played], contexts: Sequence[int]
 ) -> SampleStates:
-    """States for prices on bytes, of a policy whose first axes are ``BYTE_AXES``.
-
-    Args:
-        played: of each text, an episode for each of ``contexts``, tokens before it.
-    """
+    """States for prices on bytes, of a policy whose first axes are ``BYTE_AXES``."""
     axes = slice(len(BYTE_AXES))
     shapes, levels, damages = (
         torch.cat([getattr(episode, name) for episode in played])

@@ -18,7 +18,7 @@ from torch import Tensor
 from sol_core.budgets import MixTable
 from sol_core.policy import Policy, PolicyScheduler
 from sol_core.policy.network import DamageNetwork
-from sol_core.policy.policy import StepInputs, budget_shares
+from sol_core.policy.policy import budget_shares
 from sol_core.policy.prices import AimCorrection
 from sol_core.progress import WorkEvent, WorkSample
 from sol_core.training.config import PRICED_TEXTS
@@ -33,13 +33,7 @@ from sol_core.training.measure import (
 )
 from sol_core.training.rollouts import RolloutBatch, draw_budgets, prefill_text, roll_out
 from sol_core.training.run_state import RunState
-from sol_core.training.update import (
-    damages_at,
-    damages_of,
-    grpo_update,
-    prices_from,
-    warm_step,
-)
+from sol_core.training.update import damages_at, damages_of, grpo_update, prices_from, warm_step
 from sol_core.training.warm_start import (
     LabelledSteps,
     batches_of_epoch,
@@ -157,7 +151,7 @@ def _price(state: RunState, labels: LabelledSteps) -> None:
     """Prices from states among the labels."""
     episodes = labels.damage.shape[0]
     sample = labels.take(torch.arange(0, episodes, max(1, episodes // CALIBRATION_EPISODES)))
-    _set_prices(state, [damages_at(state.policy, sample.rows, sample.tokens)])
+    _set_prices(state, [damages_at(state.policy, sample)])
 
 
 def _labels(state: RunState, count: int) -> LabelledSteps:
@@ -195,7 +189,8 @@ def _update(state: RunState) -> None:
     state.progress.updates += 1
     if state.policy.prices and state.progress.updates % CALIBRATE_EVERY == 0:
         # From this update alone: what a resumed run no longer has must not decide.
-        _set_prices(state, ranks.collect(numbers, lambda n: _damages_in(state, batches[n].inputs)))
+        seen = ranks.collect(numbers, lambda n: damages_at(state.policy, batches[n].inputs))
+        _set_prices(state, seen)
 
 
 def _roll_out(state: RunState, number: int) -> RolloutBatch:
@@ -228,7 +223,13 @@ def calibrate(state: RunState) -> Iterator[WorkEvent]:
         yield _calibrated(state, numbers, 1)
         if state.is_past(1.0):
             break
-    policy.correction = ranks.lead(lambda: _correction(state, played))
+
+    def correction() -> AimCorrection:
+        asked, spent = (torch.cat([getattr(p, n) for p in played]) for n in ("asked", "spent"))
+        contexts = torch.tensor(config.starts).repeat(len(played))
+        return AimCorrection.fit(asked, spent, contexts, policy.levels)
+
+    policy.correction = ranks.lead(correction)
     if mixes is not None:
         of_shares = [text for place, text in enumerate(played) if _at_shares(PRICED_TEXTS + place)]
         policy.states = ranks.lead(lambda: sample_states(policy, of_shares, config.starts))
@@ -276,19 +277,9 @@ def _play(state: RunState, number: int, rows: int, mixes: MixTable | None = None
     return Played.of(state.policy, scheduler, budget_shares(budgets), damages)
 
 
-def _correction(state: RunState, played: Sequence[Played]) -> AimCorrection:
-    asked, spent = (torch.cat([getattr(p, n) for p in played]) for n in ("asked", "spent"))
-    contexts = torch.tensor(state.config.starts).repeat(len(played))
-    return AimCorrection.fit(asked, spent, contexts, state.policy.levels)
-
-
 def _set_prices(state: RunState, seen: Sequence[Sequence[Tensor]]) -> None:
     """Prices from states that the lead has."""
     state.set_prices(state.ranks.lead(lambda: prices_from(state.policy, seen)))
-
-
-def _damages_in(state: RunState, inputs: StepInputs) -> list[Tensor]:
-    return damages_at(state.policy, inputs.rows, inputs.tokens)
 
 
 def measure(state: RunState, policy: Policy | None = None) -> Iterator[WorkEvent]:

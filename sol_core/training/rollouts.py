@@ -17,8 +17,7 @@ from torch import Tensor
 from sol_core.actions import AXES, ActionGrid, Budget
 from sol_core.decoding.batch_scheduling import BatchScheduler
 from sol_core.decoding.loop import DecodeOptions, DecodeStep, PrefixState, Windows
-from sol_core.decoding.numbers import kl_to_dense
-from sol_core.decoding.teacher_forcing import ScoredStep, teacher_forced, token_nll
+from sol_core.decoding.teacher_forcing import ScoredStep, kl_to_dense, teacher_forced, token_nll
 from sol_core.models import FrozenLM, PrefillOutput
 from sol_core.models.cache import KVCache
 from sol_core.policy import Policy, PolicyScheduler
@@ -57,12 +56,7 @@ class TextPrefill:
         steps: int,
         grid: ActionGrid,
     ) -> Iterator[StepScores]:
-        """Teacher-forced decode steps from several positions at once.
-
-        Args:
-            starts: B of the text's.
-            scheduler: of B · rows_per_start rows.
-        """
+        """Teacher-forced decode steps from several positions at once."""
         first = torch.tensor(starts)
         seen = torch.searchsorted(self.starts, first)
         prefix = PrefixState(
@@ -178,17 +172,11 @@ def clipped_loss(
     return GrpoLoss(loss, float(entropy.detach().mean()), float(outside.float().mean()))
 
 
-def kl_reward(scores: StepScores) -> Tensor:
-    """Minus KL to the dense step, nats: [R]."""
-    return -scores.kl
-
-
-def nll_reward(scores: StepScores) -> Tensor:
-    """Log-likelihood of the text's next token, nats: [R]."""
-    return -scores.nll
-
-
-REWARDS: dict[str, Callable[[StepScores], Tensor]] = {"kl": kl_reward, "nll": nll_reward}
+# Of a step's rows, [R] nats: minus KL to the dense step; log-likelihood of the text's next token.
+REWARDS: dict[str, Callable[[StepScores], Tensor]] = {
+    "kl": lambda scores: -scores.kl,
+    "nll": lambda scores: -scores.nll,
+}
 
 
 @dataclass(frozen=True, slots=True)

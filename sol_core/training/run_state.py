@@ -60,10 +60,7 @@ class TextSource:
         self.fingerprint = ""
 
     def open(self) -> None:
-        """Find the corpus and read its first text.
-
-        Raises: CorpusError, DownloadError, ConfigError.
-        """
+        """Find the corpus and read its first text."""
         self._corpus = load_corpus(self._config.corpus, data_dir=self._data_dir, split="train")
         self.fingerprint = self._corpus.fingerprint
         next(self._endless("label"))
@@ -116,7 +113,6 @@ class RunState:
 
     The same on every rank; ``folder``, made if need be, is the lead's. A checkpoint in it is
     continued.
-    Raises: PolicyError when it cannot be.
     """
 
     def __init__(
@@ -299,10 +295,7 @@ class RunState:
         self._measure_s = self._measured_at - began
 
     def checkpoint(self) -> WorkCheckpoint:
-        """The lead writes one now.
-
-        Raises: OSError when the disk is full; the one before is then intact.
-        """
+        """The lead writes one now; OSError when the disk is full leaves the one before intact."""
         self.progress.elapsed_s = self.elapsed_s
         kept = replace(self.progress, reports=self.progress.reports - self.begun_anew)
         self.ranks.lead(

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from sol_core.actions import AXES
 from sol_core.policy import Policy
 from sol_core.policy.network import DamageNetwork
+from sol_core.policy.policy import StepInputs
 from sol_core.policy.prices import PriceTable
 from sol_core.training.config import gap_metrics
 from sol_core.training.rollouts import GrpoLoss, RolloutBatch, clipped_loss
@@ -23,10 +24,7 @@ WARM_UP_UPDATES = 5  # Adam's first step without moments would move half of all 
 
 
 def warm_step(state: RunState, batch: LabelledSteps, step: int, num_steps: int) -> float:
-    """One gradient step on labelled episodes, shared out in parts; returns the loss.
-
-    Raises: TrainingDivergedError.
-    """
+    """One gradient step on labelled episodes, shared out in parts; returns the loss."""
     network = state.policy.network
     assert isinstance(network, DamageNetwork)
     parts = torch.arange(batch.damage.shape[0]).split(EPISODES_PER_PART)
@@ -46,12 +44,7 @@ def warm_step(state: RunState, batch: LabelledSteps, step: int, num_steps: int) 
 
 
 def grpo_update(state: RunState, batches: Sequence[RolloutBatch]) -> dict[str, float]:
-    """Some gradient passes over one update's rollouts; returns metrics.
-
-    Args:
-        batches: of this rank's texts; gradients are averaged over all texts of all ranks.
-    Raises: TrainingDivergedError before a parameter is touched by a bad number.
-    """
+    """Some gradient passes over one update's rollouts; returns metrics."""
     config = state.config.grpo
     # Falling to zero: constant steps wandered off after some 25 updates (docs/results.md).
     done = state.progress.updates
@@ -91,16 +84,13 @@ def _grpo_loss(state: RunState, batch: RolloutBatch, results: list[GrpoLoss]) ->
 
 
 @torch.no_grad()
-def damages_at(policy: Policy, rows: Tensor, tokens: Tensor) -> list[Tensor]:
-    """Predicted damage per axis, [M, levels] each on the CPU, in states of some episodes.
-
-    Args:
-        rows, tokens: [N, T, width] and [N, T]; M = N · T.
-    """
+def damages_at(policy: Policy, episodes: StepInputs | LabelledSteps) -> list[Tensor]:
+    """Predicted damage per axis, [M, levels] each on the CPU, in states of N · T = M steps."""
     network = policy.network
     assert isinstance(network, DamageNetwork)
     network.eval()
-    encoded, _ = network.encoder(rows.to(policy.embedding.device), policy.embedding[tokens])
+    rows = episodes.rows.to(policy.embedding.device)
+    encoded, _ = network.encoder(rows, policy.embedding[episodes.tokens])
     return damages_of(policy, network.shapes(encoded))
 
 
@@ -138,11 +128,7 @@ def _logits_and_damage_loss(
 
 
 def _descend(state: RunState, losses: Iterable[Tensor], max_norm: float) -> float:
-    """One step down the sum of all ranks' losses; returns that sum.
-
-    Args:
-        losses: this rank's; each is made when the one before has given its gradient.
-    """
+    """One step down the sum of all ranks' losses; returns that sum."""
     state.optimiser.zero_grad(set_to_none=True)
     total = torch.zeros(())
     for loss in losses:

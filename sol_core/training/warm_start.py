@@ -157,11 +157,7 @@ class ExplorationScheduler:
 
 
 def damage_loss(network: DamageNetwork, batch: LabelledSteps, embedding: Tensor) -> Tensor:
-    """Mean loss of some episodes, a scalar.
-
-    Args:
-        embedding: [V, C] of the language model.
-    """
+    """Mean loss of some episodes, a scalar; embedding: [V, C] of the language model."""
     log_damages, log_entropy, _ = network(batch.rows, embedding[batch.tokens])
     fit = gamma_loss(network.total_damage(log_damages, batch.levels.long()), batch.damage)
     return fit + ENTROPY_WEIGHT * F.mse_loss(log_entropy, (batch.entropy + 0.1).log())

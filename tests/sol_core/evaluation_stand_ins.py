@@ -45,7 +45,7 @@ class TokenPolicy:
         self.calls: list[tuple[int, int | None]] = []
         self.saw_signals: list[bool] = []
 
-    def scheduler(self, budgets: Sequence[Budget], *, seed: int | None) -> BatchScheduler:
+    def scheduler(self, budgets: Sequence[Budget], seed: int | None) -> BatchScheduler:
         self.calls.append((len(budgets), seed))
         return _TokenScheduler(self, budgets, sampled=seed is not None)
 
@@ -85,7 +85,7 @@ def contender(
     name: str = "mine", shift: int = 0, grid: ActionGrid = GRID, episode_steps: int = 16
 ) -> tuple[Contender, TokenPolicy]:
     policy = TokenPolicy(shift)
-    return Contender(name, policy, grid, episode_steps, ""), policy
+    return Contender(name, policy.scheduler, grid, episode_steps, ""), policy
 
 
 def random_texts(

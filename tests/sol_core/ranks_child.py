@@ -21,7 +21,8 @@ from sol_core.policy import PolicyConfig
 from sol_core.progress import WorkProgress, WorkStopped
 from sol_core.training import phases as phases_module
 from sol_core.training.config import GrpoConfig, TrainConfig, WarmStartConfig
-from sol_core.training.ranks import Ranks, join_ranks
+from sol_core.training.joining import join_ranks
+from sol_core.training.ranks import Ranks
 from sol_core.training.trainer import train
 
 PATIENCE = {"impatient": timedelta(seconds=10)}

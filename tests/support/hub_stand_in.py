@@ -77,9 +77,14 @@ class _Handler(BaseHTTPRequestHandler):
             files = hub.repositories.get(found[1])
             if files is None:
                 return self._answer(404, {"error": "Repository not found"}, "RepoNotFound")
+            sizes = {name: hub.sizes.get(name, len(data)) for name, data in files.items()}
+            if found[2] == "tree":
+                kept = {"type": "file", "oid": "0" * 40}
+                tree = [{**kept, "path": name, "size": size} for name, size in sizes.items()]
+                return self._answer(200, tree)
             siblings = [
-                {"rfilename": name, "size": hub.sizes.get(name, len(data)), "blobId": "0" * 40}
-                for name, data in files.items()
+                {"rfilename": name, "size": size, "blobId": "0" * 40}
+                for name, size in sizes.items()
             ]
             return self._answer(200, {"id": found[1], "sha": COMMIT, "siblings": siblings})
         return self._file()
@@ -141,8 +146,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.held.stuck.set()
         self.rfile.read(1)  # until the client is gone
 
-    def _answer(self, status: int, record: dict[str, Any], code: str = "") -> None:
-        extra = {"X-Error-Code": code, "X-Error-Message": str(record.get("error"))} if code else {}
+    def _answer(self, status: int, record: Any, code: str = "") -> None:
+        extra = {"X-Error-Code": code, "X-Error-Message": str(record["error"])} if code else {}
         self._send(status, json.dumps(record).encode(), extra)
 
     def _send(self, status: int, data: bytes, headers: dict[str, str]) -> None:

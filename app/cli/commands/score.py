@@ -61,10 +61,13 @@ def run(args: argparse.Namespace) -> int:
         policy = load_policy(folder, model, grid=options.grid_from(args))
         results = [score_policy(model, case, policy, args.asked) for case in parsed]
         parsed = [
-            replace(case, schedules=(result.actions,))
-            for case, result in zip(parsed, results, strict=True)
+            replace(case, schedules=(actions,))
+            for case, (actions, _) in zip(parsed, results, strict=True)
         ]
-        scores = [result.to_dict() for result in results]
+        scores = [
+            {"nll": [nll], "actions": [[list(action.as_tuple()) for action in actions]]}
+            for actions, nll in results
+        ]
     else:
         scores = [
             {"nll": score_case(model, case, options.grid_from(args).mechanisms)} for case in parsed

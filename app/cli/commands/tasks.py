@@ -73,15 +73,15 @@ def run(args: argparse.Namespace) -> int:
 def _config(args: argparse.Namespace) -> TasksConfig:
     """Raises: ConfigError naming what is not allowed."""
     from sol_core.evaluation.config import parse_budgets
-    from sol_core.tasks.config import TasksConfig, parse_baselines, parse_contexts, parse_tasks
+    from sol_core.tasks.config import TasksConfig, parse_contexts, parse_names
 
     options: dict[str, Any] = {
         "limit": args.limit,
         "seed": args.seed,
-        "baselines": parse_baselines(args.baselines),
+        "baselines": parse_names(args.baselines),
     }
     if args.tasks is not None:
-        options["tasks"] = parse_tasks(args.tasks)
+        options["tasks"] = parse_names(args.tasks)
     if args.contexts is not None:
         options["contexts"] = parse_contexts(args.contexts)
     if args.budgets is not None:

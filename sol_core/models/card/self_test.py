@@ -177,7 +177,7 @@ def _run_child(
             )
         except _TooLongError:
             return output, -1
-    return result.output, result.status
+    return result.stdout, result.returncode
 
 
 def _path(device: torch.device, dtype: torch.dtype, data_dir: Path) -> Path:

@@ -4,11 +4,14 @@ To add a family, write a reader of its config in ``readers.py``, and its names i
 ``layer_names.py`` where they are not Llama's. What the decoder lacks is refused by name.
 """
 
-from sol_core.models.families.complete import complete_config
-from sol_core.models.families.head_layout import head_channels, spread_heads
-from sol_core.models.families.layer_names import LayerNames, layer_names
+from sol_core.models.families.layer_names import (
+    LayerNames,
+    head_channels,
+    layer_names,
+    spread_heads,
+)
 from sol_core.models.families.readers import SUPPORTED_FAMILIES, spec_from_config
-from sol_core.models.families.refusals import refuse_denied_biases, refuse_family
+from sol_core.models.families.refusals import complete_config, refuse_denied_biases, refuse_family
 
 __all__ = [
     "SUPPORTED_FAMILIES",

@@ -1,8 +1,13 @@
-"""Refusals: what the decoder lacks, and biases that a checkpoint holds and its config denies."""
+"""Judgement of a config.json before it is used: what the decoder lacks, what needs no transformers.
+
+Features that are not supported are refused by name, and so are biases that a checkpoint holds and
+its config denies. A Llama's config.json that says everything needs no class of transformers.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from sol_core.errors import ModelLoadError, UnsupportedModelError
@@ -47,13 +52,7 @@ _OTHERWISE = _LACKING | {
 
 
 def refuse_family(record: Mapping[str, Any], supported: Sequence[str]) -> None:
-    """Raise for a family that is not supported, or a feature that none of the supported has.
-
-    Args:
-        record: config.json, or the attributes of a config.
-        supported: ``model_type`` of the families.
-    Raises: UnsupportedModelError naming the request and the supported values.
-    """
+    """Raise for a family that is not supported, or a feature that none of the supported has."""
     family = record.get("model_type")
     known = _LACKING if family in supported else _OTHERWISE
     lacking = " and ".join(words for words, asks in known.items() if asks(record))
@@ -85,3 +84,44 @@ def _biased_matrices(config: PretrainedConfig) -> frozenset[str]:
         return _INPUT_BIASED
     attention, mlp = (getattr(config, name, False) for name in ("attention_bias", "mlp_bias"))
     return (_ATTENTION if attention else frozenset()) | (_MLP if mlp else frozenset())
+
+
+# What is read of a Llama's config.json, and as which type.
+_LLAMA: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(
+        (
+            "vocab_size",
+            "hidden_size",
+            "intermediate_size",
+            "num_hidden_layers",
+            "num_attention_heads",
+            "num_key_value_heads",
+            "head_dim",
+            "max_position_embeddings",
+        ),
+        (int,),
+    ),
+    **dict.fromkeys(("tie_word_embeddings", "attention_bias", "mlp_bias"), (bool,)),
+    "rms_norm_eps": (float,),
+    "hidden_act": (str,),
+    "eos_token_id": (int, list),
+}
+# Ropes of which nothing is filled in from elsewhere, and the names from which it would be.
+_PLAIN_ROPES = ("default", "linear", "llama3")
+_ELSEWHERE = ("original_max_position_embeddings", "partial_rotary_factor", "rope_scaling")
+
+
+def complete_config(record: Mapping[str, Any]) -> Any:
+    """Return a Llama's config.json as a config if it says everything that is read here, else None.
+
+    For another family, and where anything is missing or unusual, transformers' own class has to
+    fill in and check; importing it takes longer (1.4 s) than reading the default model's weights.
+    """
+    rope = record.get("rope_parameters")
+    complete = record.get("model_type") == "llama" and all(
+        type(record.get(name)) in kinds for name, kinds in _LLAMA.items()
+    )
+    if not complete or not isinstance(rope, dict) or any(record.get(n) for n in _ELSEWHERE):
+        return None
+    plain = rope.get("rope_type") in _PLAIN_ROPES and type(rope.get("rope_theta")) in (int, float)
+    return SimpleNamespace(**record) if plain else None

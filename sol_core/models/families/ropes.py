@@ -24,17 +24,12 @@ _PARTIAL = ("phi3",)  # families whose code in transformers rotates a part of a 
 
 @dataclass(frozen=True, slots=True)
 class _Given:
-    """The parameters of a rope and where they apply.
-
-    Attributes:
-        channels: rotated channels of a stored head.
-        part: the same, None where that is all that the decoder has.
-    """
+    """The parameters of a rope and where they apply."""
 
     values: Mapping[str, Any]
     positions: int
-    channels: int
-    part: int | None
+    channels: int  # rotated channels of a stored head
+    part: int | None  # the same, None where that is all that the decoder has
 
     def number(self, name: str, default: float | None = None) -> float:
         value = self.values.get(name)
@@ -53,13 +48,7 @@ class _Given:
 def rope_spec(
     values: Mapping[str, Any], config: PretrainedConfig, stored: int, used: int
 ) -> RopeSpec:
-    """Read one rope.
-
-    Args:
-        values: of ``rope_parameters``.
-        stored, used: channels of a head in the checkpoint, and in the decoder.
-    Raises: UnsupportedModelError for another kind; ModelLoadError for a parameter that is missing.
-    """
+    """Read one of ``rope_parameters``; heads of ``stored`` channels become ``used`` ones."""
     share = values.get("partial_rotary_factor")
     if share not in (None, 1) and config.model_type not in _PARTIAL:
         raise UnsupportedModelError(
@@ -103,12 +92,7 @@ def rope_spec(
 
 
 def longest_text(values: Mapping[str, Any], positions: int) -> int:
-    """Tokens up to which a rope is what it is from the first token on.
-
-    Args:
-        values: of ``rope_parameters``.
-        positions: the config's ``max_position_embeddings``.
-    """
+    """Tokens up to which a rope is what it is from the first token on."""
     if values.get("rope_type") == "longrope":
         return min(positions, _Given(values, positions, 0, None).original_positions)
     return positions

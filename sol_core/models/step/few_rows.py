@@ -29,7 +29,7 @@ from kernels.decode_layer import (
 from kernels.head_preview import HeadPreview
 from kernels.quantised_weights.layout import BYTES_4, BYTES_8, HEADER
 from sol_core.actions import Action, Mechanisms
-from sol_core.models.page_thresholds import PageThresholds
+from sol_core.models.measured import PageThresholds
 from sol_core.models.rope import RotaryTable
 from sol_core.models.signals import BEST_PAGES, Observe
 from sol_core.models.step.layer import final_logits

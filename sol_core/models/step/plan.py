@@ -22,7 +22,7 @@ from kernels.page_attention import AttentionPlan
 from kernels.page_scorers import Summary
 from sol_core.actions import MAX_BITS, PAPER, Action, Budget, Mechanisms, ceil_fraction
 from sol_core.models.cache import KVCache
-from sol_core.models.page_thresholds import PageThresholds
+from sol_core.models.measured import PageThresholds
 from sol_core.models.signals import Observe
 from sol_core.models.spec import ModelSpec
 

@@ -85,10 +85,7 @@ def pack_policy(folder: Path, target: Path) -> None:
 
 
 def copy_policy(source: Path, target: Path) -> None:
-    """Copy the policy's files, and no others, into the existing folder ``target``.
-
-    Raises: PolicyError for a file that is missing, too large, or no plain file.
-    """
+    """Copy the policy's files, and no others, into the existing folder ``target``."""
     for name, limit in MAX_BYTES.items():
         path = source / name
         if name == CARD_FILE and not path.exists():
@@ -104,7 +101,6 @@ def unpack_policy(source: Path, target: Path) -> None:
     """Read a zip's policy into the existing folder ``target``.
 
     The files may lie in one folder inside; whatever else is there makes the zip no policy.
-    Raises: PolicyError naming the entry and what is wrong with it.
     """
     try:
         with zipfile.ZipFile(source) as archive:

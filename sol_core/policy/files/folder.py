@@ -89,10 +89,7 @@ def _base_model(name: str) -> str:
 
 
 class PolicyParts(NamedTuple):
-    """Contents of a policy folder: all but the language model's embedding.
-
-    Attributes: as of ``Policy``.
-    """
+    """Contents of a policy folder: all but the language model's embedding."""
 
     info: PolicyInfo
     network: DamageNetwork | JointNetwork
@@ -105,7 +102,6 @@ def write_policy_folder(policy: PolicyParts, folder: Path) -> None:
     """Write a policy folder in one rename; an existing one is replaced.
 
     Weights are stored in 16 bits, which changes no choice that matters and halves the size.
-    Raises: OSError when the disk is full or not writable; the old folder is then intact.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     with staged_folder(folder) as staging:
@@ -119,7 +115,6 @@ def write_policy_files(policy: PolicyParts, folder: Path) -> None:
     """Write the three files into an existing folder, each in one rename; others stay.
 
     The configuration comes last: a folder without it is no policy.
-    Raises: OSError when the disk is full or not writable.
     """
     tensors = {
         name: value.half().contiguous().cpu() for name, value in policy.network.state_dict().items()
@@ -151,10 +146,7 @@ def read_policy_folder(folder: Path) -> PolicyParts:
 
 
 def check_policy(folder: Path) -> PolicyInfo:
-    """Read everything of a policy folder that comes from elsewhere, and say what it is.
-
-    Raises: PolicyError naming the file and what is wrong with it.
-    """
+    """Read everything of a policy folder that comes from elsewhere, and say what it is."""
     record = read_config(folder)
     info = info_from_record(record, folder)
     _check_size(info, folder)

@@ -1,25 +1,39 @@
-"""Finds a policy by its usual names: "default", a stored name, a folder, a Hub id.
+"""Finds a policy by its usual names, and moves policies to and from the Hugging Face Hub.
 
-Stored policies are the folders in ``<data dir>/policies``. A former name of a renamed policy still
-finds it, as long as no other policy has taken that name. Read without torch.
+Names are "default", a stored name, a folder, or a Hub id. Stored policies are the folders in
+``<data dir>/policies``. A former name of a renamed policy still finds it, as long as no other one
+has taken that name. On the Hub a policy is a model repository of the three files of a folder. The
+token is the one of ``hf auth login`` or HF_TOKEN, or one that is handed in; it is given to the
+Hub's own client, kept nowhere and shown nowhere. Read without torch.
 """
 
 from __future__ import annotations
 
+import logging
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sol_core.actions import GRIDS, SHARE_GRID, ActionGrid, by_need
-from sol_core.errors import PolicyError
-from sol_core.files.places import SHIPPED_POLICIES, SHIPPED_POLICY, default_data_dir
+from sol_core.errors import DownloadError, PolicyError
+from sol_core.files.places import SHIPPED_POLICIES, SHIPPED_POLICY, default_data_dir, first_line
 from sol_core.policy.files.archive import read_notes
-from sol_core.policy.info import CONFIG_FILE, read_policy_info
+from sol_core.policy.info import CARD_FILE, CONFIG_FILE, MAX_BYTES, read_policy_info
 
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+    from huggingface_hub.hf_api import ModelInfo
+
+AnswerT = TypeVar("AnswerT")
+
+logger = logging.getLogger(__name__)
 DEFAULT_POLICY = "default"  # the one that ships with the program
 NAME_LENGTH = 60
 _NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9 ._-]{{0,{NAME_LENGTH - 1}}}")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _LISTED = 12  # names in a message
+_FILES: dict[str, Any] = {"allow_patterns": list(MAX_BYTES)}
 
 
 def shipped_for(folder: Path, grid: ActionGrid | None) -> Path:
@@ -31,10 +45,7 @@ def shipped_for(folder: Path, grid: ActionGrid | None) -> Path:
 
 
 def grid_in_use(folder: Path, *, by_share: bool) -> ActionGrid:
-    """The grid that a policy chooses from: its own, for shares of the bytes with pages by need.
-
-    Raises: PolicyError when the policy cannot be read.
-    """
+    """The grid that a policy chooses from: its own, for shares of the bytes with pages by need."""
     if by_share and folder == SHIPPED_POLICY:
         return GRIDS[SHARE_GRID]
     grid = read_policy_info(folder).grid
@@ -42,14 +53,7 @@ def grid_in_use(folder: Path, *, by_share: bool) -> ActionGrid:
 
 
 def locate_policy(name: str | Path, data_dir: Path | None = None) -> Path:
-    """The folder of a policy, fetched from the Hub where it must be.
-
-    Args:
-        name: "default", a stored policy's name (today's or a former one), a policy folder, or
-            the Hub's "owner/name". A stored name and a folder win over the Hub.
-        data_dir: None is the default one.
-    Raises: PolicyError naming what there is; DownloadError when the Hub does not give it.
-    """
+    """The folder of a policy, fetched from the Hub where it must be."""
     root = data_dir or default_data_dir()
     policies, text = root / "policies", str(name)
     if not text.strip():
@@ -67,8 +71,6 @@ def locate_policy(name: str | Path, data_dir: Path | None = None) -> Path:
     if folder.is_dir():
         raise PolicyError(f"the folder {name} holds no policy: it has no {CONFIG_FILE}")
     if is_hub_id(text):
-        from sol_core.policy.files.hub import fetch_policy
-
         return fetch_policy(text, cache_dir=root / "models" / "hub")
     raise PolicyError(f"no policy {text[:200]!r}: {_choices(policies)}")
 
@@ -124,3 +126,131 @@ def _choices(policies: Path) -> str:
     listed = ", ".join(names[:_LISTED]) + (" …" if len(names) > _LISTED else "")
     stored = f"a stored one ({listed}), " if names else ""
     return f"give {DEFAULT_POLICY!r}, {stored}a policy folder, or a Hugging Face Hub id owner/name"
+
+
+def push_policy(
+    folder: Path,
+    repository: str,
+    *,
+    private: bool = False,
+    token: str | None = None,
+    endpoint: str | None = None,
+) -> str:
+    """Put a policy's files into the repository "owner/name"; returns its address."""
+
+    def push(api: HfApi) -> str:
+        made = api.create_repo(repository, private=private, exist_ok=True)
+        api.upload_folder(
+            repo_id=repository,
+            folder_path=folder,
+            commit_message="Policy of SOL Explorer",
+            **_FILES,
+        )
+        return str(made)
+
+    return _ask(repository, push, token, endpoint)
+
+
+def pull_policy(
+    repository: str,
+    target: Path,
+    *,
+    revision: str | None = None,
+    token: str | None = None,
+    endpoint: str | None = None,
+) -> None:
+    """Fetch a policy's files from the repository "owner/name" into the existing folder ``target``.
+
+    Sizes are looked at before anything is fetched; nothing else of the repository is.
+    """
+
+    def pull(api: HfApi) -> None:
+        about = _checked(api, repository, revision)
+        # The commit that was looked at, even if the branch moves on meanwhile.
+        api.snapshot_download(repository, revision=about.sha, local_dir=target, **_FILES)
+
+    _ask(repository, pull, token, endpoint)
+
+
+def fetch_policy(
+    repository: str,
+    *,
+    revision: str | None = None,
+    cache_dir: str | Path | None = None,
+    force_download: bool = False,
+    local_files_only: bool = False,
+    token: str | bool | None = None,
+) -> Path:
+    """The folder of a policy in the Hub's own cache, fetched first where it must be.
+
+    Without a connection, what the cache has is used and the log says so. Arguments are those of
+    ``huggingface_hub.snapshot_download``.
+    """
+
+    def fetch(api: HfApi) -> Path:
+        from huggingface_hub.errors import HfHubHTTPError
+
+        from_cache = local_files_only
+        if not from_cache:
+            try:
+                _checked(api, repository, revision)
+            except HfHubHTTPError:
+                raise  # the Hub answered: no such repository, or not for this token
+            except _refusals():
+                logger.warning("the Hub is not reached; %s is looked for in the cache", repository)
+                from_cache = True
+        folder = api.snapshot_download(
+            repository,
+            revision=revision,
+            cache_dir=cache_dir,
+            force_download=force_download,
+            local_files_only=from_cache,
+            **_FILES,
+        )
+        return Path(folder)
+
+    return _ask(repository, fetch, token, None)
+
+
+def _checked(api: HfApi, repository: str, revision: str | None) -> ModelInfo:
+    """Contents of a repository; PolicyError where a policy's file is missing or too large."""
+    about = api.model_info(repository, revision=revision, files_metadata=True)
+    sizes = {file.rfilename: file.size for file in about.siblings or []}
+    for name, limit in MAX_BYTES.items():
+        if name not in sizes and name != CARD_FILE:
+            raise PolicyError(f"{repository} on the Hub holds no {name}: it is no policy")
+        if (sizes.get(name) or 0) > limit:
+            raise PolicyError(f"{repository} on the Hub: {name} is too large for a policy")
+    return about
+
+
+def _refusals() -> tuple[type[Exception], ...]:
+    """Return the errors that the Hub's client raises when the Hub refuses or is not reached."""
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    # The client changes its HTTP library between releases; its own error inherits that one's root.
+    roots = [kind for kind in HfHubHTTPError.__bases__ if issubclass(kind, Exception)]
+    return (*roots, HFValidationError, OSError)
+
+
+def _ask(
+    repository: str,
+    ask: Callable[[Any], AnswerT],
+    token: str | bool | None,
+    endpoint: str | None,
+) -> AnswerT:
+    from huggingface_hub import HfApi
+
+    if repository.count("/") != 1:
+        raise DownloadError(f"a Hub repository is named OWNER/NAME, got {repository[:80]!r}")
+    try:
+        return ask(HfApi(endpoint=endpoint, token=token))
+    except _refusals() as error:
+        reason = first_line(error)
+        if isinstance(token, str) and token:
+            reason = reason.replace(token, "…")
+        raise DownloadError(
+            f"the Hub did not give or take {repository} ({type(error).__name__}: {reason}). Check "
+            "the name and the network; writing and private repositories need a token "
+            "(hf auth login, or HF_TOKEN)"
+        ) from error

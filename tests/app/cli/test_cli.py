@@ -27,7 +27,7 @@ from sol_core.config import GenerationConfig
 from sol_core.errors import ModelLoadError
 from sol_core.events import TokenEvent
 from sol_core.fields import from_json
-from sol_core.files.model_manifest import make_manifest, write_manifest
+from sol_core.files.gguf_folder import make_manifest, write_manifest
 from sol_core.files.places import DEFAULT_MODEL
 from tests.app.tiny_project import PROJECT
 from tests.support.fake_engine import FAKE_MODEL, FakeEngine

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sol_core.actions import DENSE, Action, ActionGrid, Budget
-from sol_core.comparing.methods import BaselineRows, PlannedRows, Row, baseline_rows, derive_seed
-from sol_core.decoding.batch_scheduling import StepObservation
+from sol_core.comparing.methods import BaselineRows, Row, baseline_rows, derive_seed
+from sol_core.decoding.batch_scheduling import PlannedRows, StepObservation
 from sol_core.decoding.schedules import Horizon
 from sol_core.decoding.teacher_forcing import kl_to_first, token_nll
 from sol_core.errors import ShapeError

@@ -22,7 +22,7 @@ from sol_core.corpus.builtin import BUILTIN_QUESTIONS, BUILTIN_SOURCES
 from sol_core.corpus.documents import SPLITS, Passage, group_passages, looks_like_hub_id
 from sol_core.corpus.load import Corpus, load_corpus
 from sol_core.errors import CorpusError, DownloadError
-from sol_core.evaluation.texts import TextRequest, load_texts
+from sol_core.evaluation.texts import load_texts
 from tests.sol_core.tiny_assets import make_wheel, offline_index
 from tests.support.tiny_language_model import make_language_model
 
@@ -264,11 +264,13 @@ def test_a_part_and_a_column_of_a_hub_data_set_may_be_named(tmp_path: Path) -> N
 @pytest.mark.usefixtures("hub_folder")
 def test_an_evaluation_reads_a_hub_data_set(tmp_path: Path) -> None:
     tokenizer = make_language_model().tokenizer
-    request = TextRequest("owner/name::test:body", 4, 8, 0)
-    found = load_texts(request, tokenizer, trained_on=(), data_dir=tmp_path)
+    request = {"source": "owner/name::test:body", "count": 4, "block_len": 8, "seed": 0}
+    found = load_texts(tokenizer=tokenizer, **request, trained_on=(), data_dir=tmp_path)
     assert (found.corpus, found.held_out_only) == ("owner/name::test:body", False)
     assert "body" in tokenizer.decode(found.blocks[0] + found.blocks[1])
-    trained = load_texts(request, tokenizer, trained_on=[found.fingerprint], data_dir=tmp_path)
+    trained = load_texts(
+        tokenizer=tokenizer, **request, trained_on=[found.fingerprint], data_dir=tmp_path
+    )
     assert trained.held_out_only
     assert trained.blocks != found.blocks
 

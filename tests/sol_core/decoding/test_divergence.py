@@ -6,8 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sol_core.decoding.numbers import kl_to_dense
-from sol_core.decoding.teacher_forcing import kl_to_first, token_nll
+from sol_core.decoding.teacher_forcing import kl_to_dense, kl_to_first, token_nll
 
 
 def log_probabilities(*shape: int, seed: int = 0) -> torch.Tensor:

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from sol_core.actions import DENSE, GRIDS, Action, ActionGrid, Budget, grid_name
 from sol_core.budgets.building import build_scheduler
 from sol_core.config import ScheduleConfig, ScheduleKind
-from sol_core.decoding.schedules import FixedScheduler, Horizon, Observation
+from sol_core.decoding.batch_scheduling import PlannedRows, StepObservation
+from sol_core.decoding.schedules import Horizon, Observation
 from sol_core.errors import ConfigError
 
 GRID = ActionGrid()
@@ -83,11 +84,12 @@ def test_dense_is_dense() -> None:
     assert set(_run("dense", Budget(0.5, 0.5, 8.0), 5)) == {DENSE}
 
 
-def test_fixed_repeats_its_last_action() -> None:
-    scheduler = FixedScheduler([Action(0.5), Action(0.2)])
-    assert [scheduler.next_action(Observation(i)).keep_fraction for i in range(4)] == [
-        0.5, 0.2, 0.2, 0.2,
-    ]  # fmt: skip
+def test_a_planned_row_repeats_its_last_action() -> None:
+    rows = PlannedRows([[Action(0.5), Action(0.2)], [DENSE]])
+    steps = [StepObservation(step, torch.zeros(2), (0, 0)) for step in range(4)]
+    actions = [rows.next_actions(step) for step in steps]
+    assert [first.keep_fraction for first, _ in actions] == [0.5, 0.2, 0.2, 0.2]
+    assert {second for _, second in actions} == {DENSE}
 
 
 @pytest.mark.parametrize("kind", ["emc", "dac"])

@@ -40,11 +40,9 @@ ACTIONS = {0.6: (Action(0.3, 0.4), Action(0.5, 0.6)), 0.8: (Action(0.6, 0.7), Ac
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-class Alternating:
+def alternating(budgets: Sequence[Budget], seed: int | None) -> BatchScheduler:
     """Takes turns between two actions of a share, by the number of the step."""
-
-    def scheduler(self, budgets: Sequence[Budget], *, seed: int | None) -> BatchScheduler:
-        return _Turns([ACTIONS[budget.bytes_share or 0] for budget in budgets])
+    return _Turns([ACTIONS[budget.bytes_share or 0] for budget in budgets])
 
 
 class _Turns:
@@ -65,7 +63,7 @@ def model() -> LanguageModel:
 def _evaluate(
     model: LanguageModel, config: EvaluationConfig = CONFIG, partial: Path | None = None
 ) -> dict[str, Any]:
-    rival = Contender("mine", Alternating(), GRID, 16, "", "", PolicyReads(OWN_BYTES, True))
+    rival = Contender("mine", alternating, GRID, 16, "", "", PolicyReads(OWN_BYTES, True))
     *_, last = evaluate_contenders(model, [rival], config, TEXTS, partial=partial)
     assert isinstance(last, WorkFinished)
     return {name: value for name, value in last.result.items() if name != "elapsed_s"}

@@ -10,8 +10,13 @@ import torch
 from sol_core.actions import DENSE, GRIDS, Action, ActionGrid
 from sol_core.comparing.scoring import ScoreCase, score_case
 from sol_core.errors import ConfigError, ContextLengthError
-from sol_core.experiments.alone import losses_alone, most_massive_output, next_choices
-from sol_core.experiments.spenders import compare_spenders, hindsight
+from sol_core.experiments.alone import (
+    compare_spenders,
+    hindsight,
+    losses_alone,
+    most_massive_output,
+    next_choices,
+)
 from sol_core.generation.engine import encode_prompt
 from sol_core.generation.sequence import page_reads
 from sol_core.models.loading import LanguageModel

@@ -25,7 +25,7 @@ from sol_core.files.assets import (
     ensure_evaluation_wheel,
     ensure_model,
 )
-from sol_core.files.model_manifest import check_model, read_manifest, verify_model
+from sol_core.files.gguf_folder import check_model, read_manifest, verify_model
 from sol_core.files.staging import sha256_of
 from sol_core.models.loading import load_language_model
 from tests.sol_core.tiny_assets import (

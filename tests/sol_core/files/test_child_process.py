@@ -14,7 +14,7 @@ def run_program(folder: Path, program: str) -> tuple[int, str]:
     result = run_module(
         "a_program", [], folder, environment={"PYTHONPATH": str(folder)}, on_poll=lambda said: None
     )
-    return result.status, result.output
+    return result.returncode, result.stdout
 
 
 @pytest.mark.timeout(60)

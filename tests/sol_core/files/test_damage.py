@@ -20,13 +20,11 @@ from sol_core.actions import DENSE, Action, ActionGrid
 from sol_core.comparing.rollout import Layout, prefill_texts, roll_out
 from sol_core.comparing.scoring import ScoreCase, dense_nll, score_case
 from sol_core.config import GenerationConfig
-from sol_core.decoding.batch_scheduling import RowSchedulers
-from sol_core.decoding.loop import DecodeOptions
-from sol_core.decoding.numbers import FiniteSteps
-from sol_core.decoding.schedules import FixedScheduler
+from sol_core.decoding.batch_scheduling import PlannedRows
+from sol_core.decoding.loop import DecodeOptions, FiniteSteps
 from sol_core.errors import ConfigError, ModelLoadError, NotFiniteError, PolicyError, SolError
 from sol_core.files import staging
-from sol_core.files.staging import first_damaged, sha256_of
+from sol_core.files.staging import known_sha256, sha256_of
 from sol_core.generation.engine import generate
 from sol_core.inspection.engine import inspect_text
 from sol_core.inspection.records import InspectionConfig
@@ -71,7 +69,7 @@ def _scored(model: LanguageModel) -> None:
 def _evaluated(model: LanguageModel) -> None:
     blocks = torch.tensor([TOKENS])
     prefix = prefill_texts(model.lm, blocks, Layout(8, 4), ActionGrid(), observe=False)
-    rows = RowSchedulers([FixedScheduler([DENSE] * 4), FixedScheduler([Action(0.5, 0.5, 8)] * 4)])
+    rows = PlannedRows([[DENSE], [Action(0.5, 0.5, 8)]])
     roll_out(model.lm, prefix, rows, DecodeOptions(4, rows_per_sequence=2))
 
 
@@ -150,29 +148,27 @@ def test_a_file_is_read_once_per_change(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(staging, "sha256_of", lambda path: read.append(path) or sha256_of(path))
     file, stamps = tmp_path / "weights", tmp_path / "cache" / "stamps.json"
     file.write_bytes(b"good")
-    expected = {file: hashlib.sha256(b"good").hexdigest()}
-    assert first_damaged(expected, stamps) is None
-    assert first_damaged(expected, stamps) is None
+    good, evil = (hashlib.sha256(content).hexdigest() for content in (b"good", b"evil"))
+    assert known_sha256(file, stamps) == known_sha256(file, stamps) == good
     assert len(read) == 1
     os.utime(file, ns=(0, 0))
-    assert first_damaged(expected, stamps) is None
+    assert known_sha256(file, stamps) == good
     assert len(read) == 2
     file.write_bytes(b"evil")  # the same size
-    assert first_damaged(expected, stamps) == (file, hashlib.sha256(b"evil").hexdigest())
-    assert first_damaged(expected, stamps) is not None  # remembered, and still damaged
+    assert known_sha256(file, stamps) == known_sha256(file, stamps) == evil
     assert len(read) == 3
-    assert first_damaged({file: hashlib.sha256(b"evil").hexdigest()}, None) is None
+    assert known_sha256(file, None) == evil
     assert len(read) == 4  # without stamps every byte is read
     stamps.write_text("[" * 9)
-    assert first_damaged(expected, stamps) is not None
+    assert known_sha256(file, stamps) == evil
     assert [path.name for path in stamps.parent.iterdir()] == ["stamps.json"]
 
 
 def test_a_place_that_cannot_be_written_costs_only_time(tmp_path: Path) -> None:
     file = tmp_path / "weights"
     file.write_bytes(b"good")
-    expected = {file: hashlib.sha256(b"good").hexdigest()}
-    assert first_damaged(expected, file / "no-folder" / "stamps.json") is None
+    stamps = file / "no-folder" / "stamps.json"
+    assert known_sha256(file, stamps) == hashlib.sha256(b"good").hexdigest()
 
 
 def test_any_header_loads_or_gives_a_sentence(tmp_path: Path) -> None:

@@ -10,12 +10,13 @@ from collections import namedtuple
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
 
 import sol_core.files.fetch
 from sol_core.errors import DownloadError
-from sol_core.files.fetch import ChildResult, PinnedWheel, fetch_wheel, run_module
+from sol_core.files.fetch import PinnedWheel, fetch_wheel, run_module
 from tests.sol_core.tiny_assets import kill_when, make_wheel, offline_index, visible
 
 MEMBERS = {"tiny/data.bin": bytes(range(256)) * 4000}
@@ -112,7 +113,9 @@ def test_pips_complaints_become_one_sentence(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(sol_core.files.fetch, "run_module", lambda *_, **__: ChildResult(1, output))
+    monkeypatch.setattr(
+        sol_core.files.fetch, "run_module", lambda *_, **__: CompletedProcess([], 1, output)
+    )
     with pytest.raises(DownloadError, match=reason):
         fetch_wheel(wheel, tmp_path / "data")
 
@@ -137,7 +140,7 @@ def test_two_at_once_download_once(
 ) -> None:
     calls: list[str] = []
 
-    def counted(*arguments: object, **options: object) -> ChildResult:
+    def counted(*arguments: object, **options: object) -> CompletedProcess[str]:
         calls.append("pip")
         return run_module(*arguments, **options)  # type: ignore[arg-type]  # passed through
 

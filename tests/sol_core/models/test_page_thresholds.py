@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from sol_core.actions import GRIDS
 from sol_core.errors import ConfigError
-from sol_core.models.page_thresholds import PageThresholds, floors_for, shipped_floors
+from sol_core.models.measured import PageThresholds, floors_for, shipped_floors
 
 TABLE = PageThresholds("abc", (64, 1024), (0.1, 0.5), ((0.0, -2.0), (-1.0, -4.0)))
 

@@ -18,9 +18,8 @@ from sol_core.actions import DENSE, GRIDS, Action
 from sol_core.errors import ModelLoadError
 from sol_core.files.places import BLOCKS_NAME
 from sol_core.models import FrozenLM, spec_from_config
-from sol_core.models.quantised import read_blocks
 from sol_core.models.step.quantised import packed_weights
-from sol_core.models.weights import arrange_weights
+from sol_core.models.weights import arrange_weights, read_blocks
 from tests.kernels.test_quantised_weights import make_blocks
 
 ACTIONS = (DENSE, Action(0.4, 1.0), Action(1.0, 0.6), Action(0.3, 0.5))

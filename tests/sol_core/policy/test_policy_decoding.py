@@ -11,8 +11,11 @@ import torch
 from sol_core.actions import Action, ActionGrid, Budget
 from sol_core.comparing.scoring import ScoreCase, score_case, score_policy
 from sol_core.config import GenerationConfig, ScheduleConfig, SideRowConfig
-from sol_core.decoding.batch_scheduling import RowSchedulers, SplitScheduler, StepObservation
-from sol_core.decoding.schedules import FixedScheduler
+from sol_core.decoding.batch_scheduling import (
+    PlannedRows,
+    SplitScheduler,
+    StepObservation,
+)
 from sol_core.errors import ConfigError, PolicyError, ShapeError
 from sol_core.events import PrefillEvent, TokenEvent
 from sol_core.generation.engine import generate
@@ -69,7 +72,7 @@ def test_parts_must_cover_every_row_once() -> None:
 
 
 def test_row_schedulers_stand_side_by_side() -> None:
-    rows = RowSchedulers([FixedScheduler([CHEAP, DEAR]), FixedScheduler([DEAR])])
+    rows = PlannedRows([[CHEAP, DEAR], [DEAR]])
     assert not rows.observes
     for step, expected in enumerate(([CHEAP, DEAR], [DEAR, DEAR])):
         assert rows.next_actions(StepObservation(step, torch.zeros(2), (5, 5))) == expected

@@ -18,8 +18,7 @@ from sol_core.files.places import SHIPPED_POLICY
 from sol_core.models.loading import LanguageModel
 from sol_core.policy import Policy, load_policy
 from sol_core.policy.files.archive import FormerName, PolicyNotes, write_notes
-from sol_core.policy.files.hub import fetch_policy
-from sol_core.policy.files.locate import locate_policy
+from sol_core.policy.files.locate import fetch_policy, locate_policy
 from sol_core.policy.info import MAX_BYTES
 from tests.support.hub_stand_in import HubStandIn, hub_stand_in
 from tests.support.tiny_language_model import make_language_model
@@ -150,7 +149,7 @@ def test_a_pull_that_is_killed_in_the_middle_of_a_file_is_pulled_again(
 ) -> None:
     cache = tmp_path / "cache"
     hub.sticks = sticks
-    code = "import sys; from sol_core.policy.files.hub import fetch_policy as fetch; "
+    code = "import sys; from sol_core.policy.files.locate import fetch_policy as fetch; "
     code += "fetch(sys.argv[1], cache_dir=sys.argv[2])"
     variables = os.environ | {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home")}
     with subprocess.Popen([sys.executable, "-c", code, stored, cache], env=variables) as child:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from sol_core.actions import GRIDS, Action
-from sol_core.comparing.methods import PlannedRows
+from sol_core.decoding.batch_scheduling import PlannedRows
 from sol_core.errors import ConfigError
 from sol_core.speed.decode import BenchOptions, _contestants, _order, bench_decode, summary
 from sol_core.speed.decode_worker import _Ours

@@ -13,8 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sol_core.actions import DENSE, Action, Budget
-from sol_core.decoding.batch_scheduling import RowSchedulers
-from sol_core.decoding.schedules import FixedScheduler
+from sol_core.decoding.batch_scheduling import PlannedRows, RowSchedulers
 from sol_core.errors import ConfigError
 from sol_core.models import FrozenLM
 from sol_core.models.signals import Observe
@@ -22,14 +21,15 @@ from sol_core.progress import WorkFinished
 from sol_core.tasks.config import TasksConfig, parse_contexts
 from sol_core.tasks.questions import Continuation, Question, batches, encode_after_texts
 from sol_core.tasks.recall import (
+    ONE_STEP,
     QUESTIONS_PER_TEXT,
+    TWO_STEPS,
     PassageQuestion,
     RecallSource,
     is_answered,
     normal,
     recall_questions,
 )
-from sol_core.tasks.recall_facts import ONE_STEP, TWO_STEPS
 from sol_core.tasks.runner import run_tasks
 from sol_core.tasks.scoring import read_contexts, score_after, write_after
 from tests.sol_core.evaluation_stand_ins import GRID, contender, run_questions, score_alone
@@ -156,7 +156,7 @@ def test_one_prefill_gives_every_question_what_it_has_alone(
 
 
 def _rows(count: int) -> RowSchedulers:
-    return RowSchedulers([FixedScheduler([action]) for _ in range(count) for action in ACTIONS])
+    return PlannedRows([[action] for _ in range(count) for action in ACTIONS])
 
 
 def _alone(lm: FrozenLM, one: Continuation, action: Action, steps: int) -> list[int]:

@@ -20,13 +20,12 @@ from hypothesis import strategies as st
 from tokenizers.processors import TemplateProcessing
 
 from sol_core.actions import DENSE, Action, Budget
-from sol_core.decoding.batch_scheduling import RowSchedulers
+from sol_core.decoding.batch_scheduling import PlannedRows
 from sol_core.decoding.cost import CostModel
-from sol_core.decoding.schedules import FixedScheduler
 from sol_core.errors import ConfigError, CorpusError
 from sol_core.fields import from_json
 from sol_core.progress import WorkFinished, WorkProgress, WorkStopped
-from sol_core.tasks.config import TasksConfig, parse_baselines, parse_tasks
+from sol_core.tasks.config import TasksConfig, parse_names
 from sol_core.tasks.passes import PolicyTaskPass, TaskSetting, static_pass
 from sol_core.tasks.plans import StaticPlan
 from sol_core.tasks.questions import (
@@ -191,9 +190,7 @@ def test_scores_are_those_of_every_choice_alone() -> None:
     model = make_language_model()
     ones = encode_questions(model.tokenizer, QUESTIONS, 64)
     group = 2
-    scheduler = RowSchedulers(
-        [FixedScheduler(actions) for _ in ones for actions in ([DENSE], ACTIONS)]
-    )
+    scheduler = PlannedRows([actions for _ in ones for actions in ([DENSE], ACTIONS)])
     scores = score_continuations(model.lm, ones, scheduler, GRID, group=group)
     for number, one in enumerate(ones):
         steps = len(one.tokens)
@@ -211,7 +208,7 @@ def test_leading_tokens_are_spent_on_and_not_scored() -> None:
     (one,) = encode_questions(model.tokenizer, [led], 64)
     assert one.read > 1
     steps = len(one.tokens)
-    scheduler = RowSchedulers([FixedScheduler(ACTIONS)])
+    scheduler = PlannedRows([ACTIONS])
     scores = score_continuations(model.lm, [one], scheduler, GRID, group=1)
     plan = (ACTIONS + ACTIONS[-1:] * steps)[:steps]
     nll, _ = score_alone(model.lm, (*one.context, *one.tokens), len(one.context) - 1, plan)
@@ -229,7 +226,7 @@ def test_a_word_is_right_when_all_its_tokens_were_the_most_probable() -> None:
     model = make_language_model()
     context = tuple(model.tokenizer("The sky")["input_ids"])
     ones = [Continuation(0, 0, context, (7, 7), 2)]
-    scheduler = RowSchedulers([FixedScheduler([DENSE])])
+    scheduler = PlannedRows([[DENSE]])
     assert score_continuations(model.lm, ones, scheduler, GRID, group=1).greedy.tolist() == [[0.0]]
     greedy: list[int] = []
     for _ in range(2):
@@ -455,6 +452,6 @@ def test_what_cannot_be_run_is_refused(options: dict[str, object], reason: str) 
 
 
 def test_a_configuration_survives_its_json() -> None:
-    baselines = parse_baselines("static, paper")
-    config = TasksConfig(parse_tasks("mmlu, piqa"), 10, BUDGETS, 3, baselines)
+    baselines = parse_names("static, paper")
+    config = TasksConfig(parse_names("mmlu, piqa"), 10, BUDGETS, 3, baselines)
     assert from_json(TasksConfig, json.loads(json.dumps(config.to_dict()))) == config

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sol_core.actions import GRIDS, Action, Budget
 from sol_core.budgets import mix_table
 from sol_core.comparing.contenders import Contender
-from sol_core.decoding.batch_scheduling import BatchScheduler, StepObservation
+from sol_core.decoding.batch_scheduling import BatchScheduler, PlannedRows
 from sol_core.decoding.cost import PolicyReads
 from sol_core.errors import ConfigError
 from sol_core.models.loading import LanguageModel
@@ -35,21 +35,11 @@ QUESTIONS = [
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-class Constant:
+def constant(budgets: Sequence[Budget], seed: int | None) -> BatchScheduler:
     """The same action always; a policy of 500 bytes."""
-
-    def scheduler(self, budgets: Sequence[Budget], *, seed: int | None) -> BatchScheduler:
-        return _Same(len(budgets))
-
-
-class _Same:
-    observes = Observe.CONCENTRATION
-
-    def __init__(self, rows: int) -> None:
-        self._rows = rows
-
-    def next_actions(self, observation: StepObservation) -> list[Action]:
-        return [Action(0.4, 0.7)] * self._rows
+    scheduler = PlannedRows([[Action(0.4, 0.7)]] * len(budgets))
+    scheduler.observes = Observe.CONCENTRATION
+    return scheduler
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +49,7 @@ def model() -> LanguageModel:
 
 def _run(model: LanguageModel, budgets: tuple[Budget, ...], *names: str) -> dict[str, Any]:
     config = TasksConfig(("piqa",), 40, budgets, baselines=names)
-    rival = Contender("mine", Constant(), GRID, 16, "", "", PolicyReads(500, True))
+    rival = Contender("mine", constant, GRID, 16, "", "", PolicyReads(500, True))
     *_, last = run_questions(model, rival, config, {"piqa": QUESTIONS})
     assert isinstance(last, WorkFinished)
     return last.result

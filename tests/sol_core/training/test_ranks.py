@@ -24,7 +24,8 @@ from sol_core.policy import load_policy
 from sol_core.threads import share_cores
 from sol_core.training.checkpoint import read_checkpoint
 from sol_core.training.config import TrainConfig
-from sol_core.training.ranks import Ranks, join_ranks, num_ranks
+from sol_core.training.joining import join_ranks, num_ranks
+from sol_core.training.ranks import Ranks
 from tests.sol_core import ranks_child
 from tests.sol_core.ranks_fork import run_rank
 from tests.support.tiny_language_model import save_model_folder

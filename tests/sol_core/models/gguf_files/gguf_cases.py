@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from subprocess import CompletedProcess
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,6 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
-from sol_core.files.fetch import ChildResult
 from sol_core.files.gguf_conversion import convert_gguf
 from sol_core.models.loading import LanguageModel, load_language_model
 from tests.sol_core.models.gguf_files.tiny_gguf import VOCAB_SIZE, write_tiny_gguf
@@ -125,11 +125,11 @@ class Converter:
         *,
         environment: object,
         on_poll: object,
-    ) -> ChildResult:
+    ) -> CompletedProcess[str]:
         assert module == convert_gguf.__module__
         self.done.append(Path(arguments[0]))
         convert_gguf(Path(arguments[0]), Path(arguments[1]), *arguments[2:])
-        return ChildResult(0, "")
+        return CompletedProcess([], 0, "")
 
 
 def write(path: Path, name: str = "llama-q4_0", **options: Any) -> PreTrainedModel:

@@ -1,0 +1,286 @@
+"""The passes of an evaluation at matched spend, each beside the dense model.
+
+Pass 1 runs the policies at every budget over all texts and so finds what they really spend; pass 2
+runs the baselines at exactly that mean, per axis or, where budgets are shares of the bytes, in
+bytes: static by its mixes, the line by its place on it, the uneven ones at the mixes' mean. The
+next rollouts compensate for bytes that earlier ones read too much or too little, so the mean over
+an evaluation is the policy's even where the levels cannot express it. Pass 3 is static under the
+paper's mechanisms at the bytes that the static mix read; attention is lowered first, then channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import cast
+
+import numpy as np
+from torch import Tensor
+
+from sol_core.actions import Budget
+from sol_core.budgets.building import build_scheduler
+from sol_core.comparing.methods import (
+    BaselineRows,
+    Lane,
+    Part,
+    Row,
+    attention_first,
+    baseline_rows,
+    derive_seed,
+    line,
+    place_on,
+    read_beyond,
+)
+from sol_core.comparing.rollout import Floats
+from sol_core.config import ScheduleConfig, ScheduleKind
+from sol_core.decoding.batch_scheduling import RowSchedulers
+from sol_core.decoding.cost import PolicyReads
+from sol_core.decoding.schedules import Scheduler, SignalScheduler, StaticScheduler
+from sol_core.evaluation.measurement import Batch
+from sol_core.evaluation.stages import ScoreTable, Setting, TablePass, TokenTable
+
+MOST_OWED = 0.1  # of dense, that a rollout's aim is moved to make good what was read before
+
+
+class ShareRows(BaselineRows):
+    """Rows that aim at shares."""
+
+    def __init__(self, setting: Setting, table: ScoreTable, spends: Sequence[Budget]) -> None:
+        super().__init__(spends, setting.grid, setting.horizon, seed=setting.config.seed)
+        assert setting.mixes is not None
+        self._setting, self._table = setting, table
+        self._mixes, self._line = setting.mixes, line(setting.grid)
+
+    def parts(self, rows: Sequence[Row], count: int, first: int = 0) -> list[Part]:
+        """As of ``BaselineRows``; all rollouts before the first are in the table."""
+        aims = [self._aim(row, first, count) for row in rows]
+        placed, schedulers = [], []
+        for rollout in range(count):
+            for number, (row, aim) in enumerate(zip(rows, aims, strict=True)):
+                placed.append((rollout, number))
+                schedulers.append(self._scheduler(row, aim, (first + rollout, rollout)))
+        return [(placed, RowSchedulers(schedulers))]
+
+    def _aim(self, row: Row, first: int, count: int) -> float:
+        """Share for the next ``count`` rollouts."""
+        share = self._spends[row.budget].bytes_share
+        assert share is not None
+        before = self._table.share[:first, self._table.place(row)]
+        owed = float((share - before).sum()) / count
+        return share + min(max(owed, -MOST_OWED), MOST_OWED)
+
+    def _scheduler(self, row: Row, aim: float, place: tuple[int, int]) -> Scheduler:
+        """Args: place: number of the rollout, and its place in the batch."""
+        setting, (rollout, lane) = self._setting, place
+        steps, bits = setting.config.steps, self._spends[row.budget].bit_width
+        context = setting.config.first_context(rollout)
+        share = min(max(aim, self._mixes.lowest(context)), 1.0)
+        if row.method == "line":
+            counted = self._mixes.step_bytes
+            budget = place_on(self._line, bits, share, lambda at: counted.share(at, context))
+            return StaticScheduler(budget, setting.grid, first_step=rollout * steps)
+        mean = self._mixes.mean(share, context, bits)
+        if row.method == "static":
+            mean = Budget.share(share, bits)
+        seed = derive_seed(self._seed, "random", row.budget, row.index, rollout)
+        config = ScheduleConfig(cast(ScheduleKind, row.method), mean, seed)
+        made = build_scheduler(config, setting.grid, horizon=self._horizon, mixes=self._mixes)
+        return self._going_on(made, (row, lane)) if isinstance(made, SignalScheduler) else made
+
+    def _going_on(self, made: SignalScheduler, key: tuple[Row, int]) -> Lane:
+        """A signal-driven schedule at another budget, with the statistics of its lane."""
+        if key in self._lanes:
+            made.go_on_from(self._lanes[key].scheduler.state())
+        self._lanes[key] = Lane(made)
+        return self._lanes[key]
+
+
+class PolicyPass(TablePass):
+    """Pass 1: every policy at every requested budget.
+
+    Attributes:
+        tokens: the first policy's rows, token by token.
+    """
+
+    name, title = "policy", "Running the policy"
+
+    def __init__(self, setting: Setting) -> None:
+        config = setting.config
+        self._sources = {"policy": (setting.contenders[0], False)}
+        if config.sampled:
+            self._sources["policy_sampled"] = (setting.contenders[0], True)
+        for contender in setting.contenders[1:]:
+            self._sources[f"policy:{contender.name}"] = (contender, False)
+        super().__init__(
+            setting,
+            [
+                Row(method, budget)
+                for method in self._sources
+                for budget in range(len(config.budgets))
+            ],
+        )
+        self.tokens = TokenTable(len(config.budgets), config.num_rollouts, config.steps)
+
+    def run_texts(self, first_text: int, blocks: Tensor) -> None:
+        for first, start, rollout, read in self.roll_out(first_text, blocks, observe=True):
+            self.tokens.add(first, start, rollout, read)
+
+    def part(self, first_text: int, count: int) -> dict[str, Floats]:
+        tokens, rollouts = self.tokens, self._rollouts(first_text, count)
+        arrays = super().part(first_text, count) | {
+            "token_surprisal": tokens.surprisal[rollouts],
+            "token_entropy": tokens.entropy[rollouts],
+            "token_spend": tokens.spend[:, rollouts],
+            "token_kl": tokens.kl[:, rollouts],
+        }
+        if self.setting.config.by_share:
+            arrays["token_share"] = tokens.share[:, rollouts]
+        return arrays
+
+    def spends(self) -> list[Budget]:
+        """The first policy's mean spend over all rollouts, per requested budget."""
+        return [
+            Budget(*self.table.spend[:, self.table.column("policy", budget)].mean(axis=0).tolist())
+            for budget in range(len(self.setting.config.budgets))
+        ]
+
+    def shares(self) -> list[Budget]:
+        """The first policy's mean share of the bytes, its own among them, and its mean bits."""
+        columns = [self.table.column("policy", n) for n in range(len(self.setting.config.budgets))]
+        return [
+            Budget.share(min(float(self.table.share[:, column].mean()), 1.0), spent.bit_width)
+            for column, spent in zip(columns, self.spends(), strict=True)
+        ]
+
+    def _policy_reads(self, row: Row) -> PolicyReads:
+        return self._sources[row.method][0].reads
+
+    def _parts(self, rows: Sequence[Row], first: int, count: int) -> list[Part]:
+        config, parts = self.setting.config, []
+        for method, (contender, sampled) in self._sources.items():
+            mine = [(n, row.budget) for n, row in enumerate(rows) if row.method == method]
+            placed = [(rollout, number) for rollout in range(count) for number, _ in mine]
+            if not mine:
+                continue
+            scheduler = contender.scheduler(
+                [config.budgets[budget] for _ in range(count) for _, budget in mine],
+                derive_seed(config.seed, method, first) if sampled else None,
+            )
+            parts.append((placed, scheduler))
+        return parts
+
+
+class BaselinePass(TablePass):
+    """Pass 2: the baselines at what pass 1 spent; it must have run over all texts."""
+
+    name, title = "baselines", "Running the baselines at the same spend"
+
+    def __init__(self, setting: Setting, policies: PolicyPass) -> None:
+        config = setting.config
+        rows = baseline_rows(
+            len(config.budgets), config.num_random, config.signals, by_share=config.by_share
+        )
+        super().__init__(setting, rows)
+        self._policies = policies
+        self._built: BaselineRows | None = None
+
+    def saved(self, batch: Batch) -> dict[str, Floats]:
+        return super().saved(batch) | {"steering": self._rows.steering()}
+
+    def restore(self, batch: Batch, arrays: Mapping[str, Floats]) -> None:
+        super().restore(batch, arrays)
+        # The schedules run on from text to text: bring them to where this batch left them.
+        rollouts = self._rollouts(batch.first, batch.count)
+        for first in range(rollouts.start, rollouts.stop, self._rollouts_at_once):
+            for start, stop in self._pieces:
+                rows = self.table.rows[start:stop]
+                self._parts(rows, first, min(self._rollouts_at_once, rollouts.stop - first))
+        self._rows.steer(arrays["steering"])
+
+    @property
+    def _rows(self) -> BaselineRows:
+        if self._built is None:
+            setting = self.setting
+            if setting.mixes is not None:
+                self._built = ShareRows(setting, self.table, self._policies.shares())
+            else:
+                self._built = BaselineRows(
+                    self._policies.spends(), setting.grid, setting.horizon, seed=setting.config.seed
+                )
+        return self._built
+
+    def _parts(self, rows: Sequence[Row], first: int, count: int) -> list[Part]:
+        return self._rows.parts(rows, count, first)
+
+
+class PaperPass(TablePass):
+    """The paper's mechanisms, a row for each budget.
+
+    Args:
+        baselines: the table whose static rows are matched; full before this pass runs.
+    """
+
+    name, title = "paper", "Running the paper's mechanisms at the same bytes"
+
+    def __init__(self, setting: Setting, baselines: ScoreTable) -> None:
+        rows = [Row("paper", budget) for budget in range(len(setting.config.budgets))]
+        super().__init__(replace(setting, paper=True), rows)
+        self._baselines = baselines
+        self._corners = attention_first(self.setting.grid)
+        self._beyond: Floats | None = None  # [budgets] share read beyond what actions allow
+
+    def run_texts(self, first_text: int, blocks: Tensor) -> None:
+        if self._beyond is None:
+            trial = partial(self._tried, first_text, blocks[:1])
+            self._beyond = read_beyond(len(self.table.rows), trial)
+        super().run_texts(first_text, blocks)
+
+    def _tried(self, first_text: int, blocks: Tensor, beyond: Floats) -> tuple[Floats, Floats]:
+        """Shares that one text's rollouts read, and that their actions allowed: [budgets] each."""
+        self._beyond = beyond
+        super().run_texts(first_text, blocks)
+        tried = self._rollouts(first_text, 1)
+        read: Floats = self.table.share[tried].mean(0)
+        return read, self._allowed(range(tried.start, tried.stop))
+
+    def saved(self, batch: Batch) -> dict[str, Floats]:
+        assert self._beyond is not None
+        return super().saved(batch) | {"beyond": self._beyond}
+
+    def restore(self, batch: Batch, arrays: Mapping[str, Floats]) -> None:
+        super().restore(batch, arrays)
+        self._beyond = arrays["beyond"]
+
+    def _parts(self, rows: Sequence[Row], first: int, count: int) -> list[Part]:
+        config, grid = self.setting.config, self.setting.grid
+        placed, schedulers = [], []
+        for rollout in range(count):
+            for number, row in enumerate(rows):
+                budget = self._budget(row.budget, config.first_context(first + rollout))
+                step = (first + rollout) * config.steps
+                placed.append((rollout, number))
+                schedulers.append(StaticScheduler(budget, grid, first_step=step))
+        return [(placed, RowSchedulers(schedulers))]
+
+    def _budget(self, index: int, context: int) -> Budget:
+        assert self._beyond is not None
+        column = self._baselines.column("static", index)
+        share = float(self._baselines.share[:, column].mean() - self._beyond[index])
+        bits = float(self._baselines.spend[:, column, 2].mean())
+        return place_on(self._corners, bits, share, lambda at: self._share(at, context))
+
+    def _share(self, budget: Budget, context: int) -> float:
+        """Share of a dense step's bytes that a budget allows."""
+        assert self.step_bytes is not None
+        return self.step_bytes.share(budget, context)
+
+    def _allowed(self, rollouts: Sequence[int]) -> Floats:
+        """[budgets] mean share that the rollouts' actions allowed."""
+        contexts = [self.setting.config.first_context(rollout) for rollout in rollouts]
+        return np.asarray(
+            [
+                np.mean([self._share(self._budget(row.budget, at), at) for at in contexts])
+                for row in self.table.rows
+            ]
+        )

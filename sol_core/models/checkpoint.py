@@ -1,0 +1,257 @@
+"""Files of a model's folder: configuration, weights, tokenizer. No code of a folder runs.
+
+Configuration is JSON, weights are safetensors. Most folders' tokenizer is no more than its
+``tokenizer.json``, which the package below transformers reads: then text becomes ids, and ids text,
+in the same way without importing transformers, which takes a quarter of a start.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from functools import cached_property
+from os.path import expanduser
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from tokenizers import Tokenizer
+
+from sol_core.errors import ModelLoadError, UnsupportedModelError
+from sol_core.files.places import first_line
+from sol_core.models.families import SUPPORTED_FAMILIES, complete_config, refuse_family
+from sol_core.models.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+# Names of the class that reads any tokenizer.json.
+_GENERAL = ("PreTrainedTokenizerFast", "TokenizersBackend")
+# What a special token is for, in the order in which transformers lists them.
+_ROLES = ("bos_token", "eos_token", "unk_token", "pad_token")
+# What else tokenizer_config.json may hold here; transformers acts on anything more.
+_IGNORED = {"backend", "is_local", "local_files_only", "model_max_length", "tokenizer_class"}
+_FURTHER_FILES = ("added_tokens.json", "special_tokens_map.json")
+_WEIGHTS_NAME = "model.safetensors"
+_CONVERT = (
+    "python -c \"import transformers as t; [one.from_pretrained({name!r}).save_pretrained('NEW') "
+    'for one in (t.AutoModelForCausalLM, t.AutoTokenizer)]"'
+)
+
+
+def read_config(folder: Path) -> Any:
+    """The configuration of a folder; nothing else of it is read."""
+    path = folder / "config.json"
+    if not path.is_file():
+        raise ModelLoadError(
+            f"{folder} holds no config.json; it is not a Hugging Face model folder"
+        )
+    try:
+        record = json.loads(path.read_text("utf-8"))
+        quantised = record.get("quantization_config")
+    except (ValueError, AttributeError, OSError) as error:
+        raise ModelLoadError(f"{path} is not a JSON object: {first_line(error)}") from error
+    refuse_family(record, SUPPORTED_FAMILIES)
+    if quantised:
+        method = quantised.get("quant_method") if isinstance(quantised, dict) else quantised
+        raise UnsupportedModelError(
+            f"the weights in {folder} are quantised ({method}), which is not supported: take the "
+            "model's own weights, or a GGUF file"
+        )
+    if (config := complete_config(record)) is not None:
+        return config
+    from huggingface_hub.errors import StrictDataclassError
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    except (OSError, ValueError, TypeError, KeyError, StrictDataclassError) as error:
+        reason = first_line(error.__cause__ or error)
+        raise ModelLoadError(f"{path} cannot be read: {reason}") from error
+
+
+def end_ids(folder: Path, config: Any, tokenizer: TextCodec) -> frozenset[int]:
+    """End-of-text tokens of the generation config, the config and the tokenizer."""
+    sources = [config.eos_token_id, tokenizer.eos_token_id]
+    path = folder / "generation_config.json"
+    if path.is_file():
+        try:
+            sources.append(json.loads(path.read_text("utf-8")).get("eos_token_id"))
+        except (ValueError, AttributeError) as error:
+            raise ModelLoadError(f"{path} is not a JSON object: {first_line(error)}") from error
+    return whole_ids(sources)
+
+
+def whole_ids(sources: Iterable[Any]) -> frozenset[int]:
+    """The token ids among ids, lists of ids and None."""
+    ids: set[int] = set()
+    for source in sources:
+        ids |= set(source) if isinstance(source, list) else {source}
+    return frozenset(i for i in ids if isinstance(i, int))
+
+
+def read_tensors(folder: Path, name: str) -> dict[str, Tensor]:
+    """All weights of a folder by their names; ModelLoadError for what is no whole safetensors."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    tensors: dict[str, Tensor] = {}
+    paths = _weight_files(folder)
+    if not paths:
+        raise ModelLoadError(
+            f"{name} holds no {_WEIGHTS_NAME}, and only safetensors weights are read: PyTorch's "
+            "pytorch_model.bin becomes such, in the folder NEW, by "
+            + _CONVERT.format(name=expanduser(name))
+        )
+    for path in paths:
+        try:
+            tensors |= load_file(path)
+        except (SafetensorError, OSError) as error:
+            raise ModelLoadError(
+                f"{path} is corrupt or truncated ({first_line(error)}); copy it again from where "
+                "it came"
+            ) from error
+    return tensors
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    """The files that the index names, else the one without an index, if any."""
+    index = folder / f"{_WEIGHTS_NAME}.index.json"
+    if not index.is_file():
+        return [folder / _WEIGHTS_NAME] if (folder / _WEIGHTS_NAME).is_file() else []
+    try:
+        names = sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+        raise ModelLoadError(f"{index} is not a weight index: {first_line(error)}") from error
+    for name in names:
+        if Path(name).name != name or not (folder / name).is_file():
+            raise ModelLoadError(f"{index} names {name!r}, which is not in {folder}")
+    return [folder / name for name in names]
+
+
+def _tokenizer_settings(folder: Path) -> dict[str, Any]:
+    """Contents of a folder's tokenizer_config.json; empty where it cannot be read."""
+    try:
+        settings = json.loads((folder / "tokenizer_config.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return settings if isinstance(settings, dict) else {}
+
+
+def _is_general(settings: dict[str, Any]) -> bool:
+    """Return whether they name the class that reads any tokenizer.json."""
+    return settings.get("tokenizer_class") in _GENERAL
+
+
+class PlainTokenizer:
+    """A folder's tokenizer for text and ids; methods and attributes are those of transformers.
+
+    Attributes:
+        vocab_size: tokens, without those added to them.
+        eos_token_id: the end-of-text token, if there is one.
+        all_special_ids: of tokens with a role.
+    """
+
+    def __init__(self, folder: Path, backend: Tokenizer, special: dict[str, int]) -> None:
+        self._folder, self._backend = folder, backend
+        self.vocab_size: int = backend.get_vocab_size(with_added_tokens=False)
+        self.eos_token_id = special.get("eos_token")
+        self.all_special_ids = list(dict.fromkeys(special.values()))
+
+    @classmethod
+    def read(cls, folder: Path) -> PlainTokenizer | None:
+        """A folder's tokenizer; None where transformers must read it, or say what is wrong."""
+        settings = _tokenizer_settings(folder)
+        further = any((folder / name).exists() for name in _FURTHER_FILES)
+        if not _is_general(settings) or further or set(settings) - {*_ROLES, *_IGNORED}:
+            return None
+        roles = {role: settings[role] for role in _ROLES if settings.get(role) is not None}
+        try:
+            backend = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        except Exception:  # tokenizers raises no other
+            return None
+        added = backend.get_added_tokens_decoder()
+        ids = {token.content: number for number, token in added.items() if token.special}
+        if not all(isinstance(token, str) and token in ids for token in roles.values()):
+            return None
+        backend.no_truncation()
+        backend.no_padding()
+        return cls(folder, backend, {role: ids[token] for role, token in roles.items()})
+
+    def encode(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
+        return list(self._backend.encode(text, add_special_tokens=add_special_tokens).ids)
+
+    def decode(
+        self,
+        token_ids: list[int],
+        *,
+        skip_special_tokens: bool = False,
+        clean_up_tokenization_spaces: bool = False,
+    ) -> str:
+        """The text of ids.
+
+        Args:
+            clean_up_tokenization_spaces: without effect, since no plain tokenizer does that.
+        """
+        return str(self._backend.decode(token_ids, skip_special_tokens=skip_special_tokens))
+
+    @cached_property
+    def of_transformers(self) -> PreTrainedTokenizerFast:
+        """The same tokenizer of transformers, for chat templates, batches and all else."""
+        from transformers import PreTrainedTokenizerFast
+
+        tokenizer: PreTrainedTokenizerFast = PreTrainedTokenizerFast.from_pretrained(
+            self._folder, local_files_only=True
+        )
+        return tokenizer
+
+
+# Turns text into ids and back; two that do it alike.
+TextCodec: TypeAlias = "PlainTokenizer | PreTrainedTokenizerBase"
+
+
+def read_tokenizer(folder: Path, spec: ModelSpec) -> TextCodec:
+    """A folder's tokenizer. Raises: ModelLoadError where it is missing, or another model's."""
+    tokenizer = PlainTokenizer.read(folder) or _of_transformers(folder)
+    check_vocabulary(tokenizer, spec)
+    return tokenizer
+
+
+def _of_transformers(folder: Path) -> PreTrainedTokenizerBase:
+    try:
+        tokenizer: PreTrainedTokenizerBase = _tokenizer_class(folder).from_pretrained(
+            folder, trust_remote_code=False, local_files_only=True
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        reason = first_line(error)
+        if not (folder / "tokenizer.json").is_file():
+            reason = (
+                "there is no tokenizer.json; copy it from where the model came, or write it with "
+                "save_pretrained of transformers' tokenizer"
+            )
+        raise ModelLoadError(f"the tokenizer in {folder} cannot be read: {reason}") from error
+    return tokenizer
+
+
+def _tokenizer_class(folder: Path) -> Any:
+    """The class that the files name, if it is the general one; else whatever reads them.
+
+    ``AutoTokenizer`` also reads the model's config, whose class is slow to import.
+    """
+    if _is_general(_tokenizer_settings(folder)) and (folder / "tokenizer.json").is_file():
+        from transformers import PreTrainedTokenizerFast
+
+        return PreTrainedTokenizerFast
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer
+
+
+def check_vocabulary(tokenizer: TextCodec, spec: ModelSpec) -> None:
+    """Raises: ModelLoadError for a tokenizer with more tokens than the model has embeddings."""
+    # Added tokens may lie beyond: Gemma 3 has one for images, which text never holds.
+    if tokenizer.vocab_size > spec.vocab_size:
+        raise ModelLoadError(
+            f"the tokenizer has {tokenizer.vocab_size:,} tokens, the model {spec.vocab_size:,}: it "
+            "belongs to another model"
+        )

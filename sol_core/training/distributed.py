@@ -1,0 +1,149 @@
+"""Several processes of one training run: each works on its own texts, rank 0 leads.
+
+Units of work are dealt out by their place (the k-th goes to rank k modulo the number of ranks) and
+seed their own random numbers, so that who does a unit changes nothing but the order in which
+gradients are added. Only the lead has the run's folder. An error that one rank meets in its share
+is raised on all. A rank that is gone, or silent for too long, is a RankLostError on the others.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any, TypeVar, cast
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from sol_core.errors import ConfigError, RankLostError, SolError
+from sol_core.files.places import first_line
+from sol_core.training.ranks import Ranks, rank_variable
+
+T = TypeVar("T")
+_NEEDED = ("RANK", "MASTER_ADDR", "MASTER_PORT")
+
+
+class Processes(Ranks):
+    """Processes over torch.distributed's default group."""
+
+    def __init__(self, rank: int, size: int, device: str) -> None:
+        self.rank, self.size, self.device = rank, size, device
+
+    def lead(self, work: Callable[[], T]) -> T:
+        box: list[Any] = [_attempt(work) if self.is_lead else None]
+        with _losses():
+            dist.broadcast_object_list(box, src=0)
+        value, error = box[0]
+        _raise_first([error])
+        return cast(T, value)
+
+    def each(self, work: Callable[[], T]) -> T:
+        value, error = _attempt(work)
+        _raise_first(self._exchange(error))
+        return cast(T, value)
+
+    def split(self, numbers: Sequence[int], work: Callable[[int], T]) -> list[T]:
+        parts = self._exchange(_attempt(lambda: [work(number) for number in self.share(numbers)]))
+        _raise_first(error for _, error in parts)
+        return _dealt(numbers, [values for values, _ in parts])
+
+    def collect(self, numbers: Sequence[int], work: Callable[[int], T]) -> list[T]:
+        own = self.each(lambda: [work(number) for number in self.share(numbers)])
+        parts: list[Any] | None = [None] * self.size if self.is_lead else None
+        with _losses():
+            dist.gather_object(own, parts, dst=0)
+        return [] if parts is None else _dealt(numbers, parts)
+
+    def any(self, flag: bool) -> bool:
+        return any(self._exchange(flag))
+
+    def add(self, values: Tensor) -> None:
+        with _losses():
+            dist.all_reduce(values)
+
+    def add_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
+        every = list(parameters)
+        reached = [float(parameter.grad is not None) for parameter in every]
+        parts = [torch.zeros_like(p) if p.grad is None else p.grad for p in every]
+        flat = torch.cat([part.flatten() for part in parts] + [parts[0].new_tensor(reached)])
+        self.add(flat)
+        sums = flat.split([part.numel() for part in parts] + [len(every)])
+        for parameter, total, count in zip(every, sums, sums[-1].tolist(), strict=False):
+            parameter.grad = total.view_as(parameter) if count else None
+
+    def _exchange(self, own: T) -> list[T]:
+        """Return every rank's value, in order."""
+        parts: list[Any] = [None] * self.size
+        with _losses():
+            dist.all_gather_object(parts, own)
+        return parts
+
+
+@contextmanager
+def joined(size: int, patience: timedelta) -> Iterator[Processes]:
+    """The processes that this one was started among.
+
+    On GPUs each takes the one of its local rank, and gradients go through NCCL; all else, and
+    everything on CPUs, through gloo.
+    """
+    missing = [name for name in _NEEDED if not os.environ.get(name)]
+    if missing:
+        raise ConfigError(
+            f"WORLD_SIZE is {size}, but {', '.join(missing)} is not set: start the processes with "
+            "torchrun or accelerate launch, or unset WORLD_SIZE to train in one process"
+        )
+    rank = rank_variable("RANK", 0, least=0)
+    device = _own_device(rank_variable("LOCAL_RANK", rank, least=0))
+    backend = "gloo" if device == "cpu" else "cpu:gloo,cuda:nccl"
+    with _losses():
+        dist.init_process_group(backend, rank=rank, world_size=size, timeout=patience)
+    yield Processes(rank, size, device)
+    # Not after an error: where a rank is lost, leaving in good order could wait for it.
+    dist.destroy_process_group()
+
+
+def _own_device(local_rank: int) -> str:
+    count = torch.cuda.device_count()
+    if count == 0:
+        return "cpu"
+    index = 0 if count == 1 else local_rank  # a launcher may show each process its own GPU only
+    if index >= count:
+        raise ConfigError(
+            f"process {local_rank} of this machine has no GPU: there are {count}; start at most "
+            "as many processes as GPUs (torchrun --nproc-per-node)"
+        )
+    torch.cuda.set_device(index)
+    return f"cuda:{index}"
+
+
+def _attempt(work: Callable[[], T]) -> tuple[T | None, Exception | None]:
+    """Return the result of work or its error; bugs are not passed on, they end the process."""
+    try:
+        return work(), None
+    except (SolError, OSError) as error:
+        return None, error
+
+
+def _raise_first(errors: Iterable[Exception | None]) -> None:
+    for error in filter(None, errors):
+        raise error
+
+
+def _dealt(numbers: Sequence[int], parts: Sequence[Any]) -> list[Any]:
+    """The ranks' results in the order of the numbers."""
+    return [parts[place % len(parts)][place // len(parts)] for place in range(len(numbers))]
+
+
+@contextmanager
+def _losses() -> Iterator[None]:
+    """Turn what torch.distributed raises into a RankLostError."""
+    try:
+        yield
+    except (RuntimeError, ValueError) as error:
+        raise RankLostError(
+            "another process of this training has ended or does not answer "
+            f"({first_line(error)}). The last checkpoint is kept"
+        ) from error
