@@ -9,11 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal
 
-from sol_core.actions import DEFAULT_GRID, GRIDS, ActionGrid, Budget, record_of
+from sol_core.actions import DEFAULT_GRID, GRIDS, Action, ActionGrid, Budget, record_of
 from sol_core.errors import ConfigError
 from sol_core.fields import Positive, Range, check_fields
 
-ScheduleKind = Literal["dense", "static", "random", "emc", "dac", "policy"]
+ScheduleKind = Literal["dense", "static", "random", "emc", "dac", "policy", "painted"]
 MAX_SIDE_ROWS = 6
 MAX_EPISODE_STEPS = 1_000_000
 # Every new token is searched for all of them.
@@ -26,11 +26,13 @@ class ScheduleConfig:
     """Scheduler of the actions, and the mean spend that it must meet.
 
     Attributes:
-        kind: dense, static, random, emc (uncertainty-driven), dac (drift-driven) or policy.
-        budget: requested mean per axis; ignored by ``dense``.
+        kind: dense, static, random, emc (uncertainty-driven), dac (drift-driven), policy or
+            painted.
+        budget: requested mean per axis; ignored by ``dense`` and ``painted``.
         seed: of ``random``.
         policy: of ``policy``: a stored policy's name, or a policy folder.
-    Raises: ConfigError for a value that is not allowed, or a policy with another kind.
+        painted: of ``painted``: the action of every step; the last one repeats.
+    Raises: ConfigError for a value that is not allowed, or a policy or painting with another kind.
     """
 
     FORMER_FIELDS: ClassVar[dict[str, Any]] = {"sampled": False}
@@ -39,6 +41,7 @@ class ScheduleConfig:
     budget: Budget = field(default_factory=Budget)
     seed: int = 0
     policy: str | None = None
+    painted: tuple[Action, ...] = ()
 
     def __post_init__(self) -> None:
         check_fields(self, "schedule")
@@ -46,6 +49,11 @@ class ScheduleConfig:
             raise ConfigError(
                 "the schedule policy needs a policy's name or folder, and only it takes one; got "
                 f"{self.kind} with {self.policy!r}"
+            )
+        if (self.kind == "painted") != bool(self.painted):
+            raise ConfigError(
+                "the schedule painted needs an action per step, and only it takes them; got "
+                f"{self.kind} with {len(self.painted)}"
             )
 
     @property

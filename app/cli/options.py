@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 MODEL_VARIABLE = "SOL_MODEL"  # a Space is started without arguments
 DTYPES = ("auto", "float32", "bfloat16", "float16")
-_KINDS = tuple(kind for kind in get_args(ScheduleKind) if kind != "policy")
+_KINDS = tuple(kind for kind in get_args(ScheduleKind) if kind not in ("policy", "painted"))
 SCHEDULE_HELP = (
     f"who picks each step's compute: {', '.join(_KINDS)}, or policy:NAME with the name of a "
     "stored policy, policy:default, or policy:FOLDER; or MODULE:NAME, a function of your own"

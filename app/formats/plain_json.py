@@ -87,7 +87,7 @@ def schedule_label(kind: str, config: dict[str, Any]) -> str:
 def _schedule_words(kind: str, policy: str | None) -> str:
     if kind == "policy" and policy:
         return f"Policy {str(policy).rstrip('/').rpartition('/')[2]}"
-    return SCHEDULE_LABELS.get(kind, kind)
+    return SCHEDULE_LABELS.get(kind, "Painted" if kind == "painted" else kind)
 
 
 def iso(moment: datetime) -> str:

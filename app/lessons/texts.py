@@ -34,6 +34,9 @@ PASSAGES: dict[str, str] = {
     ),
 }
 
+# Long enough for a verdict on a painted schedule.
+PAINTED = f"{PASSAGES['lighthouse']}\n\n{PASSAGES['comet']}"
+
 # One step each: what comes next?
 BEGINNINGS: dict[str, str] = {
     "capital": "The capital of France is",

@@ -8,6 +8,7 @@ from app.host.errors import DocumentError
 from app.sharing.run_csv import csv_of_inspection
 from app.sharing.run_document import RunDocument, SavedHead
 from sol_core.actions import SHORT_AXES, ActionGrid, Budget
+from sol_core.config import ScheduleConfig
 from sol_core.events import StepCost
 from sol_core.fields import Rules
 from sol_core.inspection.records import (
@@ -50,6 +51,12 @@ def _check(inspection: _SharedInspection, tokens: list[InspectedToken]) -> None:
         return
     if end.rows:
         _check_rows("inspection.end.rows", tuple(row.name for row in end.rows), rows)
+    for matched in end.matched:
+        if matched.name not in rows[1:] or len(matched.nll) != len(tokens):
+            raise DocumentError(
+                "inspection.end.matched must name rows of inspection.config, with a number for "
+                f"each of the {len(tokens)} tokens"
+            )
     if end.report is not None:
         _check_report(end.report, rows[1:], len(tokens))
 
@@ -94,7 +101,8 @@ INSPECTION = RunDocument(
     head=_SharedInspection,
     token=InspectedToken,
     rules=Rules(
-        partial=frozenset({ActionGrid, Budget, StepCost}),  # before bit operations
+        # Before bit operations, painted schedules and matched static.
+        partial=frozenset({ActionGrid, Budget, StepCost, ScheduleConfig, InspectionEnd}),
         derived={InspectionStart: _TYPE, InspectedToken: _TYPE, InspectionEnd: _TYPE},
         nullable=frozenset({"nll", "kl", "entropy", "loss", "probability", "policy"}),
     ),

@@ -149,12 +149,17 @@ AXES = (
 AXIS_FIELDS = tuple(axis.field for axis in AXES)
 SHORT_AXES = tuple(axis.short for axis in AXES)
 # Fields that JSON leaves out at these values.
-_UNUSED: dict[str, Any] = {"bytes_share": None, "page_budget": "count", "head": "whole"}
+_UNUSED: dict[str, Any] = {
+    "bytes_share": None,
+    "page_budget": "count",
+    "head": "whole",
+    "painted": (),
+}
 
 
 def record_of(spend: Any) -> dict[str, Any]:
     """A dataclass as JSON: ``asdict``, without a share of bytes that is none, a page budget that is
-    a count and a head that is read whole.
+    a count, a head that is read whole and a painting of no step.
 
     So files and hashes stay what they were before there were these fields.
     """

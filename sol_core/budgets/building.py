@@ -14,6 +14,7 @@ from sol_core.actions import Action, ActionGrid, Budget
 from sol_core.config import ScheduleConfig
 from sol_core.decoding.schedules import (
     DenseScheduler,
+    FixedScheduler,
     Horizon,
     Observation,
     RandomScheduler,
@@ -95,18 +96,8 @@ def build_scheduler(
     Raises: ConfigError for a budget of bytes without them.
     """
     budget = config.budget
-    if config.kind not in ("dense", "policy") and budget.bytes_share is not None:
-        if mixes is None:
-            raise ConfigError(f"{config.kind} takes a budget per axis here, got {budget.words}")
-        if config.kind == "static":
-            return ShareScheduler(budget, grid, mixes)
-        return MeanOfMixes(
-            budget,
-            mixes,
-            lambda mean: build_scheduler(
-                dataclasses.replace(config, budget=mean), grid, horizon=horizon
-            ),
-        )
+    if config.kind not in ("dense", "policy", "painted") and budget.bytes_share is not None:
+        return _build_by_share(config, grid, horizon, mixes)
     match config.kind:
         case "dense":
             return DenseScheduler()
@@ -118,5 +109,23 @@ def build_scheduler(
             return SignalScheduler("entropy", budget, grid, horizon=horizon)
         case "dac":
             return SignalScheduler("drift", budget, grid, horizon=horizon)
+        case "painted":
+            return FixedScheduler(config.painted)
         case "policy":
             raise ConfigError("a policy schedules many rows at once; see policy/scheduler.py")
+
+
+def _build_by_share(
+    config: ScheduleConfig, grid: ActionGrid, horizon: Horizon, mixes: MixTable | None
+) -> Scheduler:
+    """``build_scheduler`` for a budget of bytes."""
+    budget = config.budget
+    if mixes is None:
+        raise ConfigError(f"{config.kind} takes a budget per axis here, got {budget.words}")
+    if config.kind == "static":
+        return ShareScheduler(budget, grid, mixes)
+
+    def build(mean: Budget) -> Scheduler:
+        return build_scheduler(dataclasses.replace(config, budget=mean), grid, horizon=horizon)
+
+    return MeanOfMixes(budget, mixes, build)

@@ -5,6 +5,9 @@ on the one after it. All rows share the densely read prefix and the text's token
 its own schedule and its own KV cache from there on, so what a compressed step left in its
 cache stays with it (SOL, arXiv:2605.10875, "KV pollution"). Row 0 is dense and the reference.
 
+Static is scored once more at the bytes that another row really read, where they differ: a schedule
+does not win by overspending.
+
 The report is read off what was measured: no level is tried that no row took. So a token counts
 as over-served only where another row of the inspection really spent less on it and came to no
 harm, and a loss holds what earlier compressed steps left in the row's cache as well.
@@ -23,7 +26,7 @@ from numpy.typing import NDArray
 from sol_core.actions import Budget
 from sol_core.comparing.token_kinds import predicted_kinds
 from sol_core.decoding.cost import CostModel
-from sol_core.decoding.loop import DecodeOptions, DecodeStep, prefill_in_chunks
+from sol_core.decoding.loop import DecodeOptions, DecodeStep, PrefixState, prefill_in_chunks
 from sol_core.decoding.teacher_forcing import ScoredStep, teacher_forced
 from sol_core.errors import ConfigError
 from sol_core.evaluation.probes import difficulty_report
@@ -33,6 +36,7 @@ from sol_core.generation.engine import encode_prompt, never
 from sol_core.generation.sampling import TextStream
 from sol_core.generation.schedules import GenerationSchedules
 from sol_core.generation.sequence import most_probable, ms_since
+from sol_core.inspection.matching import StaticAgain
 from sol_core.inspection.records import (
     DifficultyReport,
     InspectedRow,
@@ -42,14 +46,17 @@ from sol_core.inspection.records import (
     InspectionEvent,
     InspectionStart,
     KindSpend,
+    MatchedStatic,
     RowReport,
     RowTotals,
     TokenPlace,
 )
+from sol_core.models.cache import KVCache
 from sol_core.models.loading import LanguageModel
 
 HARMLESS_KL = 0.01  # nats; a step this close to dense did not need more than it got
 LISTED = 10  # entries of a list at most
+ENOUGH_TOKENS = 200  # scored, to tell rows apart
 
 
 def difficulty(names: Sequence[str], tokens: Sequence[InspectedToken]) -> DifficultyReport:
@@ -271,7 +278,9 @@ class _Inspection:
                 stopped = len(self.made) < steps and self.should_stop()
                 if stopped:
                     break
-        yield self._end(stopped, ms_since(decode_began))
+        decode_ms = ms_since(decode_began)
+        matched = () if stopped else self._matched(cache, state)
+        yield self._end(stopped, decode_ms, matched)
 
     def _scored(self, scored: ScoredStep, began: float) -> InspectedToken:
         step, token = scored.step, int(scored.targets)
@@ -317,7 +326,17 @@ class _Inspection:
     def _spelled(self, tokens: list[int]) -> str:
         return str(self.model.text_codec.decode(tokens, clean_up_tokenization_spaces=False))
 
-    def _end(self, stopped: bool, decode_ms: float) -> InspectionEnd:
+    def _matched(self, cache: KVCache, state: PrefixState | None) -> tuple[MatchedStatic, ...]:
+        """Static at the bytes of every other row that spent something else."""
+        if "static" not in self.config.rows or len(self.made) < ENOUGH_TOKENS:
+            return ()
+        totals = [self._totals(row, name) for row, name in enumerate(self.config.rows)]
+        again = StaticAgain(self.model, self.config, self.tokens[self.prefix - 1 :], cache, state)
+        return again.beside(totals, self.should_stop)
+
+    def _end(
+        self, stopped: bool, decode_ms: float, matched: tuple[MatchedStatic, ...]
+    ) -> InspectionEnd:
         count = len(self.made)
         totals = tuple(self._totals(row, name) for row, name in enumerate(self.config.rows))
         return InspectionEnd(
@@ -327,6 +346,7 @@ class _Inspection:
             tokens_per_s=1000 * count / decode_ms if decode_ms > 0 else 0.0,
             rows=totals if count else (),
             report=difficulty(self.config.rows, self.made) if count else None,
+            matched=matched,
         )
 
     def _totals(self, row: int, name: str) -> RowTotals:

@@ -159,6 +159,22 @@ class RowTotals:
 
 
 @dataclass(frozen=True, slots=True)
+class MatchedStatic:
+    """Static scored once more, at the bytes that another row read.
+
+    Attributes:
+        name: of that row.
+        nll: of every scored token, nats.
+        cost: computed, summed.
+    """
+
+    name: str
+    budget: Budget
+    nll: tuple[float, ...]
+    cost: StepCost
+
+
+@dataclass(frozen=True, slots=True)
 class TokenPlace:
     """An entry of a list: a token, and the numbers that put it there.
 
@@ -237,6 +253,8 @@ class InspectionEnd:
     Attributes:
         reason: "finished", or "stopped" before its end; "time_limit" when its owner had no
             more time for it.
+        matched: static once more for each row that read more or less than it, where there are
+            enough tokens to tell rows apart.
     """
 
     reason: Literal["finished", "stopped", "time_limit"]
@@ -245,6 +263,7 @@ class InspectionEnd:
     tokens_per_s: float
     rows: tuple[RowTotals, ...]  # totals per row; empty without tokens
     report: DifficultyReport | None  # None without tokens
+    matched: tuple[MatchedStatic, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         return {"type": "finish", **record_of(self)}

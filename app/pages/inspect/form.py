@@ -66,13 +66,16 @@ def config_from_form(values: dict[str, Any], find: Callable[[str], Path]) -> Ins
 
 
 def form_from_config(record: dict[str, Any]) -> dict[str, Any] | None:
-    """The form's values of a saved inspection; None when this release cannot read them."""
+    """The form's values of a saved inspection; None when this release cannot read them.
+
+    The form does not ask for a painted schedule: that is painted on the inspected tokens.
+    """
     try:
         config = from_json(InspectionConfig, record)
     except SolError:
         return None
     form = dict(DEFAULT_FORM)
-    names = [schedule.name for schedule in config.schedules]
+    names = [schedule.name for schedule in config.schedules if schedule.kind != "painted"]
     form["schedules"] = [*names, *[NO_SCHEDULE] * (MAX_SCHEDULES - len(names))]
     if config.schedules:
         first = config.schedules[0]

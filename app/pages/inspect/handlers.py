@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from app.host.damage import naming_damage
 from app.host.errors import AppError
 from app.pages.explore.form import checked_prompt
 from app.pages.inspect.examples import EXAMPLES
 from app.pages.inspect.form import MAX_TOKENS, config_from_form, default_form, form_from_config
 from app.pages.shared.run_calls import RunCalls
 from app.pages.shared.sharing_calls import EXPORT_HANDLERS
+from app.runs.recorded_run import RecordedRun
 from app.web.calls import Request, by_name, field, owner_of
 from app.web.component import Page
 from app.web.services import Services
-from sol_core.inspection.records import InspectionConfig
+from sol_core.actions import AXES, AXIS_FIELDS, DENSE, Action, ActionGrid, Budget
+from sol_core.config import ScheduleConfig
+from sol_core.errors import ConfigError
+from sol_core.fields import from_json
+from sol_core.inspection.records import MAX_SCHEDULES, InspectionConfig
+
+if TYPE_CHECKING:
+    from sol_core.decoding.cost import CostModel
+
+_ALWAYS = ("static", "painted")  # kinds of schedules that every painted inspection has
 
 
 def start_inspection(services: Services, request: Request) -> dict[str, Any]:
@@ -31,7 +43,97 @@ def start_inspection(services: Services, request: Request) -> dict[str, Any]:
     return {"run_id": services.runs.start(owner, text, config)}
 
 
-HANDLERS = RunCalls("inspection", form_from_config).handlers() | by_name(start_inspection)
+def inspect_painted(services: Services, request: Request) -> dict[str, Any]:
+    """Score an inspected text again under painted actions, the other schedules at their spend.
+
+    ``inspection_id`` names the inspection, ``painted`` has an action per scored token. Static and
+    the policy come along, or the other schedules there were.
+    """
+    owner, run_id = owner_of(request), field(request, "inspection_id", str)
+    run, actions = services.runs.recorded(owner, run_id, "inspection"), _painted(request)
+    if len(actions) != len(run.tokens):
+        raise ConfigError(
+            f"painted has {len(actions):,} actions, and the inspection {len(run.tokens):,} tokens"
+        )
+    with naming_damage("This inspection"):
+        config = _with_painted(services, run, actions)
+    return {"run_id": services.runs.start(owner, run.prompt, config)}
+
+
+def painted_compute(services: Services, request: Request) -> dict[str, Any]:
+    """Compute of painted actions: ``share`` of the full model's bytes; none without a model.
+
+    ``grid`` is the inspection's, ``cached`` the cached tokens of the first step.
+    """
+    from sol_core.decoding.cost import CostModel  # torch, which the page is served without
+
+    model, actions = services.loader.loaded(), _painted(request)
+    cached = max(1, field(request, "cached", int))
+    grid = from_json(ActionGrid, field(request, "grid", dict))
+    if model is None:
+        return {"share": None}
+    read, dense = _painted_bytes(CostModel.of(model.lm, grid), actions, cached)
+    return {"share": read / dense}
+
+
+HANDLERS = RunCalls("inspection", form_from_config).handlers() | by_name(
+    start_inspection, inspect_painted, painted_compute
+)
+
+
+def _painted(request: Request) -> list[Action]:
+    """The request's actions. Raises: ConfigError for none, too many, or one that is not allowed."""
+    rows = field(request, "painted", list)
+    if not 0 < len(rows) <= MAX_TOKENS:
+        raise ConfigError(f"painted must have 1 to {MAX_TOKENS:,} actions, got {len(rows):,}")
+    if not all(isinstance(row, list) and len(row) == len(AXES) for row in rows):
+        raise ConfigError(f"painted must have {len(AXES)} numbers for each token")
+    return [from_json(Action, dict(zip(AXIS_FIELDS, row, strict=True))) for row in rows]
+
+
+def _with_painted(
+    services: Services, run: RecordedRun, actions: Sequence[Action]
+) -> InspectionConfig:
+    """The inspection's configuration with a painted schedule, and others at its bytes."""
+    from sol_core.decoding.cost import CostModel, StepBytes
+    from sol_core.inspection.matching import budget_of_bytes
+
+    config = from_json(InspectionConfig, run.config)
+    others = [schedule for schedule in config.schedules if schedule.kind not in _ALWAYS]
+    others.sort(key=lambda schedule: schedule.kind != "policy")
+    model = services.loader.loaded()
+    if model is None:
+        raise AppError("The model is not loaded yet. Try again in a moment.")
+    costs = CostModel.of(model.lm, config.grid)
+    cached = int(run.tokens[0]["cached_tokens"])
+    read, dense = _painted_bytes(costs, actions, cached)
+    axes = zip(*(action.as_tuple() for action in actions), strict=True)
+    mean = Budget(*(sum(axis) / len(actions) for axis in axes))
+    by_share = any(schedule.budget.bytes_share is not None for schedule in config.schedules)
+
+    def budget_of(schedule: ScheduleConfig) -> Budget:
+        """The painted spend; a policy's network is a part of its bytes."""
+        if by_share:
+            return Budget.share(min(read / dense, 1.0), mean.bit_width)
+        if schedule.kind != "policy":
+            return mean
+        place = config.rows.index(schedule.name)
+        network = sum(token["rows"][place]["cost"]["policy_bytes"] for token in run.tokens)
+        num_bytes, context = (read - network) / len(actions), cached + len(actions) // 2
+        return budget_of_bytes(StepBytes(costs), config.grid, mean, context, num_bytes)
+
+    beside = [ScheduleConfig("static"), *others][: MAX_SCHEDULES - 1]
+    schedules = tuple(replace(schedule, budget=budget_of(schedule)) for schedule in beside)
+    painted = ScheduleConfig("painted", mean, painted=tuple(actions))
+    return replace(config, schedules=(*schedules, painted))
+
+
+def _painted_bytes(costs: CostModel, actions: Sequence[Action], cached: int) -> tuple[float, float]:
+    """Bytes of one step per action, the first of ``cached`` tokens, and of as many dense ones."""
+    contexts = range(cached, cached + len(actions))
+    steps = zip(actions, contexts, strict=True)
+    read = sum(costs.decode_step(action, context).bytes_read for action, context in steps)
+    return read, sum(costs.decode_step(DENSE, context).bytes_read for context in contexts)
 
 
 def _of_run(

@@ -138,6 +138,50 @@ def test_a_saved_run_is_inspected_token_by_token(call: Call, services: Services)
     assert "run of the Inspect tab" in call("explore_poll", run_id=run_id, cursor=0)["refused"]
 
 
+def test_a_painted_schedule_is_scored_beside_the_others_at_its_bytes(
+    call: Call, services: Services
+) -> None:
+    first = finish(call, services)
+    rows = call("poll_run", run_id=first, cursor=0)["rows"]
+    painted = [[1.0, 1.0, 16] if at % 2 else [0.2, 0.4, 6] for at in range(len(rows))]
+    grid = services.store.runs.get(first).config["grid"]
+    share = call("painted_compute", grid=grid, cached=1, painted=painted)["share"]
+    answer = call("inspect_painted", inspection_id=first, painted=painted)
+    run_id = str(answer["run_id"])
+    wait_until(lambda: services.store.runs.get(run_id).status == "finished", 90)
+    view = call("poll_run", run_id=run_id, cursor=0)
+    taken = [list(row["rows"][3]["action"].values()) for row in view["rows"]]
+    assert [row["name"] for row in view["rows"][0]["rows"]][1:] == ["static", "random", "painted"]
+    assert taken == painted
+    totals = [row["cost"] for row in view["summary"]["rows"]]
+    read = [sum(cost[part] for part in cost if part.endswith("_bytes")) for cost in totals]
+    assert read[3] / read[0] == pytest.approx(share, rel=1e-3)
+    assert read[1:3] == pytest.approx([read[3]] * 2, rel=0.03)
+    # The form asks for the others; History says what it was.
+    assert view["run"]["settings"]["schedules"] == ["static", "random", ""]
+    (row,) = [row for row in call("list_runs", query="ships", limit=10)["runs"]
+              if row["id"] == run_id]  # fmt: skip
+    assert row["schedule_label"] == "Inspected: Full model, Static, Random, Painted"
+
+
+@pytest.mark.parametrize(
+    ("painted", "message"),
+    [
+        ([], "1 to 4,096 actions"),
+        ([[1.0, 1.0]], "3 numbers for each token"),
+        ([[0.5, "x", 8]], "channel_keep_ratio must be a finite number"),
+        ([[0.5, 0.5, 99]], "bit_width must be between 2 and 16"),
+        ([[0.5, 0.5, 8]], "painted has 1 actions, and the inspection"),
+    ],
+)
+def test_a_painting_that_does_not_fit_is_refused(
+    call: Call, services: Services, painted: list[Any], message: str
+) -> None:
+    run_id = finish(call, services)
+    answer = call("inspect_painted", inspection_id=run_id, painted=painted)
+    assert message in answer["refused"]
+
+
 def test_a_reload_finds_it_running_and_a_stop_keeps_what_there_is(
     call: Call, services: Services, gate: Gate
 ) -> None:

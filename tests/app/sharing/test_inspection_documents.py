@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from app.formats.plain_json import json_safe
 from app.host.errors import AppError, DocumentError
 from app.sharing import export, import_document, kind_of, thing_in_link
+from sol_core.actions import Action
 from sol_core.config import ScheduleConfig
 from sol_core.inspection.records import InspectionConfig
 from storage import NotFoundError, Store
@@ -48,13 +49,14 @@ def without_id(data: bytes) -> dict[str, Any]:
 @given(
     text=st.text(st.characters(), min_size=1, max_size=40),
     tokens=st.lists(st.text(st.characters(), max_size=8), max_size=5),
-    kinds=st.lists(st.sampled_from(["static", "emc", "random"]), max_size=3, unique=True),
+    kinds=st.lists(st.sampled_from(["static", "emc", "painted"]), max_size=3, unique=True),
 )
 def test_any_inspection_comes_back_as_it_was(
     store: Store, text: str, tokens: list[str], kinds: list[Any]
 ) -> None:
-    config = InspectionConfig(tuple(ScheduleConfig(kind, BUDGET) for kind in kinds))
-    inspection_id = save_inspection(store, tokens, text, config)
+    painted = {"painted": (Action(0.5, 0.75, 10), Action())}
+    schedules = (ScheduleConfig(kind, BUDGET, painted=painted.get(kind, ())) for kind in kinds)
+    inspection_id = save_inspection(store, tokens, text, InspectionConfig(tuple(schedules)))
     made = as_json(store, inspection_id)
     kind, copied = import_document(store, "b" * 32, made)
     assert (kind, kind_of(store, copied)) == ("inspection", "inspection")

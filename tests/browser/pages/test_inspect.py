@@ -144,3 +144,62 @@ def test_the_chart_and_its_export_tell_dense_and_static_apart(
     assert len(set(strokes)) == 3
     assert problems == []
     alone.context.close()
+
+
+def test_a_schedule_is_painted_by_keyboard_and_by_finger_and_scored(
+    server: Server, visit: Visit, chromium: Browser, tmp_path: Path
+) -> None:
+    page = inspected(server, visit)
+    page.get_by_role("button", name="Paint a schedule").click()
+    painter = page.get_by_role("region", name="Painted schedule")
+    painted = painter.get_by_role("option")
+    spending = painter.locator(".sol-paint-spent")
+    expect(painted).to_have_count(len(TEXT) - 1)
+    expect(spending).to_contain_text(re.compile(r"[\d.]+ % compute"))
+    before = spending.inner_text()
+
+    # Channels of the first three tokens, one level more: by keyboard, and back.
+    painted.first.focus()
+    for key in ("c", "Shift+ArrowRight", "Shift+ArrowRight", "+"):
+        page.keyboard.press(key)
+    expect(painted.first).to_have_attribute("aria-label", re.compile("65 % MLP"))
+    expect(painted.nth(3)).to_have_attribute("aria-label", re.compile("60 % MLP"))
+    page.keyboard.press("Control+z")
+    expect(painted.first).to_have_attribute("aria-label", re.compile("60 % MLP"))
+    # By pointer, over several tokens in one stroke; it is kept over a reload.
+    start, end = (painted.nth(at).bounding_box() for at in (0, 5))
+    assert start is not None
+    assert end is not None
+    page.mouse.move(start["x"] + 3, start["y"] + 5)
+    page.mouse.down()
+    page.mouse.move(end["x"] + 3, end["y"] + 5, steps=6)
+    page.mouse.up()
+    expect(painted.nth(4)).to_have_attribute("aria-label", re.compile("100 % MLP"))
+    expect(spending).not_to_have_text(before)
+    page.reload()
+    expect(painted.nth(4)).to_have_attribute("aria-label", re.compile("100 % MLP"))
+
+    painter.get_by_role("button", name="Score it").click()
+    table = page.get_by_role("group", name="Schedules compared")
+    rows = ["Full model", "Static", "Random", "Painted"]
+    expect(table.get_by_role("rowheader")).to_have_text(rows)
+    finished(page)
+    expect(tokens(page).nth(4)).to_have_attribute("aria-label", re.compile("100 % MLP"))
+    expect(page.locator(".sol-inspect .sol-finding")).to_have_text(re.compile("Too few to tell"))
+    run_id = re.search(r"inspection=([\w-]+)", page.url)
+    assert run_id is not None
+    file = tmp_path / "painted.html"
+    file.write_text(export(server.services.store, "inspection", run_id[1], "html").text)
+    alone, problems = offline(chromium, file)
+    expect(alone.get_by_role("rowheader", name="Painted")).to_be_visible()
+    assert problems == []
+    alone.context.close()
+
+    phone = visit(server, has_touch=True, viewport={"width": 390, "height": 844}).page
+    phone.goto(f"{server.url}?inspection={run_id[1]}")
+    finished(phone)
+    phone.get_by_role("button", name="Paint a schedule").click()
+    painted = phone.get_by_role("region", name="Painted schedule").get_by_role("option")
+    expect(painted.nth(7)).to_have_attribute("aria-label", re.compile("50 % attention"))
+    painted.nth(7).tap()
+    expect(painted.nth(7)).to_have_attribute("aria-label", re.compile("100 % attention"))

@@ -75,11 +75,11 @@ def test_a_lesson_by_keyboard_begun_before_the_model_is_there(
     visitor = visit(serve_tiny(serve, tmp_path, go))
     visitor.page.goto(f"{visitor.url}?lesson=channels")
     keys = visitor.page.keyboard
-    expect(lesson(visitor).get_by_role("heading", level=2)).to_have_text("3. Channels")
+    expect(lesson(visitor).get_by_role("heading", level=2)).to_have_text("4. Channels")
     visitor.page.get_by_role("link", name="Attention pages").focus()
     keys.press("Enter")
     heading = lesson(visitor).get_by_role("heading", level=2)
-    expect(heading).to_have_text("2. Attention pages")
+    expect(heading).to_have_text("3. Attention pages")
     expect(heading).to_be_focused()
     expect(visitor.page).to_have_url(re.compile("lesson=pages"))
 
@@ -124,7 +124,7 @@ def test_a_lesson_by_keyboard_begun_before_the_model_is_there(
     expect(lesson(visitor).locator(".sol-option.is-chosen")).to_contain_text("answered")
     expect(lesson(visitor).get_by_role("slider", name="Attention kept")).to_be_visible()
     visitor.page.go_back()
-    expect(lesson(visitor).get_by_role("heading", level=2)).to_have_text("3. Channels")
+    expect(lesson(visitor).get_by_role("heading", level=2)).to_have_text("4. Channels")
 
 
 def test_both_ways_of_choosing_pages_are_shown_side_by_side(
@@ -135,7 +135,7 @@ def test_both_ways_of_choosing_pages_are_shown_side_by_side(
     visitor = visit(serve_tiny(serve, tmp_path, go))
     visitor.page.goto(f"{visitor.url}?lesson=which")
     shown = lesson(visitor)
-    expect(shown.get_by_role("heading", level=2)).to_have_text("4. Which pages, not how many")
+    expect(shown.get_by_role("heading", level=2)).to_have_text("5. Which pages, not how many")
     shown.get_by_role("radio", name="Less than a third").check(force=True)
     shown.get_by_role("button", name="Commit and measure").click()
     pages, mlp = (shown.locator("section.sol-learn-part").nth(at) for at in (0, 1))

@@ -173,7 +173,7 @@ def test_what_a_tab_shows_unasked_is_named_and_stays_when_something_newer_comes(
     expect(page).to_have_url(re.compile(f"accuracy={old.id}"))
     jobs.create(TASKS_JOB, OWNER, "A newer one", params)
     visitor.tab("Learn")
-    expect(page).to_have_url(re.compile("lesson=steps"))
+    expect(page).to_have_url(re.compile("lesson=dial"))
     page.reload()
     expect(page.locator(".sol-lesson:visible")).to_contain_text("1. ")
     visitor.tab("Accuracy")

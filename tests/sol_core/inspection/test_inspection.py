@@ -106,6 +106,42 @@ def test_budgets_are_met_and_totals_are_means(made: Made) -> None:
             assert totals.spend.as_tuple() == pytest.approx(BUDGET.as_tuple(), abs=0.02)
 
 
+def test_a_painted_schedule_takes_the_painted_actions(model: LanguageModel) -> None:
+    levels = GRID.levels()
+    painted = tuple(
+        Action.of([some[step % len(some)] for some in levels]) for step in range(len(TEXT) - 2)
+    )
+    schedule = ScheduleConfig("painted", BUDGET, painted=painted)
+    _, tokens, end = inspected(model, schedules=(STATIC, schedule))
+    assert [row.name for row in end.rows] == ["dense", "static", "painted"]
+    taken = [token.rows[2].action for token in tokens]
+    assert taken == [*painted, *painted[-1:] * (len(tokens) - len(painted))]
+    config = InspectionConfig((STATIC, schedule), GRID)
+    assert from_json(InspectionConfig, json.loads(json.dumps(config.to_dict()))) == config
+    assert "painted" not in config.to_dict()["schedules"][0]
+    for wrong in ({"kind": "painted"}, {"kind": "static", "painted": painted}):
+        with pytest.raises(ConfigError, match="painted needs an action per step"):
+            ScheduleConfig(**wrong)  # type: ignore[arg-type]
+
+
+def test_static_is_scored_again_at_what_another_row_spent(
+    model: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sol_core.inspection.engine.ENOUGH_TOKENS", 20)
+    rich = ScheduleConfig("random", Budget(0.8, 0.9, 8.0), seed=1)
+    _, tokens, end = inspected(model, schedules=(STATIC, rich))
+    (matched,) = end.matched
+    assert (matched.name, len(matched.nll)) == ("random", len(tokens))
+    dense, static, random = (row.cost.bytes_read for row in end.rows)
+    assert static < matched.cost.bytes_read
+    assert matched.cost.bytes_read == pytest.approx(random, abs=0.01 * dense)
+    assert matched.budget.as_tuple()[0] > BUDGET.keep_fraction
+    # Of rows that spent the same, and of few tokens, nothing is scored again.
+    assert inspected(model)[2].matched == ()
+    monkeypatch.undo()
+    assert inspected(model, schedules=(STATIC, rich))[2].matched == ()
+
+
 def test_a_saved_runs_tokens_are_scored_after_its_prompt(model: LanguageModel) -> None:
     config = GenerationConfig(
         schedule=STATIC, grid=GRID, chat=True, max_new_tokens=12, ignore_end_of_text=True

@@ -9,7 +9,7 @@ import { blobOf, saveFile } from "../shared/download.js";
 import { listen, takeOver } from "../shared/events.js";
 import { POLICY_PREFIX } from "../shared/forms/schedule_field.js";
 import { recall, remember } from "../shared/memory.js";
-import { copyChip, flash, noticeLine } from "../shared/page_parts.js";
+import { copyChip, noticeLine } from "../shared/page_parts.js";
 import { RunPage } from "../shared/runs/run_page.js";
 import { RunStage } from "../shared/runs/run_stage.js";
 import { Status } from "../shared/runs/status.js";
@@ -225,7 +225,6 @@ class ExplorePage extends RunPage {
   reuseSettings() {
     const { run } = this.follower;
     this.form.set(run.prompt, run.settings);
-    flash(this.reuse, "In the form");
   }
 }
 

@@ -1,7 +1,8 @@
 // A recording (app/recordings): one prompt answered densely and under smaller and smaller budgets. A dial
 // walks through them; where a text differs from the full model's, both stand side by side, marked where they part.
 
-import { button, h, isCalm, setText, show, uniqueId } from "../shared/dom.js";
+import { linkTo } from "../shared/address.js";
+import { button, h, isCalm, opensHere, setText, show, uniqueId } from "../shared/dom.js";
 import { AXES, count, modelName, percent, percentTight, spendText } from "../shared/format.js";
 import { glossed } from "../shared/glossary.js";
 import { pagesText, readsOf } from "../shared/machine/reads.js";
@@ -74,7 +75,8 @@ export class RecordingView {
       h("div", { class: "sol-recording-texts" }, this.columns.map((one) => one.element)),
       h("details", { class: "sol-advanced" }, h("summary", {}, "Show this step in the model"), this.machine.element),
       h("div", { class: "sol-recording-foot" },
-        this.own, this.on && [button("Run it here", () => this.runHere()), button("Learn why", this.on.learn)],
+        this.own, this.on && [button("Run it here", () => this.runHere()),
+          h("a", { class: "sol-quiet-link", href: linkTo({ tab: "learn" }), onclick: opensHere(this.on.learn) }, "Learn why, in 20 minutes")],
         h("span", { class: "sol-muted" }, glossed("Colour: compute of each step, of the [[dense|full model]]'s."),
           colourScale(this.axis))));
   }

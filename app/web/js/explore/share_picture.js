@@ -3,6 +3,7 @@
 
 import { h } from "../shared/dom.js";
 import { AXES, modelName, scheduleOf } from "../shared/format.js";
+import { SPECIAL } from "../shared/machine/sides.js";
 import { SITE } from "../shared/site.js";
 
 const WIDTH = 1200;
@@ -24,7 +25,7 @@ export class SharePicture {
     this.canvas = h("canvas", { width: WIDTH, height: HEIGHT });
     this.brush = this.canvas.getContext("2d");
     this.style = getComputedStyle(stage.view.element);
-    this.tokens = stage.view.elements.map((token, at) => drawn(token, stage.view.rows[at]));
+    this.tokens = stage.view.elements.map((token, at) => drawn(token, stage.view.rows[at])).filter(({ text }) => !SPECIAL.test(text));
     this.draw();
   }
 

@@ -3,13 +3,13 @@
 import { askedFor, setAddress } from "../shared/address.js";
 import { makeApi } from "../shared/api.js";
 import { PlotlyChart } from "../shared/charts/plotly_chart.js";
-import { h, whenSeen } from "../shared/dom.js";
-import { listen, takeOver } from "../shared/events.js";
-import { flash } from "../shared/page_parts.js";
+import { chip, h, show, whenSeen } from "../shared/dom.js";
+import { handOver, listen, takeOver } from "../shared/events.js";
 import { RunPage } from "../shared/runs/run_page.js";
 import { StatusLine } from "../shared/runs/status_line.js";
 import { gridLevels } from "../shared/tokens/card_policy.js";
 import { InspectForm } from "./inspect_form.js";
+import { keepToPaint, PaintPanel } from "./painting.js";
 import { INSPECT_STATES, InspectionStage } from "./inspect_stage.js";
 
 const HINT = "Hover a token, or focus the text and use the arrow keys. Click one (or Enter) to ask what if.";
@@ -31,15 +31,18 @@ class InspectPage extends RunPage {
     this.panes = this.stage.panes;
     this.legend = this.stage.legend;
     this.lens = this.makeLens();
+    this.painter = new PaintPanel(api, { score: (painted, fail) => this.scorePainted(painted, fail),
+      changed: (isOpen) => root.classList.toggle("is-painting", isOpen) });
     this.follower = this.follow((rows) => this.stage.append(rows));
     root.append(this.build());
     this.reset();
   }
 
   build() {
-    this.tools = this.makeTools("inspection");
+    this.paint = chip("Paint a schedule", () => this.openPainter());
+    this.tools = this.makeTools("inspection", this.paint);
     this.empty = emptyInspection();
-    const stage = this.stage.build({ over: this.empty, tools: this.tools, below: this.lens.element });
+    const stage = this.stage.build({ above: this.painter.element, over: this.empty, tools: this.tools, below: this.lens.element });
     return h("div", { class: "sol-grid" }, stage, this.form.element);
   }
 
@@ -48,14 +51,42 @@ class InspectPage extends RunPage {
     listen("policies-changed", () => this.form.update());
     whenSeen(this.root, () => this.form.update());
     takeOver("run-for-inspect", (id) => this.form.useRun(id)); // chosen in History
+    takeOver("text-to-paint", (text) => this.inspectToPaint(text)); // the last step of Learn
     this.takeUp();
+  }
+
+  // Scores a text as the form's defaults do; once that is done, it is painted.
+  async inspectToPaint(text) {
+    this.form.set({});
+    this.form.useText(text);
+    const id = await this.ask("start_inspection", { settings: this.form.settings(), text });
+    if (id) keepToPaint(id);
   }
 
   inspect(request) {
     this.ask("start_inspection", request);
   }
 
+  // Starts an inspection from the one on show.
+  again(call, request, fail = (words) => this.status.say(words, "bad")) {
+    return this.ask(call, { inspection_id: this.follower.id, ...request }, fail);
+  }
+
+  async scorePainted(painted, fail) {
+    const id = await this.again("inspect_painted", { painted }, fail);
+    if (id) handOver("painted", id);
+    return id;
+  }
+
+  openPainter() {
+    this.painter.open(this.follower.run, this.panes.tokens, this.panes.names);
+    this.painter.element.scrollIntoView({ block: "nearest" });
+    this.painter.element.querySelector("h2")?.focus({ preventScroll: true });
+  }
+
   clear() {
+    this.painter.close();
+    show(this.paint, false);
     this.stage.clear();
     this.status.say(null);
     super.clear();
@@ -74,8 +105,11 @@ class InspectPage extends RunPage {
   }
 
   finish(view) {
-    if (!this.wasLive) this.panes.toTop();
+    this.panes.toTop();
     this.stage.finish(view);
+    const { run } = this.follower;
+    show(this.paint, Boolean(this.panes.tokens.length && gridLevels(run)));
+    if (!this.paint.hidden && PaintPanel.isKept(run)) this.painter.open(run, this.panes.tokens, this.panes.names);
   }
 
   pick(index, at) {
@@ -120,7 +154,6 @@ class InspectPage extends RunPage {
     }
     this.form.set(run.settings);
     this.form.changed();
-    flash(this.reuse, "In the form");
   }
 }
 

@@ -98,6 +98,7 @@ export class InspectForm extends RunForm {
 
   restore() {
     const { source, text, ...settings } = recall("inspect");
+    this.isFirstVisit = text === undefined;
     this.source.set(source in SOURCES ? source : "text");
     this.text.value = typeof text === "string" ? text : "";
     this.set(settings);
@@ -125,6 +126,10 @@ export class InspectForm extends RunForm {
     this.source.set("run");
     this.changed();
     return this.update();
+  }
+
+  get isUntouched() {
+    return this.isFirstVisit && this.text.value === "";
   }
 
   useText(text) {

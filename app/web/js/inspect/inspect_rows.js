@@ -7,11 +7,12 @@ import { SITE } from "../shared/site.js";
 
 const DIFFERENCE_TOP = 0.5; // nats; beyond it the colour stays at its strongest
 export const STATIC = "static";
+export const PAINTED = "painted";
 
 // Names of an inspection's rows: "static" → "Static", "policy:NAME" → "Policy NAME".
 export function rowName(name) {
   if (name.startsWith("policy:")) return `Policy ${modelName(name.slice("policy:".length))}`;
-  return SITE.schedules[name] ?? name;
+  return name === PAINTED ? "Painted" : SITE.schedules[name] ?? name;
 }
 
 export const rowNames = (run) => ["dense", ...run.config.schedules.map((one) =>

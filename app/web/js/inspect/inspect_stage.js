@@ -3,11 +3,12 @@
 import { h, headRow, setText, show } from "../shared/dom.js";
 import { AXES, count, fixed, MISSING, nats, ordinal, percent, signed } from "../shared/format.js";
 import { modelText } from "../shared/runs/status_line.js";
+import { leadOf } from "../shared/page_parts.js";
 import { gridLevels } from "../shared/tokens/card_policy.js";
 import { TokenStage } from "../shared/tokens/token_stage.js";
 import { colourAxes } from "../shared/tokens/tokens.js";
 import { Difficulty } from "./difficulty.js";
-import { differenceAxis, rowName, rowNames, rowOf, runOfRow, STATIC, totalCost } from "./inspect_rows.js";
+import { differenceAxis, PAINTED, rowName, rowNames, rowOf, runOfRow, STATIC, totalCost } from "./inspect_rows.js";
 import { TokenPanes } from "./token_panes.js";
 import { glossed } from "../shared/glossary.js";
 import { ENOUGH_TOKENS, pairedGain, VerdictLine, verdictOf } from "../shared/verdict.js";
@@ -67,14 +68,24 @@ class Totals {
   }
 }
 
-// Each schedule against static, or against the first one where static is none of them.
-function verdictsOf(sums, tokens) {
-  const other = sums.find(({ name }) => name === STATIC) ?? sums[1];
+// Each schedule against static, or against the first one where static is none of them; the painted one against the
+// others, too. matched: static once more, at the bytes of the row that it names.
+function verdictsOf(sums, tokens, matched = []) {
   const losses = ({ name }) => tokens.map(({ rows }) => rows[sums.findIndex((sum) => sum.name === name)].nll);
-  return sums.slice(1).filter((sum) => sum !== other).map((sum) => verdictOf({
-    name: rowName(sum.name), other: rowName(other.name).toLowerCase(), gains: [pairedGain(losses(sum), losses(other))],
-    text: signed, unit: "nats a token", samples: tokens.length, word: "scored token", enough: ENOUGH_TOKENS,
-    spent: [[sum, other].map(({ bytes }) => bytes / sums[0].bytes)] }));
+  const against = (sum, other) => {
+    const again = other.name === STATIC && matched.find(({ name }) => name === sum.name);
+    const [nll, bytes] = again ? [again.nll, totalCost(again.cost).bytes_read] : [losses(other), other.bytes];
+    return verdictOf({ name: rowName(sum.name), other: rowName(other.name).replace(/^[A-Z](?=[a-z])/, (letter) => letter.toLowerCase()),
+      gains: [pairedGain(losses(sum), nll)], text: signed, unit: "nats a token gained", samples: tokens.length, word: "scored token",
+      enough: ENOUGH_TOKENS, spent: [[sum.bytes, bytes].map((spent) => spent / sums[0].bytes)] });
+  };
+  const base = sums.find(({ name }) => name === STATIC) ?? sums[1];
+  const painted = sums.find(({ name }) => name === PAINTED);
+  const others = sums.slice(1).filter((sum) => sum !== base && sum !== painted);
+  const pairs = [...(painted && painted !== base ? [...others, base].map((other) => [painted, other]) : []),
+    ...others.map((sum) => [sum, base])];
+  // Too few tokens are too few for every pair: said once.
+  return pairs.slice(0, tokens.length < ENOUGH_TOKENS ? 1 : undefined).map(([sum, other]) => against(sum, other));
 }
 
 const TABLE_NOTE = "Means per token: NLL and KL measured, in nats; bytes computed.";
@@ -109,12 +120,13 @@ export class InspectionStage extends TokenStage {
     return this.view.rows(at);
   }
 
-  // Panels in their order; over: lies over the tokens; tools: for the foot; below: under the tokens.
-  /** @param {{ over?: Element, tools?: Element, below?: Element }} [parts] */
-  build({ over, tools, below } = {}) {
+  // Panels in their order; above: the tokens; over: lies over them; tools: for the foot; below: under the tokens.
+  /** @param {{ above?: Element, over?: Element, tools?: Element, below?: Element }} [parts] */
+  build({ above, over, tools, below } = {}) {
     return h("div", { class: "sol-stage" },
       h("section", { class: "sol-panel sol-status", "aria-label": "Inspection's status" },
         this.status.head, this.verdict.element, this.totals.element, this.speed),
+      above,
       h("section", { class: "sol-panel sol-tokens", "aria-label": "Inspected tokens" },
         h("div", { class: "sol-inspect-head" }, this.panes.choice, this.legend.element),
         h("div", { class: "sol-token-place" }, this.panes.element, over),
@@ -175,7 +187,7 @@ export class InspectionStage extends TokenStage {
 
   finish(view) {
     this.isOver = true;
-    this.verdict.draw(verdictsOf(this.totals.sums, this.panes.tokens));
+    this.verdict.draw(verdictsOf(this.totals.sums, this.panes.tokens, view.summary?.matched));
     this.charts.finish();
     this.report = view.summary?.report ?? null;
     this.difficulty.draw(this.report, this.names, this.panes.at);
@@ -213,6 +225,5 @@ function inspectionDetail(state, view, done, model) {
 // The text before the scored tokens, which was read densely and has no score.
 function inspectionLead(prefill, run) {
   const name = run.config.generated.length ? "Prompt, read in full" : "Read first, not scored";
-  return [h("span", { class: "sol-lead-name" }, name),
-    h("p", { class: "sol-lead-text", dir: "auto" }, prefill.prefix_text)];
+  return leadOf(name, prefill.prefix_text);
 }

@@ -1,8 +1,10 @@
-// Puts the Learn page together: the list of lessons, the one on show, and the glossary.
+// Puts the Learn page together: one path of steps, the one on show, and the glossary. The path begins at Explore's dial
+// and ends with a painted schedule in Inspect; between them are lessons.
 
-import { askedFor, linkTo, nameInFront, setAddress } from "../shared/address.js";
+import { askedFor, linkTo, nameInFront, setAddress, showTab } from "../shared/address.js";
 import { makeApi } from "../shared/api.js";
-import { chip, h, opensHere, setText, show, whenSeen } from "../shared/dom.js";
+import { button, chip, h, opensHere, setText, show, whenSeen } from "../shared/dom.js";
+import { handOver, takeOver } from "../shared/events.js";
 import { memory, recall, remember } from "../shared/memory.js";
 import { Lesson } from "./lesson.js";
 import { LESSON_BITS } from "./lesson_bits.js";
@@ -12,7 +14,53 @@ import { LESSON_SPEND } from "./lesson_spend.js";
 import { LESSON_STEPS } from "./lesson_steps.js";
 import { LESSON_WHICH } from "./lesson_which.js";
 import { labelled } from "../shared/forms/form_parts.js";
-import { TERMS } from "../shared/glossary.js";
+import { glossed, TERMS } from "../shared/glossary.js";
+
+// A step that is done in another room.
+class RoomStep {
+  // spec: {key, title, text, action, open(page)}; on: {opened(), next()}
+  constructor({ title, text, action, open }, number, page, on) {
+    this.heading = h("h2", { tabindex: "-1" }, `${number}. ${title}`);
+    this.element = h("article", { class: "sol-panel sol-lesson", hidden: true }, h("header", {}, this.heading),
+      text.map((part) => h("p", { class: "sol-lesson-text" }, glossed(part))),
+      h("div", { class: "sol-tools" }, button(action, () => {
+        on.opened();
+        open(page);
+      }, { class: "sol-button is-primary" }), on.next && button("Next step", on.next)));
+  }
+
+  enter() {
+    show(this.element, true);
+  }
+
+  leave() {
+    show(this.element, false);
+  }
+}
+
+const DIAL = {
+  key: "dial", title: "The dial", action: "Open the dial", open: () => showTab("explore"),
+  text: [
+    "A language model spends the same compute on every [[token]], whether the next word is plain or hard. This path of about "
+      + "20 minutes shows what it could leave out, and ends with a schedule that you paint yourself.",
+    "Begin with the recording in Explore. Drag its dial to the left: the answer stays the full model's for a while, then one "
+      + "word breaks. Come back and see why.",
+  ],
+};
+
+const PAINT = {
+  key: "paint", title: "Paint a schedule", action: "Paint it in Inspect",
+  open: ({ painted }) => {
+    handOver("text-to-paint", painted);
+    showTab("inspect");
+  },
+  text: [
+    "You have seen where compute is needed. Now spend it: Inspect scores a short text under [[static]] and under the [[policy]], "
+      + "then lets you paint. Start from the static schedule, take from tokens that need little, and give to those that lost most.",
+    "Press “Score it”. The policy and static are scored again at the compute that you painted, and the first sentence says "
+      + "whether you were better, worse, or whether no difference was shown.",
+  ],
+};
 
 // All words of the glossary, in order, with a filter.
 class GlossaryList {
@@ -46,7 +94,7 @@ class GlossaryList {
   }
 }
 
-const LESSONS = [LESSON_STEPS, LESSON_PAGES, LESSON_CHANNELS, LESSON_WHICH, LESSON_BITS, LESSON_SPEND];
+const STEPS = [DIAL, LESSON_STEPS, LESSON_PAGES, LESSON_CHANNELS, LESSON_WHICH, LESSON_BITS, LESSON_SPEND, PAINT];
 const GLOSSARY = "glossary";
 
 class LearnPage {
@@ -58,7 +106,7 @@ class LearnPage {
     /** @type {(() => void) | null} names the lesson in the address */
     this.name = null;
     /** @type {Map<string, any>} */
-    this.parts = new Map(LESSONS.map((spec, at) => [spec.key, this.makeLesson(spec, at)]));
+    this.parts = new Map(STEPS.map((spec, at) => [spec.key, this.makeStep(spec, at)]));
     this.parts.set(GLOSSARY, new GlossaryList());
     this.links = new Map();
     this.stage = h("div", { class: "sol-learn-stage" }, [...this.parts.values()].map((part) => part.element));
@@ -67,14 +115,16 @@ class LearnPage {
     addEventListener("popstate", () => askedFor("lesson") && this.open(askedFor("lesson")));
     // Nothing is measured for a tab that nobody looks at.
     whenSeen(root, () => this.seen());
+    takeOver("painted", () => this.keepMeasured(PAINT.key));
   }
 
-  makeLesson(spec, at) {
-    return new Lesson(spec, at + 1, this, {
-      answered: (key, choice) => this.answered(key, choice),
-      measured: (key) => this.keepMeasured(key),
-      next: LESSONS[at + 1] && (() => this.go(LESSONS[at + 1].key)),
-    });
+  makeStep(spec, at) {
+    const next = STEPS[at + 1] && (() => this.go(STEPS[at + 1].key));
+    if (spec === DIAL || spec === PAINT) {
+      return new RoomStep(spec, at + 1, this.page, { next, opened: () => spec === DIAL && this.keepMeasured(DIAL.key) });
+    }
+    return new Lesson(spec, at + 1, this, { next, answered: (key, choice) => this.answered(key, choice),
+      measured: (key) => this.keepMeasured(key) });
   }
 
   buildList() {
@@ -86,10 +136,10 @@ class LearnPage {
       return h("li", {}, element);
     };
     this.forget = chip("Forget my answers", () => this.startAgain());
-    return h("nav", { class: "sol-panel sol-learn-list", "aria-label": "Lessons" },
-      h("h2", {}, "Six short lessons"),
-      h("p", { class: "sol-hint" }, "A guess first, then a measurement on the model that is loaded here, now."),
-      h("ol", {}, LESSONS.map((spec, at) => link(spec.key, at + 1, spec.title)), link(GLOSSARY, "A–Z", "Glossary")),
+    return h("nav", { class: "sol-panel sol-learn-list", "aria-label": "Steps" },
+      h("h2", {}, "One path, 20 minutes"),
+      h("p", { class: "sol-hint" }, "Guess first; then the model that is loaded here is measured. Your place is kept."),
+      h("ol", {}, STEPS.map((spec, at) => link(spec.key, at + 1, spec.title)), link(GLOSSARY, "A–Z", "Glossary")),
       this.forget);
   }
 
@@ -114,8 +164,8 @@ class LearnPage {
     [this.answers, this.measured] = [{}, {}];
     remember("lessons", {});
     remember("measured", {});
-    LESSONS.forEach((spec, at) => {
-      const [old, fresh] = [this.parts.get(spec.key), this.makeLesson(spec, at)];
+    STEPS.forEach((spec, at) => {
+      const [old, fresh] = [this.parts.get(spec.key), this.makeStep(spec, at)];
       old.leave();
       old.element.replaceWith(fresh.element);
       this.parts.set(spec.key, fresh);
@@ -127,12 +177,12 @@ class LearnPage {
 
   showProgress() {
     for (const [key, { done }] of this.links) setText(done, this.measured[key] === true ? "done" : "");
-    show(this.forget, Object.keys(this.answers).length > 0);
+    show(this.forget, Object.keys({ ...this.answers, ...this.measured }).length > 0);
   }
 
   seen() {
-    if (!this.key) this.open(askedFor("lesson") ?? memory.get("lesson") ?? LESSONS[0].key);
-    this.name ??= nameInFront("learn", () => ({ lesson: this.key }));
+    if (!this.key) this.open(askedFor("lesson") ?? memory.get("lesson") ?? STEPS[0].key);
+    this.name ??= nameInFront("learn", () => ({ lesson: askedFor("lesson") ?? this.key }));
     this.name();
   }
 
@@ -143,7 +193,7 @@ class LearnPage {
   }
 
   open(key) {
-    const wanted = this.parts.has(key) ? key : LESSONS[0].key;
+    const wanted = this.parts.has(key) ? key : STEPS[0].key;
     if (wanted === this.key) return;
     if (this.key) this.parts.get(this.key).leave();
     this.key = wanted;

@@ -66,7 +66,7 @@ export class Lesson {
     this.outcome = h("div", { class: "sol-outcome", hidden: true },
       h("div", { class: "sol-remember" }, h("h3", {}, "What to keep"),
         this.spec.remember.map((text) => h("p", {}, glossed(text)))),
-      this.on.next && button("Next lesson", this.on.next));
+      this.on.next && button("Next step", this.on.next));
     return h("section", { class: "sol-after", hidden: true, tabindex: "-1", "aria-label": "Measured" },
       this.verdict, h("div", { class: "sol-learn-ask" }, this.text.element, this.state), this.error, this.again, this.figure, this.source,
       this.outcome);

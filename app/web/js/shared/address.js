@@ -69,7 +69,7 @@ function put(url, parts) {
 export function setAddress(parts, isStep = false) {
   const url = new URL(window.location.href);
   const tab = parts.tab ?? tabOf(url);
-  put(url, { ...parts, tab: null });
+  put(url, { ...parts, tab: null, ...(tab !== "learn" && { lesson: null }) }); // Learn names its step again
   if (tabOf(url) !== tab) url.searchParams.set("tab", tab);
   if (url.href === window.location.href) return;
   window.history[isStep ? "pushState" : "replaceState"](window.history.state, "", url.href);

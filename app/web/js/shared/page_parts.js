@@ -1,6 +1,6 @@
 // Pieces of the page that hold no state: what a run began with, the empty state, sentences.
 
-import { chip, copyText, h, reachWhenScrolling, setText } from "./dom.js";
+import { chip, copyText, h, setText } from "./dom.js";
 import { AXES, isNumber, mean, MISSING, nats } from "./format.js";
 import { glossed } from "./glossary.js";
 
@@ -51,9 +51,18 @@ export function noticeLine(text) {
   return line;
 }
 
+const LONG_LEAD = 320; // characters, beyond which a text before the tokens is folded
+
 export function leadParts(run) {
-  const text = reachWhenScrolling(h("p", { class: "sol-lead-text", dir: "auto" }, run.prompt), "The whole prompt");
-  return [h("span", { class: "sol-lead-name" }, run.config.chat ? "You asked" : "Prompt"), text];
+  return leadOf(run.config.chat ? "You asked" : "Prompt", run.prompt);
+}
+
+// The text before the tokens; of a long one only its beginning is shown at first.
+export function leadOf(name, text) {
+  const part = h("p", { class: "sol-lead-text", dir: "auto" }, text);
+  const head = h("span", { class: "sol-lead-name" }, name);
+  if (text.length < LONG_LEAD) return [head, part];
+  return [head, h("details", { class: "sol-lead-more" }, h("summary", { dir: "auto" }, `${text.slice(0, LONG_LEAD).trimEnd()}…`), part)];
 }
 
 export function selectionText(rows, [from, to]) {

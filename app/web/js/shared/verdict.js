@@ -35,6 +35,15 @@ function spendWords(spent) {
   return ` Compute matched to ${(100 * largest).toFixed(1)} points.`;
 }
 
+// "spends 6.0 points more than static (80.0 % against 74.0 % compute)"; of several budgets the largest difference.
+function unequalWords(other, spent) {
+  const gaps = spent.map(([own, its]) => own - its);
+  const at = gaps.reduce((most, gap, place) => (Math.abs(gap) > Math.abs(gaps[most]) ? place : most), 0);
+  const [own, its] = spent[at];
+  return `spends ${spent.length > 1 ? "up to " : ""}${(100 * Math.abs(gaps[at])).toFixed(1)} points ${gaps[at] > 0 ? "more" : "less"} than ${other} (${
+    percent(own, 1)} against ${percent(its, 1)} compute)`;
+}
+
 /** @param {Compared} compared @returns {Verdict | null} null where nothing was measured */
 export function verdictOf({ name, other, gains, text, unit, samples, word: counted, enough, spent }) {
   if (!gains.length) return null;
@@ -43,7 +52,7 @@ export function verdictOf({ name, other, gains, text, unit, samples, word: count
   }
   if (!gains.every(isKnown)) return null;
   if (gains.some((gain, at) => isBought(gain, spent?.[at]))) {
-    return { kind: "open", head: "Not comparable", rest: `: ${name} and ${other} did not spend the same.${spendWords(spent)}` };
+    return { kind: "open", head: "No comparison at equal bytes", rest: `: ${name} ${unequalWords(other, spent)}.` };
   }
   const [better, worse] = [1, -1].map((sign) => gains.filter((gain) => signOf(gain) === sign).length);
   const kind = better && !worse ? "good" : worse && !better ? "bad" : "open";
@@ -57,13 +66,13 @@ export function verdictOf({ name, other, gains, text, unit, samples, word: count
   return { kind, head, rest: gained + range + spendWords(spent) };
 }
 
-// Mean and squared error of values that follow each other, by blocks.
+// Mean and squared error of values that follow each other; the error by whole blocks.
 function blocksOf(values) {
   const blocks = Array.from({ length: Math.floor(values.length / BLOCK) }, (_, at) =>
     mean(values.slice(at * BLOCK, (at + 1) * BLOCK)));
   const middle = mean(blocks);
   const squares = blocks.reduce((sum, block) => sum + (block - middle) ** 2, 0);
-  return { middle, error: squares / (blocks.length * (blocks.length - 1)) };
+  return { middle: mean(values), error: squares / (blocks.length * (blocks.length - 1)) };
 }
 
 /** Of paired losses. @param {number[]} own @param {number[]} other @returns {Gain} */

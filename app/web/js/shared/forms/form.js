@@ -53,7 +53,10 @@ class Form extends Fields {
 
   // A form of these parts; `changed` is called at every change in it.
   lay(...parts) {
-    const changed = () => this.changed();
+    const changed = () => {
+      this.fail(null); // said of what was there before
+      this.changed();
+    };
     return h("form", { class: "sol-panel sol-controls", novalidate: true, autocomplete: "off",
       onsubmit: (event) => this.submit(event), oninput: changed, onchange: changed }, parts);
   }
@@ -88,6 +91,14 @@ export class RunForm extends Form {
   /** @type {{stop(): void}} */
   on;
   stopButton = button("Stop", () => this.on.stop(), { disabled: true });
+
+  // The browser had kept nothing of it.
+  isFirstVisit = false;
+
+  // Whether nobody has written anything in it.
+  get isUntouched() {
+    return false;
+  }
 
   wrong() {
     return firstWrong(Object.values(this.fields));

@@ -7,7 +7,7 @@ import { chip, h, show, wait } from "../dom.js";
 import { exportMenu } from "../download.js";
 import { emit, listen } from "../events.js";
 import { LensPanel } from "../lens/lens.js";
-import { copyChip } from "../page_parts.js";
+import { copyChip, flash } from "../page_parts.js";
 import { RunFollower } from "../follower.js";
 
 export class RunPage {
@@ -47,6 +47,7 @@ export class RunPage {
   begin(run) {
     this.tools.classList.remove("is-idle");
     this.reuse.disabled = run.settings === null;
+    if (run.settings && this.form.isUntouched) this.reuseSettings(); // a link brings its own text
   }
 
   reuseSettings() {}
@@ -75,7 +76,10 @@ export class RunPage {
 
   // kind: for the export; more: chips besides the usual ones.
   makeTools(kind, ...more) {
-    this.reuse = chip("Use its settings", () => this.reuseSettings());
+    this.reuse = chip("Use its settings", () => {
+      this.reuseSettings();
+      flash(this.reuse, "In the form");
+    });
     return h("div", { class: "sol-tools" }, copyChip("Copy link", () => this.linkToShown()), more, this.reuse,
       exportMenu(this.api, kind, () => this.follower.id, (message) => this.status.say(message, "bad")));
   }

@@ -41,14 +41,14 @@ export class RunStage extends TokenStage {
     return this.view.rows;
   }
 
-  // While what if of a token is on show, another one is only marked.
+  // While what if of a token is on show, another one is only marked; the machine stays with the first.
   enter(index, token) {
-    if (this.dock.isHeld) this.mark(index);
+    if (this.dock.isHeld) super.mark(index);
     else super.enter(index, token);
   }
 
   leave() {
-    if (this.dock.isHeld) this.mark(null);
+    if (this.dock.isHeld) super.mark(null);
     else this.card.hideSoon();
   }
 

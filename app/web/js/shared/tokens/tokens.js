@@ -71,6 +71,7 @@ export class TokenView {
     this.current = 0;
     this.range = null;
     this.isBehind = false; // tokens came while one was looked at
+    this.indent = 0; // of the next line, in spaces
     this.given = 0; // first tokens that were put in; the last of them parts a fork from its parent
     this.list = h("div", {
       class: "sol-lines", role: "listbox", "aria-label": label,
@@ -93,6 +94,7 @@ export class TokenView {
     this.list.replaceChildren();
     this.place = this.list;
     this.line = null;
+    this.indent = 0;
     this.element.scrollTop = 0;
   }
 
@@ -120,7 +122,9 @@ export class TokenView {
     }
     this.rows.push(row);
     this.elements.push(token);
-    if (row.text.includes("\n")) this.line = null;
+    if (!row.text.includes("\n")) return;
+    this.line = null;
+    this.indent = /[ \t]*$/.exec(row.text)?.[0].length ?? 0;
   }
 
   // One of two words for a token that was given, the second one for the last of them.
@@ -128,8 +132,10 @@ export class TokenView {
     return row.index >= this.given ? "" : row.index === this.given - 1 ? last : before;
   }
 
+  // Spaces after a line break belong to its token, and indent the line that they begin.
   startLine() {
-    this.line = h("div", { class: "sol-line", role: "presentation" });
+    this.line = h("div", { class: "sol-line", role: "presentation", "--indent": this.indent || null });
+    this.indent = 0;
     this.place.append(this.line);
   }
 

@@ -1,0 +1,340 @@
+// Painting a schedule: levels on the tokens of an inspected text, by pointer, finger or keyboard, and the compute of
+// what is painted. Scored, it is a schedule of an inspection like the others.
+
+import { button, chip, h, setText, show, uniqueId } from "../shared/dom.js";
+import { actionOf, AXES, formNumbers, mean, nats, percent, spendText } from "../shared/format.js";
+import { pillChoice } from "../shared/forms/form_parts.js";
+import { recall, remember } from "../shared/memory.js";
+import { errorLine, showText } from "../shared/message.js";
+import { gridLevels, levelText, nearest } from "../shared/tokens/card_policy.js";
+import { colourScale } from "../shared/tokens/legend.js";
+import { spokenText } from "../shared/tokens/token_text.js";
+import { colourAxes, klAxis, TokenView } from "../shared/tokens/tokens.js";
+import { PAINTED, rowName, rowOf, STATIC, totalCost } from "./inspect_rows.js";
+
+const UNDO_STEPS = 200;
+const ASK_AFTER_MS = 120;
+const AXIS_KEYS = AXES.map((axis) => axis.name[0]);
+const PAINT_HINT = "Drag over tokens to paint, or tap them.";
+const KEYS_HINT = " Keys: arrows move, Shift + arrows select, + and − change by one level, "
+  + `1 … 9, 0 set lowest to highest, ${AXIS_KEYS.join(" ")} choose the axis, Enter paints, Ctrl + Z undoes.`;
+
+// A schedule under the brush: which level every token has on every axis. Knows nothing of the page.
+class Painting {
+  /** @type {number[][][]} */
+  past = [];
+
+  /** @param {number[][]} levels of each axis, ascending @param {number[][]} actions one per token */
+  constructor(levels, actions) {
+    this.levels = levels;
+    this.places = this.placesOf(actions);
+  }
+
+  placesOf(actions) {
+    return actions.map((values) => values.map((value, axis) => nearest(this.levels[axis], value)));
+  }
+
+  actionAt(step) {
+    return this.places[step].map((place, axis) => this.levels[axis][place]);
+  }
+
+  get actions() {
+    return this.places.map((_, step) => this.actionAt(step));
+  }
+
+  load(actions) {
+    this.remember();
+    this.places = this.placesOf(actions);
+  }
+
+  // Takes places that the browser kept, if they fit.
+  restore(places) {
+    const fits = Array.isArray(places) && places.length === this.places.length && places.every((step) =>
+      Array.isArray(step) && step.length === this.levels.length
+      && step.every((place, axis) => this.levels[axis][place] !== undefined));
+    if (fits) this.places = places;
+  }
+
+  // One entry of the way back: a whole stroke comes back at once.
+  remember() {
+    this.past.push(this.places.map((places) => [...places]));
+    if (this.past.length > UNDO_STEPS) this.past.shift();
+  }
+
+  // Back to what looked different: a click that changed nothing costs no step.
+  undo() {
+    const now = String(this.places);
+    const before = this.past.findLastIndex((places) => String(places) !== now);
+    if (before >= 0) this.places = this.past[before];
+    this.past.length = Math.max(before, 0);
+    return before >= 0;
+  }
+
+  // choose: from the present place of a level to the wanted one.
+  change(axis, [from, to], choose) {
+    const last = this.levels[axis].length - 1;
+    for (let step = from; step <= to; step += 1) {
+      this.places[step][axis] = Math.min(Math.max(choose(this.places[step][axis]), 0), last);
+    }
+  }
+}
+
+const meanText = (values) => spendText(Object.fromEntries(Object.entries(formNumbers(values)).map(([name, value]) =>
+  [name, +value.toFixed(name === "bits" ? 1 : 0)])));
+
+// The painter opens once this inspection is done.
+export const keepToPaint = (id) => remember("painting", { id, isOpen: true });
+
+export class PaintPanel {
+  /** @type {Painting | null} */
+  painting = null;
+  /** Number of the painted axis. */
+  axis = 0;
+  /** Number of the row whose losses are shown: static's where there is one. */
+  base = 1;
+
+  // on: {score(actions, fail): a promise of an id, changed(isOpen)}
+  constructor(api, on) {
+    this.api = api;
+    this.on = on;
+    this.axisChoice = pillChoice("Paint", AXES.map((axis) => [axis.key, axis.name]),
+      (key) => this.chooseAxis(AXES.findIndex((axis) => axis.key === key)));
+    this.colour = pillChoice("Colour", [["level", "Level"], ["surprisal", "Surprisal"], ["kl", "KL of static"]],
+      () => this.showColour());
+    this.colour.set("level");
+    this.view = new TokenView(AXES, { enter: (index) => this.tell(index), leave: () => {},
+      select: (range) => this.view.select(range), pick: (index) => this.paint([index, index], () => this.brush) },
+    "Painted tokens");
+    this.view.list.classList.add("sol-paintable");
+    this.element = this.build();
+    this.listen();
+  }
+
+  build() {
+    this.level = h("input", { type: "range", class: "sol-range", min: 0, step: 1, id: uniqueId("level"),
+      oninput: () => this.chooseLevel(this.level.valueAsNumber) });
+    this.levelText = h("output", { class: "sol-brush-level", for: this.level.id });
+    this.starts = h("span", { class: "sol-tools" });
+    this.back = chip("Undo", () => this.undo());
+    this.scale = h("div", {});
+    this.bar = h("div", { class: "sol-paint-bar", "aria-hidden": "true" });
+    this.spent = h("p", { class: "sol-paint-spent", role: "status" });
+    this.others = h("p", { class: "sol-hint" });
+    this.spot = h("p", { class: "sol-hint sol-paint-spot" });
+    this.score = button("Score it", () => this.send(), { class: "sol-button is-primary" });
+    this.error = errorLine();
+    this.tools = h("div", { class: "sol-brush" }, this.axisChoice.element,
+      h("div", { class: "sol-brush-slider" }, h("label", { for: this.level.id }, "Level"), this.level, this.levelText),
+      h("div", { class: "sol-tools", role: "group", "aria-label": "Start from" },
+        h("span", { class: "sol-muted" }, "Start from"), this.starts, this.back));
+    return h("section", { class: "sol-panel sol-painting", "aria-label": "Painted schedule", hidden: true },
+      h("header", { class: "sol-paint-head" }, h("h2", { tabindex: "-1" }, "Paint a schedule"),
+        chip("Close", () => this.close(true))),
+      this.tools,
+      h("div", { class: "sol-paint-compute" }, this.spent, this.bar, this.others),
+      h("div", { class: "sol-legend" }, this.colour.element, this.scale, this.spot),
+      h("div", { class: "sol-paint-place" }, this.view.list),
+      h("footer", { class: "sol-token-foot" }, h("p", { class: "sol-selection" },
+        h("span", {}, PAINT_HINT, h("span", { class: "sol-paint-keys" }, KEYS_HINT))), this.score), this.error);
+  }
+
+  // Whether this inspection's painting was open before a reload.
+  static isKept(run) {
+    const { id, isOpen } = recall("painting");
+    return id === run.id && isOpen === true;
+  }
+
+  // tokens: inspected ones; names: of their rows.
+  open(run, tokens, names) {
+    const axes = gridLevels(run) ?? [];
+    this.run = run;
+    this.tokens = tokens;
+    this.names = names;
+    this.compute = null;
+    const own = names.indexOf(PAINTED);
+    this.base = Math.max(names.indexOf(STATIC), 1);
+    this.painting = new Painting(axes.map(({ levels }) => levels), this.actionsOf(own > 0 ? own : this.base));
+    const kept = recall("painting");
+    if (kept.id === run.id) this.painting.restore(kept.places);
+    const least = this.painting.levels.map((levels) => levels[0]);
+    this.starts.replaceChildren(...names.map((name, at) => at > 0 && chip(rowName(name), () => this.load(this.actionsOf(at))))
+      .filter(Boolean), chip("Least", () => this.load(tokens.map(() => least))));
+    this.view.clear();
+    this.view.append(tokens.map((_, at) => this.row(at)));
+    setText(this.others, names.map((name, at) => at > 0 && `${rowName(name)} ${percent(this.shareOf(at), 1)}`)
+      .filter(Boolean).join(" · "));
+    setText(this.spot, "");
+    showText(this.error, null);
+    this.chooseAxis(0);
+    show(this.element, true);
+    this.refresh([0, tokens.length - 1]);
+    this.on.changed(true);
+  }
+
+  // isForGood: somebody closed it; else another inspection comes.
+  close(isForGood = false) {
+    if (!this.painting) return;
+    if (isForGood) this.keep(false);
+    this.painting = null;
+    clearTimeout(this.timer);
+    show(this.element, false);
+    this.on.changed(false);
+  }
+
+  keep(isOpen) {
+    remember("painting", { id: this.run.id, isOpen, places: this.painting?.places });
+  }
+
+  actionsOf(at) {
+    return this.tokens.map(({ rows }) => AXES.map((axis) => axis.of(rows[at])));
+  }
+
+  // Of a row that was scored: its share of the full model's bytes.
+  shareOf(at) {
+    const sum = (row) => this.tokens.reduce((total, { rows }) => total + totalCost(rows[row].cost).bytes_read, 0);
+    return sum(at) / sum(0);
+  }
+
+  row(at) {
+    return { ...rowOf(this.tokens[at], this.base), policy: null, action: actionOf(this.painting?.actionAt(at) ?? []) };
+  }
+
+  chooseAxis(at) {
+    const levels = this.painting?.levels[at] ?? [];
+    this.axis = at;
+    this.axisChoice.set(AXES[at].key);
+    this.tools.dataset.axis = AXES[at].key;
+    this.level.max = String(levels.length - 1);
+    this.chooseLevel(levels.length - 1);
+    this.showColour();
+  }
+
+  chooseLevel(place) {
+    const levels = this.painting?.levels[this.axis] ?? [];
+    this.brush = place;
+    this.level.value = String(place);
+    this.level.style.setProperty("--fill", String(place / Math.max(levels.length - 1, 1)));
+    setText(this.levelText, levelText(AXES[this.axis], levels[place]));
+    this.level.setAttribute("aria-valuetext", this.levelText.textContent ?? "");
+  }
+
+  showColour() {
+    const key = this.colour.get();
+    const axis = key === "level" ? AXES[this.axis] : key === "kl" ? klAxis("KL of static")
+      : colourAxes().find((colour) => colour.key === key);
+    this.scale.replaceChildren(colourScale(axis));
+    this.view.setAxis(axis);
+  }
+
+  // choose: from a level's place to the wanted one. A stroke remembers once, at its beginning.
+  paint(range, choose, isStroke = false) {
+    if (!this.painting) return;
+    if (!isStroke) this.painting.remember();
+    this.painting.change(this.axis, range, choose);
+    this.refresh(range);
+    this.tell(range[1]);
+  }
+
+  load(actions) {
+    this.view.select(null);
+    this.painting?.load(actions);
+    this.refresh([0, this.tokens.length - 1]);
+  }
+
+  undo() {
+    if (this.painting?.undo()) this.refresh([0, this.tokens.length - 1]);
+  }
+
+  refresh([from, to]) {
+    for (let at = from; at <= to; at += 1) this.view.update(at, this.row(at));
+    this.back.disabled = !this.painting?.past.length;
+    this.keep(true);
+    this.say();
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => this.count(), ASK_AFTER_MS);
+  }
+
+  // Asks what the painting spends; only the last answer counts.
+  async count() {
+    const asked = (this.asked = {});
+    const painted = this.painting?.actions;
+    const answer = await this.api("painted_compute", { grid: this.run.config.grid, cached: this.tokens[0].cached_tokens,
+      painted }).catch(() => null);
+    if (asked !== this.asked) return;
+    this.compute = answer?.share ?? null;
+    this.say();
+  }
+
+  say() {
+    const actions = this.painting?.actions ?? [];
+    const means = AXES.map((_, axis) => mean(actions.map((action) => action[axis])));
+    this.spent.replaceChildren("Painted: ", h("b", {}, `${percent(this.compute, 1)} compute`),
+      ` of the full model's · ${meanText(means)}`);
+    this.bar.style.setProperty("--v", String(this.compute ?? 0));
+  }
+
+  tell(index) {
+    const token = this.tokens[index];
+    if (!token) return;
+    const row = this.row(index);
+    setText(this.spot, `“${spokenText(token.text).trim()}”, token ${index + 1}: ${spendText(formNumbers(AXES.map((axis) => axis.of(row))))}. `
+      + `Surprisal ${nats(token.rows[0].nll)} nats; ${rowName(this.names[this.base])} lost KL ${nats(row.kl_to_dense)}.`);
+  }
+
+  listen() {
+    const { list } = this.view;
+    const indexAt = (event) => document.elementFromPoint(event.clientX, event.clientY)?.closest(".sol-token")?.solIndex ?? null;
+    let last = null;
+    let isStroke = false;
+    list.addEventListener("pointerdown", (event) => {
+      last = event.button === 0 && event.isPrimary ? indexAt(event) : null;
+      if (last === null || !this.painting) return;
+      this.view.select(null);
+      isStroke = true;
+      this.painting.remember();
+      this.paint([last, last], () => this.brush, true);
+    });
+    addEventListener("pointermove", (event) => {
+      if (!isStroke || !event.isPrimary) return;
+      const index = indexAt(event);
+      if (index === null || index === last || !list.contains(this.view.elements[index])) return;
+      this.paint([Math.min(last, index), Math.max(last, index)], () => this.brush, true);
+      last = index;
+    });
+    addEventListener("pointerup", () => { isStroke = false; });
+    // A finger that turns out to scroll the page has painted nothing.
+    addEventListener("pointercancel", () => {
+      if (isStroke) this.undo();
+      isStroke = false;
+    });
+    list.addEventListener("keydown", (event) => this.onKey(event));
+  }
+
+  onKey(event) {
+    const key = event.key.toLowerCase();
+    const isUndo = key === "z" && (event.ctrlKey || event.metaKey);
+    if (!this.painting || (!isUndo && (event.ctrlKey || event.metaKey || event.altKey))) return;
+    const { current, range } = this.view;
+    if (/^(arrow|home|end)/.test(key)) this.view.elements[current].scrollIntoView({ block: "nearest" });
+    const chosen = range && current >= range[0] && current <= range[1] ? range : [current, current];
+    const last = this.painting.levels[this.axis].length - 1;
+    const axis = AXIS_KEYS.indexOf(key.toUpperCase());
+    if (isUndo) this.undo();
+    else if (key === "escape" && range) this.view.select(null);
+    else if (key === "+" || key === "=") this.paint(chosen, (place) => place + 1);
+    else if (key === "-" || key === "−" || key === "_") this.paint(chosen, (place) => place - 1);
+    else if (/^[0-9]$/.test(key)) { // 1 … 9, 0 as on the keyboard, from the lowest level to the highest
+      this.paint(chosen, () => Math.round(((Number(key) + 9) % 10 / 9) * last));
+    } else if (axis >= 0) this.chooseAxis(axis);
+    else return;
+    event.preventDefault();
+  }
+
+  async send() {
+    this.score.disabled = true;
+    showText(this.error, null);
+    const id = await this.on.score(this.painting?.actions, (words) => showText(this.error, words));
+    if (id) remember("painting", { ...recall("painting"), isOpen: false });
+    this.score.disabled = false;
+  }
+}

@@ -1,0 +1,133 @@
+"""Static once more, at the bytes that another schedule really read.
+
+So no schedule wins by overspending.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from sol_core.actions import ActionGrid, Budget
+from sol_core.config import GenerationConfig, ScheduleConfig
+from sol_core.decoding.cost import CostModel, StepBytes
+from sol_core.decoding.loop import DecodeOptions, PrefixState
+from sol_core.decoding.teacher_forcing import teacher_forced
+from sol_core.errors import ConfigError
+from sol_core.events import StepCost
+from sol_core.generation.schedules import GenerationSchedules
+from sol_core.inspection.records import InspectionConfig, MatchedStatic, RowTotals
+from sol_core.models.cache import KVCache
+from sol_core.models.loading import LanguageModel
+
+MATCHED_SHARE = 0.01  # of the dense bytes; rows that differ by less spent the same
+HALVINGS = 30
+
+
+def budget_of_bytes(
+    step_bytes: StepBytes, grid: ActionGrid, near: Budget, context: int, num_bytes: float
+) -> Budget:
+    """The budget per axis that reads ``num_bytes`` a step.
+
+    Attention and channels move together, from ``near`` towards their highest or lowest levels;
+    bits stay, since no byte depends on them.
+
+    Args:
+        context: tokens that the step attends over, its own included.
+        num_bytes: wanted; where no level reaches it, the nearest budget is returned.
+    """
+    keeps, ratios, _ = grid.levels()
+
+    def moved(by: float) -> Budget:
+        """``near`` moved by a share of its way up (above 0) or down."""
+        values = [
+            value + by * ((levels[-1] - value) if by > 0 else (value - levels[0]))
+            for value, levels in zip(near.as_tuple()[:2], (keeps, ratios), strict=True)
+        ]
+        return Budget(values[0], values[1], near.bit_width)
+
+    low, high = -1.0, 1.0
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        if step_bytes.of(moved(middle), context) < num_bytes:
+            low = middle
+        else:
+            high = middle
+    return moved(high)
+
+
+class StaticAgain:
+    """Scores static on an inspected text at the bytes of other rows.
+
+    Args:
+        path: the tokens to feed, and one more to score.
+        cache: the densely read prefix.
+        state: of its last token.
+    """
+
+    def __init__(
+        self,
+        model: LanguageModel,
+        config: InspectionConfig,
+        path: Sequence[int],
+        cache: KVCache,
+        state: PrefixState | None,
+    ) -> None:
+        self._model, self._config = model, config
+        self._path, self._cache, self._state = path, cache, state
+        self._costs = CostModel.of(model.lm, config.grid)
+        self._asked = next(row.budget for row in config.schedules if row.kind == "static")
+
+    def beside(
+        self, totals: Sequence[RowTotals], should_stop: Callable[[], bool]
+    ) -> tuple[MatchedStatic, ...]:
+        """Static at the bytes of each row that read more or less than it.
+
+        Args:
+            totals: of all rows, dense first.
+        """
+        dense, static = totals[0], next(row for row in totals if row.name == "static")
+        matched = []
+        for row in totals[1:]:
+            gap = row.cost.bytes_read - static.cost.bytes_read
+            if abs(gap) <= MATCHED_SHARE * dense.cost.bytes_read:
+                continue
+            try:
+                again = self._at(row, self._budget(row, dense), should_stop)
+            except ConfigError:  # at the first step: no mix reads so few bytes
+                continue
+            if again is None:
+                break
+            matched.append(again)
+        return tuple(matched)
+
+    def _budget(self, row: RowTotals, dense: RowTotals) -> Budget:
+        if self._asked.bytes_share is not None:
+            share = min(row.cost.bytes_read / dense.cost.bytes_read, 1.0)
+            return Budget.share(share, self._asked.bit_width)
+        steps = len(self._path) - 1
+        context, num_bytes = self._cache.lengths[0] + 1 + steps // 2, row.cost.bytes_read / steps
+        step_bytes = StepBytes(self._costs)
+        return budget_of_bytes(step_bytes, self._config.grid, row.spend, context, num_bytes)
+
+    def _at(
+        self, row: RowTotals, budget: Budget, should_stop: Callable[[], bool]
+    ) -> MatchedStatic | None:
+        """Static at a budget; None if it was stopped."""
+        grid, steps = self._config.grid, len(self._path) - 1
+        schedule, episode = ScheduleConfig("static", budget), self._config.episode_steps
+        config = GenerationConfig(schedule, grid=grid, episode_steps=episode)
+        scheduler = GenerationSchedules(self._model, config, Path).build(steps)
+        options = DecodeOptions(max_steps=steps, mechanisms=grid.mechanisms)
+        nll, cost = [], StepCost()
+        for scored in teacher_forced(
+            self._model.lm, self._cache, [self._path], scheduler, options, self._state
+        ):
+            step = scored.step
+            read = None if step.tokens_read is None else step.tokens_read[0]
+            context = step.cached_tokens[0]
+            cost += self._costs.decode_step(step.actions[0], context, tokens_read=read)
+            nll.append(float(scored.nll))
+            if should_stop():
+                return None
+        return MatchedStatic(row.name, budget, tuple(nll), cost)
