@@ -16,7 +16,7 @@ from sol_core.errors import ConfigError
 from sol_core.speed.ahead_of_time import SHARED_LIMIT, Binary, compile_in_child
 from sol_core.speed.kernels import KernelBenchOptions, _by_kernel, compile_kernels, run_layer
 from sol_core.speed.random_model import ModelShape
-from tests.support.other_triton import VERSIONS, environment_with_triton
+from tests.sol_core.speed.other_triton import VERSIONS, environment_with_triton
 
 ROOT = Path(__file__).parents[3]
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from sol_core.speed.ahead_of_time import ARCHITECTURES, SHARED_LIMIT, compile_in_child
-from tests.support.other_triton import VERSIONS, environment_with_triton
+from tests.sol_core.speed.other_triton import VERSIONS, environment_with_triton
 
 ROOT = Path(__file__).parents[3]
 CARDS = (75, 80, 86, 89, 90, 120)
