@@ -204,6 +204,7 @@ def test_a_link_opens_tab_run_token_and_colour_and_a_reload_stays(
     expect(ben.page.get_by_role("heading", name="default")).to_be_visible()
     ben.page.reload()
     expect(ben.page.get_by_role("link", name="Policies")).to_have_attribute("aria-current", "page")
+    ben.page.go_back()  # to the Lab's first view, then out of the Lab
     ben.page.go_back()
     expect(ben.page.get_by_role("tab", name="Explore")).to_have_attribute("aria-selected", "true")
     expect(ben.tokens).to_have_count(12)
