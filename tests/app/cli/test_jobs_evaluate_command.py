@@ -170,7 +170,7 @@ def test_evaluate_for_people(
         (["nobody"], 1, "no policy 'nobody'"),
         (["p", "--budgets", "0.5,0.6"], 2, "a number per axis"),
         (["p", "--budgets", "0.05,0.6,8"], 2, "0.05"),
-        (["p", "--budgets", "0.5,0.6,3"], 2, "bits must be"),
+        (["p", "--budgets", "0.5,0.6,3"], 2, "bits = 3 is outside"),
         (["p", "--budgets", ""], 2, "no budget"),
         (["p", "--budgets", "50%;0.5,0.6,8"], 2, "in two runs"),
         (["p", "--context", "256,long"], 2, "a number of tokens"),

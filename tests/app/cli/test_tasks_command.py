@@ -175,7 +175,7 @@ def test_recall_for_people() -> None:
         (["p", "--tasks", ","], 2, "no task"),
         (["p", "--limit", "1"], 2, "limit"),
         (["p", "--budgets", "0.5,0.6"], 2, "0.5,0.6"),
-        (["p", "--budgets", "0.01,0.6,8"], 2, "keep"),
+        (["p", "--budgets", "0.01,0.6,8"], 2, "attention kept = 0.01"),
         (["p", "--baselines", "dense"], 2, "unknown baseline 'dense'"),
         (["p", "--baselines", "paper"], 2, "static must be the first"),
         (["p", "--seed", "-1"], 2, "seed"),

@@ -221,6 +221,6 @@ def test_two_runs_have_a_gpu_each_where_the_owner_allows_it(anna: HttpPage, ben:
 
 
 def test_jobs_are_refused_with_the_reason(anna: HttpPage) -> None:
-    home = anna.call("lab", "train_home")
+    home = anna.call("lab", "lab_home", kind="train")
     assert not home["jobs_allowed"]
     assert "lends a GPU to single calls of at most 10 s" in home["refusal"]

@@ -170,7 +170,7 @@ def test_a_painted_schedule_is_scored_beside_the_others_at_its_bytes(
         ([], "1 to 4,096 actions"),
         ([[1.0, 1.0]], "3 numbers for each token"),
         ([[0.5, "x", 8]], "channel_keep_ratio must be a finite number"),
-        ([[0.5, 0.5, 99]], "bit_width must be between 2 and 16"),
+        ([[0.5, 0.5, 99]], "bits must be between 2 and 16"),
         ([[0.5, 0.5, 8]], "painted has 1 actions, and the inspection"),
     ],
 )

@@ -97,6 +97,7 @@ def fill_inspect(visitor: Visitor) -> None:
 
 def fill_learn(visitor: Visitor) -> None:
     lesson = visitor.page.locator(".sol-lesson:visible")
+    visitor.page.get_by_role("button", name="Next step").click()  # the first is the dial
     lesson.get_by_role("radio").first.check()
     lesson.get_by_role("button", name="Commit and measure").click()
     expect(lesson.locator(".sol-learn-choice").first).to_be_visible(timeout=WARM_UP_MS)

@@ -53,8 +53,9 @@ class Form extends Fields {
 
   // A form of these parts; `changed` is called at every change in it.
   lay(...parts) {
-    const changed = () => {
-      this.fail(null); // said of what was there before
+    const changed = (event) => {
+      // Said of what was there before; a picker of files says itself what is wrong with one.
+      if (event.target.type !== "file") this.fail(null);
       this.changed();
     };
     return h("form", { class: "sol-panel sol-controls", novalidate: true, autocomplete: "off",
