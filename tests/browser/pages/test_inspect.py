@@ -158,9 +158,9 @@ def test_a_schedule_is_painted_by_keyboard_and_by_finger_and_scored(
     expect(spending).to_contain_text(re.compile(r"[\d.]+ % compute"))
     before = spending.inner_text()
 
-    # Channels of the first three tokens, one level more: by keyboard, and back.
+    # The MLP of the first three tokens, one level more: by keyboard, and back.
     painted.first.focus()
-    for key in ("c", "Shift+ArrowRight", "Shift+ArrowRight", "+"):
+    for key in ("m", "Shift+ArrowRight", "Shift+ArrowRight", "+"):
         page.keyboard.press(key)
     expect(painted.first).to_have_attribute("aria-label", re.compile("65 % MLP"))
     expect(painted.nth(3)).to_have_attribute("aria-label", re.compile("60 % MLP"))
