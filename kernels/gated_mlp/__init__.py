@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import torch.nn.functional as F
+from typing import Literal
+
 from torch import Tensor
 
+from kernels.gated_mlp import reference
 from kernels.gated_mlp.reference import MlpPlan, MlpWeights
 from kernels.gated_mlp.triton_dispatch import (
     activate_with_triton,
@@ -32,17 +34,8 @@ def fused_gated_mlp(
     return multiply_with_triton(residual, weights, plan)
 
 
-def activated(gate_up: Tensor, activation: str) -> Tensor:
-    """Activation(gate) · up; a decode step's rows in one kernel on CUDA.
-
-    Args:
-        gate_up: [..., 2·I], gate first.
-        activation: "silu" or "gelu_tanh".
-    Returns: [..., I].
-    """
+def activated(gate_up: Tensor, activation: Literal["silu", "gelu_tanh"]) -> Tensor:
+    """As ``reference.activated``; a decode step's rows in one kernel on CUDA."""
     if fits_activation(gate_up):
         return activate_with_triton(gate_up, activation)
-    gate, up = gate_up.chunk(2, dim=-1)
-    if activation == "silu":
-        return F.silu(gate) * up
-    return F.gelu(gate, approximate="tanh") * up
+    return reference.activated(gate_up, activation)

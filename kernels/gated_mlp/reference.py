@@ -55,6 +55,14 @@ class MlpPlan:
     inner_kept: Tensor | None = None
 
 
+def activated(gate_up: Tensor, activation: Literal["silu", "gelu_tanh"]) -> Tensor:
+    """Activation(gate) · up: [..., 2·I], gate first → [..., I]."""
+    gate, up = gate_up.chunk(2, dim=-1)
+    if activation == "silu":
+        return F.silu(gate) * up
+    return F.gelu(gate, approximate="tanh") * up
+
+
 def gated_mlp(hidden: Tensor, weights: MlpWeights, plan: MlpPlan) -> Tensor:
     """The MLP of normalised hidden states, pruned and quantised per row.
 
@@ -70,9 +78,7 @@ def gated_mlp(hidden: Tensor, weights: MlpWeights, plan: MlpPlan) -> Tensor:
     inner = hidden.to(dtype) @ weights.gate_up
     if weights.gate_up_bias is not None:
         inner = inner + weights.gate_up_bias
-    gate, up = inner.chunk(2, dim=-1)
-    gate = F.silu(gate) if weights.activation == "silu" else F.gelu(gate, approximate="tanh")
-    inner = gate * up
+    inner = activated(inner, weights.activation)
     if plan.inner_kept is not None:
         if weights.down_norms is None:
             raise ValueError("inner_kept needs weights with down_norms")

@@ -222,8 +222,8 @@ class _Attention:
                 "last_tied": last_tied, "tokens_read": self.tokens_read,
                 "readings": self.readings,
             },
-            {"num_kv_heads": self.num_kv_heads, "members": self.num_heads // self.num_kv_heads},
-            {"noting": int(self.noting)},
+            {"num_kv_heads": self.num_kv_heads, "members": self.num_heads // self.num_kv_heads,
+             "noting": int(self.noting)},
             BY_NEED=floors is not None,
         )  # fmt: skip
         return group_keys, thresholds, last_tied
@@ -234,7 +234,6 @@ class _Attention:
         places: Tensor,
         tensors: dict[str, Tensor],
         numbers: dict[str, float],
-        flags: dict[str, int] | None = None,
         **constants: bool,
     ) -> None:
         """Launch a kernel with one program for each of ``places`` [R, X], which sees all pages."""
@@ -243,7 +242,7 @@ class _Attention:
         launch(
             kernel,
             (places.numel(),),
-            {**tensors, **numbers, "num_pages": self.num_pages, **(flags or {})},
+            {**tensors, **numbers, "num_pages": self.num_pages},
             {"BLOCK_P": block, **constants},
             {"num_warps": warps[block], "num_stages": 1},
         )

@@ -33,10 +33,10 @@ INFINITY = tl.constexpr(float("inf"))
 COUNTED_AT_ONCE = tl.constexpr(256)  # pages whose tokens are summed up
 
 
-@triton.jit(do_not_specialize=["num_kv_heads", "members", "num_pages", "noting"])
+@triton.jit(do_not_specialize=["num_kv_heads", "members", "noting", "num_pages"])
 def choose_pages(
     page_keys, group_keys, pages_kept, floors, tokens_per_page, thresholds, last_tied, tokens_read,
-    readings, num_kv_heads, members, num_pages, noting,
+    readings, num_kv_heads, members, noting, num_pages,
     BLOCK_P: tl.constexpr, BY_NEED: tl.constexpr,
 ):  # fmt: skip
     """Each KV group's pages, as a threshold and the last page that ties with it.
@@ -243,7 +243,7 @@ def attend_pages(
         seen = used[:, None] & present[None, :]
         at = row[:, None] * mask_width + (first_token + token)[None, :]
         seen &= tl.load(valid_tokens + at, mask=only_if(masked, seen), other=1) != 0
-        # What no query may see is not read: it may hold anything, and 0 · NaN is NaN.
+        # Only what some query may see is read: the rest may hold anything, and 0 · NaN is NaN.
         needed = (tl.max(seen.to(tl.int32), 0) > 0)[:, None] & inside[None, :]
         where = token[:, None] * head_size + channel[None, :]
         key = tl.load(keys + where, mask=needed, other=0.0)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from kernels.residual import reference
 from kernels.residual.reference import Residual
 from kernels.residual.triton_dispatch import enter_with_triton, triton_fits
 from kernels.rms_norm import rms_norm
@@ -17,6 +18,4 @@ def add_and_norm(residual: Residual, dtype: torch.dtype = torch.float32) -> tupl
     """As ``reference.add_and_norm``; in one kernel on CUDA."""
     if triton_fits(residual):
         return enter_with_triton(residual, dtype)
-    hidden = residual.hidden if residual.update is None else residual.hidden + residual.update
-    normed = hidden if residual.norm is None else rms_norm(hidden, residual.norm, residual.epsilon)
-    return hidden, normed.to(dtype)
+    return reference.add_and_norm(residual, dtype, rms_norm)

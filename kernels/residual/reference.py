@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -26,8 +27,12 @@ class Residual(NamedTuple):
     epsilon: float
 
 
-def add_and_norm(residual: Residual, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
+def add_and_norm(
+    residual: Residual,
+    dtype: torch.dtype = torch.float32,
+    norm: Callable[[Tensor, Tensor, float], Tensor] = rms_norm,
+) -> tuple[Tensor, Tensor]:
     """The stream with its update [R, C] fp32, and that normalised, [R, C] of a dtype."""
     hidden = residual.hidden if residual.update is None else residual.hidden + residual.update
-    normed = hidden if residual.norm is None else rms_norm(hidden, residual.norm, residual.epsilon)
+    normed = hidden if residual.norm is None else norm(hidden, residual.norm, residual.epsilon)
     return hidden, normed.to(dtype)

@@ -15,7 +15,7 @@ _SPACE_MARKS = ("Ġ", "▁")  # how byte-level and SentencePiece vocabularies wr
 _QUOTES = "\"'“”\u2018’«»"
 _SENTENCE_ENDS = ".!?:;\n([*#" + _QUOTES
 _FENCE = re.compile(r"\s*(```|~~~)")
-# What makes a line one of code: signs that prose does not use, an assignment, a call, a keyword
+# A line of code has signs that prose does not use, an assignment, a call, a keyword
 # in the form that only code gives it.
 _CODE_LINE = re.compile(
     r"[{}]\s*$|->|=>|[=!<>+*/-]=|::|&&|\|\||</\w|/>|\w\(\)|\w\.\w+\(|\w\(.*\);\s*$"

@@ -239,7 +239,7 @@ class _SteeredAxis:
         aim = self._remaining / self._left
         wish = aim + MODULATION * (high - low) * score
         others = self._left - 1
-        # What the other steps of this horizon can still take bounds this one.
+        # The other steps of this horizon bound this one by the least and most that they can take.
         wish = min(max(wish, self._remaining - others * high), self._remaining - others * low)
         level = min(self._levels, key=lambda level: abs(level - wish))
         self._left -= 1

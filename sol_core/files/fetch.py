@@ -45,7 +45,7 @@ _PIP_DOWNLOAD = (
     "--progress-bar=off",
     "--disable-pip-version-check",
 )
-# What pip's output says when a download fails, most telling first.
+# Words of pip's output when a download fails, the most telling first.
 _NO_PIP = re.compile(r"No module named pip")
 _WRONG_HASH = re.compile(r"DO NOT MATCH THE HASHES.*?Got\s+([0-9a-f]{64})", re.DOTALL)
 _DISK_FULL = re.compile(r"No space left on device|Disk quota exceeded")

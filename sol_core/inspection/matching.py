@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from sol_core.actions import ActionGrid, Budget
+from sol_core.comparing.methods import place_on
 from sol_core.config import GenerationConfig, ScheduleConfig
 from sol_core.decoding.cost import CostModel, StepBytes
 from sol_core.decoding.loop import DecodeOptions, PrefixState
@@ -21,7 +22,6 @@ from sol_core.models.cache import KVCache
 from sol_core.models.loading import LanguageModel
 
 MATCHED_SHARE = 0.01  # of the dense bytes; rows that differ by less spent the same
-HALVINGS = 30
 
 
 def budget_of_bytes(
@@ -37,23 +37,9 @@ def budget_of_bytes(
         num_bytes: wanted; where no level reaches it, the nearest budget is returned.
     """
     keeps, ratios, _ = grid.levels()
-
-    def moved(by: float) -> Budget:
-        """``near`` moved by a share of its way up (above 0) or down."""
-        values = [
-            value + by * ((levels[-1] - value) if by > 0 else (value - levels[0]))
-            for value, levels in zip(near.as_tuple()[:2], (keeps, ratios), strict=True)
-        ]
-        return Budget(values[0], values[1], near.bit_width)
-
-    low, high = -1.0, 1.0
-    for _ in range(HALVINGS):
-        middle = (low + high) / 2
-        if step_bytes.of(moved(middle), context) < num_bytes:
-            low = middle
-        else:
-            high = middle
-    return moved(high)
+    middle = near.keep_fraction, near.channel_keep_ratio
+    corners = (keeps[-1], ratios[-1]), middle, (keeps[0], ratios[0])
+    return place_on(corners, near.bit_width, num_bytes, lambda at: step_bytes.of(at, context))
 
 
 class StaticAgain:

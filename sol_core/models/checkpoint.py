@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 
 # Names of the class that reads any tokenizer.json.
 _GENERAL = ("PreTrainedTokenizerFast", "TokenizersBackend")
-# What a special token is for, in the order in which transformers lists them.
+# Roles of special tokens, in the order in which transformers lists them.
 _ROLES = ("bos_token", "eos_token", "unk_token", "pad_token")
-# What else tokenizer_config.json may hold here; transformers acts on anything more.
+# Further fields that tokenizer_config.json may hold here; transformers acts on anything more.
 _IGNORED = {"backend", "is_local", "local_files_only", "model_max_length", "tokenizer_class"}
 _FURTHER_FILES = ("added_tokens.json", "special_tokens_map.json")
 _WEIGHTS_NAME = "model.safetensors"

@@ -45,7 +45,7 @@ from sol_core.models.spec import ModelSpec, RopeSpec
 from sol_core.models.step.clock import Lap, StepClock
 from sol_core.models.step.few_rows import FewRowStep, StepRequest
 from sol_core.models.step.graph import StepGraphs, run_alone
-from sol_core.models.step.layer import final_logits, heads_of, residual_of
+from sol_core.models.step.layer import final_logits, heads_of, normed_update
 from sol_core.models.step.mlp import step_mlp
 from sol_core.models.step.output import StepOutput
 from sol_core.models.step.plan import StepPlan, plan_step, step_numbers, step_shape
@@ -190,11 +190,11 @@ class FrozenLM:
         self._check_context(start + count)
         positions = torch.arange(start, start + count, device=self.device)
         angles = self._angles(positions)
-        hidden, update, update_norm = self._embed(tokens), None, None
+        hidden, update = self._embed(tokens), None
         signals = Signals(self.spec) if observe else None
         places = slice(None) if observed is None else observed
         for index, layer in enumerate(self.batch_weights.layers):
-            residual = self._residual(hidden, layer.attention_norm, update, update_norm)
+            residual = self._residual(hidden, update, layer.attention_norm)
             hidden, normed = add_and_norm(residual)
             if signals is not None:
                 signals.add_stream(index - 1, hidden[:, places])
@@ -213,10 +213,11 @@ class FrozenLM:
             if watch is not None:
                 watch(index, query.transpose(1, 2) * self.spec.attention_scale, block)
             update = layer.attention_output(mixed.transpose(1, 2).flatten(2))
-            residual = self._residual(hidden, layer.mlp_norm, update, layer.attention_output_norm)
+            update = normed_update(update, layer.attention_output_norm, self.spec)
+            residual = self._residual(hidden, update, layer.mlp_norm)
             hidden, normed = add_and_norm(residual)
             update = layer.down(activated(layer.gate_up(normed), self.spec.activation))
-            update_norm = layer.mlp_output_norm
+            update = normed_update(update, layer.mlp_output_norm, self.spec)
             if signals is not None:
                 outside = prefill_concentration(
                     query[:, places].transpose(1, 2) * self.spec.attention_scale,
@@ -228,7 +229,7 @@ class FrozenLM:
                 )
                 signals.add_mass(outside)
         cache.advance(counts)
-        residual = self._residual(hidden, self.weights.final_norm, update, update_norm)
+        residual = self._residual(hidden, update, self.weights.final_norm)
         stream, hidden = add_and_norm(residual)
         if signals is None:
             return hidden
@@ -351,7 +352,7 @@ class FrozenLM:
         """One step; the cache is written but not advanced."""
         weights = self.batch_weights if cache.num_rows >= MANY_ROWS else self.weights
         angles = self._angles(plan.positions)
-        hidden, update, update_norm = self._embed(tokens), None, None
+        hidden, update = self._embed(tokens), None
         # A GPU's kernels round once what meets the weights; a CPU's take it as it is.
         dtype = self.dtype if self._in_buckets else torch.float32
         signals = Signals(self.spec) if plan.shape.observe else None
@@ -359,11 +360,12 @@ class FrozenLM:
         read: list[Tensor] = []
         lap("rest")
         for index, layer in enumerate(weights.layers):
-            residual = self._residual(hidden, layer.attention_norm, update, update_norm)
+            residual = self._residual(hidden, update, layer.attention_norm)
             hidden, normed = add_and_norm(residual, dtype)
             turned = angles[self.spec.ropes[index]]
             attended = self._attend(index, layer, normed, cache, plan, turned)
             update = layer.attention_output(attended.mixed.flatten(1))
+            update = normed_update(update, layer.attention_output_norm, self.spec)
             seen = plan.tokens_seen[self.spec.windows[index]]
             read.append(seen if attended.tokens_read is None else attended.tokens_read)
             if attended.readers is not None:
@@ -373,11 +375,11 @@ class FrozenLM:
                 if plan.shape.observe.scores_pages:
                     signals.add_mass(attended.outside)
             lap("attention")
-            residual = self._residual(hidden, layer.mlp_norm, update, layer.attention_output_norm)
+            residual = self._residual(hidden, update, layer.mlp_norm)
             hidden, update = step_mlp(layer, residual, plan, self.spec.activation, dtype)
-            update_norm = layer.mlp_output_norm
+            update = normed_update(update, layer.mlp_output_norm, self.spec)
             lap("mlp")
-        residual = self._residual(hidden, self.weights.final_norm, update, update_norm)
+        residual = self._residual(hidden, update, self.weights.final_norm)
         stream, hidden = add_and_norm(residual)
         if signals is not None:
             signals.add_stream(self.spec.num_layers - 1, stream)
@@ -402,14 +404,8 @@ class FrozenLM:
         scale = self.spec.stream_scale
         return stream if scale is None else stream * scale
 
-    def _residual(
-        self,
-        hidden: Tensor,
-        norm: Tensor | None,
-        update: Tensor | None,
-        update_norm: Tensor | None,
-    ) -> Residual:
-        return residual_of(self.spec, hidden, norm, update, update_norm)
+    def _residual(self, hidden: Tensor, update: Tensor | None, norm: Tensor | None) -> Residual:
+        return Residual(hidden, update, norm, self.spec.norm_eps)
 
     def _angles(self, positions: Tensor) -> dict[RopeSpec, tuple[Tensor, Tensor]]:
         return {

@@ -42,7 +42,7 @@ class _Upkeep:
         return self.ends == tuple(ends)
 
     def reach(self, ends: list[int]) -> None:
-        # What the shortest row writes next must be made anew then, or taken in.
+        # From the end of the shortest row on, tokens must be made anew then, or taken in.
         self.clean, self.ends = min(ends), tuple(ends)
 
     def takes(self, ends: list[int]) -> bool:

@@ -247,7 +247,7 @@ class DamageNetwork(nn.Module):
             [end - size + min(level, size - 1) for level in range(max(sizes))]
             for end, size in zip(itertools.accumulate(sizes), sizes, strict=True)
         ]
-        # Where in all axes' bases, then places, each level is; a short axis repeats its last.
+        # The place of each level in all axes' bases, then places; a short axis repeats its last.
         index = torch.tensor(rows).flatten()
         self.register_buffer("padded", torch.cat((index, index + sum(sizes))), persistent=False)
 

@@ -120,7 +120,7 @@ class PriceRule:
         low = torch.stack([values[0] for values in levels])[:, None]
         high = torch.stack([values[-1] for values in levels])[:, None]
         self._low, self._high = low + AT_END, high - AT_END
-        # What an aim at an end of an axis makes of its levels' costs.
+        # Costs of an axis' levels when the aim is at one of its ends.
         self._cost_at_low = FORCE * (self._levels - low)
         self._cost_at_high = FORCE * (high - self._levels).where(self._levels <= high, NEVER)
         self._ends = (self._low[:, 0].cpu().numpy(), self._high[:, 0].cpu().numpy())

@@ -23,8 +23,8 @@ from sol_core.policy.prices import aim_for
 if TYPE_CHECKING:
     from sol_core.budgets.mixes import MixTable
 
-# What was read beyond the share is made good over so many steps: a price spends unevenly. What
-# exceeds a quarter of a dense step is made good sooner: where all steps like the same of two levels
+# Reads beyond the share are made good over so many steps: a price spends unevenly. Those that
+# exceed a quarter of a dense step are made good sooner: where all steps like the same of two levels
 # that lie far apart, as 0.5 and 1 of the attention, prices alone missed 90 % by 6 points.
 RECOVERY_STEPS, SOONER_STEPS = 64, 4
 SLACK = 0.25  # dense steps

@@ -38,7 +38,7 @@ from sol_core.training.rollouts import StepScores, TextPrefill, prefill_text, ro
 from sol_core.training.run_state import RunState
 from sol_core.training.update import grpo_update
 
-# What an update spends its time on. "rollout" is the language model's decode steps alone.
+# Parts of an update's time. "rollout" is the language model's decode steps alone.
 PHASES = ("prefill", "rollout", "policy", "dense_reference", "update")
 Report = Callable[[str, float], None]
 

@@ -31,7 +31,7 @@ from sol_core.tasks.recall import is_answered, is_recall
 SCHEMA = 3
 ABOVE_CHANCE = 0.1  # accuracy of dense over chance, from which a task is pooled as one that tells
 _GAINS = ("gain", "nll_gain")
-# What is compared, better first.
+# Compared methods, the better first.
 _PAIRS = (("static", "paper"), ("policy", "paper"))
 
 

@@ -86,7 +86,7 @@ def _biased_matrices(config: PretrainedConfig) -> frozenset[str]:
     return (_ATTENTION if attention else frozenset()) | (_MLP if mlp else frozenset())
 
 
-# What is read of a Llama's config.json, and as which type.
+# Fields that are read of a Llama's config.json, and their types.
 _LLAMA: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(
         (

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import torch
 
 from kernels.page_attention import soft_cap
-from kernels.residual import Residual
 from kernels.rms_norm import rms_norm
 
 if TYPE_CHECKING:
@@ -24,18 +23,9 @@ def final_logits(logits: Tensor, spec: ModelSpec) -> Tensor:
     return logits if spec.logit_cap is None else soft_cap(logits, spec.logit_cap)
 
 
-def residual_of(
-    spec: ModelSpec,
-    hidden: Tensor,
-    norm: Tensor | None,
-    update: Tensor | None = None,
-    update_norm: Tensor | None = None,
-) -> Residual:
-    """The stream [..., C] fp32 as it enters a norm, with what the half of a layer before it adds,
-    after that half's own norm if any."""
-    if update is not None and update_norm is not None:
-        update = rms_norm(update.float(), update_norm, spec.norm_eps)
-    return Residual(hidden, update, norm, spec.norm_eps)
+def normed_update(update: Tensor, norm: Tensor | None, spec: ModelSpec) -> Tensor:
+    """The numbers [..., C] that attention or MLP adds, after its own norm if any."""
+    return update if norm is None else rms_norm(update.float(), norm, spec.norm_eps)
 
 
 def heads_of(spec: ModelSpec, layer: LayerWeights, normed: Tensor) -> Tensor:

@@ -44,7 +44,7 @@ function figure(spec) {
   return made;
 }
 
-// What a step costs, by what it is measured in: in a list, on the axis, and at a point.
+// Costs of a step, by unit: in a list, on the axis, and at a point.
 const COSTS = {
   bytes: ["Bytes, computed", "MB that a step reads, computed", " MB"],
   flops: ["FLOPs, computed", "MFLOPs of a step, computed", " MFLOPs"],

@@ -43,7 +43,7 @@ class ChannelsPicture {
   }
 }
 
-// What the line's lower end shows, and what it does not.
+// A sentence on the line's lower end.
 function endingOf({ rows, levels }) {
   const near = levels.indexOf(levels.reduce((best, one) => (Math.abs(one - LOOKED_AT) < Math.abs(best - LOOKED_AT) ? one : best)));
   const changed = rows.filter((row) => row.top[0].token_id !== rows.at(-1).top[0].token_id).length;

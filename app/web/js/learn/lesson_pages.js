@@ -38,7 +38,7 @@ class PagesPicture {
     slider.update();
   }
 
-  // What the chosen step read at a level.
+  // The reads of the chosen step at a level.
   showStep(view, at, place) {
     view.mark(place);
     this.zoom.show(this.result.reads[at][place], this.result.first + place);

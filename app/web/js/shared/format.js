@@ -108,7 +108,7 @@ export function scheduleOf(run) {
 // Named mechanisms of a grid, by their most telling part.
 export const MECHANISMS = { default: "Default: 4-bit keys", need: "By need: 4-bit keys", paper: "Paper: page bounds" };
 
-// What the mechanisms of a run are called. Runs of before there was a choice do not tell theirs.
+// Names of a run's mechanisms. Runs of before there was a choice do not tell theirs.
 export function mechanismsOf(run) {
   const { page_scorer: scorer = "quest", page_choice: choice = "head", mlp_pruning: pruning = "input", page_budget: budget = "count" } = run?.config?.grid ?? {};
   const name = { "int4 group both count": "default", "int4 group both need": "need", "quest head input count": "paper" }[`${scorer} ${choice} ${pruning} ${budget}`];
@@ -132,7 +132,7 @@ export function spendText(numbers) {
   return AXES.map(({ noun, short, unit }) => `${bitsText(numbers[short])} ${unit === "%" ? "% " : ""}${noun}`).join(" · ");
 }
 
-// What was spent beside its budget, whose words it leaves out, "30.0 % · 45.0 % · 6.0 bits"; values: in the order of the axes.
+// A spend beside its budget, whose words it leaves out, "30.0 % · 45.0 % · 6.0 bits"; values: in the order of the axes.
 export function spentText(values) {
   return values.every(isNumber)
     ? AXES.map(({ scale, unit }, at) => `${(scale * values[at]).toFixed(1)} ${unit === "%" ? "%" : "bits"}`).join(" · ") : MISSING;

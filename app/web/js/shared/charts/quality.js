@@ -1,4 +1,4 @@
-// What a run's compute did to quality, in views of one chart. The first one compares like with like: the run's
+// The effect of a run's compute on quality, in views of one chart. The first one compares like with like: the run's
 // step and dense's at the same place of the same text. Surprisal and perplexity score a text that one row wrote.
 
 import { OWN, thinned, tokenAxis } from "./series.js";
@@ -53,7 +53,7 @@ const againstDense = viewOf("dense", {
     { meta: "klMean", ...thinned(data, data.klMean), mode: "lines",
       hovertemplate: "KL to the full model %{y:.3f} nats so far, on average<extra></extra>",
       line: { color: colour("kl"), width: 2.5 } },
-    // Where another token than dense's comes first: a dot on the token's own KL.
+    // A dot on a token's own KL, if another token than dense's comes first.
     data.hasChoice && { meta: "other", x: data.other.x, y: data.other.kl, customdata: data.other.kept, mode: "markers",
       hovertemplate: "Not the full model's choice, which was kept %{customdata:.1f} % of the time so far<extra></extra>",
       marker: { color: colour("perplexity"), size: 7 } },

@@ -43,7 +43,7 @@ function limitsOf(box, { label, unit = "", min, max }) {
     if (isEntered || !found) showText(line, found);
   };
   box.addEventListener("input", () => check(false));
-  // What is said moves what stands below: a button that is being pressed must not move away.
+  // A message moves the parts below it: a button that is being pressed must not move away.
   box.addEventListener("change", () => setTimeout(() => check(true), CLICK_MS));
   return { line, problem, check, box };
 }

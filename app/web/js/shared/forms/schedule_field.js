@@ -1,4 +1,4 @@
-// What decides a step's compute, as forms ask for it. The schedule: the fixed ones as pills, and one for
+// Fields for a step's compute. The schedule: the fixed ones as pills, and one for
 // trained policies, which are chosen by name; its value is a kind, or "policy:NAME". Budget and mechanisms.
 
 import { h, optionsOf, selectOf, show } from "../dom.js";

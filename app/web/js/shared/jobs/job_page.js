@@ -203,8 +203,8 @@ export class JobPage {
 }
 
 // A page whose jobs end with a result that is fetched once and drawn.
-// Where nobody has measured yet, it shows what was measured before the program shipped: what.shipped says when
-// and where.
+// Before the first measurement here it shows the one that ships with the program; what.shipped says when and where
+// that was made.
 export class ResultPage extends JobPage {
   about = h("p", { class: "sol-hint" });
   verdict = new VerdictLine();
@@ -248,7 +248,7 @@ export class ResultPage extends JobPage {
     this.open(SHIPPED);
   }
 
-  // What is known half way; null where nothing is, and in the end.
+  // The results so far; null where there are none, and in the end.
   showPartial(partial) {}
 
   rest() {

@@ -1,4 +1,4 @@
-// What the machine draws once a token: the flow, as thick as it has bytes; channels, bits, names, and the lines on
+// The parts that the machine draws once a token: the flow, as thick as it has bytes; channels, bits, names, and the lines on
 // which the policy's choices come in.
 
 import { percent } from "../format.js";

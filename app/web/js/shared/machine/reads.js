@@ -1,4 +1,4 @@
-// What a token's record says its step read: pages layer by layer, channels, bytes by part.
+// The reads of a step, from its token's record: pages layer by layer, channels, bytes by part.
 
 import { bitsText, count, isNumber, percent, quantity } from "../format.js";
 import { h } from "../dom.js";

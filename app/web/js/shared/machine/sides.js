@@ -11,7 +11,7 @@ import { bytesText } from "./reads.js";
 export const SPECIAL = /^(<\|.+\|>|<\/s>)$/; // ends a text, and is no word of it
 const TITLES = { dense: "[[dense|Full model]]: reads everything", static: "[[static|Static]]: no [[policy]]", random: "[[random|Random]] choice" };
 
-// Who chooses in a run, with terms as the glossary marks them.
+// The chooser of a run, with terms as the glossary marks them.
 function titleOf(run) {
   const { kind, policy } = scheduleOf(run);
   if (policy) return `[[policy|Policy]] ${modelName(policy)}`;

@@ -1,4 +1,4 @@
-// What is going on and, in one sentence, what came of it; the numbers behind it in a panel of their own: how
+// The state of a run and, in one sentence, its result; the numbers behind it in a panel of their own: how
 // fast it was measured to be, what it is computed to save, and what was spent against what was asked for.
 
 import { h, setText } from "../dom.js";

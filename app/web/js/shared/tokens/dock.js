@@ -24,7 +24,7 @@ export class Dock {
     });
   }
 
-  // What if of a token is on show: the card waits.
+  // The card waits while a token's What if is open.
   get isHeld() {
     return Boolean(this.whatIf && !this.whatIf.element.hidden);
   }
@@ -51,7 +51,7 @@ export class DockedCard extends TokenCard {
     this.element.tabIndex = 0; // what scrolls can be focused
   }
 
-  // Where the page stands, the dock stands.
+  // The dock stands where the page stands.
   place() {}
 
   show(row, token) {
