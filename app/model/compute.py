@@ -50,6 +50,9 @@ Question = Callable[[Workbench], AnswerT]
 class Compute(Protocol):
     """Runs work on the loaded model."""
 
+    def prepare(self) -> None:
+        """Do what must be done before the page opens."""
+
     def stream(self, work: Work, should_stop: ShouldStop, steps: int) -> Iterator[Any]:
         """Yield the work's results as they come.
 
@@ -71,6 +74,9 @@ class InProcess:
     def __init__(self, loader: ModelLoader) -> None:
         self._loader = loader
         self._bench: Workbench | None = None
+
+    def prepare(self) -> None:
+        """See ``Compute``: the model is loaded and warmed up while the page is open."""
 
     def stream(self, work: Work, should_stop: ShouldStop, steps: int) -> Iterator[Any]:
         with self._card_errors():

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from sol_core.card_errors import in_words
@@ -90,6 +90,13 @@ class ModelLoader:
         with self._lock:
             self._is_lost = True
             self._set("failed", message, 0.0)
+
+    def note(self, sentences: Sequence[str]) -> None:
+        """Add notes on the loaded model's device to its facts."""
+        with self._lock:
+            facts = self._status.facts
+            notes = [*facts.get("notes", ()), *sentences]
+            self._status = replace(self._status, facts=facts | {"notes": notes})
 
     def status(self) -> ModelStatus:
         return self._status

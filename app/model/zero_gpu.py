@@ -27,6 +27,7 @@ from typing import Any, TypeVar
 from app.host.errors import AppError
 from app.model.compute import Question, ShouldStop, Work, Workbench
 from app.model.loader import ModelLoader
+from app.model.zero_gpu_start import ZeroGpuStart
 from sol_core.errors import SolError
 
 logger = logging.getLogger(__name__)
@@ -37,6 +38,8 @@ START_S = 10.0  # of a call: fork, weights to the GPU, kernels from the cache on
 STEPS_PER_S = 10.0
 QUESTION_S = 20.0
 RESERVE_S = 5.0  # before the end of a call, for what it has to say at last
+COMPILE_S = 90.0  # more, until a call has ended where the start of the Space compiled nothing
+LONGEST_CALL_S = 120  # that a visitor may ask for
 WATCH_S = 0.1
 
 _ELSEWHERE = "or run SOL Explorer on your own machine (python launch.py)"
@@ -77,15 +80,21 @@ class ZeroGpu:
         self._loader, self._seconds = loader, seconds
         self._flags = _StopFlags(concurrent)
         self._bench: Workbench | None = None  # of a forked process
+        self._start = ZeroGpuStart(loader, gpu)
+        self._is_compiled = True
         self._stream_there = gpu(self._stream_here, duration=lambda work, asked, flag: asked)
-        self._ask_there = gpu(self._ask_here, duration=min(math.ceil(QUESTION_S), seconds))
+        self._ask_there = gpu(self._ask_here, duration=lambda question, asked: asked)
+
+    def prepare(self) -> None:
+        """Test the card and compile for it while the Space starts; in the main thread."""
+        self._is_compiled = self._start.run()
 
     def stream(self, work: Work, should_stop: ShouldStop, steps: int) -> Iterator[Any]:
         """See ``Compute``. A stop while no GPU is there yet takes effect when one is.
 
         Raises: ZeroGpuError; SolError of the work.
         """
-        asked = math.ceil(min(self._seconds, START_S + steps / STEPS_PER_S))
+        asked = self._allowance(START_S + steps / STEPS_PER_S)
         with (
             self._flags.following(should_stop) as flag,
             _in_words(),
@@ -93,12 +102,19 @@ class ZeroGpu:
         ):
             for answer in answers:
                 yield _unless_failed(answer)
+        self._is_compiled = True
 
     def ask(self, question: Question[AnswerT]) -> AnswerT:
         """See ``Compute``. Raises: ZeroGpuError; SolError of the question."""
         with _in_words():
-            answer: AnswerT = _unless_failed(self._ask_there(question))
+            asked = self._allowance(QUESTION_S)
+            answer: AnswerT = _unless_failed(self._ask_there(question, asked))
         return answer
+
+    def _allowance(self, seconds: float) -> int:
+        """Seconds to ask for, within the owner's limit; longer while kernels must be compiled."""
+        asked = math.ceil(min(self._seconds, seconds))
+        return asked if self._is_compiled else min(LONGEST_CALL_S, math.ceil(asked + COMPILE_S))
 
     def _stream_here(self, work: Work, asked: int, flag: int) -> Iterator[Any]:
         ends_at = time.monotonic() + asked - RESERVE_S
@@ -114,7 +130,7 @@ class ZeroGpu:
             is_cut = getattr(event, "reason", "") == "stopped" and not self._flags.is_set(flag)
             yield dataclasses.replace(event, reason="time_limit") if is_cut else event
 
-    def _ask_here(self, question: Question[Any]) -> Any:
+    def _ask_here(self, question: Question[Any], asked: int) -> Any:
         def answer() -> Any:
             if self._bench is None:
                 self._bench = Workbench(self._loader.loaded())

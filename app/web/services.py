@@ -74,16 +74,18 @@ def build_services(
     store.runs.mark_interrupted()
     loader = ModelLoader(model_name, load, in_background=not on_zero_gpu)
     cap = StorageCap(store, limits)
+    compute = _compute(loader, limits)
     runs = GenerationRuns(
         store.runs,
         loader,
         generate,
         inspect=inspect or engine_inspect(data_dir),
-        compute=_compute(loader, limits),
+        compute=compute,
         limits=limits,
         on_tick=cap.enforce_now_and_then,
     )
     loader.start()
+    compute.prepare()
     policies = PolicyLibrary(data_dir)
     experiments = ExperimentDesk(runs, loader, lesson_experiments(policies))
     return Services(

@@ -33,6 +33,8 @@ class DecodeOptions:
     """Options of the decode loop.
 
     Attributes:
+        on_host: bring every step to the host by one copy, for consumers that look at every token;
+            the scheduler sees that copy.
         in_place: steps are cached in the prefix itself, which grows and must have the room;
             it has a row for every row that decodes.
     """
@@ -41,7 +43,7 @@ class DecodeOptions:
     mechanisms: Mechanisms = PAPER  # how steps skip what their actions drop
     rows_per_sequence: int = 1  # rows (schedules) on each sequence's token path
     timed: bool = False  # give every step a clock
-    on_host: bool = False  # bring steps to the host whole, for consumers that look at every token
+    on_host: bool = False
     page_reads: bool = False  # steps say which pages they read
     in_place: bool = False
 
@@ -178,17 +180,19 @@ def decode(
     """
     group = options.rows_per_sequence
     cache = _step_cache(prefix, options)
-    observer = _Observer(lm, scheduler.observes, prefix_state, group)
-    finite = FiniteSteps(late=lm.device.type != "cpu" and not options.on_host)
+    place = torch.device("cpu") if options.on_host else lm.device
+    observer = _Observer(lm, scheduler.observes, prefix_state, group, place)
+    finite = FiniteSteps(late=place.type != "cpu")
     tokens: Sequence[int] = list(first_tokens)
     for index in range(options.max_steps):
         started = time.perf_counter()
         fed = from_host(tokens, lm.device).repeat_interleave(group)
         clock = StepClock(lm.device) if options.timed else None
-        actions = tuple(scheduler.next_actions(observer.observe(index, fed, cache)))
+        told = fed if lm.device == place else torch.tensor(tokens).repeat_interleave(group)
+        actions = tuple(scheduler.next_actions(observer.observe(index, told, cache)))
         if clock is not None:
             clock.lap("policy")
-        seen = lm.decode_step(
+        output = lm.decode_step(
             fed,
             cache,
             actions,
@@ -197,9 +201,8 @@ def decode(
             page_reads=options.page_reads,
             clock=clock,
         )
-        output = seen
-        if options.on_host and lm.device.type != "cpu":
-            output = seen.on_host()
+        if lm.device != place:
+            output = output.on_host()
         log_probabilities, entropy = log_softmax_and_entropy(output.logits)
         finite.add(index, entropy)
         step = DecodeStep(
@@ -217,7 +220,7 @@ def decode(
         if chosen is None:
             break
         tokens = chosen
-        observer.saw(step, seen)
+        observer.saw(step)
     finite.finish()
 
 
@@ -283,10 +286,19 @@ def _step_cache(prefix: KVCache | Windows, options: DecodeOptions) -> KVCache:
 
 
 class _Observer:
-    """Turns the previous step, or the prefix, into the next step's observation."""
+    """Turns the previous step, or the prefix, into the next step's observation.
+
+    Args:
+        place: of the observations.
+    """
 
     def __init__(
-        self, lm: FrozenLM, observes: Observe, prefix: PrefixState | None, group: int
+        self,
+        lm: FrozenLM,
+        observes: Observe,
+        prefix: PrefixState | None,
+        group: int,
+        place: torch.device,
     ) -> None:
         self._observes = observes
         self._hidden = self._mid_hidden = self._concentration = None
@@ -297,7 +309,7 @@ class _Observer:
             return
 
         def spread(values: Tensor | None) -> Tensor | None:
-            return None if values is None else values.repeat_interleave(group, 0)
+            return None if values is None else values.repeat_interleave(group, 0).to(place)
 
         self._hidden = spread(prefix.hidden)
         if observes:
@@ -323,17 +335,13 @@ class _Observer:
             self._tokens_read,
         )
 
-    def saw(self, step: DecodeStep, output: StepOutput) -> None:
-        """Args: output: of the step, where the model computed it, as a policy's network does."""
+    def saw(self, step: DecodeStep) -> None:
         self._tokens_read = step.tokens_read
-        if not self._observes:
-            self._hidden, self._entropy = step.output.hidden, step.entropy
-            return
-        self._hidden, self._mid_hidden = output.hidden, output.mid_hidden
-        self._concentration = output.attention_concentration
-        self._log_probabilities, self._entropy = step.log_probabilities, step.entropy
-        if output is not step.output:
-            self._log_probabilities, self._entropy = log_softmax_and_entropy(output.logits)
+        self._hidden, self._entropy = step.output.hidden, step.entropy
+        if self._observes:
+            self._mid_hidden = step.output.mid_hidden
+            self._concentration = step.output.attention_concentration
+            self._log_probabilities = step.log_probabilities
 
 
 def require_finite(numbers: Tensor, place: str) -> None:

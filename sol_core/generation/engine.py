@@ -134,7 +134,7 @@ def _schedules(
             f"given has tokens outside the vocabulary of {model.name} "
             f"({model.spec.vocab_size:,} tokens)"
         )
-    return GenerationSchedules(model, config, policies, copies=copies)
+    return GenerationSchedules(model, config, policies, copies=copies, on_host=True)
 
 
 def _batches(sequences: Sequence[GeneratedSequence]) -> Iterator[list[GeneratedSequence]]:

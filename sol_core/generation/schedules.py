@@ -44,6 +44,7 @@ class GenerationSchedules:
 
     Args:
         copies: a function of the caller's keeps its state in a shallow copy for each sequence.
+        on_host: as of ``DecodeOptions``: policies choose on the CPU.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class GenerationSchedules:
         policies: PolicyFinder,
         *,
         copies: bool = False,
+        on_host: bool = False,
     ) -> None:
         self._config, self._copies = config, copies
         self._rows = [config.schedule, *(row.schedule for row in config.side_rows)]
@@ -60,6 +62,10 @@ class GenerationSchedules:
         self._policies: dict[str, Policy | Schedule] = {
             name: _usable(policies(name), model, config.grid) for name in names
         }
+        if on_host:
+            for name, policy in self._policies.items():
+                if isinstance(policy, Policy):
+                    self._policies[name] = policy.on_host()
         self._policy_rows: dict[int, PolicyScheduler] = {}
         self._costs: dict[int, PolicyCost] = {}
         by_share = any(row.budget.bytes_share is not None for row in self._rows)

@@ -162,6 +162,7 @@ def warm_up_card(lm: FrozenLM) -> None:
     """Decode some steps of a model on a card: Triton compiles for its sizes, or reads its cache."""
     for how in (Mechanisms(), _DEFAULT):
         _decode(lm, _Rows(1), DecodeOptions(2 * len(_ACTIONS), how))
+    _decode(lm, _policy(lm), DecodeOptions(2, on_host=True))
 
 
 def _decode(lm: FrozenLM, scheduler: BatchScheduler, options: DecodeOptions) -> None:
@@ -182,7 +183,7 @@ def _policy(lm: FrozenLM) -> PolicyScheduler:
     prices = [PriceTable((0.0, 1.0), (1.0, 0.0))] * 3
     with torch.random.fork_rng(devices=()):  # initial weights are drawn from everybody's numbers
         network = build_network(layout, grid, config)
-    return PolicyScheduler(Policy(info, network, prices, lm.weights.embedding), [Budget()])
+    return PolicyScheduler(Policy(info, network, prices, lm.weights.embedding.cpu()), [Budget()])
 
 
 class _Rows:

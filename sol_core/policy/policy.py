@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, cast
@@ -106,6 +107,15 @@ class Policy(
         if self._rule is None:
             raise PolicyError(f"policy {self.info.name!r} has no price tables")
         return self._rule
+
+    def on_host(self) -> Policy:
+        """The same in the host's memory; itself where it is there."""
+        if self.embedding.device.type == "cpu":
+            return self
+        info, network, prices, correction, states = self.parts
+        return Policy(
+            info, copy.deepcopy(network), prices, self.embedding.cpu(), correction, states
+        )
 
     @property
     def parts(self) -> PolicyParts:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -66,17 +66,15 @@ def run_check(name: str, device: torch.device, dtype: torch.dtype) -> None:
         _OPERATION_CHECKS[name](device, dtype)
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Run the checks that the arguments name; see the module."""
-    device, dtype = torch.device(arguments[0]), DTYPES[arguments[1]]
+def check_lines(names: Sequence[str], device: torch.device, dtype: torch.dtype) -> Iterator[str]:
+    """Run some of ``CHECKS`` in order, up to the first error; yield the lines of the module."""
     with triton_on_cpu() if device.type == "cpu" else contextlib.nullcontext():
-        for name in arguments[2:]:
-            _say(name)
+        for name in names:
+            yield json.dumps([name])
             error = _error_of(name, device, dtype)
-            _say(name, error)
+            yield json.dumps([name, error])
             if error is not None:
-                return 1
-    return 0
+                return
 
 
 def _error_of(name: str, device: torch.device, dtype: torch.dtype) -> str | None:
@@ -88,11 +86,6 @@ def _error_of(name: str, device: torch.device, dtype: torch.dtype) -> str | None
         lines = str(error).strip().splitlines() or [""]
         return f"{type(error).__name__}: {lines[-1][:200]}"
     return None
-
-
-def _say(name: str, *result: str | None) -> None:
-    sys.stdout.write(json.dumps([name, *result]) + "\n")
-    sys.stdout.flush()
 
 
 def _check_residual(device: torch.device, dtype: torch.dtype) -> None:
@@ -284,4 +277,6 @@ def _compare(what: str, numbers: Tensor, expected: Tensor, tolerance: float) -> 
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    for _line in check_lines(sys.argv[3:], torch.device(sys.argv[1]), DTYPES[sys.argv[2]]):
+        sys.stdout.write(_line + "\n")
+        sys.stdout.flush()
