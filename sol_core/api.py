@@ -155,7 +155,7 @@ def generate(
 
     Args:
         model: as ``load_model`` returns it.
-        prompt: a text, or a list of texts, which are decoded together.
+        prompt: a text, or a list of texts.
         policy: decides what each token may spend, within a budget; or a function of your own.
         budget: requested mean spend; ``stream_generate`` describes all four in full.
         options: see ``GenerateOptions``.
@@ -202,9 +202,9 @@ def stream_generate(
 
     Args:
         model: as ``load_model`` or ``from_transformers`` returns it.
-        prompt: a text, or a list of texts of any lengths, which are decoded together, 32 at a time.
-            Each gets the tokens that it would get alone, except for ties (fp32 sums of a batch
-            differ by 1e-6 of a logit). All are drawn with the same seed.
+        prompt: a text, or a list of texts of any lengths, one after another on a CPU, where each
+            gets the tokens that it gets alone, bit for bit; on a GPU 32 at a time, whose sums
+            differ by 1e-6 of a logit in fp32. All are drawn with the same seed.
         policy: decides what each token may spend; it needs a budget. Or a function of your own from
             a row's ``StepObservation`` to an ``Action``, called once per step, without a budget;
             each prompt of a list has a shallow copy of it.

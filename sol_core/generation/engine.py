@@ -2,8 +2,8 @@
 
 Consumes the one decode loop (``loop.py``). A prompt is prefilled densely up to its last token;
 every generated token is then produced by exactly one decode step, the first of which feeds the
-prompt's last token. Prompts are read one by one and decoded together, each with a sampler and
-schedules of its own.
+prompt's last token. Several prompts are decoded one after another on a CPU and together on a GPU,
+each with a sampler and schedules of its own.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ from sol_core.generation.sequence import Extras, GeneratedSequence, ms_since
 from sol_core.models.cache import KVCache
 from sol_core.models.loading import LanguageModel
 
-PROMPTS_TOGETHER = 32  # rows of one batch, times the schedules that run side by side
+# Prompts of one batch by device. A CPU's products of several rows are summed in another order, so
+# that rounding and page choice change tokens; and up to 16 rows take as long one by one.
+PROMPTS_TOGETHER = {"cuda": 32, "cpu": 1}
 
 
 def never() -> bool:
@@ -95,10 +97,10 @@ def generate_many(
 ) -> Iterator[tuple[int, Event]]:
     """Generate from prompts of different lengths, up to ``PROMPTS_TOGETHER`` in one batch.
 
-    Each gets the tokens that it gets alone, where no two tokens are as good as equally probable:
-    products of more rows are summed in another order (1e-6 of a logit in fp32). A prompt that has
-    ended is fed on, unseen, until its batch has. One of a single token and one that fills the
-    context are decoded alone.
+    On a CPU each gets the tokens that it gets alone, bit for bit. In a GPU's batch products are
+    summed in another order (1e-6 of a logit in fp32), so tokens that are nearly as probable, pages
+    and rounded activations may change places. There a prompt that has ended is fed on, unseen,
+    until its batch has; one of a single token and one that fills the context are decoded alone.
 
     Args: as for ``generate``; every prompt is drawn for with the same seed.
     Yields: the number of a prompt and an event; per prompt, in the order of ``generate``.
@@ -116,7 +118,7 @@ def generate_many(
         sequences.append(GeneratedSequence(model, config, number, prompt, ids, wishes))
     batches = (
         _Batch(model, config, some, schedules, should_stop, page_reads=wishes.page_reads)
-        for some in _batches(sequences)
+        for some in _batches(sequences, PROMPTS_TOGETHER[model.lm.device.type])
     )
     return (pair for batch in batches for pair in batch.run())
 
@@ -137,11 +139,13 @@ def _schedules(
     return GenerationSchedules(model, config, policies, copies=copies, on_host=True)
 
 
-def _batches(sequences: Sequence[GeneratedSequence]) -> Iterator[list[GeneratedSequence]]:
-    """Those that fit beside others, some at a time; each of the others alone."""
+def _batches(
+    sequences: Sequence[GeneratedSequence], most: int
+) -> Iterator[list[GeneratedSequence]]:
+    """Those that fit beside others, ``most`` at a time; each of the others alone."""
     together = [sequence for sequence in sequences if sequence.fits_beside_others]
-    for first in range(0, len(together), PROMPTS_TOGETHER):
-        yield together[first : first + PROMPTS_TOGETHER]
+    for first in range(0, len(together), most):
+        yield together[first : first + most]
     for sequence in sequences:
         if not sequence.fits_beside_others:
             yield [sequence]

@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--prompts",
         metavar="FILE",
-        help="instead: a text file with a prompt on every line, which are decoded together",
+        help="instead: a text file with a prompt on every line",
     )
     _add_schedule(parser)
     _add_sampling(parser)

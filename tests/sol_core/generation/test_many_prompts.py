@@ -1,4 +1,4 @@
-"""Prompts decoded together: each as if it were alone, whenever the others end."""
+"""Several prompts: on a CPU bit for bit as alone; together, as on a GPU, each as if it were."""
 
 from __future__ import annotations
 
@@ -52,6 +52,25 @@ def model() -> LanguageModel:
     return make_language_model()
 
 
+@pytest.fixture
+def together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(engine.PROMPTS_TOGETHER, "cpu", 32)
+
+
+@pytest.mark.parametrize("count", [1, 3, 8, 64])
+@pytest.mark.parametrize("by_policy", [False, True])
+def test_a_cpu_gives_each_prompt_bit_for_bit_what_it_gets_alone(
+    model: LanguageModel, tmp_path: Path, count: int, by_policy: bool
+) -> None:
+    policy = load_policy(save_tiny_policy(model, tmp_path / "tiny"), model) if by_policy else None
+    budget, texts = Budget(0.5, 0.7, 8), [f"Ship {n} went out" for n in range(count)]
+    for text, one in zip(texts, generate(model, texts, policy, budget), strict=True):
+        alone = generate(model, text, policy, budget)
+        for token, other in zip(one.tokens, alone.tokens, strict=True):
+            assert (token.token_id, token.action) == (other.token_id, other.action)
+            assert token.surprisal == other.surprisal
+
+
 def _same(
     made: list[Generation],
     model: LanguageModel,
@@ -74,6 +93,7 @@ def _same(
             assert token.page_reads == other.page_reads
 
 
+@pytest.mark.usefixtures("together")
 @pytest.mark.parametrize("kind", ["dense", "static", "random", "emc", "dac"])
 def test_every_prompt_gets_the_tokens_that_it_gets_alone(model: LanguageModel, kind: Any) -> None:
     options = {"config": GenerationConfig(ScheduleConfig(kind, BUDGET)), "max_new_tokens": 20}
@@ -82,18 +102,21 @@ def test_every_prompt_gets_the_tokens_that_it_gets_alone(model: LanguageModel, k
     assert len({one.text for one in made}) == len(PROMPTS)
 
 
+@pytest.mark.usefixtures("together")
 def test_rounded_activations_too(model: LanguageModel) -> None:
     budget = Budget(0.5, 0.7, 8)
     made = generate(model, PROMPTS, budget=budget, max_new_tokens=12)
     _same(made, model, budget=budget, max_new_tokens=12, within=ROUNDED)
 
 
+@pytest.mark.usefixtures("together")
 def test_drawn_tokens_are_those_of_the_same_seed(model: LanguageModel) -> None:
     sampling = SamplingConfig(temperature=1.0, top_p=0.9, repetition_penalty=1.2, seed=4)
     options = {"config": GenerationConfig(ScheduleConfig("static", BUDGET), sampling=sampling)}
     _same(generate(model, PROMPTS, **options), model, **options)
 
 
+@pytest.mark.usefixtures("together")
 def test_a_policy_decides_for_all_of_them(model: LanguageModel, tmp_path: Path) -> None:
     policy = load_policy(save_tiny_policy(model, tmp_path / "tiny"), model)
     made = generate(model, PROMPTS, policy, BUDGET, max_new_tokens=12)
@@ -104,6 +127,7 @@ def test_a_policy_decides_for_all_of_them(model: LanguageModel, tmp_path: Path) 
     assert first != second, "each has its own probabilities"
 
 
+@pytest.mark.usefixtures("together")
 def test_a_function_with_a_state_starts_anew_for_each(model: LanguageModel) -> None:
     class Fading:
         keep = 1.0
@@ -119,6 +143,7 @@ def test_a_function_with_a_state_starts_anew_for_each(model: LanguageModel) -> N
         assert kept == pytest.approx([0.8, 0.64, 0.512, 0.4096])
 
 
+@pytest.mark.usefixtures("together")
 def test_side_rows_are_each_prompts_own(model: LanguageModel) -> None:
     config = GenerationConfig(
         ScheduleConfig("static", BUDGET), (SHADOW,), episode_steps=4, max_new_tokens=9
@@ -131,6 +156,7 @@ def test_side_rows_are_each_prompts_own(model: LanguageModel) -> None:
         assert [t.kl_to_dense for t in one.tokens] == pytest.approx(wanted, abs=ALIKE)
 
 
+@pytest.mark.usefixtures("together")
 def test_one_that_ends_early_leaves_the_others_alone(model: LanguageModel) -> None:
     long = generate(model, PROMPTS, max_new_tokens=16)
     stop = long[0].text[3:5]
@@ -150,7 +176,7 @@ def test_one_that_ends_early_leaves_the_others_alone(model: LanguageModel) -> No
 def test_events_come_as_they_are_made(
     model: LanguageModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "PROMPTS_TOGETHER", 2)
+    monkeypatch.setitem(engine.PROMPTS_TOGETHER, "cpu", 2)
     pairs = list(stream_generate(model, PROMPTS, max_new_tokens=2))
     own = [[event for number, event in pairs if number == place] for place in range(len(PROMPTS))]
     kinds = [PrefillEvent, TokenEvent, TokenEvent, FinishEvent]
@@ -160,6 +186,7 @@ def test_events_come_as_they_are_made(
     assert generate(model, []) == []
 
 
+@pytest.mark.usefixtures("together")
 def test_a_wish_to_stop_ends_all_of_them(model: LanguageModel) -> None:
     seen: list[object] = []
     config = GenerationConfig(ScheduleConfig("dense"))
