@@ -78,12 +78,15 @@ class PageReads:
         levels: base64 of L · cells two-bit numbers, layer after layer, the first in a byte's
             lowest bits: 0 where no KV head read any page of the cell, 3 where all read all,
             else 1 or 2 for the share of (page, KV head) pairs read, rounded up.
+        by_page: a base64 digit per page, its share of (layer, KV head) pairs that read it, in
+            63rds; "" where all pages were read wholly, and in older records.
     """
 
     pages: int  # pages of the cache, this step's token included
     cells: int
     levels: str
     share: float  # share of all (page, KV head) pairs, over all layers, that were read
+    by_page: str = ""
 
     def lists(self, num_layers: int) -> list[list[int]]:
         """Pages that any head read, per layer, oldest first.
@@ -127,6 +130,7 @@ class PrefillEvent:
     Attributes:
         prompt_tokens: that were read, the chat template's included.
         prompt_text: these as text.
+        page_texts: these page by page of the KV cache, without special tokens.
         elapsed_ms: measured milliseconds since the generation began.
         cost: computed cost of the pass.
     """
@@ -135,6 +139,7 @@ class PrefillEvent:
     prompt_text: str
     elapsed_ms: float
     cost: StepCost
+    page_texts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from storage import RunRecord, title_of
 
 ROWS_PER_POLL = 400
 # Of the first and the last event, which come with every poll: texts that the page has already.
-_UNREAD = frozenset({"prompt_text", "text"})
+_UNREAD = frozenset({"prompt_text", "page_texts", "text"})
 
 
 def live_view(run: LiveRun, place: int | None, cursor: int) -> dict[str, Any]:
@@ -40,6 +40,7 @@ def live_view(run: LiveRun, place: int | None, cursor: int) -> dict[str, Any]:
     }
     if cursor == 0:
         view["run"] = _about(run.recorded(), run.title, run.created_at)
+        view["pages"] = _pages(run.prefill)
     return view
 
 
@@ -68,6 +69,7 @@ def stored_view(record: RunRecord, events: list[dict[str, Any]], cursor: int) ->
     if cursor == 0:
         title = record.title or title_of(record.prompt)
         view["run"] = _about(RecordedRun.of(record, events), title, record.created_at)
+        view["pages"] = _pages(record.prefill)
     return view
 
 
@@ -75,6 +77,11 @@ def whole_view(record: RunRecord, events: list[dict[str, Any]]) -> dict[str, Any
     """As ``stored_view``, with every row at once, for files that nobody polls."""
     rows = [_with(event, KINDS[record.kind].token) for event in events]
     return stored_view(record, [], 0) | {"rows": rows, "cursor": len(rows)}
+
+
+def _pages(prefill: dict[str, Any] | None) -> list[str]:
+    """Texts of the prompt's pages; none of an older run, or before it was read."""
+    return list(prefill.get("page_texts", ())) if prefill else []
 
 
 def _read(event: dict[str, Any] | None, wanted: frozenset[str]) -> dict[str, Any] | None:

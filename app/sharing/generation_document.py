@@ -10,7 +10,7 @@ from app.sharing.run_csv import csv_of_generation
 from app.sharing.run_document import RunDocument, SavedHead
 from sol_core.actions import ActionGrid, Budget
 from sol_core.config import GenerationConfig, SamplingConfig, ScheduleConfig
-from sol_core.events import FinishEvent, PrefillEvent, SideEvent, StepCost, TokenEvent
+from sol_core.events import FinishEvent, PageReads, PrefillEvent, SideEvent, StepCost, TokenEvent
 from sol_core.fields import Rules
 
 _TYPE = {"type": str}
@@ -74,6 +74,8 @@ GENERATION = RunDocument(
                 TokenEvent,
                 SideEvent,
                 StepCost,  # files of before bit operations were counted
+                PrefillEvent,
+                PageReads,  # of before pages were counted one by one
             }
         ),
         nullable=frozenset({"surprisal", "entropy", "kl_to_dense", "probability", "policy"}),

@@ -8,7 +8,7 @@ tokens as well.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -150,6 +150,20 @@ class TextStream:
                 tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False
             )
         )
+
+
+def page_texts(tokenizer: TextCodec, tokens: list[int], page_size: int) -> Iterator[str]:
+    """What every page of a text's tokens adds to it, special tokens left out."""
+
+    def decode(first: int, end: int) -> str:
+        part = tokens[max(first, 0) : end]
+        return str(
+            tokenizer.decode(part, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        )
+
+    for start in range(0, len(tokens), page_size):
+        before = decode(start - _CONTEXT, start)
+        yield decode(start - _CONTEXT, start + page_size)[len(before) :]
 
 
 class TextUntil:

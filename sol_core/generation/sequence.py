@@ -28,12 +28,21 @@ from sol_core.events import (
     StepCost,
     TokenEvent,
 )
-from sol_core.generation.sampling import LogitsProcessor, TextStream, TextUntil, TokenSampler
+from sol_core.generation.sampling import (
+    LogitsProcessor,
+    TextStream,
+    TextUntil,
+    TokenSampler,
+    page_texts,
+)
 from sol_core.generation.schedules import Distribution, PolicyCost
 from sol_core.models.loading import LanguageModel
 
 MOST_CELLS = 64  # of a layer
 _MOST_LEVELS = 3072  # of a record: 1,024 characters
+_DIGITS = np.frombuffer(
+    b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/", np.uint8
+)  # of base64
 _PARTLY = 2  # levels of a cell that is read in part; one more is for a cell read wholly
 DENSE_ROW = "dense"  # a side row of this name is the reference for KL
 NUM_ALTERNATIVES = 5
@@ -52,8 +61,10 @@ def page_reads(readers: Any, num_kv_heads: int, *, exact: bool = False) -> PageR
     read = np.add.reduceat(readers.astype(np.int64), starts, axis=1)
     pairs = np.diff(starts, append=pages) * num_kv_heads
     levels = -(-_PARTLY * read // pairs) + (read == pairs)
-    share = float(readers.sum(dtype=np.int64)) / (readers.size * num_kv_heads)
-    return PageReads(pages, len(starts), _packed(levels), share)
+    shares = readers.sum(0, dtype=np.int64) / (num_layers * num_kv_heads)
+    share = float(shares.mean())
+    by_page = "" if share == 1 else _DIGITS[np.ceil(shares * 63).astype(int)].tobytes().decode()
+    return PageReads(pages, len(starts), _packed(levels), share, by_page)
 
 
 def _packed(levels: Any) -> str:
@@ -130,8 +141,9 @@ class GeneratedSequence:
 
     def prefilled(self, elapsed_ms: float) -> PrefillEvent:
         self._prefill_ms = elapsed_ms
-        count = len(self.tokens)
-        return PrefillEvent(count, self._prompt, elapsed_ms, self._cost_model.prefill(count - 1))
+        count, cost = len(self.tokens), self._cost_model.prefill(len(self.tokens) - 1)
+        pages = page_texts(self._model.text_codec, self.tokens, self._config.grid.page_size)
+        return PrefillEvent(count, self._prompt, elapsed_ms, cost, tuple(pages))
 
     def consume(
         self,

@@ -24,6 +24,7 @@ from sol_core.events import Event, FinishEvent, PrefillEvent, TokenEvent
 
 if TYPE_CHECKING:
     from sol_core.generation.schedules import PolicyFinder
+    from sol_core.generation.sequence import Extras
     from sol_core.models.loading import LanguageModel
 
 HELP = "generate text under a compute schedule"
@@ -50,6 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_schedule(parser)
     _add_sampling(parser)
     options.add_model(parser)
+    options.add_flag(parser, "page-reads", "with --json: the pages that every step read, by layer")
     options.add_json(parser)
     add_colour_axis(parser)
     parser.set_defaults(check=_check)
@@ -64,11 +66,12 @@ def run(args: argparse.Namespace) -> int:
     model, load_ms = options.load_model(args, console, [args.asked.budget])
     from app.cli.reports.generation import Outcome, json_report, legend, summary, until_stop
     from sol_core.generation.engine import generate
+    from sol_core.generation.sequence import Extras
 
     # Two tokens that nobody sees: kernels are compiled, or read, before a speed is measured.
     began = time.perf_counter()
     console.progress("preparing kernels", 0.0)
-    find = with_own(library.resolve)
+    find, extras = with_own(library.resolve), Extras(page_reads=args.page_reads)
     for _ in generate(model, "The", _unseen(args.config), policies=find):
         pass
     console.clear()
@@ -77,10 +80,11 @@ def run(args: argparse.Namespace) -> int:
     paints = partial(_paint, args.color_by, depth)
     runs = []
     if args.prompts is None:
-        events = _shown(generate(model, args.prompt, args.config, policies=find), args, paints)
+        events = generate(model, args.prompt, args.config, policies=find, extras=extras)
+        events = _shown(events, args, paints)
         runs.append((args.prompt, events))
     else:
-        runs += zip(args.prompts, _together(model, args, find, console), strict=True)
+        runs += zip(args.prompts, _together(model, args, find, extras, console), strict=True)
     outcomes = [
         Outcome(
             prompt,
@@ -94,6 +98,12 @@ def run(args: argparse.Namespace) -> int:
     ]
     if args.json:
         reports = [json_report(outcome) for outcome in outcomes]
+        if args.page_reads:
+            for report, outcome in zip(reports, outcomes, strict=True):
+                report["page_reads"] = [
+                    token.page_reads and token.page_reads.lists(model.spec.num_layers)
+                    for token in outcome.tokens
+                ]
         options.print_json(reports[0] if args.prompts is None else reports)
         return 0
     for outcome in outcomes:
@@ -130,14 +140,19 @@ def _shown(
 
 
 def _together(
-    model: LanguageModel, args: argparse.Namespace, find: PolicyFinder, console: Console
+    model: LanguageModel,
+    args: argparse.Namespace,
+    find: PolicyFinder,
+    extras: Extras,
+    console: Console,
 ) -> list[list[Event]]:
     """The events of every prompt of the file."""
     from sol_core.generation.engine import generate_many
 
     events: list[list[Event]] = [[] for _ in args.prompts]
     ended = 0
-    for number, event in generate_many(model, args.prompts, args.config, policies=find):
+    many = generate_many(model, args.prompts, args.config, policies=find, extras=extras)
+    for number, event in many:
         events[number].append(event)
         if isinstance(event, FinishEvent):
             ended += 1
