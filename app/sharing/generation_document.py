@@ -83,5 +83,5 @@ GENERATION = RunDocument(
     check=_check,
     schedule=lambda run: str(run.schedule),
     csv=csv_of_generation,
-    styles=("runs/costs", "runs/machine", "runs/dock"),
+    styles=("runs/costs", "runs/machine", "runs/dock", "runs/reading"),
 )

@@ -23,6 +23,7 @@ _STYLE_SHEETS = (
     "runs/machine",
     "tokens",
     "runs/dock",
+    "runs/reading",
     "lens",
     "compare",
     "inspect",

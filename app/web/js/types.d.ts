@@ -63,7 +63,7 @@ interface Token {
   policy?: number[][] | null;
   parts_ms?: Record<string, number> | null;
   /** Which pages the step read, layer by layer: PageReads of sol_core/events.py. */
-  page_reads?: { pages: number; cells: number; levels: string; share: number } | null;
+  page_reads?: { pages: number; cells: number; levels: string; share: number; by_page?: string } | null;
   /** Of inspected texts only: its kind, NLL of the dense row, NLL of the static row less its own. */
   kind?: string;
   dense_surprisal?: number;
@@ -98,6 +98,8 @@ interface View {
   error: string | null;
   warning: string | null;
   run?: Run;
+  /** Texts of the prompt's pages, with the first rows. */
+  pages?: string[];
 }
 
 /** The loading of the model: app/model/loader.py. */
@@ -219,6 +221,7 @@ interface Window {
 /** Marks that modules keep on elements of their own. */
 interface Element {
   solIndex?: number;
+  solShade?: number;
   solAttribute?: string;
   solTimer?: ReturnType<typeof setTimeout>;
 }

@@ -33,6 +33,17 @@ function unpacked(packed) {
   }
 }
 
+const DIGITS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+const VALUES = new Map(Array.from(DIGITS, (digit, value) => [digit, value / 63]));
+
+// Share of layers and KV heads that read each page; null where that was not recorded.
+/** @param {Token} row @returns {((page: number) => number) | null} */
+export function sharesOf(row) {
+  const reads = row.page_reads;
+  if (!reads || (!reads.by_page && reads.share < 1)) return null;
+  return (page) => (page >= reads.pages ? 0 : reads.by_page ? VALUES.get(reads.by_page[page]) ?? 0 : 1);
+}
+
 // Shares of the MLP's input channels and of its inner ones that an action keeps: Mechanisms.mlp_shares of
 // sol_core/actions/grid.py. A grid that prunes both sides brings its curve, share of the bytes → share of the input.
 /** @returns {[number, number]} */

@@ -1,11 +1,12 @@
 // A generation on show: its status, the machine, tokens and charts.
 
-import { chip, fill, h } from "../dom.js";
+import { chip, fill, h, show } from "../dom.js";
 import { Machine } from "../machine/machine.js";
 import { leadParts } from "../page_parts.js";
 import { cardParts } from "../tokens/card.js";
 import { gridLevels } from "../tokens/card_policy.js";
 import { Dock, DockedCard } from "../tokens/dock.js";
+import { Reading } from "../tokens/reading.js";
 import { TokenStage } from "../tokens/token_stage.js";
 import { colourAxes, klAxis, TokenView } from "../tokens/tokens.js";
 
@@ -19,6 +20,8 @@ export class RunStage extends TokenStage {
     this.status = status;
     this.panel = h("section", { class: "sol-panel sol-tokens", "aria-label": "Tokens" });
     this.dock = new Dock(this.panel, this.card, options.whatIf);
+    this.reading = new Reading({ rows: () => this.view.rows, elements: () => this.view.elements,
+      mark: (index) => this.mark(index, true), select: (range) => this.select(range) });
     this.machine = new Machine({ rows: () => this.view.rows, mark: (index) => this.step(index) });
   }
 
@@ -61,6 +64,7 @@ export class RunStage extends TokenStage {
   mark(index, bringIntoView = false) {
     super.mark(index, bringIntoView);
     this.machine.mark(index);
+    this.reading.mark(index);
   }
 
   // To a token by the machine's buttons; the arrow keys in the text go on from there.
@@ -73,7 +77,7 @@ export class RunStage extends TokenStage {
   // over: lies over the panel; tools: for the foot; below: a panel under the charts.
   /** @param {{ over?: Element, tools?: Element, below?: Element }} [parts] */
   build({ over, tools, below } = {}) {
-    fill(this.panel, {}, [over, this.legend.element, h("div", { class: "sol-token-place" }, this.view.element),
+    fill(this.panel, {}, [over, this.legend.element, this.reading.element, h("div", { class: "sol-token-place" }, this.view.element),
       this.dock.element, this.buildFoot(tools)]);
     return h("div", { class: "sol-stage" }, this.status.element, this.machine.element, this.panel,
       this.status.numbers, this.buildCharts(), below);
@@ -87,15 +91,33 @@ export class RunStage extends TokenStage {
     this.charts.clear(null);
     this.select(null);
     this.machine.clear();
+    this.reading.clear();
+  }
+
+  // pages: texts of the prompt's, once it was read.
+  /** @param {View} view */
+  read({ pages, prefill }) {
+    if (!prefill || !pages?.length || this.reading.pages.length) return;
+    this.reading.begin(this.run, pages);
+    this.reading.measure(prefill.prompt_tokens);
+    this.reading.follow();
+    this.showLead();
+  }
+
+  // The prompt stands once: by its pages where they are known.
+  showLead() {
+    show(this.view.lead, this.reading.element.hidden);
   }
 
   begin(run) {
+    this.run = run;
     this.levels = gridLevels(run);
     this.view.given = run.config.given?.length ?? 0;
     this.machine.begin(run);
     this.charts.clear(run);
     this.charts.data.id = run.id;
     this.view.lead.replaceChildren(...leadParts(run));
+    this.showLead();
     this.legend.allow("kl", isMeasured(run), "The full model was not measured beside this run");
   }
 
@@ -104,5 +126,7 @@ export class RunStage extends TokenStage {
     this.status.add(rows);
     this.charts.append(rows);
     this.machine.follow();
+    this.reading.follow();
+    this.showLead();
   }
 }

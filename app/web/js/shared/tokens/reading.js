@@ -1,0 +1,233 @@
+// The text that a run read: the prompt by pages of the KV cache. Point at a token, and the pages light up that its
+// step read; point at a page, and the tokens do that read it.
+
+import { h, setText, show, uniqueId } from "../dom.js";
+import { percent } from "../format.js";
+import { sharesOf } from "../machine/reads.js";
+import { ReadingMap } from "./reading_map.js";
+import { spokenText } from "./token_text.js";
+
+const SHADES = 4;
+const ALWAYS_LIT = 5; // pages
+const NEWEST = 2; // pages that hold the last 9 to 16 tokens
+const LONG = 12; // pages: a longer prompt is folded to what was read
+const SETTLED_MS = 300;
+const SPOKEN = 60; // characters of a page in a sentence
+
+// Pages that nearly every step reads: the first one and the newest.
+const isUsual = (page, pages) => page === 0 || page >= pages - NEWEST;
+
+// Shades of the shares on show: of those that are half of the largest one and above, or among the first few. Others stay
+// unlit, else steps that read nearly everything would light it all.
+function shadesOf(shares) {
+  const sorted = shares.toSorted((a, b) => b - a);
+  const [most = 0] = sorted;
+  const least = Math.min(most / 2, sorted[ALWAYS_LIT - 1] ?? 0);
+  return shares.map((share) => (share === 0 || share < least ? 0
+    : Math.max(1, Math.ceil((share / most - 0.5) * 2 * SHADES))));
+}
+
+// Writes an attribute only where it changes: there are hundreds of pages.
+function setShade(element, shade) {
+  if (element.solShade === shade) return;
+  element.solShade = shade;
+  if (shade) element.dataset.read = String(shade);
+  else delete element.dataset.read;
+}
+
+export class Reading {
+  /** Of the prompt. @type {HTMLElement[]} */
+  pages = [];
+  /** @type {string[]} */
+  texts = [];
+  /** Token on show. @type {number | null} */
+  at = null;
+  /** Page that is pointed at. @type {number | null} */
+  page = null;
+  /** Page that the Tab key reaches. @type {number} */
+  stop = 0;
+  /** Prompt tokens, once they were read. @type {number | undefined} */
+  first;
+  size = 8;
+  isHeld = false;
+  isFolded = false;
+
+  // on: {rows() → tokens, elements() → theirs, mark(index), select(range)}
+  constructor(on) {
+    this.on = on;
+    this.map = new ReadingMap({ mark: on.mark, select: on.select });
+    this.element = this.build();
+    this.clear();
+  }
+
+  build() {
+    const id = uniqueId("reading");
+    this.caption = h("p", { class: "sol-reading-caption" });
+    this.said = h("p", { class: "sol-offscreen", role: "status" });
+    this.text = h("div", { class: "sol-reading-text", id, dir: "auto", role: "listbox", "aria-label": "Prompt, by pages of eight tokens",
+      "aria-orientation": "horizontal" });
+    this.folder = h("button", { type: "button", class: "sol-chip", "aria-controls": id, onclick: () => this.fold(!this.isFolded) });
+    this.usual = h("input", { type: "checkbox", onchange: () => this.refresh() });
+    this.listen();
+    return h("section", { class: "sol-reading", "aria-label": "What each step read", hidden: true },
+      h("header", {}, h("h3", {}, "What this step read"), this.caption,
+        h("label", { class: "sol-reading-usual" }, this.usual, "Also the first and newest pages"), this.folder),
+      this.text, this.map.element, this.said);
+  }
+
+  listen() {
+    const pageAt = (event) => event.target.closest?.(".sol-page")?.solIndex ?? null;
+    this.text.addEventListener("pointermove", (event) => {
+      const page = pageAt(event);
+      if (page !== null && page !== this.page) this.point(page);
+    });
+    this.text.addEventListener("pointerleave", () => this.point(null));
+    this.text.addEventListener("focusin", (event) => this.point(pageAt(event)));
+    this.text.addEventListener("focusout", () => this.point(null));
+    this.text.addEventListener("keydown", (event) => {
+      const steps = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 };
+      if (!(event.key in steps) || this.page === null) return;
+      event.preventDefault();
+      let next = this.page + steps[event.key];
+      while (this.pages[next] && this.pages[next].offsetParent === null) next += steps[event.key]; // folded away
+      this.pages[next]?.focus();
+    });
+  }
+
+  clear() {
+    this.pages = [];
+    this.texts = [];
+    this.at = this.page = null;
+    this.first = undefined;
+    this.isHeld = false;
+    clearTimeout(this.settling);
+    this.text.replaceChildren();
+    this.map.clear();
+    setText(this.caption, "");
+    show(this.element, false);
+  }
+
+  // texts: of the prompt's pages; none of a run whose reads were not recorded.
+  /** @param {Run} run @param {string[]} texts */
+  begin(run, texts) {
+    this.size = run.config.grid?.page_size ?? 8;
+    this.texts = texts;
+    this.pages = texts.map((text, page) => {
+      const span = h("span", { class: "sol-page", role: "option", "aria-selected": "false", tabindex: "-1",
+        "aria-label": `Page ${page + 1}: ${spokenText(text)}` }, text);
+      span.solIndex = page;
+      return span;
+    });
+    this.text.replaceChildren(...this.pages);
+    this.makeStop(0);
+    this.fold(texts.length > LONG);
+  }
+
+  makeStop(page) {
+    this.pages[this.stop]?.setAttribute("tabindex", "-1");
+    this.stop = page;
+    this.pages[page]?.setAttribute("tabindex", "0");
+  }
+
+  /** @param {number} promptTokens */
+  measure(promptTokens) {
+    this.first = promptTokens;
+  }
+
+  fold(isFolded) {
+    this.isFolded = isFolded;
+    this.text.classList.toggle("is-folded", isFolded);
+    this.folder.setAttribute("aria-expanded", String(!isFolded));
+    setText(this.folder, isFolded ? "Show the whole prompt" : "Only what was read");
+    show(this.folder, this.pages.length > LONG);
+  }
+
+  // More tokens are there; one that is looked at stays.
+  follow() {
+    const rows = this.on.rows();
+    const last = rows.at(-1);
+    const isKnown = Boolean(last && this.pages.length && this.first !== undefined && sharesOf(last));
+    show(this.element, isKnown);
+    if (!isKnown) return;
+    this.map.follow(rows);
+    if (!this.isHeld) this.show(rows.length - 1);
+  }
+
+  mark(index) {
+    this.isHeld = index !== null;
+    if (index !== null) this.show(index);
+    else this.shadeTokens(null);
+  }
+
+  show(index) {
+    this.at = index;
+    if (!this.element.hidden) this.frame ??= requestAnimationFrame(() => this.draw());
+  }
+
+  refresh() {
+    if (this.at !== null) this.draw();
+  }
+
+  draw() {
+    this.frame = null;
+    const row = this.at === null ? null : this.on.rows()[this.at];
+    const shares = row && sharesOf(row);
+    if (!row || !shares) return;
+    const { pages } = row.page_reads;
+    const shades = shadesOf(Array.from({ length: pages }, (_, page) =>
+      (this.usual.checked || !isUsual(page, pages) ? shares(page) : 0)));
+    this.pages.forEach((span, page) => setShade(span, shades[page] ?? 0));
+    if (this.isHeld) this.shadeTokens((token) => (token < (this.at ?? 0) ? shades[this.pageOf(token)] ?? 0 : 0));
+    this.map.mark(this.at);
+    if (this.pages[this.stop]?.offsetParent === null) this.makeStop(this.pages.findIndex((span) => span.solShade));
+    setText(this.caption, this.sentence(row, shares));
+    if (this.isHeld && !this.isFolded) this.reveal(this.pages[shades.indexOf(SHADES)]);
+    clearTimeout(this.settling);
+    this.settling = setTimeout(() => setText(this.said, this.isHeld ? this.caption.textContent : ""), SETTLED_MS);
+  }
+
+  // Scrolls the prompt, not the window.
+  reveal(page) {
+    const { scrollTop, clientHeight } = this.text;
+    if (page && (page.offsetTop < scrollTop || page.offsetTop > scrollTop + clientHeight - 30)) {
+      this.text.scrollTop = page.offsetTop - clientHeight / 3;
+    }
+  }
+
+  pageOf(token) {
+    return Math.floor(((this.first ?? 0) + token) / this.size);
+  }
+
+  shadeTokens(shadeAt) {
+    this.on.elements().forEach((element, token) => setShade(element, shadeAt ? shadeAt(token) : 0));
+  }
+
+  // A page is pointed at: the tokens that read it.
+  point(page) {
+    if (this.page !== null) this.pages[this.page]?.classList.remove("is-pointed");
+    this.page = page;
+    if (page === null) return this.refresh();
+    this.pages[page].classList.add("is-pointed");
+    const rows = this.on.rows();
+    const readers = rows.map((row) => sharesOf(row)?.(page) ?? 0);
+    const most = Math.max(...readers);
+    const shades = shadesOf(readers);
+    this.shadeTokens((token) => shades[token]);
+    const words = spokenText(rows[readers.indexOf(most)].text);
+    setText(this.caption, most > 0 ? `Page ${page + 1} was read most for “${words}”: by ${percent(most)} of layers and heads.`
+      : `No step read page ${page + 1}.`);
+  }
+
+  sentence(row, shares) {
+    const { pages, share } = row.page_reads;
+    const word = `“${spokenText(row.text)}”`;
+    if (share === 1) return `${word} read all ${pages} pages in every layer.`;
+    let best = -1;
+    this.texts.forEach((text, page) => {
+      if (!isUsual(page, pages) && shares(page) > (best < 0 ? 0 : shares(best))) best = page;
+    });
+    if (best < 0) return `${word} read no page of the prompt but the first and the newest.`;
+    const text = spokenText(this.texts[best] ?? "").trim().slice(0, SPOKEN);
+    return `Most read for ${word}: “${text}”, by ${percent(shares(best))} of layers and heads.`;
+  }
+}

@@ -1,0 +1,88 @@
+// The reading map: pages of the text across, generated tokens down; the darker a cell, the more layers and heads read it.
+
+import { h, show } from "../dom.js";
+import { sharesOf } from "../machine/reads.js";
+
+const MOST_HEIGHT = 260; // px
+const LEAST_ROWS = 4; // before them there is nothing to see
+
+export class ReadingMap {
+  /** @type {Token[]} */
+  rows = [];
+  /** @type {number | null} */
+  anchor = null;
+
+  // on: {mark(index), select(range)}
+  constructor(on) {
+    this.on = on;
+    this.canvas = h("canvas", { class: "sol-reading-canvas", role: "img",
+      "aria-label": "Reading map: pages of the text across, generated tokens down. A dark column is a page that many steps read; "
+        + "the edge on the right is the newest text." });
+    this.bar = h("div", { class: "sol-reading-row", hidden: true });
+    this.field = h("div", { class: "sol-reading-field" }, this.canvas, this.bar);
+    this.element = h("details", { class: "sol-reading-map", ontoggle: () => this.draw() },
+      h("summary", {}, "Map of the whole run"), this.field,
+      h("p", { class: "sol-muted" }, "Across: pages of prompt and answer. Down: generated tokens. Drag to select tokens."));
+    this.listen();
+    this.clear();
+  }
+
+  listen() {
+    const tokenAt = (event) => {
+      const { top, height } = this.canvas.getBoundingClientRect();
+      const token = Math.floor((event.clientY - top) / height * this.rows.length);
+      return Math.min(Math.max(token, 0), this.rows.length - 1);
+    };
+    this.field.addEventListener("pointerdown", (event) => {
+      this.anchor = tokenAt(event);
+      this.field.setPointerCapture(event.pointerId);
+    });
+    this.field.addEventListener("pointermove", (event) => {
+      const token = tokenAt(event);
+      if (this.anchor !== null) this.on.select([Math.min(this.anchor, token), Math.max(this.anchor, token)]);
+      else this.on.mark(token);
+    });
+    const end = () => { this.anchor = null; };
+    ["pointerup", "pointercancel"].forEach((name) => this.field.addEventListener(name, end));
+    this.field.addEventListener("pointerleave", () => { if (this.anchor === null) this.on.mark(null); });
+  }
+
+  clear() {
+    this.rows = [];
+    this.anchor = null;
+    show(this.element, false);
+    show(this.bar, false);
+  }
+
+  follow(rows) {
+    this.rows = rows;
+    show(this.element, rows.length >= LEAST_ROWS);
+    this.frame ??= requestAnimationFrame(() => this.draw());
+  }
+
+  draw() {
+    this.frame = null;
+    if (!this.element.open || !this.rows.length) return;
+    const width = Math.max(...this.rows.map((row) => row.page_reads?.pages ?? 0));
+    const height = this.rows.length;
+    if (!width) return;
+    Object.assign(this.canvas, { width, height });
+    this.field.style.height = `${Math.min(MOST_HEIGHT, Math.max(6 * height, 60))}px`;
+    const context = this.canvas.getContext("2d");
+    const image = context.createImageData(width, height);
+    const [red, green, blue] = (getComputedStyle(this.field).color.match(/[\d.]+/g) ?? ["0", "0", "0"]).map(Number);
+    this.rows.forEach((row, token) => {
+      const shares = sharesOf(row);
+      for (let page = 0; shares && page < (row.page_reads?.pages ?? 0); page += 1) {
+        image.data.set([red, green, blue, Math.round(255 * shares(page) ** 0.7)], 4 * (token * width + page));
+      }
+    });
+    context.putImageData(image, 0, 0);
+  }
+
+  mark(index) {
+    show(this.bar, index !== null && this.rows.length > 0);
+    this.bar.style.top = `${100 * index / this.rows.length}%`;
+    this.bar.style.height = `${100 / this.rows.length}%`;
+  }
+}
