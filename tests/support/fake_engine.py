@@ -77,6 +77,7 @@ class FakeEngine:
         error_at: raise ``SolError`` before this token.
         at_once: tokens that come without waiting, as many steps earlier than at the pace.
         pause_at: wait before this token until ``resume`` is set, or for a minute.
+        pages: texts of the prompt's pages.
         calls: prompts in the order they were begun.
         made_at: wall-clock seconds at which each token was made.
     """
@@ -89,6 +90,7 @@ class FakeEngine:
     at_once: range = range(0)
     pause_at: int | None = None
     resume: threading.Event = field(default_factory=threading.Event)
+    pages: tuple[str, ...] = ()
     calls: list[str] = field(default_factory=list)
     made_at: list[float] = field(default_factory=list)
 
@@ -103,7 +105,8 @@ class FakeEngine:
         begin = time.monotonic()
         while time.monotonic() - begin < self.prefill_s and not should_stop():
             time.sleep(0.005)
-        yield PrefillEvent(len(prompt.split()), prompt, 12.5, StepCost(1e9, 1e9))
+        count = 8 * len(self.pages) or len(prompt.split())
+        yield PrefillEvent(count, prompt, 12.5, StepCost(1e9, 1e9), self.pages)
         count = config.max_new_tokens
         if not self.repeat:
             count = min(count, len(self.tokens))
