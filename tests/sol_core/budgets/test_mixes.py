@@ -5,12 +5,14 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Callable
+from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sol_core.actions import DENSE, GRIDS, Action, Budget
+from sol_core.actions import DENSE, GRIDS, Budget
 from sol_core.budgets import DamageTable, Mix, MixTable, build_scheduler
 from sol_core.budgets.mixes import lower_hull
 from sol_core.config import GenerationConfig, ScheduleConfig
@@ -57,21 +59,12 @@ def mixes() -> MixTable:
 @given(st.lists(st.tuples(st.floats(0.1, 1), st.floats(0, 2)), min_size=1, max_size=40))
 def test_no_point_lies_below_the_hull(points: list[tuple[float, float]]) -> None:
     hull = lower_hull([Mix(share, damage, DENSE) for share, damage in points])
-    shares = [mix.share for mix in hull]
+    shares, damages = [mix.share for mix in hull], [mix.damage for mix in hull]
     assert shares == sorted(set(shares))
-    assert [mix.damage for mix in hull] == sorted({mix.damage for mix in hull}, reverse=True)
+    assert damages == sorted(set(damages), reverse=True)
+    assert shares[0] == min(points)[0]
     for share, damage in points:
-        if share < hull[0].share:
-            raise AssertionError("the cheapest point is a corner")
-        later = next((i for i, mix in enumerate(hull) if mix.share >= share), None)
-        if later is None:
-            assert damage >= hull[-1].damage
-            continue
-        left, right = hull[max(later - 1, 0)], hull[later]
-        span = right.share - left.share
-        weight = (share - left.share) / span if span > 0 else 1.0
-        line = left.damage + (right.damage - left.damage) * weight
-        assert damage >= line - 1e-9
+        assert damage >= np.interp(share, shares, damages) - 1e-9
 
 
 @settings(max_examples=40, deadline=None)
@@ -135,11 +128,6 @@ def test_uneven_schedules_spend_the_mean_of_the_mixes(kind: str, mixes: MixTable
         assert mean == pytest.approx(getattr(asked, field), rel=0.05)
 
 
-def test_without_mixes_a_share_is_refused() -> None:
-    with pytest.raises(ConfigError, match="takes a budget per axis here, got 60 % of the bytes"):
-        build_scheduler(ScheduleConfig("static", Budget.share(0.6)), GRID, horizon=Horizon(16, 16))
-
-
 def test_damage_is_interpolated_in_log_context_and_never_rises() -> None:
     table = DamageTable(
         (64, 256), (0.5, 0.7, 1.0), (0.5, 1.0), ((0.4, 0.5, 0.0), (0.2, 0.1, 0.0)),
@@ -166,26 +154,20 @@ def test_a_damaged_table_is_refused(change: dict[str, object], words: str) -> No
         DamageTable.from_dict(record | change)
 
 
-@given(share=st.floats(0.01, 1), bits=st.floats(2, 16))
-def test_a_budget_of_bytes_survives_json(share: float, bits: float) -> None:
-    config = GenerationConfig(ScheduleConfig("dense", Budget.share(share, bits)))
-    assert from_json(GenerationConfig, json.loads(json.dumps(config.to_dict()))) == config
-    assert "bytes_share" not in GenerationConfig().to_dict()["schedule"]["budget"]
-
-
-@pytest.mark.parametrize("share", [0, -0.1, 1.5, float("nan"), True, "60"])
-def test_what_is_no_share_is_refused(share: object) -> None:
-    with pytest.raises(ConfigError, match="a share of the bytes must be above 0"):
-        Budget.share(share)  # type: ignore[arg-type]
-
-
 def test_a_budget_is_a_share_or_per_axis_and_says_which() -> None:
+    shares: list[Any] = [0, -0.1, 1.5, float("nan"), True, "60"]
+    for share in shares:
+        with pytest.raises(ConfigError, match="a share of the bytes must be above 0"):
+            Budget.share(share)
     with pytest.raises(ConfigError, match="not both"):
         Budget(0.5, bytes_share=0.5)
-    assert Budget.share(0.605).words == "60.5 % of the bytes"
-    assert Budget.share(0.6, 8).words == "60 % of the bytes, 8 bits"
-    assert Budget(0.5, 0.7, 8).words == "50 % attention · 70 % MLP · 8 bits"
-    assert Action(0.5).words == "50 % attention · 100 % MLP · 16 bits"
+    assert Budget.share(0.605, 8).words == "60.5 % of the bytes, 8 bits"
+    config = ScheduleConfig("static", Budget.share(0.6))
+    whole = GenerationConfig(config)
+    assert from_json(GenerationConfig, json.loads(json.dumps(whole.to_dict()))) == whole
+    assert "bytes_share" not in GenerationConfig().to_dict()["schedule"]["budget"]
+    with pytest.raises(ConfigError, match="takes a budget per axis here, got 60 % of the bytes"):
+        build_scheduler(config, GRID, horizon=Horizon(16, 16))
 
 
 def test_a_share_is_the_least_that_loses_so_much(mixes: MixTable) -> None:

@@ -38,18 +38,6 @@ def test_a_gain_is_antisymmetric(values: tuple[list[float], list[float]]) -> Non
     assert win_rate(left, right) + win_rate(right, left) == pytest.approx(1.0)
 
 
-def test_a_gain_is_baseline_minus_method_so_positive_is_better() -> None:
-    interval = PairedBootstrap(3, seed=0).interval(np.asarray([1.0, 2.0, 3.0]))
-    assert interval.mean == 2.0
-    assert interval.low == pytest.approx(1.0, abs=0.35)
-    assert interval.high == pytest.approx(3.0, abs=0.35)
-
-
-def test_equal_differences_leave_no_doubt() -> None:
-    interval = PairedBootstrap(5, seed=0).interval(np.full(5, 0.25))
-    assert (interval.low, interval.mean, interval.high) == (0.25, 0.25, 0.25)
-
-
 def test_the_interval_is_as_wide_as_theory_says() -> None:
     """Of N normal values the mean's 95 % interval is ± 1.96 / √N."""
     values = np.random.default_rng(3).standard_normal(400)
@@ -61,21 +49,14 @@ def test_the_interval_is_as_wide_as_theory_says() -> None:
 
 def test_the_seed_decides_the_resamples() -> None:
     values = np.random.default_rng(0).standard_normal(30)
-    assert PairedBootstrap(30, seed=4).interval(values) == PairedBootstrap(30, seed=4).interval(
-        values
-    )
-    assert PairedBootstrap(30, seed=4).interval(values) != PairedBootstrap(30, seed=5).interval(
-        values
-    )
+    first, again, other = (PairedBootstrap(30, seed=seed).interval(values) for seed in (4, 4, 5))
+    assert first == again != other
 
 
 @pytest.mark.parametrize(
     ("baseline", "method", "rate"),
     [
         ([2, 2, 2, 2], [1, 1, 1, 1], 1.0),
-        ([1, 1, 1, 1], [2, 2, 2, 2], 0.0),
-        ([2, 2, 1, 1], [1, 1, 2, 2], 0.5),
-        ([2, 1, 1, 1], [1, 1, 1, 2], 0.5),
         ([1, 1], [1, 1], 0.5),
         ([2, 1, 1, 1], [1, 1, 1, 1], 0.625),
     ],
@@ -88,7 +69,6 @@ def test_win_rate(baseline: list[float], method: list[float], rate: float) -> No
     ("left", "right", "expected"),
     [
         ([1, 2, 3, 4], [10, 20, 30, 4000], 1.0),
-        ([1, 2, 3, 4], [9, 7, 5, 3], -1.0),
         ([1, 1, 1, 1], [1, 2, 3, 4], 0.0),
         ([1, 2, 3, 4, 5], [2, 1, 4, 3, 5], 0.8),
         # ranks 0.5 0.5 2 3 against 0 1 2.5 2.5

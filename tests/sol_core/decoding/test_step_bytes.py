@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sol_core.actions import DENSE, GRIDS, Action
 from sol_core.decoding.cost import StepBytes
 from sol_core.models.spec import ModelSpec
-from tests.sol_core.decoding.test_cost import SMOLLM2, in_bf16
+from tests.sol_core.decoding.test_cost import SMOLLM2, costs_of
 
 WINDOWED = dataclasses.replace(SMOLLM2, windows=(512, None) * 15)
 LEVELS = st.sampled_from((0.2, 0.35, 0.5, 1.0))
@@ -34,7 +34,7 @@ def test_it_equals_the_cost_model(
     observed: bool,
 ) -> None:
     grid = GRIDS[name]
-    costs = in_bf16(spec, page_size=grid.page_size, mechanisms=grid.mechanisms)
+    costs = costs_of(spec, page_size=grid.page_size, mechanisms=grid.mechanisms)
     quick = StepBytes(costs)
     for context in contexts:
         whole = costs.decode_step(action, context, tokens_read=tokens_read, observed=observed)

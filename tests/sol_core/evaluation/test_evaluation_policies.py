@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from sol_core.actions import ActionGrid, Budget
-from sol_core.comparing.contenders import load_contenders
 from sol_core.corpus.load import load_corpus
 from sol_core.errors import ConfigError, CorpusError, PolicyError
 from sol_core.evaluation.config import EvaluationConfig
@@ -17,7 +16,7 @@ from sol_core.evaluation.runner import evaluate
 from sol_core.models.loading import LanguageModel
 from sol_core.policy import Policy, PolicyConfig, PolicyInfo, save_policy
 from sol_core.policy.network import InputLayout, build_network
-from sol_core.progress import WorkFinished, WorkProgress
+from sol_core.progress import WorkFinished
 from tests.support.tiny_language_model import make_language_model
 
 GRID = ActionGrid(page_size=4)
@@ -65,9 +64,7 @@ def test_a_policy_folder_is_evaluated_from_start_to_end(
     folder = _save(model, tmp_path / "policy")
     config = _config(corpus, sampled=True)
     events = evaluate(model, {"mine": folder, "same": folder}, config, data_dir=tmp_path)
-    first, *_, last = events
-    assert isinstance(first, WorkProgress)
-    assert first.message == f"Reading the text of {corpus}"
+    *_, last = events
     assert isinstance(last, WorkFinished)
     result = last.result
     assert (result["policy"], result["policies"]) == ("mine", ["mine", "same"])
@@ -111,10 +108,3 @@ def test_folders_that_cannot_be_used_are_refused_at_once(
     other = _save(model, tmp_path / "other", grid=other_site)
     with pytest.raises(ConfigError, match="policies mine and other have different action grids"):
         evaluate(model, {"mine": folder, "other": other}, config, data_dir=tmp_path)
-
-
-def test_a_contender_carries_what_its_folder_says(model: LanguageModel, tmp_path: Path) -> None:
-    folder = _save(model, tmp_path / "policy", corpus="c" * 64)
-    (one,) = load_contenders(model, {"mine": folder})
-    assert (one.name, one.grid, one.episode_steps) == ("mine", GRID, 8)
-    assert one.trained_on == "c" * 64

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from sol_core.actions import DENSE, Action, ActionGrid, Budget
 from sol_core.evaluation.config import EvaluationConfig
@@ -15,7 +15,6 @@ from sol_core.evaluation.probes import probe_actions
 from sol_core.models.loading import LanguageModel
 from sol_core.progress import WorkFinished
 from tests.sol_core.evaluation_stand_ins import (
-    GRID,
     contender,
     evaluate_contenders,
     random_texts,
@@ -59,11 +58,8 @@ def test_impulses_are_one_axis_at_a_time() -> None:
     }
     assert actions[1][2] == Action(keep_fraction=0.2)
     assert actions[-1][2] == Action(bit_width=9)
-    short = ActionGrid((0.5, 1.0), (1.0,), (8, 16))
-    assert [(name, level) for name, level, _ in probe_actions(short)] == [
-        ("keep", 0.5),
-        ("bits", 8.0),
-    ]
+    short = probe_actions(ActionGrid((0.5, 1.0), (1.0,), (8, 16)))
+    assert [one[:2] for one in short] == [("keep", 0.5), ("bits", 8.0)]
 
 
 def test_pollution_is_the_tail_s_change_after_an_impulse(
@@ -95,24 +91,7 @@ def test_pollution_is_the_tail_s_change_after_an_impulse(
 def test_a_probe_leaves_the_main_numbers_alone(
     model: LanguageModel, result: dict[str, Any]
 ) -> None:
-    config = EvaluationConfig(
-        budgets=CONFIG.budgets, baselines=("static",), texts=5, context=40, steps=8
-    )
-    one = contender(episode_steps=8)[0]
-    *_, last = evaluate_contenders(model, [one], config, TEXTS)
+    config = dataclasses.replace(CONFIG, pollution=False)
+    *_, last = evaluate_contenders(model, [contender(episode_steps=8)[0]], config, TEXTS)
     assert isinstance(last, WorkFinished)
     assert last.result["budgets"] == result["budgets"]
-    assert torch.is_tensor(model.lm.weights.embedding)
-    assert GRID.page_size == 4
-
-
-def test_intervals_of_losses_hold_the_losses(result: dict[str, Any]) -> None:
-    for one in result["budgets"]:
-        dense = one["methods"]["dense"]
-        assert (dense["nll_low"], dense["nll_high"]) == (dense["nll"], dense["nll"])
-        assert (dense["kl_low"], dense["kl_high"]) == (0.0, 0.0)
-        for name in ("policy", "static"):
-            method = one["methods"][name]
-            for measure in ("nll", "kl"):
-                low, high = method[f"{measure}_low"], method[f"{measure}_high"]
-                assert low < method[measure] < high

@@ -86,9 +86,8 @@ def test_baselines_read_what_the_policy_read(result: dict[str, Any], index: int)
         if name != "dense":
             assert method["bytes_share"] == pytest.approx(read, abs=0.01), name
             assert method["matched"], name
-        assert method["bytes_per_token"] / method["dense_bytes_per_token"] == pytest.approx(
-            method["bytes_share"], rel=1e-3
-        )
+        share = method["bytes_per_token"] / method["dense_bytes_per_token"]
+        assert share == pytest.approx(method["bytes_share"], rel=1e-3)
     assert methods["dense"]["bytes_share"] == 1
     assert budget["adherence"]["gap"]["share"] == pytest.approx(read - SHARES[index], abs=1e-9)
     assert len(budget["by_step"]["share"]) == CONFIG.steps
@@ -130,14 +129,11 @@ def test_what_cannot_be_reached_is_refused_before_any_text(model: LanguageModel)
         _evaluate(model, replace(CONFIG, budgets=(Budget.share(0.05),)))
     with pytest.raises(ConfigError, match="paper is matched in bytes"):
         replace(CONFIG, budgets=(Budget(0.5, 0.5, 8),))
-    with pytest.raises(ConfigError, match="in two runs"):
-        replace(CONFIG, budgets=(Budget.share(0.5), Budget(0.5, 0.5, 8)))
 
 
 @pytest.mark.parametrize("corners", [line(GRID), attention_first(GRID)])
-@pytest.mark.parametrize("share", [0.45, 0.6, 0.9, 1.0])
 def test_a_place_on_a_path_reads_what_was_asked(
-    model: LanguageModel, corners: tuple[tuple[float, float], ...], share: float
+    model: LanguageModel, corners: tuple[tuple[float, float], ...]
 ) -> None:
     costs = CostModel.of(model.lm, GRID)
     dense = costs.decode_step(DENSE, 200).bytes_read
@@ -145,8 +141,10 @@ def test_a_place_on_a_path_reads_what_was_asked(
     def reading(budget: Budget) -> float:
         return costs.decode_step(budget, 200).bytes_read / dense
 
-    budget = place_on(corners, 16.0, share, reading)
     lowest = reading(Budget(*corners[-1]))
-    assert reading(budget) <= max(share, lowest) + 1e-9
-    assert reading(budget) == pytest.approx(max(share, lowest), abs=0.03)
-    assert budget.keep_fraction == 0.1 or budget.channel_keep_ratio == 1 or corners == line(GRID)
+    for share in (0.45, 0.6, 0.9, 1.0):
+        budget = place_on(corners, 16.0, share, reading)
+        assert reading(budget) <= max(share, lowest) + 1e-9
+        assert reading(budget) == pytest.approx(max(share, lowest), abs=0.03)
+        attention_only = budget.keep_fraction == 0.1 or budget.channel_keep_ratio == 1
+        assert attention_only or corners == line(GRID)
