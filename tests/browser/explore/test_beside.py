@@ -11,7 +11,6 @@ from playwright.sync_api import Locator, expect
 from tests.browser.conftest import WARM_UP_MS, Server, Visitor
 
 pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("one_thread")]
-Serve = Callable[..., Server]
 Visit = Callable[..., Visitor]
 TOLD = re.compile("First difference at token|wrote the same 12 tokens")
 
@@ -62,18 +61,3 @@ def test_two_texts_are_aligned_and_come_back_by_their_link(
     page.get_by_role("button", name="Back to the answer").click()
     expect(page.get_by_role("button", name="Generate")).to_be_visible()
     visitor.expect_state("Finished")
-
-
-def test_the_papers_mechanisms_stand_against_the_default_ones(
-    tiny_server: Server, visit: Visit
-) -> None:
-    visitor = visit(tiny_server)
-    visitor.use_default_mechanisms()
-    form = answered(visitor)
-    form.get_by_role("radio", name="Static").check(force=True)
-    form.get_by_text("Mechanisms", exact=True).first.click()
-    form.get_by_role("radio", name="Paper: page bounds").check(force=True)
-    form.get_by_role("button", name="Compare", exact=True).click()
-    expect(visitor.page.locator(".sol-pair-parted")).to_have_text(TOLD, timeout=WARM_UP_MS)
-    for side, name in {"a": "Default: 4-bit keys", "b": "Paper: page bounds"}.items():
-        expect(visitor.page.locator(f".sol-pair-head[data-side={side}]")).to_contain_text(name)

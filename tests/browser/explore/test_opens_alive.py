@@ -109,16 +109,6 @@ def test_the_machine_shows_where_texts_part_and_any_step_pointed_at(
     assert lit > 10  # colours: something is drawn
 
 
-def test_who_wants_no_motion_sees_all_at_once(
-    serve: Callable[..., Server], visit: Callable[..., Visitor]
-) -> None:
-    visitor = visit(serve(), reduced_motion="reduce")
-    recording = visitor.page.get_by_role("region", name="Recorded example")
-    expect(recording.locator(".sol-token").last).to_be_visible()
-    assert recording.locator(".is-coming").count() == 0
-    assert visitor.overflows(390, 1920) == []
-
-
 def test_on_a_phone_the_answer_comes_before_the_form(
     serve: Callable[..., Server], visit: Callable[..., Visitor]
 ) -> None:
