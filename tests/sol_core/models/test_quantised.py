@@ -12,7 +12,6 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from kernels.decode_layer import few_row_kernel, multiplies_quantised
 from kernels.quantised_weights import GgufBlocks, unpack_blocks
 from sol_core.actions import DENSE, GRIDS, Action
 from sol_core.errors import ModelLoadError
@@ -20,7 +19,7 @@ from sol_core.files.places import BLOCKS_NAME
 from sol_core.models import FrozenLM, spec_from_config
 from sol_core.models.step.quantised import packed_weights
 from sol_core.models.weights import arrange_weights, read_blocks
-from tests.kernels.test_quantised_weights import make_blocks
+from tests.kernels.test_quantised_weights import can_multiply, make_blocks
 
 ACTIONS = (DENSE, Action(0.4, 1.0), Action(1.0, 0.6), Action(0.3, 0.5))
 CONFIG = LlamaConfig(
@@ -59,9 +58,7 @@ def make_model(tensors: dict[str, Tensor], blocks: dict[str, GgufBlocks] | None 
     return FrozenLM(spec, arrange_weights(tensors, spec, torch.float32, blocks=blocks))
 
 
-@pytest.mark.skipif(
-    few_row_kernel() is None or not multiplies_quantised(), reason="Numba cannot run here"
-)
+@can_multiply
 @pytest.mark.parametrize("grid", ["paper", "default"])
 @pytest.mark.parametrize("rows", [1, 3])
 def test_steps_read_the_blocks_and_find_the_same(
@@ -81,19 +78,12 @@ def test_steps_read_the_blocks_and_find_the_same(
         ]
         found.append(torch.stack(steps))
     torch.testing.assert_close(*found, atol=2e-3, rtol=1e-4)
-    model = make_model(tensors, blocks)
-    packed = sum(one.data.nbytes for one in blocks.values())
     # Q8_0 blocks get minima here, two bytes of 34; norms are fp32.
-    packed += sum(one.data.nbytes // 17 for one in blocks.values() if one.kind == "Q8_0")
-    assert 0 <= model.weight_bytes.nbytes - packed < 10_000
-    assert plain.weight_bytes.nbytes == 4 * sum(
-        one.weight.numel() for one in plain.weights.matrices()
-    )
+    packed = sum(one.data.nbytes * (18 / 17) ** (one.kind == "Q8_0") for one in blocks.values())
+    assert 0 <= make_model(tensors, blocks).weight_bytes.nbytes - packed < 10_000
 
 
-@pytest.mark.skipif(
-    few_row_kernel() is None or not multiplies_quantised(), reason="Numba cannot run here"
-)
+@can_multiply
 def test_steps_that_round_the_mlp_s_inputs_find_the_same(
     blocks: dict[str, GgufBlocks], tensors: dict[str, Tensor]
 ) -> None:
