@@ -44,6 +44,7 @@ def test_text_round_trip(text: str) -> None:
 
 
 @given(json_objects)
+@example({"text": "9" * 40, "size": 1.5e300})  # digits in a text are no number
 def test_json_round_trip(value: dict[str, Any]) -> None:
     assert decode_json(encode_json("config", value)) == value
 
@@ -95,8 +96,3 @@ def test_whole_numbers_beyond_64_bits_are_refused_both_ways(size: int, is_negati
         encode_json("config", value)
     with pytest.raises(DatabaseCorruptError, match="beyond 64 bits"):
         decode_json(json.dumps(value).encode())
-
-
-def test_digits_in_a_text_are_no_number() -> None:
-    value = {"text": "9" * 40, "size": 1.5e300}
-    assert decode_json(encode_json("config", value)) == value

@@ -82,26 +82,6 @@ def test_what_append_returned_survives_kill_9(
         assert store.runs.get(run_id).status == "interrupted"
 
 
-def test_a_process_killed_in_its_transaction_releases_the_lock(
-    database_path: Path, start_python: StartPython
-) -> None:
-    open_store(database_path).close()
-    code = (
-        "import sqlite3, sys, time\n"
-        "connection = sqlite3.connect(sys.argv[1], isolation_level=None)\n"
-        "connection.execute('BEGIN IMMEDIATE')\n"
-        "connection.execute('DELETE FROM runs')\n"
-        "print('held', flush=True)\n"
-        "time.sleep(60)\n"
-    )
-    child = start_python(code, database_path)
-    assert child.stdout is not None
-    assert child.stdout.readline() == "held\n"
-    threading.Timer(0.2, child.kill).start()
-    with open_store(database_path) as store:
-        store.runs.create("alice", "prompt", "model", "dense", {})
-
-
 @pytest.mark.parametrize("content", [None, b"", b"damaged"])
 def test_processes_that_open_a_file_at_once(
     tmp_path: Path, start_python: StartPython, content: bytes | None
@@ -183,3 +163,37 @@ def test_a_forked_child_is_told_to_open_its_own(
     output, _ = start_python(USE_AFTER_FORK, location).communicate(timeout=60)
     assert "Call open_store in the child" in output, output
     assert output.splitlines()[-1] == "1"
+
+
+CLAIM_ALL = """
+import sys
+with open_at(sys.argv[1], busy_timeout_s=60) as store:
+    print("ready", flush=True)
+    sys.stdin.readline()
+    while (job := store.jobs.claim(sys.argv[2])) is not None:
+        print(job.id, flush=True)
+        store.jobs.heartbeat(job.id, sys.argv[2], 0.5, "x")
+        store.jobs.finish(job.id, sys.argv[2], "succeeded", {"by": sys.argv[2]})
+"""
+
+
+def test_no_two_processes_get_one_job(location: Path | str, start_python: StartPython) -> None:
+    num_jobs, num_processes = 60, 4
+    with open_store(location) as store:
+        made = [store.jobs.create("train", "a", str(n), {}).id for n in range(num_jobs)]
+        children = [start_python(CLAIM_ALL, location, f"w{n}") for n in range(num_processes)]
+        outputs = [output.split() for output in start_all(children)]
+        claimed = [job_id for output in outputs for job_id in output]
+        assert sorted(claimed) == sorted(made), "each job once"
+        for number, output in enumerate(outputs):
+            for job_id in output:
+                assert store.jobs.get(job_id).result == {"by": f"w{number}"}
+
+
+def test_an_idle_claim_waits_for_no_writer(database_path: Path) -> None:
+    with (
+        open_store(database_path, busy_timeout_s=0.1) as store,
+        closing(sqlite3.connect(database_path, isolation_level=None)) as other,
+    ):
+        other.execute("BEGIN IMMEDIATE")
+        assert store.jobs.claim("w") is None
