@@ -120,22 +120,3 @@ def test_a_model_of_another_family_goes_all_the_way(
     assert len(tokens) == 12
     assert {token["action"]["keep_fraction"] for token in tokens} != {1.0}
     assert len(inspected["tokens"]) == CONTEXT_LENGTH
-
-
-def test_a_text_that_the_models_context_does_not_hold_is_refused(tmp_path: Path) -> None:
-    text = tmp_path / "text.txt"
-    text.write_text("Water is wet. " * 2000)
-    folder = save_model_folder(tmp_path / "model", "qwen3", starts=False)
-    done = subprocess.run(
-        [
-            *(sys.executable, "launch.py", "train", "--preset", "quick", "--model", str(folder)),
-            *("--corpus", str(text), "--data-dir", str(tmp_path / "data")),
-        ],
-        cwd=PROJECT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 2
-    assert "needs 1,024 tokens, more than the context" in done.stderr
-    assert "use a smaller last_context, fewer windows or a shorter context" in done.stderr
