@@ -7,7 +7,7 @@ from dataclasses import fields
 import pytest
 
 from app.web.theme_colours import LIGHT
-from sol_core.actions import AXES, AXIS_FIELDS, DENSE, GRIDS, Action, ActionGrid, Axis, Budget
+from sol_core.actions import AXES, AXIS_FIELDS, DENSE, GRIDS, Action, ActionGrid, Budget
 from sol_core.errors import ConfigError
 
 
@@ -17,13 +17,10 @@ def test_actions_budgets_and_grids_have_every_axis_in_order() -> None:
     assert {axis.levels_field for axis in AXES} <= {item.name for item in fields(ActionGrid)}
     assert DENSE.as_tuple() == Budget().as_tuple() == tuple(axis.dense for axis in AXES)
     assert DENSE.shares() == (1,) * len(AXES)
-
-
-@pytest.mark.parametrize("axis", AXES, ids=AXIS_FIELDS)
-def test_an_axis_has_a_colour_and_starts_within_its_range(axis: Axis) -> None:
-    assert getattr(LIGHT, axis.key).startswith("#")
-    for value in axis.measured:
-        axis.check(value, whole=True)
+    for axis in AXES:
+        assert getattr(LIGHT, axis.key).startswith("#")
+        for value in axis.measured:
+            axis.check(value, whole=True)
 
 
 @pytest.mark.parametrize(
@@ -31,11 +28,8 @@ def test_an_axis_has_a_colour_and_starts_within_its_range(axis: Axis) -> None:
     [
         ({"keep_fraction": 0}, "attention kept must be above 0 and at most 1, got 0"),
         ({"channel_keep_ratio": 1.5}, "MLP kept must be above 0 and at most 1, got 1.5"),
-        ({"channel_keep_ratio": -0.5}, "MLP kept must be above 0 and at most 1"),
-        ({"channel_keep_ratio": float("inf")}, "MLP kept must be above 0 and at most 1"),
         ({"keep_fraction": float("nan")}, "attention kept must be above 0 and at most 1, got nan"),
         ({"keep_fraction": "much"}, "attention kept must be above 0 and at most 1, got 'much'"),
-        ({"bit_width": 1}, "bits must be between 2 and 16, got 1"),
         ({"bit_width": 17}, "bits must be between 2 and 16, got 17"),
         ({"bit_width": True}, "bits must be between 2 and 16, got True"),
     ],
@@ -51,10 +45,7 @@ def test_only_actions_are_whole() -> None:
     with pytest.raises(ConfigError, match=r"bits must be a whole number, got 7\.5"):
         Action.of((1, 1, 7.5))
     assert repr(Action.of((0.5, 1.0, 8.0)).bit_width) == "8"
-
-
-@pytest.mark.parametrize("grid", GRIDS.values(), ids=GRIDS)
-def test_a_grids_actions_are_found_by_their_places(grid: ActionGrid) -> None:
-    last = [len(levels) - 1 for levels in grid.levels()]
-    assert grid.action(last) == DENSE
-    assert grid.action([0] * len(last)).as_tuple() == tuple(one[0] for one in grid.levels())
+    for grid in GRIDS.values():
+        last = [len(levels) - 1 for levels in grid.levels()]
+        assert grid.action(last) == DENSE
+        assert grid.action([0] * len(last)).as_tuple() == tuple(one[0] for one in grid.levels())

@@ -70,9 +70,7 @@ def table_length(first: list[int], second: list[int]) -> int:
 
 
 @given(TOKENS, TOKENS, st.sampled_from([1, 2, 5, 128]))
-def test_the_common_subsequence_is_a_longest_one(
-    first: list[int], second: list[int], rows_at_once: int
-) -> None:
+def test_a_longest_subsequence(first: list[int], second: list[int], rows_at_once: int) -> None:
     with patch.object(alignment, "_ROWS_AT_ONCE", rows_at_once):
         pairs = longest_common_subsequence(first, second)
     assert all(first[a] == second[b] for a, b in pairs)

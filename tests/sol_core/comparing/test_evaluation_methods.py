@@ -45,9 +45,7 @@ def _run(
 
 @given(budget=budgets, texts=st.integers(1, 12), at_once=st.integers(1, 5))
 @settings(max_examples=25)
-def test_every_baseline_meets_the_spend_over_the_texts(
-    budget: Budget, texts: int, at_once: int
-) -> None:
+def test_every_baseline_meets_the_spend(budget: Budget, texts: int, at_once: int) -> None:
     rows = [Row("static", 0), Row("random", 0, 0), Row("random", 0, 1), Row("emc", 0)]
     spend = _run(rows, [budget], texts, at_once).mean(axis=(0, 2))
     gaps = np.abs(spend - np.asarray(budget.as_tuple()))

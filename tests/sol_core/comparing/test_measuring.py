@@ -8,12 +8,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
-from sol_core.actions import GRIDS
+from sol_core.actions import GRIDS, Action
 from sol_core.budgets import DamageTable, mix_table
 from sol_core.budgets.mixes import has_own_damage
 from sol_core.comparing import measuring
-from sol_core.errors import ModelLoadError
+from sol_core.comparing.measuring import measure_page_floors
+from sol_core.errors import ConfigError, ModelLoadError
 from sol_core.models.measured import read_tables
 from sol_core.progress import WorkStopped
 from tests.support.tiny_language_model import make_language_model
@@ -81,3 +83,33 @@ def test_a_damaged_file_is_named(tmp_path: Path, text: str) -> None:
     (tmp_path / "measured" / "0a.json").write_text(text)
     with pytest.raises(ModelLoadError, match=r"0a\.json cannot be read .*: delete it"):
         read_tables(tmp_path, "0a")
+
+
+def _text(count: int) -> list[int]:
+    generator = torch.Generator().manual_seed(3)
+    return torch.randint(0, 250, (count,), generator=generator).tolist()
+
+
+def test_steps_read_the_level_in_the_mean() -> None:
+    model, text, levels = make_language_model(), _text(141), (0.2, 0.4, 0.7)
+    lm = model.lm
+    lm.page_thresholds = measure_page_floors(model, [text], levels=levels)
+    assert lm.page_thresholds.contexts == (64, 128)
+    assert lm.page_thresholds.fingerprint == model.fingerprint
+    prefix = lm.new_cache(1, len(text))
+    lm.prefill(torch.tensor([text]), prefix)
+    lengths = list(range(117, 140))
+    for level in levels:
+        rows = prefix.branch(1, 8, lengths=lengths, sources=[0] * len(lengths))
+        fed = torch.tensor([text[length] for length in lengths])
+        read = lm.decode_step(fed, rows, Action(level, 1.0), mechanisms=NEED.mechanisms).tokens_read
+        seen = torch.tensor(lengths)[:, None] + 1
+        share = (read / (lm.spec.num_kv_heads * seen)).mean()
+        assert share.item() == pytest.approx(level, abs=0.03)
+
+
+def test_longer_contexts_than_the_texts_are_left_out() -> None:
+    model = make_language_model()
+    assert measure_page_floors(model, [_text(70)], levels=(0.5,)).contexts == (64,)
+    with pytest.raises(ConfigError, match="64"):
+        measure_page_floors(model, [_text(63)])

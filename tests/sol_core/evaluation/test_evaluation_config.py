@@ -10,7 +10,6 @@ import pytest
 from sol_core.actions import Budget
 from sol_core.errors import ConfigError
 from sol_core.evaluation.config import (
-    REFERENCE_BUDGETS,
     EvaluationConfig,
     parse_baselines,
     parse_budgets,
@@ -28,13 +27,6 @@ def test_a_configuration_survives_json() -> None:
     )
     record = json.loads(json.dumps(config.to_dict()))
     assert from_json(EvaluationConfig, record) == config
-
-
-def test_reference_budgets_pair_every_level_with_every_other() -> None:
-    assert len(set(REFERENCE_BUDGETS)) == 9
-    for left, right in ((0, 1), (0, 2), (1, 2)):
-        pairs = {(b.as_tuple()[left], b.as_tuple()[right]) for b in REFERENCE_BUDGETS}
-        assert len(pairs) == 9
 
 
 def test_budgets_and_shares_as_the_command_line_gives_them() -> None:
