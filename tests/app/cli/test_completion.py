@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.app.tiny_project import PROJECT, TinyProject
+from tests.app.tiny_project import PROJECT
 
 BASH = """
 eval "$(activate-global-python-argcomplete --dest=-)"
@@ -26,10 +26,8 @@ printf '%s\\n' "${COMPREPLY[@]}"
     ("typed", "completed"),
     [
         ("eva", {"evaluate"}),
-        ("generate --sch", {"--schedule"}),
         ("generate --dtype ", {"auto", "float32", "bfloat16", "float16"}),
         ("bench k", {"kernels"}),
-        ("policies li", {"list"}),
     ],
 )
 def test_bash_completes_what_is_typed_after_launch_py(typed: str, completed: set[str]) -> None:
@@ -43,12 +41,3 @@ def test_bash_completes_what_is_typed_after_launch_py(typed: str, completed: set
         check=False,
     )
     assert set(done.stdout.split()) == completed, done.stderr
-
-
-def test_a_tab_installs_nothing(tmp_path: Path) -> None:
-    project = TinyProject.make(tmp_path)
-    project.variables = {"_ARGCOMPLETE": "2", "COMP_LINE": "python launch.py ", "COMP_POINT": "17"}
-    project.depend_on(["tiny-dep"])
-    done = project.launch()
-    assert (done.returncode, done.stdout, done.stderr) == (1, "", "")
-    assert not project.venv.exists()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.cli.commands import train as train_command
-from app.cli.experiment_file import merged, read_experiment, recipe
+from app.cli.experiment_file import read_experiment, recipe
 from app.jobs.engines import ENGINES
 from app.jobs.updates import JobTask
 from sol_core.actions import GRIDS
 from sol_core.fields import from_json
+from sol_core.files.places import read_regular
 from sol_core.policy import PolicyConfig, PolicyInfo
 from sol_core.policy.info import InputLayout
 from sol_core.progress import WorkStopped
@@ -83,10 +86,11 @@ def test_a_short_file_starts_from_a_preset_or_the_defaults(
         'preset = "quick"\ndtype = "float32"\ncorpus = "text.txt"\n[grpo]\nupdates = 2\n'
     )
     (tmp_path / "b.toml").write_text("seed = 4\n")
-    run("train", "--config", "a.toml")
+    (tmp_path / "model").mkdir()
+    run("train", "--config", "a.toml", "--model", "model")
     run("train", "--config", "b.toml")
     first, second = (task.job.params for task in trained)
-    assert first["dtype"] == "float32"
+    assert (first["dtype"], first["model"]) == ("float32", str(tmp_path / "model"))
     quick = preset("quick", corpus=str(tmp_path / "text.txt"))
     expected = dataclasses.replace(quick, grpo=dataclasses.replace(quick.grpo, updates=2))
     assert from_json(TrainConfig, first["config"]) == expected
@@ -94,26 +98,27 @@ def test_a_short_file_starts_from_a_preset_or_the_defaults(
 
 
 @pytest.mark.parametrize(
-    ("text", "named"),
+    ("content", "named"),
     [
-        ("seed = ", "is not TOML"),
-        ("sed = 1", "unknown field 'sed'"),
-        ("[grpo]\nupdates = 1.5", "whole number"),
-        ("grpo = 3", "grpo"),
-        ("preset = 3", "preset must be a text"),
-        ('preset = "slow"', "one of quick, standard, share, paper"),
-        ('corpus = "none.txt"', "no such file"),
-        ("corpus = 4", "corpus"),
+        (b"seed = ", "is not TOML"),
+        (b"a = " + b"[" * 5000 + b"]" * 5000, "is not TOML: it is nested too deep"),
+        (b"a = " + b"9" * 5000, "is not TOML: it holds a whole number of more than 4,300 digits"),
+        (b"\xff\xfea", "is not TOML: 'utf-8' codec"),
+        (b"#" * 1_000_001, "cannot read"),
+        ("\ufeffsed = 1".encode(), "unknown field 'sed'"),  # a byte order mark is no matter
+        (b"grpo = 3", "grpo"),
+        (b"preset = 3", "preset must be a text"),
+        (b'preset = "slow"', "one of quick, standard, share, paper"),
+        (b'corpus = "none.txt"', "no such file"),
     ],
 )
 def test_a_wrong_file_is_refused_by_name(
-    run: RunCommand, trained: list[JobTask], tmp_path: Path, text: str, named: str
+    run: RunCommand, trained: list[JobTask], tmp_path: Path, content: bytes, named: str
 ) -> None:
     file = tmp_path / "run.toml"
-    file.write_text(text)
+    file.write_bytes(content)
     assert named in one_line(run("train", "--config", str(file)))
     assert not trained
-    assert "cannot read" in one_line(run("train", "--config", str(tmp_path / "none.toml")))
     assert "leave the others out" in one_line(run("train", "--config", str(file), "--resume", "x"))
 
 
@@ -129,10 +134,29 @@ def test_a_policy_without_its_training_has_none() -> None:
         recipe(info, "1")
 
 
-def test_records_are_merged_deeply() -> None:
-    record = {"a": {"b": 1, "c": {"d": 2}}, "e": 3}
-    assert merged(record, {"a": {"c": {"d": 4}}, "e": {"f": 5}}) == {
-        "a": {"b": 1, "c": {"d": 4}},
-        "e": {"f": 5},
-    }
-    assert record["a"] == {"b": 1, "c": {"d": 2}}
+COMMANDS = [
+    *(("train", "--config"), ("train", "--corpus"), ("evaluate", "--config"), ("import",)),
+    *(("policies", "import", "--any-model"), ("score",), ("inspect",), ("generate", "--prompts")),
+]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes and devices are no files there")
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_a_pipe_or_a_device_is_named_and_not_waited_for(
+    run: RunCommand, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    os.mkfifo(tmp_path / "pipe.toml")
+    for path in (tmp_path / "pipe.toml", Path("/dev/zero")):
+        done = run(*command, str(path))
+        assert (done.status != 0, len(done.err.splitlines())) == (True, 1)
+        assert str(path) in done.err
+
+
+def test_no_more_is_read_than_may_be(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"123")
+    assert read_regular(path, 3) == b"123"
+    for most, where in ((2, path), (9, tmp_path), (9, tmp_path / "none"), (9, Path("a\0b"))):
+        with pytest.raises(OSError):  # noqa: PT011  # of many kinds
+            read_regular(where, most)

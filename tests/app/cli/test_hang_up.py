@@ -73,10 +73,7 @@ def test_under_nohup_a_closed_terminal_changes_nothing(data_dir: DataDir, tmp_pa
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
     out = tmp_path / "out.txt"
-    with (
-        out.open("wb") as stream,
-        page(data_dir, ignore, stdout=stream, stderr=stream) as process,
-    ):
+    with out.open("wb") as stream, page(data_dir, ignore, stdout=stream, stderr=stream) as process:
         wait_until(lambda: STARTED in out.read_text("utf-8"), 60)
         process.send_signal(signal.SIGHUP)
         time.sleep(1.0)

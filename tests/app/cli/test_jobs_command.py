@@ -70,7 +70,7 @@ def test_jobs_of_dead_workers_are_not_called_running(run: RunCommand, store: Sto
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["fly"], ["show"], ["list", "--limit", "0"], ["list", "--status", "asleep"]]
+    "arguments", [[], ["fly"], ["list", "--limit", "0"], ["list", "--status", "asleep"]]
 )
 def test_bad_jobs_commands(run: RunCommand, arguments: list[str]) -> None:
     done = run("jobs", *arguments)

@@ -15,7 +15,6 @@ import pytest
 
 from app.cli.commands import train as train_command
 from app.cli.experiment_file import apply_settings
-from app.cli.job_options import progress_text
 from app.host.paths import DataDir
 from app.host.process_identity import own_worker_id
 from app.jobs.engines import ENGINES
@@ -23,7 +22,7 @@ from app.jobs.updates import JobTask, JobUpdate
 from sol_core.actions import GRIDS
 from sol_core.errors import ConfigError, CorpusError
 from sol_core.fields import from_json
-from sol_core.progress import WorkFinished, WorkProgress, WorkStopped
+from sol_core.progress import WorkFinished, WorkProgress
 from sol_core.training.config import PRESETS, TrainConfig, preset
 from storage import Store
 from tests.app.command_line import RunCommand, one_line
@@ -91,46 +90,17 @@ def test_train_for_people(run: RunCommand, trainer: list[JobTask], data_dir: Dat
     assert "dtype" not in trainer[0].job.params
 
 
-def test_models_and_corpora_are_found_from_everywhere(
-    run: RunCommand, trainer: list[JobTask], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "model").mkdir()
-    (tmp_path / "text.txt").write_text("text")
-    arguments = ["--model", "model", "--dtype", "float32", "--device", "cpu"]
-    arguments += ["--corpus", "text.txt"]
-    assert run("train", *arguments).status == 0
-    params = trainer[0].job.params
-    assert params["model"] == str(tmp_path / "model")
-    assert (params["dtype"], params["device"]) == ("float32", "cpu")
-    assert params["config"]["corpus"] == str(tmp_path / "text.txt")
-
-
 @pytest.mark.parametrize(
     ("arguments", "status", "named"),
     [
-        (["--minutes", "0"], 2, "above 0"),
-        (["--minutes", "-1"], 2, "above 0"),
         (["--minutes", "nan"], 2, "above 0"),
-        (["--minutes", "soon"], 2, "soon"),
         (["--preset", "slow"], 2, "slow"),
-        (["--seed", "-1"], 2, "seed"),
         (["--set", "grpo.updates"], 2, "key=value"),
         (["--set", "grpo.upates=5"], 2, "grpo has an unknown field 'upates'"),
         (["--set", "grpo=5"], 2, "grpo must be an object"),
         (["--set", "grpo.updates=many"], 2, "grpo.updates must be a whole number"),
-        (["--set", "grpo.updates=1.5"], 2, "whole number"),
-        (["--set", "grpo.updates=true"], 2, "whole number"),
-        (["--set", "grpo.discount=[1]"], 2, "grpo.discount"),
-        (["--set", "grpo.discount=2"], 2, "from 0.0 to 1.0, got 2"),
-        (["--set", "grid.bit_widths=[8,4]"], 2, "ascending"),
-        (["--set", "grid.bit_widths=8"], 2, "bit_widths"),
-        (["--set", "policy.network=big"], 2, "network"),
         (["--corpus", "none.txt"], 1, "no such file"),
-        (["--corpus", "none"], 1, "no such file"),
-        (["--corpus", "/a/b/c"], 1, "no such file"),
         (["--out", str(PROJECT)], 1, "not empty"),
-        (["--out", str(PROJECT / "launch.py")], 1, "is a file"),
         (["--name", " "], 2, "--name"),
         (["--resume", "x", "--seed", "1"], 2, "--resume"),
         (["--resume", "0123456789ab"], 1, "no job"),
@@ -154,7 +124,7 @@ def test_train_refuses_before_anything_is_loaded(
 @pytest.mark.parametrize(
     ("error", "status", "said"),
     [
-        (CorpusError("the text is too small for one batch"), 1, "too small for one batch"),
+        (CorpusError("the text is too small"), 1, "too small"),
         (ConfigError("steps must be at least 2"), 2, "steps must be"),
         (ZeroDivisionError("a mistake"), 1, "ZeroDivisionError: a mistake"),
     ],
@@ -168,9 +138,8 @@ def test_a_training_that_fails_says_why_and_can_be_resumed(
     said: str,
 ) -> None:
     def fail(task: JobTask) -> Generator[JobUpdate, None, None]:
-        if error.args:
-            raise error
-        yield WorkFinished({})
+        raise error
+        yield
 
     monkeypatch.setitem(ENGINES, "train", fail)  # type: ignore[arg-type]  # it is a dict
     done = run("train", "--json")
@@ -191,24 +160,8 @@ def test_a_training_that_fails_says_why_and_can_be_resumed(
     assert "nothing to resume" in one_line(run("train", "--resume", job.id))
 
 
-def test_pausing_on_the_page_ends_the_command(
-    run: RunCommand, store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def wait(task: JobTask) -> Generator[JobUpdate, None, None]:
-        store.jobs.request_pause(task.job.id)
-        wait_until(task.should_stop)
-        yield WorkStopped()
-
-    monkeypatch.setitem(ENGINES, "train", wait)  # type: ignore[arg-type]  # it is a dict
-    done = run("train", "--json")
-    assert done.status == 130
-    report = json.loads(done.out)
-    assert report["status"] == "paused"
-    assert f"train --resume {report['job']}" in done.err
-
-
 TRAIN_FOR_LONG = """
-import sys, time
+import sys
 sys.path.insert(0, sys.argv.pop(1))
 from app.cli import main as cli
 from app.jobs.engines import ENGINES
@@ -222,11 +175,9 @@ sys.exit(cli.main(sys.argv[1:]))
 
 
 def test_ctrl_c_checkpoints_and_says_how_to_go_on(data_dir: DataDir, store: Store) -> None:
+    command = [sys.executable, "-c", TRAIN_FOR_LONG, str(PROJECT), "train"]
     with subprocess.Popen(
-        [
-            *(sys.executable, "-c", TRAIN_FOR_LONG, str(PROJECT)),
-            *("train", "--data-dir", str(data_dir.root)),
-        ],
+        [*command, "--data-dir", str(data_dir.root)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -239,30 +190,14 @@ def test_ctrl_c_checkpoints_and_says_how_to_go_on(data_dir: DataDir, store: Stor
         out, err = process.communicate(timeout=20)
     assert process.returncode == 130
     assert "Traceback" not in err
-    assert (
-        f"paused, with a checkpoint; go on here with: python launch.py train --resume {job.id}"
-        in err
-    )
+    assert f"go on here with: python launch.py train --resume {job.id}" in err
     assert out == ""
     assert store.jobs.get(job.id).status == "paused"
     assert json.loads((data_dir.jobs / job.id / "checkpoint.json").read_text())["step"] > 0
 
 
-def test_the_presets_offered_are_those_that_exist() -> None:
+def test_settings_are_read_by_the_types_of_their_fields() -> None:
     assert tuple(PRESETS) == train_command.PRESETS
-
-
-def test_every_field_can_be_set_and_only_those() -> None:
-    with pytest.raises(ConfigError, match="unknown field") as unknown:
-        apply_settings(preset("standard"), ["nothing=1"])
-    names = str(unknown.value).partition("allowed: ")[2].split(", ")
-    assert {"corpus", "time_limit_minutes", "grpo", "warm_start", "policy", "grid"} <= set(names)
-    with pytest.raises(ConfigError, match=r"grpo has an unknown field 'update'; .*updates"):
-        apply_settings(preset("standard"), ["grpo.update=1"])
-    with pytest.raises(ConfigError, match="grpo must be an object"):
-        apply_settings(preset("standard"), ["grpo=1"])
-    with pytest.raises(ConfigError, match="needs key=value"):
-        apply_settings(preset("standard"), ["seed"])
     config = apply_settings(
         preset("standard"),
         [
@@ -275,11 +210,3 @@ def test_every_field_can_be_set_and_only_those() -> None:
     assert (config.corpus, config.seed, config.time_limit_minutes) == ("a=b", 5, 3)
     assert (config.grpo.reward, config.policy.network) == ("nll", "joint")
     assert apply_settings(config, ["time_limit_minutes=null"]).time_limit_minutes is None
-    assert apply_settings(config, []) == config
-
-
-def test_the_bar_never_leaves_its_frame() -> None:
-    for fraction in (0.0, 0.004, 0.5, 1.0):
-        text = progress_text(fraction, "grpo", 200.0)
-        assert re.fullmatch(r"\[[█ ]{24}\] +\d+ %  grpo, about 3 min left", text)
-    assert progress_text(0.5, "x", None).endswith(" 50 %  x")

@@ -11,31 +11,21 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from app.web import modules
-from app.web.modules import (
-    JS,
-    bundle,
-    dependencies,
-    in_order,
-    module_route,
-    module_url,
-    without_imports,
-)
+from app.web.assets import terms
+from app.web.modules import JS, bundle, dependencies, in_order, module_route, module_url
 
 ALL = sorted(path.relative_to(JS).as_posix() for path in JS.rglob("*.js"))
 EXPORTED_PAGES = [name for name in ALL if re.search(r"sharing/shared_(?!parts)", name)]
-IMPORTED = re.compile(r'^import \{([^}]*)\} from "([^"]+)";$', re.MULTILINE)
-EXPORTED = re.compile(r"^export (?:async )?(?:function|class|const|let) (\w+)", re.MULTILINE)
 
 
 @pytest.fixture
 def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A tree of modules for a test to write, instead of the page's."""
     monkeypatch.setattr(modules, "JS", tmp_path)
-    caches = (modules._hash, modules._read)
-    for cached in caches:
+    for cached in (modules._hash, modules._read):
         cached.cache_clear()
     yield tmp_path
-    for cached in caches:
+    for cached in (modules._hash, modules._read):
         cached.cache_clear()
 
 
@@ -43,39 +33,10 @@ def client() -> TestClient:
     return TestClient(Starlette(routes=[module_route()]))
 
 
-@pytest.mark.parametrize("name", ALL)
-def test_every_name_imported_is_exported_there(name: str) -> None:
-    source = (JS / name).read_text("utf-8")
-    for names, target in IMPORTED.findall(source):
-        exported = EXPORTED.findall(((JS / name).parent / target).read_text("utf-8"))
-        assert set(re.findall(r"\w+", names)) <= set(exported), (name, target)
-    assert len(IMPORTED.findall(source)) == len(dependencies(name))
-    assert not re.search(r"^(import|export (default|\{|\*))", without_imports(name), re.MULTILINE)
-
-
 def test_no_module_reaches_itself() -> None:
     for name in ALL:
         before = in_order(*dependencies(name))
         assert name not in before
-
-
-def test_folders_can_be_looked_over() -> None:
-    for folder in (JS.parent, *(path for path in JS.parent.rglob("*") if path.is_dir())):
-        if "node_modules" not in folder.parts:
-            assert sum(path.is_file() for path in folder.iterdir()) <= 15, folder
-
-
-def test_no_module_leaves_anything_on_the_window() -> None:
-    for name in ALL:
-        assert not re.search(r"\bwindow\.\w*[sS]ol\w*|globalThis", (JS / name).read_text("utf-8"))
-
-
-def test_modules_come_after_what_they_import() -> None:
-    ordered = in_order("explore/explore.js")
-    assert ordered[-1] == "explore/explore.js"
-    assert len(ordered) == len(set(ordered))
-    for place, name in enumerate(ordered):
-        assert set(dependencies(name)) <= set(ordered[:place])
 
 
 def test_a_module_is_served_for_good() -> None:
@@ -125,13 +86,9 @@ def test_two_modules_of_one_script_have_no_name_in_common(tree: Path) -> None:
         bundle("b.js")
 
 
-def test_what_is_exported_is_imported_somewhere() -> None:
-    sources = {name: (JS / name).read_text("utf-8") for name in ALL}
-    imported = {
-        (JS.joinpath(name).parent / target).resolve().relative_to(JS.resolve()).as_posix() + word
-        for name, source in sources.items()
-        for names, target in IMPORTED.findall(source)
-        for word in re.findall(r"\w+", names)
-    }
-    exported = {name + word for name in ALL for word in EXPORTED.findall(sources[name])}
-    assert {one for one in exported - imported if not one.endswith(".jsmount")} == set()
+TERM = re.compile(r"\[\[([a-z][a-z -]*)(?:\|[^\]\[]+)?\]\]")
+
+
+def test_every_term_used_is_explained_and_every_one_explained_is_used() -> None:
+    used = {key for path in JS.rglob("*.js") for key in TERM.findall(path.read_text("utf-8"))}
+    assert used == set(terms())
