@@ -136,6 +136,7 @@ BAD_FILES: dict[str, tuple[bytes | pa.Table | None, str]] = {
     "binary.txt": (bytes(range(256)) * 10, "not a text file"),
     "marked.txt": ("é".encode("utf-16") + b"\0", "mark of utf-16 but is damaged"),
     "damaged.txt": ("é".encode() * 9 + b"\xff\xfe", "UTF-8 up to byte 18 and damaged"),
+    "japanese.txt": (("吾輩は猫である。" * 9).encode("shift_jis"), "iconv"),
     "russian.txt": ("Мороз и солнце; день чудесный! ".encode("cp1251") * 9, "iconv"),
     "json.jsonl": (b'{"text": "a"}\n\n{"text": \n', "line 3 is not valid JSON"),
     "deep.jsonl": (b"[" * 200_000, "line 1 is not valid JSON"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -53,11 +54,13 @@ class _Turns:
         return [pair[observation.step % 2] for pair in self._pairs]
 
 
-def _evaluate(model: LanguageModel, config: EvaluationConfig = CONFIG) -> dict[str, Any]:
+def _evaluate(
+    model: LanguageModel, config: EvaluationConfig = CONFIG, partial: Path | None = None
+) -> dict[str, Any]:
     rival = Contender("mine", alternating, GRID, 16, "", "", PolicyReads(OWN_BYTES, True))
-    *_, last = evaluate_contenders(model, [rival], config, TEXTS)
+    *_, last = evaluate_contenders(model, [rival], config, TEXTS, partial=partial)
     assert isinstance(last, WorkFinished)
-    return last.result
+    return last.result | {"elapsed_s": 0}
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +103,17 @@ def test_own_bytes_and_page_scores_count(model: LanguageModel, result: dict[str,
         policy = budget["methods"]["policy"]
         assert policy["bytes_per_token"] == pytest.approx(sum(read) / len(read), rel=0.01)
         assert policy["dense_bytes_per_token"] == pytest.approx(sum(whole) / len(whole))
+
+
+def test_a_stopped_evaluation_goes_on(
+    model: LanguageModel, result: dict[str, Any], tmp_path: Path
+) -> None:
+    _evaluate(model, partial=tmp_path)
+    for stage in ("baselines", "paper"):
+        finished = sorted(tmp_path.glob(f"{stage}-*"))
+        for path in finished[len(finished) // 2 :]:
+            path.unlink()
+    assert _evaluate(model, partial=tmp_path) == result
 
 
 def test_what_cannot_be_reached_is_refused_before_any_text(model: LanguageModel) -> None:

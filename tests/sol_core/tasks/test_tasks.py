@@ -354,6 +354,7 @@ def test_all_questions_are_pooled_and_those_of_tasks_that_dense_can_answer() -> 
     [
         ({"baselines": ("random",)}, "unknown baseline 'random'; allowed: static, paper"),
         ({"baselines": ("paper", "static")}, "static must be the first"),
+        ({"tasks": ()}, "no task"),
         ({"tasks": ("piqa", "piqa")}, "twice"),
         ({"tasks": ("poetry",)}, "unknown task 'poetry'; allowed: arc_easy"),
         ({"budgets": (BUDGETS[0], BUDGETS[0])}, "differ"),
