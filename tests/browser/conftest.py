@@ -152,22 +152,6 @@ class Visitor:
         found = re.search(r"[?&]run=([\w-]+)", self.page.url)
         return found.group(1) if found else None
 
-    def expect_names_and_single_ids(self, within: str) -> None:
-        """Every control within a selector has a name, and no id of the page stands twice."""
-        nameless = self.page.evaluate(
-            """(within) => [...document.querySelectorAll(
-            `${within} :is(button, input, select, textarea)`)]
-            .filter((one) => !(one.labels?.length || one.textContent.trim()
-              || one.getAttribute("aria-label"))).map((one) => one.outerHTML)""",
-            within,
-        )
-        assert nameless == []
-        twice = self.page.evaluate(
-            """() => { const ids = [...document.querySelectorAll('[id]:not([id=""])')]
-            .map((one) => one.id); return ids.filter((id, at) => ids.indexOf(id) !== at); }"""
-        )
-        assert twice == []
-
     def overflows(self, *widths: int) -> list[str]:
         """Where the page scrolls sideways, of these widths; it is resized, not loaded again."""
         before, found = self.page.viewport_size, []

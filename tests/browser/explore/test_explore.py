@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Locator, expect
 
+from app.recordings.recording import shipped_recording
 from sol_core.config import GenerationConfig, ScheduleConfig, SideRowConfig
-from sol_core.events import event_to_dict
 from tests.browser.conftest import Server, Visitor, comes_to
 from tests.support.fake_engine import FakeEngine, make_token
 
@@ -48,18 +48,6 @@ def keys(panel: Locator) -> list[str]:
 
 def measure(visitor: Visitor) -> Locator:
     return visitor.page.get_by_label("Quality: measure").first
-
-
-def save_run(server: Server) -> str:
-    """A saved run of 20 tokens beside dense; of the first ten dense's choice is not known."""
-    store = server.services.store.runs
-    record = store.create("c" * 32, "Of before", "fake-model", "emc", DENSE_BESIDE.to_dict())
-    events = [event_to_dict(make_token(at, " sea", DENSE_BESIDE)) for at in range(20)]
-    for event in events[:10]:
-        event["side"][0]["choice"] = None
-    store.append_events(record.id, events)
-    store.finish(record.id, "finished")
-    return record.id
 
 
 def after_forty_tokens(serve: Serve, visit: Visit) -> tuple[Visitor, Locator]:
@@ -111,29 +99,6 @@ def test_other_measures_come_on_request_and_say_whose_text_they_score(
     panel = quality(visitor)
     measure(visitor).select_option("Surprisal")
     comes_to(lambda: list(lines(panel)), ["surprisal", "own", "dense"])
-
-
-def test_a_choice_that_only_some_records_tell_is_counted_over_those(
-    serve: Serve, visit: Visit
-) -> None:
-    server = serve()
-    visitor = visit(server, f"?run={save_run(server)}")
-    expect(visitor.tokens).to_have_count(20)
-    # Another one at 11, the first that is known, and at 18.
-    assert quality(visitor).locator(".sol-plot").evaluate(OTHERS) == [[11, 18], [0, 75]]
-    expect(visitor.page.locator(".sol-sentence")).to_contain_text("at 2 of 10 steps")
-
-
-def test_a_dense_run_says_that_it_is_its_own_reference(serve: Serve, visit: Visit) -> None:
-    visitor = visit(serve())
-    visitor.page.get_by_role("radio", name="Full model", exact=True).check(force=True)
-    visitor.generate(max_new_tokens=8)
-    visitor.expect_state("Finished")
-    words = quality(visitor).get_by_text("The full model is its own reference: its KL is zero.")
-    expect(words).to_be_visible()
-    measure(visitor).select_option("Perplexity")
-    expect(words).to_be_hidden()
-    assert keys(quality(visitor)) == ["This run, so far"]
 
 
 def test_a_number_out_of_range_is_named_in_the_forms_words_and_not_kept(
@@ -239,3 +204,40 @@ def test_a_prompt_comes_from_a_file_too(serve: Serve, visit: Visit, tmp_path: Pa
     bad.write_bytes(b"x" * 4_000_001)
     picker.set_input_files(bad)
     expect(panel.get_by_text("bad.bin is larger than 4.00 MB.")).to_be_visible()
+
+
+TEXTS = shipped_recording()["texts"]
+
+
+def test_the_recording_shows_which_word_breaks_first_and_it_runs_here(
+    serve: Serve, visit: Visit
+) -> None:
+    opens = max(at for at in range(10) if TEXTS[at]["same"] == len(TEXTS[0]["tokens"]))
+    parted, least = TEXTS[opens + 1], TEXTS[-1]
+    visitor = visit(serve(FakeEngine(step_s=0.001)))
+    recording = visitor.page.get_by_role("region", name="Recorded example")
+    columns = recording.locator(".sol-recording-text")
+    slider = recording.get_by_role("slider", name="Compute")
+    expect(recording).to_contain_text("the same text as the full model, token for token")
+    expect(recording.locator(".is-coming")).to_have_count(0)  # it has played to its end
+    slider.press("ArrowLeft")
+    at = parted["same"]
+    expect(recording).to_contain_text(f"the first {at} tokens match the full model")
+    for column, of in ((columns.first, TEXTS[0]), (columns.nth(1), parted)):
+        words = "".join(column.locator(".sol-token").all_text_contents()).replace("\xa0", " ")
+        assert words == "".join(of["tokens"])
+        expect(column.locator(".is-parting")).to_have_text(of["tokens"][at].strip())
+    slider.press("Home")
+    expect(recording.get_by_role("status")).to_have_text(f"{round(100 * least['share'])} %")
+    instead, word = (of["tokens"][least["same"]].strip() for of in (least, TEXTS[0]))
+    expect(recording).to_contain_text(f"“{instead}” instead of “{word}”")
+    slider.press("ArrowRight")
+    keep, channels, bits = (f"{value:g}" for value in TEXTS[-2]["spend"])
+    mix = re.compile(f": {keep} % attention · {channels} % MLP · {bits} bits$")
+    expect(slider).to_have_attribute("aria-valuetext", mix)
+
+    recording.get_by_role("button", name="Run it here").click()
+    visitor.expect_state("Finished")
+    expect(recording).to_be_hidden()
+    expect(visitor.prompt).to_have_value(shipped_recording()["prompt"])
+    expect(dial(visitor)).to_have_value(str(round(100 * TEXTS[-2]["asked"])))

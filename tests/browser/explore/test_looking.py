@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
-from app.runs import saver
 from sol_core.actions import Budget
 from sol_core.config import GenerationConfig, ScheduleConfig
 from sol_core.events import event_to_dict
@@ -124,24 +123,6 @@ def test_tokens_are_walked_with_the_keyboard_alone(serve: Serve, visit: Visit) -
     expect(page.locator('.sol-token[aria-selected="true"]')).to_have_count(0)
 
 
-def test_the_colour_axis_changes_without_running_again(serve: Serve, visit: Visit) -> None:
-    visitor = finished(serve, visit)
-    page, posted = visitor.page, list[str]()
-    page.on("request", lambda request: posted.append(request.post_data or ""))
-    bins = "[...document.querySelectorAll('.sol-lines .sol-token')].map((one) => one.dataset.bin)"
-    scale = page.locator(".sol-legend .sol-scale")
-    seen = []
-    for name, words in (("Attention", "5 %100 %"), ("Surprisal", "6 nats"), ("Bits", "16")):
-        page.get_by_role("radio", name=name).check(force=True)
-        expect(scale).to_contain_text(words)
-        seen.append(page.evaluate(bins))
-    assert seen[0] != seen[1]
-    page.get_by_role("radio", name="Attention").check(force=True)
-    assert page.evaluate(bins) == seen[0]
-    # The page may ask other things meanwhile, such as which policies there are.
-    assert [call for call in posted if "start_run" in call or "poll_run" in call] == []
-
-
 def test_a_token_marks_both_charts_and_a_chart_its_token(serve: Serve, visit: Visit) -> None:
     visitor = finished(serve, visit, tokens=400)
     for number in (1, 0):
@@ -182,25 +163,6 @@ def test_dragging_over_a_chart_selects_tokens(serve: Serve, visit: Visit) -> Non
     expect(page.locator(".sol-band:visible")).to_have_count(2)
     page.get_by_role("button", name="Clear selection").click()
     expect(chosen).to_have_count(0)
-
-
-def test_streaming_moves_nothing(
-    serve: Serve, visit: Visit, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # The sentence of a late save takes a line of its own; a busy machine is not what is tested.
-    monkeypatch.setattr(saver, "LATE_S", 60.0)
-    visitor = visit(serve(FakeEngine(step_s=0.005)))
-    visitor.page.get_by_role("button", name="Generate").scroll_into_view_if_needed()
-    names = (".sol-status", ".sol-machine", ".sol-tokens", ".sol-charts", ".sol-controls")
-    visitor.generate(max_new_tokens=200)
-    # With the run comes its picture, in place of the recording.
-    expect(visitor.page.get_by_role("region", name="The machine")).to_be_visible()
-    before = [box(visitor, name) for name in names]
-    for _ in range(5):
-        visitor.page.wait_for_timeout(150)
-        assert [box(visitor, name) for name in names] == before
-    visitor.expect_state("Finished")
-    assert [box(visitor, name) for name in names] == before
 
 
 def test_dark_follows_the_system_and_can_be_switched_and_kept(serve: Serve, visit: Visit) -> None:

@@ -6,20 +6,17 @@ import dataclasses
 import itertools
 import re
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Locator, Page, expect
 
-from app.sharing import export
 from app.web.modules import module_url
-from app.web.theme_colours import DARK, LIGHT, Palette, Rgb
+from app.web.theme_colours import LIGHT, Palette, Rgb
 from sol_core.actions import GRIDS
 from sol_core.generation.sequence import page_reads
-from tests.browser.conftest import LOOK, Server, Visitor, comes_to
-from tests.browser.exported import offline
+from tests.browser.conftest import Server, Visitor, comes_to
 from tests.sol_core.generation.page_levels import by_level, levels_of
 from tests.support.fake_engine import FAKE_MODEL, FakeEngine
 
@@ -169,62 +166,6 @@ def test_it_plays_to_the_end_and_from_the_beginning(serve: Serve, visit: Visit) 
     expect(caption(page)).to_contain_text("Token 3 “")
     player.click()
     expect(player).to_have_attribute("aria-pressed", "false")
-
-
-def test_it_is_described_in_words(serve: Serve, visit: Visit) -> None:
-    visitor = finished(serve, visit)
-    visitor.tokens.nth(6).hover()
-    region = visitor.page.get_by_role("region", name="The machine")
-    expect(region.get_by_role("img")).to_have_attribute(
-        "aria-label",
-        re.compile(
-            r"Token 7: believ\. KV cache: \d of 4 pages read in each layer, 30 layers\. "
-            r"MLP: \d+ % of its bytes, .* \d+ bits of 16\. \d+ MB of 250 MB read\.$"
-        ),
-    )
-    expect(machine(visitor.page).get_by_role("status")).to_have_text("")  # who hovers sees it
-
-
-def test_folding_is_remembered_and_a_narrow_page_begins_folded(serve: Serve, visit: Visit) -> None:
-    server = serve(FakeEngine(step_s=0.001))
-    visitor = visit(server)
-    page = visitor.page
-    visitor.generate(max_new_tokens=10)
-    visitor.expect_state("Finished")
-    folder = machine(page).get_by_role("button", name="The machine")
-    expect(field(page)).to_be_visible()
-    folder.click()
-    expect(field(page)).to_be_hidden()
-    page.reload()
-    expect(folder).to_have_attribute("aria-expanded", "false")
-    folder.click()
-    expect(field(page)).to_be_visible()
-    narrow = visit(server, f"?run={visitor.run_id()}", viewport={"width": 390, "height": 844})
-    folder = machine(narrow.page).get_by_role("button", name="The machine")
-    expect(folder).to_have_attribute("aria-expanded", "false")
-
-
-def test_an_exported_page_has_it(
-    serve: Serve, visit: Visit, chromium: Browser, tmp_path: Path
-) -> None:
-    server = serve(FakeEngine(step_s=0.001))
-    visitor = visit(server)
-    visitor.generate(max_new_tokens=60)
-    visitor.expect_state("Finished")
-    events = shown_run(visitor, server)
-    file = tmp_path / "run.html"
-    text = export(server.services.store, "run", str(visitor.run_id()), "html").text
-    file.write_text(text, encoding="utf-8")
-    page, problems = offline(chromium, file, color_scheme="dark", viewport=LOOK["viewport"])
-    expect(caption(page)).to_contain_text("Token 60 “")
-    page.locator(".sol-lines .sol-token").nth(30).hover()
-    expect(caption(page)).to_contain_text("Token 31 “")
-    expect_drawn(page, *record_of(events, 30), palette=DARK)
-    page.emulate_media(color_scheme="light")
-    expect_drawn(page, *record_of(events, 30))
-    # What Chromium says of tests that read the canvas.
-    assert [one for one in problems if "willReadFrequently" not in one] == []
-    page.context.close()
 
 
 def module(page: Page, source: str, argument: Any) -> Any:

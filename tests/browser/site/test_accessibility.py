@@ -27,21 +27,18 @@ from tests.support.job_samples import (
 from tests.support.tasks_samples import tasks_result
 from tests.support.tiny_language_model import make_language_model
 from tests.support.tiny_models import FAMILIES
+from playwright.sync_api import Browser, Page
+from app.sharing import export
+from storage import open_store
+from tests.browser.exported import offline
+from tests.support.comparison_samples import save_pair
+from tests.support.inspection_samples import save_inspection
 
 pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("one_thread")]
 Serve = Callable[..., Server]
 Visit = Callable[..., Visitor]
 OWNER = "c" * 32
-TABS = (
-    "Explore",
-    "Inspect",
-    "Train",
-    "Evaluate",
-    "Accuracy",
-    "Policies",
-    "History",
-    "Learn",
-)
+TABS = ("Explore", "Inspect", "Train", "Evaluate", "Accuracy", "Policies", "History", "Learn")
 WIDTHS = (360, 768, 1280, 2560, 3840)  # from a phone's to 4k
 
 
@@ -108,8 +105,6 @@ FILL: dict[str, Callable[[Visitor], None]] = {
     "Inspect": fill_inspect,
     "Learn": fill_learn,
 }
-
-
 LOOKS = {
     "light": ("light", {"width": 1280, "height": 900}),
     "narrow": ("dark", {"width": 360, "height": 740}),
@@ -134,3 +129,40 @@ def test_axe_finds_nothing_on_any_tab_and_nothing_overflows(
         page.wait_for_timeout(400)
         found += [f"{tab}: {line}" for line in violations(page)]
     assert found == [], "\n".join(found)
+WORDS = ("The", "keeper", "<b>", "of", "the", "light", "wrote:", "12", "boats", "came", "home", ".")
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """An exported page of every kind."""
+    folder = tmp_path_factory.mktemp("pages")
+    with open_store(folder / "sol.sqlite3") as store:
+        pair = save_pair(store, WORDS, (*WORDS[:4], "a", *WORDS[5:]))
+        inspection = save_inspection(store, WORDS)
+        things = {"run": pair.split(",")[0], "comparison": pair, "inspection": inspection}
+        for kind, thing in things.items():
+            page = export(store, kind, thing, "html").text
+            (folder / f"{kind}.html").write_text(page, encoding="utf-8")
+    return {kind: folder / f"{kind}.html" for kind in things}
+
+
+@pytest.mark.release
+@pytest.mark.parametrize("kind", ["run", "inspection", "comparison"])
+def test_axe_finds_nothing_on_an_exported_page(
+    chromium: Browser, files: dict[str, Path], kind: str
+) -> None:
+    page, problems = offline(chromium, files[kind], reduced_motion="reduce")
+    token = page.locator(".sol-token[role=option]")
+    token.first.wait_for()
+    found = list(violations(page))
+    # Axe sees only what is open: a selection, a card, the settings.
+    page.locator("details").evaluate_all("(all) => all.forEach((one) => { one.open = true; })")
+    token.nth(2).focus()
+    page.keyboard.press("Space")
+    page.emulate_media(color_scheme="dark")
+    page.set_viewport_size({"width": 360, "height": 740})
+    page.wait_for_timeout(300)
+    found += violations(page)
+    assert found == [], "\n".join(found)
+    assert problems == []
+    page.context.close()

@@ -112,3 +112,97 @@ def test_a_finger_looks_first_and_then_asks(serve: Serve, visit: Visit) -> None:
     expect(what_if(visitor.page)).to_contain_text("token 13")
     what_if(visitor.page).get_by_role("button", name="Close").tap()
     expect(what_if(visitor.page)).to_be_hidden()
+
+
+TOKENS = 40
+AT = 12  # the token exchanged: " the"
+
+
+def test_a_fork_is_made_and_left_by_keyboard_alone(serve: Serve, visit: Visit) -> None:
+    visitor = visit(looking(serve))
+    page, press = visitor.page, visitor.page.keyboard.press
+    visitor.generate("The lighthouse keeper", max_new_tokens=TOKENS)
+    visitor.expect_state("Finished")
+    expect(visitor.tokens).to_have_count(TOKENS)
+    parent, to_parent = visitor.run_id(), page.get_by_role("button", name="Open parent")
+    expect(to_parent).to_be_hidden()
+    visitor.tokens.nth(AT).focus()
+    press("Enter")
+    going = what_if(page).get_by_role("button", name="Continue from here with <b>sea").first
+    expect(going).to_be_visible()
+    for _ in range(20):
+        press("Tab")
+        if going.evaluate("(node) => node === document.activeElement"):
+            break
+    press("Enter")
+    expect(visitor.tokens).to_have_count(AT + 1 + TOKENS)
+    visitor.expect_state("Finished")
+    put = visitor.tokens.nth(AT)
+    expect(put).to_be_focused()
+    expect(put).to_have_attribute("aria-label", re.compile("given900.*, put in$"))
+    expect(page.locator(".sol-lines .is-given")).to_have_count(AT)
+    fork = visitor.run_id()
+    to_parent.focus()
+    press("Enter")
+    expect(visitor.tokens).to_have_count(TOKENS)
+    assert visitor.run_id() == parent != fork
+    page.go_back()
+    expect(visitor.tokens).to_have_count(AT + 1 + TOKENS)
+    page.reload()
+    expect(page.locator(".sol-lines .is-given")).to_have_count(AT)
+    page.get_by_role("button", name="Compare with parent").click()
+    expect(page.locator(".sol-pair-parted")).to_contain_text(f"First difference at token {AT + 1}")
+    expect(page).to_have_url(re.compile(f"compare={parent}%2C{fork}"))
+
+
+def lines(table: Locator) -> list[str]:
+    """The rows as a screen reader says them, without what it skips and the buttons."""
+    return table.locator("tbody tr").evaluate_all(
+        """(rows) => rows.map((row) => {
+          const copy = row.cloneNode(true);
+          copy.querySelectorAll("[aria-hidden], button").forEach((part) => part.remove());
+          return [...copy.children].map((cell) => cell.textContent.trim()).join(" | ");
+        })"""
+    )
+
+
+def test_neighbouring_levels_of_one_token_are_one_row_and_others_are_marked(
+    serve: Serve, visit: Visit
+) -> None:
+    visitor = visit(looking(serve))
+    visitor.use_default_mechanisms()
+    visitor.generate("The lighthouse keeper", 40)
+    visitor.expect_state("Finished")
+    visitor.tokens.nth(AT).click()
+    panel = visitor.page.get_by_role("region", name="What if?")
+    expect(panel.get_by_role("slider")).to_have_count(3)
+    attention = panel.get_by_role("table", name="Attention")
+    expect(attention).to_be_visible()
+    assert lines(attention) == [
+        "5 to 10 % | <b>sea, another token | 20 to 25 %",
+        "20 to 30 % | town, another token | 29 to 34 %",
+        "40 to 100 % | sea, taken | 38 to 65 %",
+    ]
+    assert attention.locator("tr.is-other").count() == 2
+    bits = panel.get_by_role("table", name="Bits")
+    assert lines(bits) == ["5 to 16 bits | sea, taken | 70 %"]
+    headings = panel.locator("h3").all_text_contents()
+    assert "Attentionchanges at 20, 40 %" in headings
+    assert "Bitsthe same at every level" in headings
+
+    # The curves name the token of each level, and the joint grid marks another one.
+    strips = panel.locator(".sol-lens-strip").evaluate_all(
+        "(all) => all.map((one) => [...one.children].map((part) => part.style.cssText))"
+    )
+    assert strips[0] == ["--n: 2;", "--n: 2;", "--n: 7;"]
+    plot = panel.get_by_role("slider", name="Attention")
+    plot.press("Home")
+    expect(plot).to_have_attribute("aria-valuetext", re.compile("^5 %: .*would choose <b>sea$"))
+    expect(panel.locator(".sol-lens-readout").first).to_contain_text("<b>sea")
+    plot.press("ArrowRight")
+    plot.press("ArrowRight")
+    expect(plot).to_have_attribute("aria-valuetext", re.compile("^20 %: .*would choose town$"))
+    panel.locator("summary", has_text="Joint grid").click()
+    rows = panel.locator(".is-plane tbody tr")
+    expect(rows.last.locator("td").first).to_have_class(re.compile("is-other"))
+    expect(rows.first.locator("td").last).not_to_have_class(re.compile("is-other"))
