@@ -100,13 +100,6 @@ def test_what_is_not_there_is_refused(call: Call, services: Services) -> None:
         assert "Reload the page" in call("look_at_token", **request)["refused"]
 
 
-def test_a_run_of_another_model_is_refused(call: Call, services: Services) -> None:
-    record = services.store.runs.create(ANNA, "x", "larger", "dense", {})
-    services.store.runs.finish(record.id, "finished")
-    refused = call("look_at_token", run_id=record.id, index=0)["refused"]
-    assert refused.startswith("larger made this run, tiny is loaded")
-
-
 def test_a_run_that_goes_on_is_refused_and_another_ones_is_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

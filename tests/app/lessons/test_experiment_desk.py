@@ -112,18 +112,6 @@ def test_one_measurement_serves_all_who_ask_before_and_after(
     assert len(measures.calls) == 1
 
 
-def test_the_line_is_first_come_first_served_and_says_how_many_come_first(
-    desk: ExperimentDesk, measures: Measures
-) -> None:
-    for number in range(4):
-        desk.ask(f"pupil {number}", "slow", {"n": number})
-    wait_until(lambda: len(measures.calls) == 1)
-    assert [desk.ask(f"pupil {n}", "slow", {"n": n})["before"] for n in range(4)] == [0, 1, 2, 3]
-    measures.go.set()
-    assert done(desk, "slow", {"n": 3})["value"] == 3
-    assert [call["n"] for call in measures.calls] == [0, 1, 2, 3]
-
-
 def test_a_failure_is_told_to_all_who_wait_and_tried_again_later(
     desk: ExperimentDesk, measures: Measures, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -51,16 +51,6 @@ def test_token_text_is_readable_on_every_difference(palette: Palette, bin_index:
     assert contrast(Rgb.parse(palette.text), difference_tint(bin_index, palette)) >= 4.5
 
 
-@THEMES
-def test_text_colours_are_readable_where_they_are_used(palette: Palette) -> None:
-    for text in ("text", "muted", "good", "bad"):
-        for ground in ("page", "panel", "sunken"):
-            ratio = contrast(Rgb.parse(getattr(palette, text)), Rgb.parse(getattr(palette, ground)))
-            assert ratio >= 4.5, (text, ground, ratio)
-    assert contrast(Rgb.parse(palette.on_accent), Rgb.parse(palette.accent)) >= 4.5
-    assert contrast(Rgb.parse(palette.panel), Rgb.parse(palette.bad)) >= 4.5
-
-
 def test_the_pages_load_nothing_from_elsewhere() -> None:
     assert plotly_path().is_file()
     sheets = [path.read_text("utf-8") for path in (JS.parent / "css").rglob("*.css")]

@@ -421,12 +421,6 @@ def test_the_whole_way_on_the_command_line(run: RunCommand, store: Store, tmp_pa
     assert json.loads(run("policies", "delete", "p", "--json").out)["deleted"] == "p"
     assert "cannot be deleted" in one_line(run("policies", "delete", "default"))
     assert "no policy 'r'" in one_line(run("policies", "show", "r"))
-
-
-@pytest.mark.usefixtures("_default_model")
-def test_the_model_is_checked_on_the_command_line(run: RunCommand, tmp_path: Path) -> None:
-    out = tmp_path / "folder"
-    run("policies", "export", "default", str(out))
     refused = one_line(run("policies", "import", str(out), "--model", "other"))
     assert "not for other (00000000)" in refused
     assert run("policies", "import", str(out), "--any-model").status == 0

@@ -337,20 +337,6 @@ class Line(ModelLine):
         self.leave(served)
         return served
 
-    def served(self) -> list[Place]:
-        """Everybody in the order in which they are served, as the line empties."""
-        return [self.end() for _ in self._line()]
-
-
-def test_eight_runs_of_one_address_hold_nobody_else_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    line = Line(monkeypatch)
-    crowd = [line.come(f"id {number}", "192.0.2.1") for number in range(8)]
-    ben = line.come("ben", "192.0.2.2")
-    assert (line.number(ben), line.before("ben")) == (1, 1)
-    carol = line.come("carol", "192.0.2.3")
-    assert line.number(carol) == 2
-    assert line.served() == [crowd[0], ben, carol, *crowd[1:]]
-
 
 @given(
     st.lists(st.tuples(st.sampled_from("abcd"), st.sampled_from("xyz"), st.booleans()), max_size=60)

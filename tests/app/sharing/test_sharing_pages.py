@@ -60,17 +60,6 @@ def test_a_run_goes_out_and_comes_back(call: Call, services: Services) -> None:
     assert list(services.data_dir.uploads.iterdir()) == []
 
 
-@pytest.mark.parametrize(
-    ("request_", "said"),
-    [
-        ({"kind": "run", "id": "nobody", "form": "json"}, "There is no run"),
-        ({"kind": "run", "id": "x", "form": "../x"}, "forms are html"),
-    ],
-)
-def test_what_is_not_exported(call: Call, request_: dict[str, Any], said: str) -> None:
-    assert said in call("export_file", **request_)["refused"]
-
-
 def test_what_is_not_imported(call: Call, services: Services) -> None:
     for calls in (RUN_CALLS, POLICY_CALLS):
         assert "may have 1 byte to" in call(calls[0], name="x", size=2**40)["refused"]

@@ -163,15 +163,10 @@ def test_a_taken_port_is_refused_with_a_way_out() -> None:
         with pytest.raises(PortError, match=f"port {port} on 127.0.0.1 cannot be used"):
             check_port("127.0.0.1", port)
     check_port("127.0.0.1", port)
-
-
-def test_a_port_that_does_not_exist_is_refused() -> None:
     with pytest.raises(PortError, match="between 0 and 65535"):
         check_port("127.0.0.1", 70_000)
 
 
-# Gradio leaves the sockets that it probes ports with to the garbage collector.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_without_a_port_the_next_free_one_is_taken(tmp_path: Path) -> None:
     with closing_gradio_leftovers(), ExitStack() as opened:
         urls, ports = [], []
