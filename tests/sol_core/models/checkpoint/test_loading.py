@@ -7,13 +7,10 @@ import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, LlamaModel
 
@@ -75,32 +72,15 @@ def test_a_complete_config_is_read_as_transformers_reads_it(tmp_path: Path, fami
     assert config.eos_token_id == theirs.eos_token_id
 
 
-@given(data=st.data())
-@settings(max_examples=60)
-def test_a_config_with_a_gap_is_left_to_transformers(data: st.DataObject) -> None:
+@pytest.mark.parametrize("name", ["vocab_size", "rms_norm_eps", "attention_bias", "eos_token_id",
+                                  "hidden_act", "rope_parameters"])  # fmt: skip
+def test_a_config_with_a_gap_is_left_to_transformers(name: str) -> None:
     record = {"eos_token_id": 2} | LlamaConfig().to_dict()
     assert complete_config(record) is not None
-    read = sorted(name for name in record if _is_read(record, name))
-    assert len(read) >= 13
-    name = data.draw(st.sampled_from(read))
-    if data.draw(st.booleans()):
-        del record[name]
-    else:
-        record[name] = data.draw(st.sampled_from([None, {}, (2,)]))
+    for value in (None, {}, (2,)):
+        assert complete_config(record | {name: value}) is None
+    del record[name]
     assert complete_config(record) is None
-
-
-def _is_read(record: dict[str, object], name: str) -> bool:
-    """Return whether the spec of a config changes or fails without one of its values."""
-
-    class Asked(SimpleNamespace):
-        def __getattribute__(self, asked: str) -> object:
-            seen.add(asked)
-            return super().__getattribute__(asked)
-
-    seen = {"eos_token_id", "attention_bias", "mlp_bias"}
-    spec_from_config(Asked(**record))  # type: ignore[arg-type]
-    return name in seen - {"hidden_activation", "model_type"}
 
 
 def test_a_bias_that_the_config_denies_is_refused_by_name(tmp_path: Path) -> None:

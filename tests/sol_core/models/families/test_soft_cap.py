@@ -9,7 +9,6 @@ from kernels.key_codes import encode_keys
 from kernels.page_attention import AttentionPlan, KVBlock, decode_attention, page_bounds
 from sol_core.actions import GRIDS, Action
 from sol_core.models.signals import Observe
-from sol_core.models.step.layer import final_logits
 from tests.support.tiny_models import make_tiny_lm
 
 ALL = Observe.CONCENTRATION
@@ -42,24 +41,6 @@ def test_a_cap_out_of_reach_is_none(grid: str, kept: list[int] | None) -> None:
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
     near = decode_attention(query, blocks, plan, 0.5)
     assert (near - expected).abs().max() > 0.1
-
-
-def test_a_near_cap_is_the_formula() -> None:
-    query, block = torch.randn(ROWS, HEADS, SIZE), _block(ROWS, 16)
-    found = decode_attention(query, [block], AttentionPlan(PAGE), 2.0)
-    for row in range(ROWS):
-        for head in range(HEADS):
-            keys, values = block.keys[row, head // 3], block.values[row, head // 3]
-            weights = (2 * torch.tanh(keys @ query[row, head] / 2)).softmax(0)
-            torch.testing.assert_close(found[row, head], weights @ values)
-
-
-def test_logits_are_scaled_and_capped() -> None:
-    logits = torch.tensor([[-90.0, 0.0, 3.0, 90.0]])
-    assert torch.equal(final_logits(logits, make_tiny_lm().spec), logits)
-    torch.testing.assert_close(final_logits(logits, make_tiny_lm("granite").spec), logits / 8)
-    found = final_logits(logits, make_tiny_lm("gemma2").spec)
-    torch.testing.assert_close(found, 5 * torch.tanh(logits / 5))
 
 
 @pytest.mark.parametrize("name", ["llama-gqa-tied", "gemma2", "olmo2", "phi3-longrope"])
