@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from storage import Store, open_store
+from storage import open_store
 from tests.storage.child_python import StartPython, start_all
 
 APPEND_FOREVER = """
@@ -104,34 +104,6 @@ def test_processes_that_open_a_file_at_once(
     for path in files:
         with open_store(path) as store:
             assert len(store.runs.list()) == num_processes
-
-
-def test_threads_share_a_store(store: Store) -> None:
-    stop = threading.Event()
-
-    def write(number: int) -> str:
-        run = store.runs.create(f"owner {number}", "prompt", "model", "dense", {})
-        for index in range(20):
-            store.runs.append_events(run.id, [{"index": index, "text": "x" * 200}])
-        store.runs.finish(run.id, "finished", {"num_tokens": 20})
-        return run.id
-
-    def read() -> None:
-        while not stop.is_set():
-            for run in store.runs.list():
-                # The list is older than the events: there can only be more by now.
-                assert len(store.runs.events(run.id)) >= run.num_tokens
-
-    with ThreadPoolExecutor(10) as pool:
-        readers = [pool.submit(read) for _ in range(2)]
-        try:
-            ids = list(pool.map(write, range(8)))
-        finally:
-            stop.set()
-        for reader in readers:
-            reader.result()
-    runs = [store.runs.get(run_id) for run_id in ids]
-    assert [(run.status, run.num_tokens) for run in runs] == [("finished", 20)] * 8
 
 
 def test_closing_leaves_nothing_open(database_path: Path) -> None:

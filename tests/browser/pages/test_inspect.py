@@ -1,4 +1,4 @@
-"""The Inspect tab's main path, over the real engine with a tiny model."""
+"""Inspect, what if and Compare over the real engine with a tiny model."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ import dataclasses
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
+from app.host.errors import AppError
 from app.host.paths import DataDir
 from app.web.services import engine_generate
 from tests.browser.conftest import WARM_UP_MS, Server, Visitor
+from tests.support.fake_engine import FakeEngine
 from tests.support.tiny_language_model import make_language_model
 
 pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("one_thread")]
@@ -156,3 +159,117 @@ def test_a_schedule_is_painted_by_keyboard_and_by_finger_and_scored(
     says(7, "50 % attention", painted)
     painted.nth(7).tap()
     says(7, "100 % attention", painted)
+
+
+TOKENS = 24
+
+
+def generated(server: Server, visit: Visit) -> Visitor:
+    """On a finished run that a tiny random model made."""
+    visitor = visit(server)
+    visitor.page.get_by_role("radio", name="Random").check(force=True)
+    visitor.set_advanced("Max new tokens", str(TOKENS))
+    visitor.use_default_mechanisms()
+    visitor.page.get_by_label("Ignore end of text").check(force=True)
+    visitor.generate("The keeper of the light wrote down")
+    visitor.expect_state("Finished", WARM_UP_MS)
+    expect(visitor.tokens).to_have_count(TOKENS)
+    return visitor
+
+
+def panel(visitor: Visitor) -> Locator:
+    return visitor.page.get_by_role("region", name="What if?")
+
+
+def test_a_click_shows_three_curves_and_what_followed(server: Server, visit: Visit) -> None:
+    visitor = generated(server, visit)
+    expect(panel(visitor)).to_be_hidden()
+    visitor.tokens.nth(5).click()
+    expect(panel(visitor)).to_contain_text("token 6")
+    plots = panel(visitor).get_by_role("slider")
+    expect(plots).to_have_count(3, timeout=WARM_UP_MS)
+    for plot, levels in zip(plots.all(), ("11", "15", "12"), strict=True):
+        assert plot.get_attribute("aria-valuemax") == levels
+        spoken = re.compile(r"\(taken\): KL .*surprisal \d")
+        expect(plot).to_have_attribute("aria-valuetext", spoken)
+        assert plot.locator(".sol-lens-line").count() == 2
+    rows = panel(visitor).locator(".sol-heat-table tbody tr")
+    expect(rows).to_have_count(4)
+    assert rows.first.locator("td").count() == 16 + 1
+    panel(visitor).locator("summary", has_text="Joint grid").click()
+    cells = panel(visitor).locator(".is-plane .sol-heat")
+    expect(cells).to_have_count(11 * 15, timeout=WARM_UP_MS)
+    expect(panel(visitor).locator(".is-plane .is-taken")).to_have_count(1)
+    panel(visitor).get_by_label("At", exact=True).select_option("5")
+    expect(panel(visitor).locator(".is-plane .is-taken")).to_have_count(0)
+
+    visitor.tokens.nth(TOKENS - 1).click()
+    expect(panel(visitor)).to_contain_text(f"token {TOKENS}")
+    expect(panel(visitor)).to_contain_text("Nothing of this step reaches a later token")
+    panel(visitor).get_by_role("button", name="Close").click()
+    expect(panel(visitor)).to_be_hidden()
+
+
+def test_what_cannot_be_looked_into_says_why(
+    server: Server, visit: Visit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    visitor = generated(server, visit)
+
+    def refuse(*_: Any) -> None:
+        raise AppError("Not now.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(server.services.runs, "ask", refuse)
+        visitor.tokens.nth(3).click()
+        expect(panel(visitor).get_by_role("alert")).to_have_text("Not now.")
+    panel(visitor).get_by_role("button", name="Try again").click()
+    expect(panel(visitor).get_by_role("slider")).to_have_count(3, timeout=WARM_UP_MS)
+
+
+def test_a_run_that_goes_on_asks_for_patience(serve: Serve, visit: Visit) -> None:
+    visitor = visit(serve(FakeEngine(step_s=0.001, pause_at=6)))
+    visitor.generate("The lighthouse keeper", max_new_tokens=40)
+    expect(visitor.tokens).to_have_count(6)
+    visitor.tokens.nth(2).click()
+    expect(panel(visitor)).to_contain_text("when the run has ended")
+    visitor.page.get_by_role("button", name="Stop").click()
+
+
+TOLD = re.compile("First difference at token|wrote the same")
+
+
+def test_two_texts_are_aligned_and_come_back_by_their_link(server: Server, visit: Visit) -> None:
+    visitor = generated(server, visit)
+    page = visitor.page
+    page.get_by_role("button", name="Compare with …").click()
+    form = page.get_by_role("form", name="Compare with")
+    expect(page.locator(".sol-pair-grid .sol-token").first).to_be_visible()
+    form.get_by_role("radio", name="Full model").check(force=True)
+    form.get_by_role("button", name="Compare", exact=True).click()
+    note = page.locator(".sol-pair-parted")
+    expect(note).to_have_text(TOLD, timeout=WARM_UP_MS)
+    rows = page.locator(".sol-pair-table tbody tr")
+    expect(rows.filter(has_text="NLL under the full model")).to_have_text(
+        re.compile(r"\d\.\d{3}.*\d\.\d{3}")
+    )
+    texts = page.locator(".sol-pair-grid .sol-token").all_text_contents()
+    verdict = page.locator(".sol-pair .sol-finding")
+    expect(verdict).to_contain_text("Too few to tell")
+    told = note.inner_text()
+
+    page.reload()
+    expect(note).to_have_text(told)
+    assert page.locator(".sol-pair-grid .sol-token").all_text_contents() == texts
+    address = page.url
+    page.goto(f"{address}&tab=compare")  # as links of earlier releases have it
+    expect(note).to_have_text(told)
+
+    # From History, with a saved run.
+    visitor.tab("History")
+    page.get_by_role("button", name=re.compile("^Compare")).first.click()
+    form.get_by_role("radio", name="A saved run").check(force=True)
+    form.get_by_role("button", name="Compare", exact=True).click()
+    expect(note).to_have_text(TOLD)
+    page.get_by_role("button", name="Back to the answer").click()
+    expect(page.get_by_role("button", name="Generate")).to_be_visible()
+    visitor.expect_state("Finished")
