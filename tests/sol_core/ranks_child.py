@@ -18,7 +18,6 @@ import torch
 from sol_core.errors import SolError
 from sol_core.fields import from_json
 from sol_core.models.loading import LanguageModel, load_language_model
-from sol_core.progress import WorkProgress, WorkStopped
 from sol_core.training import phases as phases_module
 from sol_core.training.config import TrainConfig, WarmStartConfig
 from sol_core.training.joining import join_ranks
@@ -47,18 +46,9 @@ def run(
         last = ranks.rank == ranks.size - 1
         return last and stop_in in [event.get("message", "none") for event in seen]
 
-    events = train(
-        model,
-        config,
-        folder,
-        data_dir=folder.parent / "data",
-        should_stop=should_stop,
-        ranks=ranks,
-    )
-    for event in events:
+    options: Any = {"data_dir": folder.parent / "data", "should_stop": should_stop, "ranks": ranks}
+    for event in train(model, config, folder, **options):
         seen.append({"type": type(event).__name__, **dataclasses.asdict(event)})
-        if isinstance(event, WorkProgress | WorkStopped) and stop_in is None and ranks.is_lead:
-            (folder / "alive").write_text(str(len(seen)))
     return seen
 
 

@@ -9,10 +9,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sol_core import Budget, generate
 from sol_core.generation.sequence import MOST_CELLS, page_reads
 from tests.sol_core.generation.page_levels import levels_of
-from tests.support.tiny_language_model import make_language_model
 
 MOST_CHARACTERS = 1024
 
@@ -81,17 +79,3 @@ def test_lists_name_the_pages_that_were_read() -> None:
         sorted({page for read in layer for page in range(read // 3 * 3, read // 3 * 3 + 3)})
         for layer in wanted
     ]
-
-
-def test_a_generation_tells_every_page_on_request() -> None:
-    model = make_language_model()
-    made = generate(model, "x" * 90, budget=Budget(0.4, 1.0, 16), max_new_tokens=3, page_reads=True)
-    for token in made.tokens:
-        assert token.page_reads is not None
-        lists = token.page_reads.lists(model.spec.num_layers)
-        pages = -(-token.cached_tokens // 8)
-        assert token.page_reads.pages == token.page_reads.cells == pages > max(map(max, lists))
-        # A page counts where any head reads it, the share what all of them read.
-        assert sum(map(len, lists)) / (len(lists) * pages) >= token.page_reads.share
-        assert 0.3 < token.page_reads.share < 0.6
-    assert generate(model, "x", max_new_tokens=1).tokens[0].page_reads is None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -183,20 +184,16 @@ def test_equal_texts_are_read_once(make: Any, monkeypatch: pytest.MonkeyPatch) -
     from sol_core import lm_eval_model
 
     lm = make()
-    rows: list[tuple[int, int]] = []
-    read = lm.model.lm.prefill
-
-    def prefill(tokens: Any, *others: Any) -> Any:
-        rows.append(tuple(tokens.shape))
-        return read(tokens, *others)
-
-    monkeypatch.setattr(lm.model.lm, "prefill", prefill)
+    read = Mock(wraps=lm.model.lm.prefill)
+    monkeypatch.setattr(lm.model.lm, "prefill", read)
     lm.loglikelihood(_requests(*((TEXT, letter) for letter in "ABCD")), disable_tqdm=True)
-    assert rows == [(1, len(TEXT))], "four letters after one question are one row"
-    rows.clear()
+    (only,) = read.call_args_list
+    assert only.args[0].shape == (1, len(TEXT)), "four letters after one question are one row"
+    read.reset_mock()
     monkeypatch.setattr(lm_eval_model, "BATCH_TOKENS", 64)
     pairs = [(TEXT[:n], "!") for n in range(2, 30)] + [(TEXT * 4, "!")]
     lm.loglikelihood(_requests(*pairs), disable_tqdm=True)
+    rows = [tuple(call.args[0].shape) for call in read.call_args_list]
     assert sum(count for count, _ in rows) == len(pairs)
     assert all(count * (length + 1) <= 64 or count == 1 for count, length in rows)
     assert len(rows) < len(pairs)
