@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import re
-import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -21,14 +18,9 @@ SHORTER = {
 NOTEBOOKS = sorted((ROOT / "docs" / "notebooks").glob("*.ipynb"))
 
 
-def _read(path: Path) -> dict[str, Any]:
-    record: dict[str, Any] = json.loads(path.read_text("utf-8"))
-    return record
-
-
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_is_committed_without_outputs(path: Path) -> None:
-    for cell in _read(path)["cells"]:
+    for cell in json.loads(path.read_text("utf-8"))["cells"]:
         if cell["cell_type"] == "code":
             assert cell["outputs"] == []
             assert cell["execution_count"] is None
@@ -42,9 +34,7 @@ def test_a_notebook_is_committed_without_outputs(path: Path) -> None:
 def test_a_notebook_runs(
     path: Path, model_data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    nbclient = pytest.importorskip("nbclient")
-    pytest.importorskip("ipykernel")
-    nbformat = pytest.importorskip("nbformat")
+    nbclient, _, nbformat = map(pytest.importorskip, ("nbclient", "ipykernel", "nbformat"))
     monkeypatch.setenv("SOL_DATA_DIR", str(model_data_dir))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
@@ -55,9 +45,7 @@ def test_a_notebook_runs(
     client = nbclient.NotebookClient(
         notebook, timeout=600, resources={"metadata": {"path": str(tmp_path)}}
     )
-    began = time.perf_counter()
     client.execute()
-    took_s = time.perf_counter() - began
     outputs = [cell.outputs for cell in notebook.cells if cell.cell_type == "code"]
     assert all(outputs[:5]), "each of these shows something"
     shown = "".join(str(output) for cell in outputs for output in cell)
@@ -65,4 +53,3 @@ def test_a_notebook_runs(
     assert "KL to dense" in shown
     static, policy = re.findall(r"(?:static|policy) +[\d.]+ nats per token \((.*?)\)", shown)
     assert static == policy, "they are compared at one spend"
-    logging.getLogger(__name__).info("%s took %.0f s", path.name, took_s)

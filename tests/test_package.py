@@ -31,7 +31,6 @@ DATA = (".js", ".mjs", ".css", ".json", ".safetensors", ".typed")
 # What checks the modules of the pages is for developers.
 DEVELOPMENT = re.compile(r"/app/web/(node_modules/|[^/]*\.(json|mjs)$)|/app/setup/wheel/")
 INFO = f"sol_explorer-{sol_core.__version__}.dist-info"
-HUGGING_FACES_KERNELS = "kernels==0.17.2"  # one that needs none of its dependencies to be imported
 CACHES = re.compile(r"__pycache__|\.py[cod]$|\.nb[ic]$|\.egg-info/|(^|/)\.[^/]")
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -150,42 +149,37 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     venv.create(folder, with_pip=False)
     (site,) = folder.glob("lib/python*/site-packages")
     (site / "dependencies.pth").write_text("\n".join(path for path in sys.path if "site-" in path))
-    _pip(folder / "bin", "install", wheel)
+    pip = [sys.executable, "-m", "pip", "--python", folder / "bin" / "python"]
+    _run([*pip, "install", "--no-deps", "--no-index", "--no-compile", wheel], folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NUMBA_CACHE_DIR", str(folder / "compiled"))
         yield folder / "bin"
 
 
-def _pip(folder: Path, command: str, what: object) -> None:
-    """Install or remove one distribution in an environment, from a file and nothing besides."""
-    options = {"install": ["--no-deps", "--no-index", "--no-compile"], "uninstall": ["-y"]}[command]
-    pip = [sys.executable, "-m", "pip", "--python", folder / "python", command]
-    _run([*pip, *options, what], folder)
+def _put_in_the_way(folder: Path, *names: str) -> None:
+    """Folders of these names that are not meant."""
+    for name in names:
+        (folder / name).mkdir()
+        (folder / name / "__init__.py").write_text("raise SystemExit('the wrong one')")
 
 
 def test_the_command_works_outside_the_checkout(installed: Path, tmp_path: Path) -> None:
-    for name in ("app", "sol_core"):  # folders that are not meant
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "__init__.py").write_text("raise SystemExit('the wrong one')")
-    script = installed / "sol-explorer"
+    _put_in_the_way(tmp_path, "app", "sol_core")
+    script, python = installed / "sol-explorer", installed / "python"
     assert _run([script, "--version"], tmp_path) == f"sol-explorer {sol_core.__version__}\n"
-    assert "usage: sol-explorer" in _run([script, "--help"], tmp_path)
     data_dir = {"SOL_DATA_DIR": str(tmp_path / "data")}
     listed = _run([script, "policies", "list"], tmp_path, data_dir)
     assert "default" in listed, "the shipped policy is there"
     done = subprocess.run([script, "test"], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "repository" in done.stderr
-    python = installed / "python"
     assert "usage: sol-explorer" in _run([python, "-P", "-m", "sol_core.app", "--help"], tmp_path)
     _run([python, "-P", "-m", "argcomplete._check_console_script", script], tmp_path)
 
 
 def test_the_processes_that_it_starts_find_its_modules(installed: Path, tmp_path: Path) -> None:
     """The page's worker; the compilation of Triton's kernels, up to its arguments."""
-    for name in ("app", "kernels", "sol_core"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "__init__.py").write_text("raise SystemExit('the wrong one')")
+    _put_in_the_way(tmp_path, "app", "kernels", "sol_core")
     code = """
 import json, subprocess, sys
 from pathlib import Path
@@ -203,9 +197,8 @@ subprocess.run = ask
 ahead_of_time.compile_in_child()
 raise AssertionError("no child was started")
 """
-    data = tmp_path / "data"
-    python = installed / "python"
-    command, lock = json.loads(_run([python, "-P", "-c", code, data], tmp_path))
+    asked = [installed / "python", "-P", "-c", code, tmp_path / "data"]
+    command, lock = json.loads(_run(asked, tmp_path))
     assert command[1:5] == ["-P", "-m", "sol_core.app", "worker"]
     with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as worker:
         ends_at = time.monotonic() + 120.0
@@ -220,12 +213,10 @@ def test_the_library_and_the_page_are_whole_outside_the_checkout(
     installed: Path, tmp_path: Path
 ) -> None:
     code = """
-import sol_core, sys
-from pathlib import Path
+import importlib, pkgutil, sys
+import sol_core
 from sol_core.policy import check_policy
 from sol_core.files.places import SHIPPED_POLICY
-assert sol_core.load_model and sol_core.Policy
-assert check_policy(SHIPPED_POLICY).name == "default"
 from sol_core.app.web.assets import style_sheet, terms
 from sol_core.app.web.modules import in_order
 from sol_core.app.setup.requirements import BASE, project_requirements
@@ -233,20 +224,19 @@ from sol_core.app.host.environment import SOURCES
 from sol_core.app.host.program import PROJECT_ROOT
 from sol_core.app.recordings.recording import shipped_recording
 from sol_core.app.results.shipped import shipped_record
+assert check_policy(SHIPPED_POLICY).name == "default"
 assert terms() and shipped_recording() and shipped_record("evaluate")
 assert len(list(SOURCES.rglob("*.py"))) > 80, "the cache is named after the kernels"
 assert len(style_sheet("base", "controls")) > 4_000
 assert len(in_order("explore/explore.js")) > 30
 groups = project_requirements(PROJECT_ROOT, ("test",))
-assert any(text.startswith("torch") for text in groups[BASE]), groups
-assert any(text.startswith("pytest") for text in groups["test"]), groups
+for group, has in ((BASE, "torch"), ("test", "pytest")):
+    assert any(text.startswith(has) for text in groups[group]), groups
 assert not any(text.startswith("pytest") for text in groups[BASE]), groups
-import importlib, pkgutil
 for found in pkgutil.walk_packages(sol_core.__path__, "sol_core."):
     importlib.import_module(found.name)
-assert "sol_core.app.site.ui" in sys.modules
 assert not {"app", "kernels", "storage"} & set(sys.modules)
-print(Path(sol_core.__file__).parent)
+print(sol_core.__file__)
 """
     where = _run([installed / "python", "-P", "-c", code], tmp_path)
     assert Path(where.strip()).is_relative_to(installed.parent)
@@ -258,53 +248,32 @@ from sol_core import Action, GenerationConfig, generate
 from sol_core.kernels.decode_layer import few_row_kernel
 from sol_core.kernels.policy_step import policy_step_kernel
 from sol_core.models.loading import load_language_model
-if sys.argv[2] == "beside":
-    import kernels
-    print(kernels.__file__, bool(kernels.get_kernel))
 model = load_language_model(sys.argv[1], data_dir=sys.argv[1], dtype="float32", device="cpu")
 config = GenerationConfig(max_new_tokens=2)
 made = generate(model, ["Why?"] * 16, lambda seen: Action(0.5, 0.5, 8), config=config)
 assert [len(one.tokens) for one in made] == [2] * 16
 assert few_row_kernel() is not None and policy_step_kernel() is not None
-assert sys.argv[2] == "beside" or "kernels" not in sys.modules
+assert "kernels" not in sys.modules
 """
 
 
-def test_it_shares_an_environment_with_hugging_faces_kernels(
-    installed: Path, wheel: Path, tmp_path: Path
+def test_it_decodes_with_its_own_kernels_beside_another_package_of_that_name(
+    installed: Path, tmp_path: Path
 ) -> None:
-    """Installed in both orders; whichever is removed, the other goes on."""
-    download = [sys.executable, "-m", "pip", "download", "--no-deps", "-d", tmp_path]
-    _run([*download, HUGGING_FACES_KERNELS], tmp_path)
-    (theirs,) = tmp_path.glob("kernels-*.whl")
+    """Hugging Face has one, which lies beside ours."""
     (site,) = installed.parent.glob("lib/python*/site-packages")
+    _put_in_the_way(site, "kernels")
     model = save_model_folder(tmp_path / "tiny", "llama-gqa-tied", starts=False)
     places = {"SOL_DATA_DIR": str(tmp_path / "d")}
-
-    def decode(how: str) -> str:
-        return _run([installed / "python", "-P", "-c", DECODE, model, how], tmp_path, places)
-
-    wanted = f"{site / 'kernels' / '__init__.py'} True\n"
-    _pip(installed, "install", theirs)
-    assert decode("beside") == wanted
-    made = installed.parent / "compiled"
-    compiled = {path.name.partition("-")[0] for path in made.rglob("*.nbi")}
-    rows = ("rms_norm_rows", "rotate_rows", "write_rows", "fake_quantise_rows", "keep_largest_rows")
-    assert {f"cpu.{name}" for name in rows} | {"cpu._attend_place"} <= compiled
-    script = installed / "sol-explorer"
-    assert "usage: sol-explorer" in _run([script, "--help"], tmp_path)
-    assert "Nothing is missing" in _run([script, "doctor"], tmp_path, places)
-
-    _pip(installed, "uninstall", "sol-explorer")
+    _run([installed / "python", "-P", "-c", DECODE, model], tmp_path, places)
+    compiled = {path.name.partition("-")[0] for path in installed.parent.rglob("*.nbi")}
+    assert {"cpu.rms_norm_rows", "cpu._attend_place"} <= compiled
+    doctor = _run([installed / "sol-explorer", "doctor"], tmp_path, places)
+    assert "Nothing is missing" in doctor
+    pip = [sys.executable, "-m", "pip", "--python", installed / "python"]
+    _run([*pip, "uninstall", "-y", "sol-explorer"], tmp_path)
     assert not (site / "sol_core").exists()
-    look = "import kernels; print(kernels.__file__, bool(kernels.get_kernel))"
-    assert _run([installed / "python", "-P", "-c", look], tmp_path) == wanted
-
-    _pip(installed, "install", wheel)
-    assert decode("beside") == wanted
-    _pip(installed, "uninstall", "kernels")
-    assert not (site / "kernels").exists()
-    decode("alone")
+    assert (site / "kernels").exists()
 
 
 def _run(command: list[object], cwd: Path, variables: Mapping[str, str] | None = None) -> str:

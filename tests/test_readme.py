@@ -17,12 +17,6 @@ SHORTER = {
 }
 
 
-def test_the_library_is_shown() -> None:
-    shown = "".join(BLOCKS)
-    for name in ("load_model(", "load_policy(", "generate(", "score(", "train(", "evaluate("):
-        assert name in shown
-
-
 @pytest.mark.model
 @pytest.mark.slow
 @pytest.mark.timeout(900)  # minutes where no kernel was compiled before

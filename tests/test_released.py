@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,15 +32,13 @@ from sol_core.policy import load_policy
 from sol_core.policy.files.archive import unpack_policy
 from sol_core.progress import WorkEvent, WorkFinished, WorkProgress
 from sol_core.tasks.config import TasksConfig
-from sol_core.tasks.questions import Question
 from storage import TASKS_JOB, Store
 from tests.sol_core.evaluation_stand_ins import (
     contender,
     evaluate_contenders,
     random_texts,
-    run_questions,
 )
-from tests.sol_core.tasks.test_tasks import BUDGETS, QUESTIONS
+from tests.sol_core.tasks.test_tasks import BUDGETS
 from tests.support.tiny_language_model import make_language_model
 
 RELEASED = Path(__file__).with_name("released")
@@ -124,39 +122,23 @@ def test_a_policy_is_unpacked_and_loaded(model: LanguageModel, tmp_path: Path) -
     assert load_policy(tmp_path, model).info.name == "tiny"
 
 
-def accuracy(model: LanguageModel, partial: Path | None) -> Iterator[WorkEvent]:
-    questions = {"piqa": QUESTIONS, "lambada": [Question(("Say",), (" so",), 0)] * 3}
-    config = TasksConfig(("piqa", "lambada"), 3, BUDGETS)
-    return run_questions(model, contender()[0], config, questions, partial=partial)
-
-
-def evaluation(model: LanguageModel, partial: Path | None) -> Iterator[WorkEvent]:
+def test_an_interrupted_measurement_goes_on(model: LanguageModel, tmp_path: Path) -> None:
+    """An evaluation at its third batch: the first two are found in the files of that release."""
     config = EvaluationConfig(
         budgets=BUDGETS, baselines=("random:60",), texts=3, context=26, steps=8
     )
-    texts = random_texts(3, config.block_len)
-    return evaluate_contenders(model, [contender()[0]], config, texts, partial=partial)
-
-
-@pytest.mark.parametrize("measure", [evaluation])
-def test_an_interrupted_measurement_goes_on(
-    measure: Callable[[LanguageModel, Path | None], Iterator[WorkEvent]],
-    model: LanguageModel,
-    tmp_path: Path,
-) -> None:
-    """At its third batch: the first two are found in the files of that release."""
-    whole, resumed = list(measure(model, None)), tmp_path / "partial"
-    shutil.copytree(RELEASED / f"paused-{measure.__name__}", resumed)
-    rest = list(measure(model, resumed))
-    assert num_reports(whole) - num_reports(rest) == 2
+    texts, resumed = random_texts(3, config.block_len), tmp_path / "partial"
+    shutil.copytree(RELEASED / "paused-evaluation", resumed)
+    whole, rest = (
+        list(evaluate_contenders(model, [contender()[0]], config, texts, partial=partial))
+        for partial in (None, resumed)
+    )
+    reports = [sum(isinstance(one, WorkProgress) for one in events) for events in (whole, rest)]
+    assert reports[0] - reports[1] == 2
     assert result(rest) == pytest.approx(result(whole), rel=1e-3)
 
 
-def num_reports(events: list[WorkEvent]) -> int:
-    return sum(isinstance(event, WorkProgress) for event in events)
-
-
-def result(events: list[WorkEvent]) -> Any:
+def result(events: list[WorkEvent]) -> list[float]:
     """Spend and scores, flat; the machine that wrote the files may round otherwise."""
     last = events[-1]
     assert isinstance(last, WorkFinished)
@@ -179,6 +161,5 @@ def _holds(new: Any, old: Any) -> bool:
     if isinstance(old, dict):
         return isinstance(new, dict) and all(_holds(new.get(key), old[key]) for key in old)
     if isinstance(old, list):
-        pairs = zip(new, old, strict=True)
-        return isinstance(new, list) and all(_holds(a, b) for a, b in pairs)
+        return isinstance(new, list) and len(new) == len(old) and all(map(_holds, new, old))
     return bool(new == old)

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
-import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
@@ -40,15 +37,14 @@ def test_a_space_installs_what_the_project_depends_on() -> None:
     found = [Requirement(line) for line in lines if not line.startswith("#")]
     texts = PROJECT["dependencies"] + PROJECT["optional-dependencies"]["app"]
     wanted = [Requirement(text) for text in texts]
-    assert [one.name for one in found] == [one.name for one in wanted]
+    assert [(one.name, str(one.marker)) for one in found] == [
+        (one.name, str(one.marker)) for one in wanted
+    ]
     for one, other in zip(found, wanted, strict=True):
-        assert str(one.marker) == str(other.marker)
-        if one.name != "torch":
-            assert one.specifier == other.specifier
+        assert one.name == "torch" or one.specifier == other.specifier
     torch = next(one for one in found if one.name == "torch").specifier
-    assert "2.11.0" in torch
-    assert "2.12.0" not in torch  # pip would take the newest, which ZeroGPU refuses
-    assert "2.7.1" not in torch
+    # pip would take the newest, which ZeroGPU refuses
+    assert [one in torch for one in ("2.7.1", "2.11.0", "2.12.0")] == [False, True, False]
 
 
 def test_the_variables_are_listed_as_they_are() -> None:
@@ -61,18 +57,6 @@ def test_the_variables_are_listed_as_they_are() -> None:
         [f"`{name}`", limit.meaning, _shown(limit, limit.public), _shown(limit, limit.own)]
         for name, limit in RANGES.items()
     ]
-
-
-def test_the_steps_are_commands_that_there_are() -> None:
-    """Every ``hf`` line of the documentation names a command and options of today's client."""
-    text = (ROOT / "docs" / "deployment.md").read_text("utf-8")
-    lines = re.findall(r"^hf (.*?)(?: +#.*)?$", text, re.MULTILINE)
-    assert len(lines) >= 4
-    for line in lines:
-        command = [sys.executable, "-m", "huggingface_hub.cli.hf", *shlex.split(line), "--help"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, f"hf {line}: {done.stdout}{done.stderr}"
-        assert "Options:" in done.stdout
 
 
 def _shown(limit: Range, value: int) -> str:

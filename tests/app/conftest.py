@@ -15,10 +15,12 @@ import pytest
 from app.cli import main as cli
 from app.host.database import DATABASE_VARIABLE, open_database
 from app.host.paths import DataDir
+from app.web.services import Services, build_services
 from storage import Store
 from tests.app.command_line import Finished, RunCommand
-from tests.app.public_server import Serve, serving
+from tests.app.fake_server import Serve, public_servers
 from tests.app.waiting import StartWorker
+from tests.support.fake_engine import FakeEngine, fake_load
 
 STAND_IN = Path(__file__).with_name("job_stand_in.py")
 
@@ -50,8 +52,17 @@ def store(data_dir: DataDir, database_url: str | None) -> Iterator[Store]:
 
 
 @pytest.fixture
+def services(data_dir: DataDir) -> Iterator[Services]:
+    """Of the stand-in engine, whose model is there."""
+    made = build_services(data_dir, "fake-model", fake_load, FakeEngine())
+    made.loader.wait(lambda: False)
+    yield made
+    made.close()
+
+
+@pytest.fixture
 def serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
-    with serving(tmp_path, monkeypatch) as start:
+    with public_servers(tmp_path, monkeypatch) as start:
         yield start
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
+import pytest
+
+from app.host.limits import LIMITS_VARIABLE
 from app.host.paths import DataDir
 from app.site.server import launch_app
 from app.web.services import Services, build_services
@@ -14,15 +17,15 @@ from tests.app.http_page import HttpPage
 from tests.support.fake_engine import FakeEngine, fake_load
 from tests.support.gradio_leftovers import closing_gradio_leftovers
 
-__all__ = ["FakeServer", "serving"]
+__all__ = ["FakeServer", "Serve", "public_servers", "serving"]
 
 
-@dataclass(frozen=True)
-class FakeServer:
+class FakeServer(NamedTuple):
     """A running server; ``url`` ends with a slash."""
 
     url: str
     services: Services
+    engine: FakeEngine
     opened: ExitStack
 
     def visitor(self, owner: str, **headers: str) -> HttpPage:
@@ -30,14 +33,31 @@ class FakeServer:
         return self.opened.enter_context(HttpPage(self.url, owner, headers))
 
 
+Serve = Callable[..., FakeServer]
+
+
 @contextmanager
 def serving(folder: Path, engine: FakeEngine | None = None) -> Iterator[FakeServer]:
     """The limits are those of the environment."""
-    data_dir = DataDir(folder)
+    data_dir, engine = DataDir(folder), engine or FakeEngine()
     data_dir.prepare()
     with closing_gradio_leftovers(), ExitStack() as opened:
-        services = build_services(data_dir, "fake-model", fake_load, engine or FakeEngine())
+        services = build_services(data_dir, "fake-model", fake_load, engine)
         opened.callback(services.close)
         app = launch_app(services, host="127.0.0.1", port=0)
         opened.callback(app.close, verbose=False)
-        yield FakeServer(str(app.local_url), services, opened)
+        yield FakeServer(str(app.local_url), services, engine, opened)
+
+
+@contextmanager
+def public_servers(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
+    """A function that starts a public server; its keywords are environment variables."""
+    with ExitStack() as opened:
+
+        def start(step_s: float = 0.0, **variables: str) -> FakeServer:
+            monkeypatch.delenv(LIMITS_VARIABLE, raising=False)
+            for name, value in ({"SOL_PUBLIC": "1"} | variables).items():
+                monkeypatch.setenv(name, value)
+            return opened.enter_context(serving(folder / "data", FakeEngine(step_s=step_s)))
+
+        yield start

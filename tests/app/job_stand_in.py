@@ -12,7 +12,6 @@ import sys
 import time
 from collections.abc import Generator
 from pathlib import Path
-from typing import Any
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -20,7 +19,6 @@ if __name__ == "__main__":
 from app.host.paths import DataDir
 from app.jobs.updates import JobTask, JobUpdate
 from app.jobs.worker import WorkerOptions, run_worker
-from sol_core.errors import SolError
 from sol_core.progress import WorkFinished, WorkProgress, WorkSample, WorkStopped
 
 __all__ = ["STAND_INS", "count", "worked_steps"]
@@ -31,8 +29,7 @@ CHECKPOINT, WORKED = "checkpoint.json", "worked.txt"
 def count(task: JobTask) -> Generator[JobUpdate, None, None]:
     """Count to params["steps"], one every params["step_s"] seconds.
 
-    Other params: checkpoint_every (5), fail_at and crash_at (a step), deaf (never looks at
-    ``should_stop``).
+    Other params: checkpoint_every (5), deaf (never looks at ``should_stop``).
     """
     params = {"steps": 10, "step_s": 0.0, "checkpoint_every": 5, "deaf": False, **task.job.params}
     checkpoint = task.folder / CHECKPOINT
@@ -44,7 +41,6 @@ def count(task: JobTask) -> Generator[JobUpdate, None, None]:
             yield WorkStopped()
             return
         time.sleep(params["step_s"])
-        _fail(step, params)
         with (task.folder / WORKED).open("a") as file:
             file.write(f"{os.getpid()} {step}\n")
         row = {"step": step, "phase": "grpo", "elapsed_s": 0.1, "metrics": {"kl": 1 / (step + 1)}}
@@ -69,13 +65,6 @@ def _save(checkpoint: Path, step: int) -> None:
     fresh = checkpoint.with_suffix(".new")
     fresh.write_text(json.dumps({"step": step}))
     fresh.replace(checkpoint)
-
-
-def _fail(step: int, params: dict[str, Any]) -> None:
-    if step == params.get("fail_at"):
-        raise SolError("the corpus is too small: give a longer text")
-    if step == params.get("crash_at"):
-        raise ZeroDivisionError("a mistake in the engine")
 
 
 def main(argv: list[str]) -> int:

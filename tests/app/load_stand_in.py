@@ -1,8 +1,7 @@
 """A page and workers on a stand-in engine, for the load test: run it as a script.
 
-``load_stand_in.py [CLIENTS [JOBS]]`` puts them under load and prints the report as JSON, on
-SQLite or on the database that SOL_DATABASE_URL names; ``load_stand_in.py strangers MINUTES`` lets
-strangers loose on a public page; ``load_stand_in.py serve FOLDER`` is the page of such a trial.
+``load_stand_in.py strangers MINUTES`` lets strangers loose on a public page;
+``load_stand_in.py serve FOLDER`` is the page of such a trial.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from app.host.paths import DataDir
 from app.site.server import launch_app
 from app.web.services import build_services
 from tests.app import job_stand_in
-from tests.load import LoadOptions, Processes
+from tests.load import Processes
 from tests.support.fake_engine import FakeEngine, fake_load
 
 __all__ = ["stand_in_processes"]
@@ -68,18 +67,10 @@ def _let_strangers_loose(minutes: float) -> int:
 
 def main(argv: list[str]) -> int:
     """See the module's text."""
-    if argv[:1] == ["serve"]:
-        _serve(Path(argv[1]))
-        return 0
     if argv[:1] == ["strangers"]:
         return _let_strangers_loose(float(argv[1]))
-    from tests.load import run_trial
-
-    counts = dict(zip(("clients", "jobs"), map(int, argv), strict=False))
-    with tempfile.TemporaryDirectory() as folder:
-        report = run_trial(stand_in_processes(Path(folder)), LoadOptions(**counts))
-    sys.stdout.write(json.dumps(report, indent=2) + "\n")
-    return 1 if report["problems"] else 0
+    _serve(Path(argv[1]))
+    return 0
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ fails the test, and so does an error in the browser's console.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import re
 import shutil
 import socket
@@ -36,13 +35,11 @@ import sol_core.policy
 from app.host.paths import DataDir
 from app.site.server import launch_app
 from app.web.modules import module_url
-from app.web.services import Services, build_services, engine_generate
+from app.web.services import Services, build_services
 from tests.browser.shared_pages import SharedPages
 from tests.support.fake_engine import FakeEngine, fake_load
 from tests.support.gradio_leftovers import closing_gradio_leftovers
 from tests.support.job_samples import read_stand_in
-from tests.support.tiny_language_model import make_language_model
-from tests.support.tiny_policies import save_tiny_policy
 
 # The shared page at the start of a test. Nothing moves by itself: drawing that is much of a test.
 LOOK: dict[str, Any] = {"viewport": {"width": 1280, "height": 900}, "color_scheme": "light",
@@ -151,22 +148,6 @@ class Visitor:
     def run_id(self) -> str | None:
         found = re.search(r"[?&]run=([\w-]+)", self.page.url)
         return found.group(1) if found else None
-
-    def expect_names_and_single_ids(self, within: str) -> None:
-        """Every control within a selector has a name, and no id of the page stands twice."""
-        nameless = self.page.evaluate(
-            """(within) => [...document.querySelectorAll(
-            `${within} :is(button, input, select, textarea)`)]
-            .filter((one) => !(one.labels?.length || one.textContent.trim()
-              || one.getAttribute("aria-label"))).map((one) => one.outerHTML)""",
-            within,
-        )
-        assert nameless == []
-        twice = self.page.evaluate(
-            """() => { const ids = [...document.querySelectorAll('[id]:not([id=""])')]
-            .map((one) => one.id); return ids.filter((id, at) => ids.indexOf(id) !== at); }"""
-        )
-        assert twice == []
 
     def overflows(self, *widths: int) -> list[str]:
         """Where the page scrolls sideways, of these widths; it is resized, not loaded again."""
@@ -328,15 +309,6 @@ def serve(tmp_path: Path, shared_pages: SharedPages) -> Iterator[Callable[..., S
         yield start
         for server in running:
             server.close()
-
-
-@pytest.fixture
-def tiny_server(serve: Callable[..., Server], tmp_path: Path) -> Server:
-    """The page of a tiny model that really decodes, and its policy "tiny"."""
-    model = dataclasses.replace(make_language_model(), name="fake-model")
-    data_dir = DataDir(tmp_path / "data")
-    save_tiny_policy(model, data_dir.policies / "tiny")
-    return serve(engine_generate(data_dir), load=lambda on_progress: model)
 
 
 def _shut_doors(answer: Response, host: str) -> list[str]:

@@ -27,8 +27,6 @@ def quick_interpreter() -> Iterator[None]:
         patch.object(interpreter, "_patch_lang", _once_a_launch(interpreter)),
         patch.object(interpreter, "_get_np_dtype", _numpy_types_by_name(interpreter, core)),
         patch.object(meaning, "binary_op_sanitize_overflow_impl", _overflow_check(meaning)),
-        patch.object(core.tensor, "__init__", _tensors_with_kept_shapes(core)),
-        patch.object(core.block_type, "__init__", _blocks_with_kept_shapes(core)),
     ):
         yield
 
@@ -101,41 +99,3 @@ def _numpy_types_by_name(interpreter: Any, core: Any) -> Callable[[Any], Any]:
         return known[element.name]
 
     return numpy_type
-
-
-def _tensors_with_kept_shapes(core: Any) -> Callable[..., None]:
-    """Every tensor makes a tuple of compile-time constants, and its type, from its type's shape."""
-    initialise = core.tensor.__init__
-    known: dict[tuple[int, ...], tuple[Any, Any]] = {}
-
-    def keep(self: Any, handle: Any, type: Any) -> None:
-        sizes = tuple(type.shape) if type.is_block() else ()
-        if sizes not in known:
-            initialise(self, handle, type)
-            known[sizes] = self.numel, self.shape
-            return
-        self.numel, self.shape = known[sizes]
-        self.handle, self.type, self.dtype = handle, type, type.scalar
-
-    return keep
-
-
-def _blocks_with_kept_shapes(core: Any) -> Callable[..., None]:
-    """Every type of a block checks its sizes and spells its name."""
-    initialise = core.block_type.__init__
-    known: dict[tuple[str, tuple[Any, ...]], tuple[Any, int, str]] = {}
-
-    def keep(self: Any, element_ty: Any, shape: Any) -> None:
-        sizes = tuple(shape)
-        if not all(type(size) is int for size in sizes):
-            initialise(self, element_ty, shape)
-            return
-        key = element_ty.name, sizes
-        if key not in known:
-            initialise(self, element_ty, shape)
-            known[key] = self.shape, self.numel, self.name
-            return
-        self.element_ty = element_ty
-        self.shape, self.numel, self.name = known[key]
-
-    return keep

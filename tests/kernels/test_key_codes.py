@@ -20,6 +20,7 @@ def _keys(*shape: int, seed: int = 0) -> torch.Tensor:
 @given(octets=st.integers(1, 4), size=st.sampled_from([8, 16, 64]), seed=st.integers(0, 99))
 def test_scores_are_those_of_keys_in_sixteen_steps(octets: int, size: int, seed: int) -> None:
     keys, query = _keys(2, 8 * octets, size, seed=seed), _keys(2, 3, size, seed=seed + 1)
+    query[0, 0] = 0.0
     found = estimated_scores(query, *encode_keys(keys))
     exact = query @ keys.mT
     # Half a step of the key in every channel, half a unit of the query, and bf16's rounding.
@@ -27,15 +28,6 @@ def test_scores_are_those_of_keys_in_sixteen_steps(octets: int, size: int, seed:
     error = query.abs().sum(-1)[..., None] * (0.55 * steps + 0.02 * keys.abs().amax(-1))[:, None]
     error += round_queries(query)[1] * keys.abs().sum(-1)[:, None]
     assert ((found - exact).abs() <= error).all()
-
-
-def test_a_token_alone_is_coded_as_among_others() -> None:
-    keys = _keys(1, 24, 16)
-    codes, scales = encode_keys(keys)
-    keys[:, :8] = 100.0
-    other = encode_keys(keys)
-    assert torch.equal(codes[:, 1:], other[0][:, 1:])
-    assert torch.equal(scales[:, 1:], other[1][:, 1:])
 
 
 def test_equal_channels_have_no_scale_and_keep_their_value() -> None:
@@ -64,16 +56,6 @@ def test_a_group_chooses_by_the_mean_of_its_heads_shares() -> None:
     torch.testing.assert_close(shares.sum(-1), torch.ones(1, 2))
     chosen = select_pages(shares, valid, torch.tensor([2]))
     assert chosen[0].tolist() == [[True, False, True], [True, False, True]]
-
-
-@pytest.mark.parametrize("size", [8, 24])
-def test_whole_queries_are_at_most_127(size: int) -> None:
-    whole, unit = round_queries(_keys(4, size))
-    assert whole.abs().amax(-1).tolist() == [127.0] * 4
-    assert (whole == whole.round()).all()
-    assert (unit > 0).all()
-    nothing, _ = round_queries(torch.zeros(1, size))
-    assert not nothing.any()
 
 
 _WAYS = ["wide", "vnni", "avx2", "plain"]  # a CPU that has one has those behind it
@@ -123,34 +105,3 @@ def test_octets_are_multiplied_alike_in_every_way_that_this_cpu_has(
     )
     assert (wider[:, :5] == 7).all()
     assert (wider[:, 8 * octets - 3 :] == 7).all()
-
-
-def test_numbers_are_summed_by_eights() -> None:
-    import numba
-    import numpy as np
-
-    from kernels.key_codes.octets import sum_octets
-
-    @numba.njit
-    def sums(scores, row, first, count, out):  # type: ignore[no-untyped-def]
-        sum_octets(scores, row, first, count, out)
-
-    scores = np.arange(60, dtype=np.float32).reshape(2, 30)
-    out = np.full(4, -1, np.float32)
-    sums(scores, 1, 3, 3, out)
-    assert out.tolist() == [*scores[1, 3:27].reshape(3, 8).sum(-1), -1]
-
-
-def test_a_key_is_encoded_as_the_reference_does() -> None:
-    import numpy as np
-
-    from kernels.key_codes.cpu import encode_key
-
-    keys = _keys(1, 16, 24)
-    keys[0, 3] = 0.25
-    expected = encode_keys(keys)
-    codes, scales = np.full((2, 96), 9, np.uint8), np.full((2, 16), 9, np.uint16)
-    for token in range(16):
-        from_python(encode_key)(keys[0].numpy(), token, codes, scales, token // 8, token % 8)
-    assert codes.tolist() == expected[0].reshape(2, 96).tolist()
-    assert scales.tolist() == expected[1].view(torch.uint16).reshape(2, 16).tolist()

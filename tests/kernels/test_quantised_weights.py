@@ -14,7 +14,6 @@ from kernels.decode_layer import few_row_kernel, multiplies_quantised
 from kernels.quantised_weights import KINDS, GgufBlocks, pack_blocks, unpack_blocks
 from tests.kernels.from_python import from_python
 
-kinds = pytest.mark.parametrize("kind", KINDS)
 can_multiply = pytest.mark.skipif(
     few_row_kernel() is None or not multiplies_quantised(), reason="Numba cannot run here"
 )
@@ -27,7 +26,7 @@ def make_blocks(kind: str, outputs: int, inputs: int, seed: int = 0) -> GgufBloc
     return GgufBlocks(kind, torch.from_numpy(data).view(outputs, inputs // 32, KINDS[kind][1]))
 
 
-@kinds
+@pytest.mark.parametrize("kind", KINDS)
 def test_unpacked_they_are_the_file_s_own_values(kind: str) -> None:
     blocks = make_blocks(kind, 24, 96)
     expected = quants.dequantize(blocks.data.flatten(1).numpy(), GGMLQuantizationType[kind])
@@ -44,7 +43,7 @@ def test_unpacked_they_are_the_file_s_own_values(kind: str) -> None:
     seed=st.integers(0, 1000),
 )
 @settings(max_examples=60)
-def test_products_skip_dropped_usedand_round_nothing(
+def test_products_skip_dropped_channels_and_round_nothing(
     kind: str,
     sizes: tuple[int, int],
     rows: int,

@@ -74,16 +74,6 @@ def test_page_sparse_attention_is_quest(
             torch.testing.assert_close(found[row, head], expected, rtol=1e-4, atol=1e-5)
 
 
-def test_every_page_kept_is_dense_attention_bit_for_bit() -> None:
-    query, keys, values = torch.randn(2, 6, 8), torch.randn(2, 2, 21, 8), torch.randn(2, 2, 21, 8)
-    block = KVBlock(keys, values, *page_bounds(keys, None, 8))
-    dense = decode_attention(query, [block], AttentionPlan(8))
-    plan = AttentionPlan(
-        8, valid_pages=torch.ones(2, 3, dtype=torch.bool), pages_kept=torch.tensor([3, 9])
-    )
-    assert torch.equal(decode_attention(query, [block], plan), dense)
-
-
 def test_page_bounds_ignore_unwritten_slots() -> None:
     keys = torch.full((2, 1, 5, 3), torch.nan)
     keys[0, :, :3] = torch.randn(1, 3, 3)
@@ -96,7 +86,7 @@ def test_page_bounds_ignore_unwritten_slots() -> None:
     assert high[1, 0, 1:].isneginf().all()
 
 
-def test_empty_pages_score_no_nan_and_are_never_chosen() -> None:
+def test_empty_pages_are_never_chosen_and_ties_go_to_the_lowest() -> None:
     keys = torch.randn(1, 1, 6, 4)
     valid = torch.tensor([[True, True, False, False, False, False]])
     block = KVBlock(keys, keys, *page_bounds(keys, valid, 2))
@@ -104,11 +94,8 @@ def test_empty_pages_score_no_nan_and_are_never_chosen() -> None:
     assert scores.isfinite().all()
     chosen = select_pages(scores, torch.tensor([[True, False, False]]), torch.tensor([3]))
     assert chosen.tolist() == [[[True, False, False]] * 2]
-
-
-def test_tied_pages_go_to_the_lowest() -> None:
-    scores = torch.tensor([[[1.0, 2.0, 2.0, 2.0, 0.0]]])
-    chosen = select_pages(scores, torch.ones(1, 5, dtype=torch.bool), torch.tensor([2]))
+    tied = torch.tensor([[[1.0, 2.0, 2.0, 2.0, 0.0]]])
+    chosen = select_pages(tied, torch.ones(1, 5, dtype=torch.bool), torch.tensor([2]))
     assert chosen[0, 0].tolist() == [False, True, True, False, False]
 
 
@@ -127,16 +114,13 @@ def test_exactly_k_largest_channels_survive(values: list[float], data: st.DataOb
     assert torch.equal(found, expected)
 
 
-def test_pruning_rows_of_different_ratios() -> None:
-    hidden = torch.randn(4, 33)
-    kept = torch.tensor([1, 10, 32, 33])
-    found = keep_largest_channels(hidden, kept)
-    assert (found != 0).sum(-1).tolist() == kept.tolist()
-    assert torch.equal(found[3], hidden[3])
+def test_fake_quantise_rounds_half_to_even() -> None:
+    values = torch.tensor([[7.0, 0.5, 1.5, 2.5, -0.5]])  # 4 bits: q_max 7, scale 1
+    assert fake_quantise(values, torch.tensor([4])).tolist() == [[7.0, 0.0, 2.0, 2.0, 0.0]]
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("bits", [2, 5, 8, 15, 16])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("bits", [2, 5, 15, 16])
 def test_fake_quantise_follows_the_formula(dtype: torch.dtype, bits: int) -> None:
     values = torch.randn(3, 50).to(dtype)
     found = fake_quantise(values, torch.tensor([bits] * 3))
@@ -150,12 +134,3 @@ def test_fake_quantise_follows_the_formula(dtype: torch.dtype, bits: int) -> Non
         expected = torch.round(wide / scale) * scale
         torch.testing.assert_close(found[row].float(), expected.to(dtype).float())
         assert len(torch.unique(torch.round(wide / scale))) <= 2 * q_max + 1
-
-
-def test_fake_quantise_of_zeros_is_zeros() -> None:
-    assert torch.equal(fake_quantise(torch.zeros(2, 8), torch.tensor([2, 8])), torch.zeros(2, 8))
-
-
-def test_rounding_is_half_to_even() -> None:
-    values = torch.tensor([[7.0, 0.5, 1.5, 2.5, -0.5]])  # 4 bits: q_max 7, scale 1
-    assert fake_quantise(values, torch.tensor([4])).tolist() == [[7.0, 0.0, 2.0, 2.0, 0.0]]

@@ -10,8 +10,6 @@ from datetime import timedelta
 from storage import JobRecord
 from tests.load.page_client import PageClient, RefusedError
 
-__all__ = ["job_problems", "queue_jobs", "wait_for_jobs"]
-
 LOOK_S = 0.5
 SAME_MOMENT = timedelta(seconds=0.1)
 # The least that an evaluation may be: one budget, two texts, four steps.
@@ -26,13 +24,8 @@ def queue_jobs(
     made = []
     for number in range(count):
         client = clients[number * len(clients) // count]  # one owner's all before the next one's
-        request = {
-            "kind": "evaluate",
-            "policies": ["default"],
-            "values": values,
-            "corpus": dict(corpus),
-        }
-        answer = client.ask("lab", "start_job", **request)
+        request = {"policies": ["default"], "values": values, "corpus": dict(corpus)}
+        answer = client.ask("lab", "start_job", kind="evaluate", **request)
         made.append((client, str(answer["job_id"])))
     return made
 
@@ -51,10 +44,8 @@ def wait_for_jobs(made: Sequence[tuple[PageClient, str]], seconds: float) -> Non
 def job_problems(jobs: Sequence[JobRecord], num_workers: int) -> list[str]:
     """A sentence for every job that failed or began out of turn.
 
-    An owner's jobs begin in the order of the queue, but for claims at the same moment, which do
-    not see each other. While an owner has jobs waiting, nobody
-    else begins more than ``num_workers`` jobs between two of theirs: one is the other's turn,
-    and the rest are claims at the same moment.
+    An owner's jobs begin in the order of the queue, but for claims at the same moment. While an
+    owner has jobs waiting, nobody else begins more than ``num_workers`` between two of theirs.
     """
     found = [
         f"job {job.id} ended as {job.status}: {job.error}"

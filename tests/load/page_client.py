@@ -6,14 +6,11 @@ import json
 import secrets
 import time
 from collections.abc import Mapping
-from types import TracebackType
 from typing import Any, Self
 
 import httpx
 
 from app.host.errors import AppError
-
-__all__ = ["PageClient", "RefusedError"]
 
 TIMEOUT_S = 60.0
 _CONFIG = "window.gradio_config = "
@@ -25,13 +22,7 @@ class RefusedError(AppError, RuntimeError):
 
 
 class PageClient:
-    """One visitor: the page, its settings, then its calls.
-
-    Attributes:
-        owner: the random id that a browser would keep.
-        components: ids of the tabs in the page's calls, by their names.
-        waits_ms: how long each call took.
-    """
+    """One visitor: the page, its settings, then its calls."""
 
     def __init__(
         self, url: str, owner: str | None = None, headers: Mapping[str, str] | None = None
@@ -88,10 +79,5 @@ class PageClient:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.close()

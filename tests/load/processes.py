@@ -20,21 +20,12 @@ from app.host.instance_lock import read_note
 from app.host.paths import DataDir
 from app.host.program import program_command
 
-__all__ = ["Processes", "address_of", "launched", "running"]
-
 START_S, END_S = 180.0, 90.0
 
 
 @dataclass(frozen=True, slots=True)
 class Processes:
-    """What is put under load.
-
-    Attributes:
-        data_dir: theirs alone.
-        server: command line of a page that publishes its address there.
-        workers: command lines of workers.
-        own_workers: workers that the server starts itself.
-    """
+    """What is put under load."""
 
     data_dir: DataDir
     server: Sequence[str]

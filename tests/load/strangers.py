@@ -24,8 +24,6 @@ from tests.load.page_client import PageClient
 from tests.load.processes import Processes, address_of, running
 from tests.load.trial import memory_mb
 
-__all__ = ["strangers_report"]
-
 WARM_UP_S = 600.0  # growth counts from here on, or from half of a shorter trial
 PACE_S = 0.02  # between two requests: other work shares the machine
 SAMPLE_S = 30.0
@@ -81,11 +79,8 @@ class _Strangers:
                             "fn_name": "home", "data": [{"owner": "a" * 32}]})  # fmt: skip
         at = self.random.randrange(len(whole))
         content = whole[:at] + self.random.choice(("", "\\", "}", "[" * 5000, "9" * 5000))
-        return str(
-            self.http.post(
-                "/gradio_api/component_server/", content=content + whole[at + 1 :], headers=_JSON
-            ).status_code
-        )
+        address, content = "/gradio_api/component_server/", content + whole[at + 1 :]
+        return str(self.http.post(address, content=content, headers=_JSON).status_code)
 
     def run(self) -> str:
         """A generation that is started, looked at, sometimes stopped or exported."""

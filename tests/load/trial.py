@@ -22,8 +22,6 @@ from tests.load.page_client import PageClient
 from tests.load.processes import Processes, address_of, running
 from tests.load.visitors import Visit, run_visitors, turn_problems, visit_problems, wait_for_model
 
-__all__ = ["LoadOptions", "run_trial"]
-
 MODEL_S, JOBS_S = 300.0, 3600.0
 OWNERS = 5  # of the jobs; each may queue some
 _COMPLAINT = re.compile(r"locked|Traceback|could not be saved|WARNING|ERROR|CRITICAL")
@@ -32,14 +30,7 @@ _SENTENCE = "In winter number {n} the sea was grey, and the boats of the village
 
 @dataclass(frozen=True, slots=True)
 class LoadOptions:
-    """How much of what.
-
-    Attributes:
-        clients: visitors that generate at once.
-        jobs: jobs that are queued at once.
-        new_tokens: of every generation.
-        schedule: of the generations, as the page names it.
-    """
+    """How much of what."""
 
     clients: int = 20
     jobs: int = 50
@@ -143,12 +134,12 @@ def memory_mb(pid: int, name: str) -> float | None:
 
 def _complaints(data_dir: DataDir) -> list[str]:
     """Lines of any log that speak of a lock, a warning or an error."""
-    found = []
-    for path in sorted(data_dir.logs.iterdir()):
-        for line in path.read_text("utf-8", "replace").splitlines():
-            if _COMPLAINT.search(line):
-                found.append(f"{path.name}: {line[:300]}")
-    return found
+    return [
+        f"{path.name}: {line[:300]}"
+        for path in sorted(data_dir.logs.iterdir())
+        for line in path.read_text("utf-8", "replace").splitlines()
+        if _COMPLAINT.search(line)
+    ]
 
 
 def _spread(values: Sequence[float]) -> dict[str, float]:

@@ -15,8 +15,6 @@ from typing import Any
 
 from tests.load.page_client import PageClient, RefusedError
 
-__all__ = ["Visit", "run_visitors", "turn_problems", "visit_problems", "wait_for_model"]
-
 POLL_S = 0.08  # run.js
 STORED_WAIT_S = 20.0
 Token = tuple[int, str]
@@ -24,15 +22,7 @@ Token = tuple[int, str]
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """What one visitor saw.
-
-    Attributes:
-        seen: (index, text) of its tokens in the order in which they arrived.
-        announced: tokens that the summary counts.
-        stored: the same of the tokens that the database has.
-        waited_s: from the button to the first token.
-        waits_ms: of every call.
-    """
+    """What one visitor saw."""
 
     run_id: str
     status: str

@@ -1,6 +1,6 @@
 """One rank of a training on the tiny model: run by torchrun, or with its variables set by hand.
 
-Usage: ranks_child.py SCENARIO FOLDER CORPUS MODEL. What happened is written to FOLDER/rank-N.json.
+Usage: ranks_child.py SCENARIO FOLDER MODEL CONFIG. What happened is written to FOLDER/rank-N.json.
 The model is a saved one: making one imports transformers' models, four seconds of each process.
 """
 
@@ -16,32 +16,15 @@ from typing import Any
 import torch
 
 from sol_core.errors import SolError
+from sol_core.fields import from_json
 from sol_core.models.loading import LanguageModel, load_language_model
-from sol_core.policy import PolicyConfig
-from sol_core.progress import WorkProgress, WorkStopped
 from sol_core.training import phases as phases_module
-from sol_core.training.config import GrpoConfig, TrainConfig, WarmStartConfig
+from sol_core.training.config import TrainConfig, WarmStartConfig
 from sol_core.training.joining import join_ranks
 from sol_core.training.ranks import Ranks
 from sol_core.training.trainer import train
 
 PATIENCE = {"impatient": timedelta(seconds=10)}
-
-
-def tiny_config(corpus: Path) -> TrainConfig:
-    """Uneven on purpose: 3 texts to label, 3 a GRPO update, 5 to calibrate, 2 ranks."""
-    return TrainConfig(
-        corpus=str(corpus),
-        context=16,
-        windows=2,
-        steps=4,
-        policy=PolicyConfig(width=16, num_heads=2),
-        warm_start=WarmStartConfig(texts=11, epochs=2),
-        grpo=GrpoConfig(texts=3, updates=6, windows=2, rollouts=2),
-        held_out_texts=2,
-        calibration_texts=5,
-        checkpoint_seconds=0.0,
-    )
 
 
 def load(folder: Path) -> LanguageModel:
@@ -63,18 +46,9 @@ def run(
         last = ranks.rank == ranks.size - 1
         return last and stop_in in [event.get("message", "none") for event in seen]
 
-    events = train(
-        model,
-        config,
-        folder,
-        data_dir=folder.parent / "data",
-        should_stop=should_stop,
-        ranks=ranks,
-    )
-    for event in events:
+    options: Any = {"data_dir": folder.parent / "data", "should_stop": should_stop, "ranks": ranks}
+    for event in train(model, config, folder, **options):
         seen.append({"type": type(event).__name__, **dataclasses.asdict(event)})
-        if isinstance(event, WorkProgress | WorkStopped) and stop_in is None and ranks.is_lead:
-            (folder / "alive").write_text(str(len(seen)))
     return seen
 
 
@@ -111,10 +85,11 @@ def endless(model: LanguageModel, config: TrainConfig, folder: Path, ranks: Rank
 
 
 def main() -> int:
-    scenario, (folder, corpus, saved) = sys.argv[1], map(Path, sys.argv[2:])
+    scenario, (folder, saved) = sys.argv[1], map(Path, sys.argv[2:4])
+    config = from_json(TrainConfig, json.loads(sys.argv[4]))
     with join_ranks(PATIENCE.get(scenario, timedelta(minutes=3))) as ranks:
         report = folder / f"rank-{ranks.rank}.json"
-        model, config = load(saved), tiny_config(corpus)
+        model = load(saved)
         if scenario == "agree":
             made = agree(model, config, folder, ranks)
             report.write_text(json.dumps(made))

@@ -19,12 +19,10 @@ from sol_core import (
     FinishEvent,
     GenerationConfig,
     Policy,
-    PrefillEvent,
     SamplingConfig,
     ScheduleConfig,
     StepObservation,
     TokenEvent,
-    TrainConfig,
     evaluate,
     generate,
     load_model,
@@ -41,8 +39,8 @@ from sol_core.generation.engine import generate as engine_generate
 from sol_core.models.loading import LanguageModel
 from sol_core.progress import shown_progress
 from sol_core.training.config import GrpoConfig, WarmStartConfig
-from tests.support.tiny_language_model import make_language_model
 from tests.support.tiny_policies import save_tiny_policy
+from tests.support.tiny_training import tiny_train_config
 
 BUDGET = Budget(0.5, 0.7, 8)
 TEXT = "Once upon a time there was a fox who lived in a wood and ate berries all day long. "
@@ -50,17 +48,12 @@ TEXT = "Once upon a time there was a fox who lived in a wood and ate berries all
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-@pytest.fixture(scope="module")
-def model() -> LanguageModel:
-    return make_language_model()
-
-
 @pytest.fixture
 def policy(model: LanguageModel, tmp_path: Path) -> Policy:
     return load_policy(save_tiny_policy(model, tmp_path / "tiny"), model)
 
 
-def test_without_a_budget_decoding_is_dense(model: LanguageModel) -> None:
+def test_a_budget_alone_is_static(model: LanguageModel) -> None:
     made = generate(model, TEXT, max_new_tokens=5)
     assert len(made.tokens) == 5
     assert made.spend == Budget()
@@ -68,24 +61,16 @@ def test_without_a_budget_decoding_is_dense(model: LanguageModel) -> None:
     *_, last = engine_generate(model, TEXT, config)
     assert isinstance(last, FinishEvent)
     assert made.text == last.text
-
-
-def test_a_budget_alone_is_static(model: LanguageModel) -> None:
     made = generate(model, TEXT, budget=BUDGET, max_new_tokens=16)
     assert made.spend is not None
     assert made.spend.as_tuple() == pytest.approx(BUDGET.as_tuple(), abs=0.05)
 
 
-def test_a_policy_in_hand_is_the_policy_of_its_folder(
-    model: LanguageModel, policy: Policy, tmp_path: Path
-) -> None:
+def test_a_policy_is_its_folder(model: LanguageModel, policy: Policy, tmp_path: Path) -> None:
     made = generate(model, TEXT, policy, BUDGET, max_new_tokens=8)
     schedule = ScheduleConfig("policy", BUDGET, policy=str(tmp_path / "tiny"))
-    events = list(
-        engine_generate(
-            model, TEXT, GenerationConfig(schedule, grid=policy.info.grid, max_new_tokens=8)
-        )
-    )
+    config = GenerationConfig(schedule, grid=policy.info.grid, max_new_tokens=8)
+    events = engine_generate(model, TEXT, config)
     tokens = [event for event in events if isinstance(event, TokenEvent)]
     assert [t.action for t in made.tokens] == [t.action for t in tokens]
     assert [t.token_id for t in made.tokens] == [t.token_id for t in tokens]
@@ -133,38 +118,20 @@ def test_a_schedule_of_ones_own_must_return_an_action(model: LanguageModel) -> N
         generate(model, TEXT, Action)  # type: ignore[arg-type]
 
 
-def test_tokens_come_one_by_one(model: LanguageModel) -> None:
-    events = list(stream_generate(model, TEXT, budget=BUDGET, max_new_tokens=3))
-    kinds = [PrefillEvent, TokenEvent, TokenEvent, TokenEvent, FinishEvent]
-    assert [type(event) for event in events] == kinds
-
-
-def test_what_cannot_be_generated_is_said_before_the_first_event(
-    model: LanguageModel, policy: Policy
-) -> None:
+def test_what_cannot_be_generated_is_said_first(model: LanguageModel, policy: Policy) -> None:
     with pytest.raises(ConfigError, match="a policy needs a budget"):
         stream_generate(model, TEXT, policy)
-    with pytest.raises(ConfigError, match="budget must be a Budget"):
-        stream_generate(model, TEXT, policy, (0.5, 0.7, 8))  # type: ignore[arg-type]
-    with pytest.raises(ConfigError, match=r"policy must be a Policy.* got 'default'"):
-        stream_generate(model, TEXT, "default", BUDGET)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match=r"whole number from 1 .* got 1\.5"):
         stream_generate(model, TEXT, max_new_tokens=1.5)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="outside the grid"):
         stream_generate(model, TEXT, policy, Budget(0.01, 0.7, 8))
-    with pytest.raises(ConfigError, match="prompt is empty"):
-        stream_generate(model, " ")
-    with pytest.raises(ContextLengthError):
-        stream_generate(model, "x" * 300)
     other = dataclasses.replace(model, fingerprint="f" * 32)
     with pytest.raises(PolicyError, match="not for this model"):
         stream_generate(other, TEXT, policy, BUDGET)
 
 
 @pytest.mark.parametrize(
-    "wrong",
-    [["a", "list"], 3, b"bytes", torch.ones(3), object()],
-    ids=lambda one: type(one).__name__,
+    "wrong", [["a", "list"], 3, torch.ones(3)], ids=lambda one: type(one).__name__
 )
 def test_arguments_of_another_kind_are_refused_in_words(
     model: LanguageModel, policy: Policy, tmp_path: Path, wrong: Any
@@ -229,39 +196,21 @@ def test_a_policy_is_trained_evaluated_and_used(
     model: LanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(DATA_DIR_VARIABLE, str(tmp_path / "data"))
-    text = tmp_path / "text.txt"
-    text.write_text("".join(f"{TEXT}{number}\n\n" for number in range(400)))
-    config = TrainConfig(
-        corpus=str(text),
-        context=16,
-        windows=2,
-        steps=4,
+    config = tiny_train_config(
+        tmp_path,
         warm_start=WarmStartConfig(texts=2),
         grpo=GrpoConfig(updates=1, rollouts=2, windows=1),
-        held_out_texts=1,
-        calibration_texts=1,
     )
     events: list[object] = []
     shown: list[tuple[str, float]] = []
-    policy = train(
-        model,
-        tmp_path / "run",
-        config,
-        on_event=events.append,
-        on_progress=lambda *told: shown.append(told),
-    )
+    options: Any = {"on_progress": lambda *told: shown.append(told)}
+    policy = train(model, tmp_path / "run", config, on_event=events.append, **options)
     assert isinstance(policy, Policy)
     assert type(events[-1]).__name__ == "WorkFinished"
     assert {message for message, _ in shown} >= {"labelling", "calibrating"}
     assert load_policy(tmp_path / "run" / "policy", model).info == policy.info
-    measured = evaluate(
-        model,
-        policy,
-        EvaluationConfig(
-            corpus=str(text), budgets=(BUDGET,), baselines=("static",), texts=2, context=16, steps=4
-        ),
-        on_progress=lambda *told: shown.append(told),
-    )
+    asked = EvaluationConfig(config.corpus, (BUDGET,), ("static",), texts=2, context=16, steps=4)
+    measured = evaluate(model, policy, asked, **options)
     assert measured["policy"] == (policy.info.name or "policy")
     assert {"policy", "static", "dense"} <= set(measured["budgets"][0]["methods"])
     with pytest.raises(ConfigError, match="preset must be one of"):
@@ -273,21 +222,17 @@ def test_a_model_that_is_nowhere_is_one_sentence(tmp_path: Path) -> None:
         load_model(tmp_path / "nothing", data_dir=tmp_path, on_progress=lambda *_: None)
 
 
-def test_progress_is_a_bar_unless_somebody_takes_it(capsys: pytest.CaptureFixture[str]) -> None:
-    with shown_progress(None) as report:
-        report("halfway", 0.5)
-        report("beyond", 7.0)
-    assert "100 %" in capsys.readouterr().err
-    disable_progress_bars()
-    try:
+def test_progress_is_a_bar_unless_bars_are_off(capsys: pytest.CaptureFixture[str]) -> None:
+    for hide, expected in ((enable_progress_bars, "100 %"), (disable_progress_bars, "")):
+        hide()
         with shown_progress(None) as report:
-            report("halfway", 0.5)
-    finally:
-        enable_progress_bars()
-    assert capsys.readouterr().err == ""
+            report("beyond", 7.0)
+        said = capsys.readouterr().err
+        assert expected in said
+        assert bool(said) == bool(expected)
+    enable_progress_bars()
 
 
-def test_the_version_is_the_projects_and_in_the_changelog() -> None:
-    root = Path(__file__).resolve().parents[2]
-    assert f"## [{sol_core.__version__}]" in (root / "CHANGELOG.md").read_text("utf-8")
-    assert 'version = { attr = "kernels.__version__" }' in (root / "pyproject.toml").read_text()
+def test_the_version_is_in_the_changelog() -> None:
+    changelog = Path(__file__).resolve().parents[2] / "CHANGELOG.md"
+    assert f"## [{sol_core.__version__}]" in changelog.read_text("utf-8")

@@ -56,58 +56,33 @@ def test_an_inspection_is_one_json(run: RunCommand, file: str) -> None:
     assert {"number", "punctuation", "continuation", "word start"} <= kinds
 
 
-def test_an_inspection_is_a_table_and_lists(run: RunCommand, file: str) -> None:
-    done = run("inspect", file, "--schedules", "static", *BUDGET)
-    assert done.status == 0
-    assert "\x1b" not in done.out
-    for expected in (
-        "36 tokens scored after 1 read densely; measured",
-        "bytes saved (computed)",
-        "least confident",
-        "static: spend by kind of token",
-        "under-served",
-        "over-served",
-    ):
-        assert expected in done.out
-
-
-def test_a_cut_is_told(run: RunCommand, file: str) -> None:
-    done = run("inspect", file, "--schedules", "dense", "--max-tokens", "9", "--json")
-    assert "the text has 37 tokens; the last 28 were left out (--max-tokens 9)" in done.err
-    assert len(json.loads(done.out)["tokens"]) == 8
-
-
-def test_stdin_is_read(run: RunCommand, file: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stdin_is_read_and_a_cut_is_told(
+    run: RunCommand, file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"from a pipe\n")))
     assert printed(run, "inspect", "-", "--schedules", "static")["text"] == "from a pipe"
+    done = run("inspect", file, "--schedules", "static", "--max-tokens", "9")
+    assert "the text has 37 tokens; the last 28 were left out (--max-tokens 9)" in done.err
+    assert "8 tokens scored after 1 read densely; measured" in done.out
+    assert "static: spend by kind of token" in done.out
 
 
 def test_the_lens_has_a_row_for_every_level_of_every_axis(run: RunCommand, file: str) -> None:
-    inspected = printed(run, "inspect", file, "--schedules", "dense")
+    inspected = printed(run, "inspect", file, "--schedules", "random", *BUDGET)
     report = printed(run, "lens", file, "--token", "20")
     assert (report["kind"], report["version"]) == ("lens", 1)
     token = inspected["tokens"][20]
     assert report["token"] == {key: token[key] for key in ("index", "token_id", "text")}
     rows = report["rows"]
-    assert len(rows) == 38
     assert [sum(row["axis"] == axis for row in rows) for axis in AXIS_FIELDS] == [11, 15, 12]
     dense = [row for row in rows if row["level"] in (1.0, 16) and row["kl"] == 0]
     assert len(dense) == 3
     nll = token["rows"][0]["nll"]
     assert [row["nll"] for row in dense] == pytest.approx([nll] * 3, abs=1e-4)
-    choice = token["top"][0]
-    assert [row["choice"]["text"] for row in dense] == [choice["text"]] * 3
-    lines = run("lens", file, "--token", "20").out.splitlines()
-    assert lines[2].endswith("would choose")
-    assert f"{choice['text']!r} {choice['probability']:.3f}" in lines[13]
-
-
-def test_the_lens_keeps_to_a_schedule(run: RunCommand, file: str) -> None:
-    inspected = printed(run, "inspect", file, "--schedules", "random", *BUDGET)
-    report = printed(run, "lens", file, "--token", "20", "--schedule", "random", *BUDGET)
-    assert report["taken"]["action"] == inspected["tokens"][20]["rows"][1]["action"]
-    done = run("lens", file, "--token", "20", "--schedule", "random", *BUDGET)
-    assert done.out.count("  taken\n") == 3
+    schedule = ["--schedule", "random", *BUDGET]
+    report = printed(run, "lens", file, "--token", "20", *schedule)
+    assert report["taken"]["action"] == token["rows"][1]["action"]
+    assert run("lens", file, "--token", "20", *schedule).out.count("  taken\n") == 3
 
 
 def test_a_policys_budget_is_checked_against_its_own_grid(
@@ -127,30 +102,15 @@ def test_a_policys_budget_is_checked_against_its_own_grid(
 @pytest.mark.parametrize(
     ("arguments", "status", "named"),
     [
-        (["inspect", "{file}", "--keep", "0.04"], 2, "0.04 is outside the grid's levels 0.05 to 1"),
         (["inspect", "{file}", "--schedules", "static,best"], 2, "must be one of dense, static"),
-        (["inspect", "{file}", "--schedules", "static,static"], 2, "schedules must differ"),
-        (["inspect", "{file}", "--schedules", "policy:"], 2, "needs a name or a folder"),
-        (["inspect", "{file}", "--schedules", "static,random,emc,dac"], 2, "at most 3 schedules"),
-        (
-            ["inspect", "{file}", "--schedules", "policy:nobody"],
-            1,
-            "no policy 'nobody': stored are",
-        ),
+        (["inspect", "{file}", "--schedules", "policy:nobody"], 1, "no policy 'nobody'"),
         (["inspect", "{file}", "--max-tokens", "1"], 2, "max_tokens must be above the 1"),
-        (
-            ["inspect", "{file}", "--prefix", "0"],
-            2,
-            "prefix_tokens must be a whole number",
-        ),
         (["inspect", "{file}", "--prefix", "37"], 2, "give a longer text"),
         (["inspect", "{file}.gone"], 1, "cannot read"),
         (["inspect", "{binary}"], 1, "is not text: byte 3 is zero"),
         (["inspect", "{latin}"], 1, "is not UTF-8 text (byte 1)"),
-        (["inspect", "{empty}"], 1, "is empty"),
         (["lens", "{file}"], 2, "--token"),
         (["lens", "{file}", "--token", "36"], 2, "token must be 0 to 35, got 36"),
-        (["lens", "{file}", "--token", "-1"], 2, "--token must be 0 or more, got -1"),
         (["lens", "{file}", "--token", "0", "--schedule", "policy:nobody"], 1, "no policy"),
         (["lens", "{empty}", "--token", "0"], 1, "is empty"),
     ],
@@ -187,12 +147,7 @@ def test_a_schedule_of_ones_own_is_one_of_the_rows(
         report = printed(run, "inspect", file, "--schedules", ",".join(names), *BUDGET)
         assert report["start"]["rows"] == ["dense", *(f"policy:{name}" for name in names)]
         actions = [[row["action"] for row in token["rows"]] for token in report["tokens"][:2]]
-        assert [[one["keep_fraction"] for one in some[1:]] for some in actions] == [
-            [0.5, 1.0],
-            [0.5, 0.3],
-        ]
-    for wrong, said in (
-        ("my_schedules:none", "no attribute 'none'"),
-        ("nothing:here", "No module"),
-    ):
+        kept = [[one["keep_fraction"] for one in some[1:]] for some in actions]
+        assert kept == [[0.5, 1.0], [0.5, 0.3]]
+    for wrong, said in (("my_schedules:none", "no attribute"), ("nothing:here", "No module")):
         assert said in one_line(run("inspect", file, "--schedules", wrong))

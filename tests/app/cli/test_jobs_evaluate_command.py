@@ -1,7 +1,8 @@
-"""``evaluate``: its JSON, its files, its table, and what it refuses."""
+"""``evaluate`` and ``tasks``: their JSON, files and tables, and what they refuse."""
 
 from __future__ import annotations
 
+import copy
 import csv
 import dataclasses
 import json
@@ -14,53 +15,39 @@ from typing import Any
 import pytest
 
 import sol_core.policy
+from app.cli.commands.jobs import KINDS, STORED_KINDS
+from app.cli.reports.accuracy import tasks_table
 from app.host.paths import DataDir
+from app.jobs.engines import ENGINES
+from app.pages.shared.job_views import JOB_KINDS
 from sol_core.actions import ActionGrid, Budget
-from sol_core.errors import SolError
 from sol_core.progress import WorkFinished, WorkProgress
+from sol_core.tasks.config import TasksConfig
+from storage import Store
 from tests.app.command_line import RunCommand, one_line
+from tests.support.tasks_samples import tasks_result
+
+RESULT = tasks_result("p") | {"elapsed_s": float("nan")}
 
 
 def result_of(name: str, budgets: tuple[Budget, ...]) -> dict[str, Any]:
     """A small result of the contract's shape."""
-
-    def scores(nll: float, budget: Budget) -> dict[str, Any]:
-        axes = dict(zip(("keep", "channels", "bits"), budget.as_tuple(), strict=True))
-        numbers = {"nll": nll, "kl": nll / 10, "perplexity": 2.0, "net_keep_rate": 0.5}
-        if budget.bytes_share is not None:
-            numbers |= {"bytes_share": 0.61, "bytes_per_token": 61e6}
-        return {**numbers, "spend": axes}
-
-    def asked(budget: Budget) -> dict[str, Any]:
-        if budget.bytes_share is not None:
-            return {"share": budget.bytes_share, "bits": budget.bit_width}
-        return dict(scores(0, budget)["spend"])
-
-    return {
-        "schema": 1,
-        "policy": name,
-        "corpus": "text.txt",
-        "scored_tokens": 64,
-        "elapsed_s": float("nan"),
-        "budgets": [
-            {
-                "requested": asked(budget),
-                "adherence": {"gap": {"share": 0.01}, "episode": {"share": 0.02}},
-                "methods": {
-                    "static": scores(2.5, budget),
-                    "dense": scores(2.0, Budget() if budget.bytes_share is None else budget),
-                    "policy": scores(2.25, budget),
-                },
-                "paired": {
-                    "static": {
-                        **{"gain": 0.25, "low": 0.1, "high": 0.4, "win_rate": 0.75},
-                        **{"kl_gain": 0.03, "kl_low": 0.01, "kl_high": 0.05},
-                    }
-                },
-            }
-            for budget in budgets
-        ],
-    }
+    spend = {"keep": 0.5, "channels": 0.6, "bits": 8.0}
+    scores = {"nll": 2.5, "kl": 0.25, "perplexity": 2.0, "net_keep_rate": 0.5, "spend": spend}
+    scores |= {"bytes_share": 0.61, "bytes_per_token": 61e6}
+    gain = {"gain": 0.25, "low": 0.1, "high": 0.4, "kl_gain": 0.03, "kl_low": 0.01, "kl_high": 0.05}
+    made = [
+        {
+            "requested": spend
+            if budget.bytes_share is None
+            else {"share": budget.bytes_share, "bits": budget.bit_width},
+            "adherence": {"gap": {"share": 0.01}, "episode": {"share": 0.02}},
+            "methods": {"static": scores, "dense": scores, "policy": scores | {"nll": 2.25}},
+            "paired": {"static": gain},
+        }
+        for budget in budgets
+    ]
+    return {"schema": 1, "policy": name, "elapsed_s": float("nan"), "budgets": made}
 
 
 @pytest.fixture
@@ -78,7 +65,13 @@ def evaluated(
         (name,) = policy_folders
         yield WorkFinished(result_of(name, config.budgets))
 
+    def run_tasks(model: Any, name: str, folder: Path, config: Any, **options: Any) -> Any:
+        calls.append({"folder": folder, "config": config, **options})
+        yield WorkProgress(0.5, "piqa: running the policy", 3.0)
+        yield WorkFinished(RESULT)
+
     monkeypatch.setattr("sol_core.evaluation.runner.evaluate", evaluate)
+    monkeypatch.setattr("sol_core.tasks.runner.run_tasks", run_tasks)
     monkeypatch.setattr("sol_core.models.loading.load_language_model", lambda name, **_: name)
     monkeypatch.setattr("sol_core.models.tuning.tune", lambda *_: None)
     info = SimpleNamespace(grid=ActionGrid())
@@ -115,10 +108,6 @@ def test_evaluate_prints_exactly_the_result(
     with (tmp_path / "results" / "result.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert sorted(row["method"] for row in rows) == sorted(["policy", "dense", "static"] * 2)
-    found = {(row["requested_keep"], row["method"]): row for row in rows}
-    assert (found["0.5", "static"]["nll"], found["0.5", "static"]["gain"]) == ("2.5", "0.25")
-    assert found["0.5", "policy"]["gain"] == ""
-    assert {row["spend_bits"] for row in rows[3:]} >= {"7.0"}
 
 
 def test_shares_after_several_contexts_are_an_evaluation_each(
@@ -135,13 +124,15 @@ def test_shares_after_several_contexts_are_an_evaluation_each(
         lambda _: SimpleNamespace(grid=ActionGrid()),
     )
     monkeypatch.setattr("sol_core.budgets.mix_table", lambda *_: SimpleNamespace(lowest=lowest))
-    asked = ["evaluate", "p", "--budgets", "50%,65%", "--context", "256, 2048", "--out", "results"]
+    asked = ["evaluate", "./mine", "--sampled", "--budgets", "50%,65%", "--out", "results"]
+    asked += ["--context", "256, 2048"]
     done = run(*asked, "--json")
     assert done.status == 0
     assert "after 256 tokens at least 60 % of the bytes are read; left out there: 50 %" in done.err
     assert [len(one["budgets"]) for one in json.loads(done.out)] == [1, 2]
     for call, context in zip(tuple(evaluated), (256, 2048), strict=True):
-        assert call["config"].context == context
+        assert (call["config"].context, call["config"].sampled) == (context, True)
+        assert call["folders"] == {"mine": tmp_path / "mine"}
         assert Budget.share(0.65) in call["config"].budgets
         folder = tmp_path / "results" / f"context-{context}"
         assert run("evaluate", "--config", str(folder / "evaluation.toml")).status == 0
@@ -151,68 +142,33 @@ def test_shares_after_several_contexts_are_an_evaluation_each(
     assert re.search(r"static .* 61\.0 % +61\.0 .* \+0\.0300 \(\+0\.0100 to \+0\.0500\)", text)
 
 
-def test_evaluate_for_people(
-    run: RunCommand, evaluated: list[dict[str, Any]], tmp_path: Path
-) -> None:
-    done = run("evaluate", "./mine", "--sampled", "--pollution")
-    assert done.status == 0
-    (call,) = evaluated
-    assert call["folders"] == {"mine": tmp_path / "mine"}
-    config = call["config"]
-    assert (config.sampled, config.pollution) == (True, True)
-    assert len(config.budgets) == 9
-    assert re.search(r"static +2\.5000 +0\.2500 .* \+0\.2500 \(\+0\.1000 to \+0\.4000\)", done.out)
-
-
 @pytest.mark.parametrize(
     ("arguments", "status", "named"),
     [
-        (["nobody"], 1, "no policy 'nobody'"),
-        (["p", "--budgets", "0.5,0.6"], 2, "a number per axis"),
-        (["p", "--budgets", "0.05,0.6,8"], 2, "0.05"),
-        (["p", "--budgets", "0.5,0.6,3"], 2, "bits = 3 is outside"),
-        (["p", "--budgets", ""], 2, "no budget"),
-        (["p", "--budgets", "50%;0.5,0.6,8"], 2, "in two runs"),
-        (["p", "--context", "256,long"], 2, "a number of tokens"),
-        (["p", "--context", "256,256"], 2, "twice"),
-        (["p", "--baselines", "magic"], 2, "magic"),
-        (["p", "--baselines", "random:0"], 2, "random:0"),
-        (["p", "--texts", "0"], 2, "texts"),
-        (["p", "--steps", "0"], 2, "steps"),
-        (["p", "--seed", "-1"], 2, "seed"),
-        (["p", "--texts", "few"], 2, "few"),
-        (["p", "--corpus", "none.txt"], 1, "no such file"),
-        (["p", "--corpus", ""], 1, "no such file"),
-        (["p", "--out", "text.txt"], 1, "is a file"),
-        ([], 2, "POLICY"),
+        (["evaluate", "nobody"], 1, "no policy 'nobody'"),
+        (["evaluate", "p", "--budgets", "0.5,0.6"], 2, "a number per axis"),
+        (["evaluate", "p", "--budgets", "0.5,0.6,3"], 2, "bits = 3 is outside"),
+        (["evaluate", "p", "--budgets", "50%;0.5,0.6,8"], 2, "in two runs"),
+        (["evaluate", "p", "--context", "256,256"], 2, "twice"),
+        (["evaluate", "p", "--baselines", "magic"], 2, "magic"),
+        (["evaluate", "p", "--texts", "0"], 2, "texts"),
+        (["evaluate", "p", "--corpus", "none.txt"], 1, "no such file"),
+        (["evaluate", "p", "--out", "text.txt"], 1, "is a file"),
+        (["evaluate"], 2, "POLICY"),
+        (["tasks", "nobody"], 1, "nobody"),
+        (["tasks", "p", "--tasks", "poetry"], 2, "allowed: arc_easy, hellaswag"),
+        (["tasks", "p", "--budgets", "0.01,0.6,8"], 2, "attention kept = 0.01"),
+        (["tasks", "p", "--baselines", "dense"], 2, "unknown baseline 'dense'"),
+        (["tasks", "p", "--contexts", "long"], 2, "lengths in tokens, as in 1000,4000"),
     ],
 )
-def test_evaluate_refuses(
+def test_what_cannot_be_measured_is_refused(
     run: RunCommand, evaluated: list[Any], arguments: list[str], status: int, named: str
 ) -> None:
-    done = run("evaluate", *arguments, "--json")
+    done = run(*arguments, "--json")
     assert named in one_line(done)
     assert done.status == status
     assert evaluated == []
-
-
-@pytest.mark.parametrize("name", ["owner/name", "owner/name.v1:en.noblocklist:test:body"])
-def test_a_hub_data_set_is_named_with_its_parts(
-    run: RunCommand, evaluated: list[dict[str, Any]], name: str
-) -> None:
-    assert run("evaluate", "p", "--corpus", name, "--json").status == 0
-    assert evaluated[0]["config"].corpus == name
-
-
-def test_errors_of_the_evaluation_pass(
-    run: RunCommand, evaluated: list[Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def evaluate(*_: Any, **__: Any) -> Iterator[Any]:
-        raise SolError("this policy was made for another model")
-        yield
-
-    monkeypatch.setattr("sol_core.evaluation.runner.evaluate", evaluate)
-    assert "another model" in one_line(run("evaluate", "p", "--json"))
 
 
 def test_a_file_says_everything_and_options_come_on_top(
@@ -237,9 +193,7 @@ def test_a_file_says_everything_and_options_come_on_top(
     [
         ("texts = 8", "POLICY"),
         ('policy = "p"\ntext = 8', "text"),
-        ('policy = "p"\ntexts = "many"', "texts"),
         ('policy = "p"\nbudgets = [{ keep = 1 }]', "keep"),
-        ('policy = "p"\ncorpus = "none.txt"', "no such file"),
     ],
 )
 def test_a_file_that_cannot_be_run_is_refused(
@@ -263,3 +217,66 @@ def test_off_a_terminal_progress_is_a_line_for_every_tenth(
     assert lines[:2] == ["  0 %  text 1 of 200", " 10 %  text 20 of 200"]
     assert lines[-1] == "100 %  text 200 of 200"
     assert len(lines) == 11
+
+
+def test_tasks_print_exactly_the_result(
+    run: RunCommand, evaluated: list[dict[str, Any]], data_dir: DataDir
+) -> None:
+    options = ["--tasks", "piqa, mmlu", "--limit", "20", "--budgets", "0.5,0.6,8", "--seed", "3"]
+    done = run("tasks", "p", *options, "--json")
+    assert done.status == 0
+    assert json.loads(done.out) == RESULT | {"elapsed_s": None}
+    (call,) = evaluated
+    assert call["config"] == TasksConfig(("piqa", "mmlu"), 20, (Budget(0.5, 0.6, 8.0),), 3)
+    run("tasks", "p", "--tasks", "recall", "--contexts", "1000,600", "--json")
+    assert evaluated.pop()["config"] == TasksConfig(("recall",), contexts=(1000, 600))
+    run("tasks", "p", "--baselines", "static,paper", "--json")
+    assert evaluated[1]["config"] == TasksConfig(baselines=("static", "paper"))
+    assert call["folder"] == data_dir.policies / "p"
+    assert call["partial"].is_relative_to(data_dir.root)
+
+
+def test_tasks_for_people(run: RunCommand, evaluated: list[Any]) -> None:
+    done = run("tasks", "p")
+    assert "piqa: 500 questions, chance 50.0, dense 68.0 (64.0 to 72.0)" in done.out
+    assert "arc_easy, piqa: 1000 questions together" in done.out
+    for gain in (
+        "+1.2 (-0.8 to +3.2)  +0.006 (+0.002 to +0.010)",  # the policy's
+        "-2.4 (-4.4 to -0.4)  -0.012 (-0.016 to -0.008)",  # the paper's, against it
+    ):
+        assert gain in done.out
+    assert "NLL +0.061 (+0.052 to +0.070) nats per token" in done.out
+    assert "running the policy" in done.err
+
+
+def test_recall_for_people() -> None:
+    task = copy.deepcopy(RESULT["tasks"][1])
+    for at, method in enumerate((task["dense"], *task["budgets"][0]["methods"].values())):
+        mean = 0.7 - 0.05 * at
+        method["over_dense"] = {"mean": mean - 0.7, "low": mean - 0.8, "high": mean - 0.6}
+        method["written"] = {"holds": {"mean": mean - 0.1, "low": mean - 0.2, "high": mean}}
+    task["budgets"] = task["budgets"][:1]
+    right = {"policy": 0.8, "static": 0.5, "paper": 0.4}
+    task["kinds"] = [{"kind": "facts", "questions": 10, "dense": 0.7, "budgets": [right]}]
+    lines = tasks_table(RESULT | {"tasks": [task]}).splitlines()
+    (dense,) = (line for line in lines if line.split()[:1] == ["dense"])
+    assert dense.split() == ["dense", "60.0", "(50.0", "to", "70.0)", "70.0"]
+    (policy,) = (line for line in lines if "-5.0 (-15.0 to +5.0)" in line)
+    assert policy.split()[-5:] == ["55.0", "(45.0", "to", "65.0)", "80.0"]
+
+
+def test_the_former_name_of_the_command_still_works(run: RunCommand, evaluated: list[Any]) -> None:
+    done = run("benchmark", "p", "--tasks", "piqa", "--json")
+    assert (done.status, json.loads(done.out)["policy"]) == (0, "p")
+    assert "benchmark" not in run("--help").out
+
+
+def test_every_kind_of_job_can_be_listed_by_kind(run: RunCommand, store: Store) -> None:
+    assert {STORED_KINDS.get(kind, kind) for kind in KINDS} == set(JOB_KINDS) == set(ENGINES)
+    store.jobs.create("benchmark", "a", "of the tasks", {})
+    store.jobs.create("train", "a", "a training", {})
+    for word in ("tasks", "benchmark"):
+        listed = run("jobs", "list", "--kind", word).out
+        assert "of the tasks" in listed
+        assert "tasks  " in listed
+        assert "a training" not in listed

@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import json
+import resource
 import subprocess
+import time
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import torch
 
 from app.formats.plain_json import json_safe
 from app.host.database import open_database
 from app.host.paths import DataDir
+from app.jobs.runner import JobOutcome, Workplace, run_job
+from app.jobs.updates import JobFunction, JobTask, JobUpdate
 from sol_core.config import GenerationConfig
 from sol_core.events import event_to_dict
-from storage import Store
+from sol_core.files.staging import write_safetensors
+from sol_core.progress import WorkProgress
+from storage import DatabaseWriteError, JobRecord, JobStatus, Store
 from tests.app.command_line import Finished, RunCommand
 from tests.support.fake_engine import make_token
 
@@ -95,3 +104,84 @@ def test_a_read_only_disk_is_listed_and_exported(
         assert done.status == 0, done.err
     refused = filled.ask("jobs", "delete", filled.job_id)
     assert (refused.status, "cannot be opened or written" in refused.err) == (1, True)
+
+
+Updates = Generator[JobUpdate, None, None]
+
+
+def filling(task: JobTask) -> Updates:
+    """Write until nothing more can be written, not even a page of the database."""
+    for step in range(1000):
+        yield WorkProgress(step / 1000, "grpo", 5.0, {"step": step, "metrics": {"kl": 0.5}})
+        try:
+            write_safetensors({"weights": torch.zeros(50_000)}, task.folder / f"{step}.safetensors")
+        except OSError:
+            path = task.folder / "rest.safetensors"
+            with contextlib.suppress(OSError), path.open("wb", buffering=0) as rest:
+                while rest.write(bytes(512)):
+                    pass
+            raise
+
+
+def run_once(
+    store: Store, data_dir: DataDir, function: JobFunction
+) -> tuple[JobOutcome, JobRecord]:
+    job = store.jobs.create("train", "a", "t", {}, worker="w")
+    outcome = run_job(job, function, Workplace(store.jobs, data_dir, "w"))
+    return outcome, store.jobs.get(job.id)
+
+
+def test_a_job_that_fills_the_disk_has_failed_at_once_and_says_what_to_do(
+    small_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.host.paths.MIN_FREE_BYTES", 0)  # nothing starts on such a disk
+    data_dir = DataDir(small_disk / "data")
+    data_dir.prepare()
+    with open_database(data_dir) as store:
+        began = time.monotonic()
+        outcome, job = run_once(store, data_dir, filling)
+        assert time.monotonic() - began < 20
+        assert (outcome.status, job.status) == ("failed", "failed")
+        assert str(job.error).startswith("The disk is full (")
+        assert f"free at least 500 MB in {data_dir.root} and press Resume" in str(job.error)
+        steps = [row["step"] for row in store.jobs.metrics(job.id)]
+        assert steps == list(range(len(steps)))
+        assert len(steps) > 10
+
+
+def test_room_is_given_back_before_the_last_word(
+    store: Store, data_dir: DataDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a full disk: nothing is saved while the job holds its room."""
+    finish = store.jobs.finish
+    held: list[Path] = []
+
+    def full(task: JobTask) -> Updates:
+        held.extend(task.folder.glob(".reserved"))
+        assert held[0].stat().st_size == 1_000_000
+        raise OSError(errno.ENOSPC, "No space left on device")
+        yield
+
+    def save(job_id: str, worker: str, status: JobStatus, *rest: object) -> JobRecord:
+        if held[0].exists():
+            raise DatabaseWriteError("the disk is full")
+        return finish(job_id, worker, status, *rest)  # type: ignore[arg-type]  # passed on
+
+    monkeypatch.setattr(store.jobs, "finish", save)
+    outcome, job = run_once(store, data_dir, full)
+    assert isinstance(outcome.reason, OSError)
+    assert job.status == "failed"
+    assert "press Resume" in str(job.error)
+
+
+def test_what_safetensors_cannot_write_is_an_os_error(tmp_path: Path) -> None:
+    """A limit on the size of files stands for the disk's end, which needs no rights."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large") as caught:
+            write_safetensors({"weights": torch.zeros(50_000)}, tmp_path / "x.safetensors")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert caught.value.errno == errno.EFBIG
+    assert caught.value.filename == str(tmp_path / "x.safetensors")

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from app.host import paths
-from app.host.environment import prepare as prepare_environment
-from app.host.errors import DataDirError
+from app.host import environment, paths
+from app.host.environment import KEPT_DAYS, kernel_cache_folder, remove_unused_caches
+from app.host.errors import AlreadyRunningError, DataDirError
+from app.host.instance_lock import hold_instance_lock, publish_url, read_note
 from app.host.paths import DataDir
+from tests.app.tiny_project import PROJECT
 
 
 @pytest.fixture(autouse=True)
@@ -22,16 +27,11 @@ def _no_variable(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_option_wins_over_variable_wins_over_platform(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "share"))
+    monkeypatch.setenv("SOL_DATA_DIR", "  ")
     assert DataDir.resolve(None).root.name == "sol-explorer"
     monkeypatch.setenv("SOL_DATA_DIR", str(tmp_path / "variable"))
     assert DataDir.resolve(None).root == tmp_path / "variable"
     assert DataDir.resolve(str(tmp_path / "option")).root == tmp_path / "option"
-
-
-def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SOL_DATA_DIR", "  ")
-    assert DataDir.resolve(None).root.name == "sol-explorer"
 
 
 def test_relative_and_home_folders_become_absolute(
@@ -55,26 +55,13 @@ def test_prepare_makes_everything_inside_and_leaves_no_probe(tmp_path: Path) -> 
     data_dir.prepare()
     found = {path.name for path in data_dir.root.iterdir()}
     assert found == {"models", "policies", "logs", "corpora", "jobs"}
-    for place in (
-        data_dir.models,
-        data_dir.database,
-        data_dir.lock_file,
-        data_dir.worker_lock_file,
-    ):
-        assert place.parent == data_dir.root
 
 
-def test_a_file_in_its_place(tmp_path: Path) -> None:
+def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(DataDirError, match=r"cannot write .*--data-dir"):
-        DataDir(tmp_path / "file").prepare()
-
-
-def test_a_read_only_file_system() -> None:
-    if not Path("/proc/self").exists():
-        pytest.skip("needs /proc, which nobody can write to, root included")
-    with pytest.raises(DataDirError, match="cannot write"):
-        DataDir(Path("/proc/self/data")).prepare()
+    for place in (tmp_path / "file", Path("/proc/self/data")):  # which not even root can
+        with pytest.raises(DataDirError, match=r"cannot write .*--data-dir"):
+            DataDir(place).prepare()
 
 
 def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,31 +70,101 @@ def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         DataDir(tmp_path).prepare()
 
 
-@pytest.fixture
-def clean_variables(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the function sets is undone after the test."""
-    names = ["HF_HOME", "HF_TOKEN_PATH", "HF_STORED_TOKENS_PATH", "GRADIO_TEMP_DIR", "NO_PROXY"]
-    for name in [*names, "no_proxy", "GRADIO_ANALYTICS_ENABLED", "HF_DATASETS_CACHE"]:
-        monkeypatch.setenv(name, "")  # so that it is restored
-        monkeypatch.delenv(name)
-
-
-@pytest.mark.usefixtures("clean_variables")
-def test_libraries_write_into_the_data_directory_and_report_nothing(tmp_path: Path) -> None:
-    prepare_environment(tmp_path)
+def test_libraries_write_into_the_data_directory_and_what_the_user_set_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "environ", {"HOME": str(tmp_path)})
+    root = tmp_path / "data"
+    environment.prepare(root)
     for name in ("HF_HOME", "HF_DATASETS_CACHE", "GRADIO_TEMP_DIR"):
-        assert Path(os.environ[name]).is_relative_to(tmp_path)
+        assert Path(os.environ[name]).is_relative_to(root)
     assert os.environ["GRADIO_ANALYTICS_ENABLED"] == "False"
-    assert not Path(os.environ["HF_TOKEN_PATH"]).is_relative_to(tmp_path), "login would be lost"
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.usefixtures("clean_variables")
-def test_what_the_user_set_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HF_HOME", "/elsewhere")
-    monkeypatch.setenv("NO_PROXY", "intranet, 127.0.0.1")
-    prepare_environment(tmp_path)
-    prepare_environment(tmp_path)
-    assert os.environ["HF_HOME"] == "/elsewhere"
+    assert not Path(os.environ["HF_TOKEN_PATH"]).is_relative_to(root), "login would be lost"
+    assert os.environ["GOMP_SPINCOUNT"] == "1000"
+    assert os.environ["NUMBA_CACHE_DIR"] == str(kernel_cache_folder(root / "cache/numba"))
+    assert not root.exists()
+    own = {"HF_HOME": "/elsewhere", "GOMP_SPINCOUNT": "5"}
+    monkeypatch.setattr(os, "environ", own | {"NO_PROXY": "intranet, 127.0.0.1"})
+    for _ in range(2):
+        environment.prepare(root)
+    assert own.items() <= os.environ.items()
     assert "HF_TOKEN_PATH" not in os.environ
     assert os.environ["NO_PROXY"].replace(" ", "") == "intranet,127.0.0.1,localhost"
+
+
+def test_any_changed_kernel_source_means_another_folder(tmp_path: Path) -> None:
+    sources = tmp_path / "kernels" / "deep"
+    sources.mkdir(parents=True)
+    helper = sources / "helper.py"
+    seen = set()
+    for text in ("a = 1", "a = 2"):
+        helper.write_text(text)
+        seen.add(kernel_cache_folder(tmp_path, sources.parent))
+    helper.rename(sources / "other.py")
+    seen.add(kernel_cache_folder(tmp_path, sources.parent))
+    assert len(seen) == 3
+    assert kernel_cache_folder(tmp_path, sources.parent) in seen
+
+
+def test_only_long_unused_caches_are_removed(tmp_path: Path) -> None:
+    now = time.time()
+    for name, days in (("current", 100), ("recent", KEPT_DAYS - 1), ("old", KEPT_DAYS + 1)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "code").write_text("")
+        os.utime(tmp_path / name, (now - days * 86_400,) * 2)
+    remove_unused_caches(tmp_path / "current")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["current", "recent"]
+    assert (tmp_path / "current").stat().st_mtime > now - 60
+    remove_unused_caches(tmp_path / "missing" / "folder")
+
+
+HOLD = """
+import sys, pathlib
+from app.host.instance_lock import hold_instance_lock
+with hold_instance_lock(pathlib.Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_the_second_is_told_where_the_first_runs(tmp_path: Path) -> None:
+    path = tmp_path / "serve.lock"
+    with hold_instance_lock(path):
+        with pytest.raises(AlreadyRunningError, match=r"still starting .*--data-dir"):
+            hold_instance_lock(path).__enter__()
+        publish_url(path, "http://127.0.0.1:7861")
+        with pytest.raises(AlreadyRunningError, match=r"at http://127\.0\.0\.1:7861 \(process \d"):
+            hold_instance_lock(path).__enter__()
+    with hold_instance_lock(path):
+        pass
+
+
+def test_a_killed_holder_leaves_no_lock(tmp_path: Path) -> None:
+    path = tmp_path / "serve.lock"
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(path)],
+        cwd=PROJECT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(AlreadyRunningError, match=f"process {holder.pid}"):
+            hold_instance_lock(path).__enter__()
+        holder.kill()
+        holder.wait()
+    with hold_instance_lock(path):
+        pass
+
+
+def test_a_look_at_the_lock_leaves_the_holders_note(tmp_path: Path) -> None:
+    """As filelock 3 does it."""
+    path = tmp_path / "serve.lock"
+    with hold_instance_lock(path):
+        publish_url(path, "http://127.0.0.1:7861")
+        os.close(os.open(path, os.O_RDWR | os.O_TRUNC))
+        with pytest.raises(AlreadyRunningError, match=r"at http://127\.0\.0\.1:7861"):
+            hold_instance_lock(path).__enter__()
+    assert read_note(path) == {}
+    assert {entry.name for entry in tmp_path.iterdir()} <= {"serve.lock"}

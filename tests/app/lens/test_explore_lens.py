@@ -1,11 +1,10 @@
-"""What a page may ask of the lens, over the real engine with a tiny model."""
+"""What a page may ask of the lens and of two runs, over the real engine with a tiny model."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,43 +14,32 @@ from app.host.errors import AppError
 from app.host.paths import DataDir
 from app.pages.explore.handlers import HANDLERS
 from app.runs import queue as generation_runs
-from app.web.calls import server_functions
 from app.web.services import Services, build_services, engine_generate
 from sol_core.actions import ActionGrid, Budget, ceil_fraction
 from sol_core.config import GenerationConfig, ScheduleConfig, SideRowConfig
-from sol_core.inspection.records import InspectionConfig
+from tests.app.page_calls import ANNA, BEN, Call, caller
 from tests.app.waiting import wait_until
 from tests.support.fake_engine import FakeEngine, fake_load
 from tests.support.tiny_language_model import make_language_model
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-ANNA, BEN = "a" * 32, "b" * 32
-Call = Callable[..., dict[str, Any]]
 SETTINGS = {"max_new_tokens": 6, "ignore_end_of_text": True, "chat": False}
 
 
-def caller(services: Services) -> Call:
-    functions = {f.__name__: f for f in server_functions(services, HANDLERS)}
-
-    def invoke(name: str, owner: str = ANNA, **request: Any) -> dict[str, Any]:
-        return dict(json.loads(json.dumps(functions[name]([{"owner": owner, **request}]))))
-
-    return invoke
-
-
-@pytest.fixture
-def services(tmp_path: Path) -> Iterator[Services]:
-    data_dir = DataDir(tmp_path)
+@pytest.fixture(scope="module")
+def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
+    data_dir = DataDir(tmp_path_factory.mktemp("data"))
     data_dir.prepare()
     model = dataclasses.replace(make_language_model(), name="tiny")
     made = build_services(data_dir, "tiny", lambda report: model, engine_generate(data_dir))
+    wait_until(lambda: made.loader.loaded() is not None)
     yield made
     made.close()
 
 
 @pytest.fixture
 def call(services: Services) -> Call:
-    return caller(services)
+    return caller(services, HANDLERS)
 
 
 def finish(call: Call, services: Services, **settings: Any) -> str:
@@ -81,9 +69,8 @@ def test_a_look_is_of_the_run_as_it_was(call: Call, services: Services, is_kept:
     assert taken["nll"] == pytest.approx(view["taken"]["nll"], abs=1e-3)
 
 
-@pytest.mark.parametrize("is_kept", [True, False], ids=["in memory", "from the database"])
 def test_a_level_of_two_thirds_is_replayed_in_full_and_gives_the_recorded_kl(
-    call: Call, services: Services, is_kept: bool
+    services: Services,
 ) -> None:
     config = GenerationConfig(
         schedule=ScheduleConfig("static", Budget(0.5, 2 / 3, 8.0)),
@@ -95,8 +82,7 @@ def test_a_level_of_two_thirds_is_replayed_in_full_and_gives_the_recorded_kl(
     run_id = services.runs.start(ANNA, "The keeper", config)
     wait_until(lambda: services.store.runs.get(run_id).status == "finished")
     recorded = services.store.runs.events(run_id)[4]
-    if not is_kept:
-        services.runs.forget(run_id)
+    services.runs.forget(run_id)
     view = services.lens.look(ANNA, run_id, 4)
     ratio = view["taken"]["action"]["channel_keep_ratio"]
     assert ratio == recorded["action"]["channel_keep_ratio"] == 2 / 3
@@ -105,33 +91,13 @@ def test_a_level_of_two_thirds_is_replayed_in_full_and_gives_the_recorded_kl(
     assert view["replayed"]["nll"] == pytest.approx(recorded["surprisal"], rel=1e-5)
 
 
-def test_an_inspected_row_is_replayed_beside_the_others(call: Call, services: Services) -> None:
-    schedules = tuple(ScheduleConfig(kind, Budget(0.5, 0.6, 8.0)) for kind in ("static", "random"))
-    config = InspectionConfig(schedules=schedules)
-    run_id = services.runs.start(ANNA, "The keeper of the light", config)
-    wait_until(lambda: services.store.runs.get(run_id).status == "finished")
-    recorded = services.store.runs.events(run_id)[9]["rows"]
-    for row in range(3):
-        step = services.lens.look(ANNA, run_id, 9, row)["replayed"]
-        assert step["nll"] == pytest.approx(recorded[row]["nll"], rel=1e-5)
-        assert step["kl_to_dense"] == pytest.approx(recorded[row]["kl"], rel=1e-4, abs=1e-6)
-
-
 def test_what_is_not_there_is_refused(call: Call, services: Services) -> None:
     run_id = finish(call, services)
     assert "tokens 0 to 5" in call("look_at_token", run_id=run_id, index=6)["refused"]
-    assert "tokens 0 to 5" in call("look_at_token", run_id=run_id, index=-1)["refused"]
     assert "does not exist" in call("look_at_token", run_id="none", index=0)["refused"]
     assert "bits must be" in call("look_at_plane", run_id=run_id, index=0, bits=1)["refused"]
     for request in ({"index": 0}, {"run_id": run_id, "index": True}, {"run_id": 3, "index": 0}):
         assert "Reload the page" in call("look_at_token", **request)["refused"]
-
-
-def test_a_run_of_another_model_is_refused(call: Call, services: Services) -> None:
-    record = services.store.runs.create(ANNA, "x", "larger", "dense", {})
-    services.store.runs.finish(record.id, "finished")
-    refused = call("look_at_token", run_id=record.id, index=0)["refused"]
-    assert refused.startswith("larger made this run, tiny is loaded")
 
 
 def test_a_run_that_goes_on_is_refused_and_another_ones_is_waited_for(
@@ -140,10 +106,11 @@ def test_a_run_that_goes_on_is_refused_and_another_ones_is_waited_for(
     monkeypatch.setattr(generation_runs, "QUESTION_PATIENCE_S", 0.05)
     engine = FakeEngine(pause_at=2)
     services = build_services(DataDir(tmp_path), "fake-model", fake_load, engine)
-    call = caller(services)
+    call = caller(services, HANDLERS)
     run_id = call("start_run", prompt="x", settings={"max_new_tokens": 4})["run_id"]
     wait_until(lambda: call("poll_run", run_id=run_id, cursor=0)["cursor"] == 2)
     assert "has ended" in call("look_at_token", run_id=run_id, index=0)["refused"]
+    assert "has ended" in call("compare_runs", a=run_id, b=run_id)["refused"]
     with pytest.raises(AppError, match="busy with a generation"):
         services.runs.with_model(BEN, lambda bench: None)
     monkeypatch.setattr(generation_runs, "QUESTION_PATIENCE_S", 30)
@@ -158,7 +125,44 @@ def test_a_question_that_fails_leaves_the_line(call: Call, services: Services) -
     def fail(bench: Any) -> None:
         raise ValueError("no")
 
-    wait_until(lambda: services.loader.loaded() is not None)
     with pytest.raises(ValueError, match="no"):
         services.runs.with_model(ANNA, fail)
     finish(call, services)
+
+
+def test_a_pair_is_aligned_and_scored_by_the_dense_model(call: Call, services: Services) -> None:
+    first = finish(call, services, schedule="static", keep=100, channels=100, bits=16)
+    second = finish(call, services, schedule="static", keep=20, channels=45, bits=6)
+    view = call("compare_runs", BEN, a=first, b=second)
+    rows = [call("poll_run", run_id=run_id, cursor=0)["rows"] for run_id in (first, second)]
+    for side, own in zip(view["sides"], rows, strict=True):
+        shadow = [row["side"][0]["surprisal"] for row in own]  # a dense row with a cache of its own
+        assert side["nll"] == pytest.approx(shadow, abs=1e-3)
+        assert side["problem"] is None
+    ids = [[row["token_id"] for row in own] for own in rows]
+    parted = next((n for n, (x, y) in enumerate(zip(*ids, strict=True)) if x != y), None)
+    assert view["same_prompt"]
+    assert view["parted"] == parted
+    assert view["stretches"][-1][2] == view["stretches"][-1][4] == 6
+
+    same = call("compare_runs", a=first, b=first)
+    assert (same["parted"], same["stretches"]) == (None, [[True, 0, 6, 0, 6]])
+
+
+def test_runs_of_other_prompts_and_models_are_shown_without_alignment(
+    call: Call, services: Services
+) -> None:
+    first = finish(call, services)
+    other = services.store.runs.create(ANNA, "Another", "larger", "dense", {})
+    services.store.runs.append_events(other.id, services.store.runs.events(first)[:2])
+    services.store.runs.finish(other.id, "finished")
+    view = call("compare_runs", a=first, b=other.id)
+    assert (view["same_prompt"], view["parted"], view["stretches"]) == (False, None, None)
+    assert view["sides"][0]["problem"] is None
+    assert "larger made this run" in view["sides"][1]["problem"]
+    empty = services.store.runs.create(ANNA, "The keeper", "tiny", "dense", {"chat": False})
+    services.store.runs.finish(empty.id, "stopped")
+    view = call("compare_runs", a=first, b=empty.id)
+    assert (view["same_prompt"], view["parted"]) == (True, 0)
+    assert view["sides"][1] == {"nll": None, "problem": "Nothing was generated."}
+    assert "does not exist" in call("compare_runs", a=first, b="none")["refused"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +17,9 @@ from app.runs.queue import GenerationRuns
 from sol_core.config import GenerationConfig
 from sol_core.errors import ConfigError
 from storage import Store, open_store
+from tests.app.page_calls import ANNA
 from tests.app.waiting import wait_until
 from tests.support.fake_engine import FakeEngine, fake_load
-
-ANNA, BEN = "a" * 32, "b" * 32
 
 
 class Measures:
@@ -109,32 +107,9 @@ def test_one_measurement_serves_all_who_ask_before_and_after(
     assert (result["value"], result["by"], result["model"]) == (1, "fake-model", "fake-model")
     assert result["took_ms"] >= 0
     assert result["measured_at"]
+    done(desk, "slow", {"n": 1})["value"] = "changed"  # nobody else gets that
     assert done(desk, "slow", {"n": 1}) == result
     assert len(measures.calls) == 1
-
-
-def test_the_line_is_first_come_first_served_and_says_how_many_come_first(
-    desk: ExperimentDesk, measures: Measures
-) -> None:
-    for number in range(4):
-        desk.ask(f"pupil {number}", "slow", {"n": number})
-    wait_until(lambda: len(measures.calls) == 1)
-    assert [desk.ask(f"pupil {n}", "slow", {"n": n})["before"] for n in range(4)] == [0, 1, 2, 3]
-    measures.go.set()
-    assert done(desk, "slow", {"n": 3})["value"] == 3
-    assert [call["n"] for call in measures.calls] == [0, 1, 2, 3]
-
-
-def test_the_line_is_bounded(
-    desk: ExperimentDesk, measures: Measures, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(experiment_desk, "SHARES", replace(SHARES, of_all=3))
-    for number in range(3):
-        desk.ask(f"pupil {number}", "slow", {"n": number})
-    with pytest.raises(AppError, match="already has 3 experiments waiting, the most"):
-        desk.ask(ANNA, "slow", {"n": 9})
-    measures.go.set()
-    assert done(desk, "slow", {"n": 2})["value"] == 2
 
 
 def test_a_failure_is_told_to_all_who_wait_and_tried_again_later(
@@ -208,21 +183,6 @@ def test_one_visitor_does_not_take_the_whole_line(desk: ExperimentDesk, measures
     assert [call["n"] for call in measures.calls] == [*range(6), *range(100, 130)]
 
 
-def test_one_network_does_not_take_the_whole_line(
-    desk: ExperimentDesk, measures: Measures, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(experiment_desk, "SHARES", replace(SHARES, of_address=5))
-    here = ["192.0.2.1"]
-    monkeypatch.setattr(experiment_desk, "address", lambda: here[0])
-    for number in range(5):
-        desk.ask(f"invented {number}", "slow", {"n": number})
-    with pytest.raises(AppError, match="Your network already has 5 experiments waiting"):
-        desk.ask("invented 5", "slow", {"n": 5})
-    assert desk.ask("invented 5", "slow", {"n": 4})["state"] == "waiting"
-    here[0] = "192.0.2.2"
-    assert desk.ask(BEN, "slow", {"n": 5})["state"] == "waiting"
-
-
 def test_results_are_bounded_in_bytes_too(
     desk: ExperimentDesk, measures: Measures, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -232,9 +192,3 @@ def test_results_are_bounded_in_bytes_too(
     assert [call["n"] for call in measures.calls] == [1, 2, 3, 2]
     monkeypatch.setattr(experiment_desk, "MAX_KEPT_BYTES", 10)
     assert done(desk, "huge", {"n": 4})["value"]  # larger than all room: told all the same
-
-
-def test_nobody_changes_a_result_that_others_get(desk: ExperimentDesk, measures: Measures) -> None:
-    measures.go.set()
-    done(desk, "slow", {"n": 7})["value"] = "changed"
-    assert done(desk, "slow", {"n": 7})["value"] == 7

@@ -8,7 +8,6 @@ import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,7 +18,6 @@ from app.lessons.texts import BEGINNINGS, PASSAGES
 from app.pages.learn.handlers import PAGE
 from app.web.calls import server_functions
 from app.web.services import Services, build_services, engine_generate
-from sol_core.actions import ActionGrid
 from sol_core.models.loading import LanguageModel
 from tests.app.waiting import wait_until
 from tests.support.tiny_language_model import make_language_model
@@ -71,12 +69,7 @@ def test_a_continuation_says_what_each_step_cost(services: Services) -> None:
     found = result(services, "steps", text="keeper")
     assert found["prompt"] == BEGINNINGS["keeper"]
     assert len(found["rows"]) == 12
-    for row in found["rows"]:
-        assert row["cost"]["bytes_read"] > 0
-        assert row["step_ms"] > 0
-        assert row["surprisal"] >= 0
     dense, least = found["parts"]["dense"], found["parts"]["least"]
-    assert found["least"] == [levels[0] for levels in ActionGrid().levels()]
     assert set(dense["ms"]) == {"attention", "mlp", "head", "policy", "rest"}
     assert min(*dense["ms"].values(), *least["ms"].values()) >= 0
     assert least["bytes"]["head"] == dense["bytes"]["head"]
@@ -100,19 +93,13 @@ def test_every_scored_token_has_a_loss_at_every_level(services: Services) -> Non
     scored = len(found["tokens"]) - found["first"]
     assert scored == 32
     assert [len(row) for row in found["nll"]] == [scored] * len(found["levels"])
-    assert found["levels"][-1] == 1
     assert set(found["kl"][-1]) == {0}
     assert max(found["kl"][0]) > 0
-
-
-def test_every_compressed_step_says_which_pages_it_read(services: Services) -> None:
-    found = result(services, "pages", text="comet")
     assert [len(row) for row in found["reads"]] == [32] * (len(found["levels"]) - 1)
     for few, many in itertools.pairwise(found["reads"]):
         for at, (less, more) in enumerate(zip(few, many, strict=True)):
             assert less["share"] <= more["share"] < 1
             assert less["pages"] == -(-(found["first"] + at) // found["page_size"])
-    assert len(json.dumps(found["reads"])) < 64_000
 
 
 def test_one_step_is_shown_at_every_share_of_channels(services: Services) -> None:
@@ -120,42 +107,23 @@ def test_one_step_is_shown_at_every_share_of_channels(services: Services) -> Non
     assert len(found["rows"]) == len(found["levels"]) == 13
     assert found["rows"][-1]["kl"] == 0
     assert found["rows"][0]["kl"] > 0
-    assert all(len(row["top"]) == 5 for row in found["rows"])
-    assert [row["mlp_shares"] for row in found["rows"]] == [[level, 1] for level in found["levels"]]
     read = [row["mlp_bytes"] for row in found["rows"]]
     assert read == sorted(set(read))
 
 
 def test_both_ways_of_skipping_are_measured_at_equal_bytes(services: Services) -> None:
     found = result(services, "mechanisms", text="recipe")
-    assert "".join(found["tokens"]) == PASSAGES["recipe"]
-    assert len(found["tokens"]) - found["first"] == 32
-    for way in (*found["pages"]["paper"], *found["pages"]["default"]):
-        assert [reads["pages"] for reads in way["reads"]] == [
-            -(-(found["first"] + at) // found["page_size"]) for at in range(32)
-        ]
-    assert found["mlp"]["paper"][0]["mlp_shares"] == pytest.approx([0.4, 1], abs=0.01)
-    assert max(found["mlp"]["default"][0]["mlp_shares"]) < 1
     for part, name in (("pages", "cache_bytes"), ("mlp", "mlp_bytes")):
-        ways = found[part]
-        for paper, default in zip(ways["paper"], ways["default"], strict=True):
+        for paper, default in zip(found[part]["paper"], found[part]["default"], strict=True):
             assert len(paper["kl"]) == len(default["kl"]) == 32
             assert paper["kl"] != default["kl"]
-            assert max(paper["kl"]) > 0
             assert default[name] < 1.1 * paper[name]
-        assert len(ways["paper"]) == len(ways["shares"])
-        assert ways["paper"][0][name] < ways["paper"][1][name]
-
-
-def test_bytes_that_are_skipped_are_those_counted_by_hand(services: Services) -> None:
-    found = result(services, "mechanisms", text="recipe")
+    # Bytes that are skipped are those counted by hand.
     model = services.loader.loaded()
     spec, length, size = model.spec, len(PASSAGES["recipe"]), model.lm.dtype.itemsize
-    pages = -(-length // 8)
     kept = -(-math.ceil(0.2 * length) // 8)
     token = 2 * spec.num_layers * spec.kv_width * size
-    bounds = found["pages"]["paper"][0]["cache_bytes"]
-    assert bounds == token * (8 * kept + pages)
+    assert found["pages"]["paper"][0]["cache_bytes"] == token * (8 * kept + -(-length // 8))
     copies = spec.num_layers * length * (spec.kv_width / 2 + 4 * spec.num_kv_heads)
     assert found["pages"]["default"][0]["cache_bytes"] == token * 8 * kept + copies
     matrix = spec.num_layers * spec.intermediate_size * spec.hidden_size * size
@@ -167,7 +135,6 @@ def test_bits_say_what_becomes_of_the_numbers_and_of_the_steps(services: Service
     found = result(services, "bits", text="recipe")
     assert len(found["zeros"]) == len(found["bits"]) == 12
     assert found["zeros"][0] >= found["zeros"][3]
-    assert {len(values) for values in found["kl"].values()} == {len(found["levels"])}
     assert found["kl"]["mlp_output"][0] > found["kl"]["mlp_output"][-1]
 
 
@@ -177,21 +144,16 @@ def test_spenders_do_without_a_policy_of_another_model_and_say_why(services: Ser
     assert "was trained for" in found["policy"]
     even, hindsight = (sum(one["kl"]) for one in found["spenders"])
     assert hindsight < even
-    assert len(found["kl"]) == len(found["levels"])
 
 
 @pytest.mark.parametrize(
     ("name", "parameters", "words"),
     [
         ("steps", {"text": "lighthouse"}, "no text is called 'lighthouse'"),
-        ("pages", {"text": ["x"] * 1000}, "no text is called"),
         ("choices", {"text": "door", "picks": [1] * (MOST_PICKS + 1)}, "at most"),
         ("choices", {"text": "door", "picks": [-1]}, "token ids from 0"),
-        ("choices", {"text": "door", "picks": [True]}, "token ids from 0"),
-        ("choices", {"text": "door"}, "must be a list"),
         ("choices", {"text": "door", "picks": [], "junk": 1}, "it takes text and picks"),
         ("steps", {"text": "door", "picks": []}, "'picks' is no parameter of this experiment"),
-        ("nothing", {}, "no experiment is called"),
     ],
 )
 def test_what_no_page_asks_is_refused(
@@ -204,9 +166,8 @@ def test_what_no_page_asks_is_refused(
 
 @pytest.mark.model
 def test_the_lessons_questions_have_answers_on_the_real_model(model_data_dir: Path) -> None:
-    """What the questions are about happens: a name is lost, numbers vanish, hindsight saves."""
-    from app.lessons.experiments import bits, channels, mechanisms, pages, spenders
-    from app.policies.library import SHIPPED_FOLDER
+    """What the questions are about happens: a name is lost, a way of skipping is better."""
+    from app.lessons.experiments import channels, mechanisms, pages
     from sol_core.models.loading import load_language_model
 
     model = load_language_model(data_dir=model_data_dir)
@@ -220,11 +181,3 @@ def test_the_lessons_questions_have_answers_on_the_real_model(model_data_dir: Pa
     for ways in (skipped := mechanisms(model, {"text": "lighthouse"}))["pages"], skipped["mlp"]:
         for paper, default in zip(ways["paper"], ways["default"], strict=True):
             assert sum(default["kl"]) < sum(paper["kl"]) / 3
-    rounded = bits(model, {"text": "lighthouse"})
-    assert rounded["zeros"][0] > 0.4 * len(rounded["magnitudes"])
-    spent = spenders(
-        model, {"text": "comet"}, SimpleNamespace(resolve_name=lambda _: SHIPPED_FOLDER)
-    )
-    assert spent["policy"] is None
-    kl = {one["name"]: sum(one["kl"]) for one in spent["spenders"]}
-    assert kl["hindsight"] < 0.8 * kl["even"]

@@ -18,11 +18,11 @@ import pytest
 
 from app.lessons.texts import BEGINNINGS
 from tests.app.http_page import HttpPage
+from tests.app.page_calls import ANNA, BEN
 from tests.app.waiting import wait_until
 from tests.support.tiny_language_model import make_language_model
 from tests.support.tiny_policies import save_tiny_policy
 
-ANNA, BEN = "a" * 32, "b" * 32
 ROOT = Path(__file__).parents[3]
 
 
@@ -33,7 +33,7 @@ class Space:
         environment = os.environ | {
             "SPACE_ID": "someone/sol",
             "SPACES_ZERO_GPU": "true",
-            "SOL_LIMITS": "gpu_seconds=10,concurrent=2",
+            "SOL_LIMITS": "gpu_seconds=10,concurrent=2,jobs=1",
             "OMP_NUM_THREADS": "1",
         }
         self.process = subprocess.Popen(
@@ -137,7 +137,6 @@ def test_a_process_that_is_used_again_knows_what_it_needs(space: Space, anna: Ht
     pids = [call["pid"] for call in space.ask("calls")]
     assert pids[0] == pids[1]
     assert len(set(pids[2:])) == 1
-    # A new stop belongs to the new run.
     third = anna.start("slow and stopped", max_new_tokens=500)
     anna.wait(third, until=lambda view: len(view.get("rows", [])) > 1)
     anna.call("explore", "stop_run", run_id=third)

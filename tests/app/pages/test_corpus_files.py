@@ -15,8 +15,7 @@ from hypothesis import strategies as st
 from app.pages.shared import uploads
 from app.pages.shared.corpus_files import MAX_UPLOAD_BYTES, CorpusFileError, CorpusFiles, safe_name
 from app.pages.shared.uploads import IDLE_S, SHARES, UploadError
-
-ANNA, BEN = "a" * 32, "b" * 32
+from tests.app.page_calls import ANNA, BEN
 
 
 @pytest.fixture
@@ -36,32 +35,21 @@ def test_a_file_arrives_in_pieces_under_its_name(files: CorpusFiles) -> None:
     assert put(files, "My novel.TXT", b"0123456789") == "My_novel.txt"
     assert files.list() == [{"name": "My_novel.txt", "bytes": 10}]
     assert files.path("My_novel.txt").read_bytes() == b"0123456789"
+    assert put(files, "My novel.TXT", b"x") == "My_novel-2.txt"
 
 
-def test_a_name_that_is_taken_gets_a_number(files: CorpusFiles) -> None:
-    assert [put(files, "a.txt", b"x") for _ in range(3)] == ["a.txt", "a-2.txt", "a-3.txt"]
-
-
-def test_a_half_upload_is_no_corpus(files: CorpusFiles) -> None:
-    upload = files.uploads(ANNA).begin(8)
-    files.uploads(ANNA).append(upload, 0, b"1234", 8)
+def test_a_piece_that_does_not_fit_is_refused_and_half_an_upload_is_no_corpus(
+    files: CorpusFiles,
+) -> None:
+    mine = files.uploads(ANNA)
+    upload = mine.begin(8)
+    mine.append(upload, 0, b"1234", 8)
     assert files.list() == []
-
-
-@pytest.mark.parametrize("offset", [0, 3, 5])
-def test_a_piece_out_of_place_is_refused(files: CorpusFiles, offset: int) -> None:
-    upload = files.uploads(ANNA).begin(8)
-    files.uploads(ANNA).append(upload, 0, b"1234", 8)
+    for offset, data in ((0, b"12"), (3, b"12"), (5, b"12"), (4, b"12345")):
+        with pytest.raises(UploadError, match="does not fit"):
+            mine.append(upload, offset, data, 8)
     with pytest.raises(UploadError, match="does not fit"):
-        files.uploads(ANNA).append(upload, offset, b"12", 8)
-
-
-def test_more_than_was_announced_is_refused(files: CorpusFiles) -> None:
-    upload = files.uploads(ANNA).begin(4)
-    with pytest.raises(UploadError, match="does not fit"):
-        files.uploads(ANNA).append(upload, 0, b"12345", 4)
-    with pytest.raises(UploadError, match="does not fit"):
-        files.uploads(ANNA).append(upload, 0, bytes(MAX_UPLOAD_BYTES + 1), MAX_UPLOAD_BYTES + 1)
+        mine.append(mine.begin(4), 0, bytes(MAX_UPLOAD_BYTES + 1), MAX_UPLOAD_BYTES + 1)
 
 
 @pytest.mark.parametrize("size", [0, -1, MAX_UPLOAD_BYTES + 1])
@@ -70,25 +58,16 @@ def test_sizes_have_a_limit(files: CorpusFiles, size: int) -> None:
         files.uploads(ANNA).begin(size)
 
 
-def test_unknown_uploads_are_refused(files: CorpusFiles) -> None:
-    with pytest.raises(UploadError, match="gone"):
-        files.uploads(ANNA).append("0" * 40, 0, b"x", 1)
-    with pytest.raises(UploadError, match="hexadecimal"):
-        files.uploads(ANNA).append("../../etc/passwd", 0, b"x", 1)
-
-
-def test_forgotten_pieces_go_after_a_day(files: CorpusFiles) -> None:
-    upload = files.uploads(ANNA).begin(4)
-    part = files.uploads(ANNA).part(upload)
-    old = time.time() - 2 * 24 * 3600
-    os.utime(part, (old, old))
-    files.uploads(ANNA).begin(4)
-    assert not part.exists()
-
-
 def age(upload: Path, seconds: float) -> None:
     then = time.time() - seconds
     os.utime(upload, (then, then))
+
+
+def test_forgotten_pieces_go_after_a_day(files: CorpusFiles) -> None:
+    part = files.uploads(ANNA).part(files.uploads(ANNA).begin(4))
+    age(part, 2 * 24 * 3600)
+    files.uploads(ANNA).begin(4)
+    assert not part.exists()
 
 
 def test_a_visitor_has_few_uploads_that_go_on_and_the_others_have_room(files: CorpusFiles) -> None:
@@ -129,6 +108,8 @@ def test_one_network_does_not_take_all_places(
 
 def test_nobody_adds_to_anothers_upload(files: CorpusFiles) -> None:
     upload = files.uploads(ANNA).begin(4)
+    with pytest.raises(UploadError, match="hexadecimal"):
+        files.uploads(ANNA).append("../../etc/passwd", 0, b"x", 1)
     with pytest.raises(UploadError, match="gone"):
         files.uploads(BEN).append(upload, 0, b"1234", 4)
     assert files.uploads(ANNA).append(upload, 0, b"1234", 4) == 4
@@ -158,7 +139,7 @@ def test_equal_pieces_at_the_same_time_are_added_once(files: CorpusFiles) -> Non
         mine.append(upload, size, b"", size)
 
 
-@pytest.mark.parametrize("name", ["a", "a.exe", "a.txt.sh", "", ".txt/..", "a.pkl"])
+@pytest.mark.parametrize("name", ["a", "a.txt.sh", ".txt/.."])
 def test_other_kinds_are_refused(name: str) -> None:
     with pytest.raises(CorpusFileError, match="A corpus is a"):
         safe_name(name)
@@ -170,9 +151,7 @@ def test_other_kinds_are_refused(name: str) -> None:
         ("../../etc/cron.txt", "cron.txt"),
         ("C:\\Users\\x\\a b.CSV", "a_b.csv"),
         (".txt", "corpus.txt"),
-        ("..hidden.txt", "hidden.txt"),
         ("nul.txt", "nul_.txt"),
-        ("né <b>.jsonl", "né_b.jsonl"),
         ("x" * 300 + ".txt", "x" * 76 + ".txt"),
     ],
 )

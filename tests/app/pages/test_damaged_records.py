@@ -1,7 +1,6 @@
 """What older releases or other hands left in a database or a policy folder: shown, and deletable.
 
-The rows are planted in a real SQLite file behind the store's back; answers go through orjson, as
-the server sends them.
+The rows are planted in a real SQLite file behind the store's back.
 """
 
 from __future__ import annotations
@@ -9,11 +8,9 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
-from collections.abc import Callable
 from contextlib import closing
 from typing import Any
 
-import orjson
 import pytest
 
 from app.host.paths import DataDir
@@ -24,41 +21,21 @@ from app.pages.inspect.handlers import HANDLERS as INSPECT
 from app.pages.lab.jobs import HANDLERS as LAB
 from app.pages.policies.handlers import HANDLERS as POLICIES
 from app.policies.library import SHIPPED_FOLDER
-from app.web.calls import server_functions
 from app.web.services import Services
 from sol_core.config import GenerationConfig
 from storage import TASKS_JOB, JobKind, RunRecord
 from tests.app.command_line import RunCommand
+from tests.app.page_calls import ANNA, Call, caller
 
-ANNA = "a" * 32
 HUGE = 10**30
-Call = Callable[..., dict[str, Any]]
-
 CONFIG = GenerationConfig().to_dict()
-BAD_CONFIGS: dict[str, str] = {
-    "seed": json.dumps(CONFIG | {"sampling": CONFIG["sampling"] | {"seed": HUGE}}),
-    "infinity": json.dumps(CONFIG | {"episode_steps": 1}).replace(
-        '"episode_steps": 1', '"episode_steps": Infinity'
-    ),
-    "no JSON": '{"schedule": ',
-    "no object": "[1]",
-    "other shape": json.dumps(CONFIG | {"schedule": 5}),
-    "other budget": json.dumps(
-        CONFIG | {"schedule": CONFIG["schedule"] | {"budget": {"bit_width": "8"}}}
-    ),
-}
+SEED = json.dumps(CONFIG | {"sampling": CONFIG["sampling"] | {"seed": HUGE}})
+ENDLESS = json.dumps(CONFIG | {"episode_steps": float("inf")})
 
 
 @pytest.fixture
 def call(services: Services) -> Call:
-    handlers = {**INSPECT, **EXPLORE, **HISTORY, **LAB, **POLICIES}
-    by_name = {made.__name__: made for made in server_functions(services, handlers)}
-
-    def invoke(name: str, /, **request: Any) -> dict[str, Any]:
-        sent = orjson.dumps(by_name[name]([{"owner": ANNA, **request}]))
-        return dict(orjson.loads(sent))
-
-    return invoke
+    return caller(services, INSPECT, EXPLORE, HISTORY, LAB, POLICIES)
 
 
 def plant(data_dir: DataDir, table: str, row_id: str, **columns: Any) -> None:
@@ -77,51 +54,41 @@ def a_run(services: Services, prompt: str = "A story") -> RunRecord:
     return made
 
 
-@pytest.mark.parametrize("config", BAD_CONFIGS.values(), ids=BAD_CONFIGS)
-def test_a_damaged_run_is_listed_as_such_refused_in_words_and_deleted(
-    services: Services, call: Call, data_dir: DataDir, config: str
-) -> None:
-    good, bad = a_run(services, "Good"), a_run(services, "Bad")
-    plant(data_dir, "runs", bad.id, config=config)
-    rows = call("list_runs", query="", limit=10)["runs"]
-    assert [(row["title"], row["status"]) for row in rows] == [
-        ("Bad", "damaged"),
-        ("Good", "finished"),
-    ]
-    assert rows[0]["status_label"] == "Damaged"
-    assert rows[0]["can_delete"]
-    polled = call("poll_run", run_id=bad.id, cursor=0)
-    if "refused" in polled:
-        assert "damaged" in polled["refused"]
-    else:  # it can be read, but not be started again
-        assert polled["run"]["settings"] is None
-    assert "view" not in polled
-    assert call("saved_runs")["runs"] == []
-    assert call("delete_run", run_id=bad.id) == {}
-    assert [row["id"] for row in call("list_runs", query="", limit=10)["runs"]] == [good.id]
-
-
 @pytest.mark.parametrize(
-    "columns",
+    ("columns", "status"),
     [
-        {"prefill": '{"prompt_tokens": 3}'},
-        {"summary": '{"spend": 3}'},
-        {"summary": json.dumps({"num_tokens": HUGE})},
-        {"title": b"\xff\xfe"},
-        {"created_us": 2**62},
-        {"kind": "dream"},
+        ({"config": SEED}, "damaged"),
+        ({"config": ENDLESS}, "damaged"),
+        ({"config": '{"schedule": '}, "damaged"),
+        ({"config": "[1]"}, "damaged"),
+        ({"config": json.dumps(CONFIG | {"schedule": 5})}, "damaged"),
+        ({"prefill": '{"prompt_tokens": 3}'}, None),
+        ({"summary": '{"spend": 3}'}, None),
+        ({"title": b"\xff\xfe"}, None),
+        ({"created_us": 2**62}, None),
+        ({"kind": "dream"}, None),
     ],
     ids=str,
 )
-def test_other_parts_of_a_run_may_be_damaged(
-    services: Services, call: Call, data_dir: DataDir, columns: dict[str, Any]
+def test_a_damaged_run_is_listed_refused_in_words_and_deleted(
+    services: Services,
+    call: Call,
+    data_dir: DataDir,
+    columns: dict[str, Any],
+    status: str | None,
 ) -> None:
-    bad = a_run(services)
+    good, bad = a_run(services, "Good"), a_run(services, "Bad")
     plant(data_dir, "runs", bad.id, **columns)
-    (row,) = call("list_runs", query="", limit=10)["runs"]
-    assert row["can_delete"]
-    assert "refused" in call("poll_run", run_id=bad.id, cursor=0)
+    rows = {row["id"]: row for row in call("list_runs", query="", limit=10)["runs"]}
+    assert rows[good.id]["status"] == "finished"
+    assert rows[bad.id]["can_delete"]
+    assert status in (None, rows[bad.id]["status"])
+    polled = call("poll_run", run_id=bad.id, cursor=0)
+    # It is refused, or can be read and not be started again.
+    assert "refused" in polled or (status and polled["run"]["settings"] is None)
+    assert bad.id not in [row["id"] for row in call("saved_runs")["runs"]] or status is None
     assert call("delete_run", run_id=bad.id) == {}
+    assert [row["id"] for row in call("list_runs", query="", limit=10)["runs"]] == [good.id]
 
 
 def test_a_damaged_token_is_refused_in_words(
@@ -149,19 +116,18 @@ ODD_PARAMS = {
 KINDS: tuple[JobKind, ...] = ("train", "evaluate", TASKS_JOB)
 
 
-@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("params", BAD_PARAMS.values(), ids=BAD_PARAMS)
 def test_a_damaged_job_is_listed_as_such_and_deleted(
-    services: Services, call: Call, data_dir: DataDir, kind: JobKind, params: str
+    services: Services, call: Call, data_dir: DataDir, params: str
 ) -> None:
-    job = services.store.jobs.create(kind, ANNA, "t", {}, worker="w")
+    job = services.store.jobs.create("train", ANNA, "t", {}, worker="w")
     services.store.jobs.finish(job.id, "w", "failed")
     plant(data_dir, "jobs", job.id, params=params)
     (row,) = call("list_jobs", group="all", limit=10)["jobs"]
     assert (row["is_damaged"], row["status_label"], row["can_delete"]) == (True, "Damaged", True)
     view = call("poll_job", job_id=job.id, cursor=-1, sample_step=None)["job"]
     assert "damaged" in view["error"]
-    assert "refused" in call("job_settings", kind=kind, job_id=job.id)
+    assert "refused" in call("job_settings", kind="train", job_id=job.id)
     listed = call("policy_details", name="default")["evaluations"]
     assert [one["id"] for one in listed] == ["shipped"]
     assert call("delete_job", job_id=job.id) == {}
@@ -203,18 +169,10 @@ def test_a_worker_fails_a_damaged_job_and_goes_on(services: Services, data_dir: 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"num_parameters": HUGE}, "num_parameters must be a whole number"),
-        ({"num_parameters": float("inf")}, "num_parameters must be a whole number"),
         ({"episode_steps": 0}, "episode_steps must be a whole number from 1 to 4,096, got 0"),
-        ({"episode_steps": -3}, "got -3"),
-        ({"episode_steps": 10**15}, "got 1000000000000000"),
-        ({"episode_steps": 1e300}, "got 1e+300"),
         ({"summary": {"held_out": {"kl": HUGE}}}, "summary.held_out must be plain JSON"),
-        ({"summary": 3}, "summary must be"),
         ({"layout": None}, "layout must be an object"),
-        ({"grid": {"page_size": 10**400}}, "grid.page_size must be a whole number"),
         ({"grid": {"keep_fractions": [10**400]}}, "grid.keep_fractions[0] must be a finite number"),
-        ({"name": 7}, "name must be text"),
     ],
     ids=str,
 )
@@ -247,11 +205,3 @@ def test_the_command_line_lists_and_deletes_a_damaged_policy(
     assert [one["name"] for one in listed["damaged"]] == ["odd"]
     assert "deleted odd, which was damaged" in run("policies", "delete", "odd").out
     assert not folder.exists()
-
-
-@pytest.mark.parametrize("cursor", [HUGE, -HUGE, 2**53])
-def test_numbers_that_no_page_sends_are_refused(
-    services: Services, call: Call, cursor: int
-) -> None:
-    run = a_run(services)
-    assert "cursor must be at most" in call("poll_run", run_id=run.id, cursor=cursor)["refused"]

@@ -8,7 +8,6 @@ a server with several visitors nothing of another one's. ``SOL_FUZZ_EXAMPLES`` a
 from __future__ import annotations
 
 import copy
-import itertools
 import json
 import os
 import time
@@ -29,6 +28,7 @@ from app.web.services import Services
 from tests.app.call_schemas import Call, all_calls
 from tests.app.fake_server import FakeServer, serving
 from tests.app.http_page import HttpPage
+from tests.app.page_calls import ANNA, BEN
 from tests.support.fake_engine import FakeEngine
 from tests.support.job_samples import evaluation_result, metric_row, train_sample
 
@@ -37,8 +37,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
     pytest.mark.timeout(300),
 ]
-EXAMPLES = int(os.environ.get("SOL_FUZZ_EXAMPLES", "30"))
-ANNA, BEN = "a" * 32, "b" * 32
+EXAMPLES = int(os.environ.get("SOL_FUZZ_EXAMPLES", "20"))
 MARKER = "zebrafinch"  # in all that is Ben's
 SAME_NAME = "notes.txt"  # of a file that both have
 
@@ -46,7 +45,6 @@ WHOLE = st.sampled_from(
     [0, 1, -1, 3, 2**31, 2**53 + 1, 2**63 - 1, 2**63, -(2**63) - 1, 10**30, 10**400]
 )
 NUMBERS = st.sampled_from([0.5, 1e300, -1e300, 1e-320, float("inf"), float("-inf"), float("nan")])
-EXTREMES = (-1, 0, 2**63, 10**30, 10**400, 1e300, float("inf"), float("nan"))
 TEXTS = st.one_of(
     st.sampled_from(
         ["", "\ud800", "\udfff\ud83d", "\0", "..", "/etc/passwd", "a" * 5000, "\U00020000" * 80,
@@ -251,10 +249,7 @@ def test_every_handler_is_known_with_its_fields(target: Target) -> None:
     fields = {call.name: set(call.fields) for call in target.calls}
     assert len(fields) >= 45
     assert fields["start_run"] == {"owner", "prompt", "settings"}
-    assert fields["export_file"] == {"kind", "id", "form", "owner"}
     assert fields["import_piece"] >= {"upload_id", "offset", "data", "size"}
-    assert fields["look_at_plane"] >= {"run_id", "index", "bits", "row"}
-    assert fields["list_jobs"] >= {"before", "kind", "group", "limit"}
 
 
 def test_nothing_that_is_asked_breaks_the_server_or_shows_what_is_others(target: Target) -> None:
@@ -268,31 +263,6 @@ def test_nothing_that_is_asked_breaks_the_server_or_shows_what_is_others(target:
     alive = target.page.call("explore", "home")
     assert alive["model"]["state"] in ("ready", "loading")
     assert time.monotonic() - began < 240
-
-
-@pytest.mark.parametrize("target", ["own machine"], indirect=True)
-def test_every_number_of_every_form_may_be_any_number(target: Target) -> None:
-    failures = []
-    for call in target.calls:
-        forms = Things.VALUES.get(call.name, [{}])
-        numbers = [
-            (at, name)
-            for at, form in enumerate(forms)
-            for name, value in form.items()
-            if type(value) in (int, float)
-        ]
-        for (at, name), value in itertools.product(numbers, EXTREMES):
-            good = {field: target.things.good(call, field, kind)[0]
-                    for field, kind in call.fields.items()}  # fmt: skip
-            request = good | {"owner": ANNA, "prompt": "x", "text": "x", "run_id": None}
-            request["values" if "values" in call.fields else "settings"] = forms[at] | {name: value}
-            if "kind" in call.fields:
-                request["kind"] = list(LAB_VALUES)[at]
-            try:
-                target.check(call, request)
-            except Exception as error:  # all are asked, then all failures are told
-                failures.append(f"{call.name} {name}={value!r:.30}: {str(error)[-60:]}")
-    assert not failures, "\n".join(failures)
 
 
 def _ask(target: Target, call: Call) -> None:

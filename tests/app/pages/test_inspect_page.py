@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -13,27 +11,19 @@ import pytest
 from app.host.paths import DataDir
 from app.pages.explore.handlers import HANDLERS as EXPLORE
 from app.pages.history.handlers import HANDLERS as HISTORY
-from app.pages.inspect.form import (
-    DEFAULT_FORM,
-    config_from_form,
-    default_form,
-    form_from_config,
-)
+from app.pages.inspect.form import DEFAULT_FORM, config_from_form, default_form, form_from_config
 from app.pages.inspect.handlers import HANDLERS as INSPECT
-from app.web.calls import server_functions
 from app.web.services import Services, build_services, engine_generate, engine_inspect
 from sol_core.actions import ActionGrid
-from sol_core.errors import ConfigError
-from sol_core.inspection.records import InspectedToken, InspectionConfig
+from sol_core.inspection.records import InspectedToken
+from tests.app.page_calls import ANNA, BEN, Call, caller
 from tests.app.waiting import wait_until
 from tests.support.tiny_language_model import make_language_model
 from tests.support.tiny_policies import no_policy
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-ANNA, BEN = "a" * 32, "b" * 32
 TEXT = "Two ships <b>went</b> ${7*7} out."
 SETTINGS = {"schedules": ["static", "random", ""], "max_tokens": 200}
-Call = Callable[..., dict[str, Any]]
 
 
 class Gate:
@@ -41,6 +31,7 @@ class Gate:
 
     def __init__(self, data_dir: DataDir) -> None:
         self.hold_at: int | None = None
+        self.data_dir = data_dir
         self.engine = engine_inspect(data_dir)
 
     def __call__(self, model: Any, text: str, config: Any, should_stop: Any) -> Iterator[Any]:
@@ -50,14 +41,14 @@ class Gate:
                 wait_until(lambda: self.hold_at is None or should_stop())
 
 
-@pytest.fixture
-def gate(tmp_path: Path) -> Gate:
-    return Gate(DataDir(tmp_path))
+@pytest.fixture(scope="module")
+def gate(tmp_path_factory: pytest.TempPathFactory) -> Gate:
+    return Gate(DataDir(tmp_path_factory.mktemp("data")))
 
 
-@pytest.fixture
-def services(tmp_path: Path, gate: Gate) -> Iterator[Services]:
-    data_dir = DataDir(tmp_path)
+@pytest.fixture(scope="module")
+def services(gate: Gate) -> Iterator[Services]:
+    data_dir = gate.data_dir
     data_dir.prepare()
     model = dataclasses.replace(make_language_model(), name="tiny")
     made = build_services(data_dir, "tiny", lambda _: model, engine_generate(data_dir), gate)
@@ -69,15 +60,7 @@ def services(tmp_path: Path, gate: Gate) -> Iterator[Services]:
 def call(services: Services) -> Call:
     # Both pages have a poll_run; a run of the other's is asked for as "explore_poll".
     explore = {"start_run": EXPLORE["start_run"], "explore_poll": EXPLORE["poll_run"]}
-    functions = {
-        f.__name__: f for f in server_functions(services, {**explore, **HISTORY, **INSPECT})
-    }
-
-    def invoke(name: str, owner: str = ANNA, **request: Any) -> dict[str, Any]:
-        answer = functions[name]([{"owner": owner, **request}])
-        return dict(json.loads(json.dumps(answer, allow_nan=False)))
-
-    return invoke
+    return caller(services, explore, HISTORY, INSPECT)
 
 
 def finish(call: Call, services: Services, **request: Any) -> str:
@@ -99,23 +82,10 @@ def test_an_inspection_is_kept_like_a_run(call: Call, services: Services) -> Non
     record = services.store.runs.get(run_id)
     assert (stored["prefill"], stored["summary"]) == (record.prefill, record.summary)
     assert (len(stored["prefill"]["prefix"]), stored["prefill"]["prefix_text"]) == (1, "T")
-    assert stored["prefill"]["text_tokens"] == len(TEXT)
-    assert stored["prefill"]["scored_tokens"] == len(TEXT) - 1
     assert stored["summary"]["reason"] == "finished"
     assert [row["name"] for row in stored["summary"]["report"]["rows"]] == ["static", "random"]
     assert stored["run"]["settings"] == DEFAULT_FORM | SETTINGS | {"grid": "default"}
     assert call("poll_run", run_id=run_id, cursor=len(TEXT) - 2)["rows"] == stored["rows"][-1:]
-
-
-def test_history_lists_it_and_says_what_it_is(call: Call, services: Services) -> None:
-    run_id = finish(call, services)
-    (row,) = call("list_runs", query="ships", limit=10)["runs"]
-    assert (row["id"], row["kind"], row["tokens"]) == (run_id, "inspection", len(TEXT) - 1)
-    assert row["schedule_label"] == "Inspected: Full model, Static, Random"
-    assert row["budget"] == "50 % attention · 60 % MLP · 8 bits"
-    assert call("saved_runs")["runs"] == []
-    assert call("delete_run", run_id=run_id) == {}
-    assert "does not exist" in call("poll_run", run_id=run_id, cursor=0)["refused"]
 
 
 def test_a_saved_run_is_inspected_token_by_token(call: Call, services: Services) -> None:
@@ -123,12 +93,11 @@ def test_a_saved_run_is_inspected_token_by_token(call: Call, services: Services)
     made = str(call("start_run", prompt="Hi", settings=asked)["run_id"])
     wait_until(lambda: services.store.runs.get(made).status == "finished", 90)
     assert [run["id"] for run in call("saved_runs")["runs"]] == [made]
-    run_id = finish(call, services, run_id=made, text="ignored")
+    run_id = finish(call, services, run_id=made)
     view = call("poll_run", run_id=run_id, cursor=0)
     generated = call("explore_poll", run_id=made, cursor=0)
-    assert [row["token_id"] for row in view["rows"]] == [
-        row["token_id"] for row in generated["rows"]
-    ]
+    ids = [[row["token_id"] for row in one["rows"]] for one in (view, generated)]
+    assert ids[0] == ids[1]
     assert len(view["prefill"]["prefix"]) == generated["prefill"]["prompt_tokens"]
     assert view["run"]["prompt"] == "Hi"
     # Neither page shows the other's runs.
@@ -157,29 +126,16 @@ def test_a_painted_schedule_is_scored_beside_the_others_at_its_bytes(
     read = [sum(cost[part] for part in cost if part.endswith("_bytes")) for cost in totals]
     assert read[3] / read[0] == pytest.approx(share, rel=1e-3)
     assert read[1:3] == pytest.approx([read[3]] * 2, rel=0.03)
-    # The form asks for the others; History says what it was.
     assert view["run"]["settings"]["schedules"] == ["static", "random", ""]
-    (row,) = [row for row in call("list_runs", query="ships", limit=10)["runs"]
-              if row["id"] == run_id]  # fmt: skip
+    row = call("list_runs", query="ships", limit=10)["runs"][0]
     assert row["schedule_label"] == "Inspected: Full model, Static, Random, Painted"
-
-
-@pytest.mark.parametrize(
-    ("painted", "message"),
-    [
+    for wrong, message in (
         ([], "1 to 4,096 actions"),
-        ([[1.0, 1.0]], "3 numbers for each token"),
         ([[0.5, "x", 8]], "channel_keep_ratio must be a finite number"),
-        ([[0.5, 0.5, 99]], "bits must be between 2 and 16"),
         ([[0.5, 0.5, 8]], "painted has 1 actions, and the inspection"),
-    ],
-)
-def test_a_painting_that_does_not_fit_is_refused(
-    call: Call, services: Services, painted: list[Any], message: str
-) -> None:
-    run_id = finish(call, services)
-    answer = call("inspect_painted", inspection_id=run_id, painted=painted)
-    assert message in answer["refused"]
+    ):
+        answer = call("inspect_painted", inspection_id=first, painted=wrong)
+        assert message in answer["refused"]
 
 
 def test_a_reload_finds_it_running_and_a_stop_keeps_what_there_is(
@@ -194,25 +150,22 @@ def test_a_reload_finds_it_running_and_a_stop_keeps_what_there_is(
     assert "does not exist" in call("poll_run", BEN, run_id=run_id, cursor=0)["refused"]
     assert "Wait until" in call("look_at_token", run_id=run_id, index=1, row=1)["refused"]
     call("stop_run", run_id=run_id)
+    gate.hold_at = None
     wait_until(lambda: services.store.runs.get(run_id).status == "stopped")
     view = call("poll_run", run_id=run_id, cursor=0)
     assert (len(view["rows"]), view["summary"]["reason"]) == (6, "stopped")
     assert view["summary"]["report"]["least_confident"]
 
 
-@pytest.mark.parametrize("row", [0, 1, 2])
-def test_the_lens_looks_into_a_row(call: Call, services: Services, row: int) -> None:
+def test_the_lens_looks_into_a_row(call: Call, services: Services) -> None:
     run_id = finish(call, services)
     token = call("poll_run", run_id=run_id, cursor=0)["rows"][9]
-    view = call("look_at_token", run_id=run_id, index=9, row=row)
-    assert view["taken"]["action"] == token["rows"][row]["action"]
-    assert view["taken"]["nll"] == pytest.approx(token["rows"][row]["nll"], abs=1e-3)
-    plane = call("look_at_plane", run_id=run_id, index=9, bits=16, row=row)["rows"]
+    for row in range(3):
+        taken = call("look_at_token", run_id=run_id, index=9, row=row)["taken"]
+        assert taken["action"] == token["rows"][row]["action"]
+        assert taken["nll"] == pytest.approx(token["rows"][row]["nll"], abs=1e-3)
+    plane = call("look_at_plane", run_id=run_id, index=9, bits=16, row=1)["rows"]
     assert (len(plane), len(plane[0])) == (11, 15)
-
-
-def test_a_row_that_is_not_there_is_refused(call: Call, services: Services) -> None:
-    run_id = finish(call, services)
     assert "rows 0 to 2, got 3" in call("look_at_token", run_id=run_id, index=0, row=3)["refused"]
 
 
@@ -221,19 +174,12 @@ def test_a_row_that_is_not_there_is_refused(call: Call, services: Services) -> N
     [
         ({"text": " \n "}, "The text is empty"),
         ({"text": "x" * 1_000_001}, "1,000,001 characters"),
-        ({"text": 3}, "text must be str"),
         ({"run_id": "nowhere"}, "This run does not exist"),
         ({"settings": {"schedules": ["", "", ""]}}, "Choose at least one schedule"),
         ({"settings": {"schedules": ["static", "static"]}}, "schedules must differ"),
-        ({"settings": {"schedules": ["dense"]}}, "dense row is always there"),
-        ({"settings": {"schedules": "static"}}, "schedules must be a list"),
         ({"settings": {"schedules": ["best"]}}, "schedule.kind must be one of"),
-        ({"settings": {"schedules": ["policy:"]}}, "Choose a policy"),
         ({"settings": {"keep": 4}}, "Attention kept: 5 to 100 %, got 4."),
-        ({"settings": {"keep": 5, "grid": "paper"}}, "Attention kept: 10 to 100 %, got 5."),
-        ({"settings": {"grid": "other"}}, "grid must be one of paper, default"),
         ({"settings": {"schedules": ["policy:nobody"]}}, "no policy 'nobody'"),
-        ({"settings": {"max_tokens": 5000}}, "max_tokens must be a whole number from 2 to 4,096"),
         ({"settings": {"speed": 1}}, "the form has an unknown field 'speed'"),
     ],
 )
@@ -245,14 +191,8 @@ def test_bad_requests_are_refused_in_words(
 
 
 def test_settings_and_configuration_are_each_others_inverse() -> None:
-    settings = DEFAULT_FORM | {
-        "schedules": ["policy:mine", "dac", ""],
-        "keep": 35.5,
-        "bits": 7.5,
-        "max_tokens": 77,
-        "quant_site": "mlp_input",
-        "episode_steps": 4,
-    }
+    settings = DEFAULT_FORM | {"schedules": ["policy:mine", "dac", ""], "keep": 35.5, "bits": 7.5}
+    settings |= {"max_tokens": 77, "quant_site": "mlp_input", "episode_steps": 4}
     config = config_from_form(settings | {"grid": "paper"}, no_policy)
     assert form_from_config(config.to_dict()) == settings | {"grid": "paper"}
     own = dataclasses.replace(config, grid=ActionGrid(keep_fractions=(0.3, 0.5, 1.0)))
@@ -260,6 +200,3 @@ def test_settings_and_configuration_are_each_others_inverse() -> None:
     assert form_from_config({"schedules": 3}) is None
     assert default_form(["default"])["schedules"] == ["static", "policy:default", ""]
     assert config_from_form(default_form([]), no_policy).rows == ("dense", "static", "emc")
-    with pytest.raises(ConfigError):
-        config_from_form({"seed": 0.5}, no_policy)
-    assert isinstance(config, InspectionConfig)

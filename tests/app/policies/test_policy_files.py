@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import shutil
@@ -20,8 +19,7 @@ from app.host.paths import DataDir
 from app.policies.files import ModelInUse, PolicyFiles
 from app.policies.library import SHIPPED_FOLDER, PolicyLibrary
 from app.policies.uses import uses_of
-from sol_core.errors import DownloadError, PolicyError
-from sol_core.policy import check_policy
+from sol_core.errors import PolicyError
 from sol_core.policy.files.archive import FormerName, PolicyNotes, read_notes, write_notes
 from sol_core.policy.info import MAX_BYTES
 from storage import TASKS_JOB, Store
@@ -70,9 +68,6 @@ def leftovers(data_dir: DataDir) -> list[str]:
     return sorted(path.name for path in data_dir.policies.iterdir())
 
 
-# --- there and back ----------------------------------------------------------------------------
-
-
 def test_folders_and_zips_come_back_as_they_were(
     files: PolicyFiles, library: PolicyLibrary, data_dir: DataDir, stored: str, tmp_path: Path
 ) -> None:
@@ -89,6 +84,10 @@ def test_folders_and_zips_come_back_as_they_were(
     assert policy.notes.tags == ()  # one's own, so not exported
     assert policy.notes.added
     assert held(tmp_path / "out" / "folder") == FILES
+    with pytest.raises(InputFileError, match="name a new zip, or a new or empty folder"):
+        files.write(stored, tmp_path / "out")
+    with pytest.raises(AppError, match="larger than 1 MB"):
+        files.zip_bytes(stored, 1_000_000)
     first = (tmp_path / "out.zip").read_bytes()
     files.write(stored, tmp_path / "out.zip")  # a zip is replaced
     assert (tmp_path / "out.zip").read_bytes() == first
@@ -100,18 +99,6 @@ def test_a_zip_may_hold_its_folder_and_what_a_mac_adds(files: PolicyFiles, tmp_p
     clutter = {"__MACOSX/my policy/._config.json": b"x", "my policy/.DS_Store": b"x"}
     made = write_zip(tmp_path / "a.zip", {"my policy/": b"", **inside, **clutter})
     assert files.read(made, "a", MODEL) == "a"
-
-
-def test_exports_overwrite_no_folder(files: PolicyFiles, stored: str, tmp_path: Path) -> None:
-    (tmp_path / "full").mkdir()
-    (tmp_path / "full" / "file").touch()
-    with pytest.raises(InputFileError, match="name a new zip, or a new or empty folder"):
-        files.write(stored, tmp_path / "full")
-    with pytest.raises(PolicyNotFoundError):
-        files.write("nobody", tmp_path / "x.zip")
-    with pytest.raises(AppError, match="larger than 1 MB"):
-        files.zip_bytes(stored, 1_000_000)
-    assert zipfile.is_zipfile(io.BytesIO(files.zip_bytes(stored, 10_000_000)))
 
 
 # --- what is refused ---------------------------------------------------------------------------
@@ -131,30 +118,21 @@ ZIPS: list[tuple[Contents, Any, str]] = [
     ({}, None, "lacks config.json"),
     ({"config.json": b"{}"}, None, "lacks model.safetensors"),
     ({**FILES, "../config.json": b"{}"}, None, r"'../config.json': only"),
-    ({**FILES, "../../evil": b"x"}, None, "only config.json"),
     ({**FILES, "/etc/config.json": b"x"}, None, "only config.json"),
-    ({**FILES, "a/b/config.json": b"x"}, None, "only config.json"),
     ({**FILES, "a\\config.json": b"x"}, None, "only config.json"),
-    ({**FILES, "pytorch_model.bin": b"\x80\x04."}, None, "pickles and other files are refused"),
     ({**FILES, "policy.pkl": b"\x80\x04."}, None, "pickles and other files are refused"),
     ({**FILES, "x/README.md": b"x"}, None, "holds README.md twice"),
     ({"config.json": b"{}", "x/model.safetensors": b""}, None, "over two folders"),
     (FILES, links, "encrypted or a link"),
     (FILES, squeezes, "compressed in a way that is not read"),
     ({**FILES, "README.md": b"0" * 1_000_001}, None, "README.md has more than 1 MB"),
-    ({**FILES, "config.json": b" " * 4_000_001}, None, "config.json has more than 4 MB"),
     ({f"f{number}": b"" for number in range(65)}, None, "holds 65 files"),
 ]
 
 
 @pytest.mark.parametrize(("contents", "change", "said"), ZIPS, ids=[said for *_, said in ZIPS])
 def test_zips_that_attack(
-    files: PolicyFiles,
-    data_dir: DataDir,
-    tmp_path: Path,
-    contents: Contents,
-    change: Any,
-    said: str,
+    files: PolicyFiles, data_dir: DataDir, tmp_path: Path, contents: Any, change: Any, said: str
 ) -> None:
     made = write_zip(tmp_path / "a.zip", contents, change)
     with pytest.raises(PolicyError, match=said):
@@ -175,15 +153,6 @@ def test_a_bomb_that_lies_about_its_size(
     with pytest.raises(PolicyError, match=r"no zip, or is damaged|more than 0\.05 MB"):
         files.read(made, "a", MODEL)
     assert leftovers(data_dir) == []
-
-
-def test_a_name_that_says_it_is_utf_8_and_is_not(files: PolicyFiles, tmp_path: Path) -> None:
-    made = write_zip(tmp_path / "a.zip", {**FILES, "\u00e9.txt": b""})
-    data = made.read_bytes()
-    assert data.count(b"\xc3\xa9.txt") == 2  # in the entry's head and in the directory
-    made.write_bytes(data.replace(b"\xc3\xa9.txt", b"\xff\xfe.txt"))
-    with pytest.raises(PolicyError, match=r"a\.zip is no zip, or is damaged: 'utf-8' codec"):
-        files.read(made, "a", MODEL)
 
 
 def test_damaged_zips(files: PolicyFiles, tmp_path: Path) -> None:
@@ -214,28 +183,14 @@ def config(**changes: Any) -> Contents:
 
 FOLDERS: list[tuple[Contents, str]] = [
     (FILES | {"config.json": b"{"}, "config.json cannot be read"),
-    (FILES | {"config.json": b"[" * 200_000}, "config.json cannot be read"),
     (config(schema=2), "policy schema 2; this release reads 1"),
     (config(grid__quant_site="elsewhere"), "quant_site must be one of mlp_output, mlp_input"),
-    (config(grid__page_size=0), "page_size must be"),
-    (config(grid__bit_widths=[5, 4]), "distinct and ascending"),
     (config(grid__keep_fractions=[0.5, 1.0]), "does not fit its config.json"),
     (config(config__width=4096), "too small for the network"),
-    (config(config__width="wide"), "config.json is damaged"),
-    (config(config__network="pickle"), "network must be one of factored, joint, got 'pickle'"),
-    (config(layout__hidden_size=10**6), "too small for the network"),
     (config(layout__hidden_size=10**9), "hidden_size must be a whole number from 1 to 1,000,000"),
-    (config(layout__hidden_size=-1), "hidden_size must be a whole number from 1 to 1,000,000"),
-    (config(episode_steps=0), "episode_steps must be a whole number from 1 to 4,096, got 0"),
-    (config(episode_steps=-3), "episode_steps must be a whole number from 1 to 4,096, got -3"),
-    (config(episode_steps=10**15), "episode_steps must be a whole number from 1 to 4,096"),
     (config(episode_steps=1e300), "episode_steps must be a whole number from 1 to 4,096"),
-    (config(num_parameters=10**30), "num_parameters must be a whole number"),
     (config(num_parameters=float("inf")), "num_parameters must be a whole number"),
     (config(summary__kl=10**30), "summary.kl must be plain JSON with finite numbers"),
-    (config(summary__held_out=float("nan")), "held_out must be plain JSON with finite numbers"),
-    (config(layout__hidden_size=500), "does not fit its config.json"),
-    (config(prices=[]), "holds 0 price tables"),
     (config(prices=[1, 2, 3]), "prices cannot be read"),
     (FILES | {WEIGHTS: FILES[WEIGHTS][:-1000]}, "missing, truncated or damaged"),
     (FILES | {WEIGHTS: b"\x80\x04\x95" + bytes(3_000_000)}, "missing, truncated or damaged"),
@@ -275,13 +230,6 @@ def test_another_models_policy(files: PolicyFiles, tmp_path: Path) -> None:
     assert files.read(made, "a", None) == "a"
 
 
-def test_what_is_shipped_passes_the_checks() -> None:
-    assert check_policy(SHIPPED_FOLDER).name == "default"
-
-
-# --- names, tags, and what depends ------------------------------------------------------------
-
-
 def test_a_former_name_still_finds_it(
     library: PolicyLibrary, data_dir: DataDir, stored: str
 ) -> None:
@@ -307,15 +255,11 @@ def test_a_former_name_still_finds_it(
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("mine", "is taken"),
         ("other", "is taken"),
         ("Default", "is taken"),
-        ("", "is no policy's name"),
         ("../up", "is no policy's name"),
         (".hidden", "is no policy's name"),
-        ("a/b", "is no policy's name"),
         ("x" * 61, "is no policy's name"),
-        ("né", "is no policy's name"),
     ],
 )
 def test_names_that_cannot_be(
@@ -340,14 +284,6 @@ def test_tags(library: PolicyLibrary, data_dir: DataDir, stored: str) -> None:
     notes = PolicyNotes(("a",), (FormerName("b", "2026-01-01T00:00:00+00:00"),), "c")
     write_notes(data_dir.policies / "mine", notes)
     assert read_notes(data_dir.policies / "mine") == notes
-
-
-@pytest.mark.parametrize("text", ["{", "[]", '{"tags": 5}', '{"tags": [], "former_names": [3]}'])
-def test_damaged_notes_are_no_notes(
-    library: PolicyLibrary, data_dir: DataDir, stored: str, text: str
-) -> None:
-    (data_dir.policies / "mine" / "notes.json").write_text(text)
-    assert library.get(stored).notes == PolicyNotes()
 
 
 def evaluation(store: Store, *policies: str) -> str:
@@ -402,9 +338,6 @@ def test_an_imported_policy_has_no_past(
     assert policy.was_called("a", datetime.now(UTC) + timedelta(hours=1))
 
 
-# --- the Hub -----------------------------------------------------------------------------------
-
-
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[HubStandIn]:
     for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HTTP_PROXY", "http_proxy", "ALL_PROXY"):
@@ -436,22 +369,6 @@ def test_a_policy_goes_to_the_hub_and_comes_back(
     assert not any(path.startswith(".") for path in leftovers(data_dir))
 
 
-def test_what_the_hub_refuses(files: PolicyFiles, hub: HubStandIn, stored: str) -> None:
-    def push(token: str) -> str:
-        return files.push(stored, "me/mine", private=False, token=token, endpoint=hub.url)
-
-    with pytest.raises(DownloadError, match="need a token") as refused:
-        push("hf_wrong")
-    assert "hf_wrong" not in str(refused.value)
-    for name in ("mine", "a/b/c", "../x"):
-        with pytest.raises(DownloadError, match=r"OWNER/NAME|did not give or take"):
-            files.pull(name, "x", MODEL, endpoint=hub.url)
-    with pytest.raises(DownloadError, match="did not give or take me/nothing"):
-        files.pull("me/nothing", "x", MODEL, endpoint=hub.url)
-    with pytest.raises(DownloadError, match="did not give or take me/mine"):
-        files.pull("me/mine", "x", MODEL, endpoint="http://127.0.0.1:9")
-
-
 def test_what_is_pulled_is_checked(
     files: PolicyFiles, library: PolicyLibrary, hub: HubStandIn
 ) -> None:
@@ -468,9 +385,6 @@ def test_what_is_pulled_is_checked(
         files.pull("me/a", "a", ModelInUse("other", "0" * 32), endpoint=hub.url)
     assert files.pull("me/a", "a", MODEL, endpoint=hub.url) == "a"
     assert "evil.pkl" not in hub.fetched
-
-
-# --- the command line --------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -497,13 +411,9 @@ def test_the_whole_way_on_the_command_line(run: RunCommand, store: Store, tmp_pa
     assert shown["former_names"] == ["q"]
     assert shown["evaluations"][0]["better"] == 8
     assert shown["measured"]["kl_static"] == pytest.approx(0.345, abs=1e-3)
-    text = run("policies", "show", "r").out
-    assert f"{'named by':24} 1 evaluation" in text
-    assert "better than static on 8 of 9 budgets, recovers" in text
+    assert "better than static on 8 of 9 budgets, recovers" in run("policies", "show", "r").out
     listed = json.loads(run("policies", "list", "--json").out)["policies"]
-    assert listed[0]["name"] == "default"
     assert {one["name"] for one in listed} == {"default", "p", "r"}
-    assert "a, b" in run("policies", "list").out
     job = store.jobs.create("evaluate", "o", "t", {"policies": ["r"]})
     assert f"({job.id}): cancel them, or give --force" in one_line(run("policies", "delete", "r"))
     done = run("policies", "delete", "r", "--force")
@@ -511,12 +421,6 @@ def test_the_whole_way_on_the_command_line(run: RunCommand, store: Store, tmp_pa
     assert json.loads(run("policies", "delete", "p", "--json").out)["deleted"] == "p"
     assert "cannot be deleted" in one_line(run("policies", "delete", "default"))
     assert "no policy 'r'" in one_line(run("policies", "show", "r"))
-
-
-@pytest.mark.usefixtures("_default_model")
-def test_the_model_is_checked_on_the_command_line(run: RunCommand, tmp_path: Path) -> None:
-    out = tmp_path / "folder"
-    run("policies", "export", "default", str(out))
     refused = one_line(run("policies", "import", str(out), "--model", "other"))
     assert "not for other (00000000)" in refused
     assert run("policies", "import", str(out), "--any-model").status == 0

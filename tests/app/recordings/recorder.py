@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -25,14 +24,7 @@ TEXTS = 10  # from dense to the lowest share that any mix reads after the prompt
 
 
 class RecordedStep(NamedTuple):
-    """Reads of one step, for the picture of it; a list in JSON, since there are a thousand.
-
-    Attributes:
-        bits: of the activations.
-        input, inner: shares of the MLP's input and inner channels.
-        attention, mlp, head, policy: their bytes as shares of what the step reads densely.
-        pages, cells, share, levels: as in ``PageReads``.
-    """
+    """Reads of one step: bits, channels, bytes as shares of a dense step's, and ``PageReads``."""
 
     bits: float
     input: float
@@ -49,16 +41,11 @@ class RecordedStep(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RecordedText:
-    """One greedy generation.
+    """One greedy generation; bytes are shares of what the same steps read densely.
 
     Attributes:
-        asked: share of the dense bytes that was asked for; 1 is dense.
         spend: attention kept and channels kept in percent, and bits, means of its steps.
-        share: bytes of all its steps, as a share of the same steps done densely.
         same: tokens before the first that is another than dense's.
-        tokens: their texts.
-        costs: each step's bytes as a share of the dense step's.
-        steps: what each read.
     """
 
     asked: float
@@ -72,13 +59,7 @@ class RecordedText:
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """One prompt under several budgets.
-
-    Attributes:
-        model: its name.
-        prompt: a chat message.
-        texts: the first is dense's, the others read less and less.
-    """
+    """One prompt under several budgets: the first text is dense's, the others read less."""
 
     model: str
     prompt: str
@@ -90,15 +71,8 @@ def make_recording(
     prompt: str = PROMPT,
     *,
     count: int = TEXTS,
-    on_text: Callable[[int], None] = lambda done: None,
 ) -> Recording:
-    """Generate a text densely, and one under each of some shares of the bytes, evenly apart.
-
-    Args:
-        count: of texts, at least two.
-        on_text: hears how many of the texts are there.
-    Raises: SolError.
-    """
+    """Generate a text densely, and others under shares of the bytes, evenly apart."""
     from sol_core.budgets import mix_table
     from sol_core.generation.engine import encode_prompt, generate
 
@@ -125,7 +99,6 @@ def make_recording(
         dense = dense or tokens
         steps = tuple(_recorded_step(token, config.grid) for token in tokens)
         texts.append(_recorded(asked, tokens, dense, steps))
-        on_text(len(texts))
     return Recording(model.name, prompt, tuple(texts))
 
 
@@ -155,10 +128,7 @@ def _recorded_step(token: TokenEvent, grid: ActionGrid) -> RecordedStep:
 
 
 def _recorded(
-    asked: float,
-    tokens: list[TokenEvent],
-    dense: list[TokenEvent],
-    steps: tuple[RecordedStep, ...],
+    asked: float, tokens: list[TokenEvent], dense: list[TokenEvent], steps: tuple[RecordedStep, ...]
 ) -> RecordedText:
     read = sum(token.cost.bytes_read for token in tokens)
     all_of_it = sum(token.dense_cost.bytes_read for token in tokens)

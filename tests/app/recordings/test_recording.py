@@ -6,8 +6,7 @@ import pytest
 
 from app.recordings.recording import shipped_recording
 from sol_core.events import PageReads
-from tests.app.recordings.recorder import PROMPT, TEXTS, RecordedStep, make_recording
-from tests.support.tiny_language_model import make_language_model
+from tests.app.recordings.recorder import PROMPT, TEXTS, RecordedStep
 
 
 def _same(one: list[str], other: list[str]) -> int:
@@ -23,8 +22,7 @@ def test_the_shipped_recording_reads_less_and_less() -> None:
     shares = [text["share"] for text in texts]
     assert shares == sorted(shares, reverse=True)
     assert shares == pytest.approx([text["asked"] for text in texts], abs=0.01)
-    assert texts[0]["asked"] == shares[0] == 1.0
-    assert texts[0]["spend"] == [100, 100, 16]
+    assert shares[0] == 1.0
     assert shares[-1] < 0.75
     for text in texts:
         assert len(text["tokens"]) == len(text["costs"]) > 0
@@ -39,24 +37,3 @@ def test_the_shipped_recording_reads_less_and_less() -> None:
         assert pages[-1] - pages[0] == pytest.approx(len(pages) / 8, abs=1)
         reads = [PageReads(one.pages, one.cells, one.levels, one.share) for one in steps]
         assert all(len(lists) == 30 and all(lists) for lists in (r.lists(30) for r in reads))
-    # After so short a prompt the MLP gives first.
-    channels = [text["spend"][1] for text in texts]
-    assert channels == sorted(channels, reverse=True)
-    assert channels[-1] < 50
-
-
-def test_a_recording_of_another_model_says_where_its_texts_part() -> None:
-    heard: list[int] = []
-    made = make_recording(make_language_model(), "A cat", count=3, on_text=heard.append)
-    assert heard == [1, 2, 3]
-    dense, *others = made.texts
-    assert dense.share == 1.0
-    assert set(dense.costs) == {1.0}
-    assert dense.same == len(dense.tokens)
-    assert all(text.share < 1.0 for text in others)
-    assert all(len(text.steps) == len(text.tokens) for text in made.texts)
-    assert dense.steps[0].share == 1.0
-    assert others[-1].spend[1] < 50
-    for text in others:  # a random model's texts part: by ids, so at the latest where texts differ
-        assert text.same <= _same(list(text.tokens), list(dense.tokens))
-    assert any(text.same < len(dense.tokens) for text in others)

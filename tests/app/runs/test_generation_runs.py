@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -12,18 +13,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from app.host.errors import AppError
 from app.host.limits import Limits
+from app.model import model_line
 from app.model.loader import ModelLoader
+from app.model.model_line import ModelLine, Place
 from app.runs.queue import GenerationRuns, RunNotFoundError
 from sol_core.actions import Budget
 from sol_core.config import GenerationConfig, ScheduleConfig, SideRowConfig
-from sol_core.errors import ConfigError, ModelLoadError
+from sol_core.errors import ModelLoadError
 from storage import DatabaseWriteError, NotFoundError, RunStore, Store, open_store
+from tests.app.page_calls import ANNA, BEN
+from tests.app.waiting import wait_until
 from tests.support.fake_engine import FAKE_MODEL, FakeEngine, fake_load, make_token
 
-ANNA, BEN = "a" * 32, "b" * 32
 TEN = GenerationConfig(
     schedule=ScheduleConfig("static", Budget(0.5, 0.7, 10.0)),
     side_rows=(SideRowConfig("dense", ScheduleConfig("dense")),),
@@ -51,25 +57,19 @@ class Bench:
         wait_until(lambda: self.status(run_id, owner) in statuses)
         return self.runs.poll(owner, run_id, 0)
 
+    def stop(self, run_id: str) -> dict[str, Any]:
+        self.runs.stop(ANNA, run_id)
+        return self.wait_for(run_id, "stopped")
+
     def wait_until_saved(self, run_id: str) -> None:
         wait_until(lambda: self.store.runs.get(run_id).status != "running")
 
 
-def wait_until(is_true: Callable[[], bool], timeout_s: float = 10.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not is_true():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.01)
+Make = Callable[..., Bench]
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with open_store(tmp_path / "sol.sqlite3") as opened:
-        yield opened
-
-
-@pytest.fixture
-def bench(store: Store) -> Iterator[Callable[..., Bench]]:
+def bench(store: Store) -> Iterator[Make]:
     made: list[Bench] = []
 
     def make(engine: FakeEngine | None = None, **options: Any) -> Bench:
@@ -81,19 +81,14 @@ def bench(store: Store) -> Iterator[Callable[..., Bench]]:
         one.runs.close()
 
 
-def test_a_run_is_generated_polled_with_a_cursor_and_saved(
-    store: Store, bench: Callable[..., Bench]
-) -> None:
+def test_a_run_is_generated_polled_with_a_cursor_and_saved(store: Store, bench: Make) -> None:
     service = bench()
     run_id = service.runs.start(ANNA, "Tell me  a\nstory", TEN)
     view = service.wait_for(run_id, "finished")
     assert [row["index"] for row in view["rows"]] == list(range(10))
-    assert view["cursor"] == 10
-    assert not view["more"]
+    assert (view["cursor"], view["more"]) == (10, False)
     assert view["run"]["prompt"] == "Tell me  a\nstory"
     assert view["run"]["title"] == store.runs.get(run_id).title == "Tell me a"
-    assert view["summary"]["reason"] == "length"
-    assert view["prefill"]["prompt_tokens"] == 4
     later = service.runs.poll(ANNA, run_id, 7)
     assert [row["index"] for row in later["rows"]] == [7, 8, 9]
     assert "run" not in later
@@ -101,14 +96,11 @@ def test_a_run_is_generated_polled_with_a_cursor_and_saved(
     record = service.store.runs.get(run_id)
     assert (record.status, record.num_tokens, record.schedule) == ("finished", 10, "static")
     assert view["rows"] == service.store.runs.events(run_id)  # the engine's records, in full
-    assert record.prefill is not None
-    assert record.summary is not None
-    without = {"prompt_text", "text"}  # which the page has already
-    for name, event in (("prefill", record.prefill), ("summary", record.summary)):
-        assert view[name] == {key: event[key] for key in event if key not in without}
+    assert view["summary"].items() <= (record.summary or {}).items()
+    assert view["prefill"].items() <= (record.prefill or {}).items()
 
 
-def test_what_is_reopened_equals_what_was_shown_live(bench: Callable[..., Bench]) -> None:
+def test_what_is_reopened_equals_what_was_shown_live(bench: Make) -> None:
     service = bench(keep_ended_s=0.5)
     run_id = service.runs.start(ANNA, "prompt", TEN)
     live = service.wait_for(run_id, "finished")
@@ -118,7 +110,7 @@ def test_what_is_reopened_equals_what_was_shown_live(bench: Callable[..., Bench]
     assert stored == live
 
 
-def test_only_the_owner_sees_a_run_before_it_has_ended(bench: Callable[..., Bench]) -> None:
+def test_only_the_owner_sees_a_run_before_it_has_ended(bench: Make) -> None:
     service = bench(FakeEngine(step_s=0.01))
     run_id = service.runs.start(ANNA, "secret", LONG)
     service.wait_for(run_id, "running")
@@ -127,128 +119,55 @@ def test_only_the_owner_sees_a_run_before_it_has_ended(bench: Callable[..., Benc
     with pytest.raises(RunNotFoundError):
         service.runs.stop(BEN, run_id)
     assert service.status(run_id) == "running"
-    service.runs.stop(ANNA, run_id)
-    service.wait_for(run_id, "stopped")
+    service.stop(run_id)
     assert service.runs.poll(BEN, run_id, 0)["status"] == "stopped"
 
 
-def test_a_reload_finds_the_running_generation_again(bench: Callable[..., Bench]) -> None:
-    service = bench(FakeEngine(step_s=0.01))
-    run_id = service.runs.start(ANNA, "prompt", LONG)
-    service.wait_for(run_id, "running")
-    assert service.runs.active(ANNA) == run_id
-    assert service.runs.active(BEN) is None
-    wait_until(lambda: len(service.runs.poll(ANNA, run_id, 0)["rows"]) > 5)
-    service.runs.stop(ANNA, run_id)
-    service.wait_for(run_id, "stopped")
-    assert service.runs.active(ANNA) is None
-
-
-def test_stop_takes_effect_within_one_token(bench: Callable[..., Bench]) -> None:
-    service = bench(FakeEngine(step_s=0.05))
-    run_id = service.runs.start(ANNA, "prompt", LONG)
-    service.wait_for(run_id, "running")
-    before = service.runs.poll(ANNA, run_id, 0)["cursor"]
-    service.runs.stop(ANNA, run_id)
-    view = service.wait_for(run_id, "stopped")
-    assert view["cursor"] <= before + 2
-    assert view["summary"]["reason"] == "stopped"
-    service.wait_until_saved(run_id)
-    assert service.store.runs.get(run_id).status == "stopped"
-
-
-def test_stop_during_prefill_and_while_waiting_for_the_model(bench: Callable[..., Bench]) -> None:
+def test_stop_during_prefill_and_while_waiting_for_the_model(bench: Make) -> None:
     service = bench(FakeEngine(prefill_s=30.0))
     run_id = service.runs.start(ANNA, "prompt", TEN)
     service.wait_for(run_id, "prefill")
-    service.runs.stop(ANNA, run_id)
-    assert service.wait_for(run_id, "stopped")["rows"] == []
+    assert service.stop(run_id)["rows"] == []
 
     gate = threading.Event()
     slow = bench(load=lambda _: gate.wait(30) and FAKE_MODEL)
     run_id = slow.runs.start(ANNA, "prompt", TEN)
     slow.wait_for(run_id, "loading")
-    slow.runs.stop(ANNA, run_id)
-    slow.wait_for(run_id, "stopped")
+    slow.stop(run_id)
     gate.set()
 
 
-def test_runs_wait_in_line_and_each_sees_its_place(bench: Callable[..., Bench]) -> None:
-    service = bench(FakeEngine(step_s=0.005))
-    first = service.runs.start(ANNA, "first", LONG)
-    service.wait_for(first, "running")
-    second = service.runs.start(BEN, "second", TEN)
-    third = service.runs.start(ANNA, "third", TEN)
-    assert service.runs.poll(BEN, second, 0)["place"] == 1
-    assert service.runs.poll(ANNA, third, 0)["place"] == 2
-    assert service.status(second, BEN) == "queued"
-    service.runs.stop(ANNA, first)
-    service.wait_for(third, "finished")
-    assert service.engine.calls == ["first", "second", "third"]
-    assert service.runs.poll(ANNA, third, 0)["place"] is None
-
-
-def test_a_queued_run_can_be_stopped_and_leaves_the_line(bench: Callable[..., Bench]) -> None:
+def test_a_queued_run_can_be_stopped_and_leaves_the_line(bench: Make) -> None:
     service = bench(FakeEngine(step_s=0.005))
     first = service.runs.start(ANNA, "first", LONG)
     second = service.runs.start(BEN, "second", TEN)
     service.runs.stop(BEN, second)
     service.wait_for(second, "stopped", owner=BEN)
     service.wait_for(first, "running")
-    service.runs.stop(ANNA, first)
-    service.wait_for(first, "stopped")
+    service.stop(first)
     assert service.engine.calls == ["first"]
 
 
-def test_one_visitor_cannot_fill_the_line(bench: Callable[..., Bench]) -> None:
-    service = bench(FakeEngine(step_s=0.01))
-    mine = [service.runs.start(ANNA, "prompt", LONG) for _ in range(Limits().runs_per_visitor)]
-    with pytest.raises(AppError, match="the most that are allowed"):
-        service.runs.start(ANNA, "prompt", LONG)
-    other = service.runs.start(BEN, "prompt", TEN)
-    for run_id in mine:
-        service.runs.stop(ANNA, run_id)
-    service.wait_for(other, "finished", owner=BEN)
-
-
-def test_an_empty_prompt_is_refused_before_anything_is_made(bench: Callable[..., Bench]) -> None:
-    service = bench()
-    with pytest.raises(ConfigError, match="prompt is empty"):
-        service.runs.start(ANNA, " \n\t", TEN)
-    assert service.store.runs.list() == []
-
-
-def test_an_engine_error_is_shown_and_saved_with_the_tokens_before_it(
-    bench: Callable[..., Bench],
-) -> None:
-    service = bench(FakeEngine(error_at=4))
-    run_id = service.runs.start(ANNA, "prompt", TEN)
-    view = service.wait_for(run_id, "failed")
-    assert view["error"] == "the fake engine was told to fail"
-    assert len(view["rows"]) == 4
-    service.wait_until_saved(run_id)
-    record = service.store.runs.get(run_id)
-    assert (record.status, record.num_tokens) == ("failed", 4)
-    assert record.error == "the fake engine was told to fail"
-
-
-def test_an_unexpected_error_ends_the_run_and_frees_the_model(
-    bench: Callable[..., Bench],
-) -> None:
+def test_an_error_is_shown_and_saved_with_the_tokens_before_it(bench: Make) -> None:
     class Broken(FakeEngine):
         def __call__(self, model: Any, prompt: str, config: Any, should_stop: Any) -> Any:
             if prompt == "bad":
                 raise ZeroDivisionError("oops")
-            return super().__call__(model, prompt, config, should_stop)
+            yield from super().__call__(model, prompt, config, should_stop)
 
-    service = bench(Broken())
+    service = bench(Broken(error_at=4))
     run_id = service.runs.start(ANNA, "bad", TEN)
     assert "ZeroDivisionError: oops" in service.wait_for(run_id, "failed")["error"]
-    service.wait_for(service.runs.start(ANNA, "good", TEN), "finished")
+    run_id = service.runs.start(ANNA, "prompt", TEN)
+    view = service.wait_for(run_id, "failed")
+    assert (view["error"], len(view["rows"])) == ("the fake engine was told to fail", 4)
+    service.wait_until_saved(run_id)
+    record = service.store.runs.get(run_id)
+    assert (record.status, record.num_tokens, record.error) == ("failed", 4, view["error"])
 
 
 def test_a_model_that_cannot_be_loaded_fails_the_run_until_a_retry(
-    bench: Callable[..., Bench],
+    bench: Make,
 ) -> None:
     attempts: list[int] = []
 
@@ -288,7 +207,7 @@ class FailingStore:
 
 
 def test_a_full_disk_is_shown_and_the_rows_are_saved_once_there_is_room(
-    store: Store, bench: Callable[..., Bench]
+    store: Store, bench: Make
 ) -> None:
     failing = FailingStore(store.runs)
     service = bench(FakeEngine(step_s=0.005), run_store=failing)
@@ -297,29 +216,15 @@ def test_a_full_disk_is_shown_and_the_rows_are_saved_once_there_is_room(
     failing.broken.set()
     wait_until(lambda: service.runs.poll(ANNA, run_id, 0)["warning"] is not None)
     view = service.runs.poll(ANNA, run_id, 0)
-    assert "the disk is full" in view["warning"]
-    assert view["status"] == "running"
+    assert (view["status"], "the disk is full" in view["warning"]) == ("running", True)
     before = view["cursor"]
     wait_until(lambda: service.runs.poll(ANNA, run_id, before)["rows"] != [])
     failing.broken.clear()
     wait_until(lambda: service.runs.poll(ANNA, run_id, 0)["warning"] is None)
-    service.runs.stop(ANNA, run_id)
-    view = service.wait_for(run_id, "stopped")
+    view = service.stop(run_id)
     service.wait_until_saved(run_id)
     saved = [event["index"] for event in store.runs.events(run_id)]
     assert saved == list(range(view["summary"]["num_tokens"]))
-
-
-def test_a_run_that_cannot_be_created_still_generates_and_says_so(
-    store: Store, bench: Callable[..., Bench]
-) -> None:
-    failing = FailingStore(store.runs)
-    failing.broken.set()
-    service = bench(run_store=failing)
-    run_id = service.runs.start(ANNA, "prompt", TEN)
-    view = service.wait_for(run_id, "finished")
-    assert len(view["rows"]) == 10
-    assert "will be tried again: the disk is full" in view["warning"]
 
 
 def test_a_run_that_was_started_while_the_database_was_locked_is_saved_later(
@@ -330,82 +235,48 @@ def test_a_run_that_was_started_while_the_database_was_locked_is_saved_later(
     with open_store(path, busy_timeout_s=0.2) as store, closing(sqlite3.connect(path)) as other:
         service = Bench(store, FakeEngine())
         other.execute("BEGIN IMMEDIATE")
-        began = time.monotonic()
         run_id = service.runs.start(ANNA, "prompt", TEN)
-        assert time.monotonic() - began < 2.0
         view = service.wait_for(run_id, "finished")
-        assert len(view["rows"]) == 10
         assert "will be tried again" in view["warning"]
         time.sleep(1.0)
         with pytest.raises(NotFoundError):
             store.runs.get(run_id)
         other.execute("COMMIT")
         wait_until(lambda: service.runs.poll(ANNA, run_id, 0)["warning"] is None)
-        assert (store.runs.get(run_id).status, store.runs.get(run_id).num_tokens) == (
-            "finished",
-            10,
-        )
+        assert store.runs.get(run_id).num_tokens == 10
         service.runs.close()
 
 
-def test_what_is_shown_is_in_the_database_already(
-    store: Store, bench: Callable[..., Bench]
-) -> None:
+def test_what_is_shown_is_in_the_database_already(store: Store, bench: Make) -> None:
     """A process that is killed takes no token back that somebody has seen."""
     service = bench(FakeEngine(step_s=0.002))
     run_id = service.runs.start(ANNA, "prompt", LONG)
-    cursor, num_looks, view = 0, 0, {"live": True}
-    while cursor < 400:
-        view = service.runs.poll(ANNA, run_id, cursor)
-        cursor = view["cursor"]
+    cursor = 0
+    while cursor < 200:
+        cursor = service.runs.poll(ANNA, run_id, cursor)["cursor"]
         assert store.runs.get(run_id).num_tokens >= cursor
-        num_looks += bool(view["rows"])
-    assert num_looks > 20
-    service.runs.stop(ANNA, run_id)
-    service.wait_for(run_id, "stopped")
+    service.stop(run_id)
     assert store.runs.get(run_id).status == "stopped", "so is the ending"
 
 
 def test_a_database_that_does_not_answer_holds_the_page_up_for_a_second_only(
-    store: Store, bench: Callable[..., Bench]
+    store: Store, bench: Make
 ) -> None:
     stuck, release = FailingStore(store.runs), threading.Event()
     stuck.wait_for = release
     service = bench(FakeEngine(step_s=0.002), run_store=stuck)
-    run_id = service.runs.start(ANNA, "prompt", LONG)
     began = time.monotonic()
+    run_id = service.runs.start(ANNA, "prompt", LONG)
     wait_until(lambda: service.runs.poll(ANNA, run_id, 0)["rows"] != [])
     assert 0.5 < time.monotonic() - began < 3
     assert "Saving is late" in service.runs.poll(ANNA, run_id, 0)["warning"]
     release.set()
     wait_until(lambda: service.runs.poll(ANNA, run_id, 0)["warning"] is None)
-    service.runs.stop(ANNA, run_id)
-    service.wait_for(run_id, "stopped")
-
-
-def test_rows_reach_the_database_within_a_second_while_the_engine_is_stuck(
-    bench: Callable[..., Bench],
-) -> None:
-    release = threading.Event()
-
-    class Stuck(FakeEngine):
-        def __call__(self, model: Any, prompt: str, config: Any, should_stop: Any) -> Any:
-            for event in super().__call__(model, prompt, config, should_stop):
-                yield event
-                if getattr(event, "index", None) == 4:
-                    release.wait(20)
-
-    service = bench(Stuck())
-    run_id = service.runs.start(ANNA, "prompt", TEN)
-    wait_until(lambda: len(service.runs.poll(ANNA, run_id, 0)["rows"]) == 5)
-    time.sleep(1.0)
-    assert service.store.runs.get(run_id).num_tokens == 5
-    release.set()
-    service.wait_for(run_id, "finished")
+    service.stop(run_id)
 
 
 def test_numbers_that_json_does_not_know_are_shown_and_saved_as_missing(
-    bench: Callable[..., Bench],
+    bench: Make,
 ) -> None:
     class Infinite(FakeEngine):
         def __call__(self, model: Any, prompt: str, config: Any, should_stop: Any) -> Any:
@@ -421,29 +292,17 @@ def test_numbers_that_json_does_not_know_are_shown_and_saved_as_missing(
     assert service.store.runs.events(run_id)[0]["kl_to_dense"] is None
 
 
-def test_ended_runs_leave_memory_and_stay_readable(bench: Callable[..., Bench]) -> None:
-    service = bench(keep_ended_s=0.2)
-    run_id = service.runs.start(ANNA, "prompt", TEN)
-    service.wait_for(run_id, "finished")
-    wait_until(lambda: not service.runs._runs)
-    assert service.runs.poll(BEN, run_id, 0)["cursor"] == 10
-
-
-def test_long_runs_are_read_in_pages(bench: Callable[..., Bench]) -> None:
+def test_long_runs_are_read_in_pages(bench: Make) -> None:
     service = bench(keep_ended_s=0.0)
     run_id = service.runs.start(ANNA, "prompt", GenerationConfig(max_new_tokens=900))
     service.wait_for(run_id, "finished")
     service.wait_until_saved(run_id)
     wait_until(lambda: not service.runs._runs)
-    cursor, seen, pages = 0, [], 0
-    while True:
-        view = service.runs.poll(ANNA, run_id, cursor)
-        seen += [row["index"] for row in view["rows"]]
-        cursor, pages = view["cursor"], pages + 1
-        if not view["more"]:
-            break
-    assert seen == list(range(900))
-    assert pages == 3
+    pages = [service.runs.poll(ANNA, run_id, 0)]
+    while pages[-1]["more"]:
+        pages.append(service.runs.poll(ANNA, run_id, pages[-1]["cursor"]))
+    assert [row["index"] for page in pages for row in page["rows"]] == list(range(900))
+    assert len(pages) == 3
 
 
 def test_close_stops_runs_and_saves_what_there_is(store: Store) -> None:
@@ -457,42 +316,64 @@ def test_close_stops_runs_and_saves_what_there_is(store: Store) -> None:
     assert record.num_tokens > 10
 
 
-def test_a_run_left_by_a_dead_process_is_shown_as_interrupted(
-    store: Store, bench: Callable[..., Bench]
+MANY = Limits(queue=1000, runs_per_visitor=100, runs_per_address=0)
+
+
+class Line(ModelLine):
+    """A line in which places come from given addresses; the first one is served."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, limits: Limits = MANY) -> None:
+        super().__init__(limits)
+        self.here: str | None = None
+        monkeypatch.setattr(model_line, "address", lambda: self.here)
+
+    def come(self, owner: str, address: str | None) -> Place:
+        self.here = address
+        return self.enter(owner)
+
+    def end(self) -> Place:
+        """The run that is served ends."""
+        (served,) = self._served
+        self.leave(served)
+        return served
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("abcd"), st.sampled_from("xyz"), st.booleans()), max_size=60)
+)
+def test_whoever_waits_has_as_many_turns_as_the_others_but_two(
+    visits: list[tuple[str, str, bool]],
 ) -> None:
-    record = store.runs.create(ANNA, "prompt", "fake-model", "static", TEN.to_dict())
-    service = bench()
-    with pytest.raises(RunNotFoundError):
-        service.runs.poll(ANNA, record.id, 0)
-    store.runs.mark_interrupted()
-    assert service.runs.poll(BEN, record.id, 0)["status"] == "interrupted"
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        line = Line(monkeypatch)
+        turns: dict[Place, list[Place]] = {}  # since a place was taken
+        for owner, address, ends in visits:
+            turns[line.come(owner, address)] = []
+            if ends:
+                line.end()
+                for one in line._waiting:
+                    turns[one].append(line._served[0])
+            ahead = line._line()
+            assert [line.number(one) for one in ahead] == list(range(len(ahead)))
+            for one in line._waiting:
+                of_addresses = Counter(other.address for other in turns[one])
+                of_owners = Counter(
+                    other.owner for other in turns[one] if other.address == one.address
+                )
+                for had, own in ((of_addresses, one.address), (of_owners, one.owner)):
+                    assert max(had.values(), default=0) <= had[own] + 2
 
 
-def test_unknown_runs_are_refused(bench: Callable[..., Bench]) -> None:
-    service = bench()
-    with pytest.raises(RunNotFoundError, match="does not exist"):
-        service.runs.poll(ANNA, "nothing", 0)
-    service.runs.stop(ANNA, "nothing")
-
-
-def test_the_active_run_is_told_while_others_come_and_go(bench: Callable[..., Bench]) -> None:
-    runs = bench(FakeEngine()).runs
-    other = runs.start(BEN, "Other", TEN)
-    ended = threading.Event()
-
-    def churn() -> None:
-        live = runs._runs[other]
-        while not ended.is_set():
-            for number in range(200):
-                runs._runs[str(number)] = live
-            for number in range(200):
-                runs._runs.pop(str(number), None)
-
-    thread = threading.Thread(target=churn)
-    thread.start()
-    try:
-        for _ in range(3000):
-            assert runs.active(ANNA) is None
-    finally:
-        ended.set()
-        thread.join()
+def test_each_is_told_what_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    line = Line(monkeypatch, Limits(queue=4, runs_per_visitor=2, runs_per_address=3))
+    for owner in ("anna", "anna", "ben"):
+        line.come(owner, "192.0.2.1")
+    for owner, address, said in (
+        ("anna", "192.0.2.9", "You already have 2 runs running or waiting, the most"),
+        ("carol", "192.0.2.1", "Your network already has 3 runs"),
+    ):
+        with pytest.raises(AppError, match=said):
+            line.come(owner, address)
+    line.come("carol", None)
+    with pytest.raises(AppError, match="This server already has 4 runs"):
+        line.come("dora", None)

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import json
 import os
-import pty
 import re
 import shutil
 import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -23,10 +20,10 @@ from typing import Any
 import pytest
 
 from app.host.errors import BootstrapError
-from app.setup import bootstrap, pip_install, virtual_environment
+from app.setup import bootstrap, virtual_environment
 from app.setup.bootstrap import ensure_environment
-from app.setup.virtual_environment import VirtualEnvironment
 from tests.app.tiny_project import PROJECT, TinyProject, make_wheel
+from tests.app.waiting import wait_until
 
 Decide = Callable[..., list[str] | None]
 
@@ -105,13 +102,6 @@ def one_error(done: subprocess.CompletedProcess[str]) -> str:
     return lines[0]
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.02)
-
-
 def test_first_start_builds_and_starts_over_with_the_same_arguments(
     ready_template: TinyProject,
 ) -> None:
@@ -121,32 +111,14 @@ def test_first_start_builds_and_starts_over_with_the_same_arguments(
         assert Path(said["prefix"]) == ready_template.venv
         assert said["port"] == port
         assert said["utf8"] == 1, "the interpreter's own options are lost"
-    _, builder = sorted(err for _, err in first)
+    waiting, builder = sorted(err for _, err in first)
+    assert waiting.startswith("Another launch is setting up")
+    assert "Setting up the Python packages" not in waiting
     assert re.fullmatch(  # not on a terminal: nothing of pip's
         r"Setting up the Python packages in .*\nThe packages are ready\.\n", builder
     )
     assert set(ready_template.state()["installed"]) == {"base"}
-    left = {path.name for path in ready_template.venv.iterdir()}
-    assert "tmp" not in left
-    outside = {path.name for path in ready_template.root.iterdir()}
-    assert outside == {
-        ".venv",
-        "app",
-        "first.json",
-        "kernels",
-        "launch.py",
-        "pyproject.toml",
-        "sol_core",
-    }
-
-
-def test_second_start_is_quiet_and_starts_no_pip(ready: TinyProject) -> None:
-    before = {path: path.stat().st_mtime_ns for path in ready.venv.iterdir()}
-    done = ready.launch("--port", "8")  # pip could find nothing
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["port"] == 8
-    assert done.stderr == ""
-    assert {path: path.stat().st_mtime_ns for path in ready.venv.iterdir()} == before
+    assert not (ready_template.venv / "tmp").exists()
 
 
 def test_a_changed_dependency_list_is_installed_into_the_same_environment(
@@ -163,18 +135,6 @@ def test_a_changed_dependency_list_is_installed_into_the_same_environment(
     make_wheel(ready.wheels, "tiny_dep", "2.0")
     ready.depend_on(["tiny-dep>=2"])
     assert json.loads(ready.launch().stdout)["version"] == "2.0"
-
-
-def test_half_made_environment_is_built_again(ready: TinyProject) -> None:
-    make_wheel(ready.wheels, "tiny_dep", "1.0")
-    ready.state_file.unlink()  # pip would take the package for installed
-    next(ready.venv.glob("lib/*/site-packages/tiny_dep.py")).unlink()
-    stale = ready.venv / "lib" / "stale"
-    stale.touch()
-    done = ready.launch()
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["version"] == "1.0"
-    assert not stale.exists()
 
 
 @pytest.mark.parametrize("damage", ["unreadable state", "python gone"])
@@ -212,27 +172,13 @@ def test_a_damaged_environment_is_built_again(
     assert set(ready.state()["installed"]) == {"base"}
 
 
-def test_killed_set_up_is_finished_by_the_next_launch(project: TinyProject) -> None:
-    killed = project.start()
-    with killed:
-        wait_for((project.venv / "pyvenv.cfg").exists)  # venv is at work, pip is to come
-        os.killpg(killed.pid, signal.SIGKILL)
-        killed.communicate()
-    assert not project.state_file.exists()
-    done = project.launch()
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["version"] == "1.0"
-
-
-def test_set_up_killed_within_a_package_is_finished_by_the_next_launch(
-    ready: TinyProject,
-) -> None:
+def test_set_up_killed_within_a_package_is_finished_by_the_next_launch(ready: TinyProject) -> None:
     """pip takes what it had begun to unpack for installed, and cannot uninstall it."""
     make_wheel(ready.wheels, "tiny_dep", "1.0")
     make_wheel(ready.wheels, "tiny_extra", "1.0", num_modules=3000)
     ready.depend_on(["tiny-dep", "tiny-extra"])
     with ready.start() as killed:
-        wait_for(lambda: any(ready.venv.glob("lib/*/site-packages/tiny_extra/*")))
+        wait_until(lambda: any(ready.venv.glob("lib/*/site-packages/tiny_extra/*")), 60)
         os.killpg(killed.pid, signal.SIGKILL)
         killed.communicate()
     (site,) = ready.venv.glob("lib/*/site-packages")
@@ -244,7 +190,7 @@ def test_set_up_killed_within_a_package_is_finished_by_the_next_launch(
 
 def test_nobody_empties_the_folder_under_a_child_of_a_killed_launch(project: TinyProject) -> None:
     with project.start() as killed:
-        wait_for((project.venv / "pyvenv.cfg").exists)
+        wait_until((project.venv / "pyvenv.cfg").exists, 60)
         killed.kill()  # alone: its child goes on and holds the lock
         done = project.launch()
     assert done.returncode == 0, done.stderr
@@ -254,30 +200,24 @@ def test_nobody_empties_the_folder_under_a_child_of_a_killed_launch(project: Tin
 def test_interrupt_during_set_up_exits_130_without_a_traceback(project: TinyProject) -> None:
     process = project.start()
     with process:
-        wait_for((project.venv / "pyvenv.cfg").exists)
+        wait_until((project.venv / "pyvenv.cfg").exists, 60)
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does
         _, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "Traceback" not in err
 
 
-def test_of_two_launches_at_once_one_builds_and_the_other_waits(
-    ready_template: TinyProject,
-) -> None:
-    first = json.loads((ready_template.root / "first.json").read_text("utf-8"))
-    texts = sorted(err for _, err in first)
-    assert texts[0].startswith("Another launch is setting up")
-    assert "Setting up the Python packages" not in texts[0]
-    assert "Setting up the Python packages" in texts[1]
-
-
 def test_no_network_is_one_line_and_the_next_launch_goes_on(ready: TinyProject) -> None:
     ready.depend_on(["tiny-dep", "tiny-extra"])
     ready.variables = {"PIP_NO_INDEX": "0", "PIP_FIND_LINKS": "", "PIP_INDEX_URL": CLOSED_PORT}
     ready.variables |= {"PIP_RETRIES": "1"}
-    message = one_error(ready.launch())
+    done = ready.launch()
+    message, log = one_error(done), ready.venv / "pip.log"
     assert "No matching distribution found for tiny-extra" in message
     assert "start again" in message
+    assert str(log) in message
+    assert "No matching distribution found for tiny-extra" in log.read_text("utf-8")
+    assert len(done.stderr.splitlines()) == 2, "pip's tracebacks are no sight for users"
     ready.variables = {}
     for name in ("tiny_dep", "tiny_extra"):
         make_wheel(ready.wheels, name, "1.0")
@@ -310,84 +250,45 @@ def use_torch_index(project: TinyProject, address: str) -> None:
         file.write(f"\n\ndef torch_index(python):\n    return {address!r}\n")
 
 
-def version_of_torch(project: TinyProject) -> str:
-    (module,) = project.venv.glob("lib/*/site-packages/torch.py")
-    return module.read_text("utf-8")
-
-
-def test_torch_comes_from_an_index_of_its_own(ready: TinyProject, index: tuple[Path, str]) -> None:
-    folder, address = index
-    make_wheel(folder / "torch", "torch", "1.0+cpu")
-    make_wheel(ready.wheels, "tiny_extra", "1.0")
-    ready.depend_on(["tiny-dep>=1", "torch>=1", "tiny-extra"])
-    # The others come from where pip looks by itself, which has no torch.
-    ready.variables = {"PIP_NO_INDEX": "0", "PIP_INDEX_URL": CLOSED_PORT, "PIP_RETRIES": "0"}
-    use_torch_index(ready, address)
-    done = ready.launch()
-    assert done.returncode == 0, done.stderr
-    assert "1.0+cpu" in version_of_torch(ready)
-    assert len(done.stderr.splitlines()) == 2, done.stderr
-
-
-def test_without_that_index_torch_comes_from_pips_own(
-    ready: TinyProject, index: tuple[Path, str]
+@pytest.mark.parametrize("is_reached", [True, False])
+def test_torch_comes_from_an_index_of_its_own_or_else_from_pips(
+    ready: TinyProject, index: tuple[Path, str], is_reached: bool
 ) -> None:
     folder, address = index
-    make_wheel(folder / "torch", "torch", "1.0")
+    make_wheel(folder / "torch", "torch", "1.0+cpu")
     ready.depend_on(["tiny-dep>=1", "torch>=1"])
-    ready.variables = {"PIP_NO_INDEX": "0", "PIP_FIND_LINKS": "", "PIP_INDEX_URL": address}
-    use_torch_index(ready, CLOSED_PORT)
+    own, pips = (address, CLOSED_PORT) if is_reached else (CLOSED_PORT, address)
+    ready.variables = {"PIP_NO_INDEX": "0", "PIP_INDEX_URL": pips, "PIP_RETRIES": "0"}
+    use_torch_index(ready, own)
     done = ready.launch()
     assert done.returncode == 0, done.stderr
-    assert "'1.0'" in version_of_torch(ready)
-    assert f"No torch from {CLOSED_PORT}: taking pip's own" in done.stderr
+    (module,) = ready.venv.glob("lib/*/site-packages/torch.py")
+    assert "1.0+cpu" in module.read_text("utf-8")
+    assert (f"No torch from {CLOSED_PORT}: taking pip's own" in done.stderr) is not is_reached
 
 
-def test_a_package_that_does_not_exist_for_this_python(ready: TinyProject) -> None:
-    ready.depend_on(["tiny-dep>=9"])
-    done = ready.launch()
-    message = one_error(done)
-    assert "No matching distribution found for tiny-dep>=9; fix that" in message
-    log = ready.venv / "pip.log"
-    assert str(log) in message
-    assert "No matching distribution found for tiny-dep>=9" in log.read_text("utf-8")
-    assert len(done.stderr.splitlines()) == 2, "pip's tracebacks are no sight for users"
-
-
-def test_venv_elsewhere(ready: TinyProject, tmp_path: Path) -> None:
+def test_an_environment_elsewhere_is_used_without_pip_or_a_word(
+    ready: TinyProject, tmp_path: Path
+) -> None:
     elsewhere = tmp_path / "elsewhere"
     ready.venv.rename(elsewhere)
     ready.variables = {"SOL_VENV": str(elsewhere)}
-    done = ready.launch()
+    before = {path: path.stat().st_mtime_ns for path in elsewhere.iterdir()}
+    done = ready.launch()  # pip could find nothing
+    assert (done.returncode, done.stderr) == (0, "")
     assert Path(json.loads(done.stdout)["prefix"]) == elsewhere
     assert not ready.venv.exists()
+    assert {path: path.stat().st_mtime_ns for path in elsewhere.iterdir()} == before
 
 
-def test_a_folder_with_something_else_is_left_alone(project: TinyProject, tmp_path: Path) -> None:
-    home = tmp_path / "home"
-    home.mkdir()
-    (home / "letter.txt").write_text("dear", "utf-8")
-    project.variables = {"SOL_VENV": str(home)}
-    assert "holds something else" in one_error(project.launch())
-    assert (home / "letter.txt").read_text("utf-8") == "dear"
-
-
-def test_a_folder_with_our_lock_alone_is_ours(
-    in_process: Decide, project: TinyProject, monkeypatch: pytest.MonkeyPatch
+def test_a_place_with_something_else_or_that_cannot_be_written_is_left_alone(
+    project: TinyProject, tmp_path: Path
 ) -> None:
-    project.venv.mkdir()
-    (project.venv / "sol-environment.lock").touch()
-    monkeypatch.setattr(virtual_environment.shutil, "disk_usage", lambda _: SimpleNamespace(free=0))
-    with pytest.raises(BootstrapError, match="GB are free"):  # not "holds something else"
-        in_process()
-
-
-def test_unwritable_place(project: TinyProject, tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    project.variables = {"SOL_VENV": str(tmp_path / "file" / "venv")}
-    message = one_error(project.launch())
-    assert "cannot write" in message
-    assert "SOL_VENV" in message
+    (tmp_path / "letter.txt").write_text("dear", "utf-8")
+    for place, said in ((tmp_path, "holds something else"), (tmp_path / "letter.txt/x", "write")):
+        project.variables = {"SOL_VENV": str(place)}
+        assert said in one_error(project.launch())
+    assert (tmp_path / "letter.txt").read_text("utf-8") == "dear"
 
 
 @pytest.mark.parametrize("is_of_an_older_release", [False, True])
@@ -411,6 +312,9 @@ def test_bad_arguments_and_help_install_nothing(project: TinyProject) -> None:
     assert project.launch("generate", "hi", "--keep", "nan").returncode == 2
     assert project.launch("--help").returncode == 0
     assert project.launch("generate", "--help").returncode == 0
+    project.variables = {"_ARGCOMPLETE": "2", "COMP_LINE": "python launch.py ", "COMP_POINT": "17"}
+    done = project.launch()  # the Tab key
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "")
     assert not project.venv.exists()
 
 
@@ -423,29 +327,16 @@ def test_doctor_without_packages_says_what_is_missing(project: TinyProject, tmp_
     assert not (tmp_path / "data").exists()
 
 
-def test_an_interpreter_that_has_the_packages_is_used(
+def test_an_interpreter_that_has_the_packages_is_used_and_no_other_is_touched(
     in_process: Decide, project: TinyProject
 ) -> None:
     project.depend_on(["pytest>=1", "nothing-of-the-kind; sys_platform == 'none'"])
     assert in_process() is None
-    assert not project.venv.exists()
-
-
-@pytest.mark.parametrize("requirement", ["pytest>=999", "tiny-dep"])
-def test_an_interpreter_without_fitting_packages_is_not_touched(
-    in_process: Decide, project: TinyProject, requirement: str
-) -> None:
-    project.depend_on([requirement])
-    assert in_process(install=False) is None  # nothing ready, and nothing may be made
-    assert not project.venv.exists()
-
-
-def test_missing_test_packages_in_the_users_own_environment(
-    in_process: Decide, project: TinyProject
-) -> None:
-    project.depend_on(["pytest"])
     with pytest.raises(BootstrapError, match=r'lacks tiny-extra: .* -m pip install "tiny-extra"'):
         in_process(extras=("test",))
+    for requirement in ("pytest>=999", "tiny-dep"):
+        project.depend_on([requirement])
+        assert in_process(install=False) is None  # nothing ready, and nothing may be made
     assert not project.venv.exists()
 
 
@@ -496,57 +387,7 @@ def test_an_environment_that_does_not_start_as_one_is_no_endless_loop(
         in_process()
 
 
-def test_a_terminal_sees_the_progress_of_pip(ready: TinyProject) -> None:
-    make_wheel(ready.wheels, "tiny_extra", "1.0")
-    ready.depend_on(["tiny-dep>=1", "tiny-extra"])
-    reader, writer = pty.openpty()
-    with os.fdopen(reader, "rb") as terminal, ready.start(stderr=writer) as process:
-        os.close(writer)
-        out, _ = process.communicate(timeout=120)
-        said = b""
-        with contextlib.suppress(OSError):  # how a terminal ends
-            while chunk := terminal.read1():
-                said += chunk
-    assert process.returncode == 0, said
-    assert b"Successfully installed tiny-extra-1.0" in said
-    assert json.loads(out)["version"] == "1.0", "nothing of pip on stdout"
-
-
-@pytest.mark.parametrize(
-    ("errors", "reason"),
-    [
-        (
-            "ERROR: Could not install: [Errno 28] No space left on device: 'x'\nnote: x",
-            "[Errno 28]",
-        ),
-        ("WARNING: Retrying\nERROR: No matching distribution", "No matching distribution"),
-        ("note: nothing\nlast", "last"),
-        ("", "the reason is above"),
-    ],
-)
-def test_the_reason_is_pips_own_last_line(errors: str, reason: str) -> None:
-    assert reason in pip_install.last_line(errors)
-
-
 def test_the_command_line_needs_no_package_to_be_imported() -> None:
     """Without site-packages: an import of anything but the standard library fails."""
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-S",
-            "-c",
-            "import app.cli.main; app.cli.main._build_parser(app.cli.main.COMMANDS)",
-        ],
-        cwd=PROJECT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-
-
-def test_locating_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.delenv("SOL_VENV", raising=False)
-    assert VirtualEnvironment.locate(tmp_path).root == tmp_path / ".venv"
-    monkeypatch.setenv("SOL_VENV", str(tmp_path / "other"))
-    assert VirtualEnvironment.locate(tmp_path).root == tmp_path / "other"
+    code = "import app.cli.main; app.cli.main._build_parser(app.cli.main.COMMANDS)"
+    assert subprocess.run([sys.executable, "-S", "-c", code], cwd=PROJECT).returncode == 0

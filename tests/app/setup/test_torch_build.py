@@ -28,27 +28,23 @@ def without_driver_and_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "linux")
 
 
-def test_no_driver_and_no_settings() -> None:
-    assert torch_index(PYTHON) == CPU_INDEX
-    assert needed_bytes() == 4e9
-
-
 @pytest.mark.parametrize(
-    ("driver", "index", "size"),
-    [((13, 0), None, 7e9), ((12, 2), CUDA_12_INDEX, 7e9), ((11, 4), CPU_INDEX, 4e9)],
+    ("system", "driver", "index", "size"),
+    [
+        ("linux", (0, 0), CPU_INDEX, 4e9),
+        ("linux", (13, 0), None, 7e9),
+        ("linux", (12, 2), CUDA_12_INDEX, 7e9),
+        ("linux", (11, 4), CPU_INDEX, 4e9),
+        ("darwin", (0, 0), None, 3e9),
+    ],
 )
 def test_a_driver_gets_the_cuda_that_it_runs(
-    monkeypatch: pytest.MonkeyPatch, driver: tuple[int, int], index: str | None, size: float
+    monkeypatch: pytest.MonkeyPatch, system: str, driver: Any, index: str | None, size: float
 ) -> None:
     monkeypatch.setattr(torch_build, "driver_cuda", lambda: driver)
+    monkeypatch.setattr(sys, "platform", system)
     assert torch_index(PYTHON) == index
     assert needed_bytes() == size
-
-
-def test_pypi_has_no_cuda_for_other_systems(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "platform", "darwin")
-    assert torch_index(PYTHON) is None
-    assert needed_bytes() == 3e9
 
 
 @pytest.mark.parametrize("name", ["INDEX_URL", "EXTRA_INDEX_URL", "NO_INDEX"])

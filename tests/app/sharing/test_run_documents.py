@@ -1,8 +1,7 @@
-"""Runs as files: what is exported comes back as it was, and nothing else gets in."""
+"""Runs, inspections and comparisons as files: what is exported comes back, and nothing else."""
 
 from __future__ import annotations
 
-import copy
 import csv
 import dataclasses
 import io
@@ -17,16 +16,18 @@ from hypothesis import strategies as st
 
 from app.formats.plain_json import json_safe
 from app.host.errors import AppError, DocumentError
-from app.sharing import export, import_document
-from app.sharing.generation_document import GENERATION
-from app.sharing.kinds import DOCUMENTS, KINDS
-from sol_core.actions import Budget
+from app.sharing import export, import_document, kind_of, thing_in_link
+from sol_core.actions import Action, Budget
 from sol_core.config import GenerationConfig, ScheduleConfig, SideRowConfig
+from sol_core.errors import SolError
 from sol_core.events import event_to_dict
+from sol_core.inspection.records import InspectionConfig
 from storage import NotFoundError, RunRecord, Store
 from tests.app.command_line import RunCommand, one_line
+from tests.support.comparison_samples import save_pair
 from tests.support.exported_page import data_of
 from tests.support.fake_engine import FakeEngine
+from tests.support.inspection_samples import BUDGET, save_inspection
 
 HOSTILE = (
     *("</script><script>alert(1)</script>", "<!-- <script>", "<img src=x onerror=alert(1)>"),
@@ -79,6 +80,13 @@ def save_run(
     return record.id
 
 
+def save_of(store: Store, kind: str) -> str:
+    """The id of a run or an inspection of two tokens."""
+    if kind == "run":
+        return save_run(store, tokens=(" a", " b"))
+    return save_inspection(store, [" a", " b"])
+
+
 def contents(store: Store, run_id: str) -> tuple[Any, ...]:
     """Everything of a run but its id, owner and the time of its last change."""
     run = store.runs.get(run_id)
@@ -87,11 +95,11 @@ def contents(store: Store, run_id: str) -> tuple[Any, ...]:
 
 
 def as_json(store: Store, run_id: str) -> bytes:
-    return export(store, "run", run_id, "json").text.encode("ascii")
+    return export(store, kind_of(store, run_id), run_id, "json").text.encode("ascii")
 
 
 @settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=40
+    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=25
 )
 @given(
     prompt=st.text(st.characters(), min_size=1, max_size=40),
@@ -127,24 +135,6 @@ def test_a_fork_comes_back_with_its_parent_and_its_place(store: Store) -> None:
     assert store.runs.get(orphan).parent is None
 
 
-def test_runs_of_older_releases_come_back_too(store: Store) -> None:
-    record = store.runs.create("a" * 32, "old", "m", "static", {})
-    event = json_safe(event_to_dict(next(iter(FakeEngine()(None, "x", CONFIG, lambda: False)))))
-    tokens = [json_safe(event_to_dict(one)) for one in FakeEngine()(None, "x", CONFIG, lambda: 0)]
-    old = {key: value for key, value in tokens[1].items() if key not in ("policy", "parts_ms")}
-    store.runs.set_prefill(record.id, event)
-    store.runs.append_events(record.id, [old | {"surprisal": None, "kl_to_dense": None}])
-    store.runs.finish(record.id, "interrupted")
-    document = json.loads(as_json(store, record.id)) | {"integer_mlp": True}  # of generate --json
-    _, copied = import_document(store, "b" * 32, json.dumps(document).encode())
-    (saved,) = store.runs.events(copied)
-    assert saved | store.runs.events(record.id)[0] == saved  # what was not there is filled in
-    assert saved.keys() == tokens[1].keys()
-    assert store.runs.get(copied).config == json_safe(GenerationConfig().to_dict())
-    assert store.runs.get(copied).status == "interrupted"
-    assert len(export(store, "run", copied, "csv").text.splitlines()) == 2
-
-
 def test_a_run_that_goes_on_is_not_exported(store: Store) -> None:
     record = store.runs.create("a" * 32, "p", "m", "static", {})
     for form in ("html", "json", "csv"):
@@ -157,8 +147,118 @@ def test_a_run_that_goes_on_is_not_exported(store: Store) -> None:
             export(store, kind, record.id, form)
 
 
-def check_damage(store: Store, document: dict[str, Any], data: st.DataObject) -> None:
-    """Replace one value of a document: it is refused, or what it becomes can be exported."""
+Change = Callable[[dict[str, Any]], Any]
+
+
+def place_of(document: dict[str, Any], path: str) -> tuple[Any, Any]:
+    """What holds the value at a path such as "events.0.cost.flops", and its key there."""
+    *way, last = path.split(".")
+    place: Any = document
+    for step in way:
+        place = place[int(step) if isinstance(place, list) else step]
+    return place, int(last) if isinstance(place, list) else last
+
+
+def put(path: str, value: Any) -> Change:
+    def change(document: dict[str, Any]) -> None:
+        place, last = place_of(document, path)
+        place[last] = value
+
+    return change
+
+
+def drop(path: str) -> Change:
+    def change(document: dict[str, Any]) -> None:
+        place, last = place_of(document, path)
+        del place[last]
+
+    return change
+
+
+WRONG: list[tuple[Change, str]] = [
+    (put("format", "sol-explorer-policy"), "format is 'sol-explorer-policy'; this release"),
+    (put("format", "sol-explorer-inspection"), "inspection must be an object, got nothing"),
+    (put("version", 2), "version 2 of sol-explorer-run, this release reads up to 1: update"),
+    (put("run.extra", 1), "run has an unknown field 'extra'"),
+    (drop("run.prompt"), "run lacks the field 'prompt'"),
+    (put("run.prompt", "x" * 1_000_001), "run.prompt must be text of at most 1,000,000"),
+    (put("run.created_at", "2026-01-01T00:00:00"), "must have an offset"),
+    (put("run.schedule", "static"), "run.config says 'policy'"),
+    (put("run.parent", "<b>"), "run.parent must be the id of a run or null, got '<b>'"),
+    (put("run.parent", "abc"), "run.parent is that of a fork, but run.config.given is empty"),
+    (put("run.config.max_new_tokens", "9"), "max_new_tokens must be a whole number .*got '9'"),
+    (put("run.config.grid.bit_widths", [5, 5]), "levels of bit_width must be distinct"),
+    (drop("run.prefill.elapsed_ms"), "run.prefill lacks the field 'elapsed_ms'"),
+    (put("events.1.index", 7), r"events\[1\].index must be 1, got 7"),
+    (put("events.0.action.bit_width", 99), "bits must be between 2 and 16"),
+    (put("events.0.token_id", 2**70), "token_id must be a whole number"),
+    (put("events.0.top.0.probability", []), r"top\[0\].probability must be a finite number"),
+]
+
+
+WRONG_INSPECTIONS: list[tuple[Change, str]] = [
+    (drop("inspection"), "inspection must be an object, got nothing"),
+    (put("inspection.prompt", "x"), "inspection has an unknown field 'prompt'"),
+    (put("inspection.status", "running"), "inspection.status must be that of a run that has ended"),
+    (drop("inspection.config.generated"), "inspection.config lacks the field 'generated'"),
+    (put("inspection.config.schedules", []), "start.rows must be dense as in inspection.config"),
+    (put("inspection.start.prefix", []), "prefix must hold at least one token"),
+    (put("inspection.end.report.rows.0.correlation", {}), r"rows\[0\].correlation must have keep"),
+    (put("inspection.end.report.least_confident.0.index", 2), "names token 2; there are tokens"),
+    (put("tokens.1.index", 0), r"tokens\[1\].index must be 1, got 0"),
+    (put("tokens.0.rows.1.name", "dense"), r"tokens\[0\].rows must be .* got dense, dense"),
+    (put("version", 2), "version 2 of sol-explorer-inspection, this release reads up to 1"),
+]
+
+
+@pytest.mark.parametrize(
+    ("kind", "change", "said"),
+    [*(("run", *one) for one in WRONG), *(("inspection", *one) for one in WRONG_INSPECTIONS)],
+)
+def test_what_is_wrong_is_named_and_nothing_is_saved(
+    store: Store, kind: str, change: Change, said: str
+) -> None:
+    document = json.loads(as_json(store, save_of(store, kind)))
+    change(document)
+    with pytest.raises(DocumentError, match=said):
+        import_document(store, "b" * 32, json.dumps(document).encode())
+    assert len(store.runs.list()) == 1
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"\xff\xfe", "is not JSON"),
+        (b"[" * 100_000, "is not JSON"),
+        (b"[1]", "holds no JSON object"),
+        (b'{"format": NaN}', "NaN is no JSON number"),
+        (b'{"format": "sol-explorer-run", "version": 1, "x": ' + b"9" * 5000 + b"}", "not JSON"),
+        (b" " * (128 * 1024**2 + 1), "more than 128 MB"),
+    ],
+    ids=["bytes", "deep", "list", "nan", "digits", "large"],
+)
+def test_files_that_are_no_documents(store: Store, data: bytes, said: str) -> None:
+    with pytest.raises(DocumentError, match=said):
+        import_document(store, "b" * 32, data)
+
+
+def test_too_many_tokens(store: Store) -> None:
+    document = json.loads(as_json(store, save_run(store, tokens=(" a",))))
+    document["events"] = [0] * 20_001
+    with pytest.raises(DocumentError, match="20,001 tokens; at most 20,000"):
+        import_document(store, "b" * 32, json.dumps(document).encode())
+
+
+@pytest.mark.parametrize("kind", ["run", "inspection"])
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=40
+)
+@given(data=st.data())
+def test_a_document_damaged_anywhere_is_refused_or_opens(
+    store: Store, kind: str, data: st.DataObject
+) -> None:
+    """Whatever one value is replaced by: no other error, and what got in can be shown."""
+    document = json.loads(as_json(store, save_of(store, kind)))
     place: Any = document
     while True:
         keys = list(place) if isinstance(place, dict) else list(range(len(place)))
@@ -175,145 +275,6 @@ def check_damage(store: Store, document: dict[str, Any], data: st.DataObject) ->
         return
     for form in ("html", "csv", "json"):
         assert export(store, kind, new_id, form).text
-
-
-Change = Callable[[dict[str, Any]], Any]
-
-
-def put(path: str, value: Any) -> Change:
-    """Set the value at a path such as "events.0.cost.flops"."""
-
-    def change(document: dict[str, Any]) -> None:
-        *way, last = path.split(".")
-        place: Any = document
-        for step in way:
-            place = place[int(step) if isinstance(place, list) else step]
-        place[int(last) if isinstance(place, list) else last] = value
-
-    return change
-
-
-def drop(path: str) -> Change:
-    def change(document: dict[str, Any]) -> None:
-        *way, last = path.split(".")
-        place: Any = document
-        for step in way:
-            place = place[int(step) if isinstance(place, list) else step]
-        del place[last]
-
-    return change
-
-
-WRONG: list[tuple[Change, str]] = [
-    (put("format", "sol-explorer-policy"), "format is 'sol-explorer-policy'; this release"),
-    (put("format", "sol-explorer-inspection"), "inspection must be an object, got nothing"),
-    (drop("format"), "format is None"),
-    (put("version", 2), "version 2 of sol-explorer-run, this release reads up to 1: update"),
-    (put("version", True), "version must be a whole number, got True"),
-    (put("version", 0), "version must be a whole number"),
-    (drop("run"), "run must be an object, got nothing"),
-    (put("run.extra", 1), "run has an unknown field 'extra'"),
-    (drop("run.prompt"), "run lacks the field 'prompt'"),
-    (put("run.prompt", 5), "run.prompt must be text"),
-    (put("run.prompt", "x" * 1_000_001), "run.prompt must be text of at most 1,000,000"),
-    (put("run.status", "running"), "got 'running'"),
-    (put("run.status", "done"), "run.status must be one of running, finished"),
-    (put("run.status", ["finished"]), "run.status must be one of"),
-    (put("run.created_at", "yesterday"), "created_at must be an ISO 8601 time"),
-    (put("run.created_at", "2026-01-01T00:00:00"), "must have an offset"),
-    (put("run.schedule", "static"), "run.config says 'policy'"),
-    (put("run.parent", 5), "run.parent must be text"),
-    (put("run.parent", "<b>"), "run.parent must be the id of a run or null, got '<b>'"),
-    (put("run.parent", "abc"), "run.parent is that of a fork, but run.config.given is empty"),
-    (put("run.config", None), "run.config must be an object"),
-    (put("run.config.seeds", 1), "run.config has an unknown field"),
-    (
-        put("run.config.max_new_tokens", "9"),
-        "max_new_tokens must be a whole number .*got '9'",
-    ),
-    (put("run.config.chat", 1), "chat must be true or false, got 1"),
-    (
-        put("run.config.max_new_tokens", 0),
-        "config.max_new_tokens must be .* from 1 to 1,000,000, got 0",
-    ),
-    (put("run.config.side_rows.0.name", 1), r"run.config.side_rows\[0\].name must be text"),
-    (put("run.config.schedule.budget.keep_fraction", 2), "attention kept must be above 0"),
-    (put("run.config.grid.bit_widths", [5, 5]), "levels of bit_width must be distinct"),
-    (put("run.summary.cost.flops", None), "run.summary.cost.flops must be a finite number"),
-    (drop("run.prefill.elapsed_ms"), "run.prefill lacks the field 'elapsed_ms'"),
-    (put("events", {}), "events must be a list, got a dict"),
-    (put("events.1", 3), r"events\[1\] must be an object, got 3"),
-    (put("events.1.index", 7), r"events\[1\].index must be 1, got 7"),
-    (put("events.1.text", None), r"events\[1\].text must be text"),
-    (
-        put("events.0.action.keep_fraction", None),
-        "keep_fraction must be a finite number .*got nothing",
-    ),
-    (put("events.0.action.bit_width", 99), "bits must be between 2 and 16"),
-    (put("events.0.step_ms", None), "step_ms must be a finite number"),
-    (
-        put("events.0.surprisal", "0.5"),
-        "surprisal must be a finite number .*got '0.5'",
-    ),
-    (
-        put("events.0.surprisal", True),
-        "surprisal must be a finite number .*got True",
-    ),
-    (put("events.0.surprisal", 10**40), "surprisal must be a finite number"),
-    (put("events.0.token_id", 2**70), "token_id must be a whole number"),
-    (put("events.0.policy", [[0.1], "x"]), r"policy\[1\] must be a list"),
-    (put("events.0.parts_ms.rest", None), "rest must be a finite number"),
-    (
-        drop("events.0.cost.bytes_read"),
-        "bytes_read must be a finite number .*got nothing",
-    ),
-    (put("events.0.top.0.probability", []), r"top\[0\].probability must be a finite number"),
-]
-
-
-@pytest.mark.parametrize(("change", "said"), WRONG, ids=[said[:40] for _, said in WRONG])
-def test_what_is_wrong_is_named_and_nothing_is_saved(
-    store: Store, change: Change, said: str
-) -> None:
-    document = json.loads(as_json(store, save_run(store, tokens=(" a", " b"))))
-    change(document)
-    with pytest.raises(DocumentError, match=said):
-        import_document(store, "b" * 32, json.dumps(document).encode())
-    assert len(store.runs.list()) == 1
-
-
-@pytest.mark.parametrize(
-    ("data", "said"),
-    [
-        (b"", "is not JSON"),
-        (b"\xff\xfe", "is not JSON"),
-        (b"[" * 100_000, "is not JSON"),
-        (b"[1]", "holds no JSON object"),
-        (b'{"format": NaN}', "NaN is no JSON number"),
-        (b'{"format": "sol-explorer-run", "version": 1, "x": ' + b"9" * 5000 + b"}", "not JSON"),
-        (b" " * (128 * 1024**2 + 1), "more than 128 MB"),
-    ],
-    ids=["empty", "bytes", "deep", "list", "nan", "digits", "large"],
-)
-def test_files_that_are_no_documents(store: Store, data: bytes, said: str) -> None:
-    with pytest.raises(DocumentError, match=said):
-        import_document(store, "b" * 32, data)
-
-
-def test_too_many_tokens(store: Store) -> None:
-    document = json.loads(as_json(store, save_run(store, tokens=(" a",))))
-    document["events"] = [0] * 20_001
-    with pytest.raises(DocumentError, match="20,001 tokens; at most 20,000"):
-        import_document(store, "b" * 32, json.dumps(document).encode())
-
-
-@settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60
-)
-@given(data=st.data())
-def test_a_document_damaged_anywhere_is_refused_or_opens(store: Store, data: st.DataObject) -> None:
-    """Whatever one value is replaced by: no other error, and what got in can be shown."""
-    check_damage(store, json.loads(as_json(store, save_run(store, tokens=(" a", " b")))), data)
 
 
 def test_csv_has_a_row_per_token(store: Store) -> None:
@@ -334,31 +295,21 @@ def test_csv_has_a_row_per_token(store: Store) -> None:
 
 
 def test_html_is_one_file_that_runs_only_its_own_script(store: Store) -> None:
-    run_id = save_run(store, tokens=HOSTILE)
-    page = export(store, "run", run_id, "html").text
-    assert page.count("<script") == page.count("</script>") == 3
-    assert "<!--" not in page.split("<body>")[1].split('<script type="module">')[0]
-    assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", page.split('id="sol-data">')[0])
-    assert "default-src 'none'; script-src 'sha256-" in page
-    rows = data_of(page)["rows"]
-    assert [row["text"] for row in rows[:4]] == list(HOSTILE[:4])
-    assert page.startswith("<!DOCTYPE html>")
-    assert "<title>Why &lt;/script&gt; is the sky blue? · SOL Explorer</title>" in page
-
-
-def test_html_of_500_tokens_is_small(store: Store) -> None:
-    config = GenerationConfig(CONFIG.schedule, (DENSE,), max_new_tokens=500)
-    page = export(store, "run", save_run(store, config=config), "html").text
-    assert len(page.encode()) < 600_000  # a fifth of it is not data; the limit is 1.5 MB
-
-
-def test_the_formats_have_the_names_that_files_of_all_releases_have() -> None:
-    assert KINDS == ("run", "inspection", "comparison")
-    formats = [document.format for document in DOCUMENTS.values()]
-    assert formats == ["sol-explorer-run", "sol-explorer-inspection"]
-
-
-# --- the command line -------------------------------------------------------------------------
+    run_id, inspection_id = save_run(store), save_inspection(store, HOSTILE, "".join(HOSTILE))
+    pair = save_pair(store, HOSTILE, HOSTILE[::-1], ("".join(HOSTILE),) * 2)
+    for kind, thing in (("run", run_id), ("inspection", inspection_id), ("comparison", pair)):
+        made = export(store, kind, thing, "html").text
+        assert made.count("<script") == made.count("</script>") == 3
+        assert "<!--" not in made.split("<body>")[1].split('<script type="module">')[0]
+        assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", made.split('id="sol-data">')[0])
+        assert made.startswith("<!DOCTYPE html>")
+        assert "default-src 'none'; script-src 'sha256-" in made
+        if kind != "comparison":
+            assert [row["text"] for row in data_of(made)["rows"][:4]] == list(HOSTILE[:4])
+    assert (
+        "<title>Why &lt;/script&gt; is the sky blue? · SOL Explorer</title>"
+        in export(store, "run", run_id, "html").text
+    )
 
 
 def test_export_and_import(run: RunCommand, store: Store, tmp_path: Any) -> None:
@@ -379,10 +330,6 @@ def test_export_and_import(run: RunCommand, store: Store, tmp_path: Any) -> None
     made = json.loads(done.out)
     assert made["kind"] == "run"
     assert contents(store, made["id"]) == contents(store, run_id)
-    assert re.fullmatch(
-        r"imported as run [\w-]{12}; History lists it\n",
-        run("import", str(tmp_path / "run.json")).out,
-    )
 
 
 def test_what_cannot_be_exported_or_imported(run: RunCommand, store: Store, tmp_path: Any) -> None:
@@ -397,18 +344,6 @@ def test_what_cannot_be_exported_or_imported(run: RunCommand, store: Store, tmp_
     assert "No such file" in one_line(run("import", str(tmp_path / "no")))
     (tmp_path / "x.json").write_text("{}")
     assert "format is None" in one_line(run("import", str(tmp_path / "x.json")))
-
-
-def test_ids_are_no_options(store: Store) -> None:
-    made = [save_run(store, tokens=(" a",)) for _ in range(60)]
-    assert not any("-" in run_id for run_id in made)
-
-
-def test_documents_are_not_changed_by_reading_them(store: Store) -> None:
-    document = json.loads(as_json(store, save_run(store)))
-    before = copy.deepcopy(document)
-    GENERATION.read(store, "b" * 32, document)
-    assert document == before
 
 
 def test_a_list_of_runs_is_imported_as_a_whole_or_not_at_all(
@@ -427,3 +362,169 @@ def test_a_list_of_runs_is_imported_as_a_whole_or_not_at_all(
     assert run("runs", "list").out == before, "nothing of it was saved"
     file.write_text("[]")
     assert "holds no JSON object" in one_line(run("import", str(file)))
+
+
+def without_id(data: bytes) -> dict[str, Any]:
+    document = dict(json.loads(data))
+    del document["inspection"]["id"]
+    return document
+
+
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=20
+)
+@given(
+    text=st.text(st.characters(), min_size=1, max_size=40),
+    tokens=st.lists(st.text(st.characters(), max_size=8), max_size=5),
+    kinds=st.lists(st.sampled_from(["static", "emc", "painted"]), max_size=3, unique=True),
+)
+def test_any_inspection_comes_back_as_it_was(
+    store: Store, text: str, tokens: list[str], kinds: list[Any]
+) -> None:
+    painted = {"painted": (Action(0.5, 0.75, 10), Action())}
+    schedules = (ScheduleConfig(kind, BUDGET, painted=painted.get(kind, ())) for kind in kinds)
+    inspection_id = save_inspection(store, tokens, text, InspectionConfig(tuple(schedules)))
+    made = as_json(store, inspection_id)
+    kind, copied = import_document(store, "b" * 32, made)
+    assert (kind, kind_of(store, copied)) == ("inspection", "inspection")
+    assert copied != inspection_id
+    assert contents(store, copied) == contents(store, inspection_id)
+    assert without_id(as_json(store, copied)) == without_id(made)
+
+
+def test_an_inspection_that_ended_early_comes_back_too(store: Store) -> None:
+    config = InspectionConfig((ScheduleConfig("static", BUDGET),))
+    record = store.runs.create(
+        "a" * 32, "t", "m", "dense, static", json_safe(config.to_dict()), "inspection"
+    )
+    with pytest.raises(AppError, match="still going on"):
+        as_json(store, record.id)
+    store.runs.finish(record.id, "failed", error="no <b>model</b>")
+    _, copied = import_document(store, "b" * 32, as_json(store, record.id))
+    assert contents(store, copied) == contents(store, record.id)
+    for form in ("html", "csv"):
+        assert export(store, "inspection", copied, form).text
+
+
+def test_runs_and_inspections_are_told_apart(store: Store, run: RunCommand) -> None:
+    made = {"run": save_run(store), "inspection": save_inspection(store, [" a"])}
+    for kind, thing_id in made.items():
+        assert kind_of(store, thing_id) == kind
+        for other in made.keys() - {kind}:
+            for form in ("html", "json", "csv"):
+                with pytest.raises(AppError, match=f"{thing_id} is of the kind"):
+                    export(store, other, thing_id, form)
+    with pytest.raises(NotFoundError):
+        kind_of(store, "nobody")
+    link = f"http://127.0.0.1:7860/?run={made['run']}&inspection={made['inspection']}"
+    assert thing_in_link(link) == made["run"]
+    assert thing_in_link(f"{link}&tab=inspect") == made["inspection"]
+    assert thing_in_link("abc_123") == "abc_123"
+
+
+def test_the_command_line_finds_out_what_it_is(
+    store: Store, run: RunCommand, tmp_path: Any
+) -> None:
+    inspection_id = save_inspection(store, HOSTILE)
+    for form in ("html", "json", "csv"):
+        out = tmp_path / f"inspection.{form}"
+        assert run("export", inspection_id, str(out)).status == 0
+        linked = f"http://127.0.0.1:7860/?inspection={inspection_id}"
+        piped = run("export", linked, "-", "--format", form).out
+        assert piped.encode() == out.read_bytes()
+    done = json.loads(run("import", str(tmp_path / "inspection.json"), "--json").out)
+    assert done["kind"] == "inspection"
+    assert contents(store, done["id"]) == contents(store, inspection_id)
+    assert "no run 'x'" in one_line(run("export", "x", "-", "--format", "csv"))
+
+
+def test_csv_has_a_row_per_token_and_schedule(store: Store) -> None:
+    inspection_id = save_inspection(store, HOSTILE)
+    made = export(store, "inspection", inspection_id, "csv")
+    assert made.name == "inspection-a-script-text.csv"
+    rows = list(csv.DictReader(io.StringIO(made.text, newline="")))
+    assert len(rows) == 4 * len(HOSTILE)
+    names = ["dense", "static", "policy:default", "emc"]
+    assert [row["schedule"] for row in rows[:5]] == [*names, "dense"]
+    assert [row["text"] for row in rows[:16:4]] == list(HOSTILE[:4])
+    assert (rows[0]["keep_fraction"], rows[1]["keep_fraction"]) == ("1.0", "0.5")
+    recorded = store.runs.events(inspection_id)[0]["rows"][2]
+    assert float(rows[2]["nll"]) == pytest.approx(recorded["nll"], rel=1e-4)
+    read = sum(value for name, value in recorded["cost"].items() if name.endswith("_bytes"))
+    assert float(rows[2]["bytes_read"]) == pytest.approx(read)
+    assert None not in rows[0].values()
+
+
+FIRST = (" the", " sea", " was", " calm", " and", " the", " sky")
+SECOND = (" the", " sea", " roared", " and", " the", " sky", " blue")
+
+
+def page(store: Store, pair: str, score: Any = None) -> str:
+    return export(store, "comparison", pair, "html", score).text
+
+
+def test_the_page_says_where_they_part_and_what_the_dense_row_measured(store: Store) -> None:
+    shown = data_of(page(store, save_pair(store, FIRST, SECOND)))
+    assert shown["compared"]["same_prompt"]
+    assert shown["compared"]["parted"] == 2
+    assert shown["compared"]["stretches"] == [
+        [True, 0, 2, 0, 2],
+        [False, 2, 4, 2, 3],
+        [True, 4, 7, 3, 6],
+        [False, 7, 7, 6, 7],
+    ]
+    for view, side in zip(shown["views"], shown["compared"]["sides"], strict=True):
+        assert side["nll"] == [row["side"][0]["surprisal"] for row in view["rows"]]
+    bare = data_of(page(store, save_pair(store, FIRST, SECOND, has_shadow=False)))
+    assert [side["nll"] for side in bare["compared"]["sides"]] == [None, None]
+
+
+def test_a_model_at_hand_scores_what_the_runs_did_not(store: Store) -> None:
+    def scored(run_ids: tuple[str, str]) -> list[list[float | None] | None]:
+        return [[0.5] * len(FIRST), None]
+
+    def busy(run_ids: tuple[str, str]) -> list[list[float | None] | None]:
+        raise SolError("busy")
+
+    pair = save_pair(store, FIRST, SECOND, has_shadow=False)
+    sides = data_of(page(store, pair, scored))["compared"]["sides"]
+    assert sides[0] == {"nll": [0.5] * 7, "problem": None}
+    assert sides[1]["problem"].startswith("no dense pass")
+    assert page(store, pair, busy) == page(store, pair)
+
+
+def test_only_two_ended_generations_make_a_comparison(store: Store, run: RunCommand) -> None:
+    run_id = save_run(store)
+    inspected = save_inspection(store, [" a"])
+    going = store.runs.create("a" * 32, "p", "m", "static", {}).id
+    for pair, said in (
+        (f"{run_id},{inspected}", "is of the kind inspection"),
+        (f"{going},{run_id}", "still going on"),
+        (f"{run_id},", "two runs' ids with a comma"),
+    ):
+        with pytest.raises(AppError, match=said):
+            page(store, pair)
+    with pytest.raises(NotFoundError):
+        page(store, f"{run_id},nobody")
+    assert "no run" in one_line(run("export", f"{run_id},nobody", "-", "--format", "html"))
+
+
+def test_the_command_line_takes_two_ids_or_a_link(
+    store: Store, run: RunCommand, tmp_path: Any
+) -> None:
+    pair = save_pair(store, FIRST, SECOND)
+    out = tmp_path / "pair.html"
+    assert run("export", pair, str(out)).status == 0
+    link = f"http://127.0.0.1:7860/?compare={pair.replace(',', '%2C')}"
+    assert thing_in_link(link) == pair
+    assert run("export", link, "-", "--format", "html").out.encode() == out.read_bytes()
+    for form in ("json", "csv"):
+        with pytest.raises(DocumentError, match=f"exported as {form}.* forms are html$"):
+            export(store, "comparison", pair, form)
+
+
+def test_a_saved_run_of_another_shape_is_told_in_a_sentence(store: Store) -> None:
+    pair = save_pair(store, FIRST, SECOND)
+    store.runs.append_events(pair.partition(",")[0], [{"type": "token", "index": 7}])
+    with pytest.raises(AppError, match="This comparison is damaged and cannot be shown"):
+        page(store, pair)

@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 import base64
-import json
 import shutil
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from app.host.paths import DataDir
 from app.pages.explore.handlers import HANDLERS as EXPLORE
 from app.pages.policies.handlers import HANDLERS as POLICIES
 from app.pages.shared.sharing_calls import EXPORT_HANDLERS, IMPORT_HANDLERS
 from app.policies.library import SHIPPED_FOLDER
-from app.web.calls import server_functions
-from app.web.services import Services, build_services
+from app.web.services import Services
+from tests.app.page_calls import ANNA, Call, caller
 from tests.app.policies.test_policy_files import FILES, evaluation, write_zip
 from tests.app.sharing.test_run_documents import as_json, contents, save_run
-from tests.support.fake_engine import FakeEngine, fake_load
 from tests.support.job_samples import metric_row
 
-ANNA = "a" * 32
-Call = Callable[..., dict[str, Any]]
 RUN_CALLS, POLICY_CALLS = (
     ("begin_import", "import_piece"),
     ("begin_policy_import", "policy_import_piece"),
@@ -32,24 +26,8 @@ RUN_CALLS, POLICY_CALLS = (
 
 
 @pytest.fixture
-def services(data_dir: DataDir) -> Iterator[Services]:
-    made = build_services(data_dir, "fake-model", fake_load, FakeEngine())
-    made.loader.wait(lambda: False)
-    yield made
-    made.close()
-
-
-@pytest.fixture
 def call(services: Services) -> Call:
-    handlers = {**EXPLORE, **POLICIES, **EXPORT_HANDLERS, **IMPORT_HANDLERS}
-    by_name = {made.__name__: made for made in server_functions(services, handlers)}
-
-    def invoke(name: str, /, **request: Any) -> dict[str, Any]:
-        answer = by_name[name]([{"owner": ANNA, **request}])
-        sent = json.dumps(answer, allow_nan=False, ensure_ascii=False).encode("utf-8")
-        return dict(json.loads(sent))
-
-    return invoke
+    return caller(services, EXPLORE, POLICIES, EXPORT_HANDLERS, IMPORT_HANDLERS)
 
 
 def send(call: Call, calls: tuple[str, str], name: str, data: bytes) -> dict[str, Any]:
@@ -82,19 +60,6 @@ def test_a_run_goes_out_and_comes_back(call: Call, services: Services) -> None:
     assert list(services.data_dir.uploads.iterdir()) == []
 
 
-@pytest.mark.parametrize(
-    ("request_", "said"),
-    [
-        ({"kind": "run", "id": "nobody", "form": "json"}, "There is no run"),
-        ({"kind": "run", "id": 5, "form": "json"}, "id must be"),
-        ({"kind": "job", "id": "x", "form": "json"}, "kinds are run"),
-        ({"kind": "run", "id": "x", "form": "../x"}, "forms are html"),
-    ],
-)
-def test_what_is_not_exported(call: Call, request_: dict[str, Any], said: str) -> None:
-    assert said in call("export_file", **request_)["refused"]
-
-
 def test_what_is_not_imported(call: Call, services: Services) -> None:
     for calls in (RUN_CALLS, POLICY_CALLS):
         assert "may have 1 byte to" in call(calls[0], name="x", size=2**40)["refused"]
@@ -108,17 +73,16 @@ def test_what_is_not_imported(call: Call, services: Services) -> None:
     assert services.store.runs.list() == []
 
 
-def test_a_policy_goes_out_and_comes_back(call: Call, services: Services, tmp_path: Path) -> None:
+def test_a_policy_goes_out_and_comes_back(
+    call: Call, services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     made = call("export_policy", name="default")
     assert made["name"] == "default.zip"
     answer = send(call, POLICY_CALLS, "../My policy.zip", base64.b64decode(made["data"]))
     assert answer["name"] == "My policy"
-    services.loader.loaded().fingerprint = "0" * 32
-    try:
-        zipped = write_zip(tmp_path / "a.zip", FILES).read_bytes()
-        refused = send(call, POLICY_CALLS, "a.zip", zipped)["refused"]
-    finally:
-        services.loader.loaded().fingerprint = json.loads(FILES["config.json"])["fingerprint"]
+    monkeypatch.setattr(services.loader.loaded(), "fingerprint", "0" * 32)
+    zipped = write_zip(tmp_path / "a.zip", FILES).read_bytes()
+    refused = send(call, POLICY_CALLS, "a.zip", zipped)["refused"]
     assert "not for fake-model (00000000)" in refused
     assert list(services.data_dir.uploads.iterdir()) == []
 
@@ -147,32 +111,7 @@ def test_a_policy_is_shown_renamed_tagged_and_deleted(call: Call, services: Serv
     assert "need this policy: waits" in call("delete_policy", name="yours")["refused"]
     jobs.request_cancel(waiting.id)
     assert call("delete_policy", name="yours") == {}
-    assert "no policy 'yours'" in call("policy_details", name="yours")["refused"]
+    for name in ("policy_details", "export_policy", "delete_policy"):  # no path of the server
+        for policy in ("yours", str(SHIPPED_FOLDER), "../policies", ""):
+            assert "no policy" in call(name, name=policy)["refused"]
     assert "cannot be deleted" in call("delete_policy", name="default")["refused"]
-
-
-@pytest.mark.parametrize("name", ["policy_details", "export_policy", "delete_policy"])
-def test_no_path_of_the_server_is_a_policy(call: Call, name: str) -> None:
-    for policy in (str(SHIPPED_FOLDER), "../policies", "", "~"):
-        assert "no policy" in call(name, name=policy)["refused"]
-
-
-def test_a_cards_text_has_an_end(call: Call, services: Services) -> None:
-    folder = shutil.copytree(SHIPPED_FOLDER, services.data_dir.policies / "mine")
-    (folder / "README.md").write_bytes(b"\xff<script>" + b"x" * 100_000)
-    card = call("policy_details", name="mine")["card"]
-    assert card.startswith("\ufffd<script>")
-    assert len(card) < 64_010
-    (folder / "README.md").unlink()
-    assert call("policy_details", name="mine")["card"] == ""
-
-
-def test_a_shared_servers_policies_are_its_owners(call: Call, services: Services) -> None:
-    object.__setattr__(services, "is_shared", True)
-    assert "shared server" in call("all_policies")["refusal"]
-    for name in (
-        *("rename_policy", "tag_policy", "delete_policy", "begin_policy_import"),
-        *("policy_import_piece", "pull_policy", "push_policy"),
-    ):
-        assert "shared server" in call(name)["refused"]
-    assert call("export_policy", name="default")["name"] == "default.zip"

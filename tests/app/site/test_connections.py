@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -12,9 +14,14 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+from app.host.paths import DataDir
 from app.site import connections
 from app.site.connections import DEADLINES, Doorman
+from app.site.server import IDLE_S, SESSIONS, PortError, check_port, launch_app
+from app.web.services import build_services
 from tests.app.fake_server import FakeServer, serving
+from tests.support.fake_engine import FakeEngine, fake_load
+from tests.support.gradio_leftovers import closing_gradio_leftovers
 
 # Gradio leaves the sockets that it probes ports with to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -122,14 +129,6 @@ def test_an_upgrade_is_counted_to_its_end(
     assert httpx.get(server.url, trust_env=False).status_code == 200
 
 
-def test_all_addresses_together_leave_files_for_the_rest() -> None:
-    doorman = Doorman(most=5, of_address=3)
-    assert [doorman.enter("a") for _ in range(4)] == [True, True, True, False]
-    assert [doorman.enter("b") for _ in range(3)] == [True, True, False]
-    doorman.leave("a")
-    assert doorman.enter("b")
-
-
 def test_beyond_that_the_half_request_that_waits_longest_makes_room() -> None:
     class Transport:
         is_open = True
@@ -154,3 +153,37 @@ def test_a_proxy_that_is_named_speaks_for_many() -> None:
         assert all(doorman.enter("10.0.0.2") for _ in range(connections.MOST_OF_ADDRESS + 1))
     plain = Doorman.of_server({"FORWARDED_ALLOW_IPS": ""})
     assert not all(plain.enter("10.0.0.2") for _ in range(connections.MOST_OF_ADDRESS + 1))
+
+
+def test_a_taken_port_is_refused_with_a_way_out() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(PortError, match=f"port {port} on 127.0.0.1 cannot be used"):
+            check_port("127.0.0.1", port)
+    check_port("127.0.0.1", port)
+    with pytest.raises(PortError, match="between 0 and 65535"):
+        check_port("127.0.0.1", 70_000)
+
+
+def test_without_a_port_the_next_free_one_is_taken(tmp_path: Path) -> None:
+    with closing_gradio_leftovers(), ExitStack() as opened:
+        urls, ports = [], []
+        for name in ("a", "b"):
+            services = build_services(DataDir(tmp_path / name), "m", fake_load, FakeEngine())
+            opened.callback(services.close)
+            app = launch_app(services, host=None, port=None)
+            opened.callback(app.close, verbose=False)
+            urls.append(app.local_url)
+            ports.append(app.server_port)
+        assert len(set(ports)) == 2
+        assert min(ports) >= 7860
+        assert all(url.startswith("http://127.0.0.1:") for url in urls)
+        assert app.state_session_capacity == SESSIONS, "memory of visitors is bounded"
+        assert app._queue.sleep_when_free == IDLE_S, "an idle page takes next to nothing"
+
+
+def test_the_page_is_built_without_torch() -> None:
+    code = "import app.site.server, app.site.ui, sys; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

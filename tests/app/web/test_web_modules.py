@@ -1,4 +1,4 @@
-"""The pages' modules: their imports hold, they are served for good, and they become one script."""
+"""The pages' modules, as they are served and bundled; their words, colours and what they load."""
 
 from __future__ import annotations
 
@@ -11,31 +11,36 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from app.web import modules
-from app.web.modules import (
-    JS,
-    bundle,
-    dependencies,
-    in_order,
-    module_route,
-    module_url,
-    without_imports,
+from app.web.assets import page_axes, plotly_path, site_data, terms
+from app.web.component import mount_script
+from app.web.modules import JS, bundle, dependencies, in_order, module_route, module_url
+from app.web.theme import colour_css
+from app.web.theme_colours import (
+    DARK,
+    DIFFERENCE_BINS,
+    LIGHT,
+    NUM_BINS,
+    SCALE,
+    Palette,
+    Rgb,
+    contrast,
+    difference_tint,
+    ink,
 )
+from sol_core.actions import GRIDS, ActionGrid
 
 ALL = sorted(path.relative_to(JS).as_posix() for path in JS.rglob("*.js"))
 EXPORTED_PAGES = [name for name in ALL if re.search(r"sharing/shared_(?!parts)", name)]
-IMPORTED = re.compile(r'^import \{([^}]*)\} from "([^"]+)";$', re.MULTILINE)
-EXPORTED = re.compile(r"^export (?:async )?(?:function|class|const|let) (\w+)", re.MULTILINE)
 
 
 @pytest.fixture
 def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A tree of modules for a test to write, instead of the page's."""
     monkeypatch.setattr(modules, "JS", tmp_path)
-    caches = (modules._hash, modules._read)
-    for cached in caches:
+    for cached in (modules._hash, modules._read):
         cached.cache_clear()
     yield tmp_path
-    for cached in caches:
+    for cached in (modules._hash, modules._read):
         cached.cache_clear()
 
 
@@ -43,39 +48,10 @@ def client() -> TestClient:
     return TestClient(Starlette(routes=[module_route()]))
 
 
-@pytest.mark.parametrize("name", ALL)
-def test_every_name_imported_is_exported_there(name: str) -> None:
-    source = (JS / name).read_text("utf-8")
-    for names, target in IMPORTED.findall(source):
-        exported = EXPORTED.findall(((JS / name).parent / target).read_text("utf-8"))
-        assert set(re.findall(r"\w+", names)) <= set(exported), (name, target)
-    assert len(IMPORTED.findall(source)) == len(dependencies(name))
-    assert not re.search(r"^(import|export (default|\{|\*))", without_imports(name), re.MULTILINE)
-
-
 def test_no_module_reaches_itself() -> None:
     for name in ALL:
         before = in_order(*dependencies(name))
         assert name not in before
-
-
-def test_folders_can_be_looked_over() -> None:
-    for folder in (JS.parent, *(path for path in JS.parent.rglob("*") if path.is_dir())):
-        if "node_modules" not in folder.parts:
-            assert sum(path.is_file() for path in folder.iterdir()) <= 15, folder
-
-
-def test_no_module_leaves_anything_on_the_window() -> None:
-    for name in ALL:
-        assert not re.search(r"\bwindow\.\w*[sS]ol\w*|globalThis", (JS / name).read_text("utf-8"))
-
-
-def test_modules_come_after_what_they_import() -> None:
-    ordered = in_order("explore/explore.js")
-    assert ordered[-1] == "explore/explore.js"
-    assert len(ordered) == len(set(ordered))
-    for place, name in enumerate(ordered):
-        assert set(dependencies(name)) <= set(ordered[:place])
 
 
 def test_a_module_is_served_for_good() -> None:
@@ -125,13 +101,72 @@ def test_two_modules_of_one_script_have_no_name_in_common(tree: Path) -> None:
         bundle("b.js")
 
 
-def test_what_is_exported_is_imported_somewhere() -> None:
-    sources = {name: (JS / name).read_text("utf-8") for name in ALL}
-    imported = {
-        (JS.joinpath(name).parent / target).resolve().relative_to(JS.resolve()).as_posix() + word
-        for name, source in sources.items()
-        for names, target in IMPORTED.findall(source)
-        for word in re.findall(r"\w+", names)
+TERM = re.compile(r"\[\[([a-z][a-z -]*)(?:\|[^\]\[]+)?\]\]")
+
+
+def test_every_term_used_is_explained_and_every_one_explained_is_used() -> None:
+    used = {key for path in JS.rglob("*.js") for key in TERM.findall(path.read_text("utf-8"))}
+    assert used == set(terms())
+
+
+MODULES = {path.relative_to(JS).as_posix(): path.read_text("utf-8") for path in JS.rglob("*.js")}
+
+
+PARSES_HTML = re.compile(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write")
+
+
+THEMES = pytest.mark.parametrize("palette", [LIGHT, DARK], ids=["light", "dark"])
+
+
+@pytest.mark.parametrize("ground", SCALE, ids=Rgb.hex)
+def test_token_text_is_readable_on_every_tint(ground: Rgb) -> None:
+    assert contrast(ink(ground), ground) >= 4.5
+    names = f"--tint: {ground.hex()}; --ink: {ink(ground).hex()};"
+    assert f'.sol-token[data-bin="{SCALE.index(ground)}"] {{ {names} }}' in colour_css()
+
+
+@pytest.mark.parametrize("grid", GRIDS.values(), ids=GRIDS)
+def test_no_two_levels_of_a_grid_have_one_tint(grid: ActionGrid) -> None:
+    for levels, axis in zip(grid.levels(), page_axes(), strict=True):
+        low, high = axis["min"], axis["max"]
+        levels = [axis["scale"] * level for level in levels]
+        bins = [round((level - low) / (high - low) * (NUM_BINS - 1)) for level in levels]
+        assert len(set(bins)) == len(levels)
+
+
+@THEMES
+@pytest.mark.parametrize("bin_index", range(DIFFERENCE_BINS))
+def test_token_text_is_readable_on_every_difference(palette: Palette, bin_index: int) -> None:
+    assert contrast(Rgb.parse(palette.text), difference_tint(bin_index, palette)) >= 4.5
+
+
+def test_the_pages_load_nothing_from_elsewhere() -> None:
+    assert plotly_path().is_file()
+    sheets = [path.read_text("utf-8") for path in (JS.parent / "css").rglob("*.css")]
+    sources = "\n".join([*MODULES.values(), *sheets])
+    assert len(sheets) > 10
+    links = set(re.findall(r"https?://[^\s\"'`)]+", sources))
+    # The second is the frame around a Space, which is spoken to; nothing is read from it. The third
+    # is where a model card's reference leads when it is clicked.
+    ours = {
+        "http://www.w3.org/2000/svg",
+        "https://huggingface.co",
+        "https://arxiv.org/abs/${number}",
     }
-    exported = {name + word for name in ALL for word in EXPORTED.findall(sources[name])}
-    assert {one for one in exported - imported if not one.endswith(".jsmount")} == set()
+    assert links <= ours
+    assert "@import" not in sources
+
+
+def test_no_script_parses_text_as_html() -> None:
+    assert len(MODULES) > 80
+    for name, source in MODULES.items():
+        assert not PARSES_HTML.search(source), name
+
+
+def test_constants_cannot_end_the_script_they_are_in() -> None:
+    for script in (
+        mount_script("explore/explore.js", "server", {"label": "</script>\u2028"}),
+        site_data({"label": "</script>\u2028"}).removesuffix("</script>"),
+    ):
+        assert "</script>" not in script
+        assert "\u2028" not in script

@@ -5,13 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from playwright.sync_api import Locator, expect
 
+from app.recordings.recording import shipped_recording
 from sol_core.config import GenerationConfig, ScheduleConfig, SideRowConfig
-from sol_core.events import event_to_dict
 from tests.browser.conftest import Server, Visitor, comes_to
 from tests.support.fake_engine import FakeEngine, make_token
 
@@ -47,29 +46,8 @@ def keys(panel: Locator) -> list[str]:
     return [key.inner_text() for key in panel.locator(".sol-key").all() if key.is_visible()]
 
 
-def axes(panel: Locator) -> dict[str, list[float]]:
-    """Ranges of the value axes that are drawn."""
-    found: dict[str, list[float]] = panel.locator(".sol-plot").evaluate(
-        "({ _fullLayout: all }) => Object.fromEntries(['yaxis', 'yaxis2']"
-        ".filter((name) => all[name]).map((name) => [name, all[name].range]))"
-    )
-    return found
-
-
 def measure(visitor: Visitor) -> Locator:
     return visitor.page.get_by_label("Quality: measure").first
-
-
-def save_run(server: Server, change: Callable[[dict[str, Any], int], None]) -> str:
-    """A saved run of 20 tokens beside dense, each record changed."""
-    store = server.services.store.runs
-    record = store.create("c" * 32, "Of before", "fake-model", "emc", DENSE_BESIDE.to_dict())
-    events = [event_to_dict(make_token(at, " sea", DENSE_BESIDE)) for at in range(20)]
-    for at, event in enumerate(events):
-        change(event, at)
-    store.append_events(record.id, events)
-    store.finish(record.id, "finished")
-    return record.id
 
 
 def after_forty_tokens(serve: Serve, visit: Visit) -> tuple[Visitor, Locator]:
@@ -91,121 +69,36 @@ def test_the_quality_chart_says_kl_and_how_often_denses_choice_is_kept(
     tokens = [make_token(at, "", DENSE_BESIDE).kl_to_dense or 0.0 for at in range(40)]
     assert drawn["kl"] == pytest.approx(tokens)
     assert drawn["klMean"][-1] == pytest.approx(sum(tokens) / 40)
-    # Another token at 4, 11, 18, 25, 32 and 39, which the sentence counts and dots.
+    # The sentence counts them and dots them.
+    others, kept = panel.locator(".sol-plot").evaluate(OTHERS)
+    assert others == [4, 11, 18, 25, 32, 39]
+    assert kept == pytest.approx([100 * (1 - (at + 1) / n) for at, n in enumerate(others)])
     expect(visitor.page.locator(".sol-lines .is-other")).to_have_count(6)
-    assert panel.locator(".sol-plot").evaluate(OTHERS) == [
-        [4, 11, 18, 25, 32, 39],
-        [
-            75,
-            pytest.approx(900 / 11),
-            pytest.approx(1500 / 18),
-            84,
-            84.375,
-            pytest.approx(3300 / 39),
-        ],
-    ]
-    assert drawn["other"] == [pytest.approx(tokens[at - 1]) for at in (4, 11, 18, 25, 32, 39)]
-    assert {name: low for name, (low, _) in axes(panel).items()} == {"yaxis": 0}
-    expect(panel.locator(".sol-chart-note")).to_be_hidden()
+    assert drawn["other"] == pytest.approx([tokens[at - 1] for at in others])
+    assert panel.locator(".sol-plot").evaluate("(plot) => plot._fullLayout.yaxis.range[0]") == 0
     panel.get_by_role("button", name="KL to the full model", exact=True).click()
     visible = "(plot) => plot.data.filter((line) => line.visible).map((line) => line.meta)"
-    expect(panel.get_by_role("button", name="KL to the full model")).to_have_attribute(
-        "aria-pressed", "false"
-    )
     comes_to(lambda: panel.locator(".sol-plot").evaluate(visible), ["klMean", "other"])
-
-
-def test_plotly_comes_with_the_first_chart_that_is_seen(serve: Serve, visit: Visit) -> None:
-    visitor = visit(serve(FakeEngine(step_s=0.001)), own=True)
-    page, asked = visitor.page, list[str]()
-    page.on("request", lambda request: asked.append(request.url))
-    page.reload()
-    expect(page.get_by_role("region", name="Recorded example")).to_be_visible()
-    page.wait_for_timeout(800)
-    assert not [url for url in asked if "plotly.min.js" in url]
-    visitor.unfold()
-    visitor.generate(max_new_tokens=8)
-    visitor.expect_state("Finished")
-    expect(visitor.chart(0).locator(".main-svg").first).to_be_visible()
-    assert len([url for url in asked if "plotly.min.js" in url]) == 1
 
 
 def test_other_measures_come_on_request_and_say_whose_text_they_score(
     serve: Serve, visit: Visit
 ) -> None:
     visitor, panel = after_forty_tokens(serve, visit)
+    note = panel.locator(".sol-chart-note")
+    expect(note).to_be_hidden()
     measure(visitor).select_option("Perplexity")
-    expect(panel.locator(".sol-chart-note")).to_have_text(
-        "All rows score the text that this run wrote, which favours its own row."
-    )
+    expect(note).to_contain_text("which favours its own row")
     comes_to(lambda: keys(panel), ["This run, so far", "Full model"])
     comes_to(lambda: list(lines(panel)), ["own", "dense"])
     drawn = lines(panel)
     assert drawn["own"][-1] != drawn["dense"][-1]
-    assert set(axes(panel)) == {"yaxis"}
-    assert axes(panel)["yaxis"][0] == 0
     visitor.page.reload()
     expect(visitor.tokens).to_have_count(40)
     expect(measure(visitor)).to_have_value("perplexity")
     panel = quality(visitor)
     measure(visitor).select_option("Surprisal")
     comes_to(lambda: list(lines(panel)), ["surprisal", "own", "dense"])
-    expect(panel.locator(".sol-chart-note")).to_be_visible()
-    measure(visitor).select_option("Against the full model")
-    expect(panel.locator(".sol-chart-note")).to_be_hidden()
-
-
-def test_records_of_before_denses_choice_was_kept_show_only_kl(serve: Serve, visit: Visit) -> None:
-    server = serve()
-
-    def forget_choice(event: dict[str, Any], at: int) -> None:
-        del event["side"][0]["choice"]
-
-    visitor = visit(server, f"?run={save_run(server, forget_choice)}")
-    expect(visitor.tokens).to_have_count(20)
-    panel = quality(visitor)
-    assert keys(panel) == ["KL to the full model", "Mean so far"]
-    assert list(lines(panel)) == ["kl", "klMean"]
-    assert set(axes(panel)) == {"yaxis"}
-    visitor.generate(max_new_tokens=8)
-    visitor.expect_state("Finished")
-    comes_to(
-        lambda: keys(panel), ["KL to the full model", "Mean so far", "Not the full model's choice"]
-    )
-
-
-def test_a_choice_that_only_some_records_tell_is_counted_over_those(
-    serve: Serve, visit: Visit
-) -> None:
-    server = serve()
-
-    def forget_early(event: dict[str, Any], at: int) -> None:
-        if at < 10:
-            event["side"][0]["choice"] = None
-
-    visitor = visit(server, f"?run={save_run(server, forget_early)}")
-    expect(visitor.tokens).to_have_count(20)
-    # Another one at 11, the first that is known, and at 18.
-    assert quality(visitor).locator(".sol-plot").evaluate(OTHERS) == [[11, 18], [0, 75]]
-    expect(visitor.page.locator(".sol-sentence")).to_contain_text("at 2 of 10 steps")
-
-
-def test_a_dense_run_says_that_it_is_its_own_reference(serve: Serve, visit: Visit) -> None:
-    visitor = visit(serve())
-    visitor.page.get_by_role("radio", name="Full model", exact=True).check(force=True)
-    visitor.generate(max_new_tokens=8)
-    visitor.expect_state("Finished")
-    words = quality(visitor).get_by_text("The full model is its own reference: its KL is zero.")
-    expect(words).to_be_visible()
-    measure(visitor).select_option("Perplexity")
-    expect(words).to_be_hidden()
-    assert keys(quality(visitor)) == ["This run, so far"]
-    measure(visitor).select_option("Against the full model")
-    expect(words).to_be_visible()
-    visitor.page.get_by_role("radio", name="Static", exact=True).check(force=True)
-    visitor.generate(max_new_tokens=8)
-    visitor.expect_state("Finished")
-    expect(words).to_be_hidden()
 
 
 def test_a_number_out_of_range_is_named_in_the_forms_words_and_not_kept(
@@ -231,29 +124,11 @@ def test_a_number_out_of_range_is_named_in_the_forms_words_and_not_kept(
     visitor.page.reload()
     expect(visitor.page.get_by_label("Attention kept", exact=True)).to_have_value("60")
     expect(visitor.page.get_by_label("Top-k", exact=True)).to_have_value("0")
-    visitor.set_advanced("Max new tokens", "0")
-    visitor.page.get_by_text("Advanced", exact=True).click()
-    visitor.page.get_by_role("button", name="Generate").click()
-    expect(visitor.page.get_by_label("Max new tokens", exact=True)).to_be_focused()
-    expect(visitor.page.get_by_text("Max new tokens: 1 to 4,096").first).to_be_visible()
     # A dense run has no budget, whatever stands there.
-    visitor.set_advanced("Max new tokens", "4")
     box.fill("1")
     visitor.page.get_by_role("radio", name="Full model", exact=True).check(force=True)
-    visitor.generate()
+    visitor.generate(max_new_tokens=4)
     visitor.expect_state("Finished")
-
-
-def test_levels_that_the_chosen_mechanisms_lack_are_named_by_the_server(
-    serve: Serve, visit: Visit
-) -> None:
-    visitor = visit(serve())
-    visitor.show_axes()
-    visitor.page.get_by_label("Attention kept, value").fill("5")
-    visitor.page.get_by_text("Advanced", exact=True).click()
-    visitor.page.get_by_role("radio", name="Paper: page bounds").check(force=True)
-    visitor.page.get_by_role("button", name="Generate").click()
-    expect(visitor.page.get_by_text("Attention kept: 10 to 100 %, got 5.")).to_be_visible()
 
 
 def dial(visitor: Visitor) -> Locator:
@@ -261,17 +136,12 @@ def dial(visitor: Visitor) -> Locator:
     return visitor.page.locator(".sol-dial").get_by_role("slider", name="Compute", exact=True)
 
 
-def levels(visitor: Visitor) -> list[str]:
-    names = ("Attention kept, value", "MLP kept, value", "Bits, value")
-    return [visitor.page.get_by_label(name).first.input_value() for name in names]
-
-
 def test_one_dial_asks_for_a_share_of_the_bytes_and_shows_its_mix(
     serve: Serve, visit: Visit
 ) -> None:
     server = serve()
     visitor = visit(server)
-    share, axes = visitor.page.locator(".sol-dial-share"), visitor.page.locator(".sol-axes")
+    share = visitor.page.locator(".sol-dial-share")
     words = visitor.page.locator(".sol-dial .sol-hint").first
     visitor.prompt.fill("Why is the sky blue?")
     expect(words).to_contain_text("After about 70 tokens")
@@ -283,9 +153,7 @@ def test_one_dial_asks_for_a_share_of_the_bytes_and_shows_its_mix(
     expect(share).not_to_have_text(f"{usual} %")
     dial(visitor).fill("80")
     expect(share).to_have_text("80 %")
-    expect(words).to_contain_text("15 % attention")
     expect(dial(visitor)).to_have_attribute("aria-valuetext", re.compile("80 %: 15 % attention"))
-    expect(axes).not_to_have_attribute("open", "")
     visitor.page.reload()
     expect(dial(visitor)).to_have_value("80")
     visitor.generate(max_new_tokens=4)
@@ -295,9 +163,7 @@ def test_one_dial_asks_for_a_share_of_the_bytes_and_shows_its_mix(
     expect(visitor.page.locator(".sol-sentence")).to_contain_text("(budget: 80 %)")
     # So little cannot be read after a short prompt: the least is.
     dial(visitor).fill("50")
-    expect(share).to_have_text("50 %")
     visitor.prompt.fill("Why is the sky blue?")
-    expect(words).to_contain_text("After about 8 tokens")
     expect(share).to_have_text("53 %")
 
 
@@ -305,19 +171,18 @@ def test_each_axis_can_have_a_budget_of_its_own(serve: Serve, visit: Visit) -> N
     server = serve()
     visitor = visit(server)
     visitor.show_axes()
-    visitor.page.get_by_label("MLP kept, value").first.fill("90")
-    visitor.page.get_by_label("Attention kept, value").first.fill("50")
+    boxes = {"Attention kept": "50", "MLP kept": "90"}
+    for name, value in boxes.items():
+        visitor.page.get_by_label(f"{name}, value").first.fill(value)
     visitor.page.get_by_text("Set each axis", exact=True).click()
     visitor.page.reload()
-    expect(visitor.page.get_by_label("MLP kept, value").first).to_be_visible()
-    assert levels(visitor) == ["50", "90", "16"]
+    for name, value in boxes.items():
+        expect(visitor.page.get_by_label(f"{name}, value").first).to_have_value(value)
     expect(visitor.page.locator(".sol-dial .sol-hint").first).to_contain_text("its own budget")
     visitor.generate(max_new_tokens=4)
     visitor.expect_state("Finished")
     asked = server.services.store.runs.list()[0].config["schedule"]["budget"]
     assert asked == {"keep_fraction": 0.5, "channel_keep_ratio": 0.9, "bit_width": 16}
-    visitor.show_numbers()
-    expect(visitor.page.locator(".sol-spend-value").first).to_contain_text("/ 50 %")
     dial(visitor).fill("95")
     visitor.generate(max_new_tokens=4)
     visitor.expect_state("Finished")
@@ -339,3 +204,40 @@ def test_a_prompt_comes_from_a_file_too(serve: Serve, visit: Visit, tmp_path: Pa
     bad.write_bytes(b"x" * 4_000_001)
     picker.set_input_files(bad)
     expect(panel.get_by_text("bad.bin is larger than 4.00 MB.")).to_be_visible()
+
+
+TEXTS = shipped_recording()["texts"]
+
+
+def test_the_recording_shows_which_word_breaks_first_and_it_runs_here(
+    serve: Serve, visit: Visit
+) -> None:
+    opens = max(at for at in range(10) if TEXTS[at]["same"] == len(TEXTS[0]["tokens"]))
+    parted, least = TEXTS[opens + 1], TEXTS[-1]
+    visitor = visit(serve(FakeEngine(step_s=0.001)))
+    recording = visitor.page.get_by_role("region", name="Recorded example")
+    columns = recording.locator(".sol-recording-text")
+    slider = recording.get_by_role("slider", name="Compute")
+    expect(recording).to_contain_text("the same text as the full model, token for token")
+    expect(recording.locator(".is-coming")).to_have_count(0)  # it has played to its end
+    slider.press("ArrowLeft")
+    at = parted["same"]
+    expect(recording).to_contain_text(f"the first {at} tokens match the full model")
+    for column, of in ((columns.first, TEXTS[0]), (columns.nth(1), parted)):
+        words = "".join(column.locator(".sol-token").all_text_contents()).replace("\xa0", " ")
+        assert words == "".join(of["tokens"])
+        expect(column.locator(".is-parting")).to_have_text(of["tokens"][at].strip())
+    slider.press("Home")
+    expect(recording.get_by_role("status")).to_have_text(f"{round(100 * least['share'])} %")
+    instead, word = (of["tokens"][least["same"]].strip() for of in (least, TEXTS[0]))
+    expect(recording).to_contain_text(f"“{instead}” instead of “{word}”")
+    slider.press("ArrowRight")
+    keep, channels, bits = (f"{value:g}" for value in TEXTS[-2]["spend"])
+    mix = re.compile(f": {keep} % attention · {channels} % MLP · {bits} bits$")
+    expect(slider).to_have_attribute("aria-valuetext", mix)
+
+    recording.get_by_role("button", name="Run it here").click()
+    visitor.expect_state("Finished")
+    expect(recording).to_be_hidden()
+    expect(visitor.prompt).to_have_value(shipped_recording()["prompt"])
+    expect(dial(visitor)).to_have_value(str(round(100 * TEXTS[-2]["asked"])))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -62,61 +61,32 @@ def test_an_evaluation_is_started_from_the_form(serve: Serve, visit: Visit) -> N
     for name in ("first", "second"):
         store_policy(server.services.data_dir.policies, name)
     visitor = open_page(visit, server)
-    page = visitor.page
+    page, start = visitor.page, visitor.page.get_by_role("button", name="Start evaluation")
     expect(page.locator(".sol-evaluate .sol-job")).to_contain_text("measured by the authors")
     form = page.locator(".sol-evaluate form").first
     form.get_by_role("checkbox", name="first").check()
     form.get_by_role("checkbox", name="second").check()
     form.get_by_label("Baselines").fill("static, random:10, emc")
-    form.get_by_label("Budgets").fill("0.5,0.6,8; 0.3,0.5,7")
     form.get_by_label("Texts", exact=True).fill("20")
-    expect(form).to_contain_text("320 scored tokens for every method and budget")
-    expect(form).to_contain_text("9,600 decisions in all")
-    expect(form.locator(".sol-estimate dd").first).to_have_text("≈ 1 min")
+    form.get_by_label("Budgets").fill("0.5,0.6")
+    start.click()
+    expect(form.locator("> .sol-message.is-bad")).to_contain_text("must be a number per axis")
+    assert server.services.store.jobs.list() == []
+    form.get_by_label("Budgets").fill("0.5,0.6,8; 0.3,0.5,7")
     form.get_by_label("Windows per text").fill("4")
-    # Four times the decisions, but the texts are read once for all of their windows.
+    # Four windows are four times the decisions, but the texts are read once for all of them.
     expect(form).to_contain_text("1,280 scored tokens for every method and budget")
     expect(form).to_contain_text("38,400 decisions in all")
     expect(form.locator(".sol-estimate dd").first).to_have_text("≈ 4 min")
-    page.get_by_role("button", name="Start evaluation").click()
+    start.click()
     expect(page.locator(".sol-evaluate .sol-job .sol-state")).to_have_text("Queued")
     (record,) = server.services.store.jobs.list(kind="evaluate")
     assert set(record.params["policies"]) == {"first", "second"}
-    assert record.params["config"]["baselines"] == ["static", "random:10", "emc"]
-    assert len(record.params["config"]["budgets"]) == 2
-    assert record.params["config"]["texts"] == 20
-    assert record.params["config"]["windows"] == 4
+    config = record.params["config"]
+    assert config["baselines"] == ["static", "random:10", "emc"]
+    assert (len(config["budgets"]), config["texts"], config["windows"]) == (2, 20, 4)
     page.reload()
     expect(page.locator(".sol-evaluate .sol-job .sol-state")).to_have_text("Queued")
-
-
-def test_bad_values_are_refused_in_words(serve: Serve, visit: Visit) -> None:
-    server = serve()
-    store_policy(server.services.data_dir.policies, "mine")
-    visitor = open_page(visit, server)
-    page = visitor.page
-    page.locator(".sol-evaluate").get_by_label("Budgets").fill("0.5,0.6")
-    page.get_by_role("button", name="Start evaluation").click()
-    expect(page.locator(".sol-evaluate form > .sol-message.is-bad")).to_contain_text(
-        "must be a number per axis"
-    )
-    page.locator(".sol-evaluate").get_by_role("button", name="Back to the preset").click()
-    windows = page.locator(".sol-evaluate").get_by_label("Windows per text")
-    windows.fill("0")
-    page.get_by_role("button", name="Start evaluation").click()
-    refusal = "windows must be a whole number from 1 to 1,000,000, got 0"
-    expect(page.get_by_text(refusal).last).to_be_visible()
-    windows.fill("1")
-    page.locator(".sol-evaluate").get_by_role("checkbox", name="mine").uncheck()
-    page.get_by_role("button", name="Start evaluation").click()
-    expect(page.get_by_text("Choose a policy to measure.")).to_be_visible()
-    assert server.services.store.jobs.list() == []
-
-
-def test_without_a_policy_the_page_says_where_to_get_one(serve: Serve, visit: Visit) -> None:
-    visitor = open_page(visit, serve())
-    expect(visitor.page.get_by_text("No policy is stored yet.").last).to_be_visible()
-    expect(visitor.page.get_by_role("button", name="Start evaluation")).to_be_disabled()
 
 
 def test_a_running_evaluation_shows_what_is_known_so_far(serve: Serve, visit: Visit) -> None:
@@ -139,33 +109,32 @@ def test_a_running_evaluation_shows_what_is_known_so_far(serve: Serve, visit: Vi
     expect(job).not_to_contain_text("So far")
 
 
-def test_a_result_is_rendered_whole(serve: Serve, visit: Visit) -> None:
+def test_a_result_is_rendered_whole(serve: Serve, visit: Visit, tmp_path: Path) -> None:
     server = serve()
     result = evaluation_result(("mine", "other"))
     finished(server, result)
-    visitor = open_page(visit, server)
-    page = visitor.page
+    page = open_page(visit, server).page
     verdict = page.locator(".sol-evaluate .sol-job .sol-finding")
     expect(verdict).to_contain_text("of 9 budgets: policy mine against static, ")
-    rows = page.locator(".sol-results tbody tr")
+    results = page.locator(".sol-results")
+    rows = results.locator("tbody tr")
     expect(rows).to_have_count(9)
     gain = result["budgets"][0]["paired"]["static"]["gain"]
     expect(rows.first).to_contain_text("30 % attention · 45 % MLP · 6 bits")
     expect(rows.first.locator(".sol-gain")).to_contain_text(f"+{gain:.4f}")
-    expect(rows.first.locator(".sol-gain")).to_have_attribute("data-verdict", "good")
-    expect(rows.last.locator(".sol-gain")).to_have_attribute("data-verdict", "open")
-    results = page.locator(".sol-results")
+    for row, said in ((rows.first, "good"), (rows.last, "open")):
+        expect(row.locator(".sol-gain")).to_have_attribute("data-verdict", said)
     results.get_by_role("radio", name="KL to the full model").check(force=True)
-    kl = result["budgets"][0]["methods"]["policy"]["kl"]
-    expect(rows.first).to_contain_text(f"{kl:.4f}")
+    expect(rows.first).to_contain_text(f"{result['budgets'][0]['methods']['policy']['kl']:.4f}")
     results.get_by_role("radio", name="Random, best").check(force=True)
-    expect(page.locator(".sol-results thead")).to_contain_text("Random, best")
+    expect(results.locator("thead")).to_contain_text("Random, best")
     expect(verdict).to_contain_text("policy mine against random, best")
-    for title in FIGURES:
-        figure = in_sight(panel(visitor, title))
-        expect(figure.locator(".main-svg").first).to_be_visible()
-        expect(figure.locator(".sol-empty-chart")).to_be_hidden()
-        assert len(figure.locator(".sol-chart-note").inner_text()) > 40
+    for form in ("json", "csv"):
+        with page.expect_download() as download:
+            page.get_by_role("button", name=form.upper(), exact=True).click()
+        assert download.value.suggested_filename == f"evaluation-mine.{form}"
+        download.value.save_as(tmp_path / form)
+    assert json.loads((tmp_path / "json").read_text()) == result
 
 
 def test_figures_hold_the_results_numbers(serve: Serve, visit: Visit) -> None:
@@ -203,22 +172,7 @@ def test_figures_hold_the_results_numbers(serve: Serve, visit: Visit) -> None:
     assert lines[2]["y"] == pytest.approx([100 * v / 16 for v in steps["bits"]], rel=1e-4)
 
 
-def test_results_are_downloaded(serve: Serve, visit: Visit, tmp_path: Path) -> None:
-    server = serve()
-    result = evaluation_result(("mine",))
-    finished(server, result)
-    visitor = open_page(visit, server)
-    for form in ("json", "csv"):
-        with visitor.page.expect_download() as download:
-            visitor.page.get_by_role("button", name=form.upper(), exact=True).click()
-        assert download.value.suggested_filename == f"evaluation-mine.{form}"
-        download.value.save_as(tmp_path / form)
-    assert json.loads((tmp_path / "json").read_text()) == result
-    with (tmp_path / "csv").open(newline="") as file:
-        assert len(list(csv.DictReader(file))) == 9 * 6
-
-
-def test_hostile_names_stay_text(serve: Serve, visit: Visit) -> None:
+def test_hostile_names_stay_text_in_every_figure(serve: Serve, visit: Visit) -> None:
     server = serve()
     result = evaluation_result(("mine", HOSTILE))
     result["policy"] = result["corpus"] = HOSTILE
@@ -227,55 +181,12 @@ def test_hostile_names_stay_text(serve: Serve, visit: Visit) -> None:
     visitor = open_page(visit, server)
     page = visitor.page
     expect(page.locator(".sol-evaluate .sol-job-title")).to_have_text(HOSTILE)
+    for title in FIGURES:
+        figure = in_sight(panel(visitor, title))
+        expect(figure.locator(".main-svg").first).to_be_visible()
+        expect(figure.locator(".sol-empty-chart")).to_be_hidden()
     expect(panel(visitor, "Pareto front").get_by_role("button", name=HOSTILE)).to_be_visible()
-    expect(
-        in_sight(panel(visitor, "Spend by kind of token")).locator(".main-svg").first
-    ).to_be_visible()
-    expect(page.locator(".sol-evaluate img")).to_have_count(0)
     points = in_sight(panel(visitor, "Pareto front")).locator(".scatterlayer .point")
-    for at in range(min(points.count(), 60)):
+    for at in range(min(points.count(), 20)):
         points.nth(at).dispatch_event("pointerover")
-
-
-def test_a_failed_evaluation_and_an_empty_result_are_explained(serve: Serve, visit: Visit) -> None:
-    server = serve()
-    finished(server, {"schema": 1, "budgets": []}, title="hollow")
-    visitor = open_page(visit, server)
-    page = visitor.page
-    expect(page.get_by_text("This result has no comparison to show.")).to_be_visible()
-    jobs = server.services.store.jobs
-    bad = jobs.create("evaluate", OWNER, "broken", {"config": {}, "policies": ["mine"]})
-    jobs.claim("w")
-    jobs.finish(bad.id, "w", "failed", None, "the policy belongs to another model")
-    page.locator(".sol-evaluate").get_by_role("link", name="broken").click()
-    expect(page.locator(".sol-evaluate .sol-job-error")).to_have_text(
-        "the policy belongs to another model"
-    )
-    expect(panel(visitor, "Pareto front")).to_have_count(0)
-
-
-def test_the_train_tabs_list_opens_and_clones_evaluations(serve: Serve, visit: Visit) -> None:
-    server = serve()
-    store_policy(server.services.data_dir.policies, "mine")
-    finished(server)
-    visitor = visit(server)
-    page = visitor.page
-    visitor.tab("Train")
-    page.locator(".sol-train").get_by_role("link", name="mine").click()
-    expect(panel(visitor, "Pareto front")).to_be_visible()
-    page.locator(".sol-evaluate .sol-job").get_by_role("button", name="Clone settings").click()
-    budgets = page.locator(".sol-evaluate").get_by_label("Budgets")
-    text = "30 % attention · 50 % MLP · 7 bits\n50 % attention · 60 % MLP · 8 bits"
-    expect(budgets).to_have_value(text)
-
-
-@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 360)])
-def test_nothing_overflows_sideways(serve: Serve, visit: Visit, width: int, scheme: str) -> None:
-    server = serve()
-    store_policy(server.services.data_dir.policies, "a-long-name-" + "x" * 40)
-    finished(server, evaluation_result(("mine", "other-" + "y" * 50)))
-    visitor = open_page(
-        visit, server, viewport={"width": width, "height": 900}, color_scheme=scheme
-    )
-    expect(in_sight(panel(visitor, "Pareto front")).locator(".main-svg").first).to_be_visible()
-    assert visitor.overflows(width, 360, 899, 1280, 2560) == []
+    expect(page.locator(".sol-evaluate img")).to_have_count(0)

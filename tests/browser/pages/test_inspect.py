@@ -1,4 +1,4 @@
-"""The Inspect tab's main path, over the real engine with a tiny model."""
+"""Inspect, what if and Compare over the real engine with a tiny model."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ import dataclasses
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Locator, Page, expect
 
+from app.host.errors import AppError
 from app.host.paths import DataDir
-from app.sharing import export
 from app.web.services import engine_generate
-from tests.browser.conftest import WARM_UP_MS, Server, Visitor, in_sight
-from tests.browser.exported import offline
+from tests.browser.conftest import WARM_UP_MS, Server, Visitor
+from tests.support.fake_engine import FakeEngine
 from tests.support.tiny_language_model import make_language_model
 
 pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("one_thread")]
@@ -54,12 +55,12 @@ def inspected(server: Server, visit: Visit) -> Page:
 
 def test_a_text_is_scored_and_every_list_leads_to_its_token(server: Server, visit: Visit) -> None:
     page = inspected(server, visit)
+    room = page.locator(".sol-inspect")
     expect(tokens(page)).to_have_count(len(TEXT) - 1)
     shown = "".join(tokens(page).all_text_contents()).replace("\u00a0", " ").replace("↵", "\n")
     assert shown == TEXT[1:]
     table = page.get_by_role("group", name="Schedules compared")
     expect(table.get_by_role("rowheader")).to_have_text(["Full model", "Static", "Random"])
-
     page.get_by_role("radio", name="vs static").check(force=True)
     expect(page.locator(".sol-lines [data-difference]")).to_have_count(len(TEXT) - 1)
     page.get_by_role("radio", name="Static", exact=True).check(force=True)
@@ -68,23 +69,19 @@ def test_a_text_is_scored_and_every_list_leads_to_its_token(server: Server, visi
 
     report = page.get_by_role("region", name="Difficulty report")
     entry = report.get_by_role("button", name=re.compile(r"^Token \d+: .*surprisal")).first
-    number = re.search(r"Token (\d+)", entry.get_attribute("aria-label") or "")
-    assert number
+    number = (entry.get_attribute("aria-label") or "").split(":")[0]
     entry.click()
-    focused = page.locator(".sol-inspect .sol-token:focus")
-    expect(focused).to_have_attribute("aria-label", re.compile(f"^Token {number.group(1)}:"))
-    card = page.locator(".sol-inspect .sol-card")
+    focused = room.locator(".sol-token:focus")
+    expect(focused).to_have_attribute("aria-label", re.compile(f"^{number}:"))
+    card = room.locator(".sol-card")
     expect(card).to_contain_text("In the Static row")
-    expect(card).to_contain_text("Most probable to the full model")
-
     page.keyboard.press("Enter")
-    lens = page.locator(".sol-inspect").get_by_role("region", name="What if?")
+    lens = room.get_by_role("region", name="What if?")
     expect(lens.get_by_role("slider")).to_have_count(3, timeout=WARM_UP_MS)
-
     page.keyboard.press("Escape")  # the card would lie over the choice
     expect(card).to_be_hidden()
     page.get_by_role("radio", name="Side by side").check(force=True)
-    expect(page.locator(".sol-inspect").get_by_role("listbox")).to_have_count(3)
+    expect(room.get_by_role("listbox")).to_have_count(3)
     expect(tokens(page)).to_have_count(3 * (len(TEXT) - 1))
 
 
@@ -94,60 +91,26 @@ def test_a_reload_and_history_find_the_inspection_again(server: Server, visit: V
     page.reload()
     finished(page)
     expect(tokens(page)).to_have_count(len(TEXT) - 1)
-    expect(page.get_by_role("region", name="Difficulty report")).to_be_visible()
-
-    page.get_by_role("tab", name="History").click()
-    expect(page.locator(".sol-history-row")).to_contain_text(
-        "Inspected: Full model, Static, Random"
-    )
+    history = page.get_by_role("tab", name="History")
+    history.click()
+    row = page.locator(".sol-history-row")
+    expect(row).to_contain_text("Inspected: Full model, Static, Random")
     page.locator(".sol-history-title").click()
     finished(page)
     page.get_by_role("button", name="Use its settings").last.click()
     form = page.get_by_role("form", name="Inspection")
     expect(form.get_by_label("Text", exact=True)).to_have_value(TEXT)
-    page.get_by_role("tab", name="History").click()
+    history.click()
     page.get_by_role("button", name=re.compile("^Delete")).click()
     page.get_by_role("button", name="Delete", exact=True).click()
-    expect(page.locator(".sol-history-empty")).to_be_visible()
+    expect(row).to_have_count(0)
     page.get_by_role("tab", name="Inspect").click()
     expect(tokens(page)).to_have_count(0)
     assert "inspection=" not in page.url
 
 
-def _keys(chart: Locator) -> dict[str, str]:
-    keys = chart.locator(".sol-key:visible").all()
-    return {one.inner_text(): str(one.get_attribute("data-colour")) for one in keys}
-
-
-def test_the_chart_and_its_export_tell_dense_and_static_apart(
-    server: Server, visit: Visit, chromium: Browser, tmp_path: Path
-) -> None:
-    page = inspected(server, visit)
-    page.locator(".sol-inspect").get_by_label("Quality: measure").select_option("Perplexity")
-    chart = page.locator(".sol-inspect .sol-chart").nth(1)
-    expect(in_sight(chart).locator(".scatterlayer .trace")).to_have_count(3)
-    shown = _keys(chart)
-    assert list(shown) == ["This run, so far", "Full model", "Static"]
-    assert len(set(shown.values())) == 3
-
-    run_id = re.search(r"inspection=([\w-]+)", page.url)
-    assert run_id is not None
-    file = tmp_path / "inspection.html"
-    file.write_text(export(server.services.store, "inspection", run_id[1], "html").text)
-    alone, problems = offline(chromium, file)
-    alone.get_by_label("Quality: measure").select_option("Perplexity")
-    exported = alone.locator(".sol-chart").nth(1)
-    assert _keys(exported) == shown
-    strokes = exported.locator("svg path[stroke]").evaluate_all(
-        "(paths) => paths.map((path) => path.getAttribute('stroke'))"
-    )
-    assert len(set(strokes)) == 3
-    assert problems == []
-    alone.context.close()
-
-
 def test_a_schedule_is_painted_by_keyboard_and_by_finger_and_scored(
-    server: Server, visit: Visit, chromium: Browser, tmp_path: Path
+    server: Server, visit: Visit
 ) -> None:
     page = inspected(server, visit)
     page.get_by_role("button", name="Paint a schedule").click()
@@ -158,48 +121,155 @@ def test_a_schedule_is_painted_by_keyboard_and_by_finger_and_scored(
     expect(spending).to_contain_text(re.compile(r"[\d.]+ % compute"))
     before = spending.inner_text()
 
+    def says(at: int, words: str, of: Locator = painted) -> None:
+        expect(of.nth(at)).to_have_attribute("aria-label", re.compile(words))
+
     # The MLP of the first three tokens, one level more: by keyboard, and back.
     painted.first.focus()
     for key in ("m", "Shift+ArrowRight", "Shift+ArrowRight", "+"):
         page.keyboard.press(key)
-    expect(painted.first).to_have_attribute("aria-label", re.compile("65 % MLP"))
-    expect(painted.nth(3)).to_have_attribute("aria-label", re.compile("60 % MLP"))
+    says(0, "65 % MLP")
+    says(3, "60 % MLP")
     page.keyboard.press("Control+z")
-    expect(painted.first).to_have_attribute("aria-label", re.compile("60 % MLP"))
+    says(0, "60 % MLP")
     # By pointer, over several tokens in one stroke; it is kept over a reload.
-    start, end = (painted.nth(at).bounding_box() for at in (0, 5))
-    assert start is not None
-    assert end is not None
+    start, end = (painted.nth(at).bounding_box() or {"x": 0, "y": 0} for at in (0, 5))
     page.mouse.move(start["x"] + 3, start["y"] + 5)
     page.mouse.down()
     page.mouse.move(end["x"] + 3, end["y"] + 5, steps=6)
     page.mouse.up()
-    expect(painted.nth(4)).to_have_attribute("aria-label", re.compile("100 % MLP"))
+    says(4, "100 % MLP")
     expect(spending).not_to_have_text(before)
     page.reload()
-    expect(painted.nth(4)).to_have_attribute("aria-label", re.compile("100 % MLP"))
+    says(4, "100 % MLP")
 
     painter.get_by_role("button", name="Score it").click()
     table = page.get_by_role("group", name="Schedules compared")
     rows = ["Full model", "Static", "Random", "Painted"]
     expect(table.get_by_role("rowheader")).to_have_text(rows)
     finished(page)
-    expect(tokens(page).nth(4)).to_have_attribute("aria-label", re.compile("100 % MLP"))
+    says(4, "100 % MLP", tokens(page))
     expect(page.locator(".sol-inspect .sol-finding")).to_have_text(re.compile("Too few to tell"))
-    run_id = re.search(r"inspection=([\w-]+)", page.url)
-    assert run_id is not None
-    file = tmp_path / "painted.html"
-    file.write_text(export(server.services.store, "inspection", run_id[1], "html").text)
-    alone, problems = offline(chromium, file)
-    expect(alone.get_by_role("rowheader", name="Painted")).to_be_visible()
-    assert problems == []
-    alone.context.close()
 
     phone = visit(server, has_touch=True, viewport={"width": 390, "height": 844}).page
-    phone.goto(f"{server.url}?inspection={run_id[1]}")
+    phone.goto(page.url)
     finished(phone)
     phone.get_by_role("button", name="Paint a schedule").click()
     painted = phone.get_by_role("region", name="Painted schedule").get_by_role("option")
-    expect(painted.nth(7)).to_have_attribute("aria-label", re.compile("50 % attention"))
+    says(7, "50 % attention", painted)
     painted.nth(7).tap()
-    expect(painted.nth(7)).to_have_attribute("aria-label", re.compile("100 % attention"))
+    says(7, "100 % attention", painted)
+
+
+TOKENS = 24
+
+
+def generated(server: Server, visit: Visit) -> Visitor:
+    """On a finished run that a tiny random model made."""
+    visitor = visit(server)
+    visitor.page.get_by_role("radio", name="Random").check(force=True)
+    visitor.set_advanced("Max new tokens", str(TOKENS))
+    visitor.use_default_mechanisms()
+    visitor.page.get_by_label("Ignore end of text").check(force=True)
+    visitor.generate("The keeper of the light wrote down")
+    visitor.expect_state("Finished", WARM_UP_MS)
+    expect(visitor.tokens).to_have_count(TOKENS)
+    return visitor
+
+
+def panel(visitor: Visitor) -> Locator:
+    return visitor.page.get_by_role("region", name="What if?")
+
+
+def test_a_click_shows_three_curves_and_what_followed(server: Server, visit: Visit) -> None:
+    visitor = generated(server, visit)
+    expect(panel(visitor)).to_be_hidden()
+    visitor.tokens.nth(5).click()
+    expect(panel(visitor)).to_contain_text("token 6")
+    plots = panel(visitor).get_by_role("slider")
+    expect(plots).to_have_count(3, timeout=WARM_UP_MS)
+    for plot, levels in zip(plots.all(), ("11", "15", "12"), strict=True):
+        assert plot.get_attribute("aria-valuemax") == levels
+        spoken = re.compile(r"\(taken\): KL .*surprisal \d")
+        expect(plot).to_have_attribute("aria-valuetext", spoken)
+        assert plot.locator(".sol-lens-line").count() == 2
+    rows = panel(visitor).locator(".sol-heat-table tbody tr")
+    expect(rows).to_have_count(4)
+    assert rows.first.locator("td").count() == 16 + 1
+    panel(visitor).locator("summary", has_text="Joint grid").click()
+    cells = panel(visitor).locator(".is-plane .sol-heat")
+    expect(cells).to_have_count(11 * 15, timeout=WARM_UP_MS)
+    expect(panel(visitor).locator(".is-plane .is-taken")).to_have_count(1)
+    panel(visitor).get_by_label("At", exact=True).select_option("5")
+    expect(panel(visitor).locator(".is-plane .is-taken")).to_have_count(0)
+
+    visitor.tokens.nth(TOKENS - 1).click()
+    expect(panel(visitor)).to_contain_text(f"token {TOKENS}")
+    expect(panel(visitor)).to_contain_text("Nothing of this step reaches a later token")
+    panel(visitor).get_by_role("button", name="Close").click()
+    expect(panel(visitor)).to_be_hidden()
+
+
+def test_what_cannot_be_looked_into_says_why(
+    server: Server, visit: Visit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    visitor = generated(server, visit)
+
+    def refuse(*_: Any) -> None:
+        raise AppError("Not now.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(server.services.runs, "ask", refuse)
+        visitor.tokens.nth(3).click()
+        expect(panel(visitor).get_by_role("alert")).to_have_text("Not now.")
+    panel(visitor).get_by_role("button", name="Try again").click()
+    expect(panel(visitor).get_by_role("slider")).to_have_count(3, timeout=WARM_UP_MS)
+
+
+def test_a_run_that_goes_on_asks_for_patience(serve: Serve, visit: Visit) -> None:
+    visitor = visit(serve(FakeEngine(step_s=0.001, pause_at=6)))
+    visitor.generate("The lighthouse keeper", max_new_tokens=40)
+    expect(visitor.tokens).to_have_count(6)
+    visitor.tokens.nth(2).click()
+    expect(panel(visitor)).to_contain_text("when the run has ended")
+    visitor.page.get_by_role("button", name="Stop").click()
+
+
+TOLD = re.compile("First difference at token|wrote the same")
+
+
+def test_two_texts_are_aligned_and_come_back_by_their_link(server: Server, visit: Visit) -> None:
+    visitor = generated(server, visit)
+    page = visitor.page
+    page.get_by_role("button", name="Compare with …").click()
+    form = page.get_by_role("form", name="Compare with")
+    expect(page.locator(".sol-pair-grid .sol-token").first).to_be_visible()
+    form.get_by_role("radio", name="Full model").check(force=True)
+    form.get_by_role("button", name="Compare", exact=True).click()
+    note = page.locator(".sol-pair-parted")
+    expect(note).to_have_text(TOLD, timeout=WARM_UP_MS)
+    rows = page.locator(".sol-pair-table tbody tr")
+    expect(rows.filter(has_text="NLL under the full model")).to_have_text(
+        re.compile(r"\d\.\d{3}.*\d\.\d{3}")
+    )
+    texts = page.locator(".sol-pair-grid .sol-token").all_text_contents()
+    verdict = page.locator(".sol-pair .sol-finding")
+    expect(verdict).to_contain_text("Too few to tell")
+    told = note.inner_text()
+
+    page.reload()
+    expect(note).to_have_text(told)
+    assert page.locator(".sol-pair-grid .sol-token").all_text_contents() == texts
+    address = page.url
+    page.goto(f"{address}&tab=compare")  # as links of earlier releases have it
+    expect(note).to_have_text(told)
+
+    # From History, with a saved run.
+    visitor.tab("History")
+    page.get_by_role("button", name=re.compile("^Compare")).first.click()
+    form.get_by_role("radio", name="A saved run").check(force=True)
+    form.get_by_role("button", name="Compare", exact=True).click()
+    expect(note).to_have_text(TOLD)
+    page.get_by_role("button", name="Back to the answer").click()
+    expect(page.get_by_role("button", name="Generate")).to_be_visible()
+    visitor.expect_state("Finished")

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
-from app.host.errors import AppError
-from app.lens.desk import LensDesk
 from tests.browser.conftest import Server, Visitor
 from tests.browser.exported import offline
 from tests.support.comparison_samples import save_pair
@@ -21,6 +21,7 @@ from tests.support.inspection_samples import save_inspection
 pytestmark = pytest.mark.browser
 Serve = Callable[..., Server]
 Visit = Callable[..., Visitor]
+PHONE = {"width": 360, "height": 800}
 HOSTILE = (
     *("</script><script>window.bad = 1</script>", "<img src=x onerror='window.bad=1'>"),
     *("${7*7}", "<!--", "\u202e", "\n", " sea"),
@@ -36,10 +37,18 @@ def saved(page: Page, press: Callable[[], None], folder: Path) -> Path:
     return path
 
 
-def import_file(page: Page, file: Path) -> None:
+def import_file(page: Page, file: Path, button: str = "Import a file") -> None:
     with page.expect_file_chooser() as chooser:
-        page.get_by_role("button", name="Import a file").click()
+        page.get_by_role("button", name=button).click()
     chooser.value.set_files(file)
+
+
+def ended(alone: Page, problems: list[str]) -> None:
+    """The exported page did no harm and fits its screen."""
+    assert alone.evaluate("window.bad") is None
+    assert alone.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert problems == []
+    alone.context.close()
 
 
 def test_a_run_is_exported_by_keyboard_looked_at_offline_and_imported(
@@ -71,15 +80,9 @@ def test_a_run_is_exported_by_keyboard_looked_at_offline_and_imported(
     expect(alone.locator(".sol-card")).to_contain_text("token 2")
     alone.keyboard.press("Escape")  # it may lie over the colours' pills
     alone.get_by_role("radio", name="Surprisal").check(force=True)
-    assert alone.evaluate("[window.bad, getComputedStyle(document.body).colorScheme]") == [
-        None,
-        "light dark",
-    ]
-    expect(alone.get_by_role("button", name="Mean so far")).to_be_visible()
     alone.get_by_label("Quality: measure").select_option("Perplexity")
     expect(alone.get_by_text("All rows score the text that this run wrote")).to_be_visible()
-    assert problems == []
-    alone.context.close()
+    ended(alone, problems)
 
     visitor.tab("History")
     expect(page.get_by_role("listitem")).to_have_count(1)
@@ -95,9 +98,8 @@ def test_a_run_is_exported_by_keyboard_looked_at_offline_and_imported(
     expect(page.get_by_role("listitem")).to_have_count(2)
 
 
-@pytest.mark.parametrize("width", [1280, 360])
 def test_an_inspection_goes_out_is_looked_at_offline_and_comes_back(
-    serve: Serve, visit: Visit, chromium: Browser, tmp_path: Path, width: int
+    serve: Serve, visit: Visit, chromium: Browser, tmp_path: Path
 ) -> None:
     server = serve()
     inspection_id = save_inspection(server.services.store, HOSTILE * 4, "".join(HOSTILE))
@@ -108,14 +110,13 @@ def test_an_inspection_goes_out_is_looked_at_offline_and_comes_back(
     expect(shown).to_have_count(28)
     page.locator(".sol-inspect").get_by_role("button", name="Export").click()
     document = saved(page, page.get_by_role("button", name="JSON").click, tmp_path)
-    assert document.name == "inspection-script-script-window-bad-1-script-img-src-x-onerro.json"
     visitor.tab("History")
     row = page.get_by_role("listitem")
     row.get_by_role("button", name="Export").click()
     expect(row.get_by_role("button", name="CSV")).to_contain_text("a row per token and schedule")
     html = saved(page, row.get_by_role("button", name="Web page").click, tmp_path)
 
-    alone, problems = offline(chromium, html, viewport={"width": width, "height": 800})
+    alone, problems = offline(chromium, html, viewport=PHONE)
     tokens = alone.locator(".sol-lines .sol-token")
     expect(tokens).to_have_count(28)
     table = alone.get_by_role("group", name="Schedules compared")
@@ -125,7 +126,6 @@ def test_an_inspection_goes_out_is_looked_at_offline_and_comes_back(
     expect(alone.locator(".sol-lines [data-difference]")).to_have_count(28)
     alone.get_by_role("radio", name="Policy default").check(force=True)
     report = alone.get_by_role("region", name="Difficulty report")
-    expect(report).to_contain_text("Under Policy default")
     report.get_by_role("button", name=re.compile(r"^Token \d+: .*surprisal")).first.click()
     card = alone.locator(".sol-card")
     expect(card).to_contain_text("The policy's probabilities")
@@ -134,35 +134,28 @@ def test_an_inspection_goes_out_is_looked_at_offline_and_comes_back(
     alone.get_by_role("radio", name="Side by side").check(force=True)
     expect(tokens).to_have_count(4 * 28)
     expect(alone.locator(".sol-plot svg")).to_have_count(2)
-    assert alone.evaluate("document.documentElement.scrollWidth") == width
-    assert alone.evaluate("window.bad") is None
-    assert problems == []
-    alone.context.close()
+    ended(alone, problems)
 
     import_file(page, document)
     expect(page.get_by_role("tab", name="Inspect")).to_have_attribute("aria-selected", "true")
     expect(page).to_have_url(re.compile(r"inspection=(?!" + inspection_id + ")"))
     expect(shown).to_have_count(28)
-    expect(page.get_by_role("region", name="Difficulty report")).to_be_visible()
 
 
-@pytest.mark.parametrize("width", [1280, 360])
 def test_a_comparison_goes_out_and_is_looked_at_offline(
-    serve: Serve, visit: Visit, chromium: Browser, tmp_path: Path, width: int
+    serve: Serve, visit: Visit, chromium: Browser, tmp_path: Path
 ) -> None:
     server = serve()
     other = (*HOSTILE[:3], " another", *HOSTILE[3:])
     pair = save_pair(server.services.store, HOSTILE, other, ("${7*7}</script>",) * 2)
-    visitor = visit(server)
-    page = visitor.page
+    page = visit(server).page
     page.goto(f"{server.url}?compare={pair}")
     expect(page.locator(".sol-pair-parted")).to_contain_text("First difference at token 4")
     export_button = page.locator(".sol-pair").get_by_role("button", name="Export")
     html = saved(page, export_button.click, tmp_path)
     assert html.name == "comparison-7-7-script.html"
 
-    options = {"viewport": {"width": width, "height": 800}, "color_scheme": "dark"}
-    alone, problems = offline(chromium, html, **options)
+    alone, problems = offline(chromium, html, viewport=PHONE, color_scheme="dark")
     tokens = alone.locator(".sol-pair-grid .sol-token")
     expect(tokens).to_have_count(15)
     expect(alone.locator(".sol-pair-block.is-apart")).to_have_count(2)
@@ -175,39 +168,7 @@ def test_a_comparison_goes_out_and_is_looked_at_offline(
     expect(alone.locator(".sol-token.is-marked")).to_have_count(2)
     alone.keyboard.press("Escape")  # on a narrow screen the card lies over the choice
     alone.get_by_role("radio", name="Bits").check(force=True)
-    assert alone.evaluate("document.documentElement.scrollWidth") == width
-    assert alone.evaluate("window.bad") is None
-    assert problems == []
-    alone.context.close()
-
-
-def test_a_link_opens_tab_run_token_and_colour_and_a_reload_stays(
-    serve: Serve, visit: Visit, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(*_: object) -> None:
-        raise AppError("the stand-in model has no tokenizer to look with")
-
-    monkeypatch.setattr(LensDesk, "look", refuse)
-    server = serve(FakeEngine(step_s=0.001))
-    anna = visit(server)
-    anna.generate("Share me", max_new_tokens=12)
-    anna.expect_state("Finished")
-    anna.page.locator(".sol-legend").get_by_text("Bits", exact=True).first.click()
-    anna.tokens.nth(4).click()
-    expect(anna.page).to_have_url(re.compile(r"\?run=[\w-]+&colour=bits&token=5$"))
-    anna.page.get_by_role("button", name="Copy link").click()
-    link = anna.page.evaluate("navigator.clipboard.readText()").removeprefix(server.url)
-    ben = visit(server, link)
-    expect(ben.tokens.nth(4)).to_have_class(re.compile("is-picked"))
-    expect(ben.page.locator(".sol-legend input:checked")).to_have_value("bits")
-    ben.tab("Policies")
-    expect(ben.page.get_by_role("heading", name="default")).to_be_visible()
-    ben.page.reload()
-    expect(ben.page.get_by_role("link", name="Policies")).to_have_attribute("aria-current", "page")
-    ben.page.go_back()  # to the Lab's first view, then out of the Lab
-    ben.page.go_back()
-    expect(ben.page.get_by_role("tab", name="Explore")).to_have_attribute("aria-selected", "true")
-    expect(ben.tokens).to_have_count(12)
+    ended(alone, problems)
 
 
 def test_policies_go_out_come_back_are_renamed_tagged_and_deleted(
@@ -218,17 +179,15 @@ def test_policies_go_out_come_back_are_renamed_tagged_and_deleted(
     visitor.tab("Policies")
     name = page.locator(".sol-policy-name")
     expect(name).to_have_text("default")
-    expect(page.locator(".sol-policies .sol-tiles")).to_contain_text("static 0.345")
     page.get_by_role("button", name="Export default").click()
     archive = saved(page, page.locator(".sol-policies .sol-menu-list button").first.click, tmp_path)
-    with page.expect_file_chooser() as chooser:
-        page.get_by_role("button", name="Import a zip").click()
-    chooser.value.set_files(archive)
+    import_file(page, archive, "Import a zip")
     expect(name).to_have_text("default-2")
     page.get_by_role("button", name="Rename").click()
     page.get_by_label("New name").fill("<b>")
     page.keyboard.press("Enter")
-    expect(page.get_by_role("alert").filter(visible=True)).to_contain_text("is no policy's name")
+    alert = page.get_by_role("alert").filter(visible=True)
+    expect(alert).to_contain_text("is no policy's name")
     page.get_by_label("New name").fill("mine")
     page.keyboard.press("Enter")
     expect(name).to_have_text("mine")
@@ -240,16 +199,42 @@ def test_policies_go_out_come_back_are_renamed_tagged_and_deleted(
     visitor.tab("Explore")
     expect(page.locator(".sol-explore select option").filter(has_text="mine")).to_have_count(1)
     page.go_back()
-    page.get_by_role("button", name="Delete", exact=True).click()
     dialog = page.get_by_role("dialog")
-    expect(dialog).to_contain_text("Nothing else names it.")
-    page.keyboard.press("Enter")  # the safe answer has the focus
-    expect(dialog).to_be_hidden()
     page.get_by_role("button", name="Delete", exact=True).click()
+    expect(dialog).to_contain_text("Nothing else names it.")
     dialog.get_by_role("button", name="Delete").click()
     expect(name).to_have_text("default")
-    (tmp_path / "bad.zip").write_bytes(b"no zip")
-    with page.expect_file_chooser() as chooser:
-        page.get_by_role("button", name="Import a zip").click()
-    chooser.value.set_files(tmp_path / "bad.zip")
-    expect(page.get_by_role("alert").filter(visible=True)).to_contain_text("no zip")
+    archive.write_bytes(b"no zip")
+    import_file(page, archive, "Import a zip")
+    expect(alert).to_contain_text("no zip")
+
+
+def swatches(page: Page) -> set[tuple[int, ...]]:
+    """Colours that the tokens on show have."""
+    found: list[str] = page.evaluate(
+        """[...document.querySelectorAll('.sol-lines .sol-token')].map((token) => getComputedStyle(
+          document.querySelector(`.sol-legend .sol-swatch[data-bin="${token.dataset.bin}"]`),
+        ).backgroundColor)"""
+    )
+    return {tuple(map(int, re.findall(r"\d+", one))) for one in found}
+
+
+def test_it_is_a_card_of_the_runs_own_colours(serve: Serve, visit: Visit) -> None:
+    """With long and hostile texts, too."""
+    visitor = visit(serve(FakeEngine(HOSTILE, step_s=0.0001)))
+    visitor.generate("</script><b>${7*7} " * 60, max_new_tokens=600)
+    visitor.expect_state("Finished")
+    expect(visitor.tokens).to_have_count(600)
+    seen = []
+    for colour in ("Attention", "Surprisal"):
+        visitor.page.get_by_role("radio", name=colour).check(force=True)
+        with visitor.page.expect_download() as download:
+            visitor.page.get_by_role("button", name="Picture").click()
+        assert download.value.suggested_filename == f"run-{visitor.run_id()}.png"
+        seen.append(Path(download.value.path()).read_bytes())
+        picture = Image.open(io.BytesIO(seen[-1])).convert("RGB")
+        assert picture.size == (1200, 630)
+        found = {colour for count, colour in picture.getcolors(10**6) or () if count >= 300}
+        assert len(found & swatches(visitor.page)) >= 2
+    assert seen[0] != seen[1]
+    assert visitor.page.evaluate("window.bad") is None

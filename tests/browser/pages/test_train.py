@@ -61,95 +61,70 @@ def points(visitor: Visitor, chart: str) -> Locator:
 def test_a_training_is_started_from_the_form_and_queued(serve: Serve, visit: Visit) -> None:
     server = serve()
     visitor = visit(server)
-    page = visitor.page
+    page, room = visitor.page, visitor.page.locator(".sol-train")
     visitor.tab("Train")
     expect(page.get_by_text("Train a policy of your own")).to_be_visible()
     expect(page.locator(".sol-estimate dd").first).to_contain_text("min")
     page.get_by_role("radio", name="Quick").check(force=True)
-    page.locator(".sol-train summary").click()
-    page.locator(".sol-train").get_by_label("Updates", exact=True).fill("7")
+    room.locator("summary").click()
+    updates, start = (
+        room.get_by_label("Updates", exact=True),
+        page.get_by_role("button", name="Start training"),
+    )
+    updates.fill("-3")
+    problem = page.locator(".sol-estimate .sol-message")
+    expect(problem).to_contain_text("grpo.updates must be a whole number from 0")
+    start.click()
+    expect(page.locator(".sol-train .sol-controls > .sol-message.is-bad")).to_contain_text("-3")
+    updates.fill("7")
+    expect(problem).to_be_hidden()
     expect(page.get_by_text("Changed from Quick: grpo.updates.")).to_be_visible()
+    assert jobs_of(server).list() == []
     page.get_by_label("Name of the policy").fill("my-first")
-    page.get_by_role("button", name="Start training").click()
+    start.click()
     expect(state(visitor)).to_have_text("Queued")
     (record,) = jobs_of(server).list()
     assert (record.title, record.status) == ("my-first", "queued")
     assert record.params["config"]["grpo"]["updates"] == 7
     assert record.params["config"]["warm_start"] == PRESETS["quick"].to_dict()["warm_start"]
-    row = page.locator(".sol-train").get_by_role("listitem").filter(has_text="my-first")
-    expect(row).to_contain_text("Queued")
     assert f"train={record.id}" in page.url
     page.reload()
     expect(state(visitor)).to_have_text("Queued")
     # What was typed is there again, and so is the way back.
-    page.locator(".sol-train summary").click()
-    expect(page.locator(".sol-train").get_by_label("Updates", exact=True)).to_have_value("7")
+    room.locator("summary").click()
+    expect(updates).to_have_value("7")
     page.get_by_role("button", name="Back to the preset").click()
-    expect(page.locator(".sol-train").get_by_label("Updates", exact=True)).to_have_value(
-        str(PRESETS["quick"].grpo.updates)
-    )
+    expect(updates).to_have_value(str(PRESETS["quick"].grpo.updates))
 
 
-def test_the_form_says_what_is_wrong_and_keeps_what_was_typed(serve: Serve, visit: Visit) -> None:
-    server = serve()
-    visitor = visit(server)
-    page = visitor.page
-    visitor.tab("Train")
-    page.locator(".sol-train summary").click()
-    updates = page.locator(".sol-train").get_by_label("Updates", exact=True)
-    updates.fill("-3")
-    problem = page.locator(".sol-estimate .sol-message")
-    expect(problem).to_have_text("grpo.updates must be a whole number from 0 to 10,000,000, got -3")
-    page.get_by_role("button", name="Start training").click()
-    expect(page.locator(".sol-train .sol-controls > .sol-message.is-bad")).to_contain_text("-3")
-    expect(updates).to_have_value("-3")
-    updates.fill("3")
-    expect(problem).to_be_hidden()
-    page.get_by_label("Name of the policy").fill("../up")
-    page.get_by_role("button", name="Start training").click()
-    expect(page.get_by_text("A policy's name has letters")).to_be_visible()
-    assert jobs_of(server).list() == []
-
-
-def test_live_reports_appear_and_a_reload_keeps_all(serve: Serve, visit: Visit) -> None:
-    server = serve()
+def test_live_reports_appear_and_a_restarted_server_loses_nothing(
+    serve: Serve, visit: Visit
+) -> None:
+    port = free_port()
+    server = serve(port=port)
     job_id = running(server, reports=9)
     visitor = visit(server)
     visitor.tab("Train")
     expect(state(visitor)).to_have_text("Running")
-    expect(visitor.page.locator(".sol-job .sol-detail")).to_contain_text("about 5 min left")
+    detail = visitor.page.locator(".sol-job .sol-detail")
+    expect(detail).to_contain_text("about 5 min left")
     expect(points(visitor, "Speed")).to_have_count(9)
     expect(points(visitor, "Held-out KL to the full model")).to_have_count(6)  # and static's
-    expect(visitor.page.locator(".sol-figure").nth(4)).to_contain_text("first report that measures")
     jobs_of(server).append_metrics(job_id, [metric_row(step) for step in range(9, 21)])
     jobs_of(server).heartbeat(job_id, "w", 0.5, "grpo", 240.0)
     expect(points(visitor, "Speed")).to_have_count(21)
-    expect(points(visitor, "Budget gap")).to_have_count(18)
     expect(tile_of(visitor, "KL, held out")).to_have_text("0.161")
     expect(tile_of(visitor, "Phase")).to_have_text("Rollouts (GRPO)")
-    expect(visitor.page.locator(".sol-job .sol-detail")).to_contain_text("50 %")
-    visitor.page.reload()
-    visitor.tab("Train")
-    expect(points(visitor, "Speed")).to_have_count(21)
-    expect(tile_of(visitor, "KL, held out")).to_have_text("0.161")
-
-
-def test_a_restarted_server_loses_nothing(serve: Serve, visit: Visit) -> None:
-    port = free_port()
-    server = serve(port=port)
-    running(server, reports=12)
-    visitor = visit(server)
-    visitor.tab("Train")
-    expect(points(visitor, "Speed")).to_have_count(12)
+    expect(detail).to_contain_text("50 %")
     server.close()
     expect(visitor.page.get_by_text("the training itself goes on", exact=False)).to_be_visible()
-    expect(points(visitor, "Speed")).to_have_count(12)
+    expect(points(visitor, "Speed")).to_have_count(21)
     again = serve(port=port)
-    jobs_of(again).append_metrics(jobs_of(again).list()[0].id, [metric_row(12)])
+    jobs_of(again).append_metrics(job_id, [metric_row(21)])
     visitor.problems.clear()  # the browser reports the connections that the restart closed
     visitor.open()
     visitor.tab("Train")
-    expect(points(visitor, "Speed")).to_have_count(13)
+    expect(points(visitor, "Speed")).to_have_count(22)
     visitor.problems.clear()
 
 
@@ -159,27 +134,25 @@ def test_pause_resume_and_cancel_reach_the_database(serve: Serve, visit: Visit) 
     jobs = jobs_of(server)
     visitor = visit(server)
     job = visitor.page.locator(".sol-train .sol-job")
+
+    def press(name: str, word: str, within: Locator = job) -> None:
+        within.get_by_role("button", name=name).click()
+        expect(state(visitor)).to_have_text(word)
+
     visitor.tab("Train")
-    job.get_by_role("button", name="Pause").click()
-    expect(state(visitor)).to_have_text("Pausing")
-    expect(job).to_contain_text("waiting for the text or update in work, then for a checkpoint")
+    press("Pause", "Pausing")
     assert jobs.get(job_id).control == "pause"
     jobs.finish(job_id, "w", "paused")
     expect(state(visitor)).to_have_text("Paused")
-    expect(job).to_contain_text("Resume puts it back in line")
-    job.get_by_role("button", name="Resume").click()
-    expect(state(visitor)).to_have_text("Queued")
-    assert jobs.get(job_id).status == "queued"
+    press("Resume", "Queued")
     jobs.claim("w2")
     expect(state(visitor)).to_have_text("Running")
-    job.get_by_role("button", name="Cancel").click()
-    expect(state(visitor)).to_have_text("Cancelling")
+    press("Cancel", "Cancelling")
     assert jobs.get(job_id).control == "cancel"
     jobs.finish(job_id, "w2", "cancelled")
     expect(state(visitor)).to_have_text("Cancelled")
     # A minute of work is not ended by a slip.
-    job.get_by_role("button", name="Resume").click()
-    expect(state(visitor)).to_have_text("Queued")
+    press("Resume", "Queued")
     jobs.claim("w3")
     expect(state(visitor)).to_have_text("Running")
     visitor.page.evaluate("Date.now = ((now) => () => now() + 61000)(Date.now)")
@@ -188,50 +161,18 @@ def test_pause_resume_and_cancel_reach_the_database(serve: Serve, visit: Visit) 
     dialog.get_by_role("button", name="Go on").click()
     assert jobs.get(job_id).control == "run"
     job.get_by_role("button", name="Cancel").click()
-    dialog.get_by_role("button", name="Cancel it").click()
-    expect(state(visitor)).to_have_text("Cancelling")
+    press("Cancel it", "Cancelling", dialog)
     jobs.finish(job_id, "w3", "cancelled")
-    expect(state(visitor)).to_have_text("Cancelled")
     expect(job.get_by_role("button", name="Cancel")).to_be_hidden()
     expect(points(visitor, "Speed")).to_have_count(20)
 
 
-def test_the_sample_is_coloured_and_older_ones_can_be_seen(serve: Serve, visit: Visit) -> None:
-    server = serve()
-    job_id = running(server)
-    visitor = visit(server)
-    page = visitor.page
-    visitor.tab("Train")
-    sample = page.locator(".sol-sample")
-    tokens = sample.locator(".sol-lines .sol-token")
-    expect(tokens).to_have_count(32)
-    expect(sample).to_contain_text("Report 8: spent attention")
-    first = tokens.first.evaluate(
-        "(one) => [one.dataset.bin, one.style.getPropertyValue('--attention')]"
-    )
-    assert float(first[1]) == train_sample(8)["tokens"][0]["action"][0]
-    sample.get_by_role("radio", name="KL").check(force=True)
-    assert tokens.first.get_attribute("data-bin") != first[0]
-    sample.get_by_role("button", name="Older sample").click()
-    expect(sample).to_contain_text("Report 4: spent")
-    # A newer one that comes meanwhile does not take the old one away.
-    jobs_of(server).set_sample(job_id, train_sample(12))
-    expect(sample).to_contain_text("Sample 1 of 3")
-    expect(sample).to_contain_text("Report 4: spent")
-    newer = sample.get_by_role("button", name="Newer sample")
-    newer.click()
-    expect(sample).to_contain_text("Report 8: spent")
-    newer.click()
-    expect(sample).to_contain_text("Report 12: spent")
-    tokens.first.click()  # no lens looks into a sample
-    tokens.nth(3).hover()
-    expect(page.locator(".sol-train .sol-card")).to_contain_text("KL to the full model")
-
-
-def test_hostile_text_stays_text(serve: Serve, visit: Visit) -> None:
+def test_a_failed_job_says_what_to_do_its_text_stays_text_and_its_settings_are_cloned(
+    serve: Serve, visit: Visit
+) -> None:
     server = serve()
     jobs = jobs_of(server)
-    job_id = running(server, name=HOSTILE)
+    job_id = running(server, name=HOSTILE, config=PRESETS["quick"].to_dict() | {"seed": 77})
     words = [" <b>", "${7*7}", "\n", "`", " \u05d0\u05d1", "&amp;"]
     jobs.set_sample(job_id, train_sample(16, words) | {"context": HOSTILE})
     jobs.set_log_file(job_id, f"/logs/{HOSTILE}.log")
@@ -239,6 +180,8 @@ def test_hostile_text_stays_text(serve: Serve, visit: Visit) -> None:
     visitor = visit(server)
     page = visitor.page
     visitor.tab("Train")
+    job = page.locator(".sol-train .sol-job")
+    expect(job).to_contain_text("resume from the last checkpoint")
     expect(page.locator(".sol-job-title")).to_have_text(HOSTILE)
     expect(page.locator(".sol-job-error")).to_have_text(f"{HOSTILE}\nsecond line {{{{1+1}}}}")
     expect(page.locator(".sol-job-facts code")).to_contain_text("onerror")
@@ -246,66 +189,9 @@ def test_hostile_text_stays_text(serve: Serve, visit: Visit) -> None:
     expect(page.locator(".sol-sample .sol-lines .sol-token").first).to_contain_text("<b>")
     expect(page.locator(".sol-train img")).to_have_count(0)
     expect(page.locator(".sol-train .sol-jobs")).to_contain_text("${7*7} {{7*7}}")
-
-
-def test_a_failed_job_says_what_to_do_and_its_settings_are_cloned(
-    serve: Serve, visit: Visit
-) -> None:
-    server = serve()
-    config = PRESETS["quick"].to_dict() | {"seed": 77}
-    job_id = running(server, config=config)
-    jobs_of(server).set_log_file(job_id, "/somewhere/logs/job.log")
-    jobs_of(server).finish(job_id, "w", "failed", None, "the loss is not a number any more")
-    visitor = visit(server)
-    page = visitor.page
-    visitor.tab("Train")
-    expect(page.locator(".sol-job-error")).to_have_text("the loss is not a number any more")
-    job = page.locator(".sol-train .sol-job")
-    expect(job).to_contain_text("resume from the last checkpoint")
-    expect(job).to_contain_text("/somewhere/logs/job.log")
     job.get_by_role("button", name="Clone settings").click()
     page.locator(".sol-train summary").click()
     expect(page.locator(".sol-train").get_by_label("Seed", exact=True)).to_have_value("77")
-    page.get_by_role("button", name="Start training").click()
-    expect(state(visitor)).to_have_text("Queued")
-    newest, failed = jobs_of(server).list()
-    assert newest.params["config"] == failed.params["config"]
-
-
-def test_the_list_is_filtered_and_asks_before_deleting(serve: Serve, visit: Visit) -> None:
-    server = serve()
-    jobs = jobs_of(server)
-    done = running(server, name="done-one")
-    jobs.finish(done, "w", "succeeded", {"policy": "done-one"})
-    running(server, name="live-one")
-    jobs.create("evaluate", OWNER, "measured", {"config": {}, "policies": []})
-    visitor = visit(server)
-    page = visitor.page
-    visitor.tab("Train")
-    rows = page.locator(".sol-train").get_by_role("listitem").filter(has=page.get_by_role("link"))
-    expect(rows).to_have_count(3)
-
-    def pill(name: str) -> Locator:
-        filters = page.locator(".sol-train .sol-job-filters")
-        return filters.locator("label").filter(has=page.get_by_text(name, exact=True))
-
-    pill("Active").click()
-    expect(rows).to_have_count(2)
-    pill("Training").click()
-    expect(rows).to_have_count(1)
-    expect(rows).to_contain_text("live-one")
-    pill("Stopped").click()
-    expect(page.get_by_text("No job of this kind and status.")).to_be_visible()
-    pill("All").click()
-    rows.filter(has_text="done-one").get_by_role("link").click()
-    expect(state(visitor)).to_have_text("Finished")
-    page.get_by_role("button", name="Delete: done-one").click()
-    page.keyboard.press("Enter")  # the safe answer has the focus
-    expect(rows).to_have_count(2)
-    page.get_by_role("button", name="Delete: done-one").click()
-    page.get_by_role("dialog").get_by_role("button", name="Delete", exact=True).click()
-    expect(rows).to_have_count(1)
-    expect(page.get_by_text("Train a policy of your own")).to_be_visible()
 
 
 def test_a_corpus_is_uploaded_and_used(serve: Serve, visit: Visit, tmp_path: Path) -> None:
@@ -345,45 +231,39 @@ def test_a_finished_policy_is_in_explore_at_once(serve: Serve, visit: Visit) -> 
     store_policy(server.services.data_dir.policies, "mine")
     jobs_of(server).finish(job_id, "w", "succeeded", {"policy": "mine", "summary": {}})
     page.get_by_role("button", name="Use it in Explore").click()
-    expect(explore.get_by_label("Policy", exact=True).and_(page.locator("select"))).to_have_value(
-        "mine"
+    chosen = explore.get_by_label("Policy", exact=True).and_(page.locator("select"))
+    expect(chosen).to_have_value("mine")
+
+
+def _drawn(visitor: Visitor, title: str) -> dict[str, Any]:
+    """The axes' ranges, and how many points each line has."""
+    panel = visitor.page.locator(".sol-train .sol-figure").filter(has_text=title).first
+    plot = in_sight(panel).locator(".sol-plot")
+    expect(plot.locator(".main-svg").first).to_be_attached()
+    found: dict[str, Any] = plot.evaluate(
+        """({ layout, data }) => ({ x: layout.xaxis.range, y: layout.yaxis.range,
+          lines: Object.fromEntries(data.map(({ meta, x }) => [meta, x.length])) })"""
     )
-    store_policy(server.services.data_dir.policies, "newer")
-    visitor.tab("History")
-    visitor.tab("Explore")
-    expect(explore.locator("select option").filter(has_text="newer")).to_have_count(1)
+    return found
 
 
-def test_a_shared_server_refuses_with_a_reason(
-    serve: Serve, visit: Visit, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("SPACE_ID", "someone/something")
-    visitor = visit(serve())
-    for tab, button in (("Train", "Start training"), ("Evaluate", "Start evaluation")):
-        visitor.tab(tab)
-        shown = visitor.page.locator(f".sol-{tab.lower()}")
-        expect(shown.get_by_text("This is a shared server")).to_be_visible()
-        expect(shown.get_by_role("button", name=button)).to_be_disabled()
-
-
-def test_nothing_overflows_sideways(serve: Serve, visit: Visit) -> None:
+def test_axes_begin_at_nothing_and_stand_still(serve: Serve, visit: Visit) -> None:
     server = serve()
-    job_id = running(server, name="a-very-long-name-" + "x" * 40)
-    jobs_of(server).set_log_file(job_id, "/a/very/long/path/" + "y" * 120)
-    jobs_of(server).finish(job_id, "w", "failed", None, "z" * 300)
-    visitor = visit(server, viewport={"width": 360, "height": 900})
-    visitor.tab("Train")
-    expect(points(visitor, "Speed")).to_have_count(20)
-    visitor.page.locator(".sol-train summary").click()
-    assert visitor.overflows(360, 899, 1280, 2560) == []
-
-
-def test_every_control_has_a_name_and_ids_are_unique(serve: Serve, visit: Visit) -> None:
-    server = serve()
-    running(server)
+    job_id = running(server)
     visitor = visit(server)
     visitor.tab("Train")
-    visitor.page.locator(".sol-train summary").click()
-    visitor.tab("Evaluate")
-    expect(visitor.page.get_by_role("button", name="Start evaluation")).to_be_visible()
-    visitor.expect_names_and_single_ids(":is(.sol-train, .sol-evaluate)")
+    expect(points(visitor, "Speed")).to_have_count(20)
+    titles = ("Held-out KL", "Speed", "NLL")
+    before = [_drawn(visitor, title) for title in titles]
+    assert all(one["x"] == [0, 5] for one in before)  # 19 reports are 4.4 minutes
+    assert before[0]["y"] == before[2]["y"] == [0, 0.2]  # NLL is 0.16 above dense
+    gap = _drawn(visitor, "Budget gap")["y"]
+    assert gap[0] == -gap[1] <= -3
+    # The loss of each phase is a line of its own.
+    lines = {"loss labelling": 0, "loss warm start": 16, "loss grpo": 4, "reward": 4}
+    assert _drawn(visitor, "Reward")["lines"] == lines
+    jobs_of(server).append_metrics(job_id, [metric_row(20), metric_row(21)])
+    expect(points(visitor, "Speed")).to_have_count(22)
+    for title, was in zip(titles, before, strict=True):
+        now = _drawn(visitor, title)
+        assert (now["x"], now["y"]) == (was["x"], was["y"])

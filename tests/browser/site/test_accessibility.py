@@ -1,4 +1,4 @@
-"""axe over every tab with something on it, in both themes, and every width from a phone's to 4k."""
+"""axe over every tab and export, in both themes and all widths; the page by keyboard."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ from tests.support.job_samples import (
 from tests.support.tasks_samples import tasks_result
 from tests.support.tiny_language_model import make_language_model
 from tests.support.tiny_models import FAMILIES
+from playwright.sync_api import Browser, Page
+from app.sharing import export
+from storage import open_store
+from tests.browser.exported import offline
+from tests.support.comparison_samples import save_pair
+from tests.support.inspection_samples import save_inspection
+from playwright.sync_api import Locator, expect
+from tests.browser.conftest import Server, Visitor
+from tests.support.fake_engine import FakeEngine
 
 pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("one_thread")]
 Serve = Callable[..., Server]
 Visit = Callable[..., Visitor]
 OWNER = "c" * 32
-TABS = (
-    "Explore",
-    "Inspect",
-    "Train",
-    "Evaluate",
-    "Accuracy",
-    "Policies",
-    "History",
-    "Learn",
-)
+TABS = ("Explore", "Inspect", "Train", "Evaluate", "Accuracy", "Policies", "History", "Learn")
 WIDTHS = (360, 768, 1280, 2560, 3840)  # from a phone's to 4k
 
 
@@ -108,8 +108,6 @@ FILL: dict[str, Callable[[Visitor], None]] = {
     "Inspect": fill_inspect,
     "Learn": fill_learn,
 }
-
-
 LOOKS = {
     "light": ("light", {"width": 1280, "height": 900}),
     "narrow": ("dark", {"width": 360, "height": 740}),
@@ -134,3 +132,126 @@ def test_axe_finds_nothing_on_any_tab_and_nothing_overflows(
         page.wait_for_timeout(400)
         found += [f"{tab}: {line}" for line in violations(page)]
     assert found == [], "\n".join(found)
+WORDS = ("The", "keeper", "<b>", "of", "the", "light", "wrote:", "12", "boats", "came", "home", ".")
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """An exported page of every kind."""
+    folder = tmp_path_factory.mktemp("pages")
+    with open_store(folder / "sol.sqlite3") as store:
+        pair = save_pair(store, WORDS, (*WORDS[:4], "a", *WORDS[5:]))
+        inspection = save_inspection(store, WORDS)
+        things = {"run": pair.split(",")[0], "comparison": pair, "inspection": inspection}
+        for kind, thing in things.items():
+            page = export(store, kind, thing, "html").text
+            (folder / f"{kind}.html").write_text(page, encoding="utf-8")
+    return {kind: folder / f"{kind}.html" for kind in things}
+
+
+@pytest.mark.release
+@pytest.mark.parametrize("kind", ["run", "inspection", "comparison"])
+def test_axe_finds_nothing_on_an_exported_page(
+    chromium: Browser, files: dict[str, Path], kind: str
+) -> None:
+    page, problems = offline(chromium, files[kind], reduced_motion="reduce")
+    token = page.locator(".sol-token[role=option]")
+    token.first.wait_for()
+    found = list(violations(page))
+    # Axe sees only what is open: a selection, a card, the settings.
+    page.locator("details").evaluate_all("(all) => all.forEach((one) => { one.open = true; })")
+    token.nth(2).focus()
+    page.keyboard.press("Space")
+    page.emulate_media(color_scheme="dark")
+    page.set_viewport_size({"width": 360, "height": 740})
+    page.wait_for_timeout(300)
+    found += violations(page)
+    assert found == [], "\n".join(found)
+    assert problems == []
+    page.context.close()
+STOPS = 10  # of the Tab key at most, from the page's top to the answer
+# Pressed one after another from Explore on, and the tab that has the focus then.
+KEYS = (
+    ("ArrowRight", "Inspect"),
+    ("ArrowRight", "Learn"),
+    ("ArrowLeft", "Inspect"),
+    ("End", "History"),
+    ("ArrowRight", "Explore"),
+    ("ArrowLeft", "History"),
+    ("Home", "Explore"),
+    ("ArrowRight", "Inspect"),
+)
+
+
+def opened(visit: Visit, server: Server, width: int) -> Visitor:
+    """At the top of a first visit's page whose head is ready."""
+    visitor = visit(server, viewport={"width": width, "height": 900})
+    visitor.page.evaluate("localStorage.clear()")
+    visitor.page.reload()  # nothing has the focus
+    expect(visitor.page.locator("[role=tab][tabindex='0']")).to_have_text("Explore")
+    return visitor
+
+
+def stops_to(target: Locator, most: int = 40) -> int:
+    """How often Tab is pressed until the target has the focus."""
+    for pressed in range(1, most + 1):
+        target.page.keyboard.press("Tab")
+        if target.evaluate("(node) => node === document.activeElement"):
+            return pressed
+    raise AssertionError(f"{target} is not among the first {most} stops")
+
+
+def test_the_first_stop_is_a_link_past_the_head(serve: Serve, visit: Visit) -> None:
+    visitor = opened(visit, serve(), 390)
+    page = visitor.page
+    link = page.get_by_role("link", name="Skip to the page")
+    box = link.bounding_box()
+    assert box is not None
+    assert box["y"] + box["height"] <= 0
+    page.keyboard.press("Tab")
+    expect(link).to_be_focused()
+    expect(link).to_be_in_viewport()
+    address = page.url
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("tabpanel", name="Explore", exact=True)).to_be_focused()
+    assert page.url == address
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("slider", name="Compute")).to_be_focused()
+
+
+def test_the_answer_is_few_stops_from_the_top(serve: Serve, visit: Visit) -> None:
+    visitor = opened(visit, serve(FakeEngine(step_s=0.001)), 1280)
+    page = visitor.page
+    assert stops_to(page.get_by_role("slider", name="Compute")) <= STOPS
+    assert stops_to(page.get_by_role("button", name="Try your own prompt")) <= STOPS
+    assert page.locator("[tabindex]:not([tabindex='0'], [tabindex='-1'])").count() == 0
+    page.keyboard.press("Enter")
+    expect(visitor.prompt).to_be_focused()
+    assert stops_to(page.get_by_role("button", name="Generate")) == 1
+    page.keyboard.press("Enter")
+    visitor.expect_state("Finished")
+    page.reload()
+    visitor.expect_state("Finished")
+    assert stops_to(visitor.tokens.first) <= STOPS
+
+
+def test_arrows_walk_the_tabs_and_enter_shows_one(serve: Serve, visit: Visit) -> None:
+    visitor = opened(visit, serve(), 1280)
+    page = visitor.page
+
+    def tab(name: str) -> Locator:
+        return page.get_by_role("tab", name=name, exact=True)
+
+    stops = page.locator("[role=tab][tabindex='0']")
+    tab("Explore").focus()
+    for key, name in KEYS:
+        page.keyboard.press(key)
+        expect(tab(name)).to_be_focused()
+    expect(tab("Explore")).to_have_attribute("aria-selected", "true")
+    page.keyboard.press("Enter")
+    expect(tab("Inspect")).to_have_attribute("aria-selected", "true")
+    expect(stops).to_have_text(["Inspect"])
+    # The tabs are made anew when the window narrows.
+    page.set_viewport_size({"width": 250, "height": 900})
+    expect(page.get_by_role("button", name="More tabs")).to_be_visible()
+    expect(stops).to_have_count(1)

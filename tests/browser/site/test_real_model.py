@@ -60,26 +60,6 @@ def test_the_real_model_answers_and_every_number_is_real(
     ]
 
 
-def test_a_real_generation_stops_at_once(
-    load: Callable[[Any], Any], serve: Callable[..., Server], visit: Callable[..., Visitor]
-) -> None:
-    visitor = visit(serve(engine_generate(DataDir.resolve(None)), load=load))
-    visitor.set_advanced("Max new tokens", "4000")
-    visitor.page.get_by_label("Ignore end of text").check(force=True)  # it may answer in a word
-    visitor.generate("Count from one to a thousand:")
-    expect(visitor.tokens.nth(5)).to_be_visible(timeout=WARM_UP_MS)
-    # Counted as it is pressed: on a busy machine the test's own way to the button takes seconds.
-    before = visitor.page.get_by_role("button", name="Stop").evaluate(
-        """(stop) => {
-          const shown = document.querySelectorAll(".sol-lines .sol-token").length;
-          stop.click();
-          return shown;
-        }"""
-    )
-    visitor.expect_state("Stopped")
-    assert before <= visitor.tokens.count() <= before + 200  # about a second of tokens
-
-
 def test_the_main_path_of_every_page_of_the_model(
     load: Callable[[Any], Any], serve: Callable[..., Server], visit: Callable[..., Visitor]
 ) -> None:

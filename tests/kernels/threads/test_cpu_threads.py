@@ -45,13 +45,6 @@ def test_numba_joins_torchs_threads_or_keeps_to_one(
         assert torch.get_num_threads() == 2
 
 
-def test_looking_for_a_common_pool_leaves_torchs_threads_alone() -> None:
-    before = torch.get_num_threads()
-    one_pool.cache_clear()
-    assert one_pool() in (True, False)
-    assert torch.get_num_threads() == before
-
-
 def test_without_openmp_the_log_says_why_once(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numba
 import numpy as np
@@ -10,7 +12,14 @@ import pytest
 
 from kernels.cpu.team import MARKS, Team, join, meet
 from kernels.cpu.tuning import Tuning
-from tests.kernels.threads.teams import in_team
+
+
+def in_team(members: int, run: Callable[[Team], Any]) -> list[Any]:
+    """What each member of a team returns, all of them running at once."""
+    marks = np.zeros(MARKS, np.int64)
+    teams = [Team(marks.ctypes.data, member, members, 1) for member in range(members)]
+    with ThreadPoolExecutor(members) as pool:
+        return list(pool.map(run, teams))
 
 
 @numba.njit(nogil=True)

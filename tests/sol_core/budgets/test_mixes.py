@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable
+from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sol_core.actions import DENSE, GRIDS, Action, Budget
+from sol_core.actions import DENSE, GRIDS, Budget
 from sol_core.budgets import DamageTable, Mix, MixTable, build_scheduler
 from sol_core.budgets.mixes import lower_hull
 from sol_core.config import GenerationConfig, ScheduleConfig
 from sol_core.decoding.cost import CostModel
-from sol_core.decoding.schedules import Horizon, Observation
+from sol_core.decoding.schedules import Horizon, Observation, Scheduler
 from sol_core.errors import ConfigError
 from sol_core.fields import from_json
 from sol_core.models.step.weight_bytes import MatrixBytes, WeightBytes
@@ -32,8 +33,8 @@ BLOCKS = WeightBytes(
 COSTS = CostModel(SMOLLM2, BLOCKS, 2, GRID.page_size, GRID.mechanisms)
 
 
-def made_up(scale: Callable[[int], float] = lambda context: 0.2) -> DamageTable:
-    """Damage that falls by a factor of e every 0.1 of an axis; attention's by the context."""
+def made_up() -> DamageTable:
+    """Damage that falls by a factor of e every 0.1 of an axis."""
     contexts = (64, 1024, 8064)
 
     def falling(levels: tuple[float, ...], least: float) -> tuple[float, ...]:
@@ -43,45 +44,37 @@ def made_up(scale: Callable[[int], float] = lambda context: 0.2) -> DamageTable:
         contexts,
         GRID.keep_fractions,
         GRID.channel_keep_ratios,
-        tuple(falling(GRID.keep_fractions, scale(context)) for context in contexts),
+        tuple(falling(GRID.keep_fractions, 0.2) for _ in contexts),
         tuple(falling(GRID.channel_keep_ratios, 1.0) for _ in contexts),
         64,
     )
 
 
-@pytest.fixture(scope="module")
-def mixes() -> MixTable:
-    return MixTable(made_up(), COSTS, "made up")
+MIXES = MixTable(made_up(), COSTS, "made up")
+
+
+def scheduler_of(config: ScheduleConfig, steps: int) -> Scheduler:
+    return build_scheduler(config, GRID, horizon=Horizon(16, steps), mixes=MIXES)
 
 
 @given(st.lists(st.tuples(st.floats(0.1, 1), st.floats(0, 2)), min_size=1, max_size=40))
 def test_no_point_lies_below_the_hull(points: list[tuple[float, float]]) -> None:
     hull = lower_hull([Mix(share, damage, DENSE) for share, damage in points])
-    shares = [mix.share for mix in hull]
+    shares, damages = [mix.share for mix in hull], [mix.damage for mix in hull]
     assert shares == sorted(set(shares))
-    assert [mix.damage for mix in hull] == sorted({mix.damage for mix in hull}, reverse=True)
+    assert damages == sorted(set(damages), reverse=True)
+    assert shares[0] == min(points)[0]
     for share, damage in points:
-        if share < hull[0].share:
-            raise AssertionError("the cheapest point is a corner")
-        later = next((i for i, mix in enumerate(hull) if mix.share >= share), None)
-        if later is None:
-            assert damage >= hull[-1].damage
-            continue
-        left, right = hull[max(later - 1, 0)], hull[later]
-        span = right.share - left.share
-        weight = (share - left.share) / span if span > 0 else 1.0
-        line = left.damage + (right.damage - left.damage) * weight
-        assert damage >= line - 1e-9
+        assert damage >= np.interp(share, shares, damages) - 1e-9
 
 
 @settings(max_examples=40, deadline=None)
 @given(share=st.floats(0.66, 1.0), context=st.integers(16, 7000), steps=st.integers(40, 120))
 def test_static_meets_its_share(share: float, context: int, steps: int) -> None:
-    mixes = MixTable(made_up(), COSTS, "made up")
-    if share < mixes.hull(context)[0].share:
+    if share < MIXES.hull(context)[0].share:
         return
     config = ScheduleConfig("static", Budget.share(share))
-    scheduler = build_scheduler(config, GRID, horizon=Horizon(16, steps), mixes=mixes)
+    scheduler = scheduler_of(config, steps)
     read = dense = 0.0
     for step in range(steps):
         action = scheduler.next_action(Observation(step, cached_tokens=context + step))
@@ -91,10 +84,10 @@ def test_static_meets_its_share(share: float, context: int, steps: int) -> None:
     assert read / dense == pytest.approx(share, abs=0.02)
 
 
-def test_static_makes_good_what_steps_really_read(mixes: MixTable) -> None:
+def test_static_makes_good_what_steps_really_read() -> None:
     """Pages by need: a step reads twice the pages that its level stands for."""
     config = ScheduleConfig("static", Budget.share(0.7))
-    scheduler = build_scheduler(config, GRID, horizon=Horizon(16, 300), mixes=mixes)
+    scheduler = scheduler_of(config, 300)
     shares, tokens_read = [], None
     for step in range(300):
         observed = Observation(step, cached_tokens=4000 + step, tokens_read=tokens_read)
@@ -105,39 +98,34 @@ def test_static_makes_good_what_steps_really_read(mixes: MixTable) -> None:
     assert sum(shares[50:]) / 250 == pytest.approx(0.7, abs=0.01)
 
 
-def test_the_mix_moves_with_the_context(mixes: MixTable) -> None:
+def test_the_mix_moves_with_the_context() -> None:
     """Few bytes of a short context are the cache's: the MLP gives; of a long one attention."""
-    short, long = mixes.mean(0.75, 128), mixes.mean(0.75, 7000)
+    short, long = MIXES.mean(0.75, 128), MIXES.mean(0.75, 7000)
     assert short.channel_keep_ratio < 0.7
     assert long.channel_keep_ratio == 1
     assert long.keep_fraction < 0.7
-    assert mixes.hull(128)[-1] == Mix(1.0, 0.0, DENSE)
+    assert MIXES.hull(128)[-1] == Mix(1.0, 0.0, DENSE)
 
 
-def test_a_share_below_all_mixes_is_refused_with_the_lowest(mixes: MixTable) -> None:
+def test_a_share_below_all_mixes_is_refused_with_the_lowest() -> None:
     config = ScheduleConfig("static", Budget.share(0.3))
-    scheduler = build_scheduler(config, GRID, horizon=Horizon(16, 16), mixes=mixes)
-    lowest = 100 * mixes.hull(101)[0].share
+    scheduler = scheduler_of(config, 16)
+    lowest = 100 * MIXES.hull(101)[0].share
     with pytest.raises(ConfigError, match=f"at least {lowest:.0f} %"):
         scheduler.next_action(Observation(0, cached_tokens=100))
 
 
 @pytest.mark.parametrize("kind", ["random", "emc", "dac"])
-def test_uneven_schedules_spend_the_mean_of_the_mixes(kind: str, mixes: MixTable) -> None:
+def test_uneven_schedules_spend_the_mean_of_the_mixes(kind: str) -> None:
     config = ScheduleConfig(kind, Budget.share(0.8, bits=10))  # type: ignore[arg-type]
-    scheduler = build_scheduler(config, GRID, horizon=Horizon(16, 160), mixes=mixes)
+    scheduler = scheduler_of(config, 160)
     actions = [
         scheduler.next_action(Observation(step, cached_tokens=2000 + step)) for step in range(160)
     ]
-    asked = mixes.mean(0.8, 2001, 10)
+    asked = MIXES.mean(0.8, 2001, 10)
     for field in ("keep_fraction", "channel_keep_ratio", "bit_width"):
         mean = sum(getattr(action, field) for action in actions) / len(actions)
         assert mean == pytest.approx(getattr(asked, field), rel=0.05)
-
-
-def test_without_mixes_a_share_is_refused() -> None:
-    with pytest.raises(ConfigError, match="takes a budget per axis here, got 60 % of the bytes"):
-        build_scheduler(ScheduleConfig("static", Budget.share(0.6)), GRID, horizon=Horizon(16, 16))
 
 
 def test_damage_is_interpolated_in_log_context_and_never_rises() -> None:
@@ -166,36 +154,30 @@ def test_a_damaged_table_is_refused(change: dict[str, object], words: str) -> No
         DamageTable.from_dict(record | change)
 
 
-@given(share=st.floats(0.01, 1), bits=st.floats(2, 16))
-def test_a_budget_of_bytes_survives_json(share: float, bits: float) -> None:
-    config = GenerationConfig(ScheduleConfig("dense", Budget.share(share, bits)))
-    assert from_json(GenerationConfig, json.loads(json.dumps(config.to_dict()))) == config
-    assert "bytes_share" not in GenerationConfig().to_dict()["schedule"]["budget"]
-
-
-@pytest.mark.parametrize("share", [0, -0.1, 1.5, float("nan"), True, "60"])
-def test_what_is_no_share_is_refused(share: object) -> None:
-    with pytest.raises(ConfigError, match="a share of the bytes must be above 0"):
-        Budget.share(share)  # type: ignore[arg-type]
-
-
 def test_a_budget_is_a_share_or_per_axis_and_says_which() -> None:
+    shares: list[Any] = [0, -0.1, 1.5, float("nan"), True, "60"]
+    for share in shares:
+        with pytest.raises(ConfigError, match="a share of the bytes must be above 0"):
+            Budget.share(share)
     with pytest.raises(ConfigError, match="not both"):
         Budget(0.5, bytes_share=0.5)
-    assert Budget.share(0.605).words == "60.5 % of the bytes"
-    assert Budget.share(0.6, 8).words == "60 % of the bytes, 8 bits"
-    assert Budget(0.5, 0.7, 8).words == "50 % attention · 70 % MLP · 8 bits"
-    assert Action(0.5).words == "50 % attention · 100 % MLP · 16 bits"
+    assert Budget.share(0.605, 8).words == "60.5 % of the bytes, 8 bits"
+    config = ScheduleConfig("static", Budget.share(0.6))
+    whole = GenerationConfig(config)
+    assert from_json(GenerationConfig, json.loads(json.dumps(whole.to_dict()))) == whole
+    assert "bytes_share" not in GenerationConfig().to_dict()["schedule"]["budget"]
+    with pytest.raises(ConfigError, match="takes a budget per axis here, got 60 % of the bytes"):
+        build_scheduler(config, GRID, horizon=Horizon(16, 16))
 
 
-def test_a_share_is_the_least_that_loses_so_much(mixes: MixTable) -> None:
+def test_a_share_is_the_least_that_loses_so_much() -> None:
     for context in (64, 2000, 7000):
-        hull = mixes.hull(context)
-        assert mixes.share_at(0.0, context) == 1.0
-        assert mixes.share_at(1e9, context) == hull[0].share
+        hull = MIXES.hull(context)
+        assert MIXES.share_at(0.0, context) == 1.0
+        assert MIXES.share_at(1e9, context) == hull[0].share
         for low, high in itertools.pairwise(hull):
-            assert mixes.share_at(low.damage, context) == pytest.approx(low.share)
-            half = mixes.share_at((low.damage + high.damage) / 2, context)
+            assert MIXES.share_at(low.damage, context) == pytest.approx(low.share)
+            half = MIXES.share_at((low.damage + high.damage) / 2, context)
             assert half == pytest.approx((low.share + high.share) / 2)
 
 

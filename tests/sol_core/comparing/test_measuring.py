@@ -8,14 +8,16 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
-from sol_core.actions import GRIDS
+from sol_core.actions import GRIDS, Action
 from sol_core.budgets import DamageTable, mix_table
 from sol_core.budgets.mixes import has_own_damage
 from sol_core.comparing import measuring
-from sol_core.errors import ModelLoadError
+from sol_core.comparing.measuring import measure_page_floors
+from sol_core.errors import ConfigError, ModelLoadError
 from sol_core.models.measured import read_tables
-from sol_core.progress import WorkProgress, WorkStopped
+from sol_core.progress import WorkStopped
 from tests.support.tiny_language_model import make_language_model
 
 NEED = GRIDS["need"]
@@ -48,13 +50,13 @@ def data_dir(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 def test_a_model_is_measured_once_and_its_tables_are_read_again(data_dir: Path) -> None:
     model = make_language_model()
     assert mix_table(model, NEED).measured_on == "smollm2-135m-instruct"
-    events = list(measuring.measured_first(model, NEED, data_dir, never))
-    assert all(isinstance(event, WorkProgress) for event in events)
+    assert list(measuring.measured_first(model, NEED, data_dir, never))
     assert has_own_damage(model, NEED)
     mixes = mix_table(model, NEED)
     assert mixes.measured_on == model.name
     assert mixes.hull(100)[-1].share == 1
-    assert not list(measuring.measured_first(model, NEED, data_dir, never))
+    for grid in (NEED, GRIDS["default"]):  # other grids take the default model's
+        assert not list(measuring.measured_first(model, grid, data_dir, never))
     kept = read_tables(data_dir, model.fingerprint)
     assert kept.floors == model.lm.page_thresholds
     assert kept.floors is not None
@@ -75,14 +77,39 @@ def test_one_that_is_stopped_keeps_nothing(data_dir: Path) -> None:
     assert not (data_dir / "measured").exists()
 
 
-def test_other_grids_take_the_default_models(data_dir: Path) -> None:
-    model = make_language_model()
-    assert not list(measuring.measured_first(model, GRIDS["default"], data_dir, never))
-
-
 @pytest.mark.parametrize("text", ["", "[]", '{"schema": 2}', '{"schema": 1, "floors": {}}'])
 def test_a_damaged_file_is_named(tmp_path: Path, text: str) -> None:
     (tmp_path / "measured").mkdir()
     (tmp_path / "measured" / "0a.json").write_text(text)
     with pytest.raises(ModelLoadError, match=r"0a\.json cannot be read .*: delete it"):
         read_tables(tmp_path, "0a")
+
+
+def _text(count: int) -> list[int]:
+    generator = torch.Generator().manual_seed(3)
+    return torch.randint(0, 250, (count,), generator=generator).tolist()
+
+
+def test_steps_read_the_level_in_the_mean() -> None:
+    model, text, levels = make_language_model(), _text(141), (0.2, 0.4, 0.7)
+    lm = model.lm
+    lm.page_thresholds = measure_page_floors(model, [text], levels=levels)
+    assert lm.page_thresholds.contexts == (64, 128)
+    assert lm.page_thresholds.fingerprint == model.fingerprint
+    prefix = lm.new_cache(1, len(text))
+    lm.prefill(torch.tensor([text]), prefix)
+    lengths = list(range(117, 140))
+    for level in levels:
+        rows = prefix.branch(1, 8, lengths=lengths, sources=[0] * len(lengths))
+        fed = torch.tensor([text[length] for length in lengths])
+        read = lm.decode_step(fed, rows, Action(level, 1.0), mechanisms=NEED.mechanisms).tokens_read
+        seen = torch.tensor(lengths)[:, None] + 1
+        share = (read / (lm.spec.num_kv_heads * seen)).mean()
+        assert share.item() == pytest.approx(level, abs=0.03)
+
+
+def test_longer_contexts_than_the_texts_are_left_out() -> None:
+    model = make_language_model()
+    assert measure_page_floors(model, [_text(70)], levels=(0.5,)).contexts == (64,)
+    with pytest.raises(ConfigError, match="64"):
+        measure_page_floors(model, [_text(63)])

@@ -9,8 +9,10 @@ import shutil
 import subprocess
 import sys
 from collections import namedtuple
-from collections.abc import Callable
+from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
+from unittest.mock import Mock
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -18,72 +20,60 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sol_core.corpus.blocks import separator_id, token_blocks
+from sol_core.corpus.documents import SPLITS, question_text, some_in_chat
 from sol_core.corpus.file_formats import DOCUMENT_CHARACTERS, TextFormat, read_text_file
 from sol_core.corpus.load import Corpus, load_corpus
 from sol_core.errors import ConfigError, CorpusError
-from tests.sol_core.tiny_assets import REPOSITORY, kill_when, visible
+from tests.sol_core.tiny_assets import REPOSITORY, make_tokenizer, visible
 
 ROWS = [f"Row {number} has some words of its own." for number in range(400)]
 PARAGRAPHS = [f"Paragraph {number}. " + "It says a little. " * 20 for number in range(200)]
 
 
-def both_sides(source: Path, data_dir: Path) -> tuple[Corpus, Corpus]:
-    return (
-        load_corpus(str(source), data_dir=data_dir, split="train"),
-        load_corpus(str(source), data_dir=data_dir, split="held_out"),
-    )
+def both_sides(source: Path, data_dir: Path) -> list[Corpus]:
+    return [load_corpus(str(source), data_dir=data_dir, split=split) for split in SPLITS]
 
 
-def write_jsonl(path: Path, rows: list[str], column: str = "text") -> Path:
-    path.write_text("".join(json.dumps({"id": 1, column: row}) + "\n" for row in rows))
+def write_rows(path: Path, rows: list[str], column: str = "text") -> Path:
+    if path.suffix == ".parquet":
+        pq.write_table(pa.table({"id": list(range(len(rows))), column: rows}), path)
+    elif path.suffix == ".csv":
+        path.write_text(f"id,{column}\n" + "".join(f'NA,"{row}\nsecond line"\n' for row in rows))
+    else:
+        path.write_text("".join(json.dumps({"id": 1, column: row}) + "\n" for row in rows))
     return path
 
 
-def write_csv(path: Path, rows: list[str], column: str = "text") -> Path:
-    path.write_text(f"id,{column}\n" + "".join(f'NA,"{row}\nsecond line"\n' for row in rows))
-    return path
+@pytest.mark.parametrize("suffix", ["jsonl", "csv", "parquet"])
+def test_tables_are_split_by_row(suffix: str, tmp_path: Path) -> None:
+    for column in ("text", "content", "document", "passage"):
+        source = write_rows(tmp_path / f"{column}.{suffix}", ROWS, column)
+        train, held_out = both_sides(source, tmp_path / "data")
+        texts = [text.removesuffix("\nsecond line") for text in [*train, *held_out]]
+        assert sorted(texts) == sorted(ROWS)
+        sizes = [len(list(side)) for side in (train, held_out)]
+        assert [train.num_documents, held_out.num_documents] == sizes
+        assert 0.05 < sizes[1] / len(ROWS) < 0.15
 
 
-def write_parquet(path: Path, rows: list[str], column: str = "text") -> Path:
-    pq.write_table(pa.table({"id": list(range(len(rows))), column: rows}), path)
-    return path
-
-
-@pytest.mark.parametrize("column", ["text", "content", "document", "passage"])
 @pytest.mark.parametrize(
-    ("write", "suffix"), [(write_jsonl, "jsonl"), (write_csv, "csv"), (write_parquet, "parquet")]
+    ("name", "content", "texts", "num_held_out"),
+    [
+        ("odd.csv", "text\nNA\n007\nnull\n1e5\n", ["007", "1e5", "NA", "null"], 1),
+        ("half.jsonl", '{"text": "a \\ud800 b"}\n{"text": "c"}\n', ["a \ufffd b", "c"], 1),
+        ("few.csv", "text\n" + "\n".join(ROWS[:30]), sorted(ROWS[:30]), 3),
+        ("twice.csv", "text\n" + "\n".join([*ROWS[:30], *map(str.upper, ROWS[:30])]), None, 3),
+    ],
 )
-def test_tables_are_split_by_row(
-    write: Callable[..., Path], suffix: str, column: str, tmp_path: Path
+def test_nothing_is_changed_twice_or_all_on_one_side(
+    name: str, content: str, texts: list[str] | None, num_held_out: int, tmp_path: Path
 ) -> None:
-    source = write(tmp_path / f"rows.{suffix}", ROWS, column)
-    train, held_out = both_sides(source, tmp_path / "data")
-    texts = [text.removesuffix("\nsecond line") for text in [*train, *held_out]]
-    assert sorted(texts) == sorted(ROWS)
-    assert (train.num_documents, held_out.num_documents) == (len(list(train)), len(list(held_out)))
-    assert 0.05 < len(list(held_out)) / len(ROWS) < 0.15
-
-
-def test_csv_keeps_text_that_looks_like_numbers_or_missing_values(tmp_path: Path) -> None:
-    source = tmp_path / "odd.csv"
-    source.write_text("text\nNA\n007\nnull\n1e5\n")
-    train, held_out = both_sides(source, tmp_path / "data")
-    assert sorted([*train, *held_out]) == ["007", "1e5", "NA", "null"]
-
-
-def test_repeated_documents_appear_once(tmp_path: Path) -> None:
-    source = write_jsonl(tmp_path / "rows.jsonl", ROWS + [row.upper() for row in ROWS])
-    train, held_out = both_sides(source, tmp_path / "data")
-    assert len([*train, *held_out]) == len(ROWS)
-
-
-@pytest.mark.parametrize("num_rows", [2, 5, 30])
-def test_few_rows_still_leave_some_held_out(num_rows: int, tmp_path: Path) -> None:
-    train, held_out = both_sides(
-        write_jsonl(tmp_path / "rows.jsonl", ROWS[:num_rows]), tmp_path / "data"
-    )
-    assert len(list(held_out)) == max(1, num_rows // 10)
-    assert len(list(train)) == num_rows - len(list(held_out))
+    (tmp_path / name).write_text(content)
+    train, held_out = both_sides(tmp_path / name, tmp_path / "data")
+    assert len(list(held_out)) == num_held_out
+    found = sorted([*train, *held_out])
+    assert found == texts if texts else len(found) == 30
 
 
 def test_one_book_is_split_by_position(tmp_path: Path) -> None:
@@ -93,6 +83,10 @@ def test_one_book_is_split_by_position(tmp_path: Path) -> None:
     assert "\n\n".join([*train, *held_out]).split() == " ".join(PARAGRAPHS).split()
     size = sum(map(len, held_out)) / book.stat().st_size
     assert 0.08 < size < 0.15
+    book.write_text("One sentence.")
+    assert list(load_corpus(str(book), data_dir=tmp_path)) == ["One sentence."]
+    with pytest.raises(CorpusError, match=r"book\.txt is too short to be split"):
+        load_corpus(str(book), data_dir=tmp_path, split="held_out")
 
 
 def test_many_files_are_held_out_whole(tmp_path: Path) -> None:
@@ -110,44 +104,17 @@ def test_many_files_are_held_out_whole(tmp_path: Path) -> None:
 
 
 def test_cached_once_until_the_file_changes(tmp_path: Path) -> None:
-    source = write_jsonl(tmp_path / "rows.jsonl", ROWS)
+    source = write_rows(tmp_path / "rows.jsonl", ROWS)
     data_dir = tmp_path / "data"
     first = load_corpus(str(source), data_dir=data_dir)
     made = [path.stat().st_mtime_ns for path in (data_dir / "corpora").rglob("*.parquet")]
     assert load_corpus(str(source), data_dir=data_dir) == first
     assert made == [path.stat().st_mtime_ns for path in (data_dir / "corpora").rglob("*.parquet")]
-    write_jsonl(source, ROWS[:300])
+    write_rows(source, ROWS[:300])
     changed = load_corpus(str(source), data_dir=data_dir)
     assert changed.fingerprint != first.fingerprint
     assert changed.source == first.source
     assert len(visible(data_dir / "corpora")) == 1
-
-
-def test_shuffling_follows_the_seed(tmp_path: Path) -> None:
-    corpus = load_corpus(str(write_jsonl(tmp_path / "rows.jsonl", ROWS)), data_dir=tmp_path)
-    assert list(corpus.shuffled(1)) == list(corpus.shuffled(1))
-    assert list(corpus.shuffled(1)) != list(corpus.shuffled(2))
-    assert sorted(corpus.shuffled(1)) == sorted(corpus)
-
-
-def test_killed_caching_leaves_nothing(tmp_path: Path) -> None:
-    source = write_jsonl(tmp_path / "rows.jsonl", ROWS)
-    script = f"""
-from pathlib import Path
-from sol_core.corpus import load
-whole = load.LocalSource.documents
-def documents(source):
-    for number, document in enumerate(whole(source)):
-        print(number > 200, flush=True)
-        yield document
-load.LocalSource.documents = documents
-load.load_corpus({str(source)!r}, data_dir=Path({str(tmp_path / "data")!r}))
-"""
-    kill_when(script, "True", {})
-    corpora = tmp_path / "data" / "corpora"
-    assert all("partial" in name for name in visible(corpora))
-    load_corpus(str(source), data_dir=tmp_path / "data")
-    assert len(visible(corpora)) == 1
 
 
 @given(
@@ -166,16 +133,14 @@ def test_cutting_a_text_loses_nothing(
     assert all(len(d.text) <= 4 * DOCUMENT_CHARACTERS for d in documents)
 
 
-BAD_FILES: dict[str, tuple[bytes, str]] = {
+BAD_FILES: dict[str, tuple[bytes | pa.Table | None, str]] = {
     "empty.txt": (b"", "is empty"),
     "blank.txt": (b" \n\n \t ", "no text, only white space"),
     "binary.txt": (bytes(range(256)) * 10, "not a text file"),
-    "image.jsonl": (b"\x89PNG\r\n\x1a\n" + b"\x01\x02\x03" * 99, "not a text file"),
     "marked.txt": ("é".encode("utf-16") + b"\0", "mark of utf-16 but is damaged"),
     "damaged.txt": ("é".encode() * 9 + b"\xff\xfe", "UTF-8 up to byte 18 and damaged"),
-    "cut.txt": (("é" * 9).encode()[:-1], "UTF-8 up to byte 16 and damaged"),
-    "russian.txt": ("Мороз и солнце; день чудесный! ".encode("cp1251") * 9, "iconv"),
     "japanese.txt": (("吾輩は猫である。" * 9).encode("shift_jis"), "iconv"),
+    "russian.txt": ("Мороз и солнце; день чудесный! ".encode("cp1251") * 9, "iconv"),
     "json.jsonl": (b'{"text": "a"}\n\n{"text": \n', "line 3 is not valid JSON"),
     "deep.jsonl": (b"[" * 200_000, "line 1 is not valid JSON"),
     "list.jsonl": (b'{"text": "a"}\n["b"]\n', r"line 2 holds a list"),
@@ -187,41 +152,25 @@ BAD_FILES: dict[str, tuple[bytes, str]] = {
     "quoted.csv": (b'id,text\n1,"a\n', "not well-formed CSV"),
     "header.csv": (b"id,text\n", "no text"),
     "fake.parquet": (b"PAR1 no", "not a readable Parquet file"),
+    "numbers.parquet": (pa.table({"text": [1, 2]}), "holds int64, not text"),
+    "body.parquet": (pa.table({"body": ["a"]}), "Rename the one with the text to 'text'"),
+    "notes.docx": (b"x", r"supported: \.txt, \.jsonl, \.csv, \.parquet"),
+    "missing.txt": (None, "there is no file"),
+    "folder/missing.txt": (None, "there is no file"),
 }
 
 
 @pytest.mark.parametrize("name", BAD_FILES)
 def test_bad_files_are_named_with_the_reason(name: str, tmp_path: Path) -> None:
     content, reason = BAD_FILES[name]
-    (tmp_path / name).write_bytes(content)
+    if isinstance(content, pa.Table):
+        pq.write_table(content, tmp_path / name)
+    elif content is not None:
+        (tmp_path / name).write_bytes(content)
     with pytest.raises(CorpusError, match=reason) as caught:
         load_corpus(str(tmp_path / name), data_dir=tmp_path / "data")
     assert name in str(caught.value)
-    assert visible(tmp_path / "data" / "corpora") == []
-
-
-def test_wrong_parquet_columns(tmp_path: Path) -> None:
-    numbers = tmp_path / "numbers.parquet"
-    pq.write_table(pa.table({"text": [1, 2]}), numbers)
-    with pytest.raises(CorpusError, match="holds int64, not text"):
-        load_corpus(str(numbers), data_dir=tmp_path)
-    pq.write_table(pa.table({"body": ["a"]}), tmp_path / "body.parquet")
-    with pytest.raises(CorpusError, match="Rename the one with the text to 'text'"):
-        load_corpus(str(tmp_path / "body.parquet"), data_dir=tmp_path)
-
-
-def test_sources_that_are_not_there(tmp_path: Path) -> None:
-    (tmp_path / "notes.docx").write_bytes(b"x")
-    (tmp_path / "nothing").mkdir()
-    for source, reason in {
-        "missing.txt": "there is no file",
-        "notes.docx": r"supported: \.txt, \.jsonl, \.csv, \.parquet",
-        "nothing": r"holds no \.txt",
-    }.items():
-        with pytest.raises(CorpusError, match=reason):
-            load_corpus(str(tmp_path / source), data_dir=tmp_path / "data")
-    with pytest.raises(CorpusError, match="there is no file"):
-        load_corpus("folder/missing.txt", data_dir=tmp_path / "data")
+    assert not list((tmp_path / "data").glob("corpora/*.parquet"))
 
 
 @pytest.mark.timeout(20)
@@ -241,37 +190,21 @@ def test_a_pipe_is_refused_before_it_is_opened(tmp_path: Path) -> None:
 
 
 def test_a_full_or_unusable_data_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    source = write_jsonl(tmp_path / "rows.jsonl", ROWS)
+    source = write_rows(tmp_path / "rows.jsonl", ROWS)
     (tmp_path / "file").write_text("")
+    with monkeypatch.context() as patch:
+        refused = PermissionError(errno.EACCES, "Permission denied", str(source))
+        patch.setattr("sol_core.corpus.local.inspect_text", Mock(side_effect=refused))
+        with pytest.raises(CorpusError, match=r"cannot read .*rows\.jsonl: Permission denied"):
+            load_corpus(str(source), data_dir=tmp_path / "data")
+    with pytest.raises(ConfigError, match="train, held_out, got 'test'"):
+        load_corpus(str(source), data_dir=tmp_path, split="test")  # type: ignore[arg-type]
     with pytest.raises(CorpusError, match=r"cannot keep the text of .*--data-dir"):
         load_corpus(str(source), data_dir=tmp_path / "file" / "data")
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10**9, 10**9, 1000))
     with pytest.raises(CorpusError, match="is full"):
         load_corpus(str(source), data_dir=tmp_path / "data")
-
-
-def test_a_file_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    source = write_jsonl(tmp_path / "rows.jsonl", ROWS)
-
-    def refuse(path: Path) -> None:
-        raise PermissionError(errno.EACCES, "Permission denied", str(path))
-
-    monkeypatch.setattr("sol_core.corpus.local.inspect_text", refuse)
-    with pytest.raises(CorpusError, match=r"cannot read .*rows\.jsonl: Permission denied"):
-        load_corpus(str(source), data_dir=tmp_path / "data")
-
-
-def test_a_text_too_short_to_split(tmp_path: Path) -> None:
-    (tmp_path / "short.txt").write_text("One sentence.")
-    assert list(load_corpus(str(tmp_path / "short.txt"), data_dir=tmp_path)) == ["One sentence."]
-    with pytest.raises(CorpusError, match=r"short\.txt is too short to be split"):
-        load_corpus(str(tmp_path / "short.txt"), data_dir=tmp_path, split="held_out")
-
-
-def test_unknown_split(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="train, held_out, got 'test'"):
-        load_corpus("x.txt", data_dir=tmp_path, split="test")  # type: ignore[arg-type]  # on purpose
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32", "cp1252"])
@@ -291,30 +224,120 @@ def test_encodings(suffix: str, encoding: str, tmp_path: Path) -> None:
     )
 
 
-def test_lone_surrogates_do_no_harm(tmp_path: Path) -> None:
-    (tmp_path / "s.jsonl").write_text('{"text": "a \\ud800 b"}\n')
-    assert list(load_corpus(str(tmp_path / "s.jsonl"), data_dir=tmp_path)) == ["a \ufffd b"]
-
-
 def test_a_large_file_is_never_in_memory(tmp_path: Path) -> None:
-    """200 MB of text: caching it and reading some of it must stay far below its size."""
+    """Caching 60 MB of text and reading some of it takes no more memory than 4 MB of it do."""
     line = json.dumps({"text": "word " * 4000}).replace("word", "%07d", 1) + "\n"
-    source = tmp_path / "large.jsonl"
-    with source.open("w") as file:
-        for number in range(10_000):
-            file.write(line % number)
+    for name, rows in (("small", 200), ("large", 3000)):
+        with (tmp_path / f"{name}.jsonl").open("w") as file:
+            file.writelines(line % number for number in range(rows))
     script = f"""
-import resource
 from itertools import islice
 from pathlib import Path
 from sol_core.corpus.load import load_corpus
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-corpus = load_corpus({str(source)!r}, data_dir=Path({str(tmp_path)!r}))
-assert len(list(islice((len(text) for text in corpus.shuffled(0)), 2000))) == 2000
-print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+for name in ("small", "large"):
+    corpus = load_corpus(f"{tmp_path}/{{name}}.jsonl", data_dir=Path({str(tmp_path)!r}))
+    assert len(list(islice((len(text) for text in corpus.shuffled(0)), 150))) == 150
+    print(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
 """
     output = subprocess.run(
         [sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, text=True, check=True
     ).stdout
-    assert source.stat().st_size > 200_000_000
-    assert int(output) < 120, f"{output.strip()} MB more than before"
+    small, large = map(int, output.split())
+    assert large - small < 60_000, "kB"
+
+
+TOKENIZER = make_tokenizer()
+END_OF_TEXT, START, END_OF_ANSWER = 0, 1, 2
+
+
+@given(
+    st.lists(st.text("abc \n", min_size=1), min_size=1, max_size=80),
+    st.integers(2, 40),
+    st.booleans(),
+)
+def test_blocks_are_documents_cut(documents: list[str], block_len: int, prompts: bool) -> None:
+    """Blocks of prompts begin with documents: what one leaves of its last document is dropped."""
+    expected: list[list[int]] = []
+    pending: list[int] = []
+    for document in documents:
+        pending += [*TOKENIZER(document)["input_ids"], END_OF_TEXT]
+        whole = len(pending) // block_len
+        expected += [pending[n * block_len : (n + 1) * block_len] for n in range(whole)]
+        pending = [] if whole and prompts else pending[whole * block_len :]
+    if expected:
+        assert list(token_blocks(documents, TOKENIZER, block_len, prompts=prompts)) == expected
+    else:
+        with pytest.raises(CorpusError, match=f"gave {len(pending)} tokens"):
+            list(token_blocks(documents, TOKENIZER, block_len, prompts=prompts))
+
+
+def test_half_of_the_questions_are_put_into_the_chat_template() -> None:
+    tokenizer = make_tokenizer()
+    documents = [question_text(f"a {'b ' * n}", "c\nc") for n in range(40)]
+    assert documents[1] == "Question: a b\nAnswer: c\nc"
+    assert [some_in_chat(document, tokenizer) for document in documents] == documents  # no template
+    tokenizer.chat_template = "{% for m in messages %}{{ m.role }}={{ m.content }};{% endfor %}"
+    found = [some_in_chat(document, tokenizer) for document in documents]
+    changed = [n for n, document in enumerate(documents) if found[n] != document]
+    assert 10 < len(changed) < 30
+    number = changed[-1]
+    assert found[number] == f"user=a {'b ' * number}".rstrip() + ";assistant=c\nc;"
+    assert some_in_chat("Question: why?\nBecause.", tokenizer) == "Question: why?\nBecause."
+
+
+def test_every_block_begins_as_the_tokenizer_begins_texts() -> None:
+    blocks = list(token_blocks(["abc" * 20], make_tokenizer(begins_text=True), 10))
+    assert len(blocks) == 6
+    assert all(block[0] == START and START not in block[1:] for block in blocks)
+    assert {len(block) for block in blocks} == {10}
+    assert separator_id(TOKENIZER) == END_OF_TEXT, "what pretraining used"
+    plain = make_tokenizer(with_end_of_text=False)
+    assert separator_id(plain) == plain.eos_token_id
+
+
+def test_an_endless_stream_is_read_only_as_far_as_needed() -> None:
+    taken: list[int] = []
+
+    def documents() -> Iterator[str]:
+        for number in count():
+            taken.append(number)
+            yield f"document {number}"
+
+    assert len(list(token_blocks(documents(), TOKENIZER, 50, limit=3))) == 3
+    assert len(taken) < 100
+    assert len(list(token_blocks(documents(), TOKENIZER, 50, limit=3, seed=0))) == 3
+
+
+def test_a_huge_document_is_tokenised_in_pieces() -> None:
+    text = "some words " * 10_000
+    blocks = list(token_blocks([text], TOKENIZER, 1000))
+    assert len(blocks) == (len(text) + 1) // 1000
+    assert TOKENIZER.decode([token for block in blocks for token in block]) in text
+    assert len(list(token_blocks(["x" * 50_000], TOKENIZER, 1000))) == 50, "without any space"
+
+
+@pytest.mark.parametrize("from_corpus", [True, False])
+def test_the_seed_decides_the_order(from_corpus: bool, tmp_path: Path) -> None:
+    texts = [f"{number:04d} is a number" for number in range(2000)]
+    (tmp_path / "numbers.jsonl").write_text("".join(f'{{"text": "{text}"}}\n' for text in texts))
+    corpus = load_corpus(str(tmp_path / "numbers.jsonl"), data_dir=tmp_path)
+
+    def first_blocks(seed: int | None) -> list[list[int]]:
+        documents = corpus if from_corpus else list(corpus)
+        return list(token_blocks(documents, TOKENIZER, 100, limit=20, seed=seed))
+
+    assert first_blocks(1) == first_blocks(1)
+    assert first_blocks(1) != first_blocks(2)
+    assert first_blocks(None) == first_blocks(None) != first_blocks(1)
+
+
+def test_too_little_text_says_how_much_there_was(tmp_path: Path) -> None:
+    (tmp_path / "short.txt").write_text("abc")
+    corpus = load_corpus(str(tmp_path / "short.txt"), data_dir=tmp_path)
+    for seed in (None, 0):
+        with pytest.raises(CorpusError, match=r"short\.txt gave 4 tokens, a block needs 529"):
+            list(token_blocks(corpus, TOKENIZER, 529, seed=seed))
+    with pytest.raises(ConfigError, match="block_len must be 2 or more, got 1"):
+        token_blocks(["a"], TOKENIZER, 1)
+    with pytest.raises(ConfigError, match="limit must be 1 or more, got 0"):
+        token_blocks(["a"], TOKENIZER, 5, limit=0)

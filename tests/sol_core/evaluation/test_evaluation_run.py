@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,8 +15,9 @@ from sol_core.comparing.methods import derive_seed
 from sol_core.decoding.schedules import Horizon, Observation, RandomScheduler, StaticScheduler
 from sol_core.errors import ConfigError, ContextLengthError
 from sol_core.evaluation.config import EvaluationConfig
+from sol_core.evaluation.probes import probe_actions
 from sol_core.models.loading import LanguageModel
-from sol_core.progress import WorkFinished, WorkProgress, WorkSample, WorkStopped
+from sol_core.progress import WorkFinished, WorkProgress, WorkSample
 from tests.sol_core.evaluation_stand_ins import (
     GRID,
     contender,
@@ -22,7 +25,6 @@ from tests.sol_core.evaluation_stand_ins import (
     random_texts,
     score_alone,
 )
-from tests.support.tiny_language_model import make_language_model
 
 CONFIG = EvaluationConfig(
     budgets=(Budget(0.5, 0.6, 7), Budget(0.3, 0.8, 6)),
@@ -40,21 +42,10 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
-def model() -> LanguageModel:
-    return make_language_model()
-
-
-def _evaluate(model: LanguageModel, config: EvaluationConfig = CONFIG, **names: int) -> Result:
-    contenders = [contender(name, shift)[0] for name, shift in (names or {"mine": 0}).items()]
-    *progress, last = evaluate_contenders(model, contenders, config, TEXTS)
-    assert all(isinstance(event, WorkProgress | WorkSample) for event in progress)
+def result(model: LanguageModel) -> Result:
+    *_, last = evaluate_contenders(model, [contender()[0]], CONFIG, TEXTS)
     assert isinstance(last, WorkFinished)
     return last.result
-
-
-@pytest.fixture(scope="module")
-def result(model: LanguageModel) -> Result:
-    return _evaluate(model)
 
 
 def _spend(schedules: list[list[Action]]) -> np.ndarray:
@@ -69,83 +60,90 @@ def _policy_schedules(budget: Budget, shift: int = 0) -> list[list[Action]]:
     ]
 
 
-def _naive(model: LanguageModel, schedules: list[list[Action]]) -> tuple[np.ndarray, np.ndarray]:
-    """NLL and KL [texts, steps]."""
+def _naive(
+    model: LanguageModel, places: list[tuple[list[int], int]], plans: list[list[Action]]
+) -> np.ndarray:
+    """NLL and KL [2, rollouts, steps] of plans after so many tokens of a block."""
     scores = [
-        score_alone(model.lm, block, CONFIG.context, actions)
-        for block, actions in zip(TEXTS.blocks, schedules, strict=True)
+        score_alone(model.lm, *place, plan) for place, plan in zip(places, plans, strict=True)
     ]
-    return np.asarray([nll for nll, _ in scores]), np.asarray([kl for _, kl in scores])
+    return np.asarray(scores).swapaxes(0, 1)
 
 
-@pytest.mark.parametrize("index", [0, 1])
-def test_policy_and_baselines_equal_a_naive_loop(
-    model: LanguageModel, result: Result, index: int
+@pytest.mark.parametrize(("texts", "context", "windows", "random"), [(7, 26, 1, 3), (3, 13, 3, 40)])
+def test_all_equals_a_naive_loop(
+    model: LanguageModel, texts: int, context: int, windows: int, random: int
 ) -> None:
-    budget = CONFIG.budgets[index]
-    record = result["budgets"][index]
-    policy = _policy_schedules(budget)
-    spend = Budget(*_spend(policy).mean((0, 1)).tolist())
-    static = StaticScheduler(spend, GRID)
-    seeds = [derive_seed(CONFIG.seed, "random", index, number) for number in range(3)]
-    horizon = Horizon(16, CONFIG.steps)
-    random = [RandomScheduler(spend, GRID, seed=seed, horizon=horizon) for seed in seeds]
-    steps = range(CONFIG.steps)
-    schedules = {
-        "policy": policy,
-        "dense": [[DENSE] * CONFIG.steps] * CONFIG.texts,
-        "static": [
-            [static.next_action(Observation(text * CONFIG.steps + step)) for step in steps]
-            for text in range(CONFIG.texts)
-        ],
-    }
-    for name, actions in schedules.items():
-        nll, kl = _naive(model, actions)
-        found = record["methods"][name]
-        assert found["nll"] == pytest.approx(nll.mean(), abs=5e-5)
-        assert found["kl"] == pytest.approx(kl.mean(), abs=5e-5)
-        assert found["perplexity"] == pytest.approx(np.exp(nll.mean()), rel=1e-4)
-        assert list(found["spend"].values()) == pytest.approx(_spend(actions).mean((0, 1)).tolist())
-    plans = [
-        [[scheduler.next_action(Observation(step)) for step in steps] for _ in TEXTS.blocks]
-        for scheduler in random
-    ]
-    naive = [_naive(model, plan) for plan in plans]
-    assert record["random"]["nll"] == pytest.approx([nll.mean() for nll, _ in naive], abs=5e-5)
-    assert record["random"]["kl"] == pytest.approx([kl.mean() for _, kl in naive], abs=5e-5)
-    best = int(np.argmin([nll.mean() for nll, _ in naive]))
-    found = record["methods"]["random_best"]
-    assert found["nll"] == pytest.approx(naive[best][0].mean(), abs=5e-5)
-    assert found["kl"] == pytest.approx(naive[best][1].mean(), abs=5e-5)
-    spend = _spend(plans[best]).mean((0, 1))
-    assert list(found["spend"].values()) == pytest.approx(spend.tolist())
+    """As if every window were a text with its own prefill; a text's windows count as one.
+
+    40 random schedules are more rows than one batch holds.
+    """
+    baselines = ("static", f"random:{random}", "dac")
+    sizes = {"texts": texts, "context": context, "windows": windows}
+    config = replace(CONFIG, baselines=baselines, **sizes)
+    # Others' mean spend may lie between two levels to the last bit.
+    given = random_texts(texts, config.block_len, seed=0 if windows == 1 else 5)
+    *_, last = evaluate_contenders(model, [contender()[0]], config, given)
+    assert isinstance(last, WorkFinished)
+    assert last.result["scored_tokens"] == texts * windows * 8
+    places = [(block, context + 8 * n) for block in given.blocks for n in range(windows)]
+    policy = contender()[1]
+    for index, budget in enumerate(config.budgets):
+        record = last.result["budgets"][index]
+        methods = record["methods"]
+        plans = {
+            "policy": [
+                [policy.action(budget, token) for token in block[start : start + 8]]
+                for block, start in places
+            ],
+            "dense": [[DENSE] * 8] * len(places),
+        }
+        spend = Budget(*_spend(plans["policy"]).mean((0, 1)).tolist())
+        static = StaticScheduler(spend, GRID)
+        steps = iter(range(9999))
+        plans["static"] = [
+            [static.next_action(Observation(next(steps))) for _ in range(8)] for _ in places
+        ]
+        for number in range(3):
+            seed = derive_seed(config.seed, "random", index, number)
+            scheduler = RandomScheduler(spend, GRID, seed=seed, horizon=Horizon(16, 8))
+            plans[f"random {number}"] = [
+                [scheduler.next_action(Observation(step)) for step in range(8)] for _ in places
+            ]
+        scores = {name: _naive(model, places, actions) for name, actions in plans.items()}
+        for at, measure in enumerate(("nll", "kl")):
+            for name in ("policy", "dense", "static"):
+                assert methods[name][measure] == pytest.approx(scores[name][at].mean(), abs=5e-5)
+            drawn = [scores[f"random {number}"][at].mean() for number in range(3)]
+            assert record["random"][measure][:3] == pytest.approx(drawn, abs=5e-5)
+            best = int(np.argmin(record["random"]["nll"]))
+            found = pytest.approx(record["random"][measure][best])
+            assert methods["random_best"][measure] == found
+        assert methods["policy"]["perplexity"] == pytest.approx(np.exp(methods["policy"]["nll"]))
+        paired = record["paired"]["dense"]
+        lost = (scores["dense"] - scores["policy"]).reshape(2, texts, -1).mean(2)
+        assert paired["gain"] == pytest.approx(lost[0].mean(), abs=5e-5)
+        assert paired["kl_gain"] == pytest.approx(lost[1].mean(), abs=5e-5)
+        assert paired["win_rate"] == (lost[0] > 0).mean()
+        assert paired["low"] <= paired["gain"] <= paired["high"]
+        assert paired["kl_low"] < paired["kl_gain"] < paired["kl_high"] < 0
 
 
-def test_paired_numbers_follow_from_the_texts(model: LanguageModel, result: Result) -> None:
-    record = result["budgets"][0]
-    policy, dense = (
-        [scores.mean(-1) for scores in _naive(model, schedules)]
-        for schedules in (_policy_schedules(CONFIG.budgets[0]), [[DENSE] * 8] * 7)
-    )
-    paired = record["paired"]["dense"]
-    assert paired["gain"] == pytest.approx((dense[0] - policy[0]).mean(), abs=5e-5)
-    assert paired["kl_gain"] == pytest.approx(-policy[1].mean(), abs=5e-5)
-    assert paired["win_rate"] == pytest.approx((dense[0] > policy[0]).mean())
-    assert paired["low"] <= paired["gain"] <= paired["high"]
-    assert paired["kl_low"] < paired["kl_gain"] < paired["kl_high"] < 0
-    methods = record["methods"]
-    for measure in ("nll", "kl"):
-        static, mine, reference = (methods[name][measure] for name in ("static", "policy", "dense"))
-        lost = static - reference
-        # A random model may do better when it is compressed: then there is nothing to recover.
-        share = pytest.approx((static - mine) / lost) if lost > 0 else None
-        assert record["recovered"][measure] == share
-    assert record["recovered"]["kl"] is not None
-    gains = [one["paired"]["static"]["gain"] for one in result["budgets"]]
-    rates = [one["paired"]["static"]["win_rate"] for one in result["budgets"]]
+def test_what_is_recovered_and_how_often_it_wins(result: Result) -> None:
+    for record in result["budgets"]:
+        for measure in ("nll", "kl"):
+            static, mine, reference = (
+                record["methods"][name][measure] for name in ("static", "policy", "dense")
+            )
+            lost = static - reference
+            # A random model may do better when it is compressed: there is nothing to recover.
+            share = pytest.approx((static - mine) / lost) if lost > 0 else None
+            assert record["recovered"][measure] == share
+    assert result["budgets"][0]["recovered"]["kl"] is not None
+    pairs = [one["paired"]["static"] for one in result["budgets"]]
     assert result["win_rate"]["static"] == {
-        "budgets": sum(gain > 0 for gain in gains) / 2,
-        "texts": pytest.approx(sum(rates) / 2),
+        "budgets": sum(pair["gain"] > 0 for pair in pairs) / 2,
+        "texts": pytest.approx(sum(pair["win_rate"] for pair in pairs) / 2),
     }
 
 
@@ -162,6 +160,13 @@ def test_every_method_spends_what_the_policy_spends(result: Result) -> None:
         assert budget["methods"]["dense"]["kl"] == 0
         assert not budget["methods"]["dense"]["matched"]
         assert budget["methods"]["dense"]["net_keep_rate"] == 1
+        for name, method in budget["methods"].items():
+            for measure in ("nll", "kl"):
+                low, high = (method[f"{measure}_{end}"] for end in ("low", "high"))
+                if name == "dense":
+                    assert low == method[measure] == high
+                else:
+                    assert low < method[measure] < high
 
 
 def test_adherence_and_steps_are_of_the_policy(result: Result) -> None:
@@ -194,103 +199,51 @@ def test_difficulty_covers_every_token(result: Result) -> None:
 def test_the_result_is_json_of_schema_1(result: Result) -> None:
     assert json.loads(json.dumps(result, allow_nan=False)) == result
     assert result["schema"] == 1
-    assert result["policies"] == ["mine"]
-    assert result["policy"] == "mine"
-    assert result["model"] == "tiny"
-    assert result["corpus"] == "random bytes"
+    assert (result["model"], result["corpus"]) == ("tiny", "random bytes")
     assert (result["texts"], result["context"], result["steps"]) == (7, 26, 8)
     assert result["scored_tokens"] == 56
     assert result["pollution"] is None
-    assert set(result["budgets"][0]["methods"]) == {
-        "policy", "static", "dense", "random_best", "emc", "dac",
-    }  # fmt: skip
-    assert set(result["budgets"][0]["paired"]) == {"static", "dense", "random_best", "emc", "dac"}
-
-
-def test_the_same_seed_gives_the_same_result(model: LanguageModel, result: Result) -> None:
-    again = _evaluate(model)
-    for one in (again, dict(result)):
-        one.pop("elapsed_s", None)
-    assert again == {key: value for key, value in result.items() if key != "elapsed_s"}
-
-
-def test_static_and_dense_run_when_not_asked_for(model: LanguageModel) -> None:
-    config = EvaluationConfig(
-        budgets=CONFIG.budgets[:1], baselines=(), texts=3, context=26, steps=8
-    )
-    record = _evaluate(model, config)["budgets"][0]
-    assert set(record["methods"]) == {"policy", "static", "dense"}
-    assert record["random"] == {"nll": [], "kl": []}
+    methods = set(result["budgets"][0]["methods"])
+    assert methods == {"policy", "static", "dense", "random_best", "emc", "dac"}
+    assert set(result["budgets"][0]["paired"]) == methods - {"policy"}
 
 
 def test_further_policies_and_sampled_actions_ride_along(model: LanguageModel) -> None:
-    config = EvaluationConfig(
-        budgets=CONFIG.budgets, baselines=("static",), texts=7, context=26, steps=8, sampled=True
-    )
-    result = _evaluate(model, config, mine=0, other=1)
-    assert result["policies"] == ["mine", "other"]
-    methods = result["budgets"][0]["methods"]
+    pairs = [contender("mine"), contender("other", shift=1)]
+    config = replace(CONFIG, baselines=(), sampled=True)  # static and dense run all the same
+    *_, last = evaluate_contenders(model, [one for one, _ in pairs], config, TEXTS)
+    assert isinstance(last, WorkFinished)
+    result = last.result
+    assert (result["policy"], result["policies"]) == ("mine", ["mine", "other"])
+    record = result["budgets"][0]
+    methods = record["methods"]
     assert set(methods) == {"policy", "policy_sampled", "policy:other", "static", "dense"}
-    nll, _ = _naive(model, _policy_schedules(CONFIG.budgets[0], shift=1))
+    assert record["random"] == {"nll": [], "kl": []}
+    places = [(block, CONFIG.context) for block in TEXTS.blocks]
+    nll, _ = _naive(model, places, _policy_schedules(CONFIG.budgets[0], shift=1))
     # The stand-in's sampled actions are those of the other stand-in.
     for name in ("policy_sampled", "policy:other"):
         assert methods[name]["nll"] == pytest.approx(nll.mean(), abs=5e-5)
     assert "policy:other" in result["win_rate"]
-
-
-def test_the_policy_sees_every_signal(model: LanguageModel) -> None:
-    one, policy = contender()
-    config = EvaluationConfig(
-        budgets=CONFIG.budgets, baselines=("static",), texts=7, context=26, steps=8, sampled=True
-    )
-    list(evaluate_contenders(model, [one], config, TEXTS))
+    policy = pairs[0][1]
     assert policy.saw_signals
     assert all(policy.saw_signals)
-    # 64 rows a batch: 12 texts of 5 rows, so all 7 texts run at once.
-    assert policy.calls == [(14, None), (14, derive_seed(0, "policy_sampled", 0))]
-
-
-def test_many_rows_are_cut_into_pieces(model: LanguageModel, result: Result) -> None:
-    config = EvaluationConfig(
-        budgets=CONFIG.budgets,
-        baselines=("static", "random:40"),
-        texts=7,
-        context=26,
-        steps=8,
-        seed=3,
-    )
-    many = _evaluate(model, config)
-    for index, budget in enumerate(many["budgets"]):
-        few = result["budgets"][index]
-        assert len(budget["random"]["nll"]) == 40
-        assert budget["random"]["nll"][:3] == pytest.approx(few["random"]["nll"], abs=5e-5)
-        static = budget["methods"]["static"]
-        assert static["nll"] == pytest.approx(few["methods"]["static"]["nll"], abs=5e-5)
-        assert static["spend"] == few["methods"]["static"]["spend"]
-        best = budget["methods"]["random_best"]
-        assert best["matched"]
-        assert best["nll"] == min(budget["random"]["nll"])
-        assert best["nll"] <= few["methods"]["random_best"]["nll"]
+    # 64 rows a batch, and few enough a text that all 7 run at once.
+    assert policy.calls == [(14, None), (14, derive_seed(3, "policy_sampled", 0))]
 
 
 def test_progress_rises_and_shows_means_so_far(model: LanguageModel) -> None:
-    config = EvaluationConfig(
-        budgets=CONFIG.budgets, baselines=("random:60",), texts=7, context=26, steps=8
-    )
-    *progress, last = evaluate_contenders(model, [contender()[0]], config, TEXTS)
+    many = replace(CONFIG, baselines=("random:60",), seed=0)
+    *progress, last = evaluate_contenders(model, [contender()[0]], many, TEXTS)
     assert isinstance(last, WorkFinished)
     shown = [event for event in progress if isinstance(event, WorkProgress)]
     fractions = [event.fraction for event in shown]
     assert fractions == sorted(set(fractions))
-    assert fractions[0] > 0
-    assert fractions[-1] == 1
-    assert shown[0].message == "Running the policy: text 7 of 7"
-    assert shown[1].message == "Running the baselines at the same spend: text 1 of 7"
+    assert 0 < fractions[0] < fractions[-1] == 1
     assert all(event.eta_s is not None and event.eta_s >= 0 for event in shown)
     means = [event.record for event in progress if isinstance(event, WorkSample)]
-    assert means[0]["texts"] == 7
     assert set(means[0]["budgets"][0]["methods"]) == {"policy", "dense"}
-    assert [mean["texts"] for mean in means[1:]] == [1, 2, 3, 4, 5, 6, 7]
+    assert [mean["texts"] for mean in means] == [7, 1, 2, 3, 4, 5, 6, 7]
     for partial, final in zip(means[-1]["budgets"], last.result["budgets"], strict=True):
         for name, scores in partial["methods"].items():
             assert scores["nll"] == final["methods"][name]["nll"]
@@ -298,83 +251,74 @@ def test_progress_rises_and_shows_means_so_far(model: LanguageModel) -> None:
     json.dumps(means[-1], allow_nan=False)
 
 
-def test_it_stops_between_batches(model: LanguageModel) -> None:
-    config = EvaluationConfig(
-        budgets=CONFIG.budgets, baselines=("random:60",), texts=7, context=26, steps=8
-    )
-    asked: list[int] = []
-
-    def should_stop() -> bool:
-        asked.append(1)
-        return len(asked) == 4
-
-    events = list(evaluate_contenders(model, [contender()[0]], config, TEXTS, should_stop))
-    *reports, last = [event for event in events if not isinstance(event, WorkSample)]
-    assert len(reports) == 3
-    assert last == WorkStopped()
-
-
 def test_what_cannot_run_is_refused_before_the_first_event(model: LanguageModel) -> None:
     one = contender()[0]
-    with pytest.raises(ConfigError, match="no policy to evaluate"):
-        evaluate_contenders(model, [], CONFIG, TEXTS)
-    other = contender("other", grid=ActionGrid(quant_site="mlp_input"))[0]
-    with pytest.raises(ConfigError, match="mine and other have different action grids"):
-        evaluate_contenders(model, [one, other], CONFIG, TEXTS)
     outside = EvaluationConfig(budgets=(Budget(0.5, 0.3, 8),))
     with pytest.raises(ConfigError, match=r"MLP kept = 0\.3 is outside the grid's levels"):
         evaluate_contenders(model, [one], outside, TEXTS)
     long = EvaluationConfig(context=250, steps=16)
-    with pytest.raises(
-        ContextLengthError, match=r"250 .* and 1 · 16 steps exceed the context of tiny"
-    ):
+    with pytest.raises(ContextLengthError, match=r"250 .* and 1 · 16 steps exceed the context"):
         evaluate_contenders(model, [one], long, TEXTS)
 
 
-@pytest.mark.parametrize("random", [3, 40])
-def test_windows_of_a_text_are_rollouts_of_their_own(model: LanguageModel, random: int) -> None:
-    """As if every window were a text with its own prefill; a text's windows count as one."""
-    config = EvaluationConfig(
-        budgets=CONFIG.budgets,
-        baselines=("static", f"random:{random}", "dac"),
-        texts=3,
-        context=13,
-        steps=8,
-        windows=3,
-    )
-    assert config.block_len == 13 + 3 * 8 + 1
-    texts = random_texts(3, config.block_len, seed=5)
-    *_, last = evaluate_contenders(model, [contender()[0]], config, texts)
+PROBED_TEXTS = random_texts(5, 40 + 8 + 1)
+PROBED = EvaluationConfig(
+    budgets=(Budget(0.3, 0.6, 7), Budget(0.5, 0.8, 8)),
+    baselines=("static",),
+    texts=5,
+    context=40,
+    steps=8,
+    pollution=True,
+)
+
+
+@pytest.fixture(scope="module")
+def probed(model: LanguageModel) -> Result:
+    *_, last = evaluate_contenders(model, [contender(episode_steps=8)[0]], PROBED, PROBED_TEXTS)
     assert isinstance(last, WorkFinished)
-    result = last.result
-    assert (result["texts"], result["windows"], result["scored_tokens"]) == (3, 3, 72)
-    policy = contender()[1]
-    for index, budget in enumerate(config.budgets):
-        record = result["budgets"][index]
-        schedules, nll, kl, dense = [], [], [], []
-        for block in texts.blocks:
-            for start in (13, 21, 29):
-                plan = [policy.action(budget, token) for token in block[start : start + 8]]
-                scores = score_alone(model.lm, block, start, plan)
-                schedules.append(plan)
-                nll.append(np.mean(scores[0]))
-                kl.append(np.mean(scores[1]))
-                dense.append(np.mean(score_alone(model.lm, block, start, [DENSE] * 8)[0]))
-        assert record["methods"]["policy"]["nll"] == pytest.approx(np.mean(nll), abs=3e-5)
-        assert record["methods"]["policy"]["kl"] == pytest.approx(np.mean(kl), abs=3e-5)
-        assert record["methods"]["dense"]["nll"] == pytest.approx(np.mean(dense), abs=3e-5)
-        by_text = np.reshape(np.subtract(dense, nll), (3, 3)).mean(1)
-        assert record["paired"]["dense"]["win_rate"] == (by_text > 0).mean()
-        spend = _spend(schedules)
-        assert record["by_step"]["keep"] == pytest.approx(spend[..., 0].mean(0).tolist())
-        assert all(record["methods"][name]["matched"] for name in ("static", "random_best", "dac"))
-        static = StaticScheduler(Budget(*spend.mean((0, 1)).tolist()), GRID)
-        losses = []
-        for number in range(9):
-            plan = [static.next_action(Observation(number * 8 + step)) for step in range(8)]
-            losses += score_alone(model.lm, texts.blocks[number // 3], 13 + 8 * (number % 3), plan)[
-                1
-            ]
-        assert record["methods"]["static"]["kl"] == pytest.approx(np.mean(losses), abs=3e-5)
-    kinds = result["difficulty"]["kinds"]
-    assert sum(kind["share"] for kind in kinds.values()) == pytest.approx(1)
+    return last.result
+
+
+def test_impulses_are_one_axis_at_a_time() -> None:
+    actions = probe_actions(ActionGrid())
+    levels = {axis: [level for name, level, _ in actions if name == axis] for axis, *_ in actions}
+    assert levels == {
+        "keep": [0.1, 0.2, 0.3, 0.5],
+        "channels": [0.4, 0.45, 0.5, 0.6],
+        "bits": [5.0, 6.0, 7.0, 9.0],
+    }
+    assert actions[1][2] == Action(keep_fraction=0.2)
+    assert actions[-1][2] == Action(bit_width=9)
+    short = probe_actions(ActionGrid((0.5, 1.0), (1.0,), (8, 16)))
+    assert [one[:2] for one in short] == [("keep", 0.5), ("bits", 8.0)]
+
+
+def test_pollution_is_the_tails_change(model: LanguageModel, probed: Result) -> None:
+    report = probed["pollution"]
+    assert (report["region"], report["tail"], report["texts"]) == (8, 8, 5)
+    for axis, position, action in (
+        ("keep", 0, Action(keep_fraction=0.1)),
+        ("channels", 1, Action(channel_keep_ratio=0.45)),
+        ("bits", 0, Action(bit_width=5)),
+    ):
+        changes, tail_kl, region_kl = [], [], []
+        for block in PROBED_TEXTS.blocks:
+            plan = [action] * 8 + [DENSE] * 8
+            nll, kl = score_alone(model.lm, block, 32, plan)
+            dense, _ = score_alone(model.lm, block, 32, [DENSE] * 16)
+            changes.append(np.subtract(nll, dense)[8:])
+            tail_kl.append(np.mean(kl[8:]))
+            region_kl.append(np.mean(kl[:8]))
+        found = report["axes"][axis][position]
+        assert found["change"] == pytest.approx(math.expm1(np.mean(changes)), abs=3e-5)
+        assert found["low"] <= found["change"] <= found["high"]
+        assert found["kl"] == pytest.approx(np.mean(tail_kl), abs=3e-5)
+        assert found["region_kl"] == pytest.approx(np.mean(region_kl), abs=3e-5)
+        assert found["by_step"] == pytest.approx(np.mean(changes, 0).tolist(), abs=5e-5)
+
+
+def test_a_probe_leaves_the_main_numbers_alone(model: LanguageModel, probed: Result) -> None:
+    config = replace(PROBED, pollution=False)
+    *_, last = evaluate_contenders(model, [contender(episode_steps=8)[0]], config, PROBED_TEXTS)
+    assert isinstance(last, WorkFinished)
+    assert last.result["budgets"] == probed["budgets"]

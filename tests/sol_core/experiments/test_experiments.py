@@ -20,7 +20,6 @@ from sol_core.experiments.alone import (
 from sol_core.generation.engine import encode_prompt
 from sol_core.generation.sequence import page_reads
 from sol_core.models.loading import LanguageModel
-from tests.support.tiny_language_model import make_language_model
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 GRID = ActionGrid(page_size=4)
@@ -29,18 +28,11 @@ TEXT = "The keeper of the light wrote down the weather."
 
 
 @pytest.fixture(scope="module")
-def model() -> LanguageModel:
-    return make_language_model()
-
-
-@pytest.fixture(scope="module")
 def tokens(model: LanguageModel) -> list[int]:
     return encode_prompt(model, TEXT, chat=False)
 
 
-def test_a_loss_is_that_of_one_compressed_step_in_a_dense_run(
-    model: LanguageModel, tokens: list[int]
-) -> None:
+def test_a_loss_is_that_of_one_compressed_step(model: LanguageModel, tokens: list[int]) -> None:
     first = 5
     table = losses_alone(model, tokens, first, ACTIONS, GRID)
     assert [len(row) for row in table] == [len(tokens) - first] * len(ACTIONS)
@@ -55,14 +47,14 @@ def test_a_loss_is_that_of_one_compressed_step_in_a_dense_run(
 
 
 @pytest.mark.parametrize("grid", [GRID, GRIDS["default"]])
-def test_pages_read_are_those_of_the_same_step_alone(
-    model: LanguageModel, tokens: list[int], grid: ActionGrid
+def test_pages_are_those_alone(
+    model: LanguageModel, tokens: list[int], grid: ActionGrid, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = 5
     table = losses_alone(model, tokens, first, ACTIONS, grid, with_reads=True)
-    assert [loss.nll for loss in table[0]] == pytest.approx(
-        [loss.nll for loss in losses_alone(model, tokens, first, ACTIONS[:1], grid)[0]], abs=1e-4
-    )
+    monkeypatch.setattr("sol_core.experiments.alone.ROWS_AT_ONCE", 9)  # several batches
+    for row, other in zip(table, losses_alone(model, tokens, first, ACTIONS, grid), strict=True):
+        assert [loss.nll for loss in row] == pytest.approx([one.nll for one in other], abs=1e-4)
     for place in (0, 3, 20, len(table[0]) - 1):
         fed = first + place - 1
         cache = model.lm.new_cache(1, fed + 1, page_size=grid.page_size)
@@ -80,18 +72,7 @@ def test_pages_read_are_those_of_the_same_step_alone(
     assert table[0][-1].page_reads.share < 0.8  # type: ignore[union-attr]
 
 
-def test_steps_of_many_rows_are_cut_into_batches(
-    model: LanguageModel, tokens: list[int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    whole = losses_alone(model, tokens, 5, ACTIONS, GRID)
-    monkeypatch.setattr("sol_core.experiments.alone.ROWS_AT_ONCE", 9)
-    for row, other in zip(whole, losses_alone(model, tokens, 5, ACTIONS, GRID), strict=True):
-        assert [loss.nll for loss in row] == pytest.approx([one.nll for one in other], abs=1e-4)
-
-
-def test_choices_are_the_best_of_each_row_and_begin_dense(
-    model: LanguageModel, tokens: list[int]
-) -> None:
+def test_choices_are_the_best_of_each_row(model: LanguageModel, tokens: list[int]) -> None:
     dense, cheap = next_choices(model, tokens, [Action(channel_keep_ratio=0.4)])
     hidden = model.lm.prefill(torch.tensor([tokens]), model.lm.new_cache(1, len(tokens)))
     best = model.lm.logits(hidden[0, -1:])[0].softmax(-1).topk(5)
@@ -100,16 +81,11 @@ def test_choices_are_the_best_of_each_row_and_begin_dense(
     assert dense.kl == 0
     assert cheap.kl > 0
     assert cheap.entropy != dense.entropy
-
-
-def test_a_text_of_one_token_has_choices(model: LanguageModel) -> None:
     (row,) = next_choices(model, [7], [])
     assert sum(one.probability for one in row.top) < 1
 
 
-def test_the_most_massive_output_is_found_and_rounded(
-    model: LanguageModel, tokens: list[int]
-) -> None:
+def test_the_most_massive_output(model: LanguageModel, tokens: list[int]) -> None:
     output = most_massive_output(model, tokens, 5, (5, 8, 16))
     assert 5 <= output.token < len(tokens)
     assert 1 <= output.layer <= output.layers == model.spec.num_layers
@@ -132,16 +108,11 @@ def test_hindsight_finds_the_best_plan_of_convex_losses() -> None:
         if sum(levels[at] for at in plan) <= 3 * 0.7 + 1e-9
     )
     assert sum(row[at] for row, at in zip(damages, chosen, strict=True)) == pytest.approx(best)
+    assert hindsight([[0.1, 0.2, 0.3]], (0.4, 0.7, 1.0), 1.0) == [0], "what helps is bought"
+    assert hindsight([[0.5, 0.6, 0.0]], (0.4, 0.7, 1.0), 1.0) == [2], "a bump is jumped over"
 
 
-def test_hindsight_buys_nothing_that_does_not_help_and_jumps_over_a_bump() -> None:
-    assert hindsight([[0.1, 0.2, 0.3]], (0.4, 0.7, 1.0), 1.0) == [0]
-    assert hindsight([[0.5, 0.6, 0.0]], (0.4, 0.7, 1.0), 1.0) == [2]
-
-
-def test_spenders_spend_the_same_and_hindsight_loses_least(
-    model: LanguageModel, tokens: list[int]
-) -> None:
+def test_hindsight_spends_the_same_best(model: LanguageModel, tokens: list[int]) -> None:
     found, table = compare_spenders(model, tokens, 20, 0.62, None)
     by_name = {one.name: one for one in found}
     even, hind = by_name["even"], by_name["hindsight"]
@@ -154,9 +125,7 @@ def test_spenders_spend_the_same_and_hindsight_loses_least(
     assert sum(loss.kl for loss in hind.losses) < sum(loss.kl for loss in even.losses)
 
 
-def test_texts_that_cannot_be_asked_about_are_named(
-    model: LanguageModel, tokens: list[int]
-) -> None:
+def test_texts_that_cannot_be_asked_about(model: LanguageModel, tokens: list[int]) -> None:
     with pytest.raises(ConfigError, match="at least 9 are needed"):
         losses_alone(model, tokens[:8], 8, ACTIONS, GRID)
     with pytest.raises(ConfigError, match="number 1 or later"):

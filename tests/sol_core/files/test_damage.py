@@ -136,7 +136,7 @@ def test_a_gpu_is_asked_one_step_late_and_in_the_end() -> None:
 @pytest.mark.parametrize("width", [199, 2**15 + 5])  # plain torch, and the kernels
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
 def test_one_bad_logit_anywhere_shows_in_the_entropy(rows: int, width: int, value: float) -> None:
-    for place in (0, 31, 32, width // 2, width - 1):
+    for place in (0, 32, width - 1):
         logits = torch.randn(rows, width, generator=torch.Generator().manual_seed(place))
         logits[rows - 1, place] = value
         assert not log_softmax_and_entropy(logits)[1].sum().isfinite()
@@ -162,13 +162,8 @@ def test_a_file_is_read_once_per_change(tmp_path: Path, monkeypatch: pytest.Monk
     stamps.write_text("[" * 9)
     assert known_sha256(file, stamps) == evil
     assert [path.name for path in stamps.parent.iterdir()] == ["stamps.json"]
-
-
-def test_a_place_that_cannot_be_written_costs_only_time(tmp_path: Path) -> None:
-    file = tmp_path / "weights"
-    file.write_bytes(b"good")
-    stamps = file / "no-folder" / "stamps.json"
-    assert known_sha256(file, stamps) == hashlib.sha256(b"good").hexdigest()
+    nowhere = file / "no-folder" / "stamps.json"  # costs only time
+    assert known_sha256(file, nowhere) == evil
 
 
 def test_any_header_loads_or_gives_a_sentence(tmp_path: Path) -> None:
@@ -177,7 +172,7 @@ def test_any_header_loads_or_gives_a_sentence(tmp_path: Path) -> None:
     good = weights.read_bytes()
     header = 8 + int.from_bytes(good[:8], "little")
     refused = 0
-    for _ in range(80):
+    for _ in range(40):
         content = bytearray(good)
         for _ in range(draw.choice([1, 2, 5])):
             content[draw.randrange(header)] = draw.choice([*b'0123456789"{}[],:FBUI', 0, 0xFF])
@@ -186,7 +181,7 @@ def test_any_header_loads_or_gives_a_sentence(tmp_path: Path) -> None:
             load_language_model(str(folder), data_dir=tmp_path, dtype="float32", device="cpu")
         except SolError:
             refused += 1
-    assert refused > 40
+    assert refused > 20
 
 
 def test_a_damaged_file_of_a_hub_model_is_named_and_fetched_again(

@@ -6,11 +6,12 @@ import dataclasses
 import hashlib
 import shutil
 import threading
-from collections import namedtuple
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from subprocess import CompletedProcess
+from types import SimpleNamespace
 
 import pytest
 
@@ -60,16 +61,16 @@ def test_wrong_checksum_leaves_nothing_and_names_both(wheel: PinnedWheel, tmp_pa
     assert visible(tmp_path / "data") == []
 
 
-def test_file_put_there_by_hand_is_used(wheel: PinnedWheel, index: Path, tmp_path: Path) -> None:
-    (tmp_path / "data").mkdir()
-    shutil.move(index / wheel.filename, tmp_path / "data")
-    assert fetch_wheel(wheel, tmp_path / "data").stat().st_size == wheel.num_bytes
-
-
-def test_damaged_file_is_replaced(wheel: PinnedWheel, tmp_path: Path) -> None:
+@pytest.mark.parametrize("by_hand", [True, False])
+def test_file_put_there_by_hand_is_used_unless_it_is_damaged(
+    by_hand: bool, wheel: PinnedWheel, index: Path, tmp_path: Path
+) -> None:
     target = tmp_path / "data" / wheel.filename
     target.parent.mkdir()
-    target.write_bytes(b"half a download")
+    if by_hand:
+        shutil.move(index / wheel.filename, target)
+    else:
+        target.write_bytes(b"half a download")
     assert fetch_wheel(wheel, tmp_path / "data").stat().st_size == wheel.num_bytes
 
 
@@ -85,17 +86,6 @@ def test_damaged_file_without_an_index_is_named(
     assert hashlib.sha256(b"half a download").hexdigest() in str(caught.value)
 
 
-def test_unreachable_index(
-    wheel: PinnedWheel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("PIP_NO_INDEX")
-    monkeypatch.delenv("PIP_FIND_LINKS")
-    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
-    monkeypatch.setenv("PIP_RETRIES", "1")
-    with pytest.raises(DownloadError, match=r"could not be reached.*put tiny_asset"):
-        fetch_wheel(wheel, tmp_path / "data")
-
-
 @pytest.mark.parametrize(
     ("output", "reason"),
     [
@@ -103,7 +93,6 @@ def test_unreachable_index(
         ("ERROR: Could not install: [Errno 28] No space left on device\n", "disk is full"),
         ("ERROR: HTTP error 503 while getting the file\n", "could not be reached"),
         ("WARNING: noise\nERROR: something new\n", "something new"),
-        ("", "no output"),
     ],
 )
 def test_pips_complaints_become_one_sentence(
@@ -123,16 +112,9 @@ def test_pips_complaints_become_one_sentence(
 def test_full_disk_is_noticed_before_downloading(
     wheel: PinnedWheel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10**9, 10**9, 1000))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
     with pytest.raises(DownloadError, match=r"is full .*--data-dir"):
         fetch_wheel(wheel, tmp_path / "data")
-
-
-def test_unusable_folder(wheel: PinnedWheel, tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("not a folder")
-    with pytest.raises(DownloadError, match="--data-dir"):
-        fetch_wheel(wheel, tmp_path / "file" / "data")
 
 
 def test_two_at_once_download_once(
@@ -145,16 +127,9 @@ def test_two_at_once_download_once(
         return run_module(*arguments, **options)  # type: ignore[arg-type]  # passed through
 
     monkeypatch.setattr(sol_core.files.fetch, "run_module", counted)
-    found: list[Path] = []
-    threads = [
-        threading.Thread(target=lambda: found.append(fetch_wheel(wheel, tmp_path / "data")))
-        for _ in range(3)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(found) == 3
+    with ThreadPoolExecutor(3) as pool:
+        found = set(pool.map(lambda _: fetch_wheel(wheel, tmp_path / "data"), range(3)))
+    assert len(found) == 1
     assert calls == ["pip"]
 
 

@@ -7,11 +7,9 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-import torch
 
 from sol_core.files import staging
 from sol_core.files.staging import publish
-from sol_core.training.checkpoint import Progress, write_checkpoint
 
 
 @pytest.fixture
@@ -40,16 +38,6 @@ def flushed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         staging, "os", SimpleNamespace(**vars(os) | {"open": open_file, "fsync": flush})
     )
     return names
-
-
-def test_a_checkpoint_is_flushed_as_windows_wants_it(flushed: list[str], tmp_path: Path) -> None:
-    network = torch.nn.Linear(2, 2)
-    optimiser = torch.optim.SGD(network.parameters())
-    for _ in range(2):
-        write_checkpoint(tmp_path, {"a": 1}, Progress("grpo"), network, optimiser)
-    assert flushed == ["checkpoint.safetensors.part"] * 2
-    names = {path.name for path in tmp_path.iterdir()}
-    assert names == {"checkpoint.safetensors", "checkpoint.previous.safetensors"}
 
 
 def test_a_folder_is_published_as_windows_wants_it(flushed: list[str], tmp_path: Path) -> None:

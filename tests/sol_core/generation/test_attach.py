@@ -66,17 +66,8 @@ def _alternating(observation: StepObservation) -> Action:
     return Action() if observation.step % 3 == 0 else Action(0.3, 0.5, 6)
 
 
-def test_dense_it_says_what_it_says_alone(theirs: Any) -> None:
-    alone = _greedy(theirs)
-    with attach(theirs) as spent:
-        assert torch.equal(_greedy(theirs), alone)
-    assert spent.spend == Budget()
-
-
 @pytest.mark.parametrize("cached", [True, False])
-def test_a_schedule_gives_what_generate_gives(
-    theirs: Any, ours: LanguageModel, cached: bool
-) -> None:
+def test_it_gives_what_generate_gives(theirs: Any, ours: LanguageModel, cached: bool) -> None:
     made = generate(ours, TEXT, _alternating, max_new_tokens=12, config=ON)
     with attach(theirs, _alternating) as spent:
         found = _greedy(theirs, use_cache=cached)
@@ -99,10 +90,12 @@ def test_generations_in_one_block_begin_anew(theirs: Any, ours: LanguageModel) -
     texts = (TEXT, TEXT, TEXT + " It", "x")
     with attach(theirs, _alternating) as spent:
         found = [_greedy(theirs, text, 6).tolist() for text in texts]
+        with attach(theirs) as inner:
+            _greedy(theirs, count=5)
     for text, tokens in zip(texts, found, strict=True):
         made = generate(ours, text, _alternating, max_new_tokens=6, config=ON)
         assert tokens == [token.token_id for token in made.tokens]
-    assert len(spent.actions) == 24
+    assert (len(spent.actions), len(inner.actions)) == (24, 5)
 
 
 def test_sampling_is_transformers_own(theirs: Any) -> None:
@@ -110,18 +103,10 @@ def test_sampling_is_transformers_own(theirs: Any) -> None:
     options = {"attention_mask": torch.ones_like(ids), "do_sample": True, "max_new_tokens": 9}
     torch.manual_seed(3)
     alone = theirs.generate(ids, **options)
-    with attach(theirs):
+    with attach(theirs) as spent:
         torch.manual_seed(3)
         assert torch.equal(theirs.generate(ids, **options), alone)
-
-
-def test_blocks_may_lie_in_one_another(theirs: Any) -> None:
-    with attach(theirs, budget=BUDGET) as outer:
-        with attach(theirs) as inner:
-            _greedy(theirs)
-        assert (len(outer.actions), len(inner.actions)) == (0, 12)
-        _greedy(theirs)
-        assert len(outer.actions) == 12
+    assert spent.spend == Budget(), "dense"
 
 
 def test_what_it_cannot_do_is_refused(theirs: Any, ours: LanguageModel, tmp_path: Path) -> None:
@@ -139,15 +124,14 @@ def test_what_it_cannot_do_is_refused(theirs: Any, ours: LanguageModel, tmp_path
             _greedy(theirs, count=5)
         assert len(_greedy(theirs, count=4)) == 4
     policy = load_policy(save_tiny_policy(ours, tmp_path / "tiny"), ours)
-    with pytest.raises(ConfigError, match="needs a budget"), attach(theirs, policy):
-        pass
-    wrong: Any = "default"
-    with pytest.raises(ConfigError, match="policy must be a Policy"), attach(theirs, wrong, BUDGET):
-        pass
-    with pytest.raises(ConfigError, match="leave the budget"), attach(theirs, _alternating, BUDGET):
-        pass
-    with pytest.raises(ConfigError, match="outside the grid"), attach(theirs, budget=Budget(0.01)):
-        pass
+    for words, given in (
+        ("needs a budget", (policy,)),
+        ("policy must be a Policy", ("default", BUDGET)),
+        ("leave the budget", (_alternating, BUDGET)),
+        ("outside the grid", (None, Budget(0.01))),
+    ):
+        with pytest.raises(ConfigError, match=words), attach(theirs, *given):  # type: ignore[arg-type]
+            pass
     other, _ = make_pair(LLAMA)
     with pytest.raises(PolicyError, match="not for this model"), attach(other, policy, BUDGET):
         pass

@@ -8,12 +8,12 @@ import threading
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from sol_core.generation.warm_up import turn_to_compile
 
 HOLD = """
-import os, sys
-os.environ["NUMBA_CACHE_DIR"] = sys.argv[1]
+import sys
 from sol_core.generation.warm_up import turn_to_compile
 with turn_to_compile("float32"):
     print("mine", flush=True)
@@ -27,77 +27,50 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache"
 
 
-def _hold(cache: Path) -> subprocess.Popen[str]:
-    child = subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(cache)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert child.stdout is not None
-    assert child.stdout.readline() == "mine\n"
-    return child
-
-
-def _wait(kind: str) -> tuple[threading.Thread, threading.Event]:
+def _has_turn(kind: str) -> threading.Event:
     has_turn = threading.Event()
 
     def work() -> None:
         with turn_to_compile(kind):
             has_turn.set()
 
-    thread = threading.Thread(target=work)
-    thread.start()
-    return thread, has_turn
+    threading.Thread(target=work).start()
+    return has_turn
 
 
-@pytest.mark.parametrize("end", ["finished", "killed"])
-def test_the_second_waits_for_the_first_of_its_kind(cache: Path, end: str) -> None:
-    with _hold(cache) as child:
-        thread, has_turn = _wait("float32")
+@pytest.mark.usefixtures("cache")
+def test_the_second_waits_for_the_first_of_its_kind_or_its_death() -> None:
+    command = [sys.executable, "-c", HOLD]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "mine\n"
+        has_turn = _has_turn("float32")
         assert not has_turn.wait(0.7)
-        other, has_other = _wait("bfloat16-4")  # another kind
-        assert has_other.wait(5)
-        other.join()
-        if end == "killed":
-            child.kill()
-        else:
-            child.communicate("")
+        assert _has_turn("bfloat16-4").wait(5), "another kind"
+        child.kill()
         assert has_turn.wait(5)
-        thread.join()
 
 
-def test_nobody_waits_once_all_is_compiled(cache: Path) -> None:
+def test_nobody_waits_for_nothing(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with turn_to_compile("float32"):
-        pass
-    with _hold(cache) as child:
-        thread, has_turn = _wait("float32")
-        assert has_turn.wait(5)
-        thread.join()
-        child.communicate("")
+        has_turn = _has_turn("float32")
+        assert not has_turn.wait(0.3)
+    assert has_turn.wait(5)
+    with FileLock(cache / "float32.lock"):
+        assert _has_turn("float32").wait(5), "all is compiled"
+    with turn_to_compile("float32-8"):
+        ends = threading.Thread(target=lambda: None)  # not started: not alive
+        monkeypatch.setattr(threading, "main_thread", lambda: ends)
+        assert _has_turn("float32-8").wait(5)
 
 
-def test_what_was_not_compiled_to_the_end_is_compiled_again(cache: Path) -> None:
+def test_a_broken_turn_stops_nobody(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(KeyboardInterrupt), turn_to_compile("float32"):
         raise KeyboardInterrupt
-    assert not list(cache.glob("*.compiled"))
-
-
-def test_a_folder_that_cannot_be_written_stops_nobody(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "file").write_text("")
-    for folder in ("", str(tmp_path / "file" / "cache")):
+    assert not list(cache.glob("*.compiled")), "what was not compiled to the end"
+    (cache / "file").write_text("")
+    for folder in ("", str(cache / "file" / "cache")):
         monkeypatch.setenv("NUMBA_CACHE_DIR", folder)
         with turn_to_compile("float32"):
             pass
-
-
-def test_a_program_that_ends_does_not_wait(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with _hold(cache) as child:
-        ends = threading.Thread(target=lambda: None)  # not started: not alive
-        monkeypatch.setattr(threading, "main_thread", lambda: ends)
-        with turn_to_compile("float32"):
-            pass
-        monkeypatch.undo()
-        child.communicate("")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,15 +11,11 @@ from typing import Any
 import pytest
 import torch
 
-from app.host.paths import DataDir
-from app.model.loader import ModelLoader
-from app.web.services import engine_load
 from sol_core.generation import warm_up
-from sol_core.generation.warm_up import COMPILING, KernelWarmUp
+from sol_core.generation.warm_up import COMPILING
 from sol_core.models import FrozenLM
 from sol_core.models.card.small_model import SMALL_SPEC, small_tensors
 from sol_core.models.weights import arrange_weights
-from tests.app.waiting import wait_until
 from tests.support.tiny_language_model import save_model_folder
 from tests.support.tiny_models import FAMILIES
 
@@ -81,14 +76,15 @@ sys.exit(f"compiled only when it was needed: {late}" if late else 0)
 """
 
 
+def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A model of other proportions than the one that warms up, as a folder.
-
-    Making one in each child would import transformers' models, which takes four seconds.
-    """
-    folder = tmp_path_factory.mktemp("model")
-    return str(save_model_folder(folder, FAMILIES[0].name, starts=False))
+    """A model of other proportions than the one that warms up."""
+    return str(save_model_folder(tmp_path_factory.mktemp("m"), FAMILIES[0].name, starts=False))
 
 
 @pytest.mark.timeout(900)  # minutes where no kernel was compiled before
@@ -96,50 +92,8 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> str:
     ("dtype", "bits"), [("float32", ""), ("bfloat16", ""), ("float32", "4"), ("float32", "8")]
 )
 def test_nothing_is_left_to_compile_for_decoding(dtype: str, bits: str, saved: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", CHILD, dtype, bits, saved],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = _run("-c", CHILD, dtype, bits, saved)
     assert done.returncode == 0, done.stderr
-
-
-def test_the_page_says_what_it_waits_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    release = threading.Event()
-    facts: dict[str, Any] = {"lm": SimpleNamespace(device=torch.device("cpu"))}
-    facts |= {"dtype_name": "float32", "device_name": "cpu", "context_length": 8, "notes": ()}
-    model = SimpleNamespace(name="m", **facts)
-    monkeypatch.setattr("sol_core.models.loading.load_language_model", lambda *_, **__: model)
-    monkeypatch.setattr("sol_core.generation.warm_up.warm_up_kernels", lambda *_: release.wait(30))
-    monkeypatch.setattr("sol_core.generation.warm_up.tune", lambda *_: None)
-    loader = ModelLoader("m", engine_load(DataDir(tmp_path), "m", "float32"))
-    loader.start()
-    wait_until(lambda: loader.status().message == COMPILING)
-    assert loader.status().state == "loading"
-    release.set()
-    assert loader.wait(lambda: False) is model
-    assert loader.status().state == "ready"
-
-
-def test_a_warm_machine_says_nothing_and_a_gpu_needs_nothing(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    calls: list[Any] = []
-    monkeypatch.setattr(
-        "sol_core.generation.warm_up.warm_up_kernels", lambda *asked: calls.append(asked)
-    )
-    said: list[str] = []
-    warm_up = KernelWarmUp("float32", "cpu")
-    wait_until(lambda: not warm_up.is_running)
-    warm_up.wait(lambda message, _: said.append(message))
-    assert (calls, said) == ([(torch.float32, None)], [])
-    monkeypatch.setattr(
-        "sol_core.generation.warm_up.pick_device", lambda name: torch.device("cuda")
-    )
-    KernelWarmUp("float32").wait(lambda message, _: None)
-    assert calls == [(torch.float32, None)]
 
 
 def test_a_program_whose_model_cannot_be_loaded_ends_as_others_do(tmp_path: Path) -> None:
@@ -147,30 +101,17 @@ def test_a_program_whose_model_cannot_be_loaded_ends_as_others_do(tmp_path: Path
 import sys, time
 from sol_core import SolError, load_model
 from sol_core.generation import warm_up
-
-def compile_slowly(*kind):
-    time.sleep(1)
-    print("compiled", flush=True)
-
-warm_up.warm_up_kernels = compile_slowly
+warm_up.warm_up_kernels = lambda *kind: (time.sleep(1), print("compiled", flush=True))
 try:
     load_model("/no/such/model", device="cpu", data_dir=sys.argv[1])
 except SolError:
     print("caught", flush=True)
 """
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = _run("-c", code, str(tmp_path))
     assert (done.returncode, done.stdout.split()) == (0, ["caught", "compiled"]), done.stderr
 
 
-def test_a_cards_kernels_are_compiled_on_the_model_itself(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_card_warms_up_on_the_model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     lm = FrozenLM(SMALL_SPEC, arrange_weights(small_tensors(), SMALL_SPEC, torch.float32))
     kinds: set[tuple[bool, str]] = set()
     step = FrozenLM.decode_step
@@ -180,18 +121,13 @@ def test_a_cards_kernels_are_compiled_on_the_model_itself(
         return step(self, tokens, cache, actions, **how)
 
     monkeypatch.setattr(FrozenLM, "decode_step", watch)
-    warm_up.warm_up_card(lm)
-    assert kinds == {(dense, scorer) for dense in (True, False) for scorer in ("quest", "int4")}
-
-    warmed: list[Any] = []
-    model = SimpleNamespace(lm="a model")
     monkeypatch.setattr(warm_up, "pick_device", lambda name: torch.device("cuda"))
-    monkeypatch.setattr("sol_core.models.loading.load_language_model", lambda *_, **__: model)
-    monkeypatch.setattr(warm_up, "warm_up_kernels", lambda *_: None)
-    monkeypatch.setattr(warm_up, "warm_up_card", warmed.append)
+    monkeypatch.setattr(
+        "sol_core.models.loading.load_language_model", lambda *_, **__: SimpleNamespace(lm=lm)
+    )
     monkeypatch.setattr(warm_up, "tune", lambda *_: None)
     said: list[str] = []
     options: Any = {"data_dir": tmp_path, "dtype": "float32", "device": "cpu"}
     warm_up.load_warm(str(tmp_path), **options, on_progress=lambda text, part: said.append(text))
-    assert warmed == [model.lm]
+    assert kinds == {(dense, scorer) for dense in (True, False) for scorer in ("quest", "int4")}
     assert COMPILING in said

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from sol_core.actions import AXIS_FIELDS, DENSE, GRIDS, Action, ActionGrid, Budget
+from sol_core.actions import AXIS_FIELDS, DENSE, Action, ActionGrid, Budget
 from sol_core.comparing.scoring import ScoreCase, score_case
 from sol_core.config import GenerationConfig, ScheduleConfig
-from sol_core.decoding.cost import CostModel
 from sol_core.errors import ConfigError
 from sol_core.events import StepCost, TokenEvent
 from sol_core.fields import from_json
@@ -23,11 +23,11 @@ from sol_core.inspection.records import (
     InspectionConfig,
     InspectionEnd,
     InspectionStart,
-    inspection_json,
 )
 from sol_core.lens.engine import look_at_text
 from sol_core.models.loading import LanguageModel
-from tests.support.tiny_language_model import END, make_language_model
+from sol_core.policy import load_policy
+from tests.support.tiny_policies import save_tiny_policy
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 TEXT = "The keeper of the light wrote: 12 ships, Ada's too. def f(): 7\nÉ!"
@@ -35,11 +35,6 @@ BUDGET = Budget(0.4, 0.6, 8.0)
 GRID = ActionGrid(page_size=4)
 Made = tuple[InspectionStart, list[InspectedToken], InspectionEnd]
 STATIC, RANDOM = ScheduleConfig("static", BUDGET), ScheduleConfig("random", BUDGET, seed=3)
-
-
-@pytest.fixture(scope="module")
-def model() -> LanguageModel:
-    return make_language_model()
 
 
 def inspected(model: LanguageModel, text: str = TEXT, **options: Any) -> Made:
@@ -74,25 +69,15 @@ def test_tokens_say_what_they_are_and_what_dense_thought(made: Made) -> None:
     assert start.prefix_text + "".join(token.text for token in tokens) == TEXT
     assert [token.index for token in tokens] == list(range(len(tokens)))
     assert [token.cached_tokens for token in tokens] == list(range(1, len(tokens) + 1))
+    json.dumps([start.to_dict(), *(token.to_dict() for token in tokens)], allow_nan=False)
     for token in tokens:
         assert [row.name for row in token.rows] == list(start.rows)
-        probabilities = [one.probability for one in token.top]
-        assert len(probabilities) == 5
-        assert probabilities == sorted(probabilities, reverse=True)
         listed = {one.token_id: one.probability for one in token.top}
+        assert list(listed.values()) == sorted(listed.values(), reverse=True)
         if token.token_id in listed:
             nll = -math.log(listed[token.token_id])
             assert token.rows[0].nll == pytest.approx(nll, abs=1e-4)
         assert token.rows[1].cost.bytes_read < token.rows[0].cost.bytes_read
-
-
-def test_the_cost_is_that_of_the_grids_mechanisms(model: LanguageModel) -> None:
-    grid = GRIDS["default"]  # others count the tokens that were really read
-    _, tokens, _ = inspected(model, TEXT[:12], schedules=(STATIC,), grid=grid)
-    costs = CostModel.of(model.lm, grid)
-    for token in tokens:
-        static = token.rows[1]
-        assert static.cost == costs.decode_step(static.action, token.cached_tokens)
 
 
 def test_budgets_are_met_and_totals_are_means(made: Made) -> None:
@@ -124,9 +109,7 @@ def test_a_painted_schedule_takes_the_painted_actions(model: LanguageModel) -> N
             ScheduleConfig(**wrong)  # type: ignore[arg-type]
 
 
-def test_static_is_scored_again_at_what_another_row_spent(
-    model: LanguageModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_static_is_scored_again(model: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sol_core.inspection.engine.ENOUGH_TOKENS", 20)
     rich = ScheduleConfig("random", Budget(0.8, 0.9, 8.0), seed=1)
     _, tokens, end = inspected(model, schedules=(STATIC, rich))
@@ -143,18 +126,13 @@ def test_static_is_scored_again_at_what_another_row_spent(
 
 
 def test_a_saved_runs_tokens_are_scored_after_its_prompt(model: LanguageModel) -> None:
-    config = GenerationConfig(
-        schedule=STATIC, grid=GRID, chat=True, max_new_tokens=12, ignore_end_of_text=True
-    )
+    config = GenerationConfig(STATIC, grid=GRID, chat=True, max_new_tokens=9)
     made = [one for one in generate(model, "Hello", config) if isinstance(one, TokenEvent)]
-    generated = tuple(one.token_id for one in made)
-    start, tokens, _ = inspected(
-        model, "Hello", schedules=(STATIC,), chat=True, generated=generated
-    )
+    options = {"chat": True, "generated": tuple(one.token_id for one in made)}
+    start, tokens, _ = inspected(model, "Hello", schedules=(STATIC,), **options)
     assert list(start.prefix) == encode_prompt(model, "Hello", chat=True)
-    assert [token.rows[1].nll for token in tokens] == pytest.approx(
-        [one.surprisal for one in made], abs=1e-4
-    )
+    losses = [one.surprisal for one in made]
+    assert [token.rows[1].nll for token in tokens] == pytest.approx(losses, abs=1e-4)
 
 
 def test_long_texts_are_cut_and_it_is_said(model: LanguageModel) -> None:
@@ -181,9 +159,7 @@ def test_a_stop_ends_it_with_a_report_of_what_there_is(model: LanguageModel) -> 
     assert (end.num_tokens, end.rows, end.report) == (0, (), None)
 
 
-def test_special_tokens_are_spelled_out(model: LanguageModel) -> None:
-    _, tokens, _ = inspected(model, f"ab{END}", schedules=())
-    assert tokens[-1].text == END
+FOUR_POLICIES = tuple(ScheduleConfig("policy", policy=name) for name in "abcd")
 
 
 @pytest.mark.parametrize(
@@ -193,77 +169,28 @@ def test_special_tokens_are_spelled_out(model: LanguageModel) -> None:
         ("a", {}, "has 1 token for tiny"),
         ("abc", {"prefix_tokens": 3}, "of which the first 3 cannot be scored"),
         ("abc", {"generated": (4000,)}, "outside the vocabulary"),
+        ("abc", {"schedules": (ScheduleConfig("dense"),)}, "dense row is always there"),
+        ("abc", {"schedules": (STATIC, STATIC)}, "schedules must differ, got static, static"),
+        ("abc", {"schedules": FOUR_POLICIES}, "at most 3 schedules"),
+        ("abc", {"schedules": (ScheduleConfig("static", Budget(0.04)),)}, "outside the grid's"),
+        ("abc", {"prefix_tokens": 5, "max_tokens": 5}, "above the 5 that are not scored"),
+        ("abc", {"chat": True}, "chat is for a prompt"),
     ],
 )
-def test_texts_that_cannot_be_scored_are_refused_before_any_event(
+def test_what_makes_no_sense_is_refused_before_any_event(
     model: LanguageModel, text: str, options: dict[str, Any], message: str
 ) -> None:
-    config = InspectionConfig((STATIC,), GRID, **options)
     with pytest.raises(ConfigError, match=message):
-        inspect_text(model, text, config)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"schedules": (ScheduleConfig("dense"),)}, "dense row is always there"),
-        ({"schedules": (STATIC, STATIC)}, "schedules must differ, got static, static"),
-        (
-            {"schedules": tuple(ScheduleConfig("policy", policy=name) for name in "abcd")},
-            "at most 3 schedules",
-        ),
-        ({"schedules": (ScheduleConfig("static", Budget(0.04)),)}, "outside the grid's levels"),
-        ({"prefix_tokens": 0}, "prefix_tokens must be a whole number from 1"),
-        ({"prefix_tokens": 5, "max_tokens": 5}, "above the 5 that are not scored"),
-        ({"chat": True}, "chat is for a prompt"),
-    ],
-)
-def test_configurations_that_make_no_sense_are_refused(
-    options: dict[str, Any], message: str
-) -> None:
-    with pytest.raises(ConfigError, match=message):
-        InspectionConfig(**({"schedules": (STATIC,)} | options))
-
-
-def test_records_are_plain_json_and_the_configuration_comes_back(
-    model: LanguageModel, made: Made
-) -> None:
-    start, tokens, end = made
-    config = InspectionConfig((STATIC, RANDOM), GRID)
-    whole = inspection_json(
-        TEXT,
-        model.name,
-        config.to_dict(),
-        start.to_dict(),
-        [token.to_dict() for token in tokens],
-        end.to_dict(),
-    )
-    read = json.loads(json.dumps(whole, allow_nan=False))
-    assert (read["kind"], read["version"]) == ("inspection", 1)
-    assert from_json(InspectionConfig, read["config"]) == config
-    assert read["tokens"][3]["rows"][1]["name"] == "static"
-
-
-# --- the report, on tokens made by hand ---------------------------------------------------------
+        inspect_text(model, text, InspectionConfig(**({"schedules": (STATIC,)} | options)))
 
 
 def token(index: int, kind: str, *rows: tuple[Action, float, float]) -> InspectedToken:
     """A token from (action, nll, kl) of its rows."""
-    names = ("dense", "static", "policy:p")
-    return InspectedToken(
-        index,
-        index,
-        f" {index}",
-        kind,
-        (),
-        tuple(
-            InspectedRow(name, action, nll, kl, 1.0 + index, StepCost())
-            for name, (action, nll, kl) in zip(names, rows, strict=True)
-        ),
-        index + 1,
-        1.0,
-        1.0,
+    made = tuple(
+        InspectedRow(name, *row, 1.0 + index, StepCost())
+        for name, row in zip(("dense", "static", "policy:p"), rows, strict=True)
     )
+    return InspectedToken(index, index, f" {index}", kind, (), made, index + 1, 1.0, 1.0)
 
 
 EVEN, LITTLE, MUCH = Action(0.5, 0.6, 8), Action(0.2, 0.5, 6), Action(0.9, 0.9, 12)
@@ -293,8 +220,7 @@ def test_the_report_gives_spend_by_kind_and_what_it_goes_along_with() -> None:
     _, policy = difficulty(("dense", "static", "policy:p"), TOKENS).rows
     kinds = {kind.kind: kind for kind in policy.kinds}
     assert list(kinds) == ["word start", "name"]
-    assert kinds["name"].tokens == 2
-    assert kinds["name"].share == 0.5
+    assert (kinds["name"].tokens, kinds["name"].share) == (2, 0.5)
     assert kinds["name"].keep == pytest.approx(0.95)
     assert kinds["name"].loss == pytest.approx(0.6)
     assert kinds["word start"].kl == pytest.approx(HARMLESS_KL / 2)
@@ -302,13 +228,8 @@ def test_the_report_gives_spend_by_kind_and_what_it_goes_along_with() -> None:
     assert policy.correlation["keep"]["surprisal"] == pytest.approx(0.6325, abs=1e-3)
 
 
-# --- the lens on a text ---------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("schedules", [(), (RANDOM,)], ids=["dense", "random"])
-def test_the_lens_finds_the_step_that_the_inspection_took(
-    model: LanguageModel, schedules: tuple[ScheduleConfig, ...]
-) -> None:
+def test_the_lens_finds_it(model: LanguageModel, schedules: tuple[ScheduleConfig, ...]) -> None:
     _, tokens, _ = inspected(model, schedules=schedules)
     config = InspectionConfig(schedules, GRID)
     view, token_id = look_at_text(model, TEXT, 30, config)
@@ -320,44 +241,20 @@ def test_the_lens_finds_the_step_that_the_inspection_took(
         at = [row for row in rows if row.action == view.taken.action]
         assert [row.nll for row in at] == [view.taken.nll], axis
     assert all(len(trail.kl) == 16 for trail in view.trails)
-
-
-def test_a_token_outside_the_text_is_refused_with_the_range(model: LanguageModel) -> None:
-    last = len(model.tokenizer(TEXT)["input_ids"]) - 2
-    config = InspectionConfig((), GRID)
+    last = len(tokens) - 1
     assert look_at_text(model, TEXT, last, config)[0].trails[0].kl == ()
     with pytest.raises(ConfigError, match=f"token must be 0 to {last}, got {last + 1}"):
         look_at_text(model, TEXT, last + 1, config)
 
 
-PROSE = (
-    "The sky looks blue because the air scatters short waves of light more strongly than long "
-    "ones. Sunlight holds all colours, and on its way through the air the blue part is thrown "
-    "about in every direction, so that it reaches us from all over the sky. In the evening the "
-    "light comes a longer way, most of the blue has been lost before it arrives, and what is left "
-    "is red."
-)
-
-
-@pytest.mark.model
-def test_the_shipped_policy_beside_static_on_the_real_model(default_model: LanguageModel) -> None:
-    from app.policies.library import SHIPPED_FOLDER
-
-    budget = Budget(0.5, 0.6, 8.0)
-    policy = ScheduleConfig("policy", budget, policy="default")
-    config = InspectionConfig((ScheduleConfig("static", budget), policy), max_tokens=80)
-    start, *tokens, end = inspect_text(
-        default_model, PROSE, config, policies=lambda _: SHIPPED_FOLDER
-    )
+def test_a_policy_beside_static(model: LanguageModel, tmp_path: Path) -> None:
+    folder = save_tiny_policy(model, tmp_path / "tiny")
+    schedules = STATIC, ScheduleConfig("policy", BUDGET, policy="mine")
+    config = InspectionConfig(schedules, load_policy(folder, model).info.grid)
+    start, *tokens, end = inspect_text(model, TEXT, config, policies=lambda _: folder)
     assert isinstance(start, InspectionStart)
     assert isinstance(end, InspectionEnd)
-    assert start.rows == ("dense", "static", "policy:default")
-    assert len(tokens) == 79
-    dense, static, learned = end.rows
-    assert dense.nll < static.nll
-    assert dense.kl == 0 < learned.kl < static.kl
-    assert learned.spend.channel_keep_ratio == pytest.approx(0.6, abs=0.1)
-    assert all(
-        token.rows[2].policy is not None for token in tokens if isinstance(token, InspectedToken)
-    )
+    assert start.rows == ("dense", "static", "policy:mine")
+    assert all(token.rows[2].policy for token in tokens if isinstance(token, InspectedToken))
+    _, static, learned = end.rows
     assert learned.cost.policy_bytes > 0 == static.cost.policy_bytes

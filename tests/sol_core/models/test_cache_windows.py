@@ -39,7 +39,6 @@ def _prefilled(lm: FrozenLM, tokens: torch.Tensor, room: int = 0) -> KVCache:
 @pytest.mark.parametrize(
     ("sources", "lengths"),
     [
-        ([0, 0, 0, 0], [8, 17, 24, 39]),  # one text, any position
         ([1, 0, 1, 1, 0], [40, 16, 3, 40, 33]),  # out of order, repeated, within a first page
         ([0, 0, 1, 1], [16, 16, 16, 16]),  # in order: no index is needed
     ],
@@ -80,18 +79,6 @@ def test_windows_copy_no_shared_page(lm: FrozenLM) -> None:
     assert windows.capacity <= STEPS + 8
 
 
-def test_a_dense_row_of_many_does_not_feel_its_neighbours(lm: FrozenLM) -> None:
-    prefix = _prefilled(lm, _texts(1, 43))
-    token = torch.full((18,), 7)
-    alone = lm.decode_step(token, prefix.branch(18, 1), DENSE)
-    mixed = lm.decode_step(
-        token, prefix.branch(18, 1), [DENSE, *ROWS[1:], *ROWS[1:]] + [DENSE] * 11
-    )
-    assert torch.equal(mixed.logits[0], alone.logits[0])
-    assert torch.equal(mixed.logits[7:], alone.logits[7:])
-    assert not torch.allclose(mixed.logits[1], alone.logits[1])
-
-
 def _check_bounds(lm: FrozenLM, cache: KVCache) -> None:
     for layer in range(lm.spec.num_layers):
         block = cache.blocks(layer, 0, read="bounds")[-1]
@@ -102,26 +89,6 @@ def _check_bounds(lm: FrozenLM, cache: KVCache) -> None:
                 keys = block.keys[row, :, page * 8 : min(length, page * 8 + 8)]
                 assert torch.equal(block.page_min[row, :, page], keys.amin(1))
                 assert torch.equal(block.page_max[row, :, page], keys.amax(1))
-
-
-@pytest.mark.parametrize("lengths", [[13, 13], [9, 14]])
-@pytest.mark.parametrize("bits", [torch.float32, torch.bfloat16])
-def test_bounds_follow_every_kind_of_step(
-    family: str, lengths: list[int], bits: torch.dtype
-) -> None:
-    """Bounds grow token by token, lag over dense steps, and survive a truncation."""
-    lm = make_tiny_lm(family, dtype=bits)
-    cache = lm.new_cache(2, 40)
-    lm.prefill(_texts(2, 14), cache, lengths)
-    sparse = Action(0.4)
-    for number, action in enumerate([DENSE, sparse, sparse, DENSE, DENSE, *[sparse] * 9]):
-        lm.decode_step(torch.tensor([number + 3, number + 9]), cache, action)
-        if action is sparse:
-            _check_bounds(lm, cache)
-    cache.truncate(11)
-    for number in range(7):
-        lm.decode_step(torch.tensor([number + 30, number + 50]), cache, sparse)
-        _check_bounds(lm, cache)
 
 
 def test_bounds_forget_a_step_that_failed(lm: FrozenLM) -> None:

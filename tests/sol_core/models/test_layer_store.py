@@ -83,14 +83,3 @@ def test_bounds_and_copies_are_those_of_the_keys(
             _check(store, ends, argument)
     for read in ("codes", "bounds"):
         _check(store, ends, read)
-
-
-def test_a_step_keeps_current_what_somebody_asked_for() -> None:
-    keys = torch.zeros(ROWS, HEADS, CAPACITY, SIZE)
-    store = LayerStore(keys, keys.clone(), PAGE)
-    assert store.take_token([3, 3]) is None
-    store.prepare("bounds", [4, 4])
-    assert store.take_token([4, 4]) == "bounds"
-    store.prepare("codes", [5, 5])
-    assert store.take_token([5, 5]) == "codes"
-    assert store.take_token([6, 6]) == "codes"

@@ -93,13 +93,9 @@ def test_a_gain_within_the_noise_changes_nothing(measured: Any) -> None:
     assert lm.tuning == DEFAULT
 
 
-def test_slow_models_are_measured_for_seconds_too(measured: Any) -> None:
-    _, clock, _ = measured(lambda chosen: 0.1)
-    assert clock.now < 5
-
-
 @pytest.mark.parametrize(
-    "content", ["", "[]", "{", '{"%s": [1]}', '{"%s": {"weights float32": {"x": 1}}}']
+    "content",
+    ["", "[]", '{"%s": [1], "another CPU": {}}', '{"%s": {"weights float32": {"x": 1}}}'],
 )
 def test_a_damaged_file_is_measured_again(measured: Any, tmp_path: Path, content: str) -> None:
     file = tmp_path / "cache" / "tuning.json"
@@ -108,14 +104,8 @@ def test_a_damaged_file_is_measured_again(measured: Any, tmp_path: Path, content
     lm, clock, _ = measured(lambda chosen: 0.1)
     assert lm.tuning == DEFAULT
     assert clock.steps > 0
-
-
-def test_another_cpus_choices_stay(measured: Any, tmp_path: Path) -> None:
-    file = tmp_path / "cache" / "tuning.json"
-    file.parent.mkdir()
-    file.write_text('{"another CPU": {"weights": {}}}')
-    measured(lambda chosen: 0.1)
-    assert set(json.loads(file.read_text())) == {"another CPU", tuning._machine()}
+    assert clock.now < 5
+    assert ("another CPU" in json.loads(file.read_text())) == ("another" in content)
 
 
 def test_the_variable_wins(measured: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -83,19 +83,6 @@ def test_states_like_the_sample_read_the_share(
     assert abs(1 + sum(part.mean() for part in read) - share) < 0.03
 
 
-def test_alike_steps_take_the_static_mixes(mixes: MixTable) -> None:
-    """Without differences between steps, the choices are corners of the hull."""
-    prices = BytePrices(GRID, mixes, made_states(0.0), SHARP)
-    for context in CONTEXTS:
-        corners = {
-            (mix.action.keep_fraction, mix.action.channel_keep_ratio) for mix in mixes.hull(context)
-        }
-        alike = np.zeros((1, 2, 2))
-        for share in np.linspace(mixes.lowest(context), 1, 9):
-            (keep, channels), *_ = chosen(prices, alike, no_history(1), [share], [context])
-            assert (GRID.keep_fractions[keep], GRID.channel_keep_ratios[channels]) in corners
-
-
 @pytest.mark.parametrize("axis", [0, 1])
 def test_a_step_that_needs_an_axis_gets_more_of_it(mixes: MixTable, axis: int) -> None:
     prices, needs = BytePrices(GRID, mixes, made_states(), SHARP), np.zeros((3, 2, 2))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -33,9 +33,7 @@ from sol_core.policy.network import (
     kept_rows,
     level_values,
 )
-from sol_core.policy.policy import budget_shares
 from sol_core.policy.prices import PriceRule, PriceTable, choose_levels
-from sol_core.policy.scheduler import feedback_shares
 from sol_core.training.config import preset
 from tests.support.tiny_language_model import make_language_model
 
@@ -70,21 +68,15 @@ def make_policy(
 def test_step_by_step_equals_the_whole_sequence(model: LanguageModel, kind: str) -> None:
     policy = make_policy(model, PolicyConfig(network=kind, width=16, num_heads=2))  # type: ignore[arg-type]
     width = policy.info.layout.width
-    rows, embedding, budget = torch.randn(3, 7, width), torch.randn(3, 7, 64), torch.randn(3, 7, 8)
+    rows, budget = torch.randn(3, 7, width), torch.randn(3, 7, 8)
     embedding = torch.randn(3, 7, model.spec.hidden_size)
-    network, cache, parts = policy.network, None, []
-    if isinstance(network, JointNetwork):
-        whole = network(rows, embedding, budget)[0]
-        for step in range(7):
-            at = slice(step, step + 1)
-            out, cache = network(rows[:, at], embedding[:, at], budget[:, at], cache)
-            parts.append(out)
-    else:
-        whole = torch.cat(network(rows, embedding)[0], -1)
-        for step in range(7):
-            at = slice(step, step + 1)
-            damages, _, cache = network(rows[:, at], embedding[:, at], cache)
-            parts.append(torch.cat(damages, -1))
+    given = (rows, embedding, budget) if kind == "joint" else (rows, embedding)
+    cache, parts = None, []
+    for step in range(7):
+        out, *_, cache = policy.network(*(part[:, step : step + 1] for part in given), cache)
+        parts.append(out if kind == "joint" else torch.cat(out, -1))
+    whole = policy.network(*given)[0]
+    whole = whole if kind == "joint" else torch.cat(whole, -1)
     assert torch.allclose(torch.cat(parts, 1), whole, atol=1e-5)
 
 
@@ -97,14 +89,10 @@ def test_the_joint_network_is_the_papers(model: LanguageModel) -> None:
     encoder, size = network.encoder, layout.hidden_size
     assert encoder.project.weight.shape == (512, 2 * size + 3 + 8)
     assert encoder.mlp_in.weight.shape == (4 * 512, 512)
-    assert encoder.positions.weight.shape == (16, 512)
     assert (network.head.out_features, network.budget[0].out_features) == (1560, 32)
     torch.nn.init.normal_(network.head.weight)
-    rows, embedding, budget = (
-        torch.randn(1, 4, layout.width),
-        torch.randn(1, 4, size),
-        torch.zeros(1, 4, 8),
-    )
+    rows, embedding = torch.randn(1, 4, layout.width), torch.randn(1, 4, size)
+    budget = torch.zeros(1, 4, 8)
     unseen, seen = rows.clone(), rows.clone()
     unseen[..., size:-3] += 1  # middle states, concentration, entropy, surprisal, length
     seen[..., -3:] += 1
@@ -115,22 +103,7 @@ def test_the_joint_network_is_the_papers(model: LanguageModel) -> None:
     assert not torch.allclose(alike[:, 0], alike[:, 1]), "places differ"
 
 
-@pytest.mark.parametrize("kind", ["factored", "joint"])
-def test_later_steps_do_not_reach_back(model: LanguageModel, kind: str) -> None:
-    policy = make_policy(model, PolicyConfig(network=kind, width=16, num_heads=2))  # type: ignore[arg-type]
-    rows = torch.randn(1, 5, policy.info.layout.width)
-    changed = rows.clone()
-    changed[:, 3:] += 1
-    embedding = torch.randn(1, 5, model.spec.hidden_size)
-    encode = policy.network.encoder
-    extra = torch.zeros(1, 5, 8 if kind == "joint" else 0)
-    first = encode(torch.cat((rows, extra), -1), embedding)[0]
-    second = encode(torch.cat((changed, extra), -1), embedding)[0]
-    assert torch.equal(first[:, :3], second[:, :3])
-    assert not torch.allclose(first[:, 3:], second[:, 3:])
-
-
-@pytest.mark.parametrize("size", [1.0, 3e4, 7e4, 1e5, 1e9])
+@pytest.mark.parametrize("size", [1.0, 3e4, 7e4, 1e9])
 def test_states_beyond_fp16_are_kept_as_the_network_sees_them(
     model: LanguageModel, size: float
 ) -> None:
@@ -205,31 +178,6 @@ def test_the_mean_spend_is_steered_to_the_budget(model: LanguageModel) -> None:
     assert gap.max() < 0.02
 
 
-def test_after_a_short_context_an_overspend_of_attention_is_made_good_sooner(
-    model: LanguageModel,
-) -> None:
-    policy = make_policy(model)
-    budgets = [Budget(0.6, 0.75, 11)] * 2
-    scheduler = PolicyScheduler(policy, budgets)
-    wanted = budget_shares(budgets)
-    share = torch.full((2, 3), 1 / 64)
-    share[0, 0] = 1 / 8
-    for step in range(6):
-        excess = (scheduler.mean_spends() - wanted) * step
-        seen = replace(observe(model, 2, step), cached_tokens=(16 + step, 1000 + step))
-        scheduler.next_actions(seen)
-        aims = (wanted - excess * share).clamp(*policy.ends)
-        torch.testing.assert_close(scheduler.steps[-1].inputs.aims[:, 0], aims)
-    assert (excess.abs() > 0.1).any()
-
-
-def test_feedback_of_attention_is_quick_after_short_contexts_and_slow_after_long_ones() -> None:
-    contexts = torch.tensor([1, 16, 64, 128, 256, 4096])
-    steps = 1 / feedback_shares(contexts)
-    assert steps[:, 0].tolist() == [8, 8, 8, 16, 64, 64]
-    assert (steps[:, 1:] == 64).all()
-
-
 def test_greedy_takes_the_most_probable_level_and_sampling_depends_on_the_seed(
     model: LanguageModel,
 ) -> None:
@@ -250,11 +198,8 @@ def test_greedy_takes_the_most_probable_level_and_sampling_depends_on_the_seed(
 
     assert draw(1) == draw(1)
     assert draw(1) != draw(2)
-
-
-def test_a_budget_outside_the_grid_is_refused(model: LanguageModel) -> None:
     with pytest.raises(ConfigError, match=r"attention kept = 0.1 is outside"):
-        PolicyScheduler(make_policy(model), [Budget(0.1, 0.6, 8)])
+        PolicyScheduler(policy, [Budget(0.1, 0.6, 8)])
 
 
 @pytest.mark.parametrize("kind", ["factored", "joint"])
@@ -272,15 +217,6 @@ def test_a_saved_policy_chooses_as_before(model: LanguageModel, tmp_path: Path, 
         assert first.next_actions(seen) == second.next_actions(seen)
 
 
-def test_saving_again_replaces_the_folder_and_leaves_nothing_beside_it(
-    model: LanguageModel, tmp_path: Path
-) -> None:
-    save_policy(make_policy(model, seed=1), tmp_path / "p")
-    save_policy(make_policy(model, seed=2), tmp_path / "p")
-    assert [path.name for path in tmp_path.iterdir()] == ["p"]
-    load_policy(tmp_path / "p", model)
-
-
 def test_a_file_cut_at_any_byte_is_refused(model: LanguageModel, tmp_path: Path) -> None:
     save_policy(make_policy(model), tmp_path / "p")
     for name in ("config.json", "model.safetensors"):
@@ -294,11 +230,8 @@ def test_a_file_cut_at_any_byte_is_refused(model: LanguageModel, tmp_path: Path)
 
 
 def edited(folder: Path, **changes: object) -> Path:
-    record = json.loads((folder / "config.json").read_text("utf-8"))
-    record |= changes
-    copy = folder.parent / "edited"
-    shutil.rmtree(copy, ignore_errors=True)
-    shutil.copytree(folder, copy)
+    record = json.loads((folder / "config.json").read_text("utf-8")) | changes
+    copy = shutil.copytree(folder, folder.parent / "edited", dirs_exist_ok=True)
     (copy / "config.json").write_text(json.dumps(record), "utf-8")
     return copy
 
@@ -306,35 +239,33 @@ def edited(folder: Path, **changes: object) -> Path:
 def test_what_was_made_for_something_else_is_refused(model: LanguageModel, tmp_path: Path) -> None:
     folder = tmp_path / "p"
     save_policy(make_policy(model), folder)
-    with pytest.raises(PolicyError, match="not for this model"):
-        load_policy(edited(folder, fingerprint="1" * 32), model)
+    changes: dict[str, dict[str, Any]] = {
+        "not for this model": {"fingerprint": "1" * 32},
+        "schema 2": {"schema": 2},
+        "config has an unknown field 'evil'": {"config": {"evil": 1}},
+        "price": {"prices": []},
+        "does not fit": {"config": {"width": 32, "num_heads": 2}},
+    }
+    for words, change in changes.items():
+        with pytest.raises(PolicyError, match=words):
+            load_policy(edited(folder, **change), model)
     with pytest.raises(PolicyError, match="another grid"):
         load_policy(folder, model, grid=ActionGrid(quant_site="mlp_input"))
-    with pytest.raises(PolicyError, match="schema 2"):
-        load_policy(edited(folder, schema=2), model)
-    with pytest.raises(PolicyError, match="config has an unknown field 'evil'"):
-        load_policy(edited(folder, config={"evil": 1}), model)
-    with pytest.raises(PolicyError, match="price"):
-        load_policy(edited(folder, prices=[]), model)
-    with pytest.raises(PolicyError, match="does not fit"):
-        load_policy(edited(folder, config={"width": 32, "num_heads": 2}), model)
     with pytest.raises(PolicyError, match="not a policy folder"):
         load_policy(tmp_path, model)
-
-
-def test_weights_that_are_not_finite_are_refused(model: LanguageModel, tmp_path: Path) -> None:
     policy = make_policy(model)
     with torch.no_grad():
         next(policy.network.parameters()).view(-1)[0] = torch.nan
-    save_policy(policy, tmp_path / "p")
+    save_policy(policy, folder)
     with pytest.raises(PolicyError, match="not finite"):
-        load_policy(tmp_path / "p", model)
+        load_policy(folder, model)
 
 
 def test_a_full_disk_leaves_the_old_policy(
     model: LanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    save_policy(make_policy(model, seed=1), tmp_path / "p")
+    for seed in (0, 1):  # saving again replaces the folder
+        save_policy(make_policy(model, seed=seed), tmp_path / "p")
     before = (tmp_path / "p" / "model.safetensors").read_bytes()
 
     def full(*_: object) -> None:
@@ -345,44 +276,6 @@ def test_a_full_disk_leaves_the_old_policy(
         save_policy(make_policy(model, seed=2), tmp_path / "p")
     assert (tmp_path / "p" / "model.safetensors").read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["p"]
-
-
-def test_short_axes_and_aims_at_ends_do_not_change_the_rule() -> None:
-    """All axes at once, padded, equal each axis by itself; the ends leave nothing to choose."""
-    generator = torch.Generator().manual_seed(3)
-    levels = level_values(ActionGrid())
-    damages = [
-        (2 * torch.randn(50, 1, generator=generator) - 6 * values).exp() for values in levels
-    ]
-    tables = [PriceTable.measure(*pair) for pair in zip(damages, levels, strict=True)]
-    tables[1] = PriceTable(tables[1].log_prices[::7], tables[1].spends[::7])
-    low, high = (torch.stack([values[end] for values in levels]) for end in (0, -1))
-    aims = low + torch.rand(50, 3, generator=generator) * (high - low)
-    aims[0], aims[1] = low, high
-    sharpness = torch.tensor([20.0, 30.0, 40.0])
-    longest = max(map(len, levels))
-    padded = torch.stack(
-        [
-            torch.cat((values, values[:, -1:].expand(-1, longest - values.shape[1])), 1)
-            for values in damages
-        ],
-        1,
-    )
-    rule = PriceRule(levels, tables)
-    together = rule.logits(padded, aims, sharpness)
-    for row in (0, 1, 2):
-        single = rule.logits(padded[row, None], aims[row, None], sharpness)[0]
-        assert torch.equal(single, together[row])
-    for axis, values in enumerate(levels):
-        at = slice(axis, axis + 1)
-        rule = PriceRule([values], [tables[axis]])
-        alone = rule.logits(damages[axis][:, None], aims[:, at], sharpness[at])[:, 0]
-        assert torch.allclose(together[:, axis, : len(values)], alone, rtol=1e-5, atol=1e-5)
-        assert together[:, axis, len(values) :].le(-1e6).all()
-        price = rule.price(aims[2:, at])[:, 0]
-        assert torch.equal(alone[2:].argmax(-1), choose_levels(damages[axis][2:], values, price))
-        assert together[0, axis].argmax() == 0
-        assert together[1, axis].argmax() == len(values) - 1
 
 
 def test_a_choice_tells_its_probability_when_asked(model: LanguageModel) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from huggingface_hub import PyTorchModelHubMixin
@@ -19,7 +19,7 @@ from sol_core.models.loading import LanguageModel
 from sol_core.policy import Policy, load_policy
 from sol_core.policy.files.archive import FormerName, PolicyNotes, write_notes
 from sol_core.policy.files.locate import fetch_policy, locate_policy
-from sol_core.policy.info import MAX_BYTES
+from sol_core.policy.info import MAX_BYTES, PolicyInfo
 from tests.support.hub_stand_in import HubStandIn, hub_stand_in
 from tests.support.tiny_language_model import make_language_model
 from tests.support.tiny_policies import save_tiny_policy
@@ -68,52 +68,12 @@ def test_a_folder_comes_through_the_mixin_unchanged(
     policy = Policy.from_pretrained(folder, model=model)
     assert isinstance(policy, PyTorchModelHubMixin)
     assert policy.info == load_policy(folder, model).info
-    target = tmp_path / "new" / "again"
+    target = tmp_path / "new"
+    target.mkdir()
+    (target / "notes.json").write_text("{}")  # stays
     policy.save_pretrained(target)
-    assert _bytes(target) == _bytes(folder)
+    assert _bytes(target) == _bytes(folder) | {"notes.json": b"{}"}
     assert Policy.from_pretrained(str(target), model=model).info == policy.info
-
-
-def test_saving_over_a_folder_keeps_what_is_not_a_policys(
-    model: LanguageModel, folder: Path
-) -> None:
-    (folder / "notes.json").write_text("{}")
-    load_policy(folder, model).save_pretrained(folder)
-    assert sorted(_bytes(folder)) == sorted([*FILES, "notes.json"])
-    assert load_policy(folder, model).info.name == "tiny"
-
-
-def test_a_save_that_fails_leaves_no_half_policy(
-    model: LanguageModel, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    policy = load_policy(folder, model)
-
-    def full(*_: object) -> None:
-        raise OSError("No space left on device")
-
-    monkeypatch.setattr("safetensors.torch.save_file", full)
-    with pytest.raises(OSError, match="No space"):
-        policy.save_pretrained(folder)
-    with pytest.raises(PolicyError, match=r"holds no config\.json"):
-        Policy.from_pretrained(folder, model=model)
-    assert sorted(_bytes(folder)) == ["README.md", "model.safetensors"]
-
-
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [
-        ("[]", "schema None"),
-        ("{", "cannot be read"),
-        ('{"schema": 99}', "schema 99"),
-        ('{"schema": 1, "info": 1, "embedding": 2, "network": 3}', "is damaged"),
-    ],
-)
-def test_a_foreign_config_is_refused_in_the_same_words(
-    model: LanguageModel, folder: Path, content: str, words: str
-) -> None:
-    (folder / "config.json").write_text(content)
-    with pytest.raises(PolicyError, match=words):
-        Policy.from_pretrained(folder, model=model)
 
 
 def test_a_damaged_or_foreign_policy_is_refused(model: LanguageModel, folder: Path) -> None:
@@ -127,28 +87,45 @@ def test_a_damaged_or_foreign_policy_is_refused(model: LanguageModel, folder: Pa
     weights.write_bytes(weights.read_bytes()[:-10])
     with pytest.raises(PolicyError, match="truncated or damaged"):
         Policy.from_pretrained(folder, model=model)
+    for content, words in (("[]", "schema None"), ("{", "cannot be read"), ("{}", "schema None")):
+        (folder / "config.json").write_text(content)
+        with pytest.raises(PolicyError, match=words):
+            Policy.from_pretrained(folder, model=model)
 
 
-def test_a_hub_id_is_fetched_into_the_cache_once(
-    model: LanguageModel, stored: str, hub: HubStandIn, tmp_path: Path
+def test_a_policy_is_pushed_pulled_once_and_read_without_a_network(
+    model: LanguageModel,
+    folder: Path,
+    hub: HubStandIn,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    policy = load_policy(folder, model)
+    policy.push_to_hub("me/pushed", token=hub.token)
+    files = hub.repositories["me/pushed"]
+    assert {name: files[name] for name in FILES} == _bytes(folder)
+
+    def pulled(**options: Any) -> PolicyInfo:
+        return Policy.from_pretrained("me/pushed", model=model, **options).info
+
+    hub.fetched.clear()
     cache = tmp_path / "cache"
-    policy = Policy.from_pretrained(stored, model=model, cache_dir=cache)
-    assert policy.info.name == "tiny"
-    assert sorted(hub.fetched) == FILES
-    again = Policy.from_pretrained(stored, model=model, cache_dir=cache)
-    assert again.info == policy.info
-    assert sorted(hub.fetched) == FILES, "the cache had it"
-    local = Policy.from_pretrained(stored, model=model, cache_dir=cache, local_files_only=True)
-    assert local.info == policy.info
+    assert pulled(cache_dir=cache) == pulled(cache_dir=cache) == policy.info
+    assert sorted(hub.fetched) == FILES, "the cache had it the second time"
+    assert pulled(cache_dir=cache, local_files_only=True) == policy.info
+    _ask_at("http://127.0.0.1:9", monkeypatch)
+    assert pulled(cache_dir=cache) == policy.info
+    assert "the Hub is not reached" in caplog.text
+    with pytest.raises(DownloadError, match="did not give or take me/pushed"):
+        pulled(cache_dir=tmp_path / "other")
 
 
-@pytest.mark.parametrize("sticks", ["config.json", "model.safetensors"])
 def test_a_pull_that_is_killed_in_the_middle_of_a_file_is_pulled_again(
-    model: LanguageModel, stored: str, hub: HubStandIn, folder: Path, tmp_path: Path, sticks: str
+    stored: str, hub: HubStandIn, tmp_path: Path
 ) -> None:
     cache = tmp_path / "cache"
-    hub.sticks = sticks
+    hub.sticks = "model.safetensors"
     code = "import sys; from sol_core.policy.files.locate import fetch_policy as fetch; "
     code += "fetch(sys.argv[1], cache_dir=sys.argv[2])"
     variables = os.environ | {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home")}
@@ -157,26 +134,8 @@ def test_a_pull_that_is_killed_in_the_middle_of_a_file_is_pulled_again(
         child.kill()
     assert child.returncode == -9
     hub.sticks = ""
-    pulled = Policy.from_pretrained(stored, model=model, cache_dir=cache)
-    assert pulled.info.name == "tiny"
     found = fetch_policy(stored, cache_dir=cache)
     assert {name: (found / name).read_bytes() for name in FILES} == hub.repositories[stored]
-
-
-def test_without_a_network_the_cache_is_used(
-    model: LanguageModel,
-    stored: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    cache = tmp_path / "cache"
-    fetch_policy(stored, cache_dir=cache)
-    _ask_at("http://127.0.0.1:9", monkeypatch)
-    assert load_policy(fetch_policy(stored, cache_dir=cache), model).info.name == "tiny"
-    assert "the Hub is not reached" in caplog.text
-    with pytest.raises(DownloadError, match="did not give or take me/tiny"):
-        fetch_policy(stored, cache_dir=tmp_path / "other")
 
 
 @pytest.mark.parametrize(
@@ -185,39 +144,23 @@ def test_without_a_network_the_cache_is_used(
         ("me/nothing", DownloadError, "did not give or take me/nothing"),
         ("nonsense", DownloadError, "OWNER/NAME"),
         ("me/empty", PolicyError, r"holds no config\.json: it is no policy"),
+        ("me/tiny", PolicyError, "too large"),
     ],
 )
 def test_what_the_hub_cannot_give(
     model: LanguageModel,
     hub: HubStandIn,
+    stored: str,
     tmp_path: Path,
     repository: str,
     error: type[Exception],
     words: str,
 ) -> None:
     hub.repositories["me/empty"] = {"README.md": b"x"}
-    with pytest.raises(error, match=words):
-        Policy.from_pretrained(repository, model=model, cache_dir=tmp_path)
-
-
-def test_sizes_are_looked_at_before_anything_is_fetched(
-    model: LanguageModel, stored: str, hub: HubStandIn, tmp_path: Path
-) -> None:
     hub.sizes["model.safetensors"] = 10**9
-    with pytest.raises(PolicyError, match="too large"):
-        Policy.from_pretrained(stored, model=model, cache_dir=tmp_path)
+    with pytest.raises(error, match=words):
+        Policy.from_pretrained(repository, model=model, cache_dir=tmp_path / "cache")
     assert not hub.fetched
-
-
-def test_push_to_hub_and_back(
-    model: LanguageModel, folder: Path, hub: HubStandIn, tmp_path: Path
-) -> None:
-    policy = load_policy(folder, model)
-    policy.push_to_hub("me/pushed", token=hub.token)
-    files = hub.repositories["me/pushed"]
-    assert {name: files[name] for name in FILES} == _bytes(folder)
-    again = Policy.from_pretrained("me/pushed", model=model, cache_dir=tmp_path / "cache")
-    assert again.info == policy.info
 
 
 def test_a_policy_is_found_by_every_name(
@@ -252,11 +195,3 @@ def test_a_policy_that_is_nowhere_is_named_with_what_there_is(folder: Path, tmp_
         locate_policy(tmp_path / "empty", data_dir)
     with pytest.raises(PolicyError, match="no policy '~nobody/x/y'"):
         locate_policy("~nobody/x/y", data_dir)
-
-
-def test_the_card_names_a_base_model_that_the_hub_knows(folder: Path) -> None:
-    shipped = (SHIPPED_POLICY / "README.md").read_text("utf-8")
-    assert "base_model: HuggingFaceTB/SmolLM2-135M-Instruct\n" in shipped
-    assert "Policy.from_pretrained(" in shipped
-    assert "base_model" not in (folder / "README.md").read_text("utf-8")
-    assert json.loads((folder / "config.json").read_text())["model"] == "tiny"

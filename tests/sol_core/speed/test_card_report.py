@@ -45,9 +45,13 @@ def folder(tmp_path: Path) -> Path:
     return save_model_folder(tmp_path / "model", "llama-gqa-tied", starts=False)
 
 
-def _report(folder: Path, report: CardReport, monkeypatch: Any, speeds: list[float]) -> Any:
-    measured = iter(speeds)  # dense, sparse, both eager, the CPU's
-    monkeypatch.setattr(reporting, "_tokens_per_s", lambda *_: next(measured))
+def _report(
+    folder: Path, report: CardReport, monkeypatch: pytest.MonkeyPatch, speeds: list[float] | None
+) -> Any:
+    """Args: speeds, dense, sparse, both eager and the CPU's; without them, real steps' here."""
+    if speeds is not None:
+        measured = iter(speeds)
+        monkeypatch.setattr(reporting, "_tokens_per_s", lambda *_: next(measured))
     return card_report(str(folder), folder, lambda *_: None, card=StandIn(report))
 
 
@@ -58,10 +62,7 @@ def test_a_right_card_ends_with_whether_compressing_pays(
     made = _report(folder, CardReport("RTX 0"), monkeypatch, [100.0, sparse, 40.0, 30.0, 20.0])
     assert made["status"] == RIGHT
     text = record_text(made)
-    values = {"gpu card": "RTX 0", "tokens per s dense": "100", "tokens per s cpu": "20"}
-    lines = [f"{name:24} {value}" for name, value in values.items()]
-    lines.append(f"{'tokens per s sparse eager':24} 30")
-    for line in (*lines, "6.0 of 8.0 GB free", "page_attention: right", "fit at once"):
+    for line in ("RTX 0", "6.0 of 8.0 GB free", "page_attention: right", "fit at once"):
         assert line in text
     last = text.splitlines()[-1]
     assert f"{sparse / 100:.2f} times" in last
@@ -72,6 +73,9 @@ def test_replaced_kernels_are_named_and_the_status_says_so(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     checked = CardReport("T4", {"gated_mlp": "CompilationError: no"}, "steps differ")
+    made = _report(folder, checked, monkeypatch, None)
+    assert set(made["tokens_per_s"]) == {"dense", "sparse", "dense_eager", "sparse_eager", "cpu"}
+    assert min(made["tokens_per_s"].values()) > 0
     made = _report(folder, checked, monkeypatch, [100.0, 90.0, 40.0, 30.0, 20.0])
     assert made["status"] == FALLBACKS
     text = record_text(made)
@@ -110,9 +114,3 @@ def test_without_a_card_the_command_ends_with_2(
     assert "Use --device cpu: torch was built without CUDA." in capsys.readouterr().out
     assert command_line.main([*command, "--json"]) == USE_CPU
     assert json.loads(capsys.readouterr().out)["status"] == USE_CPU
-
-
-def test_the_speeds_are_those_of_whole_steps(folder: Path) -> None:
-    made = card_report(str(folder), folder, lambda *_: None, card=StandIn(CardReport("RTX 0")))
-    assert set(made["tokens_per_s"]) == {"dense", "sparse", "dense_eager", "sparse_eager", "cpu"}
-    assert min(made["tokens_per_s"].values()) > 0

@@ -4,6 +4,7 @@ have, fetched from PyPI into folders of their own; and the interpreter's numbers
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections import defaultdict
@@ -12,10 +13,26 @@ from pathlib import Path
 import pytest
 
 from sol_core.speed.ahead_of_time import ARCHITECTURES, SHARED_LIMIT, compile_in_child
-from tests.sol_core.speed.other_triton import VERSIONS, environment_with_triton
 
 ROOT = Path(__file__).parents[3]
 CARDS = (75, 80, 86, 89, 90, 120)
+VERSIONS = ("3.4.0", "3.6.0", "3.7.1")
+
+
+def environment_with_triton(version: str, folder: Path) -> dict[str, str]:
+    """Fetch a Triton from PyPI into an empty folder; skips the test where there is none.
+
+    Returns: variables with which a child imports it before the installed one.
+    """
+    command = [sys.executable, "-m", "pip", "install", "--no-deps", "--quiet", "--target"]
+    done = subprocess.run([*command, str(folder), f"triton=={version}"], check=False)
+    if done.returncode != 0:
+        pytest.skip(f"PyPI gives no Triton {version} here")
+    return {
+        **os.environ,
+        "PYTHONPATH": str(folder),
+        "TRITON_CACHE_DIR": str(folder / "cache"),
+    }
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from typing import Any, cast
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -27,7 +28,6 @@ from sol_core.tasks.recall import (
     PassageQuestion,
     RecallSource,
     is_answered,
-    normal,
     recall_questions,
 )
 from sol_core.tasks.runner import run_tasks
@@ -102,14 +102,12 @@ def test_facts_of_a_form_differ_in_everything_that_is_asked() -> None:
         (" the mill", False, False),
         (" old millstones", False, False),
         ("\n an old mill", True, True),
-        ("", False, False),
         (" no\nold mill", False, False),
     ],
 )
 def test_what_is_written_is_compared_by_its_words(written: str, exact: bool, holds: bool) -> None:
     question = Question(("",), (" x",), 0, accepted=("the old mill", "a windmill"))
     assert is_answered(written, question) == (exact, holds)
-    assert normal("The Levi's  Stadium.") == ["levi", "s", "stadium"]
 
 
 def test_questions_of_a_text_share_its_tokens_and_run_together() -> None:
@@ -124,22 +122,14 @@ def test_questions_of_a_text_share_its_tokens_and_run_together() -> None:
     assert list(batches(ones, 1)) == [[0, 1, 2, 3], [4, 5]]
 
 
-def test_one_prefill_gives_every_question_what_it_has_alone(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_one_prefill_serves_every_question(monkeypatch: pytest.MonkeyPatch) -> None:
     model = make_language_model()
     ones = encode_after_texts(model.tokenizer, QUESTIONS[:2])
-    fed = []
-    prefill = FrozenLM.prefill
-
-    def counted(lm: FrozenLM, tokens: torch.Tensor, *rest: Any, **options: Any) -> Any:
-        if lm is model.lm:  # kernels may be warming up on a model of their own
-            fed.append(tokens.numel())
-        return prefill(lm, tokens, *rest, **options)
-
-    monkeypatch.setattr(FrozenLM, "prefill", counted)
+    read = Mock(wraps=model.lm.prefill)
+    monkeypatch.setattr(model.lm, "prefill", read)
     contexts = read_contexts(model.lm, ones, GRID, observe=Observe.NOTHING)
     monkeypatch.undo()
+    fed = [call.args[0].numel() for call in read.call_args_list]
     assert len(fed) == 2
     assert fed[0] == ones[0].shared
     assert fed[1] <= 2 * len(" And Ben has")
@@ -197,10 +187,7 @@ def test_a_text_that_the_model_cannot_hold_is_refused(monkeypatch: pytest.Monkey
     config = TasksConfig(("recall",), budgets=(Budget(0.5, 0.6, 8.0),), contexts=(500, 7500))
     with pytest.raises(ConfigError, match=r"takes a context of 7,628, .*\(--contexts\)"):
         run_tasks(model, "mine", cast(Any, None), config, data_dir=cast(Any, None))
-
-
-@pytest.mark.parametrize("text", ["", "many", "100", "1000,1000", "2000000", "1e3"])
-def test_contexts_that_are_none_are_refused(text: str) -> None:
     assert parse_contexts("1000, 4000") == (1000, 4000)
-    with pytest.raises(ConfigError, match="contexts"):
-        parse_contexts(text)
+    for text in ("", "many", "100", "1000,1000", "2000000"):
+        with pytest.raises(ConfigError, match="contexts"):
+            parse_contexts(text)

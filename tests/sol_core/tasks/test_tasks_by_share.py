@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -42,11 +41,6 @@ def constant(budgets: Sequence[Budget], seed: int | None) -> BatchScheduler:
     return scheduler
 
 
-@pytest.fixture(scope="module")
-def model() -> LanguageModel:
-    return make_language_model()
-
-
 def _run(model: LanguageModel, budgets: tuple[Budget, ...], *names: str) -> dict[str, Any]:
     config = TasksConfig(("piqa",), 40, budgets, baselines=names)
     rival = Contender("mine", constant, GRID, 16, "", "", PolicyReads(500, True))
@@ -68,9 +62,6 @@ def test_static_and_paper_read_what_the_policy_read(model: LanguageModel) -> Non
     # Attention is lowered first.
     assert methods["paper"]["spend"]["keep"] < 0.5
     assert result["summary"]["best"]["requested"] == budget["requested"]
-
-
-def test_a_share_that_no_mix_reaches_is_refused(model: LanguageModel) -> None:
     with pytest.raises(ConfigError, match="at least"):
         _run(model, (Budget.share(0.05),), "static")
 
@@ -83,9 +74,7 @@ def test_a_share_that_no_mix_reaches_is_refused(model: LanguageModel) -> None:
     ),
     st.floats(0.5, 1),
 )
-def test_every_question_s_choices_share_their_mixes_and_the_mean_is_met(
-    questions: list[tuple[int, list[int]]], share: float
-) -> None:
+def test_choices_share_their_mixes(questions: list[tuple[int, list[int]]], share: float) -> None:
     contexts, lengths = (list(part) for part in zip(*questions, strict=True))
     plan = SharePlan(Budget.share(share), GRID, MIXES, contexts, lengths)
     off, gaps = 0.0, [0.0]
@@ -103,12 +92,3 @@ def test_every_question_s_choices_share_their_mixes_and_the_mean_is_met(
     reachable = all(MIXES.hull(context + 1)[0].share <= share for context in contexts)
     if reachable:
         assert abs(off) <= 2 * max(gaps) + 1e-9
-
-
-def test_more_tokens_cost_a_smaller_part_of_a_step_where_attention_is_dropped() -> None:
-    plan = SharePlan(Budget.share(0.8), GRID, MIXES, [50, 2000], [[8], [8]])
-    means = [
-        np.mean([action.channel_keep_ratio for action in plan.actions(number, 8)])
-        for number in (0, 1)
-    ]
-    assert means[1] >= means[0]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import sqlite3
+import sys
+import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -16,26 +19,22 @@ from storage import (
     DatabaseCorruptError,
     DatabaseLockedError,
     DatabaseVersionError,
+    DatabaseWriteError,
     StorageError,
     open_store,
 )
-from storage.dialects.sqlite_health import inspect_database
 from storage.schema import LATEST_VERSION
+from tests.storage.child_python import StartPython
 
 PAGE = 4096
 NOISE = bytes((7 * i * i + 3 * i + 1) % 251 for i in range(3 * PAGE))
 DAMAGES: dict[str, Callable[[bytes], bytes]] = {
     "text": lambda _: b"hello, this is no database\n",
-    "two bytes": lambda _: b"SQ",
     "zeros": lambda _: bytes(2 * PAGE),
-    "noise": lambda _: NOISE,
     "noise after the magic": lambda good: good[:16] + NOISE,
     "half a header": lambda good: good[:50],
-    "header only": lambda good: good[:100],
     "first page only": lambda good: good[:PAGE],
-    "cut between pages": lambda good: good[: 6 * PAGE],
     "cut inside a page": lambda good: good[: 6 * PAGE + 777],
-    "last page lost": lambda good: good[:-PAGE],
     "page overwritten": lambda good: good[: 8 * PAGE] + NOISE[:PAGE] + good[9 * PAGE :],
     "page zeroed": lambda good: good[: 8 * PAGE] + bytes(PAGE) + good[9 * PAGE :],
 }
@@ -73,21 +72,16 @@ def test_a_damaged_file_is_kept_aside(database_path: Path, good_bytes: bytes, da
 
 def test_companions_are_kept_with_it_and_no_name_is_taken_twice(database_path: Path) -> None:
     for attempt in range(3):
-        database_path.write_bytes(b"damaged %d" % attempt)
-        for suffix in ("-wal", "-journal"):
-            Path(f"{database_path}{suffix}").write_bytes(b"%s %d" % (suffix.encode(), attempt))
+        for suffix in ("", "-wal", "-journal"):
+            Path(f"{database_path}{suffix}").write_bytes(
+                b"damaged%s %d" % (suffix.encode(), attempt)
+            )
         open_store(database_path).close()
-    kept = {path.name: path.read_bytes() for path in database_path.parent.glob("*.corrupt-*")}
+    kept = {path.name: path.read_text() for path in database_path.parent.glob("*.corrupt-*")}
     assert len(kept) == 9
     for name, data in kept.items():
-        stem, suffix = re.fullmatch(r"(.*?)(-wal|-journal)?", name).groups()  # type: ignore[union-attr]
-        number = kept[stem].split()[-1]
-        assert data == (suffix.encode() if suffix else b"damaged") + b" " + number
-
-
-def test_a_missing_file_is_no_damage(database_path: Path) -> None:
-    with open_store(database_path) as store:
-        assert store.notices == ()
+        stem = name.removesuffix("-wal").removesuffix("-journal")
+        assert data == f"damaged{name.removeprefix(stem)} {kept[stem].split()[-1]}"
 
 
 def test_a_file_of_no_bytes_is_no_silent_beginning(database_path: Path) -> None:
@@ -95,7 +89,6 @@ def test_a_file_of_no_bytes_is_no_silent_beginning(database_path: Path) -> None:
     with open_store(database_path) as store:
         (notice,) = store.notices
         assert f"{database_path} had 0 bytes" in notice
-        assert "put the copy there" in notice
         store.runs.create("alice", "a new start", "model", "dense", {})
     with open_store(database_path) as store:
         assert store.notices == (), "it is said once"
@@ -131,53 +124,32 @@ def test_damage_met_while_running_is_reported(database_path: Path, good_bytes: b
             store.runs.events(run.id)
 
 
-def write_newer_database(path: Path, version: int) -> sqlite3.Connection:
-    connection = sqlite3.connect(path)
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("CREATE TABLE later (x)")
-    connection.execute(f"PRAGMA user_version = {version}")
-    connection.commit()
-    return connection
+REFUSED = {
+    "newer": ("PRAGMA user_version = 99", f"version 99.*up to {LATEST_VERSION}.*Update"),
+    "negative": ("PRAGMA user_version = -1", "version -1.*unchanged"),
+    "another program's": ("CREATE TABLE bookmarks (url)", "another program.*unchanged"),
+}
 
 
-@pytest.mark.parametrize("version", [99, -1])
-def test_a_newer_database_is_refused_untouched(database_path: Path, version: int) -> None:
-    write_newer_database(database_path, version).close()
-    before = database_path.read_bytes()
-    with pytest.raises(DatabaseVersionError) as caught:
-        open_store(database_path)
-    for part in (
-        str(database_path),
-        f"version {version}",
-        f"up to {LATEST_VERSION}",
-        "unchanged",
-        "Update",
-    ):
-        assert part in str(caught.value)
-    assert database_path.read_bytes() == before
-
-
-def test_a_newer_database_in_its_log_is_refused_untouched(tmp_path: Path) -> None:
-    """The version stands in the -wal only, as after a crash of the newer release."""
-    source, crashed = tmp_path / "source.sqlite3", tmp_path / "crashed.sqlite3"
-    with closing(write_newer_database(source, 99)):
-        for suffix in ("", "-wal"):
-            shutil.copyfile(f"{source}{suffix}", f"{crashed}{suffix}")
-    before = [Path(f"{crashed}{suffix}").read_bytes() for suffix in ("", "-wal")]
-    assert before[1]
-    with pytest.raises(DatabaseVersionError, match="version 99"):
-        open_store(crashed)
-    assert [Path(f"{crashed}{suffix}").read_bytes() for suffix in ("", "-wal")] == before
-
-
-def test_the_database_of_another_program_is_refused_untouched(database_path: Path) -> None:
-    with closing(sqlite3.connect(database_path)) as connection:
-        connection.execute("CREATE TABLE bookmarks (url)")
+@pytest.mark.parametrize("is_crashed", [False, True])
+@pytest.mark.parametrize(("made", "said"), REFUSED.values(), ids=REFUSED)
+def test_a_newer_or_foreign_database_is_refused_untouched(
+    tmp_path: Path, made: str, said: str, is_crashed: bool
+) -> None:
+    """After a crash of its program, what tells it stands in the -wal only."""
+    source, found = tmp_path / "source.sqlite3", tmp_path / "found.sqlite3"
+    suffixes = ("", "-wal") if is_crashed else ("",)
+    with closing(sqlite3.connect(source)) as connection:
+        connection.execute(f"PRAGMA journal_mode = {'WAL' if is_crashed else 'DELETE'}")
+        connection.execute(made)
         connection.commit()
-    before = database_path.read_bytes()
-    with pytest.raises(DatabaseVersionError, match="another program"):
-        open_store(database_path)
-    assert database_path.read_bytes() == before
+        for suffix in suffixes:
+            shutil.copyfile(f"{source}{suffix}", f"{found}{suffix}")
+    before = [Path(f"{found}{suffix}").read_bytes() for suffix in suffixes]
+    with pytest.raises(DatabaseVersionError, match=said) as caught:
+        open_store(found)
+    assert str(found) in str(caught.value)
+    assert [Path(f"{found}{suffix}").read_bytes() for suffix in suffixes] == before
 
 
 def test_a_crash_while_the_file_was_made_is_undone(tmp_path: Path, database_path: Path) -> None:
@@ -198,26 +170,13 @@ def test_a_crash_while_the_file_was_made_is_undone(tmp_path: Path, database_path
         assert store.runs.list() == []
 
 
-@pytest.fixture
-def locked_database(database_path: Path) -> Iterator[Path]:
+def test_a_locked_database_is_reported_after_the_timeout(database_path: Path) -> None:
     open_store(database_path).close()
-    with closing(sqlite3.connect(database_path, isolation_level=None)) as other:
-        other.execute("BEGIN IMMEDIATE")
-        yield database_path
-
-
-def test_a_locked_database_is_reported_after_the_timeout(locked_database: Path) -> None:
-    with pytest.raises(DatabaseLockedError, match=r"locked by another process.*Close the other"):
-        open_store(locked_database, busy_timeout_s=0.1)
-
-
-def test_a_database_held_exclusively_is_reported(database_path: Path) -> None:
-    open_store(database_path).close()
-    with closing(sqlite3.connect(database_path, isolation_level=None)) as other:
-        other.execute("PRAGMA locking_mode = EXCLUSIVE")
-        other.execute(f"PRAGMA user_version = {LATEST_VERSION}")
-        with pytest.raises(DatabaseLockedError):
-            open_store(database_path, busy_timeout_s=0.1)
+    for hold in ("BEGIN IMMEDIATE", "BEGIN EXCLUSIVE"):
+        with closing(sqlite3.connect(database_path, isolation_level=None)) as other:
+            other.execute(hold)
+            with pytest.raises(DatabaseLockedError, match=r"locked by another.*Close the other"):
+                open_store(database_path, busy_timeout_s=0.1)
     open_store(database_path).close()
 
 
@@ -243,12 +202,6 @@ def test_other_sqlite_errors_are_storage_errors(database_path: Path) -> None:
         assert type(caught.value) is StorageError
 
 
-def test_inspection_leaves_a_sound_file_as_it_is(database_path: Path, good_bytes: bytes) -> None:
-    database_path.write_bytes(good_bytes)
-    inspect_database(database_path, 1.0)
-    assert database_path.read_bytes() == good_bytes
-
-
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_log_with_real_pages_is_kept_or_used(
     tmp_path: Path, good_bytes: bytes, damage: str
@@ -270,3 +223,97 @@ def test_a_log_with_real_pages_is_kept_or_used(
         else:
             (run,) = store.runs.list()
             assert len(store.runs.events(run.id)) == 50
+
+
+def test_folders_are_made_and_a_link_is_followed(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b c" / "ü#?%20.sqlite3"
+    with open_store(path) as store:
+        store.runs.create("alice", "prompt", "model", "dense", {})
+        assert store.path is not None
+        assert store.path.exists()
+    (tmp_path / "link").symlink_to(path)
+    with open_store(tmp_path / "link") as store:
+        assert store.path == Path(os.path.realpath(path))
+        assert len(store.runs.list()) == 1
+
+
+def test_a_parent_that_is_a_file_and_a_folder_in_its_place_are_reported(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("not a folder", encoding="utf-8")
+    for path in (file / "sol.sqlite3", file / "sub" / "sol.sqlite3", tmp_path):
+        with pytest.raises(DatabaseWriteError, match=re.escape(str(path.parent))) as caught:
+            open_store(path)
+        assert isinstance(caught.value, OSError)
+
+
+OPEN_AND_WRITE = """
+import os, sys
+from pathlib import Path
+from storage import StorageError, open_store
+open_store(Path(sys.argv[1])).close()  # loads everything while it can still be read
+if os.geteuid() == 0:
+    os.setgid(65534)
+    os.setuid(65534)
+for path in sys.argv[2:]:
+    try:
+        with open_store(Path(path)) as store:
+            store.runs.create("alice", "prompt", "model", "dense", {})
+        print("written")
+    except StorageError as error:
+        print(type(error).__name__)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="POSIX permissions")
+def test_read_only_folder_and_file_are_reported(
+    database_path: Path, start_python: StartPython
+) -> None:
+    """As root permissions do not bite, so the child then becomes another user."""
+    with tempfile.TemporaryDirectory() as name:  # tmp_path is closed to other users
+        folder = Path(name)
+        blank = folder / "blank"
+        blank.mkdir()
+        open_store(folder / "present" / "sol.sqlite3").close()
+        open_store(folder / "file" / "sol.sqlite3").close()
+        (folder / "file" / "sol.sqlite3").chmod(0o444)
+        folder.chmod(0o755)
+        blank.chmod(0o555)
+        (folder / "present").chmod(0o555)
+        (folder / "file").chmod(0o777)
+        paths = (blank / "sol.sqlite3", *folder.glob("*/sol.sqlite3"), blank / "new" / "x.sqlite3")
+        child = start_python(OPEN_AND_WRITE, database_path, *paths)
+        output, _ = child.communicate(timeout=60)
+        blank.chmod(0o755)
+        (folder / "present").chmod(0o755)
+    assert output.split() == ["DatabaseWriteError"] * 4, output
+
+
+FILL_UNTIL_FULL = """
+import resource, signal, sys
+from pathlib import Path
+from storage import DatabaseWriteError, open_store
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+with open_store(Path(sys.argv[1])) as store:
+    run = store.runs.create("alice", "prompt", "model", "dense", {})
+    resource.setrlimit(resource.RLIMIT_FSIZE, (600_000, 600_000))
+    index = 0
+    try:
+        while True:
+            store.runs.append_events(run.id, [{"index": index, "text": "x" * 4000}])
+            index += 1
+    except DatabaseWriteError as error:
+        print(run.id, index, len(store.runs.events(run.id)), error)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a file size limit")
+def test_no_room_is_reported_and_loses_nothing(
+    database_path: Path, start_python: StartPython
+) -> None:
+    output, _ = start_python(FILL_UNTIL_FULL, database_path).communicate(timeout=60)
+    run_id, num_saved, num_read, message = output.split(" ", 3)
+    assert int(num_saved) == int(num_read) > 10
+    assert "free space" in message
+    with open_store(database_path) as store:
+        assert store.notices == ()
+        assert store.runs.get(run_id).num_tokens == int(num_saved)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -37,6 +38,7 @@ sys.stdin.readline()
 with open_at(sys.argv[1]) as store:
     store.runs.create("alice", "prompt", "model", "dense", {})
 """
+TABLES = "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
 
 
 @pytest.fixture
@@ -46,7 +48,9 @@ def url(postgres_server: PostgresServer) -> str:
 
 @pytest.fixture
 def store(url: str) -> Iterator[Store]:
-    with open_store(url, busy_timeout_s=0.3) as opened:
+    with open_store(url.replace("postgresql", "postgres", 1), busy_timeout_s=0.3) as opened:
+        assert opened.shown.startswith("postgresql://postgres@127.0.0.1:")
+        assert opened.path is None
         yield opened
 
 
@@ -76,50 +80,28 @@ def test_what_is_no_url_of_a_server_is_refused_and_not_quoted(text: str) -> None
     assert caught.value.__cause__ is None, "a traceback would show what SQLAlchemy quotes"
 
 
-def test_both_usual_spellings_of_the_scheme_are_taken(url: str) -> None:
-    for scheme in ("postgres", "postgresql+psycopg"):
-        with open_store(url.replace("postgresql", scheme, 1)) as store:
-            assert store.shown.startswith("postgresql://postgres@127.0.0.1:")
-
-
-def refusals(server: PostgresServer) -> dict[str, tuple[str, str]]:
-    """Name: URL, and what the message has to say."""
-    closed = server.url("emptied").replace(str(server.port), "1")
-    return {
-        "password": (server.url("emptied", password="wr0ng"), "password authentication failed"),
-        "user": (server.url("emptied", user="nobody"), "password authentication failed"),
-        "database": (server.url("missing"), 'database "missing" does not exist'),
-        "server": (closed, "refused"),
-        "host": (server.url("x").replace("127.0.0.1", "no-such-host.invalid"), "no-such-host"),
-        "option": (server.url("emptied") + "?password=s3cret&sslmod=x", "option"),
-    }
-
-
-@pytest.mark.parametrize("name", ["password", "user", "database", "server", "host", "option"])
 def test_a_server_that_lets_nobody_in_is_reported(
-    postgres_server: PostgresServer, caplog: pytest.LogCaptureFixture, name: str
+    postgres_server: PostgresServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    location, reason = refusals(postgres_server)[name]
-    for look in (open_store, database_facts):
-        with pytest.raises(DatabaseConnectionError, match="cannot be opened") as caught:
-            look(location)
-        message = str(caught.value)
-        assert reason in message
-        assert "Check host, port, user, password" in message
-        for secret in ("wr0ng", "s3cr", QUOTED_PASSWORD, PASSWORD):
-            assert secret not in message + caplog.text
-
-
-def test_the_password_is_in_no_name_and_no_message(
-    store: Store, postgres_server: PostgresServer
-) -> None:
-    assert store.shown == f"postgresql://postgres@127.0.0.1:{postgres_server.port}/emptied"
-    assert store.path is None
-    with pytest.raises(StorageError) as caught:
-        store.runs.get("a\0b")
-    assert "s3cr" not in str(caught.value)
-    assert "emptied" in str(caught.value)
+    own = postgres_server.url("emptied")
+    refused = {
+        postgres_server.url("emptied", password="wr0ng"): "password authentication failed",
+        postgres_server.url("emptied", user="nobody"): "password authentication failed",
+        postgres_server.url("missing"): 'database "missing" does not exist',
+        own.replace(str(postgres_server.port), "1"): "refused",
+        own.replace("127.0.0.1", "no-such-host.invalid"): "no-such-host",
+        f"{own}?password=s3cret&sslmod=x": "option",
+    }
+    for location, reason in refused.items():
+        for look in (open_store, database_facts):
+            with pytest.raises(DatabaseConnectionError, match="cannot be opened") as caught:
+                look(location)
+            message = str(caught.value)
+            assert reason in message
+            assert "Check host, port, user, password" in message
+            for secret in ("wr0ng", "s3cr", QUOTED_PASSWORD, PASSWORD):
+                assert secret not in message + caplog.text
 
 
 def test_a_missing_driver_is_named_with_what_installs_it(
@@ -139,8 +121,12 @@ def test_an_old_server_is_refused(url: str, monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_newer_schema_is_refused_untouched(
     postgres_url: str, postgres_server: PostgresServer
 ) -> None:
-    open_store(postgres_url).close()
+    assert database_facts(postgres_url).version is None, "a look makes nothing"
     name = postgres_url.rpartition("/")[2]
+    assert postgres_server.sql(TABLES, name) == []
+    with open_store(postgres_url) as store:
+        found = database_facts(postgres_url)
+        assert (found.shown, found.version, found.num_runs) == (store.shown, LATEST_VERSION, 0)
     postgres_server.sql("UPDATE sol_schema SET version = 99", name)
     for look in (open_store, database_facts):
         with pytest.raises(DatabaseVersionError, match=f"version 99.*up to {LATEST_VERSION}"):
@@ -155,18 +141,7 @@ def test_tables_of_another_program_are_left_alone(
     postgres_server.sql("CREATE TABLE runs (marathon TEXT)", name)
     with pytest.raises(DatabaseVersionError, match="another program's"):
         open_store(postgres_url)
-    tables = "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
-    assert postgres_server.sql(tables, name) == [("runs",)]
-
-
-def test_a_look_makes_nothing(postgres_url: str, postgres_server: PostgresServer) -> None:
-    assert database_facts(postgres_url).version is None
-    tables = "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
-    assert postgres_server.sql(tables, postgres_url.rpartition("/")[2]) == []
-    with open_store(postgres_url) as store:
-        store.runs.create("alice", "prompt", "model", "dense", {})
-        found = database_facts(postgres_url)
-        assert (found.shown, found.version, found.num_runs) == (store.shown, LATEST_VERSION, 1)
+    assert postgres_server.sql(TABLES, name) == [("runs",)]
 
 
 def test_missing_rights_are_named(postgres_url: str, postgres_server: PostgresServer) -> None:
@@ -210,22 +185,20 @@ def test_a_row_that_another_claims_is_passed_over(
 def test_a_locked_row_is_reported_and_stops_nobody_else(
     store: Store, other: psycopg.Connection[Any]
 ) -> None:
-    held, free = (store.jobs.create("train", "a", str(n), {}, worker="w") for n in range(2))
+    jobs = store.jobs
+    held, free = (jobs.create("train", "a", str(n), {}, worker="w") for n in range(2))
     other.execute("SELECT 1 FROM jobs WHERE id = %s FOR UPDATE", (held.id,))
     for change in (
-        lambda: store.jobs.heartbeat(held.id, "w", 0.5, "x"),
-        lambda: store.jobs.append_metrics(held.id, [{"step": 1}]),
-        lambda: store.jobs.set_sample(held.id, {}),
-        lambda: store.jobs.finish(held.id, "w", "succeeded", {}),
-        lambda: store.jobs.request_cancel(held.id),
-        lambda: store.jobs.request_pause(held.id),
-        lambda: store.jobs.resume(held.id),
-        lambda: store.jobs.delete(held.id),
+        lambda: jobs.heartbeat(held.id, "w", 0.5, "x"),
+        lambda: jobs.append_metrics(held.id, [{"step": 1}]),
+        lambda: jobs.set_sample(held.id, {}),
+        lambda: jobs.finish(held.id, "w", "succeeded", {}),
+        *(partial(call, held.id) for call in (jobs.request_cancel, jobs.resume, jobs.delete)),
     ):
         with pytest.raises(DatabaseLockedError, match="locked by another process"):
             change()
-    assert store.jobs.heartbeat(free.id, "w", 0.5, "x") == "run"
-    assert store.jobs.get(held.id) == held
+    assert jobs.heartbeat(free.id, "w", 0.5, "x") == "run"
+    assert jobs.get(held.id) == held
 
 
 @pytest.mark.parametrize("word", ["heartbeat", "finish"])
@@ -246,15 +219,6 @@ def test_a_worker_hears_of_an_ending_that_it_waited_for(
         with pytest.raises(JobStateError, match="not this worker's"):
             waiting.result(20)
         assert store.jobs.get(job.id).status == "abandoned"
-
-
-def test_a_restart_between_two_calls_goes_unnoticed(
-    store: Store, postgres_server: PostgresServer
-) -> None:
-    job = store.jobs.create("train", "a", "t", {})
-    postgres_server.stop()
-    postgres_server.start()
-    assert store.jobs.get(job.id) == job
 
 
 def test_times_are_the_servers(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -288,30 +252,28 @@ def test_a_server_that_goes_away_is_an_error_until_it_is_back(
     finally:
         postgres_server.start()
     assert store.jobs.get(job.id) == job
+    postgres_server.stop()
+    postgres_server.start()
+    assert store.jobs.get(job.id) == job, "a restart between two calls goes unnoticed"
     assert store.jobs.heartbeat(job.id, "w", 0.5, "x") == "run"
 
 
 @pytest.mark.parametrize(
-    ("code", "leaf"),
+    ("leaf", "codes"),
     [
-        ("40P01", DatabaseLockedError),
-        ("57014", DatabaseLockedError),
-        ("XX001", DatabaseCorruptError),
-        ("53100", DatabaseWriteError),
-        ("53300", DatabaseWriteError),
-        ("57P01", DatabaseWriteError),
-        ("58030", DatabaseWriteError),
-        ("08006", DatabaseWriteError),
-        ("25006", DatabaseWriteError),
-        ("42P01", StorageError),
+        (DatabaseLockedError, ["40P01", "57014"]),
+        (DatabaseCorruptError, ["XX001"]),
+        (DatabaseWriteError, ["53100", "53300", "57P01", "58030", "08006", "25006"]),
+        (StorageError, ["42P01"]),
     ],
 )
-def test_codes_become_leaves(code: str, leaf: type[StorageError]) -> None:
-    error = psycopg.errors.lookup(code)("what happened")
-    found = storage_error_from_postgres("the database", error)
-    assert type(found) is leaf
-    assert "what happened" in str(found)
-    assert "the database" in str(found)
+def test_codes_become_leaves(leaf: type[StorageError], codes: list[str]) -> None:
+    for code in codes:
+        error = psycopg.errors.lookup(code)("what happened")
+        found = storage_error_from_postgres("the database", error)
+        assert type(found) is leaf
+        assert "what happened" in str(found)
+        assert "the database" in str(found)
 
 
 CLAIM_ALL = """

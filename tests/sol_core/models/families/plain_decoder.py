@@ -1,10 +1,6 @@
 """A decoder of Llama's kind in plain PyTorch, fp32, one token and one head at a time.
 
-Written from the papers, as a judge of the engine's steps: it imports nothing of this project and
-computes nothing twice, nothing in batches and nothing in place. Rotary embeddings (RoFormer,
-arXiv:2104.09864), grouped queries (arXiv:2305.13245), gated MLPs (arXiv:2002.05202); pages as in
-Quest (arXiv:2406.10774), or by mass from 4-bit keys for a KV group together; the MLP's input and
-inner channels by magnitude (SOL, arXiv:2605.10875).
+Written from the papers, as a judge of the engine's steps: it imports nothing of this project.
 """
 
 from __future__ import annotations
@@ -17,21 +13,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["DENSE_STEP", "PlainCache", "PlainDecoder", "Skipping"]
+__all__ = ["DENSE_STEP", "Cache", "PlainDecoder", "Skipping"]
 
-PlainCache = list[list[tuple[Tensor, Tensor]]]  # per layer and token, keys and values [Hkv, D]
+Cache = list[tuple[Tensor, Tensor]]  # per token, keys and values [Hkv, D]
 
 
 @dataclass(frozen=True)
 class Skipping:
-    """What one step leaves out.
+    """Shares that one step keeps: of the cached tokens, and of the MLP's channels.
 
-    Attributes:
-        keep: share of the cached tokens that attention reads.
-        input_share, inner_share: of the MLP's channels.
-        by_mass: pages are chosen by their mass under 4-bit keys, one choice for a KV group; else
-            by Quest's bounds, one for each head.
-        page_size: tokens per page.
+    Pages are chosen by their mass under 4-bit keys, for a KV group together, or by Quest's bounds.
     """
 
     keep: float = 1.0
@@ -45,8 +36,6 @@ DENSE_STEP = Skipping()
 
 
 class PlainDecoder:
-    """Weights by checkpoint name, and the numbers of config.json."""
-
     def __init__(self, weights: Mapping[str, Tensor], config: Mapping[str, Any]) -> None:
         self.weights = {name: tensor.float() for name, tensor in weights.items()}
         self.layers = config["num_hidden_layers"]
@@ -55,16 +44,9 @@ class PlainDecoder:
         self.eps, self.theta = config["rms_norm_eps"], config["rope_parameters"]["rope_theta"]
         self.tied = config["tie_word_embeddings"]
 
-    def empty_cache(self) -> PlainCache:
-        return [[] for _ in range(self.layers)]
-
     @torch.no_grad()
-    def step(self, token: int, cache: PlainCache, skipping: Skipping) -> tuple[Tensor, float]:
-        """Feed one token; the cache grows by it.
-
-        Returns: log probabilities [V] of the next one, and the least distance between something
-            that was kept and something that was dropped for it; infinity where nothing was.
-        """
+    def step(self, token: int, cache: list[Cache], skipping: Skipping) -> tuple[Tensor, float]:
+        """Log probabilities of the next token, and the least distance from kept to dropped."""
         gaps: list[float] = []
         hidden = self.weights["model.embed_tokens.weight"][token]
         for layer in range(self.layers):
@@ -92,12 +74,7 @@ class PlainDecoder:
         return torch.cat((first * cosine - second * sine, second * cosine + first * sine))
 
     def _attention(
-        self,
-        normed: Tensor,
-        name: str,
-        cache: list[tuple[Tensor, Tensor]],
-        skipping: Skipping,
-        gaps: list[float],
+        self, normed: Tensor, name: str, cache: Cache, skipping: Skipping, gaps: list[float]
     ) -> Tensor:
         position, attention = len(cache), name + "self_attn."
         queries, keys, values = (
@@ -118,7 +95,10 @@ class PlainDecoder:
                 scores = _page_scores(mine, known, skipping)
                 count = math.ceil(wanted / skipping.page_size)
                 pages = [_best(one, count, gaps) for one in scores]
-                read = [_tokens(one, tokens, skipping.page_size) for one in pages]
+                read = [
+                    [token for token in range(tokens) if token // skipping.page_size in one]
+                    for one in pages
+                ]
                 read = read * group if skipping.by_mass else read
             for query, which in zip(mine, read, strict=True):
                 weights = (known[which] @ query / math.sqrt(self.size)).softmax(-1)
@@ -149,10 +129,6 @@ def _best(scores: Tensor, count: int, gaps: list[float]) -> list[int]:
     if count < len(order):
         gaps.append(values[order[count - 1]] - values[order[count]])
     return sorted(order[:count])
-
-
-def _tokens(pages: list[int], tokens: int, page_size: int) -> list[int]:
-    return [token for token in range(tokens) if token // page_size in pages]
 
 
 def _page_scores(queries: Tensor, keys: Tensor, skipping: Skipping) -> Tensor:

@@ -29,8 +29,16 @@ from sol_core.models import SUPPORTED_FAMILIES
 from sol_core.models.loading import load_language_model
 
 YARN = {"rope_type": "yarn", "rope_theta": 10_000.0, "factor": 2.0}
+LONG = {"rope_type": "longrope", "rope_theta": 1e4, "short_factor": [1.0], "long_factor": [1.0]}
+
+
+def _rope(**values: Any) -> dict[str, Any]:
+    return {"rope_parameters": {"rope_theta": 1e4} | values}
+
+
 CASES: dict[str, tuple[PretrainedConfig, dict[str, Any], str]] = {
-    "mixtral": (MixtralConfig(), {}, r"'mixtral' is not supported \(a mixture of experts\)"),
+    "mixtral": (MixtralConfig(), {}, r"'mixtral' is not supported \(a mixture of experts\); "
+                f"supported: {', '.join(SUPPORTED_FAMILIES)}$"),
     "t5": (T5Config(), {}, r"'t5' is not supported \(an encoder and a decoder"),
     "bloom": (BloomConfig(), {}, r"'bloom' is not supported; supported: llama"),
     "falcon-alibi": (FalconConfig(alibi=True), {}, r"'falcon' .*\(ALiBi's position biases\)"),
@@ -44,6 +52,10 @@ CASES: dict[str, tuple[PretrainedConfig, dict[str, Any], str]] = {
     "partial": (LlamaConfig(), {"partial_rotary_factor": 0.5}, r"rotary_factor = 0\.5 .*phi3"),
     "rope": (LlamaConfig(), {"rope_parameters": YARN | {"rope_type": "proportional"}},
              r"rope scaling 'proportional' is not supported; supported: default, linear, dynamic"),
+    "no-factor": (LlamaConfig(), _rope(rope_type="linear"), "need a number 'factor', got None"),
+    "low": (LlamaConfig(), _rope(rope_type="llama3", factor=8.0), "number 'low_freq_factor'"),
+    "text": (LlamaConfig(), _rope(rope_type="dynamic", factor="2"), "'factor', got '2'"),
+    "short": (LlamaConfig(), _rope(**LONG), "'short_factor', one number for each of 64 pairs"),
     "odd-heads": (LlamaConfig(), {"head_dim": 33}, r"33 rotated of 33 channels"),
     "odd-part": (Phi3Config(), {"rope_parameters": {
         "rope_theta": 1e4, "rope_type": "default", "partial_rotary_factor": 0.99}}, "95 rotated"),
@@ -56,43 +68,11 @@ CASES: dict[str, tuple[PretrainedConfig, dict[str, Any], str]] = {
 }  # fmt: skip
 
 
-def _folder(path: Path, config: PretrainedConfig, changes: dict[str, Any]) -> Path:
-    """A model's folder whose weights are none."""
-    path.mkdir()
-    record = config.to_dict() | {"model_type": config.model_type} | changes
-    (path / "config.json").write_text(json.dumps(record), "utf-8")
-    (path / "model.safetensors").write_bytes(b"no weights")
-    return path
-
-
 @pytest.mark.parametrize("case", CASES)
 def test_what_is_not_supported_is_named_before_weights_are_read(tmp_path: Path, case: str) -> None:
     config, changes, words = CASES[case]
-    folder = _folder(tmp_path / "model", config, changes)
+    record = config.to_dict() | {"model_type": config.model_type} | changes
+    (tmp_path / "config.json").write_text(json.dumps(record), "utf-8")
+    (tmp_path / "model.safetensors").write_bytes(b"no weights")
     with pytest.raises((UnsupportedModelError, ModelLoadError), match=words):
-        load_language_model(str(folder), data_dir=tmp_path)
-
-
-def test_the_refusal_of_a_family_lists_all_that_are_supported(tmp_path: Path) -> None:
-    folder = _folder(tmp_path / "model", MixtralConfig(), {})
-    with pytest.raises(UnsupportedModelError) as caught:
-        load_language_model(str(folder), data_dir=tmp_path)
-    assert str(caught.value).endswith(f"supported: {', '.join(SUPPORTED_FAMILIES)}")
-
-
-@pytest.mark.parametrize(
-    ("rope", "words"),
-    [
-        ({"rope_type": "linear", "rope_theta": 1e4}, r"need a number 'factor', got None"),
-        ({"rope_type": "llama3", "rope_theta": 1e4, "factor": 8.0}, "number 'low_freq_factor'"),
-        ({"rope_type": "dynamic", "rope_theta": 1e4, "factor": "2"}, "'factor', got '2'"),
-        ({"rope_type": "longrope", "rope_theta": 1e4, "short_factor": [1.0], "long_factor": [1.0]},
-         "'short_factor', one number for each of 64 pairs"),
-    ],
-)  # fmt: skip
-def test_a_rope_without_its_numbers_is_said(
-    tmp_path: Path, rope: dict[str, Any], words: str
-) -> None:
-    folder = _folder(tmp_path / "model", LlamaConfig(), {"rope_parameters": rope})
-    with pytest.raises(ModelLoadError, match=words):
-        load_language_model(str(folder), data_dir=tmp_path)
+        load_language_model(str(tmp_path), data_dir=tmp_path)

@@ -1,37 +1,18 @@
-"""Saved random models of every family, loaded from their folders, against transformers; and the
-short ends of contexts."""
+"""Every family under small budgets, its fingerprint, and the short ends of contexts."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import dataclasses
 
 import pytest
 import torch
-from transformers import Gemma3TextConfig, LlamaConfig, LlamaForCausalLM
+from transformers import Gemma3TextConfig, LlamaConfig
 
 from sol_core.actions import GRIDS, Action
 from sol_core.errors import ContextLengthError
 from sol_core.models import spec_from_config
-from sol_core.models.loading import fingerprint_of, load_language_model
-from tests.support.tiny_language_model import save_model_folder
-from tests.support.tiny_models import FAMILIES, Family, make_pair
-
-PROMPT, STEPS = 23, 20
-
-
-@pytest.mark.parametrize("name", [family.name for family in FAMILIES])
-def test_a_saved_model_decodes_as_transformers_does(tmp_path: Path, name: str) -> None:
-    folder = save_model_folder(tmp_path / "model", name, starts=False)
-    family = next(one for one in FAMILIES if one.name == name)
-    theirs = family.model.from_pretrained(folder, attn_implementation="eager").eval()
-    lm = load_language_model(str(folder), data_dir=tmp_path, dtype="float32", device="cpu").lm
-    tokens = torch.randint(3, 250, (1, PROMPT + STEPS))
-    with torch.no_grad():
-        expected = theirs(tokens).logits
-    cache = lm.new_cache(1, PROMPT + STEPS)
-    found = [lm.logits(lm.prefill(tokens[:, :PROMPT], cache))[0]]
-    found += [lm.decode_step(token, cache).logits for token in tokens[0, PROMPT:, None]]
-    torch.testing.assert_close(torch.cat(found), expected[0], rtol=0, atol=1e-4)
+from sol_core.models.loading import fingerprint_of
+from tests.support.tiny_models import FAMILIES, make_pair
 
 
 # Just below a level of 1 a count keeps every page; pages by need have no such level.
@@ -67,11 +48,8 @@ def test_fingerprints_are_those_of_before_there_were_these_families() -> None:
 @pytest.mark.parametrize("name", ["longrope", "dynamic-rope"])
 def test_a_rope_that_changes_with_length_ends_the_context_where_it_does(name: str) -> None:
     family = next(one for one in FAMILIES if one.name == name)
-    small = Family(name, family.config, family.model, family.options)
-    if name == "dynamic-rope":
-        small = Family(name, LlamaConfig, LlamaForCausalLM, family.options | {
-            "max_position_embeddings": 64})  # fmt: skip
-    theirs, lm = make_pair(small)
+    context = {} if name == "longrope" else {"max_position_embeddings": 64}
+    theirs, lm = make_pair(dataclasses.replace(family, options=family.options | context))
     assert lm.spec.max_positions == 64
     tokens, cache = torch.randint(3, 199, (1, 65)), lm.new_cache(1, 72)
     lm.prefill(tokens[:, :63], cache)

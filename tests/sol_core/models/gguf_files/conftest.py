@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
 
 from sol_core.files import gguf_folder
-from tests.sol_core.models.gguf_files.gguf_cases import Converter
+from sol_core.files.gguf_conversion import convert_gguf
 
 
 @pytest.fixture
 def conversions(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The files of which conversions were made, here instead of in a child process."""
-    converter = Converter()
-    monkeypatch.setattr(gguf_folder, "run_module", converter)
-    return converter.done
+    done: list[Path] = []
+
+    def convert(module: str, given: list[str], *_: object, **__: object) -> CompletedProcess[str]:
+        assert module == convert_gguf.__module__
+        done.append(Path(given[0]))
+        convert_gguf(Path(given[0]), Path(given[1]), *given[2:])
+        return CompletedProcess([], 0, "")
+
+    monkeypatch.setattr(gguf_folder, "run_module", convert)
+    return done

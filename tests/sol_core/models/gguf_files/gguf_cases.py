@@ -1,11 +1,10 @@
-"""Tiny models of every family as GGUF files of many kinds, and conversions without a process."""
+"""Tiny models of every family as GGUF files of many kinds."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from subprocess import CompletedProcess
 from typing import Any
 
 import numpy as np
@@ -23,11 +22,10 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
-from sol_core.files.gguf_conversion import convert_gguf
 from sol_core.models.loading import LanguageModel, load_language_model
 from tests.sol_core.models.gguf_files.tiny_gguf import VOCAB_SIZE, write_tiny_gguf
 
-__all__ = ["CASES", "Converter", "load", "write"]
+__all__ = ["CASES", "load", "write"]
 
 COMMON = {
     "vocab_size": VOCAB_SIZE,
@@ -109,27 +107,6 @@ CASES = {
          "{arch}.rope.scaling.factor": 8.0},
     ),
 }  # fmt: skip
-
-
-class Converter:
-    """Stands in for ``run_module``; ``done`` has the files that it converted."""
-
-    def __init__(self) -> None:
-        self.done: list[Path] = []
-
-    def __call__(
-        self,
-        module: str,
-        arguments: list[str],
-        folder: Path,
-        *,
-        environment: object,
-        on_poll: object,
-    ) -> CompletedProcess[str]:
-        assert module == convert_gguf.__module__
-        self.done.append(Path(arguments[0]))
-        convert_gguf(Path(arguments[0]), Path(arguments[1]), *arguments[2:])
-        return CompletedProcess([], 0, "")
 
 
 def write(path: Path, name: str = "llama-q4_0", **options: Any) -> PreTrainedModel:

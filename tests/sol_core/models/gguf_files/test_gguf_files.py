@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from pathlib import Path
 
 import pytest
 import torch
 
 from sol_core.actions import DENSE
-from sol_core.errors import ModelLoadError
 from sol_core.files import gguf_folder
 from sol_core.models.loading import layer_bits, model_fingerprint, repair_model
 from sol_core.models.step.quantised import packed_weights
@@ -42,27 +40,22 @@ def test_a_file_s_model_computes_what_its_weights_say(name: str, tmp_path: Path)
         ("llama-q4_1", {"Q4_1", "Q8_0"}, 4),
         ("qwen2-q8_0", {"Q8_0"}, 8),
         ("qwen3-f16", set(), None),
+        ("llama-mixed", None, None),
     ],
 )
 def test_blocks_of_the_file_are_read_as_they_are(
-    name: str, kinds: set[str], bits: int | None, tmp_path: Path
+    name: str, kinds: set[str] | None, bits: int | None, tmp_path: Path
 ) -> None:
     path = tmp_path / "tiny.gguf"
     write(path, name)
     weights = load(path, tmp_path).lm.weights
-    assert {one.blocks.kind for one in weights.matrices() if one.blocks} == kinds
+    if kinds is not None:  # else of several kinds
+        assert {one.blocks.kind for one in weights.matrices() if one.blocks} == kinds
     packed = packed_weights(weights)
     assert (packed is not None) == bool(kinds)
     (folder,) = (tmp_path / "models" / "gguf").glob("[!.]*")
     for place in (path, folder):
         assert layer_bits(str(place), tmp_path) == bits
-
-
-def test_layers_of_several_kinds_are_read_unpacked(tmp_path: Path) -> None:
-    path = tmp_path / "tiny.gguf"
-    write(path, "llama-mixed")
-    assert packed_weights(load(path, tmp_path).lm.weights) is None
-    assert layer_bits(str(path), tmp_path) is None
 
 
 def test_the_file_says_the_name_the_ends_and_the_chat(tmp_path: Path) -> None:
@@ -110,51 +103,11 @@ def test_what_was_interrupted_or_damaged_is_made_again(
     (name,) = visible(models)
     assert load(path, tmp_path).fingerprint == sound
     assert len(conversions) == 2
-    weights = models / name / "model.safetensors"
-    content = bytearray(weights.read_bytes())
-    content[-1000] ^= 255
-    weights.write_bytes(content)  # of the same size: seen by its checksum
-    assert load(path, tmp_path).fingerprint == sound
-    assert len(conversions) == 3
     (models / name / "tokenizer.json").unlink()
     assert repair_model(str(path), tmp_path, lambda message, fraction: None) == models / name
-    assert len(conversions) == 4
+    assert len(conversions) == 3
     assert visible(models) == [name]
 
 
 def _interrupt(*arguments: object) -> None:
     raise KeyboardInterrupt
-
-
-def test_two_at_a_time_convert_once(tmp_path: Path, conversions: list[Path]) -> None:
-    path = tmp_path / "tiny.gguf"
-    write(path)
-    found: list[Path] = []
-    say: list[str] = []
-
-    def ensure() -> None:
-        report = lambda message, fraction: say.append(message)  # noqa: E731
-        found.append(gguf_folder.ensure_gguf_model(path, tmp_path, report))
-
-    threads = [threading.Thread(target=ensure) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(found) == 2
-    assert len(set(found)) == len(conversions) == 1
-    assert "Waiting for another process" in say
-
-
-def test_a_full_disk_is_said_before_the_work(
-    tmp_path: Path, conversions: list[Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "tiny.gguf"
-    write(path)
-    usage = (10**9, 10**9, 10**6)
-    named = type("usage", (tuple,), {"free": usage[2]})(usage)
-    monkeypatch.setattr("sol_core.files.staging.shutil.disk_usage", lambda folder: named)
-    with pytest.raises(ModelLoadError, match=r"tiny\.gguf converted: the disk of .* is full"):
-        load(path, tmp_path)
-    assert conversions == []
-    assert visible(tmp_path / "models" / "gguf") == []
