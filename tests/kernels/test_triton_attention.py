@@ -75,8 +75,8 @@ CASES = [  # groups, rows of each, heads, their size, shared pages, own tokens, 
     (2, 1, (8, 1), 128, 0, 70, 16, False),
     (2, 1, (4, 4), 72, 0, 65, 64, False),
     (2, 2, (3, 1), 16, 3, 19, 8, True),
-    (1, 5, (2, 2), 16, 4, 1, 3, True),
-    (2, 5, (8, 1), 16, 2, 7, 1, True),
+    (1, 3, (2, 2), 16, 4, 1, 3, True),
+    (2, 2, (8, 1), 16, 2, 7, 1, True),
 ]
 
 

@@ -16,7 +16,7 @@ FILES = (
     "tests/kernels/threads/test_team.py",
 )
 # What compiles a helper for Python to call has no loop of Numba's threads: it is the same on two.
-ONE_CALLER = "products_match_torch or page_choice or gate_and_up or families_that_are_not_compiled"
+ONE_CALLER = "products_match_torch or page_choice or families_that_are_not_compiled"
 
 
 def test_kernels_pass_their_tests_on_two_threads() -> None:

@@ -53,7 +53,7 @@ def test_steps_after_a_dense_past_agree(name: str, grid: str) -> None:
     found = lm.logits(hidden)[0].log_softmax(-1)
     torch.testing.assert_close(found, torch.stack(dense), rtol=0, atol=1e-4)
     compared, changes = [], []
-    for place, action in zip(range(9, LENGTH), itertools.cycle(ACTIONS)):
+    for place, action in zip(range(9, LENGTH, 2), itertools.cycle(ACTIONS)):
         seen = [layer[:place] for layer in past]
         expected, tie = plain.step(text[place], seen, _skipping(action, how))
         cache = prefix.branch(1, 1, lengths=[place])
