@@ -69,8 +69,8 @@ class PartTimes:
 class PageReads:
     """Pages of the KV cache that one row's step read, layer by layer.
 
-    At most 1 kB as JSON if a configuration requested it; exact, with a cell for every page, if
-    ``generate`` did.
+    At most 1 kB as JSON, and a byte a page, if a configuration requested it; exact, with a cell
+    for every page, if ``generate`` did.
 
     Attributes:
         cells: cells of each layer, in the order of the pages, of ``ceil(pages / cells)`` pages

@@ -62,7 +62,7 @@ def page_reads(readers: Any, num_kv_heads: int, *, exact: bool = False) -> PageR
     pairs = np.diff(starts, append=pages) * num_kv_heads
     levels = -(-_PARTLY * read // pairs) + (read == pairs)
     shares = readers.sum(0, dtype=np.int64) / (num_layers * num_kv_heads)
-    share = float(shares.mean())
+    share = float(readers.sum(dtype=np.int64)) / (readers.size * num_kv_heads)
     by_page = "" if share == 1 else _DIGITS[np.ceil(shares * 63).astype(int)].tobytes().decode()
     return PageReads(pages, len(starts), _packed(levels), share, by_page)
 
