@@ -119,7 +119,8 @@ class GenerationConfig:
         stop_strings: end when the visible text contains one; the stop string is removed.
         ignore_end_of_text: continue past the end-of-text token.
         episode_steps: steps per episode; the schedulers restart there.
-        page_reads: each token's event lists the pages that its step read (under 1 kB each, and a byte a page).
+        page_reads: each token's event lists the pages that its step read (under 1 kB each, and a
+            byte a page).
         given: ids of the first tokens, which are not drawn; their steps are decoded like all
             others and count towards ``max_new_tokens``.
     Raises: ConfigError for a value that is not allowed, or a budget that the grid cannot reach.
