@@ -38,7 +38,7 @@ class ZeroGpuStart:
         this in the main thread, after the model was loaded.
         """
         model = self._loader.loaded()
-        if model is None or model.lm.device.type != "cuda":
+        if model is None or not model.device_name.startswith("cuda"):
             return True  # nothing will be compiled
         from sol_core.models.card.self_test import CardReport, run_checks
         from sol_core.models.card.toolchain import missing_for_triton

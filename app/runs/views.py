@@ -25,7 +25,7 @@ def live_view(run: LiveRun, place: int | None, cursor: int) -> dict[str, Any]:
     status, num_rows = run.shown()
     part = slice(cursor, min(num_rows, cursor + ROWS_PER_POLL))
     rows = run.tokens[part]
-    view = {
+    view: dict[str, Any] = {
         "status": status,
         "live": status not in ENDED,
         "stopping": run.stop_requested.is_set() and status not in ENDED,

@@ -81,8 +81,7 @@ def run(args: argparse.Namespace) -> int:
     runs = []
     if args.prompts is None:
         events = generate(model, args.prompt, args.config, policies=find, extras=extras)
-        events = _shown(events, args, paints)
-        runs.append((args.prompt, events))
+        runs.append((args.prompt, _shown(events, args, paints)))
     else:
         runs += zip(args.prompts, _together(model, args, find, extras, console), strict=True)
     outcomes = [

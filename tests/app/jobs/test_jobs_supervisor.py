@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -151,11 +152,18 @@ def test_interrupting_the_page_leaves_nothing_running(data_dir: DataDir) -> None
 
 @pytest.mark.parametrize(
     ("variables", "allowed"),
-    [({}, True), ({"SPACE_ID": "a/b"}, False), ({"SPACE_ID": "a/b", "SOL_LIMITS": "jobs=1"}, True)],
+    [
+        ({}, True),
+        ({"SPACE_ID": "a/b"}, False),
+        ({"SPACE_ID": "a/b", "SOL_LIMITS": "jobs=1"}, True),
+        ({"SPACE_ID": "a/b", "SOL_LIMITS": "jobs=1", "SPACES_ZERO_GPU": "true"}, False),
+    ],
 )
 def test_where_jobs_are_allowed(
     monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], allowed: bool, tmp_path: Path
 ) -> None:
+    spaces = SimpleNamespace(GPU=lambda task, duration: task)
+    monkeypatch.setitem(sys.modules, "spaces", spaces)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     services = build_services(DataDir(tmp_path), "fake-model", fake_load, FakeEngine())
