@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import os
 import tempfile
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -115,6 +116,15 @@ def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
         base = PROCESSES_SECONDS if starts_programs else OTHER_SECONDS
         lengths[item.path] += max([base, *(SECONDS.get(m.name, 0.0) for m in item.iter_markers())])
     items.sort(key=lambda item: -lengths[item.path])
+
+
+@pytest.fixture(autouse=True)
+def no_compiling_thread() -> Iterator[None]:
+    """A load that failed leaves its kernels compiling: not beside a test that replaces some."""
+    yield
+    for thread in threading.enumerate():
+        if thread.name == "kernel-warm-up":
+            thread.join()
 
 
 @pytest.fixture(scope="session")

@@ -44,14 +44,16 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> FakeEngine:
         on_progress("reading the model", 0.5)
         return model
 
-    def generate(model: Any, prompt: str, config: GenerationConfig, policies: Any) -> Any:
+    def generate(
+        model: Any, prompt: str, config: GenerationConfig, policies: Any, extras: Any = None
+    ) -> Any:
         return fake(model, prompt, config, lambda: False)
 
     monkeypatch.setattr("sol_core.models.loading.load_language_model", load)
     monkeypatch.setattr("sol_core.models.tuning.tune", lambda *_: None)
 
     def generate_many(
-        model: Any, prompts: list[str], config: GenerationConfig, policies: Any
+        model: Any, prompts: list[str], config: GenerationConfig, policies: Any, extras: Any
     ) -> Any:
         for number, prompt in reversed(list(enumerate(prompts))):
             for event in fake(model, prompt, config, lambda: False):
