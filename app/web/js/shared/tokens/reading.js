@@ -181,7 +181,7 @@ export class Reading {
     const { pages } = row.page_reads;
     return Array.from({ length: pages }, (_, page) => {
       if (this.whole.checked) return shares?.(page) ?? 0;
-      if (page === 0 || page >= pages - NEWEST_PAGES) return 0;
+      if (row.page_reads.share === 1 || page === 0 || page >= pages - NEWEST_PAGES) return 0;
       return Math.max((shares?.(page) ?? 0) - (this.numSummed < FEWEST_STEPS ? 0 : this.meanOf(page)), 0);
     });
   }
