@@ -130,7 +130,8 @@ class PrefillEvent:
     Attributes:
         prompt_tokens: that were read, the chat template's included.
         prompt_text: these as text.
-        page_texts: these page by page of the KV cache, without special tokens.
+        page_texts: these page by page of the KV cache, without special tokens; none unless page
+            reads were requested.
         elapsed_ms: measured milliseconds since the generation began.
         cost: computed cost of the pass.
     """

@@ -38,7 +38,7 @@ START_S = 10.0  # of a call: fork, weights to the GPU, kernels from the cache on
 STEPS_PER_S = 10.0
 QUESTION_S = 20.0
 RESERVE_S = 5.0  # before the end of a call, for what it has to say at last
-COMPILE_S = 90.0  # more, until a call has ended where the start of the Space compiled nothing
+COMPILE_S = 90.0  # more, until a run has ended where the start of the Space compiled nothing
 LONGEST_CALL_S = 120  # that a visitor may ask for
 WATCH_S = 0.1
 

@@ -145,25 +145,21 @@ class TextStream:
         return text
 
     def _decode(self, tokens: list[int]) -> str:
-        return str(
-            self._tokenizer.decode(
-                tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False
-            )
-        )
+        return _visible(self._tokenizer, tokens)
 
 
 def page_texts(tokenizer: TextCodec, tokens: list[int], page_size: int) -> Iterator[str]:
-    """What every page of a text's tokens adds to it, special tokens left out."""
-
-    def decode(first: int, end: int) -> str:
-        part = tokens[max(first, 0) : end]
-        return str(
-            tokenizer.decode(part, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        )
-
+    """Yield the text that each page of tokens adds, special tokens left out."""
     for start in range(0, len(tokens), page_size):
-        before = decode(start - _CONTEXT, start)
-        yield decode(start - _CONTEXT, start + page_size)[len(before) :]
+        first = max(start - _CONTEXT, 0)
+        before = _visible(tokenizer, tokens[first:start])
+        yield _visible(tokenizer, tokens[first : start + page_size])[len(before) :]
+
+
+def _visible(tokenizer: TextCodec, tokens: list[int]) -> str:
+    return str(
+        tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    )
 
 
 class TextUntil:

@@ -60,12 +60,8 @@ class GenerationSchedules:
         self._rows = [config.schedule, *(row.schedule for row in config.side_rows)]
         names = {row.policy for row in self._rows if row.policy}
         self._policies: dict[str, Policy | Schedule] = {
-            name: _usable(policies(name), model, config.grid) for name in names
+            name: _usable(policies(name), model, config.grid, on_host=on_host) for name in names
         }
-        if on_host:
-            for name, policy in self._policies.items():
-                if isinstance(policy, Policy):
-                    self._policies[name] = policy.on_host()
         self._policy_rows: dict[int, PolicyScheduler] = {}
         self._costs: dict[int, PolicyCost] = {}
         by_share = any(row.budget.bytes_share is not None for row in self._rows)
@@ -126,14 +122,16 @@ class GenerationSchedules:
 
 
 def _usable(
-    source: Path | Policy | Schedule, model: LanguageModel, grid: ActionGrid
+    source: Path | Policy | Schedule, model: LanguageModel, grid: ActionGrid, *, on_host: bool
 ) -> Policy | Schedule:
     """Raises: PolicyError when it is made for another model or grid."""
     if isinstance(source, Path):
-        return load_policy(source, model, grid=grid)
-    if isinstance(source, Policy):
+        source = load_policy(source, model, grid=grid)
+    elif isinstance(source, Policy):
         source.check_model(model.fingerprint)
         source.check_grid(grid)
+    if on_host and isinstance(source, Policy):
+        return source.on_host(model.lm.host_embedding)
     return source
 
 

@@ -142,8 +142,11 @@ class GeneratedSequence:
     def prefilled(self, elapsed_ms: float) -> PrefillEvent:
         self._prefill_ms = elapsed_ms
         count, cost = len(self.tokens), self._cost_model.prefill(len(self.tokens) - 1)
-        pages = page_texts(self._model.text_codec, self.tokens, self._config.grid.page_size)
-        return PrefillEvent(count, self._prompt, elapsed_ms, cost, tuple(pages))
+        texts: tuple[str, ...] = ()
+        if self._config.page_reads or self._extras.page_reads:
+            size = self._config.grid.page_size
+            texts = tuple(page_texts(self._model.text_codec, self.tokens, size))
+        return PrefillEvent(count, self._prompt, elapsed_ms, cost, texts)
 
     def consume(
         self,

@@ -316,6 +316,11 @@ class FrozenLM:
         """Memory of caches, where steps run in graphs."""
         return None if self.graphs is None else StorePool()
 
+    @cached_property
+    def host_embedding(self) -> Tensor:
+        """[V, C] in the host's memory, where the policies of a generation look tokens up."""
+        return self.weights.embedding.cpu()
+
     @property
     def _in_buckets(self) -> bool:
         """Return whether steps must be alike whatever their lengths, as they are on a GPU."""

@@ -108,14 +108,12 @@ class Policy(
             raise PolicyError(f"policy {self.info.name!r} has no price tables")
         return self._rule
 
-    def on_host(self) -> Policy:
-        """The same in the host's memory; itself where it is there."""
+    def on_host(self, embedding: Tensor) -> Policy:
+        """The same with an embedding in the host's memory; itself where it is there."""
         if self.embedding.device.type == "cpu":
             return self
         info, network, prices, correction, states = self.parts
-        return Policy(
-            info, copy.deepcopy(network), prices, self.embedding.cpu(), correction, states
-        )
+        return Policy(info, copy.deepcopy(network), prices, embedding, correction, states)
 
     @property
     def parts(self) -> PolicyParts:

@@ -99,10 +99,7 @@ def run(args: argparse.Namespace) -> int:
         reports = [json_report(outcome) for outcome in outcomes]
         if args.page_reads:
             for report, outcome in zip(reports, outcomes, strict=True):
-                report["page_reads"] = [
-                    token.page_reads and token.page_reads.lists(model.spec.num_layers)
-                    for token in outcome.tokens
-                ]
+                report["page_reads"] = _read_pages(outcome.tokens, model.spec.num_layers)
         options.print_json(reports[0] if args.prompts is None else reports)
         return 0
     for outcome in outcomes:
@@ -167,6 +164,12 @@ def _sorted(events: Sequence[Event]) -> tuple[PrefillEvent, list[TokenEvent], Fi
     assert isinstance(first, PrefillEvent)
     assert isinstance(last, FinishEvent)
     return first, tokens, last
+
+
+def _read_pages(tokens: Sequence[TokenEvent], num_layers: int) -> list[list[list[int]] | None]:
+    """Per token and layer, the pages that were read."""
+    reads = (token.page_reads for token in tokens)
+    return [None if of_step is None else of_step.lists(num_layers) for of_step in reads]
 
 
 def _paint(axis: str, depth: ColourDepth, event: TokenEvent) -> str:

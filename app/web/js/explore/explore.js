@@ -175,7 +175,7 @@ class ExplorePage extends RunPage {
   }
 
   draw(view, run) {
-    this.stage.read(view);
+    this.stage.read(view, run);
     this.tokens.element.classList.toggle("is-live", view.live && view.status === "running");
     this.status.update(view, run, this.model);
   }

@@ -12,7 +12,7 @@ function showRun(root, view) {
     { hint: SHARED_HINT, ChartKind: SvgChart, missing: "[[kl|KL]] was not measured: the full model did not run beside it." });
   root.append(sharedHead(run), stage.build({ below: sharedSettings(run) }));
   stage.begin(run);
-  stage.read(view);
+  stage.read(view, run);
   stage.append(rows);
   stage.view.element.scrollTop = 0;
   stage.status.update(view, run, null);

@@ -95,29 +95,27 @@ export class RunStage extends TokenStage {
   }
 
   // pages: texts of the prompt's, once it was read.
-  /** @param {View} view */
-  read({ pages, prefill }) {
+  /** @param {View} view @param {Run} run */
+  read({ pages, prefill }, run) {
     if (!prefill || !pages?.length || this.reading.pages.length) return;
-    this.reading.begin(this.run, pages);
-    this.reading.measure(prefill.prompt_tokens);
-    this.reading.follow();
-    this.showLead();
+    this.reading.begin(run.config.grid?.page_size ?? 8, pages, prefill.prompt_tokens);
+    this.followReading();
   }
 
   // The prompt stands once: by its pages where they are known.
-  showLead() {
+  followReading() {
+    this.reading.follow();
     show(this.view.lead, this.reading.element.hidden);
   }
 
   begin(run) {
-    this.run = run;
     this.levels = gridLevels(run);
     this.view.given = run.config.given?.length ?? 0;
     this.machine.begin(run);
     this.charts.clear(run);
     this.charts.data.id = run.id;
     this.view.lead.replaceChildren(...leadParts(run));
-    this.showLead();
+    this.followReading();
     this.legend.allow("kl", isMeasured(run), "The full model was not measured beside this run");
   }
 
@@ -126,7 +124,6 @@ export class RunStage extends TokenStage {
     this.status.add(rows);
     this.charts.append(rows);
     this.machine.follow();
-    this.reading.follow();
-    this.showLead();
+    this.followReading();
   }
 }

@@ -45,8 +45,7 @@ export class Reading {
   page = null;
   /** Page that the Tab key reaches. @type {number} */
   stop = 0;
-  /** Prompt tokens, once they were read. @type {number | undefined} */
-  first;
+  numPrompt = 0; // tokens
   size = 8;
   isHeld = false;
   isFolded = false;
@@ -100,7 +99,6 @@ export class Reading {
     this.pages = [];
     this.texts = [];
     this.at = this.page = null;
-    this.first = undefined;
     this.isHeld = false;
     this.usual = [[], []];
     this.numSummed = 0;
@@ -111,10 +109,11 @@ export class Reading {
     show(this.element, false);
   }
 
-  // texts: of the prompt's pages; none of a run whose reads were not recorded.
-  /** @param {Run} run @param {string[]} texts */
-  begin(run, texts) {
-    this.size = run.config.grid?.page_size ?? 8;
+  // size: tokens of a page; texts: of the prompt's pages; numPrompt: its tokens.
+  /** @param {number} size @param {string[]} texts @param {number} numPrompt */
+  begin(size, texts, numPrompt) {
+    this.size = size;
+    this.numPrompt = numPrompt;
     this.texts = texts;
     this.pages = texts.map((text, page) => {
       const span = h("span", { class: "sol-page", role: "option", "aria-selected": "false", tabindex: "-1",
@@ -133,11 +132,6 @@ export class Reading {
     this.pages[page]?.setAttribute("tabindex", "0");
   }
 
-  /** @param {number} promptTokens */
-  measure(promptTokens) {
-    this.first = promptTokens;
-  }
-
   fold(isFolded) {
     this.isFolded = isFolded;
     this.text.classList.toggle("is-folded", isFolded);
@@ -150,7 +144,7 @@ export class Reading {
   follow() {
     const rows = this.on.rows();
     const last = rows.at(-1);
-    const isKnown = Boolean(last && this.pages.length && this.first !== undefined && sharesOf(last));
+    const isKnown = Boolean(last && this.pages.length && sharesOf(last));
     show(this.element, isKnown);
     if (!isKnown) return;
     this.map.follow(rows);
@@ -175,7 +169,7 @@ export class Reading {
     return (sums[page] ?? 0) / (counts[page] ?? 1);
   }
 
-  // What lights each page of a step: its share, or how far it is above the run's mean; the newest pages are left out then.
+  // Light of each page of a step: its share, or how far it is above the run's mean; the newest pages are left out then.
   lights(row) {
     const shares = sharesOf(row);
     const { pages } = row.page_reads;
@@ -209,9 +203,9 @@ export class Reading {
     const lights = this.lights(row);
     const shades = shadesOf(lights);
     this.pages.forEach((span, page) => setShade(span, shades[page] ?? 0));
-    if (this.isHeld) this.shadeTokens((token) => (token < (this.at ?? 0) ? shades[this.pageOf(token)] ?? 0 : 0));
+    this.shadeTokens(this.isHeld ? (token) => (token < (this.at ?? 0) ? shades[this.pageOf(token)] ?? 0 : 0) : null);
     this.map.mark(this.at);
-    if (this.pages[this.stop]?.offsetParent === null) this.makeStop(this.pages.findIndex((span) => span.solShade));
+    if (!this.pages[this.stop]?.offsetParent) this.makeStop(this.pages.findIndex((span) => span.solShade));
     setText(this.caption, this.sentence(row, lights));
     if (this.isHeld && !this.isFolded) this.reveal(this.pages[shades.indexOf(STRENGTHS)]);
     clearTimeout(this.settling);
@@ -227,7 +221,7 @@ export class Reading {
   }
 
   pageOf(token) {
-    return Math.floor(((this.first ?? 0) + token) / this.size);
+    return Math.floor((this.numPrompt + token) / this.size);
   }
 
   shadeTokens(shadeAt) {
