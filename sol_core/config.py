@@ -123,6 +123,8 @@ class GenerationConfig:
             byte a page).
         given: ids of the first tokens, which are not drawn; their steps are decoded like all
             others and count towards ``max_new_tokens``.
+        left_out: pages of the prompt in the KV cache that no step may read; 0 holds the first
+            ``grid.page_size`` tokens.
     Raises: ConfigError for a value that is not allowed, or a budget that the grid cannot reach.
     """
 
@@ -139,6 +141,7 @@ class GenerationConfig:
     episode_steps: Annotated[int, Range(1, MAX_EPISODE_STEPS)] = 16
     page_reads: bool = False
     given: tuple[Annotated[int, Range(0, 2**31 - 1)], ...] = ()
+    left_out: tuple[Annotated[int, Range(0, 2**31 - 1)], ...] = ()
 
     def __post_init__(self) -> None:
         check_fields(self)

@@ -63,6 +63,22 @@ def add_flag(parser: argparse._ActionsContainer, name: str, text: str) -> None:
     parser.add_argument(f"--{name}", action="store_true", help=text)
 
 
+def add_left_out(parser: argparse._ActionsContainer, text: str) -> None:
+    """``--without``, numbers of pages."""
+    parser.add_argument(
+        "--without", type=_pages, default=(), metavar="PAGES", help=f"{text}, such as 12,13"
+    )
+
+
+def _pages(text: str) -> tuple[int, ...]:
+    numbers = [part.strip() for part in text.split(",")]
+    if not all(number.isdecimal() for number in numbers):
+        raise argparse.ArgumentTypeError(
+            f"must be numbers of pages, from 0 on, separated by commas, got {text!r}"
+        )
+    return tuple(dict.fromkeys(int(number) for number in numbers))
+
+
 def add_json(parser: argparse.ArgumentParser) -> None:
     """``--json``."""
     add_flag(parser, "json", "print one JSON and nothing else")

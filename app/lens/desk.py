@@ -17,7 +17,7 @@ from app.host.errors import AppError
 from app.model.compute import Workbench
 from app.runs.queue import GenerationRuns
 from app.runs.recorded_run import RecordedRun
-from sol_core.actions import Action
+from sol_core.actions import Action, record_of
 from sol_core.config import GenerationConfig
 from sol_core.fields import from_json
 from sol_core.inspection.records import InspectionConfig
@@ -55,6 +55,26 @@ class LensDesk:
         """
         ask = functools.partial(_plane, index=index, bit_width=bit_width)
         return {"rows": json_safe(self._ask(owner, run_id, row, ask))}
+
+    def without(
+        self, owner: str, run_id: str, index: int, pages: list[int], row: int | None = None
+    ) -> dict[str, Any]:
+        """One token without some pages of the cache; the JSON form of ``PageEffect``.
+
+        Raises: as ``look``.
+        """
+        ask = functools.partial(_without, index=index, pages=pages)
+        return dict(json_safe(self._ask(owner, run_id, row, ask)))
+
+    def page_effects(
+        self, owner: str, run_id: str, index: int, row: int | None = None
+    ) -> dict[str, Any]:
+        """The next pages left out one at a time; the JSON form of ``PageEffects``.
+
+        Raises: as ``look``.
+        """
+        ask = functools.partial(_page_effects, index=index)
+        return dict(json_safe(self._ask(owner, run_id, row, ask)))
 
     def _ask(
         self, owner: str, run_id: str, row: int | None, ask: Callable[[Lens, Any], AnswerT]
@@ -99,6 +119,14 @@ def _look(lens: Lens, model: Any, index: int) -> dict[str, Any]:
     return lens.look(index).to_dict()
 
 
+def _without(lens: Lens, model: Any, index: int, pages: list[int]) -> dict[str, Any]:
+    return record_of(lens.without(index, [pages])[0])
+
+
+def _page_effects(lens: Lens, model: Any, index: int) -> dict[str, Any]:
+    return lens.page_effects(index).to_dict()
+
+
 def _kind(row: int | None) -> RunKind:
     return "generation" if row is None else "inspection"
 
@@ -137,6 +165,7 @@ def _lens(
             config.grid,
             beside=tuple(rows[1:]),
             observed=any(schedule.policy for schedule in schedules),
+            left_out=config.left_out,
         ),
     )
 

@@ -105,6 +105,19 @@ def fork_config(
     return replace(config, given=given, max_new_tokens=min(len(given) + asked, max_new_tokens))
 
 
+def config_without(run: RecordedRun, pages: Sequence[int]) -> GenerationConfig:
+    """The configuration of a run that never reads some pages of its prompt.
+
+    Raises: AppError for a page that steps wrote, or that is not there.
+    """
+    config = from_json(GenerationConfig, run.config)
+    read = 1 if run.prefill is None else run.prefill["prompt_tokens"]
+    count = (read - 1) // config.grid.page_size
+    if not all(page < count for page in pages):
+        raise AppError(f"Only the prompt's pages 1 to {count} can be left out of a whole answer.")
+    return replace(config, left_out=tuple(sorted({*config.left_out, *pages})))
+
+
 def parting_token(run: RunRecord) -> int | None:
     """Number of the token in which a fork parts from its parent; None of what is no fork."""
     given = run.config.get("given")

@@ -60,6 +60,17 @@ def field(request: Request, name: str, kind: type[ValueT]) -> ValueT:
     return value
 
 
+def whole_numbers(request: Request, name: str) -> list[int]:
+    """A named list of whole numbers from 0 on.
+
+    Raises: RequestError for anything else.
+    """
+    values = field(request, name, list)
+    if not all(type(value) is int and 0 <= value <= MAX_NUMBER for value in values):
+        raise RequestError(f"{name} must be whole numbers from 0 on. Reload the page.")
+    return values
+
+
 def choice(request: Request, name: str, choices: Iterable[ChoiceT]) -> ChoiceT | None:
     """A named value that is one of some words, or missing.
 

@@ -148,12 +148,14 @@ _UNUSED: dict[str, Any] = {
     "page_budget": "count",
     "head": "whole",
     "painted": (),
+    "left_out": (),
+    "without": None,
 }
 
 
 def record_of(spend: Any) -> dict[str, Any]:
     """A dataclass as JSON: ``asdict``, without a share of bytes that is none, a page budget that is
-    a count, a head that is read whole and a painting of no step.
+    a count, a head that is read whole, a painting of no step and pages that none leaves out.
 
     So files and hashes stay what they were before there were these fields.
     """

@@ -45,6 +45,7 @@ class DecodeOptions:
     timed: bool = False  # give every step a clock
     on_host: bool = False
     page_reads: bool = False  # steps say which pages they read
+    left_out: Sequence[Sequence[int]] | None = None  # per row, pages that it may not read
     in_place: bool = False
 
 
@@ -199,6 +200,7 @@ def decode(
             mechanisms=options.mechanisms,
             observe=scheduler.observes,
             page_reads=options.page_reads,
+            left_out=options.left_out,
             clock=clock,
         )
         if lm.device != place:

@@ -212,6 +212,7 @@ class _Batch:
     def _steps(self, caches: list[KVCache], state: PrefixState | None) -> Iterator[DecodeStep]:
         several = len(caches) > 1
         in_place = several and self._rows_each == 1
+        left_out = self._config.left_out
         options = DecodeOptions(
             max_steps=self._max_steps,
             mechanisms=self._config.grid.mechanisms,
@@ -219,6 +220,7 @@ class _Batch:
             timed=True,
             on_host=True,
             page_reads=self._page_reads or self._config.page_reads,
+            left_out=[left_out] * len(caches) * self._rows_each if left_out else None,
             in_place=in_place,
         )
         room = self._max_steps if in_place else 0

@@ -119,6 +119,13 @@ class GeneratedSequence:
         tokens: list[int],
         extras: Extras,
     ) -> None:
+        count = (len(tokens) - 1) // config.grid.page_size
+        if not all(page < count for page in config.left_out):
+            pages = f"pages 0 to {count - 1}" if count else "no page"
+            raise ConfigError(
+                f"of a prompt of {len(tokens)} tokens {pages} can be left out, got "
+                f"{', '.join(map(str, config.left_out))}"
+            )
         self.number, self.tokens, self.next_token = number, tokens, tokens[-1]
         self.max_steps = min(config.max_new_tokens, model.context_length - len(tokens))
         self.ended: FinishReason | None = None

@@ -15,9 +15,12 @@ import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
+from kernels.kv_blocks import token_scores
 from kernels.linear import FEW_ROWS
 from sol_core.actions import AXES, DENSE, Action
 from sol_core.decoding.batch_scheduling import PlannedRows
@@ -27,12 +30,26 @@ from sol_core.errors import ConfigError, ContextLengthError
 from sol_core.generation.sequence import alternatives
 from sol_core.inspection.engine import cut, inspect_text, text_tokens
 from sol_core.inspection.records import InspectedToken, InspectionConfig
-from sol_core.lens.records import LensRow, LensRun, LensTrail, LensView, ReplayedStep
+from sol_core.lens.records import (
+    LensRow,
+    LensRun,
+    LensTrail,
+    LensView,
+    PageEffect,
+    PageEffects,
+    ReplayedStep,
+)
 from sol_core.models.cache import KVCache
 from sol_core.models.loading import LanguageModel
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from kernels.kv_blocks import KVBlock
+
 FOLLOWING = 16  # tokens that the damage is followed for
 ROWS_AT_ONCE = 128
+PAGES_AT_ONCE = 32  # left out one at a time, a row each: half a second after 2,048 tokens
 
 
 @dataclass(slots=True)
@@ -60,10 +77,15 @@ class Lens:
             )
         self._model, self._lm, self._run = model, model.lm, run
         self._replay: _Replay | None = None
+        self._effects: dict[int, tuple[list[PageEffect], list[float]]] = {}  # of pages, by token
 
     @torch.no_grad()
-    def look(self, index: int) -> LensView:
-        """Every level of every axis, in one batch, and what came of the lowest ones."""
+    def look(self, index: int, without: Sequence[int] = ()) -> LensView:
+        """Every level of every axis, in one batch, and what came of the lowest ones.
+
+        Args:
+            without: pages of the cache; the view says what the step is without them.
+        """
         taken, grid = self._taken(index), self._run.grid
         axes = [
             [dataclasses.replace(taken, **{axis.field: level}) for level in levels]  # type: ignore[arg-type]  # one axis
@@ -79,6 +101,7 @@ class Lens:
             tuple(tuple(rows[action] for action in levels) for levels in axes),
             self._trails(index, {"taken": taken} | lowest),
             self._replayed(index).steps[index],
+            self.without(index, [without])[0] if without else None,
         )
 
     @torch.no_grad()
@@ -92,6 +115,71 @@ class Lens:
         ]
         rows = self._rows(index, [action for line in actions for action in line])
         return tuple(tuple(rows[action] for action in line) for line in actions)
+
+    @torch.no_grad()
+    def without(self, index: int, sets: Sequence[Sequence[int]]) -> tuple[PageEffect, ...]:
+        """The step as it was taken, without some pages of its cache.
+
+        Args:
+            sets: of pages, each a row of one batch, beside one that reads them all.
+        Raises: ConfigError for a page that is not there, or is the new token's own.
+        """
+        taken, count = self._taken(index), self._page_count(index)
+        if not all(0 <= page < count for pages in sets for page in pages):
+            raise ConfigError(
+                f"token {index} can be decoded without pages 0 to {count - 1}, got "
+                f"{sorted({page for pages in sets for page in pages})}"
+            )
+        always = self._run.left_out
+        rows = [always, *((*always, *pages) for pages in sets)]
+        (scored,) = self._steps(index, [[taken]] * len(rows), left_out=rows)
+        best = scored.step.log_probabilities.max(-1)
+        nll, kl = scored.nll[0].tolist(), scored.kl[0].tolist()
+        choices = alternatives(self._model, best.values, best.indices)
+        return tuple(
+            PageEffect(tuple(pages), kl[row], nll[row] - nll[0], nll[row], choices[row])
+            for row, pages in enumerate(sets, start=1)
+        )
+
+    def page_effects(self, index: int, most: int = PAGES_AT_ONCE) -> PageEffects:
+        """The effects of the next ``most`` single pages; call again until all are there."""
+        self._taken(index)
+        if index not in self._effects:
+            self._effects[index] = [], self._attention(index)
+        (known, attention), count = self._effects[index], self._page_count(index)
+        first = len(known)
+        pages = range(first, min(first + most, count))
+        if pages:
+            known += self.without(index, [(page,) for page in pages])
+        correlation = None
+        if len(known) == count:
+            correlation = _rank_correlation([effect.kl for effect in known], attention)
+        return PageEffects(index, count, tuple(known), tuple(attention), correlation)
+
+    def _page_count(self, index: int) -> int:
+        """Pages before the one that the step's own token is in."""
+        return (self._run.before + index) // self._run.grid.page_size
+
+    @torch.no_grad()
+    def _attention(self, index: int) -> list[float]:
+        """Per page that can be left out, its share of a dense step's attention."""
+        run, size, at = self._run, self._run.grid.page_size, self._run.before + index
+        pages = self._page_count(index)
+        total = torch.zeros(pages)
+
+        def watch(layer: int, query: Tensor, block: KVBlock) -> None:
+            scores = token_scores(query[:, :, -1], block)[0]
+            window = self._model.spec.windows[layer]
+            scores[:, : max(at + 1 - window, 0) if window else 0] = -torch.inf
+            shares = scores.softmax(-1)
+            total.add_(shares[:, : pages * size].unflatten(1, (pages, size)).sum(-1).mean(0).cpu())
+
+        if pages:
+            cache = self._replayed(index).cache.branch(1, 1, lengths=[at])
+            fed = torch.tensor([[run.tokens[at]]], device=self._lm.device)
+            self._lm.prefill(fed, cache, watch=watch)
+        means: list[float] = (total / self._model.spec.num_layers).tolist()
+        return means
 
     def _taken(self, index: int) -> Action:
         count = len(self._run.actions)
@@ -132,10 +220,15 @@ class Lens:
             LensTrail(name, action, change[action], kl[action]) for name, action in named.items()
         )
 
-    def _steps(self, index: int, schedules: Sequence[Sequence[Action]]) -> list[ScoredStep]:
+    def _steps(
+        self,
+        index: int,
+        schedules: Sequence[Sequence[Action]],
+        left_out: Sequence[Sequence[int]] | None = None,
+    ) -> list[ScoredStep]:
         """The steps from ``index`` on, one row per schedule."""
         prefix = Windows(self._replayed(index).cache, (0,), (self._run.before + index,))
-        return list(self._decode(prefix, index, schedules, in_place=False))
+        return list(self._decode(prefix, index, schedules, in_place=False, left_out=left_out))
 
     def _replayed(self, index: int) -> _Replay:
         """The run's rows, replayed through step ``index`` at least."""
@@ -176,12 +269,16 @@ class Lens:
         schedules: Sequence[Sequence[Action]],
         *,
         in_place: bool,
+        left_out: Sequence[Sequence[int]] | None = None,
     ) -> Iterator[ScoredStep]:
         """The loop from step ``first`` on along the run's tokens, one row per schedule."""
+        if left_out is None and self._run.left_out:
+            left_out = [self._run.left_out] * len(schedules)
         options = DecodeOptions(
             max_steps=len(schedules[0]),
             mechanisms=self._run.grid.mechanisms,
             rows_per_sequence=len(schedules),
+            left_out=left_out,
             in_place=in_place,
         )
         rows = PlannedRows(schedules)
@@ -196,12 +293,30 @@ def _batches(actions: Sequence[Action], most: int) -> Iterator[list[Action]]:
         yield [DENSE, *others[first : first + most - 1]]
 
 
+def _rank_correlation(left: Sequence[float], right: Sequence[float]) -> float | None:
+    """Spearman's; None where one of the two is the same everywhere."""
+    ranks = np.stack([_ranks(left), _ranks(right)])
+    if not ranks.size or ranks.std(1).min() == 0:
+        return None
+    scaled = (ranks - ranks.mean(1, keepdims=True)) / ranks.std(1, keepdims=True)
+    return float(scaled.prod(0).mean())
+
+
+def _ranks(values: Sequence[float]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    """Each number's place in ascending order; equal ones share the mean of theirs."""
+    ordered = np.sort(values)
+    sides = [np.searchsorted(ordered, values, side) for side in ("left", "right")]
+    ranks: np.ndarray[tuple[int], np.dtype[np.float64]] = (sides[0] + sides[1]) / 2
+    return ranks
+
+
 def look_at_text(
     model: LanguageModel,
     text: str,
     index: int,
     config: InspectionConfig,
     policies: Callable[[str], Path] = Path,
+    without: Sequence[int] = (),
 ) -> tuple[LensView, int]:
     """One token under every level of every axis, and its id.
 
@@ -209,7 +324,23 @@ def look_at_text(
         index: 0-based number among the scored tokens, as an inspection counts them.
         config: without a schedule all other steps and axes are dense; with one they are as that
             schedule takes them.
+        without: pages of the cache; the view says what the step is without them.
     Raises: ConfigError for an index outside the text; SolError.
+    """
+    run, at, token = run_of_text(model, text, index, config, policies)
+    return replace(Lens(model, run).look(at, without), index=index), token
+
+
+def run_of_text(
+    model: LanguageModel,
+    text: str,
+    index: int,
+    config: InspectionConfig,
+    policies: Callable[[str], Path] = Path,
+) -> tuple[LensRun, int, int]:
+    """The run along a text, the token's number in it, and the token's id.
+
+    Args: as of ``look_at_text``.
     """
     tokens, prefix = text_tokens(model, text, config)
     tokens = cut(model, tokens, config)
@@ -219,11 +350,10 @@ def look_at_text(
             f"token must be 0 to {count - 1}, got {index}: of the text's {len(tokens)} tokens the "
             f"first {prefix} cannot be foretold, and token 0 is the next one"
         )
+    token = tokens[prefix + index]
     if not config.schedules:
         # Everything before is dense: one prefill, instead of a replay step by step.
-        run = LensRun(tuple(tokens), (DENSE,) * (count - index), config.grid)
-        view = Lens(model, run).look(0)
-        return replace(view, index=index), tokens[prefix + index]
+        return LensRun(tuple(tokens), (DENSE,) * (count - index), config.grid), 0, token
     actions = []
     for event in inspect_text(model, text, config, policies=policies):
         if isinstance(event, InspectedToken):
@@ -231,5 +361,4 @@ def look_at_text(
         if len(actions) > index + FOLLOWING:
             break
     known = tuple(tokens[: prefix + len(actions)])
-    view = Lens(model, LensRun(known, tuple(actions), config.grid)).look(index)
-    return view, tokens[prefix + index]
+    return LensRun(known, tuple(actions), config.grid), index, token

@@ -25,6 +25,7 @@ class LensRun:
     grid: ActionGrid  # whose levels are tried; its page size and site are the run's
     beside: tuple[tuple[Action, ...], ...] = ()
     observed: bool = False  # a policy read the last prefilled token, which was a prefill of its own
+    left_out: tuple[int, ...] = ()  # pages that no step of it could read
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.actions) < len(self.tokens):
@@ -99,6 +100,49 @@ class LensTrail:
 
 
 @dataclass(frozen=True, slots=True)
+class PageEffect:
+    """The step as it was taken, decoded again without some pages of its cache.
+
+    Attributes:
+        pages: that were left out, oldest first.
+        kl: KL(step ‖ step without them), nats.
+        nll_change: NLL of the generated token without them, less that with them, nats: what
+            ContextCite (arXiv:2409.00729) calls the drop in log-probability.
+        nll: without them.
+        choice: the most probable token without them.
+    """
+
+    pages: tuple[int, ...]
+    kl: float
+    nll_change: float
+    nll: float
+    choice: Alternative
+
+
+@dataclass(frozen=True, slots=True)
+class PageEffects:
+    """Effects of single pages on one step: cause, beside what attention gives.
+
+    Attributes:
+        count: pages that can be left out: those before the newest.
+        effects: of some of them, in order.
+        attention: per page of all, the dense step's attention, mean over layers and heads.
+        correlation: Spearman's, of ``attention`` with ``kl``; None until all were left out, or
+            where one of them is the same everywhere.
+    """
+
+    index: int  # 0-based number of the token within the generation
+    count: int
+    effects: tuple[PageEffect, ...]
+    attention: tuple[float, ...]
+    correlation: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON form."""
+        return record_of(self)
+
+
+@dataclass(frozen=True, slots=True)
 class LensView:
     """One token under every level of every axis, the other axes as they were taken.
 
@@ -113,6 +157,7 @@ class LensView:
     axes: tuple[tuple[LensRow, ...], ...]
     trails: tuple[LensTrail, ...]  # over at most ``FOLLOWING`` tokens, fewer where the run ends
     replayed: ReplayedStep  # the step as the run took it
+    without: PageEffect | None = None  # where pages were asked to be left out
 
     def to_dict(self) -> dict[str, Any]:
         """JSON form: the attributes as nested objects and lists."""

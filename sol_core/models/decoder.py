@@ -10,7 +10,7 @@ products run in the weights' dtype.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Literal, overload
@@ -48,7 +48,13 @@ from sol_core.models.step.graph import StepGraphs, run_alone
 from sol_core.models.step.layer import final_logits, heads_of, normed_update
 from sol_core.models.step.mlp import step_mlp
 from sol_core.models.step.output import StepOutput
-from sol_core.models.step.plan import StepPlan, plan_step, step_numbers, step_shape
+from sol_core.models.step.plan import (
+    StepPlan,
+    plan_step,
+    step_numbers,
+    step_shape,
+    tokens_left_out,
+)
 from sol_core.models.step.preview import PreviewedHead
 from sol_core.models.step.weight_bytes import WeightBytes
 from sol_core.models.weights import LayerWeights, ModelWeights, packed_for_many_rows
@@ -248,6 +254,7 @@ class FrozenLM:
         mechanisms: Mechanisms = PAPER,
         observe: Observe = Observe.NOTHING,
         page_reads: bool = False,
+        left_out: Sequence[Iterable[int]] | None = None,
         clock: StepClock | None = None,
     ) -> StepOutput:
         """Feed one token to every row, each compressed by its own action.
@@ -260,6 +267,8 @@ class FrozenLM:
             mechanisms: how the step skips what its actions drop; the paper's by default.
             observe: what else to return.
             page_reads: also return which pages of the cache were read.
+            left_out: per row, pages that it may not read, as if they had never been cached;
+                slower, and in the arithmetic of many rows.
             clock: told when attention, MLP and head are done.
         Returns: StepOutput.
         Raises: ConfigError, ContextLengthError, ShapeError.
@@ -278,7 +287,9 @@ class FrozenLM:
         if mechanisms.head == "preview" and not all(action.is_dense for action in actions):
             preview = self._previewed_head
         form = None if preview is None else preview.form
-        request = StepRequest(actions, mechanisms, observe, page_reads, clock, floors, form)
+        request = StepRequest(
+            actions, mechanisms, observe, page_reads, clock, floors, form, left_out
+        )
         few = cache.num_rows <= FEW_ROWS and not self._in_buckets
         if few and self._few_rows and self._few_rows.takes(cache, request):
             with torch_on_one_thread():
@@ -338,13 +349,17 @@ class FrozenLM:
             observe=request.observe,
             page_reads=request.page_reads,
             in_buckets=self._in_buckets,
+            masked=request.left_out is not None,
         )
         numbers = step_numbers(spec, cache, actions, how, request.thresholds)
+        missing = None
+        if request.left_out is not None:
+            missing = tokens_left_out(cache, shape.own_width, request.left_out)
 
         def step(tokens: Tensor, numbers: Tensor, lap: Lap) -> StepOutput:
-            return self._decode(tokens, cache, plan_step(spec, shape, numbers), lap)
+            return self._decode(tokens, cache, plan_step(spec, shape, numbers, missing), lap)
 
-        if self.graphs is None:
+        if self.graphs is None or missing is not None:
             output = run_alone(step, tokens, numbers, request.clock)
         else:
             key = (shape, cache.layout())

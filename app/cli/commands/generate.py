@@ -52,6 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_sampling(parser)
     options.add_model(parser)
     options.add_flag(parser, "page-reads", "with --json: the pages that every step read, by layer")
+    options.add_left_out(parser, "pages of the prompt that no step may read")
     options.add_json(parser)
     add_colour_axis(parser)
     parser.set_defaults(check=_check)
@@ -118,7 +119,7 @@ def _unseen(config: GenerationConfig) -> GenerationConfig:
     if schedule.budget.bytes_share is not None:
         budget = Budget(0.5, 0.75, schedule.budget.bit_width)
         schedule = replace(schedule, budget=budget)
-    return replace(config, schedule=schedule, max_new_tokens=2, given=())
+    return replace(config, schedule=schedule, max_new_tokens=2, given=(), left_out=())
 
 
 def _shown(
@@ -253,6 +254,7 @@ def _config(args: argparse.Namespace, schedule: ScheduleConfig) -> GenerationCon
         stop_strings=tuple(args.stop),
         ignore_end_of_text=args.ignore_eos,
         episode_steps=args.episode_steps,
+        left_out=args.without,
     )
 
 

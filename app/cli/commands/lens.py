@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from app.cli import options
@@ -12,15 +14,16 @@ from app.cli.own_schedule import with_own
 from app.cli.terminal import escape, table
 from app.formats.plain_json import json_safe
 from app.host.console import Console, write_out
-from sol_core.actions import AXES
+from sol_core.actions import AXES, record_of
 from sol_core.errors import ConfigError
 from sol_core.inspection.records import InspectionConfig
 
 if TYPE_CHECKING:
-    from sol_core.lens.records import LensRow, LensView
+    from sol_core.lens.records import LensRow, LensView, PageEffects
 
 LENS_VERSION = 1  # of the JSON; raised when a field changes its meaning or goes
 ROW_FIELDS = ("nll", "kl", "entropy", "choice")  # of ``LensRow``, beside its action
+SHOWN_PAGES = 10
 HELP = "what one token of a text costs under every level of attention, channels and bits"
 
 
@@ -39,6 +42,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     options.add_value(parser, "schedule", "dense", text, metavar="KIND")
     options.add_fixed_text(parser, INSPECTED_BUDGET)
+    options.add_left_out(parser, "also decode the step without these pages of the cache")
+    text = "also decode it without each page of the cache in turn: which of them mattered"
+    options.add_flag(parser, "rank-pages", text)
     options.add_model(parser)
     options.add_json(parser)
     parser.set_defaults(check=_check)
@@ -47,20 +53,71 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Look and print."""
     library = options.settle_schedules(args)
-    model, _ = options.load_model(args, Console())
-    from sol_core.lens.engine import look_at_text
+    console = Console()
+    model, _ = options.load_model(args, console)
+    from sol_core.generation.sampling import page_texts
+    from sol_core.lens.engine import Lens, run_of_text
 
     find = with_own(library.resolve)
-    view, token_id = look_at_text(model, args.text, args.token, args.config, find)
-    token = model.spelled(token_id)
+    run, at, token_id = run_of_text(model, args.text, args.token, args.config, find)
+    lens, token = Lens(model, run), model.spelled(token_id)
+    view = replace(lens.look(at, args.without), index=args.token)
+    effects = None
+    while args.rank_pages and (effects is None or len(effects.effects) < effects.count):
+        effects = lens.page_effects(at)
+        console.progress("Leaving out pages", len(effects.effects) / max(effects.count, 1))
+    console.clear()
+    texts = list(page_texts(model.text_codec, list(run.tokens), run.grid.page_size))
     if args.json:
         looked = {"model": model.name, "dtype": model.dtype_name, "config": args.config.to_dict()}
         looked["token"] = {"index": view.index, "token_id": token_id, "text": token}
         report = {"kind": "lens", "version": LENS_VERSION} | looked | _numbers_of(view)
+        if effects is not None:
+            report |= {"pages": _ranked(effects, texts), "correlation": effects.correlation}
         options.print_json(report)
     else:
         write_out(_table(view, token, args.schedule))
+        if effects is not None:
+            write_out(_pages_table(effects, texts))
     return 0
+
+
+def _ranked(effects: PageEffects, texts: Sequence[str]) -> list[dict[str, Any]]:
+    """The pages, the one that mattered most first."""
+    pages = [
+        {
+            "page": page,
+            "text": texts[page],
+            "kl": effect.kl,
+            "nll_change": effect.nll_change,
+            "attention": share,
+            "choice": record_of(effect.choice),
+        }
+        for page, (effect, share) in enumerate(zip(effects.effects, effects.attention, strict=True))
+    ]
+    return sorted(pages, key=lambda page: -page["kl"])
+
+
+def _pages_table(effects: PageEffects, texts: Sequence[str]) -> str:
+    rows = [
+        (
+            str(page["page"]),
+            *(f"{page[name]:.4f}" for name in ("kl", "nll_change")),
+            f"{100 * page['attention']:.1f} %",
+            escape(page["text"].strip()),
+        )
+        for page in _ranked(effects, texts)[:SHOWN_PAGES]
+    ]
+    head = ("page left out", "KL", "NLL change", "attention", "text")
+    tail = (
+        ""
+        if effects.correlation is None
+        else (
+            f"rank correlation of KL and attention over {effects.count} pages: "
+            f"{effects.correlation:.2f}\n"
+        )
+    )
+    return "\n".join(["", *table(head, rows, ">>>><")]) + "\n" + tail
 
 
 def _numbers_of(view: LensView) -> dict[str, Any]:
@@ -72,7 +129,7 @@ def _numbers_of(view: LensView) -> dict[str, Any]:
         for axis, levels in zip(AXES, fields["axes"], strict=True)
         for row in levels
     ]
-    shown = {name: fields[name] for name in ("taken", "dense")}
+    shown = {name: fields[name] for name in ("taken", "dense", "without") if name in fields}
     return dict(json_safe(shown | {"rows": rows, "trails": fields["trails"]}))
 
 
@@ -90,6 +147,13 @@ def _table(view: LensView, token: str, schedule: str) -> str:
         f"all else as {schedule} took it: here {taken.action.words}",
         *table(head, rows, "<>>>><<"),
     ]
+    if view.without is not None:
+        effect, pages = view.without, ", ".join(map(str, view.without.pages))
+        choice = f"{escape(effect.choice.text)!r} {effect.choice.probability:.3f}"
+        lines.append(
+            f"without pages {pages}: NLL {effect.nll:.4f} ({effect.nll_change:+.4f}), KL "
+            f"{effect.kl:.4f}, would choose {choice}"
+        )
     return "\n".join(lines) + "\n"
 
 

@@ -21,8 +21,8 @@ from app.pages.shared.pair_comparison import compare_pair
 from app.pages.shared.run_calls import RunCalls
 from app.pages.shared.sharing_calls import EXPORT_HANDLERS
 from app.recordings.recording import shipped_recording
-from app.runs.recorded_run import fork_config
-from app.web.calls import Request, by_name, field, owner_of
+from app.runs.recorded_run import config_without, fork_config
+from app.web.calls import Request, by_name, field, owner_of, whole_numbers
 from app.web.component import Page
 from app.web.services import Services
 from sol_core.actions import DENSE
@@ -48,6 +48,16 @@ def fork_run(services: Services, request: Request) -> dict[str, Any]:
     run.check_model(services.loader.status())
     with naming_damage("This run"):
         config = fork_config(run, index, token_id, services.limits.new_tokens)
+    return {"run_id": services.runs.start(owner, run.prompt, config, run_id)}
+
+
+def run_without(services: Services, request: Request) -> dict[str, Any]:
+    """Put a run in line that is another one without pages of its prompt; answers with its id."""
+    owner, run_id = owner_of(request), field(request, "run_id", str)
+    run, pages = services.runs.recorded(owner, run_id), whole_numbers(request, "pages")
+    run.check_model(services.loader.status())
+    with naming_damage("This run"):
+        config = config_without(run, pages)
     return {"run_id": services.runs.start(owner, run.prompt, config, run_id)}
 
 
@@ -91,7 +101,7 @@ def estimate_budget(services: Services, request: Request) -> dict[str, Any]:
 
 
 HANDLERS = RunCalls("generation", form_from_config).handlers() | by_name(
-    start_run, fork_run, compare_runs, estimate_budget
+    start_run, fork_run, run_without, compare_runs, estimate_budget
 )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from app.formats.plain_json import budget_text, iso, schedule_label
 from app.host.damage import naming_damage
 from app.host.errors import DamagedError
-from app.web.calls import Handler, Request, by_name, field, owner_of
+from app.web.calls import Handler, Request, by_name, field, owner_of, whole_numbers
 from app.web.services import Services
 from storage import RunKind, title_of
 
@@ -72,6 +72,17 @@ class RunCalls:
         bits, row = field(request, "bits", int), self._row(request)
         return services.lens.plane(owner_of(request), run_id, index, bits, row)
 
+    def leave_out_pages(self, services: Services, request: Request) -> dict[str, Any]:
+        """One token decoded again without some pages of its cache."""
+        run_id, index = field(request, "run_id", str), field(request, "index", int)
+        pages = whole_numbers(request, "pages")
+        return services.lens.without(owner_of(request), run_id, index, pages, self._row(request))
+
+    def rank_pages(self, services: Services, request: Request) -> dict[str, Any]:
+        """The effects of single pages on one token, some more with every call."""
+        run_id, index = field(request, "run_id", str), field(request, "index", int)
+        return services.lens.page_effects(owner_of(request), run_id, index, self._row(request))
+
     def list_policies(self, services: Services, request: Request) -> dict[str, Any]:
         """Names of the stored policies, the shipped one first."""
         return {"policies": services.policies.names()}
@@ -104,6 +115,8 @@ class RunCalls:
             self.stop_run,
             self.look_at_token,
             self.look_at_plane,
+            self.leave_out_pages,
+            self.rank_pages,
             self.list_policies,
             self.saved_runs,
         )

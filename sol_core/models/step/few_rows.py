@@ -8,7 +8,7 @@ between two steps finds its own data gone from the caches, so little is left to 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -57,6 +57,7 @@ class StepRequest(NamedTuple):
     clock: StepClock | None
     thresholds: PageThresholds | None = None
     preview: HeadPreview | None = None
+    left_out: Sequence[Iterable[int]] | None = None
 
 
 class FewRowStep:
@@ -119,7 +120,7 @@ class FewRowStep:
         """Return whether the kernels can read and write this cache, and know these mechanisms."""
         how = request.mechanisms
         served = how.page_choice == how.scorer.cpu_choice and how.pruner.fused
-        return cache.dtype in DTYPES and served
+        return cache.dtype in DTYPES and served and request.left_out is None
 
     def run(
         self, hidden: Tensor, cache: KVCache, request: StepRequest, tuning: Tuning | None = None

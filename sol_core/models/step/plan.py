@@ -11,7 +11,7 @@ so that a dense step on a CPU runs exactly the plain model's operations.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +21,7 @@ from torch import Tensor
 from kernels.page_attention import AttentionPlan
 from kernels.page_scorers import Summary
 from sol_core.actions import MAX_BITS, PAPER, Action, Budget, Mechanisms, ceil_fraction
+from sol_core.errors import ShapeError
 from sol_core.models.cache import KVCache
 from sol_core.models.measured import PageThresholds
 from sol_core.models.signals import Observe
@@ -140,12 +141,14 @@ def step_shape(
     observe: Observe = Observe.NOTHING,
     page_reads: bool = False,
     in_buckets: bool = False,
+    masked: bool = False,
 ) -> StepShape:
     """The shape of a step over the cache's rows, the new token counted as cached.
 
     Args:
         in_buckets: the next token must find the same shape: own tokens in whole buckets, all
             masked, and the page bounds brought up to date here (see ``KVCache.take_token``).
+        masked: rows see fewer tokens than their lengths say.
     """
     sparse = any(action.keep_fraction < 1 for action in actions)
     width = max(cache.own_lengths) + 1
@@ -163,7 +166,7 @@ def step_shape(
         own_width=width,
         shared_width=cache.shared_width,
         masked=tuple(
-            in_buckets or ragged or (window is not None and window < longest)
+            masked or in_buckets or ragged or (window is not None and window < longest)
             for window in _windows(spec)
         ),
         sparse=sparse,
@@ -205,29 +208,56 @@ def step_numbers(
     return [line + [0] * (len(line) % 2) for line in lines]
 
 
-def plan_step(spec: ModelSpec, shape: StepShape, numbers: Tensor) -> StepPlan:
+def tokens_left_out(cache: KVCache, width: int, left_out: Sequence[Iterable[int]]) -> Tensor:
+    """[R, S] bool on the cache's device, over the shared block's tokens and ``width`` own ones.
+
+    Args:
+        left_out: per row, pages that it may not read, oldest first; not the new token's own.
+    Raises: ShapeError for a page that the row does not have, or that holds the new token.
+    """
+    size, shared_width = cache.page_size, cache.shared_width
+    places = torch.zeros(cache.num_rows, shared_width + width, dtype=torch.bool)
+    rows = zip(left_out, cache.lengths, cache.own_lengths, strict=True)
+    for row, (pages, length, own) in enumerate(rows):
+        for page in pages:
+            if not 0 <= page < length // size:
+                raise ShapeError(
+                    f"a step after {length} tokens can leave out pages 0 to {length // size - 1}, "
+                    f"got {page}"
+                )
+            first = page * size
+            if first >= length - own:
+                first += shared_width - (length - own)
+            places[row, first : first + size] = True
+    return places.to(cache.device)
+
+
+def plan_step(
+    spec: ModelSpec, shape: StepShape, numbers: Tensor, left_out: Tensor | None = None
+) -> StepPlan:
     """The plan of a step, on the numbers' device and without a look at the host.
 
     Args:
         numbers: [N, R or R + 1] int64, what ``step_numbers`` returns.
+        left_out: [R, S] bool, tokens that rows may not see.
     """
     slots, positions, channels, inner, bits, *budgets = numbers[:, : shape.num_rows].unbind()
     floors = None
     if shape.mechanisms.page_budget == "need":
         floors = budgets.pop().int().view(torch.float32)
     windows = zip(_windows(spec), shape.masked, budgets, strict=True)
-    seen = positions[:, None] + 1
+    attention = {
+        window: _plan_attention(shape, masked, slots, positions, window, (budget, floors), left_out)
+        for window, masked, budget in windows
+    }
     return StepPlan(
         shape=shape,
         positions=positions,
         slots=slots,
-        attention={
-            window: _plan_attention(shape, masked, slots, positions, window, (budget, floors))
-            for window, masked, budget in windows
-        },
+        attention=attention,
         tokens_seen={
-            window: spec.num_kv_heads * seen.clamp(max=window or spec.max_positions)
-            for window in _windows(spec)
+            window: spec.num_kv_heads * _tokens_seen(plan, positions, window, left_out)
+            for window, plan in attention.items()
         },
         channels_kept=channels if shape.pruned else None,
         inner_kept=inner if shape.pruned and shape.mechanisms.pruner.keep_inner else None,
@@ -258,14 +288,17 @@ def _plan_attention(
     positions: Tensor,
     window: int | None,
     budget: tuple[Tensor, Tensor | None],
+    left_out: Tensor | None,
 ) -> AttentionPlan:
     spans = None
-    if slots.device.type == "cpu":
+    if slots.device.type == "cpu" and left_out is None:
         first_seen = (positions + 1 - (window or shape.own_width + shape.shared_width)).clamp(min=0)
         spans = torch.stack((positions - slots, slots, first_seen))
     if not (masked or shape.sparse or shape.observe.scores_pages):
         return AttentionPlan(shape.page_size, spans=spans)
     valid = _visible_tokens(shape, slots, positions, window)
+    if left_out is not None:
+        valid = valid & ~left_out
     if not (shape.sparse or shape.observe.scores_pages):
         return AttentionPlan(shape.page_size, valid, spans=spans)
     padding = -valid.shape[1] % shape.page_size
@@ -282,6 +315,16 @@ def _plan_attention(
         budget[1] if shape.sparse else None,
         spans,
     )
+
+
+def _tokens_seen(
+    plan: AttentionPlan, positions: Tensor, window: int | None, left_out: Tensor | None
+) -> Tensor:
+    """[R, 1] int64, tokens that each row may see."""
+    if left_out is not None and plan.valid_tokens is not None:
+        return plan.valid_tokens.sum(-1, keepdim=True)
+    seen = positions[:, None] + 1
+    return seen if window is None else seen.clamp(max=window)
 
 
 def _visible_tokens(

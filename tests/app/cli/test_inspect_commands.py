@@ -38,7 +38,8 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: LanguageModel) 
 
 def printed(run: RunCommand, *argv: str) -> dict[str, Any]:
     done = run(*argv, "--json")
-    assert (done.status, done.err) == (0, "Scoring\n" if argv[0] == "inspect" else "")
+    working = "Leaving out pages\n" if "--rank-pages" in argv else ""
+    assert (done.status, done.err) == (0, "Scoring\n" if argv[0] == "inspect" else working)
     return dict(json.loads(done.out))
 
 
@@ -85,6 +86,22 @@ def test_the_lens_has_a_row_for_every_level_of_every_axis(run: RunCommand, file:
     assert run("lens", file, "--token", "20", *schedule).out.count("  taken\n") == 3
 
 
+def test_the_lens_takes_pages_away_and_ranks_them(run: RunCommand, file: str) -> None:
+    arguments = ["lens", file, "--token", "30", "--schedule", "static", *BUDGET]
+    report = printed(run, *arguments, "--without", "1,2", "--rank-pages")
+    assert report["without"]["pages"] == [1, 2]
+    assert report["without"]["kl"] > 0
+    pages = report["pages"]
+    assert sorted(page["page"] for page in pages) == [0, 1, 2]
+    assert [page["kl"] for page in pages] == sorted((page["kl"] for page in pages), reverse=True)
+    assert -1 <= report["correlation"] <= 1
+    said = run(*arguments, "--without", "1,2", "--rank-pages").out
+    assert "without pages 1, 2: NLL" in said
+    assert "rank correlation of KL and attention over 3 pages" in said
+    plain = printed(run, *arguments)
+    assert not {"without", "pages", "correlation"} & set(plain)
+
+
 def test_a_policys_budget_is_checked_against_its_own_grid(
     run: RunCommand, file: str, tmp_path: Path, model: LanguageModel
 ) -> None:
@@ -113,6 +130,8 @@ def test_a_policys_budget_is_checked_against_its_own_grid(
         (["lens", "{file}", "--token", "36"], 2, "token must be 0 to 35, got 36"),
         (["lens", "{file}", "--token", "0", "--schedule", "policy:nobody"], 1, "no policy"),
         (["lens", "{empty}", "--token", "0"], 1, "is empty"),
+        (["lens", "{file}", "--token", "9", "--without", "1"], 2, "without pages 0 to 0, got [1]"),
+        (["lens", "{file}", "--token", "9", "--without", "x"], 2, "must be numbers of pages"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(

@@ -91,6 +91,26 @@ def test_a_level_of_two_thirds_is_replayed_in_full_and_gives_the_recorded_kl(
     assert view["replayed"]["nll"] == pytest.approx(recorded["surprisal"], rel=1e-5)
 
 
+def test_pages_of_a_run_are_left_out_of_a_step_and_of_a_run(call: Call, services: Services) -> None:
+    answer = call("start_run", prompt="The keeper " * 6, settings=SETTINGS)
+    run_id = str(answer["run_id"])
+    wait_until(lambda: services.store.runs.get(run_id).status == "finished")
+    one = call("leave_out_pages", run_id=run_id, index=2, pages=[3])
+    ranked = call("rank_pages", run_id=run_id, index=2)
+    assert ranked["count"] == len(ranked["effects"]) == len(ranked["attention"])
+    assert ranked["effects"][3]["kl"] == pytest.approx(one["kl"], abs=1e-4)
+    again = call("run_without", run_id=run_id, pages=[3, 1])["run_id"]
+    wait_until(lambda: services.store.runs.get(again).status == "finished")
+    record = services.store.runs.get(again)
+    assert (record.config["left_out"], record.parent) == ([1, 3], run_id)
+    assert call("look_at_token", run_id=again, index=2)["replayed"]["nll"] == pytest.approx(
+        call("poll_run", run_id=again, cursor=0)["rows"][2]["surprisal"], abs=1e-3
+    )
+    for pages, words in ((["x"], "whole numbers"), ([99], "pages 0 to"), ({}, "must be list")):
+        assert words in call("leave_out_pages", run_id=run_id, index=2, pages=pages)["refused"]
+    assert "can be left out" in call("run_without", run_id=run_id, pages=[99])["refused"]
+
+
 def test_what_is_not_there_is_refused(call: Call, services: Services) -> None:
     run_id = finish(call, services)
     assert "tokens 0 to 5" in call("look_at_token", run_id=run_id, index=6)["refused"]

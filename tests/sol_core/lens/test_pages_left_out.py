@@ -1,0 +1,162 @@
+"""Pages taken away: a step, a ranking and a generation that never read them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from sol_core.actions import DENSE, GRIDS, Action, ActionGrid, Budget
+from sol_core.config import GenerationConfig, ScheduleConfig, SideRowConfig
+from sol_core.errors import ConfigError, ShapeError
+from sol_core.events import FinishEvent, PrefillEvent, TokenEvent
+from sol_core.generation.engine import encode_prompt, generate
+from sol_core.lens.engine import Lens
+from sol_core.lens.records import LensRun
+from sol_core.models.cache import KVCache
+from sol_core.models.loading import LanguageModel
+from sol_core.models.signals import Observe
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+PROMPT = "The keeper of the light wrote a long letter to the harbour master about the lamp"
+GRID = ActionGrid(page_size=4)
+SPARSE = Action(0.5, 1.0, 16)
+
+
+def prefilled(model: LanguageModel, page_size: int = 4) -> tuple[KVCache, list[int]]:
+    tokens = encode_prompt(model, PROMPT, chat=False)
+    cache = model.lm.new_cache(1, len(tokens) + 4, page_size=page_size)
+    model.lm.prefill(torch.tensor([tokens[:-1]]), cache)
+    return cache, tokens
+
+
+@pytest.mark.parametrize("action", [DENSE, SPARSE], ids=["dense", "sparse"])
+@pytest.mark.parametrize("grid", [GRID, GRIDS["default"]], ids=["paper", "default"])
+def test_a_page_left_out_is_not_read(
+    model: LanguageModel, action: Action, grid: ActionGrid
+) -> None:
+    size = grid.page_size
+    cache, tokens = prefilled(model, size)
+    fed, pages = torch.tensor([tokens[-1]]), [1, 3]
+    step: dict[str, Any] = {"mechanisms": grid.mechanisms, "page_reads": True}
+    plain = model.lm.decode_step(fed, cache.branch(1, 4), action, **step)
+    without = model.lm.decode_step(fed, cache.branch(1, 4), action, left_out=[pages], **step)
+    assert without.page_readers is not None
+    assert not without.page_readers[0, :, pages].any()
+    assert (without.logits - plain.logits).abs().max() > 1e-3
+    seen = (len(tokens) - 2 * size) * model.spec.num_kv_heads
+    if action.is_dense:
+        assert without.tokens_read.tolist() == [[seen] * model.spec.num_layers]
+    nothing = model.lm.decode_step(fed, cache.branch(1, 4), action, left_out=[[]], **step)
+    assert torch.allclose(nothing.logits, plain.logits, atol=2e-3)
+
+
+def test_its_keys_and_values_reach_nothing(model: LanguageModel) -> None:
+    cache, tokens = prefilled(model)
+    fed = torch.tensor([tokens[-1]])
+    want = model.lm.decode_step(fed, cache.branch(1, 4), left_out=[[2]])
+    for layer in range(model.spec.num_layers):
+        (block,) = cache.blocks(layer, 0)
+        block.keys[:, :, 8:12] = 1e3 * torch.randn(4, model.spec.head_size)
+        block.values[:, :, 8:12] = 1e3
+    got = model.lm.decode_step(fed, cache.branch(1, 4), left_out=[[2]])
+    assert torch.equal(got.logits, want.logits)
+
+
+def test_rows_of_a_shared_prefix_leave_out_pages_of_their_own(model: LanguageModel) -> None:
+    cache, tokens = prefilled(model)
+    fed = torch.tensor([tokens[-1]])
+    each = [[], [0], [2, 4]]
+    rows = model.lm.decode_step(
+        fed.repeat(3), cache.branch(3, 4), SPARSE, left_out=each, observe=Observe.CONCENTRATION
+    )
+    for row, pages in enumerate(each):
+        alone = model.lm.decode_step(fed, cache.branch(1, 4), SPARSE, left_out=[pages])
+        assert torch.allclose(rows.logits[row], alone.logits[0], atol=1e-4)
+
+
+@pytest.mark.parametrize("page", [-1, 10_000])
+def test_a_page_that_is_not_there_is_refused(model: LanguageModel, page: int) -> None:
+    cache, tokens = prefilled(model)
+    with pytest.raises(ShapeError, match=r"can leave out pages 0 to \d+, got"):
+        model.lm.decode_step(torch.tensor([tokens[-1]]), cache, left_out=[[page]])
+
+
+def of_run(
+    model: LanguageModel, **options: Any
+) -> tuple[LensRun, list[TokenEvent], GenerationConfig]:
+    defaults = {"grid": GRID, "max_new_tokens": 9, "ignore_end_of_text": True}
+    config = GenerationConfig(**(defaults | options))
+    events = [e for e in generate(model, PROMPT, config) if isinstance(e, TokenEvent)]
+    ids = *encode_prompt(model, PROMPT, chat=False), *(event.token_id for event in events)
+    beside = [tuple(e.side[n].action for e in events) for n in range(len(config.side_rows))]
+    actions = tuple(event.action for event in events)
+    run = LensRun(ids, actions, config.grid, beside=tuple(beside), left_out=config.left_out)
+    return run, events, config
+
+
+STATIC = ScheduleConfig("static", Budget(0.5, 1.0, 16.0))
+
+
+def test_effects_of_pages_one_by_one_and_together(model: LanguageModel) -> None:
+    run, events, _ = of_run(model, schedule=STATIC)
+    lens = Lens(model, run)
+    first = lens.page_effects(6, most=3)
+    assert (len(first.effects), first.correlation) == (3, None)
+    whole = lens.page_effects(6, most=100)
+    assert len(whole.effects) == whole.count == (run.before + 6) // 4
+    assert whole.effects[:3] == first.effects
+    assert [effect.pages for effect in whole.effects] == [(page,) for page in range(whole.count)]
+    assert 0 < sum(whole.attention) < 1
+    assert whole.correlation is not None
+    assert -1 <= whole.correlation <= 1
+    for effect in whole.effects:
+        (alone,) = lens.without(6, [effect.pages])
+        assert alone.kl == pytest.approx(effect.kl, abs=1e-4)
+        assert alone.nll == pytest.approx(effect.nll, abs=1e-4)
+        assert effect.nll_change == pytest.approx(effect.nll - events[6].surprisal, abs=2e-3)
+    (both,) = lens.without(6, [(1, 2)])
+    assert both.pages == (1, 2)
+    assert lens.look(6, without=(1, 2)).without == both
+    assert lens.look(6).without is None
+    with pytest.raises(ConfigError, match="can be decoded without pages 0 to"):
+        lens.without(6, [(whole.count,)])
+
+
+def test_a_page_that_was_not_read_changes_nothing(model: LanguageModel) -> None:
+    """Where as many pages are read whatever there is, another takes its place: none is read."""
+    run, _, _ = of_run(model, schedule=ScheduleConfig("static", Budget(0.1, 1.0, 16.0)))
+    lens = Lens(model, run)
+    kls = np.array([effect.kl for effect in lens.page_effects(4).effects])
+    assert (kls < 1e-5).any()
+    assert (kls > 1e-3).any()
+
+
+@pytest.mark.parametrize("side", [(), (SideRowConfig("dense", ScheduleConfig("dense")),)])
+def test_a_generation_without_a_page_is_replayed_without_it(
+    model: LanguageModel, side: tuple[SideRowConfig, ...]
+) -> None:
+    options = {"schedule": STATIC, "page_reads": True, "side_rows": side}
+    run, events, config = of_run(model, left_out=(1, 2), **options)
+    for event in events:
+        reads = event.page_reads
+        assert reads is not None
+        assert all(1 not in layer and 2 not in layer for layer in reads.lists(2))
+    look = Lens(model, run).look(5)
+    assert look.replayed.nll == pytest.approx(events[5].surprisal, abs=1e-4)
+    record = config.to_dict()
+    assert record["left_out"] == (1, 2)
+    plain = of_run(model, **options)
+    assert "left_out" not in plain[2].to_dict()
+    assert [e.surprisal for e in plain[1]] != [e.surprisal for e in events]
+
+
+def test_a_generation_cannot_leave_out_the_page_of_its_last_token(model: LanguageModel) -> None:
+    count = (len(encode_prompt(model, PROMPT, chat=False)) - 1) // 4
+    with pytest.raises(ConfigError, match=f"pages 0 to {count - 1} can be left out, got {count}"):
+        of_run(model, left_out=(count,))
+    events = list(generate(model, PROMPT, of_run(model, left_out=(count - 1,))[2]))
+    assert isinstance(events[0], PrefillEvent)
+    assert isinstance(events[-1], FinishEvent)
