@@ -57,9 +57,13 @@ def budget_text(config: dict[str, Any]) -> str:
         schedule = schedules[0] if schedules else {"kind": "dense"}
     else:
         schedule = config.get("schedule", {})
-    budget = schedule.get("budget")
+    budget, left_out = schedule.get("budget"), config.get("left_out")
+    without = []
+    if isinstance(left_out, list | tuple) and left_out:
+        pages = ", ".join(str(page + 1) for page in left_out if isinstance(page, int))
+        without.append(f"without page {pages}")
     if schedule.get("kind") == "dense" or not isinstance(budget, dict):
-        return "100 % compute"
+        return " · ".join(["100 % compute", *without])
     share = budget.get("bytes_share")
     asked: tuple[Axis, ...] = AXES
     words = []
@@ -67,7 +71,7 @@ def budget_text(config: dict[str, Any]) -> str:
         words.append(f"{100 * share:.4g} % compute")
         asked = tuple(axis for axis in AXES if axis.unit == "bit")
     words += [axis.text(budget[axis.field]) for axis in asked if axis.field in budget]
-    return " · ".join(words)
+    return " · ".join(words + without)
 
 
 def schedule_label(kind: str, config: dict[str, Any]) -> str:

@@ -3,7 +3,7 @@
 
 import { h, headRow, setText, show } from "../shared/dom.js";
 import {
-  AXES, count, duration, formNumbers, isNumber, mean, mechanismsOf, MISSING, modelName, nats, percent, scheduleOf,
+  AXES, count, duration, formNumbers, isNumber, leftOutText, mean, mechanismsOf, MISSING, modelName, nats, percent, scheduleOf,
   signed, spendText,
 } from "../shared/format.js";
 import { leadParts, tablePanel } from "../shared/page_parts.js";
@@ -161,8 +161,9 @@ export class PairStage {
     side.levels = gridLevels(run);
     const { kind, policy, asked, share } = scheduleOf(run);
     const name = policy ? `Policy ${modelName(policy)}` : SITE.schedules[kind] ?? kind;
-    setText(side.detail, kind === "dense" ? name
-      : `${name} · ${share ? `${percent(share)} compute` : spendText(formNumbers(asked))} · ${mechanismsOf(run)}`);
+    const spend = share ? `${percent(share)} compute` : spendText(formNumbers(asked));
+    const parts = [name, ...(kind === "dense" ? [] : [spend, mechanismsOf(run)]), leftOutText(run)];
+    setText(side.detail, parts.filter(Boolean).join(" · "));
     if (at === 0) this.lead.replaceChildren(...leadParts(run));
   }
 

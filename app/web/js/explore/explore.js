@@ -14,6 +14,7 @@ import { RunPage } from "../shared/runs/run_page.js";
 import { RunStage } from "../shared/runs/run_stage.js";
 import { Status } from "../shared/runs/status.js";
 import { gridLevels } from "../shared/tokens/card_policy.js";
+import { PageEffects } from "../shared/tokens/page_effects.js";
 import { Controls } from "./controls.js";
 import { RecordingView } from "./recording.js";
 import { SharePicture } from "./share_picture.js";
@@ -33,6 +34,8 @@ class ExplorePage extends RunPage {
     this.status = new Status(this.statusHandlers());
     this.lens = this.makeLens({ fork: (index, token) => this.fork(index, token) });
     this.stage = new RunStage(root, this.status, { pick: (index) => this.pick(index),
+      effects: (reading) => new PageEffects({ ...reading, again: (pages) => this.without(pages),
+        ask: (name, request) => api(name, { run_id: this.follower.id, ...request }) }),
       colour: (key) => setAddress({ [this.names.colour]: key }) },
     { hint: HINT, ChartKind: PlotlyChart, whatIf: this.lens });
     this.tokens = this.stage.view;
@@ -136,6 +139,13 @@ class ExplorePage extends RunPage {
     this.forkAt = await this.ask("fork_run", request, (words) => this.lens.complain(words)) ? index : null;
   }
 
+  // The same run again, without some pages of its prompt, beside this one.
+  async without(pages) {
+    const parent = this.follower.id;
+    const id = await this.ask("run_without", { run_id: parent, pages }, (words) => this.stage.reading.effects?.say(words));
+    this.comparing = id && { id, parent };
+  }
+
   // The token put in has come: the focus, which was in what if, goes there.
   focusFork() {
     const token = this.forkAt !== null && this.tokens.elements[this.forkAt];
@@ -183,6 +193,9 @@ class ExplorePage extends RunPage {
   finish() {
     if (!this.wasLive) this.tokens.element.scrollTop = 0;
     this.stage.charts.finish();
+    const { id, parent } = this.comparing ?? {};
+    this.comparing = null;
+    if (id && id === this.follower.id) openInTab("compare", `${parent},${id}`);
   }
 
   async home(call) {

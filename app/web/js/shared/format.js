@@ -108,6 +108,12 @@ export function scheduleOf(run) {
 // Named mechanisms of a grid, by their most telling part.
 export const MECHANISMS = { default: "Default: 4-bit keys", need: "By need: 4-bit keys", paper: "Paper: page bounds" };
 
+// Pages of the prompt that no step of a run could read; "" where all were there.
+export function leftOutText(run) {
+  const pages = run?.config?.left_out ?? [];
+  return pages.length ? `without page ${pages.map((page) => page + 1).join(", ")}` : "";
+}
+
 // Names of a run's mechanisms. Runs of before there was a choice do not tell theirs.
 export function mechanismsOf(run) {
   const { page_scorer: scorer = "quest", page_choice: choice = "head", mlp_pruning: pruning = "input", page_budget: budget = "count" } = run?.config?.grid ?? {};

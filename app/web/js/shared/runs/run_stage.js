@@ -21,7 +21,7 @@ export class RunStage extends TokenStage {
     this.panel = h("section", { class: "sol-panel sol-tokens", "aria-label": "Tokens" });
     this.dock = new Dock(this.panel, this.card, options.whatIf);
     this.reading = new Reading({ rows: () => this.view.rows, elements: () => this.view.elements,
-      mark: (index) => this.mark(index, true), select: (range) => this.select(range) });
+      mark: (index) => this.mark(index, true), select: (range) => this.select(range), effects: on.effects });
     this.machine = new Machine({ rows: () => this.view.rows, mark: (index) => this.step(index) });
   }
 
@@ -98,7 +98,7 @@ export class RunStage extends TokenStage {
   /** @param {View} view @param {Run} run */
   read({ pages, prefill }, run) {
     if (!prefill || !pages?.length || this.reading.pages.length) return;
-    this.reading.begin(run.config.grid?.page_size ?? 8, pages, prefill.prompt_tokens);
+    this.reading.begin(run.config.grid?.page_size ?? 8, pages, prefill.prompt_tokens, run.config.left_out);
     this.followReading();
   }
 

@@ -6,7 +6,7 @@ import { h, setText, show, uniqueId } from "../dom.js";
 import { percent } from "../format.js";
 import { sharesOf } from "../machine/reads.js";
 import { ReadingMap } from "./reading_map.js";
-import { spokenText } from "./token_text.js";
+import { quoted, spokenText } from "./token_text.js";
 
 const STRENGTHS = 4;
 const ALWAYS_LIT = 5; // pages
@@ -53,9 +53,12 @@ export class Reading {
   usual = [[], []];
   numSummed = 0;
 
-  // on: {rows() → tokens, elements() → theirs, mark(index), select(range)}
+  // on: {rows() → tokens, elements() → theirs, mark(index), select(range)}, and where the model is at hand
+  // effects(on) → PageEffects
   constructor(on) {
     this.on = on;
+    /** @type {import("./page_effects.js").PageEffects | undefined} */
+    this.effects = on.effects?.({ rows: on.rows, at: () => this.at, texts: () => this.texts, changed: () => this.refresh() });
     this.map = new ReadingMap({ mark: on.mark, select: on.select });
     this.element = this.build();
     this.clear();
@@ -66,14 +69,14 @@ export class Reading {
     this.caption = h("p", { class: "sol-reading-caption" });
     this.said = h("p", { class: "sol-offscreen", role: "status" });
     this.text = h("div", { class: "sol-reading-text", id, dir: "auto", role: "listbox", "aria-label": "Prompt, by pages of eight tokens",
-      "aria-orientation": "horizontal" });
+      "aria-orientation": "horizontal", "aria-multiselectable": Boolean(this.effects) && "true" });
     this.folder = h("button", { type: "button", class: "sol-chip", "aria-controls": id, onclick: () => this.fold(!this.isFolded) });
     this.whole = h("input", { type: "checkbox", onchange: () => this.refresh() });
     this.listen();
     return h("section", { class: "sol-reading", "aria-label": "What each step read", hidden: true },
       h("header", {}, h("h3", {}, "Where it looked"), this.caption,
         h("label", { class: "sol-reading-whole" }, this.whole, "All that it read"), this.folder),
-      this.text, this.map.element, this.said);
+      this.text, this.effects?.element, this.map.element, this.said);
   }
 
   listen() {
@@ -85,7 +88,12 @@ export class Reading {
     this.text.addEventListener("pointerleave", () => this.point(null));
     this.text.addEventListener("focusin", (event) => this.point(pageAt(event)));
     this.text.addEventListener("focusout", () => this.point(null));
+    this.text.addEventListener("click", (event) => this.choose(pageAt(event)));
     this.text.addEventListener("keydown", (event) => {
+      if ([" ", "Enter"].includes(event.key)) {
+        event.preventDefault();
+        this.choose(this.page);
+      }
       const steps = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 };
       if (!(event.key in steps) || this.page === null) return;
       event.preventDefault();
@@ -93,6 +101,10 @@ export class Reading {
       while (this.pages[next] && this.pages[next].offsetParent === null) next += steps[event.key]; // folded away
       this.pages[next]?.focus();
     });
+  }
+
+  choose(page) {
+    if (page !== null) this.effects?.toggle(page);
   }
 
   clear() {
@@ -105,19 +117,21 @@ export class Reading {
     clearTimeout(this.settling);
     this.text.replaceChildren();
     this.map.clear();
+    this.effects?.clear();
     setText(this.caption, "");
     show(this.element, false);
   }
 
-  // size: tokens of a page; texts: of the prompt's pages; numPrompt: its tokens.
-  /** @param {number} size @param {string[]} texts @param {number} numPrompt */
-  begin(size, texts, numPrompt) {
+  // size: tokens of a page; texts: of the prompt's pages; numPrompt: its tokens; leftOut: pages that no step could read.
+  /** @param {number} size @param {string[]} texts @param {number} numPrompt @param {number[]} [leftOut] */
+  begin(size, texts, numPrompt, leftOut = []) {
     this.size = size;
     this.numPrompt = numPrompt;
     this.texts = texts;
     this.pages = texts.map((text, page) => {
-      const span = h("span", { class: "sol-page", role: "option", "aria-selected": "false", tabindex: "-1",
-        "aria-label": `Page ${page + 1}: ${spokenText(text)}` }, text);
+      const isOut = leftOut.includes(page);
+      const span = h("span", { class: `sol-page${isOut ? " is-left-out" : ""}`, role: "option", "aria-selected": "false", tabindex: "-1",
+        "aria-label": `Page ${page + 1}${isOut ? ", left out" : ""}: ${spokenText(text)}` }, text);
       span.solIndex = page;
       return span;
     });
@@ -169,10 +183,12 @@ export class Reading {
     return (sums[page] ?? 0) / (counts[page] ?? 1);
   }
 
-  // Light of each page of a step: its share, or how far it is above the run's mean; the newest pages are left out then.
+  // Light of each page of a step: its effect, once that was measured; or its share, or how far it is above the run's mean; the newest pages are left out then.
   lights(row) {
     const shares = sharesOf(row);
     const { pages } = row.page_reads;
+    const found = this.effects?.found;
+    if (found && found.index === row.index) return Array.from({ length: pages }, (_, page) => (page && found.kl[page]) || 0);
     return Array.from({ length: pages }, (_, page) => {
       if (this.whole.checked) return shares?.(page) ?? 0;
       if (row.page_reads.share === 1 || page === 0 || page >= pages - NEWEST_PAGES) return 0;
@@ -202,7 +218,10 @@ export class Reading {
     if (!row || !shares) return;
     const lights = this.lights(row);
     const shades = shadesOf(lights);
-    this.pages.forEach((span, page) => setShade(span, shades[page] ?? 0));
+    this.pages.forEach((span, page) => {
+      setShade(span, shades[page] ?? 0);
+      span.setAttribute("aria-selected", String(this.effects?.chosen.has(page) ?? false));
+    });
     this.shadeTokens(this.isHeld ? (token) => (token < (this.at ?? 0) ? shades[this.pageOf(token)] ?? 0 : 0) : null);
     this.map.mark(this.at);
     if (!this.pages[this.stop]?.offsetParent) this.makeStop(this.pages.findIndex((span) => span.solShade));
@@ -239,21 +258,21 @@ export class Reading {
     const most = Math.max(...readers);
     const shades = shadesOf(readers);
     this.shadeTokens((token) => shades[token]);
-    const words = spokenText(rows[readers.indexOf(most)].text);
-    setText(this.caption, most > 0 ? `Page ${page + 1} was read most for “${words}”: by ${percent(most)} of layers and heads.`
+    const word = quoted(rows[readers.indexOf(most)].text);
+    setText(this.caption, most > 0 ? `Page ${page + 1} was read most for ${word}: by ${percent(most)} of layers and heads.`
       : `No step read page ${page + 1}.`);
   }
 
   sentence(row, lights) {
-    const word = `“${spokenText(row.text)}”`;
+    const word = quoted(row.text);
     if (row.page_reads.share === 1) return `${word} read all ${row.page_reads.pages} pages in every layer.`;
     let best = -1;
     this.texts.forEach((_, page) => {
       if ((lights[page] ?? 0) > (lights[best] ?? 0)) best = page;
     });
     if (best < 0) return `${word} read no page of the prompt more than other tokens did.`;
-    const text = spokenText(this.texts[best] ?? "").trim().slice(0, SHOWN_CHARACTERS);
+    const text = quoted((this.texts[best] ?? "").slice(0, SHOWN_CHARACTERS));
     const usual = this.numSummed < FEWEST_STEPS ? "" : `, ${percent(this.meanOf(best))} on average`;
-    return `For ${word} most of all “${text}”: read by ${percent(sharesOf(row)?.(best))} of layers and heads${usual}.`;
+    return `For ${word} most of all ${text}: read by ${percent(sharesOf(row)?.(best))} of layers and heads${usual}.`;
   }
 }

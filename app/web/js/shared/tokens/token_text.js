@@ -56,6 +56,9 @@ export function spokenText(text) {
   return spoken.trim() ? spoken : "space";
 }
 
+// The token in a sentence, between quotation marks.
+export const quoted = (text) => `“${spokenText(text).trim()}”`;
+
 // "rtl" or "ltr" by the first strong character; null when there is none.
 export function directionOf(text) {
   for (const character of text) {

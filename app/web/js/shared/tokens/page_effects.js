@@ -1,0 +1,147 @@
+// Pages taken away: a step decoded again without them, the answer made again without them, and the pages that
+// mattered to a step, each left out in turn.
+
+import { reasonOf } from "../api.js";
+import { chip, h, headRow, setText, show } from "../dom.js";
+import { count, isNumber, nats, percent, probability } from "../format.js";
+import { quoted } from "./token_text.js";
+
+const SHOWN_PAGES = 5;
+const NOTHING = 0.01; // nats, below which a page did not matter
+const SHOWN_CHARACTERS = 60; // of a page
+
+export class PageEffects {
+  /** Pages to leave out. @type {Set<number>} */
+  chosen = new Set();
+  /** Effects of all pages on a token. @type {{ index: number, kl: number[] } | null} */
+  found = null;
+  turn = {};
+
+  // on: {ask(name, request) → answer of a run's call, again(pages), at() → number of the token on show, rows(), texts() of
+  // the prompt's pages, changed()}
+  constructor(on) {
+    this.on = on;
+    this.step = chip("", () => this.leaveOut());
+    this.again = chip("Answer again without it", () => this.on.again([...this.chosen]));
+    this.none = chip("Clear", () => this.choose([]));
+    this.which = chip("Which page mattered?", () => (this.isRanking ? this.stop() : this.rank()));
+    this.said = h("p", { class: "sol-page-said", role: "status" });
+    this.table = h("div", { class: "sol-page-ranks", hidden: true });
+    this.element = h("div", { class: "sol-page-effects" },
+      h("div", { class: "sol-tools" }, this.step, this.again, this.none, this.which), this.said, this.table);
+    this.choose([]);
+  }
+
+  clear() {
+    this.stop();
+    this.found = null;
+    setText(this.said, "");
+    show(this.table, false);
+    this.choose([]);
+  }
+
+  toggle(page) {
+    const pages = new Set(this.chosen);
+    if (!pages.delete(page)) pages.add(page);
+    this.choose(pages);
+  }
+
+  choose(pages) {
+    this.chosen = new Set(pages);
+    const { size } = this.chosen;
+    setText(this.step, size === 1 ? "What if this page were not read?" : `What if these ${count(size, "page")} were not read?`);
+    setText(this.again, `Answer again without ${size === 1 ? "it" : "them"}`);
+    [this.step, this.again, this.none].forEach((one) => show(one, size > 0));
+    this.on.changed();
+  }
+
+  get isRanking() {
+    return this.which.getAttribute("aria-busy") === "true";
+  }
+
+  stop() {
+    this.turn = {};
+    this.which.removeAttribute("aria-busy");
+    setText(this.which, "Which page mattered?");
+  }
+
+  async leaveOut() {
+    const index = this.on.at();
+    const pages = [...this.chosen].toSorted((a, b) => a - b);
+    const turn = this.turn = {};
+    this.say("Decoding without it…");
+    try {
+      const effect = await this.on.ask("leave_out_pages", { index, pages });
+      if (turn === this.turn) this.say(this.sentence(index, effect));
+    } catch (error) {
+      if (turn === this.turn) this.say(reasonOf(error));
+    }
+  }
+
+  say(text) {
+    setText(this.said, text);
+  }
+
+  sentence(index, effect) {
+    const { pages, choice, nll, nll_change: change } = effect;
+    const token = this.on.rows()[index];
+    const word = quoted(token.text);
+    const without = pages.length === 1 ? `Without page ${pages[0] + 1}` : `Without these ${count(pages.length, "page")}`;
+    const moved = `from ${probability(Math.exp(change - nll))} to ${probability(Math.exp(-nll))}`;
+    const first = choice.token_id === token.token_id ? "It stays the most probable token."
+      : `The most probable token would be ${quoted(choice.text)} (${probability(choice.probability)}).`;
+    return `${without}, ${word} goes ${moved}. ${first} KL ${nats(effect.kl)} nats.`;
+  }
+
+  async rank() {
+    const index = this.on.at();
+    const turn = this.turn = {};
+    const started = performance.now();
+    this.which.setAttribute("aria-busy", "true");
+    setText(this.which, "Cancel");
+    this.say("Reading the run again…");
+    show(this.table, false);
+    try {
+      let view = null;
+      let first = null; // pages of the first answer, which had to read the run again
+      while (!view || view.effects.length < view.count) {
+        view = await this.on.ask("rank_pages", { index });
+        if (turn !== this.turn) return;
+        first ??= { done: view.effects.length, at: performance.now() };
+        const { effects: { length: done }, count: all } = view;
+        const left = (performance.now() - first.at) / (done - first.done) * (all - done) / 1000;
+        this.say(`${done} of ${count(all, "page")} left out in turn${isNumber(left) ? `, ${Math.ceil(left)} s left` : ""}…`);
+      }
+      this.draw(index, view, (performance.now() - started) / 1000);
+    } catch (error) {
+      if (turn === this.turn) this.say(reasonOf(error));
+    } finally {
+      if (turn === this.turn) this.stop();
+    }
+  }
+
+  draw(index, view, seconds) {
+    const { effects, attention, correlation } = view;
+    this.found = { index, kl: effects.map((effect) => effect.kl) };
+    const ranked = effects.toSorted((a, b) => b.kl - a.kl);
+    const [best] = ranked.filter((effect) => effect.pages[0] > 0);
+    const word = quoted(this.on.rows()[index].text);
+    const verdict = !best || best.kl < NOTHING ? `No single page mattered to ${word}: without any one, KL stays below ${NOTHING} nats.`
+      : `${this.textOf(best.pages[0])} mattered most to ${word}. ${this.sentence(index, best)}`;
+    const rank = isNumber(correlation) ? ` Rank correlation with attention: ${correlation.toFixed(2)}.` : "";
+    this.say(`${verdict}${rank} ${count(effects.length, "page")} in ${Math.ceil(seconds)} s.`);
+    this.table.replaceChildren(h("table", {}, headRow(["Page left out", "KL, nats", "Attention"]),
+      h("tbody", {}, ranked.slice(0, SHOWN_PAGES).map((effect) => {
+        const [page] = effect.pages;
+        return h("tr", {}, h("td", {}, this.textOf(page), page === 0 && h("small", {}, " first page: most steps need it")),
+          h("td", {}, nats(effect.kl)), h("td", {}, percent(attention[page], 1)));
+      }))));
+    show(this.table, ranked.length > 0);
+    this.on.changed();
+  }
+
+  textOf(page) {
+    const text = this.on.texts()[page];
+    return text === undefined ? `Page ${page + 1}, of the answer,` : quoted(text.slice(0, SHOWN_CHARACTERS));
+  }
+}
