@@ -98,6 +98,11 @@ def test_a_tokens_pages_light_up_and_a_pages_tokens(
     expect(canvas).to_be_visible()
     size = canvas.evaluate("canvas => [canvas.width, canvas.height]")
     assert size == [records[-1]["page_reads"]["pages"], TOKENS]
+    for form, starts in (("PNG", b"\x89PNG"), ("SVG", b"<svg")):
+        reading.get_by_label("Reading map: save as an image").click()
+        with page.expect_download() as saved:
+            page.locator(".sol-menu-list:visible").get_by_role("button", name=form).click()
+        assert Path(saved.value.path()).read_bytes().startswith(starts)
     assert not list(violations(page))
     assert visitor.problems == []
 
