@@ -102,7 +102,7 @@ def weigh_pages(
     low = tl.load(at, mask=used[:, None] & inside[None, :], other=0.0)
     high = tl.load(at + 4, mask=used[:, None] & inside[None, :], other=0.0)
     largest = tl.max(tl.maximum(tl.abs(low), tl.abs(high)), 1)
-    unit = tl.maximum(tl.div_rn(largest, HIGHEST_QUERY + tl.zeros_like(largest)), LEAST_SCALE)
+    unit = tl.maximum(tl.div_rn(largest, tl.zeros_like(largest) + HIGHEST_QUERY), LEAST_SCALE)
     low, high = whole_numbers(low, unit), whole_numbers(high, unit)
     number = tl.arange(0, PAGES * SLOTS)
     slot = number % SLOTS
