@@ -13,6 +13,7 @@ from sol_core.events import StepCost
 from sol_core.fields import Rules
 from sol_core.inspection.records import (
     DifficultyReport,
+    InspectedRow,
     InspectedToken,
     InspectionConfig,
     InspectionEnd,
@@ -101,8 +102,11 @@ INSPECTION = RunDocument(
     head=_SharedInspection,
     token=InspectedToken,
     rules=Rules(
-        # Before bit operations, painted schedules and matched static.
-        partial=frozenset({ActionGrid, Budget, StepCost, ScheduleConfig, InspectionEnd}),
+        # Before bit operations, painted schedules, matched static and reads of pages.
+        partial=frozenset(
+            {ActionGrid, Budget, StepCost, ScheduleConfig, InspectionEnd}
+            | {InspectionConfig, InspectedRow}
+        ),
         derived={InspectionStart: _TYPE, InspectedToken: _TYPE, InspectionEnd: _TYPE},
         nullable=frozenset({"nll", "kl", "entropy", "loss", "probability", "policy"}),
     ),

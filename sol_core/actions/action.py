@@ -149,6 +149,8 @@ _UNUSED: dict[str, Any] = {
     "head": "whole",
     "painted": (),
     "left_out": (),
+    "read_pages": False,
+    "by_page": "",
     "without": None,
 }
 

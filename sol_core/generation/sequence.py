@@ -61,10 +61,17 @@ def page_reads(readers: Any, num_kv_heads: int, *, exact: bool = False) -> PageR
     read = np.add.reduceat(readers.astype(np.int64), starts, axis=1)
     pairs = np.diff(starts, append=pages) * num_kv_heads
     levels = -(-_PARTLY * read // pairs) + (read == pairs)
-    shares = readers.sum(0, dtype=np.int64) / (num_layers * num_kv_heads)
     share = float(readers.sum(dtype=np.int64)) / (readers.size * num_kv_heads)
-    by_page = "" if share == 1 else _DIGITS[np.ceil(shares * 63).astype(int)].tobytes().decode()
+    by_page = reads_by_page(readers, num_kv_heads)
     return PageReads(pages, len(starts), _packed(levels), share, by_page)
+
+
+def reads_by_page(readers: Any, num_kv_heads: int) -> str:
+    """``PageReads.by_page`` of array [L, P], as of ``page_reads``."""
+    shares = readers.mean(0, dtype=np.float64) / num_kv_heads
+    if shares.min() == 1:
+        return ""
+    return str(_DIGITS[np.ceil(shares * 63 - 1e-9).astype(int)].tobytes(), "ascii")
 
 
 def _packed(levels: Any) -> str:

@@ -35,7 +35,7 @@ from sol_core.files.places import whole_characters
 from sol_core.generation.engine import encode_prompt, never
 from sol_core.generation.sampling import TextStream
 from sol_core.generation.schedules import GenerationSchedules
-from sol_core.generation.sequence import most_probable, ms_since
+from sol_core.generation.sequence import most_probable, ms_since, reads_by_page
 from sol_core.inspection.matching import StaticAgain
 from sol_core.inspection.records import (
     DifficultyReport,
@@ -260,6 +260,7 @@ class _Inspection:
             max_steps=steps,
             mechanisms=self.config.grid.mechanisms,
             rows_per_sequence=len(self.config.rows),
+            page_reads=self.config.read_pages,
         )
         decode_began = time.perf_counter()
         stopped = self.should_stop()
@@ -290,6 +291,7 @@ class _Inspection:
                 *score,
                 cost=self._cost(step, row),
                 policy=self.schedules.distribution(row),
+                by_page=self._pages_read(step, row),
             )
             for row, score in enumerate(scores)
         )
@@ -305,6 +307,13 @@ class _Inspection:
             step_ms=ms_since(step.started),
             elapsed_ms=ms_since(began),
         )
+
+    def _pages_read(self, step: DecodeStep, row: int) -> str:
+        if step.output.page_readers is None:
+            return ""
+        pages = -(-step.cached_tokens[row] // self.config.grid.page_size)
+        readers = step.output.page_readers[row, :, :pages].cpu().numpy()
+        return reads_by_page(readers, self.model.spec.num_kv_heads)
 
     def _cost(self, step: DecodeStep, row: int) -> StepCost:
         policy = self.schedules.policy_cost(row)

@@ -41,6 +41,7 @@ class InspectionConfig:
     episode_steps: Annotated[int, Range(1, MAX_EPISODE_STEPS)] = 16
     prefix_tokens: Positive = 1
     max_tokens: Positive | None = None
+    read_pages: bool = False  # rows say which pages of the cache their steps read
     chat: bool = False  # the text is a prompt in the model's chat template; only with ``generated``
     generated: tuple[int, ...] = ()
 
@@ -114,6 +115,7 @@ class InspectedRow:
 
     Attributes:
         policy: a policy's probability of every level, per axis; None for other schedules.
+        by_page: as of ``PageReads``; "" where all pages were read, or it was not asked for.
     """
 
     name: str  # of the row, as in ``InspectionStart.rows``
@@ -123,6 +125,7 @@ class InspectedRow:
     entropy: float  # of the row's distribution, nats
     cost: StepCost  # computed cost of the step at its action, the policy's network included
     policy: tuple[tuple[float, ...], ...] | None = None
+    by_page: str = ""
 
 
 @dataclass(frozen=True, slots=True)

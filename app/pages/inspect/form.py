@@ -62,6 +62,7 @@ def config_from_form(values: dict[str, Any], find: Callable[[str], Path]) -> Ins
         grid=form.action_grid(schedules, find),
         episode_steps=form.episode_steps,
         max_tokens=form.max_tokens,
+        read_pages=True,
     )
 
 

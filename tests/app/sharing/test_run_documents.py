@@ -200,7 +200,7 @@ WRONG_INSPECTIONS: list[tuple[Change, str]] = [
     (drop("inspection"), "inspection must be an object, got nothing"),
     (put("inspection.prompt", "x"), "inspection has an unknown field 'prompt'"),
     (put("inspection.status", "running"), "inspection.status must be that of a run that has ended"),
-    (drop("inspection.config.generated"), "inspection.config lacks the field 'generated'"),
+    (drop("inspection.config.schedules"), "inspection.config lacks the field 'schedules'"),
     (put("inspection.config.schedules", []), "start.rows must be dense as in inspection.config"),
     (put("inspection.start.prefix", []), "prefix must hold at least one token"),
     (put("inspection.end.report.rows.0.correlation", {}), r"rows\[0\].correlation must have keep"),

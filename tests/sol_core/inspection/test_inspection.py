@@ -80,6 +80,19 @@ def test_tokens_say_what_they_are_and_what_dense_thought(made: Made) -> None:
         assert token.rows[1].cost.bytes_read < token.rows[0].cost.bytes_read
 
 
+def test_rows_say_which_pages_they_read(model: LanguageModel, made: Made) -> None:
+    _, plain, _ = made
+    assert not any(row.by_page for token in plain for row in token.rows)
+    options = {"schedules": (STATIC,), "grid": GRID, "read_pages": True}
+    start, tokens, _ = inspected(model, **options)
+    for token in tokens[8:]:
+        dense, static = token.rows
+        assert dense.by_page == ""
+        assert len(static.by_page) == -(-token.cached_tokens // GRID.page_size)
+        assert set(static.by_page) - {"/"}, "some pages were read in part, or not at all"
+    assert "read_pages" not in start.to_dict()
+
+
 def test_budgets_are_met_and_totals_are_means(made: Made) -> None:
     _, tokens, end = made
     assert end.reason == "finished"

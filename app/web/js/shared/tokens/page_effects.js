@@ -25,10 +25,11 @@ export class PageEffects {
     this.again = chip("Answer again without it", () => this.on.again([...this.chosen]));
     this.none = chip("Clear", () => this.choose([]));
     this.which = chip("Which page mattered?", () => (this.isRanking ? this.stop() : this.rank()));
+    this.hint = h("span", { class: "sol-muted" }, "Click a page to take it away.");
     this.said = h("p", { class: "sol-page-said", role: "status" });
     this.table = h("div", { class: "sol-page-ranks", hidden: true });
     this.element = h("div", { class: "sol-page-effects" },
-      h("div", { class: "sol-tools" }, this.step, this.again, this.none, this.which), this.said, this.table);
+      h("div", { class: "sol-tools" }, this.step, this.again, this.none, this.which, this.hint), this.said, this.table);
     this.choose([]);
   }
 
@@ -52,6 +53,7 @@ export class PageEffects {
     setText(this.step, size === 1 ? "What if this page were not read?" : `What if these ${count(size, "page")} were not read?`);
     setText(this.again, `Answer again without ${size === 1 ? "it" : "them"}`);
     [this.step, this.again, this.none].forEach((one) => show(one, size > 0));
+    show(this.hint, size === 0);
     this.on.changed();
   }
 
