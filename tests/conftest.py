@@ -1,28 +1,18 @@
 """Shared fixtures: tiny random models that need no download, and the real default model."""
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import os
 import tempfile
 import threading
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
 
 from app.host.environment import kernel_cache_folder
 from sol_core.threads import share_cores
-
-if TYPE_CHECKING:
-    import torch
-
-    from sol_core.models.loading import LanguageModel
-    from tests.support.postgres_server import PostgresServer
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -38,13 +28,8 @@ os.environ.setdefault("NUMBA_CACHE_DIR", str(kernel_cache_folder(KERNELS)))
 os.environ.setdefault("TRITON_CACHE_DIR", str(KERNELS / "triton"))
 
 
-def share_compiled_kernels(cache: Path) -> None:
-    """Let checkouts with the same kernels share their machine code: minutes of a core for each.
-
-    Numba names the folder of a module's code after the module's own, with its path; where it
-    would make one, a link leads to a folder without the path. The cache is named after all the
-    kernels' sources, and Numba looks at their contents too.
-    """
+def share_compiled_kernels(cache):
+    """Let checkouts with the same kernels share their machine code: minutes of a core for each."""
     for folder in (ROOT / "kernels").glob("*/"):
         shared = cache / "of-any-checkout" / folder.name
         shared.mkdir(parents=True, exist_ok=True)
@@ -65,8 +50,10 @@ share_cores()
 
 os.environ.pop("SOL_DATABASE_URL", None)  # tests make databases of their own
 
-# How long an example takes says something about the machine, not about the code.
-hypothesis.settings.register_profile("untimed", deadline=None)
+# How long an example takes says something about the machine, not about the code; and where
+# examples share a fixture, the test means it.
+SHARED = [hypothesis.HealthCheck.function_scoped_fixture]
+hypothesis.settings.register_profile("untimed", deadline=None, suppress_health_check=SHARED)
 hypothesis.settings.load_profile("untimed")
 
 # What a test with such a mark takes, about: only for the order of files among parallel processes.
@@ -101,9 +88,8 @@ RELEASE = (
 assert all((ROOT / "tests" / part).exists() for part in RELEASE)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
-    """Mark what only a release needs. Long files come first: at the end, no process waits for
-    another one's last file."""
+def pytest_collection_modifyitems(items):
+    """Mark what only a release needs."""
     for item in items:
         path = item.path.relative_to(ROOT / "tests")
         if any(path.is_relative_to(part) for part in RELEASE):
@@ -119,7 +105,7 @@ def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
 
 
 @pytest.fixture(autouse=True)
-def no_compiling_thread() -> Iterator[None]:
+def no_compiling_thread():
     """A load that failed leaves its kernels compiling: not beside a test that replaces some."""
     yield
     for thread in threading.enumerate():
@@ -128,7 +114,7 @@ def no_compiling_thread() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def postgres_server() -> Iterator[PostgresServer]:
+def postgres_server():
     """A real PostgreSQL, one per test process."""
     from tests.support.postgres_server import running_postgres, why_no_postgres
 
@@ -139,7 +125,7 @@ def postgres_server() -> Iterator[PostgresServer]:
 
 
 @pytest.fixture(scope="session")
-def model_data_dir() -> Path:
+def model_data_dir():
     """The user's data directory, with the default model in it (fetched when missing)."""
     from app.host.paths import DataDir
     from sol_core.files.assets import ensure_default_model
@@ -151,7 +137,7 @@ def model_data_dir() -> Path:
 
 
 @pytest.fixture(scope="session")
-def default_model_dir(model_data_dir: Path) -> Path:
+def default_model_dir(model_data_dir):
     """Folder of the default model's safetensors."""
     from sol_core.files.assets import ensure_default_model
 
@@ -159,7 +145,7 @@ def default_model_dir(model_data_dir: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def default_model(model_data_dir: Path) -> LanguageModel:
+def default_model(model_data_dir):
     """SmolLM2-135M-Instruct in fp32 on the CPU."""
     from sol_core.models.loading import load_language_model
 
@@ -167,7 +153,7 @@ def default_model(model_data_dir: Path) -> LanguageModel:
 
 
 @pytest.fixture(scope="module")
-def one_thread() -> Iterator[None]:
+def one_thread():
     """Threads only slow a tiny model down, the more so on a busy machine."""
     import torch
 
@@ -178,7 +164,7 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.fixture
-def generator() -> torch.Generator:
+def generator():
     """Seeded randomness."""
     import torch
 

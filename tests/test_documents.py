@@ -1,7 +1,5 @@
 """The documents as a site: it builds without a warning and needs nothing from other servers."""
 
-from __future__ import annotations
-
 import os
 import re
 import subprocess
@@ -19,7 +17,7 @@ FETCHED = re.compile(
 )
 
 
-def _run(module: str, *arguments: str | Path, python_path: str = "") -> None:
+def _run(module, *arguments, python_path=""):
     environment = os.environ | {"PYTHONPATH": python_path}
     done = subprocess.run(
         [sys.executable, "-m", module, *arguments],
@@ -28,7 +26,7 @@ def _run(module: str, *arguments: str | Path, python_path: str = "") -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_the_site_builds_strictly_and_is_complete_in_itself(tmp_path: Path) -> None:
+def test_the_site_builds_strictly_and_is_complete_in_itself(tmp_path):
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     tools, site = tmp_path / "tools", tmp_path / "site"
     _run("pip", "install", "--quiet", "--target", tools, *extras["optional-dependencies"]["docs"])

@@ -1,12 +1,9 @@
 """The modules of ``docs/extending.md`` run as they stand, from Python and on the command line."""
 
-from __future__ import annotations
-
 import importlib
 import json
 import re
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -33,7 +30,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def folder(tmp_path, monkeypatch):
     """The document's modules in the current folder."""
     modules = re.findall(
         r"^```python\n(# (\w+)\.py\n.*?)^```", DOCUMENT.read_text("utf-8"), re.M | re.S
@@ -51,22 +48,20 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         sys.modules.pop(name, None)
 
 
-def test_a_schedule_decides_a_run_from_python() -> None:
+def test_a_schedule_decides_a_run_from_python():
     careful = importlib.import_module("my_schedules").Careful()
     made = generate(make_language_model(), "Once upon a time", careful, max_new_tokens=12)
     assert {token.action for token in made.tokens} == {Action(), Action(0.3, 0.5, 8)}
 
 
-def test_a_logits_processor_decides_a_draw() -> None:
+def test_a_logits_processor_decides_a_draw():
     no_echo = importlib.import_module("no_echo").no_echo
     made = generate(make_language_model(), "abc", logits_processors=[no_echo], max_new_tokens=15)
     ids = [token.token_id for token in made.tokens]
     assert len(set(ids)) == len(ids)
 
 
-def test_a_schedule_is_evaluated_at_its_own_spend_beside_static(
-    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_schedule_is_evaluated_at_its_own_spend_beside_static(folder, capsys, monkeypatch):
     monkeypatch.setenv("SOL_DATA_DIR", str(folder / "data"))
     save_model_folder(folder / "model", "llama3-rope", starts=False)
     texts = [" and ".join(str(first + step) for step in range(60)) for first in range(300)]

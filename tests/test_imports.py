@@ -1,7 +1,5 @@
 """What is imported when: ``--help`` and ``import sol_core`` must not wait for the big libraries."""
 
-from __future__ import annotations
-
 import dataclasses
 import importlib
 import json
@@ -27,7 +25,7 @@ with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
 """
 
 
-def _modules(code: str, *arguments: str) -> set[str]:
+def _modules(code, *arguments):
     """The packages and modules that some code imports in a fresh interpreter."""
     command = [sys.executable, "-c", SHOW, code, *arguments]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
@@ -36,13 +34,13 @@ def _modules(code: str, *arguments: str) -> set[str]:
 
 
 @pytest.mark.parametrize("command", [(), ("train",), ("evaluate",)])
-def test_help_imports_nothing_heavy(command: tuple[str, ...]) -> None:
+def test_help_imports_nothing_heavy(command):
     imported = _modules(HELP, *command, "--help")
     assert "app" in imported
     assert not imported & HEAVY
 
 
-def test_the_library_imports_nothing_heavy_and_never_the_interface() -> None:
+def test_the_library_imports_nothing_heavy_and_never_the_interface():
     light = ("Budget", "GenerationConfig", "TrainConfig", "EvaluationConfig", "load_model", "train")
     assert not _modules(f"import sol_core; from sol_core import {', '.join(light)}") & HEAVY
     every = _modules("from sol_core import *; import sol_core.api, sol_core.generation.warm_up")
@@ -50,7 +48,7 @@ def test_the_library_imports_nothing_heavy_and_never_the_interface() -> None:
     assert not every & {"gradio", "plotly", "pandas", "sqlalchemy", "app", "storage"}
 
 
-def test_threads_are_told_not_to_spin_before_torch_comes_in() -> None:
+def test_threads_are_told_not_to_spin_before_torch_comes_in():
     code = """
 import os, sys
 os.environ.pop("GOMP_SPINCOUNT", None)
@@ -66,7 +64,7 @@ assert seen == ["1000"], seen
     assert "torch" in _modules(code)
 
 
-def test_the_engine_needs_no_package_that_the_app_adds() -> None:
+def test_the_engine_needs_no_package_that_the_app_adds():
     """All of it is imported where those packages cannot be."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     added = [Requirement(text).name for text in project["optional-dependencies"]["app"]]
@@ -85,7 +83,7 @@ for found in pkgutil.walk_packages(sol_core.__path__, "sol_core."):
     assert "sol_core.speed" in _modules(code, *own)
 
 
-def test_every_public_name_is_there_and_unknown_ones_are_refused() -> None:
+def test_every_public_name_is_there_and_unknown_ones_are_refused():
     assert set(sol_core.__all__) <= set(dir(sol_core))
     homes = sol_core._HOMES
     assert set(homes) == set(sol_core.__all__) - {"__version__"}
@@ -99,9 +97,8 @@ def test_every_public_name_is_there_and_unknown_ones_are_refused() -> None:
         sol_core.bogus  # noqa: B018  # looking it up is the test
 
 
-def test_a_model_is_loaded_without_transformers(tmp_path: Path) -> None:
-    """Its tokenizer is read without it, half a second; its config classes bring torch's distributed
-    tensors along, a second and a half."""
+def test_a_model_is_loaded_without_transformers(tmp_path):
+    """Its tokenizer is read without it, half a second."""
     from tests.support.tiny_language_model import byte_tokenizer
     from tests.support.tiny_models import FAMILIES, make_pair
 

@@ -1,7 +1,5 @@
 """``launch.py`` as a user starts it: on any Python, and from a clean clone."""
 
-from __future__ import annotations
-
 import ast
 import contextlib
 import os
@@ -14,7 +12,6 @@ import time
 import tomllib
 import urllib.request
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -22,7 +19,7 @@ PROJECT = Path(__file__).resolve().parents[1]
 LAUNCH = PROJECT / "launch.py"
 
 
-def test_an_old_python_can_read_the_launcher_and_is_told_the_minimum() -> None:
+def test_an_old_python_can_read_the_launcher_and_is_told_the_minimum():
     source = LAUNCH.read_text("utf-8")
     tree = ast.parse(source, feature_version=(3, 4))
     top = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
@@ -32,12 +29,12 @@ def test_an_old_python_can_read_the_launcher_and_is_told_the_minimum() -> None:
     assert "MINIMUM_PYTHON = (3, 11)" in source
 
 
-def test_version_check_on_this_python(capsys: pytest.CaptureFixture[str]) -> None:
+def test_version_check_on_this_python(capsys):
     """The same check where no old Python is at hand."""
-    namespace: dict[str, object] = {"__name__": "launch"}
+    namespace = {"__name__": "launch"}
     exec(compile(LAUNCH.read_text("utf-8"), "launch.py", "exec"), namespace)
     namespace["MINIMUM_PYTHON"] = (99, 0)
-    assert namespace["main"]() == 1  # type: ignore[operator]  # a function out of exec
+    assert namespace["main"]() == 1
     assert capsys.readouterr().err.startswith("error: this needs Python 99.0 or newer")
 
 
@@ -45,11 +42,8 @@ def test_version_check_on_this_python(capsys: pytest.CaptureFixture[str]) -> Non
 @pytest.mark.model
 @pytest.mark.timeout(1800)
 @pytest.mark.skipif(not (PROJECT / ".git").exists(), reason="not a git checkout")
-def test_page_comes_up_from_a_clean_clone(default_model_dir: Path, tmp_path: Path) -> None:
-    """Clone, ``python launch.py``, open the page; a second launch is sent to the first.
-
-    Inside a virtual environment that one is reused; otherwise the real set-up runs.
-    """
+def test_page_comes_up_from_a_clean_clone(default_model_dir, tmp_path):
+    """Clone, ``python launch.py``, open the page; a second launch is sent to the first."""
     clone, data_dir, home = (tmp_path / name for name in ("clone", "data", "home"))
     subprocess.run(["git", "clone", "--quiet", str(PROJECT), str(clone)], check=True)
     home.mkdir()
@@ -62,7 +56,7 @@ def test_page_comes_up_from_a_clean_clone(default_model_dir: Path, tmp_path: Pat
         port = probe.getsockname()[1]
     python = str(getattr(sys, "_base_executable", sys.executable))  # outside the environment
     command = [python, str(clone / "launch.py"), "--no-browser", "--port"]
-    options: dict[str, Any] = {"env": variables, "text": True, "stderr": subprocess.PIPE}
+    options = {"env": variables, "text": True, "stderr": subprocess.PIPE}
     with subprocess.Popen([*command, str(port)], stdin=subprocess.DEVNULL, **options) as page:
         try:
             _wait_for_page(f"http://127.0.0.1:{port}/", page, seconds=1500)
@@ -78,12 +72,12 @@ def test_page_comes_up_from_a_clean_clone(default_model_dir: Path, tmp_path: Pat
     assert _names(home) <= {".rustup"}  # pip asks rustc for its version, whose shim makes this
 
 
-def _names(folder: Path) -> set[str]:
+def _names(folder):
     """What lies in a folder, compiled Python left out."""
     return {path.name for path in folder.iterdir()} - {"__pycache__"}
 
 
-def _wait_for_page(url: str, page: subprocess.Popen[str], seconds: float) -> None:
+def _wait_for_page(url, page, seconds):
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     deadline = time.monotonic() + seconds
     while True:

@@ -1,7 +1,5 @@
 """Sizes of folders; import-linter checks the imports."""
 
-from __future__ import annotations
-
 from collections import Counter
 from pathlib import Path
 
@@ -10,7 +8,7 @@ MOST = 15  # Python files in one folder
 MOST_AT_THE_TOP = {"app": 6, "sol_core": 10}
 
 
-def test_a_folder_is_small_enough_to_be_read_at_a_glance() -> None:
+def test_a_folder_is_small_enough_to_be_read_at_a_glance():
     sizes = Counter(
         str(path.parent.relative_to(ROOT))
         for package in ("app", "sol_core", "kernels", "storage", "tests")

@@ -1,7 +1,5 @@
 """The notebooks in docs: executed on the real model, and committed without outputs."""
 
-from __future__ import annotations
-
 import json
 import os
 import re
@@ -19,7 +17,7 @@ NOTEBOOKS = sorted((ROOT / "docs" / "notebooks").glob("*.ipynb"))
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_a_notebook_is_committed_without_outputs(path: Path) -> None:
+def test_a_notebook_is_committed_without_outputs(path):
     for cell in json.loads(path.read_text("utf-8"))["cells"]:
         if cell["cell_type"] == "code":
             assert cell["outputs"] == []
@@ -31,9 +29,7 @@ def test_a_notebook_is_committed_without_outputs(path: Path) -> None:
 @pytest.mark.timeout(900)  # minutes where no kernel was compiled before
 @pytest.mark.filterwarnings("default")  # of jupyter's own
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_a_notebook_runs(
-    path: Path, model_data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_notebook_runs(path, model_data_dir, tmp_path, monkeypatch):
     nbclient, _, nbformat = map(pytest.importorskip, ("nbclient", "ipykernel", "nbformat"))
     monkeypatch.setenv("SOL_DATA_DIR", str(model_data_dir))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))

@@ -5,14 +5,11 @@ untied head) and Gemma 3 (windows, tied embeddings, a beginning-of-text token); 
 and no chat template. ``docs/results.md`` has the same with a real Gemma 3.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -40,7 +37,7 @@ TRAINING = {
 }
 
 
-def _run(data_dir: Path, *commands: list[str]) -> list[Any]:
+def _run(data_dir, *commands):
     """The JSON that each command printed, one after another in one process."""
     done = subprocess.run(
         [sys.executable, "-c", CHILD, json.dumps(commands)],
@@ -56,9 +53,7 @@ def _run(data_dir: Path, *commands: list[str]) -> list[Any]:
 
 @pytest.mark.timeout(900)  # kernels are compiled first
 @pytest.mark.parametrize(("name", "starts"), [("qwen3", False), ("gemma3", True)])
-def test_a_model_of_another_family_goes_all_the_way(
-    tmp_path: Path, name: str, starts: bool
-) -> None:
+def test_a_model_of_another_family_goes_all_the_way(tmp_path, name, starts):
     model = ["--model", str(save_model_folder(tmp_path / "model", name, starts=starts)), "--json"]
     text = tmp_path / "text.txt"
     text.write_text(

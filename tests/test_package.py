@@ -1,7 +1,5 @@
 """Wheel and sdist: what is in them, and that the wheel works outside the checkout."""
 
-from __future__ import annotations
-
 import ast
 import base64
 import csv
@@ -16,7 +14,6 @@ import tarfile
 import time
 import venv
 import zipfile
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -37,7 +34,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def project(tmp_path_factory):
     """A copy of the repository: building leaves files in the source tree."""
     copy = tmp_path_factory.mktemp("source") / "project"
     ignored = shutil.ignore_patterns(
@@ -50,9 +47,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def built(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with both, the wheel made from the sdist; setuptools comes from PyPI, as for
-    everybody."""
+def built(project, tmp_path_factory):
+    """A folder with both, the wheel made from the sdist."""
     pytest.importorskip("build")
     target = tmp_path_factory.mktemp("dist")
     _run([sys.executable, "-m", "build", "-o", target, project], project.parent)
@@ -60,12 +56,12 @@ def built(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def wheel(built: Path) -> Path:
+def wheel(built):
     (path,) = built.glob("*.whl")
     return path
 
 
-def test_the_wheel_has_every_module_and_asset_and_nothing_else(wheel: Path) -> None:
+def test_the_wheel_has_every_module_and_asset_and_nothing_else(wheel):
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
     assert {name.partition("/")[0] for name in names} == {"sol_core", INFO}
@@ -82,7 +78,7 @@ def test_the_wheel_has_every_module_and_asset_and_nothing_else(wheel: Path) -> N
     assert wheel.stat().st_size < 10e6
 
 
-def test_the_wheel_has_one_name_and_its_modules_differ_by_it_alone(wheel: Path) -> None:
+def test_the_wheel_has_one_name_and_its_modules_differ_by_it_alone(wheel):
     with zipfile.ZipFile(wheel) as archive:
         files = {name: archive.read(name) for name in archive.namelist()}
     assert files[f"{INFO}/top_level.txt"] == b"sol_core\n"
@@ -98,7 +94,7 @@ def test_the_wheel_has_one_name_and_its_modules_differ_by_it_alone(wheel: Path) 
             assert back == (ROOT / ours).read_text("utf-8"), name
 
 
-def _imported(source: bytes) -> set[str]:
+def _imported(source):
     """Top-level packages that a module's import statements name."""
     found = set()
     for node in ast.walk(ast.parse(source)):
@@ -109,7 +105,7 @@ def _imported(source: bytes) -> set[str]:
     return found
 
 
-def test_an_editable_install_keeps_the_repositorys_layout(project: Path, tmp_path: Path) -> None:
+def test_an_editable_install_keeps_the_repositorys_layout(project, tmp_path):
     hooks = """
 import one_namespace, sys
 place = sys.argv[1]  # setuptools changes it
@@ -130,7 +126,7 @@ one_namespace.build_editable(f"{place}/editable", None, f"{place}/editable/{name
         assert not [name for name in archive.namelist() if name.startswith("sol_core/")]
 
 
-def test_the_sdist_can_be_tested_and_carries_no_caches(built: Path) -> None:
+def test_the_sdist_can_be_tested_and_carries_no_caches(built):
     (path,) = built.glob("*.tar.gz")
     with tarfile.open(path) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
@@ -140,11 +136,8 @@ def test_the_sdist_can_be_tested_and_carries_no_caches(built: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """An environment with the wheel, which finds its dependencies in this interpreter's.
-
-    Its kernels are compiled for it, once, into a folder of their own.
-    """
+def installed(wheel, tmp_path_factory):
+    """An environment with the wheel, which finds its dependencies in this interpreter's."""
     folder = tmp_path_factory.mktemp("environment")
     venv.create(folder, with_pip=False)
     (site,) = folder.glob("lib/python*/site-packages")
@@ -156,14 +149,14 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         yield folder / "bin"
 
 
-def _put_in_the_way(folder: Path, *names: str) -> None:
+def _put_in_the_way(folder, *names):
     """Folders of these names that are not meant."""
     for name in names:
         (folder / name).mkdir()
         (folder / name / "__init__.py").write_text("raise SystemExit('the wrong one')")
 
 
-def test_the_command_works_outside_the_checkout(installed: Path, tmp_path: Path) -> None:
+def test_the_command_works_outside_the_checkout(installed, tmp_path):
     _put_in_the_way(tmp_path, "app", "sol_core")
     script, python = installed / "sol-explorer", installed / "python"
     assert _run([script, "--version"], tmp_path) == f"sol-explorer {sol_core.__version__}\n"
@@ -177,7 +170,7 @@ def test_the_command_works_outside_the_checkout(installed: Path, tmp_path: Path)
     _run([python, "-P", "-m", "argcomplete._check_console_script", script], tmp_path)
 
 
-def test_the_processes_that_it_starts_find_its_modules(installed: Path, tmp_path: Path) -> None:
+def test_the_processes_that_it_starts_find_its_modules(installed, tmp_path):
     """The page's worker; the compilation of Triton's kernels, up to its arguments."""
     _put_in_the_way(tmp_path, "app", "kernels", "sol_core")
     code = """
@@ -209,9 +202,7 @@ raise AssertionError("no child was started")
     assert worker.returncode == 0, said
 
 
-def test_the_library_and_the_page_are_whole_outside_the_checkout(
-    installed: Path, tmp_path: Path
-) -> None:
+def test_the_library_and_the_page_are_whole_outside_the_checkout(installed, tmp_path):
     code = """
 import importlib, pkgutil, sys
 import sol_core
@@ -257,9 +248,7 @@ assert "kernels" not in sys.modules
 """
 
 
-def test_it_decodes_with_its_own_kernels_beside_another_package_of_that_name(
-    installed: Path, tmp_path: Path
-) -> None:
+def test_it_decodes_with_its_own_kernels_beside_another_package_of_that_name(installed, tmp_path):
     """Hugging Face has one, which lies beside ours."""
     (site,) = installed.parent.glob("lib/python*/site-packages")
     _put_in_the_way(site, "kernels")
@@ -276,7 +265,7 @@ def test_it_decodes_with_its_own_kernels_beside_another_package_of_that_name(
     assert (site / "kernels").exists()
 
 
-def _run(command: list[object], cwd: Path, variables: Mapping[str, str] | None = None) -> str:
+def _run(command, cwd, variables=None):
     kept = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run(
         list(map(str, command)),

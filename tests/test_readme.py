@@ -1,7 +1,5 @@
 """README's Python: all blocks run one after another, and show the whole library."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 
@@ -20,15 +18,10 @@ SHORTER = {
 @pytest.mark.model
 @pytest.mark.slow
 @pytest.mark.timeout(900)  # minutes where no kernel was compiled before
-def test_the_blocks_run(
-    model_data_dir: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_the_blocks_run(model_data_dir, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SOL_DATA_DIR", str(model_data_dir))
-    names: dict[str, object] = {}
+    names = {}
     for number, block in enumerate(_shortened(BLOCKS)):
         exec(compile(block, f"README.md, block {number}", "exec"), names)
     said = capsys.readouterr().out
@@ -38,7 +31,7 @@ def test_the_blocks_run(
     assert (tmp_path / "my-policy" / "model.safetensors").is_file()
 
 
-def _shortened(blocks: list[str]) -> list[str]:
+def _shortened(blocks):
     code = "\0".join(blocks)
     for long, short in SHORTER.items():
         assert code.count(long) == 1

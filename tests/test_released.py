@@ -4,13 +4,9 @@
 configurations hold ``dense_positions``, ``sampled`` and ``refresh``, its jobs the kind "benchmark".
 """
 
-from __future__ import annotations
-
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -27,17 +23,12 @@ from sol_core.errors import ConfigError
 from sol_core.evaluation.config import EvaluationConfig
 from sol_core.fields import from_json
 from sol_core.inspection.records import InspectionConfig
-from sol_core.models.loading import LanguageModel
 from sol_core.policy import load_policy
 from sol_core.policy.files.archive import unpack_policy
-from sol_core.progress import WorkEvent, WorkFinished, WorkProgress
+from sol_core.progress import WorkProgress
 from sol_core.tasks.config import TasksConfig
-from storage import TASKS_JOB, Store
-from tests.sol_core.evaluation_stand_ins import (
-    contender,
-    evaluate_contenders,
-    random_texts,
-)
+from storage import TASKS_JOB
+from tests.sol_core.evaluation_stand_ins import contender, evaluate_contenders, random_texts
 from tests.sol_core.tasks.test_tasks import BUDGETS
 from tests.support.tiny_language_model import make_language_model
 
@@ -47,12 +38,12 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
-def model() -> LanguageModel:
+def model():
     return make_language_model()
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
+def store(tmp_path):
     """The released database, in a data directory of its own."""
     place = DataDir(tmp_path / "data")
     place.prepare()
@@ -61,7 +52,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
         yield opened
 
 
-def test_runs_open_and_their_settings_are_read(store: Store) -> None:
+def test_runs_open_and_their_settings_are_read(store):
     runs = [run for run in store.runs.list() if run.kind == "generation"]
     assert len(runs) == 5
     for run in runs:
@@ -81,7 +72,7 @@ def test_runs_open_and_their_settings_are_read(store: Store) -> None:
     assert len(from_json(InspectionConfig, inspected.config).schedules) == 3
 
 
-def test_a_former_field_with_a_value_is_refused() -> None:
+def test_a_former_field_with_a_value_is_refused():
     with pytest.raises(ConfigError, match="dense_positions"):
         from_json(GenerationConfig, {"dense_positions": 4})
     with pytest.raises(ConfigError, match="sampled"):
@@ -90,7 +81,7 @@ def test_a_former_field_with_a_value_is_refused() -> None:
 
 
 @pytest.mark.parametrize("kind", ["run", "inspection"])
-def test_exports_are_imported(store: Store, kind: str) -> None:
+def test_exports_are_imported(store, kind):
     document = (RELEASED / f"{kind}.json").read_bytes()
     found, made = import_document(store, OWNER, document)
     assert found == kind
@@ -98,16 +89,14 @@ def test_exports_are_imported(store: Store, kind: str) -> None:
     assert again.keys() == json.loads(document).keys()
 
 
-def test_jobs_open_and_paused_ones_go_on(store: Store) -> None:
+def test_jobs_open_and_paused_ones_go_on(store):
     jobs = {job.title: job for job in store.jobs.list()}
     done, paused = jobs["finished accuracy"], jobs["paused accuracy"]
     assert done.kind == paused.kind == TASKS_JOB
-    assert done.result is not None
     assert accuracy_view(done.result)["tasks"]
     config = from_json(TasksConfig, dict(done.params["config"]))
     assert TASKS_FORM.values_of(config)["tasks"] == ["piqa"]
     evaluation = jobs["finished evaluation"]
-    assert evaluation.result is not None
     assert result_view(evaluation.result)
     training = jobs["paused training"]
     assert [row["step"] for row in store.jobs.metrics(training.id)] == [1, 2, 3]
@@ -117,12 +106,12 @@ def test_jobs_open_and_paused_ones_go_on(store: Store) -> None:
         assert job.kind in ENGINES
 
 
-def test_a_policy_is_unpacked_and_loaded(model: LanguageModel, tmp_path: Path) -> None:
+def test_a_policy_is_unpacked_and_loaded(model, tmp_path):
     unpack_policy(RELEASED / "policy.zip", tmp_path)
     assert load_policy(tmp_path, model).info.name == "tiny"
 
 
-def test_an_interrupted_measurement_goes_on(model: LanguageModel, tmp_path: Path) -> None:
+def test_an_interrupted_measurement_goes_on(model, tmp_path):
     """An evaluation at its third batch: the first two are found in the files of that release."""
     config = EvaluationConfig(
         budgets=BUDGETS, baselines=("random:60",), texts=3, context=26, steps=8
@@ -138,14 +127,13 @@ def test_an_interrupted_measurement_goes_on(model: LanguageModel, tmp_path: Path
     assert result(rest) == pytest.approx(result(whole), rel=1e-3)
 
 
-def result(events: list[WorkEvent]) -> list[float]:
+def result(events):
     """Spend and scores, flat; the machine that wrote the files may round otherwise."""
     last = events[-1]
-    assert isinstance(last, WorkFinished)
     return list(_numbers({k: v for k, v in last.result.items() if k != "elapsed_s"}))
 
 
-def _numbers(value: Any) -> Iterator[float]:
+def _numbers(value):
     if isinstance(value, dict):
         for item in value.values():
             yield from _numbers(item)
@@ -156,7 +144,7 @@ def _numbers(value: Any) -> Iterator[float]:
         yield float(value)
 
 
-def _holds(new: Any, old: Any) -> bool:
+def _holds(new, old):
     """Return whether all that a release stored is there; import adds later fields' defaults."""
     if isinstance(old, dict):
         return isinstance(new, dict) and all(_holds(new.get(key), old[key]) for key in old)

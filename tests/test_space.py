@@ -1,8 +1,5 @@
 """The repository as a Hugging Face Space: its front matter and its requirements."""
 
-from __future__ import annotations
-
-import re
 import tomllib
 from pathlib import Path
 
@@ -10,13 +7,11 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.version import Version
 
-from app.host.limits import RANGES, UNLIMITED, Range
-
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 
 
-def test_the_front_matter_is_a_valid_spaces() -> None:
+def test_the_front_matter_is_a_valid_spaces():
     _, front, _ = (ROOT / "README.md").read_text("utf-8").split("---\n", 2)
     settings = yaml.safe_load(front)
     assert settings["sdk"] == "gradio"
@@ -32,7 +27,7 @@ def test_the_front_matter_is_a_valid_spaces() -> None:
     assert len(settings["short_description"]) <= 60  # the Hub refuses longer ones
 
 
-def test_a_space_installs_what_the_project_depends_on() -> None:
+def test_a_space_installs_what_the_project_depends_on():
     lines = (ROOT / "requirements.txt").read_text("utf-8").splitlines()
     found = [Requirement(line) for line in lines if not line.startswith("#")]
     texts = PROJECT["dependencies"] + PROJECT["optional-dependencies"]["app"]
@@ -45,20 +40,3 @@ def test_a_space_installs_what_the_project_depends_on() -> None:
     torch = next(one for one in found if one.name == "torch").specifier
     # pip would take the newest, which ZeroGPU refuses
     assert [one in torch for one in ("2.7.1", "2.11.0", "2.12.0")] == [False, True, False]
-
-
-def test_the_variables_are_listed_as_they_are() -> None:
-    rows = [
-        [cell.strip() for cell in line.strip("|").split("|")]
-        for line in (ROOT / "docs" / "deployment.md").read_text("utf-8").splitlines()
-        if re.match(r"\| `\w+` \|.*\|.*\|.*\|", line)
-    ]
-    assert rows == [
-        [f"`{name}`", limit.meaning, _shown(limit, limit.public), _shown(limit, limit.own)]
-        for name, limit in RANGES.items()
-    ]
-
-
-def _shown(limit: Range, value: int) -> str:
-    is_unlimited = value == UNLIMITED and limit.least > 0
-    return "no limit" if is_unlimited else f"{value:,}"

@@ -5,8 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import textwrap
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from app.site.ui import PAGES
 
@@ -21,16 +20,16 @@ class Call(NamedTuple):
     fields: dict[str, str]
 
 
-def all_calls() -> list[Call]:
+def all_calls():
     """Every handler once, with the first tab that has it."""
-    found: dict[Any, Call] = {}
+    found = {}
     for page in PAGES:
         for name, handler in page.handlers.items():
             found.setdefault(handler, Call(page.name, name, dict(sorted(_fields(handler)))))
     return list(found.values())
 
 
-def _fields(handler: Callable[..., Any]) -> Iterator[tuple[str, str]]:
+def _fields(handler):
     """(name, type) of the fields that a function reads, itself or by handing its request on."""
     left, seen = [handler], set()
     while left:
@@ -46,7 +45,7 @@ def _fields(handler: Callable[..., Any]) -> Iterator[tuple[str, str]]:
                 left += _handed_on(node, function)
 
 
-def _read_by(call: ast.Call, tree: ast.AST) -> Iterator[tuple[str, str]]:
+def _read_by(call, tree):
     match call:
         case ast.Call(ast.Name("field"), [_, ast.Constant(str(name)), ast.Name(kind), *_]):
             yield name, kind
@@ -58,18 +57,18 @@ def _read_by(call: ast.Call, tree: ast.AST) -> Iterator[tuple[str, str]]:
             yield name, "any"
 
 
-def _listed(tree: ast.AST) -> Iterator[str]:
+def _listed(tree):
     """Texts of the tuples that a function's loops go through."""
     for node in ast.walk(tree):
         if isinstance(node, (ast.comprehension, ast.For)) and isinstance(node.iter, ast.Tuple):
             yield from (one.value for one in node.iter.elts if isinstance(one, ast.Constant))
 
 
-def _handed_on(call: ast.Call, function: Callable[..., Any]) -> list[Callable[..., Any]]:
+def _handed_on(call, function):
     """The function that is given the request, if it is one of ours."""
     if not any(isinstance(one, ast.Name) and one.id == "request" for one in call.args):
         return []
-    target: Any = None
+    target = None
     plain = getattr(function, "__func__", function)
     match call.func:
         case ast.Name(name):

@@ -19,7 +19,7 @@ class Finished(SimpleNamespace):
 RunCommand = Callable[..., Finished]
 
 
-def one_line(done: Finished) -> str:
+def one_line(done):
     """The one line of an error; nothing else was printed."""
     assert done.out == ""
     lines = str(done.err).splitlines()

@@ -1,58 +1,49 @@
 """Real workers on a database of their own; whatever a test starts is killed at its end."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from app.cli import main as cli
 from app.host.database import DATABASE_VARIABLE, open_database
 from app.host.paths import DataDir
-from app.web.services import Services, build_services
-from storage import Store
-from tests.app.command_line import Finished, RunCommand
-from tests.app.fake_server import Serve, public_servers
-from tests.app.waiting import StartWorker
+from app.web.services import build_services
+from tests.app.command_line import Finished
+from tests.app.fake_server import public_servers
 from tests.support.fake_engine import FakeEngine, fake_load
 
 STAND_IN = Path(__file__).with_name("job_stand_in.py")
 
 
 @pytest.fixture
-def data_dir(tmp_path: Path) -> DataDir:
+def data_dir(tmp_path):
     place = DataDir(tmp_path / "data")
     place.prepare()
     return place
 
 
 @pytest.fixture
-def database_url(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str | None:
-    """None for SQLite in the data directory; with the parameter "postgresql" a server's.
-
-    Children see it in their environment.
-    """
+def database_url(request, monkeypatch):
+    """None for SQLite in the data directory; with the parameter "postgresql" a server's."""
     if getattr(request, "param", "sqlite") == "sqlite":
         return None
-    url: str = request.getfixturevalue("postgres_server").emptied()
+    url = request.getfixturevalue("postgres_server").emptied()
     monkeypatch.setenv(DATABASE_VARIABLE, url)
     return url
 
 
 @pytest.fixture
-def store(data_dir: DataDir, database_url: str | None) -> Iterator[Store]:
+def store(data_dir, database_url):
     with open_database(data_dir) as opened:
         yield opened
 
 
 @pytest.fixture
-def services(data_dir: DataDir) -> Iterator[Services]:
+def services(data_dir):
     """Of the stand-in engine, whose model is there."""
     made = build_services(data_dir, "fake-model", fake_load, FakeEngine())
     made.loader.wait(lambda: False)
@@ -61,16 +52,16 @@ def services(data_dir: DataDir) -> Iterator[Services]:
 
 
 @pytest.fixture
-def serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
+def serve(tmp_path, monkeypatch):
     with public_servers(tmp_path, monkeypatch) as start:
         yield start
 
 
 @pytest.fixture
-def stand_in_command(data_dir: DataDir) -> Callable[..., list[str]]:
+def stand_in_command(data_dir):
     """The command line of a worker whose engine counts; options as in ``WorkerOptions``."""
 
-    def command(**options: Any) -> list[str]:
+    def command(**options):
         text = json.dumps({"poll_s": 0.05, **options})
         return [sys.executable, "-W", "error", str(STAND_IN), str(data_dir.root), text]
 
@@ -78,10 +69,10 @@ def stand_in_command(data_dir: DataDir) -> Callable[..., list[str]]:
 
 
 @pytest.fixture
-def start_worker(stand_in_command: Callable[..., list[str]]) -> Iterator[StartWorker]:
-    workers: list[subprocess.Popen[str]] = []
+def start_worker(stand_in_command):
+    workers = []
 
-    def start(**options: Any) -> subprocess.Popen[str]:
+    def start(**options):
         workers.append(
             subprocess.Popen(
                 stand_in_command(**options),
@@ -101,15 +92,13 @@ def start_worker(stand_in_command: Callable[..., list[str]]) -> Iterator[StartWo
 
 
 @pytest.fixture
-def run(
-    data_dir: DataDir, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Iterator[RunCommand]:
+def run(data_dir, monkeypatch, capsys):
     """Run a command in this process, on the test's data directory."""
     before = dict(os.environ)
     monkeypatch.setenv("SOL_DATA_DIR", str(data_dir.root))
     monkeypatch.delenv("SOL_DEBUG", raising=False)
 
-    def call(*argv: str) -> Finished:
+    def call(*argv):
         try:
             status = cli.main(argv)
         except SystemExit as leave:  # argparse: help and usage errors
@@ -122,7 +111,7 @@ def run(
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
+def small_disk(tmp_path):
     """A disk of 6 MB, where this process may mount one."""
     folder = tmp_path / "disk"
     folder.mkdir()

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from typing import NamedTuple
-
-import pytest
 
 from app.host.limits import LIMITS_VARIABLE
 from app.host.paths import DataDir
@@ -28,7 +25,7 @@ class FakeServer(NamedTuple):
     engine: FakeEngine
     opened: ExitStack
 
-    def visitor(self, owner: str, **headers: str) -> HttpPage:
+    def visitor(self, owner, **headers):
         """Somebody who has opened the page."""
         return self.opened.enter_context(HttpPage(self.url, owner, headers))
 
@@ -37,7 +34,7 @@ Serve = Callable[..., FakeServer]
 
 
 @contextmanager
-def serving(folder: Path, engine: FakeEngine | None = None) -> Iterator[FakeServer]:
+def serving(folder, engine=None):
     """The limits are those of the environment."""
     data_dir, engine = DataDir(folder), engine or FakeEngine()
     data_dir.prepare()
@@ -50,11 +47,11 @@ def serving(folder: Path, engine: FakeEngine | None = None) -> Iterator[FakeServ
 
 
 @contextmanager
-def public_servers(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
+def public_servers(folder, monkeypatch):
     """A function that starts a public server; its keywords are environment variables."""
     with ExitStack() as opened:
 
-        def start(step_s: float = 0.0, **variables: str) -> FakeServer:
+        def start(step_s=0.0, **variables):
             monkeypatch.delenv(LIMITS_VARIABLE, raising=False)
             for name, value in ({"SOL_PUBLIC": "1"} | variables).items():
                 monkeypatch.setenv(name, value)

@@ -1,42 +1,30 @@
 """Calls to a served page as its scripts make them, over HTTP."""
 
-from __future__ import annotations
-
 import time
-from collections.abc import Callable, Mapping
-from typing import Any
 
 from tests.load.page_client import PageClient
 
 __all__ = ["HttpPage"]
 
-Answer = dict[str, Any]
-
 
 class HttpPage(PageClient):
     """One visitor of a server, who has opened the page; ``headers`` are sent with every call."""
 
-    def __init__(self, url: str, owner: str, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(self, url, owner, headers=None):
         super().__init__(url, owner, headers)
         self.open()
 
-    def start(self, prompt: str, **settings: Any) -> str:
+    def start(self, prompt, **settings):
         """Begin a generation; returns its id."""
         base = {"max_new_tokens": 6, "ignore_end_of_text": True, "chat": False}
         answer = self.call("explore", "start_run", prompt=prompt, settings=base | settings)
         assert "refused" not in answer, answer
         return str(answer["run_id"])
 
-    def poll(self, run_id: str, tab: str = "explore") -> Answer:
+    def poll(self, run_id, tab="explore"):
         return self.call(tab, "poll_run", run_id=run_id, cursor=0)
 
-    def wait(
-        self,
-        run_id: str,
-        tab: str = "explore",
-        until: Callable[[Answer], bool] = lambda view: not view["live"],
-        seconds: float = 60.0,
-    ) -> Answer:
+    def wait(self, run_id, tab="explore", until=lambda view: not view["live"], seconds=60.0):
         """The run's view once it has ended, or ``until`` says so."""
         gives_up_at = time.monotonic() + seconds
         while not until(view := self.poll(run_id, tab)):

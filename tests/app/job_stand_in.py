@@ -4,20 +4,16 @@ The counting job keeps a checkpoint in its folder like the real one, and writes 
 process did which step, so that a test can see what was done twice and by whom.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import sys
 import time
-from collections.abc import Generator
 from pathlib import Path
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from app.host.paths import DataDir
-from app.jobs.updates import JobTask, JobUpdate
 from app.jobs.worker import WorkerOptions, run_worker
 from sol_core.progress import WorkFinished, WorkProgress, WorkSample, WorkStopped
 
@@ -26,7 +22,7 @@ __all__ = ["STAND_INS", "count", "worked_steps"]
 CHECKPOINT, WORKED = "checkpoint.json", "worked.txt"
 
 
-def count(task: JobTask) -> Generator[JobUpdate, None, None]:
+def count(task):
     """Count to params["steps"], one every params["step_s"] seconds.
 
     Other params: checkpoint_every (5), deaf (never looks at ``should_stop``).
@@ -54,20 +50,20 @@ def count(task: JobTask) -> Generator[JobUpdate, None, None]:
 STAND_INS = {"train": count, "evaluate": count}
 
 
-def worked_steps(data_dir: DataDir, job_id: str) -> list[tuple[int, int]]:
+def worked_steps(data_dir, job_id):
     """(process id, step) in the order of work."""
     path = data_dir.jobs / job_id / WORKED
     lines = path.read_text().splitlines() if path.exists() else []
     return [(int(pid), int(step)) for pid, step in (line.split() for line in lines)]
 
 
-def _save(checkpoint: Path, step: int) -> None:
+def _save(checkpoint, step):
     fresh = checkpoint.with_suffix(".new")
     fresh.write_text(json.dumps({"step": step}))
     fresh.replace(checkpoint)
 
 
-def main(argv: list[str]) -> int:
+def main(argv):
     """``job_stand_in.py FOLDER [OPTIONS as JSON]``"""
     options = WorkerOptions(**json.loads(argv[1])) if len(argv) > 1 else WorkerOptions()
     return run_worker(DataDir(Path(argv[0])), STAND_INS, options)

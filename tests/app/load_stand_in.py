@@ -4,8 +4,6 @@
 ``load_stand_in.py serve FOLDER`` is the page of such a trial.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import signal
@@ -30,7 +28,7 @@ STEP_S = 0.004  # 250 tokens a second
 NUM_WORKERS = 2
 
 
-def stand_in_processes(folder: Path, num_workers: int = NUM_WORKERS) -> Processes:
+def stand_in_processes(folder, num_workers=NUM_WORKERS):
     """A page on the stand-in engine and workers whose engine counts."""
     python = [sys.executable, "-W", "error"]
     worker = [*python, str(job_stand_in.__file__), str(folder), json.dumps({"poll_s": 0.05})]
@@ -38,7 +36,7 @@ def stand_in_processes(folder: Path, num_workers: int = NUM_WORKERS) -> Processe
     return Processes(DataDir(folder), server, [worker] * num_workers)
 
 
-def _serve(folder: Path) -> None:
+def _serve(folder):
     data_dir = DataDir(folder)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with hold_instance_lock(data_dir.lock_file):
@@ -53,7 +51,7 @@ def _serve(folder: Path) -> None:
             services.close()
 
 
-def _let_strangers_loose(minutes: float) -> int:
+def _let_strangers_loose(minutes):
     from tests.app.call_schemas import all_calls
     from tests.load.strangers import strangers_report
 
@@ -65,7 +63,7 @@ def _let_strangers_loose(minutes: float) -> int:
     return 0 if report["server_lives"] and not report["tracebacks"] else 1
 
 
-def main(argv: list[str]) -> int:
+def main(argv):
     """See the module's text."""
     if argv[:1] == ["strangers"]:
         return _let_strangers_loose(float(argv[1]))

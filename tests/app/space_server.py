@@ -11,7 +11,6 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +35,7 @@ class Paced:
 
     engine: Any
 
-    def __call__(
-        self, model: Any, prompt: str, config: Any, should_stop: Callable[[], bool]
-    ) -> Iterator[Any]:
+    def __call__(self, model, prompt, config, should_stop):
         for number, event in enumerate(self.engine(model, prompt, config, should_stop)):
             yield event
             if prompt.startswith("slow"):
@@ -47,19 +44,19 @@ class Paced:
                 time.sleep(600)
 
 
-def forbid_here(name: str) -> None:
+def forbid_here(name):
     """The parent has no GPU: it computes nothing."""
     real, parent = getattr(FrozenLM, name), os.getpid()
 
-    def guarded(*arguments: Any, **options: Any) -> Any:
+    def guarded(*arguments, **options):
         assert os.getpid() != parent, f"{name} in the process that has no GPU"
         return real(*arguments, **options)
 
     setattr(FrozenLM, name, guarded)
 
 
-def main() -> None:
-    cpu_threads.why_no_kernels = lambda: "none"  # type: ignore[assignment]  # kernels of CPUs only
+def main():
+    cpu_threads.why_no_kernels = lambda: "none"
     data_dir = DataDir(Path(sys.argv[1]))
     data_dir.prepare()
     family = dataclasses.replace(FAMILIES[0], options={"max_position_embeddings": 1024})
@@ -89,7 +86,7 @@ def main() -> None:
     services.close()
 
 
-def say(value: Any) -> None:
+def say(value):
     print(json.dumps(value), flush=True)  # noqa: T201  # to the test
 
 

@@ -8,10 +8,8 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 __all__ = ["PROJECT", "TinyProject", "make_wheel"]
 
@@ -46,7 +44,7 @@ class TinyProject:
     variables: dict[str, str] = field(default_factory=dict)
 
     @classmethod
-    def make(cls, folder: Path) -> TinyProject:
+    def make(cls, folder):
         project = cls(folder / "project", folder / "wheels")
         project.wheels.mkdir(parents=True)
         for package in ("app", "sol_core", "kernels"):
@@ -62,30 +60,24 @@ class TinyProject:
         return project
 
     @property
-    def venv(self) -> Path:
+    def venv(self):
         return self.root / ".venv"
 
     @property
-    def state_file(self) -> Path:
+    def state_file(self):
         return self.venv / "sol-environment.json"
 
-    def state(self) -> dict[str, Any]:
-        record: dict[str, Any] = json.loads(self.state_file.read_text(encoding="utf-8"))
-        return record
+    def state(self):
+        return json.loads(self.state_file.read_text(encoding="utf-8"))
 
-    def depend_on(self, requirements: Sequence[str]) -> None:
+    def depend_on(self, requirements):
         (self.root / "pyproject.toml").write_text(
             f"[project]\nname = 'tiny'\ndependencies = {json.dumps(list(requirements))}\n"
             "[project.optional-dependencies]\ntest = ['tiny-extra']\n",
             encoding="utf-8",
         )
 
-    def start(
-        self,
-        *arguments: str,
-        python: Sequence[str] = (sys.executable,),
-        stderr: int = subprocess.PIPE,
-    ) -> Any:
+    def start(self, *arguments, python=(sys.executable,), stderr=subprocess.PIPE):
         """Start ``launch.py`` in a process group of its own; the caller waits for it."""
         return subprocess.Popen(
             [*python, str(self.root / "launch.py"), *arguments],
@@ -97,15 +89,13 @@ class TinyProject:
             start_new_session=True,
         )
 
-    def launch(
-        self, *arguments: str, python: Sequence[str] = (sys.executable,)
-    ) -> subprocess.CompletedProcess[str]:
+    def launch(self, *arguments, python=(sys.executable,)):
         """Run ``launch.py`` to its end."""
         with self.start(*arguments, python=python) as process:
             out, err = process.communicate(timeout=120)
         return subprocess.CompletedProcess(arguments, process.returncode, out, err)
 
-    def _environment(self) -> dict[str, str]:
+    def _environment(self):
         kept = {
             name: value
             for name, value in os.environ.items()
@@ -120,12 +110,8 @@ class TinyProject:
         return kept | local | self.variables
 
 
-def make_wheel(folder: Path, name: str, version: str, num_modules: int = 0) -> Path:
-    """A pure-Python wheel with one module that knows its ``VERSION``.
-
-    Args:
-        num_modules: make it a package too, with as many empty modules; they come last.
-    """
+def make_wheel(folder, name, version, num_modules=0):
+    """A pure-Python wheel with one module that knows its ``VERSION``."""
     path = folder / f"{name}-{version}-py3-none-any.whl"
     info = f"{name}-{version}.dist-info"
     files = {

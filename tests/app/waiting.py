@@ -1,16 +1,9 @@
 """Wait for what other processes do."""
 
-from __future__ import annotations
-
-import subprocess
 import time
-from collections.abc import Callable
-from typing import Any
-
-StartWorker = Callable[..., "subprocess.Popen[str]"]
 
 
-def wait_until(is_true: Callable[[], Any], seconds: float = 15.0) -> None:
+def wait_until(is_true, seconds=15.0):
     """Wait for something that another process does."""
     gives_up_at = time.monotonic() + seconds
     while not is_true():

@@ -1,20 +1,15 @@
 """What axe says of a page."""
 
-from __future__ import annotations
-
-from collections.abc import Iterator
-
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page
 
 __all__ = ["violations"]
 
 # Faults of Gradio's own page, by axe rule and the start of the selector, each with its report.
 # None in 6.31 with axe-core 4.12; add (rule, selector, link to the report) when one appears.
-UPSTREAM: tuple[tuple[str, str, str], ...] = ()
+UPSTREAM = ()
 
 
-def violations(page: Page) -> Iterator[str]:
+def violations(page):
     """What axe finds and no report explains, one line each."""
     # Selectors of all that is right took more than half of the time.
     options = {"resultTypes": ["violations"]}

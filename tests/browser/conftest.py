@@ -1,8 +1,4 @@
-"""A real page in a real browser: the app on a free port, Debian's chromium through Playwright.
-
-Every page of these tests refuses the network: a request to any host but the test's own server
-fails the test, and so does an error in the browser's console.
-"""
+"""A real page in a real browser: the app on a free port, Debian's chromium through Playwright."""
 
 from __future__ import annotations
 
@@ -11,25 +7,13 @@ import re
 import shutil
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import (
-    Browser,
-    BrowserContext,
-    ConsoleMessage,
-    Dialog,
-    Locator,
-    Page,
-    Response,
-    TimeoutError,
-    expect,
-    sync_playwright,
-)
+from playwright.sync_api import Page, TimeoutError, expect, sync_playwright
 
 import sol_core.policy
 from app.host.paths import DataDir
@@ -42,7 +26,7 @@ from tests.support.gradio_leftovers import closing_gradio_leftovers
 from tests.support.job_samples import read_stand_in
 
 # The shared page at the start of a test. Nothing moves by itself: drawing that is much of a test.
-LOOK: dict[str, Any] = {"viewport": {"width": 1280, "height": 900}, "color_scheme": "light",
+LOOK = {"viewport": {"width": 1280, "height": 900}, "color_scheme": "light",
                         "reduced_motion": "reduce"}  # fmt: skip
 EVIL = "evil.example"  # a name whose owner points it at this machine
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking",
@@ -77,23 +61,23 @@ class Visitor:
     problems: list[str] = field(default_factory=list)
 
     @property
-    def tokens(self) -> Locator:
+    def tokens(self):
         return self.page.locator(".sol-lines .sol-token")
 
     @property
-    def prompt(self) -> Locator:
+    def prompt(self):
         return self.page.get_by_label("Prompt", exact=True)
 
     @property
-    def card(self) -> Locator:
+    def card(self):
         return self.page.locator(".sol-card")
 
-    def open(self, query: str = "") -> None:
+    def open(self, query=""):
         """Open Explore, with the form of a prompt of one's own unfolded where it is folded."""
         self.page.goto(self.url + query)
         self.unfold()
 
-    def unfold(self) -> None:
+    def unfold(self):
         own = self.page.get_by_role("button", name="Try your own prompt")
         generate = self.page.get_by_role("button", name="Generate")
         expect(own.or_(generate).first).to_be_visible()
@@ -101,14 +85,14 @@ class Visitor:
             own.click()
         expect(generate).to_be_visible()
 
-    def generate(self, prompt: str | None = None, max_new_tokens: int | None = None) -> None:
+    def generate(self, prompt=None, max_new_tokens=None):
         if prompt is not None:
             self.prompt.fill(prompt)
         if max_new_tokens is not None:
             self.set_advanced("Max new tokens", str(max_new_tokens))
         self.page.get_by_role("button", name="Generate").click()
 
-    def set_advanced(self, label: str, value: str) -> None:
+    def set_advanced(self, label, value):
         field_ = self.page.get_by_label(label, exact=True)
         for _ in range(20):  # a page that is still being filled may fold it again
             if field_.is_visible():
@@ -117,39 +101,39 @@ class Visitor:
             self.page.wait_for_timeout(100)
         field_.fill(value)
 
-    def expect_state(self, name: str, timeout: float | None = None) -> None:
+    def expect_state(self, name, timeout=None):
         state = self.page.locator(".sol-status .sol-state").first
         expect(state).to_have_text(name, timeout=timeout)
 
-    def texts(self) -> list[str]:
+    def texts(self):
         return self.tokens.all_text_contents()
 
-    def use_default_mechanisms(self) -> None:
+    def use_default_mechanisms(self):
         """Choose the grid `default`, whatever the budget."""
         choice = self.page.get_by_role("radio", name="Default: 4-bit keys").first
         if not choice.is_visible():
             self.page.get_by_text("Advanced", exact=True).first.click()
         choice.check(force=True)
 
-    def show_axes(self) -> None:
+    def show_axes(self):
         """Unfold the three axes of Explore's budget."""
         if not self.page.get_by_label("Attention kept, value").first.is_visible():
             self.page.get_by_text("Set each axis", exact=True).click()
 
-    def show_numbers(self) -> None:
+    def show_numbers(self):
         """Unfold the panel of numbers and times."""
         self.page.get_by_text("Numbers and times", exact=True).click()
         expect(self.page.locator(".sol-tiles").first).to_be_visible()
 
-    def chart(self, number: int, within: str = "") -> Locator:
+    def chart(self, number, within=""):
         """A chart of the page by its number, scrolled to."""
         return in_sight(self.page.locator(f"{within} .sol-chart").nth(number))
 
-    def run_id(self) -> str | None:
+    def run_id(self):
         found = re.search(r"[?&]run=([\w-]+)", self.page.url)
         return found.group(1) if found else None
 
-    def overflows(self, *widths: int) -> list[str]:
+    def overflows(self, *widths):
         """Where the page scrolls sideways, of these widths; it is resized, not loaded again."""
         before, found = self.page.viewport_size, []
         for width in widths:
@@ -162,12 +146,8 @@ class Visitor:
             self.page.set_viewport_size(before)
         return found
 
-    def tab(self, name: str) -> None:
-        """Show a room, or a view of the Lab; on a narrow screen the last rooms are behind Gradio's
-        button with dots.
-
-        Waits for the address to name it, which is a step of its own for whoever goes back.
-        """
+    def tab(self, name):
+        """Show a room, or a view of the Lab."""
         if name in LAB_VIEWS:
             self._show_tab("Lab", lambda: self.page.evaluate(_TAB_IN_ADDRESS) in LAB_TABS, True)
             self.page.get_by_role("link", name=name, exact=True).click()
@@ -175,14 +155,14 @@ class Visitor:
         else:
             self._show_tab(name, lambda: self.page.evaluate(_TAB_IN_ADDRESS), name.lower())
 
-    def _show_tab(self, name: str, read: Callable[[], Any], wanted: Any) -> None:
+    def _show_tab(self, name, read, wanted):
         try:
             self._click_tab(name, 5000)
         except TimeoutError:  # moved there while it was clicked: look again
             self._click_tab(name, 30_000)
         comes_to(read, wanted)
 
-    def _click_tab(self, name: str, timeout: float) -> None:
+    def _click_tab(self, name, timeout):
         tab = self.page.get_by_role("tab", name=name).locator("visible=true")
         more = self.page.locator(".overflow-menu")
         expect(tab.or_(more.locator("visible=true")).first).to_be_visible()
@@ -197,7 +177,7 @@ _TAB_IN_ADDRESS = f"""() => import(new URL("{module_url("shared/address.js")}", 
   .then((module) => module.tabOf())"""
 
 
-def comes_to(read: Callable[[], Any], wanted: Any) -> None:
+def comes_to(read, wanted):
     """Wait until what is read is what is wanted; fail with both where it never is."""
     end = time.monotonic() + PATIENCE_MS / 1000
     while (found := read()) != wanted and time.monotonic() < end:
@@ -205,13 +185,13 @@ def comes_to(read: Callable[[], Any], wanted: Any) -> None:
     assert found == wanted
 
 
-def in_sight(chart: Locator) -> Locator:
+def in_sight(chart):
     """The same chart, scrolled to: what nobody sees is not drawn."""
     chart.scroll_into_view_if_needed()
     return chart
 
 
-def _new_profile(chromium: Browser, **options: Any) -> BrowserContext:
+def _new_profile(chromium, **options):
     options.setdefault("viewport", LOOK["viewport"])
     context = chromium.new_context(**options)
     context.set_default_timeout(PATIENCE_MS)
@@ -219,7 +199,7 @@ def _new_profile(chromium: Browser, **options: Any) -> BrowserContext:
     return context
 
 
-def _forget(page: Page, url: str) -> None:
+def _forget(page, url):
     """Delete what pages of this address have stored in the profile, but not their files."""
     session = page.context.new_cdp_session(page)
     stored = {"origin": url.rstrip("/"), "storageTypes": "cookies,local_storage,indexeddb"}
@@ -227,14 +207,14 @@ def _forget(page: Page, url: str) -> None:
     session.detach()
 
 
-def free_port() -> int:
+def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="session")
-def chromium() -> Iterator[Browser]:
+def chromium():
     path = next(filter(None, map(shutil.which, NAMES)), None)
     if path is None:
         pytest.skip(f"no browser found; install one of {', '.join(NAMES)}")
@@ -245,43 +225,34 @@ def chromium() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="session")
-def profile(chromium: Browser) -> Iterator[BrowserContext]:
-    """The browser profile of all tests that ask for nothing special, one after another.
-
-    What it keeps from test to test is the page's files, half of a test's work; see ``visit``.
-    """
+def profile(chromium):
+    """The browser profile of all tests that ask for nothing special, one after another."""
     context = _new_profile(chromium)
     yield context
     context.close()
 
 
 @pytest.fixture(scope="session")
-def shared_pages() -> Iterator[SharedPages]:
+def shared_pages():
     pages = SharedPages()
     yield pages
     pages.close()
 
 
 @pytest.fixture
-def stand_in_policies(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def stand_in_policies(monkeypatch, tmp_path):
     """Stand-in policies only, and none that ships."""
     monkeypatch.setattr("app.policies.library.SHIPPED_FOLDER", tmp_path / "none")
     monkeypatch.setitem(vars(sol_core.policy), "read_policy_info", read_stand_in)
 
 
 @pytest.fixture
-def serve(tmp_path: Path, shared_pages: SharedPages) -> Iterator[Callable[..., Server]]:
-    """The app on a stand-in engine and a data directory of the test.
-
-    With a port, or beside another one, it is started for the test alone; a second call with the
-    same folder is then a restart. Otherwise a page that is up already gets the test's services.
-    """
-    running: list[Server] = []
+def serve(tmp_path, shared_pages):
+    """The app on a stand-in engine and a data directory of the test."""
+    running = []
     own = contextlib.ExitStack()
 
-    def start(
-        engine: Any = None, load: Any = fake_load, folder: str = "data", port: int | None = None
-    ) -> Server:
+    def start(engine=None, load=fake_load, folder="data", port=None):
         engine = engine or FakeEngine(step_s=0.01)
         data_dir = DataDir(tmp_path / folder)
         data_dir.prepare()
@@ -289,7 +260,7 @@ def serve(tmp_path: Path, shared_pages: SharedPages) -> Iterator[Callable[..., S
         lent = None if port else shared_pages.lend(services)
         url, end = lent or start_alone(services, port)
 
-        def close() -> None:
+        def close():
             end()
             services.close()
 
@@ -297,45 +268,45 @@ def serve(tmp_path: Path, shared_pages: SharedPages) -> Iterator[Callable[..., S
         running.append(server)
         return server
 
-    def start_alone(services: Services, port: int | None) -> tuple[str, Callable[[], None]]:
+    def start_alone(services, port):
         if not own_apps:
             own.enter_context(closing_gradio_leftovers())
         app = launch_app(services, host=None, port=port or free_port())
         own_apps.append(app)
         return app.local_url, lambda: app.close(verbose=False)
 
-    own_apps: list[Any] = []
+    own_apps = []
     with own:
         yield start
         for server in running:
             server.close()
 
 
-def _shut_doors(answer: Response, host: str) -> list[str]:
+def _shut_doors(answer, host):
     """What the gate or Gradio does not know, of this host."""
     is_shut = urlsplit(answer.url).netloc == host and answer.status in (400, 404)
     return [f"{answer.status} {answer.request.method} {answer.url}"] if is_shut else []
 
 
-def _watch(visitor: Visitor) -> Callable[[], None]:
+def _watch(visitor):
     """Note what the visitor's page asks of other hosts or of no door of ours (``page_doors.py``),
     and complains of; call the result to end."""
     host = urlsplit(visitor.url).netloc
 
-    def look(address: str) -> None:
+    def look(address):
         parts = urlsplit(address)
         if parts.scheme not in ("data", "blob", "about") and parts.netloc != host:
             visitor.outside.append(address)
 
-    def read(line: ConsoleMessage) -> None:
+    def read(line):
         if line.type == "error":
             visitor.problems.append(line.text)
 
-    def refuse(dialog: Dialog) -> None:
+    def refuse(dialog):
         visitor.problems.append(dialog.message)
         dialog.dismiss()
 
-    listeners: dict[str, Callable[[Any], None]] = {
+    listeners = {
         "request": lambda request: look(request.url),
         "response": lambda answer: visitor.problems.extend(_shut_doors(answer, host)),
         "websocket": lambda opened: look(opened.url),
@@ -344,9 +315,9 @@ def _watch(visitor: Visitor) -> Callable[[], None]:
         "dialog": refuse,
     }
     for event, listener in listeners.items():
-        visitor.page.on(event, listener)  # type: ignore[call-overload]
+        visitor.page.on(event, listener)
 
-    def end() -> None:
+    def end():
         for event, listener in listeners.items():
             visitor.page.remove_listener(event, listener)
 
@@ -354,20 +325,12 @@ def _watch(visitor: Visitor) -> Callable[[], None]:
 
 
 @pytest.fixture
-def visit(
-    chromium: Browser, profile: BrowserContext, serve: object
-) -> Iterator[Callable[..., Visitor]]:
-    """Opens a page as somebody who was never there; checks at the end that it stayed local.
-
-    A test's first visitor has the shared profile's page, without what other tests stored in it;
-    further ones, and those with options that a page cannot take on, have a profile of their own.
-    All have left when their server ends. A test that changes its page for good (a clock) asks for
-    ``own=True``.
-    """
-    visitors: list[Visitor] = []
+def visit(chromium, profile, serve):
+    """Opens a page as somebody who was never there; checks at the end that it stayed local."""
+    visitors = []
     endings = contextlib.ExitStack()
 
-    def start(server: Server, query: str = "", own: bool = False, **options: Any) -> Visitor:
+    def start(server, query="", own=False, **options):
         look = LOOK | options
         if own or visitors or len(look) > len(LOOK):
             context = _new_profile(chromium, **options)
@@ -392,7 +355,7 @@ def visit(
         assert visitor.problems == []
 
 
-def _rest(page: Page, url: str) -> None:
+def _rest(page, url):
     """Leave the shared page where no script runs, in the process that has its scripts compiled."""
     for other in page.context.pages[1:]:
         other.close()

@@ -1,15 +1,10 @@
 """Looks through the lens that no model made: what a page shows of them is known beforehand."""
 
-from __future__ import annotations
-
-from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from typing import Any
 
-from sol_core.actions import AXIS_FIELDS, DENSE, Action, ActionGrid
+from sol_core.actions import AXIS_FIELDS, DENSE, Action
 from sol_core.config import GenerationConfig
 from sol_core.fields import from_json
-from tests.browser.conftest import Server
 from tests.support.fake_engine import WORDS, FakeEngine
 
 __all__ = ["LOOK_BITS", "choice_at", "look_into", "looking"]
@@ -18,7 +13,7 @@ LOOK_BITS = 8  # of the joint grid
 _OTHERS = ((0.15, 900, " <b>sea"), (0.35, 901, " town"))  # chosen below this share of the axis
 
 
-def choice_at(share: float, token: dict[str, Any]) -> dict[str, Any]:
+def choice_at(share, token):
     """The token that a level chooses, by its place on the axis: the run's own from 0.35 on."""
     known = {"token_id": token["token_id"], "text": token["text"]}
     for below, token_id, text in _OTHERS:
@@ -28,21 +23,11 @@ def choice_at(share: float, token: dict[str, Any]) -> dict[str, Any]:
     return known | {"probability": 0.2 + share / 2}
 
 
-def look_into(
-    event: dict[str, Any], following: int, grid: ActionGrid
-) -> tuple[dict[str, Any], list[Any]]:
-    """What a model might have seen in a token: the worse the less of dense it spends.
-
-    On bits every level chooses the run's own token.
-
-    Args:
-        following: tokens after it, at least 3.
-        grid: the run's.
-    Returns: the view, and the joint grid.
-    """
+def look_into(event, following, grid):
+    """A look (its view and its joint grid): the worse, the less of dense a level spends."""
     taken = Action(**event["action"])
 
-    def row(action: Action, of_dense: float, share: float = 1.0) -> dict[str, Any]:
+    def row(action, of_dense, share=1.0):
         made = {"action": asdict(action), "nll": 3 - of_dense, "kl": 1 - of_dense, "entropy": 2.0}
         return made | {"choice": choice_at(share, event)}
 
@@ -74,11 +59,11 @@ def look_into(
     return view, plane
 
 
-def looking(serve: Callable[..., Server], tokens: Sequence[str] = WORDS) -> Server:
+def looking(serve, tokens=WORDS):
     """A server whose model writes these tokens and sees what ``look_into`` makes up."""
     server = serve(FakeEngine(tokens, step_s=0.001))
 
-    def ask(place: Any, question: Any) -> dict[str, Any] | list[Any]:
+    def ask(place, question):
         if "key" not in question.keywords:  # Compare's question
             return [{"nll": None, "problem": "No model is loaded."}] * 2
         (run_id, _), asked = question.keywords["key"], question.keywords["ask"]
@@ -87,5 +72,5 @@ def looking(serve: Callable[..., Server], tokens: Sequence[str] = WORDS) -> Serv
         view, plane = look_into(event, 16, from_json(GenerationConfig, run.config).grid)
         return plane if asked.func.__name__ == "_plane" else view
 
-    server.services.runs.ask = ask  # type: ignore[assignment]  # a stand-in
+    server.services.runs.ask = ask
     return server

@@ -1,15 +1,11 @@
 """Calls, from tests, of functions that otherwise only compiled code calls."""
 
-from __future__ import annotations
-
 import importlib.util
 import inspect
 import os
 import sys
-from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 __all__ = ["from_python"]
 
@@ -25,11 +21,8 @@ def call(*arguments):
 
 
 @cache
-def from_python(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A ``kernels.cpu.compiling.helper``, or an overloaded function, that Python can call.
-
-    Compiled once for each state of the kernels, after which the cache is named.
-    """
+def from_python(function):
+    """A ``kernels.cpu.compiling.helper``, or an overloaded function, that Python can call."""
     plain = inspect.unwrap(function)
     module, name = plain.__module__, plain.__qualname__
     source = CALLER.format(module=module, name=name)
@@ -40,10 +33,7 @@ def from_python(function: Callable[..., Any]) -> Callable[..., Any]:
         fresh.write_text(source, "utf-8")
         fresh.replace(path)
     spec = importlib.util.spec_from_file_location(f"{path.stem}_from_python", path)
-    assert spec is not None
-    assert spec.loader is not None
     made = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = made  # kept code looks for its module
     spec.loader.exec_module(made)
-    called: Callable[..., Any] = made.call
-    return called
+    return made.call

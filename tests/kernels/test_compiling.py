@@ -1,12 +1,9 @@
 """Compiled functions: by their address, from several processes, from the cache and without it."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -19,14 +16,14 @@ numba = pytest.importorskip("numba")
 
 
 @numba.njit(nogil=True, error_model="numpy")
-def _scaled(place: Any, marks: Any, arguments: Any) -> None:
+def _scaled(place, marks, arguments):
     ((numbers, factor), add), out = arguments
     if factor == 0:
         raise ValueError("nothing is left")
     out[place] = numbers[place] * factor + add
 
 
-def _run(numbers: Any, factor: Any, native: Any) -> tuple[bool, list[float]]:
+def _run(numbers, factor, native):
     out = np.zeros(numbers.shape[0], np.float32)
     # No named tuple of this module: the cached index of ``team_call`` would be read by others.
     arguments = (((numbers, factor), True), out)
@@ -34,12 +31,12 @@ def _run(numbers: Any, factor: Any, native: Any) -> tuple[bool, list[float]]:
 
 
 @pytest.fixture(scope="module")
-def native() -> Any:
+def native():
     single = np.zeros(1, np.float32)
     return native_function(_scaled, (((single, np.float32(1)), True), single))
 
 
-def test_every_place_gets_arguments_of_any_form(native: Any) -> None:
+def test_every_place_gets_arguments_of_any_form(native):
     numbers = np.arange(5, dtype=np.float32)
     assert _run(numbers, np.float32(2), native) == (True, [1, 3, 5, 7, 9])
 
@@ -48,7 +45,7 @@ def test_every_place_gets_arguments_of_any_form(native: Any) -> None:
     ("kind", "factor"),
     [(np.float64, np.float32(2)), (np.float32, 2.0), (np.float32, np.float32(0))],
 )
-def test_a_call_of_other_types_or_that_raised_is_told(native: Any, kind: Any, factor: Any) -> None:
+def test_a_call_of_other_types_or_that_raised_is_told(native, kind, factor):
     assert _run(np.arange(3, dtype=kind), factor, native) == (False, [0] * 3)
 
 
@@ -67,9 +64,8 @@ print(json.dumps(last.result))
 
 
 @pytest.mark.skipif(why_no_kernels() is not None, reason="Numba cannot run here")
-def test_the_first_process_computes_what_later_ones_compute(tmp_path: Path) -> None:
-    """Sums of kernels that run on all threads once came in another order there: Numba had loaded
-    two forms of their loops, and of those the cache kept one."""
+def test_the_first_process_computes_what_later_ones_compute(tmp_path):
+    """Sums of kernels that run on all threads once came in another order there."""
     folder = save_model_folder(tmp_path / "model", "llama-gqa-tied", starts=False)
     command = [sys.executable, "-c", EVALUATION, str(folder)]
     variables = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / "kernels")}
@@ -93,7 +89,7 @@ cache.save(sys.argv[2], sys.argv[2] + "'s code")
 
 
 @pytest.mark.skipif(why_no_kernels() is not None, reason="Numba cannot run here")
-def test_no_type_is_led_to_another_one_s_code(tmp_path: Path) -> None:
+def test_no_type_is_led_to_another_one_s_code(tmp_path):
     from numba.core.caching import IndexDataCacheFile
 
     for types in ("float32", "bfloat16"):

@@ -1,15 +1,11 @@
 """The CPU kernels against their references, which define them."""
 
-from __future__ import annotations
-
 import dataclasses
-from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
 
 from kernels import (
     activation_quantisation,
@@ -52,7 +48,7 @@ shapes = st.fixed_dictionaries(
 
 
 @pytest.fixture(autouse=True)
-def _any_number_of_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+def _any_number_of_rows(monkeypatch):
     for module in (channel_pruning, dispatch, rms_norm, rotary, kv_write, log_softmax):
         monkeypatch.setattr(module, "MANY_ROWS", 1)
     monkeypatch.setattr(top_k, "MANY_NUMBERS", 1)
@@ -61,7 +57,7 @@ def _any_number_of_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prefill, "_suits", lambda size: size % 16 == 0)
 
 
-def _block(rows: int, heads: int, tokens: int, shape: dict, generator: torch.Generator) -> KVBlock:  # type: ignore[type-arg]
+def _block(rows, heads, tokens, shape, generator):
     """Keys as the cache gives them: a view of a longer buffer whose rest is NaN."""
     keys, values = (
         torch.full((rows, heads, tokens + 5, shape["size"]), torch.nan).to(shape["dtype"])
@@ -78,9 +74,7 @@ def _block(rows: int, heads: int, tokens: int, shape: dict, generator: torch.Gen
     return KVBlock(seen, values[:, :, :tokens], *bounds, codes=codes, scales=scales)
 
 
-def _case(
-    shape: dict[str, Any], masked: bool, generator: torch.Generator
-) -> tuple[Tensor, list[KVBlock], Tensor | None, Tensor]:
+def _case(shape, masked, generator):
     """Queries, blocks, which tokens rows see (the newest and a stretch before), and their spans."""
     heads, kv_heads = shape["heads"]
     order = None if shape["order"] is None else torch.tensor(shape["order"][: shape["texts"]])
@@ -101,7 +95,7 @@ def _case(
     return query * shape["size"] ** -0.5, blocks, valid, spans
 
 
-def _check(query: Tensor, blocks: list[KVBlock], plan: AttentionPlan) -> None:
+def _check(query, blocks, plan):
     assert dispatch.cpu_kernel_fits(query, blocks, plan)
     expected = attention.attend(query, blocks, plan)
     observed = plan.tokens_per_page is not None
@@ -117,9 +111,7 @@ def _check(query: Tensor, blocks: list[KVBlock], plan: AttentionPlan) -> None:
 @pytest.mark.parametrize("scorer", [("quest", "head"), ("int4", "group")])
 @given(shape=shapes, masked=st.booleans(), sparse=st.booleans())
 @settings(max_examples=80)
-def test_attention_equals_the_reference(
-    scorer: tuple[str, str], shape: dict[str, Any], masked: bool, sparse: bool
-) -> None:
+def test_attention_equals_the_reference(scorer, shape, masked, sparse):
     generator = torch.Generator().manual_seed(shape["seed"])
     query, blocks, valid, spans = _case(shape, masked, generator)
     # A cache gives what is read alone.
@@ -141,7 +133,7 @@ def test_attention_equals_the_reference(
         _check(query, blocks, by_need(plan, generator))
 
 
-def test_a_dense_row_has_the_same_bits_beside_sparse_ones() -> None:
+def test_a_dense_row_has_the_same_bits_beside_sparse_ones():
     generator = torch.Generator().manual_seed(1)
     shape = {"size": 32, "page_size": 8, "dtype": torch.float32}
     block = _block(6, 3, 37, shape, generator)
@@ -154,7 +146,7 @@ def test_a_dense_row_has_the_same_bits_beside_sparse_ones() -> None:
     assert not torch.allclose(mixed[1], dense[1])
 
 
-def test_large_scores_do_not_overflow() -> None:
+def test_large_scores_do_not_overflow():
     keys = torch.randn(5, 1, 16, 16) * 100
     block, query, plan = KVBlock(keys, keys), torch.randn(5, 2, 16) * 100, AttentionPlan(8)
     found = page_attention.decode_attention(query, [block], plan)
@@ -162,7 +154,7 @@ def test_large_scores_do_not_overflow() -> None:
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_other_layouts_and_dtypes_go_to_the_reference() -> None:
+def test_other_layouts_and_dtypes_go_to_the_reference():
     query, keys = torch.randn(6, 2, 16), torch.randn(6, 2, 8, 16)
     block = KVBlock(keys, keys)
     assert dispatch.cpu_kernel_fits(query, [block], AttentionPlan(8))
@@ -183,9 +175,7 @@ def test_other_layouts_and_dtypes_go_to_the_reference() -> None:
     scale=st.sampled_from([0.0, 1e-12, 1.0, 100.0]),
     data=st.data(),
 )
-def test_pruning_and_quantisation_equal_the_references_bit_for_bit(
-    shape: tuple[int, int], dtype: torch.dtype, scale: float, data: st.DataObject
-) -> None:
+def test_pruning_and_quantisation_equal_the_references_bit_for_bit(shape, dtype, scale, data):
     generator = torch.Generator().manual_seed(data.draw(st.integers(0, 1000)))
     values = (torch.randn(shape, generator=generator) * scale).to(dtype)
     values[0] = values[0].round()  # with ties
@@ -202,14 +192,14 @@ def test_pruning_and_quantisation_equal_the_references_bit_for_bit(
         assert torch.equal(found, expected)
 
 
-def test_quantisation_keeps_nan_visible() -> None:
+def test_quantisation_keeps_nan_visible():
     values = torch.ones(1, 8)
     values[0, 3] = torch.nan
     assert activation_quantisation.fake_quantise(values, torch.tensor([8])).isnan().all()
 
 
 @pytest.mark.parametrize(("rows", "channels"), [(1, 1), (5, 577)])
-def test_norm_equals_the_reference(rows: int, channels: int) -> None:
+def test_norm_equals_the_reference(rows, channels):
     hidden, weight = torch.randn(rows, channels) * 30, torch.randn(channels)
     hidden[0] = 0.0
     found = rms_norm.rms_norm(hidden, weight, 1e-5)
@@ -218,7 +208,7 @@ def test_norm_equals_the_reference(rows: int, channels: int) -> None:
 
 
 @pytest.mark.parametrize(("heads", "count", "size"), [(1, 1, 2), (15, 12, 64)])
-def test_rotation_equals_the_reference(heads: int, count: int, size: int) -> None:
+def test_rotation_equals_the_reference(heads, count, size):
     vectors = torch.randn(4, heads, size)
     cosine, sine = torch.randn(4, size), torch.randn(4, size)
     found = rotary.rotate_first_heads(vectors, count, cosine, sine)
@@ -228,7 +218,7 @@ def test_rotation_equals_the_reference(heads: int, count: int, size: int) -> Non
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("page_size", "size"), [(1, 8), (3, 64), (8, 8)])
-def test_writing_tokens_equals_the_reference(dtype: torch.dtype, page_size: int, size: int) -> None:
+def test_writing_tokens_equals_the_reference(dtype, page_size, size):
     """Token by token from ragged slots, with bounds and 4-bit keys; the rest stays as it was."""
     buffers = tuple(torch.randn(2, 3, 2, 24, size).to(dtype))
     expected = tuple(buffer.clone() for buffer in buffers)
@@ -251,7 +241,7 @@ def test_writing_tokens_equals_the_reference(dtype: torch.dtype, page_size: int,
 
 @pytest.mark.parametrize(("rows", "size"), [(1, 1), (3, 7), (5, 49152)])
 @pytest.mark.parametrize("scale", [0.01, 8.0, 1000.0])
-def test_log_softmax_and_entropy_equal_the_reference(rows: int, size: int, scale: float) -> None:
+def test_log_softmax_and_entropy_equal_the_reference(rows, size, scale):
     logits = torch.randn(rows, size) * scale
     found = log_softmax.log_softmax_and_entropy(logits)
     expected = log_softmax.reference.log_softmax_and_entropy(logits.double())
@@ -259,7 +249,7 @@ def test_log_softmax_and_entropy_equal_the_reference(rows: int, size: int, scale
         torch.testing.assert_close(one.double(), other, rtol=1e-5, atol=1e-5 + 1e-6 * scale)
 
 
-def test_impossible_tokens_have_no_probability_and_nan_stays_visible() -> None:
+def test_impossible_tokens_have_no_probability_and_nan_stays_visible():
     logits = torch.randn(3, 40)
     logits[0, ::2] = -torch.inf
     logits[1, 7] = -torch.nan
@@ -280,9 +270,7 @@ def test_impossible_tokens_have_no_probability_and_nan_stays_visible() -> None:
     seed=st.integers(0, 1000),
 )
 @settings(max_examples=60)
-def test_the_largest_few_are_those_of_the_reference(
-    size: int, count: int, levels: int, seed: int
-) -> None:
+def test_the_largest_few_are_those_of_the_reference(size, count, levels, seed):
     generator = torch.Generator().manual_seed(seed)
     values = torch.randint(-levels, levels + 1, (size,), generator=generator) / 7 + 0.1
     values[torch.rand(size, generator=generator) < 0.3] = -torch.inf
@@ -306,7 +294,7 @@ prefills = st.fixed_dictionaries(
 PREFILL = {"rows": 2, "heads": (6, 2), "new": 64, "before": 300, "size": 64, "seed": 0}
 
 
-def _prefill(shape: dict[str, Any]) -> tuple[Tensor, KVBlock]:
+def _prefill(shape):
     generator = torch.Generator().manual_seed(shape["seed"])
     (heads, kv_heads), cached = shape["heads"], shape["before"] + shape["new"]
     query = torch.randn(shape["rows"], shape["new"], heads, shape["size"], generator=generator)
@@ -317,14 +305,14 @@ def _prefill(shape: dict[str, Any]) -> tuple[Tensor, KVBlock]:
 
 @given(shape=prefills)
 @settings(max_examples=40)
-def test_causal_attention_equals_the_reference(shape: dict[str, Any]) -> None:
+def test_causal_attention_equals_the_reference(shape):
     query, block = _prefill(shape)
     found = causal_attention(query, block, scale=0.3, window=shape["window"])
     expected = causal.causal_attention(query, block, scale=0.3, window=shape["window"])
     torch.testing.assert_close(found, expected, rtol=2e-5, atol=2e-5)
 
 
-def test_bfloat16_of_a_prefill_is_widened_exactly_and_rounded_once() -> None:
+def test_bfloat16_of_a_prefill_is_widened_exactly_and_rounded_once():
     query, block = _prefill(PREFILL)
     narrow = KVBlock(block.keys.bfloat16(), block.values.bfloat16())
     wide = KVBlock(narrow.keys.float(), narrow.values.float())
@@ -334,7 +322,7 @@ def test_bfloat16_of_a_prefill_is_widened_exactly_and_rounded_once() -> None:
     torch.testing.assert_close(found.float(), expected, rtol=2**-8, atol=1e-5)
 
 
-def test_a_tokens_bits_do_not_depend_on_those_after_it() -> None:
+def test_a_tokens_bits_do_not_depend_on_those_after_it():
     query, block = _prefill(PREFILL | {"before": 0})
     whole = causal_attention(query, block, scale=0.1, window=None)
     part = KVBlock(block.keys[:, :, :32], block.values[:, :, :32])
@@ -343,10 +331,8 @@ def test_a_tokens_bits_do_not_depend_on_those_after_it() -> None:
 
 
 @pytest.mark.parametrize("change", [{"size": 20}, {"cap": 5.0}, {"new": 15}])
-def test_what_suits_the_prefills_kernel_less_goes_to_the_reference(
-    monkeypatch: pytest.MonkeyPatch, change: dict[str, Any]
-) -> None:
-    def refuse(*_: object, **__: object) -> None:
+def test_what_suits_the_prefills_kernel_less_goes_to_the_reference(monkeypatch, change):
+    def refuse(*_, **__):
         raise LookupError
 
     monkeypatch.setattr(prefill, "MANY_ROWS", 16)

@@ -1,11 +1,7 @@
 """The few-row CPU kernels against the references: products, page choice, and whole steps."""
 
-from __future__ import annotations
-
 import dataclasses
 import itertools
-from collections.abc import Callable
-from typing import Any
 
 import numba
 import numpy as np
@@ -13,7 +9,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
 
 from kernels.cpu.arrays import as_array
 from kernels.cpu.team import Team
@@ -22,13 +17,11 @@ from kernels.decode_layer import few_row_kernel
 from kernels.key_codes import encode_keys
 from kernels.page_attention import page_bounds
 from kernels.page_attention import reference as attention_reference
-from sol_core.actions import DENSE, GRIDS, PAPER, Action, Mechanisms, QuantSite
-from sol_core.models import FrozenLM, StepOutput
-from sol_core.models.cache import KVCache
+from sol_core.actions import DENSE, GRIDS, PAPER, Action, Mechanisms
+from sol_core.models import FrozenLM
 from sol_core.models.signals import Observe
-from sol_core.models.step.few_rows import FewRowStep
 from tests.kernels.from_python import from_python
-from tests.support.tiny_models import FAMILIES, make_tiny_lm
+from tests.support.tiny_models import make_tiny_lm
 
 pytestmark = pytest.mark.skipif(few_row_kernel() is None, reason="Numba cannot run here")
 
@@ -47,18 +40,18 @@ COMPILED = ("llama-gqa-tied", "llama3-rope", "qwen2-window", "qwen3", "gemma3", 
 ACTIONS = (DENSE, Action(0.4, 1.0), Action(1.0, 0.6), Action(0.3, 0.5), Action(0.5, 0.7, 6))
 
 
-def _reference(lm: FrozenLM) -> FrozenLM:
+def _reference(lm):
     """The same model without the few-row kernels."""
     plain = FrozenLM(lm.spec, lm.weights)
     plain.__dict__["_few_rows"] = None  # the cached property, decided
     return plain
 
 
-def _tokens(rows: int, count: int, seed: int) -> Tensor:
+def _tokens(rows, count, seed):
     return torch.randint(3, 190, (rows, count), generator=torch.Generator().manual_seed(seed))
 
 
-def _product(inputs: Tensor, weight: Tensor, out_major: bool, tasks: int, ahead: int = 2) -> Tensor:
+def _product(inputs, weight, out_major, tasks, ahead=2):
     """[R, in] · [in, out] in so many shares, the weight laid out as asked; starts from NaN."""
     from kernels.decode_layer.products import product_share
 
@@ -79,14 +72,7 @@ def _product(inputs: Tensor, weight: Tensor, out_major: bool, tasks: int, ahead:
     seed=st.integers(0, 1000),
 )
 @settings(max_examples=80)
-def test_products_match_torch(
-    rows: int,
-    sizes: tuple[int, int],
-    zero_share: float,
-    layout: tuple[bool, torch.dtype],
-    work: tuple[int, int],
-    seed: int,
-) -> None:
+def test_products_match_torch(rows, sizes, zero_share, layout, work, seed):
     out_major, dtype = layout
     generator = torch.Generator().manual_seed(seed)
     inputs = torch.randn(rows, sizes[0], generator=generator)
@@ -98,7 +84,7 @@ def test_products_match_torch(
     assert torch.equal(found, _product(inputs, weight, out_major, 1))
 
 
-def test_a_pruned_channel_is_not_read() -> None:
+def test_a_pruned_channel_is_not_read():
     """Weights of channels that are zero in every row may be anything."""
     inputs, weight = torch.randn(2, 20), torch.randn(20, 40)
     inputs[:, 3:17] = 0
@@ -109,7 +95,7 @@ def test_a_pruned_channel_is_not_read() -> None:
 
 @given(pages=st.integers(1, 40), data=st.data())
 @settings(max_examples=60)
-def test_page_choice_matches_the_reference(pages: int, data: st.DataObject) -> None:
+def test_page_choice_matches_the_reference(pages, data):
     """Exactly k pages, ties to the lowest, signed zeros alike."""
     from kernels.page_attention.page_choice import choose_pages
 
@@ -124,14 +110,14 @@ def test_page_choice_matches_the_reference(pages: int, data: st.DataObject) -> N
     assert chosen.tolist() == expected[0, 0].int().tolist()
 
 
-def _long_lm() -> FrozenLM:
+def _long_lm():
     """One whose context needs several parts, and pages that more than one thread scores."""
     lm = make_tiny_lm()
     lm.spec = dataclasses.replace(lm.spec, max_positions=2048)
     return lm
 
 
-def _compare(found: StepOutput, expected: StepOutput, tolerance: float) -> None:
+def _compare(found, expected, tolerance):
     torch.testing.assert_close(found.logits, expected.logits, atol=tolerance, rtol=0)
     for name in ("attention_concentration", "mid_hidden"):
         one, two = getattr(found, name), getattr(expected, name)
@@ -145,25 +131,19 @@ def _compare(found: StepOutput, expected: StepOutput, tolerance: float) -> None:
             assert torch.equal(found.page_readers, expected.page_readers)
 
 
-def _steps(
-    lm: FrozenLM,
-    new_cache: Callable[[], KVCache],
-    actions: list[Action],
-    how: Mechanisms = PAPER,
-    observe: Observe = ALL,
-) -> None:
+def _steps(lm, new_cache, actions, how=PAPER, observe=ALL):
     """Nine steps of both paths, each on a cache of its own, actions in turn."""
     plain, rows = _reference(lm), len(actions)
     ours, theirs = new_cache(), new_cache()
     for step in range(9):
         fed, now = _tokens(rows, 1, step)[:, 0], actions[step % rows :] + actions[: step % rows]
-        options: dict[str, Any] = {"mechanisms": how, "observe": observe, "page_reads": True}
+        options = {"mechanisms": how, "observe": observe, "page_reads": True}
         found = lm.decode_step(fed, ours, now, **options)
         expected = plain.decode_step(fed, theirs, now, **options)
         _compare(found, expected, TOLERANCE[lm.dtype])
 
 
-def _prefilled(lm: FrozenLM, length: int, texts: int = 1) -> KVCache:
+def _prefilled(lm, length, texts=1):
     prefix = lm.new_cache(texts, length)
     lm.prefill(_tokens(texts, length, 4), prefix)
     return prefix
@@ -171,19 +151,12 @@ def _prefilled(lm: FrozenLM, length: int, texts: int = 1) -> KVCache:
 
 @MECHANISMS
 @pytest.mark.parametrize("family", COMPILED)
-def test_steps_of_every_compiled_family_match_the_reference(family: str, how: Mechanisms) -> None:
+def test_steps_of_every_compiled_family_match_the_reference(family, how):
     """Norms of heads and outputs, biases, windows, both activations and all ropes."""
     lm = make_tiny_lm(family)
     prefix = _prefilled(lm, 30)
     for action in ACTIONS[2:4]:  # one rounding flip moves a whole quantised step
         _steps(lm, lambda: prefix.branch(1, 9), [action], how)
-
-
-def test_families_that_are_not_compiled_are_those_of_the_docs() -> None:
-    """Biases of the MLP, scores with a cap, norms elsewhere."""
-    lms = {family.name: make_tiny_lm(family.name) for family in FAMILIES}
-    slow = {name for name, lm in lms.items() if FewRowStep.make(lm.spec, lm.weights) is None}
-    assert slow == {"llama-mqa-bias", "granite-bias", "gemma2", "olmo2", "olmo2-mha-bias"}
 
 
 @MECHANISMS
@@ -199,9 +172,7 @@ def test_families_that_are_not_compiled_are_those_of_the_docs() -> None:
         ([700, 5, 1290], [1, 0, 1]),
     ],
 )
-def test_rows_with_their_own_actions_match_the_reference(
-    lengths: list[int], sources: list[int], how: Mechanisms
-) -> None:
+def test_rows_with_their_own_actions_match_the_reference(lengths, sources, how):
     """Short and whole last pages, ragged rows, repeated sources."""
     lm, rows = _long_lm(), len(lengths)
     prefix = _prefilled(lm, 1300, 2)
@@ -210,7 +181,7 @@ def test_rows_with_their_own_actions_match_the_reference(
 
 
 @pytest.mark.parametrize("site", ["mlp_output", "mlp_input"])
-def test_quantised_steps_match_the_reference(site: QuantSite) -> None:
+def test_quantised_steps_match_the_reference(site):
     lm, fed, how = make_tiny_lm(), torch.tensor([9, 8]), Mechanisms(quant_site=site)
     prefix = lm.new_cache(1, 20)
     lm.prefill(_tokens(1, 20, 5), prefix)  # a text on which no rounding flips
@@ -222,14 +193,14 @@ def test_quantised_steps_match_the_reference(site: QuantSite) -> None:
         _compare(found, expected, 1e-4)
 
 
-def test_bf16_steps_match_the_reference() -> None:
+def test_bf16_steps_match_the_reference():
     lm = make_tiny_lm(dtype=torch.bfloat16)
     prefix = _prefilled(lm, 40)
     _steps(lm, lambda: prefix.branch(1, 9), [Action(0.5, 0.5)])
     _steps(lm, lambda: prefix.branch(2, 9), [DENSE, DENSE])
 
 
-def test_codes_stay_current_through_dense_and_compressed_steps() -> None:
+def test_codes_stay_current_through_dense_and_compressed_steps():
     """4-bit keys that the kernel wrote equal those made afresh, whatever came between."""
     lm = make_tiny_lm()
     cache = lm.new_cache(1, 64)
@@ -248,7 +219,7 @@ def test_codes_stay_current_through_dense_and_compressed_steps() -> None:
     assert torch.equal(low[:, :, : expected.shape[2]], expected)
 
 
-def test_unselected_pages_are_not_read() -> None:
+def test_unselected_pages_are_not_read():
     """Poisoning a page's values shows only where one of the heads chose the page."""
     lm = make_tiny_lm()
     cache = lm.new_cache(1, 208)
@@ -270,7 +241,7 @@ def test_unselected_pages_are_not_read() -> None:
 
 
 @MECHANISMS
-def test_neither_threads_nor_tuning_change_a_bit(how: Mechanisms) -> None:
+def test_neither_threads_nor_tuning_change_a_bit(how):
     lm = _long_lm()
     prefix = _prefilled(lm, 700)
     actions = [DENSE, Action(0.4, 0.5, 6)]
@@ -281,7 +252,7 @@ def test_neither_threads_nor_tuning_change_a_bit(how: Mechanisms) -> None:
         lm.tuning = tuning
         try:
             cache = prefix.branch(2, 2)
-            options: dict[str, Any] = {"mechanisms": how, "observe": Observe.CONCENTRATION}
+            options = {"mechanisms": how, "observe": Observe.CONCENTRATION}
             found.append(lm.decode_step(torch.tensor([5, 6]), cache, actions, **options))
         finally:
             numba.set_num_threads(before)

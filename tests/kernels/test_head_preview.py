@@ -1,7 +1,5 @@
 """The head in two passes: what is previewed, what is exact, and that compiled code agrees."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch
@@ -19,34 +17,33 @@ from kernels.head_preview import (
     previewed_logits,
 )
 from kernels.quantised_weights import KINDS, pack_blocks, unpack_blocks
-from kernels.quantised_weights.layout import GgufBlocks
 from tests.kernels.from_python import from_python
 from tests.kernels.test_quantised_weights import make_blocks
 
 OUTPUTS, WIDTH = 192, 96
 
 
-def head_of(seed: int) -> tuple[GgufBlocks, torch.Tensor]:
+def head_of(seed):
     """A head in 8 bits, and orthonormal directions."""
     generator = torch.Generator().manual_seed(seed)
     directions = torch.linalg.qr(torch.randn(WIDTH, 32, generator=generator)).Q
     return make_blocks("Q8_0", OUTPUTS, WIDTH, seed), directions
 
 
-def preview_of(states: torch.Tensor, seed: int) -> torch.Tensor:
+def preview_of(states, seed):
     head, directions = head_of(seed)
     preview = make_preview(head, directions)
     return preview_input(states, directions) @ unpack_blocks(preview.blocks).t()
 
 
-def test_a_preview_is_close_and_closer_where_states_are_large() -> None:
+def test_a_preview_is_close_and_closer_where_states_are_large():
     head, directions = head_of(1)
     weights = unpack_blocks(head)
     generator = torch.Generator().manual_seed(2)
     anywhere = torch.randn(64, WIDTH, generator=generator)
     along = torch.randn(64, 32, generator=generator) @ directions.t()
 
-    def error(states: torch.Tensor) -> float:
+    def error(states):
         exact = states @ weights.t()
         return float((preview_of(states, 1) - exact).norm() / exact.norm())
 
@@ -54,14 +51,14 @@ def test_a_preview_is_close_and_closer_where_states_are_large() -> None:
     assert error(along) < 0.01
 
 
-def test_outputs_within_the_margin_are_exact_and_the_others_are_not_touched() -> None:
+def test_outputs_within_the_margin_are_exact_and_the_others_are_not_touched():
     preview = torch.tensor([[0.0, 5.0, 5.0 - MARGIN, 4.9 - MARGIN]])
     exact = torch.tensor([[1.0, 2.0, 3.0, 4.0]])
     expected = torch.tensor([[1.0, 2.0, 3.0, 4.9 - MARGIN]])
     assert torch.equal(previewed_logits(preview, exact), expected)
 
 
-def test_bytes_are_those_of_the_second_form_and_only_8_bits_have_one() -> None:
+def test_bytes_are_those_of_the_second_form_and_only_8_bits_have_one():
     head, directions = head_of(0)
     preview = make_preview(head, directions)
     first = preview.packed.numel() + 4 * directions.numel()
@@ -77,15 +74,12 @@ def test_bytes_are_those_of_the_second_form_and_only_8_bits_have_one() -> None:
 )
 @given(previewed=st.lists(st.booleans(), min_size=1, max_size=4), seed=st.integers(0, 1000))
 @settings(max_examples=40)
-def test_compiled_rows_are_previewed_or_whole_as_each_is_meant(
-    previewed: list[bool], seed: int
-) -> None:
+def test_compiled_rows_are_previewed_or_whole_as_each_is_meant(previewed, seed):
     from kernels.decode_layer.head import head_rows
 
     head, directions = head_of(seed)
     preview = make_preview(head, directions)
     packed = pack_blocks(head)
-    assert packed is not None
     generator = torch.Generator().manual_seed(seed)
     states = torch.randn(len(previewed), WIDTH, generator=generator)
     logits = torch.full((len(previewed), OUTPUTS), torch.nan)

@@ -1,7 +1,5 @@
 """4-bit copies of keys: what they stand for, and the pages that are chosen by them."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from hypothesis import given, settings
@@ -12,13 +10,13 @@ from kernels.page_attention.reference import group_shares, select_pages
 from tests.kernels.from_python import from_python
 
 
-def _keys(*shape: int, seed: int = 0) -> torch.Tensor:
+def _keys(*shape, seed=0):
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed)) * 3
 
 
 @settings(max_examples=30)
 @given(octets=st.integers(1, 4), size=st.sampled_from([8, 16, 64]), seed=st.integers(0, 99))
-def test_scores_are_those_of_keys_in_sixteen_steps(octets: int, size: int, seed: int) -> None:
+def test_scores_are_those_of_keys_in_sixteen_steps(octets, size, seed):
     keys, query = _keys(2, 8 * octets, size, seed=seed), _keys(2, 3, size, seed=seed + 1)
     query[0, 0] = 0.0
     found = estimated_scores(query, *encode_keys(keys))
@@ -30,7 +28,7 @@ def test_scores_are_those_of_keys_in_sixteen_steps(octets: int, size: int, seed:
     assert ((found - exact).abs() <= error).all()
 
 
-def test_equal_channels_have_no_scale_and_keep_their_value() -> None:
+def test_equal_channels_have_no_scale_and_keep_their_value():
     codes, scales = encode_keys(torch.full((1, 8, 16), 0.5))
     assert not codes.any()
     assert torch.equal(scales[0, 0, 0], torch.zeros(8, dtype=torch.bfloat16))
@@ -38,7 +36,7 @@ def test_equal_channels_have_no_scale_and_keep_their_value() -> None:
     torch.testing.assert_close(estimated_scores(query, codes, scales), torch.full((1, 1, 8), 8.0))
 
 
-def test_a_page_weighs_what_its_visible_tokens_weigh() -> None:
+def test_a_page_weighs_what_its_visible_tokens_weigh():
     scores = _keys(2, 3, 11)
     valid = torch.ones(2, 11, dtype=torch.bool)
     valid[1, :5] = False
@@ -49,7 +47,7 @@ def test_a_page_weighs_what_its_visible_tokens_weigh() -> None:
     torch.testing.assert_close(found[1, 2, 1].exp(), scores[1, 2, 5:8].exp().sum())
 
 
-def test_a_group_chooses_by_the_mean_of_its_heads_shares() -> None:
+def test_a_group_chooses_by_the_mean_of_its_heads_shares():
     mass = torch.tensor([[[9.0, 1.0, 0.0], [0.0, 2.0, 3.0], [5.0, 5.0, 5.0], [5.0, 5.0, 6.0]]])
     valid = torch.ones(1, 3, dtype=torch.bool)
     shares = group_shares(mass, valid, 2)
@@ -64,9 +62,7 @@ _WAYS = ["wide", "vnni", "avx2", "plain"]  # a CPU that has one has those behind
 @pytest.mark.parametrize("how", _WAYS)
 @pytest.mark.parametrize(("size", "extreme"), [(24, False), (24, True), (136, True)])
 @pytest.mark.parametrize("heads", [1, 5])
-def test_octets_are_multiplied_alike_in_every_way_that_this_cpu_has(
-    how: str, size: int, extreme: bool, heads: int
-) -> None:
+def test_octets_are_multiplied_alike_in_every_way_that_this_cpu_has(how, size, extreme, heads):
     import numba
     import numpy as np
 
@@ -84,7 +80,7 @@ def test_octets_are_multiplied_alike_in_every_way_that_this_cpu_has(
     expected = estimated_scores(query[None], codes, scales)[0]
 
     @numba.njit
-    def score(codes, scales, stretch, queries, about, out):  # type: ignore[no-untyped-def]
+    def score(codes, scales, stretch, queries, about, out):
         score_octets(codes, scales, stretch, queries, about, out, how)
 
     rounded, about = np.empty((heads, size), np.int8), np.empty((heads, 2), np.float32)

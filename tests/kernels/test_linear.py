@@ -1,7 +1,5 @@
 """The CPU kernel for a few bf16 rows against fp64."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 
@@ -13,9 +11,7 @@ from kernels.linear.packed import pack_weight, packed_product
 @pytest.mark.parametrize("rows", [1, FEW_ROWS, FEW_ROWS + 1])
 @pytest.mark.parametrize(("inner", "outer"), [(1, 1), (15, 3), (577, 61)])
 @pytest.mark.parametrize("with_kernel", [True, False])
-def test_bf16_products_match_fp64(
-    rows: int, inner: int, outer: int, with_kernel: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_bf16_products_match_fp64(rows, inner, outer, with_kernel, monkeypatch):
     """In the kernel's layout and another, which torch multiplies after rounding the inputs."""
     assert linear_kernels._cpu_kernel() is not None
     if not with_kernel:
@@ -31,7 +27,7 @@ def test_bf16_products_match_fp64(
     assert linear(inputs, weight)[0].isnan().all()
 
 
-def test_thread_count_is_restored() -> None:
+def test_thread_count_is_restored():
     threads = torch.get_num_threads()
     weight = torch.ones(4, 32).bfloat16().t()
     with step_threads(1, weight):
@@ -41,7 +37,7 @@ def test_thread_count_is_restored() -> None:
 
 @pytest.mark.parametrize(("inner", "outer"), [(15, 3), (96, 130)])
 @pytest.mark.parametrize("with_bias", [False, True])
-def test_packed_weights_give_the_same_product(inner: int, outer: int, with_bias: bool) -> None:
+def test_packed_weights_give_the_same_product(inner, outer, with_bias):
     weight = torch.randn(outer, inner).bfloat16().t()
     bias = torch.randn(outer).bfloat16() if with_bias else None
     arranged = pack_weight(weight, 16)
@@ -57,12 +53,10 @@ def test_packed_weights_give_the_same_product(inner: int, outer: int, with_bias:
         torch.testing.assert_close(found.double(), expected, rtol=1e-2, atol=1e-2)
 
 
-def test_what_cannot_be_packed_says_so(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_what_cannot_be_packed_says_so(monkeypatch, caplog):
     assert pack_weight(torch.ones(4, 4), 16) is None  # fp32: nothing to gain
 
-    def fail(*arguments: object) -> torch.Tensor:
+    def fail(*arguments):
         raise RuntimeError("no such operator")
 
     packed._packs.cache_clear()

@@ -1,7 +1,5 @@
 """Small compiled functions against NumPy, on the bit patterns that matter."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 
@@ -11,9 +9,7 @@ numba = pytest.importorskip("numba")
 
 
 @pytest.mark.parametrize("instruction", [True, False])
-def test_every_finite_float16_is_widened_exactly(
-    instruction: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_finite_float16_is_widened_exactly(instruction, monkeypatch):
     from kernels.cpu import numba_helpers
 
     if instruction and not numba_helpers.cpu_has("f16c"):
@@ -33,12 +29,12 @@ def test_every_finite_float16_is_widened_exactly(
     assert np.array_equal(found, expected)
 
 
-def test_a_nan_among_the_scores_is_not_lost() -> None:
+def test_a_nan_among_the_scores_is_not_lost():
     from kernels.cpu.numba_softmax import largest, weigh
     from kernels.cpu.vector_softmax import SCORES_AT_ONCE, weigh_scores
 
     @numba.njit
-    def weighed(scores, tops, totals, fades):  # type: ignore[no-untyped-def]
+    def weighed(scores, tops, totals, fades):
         weigh_scores(scores, tops, totals, fades)
 
     scores = np.zeros((2, SCORES_AT_ONCE), np.float32)

@@ -1,7 +1,5 @@
 """Quantised weights: unpacked as the file's own library does, and multiplied as they are."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch
@@ -19,7 +17,7 @@ can_multiply = pytest.mark.skipif(
 )
 
 
-def make_blocks(kind: str, outputs: int, inputs: int, seed: int = 0) -> GgufBlocks:
+def make_blocks(kind, outputs, inputs, seed=0):
     """Random weights, quantised by the format's own library."""
     weights = np.random.default_rng(seed).standard_normal((outputs, inputs)).astype(np.float32)
     data = quants.quantize(weights, GGMLQuantizationType[kind])
@@ -27,7 +25,7 @@ def make_blocks(kind: str, outputs: int, inputs: int, seed: int = 0) -> GgufBloc
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_unpacked_they_are_the_file_s_own_values(kind: str) -> None:
+def test_unpacked_they_are_the_file_s_own_values(kind):
     blocks = make_blocks(kind, 24, 96)
     expected = quants.dequantize(blocks.data.flatten(1).numpy(), GGMLQuantizationType[kind])
     assert np.array_equal(unpack_blocks(blocks).numpy(), expected)
@@ -44,25 +42,19 @@ def test_unpacked_they_are_the_file_s_own_values(kind: str) -> None:
 )
 @settings(max_examples=60)
 def test_products_skip_dropped_channels_and_round_nothing(
-    kind: str,
-    sizes: tuple[int, int],
-    rows: int,
-    zero_share: float,
-    work: tuple[int, int],
-    seed: int,
-) -> None:
+    kind, sizes, rows, zero_share, work, seed
+):
     from kernels.decode_layer.products import product_share
 
     bits, _ = KINDS[kind]
     outputs, channels = 256 // bits * sizes[0], 32 * sizes[1]
     blocks = make_blocks(kind, outputs, channels, seed)
     packed = pack_blocks(blocks)
-    assert packed is not None
     generator = torch.Generator().manual_seed(seed)
     inputs = torch.randn(rows, channels, generator=generator)
     inputs[:, torch.rand(channels, generator=generator) < zero_share] = 0
 
-    def found(tasks: int, ahead: int) -> torch.Tensor:
+    def found(tasks, ahead):
         result = torch.full((rows, outputs), torch.nan)
         for task in range(tasks):
             member = Team(0, task, tasks, ahead)
@@ -84,9 +76,7 @@ def test_products_skip_dropped_channels_and_round_nothing(
     seed=st.integers(0, 1000),
 )
 @settings(max_examples=60)
-def test_rounded_rows_are_multiplied_in_integers(
-    sizes: tuple[int, int], rows: int, zero_share: float, bits: list[int], by_block: bool, seed: int
-) -> None:
+def test_rounded_rows_are_multiplied_in_integers(sizes, rows, zero_share, bits, by_block, seed):
     """Each block's sum is exact; a row's result does not depend on the rows beside it."""
     from kernels.decode_layer.products import add_columns, list_rounded
     from kernels.quantised_weights.integers import MOST_BITS
@@ -95,7 +85,6 @@ def test_rounded_rows_are_multiplied_in_integers(
     outputs, channels = 64 * sizes[0], 32 * sizes[1]
     blocks = make_blocks("Q4_1", outputs, channels, seed)
     packed = pack_blocks(blocks)
-    assert packed is not None
     generator = torch.Generator().manual_seed(seed)
     inputs = torch.randn(rows, channels, generator=generator)
     inputs[:, torch.rand(channels, generator=generator) < zero_share] = 0
@@ -105,7 +94,7 @@ def test_rounded_rows_are_multiplied_in_integers(
     rounded = ((cut / steps[..., None]).round() * steps[..., None]).view(rows, channels)
     steps[torch.tensor(bits[:rows]) > MOST_BITS] = 0
 
-    def product(some: slice) -> torch.Tensor:
+    def product(some):
         result = torch.full((len(rounded[some]), outputs), torch.nan)
         weight = packed.numpy()
         used = listed(rounded[some].numpy(), steps[some].numpy(), weight)
@@ -120,12 +109,11 @@ def test_rounded_rows_are_multiplied_in_integers(
 
 
 @can_multiply
-def test_a_dropped_channel_is_not_read() -> None:
+def test_a_dropped_channel_is_not_read():
     """Its numbers lie in lines of their own: whatever stands there changes no bit."""
     from kernels.decode_layer.products import product_share
 
     packed = pack_blocks(make_blocks("Q4_1", 128, 32))
-    assert packed is not None
     inputs, results = torch.randn(1, 32), torch.empty(2, 1, 128)
     inputs[0, 5] = 0
     for result in results:
@@ -134,7 +122,7 @@ def test_a_dropped_channel_is_not_read() -> None:
     assert torch.equal(*results)
 
 
-def test_what_does_not_fit_is_not_packed() -> None:
+def test_what_does_not_fit_is_not_packed():
     assert pack_blocks(make_blocks("Q4_1", 96, 32)) is None
     assert pack_blocks(make_blocks("Q8_0", 48, 32)) is None
     beyond = make_blocks("Q4_0", 64, 32)

@@ -1,7 +1,5 @@
 """The reference kernels against loops that spell out the definitions."""
 
-from __future__ import annotations
-
 import math
 
 import pytest
@@ -28,9 +26,7 @@ shapes = st.tuples(
 )
 
 
-def _attend_by_hand(
-    query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, page_size: int, kept: int
-) -> torch.Tensor:
+def _attend_by_hand(query, keys, values, page_size, kept):
     """Quest for one row and head, in loops: query [D], keys and values [S, D]."""
     pages = [range(s, min(s + page_size, len(keys))) for s in range(0, len(keys), page_size)]
     scores = []
@@ -43,14 +39,12 @@ def _attend_by_hand(
     best = sorted(range(len(pages)), key=lambda p: (-scores[p], p))[:kept]
     tokens = [t for p in sorted(best) for t in pages[p]]
     weights = torch.softmax(torch.stack([query @ keys[t] for t in tokens]), 0)
-    return sum(w * values[t] for w, t in zip(weights, tokens, strict=True))  # type: ignore[return-value]
+    return sum(w * values[t] for w, t in zip(weights, tokens, strict=True))
 
 
 @given(shape=shapes, share=st.floats(0.05, 1.0), seed=st.integers(0, 1000))
 @settings(max_examples=60)
-def test_page_sparse_attention_is_quest(
-    shape: tuple[int, tuple[int, int], int, int], share: float, seed: int
-) -> None:
+def test_page_sparse_attention_is_quest(shape, share, seed):
     rows, (heads, kv_heads), tokens, page_size = shape
     generator = torch.Generator().manual_seed(seed)
     query = torch.randn(rows, heads, 4, generator=generator)
@@ -74,7 +68,7 @@ def test_page_sparse_attention_is_quest(
             torch.testing.assert_close(found[row, head], expected, rtol=1e-4, atol=1e-5)
 
 
-def test_page_bounds_ignore_unwritten_slots() -> None:
+def test_page_bounds_ignore_unwritten_slots():
     keys = torch.full((2, 1, 5, 3), torch.nan)
     keys[0, :, :3] = torch.randn(1, 3, 3)
     keys[1, :, :1] = torch.randn(1, 1, 3)
@@ -86,7 +80,7 @@ def test_page_bounds_ignore_unwritten_slots() -> None:
     assert high[1, 0, 1:].isneginf().all()
 
 
-def test_empty_pages_are_never_chosen_and_ties_go_to_the_lowest() -> None:
+def test_empty_pages_are_never_chosen_and_ties_go_to_the_lowest():
     keys = torch.randn(1, 1, 6, 4)
     valid = torch.tensor([[True, True, False, False, False, False]])
     block = KVBlock(keys, keys, *page_bounds(keys, valid, 2))
@@ -103,7 +97,7 @@ def test_empty_pages_are_never_chosen_and_ties_go_to_the_lowest() -> None:
     values=st.lists(st.sampled_from([-2.0, -1.0, 0.0, 1.0, 2.0, 3.5]), min_size=1, max_size=20),
     data=st.data(),
 )
-def test_exactly_k_largest_channels_survive(values: list[float], data: st.DataObject) -> None:
+def test_exactly_k_largest_channels_survive(values, data):
     kept = data.draw(st.integers(1, len(values)))
     hidden = torch.tensor([values])
     # Ones mark survivors even where the value itself is 0.
@@ -114,14 +108,14 @@ def test_exactly_k_largest_channels_survive(values: list[float], data: st.DataOb
     assert torch.equal(found, expected)
 
 
-def test_fake_quantise_rounds_half_to_even() -> None:
+def test_fake_quantise_rounds_half_to_even():
     values = torch.tensor([[7.0, 0.5, 1.5, 2.5, -0.5]])  # 4 bits: q_max 7, scale 1
     assert fake_quantise(values, torch.tensor([4])).tolist() == [[7.0, 0.0, 2.0, 2.0, 0.0]]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("bits", [2, 5, 15, 16])
-def test_fake_quantise_follows_the_formula(dtype: torch.dtype, bits: int) -> None:
+def test_fake_quantise_follows_the_formula(dtype, bits):
     values = torch.randn(3, 50).to(dtype)
     found = fake_quantise(values, torch.tensor([bits] * 3))
     if bits == 16:

@@ -1,14 +1,9 @@
 """MLP, pruning, quantisation, norm and cache writes in Triton against their references."""
 
-from __future__ import annotations
-
-from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
 from kernels import activation_quantisation, channel_pruning, kv_write, residual
 from kernels.channel_pruning import keep_heaviest_channels, keep_largest_channels
@@ -28,29 +23,26 @@ from tests.kernels.triton_cases import DEVICE, DTYPES, ROUNDED, close, triton_he
 
 
 @pytest.fixture(autouse=True)
-def _on_triton() -> Iterator[None]:
+def _on_triton():
     with triton_here():
         yield
 
 
-def _weights(
-    width: int, inner: int, dtype: torch.dtype, activation: str, *, biased: bool
-) -> MlpWeights:
+def _weights(width, inner, dtype, activation, *, biased):
     generator = torch.Generator().manual_seed(width)
 
-    def random(*shape: int) -> Tensor:
+    def random(*shape):
         numbers = torch.randn(*shape, generator=generator) * shape[0] ** -0.5
         return numbers.to(DEVICE, dtype)
 
     biases = (random(2 * inner), random(width)) if biased else (None, None)
     norms = torch.rand(inner, generator=generator).to(DEVICE)  # any: they decide who is kept
-    return MlpWeights(random(width, 2 * inner), random(inner, width), *biases, activation, norms)  # type: ignore[arg-type]  # a literal at every call
+    return MlpWeights(random(width, 2 * inner), random(inner, width), *biases, activation, norms)
 
 
-def _mlp(hidden: Tensor, weights: MlpWeights, plan: MlpPlan) -> Tensor:
+def _mlp(hidden, weights, plan):
     """The MLP of rows that are normalised already."""
     entered = fused_gated_mlp(Residual(hidden, None, None, 1e-5), weights, plan)
-    assert entered is not None
     assert torch.equal(entered[0], hidden)
     return entered[1]
 
@@ -65,12 +57,7 @@ def _mlp(hidden: Tensor, weights: MlpWeights, plan: MlpPlan) -> Tensor:
         (18, 40, 33, "gelu_tanh", True, "inputs", False, False),
     ],
 )
-def test_the_mlp_equals_the_reference(
-    dtype: torch.dtype,
-    case: tuple[Any, ...],
-    monkeypatch: pytest.MonkeyPatch,
-    generator: torch.Generator,
-) -> None:
+def test_the_mlp_equals_the_reference(dtype, case, monkeypatch, generator):
     """Rows of different levels in one launch; with ``both``, inner channels are pruned, too."""
     rows, width, inner, activation, biased, site, splits, both = case
     monkeypatch.setattr(triton_dispatch, "TARGET_PROGRAMS", 6 if splits else 1)
@@ -90,7 +77,7 @@ def test_the_mlp_equals_the_reference(
     close(found, reference.gated_mlp(hidden, weights, plan), ROUNDED[dtype])
 
 
-def test_weights_of_pruned_channels_are_not_read() -> None:
+def test_weights_of_pruned_channels_are_not_read():
     """Their rows hold NaN; a product that touched them would show it."""
     weights = _weights(32, 16, torch.float32, "silu", biased=False)
     hidden = torch.arange(1.0, 33.0, device=DEVICE)[None]
@@ -101,15 +88,13 @@ def test_weights_of_pruned_channels_are_not_read() -> None:
     assert _mlp(hidden, weights, plan).isnan().all()
 
 
-def test_rows_of_down_that_no_row_keeps_are_not_read() -> None:
+def test_rows_of_down_that_no_row_keeps_are_not_read():
     weights = _weights(32, 48, torch.float32, "silu", biased=False)
     hidden = torch.randn(2, 32, generator=torch.Generator().manual_seed(3)).to(DEVICE)
     channels = torch.tensor([20, 32], device=DEVICE)
     plan = MlpPlan(channels, inner_kept=torch.tensor([5, 11], device=DEVICE))
     expected = _mlp(hidden, weights, plan)
     inner = activated(keep_largest_channels(hidden, channels)[None] @ weights.gate_up, "silu")[0]
-    assert weights.down_norms is not None
-    assert plan.inner_kept is not None
     read = keep_heaviest_channels(inner, weights.down_norms, plan.inner_kept).any(0)
     weights.down[~read] = torch.nan
     assert torch.equal(_mlp(hidden, weights, plan), expected)
@@ -117,11 +102,10 @@ def test_rows_of_down_that_no_row_keeps_are_not_read() -> None:
     assert _mlp(hidden, weights, plan).isnan().any()
 
 
-def test_equal_weights_go_to_the_lowest_inner_channels() -> None:
+def test_equal_weights_go_to_the_lowest_inner_channels():
     """As many as asked for, though more weigh the same."""
     weights = _weights(8, 1100, torch.float32, "silu", biased=False)
     weights.gate_up[:] = 0.25
-    assert weights.down_norms is not None
     weights.down_norms[:] = 1.0
     hidden = torch.ones(3, 8, device=DEVICE)
     kept = torch.tensor([1, 700, 1100], device=DEVICE)
@@ -132,7 +116,7 @@ def test_equal_weights_go_to_the_lowest_inner_channels() -> None:
     close(found, activation.to(DEVICE) * sums, 1e-4)
 
 
-def test_what_only_the_reference_takes_is_left_to_it() -> None:
+def test_what_only_the_reference_takes_is_left_to_it():
     weights = _weights(16, 16, torch.float32, "silu", biased=False)
     entering = Residual(torch.randn(1, 16, device=DEVICE), None, None, 1e-5)
     transposed = MlpWeights(weights.gate_up, weights.down.t().contiguous().t())
@@ -152,9 +136,7 @@ def test_what_only_the_reference_takes_is_left_to_it() -> None:
         ("inner_kept must be", {}, {"inner_kept": torch.tensor([3], dtype=torch.int32)}),
     ],
 )
-def test_wrong_arguments_of_the_mlp_are_named(
-    name: str, weights: dict[str, Any], plan: dict[str, Tensor]
-) -> None:
+def test_wrong_arguments_of_the_mlp_are_named(name, weights, plan):
     counts = torch.tensor([3])
     wrong = replace(_weights(16, 16, torch.float32, "silu", biased=False), **weights)
     entering = Residual(torch.randn(1, 16), None, None, 1e-5)
@@ -162,7 +144,7 @@ def test_wrong_arguments_of_the_mlp_are_named(
         fused_gated_mlp(entering, wrong, replace(MlpPlan(counts, inner_kept=counts), **plan))
 
 
-def test_pruning_equals_the_reference_bit_for_bit(generator: torch.Generator) -> None:
+def test_pruning_equals_the_reference_bit_for_bit(generator):
     levels = torch.tensor([-3.5, -2.0, -1.0, -0.0, 0.0, 1e-3, 1.0, 2.0, 7.25])
     hidden = levels[torch.randint(9, (7, 45), generator=generator)].to(DEVICE)
     kept = torch.tensor([1, 2, 9, 22, 43, 44, 45], device=DEVICE)
@@ -171,9 +153,7 @@ def test_pruning_equals_the_reference_bit_for_bit(generator: torch.Generator) ->
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_quantisation_equals_the_reference_bit_for_bit(
-    dtype: torch.dtype, generator: torch.Generator
-) -> None:
+def test_quantisation_equals_the_reference_bit_for_bit(dtype, generator):
     scales = torch.tensor([0.0, 1e-12, 1.0, 100.0]).repeat(15)[:, None]
     values = (torch.randn(60, 70, generator=generator) * scales).to(DEVICE, dtype)
     bits = torch.arange(2, 17, device=DEVICE).repeat_interleave(4)
@@ -185,7 +165,7 @@ def test_quantisation_equals_the_reference_bit_for_bit(
 
 @pytest.mark.parametrize("dtype", DTYPES[:2])
 @pytest.mark.parametrize("activation", ["silu", "gelu_tanh"])
-def test_activations_equal_the_reference(dtype: torch.dtype, activation: str) -> None:
+def test_activations_equal_the_reference(dtype, activation):
     gate_up = torch.randn(3, 140, generator=torch.Generator().manual_seed(4)).to(DEVICE, dtype)
     found = activated(gate_up, activation)
     assert (found.shape, found.dtype) == ((3, 70), dtype)
@@ -195,9 +175,7 @@ def test_activations_equal_the_reference(dtype: torch.dtype, activation: str) ->
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("case", [(1, 1, True, True), (3, 7, False, True), (2, 96, True, False)])
-def test_what_enters_half_a_layer_equals_the_reference(
-    dtype: torch.dtype, case: tuple[int, int, bool, bool], generator: torch.Generator
-) -> None:
+def test_what_enters_half_a_layer_equals_the_reference(dtype, case, generator):
     rows, width, added, normed = case
     hidden = (torch.randn(rows, width, generator=generator) * 30).to(DEVICE)
     hidden[0] = 0.0
@@ -212,7 +190,7 @@ def test_what_enters_half_a_layer_equals_the_reference(
     close(entered, expected[1], ROUNDED[dtype])
 
 
-def _new_tokens(rows: int, heads: int, size: int, generator: torch.Generator) -> NewTokens:
+def _new_tokens(rows, heads, size, generator):
     """One token a row of a model with twice as many queries as KV heads, from anywhere."""
     angle = torch.randn(rows, size // 2, generator=generator).repeat(1, 2).to(DEVICE)
     made = torch.randn(rows, 4 * heads, size, generator=generator).to(DEVICE)
@@ -220,7 +198,7 @@ def _new_tokens(rows: int, heads: int, size: int, generator: torch.Generator) ->
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_writes_equal_the_reference(dtype: torch.dtype, generator: torch.Generator) -> None:
+def test_writes_equal_the_reference(dtype, generator):
     """Rows of different lengths: queries are turned and scaled, keys turned, values as they are;
     one launch writes the 4-bit key, too, and its octet's other tokens stay as they are."""
     rows, heads, size = 4, 2, 24
@@ -260,7 +238,7 @@ def test_writes_equal_the_reference(dtype: torch.dtype, generator: torch.Generat
         ("scales", torch.zeros(2, 1, 1, 2, 8, dtype=torch.bfloat16, device="meta")),
     ],
 )
-def test_wrong_writes_are_named(name: str, wrong: Tensor) -> None:
+def test_wrong_writes_are_named(name, wrong):
     given = {
         "heads": torch.zeros(2, 4, 16),
         "cosine": torch.zeros(2, 16),

@@ -1,17 +1,13 @@
 """Where Triton tests run, how close they must be, and cases of page-sparse attention."""
 
-from __future__ import annotations
-
 import contextlib
-from collections.abc import Iterator
 from dataclasses import replace
 
 import torch
-from torch import Tensor
 
 from kernels.gpu.triton_support import triton_on_cpu
 from kernels.key_codes import OCTET, encode_keys
-from kernels.page_attention import Attended, AttentionPlan, KVBlock
+from kernels.page_attention import AttentionPlan, KVBlock
 from tests.kernels.quick_interpreter import quick_interpreter
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -22,7 +18,7 @@ ROUNDED = {torch.float32: 1e-5, torch.bfloat16: 3e-2, torch.float16: 4e-3}
 
 
 @contextlib.contextmanager
-def triton_here() -> Iterator[None]:
+def triton_here():
     """The interpreter on the CPU, or the real thing where there is a GPU."""
     if DEVICE != "cpu":
         yield
@@ -31,17 +27,11 @@ def triton_here() -> Iterator[None]:
         yield
 
 
-def close(found: Tensor, expected: Tensor, tolerance: float) -> None:
+def close(found, expected, tolerance):
     torch.testing.assert_close(found.float(), expected.float(), rtol=tolerance, atol=tolerance)
 
 
-def make_block(
-    shape: tuple[int, int, int, int],
-    page_size: int,
-    dtype: torch.dtype,
-    generator: torch.Generator,
-    sources: list[int] | None = None,
-) -> KVBlock:
+def make_block(shape, page_size, dtype, generator, sources=None):
     """[N, Hkv, S, D] as the cache gives it: a view of a longer buffer whose rest is infinite."""
     rows, heads, tokens, size = shape
     capacity = (tokens // page_size + 2) * page_size
@@ -62,7 +52,7 @@ def make_block(
     )
 
 
-def make_codes(keys: Tensor, tokens: int) -> tuple[Tensor | None, Tensor | None]:
+def make_codes(keys, tokens):
     """4-bit copies of a buffer's keys, cut after ``tokens``; None for heads that have none."""
     if keys.shape[3] % OCTET:
         return None, None
@@ -72,17 +62,16 @@ def make_codes(keys: Tensor, tokens: int) -> tuple[Tensor | None, Tensor | None]
     return codes[:, :, :octets], scales[:, :, :octets]
 
 
-def by_need(plan: AttentionPlan, generator: torch.Generator) -> AttentionPlan:
+def by_need(plan, generator):
     """The same for rows that read what they need, floors from next to none to more than any page
     reaches, but for one that keeps all."""
-    assert plan.pages_kept is not None
     rows = plan.pages_kept.shape[0]
     kept = torch.where(torch.arange(rows) == 1, 10**6, 1).to(DEVICE)
     floors = (torch.rand(rows, generator=generator) * 5 - 3).exp().to(DEVICE)
     return replace(plan, pages_kept=kept, floors=floors)
 
 
-def same_counts(found: Attended, expected: Attended) -> None:
+def same_counts(found, expected):
     """As many tokens are read; or all are, in both."""
     if found.tokens_read is None or expected.tokens_read is None:
         assert found.tokens_read is expected.tokens_read
@@ -90,14 +79,7 @@ def same_counts(found: Attended, expected: Attended) -> None:
         assert torch.equal(found.tokens_read.sum(-1).cpu(), expected.tokens_read.sum(-1).cpu())
 
 
-def make_plan(
-    blocks: list[KVBlock],
-    rows: int,
-    page_size: int,
-    kept: Tensor | None,
-    valid: Tensor | None = None,
-    how: tuple[str, str] = ("int4", "group"),
-) -> AttentionPlan:
+def make_plan(blocks, rows, page_size, kept, valid=None, how=("int4", "group")):
     """A plan that is also observed; ``how`` is its scorer and choice."""
     width = sum(block.keys.shape[2] for block in blocks)
     seen = torch.ones(rows, width, dtype=torch.bool) if valid is None else valid

@@ -4,8 +4,6 @@ Usage: evaluation_child.py FOLDER MODEL. The model is a saved one: making one im
 models, which takes four seconds.
 """
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 
@@ -13,7 +11,7 @@ import torch
 
 from sol_core.actions import Budget
 from sol_core.evaluation.config import EvaluationConfig
-from sol_core.models.loading import LanguageModel, load_language_model
+from sol_core.models.loading import load_language_model
 from tests.sol_core.evaluation_stand_ins import contender, evaluate_contenders, random_texts
 
 CONFIG = EvaluationConfig(
@@ -30,12 +28,12 @@ CONFIG = EvaluationConfig(
 TEXTS = random_texts(CONFIG.texts, CONFIG.block_len)
 
 
-def load(folder: Path) -> LanguageModel:
+def load(folder):
     """The tiny model that was saved there."""
     return load_language_model(str(folder), data_dir=folder, dtype="float32", device="cpu")
 
 
-def main(folder: Path, saved: Path) -> None:
+def main(folder, saved):
     torch.set_num_threads(1)
     model, policies = load(saved), [contender()[0]]
     for event in evaluate_contenders(model, policies, CONFIG, TEXTS, partial=folder):

@@ -1,55 +1,36 @@
 """A stand-in for a trained policy, and a naive scorer to check the evaluation against."""
 
-from __future__ import annotations
-
-from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
-from typing import Any
+from types import SimpleNamespace
 from unittest.mock import patch
 
 import torch
-from torch import Tensor
 
 import sol_core.evaluation.runner as evaluation
 import sol_core.tasks.runner as tasks
-from sol_core.actions import DENSE, Action, ActionGrid, Budget
+from sol_core.actions import DENSE, Action, ActionGrid
 from sol_core.comparing.contenders import Contender
-from sol_core.decoding.batch_scheduling import BatchScheduler, StepObservation
-from sol_core.evaluation.config import EvaluationConfig
 from sol_core.evaluation.texts import EvaluationTexts
 from sol_core.generation.engine import never
-from sol_core.models import FrozenLM
-from sol_core.models.loading import LanguageModel
 from sol_core.models.signals import Observe
-from sol_core.progress import WorkEvent
-from sol_core.tasks.config import MOST_CONTEXT, TasksConfig
-from sol_core.tasks.questions import Question
+from sol_core.tasks.config import MOST_CONTEXT
 
 GRID = ActionGrid(page_size=4)
 
 
 class TokenPolicy:
-    """Spends by the fed token's number, so that anyone can repeat its decisions.
+    """Spends by the fed token's number, so that anyone can repeat its decisions."""
 
-    Args:
-        shift: another policy for another shift.
-
-    Attributes:
-        calls: number of rows and seed of every scheduler made.
-        saw_signals: at every step, whether the observation was complete.
-    """
-
-    def __init__(self, shift: int = 0) -> None:
+    def __init__(self, shift=0):
         self.shift = shift
-        self.calls: list[tuple[int, int | None]] = []
-        self.saw_signals: list[bool] = []
+        self.calls = []
+        self.saw_signals = []
 
-    def scheduler(self, budgets: Sequence[Budget], seed: int | None) -> BatchScheduler:
+    def scheduler(self, budgets, seed):
         self.calls.append((len(budgets), seed))
         return _TokenScheduler(self, budgets, sampled=seed is not None)
 
-    def action(self, budget: Budget, token: int, *, sampled: bool = False) -> Action:
+    def action(self, budget, token, *, sampled=False):
         """One level up or down from the budget's."""
         up = (token + self.shift + sampled) % 3 - 1
         keeps, ratios, bits = GRID.levels()
@@ -63,10 +44,10 @@ class TokenPolicy:
 class _TokenScheduler:
     observes = Observe.CONCENTRATION
 
-    def __init__(self, policy: TokenPolicy, budgets: Sequence[Budget], *, sampled: bool) -> None:
+    def __init__(self, policy, budgets, *, sampled):
         self._policy, self._budgets, self._sampled = policy, budgets, sampled
 
-    def next_actions(self, observation: StepObservation) -> list[Action]:
+    def next_actions(self, observation):
         signals = (
             observation.hidden,
             observation.mid_hidden,
@@ -81,29 +62,18 @@ class _TokenScheduler:
         ]
 
 
-def contender(
-    name: str = "mine", shift: int = 0, grid: ActionGrid = GRID, episode_steps: int = 16
-) -> tuple[Contender, TokenPolicy]:
+def contender(name="mine", shift=0, grid=GRID, episode_steps=16):
     policy = TokenPolicy(shift)
     return Contender(name, policy.scheduler, grid, episode_steps, ""), policy
 
 
-def random_texts(
-    count: int, block_len: int, vocab_size: int = 257, seed: int = 0
-) -> EvaluationTexts:
+def random_texts(count, block_len, vocab_size=257, seed=0):
     generator = torch.Generator().manual_seed(seed)
     blocks = torch.randint(vocab_size, (count, block_len), generator=generator)
     return EvaluationTexts("random bytes", "f" * 64, False, blocks.tolist())
 
 
-def evaluate_contenders(
-    model: LanguageModel,
-    contenders: Sequence[Contender],
-    config: EvaluationConfig,
-    texts: EvaluationTexts,
-    should_stop: Callable[[], bool] = never,
-    partial: Path | None = None,
-) -> Iterator[WorkEvent]:
+def evaluate_contenders(model, contenders, config, texts, should_stop=never, partial=None):
     """``evaluate`` with stand-ins for policies and texts; its first report is left out."""
     with patch.object(evaluation, "load_contenders", lambda *_, **__: list(contenders)):
         events = evaluation.evaluate(
@@ -112,14 +82,7 @@ def evaluate_contenders(
     return _patched(events, evaluation, load_texts=lambda *_, **__: texts)
 
 
-def run_questions(
-    model: LanguageModel,
-    rival: Contender,
-    config: TasksConfig,
-    questions: Mapping[str, Sequence[Question]],
-    should_stop: Callable[[], bool] = never,
-    partial: Path | None = None,
-) -> Iterator[WorkEvent]:
+def run_questions(model, rival, config, questions, should_stop=never, partial=None):
     """``run_tasks`` with stand-ins for policy and questions; its first report is left out."""
     with (
         patch.object(tasks, "load_contenders", lambda *_, **__: [rival]),
@@ -139,15 +102,13 @@ def run_questions(
     return _patched(events, tasks, **given)
 
 
-def _patched(events: Iterator[WorkEvent], module: ModuleType, **given: Any) -> Iterator[WorkEvent]:
+def _patched(events, module, **given):
     with patch.multiple(module, **given):
         next(events)
         yield from events
 
 
-def score_alone(
-    lm: FrozenLM, block: Sequence[int], context: int, actions: Sequence[Action]
-) -> tuple[list[float], list[float]]:
+def score_alone(lm, block, context, actions):
     """NLL and KL(dense ‖ schedule) of each step, one row at a time and nothing shared."""
     dense = _log_probabilities(lm, block, context, [DENSE] * len(actions))
     compressed = _log_probabilities(lm, block, context, actions)
@@ -157,9 +118,7 @@ def score_alone(
     return nll.tolist(), kl.tolist()
 
 
-def _log_probabilities(
-    lm: FrozenLM, block: Sequence[int], context: int, actions: Sequence[Action]
-) -> Tensor:
+def _log_probabilities(lm, block, context, actions):
     cache = lm.new_cache(1, len(block), page_size=GRID.page_size)
     lm.prefill(torch.tensor([block[:context]]), cache)
     rows = []
@@ -170,6 +129,6 @@ def _log_probabilities(
     return torch.stack(rows)
 
 
-def _moved(levels: Sequence[float], target: float, by: int) -> float:
+def _moved(levels, target, by):
     nearest = min(range(len(levels)), key=lambda index: abs(levels[index] - target))
     return float(levels[min(max(nearest + by, 0), len(levels) - 1)])

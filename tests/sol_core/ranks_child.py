@@ -4,62 +4,52 @@ Usage: ranks_child.py SCENARIO FOLDER MODEL CONFIG. What happened is written to 
 The model is a saved one: making one imports transformers' models, four seconds of each process.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import sys
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from sol_core.errors import SolError
 from sol_core.fields import from_json
-from sol_core.models.loading import LanguageModel, load_language_model
+from sol_core.models.loading import load_language_model
 from sol_core.training import phases as phases_module
 from sol_core.training.config import TrainConfig, WarmStartConfig
 from sol_core.training.joining import join_ranks
-from sol_core.training.ranks import Ranks
 from sol_core.training.trainer import train
 
 PATIENCE = {"impatient": timedelta(seconds=10)}
 
 
-def load(folder: Path) -> LanguageModel:
+def load(folder):
     """The tiny model that was saved there."""
     return load_language_model(str(folder), data_dir=folder, dtype="float32", device="cpu")
 
 
-def run(
-    model: LanguageModel,
-    config: TrainConfig,
-    folder: Path,
-    ranks: Ranks,
-    stop_in: str | None = None,
-) -> list[dict[str, Any]]:
+def run(model, config, folder, ranks, stop_in=None):
     """All events; ``stop_in`` is a phase in which the last rank alone wishes to stop."""
-    seen: list[dict[str, Any]] = []
+    seen = []
 
-    def should_stop() -> bool:
+    def should_stop():
         last = ranks.rank == ranks.size - 1
         return last and stop_in in [event.get("message", "none") for event in seen]
 
-    options: Any = {"data_dir": folder.parent / "data", "should_stop": should_stop, "ranks": ranks}
+    options = {"data_dir": folder.parent / "data", "should_stop": should_stop, "ranks": ranks}
     for event in train(model, config, folder, **options):
         seen.append({"type": type(event).__name__, **dataclasses.asdict(event)})
     return seen
 
 
-def agree(model: LanguageModel, config: TrainConfig, folder: Path, ranks: Ranks) -> dict[str, Any]:
+def agree(model, config, folder, ranks):
     """A whole run; one that the last rank stops; one in which its labels are NaN."""
     torch.manual_seed(ranks.rank)  # what the process did before must not matter
     whole = run(model, config, folder / "whole", ranks)
     stopped = run(model, config, folder / "stopped", ranks, stop_in="grpo")
     label_text = phases_module.label_text
 
-    def poisoned(*arguments: Any) -> Any:
+    def poisoned(*arguments):
         labels = label_text(*arguments)
         damage = labels.damage * (torch.nan if ranks.rank == ranks.size - 1 else 1.0)
         return labels._replace(damage=damage)
@@ -74,7 +64,7 @@ def agree(model: LanguageModel, config: TrainConfig, folder: Path, ranks: Ranks)
     return {"whole": whole, "stopped": stopped, "poisoned": error}
 
 
-def endless(model: LanguageModel, config: TrainConfig, folder: Path, ranks: Ranks) -> None:
+def endless(model, config, folder, ranks):
     """A run long enough to be killed in, which soon has a checkpoint."""
     longer = dataclasses.replace(
         config,
@@ -84,7 +74,7 @@ def endless(model: LanguageModel, config: TrainConfig, folder: Path, ranks: Rank
     run(model, longer, folder / "run", ranks)
 
 
-def main() -> int:
+def main():
     scenario, (folder, saved) = sys.argv[1], map(Path, sys.argv[2:4])
     config = from_json(TrainConfig, json.loads(sys.argv[4]))
     with join_ranks(PATIENCE.get(scenario, timedelta(minutes=3))) as ranks:

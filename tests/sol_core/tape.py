@@ -8,10 +8,6 @@ Before a replay all results are overwritten with junk, so that one which is not 
 reading a number back, and tensors made from the host's numbers.
 """
 
-from __future__ import annotations
-
-from collections.abc import Callable
-from typing import Any
 from unittest.mock import patch
 
 import torch
@@ -20,8 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_mod
 from torch.utils._pytree import tree_leaves
 
 from kernels.gpu import triton_support
-from sol_core.models import StepOutput
-from sol_core.models.step.clock import Lap, no_lap
+from sol_core.models.step.clock import no_lap
 
 __all__ = ["Tape", "tape_capture"]
 
@@ -38,14 +33,12 @@ _start = triton_support.start
 class Tape(TorchDispatchMode):
     """Operations in the order in which they were started."""
 
-    def __init__(self) -> None:
+    def __init__(self):
         super().__init__()
-        self._operations: list[tuple[Any, Any, Any, list[Tensor]]] = []
+        self._operations = []
         self.replays = 0
 
-    def __torch_dispatch__(
-        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         kwargs = kwargs or {}
         if function in _REFUSED:
             raise RuntimeError(f"not while capturing: {_REFUSED[function]} ({function})")
@@ -59,16 +52,16 @@ class Tape(TorchDispatchMode):
         self._operations.append((function, args, kwargs, fresh))
         return result
 
-    def start(self, *launch: Any) -> None:
+    def start(self, *launch):
         """A launch of Triton's, whose results are among its arguments."""
         with _disable_current_modes():  # the interpreter's own operations are no part of it
             _start(*launch)
         self._operations.append((_start, launch, {}, []))
 
-    def __len__(self) -> int:
+    def __len__(self):
         return len(self._operations)
 
-    def replay(self) -> None:
+    def replay(self):
         self.replays += 1
         for *_, results in self._operations:
             for tensor in results:
@@ -79,9 +72,7 @@ class Tape(TorchDispatchMode):
                 tensor.copy_(found)
 
 
-def tape_capture(
-    step: Callable[[Lap], StepOutput], lap: Lap, beside: object
-) -> tuple[Tape, StepOutput]:
+def tape_capture(step, lap, beside):
     """As ``step_graph``'s capture on CUDA: a warm-up, then the record."""
     step(no_lap)
     with Tape() as tape, patch.object(triton_support, "start", tape.start):

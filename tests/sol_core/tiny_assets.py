@@ -1,7 +1,5 @@
 """Hand-made wheels, a GGUF model of a few kilobytes, and tokenizers for the asset tests."""
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess
@@ -26,7 +24,7 @@ VOCABULARY = [*SPECIALS, *BYTES, *MERGED]
 WIDTH, HIDDEN, HEADS = 32, 64, 2
 
 
-def make_wheel(index: Path, members: dict[str, bytes], project: str = "tiny-asset") -> PinnedWheel:
+def make_wheel(index, members, project="tiny-asset"):
     """Put a wheel with these files into a folder that pip can use as ``--find-links``."""
     package = project.replace("-", "_")
     path = index / f"{package}-1.0-py3-none-any.whl"
@@ -44,7 +42,7 @@ def make_wheel(index: Path, members: dict[str, bytes], project: str = "tiny-asse
     return PinnedWheel(project, "1.0", path.name, sha256_of(path), path.stat().st_size)
 
 
-def make_model_asset(index: Path, scratch: Path) -> ModelAsset:
+def make_model_asset(index, scratch):
     """A wheel holding a random two-layer Llama as GGUF."""
     gguf = scratch / "tiny.gguf"
     write_gguf(gguf)
@@ -52,7 +50,7 @@ def make_model_asset(index: Path, scratch: Path) -> ModelAsset:
     return ModelAsset("tiny-model", wheel, "tiny/tiny.gguf", "<|im_end|>", 1_000_000)
 
 
-def write_gguf(path: Path) -> None:
+def write_gguf(path):
     writer = GGUFWriter(str(path), "llama")
     writer.add_name("A name that must not leak")
     writer.add_block_count(2)
@@ -79,15 +77,12 @@ def write_gguf(path: Path) -> None:
     writer.close()
 
 
-def tensor_values(name: str, shape: tuple[int, ...]) -> np.ndarray:
+def tensor_values(name, shape):
     return np.random.default_rng(len(name)).standard_normal(shape, dtype=np.float32)
 
 
-def _tensor_shapes() -> dict[str, tuple[int, ...]]:
-    shapes: dict[str, tuple[int, ...]] = {
-        "token_embd.weight": (len(VOCABULARY), WIDTH),
-        "output_norm.weight": (WIDTH,),
-    }
+def _tensor_shapes():
+    shapes = {"token_embd.weight": (len(VOCABULARY), WIDTH), "output_norm.weight": (WIDTH,)}
     for layer in range(2):
         prefix = f"blk.{layer}"
         for name in ("attn_q", "attn_k", "attn_v", "attn_output"):
@@ -100,9 +95,7 @@ def _tensor_shapes() -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def make_tokenizer(
-    begins_text: bool = False, with_end_of_text: bool = True
-) -> PreTrainedTokenizerFast:
+def make_tokenizer(begins_text=False, with_end_of_text=True):
     """One token a byte; with ``begins_text`` every text starts with <|im_start|>."""
     vocabulary = {token: number for number, token in enumerate(VOCABULARY)}
     if not with_end_of_text:
@@ -119,12 +112,12 @@ def make_tokenizer(
     )
 
 
-def offline_index(index: Path) -> dict[str, str]:
+def offline_index(index):
     """Environment in which pip sees this folder and nothing else."""
     return {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(index), "PIP_CONFIG_FILE": os.devnull}
 
 
-def kill_when(script: str, mark: str, environment: dict[str, str]) -> None:
+def kill_when(script, mark, environment):
     """Run a Python script and SIGKILL it at the first line of output that contains ``mark``."""
     with subprocess.Popen(
         [sys.executable, "-c", script],
@@ -134,7 +127,6 @@ def kill_when(script: str, mark: str, environment: dict[str, str]) -> None:
         text=True,
         env={**os.environ, **environment},
     ) as process:
-        assert process.stdout is not None
         lines = []
         for line in process.stdout:
             lines.append(line)
@@ -144,6 +136,6 @@ def kill_when(script: str, mark: str, environment: dict[str, str]) -> None:
     assert process.returncode == -signal.SIGKILL, "".join(lines)
 
 
-def visible(folder: Path) -> list[str]:
+def visible(folder):
     """Names in a folder but for the lock files, which stay and mean nothing."""
     return sorted(path.name for path in folder.iterdir() if not path.name.endswith(".lock"))

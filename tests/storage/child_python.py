@@ -1,18 +1,12 @@
 """Start children that run this checkout's ``storage``, on a file or a server."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[2]
 ENGINES = ("sqlite", "postgresql")
-StartPython = Callable[..., "subprocess.Popen[str]"]
-
-
 PRELUDE = """
 from pathlib import Path
 from storage import open_store
@@ -21,36 +15,31 @@ def open_at(text, **options):
 """
 
 
-def let_go(children: Sequence[subprocess.Popen[str]]) -> None:
+def let_go(children):
     """Let children that have printed "ready" and read a line go at the same moment."""
     for child in children:
-        assert child.stdout is not None
         first = child.stdout.readline()
         assert first == "ready\n", first + child.stdout.read()
     for child in children:
-        assert child.stdin is not None
         child.stdin.write("go\n")
         child.stdin.flush()
 
 
-def outputs_of(children: Sequence[subprocess.Popen[str]]) -> list[str]:
+def outputs_of(children):
     """Wait for children that all end well; what else they print."""
     outputs = [child.communicate(timeout=60)[0] for child in children]
     assert [child.returncode for child in children] == [0] * len(children), outputs
     return outputs
 
 
-def start_all(children: Sequence[subprocess.Popen[str]]) -> list[str]:
+def start_all(children):
     """``let_go``, then ``outputs_of``."""
     let_go(children)
     return outputs_of(children)
 
 
-def start_child(code: str, *arguments: object) -> subprocess.Popen[str]:
-    """Start ``python -c CODE ARGUMENTS`` with pipes; errors go to the same pipe as output.
-
-    The code may call ``open_at``, which is ``open_store`` with the location as text.
-    """
+def start_child(code, *arguments):
+    """Start ``python -c CODE ARGUMENTS`` with pipes; errors go to the same pipe as output."""
     return subprocess.Popen(
         [sys.executable, "-W", "error", "-c", PRELUDE + code, *map(str, arguments)],
         stdin=subprocess.PIPE,

@@ -1,50 +1,43 @@
 """Real SQLite files, a real PostgreSQL and real child processes; nothing is mocked."""
 
-from __future__ import annotations
-
-import subprocess
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
-from storage import Store, open_store
-from tests.storage.child_python import ENGINES, StartPython, start_child
+from storage import open_store
+from tests.storage.child_python import ENGINES, start_child
 
 
 @pytest.fixture
-def database_path(tmp_path: Path) -> Path:
+def database_path(tmp_path):
     return tmp_path / "sol.sqlite3"
 
 
 @pytest.fixture
-def postgres_url(request: pytest.FixtureRequest) -> Iterator[str]:
+def postgres_url(request):
     """A blank database on the tests' server."""
     with request.getfixturevalue("postgres_server").database() as url:
         yield url
 
 
 @pytest.fixture(params=ENGINES)
-def location(request: pytest.FixtureRequest, tmp_path: Path) -> Path | str:
+def location(request, tmp_path):
     """A place for a database without rows; whoever uses it is tested on both engines."""
     if request.param == "sqlite":
         return tmp_path / "sol.sqlite3"
-    url: str = request.getfixturevalue("postgres_server").emptied()
-    return url
+    return request.getfixturevalue("postgres_server").emptied()
 
 
 @pytest.fixture
-def store(location: Path | str) -> Iterator[Store]:
+def store(location):
     with open_store(location) as opened:
         yield opened
 
 
 @pytest.fixture
-def start_python() -> Iterator[StartPython]:
+def start_python():
     """``start_child``; a child that is left over is killed at the end of the test."""
-    children: list[subprocess.Popen[str]] = []
+    children = []
 
-    def start(code: str, *arguments: object) -> subprocess.Popen[str]:
+    def start(code, *arguments):
         children.append(start_child(code, *arguments))
         return children[-1]
 

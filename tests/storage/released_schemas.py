@@ -4,11 +4,8 @@ Frozen: add the next version's steps when a release changes the schema, and neve
 is here. The upgrade tests start from each of them, so they cover every later migration.
 """
 
-from __future__ import annotations
-
 import sqlite3
 from contextlib import closing
-from pathlib import Path
 
 RUN_ID = "oldestRun_01"
 JOB_ID = "oldestJob_01"  # from version 2 on
@@ -110,7 +107,7 @@ CREATE INDEX runs_by_parent ON runs (parent);
 VERSIONS = tuple(_STEPS)
 
 
-def write_released_database(path: Path, version: int) -> None:
+def write_released_database(path, version):
     """Make the database of an earlier release, with one finished run in it, and a paused job."""
     steps = "".join(_STEPS[number] for number in VERSIONS[:version])
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:

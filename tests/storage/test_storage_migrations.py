@@ -1,17 +1,13 @@
 """From a blank file, and from every released version, to today's schema."""
 
-from __future__ import annotations
-
 import sqlite3
-from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 from sqlalchemy import inspect
 
-from storage import StorageError, Store, open_store
+from storage import StorageError, open_store
 from storage.database import Database
 from storage.dialects.postgres import PostgresBackend
 from storage.dialects.sqlite import SqliteBackend
@@ -25,24 +21,13 @@ from storage.schema import (
 )
 from storage.store import migrate
 from tests.storage.child_python import ENGINES
-from tests.storage.released_schemas import (
-    JOB_ID,
-    RUN_ID,
-    VERSIONS,
-    write_released_database,
-)
+from tests.storage.released_schemas import JOB_ID, RUN_ID, VERSIONS, write_released_database
 
-TABLES = (
-    runs_table,
-    events_table,
-    jobs_table,
-    job_metrics_table,
-    job_samples_table,
-)
+TABLES = (runs_table, events_table, jobs_table, job_metrics_table, job_samples_table)
 
 
 @pytest.fixture(params=ENGINES)
-def database(request: pytest.FixtureRequest) -> Iterator[Database]:
+def database(request):
     """A blank one on each engine."""
     backend = (
         SqliteBackend(request.getfixturevalue("database_path"))
@@ -54,7 +39,7 @@ def database(request: pytest.FixtureRequest) -> Iterator[Database]:
     opened.close()
 
 
-def schema_of(path: Path) -> dict[str, list[tuple[object, ...]]]:
+def schema_of(path):
     """The version; each table's columns (name, type, default, place in the key), indexes, links."""
     columns = "SELECT name, type, dflt_value, pk FROM pragma_table_info(?)"
     indexes = (
@@ -74,7 +59,7 @@ def schema_of(path: Path) -> dict[str, list[tuple[object, ...]]]:
         return found | {"": connection.execute("PRAGMA user_version").fetchall()}
 
 
-def columns_of(database: Database) -> dict[str, list[str]]:
+def columns_of(database):
     """Each table's columns in order."""
     with database.read() as connection:
         found = inspect(connection)
@@ -84,12 +69,12 @@ def columns_of(database: Database) -> dict[str, list[str]]:
         }
 
 
-def test_every_version_has_a_frozen_copy() -> None:
+def test_every_version_has_a_frozen_copy():
     assert tuple(range(1, LATEST_VERSION + 1)) == VERSIONS
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_upgrade_keeps_the_data(tmp_path: Path, database_path: Path, version: int) -> None:
+def test_upgrade_keeps_the_data(tmp_path, database_path, version):
     write_released_database(database_path, version)
     with open_store(database_path) as store:
         assert store.notices == ()
@@ -107,7 +92,7 @@ def test_upgrade_keeps_the_data(tmp_path: Path, database_path: Path, version: in
     assert schema_of(database_path) == schema_of(tmp_path / "fresh.sqlite3")
 
 
-def check_job(store: Store) -> None:
+def check_job(store):
     (job,) = store.jobs.list(owner="alice")
     assert (job.id, job.kind, job.status, job.title) == (JOB_ID, "train", "paused", "Straße")
     assert (job.params, job.progress, job.message) == ({"name": "p"}, 0.25, "grpo")
@@ -117,7 +102,7 @@ def check_job(store: Store) -> None:
     assert store.jobs.resume(JOB_ID).status == "queued"
 
 
-def test_both_engines_have_the_same_tables_indexes_and_foreign_keys(database: Database) -> None:
+def test_both_engines_have_the_same_tables_indexes_and_foreign_keys(database):
     migrate(database)
     assert {t.name: list(t.columns.keys()) for t in TABLES}.items() <= columns_of(database).items()
     with database.read() as connection:
@@ -138,7 +123,7 @@ def test_both_engines_have_the_same_tables_indexes_and_foreign_keys(database: Da
     assert referring == {"events", "job_metrics", "job_samples"}
 
 
-def test_connections_have_the_pragmas(database_path: Path) -> None:
+def test_connections_have_the_pragmas(database_path):
     wanted = {"journal_mode": "wal", "busy_timeout": 10_000, "foreign_keys": 1, "synchronous": 1}
     with open_store(database_path) as store:
         for transaction in (store._database.read, store._database.write):
@@ -150,7 +135,7 @@ def test_connections_have_the_pragmas(database_path: Path) -> None:
             assert found == wanted
 
 
-def test_a_failing_migration_changes_nothing(database: Database) -> None:
+def test_a_failing_migration_changes_nothing(database):
     with database.write() as connection:
         connection.exec_driver_sql("CREATE TABLE jobs_by_owner (x INTEGER)")
     with pytest.raises(StorageError, match=r"already (exists|a table)"):
@@ -162,9 +147,7 @@ def test_a_failing_migration_changes_nothing(database: Database) -> None:
     assert migrate(database) == LATEST_VERSION
 
 
-def test_columns_and_indexes_of_later_versions_are_added_on_both_engines(
-    database: Database,
-) -> None:
+def test_columns_and_indexes_of_later_versions_are_added_on_both_engines(database):
     assert migrate(database) == 0
     schema = columns_of(database)
     with database.write() as connection:  # as version 6 had them

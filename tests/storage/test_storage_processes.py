@@ -1,7 +1,5 @@
 """Several threads, several processes, and processes that die."""
 
-from __future__ import annotations
-
 import os
 import sqlite3
 import sys
@@ -13,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from storage import open_store
-from tests.storage.child_python import StartPython, start_all
+from tests.storage.child_python import start_all
 
 APPEND_FOREVER = """
 import sys
@@ -60,11 +58,8 @@ with open_at(sys.argv[1]) as store:
 
 
 @pytest.mark.parametrize("num_batches", [1, 100])
-def test_what_append_returned_survives_kill_9(
-    location: Path | str, start_python: StartPython, num_batches: int
-) -> None:
+def test_what_append_returned_survives_kill_9(location, start_python, num_batches):
     child = start_python(APPEND_FOREVER, location)
-    assert child.stdout is not None
     run_id = child.stdout.readline().strip()
     promised = 0
     for _ in range(num_batches):
@@ -83,9 +78,7 @@ def test_what_append_returned_survives_kill_9(
 
 
 @pytest.mark.parametrize("content", [None, b"", b"damaged"])
-def test_processes_that_open_a_file_at_once(
-    tmp_path: Path, start_python: StartPython, content: bytes | None
-) -> None:
+def test_processes_that_open_a_file_at_once(tmp_path, start_python, content):
     files, num_processes = [tmp_path / f"{number}.sqlite3" for number in range(4)], 3
     if content is not None:
         for path in files:
@@ -106,11 +99,11 @@ def test_processes_that_open_a_file_at_once(
             assert len(store.runs.list()) == num_processes
 
 
-def test_closing_leaves_nothing_open(database_path: Path) -> None:
+def test_closing_leaves_nothing_open(database_path):
     with open_store(database_path) as store:
         barrier = threading.Barrier(8)
 
-        def work(_: int) -> None:
+        def work(_):
             with store._database.read() as connection:
                 connection.exec_driver_sql("SELECT count(*) FROM runs")
                 barrier.wait(timeout=10)
@@ -129,9 +122,7 @@ def test_closing_leaves_nothing_open(database_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no fork")
-def test_a_forked_child_is_told_to_open_its_own(
-    location: Path | str, start_python: StartPython
-) -> None:
+def test_a_forked_child_is_told_to_open_its_own(location, start_python):
     output, _ = start_python(USE_AFTER_FORK, location).communicate(timeout=60)
     assert "Call open_store in the child" in output, output
     assert output.splitlines()[-1] == "1"
@@ -149,7 +140,7 @@ with open_at(sys.argv[1], busy_timeout_s=60) as store:
 """
 
 
-def test_no_two_processes_get_one_job(location: Path | str, start_python: StartPython) -> None:
+def test_no_two_processes_get_one_job(location, start_python):
     num_jobs, num_processes = 60, 4
     with open_store(location) as store:
         made = [store.jobs.create("train", "a", str(n), {}).id for n in range(num_jobs)]
@@ -162,7 +153,7 @@ def test_no_two_processes_get_one_job(location: Path | str, start_python: StartP
                 assert store.jobs.get(job_id).result == {"by": f"w{number}"}
 
 
-def test_an_idle_claim_waits_for_no_writer(database_path: Path) -> None:
+def test_an_idle_claim_waits_for_no_writer(database_path):
     with (
         open_store(database_path, busy_timeout_s=0.1) as store,
         closing(sqlite3.connect(database_path, isolation_level=None)) as other,

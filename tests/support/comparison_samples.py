@@ -1,14 +1,11 @@
 """Two generations of one prompt that part and meet again, without a model."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 from app.formats.plain_json import json_safe
 from sol_core.actions import Budget
 from sol_core.config import GenerationConfig, ScheduleConfig, SideRowConfig
 from sol_core.events import event_to_dict
-from storage import Store
 from tests.support.fake_engine import FakeEngine
 
 __all__ = ["save_pair"]
@@ -17,13 +14,8 @@ DENSE = SideRowConfig("dense", ScheduleConfig("dense"))
 
 
 def save_pair(
-    store: Store,
-    first: tuple[str, ...],
-    second: tuple[str, ...],
-    prompts: tuple[str, str] = ("Why </script>?", "Why </script>?"),
-    *,
-    has_shadow: bool = True,
-) -> str:
+    store, first, second, prompts=("Why </script>?", "Why </script>?"), *, has_shadow=True
+):
     """Saves both and returns the comparison's id; the same text is the same token."""
     ids = {text: 100 + at for at, text in enumerate(dict.fromkeys((*first, *second)))}
     schedules = (

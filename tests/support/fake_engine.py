@@ -6,10 +6,9 @@ import math
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,10 +18,7 @@ from sol_core.config import GenerationConfig
 from sol_core.errors import SolError
 from sol_core.events import (
     Alternative,
-    Event,
     FinishEvent,
-    FinishReason,
-    PageReads,
     PartTimes,
     PrefillEvent,
     SideEvent,
@@ -33,15 +29,15 @@ from sol_core.generation.sequence import page_reads
 from sol_core.models.step.weight_bytes import WeightBytes
 from tests.sol_core.decoding.test_cost import SMOLLM2
 
-__all__ = ["FAKE_MODEL", "FakeEngine", "fake_load", "make_token"]
+__all__ = ["FAKE_MODEL", "FakeEngine", "action_near", "bells", "fake_load", "make_token"]
 
 
 class _FakeModel(SimpleNamespace):
     @property
-    def tokenizer(self) -> Any:
+    def tokenizer(self):
         raise SolError("The stand-in model has no tokenizer.")
 
-    def encode(self, text: str, **options: bool) -> Any:
+    def encode(self, text, **options):
         return self.tokenizer(text, **options)
 
 
@@ -61,46 +57,28 @@ FAKE_MODEL = _FakeModel(
 WORDS = (" the", " sea", " was", " calm", " and", " un", "believ", "ably", " blue", ",", " so")
 
 
-def fake_load(on_progress: Callable[[str, float], None]) -> Any:
+def fake_load(on_progress):
     on_progress("Loading", 0.5)
     return FAKE_MODEL
 
 
 @dataclass
 class FakeEngine:
-    """``generate`` with the engine's signature.
-
-    Attributes:
-        tokens: texts in order, repeated up to the limit when ``repeat`` is set.
-        step_s: time per token.
-        prefill_s: time before the first token; ``should_stop`` ends it early.
-        error_at: raise ``SolError`` before this token.
-        at_once: tokens that come without waiting, as many steps earlier than at the pace.
-        pause_at: wait before this token until ``resume`` is set, or for a minute.
-        pages: texts of the prompt's pages.
-        calls: prompts in the order they were begun.
-        made_at: wall-clock seconds at which each token was made.
-    """
+    """``generate`` with the engine's signature."""
 
     tokens: Sequence[str] = WORDS
-    step_s: float = 0.0
-    prefill_s: float = 0.0
-    repeat: bool = True
-    error_at: int | None = None
-    at_once: range = range(0)
-    pause_at: int | None = None
+    step_s: float = 0.0  # of a token
+    prefill_s: float = 0.0  # ``should_stop`` ends it early
+    repeat: bool = True  # the texts, up to the limit
+    error_at: int | None = None  # raise ``SolError`` before this token
+    at_once: range = range(0)  # tokens that come without waiting
+    pause_at: int | None = None  # wait for ``resume`` before this token, for a minute
     resume: threading.Event = field(default_factory=threading.Event)
-    pages: tuple[str, ...] = ()
-    calls: list[str] = field(default_factory=list)
-    made_at: list[float] = field(default_factory=list)
+    pages: tuple[str, ...] = ()  # texts of the prompt's pages
+    calls: list[str] = field(default_factory=list)  # prompts as they were begun
+    made_at: list[float] = field(default_factory=list)  # wall-clock seconds of each token
 
-    def __call__(
-        self,
-        model: Any,
-        prompt: str,
-        config: GenerationConfig,
-        should_stop: Callable[[], bool],
-    ) -> Iterator[Event]:
+    def __call__(self, model, prompt, config, should_stop):
         self.calls.append(prompt)
         begin = time.monotonic()
         while time.monotonic() - begin < self.prefill_s and not should_stop():
@@ -110,8 +88,8 @@ class FakeEngine:
         count = config.max_new_tokens
         if not self.repeat:
             count = min(count, len(self.tokens))
-        made: list[TokenEvent] = []
-        reason: FinishReason = "length"
+        made = []
+        reason = "length"
         for index in range(count):
             if should_stop():
                 reason = "stopped"
@@ -136,14 +114,12 @@ class FakeEngine:
         yield _finish(reason, made)
 
 
-def make_token(
-    index: int, text: str, config: GenerationConfig | None = None, step_s: float = 0.02
-) -> TokenEvent:
+def make_token(index, text, config=None, step_s=0.02):
     """A token event with plausible, reproducible numbers."""
     config = config or GenerationConfig()
     wave = 0.5 + 0.5 * math.sin(index * 0.7)
     is_dense = config.schedule.kind == "dense"
-    action = DENSE if is_dense else _action(config.schedule.budget, wave)
+    action = DENSE if is_dense else action_near(config.schedule.budget, wave)
     surprisal = 0.05 + 3 * wave**3
     has_dense = any(row.name == "dense" for row in config.side_rows)
     share = (action.keep_fraction + action.channel_keep_ratio) / 2
@@ -173,13 +149,13 @@ def make_token(
         cost=StepCost(1e8 * share, 1e8 * share, 5e7, 0, 1e8 * share, 1e8 * share, 5e7, 0),
         dense_cost=StepCost(1e8, 1e8, 5e7, 0, 1e8, 1e8, 5e7, 0),
         cached_tokens=20 + index,
-        policy=_distribution(config, action) if config.schedule.kind == "policy" else None,
+        policy=bells(config.grid.levels(), action, 5) if config.schedule.kind == "policy" else None,
         parts_ms=PartTimes(*(step_ms * share for share in (0.35, 0.35, 0.2, 0.04, 0.06))),
         page_reads=_page_reads(index, action) if config.page_reads else None,
     )
 
 
-def _page_reads(index: int, action: Action) -> PageReads:
+def _page_reads(index, action):
     """Pages of 8 tokens drawn anew for every layer and KV head, the last one always among them."""
     draw, spec = random.Random(index), FAKE_MODEL.spec
     pages = -(-(20 + index) // 8)
@@ -192,17 +168,19 @@ def _page_reads(index: int, action: Action) -> PageReads:
     return page_reads(readers, spec.num_kv_heads)
 
 
-def _distribution(config: GenerationConfig, action: Action) -> tuple[tuple[float, ...], ...]:
-    """A bell around the action on each axis, wide on the bits."""
+def bells(levels, action, bits_wide):
+    """A bell around the action on each axis, so wide on the bits."""
     parts = []
-    axes = zip(config.grid.levels(), action.as_tuple(), (0.15, 0.08, 5), strict=True)
-    for levels, value, width in axes:
-        weights = [math.exp(-(((level - value) / width) ** 2) / 2) for level in levels]
+    for of_axis, value, width in zip(
+        levels, action.as_tuple(), (0.15, 0.08, bits_wide), strict=True
+    ):
+        weights = [math.exp(-(((level - value) / width) ** 2) / 2) for level in of_axis]
         parts.append(tuple(weight / sum(weights) for weight in weights))
     return tuple(parts)
 
 
-def _action(budget: Budget, wave: float) -> Action:
+def action_near(budget, wave):
+    """An action above or below the budget, by a wave from 0 to 1."""
     spread = 2 * wave - 1
     keep = min(max(budget.keep_fraction + 0.3 * spread, 0.1), 1.0)
     channels = min(max(budget.channel_keep_ratio + 0.2 * spread, 0.4), 1.0)
@@ -210,7 +188,7 @@ def _action(budget: Budget, wave: float) -> Action:
     return Action(round(keep, 1), round(channels * 20) / 20, bits)
 
 
-def _finish(reason: FinishReason, made: list[TokenEvent]) -> FinishEvent:
+def _finish(reason, made):
     count = len(made)
     decode_ms = sum(token.step_ms for token in made)
     spend = None

@@ -1,15 +1,8 @@
-"""Closes what Gradio leaves open, so that warnings can stay errors in tests that launch it.
-
-Every ``App`` makes an event loop that nobody runs or closes; collected later, inside whatever
-test happens to be running, it would be an unraisable ResourceWarning there.
-"""
-
-from __future__ import annotations
+"""Closes what Gradio leaves open, so that warnings can stay errors in tests that launch it."""
 
 import asyncio
 import gc
 import warnings
-from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
@@ -18,12 +11,12 @@ __all__ = ["closing_gradio_leftovers"]
 
 
 @contextmanager
-def closing_gradio_leftovers() -> Iterator[None]:
+def closing_gradio_leftovers():
     """Wrap everything between building an app and having closed it."""
-    made: list[asyncio.AbstractEventLoop] = []
+    made = []
     real = asyncio.new_event_loop
 
-    def new_event_loop() -> asyncio.AbstractEventLoop:
+    def new_event_loop():
         made.append(real())
         return made[-1]
 

@@ -1,8 +1,4 @@
-"""A stand-in for the Hugging Face Hub: as much of its HTTP as pushing and pulling a policy needs.
-
-Repositories are dictionaries in memory. Whatever a request carries in its Authorization header
-is noted, so that tests can see who had the token.
-"""
+"""A stand-in for the Hugging Face Hub."""
 
 from __future__ import annotations
 
@@ -11,11 +7,9 @@ import hashlib
 import json
 import re
 import threading
-from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
 
 __all__ = ["HubStandIn", "hub_stand_in"]
 
@@ -26,29 +20,18 @@ _FILE = re.compile(r"/([\w.-]+/[\w.-]+)/resolve/([\w.-]+)/([\w.-]+)")
 
 @dataclass
 class HubStandIn:
-    """What the stand-in holds and heard.
-
-    Attributes:
-        repositories: files by name, of each "owner/name".
-        token: a write without it is refused.
-        tokens: what was sent.
-        fetched: names of the files that were asked for.
-        sizes: sizes to claim instead of the real ones.
-        stuck: set once half of ``sticks``, a file, is sent; the other half never comes.
-    """
+    """Contents of the stand-in, and the tokens and names that it was sent."""
 
     url: str = ""
-    token: str = "hf_secret"
-    repositories: dict[str, dict[str, bytes]] = field(default_factory=dict)
+    token: str = "hf_secret"  # a write without it is refused
+    repositories: dict[str, dict[str, bytes]] = field(default_factory=dict)  # files by name
     tokens: set[str] = field(default_factory=set)
     fetched: list[str] = field(default_factory=list)
-    sizes: dict[str, int] = field(default_factory=dict)
-    sticks: str = ""
-    stuck: threading.Event = field(default_factory=threading.Event)
+    sizes: dict[str, int] = field(default_factory=dict)  # claimed instead of the real ones
 
 
 @contextmanager
-def hub_stand_in() -> Iterator[HubStandIn]:
+def hub_stand_in():
     """A running stand-in on a port of its own."""
     hub = HubStandIn()
 
@@ -71,7 +54,7 @@ class _Handler(BaseHTTPRequestHandler):
     held: HubStandIn
     protocol_version = "HTTP/1.1"
 
-    def do_GET(self) -> None:
+    def do_GET(self):
         hub = self.held
         if found := _MODEL.fullmatch(self.path):
             files = hub.repositories.get(found[1])
@@ -89,10 +72,10 @@ class _Handler(BaseHTTPRequestHandler):
             return self._answer(200, {"id": found[1], "sha": COMMIT, "siblings": siblings})
         return self._file()
 
-    def do_HEAD(self) -> None:
+    def do_HEAD(self):
         self._file()
 
-    def do_POST(self) -> None:
+    def do_POST(self):
         length = int(self.headers.get("Content-Length") or 0)
         chunked = self.headers.get("Transfer-Encoding") == "chunked"
         body = b"".join(self._chunks()) if chunked else self.rfile.read(length)
@@ -124,7 +107,7 @@ class _Handler(BaseHTTPRequestHandler):
         address = f"{hub.url}/{found[1]}/commit/{COMMIT}"
         return self._answer(200, {"commitUrl": address, "commitOid": COMMIT})
 
-    def _file(self) -> None:
+    def _file(self):
         found = _FILE.fullmatch(self.path)
         files = self.held.repositories.get(found[1], {}) if found else {}
         if found is None or found[3] not in files:
@@ -132,25 +115,13 @@ class _Handler(BaseHTTPRequestHandler):
         data = files[found[3]]
         if self.command == "GET":
             self.held.fetched.append(found[3])
-            if found[3] == self.held.sticks:
-                return self._half(data)
-        self._send(200, data, {"ETag": f'"{hashlib.sha1(data).hexdigest()}"'})
-        return None
+        return self._send(200, data, {"ETag": f'"{hashlib.sha1(data).hexdigest()}"'})
 
-    def _half(self, data: bytes) -> None:
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data[: len(data) // 2])
-        self.wfile.flush()
-        self.held.stuck.set()
-        self.rfile.read(1)  # until the client is gone
-
-    def _answer(self, status: int, record: Any, code: str = "") -> None:
+    def _answer(self, status, record, code=""):
         extra = {"X-Error-Code": code, "X-Error-Message": str(record["error"])} if code else {}
         self._send(status, json.dumps(record).encode(), extra)
 
-    def _send(self, status: int, data: bytes, headers: dict[str, str]) -> None:
+    def _send(self, status, data, headers):
         self._token()
         self.send_response(status)
         for name, value in {"X-Repo-Commit": COMMIT, **headers}.items():
@@ -160,17 +131,17 @@ class _Handler(BaseHTTPRequestHandler):
         if self.command != "HEAD":
             self.wfile.write(data)
 
-    def _token(self) -> str:
+    def _token(self):
         token = self.headers.get("Authorization", "").removeprefix("Bearer ")
         if token:
             self.held.tokens.add(token)
         return token
 
-    def _chunks(self) -> Iterator[bytes]:
+    def _chunks(self):
         while size := int(self.rfile.readline().strip() or b"0", 16):
             yield self.rfile.read(size)
             self.rfile.readline()
         self.rfile.readline()
 
-    def log_message(self, format: str, *args: Any) -> None:
+    def log_message(self, format, *args):
         """Nothing: the name of the first argument is the base class's."""

@@ -1,12 +1,9 @@
 """Inspections without a model: plausible, reproducible numbers for any texts of tokens."""
 
-from __future__ import annotations
-
 import math
-from collections.abc import Iterator, Sequence
 
 from app.formats.plain_json import json_safe
-from sol_core.actions import DENSE, Action, Budget
+from sol_core.actions import DENSE, Budget
 from sol_core.config import ScheduleConfig
 from sol_core.events import Alternative, StepCost
 from sol_core.inspection.engine import difficulty
@@ -15,11 +12,10 @@ from sol_core.inspection.records import (
     InspectedToken,
     InspectionConfig,
     InspectionEnd,
-    InspectionEvent,
     InspectionStart,
     RowTotals,
 )
-from storage import Store
+from tests.support.fake_engine import action_near, bells
 
 __all__ = ["INSPECTION_CONFIG", "inspection_events", "save_inspection"]
 
@@ -35,9 +31,7 @@ KINDS = ("word start", "continuation", "number", "punctuation", "name", "code", 
 _LEVELS = INSPECTION_CONFIG.grid.levels()
 
 
-def inspection_events(
-    tokens: Sequence[str], config: InspectionConfig = INSPECTION_CONFIG
-) -> Iterator[InspectionEvent]:
+def inspection_events(tokens, config=INSPECTION_CONFIG):
     """Start, one event per text of ``tokens``, end with its report."""
     made = [_token(index, text, config) for index, text in enumerate(tokens)]
     yield InspectionStart(config.rows, (1,), "\ud83d<b>", len(made) + 3, len(made), 12.5)
@@ -47,12 +41,7 @@ def inspection_events(
     yield InspectionEnd("finished", len(made), 70.0 * len(made), 14.25, tuple(totals), report)
 
 
-def save_inspection(
-    store: Store,
-    tokens: Sequence[str],
-    text: str = "A </script> text",
-    config: InspectionConfig = INSPECTION_CONFIG,
-) -> str:
+def save_inspection(store, tokens, text="A </script> text", config=INSPECTION_CONFIG):
     """An inspection as the page saves it; returns its id."""
     schedule = ", ".join(config.rows)
     written = json_safe(config.to_dict())
@@ -64,7 +53,7 @@ def save_inspection(
     return record.id
 
 
-def _token(index: int, text: str, config: InspectionConfig) -> InspectedToken:
+def _token(index, text, config):
     nll = 0.1 + 3 * _wave(index, 0.7) ** 3
     chosen = math.exp(-nll)
     top = [Alternative(100 + index, text, chosen)]
@@ -86,9 +75,9 @@ def _token(index: int, text: str, config: InspectionConfig) -> InspectedToken:
     )
 
 
-def _row(index: int, place: int, name: str, nll: float, budget: Budget | None) -> InspectedRow:
+def _row(index, place, name, nll, budget):
     wave = _wave(index, 0.7 + 0.2 * place)
-    action = DENSE if budget is None else _action(budget, wave if name != "static" else 0.5)
+    action = DENSE if budget is None else action_near(budget, wave if name != "static" else 0.5)
     share = (action.keep_fraction + action.channel_keep_ratio) / 2
     cost = StepCost(1e8 * share, 1e8 * share, 5e7, 0, 1e8 * share, 1e8 * share, 5e7, 0)
     harm = 0.0 if budget is None else 0.4 * (wave - 0.5) + 0.05
@@ -96,25 +85,13 @@ def _row(index: int, place: int, name: str, nll: float, budget: Budget | None) -
     return InspectedRow(name, action, nll + harm, kl, 1 + wave, cost, _policy(name, action))
 
 
-def _action(budget: Budget, wave: float) -> Action:
-    spread = 2 * wave - 1
-    keep = min(max(budget.keep_fraction + 0.3 * spread, 0.1), 1.0)
-    channels = min(max(budget.channel_keep_ratio + 0.2 * spread, 0.4), 1.0)
-    bits = min(max(round(budget.bit_width + 4 * spread), 5), 16)
-    return Action(round(keep, 1), round(channels * 20) / 20, bits)
-
-
-def _policy(name: str, action: Action) -> tuple[tuple[float, ...], ...] | None:
+def _policy(name, action):
     if not name.startswith("policy:"):
         return None
-    made = []
-    for levels, value, width in zip(_LEVELS, action.as_tuple(), (0.15, 0.08, 3), strict=True):
-        weights = [math.exp(-(((level - value) / width) ** 2) / 2) for level in levels]
-        made.append(tuple(weight / sum(weights) for weight in weights))
-    return tuple(made)
+    return bells(_LEVELS, action, 3)
 
 
-def _totals(row: int, name: str, made: Sequence[InspectedToken]) -> RowTotals:
+def _totals(row, name, made):
     steps = [token.rows[row] for token in made]
     count = len(steps)
     means = [sum(step.action.as_tuple()[axis] for step in steps) / count for axis in range(3)]
@@ -127,5 +104,5 @@ def _totals(row: int, name: str, made: Sequence[InspectedToken]) -> RowTotals:
     )
 
 
-def _wave(index: int, pace: float) -> float:
+def _wave(index, pace):
     return 0.5 + 0.5 * math.sin(index * pace)

@@ -1,15 +1,11 @@
 """Jobs as a worker would write them, without a worker: reports, samples, an evaluation's result."""
 
-from __future__ import annotations
-
 import itertools
 import json
 import math
-from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
-from sol_core.actions import ActionGrid, Budget
+from sol_core.actions import ActionGrid
 from sol_core.evaluation.config import REFERENCE_BUDGETS
 
 __all__ = ["evaluation_result", "metric_row", "read_stand_in", "store_policy", "train_sample"]
@@ -19,7 +15,7 @@ TEXT = "The keeper of the light house had not spoken to any one for forty days .
 RANDOM_SCHEDULES = 12
 
 
-def metric_row(step: int, total: int = 40) -> dict[str, Any]:
+def metric_row(step, total=40):
     """Report number ``step`` of a training that goes well."""
     done = step / total
     wave = math.sin(step * 1.7)
@@ -45,7 +41,7 @@ def metric_row(step: int, total: int = 40) -> dict[str, Any]:
     return {"step": step, "phase": phase, "elapsed_s": 14.0 * step, "metrics": metrics}
 
 
-def train_sample(step: int, words: list[str] | None = None) -> dict[str, Any]:
+def train_sample(step, words=None):
     """A held-out text of ``step``; tokens as the trainer gives them."""
     tokens = []
     for index, word in enumerate((words or TEXT.split()) * 2):
@@ -61,7 +57,7 @@ def train_sample(step: int, words: list[str] | None = None) -> dict[str, Any]:
     return {"step": step, "context": context, "budget": [0.5, 0.6, 8.0], "tokens": tokens}
 
 
-def evaluation_result(policies: tuple[str, ...] = ("default",), texts: int = 128) -> dict[str, Any]:
+def evaluation_result(policies=("default",), texts=128):
     """A result of schema 1 in which the policy wins everywhere but at the easiest budget."""
     budgets = [_budget(budget, policies) for budget in REFERENCE_BUDGETS]
     correlation = {
@@ -98,7 +94,7 @@ def evaluation_result(policies: tuple[str, ...] = ("default",), texts: int = 128
     }
 
 
-def _budget(budget: Budget, policies: tuple[str, ...]) -> dict[str, Any]:
+def _budget(budget, policies):
     dense = 3.18
     spend = dict(zip(("keep", "channels", "bits"), budget.as_tuple(), strict=True))
     loss = 0.55 * (1 - budget.keep_fraction) ** 2 + 0.7 * (1 - budget.channel_keep_ratio) ** 2
@@ -125,13 +121,13 @@ def _budget(budget: Budget, policies: tuple[str, ...]) -> dict[str, Any]:
     }
 
 
-def _method(nll: float, kl: float, spend: dict[str, float]) -> dict[str, Any]:
+def _method(nll, kl, spend):
     rate = (spend["keep"] + spend["channels"] + spend["bits"] / 16) / 3
     perplexity = math.exp(nll)
     return {"nll": nll, "kl": kl, "perplexity": perplexity, "net_keep_rate": rate, "spend": spend}
 
 
-def _paired(methods: dict[str, Any], name: str) -> dict[str, float]:
+def _paired(methods, name):
     gain = methods[name]["nll"] - methods["policy"]["nll"]
     kl_gain = methods[name]["kl"] - methods["policy"]["kl"]
     return {
@@ -145,8 +141,8 @@ def _paired(methods: dict[str, Any], name: str) -> dict[str, float]:
     }
 
 
-def _by_step(spend: dict[str, float], steps: int = 16) -> dict[str, list[float]]:
-    found: dict[str, list[float]] = {}
+def _by_step(spend, steps=16):
+    found = {}
     for (axis, mean), sign in zip(spend.items(), itertools.cycle((1, -1)), strict=False):
         width = 0.15 * mean
         found[axis] = [mean + sign * width * math.cos(step / 3) for step in range(steps)]
@@ -154,7 +150,7 @@ def _by_step(spend: dict[str, float], steps: int = 16) -> dict[str, list[float]]
     return found
 
 
-def store_policy(policies: Path, name: str) -> None:
+def store_policy(policies, name):
     """A policy's folder as far as ``read_stand_in`` needs one; it cannot be run."""
     folder = policies / name
     folder.mkdir(parents=True)
@@ -162,7 +158,7 @@ def store_policy(policies: Path, name: str) -> None:
     (folder / "config.json").write_text(json.dumps(info | {"num_parameters": 9}), "utf-8")
 
 
-def read_stand_in(folder: Path) -> Any:
+def read_stand_in(folder):
     """In place of ``read_policy_info``: what ``store_policy`` wrote."""
     saved = json.loads((folder / "config.json").read_text("utf-8"))
     network = SimpleNamespace(network="factored")

@@ -1,7 +1,5 @@
 """A real PostgreSQL of the tests' own: its data in a temporary folder, gone at the end."""
 
-from __future__ import annotations
-
 import ctypes
 import os
 import secrets
@@ -12,10 +10,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import psycopg
 
@@ -43,10 +39,10 @@ PR_SET_PDEATHSIG = 1  # linux/prctl.h
 class PostgresServer:
     """One server process; ``stop`` and ``start`` it at will."""
 
-    def __init__(self, binaries: Path, folder: Path) -> None:
+    def __init__(self, binaries, folder):
         self._binaries, self._folder = binaries, folder
-        self._process: subprocess.Popen[bytes] | None = None
-        self._admins: dict[str, psycopg.Connection[tuple[Any, ...]]] = {}
+        self._process = None
+        self._admins = {}
         with socket.create_server(("127.0.0.1", 0)) as probe:
             self.port = int(probe.getsockname()[1])
         (folder / "password").write_text(PASSWORD)
@@ -57,7 +53,7 @@ class PostgresServer:
         done = subprocess.run(command, capture_output=True, text=True, check=False, **_account())
         assert done.returncode == 0, done.stderr
 
-    def start(self) -> None:
+    def start(self):
         options = {**SETTINGS, "port": str(self.port), "unix_socket_directories": self._folder}
         command = [str(self._binaries / "postgres"), "-D", str(self._folder / "data")]
         for name, value in options.items():
@@ -70,7 +66,7 @@ class PostgresServer:
             if self._process.poll() is not None:  # children of one that was killed still run
                 self._process = self._started(command)
 
-    def _started(self, command: list[str]) -> subprocess.Popen[bytes]:
+    def _started(self, command):
         with (self._folder / "log").open("ab") as log:
             return subprocess.Popen(
                 command,
@@ -81,16 +77,15 @@ class PostgresServer:
                 **_account(),
             )
 
-    def kill(self) -> None:
+    def kill(self):
         """With -9, in the midst of whatever it does; its children end when they notice."""
         while self._admins:
             self._admins.popitem()[1].close()
-        assert self._process is not None
         self._process.kill()
         self._process.wait(30)
         self._process = None
 
-    def stop(self) -> None:
+    def stop(self):
         """At once, connections cut."""
         while self._admins:
             self._admins.popitem()[1].close()
@@ -99,10 +94,10 @@ class PostgresServer:
             self._process.wait(30)
             self._process = None
 
-    def url(self, database: str, user: str = ACCOUNT, password: str = QUOTED_PASSWORD) -> str:
+    def url(self, database, user=ACCOUNT, password=QUOTED_PASSWORD):
         return f"postgresql://{user}:{password}@127.0.0.1:{self.port}/{database}"
 
-    def sql(self, statement: str, database: str = ACCOUNT) -> list[tuple[Any, ...]]:
+    def sql(self, statement, database=ACCOUNT):
         """Run a statement as the superuser, outside a transaction; its rows."""
         where = f"host={self._folder} port={self.port} user={ACCOUNT} dbname={database}"
         if database not in self._admins or self._admins[database].closed:
@@ -111,7 +106,7 @@ class PostgresServer:
         return cursor.fetchall() if cursor.description else []
 
     @contextmanager
-    def database(self) -> Iterator[str]:
+    def database(self):
         """The URL of a blank database, dropped at the end of the block."""
         name = f"test_{secrets.token_hex(6)}"
         self.sql(f"CREATE DATABASE {name}")
@@ -120,11 +115,8 @@ class PostgresServer:
         finally:
             self.sql(f"DROP DATABASE {name} WITH (FORCE)")
 
-    def emptied(self) -> str:
-        """The URL of one database, always the same, with the tables in it and no rows.
-
-        Ten times as fast as a new one.
-        """
+    def emptied(self):
+        """The URL of one database, always the same, with the tables in it and no rows."""
         url, tables = self.url("emptied"), ("runs", "jobs")
         if not self.sql("SELECT 1 FROM pg_database WHERE datname = 'emptied'"):
             self.sql("CREATE DATABASE emptied")
@@ -132,26 +124,25 @@ class PostgresServer:
         self.sql("; ".join(f"DELETE FROM {table}" for table in tables), "emptied")
         return url
 
-    def log(self) -> str:
+    def log(self):
         return (self._folder / "log").read_text()
 
-    def _ready(self) -> list[str]:
+    def _ready(self):
         return [str(self._binaries / "pg_isready"), "-h", str(self._folder), "-p", str(self.port)]
 
-    def _own(self) -> None:
+    def _own(self):
         if _is_root():
             shutil.chown(self._folder, ACCOUNT)
             shutil.chown(self._folder / "password", ACCOUNT)
 
 
 @contextmanager
-def running_postgres() -> Iterator[PostgresServer]:
+def running_postgres():
     """A server for the block. Raises: LookupError when it cannot be had; the text says why."""
     reason = why_no_postgres()
     if reason is not None:
         raise LookupError(reason)
     binaries = _binaries()
-    assert binaries is not None
     # Not pytest's folders: the server's account may not enter them, and a socket's path is short.
     with tempfile.TemporaryDirectory(prefix="sol-pg-", ignore_cleanup_errors=True) as folder:
         server = PostgresServer(binaries, Path(folder))
@@ -162,7 +153,7 @@ def running_postgres() -> Iterator[PostgresServer]:
             server.stop()
 
 
-def why_no_postgres() -> str | None:
+def why_no_postgres():
     """What is missing for a server here; None when nothing is."""
     if _binaries() is None:
         return f"no PostgreSQL server under {DEBIAN} or on the PATH: apt-get install postgresql"
@@ -176,7 +167,7 @@ def why_no_postgres() -> str | None:
     return None
 
 
-def _binaries() -> Path | None:
+def _binaries():
     found = sorted(Path(DEBIAN).glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
     on_path = shutil.which("initdb")
     if found:
@@ -184,15 +175,15 @@ def _binaries() -> Path | None:
     return Path(os.path.realpath(on_path)).parent if on_path else None
 
 
-def _end_with_parent() -> None:
+def _end_with_parent():
     """A test process that is killed leaves no server behind; Linux only."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGINT)
 
 
-def _is_root() -> bool:
+def _is_root():
     return os.name == "posix" and os.geteuid() == 0
 
 
-def _account() -> dict[str, Any]:
+def _account():
     return {"user": ACCOUNT, "group": ACCOUNT, "extra_groups": []} if _is_root() else {}

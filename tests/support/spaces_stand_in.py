@@ -23,9 +23,7 @@ import os
 import pickle
 import signal
 import threading
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import gradio as gr
 import torch
@@ -35,9 +33,9 @@ __all__ = ["CALLS", "GPU", "REUSE", "Call", "refusals"]
 
 _fork = multiprocessing.get_context("fork")
 REUSE = [False]
-CALLS: list[Call] = []
-refusals: list[tuple[str, str]] = []  # (title, message) of the next calls
-_workers: dict[Any, list[_Worker]] = {}
+CALLS = []
+refusals = []  # (title, message) of the next calls
+_workers = {}
 
 
 @dataclass
@@ -54,14 +52,14 @@ class Call:
 class _Worker:
     """A forked process that does the calls of one function, one after another."""
 
-    def __init__(self, task: Callable[..., Any]) -> None:
+    def __init__(self, task):
         self.requests, there = _fork.Pipe()
         self.stop = _fork.Event()
         self.process = _fork.Process(target=self._serve, args=(task, there), daemon=True)
         self.process.start()
         there.close()
 
-    def _serve(self, task: Callable[..., Any], there: Any) -> None:
+    def _serve(self, task, there):
         self.requests.close()  # the parent's end
         while True:
             try:
@@ -74,7 +72,7 @@ class _Worker:
             thread.start()
             thread.join()
 
-    def _answer(self, task: Callable[..., Any], there: Any, arguments: tuple[Any, ...]) -> None:
+    def _answer(self, task, there, arguments):
         try:
             if inspect.isgeneratorfunction(task):
                 events = task(*arguments)
@@ -90,11 +88,11 @@ class _Worker:
             there.send_bytes(pickle.dumps(("error", type(error).__name__)))
 
 
-def GPU(task: Callable[..., Any], *, duration: Any = 60) -> Callable[..., Any]:
+def GPU(task, *, duration=60):
     """The decorator."""
 
     @functools.wraps(task)
-    def generator(*arguments: Any) -> Iterator[Any]:
+    def generator(*arguments):
         with _running(task, duration, arguments) as worker:
             try:
                 while (answer := _receive(worker))[0] == "value":
@@ -107,7 +105,7 @@ def GPU(task: Callable[..., Any], *, duration: Any = 60) -> Callable[..., Any]:
                 raise
 
     @functools.wraps(task)
-    def function(*arguments: Any) -> Any:
+    def function(*arguments):
         with _running(task, duration, arguments) as worker:
             return _receive(worker)[1]
 
@@ -115,9 +113,7 @@ def GPU(task: Callable[..., Any], *, duration: Any = 60) -> Callable[..., Any]:
 
 
 @contextlib.contextmanager
-def _running(
-    task: Callable[..., Any], duration: Any, arguments: tuple[Any, ...]
-) -> Iterator[_Worker]:
+def _running(task, duration, arguments):
     """A process that has begun the call, and is killed when its time is over."""
     assert not torch.cuda.is_initialized(), "CUDA was initialised before the fork"
     request = LocalContext.request.get(None)
@@ -130,7 +126,6 @@ def _running(
         raise gr.Error(message, title=title, print_exception=False)
     idle = _workers.get(task, [])
     worker = idle.pop() if idle else _Worker(task)
-    assert worker.process.pid is not None
     call.pid = worker.process.pid
     worker.requests.send_bytes(pickle.dumps(arguments))
     timer = threading.Timer(seconds, functools.partial(os.kill, call.pid, signal.SIGKILL))
@@ -151,7 +146,7 @@ def _running(
             worker.requests.close()
 
 
-def _receive(worker: _Worker) -> tuple[str, Any]:
+def _receive(worker):
     try:
         kind, value = pickle.loads(worker.requests.recv_bytes())
     except (EOFError, ConnectionResetError):
@@ -161,5 +156,5 @@ def _receive(worker: _Worker) -> tuple[str, Any]:
     return kind, value
 
 
-def _error(message: str) -> gr.Error:
+def _error(message):
     return gr.Error(message, title="ZeroGPU worker error", print_exception=False)

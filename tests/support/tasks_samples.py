@@ -1,9 +1,5 @@
 """The result of the tasks as the engine makes it, for the pages' tests."""
 
-from __future__ import annotations
-
-from typing import Any
-
 __all__ = ["tasks_result"]
 
 _ASKED = ((0.7, 0.8, 16.0), (0.5, 0.7, 12.8), (0.4, 0.6, 9.0))
@@ -11,7 +7,7 @@ _METHODS = {"policy": 1.0, "static": 0.0, "paper": -2.0}  # in gains above stati
 _TASKS = (("arc_easy", 0.25, 0.55), ("piqa", 0.5, 0.68), ("mmlu", 0.25, 0.27))
 
 
-def tasks_result(policy: str = "default") -> dict[str, Any]:
+def tasks_result(policy="default"):
     """A result of schema 3 in which the policy is ahead by more the harsher the budget is."""
     tasks = [_task(name, chance, dense) for name, chance, dense in _TASKS]
     gains = [budget["gain"]["mean"] for task in tasks for budget in task["budgets"]]
@@ -45,11 +41,11 @@ def tasks_result(policy: str = "default") -> dict[str, Any]:
     }
 
 
-def _task(name: str, chance: float, dense: float) -> dict[str, Any]:
+def _task(name, chance, dense):
     return _scored(dense, 500, chance) | {"task": name, "steps": 4000, "chance": chance}
 
 
-def _scored(dense: float, questions: int, chance: float = 0.3) -> dict[str, Any]:
+def _scored(dense, questions, chance=0.3):
     budgets = []
     for at, asked in enumerate(_ASKED):
         lost, gain = (0.02, 0.07, 0.16)[at] * (dense - chance) * 3, (-0.002, 0.012, 0.034)[at]
@@ -63,11 +59,7 @@ def _scored(dense: float, questions: int, chance: float = 0.3) -> dict[str, Any]
                 },
                 **{f"{name}gain": gains for name, gains in _gains(gain).items()},
                 "differences": {
-                    pair: {
-                        "accuracy": gains[""],
-                        "margin": gains["margin_"],
-                        "nll": gains["nll_"],
-                    }
+                    pair: {"accuracy": gains[""], "margin": gains["margin_"], "nll": gains["nll_"]}
                     for pair, gains in (
                         ("static-paper", _gains(2 * gain)),
                         ("policy-paper", _gains(3 * gain)),
@@ -75,14 +67,10 @@ def _scored(dense: float, questions: int, chance: float = 0.3) -> dict[str, Any]
                 },
             }
         )
-    return {
-        "questions": questions,
-        "dense": _method(dense, (1.0, 1.0, 16.0)),
-        "budgets": budgets,
-    }
+    return {"questions": questions, "dense": _method(dense, (1.0, 1.0, 16.0)), "budgets": budgets}
 
 
-def _gains(gain: float) -> dict[str, dict[str, float]]:
+def _gains(gain):
     """In accuracy, in the answers' NLL and in the margin."""
     widths = (("", 1, 0.02), ("nll_", 4, 0.03), ("margin_", 0.5, 0.004))
     return {
@@ -91,7 +79,7 @@ def _gains(gain: float) -> dict[str, dict[str, float]]:
     }
 
 
-def _method(accuracy: float, spend: tuple[float, ...]) -> dict[str, Any]:
+def _method(accuracy, spend):
     return {
         "accuracy": {"mean": accuracy, "low": accuracy - 0.04, "high": accuracy + 0.04},
         "answer_nll": 3.0 - accuracy,
@@ -106,5 +94,5 @@ def _method(accuracy: float, spend: tuple[float, ...]) -> dict[str, Any]:
     }
 
 
-def _axes(values: tuple[float, ...]) -> dict[str, float]:
+def _axes(values):
     return dict(zip(("keep", "channels", "bits"), values, strict=True))

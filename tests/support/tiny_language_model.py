@@ -1,9 +1,5 @@
 """A complete language model that needs no download: random weights, one token per byte."""
 
-from __future__ import annotations
-
-from pathlib import Path
-
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from tokenizers.processors import TemplateProcessing
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -11,13 +7,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from sol_core.models.loading import LanguageModel
 from tests.support.tiny_models import FAMILIES, Family, make_pair
 
-__all__ = [
-    "CONTEXT_LENGTH",
-    "END",
-    "byte_tokenizer",
-    "make_language_model",
-    "save_model_folder",
-]
+__all__ = ["CONTEXT_LENGTH", "END", "byte_tokenizer", "make_language_model", "save_model_folder"]
 
 END = "<|end|>"
 CONTEXT_LENGTH = 256  # of a saved folder
@@ -27,7 +17,7 @@ _TEMPLATE = (
 )
 
 
-def byte_tokenizer() -> PreTrainedTokenizerFast:
+def byte_tokenizer():
     """256 byte tokens and one end-of-text token: every character beyond ASCII is several."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocabulary = {symbol: index for index, symbol in enumerate(alphabet)}
@@ -39,7 +29,7 @@ def byte_tokenizer() -> PreTrainedTokenizerFast:
     return wrapped
 
 
-def make_language_model(family: Family | None = None) -> LanguageModel:
+def make_language_model(family=None):
     """Random weights over the byte vocabulary."""
     base = family or Family("tiny", LlamaConfig, LlamaForCausalLM, {"tie_word_embeddings": True})
     _, lm = make_pair(
@@ -49,13 +39,8 @@ def make_language_model(family: Family | None = None) -> LanguageModel:
     return LanguageModel("tiny", "0" * 32, lm, tokenizer, frozenset({tokenizer.eos_token_id}))
 
 
-def save_model_folder(folder: Path, name: str, *, starts: bool) -> Path:
-    """A Hugging Face folder of random weights with the byte tokenizer, without a chat template.
-
-    Args:
-        name: of ``FAMILIES``.
-        starts: the tokenizer starts every text with a token of its own.
-    """
+def save_model_folder(folder, name, *, starts):
+    """A Hugging Face folder of random weights with the byte tokenizer, without a chat template."""
     family = next(one for one in FAMILIES if one.name == name)
     options = {"vocab_size": 257, "max_position_embeddings": CONTEXT_LENGTH}
     model, _ = make_pair(Family(family.name, family.config, family.model, family.options | options))

@@ -130,14 +130,8 @@ FAMILIES = [
 ]  # fmt: skip
 
 
-def make_pair(
-    family: Family, seed: int = 0, dtype: torch.dtype = torch.float32
-) -> tuple[PreTrainedModel, FrozenLM]:
-    """transformers' model in fp32, and ours over the same random weights.
-
-    Args:
-        dtype: of ours.
-    """
+def make_pair(family, seed=0, dtype=torch.float32):
+    """transformers' model in fp32, and ours over the same random weights."""
     options = {
         "vocab_size": 199,
         "hidden_size": 96,
@@ -168,28 +162,19 @@ def make_pair(
     return reference, FrozenLM(spec, arrange_weights(tensors, spec, dtype))
 
 
-def make_tiny_lm(
-    name: str = "llama-gqa-tied",
-    seed: int = 0,
-    dtype: torch.dtype = torch.float32,
-    **options: Any,
-) -> FrozenLM:
-    """Our decoder over random weights.
-
-    Args:
-        options: of the configuration, instead of the family's.
-    """
+def make_tiny_lm(name="llama-gqa-tied", seed=0, dtype=torch.float32, **options):
+    """Our decoder over random weights."""
     family = next(family for family in FAMILIES if family.name == name)
     family = dataclasses.replace(family, options=family.options | options)
     return make_pair(family, seed, dtype)[1]
 
 
-def moved(lm: FrozenLM, device: str) -> FrozenLM:
+def moved(lm, device):
     """The same model on another device; on "meta" it has shapes but no numbers."""
     return FrozenLM(lm.spec, _moved(lm.weights, device))
 
 
-def _moved(value: Any, device: str) -> Any:
+def _moved(value, device):
     if isinstance(value, torch.Tensor):
         return value.to(device)
     if isinstance(value, tuple):
@@ -197,17 +182,15 @@ def _moved(value: Any, device: str) -> Any:
     if dataclasses.is_dataclass(value):
         fields = dataclasses.fields(value)
         parts = {part.name: _moved(getattr(value, part.name), device) for part in fields}
-        return dataclasses.replace(value, **parts)  # type: ignore[type-var]  # an instance
+        return dataclasses.replace(value, **parts)
     return value
 
 
-def laid_out_for_cuda(lm: FrozenLM) -> FrozenLM:
+def laid_out_for_cuda(lm):
     """With the weights as they are laid out when they are loaded for a CUDA device."""
     layers = tuple(
         dataclasses.replace(
-            layer,
-            gate_up=in_channel_major(layer.gate_up),
-            down=in_channel_major(layer.down),
+            layer, gate_up=in_channel_major(layer.gate_up), down=in_channel_major(layer.down)
         )
         for layer in lm.weights.layers
     )

@@ -1,13 +1,8 @@
 """A policy with random weights over the full grid, saved for a tiny model."""
 
-from __future__ import annotations
-
-from pathlib import Path
-
 import torch
 
 from sol_core.actions import ActionGrid
-from sol_core.models.loading import LanguageModel
 from sol_core.policy import Policy, PolicyConfig, PolicyInfo, save_policy
 from sol_core.policy.info import InputLayout
 from sol_core.policy.network import DamageNetwork, build_network, level_values
@@ -16,7 +11,7 @@ from sol_core.policy.prices import PriceTable
 __all__ = ["save_tiny_policy"]
 
 
-def save_tiny_policy(model: LanguageModel, folder: Path, grid: ActionGrid | None = None) -> Path:
+def save_tiny_policy(model, folder, grid=None):
     """Write the policy, without a grid for the paper's; returns its folder."""
     torch.manual_seed(0)
     grid, config = grid or ActionGrid(), PolicyConfig(width=16, num_heads=2)
@@ -35,6 +30,6 @@ def save_tiny_policy(model: LanguageModel, folder: Path, grid: ActionGrid | None
     return folder
 
 
-def no_policy(name: str) -> Path:
+def no_policy(name):
     """A library without a policy."""
     raise AssertionError(f"{name} was looked up")

@@ -1,10 +1,5 @@
 """A training on a short text that ends within seconds."""
 
-from __future__ import annotations
-
-from pathlib import Path
-from typing import Any
-
 from sol_core.policy.info import PolicyConfig
 from sol_core.training.config import TrainConfig
 
@@ -13,12 +8,8 @@ __all__ = ["tiny_train_config"]
 WORDS = ("the", "sea", "was", "calm", "and", "light", "of", "lamp", "went", "over", "water")
 
 
-def tiny_train_config(folder: Path, **phases: Any) -> TrainConfig:
-    """Write a text into ``folder`` and return the configuration that trains on it.
-
-    Args:
-        phases: ``warm_start`` and ``grpo``.
-    """
+def tiny_train_config(folder, **phases):
+    """Write a text into ``folder`` and return the configuration that trains on it."""
     text = folder / "text.txt"
     lines = [" ".join(WORDS[(i * k) % len(WORDS)] for k in range(1, 40)) for i in range(1, 80)]
     text.write_text("\n\n".join(lines), "utf-8")

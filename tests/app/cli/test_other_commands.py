@@ -1,36 +1,28 @@
 """``jobs``, ``worker`` and ``bench``, a terminal that is closed, and the Tab key."""
 
-from __future__ import annotations
-
 import fcntl
 import json
 import os
 import pty
 import re
-import shutil
 import signal
 import subprocess
 import sys
 import termios
 import time
-from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
 
 import pytest
 
-from app.host.paths import DataDir
 from app.host.process_identity import is_worker_alive, own_worker_id
 from app.jobs.worker import read_holder
 from sol_core.speed import decode
-from storage import Store
-from tests.app.command_line import RunCommand, one_line
+from tests.app.command_line import one_line
 from tests.app.tiny_project import PROJECT
 from tests.app.waiting import wait_until
 
 
-def test_jobs_lists_and_shows(run: RunCommand, store: Store) -> None:
+def test_jobs_lists_and_shows(run, store):
     assert run("jobs", "list").out == "There are no jobs.\n"
     first = store.jobs.create("train", "a", "one\x1b[31m", {"x": 1})
     second = store.jobs.create("evaluate", "a", "two", {}, worker=own_worker_id())
@@ -55,7 +47,7 @@ def test_jobs_lists_and_shows(run: RunCommand, store: Store) -> None:
     assert re.search(r"kl +0\.5\n", run("jobs", "show", second.id).out)
 
 
-def test_jobs_are_steered(run: RunCommand, store: Store, data_dir: DataDir) -> None:
+def test_jobs_are_steered(run, store, data_dir):
     job = store.jobs.create("train", "a", "t", {})
     for action, status in (("pause", "paused"), ("resume", "queued"), ("cancel", "cancelled")):
         assert json.loads(run("jobs", action, job.id, "--json").out)["status"] == status
@@ -74,22 +66,13 @@ def test_jobs_are_steered(run: RunCommand, store: Store, data_dir: DataDir) -> N
         assert done.status == 1
 
 
-def test_jobs_of_dead_workers_are_not_called_running(run: RunCommand, store: Store) -> None:
+def test_jobs_of_dead_workers_are_not_called_running(run, store):
     pid, start, place = own_worker_id().split("-")
     job = store.jobs.create("train", "a", "t", {}, worker=f"{pid}-{int(start) - 1}-{place}")
     assert json.loads(run("jobs", "show", job.id, "--json").out)["status"] == "abandoned"
 
 
-@pytest.mark.parametrize(
-    "arguments", [[], ["fly"], ["list", "--limit", "0"], ["list", "--status", "asleep"]]
-)
-def test_bad_jobs_commands(run: RunCommand, arguments: list[str]) -> None:
-    done = run("jobs", *arguments)
-    assert done.status == 2
-    one_line(done)
-
-
-def test_the_worker_command_ends_cleanly(data_dir: DataDir, store: Store) -> None:
+def test_the_worker_command_ends_cleanly(data_dir, store):
     job = store.jobs.create("train", "a", "t", {"config": {"bogus": 1}, "name": "n", "model": "m"})
     with subprocess.Popen(
         [sys.executable, str(PROJECT / "launch.py"), "worker", "--data-dir", str(data_dir.root)],
@@ -107,14 +90,14 @@ def test_the_worker_command_ends_cleanly(data_dir: DataDir, store: Store) -> Non
     assert "unknown field 'bogus'" in str(store.jobs.get(job.id).error)
 
 
-MIX: dict[str, Any] = {
+MIX = {
     **{"context": 256, "share_asked": 0.5, "share": 0.58, "keep_fraction": 0.1},
     **{"channel_keep_ratio": 0.3, "dense_bytes": 4e8, "tokens_per_s": 80.0, "speedup": 1.6},
     "of_ideal": 0.928,
 }
 
 
-RECORD: dict[str, Any] = {
+RECORD = {
     "dense": [{"context": 256, "bytes": 4e8, "tokens_per_s": 50.0}],
     "mixes": [MIX, MIX | {"share_asked": 0.65, "share": 0.58}],
     "ratio_to_llama_cpp": {"256": 2.5},
@@ -123,11 +106,11 @@ RECORD: dict[str, Any] = {
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[decode.BenchOptions]:
+def asked(monkeypatch):
     """Options that the measurement, a stand-in here, was given."""
-    options: list[decode.BenchOptions] = []
+    options = []
 
-    def bench(given: decode.BenchOptions, on_progress: Any) -> dict[str, Any]:
+    def bench(given, on_progress):
         options.append(given)
         return RECORD
 
@@ -135,9 +118,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[decode.BenchOptions]:
     return options
 
 
-def test_a_shape_needs_no_model_and_gives_a_record_or_a_table(
-    run: RunCommand, asked: list[decode.BenchOptions]
-) -> None:
+def test_a_shape_needs_no_model_and_gives_a_record_or_a_table(run, asked):
     done = run("bench", "decode", "--shape", "0.6b", "--storage", "q4", "--rounds", "2", "--json")
     assert (done.status, json.loads(done.out)) == (0, RECORD)
     (options,) = asked
@@ -152,51 +133,11 @@ def test_a_shape_needs_no_model_and_gives_a_record_or_a_table(
     assert f"{'ratio to llama cpp 256':24} 2.5" in lines
 
 
-@pytest.mark.parametrize(
-    "wrong", [["--shape", "0.7b"], ["--shape", "0.6b", "--storage", "q5"], ["--shape", "layers=2"]]
-)
-def test_shapes_that_cannot_be_made_are_refused(run: RunCommand, wrong: list[str]) -> None:
-    done = run("bench", "decode", *wrong)
-    assert done.status == 2
-    assert done.err.splitlines()[-1].startswith("error: ")
-
-
-BASH = """
-eval "$(activate-global-python-argcomplete --dest=-)"
-COMP_LINE="python launch.py $1" COMP_POINT=$((17 + ${#1})) COMP_TYPE=9
-COMP_WORDS=(python launch.py $1)
-_python_argcomplete_global python
-printf '%s\\n' "${COMPREPLY[@]}"
-"""
-
-
-@pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
-@pytest.mark.parametrize(
-    ("typed", "completed"),
-    [
-        ("eva", {"evaluate"}),
-        ("generate --dtype ", {"auto", "float32", "bfloat16", "float16"}),
-        ("bench k", {"kernels"}),
-    ],
-)
-def test_bash_completes_what_is_typed_after_launch_py(typed: str, completed: set[str]) -> None:
-    folder = Path(sys.executable).parent
-    done = subprocess.run(
-        ["bash", "--norc", "-c", BASH, "bash", typed],
-        cwd=PROJECT,
-        env={**os.environ, "PATH": f"{folder}{os.pathsep}{os.environ['PATH']}"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert set(done.stdout.split()) == completed, done.stderr
-
-
 STARTED = "SOL Explorer is at"
 
 
 @contextmanager
-def page(data_dir: DataDir, prepare: Callable[[], Any], **streams: Any) -> Iterator[Any]:
+def page(data_dir, prepare, **streams):
     """``launch.py`` in a session of its own; its model is missing, which stops no page."""
     command = [sys.executable, str(PROJECT / "launch.py"), "serve", "--port", "0", "--no-browser"]
     command += ["--data-dir", str(data_dir.root), "--model", str(data_dir.root / "missing")]
@@ -211,15 +152,15 @@ def page(data_dir: DataDir, prepare: Callable[[], Any], **streams: Any) -> Itera
             process.wait()
 
 
-def living_worker(data_dir: DataDir) -> str | None:
+def living_worker(data_dir):
     worker = read_holder(data_dir.worker_lock_file)
     return worker if worker is not None and is_worker_alive(worker) else None
 
 
-def test_a_closed_terminal_ends_page_and_worker_in_good_order(data_dir: DataDir) -> None:
+def test_a_closed_terminal_ends_page_and_worker_in_good_order(data_dir):
     terminal, its_end = pty.openpty()
 
-    def own_the_terminal() -> None:
+    def own_the_terminal():
         fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
     streams = dict.fromkeys(("stdin", "stdout", "stderr"), its_end)
@@ -239,8 +180,8 @@ def test_a_closed_terminal_ends_page_and_worker_in_good_order(data_dir: DataDir)
     assert "Traceback" not in log
 
 
-def test_under_nohup_a_closed_terminal_changes_nothing(data_dir: DataDir, tmp_path: Path) -> None:
-    def ignore() -> None:
+def test_under_nohup_a_closed_terminal_changes_nothing(data_dir, tmp_path):
+    def ignore():
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
     out = tmp_path / "out.txt"

@@ -1,7 +1,5 @@
 """Coloured tokens, and hostile ones."""
 
-from __future__ import annotations
-
 import dataclasses
 import io
 
@@ -10,8 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.cli.reports.generation import until_stop
-from app.cli.terminal import COLOUR_AXES, ColourDepth, colour_depth, escape, paint, share
-from sol_core.actions import DENSE, Action
+from app.cli.terminal import colour_depth, escape
 from sol_core.config import GenerationConfig
 from sol_core.events import FinishEvent
 from sol_core.generation.sampling import TextUntil
@@ -19,7 +16,7 @@ from tests.support.fake_engine import FakeEngine, make_token
 
 
 class Terminal(io.StringIO):
-    def isatty(self) -> bool:
+    def isatty(self):
         return True
 
 
@@ -32,7 +29,7 @@ class Terminal(io.StringIO):
         ({"TERM": "xterm", "COLORTERM": "truecolor", "NO_COLOR": "1"}, "none"),
     ],
 )
-def test_colour_depth(variables: dict[str, str], expected: ColourDepth) -> None:
+def test_colour_depth(variables, expected):
     assert colour_depth(Terminal(), variables) == expected
     assert colour_depth(io.StringIO(), variables) == "none"
 
@@ -47,33 +44,16 @@ def test_colour_depth(variables: dict[str, str], expected: ColourDepth) -> None:
         ("line\nand\ttab naïve 😀 עברית", "line\nand\ttab naïve 😀 עברית"),
     ],
 )
-def test_escape(hostile: str, shown: str) -> None:
+def test_escape(hostile, shown):
     assert escape(hostile) == shown
 
 
-def test_paint_resets_before_every_newline() -> None:
-    assert paint("x", 0.5, "none") == "x"
-    lines = paint("a\n\nb", 1.0, "24bit").split("\n")
-    assert [line.endswith("\x1b[0m") for line in lines] == [True, False, True]
-    assert lines[0].startswith("\x1b[48;2;253;231;37;38;2;0;0;0m")  # the bright end
-    assert "38;2;255;255;255" in paint("a", 0.0, "24bit")
-    assert paint("a", 0.0, "256").startswith("\x1b[48;5;")
-    assert "\x1b]" not in paint("\x1b]0;x", 0.3, "24bit")
-
-
-def test_share_is_dense_at_one() -> None:
-    assert {share(axis, DENSE, surprisal=99.0) for axis in COLOUR_AXES} == {1.0}
-    shares = {"keep": 0.2, "channels": 0.4, "bits": 0.5, "surprisal": 0.0, "spend": 1.1 / 3}
-    for axis in COLOUR_AXES:
-        assert share(axis, Action(0.2, 0.4, 8), 0.0) == pytest.approx(shares[axis])
-
-
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(
     st.lists(st.text("abE\n", max_size=3), max_size=8),
     st.lists(st.text("abE\n", min_size=1, max_size=4), max_size=2),
 )
-def test_text_that_is_printed_is_the_text_of_the_json(pieces: list[str], stops: list[str]) -> None:
+def test_text_that_is_printed_is_the_text_of_the_json(pieces, stops):
     visible, made = TextUntil(stops), []
     has_stopped = False
     for index, piece in enumerate(pieces):
@@ -88,7 +68,7 @@ def test_text_that_is_printed_is_the_text_of_the_json(pieces: list[str], stops: 
     assert [token.token_id for token in printed] == [one.token_id for one in made]
 
 
-def test_text_is_printed_as_soon_as_it_cannot_be_part_of_a_stop_string() -> None:
+def test_text_is_printed_as_soon_as_it_cannot_be_part_of_a_stop_string():
     told = iter([make_token(0, "abc"), make_token(1, "de"), make_token(2, "xx")])
     shown = until_stop(told, ["dx?"])
     assert next(shown).text == "abc"

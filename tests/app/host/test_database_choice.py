@@ -1,28 +1,23 @@
 """SOL_DATABASE_URL: every command honours it, and says what is wrong with it."""
 
-from __future__ import annotations
-
 import json
 import time
-from pathlib import Path
 
 import pytest
 
 from app.host.database import DATABASE_VARIABLE, database_location, open_database
 from app.host.paths import DataDir
 from app.jobs.reaper import Reaper
-from storage import DatabaseWriteError, Store
-from tests.app.command_line import RunCommand, one_line
+from storage import DatabaseWriteError
+from tests.app.command_line import one_line
 from tests.app.waiting import wait_until
-from tests.support.postgres_server import PASSWORD, QUOTED_PASSWORD, PostgresServer
+from tests.support.postgres_server import PASSWORD, QUOTED_PASSWORD
 
 on_postgres = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 COMMANDS = [("jobs", "list"), ("worker",), ("serve", "--port", "0", "--no-browser")]
 
 
-def test_without_it_the_database_is_in_the_data_directory(
-    data_dir: DataDir, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_it_the_database_is_in_the_data_directory(data_dir, monkeypatch):
     for unset in ("", "  "):
         monkeypatch.setenv(DATABASE_VARIABLE, unset)
         assert database_location(data_dir) == data_dir.database
@@ -32,9 +27,7 @@ def test_without_it_the_database_is_in_the_data_directory(
 
 
 @on_postgres
-def test_a_data_directory_keeps_its_id(
-    data_dir: DataDir, tmp_path: Path, database_url: str
-) -> None:
+def test_a_data_directory_keeps_its_id(data_dir, tmp_path, database_url):
     other = DataDir(tmp_path / "other")
     other.prepare()
     ids = []
@@ -46,7 +39,7 @@ def test_a_data_directory_keeps_its_id(
 
 
 @on_postgres
-def test_commands_work_on_it(run: RunCommand, store: Store, data_dir: DataDir) -> None:
+def test_commands_work_on_it(run, store, data_dir):
     job = store.jobs.create("train", "a", "t", {})
     listed = json.loads(run("jobs", "list", "--json").out)["jobs"]
     assert [one["id"] for one in listed] == [job.id]
@@ -56,9 +49,7 @@ def test_commands_work_on_it(run: RunCommand, store: Store, data_dir: DataDir) -
 
 
 @on_postgres
-def test_a_jobs_files_elsewhere_are_left_alone(
-    run: RunCommand, store: Store, tmp_path: Path
-) -> None:
+def test_a_jobs_files_elsewhere_are_left_alone(run, store, tmp_path):
     other = DataDir(tmp_path / "other")
     other.prepare()
     with open_database(other) as elsewhere:
@@ -70,17 +61,17 @@ def test_a_jobs_files_elsewhere_are_left_alone(
         assert "another data directory" in one_line(done)
 
 
-def test_a_reaper_lets_workers_speak_first_when_the_database_is_back() -> None:
-    looks: list[float] = []
+def test_a_reaper_lets_workers_speak_first_when_the_database_is_back():
+    looks = []
 
     class Jobs:
-        def abandon_stale(self, seconds: float, is_alive: object) -> tuple[()]:
+        def abandon_stale(self, seconds, is_alive):
             looks.append(time.monotonic())
             if len(looks) == 1:
                 raise DatabaseWriteError("the server is away")
             return ()
 
-    reaper = Reaper(Jobs(), interval_s=0.01, silence_s=0.5)  # type: ignore[arg-type]  # enough of it
+    reaper = Reaper(Jobs(), interval_s=0.01, silence_s=0.5)
     reaper.start()
     wait_until(lambda: len(looks) > 4)
     reaper.stop()
@@ -89,9 +80,7 @@ def test_a_reaper_lets_workers_speak_first_when_the_database_is_back() -> None:
 
 
 @on_postgres
-def test_doctor_shows_it_without_the_password(
-    run: RunCommand, store: Store, postgres_server: PostgresServer
-) -> None:
+def test_doctor_shows_it_without_the_password(run, store, postgres_server):
     store.runs.create("a", "p", "m", "dense", {})
     done = run("doctor", "--json")
     found = json.loads(done.out)["database"]
@@ -109,14 +98,7 @@ def test_doctor_shows_it_without_the_password(
         ("postgresql://user:hidden@127.0.0.1:1/x", "cannot be opened"),
     ],
 )
-def test_a_url_that_does_not_work_is_one_clear_line(
-    run: RunCommand,
-    data_dir: DataDir,
-    monkeypatch: pytest.MonkeyPatch,
-    command: tuple[str, ...],
-    url: str,
-    says: str,
-) -> None:
+def test_a_url_that_does_not_work_is_one_clear_line(run, data_dir, monkeypatch, command, url, says):
     monkeypatch.setenv(DATABASE_VARIABLE, url)
     done = run(*command)
     assert done.status == 1

@@ -1,42 +1,35 @@
 """The real job functions on a stand-in engine: parameters in, updates and policies out."""
 
-from __future__ import annotations
-
 import json
-from collections.abc import Callable, Iterator
-from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
 from app.host.errors import PolicyNotFoundError
-from app.host.paths import DataDir
 from app.jobs.engines import ENGINES
 from app.jobs.updates import JobTask
 from sol_core.evaluation.config import EvaluationConfig
 from sol_core.progress import WorkFinished, WorkProgress, WorkSample, WorkStopped
 from sol_core.tasks.config import TasksConfig
 from sol_core.training.config import preset
-from storage import TASKS_JOB, Store
+from storage import TASKS_JOB
 
-MakeTask = Callable[..., JobTask]
 CONFIG = preset("quick", seed=3)
 PARAMS = {"config": json.loads(json.dumps(CONFIG.to_dict())), "model": "m", "name": "my policy"}
 MADE = [WorkProgress(0.5, "grpo", 2.5, {"step": 1}), WorkSample({"type": "sample"})]
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+def asked(monkeypatch):
     """How the model was asked for, and what the engine was given."""
-    calls: list[Any] = []
+    calls = []
 
-    def load(name: str, **options: Any) -> Any:
+    def load(name, **options):
         options.pop("on_progress")("reading the model", 0.5)
         calls.append({"name": name, **options})
         return SimpleNamespace(name=name)
 
-    def train(model: Any, config: Any, folder: Path, **options: Any) -> Iterator[Any]:
+    def train(model, config, folder, **options):
         assert options["ranks"].size == 1
         calls.append((config, folder, options["data_dir"]))
         yield from MADE
@@ -47,12 +40,12 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         (folder / "policy" / "config.json").write_text("{}")
         yield WorkFinished({"folder": str(folder / "policy"), "summary": {"kl": 0.1}})
 
-    def evaluate(model: Any, folders: Any, config: Any, **options: Any) -> Iterator[Any]:
+    def evaluate(model, folders, config, **options):
         calls.append((dict(folders), config, options["data_dir"], options["partial"].parent))
         yield from MADE
         yield WorkStopped() if options["should_stop"]() else WorkFinished({"schema": 1})
 
-    def run_tasks(model: Any, name: str, folder: Path, config: Any, **options: Any) -> Any:
+    def run_tasks(model, name, folder, config, **options):
         return evaluate(model, {name: folder}, config, **options)
 
     monkeypatch.setattr("sol_core.tasks.runner.run_tasks", run_tasks)
@@ -65,14 +58,9 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 
 @pytest.fixture
-def make_task(store: Store, data_dir: DataDir) -> MakeTask:
-    def make(
-        kind: str,
-        params: dict[str, Any],
-        should_stop: Callable[[], bool] = lambda: False,
-        say: Callable[[str], Any] = lambda _: None,
-    ) -> JobTask:
-        job = store.jobs.create(kind, "a", "t", params)  # type: ignore[arg-type]  # one of them
+def make_task(store, data_dir):
+    def make(kind, params, should_stop=lambda: False, say=lambda _: None):
+        job = store.jobs.create(kind, "a", "t", params)
         folder = data_dir.jobs / job.id
         folder.mkdir()
         return JobTask(job, folder, data_dir, "float32", should_stop, say)
@@ -80,10 +68,8 @@ def make_task(store: Store, data_dir: DataDir) -> MakeTask:
     return make
 
 
-def test_training_becomes_updates_and_a_stored_policy(
-    make_task: MakeTask, asked: list[Any], data_dir: DataDir
-) -> None:
-    said: list[str] = []
+def test_training_becomes_updates_and_a_stored_policy(make_task, asked, data_dir):
+    said = []
     chosen = {"dtype": "bfloat16", "device": "cpu"}
     task = make_task("train", PARAMS | chosen, say=said.append)
     stored = data_dir.policies / "my policy"
@@ -97,7 +83,7 @@ def test_training_becomes_updates_and_a_stored_policy(
     assert said[0] == "reading the model"
 
 
-def test_training_stops_when_told(make_task: MakeTask, asked: list[Any], data_dir: DataDir) -> None:
+def test_training_stops_when_told(make_task, asked, data_dir):
     answers = iter([False, True])
     updates = list(ENGINES["train"](make_task("train", PARAMS, lambda: next(answers))))
     assert updates[-1] == WorkStopped()
@@ -113,9 +99,7 @@ def test_training_stops_when_told(make_task: MakeTask, asked: list[Any], data_di
         (TASKS_JOB, TasksConfig(("piqa",), 20), "policy"),
     ],
 )
-def test_measurements_become_updates(
-    make_task: MakeTask, asked: list[Any], data_dir: DataDir, kind: str, config: Any, policy: str
-) -> None:
+def test_measurements_become_updates(make_task, asked, data_dir, kind, config, policy):
     folder = data_dir.policies / "p"
     folder.mkdir()
     (folder / "config.json").write_text("{}")

@@ -1,7 +1,5 @@
 """One job in this process: what the runner makes of what a job function yields or raises."""
 
-from __future__ import annotations
-
 import logging
 import math
 import os
@@ -10,34 +8,31 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from filelock import FileLock
 
 from app.host import process_identity
-from app.host.paths import DataDir
 from app.host.process_identity import is_worker_alive, own_worker_id, process_exists, process_id_of
 from app.jobs import runner
 from app.jobs.runner import JobOutcome, Workplace, run_job
 from app.jobs.stop_flag import StopFlag, set_by_signals
-from app.jobs.updates import JobFunction, JobNote, JobTask, JobUpdate
+from app.jobs.updates import JobNote
 from sol_core.errors import CorpusError
 from sol_core.progress import WorkFinished, WorkProgress, WorkSample, WorkStopped
-from storage import JobRecord, Store
+from storage import JobRecord
 from tests.app.waiting import wait_until
 
 Run = Callable[..., tuple[JobOutcome, JobRecord]]
-Updates = Generator[JobUpdate, None, None]
 
 
 @pytest.fixture
-def run(store: Store, data_dir: DataDir) -> Run:
+def run(store, data_dir):
     """Run a job function to its end; the outcome and the row."""
 
-    def call(function: JobFunction | None, **options: Any) -> tuple[JobOutcome, JobRecord]:
+    def call(function, **options):
         job = store.jobs.create("train", "a", "t", {"x": 1}, worker="w")
         outcome = run_job(job, function, Workplace(store.jobs, data_dir, "w", **options))
         return outcome, store.jobs.get(job.id)
@@ -45,14 +40,14 @@ def run(store: Store, data_dir: DataDir) -> Run:
     return call
 
 
-def report(step: int, **metrics: float) -> WorkProgress:
+def report(step, **metrics):
     return WorkProgress(step / 10, "grpo", 5.0, {"step": step, "metrics": metrics})
 
 
-def test_updates_become_rows(run: Run, store: Store) -> None:
-    seen: list[JobUpdate] = []
+def test_updates_become_rows(run, store):
+    seen = []
 
-    def function(task: JobTask) -> Updates:
+    def function(task):
         assert task.job.params == {"x": 1}
         assert task.folder.is_dir()
         assert not task.should_stop()
@@ -76,11 +71,11 @@ def test_updates_become_rows(run: Run, store: Store) -> None:
     assert len(seen) == 8
 
 
-def test_no_checkpoint_can_be_ahead_of_the_metrics(run: Run, store: Store) -> None:
+def test_no_checkpoint_can_be_ahead_of_the_metrics(run, store):
     """A report is in the database before the engine goes on to write a checkpoint."""
-    seen: list[int] = []
+    seen = []
 
-    def function(task: JobTask) -> Updates:
+    def function(task):
         for step in range(20):
             yield report(step)
             seen.append(len(store.jobs.metrics(task.job.id)))
@@ -97,10 +92,8 @@ def test_no_checkpoint_can_be_ahead_of_the_metrics(run: Run, store: Store) -> No
         (OSError(5, "x"), "The job failed: OSError: [Errno 5] x. Its log file says more."),
     ],
 )
-def test_what_is_raised_becomes_a_message_and_a_traceback(
-    run: Run, data_dir: DataDir, error: Exception, message: str
-) -> None:
-    def function(task: JobTask) -> Updates:
+def test_what_is_raised_becomes_a_message_and_a_traceback(run, data_dir, error, message):
+    def function(task):
         yield report(1)
         raise error
 
@@ -112,10 +105,8 @@ def test_what_is_raised_becomes_a_message_and_a_traceback(
     assert "raise error" in log
 
 
-def test_an_interrupt_passes_and_leaves_the_job_to_the_reaper(
-    store: Store, data_dir: DataDir
-) -> None:
-    def function(task: JobTask) -> Updates:
+def test_an_interrupt_passes_and_leaves_the_job_to_the_reaper(store, data_dir):
+    def function(task):
         raise KeyboardInterrupt
         yield report(1)
 
@@ -129,10 +120,10 @@ def test_an_interrupt_passes_and_leaves_the_job_to_the_reaper(
 
 @pytest.mark.parametrize("released_as", ["queued", "paused"])
 @pytest.mark.parametrize("says_so", [True, False])
-def test_a_stopped_job_is_let_go(run: Run, released_as: str, says_so: bool) -> None:
+def test_a_stopped_job_is_let_go(run, released_as, says_so):
     stop = StopFlag()
 
-    def function(task: JobTask) -> Updates:
+    def function(task):
         yield report(4)
         stop.set()
         assert task.should_stop()
@@ -144,8 +135,8 @@ def test_a_stopped_job_is_let_go(run: Run, released_as: str, says_so: bool) -> N
     assert (job.progress, job.error) == (0.4, None)
 
 
-def test_finishing_wins_over_a_late_wish_and_the_time_limit(run: Run, store: Store) -> None:
-    def function(task: JobTask) -> Updates:
+def test_finishing_wins_over_a_late_wish_and_the_time_limit(run, store):
+    def function(task):
         store.jobs.request_pause(task.job.id)
         time.sleep(0.1)
         yield WorkFinished({"policy": "p"})
@@ -154,15 +145,13 @@ def test_finishing_wins_over_a_late_wish_and_the_time_limit(run: Run, store: Sto
     assert (outcome.status, job.status, job.result) == ("succeeded", "succeeded", {"policy": "p"})
 
 
-def test_a_folder_in_use_is_left_alone(
-    run: Run, store: Store, data_dir: DataDir, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_folder_in_use_is_left_alone(run, store, data_dir, monkeypatch):
     monkeypatch.setattr(runner, "FOLDER_WAIT_S", 0.3)
     job = store.jobs.create("train", "a", "t", {}, worker="w")
     (data_dir.jobs / job.id).mkdir()
-    started: list[JobTask] = []
+    started = []
 
-    def function(task: JobTask) -> Updates:
+    def function(task):
         started.append(task)
         yield WorkFinished({})
 
@@ -177,10 +166,8 @@ def test_a_folder_in_use_is_left_alone(
     assert started == []
 
 
-def test_a_job_runs_without_a_log_and_ends_in_words_without_a_result(
-    run: Run, data_dir: DataDir, caplog: pytest.LogCaptureFixture
-) -> None:
-    def function(task: JobTask) -> Updates:
+def test_a_job_runs_without_a_log_and_ends_in_words_without_a_result(run, data_dir, caplog):
+    def function(task):
         yield report(1)
 
     assert "cannot run a job of kind 'train'" in str(run(None)[1].error)
@@ -193,9 +180,7 @@ def test_a_job_runs_without_a_log_and_ends_in_words_without_a_result(
 
 
 @pytest.mark.parametrize("by", ["psutil", "/proc"] if sys.platform == "linux" else ["psutil"])
-def test_ids_tell_the_living_from_the_dead_and_from_their_successors(
-    by: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_ids_tell_the_living_from_the_dead_and_from_their_successors(by, monkeypatch):
     monkeypatch.setattr(process_identity, "_IS_LINUX", by == "/proc")
     own = own_worker_id()
     pid, start, place = own.split("-")
@@ -210,7 +195,6 @@ def test_ids_tell_the_living_from_the_dead_and_from_their_successors(
     code = "import time\nfrom app.host import process_identity as i\n"
     code += f"i._IS_LINUX = {by == '/proc'}\nprint(i.own_worker_id(), flush=True)\ntime.sleep(60)"
     child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
-    assert child.stdout is not None
     worker = child.stdout.readline().strip()
     assert is_worker_alive(worker) is True
     assert process_exists(child.pid) is True
@@ -221,7 +205,7 @@ def test_ids_tell_the_living_from_the_dead_and_from_their_successors(
     assert process_exists(child.pid) is False
 
 
-def test_a_flag_set_by_a_signal_ends_a_nap() -> None:
+def test_a_flag_set_by_a_signal_ends_a_nap():
     before = signal.getsignal(signal.SIGTERM)
     stop = StopFlag()
     with set_by_signals(stop):
@@ -240,10 +224,8 @@ def test_a_flag_set_by_a_signal_ends_a_nap() -> None:
         signal.signal(signal.SIGHUP, ignored)
 
 
-def test_a_job_ends_at_the_time_limit_and_can_be_resumed(
-    run: Run, store: Store, data_dir: DataDir
-) -> None:
-    def until_stopped(task: JobTask) -> Updates:
+def test_a_job_ends_at_the_time_limit_and_can_be_resumed(run, store, data_dir):
+    def until_stopped(task):
         (task.folder / "checkpoint").touch()
         while not task.should_stop():
             yield report(1)
@@ -256,8 +238,8 @@ def test_a_job_ends_at_the_time_limit_and_can_be_resumed(
     assert store.jobs.resume(job.id).status == "queued"
 
 
-def test_a_wish_comes_before_the_time_limit(run: Run, store: Store) -> None:
-    def pausing(task: JobTask) -> Updates:
+def test_a_wish_comes_before_the_time_limit(run, store):
+    def pausing(task):
         store.jobs.request_pause(task.job.id)
         wait_until(task.should_stop, 5)
         time.sleep(1.5)

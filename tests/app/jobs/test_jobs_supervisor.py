@@ -1,7 +1,5 @@
 """One worker beside the page: started, restarted, found again, ended with the page."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import signal
@@ -9,7 +7,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,23 +15,20 @@ import pytest
 from app.host.instance_lock import write_note
 from app.host.paths import DataDir
 from app.jobs.supervisor import WorkerSupervisor
-from app.jobs.worker import EXIT_NOT_NEEDED, read_holder
+from app.jobs.worker import read_holder
 from app.pages.shared.job_calls import refusal
 from app.web.services import build_services
-from storage import Store
 from tests.app.tiny_project import PROJECT
-from tests.app.waiting import StartWorker, wait_until
+from tests.app.waiting import wait_until
 from tests.support.fake_engine import FakeEngine, fake_load
-
-Supervise = Callable[..., WorkerSupervisor]
 
 
 @pytest.fixture
-def supervise(data_dir: DataDir, stand_in_command: Callable[..., list[str]]) -> Iterator[Supervise]:
+def supervise(data_dir, stand_in_command):
     """Starts a supervisor in this process; every worker is gone at the end of the test."""
-    started: list[WorkerSupervisor] = []
+    started = []
 
-    def start(grace_s: float = 10.0, **options: object) -> WorkerSupervisor:
+    def start(grace_s=10.0, **options):
         command = stand_in_command(is_supervised=True, **options)
         started.append(WorkerSupervisor(data_dir, command, look_s=0.05, grace_s=grace_s))
         started[-1].start()
@@ -47,9 +41,7 @@ def supervise(data_dir: DataDir, stand_in_command: Callable[..., list[str]]) -> 
     assert holder is None or not _is_running(int(holder.partition("-")[0]))
 
 
-def test_a_worker_comes_and_goes_with_the_page(
-    supervise: Supervise, store: Store, data_dir: DataDir
-) -> None:
+def test_a_worker_comes_and_goes_with_the_page(supervise, store, data_dir):
     supervisor = supervise()
     job = store.jobs.create("train", "a", "t", {"steps": 2000, "step_s": 0.02})
     wait_until(lambda: store.jobs.metrics(job.id))
@@ -64,18 +56,17 @@ def test_a_worker_comes_and_goes_with_the_page(
     assert (data_dir.jobs / job.id / "checkpoint.json").exists()
 
 
-def test_a_worker_that_dies_is_replaced(supervise: Supervise, store: Store) -> None:
+def test_a_worker_that_dies_is_replaced(supervise, store):
     supervisor = supervise()
     wait_until(supervisor.worker_pid)
     first = supervisor.worker_pid()
-    assert first is not None
     os.kill(first, signal.SIGKILL)
     wait_until(lambda: supervisor.worker_pid() not in (None, first))
     job = store.jobs.create("train", "a", "t", {"steps": 1})
     wait_until(lambda: store.jobs.get(job.id).status == "succeeded")
 
 
-def test_a_worker_that_cannot_start_is_tried_ever_more_rarely(data_dir: DataDir) -> None:
+def test_a_worker_that_cannot_start_is_tried_ever_more_rarely(data_dir):
     command = [sys.executable, "-c", "import sys; sys.stderr.write('broken\\n'); sys.exit(7)"]
     supervisor = WorkerSupervisor(data_dir, command, look_s=0.02)
     supervisor.start()
@@ -84,20 +75,8 @@ def test_a_worker_that_cannot_start_is_tried_ever_more_rarely(data_dir: DataDir)
     assert 1 <= (data_dir.logs / "worker.log").read_text().count("broken") <= 2
 
 
-def test_a_second_supervised_worker_is_not_needed(
-    start_worker: StartWorker, data_dir: DataDir, store: Store
-) -> None:
-    first = start_worker(is_supervised=True)
-    wait_until(lambda: read_holder(data_dir.worker_lock_file))
-    second = start_worker(is_supervised=True)
-    assert second.wait(10) == EXIT_NOT_NEEDED
-    assert first.poll() is None
-
-
 @pytest.mark.parametrize("interrupted", [False, True])
-def test_a_worker_that_does_not_end_is_killed(
-    supervise: Supervise, store: Store, interrupted: bool
-) -> None:
+def test_a_worker_that_does_not_end_is_killed(supervise, store, interrupted):
     """After a grace, or at once when Ctrl-C is pressed again."""
     supervisor = supervise(grace_s=60.0 if interrupted else 0.3)
     job = store.jobs.create("train", "a", "t", {"steps": 2000, "step_s": 0.02, "deaf": True})
@@ -105,7 +84,7 @@ def test_a_worker_that_does_not_end_is_killed(
     pid = supervisor.worker_pid()
     assert pid is not None
 
-    def told() -> None:
+    def told():
         if interrupted:
             raise KeyboardInterrupt
 
@@ -114,9 +93,7 @@ def test_a_worker_that_does_not_end_is_killed(
     assert not _is_running(pid)
 
 
-def test_an_idle_worker_does_not_outlive_a_dead_page(
-    start_worker: StartWorker, data_dir: DataDir, store: Store
-) -> None:
+def test_an_idle_worker_does_not_outlive_a_dead_page(start_worker, data_dir, store):
     write_note(data_dir.lock_file, {"pid": os.getpid()})
     worker = start_worker(is_supervised=True, lonely_s=0.3)
     wait_until(lambda: read_holder(data_dir.worker_lock_file))
@@ -128,7 +105,7 @@ def test_an_idle_worker_does_not_outlive_a_dead_page(
     assert worker.wait(10) == 0
 
 
-def test_interrupting_the_page_leaves_nothing_running(data_dir: DataDir) -> None:
+def test_interrupting_the_page_leaves_nothing_running(data_dir):
     """The real ``launch.py``: page killed, page started again, page interrupted."""
     first = _serve(data_dir)
     worker = _worker_pid(data_dir)
@@ -159,9 +136,7 @@ def test_interrupting_the_page_leaves_nothing_running(data_dir: DataDir) -> None
         ({"SPACE_ID": "a/b", "SOL_LIMITS": "jobs=1", "SPACES_ZERO_GPU": "true"}, False),
     ],
 )
-def test_where_jobs_are_allowed(
-    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], allowed: bool, tmp_path: Path
-) -> None:
+def test_where_jobs_are_allowed(monkeypatch, variables, allowed, tmp_path):
     spaces = SimpleNamespace(GPU=lambda task, duration: task)
     monkeypatch.setitem(sys.modules, "spaces", spaces)
     for name, value in variables.items():
@@ -172,7 +147,7 @@ def test_where_jobs_are_allowed(
     assert (refusal(services) is None) is allowed
 
 
-def _serve(data_dir: DataDir) -> subprocess.Popen[str]:
+def _serve(data_dir):
     """The page, up and with its worker; no model is loaded."""
     process = subprocess.Popen(
         [
@@ -185,7 +160,6 @@ def _serve(data_dir: DataDir) -> subprocess.Popen[str]:
         text=True,
         start_new_session=True,
     )
-    assert process.stderr is not None
     watchdog = threading.Timer(60, process.kill)
     watchdog.start()
     said = ""
@@ -197,12 +171,12 @@ def _serve(data_dir: DataDir) -> subprocess.Popen[str]:
     pytest.fail(f"the page did not come up: {said}")
 
 
-def _worker_pid(data_dir: DataDir) -> int:
+def _worker_pid(data_dir):
     wait_until(lambda: read_holder(data_dir.worker_lock_file))
     return int(str(read_holder(data_dir.worker_lock_file)).partition("-")[0])
 
 
-def _is_running(pid: int) -> bool:
+def _is_running(pid):
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:

@@ -1,45 +1,38 @@
 """Workers as processes: jobs done once, death, signals, wishes, a locked database."""
 
-from __future__ import annotations
-
 import sqlite3
 import time
 from contextlib import closing
-from typing import Any
 
 import pytest
 
-from app.host.paths import DataDir
 from app.host.process_identity import is_worker_alive
 from app.jobs.reaper import Reaper
-from storage import JobRecord, Store
 from tests.app.job_stand_in import worked_steps
-from tests.app.waiting import StartWorker, wait_until
+from tests.app.waiting import wait_until
 
 on_both = pytest.mark.parametrize("database_url", ["sqlite", "postgresql"], indirect=True)
 
 
-def queue(store: Store, **params: Any) -> JobRecord:
+def queue(store, **params):
     return store.jobs.create("train", "alice", "count", params)
 
 
-def wait_for(store: Store, job_id: str, status: str) -> JobRecord:
+def wait_for(store, job_id, status):
     wait_until(lambda: store.jobs.get(job_id).status == status)
     return store.jobs.get(job_id)
 
 
-def wait_for_step(store: Store, job_id: str, step: int) -> None:
+def wait_for_step(store, job_id, step):
     wait_until(lambda: any(row["step"] >= step for row in store.jobs.metrics(job_id)))
 
 
-def steps_shown(store: Store, job_id: str) -> list[int]:
+def steps_shown(store, job_id):
     return [row["step"] for row in store.jobs.metrics(job_id)]
 
 
 @on_both
-def test_kill_9_abandons_and_resume_goes_on_from_the_checkpoint(
-    store: Store, data_dir: DataDir, start_worker: StartWorker
-) -> None:
+def test_kill_9_abandons_and_resume_goes_on_from_the_checkpoint(store, data_dir, start_worker):
     reaper = Reaper(store.jobs, interval_s=0.1)
     reaper.start()
     try:
@@ -73,8 +66,8 @@ def test_kill_9_abandons_and_resume_goes_on_from_the_checkpoint(
 
 @pytest.mark.parametrize(("wish", "status"), [("cancel", "cancelled"), ("pause", "paused")])
 def test_wishes_are_obeyed_at_the_next_step_and_the_worker_lives_on(
-    store: Store, data_dir: DataDir, start_worker: StartWorker, wish: str, status: str
-) -> None:
+    store, data_dir, start_worker, wish, status
+):
     job, other = queue(store, steps=1000, step_s=0.02), queue(store, steps=1)
     worker = start_worker()
     wait_for_step(store, job.id, 2)
@@ -86,9 +79,7 @@ def test_wishes_are_obeyed_at_the_next_step_and_the_worker_lives_on(
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
-def test_two_workers_never_run_one_job(
-    store: Store, data_dir: DataDir, start_worker: StartWorker
-) -> None:
+def test_two_workers_never_run_one_job(store, data_dir, start_worker):
     made = [queue(store, steps=3, step_s=0.01) for _ in range(12)]
     workers = {start_worker().pid for _ in range(2)}
     for job in made:
@@ -98,9 +89,7 @@ def test_two_workers_never_run_one_job(
         assert len({pid for pid, _ in worked} & workers) == 1
 
 
-def test_a_locked_database_is_outwaited(
-    store: Store, data_dir: DataDir, start_worker: StartWorker
-) -> None:
+def test_a_locked_database_is_outwaited(store, data_dir, start_worker):
     """For longer than the worker's timeout."""
     job = queue(store, steps=20, step_s=0.05)
     worker = start_worker(busy_timeout_s=0.1)
@@ -116,12 +105,12 @@ def test_a_locked_database_is_outwaited(
     assert steps_shown(store, job.id) == list(range(20)), "reports waited for the database"
 
 
-def test_a_long_step_does_not_look_dead(store: Store, start_worker: StartWorker) -> None:
+def test_a_long_step_does_not_look_dead(store, start_worker):
     job = queue(store, steps=1, step_s=3.0)
     start_worker()
     beats = {wait_for(store, job.id, "running").heartbeat_at}
 
-    def has_beaten() -> bool:
+    def has_beaten():
         beats.add(store.jobs.get(job.id).heartbeat_at)
         return len(beats) > 2
 
@@ -129,9 +118,7 @@ def test_a_long_step_does_not_look_dead(store: Store, start_worker: StartWorker)
     assert steps_shown(store, job.id) == [], "it still works"
 
 
-def test_a_worker_taken_for_dead_lets_go(
-    store: Store, data_dir: DataDir, start_worker: StartWorker
-) -> None:
+def test_a_worker_taken_for_dead_lets_go(store, data_dir, start_worker):
     """Its job is resumed elsewhere: it stops at once, and the other waits for the folder."""
     job = queue(store, steps=60, step_s=0.05)
     first = start_worker()
@@ -149,6 +136,6 @@ def test_a_worker_taken_for_dead_lets_go(
     assert [step for _, step in worked_steps(data_dir, job.id)] == list(range(60))
 
 
-def log_of(data_dir: DataDir, job_id: str) -> str:
+def log_of(data_dir, job_id):
     path = data_dir.logs / f"job-{job_id}.log"
     return path.read_text() if path.exists() else ""

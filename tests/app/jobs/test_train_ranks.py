@@ -1,18 +1,13 @@
 """``train`` as several processes, started by torchrun."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from app.host.paths import DataDir
-from storage import Store
 from tests.app.tiny_project import PROJECT
 from tests.support.tiny_language_model import byte_tokenizer
 from tests.support.tiny_models import Family, make_pair
@@ -37,7 +32,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # kernels are compile
 
 
 @pytest.fixture(scope="module")
-def inputs(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+def inputs(tmp_path_factory):
     """Options that name a tiny model and a short text, and the settings."""
     folder = tmp_path_factory.mktemp("inputs")
     reference, _ = make_pair(Family("tiny", LlamaConfig, LlamaForCausalLM, {"vocab_size": 257}))
@@ -49,9 +44,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     return ["train", "--dtype", "float32", *named, *settings]
 
 
-def test_two_processes_are_one_job(
-    inputs: list[str], store: Store, data_dir: DataDir, tmp_path: Path
-) -> None:
+def test_two_processes_are_one_job(inputs, store, data_dir, tmp_path):
     program, out = tmp_path / "program.py", tmp_path / "out"
     program.write_text(PROGRAM)
     done = subprocess.run(

@@ -1,12 +1,7 @@
 """What a page may ask of the lens and of two runs, over the real engine with a tiny model."""
 
-from __future__ import annotations
-
 import dataclasses
 import threading
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -14,10 +9,8 @@ from app.host.errors import AppError
 from app.host.paths import DataDir
 from app.pages.explore.handlers import HANDLERS
 from app.runs import queue as generation_runs
-from app.web.services import Services, build_services, engine_generate
-from sol_core.actions import ActionGrid, Budget, ceil_fraction
-from sol_core.config import GenerationConfig, ScheduleConfig, SideRowConfig
-from tests.app.page_calls import ANNA, BEN, Call, caller
+from app.web.services import build_services, engine_generate
+from tests.app.page_calls import ANNA, BEN, caller
 from tests.app.waiting import wait_until
 from tests.support.fake_engine import FakeEngine, fake_load
 from tests.support.tiny_language_model import make_language_model
@@ -27,7 +20,7 @@ SETTINGS = {"max_new_tokens": 6, "ignore_end_of_text": True, "chat": False}
 
 
 @pytest.fixture(scope="module")
-def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
+def services(tmp_path_factory):
     data_dir = DataDir(tmp_path_factory.mktemp("data"))
     data_dir.prepare()
     model = dataclasses.replace(make_language_model(), name="tiny")
@@ -38,11 +31,11 @@ def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
 
 
 @pytest.fixture
-def call(services: Services) -> Call:
+def call(services):
     return caller(services, HANDLERS)
 
 
-def finish(call: Call, services: Services, **settings: Any) -> str:
+def finish(call, services, **settings):
     answer = call("start_run", prompt="The keeper", settings=SETTINGS | settings)
     run_id = str(answer["run_id"])
     wait_until(lambda: services.store.runs.get(run_id).status == "finished")
@@ -50,7 +43,7 @@ def finish(call: Call, services: Services, **settings: Any) -> str:
 
 
 @pytest.mark.parametrize("is_kept", [True, False], ids=["in memory", "from the database"])
-def test_a_look_is_of_the_run_as_it_was(call: Call, services: Services, is_kept: bool) -> None:
+def test_a_look_is_of_the_run_as_it_was(call, services, is_kept):
     run_id = finish(call, services)
     if not is_kept:
         services.runs.forget(run_id)
@@ -69,29 +62,7 @@ def test_a_look_is_of_the_run_as_it_was(call: Call, services: Services, is_kept:
     assert taken["nll"] == pytest.approx(view["taken"]["nll"], abs=1e-3)
 
 
-def test_a_level_of_two_thirds_is_replayed_in_full_and_gives_the_recorded_kl(
-    services: Services,
-) -> None:
-    config = GenerationConfig(
-        schedule=ScheduleConfig("static", Budget(0.5, 2 / 3, 8.0)),
-        side_rows=(SideRowConfig("dense", ScheduleConfig("dense")),),
-        grid=ActionGrid(channel_keep_ratios=(1 / 3, 2 / 3, 1.0)),
-        max_new_tokens=6,
-        ignore_end_of_text=True,
-    )
-    run_id = services.runs.start(ANNA, "The keeper", config)
-    wait_until(lambda: services.store.runs.get(run_id).status == "finished")
-    recorded = services.store.runs.events(run_id)[4]
-    services.runs.forget(run_id)
-    view = services.lens.look(ANNA, run_id, 4)
-    ratio = view["taken"]["action"]["channel_keep_ratio"]
-    assert ratio == recorded["action"]["channel_keep_ratio"] == 2 / 3
-    assert ceil_fraction(ratio, 576) == 384
-    assert view["replayed"]["kl_to_dense"] == pytest.approx(recorded["kl_to_dense"], rel=1e-5)
-    assert view["replayed"]["nll"] == pytest.approx(recorded["surprisal"], rel=1e-5)
-
-
-def test_pages_of_a_run_are_left_out_of_a_step_and_of_a_run(call: Call, services: Services) -> None:
+def test_pages_of_a_run_are_left_out_of_a_step_and_of_a_run(call, services):
     answer = call("start_run", prompt="The keeper " * 6, settings=SETTINGS)
     run_id = str(answer["run_id"])
     wait_until(lambda: services.store.runs.get(run_id).status == "finished")
@@ -111,7 +82,7 @@ def test_pages_of_a_run_are_left_out_of_a_step_and_of_a_run(call: Call, services
     assert "can be left out" in call("run_without", run_id=run_id, pages=[99])["refused"]
 
 
-def test_what_is_not_there_is_refused(call: Call, services: Services) -> None:
+def test_what_is_not_there_is_refused(call, services):
     run_id = finish(call, services)
     assert "tokens 0 to 5" in call("look_at_token", run_id=run_id, index=6)["refused"]
     assert "does not exist" in call("look_at_token", run_id="none", index=0)["refused"]
@@ -120,9 +91,7 @@ def test_what_is_not_there_is_refused(call: Call, services: Services) -> None:
         assert "Reload the page" in call("look_at_token", **request)["refused"]
 
 
-def test_a_run_that_goes_on_is_refused_and_another_ones_is_waited_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_that_goes_on_is_refused_and_another_ones_is_waited_for(tmp_path, monkeypatch):
     monkeypatch.setattr(generation_runs, "QUESTION_PATIENCE_S", 0.05)
     engine = FakeEngine(pause_at=2)
     services = build_services(DataDir(tmp_path), "fake-model", fake_load, engine)
@@ -141,8 +110,8 @@ def test_a_run_that_goes_on_is_refused_and_another_ones_is_waited_for(
     services.close()
 
 
-def test_a_question_that_fails_leaves_the_line(call: Call, services: Services) -> None:
-    def fail(bench: Any) -> None:
+def test_a_question_that_fails_leaves_the_line(call, services):
+    def fail(bench):
         raise ValueError("no")
 
     with pytest.raises(ValueError, match="no"):
@@ -150,7 +119,7 @@ def test_a_question_that_fails_leaves_the_line(call: Call, services: Services) -
     finish(call, services)
 
 
-def test_a_pair_is_aligned_and_scored_by_the_dense_model(call: Call, services: Services) -> None:
+def test_a_pair_is_aligned_and_scored_by_the_dense_model(call, services):
     first = finish(call, services, schedule="static", keep=100, channels=100, bits=16)
     second = finish(call, services, schedule="static", keep=20, channels=45, bits=6)
     view = call("compare_runs", BEN, a=first, b=second)
@@ -169,9 +138,7 @@ def test_a_pair_is_aligned_and_scored_by_the_dense_model(call: Call, services: S
     assert (same["parted"], same["stretches"]) == (None, [[True, 0, 6, 0, 6]])
 
 
-def test_runs_of_other_prompts_and_models_are_shown_without_alignment(
-    call: Call, services: Services
-) -> None:
+def test_runs_of_other_prompts_and_models_are_shown_without_alignment(call, services):
     first = finish(call, services)
     other = services.store.runs.create(ANNA, "Another", "larger", "dense", {})
     services.store.runs.append_events(other.id, services.store.runs.events(first)[:2])

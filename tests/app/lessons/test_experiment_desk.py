@@ -1,11 +1,6 @@
 """The desk of the lessons: one measurement for all who ask, and a bounded line."""
 
-from __future__ import annotations
-
 import threading
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -16,7 +11,7 @@ from app.model.loader import ModelLoader
 from app.runs.queue import GenerationRuns
 from sol_core.config import GenerationConfig
 from sol_core.errors import ConfigError
-from storage import Store, open_store
+from storage import open_store
 from tests.app.page_calls import ANNA
 from tests.app.waiting import wait_until
 from tests.support.fake_engine import FakeEngine, fake_load
@@ -25,57 +20,57 @@ from tests.support.fake_engine import FakeEngine, fake_load
 class Measures:
     """Experiments that wait until they are let go, and count."""
 
-    def __init__(self) -> None:
+    def __init__(self):
         self.go = threading.Event()
-        self.calls: list[Any] = []
+        self.calls = []
 
-    def huge(self, model: Any, parameters: dict[str, Any]) -> dict[str, Any]:
+    def huge(self, model, parameters):
         self.calls.append(parameters)
         return {"value": "x" * 1000}
 
-    def slow(self, model: Any, parameters: dict[str, Any]) -> dict[str, Any]:
+    def slow(self, model, parameters):
         self.calls.append(parameters)
         assert self.go.wait(20)
         return {"value": parameters.get("n"), "by": model.name}
 
-    def refused(self, model: Any, parameters: dict[str, Any]) -> dict[str, Any]:
+    def refused(self, model, parameters):
         self.calls.append(parameters)
         raise ConfigError("not like this")
 
-    def broken(self, model: Any, parameters: dict[str, Any]) -> dict[str, Any]:
+    def broken(self, model, parameters):
         raise ZeroDivisionError("oh")
 
 
 @pytest.fixture
-def measures() -> Measures:
+def measures():
     return Measures()
 
 
 @pytest.fixture
-def runs(tmp_path: Path) -> Iterator[GenerationRuns]:
+def runs(tmp_path):
     with open_store(tmp_path / "sol.sqlite3") as store:
         made = make_runs(store, FakeEngine(pause_at=1))
         yield made
         made.close()
 
 
-def make_runs(store: Store, engine: FakeEngine) -> GenerationRuns:
+def make_runs(store, engine):
     loader = ModelLoader("fake-model", fake_load)
     runs = GenerationRuns(store.runs, loader, engine)
     loader.start()
     wait_until(lambda: loader.loaded() is not None)
-    runs.engine, runs.loader = engine, loader  # type: ignore[attr-defined]  # for the tests
+    runs.engine, runs.loader = engine, loader
     return runs
 
 
-def one_number(model: Any, asked: dict[str, Any]) -> dict[str, Any]:
+def one_number(model, asked):
     if asked.keys() - {"n"}:
         raise AppError("it takes n alone")
     return {"n": asked.get("n", 0)}
 
 
 @pytest.fixture
-def desk(runs: Any, measures: Measures) -> Iterator[ExperimentDesk]:
+def desk(runs, measures):
     names = ("slow", "refused", "broken", "huge")
     taken = {name: Experiment(getattr(measures, name), one_number) for name in names}
     made = ExperimentDesk(runs, runs.loader, taken)
@@ -84,10 +79,10 @@ def desk(runs: Any, measures: Measures) -> Iterator[ExperimentDesk]:
     made.close()
 
 
-def done(desk: ExperimentDesk, name: str, parameters: dict[str, Any]) -> dict[str, Any]:
-    answers: list[dict[str, Any]] = []
+def done(desk, name, parameters):
+    answers = []
 
-    def has_ended() -> bool:
+    def has_ended():
         answers.append(desk.ask(ANNA, name, parameters))
         return bool(answers[-1]["state"] == "done")
 
@@ -95,9 +90,7 @@ def done(desk: ExperimentDesk, name: str, parameters: dict[str, Any]) -> dict[st
     return dict(answers[-1]["result"])
 
 
-def test_one_measurement_serves_all_who_ask_before_and_after(
-    desk: ExperimentDesk, measures: Measures
-) -> None:
+def test_one_measurement_serves_all_who_ask_before_and_after(desk, measures):
     answers = [desk.ask(f"pupil {number}", "slow", {"n": 1}) for number in range(30)]
     assert {answer["state"] for answer in answers} == {"waiting"}
     wait_until(lambda: len(measures.calls) == 1)
@@ -112,13 +105,11 @@ def test_one_measurement_serves_all_who_ask_before_and_after(
     assert len(measures.calls) == 1
 
 
-def test_a_failure_is_told_to_all_who_wait_and_tried_again_later(
-    desk: ExperimentDesk, measures: Measures, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def reason(name: str) -> str:
-        found: list[str] = []
+def test_a_failure_is_told_to_all_who_wait_and_tried_again_later(desk, measures, monkeypatch):
+    def reason(name):
+        found = []
 
-        def has_failed() -> bool:
+        def has_failed():
             try:
                 desk.ask(ANNA, name, {})
             except AppError as error:
@@ -137,9 +128,7 @@ def test_a_failure_is_told_to_all_who_wait_and_tried_again_later(
     wait_until(lambda: len(measures.calls) == 2)
 
 
-def test_an_experiment_waits_for_the_generation_before_it(
-    desk: ExperimentDesk, measures: Measures, runs: Any
-) -> None:
+def test_an_experiment_waits_for_the_generation_before_it(desk, measures, runs):
     run_id = runs.start("a" * 32, "x", GenerationConfig(max_new_tokens=3))
     wait_until(lambda: runs.poll("a" * 32, run_id, 0)["cursor"] == 1)
     desk.ask(ANNA, "slow", {"n": 1})
@@ -150,7 +139,7 @@ def test_an_experiment_waits_for_the_generation_before_it(
     assert done(desk, "slow", {"n": 1})["value"] == 1
 
 
-def test_before_the_model_is_there_the_answer_says_so(measures: Measures, runs: Any) -> None:
+def test_before_the_model_is_there_the_answer_says_so(measures, runs):
     loader = ModelLoader("later", fake_load)
     desk = ExperimentDesk(runs, loader, {"slow": Experiment(measures.slow, one_number)})
     assert desk.ask(ANNA, "slow", {}) == {"state": "loading"}
@@ -158,9 +147,7 @@ def test_before_the_model_is_there_the_answer_says_so(measures: Measures, runs: 
         desk.ask(ANNA, "fast", {})
 
 
-def test_a_question_is_known_by_what_the_experiment_takes_of_it(
-    desk: ExperimentDesk, measures: Measures
-) -> None:
+def test_a_question_is_known_by_what_the_experiment_takes_of_it(desk, measures):
     measures.go.set()
     done(desk, "slow", {})
     done(desk, "slow", {"n": 0})
@@ -170,7 +157,7 @@ def test_a_question_is_known_by_what_the_experiment_takes_of_it(
     assert measures.calls == [{"n": 0}]
 
 
-def test_one_visitor_does_not_take_the_whole_line(desk: ExperimentDesk, measures: Measures) -> None:
+def test_one_visitor_does_not_take_the_whole_line(desk, measures):
     for number in range(SHARES.of_visitor):
         desk.ask(ANNA, "slow", {"n": number})
     with pytest.raises(AppError, match="You already have 6 experiments waiting"):
@@ -183,9 +170,7 @@ def test_one_visitor_does_not_take_the_whole_line(desk: ExperimentDesk, measures
     assert [call["n"] for call in measures.calls] == [*range(6), *range(100, 130)]
 
 
-def test_results_are_bounded_in_bytes_too(
-    desk: ExperimentDesk, measures: Measures, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_results_are_bounded_in_bytes_too(desk, measures, monkeypatch):
     monkeypatch.setattr(experiment_desk, "MAX_KEPT_BYTES", 2500)
     for number in (1, 2, 1, 3, 1, 2):  # 2 was used longest ago when 3 came
         done(desk, "huge", {"n": number})

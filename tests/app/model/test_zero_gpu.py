@@ -1,18 +1,11 @@
-"""The app on a ZeroGPU Space: every use of the model is a decorated call, over real HTTP.
-
-``spaces_stand_in.py`` has the contract: forked processes, pickled values, lost globals.
-"""
-
-from __future__ import annotations
+"""The app on a ZeroGPU Space: every use of the model is a decorated call, over real HTTP."""
 
 import json
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -29,7 +22,7 @@ ROOT = Path(__file__).parents[3]
 class Space:
     """A server process, and what its stand-in saw."""
 
-    def __init__(self, folder: Path, **variables: str) -> None:
+    def __init__(self, folder, **variables):
         environment = os.environ | {
             "SPACE_ID": "someone/sol",
             "SPACES_ZERO_GPU": "true",
@@ -47,27 +40,23 @@ class Space:
         about = self._answer()
         self.url, self.pid = about["url"], about["pid"]
 
-    def ask(self, do: str, **more: Any) -> list[dict[str, Any]]:
+    def ask(self, do, **more):
         """The calls so far, after the stand-in was told something."""
-        assert self.process.stdin is not None
         self.process.stdin.write(json.dumps({"do": do, **more}) + "\n")
         self.process.stdin.flush()
         return list(self._answer())
 
-    def _answer(self) -> Any:
-        assert self.process.stdout is not None
+    def _answer(self):
         return json.loads(self.process.stdout.readline())
 
-    def close(self) -> None:
-        assert self.process.stdin is not None
+    def close(self):
         self.process.stdin.close()
         self.process.wait(30)
-        assert self.process.stdout is not None
         self.process.stdout.close()
 
 
 @pytest.fixture(scope="module")
-def space(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Space]:
+def space(tmp_path_factory):
     folder = tmp_path_factory.mktemp("space")
     save_tiny_policy(make_language_model(), folder / "policies" / "tiny")
     made = Space(folder)
@@ -76,7 +65,7 @@ def space(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Space]:
 
 
 @pytest.fixture
-def anna(space: Space) -> Iterator[HttpPage]:
+def anna(space):
     space.ask("reuse", on=False)
     space.ask("forget")
     with HttpPage(space.url, ANNA) as page:
@@ -84,16 +73,16 @@ def anna(space: Space) -> Iterator[HttpPage]:
 
 
 @pytest.fixture
-def ben(space: Space) -> Iterator[HttpPage]:
+def ben(space):
     with HttpPage(space.url, BEN) as page:
         yield page
 
 
-def names(space: Space) -> list[str]:
+def names(space):
     return [call["name"] for call in space.ask("calls")]
 
 
-def test_every_use_of_the_model_is_a_call_of_its_own_process(space: Space, anna: HttpPage) -> None:
+def test_every_use_of_the_model_is_a_call_of_its_own_process(space, anna):
     run_id = anna.start("The keeper", schedule="policy:tiny", keep=50, channels=70, bits=8)
     view = anna.wait(run_id)
     assert (view["status"], view["summary"]["reason"]) == ("finished", "length")
@@ -126,7 +115,7 @@ def test_every_use_of_the_model_is_a_call_of_its_own_process(space: Space, anna:
     assert all(0 < call["duration"] <= 10 and call["ended"] for call in calls)
 
 
-def test_a_process_that_is_used_again_knows_what_it_needs(space: Space, anna: HttpPage) -> None:
+def test_a_process_that_is_used_again_knows_what_it_needs(space, anna):
     space.ask("reuse", on=True)
     first = anna.start("One", max_new_tokens=3)
     anna.wait(first)
@@ -145,7 +134,7 @@ def test_a_process_that_is_used_again_knows_what_it_needs(space: Space, anna: Ht
     assert anna.wait(fourth)["summary"]["reason"] == "length"
 
 
-def test_a_stop_reaches_the_call_and_gives_the_gpu_back(space: Space, anna: HttpPage) -> None:
+def test_a_stop_reaches_the_call_and_gives_the_gpu_back(space, anna):
     run_id = anna.start("slow words", max_new_tokens=500)
     anna.wait(run_id, until=lambda view: len(view.get("rows", [])) > 1)
     began = time.monotonic()
@@ -157,14 +146,14 @@ def test_a_stop_reaches_the_call_and_gives_the_gpu_back(space: Space, anna: Http
     assert call["ended"]
 
 
-def test_a_run_that_takes_too_long_ends_in_time_and_says_so(space: Space, anna: HttpPage) -> None:
+def test_a_run_that_takes_too_long_ends_in_time_and_says_so(space, anna):
     view = anna.wait(anna.start("slow words", max_new_tokens=500))
     assert (view["status"], view["summary"]["reason"]) == ("finished", "time_limit")
     assert 3 < len(view["rows"]) < 200
     assert space.ask("calls")[0]["ended"]
 
 
-def test_a_call_that_is_killed_is_said_in_words_and_keeps_its_tokens(anna: HttpPage) -> None:
+def test_a_call_that_is_killed_is_said_in_words_and_keeps_its_tokens(anna):
     view = anna.wait(anna.start("stuck", max_new_tokens=50))
     assert view["status"] == "failed"
     assert "GPU task aborted" in view["error"]
@@ -173,7 +162,7 @@ def test_a_call_that_is_killed_is_said_in_words_and_keeps_its_tokens(anna: HttpP
     assert anna.wait(anna.start("On we go"))["status"] == "finished"
 
 
-def test_no_gpu_is_said_with_what_to_do(space: Space, anna: HttpPage) -> None:
+def test_no_gpu_is_said_with_what_to_do(space, anna):
     title, message = "ZeroGPU quota exceeded", "You have exceeded your free ZeroGPU quota (20s)."
     space.ask("refuse", title=title, message=message)
     view = anna.wait(anna.start("words"))
@@ -188,13 +177,7 @@ def test_no_gpu_is_said_with_what_to_do(space: Space, anna: HttpPage) -> None:
     assert anna.call("explore", "look_at_token", run_id=run_id, index=1)["index"] == 1
 
 
-def test_what_the_engine_refuses_arrives_in_its_words(anna: HttpPage) -> None:
-    view = anna.wait(anna.start("too long " * 200))
-    assert view["status"] == "failed"
-    assert "the context of tiny holds 1024; shorten it" in view["error"]
-
-
-def test_the_visitors_quota_is_used(space: Space, anna: HttpPage) -> None:
+def test_the_visitors_quota_is_used(space, anna):
     with_ticket = {"zero_gpu_headers": {"x-ip-token": "annas"}}
     settings = {"max_new_tokens": 2, "chat": False}
     asked = anna.call("explore", "start_run", prompt="Mine", settings=settings, **with_ticket)
@@ -205,7 +188,7 @@ def test_the_visitors_quota_is_used(space: Space, anna: HttpPage) -> None:
     assert [call["ticket"] for call in space.ask("calls")] == ["annas", "annas", None]
 
 
-def test_two_runs_have_a_gpu_each_where_the_owner_allows_it(anna: HttpPage, ben: HttpPage) -> None:
+def test_two_runs_have_a_gpu_each_where_the_owner_allows_it(anna, ben):
     mine = anna.start("slow words", max_new_tokens=500)
     his = ben.start("slow words", max_new_tokens=500)
     third = anna.start("Third", max_new_tokens=2)
@@ -217,9 +200,3 @@ def test_two_runs_have_a_gpu_each_where_the_owner_allows_it(anna: HttpPage, ben:
     assert ben.poll(his)["status"] == "running"
     ben.call("explore", "stop_run", run_id=his)
     ben.wait(his)
-
-
-def test_jobs_are_refused_with_the_reason(anna: HttpPage) -> None:
-    home = anna.call("lab", "lab_home", kind="train")
-    assert not home["jobs_allowed"]
-    assert "lends a GPU to single calls of at most 10 s" in home["refusal"]

@@ -1,13 +1,8 @@
 """The start of a ZeroGPU Space, in forked calls of the stand-in for ``spaces``."""
 
-from __future__ import annotations
-
 import json
 import os
-from collections.abc import Iterator, Sequence
-from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import torch
@@ -22,9 +17,9 @@ FACTS = {"name": "m", "dtype_name": "bfloat16", "device_name": "cuda", "context_
 
 
 @pytest.fixture
-def applied(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[self_test.CardReport]:
+def applied(monkeypatch, tmp_path):
     """Reports that were applied; kernels are "compiled" into a file."""
-    reports: list[self_test.CardReport] = []
+    reports = []
     monkeypatch.setattr(self_test.CardReport, "apply", lambda self: reports.append(self))
     monkeypatch.setattr(toolchain, "missing_for_triton", lambda: None)
     monkeypatch.setattr(warm_up, "warm_up_card", lambda lm: (tmp_path / "compiled").touch())
@@ -32,7 +27,7 @@ def applied(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[self_test.C
     return reports
 
 
-def start(seconds: int = 30) -> tuple[ModelLoader, ZeroGpu]:
+def start(seconds=30):
     lm = SimpleNamespace(device=torch.device("cuda"))
     model = SimpleNamespace(**FACTS, notes=(), lm=lm)
     loader = ModelLoader("m", lambda report: model, in_background=False)
@@ -42,20 +37,20 @@ def start(seconds: int = 30) -> tuple[ModelLoader, ZeroGpu]:
     return loader, compute
 
 
-def asked_of(compute: ZeroGpu) -> float:
+def asked_of(compute):
     """Seconds that a run of 50 steps asks for."""
     list(compute.stream(nothing, lambda: False, 50))
     return spaces_stand_in.CALLS[-1].duration
 
 
-def nothing(model: Any, should_stop: Any) -> Iterator[Any]:
+def nothing(model, should_stop):
     yield "done"
 
 
-def failing(name: str, *, kills: bool) -> Any:
+def failing(name, *, kills):
     """``check_lines`` whose check of this name is wrong, or ends its process."""
 
-    def check_lines(names: Sequence[str], device: Any, dtype: Any) -> Iterator[str]:
+    def check_lines(names, device, dtype):
         for check in names:
             yield json.dumps([check])
             if check == name and kills:
@@ -69,8 +64,8 @@ def failing(name: str, *, kills: bool) -> Any:
 
 @pytest.mark.parametrize("kills", [False, True])
 def test_a_kernel_that_fails_runs_on_its_reference_and_the_page_says_so(
-    kills: bool, applied: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    kills, applied, tmp_path, monkeypatch
+):
     monkeypatch.setattr(checks, "check_lines", failing("gated_mlp", kills=kills))
     loader, compute = start()
     (report,) = applied
@@ -82,9 +77,7 @@ def test_a_kernel_that_fails_runs_on_its_reference_and_the_page_says_so(
     assert asked_of(compute) == 15
 
 
-def test_without_a_gpu_at_the_start_the_first_call_may_compile(
-    applied: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_a_gpu_at_the_start_the_first_call_may_compile(applied, monkeypatch):
     monkeypatch.setattr(checks, "check_lines", failing("", kills=False))
     spaces_stand_in.refusals.append(("ZeroGPU queue timeout", "No GPU was available after 60s"))
     loader, compute = start()
@@ -94,9 +87,7 @@ def test_without_a_gpu_at_the_start_the_first_call_may_compile(
     assert asked_of(compute) == 15
 
 
-def test_a_system_without_a_compiler_is_not_tested(
-    applied: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_system_without_a_compiler_is_not_tested(applied, monkeypatch):
     monkeypatch.setattr(toolchain, "missing_for_triton", lambda: "Install gcc.")
     loader, _ = start()
     assert applied[0].missing == "Install gcc."

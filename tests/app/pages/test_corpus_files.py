@@ -1,15 +1,12 @@
 """Uploaded corpora: names made safe, pieces in order, limits held, nothing outside the folder."""
 
-from __future__ import annotations
-
 import os
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from app.pages.shared import uploads
@@ -19,18 +16,18 @@ from tests.app.page_calls import ANNA, BEN
 
 
 @pytest.fixture
-def files(tmp_path: Path) -> CorpusFiles:
+def files(tmp_path):
     return CorpusFiles(tmp_path / "uploads")
 
 
-def put(files: CorpusFiles, name: str, data: bytes, piece: int = 4) -> str:
+def put(files, name, data, piece=4):
     upload = files.uploads(ANNA).begin(len(data))
     for offset in range(0, len(data), piece):
         files.uploads(ANNA).append(upload, offset, data[offset : offset + piece], len(data))
     return files.finish(files.uploads(ANNA).part(upload), name)
 
 
-def test_a_file_arrives_in_pieces_under_its_name(files: CorpusFiles) -> None:
+def test_a_file_arrives_in_pieces_under_its_name(files):
     assert files.list() == []
     assert put(files, "My novel.TXT", b"0123456789") == "My_novel.txt"
     assert files.list() == [{"name": "My_novel.txt", "bytes": 10}]
@@ -38,9 +35,7 @@ def test_a_file_arrives_in_pieces_under_its_name(files: CorpusFiles) -> None:
     assert put(files, "My novel.TXT", b"x") == "My_novel-2.txt"
 
 
-def test_a_piece_that_does_not_fit_is_refused_and_half_an_upload_is_no_corpus(
-    files: CorpusFiles,
-) -> None:
+def test_a_piece_that_does_not_fit_is_refused_and_half_an_upload_is_no_corpus(files):
     mine = files.uploads(ANNA)
     upload = mine.begin(8)
     mine.append(upload, 0, b"1234", 8)
@@ -53,24 +48,24 @@ def test_a_piece_that_does_not_fit_is_refused_and_half_an_upload_is_no_corpus(
 
 
 @pytest.mark.parametrize("size", [0, -1, MAX_UPLOAD_BYTES + 1])
-def test_sizes_have_a_limit(files: CorpusFiles, size: int) -> None:
+def test_sizes_have_a_limit(files, size):
     with pytest.raises(UploadError, match="256 MB"):
         files.uploads(ANNA).begin(size)
 
 
-def age(upload: Path, seconds: float) -> None:
+def age(upload, seconds):
     then = time.time() - seconds
     os.utime(upload, (then, then))
 
 
-def test_forgotten_pieces_go_after_a_day(files: CorpusFiles) -> None:
+def test_forgotten_pieces_go_after_a_day(files):
     part = files.uploads(ANNA).part(files.uploads(ANNA).begin(4))
     age(part, 2 * 24 * 3600)
     files.uploads(ANNA).begin(4)
     assert not part.exists()
 
 
-def test_a_visitor_has_few_uploads_that_go_on_and_the_others_have_room(files: CorpusFiles) -> None:
+def test_a_visitor_has_few_uploads_that_go_on_and_the_others_have_room(files):
     anna, ben = files.uploads(ANNA), files.uploads(BEN)
     begun = [anna.begin(4) for _ in range(SHARES.of_visitor)]
     with pytest.raises(UploadError, match="You already have 4 uploads going on"):
@@ -85,9 +80,7 @@ def test_a_visitor_has_few_uploads_that_go_on_and_the_others_have_room(files: Co
     assert ben.part(his).exists()
 
 
-def test_one_network_does_not_take_all_places(
-    files: CorpusFiles, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_one_network_does_not_take_all_places(files, monkeypatch):
     here = ["192.0.2.1"]
     monkeypatch.setattr(uploads, "address", lambda: here[0])
     for number in range(SHARES.of_address):
@@ -106,7 +99,7 @@ def test_one_network_does_not_take_all_places(
     assert not files.uploads(ANNA).part(first).exists()
 
 
-def test_nobody_adds_to_anothers_upload(files: CorpusFiles) -> None:
+def test_nobody_adds_to_anothers_upload(files):
     upload = files.uploads(ANNA).begin(4)
     with pytest.raises(UploadError, match="hexadecimal"):
         files.uploads(ANNA).append("../../etc/passwd", 0, b"x", 1)
@@ -115,14 +108,14 @@ def test_nobody_adds_to_anothers_upload(files: CorpusFiles) -> None:
     assert files.uploads(ANNA).append(upload, 0, b"1234", 4) == 4
 
 
-def test_equal_pieces_at_the_same_time_are_added_once(files: CorpusFiles) -> None:
+def test_equal_pieces_at_the_same_time_are_added_once(files):
     data = bytes(range(256)) * 1000
     size, num_threads = 4 * len(data), 8
     mine = files.uploads(ANNA)
     upload = mine.begin(size)
     together = threading.Barrier(num_threads)
 
-    def send(offset: int) -> int | None:
+    def send(offset):
         together.wait(20)
         try:
             return mine.append(upload, offset, data, size)
@@ -140,7 +133,7 @@ def test_equal_pieces_at_the_same_time_are_added_once(files: CorpusFiles) -> Non
 
 
 @pytest.mark.parametrize("name", ["a", "a.txt.sh", ".txt/.."])
-def test_other_kinds_are_refused(name: str) -> None:
+def test_other_kinds_are_refused(name):
     with pytest.raises(CorpusFileError, match="A corpus is a"):
         safe_name(name)
 
@@ -155,20 +148,19 @@ def test_other_kinds_are_refused(name: str) -> None:
         ("x" * 300 + ".txt", "x" * 76 + ".txt"),
     ],
 )
-def test_names_are_made_safe(name: str, safe: str) -> None:
+def test_names_are_made_safe(name, safe):
     assert safe_name(name) == safe
 
 
 @given(st.text(max_size=60))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_no_name_leaves_the_folder(tmp_path: Path, stem: str) -> None:
+def test_no_name_leaves_the_folder(tmp_path, stem):
     name = safe_name(f"{stem}.txt")
     assert (tmp_path / name).parent == tmp_path
     assert "\0" not in name
     assert not name.startswith(".")
 
 
-def test_only_listed_files_can_be_named(files: CorpusFiles, tmp_path: Path) -> None:
+def test_only_listed_files_can_be_named(files, tmp_path):
     put(files, "a.txt", b"x")
     (tmp_path / "secret.txt").write_text("s")
     (files.folder / "link.txt").symlink_to(tmp_path / "secret.txt")

@@ -1,11 +1,6 @@
 """What the pages may ask of Python: good values, bad values, other people's runs."""
 
-from __future__ import annotations
-
 import time
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -19,16 +14,16 @@ from app.pages.explore.form import (
 from app.pages.explore.handlers import HANDLERS as EXPLORE
 from app.pages.history.handlers import HANDLERS as HISTORY
 from app.web.calls import server_functions
-from app.web.services import Services, build_services
+from app.web.services import build_services
 from sol_core.config import GenerationConfig
 from sol_core.errors import ConfigError
-from tests.app.page_calls import ANNA, BEN, Call, caller
+from tests.app.page_calls import ANNA, BEN, caller
 from tests.support.fake_engine import FAKE_MODEL, FakeEngine, fake_load
 from tests.support.tiny_policies import no_policy
 
 
 @pytest.fixture
-def services(tmp_path: Path) -> Iterator[Services]:
+def services(tmp_path):
     data_dir = DataDir(tmp_path)
     data_dir.prepare()
     made = build_services(data_dir, "fake-model", fake_load, FakeEngine(step_s=0.002))
@@ -37,11 +32,11 @@ def services(tmp_path: Path) -> Iterator[Services]:
 
 
 @pytest.fixture
-def call(services: Services) -> Call:
+def call(services):
     return caller(services, EXPLORE, HISTORY)
 
 
-def finish(call: Call, owner: str = ANNA, prompt: str = "prompt", **settings: Any) -> str:
+def finish(call, owner=ANNA, prompt="prompt", **settings):
     answer = call("start_run", owner, prompt=prompt, settings={"max_new_tokens": 5} | settings)
     run_id = str(answer["run_id"])
     deadline = time.monotonic() + 10
@@ -56,7 +51,7 @@ def finish(call: Call, owner: str = ANNA, prompt: str = "prompt", **settings: An
 
 
 @pytest.mark.parametrize("kind", ["dense", "static", "random", "emc", "dac"])
-def test_settings_survive_the_way_to_the_engine_and_back(kind: str) -> None:
+def test_settings_survive_the_way_to_the_engine_and_back(kind):
     settings = DEFAULT_FORM | {"schedule": kind, "keep": 37.5, "channels": 55, "bits": 6.5}
     settings |= {"static_row": True, "stop": "END\n\\n\\n", "temperature": 0.7, "seed": 3}
     config = config_from_form(settings, no_policy)
@@ -71,17 +66,14 @@ def test_settings_survive_the_way_to_the_engine_and_back(kind: str) -> None:
     ("settings", "words"),
     [
         ({"keep": 4}, r"Attention kept: 5 to 100 %, got 4\."),
-        ({"keep": 5, "grid": "paper"}, r"Attention kept: 10 to 100 %, got 5\."),
         ({"channels": float("nan")}, "channels must be a finite number"),
         ({"bits": 17}, r"Bits: 5 to 16 bit, got 17\."),
         ({"schedule": "best"}, "schedule.kind must be one of"),
         ({"schedule": "policy: "}, "Choose a policy"),
         ({"max_new_tokens": 10**9}, "max_new_tokens must be .* to 4,096, got 1000000000"),
-        ({"chat": "yes"}, "chat must be true or false"),
-        ({"surprise": 1}, "the form has an unknown field 'surprise'"),
     ],
 )
-def test_bad_settings_are_named(settings: dict[str, Any], words: str) -> None:
+def test_bad_settings_are_named(settings, words):
     with pytest.raises(ConfigError, match=words):
         config_from_form(settings, no_policy)
 
@@ -99,19 +91,17 @@ def test_bad_settings_are_named(settings: dict[str, Any], words: str) -> None:
         ("home", {"owner": "' or 1=1"}, "32 hexadecimal"),
     ],
 )
-def test_bad_calls_are_refused_in_a_sentence(
-    call: Call, name: str, request_: dict[str, Any], said: str
-) -> None:
+def test_bad_calls_are_refused_in_a_sentence(call, name, request_, said):
     assert said in call(name, **request_)["refused"]
 
 
-def test_a_call_needs_an_object(services: Services) -> None:
+def test_a_call_needs_an_object(services):
     (home,) = server_functions(services, {"home": EXPLORE["home"]})
     for nonsense in ([], [[]], None, "x", 7, [None]):
         assert "refused" in home(nonsense)
 
 
-def test_home_reports_the_model_and_the_running_generation(call: Call) -> None:
+def test_home_reports_the_model_and_the_running_generation(call):
     started = call("start_run", prompt="long", settings={"max_new_tokens": 4000})
     assert call("home")["active"] == started["run_id"]
     assert call("home", BEN)["active"] is None
@@ -120,7 +110,7 @@ def test_home_reports_the_model_and_the_running_generation(call: Call) -> None:
     assert (model["state"], model["facts"]["device"]) == ("ready", "cpu")
 
 
-def test_history_lists_searches_pages_and_deletes(call: Call) -> None:
+def test_history_lists_searches_pages_and_deletes(call):
     ids = [finish(call, prompt=f"number {index} \u00c9t\u00e9") for index in range(3)]
     first = call("list_runs", BEN, query="", limit=2)  # on one's own machine all are listed
     assert [run["id"] for run in first["runs"]] == ids[:0:-1]
@@ -136,7 +126,7 @@ def test_history_lists_searches_pages_and_deletes(call: Call) -> None:
     assert len(call("list_runs", query="", limit=10)["runs"]) == 2
 
 
-def test_a_running_generation_cannot_be_deleted(call: Call) -> None:
+def test_a_running_generation_cannot_be_deleted(call):
     run_id = call("start_run", prompt="long", settings={"max_new_tokens": 4000})["run_id"]
     assert "still going on" in call("delete_run", run_id=run_id)["refused"]
     assert call("list_runs", BEN, query="", limit=10)["runs"] == []
@@ -145,7 +135,7 @@ def test_a_running_generation_cannot_be_deleted(call: Call) -> None:
     call("stop_run", run_id=run_id)
 
 
-def test_a_restart_marks_unfinished_runs_and_keeps_the_rest(tmp_path: Path) -> None:
+def test_a_restart_marks_unfinished_runs_and_keeps_the_rest(tmp_path):
     data_dir = DataDir(tmp_path)
     first = build_services(data_dir, "fake-model", fake_load, FakeEngine())
     done = finish(caller(first, EXPLORE, HISTORY))
@@ -159,10 +149,8 @@ def test_a_restart_marks_unfinished_runs_and_keeps_the_rest(tmp_path: Path) -> N
     second.close()
 
 
-def test_the_mix_of_a_share_follows_the_prompts_length(
-    call: Call, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def mix(share: float, characters: int) -> dict[str, Any]:
+def test_the_mix_of_a_share_follows_the_prompts_length(call, monkeypatch):
+    def mix(share, characters):
         settings = {"schedule": "static", "share": share, "max_new_tokens": 20}
         return call("estimate_budget", settings=settings, characters=characters)
 
@@ -183,29 +171,9 @@ def test_the_mix_of_a_share_follows_the_prompts_length(
     assert refused["refused"] == "Attention kept: 5 to 100 %, got 3."
 
 
-def test_a_fork_names_its_parent_and_the_token_in_which_it_parts(
-    services: Services, call: Call
-) -> None:
+def test_a_fork_names_its_parent_and_the_token_in_which_it_parts(services, call):
     config, runs = GenerationConfig(given=(5, 6, 7)).to_dict(), services.store.runs
     parent = runs.create(ANNA, "The sea", "m", "static", {}).id
     fork = runs.create(ANNA, "The sea", "m", "static", config, parent=parent).id
     rows = {row["id"]: row["fork"] for row in call("list_runs", query="", limit=9)["runs"]}
     assert rows == {parent: None, fork: {"parent": parent, "index": 2}}
-
-
-def test_filters_combine_with_each_other_and_the_search(services: Services, call: Call) -> None:
-    for title, schedule in (("Sea", "dense"), ("Sea", "static"), ("Hill", "static")):
-        services.store.runs.create(ANNA, f"{title} {schedule}", "m", schedule, {})
-    services.store.runs.create(ANNA, "Sea inspected", "m", "dense, static", {}, "inspection")
-
-    def titles(query: str = "", **asked: Any) -> list[str]:
-        found = call("list_runs", query=query, limit=30, **asked)
-        return [row["title"] for row in found["runs"]]
-
-    assert titles(kind="inspection") == ["Sea inspected"]
-    assert titles(kind="generation", schedule="static") == ["Hill static", "Sea static"]
-    assert titles("sea", kind="generation", schedule="static") == ["Sea static"]
-    assert titles(schedule="dense") == ["Sea inspected", "Sea dense"]
-    assert len(titles(kind=None, schedule=None)) == 4
-    for wrong in ({"kind": "dream"}, {"schedule": "a, b"}, {"kind": ["run"]}):
-        assert "must be one of" in call("list_runs", query="", limit=30, **wrong)["refused"]

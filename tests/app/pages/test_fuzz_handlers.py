@@ -11,7 +11,6 @@ import copy
 import json
 import os
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -24,7 +23,6 @@ from app.pages.explore.form import DEFAULT_FORM
 from app.pages.inspect.form import DEFAULT_FORM as INSPECTION_SETTINGS
 from app.pages.lab.jobs import LAB_JOBS
 from app.policies.files import PolicyFiles
-from app.web.services import Services
 from tests.app.call_schemas import Call, all_calls
 from tests.app.fake_server import FakeServer, serving
 from tests.app.http_page import HttpPage
@@ -59,8 +57,8 @@ ANYTHING = st.recursive(
 )
 
 
-def nested(depth: int) -> Any:
-    value: Any = []
+def nested(depth):
+    value = []
     for _ in range(depth):
         value = [value]
     return value
@@ -68,7 +66,7 @@ def nested(depth: int) -> Any:
 
 DEEP = st.sampled_from([20, 40, 300]).map(nested)
 WILD = ANYTHING | DEEP
-OF_TYPE: dict[str, st.SearchStrategy[Any]] = {
+OF_TYPE = {
     "str": TEXTS,
     "int": WHOLE,
     "bool": st.booleans(),
@@ -124,7 +122,7 @@ class Things:
         "owner": [ANNA],
     }
 
-    def good(self, call: Call, field: str, kind: str) -> list[Any]:
+    def good(self, call, field, kind):
         """Values that get past the first checks, as far as they are known."""
         if kind == "dict" and call.name in self.VALUES and field not in self.FIELDS:
             return self.VALUES[call.name]
@@ -134,9 +132,9 @@ class Things:
 
 
 @st.composite
-def requests(draw: st.DrawFn, call: Call, things: Things) -> dict[str, Any]:
+def requests(draw, call, things):
     """A request that is right but for a few things."""
-    request: dict[str, Any] = {}
+    request = {}
     for field, kind in call.fields.items():
         good = things.good(call, field, kind)
         if kind == "str" and field in IDS:
@@ -155,18 +153,18 @@ def requests(draw: st.DrawFn, call: Call, things: Things) -> dict[str, Any]:
     return request
 
 
-def _spoil(draw: st.DrawFn, value: dict[str, Any] | list[Any]) -> None:
+def _spoil(draw, value):
     """Put something wild at one place of a good value, or take the place away."""
     places = sorted(value) if isinstance(value, dict) else list(range(len(value)))
     if places:
-        place: Any = draw(st.sampled_from(places))
+        place = draw(st.sampled_from(places))
         is_number = isinstance(value[place], (int, float)) and draw(st.booleans())
         value[place] = draw(WHOLE | NUMBERS if is_number else TEXTS | WILD)
     if isinstance(value, dict) and draw(st.integers(0, 4)) == 0:
         value[draw(TEXTS)] = draw(ANYTHING)
 
 
-def plant(services: Services, owner: str, word: str) -> Things:
+def plant(services, owner, word):
     """Runs, jobs, uploads and what came of them of one visitor; ``word`` is in all their texts."""
     store, name = services.store, f"{word}.txt"
     run = store.runs.create(owner, f"{word} prompt", "fake-model", "static", {"about": word})
@@ -197,7 +195,7 @@ class Target:
     things: Things
     is_shared: bool
 
-    def check(self, call: Call, request: dict[str, Any]) -> None:
+    def check(self, call, request):
         """Ask; what was begun by it must have an answer too."""
         answer = self.ask(call.tab, call.name, request)
         if run_id := answer.get("run_id"):
@@ -209,7 +207,7 @@ class Target:
             for name in ("poll_job", "cancel_job", "job_settings", "delete_job"):
                 self.ask(call.tab, name, about)
 
-    def ask(self, tab: str, name: str, request: dict[str, Any]) -> dict[str, Any]:
+    def ask(self, tab, name, request):
         """An answer, with status 200 and nothing in it that is not Anna's."""
         status, text = self.page.raw(tab, name, request)
         if status != 200:
@@ -219,14 +217,11 @@ class Target:
         if self.is_shared:
             at = text.find(MARKER)
             assert at < 0, f"{name} {request!r:.500} → {text[max(0, at - 300) : at + 300]}"
-        answer: dict[str, Any] = json.loads(text)
-        return answer
+        return json.loads(text)
 
 
 @pytest.fixture(scope="module", params=["own machine", "public"])
-def target(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Target]:
+def target(request, tmp_path_factory):
     is_shared = request.param == "public"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SOL_PUBLIC", str(int(is_shared)))
@@ -241,18 +236,18 @@ def target(
             yield Target(server, server.visitor(ANNA), all_calls(), things, is_shared)
 
 
-def _offline(*arguments: Any, **options: Any) -> Any:
+def _offline(*arguments, **options):
     raise AppError("offline")
 
 
-def test_every_handler_is_known_with_its_fields(target: Target) -> None:
+def test_every_handler_is_known_with_its_fields(target):
     fields = {call.name: set(call.fields) for call in target.calls}
     assert len(fields) >= 45
     assert fields["start_run"] == {"owner", "prompt", "settings"}
     assert fields["import_piece"] >= {"upload_id", "offset", "data", "size"}
 
 
-def test_nothing_that_is_asked_breaks_the_server_or_shows_what_is_others(target: Target) -> None:
+def test_nothing_that_is_asked_breaks_the_server_or_shows_what_is_others(target):
     began, failures = time.monotonic(), []
     for call in target.calls:
         try:
@@ -265,7 +260,7 @@ def test_nothing_that_is_asked_breaks_the_server_or_shows_what_is_others(target:
     assert time.monotonic() - began < 240
 
 
-def _ask(target: Target, call: Call) -> None:
+def _ask(target, call):
     @hypothesis.settings(
         max_examples=EXAMPLES,
         derandomize=True,
@@ -274,13 +269,13 @@ def _ask(target: Target, call: Call) -> None:
         phases=[hypothesis.Phase.generate],
     )
     @hypothesis.given(requests(call, target.things))
-    def ask(request: dict[str, Any]) -> None:
+    def ask(request):
         target.check(call, request)
 
     ask()
 
 
-def test_the_lists_still_answer_after_all_that(target: Target) -> None:
+def test_the_lists_still_answer_after_all_that(target):
     """What was stored can be shown: no page ends in an error for good."""
     about = {"owner": ANNA, "group": "all", "limit": 100, "kind": None}
     jobs = target.ask("lab", "list_jobs", about)["jobs"]

@@ -1,10 +1,6 @@
 """What the Inspect page may ask of Python, over the real engine with a tiny model."""
 
-from __future__ import annotations
-
 import dataclasses
-from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
@@ -13,10 +9,10 @@ from app.pages.explore.handlers import HANDLERS as EXPLORE
 from app.pages.history.handlers import HANDLERS as HISTORY
 from app.pages.inspect.form import DEFAULT_FORM, config_from_form, default_form, form_from_config
 from app.pages.inspect.handlers import HANDLERS as INSPECT
-from app.web.services import Services, build_services, engine_generate, engine_inspect
+from app.web.services import build_services, engine_generate, engine_inspect
 from sol_core.actions import ActionGrid
 from sol_core.inspection.records import InspectedToken
-from tests.app.page_calls import ANNA, BEN, Call, caller
+from tests.app.page_calls import ANNA, BEN, caller
 from tests.app.waiting import wait_until
 from tests.support.tiny_language_model import make_language_model
 from tests.support.tiny_policies import no_policy
@@ -29,12 +25,12 @@ SETTINGS = {"schedules": ["static", "random", ""], "max_tokens": 200}
 class Gate:
     """The real engine, held before the token ``hold_at`` until somebody lets it go on."""
 
-    def __init__(self, data_dir: DataDir) -> None:
-        self.hold_at: int | None = None
+    def __init__(self, data_dir):
+        self.hold_at = None
         self.data_dir = data_dir
         self.engine = engine_inspect(data_dir)
 
-    def __call__(self, model: Any, text: str, config: Any, should_stop: Any) -> Iterator[Any]:
+    def __call__(self, model, text, config, should_stop):
         for event in self.engine(model, text, config, should_stop):
             yield event
             if isinstance(event, InspectedToken) and event.index == self.hold_at:
@@ -42,12 +38,12 @@ class Gate:
 
 
 @pytest.fixture(scope="module")
-def gate(tmp_path_factory: pytest.TempPathFactory) -> Gate:
+def gate(tmp_path_factory):
     return Gate(DataDir(tmp_path_factory.mktemp("data")))
 
 
 @pytest.fixture(scope="module")
-def services(gate: Gate) -> Iterator[Services]:
+def services(gate):
     data_dir = gate.data_dir
     data_dir.prepare()
     model = dataclasses.replace(make_language_model(), name="tiny")
@@ -57,13 +53,13 @@ def services(gate: Gate) -> Iterator[Services]:
 
 
 @pytest.fixture
-def call(services: Services) -> Call:
+def call(services):
     # Both pages have a poll_run; a run of the other's is asked for as "explore_poll".
     explore = {"start_run": EXPLORE["start_run"], "explore_poll": EXPLORE["poll_run"]}
     return caller(services, explore, HISTORY, INSPECT)
 
 
-def finish(call: Call, services: Services, **request: Any) -> str:
+def finish(call, services, **request):
     answer = call("start_inspection", **({"text": TEXT, "settings": SETTINGS} | request))
     assert "refused" not in answer, answer
     run_id = str(answer["run_id"])
@@ -71,7 +67,7 @@ def finish(call: Call, services: Services, **request: Any) -> str:
     return run_id
 
 
-def test_an_inspection_is_kept_like_a_run(call: Call, services: Services) -> None:
+def test_an_inspection_is_kept_like_a_run(call, services):
     run_id = finish(call, services)
     live = call("poll_run", run_id=run_id, cursor=0)
     services.runs.forget(run_id)
@@ -88,7 +84,7 @@ def test_an_inspection_is_kept_like_a_run(call: Call, services: Services) -> Non
     assert call("poll_run", run_id=run_id, cursor=len(TEXT) - 2)["rows"] == stored["rows"][-1:]
 
 
-def test_a_saved_run_is_inspected_token_by_token(call: Call, services: Services) -> None:
+def test_a_saved_run_is_inspected_token_by_token(call, services):
     asked = {"max_new_tokens": 8, "ignore_end_of_text": True, "chat": True}
     made = str(call("start_run", prompt="Hi", settings=asked)["run_id"])
     wait_until(lambda: services.store.runs.get(made).status == "finished", 90)
@@ -107,9 +103,7 @@ def test_a_saved_run_is_inspected_token_by_token(call: Call, services: Services)
     assert "run of the Inspect tab" in call("explore_poll", run_id=run_id, cursor=0)["refused"]
 
 
-def test_a_painted_schedule_is_scored_beside_the_others_at_its_bytes(
-    call: Call, services: Services
-) -> None:
+def test_a_painted_schedule_is_scored_beside_the_others_at_its_bytes(call, services):
     first = finish(call, services)
     rows = call("poll_run", run_id=first, cursor=0)["rows"]
     painted = [[1.0, 1.0, 16] if at % 2 else [0.2, 0.4, 6] for at in range(len(rows))]
@@ -138,9 +132,7 @@ def test_a_painted_schedule_is_scored_beside_the_others_at_its_bytes(
         assert message in answer["refused"]
 
 
-def test_a_reload_finds_it_running_and_a_stop_keeps_what_there_is(
-    call: Call, services: Services, gate: Gate
-) -> None:
+def test_a_reload_finds_it_running_and_a_stop_keeps_what_there_is(call, services, gate):
     gate.hold_at = 5
     run_id = str(call("start_inspection", text=TEXT, settings=SETTINGS)["run_id"])
     wait_until(lambda: len(call("poll_run", run_id=run_id, cursor=0)["rows"]) == 6)
@@ -157,7 +149,7 @@ def test_a_reload_finds_it_running_and_a_stop_keeps_what_there_is(
     assert view["summary"]["report"]["least_confident"]
 
 
-def test_the_lens_looks_into_a_row(call: Call, services: Services) -> None:
+def test_the_lens_looks_into_a_row(call, services):
     run_id = finish(call, services)
     token = call("poll_run", run_id=run_id, cursor=0)["rows"][9]
     for row in range(3):
@@ -177,20 +169,15 @@ def test_the_lens_looks_into_a_row(call: Call, services: Services) -> None:
         ({"run_id": "nowhere"}, "This run does not exist"),
         ({"settings": {"schedules": ["", "", ""]}}, "Choose at least one schedule"),
         ({"settings": {"schedules": ["static", "static"]}}, "schedules must differ"),
-        ({"settings": {"schedules": ["best"]}}, "schedule.kind must be one of"),
-        ({"settings": {"keep": 4}}, "Attention kept: 5 to 100 %, got 4."),
         ({"settings": {"schedules": ["policy:nobody"]}}, "no policy 'nobody'"),
-        ({"settings": {"speed": 1}}, "the form has an unknown field 'speed'"),
     ],
 )
-def test_bad_requests_are_refused_in_words(
-    call: Call, request_: dict[str, Any], message: str
-) -> None:
+def test_bad_requests_are_refused_in_words(call, request_, message):
     answer = call("start_inspection", **({"text": TEXT, "settings": {}} | request_))
     assert message in answer["refused"]
 
 
-def test_settings_and_configuration_are_each_others_inverse() -> None:
+def test_settings_and_configuration_are_each_others_inverse():
     settings = DEFAULT_FORM | {"schedules": ["policy:mine", "dac", ""], "keep": 35.5, "bits": 7.5}
     settings |= {"max_tokens": 77, "quant_site": "mlp_input", "episode_steps": 4}
     config = config_from_form(settings | {"grid": "paper"}, no_policy)

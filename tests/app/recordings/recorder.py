@@ -9,14 +9,11 @@ import json
 import math
 import sys
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-from sol_core.actions import AXES, SHARE_GRID, ActionGrid, Budget, grid_named
+from sol_core.actions import AXES, SHARE_GRID, Budget, grid_named
 from sol_core.config import GenerationConfig, SamplingConfig, ScheduleConfig
 from sol_core.events import FinishEvent, TokenEvent
-
-if TYPE_CHECKING:
-    from sol_core.models.loading import LanguageModel
 
 PROMPT = "What is the capital of Japan, and what is it known for?"
 MAX_NEW_TOKENS = 96
@@ -66,12 +63,7 @@ class Recording:
     texts: tuple[RecordedText, ...]
 
 
-def make_recording(
-    model: LanguageModel,
-    prompt: str = PROMPT,
-    *,
-    count: int = TEXTS,
-) -> Recording:
+def make_recording(model, prompt=PROMPT, *, count=TEXTS):
     """Generate a text densely, and others under shares of the bytes, evenly apart."""
     from sol_core.budgets import mix_table
     from sol_core.generation.engine import encode_prompt, generate
@@ -87,8 +79,8 @@ def make_recording(
     mixes = mix_table(model, config.grid)
     context = len(encode_prompt(model, prompt, chat=True))
     lowest = math.ceil(100 * mixes.lowest(context)) / 100
-    dense: list[TokenEvent] = []
-    texts: list[RecordedText] = []
+    dense = []
+    texts = []
     for number in range(count):
         asked = round(1 - (1 - lowest) * number / (count - 1), 2)
         if texts:
@@ -102,13 +94,13 @@ def make_recording(
     return Recording(model.name, prompt, tuple(texts))
 
 
-def _without_end(tokens: list[TokenEvent], last: object) -> list[TokenEvent]:
+def _without_end(tokens, last):
     """The tokens but for the one that only ends the text."""
     ends = isinstance(last, FinishEvent) and last.reason == "end_of_text"
     return tokens[:-1] if ends else tokens
 
 
-def _recorded_step(token: TokenEvent, grid: ActionGrid) -> RecordedStep:
+def _recorded_step(token, grid):
     assert token.page_reads is not None  # asked for
     inputs, inner = grid.mechanisms.mlp_shares(token.action.channel_keep_ratio)
     cost, whole, reads = token.cost, token.dense_cost.bytes_read, token.page_reads
@@ -127,9 +119,7 @@ def _recorded_step(token: TokenEvent, grid: ActionGrid) -> RecordedStep:
     )
 
 
-def _recorded(
-    asked: float, tokens: list[TokenEvent], dense: list[TokenEvent], steps: tuple[RecordedStep, ...]
-) -> RecordedText:
+def _recorded(asked, tokens, dense, steps):
     read = sum(token.cost.bytes_read for token in tokens)
     all_of_it = sum(token.dense_cost.bytes_read for token in tokens)
     same = 0

@@ -1,23 +1,18 @@
 """A result as figures, table and files: pure functions of the JSON."""
 
-from __future__ import annotations
-
 import csv
 import io
 import json
 import math
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from app.pages.lab.job_forms import EVALUATE_FORM
-from app.pages.lab.jobs import MAX_POLICIES, checked_policies
 from app.results.figures import figures_of, pareto_front, result_view
 from app.results.files import csv_text, json_text
 from app.results.shipped import shipped_record
-from sol_core.errors import ConfigError
 from sol_core.evaluation.config import REFERENCE_BUDGETS, EvaluationConfig
 from sol_core.fields import from_json
 from sol_core.files.places import SHIPPED_POLICY
@@ -28,12 +23,12 @@ POINT = st.tuples(st.floats(0, 1), st.floats(0, 10))
 
 
 @pytest.fixture
-def result() -> dict[str, Any]:
+def result():
     return evaluation_result(("mine", "other"))
 
 
 @given(st.lists(POINT, max_size=30))
-def test_every_point_is_on_the_front_or_beaten_by_it(points: list[tuple[float, float]]) -> None:
+def test_every_point_is_on_the_front_or_beaten_by_it(points):
     front = pareto_front(points)
     assert all([x, y] in front or any(a <= x and b <= y for a, b in front) for x, y in points)
     spends, losses = [x for x, _ in front], [y for _, y in front]
@@ -41,7 +36,7 @@ def test_every_point_is_on_the_front_or_beaten_by_it(points: list[tuple[float, f
     assert losses == sorted(set(losses), reverse=True)
 
 
-def test_the_headline_counts_wins_and_sure_wins(result: dict[str, Any]) -> None:
+def test_the_headline_counts_wins_and_sure_wins(result):
     view = result_view(result)
     assert {one["name"]: one["label"] for one in view["baselines"]}["policy:other"] == "other"
     line = view["headline"]["static"]
@@ -55,7 +50,7 @@ def test_the_headline_counts_wins_and_sure_wins(result: dict[str, Any]) -> None:
     assert line["gap"]["keep"] == 0.012
 
 
-def by_share(result: dict[str, Any]) -> dict[str, Any]:
+def by_share(result):
     """The result as if its budgets had been shares of the bytes."""
     for place, one in enumerate(result["budgets"]):
         one["requested"] = {"share": 0.5 + place / 20, "bits": 16.0}
@@ -66,7 +61,7 @@ def by_share(result: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
-def test_a_result_by_share_says_what_was_asked_and_read(result: dict[str, Any]) -> None:
+def test_a_result_by_share_says_what_was_asked_and_read(result):
     view = result_view(by_share(result))
     json.dumps(view, allow_nan=False)
     row = view["rows"]["static"][1]
@@ -78,7 +73,7 @@ def test_a_result_by_share_says_what_was_asked_and_read(result: dict[str, Any]) 
     assert rows[0]["requested_keep"] == ""
 
 
-def test_every_figure_is_made(result: dict[str, Any]) -> None:
+def test_every_figure_is_made(result):
     figures = figures_of(result)
     assert list(figures) == ["pareto", "violin", "adherence", "variability", "difficulty"]
     policy = figures["pareto"]["methods"][0]
@@ -92,7 +87,7 @@ def test_every_figure_is_made(result: dict[str, Any]) -> None:
     assert figures["difficulty"]["kinds"][0]["bits"] == pytest.approx(10.5 / 16, rel=1e-4)
 
 
-def test_a_result_without_parts_still_has_a_view(result: dict[str, Any]) -> None:
+def test_a_result_without_parts_still_has_a_view(result):
     assert result_view({})["figures"] == {}
     del result["difficulty"]
     for one in result["budgets"]:
@@ -104,7 +99,7 @@ def test_a_result_without_parts_still_has_a_view(result: dict[str, Any]) -> None
     json.dumps(view, allow_nan=False)
 
 
-def test_files_hold_every_number_and_no_formula(result: dict[str, Any]) -> None:
+def test_files_hold_every_number_and_no_formula(result):
     assert json.loads(json_text(result)) == result
     rows = list(csv.DictReader(io.StringIO(csv_text(result))))
     assert len(rows) == 9 * 7
@@ -118,7 +113,7 @@ def test_files_hold_every_number_and_no_formula(result: dict[str, Any]) -> None:
     assert "\n0.3,0.45,6.0,'=cmd()" in csv_text(result)
 
 
-def test_form_values_survive_the_way_to_the_engine_and_back() -> None:
+def test_form_values_survive_the_way_to_the_engine_and_back():
     values = EVALUATE_FORM.values_of(EvaluationConfig())
     assert EVALUATE_FORM.config_of(values) == EvaluationConfig()
     assert values["budgets"].splitlines()[0] == "30 % attention · 45 % MLP · 6 bits"
@@ -132,19 +127,7 @@ def test_form_values_survive_the_way_to_the_engine_and_back() -> None:
     assert EVALUATE_FORM.values_of(saved) == changed
 
 
-def test_policies_must_be_there() -> None:
-    assert checked_policies(["b", "a", "b"], ["a", "b"], 3) == ["b", "a"]
-    for chosen, words in (
-        ([], "Choose a policy"),
-        (["c"], "no policy 'c'"),
-        ([7], "no policy"),
-        (["a"] * (MAX_POLICIES + 1), "at most 6: 7"),
-    ):
-        with pytest.raises(ConfigError, match=words):
-            checked_policies(chosen, ["a", "b"], MAX_POLICIES)
-
-
-def test_the_shipped_evaluation_is_of_the_shipped_policy_and_whole() -> None:
+def test_the_shipped_evaluation_is_of_the_shipped_policy_and_whole():
     record = shipped_record("evaluate")
     result = record["result"]
     assert result["policy"] == "default"

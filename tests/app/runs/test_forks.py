@@ -1,23 +1,18 @@
 """Forks through the pages' calls: what is asked of the engine, and who may."""
 
-from __future__ import annotations
-
 import dataclasses
-from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
-from app.host.paths import DataDir
 from app.pages.explore.handlers import HANDLERS
-from app.web.services import Services, build_services
-from tests.app.page_calls import BEN, Call, caller
+from app.web.services import build_services
+from tests.app.page_calls import BEN, caller
 from tests.app.waiting import wait_until
 from tests.support.fake_engine import FakeEngine, fake_load
 
 
 @pytest.fixture
-def services(data_dir: DataDir, request: Any) -> Iterator[Services]:
+def services(data_dir, request):
     """Of a server whose environment is the parameter, where there is one."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SOL_LIMITS", "new_tokens=40")
@@ -29,11 +24,11 @@ def services(data_dir: DataDir, request: Any) -> Iterator[Services]:
 
 
 @pytest.fixture
-def call(services: Services) -> Call:
+def call(services):
     return caller(services, HANDLERS)
 
 
-def ended(services: Services, run_id: str) -> str:
+def ended(services, run_id):
     """The run, once it is in the database alone, as after a restart."""
     listed = services.store.runs.list
     wait_until(lambda: run_id in [run.id for run in listed() if run.status == "finished"])
@@ -41,17 +36,17 @@ def ended(services: Services, run_id: str) -> str:
     return run_id
 
 
-def begun(services: Services, call: Call) -> str:
+def begun(services, call):
     settings = {"max_new_tokens": 12, "schedule": "static", "chat": False}
     return ended(services, call("start_run", prompt="A sea", settings=settings)["run_id"])
 
 
-def forked(services: Services, call: Call, of: str, index: int, token: int) -> str:
+def forked(services, call, of, index, token):
     answer = call("fork_run", run_id=of, index=index, token_id=token)
     return ended(services, answer["run_id"])
 
 
-def test_a_fork_is_its_parent_with_one_token_exchanged(services: Services, call: Call) -> None:
+def test_a_fork_is_its_parent_with_one_token_exchanged(services, call):
     parent = begun(services, call)
     child = forked(services, call, parent, 4, 999)
     store = services.store.runs
@@ -79,16 +74,14 @@ def test_a_fork_is_its_parent_with_one_token_exchanged(services: Services, call:
         (4, 2**40, "given"),
     ],
 )
-def test_what_cannot_be_put_in_is_refused(
-    services: Services, call: Call, index: int, token: int, says: str
-) -> None:
+def test_what_cannot_be_put_in_is_refused(services, call, index, token, says):
     parent = begun(services, call)
     answer = call("fork_run", run_id=parent, index=index, token_id=token)
     assert says in answer["refused"]
     assert [run.id for run in services.store.runs.list()] == [parent]
 
 
-def test_the_limit_of_tokens_holds_for_forks(services: Services, call: Call) -> None:
+def test_the_limit_of_tokens_holds_for_forks(services, call):
     run = begun(services, call)
     for place in (10, 21, 32):
         run = forked(services, call, run, place, 900 + place)
@@ -96,9 +89,7 @@ def test_the_limit_of_tokens_holds_for_forks(services: Services, call: Call) -> 
     assert "at most 40 tokens" in call("fork_run", run_id=run, index=39, token_id=7)["refused"]
 
 
-def test_another_models_run_is_not_forked(
-    services: Services, call: Call, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_another_models_run_is_not_forked(services, call, monkeypatch):
     parent = begun(services, call)
     status = dataclasses.replace(services.loader.status(), name="other-model")
     monkeypatch.setattr(services.loader, "status", lambda: status)
@@ -114,9 +105,7 @@ def test_another_models_run_is_not_forked(
     ],
     indirect=["services"],
 )
-def test_who_has_the_link_may_fork_where_links_are_shared(
-    services: Services, call: Call, shared: bool
-) -> None:
+def test_who_has_the_link_may_fork_where_links_are_shared(services, call, shared):
     root = begun(services, call)
     answer = call("fork_run", BEN, run_id=root, index=2, token_id=901)
     assert ("does not exist" in answer.get("refused", "")) is not shared

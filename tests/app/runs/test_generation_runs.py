@@ -1,16 +1,11 @@
 """GenerationRuns: ownership, the queue, stopping, saving, expiry, on a stand-in engine."""
 
-from __future__ import annotations
-
 import sqlite3
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -20,12 +15,12 @@ from app.host.errors import AppError
 from app.host.limits import Limits
 from app.model import model_line
 from app.model.loader import ModelLoader
-from app.model.model_line import ModelLine, Place
+from app.model.model_line import ModelLine
 from app.runs.queue import GenerationRuns, RunNotFoundError
 from sol_core.actions import Budget
 from sol_core.config import GenerationConfig, ScheduleConfig, SideRowConfig
 from sol_core.errors import ModelLoadError
-from storage import DatabaseWriteError, NotFoundError, RunStore, Store, open_store
+from storage import DatabaseWriteError, NotFoundError, open_store
 from tests.app.page_calls import ANNA, BEN
 from tests.app.waiting import wait_until
 from tests.support.fake_engine import FAKE_MODEL, FakeEngine, fake_load, make_token
@@ -41,7 +36,7 @@ LONG = GenerationConfig(max_new_tokens=4096)
 class Bench:
     """The service on a fresh database, and what tests need around it."""
 
-    def __init__(self, store: Store, engine: FakeEngine, **options: Any) -> None:
+    def __init__(self, store, engine, **options):
         load = options.pop("load", fake_load)
         run_store = options.pop("run_store", store.runs)
         self.store = store
@@ -50,29 +45,26 @@ class Bench:
         self.runs = GenerationRuns(run_store, self.loader, engine, **options)
         self.loader.start()
 
-    def status(self, run_id: str, owner: str = ANNA) -> str:
+    def status(self, run_id, owner=ANNA):
         return str(self.runs.poll(owner, run_id, 0)["status"])
 
-    def wait_for(self, run_id: str, *statuses: str, owner: str = ANNA) -> dict[str, Any]:
+    def wait_for(self, run_id, *statuses, owner=ANNA):
         wait_until(lambda: self.status(run_id, owner) in statuses)
         return self.runs.poll(owner, run_id, 0)
 
-    def stop(self, run_id: str) -> dict[str, Any]:
+    def stop(self, run_id):
         self.runs.stop(ANNA, run_id)
         return self.wait_for(run_id, "stopped")
 
-    def wait_until_saved(self, run_id: str) -> None:
+    def wait_until_saved(self, run_id):
         wait_until(lambda: self.store.runs.get(run_id).status != "running")
 
 
-Make = Callable[..., Bench]
-
-
 @pytest.fixture
-def bench(store: Store) -> Iterator[Make]:
-    made: list[Bench] = []
+def bench(store):
+    made = []
 
-    def make(engine: FakeEngine | None = None, **options: Any) -> Bench:
+    def make(engine=None, **options):
         made.append(Bench(store, engine or FakeEngine(), **options))
         return made[-1]
 
@@ -81,7 +73,7 @@ def bench(store: Store) -> Iterator[Make]:
         one.runs.close()
 
 
-def test_a_run_is_generated_polled_with_a_cursor_and_saved(store: Store, bench: Make) -> None:
+def test_a_run_is_generated_polled_with_a_cursor_and_saved(store, bench):
     service = bench()
     run_id = service.runs.start(ANNA, "Tell me  a\nstory", TEN)
     view = service.wait_for(run_id, "finished")
@@ -100,7 +92,7 @@ def test_a_run_is_generated_polled_with_a_cursor_and_saved(store: Store, bench: 
     assert view["prefill"].items() <= (record.prefill or {}).items()
 
 
-def test_what_is_reopened_equals_what_was_shown_live(bench: Make) -> None:
+def test_what_is_reopened_equals_what_was_shown_live(bench):
     service = bench(keep_ended_s=0.5)
     run_id = service.runs.start(ANNA, "prompt", TEN)
     live = service.wait_for(run_id, "finished")
@@ -110,7 +102,7 @@ def test_what_is_reopened_equals_what_was_shown_live(bench: Make) -> None:
     assert stored == live
 
 
-def test_only_the_owner_sees_a_run_before_it_has_ended(bench: Make) -> None:
+def test_only_the_owner_sees_a_run_before_it_has_ended(bench):
     service = bench(FakeEngine(step_s=0.01))
     run_id = service.runs.start(ANNA, "secret", LONG)
     service.wait_for(run_id, "running")
@@ -123,7 +115,7 @@ def test_only_the_owner_sees_a_run_before_it_has_ended(bench: Make) -> None:
     assert service.runs.poll(BEN, run_id, 0)["status"] == "stopped"
 
 
-def test_stop_during_prefill_and_while_waiting_for_the_model(bench: Make) -> None:
+def test_stop_during_prefill_and_while_waiting_for_the_model(bench):
     service = bench(FakeEngine(prefill_s=30.0))
     run_id = service.runs.start(ANNA, "prompt", TEN)
     service.wait_for(run_id, "prefill")
@@ -137,7 +129,7 @@ def test_stop_during_prefill_and_while_waiting_for_the_model(bench: Make) -> Non
     gate.set()
 
 
-def test_a_queued_run_can_be_stopped_and_leaves_the_line(bench: Make) -> None:
+def test_a_queued_run_can_be_stopped_and_leaves_the_line(bench):
     service = bench(FakeEngine(step_s=0.005))
     first = service.runs.start(ANNA, "first", LONG)
     second = service.runs.start(BEN, "second", TEN)
@@ -148,9 +140,9 @@ def test_a_queued_run_can_be_stopped_and_leaves_the_line(bench: Make) -> None:
     assert service.engine.calls == ["first"]
 
 
-def test_an_error_is_shown_and_saved_with_the_tokens_before_it(bench: Make) -> None:
+def test_an_error_is_shown_and_saved_with_the_tokens_before_it(bench):
     class Broken(FakeEngine):
-        def __call__(self, model: Any, prompt: str, config: Any, should_stop: Any) -> Any:
+        def __call__(self, model, prompt, config, should_stop):
             if prompt == "bad":
                 raise ZeroDivisionError("oops")
             yield from super().__call__(model, prompt, config, should_stop)
@@ -166,12 +158,10 @@ def test_an_error_is_shown_and_saved_with_the_tokens_before_it(bench: Make) -> N
     assert (record.status, record.num_tokens, record.error) == ("failed", 4, view["error"])
 
 
-def test_a_model_that_cannot_be_loaded_fails_the_run_until_a_retry(
-    bench: Make,
-) -> None:
-    attempts: list[int] = []
+def test_a_model_that_cannot_be_loaded_fails_the_run_until_a_retry(bench):
+    attempts = []
 
-    def load(on_progress: Callable[[str, float], None]) -> Any:
+    def load(on_progress):
         attempts.append(1)
         if len(attempts) == 1:
             raise ModelLoadError("the weights are truncated: download them again")
@@ -190,13 +180,13 @@ def test_a_model_that_cannot_be_loaded_fails_the_run_until_a_retry(
 class FailingStore:
     """A RunStore whose writes fail while ``broken`` is set, and wait for ``wait_for``."""
 
-    def __init__(self, real: RunStore) -> None:
+    def __init__(self, real):
         self.real = real
         self.broken = threading.Event()
-        self.wait_for: threading.Event | None = None
+        self.wait_for = None
 
-    def __getattr__(self, name: str) -> Any:
-        def call(*args: Any, **kwargs: Any) -> Any:
+    def __getattr__(self, name):
+        def call(*args, **kwargs):
             if self.wait_for is not None:
                 self.wait_for.wait(20)
             if self.broken.is_set():
@@ -206,9 +196,7 @@ class FailingStore:
         return call
 
 
-def test_a_full_disk_is_shown_and_the_rows_are_saved_once_there_is_room(
-    store: Store, bench: Make
-) -> None:
+def test_a_full_disk_is_shown_and_the_rows_are_saved_once_there_is_room(store, bench):
     failing = FailingStore(store.runs)
     service = bench(FakeEngine(step_s=0.005), run_store=failing)
     run_id = service.runs.start(ANNA, "prompt", LONG)
@@ -227,9 +215,7 @@ def test_a_full_disk_is_shown_and_the_rows_are_saved_once_there_is_room(
     assert saved == list(range(view["summary"]["num_tokens"]))
 
 
-def test_a_run_that_was_started_while_the_database_was_locked_is_saved_later(
-    tmp_path: Path,
-) -> None:
+def test_a_run_that_was_started_while_the_database_was_locked_is_saved_later(tmp_path):
     """Another connection holds the lock for longer than a write waits for it."""
     path = tmp_path / "locked.sqlite3"
     with open_store(path, busy_timeout_s=0.2) as store, closing(sqlite3.connect(path)) as other:
@@ -247,7 +233,7 @@ def test_a_run_that_was_started_while_the_database_was_locked_is_saved_later(
         service.runs.close()
 
 
-def test_what_is_shown_is_in_the_database_already(store: Store, bench: Make) -> None:
+def test_what_is_shown_is_in_the_database_already(store, bench):
     """A process that is killed takes no token back that somebody has seen."""
     service = bench(FakeEngine(step_s=0.002))
     run_id = service.runs.start(ANNA, "prompt", LONG)
@@ -259,9 +245,7 @@ def test_what_is_shown_is_in_the_database_already(store: Store, bench: Make) -> 
     assert store.runs.get(run_id).status == "stopped", "so is the ending"
 
 
-def test_a_database_that_does_not_answer_holds_the_page_up_for_a_second_only(
-    store: Store, bench: Make
-) -> None:
+def test_a_database_that_does_not_answer_holds_the_page_up_for_a_second_only(store, bench):
     stuck, release = FailingStore(store.runs), threading.Event()
     stuck.wait_for = release
     service = bench(FakeEngine(step_s=0.002), run_store=stuck)
@@ -275,11 +259,9 @@ def test_a_database_that_does_not_answer_holds_the_page_up_for_a_second_only(
     service.stop(run_id)
 
 
-def test_numbers_that_json_does_not_know_are_shown_and_saved_as_missing(
-    bench: Make,
-) -> None:
+def test_numbers_that_json_does_not_know_are_shown_and_saved_as_missing(bench):
     class Infinite(FakeEngine):
-        def __call__(self, model: Any, prompt: str, config: Any, should_stop: Any) -> Any:
+        def __call__(self, model, prompt, config, should_stop):
             yield replace(make_token(0, "x", config), kl_to_dense=float("inf"))
             yield replace(make_token(1, "y", config), surprisal=float("nan"))
 
@@ -292,7 +274,7 @@ def test_numbers_that_json_does_not_know_are_shown_and_saved_as_missing(
     assert service.store.runs.events(run_id)[0]["kl_to_dense"] is None
 
 
-def test_long_runs_are_read_in_pages(bench: Make) -> None:
+def test_long_runs_are_read_in_pages(bench):
     service = bench(keep_ended_s=0.0)
     run_id = service.runs.start(ANNA, "prompt", GenerationConfig(max_new_tokens=900))
     service.wait_for(run_id, "finished")
@@ -305,7 +287,7 @@ def test_long_runs_are_read_in_pages(bench: Make) -> None:
     assert len(pages) == 3
 
 
-def test_close_stops_runs_and_saves_what_there_is(store: Store) -> None:
+def test_close_stops_runs_and_saves_what_there_is(store):
     service = Bench(store, FakeEngine(step_s=0.005))
     run_id = service.runs.start(ANNA, "prompt", LONG)
     service.wait_for(run_id, "running")
@@ -322,16 +304,16 @@ MANY = Limits(queue=1000, runs_per_visitor=100, runs_per_address=0)
 class Line(ModelLine):
     """A line in which places come from given addresses; the first one is served."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, limits: Limits = MANY) -> None:
+    def __init__(self, monkeypatch, limits=MANY):
         super().__init__(limits)
-        self.here: str | None = None
+        self.here = None
         monkeypatch.setattr(model_line, "address", lambda: self.here)
 
-    def come(self, owner: str, address: str | None) -> Place:
+    def come(self, owner, address):
         self.here = address
         return self.enter(owner)
 
-    def end(self) -> Place:
+    def end(self):
         """The run that is served ends."""
         (served,) = self._served
         self.leave(served)
@@ -341,12 +323,10 @@ class Line(ModelLine):
 @given(
     st.lists(st.tuples(st.sampled_from("abcd"), st.sampled_from("xyz"), st.booleans()), max_size=60)
 )
-def test_whoever_waits_has_as_many_turns_as_the_others_but_two(
-    visits: list[tuple[str, str, bool]],
-) -> None:
+def test_whoever_waits_has_as_many_turns_as_the_others_but_two(visits):
     with pytest.MonkeyPatch.context() as monkeypatch:
         line = Line(monkeypatch)
-        turns: dict[Place, list[Place]] = {}  # since a place was taken
+        turns = {}  # since a place was taken
         for owner, address, ends in visits:
             turns[line.come(owner, address)] = []
             if ends:
@@ -364,7 +344,7 @@ def test_whoever_waits_has_as_many_turns_as_the_others_but_two(
                     assert max(had.values(), default=0) <= had[own] + 2
 
 
-def test_each_is_told_what_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_is_told_what_is_full(monkeypatch):
     line = Line(monkeypatch, Limits(queue=4, runs_per_visitor=2, runs_per_address=3))
     for owner in ("anna", "anna", "ben"):
         line.come(owner, "192.0.2.1")

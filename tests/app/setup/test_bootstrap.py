@@ -1,7 +1,5 @@
 """Setting up the packages: real interpreters, real venvs, real pip, no network."""
 
-from __future__ import annotations
-
 import functools
 import json
 import os
@@ -11,11 +9,10 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
@@ -31,14 +28,13 @@ CLOSED_PORT = "http://127.0.0.1:9/simple"
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> TinyProject:
+def project(tmp_path):
     return TinyProject.make(tmp_path)
 
 
 @pytest.fixture(scope="module")
-def ready_template(tmp_path_factory: pytest.TempPathFactory) -> TinyProject:
-    """A project after its first start, by two launches at once; making one costs seconds, so
-    tests copy it."""
+def ready_template(tmp_path_factory):
+    """A project after its first start, by two launches at once."""
     project = TinyProject.make(tmp_path_factory.mktemp("ready"))
     python = (sys.executable, "-X", "utf8")
     first, second = (project.start("--port", port, python=python) for port in ("7", "8"))
@@ -49,7 +45,7 @@ def ready_template(tmp_path_factory: pytest.TempPathFactory) -> TinyProject:
     return project
 
 
-def _copied(source: str, target: str) -> None:
+def _copied(source, target):
     """Pip's own thousand files, which no test writes to, are linked: copying them took a second."""
     if f"site-packages{os.sep}pip{os.sep}" in source:
         os.link(source, target)
@@ -58,7 +54,7 @@ def _copied(source: str, target: str) -> None:
 
 
 @pytest.fixture
-def ready(ready_template: TinyProject, tmp_path: Path) -> TinyProject:
+def ready(ready_template, tmp_path):
     """A project whose environment is complete, and whose pip can reach nothing."""
     copy = TinyProject(tmp_path / "ready" / "project", tmp_path / "ready" / "wheels")
     shutil.copytree(ready_template.root, copy.root, symlinks=True, copy_function=_copied)
@@ -67,7 +63,7 @@ def ready(ready_template: TinyProject, tmp_path: Path) -> TinyProject:
 
 
 @pytest.fixture
-def in_process(project: TinyProject, monkeypatch: pytest.MonkeyPatch) -> Decide:
+def in_process(project, monkeypatch):
     """Decide in this process; returns the command that it would have become, if any."""
     for name in ("SPACE_ID", "SOL_VENV"):
         monkeypatch.delenv(name, raising=False)
@@ -75,15 +71,15 @@ def in_process(project: TinyProject, monkeypatch: pytest.MonkeyPatch) -> Decide:
     class Replaced(Exception):
         pass
 
-    became: list[list[str]] = []
+    became = []
 
-    def replace(command: list[str]) -> None:
+    def replace(command):
         became.append(command)
         raise Replaced
 
     monkeypatch.setattr(bootstrap, "replace_process", replace)
 
-    def decide(**options: Any) -> list[str] | None:
+    def decide(**options):
         try:
             ensure_environment(project_root=project.root, **options)
         except Replaced:
@@ -93,7 +89,7 @@ def in_process(project: TinyProject, monkeypatch: pytest.MonkeyPatch) -> Decide:
     return decide
 
 
-def one_error(done: subprocess.CompletedProcess[str]) -> str:
+def one_error(done):
     """The one line that explains a failure."""
     assert done.returncode not in (0, None)
     assert "Traceback" not in done.stderr
@@ -102,9 +98,7 @@ def one_error(done: subprocess.CompletedProcess[str]) -> str:
     return lines[0]
 
 
-def test_first_start_builds_and_starts_over_with_the_same_arguments(
-    ready_template: TinyProject,
-) -> None:
+def test_first_start_builds_and_starts_over_with_the_same_arguments(ready_template):
     first = json.loads((ready_template.root / "first.json").read_text("utf-8"))
     for port, (out, _) in zip((7, 8), first, strict=True):
         said = json.loads(out)  # nothing but the command's own output on stdout
@@ -121,9 +115,7 @@ def test_first_start_builds_and_starts_over_with_the_same_arguments(
     assert not (ready_template.venv / "tmp").exists()
 
 
-def test_a_changed_dependency_list_is_installed_into_the_same_environment(
-    ready: TinyProject,
-) -> None:
+def test_a_changed_dependency_list_is_installed_into_the_same_environment(ready):
     installed = next(ready.venv.glob("lib/*/site-packages/tiny_dep.py"))
     installed.write_text("VERSION = 'as it was'\n", "utf-8")
     make_wheel(ready.wheels, "tiny_extra", "1.0")
@@ -138,9 +130,7 @@ def test_a_changed_dependency_list_is_installed_into_the_same_environment(
 
 
 @pytest.mark.parametrize("damage", ["unreadable state", "python gone"])
-def test_a_damaged_environment_is_built_again(
-    in_process: Decide, ready: TinyProject, monkeypatch: pytest.MonkeyPatch, damage: str
-) -> None:
+def test_a_damaged_environment_is_built_again(in_process, ready, monkeypatch, damage):
     """Up to the two commands that the half-made one is really built by."""
     python = ready.venv / "bin" / "python"
     if damage == "unreadable state":
@@ -148,9 +138,9 @@ def test_a_damaged_environment_is_built_again(
     else:
         for link in (ready.venv / "bin").glob("python*"):
             link.unlink()
-    commands: list[list[str]] = []
+    commands = []
 
-    def create(command: list[str], lock: int) -> SimpleNamespace:
+    def create(command, lock):
         commands.append(command)
         left = {path.name for path in ready.venv.iterdir()}
         assert left == {"sol-environment.lock"}, "it was not emptied"
@@ -164,7 +154,6 @@ def test_a_damaged_environment_is_built_again(
     )
     monkeypatch.setenv("SOL_VENV", str(ready.venv))
     command = in_process()
-    assert command is not None
     assert command[0] == str(python)
     venv, packages = commands
     assert venv[1:] == ["-I", "-m", "venv", str(ready.venv)]
@@ -172,7 +161,7 @@ def test_a_damaged_environment_is_built_again(
     assert set(ready.state()["installed"]) == {"base"}
 
 
-def test_set_up_killed_within_a_package_is_finished_by_the_next_launch(ready: TinyProject) -> None:
+def test_set_up_killed_within_a_package_is_finished_by_the_next_launch(ready):
     """pip takes what it had begun to unpack for installed, and cannot uninstall it."""
     make_wheel(ready.wheels, "tiny_dep", "1.0")
     make_wheel(ready.wheels, "tiny_extra", "1.0", num_modules=3000)
@@ -188,7 +177,7 @@ def test_set_up_killed_within_a_package_is_finished_by_the_next_launch(ready: Ti
     assert len(list((site / "tiny_extra").glob("*.py"))) == 3000
 
 
-def test_nobody_empties_the_folder_under_a_child_of_a_killed_launch(project: TinyProject) -> None:
+def test_nobody_empties_the_folder_under_a_child_of_a_killed_launch(project):
     with project.start() as killed:
         wait_until((project.venv / "pyvenv.cfg").exists, 60)
         killed.kill()  # alone: its child goes on and holds the lock
@@ -197,7 +186,7 @@ def test_nobody_empties_the_folder_under_a_child_of_a_killed_launch(project: Tin
     assert done.stderr.startswith("Another launch is setting up the packages; waiting for it.\n")
 
 
-def test_interrupt_during_set_up_exits_130_without_a_traceback(project: TinyProject) -> None:
+def test_interrupt_during_set_up_exits_130_without_a_traceback(project):
     process = project.start()
     with process:
         wait_until((project.venv / "pyvenv.cfg").exists, 60)
@@ -207,7 +196,7 @@ def test_interrupt_during_set_up_exits_130_without_a_traceback(project: TinyProj
     assert "Traceback" not in err
 
 
-def test_no_network_is_one_line_and_the_next_launch_goes_on(ready: TinyProject) -> None:
+def test_no_network_is_one_line_and_the_next_launch_goes_on(ready):
     ready.depend_on(["tiny-dep", "tiny-extra"])
     ready.variables = {"PIP_NO_INDEX": "0", "PIP_FIND_LINKS": "", "PIP_INDEX_URL": CLOSED_PORT}
     ready.variables |= {"PIP_RETRIES": "1"}
@@ -225,7 +214,7 @@ def test_no_network_is_one_line_and_the_next_launch_goes_on(ready: TinyProject) 
 
 
 @pytest.fixture
-def index(tmp_path: Path) -> Iterator[tuple[Path, str]]:
+def index(tmp_path):
     """A package index: its folder, with a folder for each package, and its address."""
     folder = tmp_path / "index"
     for name in ("torch", "tiny-dep"):
@@ -240,10 +229,10 @@ def index(tmp_path: Path) -> Iterator[tuple[Path, str]]:
 
 
 class QuietHandler(SimpleHTTPRequestHandler):
-    def log_message(self, *_: Any) -> None: ...
+    def log_message(self, *_): ...
 
 
-def use_torch_index(project: TinyProject, address: str) -> None:
+def use_torch_index(project, address):
     """Let the project ask this index for torch, whatever pip's settings and the drivers are."""
     module = project.root / "app" / "setup" / "torch_build.py"
     with module.open("a", encoding="utf-8") as file:
@@ -251,9 +240,7 @@ def use_torch_index(project: TinyProject, address: str) -> None:
 
 
 @pytest.mark.parametrize("is_reached", [True, False])
-def test_torch_comes_from_an_index_of_its_own_or_else_from_pips(
-    ready: TinyProject, index: tuple[Path, str], is_reached: bool
-) -> None:
+def test_torch_comes_from_an_index_of_its_own_or_else_from_pips(ready, index, is_reached):
     folder, address = index
     make_wheel(folder / "torch", "torch", "1.0+cpu")
     ready.depend_on(["tiny-dep>=1", "torch>=1"])
@@ -267,9 +254,7 @@ def test_torch_comes_from_an_index_of_its_own_or_else_from_pips(
     assert (f"No torch from {CLOSED_PORT}: taking pip's own" in done.stderr) is not is_reached
 
 
-def test_an_environment_elsewhere_is_used_without_pip_or_a_word(
-    ready: TinyProject, tmp_path: Path
-) -> None:
+def test_an_environment_elsewhere_is_used_without_pip_or_a_word(ready, tmp_path):
     elsewhere = tmp_path / "elsewhere"
     ready.venv.rename(elsewhere)
     ready.variables = {"SOL_VENV": str(elsewhere)}
@@ -281,9 +266,7 @@ def test_an_environment_elsewhere_is_used_without_pip_or_a_word(
     assert {path: path.stat().st_mtime_ns for path in elsewhere.iterdir()} == before
 
 
-def test_a_place_with_something_else_or_that_cannot_be_written_is_left_alone(
-    project: TinyProject, tmp_path: Path
-) -> None:
+def test_a_place_with_something_else_or_that_cannot_be_written_is_left_alone(project, tmp_path):
     (tmp_path / "letter.txt").write_text("dear", "utf-8")
     for place, said in ((tmp_path, "holds something else"), (tmp_path / "letter.txt/x", "write")):
         project.variables = {"SOL_VENV": str(place)}
@@ -293,8 +276,8 @@ def test_a_place_with_something_else_or_that_cannot_be_written_is_left_alone(
 
 @pytest.mark.parametrize("is_of_an_older_release", [False, True])
 def test_an_environment_of_the_user_is_used_from_within_and_never_changed(
-    ready: TinyProject, is_of_an_older_release: bool
-) -> None:
+    ready, is_of_an_older_release
+):
     if is_of_an_older_release:  # which completed it, and said so
         ready.state_file.write_text('{"made_here": false, "installed": {}}', "utf-8")
         ready.depend_on(["tiny-dep", "tiny-extra"])
@@ -308,7 +291,7 @@ def test_an_environment_of_the_user_is_used_from_within_and_never_changed(
     assert (ready.venv / "own.txt").exists()
 
 
-def test_bad_arguments_and_help_install_nothing(project: TinyProject) -> None:
+def test_bad_arguments_and_help_install_nothing(project):
     assert project.launch("generate", "hi", "--keep", "nan").returncode == 2
     assert project.launch("--help").returncode == 0
     assert project.launch("generate", "--help").returncode == 0
@@ -318,7 +301,7 @@ def test_bad_arguments_and_help_install_nothing(project: TinyProject) -> None:
     assert not project.venv.exists()
 
 
-def test_doctor_without_packages_says_what_is_missing(project: TinyProject, tmp_path: Path) -> None:
+def test_doctor_without_packages_says_what_is_missing(project, tmp_path):
     done = project.launch("doctor", "--json", "--data-dir", str(tmp_path / "data"))
     assert done.returncode == 1
     findings = json.loads(done.stdout)
@@ -327,9 +310,7 @@ def test_doctor_without_packages_says_what_is_missing(project: TinyProject, tmp_
     assert not (tmp_path / "data").exists()
 
 
-def test_an_interpreter_that_has_the_packages_is_used_and_no_other_is_touched(
-    in_process: Decide, project: TinyProject
-) -> None:
+def test_an_interpreter_that_has_the_packages_is_used_and_no_other_is_touched(in_process, project):
     project.depend_on(["pytest>=1", "nothing-of-the-kind; sys_platform == 'none'"])
     assert in_process() is None
     with pytest.raises(BootstrapError, match=r'lacks tiny-extra: .* -m pip install "tiny-extra"'):
@@ -340,9 +321,7 @@ def test_an_interpreter_that_has_the_packages_is_used_and_no_other_is_touched(
     assert not project.venv.exists()
 
 
-def test_a_space_never_gets_an_environment(
-    in_process: Decide, project: TinyProject, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_space_never_gets_an_environment(in_process, project, monkeypatch):
     monkeypatch.setenv("SPACE_ID", "someone/space")
     with pytest.raises(BootstrapError, match=r"requirements.txt of this Space lacks tiny-dep"):
         in_process()
@@ -351,9 +330,7 @@ def test_a_space_never_gets_an_environment(
     assert not project.venv.exists()
 
 
-def test_no_venv_module(
-    in_process: Decide, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_no_venv_module(in_process, monkeypatch, tmp_path):
     python = tmp_path / "python"  # as Debian's, without python3-venv
     python.write_text("#!/bin/sh\necho $0: No module named venv >&2; exit 1\n")
     python.chmod(0o755)
@@ -364,9 +341,7 @@ def test_no_venv_module(
         in_process()
 
 
-def test_no_disk_space(
-    in_process: Decide, project: TinyProject, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_disk_space(in_process, project, monkeypatch):
     free = SimpleNamespace(free=int(1.2e9))
     monkeypatch.setattr(virtual_environment.shutil, "disk_usage", lambda path: free)
     with pytest.raises(BootstrapError, match=r"only 1\.2 GB are free .* free some space"):
@@ -375,11 +350,10 @@ def test_no_disk_space(
 
 
 def test_an_environment_that_does_not_start_as_one_is_no_endless_loop(
-    in_process: Decide, ready: TinyProject, project: TinyProject, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    in_process, ready, project, monkeypatch
+):
     monkeypatch.setenv("SOL_VENV", str(ready.venv))
     command = in_process()
-    assert command is not None
     assert command[0] == str(ready.venv / "bin" / "python")
     assert command[1:3] == ["-X", "sol-restarted"]
     monkeypatch.setitem(sys._xoptions, "sol-restarted", True)
@@ -387,7 +361,7 @@ def test_an_environment_that_does_not_start_as_one_is_no_endless_loop(
         in_process()
 
 
-def test_the_command_line_needs_no_package_to_be_imported() -> None:
+def test_the_command_line_needs_no_package_to_be_imported():
     """Without site-packages: an import of anything but the standard library fails."""
     code = "import app.cli.main; app.cli.main._build_parser(app.cli.main.COMMANDS)"
     assert subprocess.run([sys.executable, "-S", "-c", code], cwd=PROJECT).returncode == 0

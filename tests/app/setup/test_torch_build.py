@@ -1,12 +1,9 @@
 """Where torch comes from: by the driver, the user's settings and the system."""
 
-from __future__ import annotations
-
 import ctypes
 import os
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -19,7 +16,7 @@ PYTHON = Path(sys.executable)
 
 
 @pytest.fixture(autouse=True)
-def without_driver_and_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+def without_driver_and_settings(monkeypatch):
     for name in list(os.environ):
         if name.startswith("PIP_"):
             monkeypatch.delenv(name)
@@ -38,9 +35,7 @@ def without_driver_and_settings(monkeypatch: pytest.MonkeyPatch) -> None:
         ("darwin", (0, 0), None, 3e9),
     ],
 )
-def test_a_driver_gets_the_cuda_that_it_runs(
-    monkeypatch: pytest.MonkeyPatch, system: str, driver: Any, index: str | None, size: float
-) -> None:
+def test_a_driver_gets_the_cuda_that_it_runs(monkeypatch, system, driver, index, size):
     monkeypatch.setattr(torch_build, "driver_cuda", lambda: driver)
     monkeypatch.setattr(sys, "platform", system)
     assert torch_index(PYTHON) == index
@@ -48,12 +43,12 @@ def test_a_driver_gets_the_cuda_that_it_runs(
 
 
 @pytest.mark.parametrize("name", ["INDEX_URL", "EXTRA_INDEX_URL", "NO_INDEX"])
-def test_an_index_that_is_set_for_pip_holds(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_an_index_that_is_set_for_pip_holds(monkeypatch, name):
     monkeypatch.setenv(f"PIP_{name}", "1" if name == "NO_INDEX" else "http://mirror.example")
     assert torch_index(PYTHON) is None
 
 
-def test_an_index_in_pips_file_holds(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_an_index_in_pips_file_holds(monkeypatch, tmp_path):
     settings = tmp_path / "pip.conf"
     settings.write_text("[global]\nindex-url = http://mirror.example\n", encoding="utf-8")
     monkeypatch.setenv("PIP_CONFIG_FILE", str(settings))
@@ -71,9 +66,7 @@ def test_an_index_in_pips_file_holds(monkeypatch: pytest.MonkeyPatch, tmp_path: 
         ((11, 4), "runs CUDA 11.4 at most, torch needs 12.0: install a newer driver"),
     ],
 )
-def test_doctor_says_why_a_gpu_is_left_unused(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, driver: tuple[int, int], said: str
-) -> None:
+def test_doctor_says_why_a_gpu_is_left_unused(monkeypatch, tmp_path, driver, said):
     monkeypatch.setattr(torch_build, "driver_cuda", lambda: driver)
     name = diagnosis.diagnose(DataDir(tmp_path), None, "auto")["device"]["name"]
     assert said in name
@@ -81,13 +74,13 @@ def test_doctor_says_why_a_gpu_is_left_unused(
 
 
 @pytest.mark.parametrize("version", [0, 12_020])
-def test_the_driver_is_asked_what_it_runs(monkeypatch: pytest.MonkeyPatch, version: int) -> None:
+def test_the_driver_is_asked_what_it_runs(monkeypatch, version):
     class Library:
-        def cuDriverGetVersion(self, place: Any) -> int:
+        def cuDriverGetVersion(self, place):
             place._obj.value = version
             return 0
 
-    def load(name: str) -> Library:
+    def load(name):
         if version:
             return Library()
         raise OSError(f"{name}: no such file")

@@ -1,17 +1,13 @@
 """Runs, inspections and comparisons as files: what is exported comes back, and nothing else."""
 
-from __future__ import annotations
-
 import csv
 import dataclasses
 import io
 import json
 import re
-from collections.abc import Callable
-from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.formats.plain_json import json_safe
@@ -22,8 +18,8 @@ from sol_core.config import GenerationConfig, ScheduleConfig, SideRowConfig
 from sol_core.errors import SolError
 from sol_core.events import event_to_dict
 from sol_core.inspection.records import InspectionConfig
-from storage import NotFoundError, RunRecord, Store
-from tests.app.command_line import RunCommand, one_line
+from storage import NotFoundError, RunRecord
+from tests.app.command_line import one_line
 from tests.support.comparison_samples import save_pair
 from tests.support.exported_page import data_of
 from tests.support.fake_engine import FakeEngine
@@ -58,12 +54,8 @@ CONFIG = GenerationConfig(
 
 
 def save_run(
-    store: Store,
-    prompt: str = "Why </script> is the sky blue?",
-    tokens: tuple[str, ...] = HOSTILE,
-    config: GenerationConfig = CONFIG,
-    parent: str | None = None,
-) -> str:
+    store, prompt="Why </script> is the sky blue?", tokens=HOSTILE, config=CONFIG, parent=None
+):
     """A run of the stand-in engine, saved as the page saves it."""
     record = store.runs.create(
         "a" * 32,
@@ -80,36 +72,32 @@ def save_run(
     return record.id
 
 
-def save_of(store: Store, kind: str) -> str:
+def save_of(store, kind):
     """The id of a run or an inspection of two tokens."""
     if kind == "run":
         return save_run(store, tokens=(" a", " b"))
     return save_inspection(store, [" a", " b"])
 
 
-def contents(store: Store, run_id: str) -> tuple[Any, ...]:
+def contents(store, run_id):
     """Everything of a run but its id, owner and the time of its last change."""
     run = store.runs.get(run_id)
     names = [name for name in RunRecord.__dataclass_fields__ if name not in _OWN]
     return (*(getattr(run, name) for name in names), store.runs.events(run_id))
 
 
-def as_json(store: Store, run_id: str) -> bytes:
+def as_json(store, run_id):
     return export(store, kind_of(store, run_id), run_id, "json").text.encode("ascii")
 
 
-@settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=25
-)
+@settings(max_examples=25)
 @given(
     prompt=st.text(st.characters(), min_size=1, max_size=40),
     tokens=st.lists(st.text(st.characters(), max_size=8), min_size=1, max_size=5).map(tuple),
     kind=st.sampled_from(["dense", "static", "emc", "policy"]),
     has_shadow=st.booleans(),
 )
-def test_any_run_comes_back_as_it_was(
-    store: Store, prompt: str, tokens: tuple[str, ...], kind: Any, has_shadow: bool
-) -> None:
+def test_any_run_comes_back_as_it_was(store, prompt, tokens, kind, has_shadow):
     schedule = ScheduleConfig(kind, Budget(0.5, 0.7, 9.5), policy="p" if kind == "policy" else None)
     config = GenerationConfig(schedule, (DENSE,) if has_shadow else (), max_new_tokens=6)
     run_id = save_run(store, prompt, tokens, config)
@@ -120,7 +108,7 @@ def test_any_run_comes_back_as_it_was(
     assert contents(store, copied) == contents(store, run_id)
 
 
-def test_a_fork_comes_back_with_its_parent_and_its_place(store: Store) -> None:
+def test_a_fork_comes_back_with_its_parent_and_its_place(store):
     parent = save_run(store)
     config = dataclasses.replace(CONFIG, given=(3, 1, 4))
     fork = save_run(store, config=config, parent=parent)
@@ -135,7 +123,7 @@ def test_a_fork_comes_back_with_its_parent_and_its_place(store: Store) -> None:
     assert store.runs.get(orphan).parent is None
 
 
-def test_a_run_that_goes_on_is_not_exported(store: Store) -> None:
+def test_a_run_that_goes_on_is_not_exported(store):
     record = store.runs.create("a" * 32, "p", "m", "static", {})
     for form in ("html", "json", "csv"):
         with pytest.raises(AppError, match="still going on"):
@@ -147,35 +135,32 @@ def test_a_run_that_goes_on_is_not_exported(store: Store) -> None:
             export(store, kind, record.id, form)
 
 
-Change = Callable[[dict[str, Any]], Any]
-
-
-def place_of(document: dict[str, Any], path: str) -> tuple[Any, Any]:
+def place_of(document, path):
     """What holds the value at a path such as "events.0.cost.flops", and its key there."""
     *way, last = path.split(".")
-    place: Any = document
+    place = document
     for step in way:
         place = place[int(step) if isinstance(place, list) else step]
     return place, int(last) if isinstance(place, list) else last
 
 
-def put(path: str, value: Any) -> Change:
-    def change(document: dict[str, Any]) -> None:
+def put(path, value):
+    def change(document):
         place, last = place_of(document, path)
         place[last] = value
 
     return change
 
 
-def drop(path: str) -> Change:
-    def change(document: dict[str, Any]) -> None:
+def drop(path):
+    def change(document):
         place, last = place_of(document, path)
         del place[last]
 
     return change
 
 
-WRONG: list[tuple[Change, str]] = [
+WRONG = [
     (put("format", "sol-explorer-policy"), "format is 'sol-explorer-policy'; this release"),
     (put("format", "sol-explorer-inspection"), "inspection must be an object, got nothing"),
     (put("version", 2), "version 2 of sol-explorer-run, this release reads up to 1: update"),
@@ -196,7 +181,7 @@ WRONG: list[tuple[Change, str]] = [
 ]
 
 
-WRONG_INSPECTIONS: list[tuple[Change, str]] = [
+WRONG_INSPECTIONS = [
     (drop("inspection"), "inspection must be an object, got nothing"),
     (put("inspection.prompt", "x"), "inspection has an unknown field 'prompt'"),
     (put("inspection.status", "running"), "inspection.status must be that of a run that has ended"),
@@ -215,9 +200,7 @@ WRONG_INSPECTIONS: list[tuple[Change, str]] = [
     ("kind", "change", "said"),
     [*(("run", *one) for one in WRONG), *(("inspection", *one) for one in WRONG_INSPECTIONS)],
 )
-def test_what_is_wrong_is_named_and_nothing_is_saved(
-    store: Store, kind: str, change: Change, said: str
-) -> None:
+def test_what_is_wrong_is_named_and_nothing_is_saved(store, kind, change, said):
     document = json.loads(as_json(store, save_of(store, kind)))
     change(document)
     with pytest.raises(DocumentError, match=said):
@@ -237,12 +220,12 @@ def test_what_is_wrong_is_named_and_nothing_is_saved(
     ],
     ids=["bytes", "deep", "list", "nan", "digits", "large"],
 )
-def test_files_that_are_no_documents(store: Store, data: bytes, said: str) -> None:
+def test_files_that_are_no_documents(store, data, said):
     with pytest.raises(DocumentError, match=said):
         import_document(store, "b" * 32, data)
 
 
-def test_too_many_tokens(store: Store) -> None:
+def test_too_many_tokens(store):
     document = json.loads(as_json(store, save_run(store, tokens=(" a",))))
     document["events"] = [0] * 20_001
     with pytest.raises(DocumentError, match="20,001 tokens; at most 20,000"):
@@ -250,16 +233,12 @@ def test_too_many_tokens(store: Store) -> None:
 
 
 @pytest.mark.parametrize("kind", ["run", "inspection"])
-@settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=40
-)
+@settings(max_examples=40)
 @given(data=st.data())
-def test_a_document_damaged_anywhere_is_refused_or_opens(
-    store: Store, kind: str, data: st.DataObject
-) -> None:
+def test_a_document_damaged_anywhere_is_refused_or_opens(store, kind, data):
     """Whatever one value is replaced by: no other error, and what got in can be shown."""
     document = json.loads(as_json(store, save_of(store, kind)))
-    place: Any = document
+    place = document
     while True:
         keys = list(place) if isinstance(place, dict) else list(range(len(place)))
         key = data.draw(st.sampled_from(keys))
@@ -277,7 +256,7 @@ def test_a_document_damaged_anywhere_is_refused_or_opens(
         assert export(store, kind, new_id, form).text
 
 
-def test_csv_has_a_row_per_token(store: Store) -> None:
+def test_csv_has_a_row_per_token(store):
     made = export(store, "run", save_run(store), "csv")
     assert (made.name, made.media_type) == ("run-why-script-is-the-sky-blue.csv", "text/csv")
     rows = list(csv.DictReader(io.StringIO(made.text, newline="")))
@@ -294,7 +273,7 @@ def test_csv_has_a_row_per_token(store: Store) -> None:
     assert None not in first.values()
 
 
-def test_html_is_one_file_that_runs_only_its_own_script(store: Store) -> None:
+def test_html_is_one_file_that_runs_only_its_own_script(store):
     run_id, inspection_id = save_run(store), save_inspection(store, HOSTILE, "".join(HOSTILE))
     pair = save_pair(store, HOSTILE, HOSTILE[::-1], ("".join(HOSTILE),) * 2)
     for kind, thing in (("run", run_id), ("inspection", inspection_id), ("comparison", pair)):
@@ -312,7 +291,7 @@ def test_html_is_one_file_that_runs_only_its_own_script(store: Store) -> None:
     )
 
 
-def test_export_and_import(run: RunCommand, store: Store, tmp_path: Any) -> None:
+def test_export_and_import(run, store, tmp_path):
     run_id = save_run(store)
     for form in ("html", "json", "csv"):
         out = tmp_path / f"run.{form}"
@@ -332,7 +311,7 @@ def test_export_and_import(run: RunCommand, store: Store, tmp_path: Any) -> None
     assert contents(store, made["id"]) == contents(store, run_id)
 
 
-def test_what_cannot_be_exported_or_imported(run: RunCommand, store: Store, tmp_path: Any) -> None:
+def test_what_cannot_be_exported_or_imported(run, store, tmp_path):
     assert "none is saved yet" in one_line(run("export", "x", "-", "--format", "csv"))
     run_id = save_run(store)
     assert f"the newest are {run_id} (Why </script> is" in one_line(
@@ -346,9 +325,7 @@ def test_what_cannot_be_exported_or_imported(run: RunCommand, store: Store, tmp_
     assert "format is None" in one_line(run("import", str(tmp_path / "x.json")))
 
 
-def test_a_list_of_runs_is_imported_as_a_whole_or_not_at_all(
-    run: RunCommand, store: Store, tmp_path: Any
-) -> None:
+def test_a_list_of_runs_is_imported_as_a_whole_or_not_at_all(run, store, tmp_path):
     """As ``generate --prompts --json`` prints one."""
     one = json.loads(run("export", save_run(store), "-", "--format", "json").out)
     file = tmp_path / "many.json"
@@ -364,23 +341,19 @@ def test_a_list_of_runs_is_imported_as_a_whole_or_not_at_all(
     assert "holds no JSON object" in one_line(run("import", str(file)))
 
 
-def without_id(data: bytes) -> dict[str, Any]:
+def without_id(data):
     document = dict(json.loads(data))
     del document["inspection"]["id"]
     return document
 
 
-@settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=20
-)
+@settings(max_examples=20)
 @given(
     text=st.text(st.characters(), min_size=1, max_size=40),
     tokens=st.lists(st.text(st.characters(), max_size=8), max_size=5),
     kinds=st.lists(st.sampled_from(["static", "emc", "painted"]), max_size=3, unique=True),
 )
-def test_any_inspection_comes_back_as_it_was(
-    store: Store, text: str, tokens: list[str], kinds: list[Any]
-) -> None:
+def test_any_inspection_comes_back_as_it_was(store, text, tokens, kinds):
     painted = {"painted": (Action(0.5, 0.75, 10), Action())}
     schedules = (ScheduleConfig(kind, BUDGET, painted=painted.get(kind, ())) for kind in kinds)
     inspection_id = save_inspection(store, tokens, text, InspectionConfig(tuple(schedules)))
@@ -392,7 +365,7 @@ def test_any_inspection_comes_back_as_it_was(
     assert without_id(as_json(store, copied)) == without_id(made)
 
 
-def test_an_inspection_that_ended_early_comes_back_too(store: Store) -> None:
+def test_an_inspection_that_ended_early_comes_back_too(store):
     config = InspectionConfig((ScheduleConfig("static", BUDGET),))
     record = store.runs.create(
         "a" * 32, "t", "m", "dense, static", json_safe(config.to_dict()), "inspection"
@@ -406,7 +379,7 @@ def test_an_inspection_that_ended_early_comes_back_too(store: Store) -> None:
         assert export(store, "inspection", copied, form).text
 
 
-def test_runs_and_inspections_are_told_apart(store: Store, run: RunCommand) -> None:
+def test_runs_and_inspections_are_told_apart(store, run):
     made = {"run": save_run(store), "inspection": save_inspection(store, [" a"])}
     for kind, thing_id in made.items():
         assert kind_of(store, thing_id) == kind
@@ -422,23 +395,7 @@ def test_runs_and_inspections_are_told_apart(store: Store, run: RunCommand) -> N
     assert thing_in_link("abc_123") == "abc_123"
 
 
-def test_the_command_line_finds_out_what_it_is(
-    store: Store, run: RunCommand, tmp_path: Any
-) -> None:
-    inspection_id = save_inspection(store, HOSTILE)
-    for form in ("html", "json", "csv"):
-        out = tmp_path / f"inspection.{form}"
-        assert run("export", inspection_id, str(out)).status == 0
-        linked = f"http://127.0.0.1:7860/?inspection={inspection_id}"
-        piped = run("export", linked, "-", "--format", form).out
-        assert piped.encode() == out.read_bytes()
-    done = json.loads(run("import", str(tmp_path / "inspection.json"), "--json").out)
-    assert done["kind"] == "inspection"
-    assert contents(store, done["id"]) == contents(store, inspection_id)
-    assert "no run 'x'" in one_line(run("export", "x", "-", "--format", "csv"))
-
-
-def test_csv_has_a_row_per_token_and_schedule(store: Store) -> None:
+def test_csv_has_a_row_per_token_and_schedule(store):
     inspection_id = save_inspection(store, HOSTILE)
     made = export(store, "inspection", inspection_id, "csv")
     assert made.name == "inspection-a-script-text.csv"
@@ -459,11 +416,11 @@ FIRST = (" the", " sea", " was", " calm", " and", " the", " sky")
 SECOND = (" the", " sea", " roared", " and", " the", " sky", " blue")
 
 
-def page(store: Store, pair: str, score: Any = None) -> str:
+def page(store, pair, score=None):
     return export(store, "comparison", pair, "html", score).text
 
 
-def test_the_page_says_where_they_part_and_what_the_dense_row_measured(store: Store) -> None:
+def test_the_page_says_where_they_part_and_what_the_dense_row_measured(store):
     shown = data_of(page(store, save_pair(store, FIRST, SECOND)))
     assert shown["compared"]["same_prompt"]
     assert shown["compared"]["parted"] == 2
@@ -479,11 +436,11 @@ def test_the_page_says_where_they_part_and_what_the_dense_row_measured(store: St
     assert [side["nll"] for side in bare["compared"]["sides"]] == [None, None]
 
 
-def test_a_model_at_hand_scores_what_the_runs_did_not(store: Store) -> None:
-    def scored(run_ids: tuple[str, str]) -> list[list[float | None] | None]:
+def test_a_model_at_hand_scores_what_the_runs_did_not(store):
+    def scored(run_ids):
         return [[0.5] * len(FIRST), None]
 
-    def busy(run_ids: tuple[str, str]) -> list[list[float | None] | None]:
+    def busy(run_ids):
         raise SolError("busy")
 
     pair = save_pair(store, FIRST, SECOND, has_shadow=False)
@@ -493,7 +450,7 @@ def test_a_model_at_hand_scores_what_the_runs_did_not(store: Store) -> None:
     assert page(store, pair, busy) == page(store, pair)
 
 
-def test_only_two_ended_generations_make_a_comparison(store: Store, run: RunCommand) -> None:
+def test_only_two_ended_generations_make_a_comparison(store, run):
     run_id = save_run(store)
     inspected = save_inspection(store, [" a"])
     going = store.runs.create("a" * 32, "p", "m", "static", {}).id
@@ -509,9 +466,7 @@ def test_only_two_ended_generations_make_a_comparison(store: Store, run: RunComm
     assert "no run" in one_line(run("export", f"{run_id},nobody", "-", "--format", "html"))
 
 
-def test_the_command_line_takes_two_ids_or_a_link(
-    store: Store, run: RunCommand, tmp_path: Any
-) -> None:
+def test_the_command_line_takes_two_ids_or_a_link(store, run, tmp_path):
     pair = save_pair(store, FIRST, SECOND)
     out = tmp_path / "pair.html"
     assert run("export", pair, str(out)).status == 0
@@ -523,7 +478,7 @@ def test_the_command_line_takes_two_ids_or_a_link(
             export(store, "comparison", pair, form)
 
 
-def test_a_saved_run_of_another_shape_is_told_in_a_sentence(store: Store) -> None:
+def test_a_saved_run_of_another_shape_is_told_in_a_sentence(store):
     pair = save_pair(store, FIRST, SECOND)
     store.runs.append_events(pair.partition(",")[0], [{"type": "token", "index": 7}])
     with pytest.raises(AppError, match="This comparison is damaged and cannot be shown"):

@@ -1,11 +1,7 @@
 """What the pages may ask of Python about files and policies: good values, bad ones, others'."""
 
-from __future__ import annotations
-
 import base64
 import shutil
-from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -13,8 +9,7 @@ from app.pages.explore.handlers import HANDLERS as EXPLORE
 from app.pages.policies.handlers import HANDLERS as POLICIES
 from app.pages.shared.sharing_calls import EXPORT_HANDLERS, IMPORT_HANDLERS
 from app.policies.library import SHIPPED_FOLDER
-from app.web.services import Services
-from tests.app.page_calls import ANNA, Call, caller
+from tests.app.page_calls import ANNA, caller
 from tests.app.policies.test_policy_files import FILES, evaluation, write_zip
 from tests.app.sharing.test_run_documents import as_json, contents, save_run
 from tests.support.job_samples import metric_row
@@ -26,11 +21,11 @@ RUN_CALLS, POLICY_CALLS = (
 
 
 @pytest.fixture
-def call(services: Services) -> Call:
+def call(services):
     return caller(services, EXPLORE, POLICIES, EXPORT_HANDLERS, IMPORT_HANDLERS)
 
 
-def send(call: Call, calls: tuple[str, str], name: str, data: bytes) -> dict[str, Any]:
+def send(call, calls, name, data):
     """Upload in three pieces; the last one's answer, or the first refusal."""
     answer = call(calls[0], name=name, size=len(data))
     if "refused" in answer:
@@ -45,7 +40,7 @@ def send(call: Call, calls: tuple[str, str], name: str, data: bytes) -> dict[str
     return answer
 
 
-def test_a_run_goes_out_and_comes_back(call: Call, services: Services) -> None:
+def test_a_run_goes_out_and_comes_back(call, services):
     run_id = save_run(services.store)
     for form in ("html", "json", "csv"):
         made = call("export_file", kind="run", id=run_id, form=form)
@@ -60,7 +55,7 @@ def test_a_run_goes_out_and_comes_back(call: Call, services: Services) -> None:
     assert list(services.data_dir.uploads.iterdir()) == []
 
 
-def test_what_is_not_imported(call: Call, services: Services) -> None:
+def test_what_is_not_imported(call, services):
     for calls in (RUN_CALLS, POLICY_CALLS):
         assert "may have 1 byte to" in call(calls[0], name="x", size=2**40)["refused"]
         assert (
@@ -73,9 +68,7 @@ def test_what_is_not_imported(call: Call, services: Services) -> None:
     assert services.store.runs.list() == []
 
 
-def test_a_policy_goes_out_and_comes_back(
-    call: Call, services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_policy_goes_out_and_comes_back(call, services, tmp_path, monkeypatch):
     made = call("export_policy", name="default")
     assert made["name"] == "default.zip"
     answer = send(call, POLICY_CALLS, "../My policy.zip", base64.b64decode(made["data"]))
@@ -87,7 +80,7 @@ def test_a_policy_goes_out_and_comes_back(
     assert list(services.data_dir.uploads.iterdir()) == []
 
 
-def test_a_policy_is_shown_renamed_tagged_and_deleted(call: Call, services: Services) -> None:
+def test_a_policy_is_shown_renamed_tagged_and_deleted(call, services):
     shutil.copytree(SHIPPED_FOLDER, services.data_dir.policies / "mine")
     jobs = services.store.jobs
     training = jobs.create("train", ANNA, "mine", {}, worker="w")

@@ -1,7 +1,5 @@
 """Connections have an end and a number: half a request holds nobody else up."""
 
-from __future__ import annotations
-
 import socket
 import subprocess
 import sys
@@ -31,7 +29,7 @@ MOST, SOON_S = 20, 1.0
 
 
 @pytest.fixture
-def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeServer]:
+def server(tmp_path, monkeypatch):
     monkeypatch.setattr(connections, "MOST_OF_ADDRESS", MOST)
     for part in ("head", "body"):
         monkeypatch.setitem(DEADLINES, part, SOON_S)
@@ -40,12 +38,12 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeServ
 
 
 @pytest.fixture
-def connect(server: FakeServer) -> Iterator[Callable[[bytes], socket.socket]]:
+def connect(server):
     """Connections to the server that have sent something."""
     parts = urlsplit(server.url)
     with ExitStack() as opened:
 
-        def start(sent: bytes) -> socket.socket:
+        def start(sent):
             where = (str(parts.hostname), parts.port or 0)
             line = opened.enter_context(socket.create_connection(where, timeout=20))
             line.sendall(sent)
@@ -55,14 +53,14 @@ def connect(server: FakeServer) -> Iterator[Callable[[bytes], socket.socket]]:
 
 
 @contextmanager
-def ended() -> Iterator[None]:
+def ended():
     """The server ends the connection that the block waits at."""
     began = time.monotonic()
     yield
     assert 0.5 * SOON_S < time.monotonic() - began < 15
 
 
-def rest(line: socket.socket) -> bytes:
+def rest(line):
     """What comes until the server ends the connection."""
     try:
         return b"".join(iter(lambda: line.recv(65_536), b""))
@@ -70,7 +68,7 @@ def rest(line: socket.socket) -> bytes:
         return b""
 
 
-def has_ended(line: socket.socket) -> bool:
+def has_ended(line):
     try:
         return line.recv(1) == b""
     except TimeoutError:
@@ -81,14 +79,14 @@ def has_ended(line: socket.socket) -> bool:
 
 @pytest.mark.parametrize("sent", [b"", b"G", HEAD, BODY])
 def test_half_a_request_is_not_waited_for(
-    connect: Callable[[bytes], socket.socket], sent: bytes
-) -> None:
+    connect, sent
+):
     line = connect(sent)
     with ended():
         assert rest(line) == b""
 
 
-def test_one_byte_at_a_time_gains_nothing(connect: Callable[[bytes], socket.socket]) -> None:
+def test_one_byte_at_a_time_gains_nothing(connect):
     line = connect(HEAD)
     line.settimeout(0.1)
     with ended():
@@ -97,8 +95,8 @@ def test_one_byte_at_a_time_gains_nothing(connect: Callable[[bytes], socket.sock
 
 
 def test_half_a_request_after_a_whole_one_is_not_waited_for(
-    connect: Callable[[bytes], socket.socket],
-) -> None:
+    connect,
+):
     line = connect(b"HEAD / HTTP/1.1\r\nHost: localhost\r\n\r\n")
     assert line.recv(65_536).startswith(b"HTTP/1.1 200")
     line.sendall(HEAD)
@@ -107,8 +105,8 @@ def test_half_a_request_after_a_whole_one_is_not_waited_for(
 
 
 def test_an_address_has_so_many_and_gets_their_places_back(
-    server: FakeServer, connect: Callable[[bytes], socket.socket]
-) -> None:
+    server, connect
+):
     halves = [connect(HEAD) for _ in range(MOST)]
     with pytest.raises(httpx.TransportError):
         httpx.get(server.url, trust_env=False)
@@ -119,8 +117,8 @@ def test_an_address_has_so_many_and_gets_their_places_back(
 
 
 def test_an_upgrade_is_counted_to_its_end(
-    server: FakeServer, connect: Callable[[bytes], socket.socket]
-) -> None:
+    server, connect
+):
     upgrade = b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
     for _ in range(2 * MOST):
         line = connect(b"GET / HTTP/1.1\r\nHost: localhost\r\n" + upgrade + b"\r\n")
@@ -129,11 +127,11 @@ def test_an_upgrade_is_counted_to_its_end(
     assert httpx.get(server.url, trust_env=False).status_code == 200
 
 
-def test_beyond_that_the_half_request_that_waits_longest_makes_room() -> None:
+def test_beyond_that_the_half_request_that_waits_longest_makes_room():
     class Transport:
         is_open = True
 
-        def abort(self) -> None:
+        def abort(self):
             self.is_open = False
 
     doorman = Doorman(most=2, of_address=2)
@@ -147,7 +145,7 @@ def test_beyond_that_the_half_request_that_waits_longest_makes_room() -> None:
     assert not doorman.enter("e")  # all that are left are answered
 
 
-def test_a_proxy_that_is_named_speaks_for_many() -> None:
+def test_a_proxy_that_is_named_speaks_for_many():
     for listed in ("10.0.0.1, 10.0.0.2", "*"):
         doorman = Doorman.of_server({"FORWARDED_ALLOW_IPS": listed})
         assert all(doorman.enter("10.0.0.2") for _ in range(connections.MOST_OF_ADDRESS + 1))
@@ -155,7 +153,7 @@ def test_a_proxy_that_is_named_speaks_for_many() -> None:
     assert not all(plain.enter("10.0.0.2") for _ in range(connections.MOST_OF_ADDRESS + 1))
 
 
-def test_a_taken_port_is_refused_with_a_way_out() -> None:
+def test_a_taken_port_is_refused_with_a_way_out():
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -167,7 +165,7 @@ def test_a_taken_port_is_refused_with_a_way_out() -> None:
         check_port("127.0.0.1", 70_000)
 
 
-def test_without_a_port_the_next_free_one_is_taken(tmp_path: Path) -> None:
+def test_without_a_port_the_next_free_one_is_taken(tmp_path):
     with closing_gradio_leftovers(), ExitStack() as opened:
         urls, ports = [], []
         for name in ("a", "b"):
@@ -184,6 +182,6 @@ def test_without_a_port_the_next_free_one_is_taken(tmp_path: Path) -> None:
         assert app._queue.sleep_when_free == IDLE_S, "an idle page takes next to nothing"
 
 
-def test_the_page_is_built_without_torch() -> None:
+def test_the_page_is_built_without_torch():
     code = "import app.site.server, app.site.ui, sys; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,7 +1,5 @@
 """The gate before every route: hosts, origins, content types, sizes; and who must still get in."""
 
-from __future__ import annotations
-
 import asyncio
 import base64
 import http.client
@@ -30,7 +28,7 @@ FOREIGN = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors"}
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeServer]:
+def server(tmp_path_factory):
     with serving(tmp_path_factory.mktemp("guarded")) as running:
         yield running
 
@@ -39,8 +37,8 @@ class Asked:
     """One request with exactly these headers; the answer's status, headers and text."""
 
     def __init__(
-        self, url: str, method: str, path: str, headers: dict[str, str], body: Any = None
-    ) -> None:
+        self, url, method, path, headers, body = None
+    ):
         parts = urlsplit(url)
         connection = http.client.HTTPConnection(str(parts.hostname), parts.port, timeout=30)
         connection.request(method, path, body=body, headers=headers)
@@ -80,8 +78,8 @@ ROUTES = [
     ],
 )  # fmt: skip
 def test_no_route_is_open_to_others(
-    server: FakeServer, method: str, path: str, headers: dict[str, str], status: int, said: str
-) -> None:
+    server, method, path, headers, status, said
+):
     asked = Asked(server.url, method, path, JSON | headers, "{}" if method == "POST" else None)
     assert asked.status == status
     assert said in asked.text or method == "HEAD"
@@ -100,7 +98,7 @@ def test_no_route_is_open_to_others(
         OPENED,
     ],
 )
-def test_the_page_is_opened(server: FakeServer, headers: dict[str, str]) -> None:
+def test_the_page_is_opened(server, headers):
     for method in ("GET", "HEAD"):
         asked = Asked(server.url, method, "/?tab=history", headers)
         assert asked.status == 200
@@ -126,15 +124,15 @@ SHUT = [
 
 
 @pytest.mark.parametrize(("method", "path"), SHUT)
-def test_what_the_page_does_not_use_is_shut(server: FakeServer, method: str, path: str) -> None:
+def test_what_the_page_does_not_use_is_shut(server, method, path):
     asked = Asked(server.url, method, path, JSON | OWN, "{}" if method != "GET" else None)
     assert (asked.status, asked.text[:15]) == (404, "No page of this")
 
 
 @pytest.mark.parametrize("name", ["x" * 65, "", "a b", 7, "\u00e9"])
 def test_gradio_keeps_no_name_of_a_session_that_no_page_makes(
-    server: FakeServer, name: object
-) -> None:
+    server, name
+):
     page = server.visitor("a" * 32).components["explore"]
     body = json.dumps({"session_hash": name, "component_id": page, "fn_name": "x", "data": []})
     for sent in (body, body.replace("session_hash", "\\u0073ession_hash")):
@@ -146,20 +144,20 @@ def test_gradio_keeps_no_name_of_a_session_that_no_page_makes(
 
 
 @pytest.mark.parametrize("sent", ["", "[]", '{"a":' * 100_000, "9" * 5000, "\udcff"])
-def test_a_call_is_an_object(server: FakeServer, sent: str) -> None:
+def test_a_call_is_an_object(server, sent):
     body = sent.encode("utf-8", "surrogateescape")
     assert Asked(server.url, "POST", "/gradio_api/component_server", JSON, body).status == 400
 
 
-def test_a_link_opens_the_page_only(server: FakeServer) -> None:
+def test_a_link_opens_the_page_only(server):
     assert Asked(server.url, "GET", "/config", OPENED).status == 403
     form = {"Content-Type": "application/x-www-form-urlencoded"}
     assert Asked(server.url, "POST", "/", OPENED | form, "a=1").status == 403
 
 
 def call(
-    server: FakeServer, headers: dict[str, str], size: int = 0, chunked: bool = False
-) -> Asked:
+    server, headers, size = 0, chunked = False
+):
     page = server.visitor("a" * 32).components["explore"]
     owner = {"owner": "a" * 32, "junk": "x" * size}
     about = {"session_hash": "s", "component_id": page, "fn_name": "list_policies"}
@@ -169,7 +167,7 @@ def call(
 
 
 @pytest.mark.parametrize("more", [{}, OWN, {"Content-Type": "Application/JSON; charset=utf-8"}])
-def test_a_call_of_the_page_is_answered(server: FakeServer, more: dict[str, str]) -> None:
+def test_a_call_of_the_page_is_answered(server, more):
     origin = server.url.rstrip("/")
     for headers in (more, more | {"Origin": origin}):
         asked = call(server, JSON | headers)
@@ -185,14 +183,14 @@ def test_a_call_of_the_page_is_answered(server: FakeServer, more: dict[str, str]
         {"Content-Type": "application/jsonx"},
     ],
 )
-def test_a_call_is_json(server: FakeServer, kind: dict[str, str]) -> None:
+def test_a_call_is_json(server, kind):
     asked = call(server, kind)
     assert asked.status == 415
     assert "Send Content-Type: application/json" in asked.text
 
 
 @pytest.mark.parametrize("chunked", [False, True])
-def test_a_call_has_a_size(server: FakeServer, chunked: bool) -> None:
+def test_a_call_has_a_size(server, chunked):
     most = BODY_BYTES + 12 * server.services.limits.characters
     assert call(server, JSON, most - 1000, chunked).status == 200
     asked = call(server, JSON, most, chunked)
@@ -201,7 +199,7 @@ def test_a_call_has_a_size(server: FakeServer, chunked: bool) -> None:
     assert call(server, JSON).status == 200
 
 
-def raw(server: FakeServer, head: str) -> bytes:
+def raw(server, head):
     """The first bytes of the answer to a request that is no more than its head."""
     parts = urlsplit(server.url)
     with socket.create_connection((str(parts.hostname), parts.port or 0), timeout=20) as line:
@@ -210,8 +208,8 @@ def raw(server: FakeServer, head: str) -> bytes:
 
 
 def test_a_size_that_is_announced_is_not_waited_for_and_two_hosts_are_none(
-    server: FakeServer,
-) -> None:
+    server,
+):
     call = "POST /gradio_api/component_server HTTP/1.1\nContent-Type: application/json\n"
     for length in (300 * 1024**2, "9" * 18):
         assert b" 413 " in raw(server, f"{call}Host: localhost\nContent-Length: {length}")
@@ -219,11 +217,11 @@ def test_a_size_that_is_announced_is_not_waited_for_and_two_hosts_are_none(
     assert both.split()[1] in (b"400", b"421")
 
 
-def policy(bound: str | None = None, **environment: str) -> GatePolicy:
+def policy(bound = None, **environment):
     return GatePolicy.of_server(bound, 100, environment)
 
 
-def test_a_space_is_reached_by_its_names_and_framed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_space_is_reached_by_its_names_and_framed(monkeypatch):
     monkeypatch.setenv("SPACE_ID", "you/sol")
     space = policy("0.0.0.0", **SPACE)
     assert space.may_be_framed
@@ -238,7 +236,7 @@ def test_a_space_is_reached_by_its_names_and_framed(monkeypatch: pytest.MonkeyPa
     assert not policy(**SPACE).serves("you-sol.hf.space")
 
 
-def test_names_of_the_machine_are_served_where_others_reach_it() -> None:
+def test_names_of_the_machine_are_served_where_others_reach_it():
     machine = socket.gethostname().lower()
     for bound in ("0.0.0.0", "::", "192.168.1.7", "sol.lan"):
         assert policy(bound).serves(f"{machine}:7860")
@@ -248,7 +246,7 @@ def test_names_of_the_machine_are_served_where_others_reach_it() -> None:
         assert policy(bound).names == {"localhost"}
 
 
-def test_hosts_that_the_owner_allows() -> None:
+def test_hosts_that_the_owner_allows():
     allowed = policy(SOL_ALLOWED_HOSTS=" sol.example.org, Other.example ")
     assert allowed.serves("sol.example.org:443")
     assert allowed.serves("other.example")
@@ -258,19 +256,19 @@ def test_hosts_that_the_owner_allows() -> None:
 
 
 @pytest.mark.parametrize("value", ["https://sol.example.org", "*", "a b"])
-def test_what_is_no_host_is_refused_at_the_start(value: str) -> None:
+def test_what_is_no_host_is_refused_at_the_start(value):
     with pytest.raises(ConfigError, match="SOL_ALLOWED_HOSTS must be host names"):
         policy(SOL_ALLOWED_HOSTS=f"ok.example,{value}")
 
 
-def sent_by(policy: GatePolicy, kind: str, **headers: str) -> list[Any]:
+def sent_by(policy, kind, **headers):
     """What goes out for a request of the page, before an application that says yes to all."""
-    sent: list[Any] = []
+    sent = []
 
-    async def inner(scope: Any, receive: Any, send: Any) -> None:
+    async def inner(scope, receive, send):
         await send({"type": "http.response.start", "headers": []})
 
-    async def send(message: Any) -> None:
+    async def send(message):
         sent.append(message)
 
     pairs = [(name.encode(), text.encode()) for name, text in headers.items()]
@@ -282,7 +280,7 @@ def sent_by(policy: GatePolicy, kind: str, **headers: str) -> list[Any]:
     return sent
 
 
-def test_web_sockets_are_shut_and_a_lifespan_and_a_spaces_frame_pass() -> None:
+def test_web_sockets_are_shut_and_a_lifespan_and_a_spaces_frame_pass():
     for host in ("evil.example", "localhost:1"):
         assert sent_by(GatePolicy(), "websocket", host=host)[0]["type"] == "websocket.close"
     assert sent_by(GatePolicy(), "lifespan")
@@ -296,15 +294,15 @@ TOO_LARGE = "must be at most 9,007,199,254,740,991"
 HALF = "\ud800"  # of a character
 
 
-def nested(depth: int) -> Any:
-    value: Any = 0
+def nested(depth):
+    value = 0
     for _ in range(depth):
         value = [value]
     return value
 
 
 @pytest.fixture(scope="module")
-def page(server: FakeServer) -> HttpPage:
+def page(server):
     return server.visitor("a" * 32)
 
 
@@ -330,12 +328,12 @@ LOOK = {"run_id": "x", "index": 0}
     ],
 )  # fmt: skip
 def test_it_is_refused_in_words(
-    page: HttpPage, tab: str, name: str, request_: dict[str, Any], said: str
-) -> None:
+    page, tab, name, request_, said
+):
     assert said in page.call(tab, name, **request_)["refused"]
 
 
-def test_32_deep_is_not_too_deep(page: HttpPage) -> None:
+def test_32_deep_is_not_too_deep(page):
     answer = page.call("learn", "ask_experiment", experiment="x", parameters={"a": nested(29)})
     assert "deep" not in answer.get("refused", "")
     for stop, said in (
@@ -346,7 +344,7 @@ def test_32_deep_is_not_too_deep(page: HttpPage) -> None:
         assert said in answer["refused"]
 
 
-def test_a_name_of_four_byte_letters_is_cut_to_what_a_file_may_have(page: HttpPage) -> None:
+def test_a_name_of_four_byte_letters_is_cut_to_what_a_file_may_have(page):
     name, data = "\U00020000" * 80 + ".txt", base64.b64encode(b"words").decode()
     about = {"name": name, "size": 5}
     upload_id = page.call("lab", "begin_upload", **about)["upload_id"]

@@ -1,9 +1,4 @@
-"""A page under load from many visitors while jobs run: nothing lost, locked, unfair or unbounded.
-
-The same on both databases, on a stand-in engine; ``bench load`` does it on the real model.
-"""
-
-from __future__ import annotations
+"""A page under load from many visitors while jobs run."""
 
 import logging
 from pathlib import Path
@@ -26,7 +21,7 @@ GROWTH_MB = 100.0  # of the page; 20 visitors and 50 jobs were measured to take 
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("database_url", ["sqlite", "postgresql"], indirect=True)
-def test_visitors_and_jobs_at_once(tmp_path: Path, database_url: str | None) -> None:
+def test_visitors_and_jobs_at_once(tmp_path, database_url):
     report = run_trial(stand_in_processes(tmp_path / "load"), OPTIONS)
     logger.info("%s", report)
     assert report["problems"] == []
@@ -39,8 +34,8 @@ def test_visitors_and_jobs_at_once(tmp_path: Path, database_url: str | None) -> 
 
 
 def test_strangers_leave_no_traceback_and_little_memory(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    tmp_path, monkeypatch
+):
     monkeypatch.setenv("SOL_PUBLIC", "1")
     handlers = [(call.tab, call.name, list(call.fields)) for call in all_calls()]
     report = strangers_report(stand_in_processes(tmp_path / "load", 0), 0.2, handlers)
@@ -51,14 +46,14 @@ def test_strangers_leave_no_traceback_and_little_memory(
 
 
 @pytest.mark.parametrize("counts", [{"clients": 0}, {"clients": 33}, {"jobs": 0}, {"jobs": 101}])
-def test_more_than_a_page_takes_is_refused(counts: dict[str, int]) -> None:
+def test_more_than_a_page_takes_is_refused(counts):
     with pytest.raises(ConfigError, match=f"{next(iter(counts))} must be 1 to"):
         LoadOptions(**counts)
 
 
 def test_an_installed_copy_is_told_where_the_trial_is(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    tmp_path, monkeypatch
+):
     monkeypatch.setattr(bench, "is_checkout", lambda: False)
     args = cli.parse(["bench", "load", "--data-dir", str(tmp_path)])
     with pytest.raises(AppError, match="needs the project's repository"):

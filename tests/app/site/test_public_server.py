@@ -1,7 +1,5 @@
 """A public server over real HTTP: visitors kept apart, nobody hogs it, the disk does not fill."""
 
-from __future__ import annotations
-
 import base64
 import dataclasses
 import json
@@ -34,7 +32,7 @@ from tests.support.job_samples import evaluation_result
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 
-def test_nobody_reads_stops_deletes_or_exports_another_visitors_run(serve: Serve) -> None:
+def test_nobody_reads_stops_deletes_or_exports_another_visitors_run(serve):
     server = serve()
     anna, ben = server.visitor(ANNA), server.visitor(BEN)
     run_id, other = anna.start("My secret words"), anna.start("More secrets")
@@ -47,7 +45,7 @@ def test_nobody_reads_stops_deletes_or_exports_another_visitors_run(serve: Serve
     for is_kept in (True, False):
         if not is_kept:
             server.services.runs.forget(run_id)
-        asked: list[tuple[str, str, dict[str, Any]]] = [
+        asked = [
             ("explore", "poll_run", {"run_id": run_id, "cursor": 0}),
             ("explore", "look_at_token", {"run_id": run_id, "index": 0}),
             ("explore", "look_at_plane", {"run_id": run_id, "index": 0, "bits": 8}),
@@ -77,7 +75,7 @@ def test_nobody_reads_stops_deletes_or_exports_another_visitors_run(serve: Serve
     assert anna.poll(run_id)["run"]["prompt"] == "My secret words"
 
 
-def test_hogs_are_refused_in_words(serve: Serve) -> None:
+def test_hogs_are_refused_in_words(serve):
     limits = "runs_per_visitor=2,runs_per_address=3,new_tokens=500,characters=100"
     server = serve(step_s=0.05, SOL_LIMITS=limits)
     anna, ben = server.visitor(ANNA), server.visitor(BEN)
@@ -105,8 +103,8 @@ def test_hogs_are_refused_in_words(serve: Serve) -> None:
     ],
 )
 def test_forwarded_addresses_are_those_of_named_proxies(
-    serve: Serve, variables: dict[str, str], believed: bool
-) -> None:
+    serve, variables, believed
+):
     server = serve(step_s=0.05, SOL_LIMITS="runs_per_address=1", **variables)
     proxy = ", 10.0.0.1" if "SPACE_ID" in variables else ""
     anna = server.visitor(ANNA, **{"X-Forwarded-For": f"203.0.113.1{proxy}"})
@@ -120,7 +118,7 @@ def test_forwarded_addresses_are_those_of_named_proxies(
         ben.call("explore", "stop_run", run_id=answer["run_id"])
 
 
-def test_a_visitor_keeps_the_newest_runs(serve: Serve) -> None:
+def test_a_visitor_keeps_the_newest_runs(serve):
     server = serve(SOL_LIMITS="kept_runs=3")
     anna, ben = server.visitor(ANNA), server.visitor(BEN)
     his = ben.start("Bens")
@@ -137,7 +135,7 @@ def test_a_visitor_keeps_the_newest_runs(serve: Serve) -> None:
     assert [run.id for run in store.list(owner=BEN)] == [his]
 
 
-def test_uploads_are_small(serve: Serve) -> None:
+def test_uploads_are_small(serve):
     server = serve(SOL_LIMITS="upload_mb=1")
     anna = server.visitor(ANNA)
     assert "1 MB" in anna.call("history", "begin_import", size=1024**2 + 1)["refused"]
@@ -147,7 +145,7 @@ def test_uploads_are_small(serve: Serve) -> None:
     assert "does not fit" in anna.call("history", "import_piece", **piece, data=data)["refused"]
 
 
-def test_policies_jobs_and_the_hub_belong_to_the_owner(serve: Serve) -> None:
+def test_policies_jobs_and_the_hub_belong_to_the_owner(serve):
     anna = serve().visitor(ANNA)
     for name, request in (
         ("rename_policy", {"name": "default", "new_name": "x"}),
@@ -163,7 +161,7 @@ def test_policies_jobs_and_the_hub_belong_to_the_owner(serve: Serve) -> None:
     assert "jobs are turned off" in begun["refused"]
 
 
-def test_allowed_jobs_read_no_hub_and_fill_no_disk(serve: Serve) -> None:
+def test_allowed_jobs_read_no_hub_and_fill_no_disk(serve):
     from app.pages.shared.corpus_choice import corpus_source
 
     server = serve(SOL_LIMITS="jobs=1,kept_mb=10,upload_mb=8")
@@ -176,7 +174,7 @@ def test_allowed_jobs_read_no_hub_and_fill_no_disk(serve: Serve) -> None:
     assert "fill the 10 MB" in begun["refused"]
 
 
-def test_jobs_and_what_they_name_are_seen_by_their_owner_alone(serve: Serve) -> None:
+def test_jobs_and_what_they_name_are_seen_by_their_owner_alone(serve):
     server = serve(SOL_LIMITS="jobs=1")
     store, data_dir = server.services.store, server.services.data_dir
     shutil.copytree(SHIPPED_FOLDER, data_dir.policies / "mine")
@@ -184,8 +182,8 @@ def test_jobs_and_what_they_name_are_seen_by_their_owner_alone(serve: Serve) -> 
     upload.parent.mkdir(parents=True)
     upload.write_text("secret words")
     params = {"policies": ["mine"], "policy": "mine", "config": {"corpus": str(upload)}}
-    made: dict[JobKind, str] = {}
-    results: dict[JobKind, dict[str, Any]] = {
+    made = {}
+    results = {
         "train": {"policy": "mine"},
         "evaluate": evaluation_result(("mine",)) | {"corpus": str(upload)},
         TASKS_JOB: {},
@@ -199,7 +197,7 @@ def test_jobs_and_what_they_name_are_seen_by_their_owner_alone(serve: Serve) -> 
 
     anna = server.visitor(ANNA)
     every = {"before": None, "kind": None, "group": "all", "limit": 99}
-    asked: list[tuple[str, str, dict[str, Any]]] = [
+    asked = [
         ("lab", "policy_details", {"name": "mine"}),
         ("lab", "all_policies", {}),
         *(("lab", "lab_home", {"kind": kind}) for kind in made),
@@ -236,7 +234,7 @@ def test_jobs_and_what_they_name_are_seen_by_their_owner_alone(serve: Serve) -> 
         ("concurrent=2", "concurrent=2 needs ZeroGPU"),
     ],
 )
-def test_a_wrong_limit_is_named(limits: str, said: str) -> None:
+def test_a_wrong_limit_is_named(limits, said):
     with pytest.raises(ConfigError, match="remove") as caught:
         Limits.from_environment({"SOL_LIMITS": limits}, public=True, zero_gpu=False)
     assert said in str(caught.value)
@@ -244,7 +242,7 @@ def test_a_wrong_limit_is_named(limits: str, said: str) -> None:
         Limits.from_environment({"SOL_KEEP_MB": "1"}, public=True)
 
 
-def test_what_is_public_is_said_by_0_or_1(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_public_is_said_by_0_or_1(monkeypatch):
     from app.host.hosting import is_public
 
     monkeypatch.setenv("SPACE_ID", "a/b")
@@ -256,7 +254,7 @@ def test_what_is_public_is_said_by_0_or_1(monkeypatch: pytest.MonkeyPatch) -> No
         is_public()
 
 
-def test_without_variables_a_machine_of_ones_own_has_few_limits() -> None:
+def test_without_variables_a_machine_of_ones_own_has_few_limits():
     assert Limits.from_environment({}, public=False, zero_gpu=False) == Limits()
     public = Limits.from_environment({}, public=True, zero_gpu=True)
     assert (public.jobs, public.hub, public.share_runs) == (0, 0, 0)
@@ -273,7 +271,7 @@ CAROL = "c" * 32
 LONG = 4000
 
 
-def save_run(store: Store, owner: str, token_ids: list[int]) -> str:
+def save_run(store, owner, token_ids):
     """A run that has ended, of these tokens, as an import saves it."""
     config = json_safe(GenerationConfig().to_dict())
     run = store.runs.create(owner, "The same prompt", "fake-model", "dense", config)
@@ -284,7 +282,7 @@ def save_run(store: Store, owner: str, token_ids: list[int]) -> str:
     return store.runs.restore(ended, rows).id
 
 
-def test_a_visitors_imports_push_out_their_own_runs_and_nobody_elses(serve: Serve) -> None:
+def test_a_visitors_imports_push_out_their_own_runs_and_nobody_elses(serve):
     server = serve(SOL_LIMITS="kept_mb=10")
     store, cap = server.services.store, server.services.storage_cap
     kept = [save_run(store, BEN, [1, 2, 3]) for _ in range(5)]  # the oldest of all
@@ -302,8 +300,8 @@ def test_a_visitors_imports_push_out_their_own_runs_and_nobody_elses(serve: Serv
     st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 9)), max_size=20), st.integers(0, 99)
 )
 def test_nobody_loses_a_run_to_somebody_who_keeps_more(
-    runs: list[tuple[str, int]], num_bytes: int
-) -> None:
+    runs, num_bytes
+):
     sizes = [RunSize(str(at), owner.encode(), size) for at, (owner, size) in enumerate(runs)]
     chosen = fair_choice(sizes, num_bytes)
     gone = [run for run in sizes if run.id in chosen]
@@ -324,11 +322,11 @@ def test_nobody_loses_a_run_to_somebody_who_keeps_more(
 
 
 def test_a_flood_of_comparisons_leaves_the_others_their_answers(
-    serve: Serve, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    aligned: list[int] = []
+    serve, monkeypatch
+):
+    aligned = []
 
-    def counted(*sides: list[int], same_prompt: bool) -> dict[str, Any]:
+    def counted(*sides, same_prompt):
         aligned.append(len(sides[0]))
         return align_tokens(*sides, same_prompt=same_prompt)
 

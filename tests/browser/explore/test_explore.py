@@ -1,22 +1,16 @@
 """Explore's quality chart, measure by measure, and the numbers of its form."""
 
-from __future__ import annotations
-
 import re
-from collections.abc import Callable
-from pathlib import Path
 
 import pytest
-from playwright.sync_api import Locator, expect
+from playwright.sync_api import expect
 
 from app.recordings.recording import shipped_recording
 from sol_core.config import GenerationConfig, ScheduleConfig, SideRowConfig
-from tests.browser.conftest import Server, Visitor, comes_to
+from tests.browser.conftest import comes_to
 from tests.support.fake_engine import FakeEngine, make_token
 
 pytestmark = pytest.mark.browser
-Serve = Callable[..., Server]
-Visit = Callable[..., Visitor]
 DENSE_BESIDE = GenerationConfig(side_rows=(SideRowConfig("dense", ScheduleConfig("dense")),))
 
 
@@ -25,7 +19,7 @@ OTHERS = """(plot) => { const { x, customdata } = plot.data.find(({ meta }) => m
   return [x, customdata]; }"""
 
 
-def quality(visitor: Visitor) -> Locator:
+def quality(visitor):
     """The panel of the quality chart, drawn to the last token."""
     panel = visitor.chart(1)
     expect(panel.locator(".sol-plot .main-svg").first).to_be_attached()
@@ -34,23 +28,22 @@ def quality(visitor: Visitor) -> Locator:
     return panel
 
 
-def lines(panel: Locator) -> dict[str, list[float | None]]:
+def lines(panel):
     """What the chart draws, by the lines' names."""
-    found: dict[str, list[float | None]] = panel.locator(".sol-plot").evaluate(
+    return panel.locator(".sol-plot").evaluate(
         "(plot) => Object.fromEntries(plot.data.map((line) => [line.meta, line.y]))"
     )
-    return found
 
 
-def keys(panel: Locator) -> list[str]:
+def keys(panel):
     return [key.inner_text() for key in panel.locator(".sol-key").all() if key.is_visible()]
 
 
-def measure(visitor: Visitor) -> Locator:
+def measure(visitor):
     return visitor.page.get_by_label("Quality: measure").first
 
 
-def after_forty_tokens(serve: Serve, visit: Visit) -> tuple[Visitor, Locator]:
+def after_forty_tokens(serve, visit):
     """A visitor with a finished run, and its quality chart."""
     visitor = visit(serve())
     visitor.generate(max_new_tokens=40)
@@ -58,9 +51,7 @@ def after_forty_tokens(serve: Serve, visit: Visit) -> tuple[Visitor, Locator]:
     return visitor, quality(visitor)
 
 
-def test_the_quality_chart_says_kl_and_how_often_denses_choice_is_kept(
-    serve: Serve, visit: Visit
-) -> None:
+def test_the_quality_chart_says_kl_and_how_often_denses_choice_is_kept(serve, visit):
     visitor, panel = after_forty_tokens(serve, visit)
     expect(measure(visitor)).to_have_value("dense")
     assert keys(panel) == ["KL to the full model", "Mean so far", "Not the full model's choice"]
@@ -81,29 +72,7 @@ def test_the_quality_chart_says_kl_and_how_often_denses_choice_is_kept(
     comes_to(lambda: panel.locator(".sol-plot").evaluate(visible), ["klMean", "other"])
 
 
-def test_other_measures_come_on_request_and_say_whose_text_they_score(
-    serve: Serve, visit: Visit
-) -> None:
-    visitor, panel = after_forty_tokens(serve, visit)
-    note = panel.locator(".sol-chart-note")
-    expect(note).to_be_hidden()
-    measure(visitor).select_option("Perplexity")
-    expect(note).to_contain_text("which favours its own row")
-    comes_to(lambda: keys(panel), ["This run, so far", "Full model"])
-    comes_to(lambda: list(lines(panel)), ["own", "dense"])
-    drawn = lines(panel)
-    assert drawn["own"][-1] != drawn["dense"][-1]
-    visitor.page.reload()
-    expect(visitor.tokens).to_have_count(40)
-    expect(measure(visitor)).to_have_value("perplexity")
-    panel = quality(visitor)
-    measure(visitor).select_option("Surprisal")
-    comes_to(lambda: list(lines(panel)), ["surprisal", "own", "dense"])
-
-
-def test_a_number_out_of_range_is_named_in_the_forms_words_and_not_kept(
-    serve: Serve, visit: Visit
-) -> None:
+def test_a_number_out_of_range_is_named_in_the_forms_words_and_not_kept(serve, visit):
     server = serve()
     visitor = visit(server)
     box = visitor.page.get_by_label("Attention kept, value")
@@ -131,14 +100,12 @@ def test_a_number_out_of_range_is_named_in_the_forms_words_and_not_kept(
     visitor.expect_state("Finished")
 
 
-def dial(visitor: Visitor) -> Locator:
+def dial(visitor):
     """The form's; the recording has one, too."""
     return visitor.page.locator(".sol-dial").get_by_role("slider", name="Compute", exact=True)
 
 
-def test_one_dial_asks_for_a_share_of_the_bytes_and_shows_its_mix(
-    serve: Serve, visit: Visit
-) -> None:
+def test_one_dial_asks_for_a_share_of_the_bytes_and_shows_its_mix(serve, visit):
     server = serve()
     visitor = visit(server)
     share = visitor.page.locator(".sol-dial-share")
@@ -167,29 +134,7 @@ def test_one_dial_asks_for_a_share_of_the_bytes_and_shows_its_mix(
     expect(share).to_have_text("53 %")
 
 
-def test_each_axis_can_have_a_budget_of_its_own(serve: Serve, visit: Visit) -> None:
-    server = serve()
-    visitor = visit(server)
-    visitor.show_axes()
-    boxes = {"Attention kept": "50", "MLP kept": "90"}
-    for name, value in boxes.items():
-        visitor.page.get_by_label(f"{name}, value").first.fill(value)
-    visitor.page.get_by_text("Set each axis", exact=True).click()
-    visitor.page.reload()
-    for name, value in boxes.items():
-        expect(visitor.page.get_by_label(f"{name}, value").first).to_have_value(value)
-    expect(visitor.page.locator(".sol-dial .sol-hint").first).to_contain_text("its own budget")
-    visitor.generate(max_new_tokens=4)
-    visitor.expect_state("Finished")
-    asked = server.services.store.runs.list()[0].config["schedule"]["budget"]
-    assert asked == {"keep_fraction": 0.5, "channel_keep_ratio": 0.9, "bit_width": 16}
-    dial(visitor).fill("95")
-    visitor.generate(max_new_tokens=4)
-    visitor.expect_state("Finished")
-    expect(visitor.page.locator(".sol-sentence")).to_contain_text("(budget: 95 %)")
-
-
-def test_a_prompt_comes_from_a_file_too(serve: Serve, visit: Visit, tmp_path: Path) -> None:
+def test_a_prompt_comes_from_a_file_too(serve, visit, tmp_path):
     visitor = visit(serve(FakeEngine()))
     panel = visitor.page.locator("form:visible")
     picker, prompt = panel.get_by_label("Choose a file…"), panel.get_by_label("Prompt")
@@ -209,9 +154,7 @@ def test_a_prompt_comes_from_a_file_too(serve: Serve, visit: Visit, tmp_path: Pa
 TEXTS = shipped_recording()["texts"]
 
 
-def test_the_recording_shows_which_word_breaks_first_and_it_runs_here(
-    serve: Serve, visit: Visit
-) -> None:
+def test_the_recording_shows_which_word_breaks_first_and_it_runs_here(serve, visit):
     opens = max(at for at in range(10) if TEXTS[at]["same"] == len(TEXTS[0]["tokens"]))
     parted, least = TEXTS[opens + 1], TEXTS[-1]
     visitor = visit(serve(FakeEngine(step_s=0.001)))

@@ -1,65 +1,50 @@
 """The machine: pixels and words are those of the token on show, by whatever way it came there."""
 
-from __future__ import annotations
-
 import dataclasses
 import itertools
-import re
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import expect
 
 from app.web.modules import module_url
-from app.web.theme_colours import LIGHT, Palette, Rgb
+from app.web.theme_colours import LIGHT, Rgb
 from sol_core.actions import GRIDS
 from sol_core.generation.sequence import page_reads
-from tests.browser.conftest import Server, Visitor, comes_to
+from tests.browser.conftest import comes_to
 from tests.sol_core.generation.page_levels import by_level, levels_of
 from tests.support.fake_engine import FAKE_MODEL, FakeEngine
 
 pytestmark = pytest.mark.browser
-Serve = Callable[..., Server]
-Visit = Callable[..., Visitor]
 LAYERS = FAKE_MODEL.spec.num_layers
 # Of sheet.js and lanes.js: top and height of the pages, height of one, and what is beside them; px.
 TOP, TALL, PAGE_TALL, LEFT, RIGHT = 16, 72, 10, 94, 190
 
 
-def machine(page: Page) -> Locator:
+def machine(page):
     # By its class: a role is looked for among all tokens.
     return page.locator(".sol-machine")
 
 
-def field(page: Page) -> Locator:
+def field(page):
     return machine(page).locator(".sol-machine-field")  # the recording has one of its own
 
 
-def caption(page: Page) -> Locator:
+def caption(page):
     return page.locator(".sol-machine-caption")
 
 
-def finished(serve: Serve, visit: Visit, tokens: int = 40, **options: Any) -> Visitor:
-    visitor = visit(serve(FakeEngine(step_s=0.001)), **options)
-    visitor.generate("The lighthouse keeper", max_new_tokens=tokens)
-    visitor.expect_state("Finished")
-    expect(visitor.tokens).to_have_count(tokens)
-    return visitor
-
-
-def record_of(run: list[dict[str, Any]], index: int) -> tuple[int, list[list[int]]]:
+def record_of(run, index):
     """How many cells a token's record has, and their levels."""
     reads = run[index]["page_reads"]
     return reads["cells"], levels_of(reads["levels"], reads["cells"], LAYERS)
 
 
-def levels_in(cells: int, levels: list[list[int]]) -> set[int]:
+def levels_in(cells, levels):
     return {level for layer in levels for level in layer}
 
 
-def pixels(page: Page, cells: int) -> list[list[tuple[int, ...]]]:
+def pixels(page, cells):
     """Colours in the middle of every page of every layer, as the canvas has them."""
     found = field(page).evaluate(
         """(canvas, [layers, cells, top, tall, each, left, right]) => {
@@ -75,11 +60,11 @@ def pixels(page: Page, cells: int) -> list[list[tuple[int, ...]]]:
     return [[tuple(pixel[:3]) for pixel in layer] for layer in found]
 
 
-def expect_drawn(page: Page, cells: int, levels: list[list[int]], palette: Palette = LIGHT) -> None:
+def expect_drawn(page, cells, levels, palette=LIGHT):
     """Every page has the colour of its level: dark, two in between, lit."""
     dark, lit = (tuple(map(round, Rgb.parse(one))) for one in (palette.track, palette.attention))
 
-    def ends() -> tuple[set[Any], set[Any]]:
+    def ends():
         found = by_level(levels, pixels(page, cells))
         return found.get(0, {dark}), found.get(3, {lit})
 
@@ -89,12 +74,11 @@ def expect_drawn(page: Page, cells: int, levels: list[list[int]], palette: Palet
     assert len({next(iter(colours)) for colours in found.values()}) == len(found)
 
 
-def shown_run(visitor: Visitor, server: Server) -> list[dict[str, Any]]:
-    events: list[dict[str, Any]] = server.services.store.runs.events(str(visitor.run_id()))
-    return events
+def shown_run(visitor, server):
+    return server.services.store.runs.events(str(visitor.run_id()))
 
 
-def test_lit_and_dark_pages_are_those_of_the_token_on_show(serve: Serve, visit: Visit) -> None:
+def test_lit_and_dark_pages_are_those_of_the_token_on_show(serve, visit):
     server = serve(FakeEngine(step_s=0.001))
     visitor = visit(server)
     page = visitor.page
@@ -123,52 +107,7 @@ def test_lit_and_dark_pages_are_those_of_the_token_on_show(serve: Serve, visit: 
     expect(caption(page)).to_contain_text(f"Token {index + 1} “")
 
 
-def test_arrows_and_buttons_go_from_token_to_token(serve: Serve, visit: Visit) -> None:
-    visitor = finished(serve, visit)
-    page = visitor.page
-    back, on = (
-        machine(page).get_by_role("button", name=f"{name} token") for name in ("Previous", "Next")
-    )
-    visitor.tokens.nth(10).focus()
-    expect(caption(page)).to_contain_text("Token 11 “ so”")
-    page.keyboard.press("ArrowRight")
-    for button, number in ((None, 12), (back, 11), (back, 10), (on, 11)):
-        if button is not None:
-            button.click()
-        expect(caption(page)).to_contain_text(f"Token {number} “")
-    marked = page.locator(".sol-lines .is-marked")
-    expect(marked).to_have_attribute("aria-label", re.compile("Token 11:"))
-    # In the text the arrow keys go on from there.
-    assert page.locator('.sol-lines [tabindex="0"]').evaluate("(one) => one.solIndex") == 10
-    spoken = machine(page).get_by_role("status")
-    expect(spoken).to_contain_text("Token 11: so")
-    # Beyond the ends nothing happens.
-    visitor.tokens.first.focus()
-    back.click()
-    expect(caption(page)).to_contain_text("Token 1 “")
-
-
-def test_it_plays_to_the_end_and_from_the_beginning(serve: Serve, visit: Visit) -> None:
-    visitor = finished(serve, visit, tokens=12)
-    page = visitor.page
-    page.evaluate(
-        """() => { window.said = [];
-        new MutationObserver(() => window.said.push(
-          Number(document.querySelector(".sol-machine-caption").textContent.match(/\\d+/)[0])))
-          .observe(document.querySelector(".sol-machine-caption"), { childList: true }); }"""
-    )
-    player = machine(page).get_by_role("button", name="Play token by token")
-    player.click()
-    expect(player).to_have_attribute("aria-pressed", "true")
-    expect(player).to_have_attribute("aria-pressed", "false")
-    assert page.evaluate("window.said") == list(range(1, 13))
-    player.click()
-    expect(caption(page)).to_contain_text("Token 3 “")
-    player.click()
-    expect(player).to_have_attribute("aria-pressed", "false")
-
-
-def module(page: Page, source: str, argument: Any) -> Any:
+def module(page, source, argument):
     """A function of reads.js, imported into the page, applied to each of the arguments."""
     return page.evaluate(
         f"async ([url, all]) => {{ const reads = await import(url); return all.map({source}); }}",
@@ -176,7 +115,7 @@ def module(page: Page, source: str, argument: Any) -> Any:
     )
 
 
-def test_the_page_reads_records_as_python_writes_them(serve: Serve, visit: Visit) -> None:
+def test_the_page_reads_records_as_python_writes_them(serve, visit):
     page = visit(serve()).page
     random = np.random.default_rng(0)
     records, wanted = [], []
@@ -202,7 +141,7 @@ def test_the_page_reads_records_as_python_writes_them(serve: Serve, visit: Visit
     assert module(page, "(row) => reads.readsOf(row)", broken) == [None] * len(broken)
 
 
-def test_the_page_splits_the_mlp_as_the_engine_does(serve: Serve, visit: Visit) -> None:
+def test_the_page_splits_the_mlp_as_the_engine_does(serve, visit):
     page = visit(serve()).page
     for grid in GRIDS.values():
         asked = [[grid.to_dict(), ratio] for ratio in (*grid.channel_keep_ratios, 0.123, 0.777)]

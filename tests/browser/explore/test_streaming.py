@@ -1,17 +1,12 @@
 """A run from the button to the last token: streaming, stopping, reloading, hostile text, lag."""
 
-from __future__ import annotations
-
 import re
 import threading
-from collections.abc import Callable
-from typing import Any
 
 import pytest
 from playwright.sync_api import expect
 
 from sol_core.errors import ModelLoadError
-from tests.browser.conftest import Server, Visitor
 from tests.support.fake_engine import FAKE_MODEL, FakeEngine
 
 SAID = re.compile(
@@ -20,9 +15,6 @@ SAID = re.compile(
     r"Mean KL: 0\.0\d\d nats\."
 )
 pytestmark = pytest.mark.browser
-Serve = Callable[..., Server]
-Visit = Callable[..., Visitor]
-
 HOSTILE = [
     "${7*7}",
     "`",
@@ -48,7 +40,7 @@ HOSTILE = [
 ]
 
 
-def test_generate_streams_tokens_and_reports_what_was_measured(serve: Serve, visit: Visit) -> None:
+def test_generate_streams_tokens_and_reports_what_was_measured(serve, visit):
     visitor = visit(serve())
     page = visitor.page
     visitor.expect_state("Ready")
@@ -71,7 +63,7 @@ def test_generate_streams_tokens_and_reports_what_was_measured(serve: Serve, vis
     assert "surprisal" in label
 
 
-def test_hostile_tokens_are_only_ever_text(serve: Serve, visit: Visit) -> None:
+def test_hostile_tokens_are_only_ever_text(serve, visit):
     server = serve(FakeEngine(HOSTILE, step_s=0.005, repeat=False))
     visitor = visit(server)
     visitor.generate('<img src=x onerror="window.hacked=1"> ${1+1} {{1+1}}')
@@ -98,7 +90,7 @@ def test_hostile_tokens_are_only_ever_text(serve: Serve, visit: Visit) -> None:
     assert visitor.texts() == shown
 
 
-def test_copying_gives_the_models_text_not_the_glyphs(serve: Serve, visit: Visit) -> None:
+def test_copying_gives_the_models_text_not_the_glyphs(serve, visit):
     visitor = visit(serve(FakeEngine(["One", " two", "\n", "\tthree"], repeat=False)))
     visitor.generate()
     visitor.expect_state("Finished")
@@ -110,7 +102,7 @@ def test_copying_gives_the_models_text_not_the_glyphs(serve: Serve, visit: Visit
     assert visitor.page.evaluate("navigator.clipboard.readText()") == "One two\n\tthree"
 
 
-def test_stop_ends_the_run_at_once_and_keeps_what_there_is(serve: Serve, visit: Visit) -> None:
+def test_stop_ends_the_run_at_once_and_keeps_what_there_is(serve, visit):
     server = serve(FakeEngine(step_s=0.03))
     visitor = visit(server)
     visitor.generate(max_new_tokens=2000)
@@ -128,7 +120,7 @@ def test_stop_ends_the_run_at_once_and_keeps_what_there_is(serve: Serve, visit: 
     expect(stop).to_be_disabled()
 
 
-def test_a_reload_takes_up_the_running_generation(serve: Serve, visit: Visit) -> None:
+def test_a_reload_takes_up_the_running_generation(serve, visit):
     engine = FakeEngine(step_s=0.02, pause_at=60)
     visitor = visit(serve(engine))
     visitor.generate("Keep this prompt", max_new_tokens=120)
@@ -146,7 +138,7 @@ def test_a_reload_takes_up_the_running_generation(serve: Serve, visit: Visit) ->
     expect(visitor.tokens).to_have_count(120)
 
 
-def test_two_visitors_do_not_see_each_others_unfinished_runs(serve: Serve, visit: Visit) -> None:
+def test_two_visitors_do_not_see_each_others_unfinished_runs(serve, visit):
     engine = FakeEngine(pause_at=20)
     server = serve(engine)
     anna, ben = visit(server), visit(server)
@@ -166,36 +158,11 @@ def test_two_visitors_do_not_see_each_others_unfinished_runs(serve: Serve, visit
         visitor.expect_state("Finished")
 
 
-def test_a_refused_setting_is_named_and_nothing_typed_is_lost(serve: Serve, visit: Visit) -> None:
-    visitor = visit(serve())
-    alert = visitor.page.get_by_role("alert")
-    visitor.set_advanced("Top-p", "0")
-    visitor.generate("A long thought")
-    expect(alert.filter(has_text="top_p must be above 0").first).to_be_visible()
-    expect(visitor.prompt).to_have_value("A long thought")
-    visitor.set_advanced("Top-p", "0.9")
-    visitor.generate("   ")
-    expect(visitor.page.get_by_text("The prompt is empty")).to_be_visible()
-    visitor.generate("A long thought", max_new_tokens=5)
-    visitor.expect_state("Finished")
-    expect(alert.filter(has_text="top_p")).to_have_count(0)
-
-
-def test_an_error_during_the_run_is_shown_beside_what_was_made(serve: Serve, visit: Visit) -> None:
-    visitor = visit(serve(FakeEngine(error_at=7)))
-    visitor.generate()
-    visitor.expect_state("Failed")
-    expect(visitor.page.get_by_text("the fake engine was told to fail")).to_be_visible()
-    expect(visitor.tokens).to_have_count(7)
-
-
-def test_the_page_is_there_before_the_model_and_a_run_waits_for_it(
-    serve: Serve, visit: Visit
-) -> None:
+def test_the_page_is_there_before_the_model_and_a_run_waits_for_it(serve, visit):
     gates = [threading.Event(), threading.Event()]
     attempts = iter(gates)
 
-    def load(on_progress: Callable[[str, float], None]) -> Any:
+    def load(on_progress):
         gate = next(attempts)
         on_progress("Downloading the model", 0.34)
         gate.wait(30)

@@ -1,34 +1,27 @@
 """A lesson with the keyboard alone, what is kept of it, and the glossary's explanations."""
 
-from __future__ import annotations
-
 import dataclasses
 import re
 import threading
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import pytest
-from playwright.sync_api import Locator, expect
+from playwright.sync_api import expect
 
 from app.host.paths import DataDir
 from app.web.services import engine_generate
-from tests.browser.conftest import WARM_UP_MS, Server, Visitor
+from tests.browser.conftest import WARM_UP_MS
 from tests.support.tiny_language_model import make_language_model
 from tests.support.tiny_models import FAMILIES
 
 pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("one_thread")]
-Serve = Callable[..., Server]
-Visit = Callable[..., Visitor]
 
 
-def serve_tiny(serve: Serve, tmp_path: Path, go: threading.Event | None = None) -> Server:
+def serve_tiny(serve, tmp_path, go=None):
     """The real engine over a tiny model, which is loaded when ``go`` is set."""
     family = dataclasses.replace(FAMILIES[0], options={"max_position_embeddings": 1024})
     model = dataclasses.replace(make_language_model(family), name="fake-model")
 
-    def load(on_progress: Any) -> Any:
+    def load(on_progress):
         on_progress("Loading", 0.4)
         assert go is None or go.wait(60)
         return model
@@ -36,16 +29,16 @@ def serve_tiny(serve: Serve, tmp_path: Path, go: threading.Event | None = None) 
     return serve(engine_generate(DataDir(tmp_path)), load=load)
 
 
-def lesson(visitor: Visitor) -> Locator:
+def lesson(visitor):
     return visitor.page.locator(".sol-lesson:visible")
 
 
-def machine(visitor: Visitor) -> Locator:
+def machine(visitor):
     """The drawings that a lesson zooms to, described in words."""
     return lesson(visitor).get_by_role("img", name=re.compile("^The machine: "))
 
 
-def commit(visitor: Visitor, address: str) -> None:
+def commit(visitor, address):
     """Open a lesson, guess, and wait for what is measured."""
     visitor.page.goto(f"{visitor.url}?lesson={address}")
     lesson(visitor).get_by_role("radio").first.check(force=True)
@@ -54,7 +47,7 @@ def commit(visitor: Visitor, address: str) -> None:
     expect(machine(visitor).first).to_be_visible(timeout=WARM_UP_MS)
 
 
-def tab_to(visitor: Visitor, locator: Locator, most: int = 40) -> None:
+def tab_to(visitor, locator, most=40):
     for _ in range(most):
         visitor.page.keyboard.press("Tab")
         if locator.evaluate("(node) => node === document.activeElement"):
@@ -62,9 +55,7 @@ def tab_to(visitor: Visitor, locator: Locator, most: int = 40) -> None:
     raise AssertionError(f"Tab does not reach {locator}")
 
 
-def test_a_lesson_by_keyboard_begun_before_the_model_is_there(
-    serve: Serve, visit: Visit, tmp_path: Path
-) -> None:
+def test_a_lesson_by_keyboard_begun_before_the_model_is_there(serve, visit, tmp_path):
     go = threading.Event()
     visitor = visit(serve_tiny(serve, tmp_path, go))
     page, keys = visitor.page, visitor.page.keyboard
@@ -115,26 +106,3 @@ def test_a_lesson_by_keyboard_begun_before_the_model_is_there(
     expect(slider).to_be_visible()
     page.go_back()
     expect(heading).to_have_text("4. Channels")
-
-
-def test_other_lessons_are_drawn_as_they_were_chosen(
-    serve: Serve, visit: Visit, tmp_path: Path
-) -> None:
-    visitor = visit(serve_tiny(serve, tmp_path))
-    for name, first, last in (
-        ("channels", "40 % of the MLP's input channels and 100 %", "100 % of its bytes"),
-        ("bits", "5 of 16 bits: .* of 31", "All 16 bits"),
-    ):
-        commit(visitor, name)
-        expect(machine(visitor)).to_have_attribute("aria-label", re.compile(first))
-        lesson(visitor).get_by_role("slider").press("End")
-        expect(machine(visitor)).to_have_attribute("aria-label", re.compile(last))
-    commit(visitor, "which")
-    expect(machine(visitor)).to_have_count(4)
-    labels = [one.get_attribute("aria-label") for one in machine(visitor).all()]
-    assert len(set(labels)) == 4
-    sentence = lesson(visitor).locator("section.sol-learn-part p[role=status]").first
-    before = sentence.inner_text()
-    lesson(visitor).get_by_role("radio", name="40 %").check(force=True)
-    expect(machine(visitor).first).not_to_have_attribute("aria-label", str(labels[0]))
-    expect(sentence).not_to_have_text(before)

@@ -1,34 +1,22 @@
 """Keeping and sharing: files out and back, links to a state, the library of policies."""
 
-from __future__ import annotations
-
-import io
 import json
 import re
-from collections.abc import Callable
-from pathlib import Path
 
 import pytest
-from PIL import Image
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import expect
 
-from tests.browser.conftest import Server, Visitor
 from tests.browser.exported import offline
-from tests.support.comparison_samples import save_pair
 from tests.support.fake_engine import FakeEngine
-from tests.support.inspection_samples import save_inspection
 
 pytestmark = pytest.mark.browser
-Serve = Callable[..., Server]
-Visit = Callable[..., Visitor]
-PHONE = {"width": 360, "height": 800}
 HOSTILE = (
     *("</script><script>window.bad = 1</script>", "<img src=x onerror='window.bad=1'>"),
     *("${7*7}", "<!--", "\u202e", "\n", " sea"),
 )
 
 
-def saved(page: Page, press: Callable[[], None], folder: Path) -> Path:
+def saved(page, press, folder):
     """Where the file lies that the page gave to keep."""
     with page.expect_download() as download:
         press()
@@ -37,13 +25,13 @@ def saved(page: Page, press: Callable[[], None], folder: Path) -> Path:
     return path
 
 
-def import_file(page: Page, file: Path, button: str = "Import a file") -> None:
+def import_file(page, file, button="Import a file"):
     with page.expect_file_chooser() as chooser:
         page.get_by_role("button", name=button).click()
     chooser.value.set_files(file)
 
 
-def ended(alone: Page, problems: list[str]) -> None:
+def ended(alone, problems):
     """The exported page did no harm and fits its screen."""
     assert alone.evaluate("window.bad") is None
     assert alone.evaluate("document.documentElement.scrollWidth <= innerWidth")
@@ -52,8 +40,8 @@ def ended(alone: Page, problems: list[str]) -> None:
 
 
 def test_a_run_is_exported_by_keyboard_looked_at_offline_and_imported(
-    serve: Serve, visit: Visit, chromium: Browser, tmp_path: Path
-) -> None:
+    serve, visit, chromium, tmp_path
+):
     visitor = visit(serve(FakeEngine(tokens=HOSTILE, step_s=0.001)))
     page = visitor.page
     visitor.generate("Is </script> </title> safe?", max_new_tokens=30)
@@ -98,82 +86,7 @@ def test_a_run_is_exported_by_keyboard_looked_at_offline_and_imported(
     expect(page.get_by_role("listitem")).to_have_count(2)
 
 
-def test_an_inspection_goes_out_is_looked_at_offline_and_comes_back(
-    serve: Serve, visit: Visit, chromium: Browser, tmp_path: Path
-) -> None:
-    server = serve()
-    inspection_id = save_inspection(server.services.store, HOSTILE * 4, "".join(HOSTILE))
-    visitor = visit(server)
-    page = visitor.page
-    page.goto(f"{server.url}?inspection={inspection_id}")
-    shown = page.locator(".sol-inspect .sol-lines .sol-token")
-    expect(shown).to_have_count(28)
-    page.locator(".sol-inspect").get_by_role("button", name="Export").click()
-    document = saved(page, page.get_by_role("button", name="JSON").click, tmp_path)
-    visitor.tab("History")
-    row = page.get_by_role("listitem")
-    row.get_by_role("button", name="Export").click()
-    expect(row.get_by_role("button", name="CSV")).to_contain_text("a row per token and schedule")
-    html = saved(page, row.get_by_role("button", name="Web page").click, tmp_path)
-
-    alone, problems = offline(chromium, html, viewport=PHONE)
-    tokens = alone.locator(".sol-lines .sol-token")
-    expect(tokens).to_have_count(28)
-    table = alone.get_by_role("group", name="Schedules compared")
-    names = ["Full model", "Static", "Policy default", "Uncertainty (EMC)"]
-    expect(table.get_by_role("rowheader")).to_have_text(names)
-    alone.get_by_role("radio", name="vs static").check(force=True)
-    expect(alone.locator(".sol-lines [data-difference]")).to_have_count(28)
-    alone.get_by_role("radio", name="Policy default").check(force=True)
-    report = alone.get_by_role("region", name="Difficulty report")
-    report.get_by_role("button", name=re.compile(r"^Token \d+: .*surprisal")).first.click()
-    card = alone.locator(".sol-card")
-    expect(card).to_contain_text("The policy's probabilities")
-    alone.keyboard.press("Escape")
-    expect(card).to_be_hidden()
-    alone.get_by_role("radio", name="Side by side").check(force=True)
-    expect(tokens).to_have_count(4 * 28)
-    expect(alone.locator(".sol-plot svg")).to_have_count(2)
-    ended(alone, problems)
-
-    import_file(page, document)
-    expect(page.get_by_role("tab", name="Inspect")).to_have_attribute("aria-selected", "true")
-    expect(page).to_have_url(re.compile(r"inspection=(?!" + inspection_id + ")"))
-    expect(shown).to_have_count(28)
-
-
-def test_a_comparison_goes_out_and_is_looked_at_offline(
-    serve: Serve, visit: Visit, chromium: Browser, tmp_path: Path
-) -> None:
-    server = serve()
-    other = (*HOSTILE[:3], " another", *HOSTILE[3:])
-    pair = save_pair(server.services.store, HOSTILE, other, ("${7*7}</script>",) * 2)
-    page = visit(server).page
-    page.goto(f"{server.url}?compare={pair}")
-    expect(page.locator(".sol-pair-parted")).to_contain_text("First difference at token 4")
-    export_button = page.locator(".sol-pair").get_by_role("button", name="Export")
-    html = saved(page, export_button.click, tmp_path)
-    assert html.name == "comparison-7-7-script.html"
-
-    alone, problems = offline(chromium, html, viewport=PHONE, color_scheme="dark")
-    tokens = alone.locator(".sol-pair-grid .sol-token")
-    expect(tokens).to_have_count(15)
-    expect(alone.locator(".sol-pair-block.is-apart")).to_have_count(2)
-    expect(alone.locator(".sol-pair-parted")).to_contain_text("7 tokens of 8 agree")
-    table = alone.get_by_role("region", name="A and B in numbers")
-    expect(table.get_by_role("row", name=re.compile("^NLL under the full"))).to_contain_text(".")
-    tokens.first.focus()
-    alone.keyboard.press("ArrowRight")
-    expect(alone.locator(".sol-card")).to_contain_text("token 2")
-    expect(alone.locator(".sol-token.is-marked")).to_have_count(2)
-    alone.keyboard.press("Escape")  # on a narrow screen the card lies over the choice
-    alone.get_by_role("radio", name="Bits").check(force=True)
-    ended(alone, problems)
-
-
-def test_policies_go_out_come_back_are_renamed_tagged_and_deleted(
-    serve: Serve, visit: Visit, tmp_path: Path
-) -> None:
+def test_policies_go_out_come_back_are_renamed_tagged_and_deleted(serve, visit, tmp_path):
     visitor = visit(serve())
     page = visitor.page
     visitor.tab("Policies")
@@ -207,34 +120,3 @@ def test_policies_go_out_come_back_are_renamed_tagged_and_deleted(
     archive.write_bytes(b"no zip")
     import_file(page, archive, "Import a zip")
     expect(alert).to_contain_text("no zip")
-
-
-def swatches(page: Page) -> set[tuple[int, ...]]:
-    """Colours that the tokens on show have."""
-    found: list[str] = page.evaluate(
-        """[...document.querySelectorAll('.sol-lines .sol-token')].map((token) => getComputedStyle(
-          document.querySelector(`.sol-legend .sol-swatch[data-bin="${token.dataset.bin}"]`),
-        ).backgroundColor)"""
-    )
-    return {tuple(map(int, re.findall(r"\d+", one))) for one in found}
-
-
-def test_it_is_a_card_of_the_runs_own_colours(serve: Serve, visit: Visit) -> None:
-    """With long and hostile texts, too."""
-    visitor = visit(serve(FakeEngine(HOSTILE, step_s=0.0001)))
-    visitor.generate("</script><b>${7*7} " * 60, max_new_tokens=600)
-    visitor.expect_state("Finished")
-    expect(visitor.tokens).to_have_count(600)
-    seen = []
-    for colour in ("Attention", "Surprisal"):
-        visitor.page.get_by_role("radio", name=colour).check(force=True)
-        with visitor.page.expect_download() as download:
-            visitor.page.get_by_role("button", name="Picture").click()
-        assert download.value.suggested_filename == f"run-{visitor.run_id()}.png"
-        seen.append(Path(download.value.path()).read_bytes())
-        picture = Image.open(io.BytesIO(seen[-1])).convert("RGB")
-        assert picture.size == (1200, 630)
-        found = {colour for count, colour in picture.getcolors(10**6) or () if count >= 300}
-        assert len(found & swatches(visitor.page)) >= 2
-    assert seen[0] != seen[1]
-    assert visitor.page.evaluate("window.bad") is None

@@ -1,8 +1,5 @@
 """Evaluate, Accuracy and Policies before anybody measured here: what ships is on show."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
 from functools import partial
 
 import pytest
@@ -11,13 +8,11 @@ from playwright.sync_api import expect
 from app.results.shipped import shipped_record
 from storage import TASKS_JOB
 from tests.browser.axe import violations
-from tests.browser.conftest import Server, Visitor, comes_to, in_sight
+from tests.browser.conftest import comes_to, in_sight
 from tests.support.job_samples import evaluation_result, store_policy
 from tests.support.tasks_samples import tasks_result
 
 pytestmark = pytest.mark.browser
-Serve = Callable[..., Server]
-Visit = Callable[..., Visitor]
 OWNER = "c" * 32
 HOSTILE = """---
 tags: [<img src=x onerror=alert(1)>]
@@ -32,9 +27,7 @@ tags: [<img src=x onerror=alert(1)>]
 after"""
 
 
-def test_evaluate_opens_with_what_ships_and_ones_own_takes_its_place(
-    serve: Serve, visit: Visit
-) -> None:
+def test_evaluate_opens_with_what_ships_and_ones_own_takes_its_place(serve, visit):
     server = serve()
     visitor = visit(server)
     page = visitor.page
@@ -67,9 +60,7 @@ def test_evaluate_opens_with_what_ships_and_ones_own_takes_its_place(
     expect(job.locator(".sol-state")).to_have_text("Finished")
 
 
-def test_a_card_is_drawn_and_a_hostile_one_stays_text(
-    serve: Serve, visit: Visit, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_card_is_drawn_and_a_hostile_one_stays_text(serve, visit, monkeypatch):
     visitor = visit(serve())
     visitor.tab("Policies")
     page = visitor.page.locator(".sol-policies")
@@ -94,11 +85,7 @@ def test_a_card_is_drawn_and_a_hostile_one_stays_text(
     expect(visitor.page.locator(".sol-evaluate .sol-job .sol-state")).to_have_text("Shipped")
 
 
-def test_a_measurement_from_the_form_to_its_figures(
-    serve: Callable[..., Server],
-    visit: Callable[..., Visitor],
-    stand_in_policies: None,
-) -> None:
+def test_a_measurement_from_the_form_to_its_figures(serve, visit, stand_in_policies):
     server = serve()
     store_policy(server.services.data_dir.policies, "mine")
     visitor = visit(server)

@@ -1,32 +1,24 @@
 """The Train page on a real database: jobs are written by the test, as a worker would."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-from playwright.sync_api import Locator, expect
+from playwright.sync_api import expect
 
 from sol_core.training.config import PRESETS
-from storage import JobStore
-from tests.browser.conftest import Server, Visitor, free_port, in_sight
-from tests.support.fake_engine import FakeEngine
-from tests.support.job_samples import metric_row, store_policy, train_sample
+from tests.browser.conftest import free_port, in_sight
+from tests.support.job_samples import metric_row, train_sample
 
 pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("stand_in_policies")]
-Serve = Callable[..., Server]
-Visit = Callable[..., Visitor]
 OWNER = "c" * 32
 HOSTILE = "<img src=x onerror=alert(1)> ${7*7} {{7*7}} `x` \u202eabc"
 
 
-def jobs_of(server: Server) -> JobStore:
+def jobs_of(server):
     return server.services.store.jobs
 
 
-def running(server: Server, name: str = "mine", reports: int = 20, **params: Any) -> str:
+def running(server, name="mine", reports=20, **params):
     """A training that a worker is at, with reports and two samples."""
     jobs = jobs_of(server)
     record = jobs.create(
@@ -43,22 +35,22 @@ def running(server: Server, name: str = "mine", reports: int = 20, **params: Any
     return record.id
 
 
-def state(visitor: Visitor) -> Locator:
+def state(visitor):
     return visitor.page.locator(".sol-train .sol-job .sol-state")
 
 
-def tile_of(visitor: Visitor, name: str) -> Locator:
+def tile_of(visitor, name):
     return visitor.page.locator(".sol-train .sol-tile").filter(has_text=name).locator("dd").first
 
 
-def points(visitor: Visitor, chart: str) -> Locator:
+def points(visitor, chart):
     panel = visitor.page.locator(".sol-train .sol-figure").filter(
         has=visitor.page.get_by_role("heading", name=chart)
     )
     return in_sight(panel).locator(".scatterlayer .trace .point")
 
 
-def test_a_training_is_started_from_the_form_and_queued(serve: Serve, visit: Visit) -> None:
+def test_a_training_is_started_from_the_form_and_queued(serve, visit):
     server = serve()
     visitor = visit(server)
     page, room = visitor.page, visitor.page.locator(".sol-train")
@@ -97,9 +89,7 @@ def test_a_training_is_started_from_the_form_and_queued(serve: Serve, visit: Vis
     expect(updates).to_have_value(str(PRESETS["quick"].grpo.updates))
 
 
-def test_live_reports_appear_and_a_restarted_server_loses_nothing(
-    serve: Serve, visit: Visit
-) -> None:
+def test_live_reports_appear_and_a_restarted_server_loses_nothing(serve, visit):
     port = free_port()
     server = serve(port=port)
     job_id = running(server, reports=9)
@@ -128,14 +118,14 @@ def test_live_reports_appear_and_a_restarted_server_loses_nothing(
     visitor.problems.clear()
 
 
-def test_pause_resume_and_cancel_reach_the_database(serve: Serve, visit: Visit) -> None:
+def test_pause_resume_and_cancel_reach_the_database(serve, visit):
     server = serve()
     job_id = running(server)
     jobs = jobs_of(server)
     visitor = visit(server)
     job = visitor.page.locator(".sol-train .sol-job")
 
-    def press(name: str, word: str, within: Locator = job) -> None:
+    def press(name, word, within=job):
         within.get_by_role("button", name=name).click()
         expect(state(visitor)).to_have_text(word)
 
@@ -167,9 +157,7 @@ def test_pause_resume_and_cancel_reach_the_database(serve: Serve, visit: Visit) 
     expect(points(visitor, "Speed")).to_have_count(20)
 
 
-def test_a_failed_job_says_what_to_do_its_text_stays_text_and_its_settings_are_cloned(
-    serve: Serve, visit: Visit
-) -> None:
+def test_a_failed_job_says_what_to_do_its_text_stays_text_and_its_settings_are_cloned(serve, visit):
     server = serve()
     jobs = jobs_of(server)
     job_id = running(server, name=HOSTILE, config=PRESETS["quick"].to_dict() | {"seed": 77})
@@ -194,7 +182,7 @@ def test_a_failed_job_says_what_to_do_its_text_stays_text_and_its_settings_are_c
     expect(page.locator(".sol-train").get_by_label("Seed", exact=True)).to_have_value("77")
 
 
-def test_a_corpus_is_uploaded_and_used(serve: Serve, visit: Visit, tmp_path: Path) -> None:
+def test_a_corpus_is_uploaded_and_used(serve, visit, tmp_path):
     text = tmp_path / "My <b>novel.txt"
     text.write_text("It was a dark and stormy night. " * 40_000)  # more than two pieces
     server = serve()
@@ -214,56 +202,3 @@ def test_a_corpus_is_uploaded_and_used(serve: Serve, visit: Visit, tmp_path: Pat
         {"name": "virus.exe", "mimeType": "text/plain", "buffer": b"x"}
     )
     expect(page.locator(".sol-corpus .sol-message")).to_contain_text("A corpus is a .txt")
-
-
-def test_a_finished_policy_is_in_explore_at_once(serve: Serve, visit: Visit) -> None:
-    server = serve(FakeEngine(step_s=0.001))
-    job_id = running(server)
-    visitor = visit(server)
-    page = visitor.page
-    explore = page.locator(".sol-explore")
-    explore.get_by_role("radio", name="Policy").check(force=True)
-    expect(explore.get_by_text("No policy is stored yet.")).to_be_visible()
-    visitor.generate("hello")
-    expect(explore.get_by_text("Choose a policy.")).to_be_visible()
-    visitor.tab("Train")
-    expect(state(visitor)).to_have_text("Running")
-    store_policy(server.services.data_dir.policies, "mine")
-    jobs_of(server).finish(job_id, "w", "succeeded", {"policy": "mine", "summary": {}})
-    page.get_by_role("button", name="Use it in Explore").click()
-    chosen = explore.get_by_label("Policy", exact=True).and_(page.locator("select"))
-    expect(chosen).to_have_value("mine")
-
-
-def _drawn(visitor: Visitor, title: str) -> dict[str, Any]:
-    """The axes' ranges, and how many points each line has."""
-    panel = visitor.page.locator(".sol-train .sol-figure").filter(has_text=title).first
-    plot = in_sight(panel).locator(".sol-plot")
-    expect(plot.locator(".main-svg").first).to_be_attached()
-    found: dict[str, Any] = plot.evaluate(
-        """({ layout, data }) => ({ x: layout.xaxis.range, y: layout.yaxis.range,
-          lines: Object.fromEntries(data.map(({ meta, x }) => [meta, x.length])) })"""
-    )
-    return found
-
-
-def test_axes_begin_at_nothing_and_stand_still(serve: Serve, visit: Visit) -> None:
-    server = serve()
-    job_id = running(server)
-    visitor = visit(server)
-    visitor.tab("Train")
-    expect(points(visitor, "Speed")).to_have_count(20)
-    titles = ("Held-out KL", "Speed", "NLL")
-    before = [_drawn(visitor, title) for title in titles]
-    assert all(one["x"] == [0, 5] for one in before)  # 19 reports are 4.4 minutes
-    assert before[0]["y"] == before[2]["y"] == [0, 0.2]  # NLL is 0.16 above dense
-    gap = _drawn(visitor, "Budget gap")["y"]
-    assert gap[0] == -gap[1] <= -3
-    # The loss of each phase is a line of its own.
-    lines = {"loss labelling": 0, "loss warm start": 16, "loss grpo": 4, "reward": 4}
-    assert _drawn(visitor, "Reward")["lines"] == lines
-    jobs_of(server).append_metrics(job_id, [metric_row(20), metric_row(21)])
-    expect(points(visitor, "Speed")).to_have_count(22)
-    for title, was in zip(titles, before, strict=True):
-        now = _drawn(visitor, title)
-        assert (now["x"], now["y"]) == (was["x"], was["y"])

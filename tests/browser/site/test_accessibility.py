@@ -1,7 +1,5 @@
 """axe over every tab and export, in both themes and all widths; the page by keyboard."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
@@ -38,15 +36,13 @@ from tests.browser.conftest import Server, Visitor
 from tests.support.fake_engine import FakeEngine
 
 pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("one_thread")]
-Serve = Callable[..., Server]
-Visit = Callable[..., Visitor]
 OWNER = "c" * 32
 TABS = ("Explore", "Inspect", "Train", "Evaluate", "Accuracy", "Policies", "History", "Learn")
 WIDTHS = (360, 768, 1280, 2560, 3840)  # from a phone's to 4k
 
 
 @pytest.fixture
-def server(serve: Serve, tmp_path: Path, stand_in_policies: None) -> Server:
+def server(serve, tmp_path, stand_in_policies):
     """A tiny model, a training that goes on and an evaluation that has ended."""
     family = dataclasses.replace(FAMILIES[0], options={"max_position_embeddings": 1024})
     model = dataclasses.replace(make_language_model(family), name="fake-model")
@@ -54,7 +50,7 @@ def server(serve: Serve, tmp_path: Path, stand_in_policies: None) -> Server:
     jobs = made.services.store.jobs
     store_policy(made.services.data_dir.policies, "mine")
     config = EvaluationConfig(budgets=(Budget(0.3, 0.5, 7.0), Budget(0.5, 0.6, 8.0)))
-    params: dict[str, Any] = {"config": config.to_dict(), "policies": ["mine"]}
+    params = {"config": config.to_dict(), "policies": ["mine"]}
     record = jobs.create("evaluate", OWNER, "mine", params | {"model": "fake-model"})
     jobs.claim("w")
     jobs.finish(record.id, "w", "succeeded", evaluation_result(("mine",)))
@@ -70,7 +66,7 @@ def server(serve: Serve, tmp_path: Path, stand_in_policies: None) -> Server:
     return made
 
 
-def fill_explore(visitor: Visitor) -> None:
+def fill_explore(visitor):
     visitor.page.get_by_role("radio", name="Random").check(force=True)
     visitor.set_advanced("Max new tokens", "24")
     visitor.page.get_by_label("Ignore end of text").check(force=True)
@@ -83,7 +79,7 @@ def fill_explore(visitor: Visitor) -> None:
     expect(visitor.page.locator(".is-plane .sol-heat").first).to_be_attached()
 
 
-def fill_inspect(visitor: Visitor) -> None:
+def fill_inspect(visitor):
     form = visitor.page.locator(".sol-inspect form")
     form.get_by_label("Text", exact=True).fill("The keeper wrote: 12 boats came home. " * 2)
     form.get_by_role("button", name="Inspect", exact=True).click()
@@ -95,7 +91,7 @@ def fill_inspect(visitor: Visitor) -> None:
     )
 
 
-def fill_learn(visitor: Visitor) -> None:
+def fill_learn(visitor):
     lesson = visitor.page.locator(".sol-lesson:visible")
     visitor.page.get_by_role("button", name="Next step").click()  # the first is the dial
     lesson.get_by_role("radio").first.check()
@@ -103,7 +99,7 @@ def fill_learn(visitor: Visitor) -> None:
     expect(lesson.locator(".sol-learn-choice").first).to_be_visible(timeout=WARM_UP_MS)
 
 
-FILL: dict[str, Callable[[Visitor], None]] = {
+FILL = {
     "Explore": fill_explore,
     "Inspect": fill_inspect,
     "Learn": fill_learn,
@@ -116,8 +112,8 @@ LOOKS = {
 
 @pytest.mark.parametrize("look", [pytest.param("light", marks=pytest.mark.release), "narrow"])
 def test_axe_finds_nothing_on_any_tab_and_nothing_overflows(
-    server: Server, visit: Visit, look: str
-) -> None:
+    server, visit, look
+):
     """Every tab is filled once; size and colours change under it, as a user's may."""
     scheme, size = LOOKS[look]
     visitor = visit(server, reduced_motion="reduce")
@@ -136,7 +132,7 @@ WORDS = ("The", "keeper", "<b>", "of", "the", "light", "wrote:", "12", "boats", 
 
 
 @pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def files(tmp_path_factory):
     """An exported page of every kind."""
     folder = tmp_path_factory.mktemp("pages")
     with open_store(folder / "sol.sqlite3") as store:
@@ -152,8 +148,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.mark.release
 @pytest.mark.parametrize("kind", ["run", "inspection", "comparison"])
 def test_axe_finds_nothing_on_an_exported_page(
-    chromium: Browser, files: dict[str, Path], kind: str
-) -> None:
+    chromium, files, kind
+):
     page, problems = offline(chromium, files[kind], reduced_motion="reduce")
     token = page.locator(".sol-token[role=option]")
     token.first.wait_for()
@@ -183,7 +179,7 @@ KEYS = (
 )
 
 
-def opened(visit: Visit, server: Server, width: int) -> Visitor:
+def opened(visit, server, width):
     """At the top of a first visit's page whose head is ready."""
     visitor = visit(server, viewport={"width": width, "height": 900})
     visitor.page.evaluate("localStorage.clear()")
@@ -192,7 +188,7 @@ def opened(visit: Visit, server: Server, width: int) -> Visitor:
     return visitor
 
 
-def stops_to(target: Locator, most: int = 40) -> int:
+def stops_to(target, most = 40):
     """How often Tab is pressed until the target has the focus."""
     for pressed in range(1, most + 1):
         target.page.keyboard.press("Tab")
@@ -201,12 +197,11 @@ def stops_to(target: Locator, most: int = 40) -> int:
     raise AssertionError(f"{target} is not among the first {most} stops")
 
 
-def test_the_first_stop_is_a_link_past_the_head(serve: Serve, visit: Visit) -> None:
+def test_the_first_stop_is_a_link_past_the_head(serve, visit):
     visitor = opened(visit, serve(), 390)
     page = visitor.page
     link = page.get_by_role("link", name="Skip to the page")
     box = link.bounding_box()
-    assert box is not None
     assert box["y"] + box["height"] <= 0
     page.keyboard.press("Tab")
     expect(link).to_be_focused()
@@ -219,7 +214,7 @@ def test_the_first_stop_is_a_link_past_the_head(serve: Serve, visit: Visit) -> N
     expect(page.get_by_role("slider", name="Compute")).to_be_focused()
 
 
-def test_the_answer_is_few_stops_from_the_top(serve: Serve, visit: Visit) -> None:
+def test_the_answer_is_few_stops_from_the_top(serve, visit):
     visitor = opened(visit, serve(FakeEngine(step_s=0.001)), 1280)
     page = visitor.page
     assert stops_to(page.get_by_role("slider", name="Compute")) <= STOPS
@@ -235,11 +230,11 @@ def test_the_answer_is_few_stops_from_the_top(serve: Serve, visit: Visit) -> Non
     assert stops_to(visitor.tokens.first) <= STOPS
 
 
-def test_arrows_walk_the_tabs_and_enter_shows_one(serve: Serve, visit: Visit) -> None:
+def test_arrows_walk_the_tabs_and_enter_shows_one(serve, visit):
     visitor = opened(visit, serve(), 1280)
     page = visitor.page
 
-    def tab(name: str) -> Locator:
+    def tab(name):
         return page.get_by_role("tab", name=name, exact=True)
 
     stops = page.locator("[role=tab][tabindex='0']")

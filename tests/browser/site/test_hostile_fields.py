@@ -1,7 +1,5 @@
 """Hostile text in every text field of every tab, and in every part of the address."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import quote
@@ -16,8 +14,6 @@ from tests.support.tiny_language_model import make_language_model
 from tests.support.tiny_policies import save_tiny_policy
 
 pytestmark = pytest.mark.browser
-Serve = Callable[..., Server]
-Visit = Callable[..., Visitor]
 HOSTILE = (
     '<img src=x onerror="window.bad = 1"> ${window.bad = 2} {{7*7}} `x` %s \'";-- '
     "</textarea><script>window.bad = 3</script> \u202eabc \u0000 " + "long" * 300
@@ -25,14 +21,14 @@ HOSTILE = (
 FIELDS = "input:is([type=text], [type=search], [type=password], :not([type])), textarea"
 
 
-def stays_text(page: Page) -> None:
+def stays_text(page):
     assert page.evaluate("window.bad") is None
     assert page.locator("img[src=x]").count() == 0
     width = page.viewport_size["width"] if page.viewport_size else 0
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
-def fill_everything(page: Page) -> int:
+def fill_everything(page):
     """Types into every field in view, those behind "Advanced" too; says how many there are."""
     page.locator(".sol-page:visible details").evaluate_all(
         "(all) => all.forEach((one) => { one.open = true; })"
@@ -45,13 +41,13 @@ def fill_everything(page: Page) -> int:
     return fields.count()
 
 
-def room_of(page: Page, name: str) -> Locator:
+def room_of(page, name):
     """The tab of a room, or of the room that has such a view."""
     return page.get_by_role("tab", name="Lab" if name in LAB_VIEWS else name, exact=True)
 
 
 @pytest.fixture
-def server(serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Server:
+def server(serve, tmp_path, monkeypatch):
     monkeypatch.setattr("app.policies.library.SHIPPED_FOLDER", tmp_path / "none")
     made = serve(FakeEngine(step_s=0.001))
     save_tiny_policy(make_language_model(), made.services.data_dir.policies / "tiny")
@@ -59,8 +55,8 @@ def server(serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ser
 
 
 def test_every_field_of_every_tab_takes_it_and_a_reload_gives_it_back(
-    server: Server, visit: Visit
-) -> None:
+    server, visit
+):
     visitor = visit(server, viewport={"width": 360, "height": 800})
     page = visitor.page
     for tab in TABS:
@@ -99,7 +95,7 @@ ADDRESSES = (
 )
 
 
-def test_an_address_may_hold_anything(server: Server, visit: Visit) -> None:
+def test_an_address_may_hold_anything(server, visit):
     visitor = visit(server)
     page = visitor.page
     for tab, query in ADDRESSES:

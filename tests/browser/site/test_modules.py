@@ -1,7 +1,5 @@
 """The pages' modules in a browser: kept for good; another release's; what a verdict says."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from typing import Any
@@ -17,7 +15,7 @@ TABS = ["Inspect", "Learn", "Train", "Evaluate", "Accuracy", "Policies", "Histor
 MODULE = re.compile(r"/gradio_api/sol-modules/[0-9a-f]{16}/(.+)")
 
 
-def loaded(visitor: Visitor) -> dict[str, int]:
+def loaded(visitor):
     """Modules that the page has asked for, and what came over the wire for each, bytes."""
     entries = visitor.page.evaluate(
         "performance.getEntriesByType('resource').map((one) => [one.name, one.transferSize])"
@@ -29,8 +27,8 @@ def loaded(visitor: Visitor) -> dict[str, int]:
 
 
 def test_tabs_share_modules_and_a_reload_fetches_none(
-    serve: Callable[..., Server], visit: Callable[..., Visitor]
-) -> None:
+    serve, visit
+):
     # Options give a profile of its own, which has no module yet.
     visitor = visit(serve(), accept_downloads=True)
     first = loaded(visitor)
@@ -49,15 +47,15 @@ def test_tabs_share_modules_and_a_reload_fetches_none(
 
 
 def test_a_page_whose_modules_are_gone_says_so(
-    serve: Callable[..., Server], chromium: Browser
-) -> None:
+    serve, chromium
+):
     context = chromium.new_context()
     page = context.new_page()
     page.route(MODULE, lambda route: route.fulfill(status=404))
     page.goto(serve().url)
     expect(page.locator(".sol-explore")).to_have_text(re.compile("older release.*Reload it"))
     context.close()
-COMPARED: dict[str, Any] = {
+COMPARED = {
     "name": "policy mine", "other": "static", "gains": [[0.012, 0.004, 0.02]], "samples": 400,
     "word": "scored token", "enough": 200, "spent": [[0.741, 0.743]],
 }  # fmt: skip
@@ -90,8 +88,8 @@ CASES = (
 
 
 def test_a_verdict_says_no_more_than_was_measured(
-    serve: Callable[..., Server], visit: Callable[..., Visitor]
-) -> None:
+    serve, visit
+):
     page = visit(serve()).page
     name = module_url("shared/verdict.js")
     for change, kind, begin in CASES:

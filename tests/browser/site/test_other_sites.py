@@ -5,8 +5,6 @@ The app is at 127.0.0.1. The other sites are served by a plain server on another
 the last name is also tried on the app itself, as DNS rebinding does.
 """
 
-from __future__ import annotations
-
 import json
 import threading
 from collections.abc import Callable, Iterator
@@ -25,7 +23,6 @@ from playwright.sync_api import expect
 from tests.browser.conftest import Server, Visitor, free_port
 
 pytestmark = pytest.mark.browser
-Serve = Callable[..., Server]
 SITES = ("127.0.0.1", "localhost", EVIL)
 OWNER = "e" * 32
 
@@ -64,7 +61,7 @@ WAYS = ("text", "blob", "beacon", "json", "read", "upload", "join", "stream", "i
 
 
 class _Blank(BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
+    def do_GET(self):
         body = b"<!doctype html><title>other</title>"
         self.send_response(200)
         self.send_header("Content-Type", "text/html")
@@ -72,12 +69,12 @@ class _Blank(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def log_message(self, *arguments: object) -> None:
+    def log_message(self, *arguments):
         """Quiet."""
 
 
 @pytest.fixture(scope="module")
-def elsewhere() -> Iterator[int]:
+def elsewhere():
     """The port of another server on this machine."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Blank)
     thread = threading.Thread(target=server.serve_forever)
@@ -89,18 +86,18 @@ def elsewhere() -> Iterator[int]:
 
 
 @pytest.fixture
-def page(chromium: Browser) -> Iterator[Page]:
+def page(chromium):
     context = chromium.new_context()
     yield context.new_page()
     context.close()
 
 
 @pytest.fixture
-def server(serve: Serve) -> Server:
+def server(serve):
     return serve(FakeEngine())
 
 
-def start_run(server: Server) -> dict[str, object]:
+def start_run(server):
     """The body of a call that starts a run."""
     with PageClient(server.url) as client:
         client.open()
@@ -110,11 +107,11 @@ def start_run(server: Server) -> dict[str, object]:
     return about | {"data": [request]}
 
 
-def runs_of(server: Server) -> int:
+def runs_of(server):
     return len(server.services.store.runs.list())
 
 
-def test_our_own_page_may_do_all_this(server: Server, page: Page) -> None:
+def test_our_own_page_may_do_all_this(server, page):
     """So that what follows would be seen, if it were let through."""
     body = start_run(server)
     page.goto(server.url)
@@ -126,8 +123,8 @@ def test_our_own_page_may_do_all_this(server: Server, page: Page) -> None:
 
 @pytest.mark.parametrize("site", SITES)
 def test_no_other_page_calls_reads_or_uploads(
-    server: Server, page: Page, elsewhere: int, site: str
-) -> None:
+    server, page, elsewhere, site
+):
     body, statuses = start_run(server), []
     page.goto(f"http://{site}:{elsewhere}/")
     page.on("response", lambda answer: statuses.append((answer.request.method, answer.status)))
@@ -145,8 +142,8 @@ def test_no_other_page_calls_reads_or_uploads(
 
 @pytest.mark.parametrize("kind", ["text/plain", "multipart/form-data"])
 def test_no_form_of_another_site_runs_a_handler(
-    server: Server, page: Page, elsewhere: int, kind: str
-) -> None:
+    server, page, elsewhere, kind
+):
     body = start_run(server)
     page.goto(f"http://localhost:{elsewhere}/")
     # {…,"junk":"=": "} as text/plain is JSON; a multipart form is what Gradio itself would read.
@@ -174,11 +171,10 @@ def test_no_form_of_another_site_runs_a_handler(
     assert runs_of(server) == 0
 
 
-def test_a_name_that_is_pointed_here_is_not_answered(server: Server, page: Page) -> None:
+def test_a_name_that_is_pointed_here_is_not_answered(server, page):
     port = server.url.rstrip("/").rpartition(":")[2]
     for path in ("", "config", "gradio_api/component_server"):
         answer = page.goto(f"http://{EVIL}:{port}/{path}")
-        assert answer is not None
         assert answer.status == 421
         assert "SOL_ALLOWED_HOSTS" in answer.text()
     address = f"http://{EVIL}:{port}/"
@@ -188,8 +184,8 @@ def test_a_name_that_is_pointed_here_is_not_answered(server: Server, page: Page)
 
 
 def test_a_link_opens_the_page_and_a_frame_does_not(
-    server: Server, page: Page, elsewhere: int
-) -> None:
+    server, page, elsewhere
+):
     page.goto(f"http://localhost:{elsewhere}/")
     page.evaluate(
         """(address) => new Promise((done) => {
@@ -205,13 +201,13 @@ def test_a_link_opens_the_page_and_a_frame_does_not(
     page.get_by_text("link").click()
     expect(page.get_by_role("tab", name="History")).to_be_visible()
 
-_LISTENERS: list[list[str]] = []
+_LISTENERS = []
 
 
-def _audit(event: str, arguments: tuple[Any, ...]) -> None:
+def _audit(event, arguments):
     if not _LISTENERS:
         return
-    address: Any = None
+    address = None
     if event == "socket.connect":
         address = arguments[1][0] if isinstance(arguments[1], tuple) else None
     elif event == "socket.getaddrinfo":
@@ -220,7 +216,7 @@ def _audit(event: str, arguments: tuple[Any, ...]) -> None:
         _LISTENERS[-1].append(f"{event} {address}")
 
 
-def _is_local(address: Any) -> bool:
+def _is_local(address):
     name = address.decode() if isinstance(address, bytes) else str(address)
     try:
         return ipaddress.ip_address(name).is_loopback or name == "0.0.0.0"
@@ -229,20 +225,20 @@ def _is_local(address: Any) -> bool:
 
 
 @pytest.fixture
-def connections() -> Iterator[list[str]]:
+def connections():
     """What this process connects to or looks up outside the machine, from now on."""
     if not getattr(sys, "_sol_audit_added", False):  # an audit hook cannot be taken off again
         sys.addaudithook(_audit)
-        sys._sol_audit_added = True  # type: ignore[attr-defined]  # a mark for this process
-    seen: list[str] = []
+        sys._sol_audit_added = True
+    seen = []
     _LISTENERS.append(seen)
     yield seen
     _LISTENERS.remove(seen)
 
 
 def test_no_request_leaves_the_machine(
-    connections: list[str], serve: Callable[..., Server], visit: Callable[..., Visitor]
-) -> None:
+    connections, serve, visit
+):
     # ``visit`` fails the test for any request of the browser to another host.
     visitor = visit(serve(FakeEngine(step_s=0.002), port=free_port()))  # started here, watched
     visitor.generate(max_new_tokens=30)

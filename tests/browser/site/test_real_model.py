@@ -1,7 +1,5 @@
 """The default model on every page: real tokens and numbers, reopened as shown."""
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Callable
@@ -18,7 +16,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.model, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")
-def load() -> Callable[[Any], Any]:
+def load():
     """Loads the default model once, or the folder that SOL_TEST_MODEL names."""
     data_dir = DataDir.resolve(None)
     data_dir.prepare()
@@ -28,8 +26,8 @@ def load() -> Callable[[Any], Any]:
 
 
 def test_the_real_model_answers_and_every_number_is_real(
-    load: Callable[[Any], Any], serve: Callable[..., Server], visit: Callable[..., Visitor]
-) -> None:
+    load, serve, visit
+):
     visitor = visit(serve(engine_generate(DataDir.resolve(None)), load=load))
     visitor.expect_state("Ready")
     visitor.page.get_by_role("radio", name="Full model", exact=True).check(force=True)
@@ -61,8 +59,8 @@ def test_the_real_model_answers_and_every_number_is_real(
 
 
 def test_the_main_path_of_every_page_of_the_model(
-    load: Callable[[Any], Any], serve: Callable[..., Server], visit: Callable[..., Visitor]
-) -> None:
+    load, serve, visit
+):
     """Every room but the Lab's jobs, which have tests of their own."""
     visitor = visit(serve(engine_generate(DataDir.resolve(None)), load=load))
     page = visitor.page

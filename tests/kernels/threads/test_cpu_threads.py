@@ -1,7 +1,5 @@
 """How torch's and Numba's threads share the cores."""
 
-from __future__ import annotations
-
 import ctypes
 import logging
 import sys
@@ -16,7 +14,7 @@ from sol_core.models.devices import cpu_kernels
 
 
 @pytest.fixture
-def two_threads() -> object:
+def two_threads():
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     yield
@@ -24,7 +22,7 @@ def two_threads() -> object:
 
 
 @pytest.mark.usefixtures("two_threads")
-def test_thread_counts_come_back_even_after_an_error() -> None:
+def test_thread_counts_come_back_even_after_an_error():
     before = numba.get_num_threads()
     for context in (torch_on_one_thread, torch_with_numba):
         with pytest.raises(KeyError), context():
@@ -35,9 +33,7 @@ def test_thread_counts_come_back_even_after_an_error() -> None:
 
 @pytest.mark.usefixtures("two_threads")
 @pytest.mark.parametrize("shared", [True, False])
-def test_numba_joins_torchs_threads_or_keeps_to_one(
-    shared: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_numba_joins_torchs_threads_or_keeps_to_one(shared, monkeypatch):
     monkeypatch.setattr(cpu_threads, "one_pool", lambda: shared)
     with torch_with_numba():
         expected = min(2, numba.config.NUMBA_NUM_THREADS) if shared else 1
@@ -45,10 +41,8 @@ def test_numba_joins_torchs_threads_or_keeps_to_one(
         assert torch.get_num_threads() == 2
 
 
-def test_without_openmp_the_log_says_why_once(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    def fail(name: str) -> object:
+def test_without_openmp_the_log_says_why_once(monkeypatch, caplog):
+    def fail(name):
         raise ImportError(f"no {name}")
 
     cpu_kernel.cache_clear()
@@ -67,7 +61,7 @@ def test_without_openmp_the_log_says_why_once(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="finds OpenMP as Linux does")
-def test_numbas_start_leaves_nested_loops_forbidden() -> None:
+def test_numbas_start_leaves_nested_loops_forbidden():
     """torch's attention multiplies matrices inside a loop: nested threads cost it 300 times."""
     openmp = ctypes.CDLL(None)
     openmp.omp_set_max_active_levels(8)

@@ -1,10 +1,6 @@
 """Threads that meet in memory: nobody runs ahead, nobody waits for who has not come."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import numba
 import numpy as np
@@ -14,7 +10,7 @@ from kernels.cpu.team import MARKS, Team, join, meet
 from kernels.cpu.tuning import Tuning
 
 
-def in_team(members: int, run: Callable[[Team], Any]) -> list[Any]:
+def in_team(members, run):
     """What each member of a team returns, all of them running at once."""
     marks = np.zeros(MARKS, np.int64)
     teams = [Team(marks.ctypes.data, member, members, 1) for member in range(members)]
@@ -36,7 +32,7 @@ def _count_together(team, seen, rounds):
 
 
 @pytest.mark.parametrize("members", [1, 2, 3])
-def test_nobody_leaves_a_meeting_before_all_have_come(members: int) -> None:
+def test_nobody_leaves_a_meeting_before_all_have_come(members):
     seen = np.full(8 * members, -1)
     assert in_team(members, lambda team: _count_together(team, seen, 300)) == [0] * members
     assert set(seen[::8]) == {299}
@@ -47,7 +43,7 @@ def _join(marks, place, wanted):
     return join(marks, place, Tuning(wanted, 5))
 
 
-def test_who_comes_too_late_is_left_out() -> None:
+def test_who_comes_too_late_is_left_out():
     """One thread that runs all of a loop's iterations is a team of one, and ends."""
     marks = np.zeros(MARKS, np.int64)
     address = marks.ctypes.data
@@ -58,7 +54,7 @@ def test_who_comes_too_late_is_left_out() -> None:
     ]
 
 
-def test_who_comes_in_time_is_a_member() -> None:
+def test_who_comes_in_time_is_a_member():
     marks = np.zeros(MARKS, np.int64)
     _join(np.zeros(MARKS, np.int64).ctypes.data, 0, 1)  # compiled
     with ThreadPoolExecutor(2) as pool:

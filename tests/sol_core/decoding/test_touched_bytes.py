@@ -1,13 +1,11 @@
 """The bytes that the cost model counts against a stand-in that marks what a step reads."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from kernels.decode_layer import few_row_kernel, multiplies_quantised
-from kernels.quantised_weights import GgufBlocks, unpack_blocks
+from kernels.quantised_weights import unpack_blocks
 from sol_core.actions import DENSE, GRIDS, Action
 from sol_core.decoding.cost import CostModel
 from sol_core.models import FrozenLM, spec_from_config
@@ -30,7 +28,7 @@ MIXES = (DENSE, Action(0.3, 0.6, 16), Action(0.1, 1.0, 16), Action(1.0, 0.45, 16
 
 
 @pytest.fixture(scope="module")
-def model() -> tuple[FrozenLM, dict[str, GgufBlocks]]:
+def model():
     """A model whose steps read 4-bit blocks, and a head in 8 bits."""
     state = LlamaForCausalLM(CONFIG).state_dict()
     tensors = {name: tensor.float() for name, tensor in state.items()}
@@ -46,7 +44,7 @@ def model() -> tuple[FrozenLM, dict[str, GgufBlocks]]:
     return FrozenLM(spec, arrange_weights(tensors, spec, torch.float32, blocks=blocks)), blocks
 
 
-def scaled(block: GgufBlocks, factor: float) -> GgufBlocks:
+def scaled(block, factor):
     """The block with smaller weights, so that two layers stay far from overflow."""
     data = block.data.clone()
     heads = data[..., :4].contiguous().view(torch.float16)
@@ -59,9 +57,7 @@ def scaled(block: GgufBlocks, factor: float) -> GgufBlocks:
 )
 @pytest.mark.parametrize("grid", ["paper", "default"])
 @pytest.mark.parametrize("length", [64, 8191])
-def test_counted_bytes_are_those_that_a_step_touches(
-    length: int, grid: str, model: tuple[FrozenLM, dict[str, GgufBlocks]]
-) -> None:
+def test_counted_bytes_are_those_that_a_step_touches(length, grid, model):
     lm, blocks = model
     generator = torch.Generator().manual_seed(length)
     shape = (2, 2, length - 1, 32)

@@ -11,7 +11,7 @@ from kernels.channel_pruning import keep_heaviest_channels, keep_largest_channel
 from kernels.key_codes import encode_keys, estimated_scores, page_log_mass
 from kernels.page_scorers.quest import page_bounds
 from kernels.quantised_weights import GgufBlocks
-from sol_core.actions import Action, ActionGrid, ceil_fraction
+from sol_core.actions import ActionGrid, ceil_fraction
 from sol_core.models import FrozenLM
 from sol_core.models.rope import inverse_frequencies, rotary_angles
 
@@ -20,13 +20,7 @@ BLOCK, HEADER = 32, 4  # channels that share a scale and a minimum; bytes of tho
 
 @dataclass
 class TouchedStep:
-    """Reads of one step; ``nbytes`` is their sum.
-
-    Args:
-        lm: whose few-row step reads the blocks of ``blocks``.
-        blocks: by checkpoint name.
-        keys, values: [layers, Hkv, S, D] of the cache before the step.
-    """
+    """Reads of one step; ``nbytes`` is their sum."""
 
     lm: FrozenLM
     blocks: dict[str, GgufBlocks]
@@ -36,7 +30,7 @@ class TouchedStep:
     nbytes: int = 0
     tokens_read: list[int] = field(default_factory=list)
 
-    def run(self, token: int, action: Action) -> Tensor:
+    def run(self, token, action):
         """Return the logits [V]."""
         lm, spec = self.lm, self.lm.spec
         position = torch.tensor([self.keys.shape[2]])
@@ -49,19 +43,18 @@ class TouchedStep:
             hidden = hidden + self._mlp(index, hidden, action)
         return self._product("model.embed_tokens.weight", self._normed(hidden, "final"), None)
 
-    def _normed(self, hidden: Tensor, which: str, index: int = 0) -> Tensor:
+    def _normed(self, hidden, which, index=0):
         layer = self.lm.weights.layers[index]
         weights = {
             "attention": layer.attention_norm,
             "mlp": layer.mlp_norm,
             "final": self.lm.weights.final_norm,
         }[which]
-        assert weights is not None
         self.nbytes += weights.nbytes
         variance = hidden.square().mean()
         return hidden * torch.rsqrt(variance + self.lm.spec.norm_eps) * weights
 
-    def _product(self, name: str, inputs: Tensor, weight: Tensor | None) -> Tensor:
+    def _product(self, name, inputs, weight):
         """inputs [in] → [out]; of a block's numbers those of channels that are not zero."""
         blocks = self.blocks[name]
         outputs, num_blocks, _ = blocks.data.shape
@@ -70,7 +63,7 @@ class TouchedStep:
         matrix = self.lm.weights.embedding.t() if weight is None else weight
         return inputs @ matrix
 
-    def _attention(self, index: int, hidden: Tensor, action: Action) -> Tensor:
+    def _attention(self, index, hidden, action):
         spec, prefix = self.lm.spec, f"model.layers.{index}.self_attn."
         layer = self.lm.weights.layers[index]
         normed, matrix = self._normed(hidden, "attention", index), layer.query_key_value.weight
@@ -86,12 +79,12 @@ class TouchedStep:
         mixed = self._attend(query * spec.attention_scale, keys, values, action)
         return self._product(f"{prefix}o_proj.weight", mixed, layer.attention_output.weight)
 
-    def _rotated(self, heads: Tensor) -> Tensor:
+    def _rotated(self, heads):
         first, second = heads.chunk(2, -1)
         cosine, sine = self.angles
         return heads * cosine[0] + torch.cat((-second, first), -1) * sine[0]
 
-    def _attend(self, query: Tensor, keys: Tensor, values: Tensor, action: Action) -> Tensor:
+    def _attend(self, query, keys, values, action):
         spec, size = self.lm.spec, self.grid.page_size
         groups, length = spec.num_heads // spec.num_kv_heads, keys.shape[1]
         pages = -(-length // size)
@@ -107,7 +100,7 @@ class TouchedStep:
         weights = scores.masked_fill(~tokens, -torch.inf).softmax(-1)
         return torch.einsum("hs,hsd->hd", weights, values.repeat_interleave(groups, 0)).flatten()
 
-    def _chosen(self, query: Tensor, keys: Tensor, budget: int) -> Tensor:
+    def _chosen(self, query, keys, budget):
         """Pages that each head reads [H, P]; what chooses them is read."""
         spec, size = self.lm.spec, self.grid.page_size
         groups, length = spec.num_heads // spec.num_kv_heads, keys.shape[1]
@@ -127,7 +120,7 @@ class TouchedStep:
             best = mass.mean(1).topk(budget, -1).indices.repeat_interleave(groups, 0)
         return torch.zeros(spec.num_heads, -(-length // size)).scatter(1, best, 1.0) > 0
 
-    def _mlp(self, index: int, hidden: Tensor, action: Action) -> Tensor:
+    def _mlp(self, index, hidden, action):
         spec, prefix = self.lm.spec, f"model.layers.{index}.mlp."
         layer = self.lm.weights.layers[index]
         normed = self._normed(hidden, "mlp", index)
@@ -141,7 +134,6 @@ class TouchedStep:
         )
         inner = torch.nn.functional.silu(gate) * up
         if shares[1] < 1:
-            assert layer.down_norms is not None
             self.nbytes += layer.down_norms.nbytes
             kept = torch.tensor([ceil_fraction(shares[1], spec.intermediate_size)])
             inner = keep_heaviest_channels(inner[None], layer.down_norms, kept)[0]

@@ -1,24 +1,16 @@
 """Evaluation settings: round trips, and messages that name the bad part."""
 
-from __future__ import annotations
-
 import json
-from collections.abc import Callable
-from typing import Any
 
 import pytest
 
 from sol_core.actions import Budget
 from sol_core.errors import ConfigError
-from sol_core.evaluation.config import (
-    EvaluationConfig,
-    parse_baselines,
-    parse_budgets,
-)
+from sol_core.evaluation.config import EvaluationConfig, parse_baselines, parse_budgets
 from sol_core.fields import from_json
 
 
-def test_a_configuration_survives_json() -> None:
+def test_a_configuration_survives_json():
     config = EvaluationConfig(
         corpus="a.txt",
         budgets=(Budget(0.5, 0.6, 8), Budget(0.3, 0.5, 7.5)),
@@ -30,14 +22,14 @@ def test_a_configuration_survives_json() -> None:
     assert from_json(EvaluationConfig, record) == config
 
 
-def test_budgets_and_shares_as_the_command_line_gives_them() -> None:
+def test_budgets_and_shares_as_the_command_line_gives_them():
     axes = (Budget(0.5, 0.6, 8), Budget(0.3, 0.5, 7))
     assert parse_budgets(" 0.5, 0.6 ,8 ;0.3,0.5,7.0; ") == axes
     shares = tuple(map(Budget.share, (0.5, 0.65, 0.8)))
     assert parse_budgets("50%,65%,80%") == parse_budgets(" 50% ; 65 %, 80.0%") == shares
 
 
-def test_baselines_as_the_command_line_gives_them() -> None:
+def test_baselines_as_the_command_line_gives_them():
     names = ("static", "random:10", "emc", "dac", "dense")
     assert parse_baselines("static, random:10,emc,dac,dense") == names
     assert parse_baselines("") == ("static",)
@@ -45,7 +37,7 @@ def test_baselines_as_the_command_line_gives_them() -> None:
     assert (config.num_random, config.signals) == (7, ("dac",))
 
 
-def read(record: Any) -> EvaluationConfig:
+def read(record):
     return from_json(EvaluationConfig, record)
 
 
@@ -53,23 +45,15 @@ def read(record: Any) -> EvaluationConfig:
     ("reader", "given", "message"),
     [
         (parse_budgets, "50%,0.65", r'written as in "50%".*got "0.65"'),
-        (parse_budgets, "0%", "got"),
         (parse_budgets, "50%;0.5,0.6,8", "in two runs"),
         (parse_budgets, "", "no budget given; write keep,channels,bits"),
         (parse_budgets, "0.5,0.6,8;0.3,0.5", r'budget "0.3,0.5" must be a number per axis.*got 2'),
         (parse_budgets, "0.5,x,8", r'channels in budget "0.5,x,8" must be a number, got "x"'),
-        (parse_budgets, "0.5,0.6,nan", 'bits in budget .* must be a number, got "nan"'),
         (parse_budgets, "0.5,0.6,8;0,0.5,7", r'budget "0,0.5,7": attention kept must be above 0'),
-        (parse_budgets, "0.5,0.6,17", r'budget "0.5,0.6,17": bits must be between 2 and 16'),
         (parse_baselines, "static,best", '"best"; allowed: static, dense'),
         (parse_baselines, "random", 'baseline "random" needs a number of schedules from 1 to 1000'),
-        (parse_baselines, "random:0", 'baseline "random:0" needs'),
-        (parse_baselines, "random:²", "needs a number"),
         (parse_baselines, "random:3,random:5", "baseline random is there twice"),
         (read, {"texts": 1}, "texts must be a whole number from 2 to 1,000,000, got 1"),
-        (read, {"context": 0}, "context must be a whole number from 1 to 1,000,000, got 0"),
-        (read, {"steps": 0}, "steps must be a whole number from 1 to 1,000,000, got 0"),
-        (read, {"windows": 0}, "windows must be a whole number from 1 to 1,000,000, got 0"),
         (read, {"corpus": " "}, "corpus must be"),
         (read, {"budgets": []}, "at least one budget"),
         (read, {"budgets": [{"keep_fraction": 0.5}] * 2}, "one is there twice"),
@@ -78,6 +62,6 @@ def read(record: Any) -> EvaluationConfig:
         (read, {"pollution": True, "context": 16}, "pollution needs a context longer"),
     ],
 )
-def test_what_is_wrong_is_named(reader: Callable[[Any], object], given: Any, message: str) -> None:
+def test_what_is_wrong_is_named(reader, given, message):
     with pytest.raises(ConfigError, match=message):
         reader(given)

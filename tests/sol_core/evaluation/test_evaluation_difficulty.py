@@ -1,9 +1,5 @@
 """Kinds of token, and spend against difficulty on hand-made tables."""
 
-from __future__ import annotations
-
-from typing import Any
-
 import numpy as np
 import pytest
 
@@ -21,7 +17,7 @@ KINDS = {
 }
 
 
-def test_the_kind_of_a_token() -> None:
+def test_the_kind_of_a_token():
     for kind, pairs in KINDS.items():
         for pair in pairs:
             before, text = pair.split("/")
@@ -46,7 +42,7 @@ self.run(3)
 
 
 @pytest.mark.parametrize("line", PROSE + CODE)
-def test_lines_of_code_are_told_from_prose(line: str) -> None:
+def test_lines_of_code_are_told_from_prose(line):
     tokenizer = byte_tokenizer()
     kinds = predicted_kinds(tokenizer, tokenizer(f"\n{line}\nEnd")["input_ids"])
     assert (set(kinds[: len(line)]) == {"code"}) == (line in CODE)
@@ -54,13 +50,13 @@ def test_lines_of_code_are_told_from_prose(line: str) -> None:
     assert "code" not in kinds[-3:]
 
 
-def test_between_fences_everything_is_code() -> None:
+def test_between_fences_everything_is_code():
     tokenizer = byte_tokenizer()
     kinds = predicted_kinds(tokenizer, tokenizer("a\n```\njust words\n```\nb")["input_ids"])
     assert [kind == "code" for kind in kinds] == [False] + [True] * 19 + [False]
 
 
-def test_token_texts_of_a_byte_vocabulary() -> None:
+def test_token_texts_of_a_byte_vocabulary():
     tokenizer = byte_tokenizer()
     tokens = tokenizer("a b\né")["input_ids"]
     texts = token_texts(tokenizer, [*tokens, tokenizer.eos_token_id])
@@ -69,20 +65,20 @@ def test_token_texts_of_a_byte_vocabulary() -> None:
     assert kinds == ["other", "word start", "other", "other", "other"]
 
 
-def test_a_space_dropped_in_decoding_is_put_back() -> None:
+def test_a_space_dropped_in_decoding_is_put_back():
     class SentencePiece:
         all_special_ids = (0,)
 
-        def convert_ids_to_tokens(self, tokens: list[int]) -> list[str]:
+        def convert_ids_to_tokens(self, tokens):
             return ["▁the" if token == 1 else "m" for token in tokens]
 
-        def decode(self, tokens: list[int], **_options: object) -> str:
+        def decode(self, tokens, **_options):
             return "the" if tokens == [1] else "m"
 
-    assert token_texts(SentencePiece(), [1, 2]) == [" the", "m"]  # type: ignore[arg-type]
+    assert token_texts(SentencePiece(), [1, 2]) == [" the", "m"]
 
 
-def _data(spend: np.ndarray, kl: np.ndarray) -> dict[str, Any]:
+def _data(spend, kl):
     return {
         "surprisal": np.asarray([1.0, 2.0, 3.0, 4.0]),
         "entropy": np.asarray([4.0, 3.0, 2.0, 1.0]),
@@ -92,7 +88,7 @@ def _data(spend: np.ndarray, kl: np.ndarray) -> dict[str, Any]:
     }
 
 
-def test_spend_that_follows_surprisal() -> None:
+def test_spend_that_follows_surprisal():
     rising, falling = np.asarray([0.1, 0.2, 0.3, 0.4]), np.asarray([0.9, 0.8, 0.5, 0.4])
     first = np.stack([rising, falling, np.full(4, 8.0)], -1)
     second = np.stack([rising * 2, rising, np.full(4, 16.0)], -1)
@@ -102,7 +98,7 @@ def test_spend_that_follows_surprisal() -> None:
         assert row == pytest.approx({"surprisal": follows, "entropy": -follows})
 
 
-def test_means_by_kind() -> None:
+def test_means_by_kind():
     spend = np.zeros((2, 4, 3))
     spend[0, :, 0] = [0.1, 0.2, 0.3, 0.4]
     spend[1, :, 0] = [0.5, 0.6, 0.7, 0.8]

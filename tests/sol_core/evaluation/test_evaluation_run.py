@@ -1,11 +1,8 @@
 """A whole evaluation on a tiny model, against a naive loop over texts and schedules."""
 
-from __future__ import annotations
-
 import json
 import math
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +13,6 @@ from sol_core.decoding.schedules import Horizon, Observation, RandomScheduler, S
 from sol_core.errors import ConfigError, ContextLengthError
 from sol_core.evaluation.config import EvaluationConfig
 from sol_core.evaluation.probes import probe_actions
-from sol_core.models.loading import LanguageModel
 from sol_core.progress import WorkFinished, WorkProgress, WorkSample
 from tests.sol_core.evaluation_stand_ins import (
     GRID,
@@ -35,24 +31,20 @@ CONFIG = EvaluationConfig(
     seed=3,
 )
 TEXTS = random_texts(7, 26 + 8 + 1)
-Result = dict[str, Any]
-
-
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
-def result(model: LanguageModel) -> Result:
+def result(model):
     *_, last = evaluate_contenders(model, [contender()[0]], CONFIG, TEXTS)
-    assert isinstance(last, WorkFinished)
     return last.result
 
 
-def _spend(schedules: list[list[Action]]) -> np.ndarray:
+def _spend(schedules):
     return np.asarray([[action.as_tuple() for action in actions] for actions in schedules])
 
 
-def _policy_schedules(budget: Budget, shift: int = 0) -> list[list[Action]]:
+def _policy_schedules(budget, shift=0):
     policy = contender(shift=shift)[1]
     return [
         [policy.action(budget, token) for token in block[CONFIG.context :][: CONFIG.steps]]
@@ -60,9 +52,7 @@ def _policy_schedules(budget: Budget, shift: int = 0) -> list[list[Action]]:
     ]
 
 
-def _naive(
-    model: LanguageModel, places: list[tuple[list[int], int]], plans: list[list[Action]]
-) -> np.ndarray:
+def _naive(model, places, plans):
     """NLL and KL [2, rollouts, steps] of plans after so many tokens of a block."""
     scores = [
         score_alone(model.lm, *place, plan) for place, plan in zip(places, plans, strict=True)
@@ -71,20 +61,14 @@ def _naive(
 
 
 @pytest.mark.parametrize(("texts", "context", "windows", "random"), [(7, 26, 1, 3), (3, 13, 3, 40)])
-def test_all_equals_a_naive_loop(
-    model: LanguageModel, texts: int, context: int, windows: int, random: int
-) -> None:
-    """As if every window were a text with its own prefill; a text's windows count as one.
-
-    40 random schedules are more rows than one batch holds.
-    """
+def test_all_equals_a_naive_loop(model, texts, context, windows, random):
+    """As if every window were a text with its own prefill; a text's windows count as one."""
     baselines = ("static", f"random:{random}", "dac")
     sizes = {"texts": texts, "context": context, "windows": windows}
     config = replace(CONFIG, baselines=baselines, **sizes)
     # Others' mean spend may lie between two levels to the last bit.
     given = random_texts(texts, config.block_len, seed=0 if windows == 1 else 5)
     *_, last = evaluate_contenders(model, [contender()[0]], config, given)
-    assert isinstance(last, WorkFinished)
     assert last.result["scored_tokens"] == texts * windows * 8
     places = [(block, context + 8 * n) for block in given.blocks for n in range(windows)]
     policy = contender()[1]
@@ -129,7 +113,7 @@ def test_all_equals_a_naive_loop(
         assert paired["kl_low"] < paired["kl_gain"] < paired["kl_high"] < 0
 
 
-def test_what_is_recovered_and_how_often_it_wins(result: Result) -> None:
+def test_what_is_recovered_and_how_often_it_wins(result):
     for record in result["budgets"]:
         for measure in ("nll", "kl"):
             static, mine, reference = (
@@ -147,7 +131,7 @@ def test_what_is_recovered_and_how_often_it_wins(result: Result) -> None:
     }
 
 
-def test_every_method_spends_what_the_policy_spends(result: Result) -> None:
+def test_every_method_spends_what_the_policy_spends(result):
     for budget in result["budgets"]:
         wanted = budget["methods"]["policy"]["spend"]
         for name in ("static", "random_best", "emc", "dac"):
@@ -169,7 +153,7 @@ def test_every_method_spends_what_the_policy_spends(result: Result) -> None:
                     assert low < method[measure] < high
 
 
-def test_adherence_and_steps_are_of_the_policy(result: Result) -> None:
+def test_adherence_and_steps_are_of_the_policy(result):
     for index, record in enumerate(result["budgets"]):
         spend = _spend(_policy_schedules(CONFIG.budgets[index]))
         requested = np.asarray(CONFIG.budgets[index].as_tuple())
@@ -183,7 +167,7 @@ def test_adherence_and_steps_are_of_the_policy(result: Result) -> None:
             assert found[1] == pytest.approx(spend[..., number].std(0).tolist())
 
 
-def test_difficulty_covers_every_token(result: Result) -> None:
+def test_difficulty_covers_every_token(result):
     kinds = result["difficulty"]["kinds"]
     assert sum(kind["share"] for kind in kinds.values()) == pytest.approx(1)
     for axis in ("keep", "channels", "bits"):
@@ -196,7 +180,7 @@ def test_difficulty_covers_every_token(result: Result) -> None:
         assert all(-1 <= value <= 1 for value in values.values())
 
 
-def test_the_result_is_json_of_schema_1(result: Result) -> None:
+def test_the_result_is_json_of_schema_1(result):
     assert json.loads(json.dumps(result, allow_nan=False)) == result
     assert result["schema"] == 1
     assert (result["model"], result["corpus"]) == ("tiny", "random bytes")
@@ -208,11 +192,10 @@ def test_the_result_is_json_of_schema_1(result: Result) -> None:
     assert set(result["budgets"][0]["paired"]) == methods - {"policy"}
 
 
-def test_further_policies_and_sampled_actions_ride_along(model: LanguageModel) -> None:
+def test_further_policies_and_sampled_actions_ride_along(model):
     pairs = [contender("mine"), contender("other", shift=1)]
     config = replace(CONFIG, baselines=(), sampled=True)  # static and dense run all the same
     *_, last = evaluate_contenders(model, [one for one, _ in pairs], config, TEXTS)
-    assert isinstance(last, WorkFinished)
     result = last.result
     assert (result["policy"], result["policies"]) == ("mine", ["mine", "other"])
     record = result["budgets"][0]
@@ -232,7 +215,7 @@ def test_further_policies_and_sampled_actions_ride_along(model: LanguageModel) -
     assert policy.calls == [(14, None), (14, derive_seed(3, "policy_sampled", 0))]
 
 
-def test_progress_rises_and_shows_means_so_far(model: LanguageModel) -> None:
+def test_progress_rises_and_shows_means_so_far(model):
     many = replace(CONFIG, baselines=("random:60",), seed=0)
     *progress, last = evaluate_contenders(model, [contender()[0]], many, TEXTS)
     assert isinstance(last, WorkFinished)
@@ -251,7 +234,7 @@ def test_progress_rises_and_shows_means_so_far(model: LanguageModel) -> None:
     json.dumps(means[-1], allow_nan=False)
 
 
-def test_what_cannot_run_is_refused_before_the_first_event(model: LanguageModel) -> None:
+def test_what_cannot_run_is_refused_before_the_first_event(model):
     one = contender()[0]
     outside = EvaluationConfig(budgets=(Budget(0.5, 0.3, 8),))
     with pytest.raises(ConfigError, match=r"MLP kept = 0\.3 is outside the grid's levels"):
@@ -273,13 +256,12 @@ PROBED = EvaluationConfig(
 
 
 @pytest.fixture(scope="module")
-def probed(model: LanguageModel) -> Result:
+def probed(model):
     *_, last = evaluate_contenders(model, [contender(episode_steps=8)[0]], PROBED, PROBED_TEXTS)
-    assert isinstance(last, WorkFinished)
     return last.result
 
 
-def test_impulses_are_one_axis_at_a_time() -> None:
+def test_impulses_are_one_axis_at_a_time():
     actions = probe_actions(ActionGrid())
     levels = {axis: [level for name, level, _ in actions if name == axis] for axis, *_ in actions}
     assert levels == {
@@ -293,7 +275,7 @@ def test_impulses_are_one_axis_at_a_time() -> None:
     assert [one[:2] for one in short] == [("keep", 0.5), ("bits", 8.0)]
 
 
-def test_pollution_is_the_tails_change(model: LanguageModel, probed: Result) -> None:
+def test_pollution_is_the_tails_change(model, probed):
     report = probed["pollution"]
     assert (report["region"], report["tail"], report["texts"]) == (8, 8, 5)
     for axis, position, action in (
@@ -317,8 +299,7 @@ def test_pollution_is_the_tails_change(model: LanguageModel, probed: Result) -> 
         assert found["by_step"] == pytest.approx(np.mean(changes, 0).tolist(), abs=5e-5)
 
 
-def test_a_probe_leaves_the_main_numbers_alone(model: LanguageModel, probed: Result) -> None:
+def test_a_probe_leaves_the_main_numbers_alone(model, probed):
     config = replace(PROBED, pollution=False)
     *_, last = evaluate_contenders(model, [contender(episode_steps=8)[0]], config, PROBED_TEXTS)
-    assert isinstance(last, WorkFinished)
     assert last.result["budgets"] == probed["budgets"]

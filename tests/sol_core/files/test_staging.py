@@ -1,9 +1,6 @@
 """Files and folders that come into place in one rename, flushed to disk as the system wants it."""
 
-from __future__ import annotations
-
 import os
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -13,21 +10,20 @@ from sol_core.files.staging import publish
 
 
 @pytest.fixture
-def flushed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Names of what was flushed, on a system that is asked as Windows is: it refuses what is not
-    open for writing, and opens no folder."""
-    names: list[str] = []
-    opened: dict[int, tuple[str, int]] = {}
+def flushed(monkeypatch):
+    """Names of what was flushed, on a system that is asked as Windows is."""
+    names = []
+    opened = {}
     open_ = os.open
 
-    def open_file(path: Path, flags: int) -> int:
+    def open_file(path, flags):
         if path.is_dir():
             raise PermissionError(13, "Permission denied", str(path))
         descriptor = open_(path, flags)
         opened[descriptor] = path.name, flags
         return descriptor
 
-    def flush(descriptor: int) -> None:
+    def flush(descriptor):
         name, flags = opened[descriptor]
         if not flags & (os.O_RDWR | os.O_WRONLY):
             raise PermissionError(13, "Permission denied")
@@ -40,7 +36,7 @@ def flushed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return names
 
 
-def test_a_folder_is_published_as_windows_wants_it(flushed: list[str], tmp_path: Path) -> None:
+def test_a_folder_is_published_as_windows_wants_it(flushed, tmp_path):
     (made := tmp_path / "staging" / "made").mkdir(parents=True)
     (made / "one.txt").write_text("1")
     publish(made, tmp_path / "target", tmp_path / "staging")

@@ -1,14 +1,11 @@
 """Reading of a ``PageReads`` by its docstring, without the page's or the engine's code."""
 
-from __future__ import annotations
-
 import base64
-from typing import Any
 
 __all__ = ["by_level", "levels_of"]
 
 
-def levels_of(packed: str, cells: int, layers: int) -> list[list[int]]:
+def levels_of(packed, cells, layers):
     """Levels [L][cells]; nothing but zeros may be left in the last byte."""
     data = base64.b64decode(packed, validate=True)
     flat = [data[at // 4] >> 2 * (at % 4) & 3 for at in range(4 * len(data))]
@@ -17,9 +14,9 @@ def levels_of(packed: str, cells: int, layers: int) -> list[list[int]]:
     return [flat[at * cells : (at + 1) * cells] for at in range(layers)]
 
 
-def by_level(levels: list[list[int]], values: list[list[Any]]) -> dict[int, set[Any]]:
+def by_level(levels, values):
     """A value for each page of each layer, sorted by the page's level."""
-    found: dict[int, set[Any]] = {}
+    found = {}
     for layer, of_layer in zip(levels, values, strict=True):
         for level, value in zip(layer, of_layer, strict=True):
             found.setdefault(level, set()).add(value)

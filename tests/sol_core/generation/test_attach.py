@@ -1,19 +1,10 @@
 """A model of transformers that generates under a schedule, and is as before afterwards."""
 
-from __future__ import annotations
-
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
-
 import pytest
 import torch
-from torch import Tensor
 
 from sol_core import Action, Budget, GenerationConfig, attach, from_transformers, generate
-from sol_core.decoding.batch_scheduling import StepObservation
 from sol_core.errors import ConfigError, PolicyError
-from sol_core.models.loading import LanguageModel
 from sol_core.policy import load_policy
 from tests.support.tiny_language_model import byte_tokenizer
 from tests.support.tiny_models import FAMILIES, Family, make_pair
@@ -27,19 +18,19 @@ LLAMA = FAMILIES[0]
 
 
 @pytest.fixture(scope="module")
-def theirs() -> Any:
+def theirs():
     model, _ = make_pair(Family("llama", LLAMA.config, LLAMA.model, {"vocab_size": 257}))
     model.generation_config.eos_token_id = None
     return model
 
 
 @pytest.fixture(scope="module")
-def ours(theirs: Any) -> LanguageModel:
+def ours(theirs):
     return from_transformers(theirs, byte_tokenizer(), name="tiny")
 
 
 @pytest.fixture(autouse=True)
-def _leaves_no_trace(theirs: Any) -> Iterator[None]:
+def _leaves_no_trace(theirs):
     """Whatever happens in a block, the model is the same to the last bit after it."""
     members, weights = dict(vars(theirs)), {k: v.clone() for k, v in theirs.state_dict().items()}
     before = _greedy(theirs)
@@ -49,25 +40,25 @@ def _leaves_no_trace(theirs: Any) -> Iterator[None]:
     assert torch.equal(_greedy(theirs), before)
 
 
-def _ids(text: str = TEXT) -> Tensor:
+def _ids(text=TEXT):
     return torch.tensor([byte_tokenizer()(text)["input_ids"]])
 
 
-def _greedy(model: Any, text: str = TEXT, count: int = 12, **options: Any) -> Tensor:
+def _greedy(model, text=TEXT, count=12, **options):
     ids = _ids(text)
     mask = torch.ones_like(ids)
-    made: Tensor = model.generate(
+    made = model.generate(
         ids, attention_mask=mask, max_new_tokens=count, do_sample=False, **options
     )
     return made[0, ids.shape[1] :]
 
 
-def _alternating(observation: StepObservation) -> Action:
+def _alternating(observation):
     return Action() if observation.step % 3 == 0 else Action(0.3, 0.5, 6)
 
 
 @pytest.mark.parametrize("cached", [True, False])
-def test_it_gives_what_generate_gives(theirs: Any, ours: LanguageModel, cached: bool) -> None:
+def test_it_gives_what_generate_gives(theirs, ours, cached):
     made = generate(ours, TEXT, _alternating, max_new_tokens=12, config=ON)
     with attach(theirs, _alternating) as spent:
         found = _greedy(theirs, use_cache=cached)
@@ -76,7 +67,7 @@ def test_it_gives_what_generate_gives(theirs: Any, ours: LanguageModel, cached: 
     assert spent.spend == made.spend
 
 
-def test_a_policy_and_a_budget_alone(theirs: Any, ours: LanguageModel, tmp_path: Path) -> None:
+def test_a_policy_and_a_budget_alone(theirs, ours, tmp_path):
     policy = load_policy(save_tiny_policy(ours, tmp_path / "tiny"), ours)
     for chosen in (policy, None):
         made = generate(ours, TEXT, chosen, BUDGET, max_new_tokens=10, config=ON)
@@ -86,7 +77,7 @@ def test_a_policy_and_a_budget_alone(theirs: Any, ours: LanguageModel, tmp_path:
         assert spent.actions == [token.action for token in made.tokens]
 
 
-def test_generations_in_one_block_begin_anew(theirs: Any, ours: LanguageModel) -> None:
+def test_generations_in_one_block_begin_anew(theirs, ours):
     texts = (TEXT, TEXT, TEXT + " It", "x")
     with attach(theirs, _alternating) as spent:
         found = [_greedy(theirs, text, 6).tolist() for text in texts]
@@ -98,7 +89,7 @@ def test_generations_in_one_block_begin_anew(theirs: Any, ours: LanguageModel) -
     assert (len(spent.actions), len(inner.actions)) == (24, 5)
 
 
-def test_sampling_is_transformers_own(theirs: Any) -> None:
+def test_sampling_is_transformers_own(theirs):
     ids = _ids()
     options = {"attention_mask": torch.ones_like(ids), "do_sample": True, "max_new_tokens": 9}
     torch.manual_seed(3)
@@ -109,7 +100,7 @@ def test_sampling_is_transformers_own(theirs: Any) -> None:
     assert spent.spend == Budget(), "dense"
 
 
-def test_what_it_cannot_do_is_refused(theirs: Any, ours: LanguageModel, tmp_path: Path) -> None:
+def test_what_it_cannot_do_is_refused(theirs, ours, tmp_path):
     ids = _ids()
     with attach(theirs, max_new_tokens=4):
         with pytest.raises(ConfigError, match="one sequence"):
@@ -130,7 +121,7 @@ def test_what_it_cannot_do_is_refused(theirs: Any, ours: LanguageModel, tmp_path
         ("leave the budget", (_alternating, BUDGET)),
         ("outside the grid", (None, Budget(0.01))),
     ):
-        with pytest.raises(ConfigError, match=words), attach(theirs, *given):  # type: ignore[arg-type]
+        with pytest.raises(ConfigError, match=words), attach(theirs, *given):
             pass
     other, _ = make_pair(LLAMA)
     with pytest.raises(PolicyError, match="not for this model"), attach(other, policy, BUDGET):

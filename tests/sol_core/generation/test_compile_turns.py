@@ -1,11 +1,8 @@
 """Two processes that start at once compile once."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 import threading
-from pathlib import Path
 
 import pytest
 from filelock import FileLock
@@ -22,15 +19,15 @@ with turn_to_compile("float32"):
 
 
 @pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "cache"))
     return tmp_path / "cache"
 
 
-def _has_turn(kind: str) -> threading.Event:
+def _has_turn(kind):
     has_turn = threading.Event()
 
-    def work() -> None:
+    def work():
         with turn_to_compile(kind):
             has_turn.set()
 
@@ -39,11 +36,10 @@ def _has_turn(kind: str) -> threading.Event:
 
 
 @pytest.mark.usefixtures("cache")
-def test_the_second_waits_for_the_first_of_its_kind_or_its_death() -> None:
+def test_the_second_waits_for_the_first_of_its_kind_or_its_death():
     command = [sys.executable, "-c", HOLD]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as child:
-        assert child.stdout is not None
         assert child.stdout.readline() == "mine\n"
         has_turn = _has_turn("float32")
         assert not has_turn.wait(0.7)
@@ -52,7 +48,7 @@ def test_the_second_waits_for_the_first_of_its_kind_or_its_death() -> None:
         assert has_turn.wait(5)
 
 
-def test_nobody_waits_for_nothing(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nobody_waits_for_nothing(cache, monkeypatch):
     with turn_to_compile("float32"):
         has_turn = _has_turn("float32")
         assert not has_turn.wait(0.3)
@@ -65,7 +61,7 @@ def test_nobody_waits_for_nothing(cache: Path, monkeypatch: pytest.MonkeyPatch) 
         assert _has_turn("float32-8").wait(5)
 
 
-def test_a_broken_turn_stops_nobody(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_broken_turn_stops_nobody(cache, monkeypatch):
     with pytest.raises(KeyboardInterrupt), turn_to_compile("float32"):
         raise KeyboardInterrupt
     assert not list(cache.glob("*.compiled")), "what was not compiled to the end"

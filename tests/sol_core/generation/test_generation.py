@@ -1,9 +1,6 @@
 """Generation end to end on a tiny model, and its promises on the real one."""
 
-from __future__ import annotations
-
 import dataclasses
-from typing import Any
 
 import pytest
 import torch
@@ -14,7 +11,6 @@ from sol_core.decoding.cost import CostModel
 from sol_core.errors import ConfigError, ContextLengthError
 from sol_core.events import FinishEvent, PrefillEvent, TokenEvent
 from sol_core.generation.engine import encode_prompt, generate
-from sol_core.models.loading import LanguageModel
 from tests.support.tiny_language_model import END
 
 DENSE_SCHEDULE = ScheduleConfig("dense")
@@ -22,18 +18,16 @@ HALF = ScheduleConfig("static", Budget(0.5, 0.6, 8.0))
 SHADOW = SideRowConfig("dense", DENSE_SCHEDULE)
 
 
-def _run(
-    model: LanguageModel, prompt: str = "Once upon a time", **options: Any
-) -> tuple[PrefillEvent, list[TokenEvent], FinishEvent]:
+def _run(model, prompt="Once upon a time", **options):
     config = GenerationConfig(**({"max_new_tokens": 20, "ignore_end_of_text": True} | options))
     first, *tokens, last = generate(model, prompt, config)
     assert isinstance(first, PrefillEvent)
     assert isinstance(last, FinishEvent)
     assert all(isinstance(event, TokenEvent) for event in tokens)
-    return first, tokens, last  # type: ignore[return-value]
+    return first, tokens, last
 
 
-def test_dense_generation_is_greedy_decoding_of_the_model(model: LanguageModel) -> None:
+def test_dense_generation_is_greedy_decoding_of_the_model(model):
     _, tokens, finish = _run(model, schedule=DENSE_SCHEDULE)
     ids = model.tokenizer("Once upon a time")["input_ids"]
     for event in tokens:
@@ -50,7 +44,7 @@ def test_dense_generation_is_greedy_decoding_of_the_model(model: LanguageModel) 
     assert finish.spend == Budget()
 
 
-def test_the_cost_is_that_of_the_grids_mechanisms(model: LanguageModel) -> None:
+def test_the_cost_is_that_of_the_grids_mechanisms(model):
     _, tokens, _ = _run(model, schedule=HALF, grid=GRIDS["default"], max_new_tokens=4)
     costs = CostModel.of(model.lm, GRIDS["default"])
     for event in tokens:
@@ -60,7 +54,7 @@ def test_the_cost_is_that_of_the_grids_mechanisms(model: LanguageModel) -> None:
         assert 0 <= counted.attention_bytes - event.cost.attention_bytes < 8 * 8 * 128
 
 
-def test_side_rows_measure_without_changing_anything(model: LanguageModel) -> None:
+def test_side_rows_measure_without_changing_anything(model):
     _, alone, _ = _run(model, schedule=HALF)
     _, dense, _ = _run(model, schedule=DENSE_SCHEDULE)
     random_row = SideRowConfig("random", ScheduleConfig("random", Budget(0.4, 0.5, 7.0)))
@@ -70,7 +64,6 @@ def test_side_rows_measure_without_changing_anything(model: LanguageModel) -> No
         assert event.surprisal == pytest.approx(single.surprisal, abs=1e-3)
         assert [side.name for side in event.side] == ["dense", "random"]
         assert event.side[0].action == DENSE
-        assert event.kl_to_dense is not None
         assert event.kl_to_dense >= 0
         assert event.side[0].kl_to_dense == pytest.approx(0.0, abs=1e-6)
         assert single.kl_to_dense is None
@@ -79,9 +72,9 @@ def test_side_rows_measure_without_changing_anything(model: LanguageModel) -> No
     assert together[0].side[0].entropy == pytest.approx(dense[0].entropy, abs=1e-4)
 
 
-def test_stop_takes_effect_within_one_token(model: LanguageModel) -> None:
+def test_stop_takes_effect_within_one_token(model):
     config = GenerationConfig(max_new_tokens=50, ignore_end_of_text=True)
-    seen: list[Any] = []
+    seen = []
     for event in generate(model, "hi", config, lambda: len(seen) >= 4):
         seen.append(event)
     assert [type(one) for one in seen] == [PrefillEvent, *[TokenEvent] * 3, FinishEvent]
@@ -91,7 +84,7 @@ def test_stop_takes_effect_within_one_token(model: LanguageModel) -> None:
     assert (finish.reason, finish.num_tokens, finish.spend) == ("stopped", 0, None)
 
 
-def test_stop_string_ends_and_is_left_out(model: LanguageModel) -> None:
+def test_stop_string_ends_and_is_left_out(model):
     _, tokens, finish = _run(model)
     stop = finish.text[5:8]
     _, cut, ended = _run(model, stop_strings=(stop,))
@@ -100,7 +93,7 @@ def test_stop_string_ends_and_is_left_out(model: LanguageModel) -> None:
     assert len(cut) < len(tokens)
 
 
-def test_end_of_text_ends_and_is_spelled_out(model: LanguageModel) -> None:
+def test_end_of_text_ends_and_is_spelled_out(model):
     end = model.tokenizer.convert_tokens_to_ids(END)
     _, tokens, _ = _run(model, max_new_tokens=1)
     ending = dataclasses.replace(model, end_of_text_ids=frozenset({tokens[0].token_id, end}))
@@ -109,7 +102,7 @@ def test_end_of_text_ends_and_is_spelled_out(model: LanguageModel) -> None:
     assert len(tokens) == 1
 
 
-def test_prompts_that_cannot_be_read_are_refused(model: LanguageModel) -> None:
+def test_prompts_that_cannot_be_read_are_refused(model):
     for prompt in ("", "   \n"):
         with pytest.raises(ConfigError, match="empty"):
             generate(model, prompt, GenerationConfig())
@@ -117,25 +110,25 @@ def test_prompts_that_cannot_be_read_are_refused(model: LanguageModel) -> None:
         generate(model, "x" * 300, GenerationConfig())
 
 
-def test_a_lone_surrogate_is_read_as_the_replacement_character(model: LanguageModel) -> None:
+def test_a_lone_surrogate_is_read_as_the_replacement_character(model):
     bad, good = (encode_prompt(model, f"a {mark}", chat=False) for mark in ("\ud800", "\ufffd"))
     assert bad == good
 
 
 AT = 9
 # A schedule and a sampler with a state of their own.
-SEEDED: dict[str, Any] = {
+SEEDED = {
     "schedule": ScheduleConfig("random", Budget(0.5, 0.6, 8.0), seed=5),
     "side_rows": (SHADOW,),
     "sampling": SamplingConfig(temperature=1.0, top_p=0.95, repetition_penalty=1.2, seed=3),
 }
 
 
-def measured(events: list[TokenEvent]) -> list[Any]:
+def measured(events):
     return [(one.token_id, one.action, one.surprisal, one.kl_to_dense) for one in events]
 
 
-def test_another_token_changes_what_follows_and_nothing_before(model: LanguageModel) -> None:
+def test_another_token_changes_what_follows_and_nothing_before(model):
     whole = _run(model, **SEEDED)[1]
     first = tuple(one.token_id for one in whole[:AT])
     assert measured(_run(model, **SEEDED, given=first)[1]) == measured(whole)
@@ -149,7 +142,7 @@ def test_another_token_changes_what_follows_and_nothing_before(model: LanguageMo
     assert len(fork) == len(whole)
 
 
-def test_tokens_that_cannot_be_given_are_refused(model: LanguageModel) -> None:
+def test_tokens_that_cannot_be_given_are_refused(model):
     with pytest.raises(ConfigError, match="outside the vocabulary of"):
         _run(model, given=(model.spec.vocab_size,))
     with pytest.raises(ConfigError, match="given"):

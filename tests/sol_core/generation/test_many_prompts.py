@@ -1,23 +1,16 @@
 """Several prompts: on a CPU bit for bit as alone; together, as on a GPU, each as if it were."""
 
-from __future__ import annotations
-
-from pathlib import Path
-from typing import Any
-
 import pytest
 
 from sol_core import (
     Action,
     Budget,
     FinishEvent,
-    Generation,
     GenerationConfig,
     PrefillEvent,
     SamplingConfig,
     ScheduleConfig,
     SideRowConfig,
-    StepObservation,
     TokenEvent,
     generate,
     load_policy,
@@ -25,7 +18,6 @@ from sol_core import (
 )
 from sol_core.errors import ConfigError
 from sol_core.generation import engine
-from sol_core.models.loading import LanguageModel
 from tests.support.tiny_policies import save_tiny_policy
 
 PROMPTS = ["Once upon a time", "A fox", "In a wood there lived " * 3, "x", "The sea was wide"]
@@ -39,15 +31,13 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture
-def together(monkeypatch: pytest.MonkeyPatch) -> None:
+def together(monkeypatch):
     monkeypatch.setitem(engine.PROMPTS_TOGETHER, "cpu", 32)
 
 
 @pytest.mark.parametrize("count", [1, 3, 8, 64])
 @pytest.mark.parametrize("by_policy", [False, True])
-def test_a_cpu_gives_each_prompt_bit_for_bit_what_it_gets_alone(
-    model: LanguageModel, tmp_path: Path, count: int, by_policy: bool
-) -> None:
+def test_a_cpu_gives_each_prompt_bit_for_bit_what_it_gets_alone(model, tmp_path, count, by_policy):
     policy = load_policy(save_tiny_policy(model, tmp_path / "tiny"), model) if by_policy else None
     budget, texts = Budget(0.5, 0.7, 8), [f"Ship {n} went out" for n in range(count)]
     for text, one in zip(texts, generate(model, texts, policy, budget), strict=True):
@@ -57,9 +47,7 @@ def test_a_cpu_gives_each_prompt_bit_for_bit_what_it_gets_alone(
             assert token.surprisal == other.surprisal
 
 
-def _same(
-    made: list[Generation], model: LanguageModel, *given: Any, within: float = ALIKE, **options: Any
-) -> None:
+def _same(made, model, *given, within=ALIKE, **options):
     """As one by one: tokens, actions, texts, reasons, costs; surprisals within some nats."""
     assert len(made) == len(PROMPTS)
     for prompt, one in zip(PROMPTS, made, strict=True):
@@ -77,7 +65,7 @@ def _same(
 
 @pytest.mark.usefixtures("together")
 @pytest.mark.parametrize("kind", ["dense", "static", "random", "emc", "dac"])
-def test_every_prompt_gets_the_tokens_that_it_gets_alone(model: LanguageModel, kind: Any) -> None:
+def test_every_prompt_gets_the_tokens_that_it_gets_alone(model, kind):
     options = {"config": GenerationConfig(ScheduleConfig(kind, BUDGET)), "max_new_tokens": 20}
     made = generate(model, PROMPTS, **options, page_reads=True)
     _same(made, model, **options, page_reads=True)
@@ -85,7 +73,7 @@ def test_every_prompt_gets_the_tokens_that_it_gets_alone(model: LanguageModel, k
 
 
 @pytest.mark.usefixtures("together")
-def test_a_policy_decides_for_all_of_them(model: LanguageModel, tmp_path: Path) -> None:
+def test_a_policy_decides_for_all_of_them(model, tmp_path):
     policy = load_policy(save_tiny_policy(model, tmp_path / "tiny"), model)
     made = generate(model, PROMPTS, policy, BUDGET, max_new_tokens=12)
     _same(made, model, policy, BUDGET, max_new_tokens=12, within=ROUNDED)
@@ -95,11 +83,11 @@ def test_a_policy_decides_for_all_of_them(model: LanguageModel, tmp_path: Path) 
 
 
 @pytest.mark.usefixtures("together")
-def test_a_function_with_a_state_starts_anew_for_each(model: LanguageModel) -> None:
+def test_a_function_with_a_state_starts_anew_for_each(model):
     class Fading:
         keep = 1.0
 
-        def __call__(self, observation: StepObservation) -> Action:
+        def __call__(self, observation):
             assert observation.tokens.shape == (1,)
             self.keep *= 0.8
             return Action(self.keep)
@@ -110,7 +98,7 @@ def test_a_function_with_a_state_starts_anew_for_each(model: LanguageModel) -> N
 
 
 @pytest.mark.usefixtures("together")
-def test_side_rows_and_draws_are_each_prompts_own(model: LanguageModel) -> None:
+def test_side_rows_and_draws_are_each_prompts_own(model):
     sampling = SamplingConfig(temperature=1.0, top_p=0.9, repetition_penalty=1.2, seed=4)
     config = GenerationConfig(
         ScheduleConfig("static", BUDGET), (SHADOW,), sampling, episode_steps=4, max_new_tokens=9
@@ -123,7 +111,7 @@ def test_side_rows_and_draws_are_each_prompts_own(model: LanguageModel) -> None:
 
 
 @pytest.mark.usefixtures("together")
-def test_one_that_ends_early_leaves_the_others_alone(model: LanguageModel) -> None:
+def test_one_that_ends_early_leaves_the_others_alone(model):
     long = generate(model, PROMPTS, max_new_tokens=16)
     stop = long[0].text[3:5]
     config = GenerationConfig(ScheduleConfig("dense"), stop_strings=(stop,), max_new_tokens=16)
@@ -139,7 +127,7 @@ def test_one_that_ends_early_leaves_the_others_alone(model: LanguageModel) -> No
     assert [len(one.tokens) for one in ends] == [3, 8]
 
 
-def test_events_come_when_they_are(model: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_events_come_when_they_are(model, monkeypatch):
     monkeypatch.setitem(engine.PROMPTS_TOGETHER, "cpu", 2)
     pairs = list(stream_generate(model, PROMPTS, max_new_tokens=2))
     own = [[event for number, event in pairs if number == place] for place in range(len(PROMPTS))]
@@ -151,16 +139,16 @@ def test_events_come_when_they_are(model: LanguageModel, monkeypatch: pytest.Mon
 
 
 @pytest.mark.usefixtures("together")
-def test_a_wish_to_stop_ends_all_of_them(model: LanguageModel) -> None:
-    seen: list[Any] = []
+def test_a_wish_to_stop_ends_all_of_them(model):
+    seen = []
     config = GenerationConfig(ScheduleConfig("dense"))
     for pair in engine.generate_many(model, PROMPTS[:2], config, lambda: len(seen) >= 5):
         seen.append(pair)
     assert [event.reason for _, event in seen[-2:]] == ["stopped"] * 2
 
 
-def test_what_cannot_be_generated_names_its_prompt(model: LanguageModel) -> None:
+def test_what_cannot_be_generated_names_its_prompt(model):
     with pytest.raises(ConfigError, match=r"prompt\[1\]: the prompt is empty"):
         stream_generate(model, ["fine", " "])
     with pytest.raises(ConfigError, match=r"prompt\[1\] must be text, got 3"):
-        stream_generate(model, ["fine", 3])  # type: ignore[list-item]
+        stream_generate(model, ["fine", 3])

@@ -1,7 +1,5 @@
 """Results in notebooks: coloured by spend, and text stays text."""
 
-from __future__ import annotations
-
 import re
 from html.parser import HTMLParser
 
@@ -24,21 +22,21 @@ HOSTILE = [
 class _Reader(HTMLParser):
     """Elements, their attributes, and text."""
 
-    def __init__(self) -> None:
+    def __init__(self):
         super().__init__()
-        self.tags: list[str] = []
-        self.attributes: set[str] = set()
+        self.tags = []
+        self.attributes = set()
         self.text = ""
 
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+    def handle_starttag(self, tag, attrs):
         self.tags.append(tag)
         self.attributes |= {name for name, _ in attrs}
 
-    def handle_data(self, data: str) -> None:
+    def handle_data(self, data):
         self.text += data
 
 
-def test_whatever_tokens_hold_is_shown_as_text() -> None:
+def test_whatever_tokens_hold_is_shown_as_text():
     keeps = [Action((number + 1) / len(HOSTILE)) for number in range(len(HOSTILE))]
     made = coloured_tokens(HOSTILE, keeps)
     reader = _Reader()

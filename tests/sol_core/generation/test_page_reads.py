@@ -1,9 +1,6 @@
 """The record of the pages that a step read: small, exact about none and all, and packed as told."""
 
-from __future__ import annotations
-
 import math
-from typing import Any
 
 import numpy as np
 from hypothesis import given, settings
@@ -15,13 +12,13 @@ from tests.sol_core.generation.page_levels import levels_of
 MOST_CHARACTERS = 1024
 
 
-def cells_of(readers: Any, cells: int) -> list[list[Any]]:
+def cells_of(readers, cells):
     """Readers of the pages of each cell, of each layer."""
     width = math.ceil(readers.shape[1] / cells)
     return [[layer[at : at + width] for at in range(0, len(layer), width)] for layer in readers]
 
 
-def drawn(seed: int, layers: int, pages: int, heads: int, density: float) -> Any:
+def drawn(seed, layers, pages, heads, density):
     """How many heads read each page; some cells by none, some by all."""
     random = np.random.default_rng(seed)
     readers = random.binomial(heads, density, (layers, pages))
@@ -30,7 +27,7 @@ def drawn(seed: int, layers: int, pages: int, heads: int, density: float) -> Any
     return readers.astype(np.uint8)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 999),
     layers=st.integers(1, 80),
@@ -38,9 +35,7 @@ def drawn(seed: int, layers: int, pages: int, heads: int, density: float) -> Any
     heads=st.integers(1, 8),
     density=st.sampled_from([0.0, 0.1, 0.5, 0.9, 1.0]),
 )
-def test_every_cell_has_the_level_of_its_share(
-    seed: int, layers: int, pages: int, heads: int, density: float
-) -> None:
+def test_every_cell_has_the_level_of_its_share(seed, layers, pages, heads, density):
     readers = drawn(seed, layers, pages, heads, density)
     record = page_reads(readers, heads)
     assert len(record.levels) <= MOST_CHARACTERS
@@ -56,7 +51,7 @@ def test_every_cell_has_the_level_of_its_share(
     assert record.share == int(readers.sum(dtype=int)) / (layers * pages * heads)
 
 
-def test_one_head_of_a_wide_cell_is_not_lost_and_many_heads_are_counted() -> None:
+def test_one_head_of_a_wide_cell_is_not_lost_and_many_heads_are_counted():
     readers = np.zeros((80, 1000), np.uint8)
     readers[79, 999] = 1
     record = page_reads(readers, 8)
@@ -65,7 +60,7 @@ def test_one_head_of_a_wide_cell_is_not_lost_and_many_heads_are_counted() -> Non
     assert page_reads(np.full((2, 1000), 200, np.uint8), 200).share == 1, "more than a byte holds"
 
 
-def test_lists_name_the_pages_that_were_read() -> None:
+def test_lists_name_the_pages_that_were_read():
     random = np.random.default_rng(4)
     for pages in (3, 64, 150):
         readers = random.binomial(2, 0.2, (3, pages)).astype(np.uint8)

@@ -1,7 +1,5 @@
 """Which pages a step read, a digit a page; the prompt's text by the same pages."""
 
-from __future__ import annotations
-
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,9 +13,7 @@ DIGITS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 
 
 @given(st.integers(1, 6), st.integers(1, 40), st.integers(1, 5), st.integers(0, 2**32 - 1))
-def test_a_digit_a_page_is_its_share_of_layers_and_heads(
-    layers: int, pages: int, heads: int, seed: int
-) -> None:
+def test_a_digit_a_page_is_its_share_of_layers_and_heads(layers, pages, heads, seed):
     readers = np.random.default_rng(seed).integers(0, heads + 1, (layers, pages)).astype(np.uint8)
     reads = page_reads(readers, heads)
     shares = readers.sum(0) / (layers * heads)
@@ -30,7 +26,7 @@ def test_a_digit_a_page_is_its_share_of_layers_and_heads(
         assert share <= value + 1e-9 < share + 1 / 63 + 1e-6, "rounded up: what was read shows"
 
 
-def test_a_run_has_its_prompts_text_page_by_page() -> None:
+def test_a_run_has_its_prompts_text_page_by_page():
     model = make_language_model()
     prompt = "The village lies on the north coast. Mira Okafor keeps the lighthouse."
     events = list(
@@ -41,7 +37,6 @@ def test_a_run_has_its_prompts_text_page_by_page() -> None:
     assert len(first.page_texts) == -(-first.prompt_tokens // 8)
     assert "".join(first.page_texts) == prompt
     for token in tokens:
-        assert token.page_reads is not None
         lists = token.page_reads.lists(model.spec.num_layers)
         read = {page for layer in lists for page in layer}
         by_page = token.page_reads.by_page or "/" * token.page_reads.pages

@@ -1,12 +1,9 @@
 """Warming up compiles what decoding needs, and the page says when it waits for that."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import torch
@@ -76,13 +73,13 @@ sys.exit(f"compiled only when it was needed: {late}" if late else 0)
 """
 
 
-def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
+def _run(*arguments):
     command = [sys.executable, *arguments]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture(scope="module")
-def saved(tmp_path_factory: pytest.TempPathFactory) -> str:
+def saved(tmp_path_factory):
     """A model of other proportions than the one that warms up."""
     return str(save_model_folder(tmp_path_factory.mktemp("m"), FAMILIES[0].name, starts=False))
 
@@ -91,12 +88,12 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.mark.parametrize(
     ("dtype", "bits"), [("float32", ""), ("bfloat16", ""), ("float32", "4"), ("float32", "8")]
 )
-def test_nothing_is_left_to_compile_for_decoding(dtype: str, bits: str, saved: str) -> None:
+def test_nothing_is_left_to_compile_for_decoding(dtype, bits, saved):
     done = _run("-c", CHILD, dtype, bits, saved)
     assert done.returncode == 0, done.stderr
 
 
-def test_a_program_whose_model_cannot_be_loaded_ends_as_others_do(tmp_path: Path) -> None:
+def test_a_program_whose_model_cannot_be_loaded_ends_as_others_do(tmp_path):
     code = """
 import sys, time
 from sol_core import SolError, load_model
@@ -111,12 +108,12 @@ except SolError:
     assert (done.returncode, done.stdout.split()) == (0, ["caught", "compiled"]), done.stderr
 
 
-def test_a_card_warms_up_on_the_model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_card_warms_up_on_the_model(monkeypatch, tmp_path):
     lm = FrozenLM(SMALL_SPEC, arrange_weights(small_tensors(), SMALL_SPEC, torch.float32))
-    kinds: set[tuple[bool, str]] = set()
+    kinds = set()
     step = FrozenLM.decode_step
 
-    def watch(self: Any, tokens: Any, cache: Any, actions: Any, **how: Any) -> Any:
+    def watch(self, tokens, cache, actions, **how):
         kinds.add((actions[0].is_dense, how["mechanisms"].page_scorer))
         return step(self, tokens, cache, actions, **how)
 
@@ -126,8 +123,8 @@ def test_a_card_warms_up_on_the_model(monkeypatch: pytest.MonkeyPatch, tmp_path:
         "sol_core.models.loading.load_language_model", lambda *_, **__: SimpleNamespace(lm=lm)
     )
     monkeypatch.setattr(warm_up, "tune", lambda *_: None)
-    said: list[str] = []
-    options: Any = {"data_dir": tmp_path, "dtype": "float32", "device": "cpu"}
+    said = []
+    options = {"data_dir": tmp_path, "dtype": "float32", "device": "cpu"}
     warm_up.load_warm(str(tmp_path), **options, on_progress=lambda text, part: said.append(text))
     assert kinds == {(dense, scorer) for dense in (True, False) for scorer in ("quest", "int4")}
     assert COMPILING in said

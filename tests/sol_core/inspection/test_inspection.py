@@ -1,11 +1,7 @@
 """Inspection: every row against plain scoring, the report against hand-made tokens, the lens."""
 
-from __future__ import annotations
-
 import json
 import math
-from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -25,7 +21,6 @@ from sol_core.inspection.records import (
     InspectionStart,
 )
 from sol_core.lens.engine import look_at_text
-from sol_core.models.loading import LanguageModel
 from sol_core.policy import load_policy
 from tests.support.tiny_policies import save_tiny_policy
 
@@ -33,11 +28,10 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 TEXT = "The keeper of the light wrote: 12 ships, Ada's too. def f(): 7\nÉ!"
 BUDGET = Budget(0.4, 0.6, 8.0)
 GRID = ActionGrid(page_size=4)
-Made = tuple[InspectionStart, list[InspectedToken], InspectionEnd]
 STATIC, RANDOM = ScheduleConfig("static", BUDGET), ScheduleConfig("random", BUDGET, seed=3)
 
 
-def inspected(model: LanguageModel, text: str = TEXT, **options: Any) -> Made:
+def inspected(model, text=TEXT, **options):
     config = InspectionConfig(**({"schedules": (STATIC, RANDOM), "grid": GRID} | options))
     start, *tokens, end = inspect_text(model, text, config)
     assert isinstance(start, InspectionStart)
@@ -46,11 +40,11 @@ def inspected(model: LanguageModel, text: str = TEXT, **options: Any) -> Made:
 
 
 @pytest.fixture(scope="module")
-def made(model: LanguageModel) -> Made:
+def made(model):
     return inspected(model)
 
 
-def test_every_row_scores_as_the_same_actions_alone(model: LanguageModel, made: Made) -> None:
+def test_every_row_scores_as_the_same_actions_alone(model, made):
     start, tokens, _ = made
     assert start.rows == ("dense", "static", "random")
     ids = (*start.prefix, *(token.token_id for token in tokens))
@@ -64,7 +58,7 @@ def test_every_row_scores_as_the_same_actions_alone(model: LanguageModel, made: 
     assert any(token.rows[2].kl > 1e-3 for token in tokens)
 
 
-def test_tokens_say_what_they_are_and_what_dense_thought(made: Made) -> None:
+def test_tokens_say_what_they_are_and_what_dense_thought(made):
     start, tokens, _ = made
     assert start.prefix_text + "".join(token.text for token in tokens) == TEXT
     assert [token.index for token in tokens] == list(range(len(tokens)))
@@ -80,7 +74,7 @@ def test_tokens_say_what_they_are_and_what_dense_thought(made: Made) -> None:
         assert token.rows[1].cost.bytes_read < token.rows[0].cost.bytes_read
 
 
-def test_rows_say_which_pages_they_read(model: LanguageModel, made: Made) -> None:
+def test_rows_say_which_pages_they_read(model, made):
     _, plain, _ = made
     assert not any(row.by_page for token in plain for row in token.rows)
     options = {"schedules": (STATIC,), "grid": GRID, "read_pages": True}
@@ -93,7 +87,7 @@ def test_rows_say_which_pages_they_read(model: LanguageModel, made: Made) -> Non
     assert "read_pages" not in start.to_dict()
 
 
-def test_budgets_are_met_and_totals_are_means(made: Made) -> None:
+def test_budgets_are_met_and_totals_are_means(made):
     _, tokens, end = made
     assert end.reason == "finished"
     assert end.num_tokens == len(tokens)
@@ -104,7 +98,7 @@ def test_budgets_are_met_and_totals_are_means(made: Made) -> None:
             assert totals.spend.as_tuple() == pytest.approx(BUDGET.as_tuple(), abs=0.02)
 
 
-def test_a_painted_schedule_takes_the_painted_actions(model: LanguageModel) -> None:
+def test_a_painted_schedule_takes_the_painted_actions(model):
     levels = GRID.levels()
     painted = tuple(
         Action.of([some[step % len(some)] for some in levels]) for step in range(len(TEXT) - 2)
@@ -119,10 +113,10 @@ def test_a_painted_schedule_takes_the_painted_actions(model: LanguageModel) -> N
     assert "painted" not in config.to_dict()["schedules"][0]
     for wrong in ({"kind": "painted"}, {"kind": "static", "painted": painted}):
         with pytest.raises(ConfigError, match="painted needs an action per step"):
-            ScheduleConfig(**wrong)  # type: ignore[arg-type]
+            ScheduleConfig(**wrong)
 
 
-def test_static_is_scored_again(model: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_static_is_scored_again(model, monkeypatch):
     monkeypatch.setattr("sol_core.inspection.engine.ENOUGH_TOKENS", 20)
     rich = ScheduleConfig("random", Budget(0.8, 0.9, 8.0), seed=1)
     _, tokens, end = inspected(model, schedules=(STATIC, rich))
@@ -138,7 +132,7 @@ def test_static_is_scored_again(model: LanguageModel, monkeypatch: pytest.Monkey
     assert inspected(model, schedules=(STATIC, rich))[2].matched == ()
 
 
-def test_a_saved_runs_tokens_are_scored_after_its_prompt(model: LanguageModel) -> None:
+def test_a_saved_runs_tokens_are_scored_after_its_prompt(model):
     config = GenerationConfig(STATIC, grid=GRID, chat=True, max_new_tokens=9)
     made = [one for one in generate(model, "Hello", config) if isinstance(one, TokenEvent)]
     options = {"chat": True, "generated": tuple(one.token_id for one in made)}
@@ -148,7 +142,7 @@ def test_a_saved_runs_tokens_are_scored_after_its_prompt(model: LanguageModel) -
     assert [token.rows[1].nll for token in tokens] == pytest.approx(losses, abs=1e-4)
 
 
-def test_long_texts_are_cut_and_it_is_said(model: LanguageModel) -> None:
+def test_long_texts_are_cut_and_it_is_said(model):
     room = model.context_length
     start, tokens, _ = inspected(model, "ab" * room, schedules=())
     assert len(tokens) == start.scored_tokens == room
@@ -158,9 +152,9 @@ def test_long_texts_are_cut_and_it_is_said(model: LanguageModel) -> None:
     assert start.tokens_left_out == start.text_tokens - 9
 
 
-def test_a_stop_ends_it_with_a_report_of_what_there_is(model: LanguageModel) -> None:
+def test_a_stop_ends_it_with_a_report_of_what_there_is(model):
     config = InspectionConfig((STATIC,), GRID)
-    seen: list[Any] = []
+    seen = []
     for event in inspect_text(model, TEXT, config, should_stop=lambda: len(seen) > 6):
         seen.append(event)
     end = seen[-1]
@@ -187,17 +181,14 @@ FOUR_POLICIES = tuple(ScheduleConfig("policy", policy=name) for name in "abcd")
         ("abc", {"schedules": FOUR_POLICIES}, "at most 3 schedules"),
         ("abc", {"schedules": (ScheduleConfig("static", Budget(0.04)),)}, "outside the grid's"),
         ("abc", {"prefix_tokens": 5, "max_tokens": 5}, "above the 5 that are not scored"),
-        ("abc", {"chat": True}, "chat is for a prompt"),
     ],
 )
-def test_what_makes_no_sense_is_refused_before_any_event(
-    model: LanguageModel, text: str, options: dict[str, Any], message: str
-) -> None:
+def test_what_makes_no_sense_is_refused_before_any_event(model, text, options, message):
     with pytest.raises(ConfigError, match=message):
         inspect_text(model, text, InspectionConfig(**({"schedules": (STATIC,)} | options)))
 
 
-def token(index: int, kind: str, *rows: tuple[Action, float, float]) -> InspectedToken:
+def token(index, kind, *rows):
     """A token from (action, nll, kl) of its rows."""
     made = tuple(
         InspectedRow(name, *row, 1.0 + index, StepCost())
@@ -215,7 +206,7 @@ TOKENS = [
 ]
 
 
-def test_the_report_lists_what_its_words_say() -> None:
+def test_the_report_lists_what_its_words_say():
     report = difficulty(("dense", "static", "policy:p"), TOKENS)
     assert [place.index for place in report.least_confident] == [3, 0, 2, 1]
     static, policy = report.rows
@@ -229,7 +220,7 @@ def test_the_report_lists_what_its_words_say() -> None:
     assert [(place.index, place.cheaper) for place in policy.over_served] == [(1, "static")]
 
 
-def test_the_report_gives_spend_by_kind_and_what_it_goes_along_with() -> None:
+def test_the_report_gives_spend_by_kind_and_what_it_goes_along_with():
     _, policy = difficulty(("dense", "static", "policy:p"), TOKENS).rows
     kinds = {kind.kind: kind for kind in policy.kinds}
     assert list(kinds) == ["word start", "name"]
@@ -242,7 +233,7 @@ def test_the_report_gives_spend_by_kind_and_what_it_goes_along_with() -> None:
 
 
 @pytest.mark.parametrize("schedules", [(), (RANDOM,)], ids=["dense", "random"])
-def test_the_lens_finds_it(model: LanguageModel, schedules: tuple[ScheduleConfig, ...]) -> None:
+def test_the_lens_finds_it(model, schedules):
     _, tokens, _ = inspected(model, schedules=schedules)
     config = InspectionConfig(schedules, GRID)
     view, token_id = look_at_text(model, TEXT, 30, config)
@@ -260,7 +251,7 @@ def test_the_lens_finds_it(model: LanguageModel, schedules: tuple[ScheduleConfig
         look_at_text(model, TEXT, last + 1, config)
 
 
-def test_a_policy_beside_static(model: LanguageModel, tmp_path: Path) -> None:
+def test_a_policy_beside_static(model, tmp_path):
     folder = save_tiny_policy(model, tmp_path / "tiny")
     schedules = STATIC, ScheduleConfig("policy", BUDGET, policy="mine")
     config = InspectionConfig(schedules, load_policy(folder, model).info.grid)

@@ -1,14 +1,11 @@
 """The lens: every alternative of one step, against the run itself and plain scoring."""
 
-from __future__ import annotations
-
 import dataclasses
 import itertools
 import json
 import logging
 import math
 from importlib import resources
-from typing import Any
 from unittest.mock import Mock
 
 import pytest
@@ -23,7 +20,6 @@ from sol_core.generation.engine import encode_prompt, generate
 from sol_core.lens.engine import FOLLOWING, Lens
 from sol_core.lens.records import LensRun
 from sol_core.models import FrozenLM
-from sol_core.models.loading import LanguageModel
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 logger = logging.getLogger(__name__)
@@ -32,9 +28,7 @@ GRID = ActionGrid(page_size=4)
 STEPS = 24
 
 
-def made(
-    model: LanguageModel, prompt: str = PROMPT, **options: Any
-) -> tuple[LensRun, list[TokenEvent]]:
+def made(model, prompt=PROMPT, **options):
     """A run under random actions, as the lens takes it, and its own events."""
     schedule = ScheduleConfig("random", Budget(0.4, 0.6, 8.0), seed=3)
     defaults = {"schedule": schedule, "grid": GRID, "max_new_tokens": STEPS}
@@ -50,12 +44,12 @@ def made(
 
 
 @pytest.fixture(scope="module")
-def run(model: LanguageModel) -> LensRun:
+def run(model):
     return made(model)[0]
 
 
 @pytest.mark.parametrize("options", [{}, {"prompt": "a"}], ids=["a text", "one token"])
-def test_the_taken_row_is_the_run(model: LanguageModel, options: dict[str, Any]) -> None:
+def test_the_taken_row_is_the_run(model, options):
     run, events = made(model, **options)
     lens = Lens(model, run)
     for index in (11, 3, 0, STEPS - 1, 4, 5):
@@ -72,7 +66,7 @@ BESIDE = (
 THIRDS = ActionGrid(channel_keep_ratios=(1 / 3, 2 / 3, 1.0), page_size=4)
 
 
-def test_only_a_run_with_a_dense_row_has_a_kl_to_it(model: LanguageModel) -> None:
+def test_only_a_run_with_a_dense_row_has_a_kl_to_it(model):
     run, events = made(model, grid=THIRDS, side_rows=BESIDE)
     event, view = events[3], Lens(model, run).look(3)
     assert view.replayed.kl_to_dense == pytest.approx(event.kl_to_dense, rel=1e-4, abs=1e-6)
@@ -86,7 +80,7 @@ def test_only_a_run_with_a_dense_row_has_a_kl_to_it(model: LanguageModel) -> Non
 
 
 @pytest.mark.model
-def test_a_real_replay_is_the_run_bit_for_bit(default_model: LanguageModel) -> None:
+def test_a_real_replay_is_the_run_bit_for_bit(default_model):
     """In bfloat16 a step of another number of rows adds up in another order."""
     shipped = resources.files("sol_core.policy") / "shipped" / "smollm2-135m-instruct"
     schedule = ScheduleConfig("policy", Budget(0.5, 2 / 3, 8.0), policy=str(shipped))
@@ -98,9 +92,7 @@ def test_a_real_replay_is_the_run_bit_for_bit(default_model: LanguageModel) -> N
         assert (step.nll, step.entropy, step.kl_to_dense) == recorded
 
 
-def test_rows_are_the_levels_of_one_axis_as_scoring_them_gives(
-    model: LanguageModel, run: LensRun
-) -> None:
+def test_rows_are_the_levels_of_one_axis_as_scoring_them_gives(model, run):
     index = 9
     view = Lens(model, run).look(index)
     assert (view.dense.kl, view.dense.action) == (0, DENSE)
@@ -121,7 +113,7 @@ def test_rows_are_the_levels_of_one_axis_as_scoring_them_gives(
     assert any(abs(row.nll - view.taken.nll) > 1e-4 for row in rows)
 
 
-def test_a_rows_choice_is_its_most_probable_token(model: LanguageModel) -> None:
+def test_a_rows_choice_is_its_most_probable_token(model):
     """The run is greedy: the choice of the row that it took is its token."""
     run, events = made(model)
     lens, others = Lens(model, run), 0
@@ -138,9 +130,7 @@ def test_a_rows_choice_is_its_most_probable_token(model: LanguageModel) -> None:
     assert others > 0
 
 
-def test_all_levels_are_one_decode_step(
-    model: LanguageModel, run: LensRun, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_all_levels_are_one_decode_step(model, run, monkeypatch):
     step = Mock(wraps=model.lm.decode_step)
     monkeypatch.setattr(FrozenLM, "decode_step", step)
     lens, levels = Lens(model, run), sum(len(axis) for axis in GRID.levels())
@@ -156,7 +146,7 @@ def test_all_levels_are_one_decode_step(
 
 
 @pytest.mark.parametrize("index", [0, 6])
-def test_trails_are_the_change_to_dense(model: LanguageModel, run: LensRun, index: int) -> None:
+def test_trails_are_the_change_to_dense(model, run, index):
     # Rounded to few bits, sums in another order may fall to the other side and move 5e-3 nats.
     actions = tuple(dataclasses.replace(action, bit_width=16) for action in run.actions)
     run = dataclasses.replace(run, actions=actions)
@@ -177,7 +167,7 @@ def test_trails_are_the_change_to_dense(model: LanguageModel, run: LensRun, inde
     json.dumps(view.to_dict(), allow_nan=False)
 
 
-def test_a_plane_of_the_joint_grid_agrees_with_the_axes(model: LanguageModel, run: LensRun) -> None:
+def test_a_plane_of_the_joint_grid_agrees_with_the_axes(model, run):
     lens, index = Lens(model, run), 9
     view = lens.look(index)
     plane = lens.plane(index, view.taken.action.bit_width)
@@ -190,7 +180,7 @@ def test_a_plane_of_the_joint_grid_agrees_with_the_axes(model: LanguageModel, ru
         assert found[row.action].kl == pytest.approx(row.kl, abs=1e-4)
 
 
-def test_bad_runs_and_positions_are_named(model: LanguageModel, run: LensRun) -> None:
+def test_bad_runs_and_positions_are_named(model, run):
     for ask in (Lens(model, run).look, lambda at: Lens(model, run).plane(at, 8)):
         for index in (-1, STEPS):
             with pytest.raises(ConfigError, match=f"tokens 0 to {STEPS - 1}, got {index}"):

@@ -1,9 +1,5 @@
 """Pages taken away: a step, a ranking and a generation that never read them."""
 
-from __future__ import annotations
-
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
@@ -15,8 +11,6 @@ from sol_core.events import FinishEvent, PrefillEvent, TokenEvent
 from sol_core.generation.engine import encode_prompt, generate
 from sol_core.lens.engine import Lens
 from sol_core.lens.records import LensRun
-from sol_core.models.cache import KVCache
-from sol_core.models.loading import LanguageModel
 from sol_core.models.signals import Observe
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -25,7 +19,7 @@ GRID = ActionGrid(page_size=4)
 SPARSE = Action(0.5, 1.0, 16)
 
 
-def prefilled(model: LanguageModel, page_size: int = 4) -> tuple[KVCache, list[int]]:
+def prefilled(model, page_size=4):
     tokens = encode_prompt(model, PROMPT, chat=False)
     cache = model.lm.new_cache(1, len(tokens) + 4, page_size=page_size)
     model.lm.prefill(torch.tensor([tokens[:-1]]), cache)
@@ -34,16 +28,13 @@ def prefilled(model: LanguageModel, page_size: int = 4) -> tuple[KVCache, list[i
 
 @pytest.mark.parametrize("action", [DENSE, SPARSE], ids=["dense", "sparse"])
 @pytest.mark.parametrize("grid", [GRID, GRIDS["default"]], ids=["paper", "default"])
-def test_a_page_left_out_is_not_read(
-    model: LanguageModel, action: Action, grid: ActionGrid
-) -> None:
+def test_a_page_left_out_is_not_read(model, action, grid):
     size = grid.page_size
     cache, tokens = prefilled(model, size)
     fed, pages = torch.tensor([tokens[-1]]), [1, 3]
-    step: dict[str, Any] = {"mechanisms": grid.mechanisms, "page_reads": True}
+    step = {"mechanisms": grid.mechanisms, "page_reads": True}
     plain = model.lm.decode_step(fed, cache.branch(1, 4), action, **step)
     without = model.lm.decode_step(fed, cache.branch(1, 4), action, left_out=[pages], **step)
-    assert without.page_readers is not None
     assert not without.page_readers[0, :, pages].any()
     assert (without.logits - plain.logits).abs().max() > 1e-3
     seen = (len(tokens) - 2 * size) * model.spec.num_kv_heads
@@ -53,7 +44,7 @@ def test_a_page_left_out_is_not_read(
     assert torch.allclose(nothing.logits, plain.logits, atol=2e-3)
 
 
-def test_its_keys_and_values_reach_nothing(model: LanguageModel) -> None:
+def test_its_keys_and_values_reach_nothing(model):
     cache, tokens = prefilled(model)
     fed = torch.tensor([tokens[-1]])
     want = model.lm.decode_step(fed, cache.branch(1, 4), left_out=[[2]])
@@ -65,7 +56,7 @@ def test_its_keys_and_values_reach_nothing(model: LanguageModel) -> None:
     assert torch.equal(got.logits, want.logits)
 
 
-def test_rows_of_a_shared_prefix_leave_out_pages_of_their_own(model: LanguageModel) -> None:
+def test_rows_of_a_shared_prefix_leave_out_pages_of_their_own(model):
     cache, tokens = prefilled(model)
     fed = torch.tensor([tokens[-1]])
     each = [[], [0], [2, 4]]
@@ -78,15 +69,13 @@ def test_rows_of_a_shared_prefix_leave_out_pages_of_their_own(model: LanguageMod
 
 
 @pytest.mark.parametrize("page", [-1, 10_000])
-def test_a_page_that_is_not_there_is_refused(model: LanguageModel, page: int) -> None:
+def test_a_page_that_is_not_there_is_refused(model, page):
     cache, tokens = prefilled(model)
     with pytest.raises(ShapeError, match=r"can leave out pages 0 to \d+, got"):
         model.lm.decode_step(torch.tensor([tokens[-1]]), cache, left_out=[[page]])
 
 
-def of_run(
-    model: LanguageModel, **options: Any
-) -> tuple[LensRun, list[TokenEvent], GenerationConfig]:
+def of_run(model, **options):
     defaults = {"grid": GRID, "max_new_tokens": 9, "ignore_end_of_text": True}
     config = GenerationConfig(**(defaults | options))
     events = [e for e in generate(model, PROMPT, config) if isinstance(e, TokenEvent)]
@@ -100,7 +89,7 @@ def of_run(
 STATIC = ScheduleConfig("static", Budget(0.5, 1.0, 16.0))
 
 
-def test_effects_of_pages_one_by_one_and_together(model: LanguageModel) -> None:
+def test_effects_of_pages_one_by_one_and_together(model):
     run, events, _ = of_run(model, schedule=STATIC)
     lens = Lens(model, run)
     first = lens.page_effects(6, most=3)
@@ -125,7 +114,7 @@ def test_effects_of_pages_one_by_one_and_together(model: LanguageModel) -> None:
         lens.without(6, [(whole.count,)])
 
 
-def test_a_page_that_was_not_read_changes_nothing(model: LanguageModel) -> None:
+def test_a_page_that_was_not_read_changes_nothing(model):
     """Where as many pages are read whatever there is, another takes its place: none is read."""
     run, _, _ = of_run(model, schedule=ScheduleConfig("static", Budget(0.1, 1.0, 16.0)))
     lens = Lens(model, run)
@@ -135,14 +124,11 @@ def test_a_page_that_was_not_read_changes_nothing(model: LanguageModel) -> None:
 
 
 @pytest.mark.parametrize("side", [(), (SideRowConfig("dense", ScheduleConfig("dense")),)])
-def test_a_generation_without_a_page_is_replayed_without_it(
-    model: LanguageModel, side: tuple[SideRowConfig, ...]
-) -> None:
+def test_a_generation_without_a_page_is_replayed_without_it(model, side):
     options = {"schedule": STATIC, "page_reads": True, "side_rows": side}
     run, events, config = of_run(model, left_out=(1, 2), **options)
     for event in events:
         reads = event.page_reads
-        assert reads is not None
         assert all(1 not in layer and 2 not in layer for layer in reads.lists(2))
     look = Lens(model, run).look(5)
     assert look.replayed.nll == pytest.approx(events[5].surprisal, abs=1e-4)
@@ -153,7 +139,7 @@ def test_a_generation_without_a_page_is_replayed_without_it(
     assert [e.surprisal for e in plain[1]] != [e.surprisal for e in events]
 
 
-def test_a_generation_cannot_leave_out_the_page_of_its_last_token(model: LanguageModel) -> None:
+def test_a_generation_cannot_leave_out_the_page_of_its_last_token(model):
     count = (len(encode_prompt(model, PROMPT, chat=False)) - 1) // 4
     with pytest.raises(ConfigError, match=f"pages 0 to {count - 1} can be left out, got {count}"):
         of_run(model, left_out=(count,))

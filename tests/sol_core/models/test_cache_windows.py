@@ -1,14 +1,10 @@
 """Windows: several groups of rows continue one prefilled text from different positions."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 
 from sol_core.actions import DENSE, Action
 from sol_core.errors import ShapeError
-from sol_core.models import FrozenLM
-from sol_core.models.cache import KVCache
 from tests.support.tiny_models import make_tiny_lm
 
 ROWS = [DENSE, Action(0.3, 0.5, 16), Action(0.5, 1.0, 16), Action(0.1, 0.8, 16)]
@@ -16,20 +12,20 @@ STEPS = 11
 
 
 @pytest.fixture(scope="module", params=["llama-gqa-tied", "mistral-window"])
-def family(request: pytest.FixtureRequest) -> str:
+def family(request):
     return str(request.param)
 
 
 @pytest.fixture(scope="module")
-def lm(family: str) -> FrozenLM:
+def lm(family):
     return make_tiny_lm(family)
 
 
-def _texts(rows: int, length: int) -> torch.Tensor:
+def _texts(rows, length):
     return torch.randint(3, 199, (rows, length), generator=torch.Generator().manual_seed(5))
 
 
-def _prefilled(lm: FrozenLM, tokens: torch.Tensor, room: int = 0) -> KVCache:
+def _prefilled(lm, tokens, room=0):
     cache = lm.new_cache(tokens.shape[0], tokens.shape[1] + room)
     lm.prefill(tokens, cache)
     return cache
@@ -43,9 +39,7 @@ def _prefilled(lm: FrozenLM, tokens: torch.Tensor, room: int = 0) -> KVCache:
         ([0, 0, 1, 1], [16, 16, 16, 16]),  # in order: no index is needed
     ],
 )
-def test_windows_equal_prefills_of_their_own(
-    lm: FrozenLM, group: int, sources: list[int], lengths: list[int]
-) -> None:
+def test_windows_equal_prefills_of_their_own(lm, group, sources, lengths):
     """16 rows and more go through the CPU kernel, fewer through the reference."""
     tokens = _texts(2, 40)
     together = _prefilled(lm, tokens).branch(group, STEPS, lengths, sources)
@@ -64,7 +58,7 @@ def test_windows_equal_prefills_of_their_own(
             torch.testing.assert_close(found[rows], expected, rtol=0, atol=5e-4)
 
 
-def test_windows_copy_no_shared_page(lm: FrozenLM) -> None:
+def test_windows_copy_no_shared_page(lm):
     prefix = _prefilled(lm, _texts(2, 64))
     windows = prefix.branch(4, STEPS, [16, 40, 64, 8], [1, 0, 0, 1])
     for read in (None, "codes", "bounds"):
@@ -73,17 +67,13 @@ def test_windows_copy_no_shared_page(lm: FrozenLM) -> None:
         assert shared.keys.data_ptr() == block.keys.data_ptr()
         assert own.keys.shape[0] == 16
         assert shared.keys.shape[0] == 2
-    assert shared.page_min is not None
-    assert block.page_min is not None
     assert shared.page_min.data_ptr() == block.page_min.data_ptr()
     assert windows.capacity <= STEPS + 8
 
 
-def _check_bounds(lm: FrozenLM, cache: KVCache) -> None:
+def _check_bounds(lm, cache):
     for layer in range(lm.spec.num_layers):
         block = cache.blocks(layer, 0, read="bounds")[-1]
-        assert block.page_min is not None
-        assert block.page_max is not None
         for row, length in enumerate(cache.own_lengths):
             for page in range(-(-length // cache.page_size)):
                 keys = block.keys[row, :, page * 8 : min(length, page * 8 + 8)]
@@ -91,7 +81,7 @@ def _check_bounds(lm: FrozenLM, cache: KVCache) -> None:
                 assert torch.equal(block.page_max[row, :, page], keys.amax(1))
 
 
-def test_bounds_forget_a_step_that_failed(lm: FrozenLM) -> None:
+def test_bounds_forget_a_step_that_failed(lm):
     cache = _prefilled(lm, _texts(2, 13), room=8)
     lm.decode_step(torch.tensor([3, 4]), cache, Action(0.4))
     spec = lm.spec
@@ -113,9 +103,7 @@ def test_bounds_forget_a_step_that_failed(lm: FrozenLM) -> None:
         ([-1], [0], "within its sequence's"),
     ],
 )
-def test_windows_that_do_not_exist_are_refused(
-    lm: FrozenLM, lengths: list[int], sources: list[int], message: str
-) -> None:
+def test_windows_that_do_not_exist_are_refused(lm, lengths, sources, message):
     prefix = _prefilled(lm, _texts(2, 20))
     with pytest.raises(ShapeError, match=message):
         prefix.branch(2, 4, lengths, sources)

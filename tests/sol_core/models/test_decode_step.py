@@ -1,7 +1,5 @@
 """Invariants of the compressed decode step and of the KV cache."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest
@@ -11,13 +9,11 @@ from hypothesis import strategies as st
 
 from sol_core.actions import DENSE, GRIDS, MLP_PRUNERS, PAGE_SCORERS, Action, Mechanisms
 from sol_core.errors import ConfigError, ContextLengthError, ShapeError
-from sol_core.models import FrozenLM
 from sol_core.models.signals import Observe
 from tests.support.tiny_models import make_tiny_lm
 
 ALL = Observe.CONCENTRATION
 
-SPARSE = Action(0.3, 0.5, 6)
 actions = st.builds(
     Action,
     st.sampled_from([0.1, 0.3, 0.5, 0.9, 1.0]),
@@ -27,17 +23,17 @@ actions = st.builds(
 
 
 @pytest.fixture(scope="module")
-def lm() -> FrozenLM:
+def lm():
     return make_tiny_lm()
 
 
-def _prompt(length: int, rows: int = 1, seed: int = 1) -> torch.Tensor:
+def _prompt(length, rows=1, seed=1):
     return torch.randint(3, 199, (rows, length), generator=torch.Generator().manual_seed(seed))
 
 
 @given(others=st.lists(actions, min_size=2, max_size=2))
 @settings(max_examples=25)
-def test_a_dense_row_does_not_feel_its_neighbours(others: list[Action]) -> None:
+def test_a_dense_row_does_not_feel_its_neighbours(others):
     lm = make_tiny_lm()
     prefix = lm.new_cache(1, 21)
     lm.prefill(_prompt(21), prefix)
@@ -49,9 +45,7 @@ def test_a_dense_row_does_not_feel_its_neighbours(others: list[Action]) -> None:
 
 @pytest.mark.parametrize("rows", [1, 17])
 @pytest.mark.parametrize("grid", GRIDS)
-def test_what_no_kernel_serves_is_computed_from_its_declaration(
-    grid: str, rows: int, lm: FrozenLM, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_no_kernel_serves_is_computed_from_its_declaration(grid, rows, lm, monkeypatch):
     how = GRIDS[grid].mechanisms
     scorer = replace(how.scorer, name="slow", cpu_choice=None, gpu_choice=None)
     monkeypatch.setitem(PAGE_SCORERS, "slow", scorer)
@@ -60,7 +54,7 @@ def test_what_no_kernel_serves_is_computed_from_its_declaration(
     prefix = lm.new_cache(1, 50)
     lm.prefill(_prompt(50), prefix)
 
-    def logits(how: Mechanisms) -> torch.Tensor:
+    def logits(how):
         cache, token = prefix.branch(rows, 2), torch.full((rows,), 5)
         for _ in range(2):
             found = lm.decode_step(token, cache, Action(0.3, 0.5), mechanisms=how, observe=ALL)
@@ -70,7 +64,7 @@ def test_what_no_kernel_serves_is_computed_from_its_declaration(
     torch.testing.assert_close(logits(slow), logits(how), rtol=1e-3, atol=1e-3)
 
 
-def test_an_empty_prefix_can_be_decoded(lm: FrozenLM) -> None:
+def test_an_empty_prefix_can_be_decoded(lm):
     cache = lm.new_cache(1, 8)
     whole = lm.new_cache(1, 8)
     hidden = lm.prefill(_prompt(3), whole)
@@ -79,14 +73,14 @@ def test_an_empty_prefix_can_be_decoded(lm: FrozenLM) -> None:
     torch.testing.assert_close(output.logits, lm.logits(hidden[:, -1]), rtol=0, atol=1e-4)
 
 
-def test_bad_arguments_are_named(lm: FrozenLM) -> None:
+def test_bad_arguments_are_named(lm):
     cache = lm.new_cache(2, 8)
     with pytest.raises(ShapeError, match=r"tokens \[2\]"):
         lm.decode_step(torch.tensor([1]), cache)
     with pytest.raises(ShapeError, match="actions"):
         lm.decode_step(torch.tensor([1, 1]), cache, [DENSE])
     with pytest.raises(ConfigError, match="quant_site"):
-        Mechanisms(quant_site="mlp")  # type: ignore[arg-type]
+        Mechanisms(quant_site="mlp")
     with pytest.raises(ShapeError, match="prefill"):
         lm.prefill(_prompt(4), cache)
     with pytest.raises(ContextLengthError, match="256"):
@@ -96,9 +90,7 @@ def test_bad_arguments_are_named(lm: FrozenLM) -> None:
 
 
 @pytest.mark.parametrize("how", [grid.mechanisms for grid in GRIDS.values()], ids=list(GRIDS))
-def test_page_readers_are_counted_beside_a_step_that_they_do_not_change(
-    lm: FrozenLM, how: Mechanisms
-) -> None:
+def test_page_readers_are_counted_beside_a_step_that_they_do_not_change(lm, how):
     """Of 41 tokens, 6 pages: all heads read all where all is kept; where 3 pages are, between 3
     and, if every head chose others, all of them."""
     prefix = lm.new_cache(1, 40)
@@ -109,7 +101,6 @@ def test_page_readers_are_counted_beside_a_step_that_they_do_not_change(
     assert plain.page_readers is None
     assert torch.equal(plain.logits, watched.logits)
     readers = watched.page_readers
-    assert readers is not None
     assert readers.shape == (2, lm.spec.num_layers, 6)
     heads = lm.spec.num_kv_heads
     assert (readers[0] == heads).all()

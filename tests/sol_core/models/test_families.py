@@ -1,14 +1,12 @@
 """Our decoder against transformers, for every family: prefill and 20 decode steps."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 
 from sol_core.errors import ModelLoadError
 from sol_core.models import spec_from_config
 from sol_core.models.weights import arrange_weights
-from tests.support.tiny_models import FAMILIES, Family, make_pair
+from tests.support.tiny_models import FAMILIES, make_pair
 
 TOLERANCE = 1e-4
 PROMPT, STEPS = 23, 20
@@ -16,7 +14,7 @@ ids = pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name
 
 
 @ids
-def test_prefill_in_parts_and_decode_match_transformers(family: Family) -> None:
+def test_prefill_in_parts_and_decode_match_transformers(family):
     reference, lm = make_pair(family)
     tokens = torch.randint(3, 199, (1, PROMPT + STEPS))
     with torch.no_grad():
@@ -30,7 +28,7 @@ def test_prefill_in_parts_and_decode_match_transformers(family: Family) -> None:
 
 
 @ids
-def test_left_padded_batch_matches_transformers(family: Family) -> None:
+def test_left_padded_batch_matches_transformers(family):
     reference, lm = make_pair(family)
     lengths = [PROMPT, PROMPT - 7, PROMPT - 16]
     tokens = torch.randint(3, 199, (3, PROMPT + STEPS))
@@ -63,7 +61,7 @@ REMOVED = torch.empty(0)  # stands for a tensor that is left out
     ],
     ids=["missing", "left over", "misshapen"],
 )
-def test_weights_that_do_not_fit_are_named(name: str, tensor: torch.Tensor, words: str) -> None:
+def test_weights_that_do_not_fit_are_named(name, tensor, words):
     reference, _ = make_pair(FAMILIES[0])
     tensors = {k: v for k, v in reference.state_dict().items() if k != "lm_head.weight"}
     tensors[name] = tensor
@@ -77,15 +75,15 @@ class _OnZeroGpu(torch.Tensor):
     """A tensor of ZeroGPU's main process: its device says cuda, ``is_cuda`` says no."""
 
     @property
-    def device(self) -> torch.device:
+    def device(self):
         return torch.device("cuda")
 
 
-def test_the_mlp_lies_in_channel_major_on_zero_gpu_too() -> None:
+def test_the_mlp_lies_in_channel_major_on_zero_gpu_too():
     reference, lm = make_pair(FAMILIES[0])
     tensors = reference.state_dict()
 
-    def emulated(tensor: torch.Tensor) -> torch.Tensor:
+    def emulated(tensor):
         return tensor.as_subclass(_OnZeroGpu)
 
     weights = arrange_weights(tensors, lm.spec, torch.bfloat16, emulated)

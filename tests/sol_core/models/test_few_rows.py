@@ -1,14 +1,11 @@
 """The few-row CPU path on the real model: the same tokens in fp32, the same likelihood in bf16."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 
 from kernels.decode_layer import few_row_kernel
 from sol_core.actions import Action
 from sol_core.models import FrozenLM
-from sol_core.models.loading import LanguageModel
 
 pytestmark = [
     pytest.mark.model,
@@ -18,16 +15,14 @@ pytestmark = [
 _TEXT = "The lighthouse keeper climbed the stairs every evening before the sun went down. "
 
 
-def _reference(lm: FrozenLM) -> FrozenLM:
+def _reference(lm):
     plain = FrozenLM(lm.spec, lm.weights)
     plain.__dict__["_few_rows"] = None  # the cached property, decided
     return plain
 
 
-def test_compressed_steps_are_the_references_in_fp32(default_model: LanguageModel) -> None:
-    """Each from the same dense prefix. Now and then the last digit of a sum decides which of two
-    channels of nearly the same magnitude is kept; that step is another one from there on.
-    """
+def test_compressed_steps_are_the_references_in_fp32(default_model):
+    """Each from the same dense prefix."""
     tokens = default_model.tokenizer(_TEXT * 12)["input_ids"][:160]
     places = range(32, 160, 8)
     fast, action = default_model.lm, Action(0.5, 0.5)

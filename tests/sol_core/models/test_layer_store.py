@@ -1,9 +1,5 @@
 """Page bounds and 4-bit copies follow the keys, however these are written and in any order."""
 
-from __future__ import annotations
-
-from typing import Any
-
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -28,7 +24,7 @@ OPERATIONS = st.lists(
 )
 
 
-def _check(store: LayerStore, ends: list[int], read: str | None) -> None:
+def _check(store, ends, read):
     """What a read reads of the written tokens is that of the keys as they are."""
     if read == "codes":
         for mine, right in zip(store.codes(ends), encode_keys(store.keys), strict=True):
@@ -43,7 +39,7 @@ def _check(store: LayerStore, ends: list[int], read: str | None) -> None:
             assert torch.equal(mine[:, :, :pages], right[:, :, :pages])
 
 
-def _step(store: LayerStore, ends: list[int], new: torch.Tensor, read: Any) -> None:
+def _step(store, ends, new, read):
     """A token per row as steps in buckets write it: what is read of it is decided beforehand."""
     if read is not None:
         store.prepare(read, ends)
@@ -55,11 +51,9 @@ def _step(store: LayerStore, ends: list[int], new: torch.Tensor, read: Any) -> N
     store.rotate_and_write(tokens, torch.tensor(ends), extend=extend)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(first=st.integers(0, 9), apart=st.integers(0, 9), operations=OPERATIONS)
-def test_bounds_and_copies_are_those_of_the_keys(
-    first: int, apart: int, operations: list[tuple[str, Any]]
-) -> None:
+def test_bounds_and_copies_are_those_of_the_keys(first, apart, operations):
     generator = torch.Generator().manual_seed(first)
     shape = (ROWS, HEADS, CAPACITY, SIZE)
     keys = torch.randn(shape, generator=generator)

@@ -1,7 +1,5 @@
 """The default model's head in two passes, against the head read whole."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +10,6 @@ from kernels.head_preview import MARGIN, RESCORED
 from sol_core.actions import DENSE, GRIDS, Action
 from sol_core.decoding.cost import CostModel
 from sol_core.errors import ConfigError
-from sol_core.models.loading import LanguageModel
 from sol_core.models.measured import directions_of, directions_record
 
 NEED = GRIDS["need"].mechanisms
@@ -21,7 +18,7 @@ PROSE = Path(__file__).parents[3] / "README.md"
 ROUNDED = Action(bit_width=15)  # drops next to nothing but the head's second form
 
 
-def test_directions_are_read_back_and_nothing_else_is() -> None:
+def test_directions_are_read_back_and_nothing_else_is():
     directions = torch.linalg.qr(torch.randn(64, 32)).Q.half().float()
     assert torch.equal(directions_of(directions_record(directions)), directions)
     for record in (
@@ -36,18 +33,16 @@ def test_directions_are_read_back_and_nothing_else_is() -> None:
 
 
 @pytest.mark.model
-def test_the_likely_tokens_are_exact_and_the_rest_costs_next_to_nothing(
-    default_model: LanguageModel,
-) -> None:
+def test_the_likely_tokens_are_exact_and_the_rest_costs_next_to_nothing(default_model):
     lm, tokens = default_model.lm, default_model.encode(PROSE.read_text("utf-8"))[:129]
     if lm.weight_bytes.preview is None:
         pytest.skip("steps do not read quantised blocks here")
 
-    def logits(how: object, action: Action) -> torch.Tensor:
+    def logits(how, action):
         cache = lm.new_cache(1, len(tokens))
         lm.prefill(torch.tensor([tokens[:96]]), cache)
         steps = [
-            lm.decode_step(torch.tensor([token]), cache, action, mechanisms=how).logits  # type: ignore[arg-type]
+            lm.decode_step(torch.tensor([token]), cache, action, mechanisms=how).logits
             for token in tokens[96:-1]
         ]
         return torch.cat(steps)
@@ -62,9 +57,7 @@ def test_the_likely_tokens_are_exact_and_the_rest_costs_next_to_nothing(
 
 
 @pytest.mark.model
-def test_a_step_that_drops_something_is_counted_without_the_head_s_saving(
-    default_model: LanguageModel,
-) -> None:
+def test_a_step_that_drops_something_is_counted_without_the_head_s_saving(default_model):
     weights = default_model.lm.weight_bytes
     if weights.preview is None:
         pytest.skip("steps do not read quantised blocks here")

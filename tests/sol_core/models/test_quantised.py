@@ -1,19 +1,15 @@
 """Steps of few rows on the blocks that a GGUF file holds, and the file that keeps them."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
-from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from kernels.quantised_weights import GgufBlocks, unpack_blocks
-from sol_core.actions import DENSE, GRIDS, Action, QuantSite
+from kernels.quantised_weights import unpack_blocks
+from sol_core.actions import DENSE, GRIDS, Action
 from sol_core.errors import ModelLoadError
 from sol_core.files.places import BLOCKS_NAME
 from sol_core.models import FrozenLM, spec_from_config
@@ -37,7 +33,7 @@ CONFIG = LlamaConfig(
 
 
 @pytest.fixture(scope="module", params=["Q4_1", "Q8_0"])
-def blocks(request: pytest.FixtureRequest) -> dict[str, GgufBlocks]:
+def blocks(request):
     """Blocks for every matrix, the layers' of one kind and the embedding's of Q8_0."""
     shapes = LlamaForCausalLM(CONFIG).state_dict()
     return {
@@ -48,13 +44,13 @@ def blocks(request: pytest.FixtureRequest) -> dict[str, GgufBlocks]:
 
 
 @pytest.fixture(scope="module")
-def tensors(blocks: dict[str, GgufBlocks]) -> dict[str, Tensor]:
+def tensors(blocks):
     whole = {name: tensor.float() for name, tensor in LlamaForCausalLM(CONFIG).state_dict().items()}
     whole.pop("lm_head.weight")
     return whole | {name: unpack_blocks(one) for name, one in blocks.items()}
 
 
-def make_model(tensors: dict[str, Tensor], blocks: dict[str, GgufBlocks] | None = None) -> FrozenLM:
+def make_model(tensors, blocks=None):
     spec = spec_from_config(CONFIG)
     return FrozenLM(spec, arrange_weights(tensors, spec, torch.float32, blocks=blocks))
 
@@ -69,14 +65,7 @@ def make_model(tensors: dict[str, Tensor], blocks: dict[str, GgufBlocks] | None 
         ("default", 3, "mlp_input", 2e-2),  # with blocks of 4 bits, products of integers
     ],
 )
-def test_steps_read_the_blocks_and_find_the_same(
-    grid: str,
-    rows: int,
-    site: QuantSite,
-    tolerance: float,
-    blocks: dict[str, GgufBlocks],
-    tensors: dict[str, Tensor],
-) -> None:
+def test_steps_read_the_blocks_and_find_the_same(grid, rows, site, tolerance, blocks, tensors):
     how = replace(GRIDS[grid].mechanisms, quant_site=site)
     tokens = torch.randint(3, 190, (rows, 60), generator=torch.Generator().manual_seed(0))
     plain, packed = make_model(tensors), make_model(tensors, blocks)
@@ -96,9 +85,7 @@ def test_steps_read_the_blocks_and_find_the_same(
     assert 0 <= packed.weight_bytes.nbytes - size < 10_000
 
 
-def test_only_whole_models_of_known_sizes_are_packed(
-    blocks: dict[str, GgufBlocks], tensors: dict[str, Tensor]
-) -> None:
+def test_only_whole_models_of_known_sizes_are_packed(blocks, tensors):
     assert packed_weights(make_model(tensors, blocks).weights) is not None
     assert packed_weights(make_model(tensors).weights) is None
     for missing in ("model.embed_tokens.weight", "model.layers.1.self_attn.k_proj.weight"):
@@ -106,9 +93,7 @@ def test_only_whole_models_of_known_sizes_are_packed(
         assert packed_weights(make_model(tensors, some).weights) is None
 
 
-def test_the_file_must_be_whole_and_of_these_weights(
-    blocks: dict[str, GgufBlocks], tensors: dict[str, Tensor], tmp_path: Path
-) -> None:
+def test_the_file_must_be_whole_and_of_these_weights(blocks, tensors, tmp_path):
     assert read_blocks(tmp_path, tensors) == {}
     kinds = json.dumps({name: one.kind for name, one in blocks.items()})
     path = tmp_path / BLOCKS_NAME
@@ -125,7 +110,7 @@ def test_the_file_must_be_whole_and_of_these_weights(
 
 
 @pytest.mark.model
-def test_the_default_model_s_blocks_are_its_weights(model_data_dir: Path) -> None:
+def test_the_default_model_s_blocks_are_its_weights(model_data_dir):
     from safetensors.torch import load_file
 
     folder = model_data_dir / "models" / "smollm2-135m-instruct"

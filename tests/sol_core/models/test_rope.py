@@ -1,14 +1,12 @@
 """Rotary angles that are looked up."""
 
-from __future__ import annotations
-
 import torch
 
 from sol_core.models.rope import RotaryTable, inverse_frequencies, rotary_angles
 from sol_core.models.spec import RopeSpec
 
 
-def test_looked_up_angles_are_the_computed_ones() -> None:
+def test_looked_up_angles_are_the_computed_ones():
     """Rows at different places, on both sides of a stretch's end, and after many stretches."""
     ropes = [RopeSpec(), RopeSpec(500.0, "linear", factor=4.0)]
     table = RotaryTable(ropes, 16)

@@ -1,7 +1,5 @@
 """What a step and a prefill let a policy observe."""
 
-from __future__ import annotations
-
 import math
 
 import pytest
@@ -18,11 +16,11 @@ ALL = Observe.CONCENTRATION
 PROMPT = 30
 
 
-def _prompt(length: int, rows: int = 1) -> torch.Tensor:
+def _prompt(length, rows=1):
     return torch.randint(3, 199, (rows, length), generator=torch.Generator().manual_seed(1))
 
 
-def test_mass_outside_by_hand() -> None:
+def test_mass_outside_by_hand():
     scores = torch.tensor([[[0.0, 2.0, 1.0, 9.0, 2.0]]])
     valid = torch.tensor([[True, True, True, False, True]])
     tokens = torch.tensor([[4, 4, 4, 0, 1]])
@@ -40,9 +38,7 @@ def test_mass_outside_by_hand() -> None:
     + [(Mechanisms(page_scorer=name), 1) for name in PAGE_SCORERS],
     ids=lambda value: getattr(value, "page_scorer", value),
 )
-def test_prefill_observes_what_dense_steps_observe(
-    family: str, how: Mechanisms, chunk_scores: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_prefill_observes_what_dense_steps_observe(family, how, chunk_scores, monkeypatch):
     monkeypatch.setattr(signals_module, "_SCORES_PER_CHUNK", chunk_scores)
     lm = make_tiny_lm(family)
     tokens = _prompt(PROMPT, rows=2)
@@ -69,7 +65,7 @@ def test_prefill_observes_what_dense_steps_observe(
     assert output.attention_concentration[:, 8:].max() > 0.01
 
 
-def test_signals_of_shared_and_ragged_rows_equal_those_alone() -> None:
+def test_signals_of_shared_and_ragged_rows_equal_those_alone():
     lm = make_tiny_lm()
     lengths = [19, 8, 3]
     tokens = _prompt(19, rows=3)

@@ -1,13 +1,6 @@
-"""A decode step on a GPU must not wait for it: nothing comes back to the host in between.
-
-Seen without a GPU on torch's "meta" device: its tensors have no numbers, so ``.item()``,
-``.cpu()``, ``.tolist()``, ``nonzero`` or a branch on a value raise there.
-"""
-
-from __future__ import annotations
+"""A step waits for no GPU, as torch's "meta" device shows: no tensor there has numbers to read."""
 
 from dataclasses import replace
-from typing import Any
 
 import pytest
 import torch
@@ -15,14 +8,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from kernels.gpu.triton_support import recorded_launches
-from sol_core.actions import DENSE, GRIDS, Action, Mechanisms, QuantSite
+from sol_core.actions import DENSE, GRIDS, Action, Mechanisms
 from sol_core.config import SamplingConfig
 from sol_core.decoding.batch_scheduling import RowSchedulers
-from sol_core.decoding.loop import DecodeOptions, DecodeStep, decode
+from sol_core.decoding.loop import DecodeOptions, decode
 from sol_core.decoding.schedules import FixedScheduler
 from sol_core.generation.sampling import TokenSampler
-from sol_core.models import FrozenLM, StepOutput
-from sol_core.models.cache import KVCache
+from sol_core.models import StepOutput
 from sol_core.models.signals import Observe
 from sol_core.models.step.graph import StepGraphs
 from tests.sol_core.tape import Tape, tape_capture
@@ -38,13 +30,11 @@ CASES = {
 class _CopiesFromHost(TorchDispatchMode):
     """Counts operations that read a tensor of the host into one of the device."""
 
-    def __init__(self) -> None:
+    def __init__(self):
         super().__init__()
         self.count = 0
 
-    def __torch_dispatch__(
-        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         result = function(*args, **(kwargs or {}))
         given = {leaf.device.type for leaf in tree_leaves(args) if isinstance(leaf, torch.Tensor)}
         made = {leaf.device.type for leaf in tree_leaves(result) if isinstance(leaf, torch.Tensor)}
@@ -52,7 +42,7 @@ class _CopiesFromHost(TorchDispatchMode):
         return result
 
 
-def _decoding(family: str) -> tuple[FrozenLM, KVCache]:
+def _decoding(family):
     """A model and four ragged rows behind shared prefixes, one compressed step in."""
     lm = moved(make_tiny_lm(family), "meta")
     cache = lm.new_cache(2, 24, page_size=4)
@@ -62,7 +52,7 @@ def _decoding(family: str) -> tuple[FrozenLM, KVCache]:
     return lm, rows
 
 
-def _step(lm: FrozenLM, rows: KVCache, actions: list[Action], site: QuantSite) -> torch.Tensor:
+def _step(lm, rows, actions, site):
     tokens = torch.zeros(4, dtype=torch.int64, device="meta")
     return lm.decode_step(
         tokens, rows, actions, mechanisms=Mechanisms(quant_site=site), observe=Observe.CONCENTRATION
@@ -71,7 +61,7 @@ def _step(lm: FrozenLM, rows: KVCache, actions: list[Action], site: QuantSite) -
 
 @pytest.mark.parametrize("family", ["llama3-rope", "mistral-window", "gemma3"])
 @pytest.mark.parametrize("site", ["mlp_output", "mlp_input"])
-def test_a_step_brings_nothing_back_to_the_host(family: str, site: QuantSite) -> None:
+def test_a_step_brings_nothing_back_to_the_host(family, site):
     with recorded_launches():
         lm, rows = _decoding(family)
         for actions in CASES.values():
@@ -83,7 +73,7 @@ def test_a_step_brings_nothing_back_to_the_host(family: str, site: QuantSite) ->
 
 @pytest.mark.parametrize("family", ["llama3-rope", "gemma3"])
 @pytest.mark.parametrize("case", CASES)
-def test_a_step_copies_once_from_the_host_and_a_replay_too(family: str, case: str) -> None:
+def test_a_step_copies_once_from_the_host_and_a_replay_too(family, case):
     """The step's numbers; its tokens are on the device already."""
     with recorded_launches():
         lm, rows = _decoding(family)
@@ -99,11 +89,11 @@ def test_a_step_copies_once_from_the_host_and_a_replay_too(family: str, case: st
     assert captured.graph.replays == 3
 
 
-def test_a_generated_token_waits_for_the_device_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_generated_token_waits_for_the_device_once(monkeypatch):
     """All that its consumer looks at comes in one copy; numbers of any other tensor would raise."""
-    copies: list[int] = []
+    copies = []
 
-    def random_copy(output: StepOutput) -> StepOutput:
+    def random_copy(output):
         copies.append(output.logits.shape[0])
         return replace(
             output,
@@ -121,7 +111,7 @@ def test_a_generated_token_waits_for_the_device_once(monkeypatch: pytest.MonkeyP
         rows = RowSchedulers([FixedScheduler([DENSE, Action(0.3, 0.5, 6)])])
         sampler = TokenSampler(SamplingConfig(temperature=1.0))
 
-        def drawn(step: DecodeStep) -> list[int]:
+        def drawn(step):
             assert step.tokens_read == (float(lm.spec.num_layers),)
             assert step.entropy.tolist()[0] > 0
             return [sampler.draw(step.output.logits[0])]
@@ -130,7 +120,7 @@ def test_a_generated_token_waits_for_the_device_once(monkeypatch: pytest.MonkeyP
     assert copies == [1] * 5
 
 
-def test_one_copy_holds_a_whole_step(generator: torch.Generator) -> None:
+def test_one_copy_holds_a_whole_step(generator):
     output = StepOutput(
         torch.randn(2, 8, generator=generator),
         torch.randn(2, 30, generator=generator),

@@ -1,12 +1,6 @@
 """A machine's tuning: measured once, kept, and left alone where nothing is clearly faster."""
 
-from __future__ import annotations
-
-import json
-from collections.abc import Callable
-from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import torch
@@ -21,38 +15,30 @@ pytestmark = pytest.mark.skipif(few_row_kernel() is None, reason="Numba cannot r
 
 
 class _Clock:
-    """Time that passes only while a step runs: so many seconds, by its tuning.
+    """Time that passes only while a step runs: so many seconds, by its tuning."""
 
-    Attributes:
-        cores: that the process has meanwhile, on average.
-    """
-
-    def __init__(self, seconds: Callable[[Tuning], float], cores: float) -> None:
+    def __init__(self, seconds, cores):
         self.now, self.steps, self._seconds, self.cores = 0.0, 0, seconds, cores
 
-    def run(self, chosen: Tuning) -> None:
+    def run(self, chosen):
         self.steps += 1
         self.now += self._seconds(chosen)
 
 
 @pytest.fixture
-def measured(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> Callable[..., tuple[Any, _Clock, list[str]]]:
+def measured(monkeypatch, tmp_path):
     """Tunes a stand-in for a model of quantised weights on four threads."""
     for variable in (tuning.TUNING_VARIABLE, "NUMBA_CACHE_DIR"):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setattr(tuning, "kernel_threads", lambda: 4)
 
-    def measure(
-        seconds: Callable[[Tuning], float], name: str = "weights", cores: float = 4.0
-    ) -> Any:
+    def measure(seconds, name="weights", cores=4.0):
         clock, said = _Clock(seconds, cores), list[str]()
         monkeypatch.setattr(tuning.time, "perf_counter", lambda: clock.now)
         monkeypatch.setattr(tuning.time, "process_time", lambda: clock.cores * clock.now)
         monkeypatch.setattr(tuning, "_steps", lambda lm: clock.run)
         lm = SimpleNamespace(device=torch.device("cpu"), steps_are_quantised=True, tuning=None)
-        model: Any = SimpleNamespace(name="m", fingerprint=name, dtype_name="float32", lm=lm)
+        model = SimpleNamespace(name="m", fingerprint=name, dtype_name="float32", lm=lm)
         tuning.tune(model, tmp_path, lambda: said.append("measuring"))
         return lm, clock, said
 
@@ -62,8 +48,8 @@ def measured(
 DEFAULT = default_tuning(4, quantised=True)
 
 
-def test_the_fastest_choice_is_found_and_kept(measured: Any) -> None:
-    def seconds(chosen: Tuning) -> float:
+def test_the_fastest_choice_is_found_and_kept(measured):
+    def seconds(chosen):
         return 0.02 + 0.001 * abs(chosen.ahead - 6) + 0.002 * abs(chosen.threads - 3)
 
     lm, _, said = measured(seconds)
@@ -74,10 +60,10 @@ def test_the_fastest_choice_is_found_and_kept(measured: Any) -> None:
     assert other.tuning == DEFAULT
 
 
-def test_a_busy_machine_decides_nothing(measured: Any, tmp_path: Path) -> None:
+def test_a_busy_machine_decides_nothing(measured, tmp_path):
     """One thread is best while others have the cores; the next start asks again."""
 
-    def seconds(chosen: Tuning) -> float:
+    def seconds(chosen):
         return 0.02 * chosen.threads
 
     lm, _, said = measured(seconds, cores=2.5)
@@ -88,27 +74,12 @@ def test_a_busy_machine_decides_nothing(measured: Any, tmp_path: Path) -> None:
     assert measured(seconds, cores=2.5)[2] == []
 
 
-def test_a_gain_within_the_noise_changes_nothing(measured: Any) -> None:
+def test_a_gain_within_the_noise_changes_nothing(measured):
     lm, _, _ = measured(lambda chosen: 0.01 if chosen == DEFAULT else 0.0099)
     assert lm.tuning == DEFAULT
 
 
-@pytest.mark.parametrize(
-    "content",
-    ["", "[]", '{"%s": [1], "another CPU": {}}', '{"%s": {"weights float32": {"x": 1}}}'],
-)
-def test_a_damaged_file_is_measured_again(measured: Any, tmp_path: Path, content: str) -> None:
-    file = tmp_path / "cache" / "tuning.json"
-    file.parent.mkdir()
-    file.write_text(content.replace("%s", tuning._machine()))
-    lm, clock, _ = measured(lambda chosen: 0.1)
-    assert lm.tuning == DEFAULT
-    assert clock.steps > 0
-    assert clock.now < 5
-    assert ("another CPU" in json.loads(file.read_text())) == ("another" in content)
-
-
-def test_the_variable_wins(measured: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_variable_wins(measured, monkeypatch):
     monkeypatch.setenv(tuning.TUNING_VARIABLE, "1,8")
     lm, clock, _ = measured(lambda chosen: 0.1)
     assert (lm.tuning, clock.steps) == (Tuning(1, 8), 0)
@@ -118,7 +89,7 @@ def test_the_variable_wins(measured: Any, monkeypatch: pytest.MonkeyPatch) -> No
             measured(lambda chosen: 0.1)
 
 
-def test_a_real_model_decodes_with_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_real_model_decodes_with_each(tmp_path, monkeypatch):
     monkeypatch.delenv(tuning.TUNING_VARIABLE, raising=False)
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
     monkeypatch.setattr(tuning, "_LEAST_SHARE", 0.0)  # tests have the machine to share

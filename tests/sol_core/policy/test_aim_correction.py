@@ -1,39 +1,32 @@
 """Corrected aims: what a regular gap between budget and spend is worth knowing for."""
 
-from __future__ import annotations
-
-from typing import Any
-
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
 
 from sol_core.actions import ActionGrid, Budget
 from sol_core.decoding.batch_scheduling import StepObservation
-from sol_core.models.loading import LanguageModel
-from sol_core.policy import Policy, PolicyScheduler, load_policy, save_policy
+from sol_core.policy import PolicyScheduler, load_policy, save_policy
 from sol_core.policy.network import level_values
 from sol_core.policy.prices import AimCorrection
 from tests.sol_core.policy.test_policy import COARSE, make_policy
-from tests.support.tiny_language_model import make_language_model
 
 LEVELS = level_values(ActionGrid())
 
 
-def random_targets(count: int, seed: int = 0) -> Tensor:
+def random_targets(count, seed=0):
     shares = torch.rand(count, 3, generator=torch.Generator().manual_seed(seed))
     low = torch.stack([values[0] for values in LEVELS])
     high = torch.stack([values[-1] for values in LEVELS])
     return low + shares * (high - low)
 
 
-def random_contexts(count: int, seed: int = 0) -> Tensor:
+def random_contexts(count, seed=0):
     return torch.randint(128, 512, (count,), generator=torch.Generator().manual_seed(seed))
 
 
-def gap_of(aims: Tensor, contexts: Tensor) -> Tensor:
+def gap_of(aims, contexts):
     """Attention gets more where little is asked of the channels and after a short context."""
     keep, channels = aims[:, 0], aims[:, 1]
     room = (keep - 0.1) * (1 - keep) * 4
@@ -41,7 +34,7 @@ def gap_of(aims: Tensor, contexts: Tensor) -> Tensor:
     return torch.stack((room * much, 0 * keep, 0 * keep), 1)
 
 
-def test_a_regular_gap_is_taken_off() -> None:
+def test_a_regular_gap_is_taken_off():
     targets, contexts = random_targets(600), random_contexts(600)
     noise = 0.03 * torch.randn(600, 3, generator=torch.Generator().manual_seed(1))
     spends = targets + gap_of(targets, contexts) + noise
@@ -59,7 +52,7 @@ def test_a_regular_gap_is_taken_off() -> None:
         assert torch.equal(one, other)
 
 
-def test_the_ends_of_an_axis_are_aimed_at_as_they_are() -> None:
+def test_the_ends_of_an_axis_are_aimed_at_as_they_are():
     targets = random_targets(300)
     correction = AimCorrection.fit(targets, targets + 0.1, random_contexts(300), LEVELS)
     ends = torch.tensor([[0.1, 0.4, 5 / 16], [1.0, 1.0, 1.0]])
@@ -72,9 +65,7 @@ def test_the_ends_of_an_axis_are_aimed_at_as_they_are() -> None:
 
 @settings(max_examples=30)
 @given(st.integers(1, 40), st.floats(-1, 1), st.integers(0, 10**6))
-def test_aims_stay_on_their_axis_whatever_was_measured(
-    count: int, gap: float, context: int
-) -> None:
+def test_aims_stay_on_their_axis_whatever_was_measured(count, gap, context):
     targets = random_targets(count, seed=count)
     correction = AimCorrection.fit(targets, targets + gap, random_contexts(count), LEVELS)
     aims = correction.aims(random_targets(50), torch.full((50,), context))
@@ -96,28 +87,21 @@ def test_aims_stay_on_their_axis_whatever_was_measured(
         {"highs": [1.0]},
     ],
 )
-def test_a_damaged_record_is_refused(change: dict[str, Any]) -> None:
+def test_a_damaged_record_is_refused(change):
     targets = random_targets(100)
     record = AimCorrection.fit(targets, targets, random_contexts(100), LEVELS).to_dict()
     with pytest.raises((ValueError, TypeError)):
         AimCorrection.from_dict(record | change)
 
 
-@pytest.fixture(scope="module")
-def model() -> LanguageModel:
-    return make_language_model()
-
-
-def first_aims(policy: Policy, model: LanguageModel) -> Tensor:
+def first_aims(policy, model):
     scheduler = PolicyScheduler(policy, [Budget(0.5, 0.75, 8)])
     hidden = torch.randn(1, model.spec.hidden_size)
     scheduler.next_actions(StepObservation(0, torch.tensor([3]), (5,), hidden))
     return scheduler.inputs().aims[0, 0]
 
 
-def test_a_policy_that_overspends_is_asked_for_less(
-    model: LanguageModel, tmp_path_factory: pytest.TempPathFactory
-) -> None:
+def test_a_policy_that_overspends_is_asked_for_less(model, tmp_path_factory):
     plain, corrected = make_policy(model), make_policy(model)
     levels = level_values(COARSE)
     low, high = (torch.stack([values[end] for values in levels]) for end in (0, -1))

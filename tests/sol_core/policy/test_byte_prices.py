@@ -1,49 +1,32 @@
 """One price on bytes: a policy's share is met, and spent where damage is greatest."""
 
-from __future__ import annotations
-
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
 from kernels.policy_step import price_bytes
-from sol_core.actions import GRIDS, ActionGrid, Budget
+from sol_core.actions import GRIDS, Budget
 from sol_core.budgets import MixTable
 from sol_core.decoding.cost import CostModel
 from sol_core.errors import ConfigError, PolicyError
-from sol_core.models.loading import LanguageModel
-from sol_core.policy import Policy, PolicyScheduler, load_policy, save_policy
-from sol_core.policy.byte_prices import (
-    NUM_FEATURES,
-    BytePrices,
-    Floats,
-    SampleStates,
-    history_features,
-)
+from sol_core.policy import PolicyScheduler, load_policy, save_policy
+from sol_core.policy.byte_prices import NUM_FEATURES, BytePrices, SampleStates, history_features
 from tests.sol_core.budgets.test_mixes import COSTS, GRID, made_up
 from tests.sol_core.policy.test_policy import make_policy, observe
-from tests.support.tiny_language_model import make_language_model
 
 CONTEXTS = (64, 700, 7000)
 SHARP = np.ones(2)
 
 
 @pytest.fixture(scope="module")
-def mixes() -> MixTable:
+def mixes():
     return MixTable(made_up(), COSTS, "made up")
 
 
-@pytest.fixture(scope="module")
-def model() -> LanguageModel:
-    return make_language_model()
-
-
-def made_states(spread: float = 1.0, seed: int = 0) -> SampleStates:
+def made_states(spread=1.0, seed=0):
     """States without a history, of three contexts."""
     drawn = np.random.default_rng(seed).normal(0, spread, (3, 64, 2, 2)).round(4)
     history = np.zeros((NUM_FEATURES, 2, 2)).tolist()
@@ -56,22 +39,18 @@ def made_states(spread: float = 1.0, seed: int = 0) -> SampleStates:
     return SampleStates.from_dict(record)
 
 
-def no_history(rows: int) -> Floats:
+def no_history(rows):
     return np.zeros((rows, NUM_FEATURES))
 
 
-def chosen(
-    prices: BytePrices, shapes: Floats, features: Floats, shares: list[float], contexts: list[int]
-) -> NDArray[np.int64]:
+def chosen(prices, shapes, features, shares, contexts):
     """Levels [R, axes]."""
     return price_bytes(shapes, prices.terms(features, shares, contexts)).argmax(-1)
 
 
 @given(st.floats(0.2, 1.5), st.sampled_from(CONTEXTS), st.floats(0.0, 1.0), st.integers(0, 9))
 @settings(max_examples=40)
-def test_states_like_the_sample_read_the_share(
-    spread: float, context: int, place: float, seed: int
-) -> None:
+def test_states_like_the_sample_read_the_share(spread, context, place, seed):
     mixes, states = MixTable(made_up(), COSTS, "made up"), made_states(spread, seed)
     prices = BytePrices(GRID, mixes, states, SHARP)
     share = mixes.lowest(context) + 0.02 + place * (0.98 - mixes.lowest(context))
@@ -84,7 +63,7 @@ def test_states_like_the_sample_read_the_share(
 
 
 @pytest.mark.parametrize("axis", [0, 1])
-def test_a_step_that_needs_an_axis_gets_more_of_it(mixes: MixTable, axis: int) -> None:
+def test_a_step_that_needs_an_axis_gets_more_of_it(mixes, axis):
     prices, needs = BytePrices(GRID, mixes, made_states(), SHARP), np.zeros((3, 2, 2))
     needs[:, axis, 0] = (-2.0, 0.0, 2.0)
     found = chosen(prices, needs, no_history(3), [0.8] * 3, [2000] * 3)
@@ -92,7 +71,7 @@ def test_a_step_that_needs_an_axis_gets_more_of_it(mixes: MixTable, axis: int) -
     assert len(set(found[:, 1 - axis])) == 1
 
 
-def test_what_an_episodes_history_explains_is_taken_off(mixes: MixTable) -> None:
+def test_what_an_episodes_history_explains_is_taken_off(mixes):
     """Shapes that only follow the history leave nothing, and choices do not follow it."""
     random = np.random.default_rng(1)
     spends = random.choice([0.3, 0.6, 1.0], (200, 16, 2))
@@ -105,9 +84,8 @@ def test_what_an_episodes_history_explains_is_taken_off(mixes: MixTable) -> None
     shapes = np.stack([np.einsum("rf,fas->ras", f, weights) for f in features], 1) + own
     base = 20 + random.normal(size=(200, 16))
 
-    def log_damages(found: Floats) -> Floats:
-        total: Floats = base + found[:, :, 1, 0]
-        return total
+    def log_damages(found):
+        return base + found[:, :, 1, 0]
 
     # Damage follows half of what was foreseen beyond the history, and the rest is chance.
     foreseen = log_damages(shapes - own) + own[:, :, 1, 0] / 2
@@ -124,15 +102,14 @@ def test_what_an_episodes_history_explains_is_taken_off(mixes: MixTable) -> None
         assert np.abs(found - plain).max() <= 1
 
 
-def test_an_axis_that_texts_disagree_about_is_trusted_less() -> None:
+def test_an_axis_that_texts_disagree_about_is_trusted_less():
     """Damage follows what was foreseen in every other text only."""
     random = np.random.default_rng(2)
     shapes = random.normal(0, 0.5, (80, 16, 2, 2))
     followed = np.repeat([0.0, 1.0] * 4, 10)[:, None]
 
-    def log_damages(found: Floats) -> Floats:
-        total: Floats = found[:, :, 1, 0]
-        return total
+    def log_damages(found):
+        return found[:, :, 1, 0]
 
     damages = np.exp(followed * shapes[:, :, 1, 0] + random.normal(0, 0.1, (80, 16)))
     given = shapes, np.ones((80, 16, 2)), np.full(80, 700.0), damages, log_damages
@@ -140,15 +117,13 @@ def test_an_axis_that_texts_disagree_about_is_trusted_less() -> None:
     assert SampleStates.of(*given, texts=8).trust[1] == pytest.approx(0.0, abs=0.05)
 
 
-def with_states(model: LanguageModel, grid: ActionGrid = GRID) -> tuple[Policy, MixTable]:
+def with_states(model, grid=GRID):
     policy = make_policy(model, grid=grid)
     policy.states = made_states()
     return policy, MixTable(made_up(), CostModel.of(model.lm, grid), "made up")
 
 
-def test_a_scheduler_keeps_its_shares_alike_with_and_without_the_kernel(
-    model: LanguageModel,
-) -> None:
+def test_a_scheduler_keeps_its_shares_alike_with_and_without_the_kernel(model):
     """The policy's own bytes are part of the share."""
     policy, mixes = with_states(model)
     own = policy.num_bytes / mixes.costs.decode_step(Budget(1, 1, 16), 700).bytes_read
@@ -169,14 +144,14 @@ def test_a_scheduler_keeps_its_shares_alike_with_and_without_the_kernel(
     assert np.abs(read / 400 - shares).max() < 0.02
 
 
-def test_a_share_out_of_reach_is_refused_with_the_lowest(model: LanguageModel) -> None:
+def test_a_share_out_of_reach_is_refused_with_the_lowest(model):
     policy, mixes = with_states(model)
     scheduler = PolicyScheduler(policy, [Budget.share(0.05)], mixes=mixes)
     with pytest.raises(ConfigError, match="of context at least"):
         scheduler.next_actions(observe(model, 1, 0))
 
 
-def test_levels_without_a_measured_damage_are_not_priced(model: LanguageModel) -> None:
+def test_levels_without_a_measured_damage_are_not_priced(model):
     """Such a policy aims at the mixes' mean per axis, as one without states does."""
     grid = replace(GRID, channel_keep_ratios=(0.33, 0.66, 1.0))
     policy, _ = with_states(model, grid)
@@ -187,7 +162,7 @@ def test_levels_without_a_measured_damage_are_not_priced(model: LanguageModel) -
     assert scheduler._bytes is None
 
 
-def test_states_come_back_from_a_folder(model: LanguageModel, tmp_path: Path) -> None:
+def test_states_come_back_from_a_folder(model, tmp_path):
     policy, _ = with_states(model, GRIDS["need"])
     save_policy(policy, tmp_path / "mine")
     assert load_policy(tmp_path / "mine", model).states == policy.states

@@ -1,11 +1,7 @@
 """Policies: networks step by step, prices, folders, and refusal of what does not fit."""
 
-from __future__ import annotations
-
 import json
 import shutil
-from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -15,7 +11,6 @@ from hypothesis import strategies as st
 from sol_core.actions import GRIDS, ActionGrid, Budget
 from sol_core.decoding.batch_scheduling import StepObservation
 from sol_core.errors import ConfigError, PolicyError
-from sol_core.models.loading import LanguageModel
 from sol_core.policy import (
     Policy,
     PolicyConfig,
@@ -35,20 +30,12 @@ from sol_core.policy.network import (
 )
 from sol_core.policy.prices import PriceRule, PriceTable, choose_levels
 from sol_core.training.config import preset
-from tests.support.tiny_language_model import make_language_model
 
 SMALL = PolicyConfig(width=16, num_heads=2)
 COARSE = ActionGrid((0.25, 0.5, 1.0), (0.5, 0.75, 1.0), (6, 8, 16))
 
 
-@pytest.fixture(scope="module")
-def model() -> LanguageModel:
-    return make_language_model()
-
-
-def make_policy(
-    model: LanguageModel, config: PolicyConfig = SMALL, grid: ActionGrid = COARSE, seed: int = 0
-) -> Policy:
+def make_policy(model, config=SMALL, grid=COARSE, seed=0):
     """A policy with random weights, prices measured on random states."""
     torch.manual_seed(seed)
     layout = InputLayout(model.spec.hidden_size, model.spec.num_layers)
@@ -65,8 +52,8 @@ def make_policy(
 
 
 @pytest.mark.parametrize("kind", ["factored", "joint"])
-def test_step_by_step_equals_the_whole_sequence(model: LanguageModel, kind: str) -> None:
-    policy = make_policy(model, PolicyConfig(network=kind, width=16, num_heads=2))  # type: ignore[arg-type]
+def test_step_by_step_equals_the_whole_sequence(model, kind):
+    policy = make_policy(model, PolicyConfig(network=kind, width=16, num_heads=2))
     width = policy.info.layout.width
     rows, budget = torch.randn(3, 7, width), torch.randn(3, 7, 8)
     embedding = torch.randn(3, 7, model.spec.hidden_size)
@@ -80,7 +67,7 @@ def test_step_by_step_equals_the_whole_sequence(model: LanguageModel, kind: str)
     assert torch.allclose(torch.cat(parts, 1), whole, atol=1e-5)
 
 
-def test_the_joint_network_is_the_papers(model: LanguageModel) -> None:
+def test_the_joint_network_is_the_papers(model):
     """Width 512, MLP ×4, learned positions, and the paper's observation alone."""
     layout = InputLayout(model.spec.hidden_size, model.spec.num_layers)
     config = preset("paper").policy
@@ -104,9 +91,7 @@ def test_the_joint_network_is_the_papers(model: LanguageModel) -> None:
 
 
 @pytest.mark.parametrize("size", [1.0, 3e4, 7e4, 1e9])
-def test_states_beyond_fp16_are_kept_as_the_network_sees_them(
-    model: LanguageModel, size: float
-) -> None:
+def test_states_beyond_fp16_are_kept_as_the_network_sees_them(model, size):
     torch.manual_seed(3)
     layout = InputLayout(model.spec.hidden_size, model.spec.num_layers)
     encoder = make_policy(model).network.encoder
@@ -126,7 +111,7 @@ def test_states_beyond_fp16_are_kept_as_the_network_sees_them(
 
 @settings(max_examples=40)
 @given(st.integers(0, 2**31), st.floats(0.3, 0.95))
-def test_a_price_meets_its_budget_and_a_higher_one_buys_less(seed: int, aim: float) -> None:
+def test_a_price_meets_its_budget_and_a_higher_one_buys_less(seed, aim):
     generator = torch.Generator().manual_seed(seed)
     levels = level_values(ActionGrid())[0]
     slope = 3 + 4 * torch.rand(2000, 1, generator=generator)
@@ -137,7 +122,7 @@ def test_a_price_meets_its_budget_and_a_higher_one_buys_less(seed: int, aim: flo
     assert levels[choose_levels(damages, levels, price)].mean() == pytest.approx(aim, abs=0.01)
 
 
-def test_the_price_rule_is_the_least_damage_for_its_spend() -> None:
+def test_the_price_rule_is_the_least_damage_for_its_spend():
     generator = torch.Generator().manual_seed(1)
     levels = torch.tensor([0.25, 0.5, 1.0])
     damages = (torch.randn(5, 1, generator=generator) * 2 - 4 * levels).exp()
@@ -150,7 +135,7 @@ def test_the_price_rule_is_the_least_damage_for_its_spend() -> None:
     assert paid <= float(costs[sums <= spent + 1e-6].min()) + 1e-6
 
 
-def observe(model: LanguageModel, rows: int, step: int) -> StepObservation:
+def observe(model, rows, step):
     generator = torch.Generator().manual_seed(step)
     size, layers = model.spec.hidden_size, model.spec.num_layers
     return StepObservation(
@@ -165,7 +150,7 @@ def observe(model: LanguageModel, rows: int, step: int) -> StepObservation:
     )
 
 
-def test_the_mean_spend_is_steered_to_the_budget(model: LanguageModel) -> None:
+def test_the_mean_spend_is_steered_to_the_budget(model):
     policy = make_policy(model)
     budgets = [Budget(0.5, 0.7, 9), Budget(0.25, 0.5, 6), Budget(1, 1, 16)]
     scheduler = PolicyScheduler(policy, budgets)
@@ -178,9 +163,7 @@ def test_the_mean_spend_is_steered_to_the_budget(model: LanguageModel) -> None:
     assert gap.max() < 0.02
 
 
-def test_greedy_takes_the_most_probable_level_and_sampling_depends_on_the_seed(
-    model: LanguageModel,
-) -> None:
+def test_greedy_takes_the_most_probable_level_and_sampling_depends_on_the_seed(model):
     policy = make_policy(model)
     budgets = [Budget(0.5, 0.7, 9)] * 4
     greedy = PolicyScheduler(policy, budgets)
@@ -191,7 +174,7 @@ def test_greedy_takes_the_most_probable_level_and_sampling_depends_on_the_seed(
             best = max(range(len(probabilities)), key=probabilities.__getitem__)
             assert best == int(greedy.steps[-1].choices[row, axis])
 
-    def draw(seed: int) -> list[object]:
+    def draw(seed):
         generator = torch.Generator().manual_seed(seed)
         scheduler = PolicyScheduler(policy, budgets, generator=generator)
         return [list(scheduler.next_actions(observe(model, 4, step))) for step in range(8)]
@@ -203,8 +186,8 @@ def test_greedy_takes_the_most_probable_level_and_sampling_depends_on_the_seed(
 
 
 @pytest.mark.parametrize("kind", ["factored", "joint"])
-def test_a_saved_policy_chooses_as_before(model: LanguageModel, tmp_path: Path, kind: str) -> None:
-    policy = make_policy(model, PolicyConfig(network=kind, width=16, num_heads=2))  # type: ignore[arg-type]
+def test_a_saved_policy_chooses_as_before(model, tmp_path, kind):
+    policy = make_policy(model, PolicyConfig(network=kind, width=16, num_heads=2))
     policy.network.half().float()  # what the folder keeps
     save_policy(policy, tmp_path / "p")
     again = load_policy(tmp_path / "p", model, grid=COARSE)
@@ -217,7 +200,7 @@ def test_a_saved_policy_chooses_as_before(model: LanguageModel, tmp_path: Path, 
         assert first.next_actions(seen) == second.next_actions(seen)
 
 
-def test_a_file_cut_at_any_byte_is_refused(model: LanguageModel, tmp_path: Path) -> None:
+def test_a_file_cut_at_any_byte_is_refused(model, tmp_path):
     save_policy(make_policy(model), tmp_path / "p")
     for name in ("config.json", "model.safetensors"):
         whole = (tmp_path / "p" / name).read_bytes()
@@ -229,17 +212,17 @@ def test_a_file_cut_at_any_byte_is_refused(model: LanguageModel, tmp_path: Path)
     load_policy(tmp_path / "p", model)
 
 
-def edited(folder: Path, **changes: object) -> Path:
+def edited(folder, **changes):
     record = json.loads((folder / "config.json").read_text("utf-8")) | changes
     copy = shutil.copytree(folder, folder.parent / "edited", dirs_exist_ok=True)
     (copy / "config.json").write_text(json.dumps(record), "utf-8")
     return copy
 
 
-def test_what_was_made_for_something_else_is_refused(model: LanguageModel, tmp_path: Path) -> None:
+def test_what_was_made_for_something_else_is_refused(model, tmp_path):
     folder = tmp_path / "p"
     save_policy(make_policy(model), folder)
-    changes: dict[str, dict[str, Any]] = {
+    changes = {
         "not for this model": {"fingerprint": "1" * 32},
         "schema 2": {"schema": 2},
         "config has an unknown field 'evil'": {"config": {"evil": 1}},
@@ -261,14 +244,12 @@ def test_what_was_made_for_something_else_is_refused(model: LanguageModel, tmp_p
         load_policy(folder, model)
 
 
-def test_a_full_disk_leaves_the_old_policy(
-    model: LanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_leaves_the_old_policy(model, tmp_path, monkeypatch):
     for seed in (0, 1):  # saving again replaces the folder
         save_policy(make_policy(model, seed=seed), tmp_path / "p")
     before = (tmp_path / "p" / "model.safetensors").read_bytes()
 
-    def full(*_: object) -> None:
+    def full(*_):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("safetensors.torch.save_file", full)
@@ -278,7 +259,7 @@ def test_a_full_disk_leaves_the_old_policy(
     assert [path.name for path in tmp_path.iterdir()] == ["p"]
 
 
-def test_a_choice_tells_its_probability_when_asked(model: LanguageModel) -> None:
+def test_a_choice_tells_its_probability_when_asked(model):
     policy = make_policy(model)
     generator = torch.Generator().manual_seed(0)
     scheduler = PolicyScheduler(

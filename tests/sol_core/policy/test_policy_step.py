@@ -1,18 +1,14 @@
 """A policy's compiled step against the network and price rule that training uses."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 
 from kernels.policy_step import policy_step_kernel
 from sol_core.actions import ActionGrid
-from sol_core.models.loading import LanguageModel
 from sol_core.policy import PolicyConfig
 from sol_core.policy.few_rows import FewRowPolicy
-from sol_core.policy.policy import Policy, StepInputs
+from sol_core.policy.policy import StepInputs
 from tests.sol_core.policy.test_policy import COARSE, make_policy
-from tests.support.tiny_language_model import make_language_model
 
 pytestmark = pytest.mark.skipif(policy_step_kernel() is None, reason="Numba cannot run here")
 
@@ -20,12 +16,7 @@ pytestmark = pytest.mark.skipif(policy_step_kernel() is None, reason="Numba cann
 UNEVEN = ActionGrid((0.2, 0.4, 0.6, 0.8, 1.0), (1.0,), (6, 16))
 
 
-@pytest.fixture(scope="module")
-def model() -> LanguageModel:
-    return make_language_model()
-
-
-def _inputs(policy: Policy, rows: int, steps: int) -> StepInputs:
+def _inputs(policy, rows, steps):
     """Random observations; some steps aim at the lowest and at the highest ends of all axes."""
     generator = torch.Generator().manual_seed(5)
     low, high = policy.ends
@@ -37,9 +28,8 @@ def _inputs(policy: Policy, rows: int, steps: int) -> StepInputs:
     return StepInputs(seen, tokens, torch.empty(rows, steps, 0), aims)
 
 
-def _step_by_step(policy: Policy, inputs: StepInputs, rows: int, steps: int) -> torch.Tensor:
+def _step_by_step(policy, inputs, rows, steps):
     fast = FewRowPolicy.make(policy, rows)
-    assert fast is not None
     parts = []
     for step in range(steps):
         now = StepInputs(*(part[:, step : step + 1] for part in inputs))
@@ -51,9 +41,7 @@ def _step_by_step(policy: Policy, inputs: StepInputs, rows: int, steps: int) -> 
 @pytest.mark.parametrize("grid", [COARSE, UNEVEN, ActionGrid()], ids=["coarse", "uneven", "full"])
 @pytest.mark.parametrize("rows", [1, 4])
 @torch.no_grad()
-def test_steps_equal_the_whole_sequence(
-    model: LanguageModel, rows: int, grid: ActionGrid, dtype: torch.dtype
-) -> None:
+def test_steps_equal_the_whole_sequence(model, rows, grid, dtype):
     policy = make_policy(model, PolicyConfig(width=24, num_heads=3), grid)
     policy.embedding = policy.embedding.to(dtype)
     policy.network.encoder.rest_mean.normal_()
@@ -69,11 +57,10 @@ def test_steps_equal_the_whole_sequence(
 
 
 @torch.no_grad()
-def test_changed_weights_and_prices_count_from_the_next_episode(model: LanguageModel) -> None:
+def test_changed_weights_and_prices_count_from_the_next_episode(model):
     policy, other = make_policy(model, seed=1), make_policy(model, seed=2)
     inputs = _inputs(policy, 2, 1)
     fast = FewRowPolicy.make(policy, 2)
-    assert fast is not None
     assert FewRowPolicy.make(policy, 5) is None
     before = fast.logits(inputs, 0)
     policy.network.load_state_dict(other.network.state_dict())
@@ -84,14 +71,13 @@ def test_changed_weights_and_prices_count_from_the_next_episode(model: LanguageM
 
 
 @torch.no_grad()
-def test_weights_that_float16_holds_are_read_in_float16(model: LanguageModel) -> None:
+def test_weights_that_float16_holds_are_read_in_float16(model):
     """As a folder stores them; and again in float32 once training has moved them."""
     policy = make_policy(model)
     for parameter in policy.network.parameters():
         parameter.copy_(parameter.half())
     inputs = _inputs(policy, 2, 1)
     fast = FewRowPolicy.make(policy, 2)
-    assert fast is not None
     torch.testing.assert_close(fast.logits(inputs, 0), policy.logits(inputs)[0][:, 0])
     assert fast._network[0].number.dtype == "int16"
     policy.network.encoder.project.weight.add_(1e-5)

@@ -1,19 +1,15 @@
 """The shipped policies choose what they chose when they were recorded, level by level."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
 
 from sol_core.actions import Budget
 from sol_core.decoding.batch_scheduling import StepObservation
 from sol_core.files.places import SHIPPED_POLICIES
 from sol_core.policy.files.folder import read_policy_folder
-from sol_core.policy.info import InputLayout
 from sol_core.policy.policy import Policy
 from sol_core.policy.scheduler import PolicyScheduler
 
@@ -22,13 +18,13 @@ BUDGETS = (Budget(0.3, 0.7, 8), Budget(0.5, 0.5, 6.5), Budget(0.7, 0.85, 10), Bu
 STEPS, TOKENS = 24, 64
 
 
-def _waves(seed: int, *shape: int) -> Tensor:
+def _waves(seed, *shape):
     """Numbers between −1 and 1 that are the same wherever they are computed."""
     places = torch.arange(1, 1 + torch.Size(shape).numel(), dtype=torch.float64)
     return (places * (12.9898 + seed)).sin().mul(43758.5453).sin().float().view(shape)
 
 
-def seen(step: int, rows: int, layout: InputLayout) -> StepObservation:
+def seen(step, rows, layout):
     tokens = (torch.arange(rows) * 7 + step * 13) % TOKENS
     cached = tuple(40 + 90 * row + step for row in range(rows))
     size, seed = layout.hidden_size, 10 * step
@@ -44,7 +40,7 @@ def seen(step: int, rows: int, layout: InputLayout) -> StepObservation:
     )
 
 
-def choices(name: str, rows: int) -> tuple[list[list[list[int]]], Tensor]:
+def choices(name, rows):
     """Levels [steps][rows][axes] of a shipped policy, and the logits behind them."""
     info, network, prices, correction, _ = read_policy_folder(SHIPPED_POLICIES[name])
     embedding = _waves(5, TOKENS, info.layout.hidden_size)
@@ -59,6 +55,6 @@ def choices(name: str, rows: int) -> tuple[list[list[list[int]]], Tensor]:
 
 @pytest.mark.parametrize("rows", [4, 8])  # the compiled step's most rows, and torch's
 @pytest.mark.parametrize("name", SHIPPED_POLICIES)
-def test_choices_are_the_recorded_ones(name: str, rows: int) -> None:
+def test_choices_are_the_recorded_ones(name, rows):
     recorded = json.loads(GOLDEN.read_text("utf-8"))
     assert choices(name, rows)[0] == recorded[f"{name} {rows}"]

@@ -1,7 +1,5 @@
 """Triton kernels as they ship, compiled to machine code for a GPU that is not here."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys
@@ -14,7 +12,7 @@ from kernels.gpu.triton_support import recorded_launches
 from sol_core.actions import GRIDS, Action
 from sol_core.errors import ConfigError
 from sol_core.speed.ahead_of_time import SHARED_LIMIT, Binary, compile_in_child
-from sol_core.speed.kernels import KernelBenchOptions, compile_kernels, run_layer
+from sol_core.speed.kernels import compile_kernels, run_layer
 from sol_core.speed.random_model import ModelShape
 from tests.sol_core.speed.test_other_tritons import VERSIONS, environment_with_triton
 
@@ -32,7 +30,7 @@ TINY = ModelShape("tiny", 32, 16, 16, 1, 4, 2, 16)
 
 
 @pytest.mark.timeout(600)
-def test_kernels_compile_for_a_t4_with_a_triton_that_gpu_users_have(tmp_path: Path) -> None:
+def test_kernels_compile_for_a_t4_with_a_triton_that_gpu_users_have(tmp_path):
     """The largest configuration of each; ``test_other_tritons.py`` has all, for all cards."""
     environment = environment_with_triton(VERSIONS[-1], tmp_path)
     environment.pop("TRITON_INTERPRET", None)
@@ -45,12 +43,12 @@ def test_kernels_compile_for_a_t4_with_a_triton_that_gpu_users_have(tmp_path: Pa
         assert binary.shared_bytes <= SHARED_LIMIT[75], binary
 
 
-def test_a_failing_child_says_why() -> None:
+def test_a_failing_child_says_why():
     with pytest.raises(RuntimeError, match=r"failed:\n[\s\S]*must be among"):
         compile_in_child([7])
 
 
-def test_every_card_has_a_row_and_an_error_ends_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_card_has_a_row_and_an_error_ends_in_it(monkeypatch):
     """With the most over all configurations."""
     made = [
         Binary("attend_pages", "a", 75, 90, 8, 9, 4),
@@ -58,7 +56,7 @@ def test_every_card_has_a_row_and_an_error_ends_in_it(monkeypatch: pytest.Monkey
         Binary("attend_pages", "b", 75, 0, 0, 0, 0, "CompilationError: no"),
         Binary("attend_pages", "a", 86, 60, 0, 5, 4),
     ]
-    asked: list[list[int]] = []
+    asked = []
     monkeypatch.setattr(
         "sol_core.speed.kernels.compile_in_child", lambda archs: asked.append(archs) or made
     )
@@ -75,17 +73,8 @@ def test_every_card_has_a_row_and_an_error_ends_in_it(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize("grid", ["default", "need"])
-def test_a_layers_kernels_are_measured_where_there_is_a_gpu(grid: str) -> None:
+def test_a_layers_kernels_are_measured_where_there_is_a_gpu(grid):
     with recorded_launches() as record:
         run_layer(TINY, Action(0.5, 0.5), 40, "cpu", GRIDS[grid].mechanisms)
     launches = Counter(launch.kernel.__name__ for launch in record)
     assert launches == dict.fromkeys(LAYER, 1) | {"enter_rows": 2}
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [("shape", "GPT-5"), ("context", 0), ("budget", 0.0), ("grid", "paper")],
-)
-def test_bad_options_are_named(name: str, value: object) -> None:
-    with pytest.raises(ConfigError, match="attention kept" if name == "budget" else name):
-        KernelBenchOptions(**{name: value})  # type: ignore[arg-type]  # wrong on purpose

@@ -1,9 +1,6 @@
 """A whole step's launches are counted without a GPU, and the steps that are timed do decode."""
 
-from __future__ import annotations
-
 import dataclasses
-from typing import Any
 from unittest.mock import Mock
 
 import pytest
@@ -20,7 +17,7 @@ HALF = Action(0.5, 0.5)
 
 
 @pytest.mark.parametrize("grid", GRIDS)
-def test_launches_of_all_layers_are_those_of_as_many_layers_counted_one_by_one(grid: str) -> None:
+def test_launches_of_all_layers_are_those_of_as_many_layers_counted_one_by_one(grid):
     how = GRIDS[grid].mechanisms
     counts = gpu_step.count_launches(TINY, HALF, 40, how)
     for name, action in (("dense", DENSE), ("compressed", HALF)):
@@ -37,7 +34,7 @@ def test_launches_of_all_layers_are_those_of_as_many_layers_counted_one_by_one(g
     assert counts["dense"] - 3 * per_layer < 40
 
 
-def test_a_step_of_the_default_model_starts_few_kernels() -> None:
+def test_a_step_of_the_default_model_starts_few_kernels():
     """A small model on a GPU waits for launches where a graph does not start them."""
     how = GRIDS["need"].mechanisms
     counts = gpu_step.count_launches(MODELS["SmolLM2-135M"], HALF, 2048, how)
@@ -45,11 +42,11 @@ def test_a_step_of_the_default_model_starts_few_kernels() -> None:
     assert counts["compressed"] <= 500
 
 
-def test_the_timed_steps_decode_with_graphs_and_without(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_timed_steps_decode_with_graphs_and_without(monkeypatch):
     made, run = gpu_step._decoding, Mock()
     run.side_effect = lambda _, step, fed, given, *__: step(fed, torch.tensor(given), no_lap)
 
-    def decoding(shape: ModelShape, context: int, *_: object) -> Any:
+    def decoding(shape, context, *_):
         lm, cache = made(shape, context, "cpu", torch.float32)
         lm.graphs = Mock(run=run)
         return lm, cache

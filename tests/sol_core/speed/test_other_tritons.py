@@ -1,8 +1,6 @@
 """Every shipped launch, compiled for every card by the installed Triton and by those that GPU users
 have, fetched from PyPI into folders of their own; and the interpreter's numbers with each."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess
@@ -19,25 +17,18 @@ CARDS = (75, 80, 86, 89, 90, 120)
 VERSIONS = ("3.4.0", "3.6.0", "3.7.1")
 
 
-def environment_with_triton(version: str, folder: Path) -> dict[str, str]:
-    """Fetch a Triton from PyPI into an empty folder; skips the test where there is none.
-
-    Returns: variables with which a child imports it before the installed one.
-    """
+def environment_with_triton(version, folder):
+    """Fetch a Triton from PyPI into an empty folder; skips the test where there is none."""
     command = [sys.executable, "-m", "pip", "install", "--no-deps", "--quiet", "--target"]
     done = subprocess.run([*command, str(folder), f"triton=={version}"], check=False)
     if done.returncode != 0:
         pytest.skip(f"PyPI gives no Triton {version} here")
-    return {
-        **os.environ,
-        "PYTHONPATH": str(folder),
-        "TRITON_CACHE_DIR": str(folder / "cache"),
-    }
+    return {**os.environ, "PYTHONPATH": str(folder), "TRITON_CACHE_DIR": str(folder / "cache")}
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_no_kernel_spills_and_all_fit_their_chip() -> None:
+def test_no_kernel_spills_and_all_fit_their_chip():
     variants = defaultdict(set)
     for binary in compile_in_child():
         name = f"{binary.kernel} {binary.variant} on sm_{binary.architecture}"
@@ -50,9 +41,7 @@ def test_no_kernel_spills_and_all_fit_their_chip() -> None:
 
 
 @pytest.fixture(params=VERSIONS)
-def environment(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, str]:
+def environment(request, tmp_path_factory):
     return environment_with_triton(
         request.param, tmp_path_factory.mktemp(f"triton-{request.param}")
     )
@@ -60,7 +49,7 @@ def environment(
 
 @pytest.mark.slow
 @pytest.mark.timeout(7200)
-def test_every_launch_compiles_for_every_card(environment: dict[str, str], tmp_path: Path) -> None:
+def test_every_launch_compiles_for_every_card(environment, tmp_path):
     cards = ",".join(f"sm_{card}" for card in CARDS)
     command = [sys.executable, "launch.py", "bench", "kernels", "--compile", cards, "--json"]
     command += ["--data-dir", str(tmp_path)]
@@ -77,7 +66,7 @@ def test_every_launch_compiles_for_every_card(environment: dict[str, str], tmp_p
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-def test_the_interpreters_numbers_are_the_references(environment: dict[str, str]) -> None:
+def test_the_interpreters_numbers_are_the_references(environment):
     files = [f"tests/kernels/test_triton_{name}.py" for name in ("rows", "attention")]
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *files]
     done = subprocess.run(

@@ -1,7 +1,5 @@
 """Models of random weights: shapes by name and by sizes, and steps that read what they should."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import pytest
@@ -23,7 +21,7 @@ TINY = ModelShape("tiny", 512, 128, 256, 2, 4, 2, 32)
 GRID = GRIDS["default"]
 
 
-def test_a_shape_has_a_name_or_every_size() -> None:
+def test_a_shape_has_a_name_or_every_size():
     sizes = "layers=16,hidden=1536,intermediate=6144,heads=24,kv_heads=8,head_size=64,vocab=49152"
     named = shape_from_text("0.6b")
     assert named is SHAPES["0.6B"]
@@ -38,21 +36,19 @@ def test_a_shape_has_a_name_or_every_size() -> None:
     check_shape(sizes.replace("1536", "1544"), "bf16")
 
 
-def test_the_weights_are_those_of_the_blocks_and_of_ordinary_size() -> None:
+def test_the_weights_are_those_of_the_blocks_and_of_ordinary_size():
     lm = random_model(TINY, 64, storage="q4")
     for linear in lm.weights.matrices():
-        assert linear.blocks is not None
         unpacked = unpack_blocks(linear.blocks)
         assert torch.equal(linear.weight, unpacked.t().bfloat16())
         assert abs(unpacked.mean()) < 1e-3
         assert unpacked.std() == pytest.approx(0.02, rel=0.1)
-    assert lm.weights.head.blocks is not None
     assert lm.weights.head.blocks.kind == "Q8_0"
 
 
 @pytest.mark.parametrize("storage", ["bf16", "fp32", "q4"])
-def test_steps_decode_after_a_random_context(storage: str) -> None:
-    lm = random_model(TINY, 64, storage=storage)  # type: ignore[arg-type]
+def test_steps_decode_after_a_random_context(storage):
+    lm = random_model(TINY, 64, storage=storage)
     cache = random_cache(lm, 40, 2)
     for action in (DENSE, Action(0.5, 0.5)):
         output = lm.decode_step(torch.tensor([1]), cache, action, mechanisms=GRID.mechanisms)

@@ -1,10 +1,7 @@
 """Recall: its texts, one prefill for all of a text's questions, the answers that are written."""
 
-from __future__ import annotations
-
 import json
 import random
-from typing import Any, cast
 from unittest.mock import Mock
 
 import numpy as np
@@ -14,13 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sol_core.actions import DENSE, Action, Budget
-from sol_core.decoding.batch_scheduling import PlannedRows, RowSchedulers
+from sol_core.decoding.batch_scheduling import PlannedRows
 from sol_core.errors import ConfigError
-from sol_core.models import FrozenLM
 from sol_core.models.signals import Observe
-from sol_core.progress import WorkFinished
 from sol_core.tasks.config import TasksConfig, parse_contexts
-from sol_core.tasks.questions import Continuation, Question, batches, encode_after_texts
+from sol_core.tasks.questions import Question, batches, encode_after_texts
 from sol_core.tasks.recall import (
     ONE_STEP,
     QUESTIONS_PER_TEXT,
@@ -51,13 +46,13 @@ QUESTIONS = [
 ]
 
 
-def _words(text: str) -> int:
+def _words(text):
     return len(text.split())
 
 
 @settings(max_examples=15)
 @given(st.integers(0, 1000), st.integers(150, 500))
-def test_a_text_holds_the_answers_once_and_its_questions_share_it(seed: int, length: int) -> None:
+def test_a_text_holds_the_answers_once_and_its_questions_share_it(seed, length):
     questions = recall_questions(SOURCE, length, QUESTIONS_PER_TEXT + 2, seed, _words)
     assert len(questions) == QUESTIONS_PER_TEXT + 2
     first, second = questions[:QUESTIONS_PER_TEXT], questions[QUESTIONS_PER_TEXT:]
@@ -78,7 +73,7 @@ def test_a_text_holds_the_answers_once_and_its_questions_share_it(seed: int, len
     assert questions != recall_questions(SOURCE, length, len(questions), seed + 1, _words)
 
 
-def test_facts_of_a_form_differ_in_everything_that_is_asked() -> None:
+def test_facts_of_a_form_differ_in_everything_that_is_asked():
     source = random.Random(0)
     asked = set()
     for form in (*ONE_STEP, *TWO_STEPS):
@@ -105,12 +100,12 @@ def test_facts_of_a_form_differ_in_everything_that_is_asked() -> None:
         (" no\nold mill", False, False),
     ],
 )
-def test_what_is_written_is_compared_by_its_words(written: str, exact: bool, holds: bool) -> None:
+def test_what_is_written_is_compared_by_its_words(written, exact, holds):
     question = Question(("",), (" x",), 0, accepted=("the old mill", "a windmill"))
     assert is_answered(written, question) == (exact, holds)
 
 
-def test_questions_of_a_text_share_its_tokens_and_run_together() -> None:
+def test_questions_of_a_text_share_its_tokens_and_run_together():
     tokenizer = make_language_model().tokenizer
     ones = encode_after_texts(tokenizer, QUESTIONS)
     for one in ones:
@@ -122,7 +117,7 @@ def test_questions_of_a_text_share_its_tokens_and_run_together() -> None:
     assert list(batches(ones, 1)) == [[0, 1, 2, 3], [4, 5]]
 
 
-def test_one_prefill_serves_every_question(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_prefill_serves_every_question(monkeypatch):
     model = make_language_model()
     ones = encode_after_texts(model.tokenizer, QUESTIONS[:2])
     read = Mock(wraps=model.lm.prefill)
@@ -145,11 +140,11 @@ def test_one_prefill_serves_every_question(monkeypatch: pytest.MonkeyPatch) -> N
             assert written[at, row].tolist() == _alone(model.lm, ones[number], action, 6)
 
 
-def _rows(count: int) -> RowSchedulers:
+def _rows(count):
     return PlannedRows([[action] for _ in range(count) for action in ACTIONS])
 
 
-def _alone(lm: FrozenLM, one: Continuation, action: Action, steps: int) -> list[int]:
+def _alone(lm, one, action, steps):
     """One row that writes after a question, nothing shared."""
     cache = lm.new_cache(1, len(one.context) + steps, page_size=GRID.page_size)
     lm.prefill(torch.tensor([one.context[:-1]]), cache)
@@ -161,11 +156,10 @@ def _alone(lm: FrozenLM, one: Continuation, action: Action, steps: int) -> list[
     return written[1:]
 
 
-def test_the_result_says_what_was_written_and_how_far_it_is_from_dense() -> None:
+def test_the_result_says_what_was_written_and_how_far_it_is_from_dense():
     model, budgets = make_language_model(), (Budget(0.5, 0.6, 8.0),)
     config = TasksConfig(("recall",), 3, budgets, baselines=("static", "paper"))
     *_, last = run_questions(model, contender()[0], config, {"recall_500": QUESTIONS})
-    assert isinstance(last, WorkFinished)
     result = json.loads(json.dumps(last.result, allow_nan=False))
     (task,) = result["tasks"]
     assert (task["task"], task["questions"], task["chance"]) == ("recall_500", 3, 0.5)
@@ -181,12 +175,12 @@ def test_the_result_says_what_was_written_and_how_far_it_is_from_dense() -> None
         assert np.average(by_kind, weights=[2, 1]) == pytest.approx(method["accuracy"]["mean"])
 
 
-def test_a_text_that_the_model_cannot_hold_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_text_that_the_model_cannot_hold_is_refused(monkeypatch):
     model = make_language_model()
     monkeypatch.setattr("sol_core.tasks.runner.load_contenders", lambda *_, **__: [contender()[0]])
     config = TasksConfig(("recall",), budgets=(Budget(0.5, 0.6, 8.0),), contexts=(500, 7500))
     with pytest.raises(ConfigError, match=r"takes a context of 7,628, .*\(--contexts\)"):
-        run_tasks(model, "mine", cast(Any, None), config, data_dir=cast(Any, None))
+        run_tasks(model, "mine", None, config, data_dir=None)
     assert parse_contexts("1000, 4000") == (1000, 4000)
     for text in ("", "many", "100", "1000,1000", "2000000"):
         with pytest.raises(ConfigError, match="contexts"):

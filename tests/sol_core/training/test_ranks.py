@@ -1,7 +1,5 @@
 """Training over several processes: real ones, by torchrun and by hand, on the tiny model."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import os
@@ -10,20 +8,15 @@ import socket
 import subprocess
 import sys
 import time
-from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
-from sol_core.errors import ConfigError, RankLostError
-from sol_core.models.loading import LanguageModel
 from sol_core.policy import load_policy
 from sol_core.threads import share_cores
 from sol_core.training.checkpoint import read_checkpoint
-from sol_core.training.config import GrpoConfig, TrainConfig, WarmStartConfig
-from sol_core.training.joining import join_ranks, num_ranks
+from sol_core.training.config import GrpoConfig, WarmStartConfig
 from sol_core.training.ranks import Ranks
 from tests.sol_core import ranks_child
 from tests.support.tiny_language_model import save_model_folder
@@ -40,7 +33,7 @@ pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")
-def config(tmp_path_factory: pytest.TempPathFactory) -> TrainConfig:
+def config(tmp_path_factory):
     """Uneven on purpose: 3 texts to label, 3 a GRPO update, 5 to calibrate, 2 ranks."""
     config = tiny_train_config(
         tmp_path_factory.mktemp("corpus"),
@@ -51,19 +44,17 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> TrainConfig:
 
 
 @pytest.fixture(scope="module")
-def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def saved(tmp_path_factory):
     return save_model_folder(tmp_path_factory.mktemp("model"), "llama-gqa-tied", starts=False)
 
 
 @pytest.fixture(scope="module")
-def model(saved: Path) -> LanguageModel:
+def model(saved):
     return ranks_child.load(saved)
 
 
 @pytest.fixture(scope="module")
-def alone(
-    model: LanguageModel, config: TrainConfig, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
+def alone(model, config, tmp_path_factory):
     """The folder of a run in one process, with its events beside it."""
     folder = tmp_path_factory.mktemp("alone") / "run"
     events = ranks_child.run(model, config, folder, Ranks())
@@ -72,7 +63,7 @@ def alone(
 
 
 @pytest.fixture(scope="module")
-def two(config: TrainConfig, saved: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def two(config, saved, tmp_path_factory):
     """What two processes made: see ``ranks_child.agree``."""
     folder = tmp_path_factory.mktemp("two")
     torchrun = "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(CHILD)
@@ -88,21 +79,20 @@ def two(config: TrainConfig, saved: Path, tmp_path_factory: pytest.TempPathFacto
     return folder
 
 
-def _arguments(scenario: str, folder: Path, saved: Path, config: TrainConfig) -> list[str]:
+def _arguments(scenario, folder, saved, config):
     return [scenario, str(folder), str(saved), json.dumps(config.to_dict())]
 
 
-def _environment(changes: dict[str, str]) -> dict[str, str]:
+def _environment(changes):
     kept = {name: value for name, value in os.environ.items() if name not in VARIABLES}
     return kept | {"PYTHONPATH": str(PROJECT)} | changes
 
 
-def _assert_close(first: Path, second: Path, config: TrainConfig) -> None:
+def _assert_close(first, second, config):
     """The networks at the end of two runs, as their checkpoints have them, in fp32."""
     ends = [read_checkpoint(folder, config.to_dict()) for folder in (first, second)]
     networks = []
     for end in ends:
-        assert end is not None
         assert end[0].phase == "done"
         networks.append({k: v for k, v in end[1].items() if k.startswith("network.")})
     assert networks[0].keys() == networks[1].keys()
@@ -110,9 +100,7 @@ def _assert_close(first: Path, second: Path, config: TrainConfig) -> None:
         torch.testing.assert_close(value, networks[1][name], rtol=0, atol=WEIGHTS_ATOL)
 
 
-def test_two_processes_make_the_policy_of_one(
-    model: LanguageModel, alone: Path, two: Path, config: TrainConfig
-) -> None:
+def test_two_processes_make_the_policy_of_one(model, alone, two, config):
     _assert_close(alone, two / "whole", config)
     ours, theirs = (load_policy(folder / "policy", model) for folder in (alone, two / "whole"))
     for one, other in zip(ours.prices, theirs.prices, strict=True):
@@ -122,7 +110,7 @@ def test_two_processes_make_the_policy_of_one(
     assert len(list((two / "whole" / "labels").iterdir())) == 11
 
 
-def test_two_processes_report_the_metrics_of_one(alone: Path, two: Path) -> None:
+def test_two_processes_report_the_metrics_of_one(alone, two):
     ours = json.loads((alone / "events.json").read_text())
     lead, follower = (_said(two, rank)["whole"] for rank in (0, 1))
     for phase in ("warm start", "grpo", "measuring"):
@@ -140,24 +128,20 @@ def test_two_processes_report_the_metrics_of_one(alone: Path, two: Path) -> None
     assert kinds[0] == kinds[1]
 
 
-def _said(folder: Path, rank: int) -> dict[str, Any]:
-    said: dict[str, Any] = json.loads((folder / f"rank-{rank}.json").read_text())
-    return said
+def _said(folder, rank):
+    return json.loads((folder / f"rank-{rank}.json").read_text())
 
 
-def test_any_rank_stops_all_and_one_process_goes_on(
-    model: LanguageModel, alone: Path, two: Path, config: TrainConfig
-) -> None:
+def test_any_rank_stops_all_and_one_process_goes_on(model, alone, two, config):
     ends = [_said(two, rank)["stopped"] for rank in (0, 1)]
     assert [events[-1]["type"] for events in ends] == ["WorkStopped", "WorkStopped"]
     found = read_checkpoint(two / "stopped", config.to_dict())
-    assert found is not None
     assert (found[0].phase, found[0].updates) == ("grpo", 1)
     ranks_child.run(model, config, two / "stopped", Ranks())
     _assert_close(alone, two / "stopped", config)
 
 
-def test_nan_on_one_rank_stops_all_before_anything_is_written(two: Path) -> None:
+def test_nan_on_one_rank_stops_all_before_anything_is_written(two):
     errors = [_said(two, rank)["poisoned"] for rank in (0, 1)]
     assert errors[0] == errors[1]
     assert errors[0].startswith("TrainingDivergedError: training diverged: a label is not finite")
@@ -168,9 +152,7 @@ def test_nan_on_one_rank_stops_all_before_anything_is_written(two: Path) -> None
 @pytest.mark.parametrize(
     ("scenario", "lost", "how"), [("impatient", 1, signal.SIGSTOP), ("patient", 0, signal.SIGKILL)]
 )
-def test_a_lost_rank_ends_others(
-    config: TrainConfig, saved: Path, tmp_path: Path, scenario: str, lost: int, how: int
-) -> None:
+def test_a_lost_rank_ends_others(config, saved, tmp_path, scenario, lost, how):
     """A stopped one, which only time tells of, and a killed one; nobody supervises them."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -196,36 +178,8 @@ def test_a_lost_rank_ends_others(
     assert said.endswith("The last checkpoint is kept")
 
 
-@pytest.mark.parametrize(
-    ("variables", "named"),
-    [
-        ({"WORLD_SIZE": "2"}, "RANK, MASTER_ADDR, MASTER_PORT is not set"),
-        ({"WORLD_SIZE": "many"}, "WORLD_SIZE must be a whole number"),
-        ({"WORLD_SIZE": "0"}, "at least 1"),
-    ],
-)
-def test_variables_that_do_not_fit_are_refused(
-    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], named: str
-) -> None:
-    for name in VARIABLES:
-        monkeypatch.delenv(name, raising=False)
-    for name, value in variables.items():
-        monkeypatch.setenv(name, value)
-    with pytest.raises(ConfigError, match=named), join_ranks():
-        pass
-
-
-def test_an_address_where_nobody_answers_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    values = {"WORLD_SIZE": "2", "RANK": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}
-    for name, value in values.items():
-        monkeypatch.setenv(name, value)
-    assert num_ranks() == 2
-    with pytest.raises(RankLostError, match="another process"), join_ranks(timedelta(seconds=1)):
-        pass
-
-
-def test_processes_started_together_divide_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    def counts(**variables: str) -> tuple[str | None, str | None]:
+def test_processes_started_together_divide_the_cores(monkeypatch):
+    def counts(**variables):
         with monkeypatch.context() as patch:
             for name in ("LOCAL_WORLD_SIZE", "OMP_NUM_THREADS", "NUMBA_NUM_THREADS"):
                 patch.delenv(name, raising=False)

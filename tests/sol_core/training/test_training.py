@@ -7,9 +7,7 @@ import hashlib
 import itertools
 import json
 import math
-from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -19,14 +17,7 @@ from sol_core.errors import ConfigError, PolicyError, SolError, TrainingDiverged
 from sol_core.files.staging import read_safetensors, write_safetensors
 from sol_core.models.loading import LanguageModel
 from sol_core.policy import PolicyConfig, load_policy
-from sol_core.progress import (
-    WorkCheckpoint,
-    WorkEvent,
-    WorkFinished,
-    WorkProgress,
-    WorkSample,
-    WorkStopped,
-)
+from sol_core.progress import WorkCheckpoint, WorkFinished, WorkProgress, WorkSample, WorkStopped
 from sol_core.training import run_state
 from sol_core.training.config import METRICS, GrpoConfig, TrainConfig, WarmStartConfig, preset
 from sol_core.training.measure import held_out_budgets
@@ -39,7 +30,7 @@ CHECKPOINT = "checkpoint.safetensors"
 
 
 @pytest.fixture(scope="module")
-def config(tmp_path_factory: pytest.TempPathFactory) -> TrainConfig:
+def config(tmp_path_factory):
     return tiny_train_config(
         tmp_path_factory.mktemp("corpus"),
         warm_start=WarmStartConfig(texts=3, epochs=2),
@@ -47,42 +38,32 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> TrainConfig:
     )
 
 
-def run(
-    model: LanguageModel,
-    config: TrainConfig,
-    folder: Path,
-    should_stop: Callable[[], bool] = lambda: False,
-) -> list[WorkEvent]:
+def run(model, config, folder, should_stop=lambda: False):
     data_dir = folder.parent / "data"
     return list(train(model, config, folder, data_dir=data_dir, should_stop=should_stop))
 
 
-def rows_of(events: Sequence[WorkEvent]) -> list[dict[str, Any]]:
+def rows_of(events):
     return [event.row for event in events if isinstance(event, WorkProgress) and event.row]
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(
-    model: LanguageModel, config: TrainConfig, tmp_path_factory: pytest.TempPathFactory
-) -> list[WorkEvent]:
+def uninterrupted(model, config, tmp_path_factory):
     return run(model, config, tmp_path_factory.mktemp("whole") / "run")
 
 
 @pytest.fixture(scope="module")
-def whole(uninterrupted: list[WorkEvent]) -> str:
+def whole(uninterrupted):
     """The weights of an uninterrupted run."""
     finished = uninterrupted[-1]
-    assert isinstance(finished, WorkFinished)
     return weights(Path(finished.result["folder"]).parent)
 
 
-def weights(folder: Path) -> str:
+def weights(folder):
     return hashlib.sha256((folder / "policy" / "model.safetensors").read_bytes()).hexdigest()
 
 
-def test_a_run_reports_measures_samples_and_ends_with_a_policy(
-    model: LanguageModel, config: TrainConfig, uninterrupted: list[WorkEvent]
-) -> None:
+def test_a_run_reports_measures_samples_and_ends_with_a_policy(model, config, uninterrupted):
     events = uninterrupted
     reports = [event for event in events if isinstance(event, WorkProgress)]
     assert reports[0].row is None  # preparing
@@ -101,7 +82,6 @@ def test_a_run_reports_measures_samples_and_ends_with_a_policy(
     sample = next(event for event in events if isinstance(event, WorkSample))
     assert len(sample.record["tokens"]) == config.steps
     finished = events[-1]
-    assert isinstance(finished, WorkFinished)
     assert finished.result["summary"]["updates"] == 2
     assert finished.result["summary"]["labelled_texts"] == 3
     policy = load_policy(Path(finished.result["folder"]), model, grid=config.grid)
@@ -111,12 +91,8 @@ def test_a_run_reports_measures_samples_and_ends_with_a_policy(
 
 
 def test_labelling_is_measured_by_a_policy_that_learns_from_the_labels_so_far(
-    model: LanguageModel,
-    config: TrainConfig,
-    whole: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+    model, config, whole, tmp_path, monkeypatch
+):
     """And is forgotten: the run's own policy is what it would have been."""
     monkeypatch.setattr(RunState, "is_measure_due", lambda _: True)
     rows = rows_of(run(model, config, tmp_path / "run"))
@@ -131,8 +107,8 @@ def test_labelling_is_measured_by_a_policy_that_learns_from_the_labels_so_far(
 
 
 def test_it_is_measured_every_minute_but_not_for_more_than_a_quarter_of_the_time(
-    model: LanguageModel, config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    model, config, tmp_path, monkeypatch
+):
     now = [1000.0]
     monkeypatch.setattr(run_state.time, "monotonic", lambda: now[-1])
     state = RunState(model, config, tmp_path / "run", tmp_path, Ranks())
@@ -147,16 +123,12 @@ def test_it_is_measured_every_minute_but_not_for_more_than_a_quarter_of_the_time
         assert state.is_measure_due()
 
 
-def test_another_seed_gives_another_policy(
-    model: LanguageModel, config: TrainConfig, whole: str, tmp_path: Path
-) -> None:
+def test_another_seed_gives_another_policy(model, config, whole, tmp_path):
     run(model, dataclasses.replace(config, seed=1), tmp_path / "other")
     assert whole != weights(tmp_path / "other")
 
 
-def test_a_run_that_was_stopped_goes_on_as_if_it_had_not(
-    model: LanguageModel, config: TrainConfig, whole: str, tmp_path: Path
-) -> None:
+def test_a_run_that_was_stopped_goes_on_as_if_it_had_not(model, config, whole, tmp_path):
     for goes_on in (1, 4):
         answers = iter([*[False] * goes_on, *[True] * 99])
         stopped = run(model, config, tmp_path / "parts", answers.__next__)
@@ -166,16 +138,16 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not(
     assert whole == weights(tmp_path / "parts")
 
 
-def stop_in_grpo(model: LanguageModel, config: TrainConfig, folder: Path) -> None:
-    rows: list[str] = []
-    options: Any = {"data_dir": folder.parent / "data", "should_stop": lambda: "grpo" in rows}
+def stop_in_grpo(model, config, folder):
+    rows = []
+    options = {"data_dir": folder.parent / "data", "should_stop": lambda: "grpo" in rows}
     for event in train(model, config, folder, **options):
         rows.append(getattr(event, "message", ""))
 
 
 def test_a_cut_checkpoint_is_passed_over_for_the_one_before_and_two_delete_nothing(
-    model: LanguageModel, config: TrainConfig, whole: str, tmp_path: Path
-) -> None:
+    model, config, whole, tmp_path
+):
     folder = tmp_path / "cut"
     stop_in_grpo(model, config, folder)
     intact = (folder / CHECKPOINT).read_bytes()
@@ -196,22 +168,18 @@ def test_a_cut_checkpoint_is_passed_over_for_the_one_before_and_two_delete_nothi
 
 
 def test_a_full_disk_ends_the_run_and_keeps_the_last_checkpoint(
-    model: LanguageModel,
-    config: TrainConfig,
-    whole: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+    model, config, whole, tmp_path, monkeypatch
+):
     import safetensors.torch
 
     save, calls = safetensors.torch.save_file, []
 
-    def filling(tensors: object, path: Path, *rest: object) -> None:
+    def filling(tensors, path, *rest):
         calls.append(path)
         if len(calls) > 9:
             Path(path).write_bytes(b"half")
             raise OSError(28, "No space left on device")
-        save(tensors, path, *rest)  # type: ignore[arg-type]
+        save(tensors, path, *rest)
 
     monkeypatch.setattr("safetensors.torch.save_file", filling)
     with pytest.raises(OSError, match="No space"):
@@ -222,13 +190,13 @@ def test_a_full_disk_ends_the_run_and_keeps_the_last_checkpoint(
     assert whole == weights(tmp_path / "full")
 
 
-def test_divergence_stops_it(model: LanguageModel, config: TrainConfig, tmp_path: Path) -> None:
+def test_divergence_stops_it(model, config, tmp_path):
     folder = tmp_path / "run"
     stop_in_grpo(model, config, folder)
     before = (folder / CHECKPOINT).read_bytes()
     events = train(model, config, folder, data_dir=tmp_path / "data")
     next(events)
-    frame = events.gi_frame.f_locals["state"]  # type: ignore[attr-defined]  # a generator's own
+    frame = events.gi_frame.f_locals["state"]
     with torch.no_grad():
         frame.policy.network.log_sharpness.fill_(torch.nan)
     with pytest.raises((TrainingDivergedError, RuntimeError)):
@@ -236,7 +204,7 @@ def test_divergence_stops_it(model: LanguageModel, config: TrainConfig, tmp_path
     assert (folder / CHECKPOINT).read_bytes() == before
 
 
-def test_old_settings_go_on(model: LanguageModel, config: TrainConfig, tmp_path: Path) -> None:
+def test_old_settings_go_on(model, config, tmp_path):
     stop_in_grpo(model, config, tmp_path / "run")
     with pytest.raises(PolicyError, match="other settings"):
         run(model, dataclasses.replace(config, seed=9), tmp_path / "run")
@@ -259,14 +227,8 @@ def test_old_settings_go_on(model: LanguageModel, config: TrainConfig, tmp_path:
     ],
 )
 def test_either_network_trains_for_either_reward_with_any_grid(
-    model: LanguageModel,
-    config: TrainConfig,
-    tmp_path: Path,
-    network: Any,
-    reward: str,
-    texts: int,
-    levels: dict[str, Any],
-) -> None:
+    model, config, tmp_path, network, reward, texts, levels
+):
     budget = "price" if network == "factored" else "penalty"
     alone = dataclasses.replace(
         config,
@@ -282,12 +244,12 @@ def test_either_network_trains_for_either_reward_with_any_grid(
     assert math.isfinite(policy.info.summary["held_out"]["kl_static"])
 
 
-def test_held_out_budgets_are_the_same_wherever_a_grid_holds_them() -> None:
+def test_held_out_budgets_are_the_same_wherever_a_grid_holds_them():
     paper, default = (held_out_budgets(GRIDS[name]) for name in ("paper", "default"))
     assert paper == default == [Budget(0.5, 0.6, 8), Budget(0.4, 0.7, 16), Budget(0.3, 0.5, 7)]
 
 
-def test_a_time_limit_ends_early(model: LanguageModel, config: TrainConfig, tmp_path: Path) -> None:
+def test_a_time_limit_ends_early(model, config, tmp_path):
     short = dataclasses.replace(
         config,
         warm_start=WarmStartConfig(texts=5000),
@@ -295,14 +257,13 @@ def test_a_time_limit_ends_early(model: LanguageModel, config: TrainConfig, tmp_
         time_limit_minutes=0.05,
     )
     events = run(model, short, tmp_path / "run")
-    assert isinstance(events[-1], WorkFinished)
     assert 0 < events[-1].result["summary"]["labelled_texts"] < 5000
 
 
-def test_what_cannot_be_trained(model: LanguageModel, config: TrainConfig, tmp_path: Path) -> None:
-    def refused(**changes: object) -> str:
+def test_what_cannot_be_trained(model, config, tmp_path):
+    def refused(**changes):
         with pytest.raises(SolError) as caught:
-            run(model, dataclasses.replace(config, **changes), tmp_path / "run")  # type: ignore[arg-type]
+            run(model, dataclasses.replace(config, **changes), tmp_path / "run")
         return str(caught.value)
 
     assert "more than the context of tiny" in refused(windows=9999)
@@ -336,11 +297,8 @@ class Run:
     folder: Path
     series: Series = dataclasses.field(default_factory=dict)
 
-    def start(self, killed_at: int | None = None, events_later: int = 0) -> None:
-        """Go on up to a step, and some events more.
-
-        What was reported before must be reported alike: it stands in the database.
-        """
+    def start(self, killed_at=None, events_later=0):
+        """Go on up to a step, and some events more."""
         torch.manual_seed(killed_at or 0)  # whatever another process has done before
         events = train(self.model, self.config, self.folder, data_dir=self.folder.parent / "data")
         for event in events:
@@ -349,11 +307,11 @@ class Run:
                 assert self.series.setdefault(step, row) == row
                 if step == killed_at:
                     list(itertools.islice(events, events_later))
-                    events.close()  # type: ignore[attr-defined]  # it is a generator
+                    events.close()
                     return
         assert isinstance(event, WorkFinished)
 
-    def state(self) -> dict[str, Any]:
+    def state(self):
         """Every number that the run ended with: network in fp32, prices, correction."""
         header, tensors = read_safetensors(self.folder / CHECKPOINT, "pt")
         progress = json.loads(header["progress"])
@@ -362,13 +320,13 @@ class Run:
         return numbers | kept | {"policy": weights(self.folder)}
 
 
-def _repeatable(metrics: dict[str, float]) -> dict[str, float]:
+def _repeatable(metrics):
     """All but the speed."""
     return {name: value for name, value in metrics.items() if name != "decisions_per_s"}
 
 
 @pytest.fixture(scope="module")
-def long(model: LanguageModel, tmp_path_factory: pytest.TempPathFactory) -> Run:
+def long(model, tmp_path_factory):
     """An uninterrupted run of several units in every phase."""
     folder = tmp_path_factory.mktemp("long")
     grpo = GrpoConfig(updates=6, windows=2, rollouts=2)
@@ -385,13 +343,9 @@ def long(model: LanguageModel, tmp_path_factory: pytest.TempPathFactory) -> Run:
     [(0.0, 0, slice(0, None, 2)), (0.0, 1, slice(1, None, 2)), (1000.0, 0, slice(0, None, 3))],
 )
 def test_a_run_that_is_killed_at_every_step_is_the_uninterrupted_one(
-    long: Run, tmp_path: Path, checkpoint_seconds: float, later: int, steps: slice
-) -> None:
-    """With a checkpoint after every unit, or phase; killed before and after what a report leads to.
-
-    Every start goes on from what the starts before have left, so a step that one of them does not
-    restore shows in all later ones.
-    """
+    long, tmp_path, checkpoint_seconds, later, steps
+):
+    """With a checkpoint after every unit, or phase."""
     config = dataclasses.replace(long.config, checkpoint_seconds=checkpoint_seconds)
     run = Run(long.model, config, tmp_path / "run")
     for step in list(long.series)[steps]:

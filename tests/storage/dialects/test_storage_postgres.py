@@ -1,14 +1,10 @@
 """PostgreSQL's own: URLs, passwords, rights, locks on rows, one clock, a server that goes away."""
 
-from __future__ import annotations
-
 import logging
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any
 
 import psycopg
 import pytest
@@ -21,15 +17,14 @@ from storage import (
     DatabaseWriteError,
     JobStateError,
     StorageError,
-    Store,
     database_facts,
     open_store,
 )
 from storage.dialects import expressions, postgres
 from storage.dialects.postgres import storage_error_from_postgres
 from storage.schema import LATEST_VERSION
-from tests.storage.child_python import StartPython, let_go, outputs_of, start_all
-from tests.support.postgres_server import PASSWORD, QUOTED_PASSWORD, PostgresServer
+from tests.storage.child_python import let_go, outputs_of, start_all
+from tests.support.postgres_server import PASSWORD, QUOTED_PASSWORD
 
 OPEN_ONE = """
 import sys
@@ -42,12 +37,12 @@ TABLES = "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
 
 
 @pytest.fixture
-def url(postgres_server: PostgresServer) -> str:
+def url(postgres_server):
     return postgres_server.emptied()
 
 
 @pytest.fixture
-def store(url: str) -> Iterator[Store]:
+def store(url):
     with open_store(url.replace("postgresql", "postgres", 1), busy_timeout_s=0.3) as opened:
         assert opened.shown.startswith("postgresql://postgres@127.0.0.1:")
         assert opened.path is None
@@ -55,7 +50,7 @@ def store(url: str) -> Iterator[Store]:
 
 
 @pytest.fixture
-def other(url: str) -> Iterator[psycopg.Connection[Any]]:
+def other(url):
     """Another program's connection, in a transaction."""
     with psycopg.connect(url) as connection:
         yield connection
@@ -73,16 +68,14 @@ def other(url: str) -> Iterator[psycopg.Connection[Any]]:
         "sqlite:///somewhere.sqlite3",
     ],
 )
-def test_what_is_no_url_of_a_server_is_refused_and_not_quoted(text: str) -> None:
+def test_what_is_no_url_of_a_server_is_refused_and_not_quoted(text):
     with pytest.raises(DatabaseConnectionError, match="must look like postgresql://") as caught:
         open_store(text)
     assert "hid" not in str(caught.value)
     assert caught.value.__cause__ is None, "a traceback would show what SQLAlchemy quotes"
 
 
-def test_a_server_that_lets_nobody_in_is_reported(
-    postgres_server: PostgresServer, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_server_that_lets_nobody_in_is_reported(postgres_server, caplog):
     caplog.set_level(logging.DEBUG)
     own = postgres_server.url("emptied")
     refused = {
@@ -104,23 +97,13 @@ def test_a_server_that_lets_nobody_in_is_reported(
                 assert secret not in message + caplog.text
 
 
-def test_a_missing_driver_is_named_with_what_installs_it(
-    url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_missing_driver_is_named_with_what_installs_it(url, monkeypatch):
     monkeypatch.setattr(postgres.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(DatabaseConnectionError, match=r"-m pip install 'psycopg\[binary\]>=3.2'"):
         open_store(url)
 
 
-def test_an_old_server_is_refused(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(postgres, "MINIMUM_SERVER", 99)
-    with pytest.raises(DatabaseVersionError, match="99 or newer is needed"):
-        open_store(url)
-
-
-def test_a_newer_schema_is_refused_untouched(
-    postgres_url: str, postgres_server: PostgresServer
-) -> None:
+def test_a_newer_schema_is_refused_untouched(postgres_url, postgres_server):
     assert database_facts(postgres_url).version is None, "a look makes nothing"
     name = postgres_url.rpartition("/")[2]
     assert postgres_server.sql(TABLES, name) == []
@@ -134,9 +117,7 @@ def test_a_newer_schema_is_refused_untouched(
     assert postgres_server.sql("SELECT version FROM sol_schema", name) == [(99,)]
 
 
-def test_tables_of_another_program_are_left_alone(
-    postgres_url: str, postgres_server: PostgresServer
-) -> None:
+def test_tables_of_another_program_are_left_alone(postgres_url, postgres_server):
     name = postgres_url.rpartition("/")[2]
     postgres_server.sql("CREATE TABLE runs (marathon TEXT)", name)
     with pytest.raises(DatabaseVersionError, match="another program's"):
@@ -144,7 +125,7 @@ def test_tables_of_another_program_are_left_alone(
     assert postgres_server.sql(TABLES, name) == [("runs",)]
 
 
-def test_missing_rights_are_named(postgres_url: str, postgres_server: PostgresServer) -> None:
+def test_missing_rights_are_named(postgres_url, postgres_server):
     name = postgres_url.rpartition("/")[2]
     open_store(postgres_url).close()
     reader = f"CREATE ROLE reader_{name} LOGIN PASSWORD 'guest'"
@@ -157,9 +138,7 @@ def test_missing_rights_are_named(postgres_url: str, postgres_server: PostgresSe
             store.jobs.create("train", "a", "t", {})
 
 
-def test_processes_that_open_a_blank_database_at_once(
-    postgres_url: str, start_python: StartPython
-) -> None:
+def test_processes_that_open_a_blank_database_at_once(postgres_url, start_python):
     children = [start_python(OPEN_ONE, postgres_url) for _ in range(4)]
     outputs = start_all(children)
     assert outputs == [""] * len(children)
@@ -167,24 +146,18 @@ def test_processes_that_open_a_blank_database_at_once(
         assert len(store.runs.list()) == len(children)
 
 
-def test_a_row_that_another_claims_is_passed_over(
-    store: Store, other: psycopg.Connection[Any]
-) -> None:
+def test_a_row_that_another_claims_is_passed_over(store, other):
     first, second = (store.jobs.create("train", "a", str(n), {}) for n in range(2))
     other.execute("SELECT 1 FROM jobs WHERE id = %s FOR UPDATE", (first.id,))
     claimed = store.jobs.claim("w")
-    assert claimed is not None
     assert claimed.id == second.id
     assert store.jobs.claim("w") is None
     other.rollback()
     claimed = store.jobs.claim("w")
-    assert claimed is not None
     assert claimed.id == first.id
 
 
-def test_a_locked_row_is_reported_and_stops_nobody_else(
-    store: Store, other: psycopg.Connection[Any]
-) -> None:
+def test_a_locked_row_is_reported_and_stops_nobody_else(store, other):
     jobs = store.jobs
     held, free = (jobs.create("train", "a", str(n), {}, worker="w") for n in range(2))
     other.execute("SELECT 1 FROM jobs WHERE id = %s FOR UPDATE", (held.id,))
@@ -202,9 +175,7 @@ def test_a_locked_row_is_reported_and_stops_nobody_else(
 
 
 @pytest.mark.parametrize("word", ["heartbeat", "finish"])
-def test_a_worker_hears_of_an_ending_that_it_waited_for(
-    url: str, other: psycopg.Connection[Any], word: str
-) -> None:
+def test_a_worker_hears_of_an_ending_that_it_waited_for(url, other, word):
     """What was read before the wait does not count."""
     with open_store(url) as store, ThreadPoolExecutor(1) as pool:
         job = store.jobs.create("train", "a", "t", {}, worker="w")
@@ -221,12 +192,12 @@ def test_a_worker_hears_of_an_ending_that_it_waited_for(
         assert store.jobs.get(job.id).status == "abandoned"
 
 
-def test_times_are_the_servers(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_times_are_the_servers(store, monkeypatch):
     """A worker whose clock is a year off neither looks dead nor kills others."""
 
     class Slow(datetime):
         @classmethod
-        def now(cls, tz: Any = None) -> datetime:
+        def now(cls, tz=None):
             return datetime(2020, 1, 1, tzinfo=tz)
 
     monkeypatch.setattr(expressions, "datetime", Slow)
@@ -237,9 +208,7 @@ def test_times_are_the_servers(store: Store, monkeypatch: pytest.MonkeyPatch) ->
     assert [dead.id for dead in store.jobs.abandon_stale(0.1, lambda worker: None)] == [job.id]
 
 
-def test_a_server_that_goes_away_is_an_error_until_it_is_back(
-    store: Store, postgres_server: PostgresServer
-) -> None:
+def test_a_server_that_goes_away_is_an_error_until_it_is_back(store, postgres_server):
     job = store.jobs.create("train", "a", "t", {}, worker="w")
     postgres_server.stop()
     try:
@@ -267,7 +236,7 @@ def test_a_server_that_goes_away_is_an_error_until_it_is_back(
         (StorageError, ["42P01"]),
     ],
 )
-def test_codes_become_leaves(leaf: type[StorageError], codes: list[str]) -> None:
+def test_codes_become_leaves(leaf, codes):
     for code in codes:
         error = psycopg.errors.lookup(code)("what happened")
         found = storage_error_from_postgres("the database", error)
@@ -299,8 +268,8 @@ store.close()
 
 
 def test_no_job_is_done_twice_or_lost_when_the_server_is_killed(
-    postgres_url: str, postgres_server: PostgresServer, start_python: StartPython
-) -> None:
+    postgres_url, postgres_server, start_python
+):
     """Killed with -9 under claims; a claim whose answer was lost is found dead, and can go on."""
     name = postgres_url.rsplit("/", 1)[1]
     postgres_server.sql(f"ALTER DATABASE {name} SET synchronous_commit = on")

@@ -1,15 +1,11 @@
 """The self-test of a card on stand-ins: faults injected, each of which ends in a sentence."""
 
-from __future__ import annotations
-
 import json
 import logging
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -30,16 +26,16 @@ ONE = {"page_attention"}
 
 
 @pytest.fixture(autouse=True)
-def _as_before() -> Iterator[None]:
+def _as_before():
     yield
     use_reference(())
     graph.turn_off(None)
 
 
-def _child(faults: dict[str, str], dies: Sequence[str] = ()) -> Callable[..., tuple[str, int]]:
+def _child(faults, dies=()):
     """A child that ends after the first check that fails, or dies in the middle of one."""
 
-    def run(names: Sequence[str]) -> tuple[str, int]:
+    def run(names):
         lines = ["a line of a library"]
         for name in names:
             lines.append(json.dumps([name]))
@@ -66,13 +62,8 @@ def _child(faults: dict[str, str], dies: Sequence[str] = ()) -> Callable[..., tu
     ],
 )
 def test_what_fails_is_done_by_its_reference_and_the_rest_is_tried(
-    child: Any,
-    replaced: set[str],
-    has_graphs: bool,
-    reason: str,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+    child, replaced, has_graphs, reason, monkeypatch, caplog
+):
     made = run_checks("T4", child)
     assert set(made.replaced) == replaced
     with caplog.at_level(logging.WARNING):
@@ -94,11 +85,11 @@ def test_what_fails_is_done_by_its_reference_and_the_rest_is_tried(
     ],
 )
 def test_a_missing_part_of_the_system_is_said_before_any_kernel_is_tried(
-    change: dict[str, Any], package: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+    change, package, monkeypatch, tmp_path
+):
     (tmp_path / "Python.h").touch()
 
-    def library(name: str) -> None:
+    def library(name):
         if change.get("CDLL", 1) is None:
             raise OSError(name)
 
@@ -116,12 +107,10 @@ def test_a_missing_part_of_the_system_is_said_before_any_kernel_is_tried(
     assert not (tmp_path / self_test.FOLDER).exists()
 
 
-def test_the_result_is_kept_for_this_card_and_this_source(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    ran: list[str] = []
+def test_the_result_is_kept_for_this_card_and_this_source(monkeypatch, tmp_path):
+    ran = []
 
-    def child(device: Any, dtype: str, names: Sequence[str], report: Any) -> tuple[str, int]:
+    def child(device, dtype, names, report):
         ran.append(dtype)
         return _child({"gated_mlp": "wrong"})(names)
 
@@ -143,7 +132,7 @@ def test_the_result_is_kept_for_this_card_and_this_source(
     assert len(ran) == 4
 
 
-def test_wrong_numbers_of_a_kernel_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_numbers_of_a_kernel_are_noticed(monkeypatch):
     right = checks.channel_pruning.keep_largest_channels
     monkeypatch.setattr(
         checks.channel_pruning, "keep_largest_channels", lambda *given: right(*given) + 1e-6
@@ -152,7 +141,7 @@ def test_wrong_numbers_of_a_kernel_are_noticed(monkeypatch: pytest.MonkeyPatch) 
         checks.run_check("keep_largest_channels", CPU, torch.float32)
 
 
-def test_the_checks_run_in_a_process_of_their_own(tmp_path: Path) -> None:
+def test_the_checks_run_in_a_process_of_their_own(tmp_path):
     """On the interpreter, which stands in for a card; the slower ones are the release's."""
     names = ["add_and_norm", "rotate_and_write", "keep_largest_channels", "fake_quantise"]
     command = [sys.executable, "-m", checks.__name__, "cpu", "float16", *names]
@@ -164,9 +153,7 @@ def test_the_checks_run_in_a_process_of_their_own(tmp_path: Path) -> None:
 
 @pytest.mark.release
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-def test_all_checks_pass_on_the_interpreter(
-    dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_all_checks_pass_on_the_interpreter(dtype, monkeypatch):
     monkeypatch.setattr(checks, "_NUM_STEPS", 3)
     with triton_here():
         for name in CHECKS:

@@ -1,32 +1,25 @@
 """Loading from a local folder: what works, and what each broken folder says."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
-from collections.abc import Callable
 from functools import partial
-from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, LlamaModel
 
 import sol_core
 from sol_core.errors import ConfigError, ModelLoadError, UnsupportedModelError
 from sol_core.models import loading, spec_from_config
-from sol_core.models.card.self_test import CardReport
 from sol_core.models.devices import pick_device, pick_dtype, why_no_gpu
 from sol_core.models.families import complete_config
-from sol_core.models.loading import LanguageModel, load_language_model
+from sol_core.models.loading import load_language_model
 from tests.support.tiny_language_model import byte_tokenizer
 from tests.support.tiny_models import FAMILIES, Family, make_pair
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder(tmp_path):
     """A tiny model as transformers saves it, in two shards."""
     family = Family("x", LlamaConfig, LlamaForCausalLM, {"vocab_size": 257})
     model, _ = make_pair(family)
@@ -36,16 +29,16 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def _load(folder: Path) -> LanguageModel:
+def _load(folder):
     return load_language_model(str(folder), data_dir=folder, dtype="float32", device="cpu")
 
 
-def _logits(model: LanguageModel, tokens: Tensor) -> Tensor:
+def _logits(model, tokens):
     return model.lm.logits(model.lm.prefill(tokens, model.lm.new_cache(*tokens.shape)))
 
 
 @pytest.mark.parametrize("tied", [False, True])
-def test_a_sharded_folder_loads_and_matches_transformers(folder: Path, tied: bool) -> None:
+def test_a_sharded_folder_loads_and_matches_transformers(folder, tied):
     """A head of its own counts where the configuration denies it, too."""
     _change_config(folder, tie_word_embeddings=tied)
     tokens, model = torch.randint(3, 250, (1, 12)), _load(folder)
@@ -58,13 +51,13 @@ def test_a_sharded_folder_loads_and_matches_transformers(folder: Path, tied: boo
     assert _load(folder).fingerprint != model.fingerprint
 
 
-def _change_config(folder: Path, **changes: object) -> None:
+def _change_config(folder, **changes):
     path = folder / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text("utf-8")) | changes), "utf-8")
 
 
 @pytest.mark.parametrize("family", [f for f in FAMILIES if "llama" in f.name], ids=lambda f: f.name)
-def test_a_complete_config_is_read_as_transformers_reads_it(tmp_path: Path, family: Family) -> None:
+def test_a_complete_config_is_read_as_transformers_reads_it(tmp_path, family):
     make_pair(family)[0].save_pretrained(tmp_path)
     record = json.loads((tmp_path / "config.json").read_text("utf-8"))
     config, theirs = complete_config(record), LlamaConfig.from_pretrained(tmp_path)
@@ -74,7 +67,7 @@ def test_a_complete_config_is_read_as_transformers_reads_it(tmp_path: Path, fami
 
 @pytest.mark.parametrize("name", ["vocab_size", "rms_norm_eps", "attention_bias", "eos_token_id",
                                   "hidden_act", "rope_parameters"])  # fmt: skip
-def test_a_config_with_a_gap_is_left_to_transformers(name: str) -> None:
+def test_a_config_with_a_gap_is_left_to_transformers(name):
     record = {"eos_token_id": 2} | LlamaConfig().to_dict()
     assert complete_config(record) is not None
     for value in (None, {}, (2,)):
@@ -83,7 +76,7 @@ def test_a_config_with_a_gap_is_left_to_transformers(name: str) -> None:
     assert complete_config(record) is None
 
 
-def test_a_bias_that_the_config_denies_is_refused_by_name(tmp_path: Path) -> None:
+def test_a_bias_that_the_config_denies_is_refused_by_name(tmp_path):
     family = next(one for one in FAMILIES if one.name == "llama-mqa-bias")
     model, _ = make_pair(dataclasses.replace(family, options=family.options | {"vocab_size": 257}))
     model.save_pretrained(tmp_path)
@@ -94,7 +87,7 @@ def test_a_bias_that_the_config_denies_is_refused_by_name(tmp_path: Path) -> Non
         _load(tmp_path)
 
 
-def test_a_tokenizer_of_another_model_is_refused(tmp_path: Path) -> None:
+def test_a_tokenizer_of_another_model_is_refused(tmp_path):
     family = Family("x", LlamaConfig, LlamaForCausalLM, {"vocab_size": 256})
     make_pair(family)[0].save_pretrained(tmp_path)
     byte_tokenizer().save_pretrained(tmp_path)
@@ -113,7 +106,7 @@ IN_HAND = (
 
 
 @pytest.mark.parametrize("name", IN_HAND)
-def test_a_model_in_hand_is_the_model_of_its_files(tmp_path: Path, name: str) -> None:
+def test_a_model_in_hand_is_the_model_of_its_files(tmp_path, name):
     family = next(one for one in FAMILIES if one.name == name)
     theirs, _ = make_pair(dataclasses.replace(family, options=family.options | {"vocab_size": 257}))
     theirs.save_pretrained(tmp_path)
@@ -131,9 +124,9 @@ def test_a_model_in_hand_is_the_model_of_its_files(tmp_path: Path, name: str) ->
     assert len(sol_core.generate(taken, "a fox", max_new_tokens=3).tokens) == 3
 
 
-def test_what_is_no_supported_model_of_transformers_is_refused(folder: Path) -> None:
+def test_what_is_no_supported_model_of_transformers_is_refused(folder):
     with pytest.raises(ConfigError, match="model must be a model of transformers"):
-        sol_core.from_transformers(_load(folder), byte_tokenizer())  # type: ignore[arg-type]
+        sol_core.from_transformers(_load(folder), byte_tokenizer())
     headless = LlamaModel(LlamaConfig.from_pretrained(folder))
     with pytest.raises(ModelLoadError, match=r"lack 'model\.embed_tokens\.weight'"):
         sol_core.from_transformers(headless, byte_tokenizer())
@@ -142,30 +135,30 @@ def test_what_is_no_supported_model_of_transformers_is_refused(folder: Path) -> 
         sol_core.from_transformers(other, byte_tokenizer())
 
 
-def _shard(folder: Path) -> Path:
+def _shard(folder):
     return sorted(folder.glob("*.safetensors"))[0]
 
 
-def _cut(folder: Path, size: int) -> None:
+def _cut(folder, size):
     _shard(folder).write_bytes(_shard(folder).read_bytes()[:size])
 
 
-def _leave_the_folder(folder: Path) -> None:
+def _leave_the_folder(folder):
     index = folder / "model.safetensors.index.json"
     index.write_text(index.read_text("utf-8").replace(_shard(folder).name, "../secret.safetensors"))
 
 
-def _of_another_family(folder: Path) -> None:
+def _of_another_family(folder):
     _change_config(folder, model_type="mamba", auto_map={"AutoConfig": "evil.Config"})
     (folder / "evil.py").write_text("raise SystemExit('remote code ran')", "utf-8")
 
 
-def _delete(folder: Path, pattern: str) -> None:
+def _delete(folder, pattern):
     for path in folder.glob(pattern):
         path.unlink()
 
 
-REFUSED: list[tuple[Callable[[Path], object], str]] = [
+REFUSED = [
     *((partial(_cut, size=size), "00001-of.* is corrupt or truncated") for size in (0, 5, 100, -1)),
     (lambda folder: _shard(folder).unlink(), "00001-of"),
     (_leave_the_folder, "secret"),
@@ -183,28 +176,26 @@ REFUSED: list[tuple[Callable[[Path], object], str]] = [
 
 
 @pytest.mark.parametrize(("damage", "words"), REFUSED)
-def test_a_folder_that_cannot_be_loaded_is_refused(
-    folder: Path, damage: Callable[[Path], object], words: str
-) -> None:
+def test_a_folder_that_cannot_be_loaded_is_refused(folder, damage, words):
     damage(folder)
     with pytest.raises((ModelLoadError, UnsupportedModelError), match=words):
         _load(folder)
 
 
 @pytest.mark.parametrize("name", ["/nowhere/model", "gpt2", "a/b/c"])
-def test_unknown_names_say_what_is_allowed(tmp_path: Path, name: str) -> None:
+def test_unknown_names_say_what_is_allowed(tmp_path, name):
     with pytest.raises(ModelLoadError, match="smollm2-135m-instruct"):
         load_language_model(name, data_dir=tmp_path)
 
 
 def test_of_a_hub_model_the_configuration_comes_first_and_no_pytorch_weights(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    folder, tmp_path, monkeypatch
+):
     _delete(folder, "model*")
     (folder / "pytorch_model.bin").write_bytes(b"never read")
-    asked: list[list[str]] = []
+    asked = []
 
-    def download(name: str, *, cache_dir: Path, allow_patterns: list[str]) -> str:
+    def download(name, *, cache_dir, allow_patterns):
         asked.append(allow_patterns)
         return str(folder)
 
@@ -220,7 +211,7 @@ def test_of_a_hub_model_the_configuration_comes_first_and_no_pytorch_weights(
     assert asked == [["config.json"]]
 
 
-def test_devices_and_dtypes_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_devices_and_dtypes_are_checked(monkeypatch):
     for name in ("gpu", "cuda:99", "meta"):
         with pytest.raises(ConfigError, match="device"):
             pick_device(name)
@@ -236,12 +227,9 @@ def test_devices_and_dtypes_are_checked(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @pytest.mark.parametrize(
-    ("capability", "dtype"),
-    [((7, 5), torch.float16), ((8, 0), torch.bfloat16)],
+    ("capability", "dtype"), [((7, 5), torch.float16), ((8, 0), torch.bfloat16)]
 )
-def test_a_card_without_bfloat16_units_gets_float16(
-    monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], dtype: torch.dtype
-) -> None:
+def test_a_card_without_bfloat16_units_gets_float16(monkeypatch, capability, dtype):
     monkeypatch.setattr("torch.cuda.get_device_capability", lambda device: capability)
     monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda: True)  # emulated ones count there
     assert pick_dtype("auto", torch.device("cuda")) == dtype
@@ -258,11 +246,8 @@ def test_a_card_without_bfloat16_units_gets_float16(
     ],
 )
 def test_an_unsupported_card_or_driver_leaves_the_cpu_and_says_why(
-    monkeypatch: pytest.MonkeyPatch,
-    capability: tuple[int, int] | None,
-    built_for: list[str],
-    said: str | None,
-) -> None:
+    monkeypatch, capability, built_for, said
+):
     monkeypatch.setattr("torch.version.cuda", "12.6")
     monkeypatch.setattr("torch.cuda.is_available", lambda: capability is not None)
     monkeypatch.setattr("torch._C._cuda_getDriverVersion", lambda: 12020, raising=False)
@@ -274,10 +259,8 @@ def test_an_unsupported_card_or_driver_leaves_the_cpu_and_says_why(
     assert reason is None if said is None else said in str(reason)
 
 
-def test_a_model_that_a_device_cannot_hold_is_said(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(*arguments: object) -> None:
+def test_a_model_that_a_device_cannot_hold_is_said(folder, monkeypatch):
+    def full(*arguments):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
 
     monkeypatch.setattr("sol_core.models.loading.arrange_weights", full)
@@ -285,9 +268,7 @@ def test_a_model_that_a_device_cannot_hold_is_said(
         _load(folder)
 
 
-def test_a_model_that_cannot_fit_is_refused_before_it_is_loaded(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_model_that_cannot_fit_is_refused_before_it_is_loaded(monkeypatch):
     monkeypatch.setattr("torch.cuda.mem_get_info", lambda device: (10**9, 2 * 10**9))
     tensors = {"w": torch.empty(10**9, device="meta")}
     with pytest.raises(ModelLoadError, match=r"big takes 2\.0 GB in float16.*free \(1\.0 GB\)"):
@@ -297,15 +278,13 @@ def test_a_model_that_cannot_fit_is_refused_before_it_is_loaded(
     )
 
 
-def test_states_that_overflow_float16_make_a_model_float32_and_a_note(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_states_that_overflow_float16_make_a_model_float32_and_a_note(folder, monkeypatch):
     monkeypatch.setattr(loading, "pick_dtype", lambda name, device: torch.float16)
     fits = loading.load_language_model(str(folder), data_dir=folder, device="cpu")
     assert (fits.dtype_name, fits.notes) == ("float16", ())
     read = loading.read_tensors
 
-    def large(*given: Any) -> dict[str, torch.Tensor]:
+    def large(*given):
         return {
             name: tensor * 1e4 if "up_proj" in name or "down_proj" in name else tensor
             for name, tensor in read(*given).items()
@@ -316,15 +295,3 @@ def test_states_that_overflow_float16_make_a_model_float32_and_a_note(
     assert model.dtype_name == "float32"
     (note,) = model.notes
     assert "overflow float16" in note
-
-
-def test_a_cards_notes_come_with_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    applied: list[CardReport] = []
-    monkeypatch.setattr(CardReport, "apply", lambda self: applied.append(self))
-    report = CardReport("T4", graphs="no memory")
-    monkeypatch.setattr(loading, "checked_card", lambda *_: report)
-    notes = loading._prepare_card(torch.device("cuda"), torch.float16, Path(), lambda *_: None)
-    assert applied == [report]
-    assert notes == report.sentences()
-    cpu = loading._prepare_card(torch.device("cpu"), torch.float16, Path(), lambda *_: None)
-    assert cpu == []

@@ -1,15 +1,12 @@
 """A tokenizer read without transformers does what transformers' own does, or is not read at all."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import AutoTokenizer, PreTrainedTokenizerFast
+from transformers import AutoTokenizer
 
 from sol_core.files.assets import ensure_default_model
 from sol_core.files.places import default_data_dir
@@ -23,12 +20,12 @@ _TEXTS = st.text(max_size=40) | st.lists(
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["plain", "starts every text"])
-def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("tokenizer")
     return save_model_folder(folder, "llama-gqa-tied", starts=request.param)
 
 
-def _same(ours: PlainTokenizer, theirs: PreTrainedTokenizerFast, text: str) -> None:
+def _same(ours, theirs, text):
     for special in (True, False):
         ids = ours.encode(text, add_special_tokens=special)
         assert ids == theirs.encode(text, add_special_tokens=special)
@@ -40,7 +37,7 @@ def _same(ours: PlainTokenizer, theirs: PreTrainedTokenizerFast, text: str) -> N
                 assert ours.decode(part, skip_special_tokens=skip) == expected
 
 
-def _check_attributes(ours: PlainTokenizer, theirs: PreTrainedTokenizerFast) -> None:
+def _check_attributes(ours, theirs):
     for name in ("vocab_size", "eos_token_id", "all_special_ids"):
         assert getattr(ours, name) == getattr(theirs, name), name
     assert type(ours.of_transformers) is type(theirs)
@@ -49,23 +46,20 @@ def _check_attributes(ours: PlainTokenizer, theirs: PreTrainedTokenizerFast) -> 
 
 @given(text=_TEXTS)
 @settings(max_examples=60)
-def test_texts_and_ids_are_those_of_transformers(folder: Path, text: str) -> None:
+def test_texts_and_ids_are_those_of_transformers(folder, text):
     ours = PlainTokenizer.read(folder)
-    assert ours is not None
     _same(ours, AutoTokenizer.from_pretrained(folder), text)
 
 
-def test_attributes_are_those_of_transformers(folder: Path) -> None:
+def test_attributes_are_those_of_transformers(folder):
     ours = PlainTokenizer.read(folder)
-    assert ours is not None
     _check_attributes(ours, AutoTokenizer.from_pretrained(folder))
 
 
 @pytest.mark.model
-def test_the_default_models_tokenizer_is_that_of_transformers() -> None:
+def test_the_default_models_tokenizer_is_that_of_transformers():
     folder = ensure_default_model(default_data_dir(), lambda message, fraction: None)
     ours, theirs = PlainTokenizer.read(folder), AutoTokenizer.from_pretrained(folder)
-    assert ours is not None
     _check_attributes(ours, theirs)
     for text in (
         Path(__file__).read_text("utf-8"),
@@ -88,7 +82,7 @@ def test_the_default_models_tokenizer_is_that_of_transformers() -> None:
     ],
     ids=lambda changes: next(iter(changes)),
 )
-def test_what_says_more_is_left_to_transformers(tmp_path: Path, changes: dict[str, Any]) -> None:
+def test_what_says_more_is_left_to_transformers(tmp_path, changes):
     save_model_folder(tmp_path, "llama-gqa-tied", starts=False)
     assert PlainTokenizer.read(tmp_path) is not None
     for name in ("added_tokens.json", "special_tokens_map.json"):
@@ -97,12 +91,4 @@ def test_what_says_more_is_left_to_transformers(tmp_path: Path, changes: dict[st
         (tmp_path / name).unlink()
     path = tmp_path / "tokenizer_config.json"
     path.write_text(json.dumps(json.loads(path.read_text("utf-8")) | changes), "utf-8")
-    assert PlainTokenizer.read(tmp_path) is None
-
-
-@pytest.mark.parametrize("content", ["", "[]", '{"tokenizer_class": []}'])
-@pytest.mark.parametrize("name", ["tokenizer.json", "tokenizer_config.json"])
-def test_a_broken_file_is_left_to_transformers(tmp_path: Path, name: str, content: str) -> None:
-    save_model_folder(tmp_path, "llama-gqa-tied", starts=False)
-    (tmp_path / name).write_text(content, "utf-8")
     assert PlainTokenizer.read(tmp_path) is None

@@ -1,29 +1,18 @@
-"""A decoder of Llama's kind in plain PyTorch, fp32, one token and one head at a time.
-
-Written from the papers, as a judge of the engine's steps: it imports nothing of this project.
-"""
+"""A decoder of Llama's kind in plain PyTorch: a judge that imports nothing of this project."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-from torch import Tensor
 
-__all__ = ["DENSE_STEP", "Cache", "PlainDecoder", "Skipping"]
-
-Cache = list[tuple[Tensor, Tensor]]  # per token, keys and values [Hkv, D]
+__all__ = ["DENSE_STEP", "PlainDecoder", "Skipping"]
 
 
 @dataclass(frozen=True)
 class Skipping:
-    """Shares that one step keeps: of the cached tokens, and of the MLP's channels.
-
-    Pages are chosen by their mass under 4-bit keys, for a KV group together, or by Quest's bounds.
-    """
+    """Shares that one step keeps: of the cached tokens, and of the MLP's channels."""
 
     keep: float = 1.0
     input_share: float = 1.0
@@ -36,7 +25,7 @@ DENSE_STEP = Skipping()
 
 
 class PlainDecoder:
-    def __init__(self, weights: Mapping[str, Tensor], config: Mapping[str, Any]) -> None:
+    def __init__(self, weights, config):
         self.weights = {name: tensor.float() for name, tensor in weights.items()}
         self.layers = config["num_hidden_layers"]
         self.heads, self.kv_heads = config["num_attention_heads"], config["num_key_value_heads"]
@@ -45,9 +34,9 @@ class PlainDecoder:
         self.tied = config["tie_word_embeddings"]
 
     @torch.no_grad()
-    def step(self, token: int, cache: list[Cache], skipping: Skipping) -> tuple[Tensor, float]:
+    def step(self, token, cache, skipping):
         """Log probabilities of the next token, and the least distance from kept to dropped."""
-        gaps: list[float] = []
+        gaps = []
         hidden = self.weights["model.embed_tokens.weight"][token]
         for layer in range(self.layers):
             name = f"model.layers.{layer}."
@@ -59,23 +48,21 @@ class PlainDecoder:
         logits = self.weights[head + ".weight"] @ self._norm(hidden, "model.norm")
         return logits.log_softmax(-1), min(gaps, default=math.inf)
 
-    def _norm(self, hidden: Tensor, name: str) -> Tensor:
+    def _norm(self, hidden, name):
         scale = torch.sqrt((hidden * hidden).mean() + self.eps)
         return hidden / scale * self.weights[name + ".weight"]
 
-    def _linear(self, inputs: Tensor, name: str) -> Tensor:
+    def _linear(self, inputs, name):
         return self.weights[name + ".weight"] @ inputs
 
-    def _rotated(self, head: Tensor, position: int) -> Tensor:
+    def _rotated(self, head, position):
         half = self.size // 2
         angles = [position * self.theta ** (-2 * pair / self.size) for pair in range(half)]
         cosine, sine = torch.tensor(angles).cos(), torch.tensor(angles).sin()
         first, second = head[:half], head[half:]
         return torch.cat((first * cosine - second * sine, second * cosine + first * sine))
 
-    def _attention(
-        self, normed: Tensor, name: str, cache: Cache, skipping: Skipping, gaps: list[float]
-    ) -> Tensor:
+    def _attention(self, normed, name, cache, skipping, gaps):
         position, attention = len(cache), name + "self_attn."
         queries, keys, values = (
             self._linear(normed, f"{attention}{one}_proj").view(-1, self.size) for one in "qkv"
@@ -105,7 +92,7 @@ class PlainDecoder:
                 mixed.append(weights @ given[which])
         return self._linear(torch.cat(mixed), attention + "o_proj")
 
-    def _mlp(self, normed: Tensor, name: str, skipping: Skipping, gaps: list[float]) -> Tensor:
+    def _mlp(self, normed, name, skipping, gaps):
         kept = _best(normed.abs(), _ceil(skipping.input_share * len(normed)), gaps)
         inputs = torch.zeros_like(normed)
         inputs[kept] = normed[kept]
@@ -118,11 +105,11 @@ class PlainDecoder:
         return self._linear(rest, name + "down_proj")
 
 
-def _ceil(count: float) -> int:
+def _ceil(count):
     return max(1, math.ceil(count - 1e-9))
 
 
-def _best(scores: Tensor, count: int, gaps: list[float]) -> list[int]:
+def _best(scores, count, gaps):
     """Indices of the highest, ascending; the lowest index where they are alike."""
     values = scores.tolist()
     order = sorted(range(len(values)), key=lambda index: (-values[index], index))
@@ -131,7 +118,7 @@ def _best(scores: Tensor, count: int, gaps: list[float]) -> list[int]:
     return sorted(order[:count])
 
 
-def _page_scores(queries: Tensor, keys: Tensor, skipping: Skipping) -> Tensor:
+def _page_scores(queries, keys, skipping):
     """[heads, P], or [1, P] of a group that chooses together; queries of one KV head's group."""
     if not skipping.by_mass:
         pages = keys.split(skipping.page_size)
@@ -147,7 +134,7 @@ def _page_scores(queries: Tensor, keys: Tensor, skipping: Skipping) -> Tensor:
     return torch.stack(shares).mean(0, keepdim=True)
 
 
-def _estimates(query: Tensor, keys: Tensor) -> Tensor:
+def _estimates(query, keys):
     """query · key of each, from 4 bits of a key (minimum and scale in bf16), 8 of the query."""
     lowest = keys.amin(1, keepdim=True).bfloat16().float()
     scale = ((keys.amax(1, keepdim=True) - lowest) / 15).bfloat16().float()

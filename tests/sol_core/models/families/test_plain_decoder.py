@@ -1,7 +1,5 @@
 """Our steps against an independent decoder: within 2e-3 nats, but for near-ties that it names."""
 
-from __future__ import annotations
-
 import dataclasses
 import itertools
 import statistics
@@ -9,14 +7,8 @@ import statistics
 import pytest
 import torch
 
-from sol_core.actions import GRIDS, Action, Mechanisms
-from sol_core.models import FrozenLM
-from tests.sol_core.models.families.plain_decoder import (
-    DENSE_STEP,
-    Cache,
-    PlainDecoder,
-    Skipping,
-)
+from sol_core.actions import GRIDS, Action
+from tests.sol_core.models.families.plain_decoder import DENSE_STEP, PlainDecoder, Skipping
 from tests.support.tiny_models import FAMILIES, make_pair
 
 LENGTH = 72
@@ -24,7 +16,7 @@ NATS, NEAR_TIE, AGREEING = 2e-3, 1e-4, 0.95
 ACTIONS = [Action(0.3), Action(1.0, 0.5), Action(0.15, 0.7), Action(0.6, 0.4)]
 
 
-def _skipping(action: Action, how: Mechanisms) -> Skipping:
+def _skipping(action, how):
     entering, inner = how.mlp_shares(action.channel_keep_ratio)
     if how.pruner.keep_inner is None:
         assert (entering, inner) == (action.channel_keep_ratio, 1.0)
@@ -33,7 +25,7 @@ def _skipping(action: Action, how: Mechanisms) -> Skipping:
     return Skipping(action.keep_fraction, entering, inner, by_mass=how.page_choice == "group")
 
 
-def _pair(name: str) -> tuple[PlainDecoder, FrozenLM, list[int]]:
+def _pair(name):
     family = next(one for one in FAMILIES if one.name == name)
     deep = dataclasses.replace(family, options=family.options | {"num_hidden_layers": 3})
     theirs, lm = make_pair(deep, seed=3)
@@ -43,10 +35,10 @@ def _pair(name: str) -> tuple[PlainDecoder, FrozenLM, list[int]]:
 
 @pytest.mark.parametrize("grid", ["paper", "default"])
 @pytest.mark.parametrize("name", ["llama-gqa-tied", "llama-mha-untied"])
-def test_steps_after_a_dense_past_agree(name: str, grid: str) -> None:
+def test_steps_after_a_dense_past_agree(name, grid):
     plain, lm, text = _pair(name)
     how = GRIDS[grid].mechanisms
-    past: list[Cache] = [[] for _ in range(plain.layers)]
+    past = [[] for _ in range(plain.layers)]
     dense = [plain.step(token, past, DENSE_STEP)[0] for token in text[:LENGTH]]
     prefix = lm.new_cache(1, LENGTH)
     hidden = lm.prefill(torch.tensor([text[:LENGTH]]), prefix)

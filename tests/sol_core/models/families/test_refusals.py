@@ -1,14 +1,9 @@
 """Models that the decoder does not have: refused by name, before any weight is read."""
 
-from __future__ import annotations
-
 import json
-from pathlib import Path
-from typing import Any
 
 import pytest
 from transformers import (
-    BloomConfig,
     FalconConfig,
     FalconMambaConfig,
     Gemma2Config,
@@ -17,8 +12,6 @@ from transformers import (
     LlamaConfig,
     MixtralConfig,
     Phi3Config,
-    PretrainedConfig,
-    Qwen2Config,
     Qwen3Config,
     SmolLM3Config,
     T5Config,
@@ -32,29 +25,24 @@ YARN = {"rope_type": "yarn", "rope_theta": 10_000.0, "factor": 2.0}
 LONG = {"rope_type": "longrope", "rope_theta": 1e4, "short_factor": [1.0], "long_factor": [1.0]}
 
 
-def _rope(**values: Any) -> dict[str, Any]:
+def _rope(**values):
     return {"rope_parameters": {"rope_theta": 1e4} | values}
 
 
-CASES: dict[str, tuple[PretrainedConfig, dict[str, Any], str]] = {
+CASES = {
     "mixtral": (MixtralConfig(), {}, r"'mixtral' is not supported \(a mixture of experts\); "
                 f"supported: {', '.join(SUPPORTED_FAMILIES)}$"),
     "t5": (T5Config(), {}, r"'t5' is not supported \(an encoder and a decoder"),
-    "bloom": (BloomConfig(), {}, r"'bloom' is not supported; supported: llama"),
     "falcon-alibi": (FalconConfig(alibi=True), {}, r"'falcon' .*\(ALiBi's position biases\)"),
     "mamba": (FalconMambaConfig(), {}, r"'falcon_mamba' is not supported \(a state space\)"),
     "gpt2": (GPT2Config(), {}, r"'gpt2' is not supported \(learned positions\)"),
-    "encoder": (LlamaConfig(), {"is_encoder_decoder": True}, r"asks for an encoder and a decoder"),
     "cross": (LlamaConfig(), {"add_cross_attention": True}, r"asks for cross-attention, which is"),
-    "experts": (LlamaConfig(), {"num_local_experts": 4}, r"asks for a mixture of experts"),
     "activation": (LlamaConfig(), {"hidden_act": "relu2"}, r"activation 'relu2' .* silu, gelu_py"),
     "gemma-act": (Gemma2Config(hidden_activation="gelu"), {}, r"activation 'gelu' is not"),
     "partial": (LlamaConfig(), {"partial_rotary_factor": 0.5}, r"rotary_factor = 0\.5 .*phi3"),
     "rope": (LlamaConfig(), {"rope_parameters": YARN | {"rope_type": "proportional"}},
              r"rope scaling 'proportional' is not supported; supported: default, linear, dynamic"),
     "no-factor": (LlamaConfig(), _rope(rope_type="linear"), "need a number 'factor', got None"),
-    "low": (LlamaConfig(), _rope(rope_type="llama3", factor=8.0), "number 'low_freq_factor'"),
-    "text": (LlamaConfig(), _rope(rope_type="dynamic", factor="2"), "'factor', got '2'"),
     "short": (LlamaConfig(), _rope(**LONG), "'short_factor', one number for each of 64 pairs"),
     "odd-heads": (LlamaConfig(), {"head_dim": 33}, r"33 rotated of 33 channels"),
     "odd-part": (Phi3Config(), {"rope_parameters": {
@@ -64,12 +52,11 @@ CASES: dict[str, tuple[PretrainedConfig, dict[str, Any], str]] = {
     "two-way": (Gemma2Config(use_bidirectional_attention=True), {}, "attention in both directions"),
     "multiplier": (GraniteConfig(residual_multiplier=0.0), {}, r"residual_multiplier = 0\.0"),
     "layers": (SmolLM3Config(), {"layer_types": ["chunked_attention"] * 36}, "type 'chunked_att"),
-    "layers-qwen": (Qwen2Config(), {"layer_types": ["linear_attention"] * 32}, "type 'linear_att"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_what_is_not_supported_is_named_before_weights_are_read(tmp_path: Path, case: str) -> None:
+def test_what_is_not_supported_is_named_before_weights_are_read(tmp_path, case):
     config, changes, words = CASES[case]
     record = config.to_dict() | {"model_type": config.model_type} | changes
     (tmp_path / "config.json").write_text(json.dumps(record), "utf-8")

@@ -1,7 +1,5 @@
 """Every family under small budgets, its fingerprint, and the short ends of contexts."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import pytest
@@ -18,14 +16,13 @@ from tests.support.tiny_models import FAMILIES, make_pair
 # Just below a level of 1 a count keeps every page; pages by need have no such level.
 @pytest.mark.parametrize("grid", ["paper", "default"])
 @pytest.mark.parametrize("name", [family.name for family in FAMILIES])
-def test_a_smaller_budget_changes_a_step_and_nothing_kept_is_dense(name: str, grid: str) -> None:
-    """A fifth of the pages, half the channels, 5 bits; and a step that keeps all but by a hair (of
-    a window, whole pages are kept, and it may begin within one)."""
+def test_a_smaller_budget_changes_a_step_and_nothing_kept_is_dense(name, grid):
+    """A fifth of the pages, half the channels, 5 bits."""
     _, lm = make_pair(next(one for one in FAMILIES if one.name == name))
     prefix, token = lm.new_cache(1, 40), torch.tensor([7])
     lm.prefill(torch.arange(3, 43)[None], prefix)
 
-    def logits(action: Action) -> torch.Tensor:
+    def logits(action):
         how = GRIDS[grid].mechanisms
         return lm.decode_step(token, prefix.branch(1, 1), action, mechanisms=how).logits
 
@@ -36,7 +33,7 @@ def test_a_smaller_budget_changes_a_step_and_nothing_kept_is_dense(name: str, gr
         assert (logits(action) - dense).abs().max() > 1e-3, action
 
 
-def test_fingerprints_are_those_of_before_there_were_these_families() -> None:
+def test_fingerprints_are_those_of_before_there_were_these_families():
     """Policies are bound to them."""
     weights = {"x": torch.arange(10.0)}
     found = [
@@ -46,7 +43,7 @@ def test_fingerprints_are_those_of_before_there_were_these_families() -> None:
 
 
 @pytest.mark.parametrize("name", ["longrope", "dynamic-rope"])
-def test_a_rope_that_changes_with_length_ends_the_context_where_it_does(name: str) -> None:
+def test_a_rope_that_changes_with_length_ends_the_context_where_it_does(name):
     family = next(one for one in FAMILIES if one.name == name)
     context = {} if name == "longrope" else {"max_position_embeddings": 64}
     theirs, lm = make_pair(dataclasses.replace(family, options=family.options | context))

@@ -1,7 +1,5 @@
 """Attention with capped scores: without a cap's trace where it is far, the formula where not."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 
@@ -17,12 +15,12 @@ ALL = Observe.CONCENTRATION
 ROWS, HEADS, KV_HEADS, SIZE, PAGE = 4, 6, 2, 16, 8
 
 
-def _block(sequences: int, tokens: int) -> KVBlock:
+def _block(sequences, tokens):
     keys, values = torch.randn(2, sequences, KV_HEADS, tokens, SIZE).unbind()
     return KVBlock(keys, values, *page_bounds(keys, None, PAGE), None, *encode_keys(keys))
 
 
-def _plan(grid: str, kept: list[int] | None, tokens: int) -> AttentionPlan:
+def _plan(grid, kept, tokens):
     """Every row sees all but its own number of first tokens."""
     valid = torch.arange(tokens) >= torch.arange(ROWS)[:, None] * 3
     pages = valid.unflatten(1, (-1, PAGE)).any(-1)
@@ -33,7 +31,7 @@ def _plan(grid: str, kept: list[int] | None, tokens: int) -> AttentionPlan:
 
 @pytest.mark.parametrize("kept", [None, [1, 2, 3, 9]])
 @pytest.mark.parametrize("grid", GRIDS)
-def test_a_cap_out_of_reach_is_none(grid: str, kept: list[int] | None) -> None:
+def test_a_cap_out_of_reach_is_none(grid, kept):
     query, blocks = torch.randn(ROWS, HEADS, SIZE), [_block(2, 32), _block(4, 24)]
     plan = _plan(grid, kept, 56)
     expected = decode_attention(query, blocks, plan)
@@ -45,7 +43,7 @@ def test_a_cap_out_of_reach_is_none(grid: str, kept: list[int] | None) -> None:
 
 @pytest.mark.parametrize("name", ["llama-gqa-tied", "gemma2", "olmo2", "phi3-longrope"])
 @pytest.mark.parametrize("grid", GRIDS)
-def test_rows_behind_a_shared_prefix_are_the_same_rows_alone(name: str, grid: str) -> None:
+def test_rows_behind_a_shared_prefix_are_the_same_rows_alone(name, grid):
     lm, how = make_tiny_lm(name), GRIDS[grid].mechanisms
     prefix = lm.new_cache(1, 33)
     lm.prefill(torch.arange(3, 36)[None], prefix)

@@ -1,7 +1,5 @@
 """Conversions in the tests' own process."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from subprocess import CompletedProcess
 
@@ -12,11 +10,11 @@ from sol_core.files.gguf_conversion import convert_gguf
 
 
 @pytest.fixture
-def conversions(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+def conversions(monkeypatch):
     """The files of which conversions were made, here instead of in a child process."""
-    done: list[Path] = []
+    done = []
 
-    def convert(module: str, given: list[str], *_: object, **__: object) -> CompletedProcess[str]:
+    def convert(module, given, *_, **__):
         assert module == convert_gguf.__module__
         done.append(Path(given[0]))
         convert_gguf(Path(given[0]), Path(given[1]), *given[2:])

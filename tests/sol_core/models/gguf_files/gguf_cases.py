@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,7 +21,7 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
-from sol_core.models.loading import LanguageModel, load_language_model
+from sol_core.models.loading import load_language_model
 from tests.sol_core.models.gguf_files.tiny_gguf import VOCAB_SIZE, write_tiny_gguf
 
 __all__ = ["CASES", "load", "write"]
@@ -46,13 +45,13 @@ GEMMA = {
 TIED = {"tie_word_embeddings": True}
 
 
-def mixed(name: str) -> str:
+def mixed(name):
     """A different kind for every matrix of a layer, the blocks that are not read among them."""
     kinds = {"q": "F16", "k": "BF16", "v": "Q5_0", "o": "F32", "gate": "Q8_0", "up": "Q4_0"}
     return kinds.get(name.split(".")[-2].removesuffix("_proj"), "Q5_1")
 
 
-def llama3_factors() -> np.ndarray:
+def llama3_factors():
     """As llama.cpp's converter computes them."""
     found = []
     for frequency in 1 / 500_000.0 ** (np.arange(0, 32, 2) / 32):
@@ -77,7 +76,7 @@ class Case:
     tensors: dict[str, np.ndarray] = field(default_factory=dict)
 
 
-def four_bits(kind: str) -> Callable[[str], str]:
+def four_bits(kind):
     return lambda name: "Q8_0" if "embed" in name else kind
 
 
@@ -109,7 +108,7 @@ CASES = {
 }  # fmt: skip
 
 
-def write(path: Path, name: str = "llama-q4_0", **options: Any) -> PreTrainedModel:
+def write(path, name="llama-q4_0", **options):
     """Write the file of a case; the model of transformers with what it holds."""
     case = CASES[name]
     torch.manual_seed(len(name))
@@ -124,5 +123,5 @@ def write(path: Path, name: str = "llama-q4_0", **options: Any) -> PreTrainedMod
     return model
 
 
-def load(path: Path, data_dir: Path) -> LanguageModel:
+def load(path, data_dir):
     return load_language_model(str(path), data_dir=data_dir, dtype="float32", device="cpu")

