@@ -9,8 +9,6 @@ from typing import NamedTuple
 
 from app.site.ui import PAGES
 
-__all__ = ["Call", "all_calls"]
-
 
 class Call(NamedTuple):
     """One handler, and the names and types of its request's fields ("any": not checked there)."""

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from types import SimpleNamespace
 
-__all__ = ["Finished", "RunCommand", "one_line"]
-
 
 class Finished(SimpleNamespace):
     """Exit status and output of one command."""

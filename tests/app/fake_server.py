@@ -14,8 +14,6 @@ from tests.app.http_page import HttpPage
 from tests.support.fake_engine import FakeEngine, fake_load
 from tests.support.gradio_leftovers import closing_gradio_leftovers
 
-__all__ = ["FakeServer", "Serve", "public_servers", "serving"]
-
 
 class FakeServer(NamedTuple):
     """A running server; ``url`` ends with a slash."""

@@ -4,8 +4,6 @@ import time
 
 from tests.load.page_client import PageClient
 
-__all__ = ["HttpPage"]
-
 
 class HttpPage(PageClient):
     """One visitor of a server, who has opened the page; ``headers`` are sent with every call."""

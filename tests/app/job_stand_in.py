@@ -17,8 +17,6 @@ from app.host.paths import DataDir
 from app.jobs.worker import WorkerOptions, run_worker
 from sol_core.progress import WorkFinished, WorkProgress, WorkSample, WorkStopped
 
-__all__ = ["STAND_INS", "count", "worked_steps"]
-
 CHECKPOINT, WORKED = "checkpoint.json", "worked.txt"
 
 

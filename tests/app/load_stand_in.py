@@ -22,8 +22,6 @@ from tests.app import job_stand_in
 from tests.load import Processes
 from tests.support.fake_engine import FakeEngine, fake_load
 
-__all__ = ["stand_in_processes"]
-
 STEP_S = 0.004  # 250 tokens a second
 NUM_WORKERS = 2
 

@@ -6,8 +6,6 @@ import orjson
 
 from app.web.calls import server_functions
 
-__all__ = ["ANNA", "BEN", "caller"]
-
 ANNA, BEN = "a" * 32, "b" * 32
 
 

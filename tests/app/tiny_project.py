@@ -11,8 +11,6 @@ import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
-__all__ = ["PROJECT", "TinyProject", "make_wheel"]
-
 PROJECT = Path(__file__).resolve().parents[2]
 # Stands in for the page: says which interpreter it runs in, and what it can import.
 SERVE_STUB = """

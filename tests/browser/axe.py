@@ -2,8 +2,6 @@
 
 from axe_playwright_python.sync_playwright import Axe
 
-__all__ = ["violations"]
-
 # Faults of Gradio's own page, by axe rule and the start of the selector, each with its report.
 # None in 6.31 with axe-core 4.12; add (rule, selector, link to the report) when one appears.
 UPSTREAM = ()

@@ -1,7 +1,5 @@
 """How tests look at exported pages."""
 
-__all__ = ["offline"]
-
 
 def offline(chromium, file, **options):
     """An exported page opened from its file without a network, and what its console says."""

@@ -7,8 +7,6 @@ from sol_core.config import GenerationConfig
 from sol_core.fields import from_json
 from tests.support.fake_engine import WORDS, FakeEngine
 
-__all__ = ["LOOK_BITS", "choice_at", "look_into", "looking"]
-
 LOOK_BITS = 8  # of the joint grid
 _OTHERS = ((0.15, 900, " <b>sea"), (0.35, 901, " town"))  # chosen below this share of the axis
 

@@ -9,8 +9,6 @@ from typing import Any
 from app.site.server import launch_app
 from tests.support.gradio_leftovers import closing_gradio_leftovers
 
-__all__ = ["SharedPages"]
-
 
 class _CurrentServices:
     """Stands in for a page's services: those of the test that has it now."""

@@ -7,8 +7,6 @@ import sys
 from functools import cache
 from pathlib import Path
 
-__all__ = ["from_python"]
-
 # A module of its own for each function: Numba keeps no code of a function made within another.
 CALLER = """import numba
 from {module} import {name} as function

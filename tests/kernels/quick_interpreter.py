@@ -4,8 +4,6 @@ import contextlib
 import inspect
 from unittest.mock import patch
 
-__all__ = ["quick_interpreter"]
-
 
 @contextlib.contextmanager
 def quick_interpreter():

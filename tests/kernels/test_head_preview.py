@@ -6,16 +6,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kernels import head_preview
 from kernels.cpu.team import Team
 from kernels.decode_layer import few_row_kernel, multiplies_quantised
-from kernels.head_preview import (
-    MARGIN,
-    RESCORED,
-    make_preview,
-    preview_bytes,
-    preview_input,
-    previewed_logits,
-)
 from kernels.quantised_weights import KINDS, pack_blocks, unpack_blocks
 from tests.kernels.from_python import from_python
 from tests.kernels.test_quantised_weights import make_blocks
@@ -32,8 +25,8 @@ def head_of(seed):
 
 def preview_of(states, seed):
     head, directions = head_of(seed)
-    preview = make_preview(head, directions)
-    return preview_input(states, directions) @ unpack_blocks(preview.blocks).t()
+    preview = head_preview.make_preview(head, directions)
+    return head_preview.preview_input(states, directions) @ unpack_blocks(preview.blocks).t()
 
 
 def test_a_preview_is_close_and_closer_where_states_are_large():
@@ -52,20 +45,20 @@ def test_a_preview_is_close_and_closer_where_states_are_large():
 
 
 def test_outputs_within_the_margin_are_exact_and_the_others_are_not_touched():
-    preview = torch.tensor([[0.0, 5.0, 5.0 - MARGIN, 4.9 - MARGIN]])
+    preview = torch.tensor([[0.0, 5.0, 5.0 - head_preview.MARGIN, 4.9 - head_preview.MARGIN]])
     exact = torch.tensor([[1.0, 2.0, 3.0, 4.0]])
-    expected = torch.tensor([[1.0, 2.0, 3.0, 4.9 - MARGIN]])
-    assert torch.equal(previewed_logits(preview, exact), expected)
+    expected = torch.tensor([[1.0, 2.0, 3.0, 4.9 - head_preview.MARGIN]])
+    assert torch.equal(head_preview.previewed_logits(preview, exact), expected)
 
 
 def test_bytes_are_those_of_the_second_form_and_only_8_bits_have_one():
     head, directions = head_of(0)
-    preview = make_preview(head, directions)
+    preview = head_preview.make_preview(head, directions)
     first = preview.packed.numel() + 4 * directions.numel()
     row = head.data[0].numel()
-    assert preview_bytes(head, 32) == first + RESCORED * row
-    assert preview_bytes(make_blocks("Q4_1", OUTPUTS, WIDTH), 32) is None
-    assert preview_bytes(make_blocks("Q8_0", OUTPUTS + 32, WIDTH), 32) is None
+    assert head_preview.preview_bytes(head, 32) == first + head_preview.RESCORED * row
+    assert head_preview.preview_bytes(make_blocks("Q4_1", OUTPUTS, WIDTH), 32) is None
+    assert head_preview.preview_bytes(make_blocks("Q8_0", OUTPUTS + 32, WIDTH), 32) is None
     assert KINDS["Q8_0"][1] * WIDTH // 32 == row
 
 
@@ -78,7 +71,7 @@ def test_compiled_rows_are_previewed_or_whole_as_each_is_meant(previewed, seed):
     from kernels.decode_layer.head import head_rows
 
     head, directions = head_of(seed)
-    preview = make_preview(head, directions)
+    preview = head_preview.make_preview(head, directions)
     packed = pack_blocks(head)
     generator = torch.Generator().manual_seed(seed)
     states = torch.randn(len(previewed), WIDTH, generator=generator)
@@ -88,7 +81,9 @@ def test_compiled_rows_are_previewed_or_whole_as_each_is_meant(previewed, seed):
     from_python(head_rows)(states.numpy(), packed.numpy(), False, parts, logits.numpy(), member)
 
     whole, coarse = states @ unpack_blocks(head).t(), preview_of(states, seed)
-    expected = previewed_logits(coarse, whole).where(torch.tensor(previewed)[:, None], whole)
-    at_the_margin = (coarse - coarse.amax(1, keepdim=True) + MARGIN).abs() < 1e-3
+    expected = head_preview.previewed_logits(coarse, whole).where(
+        torch.tensor(previewed)[:, None], whole
+    )
+    at_the_margin = (coarse - coarse.amax(1, keepdim=True) + head_preview.MARGIN).abs() < 1e-3
     expected = expected.where(~at_the_margin, logits)
     torch.testing.assert_close(logits, expected, atol=1e-4, rtol=1e-4)

@@ -12,25 +12,14 @@ from kernels.gpu import triton_support
 from kernels.gpu.triton_support import KernelInputError
 from kernels.page_attention import AttentionPlan, KVBlock, reference, triton_dispatch
 from kernels.page_scorers import PAGE_SCORERS
-from tests.kernels.triton_cases import (
-    DEVICE,
-    DTYPES,
-    TOLERANCE,
-    by_need,
-    close,
-    make_block,
-    make_codes,
-    make_plan,
-    same_counts,
-    triton_here,
-)
+from tests.kernels import triton_cases
 
 SHARE = 0.4
 
 
 @pytest.fixture(autouse=True)
 def _on_triton():
-    with triton_here():
+    with triton_cases.triton_here():
         yield
 
 
@@ -49,13 +38,13 @@ def _poisoned(monkeypatch):
 
 
 def _check(query, blocks, plan):
-    tolerance = TOLERANCE[blocks[0].keys.dtype]
-    query = query.to(DEVICE)
+    tolerance = triton_cases.TOLERANCE[blocks[0].keys.dtype]
+    query = query.to(triton_cases.DEVICE)
     expected = reference.attend(query, blocks, plan, SHARE)
     found = page_attention.attend(query, blocks, plan, SHARE, readers=True)
-    close(found.mixed, expected.mixed, tolerance)
-    close(found.outside, expected.outside, tolerance)
-    same_counts(found, expected)
+    triton_cases.close(found.mixed, expected.mixed, tolerance)
+    triton_cases.close(found.outside, expected.outside, tolerance)
+    triton_cases.same_counts(found, expected)
     assert torch.equal(found.readers, reference.page_readers(query, blocks, plan))
     return found.mixed
 
@@ -75,7 +64,7 @@ CASES = [  # groups, rows of each, heads, their size, shared pages, own tokens, 
 ]
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dtype", triton_cases.DTYPES)
 @pytest.mark.parametrize("case", CASES)
 def test_attention_equals_the_reference(case, dtype, monkeypatch, generator):
     """In splits at sizes that the interpreter can afford; dense where 16 bits have shared pages."""
@@ -83,43 +72,43 @@ def test_attention_equals_the_reference(case, dtype, monkeypatch, generator):
     monkeypatch.setattr(triton_dispatch, "TARGET_PROGRAMS", 6 * groups)
     monkeypatch.setattr(triton_dispatch, "TOKENS_PER_SPLIT", 8 if shared else 16)
     rows, pages = groups * each, shared + -(-own // page_size)
-    blocks = [make_block((rows, heads[1], own, size), page_size, dtype, generator)]
+    blocks = [triton_cases.make_block((rows, heads[1], own, size), page_size, dtype, generator)]
     if shared:  # groups read the sequences in another order than they lie in memory
         order, shape = list(range(groups))[::-1], (groups, heads[1], shared * page_size, size)
-        blocks.insert(0, make_block(shape, page_size, dtype, generator, order))
+        blocks.insert(0, triton_cases.make_block(shape, page_size, dtype, generator, order))
     width = own + shared * page_size
     first = torch.randint(width, (rows, 1), generator=generator)
     valid = torch.arange(width)[None] >= first if masked else None
     kept = torch.randint(1, pages + 1, (rows,), generator=generator)
     kept[0] = max(1, pages // 2)
     is_sparse = not shared or dtype == torch.float32
-    plan = make_plan(blocks, rows, page_size, kept if is_sparse else None, valid)
+    plan = triton_cases.make_plan(blocks, rows, page_size, kept if is_sparse else None, valid)
     query = _query(rows, heads[0], size, generator)
     _check(query, blocks, plan)
     if is_sparse:
-        _check(query, blocks, by_need(plan, generator))
+        _check(query, blocks, triton_cases.by_need(plan, generator))
 
 
 def test_tied_masses_go_to_the_lowest_page_of_a_group():
     """Pages weigh alike for each of four heads: what was read shows which were chosen."""
-    keys = torch.ones(5, 1, 12, 16, device=DEVICE)
+    keys = torch.ones(5, 1, 12, 16, device=triton_cases.DEVICE)
     keys[..., ::2] = -1.0
-    values = torch.arange(6.0, device=DEVICE).repeat_interleave(2)[None, None, :, None]
+    values = torch.arange(6.0, device=triton_cases.DEVICE).repeat_interleave(2)[None, None, :, None]
     values = values.expand(5, 1, 12, 16).contiguous()
-    block = KVBlock(keys, values, None, None, None, *make_codes(keys, 12))
+    block = KVBlock(keys, values, None, None, None, *triton_cases.make_codes(keys, 12))
     kept = torch.tensor([1, 2, 3, 5, 6])
-    plan = make_plan([block], 5, 2, kept)
-    query = torch.arange(4.0, device=DEVICE)[None, :, None].expand(5, 4, 16) - 1.5
+    plan = triton_cases.make_plan([block], 5, 2, kept)
+    query = torch.arange(4.0, device=triton_cases.DEVICE)[None, :, None].expand(5, 4, 16) - 1.5
     found = page_attention.decode_attention(query, [block], plan)
     expected = (kept - 1).float()[:, None, None] / 2
-    close(found.cpu(), expected.expand_as(found), 1e-6)
+    triton_cases.close(found.cpu(), expected.expand_as(found), 1e-6)
 
 
 def test_a_group_reads_the_pages_that_it_keeps_and_no_others(generator):
     """Values of all other pages are NaN: a weight of 0 would not hide one."""
-    block = make_block((1, 2, 61, 16), 4, torch.float32, generator)
-    query = _query(1, 6, 16, generator).to(DEVICE) * 4
-    plan = make_plan([block], 1, 4, torch.tensor([5]))
+    block = triton_cases.make_block((1, 2, 61, 16), 4, torch.float32, generator)
+    query = _query(1, 6, 16, generator).to(triton_cases.DEVICE) * 4
+    plan = triton_cases.make_plan([block], 1, 4, torch.tensor([5]))
     clean = page_attention.decode_attention(query, [block], plan)
     scores = reference._scores_of_pages(query, [block], plan)
     shares = reference.group_shares(scores, plan.valid_pages, 2)
@@ -133,10 +122,10 @@ def test_a_group_reads_the_pages_that_it_keeps_and_no_others(generator):
 
 
 def test_a_dense_row_has_the_same_bits_beside_sparse_ones(generator):
-    block = make_block((2, 1, 37, 16), 8, torch.float32, generator)
-    query = _query(2, 3, 16, generator).to(DEVICE)
+    block = triton_cases.make_block((2, 1, 37, 16), 8, torch.float32, generator)
+    query = _query(2, 3, 16, generator).to(triton_cases.DEVICE)
     dense = page_attention.decode_attention(query, [block], AttentionPlan(8))
-    plan = make_plan([block], 2, 8, torch.tensor([99, 2]))
+    plan = triton_cases.make_plan([block], 2, 8, torch.tensor([99, 2]))
     mixed = page_attention.decode_attention(query, [block], plan)
     assert torch.equal(mixed[0], dense[0])
     assert not torch.allclose(mixed[1], dense[1])
@@ -144,10 +133,10 @@ def test_a_dense_row_has_the_same_bits_beside_sparse_ones(generator):
 
 def test_unseen_tokens_may_hold_anything(generator):
     """NaN and infinity in slots that rows have not written yet change nothing."""
-    block = make_block((2, 1, 24, 16), 8, torch.float32, generator)
+    block = triton_cases.make_block((2, 1, 24, 16), 8, torch.float32, generator)
     valid = torch.arange(24)[None] < torch.tensor([[24], [11]])
-    query = _query(2, 3, 16, generator).to(DEVICE)
-    plan = make_plan([block], 2, 8, torch.tensor([2, 1]), valid)
+    query = _query(2, 3, 16, generator).to(triton_cases.DEVICE)
+    plan = triton_cases.make_plan([block], 2, 8, torch.tensor([2, 1]), valid)
     clean = page_attention.decode_attention(query, [block], plan)
     keys, values = block.keys.clone(), block.values.clone()
     keys[1, :, 11:], values[1, :, 11:] = torch.inf, torch.nan
@@ -160,11 +149,11 @@ def test_unseen_tokens_may_hold_anything(generator):
 
 
 def test_large_scores_do_not_overflow(generator):
-    block = make_block((1, 1, 40, 16), 8, torch.float32, generator)
-    query = _query(1, 2, 16, generator).to(DEVICE) * 3e4
-    plan = make_plan([block], 1, 8, torch.tensor([3]))
+    block = triton_cases.make_block((1, 1, 40, 16), 8, torch.float32, generator)
+    query = _query(1, 2, 16, generator).to(triton_cases.DEVICE) * 3e4
+    plan = triton_cases.make_plan([block], 1, 8, torch.tensor([3]))
     expected = reference.decode_attention(query, [block], plan)
-    close(page_attention.decode_attention(query, [block], plan), expected, 1e-3)
+    triton_cases.close(page_attention.decode_attention(query, [block], plan), expected, 1e-3)
 
 
 @pytest.mark.parametrize(
@@ -185,9 +174,9 @@ def test_what_only_the_reference_takes_goes_there_and_is_logged_once(
     monkeypatch.setitem(PAGE_SCORERS, "slow", slow)
     usual = {"size": 16, "page_size": 8, "dtype": torch.float32}
     size, page_size, dtype, *how = (usual | {"scorer": "int4", "choice": "group"} | change).values()
-    block = make_block((1, 1, 9, size), page_size, dtype, generator)
-    query = _query(1, 2, size, generator).to(DEVICE)
-    plan = make_plan([block], 1, page_size, torch.tensor([1]), how=(how[0], how[1]))
+    block = triton_cases.make_block((1, 1, 9, size), page_size, dtype, generator)
+    query = _query(1, 2, size, generator).to(triton_cases.DEVICE)
+    plan = triton_cases.make_plan([block], 1, page_size, torch.tensor([1]), how=(how[0], how[1]))
     triton_support._say_once.cache_clear()
     with caplog.at_level(logging.WARNING):
         for _ in range(2):
@@ -197,7 +186,9 @@ def test_what_only_the_reference_takes_goes_there_and_is_logged_once(
     assert argument in caplog.text
 
 
-@pytest.mark.skipif(DEVICE == "cuda", reason="layouts would change on the way to a GPU")
+@pytest.mark.skipif(
+    triton_cases.DEVICE == "cuda", reason="layouts would change on the way to a GPU"
+)
 @pytest.mark.parametrize(
     ("argument", "change"),
     [
@@ -217,8 +208,8 @@ def test_what_only_the_reference_takes_goes_there_and_is_logged_once(
     ],
 )
 def test_wrong_blocks_and_plans_are_named(argument, change, generator):
-    block = make_block((1, 1, 9, 16), 8, torch.float32, generator)
-    plan = make_plan([block], 1, 8, torch.tensor([1]))
+    block = triton_cases.make_block((1, 1, 9, 16), 8, torch.float32, generator)
+    plan = triton_cases.make_plan([block], 1, 8, torch.tensor([1]))
     if hasattr(block, next(iter(change))):
         block = replace(block, **change)
     else:

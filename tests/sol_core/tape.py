@@ -18,8 +18,6 @@ from torch.utils._pytree import tree_leaves
 from kernels.gpu import triton_support
 from sol_core.models.step.clock import no_lap
 
-__all__ = ["Tape", "tape_capture"]
-
 _REFUSED = {
     torch.ops.aten._local_scalar_dense.default: "a number is read back",
     torch.ops.aten.nonzero.default: "a size is read back",

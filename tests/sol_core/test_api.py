@@ -6,25 +6,7 @@ import pytest
 import torch
 from huggingface_hub.utils import disable_progress_bars, enable_progress_bars
 
-from sol_core import (
-    Action,
-    Budget,
-    EvaluationConfig,
-    FinishEvent,
-    GenerationConfig,
-    Policy,
-    SamplingConfig,
-    ScheduleConfig,
-    TokenEvent,
-    evaluate,
-    generate,
-    load_model,
-    load_policy,
-    preset,
-    score,
-    stream_generate,
-    train,
-)
+import sol_core
 from sol_core.comparing.scoring import dense_nll
 from sol_core.errors import ConfigError, ContextLengthError, PolicyError
 from sol_core.files.places import DATA_DIR_VARIABLE
@@ -34,7 +16,7 @@ from sol_core.training.config import GrpoConfig, WarmStartConfig
 from tests.support.tiny_policies import save_tiny_policy
 from tests.support.tiny_training import tiny_train_config
 
-BUDGET = Budget(0.5, 0.7, 8)
+BUDGET = sol_core.Budget(0.5, 0.7, 8)
 TEXT = "Once upon a time there was a fox who lived in a wood and ate berries all day long. "
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -42,40 +24,42 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 @pytest.fixture
 def policy(model, tmp_path):
-    return load_policy(save_tiny_policy(model, tmp_path / "tiny"), model)
+    return sol_core.load_policy(save_tiny_policy(model, tmp_path / "tiny"), model)
 
 
 def test_a_budget_alone_is_static(model):
-    made = generate(model, TEXT, max_new_tokens=5)
+    made = sol_core.generate(model, TEXT, max_new_tokens=5)
     assert len(made.tokens) == 5
-    assert made.spend == Budget()
-    config = GenerationConfig(ScheduleConfig("dense"), max_new_tokens=5)
+    assert made.spend == sol_core.Budget()
+    config = sol_core.GenerationConfig(sol_core.ScheduleConfig("dense"), max_new_tokens=5)
     *_, last = engine_generate(model, TEXT, config)
-    assert isinstance(last, FinishEvent)
+    assert isinstance(last, sol_core.FinishEvent)
     assert made.text == last.text
-    made = generate(model, TEXT, budget=BUDGET, max_new_tokens=16)
+    made = sol_core.generate(model, TEXT, budget=BUDGET, max_new_tokens=16)
     assert made.spend.as_tuple() == pytest.approx(BUDGET.as_tuple(), abs=0.05)
 
 
 def test_a_policy_is_its_folder(model, policy, tmp_path):
-    made = generate(model, TEXT, policy, BUDGET, max_new_tokens=8)
-    schedule = ScheduleConfig("policy", BUDGET, policy=str(tmp_path / "tiny"))
-    config = GenerationConfig(schedule, grid=policy.info.grid, max_new_tokens=8)
+    made = sol_core.generate(model, TEXT, policy, BUDGET, max_new_tokens=8)
+    schedule = sol_core.ScheduleConfig("policy", BUDGET, policy=str(tmp_path / "tiny"))
+    config = sol_core.GenerationConfig(schedule, grid=policy.info.grid, max_new_tokens=8)
     events = engine_generate(model, TEXT, config)
-    tokens = [event for event in events if isinstance(event, TokenEvent)]
+    tokens = [event for event in events if isinstance(event, sol_core.TokenEvent)]
     assert [t.action for t in made.tokens] == [t.action for t in tokens]
     assert [t.token_id for t in made.tokens] == [t.token_id for t in tokens]
     assert made.tokens[0].policy is not None
 
 
 def test_the_configuration_decides_the_rest(model, policy):
-    config = GenerationConfig(sampling=SamplingConfig(temperature=1.0, seed=3), max_new_tokens=6)
-    first = generate(model, TEXT, policy, BUDGET, config=config)
+    config = sol_core.GenerationConfig(
+        sampling=sol_core.SamplingConfig(temperature=1.0, seed=3), max_new_tokens=6
+    )
+    first = sol_core.generate(model, TEXT, policy, BUDGET, config=config)
     assert len(first.tokens) == 6
-    assert generate(model, TEXT, policy, BUDGET, config=config).text == first.text
-    scheduled = dataclasses.replace(config, schedule=ScheduleConfig("random", BUDGET))
-    assert generate(model, TEXT, config=scheduled).spend != Budget()
-    assert len(generate(model, TEXT, config=config, max_new_tokens=2).tokens) == 2
+    assert sol_core.generate(model, TEXT, policy, BUDGET, config=config).text == first.text
+    scheduled = dataclasses.replace(config, schedule=sol_core.ScheduleConfig("random", BUDGET))
+    assert sol_core.generate(model, TEXT, config=scheduled).spend != sol_core.Budget()
+    assert len(sol_core.generate(model, TEXT, config=config, max_new_tokens=2).tokens) == 2
 
 
 def test_a_function_of_ones_own_takes_a_policys_place(model):
@@ -83,9 +67,9 @@ def test_a_function_of_ones_own_takes_a_policys_place(model):
 
     def spend_where_it_surprises(observation):
         seen.append(observation)
-        return Action(1.0 if observation.surprisal.item() > 5.5 else 0.3, 0.5, 8)
+        return sol_core.Action(1.0 if observation.surprisal.item() > 5.5 else 0.3, 0.5, 8)
 
-    made = generate(model, TEXT, spend_where_it_surprises, max_new_tokens=9)
+    made = sol_core.generate(model, TEXT, spend_where_it_surprises, max_new_tokens=9)
     assert [one.step for one in seen] == list(range(9))
     first = seen[0]
     assert first.hidden.shape == (1, model.spec.hidden_size)
@@ -94,29 +78,29 @@ def test_a_function_of_ones_own_takes_a_policys_place(model):
     assert [token.action for token in made.tokens] == wanted
     assert len(set(wanted)) == 2
     assert made.tokens[0].policy is None
-    scored = score(model, TEXT[16:], spend_where_it_surprises, context=TEXT[:16])
+    scored = sol_core.score(model, TEXT[16:], spend_where_it_surprises, context=TEXT[:16])
     assert {action.bit_width for action in scored.actions} == {8}
 
 
 def test_a_schedule_of_ones_own_must_return_an_action(model):
     with pytest.raises(ConfigError, match="must return an Action, got a float"):
-        generate(model, TEXT, lambda observation: 0.5, max_new_tokens=2)
+        sol_core.generate(model, TEXT, lambda observation: 0.5, max_new_tokens=2)
     with pytest.raises(ConfigError, match="leave the budget out"):
-        generate(model, TEXT, lambda observation: Action(), BUDGET)
+        sol_core.generate(model, TEXT, lambda observation: sol_core.Action(), BUDGET)
     with pytest.raises(ConfigError, match="or a function, got a type"):
-        generate(model, TEXT, Action)
+        sol_core.generate(model, TEXT, sol_core.Action)
 
 
 def test_what_cannot_be_generated_is_said_first(model, policy):
     with pytest.raises(ConfigError, match="a policy needs a budget"):
-        stream_generate(model, TEXT, policy)
+        sol_core.stream_generate(model, TEXT, policy)
     with pytest.raises(ConfigError, match=r"whole number from 1 .* got 1\.5"):
-        stream_generate(model, TEXT, max_new_tokens=1.5)
+        sol_core.stream_generate(model, TEXT, max_new_tokens=1.5)
     with pytest.raises(ConfigError, match="outside the grid"):
-        stream_generate(model, TEXT, policy, Budget(0.01, 0.7, 8))
+        sol_core.stream_generate(model, TEXT, policy, sol_core.Budget(0.01, 0.7, 8))
     other = dataclasses.replace(model, fingerprint="f" * 32)
     with pytest.raises(PolicyError, match="not for this model"):
-        stream_generate(other, TEXT, policy, BUDGET)
+        sol_core.stream_generate(other, TEXT, policy, BUDGET)
 
 
 @pytest.mark.parametrize(
@@ -124,24 +108,24 @@ def test_what_cannot_be_generated_is_said_first(model, policy):
 )
 def test_arguments_of_another_kind_are_refused_in_words(model, policy, tmp_path, wrong):
     calls = {
-        "name": lambda: load_model(wrong),
-        "name must be a policy's": lambda: load_policy(wrong, model),
-        "model": lambda: generate(wrong, TEXT),
-        "prompt": lambda: generate(model, [wrong] if isinstance(wrong, list) else wrong),
-        "logits_processors": lambda: generate(model, TEXT, logits_processors=[wrong]),
-        "page_reads": lambda: generate(model, TEXT, page_reads=wrong),
-        "policy": lambda: generate(model, TEXT, wrong, BUDGET),
-        "budget": lambda: generate(model, TEXT, policy, wrong),
-        "config must be a Gen": lambda: generate(model, TEXT, config=wrong),
-        "text": lambda: score(model, wrong),
-        "context": lambda: score(model, TEXT, context=wrong),
-        "folder": lambda: train(model, wrong),
-        "config must be a Train": lambda: train(model, tmp_path, wrong),
-        "preset must be": lambda: preset(wrong),
-        "config must be an Eval": lambda: evaluate(model, policy, wrong),
-        "policy must be a Policy": lambda: evaluate(model, wrong),
-        "data_dir": lambda: load_policy("default", model, data_dir=wrong),
-        "model must be a LanguageModel": lambda: load_policy("default", wrong),
+        "name": lambda: sol_core.load_model(wrong),
+        "name must be a policy's": lambda: sol_core.load_policy(wrong, model),
+        "model": lambda: sol_core.generate(wrong, TEXT),
+        "prompt": lambda: sol_core.generate(model, [wrong] if isinstance(wrong, list) else wrong),
+        "logits_processors": lambda: sol_core.generate(model, TEXT, logits_processors=[wrong]),
+        "page_reads": lambda: sol_core.generate(model, TEXT, page_reads=wrong),
+        "policy": lambda: sol_core.generate(model, TEXT, wrong, BUDGET),
+        "budget": lambda: sol_core.generate(model, TEXT, policy, wrong),
+        "config must be a Gen": lambda: sol_core.generate(model, TEXT, config=wrong),
+        "text": lambda: sol_core.score(model, wrong),
+        "context": lambda: sol_core.score(model, TEXT, context=wrong),
+        "folder": lambda: sol_core.train(model, wrong),
+        "config must be a Train": lambda: sol_core.train(model, tmp_path, wrong),
+        "preset must be": lambda: sol_core.preset(wrong),
+        "config must be an Eval": lambda: sol_core.evaluate(model, policy, wrong),
+        "policy must be a Policy": lambda: sol_core.evaluate(model, wrong),
+        "data_dir": lambda: sol_core.load_policy("default", model, data_dir=wrong),
+        "model must be a LanguageModel": lambda: sol_core.load_policy("default", wrong),
     }
     for words, call in calls.items():
         with pytest.raises(ConfigError, match=f"^{words}.*got (a |3)"):
@@ -150,20 +134,20 @@ def test_arguments_of_another_kind_are_refused_in_words(model, policy, tmp_path,
 
 def test_a_dense_score_is_the_model_s_own(model):
     ids = model.tokenizer(TEXT)["input_ids"]
-    whole = score(model, TEXT)
+    whole = sol_core.score(model, TEXT)
     assert list(whole.token_ids) == ids[1:], "nothing predicts the first token"
     assert whole.nll == pytest.approx(dense_nll(model, ids, 1), abs=1e-4)
     assert whole.mean_nll == pytest.approx(sum(whole.nll) / len(whole.nll))
     assert whole.perplexity > 1
-    assert whole.spend == Budget()
-    rest = score(model, TEXT[20:], context=TEXT[:20])
+    assert whole.spend == sol_core.Budget()
+    rest = sol_core.score(model, TEXT[20:], context=TEXT[:20])
     assert rest.nll == pytest.approx(whole.nll[19:], abs=1e-4)
 
 
 def test_a_score_costs_what_was_asked(model, policy):
-    static = score(model, TEXT[16:], budget=BUDGET, context=TEXT[:16])
+    static = sol_core.score(model, TEXT[16:], budget=BUDGET, context=TEXT[:16])
     assert static.spend.as_tuple() == pytest.approx(BUDGET.as_tuple(), abs=0.05)
-    chosen = score(model, TEXT[16:], policy, BUDGET, context=TEXT[:16])
+    chosen = sol_core.score(model, TEXT[16:], policy, BUDGET, context=TEXT[:16])
     assert len(chosen.actions) == len(chosen.nll) == len(chosen.token_ids) == len(TEXT) - 16
     assert len(set(chosen.actions)) > 1
     assert chosen.nll != static.nll
@@ -172,11 +156,11 @@ def test_a_score_costs_what_was_asked(model, policy):
 def test_what_cannot_be_scored(model):
     for text, context in (("", ""), ("x", ""), ("", "context")):
         with pytest.raises(ConfigError, match="no token that others come before"):
-            score(model, text, context=context)
-    assert len(score(model, "x", context="y").nll) == 1
-    assert len(score(model, "a\ud800b").nll) > 1
+            sol_core.score(model, text, context=context)
+    assert len(sol_core.score(model, "x", context="y").nll) == 1
+    assert len(sol_core.score(model, "a\ud800b").nll) > 1
     with pytest.raises(ContextLengthError):
-        score(model, "x" * 300)
+        sol_core.score(model, "x" * 300)
 
 
 def test_a_policy_is_trained_evaluated_and_used(model, tmp_path, monkeypatch):
@@ -189,17 +173,19 @@ def test_a_policy_is_trained_evaluated_and_used(model, tmp_path, monkeypatch):
     events = []
     shown = []
     options = {"on_progress": lambda *told: shown.append(told)}
-    policy = train(model, tmp_path / "run", config, on_event=events.append, **options)
-    assert isinstance(policy, Policy)
+    policy = sol_core.train(model, tmp_path / "run", config, on_event=events.append, **options)
+    assert isinstance(policy, sol_core.Policy)
     assert type(events[-1]).__name__ == "WorkFinished"
     assert {message for message, _ in shown} >= {"labelling", "calibrating"}
-    assert load_policy(tmp_path / "run" / "policy", model).info == policy.info
-    asked = EvaluationConfig(config.corpus, (BUDGET,), ("static",), texts=2, context=16, steps=4)
-    measured = evaluate(model, policy, asked, **options)
+    assert sol_core.load_policy(tmp_path / "run" / "policy", model).info == policy.info
+    asked = sol_core.EvaluationConfig(
+        config.corpus, (BUDGET,), ("static",), texts=2, context=16, steps=4
+    )
+    measured = sol_core.evaluate(model, policy, asked, **options)
     assert measured["policy"] == (policy.info.name or "policy")
     assert {"policy", "static", "dense"} <= set(measured["budgets"][0]["methods"])
     with pytest.raises(ConfigError, match="preset must be one of"):
-        train(model, tmp_path / "other", "no such preset")
+        sol_core.train(model, tmp_path / "other", "no such preset")
 
 
 def test_progress_is_a_bar_unless_bars_are_off(capsys):

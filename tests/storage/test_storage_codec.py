@@ -8,15 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from storage import DatabaseCorruptError, InvalidRecordError
-from storage.codec import (
-    decode_json,
-    decode_text,
-    decode_time,
-    encode_json,
-    encode_text,
-    encode_time,
-)
+from storage import DatabaseCorruptError, InvalidRecordError, codec
 
 MAX_WHOLE = 2**63 - 1
 # characters() without a codec draws lone surrogates and NUL too.
@@ -36,20 +28,20 @@ json_objects = st.dictionaries(any_text, json_values, max_size=5)
 @given(any_text)
 @example("\ud83d" + "\ude00")  # JSON's escapes would join them into one emoji
 def test_text_round_trip(text):
-    assert decode_text(encode_text("prompt", text)) == text
-    assert decode_json(encode_json("token event", {"text": text})) == {"text": text}
+    assert codec.decode_text(codec.encode_text("prompt", text)) == text
+    assert codec.decode_json(codec.encode_json("token event", {"text": text})) == {"text": text}
 
 
 @given(json_objects)
 @example({"text": "9" * 40, "size": 1.5e300})  # digits in a text are no number
 def test_json_round_trip(value):
-    assert decode_json(encode_json("config", value)) == value
+    assert codec.decode_json(codec.encode_json("config", value)) == value
 
 
 @given(st.datetimes(timezones=st.sampled_from([UTC, timezone(timedelta(hours=-3, minutes=-30))])))
 def test_time_round_trip_to_the_microsecond(moment):
-    assert decode_time(encode_time(moment)) == moment
-    assert decode_time(encode_time(moment)).tzinfo is UTC
+    assert codec.decode_time(codec.encode_time(moment)) == moment
+    assert codec.decode_time(codec.encode_time(moment)).tzinfo is UTC
 
 
 CIRCLE = {}
@@ -72,24 +64,24 @@ for _ in range(100_000):
 )
 def test_what_json_lacks_is_refused(value, said):
     with pytest.raises(InvalidRecordError, match=f"token event.*{said}"):
-        encode_json("token event", value)
+        codec.encode_json("token event", value)
 
 
 def test_only_text_is_text():
     with pytest.raises(InvalidRecordError, match="owner must be text, not int"):
-        encode_text("owner", 7)
+        codec.encode_text("owner", 7)
 
 
 @pytest.mark.parametrize("data", [b'{"a": ', b"[1]", b"\xff\xfe", b'"x"', b'{"a": Infinity}'])
 def test_damaged_bytes_are_reported(data):
     with pytest.raises(DatabaseCorruptError, match="damaged"):
-        decode_json(data)
+        codec.decode_json(data)
 
 
 @given(st.integers(MAX_WHOLE + 1), st.booleans())
 def test_whole_numbers_beyond_64_bits_are_refused_both_ways(size, is_negative):
     value = {"a": [{"seed": -size if is_negative else size}]}
     with pytest.raises(InvalidRecordError, match="config cannot be saved"):
-        encode_json("config", value)
+        codec.encode_json("config", value)
     with pytest.raises(DatabaseCorruptError, match="beyond 64 bits"):
-        decode_json(json.dumps(value).encode())
+        codec.decode_json(json.dumps(value).encode())

@@ -8,8 +8,6 @@ from sol_core.config import GenerationConfig, ScheduleConfig, SideRowConfig
 from sol_core.events import event_to_dict
 from tests.support.fake_engine import FakeEngine
 
-__all__ = ["save_pair"]
-
 DENSE = SideRowConfig("dense", ScheduleConfig("dense"))
 
 

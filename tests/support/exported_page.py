@@ -5,8 +5,6 @@ import gzip
 import json
 import re
 
-__all__ = ["data_of"]
-
 
 def data_of(page):
     held = re.search(r'id="sol-data">(.*?)</script>', page, re.DOTALL)

@@ -13,23 +13,13 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 
+from sol_core import events
 from sol_core.actions import DENSE, Action, Budget
 from sol_core.config import GenerationConfig
 from sol_core.errors import SolError
-from sol_core.events import (
-    Alternative,
-    FinishEvent,
-    PartTimes,
-    PrefillEvent,
-    SideEvent,
-    StepCost,
-    TokenEvent,
-)
 from sol_core.generation.sequence import page_reads
 from sol_core.models.step.weight_bytes import WeightBytes
 from tests.sol_core.decoding.test_cost import SMOLLM2
-
-__all__ = ["FAKE_MODEL", "FakeEngine", "action_near", "bells", "fake_load", "make_token"]
 
 
 class _FakeModel(SimpleNamespace):
@@ -84,7 +74,7 @@ class FakeEngine:
         while time.monotonic() - begin < self.prefill_s and not should_stop():
             time.sleep(0.005)
         count = 8 * len(self.pages) or len(prompt.split())
-        yield PrefillEvent(count, prompt, 12.5, StepCost(1e9, 1e9), self.pages)
+        yield events.PrefillEvent(count, prompt, 12.5, events.StepCost(1e9, 1e9), self.pages)
         count = config.max_new_tokens
         if not self.repeat:
             count = min(count, len(self.tokens))
@@ -124,17 +114,19 @@ def make_token(index, text, config=None, step_s=0.02):
     has_dense = any(row.name == "dense" for row in config.side_rows)
     share = (action.keep_fraction + action.channel_keep_ratio) / 2
     chosen = math.exp(-surprisal)
-    top = [Alternative(100 + index, text, chosen)] + [
-        Alternative(rank, f" word{rank}", (1 - chosen) / (rank + 3)) for rank in range(4)
+    top = [events.Alternative(100 + index, text, chosen)] + [
+        events.Alternative(rank, f" word{rank}", (1 - chosen) / (rank + 3)) for rank in range(4)
     ]
     top.sort(key=lambda one: -one.probability)
-    choice = Alternative(99, " dense", 0.5) if index % 7 == 3 else top[0]
+    choice = events.Alternative(99, " dense", 0.5) if index % 7 == 3 else top[0]
     side = tuple(
-        SideEvent(row.name, DENSE, surprisal * 0.9, 1.1, 0.02 * (row.name != "dense"), choice)
+        events.SideEvent(
+            row.name, DENSE, surprisal * 0.9, 1.1, 0.02 * (row.name != "dense"), choice
+        )
         for row in config.side_rows
     )
     step_ms = max(step_s * 1000, 0.1)
-    return TokenEvent(
+    return events.TokenEvent(
         index=index,
         token_id=100 + index,
         text=text,
@@ -146,11 +138,11 @@ def make_token(index, text, config=None, step_s=0.02):
         side=side,
         step_ms=step_ms,
         elapsed_ms=index * step_s * 1000,
-        cost=StepCost(1e8 * share, 1e8 * share, 5e7, 0, 1e8 * share, 1e8 * share, 5e7, 0),
-        dense_cost=StepCost(1e8, 1e8, 5e7, 0, 1e8, 1e8, 5e7, 0),
+        cost=events.StepCost(1e8 * share, 1e8 * share, 5e7, 0, 1e8 * share, 1e8 * share, 5e7, 0),
+        dense_cost=events.StepCost(1e8, 1e8, 5e7, 0, 1e8, 1e8, 5e7, 0),
         cached_tokens=20 + index,
         policy=bells(config.grid.levels(), action, 5) if config.schedule.kind == "policy" else None,
-        parts_ms=PartTimes(*(step_ms * share for share in (0.35, 0.35, 0.2, 0.04, 0.06))),
+        parts_ms=events.PartTimes(*(step_ms * share for share in (0.35, 0.35, 0.2, 0.04, 0.06))),
         page_reads=_page_reads(index, action) if config.page_reads else None,
     )
 
@@ -195,7 +187,7 @@ def _finish(reason, made):
     if made:
         means = [sum(token.action.as_tuple()[axis] for token in made) / count for axis in range(3)]
         spend = Budget(*means)
-    return FinishEvent(
+    return events.FinishEvent(
         reason=reason,
         text="".join(token.text for token in made),
         num_tokens=count,
@@ -203,6 +195,6 @@ def _finish(reason, made):
         prefill_ms=12.5,
         decode_ms=decode_ms,
         tokens_per_s=1000 * count / decode_ms if decode_ms else 0.0,
-        cost=sum((token.cost for token in made), StepCost()),
-        dense_cost=sum((token.dense_cost for token in made), StepCost()),
+        cost=sum((token.cost for token in made), events.StepCost()),
+        dense_cost=sum((token.dense_cost for token in made), events.StepCost()),
     )

@@ -7,8 +7,6 @@ from contextlib import contextmanager
 
 import pytest
 
-__all__ = ["closing_gradio_leftovers"]
-
 
 @contextmanager
 def closing_gradio_leftovers():

@@ -11,8 +11,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-__all__ = ["HubStandIn", "hub_stand_in"]
-
 COMMIT = "c0ffee" + "0" * 34
 _MODEL = re.compile(r"/api/models/([\w.-]+/[\w.-]+)(?:/(\w+)/([\w.-]+))?(?:\?.*)?")
 _FILE = re.compile(r"/([\w.-]+/[\w.-]+)/resolve/([\w.-]+)/([\w.-]+)")

@@ -6,21 +6,12 @@ from app.formats.plain_json import json_safe
 from sol_core.actions import DENSE, Budget
 from sol_core.config import ScheduleConfig
 from sol_core.events import Alternative, StepCost
+from sol_core.inspection import records
 from sol_core.inspection.engine import difficulty
-from sol_core.inspection.records import (
-    InspectedRow,
-    InspectedToken,
-    InspectionConfig,
-    InspectionEnd,
-    InspectionStart,
-    RowTotals,
-)
 from tests.support.fake_engine import action_near, bells
 
-__all__ = ["INSPECTION_CONFIG", "inspection_events", "save_inspection"]
-
 BUDGET = Budget(0.5, 0.7, 10)
-INSPECTION_CONFIG = InspectionConfig(
+INSPECTION_CONFIG = records.InspectionConfig(
     schedules=(
         ScheduleConfig("static", BUDGET),
         ScheduleConfig("policy", BUDGET, policy="default"),
@@ -34,11 +25,13 @@ _LEVELS = INSPECTION_CONFIG.grid.levels()
 def inspection_events(tokens, config=INSPECTION_CONFIG):
     """Start, one event per text of ``tokens``, end with its report."""
     made = [_token(index, text, config) for index, text in enumerate(tokens)]
-    yield InspectionStart(config.rows, (1,), "\ud83d<b>", len(made) + 3, len(made), 12.5)
+    yield records.InspectionStart(config.rows, (1,), "\ud83d<b>", len(made) + 3, len(made), 12.5)
     yield from made
     totals = [_totals(row, name, made) for row, name in enumerate(config.rows) if made]
     report = difficulty(config.rows, made) if made else None
-    yield InspectionEnd("finished", len(made), 70.0 * len(made), 14.25, tuple(totals), report)
+    yield records.InspectionEnd(
+        "finished", len(made), 70.0 * len(made), 14.25, tuple(totals), report
+    )
 
 
 def save_inspection(store, tokens, text="A </script> text", config=INSPECTION_CONFIG):
@@ -62,7 +55,7 @@ def _token(index, text, config):
         _row(index, place, name, nll, None if place == 0 else config.schedules[place - 1].budget)
         for place, name in enumerate(config.rows)
     ]
-    return InspectedToken(
+    return records.InspectedToken(
         index=index,
         token_id=100 + index,
         text=text,
@@ -82,7 +75,7 @@ def _row(index, place, name, nll, budget):
     cost = StepCost(1e8 * share, 1e8 * share, 5e7, 0, 1e8 * share, 1e8 * share, 5e7, 0)
     harm = 0.0 if budget is None else 0.4 * (wave - 0.5) + 0.05
     kl = 0.0 if budget is None else 0.08 * wave
-    return InspectedRow(name, action, nll + harm, kl, 1 + wave, cost, _policy(name, action))
+    return records.InspectedRow(name, action, nll + harm, kl, 1 + wave, cost, _policy(name, action))
 
 
 def _policy(name, action):
@@ -95,7 +88,7 @@ def _totals(row, name, made):
     steps = [token.rows[row] for token in made]
     count = len(steps)
     means = [sum(step.action.as_tuple()[axis] for step in steps) / count for axis in range(3)]
-    return RowTotals(
+    return records.RowTotals(
         name,
         sum(step.nll for step in steps) / count,
         sum(step.kl for step in steps) / count,

@@ -8,8 +8,6 @@ from types import SimpleNamespace
 from sol_core.actions import ActionGrid
 from sol_core.evaluation.config import REFERENCE_BUDGETS
 
-__all__ = ["evaluation_result", "metric_row", "read_stand_in", "store_policy", "train_sample"]
-
 KINDS = ("word start", "continuation", "punctuation", "name", "number")
 TEXT = "The keeper of the light house had not spoken to any one for forty days ."
 RANDOM_SCHEDULES = 12

@@ -17,8 +17,6 @@ import psycopg
 
 from storage import open_store
 
-__all__ = ["PASSWORD", "PostgresServer", "running_postgres", "why_no_postgres"]
-
 PASSWORD = "s3cr:t/p@ss?w#rd"  # signs that a URL has to escape
 QUOTED_PASSWORD = "s3cr%3At%2Fp%40ss%3Fw%23rd"
 DEBIAN = "/usr/lib/postgresql"

@@ -29,8 +29,6 @@ import gradio as gr
 import torch
 from gradio.context import LocalContext
 
-__all__ = ["CALLS", "GPU", "REUSE", "Call", "refusals"]
-
 _fork = multiprocessing.get_context("fork")
 REUSE = [False]
 CALLS = []

@@ -1,7 +1,5 @@
 """The result of the tasks as the engine makes it, for the pages' tests."""
 
-__all__ = ["tasks_result"]
-
 _ASKED = ((0.7, 0.8, 16.0), (0.5, 0.7, 12.8), (0.4, 0.6, 9.0))
 _METHODS = {"policy": 1.0, "static": 0.0, "paper": -2.0}  # in gains above static
 _TASKS = (("arc_easy", 0.25, 0.55), ("piqa", 0.5, 0.68), ("mmlu", 0.25, 0.27))

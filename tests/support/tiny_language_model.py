@@ -1,13 +1,13 @@
 """A complete language model that needs no download: random weights, one token per byte."""
 
+import dataclasses
+
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from tokenizers.processors import TemplateProcessing
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 
 from sol_core.models.loading import LanguageModel
 from tests.support.tiny_models import FAMILIES, Family, make_pair
-
-__all__ = ["CONTEXT_LENGTH", "END", "byte_tokenizer", "make_language_model", "save_model_folder"]
 
 END = "<|end|>"
 CONTEXT_LENGTH = 256  # of a saved folder
@@ -31,10 +31,8 @@ def byte_tokenizer():
 
 def make_language_model(family=None):
     """Random weights over the byte vocabulary."""
-    base = family or Family("tiny", LlamaConfig, LlamaForCausalLM, {"tie_word_embeddings": True})
-    _, lm = make_pair(
-        Family(base.name, base.config, base.model, base.options | {"vocab_size": 257})
-    )
+    base = family or Family("tiny", "Llama", {"tie_word_embeddings": True})
+    _, lm = make_pair(dataclasses.replace(base, options=base.options | {"vocab_size": 257}))
     tokenizer = byte_tokenizer()
     return LanguageModel("tiny", "0" * 32, lm, tokenizer, frozenset({tokenizer.eos_token_id}))
 
@@ -43,7 +41,7 @@ def save_model_folder(folder, name, *, starts):
     """A Hugging Face folder of random weights with the byte tokenizer, without a chat template."""
     family = next(one for one in FAMILIES if one.name == name)
     options = {"vocab_size": 257, "max_position_embeddings": CONTEXT_LENGTH}
-    model, _ = make_pair(Family(family.name, family.config, family.model, family.options | options))
+    model, _ = make_pair(dataclasses.replace(family, options=family.options | options))
     model.save_pretrained(folder)
     tokenizer = byte_tokenizer()
     tokenizer.chat_template = None

@@ -7,35 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from transformers import (
-    Gemma2Config,
-    Gemma2ForCausalLM,
-    Gemma3ForCausalLM,
-    Gemma3TextConfig,
-    GraniteConfig,
-    GraniteForCausalLM,
-    LlamaConfig,
-    LlamaForCausalLM,
-    MistralConfig,
-    MistralForCausalLM,
-    Olmo2Config,
-    Olmo2ForCausalLM,
-    Phi3Config,
-    Phi3ForCausalLM,
-    PretrainedConfig,
-    PreTrainedModel,
-    Qwen2Config,
-    Qwen2ForCausalLM,
-    Qwen3Config,
-    Qwen3ForCausalLM,
-    SmolLM3Config,
-    SmolLM3ForCausalLM,
-)
+import transformers
 
 from sol_core.models import FrozenLM, spec_from_config
 from sol_core.models.weights import arrange_weights, in_channel_major
-
-__all__ = ["FAMILIES", "Family", "laid_out_for_cuda", "make_pair", "make_tiny_lm", "moved"]
 
 LLAMA3_ROPE = {
     "rope_type": "llama3",
@@ -68,66 +43,66 @@ class Family:
     """One configuration worth testing."""
 
     name: str
-    config: type[PretrainedConfig]
-    model: type[PreTrainedModel]
+    kind: str  # as transformers begins its names
     options: dict[str, Any] = field(default_factory=dict)
 
 
 FAMILIES = [
-    Family("llama-gqa-tied", LlamaConfig, LlamaForCausalLM, {"tie_word_embeddings": True}),
-    Family("llama-mha-untied", LlamaConfig, LlamaForCausalLM, {"num_key_value_heads": 6}),
-    Family("llama-mqa-bias", LlamaConfig, LlamaForCausalLM,
+    Family("llama-gqa-tied", "Llama", {"tie_word_embeddings": True}),
+    Family("llama-mha-untied", "Llama", {"num_key_value_heads": 6}),
+    Family("llama-mqa-bias", "Llama",
            {"num_key_value_heads": 1, "attention_bias": True, "mlp_bias": True}),
-    Family("llama3-rope", LlamaConfig, LlamaForCausalLM,
-           {"rope_parameters": LLAMA3_ROPE, "head_dim": 32}),
-    Family("mistral", MistralConfig, MistralForCausalLM, {"sliding_window": None}),
-    Family("mistral-window", MistralConfig, MistralForCausalLM, {"sliding_window": 9}),
-    Family("qwen2", Qwen2Config, Qwen2ForCausalLM, {"tie_word_embeddings": True}),
-    Family("qwen2-window", Qwen2Config, Qwen2ForCausalLM,
+    Family("llama3-rope", "Llama", {"rope_parameters": LLAMA3_ROPE, "head_dim": 32}),
+    Family("mistral", "Mistral", {"sliding_window": None}),
+    Family("mistral-window", "Mistral", {"sliding_window": 9}),
+    Family("qwen2", "Qwen2", {"tie_word_embeddings": True}),
+    Family("qwen2-window", "Qwen2",
            {"use_sliding_window": True, "sliding_window": 8, "max_window_layers": 1}),
-    Family("qwen3", Qwen3Config, Qwen3ForCausalLM, {"head_dim": 24}),
-    Family("qwen3-mha", Qwen3Config, Qwen3ForCausalLM,
+    Family("qwen3", "Qwen3", {"head_dim": 24}),
+    Family("qwen3-mha", "Qwen3",
            {"num_key_value_heads": 6, "tie_word_embeddings": True, "head_dim": 16}),
-    Family("gemma3", Gemma3TextConfig, Gemma3ForCausalLM,
-           {"sliding_window": 8, "head_dim": 32, "query_pre_attn_scalar": 24,
+    Family("gemma3", "Gemma3", {"sliding_window": 8, "head_dim": 32, "query_pre_attn_scalar": 24,
             "layer_types": ["sliding_attention", "full_attention"],
             "rope_parameters": GEMMA_ROPES, "tie_word_embeddings": True}),
-    Family("llama-odd-heads", LlamaConfig, LlamaForCausalLM,
-           {"head_dim": 20, "attention_bias": True}),
-    Family("falcon3", LlamaConfig, LlamaForCausalLM, {"head_dim": 40, "num_attention_heads": 4}),
-    Family("dynamic-rope", LlamaConfig, LlamaForCausalLM, {"rope_parameters": {
+    Family("llama-odd-heads", "Llama", {"head_dim": 20, "attention_bias": True}),
+    Family("falcon3", "Llama", {"head_dim": 40, "num_attention_heads": 4}),
+    Family("dynamic-rope", "Llama", {"rope_parameters": {
         "rope_type": "dynamic", "rope_theta": 10_000.0, "factor": 2.0}}),
-    Family("yarn-rope", LlamaConfig, LlamaForCausalLM, {"rope_parameters": YARN_ROPE}),
-    Family("yarn-rope-deepseek", Qwen3Config, Qwen3ForCausalLM, {"head_dim": 32,
+    Family("yarn-rope", "Llama", {"rope_parameters": YARN_ROPE}),
+    Family("yarn-rope-deepseek", "Qwen3", {"head_dim": 32,
         "rope_parameters": YARN_ROPE | {"truncate": False, "mscale": 0.7, "mscale_all_dim": 0.3}}),
-    Family("longrope", LlamaConfig, LlamaForCausalLM, {"head_dim": 18, "rope_parameters":
+    Family("longrope", "Llama", {"head_dim": 18, "rope_parameters":
         LONG_ROPE | {"original_max_position_embeddings": 64, "factor": 4.0}}),
-    Family("phi3", Phi3Config, Phi3ForCausalLM, {"num_key_value_heads": 6}),
-    Family("phi3-window", Phi3Config, Phi3ForCausalLM, {"sliding_window": 9,
+    Family("phi3", "Phi3", {"num_key_value_heads": 6}),
+    Family("phi3-window", "Phi3", {"sliding_window": 9,
         "rope_parameters": {"rope_theta": 10_000.0, "partial_rotary_factor": 0.5}}),
-    Family("phi3-longrope", Phi3Config, Phi3ForCausalLM,
+    Family("phi3-longrope", "Phi3",
            {"hidden_size": 144, "rope_parameters": LONG_ROPE | {"partial_rotary_factor": 0.75},
             "original_max_position_embeddings": 64, "tie_word_embeddings": True}),
-    Family("olmo2", Olmo2Config, Olmo2ForCausalLM, {}),
-    Family("olmo2-mha-bias", Olmo2Config, Olmo2ForCausalLM,
+    Family("olmo2", "Olmo2", {}),
+    Family("olmo2-mha-bias", "Olmo2",
            {"num_key_value_heads": 6, "attention_bias": True, "tie_word_embeddings": True}),
-    Family("granite", GraniteConfig, GraniteForCausalLM,
+    Family("granite", "Granite",
            {"embedding_multiplier": 12.0, "residual_multiplier": 0.22, "logits_scaling": 8.0,
             "attention_multiplier": 0.11, "tie_word_embeddings": True, "rms_norm_eps": 1e-3}),
-    Family("granite-bias", GraniteConfig, GraniteForCausalLM,
+    Family("granite-bias", "Granite",
            {"residual_multiplier": 1.7, "attention_bias": True, "mlp_bias": True}),
-    Family("smollm3", SmolLM3Config, SmolLM3ForCausalLM,
-           {"num_hidden_layers": 4, "tie_word_embeddings": True}),
-    Family("smollm3-window", SmolLM3Config, SmolLM3ForCausalLM,
+    Family("smollm3", "SmolLM3", {"num_hidden_layers": 4, "tie_word_embeddings": True}),
+    Family("smollm3-window", "SmolLM3",
            {"no_rope_layers": [0, 1, 1], "use_sliding_window": True, "sliding_window": 9}),
-    Family("gemma2", Gemma2Config, Gemma2ForCausalLM,
-           {"sliding_window": 8, "head_dim": 32, "query_pre_attn_scalar": 24,
+    Family("gemma2", "Gemma2", {"sliding_window": 8, "head_dim": 32, "query_pre_attn_scalar": 24,
             "tie_word_embeddings": True, "attn_logit_softcapping": 3.0,
             "final_logit_softcapping": 5.0}),
-    Family("gemma2-uncapped", Gemma2Config, Gemma2ForCausalLM,
+    Family("gemma2-uncapped", "Gemma2",
            {"sliding_window": 8, "head_dim": 24, "attn_logit_softcapping": None,
             "final_logit_softcapping": 5.0}),
 ]  # fmt: skip
+
+
+def reference_model(kind, options):
+    """transformers' model of a kind with random weights."""
+    config = getattr(transformers, kind + ("TextConfig" if kind == "Gemma3" else "Config"))
+    return getattr(transformers, f"{kind}ForCausalLM")(config(**options)).eval()
 
 
 def make_pair(family, seed=0, dtype=torch.float32):
@@ -147,18 +122,17 @@ def make_pair(family, seed=0, dtype=torch.float32):
         "bos_token_id": 1,
         "eos_token_id": 2,
     } | family.options
-    config = family.config(**options)
     torch.manual_seed(seed)
-    reference = family.model(config).eval().float()
+    reference = reference_model(family.kind, options).float()
     # Fresh models have unit norms and zero biases, which would hide mistakes in both.
     with torch.no_grad():
         for name, parameter in reference.named_parameters():
             if "norm" in name or name.endswith("bias"):
                 parameter.add_(torch.randn_like(parameter) * 0.2)
     tensors = {k: v for k, v in reference.state_dict().items() if k != "lm_head.weight"}
-    if not config.tie_word_embeddings:
+    if not reference.config.tie_word_embeddings:
         tensors["lm_head.weight"] = reference.state_dict()["lm_head.weight"]
-    spec = spec_from_config(config)
+    spec = spec_from_config(reference.config)
     return reference, FrozenLM(spec, arrange_weights(tensors, spec, dtype))
 
 

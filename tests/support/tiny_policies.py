@@ -8,8 +8,6 @@ from sol_core.policy.info import InputLayout
 from sol_core.policy.network import DamageNetwork, build_network, level_values
 from sol_core.policy.prices import PriceTable
 
-__all__ = ["save_tiny_policy"]
-
 
 def save_tiny_policy(model, folder, grid=None):
     """Write the policy, without a grid for the paper's; returns its folder."""

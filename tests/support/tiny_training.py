@@ -3,8 +3,6 @@
 from sol_core.policy.info import PolicyConfig
 from sol_core.training.config import TrainConfig
 
-__all__ = ["tiny_train_config"]
-
 WORDS = ("the", "sea", "was", "calm", "and", "light", "of", "lamp", "went", "over", "water")
 
 

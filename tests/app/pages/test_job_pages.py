@@ -20,13 +20,7 @@ from sol_core.tasks.config import TasksConfig
 from sol_core.training.config import PRESETS, GrpoConfig, TrainConfig
 from storage import TASKS_JOB
 from tests.app.page_calls import ANNA, caller
-from tests.support.job_samples import (
-    evaluation_result,
-    metric_row,
-    read_stand_in,
-    store_policy,
-    train_sample,
-)
+from tests.support import job_samples
 from tests.support.tasks_samples import tasks_result
 
 BUILTIN = {"kind": "builtin", "name": ""}
@@ -34,7 +28,7 @@ BUILTIN = {"kind": "builtin", "name": ""}
 
 @pytest.fixture(autouse=True)
 def _readable(monkeypatch):
-    monkeypatch.setitem(vars(sol_core.policy), "read_policy_info", read_stand_in)
+    monkeypatch.setitem(vars(sol_core.policy), "read_policy_info", job_samples.read_stand_in)
 
 
 @pytest.fixture
@@ -96,7 +90,7 @@ def test_the_estimate_says_what_is_wrong(call):
 def test_reports_and_samples_come_once_and_in_pieces(call, services):
     job_id = begin(call)
     count = METRICS_PER_POLL + 3
-    rows = [metric_row(step, count) for step in range(count)]
+    rows = [job_samples.metric_row(step, count) for step in range(count)]
     services.store.jobs.append_metrics(job_id, rows)
     first = poll(call, job_id)
     assert first["more"]
@@ -105,10 +99,10 @@ def test_reports_and_samples_come_once_and_in_pieces(call, services):
     assert ([row["step"] for row in rest["metrics"]], rest["more"]) == ([500, 501, 502], False)
     assert poll(call, job_id, rest["cursor"])["metrics"] == []
     assert poll(call, job_id)["samples"] is None
-    services.store.jobs.set_sample(job_id, train_sample(4))
+    services.store.jobs.set_sample(job_id, job_samples.train_sample(4))
     assert [one["step"] for one in poll(call, job_id)["samples"]] == [4]
     assert poll(call, job_id, step=4)["samples"] is None
-    services.store.jobs.set_sample(job_id, train_sample(8))
+    services.store.jobs.set_sample(job_id, job_samples.train_sample(8))
     assert [one["step"] for one in poll(call, job_id, step=4)["samples"]] == [4, 8]
 
 
@@ -146,7 +140,7 @@ def test_jobs_are_filtered_and_paged(call, services):
     ids = [begin(call, f"p{number}") for number in range(3)]
     services.store.jobs.claim("w")
     services.store.jobs.finish(ids[0], "w", "failed", None, "no")
-    store_policy(services.data_dir.policies, "mine")
+    job_samples.store_policy(services.data_dir.policies, "mine")
     other = evaluate(call, "mine")["job_id"]
 
     def listed(**request):
@@ -172,7 +166,7 @@ def test_settings_are_cloned(call, services, tmp_path):
     assert (settings["values"]["seed"], settings["corpus"]) == (9, corpus)
     foreign = services.store.jobs.create("train", ANNA, "x", {"config": {"from": "the future"}})
     assert "another release" in call("job_settings", kind="train", job_id=foreign.id)["refused"]
-    store_policy(services.data_dir.policies, "mine")
+    job_samples.store_policy(services.data_dir.policies, "mine")
     values = EVALUATE_FORM.values_of(EvaluationConfig(texts=8))
     job_id = evaluate(call, "mine", **values)["job_id"]
     cloned = call("job_settings", kind="evaluate", job_id=job_id)
@@ -200,7 +194,7 @@ def test_uploads_go_through_calls(call, services):
 
 
 def test_an_evaluation_is_queued_shown_and_exported(call, services):
-    store_policy(services.data_dir.policies, "mine")
+    job_samples.store_policy(services.data_dir.policies, "mine")
     home = call("lab_home", kind="evaluate")
     assert [one["name"] for one in home["policies"]] == ["default", "mine"]
     assert "no policy 'other'" in evaluate(call, "other")["refused"]
@@ -212,7 +206,7 @@ def test_an_evaluation_is_queued_shown_and_exported(call, services):
     services.store.jobs.set_sample(job_id, {"texts": 3, "budgets": []})
     assert poll(call, job_id)["partial"] == {"texts": 3, "budgets": []}
     assert "no result to show" in call("job_result", kind="evaluate", job_id=job_id)["refused"]
-    services.store.jobs.finish(job_id, "w", "succeeded", evaluation_result(("mine",)))
+    services.store.jobs.finish(job_id, "w", "succeeded", job_samples.evaluation_result(("mine",)))
     assert call("job_result", kind="evaluate", job_id=job_id)["view"]["about"]["policy"] == "mine"
     assert poll(call, job_id)["job"]["result"] is None  # it is large: asked for once, not polled
     file = call("export_result", kind="evaluate", job_id=job_id, form="csv")
@@ -231,7 +225,7 @@ def test_one_visitor_cannot_fill_the_queue(call):
 
 def test_a_name_in_use_is_refused_before_anything_is_queued(call, services):
     assert call("list_policies") == {"policies": ["default"]}
-    store_policy(services.data_dir.policies, "Mine")
+    job_samples.store_policy(services.data_dir.policies, "Mine")
     job_id = begin(call, "waiting")
     home = call("lab_home", kind="train")
     assert {"default", "mine", "waiting"} <= set(home["taken_names"])
@@ -245,7 +239,7 @@ def test_a_name_in_use_is_refused_before_anything_is_queued(call, services):
 
 
 def test_a_measurement_is_queued_and_its_settings_come_back(call, services):
-    store_policy(services.data_dir.policies, "mine")
+    job_samples.store_policy(services.data_dir.policies, "mine")
     values = {"tasks": ["piqa"], "limit": 20, "budgets": "0.5,0.6,8\n0.3,0.5,7", "seed": 2,
               "baselines": "static, paper", "contexts": "1000, 600"}  # fmt: skip
     job_id = call("start_job", kind=TASKS_JOB, policies=["mine"], values=values)["job_id"]

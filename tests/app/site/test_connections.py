@@ -4,9 +4,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
@@ -17,7 +15,7 @@ from app.site import connections
 from app.site.connections import DEADLINES, Doorman
 from app.site.server import IDLE_S, SESSIONS, PortError, check_port, launch_app
 from app.web.services import build_services
-from tests.app.fake_server import FakeServer, serving
+from tests.app.fake_server import serving
 from tests.support.fake_engine import FakeEngine, fake_load
 from tests.support.gradio_leftovers import closing_gradio_leftovers
 
@@ -78,9 +76,7 @@ def has_ended(line):
 
 
 @pytest.mark.parametrize("sent", [b"", b"G", HEAD, BODY])
-def test_half_a_request_is_not_waited_for(
-    connect, sent
-):
+def test_half_a_request_is_not_waited_for(connect, sent):
     line = connect(sent)
     with ended():
         assert rest(line) == b""
@@ -94,9 +90,7 @@ def test_one_byte_at_a_time_gains_nothing(connect):
             line.sendall(b"x")
 
 
-def test_half_a_request_after_a_whole_one_is_not_waited_for(
-    connect,
-):
+def test_half_a_request_after_a_whole_one_is_not_waited_for(connect):
     line = connect(b"HEAD / HTTP/1.1\r\nHost: localhost\r\n\r\n")
     assert line.recv(65_536).startswith(b"HTTP/1.1 200")
     line.sendall(HEAD)
@@ -104,9 +98,7 @@ def test_half_a_request_after_a_whole_one_is_not_waited_for(
         rest(line)
 
 
-def test_an_address_has_so_many_and_gets_their_places_back(
-    server, connect
-):
+def test_an_address_has_so_many_and_gets_their_places_back(server, connect):
     halves = [connect(HEAD) for _ in range(MOST)]
     with pytest.raises(httpx.TransportError):
         httpx.get(server.url, trust_env=False)
@@ -116,9 +108,7 @@ def test_an_address_has_so_many_and_gets_their_places_back(
         assert httpx.get(server.url, trust_env=False).status_code == 200
 
 
-def test_an_upgrade_is_counted_to_its_end(
-    server, connect
-):
+def test_an_upgrade_is_counted_to_its_end(server, connect):
     upgrade = b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
     for _ in range(2 * MOST):
         line = connect(b"GET / HTTP/1.1\r\nHost: localhost\r\n" + upgrade + b"\r\n")

@@ -5,17 +5,14 @@ import base64
 import http.client
 import json
 import socket
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
 from app.site.host_guard import BODY_BYTES, GatePolicy, HostGuard
 from sol_core.errors import ConfigError
-from tests.app.fake_server import FakeServer, serving
-from tests.app.http_page import HttpPage
+from tests.app.fake_server import serving
 
 # Gradio leaves the sockets that it probes ports with to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -36,9 +33,7 @@ def server(tmp_path_factory):
 class Asked:
     """One request with exactly these headers; the answer's status, headers and text."""
 
-    def __init__(
-        self, url, method, path, headers, body = None
-    ):
+    def __init__(self, url, method, path, headers, body=None):
         parts = urlsplit(url)
         connection = http.client.HTTPConnection(str(parts.hostname), parts.port, timeout=30)
         connection.request(method, path, body=body, headers=headers)
@@ -77,9 +72,7 @@ ROUTES = [
         (FOREIGN | {"Sec-Fetch-Site": "same-site"}, 403, "another site"),
     ],
 )  # fmt: skip
-def test_no_route_is_open_to_others(
-    server, method, path, headers, status, said
-):
+def test_no_route_is_open_to_others(server, method, path, headers, status, said):
     asked = Asked(server.url, method, path, JSON | headers, "{}" if method == "POST" else None)
     assert asked.status == status
     assert said in asked.text or method == "HEAD"
@@ -130,9 +123,7 @@ def test_what_the_page_does_not_use_is_shut(server, method, path):
 
 
 @pytest.mark.parametrize("name", ["x" * 65, "", "a b", 7, "\u00e9"])
-def test_gradio_keeps_no_name_of_a_session_that_no_page_makes(
-    server, name
-):
+def test_gradio_keeps_no_name_of_a_session_that_no_page_makes(server, name):
     page = server.visitor("a" * 32).components["explore"]
     body = json.dumps({"session_hash": name, "component_id": page, "fn_name": "x", "data": []})
     for sent in (body, body.replace("session_hash", "\\u0073ession_hash")):
@@ -155,9 +146,7 @@ def test_a_link_opens_the_page_only(server):
     assert Asked(server.url, "POST", "/", OPENED | form, "a=1").status == 403
 
 
-def call(
-    server, headers, size = 0, chunked = False
-):
+def call(server, headers, size=0, chunked=False):
     page = server.visitor("a" * 32).components["explore"]
     owner = {"owner": "a" * 32, "junk": "x" * size}
     about = {"session_hash": "s", "component_id": page, "fn_name": "list_policies"}
@@ -207,9 +196,7 @@ def raw(server, head):
         return line.recv(100)
 
 
-def test_a_size_that_is_announced_is_not_waited_for_and_two_hosts_are_none(
-    server,
-):
+def test_a_size_that_is_announced_is_not_waited_for_and_two_hosts_are_none(server):
     call = "POST /gradio_api/component_server HTTP/1.1\nContent-Type: application/json\n"
     for length in (300 * 1024**2, "9" * 18):
         assert b" 413 " in raw(server, f"{call}Host: localhost\nContent-Length: {length}")
@@ -217,7 +204,7 @@ def test_a_size_that_is_announced_is_not_waited_for_and_two_hosts_are_none(
     assert both.split()[1] in (b"400", b"421")
 
 
-def policy(bound = None, **environment):
+def policy(bound=None, **environment):
     return GatePolicy.of_server(bound, 100, environment)
 
 
@@ -327,9 +314,7 @@ LOOK = {"run_id": "x", "index": 0}
          "at most 32 deep"),
     ],
 )  # fmt: skip
-def test_it_is_refused_in_words(
-    page, tab, name, request_, said
-):
+def test_it_is_refused_in_words(page, tab, name, request_, said):
     assert said in page.call(tab, name, **request_)["refused"]
 
 

@@ -1,7 +1,6 @@
 """A page under load from many visitors while jobs run."""
 
 import logging
-from pathlib import Path
 
 import pytest
 
@@ -33,9 +32,7 @@ def test_visitors_and_jobs_at_once(tmp_path, database_url):
         assert memory["peak"] - memory["before"] < GROWTH_MB
 
 
-def test_strangers_leave_no_traceback_and_little_memory(
-    tmp_path, monkeypatch
-):
+def test_strangers_leave_no_traceback_and_little_memory(tmp_path, monkeypatch):
     monkeypatch.setenv("SOL_PUBLIC", "1")
     handlers = [(call.tab, call.name, list(call.fields)) for call in all_calls()]
     report = strangers_report(stand_in_processes(tmp_path / "load", 0), 0.2, handlers)
@@ -51,9 +48,7 @@ def test_more_than_a_page_takes_is_refused(counts):
         LoadOptions(**counts)
 
 
-def test_an_installed_copy_is_told_where_the_trial_is(
-    tmp_path, monkeypatch
-):
+def test_an_installed_copy_is_told_where_the_trial_is(tmp_path, monkeypatch):
     monkeypatch.setattr(bench, "is_checkout", lambda: False)
     args = cli.parse(["bench", "load", "--data-dir", str(tmp_path)])
     with pytest.raises(AppError, match="needs the project's repository"):

@@ -5,7 +5,6 @@ import dataclasses
 import json
 import shutil
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -21,8 +20,7 @@ from app.sharing.comparison import align_tokens
 from sol_core.config import GenerationConfig
 from sol_core.errors import ConfigError
 from sol_core.events import event_to_dict
-from storage import TASKS_JOB, JobKind, RunSize, Store
-from tests.app.fake_server import Serve
+from storage import TASKS_JOB, RunSize
 from tests.app.page_calls import ANNA, BEN
 from tests.app.waiting import wait_until
 from tests.support.fake_engine import make_token
@@ -102,9 +100,7 @@ def test_hogs_are_refused_in_words(serve):
         ({"FORWARDED_ALLOW_IPS": "", "SPACE_ID": "a/b"}, True),  # behind the Space's proxy
     ],
 )
-def test_forwarded_addresses_are_those_of_named_proxies(
-    serve, variables, believed
-):
+def test_forwarded_addresses_are_those_of_named_proxies(serve, variables, believed):
     server = serve(step_s=0.05, SOL_LIMITS="runs_per_address=1", **variables)
     proxy = ", 10.0.0.1" if "SPACE_ID" in variables else ""
     anna = server.visitor(ANNA, **{"X-Forwarded-For": f"203.0.113.1{proxy}"})
@@ -299,9 +295,7 @@ def test_a_visitors_imports_push_out_their_own_runs_and_nobody_elses(serve):
 @given(
     st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 9)), max_size=20), st.integers(0, 99)
 )
-def test_nobody_loses_a_run_to_somebody_who_keeps_more(
-    runs, num_bytes
-):
+def test_nobody_loses_a_run_to_somebody_who_keeps_more(runs, num_bytes):
     sizes = [RunSize(str(at), owner.encode(), size) for at, (owner, size) in enumerate(runs)]
     chosen = fair_choice(sizes, num_bytes)
     gone = [run for run in sizes if run.id in chosen]
@@ -321,9 +315,7 @@ def test_nobody_loses_a_run_to_somebody_who_keeps_more(
             assert had >= sum(run.num_bytes for run in kept if run.owner == other)
 
 
-def test_a_flood_of_comparisons_leaves_the_others_their_answers(
-    serve, monkeypatch
-):
+def test_a_flood_of_comparisons_leaves_the_others_their_answers(serve, monkeypatch):
     aligned = []
 
     def counted(*sides, same_prompt):

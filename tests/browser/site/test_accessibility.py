@@ -1,39 +1,27 @@
 """axe over every tab and export, in both themes and all widths; the page by keyboard."""
 
 import dataclasses
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import pytest
 from playwright.sync_api import expect
 
 from app.host.paths import DataDir
+from app.sharing import export
 from app.web.services import engine_generate
 from sol_core.actions import Budget
 from sol_core.evaluation.config import EvaluationConfig
 from sol_core.training.config import PRESETS
-from storage import TASKS_JOB
+from storage import TASKS_JOB, open_store
 from tests.browser.axe import violations
-from tests.browser.conftest import WARM_UP_MS, Server, Visitor
-from tests.support.job_samples import (
-    evaluation_result,
-    metric_row,
-    store_policy,
-    train_sample,
-)
+from tests.browser.conftest import WARM_UP_MS
+from tests.browser.exported import offline
+from tests.support import job_samples
+from tests.support.comparison_samples import save_pair
+from tests.support.fake_engine import FakeEngine
+from tests.support.inspection_samples import save_inspection
 from tests.support.tasks_samples import tasks_result
 from tests.support.tiny_language_model import make_language_model
 from tests.support.tiny_models import FAMILIES
-from playwright.sync_api import Browser, Page
-from app.sharing import export
-from storage import open_store
-from tests.browser.exported import offline
-from tests.support.comparison_samples import save_pair
-from tests.support.inspection_samples import save_inspection
-from playwright.sync_api import Locator, expect
-from tests.browser.conftest import Server, Visitor
-from tests.support.fake_engine import FakeEngine
 
 pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("one_thread")]
 OWNER = "c" * 32
@@ -48,20 +36,20 @@ def server(serve, tmp_path, stand_in_policies):
     model = dataclasses.replace(make_language_model(family), name="fake-model")
     made = serve(engine_generate(DataDir(tmp_path)), load=lambda on_progress: model)
     jobs = made.services.store.jobs
-    store_policy(made.services.data_dir.policies, "mine")
+    job_samples.store_policy(made.services.data_dir.policies, "mine")
     config = EvaluationConfig(budgets=(Budget(0.3, 0.5, 7.0), Budget(0.5, 0.6, 8.0)))
     params = {"config": config.to_dict(), "policies": ["mine"]}
     record = jobs.create("evaluate", OWNER, "mine", params | {"model": "fake-model"})
     jobs.claim("w")
-    jobs.finish(record.id, "w", "succeeded", evaluation_result(("mine",)))
+    jobs.finish(record.id, "w", "succeeded", job_samples.evaluation_result(("mine",)))
     record = jobs.create(TASKS_JOB, OWNER, "mine", {"model": "fake-model", "policy": "mine"})
     jobs.claim("w")
     jobs.finish(record.id, "w", "succeeded", tasks_result("mine"))
     params = {"config": PRESETS["quick"].to_dict(), "model": "fake-model", "name": "mine"}
     training = jobs.create("train", OWNER, "mine", params)
     jobs.claim("w")
-    jobs.append_metrics(training.id, [metric_row(step) for step in range(20)])
-    jobs.set_sample(training.id, train_sample(4))
+    jobs.append_metrics(training.id, [job_samples.metric_row(step) for step in range(20)])
+    jobs.set_sample(training.id, job_samples.train_sample(4))
     jobs.heartbeat(training.id, "w", 0.5, "grpo", 300.0)
     return made
 
@@ -99,11 +87,7 @@ def fill_learn(visitor):
     expect(lesson.locator(".sol-learn-choice").first).to_be_visible(timeout=WARM_UP_MS)
 
 
-FILL = {
-    "Explore": fill_explore,
-    "Inspect": fill_inspect,
-    "Learn": fill_learn,
-}
+FILL = {"Explore": fill_explore, "Inspect": fill_inspect, "Learn": fill_learn}
 LOOKS = {
     "light": ("light", {"width": 1280, "height": 900}),
     "narrow": ("dark", {"width": 360, "height": 740}),
@@ -111,9 +95,7 @@ LOOKS = {
 
 
 @pytest.mark.parametrize("look", [pytest.param("light", marks=pytest.mark.release), "narrow"])
-def test_axe_finds_nothing_on_any_tab_and_nothing_overflows(
-    server, visit, look
-):
+def test_axe_finds_nothing_on_any_tab_and_nothing_overflows(server, visit, look):
     """Every tab is filled once; size and colours change under it, as a user's may."""
     scheme, size = LOOKS[look]
     visitor = visit(server, reduced_motion="reduce")
@@ -128,6 +110,8 @@ def test_axe_finds_nothing_on_any_tab_and_nothing_overflows(
         page.wait_for_timeout(400)
         found += [f"{tab}: {line}" for line in violations(page)]
     assert found == [], "\n".join(found)
+
+
 WORDS = ("The", "keeper", "<b>", "of", "the", "light", "wrote:", "12", "boats", "came", "home", ".")
 
 
@@ -147,9 +131,7 @@ def files(tmp_path_factory):
 
 @pytest.mark.release
 @pytest.mark.parametrize("kind", ["run", "inspection", "comparison"])
-def test_axe_finds_nothing_on_an_exported_page(
-    chromium, files, kind
-):
+def test_axe_finds_nothing_on_an_exported_page(chromium, files, kind):
     page, problems = offline(chromium, files[kind], reduced_motion="reduce")
     token = page.locator(".sol-token[role=option]")
     token.first.wait_for()
@@ -165,6 +147,8 @@ def test_axe_finds_nothing_on_an_exported_page(
     assert found == [], "\n".join(found)
     assert problems == []
     page.context.close()
+
+
 STOPS = 10  # of the Tab key at most, from the page's top to the answer
 # Pressed one after another from Explore on, and the tab that has the focus then.
 KEYS = (
@@ -188,7 +172,7 @@ def opened(visit, server, width):
     return visitor
 
 
-def stops_to(target, most = 40):
+def stops_to(target, most=40):
     """How often Tab is pressed until the target has the focus."""
     for pressed in range(1, most + 1):
         target.page.keyboard.press("Tab")

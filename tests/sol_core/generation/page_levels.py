@@ -2,8 +2,6 @@
 
 import base64
 
-__all__ = ["by_level", "levels_of"]
-
 
 def levels_of(packed, cells, layers):
     """Levels [L][cells]; nothing but zeros may be left in the last byte."""

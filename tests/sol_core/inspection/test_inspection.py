@@ -12,14 +12,8 @@ from sol_core.errors import ConfigError
 from sol_core.events import StepCost, TokenEvent
 from sol_core.fields import from_json
 from sol_core.generation.engine import encode_prompt, generate
+from sol_core.inspection import records
 from sol_core.inspection.engine import HARMLESS_KL, difficulty, inspect_text
-from sol_core.inspection.records import (
-    InspectedRow,
-    InspectedToken,
-    InspectionConfig,
-    InspectionEnd,
-    InspectionStart,
-)
 from sol_core.lens.engine import look_at_text
 from sol_core.policy import load_policy
 from tests.support.tiny_policies import save_tiny_policy
@@ -32,11 +26,11 @@ STATIC, RANDOM = ScheduleConfig("static", BUDGET), ScheduleConfig("random", BUDG
 
 
 def inspected(model, text=TEXT, **options):
-    config = InspectionConfig(**({"schedules": (STATIC, RANDOM), "grid": GRID} | options))
+    config = records.InspectionConfig(**({"schedules": (STATIC, RANDOM), "grid": GRID} | options))
     start, *tokens, end = inspect_text(model, text, config)
-    assert isinstance(start, InspectionStart)
-    assert isinstance(end, InspectionEnd)
-    return start, [one for one in tokens if isinstance(one, InspectedToken)], end
+    assert isinstance(start, records.InspectionStart)
+    assert isinstance(end, records.InspectionEnd)
+    return start, [one for one in tokens if isinstance(one, records.InspectedToken)], end
 
 
 @pytest.fixture(scope="module")
@@ -108,8 +102,8 @@ def test_a_painted_schedule_takes_the_painted_actions(model):
     assert [row.name for row in end.rows] == ["dense", "static", "painted"]
     taken = [token.rows[2].action for token in tokens]
     assert taken == [*painted, *painted[-1:] * (len(tokens) - len(painted))]
-    config = InspectionConfig((STATIC, schedule), GRID)
-    assert from_json(InspectionConfig, json.loads(json.dumps(config.to_dict()))) == config
+    config = records.InspectionConfig((STATIC, schedule), GRID)
+    assert from_json(records.InspectionConfig, json.loads(json.dumps(config.to_dict()))) == config
     assert "painted" not in config.to_dict()["schedules"][0]
     for wrong in ({"kind": "painted"}, {"kind": "static", "painted": painted}):
         with pytest.raises(ConfigError, match="painted needs an action per step"):
@@ -153,7 +147,7 @@ def test_long_texts_are_cut_and_it_is_said(model):
 
 
 def test_a_stop_ends_it_with_a_report_of_what_there_is(model):
-    config = InspectionConfig((STATIC,), GRID)
+    config = records.InspectionConfig((STATIC,), GRID)
     seen = []
     for event in inspect_text(model, TEXT, config, should_stop=lambda: len(seen) > 6):
         seen.append(event)
@@ -162,7 +156,7 @@ def test_a_stop_ends_it_with_a_report_of_what_there_is(model):
     assert end.num_tokens == len(seen) - 2 < len(TEXT) - 1
     assert end.report is not None
     (_, end) = list(inspect_text(model, TEXT, config, should_stop=lambda: True))
-    assert isinstance(end, InspectionEnd)
+    assert isinstance(end, records.InspectionEnd)
     assert (end.num_tokens, end.rows, end.report) == (0, (), None)
 
 
@@ -185,16 +179,16 @@ FOUR_POLICIES = tuple(ScheduleConfig("policy", policy=name) for name in "abcd")
 )
 def test_what_makes_no_sense_is_refused_before_any_event(model, text, options, message):
     with pytest.raises(ConfigError, match=message):
-        inspect_text(model, text, InspectionConfig(**({"schedules": (STATIC,)} | options)))
+        inspect_text(model, text, records.InspectionConfig(**({"schedules": (STATIC,)} | options)))
 
 
 def token(index, kind, *rows):
     """A token from (action, nll, kl) of its rows."""
     made = tuple(
-        InspectedRow(name, *row, 1.0 + index, StepCost())
+        records.InspectedRow(name, *row, 1.0 + index, StepCost())
         for name, row in zip(("dense", "static", "policy:p"), rows, strict=True)
     )
-    return InspectedToken(index, index, f" {index}", kind, (), made, index + 1, 1.0, 1.0)
+    return records.InspectedToken(index, index, f" {index}", kind, (), made, index + 1, 1.0, 1.0)
 
 
 EVEN, LITTLE, MUCH = Action(0.5, 0.6, 8), Action(0.2, 0.5, 6), Action(0.9, 0.9, 12)
@@ -235,7 +229,7 @@ def test_the_report_gives_spend_by_kind_and_what_it_goes_along_with():
 @pytest.mark.parametrize("schedules", [(), (RANDOM,)], ids=["dense", "random"])
 def test_the_lens_finds_it(model, schedules):
     _, tokens, _ = inspected(model, schedules=schedules)
-    config = InspectionConfig(schedules, GRID)
+    config = records.InspectionConfig(schedules, GRID)
     view, token_id = look_at_text(model, TEXT, 30, config)
     assert (view.index, token_id) == (30, tokens[30].token_id)
     assert view.taken.action == tokens[30].rows[-1].action
@@ -254,11 +248,13 @@ def test_the_lens_finds_it(model, schedules):
 def test_a_policy_beside_static(model, tmp_path):
     folder = save_tiny_policy(model, tmp_path / "tiny")
     schedules = STATIC, ScheduleConfig("policy", BUDGET, policy="mine")
-    config = InspectionConfig(schedules, load_policy(folder, model).info.grid)
+    config = records.InspectionConfig(schedules, load_policy(folder, model).info.grid)
     start, *tokens, end = inspect_text(model, TEXT, config, policies=lambda _: folder)
-    assert isinstance(start, InspectionStart)
-    assert isinstance(end, InspectionEnd)
+    assert isinstance(start, records.InspectionStart)
+    assert isinstance(end, records.InspectionEnd)
     assert start.rows == ("dense", "static", "policy:mine")
-    assert all(token.rows[2].policy for token in tokens if isinstance(token, InspectedToken))
+    assert all(
+        token.rows[2].policy for token in tokens if isinstance(token, records.InspectedToken)
+    )
     _, static, learned = end.rows
     assert learned.cost.policy_bytes > 0 == static.cost.policy_bytes

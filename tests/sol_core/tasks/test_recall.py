@@ -14,17 +14,9 @@ from sol_core.actions import DENSE, Action, Budget
 from sol_core.decoding.batch_scheduling import PlannedRows
 from sol_core.errors import ConfigError
 from sol_core.models.signals import Observe
+from sol_core.tasks import recall
 from sol_core.tasks.config import TasksConfig, parse_contexts
 from sol_core.tasks.questions import Question, batches, encode_after_texts
-from sol_core.tasks.recall import (
-    ONE_STEP,
-    QUESTIONS_PER_TEXT,
-    TWO_STEPS,
-    PassageQuestion,
-    RecallSource,
-    is_answered,
-    recall_questions,
-)
 from sol_core.tasks.runner import run_tasks
 from sol_core.tasks.scoring import read_contexts, score_after, write_after
 from tests.sol_core.evaluation_stand_ins import GRID, contender, run_questions, score_alone
@@ -33,8 +25,8 @@ from tests.support.tiny_language_model import make_language_model
 HARSH = Action(0.1, 0.4, 5)
 ACTIONS = (DENSE, HARSH)
 PASSAGES = [f"Passage {n} speaks of river{n} and nothing else." for n in range(60)]
-SOURCE = RecallSource(
-    [PassageQuestion(text, f"Of what is {n}?", (f"river{n} and",)) for n, text in
+SOURCE = recall.RecallSource(
+    [recall.PassageQuestion(text, f"Of what is {n}?", (f"river{n} and",)) for n, text in
      enumerate(PASSAGES[:20])],
     PASSAGES,
 )  # fmt: skip
@@ -53,9 +45,9 @@ def _words(text):
 @settings(max_examples=15)
 @given(st.integers(0, 1000), st.integers(150, 500))
 def test_a_text_holds_the_answers_once_and_its_questions_share_it(seed, length):
-    questions = recall_questions(SOURCE, length, QUESTIONS_PER_TEXT + 2, seed, _words)
-    assert len(questions) == QUESTIONS_PER_TEXT + 2
-    first, second = questions[:QUESTIONS_PER_TEXT], questions[QUESTIONS_PER_TEXT:]
+    questions = recall.recall_questions(SOURCE, length, recall.QUESTIONS_PER_TEXT + 2, seed, _words)
+    assert len(questions) == recall.QUESTIONS_PER_TEXT + 2
+    first, second = questions[: recall.QUESTIONS_PER_TEXT], questions[recall.QUESTIONS_PER_TEXT :]
     assert len({question.text for question in first}) == 1
     assert {question.text for question in second}.isdisjoint({first[0].text})
     assert {question.kind for question in first} == {"facts", "two_steps", "passages"}
@@ -69,14 +61,14 @@ def test_a_text_holds_the_answers_once_and_its_questions_share_it(seed, length):
             assert question.choices[question.answer].strip() not in question.text
         else:
             assert all(choice.strip() in question.text for choice in question.choices)
-    assert questions == recall_questions(SOURCE, length, len(questions), seed, _words)
-    assert questions != recall_questions(SOURCE, length, len(questions), seed + 1, _words)
+    assert questions == recall.recall_questions(SOURCE, length, len(questions), seed, _words)
+    assert questions != recall.recall_questions(SOURCE, length, len(questions), seed + 1, _words)
 
 
 def test_facts_of_a_form_differ_in_everything_that_is_asked():
     source = random.Random(0)
     asked = set()
-    for form in (*ONE_STEP, *TWO_STEPS):
+    for form in (*recall.ONE_STEP, *recall.TWO_STEPS):
         for _ in range(40):
             facts = form.draw(5, source)
             assert len({fact.question for fact in facts}) == 5
@@ -102,7 +94,7 @@ def test_facts_of_a_form_differ_in_everything_that_is_asked():
 )
 def test_what_is_written_is_compared_by_its_words(written, exact, holds):
     question = Question(("",), (" x",), 0, accepted=("the old mill", "a windmill"))
-    assert is_answered(written, question) == (exact, holds)
+    assert recall.is_answered(written, question) == (exact, holds)
 
 
 def test_questions_of_a_text_share_its_tokens_and_run_together():

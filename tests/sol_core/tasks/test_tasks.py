@@ -21,17 +21,10 @@ from sol_core.decoding.cost import CostModel
 from sol_core.errors import ConfigError, CorpusError
 from sol_core.files.places import SHIPPED_POLICIES
 from sol_core.progress import WorkProgress, WorkStopped
+from sol_core.tasks import result
 from sol_core.tasks.config import TasksConfig
 from sol_core.tasks.plans import StaticPlan
 from sol_core.tasks.questions import Continuation, Question, encode_questions, read_questions
-from sol_core.tasks.result import (
-    margins,
-    pooled_records,
-    right_answers,
-    scores_per_byte,
-    summary_record,
-    task_scores,
-)
 from sol_core.tasks.runner import run_tasks
 from sol_core.tasks.scoring import score_continuations
 from tests.sol_core.evaluation_stand_ins import GRID, contender, run_questions, score_alone
@@ -244,14 +237,14 @@ def test_what_one_run_did_serves_another_with_more_tasks_and_baselines(tmp_path)
 def test_the_right_choice_has_the_highest_score():
     ones = [Continuation(0, c, (1, 2), (3,), n) for c, n in enumerate((2, 20))]
     question = [Question(("q", "q"), (" a", " b"), 1)]
-    scores = scores_per_byte(ones, 1, np.asarray([-3.0, -4.0]))
+    scores = result.scores_per_byte(ones, 1, np.asarray([-3.0, -4.0]))
     assert scores == [[-1.5, -0.2]]
-    assert right_answers(scores, question).tolist() == [1.0]
-    assert margins(scores, question) == pytest.approx([1.3])
-    assert margins([[-1.5, -0.2, -0.5]], [Question(("q",) * 3, (" a",) * 3, 2)]) == pytest.approx(
-        [-0.3]
-    )
-    assert np.isnan(margins([[-1.0]], [Question(("q",), (" a",), 0)])).all()
+    assert result.right_answers(scores, question).tolist() == [1.0]
+    assert result.margins(scores, question) == pytest.approx([1.3])
+    assert result.margins(
+        [[-1.5, -0.2, -0.5]], [Question(("q",) * 3, (" a",) * 3, 2)]
+    ) == pytest.approx([-0.3])
+    assert np.isnan(result.margins([[-1.0]], [Question(("q",), (" a",), 0)])).all()
 
 
 class _Pass:
@@ -274,7 +267,7 @@ def _scores(task, policies, statics):
     ones = [Continuation(n // 2, n % 2, (1, 2), (3, 4), 2) for n in range(6)]
     questions = [Question(("q", "q"), (" a", " b"), n % 2) for n in range(3)]
     baselines = {"static": _Pass(ones, statics)}
-    found = task_scores(task, questions, _Pass(ones, policies), baselines, 0)
+    found = result.task_scores(task, questions, _Pass(ones, policies), baselines, 0)
     return found, found.record()
 
 
@@ -288,7 +281,7 @@ def test_the_summary_is_over_all_pairs_of_task_and_budget():
     assert (second["gain"]["mean"], second["nll_gain"]["mean"]) == (0.0, 0.5)
     assert first["methods"]["static"]["answer_nll"] == 1.0
     assert first["methods"]["policy"]["answer_nll"] == 0.5
-    found = summary_record([piqa[0], mmlu[0]], [piqa[1], mmlu[1]])
+    found = result.summary_record([piqa[0], mmlu[0]], [piqa[1], mmlu[1]])
     assert found["mean_gain"] == {"mean": 0.0, "low": 0.0, "high": 0.0}
     assert found["mean_nll_gain"]["mean"] == pytest.approx((0.5 + 0.5 - 0.5 + 0) / 4)
     assert [found[name] for name in ("pairs", "better", "above", "below")] == [4, 1, 1, 1]
@@ -301,10 +294,10 @@ def test_all_questions_are_pooled_and_those_of_tasks_that_dense_can_answer():
     known = _scores("piqa", [right, right, wrong], [wrong, wrong])[0]
     unknown = _scores("mmlu", [wrong, wrong, wrong], [right, right])[0]
     other = _scores("arc_easy", [right, right, wrong], [wrong, wrong])[0]
-    every, telling = pooled_records([known, other, unknown], 0)
+    every, telling = result.pooled_records([known, other, unknown], 0)
     assert (every["tasks"], every["questions"]) == (["piqa", "arc_easy", "mmlu"], 9)
     assert (telling["tasks"], telling["questions"]) == (["piqa", "arc_easy"], 6)
-    assert pooled_records([known], 0) == []  # that is the task itself
+    assert result.pooled_records([known], 0) == []  # that is the task itself
     assert every["dense"]["accuracy"]["mean"] == pytest.approx(2 / 3)
     assert every["budgets"][0]["gain"]["mean"] == pytest.approx(1 / 3)
     assert telling["budgets"][0]["gain"]["mean"] == 1.0

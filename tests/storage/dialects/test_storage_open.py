@@ -12,13 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from storage import (
-    DatabaseCorruptError,
-    DatabaseLockedError,
-    DatabaseVersionError,
-    DatabaseWriteError,
-    open_store,
-)
+import storage
 from storage.schema import LATEST_VERSION
 
 PAGE = 4096
@@ -39,7 +33,7 @@ DAMAGES = {
 def good_bytes(tmp_path_factory):
     """A sound database of 20 pages or more."""
     path = tmp_path_factory.mktemp("good") / "sol.sqlite3"
-    with open_store(path) as store:
+    with storage.open_store(path) as store:
         run = store.runs.create("alice", "prompt", "model", "dense", {})
         store.runs.append_events(run.id, [{"index": i, "text": "x" * 800} for i in range(100)])
     data = path.read_bytes()
@@ -51,7 +45,7 @@ def good_bytes(tmp_path_factory):
 def test_a_damaged_file_is_kept_aside(database_path, good_bytes, damage):
     damaged = DAMAGES[damage](good_bytes)
     database_path.write_bytes(damaged)
-    with open_store(database_path) as store:
+    with storage.open_store(database_path) as store:
         (notice,) = store.notices
         run = store.runs.create("alice", "a new start", "model", "dense", {})
         assert [found.id for found in store.runs.list()] == [run.id]
@@ -60,7 +54,7 @@ def test_a_damaged_file_is_kept_aside(database_path, good_bytes, damage):
     assert kept.read_bytes() == damaged
     assert str(kept) in notice
     assert "kept aside" in notice
-    with open_store(database_path) as store:
+    with storage.open_store(database_path) as store:
         assert store.notices == ()
         assert len(store.runs.list()) == 1
 
@@ -71,7 +65,7 @@ def test_companions_are_kept_with_it_and_no_name_is_taken_twice(database_path):
             Path(f"{database_path}{suffix}").write_bytes(
                 b"damaged%s %d" % (suffix.encode(), attempt)
             )
-        open_store(database_path).close()
+        storage.open_store(database_path).close()
     kept = {path.name: path.read_text() for path in database_path.parent.glob("*.corrupt-*")}
     assert len(kept) == 9
     for name, data in kept.items():
@@ -81,11 +75,11 @@ def test_companions_are_kept_with_it_and_no_name_is_taken_twice(database_path):
 
 def test_a_file_of_no_bytes_is_no_silent_beginning(database_path):
     database_path.write_bytes(b"")
-    with open_store(database_path) as store:
+    with storage.open_store(database_path) as store:
         (notice,) = store.notices
         assert f"{database_path} had 0 bytes" in notice
         store.runs.create("alice", "a new start", "model", "dense", {})
-    with open_store(database_path) as store:
+    with storage.open_store(database_path) as store:
         assert store.notices == (), "it is said once"
         assert len(store.runs.list()) == 1
 
@@ -100,20 +94,20 @@ def test_a_file_that_another_process_is_making_is_waited_for(database_path, monk
 
     maker = threading.Timer(0.3, make)
     maker.start()
-    with open_store(database_path) as store:
+    with storage.open_store(database_path) as store:
         assert store.notices == ()
     maker.join()
 
 
 def test_damage_met_while_running_is_reported(database_path, good_bytes):
     database_path.write_bytes(good_bytes)
-    with open_store(database_path) as store:
+    with storage.open_store(database_path) as store:
         (run,) = store.runs.list()
         with closing(sqlite3.connect(database_path)) as connection:
             connection.execute("UPDATE events SET record = CAST('{\"index\":' AS BLOB) WHERE idx=3")
             connection.commit()
         assert len(store.runs.events(run.id, limit=3)) == 3
-        with pytest.raises(DatabaseCorruptError, match="damaged"):
+        with pytest.raises(storage.DatabaseCorruptError, match="damaged"):
             store.runs.events(run.id)
 
 
@@ -137,8 +131,8 @@ def test_a_newer_or_foreign_database_is_refused_untouched(tmp_path, made, said, 
         for suffix in suffixes:
             shutil.copyfile(f"{source}{suffix}", f"{found}{suffix}")
     before = [Path(f"{found}{suffix}").read_bytes() for suffix in suffixes]
-    with pytest.raises(DatabaseVersionError, match=said) as caught:
-        open_store(found)
+    with pytest.raises(storage.DatabaseVersionError, match=said) as caught:
+        storage.open_store(found)
     assert str(found) in str(caught.value)
     assert [Path(f"{found}{suffix}").read_bytes() for suffix in suffixes] == before
 
@@ -156,27 +150,29 @@ def test_a_crash_while_the_file_was_made_is_undone(tmp_path, database_path):
             shutil.copyfile(f"{source}{suffix}", f"{database_path}{suffix}")
         connection.execute("ROLLBACK")
     assert database_path.stat().st_size > 10 * PAGE
-    with open_store(database_path) as store:
+    with storage.open_store(database_path) as store:
         assert store.notices == ()
         assert store.runs.list() == []
 
 
 def test_a_locked_database_is_reported_after_the_timeout(database_path):
-    open_store(database_path).close()
+    storage.open_store(database_path).close()
     for hold in ("BEGIN IMMEDIATE", "BEGIN EXCLUSIVE"):
         with closing(sqlite3.connect(database_path, isolation_level=None)) as other:
             other.execute(hold)
-            with pytest.raises(DatabaseLockedError, match=r"locked by another.*Close the other"):
-                open_store(database_path, busy_timeout_s=0.1)
-    open_store(database_path).close()
+            with pytest.raises(
+                storage.DatabaseLockedError, match=r"locked by another.*Close the other"
+            ):
+                storage.open_store(database_path, busy_timeout_s=0.1)
+    storage.open_store(database_path).close()
 
 
 def test_a_lock_stops_writes_but_not_reads_and_passes(database_path):
-    with open_store(database_path, busy_timeout_s=0.1) as store:
+    with storage.open_store(database_path, busy_timeout_s=0.1) as store:
         run = store.runs.create("alice", "prompt", "model", "dense", {})
         with closing(sqlite3.connect(database_path, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
-            with pytest.raises(DatabaseLockedError) as caught:
+            with pytest.raises(storage.DatabaseLockedError) as caught:
                 store.runs.append_events(run.id, [{"index": 0}])
             assert isinstance(caught.value, TimeoutError)
             assert store.runs.get(run.id) == run
@@ -194,7 +190,7 @@ def test_a_log_with_real_pages_is_kept_or_used(tmp_path, good_bytes, damage):
         log = Path(f"{source}-wal").read_bytes()
     damaged.write_bytes(DAMAGES[damage](good_bytes))
     Path(f"{damaged}-wal").write_bytes(log)
-    with open_store(damaged) as store:
+    with storage.open_store(damaged) as store:
         if store.notices:
             (kept,) = tmp_path.glob("damaged.sqlite3.corrupt-*-wal")
             assert kept.read_bytes() == log
@@ -206,11 +202,11 @@ def test_a_log_with_real_pages_is_kept_or_used(tmp_path, good_bytes, damage):
 
 def test_folders_are_made_and_a_link_is_followed(tmp_path):
     path = tmp_path / "a" / "b c" / "ü#?%20.sqlite3"
-    with open_store(path) as store:
+    with storage.open_store(path) as store:
         store.runs.create("alice", "prompt", "model", "dense", {})
         assert store.path.exists()
     (tmp_path / "link").symlink_to(path)
-    with open_store(tmp_path / "link") as store:
+    with storage.open_store(tmp_path / "link") as store:
         assert store.path == Path(os.path.realpath(path))
         assert len(store.runs.list()) == 1
 
@@ -219,8 +215,8 @@ def test_a_parent_that_is_a_file_and_a_folder_in_its_place_are_reported(tmp_path
     file = tmp_path / "file"
     file.write_text("not a folder", encoding="utf-8")
     for path in (file / "sol.sqlite3", file / "sub" / "sol.sqlite3", tmp_path):
-        with pytest.raises(DatabaseWriteError, match=re.escape(str(path.parent))) as caught:
-            open_store(path)
+        with pytest.raises(storage.DatabaseWriteError, match=re.escape(str(path.parent))) as caught:
+            storage.open_store(path)
         assert isinstance(caught.value, OSError)
 
 
@@ -249,8 +245,8 @@ def test_read_only_folder_and_file_are_reported(database_path, start_python):
         folder = Path(name)
         blank = folder / "blank"
         blank.mkdir()
-        open_store(folder / "present" / "sol.sqlite3").close()
-        open_store(folder / "file" / "sol.sqlite3").close()
+        storage.open_store(folder / "present" / "sol.sqlite3").close()
+        storage.open_store(folder / "file" / "sol.sqlite3").close()
         (folder / "file" / "sol.sqlite3").chmod(0o444)
         folder.chmod(0o755)
         blank.chmod(0o555)
@@ -288,6 +284,6 @@ def test_no_room_is_reported_and_loses_nothing(database_path, start_python):
     run_id, num_saved, num_read, message = output.split(" ", 3)
     assert int(num_saved) == int(num_read) > 10
     assert "free space" in message
-    with open_store(database_path) as store:
+    with storage.open_store(database_path) as store:
         assert store.notices == ()
         assert store.runs.get(run_id).num_tokens == int(num_saved)

@@ -9,17 +9,7 @@ from functools import partial
 import psycopg
 import pytest
 
-from storage import (
-    DatabaseConnectionError,
-    DatabaseCorruptError,
-    DatabaseLockedError,
-    DatabaseVersionError,
-    DatabaseWriteError,
-    JobStateError,
-    StorageError,
-    database_facts,
-    open_store,
-)
+import storage
 from storage.dialects import expressions, postgres
 from storage.dialects.postgres import storage_error_from_postgres
 from storage.schema import LATEST_VERSION
@@ -43,7 +33,7 @@ def url(postgres_server):
 
 @pytest.fixture
 def store(url):
-    with open_store(url.replace("postgresql", "postgres", 1), busy_timeout_s=0.3) as opened:
+    with storage.open_store(url.replace("postgresql", "postgres", 1), busy_timeout_s=0.3) as opened:
         assert opened.shown.startswith("postgresql://postgres@127.0.0.1:")
         assert opened.path is None
         yield opened
@@ -69,8 +59,10 @@ def other(url):
     ],
 )
 def test_what_is_no_url_of_a_server_is_refused_and_not_quoted(text):
-    with pytest.raises(DatabaseConnectionError, match="must look like postgresql://") as caught:
-        open_store(text)
+    with pytest.raises(
+        storage.DatabaseConnectionError, match="must look like postgresql://"
+    ) as caught:
+        storage.open_store(text)
     assert "hid" not in str(caught.value)
     assert caught.value.__cause__ is None, "a traceback would show what SQLAlchemy quotes"
 
@@ -87,8 +79,8 @@ def test_a_server_that_lets_nobody_in_is_reported(postgres_server, caplog):
         f"{own}?password=s3cret&sslmod=x": "option",
     }
     for location, reason in refused.items():
-        for look in (open_store, database_facts):
-            with pytest.raises(DatabaseConnectionError, match="cannot be opened") as caught:
+        for look in (storage.open_store, storage.database_facts):
+            with pytest.raises(storage.DatabaseConnectionError, match="cannot be opened") as caught:
                 look(location)
             message = str(caught.value)
             assert reason in message
@@ -99,20 +91,24 @@ def test_a_server_that_lets_nobody_in_is_reported(postgres_server, caplog):
 
 def test_a_missing_driver_is_named_with_what_installs_it(url, monkeypatch):
     monkeypatch.setattr(postgres.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(DatabaseConnectionError, match=r"-m pip install 'psycopg\[binary\]>=3.2'"):
-        open_store(url)
+    with pytest.raises(
+        storage.DatabaseConnectionError, match=r"-m pip install 'psycopg\[binary\]>=3.2'"
+    ):
+        storage.open_store(url)
 
 
 def test_a_newer_schema_is_refused_untouched(postgres_url, postgres_server):
-    assert database_facts(postgres_url).version is None, "a look makes nothing"
+    assert storage.database_facts(postgres_url).version is None, "a look makes nothing"
     name = postgres_url.rpartition("/")[2]
     assert postgres_server.sql(TABLES, name) == []
-    with open_store(postgres_url) as store:
-        found = database_facts(postgres_url)
+    with storage.open_store(postgres_url) as store:
+        found = storage.database_facts(postgres_url)
         assert (found.shown, found.version, found.num_runs) == (store.shown, LATEST_VERSION, 0)
     postgres_server.sql("UPDATE sol_schema SET version = 99", name)
-    for look in (open_store, database_facts):
-        with pytest.raises(DatabaseVersionError, match=f"version 99.*up to {LATEST_VERSION}"):
+    for look in (storage.open_store, storage.database_facts):
+        with pytest.raises(
+            storage.DatabaseVersionError, match=f"version 99.*up to {LATEST_VERSION}"
+        ):
             look(postgres_url)
     assert postgres_server.sql("SELECT version FROM sol_schema", name) == [(99,)]
 
@@ -120,21 +116,21 @@ def test_a_newer_schema_is_refused_untouched(postgres_url, postgres_server):
 def test_tables_of_another_program_are_left_alone(postgres_url, postgres_server):
     name = postgres_url.rpartition("/")[2]
     postgres_server.sql("CREATE TABLE runs (marathon TEXT)", name)
-    with pytest.raises(DatabaseVersionError, match="another program's"):
-        open_store(postgres_url)
+    with pytest.raises(storage.DatabaseVersionError, match="another program's"):
+        storage.open_store(postgres_url)
     assert postgres_server.sql(TABLES, name) == [("runs",)]
 
 
 def test_missing_rights_are_named(postgres_url, postgres_server):
     name = postgres_url.rpartition("/")[2]
-    open_store(postgres_url).close()
+    storage.open_store(postgres_url).close()
     reader = f"CREATE ROLE reader_{name} LOGIN PASSWORD 'guest'"
     postgres_server.sql(reader, name)
     for what in ("jobs", "sol_schema"):
         postgres_server.sql(f"GRANT SELECT ON {what} TO reader_{name}", name)
-    with open_store(postgres_server.url(name, f"reader_{name}", "guest")) as store:
+    with storage.open_store(postgres_server.url(name, f"reader_{name}", "guest")) as store:
         assert store.jobs.list() == []
-        with pytest.raises(DatabaseWriteError, match="needs the rights"):
+        with pytest.raises(storage.DatabaseWriteError, match="needs the rights"):
             store.jobs.create("train", "a", "t", {})
 
 
@@ -142,7 +138,7 @@ def test_processes_that_open_a_blank_database_at_once(postgres_url, start_python
     children = [start_python(OPEN_ONE, postgres_url) for _ in range(4)]
     outputs = start_all(children)
     assert outputs == [""] * len(children)
-    with open_store(postgres_url) as store:
+    with storage.open_store(postgres_url) as store:
         assert len(store.runs.list()) == len(children)
 
 
@@ -168,7 +164,7 @@ def test_a_locked_row_is_reported_and_stops_nobody_else(store, other):
         lambda: jobs.finish(held.id, "w", "succeeded", {}),
         *(partial(call, held.id) for call in (jobs.request_cancel, jobs.resume, jobs.delete)),
     ):
-        with pytest.raises(DatabaseLockedError, match="locked by another process"):
+        with pytest.raises(storage.DatabaseLockedError, match="locked by another process"):
             change()
     assert jobs.heartbeat(free.id, "w", 0.5, "x") == "run"
     assert jobs.get(held.id) == held
@@ -177,7 +173,7 @@ def test_a_locked_row_is_reported_and_stops_nobody_else(store, other):
 @pytest.mark.parametrize("word", ["heartbeat", "finish"])
 def test_a_worker_hears_of_an_ending_that_it_waited_for(url, other, word):
     """What was read before the wait does not count."""
-    with open_store(url) as store, ThreadPoolExecutor(1) as pool:
+    with storage.open_store(url) as store, ThreadPoolExecutor(1) as pool:
         job = store.jobs.create("train", "a", "t", {}, worker="w")
         other.execute("UPDATE jobs SET status = 'abandoned' WHERE id = %s", (job.id,))
         last = {"heartbeat": (0.5, "x"), "finish": ("succeeded", {})}[word]
@@ -187,7 +183,7 @@ def test_a_worker_hears_of_an_ending_that_it_waited_for(url, other, word):
             while watcher.execute(blocked).fetchone() == (0,):
                 time.sleep(0.01)
         other.commit()
-        with pytest.raises(JobStateError, match="not this worker's"):
+        with pytest.raises(storage.JobStateError, match="not this worker's"):
             waiting.result(20)
         assert store.jobs.get(job.id).status == "abandoned"
 
@@ -216,7 +212,7 @@ def test_a_server_that_goes_away_is_an_error_until_it_is_back(store, postgres_se
             lambda: store.jobs.get(job.id),
             lambda: store.jobs.heartbeat(job.id, "w", 0, ""),
         ):
-            with pytest.raises(DatabaseWriteError, match="does not answer"):
+            with pytest.raises(storage.DatabaseWriteError, match="does not answer"):
                 use()
     finally:
         postgres_server.start()
@@ -230,10 +226,10 @@ def test_a_server_that_goes_away_is_an_error_until_it_is_back(store, postgres_se
 @pytest.mark.parametrize(
     ("leaf", "codes"),
     [
-        (DatabaseLockedError, ["40P01", "57014"]),
-        (DatabaseCorruptError, ["XX001"]),
-        (DatabaseWriteError, ["53100", "53300", "57P01", "58030", "08006", "25006"]),
-        (StorageError, ["42P01"]),
+        (storage.DatabaseLockedError, ["40P01", "57014"]),
+        (storage.DatabaseCorruptError, ["XX001"]),
+        (storage.DatabaseWriteError, ["53100", "53300", "57P01", "58030", "08006", "25006"]),
+        (storage.StorageError, ["42P01"]),
     ],
 )
 def test_codes_become_leaves(leaf, codes):
@@ -274,7 +270,7 @@ def test_no_job_is_done_twice_or_lost_when_the_server_is_killed(
     name = postgres_url.rsplit("/", 1)[1]
     postgres_server.sql(f"ALTER DATABASE {name} SET synchronous_commit = on")
     kills, processes = 3, 3
-    with open_store(postgres_url) as store:
+    with storage.open_store(postgres_url) as store:
         made = [store.jobs.create("train", "a", str(n), {}).id for n in range(150)]
         children = [start_python(CLAIM_ALL, postgres_url, f"w{n}") for n in range(processes)]
         let_go(children)

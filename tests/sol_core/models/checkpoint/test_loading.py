@@ -21,7 +21,7 @@ from tests.support.tiny_models import FAMILIES, Family, make_pair
 @pytest.fixture
 def folder(tmp_path):
     """A tiny model as transformers saves it, in two shards."""
-    family = Family("x", LlamaConfig, LlamaForCausalLM, {"vocab_size": 257})
+    family = Family("x", "Llama", {"vocab_size": 257})
     model, _ = make_pair(family)
     model.save_pretrained(tmp_path, max_shard_size="200KB")
     byte_tokenizer().save_pretrained(tmp_path)
@@ -46,7 +46,7 @@ def test_a_sharded_folder_loads_and_matches_transformers(folder, tied):
         expected = LlamaForCausalLM.from_pretrained(folder)(tokens).logits
     torch.testing.assert_close(_logits(model, tokens), expected, rtol=0, atol=1e-4)
     assert 2 in model.end_of_text_ids
-    other, _ = make_pair(Family("x", LlamaConfig, LlamaForCausalLM, {"vocab_size": 257}), seed=1)
+    other, _ = make_pair(Family("x", "Llama", {"vocab_size": 257}), seed=1)
     other.save_pretrained(folder, max_shard_size="200KB")
     assert _load(folder).fingerprint != model.fingerprint
 
@@ -88,7 +88,7 @@ def test_a_bias_that_the_config_denies_is_refused_by_name(tmp_path):
 
 
 def test_a_tokenizer_of_another_model_is_refused(tmp_path):
-    family = Family("x", LlamaConfig, LlamaForCausalLM, {"vocab_size": 256})
+    family = Family("x", "Llama", {"vocab_size": 256})
     make_pair(family)[0].save_pretrained(tmp_path)
     byte_tokenizer().save_pretrained(tmp_path)
     model = _load(tmp_path)  # an added token may lie beyond the vocabulary

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 
 import torch
 
-__all__ = ["DENSE_STEP", "PlainDecoder", "Skipping"]
-
 
 @dataclass(frozen=True)
 class Skipping:

@@ -3,19 +3,7 @@
 import json
 
 import pytest
-from transformers import (
-    FalconConfig,
-    FalconMambaConfig,
-    Gemma2Config,
-    GPT2Config,
-    GraniteConfig,
-    LlamaConfig,
-    MixtralConfig,
-    Phi3Config,
-    Qwen3Config,
-    SmolLM3Config,
-    T5Config,
-)
+import transformers
 
 from sol_core.errors import ModelLoadError, UnsupportedModelError
 from sol_core.models import SUPPORTED_FAMILIES
@@ -29,29 +17,33 @@ def _rope(**values):
     return {"rope_parameters": {"rope_theta": 1e4} | values}
 
 
+def _of(name, **values):
+    return getattr(transformers, f"{name}Config")(**values)
+
+
 CASES = {
-    "mixtral": (MixtralConfig(), {}, r"'mixtral' is not supported \(a mixture of experts\); "
+    "mixtral": (_of("Mixtral"), {}, r"'mixtral' is not supported \(a mixture of experts\); "
                 f"supported: {', '.join(SUPPORTED_FAMILIES)}$"),
-    "t5": (T5Config(), {}, r"'t5' is not supported \(an encoder and a decoder"),
-    "falcon-alibi": (FalconConfig(alibi=True), {}, r"'falcon' .*\(ALiBi's position biases\)"),
-    "mamba": (FalconMambaConfig(), {}, r"'falcon_mamba' is not supported \(a state space\)"),
-    "gpt2": (GPT2Config(), {}, r"'gpt2' is not supported \(learned positions\)"),
-    "cross": (LlamaConfig(), {"add_cross_attention": True}, r"asks for cross-attention, which is"),
-    "activation": (LlamaConfig(), {"hidden_act": "relu2"}, r"activation 'relu2' .* silu, gelu_py"),
-    "gemma-act": (Gemma2Config(hidden_activation="gelu"), {}, r"activation 'gelu' is not"),
-    "partial": (LlamaConfig(), {"partial_rotary_factor": 0.5}, r"rotary_factor = 0\.5 .*phi3"),
-    "rope": (LlamaConfig(), {"rope_parameters": YARN | {"rope_type": "proportional"}},
+    "t5": (_of("T5"), {}, r"'t5' is not supported \(an encoder and a decoder"),
+    "falcon-alibi": (_of("Falcon", alibi=True), {}, r"'falcon' .*\(ALiBi's position biases\)"),
+    "mamba": (_of("FalconMamba"), {}, r"'falcon_mamba' is not supported \(a state space\)"),
+    "gpt2": (_of("GPT2"), {}, r"'gpt2' is not supported \(learned positions\)"),
+    "cross": (_of("Llama"), {"add_cross_attention": True}, r"asks for cross-attention, which is"),
+    "activation": (_of("Llama"), {"hidden_act": "relu2"}, r"activation 'relu2' .* silu, gelu_py"),
+    "gemma-act": (_of("Gemma2", hidden_activation="gelu"), {}, r"activation 'gelu' is not"),
+    "partial": (_of("Llama"), {"partial_rotary_factor": 0.5}, r"rotary_factor = 0\.5 .*phi3"),
+    "rope": (_of("Llama"), {"rope_parameters": YARN | {"rope_type": "proportional"}},
              r"rope scaling 'proportional' is not supported; supported: default, linear, dynamic"),
-    "no-factor": (LlamaConfig(), _rope(rope_type="linear"), "need a number 'factor', got None"),
-    "short": (LlamaConfig(), _rope(**LONG), "'short_factor', one number for each of 64 pairs"),
-    "odd-heads": (LlamaConfig(), {"head_dim": 33}, r"33 rotated of 33 channels"),
-    "odd-part": (Phi3Config(), {"rope_parameters": {
+    "no-factor": (_of("Llama"), _rope(rope_type="linear"), "need a number 'factor', got None"),
+    "short": (_of("Llama"), _rope(**LONG), "'short_factor', one number for each of 64 pairs"),
+    "odd-heads": (_of("Llama"), {"head_dim": 33}, r"33 rotated of 33 channels"),
+    "odd-part": (_of("Phi3"), {"rope_parameters": {
         "rope_theta": 1e4, "rope_type": "default", "partial_rotary_factor": 0.99}}, "95 rotated"),
-    "norms": (Qwen3Config(head_dim=20), {}, r"heads of 20 channels with norms of queries and keys"),
-    "uneven": (LlamaConfig(), {"num_key_value_heads": 5}, "32 query heads cannot share 5"),
-    "two-way": (Gemma2Config(use_bidirectional_attention=True), {}, "attention in both directions"),
-    "multiplier": (GraniteConfig(residual_multiplier=0.0), {}, r"residual_multiplier = 0\.0"),
-    "layers": (SmolLM3Config(), {"layer_types": ["chunked_attention"] * 36}, "type 'chunked_att"),
+    "norms": (_of("Qwen3", head_dim=20), {}, r"heads of 20 channels with norms of queries"),
+    "uneven": (_of("Llama"), {"num_key_value_heads": 5}, "32 query heads cannot share 5"),
+    "two-way": (_of("Gemma2", use_bidirectional_attention=True), {}, "in both directions"),
+    "multiplier": (_of("Granite", residual_multiplier=0.0), {}, r"residual_multiplier = 0\.0"),
+    "layers": (_of("SmolLM3"), {"layer_types": ["chunked_attention"] * 36}, "type 'chunked_att"),
 }  # fmt: skip
 
 

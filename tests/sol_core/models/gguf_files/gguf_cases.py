@@ -8,23 +8,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import (
-    Gemma3ForCausalLM,
-    Gemma3TextConfig,
-    LlamaConfig,
-    LlamaForCausalLM,
-    PretrainedConfig,
-    PreTrainedModel,
-    Qwen2Config,
-    Qwen2ForCausalLM,
-    Qwen3Config,
-    Qwen3ForCausalLM,
-)
 
 from sol_core.models.loading import load_language_model
 from tests.sol_core.models.gguf_files.tiny_gguf import VOCAB_SIZE, write_tiny_gguf
-
-__all__ = ["CASES", "load", "write"]
+from tests.support.tiny_models import reference_model
 
 COMMON = {
     "vocab_size": VOCAB_SIZE,
@@ -68,8 +55,7 @@ def llama3_factors():
 
 @dataclass(frozen=True)
 class Case:
-    config: type[PretrainedConfig]
-    model: type[PreTrainedModel]
+    name: str  # as transformers begins its names
     options: dict[str, Any]
     kind: Callable[[str], str]
     keys: dict[str, Any] = field(default_factory=dict)
@@ -81,23 +67,23 @@ def four_bits(kind):
 
 
 CASES = {
-    "llama-q4_0": Case(LlamaConfig, LlamaForCausalLM, TIED, four_bits("Q4_0")),
-    "llama-q4_1": Case(LlamaConfig, LlamaForCausalLM, TIED, four_bits("Q4_1")),
+    "llama-q4_0": Case("Llama", TIED, four_bits("Q4_0")),
+    "llama-q4_1": Case("Llama", TIED, four_bits("Q4_1")),
     "llama-mixed": Case(
-        LlamaConfig, LlamaForCausalLM, {"rope_parameters": LLAMA3}, mixed,
+        "Llama", {"rope_parameters": LLAMA3}, mixed,
         {"{arch}.rope.freq_base": 500_000.0, "{arch}.rope.dimension_count": 32},
         {"rope_freqs.weight": llama3_factors()},
     ),
     "qwen2-q8_0": Case(
-        Qwen2Config, Qwen2ForCausalLM, TIED | {"rope_parameters": {
+        "Qwen2", TIED | {"rope_parameters": {
             "rope_type": "linear", "rope_theta": 50_000.0, "factor": 2.0}},
         lambda name: "Q8_0",
         {"{arch}.rope.freq_base": 50_000.0, "{arch}.rope.scaling.type": "linear",
          "{arch}.rope.scaling.factor": 2.0},
     ),
-    "qwen3-f16": Case(Qwen3Config, Qwen3ForCausalLM, {"head_dim": 16}, lambda name: "F16"),
+    "qwen3-f16": Case("Qwen3", {"head_dim": 16}, lambda name: "F16"),
     "gemma3-bf16": Case(
-        Gemma3TextConfig, Gemma3ForCausalLM,
+        "Gemma3",
         TIED | {"sliding_window": 8, "query_pre_attn_scalar": 32, "rope_parameters": GEMMA,
                 "layer_types": ["sliding_attention", "full_attention"]},
         lambda name: "BF16",
@@ -112,7 +98,7 @@ def write(path, name="llama-q4_0", **options):
     """Write the file of a case; the model of transformers with what it holds."""
     case = CASES[name]
     torch.manual_seed(len(name))
-    model = case.model(case.config(**COMMON | case.options)).eval()
+    model = reference_model(case.name, COMMON | case.options)
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.dim() == 1:  # else every norm is one, every bias zero

@@ -1,25 +1,16 @@
 """GGUF files of tiny random models, written as llama.cpp's converter writes them."""
 
+import gguf
 import torch
-from gguf import (
-    MODEL_ARCH,
-    GGMLQuantizationType,
-    GGUFWriter,
-    dequantize,
-    get_tensor_name_map,
-    quantize,
-)
 
 from tests.sol_core.tiny_assets import BYTES, MERGED, SPECIALS, VOCABULARY
 
-__all__ = ["VOCAB_SIZE", "write_tiny_gguf"]
-
 VOCAB_SIZE = 288  # whole tiles of the kernels for quantised weights
 _ARCHITECTURES = {
-    "llama": MODEL_ARCH.LLAMA,
-    "qwen2": MODEL_ARCH.QWEN2,
-    "qwen3": MODEL_ARCH.QWEN3,
-    "gemma3_text": MODEL_ARCH.GEMMA3,
+    "llama": gguf.MODEL_ARCH.LLAMA,
+    "qwen2": gguf.MODEL_ARCH.QWEN2,
+    "qwen3": gguf.MODEL_ARCH.QWEN3,
+    "gemma3_text": gguf.MODEL_ARCH.GEMMA3,
 }
 
 
@@ -36,8 +27,8 @@ def write_tiny_gguf(
     """Write a model of transformers, and change its weights to what the file holds."""
     config = model.config
     arch = _ARCHITECTURES[config.model_type]
-    names = get_tensor_name_map(arch, config.num_hidden_layers)
-    writer = GGUFWriter(str(path), architecture or config.model_type.removesuffix("_text"))
+    names = gguf.get_tensor_name_map(arch, config.num_hidden_layers)
+    writer = gguf.GGUFWriter(str(path), architecture or config.model_type.removesuffix("_text"))
     writer.add_context_length(config.max_position_embeddings)
     writer.add_block_count(config.num_hidden_layers)
     writer.add_embedding_length(config.hidden_size)
@@ -59,10 +50,10 @@ def write_tiny_gguf(
         stem, _, suffix = name.rpartition(".")
         stored = weight if weight.dim() == 2 or "norm" not in stem else weight + _offset(config)
         stored = _paired(name, stored, config)
-        kept = GGMLQuantizationType[kind(name) if weight.dim() == 2 else "F32"]
-        data = quantize(stored.float().numpy(), kept)
+        kept = gguf.GGMLQuantizationType[kind(name) if weight.dim() == 2 else "F32"]
+        data = gguf.quantize(stored.float().numpy(), kept)
         writer.add_tensor(f"{names.get_name(stem)}.{suffix}", data, raw_dtype=kept)
-        weight.copy_(_halves(name, torch.from_numpy(dequantize(data, kept)).clone(), config))
+        weight.copy_(_halves(name, torch.from_numpy(gguf.dequantize(data, kept)).clone(), config))
         if weight.dim() == 1 and "norm" in stem:
             weight.sub_(_offset(config))
     for name, values in (tensors or {}).items():
