@@ -64,26 +64,14 @@ PROCESSES_SECONDS, OTHER_SECONDS = 2.0, 0.1  # of one in a module that starts pr
 # What ``launch.py test --all`` runs beside the rest, before a release and whenever it is touched:
 # minutes of a core for parts that seldom change, or once more what another test proves faster.
 RELEASE = (
-    "app/jobs/test_train_ranks.py",
-    "app/setup",
-    "app/site/test_load.py",
-    "browser/explore/test_looking.py",
-    "browser/explore/test_machine.py",
-    "browser/explore/test_what_if.py",
-    "browser/pages",
-    "kernels/threads",
-    "sol_core/generation/test_warm_up.py",
-    "sol_core/models/test_step_graph.py",
-    "sol_core/speed/test_other_tritons.py",
-    "sol_core/training/test_ranks.py",
-    "test_documents.py",
-    "test_launch.py",
-    "test_notebook.py",
-    "test_other_families.py",
-    "test_package.py",
-    "test_readme.py",
-    "test_space.py",
-)
+    "app/jobs/test_train_ranks.py", "app/setup", "app/site/test_load.py",
+    "browser/explore/test_looking.py", "browser/explore/test_machine.py",
+    "browser/explore/test_what_if.py", "browser/pages", "kernels/threads",
+    "sol_core/generation/test_warm_up.py", "sol_core/models/test_step_graph.py",
+    "sol_core/speed/test_other_tritons.py", "sol_core/training/test_ranks.py", "test_documents.py",
+    "test_launch.py", "test_notebook.py", "test_other_families.py", "test_package.py",
+    "test_readme.py", "test_space.py",
+)  # fmt: skip
 
 assert all((ROOT / "tests" / part).exists() for part in RELEASE)
 

@@ -25,16 +25,9 @@ for command in json.loads(sys.argv[1]):
         sys.exit(f"{command} failed")
 """
 TRAINING = {
-    "context": 40,
-    "last_context": "null",
-    "windows": 3,
-    "steps": 8,
-    "warm_start.texts": 2,
-    "grpo.updates": 2,
-    "grpo.rollouts": 4,
-    "held_out_texts": 1,
-    "calibration_texts": 1,
-}
+    "context": 40, "last_context": "null", "windows": 3, "steps": 8, "warm_start.texts": 2,
+    "grpo.updates": 2, "grpo.rollouts": 4, "held_out_texts": 1, "calibration_texts": 1,
+}  # fmt: skip
 
 
 def _run(data_dir, *commands):

@@ -268,12 +268,8 @@ def test_it_decodes_with_its_own_kernels_beside_another_package_of_that_name(ins
 def _run(command, cwd, variables=None):
     kept = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run(
-        list(map(str, command)),
-        cwd=cwd,
-        env={**kept, **(variables or {})},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+        list(map(str, command)), cwd=cwd, env={**kept, **(variables or {})}, capture_output=True,
+        text=True, check=False,
+    )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

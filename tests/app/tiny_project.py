@@ -78,14 +78,10 @@ class TinyProject:
     def start(self, *arguments, python=(sys.executable,), stderr=subprocess.PIPE):
         """Start ``launch.py`` in a process group of its own; the caller waits for it."""
         return subprocess.Popen(
-            [*python, str(self.root / "launch.py"), *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=stderr,
-            text=True,
-            env=self._environment(),
+            [*python, str(self.root / "launch.py"), *arguments], stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=stderr, text=True, env=self._environment(),
             start_new_session=True,
-        )
+        )  # fmt: skip
 
     def launch(self, *arguments, python=(sys.executable,)):
         """Run ``launch.py`` to its end."""

@@ -86,10 +86,6 @@ def make_plan(blocks, rows, page_size, kept, valid=None, how=("int4", "group")):
     padded = torch.nn.functional.pad(seen, (0, -width % page_size))
     tokens = padded.unflatten(1, (-1, page_size)).sum(-1)
     return AttentionPlan(
-        page_size,
-        None if valid is None else valid.to(DEVICE),
-        (tokens > 0).to(DEVICE),
-        None if kept is None else kept.to(DEVICE),
-        tokens.to(DEVICE),
-        *how,
-    )
+        page_size, None if valid is None else valid.to(DEVICE), (tokens > 0).to(DEVICE),
+        None if kept is None else kept.to(DEVICE), tokens.to(DEVICE), *how,
+    )  # fmt: skip

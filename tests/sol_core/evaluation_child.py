@@ -16,15 +16,9 @@ from tests.sol_core.evaluation_stand_ins import contender, evaluate_contenders, 
 
 CONFIG = EvaluationConfig(
     budgets=(Budget(0.5, 0.6, 7), Budget(0.3, 0.8, 6)),
-    baselines=("static", "random:3", "emc", "dac"),
-    texts=18,
-    context=20,
-    steps=8,
-    windows=2,
-    seed=3,
-    sampled=True,
-    pollution=True,
-)
+    baselines=("static", "random:3", "emc", "dac"), texts=18, context=20, steps=8, windows=2,
+    seed=3, sampled=True, pollution=True,
+)  # fmt: skip
 TEXTS = random_texts(CONFIG.texts, CONFIG.block_len)
 
 

@@ -90,14 +90,9 @@ def run_questions(model, rival, config, questions, should_stop=never, partial=No
         patch.object(tasks, "PAPER", SimpleNamespace(page_scorer="")),  # stand-ins may have it
     ):
         events = tasks.run_tasks(
-            model,
-            rival.name,
-            Path(),
-            config,
-            data_dir=Path(),
-            should_stop=should_stop,
+            model, rival.name, Path(), config, data_dir=Path(), should_stop=should_stop,
             partial=partial,
-        )
+        )  # fmt: skip
     given = {"ensure_evaluation_wheel": lambda *_: Path(), "_questions": lambda *_: questions}
     return _patched(events, tasks, **given)
 

@@ -127,24 +127,15 @@ def make_token(index, text, config=None, step_s=0.02):
     )
     step_ms = max(step_s * 1000, 0.1)
     return events.TokenEvent(
-        index=index,
-        token_id=100 + index,
-        text=text,
-        action=action,
-        surprisal=surprisal,
-        entropy=0.4 + wave,
-        top=tuple(top),
-        kl_to_dense=0.04 * wave if has_dense else None,
-        side=side,
-        step_ms=step_ms,
-        elapsed_ms=index * step_s * 1000,
+        index=index, token_id=100 + index, text=text, action=action, surprisal=surprisal,
+        entropy=0.4 + wave, top=tuple(top), kl_to_dense=0.04 * wave if has_dense else None,
+        side=side, step_ms=step_ms, elapsed_ms=index * step_s * 1000,
         cost=events.StepCost(1e8 * share, 1e8 * share, 5e7, 0, 1e8 * share, 1e8 * share, 5e7, 0),
-        dense_cost=events.StepCost(1e8, 1e8, 5e7, 0, 1e8, 1e8, 5e7, 0),
-        cached_tokens=20 + index,
+        dense_cost=events.StepCost(1e8, 1e8, 5e7, 0, 1e8, 1e8, 5e7, 0), cached_tokens=20 + index,
         policy=bells(config.grid.levels(), action, 5) if config.schedule.kind == "policy" else None,
         parts_ms=events.PartTimes(*(step_ms * share for share in (0.35, 0.35, 0.2, 0.04, 0.06))),
         page_reads=_page_reads(index, action) if config.page_reads else None,
-    )
+    )  # fmt: skip
 
 
 def _page_reads(index, action):
@@ -188,13 +179,9 @@ def _finish(reason, made):
         means = [sum(token.action.as_tuple()[axis] for token in made) / count for axis in range(3)]
         spend = Budget(*means)
     return events.FinishEvent(
-        reason=reason,
-        text="".join(token.text for token in made),
-        num_tokens=count,
-        spend=spend,
-        prefill_ms=12.5,
-        decode_ms=decode_ms,
+        reason=reason, text="".join(token.text for token in made), num_tokens=count, spend=spend,
+        prefill_ms=12.5, decode_ms=decode_ms,
         tokens_per_s=1000 * count / decode_ms if decode_ms else 0.0,
         cost=sum((token.cost for token in made), events.StepCost()),
         dense_cost=sum((token.dense_cost for token in made), events.StepCost()),
-    )
+    )  # fmt: skip

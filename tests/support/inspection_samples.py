@@ -56,16 +56,10 @@ def _token(index, text, config):
         for place, name in enumerate(config.rows)
     ]
     return records.InspectedToken(
-        index=index,
-        token_id=100 + index,
-        text=text,
-        kind=KINDS[index % len(KINDS)],
-        top=tuple(sorted(top, key=lambda one: -one.probability)),
-        rows=tuple(rows),
-        cached_tokens=index + 1,
-        step_ms=70.25,
-        elapsed_ms=70.25 * (index + 1),
-    )
+        index=index, token_id=100 + index, text=text, kind=KINDS[index % len(KINDS)],
+        top=tuple(sorted(top, key=lambda one: -one.probability)), rows=tuple(rows),
+        cached_tokens=index + 1, step_ms=70.25, elapsed_ms=70.25 * (index + 1),
+    )  # fmt: skip
 
 
 def _row(index, place, name, nll, budget):

@@ -73,23 +73,13 @@ def evaluation_result(policies=("default",), texts=128):
         for at, kind in enumerate(KINDS)
     }
     return {
-        "schema": 1,
-        "policies": list(policies),
-        "policy": policies[0],
-        "model": "smollm2-135m-instruct",
-        "fingerprint": "0" * 16,
-        "corpus": "builtin",
-        "texts": texts,
-        "context": 256,
-        "steps": 16,
-        "scored_tokens": texts * 16,
-        "seed": 0,
-        "elapsed_s": 512.0,
-        "budgets": budgets,
+        "schema": 1, "policies": list(policies), "policy": policies[0],
+        "model": "smollm2-135m-instruct", "fingerprint": "0" * 16, "corpus": "builtin",
+        "texts": texts, "context": 256, "steps": 16, "scored_tokens": texts * 16, "seed": 0,
+        "elapsed_s": 512.0, "budgets": budgets,
         "win_rate": {"static": {"budgets": 8 / 9, "texts": 0.63}},
-        "difficulty": {"correlation": correlation, "kinds": kinds},
-        "pollution": None,
-    }
+        "difficulty": {"correlation": correlation, "kinds": kinds}, "pollution": None,
+    }  # fmt: skip
 
 
 def _budget(budget, policies):
@@ -129,14 +119,9 @@ def _paired(methods, name):
     gain = methods[name]["nll"] - methods["policy"]["nll"]
     kl_gain = methods[name]["kl"] - methods["policy"]["kl"]
     return {
-        "gain": gain,
-        "low": gain - 0.02,
-        "high": gain + 0.02,
-        "kl_gain": kl_gain,
-        "kl_low": kl_gain - 0.008,
-        "kl_high": kl_gain + 0.008,
-        "win_rate": 0.5 + gain,
-    }
+        "gain": gain, "low": gain - 0.02, "high": gain + 0.02, "kl_gain": kl_gain,
+        "kl_low": kl_gain - 0.008, "kl_high": kl_gain + 0.008, "win_rate": 0.5 + gain,
+    }  # fmt: skip
 
 
 def _by_step(spend, steps=16):

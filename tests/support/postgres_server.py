@@ -23,13 +23,9 @@ DEBIAN = "/usr/lib/postgresql"
 ACCOUNT = "postgres"  # initdb refuses to be root
 # Nothing here has to survive a power cut.
 SETTINGS = {
-    "fsync": "off",
-    "synchronous_commit": "off",
-    "full_page_writes": "off",
-    "max_connections": "100",
-    "shared_buffers": "32MB",
-    "listen_addresses": "127.0.0.1",
-}
+    "fsync": "off", "synchronous_commit": "off", "full_page_writes": "off",
+    "max_connections": "100", "shared_buffers": "32MB", "listen_addresses": "127.0.0.1",
+}  # fmt: skip
 START_S = 60.0
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
@@ -67,13 +63,9 @@ class PostgresServer:
     def _started(self, command):
         with (self._folder / "log").open("ab") as log:
             return subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                preexec_fn=_end_with_parent,
-                **_account(),
-            )
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                preexec_fn=_end_with_parent, **_account(),
+            )  # fmt: skip
 
     def kill(self):
         """With -9, in the midst of whatever it does; its children end when they notice."""

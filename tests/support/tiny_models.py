@@ -13,13 +13,9 @@ from sol_core.models import FrozenLM, spec_from_config
 from sol_core.models.weights import arrange_weights, in_channel_major
 
 LLAMA3_ROPE = {
-    "rope_type": "llama3",
-    "rope_theta": 500_000.0,
-    "factor": 8.0,
-    "low_freq_factor": 1.0,
-    "high_freq_factor": 4.0,
-    "original_max_position_embeddings": 32,
-}
+    "rope_type": "llama3", "rope_theta": 500_000.0, "factor": 8.0, "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0, "original_max_position_embeddings": 32,
+}  # fmt: skip
 YARN_ROPE = {
     "rope_type": "yarn",
     "rope_theta": 10_000.0,
@@ -108,20 +104,11 @@ def reference_model(kind, options):
 def make_pair(family, seed=0, dtype=torch.float32):
     """transformers' model in fp32, and ours over the same random weights."""
     options = {
-        "vocab_size": 199,
-        "hidden_size": 96,
-        "intermediate_size": 176,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 6,
-        "num_key_value_heads": 2,
-        "max_position_embeddings": 256,
-        "tie_word_embeddings": False,
-        "initializer_range": 0.15,
-        "attn_implementation": "eager",
-        "pad_token_id": 0,
-        "bos_token_id": 1,
-        "eos_token_id": 2,
-    } | family.options
+        "vocab_size": 199, "hidden_size": 96, "intermediate_size": 176, "num_hidden_layers": 2,
+        "num_attention_heads": 6, "num_key_value_heads": 2, "max_position_embeddings": 256,
+        "tie_word_embeddings": False, "initializer_range": 0.15, "attn_implementation": "eager",
+        "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2,
+    } | family.options  # fmt: skip
     torch.manual_seed(seed)
     reference = reference_model(family.kind, options).float()
     # Fresh models have unit norms and zero biases, which would hide mistakes in both.

@@ -12,13 +12,7 @@ def tiny_train_config(folder, **phases):
     lines = [" ".join(WORDS[(i * k) % len(WORDS)] for k in range(1, 40)) for i in range(1, 80)]
     text.write_text("\n\n".join(lines), "utf-8")
     return TrainConfig(
-        corpus=str(text),
-        context=16,
-        windows=2,
-        steps=4,
-        policy=PolicyConfig(width=16, num_heads=2),
-        held_out_texts=1,
-        calibration_texts=2,
-        checkpoint_seconds=0.0,
-        **phases,
-    )
+        corpus=str(text), context=16, windows=2, steps=4,
+        policy=PolicyConfig(width=16, num_heads=2), held_out_texts=1, calibration_texts=2,
+        checkpoint_seconds=0.0, **phases,
+    )  # fmt: skip

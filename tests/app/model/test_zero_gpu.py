@@ -30,13 +30,9 @@ class Space:
             "OMP_NUM_THREADS": "1",
         }
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.app.space_server", str(folder)],
-            cwd=ROOT,
-            env=environment | variables,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+            [sys.executable, "-m", "tests.app.space_server", str(folder)], cwd=ROOT,
+            env=environment | variables, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
         about = self._answer()
         self.url, self.pid = about["url"], about["pid"]
 

@@ -67,14 +67,10 @@ def nested(depth):
 DEEP = st.sampled_from([20, 40, 300]).map(nested)
 WILD = ANYTHING | DEEP
 OF_TYPE = {
-    "str": TEXTS,
-    "int": WHOLE,
-    "bool": st.booleans(),
-    "float": NUMBERS,
-    "dict": st.dictionaries(TEXTS, ANYTHING, max_size=3),
-    "list": st.lists(ANYTHING, max_size=4),
+    "str": TEXTS, "int": WHOLE, "bool": st.booleans(), "float": NUMBERS,
+    "dict": st.dictionaries(TEXTS, ANYTHING, max_size=3), "list": st.lists(ANYTHING, max_size=4),
     "any": ANYTHING,
-}
+}  # fmt: skip
 CORPORA = [
     {"kind": "builtin", "name": ""},
     {"kind": "upload", "name": SAME_NAME},
@@ -101,26 +97,16 @@ class Things:
         "estimate_job": list(LAB_VALUES.values()),
     }
     FIELDS: ClassVar[dict[str, list[Any]]] = {
-        "corpus": CORPORA,
-        "budget": [ACTION],
-        "actions": [[ACTION, ACTION]],
-        "policies": [["default"]],
-        "policy": ["default"],
-        "name": ["mine", "default", SAME_NAME],
+        "corpus": CORPORA, "budget": [ACTION], "actions": [[ACTION, ACTION]],
+        "policies": [["default"]], "policy": ["default"], "name": ["mine", "default", SAME_NAME],
         "group": ["all", "active", "finished", "stopped"],
         "schedule": ["policy", "static", "dense"],
         "kind": ["train", "evaluate", "benchmark", "run", "comparison", "lens"],
-        "form": ["json", "csv", "html"],
-        "data": ["", "eA==", "eHh4"],
-        "size": [1, 3, 1000],
+        "form": ["json", "csv", "html"], "data": ["", "eA==", "eHh4"], "size": [1, 3, 1000],
         "experiment": ["decode_steps", "pages", "channels", "bits", "spend", "massive"],
-        "parameters": [{}],
-        "limit": [5, 100],
-        "cursor": [0, -1],
-        "index": [0, 5],
-        "token_id": [7, 900],
-        "owner": [ANNA],
-    }
+        "parameters": [{}], "limit": [5, 100], "cursor": [0, -1], "index": [0, 5],
+        "token_id": [7, 900], "owner": [ANNA],
+    }  # fmt: skip
 
     def good(self, call, field, kind):
         """Values that get past the first checks, as far as they are known."""

@@ -105,18 +105,11 @@ def _recorded_step(token, grid):
     inputs, inner = grid.mechanisms.mlp_shares(token.action.channel_keep_ratio)
     cost, whole, reads = token.cost, token.dense_cost.bytes_read, token.page_reads
     return RecordedStep(
-        bits=token.action.bit_width,
-        input=round(inputs, 4),
-        inner=round(inner, 4),
-        attention=round(cost.attention_bytes / whole, 4),
-        mlp=round(cost.mlp_bytes / whole, 4),
-        head=round(cost.head_bytes / whole, 4),
-        policy=round(cost.policy_bytes / whole, 4),
-        pages=reads.pages,
-        cells=reads.cells,
-        share=round(reads.share, 4),
-        levels=reads.levels,
-    )
+        bits=token.action.bit_width, input=round(inputs, 4), inner=round(inner, 4),
+        attention=round(cost.attention_bytes / whole, 4), mlp=round(cost.mlp_bytes / whole, 4),
+        head=round(cost.head_bytes / whole, 4), policy=round(cost.policy_bytes / whole, 4),
+        pages=reads.pages, cells=reads.cells, share=round(reads.share, 4), levels=reads.levels,
+    )  # fmt: skip
 
 
 def _recorded(asked, tokens, dense, steps):

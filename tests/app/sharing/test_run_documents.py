@@ -28,21 +28,10 @@ from tests.support.inspection_samples import BUDGET, save_inspection
 HOSTILE = (
     *("</script><script>alert(1)</script>", "<!-- <script>", "<img src=x onerror=alert(1)>"),
     *(
-        "${7*7}",
-        "`",
-        "{{7*7}}",
-        "\n",
-        "\r\n",
-        "\t",
-        "\0",
-        "\u202e",
-        "😀",
-        "\ud83d",
-        '"',
-        "=1+1",
+        "${7*7}", "`", "{{7*7}}", "\n", "\r\n", "\t", "\0", "\u202e", "😀", "\ud83d", '"', "=1+1",
         "",
     ),
-)
+)  # fmt: skip
 _OWN = ("id", "owner", "updated_at")
 DENSE = SideRowConfig("dense", ScheduleConfig("dense"))
 CONFIG = GenerationConfig(
@@ -58,13 +47,9 @@ def save_run(
 ):
     """A run of the stand-in engine, saved as the page saves it."""
     record = store.runs.create(
-        "a" * 32,
-        prompt,
-        "fake-model",
-        config.schedule.kind,
-        json_safe(config.to_dict()),
+        "a" * 32, prompt, "fake-model", config.schedule.kind, json_safe(config.to_dict()),
         parent=parent,
-    )
+    )  # fmt: skip
     first, *middle, last = FakeEngine(tokens=tokens)(None, prompt, config, lambda: False)
     store.runs.set_prefill(record.id, json_safe(event_to_dict(first)))
     store.runs.append_events(record.id, [json_safe(event_to_dict(event)) for event in middle])

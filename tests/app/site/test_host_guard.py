@@ -48,16 +48,11 @@ class Asked:
 
 # A route of each kind: the page, its description, files, streams, calls of ours and Gradio's.
 ROUTES = [
-    ("GET", "/"),
-    ("HEAD", "/"),
-    ("GET", "/config"),
-    ("GET", "/gradio_api/queue/data?session_hash=abc"),
-    ("GET", "/gradio_api/file=/etc/hostname"),
-    ("POST", "/gradio_api/component_server"),
-    ("POST", "/gradio_api/queue/join"),
-    ("POST", "/gradio_api/upload"),
-    ("GET", "/no/such/route"),
-]
+    ("GET", "/"), ("HEAD", "/"), ("GET", "/config"),
+    ("GET", "/gradio_api/queue/data?session_hash=abc"), ("GET", "/gradio_api/file=/etc/hostname"),
+    ("POST", "/gradio_api/component_server"), ("POST", "/gradio_api/queue/join"),
+    ("POST", "/gradio_api/upload"), ("GET", "/no/such/route"),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("method", "path"), ROUTES)
@@ -100,20 +95,13 @@ def test_the_page_is_opened(server, headers):
 
 # Routes of Gradio that no page of ours uses; each kept, wrote or logged what a stranger sent.
 SHUT = [
-    ("GET", "/gradio_api/info"),
-    ("GET", "/gradio_api/queue/data?session_hash=abc"),
-    ("GET", "/gradio_api/file=/etc/hostname"),
-    ("GET", "/gradio_api/file=http://127.0.0.1/"),
-    ("GET", "/gradio_api/proxy=http://127.0.0.1/"),
-    ("GET", "//"),
-    ("GET", "/%67radio_api/info"),
-    ("POST", "/"),
-    ("POST", "/login"),
-    ("POST", "/gradio_api/queue/join"),
-    ("POST", "/gradio_api/run/predict"),
-    ("POST", "/gradio_api/upload"),
+    ("GET", "/gradio_api/info"), ("GET", "/gradio_api/queue/data?session_hash=abc"),
+    ("GET", "/gradio_api/file=/etc/hostname"), ("GET", "/gradio_api/file=http://127.0.0.1/"),
+    ("GET", "/gradio_api/proxy=http://127.0.0.1/"), ("GET", "//"), ("GET", "/%67radio_api/info"),
+    ("POST", "/"), ("POST", "/login"), ("POST", "/gradio_api/queue/join"),
+    ("POST", "/gradio_api/run/predict"), ("POST", "/gradio_api/upload"),
     ("PUT", "/gradio_api/component_server"),
-]
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("method", "path"), SHUT)

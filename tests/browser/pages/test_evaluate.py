@@ -14,13 +14,9 @@ pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("stand_in_policies")]
 OWNER = "c" * 32
 HOSTILE = "<img src=x onerror=alert(1)> ${7*7} %{x} {{1}}"
 FIGURES = (
-    "Pareto front",
-    "Random schedules",
-    "Budget adherence",
-    "Spend over the steps",
-    "Spend by kind of token",
-    "Spend and difficulty",
-)
+    "Pareto front", "Random schedules", "Budget adherence", "Spend over the steps",
+    "Spend by kind of token", "Spend and difficulty",
+)  # fmt: skip
 
 
 def finished(server, result=None, title="mine"):

@@ -77,18 +77,12 @@ def test_every_field_of_every_tab_takes_it_and_a_reload_gives_it_back(server, vi
 ADDRESSES = (
     ("Explore", "run={0}&token={0}&colour={0}&lens={0}"),
     ("Inspect", "inspection={0}&inspect-token={0}&inspect-row={0}&inspect-colour={0}"),
-    ("Explore", "compare={0},{0}&compare-colour={0}"),
-    ("Explore", "challenge={0}"),
-    ("Train", "train={0}"),
-    ("Evaluate", "evaluation={0}"),
-    ("Accuracy", "accuracy={0}"),
-    ("Policies", "policy={0}"),
-    ("Learn", "lesson={0}"),
-    ("Learn", "room={0}"),
-    ("History", "tab=history&search={0}"),
-    ("Explore", "tab={0}"),
+    ("Explore", "compare={0},{0}&compare-colour={0}"), ("Explore", "challenge={0}"),
+    ("Train", "train={0}"), ("Evaluate", "evaluation={0}"), ("Accuracy", "accuracy={0}"),
+    ("Policies", "policy={0}"), ("Learn", "lesson={0}"), ("Learn", "room={0}"),
+    ("History", "tab=history&search={0}"), ("Explore", "tab={0}"),
     ("Explore", "run=..%2F..%2Fetc&token=-1&lens=.....9&colour="),
-)
+)  # fmt: skip
 
 
 def test_an_address_may_hold_anything(server, visit):

@@ -14,16 +14,10 @@ from tests.kernels.test_quantised_weights import make_blocks
 from tests.sol_core.decoding.touched_step import TouchedStep
 
 CONFIG = LlamaConfig(
-    vocab_size=512,
-    hidden_size=256,
-    intermediate_size=512,
-    num_hidden_layers=2,
-    num_attention_heads=8,
-    num_key_value_heads=2,
-    head_dim=32,
-    max_position_embeddings=8192,
+    vocab_size=512, hidden_size=256, intermediate_size=512, num_hidden_layers=2,
+    num_attention_heads=8, num_key_value_heads=2, head_dim=32, max_position_embeddings=8192,
     tie_word_embeddings=True,
-)
+)  # fmt: skip
 MIXES = (DENSE, Action(0.3, 0.6, 16), Action(0.1, 1.0, 16), Action(1.0, 0.45, 16))
 
 

@@ -45,14 +45,9 @@ def _save(model, folder, grid=GRID, corpus=""):
 
 def _config(corpus, texts=5, **changes):
     return EvaluationConfig(
-        corpus=str(corpus),
-        budgets=(Budget(0.5, 0.6, 8), Budget(0.3, 0.8, 6)),
-        baselines=("static", "random:2"),
-        texts=texts,
-        context=20,
-        steps=8,
-        **changes,
-    )
+        corpus=str(corpus), budgets=(Budget(0.5, 0.6, 8), Budget(0.3, 0.8, 6)),
+        baselines=("static", "random:2"), texts=texts, context=20, steps=8, **changes,
+    )  # fmt: skip
 
 
 def test_a_policy_folder_is_evaluated(model, corpus, tmp_path):
@@ -99,14 +94,9 @@ def test_unusable_folders_are_refused(model, corpus, tmp_path):
 
 def _load(path, count, trained_on=(), seed=0, block=BLOCK):
     return load_texts(
-        str(path),
-        tokenizer=TOKENIZER,
-        count=count,
-        block_len=block,
-        seed=seed,
-        trained_on=trained_on,
-        data_dir=path.parent,
-    )
+        str(path), tokenizer=TOKENIZER, count=count, block_len=block, seed=seed,
+        trained_on=trained_on, data_dir=path.parent,
+    )  # fmt: skip
 
 
 def _documents(blocks):

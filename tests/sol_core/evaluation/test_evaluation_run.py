@@ -24,12 +24,8 @@ from tests.sol_core.evaluation_stand_ins import (
 
 CONFIG = EvaluationConfig(
     budgets=(Budget(0.5, 0.6, 7), Budget(0.3, 0.8, 6)),
-    baselines=("static", "random:3", "emc", "dac"),
-    texts=7,
-    context=26,
-    steps=8,
-    seed=3,
-)
+    baselines=("static", "random:3", "emc", "dac"), texts=7, context=26, steps=8, seed=3,
+)  # fmt: skip
 TEXTS = random_texts(7, 26 + 8 + 1)
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -246,13 +242,9 @@ def test_what_cannot_run_is_refused_before_the_first_event(model):
 
 PROBED_TEXTS = random_texts(5, 40 + 8 + 1)
 PROBED = EvaluationConfig(
-    budgets=(Budget(0.3, 0.6, 7), Budget(0.5, 0.8, 8)),
-    baselines=("static",),
-    texts=5,
-    context=40,
-    steps=8,
-    pollution=True,
-)
+    budgets=(Budget(0.3, 0.6, 7), Budget(0.5, 0.8, 8)), baselines=("static",), texts=5, context=40,
+    steps=8, pollution=True,
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -17,13 +17,9 @@ GRID = GRIDS["default"]
 SHARES = (0.6, 0.8)
 CONFIG = EvaluationConfig(
     budgets=tuple(map(Budget.share, SHARES)),
-    baselines=("static", "random:2", "emc", "dac", "paper"),
-    texts=24,
-    context=90,
-    steps=8,
-    windows=2,
-    seed=3,
-)
+    baselines=("static", "random:2", "emc", "dac", "paper"), texts=24, context=90, steps=8,
+    windows=2, seed=3,
+)  # fmt: skip
 TEXTS = random_texts(24, CONFIG.block_len)
 OWN_BYTES = 1000
 ACTIONS = {0.6: (Action(0.3, 0.4), Action(0.5, 0.6)), 0.8: (Action(0.6, 0.7), Action(0.8, 0.8))}

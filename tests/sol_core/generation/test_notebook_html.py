@@ -9,14 +9,9 @@ from sol_core import Action, Score
 from sol_core.generation.finished import FULL_STRENGTH, coloured_tokens
 
 HOSTILE = [
-    "<img src=x onerror=alert(1)>",
-    "</span></div><script>alert(1)</script>",
-    '" onmouseover="alert(1)',
-    "&lt;b&gt;",
-    "\ud800 half",
-    "\u202eabc",
-    "שלום",
-]
+    "<img src=x onerror=alert(1)>", "</span></div><script>alert(1)</script>",
+    '" onmouseover="alert(1)', "&lt;b&gt;", "\ud800 half", "\u202eabc", "שלום",
+]  # fmt: skip
 
 
 class _Reader(HTMLParser):

@@ -20,16 +20,10 @@ from tests.kernels.test_quantised_weights import can_multiply, make_blocks
 ACTIONS = (DENSE, Action(0.4, 1.0), Action(1.0, 0.6), Action(0.3, 0.5))
 ROUNDED = ([Action(1.0, 1.0, 8), Action(0.5, 0.6, 6), Action(1.0, 0.6, 12)],)
 CONFIG = LlamaConfig(
-    vocab_size=192,
-    hidden_size=128,
-    intermediate_size=384,
-    num_hidden_layers=2,
-    num_attention_heads=4,
-    num_key_value_heads=2,
-    head_dim=32,
-    max_position_embeddings=256,
+    vocab_size=192, hidden_size=128, intermediate_size=384, num_hidden_layers=2,
+    num_attention_heads=4, num_key_value_heads=2, head_dim=32, max_position_embeddings=256,
     tie_word_embeddings=True,
-)
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module", params=["Q4_1", "Q8_0"])

@@ -29,15 +29,10 @@ def seen(step, rows, layout):
     cached = tuple(40 + 90 * row + step for row in range(rows))
     size, seed = layout.hidden_size, 10 * step
     return StepObservation(
-        step,
-        tokens,
-        cached,
-        3 * _waves(seed, rows, size),
-        40 * _waves(seed + 1, rows, 2, size),
-        0.5 + 0.5 * _waves(seed + 2, rows, layout.num_layers),
-        2 + 2 * _waves(seed + 3, rows),
+        step, tokens, cached, 3 * _waves(seed, rows, size), 40 * _waves(seed + 1, rows, 2, size),
+        0.5 + 0.5 * _waves(seed + 2, rows, layout.num_layers), 2 + 2 * _waves(seed + 3, rows),
         5 + 5 * _waves(seed + 4, rows),
-    )
+    )  # fmt: skip
 
 
 def choices(name, rows):
