@@ -1,6 +1,7 @@
 """What a step read, in the text: pages of the prompt and earlier tokens light up."""
 
 from dataclasses import replace
+from pathlib import Path
 from statistics import fmean
 
 import pytest
