@@ -12,7 +12,6 @@ from app.pages.inspect.handlers import PAGE as INSPECT
 from app.pages.lab.page import PAGE as LAB
 from app.pages.learn.handlers import PAGE as LEARN
 from app.pages.shared.corpus_files import MAX_UPLOAD_BYTES, SUFFIXES
-from app.pages.shared.job_views import JOB_KINDS
 from app.web.component import mount_script
 from app.web.services import Services
 
@@ -44,7 +43,6 @@ def page_constants(services: Services) -> dict[str, Any]:
     """Return what all pages' scripts find in ``js/shared/site.js``."""
     return {
         "isShared": services.is_shared,
-        "jobKinds": JOB_KINDS,
         "maxUploadBytes": MAX_UPLOAD_BYTES,
         "suffixes": SUFFIXES,
     }

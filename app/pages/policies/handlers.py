@@ -62,15 +62,6 @@ def rename_policy(services: Services, request: Request) -> dict[str, Any]:
     return {"name": new_name}
 
 
-def tag_policy(services: Services, request: Request) -> dict[str, Any]:
-    """Replace a policy's tags."""
-    _check_own(services)
-    tags = field(request, "tags", list)
-    if not all(isinstance(tag, str) for tag in tags):
-        raise RequestError("tags must be a list of texts. Reload the page.")
-    return {"tags": list(services.policies.tag(field(request, "name", str), tags))}
-
-
 def delete_policy(services: Services, request: Request) -> dict[str, Any]:
     """Delete a policy for good.
 
@@ -120,34 +111,6 @@ def policy_import_piece(services: Services, request: Request) -> dict[str, Any]:
         part.unlink(missing_ok=True)
 
 
-def pull_policy(services: Services, request: Request) -> dict[str, Any]:
-    """Take a policy in from the Hub. The token is used for this call and forgotten."""
-    _check_own(services)
-    repository = field(request, "repository", str).strip()
-    name = _files(services).pull(
-        repository,
-        repository.rpartition("/")[2],
-        _model(services),
-        revision=field(request, "revision", str).strip() or None,
-        token=field(request, "token", str).strip() or None,
-    )
-    return {"name": name}
-
-
-def push_policy(services: Services, request: Request) -> dict[str, Any]:
-    """Put a policy on the Hub. The token is used for this call and forgotten."""
-    _check_own(services)
-    name = field(request, "name", str)
-    services.policies.resolve_name(name)
-    address = _files(services).push(
-        name,
-        field(request, "repository", str).strip(),
-        private=field(request, "private", bool),
-        token=field(request, "token", str).strip() or None,
-    )
-    return {"address": address}
-
-
 def _policy(services: Services, request: Request) -> tuple[StoredPolicy, PolicyUses]:
     policy = services.policies.get(field(request, "name", str))
     owner = owner_of(request) if services.is_shared else None
@@ -188,12 +151,9 @@ HANDLERS = {"poll_job": JOB_HANDLERS["poll_job"]} | by_name(
     all_policies,
     policy_details,
     rename_policy,
-    tag_policy,
     delete_policy,
     export_policy,
     begin_policy_import,
     policy_import_piece,
-    pull_policy,
-    push_policy,
 )
 PAGE = Page("policies", "Policies", HANDLERS)

@@ -123,7 +123,7 @@ class LearnPage {
     if (spec === DIAL || spec === PAINT) {
       return new RoomStep(spec, at + 1, this.page, { next, opened: () => spec === DIAL && this.keepMeasured(DIAL.key) });
     }
-    return new Lesson(spec, at + 1, this, { next, answered: (key, choice) => this.answered(key, choice),
+    return new Lesson(spec, at + 1, this.api, { next, answered: (key, choice) => this.answered(key, choice),
       measured: (key) => this.keepMeasured(key) });
   }
 

@@ -14,11 +14,11 @@ const GUESS_HINT = "A guess is enough; it stays in this browser.";
 
 export class Lesson {
   // spec: see lesson_*.js. on: {answered(key, choice), measured(key), next()}
-  constructor(spec, number, { api, page }, on) {
+  constructor(spec, number, api, on) {
     this.spec = spec;
     this.number = number;
     this.on = on;
-    this.picture = spec.picture(api, page);
+    this.picture = spec.picture();
     this.experiment = new Experiment(api, spec.experiment, {
       result: (result) => this.showResult(result), waiting: (text) => this.say(text),
       failed: (message) => this.fail(message),
@@ -122,7 +122,7 @@ export class Lesson {
     this.say("");
     show(this.figure, true);
     this.figure.classList.remove("is-old");
-    this.picture.draw(result, this.text.get());
+    this.picture.draw(result);
     if (this.text.isFirst()) this.judge(result);
     setText(this.source, `Measured on ${modelName(result.model)} at ${timeText(result.measured_at)}, `
       + `in ${duration(result.took_ms)}. ${this.spec.how}`);

@@ -5,33 +5,28 @@ import { makeApi, reasonOf } from "../shared/api.js";
 import { chip, h, opensHere, show, whenSeen } from "../shared/dom.js";
 import { emit, handOver, listen } from "../shared/events.js";
 import { MISSING, modelName, percent, whenText } from "../shared/format.js";
-import { labelled } from "../shared/forms/form_parts.js";
 import { filePicker } from "../shared/forms/upload.js";
 import { say } from "../shared/message.js";
 import { PolicyActions } from "./policy_actions.js";
-import { PolicyView, tagList } from "./policy_view.js";
+import { PolicyView } from "./policy_view.js";
 
 class PoliciesPage {
   constructor(root, api) {
     this.root = root;
     this.api = api;
     this.name = nameInFront("policies", () => (askedFor("policy") ? {} : { policy: this.shown ?? null }));
-    this.actions = new PolicyActions(root, api, { changed: (name) => this.changed(name),
-      said: (text) => this.say(text) });
+    this.actions = new PolicyActions(root, api, { changed: (name) => this.changed(name) });
     this.view = new PolicyView(api, { act: (name, policy) => this.act(name, policy),
       open: (one) => openInTab("evaluation", one.id) });
     this.message = h("p", { class: "sol-message", hidden: true });
     this.list = h("ul", { class: "sol-history-list" });
     this.empty = h("p", { class: "sol-history-empty", hidden: true },
       "No policies yet. Train one, or import one.");
-    this.filter = h("input", { type: "search", class: "sol-input", placeholder: "Name, tag or model",
-      oninput: () => this.drawList() });
     this.into = h("div", { class: "sol-policy-into" },
-      filePicker("Import a zip", ".zip,application/zip", (file) => this.attempt(() => this.actions.upload(file))),
-      chip("From the Hub", () => this.actions.pull()));
+      filePicker("Import a zip", ".zip,application/zip", (file) => this.attempt(() => this.actions.upload(file))));
     root.append(h("div", { class: "sol-grid" },
       h("section", { class: "sol-panel sol-library", "aria-label": "Library" },
-        h("header", {}, labelled("Policies", null, this.filter), this.into, this.message),
+        h("header", {}, h("h2", {}, "Policies"), this.into, this.message),
         this.list, this.empty), this.view.element));
   }
 
@@ -57,13 +52,9 @@ class PoliciesPage {
   }
 
   drawList() {
-    const words = this.filter.value.trim().toLowerCase();
-    const shown = this.policies.filter((one) => !words
-      || [one.name, one.model, ...one.tags].some((text) => text.toLowerCase().includes(words)));
-    const damaged = this.damaged.filter((one) => one.name.toLowerCase().includes(words));
-    this.list.replaceChildren(...shown.map((policy) => this.row(policy)),
-      ...damaged.map((one) => this.damagedRow(one)));
-    show(this.empty, shown.length + damaged.length === 0);
+    this.list.replaceChildren(...this.policies.map((policy) => this.row(policy)),
+      ...this.damaged.map((one) => this.damagedRow(one)));
+    show(this.empty, this.list.childElementCount === 0);
   }
 
   row(policy) {
@@ -78,7 +69,7 @@ class PoliciesPage {
         "aria-current": policy.name === this.shown && "true" }, policy.name),
       h("div", { class: "sol-history-facts" }, h("span", {}, modelName(policy.model)),
         recovered !== MISSING && h("span", {}, `recovers ${recovered}`),
-        policy.created && h("time", { datetime: policy.created }, whenText(policy.created)), tagList(policy))));
+        policy.created && h("time", { datetime: policy.created }, whenText(policy.created)))));
   }
 
   // A folder that cannot be read: nothing can be done with it but delete it.

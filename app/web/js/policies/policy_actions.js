@@ -2,11 +2,8 @@
 
 import { blobOf, saveFile } from "../shared/download.js";
 import { ask, askToDelete } from "../shared/forms/dialog.js";
-import { textField, toggleField } from "../shared/forms/form_parts.js";
+import { textField } from "../shared/forms/form_parts.js";
 import { sendFile } from "../shared/forms/upload.js";
-
-const TOKEN_HINT = "Only for what is private or yours. Used for this once and kept nowhere; empty: the "
-  + "login of this machine (hf auth login).";
 
 export class PolicyActions {
   // on: {changed(name): the library is another, and this policy is on show (null: the first)}
@@ -25,15 +22,6 @@ export class PolicyActions {
     });
   }
 
-  tag(policy) {
-    const tags = textField({ label: "Tags", value: policy.tags.join(", "),
-      hint: "Words with commas between them, for your own order." });
-    ask(this.root, { title: `Tags of ${policy.name}`, yes: "Save", fields: { tags } }, async (values) => {
-      await this.api("tag_policy", { name: policy.name, tags: values.tags.split(",") });
-      this.on.changed(policy.name);
-    });
-  }
-
   remove(policy) {
     const rest = policy.uses === "nothing" ? "Nothing else names it."
       : `Named by ${policy.uses}: these stay readable, but cannot be repeated.`;
@@ -46,32 +34,6 @@ export class PolicyActions {
   async download(policy) {
     const { name, data } = await this.api("export_policy", { name: policy.name });
     saveFile(name, blobOf(`data:application/zip;base64,${data}`));
-  }
-
-  push(policy) {
-    const fields = {
-      repository: textField({ label: "Repository", placeholder: "owner/name", isRequired: true,
-        hint: "A model repository of huggingface.co; made if there is none." }),
-      private: toggleField({ label: "Private", hint: "Only you see it, if it is made now." }),
-      token: textField({ label: "Token", hint: TOKEN_HINT, isSecret: true }),
-    };
-    ask(this.root, { title: `Put ${policy.name} on the Hub`, yes: "Push", fields }, async (values) => {
-      const { address } = await this.api("push_policy", { name: policy.name, ...values });
-      this.on.said(`${policy.name} is at ${address}`);
-    });
-  }
-
-  pull() {
-    const fields = {
-      repository: textField({ label: "Repository", placeholder: "owner/name", isRequired: true }),
-      revision: textField({ label: "Revision", placeholder: "main", hint: "A branch, tag or commit." }),
-      token: textField({ label: "Token", hint: TOKEN_HINT, isSecret: true }),
-    };
-    ask(this.root, { title: "Take a policy in from the Hub", yes: "Pull", fields,
-      text: "Its files are checked before it is stored, and never run." }, async (values) => {
-      const { name } = await this.api("pull_policy", values);
-      this.on.changed(name);
-    });
   }
 
   async upload(file) {

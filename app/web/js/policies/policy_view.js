@@ -4,7 +4,6 @@ import { linkTo } from "../shared/address.js";
 import { reasonOf } from "../shared/api.js";
 import { TrainCharts } from "../shared/charts/train_charts.js";
 import { h, opensHere, setText, show, smallButton } from "../shared/dom.js";
-import { menu } from "../shared/download.js";
 import { count, fixed, isNumber, largestGap, modelName, nats, percent, quantity, whenText } from "../shared/format.js";
 import { allReports } from "../shared/follower.js";
 import { tiles } from "../shared/page_parts.js";
@@ -44,14 +43,12 @@ export class PolicyView {
 
   headParts(policy, isFixed) {
     const act = (label, name) => smallButton(label, () => this.on.act(name, policy));
-    const out = [{ label: "Zip", hint: "config, weights, model card", run: () => this.on.act("download", policy) }];
-    if (!isFixed) out.push({ label: "To the Hub", hint: "a model repository", run: () => this.on.act("push", policy) });
-    const own = isFixed || policy.is_shipped ? [] : [act("Rename", "rename"), act("Tags", "tag"), act("Delete", "remove")];
+    const own = isFixed || policy.is_shipped ? [] : [act("Rename", "rename"), act("Delete", "remove")];
     return [
       h("div", { class: "sol-status-line" }, h("h2", { class: "sol-policy-name" }, policy.name),
-        policy.is_shipped && h("span", { class: "sol-muted" }, "came with the program"), tagList(policy),
+        policy.is_shipped && h("span", { class: "sol-muted" }, "came with the program"),
         h("div", { class: "sol-job-tools" }, act("Use in Explore", "use"), act("Evaluate", "evaluate"), ...own,
-          menu("Export", out, `Export ${policy.name}`))),
+          act("Export", "download"))),
       h("dl", { class: "sol-tiles is-job" }, tiles(policyTiles(policy))),
       h("p", { class: "sol-job-facts sol-hint" }, policyFacts(policy).map((fact) => h("span", {}, fact)))];
   }
@@ -88,9 +85,6 @@ function whyNoCurves(policy) {
   if (policy.is_shipped) return "it was trained before it came here";
   return policy.added ? "it was imported" : "the job that made it was deleted";
 }
-
-export const tagList = (policy) => policy.tags.length > 0 && h("span", { class: "sol-tags", "aria-label": "Tags" },
-  policy.tags.map((tag) => h("span", { class: "sol-tag" }, tag)));
 
 // Held-out numbers of its training; a dash for what was not measured.
 function policyTiles({ measured, parameters, network }) {

@@ -1,68 +1,16 @@
 // Puts the Train page together: form, job on show with its charts and sample, list of jobs.
 
 import { openInTab, showTab, TAB_OF } from "../shared/address.js";
-import { makeApi, reasonOf } from "../shared/api.js";
+import { makeApi } from "../shared/api.js";
 import { phaseName, TrainCharts } from "../shared/charts/train_charts.js";
-import { h, optionsOf, selectOf, setText, show, smallButton } from "../shared/dom.js";
+import { h, setText, show, smallButton } from "../shared/dom.js";
 import { emit, handOver } from "../shared/events.js";
-import { fixed, isNumber, largestGap, MISSING, nats, whenText } from "../shared/format.js";
+import { fixed, isNumber, largestGap, MISSING, nats } from "../shared/format.js";
 import { TASKS_JOB } from "../shared/jobs/job_list.js";
 import { JobPage } from "../shared/jobs/job_page.js";
 import { tile } from "../shared/page_parts.js";
 import { LabForm } from "../lab/lab_form.js";
 import { SamplePanel } from "./train_sample.js";
-import { allReports } from "../shared/follower.js";
-import { errorLine, showText } from "../shared/message.js";
-
-// Another training behind the charts of the one on show: a choice of the finished and running ones.
-const MOST = 50; // trainings to choose from
-
-class Beside {
-  // charts: TrainCharts
-  constructor(api, charts) {
-    this.api = api;
-    this.charts = charts;
-    this.choice = selectOf([], { onchange: () => this.lay(), "aria-label": "Compare with another training" });
-    this.error = errorLine();
-    this.element = h("div", { class: "sol-beside", hidden: true }, h("span", {}, "Compare with"), this.choice,
-      h("span", { class: "sol-hint" }, "dotted, behind the lines of this training"), this.error);
-  }
-
-  // The training on show is this one, or none.
-  async begin(id) {
-    this.id = id;
-    show(this.element, false);
-    if (id === null) return;
-    try {
-      const { jobs } = await this.api("list_jobs", { kind: "train", group: "all", before: null, limit: MOST });
-      if (this.id !== id) return;
-      const others = jobs.filter((job) => job.id !== id && !job.is_damaged);
-      this.choice.replaceChildren(...optionsOf([["", "no other training"],
-        ...others.map((job) => [job.id, `${job.title}, ${whenText(job.created_at)}`])]));
-      show(this.element, others.length > 0);
-    } catch {
-      // The list of jobs below says that the server does not answer.
-    }
-  }
-
-  async lay() {
-    const { id, choice } = this;
-    const other = choice.value;
-    showText(this.error, null);
-    if (!other) return this.charts.lay(null);
-    const name = choice.selectedOptions[0].textContent;
-    const rows = [];
-    try {
-      await allReports(this.api, other, (page) => {
-        rows.push(...page);
-        return this.id === id && choice.value === other;
-      });
-      if (this.id === id && choice.value === other) await this.charts.lay(name, rows);
-    } catch (error) {
-      showText(this.error, reasonOf(error));
-    }
-  }
-}
 
 const TILES = {
   kl: ["[[kl|KL]], [[held out]]", "nats per token"],
@@ -85,7 +33,6 @@ class TrainPage extends JobPage {
     this.tileList = h("dl", { class: "sol-tiles is-job" }, Object.values(this.tiles).map((one) => one.element));
     this.panel = this.makePanel({ message: phaseName, body: [this.tileList, this.made] });
     this.charts = new TrainCharts();
-    this.beside = new Beside(api, this.charts);
     this.sample = new SamplePanel(root);
     this.list = this.makeList({ heading: "Jobs", kind: null,
       empty: "Nothing yet. Choose a preset and press Start training." });
@@ -94,13 +41,12 @@ class TrainPage extends JobPage {
         ["Watch it learn.", "Quality on text it never saw, beside static allocation at the same spend."],
         ["Use it.", "It appears in Explore as a schedule, and in Evaluate against every baseline."],
       ].map(([bold, text]) => h("li", {}, h("strong", {}, bold), ` ${text}`))));
-    this.lay(this.beside.element, this.charts.element, this.sample.element);
+    this.lay(this.charts.element, this.sample.element);
   }
 
   open(jobId) {
     super.open(jobId);
     this.charts.clear(jobId);
-    this.beside.begin(jobId);
   }
 
   openFromList(job) {
@@ -112,7 +58,6 @@ class TrainPage extends JobPage {
   rest() {
     super.rest();
     this.charts.clear(null);
-    this.beside.begin(null);
     this.sample.clear();
     [this.charts.element, this.sample.element, this.tileList, this.made]
       .forEach((part) => show(part, false));

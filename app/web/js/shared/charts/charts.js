@@ -16,7 +16,7 @@ const REST = 16; // how many times longer than a redraw the pause after it is
 // Both charts over one set of arrays, redrawn together and not more often than is affordable.
 export class Charts {
   // Kind: the class that draws one; missing: what is said where KL was not measured; scored: whose text
-  // surprisal and perplexity score.
+  // surprisal scores.
   constructor(Kind, on, { missing = "Turn on “Measure quality against the full model” to measure [[kl|KL]].",
     scored = "All rows score the text that this run wrote, which favours its own row." }) {
     this.missing = missing;

@@ -72,5 +72,5 @@ export const CHART_CONFIG = {
   responsive: false,
   doubleClick: "reset",
   displayModeBar: "hover",
-  modeBarButtons: [["select2d", "zoom2d", "resetScale2d"]],
+  modeBarButtons: [["select2d", "zoom2d", "resetScale2d", "toImage"]],
 };

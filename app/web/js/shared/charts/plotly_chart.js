@@ -2,7 +2,6 @@
 // plotly, half of the page's scripts, is not even loaded; a chart is up to date when it comes into sight.
 
 import { show, watchSight } from "../dom.js";
-import { imageMenu } from "../download.js";
 import { Chart } from "./chart.js";
 import { CHART_CONFIG, chartLayout, loadPlotly, themeColour } from "./plotly.js";
 import { glossed } from "../glossary.js";
@@ -12,7 +11,6 @@ const EARLY = "240px"; // what is this near to the window is drawn as if it were
 export class PlotlyChart extends Chart {
   constructor(spec, on) {
     super(spec, on);
-    this.title.append(imageMenu(spec.title, (form) => this.image(form), (message) => this.fail(message)));
     watchSight(this.plot, (isSeen) => {
       this.isInSight = isSeen;
       if (isSeen && this.isStale) this.redraw();
@@ -21,23 +19,6 @@ export class PlotlyChart extends Chart {
 
   async ready() {
     if (this.isInSight && this.data?.x.length) await loadPlotly();
-  }
-
-  // The chart as a data URL, with its title and a legend that the page has around it.
-  async image(form) {
-    if (!this.data?.x.length) throw new Error("There is nothing to save yet.");
-    const plotly = await loadPlotly();
-    const names = Object.fromEntries(this.spec.keys.map((key) => [key.id, key.name]));
-    const named = new Set();
-    const data = this.plot.data.map((trace) => {
-      const isFirst = names[trace.meta] && !named.has(trace.meta);
-      named.add(trace.meta);
-      return { ...trace, name: names[trace.meta] ?? "", showlegend: Boolean(isFirst) };
-    });
-    const layout = { ...this.plot.layout, paper_bgcolor: themeColour("panel"), showlegend: true,
-      legend: { orientation: "h", y: -0.18 }, margin: { ...this.plot.layout.margin, t: 44, b: 72 },
-      title: { text: this.spec.title, font: { size: 15 }, x: 0.02 } };
-    return plotly.toImage({ data, layout }, { format: form, width: 900, height: 420, scale: 2 });
   }
 
   async draw(data) {
@@ -108,7 +89,7 @@ export class PlotlyChart extends Chart {
 
 // A figure: a chart with a one-line reading aid. Unlike the live charts of Explore it selects nothing;
 // dragging zooms.
-const FIGURE_CONFIG = { ...CHART_CONFIG, modeBarButtons: [["zoom2d", "resetScale2d"]] };
+const FIGURE_CONFIG = { ...CHART_CONFIG, modeBarButtons: [["zoom2d", "resetScale2d", "toImage"]] };
 export const smallTitle = (text, standoff = 6) => ({ text, font: { size: 11 }, standoff });
 
 export class Figure extends PlotlyChart {

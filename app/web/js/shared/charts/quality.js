@@ -1,11 +1,8 @@
 // The effect of a run's compute on quality, in views of one chart. The first one compares like with like: the run's
-// step and dense's at the same place of the same text. Surprisal and perplexity score a text that one row wrote.
+// step and dense's at the same place of the same text. Surprisal scores a text that one row wrote.
 
 import { OWN, thinned, tokenAxis } from "./series.js";
 import { SITE } from "../site.js";
-
-// The mean of the first few tokens jumps about; it does not set the scale of all that follows.
-const UNSETTLED = 64;
 
 // A row's line among the keys. Explore names its rows as the engine does, Inspect as people do.
 // Rows of a generation have the kind of their schedule as their name, those of an inspection its label.
@@ -19,23 +16,14 @@ const LINES = {
   side: (colour) => ({ color: colour("bits"), width: 1.5, dash: "dash" }),
 };
 
-function topOf(data, lines) {
-  const from = Math.min(UNSETTLED, data.x.length >> 2);
-  let top = 0;
-  lines.forEach((line) => {
-    for (let at = from; at < line.length; at += 1) if (line[at] > top) top = line[at];
-  });
-  return 1.08 * top || 1;
-}
+const scaleTitle = (text) => ({ text, font: { size: 11 }, standoff: 4 });
 
-const scaleTitle = (text, standoff = 4) => ({ text, font: { size: 11 }, standoff });
-
-// view: {name, isScore: somebody's text is scored, keys, axes(data), traces(data, colour)}
+// view: {name, isScore: somebody's text is scored, keys, unit, traces(data, colour)}
 /** @param {string} id @param {any} view @returns {any} */
-const viewOf = (id, { axes, ...view }) => ({
+const viewOf = (id, { unit, ...view }) => ({
   id, title: "Quality", empty: "How far the run strays from the full model appears here.", ...view,
   layout: (data) => ({ uirevision: `${data.id ?? "quality"}-${id}`, datarevision: data.x.length,
-    xaxis: tokenAxis(data), ...axes(data) }),
+    xaxis: tokenAxis(data), yaxis: { rangemode: "tozero", title: scaleTitle(unit) } }),
 });
 
 const againstDense = viewOf("dense", {
@@ -45,7 +33,7 @@ const againstDense = viewOf("dense", {
     { id: "klMean", name: "Mean so far", colour: "kl" },
     { id: "other", name: "Not the full model's choice", colour: "perplexity", dash: "dots", isKnown: (data) => data.hasChoice },
   ],
-  axes: () => ({ yaxis: { rangemode: "tozero", title: scaleTitle("KL, nats") } }),
+  unit: "KL, nats",
   traces: (data, colour) => [
     { meta: "kl", ...thinned(data, data.kl), mode: "lines", fill: "tozeroy", opacity: 0.7,
       hovertemplate: "KL to the full model %{y:.3f} nats<extra></extra>",
@@ -61,10 +49,10 @@ const againstDense = viewOf("dense", {
 });
 
 // The run's own row, and those beside it that score the same text.
-function scoreLines(data, colour, of, words) {
+function scoreLines(data, colour) {
   return Object.entries(data.rows).map(([name, row]) => ({
-    meta: keyOf(name), ...thinned(data, of(row)), mode: "lines",
-    hovertemplate: `${words}${name === OWN ? "" : ` of the ${name} row`} %{y:.2f} so far<extra></extra>`,
+    meta: keyOf(name), ...thinned(data, row.mean), mode: "lines",
+    hovertemplate: `Mean surprisal${name === OWN ? "" : ` of the ${name} row`} %{y:.2f} so far<extra></extra>`,
     line: LINES[keyOf(name)](colour),
   }));
 }
@@ -80,19 +68,12 @@ const SCORE_KEYS = [
 const surprisal = viewOf("surprisal", {
   name: "Surprisal", isScore: true,
   keys: [{ id: "surprisal", name: "Each token", colour: "surprisal", dash: "faint" }, ...SCORE_KEYS],
-  axes: () => ({ yaxis: { rangemode: "tozero", title: scaleTitle("surprisal, nats") } }),
+  unit: "surprisal, nats",
   traces: (data, colour) => [
     { meta: "surprisal", ...thinned(data, data.surprisal), mode: "lines", opacity: 0.75,
       hovertemplate: "Surprisal %{y:.3f} nats<extra></extra>", line: { color: colour("surprisal"), width: 1 } },
-    ...scoreLines(data, colour, (row) => row.mean, "Mean surprisal"),
+    ...scoreLines(data, colour),
   ],
 });
 
-const perplexity = viewOf("perplexity", {
-  name: "Perplexity", isScore: true, keys: SCORE_KEYS,
-  axes: (data) => ({ yaxis: { range: [0, topOf(data, Object.values(data.rows).map((row) => row.perplexity))],
-    nticks: 5, title: scaleTitle("perplexity", 6) } }),
-  traces: (data, colour) => scoreLines(data, colour, (row) => row.perplexity, "Perplexity"),
-});
-
-export const QUALITY_VIEWS = [againstDense, surprisal, perplexity];
+export const QUALITY_VIEWS = [againstDense, surprisal];

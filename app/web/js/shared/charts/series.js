@@ -89,10 +89,9 @@ function extendDense(data, row) {
 
 // Every row scores the same text: the run's own row and those beside it.
 function extendScore(data, { name, surprisal }, seen) {
-  const own = (data.rows[name] ??= { sum: 0, mean: [], perplexity: [] });
+  const own = (data.rows[name] ??= { sum: 0, mean: [] });
   own.sum += surprisal ?? 0;
   own.mean.push(own.sum / seen);
-  own.perplexity.push(Math.exp(own.sum / seen));
 }
 
 // The x range while streaming: the next power of two, so that it rarely moves.

@@ -1,4 +1,4 @@
-// The list of jobs, newest first, with filters. Rows are kept and changed in place, so that the
+// The list of jobs, newest first. Rows are kept and changed in place, so that the
 // keyboard's place is not lost while progress moves.
 
 import { reasonOf } from "../api.js";
@@ -6,16 +6,13 @@ import { button, chip, h, setText, show, watchSight } from "../dom.js";
 import { emit, listen } from "../events.js";
 import { isNumber, MISSING, percent, whenText } from "../format.js";
 import { askToDelete } from "../forms/dialog.js";
-import { pillsField } from "../forms/form_parts.js";
 import { errorLine, showText } from "../message.js";
 import { setPill } from "../runs/status_line.js";
-import { SITE } from "../site.js";
 
 // The word that jobs of accuracy on tasks have in the database and in answers of the server.
 export const TASKS_JOB = "benchmark";
 const JOBS_PER_PAGE = 12;
 const LIST_POLL_MS = 3000;
-const JOB_GROUPS = { all: "All", active: "Active", finished: "Finished", stopped: "Stopped" };
 export const JOB_DOTS = {
   queued: "wait", running: "busy", paused: "wait", succeeded: "good", failed: "bad",
   cancelled: "idle", abandoned: "bad",
@@ -68,7 +65,7 @@ class JobRow {
 }
 
 export class JobList {
-  // options: {heading, kind (null: all, with a filter), empty, last: a row that is always there}; on: {open(job), clone(job)}
+  // options: {heading, kind (null: all), empty, last: a row that is always there}; on: {open(job), clone(job)}
   constructor(api, options, on) {
     this.api = api;
     this.options = options;
@@ -76,17 +73,13 @@ export class JobList {
     this.rows = new Map();
     this.pages = 1;
     this.turn = 0;
-    this.kind = pillsField({ legend: "Kind", choices: { all: "All kinds", ...SITE.jobKinds }, value: "all" });
-    this.group = pillsField({ legend: "Status", choices: JOB_GROUPS, value: "all" });
     this.list = h("ol", { class: "sol-history-list" });
-    this.empty = h("p", { class: "sol-history-empty", hidden: true });
+    this.empty = h("p", { class: "sol-history-empty", hidden: true }, options.empty);
     this.error = errorLine();
     this.more = button("Show more", () => { this.pages += 1; this.load(); },
       { class: "sol-button is-small sol-history-more", hidden: true });
-    const filters = h("div", { class: "sol-job-filters", onchange: () => { this.pages = 1; this.load(); } },
-      options.kind ? null : this.kind.element, this.group.element);
     this.element = h("section", { class: "sol-panel sol-jobs", "aria-label": options.heading },
-      h("header", {}, h("h2", {}, options.heading), filters), this.error, this.list, this.empty,
+      h("header", {}, h("h2", {}, options.heading)), this.error, this.list, this.empty,
       this.more, options.last);
     listen("jobs-changed", () => this.load());
     watchSight(this.element, (isSeen) => {
@@ -98,14 +91,12 @@ export class JobList {
 
   async load() {
     const turn = ++this.turn;
-    const kind = this.options.kind ?? (this.kind.get() === "all" ? null : this.kind.get());
-    const request = { kind, group: this.group.get(), before: null,
-      limit: Math.min(100, this.pages * JOBS_PER_PAGE) };
+    const request = { kind: this.options.kind, limit: Math.min(100, this.pages * JOBS_PER_PAGE) };
     try {
       const answer = await this.api("list_jobs", request);
       if (turn !== this.turn) return;
       this.show(answer.jobs);
-      show(this.more, answer.next !== null && request.limit < 100);
+      show(this.more, answer.more && request.limit < 100);
       show(this.error, false);
     } catch (error) {
       if (turn !== this.turn) return;
@@ -125,9 +116,7 @@ export class JobList {
     });
     for (const [id, row] of this.rows) if (!kept.has(id)) row.element.remove();
     this.rows = kept;
-    const isFiltered = this.group.get() !== "all" || (!this.options.kind && this.kind.get() !== "all");
-    setText(this.empty, isFiltered ? "No job of this kind and status." : this.options.empty);
-    show(this.empty, jobs.length === 0 && (isFiltered || !this.options.last));
+    show(this.empty, jobs.length === 0 && !this.options.last);
   }
 
   ask(job) {

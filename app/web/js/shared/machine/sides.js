@@ -8,7 +8,7 @@ import { gridLevels, isOfPolicy, LEAST_TOP, levelText, nearest } from "../tokens
 import { tokenNodes } from "../tokens/token_text.js";
 import { bytesText } from "./reads.js";
 
-export const SPECIAL = /^(<\|.+\|>|<\/s>)$/; // ends a text, and is no word of it
+const SPECIAL = /^(<\|.+\|>|<\/s>)$/; // ends a text, and is no word of it
 const TITLES = { dense: "[[dense|Full model]]: reads everything", static: "[[static|Static]]: no [[policy]]", random: "[[random|Random]] choice" };
 
 // The chooser of a run, with terms as the glossary marks them.
