@@ -94,7 +94,7 @@ def test_a_training_that_cannot_be_is_refused(
 ) -> None:
     request = {"values": {}, "name": "x", "corpus": BUILTIN} | change
     assert words in call("start_job", kind="train", **request)["refused"]
-    assert call("list_jobs", kind=None, group="all", limit=10)["jobs"] == []
+    assert call("list_jobs", kind=None, limit=10)["jobs"] == []
 
 
 def test_the_estimate_says_what_is_wrong(call: Call) -> None:
@@ -153,25 +153,18 @@ def test_pause_resume_cancel_and_delete(call: Call, services: Services) -> None:
     assert "does not exist" in poll(call, job_id)["refused"]
 
 
-def test_jobs_are_filtered_and_paged(call: Call, services: Services) -> None:
+def test_jobs_are_of_a_kind_and_counted(call: Call, services: Services) -> None:
     ids = [begin(call, f"p{number}") for number in range(3)]
-    services.store.jobs.claim("w")
-    services.store.jobs.finish(ids[0], "w", "failed", None, "no")
     store_policy(services.data_dir.policies, "mine")
     other = evaluate(call, "mine")["job_id"]
-
-    def listed(**request: Any) -> list[str]:
-        answer = call("list_jobs", **({"kind": None, "group": "all", "limit": 10} | request))
-        return [job["id"] for job in answer["jobs"]]
-
-    assert listed(kind="evaluate") == [other]
-    assert listed(group="stopped") == [ids[0]]
-    assert listed(group="active", kind="train") == [ids[2], ids[1]]
-    page = call("list_jobs", kind=None, group="all", limit=3)
-    assert page["next"] == ids[1]
-    assert listed(before=ids[1]) == [ids[0]]
-    for bad in ({"kind": "x"}, {"group": "x"}, {"limit": "1"}, {"before": 3}):
-        refused = call("list_jobs", **({"kind": None, "group": "all", "limit": 10} | bad))
+    answer = call("list_jobs", kind="evaluate", limit=10)
+    assert [job["id"] for job in answer["jobs"]] == [other]
+    newest = call("list_jobs", kind=None, limit=3)
+    assert [job["id"] for job in newest["jobs"]] == [other, ids[2], ids[1]]
+    assert newest["more"]
+    assert not call("list_jobs", kind="train", limit=3)["more"]
+    for bad in ({"kind": "x"}, {"limit": "1"}):
+        refused = call("list_jobs", **({"kind": None, "limit": 10} | bad))
         assert "Reload the page" in refused["refused"]
 
 
