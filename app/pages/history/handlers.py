@@ -7,7 +7,7 @@ from typing import Any
 from app.formats.plain_json import STATUS_LABELS, budget_text, iso, schedule_label
 from app.host.damage import naming_damage
 from app.host.errors import DamagedError
-from app.pages.shared.sharing_calls import EXPORT_HANDLERS, IMPORT_HANDLERS
+from app.pages.shared.sharing_calls import EXPORT_HANDLERS
 from app.runs.queue import RunNotFoundError
 from app.runs.recorded_run import parting_token
 from app.web.calls import Request, RequestError, by_name, field, owner_of
@@ -92,4 +92,4 @@ def _row(record: RunRecord, can_delete: bool) -> dict[str, Any]:
 
 
 HANDLERS = by_name(list_runs, delete_run)
-PAGE = Page("history", "History", HANDLERS | EXPORT_HANDLERS | IMPORT_HANDLERS)
+PAGE = Page("history", "History", HANDLERS | EXPORT_HANDLERS)

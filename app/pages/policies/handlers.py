@@ -9,7 +9,7 @@ from typing import Any
 
 from app.host.errors import AppError
 from app.pages.shared.job_calls import JOB_HANDLERS
-from app.pages.shared.uploads import Uploads, begin_file, take_piece
+from app.pages.shared.uploads import UploadKind
 from app.policies.files import ModelInUse, PolicyFiles
 from app.policies.library import StoredPolicy
 from app.policies.uses import PolicyUses, uses_of
@@ -89,28 +89,6 @@ def export_policy(services: Services, request: Request) -> dict[str, Any]:
     return {"name": f"{name}.zip", "data": base64.b64encode(data).decode("ascii")}
 
 
-def begin_policy_import(services: Services, request: Request) -> dict[str, Any]:
-    """Announce a zip; the answer names the upload."""
-    _check_own(services)
-    return begin_file(_uploads(services, request), request)
-
-
-def policy_import_piece(services: Services, request: Request) -> dict[str, Any]:
-    """One piece as base64; after the last one the zip is checked and its policy taken in.
-
-    Raises: UploadError, PolicyError, InputFileError.
-    """
-    _check_own(services)
-    have, part = take_piece(_uploads(services, request), request)
-    if part is None:
-        return {"have": have}
-    wanted = Path(field(request, "name", str)).name.removesuffix(".zip")
-    try:
-        return {"have": have, "name": _files(services).read(part, wanted, _model(services))}
-    finally:
-        part.unlink(missing_ok=True)
-
-
 def _policy(services: Services, request: Request) -> tuple[StoredPolicy, PolicyUses]:
     policy = services.policies.get(field(request, "name", str))
     owner = owner_of(request) if services.is_shared else None
@@ -133,12 +111,6 @@ def _files(services: Services) -> PolicyFiles:
     return PolicyFiles(services.policies, services.data_dir)
 
 
-def _uploads(services: Services, request: Request) -> Uploads:
-    advice = "A policy's zip has config.json, model.safetensors and README.md."
-    folder, owner = services.data_dir.uploads, owner_of(request)
-    return Uploads(folder, owner, MAX_ZIP_BYTES, "A policy's zip", advice)
-
-
 def _card(folder: Path) -> str:
     try:
         text = (folder / CARD_FILE).read_text("utf-8", errors="replace")
@@ -147,13 +119,28 @@ def _card(folder: Path) -> str:
     return text if len(text) <= MAX_CARD_SHOWN else text[:MAX_CARD_SHOWN] + "\n…"
 
 
+def _check_upload(services: Services, owner: str, name: str, size: int) -> None:
+    _check_own(services)
+
+
+def _take_upload(services: Services, owner: str, name: str, part: Path) -> dict[str, Any]:
+    """Check a zip and take its policy in. Raises: PolicyError, InputFileError."""
+    wanted = Path(name).name.removesuffix(".zip")
+    return {"name": _files(services).read(part, wanted, _model(services))}
+
+
+POLICY_UPLOAD = UploadKind(
+    "A policy's zip",
+    "A policy's zip has config.json, model.safetensors and README.md.",
+    lambda services: MAX_ZIP_BYTES,
+    _check_upload,
+    _take_upload,
+)
 HANDLERS = {"poll_job": JOB_HANDLERS["poll_job"]} | by_name(
     all_policies,
     policy_details,
     rename_policy,
     delete_policy,
     export_policy,
-    begin_policy_import,
-    policy_import_piece,
 )
 PAGE = Page("policies", "Policies", HANDLERS)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import dataclasses
 import json
 import os
@@ -24,7 +23,7 @@ from sol_core.fields import from_json
 from sol_core.tasks.config import TasksConfig
 from sol_core.training.config import PRESETS, GrpoConfig, TrainConfig
 from storage import TASKS_JOB
-from tests.app.page_calls import ANNA, Call, caller
+from tests.app.page_calls import ANNA, Call, caller, sender
 from tests.support.job_samples import (
     evaluation_result,
     metric_row,
@@ -184,22 +183,15 @@ def test_settings_are_cloned(call: Call, services: Services, tmp_path: Path) -> 
     assert cloned["corpus"] == BUILTIN
 
 
-def test_uploads_go_through_calls(call: Call, services: Services) -> None:
+def test_a_file_is_uploaded_used_and_deleted(call: Call, services: Services) -> None:
     data = b"some words of text"
-    about = {"name": "my text.txt", "size": len(data)}
-    upload = call("begin_upload", **about)["upload_id"]
-    for offset in range(0, len(data), 10):
-        piece = base64.b64encode(data[offset : offset + 10]).decode()
-        answer = call("upload_piece", upload_id=upload, offset=offset, data=piece, **about)
-    assert answer == {"have": len(data), "name": "my_text.txt"}
+    assert sender(services)("corpus", "my text.txt", data) == {"name": "my_text.txt"}
     corpus = {"kind": "upload", "name": "my_text.txt"}
     job_id = call("start_job", kind="train", values={}, name="x", corpus=corpus)["job_id"]
     source = services.store.jobs.get(job_id).params["config"]["corpus"]
     assert Path(source).read_bytes() == data
     assert Path(source).parent == services.data_dir.corpora / "uploads"
     assert call("job_settings", kind="train", job_id=job_id)["corpus"] == corpus
-    bad = call("upload_piece", upload_id=upload, offset=0, data="§", **about)
-    assert "base64" in bad["refused"]
     assert call("delete_corpus", name="my_text.txt") == {"files": []}
 
 

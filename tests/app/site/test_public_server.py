@@ -139,11 +139,8 @@ def test_a_visitor_keeps_the_newest_runs(serve: Serve) -> None:
 def test_uploads_are_small(serve: Serve) -> None:
     server = serve(SOL_LIMITS="upload_mb=1")
     anna = server.visitor(ANNA)
-    assert "1 MB" in anna.call("history", "begin_import", size=1024**2 + 1)["refused"]
-    begun = anna.call("history", "begin_import", size=1000)
-    piece = {"upload_id": begun["upload_id"], "size": 10**9, "offset": 0}
-    data = base64.b64encode(b"x" * (1024**2 + 1)).decode()
-    assert "does not fit" in anna.call("history", "import_piece", **piece, data=data)["refused"]
+    assert "1 MB" in anna.send("import", "a.json", b"x" * (1024**2 + 1))["refused"]
+    assert "is not JSON" in anna.send("import", "a.json", b"x" * 1024**2)["refused"]
 
 
 def test_policies_and_jobs_belong_to_the_owner(serve: Serve) -> None:
@@ -151,12 +148,11 @@ def test_policies_and_jobs_belong_to_the_owner(serve: Serve) -> None:
     for name, request in (
         ("rename_policy", {"name": "default", "new_name": "x"}),
         ("delete_policy", {"name": "default"}),
-        ("begin_policy_import", {"size": 10}),
     ):
         assert "belong to its owner" in anna.call("lab", name, **request)["refused"]
     assert anna.call("lab", "export_policy", name="default")["name"] == "default.zip"
-    begun = anna.call("lab", "begin_upload", name="a.txt", size=10)
-    assert "jobs are turned off" in begun["refused"]
+    assert "belong to its owner" in anna.send("policy", "a.zip", b"x")["refused"]
+    assert "jobs are turned off" in anna.send("corpus", "a.txt", b"x")["refused"]
 
 
 def test_allowed_jobs_read_no_hub_and_fill_no_disk(serve: Serve) -> None:
@@ -168,8 +164,8 @@ def test_allowed_jobs_read_no_hub_and_fill_no_disk(serve: Serve) -> None:
     folder = server.services.data_dir.corpora / "uploads" / BEN
     folder.mkdir(parents=True)
     (folder / "big.txt").write_bytes(b"x" * 9 * 1024**2)
-    begun = server.visitor(ANNA).call("lab", "begin_upload", name="a.txt", size=2 * 1024**2)
-    assert "fill the 10 MB" in begun["refused"]
+    sent = server.visitor(ANNA).send("corpus", "a.txt", b"x" * 2 * 1024**2)
+    assert "fill the 10 MB" in sent["refused"]
 
 
 def test_jobs_and_what_they_name_are_seen_by_their_owner_alone(serve: Serve) -> None:

@@ -196,7 +196,7 @@ def test_a_failed_job_says_what_to_do_its_text_stays_text_and_its_settings_are_c
 
 def test_a_corpus_is_uploaded_and_used(serve: Serve, visit: Visit, tmp_path: Path) -> None:
     text = tmp_path / "My <b>novel.txt"
-    text.write_text("It was a dark and stormy night. " * 40_000)  # more than two pieces
+    text.write_text("It was a dark and stormy night. " * 40_000)
     server = serve()
     visitor = visit(server)
     page = visitor.page

@@ -1,14 +1,14 @@
 // The History tab: what was generated, newest first; open, copy the link, export, import, delete.
 
 import { askedFor, linkTo, openInTab, setAddress, showTab } from "../shared/address.js";
-import { makeApi, reasonOf } from "../shared/api.js";
+import { makeApi, reasonOf, sendFile } from "../shared/api.js";
 import { button, chip, h, opensHere, setText, show, smallButton, whenSeen } from "../shared/dom.js";
 import { exportMenu } from "../shared/download.js";
 import { emit, handOver, listen } from "../shared/events.js";
 import { count, modelName, whenText } from "../shared/format.js";
 import { askToDelete } from "../shared/forms/dialog.js";
 import { labelled } from "../shared/forms/form_parts.js";
-import { filePicker, sendFile } from "../shared/forms/upload.js";
+import { filePicker } from "../shared/forms/upload.js";
 import { errorLine, showText } from "../shared/message.js";
 import { copyChip } from "../shared/page_parts.js";
 import { SITE } from "../shared/site.js";
@@ -100,8 +100,7 @@ class HistoryPage {
   async import(file) {
     show(this.error, false);
     try {
-      const made = await sendFile(this.api, { begin: "begin_import", piece: "import_piece" }, file,
-        () => {});
+      const made = await sendFile("import", file);
       this.load();
       this.open(made.id, made.kind);
     } catch (error) {

@@ -1,9 +1,9 @@
 // Actions on policies: a question and a call to Python each.
 
+import { sendFile } from "../shared/api.js";
 import { blobOf, saveFile } from "../shared/download.js";
 import { ask, askToDelete } from "../shared/forms/dialog.js";
 import { textField } from "../shared/forms/form_parts.js";
-import { sendFile } from "../shared/forms/upload.js";
 
 export class PolicyActions {
   // on: {changed(name): the library is another, and this policy is on show (null: the first)}
@@ -37,8 +37,7 @@ export class PolicyActions {
   }
 
   async upload(file) {
-    const calls = { begin: "begin_policy_import", piece: "policy_import_piece" };
-    const { name } = await sendFile(this.api, calls, file, () => {});
+    const { name } = await sendFile("policy", file);
     this.on.changed(name);
   }
 }

@@ -1,32 +1,9 @@
-// Sends a file to Python in pieces, so that its progress shows and a limit holds.
+// Buttons that ask for a file.
 
 import { chip, h } from "../dom.js";
 import { quantity } from "../format.js";
 
-const PIECE_BYTES = 512 * 1024;
 const TEXT_FILES = ".txt,.md,.csv,.json,.py,.js,.html,.xml,.tex,.log,text/*";
-
-function toBase64(buffer) {
-  const bytes = new Uint8Array(buffer);
-  let text = "";
-  for (let at = 0; at < bytes.length; at += 8192) {
-    text += String.fromCharCode(...bytes.subarray(at, at + 8192));
-  }
-  return btoa(text);
-}
-
-// calls: names of the two handlers {begin, piece}; the answer is the last piece's.
-export async function sendFile(api, calls, file, onProgress) {
-  const about = { name: file.name, size: file.size };
-  const { upload_id: uploadId } = await api(calls.begin, about);
-  let answer = null;
-  for (let offset = 0; offset < file.size; offset += PIECE_BYTES) {
-    const piece = await file.slice(offset, offset + PIECE_BYTES).arrayBuffer();
-    answer = await api(calls.piece, { ...about, upload_id: uploadId, offset, data: toBase64(piece) });
-    onProgress(answer.have / file.size);
-  }
-  return answer;
-}
 
 // A button that asks for a file and rests until `take`, which reports its own failures, is done.
 export function filePicker(label, accept, take, spoken = label) {
