@@ -216,3 +216,26 @@ def test_what_a_tab_shows_unasked_is_named_and_stays_when_something_newer_comes(
         assert "benchmark" not in page.url
     page.goto(f"{start}?tab=benchmark")
     expect(shown).to_contain_text("A newer one")
+
+
+def test_an_address_carries_what_its_room_needs(serve: Serve, visit: Visit) -> None:
+    visitor = visit(serve(FakeEngine(step_s=0.001)))
+    page = visitor.page
+    run_id = generate(visitor, "About the sea", 15)
+    visitor.tokens.nth(3).click()
+    expect(page).to_have_url(re.compile("token=4"))
+    visitor.tab("History")
+    expect(page).to_have_url(re.compile(r"\?tab=history$"))
+    visitor.tab("Explore")
+    expect(page).to_have_url(re.compile(f"run={run_id}&token=4"))
+    expect(visitor.tokens).to_have_count(15)
+    page.go_back()
+    page.go_back()
+    expect(page).to_have_url(re.compile(f"run={run_id}"))
+    page.go_forward()
+    expect(page).to_have_url(re.compile(r"\?tab=history$"))
+    page.goto(f"{page.url}&run={run_id}")  # of an older release
+    expect(page).to_have_url(re.compile(r"\?tab=history$"))
+    visitor.tab("Explore")
+    expect(page).to_have_url(re.compile(f"run={run_id}"))
+    expect(visitor.tokens).to_have_count(15)
