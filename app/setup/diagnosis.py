@@ -163,13 +163,9 @@ def _cpu_features() -> list[str] | None:
 
 
 def _memory() -> str:
-    if sys.platform == "linux":
-        num_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    else:
-        import psutil
+    import psutil
 
-        num_bytes = psutil.virtual_memory().total
-    return f"{num_bytes / 1e9:.1f} GB"
+    return f"{psutil.virtual_memory().total / 1e9:.1f} GB"
 
 
 def _data(data_dir: DataDir, missing: list[str]) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from app.host.errors import AppError
-from app.pages.shared.job_calls import JOB_HANDLERS
 from app.pages.shared.uploads import UploadKind
 from app.policies.files import ModelInUse, PolicyFiles
 from app.policies.library import StoredPolicy
@@ -40,7 +39,7 @@ def all_policies(services: Services, request: Request) -> dict[str, Any]:
 
 
 def policy_details(services: Services, request: Request) -> dict[str, Any]:
-    """Everything that is shown of one policy; its training's reports come from ``poll_job``.
+    """Everything that is shown of one policy.
 
     Of the jobs and runs that name it, a shared server counts and shows the visitor's own.
     """
@@ -136,7 +135,7 @@ POLICY_UPLOAD = UploadKind(
     _check_upload,
     _take_upload,
 )
-HANDLERS = {"poll_job": JOB_HANDLERS["poll_job"]} | by_name(
+HANDLERS = by_name(
     all_policies,
     policy_details,
     rename_policy,

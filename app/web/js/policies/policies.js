@@ -16,7 +16,7 @@ class PoliciesPage {
     this.api = api;
     this.name = nameInFront("policies", () => (askedFor("policy") ? {} : { policy: this.shown ?? null }));
     this.actions = new PolicyActions(root, api, { changed: (name) => this.changed(name) });
-    this.view = new PolicyView(api, { act: (name, policy) => this.act(name, policy),
+    this.view = new PolicyView({ act: (name, policy) => this.act(name, policy),
       open: (one) => openInTab("evaluation", one.id) });
     this.message = h("p", { class: "sol-message", hidden: true });
     this.list = h("ul", { class: "sol-history-list" });
