@@ -16,9 +16,8 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
-import psutil
-
 _PROC = Path("/proc")
+_IS_LINUX = sys.platform == "linux"  # elsewhere psutil knows the processes
 _WORKER_ID = re.compile(r"(\d+)-(\d+)-([0-9a-f]{12})")
 
 
@@ -48,15 +47,30 @@ def process_exists(pid: int) -> bool:
 
 
 def _start_of(pid: int) -> int | None:
-    """Start of a process in milliseconds, since boot on Linux, where the boot's time of day moves
-    with the clock, and since 1970 elsewhere; None when it is dead."""
+    """Start of a process, in clock ticks since boot or, where psutil tells, in milliseconds since
+    1970; None when it is dead."""
+    if not _IS_LINUX:
+        return _start_by_psutil(pid)
+    try:
+        stat = (_PROC / str(pid) / "stat").read_bytes()
+    except OSError:
+        return None
+    # The name in parentheses may hold anything; fields 3 (state) and 22 (start) follow it.
+    fields = stat.rpartition(b")")[2].split()
+    if len(fields) < 20 or fields[0] in (b"Z", b"X"):  # dead, only not yet collected
+        return None
+    return int(fields[19])
+
+
+def _start_by_psutil(pid: int) -> int | None:
+    import psutil
+
     try:
         process = psutil.Process(pid)
         # Windows keeps what is known of a dead one while somebody has it open.
         if not psutil.pid_exists(pid) or process.status() == psutil.STATUS_ZOMBIE:
             return None
-        since = psutil.boot_time() if sys.platform == "linux" else 0.0
-        return round(1000 * (process.create_time() - since))
+        return int(1000 * process.create_time())
     except psutil.Error:
         return None
 

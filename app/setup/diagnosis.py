@@ -163,9 +163,13 @@ def _cpu_features() -> list[str] | None:
 
 
 def _memory() -> str:
-    import psutil
+    if sys.platform == "linux":
+        num_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    else:
+        import psutil
 
-    return f"{psutil.virtual_memory().total / 1e9:.1f} GB"
+        num_bytes = psutil.virtual_memory().total
+    return f"{num_bytes / 1e9:.1f} GB"
 
 
 def _data(data_dir: DataDir, missing: list[str]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
+from app.host import process_identity
 from app.host.paths import DataDir
 from app.host.process_identity import is_worker_alive, own_worker_id, process_exists, process_id_of
 from app.jobs import runner
@@ -191,7 +192,11 @@ def test_a_job_runs_without_a_log_and_ends_in_words_without_a_result(
     assert "the job has no log" in caplog.text
 
 
-def test_ids_tell_the_living_from_the_dead_and_from_their_successors() -> None:
+@pytest.mark.parametrize("by", ["psutil", "/proc"] if sys.platform == "linux" else ["psutil"])
+def test_ids_tell_the_living_from_the_dead_and_from_their_successors(
+    by: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process_identity, "_IS_LINUX", by == "/proc")
     own = own_worker_id()
     pid, start, place = own.split("-")
     assert is_worker_alive(own) is True
@@ -203,7 +208,7 @@ def test_ids_tell_the_living_from_the_dead_and_from_their_successors() -> None:
         assert is_worker_alive(unknown) is None
         assert process_id_of(unknown) is None
     code = "import time\nfrom app.host import process_identity as i\n"
-    code += "print(i.own_worker_id(), flush=True)\ntime.sleep(60)"
+    code += f"i._IS_LINUX = {by == '/proc'}\nprint(i.own_worker_id(), flush=True)\ntime.sleep(60)"
     child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     assert child.stdout is not None
     worker = child.stdout.readline().strip()
