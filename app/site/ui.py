@@ -44,7 +44,7 @@ _TAB_SHOWN = """() => {{
 
 
 def page_constants(services: Services) -> dict[str, Any]:
-    """Return what all pages' scripts find in ``js/shared/site.js``."""
+    """Return what all pages' scripts find in ``js/shared/dom.js``."""
     return {
         "isShared": services.is_shared,
         "maxUploadBytes": MAX_UPLOAD_BYTES,

@@ -12,7 +12,7 @@ import { copyChip, noticeLine } from "../shared/page_parts.js";
 import { RunPage } from "../shared/runs/run_page.js";
 import { RunStage } from "../shared/runs/run_stage.js";
 import { Status } from "../shared/runs/status.js";
-import { gridLevels } from "../shared/tokens/card_policy.js";
+import { gridLevels } from "../shared/tokens/card.js";
 import { PageEffects } from "../shared/tokens/page_effects.js";
 import { Controls } from "./controls.js";
 import { RecordingView } from "./recording.js";

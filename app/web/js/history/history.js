@@ -2,16 +2,15 @@
 
 import { askedFor, linkTo, openInTab, setAddress, showTab } from "../shared/address.js";
 import { makeApi, reasonOf, sendFile } from "../shared/api.js";
-import { button, chip, h, opensHere, setText, show, smallButton, whenSeen } from "../shared/dom.js";
+import {
+  button, chip, errorLine, h, opensHere, setText, show, showText, SITE, smallButton, whenSeen,
+} from "../shared/dom.js";
 import { exportMenu } from "../shared/download.js";
 import { emit, handOver, listen } from "../shared/events.js";
 import { count, modelName, whenText } from "../shared/format.js";
-import { askToDelete } from "../shared/forms/dialog.js";
-import { labelled } from "../shared/forms/form_parts.js";
-import { filePicker } from "../shared/forms/upload.js";
-import { errorLine, showText } from "../shared/message.js";
+import { askToDelete } from "../shared/forms/form.js";
+import { filePicker, labelled } from "../shared/forms/form_parts.js";
 import { copyChip } from "../shared/page_parts.js";
-import { SITE } from "../shared/site.js";
 
 const PAGE_SIZE = 30;
 

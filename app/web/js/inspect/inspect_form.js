@@ -3,9 +3,10 @@
 import { h, optionsOf, selectOf, setText, show } from "../shared/dom.js";
 import { count, whenText } from "../shared/format.js";
 import { RunForm } from "../shared/forms/form.js";
-import { choiceField, exampleChips, labelled, numberField, pillsField } from "../shared/forms/form_parts.js";
+import {
+  choiceField, exampleChips, labelled, numberField, pillsField, textFilePicker,
+} from "../shared/forms/form_parts.js";
 import { budgetFields, mechanismsField } from "../shared/forms/schedule_field.js";
-import { textFilePicker } from "../shared/forms/upload.js";
 import { glossed } from "../shared/glossary.js";
 import { recall, remember } from "../shared/memory.js";
 import { rowName } from "./inspect_rows.js";

@@ -1,14 +1,15 @@
 // The form of a job, made of the fields of its configuration: the policies that it measures or the name of the one
 // that it makes, a text, an estimate, and every setting. The browser keeps all of it.
 
-import { chip, h, setText, show } from "../shared/dom.js";
+import { chip, errorLine, h, setText, show, showText } from "../shared/dom.js";
 import { MISSING, modelName, whenText } from "../shared/format.js";
 import { CorpusPicker } from "../shared/forms/corpus_picker.js";
 import { JobForm } from "../shared/forms/form.js";
-import { checksField, choiceField, linesField, numberField, pillsField, textField, toggleField } from "../shared/forms/form_parts.js";
+import {
+  checksField, choiceField, linesField, numberField, pillsField, textField, toggleField,
+} from "../shared/forms/form_parts.js";
 import { roughly } from "../shared/jobs/job_list.js";
 import { recall, remember } from "../shared/memory.js";
-import { errorLine, showText } from "../shared/message.js";
 
 const BUDGETS_HINT = "One a line: 50 % attention · 70 % MLP · 8 bits, or a share of the bytes: 65 % compute";
 

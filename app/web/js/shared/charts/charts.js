@@ -1,12 +1,10 @@
 // The live charts: what each axis spent against its budget, and what that did to quality.
 // The arrays live here; a redraw is one Plotly.react, as often as the machine can afford.
 
-import { selectOf, setText, show, wait, whenThemeChanges } from "../dom.js";
+import { messageOf, selectOf, setText, show, wait, whenThemeChanges } from "../dom.js";
 import { glossed } from "../glossary.js";
 import { memory } from "../memory.js";
-import { messageOf } from "../message.js";
-import { QUALITY_VIEWS } from "./quality.js";
-import { emptySeries, extendSeries, spendChart } from "./series.js";
+import { emptySeries, extendSeries, QUALITY_VIEWS, spendChart } from "./series.js";
 
 const VIEW = "qualityView";
 const REDRAW_MS = 200;

@@ -1,11 +1,9 @@
 // Reports of a training as arrays over the minutes of work, and their charts. Any number may be
 // missing from a report: each line has its own x.
 
-import { h, wait, whenThemeChanges } from "../dom.js";
+import { h, messageOf, wait, whenThemeChanges } from "../dom.js";
 import { AXES, isNumber } from "../format.js";
-import { messageOf } from "../message.js";
-import { Figure, smallTitle } from "./plotly_chart.js";
-import { themeColour } from "./plotly.js";
+import { Figure, smallTitle, themeColour } from "./plotly_chart.js";
 
 class TrainSeries {
   constructor(id) {

@@ -2,11 +2,8 @@
 // is one's own machine.
 
 import { reasonOf, sendFile } from "../api.js";
-import { chip, h, optionsOf, selectOf, show } from "../dom.js";
-import { errorLine, showText } from "../message.js";
-import { SITE } from "../site.js";
-import { pillsField } from "./form_parts.js";
-import { filePicker } from "./upload.js";
+import { chip, errorLine, h, optionsOf, selectOf, show, showText, SITE } from "../dom.js";
+import { filePicker, pillsField } from "./form_parts.js";
 
 const { suffixes = [], maxUploadBytes = 0 } = SITE;
 const CORPUS_KINDS = {

@@ -1,9 +1,8 @@
 // Fields for a step's compute. The schedule: the fixed ones as pills, and one for
 // trained policies, which are chosen by name; its value is a kind, or "policy:NAME". Budget and mechanisms.
 
-import { h, optionsOf, selectOf, show } from "../dom.js";
+import { h, optionsOf, selectOf, show, SITE } from "../dom.js";
 import { AXES, MECHANISMS } from "../format.js";
-import { SITE } from "../site.js";
 import { pillsField, sliderField } from "./form_parts.js";
 
 export const POLICY_PREFIX = "policy:";

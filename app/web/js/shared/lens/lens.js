@@ -2,12 +2,11 @@
 // cache, and what the lowest levels would have done to the tokens that followed.
 
 import { reasonOf } from "../api.js";
-import { chip, h, setText, show, smallButton } from "../dom.js";
+import { chip, errorLine, h, setText, show, showText, smallButton } from "../dom.js";
 import { isNumber, nats } from "../format.js";
 import { glossed } from "../glossary.js";
 import { pillChoice } from "../forms/form_parts.js";
-import { errorLine, showText } from "../message.js";
-import { gridLevels, LEAST_TOP } from "../tokens/card_policy.js";
+import { gridLevels, LEAST_TOP } from "../tokens/card.js";
 import { tokenNodes } from "../tokens/token_text.js";
 import { lensScale, LevelPlot } from "./lens_plot.js";
 import { choiceNote, choiceTable, trailTable } from "./lens_tables.js";

@@ -4,7 +4,7 @@
 
 import { h, svg } from "../dom.js";
 import { isNumber, nats, probability } from "../format.js";
-import { levelText, nearest } from "../tokens/card_policy.js";
+import { levelText, nearest } from "../tokens/card.js";
 import { spokenText, tokenNodes } from "../tokens/token_text.js";
 import { choiceRanges } from "./lens_tables.js";
 

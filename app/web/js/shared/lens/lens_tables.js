@@ -3,7 +3,7 @@
 
 import { h, headRow, smallButton, uniqueId } from "../dom.js";
 import { AXES, fixed, isNumber, MISSING, nats, probability, signed } from "../format.js";
-import { levelText, nearest } from "../tokens/card_policy.js";
+import { levelText, nearest } from "../tokens/card.js";
 import { spokenText, tokenNodes } from "../tokens/token_text.js";
 
 // Neighbouring rows of one choice: their first and last place, and whether it is another than as taken.
