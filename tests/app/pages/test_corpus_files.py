@@ -106,9 +106,9 @@ def test_few_uploads_go_on_at_once() -> None:
         with pytest.raises(AppError, match="Your network already has 16 uploads"):
             held.enter_context(uploads._place(going, Holder(BEN, "192.0.2.1")))
         for number in range(SHARES.of_all - SHARES.of_address):
-            held.enter_context(uploads._place(going, Holder(f"b{number}", f"192.0.2.{number}")))
+            held.enter_context(uploads._place(going, Holder(f"b{number}", f"198.51.100.{number}")))
         with pytest.raises(AppError, match="This server already has 32 uploads"):
-            held.enter_context(uploads._place(going, Holder(BEN, "192.0.2.200")))
+            held.enter_context(uploads._place(going, Holder(BEN, "203.0.113.7")))
     assert going == []
 
 

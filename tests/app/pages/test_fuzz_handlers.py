@@ -100,7 +100,6 @@ class Things:
         "start_run": [DEFAULT_FORM],
         "start_inspection": [INSPECTION_SETTINGS],
         "start_job": list(LAB_VALUES.values()),
-        "estimate_job": list(LAB_VALUES.values()),
     }
     FIELDS: ClassVar[dict[str, list[Any]]] = {
         "corpus": CORPORA,

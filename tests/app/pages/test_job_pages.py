@@ -12,7 +12,6 @@ import pytest
 
 import sol_core.policy
 from app.pages.explore.handlers import HANDLERS as EXPLORE
-from app.pages.lab.estimate import BASE_MB, estimate
 from app.pages.lab.job_forms import EVALUATE_FORM, TASKS_FORM, TRAIN_FORM
 from app.pages.lab.jobs import HANDLERS as LAB
 from app.pages.shared.job_calls import JOBS, METRICS_PER_POLL
@@ -21,7 +20,7 @@ from sol_core.errors import ConfigError
 from sol_core.evaluation.config import EvaluationConfig
 from sol_core.fields import from_json
 from sol_core.tasks.config import TasksConfig
-from sol_core.training.config import PRESETS, GrpoConfig, TrainConfig
+from sol_core.training.config import PRESETS, TrainConfig
 from storage import TASKS_JOB
 from tests.app.page_calls import ANNA, Call, caller, sender
 from tests.support.job_samples import (
@@ -94,13 +93,6 @@ def test_a_training_that_cannot_be_is_refused(
     request = {"values": {}, "name": "x", "corpus": BUILTIN} | change
     assert words in call("start_job", kind="train", **request)["refused"]
     assert call("list_jobs", kind=None, limit=10)["jobs"] == []
-
-
-def test_the_estimate_says_what_is_wrong(call: Call) -> None:
-    assert call("estimate_job", kind="train", num_policies=0, values={})["seconds"] > 60
-    bad = call("estimate_job", kind="train", num_policies=0, values={"grpo.updates": None})
-    wanted = "a whole number from 0 to 10,000,000"
-    assert bad == {"problem": f"grpo.updates must be {wanted}, got nothing"}
 
 
 def test_reports_and_samples_come_once_and_in_pieces(call: Call, services: Services) -> None:
@@ -376,14 +368,3 @@ def test_levels_are_text_and_whole_bits_stay_whole() -> None:
 def test_bad_values_are_named(form: Any, values: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         form.config_of(values)
-
-
-def test_the_estimate_grows_with_the_work() -> None:
-    quick, standard, paper = (estimate(PRESETS[name]) for name in ("quick", "standard", "paper"))
-    assert quick.seconds < standard.seconds < paper.seconds
-    assert "Warm start" not in paper.phases
-    limited = estimate(dataclasses.replace(TrainConfig(), time_limit_minutes=2.0))
-    assert (limited.limited, limited.seconds) == (True, pytest.approx(120))
-    more = dataclasses.replace(TrainConfig(), grpo=GrpoConfig(rollouts=64))
-    assert estimate(more).memory_mb > standard.memory_mb > BASE_MB
-    assert estimate(more).phases["Rollouts (GRPO)"] > 3 * standard.phases["Rollouts (GRPO)"]
