@@ -54,7 +54,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name in ("push", "pull"):
         made[name].add_argument("repository", metavar="REPO", help=_REPOSITORY)
     made["push"].add_argument("--private", action="store_true", help="make a private repository")
-    made["pull"].add_argument("--revision", help="branch, tag or commit (default: main)")
     for name, action in made.items():
         if name in ("import", "pull"):
             action.add_argument("--name", dest="as_name", help="what to call it here")
@@ -166,7 +165,7 @@ class _Desk:
     def do_pull(self) -> _Answer:
         repository = self._args.repository
         wanted = self._args.as_name or repository.rpartition("/")[2]
-        name = self._files.pull(repository, wanted, self._model(), revision=self._args.revision)
+        name = self._files.pull(repository, wanted, self._model())
         return self._taken(name)
 
     def do_push(self) -> _Answer:

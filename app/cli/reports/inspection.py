@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 
 from app.cli.reports.generation import legend
-from app.cli.terminal import ColourDepth, escape, paint, share, table
+from app.cli.terminal import ColourDepth, escape, paint, table
 from sol_core.actions import SHORT_AXES
 from sol_core.inspection.records import (
     InspectedToken,
@@ -26,17 +26,13 @@ LISTED = 5
 def coloured_text(
     start: InspectionStart,
     tokens: Sequence[InspectedToken],
-    axis: str,
     depth: ColourDepth,
 ) -> str:
     """The scored text coloured by the last schedule; nothing where there are no colours."""
     if depth == "none":
         return ""
-    painted = [
-        paint(token.text, share(axis, token.rows[-1].action, token.rows[-1].nll), depth)
-        for token in tokens
-    ]
-    scale = legend(axis, depth).rstrip()
+    painted = [paint(token.text, token.rows[-1].action.net_keep_rate, depth) for token in tokens]
+    scale = legend(depth).rstrip()
     return escape(start.prefix_text) + "".join(painted) + f"\n\n{scale} ({start.rows[-1]})\n\n"
 
 
