@@ -1,4 +1,4 @@
-"""Terminal output of ``inspect``: the coloured text, the schedules side by side, lists.
+"""Terminal output of ``inspect``: the coloured text, the schedules side by side.
 
 Standard library only; no tensor comes here.
 """
@@ -17,10 +17,7 @@ from sol_core.inspection.records import (
     InspectionStart,
     RowReport,
     RowTotals,
-    TokenPlace,
 )
-
-LISTED = 5
 
 
 def coloured_text(
@@ -37,19 +34,13 @@ def coloured_text(
 
 
 def report_text(start: InspectionStart, end: InspectionEnd) -> str:
-    """Totals per schedule, spend by kind of token, and the lists."""
+    """Totals per schedule and spend by kind of token; the tokens that stand out are in the JSON."""
     lines = [
         f"{end.num_tokens:,} tokens scored after {len(start.prefix):,} read densely; measured "
         f"{end.tokens_per_s:.1f} tokens/s, {len(start.rows)} rows a step",
         *_totals(end.rows),
     ]
     if end.report is not None:
-        lines += ["", "least confident: the tokens to which dense gave the least probability"]
-        lines += [
-            f"  {_token(place)}  p = {100 * math.exp(-place.nll):.2g} %, "
-            f"entropy {place.entropy:.2f} nats"
-            for place in end.report.least_confident[:LISTED]
-        ]
         for row in end.report.rows:
             lines += ["", *_row(row)]
     return "\n".join(lines) + "\n"
@@ -94,21 +85,4 @@ def _row(row: RowReport) -> list[str]:
         for axis, values in row.correlation.items()
     )
     lines.append(f"  rank correlation of spend with dense surprisal and entropy: {pairs}")
-    lines.append("  under-served: lost most against dense")
-    lines += [
-        f"    {_token(place)}  lost {place.loss:.2f} nats (KL {place.kl:.2f}) at a mean spend "
-        f"of {100 * place.spend:.0f} %"
-        for place in row.under_served[:LISTED]
-    ] or ["    none"]
-    lines.append("  over-served: another schedule spent less here and stayed at dense")
-    lines += [
-        f"    {_token(place)}  {place.spend:.2f} against {place.cheaper_spend:.2f} of "
-        f"{place.cheaper} (KL {place.cheaper_kl:.3f})"
-        for place in row.over_served[:LISTED]
-    ] or ["    none"]
     return lines
-
-
-def _token(place: TokenPlace) -> str:
-    shown = escape(place.text).replace("\n", "\\n").replace("\t", "\\t")
-    return f"{place.index:5}  {shown!r:16}"
