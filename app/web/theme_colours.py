@@ -49,7 +49,6 @@ _COLOURS = {
     "track": ("#e8e8e4", "#262d36"),  # the unfilled part of a lane
     "kl": ("#a3297a", "#f08cc8"),
     "surprisal": ("#6b7480", "#8f9aa8"),
-    "perplexity": ("#16191d", "#f1f3f5"),
     "good": ("#0b6b4c", "#4fd1a1"),
     "bad": ("#b3261e", "#ff8a80"),
     # The ends of a difference, as they are tinted into the panel.

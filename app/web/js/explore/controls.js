@@ -4,9 +4,9 @@ import { chip, h, setText, show, uniqueId } from "../shared/dom.js";
 import { count, percent, sentence, spendText } from "../shared/format.js";
 import { RunForm } from "../shared/forms/form.js";
 import {
-  choiceField, exampleChips, linesField, numberField, promptField, textFilePicker, toggleField,
+  exampleChips, linesField, numberField, promptField, textFilePicker, toggleField,
 } from "../shared/forms/form_parts.js";
-import { budgetFields, mechanismsField, scheduleField } from "../shared/forms/schedule_field.js";
+import { budgetFields, scheduleField, stepFields } from "../shared/forms/schedule_field.js";
 import { glossed } from "../shared/glossary.js";
 import { memory, recall, remember } from "../shared/memory.js";
 
@@ -116,13 +116,7 @@ function advancedFields(mostTokens) {
     top_p: numberField({ label: "Top-p", min: 0, max: 1, step: "any", hint: "1 keeps all." }),
     repetition_penalty: numberField({ label: "Repetition penalty", min: 0, step: "any",
       hint: "1 is off." }),
-    seed: numberField({ label: "Seed", hint: "Of sampling and of the random schedule." }),
-    episode_steps: numberField({ label: "Episode length", min: 1,
-      hint: "Steps of an [[episode]], after which schedules start again." }),
-    quant_site: choiceField({ label: "Quantisation site",
-      choices: { mlp_output: "MLP output", mlp_input: "MLP input" },
-      hint: "[[quantisation site|Where]] activations are rounded; papers report the output." }),
-    grid: mechanismsField(),
+    ...stepFields("Of sampling and of the random schedule."),
     ignore_end_of_text: toggleField({ label: "Ignore end of text",
       hint: "Go on to the token limit." }),
     stop: linesField({ label: "Stop strings",

@@ -151,7 +151,7 @@ const keyOf = (name) => (name === OWN ? OWN
   : ["dense", "static"].find((kind) => kind === name || SITE.schedules[kind] === name) ?? "side");
 
 const LINES = {
-  [OWN]: (colour) => ({ color: colour("perplexity"), width: 2 }),
+  [OWN]: (colour) => ({ color: colour("text"), width: 2 }),
   dense: (colour) => ({ color: colour("text"), width: 1.5, dash: "dot" }),
   static: (colour) => ({ color: colour("channels"), width: 1.5, dash: "dash" }),
   side: (colour) => ({ color: colour("bits"), width: 1.5, dash: "dash" }),
@@ -172,7 +172,7 @@ const againstDense = viewOf("dense", {
   keys: [
     { id: "kl", name: "KL to the full model", colour: "kl", dash: "bars" },
     { id: "klMean", name: "Mean so far", colour: "kl" },
-    { id: "other", name: "Not the full model's choice", colour: "perplexity", dash: "dots", isKnown: (data) => data.hasChoice },
+    { id: "other", name: "Not the full model's choice", colour: "text", dash: "dots", isKnown: (data) => data.hasChoice },
   ],
   unit: "KL, nats",
   traces: (data, colour) => [
@@ -185,7 +185,7 @@ const againstDense = viewOf("dense", {
     // A dot on a token's own KL, if another token than dense's comes first.
     data.hasChoice && { meta: "other", x: data.other.x, y: data.other.kl, customdata: data.other.kept, mode: "markers",
       hovertemplate: "Not the full model's choice, which was kept %{customdata:.1f} % of the time so far<extra></extra>",
-      marker: { color: colour("perplexity"), size: 7 } },
+      marker: { color: colour("text"), size: 7 } },
   ].filter(Boolean),
 });
 
@@ -200,7 +200,7 @@ function scoreLines(data, colour) {
 
 const has = (id) => (data) => Object.keys(data.rows).some((name) => keyOf(name) === id);
 const SCORE_KEYS = [
-  { id: OWN, name: "This run, so far", colour: "perplexity" },
+  { id: OWN, name: "This run, so far", colour: "text" },
   { id: "dense", name: "Full model", colour: "text", dash: "dots", isKnown: has("dense") },
   { id: "static", name: "Static", colour: "channels", dash: "dash", isKnown: has("static") },
   { id: "side", name: "Other rows", colour: "bits", dash: "dash", isKnown: has("side") },
