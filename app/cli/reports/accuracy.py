@@ -24,7 +24,7 @@ def tasks_table(result: dict[str, Any]) -> str:
     for task in result["tasks"]:
         chance = f"chance {100 * task['chance']:.1f}"
         title = f"{task['task']}: {task['questions']} questions, {chance}"
-        lines += ["", *_scored(title, task)]
+        lines += ["", *_scored(title, task), *_recalled(task)]
     for pooled in result["pooled"]:
         title = f"{', '.join(pooled['tasks'])}: {pooled['questions']} questions together"
         lines += ["", *_scored(title, pooled)]
@@ -63,6 +63,26 @@ def _scored(title: str, scored: dict[str, Any]) -> list[str]:
             )
     dense = _percent(scored["dense"]["accuracy"])
     return [f"{title}, dense {dense}", *table(_SCORED, rows, "<<>>>>><")]
+
+
+def _recalled(task: dict[str, Any]) -> list[str]:
+    """A line for every method on recall: points over dense, answers written, kinds of question."""
+    kinds = task.get("kinds")
+    if not kinds:
+        return []
+    head = ("  ", "", "over dense, points", "wrote the answer, %", *(k["kind"] for k in kinds))
+    dense = (f"{100 * kind['dense']:.1f}" for kind in kinds)
+    rows = [("  ", "dense", "", _wrote(task["dense"]), *dense)]
+    for at, budget in enumerate(task["budgets"]):
+        for place, (name, method) in enumerate(budget["methods"].items()):
+            asked = "  " if place else f"  {budget_label(budget['requested'])}"
+            right = (f"{100 * kind['budgets'][at][name]:.1f}" for kind in kinds)
+            rows.append((asked, name, _points(method["over_dense"]), _wrote(method), *right))
+    return table(head, rows, f"<<{'>' * (len(head) - 2)}")
+
+
+def _wrote(method: dict[str, Any]) -> str:
+    return _percent(method["written"]["holds"]) if method["written"] else ""
 
 
 def _gains_over_static(budget: dict[str, Any]) -> dict[str, tuple[Gain, Gain]]:

@@ -344,7 +344,9 @@ def test_a_policy_goes_to_the_hub_and_comes_back(
     hub: HubStandIn,
     stored: str,
     caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
     caplog.set_level("DEBUG")
     address = files.push(stored, "me/mine", private=True, endpoint=hub.url)
     assert address == f"{hub.url}/me/mine"
@@ -352,6 +354,10 @@ def test_a_policy_goes_to_the_hub_and_comes_back(
     name = files.pull("me/mine", "pulled", MODEL, endpoint=hub.url)
     assert held(data_dir.policies / name).keys() == {*FILES, "notes.json"}
     assert (data_dir.policies / name / WEIGHTS).read_bytes() == FILES[WEIGHTS]
+    assert hub.tokens == {"hf_secret"}
+    assert "hf_secret" not in caplog.text
+    kept = b"".join(path.read_bytes() for path in data_dir.root.rglob("*") if path.is_file())
+    assert b"hf_secret" not in kept
     assert not any(path.startswith(".") for path in leftovers(data_dir))
 
 
