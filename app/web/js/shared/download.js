@@ -1,7 +1,7 @@
 // Files for the user to keep: a menu of forms, and the browser's own way to save what it is given.
 
 import { reasonOf } from "./api.js";
-import { chip, h, show, uniqueId } from "./dom.js";
+import { chip, h, messageOf, show, uniqueId } from "./dom.js";
 
 export function saveFile(name, blob) {
   const address = URL.createObjectURL(blob);
@@ -42,6 +42,19 @@ export function menu(label, items, spoken) {
     },
     onfocusout: (event) => event.currentTarget.contains(event.relatedTarget) || set(false) },
   opener, list);
+}
+
+// Saves what has a title as an image: image(form) gives the data URL.
+export function imageMenu(title, image, fail) {
+  const stem = title.toLowerCase().replace(/[^a-z0-9]+/g, "-");
+  const items = ["png", "svg"].map((form) => ({ label: form.toUpperCase(), run: async () => {
+    try {
+      saveFile(`${stem}.${form}`, blobOf(await image(form)));
+    } catch (error) {
+      fail(messageOf(error));
+    }
+  } }));
+  return menu("Save", items, `${title}: save as an image`);
 }
 
 const EXPORT_FORMS = { html: ["Web page", "to look at anywhere, offline"], json: ["JSON", "everything; can be imported"],
