@@ -246,7 +246,7 @@ PRESETS: dict[str, TrainConfig] = {
         ),
     ),
 }
-# How long a preset takes on two CPU cores, minutes, by the estimate of app/pages/lab/estimate.py.
+# How long a preset takes on two CPU cores, minutes.
 NOMINAL_MINUTES = {"quick": 7.0, "standard": 19.0, "share": 39.0, "paper": 135.0}
 
 

@@ -27,6 +27,14 @@ class HttpPage(PageClient):
         assert "refused" not in answer, answer
         return str(answer["run_id"])
 
+    def send(self, kind: str, name: str, data: bytes) -> Answer:
+        """Upload a file."""
+        asked = {"kind": kind, "owner": self.owner, "name": name}
+        kind_of_data = {"Content-Type": "application/octet-stream"}
+        place = "/gradio_api/sol-upload"
+        answer = self._http.post(place, params=asked, content=data, headers=kind_of_data)
+        return dict(answer.raise_for_status().json())
+
     def poll(self, run_id: str, tab: str = "explore") -> Answer:
         return self.call(tab, "poll_run", run_id=run_id, cursor=0)
 

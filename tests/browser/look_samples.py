@@ -12,9 +12,8 @@ from sol_core.fields import from_json
 from tests.browser.conftest import Server
 from tests.support.fake_engine import WORDS, FakeEngine
 
-__all__ = ["LOOK_BITS", "choice_at", "look_into", "looking"]
+__all__ = ["choice_at", "look_into", "looking"]
 
-LOOK_BITS = 8  # of the joint grid
 _OTHERS = ((0.15, 900, " <b>sea"), (0.35, 901, " town"))  # chosen below this share of the axis
 
 
@@ -28,9 +27,7 @@ def choice_at(share: float, token: dict[str, Any]) -> dict[str, Any]:
     return known | {"probability": 0.2 + share / 2}
 
 
-def look_into(
-    event: dict[str, Any], following: int, grid: ActionGrid
-) -> tuple[dict[str, Any], list[Any]]:
+def look_into(event: dict[str, Any], following: int, grid: ActionGrid) -> dict[str, Any]:
     """What a model might have seen in a token: the worse the less of dense it spends.
 
     On bits every level chooses the run's own token.
@@ -38,7 +35,6 @@ def look_into(
     Args:
         following: tokens after it, at least 3.
         grid: the run's.
-    Returns: the view, and the joint grid.
     """
     taken = Action(**event["action"])
 
@@ -63,15 +59,7 @@ def look_into(
         for name in ("taken", *AXIS_FIELDS)
     ]
     view = {"index": event["index"], "taken": row(taken, 0.5), "dense": row(DENSE, 1.0)}
-    view |= {"axes": axes, "trails": trails, "replayed": None}
-    plane = [
-        [
-            row(Action(keep, ratio, LOOK_BITS), keep * ratio, keep * ratio)
-            for ratio in grid.channel_keep_ratios
-        ]
-        for keep in grid.keep_fractions
-    ]
-    return view, plane
+    return view | {"axes": axes, "trails": trails, "replayed": None}
 
 
 def looking(serve: Callable[..., Server], tokens: Sequence[str] = WORDS) -> Server:
@@ -84,8 +72,7 @@ def looking(serve: Callable[..., Server], tokens: Sequence[str] = WORDS) -> Serv
         (run_id, _), asked = question.keywords["key"], question.keywords["ask"]
         run = server.services.store.runs.get(run_id)
         event = server.services.store.runs.events(run_id)[asked.keywords["index"]]
-        view, plane = look_into(event, 16, from_json(GenerationConfig, run.config).grid)
-        return plane if asked.func.__name__ == "_plane" else view
+        return look_into(event, 16, from_json(GenerationConfig, run.config).grid)
 
     server.services.runs.ask = ask  # type: ignore[assignment]  # a stand-in
     return server

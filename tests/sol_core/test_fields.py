@@ -154,7 +154,7 @@ def test_actions_budgets_and_grids_have_every_axis_in_order() -> None:
     assert DENSE.as_tuple() == Budget().as_tuple() == tuple(axis.dense for axis in AXES)
     assert DENSE.shares() == (1,) * len(AXES)
     for axis in AXES:
-        assert getattr(LIGHT, axis.key).startswith("#")
+        assert LIGHT[axis.key].startswith("#")
         for value in axis.measured:
             axis.check(value, whole=True)
 

@@ -10,8 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.cli.reports.generation import until_stop
-from app.cli.terminal import COLOUR_AXES, ColourDepth, colour_depth, escape, paint, share
-from sol_core.actions import DENSE, Action
+from app.cli.terminal import ColourDepth, colour_depth, escape, paint
 from sol_core.config import GenerationConfig
 from sol_core.events import FinishEvent
 from sol_core.generation.sampling import TextUntil
@@ -59,13 +58,6 @@ def test_paint_resets_before_every_newline() -> None:
     assert "38;2;255;255;255" in paint("a", 0.0, "24bit")
     assert paint("a", 0.0, "256").startswith("\x1b[48;5;")
     assert "\x1b]" not in paint("\x1b]0;x", 0.3, "24bit")
-
-
-def test_share_is_dense_at_one() -> None:
-    assert {share(axis, DENSE, surprisal=99.0) for axis in COLOUR_AXES} == {1.0}
-    shares = {"keep": 0.2, "channels": 0.4, "bits": 0.5, "surprisal": 0.0, "spend": 1.1 / 3}
-    for axis in COLOUR_AXES:
-        assert share(axis, Action(0.2, 0.4, 8), 0.0) == pytest.approx(shares[axis])
 
 
 @settings(deadline=None, max_examples=200)

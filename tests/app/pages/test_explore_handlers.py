@@ -191,21 +191,3 @@ def test_a_fork_names_its_parent_and_the_token_in_which_it_parts(
     fork = runs.create(ANNA, "The sea", "m", "static", config, parent=parent).id
     rows = {row["id"]: row["fork"] for row in call("list_runs", query="", limit=9)["runs"]}
     assert rows == {parent: None, fork: {"parent": parent, "index": 2}}
-
-
-def test_filters_combine_with_each_other_and_the_search(services: Services, call: Call) -> None:
-    for title, schedule in (("Sea", "dense"), ("Sea", "static"), ("Hill", "static")):
-        services.store.runs.create(ANNA, f"{title} {schedule}", "m", schedule, {})
-    services.store.runs.create(ANNA, "Sea inspected", "m", "dense, static", {}, "inspection")
-
-    def titles(query: str = "", **asked: Any) -> list[str]:
-        found = call("list_runs", query=query, limit=30, **asked)
-        return [row["title"] for row in found["runs"]]
-
-    assert titles(kind="inspection") == ["Sea inspected"]
-    assert titles(kind="generation", schedule="static") == ["Hill static", "Sea static"]
-    assert titles("sea", kind="generation", schedule="static") == ["Sea static"]
-    assert titles(schedule="dense") == ["Sea inspected", "Sea dense"]
-    assert len(titles(kind=None, schedule=None)) == 4
-    for wrong in ({"kind": "dream"}, {"schedule": "a, b"}, {"kind": ["run"]}):
-        assert "must be one of" in call("list_runs", query="", limit=30, **wrong)["refused"]

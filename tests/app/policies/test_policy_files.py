@@ -71,7 +71,6 @@ def leftovers(data_dir: DataDir) -> list[str]:
 def test_folders_and_zips_come_back_as_they_were(
     files: PolicyFiles, library: PolicyLibrary, data_dir: DataDir, stored: str, tmp_path: Path
 ) -> None:
-    library.tag(stored, ["Best"])
     for target in (tmp_path / "out.zip", tmp_path / "out" / "folder"):
         files.write(stored, target)
         name = files.read(target, "copy of it", MODEL)
@@ -233,7 +232,6 @@ def test_another_models_policy(files: PolicyFiles, tmp_path: Path) -> None:
 def test_a_former_name_still_finds_it(
     library: PolicyLibrary, data_dir: DataDir, stored: str
 ) -> None:
-    library.tag(stored, ["a"])
     library.rename(stored, "better")
     library.rename("better", "best one")
     assert library.names() == ["default", "best one"]
@@ -241,15 +239,13 @@ def test_a_former_name_still_finds_it(
         assert library.resolve(name) == library.resolve_name(name) == data_dir.policies / "best one"
     policy = library.get("better")
     assert policy.all_names == ("best one", "better", "mine")
-    assert policy.notes.tags == ("a",)
     shutil.copytree(SHIPPED_FOLDER, data_dir.policies / "mine")
     assert library.resolve("mine") == data_dir.policies / "mine"  # a name in use comes first
     library.rename("best one", "better")
     assert [one.name for one in library.get("better").notes.former_names] == ["best one", "mine"]
     # What is changed is named by its name of today.
-    for change in (library.delete, lambda name: library.tag(name, [])):
-        with pytest.raises(PolicyNotFoundError):
-            change("best one")
+    with pytest.raises(PolicyNotFoundError):
+        library.delete("best one")
 
 
 @pytest.mark.parametrize(
@@ -271,16 +267,11 @@ def test_names_that_cannot_be(
     assert set(library.names()) == {"default", "mine", "other"}
 
 
-def test_tags(library: PolicyLibrary, data_dir: DataDir, stored: str) -> None:
-    assert library.tag(stored, [" Novel", "best", "", "BEST"]) == ("best", "novel")
-    assert library.get(stored).notes.tags == ("best", "novel")
-    for tags in (["a b"], ["-x"], ["x" * 31], ["<b>"], [str(number) for number in range(13)]):
-        with pytest.raises(AppError, match=r"is no tag|at most 12 tags"):
-            library.tag(stored, tags)
-    for change in (lambda: library.tag("default", []), lambda: library.rename("default", "x")):
-        with pytest.raises(AppError, match="came with the program cannot be"):
-            change()
-    assert library.tag(stored, []) == ()
+def test_the_shipped_one_keeps_its_name_and_notes_come_back(
+    library: PolicyLibrary, data_dir: DataDir, stored: str
+) -> None:
+    with pytest.raises(AppError, match="came with the program cannot be"):
+        library.rename("default", "x")
     notes = PolicyNotes(("a",), (FormerName("b", "2026-01-01T00:00:00+00:00"),), "c")
     write_notes(data_dir.policies / "mine", notes)
     assert read_notes(data_dir.policies / "mine") == notes
@@ -353,13 +344,14 @@ def test_a_policy_goes_to_the_hub_and_comes_back(
     hub: HubStandIn,
     stored: str,
     caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    library.tag(stored, ["own"])
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
     caplog.set_level("DEBUG")
-    address = files.push(stored, "me/mine", private=True, token="hf_secret", endpoint=hub.url)
+    address = files.push(stored, "me/mine", private=True, endpoint=hub.url)
     assert address == f"{hub.url}/me/mine"
     assert hub.repositories["me/mine"] == FILES  # the notes stay here
-    name = files.pull("me/mine", "pulled", MODEL, token="hf_secret", endpoint=hub.url)
+    name = files.pull("me/mine", "pulled", MODEL, endpoint=hub.url)
     assert held(data_dir.policies / name).keys() == {*FILES, "notes.json"}
     assert (data_dir.policies / name / WEIGHTS).read_bytes() == FILES[WEIGHTS]
     assert hub.tokens == {"hf_secret"}
@@ -402,8 +394,7 @@ def test_the_whole_way_on_the_command_line(run: RunCommand, store: Store, tmp_pa
     done = run("policies", "import", str(out))
     assert done.out == "took in p: for smollm2-135m-instruct, 1,129,009 parameters\n"
     made = json.loads(run("policies", "import", str(out), "--name", "q", "--json").out)
-    assert (made["name"], made["quant_site"], made["tags"]) == ("q", "mlp_output", [])
-    assert run("policies", "tag", "q", "B", "a").out == "q has a, b\n"
+    assert (made["name"], made["quant_site"]) == ("q", "mlp_output")
     assert run("policies", "rename", "q", "r").out == "q is now r\n"
     evaluation(store, "r")
     shown = json.loads(run("policies", "show", "q", "--json").out)

@@ -137,7 +137,7 @@ def test_no_two_levels_of_a_grid_have_one_tint(grid: ActionGrid) -> None:
 @THEMES
 @pytest.mark.parametrize("bin_index", range(DIFFERENCE_BINS))
 def test_token_text_is_readable_on_every_difference(palette: Palette, bin_index: int) -> None:
-    assert contrast(Rgb.parse(palette.text), difference_tint(bin_index, palette)) >= 4.5
+    assert contrast(Rgb.parse(palette["text"]), difference_tint(bin_index, palette)) >= 4.5
 
 
 def test_the_pages_load_nothing_from_elsewhere() -> None:
@@ -158,7 +158,7 @@ def test_the_pages_load_nothing_from_elsewhere() -> None:
 
 
 def test_no_script_parses_text_as_html() -> None:
-    assert len(MODULES) > 80
+    assert len(MODULES) > 60
     for name, source in MODULES.items():
         assert not PARSES_HTML.search(source), name
 

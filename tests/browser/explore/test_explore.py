@@ -87,17 +87,16 @@ def test_other_measures_come_on_request_and_say_whose_text_they_score(
     visitor, panel = after_forty_tokens(serve, visit)
     note = panel.locator(".sol-chart-note")
     expect(note).to_be_hidden()
-    measure(visitor).select_option("Perplexity")
+    measure(visitor).select_option("Surprisal")
     expect(note).to_contain_text("which favours its own row")
-    comes_to(lambda: keys(panel), ["This run, so far", "Full model"])
-    comes_to(lambda: list(lines(panel)), ["own", "dense"])
+    comes_to(lambda: keys(panel), ["Each token", "This run, so far", "Full model"])
+    comes_to(lambda: list(lines(panel)), ["surprisal", "own", "dense"])
     drawn = lines(panel)
     assert drawn["own"][-1] != drawn["dense"][-1]
     visitor.page.reload()
     expect(visitor.tokens).to_have_count(40)
-    expect(measure(visitor)).to_have_value("perplexity")
+    expect(measure(visitor)).to_have_value("surprisal")
     panel = quality(visitor)
-    measure(visitor).select_option("Surprisal")
     comes_to(lambda: list(lines(panel)), ["surprisal", "own", "dense"])
 
 

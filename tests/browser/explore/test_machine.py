@@ -77,7 +77,9 @@ def pixels(page: Page, cells: int) -> list[list[tuple[int, ...]]]:
 
 def expect_drawn(page: Page, cells: int, levels: list[list[int]], palette: Palette = LIGHT) -> None:
     """Every page has the colour of its level: dark, two in between, lit."""
-    dark, lit = (tuple(map(round, Rgb.parse(one))) for one in (palette.track, palette.attention))
+    dark, lit = (
+        tuple(map(round, Rgb.parse(one))) for one in (palette["track"], palette["attention"])
+    )
 
     def ends() -> tuple[set[Any], set[Any]]:
         found = by_level(levels, pixels(page, cells))

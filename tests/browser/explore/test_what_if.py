@@ -190,7 +190,7 @@ def test_neighbouring_levels_of_one_token_are_one_row_and_others_are_marked(
     assert "Attentionchanges at 20, 40 %" in headings
     assert "Bitsthe same at every level" in headings
 
-    # The curves name the token of each level, and the joint grid marks another one.
+    # The curves name the token of each level.
     strips = panel.locator(".sol-lens-strip").evaluate_all(
         "(all) => all.map((one) => [...one.children].map((part) => part.style.cssText))"
     )
@@ -202,7 +202,3 @@ def test_neighbouring_levels_of_one_token_are_one_row_and_others_are_marked(
     plot.press("ArrowRight")
     plot.press("ArrowRight")
     expect(plot).to_have_attribute("aria-valuetext", re.compile("^20 %: .*would choose town$"))
-    panel.locator("summary", has_text="Joint grid").click()
-    rows = panel.locator(".is-plane tbody tr")
-    expect(rows.last.locator("td").first).to_have_class(re.compile("is-other"))
-    expect(rows.first.locator("td").last).not_to_have_class(re.compile("is-other"))

@@ -46,40 +46,6 @@ def add(
     runs.finish(run_id, "finished")
 
 
-def test_filters_are_in_the_address_and_combine_with_the_search(serve: Serve, visit: Visit) -> None:
-    server = serve()
-    for prompt, schedule in (("Sea", "dense"), ("Sea", "static"), ("Hill", "static")):
-        add(server, f"{prompt} {schedule}", schedule)
-    add(server, "Sea inspected", "dense, static", kind="inspection")
-    visitor = visit(server)
-    visitor.tab("History")
-    page = visitor.page
-    titles = page.locator(".sol-history-title")
-    kind, schedule = (page.get_by_role("group", name=name) for name in ("Kind", "Schedule"))
-    expect(titles).to_have_count(4)
-    schedule.get_by_text("Static", exact=True).click()
-    expect(titles).to_have_text(["Sea inspected", "Hill static", "Sea static"])
-    kind.get_by_text("Runs", exact=True).click()
-    expect(titles).to_have_text(["Hill static", "Sea static"])
-    page.get_by_label("Search").fill("sea")
-    expect(titles).to_have_text(["Sea static"])
-    page.wait_for_url("**search=sea**")
-    address = page.url.removeprefix(server.url)
-    assert "kind=generation" in address
-    assert "schedule=static" in address
-    page.goto(server.url + address)
-    expect(titles).to_have_text(["Sea static"])
-    expect(kind.get_by_label("Runs")).to_be_checked()
-    expect(schedule.get_by_label("Static")).to_be_checked()
-    schedule.get_by_text("Random", exact=True).click()
-    empty = page.get_by_text("No run matches: Runs, Random, prompt with “sea”.")
-    expect(empty).to_be_visible()
-    page.get_by_role("button", name="Clear filters").click()
-    expect(titles).to_have_count(4)
-    expect(page.get_by_label("Search")).to_have_value("")
-    assert page.url.removeprefix(server.url) == "?tab=history"
-
-
 def test_runs_are_listed_searched_and_opened_as_they_were(serve: Serve, visit: Visit) -> None:
     visitor = visit(serve(FakeEngine(step_s=0.001)))
     first = generate(visitor, "About the sea", 15)
@@ -250,3 +216,26 @@ def test_what_a_tab_shows_unasked_is_named_and_stays_when_something_newer_comes(
         assert "benchmark" not in page.url
     page.goto(f"{start}?tab=benchmark")
     expect(shown).to_contain_text("A newer one")
+
+
+def test_an_address_carries_what_its_room_needs(serve: Serve, visit: Visit) -> None:
+    visitor = visit(serve(FakeEngine(step_s=0.001)))
+    page = visitor.page
+    run_id = generate(visitor, "About the sea", 15)
+    visitor.tokens.nth(3).click()
+    expect(page).to_have_url(re.compile("token=4"))
+    visitor.tab("History")
+    expect(page).to_have_url(re.compile(r"\?tab=history$"))
+    visitor.tab("Explore")
+    expect(page).to_have_url(re.compile(f"run={run_id}&token=4"))
+    expect(visitor.tokens).to_have_count(15)
+    page.go_back()
+    page.go_back()
+    expect(page).to_have_url(re.compile(f"run={run_id}"))
+    page.go_forward()
+    expect(page).to_have_url(re.compile(r"\?tab=history$"))
+    page.goto(f"{page.url}&run={run_id}")  # of an older release
+    expect(page).to_have_url(re.compile(r"\?tab=history$"))
+    visitor.tab("Explore")
+    expect(page).to_have_url(re.compile(f"run={run_id}"))
+    expect(visitor.tokens).to_have_count(15)

@@ -201,12 +201,6 @@ def test_a_click_shows_three_curves_and_what_followed(server: Server, visit: Vis
     rows = panel(visitor).locator(".sol-heat-table tbody tr")
     expect(rows).to_have_count(4)
     assert rows.first.locator("td").count() == 16 + 1
-    panel(visitor).locator("summary", has_text="Joint grid").click()
-    cells = panel(visitor).locator(".is-plane .sol-heat")
-    expect(cells).to_have_count(11 * 15, timeout=WARM_UP_MS)
-    expect(panel(visitor).locator(".is-plane .is-taken")).to_have_count(1)
-    panel(visitor).get_by_label("At", exact=True).select_option("5")
-    expect(panel(visitor).locator(".is-plane .is-taken")).to_have_count(0)
 
     visitor.tokens.nth(TOKENS - 1).click()
     expect(panel(visitor)).to_contain_text(f"token {TOKENS}")

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import json
 import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.conftest import Server, Visitor
@@ -65,9 +63,6 @@ def test_a_run_is_exported_by_keyboard_looked_at_offline_and_imported(
     assert html.name == "run-is-script-title-safe.html"
     page.get_by_role("button", name="Export", exact=True).click()
     document = saved(page, page.get_by_role("button", name="JSON").click, tmp_path)
-    page.get_by_role("button", name="Spend against budget: save as an image").click()
-    item = page.locator(".sol-menu-list:visible").get_by_role("button", name="SVG")
-    assert saved(page, item.click, tmp_path).read_text().startswith("<svg")
 
     # The page explains itself without server and network, and runs nothing but its own script.
     alone, problems = offline(chromium, html, color_scheme="dark")
@@ -80,7 +75,7 @@ def test_a_run_is_exported_by_keyboard_looked_at_offline_and_imported(
     expect(alone.locator(".sol-card")).to_contain_text("token 2")
     alone.keyboard.press("Escape")  # it may lie over the colours' pills
     alone.get_by_role("radio", name="Surprisal").check(force=True)
-    alone.get_by_label("Quality: measure").select_option("Perplexity")
+    alone.get_by_label("Quality: measure").select_option("Surprisal")
     expect(alone.get_by_text("All rows score the text that this run wrote")).to_be_visible()
     ended(alone, problems)
 
@@ -171,7 +166,7 @@ def test_a_comparison_goes_out_and_is_looked_at_offline(
     ended(alone, problems)
 
 
-def test_policies_go_out_come_back_are_renamed_tagged_and_deleted(
+def test_policies_go_out_come_back_are_renamed_and_deleted(
     serve: Serve, visit: Visit, tmp_path: Path
 ) -> None:
     visitor = visit(serve())
@@ -179,8 +174,8 @@ def test_policies_go_out_come_back_are_renamed_tagged_and_deleted(
     visitor.tab("Policies")
     name = page.locator(".sol-policy-name")
     expect(name).to_have_text("default")
-    page.get_by_role("button", name="Export default").click()
-    archive = saved(page, page.locator(".sol-policies .sol-menu-list button").first.click, tmp_path)
+    export = page.locator(".sol-policies").get_by_role("button", name="Export")
+    archive = saved(page, export.click, tmp_path)
     import_file(page, archive, "Import a zip")
     expect(name).to_have_text("default-2")
     page.get_by_role("button", name="Rename").click()
@@ -192,10 +187,6 @@ def test_policies_go_out_come_back_are_renamed_tagged_and_deleted(
     page.keyboard.press("Enter")
     expect(name).to_have_text("mine")
     expect(page).to_have_url(re.compile("policy=mine"))
-    page.get_by_role("button", name="Tags").click()
-    page.get_by_role("textbox", name="Tags").fill("novel, Best")
-    page.get_by_role("button", name="Save", exact=True).click()
-    expect(page.locator(".sol-status .sol-tag")).to_have_text(["best", "novel"])
     visitor.tab("Explore")
     expect(page.locator(".sol-explore select option").filter(has_text="mine")).to_have_count(1)
     page.go_back()
@@ -207,34 +198,3 @@ def test_policies_go_out_come_back_are_renamed_tagged_and_deleted(
     archive.write_bytes(b"no zip")
     import_file(page, archive, "Import a zip")
     expect(alert).to_contain_text("no zip")
-
-
-def swatches(page: Page) -> set[tuple[int, ...]]:
-    """Colours that the tokens on show have."""
-    found: list[str] = page.evaluate(
-        """[...document.querySelectorAll('.sol-lines .sol-token')].map((token) => getComputedStyle(
-          document.querySelector(`.sol-legend .sol-swatch[data-bin="${token.dataset.bin}"]`),
-        ).backgroundColor)"""
-    )
-    return {tuple(map(int, re.findall(r"\d+", one))) for one in found}
-
-
-def test_it_is_a_card_of_the_runs_own_colours(serve: Serve, visit: Visit) -> None:
-    """With long and hostile texts, too."""
-    visitor = visit(serve(FakeEngine(HOSTILE, step_s=0.0001)))
-    visitor.generate("</script><b>${7*7} " * 60, max_new_tokens=600)
-    visitor.expect_state("Finished")
-    expect(visitor.tokens).to_have_count(600)
-    seen = []
-    for colour in ("Attention", "Surprisal"):
-        visitor.page.get_by_role("radio", name=colour).check(force=True)
-        with visitor.page.expect_download() as download:
-            visitor.page.get_by_role("button", name="Picture").click()
-        assert download.value.suggested_filename == f"run-{visitor.run_id()}.png"
-        seen.append(Path(download.value.path()).read_bytes())
-        picture = Image.open(io.BytesIO(seen[-1])).convert("RGB")
-        assert picture.size == (1200, 630)
-        found = {colour for count, colour in picture.getcolors(10**6) or () if count >= 300}
-        assert len(found & swatches(visitor.page)) >= 2
-    assert seen[0] != seen[1]
-    assert visitor.page.evaluate("window.bad") is None

@@ -79,8 +79,6 @@ def fill_explore(visitor: Visitor) -> None:
     expect(state).to_have_text("Finished", timeout=WARM_UP_MS)
     visitor.tokens.nth(3).click()
     expect(visitor.page.locator(".sol-lens-line").first).to_be_attached(timeout=WARM_UP_MS)
-    visitor.page.locator("summary", has_text="Joint grid").click()
-    expect(visitor.page.locator(".is-plane .sol-heat").first).to_be_attached()
 
 
 def fill_inspect(visitor: Visitor) -> None:
@@ -100,7 +98,7 @@ def fill_learn(visitor: Visitor) -> None:
     visitor.page.get_by_role("button", name="Next step").click()  # the first is the dial
     lesson.get_by_role("radio").first.check()
     lesson.get_by_role("button", name="Commit and measure").click()
-    expect(lesson.locator(".sol-learn-choice").first).to_be_visible(timeout=WARM_UP_MS)
+    expect(lesson.locator(".sol-learn-step").first).to_be_visible(timeout=WARM_UP_MS)
 
 
 FILL: dict[str, Callable[[Visitor], None]] = {

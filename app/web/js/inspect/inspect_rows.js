@@ -2,8 +2,8 @@
 // under one schedule, with the other schedules at its side.
 
 import { difference, modelName } from "../shared/format.js";
-import { PARTS } from "../shared/runs/parts.js";
-import { SITE } from "../shared/site.js";
+import { PARTS } from "../shared/runs/status.js";
+import { SITE } from "../shared/dom.js";
 
 const DIFFERENCE_TOP = 0.5; // nats; beyond it the colour stays at its strongest
 export const STATIC = "static";

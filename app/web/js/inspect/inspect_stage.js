@@ -4,12 +4,14 @@ import { h, headRow, setText, show } from "../shared/dom.js";
 import { AXES, count, fixed, MISSING, nats, ordinal, percent, signed } from "../shared/format.js";
 import { modelText } from "../shared/runs/status_line.js";
 import { leadOf } from "../shared/page_parts.js";
-import { gridLevels } from "../shared/tokens/card_policy.js";
+import { gridLevels } from "../shared/tokens/card.js";
 import { Reading } from "../shared/tokens/reading.js";
 import { TokenStage } from "../shared/tokens/token_stage.js";
 import { colourAxes } from "../shared/tokens/tokens.js";
 import { Difficulty } from "./difficulty.js";
-import { differenceAxis, PAINTED, rowName, rowNames, rowOf, runOfRow, STATIC, totalCost } from "./inspect_rows.js";
+import {
+  differenceAxis, PAINTED, rowName, rowNames, rowOf, runOfRow, STATIC, totalCost,
+} from "./inspect_rows.js";
 import { TokenPanes } from "./token_panes.js";
 import { glossed } from "../shared/glossary.js";
 import { ENOUGH_TOKENS, pairedGain, VerdictLine, verdictOf } from "../shared/verdict.js";
