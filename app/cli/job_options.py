@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import shlex
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -16,12 +18,13 @@ from app.host.errors import AppError, InputFileError
 from app.host.paths import DataDir
 from sol_core.actions import DEFAULT_GRID, GRIDS
 from sol_core.corpus.documents import BUILTIN, PAPERS, names_hub_data_set
+from sol_core.files.places import program_name
 from sol_core.policy.files.locate import shipped_for
 
 if TYPE_CHECKING:
     from sol_core.actions import Budget
     from sol_core.models.loading import LanguageModel
-    from sol_core.progress import WorkEvent, WorkProgress
+    from sol_core.progress import WorkEvent, WorkFinished, WorkProgress
     from storage import JobRecord, Store
 
 # The measurement of a model's policy, by its name in results and its folder, in a data directory.
@@ -77,7 +80,8 @@ def add_policy(parser: argparse.ArgumentParser, *, optional: bool = False) -> No
         "policy",
         nargs="?" if optional else None,
         metavar="POLICY",
-        help="a stored policy's name, a policy's folder, or default",
+        help="a stored policy's name, a policy's folder, or default; or MODULE:NAME, a schedule of "
+        "your own",
     )
     parser.add_argument(
         "--grid",
@@ -113,7 +117,7 @@ def measured_policies(
     measures: Sequence[Measure],
     *,
     or_schedule: bool = False,
-) -> list[dict[str, Any]]:
+) -> list[WorkFinished]:
     """Several measurements of the policy that the options name, one after another; without NaN.
 
     All are asked for before the first runs, so that what cannot be run is known at the start.
@@ -132,10 +136,12 @@ def measured_policies(
     root = open_data_dir(args).root
     results = []
     for events in [measure(model, name, source, root) for measure in measures]:
-        result = _shown_result(events, console)
-        if result is None:
+        finished = _shown_result(events, console)
+        if finished is None:
             raise AppError("the measurement ended without a result")
-        results.append(result)
+        if "made_with" in finished.result:
+            finished.result["made_with"]["command"] = command_line()
+        results.append(finished)
     return results
 
 
@@ -161,19 +167,24 @@ class ProgressLine:
             self._tenths = tenths
 
 
-def _shown_result(events: Iterable[WorkEvent], console: Console) -> dict[str, Any] | None:
+def _shown_result(events: Iterable[WorkEvent], console: Console) -> WorkFinished | None:
     """Show the progress of long work and return its result, free of NaN; None without one."""
     from sol_core.progress import WorkFinished, WorkProgress
 
-    result: dict[str, Any] | None = None
+    result: WorkFinished | None = None
     line = ProgressLine(console)
     for event in events:
         if isinstance(event, WorkProgress):
             line.show_progress(event)
         elif isinstance(event, WorkFinished):
-            result = json_safe(event.result)
+            result = WorkFinished(json_safe(event.result), event.per_text)
     console.clear()
     return result
+
+
+def command_line() -> str:
+    """The command as it was typed."""
+    return f"{program_name()} {shlex.join(sys.argv[1:])}"
 
 
 def job_as_json(job: JobRecord) -> dict[str, Any]:

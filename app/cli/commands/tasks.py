@@ -59,14 +59,14 @@ def run(args: argparse.Namespace) -> int:
     """Measure and print. What an interrupted run had done is found by the next one like it."""
     config = _config(args)
 
-    def measure(model: LanguageModel, name: str, folder: Path, data_dir: Path) -> WorkEvents:
+    def measure(model: LanguageModel, name: str, source: Any, data_dir: Path) -> WorkEvents:
         from sol_core.tasks.runner import run_tasks
 
         partial = data_dir / PARTIAL_FOLDER
-        return run_tasks(model, name, folder, config, data_dir=data_dir, partial=partial)
+        return run_tasks(model, name, source, config, data_dir=data_dir, partial=partial)
 
-    (result,) = measured_policies(args, config.budgets, [measure])
-    print_result(args, result, tasks_table(result))
+    (finished,) = measured_policies(args, config.budgets, [measure], or_schedule=True)
+    print_result(args, finished.result, tasks_table(finished.result))
     return 0
 
 

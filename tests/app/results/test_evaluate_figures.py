@@ -110,10 +110,10 @@ def test_files_hold_every_number_and_no_formula(result: dict[str, Any]) -> None:
     assert len(rows) == 9 * 7
     static = next(row for row in rows if row["method"] == "static")
     raw = result["budgets"][0]
-    assert float(static["gain"]) == raw["paired"]["static"]["gain"]
+    assert float(static["nll_gain"]) == raw["paired"]["static"]["gain"]
     assert float(static["spend_bits"]) == 6
     policy = next(row for row in rows if row["method"] == "policy")
-    assert policy["gain"] == ""
+    assert policy["nll_gain"] == ""
     raw["methods"]["=cmd()"] = raw["methods"].pop("emc")
     assert "\n0.3,0.45,6.0,'=cmd()" in csv_text(result)
 
