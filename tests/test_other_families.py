@@ -71,7 +71,7 @@ def test_a_model_of_another_family_goes_all_the_way(
     budget = ["--keep", "0.5", "--channels", "0.6", "--bits", "8"]
     trained, evaluated, generated, inspected = _run(
         tmp_path / "data",
-        ["train", "--preset", "quick", *settings, *source, "--name", "mine", *model],
+        ["train", "--preset=quick", "--allow-untrained", *settings, *source, "--name=mine", *model],
         ["evaluate", "mine", *source, *sizes, *harder, *model],
         ["generate", "Water", "--schedule", "policy:mine", *budget, "--max-new-tokens=12", *model],
         ["inspect", str(text), "--schedules", "dense,static,policy:mine", *budget, *model],

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shlex
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -18,7 +16,6 @@ from app.host.errors import AppError, InputFileError
 from app.host.paths import DataDir
 from sol_core.actions import DEFAULT_GRID, GRIDS
 from sol_core.corpus.documents import BUILTIN, PAPERS, names_hub_data_set
-from sol_core.files.places import program_name
 from sol_core.policy.files.locate import shipped_for
 
 if TYPE_CHECKING:
@@ -31,6 +28,7 @@ if TYPE_CHECKING:
 WorkEvents = Iterable["WorkEvent"]
 Measure = Callable[["LanguageModel", str, Any, Path], WorkEvents]
 BAR_WIDTH = 24
+PARTIAL_FOLDER = "benchmarks"  # of a data directory: what an interrupted measurement had done
 
 
 @contextmanager
@@ -120,7 +118,8 @@ def measured_policies(
 ) -> list[WorkFinished]:
     """Several measurements of the policy that the options name, one after another; without NaN.
 
-    All are asked for before the first runs, so that what cannot be run is known at the start.
+    All are asked for before the first runs, so that what cannot be run is known at the start. Each
+    keeps what it has finished, for the next one like it.
 
     Args:
         or_schedule: a schedule of a module, MODULE:NAME, will do too.
@@ -129,6 +128,7 @@ def measured_policies(
         result.
     """
     console = Console()
+    args.notice.kept = f"what is measured so far is kept; go on with: {args.typed}"
     source = _known_policy(args, budgets, or_schedule)
     model, _ = load_model(args, console)
     is_path = isinstance(source, Path) and ("/" in args.policy or "\\" in args.policy)
@@ -140,7 +140,7 @@ def measured_policies(
         if finished is None:
             raise AppError("the measurement ended without a result")
         if "made_with" in finished.result:
-            finished.result["made_with"]["command"] = command_line()
+            finished.result["made_with"]["command"] = args.typed
         results.append(finished)
     return results
 
@@ -180,11 +180,6 @@ def _shown_result(events: Iterable[WorkEvent], console: Console) -> WorkFinished
             result = WorkFinished(json_safe(event.result), event.per_text)
     console.clear()
     return result
-
-
-def command_line() -> str:
-    """The command as it was typed."""
-    return f"{program_name()} {shlex.join(sys.argv[1:])}"
 
 
 def job_as_json(job: JobRecord) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sol_core.api.arguments import check_model, corpus_name, data_folder
+from sol_core.errors import ConfigError
 from sol_core.fields import changed, check_kind
 from sol_core.progress import Progress, WorkEvent, WorkFinished, WorkProgress, shown_progress
 
@@ -165,8 +166,11 @@ def train(
     check_kind("config", chosen, TrainConfig, "a TrainConfig or a preset's name")
     root = data_folder(data_dir)
     chosen = _with_settings(chosen, settings, corpus, root)
-    first = measured_first(model, chosen.grid, root, never)
-    events = chain(first, engine(model, chosen, Path(folder).expanduser(), data_dir=root))
+    try:
+        training = engine(model, chosen, Path(folder).expanduser(), data_dir=root)
+    except (FileExistsError, NotADirectoryError, PermissionError) as error:
+        raise ConfigError(f"cannot make the folder {folder}: {error.strerror}") from error
+    events = chain(measured_first(model, chosen.grid, root, never), training)
     finished = _finished(events, on_progress, on_event)
     if not allow_untrained:
         check_kept(finished.result["summary"])

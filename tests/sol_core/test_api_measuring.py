@@ -25,7 +25,13 @@ from sol_core import (
     train,
     what_if,
 )
-from sol_core.errors import ConfigError, CorpusError, PolicyNotKeptError
+from sol_core.errors import (
+    ConfigError,
+    CorpusError,
+    DownloadError,
+    PolicyError,
+    PolicyNotKeptError,
+)
 from sol_core.files.staging import sha256_of
 from sol_core.models.loading import LanguageModel
 from sol_core.training.config import WarmStartConfig
@@ -194,3 +200,18 @@ def test_a_training_that_is_of_no_use_is_said_and_not_kept(
     with pytest.raises(PolicyNotKeptError, match="no better than static on its held-out text"):
         check_kept(summary)
     check_kept(summary | {"held_out": {"kl": 0.1, "kl_static": 0.2}})
+
+
+def test_a_folder_that_cannot_be_is_said(
+    model: LanguageModel, policy: Policy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    for folder in (file, file / "inside"):
+        with pytest.raises(ConfigError, match=r"is a file|cannot make the folder"):
+            train(model, folder, context=32, last_context=64, data_dir=tmp_path)
+        with pytest.raises(PolicyError, match="cannot make the folder"):
+            policy.save_pretrained(folder)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(DownloadError, match="the Hub did not give or take me/mine"):
+        policy.push_to_hub("me/mine")

@@ -18,6 +18,7 @@ from app.cli.experiment_file import (
     versions,
 )
 from app.cli.job_options import (
+    PARTIAL_FOLDER,
     Measure,
     WorkEvents,
     add_policy,
@@ -141,7 +142,9 @@ def run(args: argparse.Namespace) -> int:
             if len(configs) > 1 and config.by_share:
                 configs[at] = _within_reach(configs[at], model, source, grid)
             methods = {name: source, **others}
-            return evaluate(model, methods, configs[at], data_dir=data_dir, grid=grid)
+            partial = data_dir / PARTIAL_FOLDER / f"evaluate-{configs[at].context}"
+            where = {"data_dir": data_dir, "partial": partial}
+            return evaluate(model, methods, configs[at], grid=grid, **where)
 
         return events
 

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from app.cli.job_options import WorkEvents, add_policy, measured_policies
+from app.cli.job_options import PARTIAL_FOLDER, WorkEvents, add_policy, measured_policies
 from app.cli.options import add_json, add_model, print_result
 from app.cli.reports.accuracy import tasks_table
 from sol_core.actions import SHORT_AXES
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from sol_core.tasks.config import TasksConfig
 
 HELP = "measure a policy's accuracy on downstream tasks, against dense and static"
-PARTIAL_FOLDER = "benchmarks"  # as releases before this name of the command called it
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

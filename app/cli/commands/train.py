@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -20,6 +21,7 @@ from app.cli.terminal import record_text
 from app.formats.plain_json import json_safe
 from app.host.console import Console, write_out
 from app.host.errors import AppError, InputFileError
+from app.host.interrupts import EXIT_INTERRUPTED, Notice
 from sol_core.errors import ConfigError, PolicyNotKeptError, RankLostError, SolError
 from sol_core.files.places import program_name
 
@@ -35,7 +37,8 @@ HELP = "train a policy in the foreground; the page shows it as a job"
 PRESETS = ("quick", "standard", "share", "paper")
 DEFAULT_PRESET = "standard"
 OWNER = "command line"
-EXIT_FAILED, EXIT_INTERRUPTED = 1, 130
+EXIT_FAILED = 1
+UNIT_GRACE_S = 30.0  # for the text in work, after which a checkpoint is written
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -109,7 +112,12 @@ def _lead(args: argparse.Namespace, ranks: Ranks) -> int:
     with open_jobs(args, fills=True) as (data_dir, store):
         job = ranks.lead(lambda: _job(args, store.jobs, ranks.size))
         engine = _engine(job, ranks, allow_untrained=args.allow_untrained)
-        outcome = _run_here(job, engine, store.jobs, data_dir, console)
+        args.notice.kept = (
+            f"the job and its last checkpoint are kept; go on with: {_resume_command(job)}"
+        )
+        show = partial(_show, ProgressLine(console), args.notice)
+        outcome = _run_here(job, engine, store.jobs, data_dir, show)
+        console.clear()
         return _report(args, job, outcome, data_dir, console)
 
 
@@ -142,18 +150,19 @@ def _engine(job: JobRecord, ranks: Ranks, *, allow_untrained: bool) -> JobFuncti
 
 
 def _run_here(
-    job: JobRecord, engine: JobFunction, jobs: JobStore, data_dir: DataDir, console: Console
+    job: JobRecord,
+    engine: JobFunction,
+    jobs: JobStore,
+    data_dir: DataDir,
+    show: Callable[[JobUpdate], None],
 ) -> JobOutcome:
     from app.jobs.runner import Workplace, run_job
     from app.jobs.stop_flag import StopFlag, set_by_signals
 
     stop = StopFlag()
-    show = partial(_show, ProgressLine(console))
     place = Workplace(jobs, data_dir, str(job.worker), stop, released_as="paused", on_update=show)
     with set_by_signals(stop):
-        outcome = run_job(job, engine, place)
-    console.clear()
-    return outcome
+        return run_job(job, engine, place)
 
 
 def _report(
@@ -210,11 +219,13 @@ def _resume_command(job: JobRecord) -> str:
     return f"{program_name()} train --resume {job.id}"
 
 
-def _show(line: ProgressLine, update: JobUpdate) -> None:
+def _show(line: ProgressLine, notice: Notice, update: JobUpdate) -> None:
     from app.jobs.updates import JobNote
     from sol_core.progress import WorkProgress
 
     if isinstance(update, WorkProgress):
+        if update.row is not None:
+            notice.grace_s = UNIT_GRACE_S
         line.show_progress(update)
     elif isinstance(update, JobNote):
         line.show(update.message)
