@@ -287,7 +287,7 @@ class Policy(
             raise PolicyError(
                 f"cannot make the folder {save_directory}: {error.strerror}"
             ) from error
-        return cast("str | None", super().save_pretrained(save_directory, **options))
+        return super().save_pretrained(save_directory, **options)
 
     def push_to_hub(self, repo_id: str, **options: Any) -> str:
         """Publish the policy on the Hub; options are the Hub's mixin's.
@@ -295,7 +295,7 @@ class Policy(
         Raises: DownloadError when the Hub refuses it or is not reached.
         """
         push = partial(super().push_to_hub, repo_id, **options)
-        return cast(str, ask_hub(repo_id, lambda _: push(), options.get("token"), None))
+        return ask_hub(repo_id, lambda _: push(), options.get("token"), None)
 
     def _save_pretrained(self, save_directory: Path) -> None:
         """The mixin's hook."""

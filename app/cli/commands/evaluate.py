@@ -143,8 +143,9 @@ def run(args: argparse.Namespace) -> int:
                 configs[at] = _within_reach(configs[at], model, source, grid)
             methods = {name: source, **others}
             partial = data_dir / PARTIAL_FOLDER / f"evaluate-{configs[at].context}"
-            where = {"data_dir": data_dir, "partial": partial}
-            return evaluate(model, methods, configs[at], grid=grid, **where)
+            return evaluate(
+                model, methods, configs[at], data_dir=data_dir, grid=grid, partial=partial
+            )
 
         return events
 
