@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import io
 import json
@@ -53,6 +54,21 @@ def test_the_headline_counts_wins_and_sure_wins(result: dict[str, Any]) -> None:
     mean = sum(one["gain"] for one in paired) / 9
     assert line["nll"]["mean_gain"] == pytest.approx(mean, rel=1e-4)
     assert line["gap"]["keep"] == 0.012
+
+
+def test_methods_by_their_own_names_are_seen_as_those_of_schema_1(result: dict[str, Any]) -> None:
+    own = {"policy": "mine", "policy:other": "other"}
+    gains = {"gain": "nll_gain", "low": "nll_low", "high": "nll_high"}
+    newer = copy.deepcopy(result) | {"schema": 2}
+    for budget in newer["budgets"]:
+        for part in ("methods", "paired"):
+            budget[part] = {own.get(name, name): one for name, one in budget[part].items()}
+        for name, pair in budget["paired"].items():
+            budget["paired"][name] = {gains.get(key, key): value for key, value in pair.items()}
+    assert result_view(newer) == result_view(result)
+    assert csv_text(newer).replace(",mine,", ",policy,").replace(
+        ",other,", ",policy:other,"
+    ) == csv_text(result)
 
 
 def by_share(result: dict[str, Any]) -> dict[str, Any]:
