@@ -63,16 +63,9 @@ def configuration(kind: type[RecordT]) -> type[RecordT]:
         check_names(given, names, f"{kind.__name__} has no setting")
         made(self, *values, **given)
 
-    told = [f"    {item.name}: {item.metadata['help']}" for item in fields if item.metadata]
+    told = [f"        {item.name}: {item.metadata['help']}" for item in fields if item.metadata]
     if told:
-        kind.__doc__ = "\n".join(
-            [
-                f"{(kind.__doc__ or '').rstrip()}",
-                "",
-                "    Fields:",
-                *(f"    {line}" for line in told),
-            ]
-        )
+        kind.__doc__ = "\n".join(((kind.__doc__ or "").rstrip(), "", "    Fields:", *told))
     kind.__init__ = init  # type: ignore[method-assign]
     return kind
 
@@ -81,23 +74,19 @@ def check_names(given: Iterable[str], known: Collection[str], what: str) -> None
     """Raises: UnknownNameError for a name that is not known, with the nearest one that is."""
     for name in given:
         if name not in known:
-            raise UnknownNameError(f"{what} {_short(name)}{nearest(name, known)}")
+            raise UnknownNameError(f"{what} {_short(name)}; {_nearest(name, list(known))}")
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """ "; did you mean …?", or all that are known where none is near."""
-    known = list(known)
+def _nearest(name: str, known: list[str]) -> str:
     close = difflib.get_close_matches(name, known, 1, 0.5)
     close = close or [other for other in known if name in other or other in name][:1]
-    return f"; did you mean {close[0]}?" if close else f"; it has {', '.join(known)}"
+    return f"did you mean {close[0]}?" if close else f"it has {', '.join(known)}"
 
 
 def changed(config: RecordT, changes: Mapping[str, Any]) -> RecordT:
     """A configuration with other values; those of a nested one may be a dict of changes."""
-    made = {}
-    check_names(
-        changes, list(_hints(cast(Any, type(config)))), f"{type(config).__name__} has no setting"
-    )
+    kind, made = type(config), {}
+    check_names(changes, _hints(cast(Any, kind)), f"{kind.__name__} has no setting")
     for name, value in changes.items():
         old = getattr(config, name)
         is_nested = dataclasses.is_dataclass(old) and isinstance(value, Mapping)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import shlex
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -219,7 +221,7 @@ def evaluate(
     chosen = _with_settings(chosen, settings, corpus, root)
     events = engine(model, named, chosen, data_dir=root, grid=grid)
     finished = _finished(events, on_progress)
-    finished.result["made_with"]["command"] = " ".join(sys.argv)
+    finished.result["made_with"]["command"] = shlex.join(sys.argv)
     return EvaluationResult(finished.result, finished.per_text)
 
 
@@ -227,8 +229,6 @@ def _asked(
     config: InspectionConfig, methods: Any, budget: Budget | None
 ) -> tuple[InspectionConfig, Callable[[str], Any]]:
     """The configuration with the schedules of some methods, and what finds them by name."""
-    import dataclasses
-
     from sol_core.generation.schedules import asked_schedules
 
     schedules, grid, find = asked_schedules(_methods(methods), budget, config.grid)

@@ -101,6 +101,7 @@ def run(args: argparse.Namespace) -> int:
     with join_ranks() as ranks:
         if ranks.is_lead:
             return _lead(args, ranks)
+        args.notice.kept, args.notice.grace_s = "the lead says how to go on", UNIT_GRACE_S
         from app.jobs.engines import follow_training
 
         ending = follow_training(data_dir, ranks)
