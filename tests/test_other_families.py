@@ -78,8 +78,8 @@ def test_a_model_of_another_family_goes_all_the_way(
     )
     assert (trained["status"], trained["policy"]) == ("succeeded", "mine")
     for record in evaluated["budgets"]:
-        assert {"policy", "static", "dense"} <= set(record["methods"])
-        policy, static = (record["methods"][method]["spend"] for method in ("policy", "static"))
+        assert {"mine", "static", "dense"} <= set(record["methods"])
+        policy, static = (record["methods"][method]["spend"] for method in ("mine", "static"))
         for axis, size in (("keep", 1), ("channels", 1), ("bits", 16)):
             assert abs(policy[axis] - static[axis]) / size < 0.05
     tokens = [event for event in generated["events"] if event["type"] == "token"]
