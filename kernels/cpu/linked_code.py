@@ -8,11 +8,15 @@ instead of 45, into code that gives the same bits in the same time.
 
 from __future__ import annotations
 
+import hashlib
+import os
 import uuid
+from pathlib import Path
 from typing import Any
 
 from llvmlite.binding import Linkage
-from numba.core.caching import IndexDataCacheFile
+from numba.core import caching, config
+from numba.core.caching import CacheImpl, IndexDataCacheFile
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import Compiler
 
@@ -103,3 +107,35 @@ def _own_data_name(self: Any, number: int) -> str:
 
 
 IndexDataCacheFile._data_name = _own_data_name  # type: ignore[method-assign]
+_KERNELS = Path(__file__).resolve().parents[1]
+_LOCATOR = "UserProvidedCacheLocator"  # Numba 0.61 has it with an underscore in front
+_UserLocator: Any = getattr(caching, _LOCATOR, None) or getattr(caching, f"_{_LOCATOR}")
+
+
+class _SourceLocator(_UserLocator):  # type: ignore[misc]  # its name depends on the version
+    """Compiled code of a kernel by what its file holds, wherever that lies.
+
+    Numba goes by the file's path and time, so a second installation would compile all again.
+    """
+
+    def __init__(self, py_func: Any, py_file: str) -> None:
+        super().__init__(py_func, py_file)
+        package = __name__.removesuffix(".cpu.linked_code")  # as code that is read back names it
+        folder = Path(py_file).resolve().parent.relative_to(_KERNELS)
+        self._cache_path = os.path.join(self._folder(), ".".join((package, *folder.parts)))
+
+    @staticmethod
+    def _folder() -> str:
+        return str(config.CACHE_DIR)  # type: ignore[attr-defined]
+
+    def get_source_stamp(self) -> str:
+        return hashlib.sha256(Path(self._py_file).read_bytes()).hexdigest()
+
+    @classmethod
+    def from_function(cls, py_func: Any, py_file: str) -> Any:
+        if not Path(py_file).resolve().is_relative_to(_KERNELS):
+            return None
+        return super().from_function(py_func, py_file)
+
+
+CacheImpl._locator_classes.insert(0, _SourceLocator)

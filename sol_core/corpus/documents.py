@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from sol_core.fields import check_kind
+
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
@@ -50,6 +52,12 @@ class HubDataSet:
     def parse(source: str) -> HubDataSet:
         """Read ``owner/name:config:part:column``; all but the first may be empty or left out."""
         return HubDataSet(*source.split(":"))
+
+
+def check_corpus(corpus: object) -> None:
+    """Raises: ConfigError for what is no name and no path."""
+    wanted = "a name or a path (evaluate and train take texts and data sets, as corpus=…)"
+    check_kind("corpus", corpus, str, wanted)
 
 
 def looks_like_hub_id(source: str) -> bool:

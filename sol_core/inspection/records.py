@@ -14,12 +14,13 @@ from sol_core.actions import DEFAULT_GRID, GRIDS, Action, ActionGrid, Budget, re
 from sol_core.config import MAX_EPISODE_STEPS, GenerationConfig, ScheduleConfig, SideRowConfig
 from sol_core.errors import ConfigError
 from sol_core.events import Alternative, StepCost
-from sol_core.fields import Positive, Range, check_fields
+from sol_core.fields import Positive, Range, check_fields, configuration
 
 MAX_SCHEDULES = 3  # beside the dense row: four rows are what the CPU's kernels take at once
 INSPECTION_VERSION = 1  # of the JSON; raised when a field changes its meaning or goes
 
 
+@configuration
 @dataclass(frozen=True, slots=True)
 class InspectionConfig:
     """Everything that decides an inspection besides the model and the text.

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from sol_core.actions import AXES, ActionGrid, by_need, record_of
 from sol_core.errors import ConfigError, PolicyError
-from sol_core.fields import MAX_WHOLE, Range, Rules, check_fields, from_json, setting
+from sol_core.fields import MAX_WHOLE, Range, Rules, check_fields, configuration, from_json, setting
 from sol_core.files.places import read_regular, why_not_parsed
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ _BESIDE = ("schema", "weights_sha256", "prices", "correction", "states")
 NUM_SCALARS = 4  # entropy, surprisal, log cached tokens, whether there is a state
 
 
+@configuration
 @dataclass(frozen=True, slots=True)
 class PolicyConfig:
     """The policy network.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, cast
 
@@ -24,7 +25,7 @@ from sol_core.policy.files.folder import (
     write_policy_files,
     write_policy_folder,
 )
-from sol_core.policy.files.locate import fetch_policy, shipped_for
+from sol_core.policy.files.locate import ask_hub, fetch_policy, shipped_for
 from sol_core.policy.info import PolicyInfo
 from sol_core.policy.network import DamageNetwork, JointNetwork, level_values, observed_by
 from sol_core.policy.prices import AimCorrection, PriceRule, PriceTable, padded_levels
@@ -274,6 +275,27 @@ class Policy(
                 "a policy is loaded for a language model: give model=…, as load_model() returns it"
             )
         return cast(Self, load_policy(folder, model, grid=grid))
+
+    def save_pretrained(self, save_directory: str | Path, **options: Any) -> str | None:
+        """Write the policy's files into a folder; options are the Hub's mixin's.
+
+        Raises: PolicyError when no folder can be made there; OSError when the disk is full.
+        """
+        try:
+            Path(save_directory).mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError, PermissionError) as error:
+            raise PolicyError(
+                f"cannot make the folder {save_directory}: {error.strerror}"
+            ) from error
+        return super().save_pretrained(save_directory, **options)
+
+    def push_to_hub(self, repo_id: str, **options: Any) -> str:
+        """Publish the policy on the Hub; options are the Hub's mixin's.
+
+        Raises: DownloadError when the Hub refuses it or is not reached.
+        """
+        push = partial(super().push_to_hub, repo_id, **options)
+        return ask_hub(repo_id, lambda _: push(), options.get("token"), None)
 
     def _save_pretrained(self, save_directory: Path) -> None:
         """The mixin's hook."""

@@ -216,6 +216,8 @@ def calibrate(state: RunState) -> Iterator[WorkEvent]:
     for numbers in _rounds(0, PRICED_TEXTS, ranks.size):
         seen += ranks.collect(numbers, lambda n: damages_of(policy, _play(state, n, 2).shapes))
         yield _calibrated(state, numbers, 2)
+        if state.is_past(1.0):
+            break
     policy.prices = ranks.lead(lambda: prices_from(policy, seen))
     mixes, played = mixes_to_play(state.model, config.grid), list[Played]()
     for numbers in _rounds(PRICED_TEXTS, config.calibration_texts, ranks.size):

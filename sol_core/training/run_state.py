@@ -183,11 +183,16 @@ class RunState:
         return self._before_s + time.monotonic() - self._began
 
     def is_past(self, share: float) -> bool:
-        """Return whether the lead's clock passed a share of the time limit, if there is one."""
+        """Return whether the lead's clock passed a share of the time limit, if there is one.
+
+        Of the limit is left what the end takes at least: prices from a few texts, a measurement.
+        """
         limit = self.config.time_limit_minutes
         if limit is None:
             return False
-        return self.ranks.lead(lambda: self.elapsed_s > 60 * limit * share)
+        texts = 1 + PRICED_TEXTS / self.config.held_out_texts
+        end_s = texts * self._measure_s if share < 1 else 0.0
+        return self.ranks.lead(lambda: self.elapsed_s > (60 * limit - end_s) * share)
 
     def seed_of(self, unit: str, number: int) -> int:
         """A seed for one unit of work, from the run's seed and the unit's place."""

@@ -114,7 +114,7 @@ def test_a_schedule_of_ones_own_must_return_an_action(model: LanguageModel) -> N
         generate(model, TEXT, lambda observation: 0.5, max_new_tokens=2)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="leave the budget out"):
         generate(model, TEXT, lambda observation: Action(), BUDGET)
-    with pytest.raises(ConfigError, match="or a function, got a type"):
+    with pytest.raises(ConfigError, match="or a class of them, got a type"):
         generate(model, TEXT, Action)  # type: ignore[arg-type]
 
 
@@ -204,7 +204,8 @@ def test_a_policy_is_trained_evaluated_and_used(
     events: list[object] = []
     shown: list[tuple[str, float]] = []
     options: Any = {"on_progress": lambda *told: shown.append(told)}
-    policy = train(model, tmp_path / "run", config, on_event=events.append, **options)
+    kept: Any = {"allow_untrained": True, "on_event": events.append}
+    policy = train(model, tmp_path / "run", config, **kept, **options)
     assert isinstance(policy, Policy)
     assert type(events[-1]).__name__ == "WorkFinished"
     assert {message for message, _ in shown} >= {"labelling", "calibrating"}
@@ -212,7 +213,7 @@ def test_a_policy_is_trained_evaluated_and_used(
     asked = EvaluationConfig(config.corpus, (BUDGET,), ("static",), texts=2, context=16, steps=4)
     measured = evaluate(model, policy, asked, **options)
     assert measured["policy"] == (policy.info.name or "policy")
-    assert {"policy", "static", "dense"} <= set(measured["budgets"][0]["methods"])
+    assert {"run", "static", "dense"} <= set(measured["budgets"][0]["methods"])
     with pytest.raises(ConfigError, match="preset must be one of"):
         train(model, tmp_path / "other", "no such preset")
 

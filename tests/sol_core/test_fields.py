@@ -72,9 +72,11 @@ def test_what_does_not_fit_is_named_with_what_is_allowed(value: Any, said: str) 
 
 
 def test_an_object_is_held_to_its_annotations_when_it_is_made() -> None:
-    for wrong in ({"count": 0}, {"many": [Inner(1.0)]}, {"inner": {"level": 1.0}}, {"seed": 1.0}):
+    for wrong in ({"count": 0}, {"many": [1.0]}, {"inner": {"levels": 1.0}}, {"seed": 1.0}):
         with pytest.raises(ConfigError, match=next(iter(wrong))):
             Outer(**wrong)  # type: ignore[arg-type]
+    meant = Outer(many=[Inner(1.0)], inner={"level": 1.0})  # type: ignore[arg-type]
+    assert (meant.many, meant.inner) == ((Inner(1.0),), Inner(1.0))
 
 
 def test_rules_say_what_documents_may_do_otherwise() -> None:

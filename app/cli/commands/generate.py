@@ -67,10 +67,12 @@ def run(args: argparse.Namespace) -> int:
     from app.cli.reports.generation import Outcome, json_report, legend, summary, until_stop
     from sol_core.generation.engine import generate
     from sol_core.generation.sequence import Extras
+    from sol_core.generation.warm_up import COMPILING, USUAL_S, is_first_start
 
     # Two tokens that nobody sees: kernels are compiled, or read, before a speed is measured.
     began = time.perf_counter()
-    console.progress("preparing kernels", 0.0)
+    first = f"{COMPILING}: about {USUAL_S:.0f} s, once"
+    console.progress(first if is_first_start() else "preparing kernels", 0.0)
     find, extras = with_own(library.resolve), Extras(page_reads=args.page_reads)
     for _ in generate(model, "The", _unseen(args.config), policies=find):
         pass

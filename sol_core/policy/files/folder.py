@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sol_core.actions import AXES
 from sol_core.errors import PolicyError
@@ -111,16 +111,24 @@ def write_policy_folder(policy: PolicyParts, folder: Path) -> None:
         publish(made, folder, staging)
 
 
+def weights_sha256(network: nn.Module) -> str:
+    """SHA-256 of the weights' file that ``write_policy_files`` would write."""
+    from safetensors.torch import save
+
+    return hashlib.sha256(save(_tensors(network))).hexdigest()
+
+
+def _tensors(network: nn.Module) -> dict[str, Tensor]:
+    return {name: value.half().contiguous().cpu() for name, value in network.state_dict().items()}
+
+
 def write_policy_files(policy: PolicyParts, folder: Path) -> None:
     """Write the three files into an existing folder, each in one rename; others stay.
 
     The configuration comes last: a folder without it is no policy.
     """
-    tensors = {
-        name: value.half().contiguous().cpu() for name, value in policy.network.state_dict().items()
-    }
     with replacing(folder / WEIGHTS_FILE) as path:
-        write_safetensors(tensors, path)
+        write_safetensors(_tensors(policy.network), path)
     record = {
         "schema": SCHEMA,
         **policy.info.to_dict(),

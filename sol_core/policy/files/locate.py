@@ -148,7 +148,7 @@ def push_policy(
         )
         return str(made)
 
-    return _ask(repository, push, token, endpoint)
+    return ask_hub(repository, push, token, endpoint)
 
 
 def pull_policy(
@@ -169,7 +169,7 @@ def pull_policy(
         # The commit that was looked at, even if the branch moves on meanwhile.
         api.snapshot_download(repository, revision=about.sha, local_dir=target, **_FILES)
 
-    _ask(repository, pull, token, endpoint)
+    ask_hub(repository, pull, token, endpoint)
 
 
 def fetch_policy(
@@ -209,7 +209,7 @@ def fetch_policy(
         )
         return Path(folder)
 
-    return _ask(repository, fetch, token, None)
+    return ask_hub(repository, fetch, token, None)
 
 
 def _checked(api: HfApi, repository: str, revision: str | None) -> ModelInfo:
@@ -233,7 +233,7 @@ def _refusals() -> tuple[type[Exception], ...]:
     return (*roots, HFValidationError, OSError)
 
 
-def _ask(
+def ask_hub(
     repository: str,
     ask: Callable[[Any], AnswerT],
     token: str | bool | None,
