@@ -291,7 +291,7 @@ class _Inspection:
                 *score,
                 cost=self._cost(step, row),
                 policy=self.schedules.distribution(row),
-                by_page=self._pages_read(step, row),
+                pages_read=self._pages_read(step, row),
             )
             for row, score in enumerate(scores)
         )

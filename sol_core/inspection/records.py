@@ -116,7 +116,7 @@ class InspectedRow:
 
     Attributes:
         policy: a policy's probability of every level, per axis; None for other schedules.
-        by_page: as of ``PageReads``; "" where all pages were read, or it was not asked for.
+        pages_read: ``PageReads.by_page``; "" where all pages were read, or it was not asked for.
     """
 
     name: str  # of the row, as in ``InspectionStart.rows``
@@ -126,7 +126,7 @@ class InspectedRow:
     entropy: float  # of the row's distribution, nats
     cost: StepCost  # computed cost of the step at its action, the policy's network included
     policy: tuple[tuple[float, ...], ...] | None = None
-    by_page: str = ""
+    pages_read: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,8 +25,8 @@ export function totalCost(cost) {
 }
 
 // The pages that a row's step read, as a run's token has them; null where no row tells.
-function readsOfRow({ rows, cached_tokens: cached }, { by_page: byPage = "" }) {
-  const [pages] = rows.map((row) => row.by_page?.length).filter(Boolean);
+function readsOfRow({ rows, cached_tokens: cached }, { pages_read: byPage = "" }) {
+  const [pages] = rows.map((row) => row.pages_read?.length).filter(Boolean);
   return pages && cached ? { pages, cells: 0, levels: "", share: byPage ? NaN : 1, by_page: byPage } : null;
 }
 
