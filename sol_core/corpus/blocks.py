@@ -1,9 +1,4 @@
-"""Cut documents into blocks of a fixed number of tokens, streaming.
-
-Documents of one side are joined with the end-of-text token between them and cut every
-``block_len`` tokens, since passages (150 to 400 tokens) are shorter than a block
-(context + T + 1). The remainder at the end is dropped.
-"""
+"""Cut documents into blocks of a fixed number of tokens, streaming."""
 
 from __future__ import annotations
 
@@ -34,21 +29,10 @@ def token_blocks(
     block_len: int,
     *,
     limit: int | None = None,
-    seed: int | None = None,
+    seed: int | None = None,  # shuffles the documents; None keeps their order
     prompts: bool = False,
 ) -> Iterator[list[int]]:
-    """Yield blocks of ``block_len`` token ids, at most ``limit`` of them.
-
-    A block may begin in the middle of a document. For a tokenizer that begins every text
-    with a beginning-of-text token, so does every block.
-
-    Args:
-        seed: shuffles the documents; None keeps their order.
-        prompts: blocks begin as prompts do: each at the beginning of a document, some of the
-            questions among them in the chat template (``some_in_chat``).
-    Raises: ConfigError on a length or limit below 1; CorpusError, when the documents end,
-        if they did not fill one block.
-    """
+    """Yield at most ``limit`` blocks of ``block_len`` token ids. Raises: CorpusError."""
     if block_len < 2:
         raise ConfigError(f"block_len must be 2 or more, got {block_len!r}")
     if limit is not None and limit < 1:

@@ -1,13 +1,7 @@
 """Read documents from plain text, .jsonl, .csv and .parquet files, in small pieces.
 
-A text file is cut into documents of about 2,000 characters at paragraph borders; each knows which
-stretch of the file it is, so that a single book can be split by position. A row of a table is one
-document. A byte-order mark decides a file's encoding; without one it is UTF-8, or Windows-1252 when
-its first non-ASCII byte already is not UTF-8. Anything else is refused with the place and the
-remedy, because text decoded wrongly would train as nonsense without a sign.
-
-Our own readers rather than ``datasets``' builders: those hold a growing share of a large Parquet
-file in memory (0.7 GB more for 1.1 GB of text), and cannot say which line of JSON is wrong.
+``datasets`` holds a growing share of a large Parquet file in memory (0.7 GB for 1.1 GB of text),
+and cannot say which line of JSON is wrong.
 """
 
 from __future__ import annotations
@@ -60,9 +54,7 @@ class TextFormat:
 
 
 def inspect_text(path: Path) -> TextFormat:
-    """Decode the whole file once and say how; CorpusError where it is no text or of an encoding
-    that cannot be told.
-    """
+    """Decode the whole file once and say how."""
     with path.open("rb") as file:
         start = file.read(PIECE_BYTES)
     if not start:

@@ -1,10 +1,7 @@
 """Open a corpus by name: the built-in text, a local file or folder, or a Hub data set.
 
-Built-in and local text is read once, split, and kept in ``<data dir>/corpora``: one Parquet file a
-side, and a manifest. It is written in one pass, published in one rename, and read back a few row
-groups at a time, so neither takes more memory than some tens of megabytes whatever the corpus's
-size. A changed file is read again. A Hub data set is streamed: nothing but the part that is read is
-downloaded.
+Text is read once, split, and kept in ``<data dir>/corpora``, one Parquet file a side and a
+manifest; a Hub data set is streamed.
 """
 
 from __future__ import annotations
@@ -96,11 +93,7 @@ def ensure_cached(
 
 
 def read_split(folder: Path, split: Split, seed: int | None) -> Iterator[str]:
-    """Yield the texts of one side, in the source's order or shuffled by ``seed``.
-
-    Shuffling takes the row groups in random order and mixes the documents of four at a
-    time: exact for a corpus of up to four groups (16 MB of text), close to it beyond.
-    """
+    """Yield the texts of one side, in order or shuffled, four row groups (16 MB) at a time."""
     with pq.ParquetFile(folder / f"{split}.parquet", pre_buffer=False) as file:
         groups = list(range(file.num_row_groups))
         if seed is None:
@@ -230,23 +223,12 @@ class Corpus:
 
 
 def load_corpus(
-    source: str = BUILTIN,
+    source: str = BUILTIN,  # "builtin" (passages and questions) or "papers" (long texts)
     *,
     data_dir: Path,
     split: Split = "train",
 ) -> Corpus:
-    """Open one side of a corpus.
-
-    Args:
-        source: "builtin" (passages and questions) or "papers" (long texts); a path to a .txt,
-            .jsonl, .csv or .parquet file or a folder of them; a Hub data set as "owner/name", or
-            "owner/name:config:part:column" of which the end or what is between two colons may be
-            left out.
-    Raises:
-        CorpusError: it cannot be read, holds no text, or nothing on this side.
-        DownloadError: the built-in text is not there yet and cannot be fetched.
-        ConfigError: no such split.
-    """
+    """Open one side of a corpus."""
     if split not in SPLITS:
         raise ConfigError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
     corpora = data_dir / "corpora"

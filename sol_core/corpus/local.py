@@ -1,8 +1,7 @@
 """Documents of a user's own file or folder, with their side of the split.
 
-Rows of tables are split by a hash of their text. Plain text is split so that no document
-and no book is torn apart more than needed: with ten files or more, whole files are held
-out; with fewer, the last tenth of each file is.
+Rows of tables are split by a hash; of ten text files or more, whole files are held out, of fewer
+the last tenth of each.
 """
 
 from __future__ import annotations
@@ -57,10 +56,7 @@ class LocalSource:
         return hashlib.sha256(repr((state, None)).encode()).hexdigest()
 
     def documents(self) -> Iterator[Document]:
-        """Read everything once, in order; of documents that repeat, only the first.
-
-        ``notices`` is complete when this ends.
-        """
+        """Read everything once, in order; of documents that repeat, only the first."""
         seen: set[int] = set()
         texts = [file for file in self.files if file.suffix.lower() == ".txt"]
         tables = [file for file in self.files if file.suffix.lower() != ".txt"]

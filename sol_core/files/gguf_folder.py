@@ -1,10 +1,5 @@
-"""A GGUF file as a model folder in the data directory, made once; and its manifest.
-
-The folder of a file of one's own is ``<data dir>/models/gguf/<beginning of its SHA-256>``: a file
-that is moved or renamed is not converted again, and one that is replaced is. ``manifest.json`` says
-what a folder was made from and is written last. ``check_model`` is the fast look at every start
-(sizes and the header of the weights, under a millisecond); ``verify_model`` reads every byte.
-"""
+"""A GGUF file as a model folder in the data directory, named by its SHA-256, made once; its
+manifest."""
 
 from __future__ import annotations
 
@@ -173,10 +168,7 @@ def gguf_kinds(path: Path) -> dict[str, str]:
 def ensure_gguf_model(
     path: Path, data_dir: Path, on_progress: Progress, *, whole: bool = False
 ) -> Path:
-    """Return the folder of a GGUF file's model, converting it the first time.
-
-    A folder of it that is damaged is made again. Killing this leaves no folder or a complete one.
-    """
+    """Return the folder of a GGUF file's model, converting it the first time."""
     header = _checked(path)
     path = header.path
     stamps = data_dir / "cache" / STAMPS_NAME

@@ -1,8 +1,7 @@
 """A GGUF file's header: its model's configuration and the places of its tensors.
 
-Read without the vocabulary: ``gguf.GGUFReader`` reads it too and takes 37 times as long. Format:
-https://github.com/ggml-org/ggml/blob/master/docs/gguf.md. To add a family, list its architecture
-in ``FAMILIES``; names of a layer's tensors are llama.cpp's.
+``gguf.GGUFReader`` reads the vocabulary too and takes 37 times as long. To add a family, list its
+architecture in ``FAMILIES``. Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 """
 
 from __future__ import annotations

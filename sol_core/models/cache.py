@@ -1,11 +1,7 @@
 """The KV cache: an explicit object that steps pass in and out.
 
-Rows may share one prefix. ``branch`` gives G rows per sequence, or per window of a
-sequence, whose cache starts with the sequence's whole pages (stored once) and continues
-in memory of their own; the few tokens past the last whole page are copied to each row,
-so that pages never straddle the two. Page bounds (Quest's minimum and maximum key) are
-kept incrementally: only pages written since the last compressed step are recomputed,
-and those of a prefix serve everything that branches from it.
+Rows may share a prefix of whole pages (``branch``); the few tokens past it are copied to each row,
+so that no page straddles the two.
 """
 
 from __future__ import annotations
@@ -31,15 +27,7 @@ if TYPE_CHECKING:
 
 
 class KVCache:
-    """Keys and values of R rows, optionally behind prefixes that M groups of rows share.
-
-    Attributes:
-        spec: the model it belongs to.
-        num_rows: R; rows m·R/M … (m+1)·R/M − 1 are group m.
-        page_size: tokens per page.
-        shared_lengths: per group, how many shared tokens (whole pages) its rows read.
-        own_lengths: per row, tokens in its own memory.
-    """
+    """Keys and values of R rows, optionally behind prefixes that M groups of rows share."""
 
     def __init__(
         self,
@@ -53,9 +41,9 @@ class KVCache:
         pool: StorePool | None = None,
     ) -> None:
         """An empty cache; with a ``pool``, in memory that comes from there and returns to it."""
-        self.spec = spec
-        self.num_rows = num_rows
-        self.page_size = page_size
+        self.spec = spec  # the model it belongs to
+        self.num_rows = num_rows  # R; rows m·R/M … (m+1)·R/M − 1 are group m
+        self.page_size = page_size  # tokens per page
         if pool is not None:
             capacity = -(-capacity // POOLED_TOKENS) * POOLED_TOKENS
         self.capacity = -(-capacity // page_size) * page_size
@@ -82,7 +70,7 @@ class KVCache:
         self._sources: Tensor | None = None
         self._slots: Tensor | None = None
         self.shared_lengths: list[int] = []
-        self.own_lengths = [0] * num_rows
+        self.own_lengths = [0] * num_rows  # per row, tokens in its own memory
 
     @property
     def lengths(self) -> list[int]:
@@ -109,11 +97,8 @@ class KVCache:
         return max(self.shared_lengths, default=0)
 
     def write(self, layer: int, keys: Tensor, values: Tensor) -> None:
-        """Store new tokens after each row's last, without counting them yet.
-
-        Args:
-            keys, values: [R, Hkv, T, D]; keys rotated. Call ``advance`` after all layers.
-        """
+        """Store tokens [R, Hkv, T, D], keys rotated, after each row's last, without counting them
+        yet."""
         count = keys.shape[2]
         self._check_room(count)
         store = self._layers[layer]
@@ -149,10 +134,7 @@ class KVCache:
     def rotate_and_write(
         self, layer: int, new: NewTokens, slots: Tensor, *, extend: Summary | None
     ) -> Tensor:
-        """Store a token per row at slots [R] that only the device knows; see ``take_token``.
-
-        Returns: its queries [R, H, D] fp32, rotated and scaled.
-        """
+        """Store a token per row at slots [R] that only the device knows; see ``take_token``."""
         return self._layers[layer].rotate_and_write(new, slots, extend=extend)
 
     def blocks(
@@ -163,11 +145,8 @@ class KVCache:
         read: Summary | None = None,
         width: int | None = None,
     ) -> list[KVBlock]:
-        """The layer's keys in order, ``pending`` just-written tokens included.
-
-        The last block is cut at ``width`` tokens, or at the longest row; what a row has not
-        written is masked by the caller. Blocks carry what is ``read`` by a page scorer.
-        """
+        """The layer's keys in order, ``pending`` just-written tokens included; unwritten ones are
+        there."""
         blocks = []
         if self._shared is not None:
             used = self.shared_width
@@ -178,13 +157,7 @@ class KVCache:
         return blocks
 
     def take_token(self, read: Summary | None) -> list[Summary | None]:
-        """Before a kernel writes one token per row itself: count it in what scores pages.
-
-        Args:
-            read: what a page scorer will read: it is brought up to date.
-        Returns: per layer, whether the writer must take the new key into bounds or codes.
-        Raises: ContextLengthError when the token does not fit.
-        """
+        """Before a kernel writes a token per row: per layer, what it must take the new key into."""
         self._check_room(1)
         extend = []
         for layer, own in enumerate(self._layers):
@@ -196,8 +169,7 @@ class KVCache:
         return extend
 
     def places(self) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
-        """Per layer, where the rows' own keys, values and page bounds and the shared ones are
-        (the own ones again where nothing is shared), see ``LayerStore.places``."""
+        """Per layer, where the rows' own keys, values and page bounds and the shared ones are."""
         others = self._layers if self._shared is None else self._shared._layers
         return [
             (own.places(), before.places())
@@ -205,13 +177,8 @@ class KVCache:
         ]
 
     def pages_in_order(self, values: Tensor) -> Tensor:
-        """A number per page of a step's blocks as a number per page of each row, oldest first.
-
-        Args:
-            values: [R, L, P], the pages of the shared block before the rows' own, this step's
-                token included.
-        Returns: [R, L, most pages of a row], zeros behind a row's last one.
-        """
+        """Numbers per page of a step's blocks [R, L, P] per page of each row, oldest first, then
+        zeros."""
         size, first_own = self.page_size, self.shared_width // self.page_size
         rows = []
         for row, (length, own) in enumerate(zip(self.lengths, self.own_lengths, strict=True)):
@@ -229,8 +196,7 @@ class KVCache:
         return self.dtype, self.page_size, self.sizes(), groups, sources, tuple(self.places())
 
     def sizes(self) -> tuple[tuple[int, int], tuple[int, int]]:
-        """Sequences and capacity of the rows' own memory, and of the shared one (the own one
-        again where nothing is shared)."""
+        """Sequences and capacity of the rows' own memory, and of the shared one."""
         other = self if self._shared is None else self._shared
         return (self.num_rows, self.capacity), (other.num_rows, other.capacity)
 
@@ -246,23 +212,12 @@ class KVCache:
 
     def branch(
         self,
-        rows_per_group: int,
-        extra_capacity: int,
-        lengths: list[int] | None = None,
-        sources: list[int] | None = None,
+        rows_per_group: int,  # G
+        extra_capacity: int,  # tokens each new row may add
+        lengths: list[int] | None = None,  # per group, branch after this many tokens; default all
+        sources: list[int] | None = None,  # per group, the sequence it continues
     ) -> KVCache:
-        """A new cache whose rows continue this one's sequences, one group of rows each.
-
-        Args:
-            rows_per_group: G. With one row per sequence the prefix is copied (nothing is
-                shared, and one block is faster to attend to).
-            extra_capacity: tokens each new row may add.
-            lengths: per group, branch after this many tokens; default all.
-            sources: per group, the sequence it continues; default each one in order.
-                Repeats are free: all windows of a text share its one prefill.
-        Returns: a cache of M·G rows. This cache must outlive it and may only grow meanwhile.
-        Raises: ShapeError for sources or lengths that this cache does not have.
-        """
+        """A cache whose rows continue this one's sequences; this one must outlive it."""
         sources = list(range(self.num_rows)) if sources is None else sources
         lengths = [self.own_lengths[n] for n in sources] if lengths is None else lengths
         self._check_branch(sources, lengths)
@@ -282,12 +237,7 @@ class KVCache:
 
     @staticmethod
     def joined(caches: Sequence[KVCache], extra_capacity: int) -> KVCache:
-        """A cache of one row for each of several caches of one row, which may be of any lengths.
-
-        Args:
-            caches: of one model and page size, without a shared prefix; none is shared or kept.
-            extra_capacity: tokens each row may add.
-        """
+        """A cache of one row for each of several caches of one row, which may be of any lengths."""
         first, lengths = caches[0], [cache.own_lengths[0] for cache in caches]
         made = first._empty(len(caches), max(lengths) + extra_capacity)
         made.own_lengths = lengths

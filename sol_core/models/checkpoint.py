@@ -1,9 +1,4 @@
-"""Files of a model's folder: configuration, weights, tokenizer. No code of a folder runs.
-
-Configuration is JSON, weights are safetensors. Most folders' tokenizer is no more than its
-``tokenizer.json``, which the package below transformers reads: then text becomes ids, and ids text,
-in the same way without importing transformers, which takes a quarter of a start.
-"""
+"""Files of a model's folder: configuration, weights, tokenizer. No code of a folder runs."""
 
 from __future__ import annotations
 
@@ -144,19 +139,13 @@ def _is_general(settings: dict[str, Any]) -> bool:
 
 
 class PlainTokenizer:
-    """A folder's tokenizer for text and ids; methods and attributes are those of transformers.
-
-    Attributes:
-        vocab_size: tokens, without those added to them.
-        eos_token_id: the end-of-text token, if there is one.
-        all_special_ids: of tokens with a role.
-    """
+    """A folder's tokenizer for text and ids; methods and attributes are those of transformers."""
 
     def __init__(self, folder: Path, backend: Tokenizer, special: dict[str, int]) -> None:
         self._folder, self._backend = folder, backend
         self.vocab_size: int = backend.get_vocab_size(with_added_tokens=False)
-        self.eos_token_id = special.get("eos_token")
-        self.all_special_ids = list(dict.fromkeys(special.values()))
+        self.eos_token_id = special.get("eos_token")  # the end-of-text token, if there is one
+        self.all_special_ids = list(dict.fromkeys(special.values()))  # of tokens with a role
 
     @classmethod
     def read(cls, folder: Path) -> PlainTokenizer | None:
@@ -188,11 +177,7 @@ class PlainTokenizer:
         skip_special_tokens: bool = False,
         clean_up_tokenization_spaces: bool = False,
     ) -> str:
-        """The text of ids.
-
-        Args:
-            clean_up_tokenization_spaces: without effect, since no plain tokenizer does that.
-        """
+        """The text of ids."""
         return str(self._backend.decode(token_ids, skip_special_tokens=skip_special_tokens))
 
     @cached_property
@@ -234,10 +219,7 @@ def _of_transformers(folder: Path) -> PreTrainedTokenizerBase:
 
 
 def _tokenizer_class(folder: Path) -> Any:
-    """The class that the files name, if it is the general one; else whatever reads them.
-
-    ``AutoTokenizer`` also reads the model's config, whose class is slow to import.
-    """
+    """The class that the files name, if it is the general one; else whatever reads them."""
     if _is_general(_tokenizer_settings(folder)) and (folder / "tokenizer.json").is_file():
         from transformers import PreTrainedTokenizerFast
 

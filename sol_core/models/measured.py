@@ -1,11 +1,7 @@
 """Tables that budgets of bytes rest on, of the default model or measured here for another one.
 
-One JSON file a model in the data directory; ``sol_core/comparing/measuring.py`` fills it.
-Page floors are the attention that a page must hold to be read by need. A level of attention is then
-not a count of pages but a mean: each layer, KV group and step reads the pages whose share of its
-attention reaches the floor, in units of a mean page's share, so much here and so little there that
-the mean over layers and text is the level. One floor for all layers: of so many pages in all, those
-are read that hold the most. Related: Twilight's top-p (arXiv:2502.02770); docs/results.md.
+A page is read by need if its share of a step's attention reaches a floor, in units of a mean page's
+share. One floor for all layers: of so many pages in all, those that hold the most are read.
 """
 
 from __future__ import annotations

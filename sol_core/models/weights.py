@@ -1,15 +1,8 @@
-"""Model weights, read from safetensors and laid out for decoding.
+"""Model weights, read from safetensors and laid out for decoding, addressed as [in, out].
 
-A matrix is always *addressed* as [in, out], so the decoder writes ``x @ w``. How it
-lies in memory is decided here: fp32 is stored in-channel-major, because one-row
-products then read 16–22 GB/s instead of 11 on two CPU cores and a pruned channel is
-one contiguous row; 16-bit types stay out-channel-major, where the CPU's bf16 product
-is fastest. On CUDA the MLP is in-channel-major in every dtype: its kernels skip
-pruned channels.
-
-The file ``quantised.safetensors`` of a folder that was made from a GGUF file has, by checkpoint
-name, the blocks of every matrix that they reproduce to the last bit; decode steps of few rows read
-those.
+In memory fp32 is in-channel-major: one-row products read 16–22 GB/s instead of 11, and a pruned
+channel is one row. 16-bit types are out-channel-major, where bf16 products are fastest, but for the
+MLP on CUDA, whose kernels skip pruned channels.
 """
 
 from __future__ import annotations
@@ -95,13 +88,12 @@ def join_blocks(blocks: Mapping[str, GgufBlocks], names: list[str]) -> GgufBlock
 
 @dataclass(frozen=True, slots=True)
 class Linear:
-    """An affine map: weight [in, out], bias [out] or None; ``packed``, the weight once more,
-    arranged for products of many rows; ``blocks``, as the file it is from has it."""
+    """An affine map: weight [in, out], bias [out]; packed for many rows; blocks of its file."""
 
     weight: Tensor
     bias: Tensor | None = None
-    packed: Tensor | None = None
-    blocks: GgufBlocks | None = None
+    packed: Tensor | None = None  # the weight once more, for products of many rows
+    blocks: GgufBlocks | None = None  # as the file it is from has it
 
     def __call__(self, inputs: Tensor) -> Tensor:
         """[..., in] of any float dtype → [..., out] in the weight's dtype or fp32."""
@@ -113,8 +105,7 @@ class Linear:
 
 @dataclass(frozen=True, slots=True)
 class LayerWeights:
-    """One transformer layer; norms are [C] fp32, offset included, None where there is none; those
-    of queries and keys are [D], of each head, or [H·D] and [Hkv·D], of all at once."""
+    """One transformer layer; norms are [C] fp32, offset included; of heads [D], or [H·D] of all."""
 
     attention_norm: Tensor | None
     query_key_value: Linear  # [C, (H + 2·Hkv)·D]
@@ -184,11 +175,7 @@ class _Reader:
     def linear(
         self, prefix: str, names: dict[str, int], in_size: int, *, heads: int | None = None
     ) -> Linear:
-        """Matrices side by side; a bias where any of them has one (zero for the others).
-
-        Args:
-            heads: axis of the stored [out, in] along which heads lie.
-        """
+        """Matrices side by side; a bias where any of them has one (zero for the others)."""
         weight = torch.cat(
             [
                 self.take(f"{prefix}{n}.weight", out, in_size).to(self.dtype)

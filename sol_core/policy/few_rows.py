@@ -36,11 +36,7 @@ class StepState(NamedTuple):
 
 
 class FewRowPolicy:
-    """``Policy.logits`` step by step for R rows, with the episode's memory inside.
-
-    Weights that training changes in place and prices that are measured again count from the
-    next episode on.
-    """
+    """``Policy.logits`` step by step for R rows, with the episode's memory inside."""
 
     def __init__(
         self, policy: Policy, network: DamageNetwork, kernel: Callable[..., None], num_rows: int
@@ -71,11 +67,7 @@ class FewRowPolicy:
     def step(
         self, observation: StepObservation, state: StepState, step: int
     ) -> tuple[StepInputs, Tensor, Tensor]:
-        """An episode's step; steps come in order.
-
-        Returns: what was seen, T = 1; logits [R, 3, levels of the longest axis]; the most probable
-            levels [R, 3].
-        """
+        """An episode's step; steps come in order. Returns: what was seen, T = 1."""
         layout, num_rows = self._policy.info.layout, observation.tokens.shape[0]
 
         def part(values: Tensor | None, width: int) -> Any:

@@ -34,11 +34,7 @@ if TYPE_CHECKING:
 
 
 class StepInputs(NamedTuple):
-    """Inputs of T steps of N episodes.
-
-    Attributes:
-        budget: [N, T, 2 + 2 · axes], see ``network.JointNetwork``; [N, T, 0] for a DamageNetwork.
-    """
+    """Inputs of T steps of N episodes."""
 
     rows: Tensor  # [N, T, layout.width], see ``network.py``
     tokens: Tensor  # [N, T] int64, about to be fed
@@ -323,13 +319,7 @@ def budget_shares(budgets: Sequence[Budget]) -> Tensor:
 
 
 def load_policy(folder: Path, model: LanguageModel, *, grid: ActionGrid | None = None) -> Policy:
-    """Load a policy for a model.
-
-    Args:
-        folder: the shipped policy's stands for one for each named grid: that of ``grid`` is taken.
-        grid: the levels and mechanisms in use; None accepts the policy's own.
-    Raises: PolicyError when the folder is damaged, or made for another model or grid.
-    """
+    """Load a policy for a model."""
     parts = read_policy_folder(shipped_for(folder, grid))
     info, network, prices, correction, states = parts
     policy = Policy(info, network, prices, model.lm.weights.embedding, correction, states)

@@ -1,5 +1,4 @@
-"""``doctor --gpu``: what this card runs, in which way, and how fast, with a last line that says
-whether compressed steps pay on it."""
+"""``doctor --gpu``: what this card runs, how fast, and whether compressed steps pay on it."""
 
 from __future__ import annotations
 
@@ -76,14 +75,7 @@ class CudaCard:
 def card_report(
     model: str, data_dir: Path, report: Progress, dtype: str = "auto", card: Card | None = None
 ) -> dict[str, Any]:
-    """Test, load, measure; JSON-ready.
-
-    Args:
-        card: None is the first CUDA device.
-    Returns: "status" (``RIGHT``, ``FALLBACKS`` or ``USE_CPU``), "gpu" (facts in the order in which
-        they are shown), "tokens_per_s" (dense, sparse, dense and sparse without graphs, and dense
-        on the CPU) and "verdict", the last line.
-    """
+    """Test, load, measure; JSON-ready."""
     if card is None:
         if pick_device("auto").type != "cuda":
             reason = why_no_gpu() or "SOL_DEVICE names the CPU"

@@ -1,9 +1,4 @@
-"""One row's whole decode step on a GPU, with and without a CUDA graph, over random weights.
-
-How many kernels a step starts is counted without a GPU: what Triton would be given is noted
-instead of run, for one and for two layers of the model. Times are measured where there is a
-CUDA device.
-"""
+"""One row's whole decode step on a GPU over random weights: its launches, counted; its time."""
 
 from __future__ import annotations
 
@@ -27,10 +22,7 @@ _WARM_UP, _STEPS = 8, 64
 def count_launches(
     shape: ModelShape, action: Action, context: int, how: Mechanisms = PAPER
 ) -> dict[str, int]:
-    """Kernels that a dense and a compressed step start one by one, our own and torch's.
-
-    An operation of torch counts as one kernel, which is nearly always so.
-    """
+    """Kernels that a dense and a compressed step start one by one, our own and torch's."""
     counts = {}
     for name, chosen in (("dense", DENSE), ("compressed", action)):
         once, twice = (

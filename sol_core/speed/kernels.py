@@ -1,8 +1,4 @@
-"""``bench kernels``: the resources of each Triton kernel, and its time here.
-
-Registers, spills and shared memory are read from binaries compiled now; times are measured
-where there is a CUDA device, and null where there is none.
-"""
+"""``bench kernels``: the resources of each Triton kernel, and its time here."""
 
 from __future__ import annotations
 
@@ -57,14 +53,7 @@ class KernelBenchOptions:
 def bench_kernels(
     options: KernelBenchOptions, report: Callable[[str, float], None]
 ) -> dict[str, Any]:
-    """Compile, count, measure; JSON-ready.
-
-    Keys: ``device`` (the card here, or null), ``kernels`` (by name: registers, spills and
-    shared_bytes, the most over all shipped configurations; measured_us, one launch's, or
-    null), ``binaries`` (every configuration; empty where Triton is not installed),
-    ``launches`` (kernels that a whole dense and a whole compressed step start), ``step_ms``
-    (of each, measured ``alone``, kernel by kernel, and in a ``graph``; or null).
-    """
+    """Compile, count, measure; JSON-ready."""
     shape = MODELS[options.shape]
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     report("compiling the kernels", 0.1)
@@ -96,15 +85,7 @@ def bench_kernels(
 
 
 def compile_kernels(architectures: str) -> dict[str, Any]:
-    """Compile every shipped launch for some cards, which need not be here; JSON-ready.
-
-    Args:
-        architectures: "sm_75,sm_86".
-    Returns: "triton", its version; "kernels", a row a kernel and card: registers, spills and
-        shared_bytes, the most over its configurations, and "error", the first one's or null;
-        "problems", what failed.
-    Raises: ConfigError for an architecture that is not known, or without Triton.
-    """
+    """Compile every shipped launch for some cards, which need not be here; JSON-ready."""
     known = {f"sm_{arch}": arch for arch in SHARED_LIMIT}
     wanted = [name.strip() for name in architectures.split(",") if name.strip()]
     if not wanted or not set(wanted) <= set(known):
@@ -134,10 +115,7 @@ def _errors(binaries: Sequence[Binary]) -> dict[tuple[str, str], str]:
 def run_layer(
     shape: ModelShape, action: Action, context: int, device: str, how: Mechanisms
 ) -> None:
-    """The Triton kernels of one layer's decode step, once, on random data.
-
-    Cache and weights are bf16; 4-bit keys are the keys' own.
-    """
+    """The Triton kernels of one layer's decode step, once, on random data."""
     heads, kv_heads, size = shape.num_heads, shape.num_kv_heads, shape.head_size
     pages = -(-context // PAGE_SIZE)
     generator = torch.Generator(device).manual_seed(0)

@@ -1,7 +1,4 @@
-"""Models of random weights: any shape without a file, for measurements of speed alone.
-
-Their caches are filled with random keys and values, so no context has to be prefilled.
-"""
+"""Models of random weights: any shape without a file, for measurements of speed alone."""
 
 from __future__ import annotations
 
@@ -62,13 +59,7 @@ _STD = 0.02
 
 
 def shape_from_text(text: str) -> ModelShape:
-    """A shape by name, or from sizes as in ``layers=16,hidden=1536,…``.
-
-    Args:
-        text: a name in ``SHAPES`` in any case, or every size once: layers, hidden,
-            intermediate, heads, kv_heads, head_size, vocab.
-    Raises: ConfigError naming the sizes that are missing or wrong.
-    """
+    """A shape by name, or from sizes as in ``layers=16,hidden=1536,…``."""
     for name, shape in SHAPES.items():
         if name.lower() == text.strip().lower():
             return shape
@@ -106,17 +97,11 @@ def random_model(
     shape: ModelShape,
     max_positions: int,
     *,
-    storage: Storage = "bf16",
-    device: str = "cpu",
-    dtype: torch.dtype | None = None,
+    storage: Storage = "bf16",  # number format of the weights; "q4" is for a CPU
+    device: str = "cpu",  # where the weights are
+    dtype: torch.dtype | None = None,  # of the weights, where it is not the storage's
 ) -> FrozenLM:
-    """A Llama of random weights, its head tied to the embedding.
-
-    Args:
-        storage: number format of the weights; "q4" is for a CPU.
-        device: where the weights are.
-        dtype: of the weights, where it is not the storage's.
-    """
+    """A Llama of random weights, its head tied to the embedding."""
     make = _Maker(device, dtype or _DTYPES[storage], quantised=storage == "q4")
     spec = _spec(shape, max_positions)
     width, inner = shape.hidden_size, shape.intermediate_size

@@ -1,12 +1,7 @@
 """``bench rollout``: decisions per second of the trainer's rollouts, beside their compute floor.
 
-A decision is one row's decode step. What is measured is an update of GRPO as the trainer makes
-it: one text is read densely once, several windows of it are rolled out at once, G sampled
-schedules from each, an untrained policy decides every step, every step is held to the dense one,
-and the policy is updated. The floor is the time that the step's matrix products alone would
-take: all FLOPs of a dense step over the rate at which *this machine, now* multiplies matrices of
-exactly these shapes. Both are measured in turns within one run, so that a machine whose speed
-drifts slows both; medians over the rounds are reported.
+A decision is one row's decode step in an update of GRPO. The floor is the time that a dense step's
+FLOPs take at the rate at which this machine, in the same run, multiplies matrices of these shapes.
 """
 
 from __future__ import annotations
@@ -71,10 +66,7 @@ class RolloutOptions:
         return self.rows // self.group
 
     def training(self) -> TrainConfig:
-        """The run whose update is measured.
-
-        Raises: ConfigError for what the trainer would refuse.
-        """
+        """The run whose update is measured."""
         return TrainConfig(
             context=self.context,
             windows=self.windows,
@@ -88,16 +80,7 @@ class RolloutOptions:
 def bench_rollout(
     model: LanguageModel, options: RolloutOptions, on_progress: Report
 ) -> dict[str, Any]:
-    """Measure and return a JSON-ready record.
-
-    Keys: ``decisions_per_s`` (the decode steps alone), ``decisions_per_s_total`` (with prefill,
-    dense reference, policy and update), ``floor_decisions_per_s``, ``ratio_to_floor`` (rollout
-    over floor, median of per-round ratios), ``policy_share`` (of the decode steps it decides),
-    ``gemm_gflops`` (measured at the step's shapes), ``gflop_per_decision``, ``seconds`` by phase
-    (medians), ``text_tokens`` (prefilled once), ``windows``, and the settings.
-    Raises: ConfigError when the text does not fit the model's context, and for what the trainer
-        refuses.
-    """
+    """Measure and return a JSON-ready record."""
     config = options.training()
     if config.block_len - 1 > model.context_length:
         raise ConfigError(

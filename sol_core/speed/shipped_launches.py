@@ -1,8 +1,4 @@
-"""Every kernel launch that ships: what ahead-of-time compilation checks.
-
-Each operation is called for every combination of sizes and dtypes that selects other
-code; launches are noted instead of run, so this list cannot drift from what is launched.
-"""
+"""Every kernel launch that ships, noted instead of run, which ahead-of-time compilation checks."""
 
 from __future__ import annotations
 

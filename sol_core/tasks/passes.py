@@ -33,19 +33,14 @@ from sol_core.tasks.scoring import (
 
 @dataclass(frozen=True, slots=True)
 class TaskSetting:
-    """Objects shared by all passes.
-
-    Attributes:
-        spell: the text of token ids; only for tasks in which a model writes an answer.
-        mixes: of the model under the policy's grid, where budgets are shares of the bytes.
-    """
+    """Objects shared by all passes."""
 
     lm: FrozenLM
     contender: Contender
     task: str
     continuations: Sequence[Continuation]  # of all questions
     budgets: tuple[Budget, ...]  # asked for
-    spell: Callable[[Sequence[int]], str] | None = None
+    spell: Callable[[Sequence[int]], str] | None = None  # the text of token ids
     mixes: MixTable | None = None
 
     @property
@@ -87,15 +82,7 @@ class Plan(Protocol):
 
 
 class TaskPass:
-    """Scores of every continuation under ``group`` rows; filled batch after batch.
-
-    Attributes:
-        batches: continuations that run together; the first number is the batch's own.
-        grid: levels and mechanisms of its steps.
-        log_likelihood, greedy, spend, num_bytes, tokens: [continuations, group …], see
-            ``BatchScores``.
-        lengths: [continuations] steps.
-    """
+    """Scores of every continuation under ``group`` rows; filled batch after batch."""
 
     name, title = "", ""
 

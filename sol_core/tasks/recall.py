@@ -1,12 +1,7 @@
-"""Recall: facts hidden in a long text, with questions at its end.
+"""Recall: facts hidden in a long text of SQuAD's and BoolQ's passages, with questions at its end.
 
-A text is made of passages of SQuAD and BoolQ with invented facts between them, at random places.
-Its questions are about facts of one step, facts of two, and SQuAD's passages. A one-step fact is
-one sentence. A two-step fact takes two: the first names a thing, the second states the requested
-property of it; its answer says both. Names and values are drawn, so no model has seen them.
-The wrong choices of a question are the right answers of others in the same text, of the same form,
-so a model must find the right place and not merely a likely answer. One prefill of a text serves
-all of its questions.
+Names and values are drawn, so no model has seen them. Wrong choices are the right answers of other
+questions of the same form, so a model must find the right place.
 """
 
 from __future__ import annotations
@@ -37,17 +32,12 @@ class Fact:
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """Facts of one form.
-
-    Attributes:
-        stem, answer: as of a fact, with the same words in braces.
-        keys, links, values: what each is drawn from; ``links`` is empty for one step.
-    """
+    """Facts of one form."""
 
     sentences: tuple[str, ...]  # with {key}, {value} and, where there are two, {link} in both
     question: str  # with {key}
-    stem: str
-    keys: Words
+    stem: str  # stem, answer: as of a fact, with the same words in braces
+    keys: Words  # keys, links, values: what each is drawn from; ``links`` is empty for one step
     values: Words
     links: Words = ()
     answer: str = "{value}"
@@ -227,11 +217,7 @@ class PassageQuestion:
 
 @dataclass(frozen=True, slots=True)
 class RecallSource:
-    """The texts that recall is made of.
-
-    Attributes:
-        asked: SQuAD's questions whose passage and answer are of a fit length.
-    """
+    """The texts that recall is made of."""
 
     asked: Sequence[PassageQuestion]
     passages: Sequence[str]  # that fill the texts

@@ -1,15 +1,7 @@
 """The result of the tasks as JSON (schema 3), described in ``docs/formats.md``.
 
-Accuracies are shares of questions; a gain is policy minus static in points of accuracy, so
-above 0 the policy is better. Few questions change sides, but every answer has a likelihood, which
-shows with far fewer questions: ``answer_nll`` is the mean NLL of the right answer, nats per token
-of it, and ``margin`` the right answer's log-likelihood less the best wrong one's, nats per byte of
-each. Intervals are 95 % bootstraps over questions, paired for gains. ``spend`` is the mean per
-axis over all steps, ``bytes_per_token`` what they read, computed, ``bytes_share`` its share of
-dense's. A choice's score is the log-likelihood of its text per byte (acc_norm); LAMBADA counts a
-word as right when every token of it was the most probable one. Recall is a task for every length of
-its texts, and in it a model also writes: ``written`` says in how many texts the first line was the
-answer, or held it.
+Accuracies are shares of questions; a gain is policy minus static, so above 0 the policy is better.
+Intervals are 95 % bootstraps over questions, paired for gains.
 """
 
 from __future__ import annotations
@@ -38,11 +30,7 @@ _PAIRS = (("static", "paper"), ("policy", "paper"))
 def scores_per_byte(
     continuations: Sequence[Continuation], num_questions: int, log_likelihood: Floats
 ) -> list[list[float]]:
-    """Per question, each choice's log-likelihood per byte of its text.
-
-    Args:
-        log_likelihood: [continuations].
-    """
+    """Per question, each choice's log-likelihood per byte of its text."""
     scores: list[list[float]] = [[] for _ in range(num_questions)]
     for continuation, score in zip(continuations, log_likelihood.tolist(), strict=True):
         scores[continuation.question].append(score / max(1, continuation.num_bytes))
@@ -119,11 +107,7 @@ class _Bootstrap:
 
 @dataclass(frozen=True, slots=True)
 class ScoredTask:
-    """Scores of every method on one task, in memory.
-
-    Attributes:
-        methods: per budget, every method by name, the policy first and static among them.
-    """
+    """Scores of every method on one task, in memory."""
 
     task: str  # its name
     requested: tuple[Budget, ...]  # the budgets that were asked for

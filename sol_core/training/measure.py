@@ -1,9 +1,4 @@
-"""Episodes that a policy plays: its held-out quality, and what prices on bytes are read off.
-
-Held-out quality is that of static at the same realised spend. A finished policy's own episodes are
-played at mixes of shares: at budgets drawn over all of each axis, predictions of attention earned
-twice the trust that they deserve there (docs/decisions.md).
-"""
+"""Episodes that a policy plays: its quality beside static's at the same spend, its states."""
 
 from __future__ import annotations
 
@@ -136,13 +131,7 @@ class HeldOut:
 
 @dataclass(frozen=True, slots=True)
 class HeldOutResult:
-    """Means over texts, windows, budgets and steps.
-
-    Attributes:
-        metrics: kl, kl_static, nll, nll_static, nll_dense, entropy, and a gap per axis.
-        first: tokens, levels' values and kl of the first window under the first budget:
-            token ids [T], actions [T] and kl [T].
-    """
+    """Means over texts, windows, budgets and steps."""
 
     metrics: dict[str, float]
     first: tuple[list[int], list[tuple[float, float, float]], list[float]]

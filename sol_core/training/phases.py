@@ -1,9 +1,7 @@
-"""The phases of a run: label, warm start, GRPO, calibrate, measure. Each is a list of small units.
+"""The phases of a run: label, warm start, GRPO, calibrate, measure.
 
-A unit (a text, a batch, an update) seeds its own random numbers, so a run can stop after any
-of them and go on later as if it had not. Its last event is a report in the phase's own name:
-what is measured between, belongs to the unit. Ranks work on one text each at a time; every rank
-goes through the same phases and makes the same reports.
+Each is a list of small units that seed their own random numbers, so a run can stop after any of
+them. A unit's last event is a report in the phase's own name; all ranks make the same reports.
 """
 
 from __future__ import annotations
@@ -70,10 +68,7 @@ def label(state: RunState) -> Iterator[WorkEvent]:
 
 
 def _label_texts(state: RunState, store: Path, numbers: range) -> None:
-    """Each rank labels its share of those texts that have no file; the lead writes all files.
-
-    The loss is read from the files: a run that died after writing one reports what it would have.
-    """
+    """Each rank labels its share of those texts that have no file; the lead writes all files."""
     ranks = state.ranks
     missing = ranks.lead(lambda: [n for n in numbers if not _label_file(store, n).exists()])
     made = ranks.collect(missing, lambda number: _label(state, number))
@@ -202,12 +197,8 @@ def _roll_out(state: RunState, number: int) -> RolloutBatch:
 
 
 def calibrate(state: RunState) -> Iterator[WorkEvent]:
-    """Prices, then corrected aims, from episodes that the finished policy itself plays.
-
-    Random schedules leave other states behind than a good policy does: priced on those, it
-    spent 0.05 less attention than requested. Texts are fresh ones: on texts that it
-    learnt from, a network is surer of itself than elsewhere.
-    """
+    """Prices, then corrected aims, from episodes that the finished policy itself plays on fresh
+    texts."""
     policy, config, ranks = state.policy, state.config, state.ranks
     if not policy.prices:
         return

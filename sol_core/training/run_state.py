@@ -1,7 +1,4 @@
-"""The state of one training run, its texts by number, and what every phase needs of it.
-
-The same number gives the same tokens, also after a resume.
-"""
+"""The state of one training run, its texts by number, and what every phase needs of it."""
 
 from __future__ import annotations
 
@@ -47,17 +44,13 @@ from sol_core.training.ranks import Ranks
 
 
 class TextSource:
-    """Blocks of ``config.block_len`` tokens of a corpus, shuffled again on every pass.
-
-    Attributes:
-        fingerprint: of the corpus, once it is open.
-    """
+    """Blocks of ``config.block_len`` tokens of a corpus, shuffled again on every pass."""
 
     def __init__(self, model: LanguageModel, config: TrainConfig, data_dir: Path) -> None:
         self._model, self._config, self._data_dir = model, config, data_dir
         self._streams: dict[str, tuple[int, Iterator[list[int]]]] = {}
         self._corpus: Corpus | None = None
-        self.fingerprint = ""
+        self.fingerprint = ""  # of the corpus, once it is open
 
     def open(self) -> None:
         """Find the corpus and read its first text."""
@@ -109,11 +102,7 @@ class TextSource:
 
 
 class RunState:
-    """Model, policy, optimiser and place in the run; reports and checkpoints.
-
-    The same on every rank; ``folder``, made if need be, is the lead's. A checkpoint in it is
-    continued.
-    """
+    """Model, policy, optimiser and place in the run; reports and checkpoints."""
 
     def __init__(
         self,
@@ -227,11 +216,7 @@ class RunState:
                 )
 
     def report(self, phase: Phase) -> WorkProgress:
-        """The state as an event; clears the decision counter.
-
-        Every start prepares, so that is not counted and has no row: the series goes on where it
-        was cut off.
-        """
+        """The state as an event; clears the decision counter."""
         now = time.monotonic()
         metrics = dict(self.metrics)
         if self._decisions:

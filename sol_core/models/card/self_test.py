@@ -1,8 +1,6 @@
-"""The self-test of a card: once for each card, driver, torch, Triton, dtype and source, and kept.
+"""The self-test of a card, kept for each card, driver, torch, Triton, dtype and source.
 
-It runs in a child process, so that an error of CUDA that outlives its kernel cannot spoil the
-page. A check that fails is not run again; the child is started again for those after it. What
-failed runs on PyTorch's references from then on.
+It runs in a child process, so that an error of CUDA cannot spoil the page.
 """
 
 from __future__ import annotations
@@ -39,19 +37,12 @@ RunChild = Callable[[Sequence[str]], tuple[str, int]]
 
 @dataclass(frozen=True, slots=True)
 class CardReport:
-    """Result of a self-test.
+    """Result of a self-test."""
 
-    Attributes:
-        card: its name, as CUDA tells it.
-        replaced: by operation whose kernels failed, why; its PyTorch reference runs instead.
-        graphs: why steps do not run in CUDA graphs; None where they do.
-        missing: what the system lacks for Triton; nothing was tried then.
-    """
-
-    card: str
-    replaced: dict[str, str] = field(default_factory=dict)
-    graphs: str | None = None
-    missing: str | None = None
+    card: str  # its name, as CUDA tells it
+    replaced: dict[str, str] = field(default_factory=dict)  # by operation whose kernels failed, why
+    graphs: str | None = None  # why steps do not run in CUDA graphs; None where they do
+    missing: str | None = None  # what the system lacks for Triton; nothing was tried then
 
     def sentences(self) -> list[str]:
         """Sentences on what this card does in another way, and why."""
@@ -102,11 +93,7 @@ def kept_report(device: torch.device, dtype: torch.dtype, data_dir: Path) -> Car
 
 
 def run_checks(card: str, run_child: RunChild) -> CardReport:
-    """Run all checks, in as many children as it takes.
-
-    Args:
-        run_child: called with the names of checks.
-    """
+    """Run all checks, in as many children as it takes."""
     errors: dict[str, str] = {}
     pending = list(CHECKS)
     while pending:
@@ -127,8 +114,7 @@ def run_checks(card: str, run_child: RunChild) -> CardReport:
 
 
 def _results(output: str, status: int) -> tuple[set[str], dict[str, str]]:
-    """Names of the checks that passed, and the errors of those that did not; the one that a
-    child was at when it died is among these."""
+    """Names of the checks that passed, and the errors of those that did not."""
     passed, failed, begun = set(), {}, None
     for line in output.splitlines():
         try:

@@ -14,8 +14,7 @@ import torch
 
 
 def missing_for_triton() -> str | None:
-    """The first part that is missing, in a sentence with the package to install; None if all
-    are here."""
+    """The first part that is missing, in a sentence with the package to install."""
     if importlib.util.find_spec("triton") is None:
         return "Triton is not installed: pip install triton"
     compiler = os.environ.get("CC", "").strip()

@@ -1,8 +1,4 @@
-"""Families of models: what their Hugging Face configs and checkpoints mean to the one decoder.
-
-To add a family, write a reader of its config in ``readers.py``, and its names in
-``layer_names.py`` where they are not Llama's. What the decoder lacks is refused by name.
-"""
+"""Families of models: what their Hugging Face configs and checkpoints mean to the one decoder."""
 
 from sol_core.models.families.layer_names import (
     LayerNames,

@@ -1,10 +1,4 @@
-"""One decode step of up to four rows on the CPU, through kernels that skip what is dropped.
-
-The same step as ``FrozenLM`` runs from the reference operations: one compiled call from the
-embedded tokens to the logits, on arrays that are prepared once per model. A pruned channel's
-gate and up weights and an unselected page's keys and values are not read. Whatever Python does
-between two steps finds its own data gone from the caches, so little is left to it.
-"""
+"""One decode step of up to four rows on the CPU: one compiled call that skips what is dropped."""
 
 from __future__ import annotations
 
@@ -61,12 +55,7 @@ class StepRequest(NamedTuple):
 
 
 class FewRowStep:
-    """A model's weights as the kernel takes them.
-
-    Attributes:
-        weight_bytes: of the matrices as they are read.
-        quantised: whether they are read as the blocks of a GGUF file.
-    """
+    """A model's weights as the kernel takes them."""
 
     def __init__(self, spec: ModelSpec, weights: ModelWeights, kernel: Callable[..., None]) -> None:
         self._spec, self._kernel = spec, kernel
@@ -75,7 +64,7 @@ class FewRowStep:
         # many rows, so their gate and up are copied once a few rows are first decoded.
         in_major = all(layer.gate_up.weight.is_contiguous() for layer in weights.layers)
         packed = packed_weights(weights) if multiplies_quantised() else None
-        self.quantised = packed is not None
+        self.quantised = packed is not None  # whether they are read as the blocks of a GGUF file
         self._blocks = 0 if in_major or packed else kernel_threads()
         if packed is None:
             matrices = [_unpacked_matrices(layer, self._blocks) for layer in weights.layers]
@@ -125,12 +114,7 @@ class FewRowStep:
     def run(
         self, hidden: Tensor, cache: KVCache, request: StepRequest, tuning: Tuning | None = None
     ) -> StepOutput:
-        """One step; the cache is written but not advanced.
-
-        Args:
-            hidden: [R, C] fp32, contiguous, embedded tokens; becomes the last hidden state.
-            tuning: of the kernels; changes no number. None is the default one.
-        """
+        """One step; the cache is written but not advanced."""
         spec, num_rows = self._spec, hidden.shape[0]
         rows, mlp, memory = self._plan(cache, request)
         middle = np.empty((num_rows, 2, spec.hidden_size), np.float32)
@@ -160,8 +144,8 @@ class FewRowStep:
     def _run(
         self, parts: int, arguments: tuple[Any, ...], clock: StepClock | None, tuning: Tuning
     ) -> None:
-        """All parts in one call. A clock is told what attention, MLP and head took; where compiled
-        code cannot tell, each part is a call, which takes a seventh longer."""
+        """All parts in one call; a call each, a seventh slower, only for a clock where nothing has
+        ticks."""
         if clock is None:
             self._kernel((0, parts), *arguments, _NO_TICKS, tuning)
             return
@@ -296,8 +280,7 @@ def _has_types(layer: LayerWeights, dtype: torch.dtype) -> bool:
 
 
 def _has_norms(layer: LayerWeights, head_size: int) -> bool:
-    """Return whether its norms are where the kernels have them: before both halves, and of queries
-    and keys, of each head."""
+    """Return whether its norms are where the kernels have them."""
     before = layer.attention_norm is not None and layer.mlp_norm is not None
     of_heads = (layer.query_norm, layer.key_norm)
     return before and all(norm is None or norm.shape[0] == head_size for norm in of_heads)
@@ -318,11 +301,7 @@ def _unpacked_matrices(layer: LayerWeights, blocks: int) -> list[Any]:
 
 
 def _layer_arrays(layer: LayerWeights, matrices: Sequence[Any]) -> list[Any]:
-    """The arrays of AttentionWeights, then of MlpWeights, in their order.
-
-    Args:
-        matrices: as ``_unpacked_matrices`` returns them.
-    """
+    """The arrays of AttentionWeights, then of MlpWeights, in their order."""
     query_key_value, attention_output, gate_up, down, down_rows = matrices
     return [
         _vector(layer.attention_norm),

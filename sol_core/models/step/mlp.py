@@ -15,18 +15,12 @@ from sol_core.models.weights import LayerWeights
 
 def step_mlp(
     layer: LayerWeights,
-    residual: Residual,
+    residual: Residual,  # the stream as it enters the MLP, R rows
     plan: StepPlan,
     activation: Activation,
-    dtype: torch.dtype,
+    dtype: torch.dtype,  # of what dense rows multiply with the weights
 ) -> tuple[Tensor, Tensor]:
-    """The MLP of a step, each row by its own action.
-
-    Args:
-        residual: the stream as it enters the MLP, R rows.
-        dtype: of what dense rows multiply with the weights.
-    Returns: the stream [R, C] fp32 with what came before, and the MLP's update [R, C].
-    """
+    """The MLP of a step, each row by its own action."""
     pruner = plan.shape.mechanisms.pruner
     at_input = plan.shape.mechanisms.quant_site == "mlp_input"
     if plan.channels_kept is not None and pruner.fused:

@@ -1,12 +1,7 @@
 """Turns the rows' actions into the numbers and masks that a decode step works with.
 
-In two halves. On the host a ``StepShape`` says what decides which operations run and how
-large their tensors are, and ``step_numbers`` is all that changes from token to token. On the
-device ``plan_step`` makes positions, masks and budgets from those numbers and reads nothing
-else, so that steps of one shape are the same operations over the same buffers: a CUDA graph.
-
-Planned once per step and shared by all layers. An axis on which every row is dense is None,
-so that a dense step on a CPU runs exactly the plain model's operations.
+Steps of one ``StepShape`` are the same operations over the same buffers, a CUDA graph: all that
+differs is in ``step_numbers``. An axis on which every row is dense is None.
 """
 
 from __future__ import annotations
@@ -34,60 +29,34 @@ BUCKET_TOKENS = 256
 
 @dataclass(frozen=True, slots=True)
 class StepShape:
-    """Sizes that decide a step's operations and tensors; hashable.
-
-    Attributes:
-        num_rows: R.
-        page_size: tokens per page.
-        own_width, shared_width: tokens of the rows' own memory and of a shared prefix that
-            are looked at; which of them a row sees is masked.
-        masked: per attention window of the model (sorted, None last), whether some row sees
-            fewer tokens than that.
-        sparse, pruned, quantised: whether some row drops pages, channels, bits.
-        observe: what else the step returns.
-        page_reads: the step also returns which pages it read.
-        mechanisms: how what is dropped is skipped.
-        extend: per layer, which of page bounds and 4-bit keys must take the new token in; None
-            where the cache decides that itself, from its lengths on the host.
-    """
+    """Sizes that decide a step's operations and tensors; hashable."""
 
     num_rows: int
     page_size: int
     own_width: int
     shared_width: int
     masked: tuple[bool, ...]
-    sparse: bool
+    sparse: bool  # sparse, pruned, quantised: whether some row drops pages, channels, bits
     pruned: bool
     quantised: bool
-    observe: Observe
-    page_reads: bool
-    mechanisms: Mechanisms
+    observe: Observe  # what else the step returns
+    page_reads: bool  # the step also returns which pages it read
+    mechanisms: Mechanisms  # how what is dropped is skipped
     extend: tuple[Summary | None, ...] | None
 
 
 @dataclass(frozen=True, slots=True)
 class StepPlan:
-    """Form of each row's action for this step.
-
-    Attributes:
-        shape: of the step.
-        positions: [R] int64, position of the new token.
-        slots: [R] int64, where it goes in the row's own memory.
-        attention: plan per attention window that occurs in the model.
-        tokens_seen: likewise [R, 1] int64, tokens that the row sees, summed over KV heads.
-        channels_kept, inner_kept: [R] int64, input and inner channels of the MLP, or None when
-            every row keeps all.
-        bit_widths: [R] int64, or None when no row is quantised.
-    """
+    """Form of each row's action for this step."""
 
     shape: StepShape
-    positions: Tensor
-    slots: Tensor
-    attention: dict[int | None, AttentionPlan]
+    positions: Tensor  # [R] int64, position of the new token
+    slots: Tensor  # [R] int64, where it goes in the row's own memory
+    attention: dict[int | None, AttentionPlan]  # plan per attention window that occurs in the model
     tokens_seen: dict[int | None, Tensor]
     channels_kept: Tensor | None
     inner_kept: Tensor | None
-    bit_widths: Tensor | None
+    bit_widths: Tensor | None  # [R] int64, or None when no row is quantised
 
 
 def pages_kept(keep_fraction: float, visible_tokens: int, page_size: int) -> int:
@@ -101,8 +70,7 @@ def page_budgets(
     windows: Sequence[int | None],
     mechanisms: Mechanisms,
 ) -> list[list[int]]:
-    """Pages that each row keeps, per attention window, the new token counted as cached; as many as
-    there can be for a row that keeps all, and one for a row that keeps what it needs."""
+    """Pages that each row keeps, per attention window, the new token counted as cached."""
     all_pages, size = cache.capacity + cache.shared_width, cache.page_size
 
     def kept(action: Action, seen: int) -> int:
@@ -122,8 +90,7 @@ def page_budgets(
 def page_floors(
     cache: KVCache, actions: Sequence[Action], thresholds: PageThresholds | None
 ) -> list[float]:
-    """Floor of the need for which each row reads a page, the new token counted as cached; 0 for
-    rows that keep all, and without thresholds."""
+    """Floor of the need for which each row reads a page, the new token counted as cached."""
     if thresholds is None:
         return [0.0] * len(actions)
     return [
@@ -141,15 +108,9 @@ def step_shape(
     observe: Observe = Observe.NOTHING,
     page_reads: bool = False,
     in_buckets: bool = False,
-    masked: bool = False,
+    masked: bool = False,  # rows see fewer tokens than their lengths say
 ) -> StepShape:
-    """The shape of a step over the cache's rows, the new token counted as cached.
-
-    Args:
-        in_buckets: the next token must find the same shape: own tokens in whole buckets, all
-            masked, and the page bounds brought up to date here (see ``KVCache.take_token``).
-        masked: rows see fewer tokens than their lengths say.
-    """
+    """The shape of a step over the cache's rows, the new token counted as cached."""
     sparse = any(action.keep_fraction < 1 for action in actions)
     width = max(cache.own_lengths) + 1
     if in_buckets:
@@ -186,13 +147,7 @@ def step_numbers(
     mechanisms: Mechanisms,
     thresholds: PageThresholds | None = None,
 ) -> list[list[int]]:
-    """All that tells one step from another of its shape, N lines of R; see ``plan_step``.
-
-    The last line is the bits of the rows' floors, where pages are chosen by need.
-
-    Lines of an odd R end with a 0: every line then starts at 16 bytes, as a tensor of its own
-    does, and Triton compiles no other variant of the kernels.
-    """
+    """All that tells one step from another of its shape, N lines of R, padded to an even number."""
     channels, inner = zip(*(mlp_channels(a, spec, mechanisms) for a in actions), strict=True)
     lines = [
         cache.own_lengths,
@@ -209,12 +164,7 @@ def step_numbers(
 
 
 def tokens_left_out(cache: KVCache, width: int, left_out: Sequence[Iterable[int]]) -> Tensor:
-    """[R, S] bool on the cache's device, over the shared block's tokens and ``width`` own ones.
-
-    Args:
-        left_out: per row, pages that it may not read, oldest first; not the new token's own.
-    Raises: ShapeError for a page that the row does not have, or that holds the new token.
-    """
+    """[R, S] bool: tokens of pages left out, oldest page 0. Raises: ShapeError: no such page."""
     size, shared_width = cache.page_size, cache.shared_width
     places = torch.zeros(cache.num_rows, shared_width + width, dtype=torch.bool)
     rows = zip(left_out, cache.lengths, cache.own_lengths, strict=True)
@@ -233,14 +183,12 @@ def tokens_left_out(cache: KVCache, width: int, left_out: Sequence[Iterable[int]
 
 
 def plan_step(
-    spec: ModelSpec, shape: StepShape, numbers: Tensor, left_out: Tensor | None = None
+    spec: ModelSpec,
+    shape: StepShape,
+    numbers: Tensor,
+    left_out: Tensor | None = None,  # [R, S] bool, tokens that rows may not see
 ) -> StepPlan:
-    """The plan of a step, on the numbers' device and without a look at the host.
-
-    Args:
-        numbers: [N, R or R + 1] int64, what ``step_numbers`` returns.
-        left_out: [R, S] bool, tokens that rows may not see.
-    """
+    """The plan of a step, on the numbers' device and without a look at the host."""
     slots, positions, channels, inner, bits, *budgets = numbers[:, : shape.num_rows].unbind()
     floors = None
     if shape.mechanisms.page_budget == "need":

@@ -15,11 +15,7 @@ PackedWeights = tuple[list[list[Tensor]], Tensor]
 
 
 def packed_weights(weights: ModelWeights) -> PackedWeights | None:
-    """All matrices as the few-row kernels take them: per layer, and the head.
-
-    Returns: None unless the layers' are all of 4 bits or all of 8, the head of 8, and all sizes
-        fit whole tiles.
-    """
+    """All matrices as the few-row kernels take them: per layer, and the head."""
     head = _packed(weights.head, 8)
     first = weights.layers[0].gate_up.blocks
     layers: list[list[Tensor]] = []

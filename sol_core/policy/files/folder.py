@@ -1,8 +1,4 @@
-"""A policy on disk: config.json, model.safetensors, README.md (its model card). Never pickle.
-
-``Policy.from_pretrained`` and ``save_pretrained`` go through here too. Whatever is read is checked:
-schema version, tensor names and shapes, finite numbers, the model it was trained for.
-"""
+"""A policy on disk: config.json, model.safetensors, README.md (its model card). Never pickle."""
 
 from __future__ import annotations
 
@@ -99,10 +95,7 @@ class PolicyParts(NamedTuple):
 
 
 def write_policy_folder(policy: PolicyParts, folder: Path) -> None:
-    """Write a policy folder in one rename; an existing one is replaced.
-
-    Weights are stored in 16 bits, which changes no choice that matters and halves the size.
-    """
+    """Write a policy folder in one rename; an existing one is replaced."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with staged_folder(folder) as staging:
         made = staging / "policy"
@@ -112,10 +105,7 @@ def write_policy_folder(policy: PolicyParts, folder: Path) -> None:
 
 
 def write_policy_files(policy: PolicyParts, folder: Path) -> None:
-    """Write the three files into an existing folder, each in one rename; others stay.
-
-    The configuration comes last: a folder without it is no policy.
-    """
+    """Write the three files into an existing folder, each in one rename; others stay."""
     tensors = {
         name: value.half().contiguous().cpu() for name, value in policy.network.state_dict().items()
     }
@@ -157,9 +147,7 @@ def check_policy(folder: Path) -> PolicyInfo:
 
 
 def _check_size(info: PolicyInfo, folder: Path) -> None:
-    """A configuration of absurd sizes must not take the memory that it asks for: the weights of
-    the largest matrices, in 16 bits, must fit into the file that is there.
-    """
+    """A configuration of absurd sizes must not take memory: its weights must fit into the file."""
     actions = math.prod(map(len, info.grid.levels()))
     ours = {
         "factored": info.layout.width,

@@ -1,10 +1,7 @@
-"""Finds a policy by its usual names, and moves policies to and from the Hugging Face Hub.
+"""Finds a policy by "default", a stored name, a folder or a Hub id, and moves policies to the Hub.
 
-Names are "default", a stored name, a folder, or a Hub id. Stored policies are the folders in
-``<data dir>/policies``. A former name of a renamed policy still finds it, as long as no other one
-has taken that name. On the Hub a policy is a model repository of the three files of a folder. The
-token is the one of ``hf auth login`` or HF_TOKEN, or one that is handed in; it is given to the
-Hub's own client, kept nowhere and shown nowhere. Read without torch.
+A renamed policy is found by its former name too. A token is given to the Hub's own client, kept
+nowhere and shown nowhere. Read without torch.
 """
 
 from __future__ import annotations
@@ -159,10 +156,7 @@ def pull_policy(
     token: str | None = None,
     endpoint: str | None = None,
 ) -> None:
-    """Fetch a policy's files from the repository "owner/name" into the existing folder ``target``.
-
-    Sizes are looked at before anything is fetched; nothing else of the repository is.
-    """
+    """Fetch a policy's files from "owner/name" on the Hub into the existing folder ``target``."""
 
     def pull(api: HfApi) -> None:
         about = _checked(api, repository, revision)
@@ -181,11 +175,7 @@ def fetch_policy(
     local_files_only: bool = False,
     token: str | bool | None = None,
 ) -> Path:
-    """The folder of a policy in the Hub's own cache, fetched first where it must be.
-
-    Without a connection, what the cache has is used and the log says so. Arguments are those of
-    ``huggingface_hub.snapshot_download``.
-    """
+    """The folder of a policy in the Hub's own cache, fetched first where it must be."""
 
     def fetch(api: HfApi) -> Path:
         from huggingface_hub.errors import HfHubHTTPError
