@@ -21,7 +21,6 @@ from sol_core.errors import ContextLengthError, ShapeError
 from sol_core.models.layer_store import POOLED_TOKENS, LayerStore, StorePool
 
 if TYPE_CHECKING:
-    from kernels.kv_write import NewTokens
     from kernels.page_scorers import Summary
     from sol_core.models.spec import ModelSpec
 
@@ -61,11 +60,11 @@ class KVCache:
 
         self._pool = pool
         if pool is None:
-            self._layers = make()
+            self.layers = make()
         else:
             key = (shape, page_size, dtype)
-            self._layers = pool.take(key, make)
-            weakref.finalize(self, pool.give, key, self._layers).atexit = False
+            self.layers = pool.take(key, make)
+            weakref.finalize(self, pool.give, key, self.layers).atexit = False
         self._shared: KVCache | None = None
         self._sources: Tensor | None = None
         self._slots: Tensor | None = None
@@ -85,11 +84,11 @@ class KVCache:
 
     @property
     def dtype(self) -> torch.dtype:
-        return self._layers[0].keys.dtype
+        return self.layers[0].keys.dtype
 
     @property
     def device(self) -> torch.device:
-        return self._layers[0].keys.device
+        return self.layers[0].keys.device
 
     @property
     def shared_width(self) -> int:
@@ -101,7 +100,7 @@ class KVCache:
         yet."""
         count = keys.shape[2]
         self._check_room(count)
-        store = self._layers[layer]
+        store = self.layers[layer]
         if len(set(self.own_lengths)) == 1 and (count > 1 or self.num_rows < MANY_ROWS):
             store.write_stretch(keys, values, self.own_lengths)
         elif count == 1:
@@ -128,14 +127,8 @@ class KVCache:
             raise ShapeError("only a cache without a shared prefix can be truncated")
         self.own_lengths = [min(own, length) for own in self.own_lengths]
         self._slots = None
-        for store in self._layers:
+        for store in self.layers:
             store.truncate(length)
-
-    def rotate_and_write(
-        self, layer: int, new: NewTokens, slots: Tensor, *, extend: Summary | None
-    ) -> Tensor:
-        """Store a token per row at slots [R] that only the device knows; see ``take_token``."""
-        return self._layers[layer].rotate_and_write(new, slots, extend=extend)
 
     def blocks(
         self,
@@ -160,20 +153,19 @@ class KVCache:
         """Before a kernel writes a token per row: per layer, what it must take the new key into."""
         self._check_room(1)
         extend = []
-        for layer, own in enumerate(self._layers):
+        for layer, own in enumerate(self.layers):
             if read is not None:
                 own.prepare(read, self.own_lengths)
                 if self._shared is not None:
-                    self._shared._layers[layer].prepare(read, self._shared.own_lengths)
+                    self._shared.layers[layer].prepare(read, self._shared.own_lengths)
             extend.append(own.take_token(self.own_lengths, read))
         return extend
 
     def places(self) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
         """Per layer, where the rows' own keys, values and page bounds and the shared ones are."""
-        others = self._layers if self._shared is None else self._shared._layers
+        others = self.layers if self._shared is None else self._shared.layers
         return [
-            (own.places(), before.places())
-            for own, before in zip(self._layers, others, strict=True)
+            (own.places(), before.places()) for own, before in zip(self.layers, others, strict=True)
         ]
 
     def pages_in_order(self, values: Tensor) -> Tensor:
@@ -241,9 +233,9 @@ class KVCache:
         first, lengths = caches[0], [cache.own_lengths[0] for cache in caches]
         made = first._empty(len(caches), max(lengths) + extra_capacity)
         made.own_lengths = lengths
-        for layer, mine in enumerate(made._layers):
+        for layer, mine in enumerate(made.layers):
             for row, (cache, length) in enumerate(zip(caches, lengths, strict=True)):
-                theirs = cache._layers[layer]
+                theirs = cache.layers[layer]
                 mine.keys[row, :, :length] = theirs.keys[0, :, :length]
                 mine.values[row, :, :length] = theirs.values[0, :, :length]
         return made
@@ -255,12 +247,12 @@ class KVCache:
         shared = self.lengths[row] - own
         copy = self._empty(1, shared + own)
         copy.own_lengths = [shared + own]
-        for layer, mine in enumerate(copy._layers):
-            theirs = self._layers[layer]
+        for layer, mine in enumerate(copy.layers):
+            theirs = self.layers[layer]
             mine.keys[0, :, shared : shared + own] = theirs.keys[row, :, :own]
             mine.values[0, :, shared : shared + own] = theirs.values[row, :, :own]
             if self._shared is not None:
-                before = self._shared._layers[layer]
+                before = self._shared.layers[layer]
                 mine.keys[0, :, :shared] = before.keys[source, :, :shared]
                 mine.values[0, :, :shared] = before.values[source, :, :shared]
         return copy
@@ -289,7 +281,7 @@ class KVCache:
         places = torch.tensor(starts, device=self.device)[:, None]
         places = places + torch.arange(width, device=self.device)
         places.clamp_(max=parent.capacity - 1)
-        for mine, theirs in zip(self._layers, parent._layers, strict=True):
+        for mine, theirs in zip(self.layers, parent.layers, strict=True):
             for new, old in ((mine.keys, theirs.keys), (mine.values, theirs.values)):
                 grouped = new.unflatten(0, (groups, -1))[:, :, :, :width]
                 grouped.copy_(old[which, :, places].transpose(1, 2)[:, None])
@@ -319,7 +311,7 @@ class KVCache:
 
     def _block(self, layer: int, used: int, ends: list[int], read: Summary | None) -> KVBlock:
         """``used`` tokens of every row; row r has written ``ends[r]``."""
-        store = self._layers[layer]
+        store = self.layers[layer]
         keys, values = store.keys[:, :, :used], store.values[:, :, :used]
         if read is None:
             return KVBlock(keys, values)

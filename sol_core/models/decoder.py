@@ -38,13 +38,13 @@ from sol_core.models.signals import (
 )
 from sol_core.models.spec import ModelSpec, RopeSpec
 from sol_core.models.step.clock import Lap, StepClock
-from sol_core.models.step.few_rows import FewRowStep, StepRequest
+from sol_core.models.step.few_rows import FewRowStep
 from sol_core.models.step.graph import StepGraphs, run_alone
-from sol_core.models.step.layer import final_logits, heads_of, normed_update
-from sol_core.models.step.mlp import step_mlp
+from sol_core.models.step.layer import final_logits, heads_of, normed_update, step_mlp
 from sol_core.models.step.output import StepOutput
 from sol_core.models.step.plan import (
     StepPlan,
+    StepRequest,
     plan_step,
     step_numbers,
     step_shape,
@@ -292,18 +292,9 @@ class FrozenLM:
 
     def _decode_planned(self, tokens: Tensor, cache: KVCache, request: StepRequest) -> StepOutput:
         """``_decode`` by a plan that is made on the device; in a graph where there are some."""
-        spec, actions, how = self.spec, request.actions, request.mechanisms
-        shape = step_shape(
-            spec,
-            cache,
-            actions,
-            how,
-            observe=request.observe,
-            page_reads=request.page_reads,
-            in_buckets=self._in_buckets,
-            masked=request.left_out is not None,
-        )
-        numbers = step_numbers(spec, cache, actions, how, request.thresholds)
+        spec = self.spec
+        shape = step_shape(spec, cache, request, in_buckets=self._in_buckets)
+        numbers = step_numbers(spec, cache, request)
         missing = None
         if request.left_out is not None:
             missing = tokens_left_out(cache, shape.own_width, request.left_out)
@@ -403,7 +394,7 @@ class FrozenLM:
             query = query * scale
         else:
             new, extend = NewTokens(heads, *angles, scale), shape.extend[index]
-            query = cache.rotate_and_write(index, new, plan.slots, extend=extend)
+            query = cache.layers[index].rotate_and_write(new, plan.slots, extend=extend)
         read = None if attention.valid_pages is None else shape.mechanisms.scorer.reads
         blocks = cache.blocks(index, 1, read=read, width=shape.own_width)
         share = BEST_PAGES if shape.observe.scores_pages else 0.0

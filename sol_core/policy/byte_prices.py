@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -111,14 +110,6 @@ class SampleStates:
             "contexts": at,
             "shapes": kept,
         }
-        return SampleStates.from_dict(record)
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @staticmethod
-    def from_dict(record: Any) -> SampleStates:
-        """Raises: ConfigError when the record is none."""
         return from_json(SampleStates, record, "sample states")
 
     def near(self, context: int) -> Floats:

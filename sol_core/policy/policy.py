@@ -27,7 +27,13 @@ from sol_core.policy.files.folder import (
 from sol_core.policy.files.locate import fetch_policy, shipped_for
 from sol_core.policy.info import PolicyInfo
 from sol_core.policy.network import DamageNetwork, JointNetwork, level_values, observed_by
-from sol_core.policy.prices import AimCorrection, PriceRule, PriceTable, padded_levels
+from sol_core.policy.prices import (
+    NO_CORRECTION,
+    AimCorrection,
+    PriceRule,
+    PriceTable,
+    padded_levels,
+)
 
 if TYPE_CHECKING:
     from sol_core.models.loading import LanguageModel
@@ -69,11 +75,10 @@ class Policy(
         network: DamageNetwork | JointNetwork,
         prices: Sequence[PriceTable],
         embedding: Tensor,
-        correction: AimCorrection | None = None,
+        correction: AimCorrection = NO_CORRECTION,
         states: SampleStates | None = None,
     ) -> None:
-        self.correction = AimCorrection() if correction is None else correction
-        self.states = states
+        self.correction, self.states = correction, states
         self.info, self.network, self.embedding = info, network, embedding
         device = embedding.device
         self.levels = [values.to(device) for values in level_values(info.grid)]

@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,6 @@ from torch.nn.utils.rnn import pad_sequence
 
 from kernels.policy_step import NEVER
 from sol_core.actions import AXES
-from sol_core.fields import from_json
 
 NUM_PRICES = 161
 LOG_PRICE_RANGE = (-14.0, 5.0)
@@ -53,14 +52,6 @@ class PriceTable:
             for price in log_prices.exp()
         ]
         return PriceTable(tuple(round(value, 6) for value in log_prices.tolist()), tuple(spends))
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @staticmethod
-    def from_dict(record: Any) -> PriceTable:
-        """Raises: ConfigError when the record is not a table."""
-        return from_json(PriceTable, record, "a price table")
 
 
 def falling(damages: Tensor) -> Tensor:
@@ -186,16 +177,6 @@ class AimCorrection:
         low, high = torch.tensor(self.lows).double(), torch.tensor(self.highs).double()
         return (flat - gaps).clamp(low, high).float().to(targets.device)
 
-    def to_dict(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
-
-    @staticmethod
-    def from_dict(record: dict[str, Any] | None) -> AimCorrection:
-        """None is no correction: policies of before it, runs that are not calibrated yet."""
-        if record is None:
-            return AimCorrection()
-        return from_json(AimCorrection, record, "a correction of aims")
-
     def _places(self, targets: Tensor) -> Tensor:
         """Each target's place on its axis, −1 to 1; 0 on an axis of a single level."""
         low, high = torch.tensor(self.lows).double(), torch.tensor(self.highs).double()
@@ -207,6 +188,9 @@ class AimCorrection:
         low, high = (math.log(max(1.0, tokens)) for tokens in self.contexts)
         place = (contexts.double().cpu().clamp(min=1).log() - low) / max(high - low, 1e-6)
         return (2 * place - 1).clamp(-1, 1)
+
+
+NO_CORRECTION = AimCorrection()
 
 
 def _room(place: Tensor) -> Tensor:

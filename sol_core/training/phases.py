@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from sol_core.budgets import MixTable
-from sol_core.policy import Policy, PolicyScheduler
+from sol_core.policy import PolicyScheduler
 from sol_core.policy.network import DamageNetwork
 from sol_core.policy.policy import budget_shares
 from sol_core.policy.prices import AimCorrection
@@ -61,8 +61,6 @@ def label(state: RunState) -> Iterator[WorkEvent]:
         numbers = range(progress.labelled, min(progress.labelled + ranks.size, limit))
         _label_texts(state, store, numbers)
         progress.labelled = numbers.stop
-        if progress.labelled < limit and state.is_measure_due():
-            yield from _measure_as_if_labelled(state)
         yield state.report("labelling")
     progress.label_limit = progress.labelled
 
@@ -111,18 +109,6 @@ def warm_start(state: RunState) -> Iterator[WorkEvent]:
         yield state.report("warm start")
     _price(state, labels)
     state.optimiser.state.clear()  # GRPO starts with moments of its own
-
-
-def _measure_as_if_labelled(state: RunState) -> Iterator[WorkEvent]:
-    """Held-out quality of a policy that learns from the labels so far, and is forgotten then."""
-    with state.measuring():
-        trial = state.trial()
-        labels = _labels(trial, state.progress.labelled)
-        total = _num_warm_steps(labels, trial)
-        for step in range(total):
-            _learn(trial, labels, step, total)
-        _price(trial, labels)
-        yield from measure(state, trial.policy)
 
 
 def _num_warm_steps(labels: LabelledSteps, state: RunState) -> int:
@@ -273,12 +259,12 @@ def _set_prices(state: RunState, seen: Sequence[Sequence[Tensor]]) -> None:
     state.set_prices(state.ranks.lead(lambda: prices_from(state.policy, seen)))
 
 
-def measure(state: RunState, policy: Policy | None = None) -> Iterator[WorkEvent]:
-    """Held-out quality now, and a sample text; of the run's own policy unless one is given."""
+def measure(state: RunState) -> Iterator[WorkEvent]:
+    """Held-out quality of the policy now, and a sample text."""
     yield state.report("measuring")
     held_out = _held_out(state)
     with state.measuring():
-        result = measure_held_out(policy or state.policy, held_out, state.config, state.ranks)
+        result = measure_held_out(state.policy, held_out, state.config, state.ranks)
     yield _measured(state, result.metrics)
     yield _sample(state, held_out.texts[0], *result.first)
 

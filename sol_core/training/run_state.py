@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +20,10 @@ from sol_core.errors import TrainingDivergedError
 from sol_core.models.loading import LanguageModel
 from sol_core.policy import Policy, PolicyInfo
 from sol_core.policy.byte_prices import SampleStates
+from sol_core.policy.files.folder import prices_of, prices_record
 from sol_core.policy.info import InputLayout
 from sol_core.policy.network import DamageNetwork, build_network
-from sol_core.policy.prices import AimCorrection, PriceTable
+from sol_core.policy.prices import NO_CORRECTION, AimCorrection, PriceTable
 from sol_core.progress import WorkCheckpoint, WorkProgress
 from sol_core.training.checkpoint import (
     Progress,
@@ -140,10 +140,7 @@ class RunState:
             episode_steps=config.steps,
             num_parameters=sum(value.numel() for value in network.parameters()),
         )
-        prices = [PriceTable.from_dict(table) for table in self.progress.prices]
-        correction = AimCorrection.from_dict(self.progress.correction)
-        kept = self.progress.states
-        states = None if kept is None else SampleStates.from_dict(kept)
+        prices, correction, states = prices_of(asdict(self.progress))
         self.policy = Policy(info, network, prices, model.lm.weights.embedding, correction, states)
         if not prices and isinstance(network, DamageNetwork):
             self._price_untrained(network)
@@ -156,15 +153,6 @@ class RunState:
         self._decisions, self._decisions_since = 0, self._began
         self._last_checkpoint = self._began
         self._measured_at, self._measure_s = self._began, 0.0
-
-    def trial(self) -> RunState:
-        """The run with a copy of its policy, which nothing learns back from."""
-        other = copy.copy(self)
-        other.policy = copy.copy(self.policy)
-        other.policy.network = copy.deepcopy(self.policy.network)
-        other.optimiser = _optimiser(other.policy.network, self.config)
-        other.progress = replace(self.progress)
-        return other
 
     @property
     def elapsed_s(self) -> float:
@@ -193,16 +181,14 @@ class RunState:
     def set_prices(
         self,
         tables: Sequence[PriceTable],
-        correction: AimCorrection | None = None,
+        correction: AimCorrection = NO_CORRECTION,
         states: SampleStates | None = None,
     ) -> None:
         """New prices; a correction and states belong to the prices they were measured with."""
-        self.policy.prices = list(tables)
-        self.policy.correction = AimCorrection() if correction is None else correction
-        self.progress.prices = [table.to_dict() for table in tables]
-        self.progress.correction = None if correction is None else correction.to_dict()
-        self.policy.states = states
-        self.progress.states = None if states is None else states.to_dict()
+        policy = self.policy
+        policy.prices, policy.correction, policy.states = list(tables), correction, states
+        for name, record in prices_record(tables, correction, states).items():
+            setattr(self.progress, name, record)
 
     def check_finite(self, numbers: Mapping[str, Tensor | float]) -> None:
         """Raises: TrainingDivergedError naming the first that is NaN or infinite."""

@@ -26,8 +26,7 @@ from app.host.program import PROJECT_ROOT, is_checkout
 from app.policies.library import SHIPPED_FOLDER
 from sol_core.files.places import LAUNCHER
 
-# Single measurements, of which the text has the medians.
-ONLY_JSON = ("tokens_per_s_rounds", "binaries")
+ONLY_JSON = ("tokens_per_s_rounds",)  # measurements of which the text has the medians
 HELP = "measure decoding, batched rollouts, GPU kernels or the page under load"
 
 
@@ -63,7 +62,6 @@ def _add_sizes(parser: argparse.ArgumentParser) -> None:
         ("steps", 16, "rollout: decode steps"),
         ("group", 16, "rollout: schedules per window, which share its prefix"),
         ("rounds", 5, "alternating rounds"),
-        ("budget", 0.5, "kernels: κ and ρ"),
         ("clients", 20, "load: visitors"),
         ("jobs", 50, "load: queued jobs"),
     ):
@@ -181,7 +179,6 @@ def _kernels(args: argparse.Namespace, data_dir: DataDir, console: Console) -> d
         return compile_kernels(args.compile)
     given = {"context": args.context, "shape": args.shape}
     options = KernelBenchOptions(
-        budget=args.budget,
         grid=args.grid,
         **{name: value for name, value in given.items() if value is not None},
     )

@@ -6,10 +6,16 @@ It runs in a child process, so that an error of CUDA cannot spoil the page.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import hashlib
 import importlib.metadata
+import importlib.util
 import json
 import logging
+import os
+import shutil
+import sys
+import sysconfig
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -22,7 +28,6 @@ from kernels.gpu.triton_support import OPERATIONS, use_reference
 from sol_core.files.fetch import own_python_path, run_module
 from sol_core.models.card import checks as checks_module
 from sol_core.models.card.checks import CHECKS, GRAPHS, STEPS
-from sol_core.models.card.toolchain import missing_for_triton
 from sol_core.models.step import graph
 from sol_core.progress import Progress
 
@@ -185,3 +190,30 @@ def _path(device: torch.device, dtype: torch.dtype, data_dir: Path) -> Path:
     for path in sorted(sources):
         digest.update(path.read_bytes())
     return data_dir / FOLDER / f"{digest.hexdigest()[:32]}.json"
+
+
+def missing_for_triton() -> str | None:
+    """The first part that is missing, in a sentence with the package to install."""
+    if importlib.util.find_spec("triton") is None:
+        return "Triton is not installed: pip install triton"
+    compiler = os.environ.get("CC", "").strip()
+    if compiler and shutil.which(compiler.split()[0]) is None:
+        return f"Triton needs a C compiler, and CC names {compiler!r}, which is not here: unset CC"
+    if not compiler and not (shutil.which("gcc") or shutil.which("clang")):
+        return "Triton needs a C compiler: sudo apt install gcc (Fedora: sudo dnf install gcc)"
+    headers = Path(sysconfig.get_paths()["include"]) / "Python.h"
+    if not headers.is_file():
+        version = f"{sys.version_info.major}.{sys.version_info.minor}"
+        return (
+            f"Triton needs {headers}: sudo apt install python{version}-dev "
+            "(Fedora: sudo dnf install python3-devel)"
+        )
+    try:
+        if torch.version.hip is None:
+            ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return (
+            "Triton needs libcuda.so.1, a part of NVIDIA's driver: install the driver, or in a "
+            "container start it with --gpus all (NVIDIA Container Toolkit)"
+        )
+    return None

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -20,16 +20,13 @@ from kernels.decode_layer import (
     lies_out_major,
     multiplies_quantised,
 )
-from kernels.head_preview import HeadPreview
+from kernels.quantised_weights import pack_blocks
 from kernels.quantised_weights.layout import BYTES_4, BYTES_8, HEADER
-from sol_core.actions import Action, Mechanisms
-from sol_core.models.measured import PageThresholds
 from sol_core.models.rope import RotaryTable
-from sol_core.models.signals import BEST_PAGES, Observe
+from sol_core.models.signals import BEST_PAGES
 from sol_core.models.step.layer import final_logits
 from sol_core.models.step.output import StepOutput
-from sol_core.models.step.plan import mlp_channels, page_budgets, page_floors
-from sol_core.models.step.quantised import packed_weights
+from sol_core.models.step.plan import StepRequest, mlp_channels, page_budgets, page_floors
 from sol_core.models.step.weight_bytes import MatrixBytes, WeightBytes
 
 if TYPE_CHECKING:
@@ -39,19 +36,6 @@ if TYPE_CHECKING:
     from sol_core.models.spec import ModelSpec
     from sol_core.models.step.clock import Part, StepClock
     from sol_core.models.weights import LayerWeights, Linear, ModelWeights
-
-
-class StepRequest(NamedTuple):
-    """Request to a step besides its tokens; see ``FrozenLM.decode_step``."""
-
-    actions: Sequence[Action]
-    mechanisms: Mechanisms
-    observe: Observe
-    page_reads: bool
-    clock: StepClock | None
-    thresholds: PageThresholds | None = None
-    preview: HeadPreview | None = None
-    left_out: Sequence[Iterable[int]] | None = None
 
 
 class FewRowStep:
@@ -191,15 +175,13 @@ class FewRowStep:
         from kernels.page_attention.chosen_pages import StepRows
 
         own, lengths, actions = cache.own_lengths, cache.lengths, request.actions
-        sparse = any(action.keep_fraction < 1 for action in actions)
-        read = request.mechanisms.scorer.reads if request.observe.scores_pages or sparse else None
+        how, read = request.mechanisms, request.summary
         first_seen = [
             [max(length + 1 - window, 0) if window else 0 for length in lengths]
             for window in self._windows
         ]
-        how = request.mechanisms
-        budgets = page_budgets(cache, actions, self._windows, how)
-        pairs = [mlp_channels(action, self._spec, request.mechanisms) for action in actions]
+        budgets = page_budgets(cache, request, self._windows)
+        pairs = [mlp_channels(action, self._spec, how) for action in actions]
         channels, inner = ([pair[side] for pair in pairs] for side in range(2))
         shared = [length - mine for length, mine in zip(lengths, own, strict=True)]
         # One array: making one takes longer than reading all of it.
@@ -213,7 +195,7 @@ class FewRowStep:
             own_tokens=numbers[2],
             first_seen=numbers[len(alone) : middle],
             pages_kept=numbers[middle:],
-            floors=np.array(page_floors(cache, actions, request.thresholds), np.float32),
+            floors=page_floors(cache, request),
             page_size=cache.page_size,
             num_kv_heads=self._spec.num_kv_heads,
             scale=self._scale,
@@ -222,7 +204,7 @@ class FewRowStep:
             by_need=how.page_budget == "need",
             best_share=BEST_PAGES if request.observe.scores_pages else 0.0,
         )
-        mlp = (numbers[3], numbers[4], numbers[5], request.mechanisms.quant_site == "mlp_input")
+        mlp = (numbers[3], numbers[4], numbers[5], how.quant_site == "mlp_input")
         places = cache.places()
         known, table = self._places
         if places != known:
@@ -298,6 +280,26 @@ def _unpacked_matrices(layer: LayerWeights, blocks: int) -> list[Any]:
         _matrix(layer.down)[0],
         rows_in_blocks(down, blocks) if blocks else down,
     ]
+
+
+def packed_weights(weights: ModelWeights) -> tuple[list[list[Tensor]], Tensor] | None:
+    """All matrices as the few-row kernels take them: per layer, and the head."""
+    head = _packed(weights.head, 8)
+    first = weights.layers[0].gate_up.blocks
+    layers: list[list[Tensor]] = []
+    for layer in weights.layers if head is not None else ():
+        some = [_packed(linear, first.bits if first else 0) for linear in layer.matrices]
+        whole = [matrix for matrix in some if matrix is not None]
+        # Gate and up are one matrix: up's first output must begin a tile.
+        if len(whole) < len(some) or layer.gate_up.weight.shape[1] % 256:
+            return None
+        layers.append(whole)
+    return None if head is None else (layers, head)
+
+
+def _packed(linear: Linear, bits: int) -> Tensor | None:
+    blocks = linear.blocks
+    return None if blocks is None or blocks.bits != bits else pack_blocks(blocks)
 
 
 def _layer_arrays(layer: LayerWeights, matrices: Sequence[Any]) -> list[Any]:
