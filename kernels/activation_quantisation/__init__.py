@@ -8,7 +8,7 @@ from torch import Tensor
 from kernels.activation_quantisation import reference
 from kernels.activation_quantisation.triton_dispatch import quantise_rows
 from kernels.cpu.threads import cpu_kernel
-from kernels.gpu.row_operations import fits_rows
+from kernels.gpu.triton_support import fits_rows
 
 __all__ = ["fake_quantise"]
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from kernels.gpu.row_operations import run_rows
-from kernels.gpu.triton_support import check_operands
+from kernels.gpu.triton_support import check_operands, run_rows
 
 
 def quantise_rows(activations: Tensor, bit_widths: Tensor) -> Tensor:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from kernels.gpu.row_operations import fits_rows, run_rows
-from kernels.gpu.triton_support import check_operands
+from kernels.gpu.triton_support import check_operands, fits_rows, run_rows
 
 MAX_PRUNED = 8192  # ranking takes more registers
 

@@ -7,12 +7,12 @@ from torch import Tensor
 
 from kernels.activation_quantisation.triton_dispatch import quantise_rows
 from kernels.gated_mlp.reference import MlpPlan, MlpWeights
-from kernels.gpu.row_operations import fits_rows
 from kernels.gpu.triton_support import (
     KERNEL_DTYPES,
     KernelInputError,
     UnsupportedByKernel,
     check_operands,
+    fits_rows,
     launch,
     row_block,
     runs_triton,

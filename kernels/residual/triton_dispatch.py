@@ -5,12 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from kernels.gpu.row_operations import MAX_WIDTH, check_rows
 from kernels.gpu.triton_support import (
     KERNEL_DTYPES,
+    MAX_WIDTH,
     KernelInputError,
     UnsupportedByKernel,
     check_operands,
+    check_rows,
     launch,
     row_block,
     runs_triton,
