@@ -134,15 +134,10 @@ AHEAD = {True: (4, 1, 2, 3, 6, 8), False: (2, 1, 4, 8)}
 
 
 class Tuning(NamedTuple):
-    """Choices of a step that suit its machine.
+    """Choices of a step that suit its machine."""
 
-    Attributes:
-        threads: that a team is asked of.
-        ahead: blocks of quantised weights, or pairs of rows of others, asked for beforehand.
-    """
-
-    threads: int
-    ahead: int
+    threads: int  # that a team is asked of
+    ahead: int  # blocks of quantised weights, or pairs of rows of others, asked for beforehand
 
 
 def default_tuning(threads: int, *, quantised: bool) -> Tuning:

@@ -111,19 +111,12 @@ def recorded_launches() -> Iterator[list[Launch]]:
 
 def launch(
     kernel: Any,
-    grid: tuple[int, ...],
-    arguments: Mapping[str, Any],
-    constants: Mapping[str, Any],
-    options: Mapping[str, int],
+    grid: tuple[int, ...],  # number of programs along up to three axes; none may be 0
+    arguments: Mapping[str, Any],  # run-time arguments by name, in the kernel's order
+    constants: Mapping[str, Any],  # compile-time arguments by name
+    options: Mapping[str, int],  # ``num_warps``, ``num_stages``
 ) -> None:
-    """Start a Triton kernel on the device of its tensors.
-
-    Args:
-        grid: number of programs along up to three axes; none may be 0.
-        arguments: run-time arguments by name, in the kernel's order.
-        constants: compile-time arguments by name.
-        options: ``num_warps``, ``num_stages``.
-    """
+    """Start a Triton kernel on the device of its tensors."""
     if _State.record is not None:
         signature = tuple((name, _type_name(value)) for name, value in arguments.items())
         note = Launch(kernel, signature, tuple(constants.items()), tuple(options.items()))

@@ -154,25 +154,15 @@ class Policy(
         return self.priced(self.network.log_damages(shapes), inputs.aims), cache
 
     def shapes(self, inputs: StepInputs, cache: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Sensitivity and slope of T steps of N episodes, [N, T, axes, 2], and the step cache.
-
-        Args:
-            inputs: of these steps.
-            cache: as of ``logits``.
-        """
+        """Sensitivity and slope of T steps of N episodes, [N, T, axes, 2], and the step cache."""
         network = self.network
         assert isinstance(network, DamageNetwork)
         encoded, cache = network.encoder(inputs.rows, self.embedding[inputs.tokens], cache)
         return network.shapes(encoded), cache
 
     def priced(self, log_damages: Tensor, aims: Tensor) -> Tensor:
-        """The logits of a DamageNetwork's predictions.
-
-        Args:
-            log_damages: [..., axes, levels of the longest].
-            aims: [..., axes].
-        Returns: like log_damages.
-        """
+        """Logits of predictions [..., axes, levels of the longest], at the prices of ``aims`` [...,
+        axes]."""
         network = self.network
         assert isinstance(network, DamageNetwork)
         return self.rule.logits(log_damages.exp(), aims, network.log_sharpness.exp())
@@ -185,23 +175,14 @@ class Policy(
         return network.log_sharpness.detach().exp().double().cpu().numpy()
 
     def per_head(self, values: Tensor) -> list[Tensor]:
-        """Take the heads apart.
-
-        Args:
-            values: [..., heads, levels] logits or probabilities.
-        Returns: [..., levels] of each head, without what a shorter axis lacks.
-        """
+        """Take [..., heads, levels] apart: [..., levels] of each head, without what a short axis
+        lacks."""
         if self.num_heads == 1:
             return [values[..., 0, :]]
         return [values[..., axis, : len(levels)] for axis, levels in enumerate(self.levels)]
 
     def axis_levels(self, choices: Tensor) -> Tensor:
-        """Levels that the heads' choices mean.
-
-        Args:
-            choices: [..., num_heads] int64.
-        Returns: [..., axes] int64, an index into each axis's levels.
-        """
+        """Level of each axis [..., axes] that the heads' choices [..., num_heads] int64 mean."""
         if self.num_heads == len(self.levels):
             return choices
         joint, places = choices[..., 0], []
@@ -211,20 +192,12 @@ class Policy(
         return torch.stack(places[::-1], -1)
 
     def spends(self, levels: Tensor) -> Tensor:
-        """Spend of some levels.
-
-        Args:
-            levels: [..., axes] int64, an index into each axis's levels.
-        Returns: [..., axes] fp32, shares of dense.
-        """
+        """Spends [..., axes] fp32, shares of dense, of levels [..., axes] int64."""
         return self._level_table[self._axes, levels]
 
     def actions(self, levels: Tensor) -> list[Action]:
-        """The action of every row; each is made once, for checks take time.
-
-        Args:
-            levels: [R, axes] int64, an index into each axis's levels.
-        """
+        """The action of every row of levels [R, axes] int64; each is made once, for checks take
+        time."""
         actions = []
         for key in map(tuple, levels.tolist()):
             if key not in self._actions:
@@ -289,21 +262,12 @@ class Policy(
         )
 
     def check_grid(self, grid: ActionGrid) -> None:
-        """Hold the policy to a grid.
-
-        Args:
-            grid: levels, site and mechanisms in use.
-        Raises: PolicyError when it chooses from other levels, or was made for other mechanisms.
-        """
+        """Raises: PolicyError for a grid of other levels, or of other mechanisms than it was made
+        for."""
         self.info.check_grid(grid)
 
     def check_model(self, fingerprint: str) -> None:
-        """Hold the policy to a model.
-
-        Args:
-            fingerprint: of the model in use.
-        Raises: PolicyError when it was trained for another one.
-        """
+        """Raises: PolicyError for the fingerprint of another model than the one it was trained for."""
         if fingerprint != self.info.fingerprint:
             raise PolicyError(
                 f"policy {self.info.name!r} was trained for {self.info.model} "
