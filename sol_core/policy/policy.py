@@ -267,7 +267,7 @@ class Policy(
         self.info.check_grid(grid)
 
     def check_model(self, fingerprint: str) -> None:
-        """Raises: PolicyError for the fingerprint of another model than the one it was trained for."""
+        """Raises: PolicyError for the fingerprint of another model than its own."""
         if fingerprint != self.info.fingerprint:
             raise PolicyError(
                 f"policy {self.info.name!r} was trained for {self.info.model} "
