@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -16,7 +15,6 @@ if TYPE_CHECKING:
 
 DOCUMENTS_AT_ONCE = 32
 PIECE_CHARACTERS = 20_000  # a longer document is tokenised in pieces cut at a space
-SHUFFLE_BUFFER = 1_000
 # The token that stood between documents in pretraining, where it is not the one that ends
 # an answer. SmolLM2-135M-Instruct on stories, first 60 tokens after the separator:
 # 3.40 nats with <|endoftext|>, 3.63 with <|im_end|>, 3.76 with none.
@@ -29,7 +27,6 @@ def token_blocks(
     block_len: int,
     *,
     limit: int | None = None,
-    seed: int | None = None,  # shuffles the documents; None keeps their order
     prompts: bool = False,
 ) -> Iterator[list[int]]:
     """Yield at most ``limit`` blocks of ``block_len`` token ids. Raises: CorpusError."""
@@ -38,8 +35,6 @@ def token_blocks(
     if limit is not None and limit < 1:
         raise ConfigError(f"limit must be 1 or more, got {limit!r}")
     name = documents.source if isinstance(documents, Corpus) else "the text"
-    if seed is not None:
-        documents = _shuffled(documents, seed)
     if prompts:
         documents = (some_in_chat(document, tokenizer) for document in documents)
     return islice(_blocks(documents, tokenizer, block_len, name, prompts), limit)
@@ -116,20 +111,3 @@ def start_of_text(tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """Return the tokens put before every text: [beginning-of-text] or nothing."""
     added: list[int] = tokenizer("")["input_ids"]
     return added if added == [tokenizer.bos_token_id] else []
-
-
-def _shuffled(documents: Iterable[str], seed: int) -> Iterable[str]:
-    """A corpus shuffles itself; anything else is drawn from a buffer of 1,000 documents."""
-    if isinstance(documents, Corpus):
-        return documents.shuffled(seed)
-    return _shuffled_in_buffer(iter(documents), random.Random(seed))
-
-
-def _shuffled_in_buffer(documents: Iterator[str], order: random.Random) -> Iterator[str]:
-    buffer = list(islice(documents, SHUFFLE_BUFFER))
-    for document in documents:
-        index = order.randrange(len(buffer))
-        buffer[index], document = document, buffer[index]
-        yield document
-    order.shuffle(buffer)
-    yield from buffer

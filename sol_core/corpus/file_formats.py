@@ -9,11 +9,11 @@ from __future__ import annotations
 import codecs
 import csv
 import json
+import logging
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa  # type: ignore[import-untyped]  # pyarrow ships no types
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
@@ -42,15 +42,14 @@ TEXT_COLUMNS = ("text", "content", "document", "passage")
 MAX_LINE_CHARACTERS = 64_000_000
 PARQUET_BUFFER_BYTES = 1 << 20  # instead of a whole column of a row group
 PARQUET_BATCH_ROWS = 500
+_log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class TextFormat:
+class TextFormat(NamedTuple):
     """Encoding and length of a text file."""
 
     encoding: str  # a Python codec name that decodes the whole file
     num_characters: int  # its length, line ends as they are in the file
-    notice: str | None = None  # what the user should know about a guess that was made, or None
 
 
 def inspect_text(path: Path) -> TextFormat:
@@ -109,11 +108,13 @@ def _windows_1252(path: Path) -> TextFormat:
             f"{path} is not UTF-8, and {accented:.0%} of its characters would be "
             f"accented letters in Windows-1252: {_REMEDY}"
         )
-    notice = (
-        f"{path.name} is not UTF-8 (first at byte {position:,}) and was read as Windows-1252; "
-        f"if its text looks wrong, {_REMEDY}"
+    _log.warning(
+        "%s is not UTF-8 (first at byte %d) and was read as Windows-1252; if it looks wrong, %s",
+        path.name,
+        position,
+        _REMEDY,
     )
-    return TextFormat("cp1252", len(content), notice)
+    return TextFormat("cp1252", len(content))
 
 
 def _pieces(path: Path) -> Iterator[bytes]:
@@ -122,8 +123,7 @@ def _pieces(path: Path) -> Iterator[bytes]:
             yield piece
 
 
-@dataclass(frozen=True, slots=True)
-class RawDocument:
+class RawDocument(NamedTuple):
     """A text as its file has it, and the stretch of the file it covers (0 to 1)."""
 
     text: str

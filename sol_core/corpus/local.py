@@ -7,7 +7,6 @@ the last tenth of each.
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections.abc import Iterator
 from itertools import chain, islice
 from pathlib import Path
@@ -21,7 +20,6 @@ from sol_core.corpus.documents import (
     text_hash,
 )
 from sol_core.corpus.file_formats import (
-    TextFormat,
     inspect_text,
     read_csv,
     read_json_lines,
@@ -29,8 +27,6 @@ from sol_core.corpus.file_formats import (
     read_text_file,
 )
 from sol_core.errors import CorpusError
-
-logger = logging.getLogger(__name__)
 
 FILES_TO_SPLIT_WHOLE = 10
 ROWS_TO_RANK = 100  # below this, a hash threshold could hold out nothing
@@ -44,7 +40,6 @@ class LocalSource:
         self._root = path
         self.files = _find_files(path)
         self.num_bytes = sum(file.stat().st_size for file in self.files)
-        self.notices: list[str] = []
 
     @property
     def signature(self) -> str:
@@ -72,7 +67,7 @@ class LocalSource:
         whole = len(files) >= FILES_TO_SPLIT_WHOLE
         held_out = set(ranked[: round(len(files) * HELD_OUT_SHARE)]) if whole else set()
         for file in files:
-            for raw in read_text_file(file, self._inspected(file)):
+            for raw in read_text_file(file, inspect_text(file)):
                 in_tail = raw.stop > 1 - HELD_OUT_SHARE and raw.start > 0
                 is_held_out = file in held_out if whole else in_tail
                 side: Split = "held_out" if is_held_out else "train"
@@ -91,14 +86,7 @@ class LocalSource:
         if file.suffix.lower() == ".parquet":
             return read_parquet(file)
         read = read_csv if file.suffix.lower() == ".csv" else read_json_lines
-        return read(file, self._inspected(file))
-
-    def _inspected(self, file: Path) -> TextFormat:
-        text_format = inspect_text(file)
-        if text_format.notice:
-            logger.warning(text_format.notice)
-            self.notices.append(text_format.notice)
-        return text_format
+        return read(file, inspect_text(file))
 
     def _name(self, file: Path) -> str:
         return file.name if file == self._root else file.relative_to(self._root).as_posix()

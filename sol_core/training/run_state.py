@@ -98,7 +98,8 @@ class TextSource:
 
     def _cut(self, corpus: Corpus, seed: int, limit: int | None = None) -> Iterator[list[int]]:
         tokenizer, length = self._model.tokenizer, self._config.block_len
-        return token_blocks(corpus, tokenizer, length, seed=seed, limit=limit, prompts=True)
+        texts = corpus.shuffled(seed)
+        return token_blocks(texts, tokenizer, length, limit=limit, prompts=True)
 
 
 class RunState:
