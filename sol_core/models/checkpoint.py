@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from collections.abc import Iterable
 from functools import cached_property
@@ -203,30 +204,24 @@ def read_tokenizer(folder: Path, spec: ModelSpec) -> TextCodec:
 
 
 def _of_transformers(folder: Path) -> PreTrainedTokenizerBase:
+    is_there = (folder / "tokenizer.json").is_file()
+    # ``AutoTokenizer`` also reads the model's config, whose class is slow to import.
+    general = _is_general(_tokenizer_settings(folder)) and is_there
+    kind = "PreTrainedTokenizerFast" if general else "AutoTokenizer"
+    reader: Any = getattr(importlib.import_module("transformers"), kind)
     try:
-        tokenizer: PreTrainedTokenizerBase = _tokenizer_class(folder).from_pretrained(
+        tokenizer: PreTrainedTokenizerBase = reader.from_pretrained(
             folder, trust_remote_code=False, local_files_only=True
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         reason = first_line(error)
-        if not (folder / "tokenizer.json").is_file():
+        if not is_there:
             reason = (
                 "there is no tokenizer.json; copy it from where the model came, or write it with "
                 "save_pretrained of transformers' tokenizer"
             )
         raise ModelLoadError(f"the tokenizer in {folder} cannot be read: {reason}") from error
     return tokenizer
-
-
-def _tokenizer_class(folder: Path) -> Any:
-    """The class that the files name, if it is the general one; else whatever reads them."""
-    if _is_general(_tokenizer_settings(folder)) and (folder / "tokenizer.json").is_file():
-        from transformers import PreTrainedTokenizerFast
-
-        return PreTrainedTokenizerFast
-    from transformers import AutoTokenizer
-
-    return AutoTokenizer
 
 
 def check_vocabulary(tokenizer: TextCodec, spec: ModelSpec) -> None:

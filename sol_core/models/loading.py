@@ -231,10 +231,6 @@ def _fetched(name: str, data_dir: Path, report: Progress) -> Path:
             "config.json and safetensors, a GGUF file, or a Hugging Face Hub id such as "
             "'meta-llama/Llama-3.2-1B'"
         )
-    return _download_from_hub(name, data_dir, report)
-
-
-def _download_from_hub(name: str, data_dir: Path, report: Progress) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 

@@ -11,7 +11,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 from weakref import WeakSet
 
 import torch
@@ -32,26 +32,16 @@ _log = logging.getLogger(__name__)
 Step = Callable[[Tensor, Tensor, Lap], StepOutput]
 
 
-class Graph(Protocol):
-    """Work that was captured and can be run again over the same memory."""
-
-    def replay(self) -> None: ...
-
-
-class Capture(Protocol):
-    """Recorder of steps as graphs."""
-
-    def __call__(
-        self, step: Callable[[Lap], StepOutput], lap: Lap, beside: Graph | None
-    ) -> tuple[Graph, StepOutput]:
-        """Record what a step starts, its laps included, and where its output will be."""
+# Records what a step starts, its laps included: of a step, its lap and a graph whose memory it may
+# share, a graph that can be replayed, and where its output will be. RuntimeError where it cannot.
+Capture = Callable[[Callable[[Lap], StepOutput], Lap, Any], tuple[Any, StepOutput]]
 
 
 @dataclass(frozen=True, slots=True)
 class _Captured:
     """A graph with the memory that it reads and writes."""
 
-    graph: Graph
+    graph: Any
     tokens: Tensor  # [R] int64; numbers: [N, …] int64; set before a replay
     numbers: Tensor
     output: StepOutput  # set by a replay, overwritten by the next one
@@ -170,7 +160,7 @@ class _CudaCapture:
 
     def __call__(
         self, step: Callable[[Lap], StepOutput], lap: Lap, beside: Any
-    ) -> tuple[Graph, StepOutput]:
+    ) -> tuple[Any, StepOutput]:
         before = torch.cuda.current_stream(self._stream.device)
         self._stream.wait_stream(before)
         # The outer context restores the stream even where ending a capture fails.

@@ -95,7 +95,7 @@ def test_what_was_interrupted_or_damaged_is_made_again(
     write(path)
     models = tmp_path / "models" / "gguf"
     with monkeypatch.context() as patch:
-        patch.setattr(gguf_folder, "make_manifest", _interrupt)
+        patch.setattr(gguf_folder, "write_manifest", _interrupt)
         with pytest.raises(KeyboardInterrupt):
             load(path, tmp_path)
     assert visible(models) == []
