@@ -33,7 +33,7 @@ NODE_PACKAGE = "node-llama-cpp"  # llama.cpp ready to run, from npm; its own bui
 TRANSFORMERS_DTYPES = ("float32", "bfloat16")
 _MEGABYTES = 512  # far beyond any cache
 _REPEATS = 7
-COMPILED_DTYPES = ("bfloat16",)  # a minute of compiling each; float32 was never the best
+COMPILED_DTYPE = "bfloat16"  # a minute of compiling; float32 was never the best
 Report = Callable[[str, float], None]
 POLICY_BUDGET = (0.8, 0.8)  # a share of the bytes; κ and ρ on a grid without mixes
 POLICY_PAIRS = 4  # a round: a few percent of a step are told from noise by more pairs
@@ -114,7 +114,7 @@ class BenchOptions:
     new_tokens: int = 24  # tokens per round and contestant
     rounds: int = 5  # alternating rounds
     policy_folder: Path | None = None  # of a policy whose own cost is measured; None for none
-    compiled: bool | None = None
+    compiled: bool = True  # also transformers under torch.compile, where there is a compiler
     grid: str = DEFAULT_GRID  # name of the grid whose mechanisms are measured
     llama_cpp: Path | None = None  # folder where ``npm install node-llama-cpp`` was run
     gguf: Path | None = None  # the file that llama.cpp reads, of the same weights
@@ -216,11 +216,10 @@ def _their_sides(options: BenchOptions) -> list[tuple[str, str]]:
     """Sides and dtypes of transformers."""
     if options.shape is not None:
         return []
-    compiled: tuple[str, ...] = TRANSFORMERS_DTYPES if options.compiled else ()
-    if options.compiled is None and any(shutil.which(compiler) for compiler in COMPILERS):
-        compiled = COMPILED_DTYPES
-    eager = [(THEIRS, dtype) for dtype in TRANSFORMERS_DTYPES]
-    return [*eager, *(("compiled", dtype) for dtype in compiled)]
+    sides = [(THEIRS, dtype) for dtype in TRANSFORMERS_DTYPES]
+    if options.compiled and any(shutil.which(compiler) for compiler in COMPILERS):
+        sides.append(("compiled", COMPILED_DTYPE))
+    return sides
 
 
 def _worker(side: str, dtype: str, options: BenchOptions) -> list[str]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.metadata
 import importlib.util
-import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,11 +15,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from kernels.gpu.triton_support import recorded_launches
 from sol_core.actions import DENSE, Action, Mechanisms, grid_named
 from sol_core.errors import ConfigError
-from sol_core.speed.ahead_of_time import SHARED_LIMIT, Binary, compile_in_child
+from sol_core.speed.ahead_of_time import ARCHITECTURES, SHARED_LIMIT, compile_in_child
 from sol_core.speed.card_report import HALF, STEPS, WARM_UP, step_rates
 from sol_core.speed.random_model import MODELS, ModelShape, random_cache, random_model
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,25 +45,25 @@ def bench_kernels(
     options: KernelBenchOptions, report: Callable[[str, float], None]
 ) -> dict[str, Any]:
     """Compile, count, measure; JSON-ready."""
-    shape = MODELS[options.shape]
+    shape, how = MODELS[options.shape], grid_named(options.grid).mechanisms
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     report("compiling the kernels", 0.1)
-    binaries = _binaries()
-    how = grid_named(options.grid).mechanisms
+    compiled = compile_kernels(",".join(f"sm_{arch}" for arch in ARCHITECTURES))
     report("counting a step's launches", 0.7)
     launches = count_launches(shape, HALF, options.context, how)
-    step_ms, measured = None, dict[str, float]()
+    step_ms, kernel_us = None, None
     if device is not None:
         report(f"measuring on {device}", 0.8)
-        step_ms, measured = measure_steps(shape, options.context, how)
+        step_ms, kernel_us = measure_steps(shape, options.context, how)
     return {
         "model": shape.name,
         "context": options.context,
         "grid": options.grid,
         "device": device,
-        "kernels": _by_kernel(binaries, measured),
+        **compiled,
         "launches": launches,
         "step_ms": step_ms,
+        "kernel_us": kernel_us,
     }
 
 
@@ -79,23 +76,21 @@ def compile_kernels(architectures: str) -> dict[str, Any]:
     if importlib.util.find_spec("triton") is None:
         raise ConfigError("Triton is not installed: pip install triton")
     binaries = compile_in_child([known[name] for name in dict.fromkeys(wanted)])
-    errors, rows = _errors(binaries), []
-    for name in wanted:
-        mine = [binary for binary in binaries if binary.architecture == known[name]]
-        for kernel, needs in _by_kernel(mine, {}).items():
-            del needs["measured_us"]
-            rows.append(
-                {"kernel": kernel, "card": name, **needs, "error": errors.get((kernel, name))}
-            )
-    failed = [f"{kernel} for {card}: {error}" for (kernel, card), error in errors.items()]
+    rows, failed = [], []
+    for card in wanted:
+        mine = [binary for binary in binaries if binary.architecture == known[card]]
+        for kernel in dict.fromkeys(binary.kernel for binary in mine):
+            variants = [binary for binary in mine if binary.kernel == kernel]
+            error = next((binary.error for binary in variants if binary.error), None)
+            needs = {
+                name: max(getattr(binary, name) for binary in variants)  # the most of any
+                for name in ("registers", "spills", "shared_bytes")
+            }
+            rows.append({"kernel": kernel, "card": card, **needs, "error": error})
+            if error is not None:
+                failed.append(f"{kernel} for {card}: {error}")
     version = importlib.metadata.version("triton")
     return {"triton": version, "kernels": rows, "problems": failed}
-
-
-def _errors(binaries: Sequence[Binary]) -> dict[tuple[str, str], str]:
-    """The first error of each kernel and card that have one."""
-    failed = (binary for binary in reversed(binaries) if binary.error)
-    return {(binary.kernel, f"sm_{binary.architecture}"): binary.error for binary in failed}
 
 
 def count_launches(
@@ -146,30 +141,6 @@ def measure_steps(
             lm.decode_step(token, cache, HALF, mechanisms=how)
         torch.cuda.synchronize()
     return times, {event.key: event.device_time for event in profiler.key_averages()}
-
-
-def _binaries() -> list[Binary]:
-    if importlib.util.find_spec("triton") is None:
-        _log.warning("Triton is not installed: registers, spills and shared memory are left out")
-        return []
-    binaries = compile_in_child()
-    if errors := _errors(binaries):
-        (kernel, card), error = next(iter(errors.items()))
-        raise RuntimeError(f"compiling {kernel} for {card} failed: {error}")
-    return binaries
-
-
-def _by_kernel(binaries: Sequence[Binary], measured: dict[str, float]) -> dict[str, dict[str, Any]]:
-    table = {}
-    for name in dict.fromkeys(binary.kernel for binary in binaries):
-        mine = [binary for binary in binaries if binary.kernel == name]
-        table[name] = {
-            "registers": max(binary.registers for binary in mine),
-            "spills": max(binary.spills for binary in mine),
-            "shared_bytes": max(binary.shared_bytes for binary in mine),
-            "measured_us": measured.get(name),
-        }
-    return table
 
 
 class _TorchKernels(TorchDispatchMode):

@@ -47,7 +47,6 @@ class RolloutOptions:
     steps: int = 16  # decode steps of a window
     group: int = 16  # schedules per window, which share its prefix
     rounds: int = 5  # alternating rounds of floor and update
-    seed: int = 0  # of tokens and actions
     grid: str = DEFAULT_GRID  # name of the levels and mechanisms, as presets have them
 
     def __post_init__(self) -> None:
@@ -71,7 +70,6 @@ class RolloutOptions:
             context=self.context,
             windows=self.windows,
             steps=self.steps,
-            seed=self.seed,
             grid=GRIDS[self.grid],
             grpo=GrpoConfig(windows=self.windows, rollouts=self.group),
         )
@@ -146,7 +144,6 @@ def _summary(
         "steps": options.steps,
         "group": options.group,
         "rounds": options.rounds,
-        "seed": options.seed,
     }
 
 
@@ -203,7 +200,7 @@ class _Bench:
     def __init__(self, model: LanguageModel, options: RolloutOptions, state: RunState) -> None:
         self._lm: FrozenLM = model.lm
         self._options, self._state = options, state
-        generator = torch.Generator().manual_seed(options.seed)
+        generator = torch.Generator().manual_seed(0)
         count = state.config.block_len
         self._tokens = torch.randint(model.spec.vocab_size, (count,), generator=generator).tolist()
         self._inputs: dict[int, Tensor] = {}
@@ -214,7 +211,7 @@ class _Bench:
         with clock.of("prefill"):
             text = prefill_text(self._lm, self._tokens, state.config.grid, state.config.starts)
         timed = _TimedText(text.lm, text.tokens, text.starts, text.cache, text.output, clock)
-        generator = torch.Generator().manual_seed(self._options.seed)
+        generator = torch.Generator().manual_seed(0)
         with clock.of("rollout"):
             batch = roll_out(state.policy, timed, state.config, generator)
         with clock.of("update"):
