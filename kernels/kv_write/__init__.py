@@ -84,9 +84,12 @@ def write_tokens(
     )
     kernel = cpu_kernel(f"{__name__}.cpu", "write_rows") if fits else None
     if kernel is not None:
-        arrays = [_arrays(pair) for pair in (new, buffers, bounds or buffers)]
-        pages = page_size if bounds is not None else 0
-        kernel(*arrays, _NO_CODES if codes is None else _lines(codes), slots.numpy(), pages)
+        pairs = (new, buffers, bounds or buffers)
+        arrays = [tuple(as_array(part.contiguous()) for part in pair) for pair in pairs]
+        lines: Any = _NO_CODES
+        if codes is not None:  # an octet a row
+            lines = tuple(as_array(part.flatten(0, 2).flatten(1)) for part in codes)
+        kernel(*arrays, lines, slots.numpy(), page_size if bounds is not None else 0)
         return
     if codes is not None:
         reference.extend_codes(*codes, new[0], slots)
@@ -94,13 +97,3 @@ def write_tokens(
         reference.write_token(buffer, tokens, slots)
     if bounds is not None:
         reference.extend_bounds(*bounds, buffers[0], slots, page_size)
-
-
-def _lines(codes: Pair) -> tuple[Any, Any]:
-    """4-bit keys and their scales with an octet a row."""
-    numbers, scales = codes[0].flatten(0, 2).flatten(1), codes[1].flatten(0, 2).flatten(1)
-    return as_array(numbers), as_array(scales)
-
-
-def _arrays(pair: Pair) -> tuple[Any, Any]:
-    return as_array(pair[0].contiguous()), as_array(pair[1].contiguous())

@@ -13,7 +13,7 @@ import re
 import shutil
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -127,35 +127,23 @@ def _leftovers(target: Path) -> Iterator[Path]:
 
 
 def known_sha256(path: Path, stamps: Path | None) -> str:
-    """A file's hex SHA-256."""
-    known = {} if stamps is None else _read_stamps(stamps)
-    key, stamp = str(path), _stamp(path)
+    """A file's hex SHA-256; remembered in ``stamps`` until size, mtime or inode change."""
+    if stamps is None:
+        return sha256_of(path)
+    status, key = path.stat(), str(path)
+    stamp = [status.st_size, status.st_mtime_ns, status.st_ino]
+    known: Any = {}
+    with contextlib.suppress(OSError, ValueError):
+        known = json.loads(stamps.read_text("utf-8"))
+    known = known if isinstance(known, dict) else {}
     record = known.get(key)
     if not isinstance(record, dict) or record.get("stamp") != stamp:
         known[key] = record = {"stamp": stamp, "sha256": sha256_of(path)}
-        if stamps is not None:
-            _write_stamps(stamps, known)
+        with contextlib.suppress(OSError):  # read-only or full: it is computed again
+            stamps.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(stamps) as staged:
+                staged.write_text(json.dumps(known, indent=1), "utf-8")
     return str(record.get("sha256"))
-
-
-def _stamp(path: Path) -> list[int]:
-    status = path.stat()
-    return [status.st_size, status.st_mtime_ns, status.st_ino]
-
-
-def _read_stamps(stamps: Path) -> dict[str, Any]:
-    try:
-        record = json.loads(stamps.read_text("utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return record if isinstance(record, dict) else {}
-
-
-def _write_stamps(stamps: Path, known: Mapping[str, Any]) -> None:
-    with contextlib.suppress(OSError):  # read-only or full
-        stamps.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(stamps) as staged:
-            staged.write_text(json.dumps(known, indent=1), "utf-8")
 
 
 def read_safetensors(path: Path, framework: str) -> tuple[dict[str, str], dict[str, Any]]:

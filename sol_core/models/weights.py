@@ -142,17 +142,18 @@ class ModelWeights:
 
 
 class _Reader:
-    """Takes tensors by name, checks their shape, and knows which were left over."""
+    """Takes tensors by name, checks their shape, places them, and knows which were left over."""
 
     def __init__(
         self,
         tensors: Mapping[str, Tensor],
         spec: ModelSpec,
         dtype: torch.dtype,
+        place: Callable[[Tensor], Tensor],
         blocks: Mapping[str, GgufBlocks],
     ) -> None:
         self.tensors = tensors
-        self.blocks = blocks
+        self.place, self.blocks = place, blocks
         self.spec = spec
         self.dtype = dtype
         self.used: set[str] = set()
@@ -170,7 +171,7 @@ class _Reader:
         return tensor
 
     def norm(self, name: str, width: int) -> Tensor:
-        return self.take(name + ".weight", width).float() + self.spec.norm_offset
+        return self.place(self.take(name + ".weight", width).float() + self.spec.norm_offset)
 
     def linear(
         self, prefix: str, names: dict[str, int], in_size: int, *, heads: int | None = None
@@ -197,9 +198,11 @@ class _Reader:
             weight = spread_heads(weight, self.channels, stored, heads)
             if bias is not None and heads == 0:
                 bias = spread_heads(bias, self.channels, stored, 0)
-            return Linear(_in_out_view(weight), bias)
-        blocks = join_blocks(self.blocks, [f"{prefix}{name}.weight" for name in names])
-        return Linear(_in_out_view(weight), bias, blocks=blocks)
+            blocks = None
+        else:
+            blocks = join_blocks(self.blocks, [f"{prefix}{name}.weight" for name in names])
+        bias = None if bias is None else self.place(bias)
+        return Linear(self.place(_in_out_view(weight)), bias, blocks=blocks)
 
 
 def _in_out_view(weight: Tensor) -> Tensor:
@@ -218,7 +221,12 @@ def packed_for_many_rows(weights: ModelWeights, num_rows: int) -> ModelWeights:
     def pack(linear: Linear) -> Linear:
         return dataclasses.replace(linear, packed=pack_weight(linear.weight, num_rows))
 
-    layers = tuple(_each_linear(layer, pack) for layer in weights.layers)
+    def packed(layer: LayerWeights) -> LayerWeights:
+        names = ("query_key_value", "attention_output", "gate_up", "down")
+        linears: dict[str, Any] = {name: pack(getattr(layer, name)) for name in names}
+        return dataclasses.replace(layer, **linears)
+
+    layers = tuple(map(packed, weights.layers))
     return dataclasses.replace(weights, layers=layers, head=pack(weights.head))
 
 
@@ -230,7 +238,7 @@ def arrange_weights(
     blocks: Mapping[str, GgufBlocks] | None = None,
 ) -> ModelWeights:
     """Build the decoder's weights from Hugging Face names."""
-    reader = _Reader(tensors, spec, dtype, blocks or {})
+    reader = _Reader(tensors, spec, dtype, to_device, blocks or {})
     embedding_name = "model.embed_tokens.weight"
     embedding = reader.take(embedding_name, spec.vocab_size, spec.hidden_size)
     layers = tuple(_layer(reader, f"model.layers.{i}.") for i in range(spec.num_layers))
@@ -239,20 +247,14 @@ def arrange_weights(
     is_tied = spec.tied_head and torch.equal(tensors.get("lm_head.weight", embedding), embedding)
     if not is_tied:
         head = reader.linear("", {"lm_head": spec.vocab_size}, spec.hidden_size)
-        placed_embedding = to_device(embedding.to(dtype))
-        placed_head = _placed(head, to_device)
+        placed = to_device(embedding.to(dtype))
     else:
         reader.used.add("lm_head.weight")
         tied = join_blocks(reader.blocks, [embedding_name])
-        placed_head = _placed(Linear(_in_out_view(embedding.to(dtype)), blocks=tied), to_device)
-        placed_embedding = placed_head.weight.t()
+        head = Linear(to_device(_in_out_view(embedding.to(dtype))), blocks=tied)
+        placed = head.weight.t()
     _refuse_leftovers(set(tensors) - reader.used)
-    return ModelWeights(
-        placed_embedding,
-        tuple(_place_layer(layer, to_device) for layer in layers),
-        to_device(final_norm),
-        placed_head,
-    )
+    return ModelWeights(placed, layers, final_norm, head)
 
 
 def _layer(reader: _Reader, prefix: str) -> LayerWeights:
@@ -268,6 +270,11 @@ def _layer(reader: _Reader, prefix: str) -> LayerWeights:
         size = {"head": stored, "all": all_heads, None: None}[names.query_key_norms]
         return None if size is None else reader.norm(attention + name, size)
 
+    gate_up = reader.linear(mlp, _side_by_side(names.gate_up, [spec.intermediate_size] * 2), width)
+    down = reader.linear(mlp, {"down_proj": width}, spec.intermediate_size)
+    # ZeroGPU's stand-in for a GPU: device says cuda, is_cuda says no.
+    if down.weight.device.type == "cuda":
+        gate_up, down = in_channel_major(gate_up), in_channel_major(down)
     return LayerWeights(
         attention_norm=norm(names.attention_norm),
         query_key_value=reader.linear(
@@ -275,49 +282,19 @@ def _layer(reader: _Reader, prefix: str) -> LayerWeights:
         ),
         attention_output=reader.linear(attention, {"o_proj": width}, query, heads=1),
         mlp_norm=norm(names.mlp_norm),
-        gate_up=reader.linear(
-            mlp, _side_by_side(names.gate_up, [spec.intermediate_size] * 2), width
-        ),
-        down=reader.linear(mlp, {"down_proj": width}, spec.intermediate_size),
+        gate_up=gate_up,
+        down=down,
         query_norm=head_norm("q_norm", query),
         key_norm=head_norm("k_norm", key),
         attention_output_norm=norm(names.attention_output_norm),
         mlp_output_norm=norm(names.mlp_output_norm),
+        down_norms=down.weight.float().norm(dim=1),
     )
 
 
 def _side_by_side(names: tuple[str, ...], sizes: list[int]) -> dict[str, int]:
     """Outputs of the matrices; one name is of all of them."""
     return {names[0]: sum(sizes)} if len(names) == 1 else dict(zip(names, sizes, strict=True))
-
-
-def _place_layer(layer: LayerWeights, to_device: Callable[[Tensor], Tensor]) -> LayerWeights:
-    placed: dict[str, Any] = {}
-    for item in dataclasses.fields(layer):
-        value = getattr(layer, item.name)
-        if isinstance(value, Linear):
-            linear = _placed(value, to_device)
-            # ZeroGPU's stand-in for a GPU: device says cuda, is_cuda says no.
-            skips = item.name in ("gate_up", "down") and linear.weight.device.type == "cuda"
-            placed[item.name] = in_channel_major(linear) if skips else linear
-        else:
-            placed[item.name] = None if value is None else to_device(value)
-    placed["down_norms"] = placed["down"].weight.float().norm(dim=1)
-    return LayerWeights(**placed)
-
-
-def _each_linear(layer: LayerWeights, change: Callable[[Linear], Linear]) -> LayerWeights:
-    linears: dict[str, Any] = {
-        item.name: change(value)
-        for item in dataclasses.fields(layer)
-        if isinstance(value := getattr(layer, item.name), Linear)
-    }
-    return dataclasses.replace(layer, **linears)
-
-
-def _placed(linear: Linear, to_device: Callable[[Tensor], Tensor]) -> Linear:
-    bias = None if linear.bias is None else to_device(linear.bias)
-    return Linear(to_device(linear.weight), bias, blocks=linear.blocks)
 
 
 def _refuse_leftovers(names: set[str]) -> None:

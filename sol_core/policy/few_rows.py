@@ -20,7 +20,7 @@ from sol_core.policy.policy import Policy, StepInputs, fits_float16
 from sol_core.policy.prices import PriceRule
 
 if TYPE_CHECKING:
-    from kernels.policy_step.cpu import DamageHeads, Encoder, Prices
+    from kernels.policy_step.cpu import DamageHeads, Encoder
 
 
 class StepState(NamedTuple):
@@ -133,11 +133,13 @@ class FewRowPolicy:
 
     def _take_over(self) -> None:
         """Encoder, heads and prices as the kernel takes them, as they are now."""
+        from kernels.policy_step.cpu import Prices
+
         version = sum(parameter._version for parameter in self._parameters)
         if version != self._version or self._policy.rule is not self._rule:
             self._version, self._rule = version, self._policy.rule
             encoder, self._arrays = _encoder(self._source)
-            self._network = encoder, _heads(self._source), _prices(self._rule)
+            self._network = encoder, _heads(self._source), Prices(*self._rule.arrays())
 
 
 def _encoder(network: DamageNetwork) -> tuple[Encoder, list[Any]]:
@@ -173,22 +175,12 @@ def _narrowed(weights: Sequence[Tensor]) -> list[Tensor]:
     return [weight.detach().half() for weight in weights] if exact else list(weights)
 
 
-def _pair(module: nn.Linear) -> tuple[Any, Any]:
-    return as_array(module.weight), as_array(module.bias)
-
-
 def _heads(network: DamageNetwork) -> DamageHeads:
     from kernels.policy_step.cpu import DamageHeads
 
     return DamageHeads(
-        tuple(_pair(head) for head in network.linears),
+        tuple((as_array(head.weight), as_array(head.bias)) for head in network.linears),
         tuple(as_array(base) for base in network.base),
         tuple(as_array(place) for place in network.places),
         as_array(network.log_sharpness),
     )
-
-
-def _prices(rule: PriceRule) -> Prices:
-    from kernels.policy_step.cpu import Prices
-
-    return Prices(*rule.arrays())

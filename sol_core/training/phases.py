@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -82,7 +81,7 @@ def _label_texts(state: RunState, store: Path, numbers: range) -> None:
 
 
 def _label(state: RunState, number: int) -> LabelledSteps:
-    tokens, generator = state.texts.labelling(number), state.generator_of("label", number)
+    tokens, generator = state.texts.nth("label", number), state.generator_of("label", number)
     labels = label_text(state.model.lm, tokens, state.config, generator)
     state.check_finite({"a label": labels.damage, "an input": labels.rows})
     return labels
@@ -95,12 +94,19 @@ def _label_file(store: Path, number: int) -> Path:
 def warm_start(state: RunState) -> Iterator[WorkEvent]:
     """Gradient steps on the labels, prices and held-out quality along the way."""
     labels, config = _labels(state, state.progress.label_limit or 0), state.config
-    total = _num_warm_steps(labels, state)
+    network, episodes = state.policy.network, labels.damage.shape[0]
+    assert isinstance(network, DamageNetwork)
+    per_epoch = len(batches_of_epoch(episodes, config.seed, 0))
+    total = per_epoch * config.warm_start.epochs
     every = max(1, -(-total // MEASURES_PER_PHASE))
     share = WARM_SHARE if config.grpo.updates else GRPO_SHARE
     while state.progress.warm_steps < total and not state.is_past(share):
         step = state.progress.warm_steps
-        state.metrics["loss"] = _learn(state, labels, step, total)
+        if step == 0:
+            network.encoder.fit_scales(labels.rows[:: max(1, episodes // 2000)])
+        epoch, place = divmod(step, per_epoch)
+        index = batches_of_epoch(episodes, config.seed, epoch)[place]
+        state.metrics["loss"] = warm_step(state, labels.take(index), step, total)
         state.progress.warm_steps += 1
         is_mark = (step + 1) % every == 0 or step + 1 == total
         if is_mark or state.is_measure_due():
@@ -109,23 +115,6 @@ def warm_start(state: RunState) -> Iterator[WorkEvent]:
         yield state.report("warm start")
     _price(state, labels)
     state.optimiser.state.clear()  # GRPO starts with moments of its own
-
-
-def _num_warm_steps(labels: LabelledSteps, state: RunState) -> int:
-    episodes, config = labels.damage.shape[0], state.config
-    return len(batches_of_epoch(episodes, config.seed, 0)) * config.warm_start.epochs
-
-
-def _learn(state: RunState, labels: LabelledSteps, step: int, num_steps: int) -> float:
-    """Gradient step number ``step`` of ``num_steps``; returns the loss."""
-    network, config = state.policy.network, state.config
-    assert isinstance(network, DamageNetwork)
-    episodes = labels.damage.shape[0]
-    if step == 0:
-        network.encoder.fit_scales(labels.rows[:: max(1, episodes // 2000)])
-    epoch, place = divmod(step, num_steps // config.warm_start.epochs)
-    index = batches_of_epoch(episodes, config.seed, epoch)[place]
-    return warm_step(state, labels.take(index), step, num_steps)
 
 
 def _price(state: RunState, labels: LabelledSteps) -> None:
@@ -175,7 +164,7 @@ def _update(state: RunState) -> None:
 
 
 def _roll_out(state: RunState, number: int) -> RolloutBatch:
-    tokens, generator = state.texts.rollout(number), state.generator_of("grpo", number)
+    tokens, generator = state.texts.nth("grpo", number), state.generator_of("grpo", number)
     text = prefill_text(state.model.lm, tokens, state.config.grid, state.config.starts)
     batch = roll_out(state.policy, text, state.config, generator)
     state.check_finite({"the reward": batch.reward, "the advantage": batch.advantage})
@@ -240,11 +229,11 @@ def _play(state: RunState, number: int, rows: int, mixes: MixTable | None = None
     config = state.config
     starts = config.starts
     generator = state.generator_of("calibrate", number)
-    tokens = state.texts.rollout(config.grpo.updates * config.grpo.texts + number)
+    tokens = state.texts.nth("grpo", config.grpo.updates * config.grpo.texts + number)
     if mixes is not None and _at_shares(number):
         budgets = draw_shares(mixes, starts, generator)
         if config.shares_from != "corpus":
-            tokens = state.texts.calibration(number)
+            tokens = state.texts.nth(config.shares_from, number)
     else:
         budgets = draw_budgets(rows * len(starts), config.grid, generator)
     text = prefill_text(state.model.lm, tokens, config.grid, starts)
@@ -264,9 +253,26 @@ def measure(state: RunState) -> Iterator[WorkEvent]:
     yield state.report("measuring")
     held_out = _held_out(state)
     with state.measuring():
-        result = measure_held_out(state.policy, held_out, state.config, state.ranks)
-    yield _measured(state, result.metrics)
-    yield _sample(state, held_out.texts[0], *result.first)
+        metrics, first = measure_held_out(state.policy, held_out, state.config, state.ranks)
+    state.check_finite(metrics)
+    state.progress.measured = dict(metrics)
+    before, state.metrics = state.metrics, state.metrics | metrics
+    event = state.report("measuring")
+    state.metrics = before
+    yield event
+    tokenizer = state.model.tokenizer
+    context = list(held_out.texts[0][: state.config.context])
+    record = {
+        "type": "sample",
+        "step": state.progress.reports,
+        "context": str(tokenizer.decode(context[-40:])),
+        "budget": held_out_budgets(state.config.grid)[0].as_tuple(),
+        "tokens": [
+            {"text": str(tokenizer.decode([token])), "action": list(action), "kl": damage}
+            for token, action, damage in first
+        ],
+    }
+    yield WorkSample(record)
 
 
 def _held_out(state: RunState) -> HeldOut:
@@ -278,37 +284,3 @@ def _held_out(state: RunState) -> HeldOut:
         own = ranks.share(range(len(texts)))
         ranks.each(lambda: [held_out.prefill(number, state.config) for number in own])
     return state.held_out
-
-
-def _measured(state: RunState, metrics: dict[str, float]) -> WorkEvent:
-    state.check_finite(metrics)
-    state.progress.measured = dict(metrics)
-    before = dict(state.metrics)
-    state.metrics |= metrics
-    event = state.report("measuring")
-    state.metrics = before
-    return event
-
-
-def _sample(
-    state: RunState,
-    text: Sequence[int],
-    tokens: list[int],
-    actions: list[Any],
-    damages: list[float],
-) -> WorkSample:
-    tokenizer = state.model.tokenizer
-    context = list(text[: state.config.context])
-    spent = [
-        {"text": str(tokenizer.decode([token])), "action": list(action), "kl": damage}
-        for token, action, damage in zip(tokens, actions, damages, strict=True)
-    ]
-    return WorkSample(
-        {
-            "type": "sample",
-            "step": state.progress.reports,
-            "context": str(tokenizer.decode(context[-40:])),
-            "budget": held_out_budgets(state.config.grid)[0].as_tuple(),
-            "tokens": spent,
-        }
-    )

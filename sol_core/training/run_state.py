@@ -58,25 +58,14 @@ class TextSource:
         self.fingerprint = self._corpus.fingerprint
         next(self._endless("label"))
 
-    def labelling(self, number: int) -> list[int]:
-        """Text ``number`` of the warm start."""
-        return self._nth("label", number)
-
-    def rollout(self, number: int) -> list[int]:
-        """Text ``number`` of GRPO, in an order of its own."""
-        return self._nth("grpo", number)
-
-    def calibration(self, number: int) -> list[int]:
-        """Text ``number`` of another kind than the corpus's, where ``shares_from`` names one."""
-        return self._nth(self._config.shares_from, number)
-
     def held_out(self, count: int) -> list[list[int]]:
         """Texts that training never sees: at most ``count``, at least one."""
         corpus = load_corpus(self._config.corpus, data_dir=self._data_dir, split="held_out")
         return list(self._cut(corpus, seed=0, limit=count))
 
-    def _nth(self, stream: str, number: int) -> list[int]:
-        """Texts are read in order; going back, as after a resume, starts the stream again."""
+    def nth(self, stream: str, number: int) -> list[int]:
+        """A text by its number: of the warm start ("label"), of GRPO, in an order of its own
+        ("grpo"), or of another corpus ("papers"). Going back starts the stream again."""
         place, blocks = self._streams.get(stream, (0, iter(())))
         if stream not in self._streams or place > number:
             place, blocks = 0, self._endless(stream)
