@@ -17,7 +17,7 @@ from torch import Tensor
 
 from kernels.cpu.arrays import as_array
 from kernels.cpu.team import Team
-from kernels.cpu.threads import Tuning
+from kernels.cpu.tuning import Tuning
 from kernels.decode_layer import few_row_kernel
 from kernels.key_codes import encode_keys
 from kernels.page_attention import page_bounds

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from kernels.cpu.arrays import as_array
-from kernels.cpu.threads import Tuning, default_tuning, kernel_threads
+from kernels.cpu.threads import kernel_threads
+from kernels.cpu.tuning import Tuning, default_tuning
 from kernels.decode_layer import (
     DTYPES,
     HAS_TICKS,

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from kernels.cpu.team import MARKS, Team, join, meet
-from kernels.cpu.threads import Tuning
+from kernels.cpu.tuning import Tuning
 
 
 def in_team(members: int, run: Callable[[Team], Any]) -> list[Any]:

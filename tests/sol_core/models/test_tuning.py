@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from kernels.cpu.threads import Tuning, default_tuning
+from kernels.cpu.tuning import Tuning, default_tuning
 from kernels.decode_layer import few_row_kernel
 from sol_core.errors import ConfigError
 from sol_core.models import FrozenLM, tuning
