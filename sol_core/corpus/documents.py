@@ -58,13 +58,7 @@ def names_hub_data_set(source: str) -> bool:
     return looks_like_hub_id(source) and not is_file_name and not Path(source).exists()
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
-    """One text and where it came from (a file name, or a source of the built-in text)."""
-
-    text: str
-    origin: str
-    split: Split
+Document = tuple[str, Split]  # a text and its side
 
 
 def text_hash(text: str) -> int:

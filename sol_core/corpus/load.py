@@ -55,7 +55,7 @@ SCHEMA_VERSION = 1
 GROUP_CHARACTERS = 4_000_000
 GROUP_DOCUMENTS = 10_000
 SHUFFLED_GROUPS = 4  # mixed with one another when reading in random order
-_SCHEMA = pa.schema([("text", pa.string()), ("origin", pa.string())])
+_SCHEMA = pa.schema([("text", pa.string())])
 
 
 def _cached(
@@ -127,10 +127,10 @@ def _write(folder: Path, documents: Iterator[Document]) -> tuple[str, dict[str, 
             split: stack.enter_context(_SplitWriter(folder / f"{split}.parquet"))
             for split in SPLITS
         }
-        for document in documents:
-            fingerprint.update(f"{document.split}\0{document.text}\0".encode())
-            counts[document.split] += 1
-            writers[document.split].add(document)
+        for text, side in documents:
+            fingerprint.update(f"{side}\0{text}\0".encode())
+            counts[side] += 1
+            writers[side].add(text)
     if not any(counts.values()):
         raise CorpusError("it holds no text, only white space")
     return fingerprint.hexdigest(), counts
@@ -141,7 +141,7 @@ class _SplitWriter:
 
     def __init__(self, path: Path) -> None:
         self._file = pq.ParquetWriter(path, _SCHEMA, compression="zstd")
-        self._rows: list[tuple[str, str]] = []
+        self._texts: list[str] = []
         self._characters = 0
 
     def __enter__(self) -> _SplitWriter:
@@ -151,18 +151,16 @@ class _SplitWriter:
         self._flush()
         self._file.close()
 
-    def add(self, document: Document) -> None:
-        self._rows.append((document.text, document.origin))
-        self._characters += len(document.text)
-        if self._characters >= GROUP_CHARACTERS or len(self._rows) >= GROUP_DOCUMENTS:
+    def add(self, text: str) -> None:
+        self._texts.append(text)
+        self._characters += len(text)
+        if self._characters >= GROUP_CHARACTERS or len(self._texts) >= GROUP_DOCUMENTS:
             self._flush()
 
     def _flush(self) -> None:
-        if self._rows:
-            texts, origins = zip(*self._rows, strict=True)
-            table = pa.table({"text": list(texts), "origin": list(origins)}, schema=_SCHEMA)
-            self._file.write_table(table)
-            self._rows, self._characters = [], 0
+        if self._texts:
+            self._file.write_table(pa.table({"text": self._texts}, schema=_SCHEMA))
+            self._texts, self._characters = [], 0
 
 
 SHUFFLE_BUFFER = 1_000  # documents held back to draw from

@@ -71,3 +71,19 @@ class ModelSpec:
     @property
     def query_width(self) -> int:
         return self.num_heads * self.head_size
+
+
+def plain_llama(max_positions: int, **sizes: int) -> ModelSpec:
+    """A Llama without stretched positions whose head is tied; ``sizes`` are all of a spec's."""
+    layers = sizes["num_layers"]
+    return ModelSpec(
+        family="llama",
+        max_positions=max_positions,
+        norm_eps=1e-5,
+        activation="silu",
+        attention_scale=sizes["head_size"] ** -0.5,
+        windows=(None,) * layers,
+        ropes=(RopeSpec(),) * layers,
+        tied_head=True,
+        **sizes,
+    )

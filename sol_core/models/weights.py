@@ -23,7 +23,7 @@ from kernels.linear.packed import pack_weight, packed_product
 from kernels.quantised_weights import KINDS, GgufBlocks, unpack_blocks
 from sol_core.errors import ModelLoadError
 from sol_core.files.places import BLOCKS_NAME
-from sol_core.models.families import head_channels, layer_names, spread_heads
+from sol_core.models.families.layer_names import head_channels, layer_names, spread_heads
 from sol_core.models.spec import ModelSpec
 
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from sol_core.actions import GRIDS, SHARE_GRID, ActionGrid, by_need
 from sol_core.errors import DownloadError, PolicyError
@@ -21,8 +22,6 @@ from sol_core.policy.info import CARD_FILE, CONFIG_FILE, MAX_BYTES, read_policy_
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
     from huggingface_hub.hf_api import ModelInfo
-
-AnswerT = TypeVar("AnswerT")
 
 logger = logging.getLogger(__name__)
 DEFAULT_POLICY = "default"  # the one that ships with the program
@@ -134,8 +133,7 @@ def push_policy(
     endpoint: str | None = None,
 ) -> str:
     """Put a policy's files into the repository "owner/name"; returns its address."""
-
-    def push(api: HfApi) -> str:
+    with _hub(repository, token, endpoint) as api:
         made = api.create_repo(repository, private=private, exist_ok=True)
         api.upload_folder(
             repo_id=repository,
@@ -143,9 +141,7 @@ def push_policy(
             commit_message="Policy of SOL Explorer",
             **_FILES,
         )
-        return str(made)
-
-    return _ask(repository, push, token, endpoint)
+    return str(made)
 
 
 def pull_policy(
@@ -157,13 +153,10 @@ def pull_policy(
     endpoint: str | None = None,
 ) -> None:
     """Fetch a policy's files from "owner/name" on the Hub into the existing folder ``target``."""
-
-    def pull(api: HfApi) -> None:
+    with _hub(repository, token, endpoint) as api:
         about = _checked(api, repository, revision)
         # The commit that was looked at, even if the branch moves on meanwhile.
         api.snapshot_download(repository, revision=about.sha, local_dir=target, **_FILES)
-
-    _ask(repository, pull, token, endpoint)
 
 
 def fetch_policy(
@@ -176,11 +169,10 @@ def fetch_policy(
     token: str | bool | None = None,
 ) -> Path:
     """The folder of a policy in the Hub's own cache, fetched first where it must be."""
+    from huggingface_hub.errors import HfHubHTTPError
 
-    def fetch(api: HfApi) -> Path:
-        from huggingface_hub.errors import HfHubHTTPError
-
-        from_cache = local_files_only
+    from_cache = local_files_only
+    with _hub(repository, token) as api:
         if not from_cache:
             try:
                 _checked(api, repository, revision)
@@ -197,9 +189,7 @@ def fetch_policy(
             local_files_only=from_cache,
             **_FILES,
         )
-        return Path(folder)
-
-    return _ask(repository, fetch, token, None)
+    return Path(folder)
 
 
 def _checked(api: HfApi, repository: str, revision: str | None) -> ModelInfo:
@@ -223,18 +213,14 @@ def _refusals() -> tuple[type[Exception], ...]:
     return (*roots, HFValidationError, OSError)
 
 
-def _ask(
-    repository: str,
-    ask: Callable[[Any], AnswerT],
-    token: str | bool | None,
-    endpoint: str | None,
-) -> AnswerT:
+@contextmanager
+def _hub(repository: str, token: str | bool | None, endpoint: str | None = None) -> Iterator[HfApi]:
     from huggingface_hub import HfApi
 
     if repository.count("/") != 1:
         raise DownloadError(f"a Hub repository is named OWNER/NAME, got {repository[:80]!r}")
     try:
-        return ask(HfApi(endpoint=endpoint, token=token))
+        yield HfApi(endpoint=endpoint, token=token)
     except _refusals() as error:
         reason = first_line(error)
         if isinstance(token, str) and token:
