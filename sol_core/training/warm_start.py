@@ -8,7 +8,6 @@ head predicts the dense step's entropy, which helps (docs/results.md).
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -20,7 +19,7 @@ from torch import Tensor
 from sol_core.actions import AXES, Action, ActionGrid
 from sol_core.decoding.batch_scheduling import StepObservation
 from sol_core.errors import PolicyError
-from sol_core.files.staging import read_safetensors, write_safetensors
+from sol_core.files.staging import read_safetensors, replacing, write_safetensors
 from sol_core.models import FrozenLM
 from sol_core.policy.info import InputLayout
 from sol_core.policy.network import (
@@ -83,13 +82,9 @@ def label_text(
 
 def write_labels(labels: LabelledSteps, path: Path) -> None:
     """Raises: OSError when the disk is full; nothing is then left at ``path``."""
-    staging = path.with_suffix(".part")
-    try:
+    with replacing(path) as staged:
         tensors = {name: values.contiguous() for name, values in labels._asdict().items()}
-        write_safetensors(tensors, staging)
-        os.replace(staging, path)
-    finally:
-        staging.unlink(missing_ok=True)
+        write_safetensors(tensors, staged)
 
 
 def read_labels(path: Path) -> LabelledSteps:
