@@ -12,7 +12,7 @@ from collections import namedtuple
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
-from unittest.mock import Mock
+from unittest.mock import Mock, patch
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from sol_core.corpus.blocks import separator_id, token_blocks
 from sol_core.corpus.documents import SPLITS, question_text, some_in_chat
-from sol_core.corpus.file_formats import DOCUMENT_CHARACTERS, TextFormat, read_text_file
+from sol_core.corpus.file_formats import DOCUMENT_CHARACTERS, read_text_file
 from sol_core.corpus.load import Corpus, load_corpus
 from sol_core.errors import ConfigError, CorpusError
 from tests.sol_core.tiny_assets import REPOSITORY, make_tokenizer, visible
@@ -127,10 +127,11 @@ def test_cutting_a_text_loses_nothing(
     text = border.join(part * 40 for part in parts)
     path = tmp_path_factory.mktemp("cut") / "text.txt"
     path.write_bytes(text.encode())
-    documents = list(read_text_file(path, TextFormat("utf-8", len(text))))
-    assert "".join("".join(d.text.split()) for d in documents) == "".join(text.split())
-    assert all(0 <= d.start < d.stop <= 1 for d in documents)
-    assert all(len(d.text) <= 4 * DOCUMENT_CHARACTERS for d in documents)
+    with patch("sol_core.corpus.file_formats._inspect", Mock(return_value=("utf-8", len(text)))):
+        documents = list(read_text_file(path))
+    assert "".join("".join(document.split()) for document, *_ in documents) == "".join(text.split())
+    assert all(0 <= start < stop <= 1 for _, start, stop in documents)
+    assert all(len(document) <= 4 * DOCUMENT_CHARACTERS for document, *_ in documents)
 
 
 BAD_FILES: dict[str, tuple[bytes | pa.Table | None, str]] = {
@@ -194,7 +195,7 @@ def test_a_full_or_unusable_data_directory(tmp_path: Path, monkeypatch: pytest.M
     (tmp_path / "file").write_text("")
     with monkeypatch.context() as patch:
         refused = PermissionError(errno.EACCES, "Permission denied", str(source))
-        patch.setattr("sol_core.corpus.local.inspect_text", Mock(side_effect=refused))
+        patch.setattr("sol_core.corpus.file_formats._inspect", Mock(side_effect=refused))
         with pytest.raises(CorpusError, match=r"cannot read .*rows\.jsonl: Permission denied"):
             load_corpus(str(source), data_dir=tmp_path / "data")
     with pytest.raises(ConfigError, match="train, held_out, got 'test'"):
