@@ -242,8 +242,8 @@ def wheel_of(folder: Path, lines: list[Any]) -> Path:
 
 def test_every_paper_comes_once_in_one_piece(tmp_path: Path) -> None:
     first, second = paper_documents(wheel_of(tmp_path, [paper("A"), paper("A"), paper("B")]))
-    assert first.text == "A\n\nAbstract.\n\nOne\n\nFirst.\n\nSecond.\n\nThird."
-    assert second.text.startswith("B\n\n")
+    assert first[0] == "A\n\nAbstract.\n\nOne\n\nFirst.\n\nSecond.\n\nThird."
+    assert second[0].startswith("B\n\n")
     for damaged in ({"doc": {}}, "text", {"doc": {"title": 1}}):
         with pytest.raises(CorpusError, match="no readable"):
             list(paper_documents(wheel_of(tmp_path, [damaged])))
