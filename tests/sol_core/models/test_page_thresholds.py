@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from sol_core.actions import GRIDS
 from sol_core.errors import ConfigError
+from sol_core.fields import from_json
 from sol_core.models.measured import PageThresholds, floors_for, shipped_floors
 
 TABLE = PageThresholds("abc", (64, 1024), (0.1, 0.5), ((0.0, -2.0), (-1.0, -4.0)))
@@ -49,11 +51,11 @@ def test_floors_stay_within_the_table_and_fall_with_the_level(level: float, cont
     ],
 )
 def test_damaged_tables_are_refused(change: dict[str, Any]) -> None:
-    assert PageThresholds.from_dict(json.loads(json.dumps(TABLE.to_dict()))) == TABLE
+    assert from_json(PageThresholds, json.loads(json.dumps(asdict(TABLE)))) == TABLE
     with pytest.raises(ConfigError):
-        PageThresholds.from_dict(TABLE.to_dict() | change)
+        from_json(PageThresholds, asdict(TABLE) | change, "page floors")
     with pytest.raises(ConfigError):
-        PageThresholds.from_dict([])
+        from_json(PageThresholds, [], "page floors")
 
 
 def test_the_shipped_table_serves_the_grid_at_every_length() -> None:

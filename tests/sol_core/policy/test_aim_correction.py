@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from sol_core.actions import ActionGrid, Budget
 from sol_core.decoding.batch_scheduling import StepObservation
+from sol_core.fields import from_json
 from sol_core.models.loading import LanguageModel
 from sol_core.policy import Policy, PolicyScheduler, load_policy, save_policy
 from sol_core.policy.network import level_values
@@ -98,9 +100,9 @@ def test_aims_stay_on_their_axis_whatever_was_measured(
 )
 def test_a_damaged_record_is_refused(change: dict[str, Any]) -> None:
     targets = random_targets(100)
-    record = AimCorrection.fit(targets, targets, random_contexts(100), LEVELS).to_dict()
+    record = asdict(AimCorrection.fit(targets, targets, random_contexts(100), LEVELS))
     with pytest.raises((ValueError, TypeError)):
-        AimCorrection.from_dict(record | change)
+        from_json(AimCorrection, record | change)
 
 
 @pytest.fixture(scope="module")

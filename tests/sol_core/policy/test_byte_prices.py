@@ -16,6 +16,7 @@ from sol_core.actions import GRIDS, ActionGrid, Budget
 from sol_core.budgets import MixTable
 from sol_core.decoding.cost import CostModel
 from sol_core.errors import ConfigError, PolicyError
+from sol_core.fields import from_json
 from sol_core.models.loading import LanguageModel
 from sol_core.policy import Policy, PolicyScheduler, load_policy, save_policy
 from sol_core.policy.byte_prices import (
@@ -53,7 +54,7 @@ def made_states(spread: float = 1.0, seed: int = 0) -> SampleStates:
         "contexts": CONTEXTS,
         "shapes": drawn.tolist(),
     }
-    return SampleStates.from_dict(record)
+    return from_json(SampleStates, record)
 
 
 def no_history(rows: int) -> Floats:

@@ -10,7 +10,7 @@ import pytest
 from sol_core.errors import ConfigError
 from sol_core.speed.decode import BenchOptions, _contestants, _order, bench_decode, summary
 
-OPTIONS = BenchOptions(Path("model"), rounds=3, policy_folder=Path("policy"), compiled=True)
+OPTIONS = BenchOptions(Path("model"), rounds=3, policy_folder=Path("policy"))
 READY: dict[str, Any] = {
     "mixes": [
         {
