@@ -23,7 +23,7 @@ def main():
         return 1
     from app.cli.main import main as run_command_line
 
-    return run_command_line(sys.argv[1:])
+    return run_command_line(sys.argv[1:], owns_process=True)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from app.cli.main import main as run_command_line
 
 def main() -> int:
     """Run the command line; returns the exit status."""
-    return run_command_line(sys.argv[1:])
+    return run_command_line(sys.argv[1:], owns_process=True)
 
 
 if __name__ == "__main__":

@@ -21,37 +21,44 @@ from sol_core.threads import share_cores
 
 if TYPE_CHECKING:
     from sol_core.actions import Action, ActionGrid, Budget
-    from sol_core.api import (
+    from sol_core.api.generating import (
         Generation,
         Score,
-        evaluate,
         generate,
         load_model,
         load_policy,
         score,
         stream_generate,
-        train,
     )
+    from sol_core.api.measuring import Inspection, evaluate, inspect, train, what_if
     from sol_core.config import GenerationConfig, SamplingConfig, ScheduleConfig, SideRowConfig
     from sol_core.decoding.batch_scheduling import StepObservation
     from sol_core.errors import SolError
     from sol_core.evaluation.config import EvaluationConfig
+    from sol_core.evaluation.losses import EvaluationResult
     from sol_core.events import FinishEvent, PrefillEvent, TokenEvent
     from sol_core.generation.attach import attach
+    from sol_core.inspection.records import InspectionConfig
     from sol_core.models.loading import LanguageModel, from_transformers
     from sol_core.policy import Policy
-    from sol_core.training.config import TrainConfig, preset
+    from sol_core.policy.info import PolicyConfig
+    from sol_core.training.config import GrpoConfig, TrainConfig, WarmStartConfig, preset
 
 __all__ = [
     "Action",
     "ActionGrid",
     "Budget",
     "EvaluationConfig",
+    "EvaluationResult",
     "FinishEvent",
     "Generation",
     "GenerationConfig",
+    "GrpoConfig",
+    "Inspection",
+    "InspectionConfig",
     "LanguageModel",
     "Policy",
+    "PolicyConfig",
     "PrefillEvent",
     "SamplingConfig",
     "ScheduleConfig",
@@ -61,17 +68,20 @@ __all__ = [
     "StepObservation",
     "TokenEvent",
     "TrainConfig",
+    "WarmStartConfig",
     "__version__",
     "attach",
     "evaluate",
     "from_transformers",
     "generate",
+    "inspect",
     "load_model",
     "load_policy",
     "preset",
     "score",
     "stream_generate",
     "train",
+    "what_if",
 ]
 
 _HOMES = {
@@ -79,30 +89,38 @@ _HOMES = {
     "ActionGrid": "actions",
     "Budget": "actions",
     "EvaluationConfig": "evaluation.config",
+    "EvaluationResult": "evaluation.losses",
     "FinishEvent": "events",
-    "Generation": "api",
+    "Generation": "api.generating",
     "GenerationConfig": "config",
+    "GrpoConfig": "training.config",
+    "Inspection": "api.measuring",
+    "InspectionConfig": "inspection.records",
     "LanguageModel": "models.loading",
     "Policy": "policy",
+    "PolicyConfig": "policy.info",
     "PrefillEvent": "events",
     "SamplingConfig": "config",
     "ScheduleConfig": "config",
-    "Score": "api",
+    "Score": "api.generating",
     "SideRowConfig": "config",
     "SolError": "errors",
     "StepObservation": "decoding.batch_scheduling",
     "TokenEvent": "events",
     "TrainConfig": "training.config",
+    "WarmStartConfig": "training.config",
     "attach": "generation.attach",
-    "evaluate": "api",
+    "evaluate": "api.measuring",
     "from_transformers": "models.loading",
-    "generate": "api",
-    "load_model": "api",
-    "load_policy": "api",
+    "generate": "api.generating",
+    "inspect": "api.measuring",
+    "load_model": "api.generating",
+    "load_policy": "api.generating",
     "preset": "training.config",
-    "score": "api",
-    "stream_generate": "api",
-    "train": "api",
+    "score": "api.generating",
+    "stream_generate": "api.generating",
+    "train": "api.measuring",
+    "what_if": "api.measuring",
 }
 
 

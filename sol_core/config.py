@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from sol_core.actions import DEFAULT_GRID, GRIDS, Action, ActionGrid, Budget, record_of
 from sol_core.errors import ConfigError
-from sol_core.fields import Positive, Range, check_fields
+from sol_core.fields import Positive, Range, check_fields, configuration
 
 ScheduleKind = Literal["dense", "static", "random", "emc", "dac", "policy", "painted"]
 MAX_SIDE_ROWS = 6
@@ -21,6 +21,7 @@ MAX_STOP_STRINGS, MAX_STOP_CHARACTERS = 32, 400
 POLICY_PREFIX = "policy:"  # of a schedule's name
 
 
+@configuration
 @dataclass(frozen=True, slots=True)
 class ScheduleConfig:
     """Scheduler of the actions, and the mean spend that it must meet.
@@ -62,6 +63,7 @@ class ScheduleConfig:
         return f"{POLICY_PREFIX}{self.policy}" if self.kind == "policy" else self.kind
 
 
+@configuration
 @dataclass(frozen=True, slots=True)
 class SideRowConfig:
     """An extra row on the same token path: a shadow that is measured but never sampled from.
@@ -75,6 +77,7 @@ class SideRowConfig:
     schedule: ScheduleConfig
 
 
+@configuration
 @dataclass(frozen=True, slots=True)
 class SamplingConfig:
     """Sampling of the next token.
@@ -105,6 +108,7 @@ class SamplingConfig:
             )
 
 
+@configuration
 @dataclass(frozen=True, slots=True)
 class GenerationConfig:
     """Everything that decides a generation besides the model and the prompt.

@@ -13,6 +13,10 @@ class ConfigError(SolError, ValueError):
     """A configuration value that is not allowed."""
 
 
+class UnknownNameError(ConfigError, TypeError):
+    """A keyword or setting that there is none of."""
+
+
 class ShapeError(SolError, ValueError):
     """A tensor argument of the wrong shape, dtype or device."""
 
@@ -35,6 +39,10 @@ class CorpusError(SolError, ValueError):
 
 class PolicyError(SolError, ValueError):
     """A policy that is damaged, or made for another model or grid."""
+
+
+class PolicyNotKeptError(PolicyError):
+    """A trained policy that is of no use."""
 
 
 class TrainingDivergedError(SolError, ArithmeticError):

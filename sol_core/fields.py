@@ -9,14 +9,15 @@ the browser can carry on.
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import functools
 import types
 import typing
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, TypeVar, cast, get_args, get_origin
 
-from sol_core.errors import ConfigError, SolError
+from sol_core.errors import ConfigError, SolError, UnknownNameError
 
 RecordT = TypeVar("RecordT")
 ValueT = TypeVar("ValueT")
@@ -48,6 +49,49 @@ def setting(default: ValueT, text: str) -> ValueT:
     """A configuration's field with a default, and what it means, which pages show."""
     made: ValueT = field(default=default, metadata={"help": text})
     return made
+
+
+def configuration(kind: type[RecordT]) -> type[RecordT]:
+    """Class decorator of a frozen dataclass: its help names all fields, and an unknown keyword is
+    answered by the nearest one."""
+    made: Any = kind.__init__
+    fields = dataclasses.fields(cast(Any, kind))
+    names = [item.name for item in fields]
+
+    @functools.wraps(made)
+    def init(self: Any, *values: Any, **given: Any) -> None:
+        check_names(given, names, f"{kind.__name__} has no setting")
+        made(self, *values, **given)
+
+    told = [f"        {item.name}: {item.metadata['help']}" for item in fields if item.metadata]
+    if told:
+        kind.__doc__ = "\n".join(((kind.__doc__ or "").rstrip(), "", "    Fields:", *told))
+    kind.__init__ = init  # type: ignore[method-assign]
+    return kind
+
+
+def check_names(given: Iterable[str], known: Collection[str], what: str) -> None:
+    """Raises: UnknownNameError for a name that is not known, with the nearest one that is."""
+    for name in given:
+        if name not in known:
+            raise UnknownNameError(f"{what} {_short(name)}; {_nearest(name, list(known))}")
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(name, known, 1, 0.5)
+    close = close or [other for other in known if name in other or other in name][:1]
+    return f"did you mean {close[0]}?" if close else f"it has {', '.join(known)}"
+
+
+def changed(config: RecordT, changes: Mapping[str, Any]) -> RecordT:
+    """A configuration with other values; those of a nested one may be a dict of changes."""
+    kind, made = type(config), {}
+    check_names(changes, _hints(cast(Any, kind)), f"{kind.__name__} has no setting")
+    for name, value in changes.items():
+        old = getattr(config, name)
+        is_nested = dataclasses.is_dataclass(old) and isinstance(value, Mapping)
+        made[name] = changed(old, value) if is_nested else value
+    return dataclasses.replace(cast(Any, config), **made)  # type: ignore[no-any-return]
 
 
 Seed = Annotated[int, Range(0, MAX_WHOLE)]
@@ -116,9 +160,13 @@ def _without_former_fields(kind: type, record: dict[str, Any]) -> dict[str, Any]
 
 
 def check_fields(record: Any, where: str = "") -> None:
-    """Hold an object to its class's annotations; for ``__post_init__``."""
+    """Hold an object to its class's annotations; for ``__post_init__``. A list becomes a tuple, and
+    a dict the dataclass that is meant."""
     for name, hint in _hints(cast(Any, type(record))).items():
-        _checked(hint, getattr(record, name), _place(where, name), None)
+        value = getattr(record, name)
+        checked = _checked(hint, value, _place(where, name), None)
+        if checked is not value:
+            object.__setattr__(record, name, checked)
 
 
 def check_kind(name: str, value: object, kinds: type | tuple[type, ...], wanted: str) -> None:
@@ -175,7 +223,7 @@ def _word(words: Collection[str], value: Any, where: str) -> Any:
 
 
 def _object(kind: Any, value: Any, where: str, rules: Rules | None) -> Any:
-    if rules is not None:
+    if rules is not None or isinstance(value, dict):
         return from_json(kind, value, where, rules)
     if not isinstance(value, kind):
         raise _wrong(where, value, f"a {kind.__name__}")
@@ -183,8 +231,7 @@ def _object(kind: Any, value: Any, where: str, rules: Rules | None) -> Any:
 
 
 def _items(hints: tuple[Any, ...], value: Any, where: str, rules: Rules | None) -> tuple[Any, ...]:
-    kinds = tuple if rules is None else (list, tuple)
-    if not isinstance(value, kinds) or len(value) > MAX_ITEMS:
+    if not isinstance(value, (list, tuple)) or len(value) > MAX_ITEMS:
         raise _wrong(where, value, f"a list of at most {MAX_ITEMS:,} values")
     return tuple(_checked(hints[0], item, f"{where}[{at}]", rules) for at, item in enumerate(value))
 
@@ -199,7 +246,8 @@ def _plain(kind: Any, value: Any, where: str) -> Any:
         if not isinstance(value, bool):
             raise _wrong(where, value, "true or false")
     elif not isinstance(value, str) or len(value) > MAX_TEXT:
-        raise _wrong(where, value, f"text of at most {MAX_TEXT:,} characters")
+        limit = f" of at most {MAX_TEXT:,} characters" if isinstance(value, str) else ""
+        raise _wrong(where, value, f"text{limit}")
     return value
 
 

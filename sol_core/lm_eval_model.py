@@ -28,7 +28,7 @@ from lm_eval.api.registry import register_model
 from tqdm import tqdm
 
 from sol_core.actions import AXES, AXIS_FIELDS, DENSE, SHORT_AXES, ActionGrid, Budget, record_of
-from sol_core.api import load_policy
+from sol_core.api.generating import load_policy
 from sol_core.budgets.building import build_scheduler
 from sol_core.config import GenerationConfig, SamplingConfig, ScheduleConfig
 from sol_core.decoding.batch_scheduling import BatchScheduler, PlannedRows, RowSchedulers

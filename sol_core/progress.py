@@ -48,9 +48,14 @@ class WorkStopped:
 
 @dataclass(frozen=True, slots=True)
 class WorkFinished:
-    """The work is done; its module describes the result."""
+    """The work is done; its module describes the result.
+
+    Attributes:
+        per_text: of an evaluation the losses of every text, which no stored result holds.
+    """
 
     result: dict[str, Any]
+    per_text: tuple[dict[str, Any], ...] = ()
 
 
 WorkEvent = WorkProgress | WorkSample | WorkCheckpoint | WorkStopped | WorkFinished

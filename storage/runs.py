@@ -228,7 +228,6 @@ class RunStore:
         before: str | None = None,
         query: str = "",
         kind: RunKind | None = None,
-        schedule: str = "",
     ) -> _RunRecords:
         """Runs, newest first; damaged ones say so in ``damage``.
 
@@ -240,7 +239,6 @@ class RunStore:
             query: text that the prompt must contain, upper and lower case alike; every
                 character stands for itself.
             kind: only runs of this kind; None for all.
-            schedule: text that the label of the schedule must contain.
 
         Raises: NotFoundError when the run ``before`` was deleted (start again from the top);
             InvalidRecordError for a limit below 1.
@@ -251,8 +249,6 @@ class RunStore:
         if query:
             needle = encode_text("query", query.casefold())
             conditions.append(contains(runs_table.c.search_text, needle))
-        if schedule:
-            conditions.append(contains(runs_table.c.schedule, encode_text("schedule", schedule)))
         with self._database.read() as connection:
             rows = newest_rows(connection, runs_table, owner, limit, before, *conditions)
         return [read_row(RunRecord, row) for row in rows]

@@ -72,12 +72,32 @@ def test_a_schedule_is_evaluated_at_its_own_spend_beside_static(folder, capsys, 
     asked += ["--budgets", "0.4,0.7,8;0.6,0.7,8", "--baselines", "static"]
     assert cli.main(["evaluate", "halves:Nothing", *asked]) == 2
     assert "has no attribute 'Nothing'" in capsys.readouterr().err
-    assert cli.main(["evaluate", "halves:Halves", *asked]) == 0
+    more = ["--schedule", "my_schedules:Careful", "--out", "out"]
+    assert cli.main(["evaluate", "halves:Halves", *more, *asked]) == 0
     result = json.loads(capsys.readouterr().out)
     harsh, mild = [budget["methods"] for budget in result["budgets"]]
-    assert harsh["policy"]["spend"] == pytest.approx({"keep": 0.7, "channels": 0.7, "bits": 8})
-    assert mild["policy"]["spend"]["keep"] == pytest.approx(0.8)
+    own, other = "halves:Halves", "my_schedules:Careful"
+    assert harsh[own]["spend"] == pytest.approx({"keep": 0.7, "channels": 0.7, "bits": 8})
+    assert mild[own]["spend"]["keep"] == pytest.approx(0.8)
     for methods in (harsh, mild):
-        assert methods["policy"]["kl"] > 0
-        for name, spent in methods["policy"]["spend"].items():
+        assert methods[own]["kl"] > 0
+        assert methods[other]["kl"] >= 0
+        for name, spent in methods[own]["spend"].items():
             assert methods["static"]["spend"][name] == pytest.approx(spent, abs=1e-6)
+    assert result["made_with"]["dtype"] == "float32"
+    assert json.loads((folder / "out" / "result.json").read_text()) == result
+    losses = (folder / "out" / "per_text.csv").read_text().splitlines()
+    assert len(losses) == 1 + 4 * 2 * 4, "texts, budgets, methods"
+    cases = [
+        {
+            "input_ids": list(range(9)),
+            "context_len": 4,
+            "page_size": 8,
+            "schedules": [[[1, 1, 16]] * 4],
+        }
+    ]
+    (folder / "cases.json").write_text(json.dumps(cases))
+    scored = ["score", "cases.json", "--schedule", "halves:Halves", "--keep", "0.5", *asked[:2]]
+    assert cli.main([*scored, "--dtype", "float32", "--json"]) == 0
+    (case,) = json.loads(capsys.readouterr().out)
+    assert case["actions"] == [[[0.5, 0.7, 8], [1.0, 0.7, 8]] * 2]

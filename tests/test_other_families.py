@@ -59,15 +59,15 @@ def test_a_model_of_another_family_goes_all_the_way(tmp_path, name, starts):
     budget = ["--keep", "0.5", "--channels", "0.6", "--bits", "8"]
     trained, evaluated, generated, inspected = _run(
         tmp_path / "data",
-        ["train", "--preset", "quick", *settings, *source, "--name", "mine", *model],
+        ["train", "--preset=quick", "--allow-untrained", *settings, *source, "--name=mine", *model],
         ["evaluate", "mine", *source, *sizes, *harder, *model],
         ["generate", "Water", "--schedule", "policy:mine", *budget, "--max-new-tokens=12", *model],
         ["inspect", str(text), "--schedules", "dense,static,policy:mine", *budget, *model],
     )
     assert (trained["status"], trained["policy"]) == ("succeeded", "mine")
     for record in evaluated["budgets"]:
-        assert {"policy", "static", "dense"} <= set(record["methods"])
-        policy, static = (record["methods"][method]["spend"] for method in ("policy", "static"))
+        assert {"mine", "static", "dense"} <= set(record["methods"])
+        policy, static = (record["methods"][method]["spend"] for method in ("mine", "static"))
         for axis, size in (("keep", 1), ("channels", 1), ("bits", 16)):
             assert abs(policy[axis] - static[axis]) / size < 0.05
     tokens = [event for event in generated["events"] if event["type"] == "token"]

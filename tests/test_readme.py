@@ -9,9 +9,9 @@ ROOT = Path(__file__).resolve().parents[1]
 BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
 # As README shows them both take a minute and more; their length is no business of this test.
 SHORTER = {
-    "time_limit_minutes=1)": "time_limit_minutes=0.01, held_out_texts=1, calibration_texts=1, "
-    "context=32, last_context=64, windows=2)",
-    "EvaluationConfig(texts=4,": 'EvaluationConfig(texts=2, context=32, baselines=("static",),',
+    'preset("quick"))': 'preset("quick", time_limit_minutes=0.01, held_out_texts=1, '
+    "calibration_texts=1, context=32, last_context=64, windows=2), allow_untrained=True)",
+    "EvaluationConfig(texts=16,": 'EvaluationConfig(texts=2, context=32, baselines=("static",),',
 }
 
 

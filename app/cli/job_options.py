@@ -21,13 +21,14 @@ from sol_core.policy.files.locate import shipped_for
 if TYPE_CHECKING:
     from sol_core.actions import Budget
     from sol_core.models.loading import LanguageModel
-    from sol_core.progress import WorkEvent, WorkProgress
+    from sol_core.progress import WorkEvent, WorkFinished, WorkProgress
     from storage import JobRecord, Store
 
 # The measurement of a model's policy, by its name in results and its folder, in a data directory.
 WorkEvents = Iterable["WorkEvent"]
 Measure = Callable[["LanguageModel", str, Any, Path], WorkEvents]
 BAR_WIDTH = 24
+PARTIAL_FOLDER = "benchmarks"  # of a data directory: what an interrupted measurement had done
 
 
 @contextmanager
@@ -77,7 +78,8 @@ def add_policy(parser: argparse.ArgumentParser, *, optional: bool = False) -> No
         "policy",
         nargs="?" if optional else None,
         metavar="POLICY",
-        help="a stored policy's name, a policy's folder, or default",
+        help="a stored policy's name, a policy's folder, or default; or MODULE:NAME, a schedule of "
+        "your own",
     )
     parser.add_argument(
         "--grid",
@@ -113,10 +115,11 @@ def measured_policies(
     measures: Sequence[Measure],
     *,
     or_schedule: bool = False,
-) -> list[dict[str, Any]]:
+) -> list[WorkFinished]:
     """Several measurements of the policy that the options name, one after another; without NaN.
 
-    All are asked for before the first runs, so that what cannot be run is known at the start.
+    All are asked for before the first runs, so that what cannot be run is known at the start. Each
+    keeps what it has finished, for the next one like it.
 
     Args:
         or_schedule: a schedule of a module, MODULE:NAME, will do too.
@@ -125,6 +128,7 @@ def measured_policies(
         result.
     """
     console = Console()
+    args.notice.kept = f"what is measured so far is kept; go on with: {args.typed}"
     source = _known_policy(args, budgets, or_schedule)
     model, _ = load_model(args, console)
     is_path = isinstance(source, Path) and ("/" in args.policy or "\\" in args.policy)
@@ -132,10 +136,12 @@ def measured_policies(
     root = open_data_dir(args).root
     results = []
     for events in [measure(model, name, source, root) for measure in measures]:
-        result = _shown_result(events, console)
-        if result is None:
+        finished = _shown_result(events, console)
+        if finished is None:
             raise AppError("the measurement ended without a result")
-        results.append(result)
+        if "made_with" in finished.result:
+            finished.result["made_with"]["command"] = args.typed
+        results.append(finished)
     return results
 
 
@@ -161,17 +167,17 @@ class ProgressLine:
             self._tenths = tenths
 
 
-def _shown_result(events: Iterable[WorkEvent], console: Console) -> dict[str, Any] | None:
+def _shown_result(events: Iterable[WorkEvent], console: Console) -> WorkFinished | None:
     """Show the progress of long work and return its result, free of NaN; None without one."""
     from sol_core.progress import WorkFinished, WorkProgress
 
-    result: dict[str, Any] | None = None
+    result: WorkFinished | None = None
     line = ProgressLine(console)
     for event in events:
         if isinstance(event, WorkProgress):
             line.show_progress(event)
         elif isinstance(event, WorkFinished):
-            result = json_safe(event.result)
+            result = WorkFinished(json_safe(event.result), event.per_text)
     console.clear()
     return result
 

@@ -14,11 +14,14 @@ import importlib
 import io
 import logging
 import os
+import shlex
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from typing import NoReturn
 
 from app.host.console import Console
+from app.host.interrupts import EXIT_INTERRUPTED, Notice, answering, leave
 from app.host.program import is_checkout
 from app.setup.bootstrap import ensure_environment
 from sol_core import __version__
@@ -26,7 +29,7 @@ from sol_core.card_errors import in_words
 from sol_core.errors import ConfigError, SolError
 from sol_core.files.places import program_name
 
-EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED, EXIT_BROKEN_PIPE = 1, 2, 130, 141
+EXIT_FAILED, EXIT_USAGE, EXIT_BROKEN_PIPE = 1, 2, 141
 DEBUG_VARIABLE = "SOL_DEBUG"  # set it to see tracebacks
 COMPLETION_VARIABLE = "_ARGCOMPLETE"  # the shell asks what could come next
 TOP_OPTIONS = ("-h", "--help", "--version")  # others are those of serve
@@ -58,22 +61,24 @@ FORMER_NAMES = {"benchmark": "tasks"}  # still taken, not listed
 NEW_OBJECTS = 50_000
 
 
-def main(argv: Sequence[str]) -> int:
-    """Run one command; returns the exit status. Errors become one line on stderr."""
+def main(argv: Sequence[str], *, owns_process: bool = False) -> int:
+    """Run one command; returns the exit status. Errors become one line on stderr.
+
+    Args:
+        owns_process: an interrupted command may end the process.
+    """
+    notice = Notice()
     gc.set_threshold(NEW_OBJECTS)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a terminal that lacks a character shows its code
             stream.reconfigure(errors="backslashreplace")
     try:
-        if COMPLETION_VARIABLE in os.environ:
-            return _complete()
-        args = parse(argv)
-        args.check(args)
-        ensure_environment(extras=args.extras, install=args.install)
-        return int(args.run(args))
+        return _run(argv, notice)
     except KeyboardInterrupt:
-        Console().say("")
+        notice.tell()
+        if owns_process:
+            leave()
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         # The reader of our output is gone; the interpreter's last flush must not complain.
@@ -94,6 +99,18 @@ def main(argv: Sequence[str]) -> int:
         )
         Console().say(f"error: the package {error.name} is missing from {sys.prefix}: {remedy}")
         return EXIT_FAILED
+
+
+def _run(argv: Sequence[str], notice: Notice) -> int:
+    if COMPLETION_VARIABLE in os.environ:
+        return _complete()
+    args = parse(argv)
+    args.check(args)
+    ensure_environment(extras=args.extras, install=args.install)
+    args.notice, args.typed = notice, f"{program_name()} {shlex.join(argv)}"
+    notice.kept = f"nothing is kept; start again with: {args.typed}"
+    with answering(notice) if args.is_answered else nullcontext():
+        return int(args.run(args))
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -155,6 +172,7 @@ def _build_parser(names: Iterable[str]) -> argparse.ArgumentParser:
             extras=(),
             install=True,
             passes_rest_on=False,
+            is_answered=True,  # on Ctrl+C, see app/host/interrupts.py
         )
         command.add_arguments(sub)
     return parser

@@ -6,37 +6,22 @@ so that no token can drive the terminal. Standard library only.
 
 from __future__ import annotations
 
-import argparse
 import os
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, TextIO
 
 from app.web.theme_colours import WHITE, ink, scale_colour
-from sol_core.actions import AXES, SHORT_AXES, Action
+from sol_core.actions import AXES
 
 ColourDepth = Literal["none", "256", "24bit"]
-COLOUR_AXES = ("spend", *SHORT_AXES, "surprisal")
 
 RESET = "\x1b[0m"
 NAME_WIDTH = 24  # characters of a record's names
-SURPRISAL_RANGE = 8.0  # nats; beyond this the colour stays at its end
 # Characters that reorder or end lines without being in Unicode's control category.
 LAYOUT_CHARACTERS = frozenset(
     "\u061c\u200e\u200f\u2028\u2029\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 )
-
-
-def add_colour_axis(parser: argparse.ArgumentParser, whose: str = "") -> None:
-    """``--color-by``."""
-    parser.add_argument(
-        "--color-by",
-        "--colour-by",
-        choices=COLOUR_AXES,
-        default="spend",
-        help=f"what a token's colour says{whose}: blue is little, yellow is much "
-        "(default: %(default)s)",
-    )
 
 
 def colour_depth(stream: TextIO, variables: Mapping[str, str] = os.environ) -> ColourDepth:
@@ -127,20 +112,6 @@ def _value_text(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return f"{value:.5g}" if isinstance(value, float) else str(value)
-
-
-def share(axis: str, action: Action, surprisal: float) -> float:
-    """The value in [0, 1] that colours a token: what it was allowed to spend, or its surprisal.
-
-    Args:
-        surprisal: nats.
-    """
-    shares = {
-        "spend": action.net_keep_rate,
-        **dict(zip(SHORT_AXES, action.shares(), strict=True)),
-        "surprisal": surprisal / SURPRISAL_RANGE,
-    }
-    return min(max(shares[axis], 0.0), 1.0)
 
 
 def _is_unsafe(char: str) -> bool:

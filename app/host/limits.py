@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
-from typing import NamedTuple, Protocol, TypeVar
+from typing import NamedTuple, Protocol
 
 from app.host.errors import AppError
 from app.host.hosting import is_public, is_zero_gpu
@@ -152,9 +152,6 @@ class Holder(NamedTuple):
     address: str | None
 
 
-HeldT = TypeVar("HeldT", bound=Held)
-
-
 @dataclass(frozen=True, slots=True)
 class Shares:
     """The most of something that may be held at once; ``UNLIMITED`` is 0.
@@ -171,10 +168,8 @@ class Shares:
     of_all: int = UNLIMITED
     remedy: str = "Try again when one has ended."
 
-    def excess(
-        self, held: Iterable[HeldT], owner: str, address: str | None
-    ) -> tuple[str, list[HeldT]] | None:
-        """The reason against another one for this visitor, and those that count; None for none."""
+    def check(self, held: Iterable[Held], owner: str, address: str | None) -> None:
+        """Raises: AppError when this visitor may not have another one."""
         all_held = list(held)
         near = [share for share in all_held if address is not None and share.address == address]
         mine = [share for share in all_held if share.owner == owner]
@@ -184,13 +179,6 @@ class Shares:
             ("This server already has", all_held, self.of_all),
         ):
             if UNLIMITED < most <= len(counted):
-                return (
-                    f"{whose} {len(counted)} {self.what}, the most that are allowed. {self.remedy}",
-                    counted,
+                raise AppError(
+                    f"{whose} {len(counted)} {self.what}, the most that are allowed. {self.remedy}"
                 )
-        return None
-
-    def check(self, held: Iterable[Held], owner: str, address: str | None) -> None:
-        """Raises: AppError when this visitor may not have another one."""
-        if (excess := self.excess(held, owner, address)) is not None:
-            raise AppError(excess[0])

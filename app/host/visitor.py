@@ -20,11 +20,15 @@ MAX_TICKET = 4096
 
 
 def address() -> str | None:
-    """The visitor's network address; a Space's proxy names it first in ``X-Forwarded-For``.
+    """The visitor's network address; None outside of a call."""
+    return address_of(_request())
+
+
+def address_of(request: Any) -> str | None:
+    """The network address of a request; a Space's proxy names it first in ``X-Forwarded-For``.
 
     A visitor may send that header too, so it slows a crowd down and proves nothing.
     """
-    request = _request()
     if request is None:
         return None
     forwarded = request.headers.get("x-forwarded-for", "") if is_space() else ""

@@ -29,17 +29,25 @@ Updates = Generator[JobUpdate, None, None]
 _PARTIAL_FOLDER = "partial"
 
 
-def train_job(task: JobTask, ranks: Ranks | None = None) -> Updates:
+def train_job(
+    task: JobTask, ranks: Ranks | None = None, *, allow_untrained: bool = False
+) -> Updates:
     """Train a policy; it ends up in the library under the job's name or one like it.
 
     Params: "config" (TrainConfig), "model", "name"; "dtype" and "device" where they matter.
 
     Args:
         ranks: the processes that share the work, of which this one is the lead.
+        allow_untrained: also keep a policy that learnt nothing or is no better than static.
+    Raises: PolicyError for one that is not kept.
     """
+    from sol_core.training.trainer import check_kept
+
     name = _param(task, "name", str)
     for event in train_events(task, ranks):
         if isinstance(event, WorkFinished):
+            if not allow_untrained:
+                check_kept(event.result["summary"])
             yield WorkFinished(_stored(task, name, event.result))
             return
         yield event

@@ -46,16 +46,6 @@ class LensDesk:
         ask = functools.partial(_look, index=index)
         return dict(json_safe(self._ask(owner, run_id, row, ask)))
 
-    def plane(
-        self, owner: str, run_id: str, index: int, bit_width: int, row: int | None = None
-    ) -> dict[str, Any]:
-        """The joint grid of attention and channels at one bit width, rows as in ``look``.
-
-        Raises: as ``look``.
-        """
-        ask = functools.partial(_plane, index=index, bit_width=bit_width)
-        return {"rows": json_safe(self._ask(owner, run_id, row, ask))}
-
     def without(
         self, owner: str, run_id: str, index: int, pages: list[int], row: int | None = None
     ) -> dict[str, Any]:
@@ -129,10 +119,6 @@ def _page_effects(lens: Lens, model: Any, index: int) -> dict[str, Any]:
 
 def _kind(row: int | None) -> RunKind:
     return "generation" if row is None else "inspection"
-
-
-def _plane(lens: Lens, model: Any, index: int, bit_width: int) -> list[list[dict[str, Any]]]:
-    return [[row.to_dict() for row in line] for line in lens.plane(index, bit_width)]
 
 
 def _lens_of_generation(run: RecordedRun, ids: tuple[int, ...], actions: _Rows, model: Any) -> Lens:

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 CONTINUED = 12  # tokens
 READING = ("attention", "mlp", "head")  # parts of a step that read weights
-MOST_PICKS = 24
 SCORED = 32  # the passage's last tokens, whose steps are compressed
 KEEP_LEVELS = (0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
 BIT_LEVELS = (5, 6, 7, 8, 10, 12)
@@ -59,16 +58,6 @@ def steps(model: Any, parameters: Parameters) -> dict[str, Any]:
         "least": lowest.as_tuple(),
         "parts": {"dense": _parts(rows), "least": _parts(least)},
     }
-
-
-def choices(model: Any, parameters: Parameters) -> dict[str, Any]:
-    """One dense step after a beginning and the tokens that were picked: the five most probable."""
-    from sol_core.experiments.alone import next_choices
-
-    picks = parameters["picks"]
-    tokens = _tokens(model, BEGINNINGS[parameters["text"]]) + picks
-    (row,) = next_choices(model, tokens, [])
-    return {"picked": _texts(model, tokens)[len(tokens) - len(picks) :], **asdict(row)}
 
 
 def pages(model: Any, parameters: Parameters) -> dict[str, Any]:
@@ -226,7 +215,6 @@ def lesson_experiments(policies: PolicyLibrary) -> dict[str, Experiment]:
     passage = functools.partial(_checked, texts=PASSAGES)
     return {
         "steps": Experiment(steps, beginning),
-        "choices": Experiment(choices, functools.partial(beginning, picks=True)),
         "pages": Experiment(pages, passage),
         "channels": Experiment(channels, beginning),
         "mechanisms": Experiment(mechanisms, passage),
@@ -235,20 +223,14 @@ def lesson_experiments(policies: PolicyLibrary) -> dict[str, Experiment]:
     }
 
 
-def _checked(
-    model: Any, asked: Parameters, texts: dict[str, str], picks: bool = False
-) -> Parameters:
-    """The name of a text and, where they are taken, the picked tokens; nothing else is allowed."""
-    allowed = ("text", "picks") if picks else ("text",)
-    if unknown := sorted(asked.keys() - set(allowed)):
+def _checked(model: Any, asked: Parameters, texts: dict[str, str]) -> Parameters:
+    """The name of a text; nothing else is allowed."""
+    if unknown := sorted(asked.keys() - {"text"}):
         raise AppError(
-            f"{unknown[0][:40]!r} is no parameter of this experiment; it takes "
-            f"{' and '.join(allowed)}. Reload the page."
+            f"{unknown[0][:40]!r} is no parameter of this experiment; it takes text. Reload the "
+            "page."
         )
-    taken: Parameters = {"text": checked_name(texts, asked.get("text"))}
-    if picks:
-        taken["picks"] = _picks(asked.get("picks"), model.spec.vocab_size)
-    return taken
+    return {"text": checked_name(texts, asked.get("text"))}
 
 
 def _continued(
@@ -296,11 +278,3 @@ def _texts(model: Any, tokens: list[int]) -> list[str]:
 
     stream = TextStream(model.text_codec)
     return [stream.push(token) for token in tokens]
-
-
-def _picks(value: Any, vocabulary: int) -> list[int]:
-    if not isinstance(value, list) or len(value) > MOST_PICKS:
-        raise AppError(f"picks must be a list of at most {MOST_PICKS} token ids. Reload the page.")
-    if not all(type(pick) is int and 0 <= pick < vocabulary for pick in value):
-        raise AppError(f"picks must be token ids from 0 to {vocabulary - 1}. Reload the page.")
-    return value

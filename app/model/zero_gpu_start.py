@@ -40,8 +40,7 @@ class ZeroGpuStart:
         model = self._loader.loaded()
         if model is None or not model.device_name.startswith("cuda"):
             return True  # nothing will be compiled
-        from sol_core.models.card.self_test import CardReport, run_checks
-        from sol_core.models.card.toolchain import missing_for_triton
+        from sol_core.models.card.self_test import CardReport, missing_for_triton, run_checks
 
         try:
             missing = missing_for_triton()

@@ -115,8 +115,6 @@ class PolicyFiles:
         wanted: str,
         model: ModelInUse | None,
         *,
-        revision: str | None = None,
-        token: str | None = None,
         endpoint: str | None = None,
     ) -> str:
         """As ``read``, from the Hub's repository "owner/name". Raises: DownloadError also."""
@@ -124,17 +122,11 @@ class PolicyFiles:
         from sol_core.policy.files.locate import pull_policy
 
         with self._staging() as fetched:
-            pull_policy(repository, fetched, revision=revision, token=token, endpoint=endpoint)
+            pull_policy(repository, fetched, endpoint=endpoint)
             return self._take_in(copy_policy, fetched, repository, wanted, model)
 
     def push(
-        self,
-        name: str,
-        repository: str,
-        *,
-        private: bool,
-        token: str | None = None,
-        endpoint: str | None = None,
+        self, name: str, repository: str, *, private: bool, endpoint: str | None = None
     ) -> str:
         """Put a policy on the Hub; returns its address there.
 
@@ -143,7 +135,7 @@ class PolicyFiles:
         from sol_core.policy.files.locate import push_policy
 
         folder = self.library.resolve(name)
-        return push_policy(folder, repository, private=private, token=token, endpoint=endpoint)
+        return push_policy(folder, repository, private=private, endpoint=endpoint)
 
     def _take_in(
         self,

@@ -37,8 +37,6 @@ if TYPE_CHECKING:
 
 SHIPPED_FOLDER = SHIPPED_POLICY
 CONFIG_FILE = "config.json"
-MAX_TAGS, TAG_LENGTH = 12, 30
-_TAG = re.compile(rf"[a-z0-9][a-z0-9._-]{{0,{TAG_LENGTH - 1}}}")
 _NO_FOLDER_NAME = re.compile(r"[^A-Za-z0-9 ._-]+")
 
 
@@ -234,16 +232,6 @@ class PolicyLibrary:
         write_notes(folder, replace(notes, former_names=former))
         folder.rename(target)
 
-    def tag(self, name: str, tags: list[str]) -> tuple[str, ...]:
-        """Replace a stored policy's tags; returns them as they are now.
-
-        Raises: PolicyNotFoundError; AppError for the shipped one, or what is no tag.
-        """
-        folder = self._own(name, "tagged")
-        made = _checked_tags(tags)
-        write_notes(folder, replace(read_notes(folder), tags=made))
-        return made
-
     def unique_name(self, wanted: str) -> str:
         """A free name like ``wanted``: characters that no folder name takes become "-", and
         "-2", "-3" … is added to one that is taken."""
@@ -339,20 +327,3 @@ def _moment(text: str) -> datetime:
     except ValueError:
         return datetime.min.replace(tzinfo=UTC)
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-def _checked_tags(tags: list[str]) -> tuple[str, ...]:
-    """Tags in lower case, each once, sorted.
-
-    Raises: AppError for one that is none, or for too many.
-    """
-    made = sorted({tag.strip().lower() for tag in tags} - {""})
-    for tag in made:
-        if not _TAG.fullmatch(tag):
-            raise AppError(
-                f"{tag[:60]!r} is no tag: letters, digits, dots, - and _, beginning with a letter "
-                f"or digit, at most {TAG_LENGTH} characters"
-            )
-    if len(made) > MAX_TAGS:
-        raise AppError(f"a policy takes at most {MAX_TAGS} tags, got {len(made)}")
-    return tuple(made)

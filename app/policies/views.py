@@ -25,7 +25,6 @@ def policy_row(policy: StoredPolicy) -> dict[str, Any]:
     return {
         "name": policy.name,
         "is_shipped": policy.is_shipped,
-        "tags": list(policy.notes.tags),
         "added": policy.notes.added,
         "created": info.created,
         "model": info.model,

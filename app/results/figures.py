@@ -11,6 +11,7 @@ from statistics import fmean
 from typing import Any
 
 from app.formats.plain_json import finite
+from app.results.roles import in_roles
 from sol_core.actions import AXES, SHORT_AXES, Axis
 from sol_core.config import POLICY_PREFIX
 
@@ -33,7 +34,9 @@ _COSTS = {
     "flops": ("flops_per_token", 1e6),
     "net": ("net_keep_rate", 0.01),
 }
-_GAIN_KEYS = {"nll": ("gain", "low", "high"), "kl": ("kl_gain", "kl_low", "kl_high")}
+_GAIN_KEYS = {
+    measure: tuple(f"{measure}_{part}" for part in ("gain", "low", "high")) for measure in MEASURES
+}
 
 
 def method_label(name: str) -> str:
@@ -43,7 +46,7 @@ def method_label(name: str) -> str:
 
 def result_view(result: Result) -> dict[str, Any]:
     """Everything that the page shows of a result."""
-    budgets = _budgets(result)
+    budgets = in_roles(result)
     baselines = list(dict.fromkeys(name for record in budgets for name in record.get("paired", {})))
     return {
         "about": _about(result),
@@ -57,7 +60,7 @@ def result_view(result: Result) -> dict[str, Any]:
 
 def figures_of(result: Result) -> dict[str, Any]:
     """Data of each figure by name; a figure without data is left out."""
-    budgets = _budgets(result)
+    budgets = in_roles(result)
     made = {
         "pareto": _pareto(budgets),
         "violin": _violin(budgets),
@@ -88,14 +91,6 @@ def budget_label(requested: dict[str, Any]) -> str:
 def dense_share(axis: Axis, value: float) -> float:
     """A value as a share of dense; bits of at most 1 are one already (no width is below 2)."""
     return value / axis.dense if value > 1 else value
-
-
-def _budgets(result: Result) -> list[dict[str, Any]]:
-    return [
-        record
-        for record in result.get("budgets") or []
-        if "requested" in record and "methods" in record
-    ]
 
 
 def _about(result: Result) -> dict[str, Any]:

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from app.formats import csv_cells
 from sol_core.actions import SHORT_AXES
 
-_PAIRED = ("gain", "low", "high", "kl_gain", "kl_low", "kl_high", "win_rate")
+_GAINS = ("gain", "low", "high")
+_PAIRED = (
+    *(f"nll_{part}" for part in _GAINS),
+    *(f"kl_{part}" for part in _GAINS),
+    "win_rate",
+    "nll_verdict",
+    "kl_verdict",
+)
+_FORMER = dict(zip(_PAIRED, _GAINS, strict=False))  # of schema 1
 _READ = ("bytes_share", "bytes_per_token", "dense_bytes_per_token")
 _COLUMNS = (
     *(f"requested_{axis}" for axis in SHORT_AXES),
@@ -37,6 +45,13 @@ def csv_text(result: dict[str, Any]) -> str:
     return csv_cells.csv_text(_COLUMNS, _rows(result), line_end="\n")
 
 
+def text_losses_csv(losses: Sequence[dict[str, Any]]) -> str:
+    """The losses of every text, one row per text, budget and method."""
+    columns = tuple(losses[0]) if losses else ()
+    rows = (row | {"method": csv_cells.plain_cell(row["method"])} for row in losses)
+    return csv_cells.csv_text(columns, rows, line_end="\n")
+
+
 def _rows(result: dict[str, Any]) -> Iterator[dict[str, Any]]:
     for budget in result.get("budgets", []):
         asked = (*SHORT_AXES, "share")
@@ -44,6 +59,7 @@ def _rows(result: dict[str, Any]) -> Iterator[dict[str, Any]]:
         for name, method in budget["methods"].items():
             spend = method.get("spend", {})
             paired = budget.get("paired", {}).get(name, {})
+            paired |= {new: paired[old] for new, old in _FORMER.items() if old in paired}
             yield (
                 requested
                 | {"method": csv_cells.plain_cell(name)}

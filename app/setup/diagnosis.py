@@ -24,7 +24,6 @@ from sol_core.files.places import program_name
 TEST_EXTRA = "test"
 MODEL_BYTES = 900e6  # room for the default model while it is fetched and converted
 UNCHECKED = "not checked: see what is missing"
-CPU_FEATURES = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "asimd", "bf16", "sve")
 
 
 def diagnose(data_dir: DataDir | None, model: str | None, dtype: str) -> dict[str, Any]:
@@ -104,7 +103,6 @@ def _device(data_dir: DataDir, dtype: str, missing: list[str]) -> dict[str, Any]
         "dtype": chosen,
         "cores": os.cpu_count(),
         "cpu": cpu_name(),
-        "features": _cpu_features(),
         "kernels": cpu_kernels(),
         "tuning": _tuning(data_dir),
         "fast bfloat16": cpu_has_bf16(),
@@ -149,17 +147,6 @@ def _tuning(data_dir: DataDir) -> str | list[str]:
         what = f"{tuning.threads} threads, {tuning.ahead} pieces ahead"
         lines.append(f"{what} for {tuning.model}, {weights} ({times})")
     return lines or "not measured yet, done when a model is first loaded"
-
-
-def _cpu_features() -> list[str] | None:
-    """The instruction sets that matter to us; None where the system does not tell."""
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return None
-    lines = (line for line in text.splitlines() if line.lower().startswith(("flags", "features")))
-    present = set(next(lines, "").split())
-    return [name for name in CPU_FEATURES if name in present]
 
 
 def _memory() -> str:

@@ -113,5 +113,5 @@ INSPECTION = RunDocument(
     check=_check,
     schedule=lambda inspection: ", ".join(inspection.config.rows),
     csv=csv_of_inspection,
-    styles=("runs/costs", "inspect"),
+    styles=("runs/costs", "inspect", "runs/reading"),
 )

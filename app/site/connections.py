@@ -13,9 +13,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from app.host.hosting import is_space
+from app.pages.shared.uploads import UPLOADS_PLACE
 
 # Seconds from a request's first byte, or a connection's start, to the end of each part.
-DEADLINES = {"head": 15.0, "body": 120.0, "answer": 600.0}
+DEADLINES = {"head": 15.0, "body": 120.0, "upload": 1800.0, "answer": 600.0}
 # A class of thirty behind one address, with up to six connections of each browser.
 MOST_OF_ADDRESS = 256
 OTHER_FILES = 256  # descriptors for all else: the database, the model, threads' files
@@ -123,7 +124,8 @@ class BoundedConnection(asyncio.Protocol):
         if cycle is None or cycle.response_complete:
             part = "head"
         else:
-            part = "body" if cycle.more_body else "answer"
+            is_upload = cycle.scope["path"].endswith(UPLOADS_PLACE)
+            part = ("upload" if is_upload else "body") if cycle.more_body else "answer"
         if (part, cycle) == self._part:
             return
         if self._timer is not None:

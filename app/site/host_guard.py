@@ -10,7 +10,8 @@ behind it look like ours. So a request is served when all of this holds:
 - ``Sec-Fetch-Site``, when there is one, says that the request comes from this page or from the
   address bar; the page itself may be opened by a link;
 - the page asks for this path by this method (``page_doors.py``);
-- what changes something is application/json, small enough (counted while it is read) and a call.
+- what changes something is application/json, small enough (counted while it is read) and a call, or
+  an upload of application/octet-stream, whose route counts it.
 
 Programs send neither ``Origin`` nor ``Sec-Fetch-Site`` and pass. ``X-Forwarded-Host`` is not read:
 anyone who can set it could set ``Host``.
@@ -27,6 +28,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.host.hosting import is_space
+from app.pages.shared.uploads import DROPPED_BYTES, UPLOADS_PLACE
 from app.site.page_doors import is_call, is_door
 from sol_core.errors import ConfigError
 
@@ -34,15 +36,14 @@ ALLOWED_HOSTS_VARIABLE = "SOL_ALLOWED_HOSTS"
 SPACE_HOST_VARIABLE = "SPACE_HOST"  # set by Hugging Face
 SPACE_DOMAIN = ".hf.space"
 
-# A piece of an upload is 512 KiB, in base64; a character may be written as "\ud83d\ude00".
+# Of a call, and more for each character of its text, which may be written as "\ud83d\ude00".
 BODY_BYTES, BYTES_PER_CHARACTER = 2 * 1024**2, 12
-# Read and dropped of a body that is too large: a client that is still sending hears no answer.
-DROPPED_BYTES = 64 * 1024**2
 
 _LOOPBACK = frozenset({"localhost"})
 _NAME = re.compile(r"[a-z0-9]([a-z0-9._-]*[a-z0-9])?")
 _NETLOC = re.compile(r"(?:\[([0-9a-f:.]+)\]|([^\[\]:@/,\s]+))(?::\d*)?")
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+_FILE = "application/octet-stream"
 _READ = (b"host", b"origin", b"sec-fetch-site", b"sec-fetch-mode", b"content-type",
          b"content-length", b"expect")  # fmt: skip
 _FRAME_RULE = (b"content-security-policy", b"frame-ancestors 'self'")
@@ -126,7 +127,7 @@ class HostGuard:
             return
         headers = _headers(scope)
         refusal = self._refusal(scope, headers)
-        if refusal is None and scope["method"] not in _SAFE_METHODS:
+        if refusal is None and scope["method"] not in _SAFE_METHODS and not _is_upload(scope):
             body = await _whole_body(receive, self._policy.max_body)
             if body is None:
                 refusal = self._too_large()
@@ -164,8 +165,11 @@ class HostGuard:
             return 404, "No page of this server asks for this. Open the page's own address."
         if scope["method"] in _SAFE_METHODS:
             return None
-        if headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-            return 415, "Send Content-Type: application/json; files go in pieces in such calls."
+        kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+        if _is_upload(scope):
+            return None if kind == _FILE else (415, f"Send a file as Content-Type: {_FILE}.")
+        if kind != "application/json":
+            return 415, "Send Content-Type: application/json."
         length = headers.get("content-length", "0")
         if len(length) > 15 or (length.isdecimal() and int(length) > self._policy.max_body):
             return self._too_large()
@@ -184,6 +188,10 @@ def _is_from_here(scope: Message, headers: dict[str, str]) -> bool:
         return True
     is_opened = headers.get("sec-fetch-mode", "").lower() == "navigate" and _path(scope) == "/"
     return is_opened and scope["method"] in ("GET", "HEAD")
+
+
+def _is_upload(scope: Message) -> bool:
+    return _path(scope) == f"/{UPLOADS_PLACE}"
 
 
 def _path(scope: Message) -> str:

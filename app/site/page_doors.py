@@ -11,6 +11,7 @@ import re
 from collections.abc import Container
 from functools import cache
 
+from app.pages.shared.uploads import UPLOADS_PLACE
 from app.web.assets import plotly_path
 from app.web.modules import MODULES_PLACE
 
@@ -32,6 +33,7 @@ def _doors() -> tuple[tuple[tuple[str, ...], re.Pattern[str]], ...]:
         (_READ, re.escape(f"/gradio_api/file={plotly_path().as_posix()}")),
         (("GET",), "/gradio_api/startup-events"),  # Gradio's own launch asks for it
         (_ASK, "/gradio_api/component_server/?"),  # calls of the page, see ``calls.py``
+        (_ASK, f"/{UPLOADS_PLACE}"),
     )
     return tuple((methods, re.compile(path)) for methods, path in doors)
 

@@ -130,7 +130,8 @@ def _launch_options(
     """Gradio's options, the guard among them. Raises: ConfigError for SOL_ALLOWED_HOSTS."""
     from starlette.middleware import Middleware
 
-    from app.site.ui import page_constants
+    from app.pages.shared.uploads import upload_route
+    from app.site.ui import UPLOADS, page_constants
     from app.web.assets import page_head
     from app.web.modules import module_route
     from app.web.theme import build_theme
@@ -152,7 +153,7 @@ def _launch_options(
         "server_name": host,
         "server_port": port,
         "app_kwargs": {
-            "routes": [module_route()],
+            "routes": [module_route(), upload_route(services, UPLOADS)],
             "middleware": [Middleware(guard, policy=policy, components=app.blocks)],
         },
     }

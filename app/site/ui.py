@@ -11,8 +11,10 @@ from app.pages.history.handlers import PAGE as HISTORY
 from app.pages.inspect.handlers import PAGE as INSPECT
 from app.pages.lab.page import PAGE as LAB
 from app.pages.learn.handlers import PAGE as LEARN
+from app.pages.policies.handlers import POLICY_UPLOAD
+from app.pages.shared.corpus_choice import CORPUS_UPLOAD
 from app.pages.shared.corpus_files import MAX_UPLOAD_BYTES, SUFFIXES
-from app.pages.shared.job_views import JOB_KINDS
+from app.pages.shared.sharing_calls import IMPORT_UPLOAD
 from app.web.component import mount_script
 from app.web.services import Services
 
@@ -28,6 +30,7 @@ _HEADER = f"""
 </header>
 """
 
+UPLOADS = {"import": IMPORT_UPLOAD, "policy": POLICY_UPLOAD, "corpus": CORPUS_UPLOAD}
 PAGES = (EXPLORE, INSPECT, LEARN, LAB, HISTORY)
 
 # Both run in the browser, see js/header.js: the header names the tab that comes to the front, and
@@ -41,10 +44,9 @@ _TAB_SHOWN = """() => {{
 
 
 def page_constants(services: Services) -> dict[str, Any]:
-    """Return what all pages' scripts find in ``js/shared/site.js``."""
+    """Return what all pages' scripts find in ``js/shared/dom.js``."""
     return {
         "isShared": services.is_shared,
-        "jobKinds": JOB_KINDS,
         "maxUploadBytes": MAX_UPLOAD_BYTES,
         "suffixes": SUFFIXES,
     }

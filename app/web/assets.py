@@ -42,7 +42,7 @@ def style_sheet(*names: str) -> str:
 
 
 def site_data(constants: dict[str, Any]) -> str:
-    """Return the element that ``js/shared/site.js`` reads: what does not depend on the page."""
+    """Return the element that ``js/shared/dom.js`` reads: what does not depend on the page."""
     shared = {
         "numBins": NUM_BINS,
         "differenceBins": DIFFERENCE_BINS,
@@ -59,7 +59,7 @@ def page_head(constants: dict[str, Any]) -> str:
     ``launch(css=…)`` rewrites selectors, and does not get ``:is()`` and ``@media`` right.
 
     Args:
-        constants: of the pages, for ``js/shared/site.js``.
+        constants: of the pages, for ``js/shared/dom.js``.
     """
     first = in_order("header.js", "explore/explore.js")
     return "\n".join(

@@ -5,7 +5,6 @@ Fonts are the system's own and nothing is loaded from elsewhere: the page works 
 
 from __future__ import annotations
 
-from dataclasses import fields
 from typing import TYPE_CHECKING
 
 from app.web.theme_colours import DARK, DIFFERENCE_BINS, LIGHT, SCALE, Palette, difference_tint, ink
@@ -32,8 +31,8 @@ def build_theme() -> gr.themes.Base:
     )
     settings: dict[str, str] = {}
     for variable, name in _THEME_COLOURS.items():
-        settings[variable] = getattr(LIGHT, name)
-        settings[f"{variable}_dark"] = getattr(DARK, name)
+        settings[variable] = LIGHT[name]
+        settings[f"{variable}_dark"] = DARK[name]
     return theme.set(**settings)
 
 
@@ -103,10 +102,7 @@ def _font_list(names: list[str], *generic: str) -> str:
 
 
 def _variables(palette: Palette) -> str:
-    colours = {
-        f"--sol-{field.name.replace('_', '-')}": getattr(palette, field.name)
-        for field in fields(palette)
-    }
+    colours = {f"--sol-{name.replace('_', '-')}": colour for name, colour in palette.items()}
     differences = {
         f"--sol-difference-{index}": difference_tint(index, palette).hex()
         for index in range(DIFFERENCE_BINS)

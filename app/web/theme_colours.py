@@ -9,7 +9,6 @@ vision tells apart.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 DIFFERENCE_BINS = 15  # odd: the middle one is "no difference" and has no tint
@@ -32,97 +31,39 @@ class Rgb(NamedTuple):
         return "#" + "".join(f"{round(channel):02x}" for channel in self)
 
 
-@dataclass(frozen=True, slots=True)
-class Palette:
-    """The colours of one theme, each as ``#rrggbb``.
-
-    Attributes:
-        page, panel, sunken: the page, the cards on it, and wells inside the cards.
-        text, muted: for reading, and for what is secondary.
-        line, edge: borders and grid lines; the edge of what can be operated (3:1 or more).
-        accent, on_accent: the primary action, and the text on it.
-        attention, channels, bits: the axes: lanes, chart lines, legends.
-        track: the unfilled part of a lane.
-        kl, surprisal, perplexity: lines of the quality chart.
-        good, bad: success and error.
-        worse, better: the ends of a difference, as they are tinted into the panel.
-    """
-
-    page: str
-    panel: str
-    sunken: str
-    text: str
-    muted: str
-    line: str
-    edge: str
-    accent: str
-    on_accent: str
-    attention: str
-    channels: str
-    bits: str
-    track: str
-    kl: str
-    surprisal: str
-    perplexity: str
-    good: str
-    bad: str
-    worse: str
-    better: str
-
-
+Palette = dict[str, str]  # the colours of one theme by name, each as #rrggbb
 # Of each colour the light theme's and the dark one's.
 _COLOURS = {
     "page": ("#f5f5f2", "#0c0f13"),
     "panel": ("#ffffff", "#14181e"),
-    "sunken": ("#f7f7f5", "#10141a"),
+    "sunken": ("#f7f7f5", "#10141a"),  # wells inside the panels
     "text": ("#16191d", "#f1f3f5"),
     "muted": ("#59616b", "#a1abb8"),
     "line": ("#e0e1dc", "#2a313a"),
-    "edge": ("#878e97", "#697481"),
+    "edge": ("#878e97", "#697481"),  # of what can be operated: 3:1 or more
     "accent": ("#14305c", "#f0d95b"),
     "on_accent": ("#ffffff", "#14181e"),
     "attention": ("#0072b2", "#56b4e9"),
     "channels": ("#d55e00", "#ff8a3d"),
     "bits": ("#009e73", "#2fd0a0"),
-    "track": ("#e8e8e4", "#262d36"),
+    "track": ("#e8e8e4", "#262d36"),  # the unfilled part of a lane
     "kl": ("#a3297a", "#f08cc8"),
     "surprisal": ("#6b7480", "#8f9aa8"),
-    "perplexity": ("#16191d", "#f1f3f5"),
     "good": ("#0b6b4c", "#4fd1a1"),
     "bad": ("#b3261e", "#ff8a80"),
+    # The ends of a difference, as they are tinted into the panel.
     "worse": ("#e08a00", "#d97a00"),
     "better": ("#1f6fd0", "#2f86f0"),
 }
-LIGHT, DARK = (
-    Palette(**{name: pair[theme] for name, pair in _COLOURS.items()}) for theme in (0, 1)
-)
+LIGHT, DARK = ({name: pair[theme] for name, pair in _COLOURS.items()} for theme in (0, 1))
 
 # Of a token's tint, from little to much.
-SCALE = tuple(
-    Rgb.parse(text)
-    for text in (
-        "#440154",
-        "#472070",
-        "#44367f",
-        "#3e4889",
-        "#38578b",
-        "#32658d",
-        "#2c738e",
-        "#27808e",
-        "#238e8c",
-        "#209b89",
-        "#27a783",
-        "#32b37c",
-        "#44bd70",
-        "#5bc663",
-        "#72cf55",
-        "#8cd545",
-        "#a7db34",
-        "#c2e02a",
-        "#e0e327",
-        "#fde725",
-    )
-)
+_STEPS = """
+    #440154 #472070 #44367f #3e4889 #38578b #32658d #2c738e
+    #27808e #238e8c #209b89 #27a783 #32b37c #44bd70 #5bc663
+    #72cf55 #8cd545 #a7db34 #c2e02a #e0e327 #fde725
+"""
+SCALE = tuple(Rgb.parse(step) for step in _STEPS.split())
 NUM_BINS = len(SCALE)  # two levels of a grid never share one
 BLACK, WHITE = Rgb(0, 0, 0), Rgb(255, 255, 255)
 
@@ -147,9 +88,9 @@ def ink(background: Rgb) -> Rgb:
 def difference_tint(bin_index: int, palette: Palette) -> Rgb:
     """The background of a token in bin ``bin_index`` of ``DIFFERENCE_BINS``: worse to better."""
     middle = DIFFERENCE_BINS // 2
-    end = palette.better if bin_index > middle else palette.worse
+    end = palette["better" if bin_index > middle else "worse"]
     share = DIFFERENCE_SHARE * abs(bin_index - middle) / middle
-    return mix(Rgb.parse(end), Rgb.parse(palette.panel), share)
+    return mix(Rgb.parse(end), Rgb.parse(palette["panel"]), share)
 
 
 def contrast(first: Rgb, other: Rgb) -> float:

@@ -6,9 +6,8 @@ import torch
 from torch import Tensor
 
 from kernels.activation_quantisation import reference
-from kernels.activation_quantisation.triton_dispatch import quantise_rows
 from kernels.cpu.threads import cpu_kernel
-from kernels.gpu.row_operations import fits_rows
+from kernels.gpu.triton_support import check_operands, fits_rows, run_rows
 
 __all__ = ["fake_quantise"]
 
@@ -25,3 +24,11 @@ def fake_quantise(activations: Tensor, bit_widths: Tensor) -> Tensor:
     rounded = torch.empty_like(values)
     kernel(values.numpy(), bit_widths.numpy(), rounded.numpy())
     return rounded.to(activations.dtype)
+
+
+def quantise_rows(activations: Tensor, bit_widths: Tensor) -> Tensor:
+    """As ``reference.fake_quantise``, of activations that ``fits_rows``."""
+    from kernels.activation_quantisation.triton_kernel import fake_quantise_rows
+
+    check_operands({"bit_widths": (bit_widths, (activations.shape[0],), torch.int64)}, activations)
+    return run_rows(fake_quantise_rows, activations, "activations", {"bit_widths": bit_widths})

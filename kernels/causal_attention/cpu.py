@@ -11,9 +11,8 @@ import numpy as np
 
 from kernels.cpu.compiling import helper, team_kernel
 from kernels.cpu.numba_helpers import exp_nonpositive, narrow
-from kernels.cpu.numba_softmax import largest, weigh
 from kernels.cpu.vector_octets import LANES, ROWS, add_octets, dot_octets
-from kernels.cpu.vector_softmax import LEAST
+from kernels.cpu.vector_softmax import LEAST, largest, weigh
 
 _QUERIES = 16  # tokens of a task
 _TILE = 256  # tokens whose keys are read at a time: 32 kB

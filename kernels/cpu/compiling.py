@@ -2,18 +2,147 @@
 
 Numba makes an entry from Python and one from C for each function, and links whatever a function
 calls into its own module and optimises it again: three times over for a loop on all threads. What
-only compiled code calls has no entries here and no code of its own (``linked_code``), and a loop
-calls all of a step by its address (``team_call``).
+only compiled code calls has no entries and no code of its own, so that it is optimised with its
+callers alone (the default model's step: 29 s of a core instead of 45), and a loop calls all of a
+step by its address (``team_call``).
 """
 
 from __future__ import annotations
 
 import functools
+import hashlib
+import os
+import uuid
+from pathlib import Path
 from typing import Any
 
 import numba
+from llvmlite.binding import Linkage
+from numba.core import caching, config
+from numba.core.caching import CacheImpl, IndexDataCacheFile
+from numba.core.codegen import JITCodeLibrary
+from numba.core.compiler import Compiler
 
-from kernels.cpu.linked_code import LinkedCompiler, TeamCompiler
+
+class LinkedCompiler(Compiler):
+    """Compiles for callers alone; the ``pipeline_class`` of ``numba.njit``."""
+
+    def __init__(self, typing: Any, target: Any, library: Any, *rest: Any) -> None:
+        super().__init__(typing, target, library or _LinkedLibrary(target.codegen()), *rest)
+
+
+class TeamCompiler(Compiler):
+    """Compiles loops on all threads; the ``pipeline_class`` of ``numba.njit``.
+
+    Numba loads a loop's body by itself too, optimised without the function around it. The first
+    process of all would run that one and every later one, from the cache, the function's own: sums
+    in another order, so other last digits.
+    """
+
+    def __init__(self, typing: Any, target: Any, library: Any, *rest: Any) -> None:
+        super().__init__(typing, target, library or _TeamLibrary(target.codegen()), *rest)
+
+
+_SHARED = Linkage.linkonce_odr, Linkage.weak_odr  # whichever module is loaded first has it
+
+
+class _TeamLibrary(JITCodeLibrary):
+    """LLVM module that calls its own functions, whatever else the process has loaded.
+
+    They are private, not internal: LLVM's loader knows internal functions by name too, and had
+    other modules call one whose arguments had been optimised away (a segmentation fault).
+    """
+
+    def __init__(self, codegen: Any) -> None:
+        super().__init__(codegen, "team")
+        self.enable_object_caching()
+
+    def _optimize_final_module(self) -> None:
+        for function in self._final_module.functions:
+            if not function.is_declaration and function.linkage in _SHARED:
+                function.linkage = Linkage.private
+        super()._optimize_final_module()
+
+
+class _LinkedLibrary(JITCodeLibrary):
+    """LLVM module that is linked into others, and that the process never loads."""
+
+    def __init__(self, codegen: Any) -> None:
+        super().__init__(codegen, "linked")
+        self.enable_object_caching()
+
+    @property
+    def codegen(self) -> Any:
+        return _WithoutEnvironments(self._codegen)
+
+    def _optimize_final_module(self) -> None:
+        """Nothing: what its callers are made of is optimised there."""
+
+    def _finalize_final_module(self) -> None:
+        self._finalized = True
+
+
+class _WithoutEnvironments:
+    """Numba's code generator; a function that is not loaded has no place for its environment."""
+
+    def __init__(self, codegen: Any) -> None:
+        self._codegen = codegen
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._codegen, name)
+
+    def set_env(self, name: str, environment: object) -> None:
+        """Nothing: code that is read from the cache has no environments either."""
+
+
+_PROCESS = uuid.uuid4().hex[:12]
+
+
+def _own_data_name(self: Any, number: int) -> str:
+    """Name of a file for compiled code that no other process gives.
+
+    Numba counts from 1 after those that an index names. Two processes that compiled one function
+    for different types at once gave both the same name, and the index then led one type to the
+    other's code: a segmentation fault, at that start or a later one.
+    """
+    name: str = self._data_name_pattern.format(number=number)
+    return f"{name.removesuffix('.nbc')}.{_PROCESS}.nbc"
+
+
+IndexDataCacheFile._data_name = _own_data_name  # type: ignore[method-assign]
+_KERNELS = Path(__file__).resolve().parents[1]
+_LOCATOR = "UserProvidedCacheLocator"  # Numba 0.61 has it with an underscore in front
+_UserLocator: Any = getattr(caching, _LOCATOR, None) or getattr(caching, f"_{_LOCATOR}")
+
+
+class _SourceLocator(_UserLocator):  # type: ignore[misc]  # its name depends on the version
+    """Compiled code of a kernel by what its file holds, wherever that lies.
+
+    Numba goes by the file's path and time, so a second installation would compile all again.
+    """
+
+    def __init__(self, py_func: Any, py_file: str) -> None:
+        super().__init__(py_func, py_file)
+        package = __name__.removesuffix(".cpu.compiling")  # as code that is read back names it
+        folder = Path(py_file).resolve().parent.relative_to(_KERNELS)
+        self._cache_path = os.path.join(self._folder(), ".".join((package, *folder.parts)))
+
+    @staticmethod
+    def _folder() -> str:
+        return str(config.CACHE_DIR)  # type: ignore[attr-defined]
+
+    def get_source_stamp(self) -> str:
+        return hashlib.sha256(Path(self._py_file).read_bytes()).hexdigest()
+
+    @classmethod
+    def from_function(cls, py_func: Any, py_file: str) -> Any:
+        if not Path(py_file).resolve().is_relative_to(_KERNELS):
+            return None
+        return super().from_function(py_func, py_file)
+
+
+CacheImpl._locator_classes.insert(0, _SourceLocator)
+
 
 # Sums may be reordered (that is what vectorises them); NaN and inf keep their meaning.
 FAST_SUMS = {"reassoc", "contract", "nsz"}

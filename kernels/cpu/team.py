@@ -31,19 +31,12 @@ _MACHINE = platform.machine().lower()
 
 
 class Team(NamedTuple):
-    """One member's view of its team.
+    """One member's view of its team."""
 
-    Attributes:
-        marks: address of the ``MARKS`` int64 that all members share.
-        member: 0 for the first; -1 for who came too late and must do nothing.
-        members: how many there are.
-        ahead: pieces of weights that each asks memory for beforehand; see ``tuning.py``.
-    """
-
-    marks: int
-    member: int
-    members: int
-    ahead: int
+    marks: int  # address of the ``MARKS`` int64 that all members share
+    member: int  # 0 for the first; -1 for who came too late and must do nothing
+    members: int  # how many there are
+    ahead: int  # pieces of weights that each asks memory for beforehand; see ``Tuning``
 
 
 def _mark(builder: Any, args: Any) -> Any:

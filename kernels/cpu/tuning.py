@@ -1,8 +1,6 @@
 """Choices of the few-row kernels that suit one machine or another, and change no number.
 
-How many threads a step is worth, and how long before its use memory is asked for a piece of a
-weight, depend on the core and its memory: more is not always better. They are arguments, so that
-a machine can try them (``sol_core/models/tuning.py``) without compiling anything again.
+They are arguments, so that a machine can try them without compiling anything again.
 """
 
 from __future__ import annotations
@@ -16,15 +14,10 @@ AHEAD = {True: (4, 1, 2, 3, 6, 8), False: (2, 1, 4, 8)}
 
 
 class Tuning(NamedTuple):
-    """Choices of a step that suit its machine.
+    """Choices of a step that suit its machine."""
 
-    Attributes:
-        threads: that a team is asked of.
-        ahead: blocks of quantised weights, or pairs of rows of others, asked for beforehand.
-    """
-
-    threads: int
-    ahead: int
+    threads: int  # that a team is asked of
+    ahead: int  # blocks of quantised weights, or pairs of rows of others, asked for beforehand
 
 
 def default_tuning(threads: int, *, quantised: bool) -> Tuning:

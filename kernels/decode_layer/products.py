@@ -17,8 +17,8 @@ from kernels.cpu.numba_helpers import widen
 from kernels.cpu.team import meet
 from kernels.cpu.vector_rows import STREAM_ROWS, prefetch_row, stream_rows
 from kernels.quantised_weights.cpu import add_tiles_4, add_tiles_8, list_rows
-from kernels.quantised_weights.integers import HAS_INTEGERS, MOST_BITS
 from kernels.quantised_weights.layout import BYTES_4, BYTES_8, LINE_WORDS
+from kernels.quantised_weights.vectors import HAS_INTEGERS, MOST_BITS
 
 _LINE = 32  # numbers; tasks start at cache lines
 _TILE = 2048  # outputs summed at a time: 8 kB that stay in the first cache

@@ -20,21 +20,14 @@ from kernels.channel_pruning.reference import keep_heaviest_channels, keep_large
 
 @dataclass(frozen=True, slots=True)
 class MlpWeights:
-    """One layer's MLP.
+    """One layer's MLP."""
 
-    Attributes:
-        gate_up: [C, 2·I], gate first; down: [I, C]; of one dtype.
-        gate_up_bias: [2·I], down_bias: [C], or None.
-        activation: of the gate.
-        down_norms: [I] fp32, Euclidean norms of down's rows; None unless inner channels are pruned.
-    """
-
-    gate_up: Tensor
-    down: Tensor
-    gate_up_bias: Tensor | None = None
-    down_bias: Tensor | None = None
-    activation: Literal["silu", "gelu_tanh"] = "silu"
-    down_norms: Tensor | None = None
+    gate_up: Tensor  # [C, 2·I], gate first
+    down: Tensor  # [I, C], of the same dtype
+    gate_up_bias: Tensor | None = None  # [2·I]
+    down_bias: Tensor | None = None  # [C]
+    activation: Literal["silu", "gelu_tanh"] = "silu"  # of the gate
+    down_norms: Tensor | None = None  # [I] fp32, Euclidean norms of down's rows
 
 
 @dataclass(frozen=True, slots=True)

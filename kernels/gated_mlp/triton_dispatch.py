@@ -5,21 +5,20 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from kernels.activation_quantisation.triton_dispatch import quantise_rows
+from kernels.activation_quantisation import quantise_rows
 from kernels.gated_mlp.reference import MlpPlan, MlpWeights
-from kernels.gpu.row_operations import fits_rows
 from kernels.gpu.triton_support import (
     KERNEL_DTYPES,
     KernelInputError,
     UnsupportedByKernel,
     check_operands,
+    fits_rows,
     launch,
     row_block,
     runs_triton,
     supported,
 )
-from kernels.residual import Residual
-from kernels.residual.triton_dispatch import check_residual, enter_with_triton
+from kernels.residual import Residual, check_residual, enter_with_triton
 
 MAX_ROWS = 64  # beyond, the rows' kept channels are together nearly all of them
 MAX_WIDTH = 8192  # one program prunes a row

@@ -111,19 +111,12 @@ def recorded_launches() -> Iterator[list[Launch]]:
 
 def launch(
     kernel: Any,
-    grid: tuple[int, ...],
-    arguments: Mapping[str, Any],
-    constants: Mapping[str, Any],
-    options: Mapping[str, int],
+    grid: tuple[int, ...],  # number of programs along up to three axes; none may be 0
+    arguments: Mapping[str, Any],  # run-time arguments by name, in the kernel's order
+    constants: Mapping[str, Any],  # compile-time arguments by name
+    options: Mapping[str, int],  # ``num_warps``, ``num_stages``
 ) -> None:
-    """Start a Triton kernel on the device of its tensors.
-
-    Args:
-        grid: number of programs along up to three axes; none may be 0.
-        arguments: run-time arguments by name, in the kernel's order.
-        constants: compile-time arguments by name.
-        options: ``num_warps``, ``num_stages``.
-    """
+    """Start a Triton kernel on the device of its tensors."""
     if _State.record is not None:
         signature = tuple((name, _type_name(value)) for name, value in arguments.items())
         note = Launch(kernel, signature, tuple(constants.items()), tuple(options.items()))
@@ -232,3 +225,44 @@ def _type_name(value: Any) -> str:
     if isinstance(value, Tensor):
         return _TYPE_NAMES[value.dtype]
     return "fp32" if isinstance(value, float) else "i32"
+
+
+MAX_WIDTH = 16384
+
+
+def fits_rows(
+    operation: str,
+    rows: Tensor,
+    widest: int = MAX_WIDTH,
+    dtypes: tuple[torch.dtype, ...] = KERNEL_DTYPES,
+) -> bool:
+    """Return whether Triton runs here and takes these rows; what only torch takes is logged."""
+    return runs_triton(rows) and supported(operation, lambda: check_rows(rows, widest, dtypes))
+
+
+def run_rows(
+    kernel: Any,
+    rows: Tensor,
+    name: str,
+    tensors: dict[str, Tensor],
+    numbers: dict[str, float] | None = None,
+) -> Tensor:
+    """Launch ``kernel`` on ``rows``, its argument ``name``, beside further arguments."""
+    rows = rows.contiguous()
+    output = torch.empty_like(rows)
+    block, options = row_block(rows.shape[1])
+    arguments = {name: rows, **tensors, "output": output, "num_channels": rows.shape[1]}
+    launch(kernel, (rows.shape[0],), {**arguments, **(numbers or {})}, {"BLOCK": block}, options)
+    return output
+
+
+def check_rows(
+    rows: Tensor, widest: int = MAX_WIDTH, dtypes: tuple[torch.dtype, ...] = KERNEL_DTYPES
+) -> None:
+    """Raises: UnsupportedByKernel for rows that only torch takes."""
+    if rows.dim() != 2 or rows.dtype not in dtypes or rows.shape[1] > widest:
+        names = " or ".join(str(dtype).removeprefix("torch.") for dtype in dtypes)
+        raise UnsupportedByKernel(
+            f"rows must be [R, C] {names} with C of at most {widest}, "
+            f"got {list(rows.shape)} {rows.dtype}"
+        )

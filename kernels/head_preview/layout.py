@@ -21,19 +21,12 @@ _ROWS = 1024  # outputs rounded at a time: what is computed meanwhile stays in t
 
 
 class HeadPreview(NamedTuple):
-    """Both forms of the head, as the two passes read them.
+    """Both forms of the head, as the two passes read them."""
 
-    Attributes:
-        blocks: [V, C + D], of 4 bits.
-        packed: the same in tiles, uint8 (``quantised_weights/layout.py``).
-        directions: [C, D] float32, orthonormal columns.
-        exact: [V, bytes] uint8, the head's own blocks of 8 bits, an output after another.
-    """
-
-    blocks: GgufBlocks
-    packed: Tensor
-    directions: Tensor
-    exact: Tensor
+    blocks: GgufBlocks  # [V, C + D], of 4 bits
+    packed: Tensor  # the same in tiles, uint8 (``quantised_weights/layout.py``)
+    directions: Tensor  # [C, D] float32, orthonormal columns
+    exact: Tensor  # [V, bytes] uint8, the head's own blocks of 8 bits, an output after another
 
 
 def preview_bytes(head: GgufBlocks, num_directions: int) -> float | None:

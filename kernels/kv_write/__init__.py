@@ -11,9 +11,18 @@ from torch import Tensor
 
 from kernels.cpu.arrays import as_array
 from kernels.cpu.threads import MANY_ROWS, cpu_kernel
+from kernels.gpu.triton_support import (
+    KERNEL_DTYPES,
+    UnsupportedByKernel,
+    check_operands,
+    launch,
+    next_power_of_2,
+    runs_triton,
+    supported,
+)
+from kernels.key_codes import OCTET
 from kernels.kv_write import reference
 from kernels.kv_write.reference import NewTokens
-from kernels.kv_write.triton_dispatch import rotate_and_write_with_triton, triton_fits
 from kernels.rotary import rotate_first_heads
 
 __all__ = ["NewTokens", "rotate_and_write", "rotated", "write_tokens"]
@@ -84,9 +93,12 @@ def write_tokens(
     )
     kernel = cpu_kernel(f"{__name__}.cpu", "write_rows") if fits else None
     if kernel is not None:
-        arrays = [_arrays(pair) for pair in (new, buffers, bounds or buffers)]
-        pages = page_size if bounds is not None else 0
-        kernel(*arrays, _NO_CODES if codes is None else _lines(codes), slots.numpy(), pages)
+        pairs = (new, buffers, bounds or buffers)
+        arrays = [tuple(as_array(part.contiguous()) for part in pair) for pair in pairs]
+        lines: Any = _NO_CODES
+        if codes is not None:  # an octet a row
+            lines = tuple(as_array(part.flatten(0, 2).flatten(1)) for part in codes)
+        kernel(*arrays, lines, slots.numpy(), page_size if bounds is not None else 0)
         return
     if codes is not None:
         reference.extend_codes(*codes, new[0], slots)
@@ -96,11 +108,69 @@ def write_tokens(
         reference.extend_bounds(*bounds, buffers[0], slots, page_size)
 
 
-def _lines(codes: Pair) -> tuple[Any, Any]:
-    """4-bit keys and their scales with an octet a row."""
-    numbers, scales = codes[0].flatten(0, 2).flatten(1), codes[1].flatten(0, 2).flatten(1)
-    return as_array(numbers), as_array(scales)
+def triton_fits(new: NewTokens, buffers: Pair, slots: Tensor, codes: Pair | None) -> bool:
+    """Return whether the kernel runs here and takes these; what only torch takes is logged.
+
+    Raises: KernelInputError for arguments that are wrong for both.
+    """
+    return runs_triton(buffers[0]) and supported(
+        "rotate_and_write", lambda: _check(new, buffers, slots, codes)
+    )
 
 
-def _arrays(pair: Pair) -> tuple[Any, Any]:
-    return as_array(pair[0].contiguous()), as_array(pair[1].contiguous())
+def rotate_and_write_with_triton(
+    new: NewTokens, buffers: Pair, slots: Tensor, codes: Pair | None
+) -> Tensor:
+    """As ``reference.rotate_and_write``, where ``triton_fits``."""
+    from kernels.kv_write.triton_kernel import rotate_and_write_rows
+
+    keys, values = buffers
+    rows, kv_heads, capacity, size = keys.shape
+    num_heads = new.heads.shape[1] - 2 * kv_heads
+    query = torch.empty((rows, num_heads, size), device=keys.device)
+    spare = (keys.view(torch.uint8), keys.view(torch.bfloat16))
+    key_codes, scales = codes or spare
+    launch(
+        rotate_and_write_rows,
+        (rows, num_heads + kv_heads),
+        {
+            "heads": new.heads.contiguous(), "cosine": new.cosine, "sine": new.sine,
+            "query": query, "keys": keys, "values": values, "codes": key_codes, "scales": scales,
+            "slots": slots, "num_heads": num_heads, "num_kv_heads": kv_heads, "head_size": size,
+            "capacity": capacity, "num_octets": key_codes.shape[2] if codes else 0,
+            "scale": new.scale,
+        },
+        {"HEAD": max(64, next_power_of_2(size))},
+        {"num_warps": 1, "num_stages": 1},
+    )  # fmt: skip
+    return query
+
+
+def _check(new: NewTokens, buffers: Pair, slots: Tensor, codes: Pair | None) -> None:
+    keys, values = buffers
+    if keys.dim() != 4 or keys.dtype not in KERNEL_DTYPES or keys.shape[-1] % 8:
+        raise UnsupportedByKernel(
+            "buffers must be [R, Hkv, S, D] fp32, bf16 or fp16 with D a multiple of 8, "
+            f"got {list(keys.shape)} {keys.dtype}"
+        )
+    if new.heads.dim() != 3 or new.heads.dtype not in KERNEL_DTYPES:
+        raise UnsupportedByKernel(
+            "heads must be [R, N, D] fp32, bf16 or fp16, "
+            f"got {list(new.heads.shape)} {new.heads.dtype}"
+        )
+    rows, kv_heads, capacity, size = keys.shape
+    octets = (rows, kv_heads, -(-capacity // OCTET))
+    pair = codes or (None, None)
+    check_operands(
+        {
+            "heads": (new.heads, (rows, new.heads.shape[1], size), new.heads.dtype),
+            "cosine": (new.cosine, (rows, size), torch.float32),
+            "sine": (new.sine, (rows, size), torch.float32),
+            "keys": (keys, tuple(keys.shape), keys.dtype),
+            "values": (values, tuple(keys.shape), keys.dtype),
+            "slots": (slots, (rows,), torch.int64),
+            "codes": (pair[0], (*octets, size // 8, 8, 4), torch.uint8),
+            "scales": (pair[1], (*octets, 2, OCTET), torch.bfloat16),
+        },
+        keys,
+    )

@@ -11,18 +11,12 @@ from kernels.key_codes import OCTET, encode_keys
 
 
 class NewTokens(NamedTuple):
-    """Heads of one new token per row, as a layer projects them.
+    """Heads of one new token per row, as a layer projects them."""
 
-    Attributes:
-        heads: [R, H + 2 Hkv, D] of any float dtype: queries, keys, values.
-        cosine, sine: [R, D] fp32, rotation of queries and keys.
-        scale: of the queries.
-    """
-
-    heads: Tensor
-    cosine: Tensor
+    heads: Tensor  # [R, H + 2 Hkv, D] of any float dtype: queries, keys, values
+    cosine: Tensor  # cosine, sine: [R, D] fp32, rotation of queries and keys
     sine: Tensor
-    scale: float
+    scale: float  # of the queries
 
 
 def write_token(buffer: Tensor, new: Tensor, slots: Tensor) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from kernels.cpu.compiling import helper, kernel, team_kernel
 from kernels.cpu.numba_helpers import exp_nonpositive
-from kernels.cpu.numba_softmax import largest
+from kernels.cpu.vector_softmax import largest
 
 LANES = 32  # sums side by side, so that their order is written down and they still vectorise
 

@@ -15,8 +15,8 @@ from kernels.cpu.numba_helpers import (
     order_key,
     outside_best,
 )
-from kernels.cpu.numba_softmax import largest, weigh
 from kernels.cpu.vector_octets import ROWS, dot_row_pairs, prefetch_rows
+from kernels.cpu.vector_softmax import largest, weigh
 
 _AHEAD = 32  # pages whose bounds are asked for beforehand
 

@@ -12,9 +12,8 @@ import numpy as np
 
 from kernels.cpu.compiling import helper
 from kernels.cpu.numba_helpers import exp_nonpositive, least_needed, outside_best
-from kernels.cpu.numba_softmax import largest, weigh
 from kernels.cpu.team import meet
-from kernels.cpu.vector_softmax import LEAST
+from kernels.cpu.vector_softmax import LEAST, largest, weigh
 from kernels.key_codes.cpu import round_rows, score_tokens
 from kernels.key_codes.octets import sum_octets
 from kernels.key_codes.reference import OCTET

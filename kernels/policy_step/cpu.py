@@ -26,19 +26,11 @@ _MOST_NATS = np.float32(15.0)  # of surprisal, as in sol_core/policy/network.py
 
 
 class Encoder(NamedTuple):
-    """``StateEncoder``.
+    """``StateEncoder``."""
 
-    Attributes:
-        places: [18, 3] int64, see ``addresses.py``: means and scales of the inputs' rest; then
-            weight ([out, in] or [out]) and bias of each map and norm, in order of use. All are
-            float32, but for the maps' weights.
-        number: [1], of the type of the maps' weights, one that ``widen`` takes.
-        num_heads: of its attention.
-    """
-
-    places: Any
-    number: Any
-    num_heads: int
+    places: Any  # [18, 3] int64, see ``addresses.py``: mean, scale, then the maps in order
+    number: Any  # [1], of the type of the maps' weights, one that ``widen`` takes
+    num_heads: int  # of its attention
 
 
 class DamageHeads(NamedTuple):

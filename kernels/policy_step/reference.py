@@ -12,28 +12,16 @@ NEVER = 1e6
 
 
 class ByteTerms(NamedTuple):
-    """Terms of a choice at one price on bytes, besides what the network says; float64.
+    """Terms of a choice at one price on bytes, besides what the network says; float64."""
 
-    Attributes:
-        features: [R, F], of the episode so far. No rows: there is no such price.
-        history: [F, axes · 2], sensitivity and slope that these explain.
-        trust: [axes], share of the rest that counts.
-        places: [axes, L], of the levels, from -½ to ½.
-        log_means: [R, axes, L], log of the mean damage beyond the floor, nats.
-        bytes_read: [R, axes, L], beyond a dense step's, as shares of it; infinite of levels that
-            an axis lacks.
-        prices: [R], nats for all bytes of a dense step.
-        sharpness: [axes], logits per unit of cost.
-    """
-
-    features: Any
-    history: Any
-    trust: Any
-    places: Any
-    log_means: Any
-    bytes_read: Any
-    prices: Any
-    sharpness: Any
+    features: Any  # [R, F], of the episode so far. No rows: there is no such price
+    history: Any  # [F, axes · 2], sensitivity and slope that these explain
+    trust: Any  # [axes], share of the rest that counts
+    places: Any  # [axes, L], of the levels, from -½ to ½
+    log_means: Any  # [R, axes, L], log of the mean damage beyond the floor, nats
+    bytes_read: Any  # [R, axes, L], beyond a dense step's, as shares of it
+    prices: Any  # [R], nats for all bytes of a dense step
+    sharpness: Any  # [axes], logits per unit of cost
 
     @staticmethod
     def none() -> ByteTerms:

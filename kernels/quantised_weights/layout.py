@@ -23,15 +23,10 @@ KINDS = {"Q4_0": (4, 18), "Q4_1": (4, 20), "Q8_0": (8, 34)}
 
 
 class GgufBlocks(NamedTuple):
-    """A matrix as a GGUF file has it.
+    """A matrix as a GGUF file has it."""
 
-    Attributes:
-        kind: of ``KINDS``.
-        data: [out, in / 32, bytes] uint8.
-    """
-
-    kind: str
-    data: Tensor
+    kind: str  # of ``KINDS``
+    data: Tensor  # [out, in / 32, bytes] uint8
 
     @property
     def bits(self) -> int:

@@ -6,9 +6,20 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from kernels.gpu.triton_support import (
+    KERNEL_DTYPES,
+    MAX_WIDTH,
+    KernelInputError,
+    UnsupportedByKernel,
+    check_operands,
+    check_rows,
+    launch,
+    row_block,
+    runs_triton,
+    supported,
+)
 from kernels.residual import reference
 from kernels.residual.reference import Residual
-from kernels.residual.triton_dispatch import enter_with_triton, triton_fits
 from kernels.rms_norm import rms_norm
 
 __all__ = ["Residual", "add_and_norm"]
@@ -19,3 +30,73 @@ def add_and_norm(residual: Residual, dtype: torch.dtype = torch.float32) -> tupl
     if triton_fits(residual):
         return enter_with_triton(residual, dtype)
     return reference.add_and_norm(residual, dtype, rms_norm)
+
+
+def triton_fits(residual: Residual) -> bool:
+    """Return whether the kernel runs here and takes these; what only torch takes is logged.
+
+    Rows of decode steps alone: a prefill never needs Triton.
+    Raises: KernelInputError for arguments that are wrong for both.
+    """
+    return (
+        residual.hidden.dim() == 2
+        and runs_triton(residual.hidden)
+        and supported("add_and_norm", lambda: check_residual(residual))
+    )
+
+
+def check_residual(residual: Residual) -> None:
+    """Raise what the kernel refuses.
+
+    Raises: UnsupportedByKernel for what only the reference takes; KernelInputError for what is
+        wrong. Both name the argument.
+    """
+    hidden, update = residual.hidden, residual.update
+    check_rows(hidden, MAX_WIDTH, (torch.float32,))
+    wanted = {"norm": (residual.norm, tuple(hidden.shape[1:]), torch.float32)}
+    if update is not None:
+        wanted["update"] = (update, tuple(hidden.shape), update.dtype)
+    check_operands({"hidden": (hidden, tuple(hidden.shape), torch.float32), **wanted}, hidden)
+    if update is not None and update.dtype not in KERNEL_DTYPES:
+        raise UnsupportedByKernel(f"update must be fp32, bf16 or fp16, got {update.dtype}")
+
+
+def enter_with_triton(
+    residual: Residual,
+    dtype: torch.dtype,
+    channels_kept: Tensor | None = None,
+    bit_widths: Tensor | None = None,
+    lists: tuple[Tensor, Tensor] | None = None,
+) -> tuple[Tensor, Tensor]:
+    """As ``reference.add_and_norm``, where ``triton_fits``; also pruned and quantised.
+
+    Args:
+        channels_kept: [R] int64; None prunes nothing.
+        bit_widths: [R] int64 of pruned rows; None quantises nothing.
+        lists: [1, C] int32 and [1] int32, written: the channels of a single row that are not 0,
+            and how many.
+    """
+    from kernels.residual.triton_kernel import enter_rows
+
+    hidden, update, norm, epsilon = residual
+    if lists is not None and hidden.shape[0] != 1:
+        raise KernelInputError(f"lists are of a single row, got {hidden.shape[0]}")
+    unused = hidden.new_empty(1, dtype=torch.int64)
+    stream = hidden if update is None else torch.empty_like(hidden)
+    normed = torch.empty_like(hidden, dtype=dtype)
+    block, options = row_block(hidden.shape[1])
+    channels, counts = lists or (unused.view(torch.int32), unused.view(torch.int32))
+    launch(
+        enter_rows,
+        (hidden.shape[0],),
+        {"hidden": hidden, "update": hidden if update is None else update,
+         "norm": hidden if norm is None else norm,
+         "channels_kept": unused if channels_kept is None else channels_kept,
+         "bit_widths": unused if bit_widths is None else bit_widths,
+         "stream": stream, "normed": normed, "channels": channels, "counts": counts,
+         "num_channels": hidden.shape[1], "epsilon": epsilon, "adding": int(update is not None),
+         "norming": int(norm is not None), "quantising": int(bit_widths is not None)},
+        {"BLOCK": block, "PRUNED": channels_kept is not None, "LISTED": lists is not None},
+        options,
+    )  # fmt: skip
+    return stream, normed

@@ -12,19 +12,12 @@ from kernels.rms_norm.reference import rms_norm
 
 
 class Residual(NamedTuple):
-    """The stream before it enters attention or MLP.
+    """The stream before it enters attention or MLP."""
 
-    Attributes:
-        hidden: [R, C] fp32.
-        update: [R, C] of any float dtype, what the half before adds; None for nothing.
-        norm: [C] fp32, weights of the RMS norm; None for no norm.
-        epsilon: of the norm.
-    """
-
-    hidden: Tensor
-    update: Tensor | None
-    norm: Tensor | None
-    epsilon: float
+    hidden: Tensor  # [R, C] fp32
+    update: Tensor | None  # [R, C] of any float dtype, what the half before adds; None for nothing
+    norm: Tensor | None  # [C] fp32, weights of the RMS norm; None for no norm
+    epsilon: float  # of the norm
 
 
 def add_and_norm(

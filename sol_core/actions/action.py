@@ -150,7 +150,7 @@ _UNUSED: dict[str, Any] = {
     "painted": (),
     "left_out": (),
     "read_pages": False,
-    "by_page": "",
+    "pages_read": "",
     "without": None,
 }
 

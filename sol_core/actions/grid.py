@@ -10,7 +10,7 @@ from kernels.mlp_pruners import MLP_PRUNERS, MlpPruner
 from kernels.page_scorers import PAGE_SCORERS, PageScorer
 from sol_core.actions.action import AXES, Action, Budget, record_of
 from sol_core.errors import ConfigError
-from sol_core.fields import OneOf, Range, check_fields
+from sol_core.fields import OneOf, Range, check_fields, configuration
 
 QuantSite = Literal["mlp_output", "mlp_input"]
 PageScorerName = Annotated[str, OneOf(PAGE_SCORERS)]
@@ -83,6 +83,7 @@ class Mechanisms:
 PAPER = Mechanisms()
 
 
+@configuration
 @dataclass(frozen=True, slots=True)
 class ActionGrid:
     """The levels each axis may take, ascending, and how steps skip what they drop.

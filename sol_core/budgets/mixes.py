@@ -36,14 +36,10 @@ CONTEXT_STEP = 1.02  # contexts that are closer to each other than this share th
 
 @dataclass(frozen=True, slots=True)
 class DamageTable:
-    """Mean KL to the dense step, nats, of the levels of two axes.
-
-    Attributes:
-        keep_fractions, channel_keep_ratios: levels, ascending; the last one is 1, without damage.
-    """
+    """Mean KL to the dense step, nats, of the levels of two axes."""
 
     contexts: tuple[int, ...]  # tokens before the first step, ascending
-    keep_fractions: tuple[float, ...]
+    keep_fractions: tuple[float, ...]  # keep_fractions, channel_keep_ratios: levels, ascending
     channel_keep_ratios: tuple[float, ...]
     attention: tuple[tuple[float, ...], ...]  # [contexts][levels]
     channels: tuple[tuple[float, ...], ...]  # [contexts][levels]

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from sol_core.actions import DEFAULT_GRID, GRIDS, ActionGrid, Budget, by_need
+from sol_core.actions import DEFAULT_GRID, GRIDS, SHARE_GRID, ActionGrid, Budget, by_need
 from sol_core.budgets import mix_table
 from sol_core.config import GenerationConfig
 from sol_core.decoding.batch_scheduling import (
@@ -20,11 +20,13 @@ from sol_core.decoding.batch_scheduling import (
     Schedule,
     SplitScheduler,
     fresh_schedule,
+    is_schedule,
 )
 from sol_core.decoding.cost import NO_POLICY, PolicyReads
 from sol_core.errors import ConfigError
 from sol_core.models.loading import LanguageModel
 from sol_core.policy import Policy, PolicyScheduler, load_policy
+from sol_core.policy.files.folder import weights_sha256
 from sol_core.policy.files.locate import grid_in_use, shipped_for
 
 EPISODE_STEPS = GenerationConfig().episode_steps  # of a schedule that has none
@@ -43,6 +45,7 @@ class Contender:
     trained_on: str  # fingerprint of its training corpus; "" when unknown
     fingerprint: str = ""  # of its files, or its source
     reads: PolicyReads = NO_POLICY  # what its network adds to every step
+    weights_sha256: str = ""  # of a policy, as its folder's config.json has it
 
 
 def load_contenders(
@@ -66,7 +69,7 @@ def load_contenders(
         if isinstance(given, (Path, Policy))
     }
     grids = [contender.grid for contender in trained.values()]
-    own_grid = grid or (grids or [GRIDS[DEFAULT_GRID]])[0]
+    own_grid = grid or (grids or [GRIDS[SHARE_GRID if by_share else DEFAULT_GRID]])[0]
     contenders = [
         trained[name] if name in trained else _own(name, given, own_grid)
         for name, given in policies.items()
@@ -77,6 +80,12 @@ def load_contenders(
 
 def _own(name: str, given: Any, grid: ActionGrid) -> Contender:
     """A function, or a class of them; each row has its own."""
+    if not is_schedule(given):
+        kind = f"a {type(given).__name__}" if not isinstance(given, type) else given.__name__
+        raise ConfigError(
+            f"{name} must be a Policy, a policy's folder, a function of an observation or a class "
+            f"of them, got {kind}"
+        )
 
     def scheduler(budgets: Sequence[Budget], _seed: int | None) -> BatchScheduler:
         rows = [FunctionScheduler(fresh_schedule(given, budget)) for budget in budgets]
@@ -109,6 +118,7 @@ def _trained(name: str, given: Path | Policy, model: LanguageModel, by_share: bo
         info.corpus_fingerprint,
         _fingerprint(given) if isinstance(given, Path) else _content_fingerprint(given),
         policy.reads,
+        weights_sha256(policy.network),
     )
 
 

@@ -56,7 +56,7 @@ def joined_texts(
     model: LanguageModel, source: str, data_dir: Path, length: int
 ) -> Iterator[list[int]]:
     """Training-side documents of a corpus, joined until they have ``length`` tokens."""
-    documents = load_corpus(source, data_dir=data_dir, split="train").shuffled(0)
+    documents = iter(load_corpus(source, data_dir=data_dir, split="train").shuffled(0))
     while True:
         text: list[int] = []
         while len(text) < length:

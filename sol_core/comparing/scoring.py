@@ -20,7 +20,13 @@ from torch import Tensor
 
 from sol_core.actions import AXES, AXIS_FIELDS, DENSE, PAPER, Action, ActionGrid, Budget, Mechanisms
 from sol_core.config import GenerationConfig
-from sol_core.decoding.batch_scheduling import BatchScheduler, PlannedRows
+from sol_core.decoding.batch_scheduling import (
+    BatchScheduler,
+    FunctionScheduler,
+    PlannedRows,
+    Schedule,
+    fresh_schedule,
+)
 from sol_core.decoding.loop import DecodeOptions, prefilled, require_finite
 from sol_core.decoding.teacher_forcing import teacher_forced
 from sol_core.errors import ConfigError, ContextLengthError, PolicyError
@@ -111,9 +117,23 @@ def dense_nll(model: LanguageModel, tokens: Sequence[int], first: int) -> list[f
 
 
 def score_policy(
-    model: LanguageModel, case: ScoreCase, policy: Policy, budget: Budget
+    model: LanguageModel,
+    case: ScoreCase,
+    policy: Policy | Schedule,
+    budget: Budget,
+    mechanisms: Mechanisms = PAPER,
 ) -> tuple[tuple[Action, ...], list[float]]:
-    """Actions of a policy in place of the case's schedules, and the NLL of each step, nats."""
+    """Actions of a policy in place of the case's schedules, and the NLL of each step, nats.
+
+    Args:
+        policy: or a function, or a class of them.
+        mechanisms: of what is no policy, which has its own.
+    """
+    if not isinstance(policy, Policy):
+        options = DecodeOptions(max_steps=case.num_steps, mechanisms=mechanisms)
+        own = FunctionScheduler(fresh_schedule(policy, budget))
+        nll, actions = _score(model, case, own, options)
+        return tuple(actions), nll[0].tolist()
     grid = policy.info.grid
     if case.page_size != grid.page_size:
         raise PolicyError(

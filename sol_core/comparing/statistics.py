@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 Values = NDArray[np.float64]
 NUM_RESAMPLES = 2000
+ENOUGH_TOKENS = 200  # scored, to tell methods apart
+NO_DIFFERENCE = "no difference shown"
 CONFIDENCE = 0.95
 
 
@@ -56,6 +58,13 @@ def mean_interval(mean: float, resampled: Values) -> Interval:
     tail = (1.0 - CONFIDENCE) / 2
     low, high = np.quantile(resampled, [tail, 1.0 - tail])
     return Interval(mean, min(float(low), mean), max(float(high), mean))
+
+
+def verdict(gain: Interval, scored_tokens: int) -> str:
+    """Judge a gain: "better", "worse", or "no difference shown" across 0 or on too little text."""
+    if scored_tokens < ENOUGH_TOKENS or gain.low <= 0 <= gain.high:
+        return NO_DIFFERENCE
+    return "better" if gain.low > 0 else "worse"
 
 
 def win_rate(baseline: Values, method: Values) -> float:

@@ -1,13 +1,7 @@
-"""Cut documents into blocks of a fixed number of tokens, streaming.
-
-Documents of one side are joined with the end-of-text token between them and cut every
-``block_len`` tokens, since passages (150 to 400 tokens) are shorter than a block
-(context + T + 1). The remainder at the end is dropped.
-"""
+"""Cut documents into blocks of a fixed number of tokens, streaming."""
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -21,7 +15,6 @@ if TYPE_CHECKING:
 
 DOCUMENTS_AT_ONCE = 32
 PIECE_CHARACTERS = 20_000  # a longer document is tokenised in pieces cut at a space
-SHUFFLE_BUFFER = 1_000
 # The token that stood between documents in pretraining, where it is not the one that ends
 # an answer. SmolLM2-135M-Instruct on stories, first 60 tokens after the separator:
 # 3.40 nats with <|endoftext|>, 3.63 with <|im_end|>, 3.76 with none.
@@ -34,28 +27,14 @@ def token_blocks(
     block_len: int,
     *,
     limit: int | None = None,
-    seed: int | None = None,
     prompts: bool = False,
 ) -> Iterator[list[int]]:
-    """Yield blocks of ``block_len`` token ids, at most ``limit`` of them.
-
-    A block may begin in the middle of a document. For a tokenizer that begins every text
-    with a beginning-of-text token, so does every block.
-
-    Args:
-        seed: shuffles the documents; None keeps their order.
-        prompts: blocks begin as prompts do: each at the beginning of a document, some of the
-            questions among them in the chat template (``some_in_chat``).
-    Raises: ConfigError on a length or limit below 1; CorpusError, when the documents end,
-        if they did not fill one block.
-    """
+    """Yield at most ``limit`` blocks of ``block_len`` token ids. Raises: CorpusError."""
     if block_len < 2:
         raise ConfigError(f"block_len must be 2 or more, got {block_len!r}")
     if limit is not None and limit < 1:
         raise ConfigError(f"limit must be 1 or more, got {limit!r}")
     name = documents.source if isinstance(documents, Corpus) else "the text"
-    if seed is not None:
-        documents = _shuffled(documents, seed)
     if prompts:
         documents = (some_in_chat(document, tokenizer) for document in documents)
     return islice(_blocks(documents, tokenizer, block_len, name, prompts), limit)
@@ -132,20 +111,3 @@ def start_of_text(tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """Return the tokens put before every text: [beginning-of-text] or nothing."""
     added: list[int] = tokenizer("")["input_ids"]
     return added if added == [tokenizer.bos_token_id] else []
-
-
-def _shuffled(documents: Iterable[str], seed: int) -> Iterable[str]:
-    """A corpus shuffles itself; anything else is drawn from a buffer of 1,000 documents."""
-    if isinstance(documents, Corpus):
-        return documents.shuffled(seed)
-    return _shuffled_in_buffer(iter(documents), random.Random(seed))
-
-
-def _shuffled_in_buffer(documents: Iterator[str], order: random.Random) -> Iterator[str]:
-    buffer = list(islice(documents, SHUFFLE_BUFFER))
-    for document in documents:
-        index = order.randrange(len(buffer))
-        buffer[index], document = document, buffer[index]
-        yield document
-    order.shuffle(buffer)
-    yield from buffer

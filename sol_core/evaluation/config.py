@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
 from sol_core.actions import AXES, SHORT_AXES, Budget, record_of
+from sol_core.corpus.documents import check_corpus
 from sol_core.errors import ConfigError
-from sol_core.fields import Positive, Range, Seed, check_fields, setting
+from sol_core.fields import Positive, Range, Seed, check_fields, configuration, setting
 
 PLAIN_BASELINES = ("static", "dense", "emc", "dac", "paper")
 BASELINES_HELP = "static, dense, emc, dac, paper, or random:N with N schedules, as in random:10"
@@ -29,6 +30,7 @@ REFERENCE_BUDGETS = tuple(
 )
 
 
+@configuration
 @dataclass(frozen=True, slots=True)
 class EvaluationConfig:
     """Everything that decides an evaluation besides the model, the policies and the machine.
@@ -65,6 +67,7 @@ class EvaluationConfig:
     pollution: bool = setting(False, "also probe how long compressed keys do harm")
 
     def __post_init__(self) -> None:
+        check_corpus(self.corpus)
         check_fields(self)
         if not self.corpus.strip():
             raise ConfigError(

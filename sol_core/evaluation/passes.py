@@ -1,11 +1,12 @@
 """The passes of an evaluation at matched spend, each beside the dense model.
 
-Pass 1 runs the policies at every budget over all texts and so finds what they really spend; pass 2
-runs the baselines at exactly that mean, per axis or, where budgets are shares of the bytes, in
-bytes: static by its mixes, the line by its place on it, the uneven ones at the mixes' mean. The
-next rollouts compensate for bytes that earlier ones read too much or too little, so the mean over
-an evaluation is the policy's even where the levels cannot express it. Pass 3 is static under the
-paper's mechanisms at the bytes that the static mix read; attention is lowered first, then channels.
+Pass 1 runs the first method at every budget over all texts and so finds what it really spends;
+further methods are asked for that mean, and the baselines run at exactly it, per axis or, where
+budgets are shares of the bytes, in bytes: static by its mixes, the line by its place on it, the
+uneven ones at the mixes' mean. The next rollouts compensate for bytes that earlier ones read too
+much or too little, so the mean over an evaluation is the policy's even where the levels cannot
+express it. Pass 3 is static under the paper's mechanisms at the bytes that the static mix read;
+attention is lowered first, then channels.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from torch import Tensor
 
 from sol_core.actions import Budget
 from sol_core.budgets.building import build_scheduler
+from sol_core.comparing.contenders import Contender
 from sol_core.comparing.methods import (
     BaselineRows,
     Lane,
@@ -96,30 +98,56 @@ class ShareRows(BaselineRows):
         return self._lanes[key]
 
 
-class PolicyPass(TablePass):
-    """Pass 1: every policy at every requested budget.
+class ContenderPass(TablePass):
+    """Methods that observe the steps, each at every budget.
+
+    Args:
+        sources: by their rows' names, and whether their actions are sampled.
+    """
+
+    def __init__(self, setting: Setting, sources: Mapping[str, tuple[Contender, bool]]) -> None:
+        self._sources, num_budgets = sources, len(setting.config.budgets)
+        rows = [Row(method, budget) for method in sources for budget in range(num_budgets)]
+        super().__init__(setting, rows)
+
+    def run_texts(self, first_text: int, blocks: Tensor) -> None:
+        for _ in self.roll_out(first_text, blocks, observe=True):
+            pass
+
+    def _budgets(self) -> Sequence[Budget]:
+        return self.setting.config.budgets
+
+    def _policy_reads(self, row: Row) -> PolicyReads:
+        return self._sources[row.method][0].reads
+
+    def _parts(self, rows: Sequence[Row], first: int, count: int) -> list[Part]:
+        budgets, parts = self._budgets(), []
+        for method, (contender, sampled) in self._sources.items():
+            mine = [(n, row.budget) for n, row in enumerate(rows) if row.method == method]
+            placed = [(rollout, number) for rollout in range(count) for number, _ in mine]
+            if not mine:
+                continue
+            scheduler = contender.scheduler(
+                [budgets[budget] for _ in range(count) for _, budget in mine],
+                derive_seed(self.setting.config.seed, method, first) if sampled else None,
+            )
+            parts.append((placed, scheduler))
+        return parts
+
+
+class PolicyPass(ContenderPass):
+    """Pass 1: the first method at every requested budget.
 
     Attributes:
-        tokens: the first policy's rows, token by token.
+        tokens: its rows, token by token.
     """
 
     name, title = "policy", "Running the policy"
 
     def __init__(self, setting: Setting) -> None:
-        config = setting.config
-        self._sources = {"policy": (setting.contenders[0], False)}
-        if config.sampled:
-            self._sources["policy_sampled"] = (setting.contenders[0], True)
-        for contender in setting.contenders[1:]:
-            self._sources[f"policy:{contender.name}"] = (contender, False)
-        super().__init__(
-            setting,
-            [
-                Row(method, budget)
-                for method in self._sources
-                for budget in range(len(config.budgets))
-            ],
-        )
+        config, contender = setting.config, setting.contenders[0]
+        sampled = {"policy_sampled": (contender, True)} if config.sampled else {}
+        super().__init__(setting, {"policy": (contender, False), **sampled})
         self.tokens = TokenTable(len(config.budgets), config.num_rollouts, config.steps)
 
     def run_texts(self, first_text: int, blocks: Tensor) -> None:
@@ -153,22 +181,23 @@ class PolicyPass(TablePass):
             for column, spent in zip(columns, self.spends(), strict=True)
         ]
 
-    def _policy_reads(self, row: Row) -> PolicyReads:
-        return self._sources[row.method][0].reads
+    def matched(self) -> list[Budget]:
+        """Return what is asked of all others: shares of the bytes, or means of the axes."""
+        return self.shares() if self.setting.config.by_share else self.spends()
 
-    def _parts(self, rows: Sequence[Row], first: int, count: int) -> list[Part]:
-        config, parts = self.setting.config, []
-        for method, (contender, sampled) in self._sources.items():
-            mine = [(n, row.budget) for n, row in enumerate(rows) if row.method == method]
-            placed = [(rollout, number) for rollout in range(count) for number, _ in mine]
-            if not mine:
-                continue
-            scheduler = contender.scheduler(
-                [config.budgets[budget] for _ in range(count) for _, budget in mine],
-                derive_seed(config.seed, method, first) if sampled else None,
-            )
-            parts.append((placed, scheduler))
-        return parts
+
+class RivalPass(ContenderPass):
+    """The other methods at what the first one spent; pass 1 must have run over all texts."""
+
+    name, title = "rivals", "Running the other methods at its spend"
+
+    def __init__(self, setting: Setting, policies: PolicyPass) -> None:
+        others = {f"policy:{other.name}": (other, False) for other in setting.contenders[1:]}
+        super().__init__(setting, others)
+        self._policies = policies
+
+    def _budgets(self) -> Sequence[Budget]:
+        return self._policies.matched()
 
 
 class BaselinePass(TablePass):
@@ -201,12 +230,12 @@ class BaselinePass(TablePass):
     @property
     def _rows(self) -> BaselineRows:
         if self._built is None:
-            setting = self.setting
+            setting, spends = self.setting, self._policies.matched()
             if setting.mixes is not None:
-                self._built = ShareRows(setting, self.table, self._policies.shares())
+                self._built = ShareRows(setting, self.table, spends)
             else:
                 self._built = BaselineRows(
-                    self._policies.spends(), setting.grid, setting.horizon, seed=setting.config.seed
+                    spends, setting.grid, setting.horizon, seed=setting.config.seed
                 )
         return self._built
 

@@ -1,12 +1,14 @@
-"""The result of an evaluation as JSON (schema 1).
+"""The result of an evaluation as JSON (schema 2).
 
-Losses are mean nats per scored token, ``kl`` is KL(dense ‖ method). ``spend`` is the mean
-per axis: keep and channels as shares, bits in bits. ``adherence`` alone gives bits as
-bits / 16, so that its three numbers compare. A gain is baseline minus policy, so above 0
-the policy is better; intervals are 95 % paired bootstraps over texts. ``nll_low`` to
+Methods are named as they were given; "policy" holds the name of the first one, whose spend all
+others get. (In schema 1 that one was called "policy" and others "policy:NAME", and a gain in NLL
+``gain``, ``low`` and ``high``.) Losses are mean nats per scored token, ``kl`` is KL(dense ‖
+method). ``spend`` is the mean per axis: keep and channels as shares, bits in bits. ``adherence``
+alone gives bits as bits / 16, so that its three numbers compare. A gain is baseline minus policy,
+so above 0 the policy is better; intervals are 95 % paired bootstraps over texts. ``nll_low`` to
 ``nll_high`` is dense's NLL plus the interval of what the method loses to it, so that texts which
-are hard for every method widen nothing; likewise of ``kl``. ``ms_per_token`` is there where
-steps were timed.
+are hard for every method widen nothing; likewise of ``kl``. ``ms_per_token`` is there where steps
+were timed.
 Where budgets are shares of the dense bytes, ``requested`` is ``{"share", "bits"}``, each method has
 ``bytes_share`` (mean of its steps' shares), ``bytes_per_token`` and ``dense_bytes_per_token``,
 counted with the tokens that attention really read and, of policies, with their own bytes;
@@ -18,17 +20,18 @@ rollout by its NLL would read the answer: with 30 of them it came out below the 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from sol_core.actions import AXES, DENSE, SHORT_AXES, Budget
 from sol_core.comparing.rollout import Floats
-from sol_core.comparing.statistics import Interval, PairedBootstrap, win_rate
+from sol_core.comparing.statistics import Interval, PairedBootstrap, verdict, win_rate
 from sol_core.evaluation.stages import ScoreTable, TokenTable
 
-SCHEMA = 1
+ValueT = TypeVar("ValueT")
+SCHEMA = 2
 SHARE_TOLERANCE = 0.01  # of dense bytes, of baselines at the policy's
 SPEND_TOLERANCE = tuple(0.01 * axis.dense for axis in AXES)  # of baselines at the policy's spend
 MIN_GAP = 1e-6  # nats; below it static loses nothing and no share of it can be recovered
@@ -51,9 +54,9 @@ class MethodScores(NamedTuple):
 
 
 def method_scores(
-    budget: int, policies: ScoreTable, baselines: Sequence[ScoreTable], windows: int
+    budget: int, policies: ScoreTable, others: Sequence[ScoreTable], windows: int
 ) -> dict[str, MethodScores]:
-    """Every method at one budget, the policy first.
+    """Every method at one budget, the policy first, by its role.
 
     Args:
         windows: consecutive rollouts of one text; they are averaged, since the windows of
@@ -61,7 +64,7 @@ def method_scores(
     """
     count = len(policies.dense_nll)
     methods = {row.method: _column(policies, row.method, budget) for row in policies.rows}
-    for table in baselines:
+    for table in others:
         for row in table.rows:
             if row.method != "random":
                 methods[row.method] = _column(table, row.method, budget)
@@ -72,7 +75,7 @@ def method_scores(
         np.ones(count),
         policies.dense_bytes,
     )
-    for table in baselines:
+    for table in others:
         if table.has("random"):
             methods["random_best"] = _random_best(table, budget)
     return {name: scores.by_text(windows) for name, scores in methods.items()}
@@ -97,7 +100,7 @@ def budget_record(
             for name, method in scores.items()
         },
         "paired": {
-            name: _paired_record(method, policy, bootstrap)
+            name: _paired_record(method, policy, bootstrap, table.surprisal.size)
             for name, method in scores.items()
             if name != "policy"
         },
@@ -111,12 +114,30 @@ def budget_record(
     }
 
 
+def own_names(
+    part: Mapping[str, ValueT], names: Sequence[str], methods: Collection[str] = ()
+) -> dict[str, ValueT]:
+    """Values by role as values by the methods' own names; one that a baseline has keeps its role.
+
+    Args:
+        names: of the policies and schedules, the first one's first.
+        methods: all roles; none are those of the part.
+    """
+    first, *others = names
+    own = {"policy": first} | {f"policy:{name}": name for name in others}
+    taken = {*(methods or part)} - {"policy"}
+    return {
+        role if own.get(role) in taken else own.get(role, role): value
+        for role, value in part.items()
+    }
+
+
 def overall_win_rates(budgets: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
     """``{BASELINE: {"budgets", "texts"}}``: share of budgets won in NLL, mean share of texts."""
     rates = {}
     for name in budgets[0]["paired"]:
         records = [budget["paired"][name] for budget in budgets]
-        gains = np.asarray([record["gain"] for record in records])
+        gains = np.asarray([record["nll_gain"] for record in records])
         rates[name] = {
             "budgets": win_rate(gains, np.zeros(len(gains))),
             "texts": float(np.mean([record["win_rate"] for record in records])),
@@ -182,13 +203,14 @@ def _intervals(
 
 
 def _paired_record(
-    baseline: MethodScores, policy: MethodScores, bootstrap: PairedBootstrap
-) -> dict[str, float]:
+    baseline: MethodScores, policy: MethodScores, bootstrap: PairedBootstrap, scored_tokens: int
+) -> dict[str, Any]:
+    nll = bootstrap.interval(baseline.nll - policy.nll)
+    kl = bootstrap.interval(baseline.kl - policy.kl)
     return {
-        **gain_record(
-            bootstrap.interval(baseline.nll - policy.nll),
-            bootstrap.interval(baseline.kl - policy.kl),
-        ),
+        **gain_record(nll, kl),
+        "nll_verdict": verdict(nll, scored_tokens),
+        "kl_verdict": verdict(kl, scored_tokens),
         "win_rate": win_rate(baseline.nll, policy.nll),
         "kl_win_rate": win_rate(baseline.kl, policy.kl),
     }
@@ -232,9 +254,9 @@ def _by_step(table: TokenTable, index: int, requested: Budget) -> dict[str, list
 def gain_record(nll: Interval, kl: Interval) -> dict[str, float]:
     """Mean gains with their intervals, nats."""
     return {
-        "gain": nll.mean,
-        "low": nll.low,
-        "high": nll.high,
+        "nll_gain": nll.mean,
+        "nll_low": nll.low,
+        "nll_high": nll.high,
         "kl_gain": kl.mean,
         "kl_low": kl.low,
         "kl_high": kl.high,

@@ -1,4 +1,4 @@
-"""An evaluation: the two passes at matched spend, the probes, the result.
+"""An evaluation: the passes at matched spend, the probes, the result.
 
 Deterministic for a seed on one machine. ``measurement.py`` drives it: batches, stops, partial
 results. Samples are the means so far: ``{"texts", "budgets": [{"requested", "methods": {NAME:
@@ -23,8 +23,9 @@ from sol_core.decoding.batch_scheduling import Schedule
 from sol_core.decoding.cost import CostModel
 from sol_core.errors import ContextLengthError
 from sol_core.evaluation.config import EvaluationConfig
+from sol_core.evaluation.losses import text_losses
 from sol_core.evaluation.measurement import BatchRunner, measurement_key
-from sol_core.evaluation.passes import BaselinePass, PaperPass, PolicyPass
+from sol_core.evaluation.passes import BaselinePass, PaperPass, PolicyPass, RivalPass
 from sol_core.evaluation.probes import PollutionProbe, difficulty_report
 from sol_core.evaluation.result import (
     SCHEMA,
@@ -33,12 +34,14 @@ from sol_core.evaluation.result import (
     budget_record,
     method_scores,
     overall_win_rates,
+    own_names,
 )
 from sol_core.evaluation.stages import Setting, TextStage
 from sol_core.evaluation.texts import EvaluationTexts, load_texts
 from sol_core.events import StepCost
 from sol_core.generation.engine import never
 from sol_core.models.loading import LanguageModel
+from sol_core.models.provenance import provenance
 from sol_core.policy import Policy
 from sol_core.progress import WorkEvent, WorkFinished, WorkProgress, WorkSample, WorkStopped
 
@@ -57,7 +60,7 @@ def evaluate(
 
     Args:
         policies: name → folder, policy, or a function (or class of them) that takes its place;
-            the baselines match the first one's spend.
+            all others and the baselines get the first one's spend.
         data_dir: where corpora are kept.
         partial: folder in which finished texts are kept and, after an interruption, found.
         grid: of functions; None is that of the policies beside them, else the default grid.
@@ -80,9 +83,10 @@ def evaluate(
             data_dir=data_dir,
         )
         run = _Run(model, contenders, config, texts)
-        key = measurement_key(
-            model, contenders, config.FORMER_FIELDS | config.to_dict(), texts.blocks
-        )
+        kept = config.FORMER_FIELDS | config.to_dict()
+        if contenders[1:]:
+            kept |= {"rivals": "at the first one's spend"}  # not so in earlier releases
+        key = measurement_key(model, contenders, kept, texts.blocks)
         yield from run.events(BatchRunner(should_stop, run.work, partial, key))
 
     return events()
@@ -128,8 +132,9 @@ class _Run:
         self.baselines = BaselinePass(setting, self.policies)
         self.pollution = PollutionProbe(setting) if config.pollution else None
         self.paper = PaperPass(setting, self.baselines.table) if config.paper else None
-        more = [stage for stage in (self.paper, self.pollution) if stage is not None]
-        self.stages: list[TextStage] = [self.policies, self.baselines, *more]
+        self.rivals = RivalPass(setting, self.policies) if contenders[1:] else None
+        stages = self.policies, self.rivals, self.baselines, self.paper, self.pollution
+        self.stages: list[TextStage] = [stage for stage in stages if stage is not None]
         self.work = sum(batch.work for stage in self.stages for batch in stage.batches)
 
     def events(self, runner: BatchRunner) -> Iterator[WorkEvent]:
@@ -140,7 +145,7 @@ class _Run:
             if runner.stopped:
                 yield WorkStopped()
                 return
-        yield WorkFinished(self._result(runner.elapsed_s))
+        yield self._finished(runner.elapsed_s)
 
     def _partial(self) -> dict[str, Any]:
         """Means over the texts that every method has finished."""
@@ -164,14 +169,14 @@ class _Run:
             ],
         }
 
-    def _result(self, elapsed_s: float) -> dict[str, Any]:
-        config = self.config
+    def _finished(self, elapsed_s: float) -> WorkFinished:
+        config, names = self.config, [contender.name for contender in self.contenders]
         bootstrap = PairedBootstrap(config.texts, seed=derive_seed(config.seed, "bootstrap"))
         budgets = [self._budget(index, bootstrap) for index in range(len(config.budgets))]
         probe_seed = derive_seed(config.seed, "probes")
-        return {
+        result = {
             "schema": SCHEMA,
-            "policies": [contender.name for contender in self.contenders],
+            "policies": names,
             "policy": self.contenders[0].name,
             "grid": grid_name(self.setting.grid),
             "model": self.model.name,
@@ -185,13 +190,28 @@ class _Run:
             "windows": config.windows,
             "scored_tokens": config.num_rollouts * config.steps,
             "seed": config.seed,
+            "baselines": list(config.baselines),
+            "weights_sha256": {
+                contender.name: contender.weights_sha256
+                for contender in self.contenders
+                if contender.weights_sha256
+            },
             "elapsed_s": elapsed_s,
             "budgets": budgets,
             **({"mixes_measured_on": mixes.measured_on} if (mixes := self.setting.mixes) else {}),
             "win_rate": overall_win_rates(budgets),
             "difficulty": self._difficulty(),
             "pollution": self.pollution and self.pollution.report(probe_seed),
+            "made_with": provenance(self.model),
         }
+        per_text = [
+            row
+            for index, budget in enumerate(config.budgets)
+            for row in text_losses(
+                index, budget, own_names(self._scores(index, config.texts), names)
+            )
+        ]
+        return WorkFinished(result, tuple(per_text))
 
     def _budget(self, index: int, bootstrap: PairedBootstrap) -> dict[str, Any]:
         table = self.baselines.table
@@ -207,13 +227,16 @@ class _Run:
             cost = self._cost(method["spend"])
             method.setdefault("bytes_per_token", cost.bytes_read)
             method["flops_per_token"] = cost.flops
-        return record
+        names, roles = [contender.name for contender in self.contenders], record["methods"]
+        parts = ("methods", "paired")
+        return record | {part: own_names(record[part], names, roles) for part in parts}
 
     def _scores(self, index: int, compared: int) -> dict[str, MethodScores]:
         """Of the policies, and of the passes that finished at least ``compared`` texts and one."""
         windows = self.config.windows
-        passes = [self.baselines] if self.paper is None else [self.baselines, self.paper]
-        done = [stage.table for stage in passes if stage.table.done >= max(compared, 1) * windows]
+        passes = (self.rivals, self.baselines, self.paper)
+        tables = [stage.table for stage in passes if stage is not None]
+        done = [table for table in tables if table.done >= max(compared, 1) * windows]
         return method_scores(index, self.policies.table, done, windows)
 
     def _cost(self, spend: dict[str, float]) -> StepCost:

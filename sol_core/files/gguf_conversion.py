@@ -1,11 +1,7 @@
 """Turn a GGUF file into a folder of safetensors weights, configuration and tokenizer.
 
-Weights come out as the file has them, blocks dequantised to fp32; the blocks that steps of few
-rows read are kept beside them. The tokenizer is built by transformers.
-
-Run as a child process (``python -m sol_core.files.gguf_conversion GGUF FOLDER [EOS_TOKEN]``) by
-``gguf_folder.py``: transformers draws progress bars that no setting turns off, and a child gives
-its memory back. Half-made output is the caller's to hide; nothing here is atomic.
+A child process, ``python -m sol_core.files.gguf_conversion GGUF FOLDER [EOS_TOKEN]``: transformers
+draws progress bars that no setting turns off, and a child gives its memory back.
 """
 
 from __future__ import annotations

@@ -1,22 +1,15 @@
-"""A GGUF file as a model folder in the data directory, made once; and its manifest.
-
-The folder of a file of one's own is ``<data dir>/models/gguf/<beginning of its SHA-256>``: a file
-that is moved or renamed is not converted again, and one that is replaced is. ``manifest.json`` says
-what a folder was made from and is written last. ``check_model`` is the fast look at every start
-(sizes and the header of the weights, under a millisecond); ``verify_model`` reads every byte.
-"""
+"""A GGUF file as a model folder in the data directory, named by its SHA-256, made once; its
+manifest."""
 
 from __future__ import annotations
 
 import json
 import logging
 import math
-import struct
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from subprocess import CompletedProcess
-from typing import Any
 
 from sol_core.errors import ModelLoadError
 from sol_core.files.fetch import own_python_path, reported_progress, run_module
@@ -38,8 +31,7 @@ CheckFolder = Callable[[Path], object]  # raises ModelLoadError for a damaged on
 
 MANIFEST_NAME = "manifest.json"
 SCHEMA_VERSION = 1
-WEIGHTS_NAME = "model.safetensors"
-REQUIRED_FILES = ("config.json", WEIGHTS_NAME, "tokenizer.json")
+REQUIRED_FILES = ("config.json", "model.safetensors", "tokenizer.json")
 TOKENIZER_BYTES = 50_000_000  # more than any: Gemma's takes 33 MB
 CHECKSUM_SHARE = 0.1  # of the progress bar
 
@@ -62,8 +54,8 @@ class ModelManifest:
     files: dict[str, FileRecord]  # every file of the folder but the manifest
 
 
-def make_manifest(folder: Path, name: str, source: str, source_sha256: str) -> ModelManifest:
-    """Hash every file of a freshly converted folder."""
+def write_manifest(folder: Path, name: str, source: str, source_sha256: str) -> None:
+    """Write what every file of a freshly converted folder is."""
     files = {
         path.name: FileRecord(path.stat().st_size, sha256_of(path))
         for path in sorted(folder.iterdir())
@@ -71,10 +63,7 @@ def make_manifest(folder: Path, name: str, source: str, source_sha256: str) -> M
     }
     if missing := [name for name in REQUIRED_FILES if name not in files]:
         raise ModelLoadError(f"the conversion of {source} wrote no {', '.join(missing)}")
-    return ModelManifest(name, source, source_sha256, files)
-
-
-def write_manifest(folder: Path, manifest: ModelManifest) -> None:
+    manifest = ModelManifest(name, source, source_sha256, files)
     record = {"schema": SCHEMA_VERSION, **asdict(manifest)}
     (folder / MANIFEST_NAME).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
@@ -86,11 +75,17 @@ def read_manifest(folder: Path) -> ModelManifest:
         record = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ModelLoadError(f"{path} is missing or damaged ({error})") from error
-    return _parse(record, path)
+    if not isinstance(record, dict) or record.get("schema") != SCHEMA_VERSION:
+        raise ModelLoadError(f"{path} is not a manifest of version {SCHEMA_VERSION}")
+    try:
+        files = {name: FileRecord(**entry) for name, entry in record["files"].items()}
+        return ModelManifest(record["name"], record["source"], record["source_sha256"], files)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ModelLoadError(f"{path} lacks entries or has unknown ones ({error})") from error
 
 
 def check_model(folder: Path) -> ModelManifest:
-    """Fast check: every file has its size and the weights' header is readable."""
+    """Fast check: every file has its size."""
     manifest = read_manifest(folder)
     for name, expected in manifest.files.items():
         path = folder / name
@@ -101,7 +96,6 @@ def check_model(folder: Path) -> ModelManifest:
             raise ModelLoadError(
                 f"{path} is damaged: it has {size} bytes, expected {expected.num_bytes}"
             )
-    _check_header(folder / WEIGHTS_NAME)
     return manifest
 
 
@@ -121,29 +115,6 @@ def refuse_damaged(expected: Mapping[Path, str], stamps: Path | None) -> None:
             raise ModelLoadError(f"{error.filename} cannot be read: {error.strerror}") from error
         if actual != wanted:
             raise ModelLoadError(f"{path} is damaged: its SHA-256 is {actual}, expected {wanted}")
-
-
-def _parse(record: Any, path: Path) -> ModelManifest:
-    if not isinstance(record, dict) or record.get("schema") != SCHEMA_VERSION:
-        raise ModelLoadError(f"{path} is not a manifest of version {SCHEMA_VERSION}")
-    try:
-        files = {name: FileRecord(**entry) for name, entry in record["files"].items()}
-        return ModelManifest(record["name"], record["source"], record["source_sha256"], files)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ModelLoadError(f"{path} lacks entries or has unknown ones ({error})") from error
-
-
-def _check_header(path: Path) -> None:
-    """A safetensors file starts with the length of its JSON header (8 bytes, little-endian)."""
-    with path.open("rb") as file:
-        start = file.read(8)
-        length = struct.unpack("<Q", start)[0] if len(start) == 8 else None
-        if length is None or length > path.stat().st_size - 8:
-            raise ModelLoadError(f"{path} is damaged: it does not start like a safetensors file")
-        try:
-            json.loads(file.read(length))
-        except ValueError as error:
-            raise ModelLoadError(f"{path} is damaged: unreadable header ({error})") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,10 +144,7 @@ def gguf_kinds(path: Path) -> dict[str, str]:
 def ensure_gguf_model(
     path: Path, data_dir: Path, on_progress: Progress, *, whole: bool = False
 ) -> Path:
-    """Return the folder of a GGUF file's model, converting it the first time.
-
-    A folder of it that is damaged is made again. Killing this leaves no folder or a complete one.
-    """
+    """Return the folder of a GGUF file's model, converting it the first time."""
     header = _checked(path)
     path = header.path
     stamps = data_dir / "cache" / STAMPS_NAME
@@ -228,7 +196,7 @@ def make_gguf_folder(
     made = staging / "model"
     made.mkdir()
     _convert(source, gguf, made, on_progress)
-    write_manifest(made, make_manifest(made, source.name, source.file, source.sha256))
+    write_manifest(made, source.name, source.file, source.sha256)
     publish(made, folder, staging)
 
 

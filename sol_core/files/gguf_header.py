@@ -1,8 +1,7 @@
 """A GGUF file's header: its model's configuration and the places of its tensors.
 
-Read without the vocabulary: ``gguf.GGUFReader`` reads it too and takes 37 times as long. Format:
-https://github.com/ggml-org/ggml/blob/master/docs/gguf.md. To add a family, list its architecture
-in ``FAMILIES``; names of a layer's tensors are llama.cpp's.
+``gguf.GGUFReader`` reads the vocabulary too and takes 37 times as long. To add a family, list its
+architecture in ``FAMILIES``. Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from typing import Any, NamedTuple
 from sol_core.errors import ModelLoadError, UnsupportedModelError
 
 MAGIC, VERSIONS = b"GGUF", (2, 3)
-_NUMBERS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q"}
+_NUMBERS = {**dict(enumerate("BbHhIif?")), 10: "Q", 11: "q", 12: "d"}
 _STRING, _ARRAY = 8, 9
 _COPY = "copy it again from where it came"
 # transformers' families by GGUF's architecture.
@@ -48,9 +47,6 @@ _LLAMA3 = {
     "high_freq_factor": 4.0,
     "original_max_position_embeddings": 8192,
 }
-
-
-_NUMBERS |= {12: "d"}
 
 
 class GgufTensor(NamedTuple):

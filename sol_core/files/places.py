@@ -1,7 +1,4 @@
-"""Default places, a reader for the files that a user names, and texts that UTF-8 can hold.
-
-Standard library only: commands check their arguments before any package is there.
-"""
+"""Default places, a reader for files that a user names, texts that UTF-8 can hold; no package."""
 
 from __future__ import annotations
 
@@ -51,10 +48,7 @@ def program_name() -> str:
 
 
 def read_regular(path: Path, max_bytes: int) -> bytes:
-    """The content of a regular file of at most ``max_bytes``.
-
-    A pipe may never end, or never begin, and a device hold more than any memory: both are refused.
-    """
+    """The content of a regular file of at most ``max_bytes``."""
     try:
         with open(os.open(path, os.O_RDONLY | _NO_WAIT), "rb") as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
@@ -70,11 +64,7 @@ def read_regular(path: Path, max_bytes: int) -> bytes:
 
 
 def whole_characters(text: str) -> str:
-    """Return the text with halves of characters (lone surrogates) as U+FFFD.
-
-    Browsers, JSON and command lines may bring them; UTF-8, and with it every tokenizer, file and
-    answer, cannot hold them. Two halves that belong together become their character.
-    """
+    """Return the text with halves of characters (lone surrogates) as U+FFFD."""
     if text.isascii():
         return text
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -1,12 +1,5 @@
-"""Files that are absent or whole: lock, private staging folder, one rename; checksums.
-
-A target (a file or a folder) is made in a hidden folder beside it, flushed to disk and
-renamed into place, so it is either absent or complete whatever kills the process. A
-lock beside the target keeps two processes from making it twice; the operating system
-drops it when its holder dies, so that leftovers found under the lock are always dead.
-SHA-256 of large files are remembered for as long as size, mtime and inode stay the same; a change
-that leaves all three as they were, as a failing disk makes, is seen only by ``sha256_of`` itself.
-"""
+"""Files that are absent or whole, whatever kills the process: lock, staging folder, one rename;
+SHA-256."""
 
 from __future__ import annotations
 
@@ -20,7 +13,7 @@ import re
 import shutil
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -34,12 +27,8 @@ _OS_ERROR = re.compile(r"os error (\d+)")  # as Rust's standard library writes i
 
 @contextmanager
 def exclusive(target: Path, on_wait: Callable[[], None]) -> Iterator[None]:
-    """Hold the lock that guards the making of ``target``, against processes and threads.
-
-    ``on_wait`` is called once if somebody else holds it; then this waits for them, and
-    the caller should look whether the target is there by now. What killed processes left
-    is removed. Raises OSError when the lock file cannot be made.
-    """
+    """Hold the lock for making ``target``; ``on_wait`` is called if another has it. Raises:
+    OSError."""
     target.parent.mkdir(parents=True, exist_ok=True)
     import filelock  # not before the command line has found its packages
 
@@ -64,10 +53,7 @@ def has_leftovers(target: Path) -> bool:
 
 @contextmanager
 def staged_folder(target: Path) -> Iterator[Path]:
-    """Yield an empty private folder beside ``target``; it is gone afterwards, whatever happens.
-
-    Where several processes may make the same, the caller holds ``exclusive(target)``.
-    """
+    """Yield an empty private folder beside ``target``; it is gone afterwards, whatever happens."""
     # A fresh name each time: a killed process's child may still be writing into the old one.
     folder = Path(tempfile.mkdtemp(prefix=_prefix(target), dir=target.parent))
     try:
@@ -78,10 +64,7 @@ def staged_folder(target: Path) -> Iterator[Path]:
 
 @contextmanager
 def replacing(target: Path) -> Iterator[Path]:
-    """Yield a private path beside ``target`` for a file that takes its place in one rename.
-
-    The block writes the file; when it fails, ``target`` stays as it was.
-    """
+    """Yield a private path beside ``target`` for a file that takes its place in one rename."""
     staged = target.with_name(f".{target.name}-{uuid.uuid4().hex[:8]}")
     try:
         yield staged
@@ -91,12 +74,7 @@ def replacing(target: Path) -> Iterator[Path]:
 
 
 def publish(staged: Path, target: Path, staging: Path) -> None:
-    """Move a finished file or folder from ``staging`` to ``target`` in one rename.
-
-    Everything is flushed to disk first, so a power cut cannot leave a name without its
-    content. An old target folder is moved into ``staging`` and goes away with it; a kill
-    between the two renames leaves no target, never half of one.
-    """
+    """Flush a file or folder to disk and move it from ``staging`` to ``target`` in one rename."""
     for path in [staged, *staged.rglob("*")] if staged.is_dir() else [staged]:
         flush_to_disk(path)
     if target.is_dir():
@@ -149,40 +127,23 @@ def _leftovers(target: Path) -> Iterator[Path]:
 
 
 def known_sha256(path: Path, stamps: Path | None) -> str:
-    """A file's hex SHA-256.
-
-    Args:
-        stamps: where to keep what was computed; a file that cannot be read or written only
-            costs the time of computing it again. None computes all of them again.
-    """
-    known = {} if stamps is None else _read_stamps(stamps)
-    key, stamp = str(path), _stamp(path)
+    """A file's hex SHA-256; remembered in ``stamps`` until size, mtime or inode change."""
+    if stamps is None:
+        return sha256_of(path)
+    status, key = path.stat(), str(path)
+    stamp = [status.st_size, status.st_mtime_ns, status.st_ino]
+    known: Any = {}
+    with contextlib.suppress(OSError, ValueError):
+        known = json.loads(stamps.read_text("utf-8"))
+    known = known if isinstance(known, dict) else {}
     record = known.get(key)
     if not isinstance(record, dict) or record.get("stamp") != stamp:
         known[key] = record = {"stamp": stamp, "sha256": sha256_of(path)}
-        if stamps is not None:
-            _write_stamps(stamps, known)
+        with contextlib.suppress(OSError):  # read-only or full: it is computed again
+            stamps.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(stamps) as staged:
+                staged.write_text(json.dumps(known, indent=1), "utf-8")
     return str(record.get("sha256"))
-
-
-def _stamp(path: Path) -> list[int]:
-    status = path.stat()
-    return [status.st_size, status.st_mtime_ns, status.st_ino]
-
-
-def _read_stamps(stamps: Path) -> dict[str, Any]:
-    try:
-        record = json.loads(stamps.read_text("utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return record if isinstance(record, dict) else {}
-
-
-def _write_stamps(stamps: Path, known: Mapping[str, Any]) -> None:
-    with contextlib.suppress(OSError):  # read-only or full
-        stamps.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(stamps) as staged:
-            staged.write_text(json.dumps(known, indent=1), "utf-8")
 
 
 def read_safetensors(path: Path, framework: str) -> tuple[dict[str, str], dict[str, Any]]:

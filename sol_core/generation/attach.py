@@ -23,6 +23,7 @@ from sol_core.decoding.batch_scheduling import (
     FunctionScheduler,
     RowSchedulers,
     Schedule,
+    fresh_schedule,
 )
 from sol_core.decoding.loop import DecodeOptions, DecodeStep, decode, prefilled
 from sol_core.decoding.schedules import Horizon
@@ -36,6 +37,14 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from sol_core.models import FrozenLM
+
+
+# What forward does not give, and what does.
+_REFUSED = {
+    "labels": "score(model, text, policy, budget) gives the loss of every token",
+    "output_hidden_states": "ask the model outside the block",
+    "output_attentions": "generate(…, page_reads=True) tells the pages that each layer read",
+}
 
 
 @dataclass(slots=True)
@@ -68,8 +77,9 @@ def attach(
 ) -> Iterator[Attached]:
     """Let a transformers model decode under a schedule inside a ``with`` block.
 
-    One sequence at a time, without padding: greedy and sampled generation, no beams. Weights are
-    copied for the length of the block.
+    One sequence at a time, without padding: greedy and sampled generation, no beams. ``forward``
+    gives logits of the shape that transformers gives, and nothing else. Weights are copied for the
+    length of the block.
 
     Args:
         policy, budget: as for ``generate``: a policy with its budget, a function of your own, a
@@ -96,7 +106,7 @@ def attach(
         if isinstance(policy, Policy):
             return PolicyScheduler(policy, [budget or Budget()], mixes=mixes)
         if policy is not None:
-            return FunctionScheduler(policy)
+            return FunctionScheduler(fresh_schedule(policy, budget, copies=False))
         horizon = Horizon(chosen.episode_steps, max_new_tokens)
         config = chosen.schedule
         return RowSchedulers([build_scheduler(config, chosen.grid, horizon=horizon, mixes=mixes)])
@@ -110,10 +120,13 @@ def attach(
     ) -> Any:
         from transformers.modeling_outputs import CausalLMOutputWithPast
 
+        _check_wishes(model, others)
         ids = _one_sequence(input_ids, attention_mask)
         cache = others.get("cache", others.get("past_key_values"))
-        logits = steps.logits(ids, cache)
-        return CausalLMOutputWithPast(logits=logits[:, None])
+        keep = others.get("logits_to_keep", 0)
+        logits = steps.logits(ids, cache, whole=not (isinstance(keep, int) and keep == 1))
+        kept = slice(-keep, None) if isinstance(keep, int) else keep
+        return CausalLMOutputWithPast(logits=logits[:, kept])
 
     before = vars(model).get("forward")  # of a block or a library around this one
     model.forward = forward
@@ -123,6 +136,18 @@ def attach(
         del model.forward
         if before is not None:
             model.forward = before
+
+
+def _check_wishes(model: PreTrainedModel, wishes: dict[str, Any]) -> None:
+    """Raises: ConfigError for outputs other than logits."""
+    for name, instead in _REFUSED.items():
+        wanted = wishes.get(name)
+        if wanted is None and name.startswith("output_"):
+            wanted = getattr(model.config, name, False)
+        if wanted is not None and wanted is not False:
+            raise ConfigError(f"an attached model gives logits, no {name}: {instead}")
+    if wishes.get("return_dict") is False:
+        raise ConfigError("an attached model gives a ModelOutput: leave return_dict out")
 
 
 def _one_sequence(ids: Tensor | None, mask: Tensor | None) -> list[int]:
@@ -153,13 +178,20 @@ class _Steps:
         self._steps: Iterator[DecodeStep] | None = None
 
     @torch.no_grad()
-    def logits(self, ids: list[int], cache: Any) -> Tensor:
-        """Logits [1, V] after a prompt, or after one token more of the generation that runs."""
+    def logits(self, ids: list[int], cache: Any, *, whole: bool) -> Tensor:
+        """Logits after a prompt, or after one token more of the generation that runs.
+
+        Args:
+            whole: of all tokens, those before the last one densely.
+        Returns: [1, T, V]; without ``whole`` [1, 1, V].
+        """
         goes_on = self._steps is not None and cache is self._cache
         if goes_on and cache is None:  # the whole sequence comes each time
-            goes_on = ids[:-1] == self._seen
+            goes_on = ids[:-1] == self._seen and not whole
+        before = [torch.empty(1, 0, self._lm.spec.vocab_size, device=self._lm.device)]
         if not goes_on or (cache is not None and len(ids) > 1):
             self._cache, self._seen, self._steps = cache, ids, self._begin(ids)
+            before += self._dense_logits(ids[:-1]) if whole else []
         else:
             self._seen = [*self._seen, ids[-1]]
         step = None if self._steps is None else next(self._steps, None)
@@ -169,7 +201,14 @@ class _Steps:
                 "more as max_new_tokens"
             )
         self.spent.actions.append(step.actions[0])
-        return step.output.logits
+        return torch.cat([*before, step.output.logits[:, None]], 1)
+
+    def _dense_logits(self, ids: list[int]) -> list[Tensor]:
+        if not ids:
+            return []
+        fed = torch.tensor([ids], device=self._lm.device)
+        hidden = self._lm.prefill(fed, self._lm.new_cache(1, len(ids)))
+        return [self._lm.logits(hidden[0])[None]]
 
     def _begin(self, ids: list[int]) -> Iterator[DecodeStep]:
         lm, how, scheduler = self._lm, self._grid.mechanisms, self._make_scheduler()

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast, get_args
 
 from sol_core.actions import AXIS_FIELDS, GRIDS, SHARE_GRID, ActionGrid, Budget, by_need
 from sol_core.budgets import mix_table
 from sol_core.budgets.building import build_scheduler
-from sol_core.config import GenerationConfig, ScheduleConfig
+from sol_core.config import GenerationConfig, ScheduleConfig, ScheduleKind
 from sol_core.decoding.batch_scheduling import (
     BatchScheduler,
     FunctionScheduler,
@@ -18,6 +18,8 @@ from sol_core.decoding.batch_scheduling import (
     Schedule,
     SplitScheduler,
     fresh_schedule,
+    is_schedule,
+    takes_budget,
 )
 from sol_core.decoding.schedules import Horizon
 from sol_core.errors import ConfigError
@@ -28,8 +30,15 @@ from sol_core.models.signals import Observe
 from sol_core.policy import Policy, PolicyScheduler, load_policy
 
 # By its name a policy's folder, a policy, or a function that takes its place, or a class of them.
-PolicyFinder = Callable[[str], "Path | Policy | Schedule"]
+PolicyFinder = Callable[[str], "Path | Policy | Schedule | Unasked"]
+KINDS = tuple(kind for kind in get_args(ScheduleKind) if kind not in ("policy", "painted"))
 Distribution = tuple[tuple[float, ...], ...]  # probability of every level, per axis
+
+
+class Unasked(NamedTuple):
+    """A function or class that nobody gave a budget: its own default holds."""
+
+    schedule: Schedule
 
 
 class PolicyCost(NamedTuple):
@@ -59,7 +68,7 @@ class GenerationSchedules:
         self._config, self._copies = config, copies
         self._rows = [config.schedule, *(row.schedule for row in config.side_rows)]
         names = {row.policy for row in self._rows if row.policy}
-        self._policies: dict[str, Policy | Schedule] = {
+        self._policies: dict[str, Policy | Schedule | Unasked] = {
             name: _usable(policies(name), model, config.grid, on_host=on_host) for name in names
         }
         self._policy_rows: dict[int, PolicyScheduler] = {}
@@ -92,8 +101,10 @@ class GenerationSchedules:
                 self._costs[number] = _cost_of(policy)
                 parts.append((places, self._policy_rows[number]))
             elif policy is not None:
+                asked = None if isinstance(policy, Unasked) else row.budget
+                given = policy.schedule if isinstance(policy, Unasked) else policy
                 for place in places:
-                    own = fresh_schedule(policy, row.budget, copies=self._copies)
+                    own = fresh_schedule(given, asked, copies=self._copies)
                     parts.append(([place], FunctionScheduler(own)))
             else:
                 grid, mixes = self._config.grid, self._mixes
@@ -122,8 +133,12 @@ class GenerationSchedules:
 
 
 def _usable(
-    source: Path | Policy | Schedule, model: LanguageModel, grid: ActionGrid, *, on_host: bool
-) -> Policy | Schedule:
+    source: Path | Policy | Schedule | Unasked,
+    model: LanguageModel,
+    grid: ActionGrid,
+    *,
+    on_host: bool,
+) -> Policy | Schedule | Unasked:
     """Raises: PolicyError when it is made for another model or grid."""
     if isinstance(source, Path):
         source = load_policy(source, model, grid=grid)
@@ -139,27 +154,72 @@ def with_schedule(
     config: GenerationConfig | None, policy: Policy | Schedule | None, budget: Budget | None
 ) -> GenerationConfig:
     """The configuration with the schedule that policy and budget ask for."""
-    wanted = f"a Budget({', '.join(AXIS_FIELDS)})"
-    check_kind("budget", Budget() if budget is None else budget, Budget, wanted)
     chosen = GenerationConfig(ScheduleConfig("dense")) if config is None else config
     check_kind("config", chosen, GenerationConfig, "a GenerationConfig")
-    if policy is None:
-        if budget is None:
-            return chosen
-        if config is None and budget.bytes_share is not None:
-            chosen = dataclasses.replace(chosen, grid=GRIDS[SHARE_GRID])
-        return dataclasses.replace(chosen, schedule=ScheduleConfig("static", budget))
-    if isinstance(policy, Policy):
+    if policy is None and budget is None:
+        return chosen
+    schedule, grid = asked_schedule("static" if policy is None else policy, budget)
+    if grid is None or (config is not None and not isinstance(policy, Policy)):
+        grid = chosen.grid
+    return dataclasses.replace(chosen, schedule=schedule, grid=grid)
+
+
+def asked_schedule(
+    given: Policy | Schedule | str, budget: Budget | None, name: str = ""
+) -> tuple[ScheduleConfig, ActionGrid | None]:
+    """The schedule of a policy, a function, a class of them or a kind; and the grid it needs.
+
+    Args:
+        name: of a policy or schedule in hand; "" is its own.
+    Raises: ConfigError for what is none, a budget that is missing, or one that nothing takes.
+    """
+    wanted = f"a Budget({', '.join(AXIS_FIELDS)})"
+    check_kind("budget", Budget() if budget is None else budget, Budget, wanted)
+    by_share = budget is not None and budget.bytes_share is not None
+    if isinstance(given, Policy):
         if budget is None:
             raise ConfigError(f"a policy needs a budget: give {wanted.removeprefix('a ')}")
-        grid = policy.info.grid if budget.bytes_share is None else by_need(policy.info.grid)
-        chosen = dataclasses.replace(chosen, grid=grid)
-    else:
-        check_policy(policy, or_function=True)
-        if budget is not None:
-            raise ConfigError("a schedule of your own decides alone: leave the budget out")
-    schedule = ScheduleConfig("policy", budget or Budget(), policy=name_of(policy))
-    return dataclasses.replace(chosen, schedule=schedule)
+        grid: ActionGrid | None = by_need(given.info.grid) if by_share else given.info.grid
+        return ScheduleConfig("policy", budget, policy=name or name_of(given)), grid
+    grid = GRIDS[SHARE_GRID] if by_share else None
+    if isinstance(given, str) and given in KINDS:
+        if budget is None and given != "dense":
+            raise ConfigError(f"{given} needs a budget: give {wanted.removeprefix('a ')}")
+        return ScheduleConfig(cast(ScheduleKind, given), budget or Budget()), grid
+    check_policy(given, or_function=True)
+    if budget is not None and not takes_budget(cast(Schedule, given)):
+        raise ConfigError(
+            "a schedule of your own without a parameter budget decides alone: leave the budget out"
+        )
+    chosen = name or name_of(cast(Schedule, given))
+    return ScheduleConfig("policy", budget or Budget(), policy=chosen), grid
+
+
+def asked_schedules(
+    methods: Mapping[str, Policy | Schedule | str], budget: Budget | None, grid: ActionGrid
+) -> tuple[tuple[ScheduleConfig, ...], ActionGrid, PolicyFinder]:
+    """Schedules of several methods, the grid of all, and what finds those in hand.
+
+    Args:
+        budget: of those that take one.
+        grid: of methods that need none.
+    """
+    schedules: list[ScheduleConfig] = []
+    for name, given in methods.items():
+        decides = not isinstance(given, (Policy, str)) and not takes_budget(given)
+        schedule, needed = asked_schedule(given, None if decides else budget, name)
+        grid = needed or grid
+        schedules.append(schedule)
+
+    def find(name: str) -> Policy | Schedule | Unasked:
+        return in_hand(cast("Policy | Schedule", methods[name]), budget)
+
+    return tuple(schedules), grid, find
+
+
+def in_hand(policy: Policy | Schedule, budget: Budget | None) -> Policy | Schedule | Unasked:
+    """A policy, function or class of the caller's as a ``PolicyFinder`` gives it."""
+    return policy if isinstance(policy, Policy) or budget is not None else Unasked(policy)
 
 
 def name_of(policy: Policy | Schedule) -> str:
@@ -171,10 +231,11 @@ def name_of(policy: Policy | Schedule) -> str:
 
 def check_policy(policy: object, *, or_function: bool = False) -> None:
     """Raises: ConfigError for what is no policy."""
-    if or_function and callable(policy) and not isinstance(policy, type):
+    if or_function and not isinstance(policy, Policy) and is_schedule(policy):
         return
     wanted = "a Policy, as load_policy(name, model) returns it"
-    check_kind("policy", policy, Policy, wanted + ", or a function" * or_function)
+    ours = ", or a function of an observation, or a class of them" * or_function
+    check_kind("policy", policy, Policy, wanted + ours)
 
 
 def _cost_of(policy: Policy) -> PolicyCost:

@@ -10,9 +10,11 @@ worker): the second one loads what the first compiled.
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -24,7 +26,6 @@ from torch import Tensor
 
 from kernels.cpu.threads import MANY_ROWS
 from kernels.quantised_weights import BLOCK, KINDS, GgufBlocks
-from kernels.top_k import MANY_NUMBERS, top_k
 from sol_core.actions import DENSE, GRIDS, Action, ActionGrid, Budget, Mechanisms, QuantSite
 from sol_core.decoding.batch_scheduling import BatchScheduler, StepObservation
 from sol_core.decoding.loop import DecodeOptions, decode, observed_prefill
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
 
 _LOOK_S = 0.5  # between looks at whether the program ends
 COMPILING = "compiling kernels (first start)"
+USUAL_S = 60.0  # on two cores
+_TELL_S = 15.0
 _CONTEXT = 40
 _DEFAULT = GRIDS["default"].mechanisms
 _ACTIONS = (DENSE, Action(0.3, 0.5, 6), Action(0.5, 1.0, 16), Action(1.0, 0.5, 8))
@@ -83,6 +86,12 @@ def _acquired(path: Path) -> FileLock | None:
     return None
 
 
+def is_first_start() -> bool:
+    """Return whether no kernel was compiled yet, into the folder that is named for that."""
+    folder = os.environ.get("NUMBA_CACHE_DIR", "")
+    return bool(folder) and not any(Path(folder).glob("*/*.nbc"))
+
+
 def load_warm(
     name: str,
     *,
@@ -118,7 +127,7 @@ class KernelWarmUp:
     def __init__(
         self, dtype: str = "auto", device: str = "auto", *, bits: int | None = None
     ) -> None:
-        self._bits = bits
+        self._bits, self._began = bits, time.monotonic()
         self._device = pick_device(device)
         self._dtype = pick_dtype(dtype, self._device)
         # No daemon: an interpreter that ends while LLVM compiles is aborted.
@@ -130,10 +139,13 @@ class KernelWarmUp:
         return self._thread.is_alive()
 
     def wait(self, on_progress: Callable[[str, float], None]) -> None:
-        """Return when everything is compiled; says so only where that is not yet the case."""
-        if self.is_running:
-            on_progress(COMPILING, 0.99)
-        self._thread.join()
+        """Return when everything is compiled; tell what is waited for, and about how long."""
+        while self.is_running:
+            spent = time.monotonic() - self._began
+            left = 10 * math.ceil((USUAL_S - spent) / 10)
+            words = f"about {left} s left" if left > 0 else f"{spent:.0f} s so far"
+            on_progress(f"{COMPILING}: {words}", min(0.99, spent / USUAL_S))
+            self._thread.join(_TELL_S)
 
     def _work(self) -> None:
         if self._device.type != "cpu":
@@ -154,7 +166,6 @@ def warm_up_kernels(dtype: torch.dtype, bits: int | None = None) -> None:
             options = DecodeOptions(2 * len(_ACTIONS), how, rows_per_sequence=rows)
             _decode(lm, _Rows(rows), options)
     _decode(lm, _policy(lm), DecodeOptions(2))
-    top_k(torch.zeros(MANY_NUMBERS), 1)
 
 
 @torch.no_grad()

@@ -24,6 +24,7 @@ import torch
 from numpy.typing import NDArray
 
 from sol_core.actions import Budget
+from sol_core.comparing.statistics import ENOUGH_TOKENS
 from sol_core.comparing.token_kinds import predicted_kinds
 from sol_core.decoding.cost import CostModel
 from sol_core.decoding.loop import DecodeOptions, DecodeStep, PrefixState, prefill_in_chunks
@@ -56,7 +57,6 @@ from sol_core.models.loading import LanguageModel
 
 HARMLESS_KL = 0.01  # nats; a step this close to dense did not need more than it got
 LISTED = 10  # entries of a list at most
-ENOUGH_TOKENS = 200  # scored, to tell rows apart
 
 
 def difficulty(names: Sequence[str], tokens: Sequence[InspectedToken]) -> DifficultyReport:
@@ -291,7 +291,7 @@ class _Inspection:
                 *score,
                 cost=self._cost(step, row),
                 policy=self.schedules.distribution(row),
-                by_page=self._pages_read(step, row),
+                pages_read=self._pages_read(step, row),
             )
             for row, score in enumerate(scores)
         )

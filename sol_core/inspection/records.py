@@ -14,12 +14,13 @@ from sol_core.actions import DEFAULT_GRID, GRIDS, Action, ActionGrid, Budget, re
 from sol_core.config import MAX_EPISODE_STEPS, GenerationConfig, ScheduleConfig, SideRowConfig
 from sol_core.errors import ConfigError
 from sol_core.events import Alternative, StepCost
-from sol_core.fields import Positive, Range, check_fields
+from sol_core.fields import Positive, Range, check_fields, configuration
 
 MAX_SCHEDULES = 3  # beside the dense row: four rows are what the CPU's kernels take at once
 INSPECTION_VERSION = 1  # of the JSON; raised when a field changes its meaning or goes
 
 
+@configuration
 @dataclass(frozen=True, slots=True)
 class InspectionConfig:
     """Everything that decides an inspection besides the model and the text.
@@ -115,7 +116,7 @@ class InspectedRow:
 
     Attributes:
         policy: a policy's probability of every level, per axis; None for other schedules.
-        by_page: as of ``PageReads``; "" where all pages were read, or it was not asked for.
+        pages_read: ``PageReads.by_page``; "" where all pages were read, or it was not asked for.
     """
 
     name: str  # of the row, as in ``InspectionStart.rows``
@@ -125,7 +126,7 @@ class InspectedRow:
     entropy: float  # of the row's distribution, nats
     cost: StepCost  # computed cost of the step at its action, the policy's network included
     policy: tuple[tuple[float, ...], ...] | None = None
-    by_page: str = ""
+    pages_read: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,8 @@
-"""The decoder: reads Hugging Face weights of the supported families, is handed its cache.
-
-Architectures, weights, loading, and the KV cache that steps pass in and out. Which action a
-step takes is decided in ``sol_core.decoding`` and ``sol_core.policy``.
-"""
+"""The decoder: reads Hugging Face weights of the supported families, is handed its cache."""
 
 from sol_core.models.decoder import FrozenLM
-from sol_core.models.families import SUPPORTED_FAMILIES, refuse_denied_biases, spec_from_config
+from sol_core.models.families.readers import SUPPORTED_FAMILIES, spec_from_config
+from sol_core.models.families.refusals import refuse_denied_biases
 from sol_core.models.signals import PrefillOutput
 from sol_core.models.spec import ModelSpec
 from sol_core.models.step.output import StepOutput

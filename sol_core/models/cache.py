@@ -1,11 +1,7 @@
 """The KV cache: an explicit object that steps pass in and out.
 
-Rows may share one prefix. ``branch`` gives G rows per sequence, or per window of a
-sequence, whose cache starts with the sequence's whole pages (stored once) and continues
-in memory of their own; the few tokens past the last whole page are copied to each row,
-so that pages never straddle the two. Page bounds (Quest's minimum and maximum key) are
-kept incrementally: only pages written since the last compressed step are recomputed,
-and those of a prefix serve everything that branches from it.
+Rows may share a prefix of whole pages (``branch``); the few tokens past it are copied to each row,
+so that no page straddles the two.
 """
 
 from __future__ import annotations
@@ -25,21 +21,12 @@ from sol_core.errors import ContextLengthError, ShapeError
 from sol_core.models.layer_store import POOLED_TOKENS, LayerStore, StorePool
 
 if TYPE_CHECKING:
-    from kernels.kv_write import NewTokens
     from kernels.page_scorers import Summary
     from sol_core.models.spec import ModelSpec
 
 
 class KVCache:
-    """Keys and values of R rows, optionally behind prefixes that M groups of rows share.
-
-    Attributes:
-        spec: the model it belongs to.
-        num_rows: R; rows m·R/M … (m+1)·R/M − 1 are group m.
-        page_size: tokens per page.
-        shared_lengths: per group, how many shared tokens (whole pages) its rows read.
-        own_lengths: per row, tokens in its own memory.
-    """
+    """Keys and values of R rows, optionally behind prefixes that M groups of rows share."""
 
     def __init__(
         self,
@@ -53,9 +40,9 @@ class KVCache:
         pool: StorePool | None = None,
     ) -> None:
         """An empty cache; with a ``pool``, in memory that comes from there and returns to it."""
-        self.spec = spec
-        self.num_rows = num_rows
-        self.page_size = page_size
+        self.spec = spec  # the model it belongs to
+        self.num_rows = num_rows  # R; rows m·R/M … (m+1)·R/M − 1 are group m
+        self.page_size = page_size  # tokens per page
         if pool is not None:
             capacity = -(-capacity // POOLED_TOKENS) * POOLED_TOKENS
         self.capacity = -(-capacity // page_size) * page_size
@@ -73,16 +60,16 @@ class KVCache:
 
         self._pool = pool
         if pool is None:
-            self._layers = make()
+            self.layers = make()
         else:
             key = (shape, page_size, dtype)
-            self._layers = pool.take(key, make)
-            weakref.finalize(self, pool.give, key, self._layers).atexit = False
+            self.layers = pool.take(key, make)
+            weakref.finalize(self, pool.give, key, self.layers).atexit = False
         self._shared: KVCache | None = None
         self._sources: Tensor | None = None
         self._slots: Tensor | None = None
         self.shared_lengths: list[int] = []
-        self.own_lengths = [0] * num_rows
+        self.own_lengths = [0] * num_rows  # per row, tokens in its own memory
 
     @property
     def lengths(self) -> list[int]:
@@ -97,11 +84,11 @@ class KVCache:
 
     @property
     def dtype(self) -> torch.dtype:
-        return self._layers[0].keys.dtype
+        return self.layers[0].keys.dtype
 
     @property
     def device(self) -> torch.device:
-        return self._layers[0].keys.device
+        return self.layers[0].keys.device
 
     @property
     def shared_width(self) -> int:
@@ -109,14 +96,11 @@ class KVCache:
         return max(self.shared_lengths, default=0)
 
     def write(self, layer: int, keys: Tensor, values: Tensor) -> None:
-        """Store new tokens after each row's last, without counting them yet.
-
-        Args:
-            keys, values: [R, Hkv, T, D]; keys rotated. Call ``advance`` after all layers.
-        """
+        """Store tokens [R, Hkv, T, D], keys rotated, after each row's last, without counting them
+        yet."""
         count = keys.shape[2]
         self._check_room(count)
-        store = self._layers[layer]
+        store = self.layers[layer]
         if len(set(self.own_lengths)) == 1 and (count > 1 or self.num_rows < MANY_ROWS):
             store.write_stretch(keys, values, self.own_lengths)
         elif count == 1:
@@ -143,17 +127,8 @@ class KVCache:
             raise ShapeError("only a cache without a shared prefix can be truncated")
         self.own_lengths = [min(own, length) for own in self.own_lengths]
         self._slots = None
-        for store in self._layers:
+        for store in self.layers:
             store.truncate(length)
-
-    def rotate_and_write(
-        self, layer: int, new: NewTokens, slots: Tensor, *, extend: Summary | None
-    ) -> Tensor:
-        """Store a token per row at slots [R] that only the device knows; see ``take_token``.
-
-        Returns: its queries [R, H, D] fp32, rotated and scaled.
-        """
-        return self._layers[layer].rotate_and_write(new, slots, extend=extend)
 
     def blocks(
         self,
@@ -163,11 +138,8 @@ class KVCache:
         read: Summary | None = None,
         width: int | None = None,
     ) -> list[KVBlock]:
-        """The layer's keys in order, ``pending`` just-written tokens included.
-
-        The last block is cut at ``width`` tokens, or at the longest row; what a row has not
-        written is masked by the caller. Blocks carry what is ``read`` by a page scorer.
-        """
+        """The layer's keys in order, ``pending`` just-written tokens included; unwritten ones are
+        there."""
         blocks = []
         if self._shared is not None:
             used = self.shared_width
@@ -178,40 +150,27 @@ class KVCache:
         return blocks
 
     def take_token(self, read: Summary | None) -> list[Summary | None]:
-        """Before a kernel writes one token per row itself: count it in what scores pages.
-
-        Args:
-            read: what a page scorer will read: it is brought up to date.
-        Returns: per layer, whether the writer must take the new key into bounds or codes.
-        Raises: ContextLengthError when the token does not fit.
-        """
+        """Before a kernel writes a token per row: per layer, what it must take the new key into."""
         self._check_room(1)
         extend = []
-        for layer, own in enumerate(self._layers):
+        for layer, own in enumerate(self.layers):
             if read is not None:
                 own.prepare(read, self.own_lengths)
                 if self._shared is not None:
-                    self._shared._layers[layer].prepare(read, self._shared.own_lengths)
+                    self._shared.layers[layer].prepare(read, self._shared.own_lengths)
             extend.append(own.take_token(self.own_lengths, read))
         return extend
 
     def places(self) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
-        """Per layer, where the rows' own keys, values and page bounds and the shared ones are
-        (the own ones again where nothing is shared), see ``LayerStore.places``."""
-        others = self._layers if self._shared is None else self._shared._layers
+        """Per layer, where the rows' own keys, values and page bounds and the shared ones are."""
+        others = self.layers if self._shared is None else self._shared.layers
         return [
-            (own.places(), before.places())
-            for own, before in zip(self._layers, others, strict=True)
+            (own.places(), before.places()) for own, before in zip(self.layers, others, strict=True)
         ]
 
     def pages_in_order(self, values: Tensor) -> Tensor:
-        """A number per page of a step's blocks as a number per page of each row, oldest first.
-
-        Args:
-            values: [R, L, P], the pages of the shared block before the rows' own, this step's
-                token included.
-        Returns: [R, L, most pages of a row], zeros behind a row's last one.
-        """
+        """Numbers per page of a step's blocks [R, L, P] per page of each row, oldest first, then
+        zeros."""
         size, first_own = self.page_size, self.shared_width // self.page_size
         rows = []
         for row, (length, own) in enumerate(zip(self.lengths, self.own_lengths, strict=True)):
@@ -229,8 +188,7 @@ class KVCache:
         return self.dtype, self.page_size, self.sizes(), groups, sources, tuple(self.places())
 
     def sizes(self) -> tuple[tuple[int, int], tuple[int, int]]:
-        """Sequences and capacity of the rows' own memory, and of the shared one (the own one
-        again where nothing is shared)."""
+        """Sequences and capacity of the rows' own memory, and of the shared one."""
         other = self if self._shared is None else self._shared
         return (self.num_rows, self.capacity), (other.num_rows, other.capacity)
 
@@ -246,23 +204,12 @@ class KVCache:
 
     def branch(
         self,
-        rows_per_group: int,
-        extra_capacity: int,
-        lengths: list[int] | None = None,
-        sources: list[int] | None = None,
+        rows_per_group: int,  # G
+        extra_capacity: int,  # tokens each new row may add
+        lengths: list[int] | None = None,  # per group, branch after this many tokens; default all
+        sources: list[int] | None = None,  # per group, the sequence it continues
     ) -> KVCache:
-        """A new cache whose rows continue this one's sequences, one group of rows each.
-
-        Args:
-            rows_per_group: G. With one row per sequence the prefix is copied (nothing is
-                shared, and one block is faster to attend to).
-            extra_capacity: tokens each new row may add.
-            lengths: per group, branch after this many tokens; default all.
-            sources: per group, the sequence it continues; default each one in order.
-                Repeats are free: all windows of a text share its one prefill.
-        Returns: a cache of M·G rows. This cache must outlive it and may only grow meanwhile.
-        Raises: ShapeError for sources or lengths that this cache does not have.
-        """
+        """A cache whose rows continue this one's sequences; this one must outlive it."""
         sources = list(range(self.num_rows)) if sources is None else sources
         lengths = [self.own_lengths[n] for n in sources] if lengths is None else lengths
         self._check_branch(sources, lengths)
@@ -282,18 +229,13 @@ class KVCache:
 
     @staticmethod
     def joined(caches: Sequence[KVCache], extra_capacity: int) -> KVCache:
-        """A cache of one row for each of several caches of one row, which may be of any lengths.
-
-        Args:
-            caches: of one model and page size, without a shared prefix; none is shared or kept.
-            extra_capacity: tokens each row may add.
-        """
+        """A cache of one row for each of several caches of one row, which may be of any lengths."""
         first, lengths = caches[0], [cache.own_lengths[0] for cache in caches]
         made = first._empty(len(caches), max(lengths) + extra_capacity)
         made.own_lengths = lengths
-        for layer, mine in enumerate(made._layers):
+        for layer, mine in enumerate(made.layers):
             for row, (cache, length) in enumerate(zip(caches, lengths, strict=True)):
-                theirs = cache._layers[layer]
+                theirs = cache.layers[layer]
                 mine.keys[row, :, :length] = theirs.keys[0, :, :length]
                 mine.values[row, :, :length] = theirs.values[0, :, :length]
         return made
@@ -305,12 +247,12 @@ class KVCache:
         shared = self.lengths[row] - own
         copy = self._empty(1, shared + own)
         copy.own_lengths = [shared + own]
-        for layer, mine in enumerate(copy._layers):
-            theirs = self._layers[layer]
+        for layer, mine in enumerate(copy.layers):
+            theirs = self.layers[layer]
             mine.keys[0, :, shared : shared + own] = theirs.keys[row, :, :own]
             mine.values[0, :, shared : shared + own] = theirs.values[row, :, :own]
             if self._shared is not None:
-                before = self._shared._layers[layer]
+                before = self._shared.layers[layer]
                 mine.keys[0, :, :shared] = before.keys[source, :, :shared]
                 mine.values[0, :, :shared] = before.values[source, :, :shared]
         return copy
@@ -339,7 +281,7 @@ class KVCache:
         places = torch.tensor(starts, device=self.device)[:, None]
         places = places + torch.arange(width, device=self.device)
         places.clamp_(max=parent.capacity - 1)
-        for mine, theirs in zip(self._layers, parent._layers, strict=True):
+        for mine, theirs in zip(self.layers, parent.layers, strict=True):
             for new, old in ((mine.keys, theirs.keys), (mine.values, theirs.values)):
                 grouped = new.unflatten(0, (groups, -1))[:, :, :, :width]
                 grouped.copy_(old[which, :, places].transpose(1, 2)[:, None])
@@ -369,7 +311,7 @@ class KVCache:
 
     def _block(self, layer: int, used: int, ends: list[int], read: Summary | None) -> KVBlock:
         """``used`` tokens of every row; row r has written ``ends[r]``."""
-        store = self._layers[layer]
+        store = self.layers[layer]
         keys, values = store.keys[:, :, :used], store.values[:, :, :used]
         if read is None:
             return KVBlock(keys, values)

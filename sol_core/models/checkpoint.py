@@ -1,12 +1,8 @@
-"""Files of a model's folder: configuration, weights, tokenizer. No code of a folder runs.
-
-Configuration is JSON, weights are safetensors. Most folders' tokenizer is no more than its
-``tokenizer.json``, which the package below transformers reads: then text becomes ids, and ids text,
-in the same way without importing transformers, which takes a quarter of a start.
-"""
+"""Files of a model's folder: configuration, weights, tokenizer. No code of a folder runs."""
 
 from __future__ import annotations
 
+import importlib
 import json
 from collections.abc import Iterable
 from functools import cached_property
@@ -18,7 +14,8 @@ from tokenizers import Tokenizer
 
 from sol_core.errors import ModelLoadError, UnsupportedModelError
 from sol_core.files.places import first_line
-from sol_core.models.families import SUPPORTED_FAMILIES, complete_config, refuse_family
+from sol_core.models.families.readers import SUPPORTED_FAMILIES
+from sol_core.models.families.refusals import complete_config, refuse_family
 from sol_core.models.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -144,19 +141,13 @@ def _is_general(settings: dict[str, Any]) -> bool:
 
 
 class PlainTokenizer:
-    """A folder's tokenizer for text and ids; methods and attributes are those of transformers.
-
-    Attributes:
-        vocab_size: tokens, without those added to them.
-        eos_token_id: the end-of-text token, if there is one.
-        all_special_ids: of tokens with a role.
-    """
+    """A folder's tokenizer for text and ids; methods and attributes are those of transformers."""
 
     def __init__(self, folder: Path, backend: Tokenizer, special: dict[str, int]) -> None:
         self._folder, self._backend = folder, backend
         self.vocab_size: int = backend.get_vocab_size(with_added_tokens=False)
-        self.eos_token_id = special.get("eos_token")
-        self.all_special_ids = list(dict.fromkeys(special.values()))
+        self.eos_token_id = special.get("eos_token")  # the end-of-text token, if there is one
+        self.all_special_ids = list(dict.fromkeys(special.values()))  # of tokens with a role
 
     @classmethod
     def read(cls, folder: Path) -> PlainTokenizer | None:
@@ -188,11 +179,7 @@ class PlainTokenizer:
         skip_special_tokens: bool = False,
         clean_up_tokenization_spaces: bool = False,
     ) -> str:
-        """The text of ids.
-
-        Args:
-            clean_up_tokenization_spaces: without effect, since no plain tokenizer does that.
-        """
+        """The text of ids."""
         return str(self._backend.decode(token_ids, skip_special_tokens=skip_special_tokens))
 
     @cached_property
@@ -218,33 +205,24 @@ def read_tokenizer(folder: Path, spec: ModelSpec) -> TextCodec:
 
 
 def _of_transformers(folder: Path) -> PreTrainedTokenizerBase:
+    is_there = (folder / "tokenizer.json").is_file()
+    # ``AutoTokenizer`` also reads the model's config, whose class is slow to import.
+    general = _is_general(_tokenizer_settings(folder)) and is_there
+    kind = "PreTrainedTokenizerFast" if general else "AutoTokenizer"
+    reader: Any = getattr(importlib.import_module("transformers"), kind)
     try:
-        tokenizer: PreTrainedTokenizerBase = _tokenizer_class(folder).from_pretrained(
+        tokenizer: PreTrainedTokenizerBase = reader.from_pretrained(
             folder, trust_remote_code=False, local_files_only=True
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         reason = first_line(error)
-        if not (folder / "tokenizer.json").is_file():
+        if not is_there:
             reason = (
                 "there is no tokenizer.json; copy it from where the model came, or write it with "
                 "save_pretrained of transformers' tokenizer"
             )
         raise ModelLoadError(f"the tokenizer in {folder} cannot be read: {reason}") from error
     return tokenizer
-
-
-def _tokenizer_class(folder: Path) -> Any:
-    """The class that the files name, if it is the general one; else whatever reads them.
-
-    ``AutoTokenizer`` also reads the model's config, whose class is slow to import.
-    """
-    if _is_general(_tokenizer_settings(folder)) and (folder / "tokenizer.json").is_file():
-        from transformers import PreTrainedTokenizerFast
-
-        return PreTrainedTokenizerFast
-    from transformers import AutoTokenizer
-
-    return AutoTokenizer
 
 
 def check_vocabulary(tokenizer: TextCodec, spec: ModelSpec) -> None:

@@ -1,11 +1,6 @@
 """The frozen language model: a dense ``prefill`` and one compressed ``decode_step``.
 
-Our own decoder over Hugging Face weights: no patched modules, no hidden state. The
-action of a step is an argument, one per row; the KV cache is passed in and out.
-A step (SOL, arXiv:2605.10875) has page-sparse attention as in Quest,
-magnitude pruning of the MLP's input channels, per-token fake quantisation of its
-activations. The residual stream, norms, rotations and softmax are fp32; matrix
-products run in the weights' dtype.
+The residual stream, norms, rotations and softmax are fp32; products run in the weights' dtype.
 """
 
 from __future__ import annotations
@@ -43,13 +38,13 @@ from sol_core.models.signals import (
 )
 from sol_core.models.spec import ModelSpec, RopeSpec
 from sol_core.models.step.clock import Lap, StepClock
-from sol_core.models.step.few_rows import FewRowStep, StepRequest
+from sol_core.models.step.few_rows import FewRowStep
 from sol_core.models.step.graph import StepGraphs, run_alone
-from sol_core.models.step.layer import final_logits, heads_of, normed_update
-from sol_core.models.step.mlp import step_mlp
+from sol_core.models.step.layer import final_logits, heads_of, normed_update, step_mlp
 from sol_core.models.step.output import StepOutput
 from sol_core.models.step.plan import (
     StepPlan,
+    StepRequest,
     plan_step,
     step_numbers,
     step_shape,
@@ -61,24 +56,13 @@ from sol_core.models.weights import LayerWeights, ModelWeights, packed_for_many_
 
 
 class FrozenLM:
-    """A decoder-only language model whose weights never change.
-
-    Attributes:
-        spec: its architecture.
-        weights: laid out for decoding.
-        batch_weights: the same, or arranged for batches (see ``prepare_for_batches``).
-        tuning: of a CPU's few-row kernels, which changes no result; None is the default.
-        page_thresholds: floors of attention by need that were measured for this model; without,
-            those of the default model.
-        head_directions: [C, D] fp32, in which its final states are large; None and the head is
-            not previewed.
-    """
+    """A decoder-only language model whose weights never change."""
 
     def __init__(self, spec: ModelSpec, weights: ModelWeights) -> None:
-        self.spec = spec
-        self.weights = weights
+        self.spec = spec  # its architecture
+        self.weights = weights  # laid out for decoding
         self.batch_weights = weights
-        self.tuning: Tuning | None = None
+        self.tuning: Tuning | None = None  # of a CPU's few-row kernels, which changes no result
         self.page_thresholds: PageThresholds | None = None
         self.head_directions: Tensor | None = None
         self._preview: PreviewedHead | None = None
@@ -114,11 +98,8 @@ class FrozenLM:
         return torch.tensor(self.spec.embedding_scale, dtype=self.dtype).item()
 
     def prepare_for_batches(self) -> None:
-        """Arrange the weights once more, for prefills and for steps of many rows on a CPU.
-
-        Takes their memory again and makes such products a third faster, where the CPU has
-        bf16. Nobody's results change with time: without this call nothing is arranged.
-        """
+        """Arrange the weights once more for many rows on a CPU with bf16: their memory again, a
+        third faster."""
         if self.batch_weights is self.weights:
             self.batch_weights = packed_for_many_rows(self.weights, MANY_ROWS)
 
@@ -161,30 +142,16 @@ class FrozenLM:
     @torch.no_grad()
     def prefill(
         self,
-        tokens: Tensor,
-        cache: KVCache,
-        lengths: Sequence[int] | None = None,
+        tokens: Tensor,  # [R, T] int64
+        cache: KVCache,  # rows of equal length, without a shared prefix; grows by ``lengths``
+        lengths: Sequence[int] | None = None,  # default T for every row
         *,
-        mechanisms: Mechanisms = PAPER,
-        observe: bool = False,
-        observed: Tensor | None = None,
+        mechanisms: Mechanisms = PAPER,  # of the steps whose signals the observed ones stand for
+        observe: bool = False,  # return a PrefillOutput instead
+        observed: Tensor | None = None,  # [N] int64, ascending, of the T new tokens; None is all
         watch: Callable[[int, Tensor, KVBlock], None] | None = None,
     ) -> Tensor | PrefillOutput:
-        """Dense pass over T more tokens of every row.
-
-        Args:
-            tokens: [R, T] int64; row r's tokens are the first ``lengths[r]``, the rest is
-                padding. Left-padded batches: see ``batching.align_left``.
-            cache: rows of equal length, without a shared prefix; grows by ``lengths``.
-            lengths: default T for every row.
-            mechanisms: of the steps whose signals the observed ones stand for.
-            observe: return a PrefillOutput instead, with the signals of
-            observed: [N] int64, ascending, of the T new tokens; None is all.
-            watch: called with each layer's index, queries [R, H, T, D] fp32, rotated and scaled,
-                and keys.
-        Returns: [R, T, C] fp32 hidden states after the final norm (padding is undefined).
-        Raises: ContextLengthError, ShapeError.
-        """
+        """Dense pass over T more tokens of every row. Raises: ContextLengthError, ShapeError."""
         rows, count = tokens.shape
         counts = [count] * rows if lengths is None else list(lengths)
         start = cache.own_lengths[0]
@@ -247,32 +214,17 @@ class FrozenLM:
     @torch.no_grad()
     def decode_step(
         self,
-        tokens: Tensor,
-        cache: KVCache,
-        action: Action | Sequence[Action] = DENSE,
+        tokens: Tensor,  # [R] int64
+        cache: KVCache,  # R rows
+        action: Action | Sequence[Action] = DENSE,  # one for all rows, or one per row
         *,
-        mechanisms: Mechanisms = PAPER,
-        observe: Observe = Observe.NOTHING,
-        page_reads: bool = False,
-        left_out: Sequence[Iterable[int]] | None = None,
-        clock: StepClock | None = None,
+        mechanisms: Mechanisms = PAPER,  # how the step skips what its actions drop
+        observe: Observe = Observe.NOTHING,  # what else to return
+        page_reads: bool = False,  # also return which pages of the cache were read
+        left_out: Sequence[Iterable[int]] | None = None,  # per row, pages it may not read; slower
+        clock: StepClock | None = None,  # told when attention, MLP and head are done
     ) -> StepOutput:
-        """Feed one token to every row, each compressed by its own action.
-
-        Args:
-            tokens: [R] int64.
-            cache: R rows; grows by one token each (keys and values come from the
-                compressed residual stream and stay).
-            action: one for all rows, or one per row.
-            mechanisms: how the step skips what its actions drop; the paper's by default.
-            observe: what else to return.
-            page_reads: also return which pages of the cache were read.
-            left_out: per row, pages that it may not read, as if they had never been cached;
-                slower, and in the arithmetic of many rows.
-            clock: told when attention, MLP and head are done.
-        Returns: StepOutput.
-        Raises: ConfigError, ContextLengthError, ShapeError.
-        """
+        """Feed one token to every row, each compressed by its own action. Returns: StepOutput."""
         actions = [action] * cache.num_rows if isinstance(action, Action) else list(action)
         if tokens.shape != (cache.num_rows,) or len(actions) != cache.num_rows:
             raise ShapeError(
@@ -340,18 +292,9 @@ class FrozenLM:
 
     def _decode_planned(self, tokens: Tensor, cache: KVCache, request: StepRequest) -> StepOutput:
         """``_decode`` by a plan that is made on the device; in a graph where there are some."""
-        spec, actions, how = self.spec, request.actions, request.mechanisms
-        shape = step_shape(
-            spec,
-            cache,
-            actions,
-            how,
-            observe=request.observe,
-            page_reads=request.page_reads,
-            in_buckets=self._in_buckets,
-            masked=request.left_out is not None,
-        )
-        numbers = step_numbers(spec, cache, actions, how, request.thresholds)
+        spec = self.spec
+        shape = step_shape(spec, cache, request, in_buckets=self._in_buckets)
+        numbers = step_numbers(spec, cache, request)
         missing = None
         if request.left_out is not None:
             missing = tokens_left_out(cache, shape.own_width, request.left_out)
@@ -451,7 +394,7 @@ class FrozenLM:
             query = query * scale
         else:
             new, extend = NewTokens(heads, *angles, scale), shape.extend[index]
-            query = cache.rotate_and_write(index, new, plan.slots, extend=extend)
+            query = cache.layers[index].rotate_and_write(new, plan.slots, extend=extend)
         read = None if attention.valid_pages is None else shape.mechanisms.scorer.reads
         blocks = cache.blocks(index, 1, read=read, width=shape.own_width)
         share = BEST_PAGES if shape.observe.scores_pages else 0.0

@@ -75,11 +75,7 @@ def _has_code_for(major: int, minor: int) -> bool:
 
 
 def pick_dtype(name: str, device: torch.device) -> torch.dtype:
-    """A dtype by its name; "auto" is bfloat16 where the device has units for it.
-
-    Else it is float16 on a GPU and float32 on a CPU. ``torch.cuda.is_bf16_supported`` says yes
-    where bfloat16 is emulated, as on a T4.
-    """
+    """A dtype by its name; "auto" is bfloat16 where the device has units for it."""
     if name == "auto":
         if device.type == "cuda":
             has_units = torch.cuda.get_device_capability(device) >= (8, 0)
@@ -93,11 +89,7 @@ def pick_dtype(name: str, device: torch.device) -> torch.dtype:
 
 
 def from_host(numbers: Sequence[Any], device: torch.device) -> Tensor:
-    """Whole numbers (in lists or not) as int64 on a device.
-
-    A GPU copies them from pinned memory in its own time. ``torch.tensor(…, device="cuda")`` would
-    wait until everything that was started before is done.
-    """
+    """Whole numbers (in lists or not) as int64 on a device."""
     pinned = torch.tensor(numbers, dtype=torch.int64, pin_memory=device.type == "cuda")
     return pinned.to(device, non_blocking=True)
 
@@ -117,10 +109,7 @@ def cpu_kernels() -> str:
 
 
 def cpu_has_bf16() -> bool:
-    """Return whether the CPU multiplies bfloat16 in hardware (AVX-512 BF16, AMX) and torch uses it.
-
-    The probes are torch's own and differ between its builds: a missing one means no.
-    """
+    """Return whether the CPU multiplies bfloat16 in hardware."""
     has_library = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
     has_instructions = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
     if has_library is None or has_instructions is None:

@@ -1,9 +1,6 @@
 """Keys, values, page bounds and 4-bit copies of the keys of one layer of a KV cache.
 
-Bounds are made when a compressed step first needs them. After that, a step that finds them current
-adds its new keys; pages that were written otherwise (a prefill, a step on stale bounds) are
-recomputed when they are next needed, and only those. Copies are made in the same way, and a step
-adds its keys to one or the other.
+Bounds and copies are made when a step first needs them; later only what was written since.
 """
 
 from __future__ import annotations
@@ -27,16 +24,11 @@ MOST_FREE = 4  # sets of stores, of one cache each: a run's, its branch's, and a
 
 
 class _Upkeep:
-    """Reach of bounds, or copies, over the keys. Rows grow past ``clean``: writers leave it be.
-
-    Attributes:
-        clean: what is made of all rows' tokens below it is current.
-        ends: tokens per row when all of it was current; () after a truncation.
-    """
+    """Reach of bounds, or copies, over the keys. Rows grow past ``clean``: writers leave it be."""
 
     def __init__(self) -> None:
-        self.clean = 0
-        self.ends: tuple[int, ...] = ()
+        self.clean = 0  # what is made of all rows' tokens below it is current
+        self.ends: tuple[int, ...] = ()  # tokens per row when all of it was current
 
     def reaches(self, ends: list[int]) -> bool:
         return self.ends == tuple(ends)
@@ -57,17 +49,12 @@ class _Upkeep:
 
 
 class LayerStore:
-    """Buffers of R rows.
-
-    Attributes:
-        keys, values: [R, Hkv, capacity, D].
-        page_size: tokens per page; capacity is a multiple of it.
-    """
+    """Buffers of R rows."""
 
     def __init__(self, keys: Tensor, values: Tensor, page_size: int) -> None:
-        self.keys = keys
+        self.keys = keys  # keys, values: [R, Hkv, capacity, D]
         self.values = values
-        self.page_size = page_size
+        self.page_size = page_size  # tokens per page; capacity is a multiple of it
         self._bounds: tuple[Tensor, Tensor] | None = None
         self._bounded = _Upkeep()
         self._codes: tuple[Tensor, Tensor] | None = None
@@ -91,10 +78,7 @@ class LayerStore:
         write_tokens((keys, values), (self.keys, self.values), slots=slots, **where)
 
     def rotate_and_write(self, new: NewTokens, slots: Tensor, *, extend: Summary | None) -> Tensor:
-        """Store a token per row at slots [R] int64; ``extend`` is what ``take_token`` returned.
-
-        Returns: its queries [R, H, D] fp32, rotated and scaled.
-        """
+        """Store a token per row at slots [R] int64; ``extend`` is what ``take_token`` returned."""
         return rotate_and_write(new, (self.keys, self.values), slots=slots, **self._kept(extend))
 
     def _kept(self, extend: Summary | None) -> dict[str, Any]:
@@ -169,22 +153,14 @@ class LayerStore:
             self.bounds(ends)
 
     def take_token(self, ends: list[int], read: Summary | None = None) -> Summary | None:
-        """Before one token per row is written: which of the two the writer must extend.
-
-        Args:
-            ends: tokens that each row has written.
-            read: what was prepared and must have the new token, too; for None codes are extended
-                if they are current, else bounds if they are. The others are left behind.
-        """
+        """Before one token per row is written: which of the two the writer must extend; the other
+        is left."""
         if read != "bounds" and self._coded.takes(ends):
             return "codes"
         return "bounds" if self._bounded.takes(ends) else None
 
     def places(self) -> tuple[int, ...]:
-        """Addresses of keys, values, page minima and maxima, codes and scales.
-
-        Found once, and again when there are more of them; until then keys stand in.
-        """
+        """Addresses of keys, values, page minima and maxima, codes and scales."""
         if self._places is None:
             none = (self.keys, self.keys)
             buffers = (self.keys, self.values, *(self._bounds or none), *(self._codes or none))
@@ -193,12 +169,8 @@ class LayerStore:
 
 
 class StorePool:
-    """Layer stores of caches that are gone, for the next caches of the same sizes.
-
-    A CUDA graph reads and writes the memory that it was captured with, so a generation finds the
-    graphs of an earlier one only where its cache lies in the same memory. Capacities are rounded
-    up, and what was kept longest goes first.
-    """
+    """Stores of caches that are gone, for the next ones of the same sizes: CUDA graphs need the
+    same memory."""
 
     def __init__(self) -> None:
         self._free: list[tuple[Hashable, list[LayerStore]]] = []

@@ -1,9 +1,5 @@
-"""Loads a language model: the default one, a local folder or GGUF file, or a Hub id.
-
-What a folder holds is read in ``checkpoint``; remote code is never run. Everything downloaded or
-converted lands in the data directory. A model that transformers has loaded can be taken over: its
-weights are copied and arranged like those of files, so the original may be changed or deleted.
-"""
+"""Loads a language model: the default one, a local folder or GGUF file, a Hub id, transformers'
+own."""
 
 from __future__ import annotations
 
@@ -131,21 +127,12 @@ class LanguageModel:
 def load_language_model(
     name: str = DEFAULT_MODEL,
     *,
-    data_dir: Path,
-    dtype: str = "auto",
-    device: str = "auto",
-    on_progress: Progress | None = None,
+    data_dir: Path,  # where downloads are kept, and what GGUF files were converted to
+    dtype: str = "auto",  # auto, float32, bfloat16 or float16
+    device: str = "auto",  # auto, cpu, cuda, cuda:1 …
+    on_progress: Progress | None = None,  # called with a message and a fraction in [0, 1]
 ) -> LanguageModel:
-    """Load a model and its tokenizer.
-
-    Args:
-        name: ``smollm2-135m-instruct``, a local folder, a GGUF file, or a Hub id "owner/name".
-        data_dir: where downloads are kept, and what GGUF files were converted to.
-        dtype: auto, float32, bfloat16 or float16.
-        device: auto, cpu, cuda, cuda:1 …
-        on_progress: called with a message and a fraction in [0, 1].
-    Raises: ModelLoadError, UnsupportedModelError, DownloadError, ConfigError.
-    """
+    """Load a model and its tokenizer."""
     report = on_progress or (lambda message, fraction: None)
     torch_device = pick_device(device)
     torch_dtype = pick_dtype(dtype, torch_device)
@@ -184,10 +171,7 @@ def load_language_model(
 
 
 def layer_bits(name: str, data_dir: Path) -> int | None:
-    """Bits of the quantised weights that a model's layers will have; None without.
-
-    The default one will have 4 also where it is yet to be fetched.
-    """
+    """Bits of the quantised weights that a model's layers will have; None without."""
     if _is_gguf(name):
         return common_bits(gguf_kinds(Path(name)))
     folder = data_dir / "models" / name if name == DEFAULT_MODEL else Path(name).expanduser()
@@ -247,10 +231,6 @@ def _fetched(name: str, data_dir: Path, report: Progress) -> Path:
             "config.json and safetensors, a GGUF file, or a Hugging Face Hub id such as "
             "'meta-llama/Llama-3.2-1B'"
         )
-    return _download_from_hub(name, data_dir, report)
-
-
-def _download_from_hub(name: str, data_dir: Path, report: Progress) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
@@ -273,10 +253,7 @@ def _download_from_hub(name: str, data_dir: Path, report: Progress) -> Path:
 def _prepare_card(
     device: torch.device, dtype: torch.dtype, data_dir: Path, report: Progress
 ) -> list[str]:
-    """Test a card, once, before a model is loaded on it; notes about what is not as it should be.
-
-    On ZeroGPU this process has no card to test.
-    """
+    """Test a card once; notes on what it does in another way. On ZeroGPU there is none to test."""
     if device.type == "cpu" and torch_has_gpu_code() and (reason := why_no_gpu()):
         return [] if reason == NO_GPU else [f"This runs on the CPU: {reason}."]
     if device.type != "cuda" or "spaces" in sys.modules:

@@ -1,11 +1,7 @@
 """Tables that budgets of bytes rest on, of the default model or measured here for another one.
 
-One JSON file a model in the data directory; ``sol_core/comparing/measuring.py`` fills it.
-Page floors are the attention that a page must hold to be read by need. A level of attention is then
-not a count of pages but a mean: each layer, KV group and step reads the pages whose share of its
-attention reaches the floor, in units of a mean page's share, so much here and so little there that
-the mean over layers and text is the level. One floor for all layers: of so many pages in all, those
-are read that hold the most. Related: Twilight's top-p (arXiv:2502.02770); docs/results.md.
+A page is read by need if its share of a step's attention reaches a floor, in units of a mean page's
+share. One floor for all layers: of so many pages in all, those that hold the most are read.
 """
 
 from __future__ import annotations
@@ -64,20 +60,15 @@ class PageThresholds:
         )
         return math.exp((1 - part) * at_low + part * at_high)
 
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready form."""
-        return asdict(self)
 
-    @staticmethod
-    def from_dict(record: Any) -> PageThresholds:
-        """Read ``to_dict`` back. Raises: ConfigError for anything else."""
-        return from_json(PageThresholds, record, "page floors")
+def _floors_of(record: Any) -> PageThresholds:
+    return from_json(PageThresholds, record, "page floors")
 
 
 @cache
 def shipped_floors() -> PageThresholds:
     """The default model's."""
-    return PageThresholds.from_dict(json.loads(SHIPPED_FLOORS.read_text("utf-8")))
+    return _floors_of(json.loads(SHIPPED_FLOORS.read_text("utf-8")))
 
 
 def floors_for(fingerprint: str) -> PageThresholds | None:
@@ -119,7 +110,7 @@ def read_tables(data_dir: Path, fingerprint: str) -> MeasuredTables:
         if record["schema"] != _SCHEMA:
             raise ConfigError(f"schema {record['schema']!r}, this release reads {_SCHEMA}")
         return MeasuredTables(
-            PageThresholds.from_dict(record["floors"]),
+            _floors_of(record["floors"]),
             dict(record["damage"]),
             directions_of(record["head"]),
         )
@@ -137,7 +128,7 @@ def write_tables(data_dir: Path, name: str, fingerprint: str, tables: MeasuredTa
     record = {
         "schema": _SCHEMA,
         "model": name,
-        "floors": tables.floors.to_dict(),
+        "floors": asdict(tables.floors),
         "damage": dict(tables.damage),
         "head": directions_record(tables.directions),
     }

@@ -35,13 +35,7 @@ def inverse_frequencies(rope: RopeSpec, head_size: int, device: torch.device) ->
 def rotary_angles(
     frequencies: Tensor, positions: Tensor, amplitude: float | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Cosine and sine for each position.
-
-    Args:
-        frequencies: [D / 2] fp32.
-        positions: [...] integer.
-    Returns: two [..., D] fp32 tensors, both halves alike.
-    """
+    """Cosine and sine for each position. Returns: two [..., D] fp32 tensors, both halves alike."""
     angles = positions[..., None].float() * frequencies
     angles = torch.cat((angles, angles), dim=-1)
     if amplitude is None:
@@ -51,12 +45,7 @@ def rotary_angles(
 
 
 class RotaryTable:
-    """Angles that are looked up, for steps of a few rows: computed for stretches of positions.
-
-    Args:
-        ropes: N of them.
-        head_size: D.
-    """
+    """Angles that are looked up, for steps of a few rows: computed for stretches of positions."""
 
     def __init__(self, ropes: Sequence[RopeSpec], head_size: int) -> None:
         device = torch.device("cpu")

@@ -1,11 +1,4 @@
-"""Observations of a pass for a policy besides its last hidden state, both nearly free.
-
-*Attention concentration*: per layer, the share of attention that the best 40 % of pages
-leave over, judged as a compressed step scores its pages anyway (by Quest's page bounds, or
-by masses from 4-bit keys). A row whose attention is spread over many pages suffers more when
-pages are dropped.
-*Middle hidden states*: the residual stream one third and two thirds up the model.
-"""
+"""Observations of a pass for a policy besides its last hidden state, both nearly free."""
 
 from __future__ import annotations
 
@@ -25,10 +18,7 @@ _SCORES_PER_CHUNK = 2**22  # page scores held at a time in a prefill: 16 MB
 
 
 class Observe(IntEnum):
-    """Outputs of a step besides logits and last hidden state; each includes those before it.
-
-    Concentration has its price: without it, a step that keeps all pages need not score them.
-    """
+    """Outputs of a step besides logits and hidden state; each includes those before it."""
 
     NOTHING = 0
     STATES = 1
@@ -42,18 +32,11 @@ class Observe(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class PrefillOutput:
-    """Outputs of an observed prefill; padding is undefined.
-
-    Attributes:
-        attention_concentration: [R, N, num_layers] fp32, mean over heads of the mass
-            outside the best pages of keys 0 … t; N observed positions, all T by default.
-        mid_hidden: [R, N, 2, C] fp32, residual stream after the layers with index
-            ``num_layers // 3`` and ``2 · num_layers // 3``.
-    """
+    """Outputs of an observed prefill; padding is undefined."""
 
     hidden: Tensor  # [R, T, C] fp32, after the final norm
-    attention_concentration: Tensor
-    mid_hidden: Tensor
+    attention_concentration: Tensor  # [R, N, num_layers] fp32, mass outside the best pages
+    mid_hidden: Tensor  # [R, N, 2, C] fp32, a third and two thirds up the layers
 
 
 class Signals:
@@ -79,22 +62,15 @@ class Signals:
 
 
 def prefill_concentration(
-    query: Tensor,
-    block: KVBlock,
-    positions: Tensor,
+    query: Tensor,  # [R, H, T, D] fp32, rotated and scaled
+    block: KVBlock,  # keys [R, Hkv, S, D], those of the new tokens among them
+    positions: Tensor,  # [T] int64 of the tokens
     *,
     page_size: int,
     window: int | None,
     scorer: PageScorer,
 ) -> Tensor:
-    """Attention mass outside the best pages for each of T new tokens at once.
-
-    Args:
-        query: [R, H, T, D] fp32, rotated and scaled.
-        block: keys [R, Hkv, S, D], those of the new tokens among them.
-        positions: [T] int64 of the tokens.
-    Returns: [R, T, H] fp32; what a dense decode step at the same position observes.
-    """
+    """Attention mass outside the best pages for each of T new tokens at once."""
     rows, heads, _, _ = query.shape
     kv_heads, cached = block.keys.shape[1], block.keys.shape[2]
     grouped = query.unflatten(1, (kv_heads, heads // kv_heads))
@@ -115,10 +91,7 @@ def prefill_concentration(
 def text_shares(
     query: Tensor, block: KVBlock, positions: Tensor, page_size: int, window: int | None
 ) -> tuple[Tensor, Tensor]:
-    """Each page's share of a KV group's attention for T tokens of one text, by 4-bit keys.
-
-    Returns: [T, Hkv, P] fp32, and which pages a token sees, [T, P] bool.
-    """
+    """Each page's share of a KV group's attention for T tokens of one text, by 4-bit keys."""
     _, kv_heads, cached, _ = block.keys.shape
     find = _RowScores(PAGE_SCORERS["int4"], block)
     seen = _tokens_per_page(positions, -(-cached // page_size), page_size, window) > 0

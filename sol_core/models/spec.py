@@ -1,7 +1,4 @@
-"""Architecture of a decoder-only transformer with gated MLPs.
-
-One decoder serves every family; ``families`` reads their Hugging Face configs into this.
-"""
+"""Architecture of a decoder-only transformer with gated MLPs."""
 
 from __future__ import annotations
 
@@ -42,15 +39,7 @@ class RopeSpec:
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
-    """Shapes and switches of a decoder-only transformer with gated MLPs.
-
-    Attributes:
-        stream_scale: factor on the residual stream, from the embeddings on. Where updates are
-            multiplied with r, the stream is kept divided by r and its norms have eps / r².
-        attention_cap, logit_cap: softly limit scores and logits to ±cap.
-        stored_head_size: head size of the checkpoint, where heads are padded with zeros to a
-            multiple of 8.
-    """
+    """Shapes and switches of a decoder-only transformer with gated MLPs."""
 
     family: str
     vocab_size: int
@@ -69,7 +58,7 @@ class ModelSpec:
     tied_head: bool
     norm_offset: float = 0.0  # added to every norm weight (Gemma stores weight − 1)
     embedding_scale: float = 1.0  # factor on token embeddings, rounded to their dtype
-    stream_scale: float | None = None
+    stream_scale: float | None = None  # factor on the residual stream, from the embeddings on
     attention_cap: float | None = None
     logit_cap: float | None = None
     logit_scale: float | None = None  # factor on logits
@@ -82,3 +71,19 @@ class ModelSpec:
     @property
     def query_width(self) -> int:
         return self.num_heads * self.head_size
+
+
+def plain_llama(max_positions: int, **sizes: int) -> ModelSpec:
+    """A Llama without stretched positions whose head is tied; ``sizes`` are all of a spec's."""
+    layers = sizes["num_layers"]
+    return ModelSpec(
+        family="llama",
+        max_positions=max_positions,
+        norm_eps=1e-5,
+        activation="silu",
+        attention_scale=sizes["head_size"] ** -0.5,
+        windows=(None,) * layers,
+        ropes=(RopeSpec(),) * layers,
+        tied_head=True,
+        **sizes,
+    )

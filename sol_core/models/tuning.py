@@ -1,9 +1,4 @@
-"""The CPU kernels' tuning, measured once on the machine and the model that are in use.
-
-Decode steps with each choice take turns for a second or two; the fastest one is kept in a small
-file beside the kernels' machine code, by CPU, number of threads and model. What a step computes
-does not depend on it, bit for bit.
-"""
+"""The CPU kernels' tuning, measured once on a machine and model; no result depends on it."""
 
 from __future__ import annotations
 
@@ -46,15 +41,10 @@ _CAPACITY = 512  # tokens
 
 @dataclass(frozen=True, slots=True)
 class MeasuredTuning:
-    """A choice, and what it was chosen from.
-
-    Attributes:
-        threads, ahead: as of Tuning.
-        step_ms: {"threads,ahead": fastest of a dense and a compressed step together}, ms.
-    """
+    """A choice, and what it was chosen from."""
 
     model: str  # its name when it was measured
-    threads: int
+    threads: int  # threads, ahead: as of Tuning
     ahead: int
     step_ms: dict[str, float]
 
@@ -66,11 +56,7 @@ def tuning_folder(data_dir: Path) -> Path:
 
 
 def tune(model: LanguageModel, data_dir: Path, on_measure: Callable[[], None]) -> None:
-    """Set a model's tuning: the variable's, else the one that was measured, else measure.
-
-    On a busy machine the default stays, and the next start measures: one thread seemed best while
-    others had the cores, and every step took 1.7 times as long from then on.
-    """
+    """Set a model's tuning: the variable's, else the measured; on a busy machine the default."""
     lm, folder = model.lm, tuning_folder(data_dir)
     text = os.environ.get(TUNING_VARIABLE, "").strip()
     if text:
@@ -153,8 +139,8 @@ def _steps(lm: FrozenLM) -> Callable[[Tuning], None]:
 
 
 def _race(run: Callable[[Tuning], None], choices: Sequence[Tuning]) -> dict[Tuning, float]:
-    """The shortest step of each choice, seconds; they take turns of a few steps, the first of which
-    is not timed: after another choice, a thread sleeps, and wakes on the wrong core."""
+    """The shortest step of each choice, seconds; a turn's first step, of cold threads, does not
+    count."""
     run(choices[0])  # compiled, and memory touched for the first time
     times = dict.fromkeys(choices, math.inf)
     begin = time.perf_counter()

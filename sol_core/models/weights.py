@@ -1,15 +1,8 @@
-"""Model weights, read from safetensors and laid out for decoding.
+"""Model weights, read from safetensors and laid out for decoding, addressed as [in, out].
 
-A matrix is always *addressed* as [in, out], so the decoder writes ``x @ w``. How it
-lies in memory is decided here: fp32 is stored in-channel-major, because one-row
-products then read 16–22 GB/s instead of 11 on two CPU cores and a pruned channel is
-one contiguous row; 16-bit types stay out-channel-major, where the CPU's bf16 product
-is fastest. On CUDA the MLP is in-channel-major in every dtype: its kernels skip
-pruned channels.
-
-The file ``quantised.safetensors`` of a folder that was made from a GGUF file has, by checkpoint
-name, the blocks of every matrix that they reproduce to the last bit; decode steps of few rows read
-those.
+In memory fp32 is in-channel-major: one-row products read 16–22 GB/s instead of 11, and a pruned
+channel is one row. 16-bit types are out-channel-major, where bf16 products are fastest, but for the
+MLP on CUDA, whose kernels skip pruned channels.
 """
 
 from __future__ import annotations
@@ -30,7 +23,7 @@ from kernels.linear.packed import pack_weight, packed_product
 from kernels.quantised_weights import KINDS, GgufBlocks, unpack_blocks
 from sol_core.errors import ModelLoadError
 from sol_core.files.places import BLOCKS_NAME
-from sol_core.models.families import head_channels, layer_names, spread_heads
+from sol_core.models.families.layer_names import head_channels, layer_names, spread_heads
 from sol_core.models.spec import ModelSpec
 
 
@@ -95,13 +88,12 @@ def join_blocks(blocks: Mapping[str, GgufBlocks], names: list[str]) -> GgufBlock
 
 @dataclass(frozen=True, slots=True)
 class Linear:
-    """An affine map: weight [in, out], bias [out] or None; ``packed``, the weight once more,
-    arranged for products of many rows; ``blocks``, as the file it is from has it."""
+    """An affine map: weight [in, out], bias [out]; packed for many rows; blocks of its file."""
 
     weight: Tensor
     bias: Tensor | None = None
-    packed: Tensor | None = None
-    blocks: GgufBlocks | None = None
+    packed: Tensor | None = None  # the weight once more, for products of many rows
+    blocks: GgufBlocks | None = None  # as the file it is from has it
 
     def __call__(self, inputs: Tensor) -> Tensor:
         """[..., in] of any float dtype → [..., out] in the weight's dtype or fp32."""
@@ -113,8 +105,7 @@ class Linear:
 
 @dataclass(frozen=True, slots=True)
 class LayerWeights:
-    """One transformer layer; norms are [C] fp32, offset included, None where there is none; those
-    of queries and keys are [D], of each head, or [H·D] and [Hkv·D], of all at once."""
+    """One transformer layer; norms are [C] fp32, offset included; of heads [D], or [H·D] of all."""
 
     attention_norm: Tensor | None
     query_key_value: Linear  # [C, (H + 2·Hkv)·D]
@@ -151,17 +142,18 @@ class ModelWeights:
 
 
 class _Reader:
-    """Takes tensors by name, checks their shape, and knows which were left over."""
+    """Takes tensors by name, checks their shape, places them, and knows which were left over."""
 
     def __init__(
         self,
         tensors: Mapping[str, Tensor],
         spec: ModelSpec,
         dtype: torch.dtype,
+        place: Callable[[Tensor], Tensor],
         blocks: Mapping[str, GgufBlocks],
     ) -> None:
         self.tensors = tensors
-        self.blocks = blocks
+        self.place, self.blocks = place, blocks
         self.spec = spec
         self.dtype = dtype
         self.used: set[str] = set()
@@ -179,16 +171,12 @@ class _Reader:
         return tensor
 
     def norm(self, name: str, width: int) -> Tensor:
-        return self.take(name + ".weight", width).float() + self.spec.norm_offset
+        return self.place(self.take(name + ".weight", width).float() + self.spec.norm_offset)
 
     def linear(
         self, prefix: str, names: dict[str, int], in_size: int, *, heads: int | None = None
     ) -> Linear:
-        """Matrices side by side; a bias where any of them has one (zero for the others).
-
-        Args:
-            heads: axis of the stored [out, in] along which heads lie.
-        """
+        """Matrices side by side; a bias where any of them has one (zero for the others)."""
         weight = torch.cat(
             [
                 self.take(f"{prefix}{n}.weight", out, in_size).to(self.dtype)
@@ -210,9 +198,11 @@ class _Reader:
             weight = spread_heads(weight, self.channels, stored, heads)
             if bias is not None and heads == 0:
                 bias = spread_heads(bias, self.channels, stored, 0)
-            return Linear(_in_out_view(weight), bias)
-        blocks = join_blocks(self.blocks, [f"{prefix}{name}.weight" for name in names])
-        return Linear(_in_out_view(weight), bias, blocks=blocks)
+            blocks = None
+        else:
+            blocks = join_blocks(self.blocks, [f"{prefix}{name}.weight" for name in names])
+        bias = None if bias is None else self.place(bias)
+        return Linear(self.place(_in_out_view(weight)), bias, blocks=blocks)
 
 
 def _in_out_view(weight: Tensor) -> Tensor:
@@ -231,7 +221,12 @@ def packed_for_many_rows(weights: ModelWeights, num_rows: int) -> ModelWeights:
     def pack(linear: Linear) -> Linear:
         return dataclasses.replace(linear, packed=pack_weight(linear.weight, num_rows))
 
-    layers = tuple(_each_linear(layer, pack) for layer in weights.layers)
+    def packed(layer: LayerWeights) -> LayerWeights:
+        names = ("query_key_value", "attention_output", "gate_up", "down")
+        linears: dict[str, Any] = {name: pack(getattr(layer, name)) for name in names}
+        return dataclasses.replace(layer, **linears)
+
+    layers = tuple(map(packed, weights.layers))
     return dataclasses.replace(weights, layers=layers, head=pack(weights.head))
 
 
@@ -243,7 +238,7 @@ def arrange_weights(
     blocks: Mapping[str, GgufBlocks] | None = None,
 ) -> ModelWeights:
     """Build the decoder's weights from Hugging Face names."""
-    reader = _Reader(tensors, spec, dtype, blocks or {})
+    reader = _Reader(tensors, spec, dtype, to_device, blocks or {})
     embedding_name = "model.embed_tokens.weight"
     embedding = reader.take(embedding_name, spec.vocab_size, spec.hidden_size)
     layers = tuple(_layer(reader, f"model.layers.{i}.") for i in range(spec.num_layers))
@@ -252,20 +247,14 @@ def arrange_weights(
     is_tied = spec.tied_head and torch.equal(tensors.get("lm_head.weight", embedding), embedding)
     if not is_tied:
         head = reader.linear("", {"lm_head": spec.vocab_size}, spec.hidden_size)
-        placed_embedding = to_device(embedding.to(dtype))
-        placed_head = _placed(head, to_device)
+        placed = to_device(embedding.to(dtype))
     else:
         reader.used.add("lm_head.weight")
         tied = join_blocks(reader.blocks, [embedding_name])
-        placed_head = _placed(Linear(_in_out_view(embedding.to(dtype)), blocks=tied), to_device)
-        placed_embedding = placed_head.weight.t()
+        head = Linear(to_device(_in_out_view(embedding.to(dtype))), blocks=tied)
+        placed = head.weight.t()
     _refuse_leftovers(set(tensors) - reader.used)
-    return ModelWeights(
-        placed_embedding,
-        tuple(_place_layer(layer, to_device) for layer in layers),
-        to_device(final_norm),
-        placed_head,
-    )
+    return ModelWeights(placed, layers, final_norm, head)
 
 
 def _layer(reader: _Reader, prefix: str) -> LayerWeights:
@@ -281,6 +270,11 @@ def _layer(reader: _Reader, prefix: str) -> LayerWeights:
         size = {"head": stored, "all": all_heads, None: None}[names.query_key_norms]
         return None if size is None else reader.norm(attention + name, size)
 
+    gate_up = reader.linear(mlp, _side_by_side(names.gate_up, [spec.intermediate_size] * 2), width)
+    down = reader.linear(mlp, {"down_proj": width}, spec.intermediate_size)
+    # ZeroGPU's stand-in for a GPU: device says cuda, is_cuda says no.
+    if down.weight.device.type == "cuda":
+        gate_up, down = in_channel_major(gate_up), in_channel_major(down)
     return LayerWeights(
         attention_norm=norm(names.attention_norm),
         query_key_value=reader.linear(
@@ -288,49 +282,19 @@ def _layer(reader: _Reader, prefix: str) -> LayerWeights:
         ),
         attention_output=reader.linear(attention, {"o_proj": width}, query, heads=1),
         mlp_norm=norm(names.mlp_norm),
-        gate_up=reader.linear(
-            mlp, _side_by_side(names.gate_up, [spec.intermediate_size] * 2), width
-        ),
-        down=reader.linear(mlp, {"down_proj": width}, spec.intermediate_size),
+        gate_up=gate_up,
+        down=down,
         query_norm=head_norm("q_norm", query),
         key_norm=head_norm("k_norm", key),
         attention_output_norm=norm(names.attention_output_norm),
         mlp_output_norm=norm(names.mlp_output_norm),
+        down_norms=down.weight.float().norm(dim=1),
     )
 
 
 def _side_by_side(names: tuple[str, ...], sizes: list[int]) -> dict[str, int]:
     """Outputs of the matrices; one name is of all of them."""
     return {names[0]: sum(sizes)} if len(names) == 1 else dict(zip(names, sizes, strict=True))
-
-
-def _place_layer(layer: LayerWeights, to_device: Callable[[Tensor], Tensor]) -> LayerWeights:
-    placed: dict[str, Any] = {}
-    for item in dataclasses.fields(layer):
-        value = getattr(layer, item.name)
-        if isinstance(value, Linear):
-            linear = _placed(value, to_device)
-            # ZeroGPU's stand-in for a GPU: device says cuda, is_cuda says no.
-            skips = item.name in ("gate_up", "down") and linear.weight.device.type == "cuda"
-            placed[item.name] = in_channel_major(linear) if skips else linear
-        else:
-            placed[item.name] = None if value is None else to_device(value)
-    placed["down_norms"] = placed["down"].weight.float().norm(dim=1)
-    return LayerWeights(**placed)
-
-
-def _each_linear(layer: LayerWeights, change: Callable[[Linear], Linear]) -> LayerWeights:
-    linears: dict[str, Any] = {
-        item.name: change(value)
-        for item in dataclasses.fields(layer)
-        if isinstance(value := getattr(layer, item.name), Linear)
-    }
-    return dataclasses.replace(layer, **linears)
-
-
-def _placed(linear: Linear, to_device: Callable[[Tensor], Tensor]) -> Linear:
-    bias = None if linear.bias is None else to_device(linear.bias)
-    return Linear(to_device(linear.weight), bias, blocks=linear.blocks)
 
 
 def _refuse_leftovers(names: set[str]) -> None:

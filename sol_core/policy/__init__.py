@@ -1,9 +1,5 @@
-"""Policies: the network that picks each step's action, its prices, its scheduler.
-
-Names that need torch are imported on first use: the page lists policies without it.
-Folders, archives and the Hub are in ``sol_core.policy.files``; training is in
-``sol_core.training``.
-"""
+"""Policies: the network, its prices, its scheduler. Names that need torch are imported on first
+use."""
 
 from typing import TYPE_CHECKING, Any
 

@@ -1,18 +1,15 @@
 """One price on bytes over attention and MLP: how a policy spends a share of the dense bytes.
 
-The schedule of least total damage among those of a given mean share takes, at every step and on
-both axes, the level of least ``damage + price · bytes``, with one price for all (Lagrange), so
-that bytes move between the axes and from token to token. What a level costs on average after a
-context is measured (``sol_core/budgets``); the policy's network says by what factor this step's
-damage differs. The price of a share is read off states that calibration kept.
+The schedule of least damage takes, at every step and on both axes, the level of least ``damage +
+price · bytes`` (Lagrange). What a level costs on average is measured (``sol_core/budgets``); the
+network says by what factor this step differs. The price of a share is read off kept states.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,14 +41,8 @@ _NO_DAMAGE = 1e-9  # nats, of a level that costs nothing: its logarithm is taken
 class SampleStates:
     """Sensitivity and slope of both axes that a network said in a policy's own episodes.
 
-    A network sees how damaged the state before it is, and says more damage and less slope after
-    compressed steps. That is the same whatever this token needs, so what an episode's history
-    explains is fitted and taken off. The rest is trusted as far as damage followed it.
-
-    Attributes:
-        history: [features][axes][2], the fit of sensitivity and slope to ``history_features``.
-        shapes: [contexts][states][axes][2], sensitivity and slope of log damage over the levels,
-            beyond that fit.
+    After compressed steps a network says more damage, whatever this token needs: what an episode's
+    history explains is fitted and taken off, the rest trusted as far as damage followed it.
     """
 
     history: tuple[tuple[tuple[float, ...], ...], ...]
@@ -73,22 +64,14 @@ class SampleStates:
 
     @staticmethod
     def of(
-        shapes: Floats,
-        spends: Floats,
-        contexts: Floats,
-        damages: Floats,
-        log_damages: LogDamages,
+        shapes: Floats,  # [E, T, axes, 2], what the network said
+        spends: Floats,  # [E, T, axes], what was taken then, shares of dense
+        contexts: Floats,  # [E], tokens before each episode
+        damages: Floats,  # [E, T], KL to the dense step, nats
+        log_damages: LogDamages,  # of those levels, from shapes: [E, T, axes, 2] → [E, T]
         texts: int = 1,
     ) -> SampleStates:
-        """Fit the history of some episodes, and keep states of each context.
-
-        Args:
-            shapes: [E, T, axes, 2], what the network said.
-            spends: [E, T, axes], what was taken then, shares of dense.
-            contexts: [E], tokens before each episode.
-            damages: [E, T], KL to the dense step, nats.
-            log_damages: of those levels, from shapes: [E, T, axes, 2] → [E, T].
-        """
+        """Fit the history of some episodes, and keep states of each context."""
         steps = shapes.shape[1]
         before = np.cumsum(spends, 1) - spends
         means = np.concatenate(
@@ -127,14 +110,6 @@ class SampleStates:
             "contexts": at,
             "shapes": kept,
         }
-        return SampleStates.from_dict(record)
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @staticmethod
-    def from_dict(record: Any) -> SampleStates:
-        """Raises: ConfigError when the record is none."""
         return from_json(SampleStates, record, "sample states")
 
     def near(self, context: int) -> Floats:
@@ -152,12 +127,7 @@ def _fit(features: Floats, wanted: Floats) -> Floats:
 
 
 def history_features(place: int, means: Floats, contexts: Floats) -> Floats:
-    """An episode so far: [R, features].
-
-    Args:
-        means: [R, axes], mean spend of the steps before, shares of dense; 1 at the start.
-        contexts: [R], tokens before the episode.
-    """
+    """An episode so far: [R, features]; contexts: [R], tokens before the episode."""
     first = 1 / (place + 1)
     # Of a few rows, in plain numbers: six operations of arrays took five times as long.
     return np.array(
@@ -170,13 +140,7 @@ def history_features(place: int, means: Floats, contexts: Floats) -> Floats:
 
 @dataclass(frozen=True, slots=True)
 class _Terms:
-    """Costs of the levels of both axes after a context; a short axis is padded with infinity.
-
-    Attributes:
-        log_means: [axes, L], log of the measured mean damage beyond the floor, over the sample
-            states' mean factor.
-        shares, log_prices: ascending shares of the dense bytes, and the prices that lead there.
-    """
+    """Costs of the levels of both axes after a context; a short axis is padded with infinity."""
 
     log_means: Floats
     bytes_read: Floats  # [axes, L], beyond a dense step's, as shares of it: 0 and below
@@ -185,12 +149,7 @@ class _Terms:
 
 
 class BytePrices:
-    """Chooses levels of attention and MLP at one price on bytes.
-
-    Args:
-        grid: of the policy; its levels must all be measured (``fits``).
-        sharpness: [axes], its logits per unit of cost.
-    """
+    """Chooses levels of attention and MLP at one price on bytes."""
 
     def __init__(
         self, grid: ActionGrid, mixes: MixTable, states: SampleStates, sharpness: Floats
@@ -215,11 +174,7 @@ class BytePrices:
     def terms(
         self, features: Floats, shares: Sequence[float], contexts: Sequence[int]
     ) -> ByteTerms:
-        """Terms of a step's choices, besides what the network says.
-
-        Args:
-            features: [R, features], see ``history_features``.
-        """
+        """Terms of a step's choices, besides what the network says."""
         known = [self._at(context) for context in contexts]
         prices = [
             math.exp(np.interp(share, terms.shares, terms.log_prices))

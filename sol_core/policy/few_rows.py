@@ -20,7 +20,7 @@ from sol_core.policy.policy import Policy, StepInputs, fits_float16
 from sol_core.policy.prices import PriceRule
 
 if TYPE_CHECKING:
-    from kernels.policy_step.cpu import DamageHeads, Encoder, Prices
+    from kernels.policy_step.cpu import DamageHeads, Encoder
 
 
 class StepState(NamedTuple):
@@ -36,11 +36,7 @@ class StepState(NamedTuple):
 
 
 class FewRowPolicy:
-    """``Policy.logits`` step by step for R rows, with the episode's memory inside.
-
-    Weights that training changes in place and prices that are measured again count from the
-    next episode on.
-    """
+    """``Policy.logits`` step by step for R rows, with the episode's memory inside."""
 
     def __init__(
         self, policy: Policy, network: DamageNetwork, kernel: Callable[..., None], num_rows: int
@@ -71,11 +67,7 @@ class FewRowPolicy:
     def step(
         self, observation: StepObservation, state: StepState, step: int
     ) -> tuple[StepInputs, Tensor, Tensor]:
-        """An episode's step; steps come in order.
-
-        Returns: what was seen, T = 1; logits [R, 3, levels of the longest axis]; the most probable
-            levels [R, 3].
-        """
+        """An episode's step; steps come in order. Returns: what was seen, T = 1."""
         layout, num_rows = self._policy.info.layout, observation.tokens.shape[0]
 
         def part(values: Tensor | None, width: int) -> Any:
@@ -141,11 +133,13 @@ class FewRowPolicy:
 
     def _take_over(self) -> None:
         """Encoder, heads and prices as the kernel takes them, as they are now."""
+        from kernels.policy_step.cpu import Prices
+
         version = sum(parameter._version for parameter in self._parameters)
         if version != self._version or self._policy.rule is not self._rule:
             self._version, self._rule = version, self._policy.rule
             encoder, self._arrays = _encoder(self._source)
-            self._network = encoder, _heads(self._source), _prices(self._rule)
+            self._network = encoder, _heads(self._source), Prices(*self._rule.arrays())
 
 
 def _encoder(network: DamageNetwork) -> tuple[Encoder, list[Any]]:
@@ -181,22 +175,12 @@ def _narrowed(weights: Sequence[Tensor]) -> list[Tensor]:
     return [weight.detach().half() for weight in weights] if exact else list(weights)
 
 
-def _pair(module: nn.Linear) -> tuple[Any, Any]:
-    return as_array(module.weight), as_array(module.bias)
-
-
 def _heads(network: DamageNetwork) -> DamageHeads:
     from kernels.policy_step.cpu import DamageHeads
 
     return DamageHeads(
-        tuple(_pair(head) for head in network.linears),
+        tuple((as_array(head.weight), as_array(head.bias)) for head in network.linears),
         tuple(as_array(base) for base in network.base),
         tuple(as_array(place) for place in network.places),
         as_array(network.log_sharpness),
     )
-
-
-def _prices(rule: PriceRule) -> Prices:
-    from kernels.policy_step.cpu import Prices
-
-    return Prices(*rule.arrays())

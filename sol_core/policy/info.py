@@ -1,9 +1,4 @@
-"""Kind, shape and model of a policy, as its config.json says. Read without torch.
-
-The default network is ours: a state encoder that predicts the damage of every level, per axis.
-``network="joint"`` is the network of the paper's authors (SOL, arXiv:2605.10875), kept for
-comparison.
-"""
+"""Kind, shape and model of a policy, as its config.json says. Read without torch."""
 
 from __future__ import annotations
 
@@ -14,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from sol_core.actions import AXES, ActionGrid, by_need, record_of
 from sol_core.errors import ConfigError, PolicyError
-from sol_core.fields import MAX_WHOLE, Range, Rules, check_fields, from_json, setting
+from sol_core.fields import MAX_WHOLE, Range, Rules, check_fields, configuration, from_json, setting
 from sol_core.files.places import read_regular, why_not_parsed
 
 if TYPE_CHECKING:
@@ -38,19 +33,10 @@ _BESIDE = ("schema", "weights_sha256", "prices", "correction", "states")
 NUM_SCALARS = 4  # entropy, surprisal, log cached tokens, whether there is a state
 
 
+@configuration
 @dataclass(frozen=True, slots=True)
 class PolicyConfig:
-    """The policy network.
-
-    Attributes:
-        network: factored (predicted damage per axis and level, bought at a price) or joint (the
-            authors': one head over all actions).
-        width: hidden width of the encoder.
-        num_heads: attention heads of its causal block; must divide width.
-        dropout: share of units dropped while it is trained.
-        concentration: it also sees attention concentration, for which steps that read all pages
-            score them: 0.3 ms of a step and 4 % of its bytes at 2,000 tokens.
-    """
+    """The policy network."""
 
     network: NetworkName = setting(
         "factored", "factored: damage per axis (ours); joint: the paper's network"
@@ -76,8 +62,7 @@ class PolicyConfig:
 
 @dataclass(frozen=True, slots=True)
 class InputLayout:
-    """Sizes of the groups of an input row: hidden, middle × 2, concentration (of ``num_layers``; 0
-    for none), scalars, the previous action."""
+    """Sizes of an input row: hidden, middle × 2, concentration, scalars, the previous action."""
 
     hidden_size: Annotated[int, Range(1, 1_000_000)]
     num_layers: Annotated[int, Range(0, 10_000)]
@@ -104,21 +89,15 @@ _RULES = Rules(partial=frozenset({ActionGrid, PolicyConfig, InputLayout}))
 
 @dataclass(frozen=True, slots=True)
 class PolicyInfo:
-    """Contents of a policy folder's config.json.
-
-    Attributes:
-        model, fingerprint: of the language model it was trained on; it works with no other.
-        episode_steps: steps per episode; its state restarts there.
-        summary: measured numbers and counts of its training, JSON-ready.
-    """
+    """Contents of a policy folder's config.json."""
 
     name: str  # the policy's own name
-    model: str
+    model: str  # model, fingerprint: of the language model it was trained on
     fingerprint: str
     grid: ActionGrid  # levels, quantisation site and page size it chooses from
     config: PolicyConfig
     layout: InputLayout  # sizes of its inputs
-    episode_steps: Annotated[int, Range(1, MAX_POLICY_STEPS)] = 16
+    episode_steps: Annotated[int, Range(1, MAX_POLICY_STEPS)] = 16  # steps per episode
     corpus_fingerprint: str = ""  # of the text it was trained on
     created: str = ""  # ISO 8601, UTC
     summary: dict[str, Any] = field(default_factory=dict)

@@ -1,17 +1,9 @@
-"""The policy networks, and their inputs before a step as one row of numbers (METHOD).
+"""The policy networks, and their inputs before a step as one row of numbers.
 
-From the previous step: last hidden state, two middle hidden states, attention
-concentration, entropy, how surprising the token now fed was. Besides: the number of cached
-tokens, the previous action, and the embedding of the token, which is looked up when the row
-is used so that stored rows stay small.
-
-``DamageNetwork`` (ours) predicts how much each level of each axis would cost in KL to the dense
-step; a price per axis then turns predictions into choices (``prices.py``). Damage is additive over
-the axes to a good approximation (docs/results.md), so a head per axis suffices, and each head is
-two numbers: how sensitive this step is, and how steeply that falls with the level.
-
-``JointNetwork`` is the network of the authors of SOL (arXiv:2605.10875): its inputs only, learned
-positions, one head over all joint actions and a budget MLP, kept for comparison.
+``DamageNetwork`` (ours) predicts what each level of each axis would cost in KL to the dense step:
+how sensitive this step is, and how steeply that falls with the level. Damage is additive over the
+axes to a good approximation (docs/results.md), so a head per axis suffices. ``JointNetwork`` is
+that of the authors of SOL (arXiv:2605.10875).
 """
 
 from __future__ import annotations
@@ -40,12 +32,7 @@ def observed_by(layout: InputLayout) -> Observe:
 def observation_row(
     observation: StepObservation, previous_action: Tensor, layout: InputLayout
 ) -> Tensor:
-    """The rows of one step.
-
-    Args:
-        previous_action: [R, axes], shares of dense; ones at the start of an episode.
-    Returns: [R, layout.width] fp32; zeros where there is nothing to observe.
-    """
+    """The rows of one step. Returns: [R, layout.width] fp32."""
     num_rows = observation.tokens.shape[0]
     device = observation.tokens.device
 
@@ -71,14 +58,7 @@ def observation_row(
 
 
 def kept_rows(rows: Tensor, layout: InputLayout) -> Tensor:
-    """Rows in fp16, to be kept.
-
-    A state that goes beyond fp16 (Gemma 3's middle states reach 100,000) is halved until it does
-    not: networks normalise every state, and do not see it.
-
-    Args:
-        rows: [..., layout.width] fp32.
-    """
+    """Rows in fp16; states beyond it (Gemma 3: 100,000) are halved, as networks normalise them."""
     states, rest = layout.split(rows)
     largest = states.abs().amax(-1, keepdim=True)
     halvings = (largest / _MAX_KEPT).clamp(min=1.0).log2().ceil()
@@ -110,12 +90,7 @@ class CausalEncoder(nn.Module):
         self.dropout = config.dropout
 
     def mix(self, encoded: Tensor, cache: Tensor | None) -> tuple[Tensor, Tensor]:
-        """The block: [N, T, width] → the same, and the cache that includes these steps.
-
-        Args:
-            cache: keys and values of the t steps before, [2, N, heads, t, width / heads];
-                None at the start.
-        """
+        """The block: [N, T, width] → the same, and the cache that includes these steps."""
         mixed, cache = self._attend(self.attention_norm(encoded), cache)
         encoded = encoded + self._drop(mixed)
         inner = F.gelu(self.mlp_in(self.mlp_norm(encoded)))
@@ -159,12 +134,7 @@ class StateEncoder(CausalEncoder):
     def forward(
         self, rows: Tensor, embedding: Tensor, cache: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Encode T more steps of N episodes.
-
-        Args:
-            rows: [N, T, layout.width].
-            embedding: [N, T, C] of the tokens about to be fed.
-        """
+        """Encode T more steps of N episodes; rows: [N, T, layout.width]."""
         states, rest = self.layout.split(rows.float())
         size = (self.layout.hidden_size,)
         # Scales differ by 100 between the states: each is normalised on its own.
@@ -195,12 +165,7 @@ class PaperEncoder(CausalEncoder):
     def forward(
         self, rows: Tensor, embedding: Tensor, cache: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Encode T more steps of N episodes.
-
-        Args:
-            rows: [N, T, layout.width + 2 + 2 · axes].
-            embedding: [N, T, C] of the tokens about to be fed.
-        """
+        """Encode T more steps of N episodes; rows: [N, T, layout.width + 2 + 2 · axes]."""
         states, rest = self.layout.split(rows.float())
         size = (self.layout.hidden_size,)
         hidden, fed = F.layer_norm(states[..., 0, :], size), F.layer_norm(embedding.float(), size)
@@ -211,12 +176,7 @@ class PaperEncoder(CausalEncoder):
 
 
 class DamageNetwork(nn.Module):
-    """Predicted log KL of every level, per axis.
-
-    ``log damage[l] = base[l] + sensitivity + slope · u[l]``, u the level scaled to ±½. The
-    base starts from the curve that single steps of a small model showed, so that the
-    untrained policy is static allocation.
-    """
+    """Predicted log KL per axis and level: ``base[l] + sensitivity + slope · u[l]``, u in ±½."""
 
     padded: Tensor
 
@@ -254,11 +214,7 @@ class DamageNetwork(nn.Module):
     def forward(
         self, rows: Tensor, embedding: Tensor, cache: Tensor | None = None
     ) -> tuple[list[Tensor], Tensor, Tensor]:
-        """Predict T steps of N episodes; see StateEncoder for the arguments.
-
-        Returns: log damage [N, T, levels] per axis, nats; log(0.1 + entropy) of the dense
-            step [N, T]; the cache.
-        """
+        """Predict T steps of N episodes; see StateEncoder for the arguments."""
         encoded, cache = self.encoder(rows, embedding, cache)
         padded = self.log_damages(self.shapes(encoded))
         damages = [padded[..., axis, : len(base)] for axis, base in enumerate(self.base)]
@@ -308,12 +264,7 @@ class JointNetwork(nn.Module):
     def forward(
         self, rows: Tensor, embedding: Tensor, budget: Tensor, cache: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Logits [N, T, A]; the levels of the last axis follow one another.
-
-        Args:
-            budget: [N, T, 2 + 2 · axes]: progress, controllable, targets, deviations (shares of
-                dense).
-        """
+        """Logits [N, T, A]; the levels of the last axis follow one another."""
         encoded, cache = self.encoder(torch.cat((rows, budget), -1), embedding, cache)
         logits: Tensor = self.head(encoded) + self.budget(budget[..., 2 : 2 + len(AXES)])
         return logits, cache

@@ -24,21 +24,23 @@ from sol_core.policy.files.folder import (
     write_policy_files,
     write_policy_folder,
 )
-from sol_core.policy.files.locate import fetch_policy, shipped_for
+from sol_core.policy.files.locate import fetch_policy, hub_client, shipped_for
 from sol_core.policy.info import PolicyInfo
 from sol_core.policy.network import DamageNetwork, JointNetwork, level_values, observed_by
-from sol_core.policy.prices import AimCorrection, PriceRule, PriceTable, padded_levels
+from sol_core.policy.prices import (
+    NO_CORRECTION,
+    AimCorrection,
+    PriceRule,
+    PriceTable,
+    padded_levels,
+)
 
 if TYPE_CHECKING:
     from sol_core.models.loading import LanguageModel
 
 
 class StepInputs(NamedTuple):
-    """Inputs of T steps of N episodes.
-
-    Attributes:
-        budget: [N, T, 2 + 2 · axes], see ``network.JointNetwork``; [N, T, 0] for a DamageNetwork.
-    """
+    """Inputs of T steps of N episodes."""
 
     rows: Tensor  # [N, T, layout.width], see ``network.py``
     tokens: Tensor  # [N, T] int64, about to be fed
@@ -73,11 +75,10 @@ class Policy(
         network: DamageNetwork | JointNetwork,
         prices: Sequence[PriceTable],
         embedding: Tensor,
-        correction: AimCorrection | None = None,
+        correction: AimCorrection = NO_CORRECTION,
         states: SampleStates | None = None,
     ) -> None:
-        self.correction = AimCorrection() if correction is None else correction
-        self.states = states
+        self.correction, self.states = correction, states
         self.info, self.network, self.embedding = info, network, embedding
         device = embedding.device
         self.levels = [values.to(device) for values in level_values(info.grid)]
@@ -153,25 +154,15 @@ class Policy(
         return self.priced(self.network.log_damages(shapes), inputs.aims), cache
 
     def shapes(self, inputs: StepInputs, cache: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Sensitivity and slope of T steps of N episodes, [N, T, axes, 2], and the step cache.
-
-        Args:
-            inputs: of these steps.
-            cache: as of ``logits``.
-        """
+        """Sensitivity and slope of T steps of N episodes, [N, T, axes, 2], and the step cache."""
         network = self.network
         assert isinstance(network, DamageNetwork)
         encoded, cache = network.encoder(inputs.rows, self.embedding[inputs.tokens], cache)
         return network.shapes(encoded), cache
 
     def priced(self, log_damages: Tensor, aims: Tensor) -> Tensor:
-        """The logits of a DamageNetwork's predictions.
-
-        Args:
-            log_damages: [..., axes, levels of the longest].
-            aims: [..., axes].
-        Returns: like log_damages.
-        """
+        """Logits of predictions [..., axes, levels of the longest], at the prices of ``aims`` [...,
+        axes]."""
         network = self.network
         assert isinstance(network, DamageNetwork)
         return self.rule.logits(log_damages.exp(), aims, network.log_sharpness.exp())
@@ -184,23 +175,14 @@ class Policy(
         return network.log_sharpness.detach().exp().double().cpu().numpy()
 
     def per_head(self, values: Tensor) -> list[Tensor]:
-        """Take the heads apart.
-
-        Args:
-            values: [..., heads, levels] logits or probabilities.
-        Returns: [..., levels] of each head, without what a shorter axis lacks.
-        """
+        """Take [..., heads, levels] apart: [..., levels] of each head, without what a short axis
+        lacks."""
         if self.num_heads == 1:
             return [values[..., 0, :]]
         return [values[..., axis, : len(levels)] for axis, levels in enumerate(self.levels)]
 
     def axis_levels(self, choices: Tensor) -> Tensor:
-        """Levels that the heads' choices mean.
-
-        Args:
-            choices: [..., num_heads] int64.
-        Returns: [..., axes] int64, an index into each axis's levels.
-        """
+        """Level of each axis [..., axes] that the heads' choices [..., num_heads] int64 mean."""
         if self.num_heads == len(self.levels):
             return choices
         joint, places = choices[..., 0], []
@@ -210,20 +192,12 @@ class Policy(
         return torch.stack(places[::-1], -1)
 
     def spends(self, levels: Tensor) -> Tensor:
-        """Spend of some levels.
-
-        Args:
-            levels: [..., axes] int64, an index into each axis's levels.
-        Returns: [..., axes] fp32, shares of dense.
-        """
+        """Spends [..., axes] fp32, shares of dense, of levels [..., axes] int64."""
         return self._level_table[self._axes, levels]
 
     def actions(self, levels: Tensor) -> list[Action]:
-        """The action of every row; each is made once, for checks take time.
-
-        Args:
-            levels: [R, axes] int64, an index into each axis's levels.
-        """
+        """The action of every row of levels [R, axes] int64; each is made once, for checks take
+        time."""
         actions = []
         for key in map(tuple, levels.tolist()):
             if key not in self._actions:
@@ -275,6 +249,27 @@ class Policy(
             )
         return cast(Self, load_policy(folder, model, grid=grid))
 
+    def save_pretrained(self, save_directory: str | Path, **options: Any) -> str | None:
+        """Write the policy's files into a folder; options are the Hub's mixin's.
+
+        Raises: PolicyError when no folder can be made there; OSError when the disk is full.
+        """
+        try:
+            Path(save_directory).mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError, PermissionError) as error:
+            raise PolicyError(
+                f"cannot make the folder {save_directory}: {error.strerror}"
+            ) from error
+        return super().save_pretrained(save_directory, **options)
+
+    def push_to_hub(self, repo_id: str, **options: Any) -> str:
+        """Publish the policy on the Hub; options are the Hub's mixin's.
+
+        Raises: DownloadError when the Hub refuses it or is not reached.
+        """
+        with hub_client(repo_id, options.get("token")):
+            return super().push_to_hub(repo_id, **options)
+
     def _save_pretrained(self, save_directory: Path) -> None:
         """The mixin's hook."""
         write_policy_files(self.parts, save_directory)
@@ -288,21 +283,12 @@ class Policy(
         )
 
     def check_grid(self, grid: ActionGrid) -> None:
-        """Hold the policy to a grid.
-
-        Args:
-            grid: levels, site and mechanisms in use.
-        Raises: PolicyError when it chooses from other levels, or was made for other mechanisms.
-        """
+        """Raises: PolicyError for a grid of other levels, or of other mechanisms than it was made
+        for."""
         self.info.check_grid(grid)
 
     def check_model(self, fingerprint: str) -> None:
-        """Hold the policy to a model.
-
-        Args:
-            fingerprint: of the model in use.
-        Raises: PolicyError when it was trained for another one.
-        """
+        """Raises: PolicyError for the fingerprint of another model than its own."""
         if fingerprint != self.info.fingerprint:
             raise PolicyError(
                 f"policy {self.info.name!r} was trained for {self.info.model} "
@@ -323,13 +309,7 @@ def budget_shares(budgets: Sequence[Budget]) -> Tensor:
 
 
 def load_policy(folder: Path, model: LanguageModel, *, grid: ActionGrid | None = None) -> Policy:
-    """Load a policy for a model.
-
-    Args:
-        folder: the shipped policy's stands for one for each named grid: that of ``grid`` is taken.
-        grid: the levels and mechanisms in use; None accepts the policy's own.
-    Raises: PolicyError when the folder is damaged, or made for another model or grid.
-    """
+    """Load a policy for a model."""
     parts = read_policy_folder(shipped_for(folder, grid))
     info, network, prices, correction, states = parts
     policy = Policy(info, network, prices, model.lm.weights.embedding, correction, states)

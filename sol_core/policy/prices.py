@@ -1,17 +1,9 @@
 """A price per axis, and aims that are corrected: predicted damage meets any budget.
 
-For damage that is separable over steps and axes, the schedule of least total damage among
-those of a given mean spend chooses, at every step, the level of least
-``damage + price · level``, with one price per axis (Lagrange). The price of a budget is
-read off a table: on sample states, the mean spend that each price leads to. ``PriceRule`` takes all
-axes at once: a decode step asks it for a single row, where each tensor operation costs as much as
-its work on a hundred rows would.
-
-The states that a policy meets depend on what it is asked for: little asked of the channels leaves
-damaged states, on which attention looks more urgent and gets more than was asked. They depend on
-the context's length as well: the more pages there are, the less dropping a share of them hurts. The
-gap is regular in the targets and in that length, so ``AimCorrection`` is fitted on the policy's own
-rollouts and takes it off beforehand (docs/results.md has the numbers).
+The schedule of least damage of a given mean spend chooses, at every step, the level of least
+``damage + price · level`` (Lagrange); a table has the mean spend that each price leads to. Little
+asked of the channels leaves damaged states, on which attention gets more than was asked, the less
+the longer the context: ``AimCorrection`` takes that off beforehand (docs/results.md).
 """
 
 from __future__ import annotations
@@ -19,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -29,7 +21,6 @@ from torch.nn.utils.rnn import pad_sequence
 
 from kernels.policy_step import NEVER
 from sol_core.actions import AXES
-from sol_core.fields import from_json
 
 NUM_PRICES = 161
 LOG_PRICE_RANGE = (-14.0, 5.0)
@@ -42,11 +33,7 @@ MAX_GAP = 0.15  # share of dense; beyond it something else is wrong than the pri
 
 @dataclass(frozen=True)
 class PriceTable:
-    """Mean spend (share of dense) against log price (nats per unit of spend), one axis.
-
-    A measured table holds what its JSON holds, so training that goes on from a checkpoint and
-    anyone who loads the policy choose by the same prices to the last bit.
-    """
+    """Mean spend (share of dense) against log price, one axis; rounded as its JSON is."""
 
     log_prices: tuple[float, ...]  # ascending
     spends: tuple[float, ...]  # falling, as long
@@ -57,12 +44,7 @@ class PriceTable:
 
     @staticmethod
     def measure(damages: Tensor, levels: Tensor) -> PriceTable:
-        """Tabulate sample states.
-
-        Args:
-            damages: [M, levels], nats, of M states.
-            levels: [levels] ascending, shares of dense.
-        """
+        """Tabulate sample states; damages: [M, levels], nats, of M states."""
         log_prices = torch.linspace(*LOG_PRICE_RANGE, NUM_PRICES, dtype=torch.float64)
         damages, levels = falling(damages).double(), levels.double()
         spends = [
@@ -70,14 +52,6 @@ class PriceTable:
             for price in log_prices.exp()
         ]
         return PriceTable(tuple(round(value, 6) for value in log_prices.tolist()), tuple(spends))
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @staticmethod
-    def from_dict(record: Any) -> PriceTable:
-        """Raises: ConfigError when the record is not a table."""
-        return from_json(PriceTable, record, "a price table")
 
 
 def falling(damages: Tensor) -> Tensor:
@@ -92,14 +66,8 @@ def choose_levels(damages: Tensor, levels: Tensor, prices: Tensor | float) -> Te
 
 
 def aim_for(targets: Tensor, excess: Tensor, shares: Tensor, ends: tuple[Tensor, Tensor]) -> Tensor:
-    """The mean spend to aim for now: what was asked, less a share of what was spent beyond it.
-
-    Args:
-        targets: [..., axes], requested mean.
-        excess: [..., axes], spend so far minus target, summed over the steps.
-        shares: [..., axes], of the excess that a step compensates.
-        ends: [axes] each, the axes' lowest and highest levels; the aim is clipped to them.
-    """
+    """The mean to aim for [..., axes]: the target less a share of the excess, within the axes'
+    ends."""
     return (targets - excess * shares).clamp(*ends)
 
 
@@ -109,11 +77,7 @@ def padded_levels(levels: Sequence[Tensor]) -> Tensor:
 
 
 class PriceRule:
-    """Prices and levels of some axes, as tensors.
-
-    Args:
-        levels: of each axis, ascending, shares of dense.
-    """
+    """Prices and levels of some axes, as tensors."""
 
     def __init__(self, levels: Sequence[Tensor], tables: Sequence[PriceTable]) -> None:
         self._levels = padded_levels(levels)
@@ -137,12 +101,7 @@ class PriceRule:
         )
 
     def price(self, aims: Tensor) -> Tensor:
-        """Prices that make the mean spend meet each aim, by interpolation.
-
-        Args:
-            aims: [..., axes], shares of dense.
-        Returns: the same shape, nats per unit of spend.
-        """
+        """Prices, nats per unit of spend, at which the mean spend meets each aim [..., axes]."""
         places = self._starts - aims.detach().cpu().numpy()
         log_prices = np.interp(places, self._places, self._log_prices)
         return torch.from_numpy(np.exp(log_prices).astype(np.float32)).to(aims.device)
@@ -154,13 +113,7 @@ class PriceRule:
         return (*costs, *self._ends, self._starts, self._places, self._log_prices)
 
     def logits(self, damages: Tensor, aims: Tensor, sharpness: Tensor) -> Tensor:
-        """Unnormalised log probabilities; the greatest is the choice at the aims' prices.
-
-        Args:
-            damages: [..., axes, levels], nats, padded with the last level's.
-            aims: [..., axes], shares of dense.
-            sharpness: [axes], logits per unit of spend.
-        """
+        """Unnormalised log probabilities; the greatest is the choice at the aims' prices."""
         # In units of spend, so that how sure a choice is does not depend on the budget.
         cost = falling(damages) / self.price(aims)[..., None] + self._levels
         known, (lowest, highest) = aims.detach().cpu().numpy(), self._ends
@@ -174,16 +127,9 @@ class PriceRule:
 
 @dataclass(frozen=True, slots=True)
 class AimCorrection:
-    """A quadratic of the targets per axis, which vanishes where the axis ends.
+    """A quadratic of the targets per axis, which vanishes where the axis ends."""
 
-    Attributes:
-        lows, highs: each axis' first and last level, shares of dense.
-        weights: per axis, of the terms 1, z_i, z_i·z_j, x, x·z_i with z_i and x in [−1, 1];
-            none: no correction.
-        contexts: shortest and longest context it was fitted on, tokens; others count as these.
-    """
-
-    lows: tuple[float, ...] = ()
+    lows: tuple[float, ...] = ()  # lows, highs: each axis' first and last level, shares of dense
     highs: tuple[float, ...] = ()
     weights: tuple[tuple[float, ...], ...] = ()
     contexts: tuple[float, ...] = (1.0, 1.0)
@@ -203,12 +149,7 @@ class AimCorrection:
     def fit(
         targets: Tensor, spends: Tensor, contexts: Tensor, levels: list[Tensor]
     ) -> AimCorrection:
-        """Least squares with a pull towards no correction.
-
-        Args:
-            targets, spends: [M, axes], asked and spent means of M episodes, shares of dense.
-            contexts: [M], tokens before each episode.
-        """
+        """Least squares with a pull towards no correction."""
         empty = AimCorrection(
             tuple(float(values[0]) for values in levels),
             tuple(float(values[-1]) for values in levels),
@@ -225,12 +166,7 @@ class AimCorrection:
         return dataclasses.replace(empty, weights=tuple(weights))
 
     def aims(self, targets: Tensor, contexts: Tensor) -> Tensor:
-        """Means to aim for [R, axes], within each axis.
-
-        Args:
-            targets: [R, axes].
-            contexts: [R], tokens before the episode.
-        """
+        """Means to aim for [R, axes], within each axis; targets: [R, axes]."""
         if not self.weights:
             return targets
         flat = targets.double().cpu()
@@ -240,16 +176,6 @@ class AimCorrection:
         gaps = (_room(places) * (terms @ weights.T)).clamp(-MAX_GAP, MAX_GAP)
         low, high = torch.tensor(self.lows).double(), torch.tensor(self.highs).double()
         return (flat - gaps).clamp(low, high).float().to(targets.device)
-
-    def to_dict(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
-
-    @staticmethod
-    def from_dict(record: dict[str, Any] | None) -> AimCorrection:
-        """None is no correction: policies of before it, runs that are not calibrated yet."""
-        if record is None:
-            return AimCorrection()
-        return from_json(AimCorrection, record, "a correction of aims")
 
     def _places(self, targets: Tensor) -> Tensor:
         """Each target's place on its axis, −1 to 1; 0 on an axis of a single level."""
@@ -262,6 +188,9 @@ class AimCorrection:
         low, high = (math.log(max(1.0, tokens)) for tokens in self.contexts)
         place = (contexts.double().cpu().clamp(min=1).log() - low) / max(high - low, 1e-6)
         return (2 * place - 1).clamp(-1, 1)
+
+
+NO_CORRECTION = AimCorrection()
 
 
 def _room(place: Tensor) -> Tensor:

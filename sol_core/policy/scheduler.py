@@ -31,11 +31,7 @@ SLACK = 0.25  # dense steps
 
 
 class ByteBudgets:
-    """Prices the levels of attention and MLP for R rows, and keeps their mean shares.
-
-    Args:
-        shares: asked of each row, the policy's own bytes included.
-    """
+    """Prices the levels of attention and MLP for R rows, and keeps their mean shares."""
 
     def __init__(self, policy: Policy, shares: Sequence[float], mixes: MixTable) -> None:
         assert policy.states is not None
@@ -134,11 +130,7 @@ def mean_entropy(heads: Sequence[Tensor]) -> Tensor:
 
 
 def feedback_shares(contexts: Tensor) -> Tensor:
-    """Share of the overspending that each step of an episode compensates: [R, axes].
-
-    Args:
-        contexts: tokens before the episode, [R].
-    """
+    """Share of the overspending that each step of an episode compensates: [R, axes]."""
     shares = torch.full((contexts.shape[0], len(AXES)), 1 / FEEDBACK_STEPS)
     steps = FEEDBACK_STEPS * (contexts / LONG_CONTEXT).square()
     shares[:, 0] = 1 / steps.clamp(FEWEST_STEPS, FEEDBACK_STEPS)  # of attention
@@ -148,14 +140,8 @@ def feedback_shares(contexts: Tensor) -> Tensor:
 class PolicyScheduler:
     """A policy's actions for R rows, each with a budget of its own.
 
-    Args:
-        budgets: R requested means.
-        generator: draws actions; None takes the most probable ones (greedy).
-        temperature: of the draws.
-        keep_steps: keep every StepChoice in ``steps`` instead of the last one only.
-        mixes: of the model, for budgets of bytes. With a policy that has states, attention and
-            MLP are chosen at one price on bytes; of another, each episode aims at the mean of
-            the mixes that meet the share at its context.
+    Budgets of bytes need ``mixes``: a policy with states chooses attention and MLP at one price on
+    bytes, another aims at the mean of the mixes that meet the share.
     """
 
     def __init__(

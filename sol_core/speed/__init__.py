@@ -1,5 +1,1 @@
-"""The measurements of ``bench``.
-
-Ratios come from one run on one machine. Accuracy is measured in ``sol_core.evaluation`` and
-``sol_core.tasks``.
-"""
+"""The measurements of ``bench``."""

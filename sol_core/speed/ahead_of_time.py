@@ -1,10 +1,7 @@
 """Compiles every Triton kernel as it ships, for GPUs that need not be there.
 
-``python -m sol_core.speed.ahead_of_time`` launches each operation for every shipped combination
-of sizes and dtypes without running it, compiles what would have been launched to machine
-code, and prints what the binaries need as one JSON list: registers a thread, bytes of
-spilled registers (0, or a kernel waits for memory it should not touch), and shared
-memory. It must run in a process of its own without TRITON_INTERPRET.
+``python -m sol_core.speed.ahead_of_time`` prints what the binaries need as one JSON list. It must
+run in a process of its own without TRITON_INTERPRET.
 """
 
 from __future__ import annotations
@@ -34,34 +31,20 @@ ARCHITECTURES = (80, 90, 100)  # those that are compiled unasked
 
 @dataclass(frozen=True, slots=True)
 class Binary:
-    """Compiled form of one kernel for one architecture.
+    """Compiled form of one kernel for one architecture."""
 
-    Attributes:
-        kernel: its name; ``variant`` tells its compile-time choices apart.
-        architecture: one of ``SHARED_LIMIT``.
-        registers: per thread. spills: bytes per thread. shared_bytes: per program.
-        num_warps: 32 threads each.
-        error: why it was not compiled, else empty.
-    """
-
-    kernel: str
+    kernel: str  # its name; ``variant`` tells its compile-time choices apart
     variant: str
-    architecture: int
-    registers: int
+    architecture: int  # one of ``SHARED_LIMIT``
+    registers: int  # per thread. spills: bytes per thread. shared_bytes: per program
     spills: int
     shared_bytes: int
-    num_warps: int
-    error: str = ""
+    num_warps: int  # 32 threads each
+    error: str = ""  # why it was not compiled, else empty
 
 
 def compile_in_child(architectures: Sequence[int] = ARCHITECTURES) -> list[Binary]:
-    """All binaries, made by a child process so that neither interpreter nor memory leak in.
-
-    Triton keeps them where ``TRITON_CACHE_DIR`` says, by the kernel's source, its compiler's
-    version and the target: a later call reads what did not change.
-
-    Raises: RuntimeError with the child's last words when it fails.
-    """
+    """All binaries, made by a child process so that neither interpreter nor memory leak in."""
     environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
     root = str(Path(__file__).resolve().parents[__name__.count(".")])
     environment["PYTHONPATH"] = os.pathsep.join(

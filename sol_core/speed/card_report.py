@@ -1,5 +1,4 @@
-"""``doctor --gpu``: what this card runs, in which way, and how fast, with a last line that says
-whether compressed steps pay on it."""
+"""``doctor --gpu``: what this card runs, how fast, and whether compressed steps pay on it."""
 
 from __future__ import annotations
 
@@ -7,104 +6,70 @@ import importlib.metadata
 import shutil
 import time
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
 from kernels.gpu.triton_support import OPERATIONS
-from sol_core.actions import DEFAULT_GRID, DENSE, GRIDS, Action
+from sol_core.actions import DEFAULT_GRID, DENSE, GRIDS, Action, Mechanisms
 from sol_core.errors import SolError
 from sol_core.models import FrozenLM
-from sol_core.models.card.self_test import CardReport, checked_card
+from sol_core.models.card.self_test import checked_card
 from sol_core.models.devices import pick_device, pick_dtype, why_no_gpu
 from sol_core.models.loading import load_language_model
 from sol_core.progress import Progress
 
 RIGHT, FALLBACKS, USE_CPU = 0, 1, 2  # exit status
 HALF = Action(0.5, 0.5)
-_CONTEXT, _WARM_UP, _STEPS = 1024, 8, 32
-
-
-class Card(Protocol):
-    """A card, or what stands in for one in tests."""
-
-    device: torch.device
-
-    def facts(self) -> dict[str, str]:
-        """Its name, and the versions of what drives it."""
-
-    def memory(self) -> tuple[int, int]:
-        """Bytes that are free, and all."""
-
-    def check(self, dtype: torch.dtype, data_dir: Path, report: Progress) -> CardReport:
-        """The result of its self-test."""
-
-    def wait(self) -> None:
-        """Wait until what was started is done."""
-
-
-class CudaCard:
-    """The first CUDA device."""
-
-    device = torch.device("cuda")
-
-    def facts(self) -> dict[str, str]:
-        """See ``Card``."""
-        driver = torch._C._cuda_getDriverVersion() if torch.version.cuda else 0  # type: ignore[attr-defined]  # a build with CUDA has it
-        major, minor = torch.cuda.get_device_capability()
-        return {
-            "card": f"{torch.cuda.get_device_name()} (compute capability {major}.{minor})",
-            "driver": f"for CUDA {driver // 1000}.{driver % 1000 // 10}",
-            "torch": f"{torch.__version__}, CUDA {torch.version.cuda}",
-            "triton": _version("triton"),
-            "compiler": shutil.which("gcc") or shutil.which("clang") or "none",
-        }
-
-    def memory(self) -> tuple[int, int]:
-        """See ``Card``."""
-        return torch.cuda.mem_get_info()
-
-    def check(self, dtype: torch.dtype, data_dir: Path, report: Progress) -> CardReport:
-        """See ``Card``."""
-        return checked_card(self.device, dtype, data_dir, report)
-
-    def wait(self) -> None:
-        """See ``Card``."""
-        torch.cuda.synchronize()
+_CONTEXT, WARM_UP, STEPS = 1024, 8, 32
 
 
 def card_report(
-    model: str, data_dir: Path, report: Progress, dtype: str = "auto", card: Card | None = None
+    model: str,
+    data_dir: Path,
+    report: Progress,
+    dtype: str = "auto",
+    device: torch.device | None = None,
 ) -> dict[str, Any]:
-    """Test, load, measure; JSON-ready.
-
-    Args:
-        card: None is the first CUDA device.
-    Returns: "status" (``RIGHT``, ``FALLBACKS`` or ``USE_CPU``), "gpu" (facts in the order in which
-        they are shown), "tokens_per_s" (dense, sparse, dense and sparse without graphs, and dense
-        on the CPU) and "verdict", the last line.
-    """
-    if card is None:
-        if pick_device("auto").type != "cuda":
+    """Test, load, measure, on the first CUDA device where none is named; JSON-ready."""
+    if device is None:
+        device = pick_device("auto")
+        if device.type != "cuda":
             reason = why_no_gpu() or "SOL_DEVICE names the CPU"
             return _use_cpu({"card": f"none: {reason}"}, reason)
-        card = CudaCard()
-    facts: dict[str, Any] = card.facts()
+    facts: dict[str, Any] = _facts()
     try:
-        return _measured(card, facts, model, data_dir, dtype, report)
+        return _measured(device, facts, model, data_dir, dtype, report)
     except SolError as error:
         return _use_cpu(facts, str(error))
 
 
+def _facts() -> dict[str, str]:
+    """The card's name, and the versions of what drives it."""
+    driver = torch._C._cuda_getDriverVersion() if torch.version.cuda else 0  # type: ignore[attr-defined]  # a build with CUDA has it
+    major, minor = torch.cuda.get_device_capability()
+    return {
+        "card": f"{torch.cuda.get_device_name()} (compute capability {major}.{minor})",
+        "driver": f"for CUDA {driver // 1000}.{driver % 1000 // 10}",
+        "torch": f"{torch.__version__}, CUDA {torch.version.cuda}",
+        "triton": _version("triton"),
+        "compiler": shutil.which("gcc") or shutil.which("clang") or "none",
+    }
+
+
 def _measured(
-    card: Card, facts: dict[str, Any], name: str, data_dir: Path, dtype: str, report: Progress
+    device: torch.device,
+    facts: dict[str, Any],
+    name: str,
+    data_dir: Path,
+    dtype: str,
+    report: Progress,
 ) -> dict[str, Any]:
-    free, total = card.memory()
-    checked = card.check(pick_dtype(dtype, card.device), data_dir, report)
+    free, total = torch.cuda.mem_get_info(device)
+    checked = checked_card(device, pick_dtype(dtype, device), data_dir, report)
     replaced = dict.fromkeys(OPERATIONS, checked.missing) if checked.missing else checked.replaced
-    device = str(card.device)
     model = load_language_model(
-        name, data_dir=data_dir, dtype=dtype, device=device, on_progress=report
+        name, data_dir=data_dir, dtype=dtype, device=str(device), on_progress=report
     )
     size = sum(matrix.weight.nbytes for matrix in model.lm.weights.matrices())
     facts |= {
@@ -116,9 +81,11 @@ def _measured(
         "notes": list(model.notes),
     }
     report("measuring", 0.9)
-    speeds = _speeds(model.lm, card)
+    how = GRIDS[DEFAULT_GRID].mechanisms
+    context = min(_CONTEXT, model.context_length - WARM_UP - STEPS)
+    speeds = step_rates(model.lm, how, context)
     on_cpu = load_language_model(name, data_dir=data_dir, device="cpu", on_progress=report)
-    speeds["cpu"] = _tokens_per_s(on_cpu.lm, DENSE, lambda: None)
+    speeds["cpu"] = _tokens_per_s(on_cpu.lm, DENSE, how, context)
     if speeds["cpu"] > speeds["dense"]:
         return _use_cpu(facts, "this machine's CPU is faster", speeds)
     ratio = speeds["sparse"] / speeds["dense"]
@@ -128,37 +95,37 @@ def _measured(
         "gpu": facts,
         "tokens_per_s": speeds,
         "verdict": f"Half of attention and MLP: {ratio:.2f} times the tokens/s of dense steps; "
-        f"compressing {pays} on this card after {_context(model.lm)} tokens.",
+        f"compressing {pays} on this card after {context} tokens.",
     }
 
 
-def _speeds(lm: FrozenLM, card: Card) -> dict[str, float]:
+def step_rates(lm: FrozenLM, how: Mechanisms, context: int) -> dict[str, float]:
+    """Steps per second: dense, sparse, and both without graphs ("_eager")."""
     graphs, speeds = lm.graphs, {}
     for suffix, used in (("", graphs), ("_eager", None)):
         lm.graphs = used
         for name, action in (("dense", DENSE), ("sparse", HALF)):
-            speeds[name + suffix] = _tokens_per_s(lm, action, card.wait)
+            speeds[name + suffix] = _tokens_per_s(lm, action, how, context)
     lm.graphs = graphs
     return speeds
 
 
-def _tokens_per_s(lm: FrozenLM, action: Action, wait: Any) -> float:
-    how, context = GRIDS[DEFAULT_GRID].mechanisms, _context(lm)
-    cache = lm.new_cache(1, context + _WARM_UP + _STEPS)
+def _tokens_per_s(lm: FrozenLM, action: Action, how: Mechanisms, context: int) -> float:
+    def wait() -> None:
+        if lm.device.type == "cuda":
+            torch.cuda.synchronize()
+
+    cache = lm.new_cache(1, context + WARM_UP + STEPS)
     tokens = torch.arange(context, device=lm.device)[None] % lm.spec.vocab_size
     lm.prefill(tokens, cache)
     began = 0.0
-    for step in range(_WARM_UP + _STEPS):
-        if step == _WARM_UP:
+    for step in range(WARM_UP + STEPS):
+        if step == WARM_UP:
             wait()
             began = time.perf_counter()
         lm.decode_step(tokens[0, :1], cache, action, mechanisms=how)
     wait()
-    return _STEPS / (time.perf_counter() - began)
-
-
-def _context(lm: FrozenLM) -> int:
-    return min(_CONTEXT, lm.spec.max_positions - _WARM_UP - _STEPS)
+    return STEPS / (time.perf_counter() - began)
 
 
 def _fit(size: int, free: int) -> str:

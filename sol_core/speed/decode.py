@@ -1,9 +1,6 @@
 """``bench decode``: single-stream tokens per second: ours, transformers', llama.cpp's, the floor.
 
-They never share a process: each loads torch and its thread pools in its own way, and the second
-one would pay for the first. Rounds alternate between a worker
-per contestant, so that a machine whose speed drifts slows both; medians are reported.
-Every ratio is of measurements of one round.
+Each runs in a process of its own, in alternating rounds; ratios are of measurements of one round.
 """
 
 from __future__ import annotations
@@ -36,7 +33,7 @@ NODE_PACKAGE = "node-llama-cpp"  # llama.cpp ready to run, from npm; its own bui
 TRANSFORMERS_DTYPES = ("float32", "bfloat16")
 _MEGABYTES = 512  # far beyond any cache
 _REPEATS = 7
-COMPILED_DTYPES = ("bfloat16",)  # a minute of compiling each; float32 was never the best
+COMPILED_DTYPE = "bfloat16"  # a minute of compiling; float32 was never the best
 Report = Callable[[str, float], None]
 POLICY_BUDGET = (0.8, 0.8)  # a share of the bytes; κ and ρ on a grid without mixes
 POLICY_PAIRS = 4  # a round: a few percent of a step are told from noise by more pairs
@@ -51,13 +48,7 @@ def mix_name(mix: dict[str, Any]) -> str:
 
 
 def mix_rows(rates: Rates, mixes: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The static mixes beside their own dense.
-
-    Returns: per context and share asked for, that mix (``keep_fraction``,
-        ``channel_keep_ratio``), the ``share`` of the dense bytes that it reads (the lowest there
-        is, where it is above ``share_asked``), ``tokens_per_s``, ``speedup`` over dense and
-        ``of_ideal``, that speedup times the share: 1 where time follows bytes.
-    """
+    """The static mixes beside their own dense."""
     rows = []
     for mix in mixes:
         name = mix_name(mix)
@@ -71,11 +62,7 @@ def mix_rows(rates: Rates, mixes: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def summary(rates: Rates, bandwidth: float, ready: dict[str, Any]) -> dict[str, Any]:
-    """The record of ``bench_decode``, but for its options.
-
-    Args:
-        ready: of the worker of ours: its ``mixes``, ``storage`` and ``tuning``.
-    """
+    """The record of ``bench_decode``, but for its options."""
     theirs = [values for name, values in rates.items() if name.startswith(THEIRS)]
     best_of_theirs = [max(values) for values in zip(*theirs, strict=True)]
     medians = {name: statistics.median(values) for name, values in rates.items()}
@@ -119,14 +106,7 @@ def _ratio(rates: Rates, upper: str, lower: str) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class BenchOptions:
-    """Options of the measurement.
-
-    Attributes:
-        compiled: also measure transformers under ``torch.compile`` with its static cache: in
-            both dtypes, in none, or, None, in ``COMPILED_DTYPES`` where there is a C++ compiler.
-        llama_cpp: folder where ``npm install node-llama-cpp`` was run; None: not measured.
-        shape: a model of random weights instead, as ``shape_from_text`` takes it; our steps alone.
-    """
+    """Options of the measurement."""
 
     model_folder: Path | None  # local folder of the model (both sides read it); None for a shape
     dtype: str = "auto"  # of our decode; auto is what the app uses
@@ -134,11 +114,11 @@ class BenchOptions:
     new_tokens: int = 24  # tokens per round and contestant
     rounds: int = 5  # alternating rounds
     policy_folder: Path | None = None  # of a policy whose own cost is measured; None for none
-    compiled: bool | None = None
+    compiled: bool = True  # also transformers under torch.compile, where there is a compiler
     grid: str = DEFAULT_GRID  # name of the grid whose mechanisms are measured
-    llama_cpp: Path | None = None
+    llama_cpp: Path | None = None  # folder where ``npm install node-llama-cpp`` was run
     gguf: Path | None = None  # the file that llama.cpp reads, of the same weights
-    shape: str | None = None
+    shape: str | None = None  # a model of random weights instead, as ``shape_from_text`` takes it
     storage: str = "bf16"  # number format of those weights, one of ``STORAGES``
 
     def __post_init__(self) -> None:
@@ -161,11 +141,7 @@ class BenchOptions:
 
 
 class _Contestant(NamedTuple):
-    """One contestant: its side and its schedule.
-
-    ``side`` is "ours", "transformers", "compiled" (transformers, compiled) or "llama_cpp"; ``kind``
-    is "fixed" (an action's κ and ρ), "policy" or "replay" (its actions).
-    """
+    """A side and its schedule: "fixed" (κ and ρ), "policy" or "replay" (the policy's actions)."""
 
     side: str
     dtype: str
@@ -175,19 +151,7 @@ class _Contestant(NamedTuple):
 
 
 def bench_decode(options: BenchOptions, on_progress: Report) -> dict[str, Any]:
-    """Measure and return a JSON-ready record.
-
-    Keys: ``dense`` and ``mixes``, a row per context, and per context and share of ``SHARES``, see
-    ``mix_rows``; ``tokens_per_s`` by contestant, and ``tokens_per_s_rounds``;
-    ``ratio_to_transformers`` (dense over its best, compiled or not) and ``ratio_to_llama_cpp`` by
-    context (its own sampling included), null or empty where they were not measured; ``grid``;
-    ``policy_overhead`` (share of a step with the policy that the same actions without it save,
-    observing included; null without a policy), ``bandwidth_gb_s`` (measured read),
-    ``floor_tokens_per_s`` (that bandwidth over the dense step's bytes), ``bandwidth_share``
-    (dense over that floor), ``overhead_ms`` (dense step minus the floor's time), ``cpu`` and
-    ``tuning`` (of its kernels: threads, pieces ahead; null for the default). Ratios are medians
-    of per-round ratios.
-    """
+    """Measure and return a JSON-ready record."""
     bandwidth = measure_read_bandwidth()
     ours = _Worker("ours", options.dtype, options, on_progress)
     workers = {("ours", options.dtype): ours}
@@ -212,11 +176,7 @@ def bench_decode(options: BenchOptions, on_progress: Report) -> dict[str, Any]:
 
 
 def _contestants(options: BenchOptions, mixes: list[dict[str, Any]]) -> dict[str, _Contestant]:
-    """All contestants by name.
-
-    Args:
-        mixes: of the contexts and shares, as the worker of ours chose them.
-    """
+    """All contestants by name."""
 
     def ours(kind: str, action: tuple[float, float], context: int) -> _Contestant:
         return _Contestant("ours", options.dtype, kind, action, context)
@@ -256,11 +216,10 @@ def _their_sides(options: BenchOptions) -> list[tuple[str, str]]:
     """Sides and dtypes of transformers."""
     if options.shape is not None:
         return []
-    compiled: tuple[str, ...] = TRANSFORMERS_DTYPES if options.compiled else ()
-    if options.compiled is None and any(shutil.which(compiler) for compiler in COMPILERS):
-        compiled = COMPILED_DTYPES
-    eager = [(THEIRS, dtype) for dtype in TRANSFORMERS_DTYPES]
-    return [*eager, *(("compiled", dtype) for dtype in compiled)]
+    sides = [(THEIRS, dtype) for dtype in TRANSFORMERS_DTYPES]
+    if options.compiled and any(shutil.which(compiler) for compiler in COMPILERS):
+        sides.append(("compiled", COMPILED_DTYPE))
+    return sides
 
 
 def _worker(side: str, dtype: str, options: BenchOptions) -> list[str]:
@@ -287,11 +246,7 @@ def _llama_cpp(options: BenchOptions) -> list[str]:
 
 
 class _Worker:
-    """A child process with one model, measuring on request.
-
-    Attributes:
-        ready: what it said about its model when it was ready.
-    """
+    """A child process with one model, measuring on request."""
 
     def __init__(self, side: str, dtype: str, options: BenchOptions, on_progress: Report) -> None:
         on_progress(f"loading {' in '.join(filter(None, (side, dtype)))}", 0.0)
@@ -307,7 +262,7 @@ class _Worker:
             text=True,
             cwd=Path(__file__).resolve().parents[2],
         )
-        self.ready = self._read()
+        self.ready = self._read()  # what it said about its model when it was ready
 
     def measure(self, contestant: _Contestant) -> float:
         """Tokens per second of one round."""

@@ -1,12 +1,9 @@
-"""Models of random weights: any shape without a file, for measurements of speed alone.
-
-Their caches are filled with random keys and values, so no context has to be prefilled.
-"""
+"""Models of random weights: any shape without a file, for measurements of speed alone."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Literal, get_args
 
 import torch
@@ -17,7 +14,7 @@ from kernels.quantised_weights.layout import BLOCK, KINDS
 from sol_core.errors import ConfigError
 from sol_core.models import FrozenLM
 from sol_core.models.cache import KVCache
-from sol_core.models.spec import ModelSpec, RopeSpec
+from sol_core.models.spec import plain_llama
 from sol_core.models.weights import LayerWeights, Linear, ModelWeights
 
 Storage = Literal["bf16", "fp32", "q4"]  # q4: layers in Q4_1 blocks, the head in Q8_0
@@ -36,6 +33,11 @@ class ModelShape:
     num_heads: int
     num_kv_heads: int
     head_size: int
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """All but the name."""
+        return {field: size for field, size in asdict(self).items() if field != "name"}
 
 
 MODELS = {
@@ -62,13 +64,7 @@ _STD = 0.02
 
 
 def shape_from_text(text: str) -> ModelShape:
-    """A shape by name, or from sizes as in ``layers=16,hidden=1536,…``.
-
-    Args:
-        text: a name in ``SHAPES`` in any case, or every size once: layers, hidden,
-            intermediate, heads, kv_heads, head_size, vocab.
-    Raises: ConfigError naming the sizes that are missing or wrong.
-    """
+    """A shape by name, or from sizes as in ``layers=16,hidden=1536,…``."""
     for name, shape in SHAPES.items():
         if name.lower() == text.strip().lower():
             return shape
@@ -81,8 +77,7 @@ def shape_from_text(text: str) -> ModelShape:
         )
     values = {_KEYS[key]: int(size) for key, size in sizes.items()}
     shape = ModelShape(name=text.strip(), **values)
-    numbers = [getattr(shape, item.name) for item in fields(shape) if item.name != "name"]
-    if min(numbers) < 1 or shape.num_heads % shape.num_kv_heads or shape.head_size % 8:
+    if min(shape.sizes.values()) < 1 or shape.num_heads % shape.num_kv_heads or shape.head_size % 8:
         raise ConfigError(
             "sizes must be 1 or more, heads a multiple of kv_heads and head_size of 8, got "
             f"{text!r}"
@@ -106,35 +101,40 @@ def random_model(
     shape: ModelShape,
     max_positions: int,
     *,
-    storage: Storage = "bf16",
-    device: str = "cpu",
-    dtype: torch.dtype | None = None,
+    storage: Storage = "bf16",  # number format of the weights; "q4" is for a CPU
+    device: str = "cpu",  # where the weights are
+    dtype: torch.dtype | None = None,  # of the weights, where it is not the storage's
 ) -> FrozenLM:
-    """A Llama of random weights, its head tied to the embedding.
-
-    Args:
-        storage: number format of the weights; "q4" is for a CPU.
-        device: where the weights are.
-        dtype: of the weights, where it is not the storage's.
-    """
-    make = _Maker(device, dtype or _DTYPES[storage], quantised=storage == "q4")
-    spec = _spec(shape, max_positions)
+    """A Llama of random weights, its head tied to the embedding."""
+    dtype = dtype or _DTYPES[storage]
+    spec = plain_llama(max_positions, **shape.sizes)
     width, inner = shape.hidden_size, shape.intermediate_size
     norm = torch.ones(width, device=device)
     on_gpu = runs_triton(norm)  # or what it would launch is noted
+
+    def linear(outputs: int, inputs: int, kind: str, *, in_major: bool = False) -> Linear:
+        """A matrix [in, out] as loaded ones lie; blocks are of this kind."""
+        if storage == "q4":
+            blocks = _random_blocks(outputs, inputs, kind)
+            return Linear(unpack_blocks(blocks).to(dtype).t(), blocks=blocks)
+        in_major = in_major or dtype == torch.float32
+        dims = (inputs, outputs) if in_major else (outputs, inputs)
+        weight = torch.empty(dims, dtype=dtype, device=device).normal_(std=_STD)
+        return Linear(weight if in_major else weight.t())
+
     layers = tuple(
         LayerWeights(
             attention_norm=norm,
-            query_key_value=make.linear(spec.query_width + 2 * spec.kv_width, width, "Q4_1"),
-            attention_output=make.linear(width, spec.query_width, "Q4_1"),
+            query_key_value=linear(spec.query_width + 2 * spec.kv_width, width, "Q4_1"),
+            attention_output=linear(width, spec.query_width, "Q4_1"),
             mlp_norm=norm,
-            gate_up=make.linear(2 * inner, width, "Q4_1", in_major=on_gpu),
-            down=make.linear(width, inner, "Q4_1", in_major=on_gpu),
+            gate_up=linear(2 * inner, width, "Q4_1", in_major=on_gpu),
+            down=linear(width, inner, "Q4_1", in_major=on_gpu),
             down_norms=torch.ones(inner, device=device),
         )
         for _ in range(shape.num_layers)
     )
-    head = make.linear(shape.vocab_size, width, "Q8_0")
+    head = linear(shape.vocab_size, width, "Q8_0")
     return FrozenLM(spec, ModelWeights(head.weight.t(), layers, norm, head))
 
 
@@ -147,43 +147,6 @@ def random_cache(lm: FrozenLM, context: int, room: int = 0) -> KVCache:
         cache.write(layer, keys, values)
     cache.advance(context)
     return cache
-
-
-def _spec(shape: ModelShape, max_positions: int) -> ModelSpec:
-    return ModelSpec(
-        family="llama",
-        vocab_size=shape.vocab_size,
-        hidden_size=shape.hidden_size,
-        intermediate_size=shape.intermediate_size,
-        num_layers=shape.num_layers,
-        num_heads=shape.num_heads,
-        num_kv_heads=shape.num_kv_heads,
-        head_size=shape.head_size,
-        max_positions=max_positions,
-        norm_eps=1e-5,
-        activation="silu",
-        attention_scale=shape.head_size**-0.5,
-        windows=(None,) * shape.num_layers,
-        ropes=(RopeSpec(),) * shape.num_layers,
-        tied_head=True,
-    )
-
-
-class _Maker:
-    """Makes matrices of one number format."""
-
-    def __init__(self, device: str, dtype: torch.dtype, *, quantised: bool) -> None:
-        self._device, self._dtype, self._quantised = device, dtype, quantised
-
-    def linear(self, outputs: int, inputs: int, kind: str, *, in_major: bool = False) -> Linear:
-        """A matrix [in, out] as loaded ones lie; blocks are of this kind."""
-        if self._quantised:
-            blocks = _random_blocks(outputs, inputs, kind)
-            return Linear(unpack_blocks(blocks).to(self._dtype).t(), blocks=blocks)
-        in_major = in_major or self._dtype == torch.float32
-        dims = (inputs, outputs) if in_major else (outputs, inputs)
-        weight = torch.empty(dims, dtype=self._dtype, device=self._device).normal_(std=_STD)
-        return Linear(weight if in_major else weight.t())
 
 
 def _random_blocks(outputs: int, inputs: int, kind: str) -> GgufBlocks:

@@ -1,12 +1,7 @@
 """``bench rollout``: decisions per second of the trainer's rollouts, beside their compute floor.
 
-A decision is one row's decode step. What is measured is an update of GRPO as the trainer makes
-it: one text is read densely once, several windows of it are rolled out at once, G sampled
-schedules from each, an untrained policy decides every step, every step is held to the dense one,
-and the policy is updated. The floor is the time that the step's matrix products alone would
-take: all FLOPs of a dense step over the rate at which *this machine, now* multiplies matrices of
-exactly these shapes. Both are measured in turns within one run, so that a machine whose speed
-drifts slows both; medians over the rounds are reported.
+A decision is one row's decode step in an update of GRPO. The floor is the time that a dense step's
+FLOPs take at the rate at which this machine, in the same run, multiplies matrices of these shapes.
 """
 
 from __future__ import annotations
@@ -52,7 +47,6 @@ class RolloutOptions:
     steps: int = 16  # decode steps of a window
     group: int = 16  # schedules per window, which share its prefix
     rounds: int = 5  # alternating rounds of floor and update
-    seed: int = 0  # of tokens and actions
     grid: str = DEFAULT_GRID  # name of the levels and mechanisms, as presets have them
 
     def __post_init__(self) -> None:
@@ -71,15 +65,11 @@ class RolloutOptions:
         return self.rows // self.group
 
     def training(self) -> TrainConfig:
-        """The run whose update is measured.
-
-        Raises: ConfigError for what the trainer would refuse.
-        """
+        """The run whose update is measured."""
         return TrainConfig(
             context=self.context,
             windows=self.windows,
             steps=self.steps,
-            seed=self.seed,
             grid=GRIDS[self.grid],
             grpo=GrpoConfig(windows=self.windows, rollouts=self.group),
         )
@@ -88,16 +78,7 @@ class RolloutOptions:
 def bench_rollout(
     model: LanguageModel, options: RolloutOptions, on_progress: Report
 ) -> dict[str, Any]:
-    """Measure and return a JSON-ready record.
-
-    Keys: ``decisions_per_s`` (the decode steps alone), ``decisions_per_s_total`` (with prefill,
-    dense reference, policy and update), ``floor_decisions_per_s``, ``ratio_to_floor`` (rollout
-    over floor, median of per-round ratios), ``policy_share`` (of the decode steps it decides),
-    ``gemm_gflops`` (measured at the step's shapes), ``gflop_per_decision``, ``seconds`` by phase
-    (medians), ``text_tokens`` (prefilled once), ``windows``, and the settings.
-    Raises: ConfigError when the text does not fit the model's context, and for what the trainer
-        refuses.
-    """
+    """Measure and return a JSON-ready record."""
     config = options.training()
     if config.block_len - 1 > model.context_length:
         raise ConfigError(
@@ -163,7 +144,6 @@ def _summary(
         "steps": options.steps,
         "group": options.group,
         "rounds": options.rounds,
-        "seed": options.seed,
     }
 
 
@@ -220,7 +200,7 @@ class _Bench:
     def __init__(self, model: LanguageModel, options: RolloutOptions, state: RunState) -> None:
         self._lm: FrozenLM = model.lm
         self._options, self._state = options, state
-        generator = torch.Generator().manual_seed(options.seed)
+        generator = torch.Generator().manual_seed(0)
         count = state.config.block_len
         self._tokens = torch.randint(model.spec.vocab_size, (count,), generator=generator).tolist()
         self._inputs: dict[int, Tensor] = {}
@@ -231,7 +211,7 @@ class _Bench:
         with clock.of("prefill"):
             text = prefill_text(self._lm, self._tokens, state.config.grid, state.config.starts)
         timed = _TimedText(text.lm, text.tokens, text.starts, text.cache, text.output, clock)
-        generator = torch.Generator().manual_seed(self._options.seed)
+        generator = torch.Generator().manual_seed(0)
         with clock.of("rollout"):
             batch = roll_out(state.policy, timed, state.config, generator)
         with clock.of("update"):

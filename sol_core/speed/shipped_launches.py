@@ -1,8 +1,4 @@
-"""Every kernel launch that ships: what ahead-of-time compilation checks.
-
-Each operation is called for every combination of sizes and dtypes that selects other
-code; launches are noted instead of run, so this list cannot drift from what is launched.
-"""
+"""Every kernel launch that ships, noted instead of run, which ahead-of-time compilation checks."""
 
 from __future__ import annotations
 
@@ -11,8 +7,8 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from kernels.activation_quantisation.triton_dispatch import quantise_rows
-from kernels.channel_pruning.triton_dispatch import MAX_PRUNED, prune_rows
+from kernels.activation_quantisation import quantise_rows
+from kernels.channel_pruning import MAX_PRUNED, prune_rows
 from kernels.gated_mlp import MlpPlan, MlpWeights
 from kernels.gated_mlp.triton_dispatch import (
     MAX_ROWS,
@@ -20,13 +16,11 @@ from kernels.gated_mlp.triton_dispatch import (
     multiply_with_triton,
 )
 from kernels.gpu.triton_support import KERNEL_DTYPES, Launch, recorded_launches
-from kernels.kv_write import NewTokens
-from kernels.kv_write.triton_dispatch import rotate_and_write_with_triton
+from kernels.kv_write import NewTokens, rotate_and_write_with_triton
 from kernels.page_attention import AttentionPlan, KVBlock
 from kernels.page_attention.triton_checks import largest_head
 from kernels.page_attention.triton_dispatch import attend_with_triton
-from kernels.residual import Residual
-from kernels.residual.triton_dispatch import enter_with_triton
+from kernels.residual import Residual, enter_with_triton
 
 HEAD_SIZES = (64, 128, 256)  # others run padded to these
 GROUPS = (1, 16)  # rows that share a prefix

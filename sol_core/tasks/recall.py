@@ -1,12 +1,7 @@
-"""Recall: facts hidden in a long text, with questions at its end.
+"""Recall: facts hidden in a long text of SQuAD's and BoolQ's passages, with questions at its end.
 
-A text is made of passages of SQuAD and BoolQ with invented facts between them, at random places.
-Its questions are about facts of one step, facts of two, and SQuAD's passages. A one-step fact is
-one sentence. A two-step fact takes two: the first names a thing, the second states the requested
-property of it; its answer says both. Names and values are drawn, so no model has seen them.
-The wrong choices of a question are the right answers of others in the same text, of the same form,
-so a model must find the right place and not merely a likely answer. One prefill of a text serves
-all of its questions.
+Names and values are drawn, so no model has seen them. Wrong choices are the right answers of other
+questions of the same form, so a model must find the right place.
 """
 
 from __future__ import annotations
@@ -37,17 +32,12 @@ class Fact:
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """Facts of one form.
-
-    Attributes:
-        stem, answer: as of a fact, with the same words in braces.
-        keys, links, values: what each is drawn from; ``links`` is empty for one step.
-    """
+    """Facts of one form."""
 
     sentences: tuple[str, ...]  # with {key}, {value} and, where there are two, {link} in both
     question: str  # with {key}
-    stem: str
-    keys: Words
+    stem: str  # stem, answer: as of a fact, with the same words in braces
+    keys: Words  # keys, links, values: what each is drawn from; ``links`` is empty for one step
     values: Words
     links: Words = ()
     answer: str = "{value}"
@@ -227,11 +217,7 @@ class PassageQuestion:
 
 @dataclass(frozen=True, slots=True)
 class RecallSource:
-    """The texts that recall is made of.
-
-    Attributes:
-        asked: SQuAD's questions whose passage and answer are of a fit length.
-    """
+    """The texts that recall is made of."""
 
     asked: Sequence[PassageQuestion]
     passages: Sequence[str]  # that fill the texts
@@ -253,7 +239,7 @@ def recall_questions(
     asked = _in_turns(source.asked, drawn)
     questions: list[Question] = []
     while len(questions) < limit:
-        questions += _Text(source, asked, drawn).questions(length, count_tokens)
+        questions += _about_a_text(source, asked, drawn, length, count_tokens)
     return questions[:limit]
 
 
@@ -274,63 +260,61 @@ def is_answered(written: str, question: Question) -> tuple[bool, bool]:
     return exact, holds
 
 
-class _Text:
-    """One text while it is made."""
+def _about_a_text(
+    source: RecallSource,
+    asked: Iterator[PassageQuestion],
+    drawn: random.Random,
+    length: int,
+    count_tokens: CountTokens,
+) -> list[Question]:
+    """Make one text, and ask about it."""
+    facts, pairs = _drawn_facts(drawn)
+    passages: list[PassageQuestion] = []
+    while len(passages) < ASKED_PASSAGES:
+        candidate = next(asked)
+        if all(_apart(candidate, other) for other in passages):
+            passages.append(candidate)
+    answers = [passage.answers[0] for passage in passages]
+    hidden = [answer for passage in passages for answer in passage.answers]
+    hidden += [fact.answer for fact in (*facts, *pairs)]
+    pieces = [passage.passage for passage in passages]
+    pieces += [sentence for fact in (*facts, *pairs) for sentence in fact.sentences]
+    text = _filled(pieces, hidden, source, drawn, length, count_tokens)
+    made = [
+        *_about(facts, ASKED_FACTS, text, "facts"),
+        *_about(pairs, ASKED_PAIRS, text, "two_steps"),
+    ]
+    for number, passage in enumerate(passages):
+        words = f"{passage.question}\nAnswer:"
+        made.append(_question(text, words, answers, number, "passages", passage.answers))
+    return made
 
-    def __init__(
-        self, source: RecallSource, asked: Iterator[PassageQuestion], drawn: random.Random
-    ) -> None:
-        self._source, self._drawn = source, drawn
-        self._facts, self._pairs = _drawn_facts(drawn)
-        self._passages: list[PassageQuestion] = []
-        while len(self._passages) < ASKED_PASSAGES:
-            candidate = next(asked)
-            if all(_apart(candidate, other) for other in self._passages):
-                self._passages.append(candidate)
 
-    def questions(self, length: int, count_tokens: CountTokens) -> list[Question]:
-        """Make the text, and ask about it."""
-        text = self._text(length, count_tokens)
-        made = [
-            *_about(self._facts, ASKED_FACTS, text, "facts"),
-            *_about(self._pairs, ASKED_PAIRS, text, "two_steps"),
-        ]
-        answers = [passage.answers[0] for passage in self._passages]
-        for number, passage in enumerate(self._passages):
-            made.append(
-                _question(
-                    text,
-                    f"{passage.question}\nAnswer:",
-                    answers,
-                    number,
-                    "passages",
-                    passage.answers,
-                )
-            )
-        return made
-
-    def _text(self, length: int, count_tokens: CountTokens) -> str:
-        pieces = [candidate.passage for candidate in self._passages]
-        facts = [*self._facts, *self._pairs]
-        pieces += [sentence for fact in facts for sentence in fact.sentences]
-        used = sum(count_tokens(piece + _BREAK) for piece in pieces)
-        hidden = [fact.answer for fact in facts]
-        hidden += [answer for candidate in self._passages for answer in candidate.answers]
-        folded = [answer.casefold() for answer in hidden]
-        seen = {candidate.passage for candidate in self._passages}
-        enough = length - length // MISSING
-        for passage in self._drawn.sample(self._source.passages, len(self._source.passages)):
-            if used > enough:
-                break
-            if passage in seen or any(answer in passage.casefold() for answer in folded):
-                continue
-            size = count_tokens(passage + _BREAK)
-            if used + size <= length:
-                seen.add(passage)
-                pieces.append(passage)
-                used += size
-        self._drawn.shuffle(pieces)
-        return _BREAK.join(pieces) + _BREAK
+def _filled(
+    pieces: list[str],
+    hidden: Sequence[str],
+    source: RecallSource,
+    drawn: random.Random,
+    length: int,
+    count_tokens: CountTokens,
+) -> str:
+    """The pieces among passages that hold no hidden answer, in a random order."""
+    used = sum(count_tokens(piece + _BREAK) for piece in pieces)
+    folded = [answer.casefold() for answer in hidden]
+    seen = set(pieces)
+    enough = length - length // MISSING
+    for passage in drawn.sample(source.passages, len(source.passages)):
+        if used > enough:
+            break
+        if passage in seen or any(answer in passage.casefold() for answer in folded):
+            continue
+        size = count_tokens(passage + _BREAK)
+        if used + size <= length:
+            seen.add(passage)
+            pieces.append(passage)
+            used += size
+    drawn.shuffle(pieces)
+    return _BREAK.join(pieces) + _BREAK
 
 
 def _drawn_facts(drawn: random.Random) -> tuple[list[Fact], list[Fact]]:

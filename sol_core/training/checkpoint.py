@@ -1,8 +1,6 @@
 """Checkpoints: one safetensors file, written in one rename; the one before is kept.
 
-Tensors are the network's and the optimiser's; the rest is JSON in the file's header. Random
-numbers need no state: every unit of work seeds its own from the run's seed and its place in
-the run, so that a resumed run repeats exactly what an uninterrupted one would have done.
+Random numbers need no state: every unit of work seeds its own from its place in the run.
 """
 
 from __future__ import annotations
@@ -28,22 +26,17 @@ _NAME, _PREVIOUS = "checkpoint.safetensors", "checkpoint.previous.safetensors"
 
 @dataclass(slots=True)
 class Progress:
-    """Progress of a run.
-
-    Attributes:
-        labelled, warm_steps, updates: work done in each phase.
-        correction: of the aims, as JSON; None until the run is calibrated.
-    """
+    """Progress of a run."""
 
     phase: str = "labelling"  # "labelling", "warm start", "grpo", "calibrating" or "done"
-    labelled: int = 0
+    labelled: int = 0  # labelled, warm_steps, updates: work done in each phase
     warm_steps: int = 0
     updates: int = 0
     label_limit: int | None = None  # texts the warm start uses; None until labelling ended
     reports: int = 0  # reports made so far
     elapsed_s: float = 0.0  # time worked, interruptions left out
     prices: list[dict[str, Any]] = field(default_factory=list)  # price tables as JSON
-    correction: dict[str, Any] | None = None
+    correction: dict[str, Any] | None = None  # of the aims, as JSON
     states: dict[str, Any] | None = None  # that prices on bytes are read off, likewise
     measured: dict[str, Any] = field(default_factory=dict)  # the last held-out metrics
 
@@ -79,10 +72,7 @@ def write_checkpoint(
 def read_checkpoint(
     folder: Path, config: dict[str, Any]
 ) -> tuple[Progress, dict[str, Tensor]] | None:
-    """The last whole checkpoint of this configuration; None when there is none.
-
-    A damaged one is passed over for the one before it.
-    """
+    """The last whole checkpoint of this configuration; None when there is none."""
     paths = [path for path in (folder / _NAME, folder / _PREVIOUS) if path.exists()]
     problems = []
     for path in paths:

@@ -22,8 +22,9 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from sol_core.actions import AXES, GRIDS, ActionGrid, record_of
+from sol_core.corpus.documents import check_corpus
 from sol_core.errors import ConfigError
-from sol_core.fields import Range, Seed, check_fields, check_kind, setting
+from sol_core.fields import Range, Seed, changed, check_fields, check_kind, configuration, setting
 from sol_core.policy.info import MAX_POLICY_STEPS, PolicyConfig
 
 Phase = Literal["preparing", "labelling", "warm start", "grpo", "calibrating", "measuring"]
@@ -60,6 +61,7 @@ def gap_metrics(gaps: Iterable[float]) -> dict[str, float]:
     return {f"gap_{axis.short}": gap for axis, gap in zip(AXES, gaps, strict=True)}
 
 
+@configuration
 @dataclass(frozen=True, slots=True)
 class WarmStartConfig:
     """Learning damage from counterfactuals: random schedules from every window of a text at
@@ -78,6 +80,7 @@ class WarmStartConfig:
         check_fields(self, "warm_start")
 
 
+@configuration
 @dataclass(frozen=True, slots=True)
 class GrpoConfig:
     """GRPO on teacher-forced rollouts (SOL, arXiv:2605.10875, section 4)."""
@@ -127,6 +130,7 @@ class GrpoConfig:
         check_fields(self, "grpo")
 
 
+@configuration
 @dataclass(frozen=True, slots=True)
 class TrainConfig:
     """Everything that decides a trained policy besides the model and the machine.
@@ -173,6 +177,7 @@ class TrainConfig:
     )
 
     def __post_init__(self) -> None:
+        check_corpus(self.corpus)
         check_fields(self)
         if self.last_context is not None and self.last_context <= self.context:
             raise ConfigError(
@@ -246,7 +251,7 @@ PRESETS: dict[str, TrainConfig] = {
         ),
     ),
 }
-# How long a preset takes on two CPU cores, minutes, by the estimate of app/pages/lab/estimate.py.
+# How long a preset takes on two CPU cores, minutes.
 NOMINAL_MINUTES = {"quick": 7.0, "standard": 19.0, "share": 39.0, "paper": 135.0}
 
 
@@ -271,14 +276,11 @@ def preset(name: str, **changes: Any) -> TrainConfig:
     Args:
         name: quick, standard, share (for budgets of bytes) or paper (the recipe of
             arXiv:2605.10875).
-        changes: fields of ``TrainConfig`` with other values.
+        changes: fields of ``TrainConfig`` with other values; those of a nested configuration may be
+            a dict of changes, as in ``grpo={"updates": 3}``.
     Raises: ConfigError for an unknown name, and for values that are not allowed.
     """
     check_kind("preset", name, str, "a preset's name")
     if name not in PRESETS:
         raise ConfigError(f"preset must be one of {', '.join(PRESETS)}, got {name!r}")
-    fields = [field.name for field in dataclasses.fields(TrainConfig)]
-    for change in changes:
-        if change not in fields:
-            raise ConfigError(f"a training has no setting {change!r}; it has {', '.join(fields)}")
-    return dataclasses.replace(PRESETS[name], **changes)
+    return changed(PRESETS[name], changes)

@@ -1,9 +1,7 @@
 """Several processes of one training run: each works on its own texts, rank 0 leads.
 
-Units of work are dealt out by their place (the k-th goes to rank k modulo the number of ranks) and
-seed their own random numbers, so that who does a unit changes nothing but the order in which
-gradients are added. Only the lead has the run's folder. An error that one rank meets in its share
-is raised on all. A rank that is gone, or silent for too long, is a RankLostError on the others.
+The k-th unit of work goes to rank k modulo their number. An error of one rank is raised on all; a
+rank that is gone, or silent for too long, is a RankLostError on the others.
 """
 
 from __future__ import annotations
@@ -84,11 +82,7 @@ class Processes(Ranks):
 
 @contextmanager
 def joined(size: int, patience: timedelta) -> Iterator[Processes]:
-    """The processes that this one was started among.
-
-    On GPUs each takes the one of its local rank, and gradients go through NCCL; all else, and
-    everything on CPUs, through gloo.
-    """
+    """The processes that this one was started among."""
     missing = [name for name in _NEEDED if not os.environ.get(name)]
     if missing:
         raise ConfigError(

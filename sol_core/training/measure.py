@@ -1,9 +1,4 @@
-"""Episodes that a policy plays: its held-out quality, and what prices on bytes are read off.
-
-Held-out quality is that of static at the same realised spend. A finished policy's own episodes are
-played at mixes of shares: at budgets drawn over all of each axis, predictions of attention earned
-twice the trust that they deserve there (docs/decisions.md).
-"""
+"""Episodes that a policy plays: its quality beside static's at the same spend, its states."""
 
 from __future__ import annotations
 
@@ -134,24 +129,14 @@ class HeldOut:
         return self._prefilled[number]
 
 
-@dataclass(frozen=True, slots=True)
-class HeldOutResult:
-    """Means over texts, windows, budgets and steps.
-
-    Attributes:
-        metrics: kl, kl_static, nll, nll_static, nll_dense, entropy, and a gap per axis.
-        first: tokens, levels' values and kl of the first window under the first budget:
-            token ids [T], actions [T] and kl [T].
-    """
-
-    metrics: dict[str, float]
-    first: tuple[list[int], list[tuple[float, float, float]], list[float]]
-
-
 def measure_held_out(
     policy: Policy, held_out: HeldOut, config: TrainConfig, ranks: Ranks
-) -> HeldOutResult:
-    """Greedy policy, then static at its realised mean, on the same windows; on every rank."""
+) -> tuple[dict[str, float], list[tuple[int, tuple[float, ...], float]]]:
+    """Greedy policy, then static at its realised mean, on the same windows; on every rank.
+
+    Returns: means over texts, windows, budgets and steps; and of the first window under the first
+        budget each step's token id, action and kl.
+    """
     starts = _starts(config)
     asked = held_out_budgets(config.grid)
     budgets = asked * len(starts)
@@ -161,28 +146,23 @@ def measure_held_out(
         return PolicyScheduler(policy, budgets, temperature=temperature, keep_steps=True)
 
     played = _play_texts(greedy, held_out, config, ranks)
-    spends = torch.stack([part.spends for part in played])  # [texts, B · 3, T, axes]
-    grouped = spends.unflatten(1, (len(starts), -1)).mean((0, 1, 3))  # [3 budgets, axes]
+    grouped = played["spends"].unflatten(1, (len(starts), -1)).mean((0, 1, 3))  # [3 budgets, axes]
     realised = [_budget(shares, config.grid) for shares in grouped.tolist()]
     static = _play_texts(
         lambda n: _static(realised, n, len(starts), config), held_out, config, ranks
     )
-    gap = (grouped - budget_shares(asked)).mean(0).tolist()
     metrics = {
-        "kl": _mean(played, "kl"),
-        "nll": _mean(played, "nll"),
-        "entropy": _mean(played, "entropy"),
-        "kl_static": _mean(static, "kl"),
-        "nll_static": _mean(static, "nll"),
-        "nll_dense": _mean(static, "dense_nll"),
-        **gap_metrics(gap),
+        **{name: float(played[name].mean()) for name in ("kl", "nll", "entropy")},
+        "kl_static": float(static["kl"].mean()),
+        "nll_static": float(static["nll"].mean()),
+        "nll_dense": float(static["dense_nll"].mean()),
+        **gap_metrics((grouped - budget_shares(asked)).mean(0).tolist()),
     }
-    place = range(starts[0], starts[0] + config.steps)
-    actions = [Action.of(_values(shares)).as_tuple() for shares in played[0].spends[0].tolist()]
-    return HeldOutResult(
-        metrics,
-        ([held_out.texts[0][n] for n in place], actions, played[0].kl[0].tolist()),
-    )
+    tokens = held_out.texts[0][starts[0] : starts[0] + config.steps]
+    shares = played["spends"][0, 0].tolist()
+    actions = [Action.of(_values(step)).as_tuple() for step in shares]
+    first = zip(tokens, actions, played["kl"][0, 0].tolist(), strict=True)
+    return metrics, list(first)
 
 
 def _starts(config: TrainConfig) -> Sequence[int]:
@@ -192,46 +172,37 @@ def _starts(config: TrainConfig) -> Sequence[int]:
     return config.starts[: count * every : every]
 
 
-@dataclass(frozen=True, slots=True)
-class _Played:
-    kl: Tensor  # [R, T]
-    nll: Tensor
-    dense_nll: Tensor  # [B, T]
-    spends: Tensor  # [R, T, axes]
-    entropy: Tensor | None  # [T], of a policy
-
-
-def _play(
-    text: TextPrefill, starts: Sequence[int], scheduler: BatchScheduler, config: TrainConfig
-) -> _Played:
-    kl, nll, dense, spends = [], [], [], []
-    for scores in text.rollout(starts, len(PLACES), scheduler, config.steps, config.grid):
-        kl.append(scores.kl.cpu())
-        nll.append(scores.nll.cpu())
-        dense.append(scores.dense_nll.cpu())
-        spends.append(torch.tensor([score.shares() for score in scores.step.actions]))
-    return _Played(
-        torch.stack(kl, 1),
-        torch.stack(nll, 1),
-        torch.stack(dense, 1),
-        torch.stack(spends, 1),
-        scheduler.entropies() if isinstance(scheduler, PolicyScheduler) else None,
-    )
-
-
 def _play_texts(
     scheduler_of: Callable[[int], BatchScheduler],
     held_out: HeldOut,
     config: TrainConfig,
     ranks: Ranks,
-) -> list[_Played]:
-    """Every held-out text under a scheduler of its own, each on the rank that has it."""
-    starts = _starts(config)
+) -> dict[str, Tensor]:
+    """Every held-out text under a scheduler of its own, each on the rank that has it.
 
-    def play(number: int) -> _Played:
-        return _play(held_out.prefill(number, config), starts, scheduler_of(number), config)
+    Returns: kl and nll [texts, R, T], dense_nll [texts, B, T], spends [texts, R, T, axes]; of a
+        policy entropy [texts, T].
+    """
+    names, starts = ("kl", "nll", "dense_nll", "spends"), _starts(config)
 
-    return ranks.split(range(len(held_out.texts)), play)
+    def play(number: int) -> dict[str, Tensor]:
+        text, scheduler = held_out.prefill(number, config), scheduler_of(number)
+        rollout = text.rollout(starts, len(PLACES), scheduler, config.steps, config.grid)
+        steps = [
+            (
+                *(getattr(scores, name).cpu() for name in names[:3]),
+                torch.tensor([action.shares() for action in scores.step.actions]),
+            )
+            for scores in rollout
+        ]
+        columns = zip(names, zip(*steps, strict=True), strict=True)
+        played = {name: torch.stack(column, 1) for name, column in columns}
+        if isinstance(scheduler, PolicyScheduler):
+            played["entropy"] = scheduler.entropies()
+        return played
+
+    parts = ranks.split(range(len(held_out.texts)), play)
+    return {name: torch.stack([part[name] for part in parts]) for name in parts[0]}
 
 
 def _budget(shares: Sequence[float], grid: ActionGrid) -> Budget:
@@ -258,7 +229,3 @@ def _static(
             for budget in budgets
         ]
     )
-
-
-def _mean(parts: Sequence[_Played], name: str) -> float:
-    return float(torch.stack([getattr(part, name) for part in parts]).mean())

@@ -1,22 +1,19 @@
-"""The phases of a run: label, warm start, GRPO, calibrate, measure. Each is a list of small units.
+"""The phases of a run: label, warm start, GRPO, calibrate, measure.
 
-A unit (a text, a batch, an update) seeds its own random numbers, so a run can stop after any
-of them and go on later as if it had not. Its last event is a report in the phase's own name:
-what is measured between, belongs to the unit. Ranks work on one text each at a time; every rank
-goes through the same phases and makes the same reports.
+Each is a list of small units that seed their own random numbers, so a run can stop after any of
+them. A unit's last event is a report in the phase's own name; all ranks make the same reports.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from sol_core.budgets import MixTable
-from sol_core.policy import Policy, PolicyScheduler
+from sol_core.policy import PolicyScheduler
 from sol_core.policy.network import DamageNetwork
 from sol_core.policy.policy import budget_shares
 from sol_core.policy.prices import AimCorrection
@@ -63,17 +60,12 @@ def label(state: RunState) -> Iterator[WorkEvent]:
         numbers = range(progress.labelled, min(progress.labelled + ranks.size, limit))
         _label_texts(state, store, numbers)
         progress.labelled = numbers.stop
-        if progress.labelled < limit and state.is_measure_due():
-            yield from _measure_as_if_labelled(state)
         yield state.report("labelling")
     progress.label_limit = progress.labelled
 
 
 def _label_texts(state: RunState, store: Path, numbers: range) -> None:
-    """Each rank labels its share of those texts that have no file; the lead writes all files.
-
-    The loss is read from the files: a run that died after writing one reports what it would have.
-    """
+    """Each rank labels its share of those texts that have no file; the lead writes all files."""
     ranks = state.ranks
     missing = ranks.lead(lambda: [n for n in numbers if not _label_file(store, n).exists()])
     made = ranks.collect(missing, lambda number: _label(state, number))
@@ -89,7 +81,7 @@ def _label_texts(state: RunState, store: Path, numbers: range) -> None:
 
 
 def _label(state: RunState, number: int) -> LabelledSteps:
-    tokens, generator = state.texts.labelling(number), state.generator_of("label", number)
+    tokens, generator = state.texts.nth("label", number), state.generator_of("label", number)
     labels = label_text(state.model.lm, tokens, state.config, generator)
     state.check_finite({"a label": labels.damage, "an input": labels.rows})
     return labels
@@ -102,12 +94,19 @@ def _label_file(store: Path, number: int) -> Path:
 def warm_start(state: RunState) -> Iterator[WorkEvent]:
     """Gradient steps on the labels, prices and held-out quality along the way."""
     labels, config = _labels(state, state.progress.label_limit or 0), state.config
-    total = _num_warm_steps(labels, state)
+    network, episodes = state.policy.network, labels.damage.shape[0]
+    assert isinstance(network, DamageNetwork)
+    per_epoch = len(batches_of_epoch(episodes, config.seed, 0))
+    total = per_epoch * config.warm_start.epochs
     every = max(1, -(-total // MEASURES_PER_PHASE))
     share = WARM_SHARE if config.grpo.updates else GRPO_SHARE
     while state.progress.warm_steps < total and not state.is_past(share):
         step = state.progress.warm_steps
-        state.metrics["loss"] = _learn(state, labels, step, total)
+        if step == 0:
+            network.encoder.fit_scales(labels.rows[:: max(1, episodes // 2000)])
+        epoch, place = divmod(step, per_epoch)
+        index = batches_of_epoch(episodes, config.seed, epoch)[place]
+        state.metrics["loss"] = warm_step(state, labels.take(index), step, total)
         state.progress.warm_steps += 1
         is_mark = (step + 1) % every == 0 or step + 1 == total
         if is_mark or state.is_measure_due():
@@ -116,35 +115,6 @@ def warm_start(state: RunState) -> Iterator[WorkEvent]:
         yield state.report("warm start")
     _price(state, labels)
     state.optimiser.state.clear()  # GRPO starts with moments of its own
-
-
-def _measure_as_if_labelled(state: RunState) -> Iterator[WorkEvent]:
-    """Held-out quality of a policy that learns from the labels so far, and is forgotten then."""
-    with state.measuring():
-        trial = state.trial()
-        labels = _labels(trial, state.progress.labelled)
-        total = _num_warm_steps(labels, trial)
-        for step in range(total):
-            _learn(trial, labels, step, total)
-        _price(trial, labels)
-        yield from measure(state, trial.policy)
-
-
-def _num_warm_steps(labels: LabelledSteps, state: RunState) -> int:
-    episodes, config = labels.damage.shape[0], state.config
-    return len(batches_of_epoch(episodes, config.seed, 0)) * config.warm_start.epochs
-
-
-def _learn(state: RunState, labels: LabelledSteps, step: int, num_steps: int) -> float:
-    """Gradient step number ``step`` of ``num_steps``; returns the loss."""
-    network, config = state.policy.network, state.config
-    assert isinstance(network, DamageNetwork)
-    episodes = labels.damage.shape[0]
-    if step == 0:
-        network.encoder.fit_scales(labels.rows[:: max(1, episodes // 2000)])
-    epoch, place = divmod(step, num_steps // config.warm_start.epochs)
-    index = batches_of_epoch(episodes, config.seed, epoch)[place]
-    return warm_step(state, labels.take(index), step, num_steps)
 
 
 def _price(state: RunState, labels: LabelledSteps) -> None:
@@ -194,7 +164,7 @@ def _update(state: RunState) -> None:
 
 
 def _roll_out(state: RunState, number: int) -> RolloutBatch:
-    tokens, generator = state.texts.rollout(number), state.generator_of("grpo", number)
+    tokens, generator = state.texts.nth("grpo", number), state.generator_of("grpo", number)
     text = prefill_text(state.model.lm, tokens, state.config.grid, state.config.starts)
     batch = roll_out(state.policy, text, state.config, generator)
     state.check_finite({"the reward": batch.reward, "the advantage": batch.advantage})
@@ -202,12 +172,8 @@ def _roll_out(state: RunState, number: int) -> RolloutBatch:
 
 
 def calibrate(state: RunState) -> Iterator[WorkEvent]:
-    """Prices, then corrected aims, from episodes that the finished policy itself plays.
-
-    Random schedules leave other states behind than a good policy does: priced on those, it
-    spent 0.05 less attention than requested. Texts are fresh ones: on texts that it
-    learnt from, a network is surer of itself than elsewhere.
-    """
+    """Prices, then corrected aims, from episodes that the finished policy itself plays on fresh
+    texts."""
     policy, config, ranks = state.policy, state.config, state.ranks
     if not policy.prices:
         return
@@ -216,6 +182,8 @@ def calibrate(state: RunState) -> Iterator[WorkEvent]:
     for numbers in _rounds(0, PRICED_TEXTS, ranks.size):
         seen += ranks.collect(numbers, lambda n: damages_of(policy, _play(state, n, 2).shapes))
         yield _calibrated(state, numbers, 2)
+        if state.is_past(1.0):
+            break
     policy.prices = ranks.lead(lambda: prices_from(policy, seen))
     mixes, played = mixes_to_play(state.model, config.grid), list[Played]()
     for numbers in _rounds(PRICED_TEXTS, config.calibration_texts, ranks.size):
@@ -263,11 +231,11 @@ def _play(state: RunState, number: int, rows: int, mixes: MixTable | None = None
     config = state.config
     starts = config.starts
     generator = state.generator_of("calibrate", number)
-    tokens = state.texts.rollout(config.grpo.updates * config.grpo.texts + number)
+    tokens = state.texts.nth("grpo", config.grpo.updates * config.grpo.texts + number)
     if mixes is not None and _at_shares(number):
         budgets = draw_shares(mixes, starts, generator)
         if config.shares_from != "corpus":
-            tokens = state.texts.calibration(number)
+            tokens = state.texts.nth(config.shares_from, number)
     else:
         budgets = draw_budgets(rows * len(starts), config.grid, generator)
     text = prefill_text(state.model.lm, tokens, config.grid, starts)
@@ -282,14 +250,31 @@ def _set_prices(state: RunState, seen: Sequence[Sequence[Tensor]]) -> None:
     state.set_prices(state.ranks.lead(lambda: prices_from(state.policy, seen)))
 
 
-def measure(state: RunState, policy: Policy | None = None) -> Iterator[WorkEvent]:
-    """Held-out quality now, and a sample text; of the run's own policy unless one is given."""
+def measure(state: RunState) -> Iterator[WorkEvent]:
+    """Held-out quality of the policy now, and a sample text."""
     yield state.report("measuring")
     held_out = _held_out(state)
     with state.measuring():
-        result = measure_held_out(policy or state.policy, held_out, state.config, state.ranks)
-    yield _measured(state, result.metrics)
-    yield _sample(state, held_out.texts[0], *result.first)
+        metrics, first = measure_held_out(state.policy, held_out, state.config, state.ranks)
+    state.check_finite(metrics)
+    state.progress.measured = dict(metrics)
+    before, state.metrics = state.metrics, state.metrics | metrics
+    event = state.report("measuring")
+    state.metrics = before
+    yield event
+    tokenizer = state.model.tokenizer
+    context = list(held_out.texts[0][: state.config.context])
+    record = {
+        "type": "sample",
+        "step": state.progress.reports,
+        "context": str(tokenizer.decode(context[-40:])),
+        "budget": held_out_budgets(state.config.grid)[0].as_tuple(),
+        "tokens": [
+            {"text": str(tokenizer.decode([token])), "action": list(action), "kl": damage}
+            for token, action, damage in first
+        ],
+    }
+    yield WorkSample(record)
 
 
 def _held_out(state: RunState) -> HeldOut:
@@ -301,37 +286,3 @@ def _held_out(state: RunState) -> HeldOut:
         own = ranks.share(range(len(texts)))
         ranks.each(lambda: [held_out.prefill(number, state.config) for number in own])
     return state.held_out
-
-
-def _measured(state: RunState, metrics: dict[str, float]) -> WorkEvent:
-    state.check_finite(metrics)
-    state.progress.measured = dict(metrics)
-    before = dict(state.metrics)
-    state.metrics |= metrics
-    event = state.report("measuring")
-    state.metrics = before
-    return event
-
-
-def _sample(
-    state: RunState,
-    text: Sequence[int],
-    tokens: list[int],
-    actions: list[Any],
-    damages: list[float],
-) -> WorkSample:
-    tokenizer = state.model.tokenizer
-    context = list(text[: state.config.context])
-    spent = [
-        {"text": str(tokenizer.decode([token])), "action": list(action), "kl": damage}
-        for token, action, damage in zip(tokens, actions, damages, strict=True)
-    ]
-    return WorkSample(
-        {
-            "type": "sample",
-            "step": state.progress.reports,
-            "context": str(tokenizer.decode(context[-40:])),
-            "budget": held_out_budgets(state.config.grid)[0].as_tuple(),
-            "tokens": spent,
-        }
-    )

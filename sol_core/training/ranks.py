@@ -1,8 +1,4 @@
-"""The processes of one training run. One alone does everything itself, in this file.
-
-``torchrun`` and ``accelerate launch`` start a program several times; what those copies do together
-is in ``distributed.py``, which a single process never imports.
-"""
+"""The processes of one training run. One alone does everything itself, in this file."""
 
 from __future__ import annotations
 
@@ -19,10 +15,7 @@ T = TypeVar("T")
 
 
 class Ranks:
-    """The only process of a run; ``distributed.Processes`` are several.
-
-    Every rank calls the same methods in the same order.
-    """
+    """The only process of a run; ``distributed.Processes`` are several."""
 
     rank, size = 0, 1
     device = "auto"  # of the language model, as ``load_language_model`` takes it

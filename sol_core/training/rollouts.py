@@ -1,8 +1,7 @@
 """Rollouts of one text on one dense prefill, and one GRPO batch of sampled schedules.
 
-GRPO (SOL, arXiv:2605.10875, section 4): G rollouts of one text differ only in their schedules; a
-step's advantage is its discounted return minus the mean return of the group at the same step. No
-value network.
+GRPO (SOL, arXiv:2605.10875, section 4): a step's advantage is its discounted return minus the mean
+return of its group, which differs only in schedules, at the same step.
 """
 
 from __future__ import annotations
@@ -28,8 +27,7 @@ from sol_core.training.config import GrpoConfig, TrainConfig
 
 @dataclass(frozen=True, slots=True)
 class StepScores:
-    """One teacher-forced step of all rows: kl to the dense step and nll [R], nats; and the
-    dense step's own nll and entropy [B]."""
+    """One teacher-forced step of all rows: kl and nll [R]; the dense step's nll and entropy [B]."""
 
     step: DecodeStep
     kl: Tensor
@@ -121,13 +119,7 @@ def discounted_returns(rewards: Tensor, discount: float) -> Tensor:
 
 
 def budget_penalty(spends: Tensor, targets: Tensor, config: GrpoConfig) -> Tensor:
-    """The paper's penalty: ``Σ_axis α · max(|mean spend − target| − tolerance, 0)²``.
-
-    Args:
-        spends: [B, G, T, axes], shares of dense.
-        targets: [B, axes].
-    Returns: [B, G]; α of the bits is doubled, as in the paper.
-    """
+    """The paper's ``Σ_axis α · max(|mean spend [B, G, T, axes] − target| − tolerance, 0)²``."""
     weights = config.penalty * spends.new_tensor([axis.penalty for axis in AXES])
     gap = (spends.mean(2) - targets[:, None]).abs() - config.tolerance
     return (weights * gap.clamp(min=0).square()).sum(-1)
@@ -136,9 +128,8 @@ def budget_penalty(spends: Tensor, targets: Tensor, config: GrpoConfig) -> Tenso
 def advantages(returns: Tensor, whitening: Literal["group", "batch"] = "group") -> Tensor:
     """Group-relative advantages, in deviations of their group or batch: [B, G, T] → [B, G, T].
 
-    Each group's advantages sum to zero at every step. A group has one budget, and a harsh one's
-    returns vary a hundred times as much as a mild one's: whitened together, as in the paper, only
-    harsh budgets are learnt.
+    A harsh budget's returns vary a hundred times as much as a mild one's: whitened together, as in
+    the paper, only harsh budgets are learnt.
     """
     relative = returns - returns.mean(1, keepdim=True)
     axes = (1, 2) if whitening == "group" else (0, 1, 2)
@@ -146,19 +137,13 @@ def advantages(returns: Tensor, whitening: Literal["group", "batch"] = "group") 
 
 
 def clipped_loss(
-    logits: Sequence[Tensor],
-    choices: Tensor,
-    old_log_probability: Tensor,
+    logits: Sequence[Tensor],  # per head [N, T, levels], before the temperature
+    choices: Tensor,  # [N, T, heads] int64
+    old_log_probability: Tensor,  # old_log_probability, advantage: [N, T]
     advantage: Tensor,
     config: GrpoConfig,
 ) -> GrpoLoss:
-    """PPO's clipped surrogate with an entropy bonus, to be minimised.
-
-    Args:
-        logits: per head [N, T, levels], before the temperature.
-        choices: [N, T, heads] int64.
-        old_log_probability, advantage: [N, T].
-    """
+    """PPO's clipped surrogate with an entropy bonus, to be minimised."""
     log_probability = torch.zeros_like(old_log_probability)
     heads = [torch.log_softmax(values / config.temperature, -1) for values in logits]
     for head, values in enumerate(heads):
@@ -208,10 +193,7 @@ def draw_budgets(count: int, grid: ActionGrid, generator: torch.Generator) -> li
 def roll_out(
     policy: Policy, text: TextPrefill, config: TrainConfig, generator: torch.Generator
 ) -> RolloutBatch:
-    """Sample G schedules from each of some windows of a text.
-
-    Raises: nothing of its own; numbers that are not finite are the caller's to check.
-    """
+    """Sample G schedules from each of some windows of a text. Raises: nothing of its own."""
     grpo = config.grpo
     places = torch.randperm(config.windows, generator=generator)[: grpo.windows]
     starts = [config.starts[place] for place in places.sort().values.tolist()]

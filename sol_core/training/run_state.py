@@ -1,17 +1,13 @@
-"""The state of one training run, its texts by number, and what every phase needs of it.
-
-The same number gives the same tokens, also after a resume.
-"""
+"""The state of one training run, its texts by number, and what every phase needs of it."""
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +20,10 @@ from sol_core.errors import TrainingDivergedError
 from sol_core.models.loading import LanguageModel
 from sol_core.policy import Policy, PolicyInfo
 from sol_core.policy.byte_prices import SampleStates
+from sol_core.policy.files.folder import prices_of, prices_record
 from sol_core.policy.info import InputLayout
 from sol_core.policy.network import DamageNetwork, build_network
-from sol_core.policy.prices import AimCorrection, PriceTable
+from sol_core.policy.prices import NO_CORRECTION, AimCorrection, PriceTable
 from sol_core.progress import WorkCheckpoint, WorkProgress
 from sol_core.training.checkpoint import (
     Progress,
@@ -47,17 +44,13 @@ from sol_core.training.ranks import Ranks
 
 
 class TextSource:
-    """Blocks of ``config.block_len`` tokens of a corpus, shuffled again on every pass.
-
-    Attributes:
-        fingerprint: of the corpus, once it is open.
-    """
+    """Blocks of ``config.block_len`` tokens of a corpus, shuffled again on every pass."""
 
     def __init__(self, model: LanguageModel, config: TrainConfig, data_dir: Path) -> None:
         self._model, self._config, self._data_dir = model, config, data_dir
         self._streams: dict[str, tuple[int, Iterator[list[int]]]] = {}
         self._corpus: Corpus | None = None
-        self.fingerprint = ""
+        self.fingerprint = ""  # of the corpus, once it is open
 
     def open(self) -> None:
         """Find the corpus and read its first text."""
@@ -65,25 +58,14 @@ class TextSource:
         self.fingerprint = self._corpus.fingerprint
         next(self._endless("label"))
 
-    def labelling(self, number: int) -> list[int]:
-        """Text ``number`` of the warm start."""
-        return self._nth("label", number)
-
-    def rollout(self, number: int) -> list[int]:
-        """Text ``number`` of GRPO, in an order of its own."""
-        return self._nth("grpo", number)
-
-    def calibration(self, number: int) -> list[int]:
-        """Text ``number`` of another kind than the corpus's, where ``shares_from`` names one."""
-        return self._nth(self._config.shares_from, number)
-
     def held_out(self, count: int) -> list[list[int]]:
         """Texts that training never sees: at most ``count``, at least one."""
         corpus = load_corpus(self._config.corpus, data_dir=self._data_dir, split="held_out")
         return list(self._cut(corpus, seed=0, limit=count))
 
-    def _nth(self, stream: str, number: int) -> list[int]:
-        """Texts are read in order; going back, as after a resume, starts the stream again."""
+    def nth(self, stream: str, number: int) -> list[int]:
+        """A text by its number: of the warm start ("label"), of GRPO, in an order of its own
+        ("grpo"), or of another corpus ("papers"). Going back starts the stream again."""
         place, blocks = self._streams.get(stream, (0, iter(())))
         if stream not in self._streams or place > number:
             place, blocks = 0, self._endless(stream)
@@ -105,15 +87,12 @@ class TextSource:
 
     def _cut(self, corpus: Corpus, seed: int, limit: int | None = None) -> Iterator[list[int]]:
         tokenizer, length = self._model.tokenizer, self._config.block_len
-        return token_blocks(corpus, tokenizer, length, seed=seed, limit=limit, prompts=True)
+        texts = corpus.shuffled(seed)
+        return token_blocks(texts, tokenizer, length, limit=limit, prompts=True)
 
 
 class RunState:
-    """Model, policy, optimiser and place in the run; reports and checkpoints.
-
-    The same on every rank; ``folder``, made if need be, is the lead's. A checkpoint in it is
-    continued.
-    """
+    """Model, policy, optimiser and place in the run; reports and checkpoints."""
 
     def __init__(
         self,
@@ -151,10 +130,7 @@ class RunState:
             episode_steps=config.steps,
             num_parameters=sum(value.numel() for value in network.parameters()),
         )
-        prices = [PriceTable.from_dict(table) for table in self.progress.prices]
-        correction = AimCorrection.from_dict(self.progress.correction)
-        kept = self.progress.states
-        states = None if kept is None else SampleStates.from_dict(kept)
+        prices, correction, states = prices_of(asdict(self.progress))
         self.policy = Policy(info, network, prices, model.lm.weights.embedding, correction, states)
         if not prices and isinstance(network, DamageNetwork):
             self._price_untrained(network)
@@ -168,26 +144,22 @@ class RunState:
         self._last_checkpoint = self._began
         self._measured_at, self._measure_s = self._began, 0.0
 
-    def trial(self) -> RunState:
-        """The run with a copy of its policy, which nothing learns back from."""
-        other = copy.copy(self)
-        other.policy = copy.copy(self.policy)
-        other.policy.network = copy.deepcopy(self.policy.network)
-        other.optimiser = _optimiser(other.policy.network, self.config)
-        other.progress = replace(self.progress)
-        return other
-
     @property
     def elapsed_s(self) -> float:
         """Time worked, interruptions left out."""
         return self._before_s + time.monotonic() - self._began
 
     def is_past(self, share: float) -> bool:
-        """Return whether the lead's clock passed a share of the time limit, if there is one."""
+        """Return whether the lead's clock passed a share of the time limit, if there is one.
+
+        Of the limit is left what the end takes at least: prices from a few texts, a measurement.
+        """
         limit = self.config.time_limit_minutes
         if limit is None:
             return False
-        return self.ranks.lead(lambda: self.elapsed_s > 60 * limit * share)
+        texts = 1 + PRICED_TEXTS / self.config.held_out_texts
+        end_s = texts * self._measure_s if share < 1 else 0.0
+        return self.ranks.lead(lambda: self.elapsed_s > (60 * limit - end_s) * share)
 
     def seed_of(self, unit: str, number: int) -> int:
         """A seed for one unit of work, from the run's seed and the unit's place."""
@@ -204,16 +176,14 @@ class RunState:
     def set_prices(
         self,
         tables: Sequence[PriceTable],
-        correction: AimCorrection | None = None,
+        correction: AimCorrection = NO_CORRECTION,
         states: SampleStates | None = None,
     ) -> None:
         """New prices; a correction and states belong to the prices they were measured with."""
-        self.policy.prices = list(tables)
-        self.policy.correction = AimCorrection() if correction is None else correction
-        self.progress.prices = [table.to_dict() for table in tables]
-        self.progress.correction = None if correction is None else correction.to_dict()
-        self.policy.states = states
-        self.progress.states = None if states is None else states.to_dict()
+        policy = self.policy
+        policy.prices, policy.correction, policy.states = list(tables), correction, states
+        for name, record in prices_record(tables, correction, states).items():
+            setattr(self.progress, name, record)
 
     def check_finite(self, numbers: Mapping[str, Tensor | float]) -> None:
         """Raises: TrainingDivergedError naming the first that is NaN or infinite."""
@@ -227,11 +197,7 @@ class RunState:
                 )
 
     def report(self, phase: Phase) -> WorkProgress:
-        """The state as an event; clears the decision counter.
-
-        Every start prepares, so that is not counted and has no row: the series goes on where it
-        was cut off.
-        """
+        """The state as an event; clears the decision counter."""
         now = time.monotonic()
         metrics = dict(self.metrics)
         if self._decisions:

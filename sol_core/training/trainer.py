@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
-from sol_core.errors import ConfigError
+from sol_core.errors import ConfigError, PolicyNotKeptError
 from sol_core.generation.engine import never
 from sol_core.models.loading import LanguageModel
+from sol_core.models.provenance import provenance
 from sol_core.policy import save_policy
 from sol_core.progress import WorkEvent, WorkFinished, WorkProgress, WorkStopped
 from sol_core.training.config import TrainConfig
@@ -28,27 +30,15 @@ _AFTER = {"labelling": "warm start", "warm start": "grpo", "grpo": "calibrating"
 def train(
     model: LanguageModel,
     config: TrainConfig,
-    folder: Path,
+    folder: Path,  # the run's own
     *,
-    data_dir: Path,
-    should_stop: Callable[[], bool] = never,
-    ranks: Ranks | None = None,
+    data_dir: Path,  # where corpora are kept
+    should_stop: Callable[[], bool] = never,  # asked after every unit of work
+    ranks: Ranks | None = None,  # the processes that share this run
 ) -> Iterator[WorkEvent]:
-    """Train a policy for a model.
-
-    Args:
-        folder: the run's own; a checkpoint in it is continued. The policy is written to
-            ``folder / "policy"``. Only the lead's is used.
-        data_dir: where corpora are kept.
-        should_stop: asked after every unit of work; any rank's wish stops all.
-        ranks: the processes that share this run; each calls this with the same model and
-            configuration and gets the same events. None is this process alone. How many there
-            are may change between the starts of a run.
-    Yields: events; the last is WorkFinished or WorkStopped.
-    Raises: ConfigError, CorpusError, PolicyError (a checkpoint that cannot be continued),
-        TrainingDivergedError (the last good checkpoint is kept), OSError (disk full), on every
-        rank alike; RankLostError when another rank is gone.
-    """
+    """Train a policy for a model; the last event is WorkFinished or WorkStopped."""
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"{folder} is a file: name a new folder, or that of a run to go on with")
     if config.warm_start.texts and config.policy.network != "factored":
         raise ConfigError(
             f"the {config.policy.network} network has no damage heads to warm-start: set "
@@ -96,10 +86,32 @@ def _finish(state: RunState) -> WorkFinished:
         "updates": state.progress.updates,
         "minutes": round(state.elapsed_s / 60, 2),
         "train_config": state.config.to_dict(),
+        "made_with": provenance(state.model),
     }
     state.describe(summary=summary, created=datetime.now(UTC).isoformat(timespec="seconds"))
     state.ranks.lead(lambda: save_policy(state.policy, state.folder / "policy"))
     return WorkFinished({"folder": str(state.folder / "policy"), "summary": summary})
+
+
+def check_kept(summary: dict[str, Any]) -> None:
+    """Hold a finished training to what it is for.
+
+    Raises: PolicyNotKeptError for a policy that learnt nothing, or is no better than static at the
+        same spend on its held-out text.
+    """
+    if summary.get("warm_steps") == summary.get("updates") == 0:
+        raise PolicyNotKeptError(
+            "the training was cut off before anything was learnt (no gradient step in "
+            f"{summary['minutes']:g} minutes), so no policy was kept: give it more time"
+        )
+    held_out = summary.get("held_out", {})
+    ours, static = held_out.get("kl"), held_out.get("kl_static")
+    if ours is not None and static is not None and ours >= static:
+        raise PolicyNotKeptError(
+            f"the policy is no better than static on its held-out text (KL {ours:.4f} nats per "
+            f"token, static {static:.4f} at the same spend), so it was not kept: train longer, or "
+            "on more text"
+        )
 
 
 def _check_alike(state: RunState) -> None:

@@ -114,9 +114,7 @@ def prices_from(policy: Policy, seen: Sequence[Sequence[Tensor]]) -> list[PriceT
 def _logits_and_damage_loss(
     policy: Policy, batch: RolloutBatch
 ) -> tuple[list[Tensor], Tensor | float]:
-    """Logits of each head [N, T, levels], and the warm start's loss on the rollouts' own steps:
-    an anchor, on states that matter. One pass through the network gives both.
-    """
+    """Logits of each head [N, T, levels], and the warm start's loss on the rollouts' own steps."""
     network, inputs = policy.network, batch.inputs
     if not isinstance(network, DamageNetwork):
         return policy.per_head(policy.logits(inputs)[0]), 0.0

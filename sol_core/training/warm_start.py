@@ -1,21 +1,13 @@
-"""The first phase of training: damage labels from random schedules (METHOD 5a), and a fit.
+"""The first phase of training: damage labels from random schedules, and a fit.
 
-All windows of a text are rows of one batch of the decode loop, on one dense prefill. Every window
-draws a mean per axis and scatters its steps around it; some leave an axis dense, so that the axes
-can be told apart. The label of a step is its KL to the dense step, which is free of the next
-token's own chance. A label file is one text; it is written in one rename, so that a killed run
-loses one text.
-
-The fit is a gamma regression with a log link: ``loss = y / m + log m`` for label y and prediction
-m. It is least where m is the conditional mean of y, whatever the noise, and weighs a factor of two
-alike at 0.01 and at 1 nat. An auxiliary head predicts the entropy of the dense step, which helps
-(docs/results.md).
+A step's label is its KL to the dense step. The fit is a gamma regression with a log link, ``loss =
+y / m + log m``: least where m is the conditional mean, and alike at 0.01 and at 1 nat. An auxiliary
+head predicts the dense step's entropy, which helps (docs/results.md).
 """
 
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -27,7 +19,7 @@ from torch import Tensor
 from sol_core.actions import AXES, Action, ActionGrid
 from sol_core.decoding.batch_scheduling import StepObservation
 from sol_core.errors import PolicyError
-from sol_core.files.staging import read_safetensors, write_safetensors
+from sol_core.files.staging import read_safetensors, replacing, write_safetensors
 from sol_core.models import FrozenLM
 from sol_core.policy.info import InputLayout
 from sol_core.policy.network import (
@@ -90,13 +82,9 @@ def label_text(
 
 def write_labels(labels: LabelledSteps, path: Path) -> None:
     """Raises: OSError when the disk is full; nothing is then left at ``path``."""
-    staging = path.with_suffix(".part")
-    try:
+    with replacing(path) as staged:
         tensors = {name: values.contiguous() for name, values in labels._asdict().items()}
-        write_safetensors(tensors, staging)
-        os.replace(staging, path)
-    finally:
-        staging.unlink(missing_ok=True)
+        write_safetensors(tensors, staged)
 
 
 def read_labels(path: Path) -> LabelledSteps:
@@ -129,19 +117,13 @@ def draw_levels(grid: ActionGrid, shape: tuple[int, int], generator: torch.Gener
 
 
 class ExplorationScheduler:
-    """Plays drawn levels and keeps what a policy would have seen.
-
-    Args:
-        levels: [R, T, axes] int64.
-    Attributes:
-        rows: per step [R, layout.width] fp16.
-    """
+    """Plays drawn levels and keeps what a policy would have seen; levels: [R, T, axes] int64."""
 
     def __init__(self, levels: Tensor, grid: ActionGrid, layout: InputLayout) -> None:
         self._levels, self._grid, self._layout = levels, grid, layout
         self.observes = observed_by(layout)
         self._values = level_values(grid)
-        self.rows: list[Tensor] = []
+        self.rows: list[Tensor] = []  # per step [R, layout.width] fp16
 
     def next_actions(self, observation: StepObservation) -> Sequence[Action]:
         step = observation.step

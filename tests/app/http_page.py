@@ -19,6 +19,14 @@ class HttpPage(PageClient):
         assert "refused" not in answer, answer
         return str(answer["run_id"])
 
+    def send(self, kind, name, data):
+        """Upload a file."""
+        asked = {"kind": kind, "owner": self.owner, "name": name}
+        kind_of_data = {"Content-Type": "application/octet-stream"}
+        place = "/gradio_api/sol-upload"
+        answer = self._http.post(place, params=asked, content=data, headers=kind_of_data)
+        return dict(answer.raise_for_status().json())
+
     def poll(self, run_id, tab="explore"):
         return self.call(tab, "poll_run", run_id=run_id, cursor=0)
 

@@ -3,7 +3,11 @@
 import json
 
 import orjson
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
 
+from app.pages.shared.uploads import upload_route
+from app.site.ui import UPLOADS
 from app.web.calls import server_functions
 
 ANNA, BEN = "a" * 32, "b" * 32
@@ -18,5 +22,18 @@ def caller(services, *handlers):
         answer = by_name[name]([{"owner": owner, **request}])
         json.dumps(answer, allow_nan=False)
         return dict(orjson.loads(orjson.dumps(answer)))
+
+    return invoke
+
+
+def sender(services):
+    """A function that sends a file by its kind, name and bytes, as Anna unless another is given."""
+    client = TestClient(Starlette(routes=[upload_route(services, UPLOADS)]))
+
+    def invoke(kind, name, data, owner=ANNA, **headers):
+        asked = {"kind": kind, "owner": owner, "name": name}
+        answer = client.post("/gradio_api/sol-upload", params=asked, content=data, headers=headers)
+        assert answer.status_code == 200
+        return dict(answer.json())
 
     return invoke

@@ -7,7 +7,6 @@ from sol_core.config import GenerationConfig
 from sol_core.fields import from_json
 from tests.support.fake_engine import WORDS, FakeEngine
 
-LOOK_BITS = 8  # of the joint grid
 _OTHERS = ((0.15, 900, " <b>sea"), (0.35, 901, " town"))  # chosen below this share of the axis
 
 
@@ -22,7 +21,7 @@ def choice_at(share, token):
 
 
 def look_into(event, following, grid):
-    """A look (its view and its joint grid): the worse, the less of dense a level spends."""
+    """A look (its view): the worse, the less of dense a level spends."""
     taken = Action(**event["action"])
 
     def row(action, of_dense, share=1.0):
@@ -46,15 +45,7 @@ def look_into(event, following, grid):
         for name in ("taken", *AXIS_FIELDS)
     ]
     view = {"index": event["index"], "taken": row(taken, 0.5), "dense": row(DENSE, 1.0)}
-    view |= {"axes": axes, "trails": trails, "replayed": None}
-    plane = [
-        [
-            row(Action(keep, ratio, LOOK_BITS), keep * ratio, keep * ratio)
-            for ratio in grid.channel_keep_ratios
-        ]
-        for keep in grid.keep_fractions
-    ]
-    return view, plane
+    return view | {"axes": axes, "trails": trails, "replayed": None}
 
 
 def looking(serve, tokens=WORDS):
@@ -67,8 +58,7 @@ def looking(serve, tokens=WORDS):
         (run_id, _), asked = question.keywords["key"], question.keywords["ask"]
         run = server.services.store.runs.get(run_id)
         event = server.services.store.runs.events(run_id)[asked.keywords["index"]]
-        view, plane = look_into(event, 16, from_json(GenerationConfig, run.config).grid)
-        return plane if asked.func.__name__ == "_plane" else view
+        return look_into(event, 16, from_json(GenerationConfig, run.config).grid)
 
     server.services.runs.ask = ask
     return server

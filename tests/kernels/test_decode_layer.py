@@ -208,7 +208,7 @@ def test_codes_stay_current_through_dense_and_compressed_steps():
     for step in range(30):
         how = PAPER if step % 5 == 3 else DEFAULT
         lm.decode_step(torch.tensor([step + 3]), cache, ACTIONS[step % 4], mechanisms=how)
-    store, used = cache._layers[0], cache.own_lengths[0]
+    store, used = cache.layers[0], cache.own_lengths[0]
     codes, scales = store.codes(cache.own_lengths)
     whole = used // 8
     fresh = encode_keys(store.keys[:, :, : 8 * whole])
@@ -226,7 +226,7 @@ def test_unselected_pages_are_not_read():
     lm.prefill(_tokens(1, 200, 8), cache)
     action, fed = Action(0.05, 1.0), torch.tensor([5])
     expected = lm.decode_step(fed, cache, action).logits
-    store = cache._layers[0]
+    store = cache.layers[0]
     felt = 0
     for page in range(25):
         cache.own_lengths = [200]

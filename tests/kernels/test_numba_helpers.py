@@ -30,8 +30,7 @@ def test_every_finite_float16_is_widened_exactly(instruction, monkeypatch):
 
 
 def test_a_nan_among_the_scores_is_not_lost():
-    from kernels.cpu.numba_softmax import largest, weigh
-    from kernels.cpu.vector_softmax import SCORES_AT_ONCE, weigh_scores
+    from kernels.cpu.vector_softmax import SCORES_AT_ONCE, largest, weigh, weigh_scores
 
     @numba.njit
     def weighed(scores, tops, totals, fades):

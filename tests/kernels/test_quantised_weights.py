@@ -79,7 +79,7 @@ def test_products_skip_dropped_channels_and_round_nothing(
 def test_rounded_rows_are_multiplied_in_integers(sizes, rows, zero_share, bits, by_block, seed):
     """Each block's sum is exact; a row's result does not depend on the rows beside it."""
     from kernels.decode_layer.products import add_columns, list_rounded
-    from kernels.quantised_weights.integers import MOST_BITS
+    from kernels.quantised_weights.vectors import MOST_BITS
 
     listed, add = from_python(list_rounded), from_python(add_columns)
     outputs, channels = 64 * sizes[0], 32 * sizes[1]

@@ -87,7 +87,7 @@ def test_a_schedule_of_ones_own_must_return_an_action(model):
         sol_core.generate(model, TEXT, lambda observation: 0.5, max_new_tokens=2)
     with pytest.raises(ConfigError, match="leave the budget out"):
         sol_core.generate(model, TEXT, lambda observation: sol_core.Action(), BUDGET)
-    with pytest.raises(ConfigError, match="or a function, got a type"):
+    with pytest.raises(ConfigError, match="or a class of them, got a type"):
         sol_core.generate(model, TEXT, sol_core.Action)
 
 
@@ -173,7 +173,8 @@ def test_a_policy_is_trained_evaluated_and_used(model, tmp_path, monkeypatch):
     events = []
     shown = []
     options = {"on_progress": lambda *told: shown.append(told)}
-    policy = sol_core.train(model, tmp_path / "run", config, on_event=events.append, **options)
+    kept = {"allow_untrained": True, "on_event": events.append}
+    policy = sol_core.train(model, tmp_path / "run", config, **kept, **options)
     assert isinstance(policy, sol_core.Policy)
     assert type(events[-1]).__name__ == "WorkFinished"
     assert {message for message, _ in shown} >= {"labelling", "calibrating"}
@@ -183,7 +184,7 @@ def test_a_policy_is_trained_evaluated_and_used(model, tmp_path, monkeypatch):
     )
     measured = sol_core.evaluate(model, policy, asked, **options)
     assert measured["policy"] == (policy.info.name or "policy")
-    assert {"policy", "static", "dense"} <= set(measured["budgets"][0]["methods"])
+    assert {"run", "static", "dense"} <= set(measured["budgets"][0]["methods"])
     with pytest.raises(ConfigError, match="preset must be one of"):
         sol_core.train(model, tmp_path / "other", "no such preset")
 

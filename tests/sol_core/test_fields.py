@@ -68,9 +68,11 @@ def test_what_does_not_fit_is_named_with_what_is_allowed(value, said):
 
 
 def test_an_object_is_held_to_its_annotations_when_it_is_made():
-    for wrong in ({"count": 0}, {"many": [Inner(1.0)]}, {"inner": {"level": 1.0}}, {"seed": 1.0}):
+    for wrong in ({"count": 0}, {"many": [1.0]}, {"inner": {"levels": 1.0}}, {"seed": 1.0}):
         with pytest.raises(ConfigError, match=next(iter(wrong))):
             Outer(**wrong)
+    meant = Outer(many=[Inner(1.0)], inner={"level": 1.0})
+    assert (meant.many, meant.inner) == ((Inner(1.0),), Inner(1.0))
 
 
 def test_rules_say_what_documents_may_do_otherwise():
@@ -141,7 +143,7 @@ def test_actions_budgets_and_grids_have_every_axis_in_order():
     assert DENSE.as_tuple() == Budget().as_tuple() == tuple(axis.dense for axis in AXES)
     assert DENSE.shares() == (1,) * len(AXES)
     for axis in AXES:
-        assert getattr(LIGHT, axis.key).startswith("#")
+        assert LIGHT[axis.key].startswith("#")
         for value in axis.measured:
             axis.check(value, whole=True)
 

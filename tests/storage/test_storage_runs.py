@@ -222,17 +222,6 @@ def test_a_run_has_a_kind_and_is_found_by_it(store):
     assert [run.id for run in store.runs.list(kind="inspection", query="TEXT")] == [read.id]
 
 
-def test_a_run_is_found_by_a_schedule_that_it_names(store):
-    labels = ("dense", "policy", "dense, static, policy")
-    dense, policy, of_all = (store.runs.create("a", "p", "m", label, {}).id for label in labels)
-    wanted = {"policy": [of_all, policy], "static": [of_all], "random": []}
-    wanted[""] = [of_all, policy, dense]
-    for name, ids in wanted.items():
-        assert [run.id for run in store.runs.list(schedule=name)] == ids
-    (last,) = store.runs.list(schedule="policy", before=of_all, limit=1)
-    assert last.id == policy
-
-
 def test_sizes_are_of_ended_runs_with_all_that_goes_with_them(store):
     old, bare, going = (new_run(store, "é" * size) for size in (500, 10, 10))
     store.runs.append_events(old.id, [{"index": 0, "text": "x" * 3000}, {"index": 1}])

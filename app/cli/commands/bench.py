@@ -26,8 +26,7 @@ from app.host.program import PROJECT_ROOT, is_checkout
 from app.policies.library import SHIPPED_FOLDER
 from sol_core.files.places import LAUNCHER
 
-# Single measurements, of which the text has the medians.
-ONLY_JSON = ("tokens_per_s_rounds", "binaries")
+ONLY_JSON = ("tokens_per_s_rounds",)  # measurements of which the text has the medians
 HELP = "measure decoding, batched rollouts, GPU kernels or the page under load"
 
 
@@ -63,7 +62,6 @@ def _add_sizes(parser: argparse.ArgumentParser) -> None:
         ("steps", 16, "rollout: decode steps"),
         ("group", 16, "rollout: schedules per window, which share its prefix"),
         ("rounds", 5, "alternating rounds"),
-        ("budget", 0.5, "kernels: κ and ρ"),
         ("clients", 20, "load: visitors"),
         ("jobs", 50, "load: queued jobs"),
     ):
@@ -72,17 +70,11 @@ def _add_sizes(parser: argparse.ArgumentParser) -> None:
 
 def _add_decode_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--compile",
-        nargs="?",
-        const=True,
-        metavar="sm_75,…",
-        help="decode: also measure transformers under torch.compile, in bfloat16 and float32; "
-        "without it in bfloat16, where there is a compiler. kernels: compile for these cards alone",
+        "--compile", metavar="sm_75,…", help="kernels: compile for these cards alone"
     )
     parser.add_argument(
-        "--no-compile", dest="compile", action="store_false", help="decode: in neither"
+        "--no-compile", action="store_true", help="decode: without torch.compile's transformers"
     )
-    parser.set_defaults(compile=None)
     parser.add_argument(
         "--llama-cpp",
         type=Path,
@@ -154,7 +146,7 @@ def _decode(args: argparse.Namespace, data_dir: DataDir, console: Console) -> di
         _new_tokens(args, 24),
         args.rounds,
         policy,
-        args.compile,
+        not args.no_compile,
         args.grid,
         args.llama_cpp,
         gguf,
@@ -177,11 +169,10 @@ def _rollout(args: argparse.Namespace, data_dir: DataDir, console: Console) -> d
 def _kernels(args: argparse.Namespace, data_dir: DataDir, console: Console) -> dict[str, Any]:
     from sol_core.speed.kernels import KernelBenchOptions, bench_kernels, compile_kernels
 
-    if isinstance(args.compile, str):
+    if args.compile is not None:
         return compile_kernels(args.compile)
     given = {"context": args.context, "shape": args.shape}
     options = KernelBenchOptions(
-        budget=args.budget,
         grid=args.grid,
         **{name: value for name, value in given.items() if value is not None},
     )

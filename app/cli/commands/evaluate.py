@@ -18,19 +18,23 @@ from app.cli.experiment_file import (
     versions,
 )
 from app.cli.job_options import (
+    PARTIAL_FOLDER,
     Measure,
     WorkEvents,
     add_policy,
     corpus_source,
     measured_policies,
 )
-from app.cli.options import add_json, add_model, print_result
+from app.cli.options import add_json, add_model, open_data_dir, print_result
+from app.cli.own_schedule import with_own
 from app.cli.reports.evaluation import as_table
 from app.formats.plain_json import json_safe
 from app.host.console import Console
 from app.host.errors import AppError, InputFileError
-from app.results.files import csv_text
+from app.policies.library import PolicyLibrary
+from app.results.files import csv_text, text_losses_csv
 from sol_core.actions import DEFAULT_GRID, GRIDS, SHARE_GRID, SHORT_AXES, ActionGrid
+from sol_core.config import POLICY_PREFIX
 from sol_core.corpus.documents import BUILTIN
 from sol_core.errors import ConfigError
 from sol_core.fields import from_json
@@ -38,6 +42,7 @@ from sol_core.fields import from_json
 if TYPE_CHECKING:
     from sol_core.evaluation.config import EvaluationConfig
     from sol_core.models.loading import LanguageModel
+    from sol_core.progress import WorkFinished
 
 OPTIONS = ("policy", "grid", *MODEL_OPTIONS)
 _SETTINGS = (
@@ -73,12 +78,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="LIST",
         help="of static, random:N, emc, dac (default: static,random:10)",
     )
+    parser.add_argument(
+        "--schedule",
+        dest="others",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="also measure this at POLICY's spend: policy:NAME, or MODULE:NAME, a function of your "
+        "own; may be given several times",
+    )
     _add_extent(parser)
     parser.add_argument(
         "--out",
         type=Path,
         metavar="DIR",
-        help="also write result.json, result.csv and evaluation.toml (for --config) there",
+        help="also write result.json, result.csv, per_text.csv (losses of every text) and "
+        "evaluation.toml (for --config) there",
     )
     add_model(parser)
     add_json(parser)
@@ -114,6 +129,11 @@ def run(args: argparse.Namespace) -> int:
     configs = [replace(config, context=context) for context in contexts]
     usual = SHARE_GRID if config.by_share else DEFAULT_GRID
     grid = GRIDS[args.grid or usual]  # of a schedule; a policy has its own
+    find = with_own(PolicyLibrary(open_data_dir(args)).resolve)
+    others = {
+        name.removeprefix(POLICY_PREFIX): find(name.removeprefix(POLICY_PREFIX))
+        for name in args.others
+    }
 
     def measure(at: int) -> Measure:
         def events(model: LanguageModel, name: str, source: Any, data_dir: Path) -> WorkEvents:
@@ -121,16 +141,21 @@ def run(args: argparse.Namespace) -> int:
 
             if len(configs) > 1 and config.by_share:
                 configs[at] = _within_reach(configs[at], model, source, grid)
-            return evaluate(model, {name: source}, configs[at], data_dir=data_dir, grid=grid)
+            methods = {name: source, **others}
+            partial = data_dir / PARTIAL_FOLDER / f"evaluate-{configs[at].context}"
+            return evaluate(
+                model, methods, configs[at], data_dir=data_dir, grid=grid, partial=partial
+            )
 
         return events
 
     measures = [measure(at) for at in range(len(configs))]
-    results = measured_policies(args, config.budgets, measures, or_schedule=True)
+    made = measured_policies(args, config.budgets, measures, or_schedule=True)
+    results = [finished.result for finished in made]
     if args.out is not None:
-        for measured, result in zip(configs, results, strict=True):
+        for measured, finished in zip(configs, made, strict=True):
             folder = args.out if len(configs) == 1 else args.out / f"context-{measured.context}"
-            _write(args, folder, measured, result)
+            _write(args, folder, measured, finished)
     text = "\n".join(as_table(result) for result in results)
     print_result(args, results[0] if len(results) == 1 else results, text)
     return 0
@@ -201,8 +226,9 @@ def _within_reach(
 
 
 def _write(
-    args: argparse.Namespace, folder: Path, config: EvaluationConfig, result: dict[str, Any]
+    args: argparse.Namespace, folder: Path, config: EvaluationConfig, finished: WorkFinished
 ) -> None:
+    result = finished.result
     options = {name: getattr(args, name) for name in OPTIONS}
     remarks = (
         "An evaluation; to do it again: evaluate --config THIS_FILE",
@@ -214,6 +240,8 @@ def _write(
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "result.json").write_text(json.dumps(result, allow_nan=False, indent=2), "utf-8")
         (folder / "result.csv").write_text(csv_text(result), "utf-8", newline="")
+        losses = text_losses_csv(finished.per_text)
+        (folder / "per_text.csv").write_text(losses, "utf-8", newline="")
         text = experiment_text(options | json_safe(config.to_dict()), remarks)
         (folder / "evaluation.toml").write_text(text, "utf-8")
     except OSError as error:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from app.cli import options
 from app.cli.input_files import read_text
 from app.cli.own_schedule import with_own
-from app.cli.terminal import ColourDepth, add_colour_axis, colour_depth, paint, share
+from app.cli.terminal import ColourDepth, colour_depth, paint
 from app.host.console import Console, write_out
 from app.policies.library import PolicyLibrary
 from sol_core.actions import Budget
@@ -54,7 +54,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_flag(parser, "page-reads", "with --json: the pages that every step read, by layer")
     options.add_left_out(parser, "pages of the prompt that no step may read")
     options.add_json(parser)
-    add_colour_axis(parser)
     parser.set_defaults(check=_check)
 
 
@@ -68,17 +67,19 @@ def run(args: argparse.Namespace) -> int:
     from app.cli.reports.generation import Outcome, json_report, legend, summary, until_stop
     from sol_core.generation.engine import generate
     from sol_core.generation.sequence import Extras
+    from sol_core.generation.warm_up import COMPILING, USUAL_S, is_first_start
 
     # Two tokens that nobody sees: kernels are compiled, or read, before a speed is measured.
     began = time.perf_counter()
-    console.progress("preparing kernels", 0.0)
+    first = f"{COMPILING}: about {USUAL_S:.0f} s, once"
+    console.progress(first if is_first_start() else "preparing kernels", 0.0)
     find, extras = with_own(library.resolve), Extras(page_reads=args.page_reads)
     for _ in generate(model, "The", _unseen(args.config), policies=find):
         pass
     console.clear()
     load_ms += 1000 * (time.perf_counter() - began)
     depth = colour_depth(sys.stdout)
-    paints = partial(_paint, args.color_by, depth)
+    paints = partial(_paint, depth)
     runs = []
     if args.prompts is None:
         events = generate(model, args.prompt, args.config, policies=find, extras=extras)
@@ -109,7 +110,7 @@ def run(args: argparse.Namespace) -> int:
             write_out(f"{outcome.prompt}\n{''.join(map(paints, tokens))}")
         write_out("\n\n" + summary(outcome) + "\n" * (args.prompts is not None))
     if depth != "none":
-        write_out(legend(args.color_by, depth))
+        write_out(legend(depth))
     return 0
 
 
@@ -173,8 +174,8 @@ def _read_pages(tokens: Sequence[TokenEvent], num_layers: int) -> list[list[list
     return [None if of_step is None else of_step.lists(num_layers) for of_step in reads]
 
 
-def _paint(axis: str, depth: ColourDepth, event: TokenEvent) -> str:
-    return paint(event.text, share(axis, event.action, event.surprisal), depth)
+def _paint(depth: ColourDepth, event: TokenEvent) -> str:
+    return paint(event.text, event.action.net_keep_rate, depth)
 
 
 def _add_schedule(parser: argparse.ArgumentParser) -> None:

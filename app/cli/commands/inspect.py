@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from app.cli import options
 from app.cli.input_files import read_text
 from app.cli.own_schedule import with_own
-from app.cli.terminal import add_colour_axis, colour_depth
+from app.cli.terminal import colour_depth
 from app.host.console import Console, write_out
 from sol_core.actions import Budget, grid_name, record_of
 from sol_core.config import POLICY_PREFIX
@@ -52,7 +52,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     options.add_model(parser)
     options.add_json(parser)
-    add_colour_axis(parser, ", of the last schedule")
     parser.set_defaults(check=_check)
 
 
@@ -89,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     from app.cli.reports.inspection import coloured_text, report_text
 
-    write_out(coloured_text(start, tokens, args.color_by, colour_depth(sys.stdout)))
+    write_out(coloured_text(start, tokens, colour_depth(sys.stdout)))
     write_out(report_text(start, end))
     return 0
 

@@ -27,7 +27,6 @@ ACTIONS = {
 }
 STORED_KINDS = {"tasks": "benchmark"}  # the database's word, where it is another one
 KINDS = ("train", "evaluate", *STORED_KINDS)
-STATUSES = ("queued", "running", "paused", "succeeded", "failed", "cancelled", "abandoned")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,7 +41,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                 metavar=f"{{{','.join(KINDS)}}}",
                 help="only jobs of this kind",
             )
-            action.add_argument("--status", choices=STATUSES, help="only jobs that stand like this")
             action.add_argument(
                 "--limit", type=_count, default=50, help="at most this many (default: %(default)s)"
             )
@@ -68,10 +66,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _print_list(args: argparse.Namespace, store: Store) -> None:
-    statuses = None if args.status is None else [args.status]
-    jobs = store.jobs.list(
-        kind=STORED_KINDS.get(args.kind, args.kind), statuses=statuses, limit=args.limit
-    )
+    jobs = store.jobs.list(kind=STORED_KINDS.get(args.kind, args.kind), limit=args.limit)
     head = ("ID", "kind", "status", "done", "left", "title")
     lines = table(head, map(_cells, jobs), "<<<>><") if jobs else ["There are no jobs."]
     record = {"jobs": [job_as_json(job) for job in jobs]}

@@ -21,13 +21,12 @@ if TYPE_CHECKING:
     from app.policies.uses import PolicyUses
     from storage import Store
 
-HELP = "list, show, rename, tag, delete, export, import, push or pull policies"
+HELP = "list, show, rename, delete, export, import, push or pull policies"
 ACTIONS = {
     "list": "every policy, the shipped one first",
     "show": "one policy, what it measured, and what depends on it",
     "recipe": "print the TOML file that trains a policy again, for train --config",
     "rename": "give a policy another name; jobs and runs still find it",
-    "tag": "replace a policy's tags; without TAGs it has none",
     "delete": "delete a policy for good, after saying what depends on it",
     "export": "write a policy as a folder, or as a zip when OUT ends in .zip",
     "import": "check a policy's folder or zip and take it in",
@@ -44,10 +43,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         name: actions.add_parser(name, help=text, description=text, allow_abbrev=False)
         for name, text in ACTIONS.items()
     }
-    for name in ("show", "recipe", "rename", "tag", "delete", "export", "push"):
+    for name in ("show", "recipe", "rename", "delete", "export", "push"):
         made[name].add_argument("name", metavar="NAME", help="the policy's name")
     made["rename"].add_argument("new_name", metavar="NEW", help="its name from now on")
-    made["tag"].add_argument("tags", metavar="TAG", nargs="*", help="a word")
     made["delete"].add_argument(
         "--force", action="store_true", help="even if a job that has not ended needs it"
     )
@@ -56,7 +54,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name in ("push", "pull"):
         made[name].add_argument("repository", metavar="REPO", help=_REPOSITORY)
     made["push"].add_argument("--private", action="store_true", help="make a private repository")
-    made["pull"].add_argument("--revision", help="branch, tag or commit (default: main)")
     for name, action in made.items():
         if name in ("import", "pull"):
             action.add_argument("--name", dest="as_name", help="what to call it here")
@@ -98,8 +95,8 @@ class _Desk:
 
         policies, damaged = self._library.list_all()
         rows = [policy_row(policy) for policy in policies]
-        head = ("name", "model", "parameters", "made", "tags")
-        lines = table(head, map(_cells, rows), "<<><<") if rows else ["There are no policies."]
+        head = ("name", "model", "parameters", "made")
+        lines = table(head, map(_cells, rows), "<<><") if rows else ["There are no policies."]
         lines += [f"{broken.name} is damaged: {broken.problem}" for broken in damaged]
         record = {"policies": rows, "damaged": [asdict(broken) for broken in damaged]}
         return record, "".join(f"{line}\n" for line in lines)
@@ -133,13 +130,6 @@ class _Desk:
         name, new_name = self._args.name, self._args.new_name
         self._library.rename(name, new_name)
         return {"name": new_name, "former": name}, f"{name} is now {new_name}\n"
-
-    def do_tag(self) -> _Answer:
-        tags = self._library.tag(self._args.name, self._args.tags)
-        return (
-            {"name": self._args.name, "tags": list(tags)},
-            f"{self._args.name} has {', '.join(tags) if tags else 'no tags'}\n",
-        )
 
     def do_delete(self) -> _Answer:
         try:
@@ -175,7 +165,7 @@ class _Desk:
     def do_pull(self) -> _Answer:
         repository = self._args.repository
         wanted = self._args.as_name or repository.rpartition("/")[2]
-        name = self._files.pull(repository, wanted, self._model(), revision=self._args.revision)
+        name = self._files.pull(repository, wanted, self._model())
         return self._taken(name)
 
     def do_push(self) -> _Answer:
@@ -209,8 +199,7 @@ class _Desk:
 
 
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:
-    made, tags = row["created"][:16], ", ".join(row["tags"])
-    return row["name"], row["model"], f"{row['parameters']:,}", made, tags
+    return row["name"], row["model"], f"{row['parameters']:,}", row["created"][:16]
 
 
 def _details(
@@ -221,7 +210,6 @@ def _details(
 ) -> str:
     fields = {
         "policy": row["name"],
-        "tags": ", ".join(row["tags"]),
         "formerly": ", ".join(policy.all_names[1:]),
         "model": f"{row['model']} (fingerprint {row['fingerprint'][:8]})",
         "network": f"{row['network']}, {row['parameters']:,} parameters",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from app.cli import options
 from app.cli.input_files import read_case_file
+from app.cli.own_schedule import with_own
 from app.cli.terminal import table
 from app.host.console import Console, write_out
 from app.policies.library import PolicyLibrary
@@ -35,9 +36,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_mechanisms(parser, "paper")  # published cases are of its mechanisms
     parser.add_argument(
         "--schedule",
-        metavar="policy:NAME",
-        help="let a policy (a stored one's name, default, or a folder) choose the actions of as "
-        "many steps as the case's schedules have, instead of them; the result also has actions",
+        metavar="NAME",
+        help="let policy:NAME (a stored one's name, default, or a folder), or a schedule of your "
+        "own, MODULE:NAME, choose the actions of as many steps as the case's schedules have, "
+        "instead of them; the result also has actions",
     )
     for name, default in zip(SHORT_AXES, Budget().as_tuple(), strict=True):
         options.add_value(parser, name, default, "", help="the policy's budget (%(default)g)")
@@ -57,9 +59,12 @@ def run(args: argparse.Namespace) -> int:
         from sol_core.comparing.scoring import score_policy
         from sol_core.policy import load_policy
 
-        folder = PolicyLibrary(options.open_data_dir(args)).resolve(args.policy)
-        policy = load_policy(folder, model, grid=options.grid_from(args))
-        results = [score_policy(model, case, policy, args.asked) for case in parsed]
+        grid = options.grid_from(args)
+        policy = with_own(PolicyLibrary(options.open_data_dir(args)).resolve)(args.policy)
+        if isinstance(policy, Path):
+            policy = load_policy(policy, model, grid=grid)
+        how = grid.mechanisms
+        results = [score_policy(model, case, policy, args.asked, how) for case in parsed]
         parsed = [
             replace(case, schedules=(actions,))
             for case, (actions, _) in zip(parsed, results, strict=True)
@@ -86,8 +91,8 @@ def _check(args: argparse.Namespace) -> None:
         args.policy = options.schedule_from_option(args.schedule, args.asked).policy
         if args.policy is None:
             raise ConfigError(
-                f"--schedule takes policy:NAME_OR_FOLDER here, got {args.schedule!r}: other "
-                "schedules stand in the case file"
+                f"--schedule takes policy:NAME_OR_FOLDER or MODULE:NAME here, got "
+                f"{args.schedule!r}: other schedules stand in the case file"
             )
     args.case_file = read_case_file(args.cases)
 

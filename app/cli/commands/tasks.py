@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from app.cli.job_options import WorkEvents, add_policy, measured_policies
+from app.cli.job_options import PARTIAL_FOLDER, WorkEvents, add_policy, measured_policies
 from app.cli.options import add_json, add_model, print_result
 from app.cli.reports.accuracy import tasks_table
 from sol_core.actions import SHORT_AXES
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from sol_core.tasks.config import TasksConfig
 
 HELP = "measure a policy's accuracy on downstream tasks, against dense and static"
-PARTIAL_FOLDER = "benchmarks"  # as releases before this name of the command called it
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -59,14 +58,14 @@ def run(args: argparse.Namespace) -> int:
     """Measure and print. What an interrupted run had done is found by the next one like it."""
     config = _config(args)
 
-    def measure(model: LanguageModel, name: str, folder: Path, data_dir: Path) -> WorkEvents:
+    def measure(model: LanguageModel, name: str, source: Any, data_dir: Path) -> WorkEvents:
         from sol_core.tasks.runner import run_tasks
 
         partial = data_dir / PARTIAL_FOLDER
-        return run_tasks(model, name, folder, config, data_dir=data_dir, partial=partial)
+        return run_tasks(model, name, source, config, data_dir=data_dir, partial=partial)
 
-    (result,) = measured_policies(args, config.budgets, [measure])
-    print_result(args, result, tasks_table(result))
+    (finished,) = measured_policies(args, config.budgets, [measure], or_schedule=True)
+    print_result(args, finished.result, tasks_table(finished.result))
     return 0
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -20,13 +21,14 @@ from app.cli.terminal import record_text
 from app.formats.plain_json import json_safe
 from app.host.console import Console, write_out
 from app.host.errors import AppError, InputFileError
-from sol_core.errors import ConfigError, RankLostError, SolError
+from app.host.interrupts import EXIT_INTERRUPTED, Notice
+from sol_core.errors import ConfigError, PolicyNotKeptError, RankLostError, SolError
 from sol_core.files.places import program_name
 
 if TYPE_CHECKING:
     from app.host.paths import DataDir
     from app.jobs.runner import JobOutcome
-    from app.jobs.updates import JobUpdate
+    from app.jobs.updates import JobFunction, JobUpdate
     from sol_core.training.config import TrainConfig
     from sol_core.training.ranks import Ranks
     from storage import JobRecord, JobStore
@@ -35,7 +37,8 @@ HELP = "train a policy in the foreground; the page shows it as a job"
 PRESETS = ("quick", "standard", "share", "paper")
 DEFAULT_PRESET = "standard"
 OWNER = "command line"
-EXIT_FAILED, EXIT_INTERRUPTED = 1, 130
+EXIT_FAILED = 1
+UNIT_GRACE_S = 30.0  # for the text in work, after which a checkpoint is written
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -78,6 +81,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out", type=Path, metavar="DIR", help="also put the policy into this new or empty folder"
     )
     parser.add_argument(
+        "--allow-untrained",
+        action="store_true",
+        help="keep the policy even if it learnt nothing or is no better than static",
+    )
+    parser.add_argument(
         "--resume", metavar="ID", help="go on with a job that was paused, failed or was cut off"
     )
     add_model(parser)
@@ -93,6 +101,7 @@ def run(args: argparse.Namespace) -> int:
     with join_ranks() as ranks:
         if ranks.is_lead:
             return _lead(args, ranks)
+        args.notice.kept, args.notice.grace_s = "the lead says how to go on", UNIT_GRACE_S
         from app.jobs.engines import follow_training
 
         ending = follow_training(data_dir, ranks)
@@ -103,7 +112,13 @@ def _lead(args: argparse.Namespace, ranks: Ranks) -> int:
     console = Console()
     with open_jobs(args, fills=True) as (data_dir, store):
         job = ranks.lead(lambda: _job(args, store.jobs, ranks.size))
-        outcome = _run_here(job, store.jobs, data_dir, console, ranks)
+        engine = _engine(job, ranks, allow_untrained=args.allow_untrained)
+        args.notice.kept = (
+            f"the job and its last checkpoint are kept; go on with: {_resume_command(job)}"
+        )
+        show = partial(_show, ProgressLine(console), args.notice)
+        outcome = _run_here(job, engine, store.jobs, data_dir, show)
+        console.clear()
         return _report(args, job, outcome, data_dir, console)
 
 
@@ -127,21 +142,28 @@ def _job(args: argparse.Namespace, jobs: JobStore, num_ranks: int) -> JobRecord:
         raise AppError(str(error)) from error
 
 
-def _run_here(
-    job: JobRecord, jobs: JobStore, data_dir: DataDir, console: Console, ranks: Ranks
-) -> JobOutcome:
+def _engine(job: JobRecord, ranks: Ranks, *, allow_untrained: bool) -> JobFunction:
     from app.jobs.engines import ENGINES, train_job
+
+    if ranks.size == 1 and not allow_untrained:
+        return ENGINES[job.kind]
+    return partial(train_job, ranks=ranks, allow_untrained=allow_untrained)
+
+
+def _run_here(
+    job: JobRecord,
+    engine: JobFunction,
+    jobs: JobStore,
+    data_dir: DataDir,
+    show: Callable[[JobUpdate], None],
+) -> JobOutcome:
     from app.jobs.runner import Workplace, run_job
     from app.jobs.stop_flag import StopFlag, set_by_signals
 
     stop = StopFlag()
-    show = partial(_show, ProgressLine(console))
     place = Workplace(jobs, data_dir, str(job.worker), stop, released_as="paused", on_update=show)
-    engine = ENGINES[job.kind] if ranks.size == 1 else partial(train_job, ranks=ranks)
     with set_by_signals(stop):
-        outcome = run_job(job, engine, place)
-    console.clear()
-    return outcome
+        return run_job(job, engine, place)
 
 
 def _report(
@@ -153,11 +175,7 @@ def _report(
 ) -> int:
     """Say how it ended; returns the exit status. Raises: what the engine raised."""
     if outcome.status == "failed":
-        if isinstance(outcome.reason, RankLostError):
-            raise AppError(f"{outcome.reason}; go on with: {_resume_command(job)}")
-        if isinstance(outcome.reason, SolError):
-            raise outcome.reason
-        raise AppError(outcome.error or "the training failed")
+        raise _why_failed(job, outcome)
     if outcome.status is None:
         raise AppError(f"another process took the job {job.id}; see: {program_name()} jobs list")
     result = outcome.result or {}
@@ -186,15 +204,29 @@ def _report(
     return EXIT_INTERRUPTED
 
 
+def _why_failed(job: JobRecord, outcome: JobOutcome) -> SolError:
+    reason = outcome.reason
+    if isinstance(reason, RankLostError):
+        return AppError(f"{reason}; go on with: {_resume_command(job)}")
+    if isinstance(reason, PolicyNotKeptError):
+        again = f"{_resume_command(job)} --allow-untrained"
+        return AppError(f"{reason}; to keep it all the same: {again}")
+    if isinstance(reason, SolError):
+        return reason
+    return AppError(outcome.error or "the training failed")
+
+
 def _resume_command(job: JobRecord) -> str:
     return f"{program_name()} train --resume {job.id}"
 
 
-def _show(line: ProgressLine, update: JobUpdate) -> None:
+def _show(line: ProgressLine, notice: Notice, update: JobUpdate) -> None:
     from app.jobs.updates import JobNote
     from sol_core.progress import WorkProgress
 
     if isinstance(update, WorkProgress):
+        if update.row is not None:
+            notice.grace_s = UNIT_GRACE_S
         line.show_progress(update)
     elif isinstance(update, JobNote):
         line.show(update.message)

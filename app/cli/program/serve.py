@@ -36,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--no-browser", action="store_true", help="do not open a browser window")
     add_model(parser)
+    parser.set_defaults(is_answered=False)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -32,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--fast", action="store_true", help=f"leave out what takes long: pytest -m '{FAST}'"
     )
     parser.set_defaults(extras=("test",), passes_rest_on=True)
+    parser.set_defaults(is_answered=False)
 
 
 def run(args: argparse.Namespace) -> int:

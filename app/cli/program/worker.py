@@ -27,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     # Given by the page to its own worker: one per data directory, ends when it is not needed.
     parser.add_argument("--supervised", action="store_true", help=argparse.SUPPRESS)
     add_data_dir(parser)
+    parser.set_defaults(is_answered=False)
 
 
 def run(args: argparse.Namespace) -> int:

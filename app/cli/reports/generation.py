@@ -169,10 +169,10 @@ def summary(outcome: Outcome) -> str:
     return "\n".join(lines) + "\n"
 
 
-def legend(axis: str, depth: ColourDepth) -> str:
+def legend(depth: ColourDepth) -> str:
     """The colour scale, from little to much."""
     scale = "".join(paint(" ", step / (LEGEND_STEPS - 1), depth) for step in range(LEGEND_STEPS))
-    return f"colour    {axis}: little {scale} much\n"
+    return f"colour    spend: little {scale} much\n"
 
 
 def _quality(tokens: Sequence[TokenEvent]) -> str:

@@ -1,4 +1,4 @@
-"""Terminal output of ``inspect``: the coloured text, the schedules side by side, lists.
+"""Terminal output of ``inspect``: the coloured text, the schedules side by side.
 
 Standard library only; no tensor comes here.
 """
@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 
 from app.cli.reports.generation import legend
-from app.cli.terminal import ColourDepth, escape, paint, share, table
+from app.cli.terminal import ColourDepth, escape, paint, table
 from sol_core.actions import SHORT_AXES
 from sol_core.inspection.records import (
     InspectedToken,
@@ -17,43 +17,30 @@ from sol_core.inspection.records import (
     InspectionStart,
     RowReport,
     RowTotals,
-    TokenPlace,
 )
-
-LISTED = 5
 
 
 def coloured_text(
     start: InspectionStart,
     tokens: Sequence[InspectedToken],
-    axis: str,
     depth: ColourDepth,
 ) -> str:
     """The scored text coloured by the last schedule; nothing where there are no colours."""
     if depth == "none":
         return ""
-    painted = [
-        paint(token.text, share(axis, token.rows[-1].action, token.rows[-1].nll), depth)
-        for token in tokens
-    ]
-    scale = legend(axis, depth).rstrip()
+    painted = [paint(token.text, token.rows[-1].action.net_keep_rate, depth) for token in tokens]
+    scale = legend(depth).rstrip()
     return escape(start.prefix_text) + "".join(painted) + f"\n\n{scale} ({start.rows[-1]})\n\n"
 
 
 def report_text(start: InspectionStart, end: InspectionEnd) -> str:
-    """Totals per schedule, spend by kind of token, and the lists."""
+    """Totals per schedule and spend by kind of token; the tokens that stand out are in the JSON."""
     lines = [
         f"{end.num_tokens:,} tokens scored after {len(start.prefix):,} read densely; measured "
         f"{end.tokens_per_s:.1f} tokens/s, {len(start.rows)} rows a step",
         *_totals(end.rows),
     ]
     if end.report is not None:
-        lines += ["", "least confident: the tokens to which dense gave the least probability"]
-        lines += [
-            f"  {_token(place)}  p = {100 * math.exp(-place.nll):.2g} %, "
-            f"entropy {place.entropy:.2f} nats"
-            for place in end.report.least_confident[:LISTED]
-        ]
         for row in end.report.rows:
             lines += ["", *_row(row)]
     return "\n".join(lines) + "\n"
@@ -98,21 +85,4 @@ def _row(row: RowReport) -> list[str]:
         for axis, values in row.correlation.items()
     )
     lines.append(f"  rank correlation of spend with dense surprisal and entropy: {pairs}")
-    lines.append("  under-served: lost most against dense")
-    lines += [
-        f"    {_token(place)}  lost {place.loss:.2f} nats (KL {place.kl:.2f}) at a mean spend "
-        f"of {100 * place.spend:.0f} %"
-        for place in row.under_served[:LISTED]
-    ] or ["    none"]
-    lines.append("  over-served: another schedule spent less here and stayed at dense")
-    lines += [
-        f"    {_token(place)}  {place.spend:.2f} against {place.cheaper_spend:.2f} of "
-        f"{place.cheaper} (KL {place.cheaper_kl:.3f})"
-        for place in row.over_served[:LISTED]
-    ] or ["    none"]
     return lines
-
-
-def _token(place: TokenPlace) -> str:
-    shown = escape(place.text).replace("\n", "\\n").replace("\t", "\\t")
-    return f"{place.index:5}  {shown!r:16}"

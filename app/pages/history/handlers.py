@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, get_args
+from typing import Any
 
-from app.formats.plain_json import (
-    SCHEDULE_LABELS,
-    STATUS_LABELS,
-    budget_text,
-    iso,
-    schedule_label,
-)
+from app.formats.plain_json import STATUS_LABELS, budget_text, iso, schedule_label
 from app.host.damage import naming_damage
 from app.host.errors import DamagedError
-from app.pages.shared.sharing_calls import EXPORT_HANDLERS, IMPORT_HANDLERS
+from app.pages.shared.sharing_calls import EXPORT_HANDLERS
 from app.runs.queue import RunNotFoundError
 from app.runs.recorded_run import parting_token
-from app.web.calls import Request, RequestError, by_name, choice, field, owner_of
+from app.web.calls import Request, RequestError, by_name, field, owner_of
 from app.web.component import Page
 from app.web.services import Services
-from storage import RunKind, RunRecord, title_of
+from storage import RunRecord, title_of
 
 MAX_LIMIT = 200
 
@@ -27,8 +21,7 @@ MAX_LIMIT = 200
 def list_runs(services: Services, request: Request) -> dict[str, Any]:
     """One page of runs, newest first; on a shared server only the visitor's own.
 
-    ``kind`` and ``schedule`` choose among them. ``next`` is the id to hand in as ``before`` for
-    the following page, None at the end.
+    ``next`` is the id to hand in as ``before`` for the following page, None at the end.
     """
     owner, before = owner_of(request), request.get("before")
     if before is not None and not isinstance(before, str):
@@ -39,8 +32,6 @@ def list_runs(services: Services, request: Request) -> dict[str, Any]:
         limit=limit + 1,
         before=before,
         query=field(request, "query", str).strip(),
-        kind=choice(request, "kind", get_args(RunKind)),
-        schedule=choice(request, "schedule", SCHEDULE_LABELS) or "",
     )
     page = records[:limit]
     shown = [record for record in page if record.status != "running" or record.owner == owner]
@@ -101,4 +92,4 @@ def _row(record: RunRecord, can_delete: bool) -> dict[str, Any]:
 
 
 HANDLERS = by_name(list_runs, delete_run)
-PAGE = Page("history", "History", HANDLERS | EXPORT_HANDLERS | IMPORT_HANDLERS)
+PAGE = Page("history", "History", HANDLERS | EXPORT_HANDLERS)

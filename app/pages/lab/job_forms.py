@@ -7,7 +7,7 @@ from app.pages.lab.schema_form import SchemaForm
 from sol_core.actions import AXES, MLP_PRUNERS, PAGE_SCORERS
 from sol_core.evaluation.config import EvaluationConfig
 from sol_core.tasks.config import TasksConfig
-from sol_core.training.config import TrainConfig
+from sol_core.training.config import NOMINAL_MINUTES, TrainConfig
 
 GRID_HELP = {
     **{axis.levels_field: axis.meaning for axis in AXES},
@@ -23,19 +23,26 @@ GRID_HELP = {
     + ", or ".join(pruner.meaning for pruner in MLP_PRUNERS.values()),
     "page_size": "cached tokens per page; pages are kept or left as a whole",
 }
+_TAKES = {
+    name: f" About {minutes:g} minutes on two CPU cores."
+    for name, minutes in NOMINAL_MINUTES.items()
+}
 PRESET_WORDS = {
-    "quick": ("Quick", "A first look: a small policy that already saves, in a few minutes."),
+    "quick": ("Quick", f"A first look: a small policy that already saves.{_TAKES['quick']}"),
     "standard": (
         "Standard",
-        "The default: warm start on many texts, then learning from rollouts (GRPO).",
+        "The default: warm start on many texts, then learning from rollouts (GRPO)."
+        + _TAKES["standard"],
     ),
     "share": (
         "Shares",
-        "For budgets that are a share of the bytes: a small network that sees long texts.",
+        "For budgets that are a share of the bytes: a small network that sees long texts."
+        + _TAKES["share"],
     ),
     "paper": (
         "Paper",
-        "The authors' own recipe, for comparison: joint network, rollouts (GRPO) alone.",
+        "The authors' own recipe, for comparison: joint network, rollouts (GRPO) alone."
+        + _TAKES["paper"],
     ),
     "defaults": ("Defaults", ""),
 }

@@ -10,11 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from app.formats.plain_json import finite, json_safe
+from app.formats.plain_json import json_safe
 from app.host.damage import naming_damage
 from app.host.errors import AppError
 from app.pages.lab.accuracy_view import accuracy_view
-from app.pages.lab.estimate import Estimate, estimate, evaluation_estimate
 from app.pages.lab.job_forms import EVALUATE_FORM, PRESET_WORDS, TASKS_FORM, TRAIN_FORM
 from app.pages.lab.schema_form import SchemaForm
 from app.pages.shared.corpus_choice import CORPUS_HANDLERS, corpus_choice, corpus_source
@@ -58,7 +57,6 @@ class LabJob:
         name, label: of its view.
         most_policies: that one job measures; 0 for a training, which makes one and has its name.
         has_corpus: it reads a text that the visitor chooses.
-        estimate: of a configuration and a number of policies; None for no estimate.
         view: of a result, as the page draws it; None where the job has no result to fetch.
     """
 
@@ -68,7 +66,6 @@ class LabJob:
     form: SchemaForm[Any]
     most_policies: int = 0
     has_corpus: bool = True
-    estimate: Callable[[Any, int], Estimate] | None = None
     view: Callable[[dict[str, Any]], dict[str, Any]] | None = None
 
     def page(self) -> Page:
@@ -80,14 +77,18 @@ class LabJob:
         return {
             "kind": self.kind,
             "presets": [
-                {"key": key, "values": self.form.values_of(config)}
-                | dict(zip(("label", "meaning"), PRESET_WORDS[key], strict=True))
-                for key, config in presets.items()
+                {
+                    "key": key,
+                    "values": self.form.values_of(config),
+                    "label": label,
+                    "meaning": words,
+                }
+                for key, (label, words) in PRESET_WORDS.items()
+                if (config := presets.get(key)) is not None
             ],
             "defaultPreset": "standard" if self.kind == "train" else "defaults",
             "groups": self.form.groups(),
             "hasCorpus": self.has_corpus,
-            "hasEstimate": self.estimate is not None,
             "mostPolicies": self.most_policies,
             "maxNameLength": MAX_NAME_LENGTH,
             "shipped": None if self.view is None else shipped_about(self.kind),
@@ -97,14 +98,13 @@ class LabJob:
 LAB_JOBS: dict[str, LabJob] = {
     job.kind: job
     for job in (
-        LabJob("train", "train", "Train", TRAIN_FORM, estimate=lambda config, _: estimate(config)),
+        LabJob("train", "train", "Train", TRAIN_FORM),
         LabJob(
             "evaluate",
             "evaluate",
             "Evaluate",
             EVALUATE_FORM,
             MAX_POLICIES,
-            estimate=evaluation_estimate,
             view=result_view,
         ),
         LabJob(
@@ -122,25 +122,6 @@ def lab_home(services: Services, request: Request) -> dict[str, Any]:
         "policies": policy_choices(services.policies),
         "suggested_name": _free_name(taken),
         "taken_names": sorted(taken),
-    }
-
-
-def estimate_job(services: Services, request: Request) -> dict[str, Any]:
-    """Seconds by phase, memory and amounts of a form's values, or what is wrong with them."""
-    job, num_policies = _asked_job(request), field(request, "num_policies", int)
-    try:
-        config = job.form.config_of(field(request, "values", dict))
-        if job.estimate is None:
-            raise ConfigError("There is no estimate of this kind of job.")
-        guess = job.estimate(config, min(max(num_policies, 1), MAX_POLICIES))
-    except (ConfigError, TypeError) as error:
-        return {"problem": str(error)}
-    return {
-        "seconds": finite(guess.seconds),
-        "memory_mb": finite(guess.memory_mb),
-        "phases": [[name, finite(seconds)] for name, seconds in guess.phases.items()],
-        "limited": guess.limited,
-        "amounts": guess.amounts,
     }
 
 
@@ -289,5 +270,5 @@ def _free_name(taken: set[str]) -> str:
 HANDLERS = (
     JOB_HANDLERS
     | CORPUS_HANDLERS
-    | by_name(lab_home, estimate_job, start_job, job_settings, job_result, export_result)
+    | by_name(lab_home, start_job, job_settings, job_result, export_result)
 )

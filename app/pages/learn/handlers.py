@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from app.lessons.experiments import MOST_PICKS
-from app.lessons.texts import BEGINNINGS, PAINTED
+from app.lessons.texts import PAINTED
 from app.web.calls import Request, by_name, field, owner_of
 from app.web.component import Page
 from app.web.services import Services
@@ -23,7 +22,7 @@ def ask_experiment(services: Services, request: Request) -> dict[str, Any]:
 
 
 def _constants(services: Services) -> dict[str, Any]:
-    return {"beginnings": BEGINNINGS, "mostPicks": MOST_PICKS, "painted": PAINTED}
+    return {"painted": PAINTED}
 
 
 HANDLERS = by_name(ask_experiment)

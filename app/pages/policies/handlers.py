@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from app.host.errors import AppError
-from app.pages.shared.job_calls import JOB_HANDLERS
-from app.pages.shared.uploads import Uploads, begin_file, take_piece
+from app.pages.shared.uploads import UploadKind
 from app.policies.files import ModelInUse, PolicyFiles
 from app.policies.library import StoredPolicy
 from app.policies.uses import PolicyUses, uses_of
@@ -40,7 +39,7 @@ def all_policies(services: Services, request: Request) -> dict[str, Any]:
 
 
 def policy_details(services: Services, request: Request) -> dict[str, Any]:
-    """Everything that is shown of one policy; its training's reports come from ``poll_job``.
+    """Everything that is shown of one policy.
 
     Of the jobs and runs that name it, a shared server counts and shows the visitor's own.
     """
@@ -60,15 +59,6 @@ def rename_policy(services: Services, request: Request) -> dict[str, Any]:
     name, new_name = field(request, "name", str), field(request, "new_name", str).strip()
     services.policies.rename(name, new_name)
     return {"name": new_name}
-
-
-def tag_policy(services: Services, request: Request) -> dict[str, Any]:
-    """Replace a policy's tags."""
-    _check_own(services)
-    tags = field(request, "tags", list)
-    if not all(isinstance(tag, str) for tag in tags):
-        raise RequestError("tags must be a list of texts. Reload the page.")
-    return {"tags": list(services.policies.tag(field(request, "name", str), tags))}
 
 
 def delete_policy(services: Services, request: Request) -> dict[str, Any]:
@@ -98,56 +88,6 @@ def export_policy(services: Services, request: Request) -> dict[str, Any]:
     return {"name": f"{name}.zip", "data": base64.b64encode(data).decode("ascii")}
 
 
-def begin_policy_import(services: Services, request: Request) -> dict[str, Any]:
-    """Announce a zip; the answer names the upload."""
-    _check_own(services)
-    return begin_file(_uploads(services, request), request)
-
-
-def policy_import_piece(services: Services, request: Request) -> dict[str, Any]:
-    """One piece as base64; after the last one the zip is checked and its policy taken in.
-
-    Raises: UploadError, PolicyError, InputFileError.
-    """
-    _check_own(services)
-    have, part = take_piece(_uploads(services, request), request)
-    if part is None:
-        return {"have": have}
-    wanted = Path(field(request, "name", str)).name.removesuffix(".zip")
-    try:
-        return {"have": have, "name": _files(services).read(part, wanted, _model(services))}
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def pull_policy(services: Services, request: Request) -> dict[str, Any]:
-    """Take a policy in from the Hub. The token is used for this call and forgotten."""
-    _check_own(services)
-    repository = field(request, "repository", str).strip()
-    name = _files(services).pull(
-        repository,
-        repository.rpartition("/")[2],
-        _model(services),
-        revision=field(request, "revision", str).strip() or None,
-        token=field(request, "token", str).strip() or None,
-    )
-    return {"name": name}
-
-
-def push_policy(services: Services, request: Request) -> dict[str, Any]:
-    """Put a policy on the Hub. The token is used for this call and forgotten."""
-    _check_own(services)
-    name = field(request, "name", str)
-    services.policies.resolve_name(name)
-    address = _files(services).push(
-        name,
-        field(request, "repository", str).strip(),
-        private=field(request, "private", bool),
-        token=field(request, "token", str).strip() or None,
-    )
-    return {"address": address}
-
-
 def _policy(services: Services, request: Request) -> tuple[StoredPolicy, PolicyUses]:
     policy = services.policies.get(field(request, "name", str))
     owner = owner_of(request) if services.is_shared else None
@@ -170,12 +110,6 @@ def _files(services: Services) -> PolicyFiles:
     return PolicyFiles(services.policies, services.data_dir)
 
 
-def _uploads(services: Services, request: Request) -> Uploads:
-    advice = "A policy's zip has config.json, model.safetensors and README.md."
-    folder, owner = services.data_dir.uploads, owner_of(request)
-    return Uploads(folder, owner, MAX_ZIP_BYTES, "A policy's zip", advice)
-
-
 def _card(folder: Path) -> str:
     try:
         text = (folder / CARD_FILE).read_text("utf-8", errors="replace")
@@ -184,16 +118,28 @@ def _card(folder: Path) -> str:
     return text if len(text) <= MAX_CARD_SHOWN else text[:MAX_CARD_SHOWN] + "\n…"
 
 
-HANDLERS = {"poll_job": JOB_HANDLERS["poll_job"]} | by_name(
+def _check_upload(services: Services, owner: str, name: str, size: int) -> None:
+    _check_own(services)
+
+
+def _take_upload(services: Services, owner: str, name: str, part: Path) -> dict[str, Any]:
+    """Check a zip and take its policy in. Raises: PolicyError, InputFileError."""
+    wanted = Path(name).name.removesuffix(".zip")
+    return {"name": _files(services).read(part, wanted, _model(services))}
+
+
+POLICY_UPLOAD = UploadKind(
+    "A policy's zip",
+    "A policy's zip has config.json, model.safetensors and README.md.",
+    lambda services: MAX_ZIP_BYTES,
+    _check_upload,
+    _take_upload,
+)
+HANDLERS = by_name(
     all_policies,
     policy_details,
     rename_policy,
-    tag_policy,
     delete_policy,
     export_policy,
-    begin_policy_import,
-    policy_import_piece,
-    pull_policy,
-    push_policy,
 )
 PAGE = Page("policies", "Policies", HANDLERS)

@@ -12,7 +12,7 @@ from typing import Any
 from app.host.limits import UNLIMITED
 from app.pages.shared.corpus_files import MAX_UPLOAD_BYTES, CorpusFileError, CorpusFiles, safe_name
 from app.pages.shared.job_calls import check_jobs_allowed
-from app.pages.shared.uploads import begin_file, take_piece
+from app.pages.shared.uploads import UploadKind
 from app.web.calls import Request, by_name, field, owner_of
 from app.web.services import Services
 from sol_core.corpus.documents import BUILTIN, looks_like_hub_id
@@ -22,8 +22,7 @@ from sol_core.errors import ConfigError
 def corpus_files(services: Services, owner: str) -> CorpusFiles:
     """The uploads that this visitor sees."""
     folder = _uploads_folder(services)
-    max_bytes = min(MAX_UPLOAD_BYTES, services.limits.upload_mb * 1024**2)
-    return CorpusFiles(folder / owner if services.is_shared else folder, max_bytes)
+    return CorpusFiles(folder / owner if services.is_shared else folder)
 
 
 def corpus_source(services: Services, owner: str, choice: dict[str, Any]) -> str:
@@ -73,25 +72,6 @@ def list_corpora(services: Services, request: Request) -> dict[str, Any]:
     return {"files": corpus_files(services, owner_of(request)).list()}
 
 
-def begin_upload(services: Services, request: Request) -> dict[str, Any]:
-    """Announce a file; the answer names the upload."""
-    check_jobs_allowed(services)
-    safe_name(field(request, "name", str))
-    _check_total(services, field(request, "size", int))
-    owner = owner_of(request)
-    return begin_file(corpus_files(services, owner).uploads(owner), request)
-
-
-def upload_piece(services: Services, request: Request) -> dict[str, Any]:
-    """One piece as base64; after the last one the file has its name."""
-    check_jobs_allowed(services)
-    owner = owner_of(request)
-    files = corpus_files(services, owner)
-    have, part = take_piece(files.uploads(owner), request)
-    name = None if part is None else files.finish(part, field(request, "name", str))
-    return {"have": have, "name": name}
-
-
 def delete_corpus(services: Services, request: Request) -> dict[str, Any]:
     """Delete an uploaded file for good."""
     corpus_files(services, owner_of(request)).delete(field(request, "name", str))
@@ -115,6 +95,16 @@ def _check_total(services: Services, size: int) -> None:
         )
 
 
+def _check_upload(services: Services, owner: str, name: str, size: int) -> None:
+    check_jobs_allowed(services)
+    safe_name(name)
+    _check_total(services, size)
+
+
+def _take_upload(services: Services, owner: str, name: str, part: Path) -> dict[str, Any]:
+    return {"name": corpus_files(services, owner).finish(part, name)}
+
+
 def _existing(name: str) -> str:
     path = Path(name).expanduser()
     if not name or not path.is_absolute() or not path.exists():
@@ -127,4 +117,11 @@ def _existing(name: str) -> str:
     return str(path)
 
 
-CORPUS_HANDLERS = by_name(list_corpora, begin_upload, upload_piece, delete_corpus)
+CORPUS_HANDLERS = by_name(list_corpora, delete_corpus)
+CORPUS_UPLOAD = UploadKind(
+    "A corpus file",
+    "Give the path of a larger one instead, or cut it.",
+    lambda services: min(MAX_UPLOAD_BYTES, services.limits.upload_mb * 1024**2),
+    _check_upload,
+    _take_upload,
+)

@@ -1,7 +1,7 @@
 """Text files that a visitor gives the server, kept under ``corpora/uploads``.
 
-A file appears under its name once the last of its pieces is there (``uploads.py``). Names are
-made safe, never trusted.
+A file appears under its name once all of it is there (``uploads.py``). Names are made safe, never
+trusted.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.host.errors import AppError
-from app.pages.shared.uploads import Uploads
 
 SUFFIXES = (".txt", ".jsonl", ".csv", ".parquet")
 MAX_UPLOAD_BYTES = 256 * 1024**2
@@ -27,14 +26,9 @@ class CorpusFileError(AppError, ValueError):
 
 @dataclass(frozen=True, slots=True)
 class CorpusFiles:
-    """The files of one visitor, or of everyone on a server that is not shared.
-
-    Attributes:
-        max_bytes: of one file.
-    """
+    """The files of one visitor, or of everyone on a server that is not shared."""
 
     folder: Path
-    max_bytes: int = MAX_UPLOAD_BYTES
 
     def list(self) -> list[dict[str, int | str]]:
         """Name and size in bytes of every file, by name."""
@@ -61,17 +55,13 @@ class CorpusFiles:
         """Raises: CorpusFileError when there is no such file."""
         self.path(name).unlink(missing_ok=True)
 
-    def uploads(self, owner: str) -> Uploads:
-        """A visitor's files that are on their way."""
-        advice = "Give the path of a larger one instead, or cut it."
-        return Uploads(self.folder, owner, self.max_bytes, "A corpus file", advice)
-
     def finish(self, part: Path, name: str) -> str:
         """Give a whole upload its name, with a number when that is taken; the answer is the name.
 
         Raises: CorpusFileError when the kind of file is not allowed.
         """
         wanted = Path(safe_name(name))
+        self.folder.mkdir(parents=True, exist_ok=True)
         final, number = self.folder / wanted, 1
         while final.exists():
             number += 1

@@ -15,7 +15,7 @@ from app.host.errors import AppError
 from app.host.hosting import is_zero_gpu
 from app.host.limits import Holder, Shares
 from app.jobs import runner
-from app.pages.shared.job_views import JOB_GROUPS, JOB_KINDS, job_row, job_view
+from app.pages.shared.job_views import JOB_KINDS, job_row, job_view
 from app.results.shipped import SHIPPED, TITLE, shipped_record
 from app.web.calls import Request, RequestError, by_name, choice, field, owner_of
 from app.web.services import Services
@@ -142,28 +142,15 @@ def finished_result(
 
 
 def list_jobs(services: Services, request: Request) -> dict[str, Any]:
-    """One page of jobs, newest first; on a shared server only the visitor's own.
-
-    ``next`` is the id to hand in as ``before`` for the following page, None at the end.
-    """
-    owner, before = owner_of(request), request.get("before")
-    kind, group = choice(request, "kind", JOB_KINDS), field(request, "group", str)
-    if before is not None and not isinstance(before, str):
-        raise RequestError("before must be a job's id or null. Reload the page.")
-    if group not in JOB_GROUPS:
-        raise RequestError(f"group must be one of {', '.join(JOB_GROUPS)}. Reload the page.")
+    """The newest jobs, on a shared server only the visitor's own; ``more``: there are others."""
+    owner, kind = owner_of(request), choice(request, "kind", JOB_KINDS)
     limit = min(max(field(request, "limit", int), 1), MAX_LIMIT)
     records = services.store.jobs.list(
-        owner=owner if services.is_shared else None,
-        kind=kind,
-        statuses=JOB_GROUPS[group] or None,
-        limit=limit + 1,
-        before=before,
+        owner=owner if services.is_shared else None, kind=kind, limit=limit + 1
     )
-    page = records[:limit]
     return {
-        "jobs": [job_row(record) for record in page],
-        "next": page[-1].id if len(records) > limit else None,
+        "jobs": [job_row(record) for record in records[:limit]],
+        "more": len(records) > limit,
     }
 
 

@@ -6,19 +6,12 @@ from datetime import datetime
 from typing import Any
 
 from app.formats.plain_json import finite, iso, json_safe
-from storage import TASKS_JOB, JobKind, JobRecord, JobStatus
+from storage import TASKS_JOB, JobKind, JobRecord
 
 JOB_KINDS: dict[JobKind, str] = {
     "train": "Training",
     "evaluate": "Evaluation",
     TASKS_JOB: "Accuracy",
-}
-# Choices of the list's filter, and the statuses behind each; none: all.
-JOB_GROUPS: dict[str, tuple[JobStatus, ...]] = {
-    "all": (),
-    "active": ("queued", "running", "paused"),
-    "finished": ("succeeded",),
-    "stopped": ("failed", "cancelled", "abandoned"),
 }
 _LIVE = ("queued", "running")
 _RESUMABLE = ("paused", "failed", "cancelled", "abandoned")

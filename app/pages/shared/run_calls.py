@@ -66,12 +66,6 @@ class RunCalls:
         run_id, index = field(request, "run_id", str), field(request, "index", int)
         return services.lens.look(owner_of(request), run_id, index, self._row(request))
 
-    def look_at_plane(self, services: Services, request: Request) -> dict[str, Any]:
-        """The joint grid of attention and channels of one token, at one bit width."""
-        run_id, index = field(request, "run_id", str), field(request, "index", int)
-        bits, row = field(request, "bits", int), self._row(request)
-        return services.lens.plane(owner_of(request), run_id, index, bits, row)
-
     def leave_out_pages(self, services: Services, request: Request) -> dict[str, Any]:
         """One token decoded again without some pages of its cache."""
         run_id, index = field(request, "run_id", str), field(request, "index", int)
@@ -114,7 +108,6 @@ class RunCalls:
             self.poll_run,
             self.stop_run,
             self.look_at_token,
-            self.look_at_plane,
             self.leave_out_pages,
             self.rank_pages,
             self.list_policies,

@@ -1,171 +1,173 @@
-"""Files that a browser sends in pieces, each with its place; whole only when the last one is there.
+"""Files that a browser sends: one route, which streams each to the disk.
 
-The pieces of an upload lie in one hidden file whose name says whose it is and is random otherwise,
-so that a broken connection leaves nothing that looks finished. Where room is needed, uploads that
-stand still go first; forgotten ones go after a day.
+A file lies under a hidden random name until its last byte is there. Then what it was sent for takes
+it, and what is left of it goes, whatever happened.
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import math
-import re
+import asyncio
 import secrets
 import shutil
-import threading
 import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from app.host.errors import AppError
-from app.host.limits import Shares
-from app.host.visitor import address
-from app.web.calls import Request, RequestError, field
+from app.host.limits import Holder, Shares
+from app.host.visitor import address_of
+from app.web.calls import RequestError, owner_of
+from app.web.services import Services
+from sol_core.errors import SolError
+from storage import StorageError
 
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.responses import Response
+    from starlette.routing import BaseRoute
+
+UPLOADS_PLACE = "gradio_api/sol-upload"  # under Gradio's own prefix, which proxies pass on
+SHARES = Shares("uploads going on", of_visitor=4, of_address=16, of_all=32)
+# Read and dropped of a file that is refused: a client that is still sending hears no answer.
+DROPPED_BYTES = 64 * 1024**2
+IDLE_S = 60.0  # without a byte: who sends nothing keeps nobody else from sending
 _KEEP_FREE_BYTES = 500 * 1024**2
-_KEEP_PARTIAL_S = 24 * 3600
-SHARES = Shares("uploads going on", of_visitor=4, of_address=16, of_all=32)  # in one folder
-IDLE_S = 60.0  # when there are so many, those that nothing was added to for so long go
-_UPLOAD_ID = re.compile(r"[0-9a-f]{40}")
-NETWORK_DIGITS = 8  # of those of an id
-_changing = threading.Lock()  # one piece or one beginning at a time; each takes milliseconds
+_KEEP_PARTIAL_S = 24 * 3600  # of a process that was killed
+_GONE_STATUS = 400  # of who left
 
 
 class UploadError(AppError, ValueError):
-    """A file that is too large, or pieces of it that do not fit."""
+    """A file that is too large, or not all of it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Uploads:
-    """A visitor's unfinished uploads, among those of one folder.
+class UploadKind:
+    """A kind of file that visitors send.
 
     Attributes:
-        owner: the visitor's id; nobody else's pieces are added.
-        what: what is sent, for messages: "A corpus file".
+        what: it, for messages: "A corpus file".
         advice: what to do with one that is too large.
+        limit: bytes that one may have here.
+        check: refuses a visitor, a name or a size before anything is read.
+        take: does with the whole file what it was sent for; the answer is the page's.
     """
 
-    folder: Path
-    owner: str
-    max_bytes: int
     what: str
     advice: str
+    limit: Callable[[Services], int]
+    check: Callable[[Services, str, str, int], None]
+    take: Callable[[Services, str, str, Path], dict[str, Any]]
 
-    def begin(self, size: int) -> str:
-        """Make room for a file of ``size`` bytes; the answer names the upload.
 
-        Raises: UploadError when the size is not allowed, the disk is full, or there are too many
-            uploads that go on.
-        """
-        if not 0 < size <= self.max_bytes:
-            raise UploadError(
-                f"{self.what} may have 1 byte to {self.max_bytes // 1024**2} MB, this one has "
-                f"{size / 1024**2:,.1f} MB. {self.advice}"
-            )
+def upload_route(services: Services, kinds: Mapping[str, UploadKind]) -> BaseRoute:
+    """Return the route, for ``launch(app_kwargs={"routes": […]})``.
+
+    A request's query has "kind", "owner" and the file's "name"; its body is the file.
+    """
+    from starlette.concurrency import run_in_threadpool
+    from starlette.requests import ClientDisconnect
+    from starlette.responses import JSONResponse, PlainTextResponse
+    from starlette.routing import Route
+
+    going: list[Holder] = []
+
+    async def upload(request: Request) -> Response:
+        asked = request.query_params
         try:
-            with _changing:
-                self.folder.mkdir(parents=True, exist_ok=True)
-                network = _network()
-                self._make_room(network)
-                self._check_disk(size)
-                upload_id = network + secrets.token_hex(16)
-                self.part(upload_id).touch()
+            kind = kinds.get(asked.get("kind", ""))
+            if kind is None:
+                raise RequestError(f"kind must be one of {', '.join(kinds)}. Reload the page.")
+            owner, name = owner_of({"owner": asked.get("owner")}), asked.get("name", "")
+            size = _size_of(request)
+            _check_size(kind, size, kind.limit(services))
+            kind.check(services, owner, name, size)
+            holder = Holder(owner, address_of(request))
+            with _place(going, holder), _part(services.data_dir.uploads, size) as part:
+                await _store(request, part, size)
+                return JSONResponse(await run_in_threadpool(kind.take, services, owner, name, part))
+        except ClientDisconnect:
+            return PlainTextResponse("", _GONE_STATUS)
+        except (SolError, StorageError) as error:
+            refused = str(error)
         except OSError as error:
-            raise UploadError(f"The file cannot be stored: {error.strerror}.") from error
-        return upload_id
+            refused = f"The file cannot be stored: {error.strerror}."
+        await _drop(request)
+        return JSONResponse({"refused": refused})
 
-    def append(self, upload_id: str, offset: int, data: bytes, size: int) -> int:
-        """Add a piece; the answer is how much is there. The same piece again does not fit.
+    return Route(f"/{UPLOADS_PLACE}", upload, methods=["POST"])
 
-        Raises: UploadError for an unknown upload, a piece out of place or too much data.
-        """
-        part = self.part(upload_id)
-        if not data:
-            raise UploadError("A piece must have at least 1 byte. Upload the file again.")
-        try:
-            with _changing:
-                have = part.stat().st_size
-                if offset != have or have + len(data) > min(size, self.max_bytes):
-                    raise UploadError(f"The upload has {have} bytes; a piece at {offset} does not "
-                                      "fit. Upload the file again.")  # fmt: skip
-                self._check_disk(len(data))
-                with part.open("ab") as file:
-                    file.write(data)
-        except FileNotFoundError as error:
-            raise UploadError("This upload is gone. Upload the file again.") from error
-        except OSError as error:
-            raise UploadError(f"The file cannot be stored: {error.strerror}.") from error
-        return have + len(data)
 
-    def part(self, upload_id: str) -> Path:
-        """Return the file of an upload's pieces. Raises: UploadError for no upload's name."""
-        if not _UPLOAD_ID.fullmatch(upload_id):
-            raise UploadError("upload_id must be 40 hexadecimal digits. Reload the page.")
-        return self.folder / f".part-{self.owner}-{upload_id}"
+def _size_of(request: Request) -> int:
+    """Raises: UploadError where it is not announced."""
+    text = request.headers.get("content-length", "")
+    if not text.isdecimal() or len(text) > 15:
+        raise UploadError("The size of the file must be announced. Choose it again.")
+    return int(text)
 
-    def _check_disk(self, size: int) -> None:
-        if shutil.disk_usage(self.folder).free < size + _KEEP_FREE_BYTES:
-            raise UploadError("The disk of the data directory is full: free some space.")
 
-    def _make_room(self, network: str) -> None:
-        """Delete what was forgotten and, where all places are taken, what stands still longest.
+def _check_size(kind: UploadKind, size: int, most: int) -> None:
+    if not 0 < size <= most:
+        raise UploadError(
+            f"{kind.what} may have 1 byte to {most // 1024**2} MB, this one has "
+            f"{size / 1024**2:,.1f} MB. {kind.advice}"
+        )
 
-        Raises: UploadError when too many uploads go on.
-        """
-        for part in self.folder.glob(".part-*"):
-            if _idle_s(part) > _KEEP_PARTIAL_S:
-                part.unlink(missing_ok=True)
-        while True:
-            parts = [_Part.of(path) for path in self.folder.glob(".part-*")]
-            excess = SHARES.excess(parts, self.owner, network)
-            if excess is None:
+
+@contextmanager
+def _place(going: list[Holder], holder: Holder) -> Iterator[None]:
+    """One of the uploads that go on. Raises: AppError when there are too many."""
+    SHARES.check(going, *holder)
+    going.append(holder)
+    try:
+        yield
+    finally:
+        going.remove(holder)
+
+
+@contextmanager
+def _part(folder: Path, size: int) -> Iterator[Path]:
+    """A file on its way. Raises: UploadError when there is no room for it; OSError."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for left in folder.glob(".part-*"):
+        with suppress(FileNotFoundError):
+            if time.time() - left.stat().st_mtime > _KEEP_PARTIAL_S:
+                left.unlink()
+    if shutil.disk_usage(folder).free < size + _KEEP_FREE_BYTES:
+        raise UploadError("The disk of the data directory is full: free some space.")
+    part = folder / f".part-{secrets.token_hex(16)}"
+    try:
+        yield part
+    finally:
+        part.unlink(missing_ok=True)
+
+
+async def _store(request: Request, part: Path, size: int) -> None:
+    """Raises: UploadError for more or less than was announced, or a pause; OSError."""
+    have, stream = 0, request.stream()
+    with part.open("wb") as file:
+        while have <= size:
+            try:
+                chunk = await asyncio.wait_for(anext(stream, None), IDLE_S)
+            except TimeoutError as error:
+                raise UploadError("Nothing more of the file came. Choose it again.") from error
+            if chunk is None:
+                break
+            have += len(chunk)
+            file.write(chunk)
+    if have != size:
+        raise UploadError("The file has another size than was announced. Choose it again.")
+
+
+async def _drop(request: Request) -> None:
+    """Read what is still sent."""
+    from starlette.requests import ClientDisconnect
+
+    left = DROPPED_BYTES
+    with suppress(RuntimeError, ClientDisconnect):  # all of it was read; nobody is there
+        async for chunk in request.stream():
+            left -= len(chunk)
+            if left < 0:
                 return
-            sentence, counted = excess
-            idlest = max(counted, key=lambda part: _idle_s(part.path)).path
-            if _idle_s(idlest) <= IDLE_S:
-                raise UploadError(sentence)
-            idlest.unlink(missing_ok=True)
-
-
-class _Part(NamedTuple):
-    """An unfinished upload; ``address`` stands for its visitor's."""
-
-    owner: str
-    address: str
-    path: Path
-
-    @classmethod
-    def of(cls, path: Path) -> _Part:
-        before, _, upload_id = path.name.rpartition("-")
-        return cls(before.removeprefix(".part-"), upload_id[:NETWORK_DIGITS], path)
-
-
-def _idle_s(part: Path) -> float:
-    """Seconds since something was added; without end for what is gone meanwhile."""
-    try:
-        return time.time() - part.stat().st_mtime
-    except FileNotFoundError:
-        return math.inf
-
-
-def _network() -> str:
-    """Hexadecimal digits for the visitor's network address, of which a visitor has few."""
-    return hashlib.sha256((address() or "").encode()).hexdigest()[:NETWORK_DIGITS]
-
-
-def begin_file(uploads: Uploads, request: Request) -> dict[str, Any]:
-    """The answer to a page that announces a file of "size" bytes."""
-    return {"upload_id": uploads.begin(field(request, "size", int))}
-
-
-def take_piece(uploads: Uploads, request: Request) -> tuple[int, Path | None]:
-    """One piece as base64: how much is there, and where the file is once it is whole."""
-    upload_id, size = field(request, "upload_id", str), field(request, "size", int)
-    try:
-        data = base64.b64decode(field(request, "data", str), validate=True)
-    except ValueError as error:
-        raise RequestError("data must be base64. Upload the file again.") from error
-    have = uploads.append(upload_id, field(request, "offset", int), data, size)
-    return have, uploads.part(upload_id) if have == size else None

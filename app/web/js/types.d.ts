@@ -7,7 +7,6 @@ interface Site {
   axes: DeclaredAxis[];
   schedules: Record<string, string>;
   isShared?: boolean;
-  jobKinds?: Record<string, string>;
   maxUploadBytes?: number;
   plotly?: string;
   suffixes?: string[];

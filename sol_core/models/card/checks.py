@@ -1,9 +1,7 @@
 """Checks of this card: every operation's Triton kernels, whole decode steps, and their graphs.
 
-``python -m sol_core.models.card.checks DEVICE DTYPE CHECK…`` runs checks in order and prints two
-lines of JSON for each: its name before it, and its error (or null) after it. It ends after the
-first error, since an error of CUDA spoils all that a process does afterwards. The device "cpu"
-stands in for a card under Triton's interpreter (``TRITON_INTERPRET=1``).
+``python -m sol_core.models.card.checks DEVICE DTYPE CHECK…`` prints JSON lines up to the first
+error, which spoils all that a process does afterwards. The device "cpu" is Triton's interpreter.
 """
 
 from __future__ import annotations
@@ -53,10 +51,7 @@ class WrongNumbersError(ArithmeticError):
 
 
 def run_check(name: str, device: torch.device, dtype: torch.dtype) -> None:
-    """Run one of ``CHECKS``.
-
-    Raises: WrongNumbersError; whatever a compiler or CUDA raises.
-    """
+    """Run one of ``CHECKS``. Raises: WrongNumbersError; whatever a compiler or CUDA raises."""
     torch.manual_seed(0)
     if name == STEPS:
         _check_steps(device, dtype)
@@ -99,10 +94,7 @@ def _check_residual(device: torch.device, dtype: torch.dtype) -> None:
 
 
 def _check_writes(device: torch.device, dtype: torch.dtype) -> None:
-    """Heads of ragged rows, with and without 4-bit keys.
-
-    Those that are turned by nothing must be stored to the bit.
-    """
+    """Heads of ragged rows, with and without 4-bit keys."""
     angles = torch.randn(2, 64, device=device)
     still = torch.ones_like(angles), torch.zeros_like(angles)
     for turn, tolerance in ((still, 0.0), ((angles.cos(), angles.sin()), 0.01)):

@@ -1,17 +1,21 @@
-"""The self-test of a card: once for each card, driver, torch, Triton, dtype and source, and kept.
+"""The self-test of a card, kept for each card, driver, torch, Triton, dtype and source.
 
-It runs in a child process, so that an error of CUDA that outlives its kernel cannot spoil the
-page. A check that fails is not run again; the child is started again for those after it. What
-failed runs on PyTorch's references from then on.
+It runs in a child process, so that an error of CUDA cannot spoil the page.
 """
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import hashlib
 import importlib.metadata
+import importlib.util
 import json
 import logging
+import os
+import shutil
+import sys
+import sysconfig
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -24,7 +28,6 @@ from kernels.gpu.triton_support import OPERATIONS, use_reference
 from sol_core.files.fetch import own_python_path, run_module
 from sol_core.models.card import checks as checks_module
 from sol_core.models.card.checks import CHECKS, GRAPHS, STEPS
-from sol_core.models.card.toolchain import missing_for_triton
 from sol_core.models.step import graph
 from sol_core.progress import Progress
 
@@ -39,19 +42,12 @@ RunChild = Callable[[Sequence[str]], tuple[str, int]]
 
 @dataclass(frozen=True, slots=True)
 class CardReport:
-    """Result of a self-test.
+    """Result of a self-test."""
 
-    Attributes:
-        card: its name, as CUDA tells it.
-        replaced: by operation whose kernels failed, why; its PyTorch reference runs instead.
-        graphs: why steps do not run in CUDA graphs; None where they do.
-        missing: what the system lacks for Triton; nothing was tried then.
-    """
-
-    card: str
-    replaced: dict[str, str] = field(default_factory=dict)
-    graphs: str | None = None
-    missing: str | None = None
+    card: str  # its name, as CUDA tells it
+    replaced: dict[str, str] = field(default_factory=dict)  # by operation whose kernels failed, why
+    graphs: str | None = None  # why steps do not run in CUDA graphs; None where they do
+    missing: str | None = None  # what the system lacks for Triton; nothing was tried then
 
     def sentences(self) -> list[str]:
         """Sentences on what this card does in another way, and why."""
@@ -102,11 +98,7 @@ def kept_report(device: torch.device, dtype: torch.dtype, data_dir: Path) -> Car
 
 
 def run_checks(card: str, run_child: RunChild) -> CardReport:
-    """Run all checks, in as many children as it takes.
-
-    Args:
-        run_child: called with the names of checks.
-    """
+    """Run all checks, in as many children as it takes."""
     errors: dict[str, str] = {}
     pending = list(CHECKS)
     while pending:
@@ -127,8 +119,7 @@ def run_checks(card: str, run_child: RunChild) -> CardReport:
 
 
 def _results(output: str, status: int) -> tuple[set[str], dict[str, str]]:
-    """Names of the checks that passed, and the errors of those that did not; the one that a
-    child was at when it died is among these."""
+    """Names of the checks that passed, and the errors of those that did not."""
     passed, failed, begun = set(), {}, None
     for line in output.splitlines():
         try:
@@ -195,7 +186,38 @@ def _path(device: torch.device, dtype: torch.dtype, data_dir: Path) -> Path:
     # In a checkout, kernels lies beside sol_core; in a wheel, within it.
     sources = [*_HERE.parent.glob("*.py"), *(_HERE.parents[1] / "step").glob("*.py")]
     for home in (_HERE.parents[3] / "kernels", _HERE.parents[2] / "kernels"):
-        sources += [*home.glob("*/triton_*.py"), *home.glob("gpu/*.py")]
+        sources += [
+            *home.glob("*/triton_*.py"),
+            *home.glob("*/__init__.py"),
+            *home.glob("gpu/*.py"),
+        ]
     for path in sorted(sources):
         digest.update(path.read_bytes())
     return data_dir / FOLDER / f"{digest.hexdigest()[:32]}.json"
+
+
+def missing_for_triton() -> str | None:
+    """The first part that is missing, in a sentence with the package to install."""
+    if importlib.util.find_spec("triton") is None:
+        return "Triton is not installed: pip install triton"
+    compiler = os.environ.get("CC", "").strip()
+    if compiler and shutil.which(compiler.split()[0]) is None:
+        return f"Triton needs a C compiler, and CC names {compiler!r}, which is not here: unset CC"
+    if not compiler and not (shutil.which("gcc") or shutil.which("clang")):
+        return "Triton needs a C compiler: sudo apt install gcc (Fedora: sudo dnf install gcc)"
+    headers = Path(sysconfig.get_paths()["include"]) / "Python.h"
+    if not headers.is_file():
+        version = f"{sys.version_info.major}.{sys.version_info.minor}"
+        return (
+            f"Triton needs {headers}: sudo apt install python{version}-dev "
+            "(Fedora: sudo dnf install python3-devel)"
+        )
+    try:
+        if torch.version.hip is None:
+            ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return (
+            "Triton needs libcuda.so.1, a part of NVIDIA's driver: install the driver, or in a "
+            "container start it with --gpus all (NVIDIA Container Toolkit)"
+        )
+    return None

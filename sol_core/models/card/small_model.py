@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from sol_core.models.spec import ModelSpec, RopeSpec
+from sol_core.models.spec import plain_llama
 
 # The proportions of a small Llama: the kernels for one text ask for whole vectors of channels.
-SMALL_SPEC = ModelSpec(
-    family="llama",
+SMALL_SPEC = plain_llama(
+    256,
     vocab_size=64,
     hidden_size=192,
     intermediate_size=256,
@@ -17,13 +17,6 @@ SMALL_SPEC = ModelSpec(
     num_heads=3,
     num_kv_heads=1,
     head_size=64,
-    max_positions=256,
-    norm_eps=1e-5,
-    activation="silu",
-    attention_scale=0.125,
-    windows=(None,) * 3,
-    ropes=(RopeSpec(),) * 3,
-    tied_head=True,
 )
 
 

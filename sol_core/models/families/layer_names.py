@@ -1,9 +1,7 @@
 """A layer as a family's checkpoints store it: names of its tensors, and order of a head's channels.
 
-The decoder's kernels rotate channel d of a head of D with channel d + D/2, all of them, and take D
-in whole eights. Where a checkpoint rotates only the first channels of a head, or D is no multiple
-of 8, the others become pairs that are turned by no angle, and zeros are added. Queries, keys and
-values change alike, so no score and no output changes.
+The kernels rotate channel d of a head of D with d + D/2, and take D in whole eights: channels that
+are not rotated become pairs turned by no angle, and zeros are added. No score changes.
 """
 
 from __future__ import annotations
@@ -21,14 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class LayerNames:
-    """Names in a layer, None for a norm that there is not.
-
-    Attributes:
-        attention_norm, mlp_norm: of the norms before the two.
-        attention_output_norm, mlp_output_norm: of the norms after them, before the residual.
-        query_key_value, gate_up: of the matrices that are read side by side, in this order.
-        query_key_norms: norms of queries and keys, of each "head" or of "all" of a token at once.
-    """
+    """Names in a layer, None for a norm that there is not."""
 
     attention_norm: str | None = "input_layernorm"
     attention_output_norm: str | None = None
@@ -79,11 +70,7 @@ def head_channels(spec: ModelSpec) -> Tensor | None:
 
 
 def spread_heads(matrix: Tensor, channels: Tensor, stored: int, dim: int) -> Tensor:
-    """The heads of one axis in the decoder's order.
-
-    Args:
-        channels: [D] int64, as ``head_channels`` returns them.
-    """
+    """The heads of one axis in the decoder's order."""
     heads = matrix.unflatten(dim, (-1, stored))
     zero = torch.zeros_like(heads.narrow(dim + 1, 0, 1))
     which = torch.where(channels < 0, stored, channels)

@@ -1,8 +1,4 @@
-"""A family's transformers config as a ``ModelSpec``.
-
-This file is the only place that knows the differences of the families' configs. To add a family,
-write a reader here and list it in ``_READERS``.
-"""
+"""A family's transformers config as a ``ModelSpec``."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""Judgement of a config.json before it is used: what the decoder lacks, what needs no transformers.
-
-Features that are not supported are refused by name, and so are biases that a checkpoint holds and
-its config denies. A Llama's config.json that says everything needs no class of transformers.
-"""
+"""Judgement of a config.json before it is used."""
 
 from __future__ import annotations
 
@@ -112,11 +108,7 @@ _ELSEWHERE = ("original_max_position_embeddings", "partial_rotary_factor", "rope
 
 
 def complete_config(record: Mapping[str, Any]) -> Any:
-    """Return a Llama's config.json as a config if it says everything that is read here, else None.
-
-    For another family, and where anything is missing or unusual, transformers' own class has to
-    fill in and check; importing it takes longer (1.4 s) than reading the default model's weights.
-    """
+    """A Llama's config.json that says all that is read here, else None (transformers: 1.4 s)."""
     rope = record.get("rope_parameters")
     complete = record.get("model_type") == "llama" and all(
         type(record.get(name)) in kinds for name, kinds in _LLAMA.items()

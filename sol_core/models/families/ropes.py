@@ -1,8 +1,6 @@
 """Rotary embeddings as a transformers config describes them (``rope_parameters``).
 
-Two of them change with a text's length, and keys that were rotated before would have to be rotated
-again: "dynamic" beyond the trained length, "longrope" beyond the original one. Up to there they are
-constant, and there the context ends (``longest_text``).
+Where one changes with a text's length, the context ends before that (``longest_text``).
 """
 
 from __future__ import annotations

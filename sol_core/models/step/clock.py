@@ -1,10 +1,4 @@
-"""Clock of one decode step's parts, handed in by the caller of the step.
-
-Measured, never computed. A lap is one reading of the clock: 0.5 µs on a busy CPU. A compiled
-step counts its parts itself and is one lap, cut in shares. On a GPU, which works behind the
-host's back, a lap is a CUDA event, and nothing waits before the laps are read. Without a clock a
-step reads none; training and evaluation give none.
-"""
+"""Clock of one decode step's parts: measured, never computed; on a GPU its laps are CUDA events."""
 
 from __future__ import annotations
 
@@ -25,14 +19,10 @@ def no_lap(part: Part) -> None:
 
 
 class GraphLaps:
-    """Laps within a CUDA graph: events that every replay records again.
-
-    Attributes:
-        parts: of the laps, in order; events: their ends.
-    """
+    """Laps within a CUDA graph: events that every replay records again."""
 
     def __init__(self) -> None:
-        self.parts: list[Part] = []
+        self.parts: list[Part] = []  # of the laps, in order; events: their ends
         self.events: list[torch.cuda.Event] = []
 
     def lap(self, part: Part) -> None:
@@ -44,11 +34,7 @@ class GraphLaps:
 
 
 class StepClock:
-    """Laps of one step; made when the step begins and read before the next one.
-
-    Args:
-        device: where the step runs, the CPU or a CUDA device.
-    """
+    """Laps of one step; made when the step begins and read before the next one."""
 
     def __init__(self, device: torch.device) -> None:
         self._on_gpu = device.type == "cuda"
@@ -78,11 +64,7 @@ class StepClock:
         self._events += laps.events
 
     def part_times(self, step_ms: float) -> PartTimes:
-        """Milliseconds by part; on a GPU it waits for the last lap.
-
-        Args:
-            step_ms: of the whole step by the host's clock; what no part took is its rest.
-        """
+        """Milliseconds by part; on a GPU it waits for the last lap."""
         sums: dict[Part, float] = dict.fromkeys(("attention", "mlp", "head", "policy"), 0.0)
         for part, taken in zip(self._parts, self._laps_ms(), strict=True):
             if part in sums:

@@ -1,15 +1,9 @@
-"""One decode step of up to four rows on the CPU, through kernels that skip what is dropped.
-
-The same step as ``FrozenLM`` runs from the reference operations: one compiled call from the
-embedded tokens to the logits, on arrays that are prepared once per model. A pruned channel's
-gate and up weights and an unselected page's keys and values are not read. Whatever Python does
-between two steps finds its own data gone from the caches, so little is left to it.
-"""
+"""One decode step of up to four rows on the CPU: one compiled call that skips what is dropped."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -26,16 +20,13 @@ from kernels.decode_layer import (
     lies_out_major,
     multiplies_quantised,
 )
-from kernels.head_preview import HeadPreview
+from kernels.quantised_weights import pack_blocks
 from kernels.quantised_weights.layout import BYTES_4, BYTES_8, HEADER
-from sol_core.actions import Action, Mechanisms
-from sol_core.models.measured import PageThresholds
 from sol_core.models.rope import RotaryTable
-from sol_core.models.signals import BEST_PAGES, Observe
+from sol_core.models.signals import BEST_PAGES
 from sol_core.models.step.layer import final_logits
 from sol_core.models.step.output import StepOutput
-from sol_core.models.step.plan import mlp_channels, page_budgets, page_floors
-from sol_core.models.step.quantised import packed_weights
+from sol_core.models.step.plan import StepRequest, mlp_channels, page_budgets, page_floors
 from sol_core.models.step.weight_bytes import MatrixBytes, WeightBytes
 
 if TYPE_CHECKING:
@@ -47,26 +38,8 @@ if TYPE_CHECKING:
     from sol_core.models.weights import LayerWeights, Linear, ModelWeights
 
 
-class StepRequest(NamedTuple):
-    """Request to a step besides its tokens; see ``FrozenLM.decode_step``."""
-
-    actions: Sequence[Action]
-    mechanisms: Mechanisms
-    observe: Observe
-    page_reads: bool
-    clock: StepClock | None
-    thresholds: PageThresholds | None = None
-    preview: HeadPreview | None = None
-    left_out: Sequence[Iterable[int]] | None = None
-
-
 class FewRowStep:
-    """A model's weights as the kernel takes them.
-
-    Attributes:
-        weight_bytes: of the matrices as they are read.
-        quantised: whether they are read as the blocks of a GGUF file.
-    """
+    """A model's weights as the kernel takes them."""
 
     def __init__(self, spec: ModelSpec, weights: ModelWeights, kernel: Callable[..., None]) -> None:
         self._spec, self._kernel = spec, kernel
@@ -75,7 +48,7 @@ class FewRowStep:
         # many rows, so their gate and up are copied once a few rows are first decoded.
         in_major = all(layer.gate_up.weight.is_contiguous() for layer in weights.layers)
         packed = packed_weights(weights) if multiplies_quantised() else None
-        self.quantised = packed is not None
+        self.quantised = packed is not None  # whether they are read as the blocks of a GGUF file
         self._blocks = 0 if in_major or packed else kernel_threads()
         if packed is None:
             matrices = [_unpacked_matrices(layer, self._blocks) for layer in weights.layers]
@@ -125,12 +98,7 @@ class FewRowStep:
     def run(
         self, hidden: Tensor, cache: KVCache, request: StepRequest, tuning: Tuning | None = None
     ) -> StepOutput:
-        """One step; the cache is written but not advanced.
-
-        Args:
-            hidden: [R, C] fp32, contiguous, embedded tokens; becomes the last hidden state.
-            tuning: of the kernels; changes no number. None is the default one.
-        """
+        """One step; the cache is written but not advanced."""
         spec, num_rows = self._spec, hidden.shape[0]
         rows, mlp, memory = self._plan(cache, request)
         middle = np.empty((num_rows, 2, spec.hidden_size), np.float32)
@@ -160,8 +128,8 @@ class FewRowStep:
     def _run(
         self, parts: int, arguments: tuple[Any, ...], clock: StepClock | None, tuning: Tuning
     ) -> None:
-        """All parts in one call. A clock is told what attention, MLP and head took; where compiled
-        code cannot tell, each part is a call, which takes a seventh longer."""
+        """All parts in one call; a call each, a seventh slower, only for a clock where nothing has
+        ticks."""
         if clock is None:
             self._kernel((0, parts), *arguments, _NO_TICKS, tuning)
             return
@@ -207,15 +175,13 @@ class FewRowStep:
         from kernels.page_attention.chosen_pages import StepRows
 
         own, lengths, actions = cache.own_lengths, cache.lengths, request.actions
-        sparse = any(action.keep_fraction < 1 for action in actions)
-        read = request.mechanisms.scorer.reads if request.observe.scores_pages or sparse else None
+        how, read = request.mechanisms, request.summary
         first_seen = [
             [max(length + 1 - window, 0) if window else 0 for length in lengths]
             for window in self._windows
         ]
-        how = request.mechanisms
-        budgets = page_budgets(cache, actions, self._windows, how)
-        pairs = [mlp_channels(action, self._spec, request.mechanisms) for action in actions]
+        budgets = page_budgets(cache, request, self._windows)
+        pairs = [mlp_channels(action, self._spec, how) for action in actions]
         channels, inner = ([pair[side] for pair in pairs] for side in range(2))
         shared = [length - mine for length, mine in zip(lengths, own, strict=True)]
         # One array: making one takes longer than reading all of it.
@@ -229,7 +195,7 @@ class FewRowStep:
             own_tokens=numbers[2],
             first_seen=numbers[len(alone) : middle],
             pages_kept=numbers[middle:],
-            floors=np.array(page_floors(cache, actions, request.thresholds), np.float32),
+            floors=page_floors(cache, request),
             page_size=cache.page_size,
             num_kv_heads=self._spec.num_kv_heads,
             scale=self._scale,
@@ -238,7 +204,7 @@ class FewRowStep:
             by_need=how.page_budget == "need",
             best_share=BEST_PAGES if request.observe.scores_pages else 0.0,
         )
-        mlp = (numbers[3], numbers[4], numbers[5], request.mechanisms.quant_site == "mlp_input")
+        mlp = (numbers[3], numbers[4], numbers[5], how.quant_site == "mlp_input")
         places = cache.places()
         known, table = self._places
         if places != known:
@@ -296,8 +262,7 @@ def _has_types(layer: LayerWeights, dtype: torch.dtype) -> bool:
 
 
 def _has_norms(layer: LayerWeights, head_size: int) -> bool:
-    """Return whether its norms are where the kernels have them: before both halves, and of queries
-    and keys, of each head."""
+    """Return whether its norms are where the kernels have them."""
     before = layer.attention_norm is not None and layer.mlp_norm is not None
     of_heads = (layer.query_norm, layer.key_norm)
     return before and all(norm is None or norm.shape[0] == head_size for norm in of_heads)
@@ -317,12 +282,28 @@ def _unpacked_matrices(layer: LayerWeights, blocks: int) -> list[Any]:
     ]
 
 
-def _layer_arrays(layer: LayerWeights, matrices: Sequence[Any]) -> list[Any]:
-    """The arrays of AttentionWeights, then of MlpWeights, in their order.
+def packed_weights(weights: ModelWeights) -> tuple[list[list[Tensor]], Tensor] | None:
+    """All matrices as the few-row kernels take them: per layer, and the head."""
+    head = _packed(weights.head, 8)
+    first = weights.layers[0].gate_up.blocks
+    layers: list[list[Tensor]] = []
+    for layer in weights.layers if head is not None else ():
+        some = [_packed(linear, first.bits if first else 0) for linear in layer.matrices]
+        whole = [matrix for matrix in some if matrix is not None]
+        # Gate and up are one matrix: up's first output must begin a tile.
+        if len(whole) < len(some) or layer.gate_up.weight.shape[1] % 256:
+            return None
+        layers.append(whole)
+    return None if head is None else (layers, head)
 
-    Args:
-        matrices: as ``_unpacked_matrices`` returns them.
-    """
+
+def _packed(linear: Linear, bits: int) -> Tensor | None:
+    blocks = linear.blocks
+    return None if blocks is None or blocks.bits != bits else pack_blocks(blocks)
+
+
+def _layer_arrays(layer: LayerWeights, matrices: Sequence[Any]) -> list[Any]:
+    """The arrays of AttentionWeights, then of MlpWeights, in their order."""
     query_key_value, attention_output, gate_up, down, down_rows = matrices
     return [
         _vector(layer.attention_norm),

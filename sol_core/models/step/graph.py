@@ -1,15 +1,7 @@
 """Decode steps as CUDA graphs: a step's hundreds of kernels are started at once.
 
-A small model on a GPU waits for launches: the host starts kernels more slowly than the
-device runs them. A graph records the launches of one step and starts them all in one call.
-What it records is fixed: which kernels, over which memory, with which arguments. So a graph
-serves one *key*: a step's shape and the layout of its cache (see ``StepShape`` and
-``KVCache.layout``), and what changes from token to token reaches it in two buffers that every
-replay reads, the tokens and the step's numbers. The first steps of a key run one by one, so
-that short-lived caches pay for no capture and every kernel is compiled before one.
-
-Results are bit for bit those of the same step without a graph, and are copied out of the
-graph's memory. There are no graphs without a CUDA device, or where a card's self-test failed.
+A graph serves one *key*, a step's shape and its cache's layout; tokens and numbers reach it in two
+buffers that every replay reads. Results are bit for bit those of the same step without a graph.
 """
 
 from __future__ import annotations
@@ -19,7 +11,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 from weakref import WeakSet
 
 import torch
@@ -40,41 +32,20 @@ _log = logging.getLogger(__name__)
 Step = Callable[[Tensor, Tensor, Lap], StepOutput]
 
 
-class Graph(Protocol):
-    """Work that was captured and can be run again over the same memory."""
-
-    def replay(self) -> None: ...
-
-
-class Capture(Protocol):
-    """Recorder of steps as graphs."""
-
-    def __call__(
-        self, step: Callable[[Lap], StepOutput], lap: Lap, beside: Graph | None
-    ) -> tuple[Graph, StepOutput]:
-        """Record what a step starts, its laps included, and where its output will be.
-
-        Args:
-            beside: a graph whose memory it may share.
-        Raises: RuntimeError where that cannot be done.
-        """
+# Records what a step starts, its laps included: of a step, its lap and a graph whose memory it may
+# share, a graph that can be replayed, and where its output will be. RuntimeError where it cannot.
+Capture = Callable[[Callable[[Lap], StepOutput], Lap, Any], tuple[Any, StepOutput]]
 
 
 @dataclass(frozen=True, slots=True)
 class _Captured:
-    """A graph with the memory that it reads and writes.
+    """A graph with the memory that it reads and writes."""
 
-    Attributes:
-        tokens: [R] int64; numbers: [N, …] int64; set before a replay.
-        output: set by a replay, overwritten by the next one.
-        laps: of a step with a clock.
-    """
-
-    graph: Graph
-    tokens: Tensor
+    graph: Any
+    tokens: Tensor  # [R] int64; numbers: [N, …] int64; set before a replay
     numbers: Tensor
-    output: StepOutput
-    laps: GraphLaps | None
+    output: StepOutput  # set by a replay, overwritten by the next one
+    laps: GraphLaps | None  # of a step with a clock
 
 
 class _State:
@@ -89,20 +60,13 @@ def turn_off(reason: str | None) -> None:
 
 
 class StepGraphs:
-    """The graphs of one model, the most recently used ones.
-
-    Args:
-        capture: how steps are captured.
-
-    Attributes:
-        failure: why there are no graphs any more; None while there are.
-    """
+    """The graphs of one model, the most recently used ones."""
 
     def __init__(self, capture: Capture) -> None:
         self._capture = capture
         self._graphs: OrderedDict[Hashable, _Captured] = OrderedDict()
         self._seen: OrderedDict[Hashable, int] = OrderedDict()
-        self.failure: str | None = None
+        self.failure: str | None = None  # why there are no graphs any more; None while there are
         self._without: WeakSet[object] = WeakSet()
         # A replay's inputs, its work and the copy of its results belong together.
         self._lock = threading.Lock()
@@ -116,23 +80,14 @@ class StepGraphs:
 
     def run(
         self,
-        key: Hashable,
-        step: Step,
-        tokens: Tensor,
-        numbers: list[list[int]],
+        key: Hashable,  # equal for steps that are the same work over the same memory
+        step: Step,  # of tokens, numbers and a lap
+        tokens: Tensor,  # [R] int64 on the model's device
+        numbers: list[list[int]],  # see ``step_numbers``
         clock: StepClock | None = None,
-        owner: object = None,
+        owner: object = None,  # the cache; none of its steps is captured once one could not be
     ) -> StepOutput:
-        """Run one step, in a graph where there is one.
-
-        Args:
-            key: equal for steps that are the same work over the same memory.
-            step: of tokens, numbers and a lap; what it starts must depend on nothing else,
-                and running it twice must be the same as running it once.
-            tokens: [R] int64 on the model's device.
-            numbers: see ``step_numbers``.
-            owner: the cache; none of its steps is captured once one could not be.
-        """
+        """Run one step, in a graph where there is one."""
         if _on_other_stream(tokens.device) or owner in self._without:
             return run_alone(step, tokens, numbers, clock)
         key = (key, clock is not None)
@@ -205,7 +160,7 @@ class _CudaCapture:
 
     def __call__(
         self, step: Callable[[Lap], StepOutput], lap: Lap, beside: Any
-    ) -> tuple[Graph, StepOutput]:
+    ) -> tuple[Any, StepOutput]:
         before = torch.cuda.current_stream(self._stream.device)
         self._stream.wait_stream(before)
         # The outer context restores the stream even where ending a capture fails.
@@ -224,9 +179,7 @@ class _CudaCapture:
 
 
 def _on_other_stream(device: torch.device) -> bool:
-    """Return whether work would go to a stream of the caller's: graphs share memory, so they must
-    run one after another on one stream, the default one.
-    """
+    """Return whether work would go to another stream than the one on which graphs share memory."""
     return device.type == "cuda" and (
         torch.cuda.current_stream(device) != torch.cuda.default_stream(device)
     )

@@ -10,28 +10,14 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True)
 class StepOutput:
-    """Tensors of their own: no later step overwrites them.
+    """Tensors of their own: no later step overwrites them. What is not asked for is None."""
 
-    Attributes:
-        hidden: [R, C] fp32, last hidden state after the final norm.
-        logits: [R, V] fp32.
-        tokens_read: [R, num_layers] int64, keys (and as many values) that attention read in each
-            layer, summed over KV heads; of one that several query heads share, the keys that any
-            of them chose.
-        attention_concentration: [R, num_layers] fp32, mean over heads of the attention
-            mass outside the best 40 % of pages, by page bounds; None unless observed.
-        mid_hidden: [R, 2, C] fp32, residual stream after the layers with index
-            ``num_layers // 3`` and ``2 · num_layers // 3``; None unless observed.
-        page_readers: [R, num_layers, P] uint8, KV heads that read each page of a row's cache,
-            oldest first, zeros behind its last one; None unless requested.
-    """
-
-    hidden: Tensor
-    logits: Tensor
-    tokens_read: Tensor
-    attention_concentration: Tensor | None = None
-    mid_hidden: Tensor | None = None
-    page_readers: Tensor | None = None
+    hidden: Tensor  # [R, C] fp32, last hidden state after the final norm
+    logits: Tensor  # [R, V] fp32
+    tokens_read: Tensor  # [R, num_layers] int64, keys read by any query head, over KV heads
+    attention_concentration: Tensor | None = None  # [R, num_layers] fp32, outside the best pages
+    mid_hidden: Tensor | None = None  # [R, 2, C] fp32, a third and two thirds up the layers
+    page_readers: Tensor | None = None  # [R, num_layers, P] uint8, KV heads that read a page
 
     def on_host(self) -> StepOutput:
         """The same in the host's memory, by a single copy, which waits for the device."""

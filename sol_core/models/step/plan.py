@@ -1,18 +1,14 @@
 """Turns the rows' actions into the numbers and masks that a decode step works with.
 
-In two halves. On the host a ``StepShape`` says what decides which operations run and how
-large their tensors are, and ``step_numbers`` is all that changes from token to token. On the
-device ``plan_step`` makes positions, masks and budgets from those numbers and reads nothing
-else, so that steps of one shape are the same operations over the same buffers: a CUDA graph.
-
-Planned once per step and shared by all layers. An axis on which every row is dense is None,
-so that a dense step on a CPU runs exactly the plain model's operations.
+Steps of one ``StepShape`` are the same operations over the same buffers, a CUDA graph: all that
+differs is in ``step_numbers``. An axis on which every row is dense is None.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -20,74 +16,76 @@ from torch import Tensor
 
 from kernels.page_attention import AttentionPlan
 from kernels.page_scorers import Summary
-from sol_core.actions import MAX_BITS, PAPER, Action, Budget, Mechanisms, ceil_fraction
+from sol_core.actions import MAX_BITS, Action, Budget, Mechanisms, ceil_fraction
 from sol_core.errors import ShapeError
 from sol_core.models.cache import KVCache
 from sol_core.models.measured import PageThresholds
 from sol_core.models.signals import Observe
 from sol_core.models.spec import ModelSpec
 
+if TYPE_CHECKING:
+    from kernels.head_preview import HeadPreview
+    from sol_core.models.step.clock import StepClock
+
 # Own tokens are rounded up to a multiple of this where a step must not depend on their number:
 # as many as one program of the attention kernel is given, so no more than one idles.
 BUCKET_TOKENS = 256
 
 
+class StepRequest(NamedTuple):
+    """Request to a step besides its tokens; see ``FrozenLM.decode_step``."""
+
+    actions: Sequence[Action]
+    mechanisms: Mechanisms
+    observe: Observe
+    page_reads: bool
+    clock: StepClock | None
+    thresholds: PageThresholds | None = None
+    preview: HeadPreview | None = None
+    left_out: Sequence[Iterable[int]] | None = None
+
+    @property
+    def is_sparse(self) -> bool:
+        """Return whether some row drops pages."""
+        return any(action.keep_fraction < 1 for action in self.actions)
+
+    @property
+    def summary(self) -> Summary | None:
+        """Return what pages are scored by, where they are."""
+        scores = self.is_sparse or self.observe.scores_pages
+        return self.mechanisms.scorer.reads if scores else None
+
+
 @dataclass(frozen=True, slots=True)
 class StepShape:
-    """Sizes that decide a step's operations and tensors; hashable.
-
-    Attributes:
-        num_rows: R.
-        page_size: tokens per page.
-        own_width, shared_width: tokens of the rows' own memory and of a shared prefix that
-            are looked at; which of them a row sees is masked.
-        masked: per attention window of the model (sorted, None last), whether some row sees
-            fewer tokens than that.
-        sparse, pruned, quantised: whether some row drops pages, channels, bits.
-        observe: what else the step returns.
-        page_reads: the step also returns which pages it read.
-        mechanisms: how what is dropped is skipped.
-        extend: per layer, which of page bounds and 4-bit keys must take the new token in; None
-            where the cache decides that itself, from its lengths on the host.
-    """
+    """Sizes that decide a step's operations and tensors; hashable."""
 
     num_rows: int
     page_size: int
     own_width: int
     shared_width: int
     masked: tuple[bool, ...]
-    sparse: bool
+    sparse: bool  # sparse, pruned, quantised: whether some row drops pages, channels, bits
     pruned: bool
     quantised: bool
-    observe: Observe
-    page_reads: bool
-    mechanisms: Mechanisms
+    observe: Observe  # what else the step returns
+    page_reads: bool  # the step also returns which pages it read
+    mechanisms: Mechanisms  # how what is dropped is skipped
     extend: tuple[Summary | None, ...] | None
 
 
 @dataclass(frozen=True, slots=True)
 class StepPlan:
-    """Form of each row's action for this step.
-
-    Attributes:
-        shape: of the step.
-        positions: [R] int64, position of the new token.
-        slots: [R] int64, where it goes in the row's own memory.
-        attention: plan per attention window that occurs in the model.
-        tokens_seen: likewise [R, 1] int64, tokens that the row sees, summed over KV heads.
-        channels_kept, inner_kept: [R] int64, input and inner channels of the MLP, or None when
-            every row keeps all.
-        bit_widths: [R] int64, or None when no row is quantised.
-    """
+    """Form of each row's action for this step."""
 
     shape: StepShape
-    positions: Tensor
-    slots: Tensor
-    attention: dict[int | None, AttentionPlan]
+    positions: Tensor  # [R] int64, position of the new token
+    slots: Tensor  # [R] int64, where it goes in the row's own memory
+    attention: dict[int | None, AttentionPlan]  # plan per attention window that occurs in the model
     tokens_seen: dict[int | None, Tensor]
     channels_kept: Tensor | None
     inner_kept: Tensor | None
-    bit_widths: Tensor | None
+    bit_widths: Tensor | None  # [R] int64, or None when no row is quantised
 
 
 def pages_kept(keep_fraction: float, visible_tokens: int, page_size: int) -> int:
@@ -96,69 +94,48 @@ def pages_kept(keep_fraction: float, visible_tokens: int, page_size: int) -> int
 
 
 def page_budgets(
-    cache: KVCache,
-    actions: Sequence[Action],
-    windows: Sequence[int | None],
-    mechanisms: Mechanisms,
+    cache: KVCache, request: StepRequest, windows: Sequence[int | None]
 ) -> list[list[int]]:
-    """Pages that each row keeps, per attention window, the new token counted as cached; as many as
-    there can be for a row that keeps all, and one for a row that keeps what it needs."""
+    """Pages that each row keeps, per attention window, the new token counted as cached."""
     all_pages, size = cache.capacity + cache.shared_width, cache.page_size
 
     def kept(action: Action, seen: int) -> int:
         if action.keep_fraction >= 1:
             return all_pages
-        if mechanisms.page_budget == "need":
+        if request.mechanisms.page_budget == "need":
             return 1
         return pages_kept(action.keep_fraction, seen, size)
 
-    rows = list(zip(actions, cache.lengths, strict=True))
+    rows = list(zip(request.actions, cache.lengths, strict=True))
     return [
         [kept(action, min(length + 1, window or length + 1)) for action, length in rows]
         for window in windows
     ]
 
 
-def page_floors(
-    cache: KVCache, actions: Sequence[Action], thresholds: PageThresholds | None
-) -> list[float]:
-    """Floor of the need for which each row reads a page, the new token counted as cached; 0 for
-    rows that keep all, and without thresholds."""
-    if thresholds is None:
-        return [0.0] * len(actions)
-    return [
-        thresholds.floor(action.keep_fraction, length + 1) if action.keep_fraction < 1 else 0.0
-        for action, length in zip(actions, cache.lengths, strict=True)
-    ]
+def page_floors(cache: KVCache, request: StepRequest) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """Floor of the need for which each row reads a page, the new token counted as cached."""
+    floors = [0.0] * len(request.actions)
+    if request.thresholds is not None:
+        for row, (action, length) in enumerate(zip(request.actions, cache.lengths, strict=True)):
+            if action.keep_fraction < 1:
+                floors[row] = request.thresholds.floor(action.keep_fraction, length + 1)
+    return np.array(floors, np.float32)
 
 
 def step_shape(
-    spec: ModelSpec,
-    cache: KVCache,
-    actions: Sequence[Action],
-    mechanisms: Mechanisms = PAPER,
-    *,
-    observe: Observe = Observe.NOTHING,
-    page_reads: bool = False,
-    in_buckets: bool = False,
-    masked: bool = False,
+    spec: ModelSpec, cache: KVCache, request: StepRequest, *, in_buckets: bool
 ) -> StepShape:
-    """The shape of a step over the cache's rows, the new token counted as cached.
-
-    Args:
-        in_buckets: the next token must find the same shape: own tokens in whole buckets, all
-            masked, and the page bounds brought up to date here (see ``KVCache.take_token``).
-        masked: rows see fewer tokens than their lengths say.
-    """
-    sparse = any(action.keep_fraction < 1 for action in actions)
+    """The shape of a step over the cache's rows; in buckets the next token finds the same one."""
+    how, actions = request.mechanisms, request.actions
     width = max(cache.own_lengths) + 1
     if in_buckets:
         # Bucket and capacity in whole pages, so that the mask needs no padding.
         bucket = -(-BUCKET_TOKENS // cache.page_size) * cache.page_size
         width = min(-(-width // bucket) * bucket, cache.capacity)
     ragged = len(set(cache.own_lengths)) > 1 or len(set(cache.shared_lengths)) > 1
+    uneven = in_buckets or ragged or request.left_out is not None
     longest = max(cache.lengths) + 1
-    read = mechanisms.scorer.reads if sparse or observe.scores_pages else None
     every_channel = spec.hidden_size, spec.intermediate_size
     return StepShape(
         num_rows=cache.num_rows,
@@ -166,55 +143,37 @@ def step_shape(
         own_width=width,
         shared_width=cache.shared_width,
         masked=tuple(
-            masked or in_buckets or ragged or (window is not None and window < longest)
-            for window in _windows(spec)
+            uneven or (window is not None and window < longest) for window in _windows(spec)
         ),
-        sparse=sparse,
-        pruned=any(mlp_channels(action, spec, mechanisms) != every_channel for action in actions),
+        sparse=request.is_sparse,
+        pruned=any(mlp_channels(action, spec, how) != every_channel for action in actions),
         quantised=any(action.bit_width < MAX_BITS for action in actions),
-        observe=observe,
-        page_reads=page_reads,
-        mechanisms=mechanisms,
-        extend=tuple(cache.take_token(read)) if in_buckets else None,
+        observe=request.observe,
+        page_reads=request.page_reads,
+        mechanisms=how,
+        extend=tuple(cache.take_token(request.summary)) if in_buckets else None,
     )
 
 
-def step_numbers(
-    spec: ModelSpec,
-    cache: KVCache,
-    actions: Sequence[Action],
-    mechanisms: Mechanisms,
-    thresholds: PageThresholds | None = None,
-) -> list[list[int]]:
-    """All that tells one step from another of its shape, N lines of R; see ``plan_step``.
-
-    The last line is the bits of the rows' floors, where pages are chosen by need.
-
-    Lines of an odd R end with a 0: every line then starts at 16 bytes, as a tensor of its own
-    does, and Triton compiles no other variant of the kernels.
-    """
-    channels, inner = zip(*(mlp_channels(a, spec, mechanisms) for a in actions), strict=True)
+def step_numbers(spec: ModelSpec, cache: KVCache, request: StepRequest) -> list[list[int]]:
+    """All that tells one step from another of its shape: N lines of R, see ``plan_step``."""
+    pairs = [mlp_channels(action, spec, request.mechanisms) for action in request.actions]
     lines = [
         cache.own_lengths,
         cache.lengths,
-        list(channels),
-        list(inner),
-        [action.bit_width for action in actions],
-        *page_budgets(cache, actions, _windows(spec), mechanisms),
+        [entering for entering, _ in pairs],
+        [inner for _, inner in pairs],
+        [action.bit_width for action in request.actions],
+        *page_budgets(cache, request, _windows(spec)),
     ]
-    if mechanisms.page_budget == "need":
-        floors = np.array(page_floors(cache, actions, thresholds), np.float32)
-        lines.append(floors.view(np.int32).tolist())
+    if request.mechanisms.page_budget == "need":
+        lines.append(page_floors(cache, request).view(np.int32).tolist())
+    # Every line starts at 16 bytes then: Triton compiles no other variant of the kernels.
     return [line + [0] * (len(line) % 2) for line in lines]
 
 
 def tokens_left_out(cache: KVCache, width: int, left_out: Sequence[Iterable[int]]) -> Tensor:
-    """[R, S] bool on the cache's device, over the shared block's tokens and ``width`` own ones.
-
-    Args:
-        left_out: per row, pages that it may not read, oldest first; not the new token's own.
-    Raises: ShapeError for a page that the row does not have, or that holds the new token.
-    """
+    """[R, S] bool: tokens of pages left out, oldest page 0. Raises: ShapeError: no such page."""
     size, shared_width = cache.page_size, cache.shared_width
     places = torch.zeros(cache.num_rows, shared_width + width, dtype=torch.bool)
     rows = zip(left_out, cache.lengths, cache.own_lengths, strict=True)
@@ -233,14 +192,12 @@ def tokens_left_out(cache: KVCache, width: int, left_out: Sequence[Iterable[int]
 
 
 def plan_step(
-    spec: ModelSpec, shape: StepShape, numbers: Tensor, left_out: Tensor | None = None
+    spec: ModelSpec,
+    shape: StepShape,
+    numbers: Tensor,
+    left_out: Tensor | None = None,  # [R, S] bool, tokens that rows may not see
 ) -> StepPlan:
-    """The plan of a step, on the numbers' device and without a look at the host.
-
-    Args:
-        numbers: [N, R or R + 1] int64, what ``step_numbers`` returns.
-        left_out: [R, S] bool, tokens that rows may not see.
-    """
+    """The plan of a step, on the numbers' device and without a look at the host."""
     slots, positions, channels, inner, bits, *budgets = numbers[:, : shape.num_rows].unbind()
     floors = None
     if shape.mechanisms.page_budget == "need":

@@ -22,13 +22,7 @@ from sol_core.models.step.output import StepOutput
 
 
 class PreviewedHead:
-    """The second form of a head, made when a step first asks for it.
-
-    Args:
-        blocks: of the head; ``bytes_read`` must be a number for them.
-        directions: [C, D] fp32, in which final states are large.
-        dtype: of the products of many rows.
-    """
+    """The second form of a head, made when a step first asks for it."""
 
     def __init__(self, blocks: GgufBlocks, directions: Tensor, dtype: torch.dtype) -> None:
         self._blocks, self._directions, self._dtype = blocks, directions, dtype

@@ -9,17 +9,11 @@ from sol_core.models.spec import ModelSpec
 
 @dataclass(frozen=True, slots=True)
 class MatrixBytes:
-    """Bytes of a matrix, or of the same matrix of all layers.
+    """Bytes of a matrix, or of the same matrix of all layers."""
 
-    Attributes:
-        always: read by every step: scales and minima of quantised blocks, norms, biases.
-        by_channel: of the input channels; those of a pruned channel are not read.
-        bits: of a weight.
-    """
-
-    always: float
-    by_channel: float
-    bits: int
+    always: float  # read by every step: scales and minima of quantised blocks, norms, biases
+    by_channel: float  # of the input channels; those of a pruned channel are not read
+    bits: int  # of a weight
 
     def read(self, share: float) -> float:
         """Bytes read when a share of the input channels is kept."""
@@ -32,20 +26,13 @@ class MatrixBytes:
 
 @dataclass(frozen=True, slots=True)
 class WeightBytes:
-    """Bytes of a model's matrices, all layers together.
+    """Bytes of a model's matrices, all layers together."""
 
-    Attributes:
-        attention: of the projections of queries, keys, values and output.
-        gate_up, down: of the MLP; their input channels are the hidden state's and the inner ones.
-        head: of the vocabulary.
-        preview: of the vocabulary, where a step may preview it; None where it cannot.
-    """
-
-    attention: MatrixBytes
-    gate_up: MatrixBytes
+    attention: MatrixBytes  # of the projections of queries, keys, values and output
+    gate_up: MatrixBytes  # gate_up, down: of the MLP
     down: MatrixBytes
-    head: MatrixBytes
-    preview: float | None = None
+    head: MatrixBytes  # of the vocabulary
+    preview: float | None = None  # of the vocabulary, where a step may preview it
 
     @classmethod
     def unpacked(cls, spec: ModelSpec, bytes_per_weight: int) -> WeightBytes:

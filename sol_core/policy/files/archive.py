@@ -1,9 +1,5 @@
-"""A policy folder as a zip, and back; and its notes: tags and former names.
-
-What comes from elsewhere is read file by file, never unpacked: only the three files of a policy are
-looked for, under fixed names and sizes. Notes are notes.json in the policy's folder, so that they
-move and go with the policy; they are not exported.
-"""
+"""A policy folder as a zip, and back, file by file and never unpacked; its notes: tags, former
+names."""
 
 from __future__ import annotations
 
@@ -98,10 +94,7 @@ def copy_policy(source: Path, target: Path) -> None:
 
 
 def unpack_policy(source: Path, target: Path) -> None:
-    """Read a zip's policy into the existing folder ``target``.
-
-    The files may lie in one folder inside; whatever else is there makes the zip no policy.
-    """
+    """Read a zip's policy into the existing folder ``target``."""
     try:
         with zipfile.ZipFile(source) as archive:
             for name, entry in _entries(archive, source).items():

@@ -1,22 +1,21 @@
-"""A policy on disk: config.json, model.safetensors, README.md (its model card). Never pickle.
-
-``Policy.from_pretrained`` and ``save_pretrained`` go through here too. Whatever is read is checked:
-schema version, tensor names and shapes, finite numbers, the model it was trained for.
-"""
+"""A policy on disk: config.json, model.safetensors, README.md (its model card). Never pickle."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sol_core.actions import AXES
 from sol_core.errors import PolicyError
+from sol_core.fields import from_json
 from sol_core.files.places import DEFAULT_MODEL, read_regular
 from sol_core.files.staging import publish, replacing, sha256_of, staged_folder, write_safetensors
 from sol_core.policy.byte_prices import SampleStates
@@ -99,10 +98,7 @@ class PolicyParts(NamedTuple):
 
 
 def write_policy_folder(policy: PolicyParts, folder: Path) -> None:
-    """Write a policy folder in one rename; an existing one is replaced.
-
-    Weights are stored in 16 bits, which changes no choice that matters and halves the size.
-    """
+    """Write a policy folder in one rename; an existing one is replaced."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with staged_folder(folder) as staging:
         made = staging / "policy"
@@ -111,23 +107,26 @@ def write_policy_folder(policy: PolicyParts, folder: Path) -> None:
         publish(made, folder, staging)
 
 
-def write_policy_files(policy: PolicyParts, folder: Path) -> None:
-    """Write the three files into an existing folder, each in one rename; others stay.
+def weights_sha256(network: nn.Module) -> str:
+    """SHA-256 of the weights' file that ``write_policy_files`` would write."""
+    from safetensors.torch import save
 
-    The configuration comes last: a folder without it is no policy.
-    """
-    tensors = {
-        name: value.half().contiguous().cpu() for name, value in policy.network.state_dict().items()
-    }
+    return hashlib.sha256(save(_tensors(network))).hexdigest()
+
+
+def _tensors(network: nn.Module) -> dict[str, Tensor]:
+    return {name: value.half().contiguous().cpu() for name, value in network.state_dict().items()}
+
+
+def write_policy_files(policy: PolicyParts, folder: Path) -> None:
+    """Write the three files into an existing folder, each in one rename; others stay."""
     with replacing(folder / WEIGHTS_FILE) as path:
-        write_safetensors(tensors, path)
+        write_safetensors(_tensors(policy.network), path)
     record = {
         "schema": SCHEMA,
         **policy.info.to_dict(),
         "weights_sha256": sha256_of(folder / WEIGHTS_FILE),
-        "prices": [table.to_dict() for table in policy.prices],
-        "correction": policy.correction.to_dict(),
-        "states": None if policy.states is None else policy.states.to_dict(),
+        **prices_record(policy.prices, policy.correction, policy.states),
     }
     text = json.dumps(record, indent=1, sort_keys=True, allow_nan=False)
     with replacing(folder / CARD_FILE) as path:
@@ -157,9 +156,7 @@ def check_policy(folder: Path) -> PolicyInfo:
 
 
 def _check_size(info: PolicyInfo, folder: Path) -> None:
-    """A configuration of absurd sizes must not take the memory that it asks for: the weights of
-    the largest matrices, in 16 bits, must fit into the file that is there.
-    """
+    """A configuration of absurd sizes must not take memory: its weights must fit into the file."""
     actions = math.prod(map(len, info.grid.levels()))
     ours = {
         "factored": info.layout.width,
@@ -174,15 +171,35 @@ def _read_prices(
     record: dict[str, Any], folder: Path, info: PolicyInfo
 ) -> tuple[list[PriceTable], AimCorrection, SampleStates | None]:
     try:
-        prices = [PriceTable.from_dict(table) for table in record["prices"]]
-        correction = AimCorrection.from_dict(record.get("correction"))
-        kept = record.get("states")
-        states = None if kept is None else SampleStates.from_dict(kept)
+        prices, correction, states = prices_of(record)
     except (KeyError, TypeError, ValueError, ArithmeticError) as error:
         raise PolicyError(f"{folder / CONFIG_FILE}: prices cannot be read ({error})") from error
     if len(prices) != (len(AXES) if info.config.network == "factored" else 0):
         raise PolicyError(f"{folder / CONFIG_FILE} holds {len(prices)} price tables")
     return prices, correction, states
+
+
+def prices_record(
+    prices: Sequence[PriceTable], correction: AimCorrection, states: SampleStates | None
+) -> dict[str, Any]:
+    """Prices and what belongs to them, JSON-ready."""
+    return {
+        "prices": [asdict(table) for table in prices],
+        "correction": asdict(correction),
+        "states": None if states is None else asdict(states),
+    }
+
+
+def prices_of(
+    record: Mapping[str, Any],
+) -> tuple[list[PriceTable], AimCorrection, SampleStates | None]:
+    """Read ``prices_record`` back; older policies have no correction and no states."""
+    correction, states = record.get("correction"), record.get("states")
+    return (
+        [from_json(PriceTable, table, "a price table") for table in record["prices"]],
+        from_json(AimCorrection, correction or {}, "a correction of aims"),
+        None if states is None else from_json(SampleStates, states, "sample states"),
+    )
 
 
 def _read_weights(

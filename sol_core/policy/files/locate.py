@@ -1,19 +1,17 @@
-"""Finds a policy by its usual names, and moves policies to and from the Hugging Face Hub.
+"""Finds a policy by "default", a stored name, a folder or a Hub id, and moves policies to the Hub.
 
-Names are "default", a stored name, a folder, or a Hub id. Stored policies are the folders in
-``<data dir>/policies``. A former name of a renamed policy still finds it, as long as no other one
-has taken that name. On the Hub a policy is a model repository of the three files of a folder. The
-token is the one of ``hf auth login`` or HF_TOKEN, or one that is handed in; it is given to the
-Hub's own client, kept nowhere and shown nowhere. Read without torch.
+A renamed policy is found by its former name too. A token is given to the Hub's own client, kept
+nowhere and shown nowhere. Read without torch.
 """
 
 from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from sol_core.actions import GRIDS, SHARE_GRID, ActionGrid, by_need
 from sol_core.errors import DownloadError, PolicyError
@@ -24,8 +22,6 @@ from sol_core.policy.info import CARD_FILE, CONFIG_FILE, MAX_BYTES, read_policy_
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
     from huggingface_hub.hf_api import ModelInfo
-
-AnswerT = TypeVar("AnswerT")
 
 logger = logging.getLogger(__name__)
 DEFAULT_POLICY = "default"  # the one that ships with the program
@@ -137,8 +133,7 @@ def push_policy(
     endpoint: str | None = None,
 ) -> str:
     """Put a policy's files into the repository "owner/name"; returns its address."""
-
-    def push(api: HfApi) -> str:
+    with hub_client(repository, token, endpoint) as api:
         made = api.create_repo(repository, private=private, exist_ok=True)
         api.upload_folder(
             repo_id=repository,
@@ -146,9 +141,7 @@ def push_policy(
             commit_message="Policy of SOL Explorer",
             **_FILES,
         )
-        return str(made)
-
-    return _ask(repository, push, token, endpoint)
+    return str(made)
 
 
 def pull_policy(
@@ -159,17 +152,11 @@ def pull_policy(
     token: str | None = None,
     endpoint: str | None = None,
 ) -> None:
-    """Fetch a policy's files from the repository "owner/name" into the existing folder ``target``.
-
-    Sizes are looked at before anything is fetched; nothing else of the repository is.
-    """
-
-    def pull(api: HfApi) -> None:
+    """Fetch a policy's files from "owner/name" on the Hub into the existing folder ``target``."""
+    with hub_client(repository, token, endpoint) as api:
         about = _checked(api, repository, revision)
         # The commit that was looked at, even if the branch moves on meanwhile.
         api.snapshot_download(repository, revision=about.sha, local_dir=target, **_FILES)
-
-    _ask(repository, pull, token, endpoint)
 
 
 def fetch_policy(
@@ -181,16 +168,11 @@ def fetch_policy(
     local_files_only: bool = False,
     token: str | bool | None = None,
 ) -> Path:
-    """The folder of a policy in the Hub's own cache, fetched first where it must be.
+    """The folder of a policy in the Hub's own cache, fetched first where it must be."""
+    from huggingface_hub.errors import HfHubHTTPError
 
-    Without a connection, what the cache has is used and the log says so. Arguments are those of
-    ``huggingface_hub.snapshot_download``.
-    """
-
-    def fetch(api: HfApi) -> Path:
-        from huggingface_hub.errors import HfHubHTTPError
-
-        from_cache = local_files_only
+    from_cache = local_files_only
+    with hub_client(repository, token) as api:
         if not from_cache:
             try:
                 _checked(api, repository, revision)
@@ -207,9 +189,7 @@ def fetch_policy(
             local_files_only=from_cache,
             **_FILES,
         )
-        return Path(folder)
-
-    return _ask(repository, fetch, token, None)
+    return Path(folder)
 
 
 def _checked(api: HfApi, repository: str, revision: str | None) -> ModelInfo:
@@ -233,18 +213,16 @@ def _refusals() -> tuple[type[Exception], ...]:
     return (*roots, HFValidationError, OSError)
 
 
-def _ask(
-    repository: str,
-    ask: Callable[[Any], AnswerT],
-    token: str | bool | None,
-    endpoint: str | None,
-) -> AnswerT:
+@contextmanager
+def hub_client(
+    repository: str, token: str | bool | None, endpoint: str | None = None
+) -> Iterator[HfApi]:
     from huggingface_hub import HfApi
 
     if repository.count("/") != 1:
         raise DownloadError(f"a Hub repository is named OWNER/NAME, got {repository[:80]!r}")
     try:
-        return ask(HfApi(endpoint=endpoint, token=token))
+        yield HfApi(endpoint=endpoint, token=token)
     except _refusals() as error:
         reason = first_line(error)
         if isinstance(token, str) and token:

@@ -26,7 +26,9 @@ def result_of(name, budgets):
     spend = {"keep": 0.5, "channels": 0.6, "bits": 8.0}
     scores = {"nll": 2.5, "kl": 0.25, "perplexity": 2.0, "net_keep_rate": 0.5, "spend": spend}
     scores |= {"bytes_share": 0.61, "bytes_per_token": 61e6}
-    gain = {"gain": 0.25, "low": 0.1, "high": 0.4, "kl_gain": 0.03, "kl_low": 0.01, "kl_high": 0.05}
+    ends = {"gain": 0.25, "low": 0.1, "high": 0.4}
+    gain = {f"{loss}_{end}": value for loss in ("nll", "kl") for end, value in ends.items()}
+    gain |= {"nll_verdict": "better", "kl_verdict": "no difference shown"}
     made = [
         {
             "requested": spend
@@ -121,7 +123,8 @@ def test_shares_after_several_contexts_are_an_evaluation_each(
         assert evaluated.pop()["config"] == call["config"]
     text = run(*asked).out
     assert text.count("budget  65 % compute") == 2
-    assert re.search(r"static .* 61\.0 % +61\.0 .* \+0\.0300 \(\+0\.0100 to \+0\.0500\)", text)
+    assert re.search(r"static .* 61\.0 % +61\.0 .* \+0\.2500 \(\+0\.1000 to \+0\.4000\)", text)
+    assert "no difference shown (+0.2500)" in text
 
 
 @pytest.mark.parametrize(

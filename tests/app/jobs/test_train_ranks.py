@@ -40,7 +40,7 @@ def inputs(tmp_path_factory):
     (folder / "text.txt").write_text("\n\n".join("the sea was calm " * 4 for _ in range(60)))
     settings = [option for item in SETTINGS.items() for option in ("--set", "{}={}".format(*item))]
     named = ["--model", str(folder / "model"), "--corpus", str(folder / "text.txt")]
-    return ["train", "--dtype", "float32", *named, *settings]
+    return ["train", "--dtype", "float32", "--allow-untrained", *named, *settings]
 
 
 def test_two_processes_are_one_job(inputs, store, data_dir, tmp_path):

@@ -56,10 +56,6 @@ def test_a_look_is_of_the_run_as_it_was(call, services, is_kept):
     assert [len(axis) for axis in view["axes"]] == [11, 15, 12]
     assert view["dense"]["kl"] == 0
     assert [len(trail["kl"]) for trail in view["trails"]] == [3] * 4
-    plane = call("look_at_plane", run_id=run_id, index=2, bits=action["bit_width"])["rows"]
-    assert [len(line) for line in plane] == [15] * 11
-    taken = next(row for line in plane for row in line if row["action"] == action)
-    assert taken["nll"] == pytest.approx(view["taken"]["nll"], abs=1e-3)
 
 
 def test_pages_of_a_run_are_left_out_of_a_step_and_of_a_run(call, services):
@@ -86,7 +82,6 @@ def test_what_is_not_there_is_refused(call, services):
     run_id = finish(call, services)
     assert "tokens 0 to 5" in call("look_at_token", run_id=run_id, index=6)["refused"]
     assert "does not exist" in call("look_at_token", run_id="none", index=0)["refused"]
-    assert "bits must be" in call("look_at_plane", run_id=run_id, index=0, bits=1)["refused"]
     for request in ({"index": 0}, {"run_id": run_id, "index": True}, {"run_id": 3, "index": 0}):
         assert "Reload the page" in call("look_at_token", **request)["refused"]
 

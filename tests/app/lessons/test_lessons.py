@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from app.host.paths import DataDir
-from app.lessons.experiments import MOST_PICKS
 from app.lessons.texts import BEGINNINGS, PASSAGES
 from app.pages.learn.handlers import PAGE
 from app.web.calls import server_functions
@@ -73,15 +72,6 @@ def test_a_continuation_says_what_each_step_cost(services):
     assert sum(dense["bytes"].values()) == pytest.approx(read, 0.01)
 
 
-def test_a_picked_token_leads_to_the_next_choices(services):
-    first = result(services, "choices", text="door", picks=[])
-    assert len(first["top"]) == 5
-    pick = first["top"][1]
-    second = result(services, "choices", text="door", picks=[pick["token_id"]])
-    assert second["picked"] == [pick["text"]]
-    assert second["top"] != first["top"]
-
-
 def test_every_scored_token_has_a_loss_at_every_level(services):
     found = result(services, "pages", text="comet")
     assert "".join(found["tokens"]) == PASSAGES["comet"]
@@ -129,9 +119,6 @@ def test_spenders_do_without_a_policy_of_another_model_and_say_why(services):
     ("name", "parameters", "words"),
     [
         ("steps", {"text": "lighthouse"}, "no text is called 'lighthouse'"),
-        ("choices", {"text": "door", "picks": [1] * (MOST_PICKS + 1)}, "at most"),
-        ("choices", {"text": "door", "picks": [-1]}, "token ids from 0"),
-        ("choices", {"text": "door", "picks": [], "junk": 1}, "it takes text and picks"),
         ("steps", {"text": "door", "picks": []}, "'picks' is no parameter of this experiment"),
     ],
 )

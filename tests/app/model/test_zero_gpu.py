@@ -94,11 +94,9 @@ def test_every_use_of_the_model_is_a_call_of_its_own_process(space, anna):
 
     look = anna.call("explore", "look_at_token", run_id=run_id, index=2)
     assert look["taken"]["action"] == view["rows"][2]["action"]
-    plane = anna.call("explore", "look_at_plane", run_id=run_id, index=2, bits=8)
-    assert len(plane["rows"]) > 1
     row = anna.call("inspect", "look_at_token", run_id=started["run_id"], index=3, row=1)
     assert row["index"] == 3
-    assert names(space)[2:] == ["_ask_here"] * 3
+    assert names(space)[2:] == ["_ask_here"] * 2
 
     pair = anna.call("explore", "compare_runs", a=run_id, b=run_id)
     assert pair["sides"][0]["nll"], pair

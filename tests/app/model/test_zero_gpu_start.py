@@ -10,7 +10,7 @@ import torch
 from app.model.loader import ModelLoader
 from app.model.zero_gpu import COMPILE_S, ZeroGpu
 from sol_core.generation import warm_up
-from sol_core.models.card import checks, self_test, toolchain
+from sol_core.models.card import checks, self_test
 from tests.support import spaces_stand_in
 
 FACTS = {"name": "m", "dtype_name": "bfloat16", "device_name": "cuda", "context_length": 8}
@@ -21,7 +21,7 @@ def applied(monkeypatch, tmp_path):
     """Reports that were applied; kernels are "compiled" into a file."""
     reports = []
     monkeypatch.setattr(self_test.CardReport, "apply", lambda self: reports.append(self))
-    monkeypatch.setattr(toolchain, "missing_for_triton", lambda: None)
+    monkeypatch.setattr(self_test, "missing_for_triton", lambda: None)
     monkeypatch.setattr(warm_up, "warm_up_card", lambda lm: (tmp_path / "compiled").touch())
     spaces_stand_in.CALLS.clear()
     return reports
@@ -88,7 +88,7 @@ def test_without_a_gpu_at_the_start_the_first_call_may_compile(applied, monkeypa
 
 
 def test_a_system_without_a_compiler_is_not_tested(applied, monkeypatch):
-    monkeypatch.setattr(toolchain, "missing_for_triton", lambda: "Install gcc.")
+    monkeypatch.setattr(self_test, "missing_for_triton", lambda: "Install gcc.")
     loader, _ = start()
     assert applied[0].missing == "Install gcc."
     assert "Install gcc." in loader.status().facts["notes"][0]

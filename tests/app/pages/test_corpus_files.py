@@ -1,18 +1,21 @@
-"""Uploaded corpora: names made safe, pieces in order, limits held, nothing outside the folder."""
+"""Uploaded files: names made safe, limits held, nothing left over or outside the folder."""
 
+import asyncio
 import os
-import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.host.errors import AppError
+from app.host.limits import Holder
 from app.pages.shared import uploads
 from app.pages.shared.corpus_files import MAX_UPLOAD_BYTES, CorpusFileError, CorpusFiles, safe_name
-from app.pages.shared.uploads import IDLE_S, SHARES, UploadError
-from tests.app.page_calls import ANNA, BEN
+from app.pages.shared.uploads import SHARES
+from app.site.ui import UPLOADS
+from tests.app.page_calls import ANNA, BEN, sender
 
 
 @pytest.fixture
@@ -20,14 +23,18 @@ def files(tmp_path):
     return CorpusFiles(tmp_path / "uploads")
 
 
-def put(files, name, data, piece=4):
-    upload = files.uploads(ANNA).begin(len(data))
-    for offset in range(0, len(data), piece):
-        files.uploads(ANNA).append(upload, offset, data[offset : offset + piece], len(data))
-    return files.finish(files.uploads(ANNA).part(upload), name)
+@pytest.fixture
+def send(services):
+    return sender(services)
 
 
-def test_a_file_arrives_in_pieces_under_its_name(files):
+def put(files, name, data):
+    part = files.folder.parent / "part"
+    part.write_bytes(data)
+    return files.finish(part, name)
+
+
+def test_a_file_arrives_under_its_name(files):
     assert files.list() == []
     assert put(files, "My novel.TXT", b"0123456789") == "My_novel.txt"
     assert files.list() == [{"name": "My_novel.txt", "bytes": 10}]
@@ -35,101 +42,97 @@ def test_a_file_arrives_in_pieces_under_its_name(files):
     assert put(files, "My novel.TXT", b"x") == "My_novel-2.txt"
 
 
-def test_a_piece_that_does_not_fit_is_refused_and_half_an_upload_is_no_corpus(files):
-    mine = files.uploads(ANNA)
-    upload = mine.begin(8)
-    mine.append(upload, 0, b"1234", 8)
-    assert files.list() == []
-    for offset, data in ((0, b"12"), (3, b"12"), (5, b"12"), (4, b"12345")):
-        with pytest.raises(UploadError, match="does not fit"):
-            mine.append(upload, offset, data, 8)
-    with pytest.raises(UploadError, match="does not fit"):
-        mine.append(mine.begin(4), 0, bytes(MAX_UPLOAD_BYTES + 1), MAX_UPLOAD_BYTES + 1)
+def left(services):
+    folder = services.data_dir.uploads
+    return [path.name for path in folder.iterdir()] if folder.exists() else []
 
 
-@pytest.mark.parametrize("size", [0, -1, MAX_UPLOAD_BYTES + 1])
-def test_sizes_have_a_limit(files, size):
-    with pytest.raises(UploadError, match="256 MB"):
-        files.uploads(ANNA).begin(size)
+def test_sizes_have_a_limit_and_must_be_true(services, send):
+    assert (
+        "may have 1 byte to 256 MB, this one has 0.0 MB" in send("corpus", "a.txt", b"")["refused"]
+    )
+    for length in (str(MAX_UPLOAD_BYTES + 1), "9" * 15):
+        answer = send("corpus", "a.txt", b"x", **{"Content-Length": length})
+        assert "may have 1 byte to 256 MB" in answer["refused"]
+    for length in ("9", "1"):
+        answer = send("corpus", "a.txt", b"some words", **{"Content-Length": length})
+        assert "another size" in answer["refused"]
+    pieces = (b"x" for _ in range(4))
+    assert "must be announced" in send("corpus", "a.txt", pieces)["refused"]
+    assert left(services) == []
 
 
-def age(upload, seconds):
-    then = time.time() - seconds
-    os.utime(upload, (then, then))
+def test_what_no_page_sends_is_refused(services, send):
+    assert "kind must be one of import, policy, corpus" in send("x", "a.txt", b"x")["refused"]
+    assert "owner must be 32" in send("corpus", "a.txt", b"x", owner="../../x")["refused"]
+    assert "A corpus is a .txt" in send("corpus", "../../a.sh", b"x")["refused"]
+    assert send("corpus", "../../etc/cron.txt", b"x") == {"name": "cron.txt"}
+    assert left(services) == []
 
 
-def test_forgotten_pieces_go_after_a_day(files):
-    part = files.uploads(ANNA).part(files.uploads(ANNA).begin(4))
-    age(part, 2 * 24 * 3600)
-    files.uploads(ANNA).begin(4)
-    assert not part.exists()
+def test_forgotten_files_go_after_a_day(services, send):
+    folder = services.data_dir.uploads
+    folder.mkdir(parents=True)
+    (folder / ".part-a").touch()
+    (folder / ".part-b").touch()
+    then = time.time() - 2 * 24 * 3600
+    os.utime(folder / ".part-a", (then, then))
+    send("corpus", "a.txt", b"x")
+    assert left(services) == [".part-b"]
 
 
-def test_a_visitor_has_few_uploads_that_go_on_and_the_others_have_room(files):
-    anna, ben = files.uploads(ANNA), files.uploads(BEN)
-    begun = [anna.begin(4) for _ in range(SHARES.of_visitor)]
-    with pytest.raises(UploadError, match="You already have 4 uploads going on"):
-        anna.begin(4)
-    his = ben.begin(4)
-    # What stands still goes when room is needed, what stands still longest first.
-    age(anna.part(begun[1]), IDLE_S + 5)
-    age(anna.part(begun[2]), IDLE_S + 9)
-    age(ben.part(his), IDLE_S + 20)
-    anna.begin(4)
-    assert [anna.part(upload).exists() for upload in begun] == [True, True, False, True]
-    assert ben.part(his).exists()
+def test_a_full_disk_is_said(services, send, monkeypatch):
+    monkeypatch.setattr(uploads, "_KEEP_FREE_BYTES", 2**60)
+    assert "disk of the data directory is full" in send("corpus", "a.txt", b"x")["refused"]
+    assert left(services) == []
 
 
-def test_one_network_does_not_take_all_places(files, monkeypatch):
-    here = ["192.0.2.1"]
-    monkeypatch.setattr(uploads, "address", lambda: here[0])
-    for number in range(SHARES.of_address):
-        files.uploads(f"{number:032x}").begin(4)
-    with pytest.raises(UploadError, match="Your network already has 16 uploads"):
-        files.uploads(ANNA).begin(4)
-    here[0] = "192.0.2.2"
-    first = files.uploads(ANNA).begin(4)
-    for number in range(SHARES.of_all - SHARES.of_address - 1):
-        files.uploads(f"{number:031x}f").begin(4)
-    here[0] = "192.0.2.3"
-    with pytest.raises(UploadError, match="This server already has 32 uploads"):
-        files.uploads(BEN).begin(4)
-    age(files.uploads(ANNA).part(first), IDLE_S + 1)
-    files.uploads(BEN).begin(4)
-    assert not files.uploads(ANNA).part(first).exists()
+def test_few_uploads_go_on_at_once():
+    going = []
+    with ExitStack() as held:
+        for _ in range(SHARES.of_visitor):
+            held.enter_context(uploads._place(going, Holder(ANNA, "192.0.2.1")))
+        with pytest.raises(AppError, match="You already have 4 uploads going on"):
+            held.enter_context(uploads._place(going, Holder(ANNA, "192.0.2.9")))
+        for number in range(SHARES.of_address - SHARES.of_visitor):
+            held.enter_context(uploads._place(going, Holder(f"{number}", "192.0.2.1")))
+        with pytest.raises(AppError, match="Your network already has 16 uploads"):
+            held.enter_context(uploads._place(going, Holder(BEN, "192.0.2.1")))
+        for number in range(SHARES.of_all - SHARES.of_address):
+            held.enter_context(uploads._place(going, Holder(f"b{number}", f"198.51.100.{number}")))
+        with pytest.raises(AppError, match="This server already has 32 uploads"):
+            held.enter_context(uploads._place(going, Holder(BEN, "203.0.113.7")))
+    assert going == []
 
 
-def test_nobody_adds_to_anothers_upload(files):
-    upload = files.uploads(ANNA).begin(4)
-    with pytest.raises(UploadError, match="hexadecimal"):
-        files.uploads(ANNA).append("../../etc/passwd", 0, b"x", 1)
-    with pytest.raises(UploadError, match="gone"):
-        files.uploads(BEN).append(upload, 0, b"1234", 4)
-    assert files.uploads(ANNA).append(upload, 0, b"1234", 4) == 4
+def test_who_sends_nothing_gives_the_place_back(services, monkeypatch):
+    monkeypatch.setattr(uploads, "IDLE_S", 0.05)
+    answers = []
+
+    async def receive():
+        if answers:
+            return {"type": "http.disconnect"}
+        await asyncio.sleep(10)
+
+    async def answer(message):
+        answers.append(message)
+
+    query = f"kind=corpus&owner={ANNA}&name=a.txt".encode()
+    scope = {"type": "http", "method": "POST", "path": "/gradio_api/sol-upload", "headers": [
+        (b"content-length", b"8")], "query_string": query}  # fmt: skip
+    route = uploads.upload_route(services, UPLOADS)
+
+    async def run():
+        monkeypatch.setattr(uploads, "_drop", _nothing)
+        await route.handle(scope, receive, answer)
+
+    asyncio.run(run())
+    assert b"Nothing more of the file came" in answers[1]["body"]
+    assert left(services) == []
 
 
-def test_equal_pieces_at_the_same_time_are_added_once(files):
-    data = bytes(range(256)) * 1000
-    size, num_threads = 4 * len(data), 8
-    mine = files.uploads(ANNA)
-    upload = mine.begin(size)
-    together = threading.Barrier(num_threads)
-
-    def send(offset):
-        together.wait(20)
-        try:
-            return mine.append(upload, offset, data, size)
-        except UploadError:
-            return None
-
-    with ThreadPoolExecutor(num_threads) as pool:
-        for offset in range(0, size, len(data)):
-            answers = list(pool.map(send, [offset] * num_threads))
-            assert sorted(answers, key=str) == [offset + len(data)] + [None] * (num_threads - 1)
-    assert mine.part(upload).read_bytes() == data * 4
-    # Nothing makes a whole file whole once more.
-    with pytest.raises(UploadError, match="at least 1 byte"):
-        mine.append(upload, size, b"", size)
+async def _nothing(request):
+    pass
 
 
 @pytest.mark.parametrize("name", ["a", "a.txt.sh", ".txt/.."])

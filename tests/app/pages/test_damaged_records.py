@@ -106,7 +106,7 @@ def test_a_damaged_job_is_listed_as_such_and_deleted(services, call, data_dir, p
     job = services.store.jobs.create("train", ANNA, "t", {}, worker="w")
     services.store.jobs.finish(job.id, "w", "failed")
     plant(data_dir, "jobs", job.id, params=params)
-    (row,) = call("list_jobs", group="all", limit=10)["jobs"]
+    (row,) = call("list_jobs", limit=10)["jobs"]
     assert (row["is_damaged"], row["status_label"], row["can_delete"]) == (True, "Damaged", True)
     view = call("poll_job", job_id=job.id, cursor=-1, sample_step=None)["job"]
     assert "damaged" in view["error"]
@@ -122,7 +122,7 @@ def test_odd_parameters_take_no_page_down(services, call, data_dir, kind, params
     job = services.store.jobs.create(kind, ANNA, "t", {}, worker="w")
     services.store.jobs.finish(job.id, "w", "succeeded", {"odd": 3})
     plant(data_dir, "jobs", job.id, params=params, result='{"budgets": 5, "policy": {}}')
-    assert call("list_jobs", group="all", limit=10)["jobs"][0]["id"] == job.id
+    assert call("list_jobs", limit=10)["jobs"][0]["id"] == job.id
     assert call("poll_job", job_id=job.id, cursor=-1, sample_step=None)["job"]["id"] == job.id
     assert "refused" in call("job_settings", kind=kind, job_id=job.id)
     assert call("policy_details", name="default")["name"] == "default"

@@ -1,6 +1,5 @@
 """What the Train and Evaluate pages may ask of Python: good values, bad ones, other visitors."""
 
-import base64
 import dataclasses
 import json
 from pathlib import Path
@@ -9,7 +8,6 @@ import pytest
 
 import sol_core.policy
 from app.pages.explore.handlers import HANDLERS as EXPLORE
-from app.pages.lab.estimate import BASE_MB, estimate
 from app.pages.lab.job_forms import EVALUATE_FORM, TASKS_FORM, TRAIN_FORM
 from app.pages.lab.jobs import HANDLERS as LAB
 from app.pages.shared.job_calls import JOBS, METRICS_PER_POLL
@@ -17,9 +15,9 @@ from sol_core.errors import ConfigError
 from sol_core.evaluation.config import EvaluationConfig
 from sol_core.fields import from_json
 from sol_core.tasks.config import TasksConfig
-from sol_core.training.config import PRESETS, GrpoConfig, TrainConfig
+from sol_core.training.config import PRESETS, TrainConfig
 from storage import TASKS_JOB
-from tests.app.page_calls import ANNA, caller
+from tests.app.page_calls import ANNA, caller, sender
 from tests.support import job_samples
 from tests.support.tasks_samples import tasks_result
 
@@ -77,14 +75,7 @@ def test_a_started_training_is_queued_with_its_whole_configuration(call, service
 def test_a_training_that_cannot_be_is_refused(call, change, words):
     request = {"values": {}, "name": "x", "corpus": BUILTIN} | change
     assert words in call("start_job", kind="train", **request)["refused"]
-    assert call("list_jobs", kind=None, group="all", limit=10)["jobs"] == []
-
-
-def test_the_estimate_says_what_is_wrong(call):
-    assert call("estimate_job", kind="train", num_policies=0, values={})["seconds"] > 60
-    bad = call("estimate_job", kind="train", num_policies=0, values={"grpo.updates": None})
-    wanted = "a whole number from 0 to 10,000,000"
-    assert bad == {"problem": f"grpo.updates must be {wanted}, got nothing"}
+    assert call("list_jobs", kind=None, limit=10)["jobs"] == []
 
 
 def test_reports_and_samples_come_once_and_in_pieces(call, services):
@@ -136,25 +127,18 @@ def test_pause_resume_cancel_and_delete(call, services):
     assert "does not exist" in poll(call, job_id)["refused"]
 
 
-def test_jobs_are_filtered_and_paged(call, services):
+def test_jobs_are_of_a_kind_and_counted(call, services):
     ids = [begin(call, f"p{number}") for number in range(3)]
-    services.store.jobs.claim("w")
-    services.store.jobs.finish(ids[0], "w", "failed", None, "no")
     job_samples.store_policy(services.data_dir.policies, "mine")
     other = evaluate(call, "mine")["job_id"]
-
-    def listed(**request):
-        answer = call("list_jobs", **({"kind": None, "group": "all", "limit": 10} | request))
-        return [job["id"] for job in answer["jobs"]]
-
-    assert listed(kind="evaluate") == [other]
-    assert listed(group="stopped") == [ids[0]]
-    assert listed(group="active", kind="train") == [ids[2], ids[1]]
-    page = call("list_jobs", kind=None, group="all", limit=3)
-    assert page["next"] == ids[1]
-    assert listed(before=ids[1]) == [ids[0]]
-    for bad in ({"kind": "x"}, {"group": "x"}, {"limit": "1"}, {"before": 3}):
-        refused = call("list_jobs", **({"kind": None, "group": "all", "limit": 10} | bad))
+    answer = call("list_jobs", kind="evaluate", limit=10)
+    assert [job["id"] for job in answer["jobs"]] == [other]
+    newest = call("list_jobs", kind=None, limit=3)
+    assert [job["id"] for job in newest["jobs"]] == [other, ids[2], ids[1]]
+    assert newest["more"]
+    assert not call("list_jobs", kind="train", limit=3)["more"]
+    for bad in ({"kind": "x"}, {"limit": "1"}):
+        refused = call("list_jobs", **({"kind": None, "limit": 10} | bad))
         assert "Reload the page" in refused["refused"]
 
 
@@ -174,22 +158,15 @@ def test_settings_are_cloned(call, services, tmp_path):
     assert cloned["corpus"] == BUILTIN
 
 
-def test_uploads_go_through_calls(call, services):
+def test_a_file_is_uploaded_used_and_deleted(call, services):
     data = b"some words of text"
-    about = {"name": "my text.txt", "size": len(data)}
-    upload = call("begin_upload", **about)["upload_id"]
-    for offset in range(0, len(data), 10):
-        piece = base64.b64encode(data[offset : offset + 10]).decode()
-        answer = call("upload_piece", upload_id=upload, offset=offset, data=piece, **about)
-    assert answer == {"have": len(data), "name": "my_text.txt"}
+    assert sender(services)("corpus", "my text.txt", data) == {"name": "my_text.txt"}
     corpus = {"kind": "upload", "name": "my_text.txt"}
     job_id = call("start_job", kind="train", values={}, name="x", corpus=corpus)["job_id"]
     source = services.store.jobs.get(job_id).params["config"]["corpus"]
     assert Path(source).read_bytes() == data
     assert Path(source).parent == services.data_dir.corpora / "uploads"
     assert call("job_settings", kind="train", job_id=job_id)["corpus"] == corpus
-    bad = call("upload_piece", upload_id=upload, offset=0, data="§", **about)
-    assert "base64" in bad["refused"]
     assert call("delete_corpus", name="my_text.txt") == {"files": []}
 
 
@@ -352,14 +329,3 @@ def test_levels_are_text_and_whole_bits_stay_whole():
 def test_bad_values_are_named(form, values, words):
     with pytest.raises(ConfigError, match=words):
         form.config_of(values)
-
-
-def test_the_estimate_grows_with_the_work():
-    quick, standard, paper = (estimate(PRESETS[name]) for name in ("quick", "standard", "paper"))
-    assert quick.seconds < standard.seconds < paper.seconds
-    assert "Warm start" not in paper.phases
-    limited = estimate(dataclasses.replace(TrainConfig(), time_limit_minutes=2.0))
-    assert (limited.limited, limited.seconds) == (True, pytest.approx(120))
-    more = dataclasses.replace(TrainConfig(), grpo=GrpoConfig(rollouts=64))
-    assert estimate(more).memory_mb > standard.memory_mb > BASE_MB
-    assert estimate(more).phases["Rollouts (GRPO)"] > 3 * standard.phases["Rollouts (GRPO)"]

@@ -60,7 +60,6 @@ def leftovers(data_dir):
 
 
 def test_folders_and_zips_come_back_as_they_were(files, library, data_dir, stored, tmp_path):
-    library.tag(stored, ["Best"])
     for target in (tmp_path / "out.zip", tmp_path / "out" / "folder"):
         files.write(stored, target)
         name = files.read(target, "copy of it", MODEL)
@@ -202,7 +201,6 @@ def test_only_the_files_of_a_policy_are_copied(files, data_dir, tmp_path):
 
 
 def test_a_former_name_still_finds_it(library, data_dir, stored):
-    library.tag(stored, ["a"])
     library.rename(stored, "better")
     library.rename("better", "best one")
     assert library.names() == ["default", "best one"]
@@ -210,15 +208,13 @@ def test_a_former_name_still_finds_it(library, data_dir, stored):
         assert library.resolve(name) == library.resolve_name(name) == data_dir.policies / "best one"
     policy = library.get("better")
     assert policy.all_names == ("best one", "better", "mine")
-    assert policy.notes.tags == ("a",)
     shutil.copytree(SHIPPED_FOLDER, data_dir.policies / "mine")
     assert library.resolve("mine") == data_dir.policies / "mine"  # a name in use comes first
     library.rename("best one", "better")
     assert [one.name for one in library.get("better").notes.former_names] == ["best one", "mine"]
     # What is changed is named by its name of today.
-    for change in (library.delete, lambda name: library.tag(name, [])):
-        with pytest.raises(PolicyNotFoundError):
-            change("best one")
+    with pytest.raises(PolicyNotFoundError):
+        library.delete("best one")
 
 
 @pytest.mark.parametrize(
@@ -284,13 +280,15 @@ def hub(monkeypatch):
         yield stand_in
 
 
-def test_a_policy_goes_to_the_hub_and_comes_back(files, library, data_dir, hub, stored, caplog):
-    library.tag(stored, ["own"])
+def test_a_policy_goes_to_the_hub_and_comes_back(
+    files, library, data_dir, hub, stored, caplog, monkeypatch
+):
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
     caplog.set_level("DEBUG")
-    address = files.push(stored, "me/mine", private=True, token="hf_secret", endpoint=hub.url)
+    address = files.push(stored, "me/mine", private=True, endpoint=hub.url)
     assert address == f"{hub.url}/me/mine"
     assert hub.repositories["me/mine"] == FILES  # the notes stay here
-    name = files.pull("me/mine", "pulled", MODEL, token="hf_secret", endpoint=hub.url)
+    name = files.pull("me/mine", "pulled", MODEL, endpoint=hub.url)
     assert held(data_dir.policies / name).keys() == {*FILES, "notes.json"}
     assert (data_dir.policies / name / WEIGHTS).read_bytes() == FILES[WEIGHTS]
     assert hub.tokens == {"hf_secret"}
@@ -331,8 +329,7 @@ def test_the_whole_way_on_the_command_line(run, store, tmp_path):
     done = run("policies", "import", str(out))
     assert done.out == "took in p: for smollm2-135m-instruct, 1,129,009 parameters\n"
     made = json.loads(run("policies", "import", str(out), "--name", "q", "--json").out)
-    assert (made["name"], made["quant_site"], made["tags"]) == ("q", "mlp_output", [])
-    assert run("policies", "tag", "q", "B", "a").out == "q has a, b\n"
+    assert (made["name"], made["quant_site"]) == ("q", "mlp_output")
     assert run("policies", "rename", "q", "r").out == "q is now r\n"
     evaluation(store, "r")
     shown = json.loads(run("policies", "show", "q", "--json").out)

@@ -9,11 +9,14 @@ import json
 import math
 import sys
 from dataclasses import asdict, dataclass, replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from sol_core.actions import AXES, SHARE_GRID, Budget, grid_named
+from sol_core.actions import AXES, SHARE_GRID, ActionGrid, Budget, grid_named
 from sol_core.config import GenerationConfig, SamplingConfig, ScheduleConfig
 from sol_core.events import FinishEvent, TokenEvent
+
+if TYPE_CHECKING:
+    from sol_core.models.loading import LanguageModel
 
 PROMPT = "What is the capital of Japan, and what is it known for?"
 MAX_NEW_TOKENS = 96
@@ -63,7 +66,12 @@ class Recording:
     texts: tuple[RecordedText, ...]
 
 
-def make_recording(model, prompt=PROMPT, *, count=TEXTS):
+def make_recording(
+    model: LanguageModel,
+    prompt: str = PROMPT,
+    *,
+    count: int = TEXTS,
+) -> Recording:
     """Generate a text densely, and others under shares of the bytes, evenly apart."""
     from sol_core.budgets import mix_table
     from sol_core.generation.engine import encode_prompt, generate
@@ -79,8 +87,8 @@ def make_recording(model, prompt=PROMPT, *, count=TEXTS):
     mixes = mix_table(model, config.grid)
     context = len(encode_prompt(model, prompt, chat=True))
     lowest = math.ceil(100 * mixes.lowest(context)) / 100
-    dense = []
-    texts = []
+    dense: list[TokenEvent] = []
+    texts: list[RecordedText] = []
     for number in range(count):
         asked = round(1 - (1 - lowest) * number / (count - 1), 2)
         if texts:
@@ -94,25 +102,34 @@ def make_recording(model, prompt=PROMPT, *, count=TEXTS):
     return Recording(model.name, prompt, tuple(texts))
 
 
-def _without_end(tokens, last):
+def _without_end(tokens: list[TokenEvent], last: object) -> list[TokenEvent]:
     """The tokens but for the one that only ends the text."""
     ends = isinstance(last, FinishEvent) and last.reason == "end_of_text"
     return tokens[:-1] if ends else tokens
 
 
-def _recorded_step(token, grid):
+def _recorded_step(token: TokenEvent, grid: ActionGrid) -> RecordedStep:
     assert token.page_reads is not None  # asked for
     inputs, inner = grid.mechanisms.mlp_shares(token.action.channel_keep_ratio)
     cost, whole, reads = token.cost, token.dense_cost.bytes_read, token.page_reads
     return RecordedStep(
-        bits=token.action.bit_width, input=round(inputs, 4), inner=round(inner, 4),
-        attention=round(cost.attention_bytes / whole, 4), mlp=round(cost.mlp_bytes / whole, 4),
-        head=round(cost.head_bytes / whole, 4), policy=round(cost.policy_bytes / whole, 4),
-        pages=reads.pages, cells=reads.cells, share=round(reads.share, 4), levels=reads.levels,
-    )  # fmt: skip
+        bits=token.action.bit_width,
+        input=round(inputs, 4),
+        inner=round(inner, 4),
+        attention=round(cost.attention_bytes / whole, 4),
+        mlp=round(cost.mlp_bytes / whole, 4),
+        head=round(cost.head_bytes / whole, 4),
+        policy=round(cost.policy_bytes / whole, 4),
+        pages=reads.pages,
+        cells=reads.cells,
+        share=round(reads.share, 4),
+        levels=reads.levels,
+    )
 
 
-def _recorded(asked, tokens, dense, steps):
+def _recorded(
+    asked: float, tokens: list[TokenEvent], dense: list[TokenEvent], steps: tuple[RecordedStep, ...]
+) -> RecordedText:
     read = sum(token.cost.bytes_read for token in tokens)
     all_of_it = sum(token.dense_cost.bytes_read for token in tokens)
     same = 0

@@ -1,5 +1,7 @@
 """Recordings: the shipped one is whole, and a new one says where its texts part."""
 
+from __future__ import annotations
+
 import pytest
 
 from app.recordings.recording import shipped_recording
@@ -7,12 +9,12 @@ from sol_core.events import PageReads
 from tests.app.recordings.recorder import PROMPT, TEXTS, RecordedStep
 
 
-def _same(one, other):
+def _same(one: list[str], other: list[str]) -> int:
     pairs = enumerate(zip(one, other, strict=False))
     return next((at for at, (a, b) in pairs if a != b), min(len(one), len(other)))
 
 
-def test_the_shipped_recording_reads_less_and_less():
+def test_the_shipped_recording_reads_less_and_less() -> None:
     recording = shipped_recording()
     texts = recording["texts"]
     assert recording["prompt"] == PROMPT

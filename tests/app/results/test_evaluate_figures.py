@@ -1,5 +1,6 @@
 """A result as figures, table and files: pure functions of the JSON."""
 
+import copy
 import csv
 import io
 import json
@@ -48,6 +49,21 @@ def test_the_headline_counts_wins_and_sure_wins(result):
     mean = sum(one["gain"] for one in paired) / 9
     assert line["nll"]["mean_gain"] == pytest.approx(mean, rel=1e-4)
     assert line["gap"]["keep"] == 0.012
+
+
+def test_methods_by_their_own_names_are_seen_as_those_of_schema_1(result):
+    own = {"policy": "mine", "policy:other": "other"}
+    gains = {"gain": "nll_gain", "low": "nll_low", "high": "nll_high"}
+    newer = copy.deepcopy(result) | {"schema": 2}
+    for budget in newer["budgets"]:
+        for part in ("methods", "paired"):
+            budget[part] = {own.get(name, name): one for name, one in budget[part].items()}
+        for name, pair in budget["paired"].items():
+            budget["paired"][name] = {gains.get(key, key): value for key, value in pair.items()}
+    assert result_view(newer) == result_view(result)
+    assert csv_text(newer).replace(",mine,", ",policy,").replace(
+        ",other,", ",policy:other,"
+    ) == csv_text(result)
 
 
 def by_share(result):
@@ -105,10 +121,10 @@ def test_files_hold_every_number_and_no_formula(result):
     assert len(rows) == 9 * 7
     static = next(row for row in rows if row["method"] == "static")
     raw = result["budgets"][0]
-    assert float(static["gain"]) == raw["paired"]["static"]["gain"]
+    assert float(static["nll_gain"]) == raw["paired"]["static"]["gain"]
     assert float(static["spend_bits"]) == 6
     policy = next(row for row in rows if row["method"] == "policy")
-    assert policy["gain"] == ""
+    assert policy["nll_gain"] == ""
     raw["methods"]["=cmd()"] = raw["methods"].pop("emc")
     assert "\n0.3,0.45,6.0,'=cmd()" in csv_text(result)
 

@@ -7,46 +7,31 @@ import pytest
 
 from app.pages.explore.handlers import HANDLERS as EXPLORE
 from app.pages.policies.handlers import HANDLERS as POLICIES
-from app.pages.shared.sharing_calls import EXPORT_HANDLERS, IMPORT_HANDLERS
+from app.pages.shared.sharing_calls import EXPORT_HANDLERS
 from app.policies.library import SHIPPED_FOLDER
-from tests.app.page_calls import ANNA, caller
+from tests.app.page_calls import ANNA, caller, sender
 from tests.app.policies.test_policy_files import FILES, evaluation, write_zip
 from tests.app.sharing.test_run_documents import as_json, contents, save_run
 from tests.support.job_samples import metric_row
 
-RUN_CALLS, POLICY_CALLS = (
-    ("begin_import", "import_piece"),
-    ("begin_policy_import", "policy_import_piece"),
-)
-
 
 @pytest.fixture
 def call(services):
-    return caller(services, EXPLORE, POLICIES, EXPORT_HANDLERS, IMPORT_HANDLERS)
+    return caller(services, EXPLORE, POLICIES, EXPORT_HANDLERS)
 
 
-def send(call, calls, name, data):
-    """Upload in three pieces; the last one's answer, or the first refusal."""
-    answer = call(calls[0], name=name, size=len(data))
-    if "refused" in answer:
-        return answer
-    about = {"name": name, "size": len(data), "upload_id": answer["upload_id"]}
-    step = len(data) // 3 + 1
-    for offset in range(0, len(data), step):
-        piece = base64.b64encode(data[offset : offset + step]).decode()
-        answer = call(calls[1], **about, offset=offset, data=piece)
-        if "refused" in answer:
-            return answer
-    return answer
+@pytest.fixture
+def send(services):
+    return sender(services)
 
 
-def test_a_run_goes_out_and_comes_back(call, services):
+def test_a_run_goes_out_and_comes_back(call, send, services):
     run_id = save_run(services.store)
     for form in ("html", "json", "csv"):
         made = call("export_file", kind="run", id=run_id, form=form)
         assert made["name"] == f"run-why-script-is-the-sky-blue.{form}"
         assert made["text"]
-    answer = send(call, RUN_CALLS, "x.json", as_json(services.store, run_id))
+    answer = send("import", "x.json", as_json(services.store, run_id))
     assert answer["kind"] == "run"
     assert contents(services.store, answer["id"]) == contents(services.store, run_id)
     assert services.store.runs.get(answer["id"]).owner == ANNA
@@ -55,32 +40,29 @@ def test_a_run_goes_out_and_comes_back(call, services):
     assert list(services.data_dir.uploads.iterdir()) == []
 
 
-def test_what_is_not_imported(call, services):
-    for calls in (RUN_CALLS, POLICY_CALLS):
-        assert "may have 1 byte to" in call(calls[0], name="x", size=2**40)["refused"]
-        assert (
-            "hexadecimal"
-            in call(calls[1], name="x", size=1, upload_id="../x", offset=0, data="")["refused"]
-        )
-    assert "is not JSON" in send(call, RUN_CALLS, "x.json", b"no")["refused"]
-    assert "no policy's folder and no zip" in send(call, POLICY_CALLS, "x.zip", b"no")["refused"]
+def test_what_is_not_imported(send, services):
+    for kind in ("import", "policy"):
+        answer = send(kind, "x", b"x", **{"Content-Length": str(2**40)})
+        assert "may have 1 byte to" in answer["refused"]
+    assert "is not JSON" in send("import", "x.json", b"no")["refused"]
+    assert "no policy's folder and no zip" in send("policy", "x.zip", b"no")["refused"]
     assert list(services.data_dir.uploads.iterdir()) == []
     assert services.store.runs.list() == []
 
 
-def test_a_policy_goes_out_and_comes_back(call, services, tmp_path, monkeypatch):
+def test_a_policy_goes_out_and_comes_back(call, send, services, tmp_path, monkeypatch):
     made = call("export_policy", name="default")
     assert made["name"] == "default.zip"
-    answer = send(call, POLICY_CALLS, "../My policy.zip", base64.b64decode(made["data"]))
+    answer = send("policy", "../My policy.zip", base64.b64decode(made["data"]))
     assert answer["name"] == "My policy"
     monkeypatch.setattr(services.loader.loaded(), "fingerprint", "0" * 32)
     zipped = write_zip(tmp_path / "a.zip", FILES).read_bytes()
-    refused = send(call, POLICY_CALLS, "a.zip", zipped)["refused"]
+    refused = send("policy", "a.zip", zipped)["refused"]
     assert "not for fake-model (00000000)" in refused
     assert list(services.data_dir.uploads.iterdir()) == []
 
 
-def test_a_policy_is_shown_renamed_tagged_and_deleted(call, services):
+def test_a_policy_is_shown_renamed_and_deleted(call, services):
     shutil.copytree(SHIPPED_FOLDER, services.data_dir.policies / "mine")
     jobs = services.store.jobs
     training = jobs.create("train", ANNA, "mine", {}, worker="w")
@@ -95,8 +77,6 @@ def test_a_policy_is_shown_renamed_tagged_and_deleted(call, services):
     assert shown["uses"] == "1 evaluation"
     assert shown["card"].startswith("---\nlibrary_name: sol-explorer")
     assert shown["measured"]["kl"] == pytest.approx(0.297, abs=1e-3)
-    assert call("tag_policy", name="mine", tags=["B", "a"])["tags"] == ["a", "b"]
-    assert "tags must be" in call("tag_policy", name="mine", tags=[5])["refused"]
     assert call("rename_policy", name="mine", new_name=" yours ")["name"] == "yours"
     assert "is taken" in call("rename_policy", name="yours", new_name="default")["refused"]
     assert call("policy_details", name="mine")["name"] == "yours"

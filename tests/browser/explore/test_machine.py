@@ -62,7 +62,9 @@ def pixels(page, cells):
 
 def expect_drawn(page, cells, levels, palette=LIGHT):
     """Every page has the colour of its level: dark, two in between, lit."""
-    dark, lit = (tuple(map(round, Rgb.parse(one))) for one in (palette.track, palette.attention))
+    dark, lit = (
+        tuple(map(round, Rgb.parse(one))) for one in (palette["track"], palette["attention"])
+    )
 
     def ends():
         found = by_level(levels, pixels(page, cells))

@@ -1,16 +1,21 @@
 """What a step read, in the text: pages of the prompt and earlier tokens light up."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Browser, Locator, expect
 
 from app.sharing import export
 from sol_core.actions import Budget
+from sol_core.config import GenerationConfig
 from tests.browser.axe import violations
-from tests.browser.conftest import comes_to
+from tests.browser.conftest import Server, Visitor, comes_to
 from tests.browser.exported import offline
 from tests.support.fake_engine import FakeEngine
 
@@ -23,34 +28,39 @@ DIGITS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 class Sparse(FakeEngine):
     """Steps that read less than half of the pages."""
 
-    def __call__(self, model, prompt, config, stop):
+    def __call__(self, model: Any, prompt: str, config: GenerationConfig, stop: Any) -> Any:
         schedule = replace(config.schedule, budget=Budget(0.4, 0.7, 10))
         return super().__call__(model, prompt, replace(config, schedule=schedule), stop)
 
 
-def shares(record):
+def shares(record: dict[str, Any]) -> list[float]:
     return [DIGITS.index(digit) / 63 for digit in record["page_reads"]["by_page"]]
 
 
-def mean_read(records, page):
+def mean_read(records: list[dict[str, Any]], page: int) -> float:
     """Over the steps that had this page."""
     having = [record for record in records if record["page_reads"]["pages"] > page]
     return fmean((shares(record) or [1.0] * (page + 1))[page] for record in having)
 
 
-def most_read(values):
+def most_read(values: list[float]) -> set[int]:
     """Those that must be lit: half of the largest and above, and the first five."""
     order = sorted(range(len(values)), key=lambda page: -values[page])
     lit = {page for page in order if values[page] >= max(values) / 2}
     return lit | {page for page in order[:5] if values[page] > 0}
 
 
-def lit(tokens):
+def lit(tokens: Locator) -> set[int]:
     found = tokens.evaluate_all("all => all.flatMap((one, at) => one.dataset.read ? [at] : [])")
     return set(found)
 
 
-def test_a_tokens_pages_light_up_and_a_pages_tokens(serve, visit, chromium, tmp_path):
+def test_a_tokens_pages_light_up_and_a_pages_tokens(
+    serve: Callable[..., Server],
+    visit: Callable[..., Visitor],
+    chromium: Browser,
+    tmp_path: Path,
+) -> None:
     server = serve(Sparse(pages=PAGES))
     visitor = visit(server, viewport={"width": 1280, "height": 900})
     visitor.generate("The keeper", max_new_tokens=TOKENS)
@@ -104,7 +114,9 @@ def test_a_tokens_pages_light_up_and_a_pages_tokens(serve, visit, chromium, tmp_
     assert problems == []
 
 
-def test_a_run_without_records_shows_its_prompt_as_before(serve, visit):
+def test_a_run_without_records_shows_its_prompt_as_before(
+    serve: Callable[..., Server], visit: Callable[..., Visitor]
+) -> None:
     visitor = visit(serve(FakeEngine()))
     visitor.generate("The keeper", max_new_tokens=5)
     visitor.expect_state("Finished")

@@ -1,5 +1,7 @@
 """History and links: opening, searching, deleting after asking, restarts, back and forward."""
 
+import re
+
 import pytest
 from playwright.sync_api import expect
 
@@ -27,40 +29,6 @@ def add(server, prompt, schedule="static", kind="generation"):
     rows = [event_to_dict(make_token(index, " word", config)) for index in range(12)]
     runs.append_events(run_id, rows)
     runs.finish(run_id, "finished")
-
-
-def test_filters_are_in_the_address_and_combine_with_the_search(serve, visit):
-    server = serve()
-    for prompt, schedule in (("Sea", "dense"), ("Sea", "static"), ("Hill", "static")):
-        add(server, f"{prompt} {schedule}", schedule)
-    add(server, "Sea inspected", "dense, static", kind="inspection")
-    visitor = visit(server)
-    visitor.tab("History")
-    page = visitor.page
-    titles = page.locator(".sol-history-title")
-    kind, schedule = (page.get_by_role("group", name=name) for name in ("Kind", "Schedule"))
-    expect(titles).to_have_count(4)
-    schedule.get_by_text("Static", exact=True).click()
-    expect(titles).to_have_text(["Sea inspected", "Hill static", "Sea static"])
-    kind.get_by_text("Runs", exact=True).click()
-    expect(titles).to_have_text(["Hill static", "Sea static"])
-    page.get_by_label("Search").fill("sea")
-    expect(titles).to_have_text(["Sea static"])
-    page.wait_for_url("**search=sea**")
-    address = page.url.removeprefix(server.url)
-    assert "kind=generation" in address
-    assert "schedule=static" in address
-    page.goto(server.url + address)
-    expect(titles).to_have_text(["Sea static"])
-    expect(kind.get_by_label("Runs")).to_be_checked()
-    expect(schedule.get_by_label("Static")).to_be_checked()
-    schedule.get_by_text("Random", exact=True).click()
-    empty = page.get_by_text("No run matches: Runs, Random, prompt with “sea”.")
-    expect(empty).to_be_visible()
-    page.get_by_role("button", name="Clear filters").click()
-    expect(titles).to_have_count(4)
-    expect(page.get_by_label("Search")).to_have_value("")
-    assert page.url.removeprefix(server.url) == "?tab=history"
 
 
 def test_back_and_forward_walk_through_runs_and_tabs(serve, visit):
@@ -122,3 +90,26 @@ def test_delete_asks_first(serve, visit):
     expect(rows).to_have_count(0)
     visitor.open(f"?run={run_id}")
     expect(page.get_by_text("This run does not exist")).to_be_visible()
+
+
+def test_an_address_carries_what_its_room_needs(serve, visit):
+    visitor = visit(serve(FakeEngine(step_s=0.001)))
+    page = visitor.page
+    run_id = generate(visitor, "About the sea", 15)
+    visitor.tokens.nth(3).click()
+    expect(page).to_have_url(re.compile("token=4"))
+    visitor.tab("History")
+    expect(page).to_have_url(re.compile(r"\?tab=history$"))
+    visitor.tab("Explore")
+    expect(page).to_have_url(re.compile(f"run={run_id}&token=4"))
+    expect(visitor.tokens).to_have_count(15)
+    page.go_back()
+    page.go_back()
+    expect(page).to_have_url(re.compile(f"run={run_id}"))
+    page.go_forward()
+    expect(page).to_have_url(re.compile(r"\?tab=history$"))
+    page.goto(f"{page.url}&run={run_id}")  # of an older release
+    expect(page).to_have_url(re.compile(r"\?tab=history$"))
+    visitor.tab("Explore")
+    expect(page).to_have_url(re.compile(f"run={run_id}"))
+    expect(visitor.tokens).to_have_count(15)

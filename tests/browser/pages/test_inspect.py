@@ -58,6 +58,11 @@ def test_a_text_is_scored_and_every_list_leads_to_its_token(server, visit):
     expect(page.locator(".sol-lines [data-difference]")).to_have_count(0)
     page.get_by_role("radio", name="Random", exact=True).check(force=True)
 
+    last = tokens(page).last
+    last.hover()
+    expect(room.locator(".sol-reading-caption")).to_contain_text("read")
+    page.mouse.move(2, 2)
+
     report = page.get_by_role("region", name="Difficulty report")
     entry = report.get_by_role("button", name=re.compile(r"^Token \d+: .*surprisal")).first
     number = (entry.get_attribute("aria-label") or "").split(":")[0]

@@ -56,7 +56,7 @@ def test_a_training_is_started_from_the_form_and_queued(serve, visit):
     page, room = visitor.page, visitor.page.locator(".sol-train")
     visitor.tab("Train")
     expect(page.get_by_text("Train a policy of your own")).to_be_visible()
-    expect(page.locator(".sol-estimate dd").first).to_contain_text("min")
+    expect(page.get_by_text("About 19 minutes on two CPU cores")).to_be_visible()
     page.get_by_role("radio", name="Quick").check(force=True)
     room.locator("summary").click()
     updates, start = (
@@ -64,12 +64,9 @@ def test_a_training_is_started_from_the_form_and_queued(serve, visit):
         page.get_by_role("button", name="Start training"),
     )
     updates.fill("-3")
-    problem = page.locator(".sol-estimate .sol-message")
-    expect(problem).to_contain_text("grpo.updates must be a whole number from 0")
     start.click()
     expect(page.locator(".sol-train .sol-controls > .sol-message.is-bad")).to_contain_text("-3")
     updates.fill("7")
-    expect(problem).to_be_hidden()
     expect(page.get_by_text("Changed from Quick: grpo.updates.")).to_be_visible()
     assert jobs_of(server).list() == []
     page.get_by_label("Name of the policy").fill("my-first")
@@ -184,7 +181,7 @@ def test_a_failed_job_says_what_to_do_its_text_stays_text_and_its_settings_are_c
 
 def test_a_corpus_is_uploaded_and_used(serve, visit, tmp_path):
     text = tmp_path / "My <b>novel.txt"
-    text.write_text("It was a dark and stormy night. " * 40_000)  # more than two pieces
+    text.write_text("It was a dark and stormy night. " * 40_000)
     server = serve()
     visitor = visit(server)
     page = visitor.page

@@ -63,8 +63,6 @@ def fill_explore(visitor):
     expect(state).to_have_text("Finished", timeout=WARM_UP_MS)
     visitor.tokens.nth(3).click()
     expect(visitor.page.locator(".sol-lens-line").first).to_be_attached(timeout=WARM_UP_MS)
-    visitor.page.locator("summary", has_text="Joint grid").click()
-    expect(visitor.page.locator(".is-plane .sol-heat").first).to_be_attached()
 
 
 def fill_inspect(visitor):
@@ -84,7 +82,7 @@ def fill_learn(visitor):
     visitor.page.get_by_role("button", name="Next step").click()  # the first is the dial
     lesson.get_by_role("radio").first.check()
     lesson.get_by_role("button", name="Commit and measure").click()
-    expect(lesson.locator(".sol-learn-choice").first).to_be_visible(timeout=WARM_UP_MS)
+    expect(lesson.locator(".sol-learn-step").first).to_be_visible(timeout=WARM_UP_MS)
 
 
 FILL = {"Explore": fill_explore, "Inspect": fill_inspect, "Learn": fill_learn}

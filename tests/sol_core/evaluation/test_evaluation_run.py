@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from app.results.roles import in_roles
 from sol_core.actions import DENSE, Action, ActionGrid, Budget
 from sol_core.comparing.methods import derive_seed
 from sol_core.decoding.schedules import Horizon, Observation, RandomScheduler, StaticScheduler
@@ -32,7 +33,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 @pytest.fixture(scope="module")
 def result(model):
-    *_, last = evaluate_contenders(model, [contender()[0]], CONFIG, TEXTS)
+    *_, last = evaluate_contenders(model, [contender("policy")[0]], CONFIG, TEXTS)
     return last.result
 
 
@@ -64,7 +65,7 @@ def test_all_equals_a_naive_loop(model, texts, context, windows, random):
     config = replace(CONFIG, baselines=baselines, **sizes)
     # Others' mean spend may lie between two levels to the last bit.
     given = random_texts(texts, config.block_len, seed=0 if windows == 1 else 5)
-    *_, last = evaluate_contenders(model, [contender()[0]], config, given)
+    *_, last = evaluate_contenders(model, [contender("policy")[0]], config, given)
     assert last.result["scored_tokens"] == texts * windows * 8
     places = [(block, context + 8 * n) for block in given.blocks for n in range(windows)]
     policy = contender()[1]
@@ -102,10 +103,10 @@ def test_all_equals_a_naive_loop(model, texts, context, windows, random):
         assert methods["policy"]["perplexity"] == pytest.approx(np.exp(methods["policy"]["nll"]))
         paired = record["paired"]["dense"]
         lost = (scores["dense"] - scores["policy"]).reshape(2, texts, -1).mean(2)
-        assert paired["gain"] == pytest.approx(lost[0].mean(), abs=5e-5)
+        assert paired["nll_gain"] == pytest.approx(lost[0].mean(), abs=5e-5)
         assert paired["kl_gain"] == pytest.approx(lost[1].mean(), abs=5e-5)
         assert paired["win_rate"] == (lost[0] > 0).mean()
-        assert paired["low"] <= paired["gain"] <= paired["high"]
+        assert paired["nll_low"] <= paired["nll_gain"] <= paired["nll_high"]
         assert paired["kl_low"] < paired["kl_gain"] < paired["kl_high"] < 0
 
 
@@ -122,7 +123,7 @@ def test_what_is_recovered_and_how_often_it_wins(result):
     assert result["budgets"][0]["recovered"]["kl"] is not None
     pairs = [one["paired"]["static"] for one in result["budgets"]]
     assert result["win_rate"]["static"] == {
-        "budgets": sum(pair["gain"] > 0 for pair in pairs) / 2,
+        "budgets": sum(pair["nll_gain"] > 0 for pair in pairs) / 2,
         "texts": pytest.approx(sum(pair["win_rate"] for pair in pairs) / 2),
     }
 
@@ -176,9 +177,9 @@ def test_difficulty_covers_every_token(result):
         assert all(-1 <= value <= 1 for value in values.values())
 
 
-def test_the_result_is_json_of_schema_1(result):
+def test_the_result_is_json_of_schema_2(result):
     assert json.loads(json.dumps(result, allow_nan=False)) == result
-    assert result["schema"] == 1
+    assert result["schema"] == 2
     assert (result["model"], result["corpus"]) == ("tiny", "random bytes")
     assert (result["texts"], result["context"], result["steps"]) == (7, 26, 8)
     assert result["scored_tokens"] == 56
@@ -188,22 +189,29 @@ def test_the_result_is_json_of_schema_1(result):
     assert set(result["budgets"][0]["paired"]) == methods - {"policy"}
 
 
-def test_further_policies_and_sampled_actions_ride_along(model):
-    pairs = [contender("mine"), contender("other", shift=1)]
+def test_further_methods_ride_along_at_the_first_ones_spend(model):
+    pairs = [contender("mine"), contender("other", shift=1), contender("static", shift=1)]
     config = replace(CONFIG, baselines=(), sampled=True)  # static and dense run all the same
     *_, last = evaluate_contenders(model, [one for one, _ in pairs], config, TEXTS)
     result = last.result
-    assert (result["policy"], result["policies"]) == ("mine", ["mine", "other"])
+    assert (result["policy"], result["policies"]) == ("mine", ["mine", "other", "static"])
     record = result["budgets"][0]
     methods = record["methods"]
-    assert set(methods) == {"policy", "policy_sampled", "policy:other", "static", "dense"}
+    named = {"mine", "policy_sampled", "other", "policy:static", "static", "dense"}
+    assert set(methods) == named
+    assert set(record["paired"]) == named - {"mine"}
+    assert record["paired"]["other"]["nll_verdict"] == "no difference shown", "56 tokens"
     assert record["random"] == {"nll": [], "kl": []}
     places = [(block, CONFIG.context) for block in TEXTS.blocks]
-    nll, _ = _naive(model, places, _policy_schedules(CONFIG.budgets[0], shift=1))
-    # The stand-in's sampled actions are those of the other stand-in.
-    for name in ("policy_sampled", "policy:other"):
+    spent = Budget(*methods["mine"]["spend"].values())
+    # The stand-in's sampled actions are those of the other stand-ins.
+    asked = {"policy_sampled": CONFIG.budgets[0], "other": spent, "policy:static": spent}
+    for name, budget in asked.items():
+        nll, _ = _naive(model, places, _policy_schedules(budget, shift=1))
         assert methods[name]["nll"] == pytest.approx(nll.mean(), abs=5e-5)
-    assert "policy:other" in result["win_rate"]
+    assert "other" in result["win_rate"]
+    (roles,) = {tuple(budget["methods"]) for budget in in_roles(result)}
+    assert set(roles) == {"policy", *named} - {"mine", "other"} | {"policy:other"}
     policy = pairs[0][1]
     assert policy.saw_signals
     assert all(policy.saw_signals)
@@ -213,7 +221,7 @@ def test_further_policies_and_sampled_actions_ride_along(model):
 
 def test_progress_rises_and_shows_means_so_far(model):
     many = replace(CONFIG, baselines=("random:60",), seed=0)
-    *progress, last = evaluate_contenders(model, [contender()[0]], many, TEXTS)
+    *progress, last = evaluate_contenders(model, [contender("policy")[0]], many, TEXTS)
     assert isinstance(last, WorkFinished)
     shown = [event for event in progress if isinstance(event, WorkProgress)]
     fractions = [event.fraction for event in shown]
@@ -231,7 +239,7 @@ def test_progress_rises_and_shows_means_so_far(model):
 
 
 def test_what_cannot_run_is_refused_before_the_first_event(model):
-    one = contender()[0]
+    one = contender("policy")[0]
     outside = EvaluationConfig(budgets=(Budget(0.5, 0.3, 8),))
     with pytest.raises(ConfigError, match=r"MLP kept = 0\.3 is outside the grid's levels"):
         evaluate_contenders(model, [one], outside, TEXTS)
@@ -245,11 +253,12 @@ PROBED = EvaluationConfig(
     budgets=(Budget(0.3, 0.6, 7), Budget(0.5, 0.8, 8)), baselines=("static",), texts=5, context=40,
     steps=8, pollution=True,
 )  # fmt: skip
+PROBED_POLICY = contender("policy", episode_steps=8)[0]
 
 
 @pytest.fixture(scope="module")
 def probed(model):
-    *_, last = evaluate_contenders(model, [contender(episode_steps=8)[0]], PROBED, PROBED_TEXTS)
+    *_, last = evaluate_contenders(model, [PROBED_POLICY], PROBED, PROBED_TEXTS)
     return last.result
 
 
@@ -293,5 +302,5 @@ def test_pollution_is_the_tails_change(model, probed):
 
 def test_a_probe_leaves_the_main_numbers_alone(model, probed):
     config = replace(PROBED, pollution=False)
-    *_, last = evaluate_contenders(model, [contender(episode_steps=8)[0]], config, PROBED_TEXTS)
+    *_, last = evaluate_contenders(model, [PROBED_POLICY], config, PROBED_TEXTS)
     assert last.result["budgets"] == probed["budgets"]

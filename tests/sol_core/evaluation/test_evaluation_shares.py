@@ -58,9 +58,9 @@ def test_baselines_read_what_the_policy_read(result, index):
     budget = result["budgets"][index]
     assert budget["requested"] == {"share": SHARES[index], "bits": 16.0}
     methods = budget["methods"]
-    names = {"policy", "dense", "static", "line", "random_best", "emc", "dac", "paper"}
+    names = {"mine", "dense", "static", "line", "random_best", "emc", "dac", "paper"}
     assert set(methods) == names
-    read = methods["policy"]["bytes_share"]
+    read = methods["mine"]["bytes_share"]
     for name, method in methods.items():
         if name != "dense":
             assert method["bytes_share"] == pytest.approx(read, abs=0.01), name
@@ -70,7 +70,7 @@ def test_baselines_read_what_the_policy_read(result, index):
     assert methods["dense"]["bytes_share"] == 1
     assert budget["adherence"]["gap"]["share"] == pytest.approx(read - SHARES[index], abs=1e-9)
     assert len(budget["by_step"]["share"]) == CONFIG.steps
-    assert set(budget["paired"]) == set(methods) - {"policy"}
+    assert set(budget["paired"]) == set(methods) - {"mine"}
 
 
 def test_own_bytes_and_page_scores_count(model, result):
@@ -85,7 +85,7 @@ def test_own_bytes_and_page_scores_count(model, result):
                 cost = costs.decode_step(action, cached, observed=True)
                 read.append(cost.bytes_read + OWN_BYTES)
                 whole.append(costs.decode_step(DENSE, cached).bytes_read)
-        policy = budget["methods"]["policy"]
+        policy = budget["methods"]["mine"]
         assert policy["bytes_per_token"] == pytest.approx(sum(read) / len(read), rel=0.01)
         assert policy["dense_bytes_per_token"] == pytest.approx(sum(whole) / len(whole))
 

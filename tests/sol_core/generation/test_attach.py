@@ -99,6 +99,39 @@ def test_sampling_is_transformers_own(theirs):
     assert spent.spend == Budget(), "dense"
 
 
+def test_logits_have_the_shape_and_numbers_that_transformers_gives(theirs):
+    ids = _ids()
+    wishes = [{}, {"logits_to_keep": 1}, {"logits_to_keep": 5}]
+    wishes += [{"logits_to_keep": torch.tensor([0, 3])}, {"use_cache": False}]
+    with torch.no_grad():
+        expected = [theirs(ids, **wish).logits for wish in wishes]
+        expected += [theirs(ids[:, :1]).logits]
+    with attach(theirs):
+        found = [theirs(ids, **wish).logits for wish in wishes] + [theirs(ids[:, :1]).logits]
+        for wish in ({"labels": ids}, {"output_hidden_states": True}, {"output_attentions": True}):
+            with pytest.raises(ConfigError, match=f"gives logits, no {next(iter(wish))}"):
+                theirs(ids, **wish)
+        with pytest.raises(ConfigError, match="leave return_dict out"):
+            theirs(ids, return_dict=False)
+    for ours, wanted in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours, wanted, atol=2e-4, rtol=1e-4)
+
+
+def test_a_class_is_made_for_every_generation(theirs):
+    class Counting:
+        def __init__(self, budget):
+            self.budget, self.steps = budget, 0
+
+        def __call__(self, observation):
+            self.steps += 1
+            return Action() if self.steps == 1 else Action(self.budget.keep_fraction, 0.5, 8)
+
+    with attach(theirs, Counting, BUDGET) as spent:
+        for _ in range(2):
+            _greedy(theirs, count=3)
+    assert spent.actions == [Action(), Action(0.5, 0.5, 8), Action(0.5, 0.5, 8)] * 2
+
+
 def test_what_it_cannot_do_is_refused(theirs, ours, tmp_path):
     ids = _ids()
     with attach(theirs, max_new_tokens=4):

@@ -70,14 +70,14 @@ def test_tokens_say_what_they_are_and_what_dense_thought(made):
 
 def test_rows_say_which_pages_they_read(model, made):
     _, plain, _ = made
-    assert not any(row.by_page for token in plain for row in token.rows)
+    assert not any(row.pages_read for token in plain for row in token.rows)
     options = {"schedules": (STATIC,), "grid": GRID, "read_pages": True}
     start, tokens, _ = inspected(model, **options)
     for token in tokens[8:]:
         dense, static = token.rows
-        assert dense.by_page == ""
-        assert len(static.by_page) == -(-token.cached_tokens // GRID.page_size)
-        assert set(static.by_page) - {"/"}, "some pages were read in part, or not at all"
+        assert dense.pages_read == ""
+        assert len(static.pages_read) == -(-token.cached_tokens // GRID.page_size)
+        assert set(static.pages_read) - {"/"}, "some pages were read in part, or not at all"
     assert "read_pages" not in start.to_dict()
 
 

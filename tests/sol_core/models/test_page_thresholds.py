@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import asdict
 
 import pytest
 from hypothesis import given
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from sol_core.actions import GRIDS
 from sol_core.errors import ConfigError
+from sol_core.fields import from_json
 from sol_core.models.measured import PageThresholds, floors_for, shipped_floors
 
 TABLE = PageThresholds("abc", (64, 1024), (0.1, 0.5), ((0.0, -2.0), (-1.0, -4.0)))
@@ -43,11 +45,11 @@ def test_floors_stay_within_the_table_and_fall_with_the_level(level, context):
     ],
 )
 def test_damaged_tables_are_refused(change):
-    assert PageThresholds.from_dict(json.loads(json.dumps(TABLE.to_dict()))) == TABLE
+    assert from_json(PageThresholds, json.loads(json.dumps(asdict(TABLE)))) == TABLE
     with pytest.raises(ConfigError):
-        PageThresholds.from_dict(TABLE.to_dict() | change)
+        from_json(PageThresholds, asdict(TABLE) | change, "page floors")
     with pytest.raises(ConfigError):
-        PageThresholds.from_dict([])
+        from_json(PageThresholds, [], "page floors")
 
 
 def test_the_shipped_table_serves_the_grid_at_every_length():

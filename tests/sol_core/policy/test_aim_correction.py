@@ -1,5 +1,7 @@
 """Corrected aims: what a regular gap between budget and spend is worth knowing for."""
 
+from dataclasses import asdict
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -7,6 +9,7 @@ from hypothesis import strategies as st
 
 from sol_core.actions import ActionGrid, Budget
 from sol_core.decoding.batch_scheduling import StepObservation
+from sol_core.fields import from_json
 from sol_core.policy import PolicyScheduler, load_policy, save_policy
 from sol_core.policy.network import level_values
 from sol_core.policy.prices import AimCorrection
@@ -89,9 +92,9 @@ def test_aims_stay_on_their_axis_whatever_was_measured(count, gap, context):
 )
 def test_a_damaged_record_is_refused(change):
     targets = random_targets(100)
-    record = AimCorrection.fit(targets, targets, random_contexts(100), LEVELS).to_dict()
+    record = asdict(AimCorrection.fit(targets, targets, random_contexts(100), LEVELS))
     with pytest.raises((ValueError, TypeError)):
-        AimCorrection.from_dict(record | change)
+        from_json(AimCorrection, record | change)
 
 
 def first_aims(policy, model):

@@ -12,6 +12,7 @@ from sol_core.actions import GRIDS, Budget
 from sol_core.budgets import MixTable
 from sol_core.decoding.cost import CostModel
 from sol_core.errors import ConfigError, PolicyError
+from sol_core.fields import from_json
 from sol_core.policy import PolicyScheduler, load_policy, save_policy
 from sol_core.policy.byte_prices import NUM_FEATURES, BytePrices, SampleStates, history_features
 from tests.sol_core.budgets.test_mixes import COSTS, GRID, made_up
@@ -36,7 +37,7 @@ def made_states(spread=1.0, seed=0):
         "contexts": CONTEXTS,
         "shapes": drawn.tolist(),
     }
-    return SampleStates.from_dict(record)
+    return from_json(SampleStates, record)
 
 
 def no_history(rows):

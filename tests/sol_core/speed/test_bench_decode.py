@@ -6,7 +6,7 @@ import pytest
 
 from sol_core.speed.decode import BenchOptions, _contestants, bench_decode, summary
 
-OPTIONS = BenchOptions(Path("model"), rounds=3, policy_folder=Path("policy"), compiled=True)
+OPTIONS = BenchOptions(Path("model"), rounds=3, policy_folder=Path("policy"))
 READY = {
     "mixes": [
         {

@@ -12,27 +12,6 @@ from sol_core.speed.card_report import FALLBACKS, RIGHT, USE_CPU, card_report
 from tests.support.tiny_language_model import save_model_folder
 
 
-class StandIn:
-    """A card whose work the CPU does."""
-
-    device = torch.device("cpu")
-
-    def __init__(self, report):
-        self.report = report
-
-    def facts(self):
-        return {"card": "RTX 0 (compute capability 8.6)", "driver": "for CUDA 12.8"}
-
-    def memory(self):
-        return 6 * 10**9, 8 * 10**9
-
-    def check(self, *_):
-        return self.report
-
-    def wait(self):
-        pass
-
-
 @pytest.fixture
 def folder(tmp_path):
     return save_model_folder(tmp_path / "model", "llama-gqa-tied", starts=False)
@@ -43,7 +22,11 @@ def _report(folder, report, monkeypatch, speeds):
     if speeds is not None:
         measured = iter(speeds)
         monkeypatch.setattr(reporting, "_tokens_per_s", lambda *_: next(measured))
-    return card_report(str(folder), folder, lambda *_: None, card=StandIn(report))
+    facts = {"card": "RTX 0 (compute capability 8.6)", "driver": "for CUDA 12.8"}
+    monkeypatch.setattr(reporting, "_facts", lambda: dict(facts))
+    monkeypatch.setattr(reporting, "checked_card", lambda *_: report)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (6 * 10**9, 8 * 10**9))
+    return card_report(str(folder), folder, lambda *_: None, device=torch.device("cpu"))
 
 
 @pytest.mark.parametrize(("sparse", "pays"), [(150.0, "pays"), (95.0, "does not pay")])

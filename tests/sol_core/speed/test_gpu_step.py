@@ -9,8 +9,9 @@ import torch
 from kernels.gpu.triton_support import recorded_launches
 from sol_core.actions import DENSE, GRIDS, Action
 from sol_core.models.step.clock import no_lap
-from sol_core.speed import gpu_step
-from sol_core.speed.random_model import MODELS, ModelShape
+from sol_core.speed import kernels
+from sol_core.speed.card_report import step_rates
+from sol_core.speed.random_model import MODELS, ModelShape, random_model
 
 TINY = ModelShape("tiny", 40, 64, 96, 3, 4, 2, 16)
 HALF = Action(0.5, 0.5)
@@ -19,16 +20,16 @@ HALF = Action(0.5, 0.5)
 @pytest.mark.parametrize("grid", GRIDS)
 def test_launches_of_all_layers_are_those_of_as_many_layers_counted_one_by_one(grid):
     how = GRIDS[grid].mechanisms
-    counts = gpu_step.count_launches(TINY, HALF, 40, how)
+    counts = kernels.count_launches(TINY, HALF, 40, how)
     for name, action in (("dense", DENSE), ("compressed", HALF)):
-        assert counts[name] == gpu_step._count(TINY, action, 40, how)
+        assert counts[name] == kernels._count(TINY, action, 40, how)
     with recorded_launches():
-        lm, _ = gpu_step._decoding(TINY, 40, "cpu", torch.float16)
+        lm = random_model(TINY, 40, dtype=torch.float16)
     assert lm.weights.layers[0].gate_up.weight.is_contiguous(), "as on a GPU"
     # Pages are scored, chosen and listed; the MLP is pruned.
     assert counts["compressed"] > counts["dense"]
     deeper = dataclasses.replace(TINY, num_layers=4)
-    per_layer = gpu_step.count_launches(deeper, HALF, 40)["dense"] - counts["dense"]
+    per_layer = kernels.count_launches(deeper, HALF, 40, how)["dense"] - counts["dense"]
     assert 8 < per_layer < 13
     # What is there once: embedding, angles, mask, head. Within a graph it costs nothing to start.
     assert counts["dense"] - 3 * per_layer < 40
@@ -37,22 +38,17 @@ def test_launches_of_all_layers_are_those_of_as_many_layers_counted_one_by_one(g
 def test_a_step_of_the_default_model_starts_few_kernels():
     """A small model on a GPU waits for launches where a graph does not start them."""
     how = GRIDS["need"].mechanisms
-    counts = gpu_step.count_launches(MODELS["SmolLM2-135M"], HALF, 2048, how)
+    counts = kernels.count_launches(MODELS["SmolLM2-135M"], HALF, 2048, how)
     assert counts["dense"] <= 400
     assert counts["compressed"] <= 500
 
 
-def test_the_timed_steps_decode_with_graphs_and_without(monkeypatch):
-    made, run = gpu_step._decoding, Mock()
+def test_the_timed_steps_decode_with_graphs_and_without():
+    lm, run = random_model(TINY, 24 + 40, storage="fp32"), Mock()
     run.side_effect = lambda _, step, fed, given, *__: step(fed, torch.tensor(given), no_lap)
-
-    def decoding(shape, context, *_):
-        lm, cache = made(shape, context, "cpu", torch.float32)
-        lm.graphs = Mock(run=run)
-        return lm, cache
-
-    monkeypatch.setattr(gpu_step, "_decoding", decoding)
-    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
-    times = gpu_step.measure_steps(TINY, HALF, 24)
-    assert {tuple(ways) for ways in times.values()} == {("alone", "graph")}
-    assert run.call_count == 2 * (8 + 64)
+    graphs = lm.graphs = Mock(run=run)
+    rates = step_rates(lm, GRIDS["default"].mechanisms, 24)
+    assert set(rates) == {"dense", "sparse", "dense_eager", "sparse_eager"}
+    assert min(rates.values()) > 0
+    assert run.call_count == 2 * (8 + 32)
+    assert lm.graphs is graphs

@@ -90,22 +90,6 @@ def test_a_run_reports_measures_samples_and_ends_with_a_policy(model, config, un
     assert {type(event) for event in events} == kinds
 
 
-def test_labelling_is_measured_by_a_policy_that_learns_from_the_labels_so_far(
-    model, config, whole, tmp_path, monkeypatch
-):
-    """And is forgotten: the run's own policy is what it would have been."""
-    monkeypatch.setattr(RunState, "is_measure_due", lambda _: True)
-    rows = rows_of(run(model, config, tmp_path / "run"))
-    phases = [row["phase"] for row in rows if "kl" in row["metrics"] or row["phase"] != "measuring"]
-    until = phases.index("warm start")  # whose first step is measured before it is reported
-    labelling = ["measuring", "labelling"] * 2
-    assert phases[:until] == ["measuring", *labelling, "labelling", "measuring"]
-    measured = [row["metrics"]["entropy"] for row in rows if "kl" in row["metrics"]]
-    assert len(set(measured[:3])) == 3  # untrained, after one text, after two
-    assert phases.count("measuring") > len(measured) / 2
-    assert weights(tmp_path / "run") == whole
-
-
 def test_it_is_measured_every_minute_but_not_for_more_than_a_quarter_of_the_time(
     model, config, tmp_path, monkeypatch
 ):

@@ -1,13 +1,108 @@
 // Puts the Accuracy page together: form, the measurement on show with table and figures, the list.
 
+import { LabForm } from "../lab/lab_form.js";
 import { makeApi } from "../shared/api.js";
-import { h } from "../shared/dom.js";
-import { isNumber, mean, modelName } from "../shared/format.js";
+import { Figure, smallTitle, themeColour } from "../shared/charts/plotly_chart.js";
+import { h, headRow } from "../shared/dom.js";
+import {
+  AXES, count, fixed, isNumber, mean, MISSING, modelName, percent, signed, spentText,
+} from "../shared/format.js";
+import { glossed } from "../shared/glossary.js";
 import { roughly, TASKS_JOB } from "../shared/jobs/job_list.js";
 import { ResultPage } from "../shared/jobs/job_page.js";
+import { tablePanel } from "../shared/page_parts.js";
 import { ENOUGH_QUESTIONS, verdictOf } from "../shared/verdict.js";
-import { accuracyTable, points, taskFigure } from "./accuracy_figures.js";
-import { LabForm } from "../lab/lab_form.js";
+
+// The figures and the table of accuracy on tasks: accuracy against what was really spent.
+
+const METHOD_STYLE = {
+  policy: { name: "Policy", colour: "accent", symbol: "circle" },
+  static: { name: "Static", colour: "channels", symbol: "square", dash: "dash" },
+  paper: { name: "Static, paper's mechanisms", colour: "attention", symbol: "x", dash: "dash" },
+};
+export const points = (share) => signed(100 * share, 1);
+
+// One task: its methods over the mean spend, with intervals; dense and chance as lines.
+export function taskFigure(task) {
+  const styles = Object.entries(METHOD_STYLE).filter(([id]) => task.points[id]);
+  const lines = [[task.dense.mean, "text", "solid"], [task.chance, "muted", "dot"]]
+    .filter(([share]) => isNumber(share));
+  const bars = (list) => ({ type: "data", symmetric: false, thickness: 1,
+    array: list.map((one) => 100 * (one.high - one.mean)),
+    arrayminus: list.map((one) => 100 * (one.mean - one.low)) });
+  const made = new Figure({
+    empty: "Not measured.", title: task.label,
+    aid: `${count(task.questions, "question")}. Bars are 95 % [[interval|intervals]]; across: the [[mean spend]] of attention, MLP and bits.`,
+    keys: [...styles.map(([id, one]) => ({ id, ...one })),
+      { id: "dense", name: "Full model", colour: "text", dash: "faint" },
+      ...(lines.length > 1 ? [{ id: "chance", name: "Chance", colour: "muted", dash: "dots" }] : [])],
+    layout: () => ({ hovermode: "closest", margin: { l: 46, r: 14, b: 38 },
+      xaxis: { title: smallTitle("mean spend"), ticksuffix: " %" },
+      yaxis: { title: smallTitle("accuracy"), ticksuffix: " %" },
+      shapes: lines.map(
+        ([share, colour, dash]) => ({ type: "line", xref: "paper", x0: 0, x1: 1, y0: 100 * share,
+          y1: 100 * share, line: { color: themeColour(colour), width: 1, dash } })) }),
+    traces: () => styles.map(([id, style]) => {
+      const list = [...task.points[id]].sort((a, b) => a.net - b.net);
+      return { meta: id, x: list.map((one) => 100 * one.net), y: list.map((one) => 100 * one.mean),
+        text: list.map((one) => one.label), mode: "lines+markers", error_y: { ...bars(list),
+          color: themeColour(style.colour) },
+        line: { color: themeColour(style.colour), width: 1.5, dash: style.dash },
+        marker: { color: themeColour(style.colour), symbol: style.symbol, size: 8 },
+        hovertemplate: `${style.name} %{y:.1f} %<br>asked %{text}<br>spent %{x:.1f} % in the mean<extra></extra>` };
+    }),
+  });
+  made.data = { x: [0] };
+  return made;
+}
+
+function accuracyText(point) {
+  return [percent(point?.mean, 1), h("small", {}, point
+    ? `${(100 * point.low).toFixed(1)} to ${(100 * point.high).toFixed(1)}` : "")];
+}
+
+const spent = (point) => (point ? spentText(AXES.map((axis) => point.spend[axis.short])) : MISSING);
+
+function verdict(gain) {
+  if (!gain) return null;
+  return gain.low > 0 ? "good" : gain.high < 0 ? "bad" : null;
+}
+
+function gainCell(gain, format) {
+  return h("td", { class: "sol-gain", "data-verdict": verdict(gain) }, gain ? format(gain.mean) : MISSING,
+    h("small", {}, gain ? `${format(gain.low)} to ${format(gain.high)}` : ""));
+}
+
+function megabytes(point) {
+  return isNumber(point.bytes_per_token) ? fixed(point.bytes_per_token / 1e6, 1) : MISSING;
+}
+
+export function accuracyTable(tasks) {
+  const methods = Object.entries(METHOD_STYLE).filter(([id]) => tasks.some((one) => one.points[id]));
+  const nats = (one) => signed(one, 3);
+  const row = (task, one, at) => h("tr", {},
+    at === 0 ? h("th", { scope: "rowgroup", rowspan: task.rows.length }, task.label,
+      h("small", {}, `full model ${percent(task.dense.mean, 1)}`
+        + (isNumber(task.chance) ? `, chance ${percent(task.chance, 0)}` : ""))) : null,
+    h("th", { scope: "row" }, one.label),
+    gainCell(one.gain, points), gainCell(one.margin_gain, nats), gainCell(one.nll_gain, nats),
+    ...methods.map(([id]) => h("td", { class: "sol-spends" }, accuracyText(one.methods[id]))),
+    h("td", { class: "sol-spends" }, spent(one.methods.policy),
+      h("small", {}, spent(one.methods.static))),
+    h("td", { class: "sol-spends" }, megabytes(one.methods.policy),
+      h("small", {}, methods.slice(1).map(([id]) => megabytes(one.methods[id])).join(" · "))));
+  return tablePanel(h("table", { class: "sol-table sol-task-table" },
+    headRow(["Task", "Asked", "Gain, points", "Margin gain", "NLL gain",
+      ...methods.map(([, style]) => style.name), "Spends", "MB a token"]),
+    tasks.map((task) => h("tbody", {}, task.rows.map((one, at) => row(task, one, at))))),
+  { title: "Every task and budget", label: "Every task and budget", name: "Table",
+    note: glossed("Gain: [[policy]] minus [[static]] in points of accuracy, "
+      + "95 % paired bootstrap over questions. Margin gain: the same for the log-likelihood of the right answer minus the best "
+      + "wrong one, in nats per byte. NLL gain: static's [[NLL]] of the right answer minus the policy's, in nats per "
+      + "token. Spends: of the policy, and below it of static. MB a token: what a step reads, "
+      + "computed; the policy above, the others below in their order. Short answers take few steps, so [[spend]] "
+      + "and [[budget]] may differ.") });
+}
 
 class AccuracyPage extends ResultPage {
   constructor(root, api, page) {

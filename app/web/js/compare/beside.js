@@ -3,7 +3,7 @@
 
 import { askedFor, linkTo, LOOK_NAMES, openInTab, setAddress } from "../shared/address.js";
 import { NOTHING_LOST, reasonOf } from "../shared/api.js";
-import { chip, h, optionsOf, selectOf, setText, show, smallButton } from "../shared/dom.js";
+import { chip, h, optionsOf, say, selectOf, setText, show, smallButton } from "../shared/dom.js";
 import { exportMenu } from "../shared/download.js";
 import { emit } from "../shared/events.js";
 import { RunFollower } from "../shared/follower.js";
@@ -11,7 +11,6 @@ import { scheduleOf, whenText } from "../shared/format.js";
 import { RunForm } from "../shared/forms/form.js";
 import { labelled, numberField, pillsField } from "../shared/forms/form_parts.js";
 import { mechanismsField, scheduleField } from "../shared/forms/schedule_field.js";
-import { say } from "../shared/message.js";
 import { copyChip } from "../shared/page_parts.js";
 import { setPill } from "../shared/runs/status_line.js";
 import { PairStage, sideName, SIDES } from "./pair_stage.js";

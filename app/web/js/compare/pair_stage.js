@@ -1,17 +1,15 @@
 // Two runs of one prompt side by side: both texts, aligned once both have ended, with the first token
 // that differs marked, and both in numbers. Whoever has the rows feeds it: Explore, an exported file.
 
-import { h, headRow, setText, show } from "../shared/dom.js";
+import { h, headRow, setText, show, SITE } from "../shared/dom.js";
 import {
-  AXES, count, duration, formNumbers, isNumber, leftOutText, mean, mechanismsOf, MISSING, modelName, nats, percent, scheduleOf,
-  signed, spendText,
+  AXES, count, duration, formNumbers, isNumber, leftOutText, mean, mechanismsOf, MISSING, modelName, nats, percent,
+  scheduleOf, signed, spendText,
 } from "../shared/format.js";
 import { leadParts, tablePanel } from "../shared/page_parts.js";
 import { Tally } from "../shared/runs/status.js";
 import { setPill, STATES } from "../shared/runs/status_line.js";
-import { SITE } from "../shared/site.js";
-import { cardParts, TokenCard } from "../shared/tokens/card.js";
-import { gridLevels } from "../shared/tokens/card_policy.js";
+import { cardParts, gridLevels, TokenCard } from "../shared/tokens/card.js";
 import { Legend } from "../shared/tokens/legend.js";
 import { colourAxes, TokenView } from "../shared/tokens/tokens.js";
 import { apartGain, ENOUGH_TOKENS, VerdictLine, verdictOf } from "../shared/verdict.js";

@@ -8,8 +8,7 @@ import { roughly } from "../shared/jobs/job_list.js";
 import { ResultPage } from "../shared/jobs/job_page.js";
 import { ENOUGH_TOKENS, verdictOf } from "../shared/verdict.js";
 import { LabForm } from "../lab/lab_form.js";
-import { FIGURES } from "./figures.js";
-import { partialTable, ResultTable } from "./result_table.js";
+import { FIGURES, partialTable, ResultTable } from "./figures.js";
 
 class EvaluatePage extends ResultPage {
   constructor(root, api, page) {

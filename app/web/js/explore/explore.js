@@ -5,7 +5,6 @@ import { askedFor, noPlace, openInTab, setAddress, showTab } from "../shared/add
 import { makeApi } from "../shared/api.js";
 import { PlotlyChart } from "../shared/charts/plotly_chart.js";
 import { bringIntoView, chip, h, show, whenSeen } from "../shared/dom.js";
-import { blobOf, saveFile } from "../shared/download.js";
 import { listen, takeOver } from "../shared/events.js";
 import { POLICY_PREFIX } from "../shared/forms/schedule_field.js";
 import { recall, remember } from "../shared/memory.js";
@@ -13,11 +12,10 @@ import { copyChip, noticeLine } from "../shared/page_parts.js";
 import { RunPage } from "../shared/runs/run_page.js";
 import { RunStage } from "../shared/runs/run_stage.js";
 import { Status } from "../shared/runs/status.js";
-import { gridLevels } from "../shared/tokens/card_policy.js";
+import { gridLevels } from "../shared/tokens/card.js";
 import { PageEffects } from "../shared/tokens/page_effects.js";
 import { Controls } from "./controls.js";
 import { RecordingView } from "./recording.js";
-import { SharePicture } from "./share_picture.js";
 
 const HINT = "Hover a token, or focus the text and use the arrow keys. Click one (or Enter) to ask what if. "
   + "Drag over a chart to select.";
@@ -64,8 +62,7 @@ class ExplorePage extends RunPage {
   build() {
     this.compareWith = chip("Compare with …", () => openInTab("compare", this.follower.id));
     this.tools = this.makeTools("run", this.compareWith, ...this.ofFork,
-      copyChip("Copy text", () => this.tokens.rows.map((row) => row.text).join("")), 
-      chip("Picture", () => this.savePicture(), { title: "Save this run as a picture of 1,200 × 630 pixels" }));
+      copyChip("Copy text", () => this.tokens.rows.map((row) => row.text).join("")));
     this.empty = this.recording.element;
     this.notices = h("div", { class: "sol-notices" });
     this.alone = this.stage.build({ over: this.empty, tools: this.tools });
@@ -154,11 +151,6 @@ class ExplorePage extends RunPage {
     if (document.activeElement !== document.body) return;
     this.tokens.reveal(token);
     token.focus({ preventScroll: true });
-  }
-
-  savePicture() {
-    const { run } = this.follower;
-    saveFile(`run-${run.id}.png`, blobOf(new SharePicture(this.stage, run).canvas.toDataURL("image/png")));
   }
 
   usePolicy(name) {

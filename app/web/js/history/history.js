@@ -1,74 +1,16 @@
 // The History tab: what was generated, newest first; open, copy the link, export, import, delete.
 
 import { askedFor, linkTo, openInTab, setAddress, showTab } from "../shared/address.js";
-import { makeApi, reasonOf } from "../shared/api.js";
-import { button, chip, h, opensHere, setText, show, smallButton, whenSeen } from "../shared/dom.js";
+import { makeApi, reasonOf, sendFile } from "../shared/api.js";
+import {
+  button, chip, errorLine, h, opensHere, setText, show, showText, SITE, smallButton, whenSeen,
+} from "../shared/dom.js";
 import { exportMenu } from "../shared/download.js";
 import { emit, handOver, listen } from "../shared/events.js";
 import { count, modelName, whenText } from "../shared/format.js";
-import { askToDelete } from "../shared/forms/dialog.js";
-import { labelled, pillChoice } from "../shared/forms/form_parts.js";
-import { filePicker, sendFile } from "../shared/forms/upload.js";
-import { errorLine, showText } from "../shared/message.js";
+import { askToDelete } from "../shared/forms/form.js";
+import { filePicker, labelled } from "../shared/forms/form_parts.js";
 import { copyChip } from "../shared/page_parts.js";
-import { SITE } from "../shared/site.js";
-
-// Filters of History: kind and schedule, as pills above the list, and kept in the address beside the search.
-const KINDS = { generation: "Runs", inspection: "Inspections" };
-const ALL = "all";
-
-class Filter {
-  // name: in the address, and of the request; onChange(): another value was chosen.
-  constructor(name, legend, choices, onChange) {
-    this.name = name;
-    this.choices = choices;
-    this.pills = pillChoice(legend, [[ALL, "All"], ...Object.entries(choices)], () => {
-      setAddress({ [name]: this.value() });
-      onChange();
-    });
-    this.read();
-  }
-
-  // Chooses what the address says; returns whether that is another value.
-  read() {
-    const asked = askedFor(this.name);
-    const before = this.pills.get();
-    this.pills.set(Object.hasOwn(this.choices, asked ?? ALL) ? asked : ALL);
-    return before !== this.pills.get();
-  }
-
-  // Null: all.
-  value() {
-    const value = this.pills.get();
-    return value === ALL ? null : value;
-  }
-}
-
-class Filters {
-  constructor(onChange) {
-    this.all = [new Filter("kind", "Kind", KINDS, onChange), new Filter("schedule", "Schedule", SITE.schedules, onChange)];
-    this.element = h("div", { class: "sol-history-filters" }, this.all.map((one) => one.pills.element));
-  }
-
-  // For the request: all that Python is asked for.
-  values() {
-    return Object.fromEntries(this.all.map((one) => [one.name, one.value()]));
-  }
-
-  read() {
-    return this.all.map((one) => one.read()).some(Boolean);
-  }
-
-  clear() {
-    setAddress(Object.fromEntries(this.all.map((one) => [one.name, null])));
-    this.read();
-  }
-
-  // Those that are on, in words.
-  words() {
-    return this.all.map((one) => one.choices[one.value() ?? ALL]).filter(Boolean);
-  }
-}
 
 const PAGE_SIZE = 30;
 
@@ -83,16 +25,15 @@ class HistoryPage {
       this.timer = setTimeout(() => this.searchFor(this.search.value), 200);
     });
     this.search.value = askedFor("search") ?? "";
-    this.filters = new Filters(() => this.load());
     addEventListener("popstate", () => {
       const asked = askedFor("search") ?? "";
-      const isOther = this.filters.read() || asked !== this.search.value;
+      const isOther = asked !== this.search.value;
       this.search.value = asked;
       if (isOther) this.load();
     });
     this.list = h("ol", { class: "sol-history-list" });
     this.nothing = h("p", {});
-    this.clear = smallButton("Clear filters", () => this.showAll());
+    this.clear = smallButton("Clear the search", () => this.showAll());
     this.empty = h("div", { class: "sol-history-empty", hidden: true }, this.nothing, this.clear);
     this.error = errorLine();
     this.more = button("Show more", () => this.load(this.last), { class: "sol-button sol-history-more", hidden: true });
@@ -102,7 +43,7 @@ class HistoryPage {
         filePicker("Import a file", ".json,application/json", (file) => this.import(file)),
         h("p", { class: "sol-muted" }, SITE.isShared ? "Only you see this list; anyone you give a link sees that run."
           : "All runs in this data directory.")),
-      this.filters.element, this.error, h("section", { class: "sol-panel", "aria-label": "Runs" }, this.list, this.empty),
+      this.error, h("section", { class: "sol-panel", "aria-label": "Runs" }, this.list, this.empty),
       this.more);
     listen("runs-changed", () => this.load());
     // The tab comes into view: what ended meanwhile shows.
@@ -114,20 +55,17 @@ class HistoryPage {
     this.load();
   }
 
-  // Without filters and search.
   showAll() {
     this.search.value = "";
-    this.filters.clear();
     this.searchFor("");
     this.search.focus();
   }
 
   sayNothing() {
-    const parts = this.filters.words();
-    if (this.search.value) parts.push(`prompt with “${this.search.value}”`);
-    setText(this.nothing, parts.length ? `No run matches: ${parts.join(", ")}.`
+    const words = this.search.value;
+    setText(this.nothing, words ? `No prompt has “${words}” in it.`
       : "Nothing yet. Generate something in Explore, or inspect a text, and it will be listed here.");
-    show(this.clear, parts.length > 0);
+    show(this.clear, words !== "");
   }
 
   /** More of the list, from this place in it; null: anew. @param {string | null} before */
@@ -135,7 +73,7 @@ class HistoryPage {
     const turn = ++this.turn;
     try {
       const answer = await this.api("list_runs",
-        { query: this.search.value, ...this.filters.values(), before, limit: PAGE_SIZE });
+        { query: this.search.value, before, limit: PAGE_SIZE });
       if (turn !== this.turn) return;
       const rows = answer.runs.map((run) => this.row(run));
       if (before === null) this.list.replaceChildren(...rows);
@@ -161,8 +99,7 @@ class HistoryPage {
   async import(file) {
     show(this.error, false);
     try {
-      const made = await sendFile(this.api, { begin: "begin_import", piece: "import_piece" }, file,
-        () => {});
+      const made = await sendFile("import", file);
       this.load();
       this.open(made.id, made.kind);
     } catch (error) {

@@ -7,7 +7,7 @@ import { chip, h, show, whenSeen } from "../shared/dom.js";
 import { handOver, listen, takeOver } from "../shared/events.js";
 import { RunPage } from "../shared/runs/run_page.js";
 import { StatusLine } from "../shared/runs/status_line.js";
-import { gridLevels } from "../shared/tokens/card_policy.js";
+import { gridLevels } from "../shared/tokens/card.js";
 import { InspectForm } from "./inspect_form.js";
 import { keepToPaint, PaintPanel } from "./painting.js";
 import { INSPECT_STATES, InspectionStage } from "./inspect_stage.js";

@@ -3,9 +3,8 @@
 import { h, optionsOf, selectOf, setText, show } from "../shared/dom.js";
 import { count, whenText } from "../shared/format.js";
 import { RunForm } from "../shared/forms/form.js";
-import { choiceField, exampleChips, labelled, numberField, pillsField } from "../shared/forms/form_parts.js";
-import { budgetFields, mechanismsField } from "../shared/forms/schedule_field.js";
-import { textFilePicker } from "../shared/forms/upload.js";
+import { exampleChips, labelled, numberField, pillsField, textFilePicker } from "../shared/forms/form_parts.js";
+import { budgetFields, stepFields } from "../shared/forms/schedule_field.js";
 import { glossed } from "../shared/glossary.js";
 import { recall, remember } from "../shared/memory.js";
 import { rowName } from "./inspect_rows.js";
@@ -26,13 +25,7 @@ export class InspectForm extends RunForm {
     this.advanced = {
       max_tokens: numberField({ label: "Tokens at most", min: 2, max: this.page.maxTokens,
         hint: "What comes later in the text is left out." }),
-      seed: numberField({ label: "Seed", hint: "Of the random schedule." }),
-      episode_steps: numberField({ label: "Episode length", min: 1,
-        hint: "Steps after which [[schedule|schedules]] start again; an [[episode]]." }),
-      quant_site: choiceField({ label: "Quantisation site",
-        choices: { mlp_output: "MLP output", mlp_input: "MLP input" },
-        hint: "The output is what papers report." }),
-      grid: mechanismsField(),
+      ...stepFields("Of the random schedule."),
     };
     this.policies = [];
     this.runs = [];

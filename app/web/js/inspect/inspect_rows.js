@@ -2,8 +2,8 @@
 // under one schedule, with the other schedules at its side.
 
 import { difference, modelName } from "../shared/format.js";
-import { PARTS } from "../shared/runs/parts.js";
-import { SITE } from "../shared/site.js";
+import { PARTS } from "../shared/runs/status.js";
+import { SITE } from "../shared/dom.js";
 
 const DIFFERENCE_TOP = 0.5; // nats; beyond it the colour stays at its strongest
 export const STATIC = "static";
@@ -24,6 +24,12 @@ export function totalCost(cost) {
   return { flops: sum("flops"), bytes_read: sum("bytes") };
 }
 
+// The pages that a row's step read, as a run's token has them; null where no row tells.
+function readsOfRow({ rows, cached_tokens: cached }, { pages_read: byPage = "" }) {
+  const [pages] = rows.map((row) => row.pages_read?.length).filter(Boolean);
+  return pages && cached ? { pages, cells: 0, levels: "", share: byPage ? NaN : 1, by_page: byPage } : null;
+}
+
 // token: an inspected one; at: which of its rows.
 /** @returns {Token} */
 export function rowOf(token, at) {
@@ -32,7 +38,7 @@ export function rowOf(token, at) {
   const even = rows.find((row) => row.name === STATIC);
   return {
     ...shared, action, entropy, policy, surprisal: nll, kl_to_dense: kl,
-    cost: totalCost(cost), dense_cost: totalCost(rows[0].cost), dense_surprisal: rows[0].nll,
+    page_reads: readsOfRow(token, rows[at]), cost: totalCost(cost), dense_cost: totalCost(rows[0].cost), dense_surprisal: rows[0].nll,
     below_static: !even || even === rows[at] ? null : difference(even.nll, nll),
     side: rows.filter((row) => row !== rows[at])
       .map((row) => ({ name: rowName(row.name), surprisal: row.nll })),

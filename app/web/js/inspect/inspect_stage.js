@@ -4,11 +4,14 @@ import { h, headRow, setText, show } from "../shared/dom.js";
 import { AXES, count, fixed, MISSING, nats, ordinal, percent, signed } from "../shared/format.js";
 import { modelText } from "../shared/runs/status_line.js";
 import { leadOf } from "../shared/page_parts.js";
-import { gridLevels } from "../shared/tokens/card_policy.js";
+import { gridLevels } from "../shared/tokens/card.js";
+import { Reading } from "../shared/tokens/reading.js";
 import { TokenStage } from "../shared/tokens/token_stage.js";
 import { colourAxes } from "../shared/tokens/tokens.js";
 import { Difficulty } from "./difficulty.js";
-import { differenceAxis, PAINTED, rowName, rowNames, rowOf, runOfRow, STATIC, totalCost } from "./inspect_rows.js";
+import {
+  differenceAxis, PAINTED, rowName, rowNames, rowOf, runOfRow, STATIC, totalCost,
+} from "./inspect_rows.js";
 import { TokenPanes } from "./token_panes.js";
 import { glossed } from "../shared/glossary.js";
 import { ENOUGH_TOKENS, pairedGain, VerdictLine, verdictOf } from "../shared/verdict.js";
@@ -101,13 +104,19 @@ export class InspectionStage extends TokenStage {
     this.totals = new Totals();
     this.verdict = new VerdictLine();
     this.panes = this.view;
+    this.readAt = 0; // the row whose reads are on show
+    this.reading = new Reading({ rows: () => this.panes.rows(this.readAt), elements: () => this.panes.elements(this.readAt),
+      mark: (index) => this.mark(index, true), select: (range) => this.select(range) });
     this.difficulty = new Difficulty((index) => this.panes.focus(index));
     this.speed = h("p", { class: "sol-hint" });
   }
 
   makeView(axes) {
     return new TokenPanes(axes, {
-      enter: (index, token, at) => this.enter(index, token, at),
+      enter: (index, token, at) => {
+        this.readRow(at);
+        this.enter(index, token, at);
+      },
       leave: () => this.card.hideSoon(),
       select: (range) => this.select(range),
       pick: (index, at) => this.on.pick?.(index, at),
@@ -120,6 +129,19 @@ export class InspectionStage extends TokenStage {
     return this.view.rows(at);
   }
 
+  mark(index, bringIntoView = false) {
+    super.mark(index, bringIntoView);
+    this.reading.mark(index);
+  }
+
+  // Another row's reads are on show.
+  readRow(at) {
+    if (at === this.readAt) return;
+    this.reading.shadeTokens(null);
+    this.readAt = at;
+    this.reading.recount();
+  }
+
   // Panels in their order; above: the tokens; over: lies over them; tools: for the foot; below: under the tokens.
   /** @param {{ above?: Element, over?: Element, tools?: Element, below?: Element }} [parts] */
   build({ above, over, tools, below } = {}) {
@@ -129,7 +151,7 @@ export class InspectionStage extends TokenStage {
       above,
       h("section", { class: "sol-panel sol-tokens", "aria-label": "Inspected tokens" },
         h("div", { class: "sol-inspect-head" }, this.panes.choice, this.legend.element),
-        h("div", { class: "sol-token-place" }, this.panes.element, over),
+        this.reading.element, h("div", { class: "sol-token-place" }, this.panes.element, over),
         this.buildFoot(tools)),
       below,
       this.buildCharts(),
@@ -140,6 +162,7 @@ export class InspectionStage extends TokenStage {
     this.run = null;
     this.card.hide();
     this.panes.clear();
+    this.reading.clear();
     this.totals.clear();
     this.verdict.draw([]);
     this.difficulty.clear();
@@ -165,6 +188,7 @@ export class InspectionStage extends TokenStage {
 
   append(tokens) {
     this.panes.append(tokens);
+    this.reading.follow();
     this.totals.add(tokens);
     this.charts.append(tokens.map((token) => rowOf(token, this.panes.at)));
   }
@@ -175,6 +199,8 @@ export class InspectionStage extends TokenStage {
       this.scored = view.prefill.scored_tokens;
       this.charts.data.limit = this.scored;
       this.panes.setLead(inspectionLead(view.prefill, this.run));
+      this.reading.begin(this.run.config.grid.page_size, [], view.prefill.prefix.length);
+      this.reading.follow();
     }
     const done = this.panes.tokens.length;
     const loading = view.status === "loading" && (view.model || model);
@@ -201,6 +227,7 @@ export class InspectionStage extends TokenStage {
   // The charts, the card and the report follow the schedule on show.
   showRow(at) {
     if (!this.run) return;
+    this.readRow(at);
     this.card.hide();
     this.charts.clear(runOfRow(this.run, at));
     this.charts.data.id = `${this.run.id}-${at}`;

@@ -1,12 +1,11 @@
 // Painting a schedule: levels on the tokens of an inspected text, by pointer, finger or keyboard, and the compute of
 // what is painted. Scored, it is a schedule of an inspection like the others.
 
-import { button, chip, h, setText, show, uniqueId } from "../shared/dom.js";
+import { button, chip, errorLine, h, setText, show, showText, uniqueId } from "../shared/dom.js";
 import { actionOf, AXES, formNumbers, mean, nats, percent, spendText } from "../shared/format.js";
 import { pillChoice } from "../shared/forms/form_parts.js";
 import { recall, remember } from "../shared/memory.js";
-import { errorLine, showText } from "../shared/message.js";
-import { gridLevels, levelText, nearest } from "../shared/tokens/card_policy.js";
+import { gridLevels, levelText, nearest } from "../shared/tokens/card.js";
 import { colourScale } from "../shared/tokens/legend.js";
 import { spokenText } from "../shared/tokens/token_text.js";
 import { colourAxes, klAxis, TokenView } from "../shared/tokens/tokens.js";

@@ -110,6 +110,10 @@ export class TokenPanes {
       ?? this.tokens.map((token) => rowOf(token, at));
   }
 
+  elements(at) {
+    return this.panes.find((pane) => pane.at === at)?.view.elements ?? [];
+  }
+
   toTop() {
     this.panes.forEach((pane) => { pane.view.element.scrollTop = 0; });
   }

@@ -1,14 +1,14 @@
 // The form of a job, made of the fields of its configuration: the policies that it measures or the name of the one
 // that it makes, a text, an estimate, and every setting. The browser keeps all of it.
 
-import { chip, h, setText, show } from "../shared/dom.js";
-import { MISSING, modelName, whenText } from "../shared/format.js";
+import { chip, errorLine, h, setText, show, showText } from "../shared/dom.js";
+import { modelName, whenText } from "../shared/format.js";
 import { CorpusPicker } from "../shared/forms/corpus_picker.js";
 import { JobForm } from "../shared/forms/form.js";
-import { checksField, choiceField, linesField, numberField, pillsField, textField, toggleField } from "../shared/forms/form_parts.js";
-import { roughly } from "../shared/jobs/job_list.js";
+import {
+  checksField, choiceField, linesField, numberField, pillsField, textField, toggleField,
+} from "../shared/forms/form_parts.js";
 import { recall, remember } from "../shared/memory.js";
-import { errorLine, showText } from "../shared/message.js";
 
 const BUDGETS_HINT = "One a line: 50 % attention · 70 % MLP · 8 bits, or a share of the bytes: 65 % compute";
 
@@ -19,41 +19,6 @@ function anyField({ label, help: hint, kind, choices, min, max }) {
   if (kind === "budgets") return linesField({ label, hint: BUDGETS_HINT, rows: 5 });
   if (kind === "levels" || kind === "words" || kind === "text") return linesField({ label, hint });
   return numberField({ label, hint, min, max, step: kind === "integer" ? 1 : "any" });
-}
-
-// Duration and memory, before anything is started.
-class EstimateView {
-  constructor() {
-    this.time = h("dd", {}, MISSING);
-    this.memory = h("dd", {}, MISSING);
-    this.ofMemory = h("div", {}, h("dt", {}, "Memory"), this.memory);
-    this.phases = h("div", { class: "sol-phases", "aria-hidden": "true" });
-    this.keys = h("p", { class: "sol-phase-keys sol-hint" });
-    this.amounts = h("p", { class: "sol-hint" });
-    this.problem = h("p", { class: "sol-message is-bad", role: "status", hidden: true });
-    this.body = h("div", { class: "sol-estimate-body" },
-      h("dl", {}, h("div", {}, h("dt", {}, "Duration"), this.time), this.ofMemory),
-      this.phases, this.keys, this.amounts,
-      h("p", { class: "sol-hint" }, "Estimate for the default model on two CPU cores. A running "
-        + "job reports its own time left."));
-    this.element = h("section", { class: "sol-estimate", "aria-label": "Estimate" },
-      h("h2", {}, "Estimate"), this.problem, this.body);
-  }
-
-  show(answer) {
-    showText(this.problem, answer.problem);
-    show(this.body, !answer.problem);
-    if (answer.problem) return;
-    setText(this.time, `≈ ${roughly(answer.seconds)}`);
-    setText(this.memory, `≈ ${(answer.memory_mb / 1000).toFixed(1)} GB`);
-    show(this.ofMemory, answer.memory_mb !== null);
-    this.phases.replaceChildren(...answer.phases.map(([, seconds], at) =>
-      h("i", { "data-at": at, "--v": seconds / answer.seconds })));
-    this.keys.replaceChildren(...answer.phases.map(([name, seconds], at) =>
-      h("span", {}, h("i", { "data-at": at, "aria-hidden": "true" }), `${name} ${roughly(seconds)}`)),
-    ...(answer.limited ? [h("span", {}, "cut by the time limit")] : []));
-    showText(this.amounts, answer.amounts);
-  }
 }
 
 // Policies to choose; of several, the first that is ticked is the one that the figures are about.
@@ -115,7 +80,6 @@ export class LabForm extends JobForm {
     this.nameProblem = errorLine();
     this.name.element.append(this.nameProblem);
     this.corpus = page.hasCorpus ? new CorpusPicker(api) : null;
-    this.estimate = page.hasEstimate ? new EstimateView() : null;
     this.element = this.build(go);
     this.restore();
     this.preset.element.addEventListener("change", () => this.usePreset());
@@ -129,7 +93,7 @@ export class LabForm extends JobForm {
       h("div", { class: "sol-advanced-grid" }, group.fields.map((spec) => this.fields[spec.name].element))));
     const isLong = groups.length > 1;
     return this.lay(this.preset.element, h("div", { class: "sol-changes-row" }, this.changes, this.back),
-      this.policies?.element ?? this.name.element, this.corpus?.element, !isLong && groups, this.estimate?.element,
+      this.policies?.element ?? this.name.element, this.corpus?.element, !isLong && groups,
       this.actions(go), isLong && h("details", { class: "sol-advanced" }, h("summary", {}, "Advanced"), groups));
   }
 
@@ -176,8 +140,6 @@ export class LabForm extends JobForm {
     show(this.back, differ.length > 0);
     remember(this.page.kind, { preset: this.preset.get(), name: this.name.get(), corpus: this.corpus?.get(),
       policies: this.policies?.get(), values: now });
-    clearTimeout(this.timer);
-    if (this.estimate) this.timer = setTimeout(() => this.askEstimate(), 250);
   }
 
   restore() {
@@ -189,17 +151,6 @@ export class LabForm extends JobForm {
     if (saved.corpus) this.corpus?.set(saved.corpus);
     if (Array.isArray(saved.policies)) this.policies?.set(saved.policies);
     this.changed();
-  }
-
-  async askEstimate() {
-    const turn = this.turn = (this.turn ?? 0) + 1;
-    try {
-      const answer = await this.api("estimate_job", { kind: this.page.kind, values: this.values(),
-        num_policies: this.policies?.get().length ?? 0 });
-      if (turn === this.turn) this.estimate?.show(answer);
-    } catch {
-      // The estimate stays as it was; starting says what is wrong.
-    }
   }
 
   home(home) {

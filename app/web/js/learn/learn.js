@@ -3,7 +3,7 @@
 
 import { askedFor, linkTo, nameInFront, setAddress, showTab } from "../shared/address.js";
 import { makeApi } from "../shared/api.js";
-import { button, chip, h, opensHere, setText, show, whenSeen } from "../shared/dom.js";
+import { button, h, opensHere, setText, show, whenSeen } from "../shared/dom.js";
 import { handOver, takeOver } from "../shared/events.js";
 import { memory, recall, remember } from "../shared/memory.js";
 import { Lesson } from "./lesson.js";
@@ -123,7 +123,7 @@ class LearnPage {
     if (spec === DIAL || spec === PAINT) {
       return new RoomStep(spec, at + 1, this.page, { next, opened: () => spec === DIAL && this.keepMeasured(DIAL.key) });
     }
-    return new Lesson(spec, at + 1, this, { next, answered: (key, choice) => this.answered(key, choice),
+    return new Lesson(spec, at + 1, this.api, { next, answered: (key, choice) => this.answered(key, choice),
       measured: (key) => this.keepMeasured(key) });
   }
 
@@ -135,12 +135,10 @@ class LearnPage {
       this.links.set(key, { element, done });
       return h("li", {}, element);
     };
-    this.forget = chip("Forget my answers", () => this.startAgain());
     return h("nav", { class: "sol-panel sol-learn-list", "aria-label": "Steps" },
       h("h2", {}, "One path, 20 minutes"),
       h("p", { class: "sol-hint" }, "Guess first; then the model that is loaded here is measured. Your place is kept."),
-      h("ol", {}, STEPS.map((spec, at) => link(spec.key, at + 1, spec.title)), link(GLOSSARY, "A–Z", "Glossary")),
-      this.forget);
+      h("ol", {}, STEPS.map((spec, at) => link(spec.key, at + 1, spec.title)), link(GLOSSARY, "A–Z", "Glossary")));
   }
 
   // Answers of other releases may be unreadable.
@@ -160,24 +158,8 @@ class LearnPage {
     this.showProgress();
   }
 
-  startAgain() {
-    [this.answers, this.measured] = [{}, {}];
-    remember("lessons", {});
-    remember("measured", {});
-    STEPS.forEach((spec, at) => {
-      const [old, fresh] = [this.parts.get(spec.key), this.makeStep(spec, at)];
-      old.leave();
-      old.element.replaceWith(fresh.element);
-      this.parts.set(spec.key, fresh);
-    });
-    this.showProgress();
-    this.parts.get(this.key).enter();
-    this.parts.get(this.key).heading.focus();
-  }
-
   showProgress() {
     for (const [key, { done }] of this.links) setText(done, this.measured[key] === true ? "done" : "");
-    show(this.forget, Object.keys({ ...this.answers, ...this.measured }).length > 0);
   }
 
   seen() {

@@ -2,23 +2,72 @@
 // and what to make of it: nothing of an answer stands on the page before it is measured. The guess is
 // kept in this browser.
 
-import { button, h, scrollTo, setText, show, smallButton, uniqueId } from "../shared/dom.js";
-import { duration, modelName } from "../shared/format.js";
+import {
+  button, errorLine, h, scrollTo, setText, show, showText, smallButton, uniqueId,
+} from "../shared/dom.js";
+import { Follower } from "../shared/follower.js";
+import { duration, modelName, percent } from "../shared/format.js";
 import { pillsField } from "../shared/forms/form_parts.js";
 import { glossed } from "../shared/glossary.js";
-import { errorLine, showText } from "../shared/message.js";
-import { Experiment } from "./experiment.js";
 import { LETTERS } from "./pictures.js";
+
+// Asks for one experiment and waits for it: the answer says how many come first, and asking again
+// keeps the place. A newer question makes an older one's answer unwelcome.
+
+const ASK_MS = 250;
+const LONGEST_ASK_MS = 1000;
+
+export class Experiment extends Follower {
+  // on: {result(result), waiting(text), failed(message)}
+  constructor(api, name, on) {
+    super(api, { ...on, gone: (error) => on.failed(error.message),
+      lost: () => on.waiting("The server does not answer; trying again.") });
+    this.name = name;
+    this.asked = 0; // times
+  }
+
+  leave() {
+    super.leave();
+    this.asked = 0;
+  }
+
+  ask(parameters) {
+    return this.api("ask_experiment", { experiment: this.name, parameters });
+  }
+
+  take(answer) {
+    if (answer.state === "done") {
+      this.on.result(answer.result);
+      return null;
+    }
+    if (answer.state === "loading" && answer.model.state === "failed") {
+      this.on.failed(answer.model.message);
+      return null;
+    }
+    this.on.waiting(waitingText(answer));
+    // Less and less often: a class asks from thirty pages at once.
+    this.asked += 1;
+    return Math.min(ASK_MS * (1 + Math.max(answer.before ?? 1, this.asked / 4)), LONGEST_ASK_MS);
+  }
+}
+
+function waitingText({ state, before, model }) {
+  if (state === "loading") {
+    return `The model is still loading (${percent(model.fraction)}). The measurement starts by itself; `
+      + "the text does not need it.";
+  }
+  return before > 0 ? `${before} before you. Your turn comes by itself.` : "Measuring…";
+}
 
 const GUESS_HINT = "A guess is enough; it stays in this browser.";
 
 export class Lesson {
   // spec: see lesson_*.js. on: {answered(key, choice), measured(key), next()}
-  constructor(spec, number, { api, page }, on) {
+  constructor(spec, number, api, on) {
     this.spec = spec;
     this.number = number;
     this.on = on;
-    this.picture = spec.picture(api, page);
+    this.picture = spec.picture();
     this.experiment = new Experiment(api, spec.experiment, {
       result: (result) => this.showResult(result), waiting: (text) => this.say(text),
       failed: (message) => this.fail(message),
@@ -122,7 +171,7 @@ export class Lesson {
     this.say("");
     show(this.figure, true);
     this.figure.classList.remove("is-old");
-    this.picture.draw(result, this.text.get());
+    this.picture.draw(result);
     if (this.text.isFirst()) this.judge(result);
     setText(this.source, `Measured on ${modelName(result.model)} at ${timeText(result.measured_at)}, `
       + `in ${duration(result.took_ms)}. ${this.spec.how}`);

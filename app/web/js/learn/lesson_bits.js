@@ -2,8 +2,7 @@
 
 import { h, setText, svg } from "../shared/dom.js";
 import { count, nats, percent } from "../shared/format.js";
-import { barRow, levelSlider, pickedText } from "./pictures.js";
-import { BitsZoom } from "./zooms.js";
+import { barRow, BitsZoom, levelSlider, pickedText } from "./pictures.js";
 
 class BitsPicture {
   constructor() {

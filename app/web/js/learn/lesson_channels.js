@@ -2,8 +2,7 @@
 
 import { h, setText } from "../shared/dom.js";
 import { count, nats, percent, probability } from "../shared/format.js";
-import { barRow, curve, ends, levelSlider, pickedText } from "./pictures.js";
-import { MlpZoom } from "./zooms.js";
+import { barRow, curve, ends, levelSlider, MlpZoom, pickedText } from "./pictures.js";
 
 const FULL_SCALE = 1; // nats; one for all beginnings, so that a small loss looks small
 const LOOKED_AT = 0.7; // of the channels, what the lowest level is set beside

@@ -2,8 +2,9 @@
 
 import { h, setText } from "../shared/dom.js";
 import { mean, percent, signed } from "../shared/format.js";
-import { barRow, levelSlider, paintScale, PassageView, pickedText } from "./pictures.js";
-import { PagesZoom, stepSlider } from "./zooms.js";
+import {
+  barRow, levelSlider, PagesZoom, paintScale, PassageView, pickedText, stepSlider,
+} from "./pictures.js";
 
 const LOSS_TOP = 3; // nats; from here on the colour is at its strongest
 

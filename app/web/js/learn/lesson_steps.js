@@ -1,21 +1,18 @@
 // Lesson 1: what a decode step is, and that every one reads as much as the next.
 
-import { chip, h, headRow, setText } from "../shared/dom.js";
-import { duration, mean, MISSING, nats, percent, probability, quantity } from "../shared/format.js";
-import { spokenText, tokenNodes } from "../shared/tokens/token_text.js";
-import { Experiment } from "./experiment.js";
+import { h, headRow } from "../shared/dom.js";
+import { duration, mean, MISSING, nats, percent, quantity } from "../shared/format.js";
 import { barRow, pickedText } from "./pictures.js";
 
 class StepsPicture {
-  constructor(api, page) {
+  constructor() {
     this.rows = h("ol", { class: "sol-learn-steps" });
     this.prompt = h("p", { class: "sol-learn-passage" });
-    this.stepper = new Stepper(api, page);
     this.times = h("section", { class: "sol-learn-part" });
-    this.element = h("div", { class: "sol-learn-parts" }, this.prompt, this.rows, this.times, this.stepper.element);
+    this.element = h("div", { class: "sol-learn-parts" }, this.prompt, this.rows, this.times);
   }
 
-  draw(result, text) {
+  draw(result) {
     const hardest = Math.max(...result.rows.map((row) => row.surprisal), 1e-3);
     const most = Math.max(...result.rows.map((row) => row.cost.bytes_read));
     this.prompt.replaceChildren(h("span", { class: "sol-learn-past" }, result.prompt),
@@ -28,7 +25,6 @@ class StepsPicture {
         barRow("read", row.cost.bytes_read / most, quantity(row.cost.bytes_read, "B"), "is-read"),
         h("span", { class: "sol-value" }, duration(row.step_ms)))));
     this.times.replaceChildren(...timesOf(result));
-    this.stepper.begin(text);
   }
 }
 
@@ -55,58 +51,6 @@ function timesOf({ parts: { dense, least }, least: levels }) {
       + "bits, which reads no byte less. And a step that waits less for memory waits for arithmetic: a slow or busy processor hardly notices that it reads less.")];
 }
 
-// Take steps by hand: the five most probable tokens, one of which is picked.
-class Stepper {
-  constructor(api, page) {
-    this.page = page;
-    this.picks = [];
-    this.line = h("p", { class: "sol-learn-passage", "aria-live": "polite" });
-    this.list = h("div", { class: "sol-learn-choices", role: "group", "aria-label": "Most probable next tokens" });
-    this.state = h("p", { class: "sol-learn-state", role: "status" });
-    this.back = chip("One step back", () => this.pick(null));
-    this.experiment = new Experiment(api, "choices", {
-      result: (result) => this.draw(result), waiting: (text) => setText(this.state, text),
-      failed: (message) => setText(this.state, message),
-    });
-    this.element = h("section", { class: "sol-learn-part" }, h("h3", {}, "Take the steps yourself"),
-      h("p", { class: "sol-hint" }, "One decode step gives a probability to every token there is. "
-        + "Here are the five most probable; pick the one to go on with."),
-      this.line, this.list, h("div", { class: "sol-question-foot" }, this.back, this.state));
-  }
-
-  begin(text) {
-    this.text = text;
-    this.picks = [];
-    this.ask();
-  }
-
-  pick(token) {
-    if (token === null) this.picks.pop();
-    else this.picks.push(token);
-    this.ask();
-  }
-
-  ask() {
-    this.list.classList.add("is-old");
-    this.experiment.follow({ text: this.text, picks: this.picks });
-  }
-
-  draw(result) {
-    const held = this.list.contains(document.activeElement);
-    setText(this.state, `Entropy ${nats(result.entropy)} nats`);
-    this.back.disabled = this.picks.length === 0;
-    this.line.replaceChildren(h("span", { class: "sol-learn-past" }, this.page.beginnings[this.text]),
-      ...result.picked.map((text) => h("span", {}, text)));
-    const isFull = this.picks.length >= this.page.mostPicks;
-    this.list.classList.remove("is-old");
-    this.list.replaceChildren(...result.top.map(({ token_id: id, text, probability: share }) => h("button", {
-      type: "button", class: "sol-learn-choice", disabled: isFull, "--v": share, onclick: () => this.pick(id),
-      "aria-label": `${spokenText(text)}, ${probability(share)}`,
-    }, h("span", { class: "sol-choice-text" }, tokenNodes(text)), h("span", {}, probability(share)))));
-    if (held) this.list.firstElementChild?.focus();
-  }
-}
-
 export const LESSON_STEPS = {
   key: "steps", title: "What is a decode step?", experiment: "steps",
   texts: { keeper: "Lighthouse", capital: "Paris", count: "Counting", door: "A door" },
@@ -119,7 +63,7 @@ export const LESSON_STEPS = {
   ],
   question: "The model will write twelve tokens, some easy, some hard. Which steps will read the most data from memory?",
   options: ["The hard ones: they need more thought", "The easy ones", "All the same, to within one per cent"],
-  picture: (api, page) => new StepsPicture(api, page),
+  picture: () => new StepsPicture(),
   answer: ({ rows }) => {
     const read = rows.map((row) => row.cost.bytes_read);
     if (Math.max(...read) / Math.min(...read) < 1.01) return 2;

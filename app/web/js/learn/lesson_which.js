@@ -3,8 +3,7 @@
 import { h, setText } from "../shared/dom.js";
 import { mean, nats, percent, quantity } from "../shared/format.js";
 import { pillsField } from "../shared/forms/form_parts.js";
-import { barRow, paintScale, PassageView } from "./pictures.js";
-import { MlpZoom, PagesZoom, stepSlider } from "./zooms.js";
+import { barRow, MlpZoom, PagesZoom, paintScale, PassageView, stepSlider } from "./pictures.js";
 
 const PARTS = {
   pages: { title: "Which pages", legend: "Attention kept", axis: "attention", bytes: "cache_bytes", of: "the cache",

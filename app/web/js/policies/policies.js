@@ -1,37 +1,71 @@
 // Puts the Policies page together: the library at the side, the policy on show beside it.
 
 import { askedFor, linkTo, nameInFront, openInTab, setAddress, showTab } from "../shared/address.js";
-import { makeApi, reasonOf } from "../shared/api.js";
-import { chip, h, opensHere, show, whenSeen } from "../shared/dom.js";
+import { makeApi, reasonOf, sendFile } from "../shared/api.js";
+import { chip, h, opensHere, say, show, whenSeen } from "../shared/dom.js";
+import { blobOf, saveFile } from "../shared/download.js";
 import { emit, handOver, listen } from "../shared/events.js";
 import { MISSING, modelName, percent, whenText } from "../shared/format.js";
-import { labelled } from "../shared/forms/form_parts.js";
-import { filePicker } from "../shared/forms/upload.js";
-import { say } from "../shared/message.js";
-import { PolicyActions } from "./policy_actions.js";
-import { PolicyView, tagList } from "./policy_view.js";
+import { ask, askToDelete } from "../shared/forms/form.js";
+import { filePicker, textField } from "../shared/forms/form_parts.js";
+import { PolicyView } from "./policy_view.js";
+
+// Actions on policies: a question and a call to Python each.
+
+export class PolicyActions {
+  // on: {changed(name): the library is another, and this policy is on show (null: the first)}
+  constructor(root, api, on) {
+    this.root = root;
+    this.api = api;
+    this.on = on;
+  }
+
+  rename(policy) {
+    const name = textField({ label: "New name", value: policy.name, isRequired: true,
+      hint: "Jobs and runs that name the old one still find it." });
+    ask(this.root, { title: `Rename ${policy.name}`, yes: "Rename", fields: { name } }, async (values) => {
+      const made = await this.api("rename_policy", { name: policy.name, new_name: values.name });
+      this.on.changed(made.name);
+    });
+  }
+
+  remove(policy) {
+    const rest = policy.uses === "nothing" ? "Nothing else names it."
+      : `Named by ${policy.uses}: these stay readable, but cannot be repeated.`;
+    askToDelete(this.root, `Delete ${policy.name} for good?`, rest, async () => {
+      await this.api("delete_policy", { name: policy.name });
+      this.on.changed(null);
+    });
+  }
+
+  async download(policy) {
+    const { name, data } = await this.api("export_policy", { name: policy.name });
+    saveFile(name, blobOf(`data:application/zip;base64,${data}`));
+  }
+
+  async upload(file) {
+    const { name } = await sendFile("policy", file);
+    this.on.changed(name);
+  }
+}
 
 class PoliciesPage {
   constructor(root, api) {
     this.root = root;
     this.api = api;
     this.name = nameInFront("policies", () => (askedFor("policy") ? {} : { policy: this.shown ?? null }));
-    this.actions = new PolicyActions(root, api, { changed: (name) => this.changed(name),
-      said: (text) => this.say(text) });
-    this.view = new PolicyView(api, { act: (name, policy) => this.act(name, policy),
+    this.actions = new PolicyActions(root, api, { changed: (name) => this.changed(name) });
+    this.view = new PolicyView({ act: (name, policy) => this.act(name, policy),
       open: (one) => openInTab("evaluation", one.id) });
     this.message = h("p", { class: "sol-message", hidden: true });
     this.list = h("ul", { class: "sol-history-list" });
     this.empty = h("p", { class: "sol-history-empty", hidden: true },
       "No policies yet. Train one, or import one.");
-    this.filter = h("input", { type: "search", class: "sol-input", placeholder: "Name, tag or model",
-      oninput: () => this.drawList() });
     this.into = h("div", { class: "sol-policy-into" },
-      filePicker("Import a zip", ".zip,application/zip", (file) => this.attempt(() => this.actions.upload(file))),
-      chip("From the Hub", () => this.actions.pull()));
+      filePicker("Import a zip", ".zip,application/zip", (file) => this.attempt(() => this.actions.upload(file))));
     root.append(h("div", { class: "sol-grid" },
       h("section", { class: "sol-panel sol-library", "aria-label": "Library" },
-        h("header", {}, labelled("Policies", null, this.filter), this.into, this.message),
+        h("header", {}, h("h2", {}, "Policies"), this.into, this.message),
         this.list, this.empty), this.view.element));
   }
 
@@ -57,13 +91,9 @@ class PoliciesPage {
   }
 
   drawList() {
-    const words = this.filter.value.trim().toLowerCase();
-    const shown = this.policies.filter((one) => !words
-      || [one.name, one.model, ...one.tags].some((text) => text.toLowerCase().includes(words)));
-    const damaged = this.damaged.filter((one) => one.name.toLowerCase().includes(words));
-    this.list.replaceChildren(...shown.map((policy) => this.row(policy)),
-      ...damaged.map((one) => this.damagedRow(one)));
-    show(this.empty, shown.length + damaged.length === 0);
+    this.list.replaceChildren(...this.policies.map((policy) => this.row(policy)),
+      ...this.damaged.map((one) => this.damagedRow(one)));
+    show(this.empty, this.list.childElementCount === 0);
   }
 
   row(policy) {
@@ -78,7 +108,7 @@ class PoliciesPage {
         "aria-current": policy.name === this.shown && "true" }, policy.name),
       h("div", { class: "sol-history-facts" }, h("span", {}, modelName(policy.model)),
         recovered !== MISSING && h("span", {}, `recovers ${recovered}`),
-        policy.created && h("time", { datetime: policy.created }, whenText(policy.created)), tagList(policy))));
+        policy.created && h("time", { datetime: policy.created }, whenText(policy.created)))));
   }
 
   // A folder that cannot be read: nothing can be done with it but delete it.

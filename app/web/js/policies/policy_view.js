@@ -1,59 +1,43 @@
-// The policy on show: what it is, what was measured, how it was trained, its card.
+// The policy on show: what it is, what was measured, its card.
 
-import { linkTo } from "../shared/address.js";
-import { reasonOf } from "../shared/api.js";
-import { TrainCharts } from "../shared/charts/train_charts.js";
-import { h, opensHere, setText, show, smallButton } from "../shared/dom.js";
-import { menu } from "../shared/download.js";
+import { linkTo, openInTab } from "../shared/address.js";
+import { h, opensHere, show, smallButton } from "../shared/dom.js";
 import { count, fixed, isNumber, largestGap, modelName, nats, percent, quantity, whenText } from "../shared/format.js";
-import { allReports } from "../shared/follower.js";
 import { tiles } from "../shared/page_parts.js";
 import { cardNodes } from "./model_card.js";
 
 export class PolicyView {
   // on: {act(name, policy), open(evaluation)}
-  constructor(api, on) {
-    this.api = api;
+  constructor(on) {
     this.on = on;
-    this.charts = new TrainCharts();
-    this.charts.element.setAttribute("aria-label", "Training");
     this.head = h("section", { class: "sol-panel sol-status", "aria-label": "Policy" });
     this.evaluations = h("section", { class: "sol-panel sol-jobs", "aria-label": "Evaluations" });
     this.card = h("div", { class: "sol-model-card", dir: "auto" });
     this.cardPlace = h("details", { class: "sol-panel sol-card-place", open: true },
       h("summary", {}, "Model card"), this.card);
-    this.trainNote = h("p", { class: "sol-muted sol-train-note" });
-    this.element = h("div", { class: "sol-stage" }, this.head, this.evaluations, this.trainNote,
-      this.charts.element, this.cardPlace);
+    this.element = h("div", { class: "sol-stage" }, this.head, this.evaluations, this.cardPlace);
     show(this.element, false);
   }
 
   show(policy, isFixed) {
-    this.policy = policy;
     this.head.replaceChildren(...this.headParts(policy, isFixed));
     this.showEvaluations(policy);
     this.card.replaceChildren(...cardNodes(policy.card || "This policy has no model card.", policy.name));
-    this.charts.clear(policy.training_job);
-    show(this.charts.element, false);
-    setText(this.trainNote, policy.training_job ? ""
-      : `No training curves: ${whyNoCurves(policy)}.`);
-    show(this.trainNote, !policy.training_job);
     show(this.element, true);
-    if (policy.training_job) this.showTraining(policy);
   }
 
   headParts(policy, isFixed) {
     const act = (label, name) => smallButton(label, () => this.on.act(name, policy));
-    const out = [{ label: "Zip", hint: "config, weights, model card", run: () => this.on.act("download", policy) }];
-    if (!isFixed) out.push({ label: "To the Hub", hint: "a model repository", run: () => this.on.act("push", policy) });
-    const own = isFixed || policy.is_shipped ? [] : [act("Rename", "rename"), act("Tags", "tag"), act("Delete", "remove")];
+    const own = isFixed || policy.is_shipped ? [] : [act("Rename", "rename"), act("Delete", "remove")];
     return [
       h("div", { class: "sol-status-line" }, h("h2", { class: "sol-policy-name" }, policy.name),
-        policy.is_shipped && h("span", { class: "sol-muted" }, "came with the program"), tagList(policy),
+        policy.is_shipped && h("span", { class: "sol-muted" }, "came with the program"),
         h("div", { class: "sol-job-tools" }, act("Use in Explore", "use"), act("Evaluate", "evaluate"), ...own,
-          menu("Export", out, `Export ${policy.name}`))),
+          act("Export", "download"))),
       h("dl", { class: "sol-tiles is-job" }, tiles(policyTiles(policy))),
-      h("p", { class: "sol-job-facts sol-hint" }, policyFacts(policy).map((fact) => h("span", {}, fact)))];
+      h("p", { class: "sol-job-facts sol-hint" }, policyFacts(policy).map((fact) => h("span", {}, fact)),
+        policy.training_job && h("a", { href: linkTo({ train: policy.training_job }),
+          onclick: opensHere(() => openInTab("train", policy.training_job)) }, "Its training"))];
   }
 
   showEvaluations(policy) {
@@ -67,30 +51,7 @@ export class PolicyView {
         : h("p", { class: "sol-history-empty" }, "Not evaluated here yet. Evaluate compares it with static at the same spend."));
   }
 
-  // All reports of the training that made it; another policy may be on show before they are here.
-  async showTraining(policy) {
-    try {
-      await allReports(this.api, policy.training_job, (rows) => {
-        if (policy !== this.policy) return false;
-        show(this.charts.element, true);
-        this.charts.append(rows);
-        return true;
-      });
-    } catch (error) {
-      if (policy !== this.policy) return;
-      setText(this.trainNote, reasonOf(error, "The training's reports could not be loaded."));
-      show(this.trainNote, true);
-    }
-  }
 }
-
-function whyNoCurves(policy) {
-  if (policy.is_shipped) return "it was trained before it came here";
-  return policy.added ? "it was imported" : "the job that made it was deleted";
-}
-
-export const tagList = (policy) => policy.tags.length > 0 && h("span", { class: "sol-tags", "aria-label": "Tags" },
-  policy.tags.map((tag) => h("span", { class: "sol-tag" }, tag)));
 
 // Held-out numbers of its training; a dash for what was not measured.
 function policyTiles({ measured, parameters, network }) {

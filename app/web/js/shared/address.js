@@ -1,6 +1,6 @@
-// The address says what is on show: the tab in front, and of each tab what is open in it (a run with
-// its token and colours, a job, a policy). A reload, and anyone who gets the address, sees the same.
-// All rooms share one address, so each has its own names. The Lab's views are tabs of their own in it.
+// The address says what is on show: the tab in front and what is open in it (a run with its token and
+// colours, a job, a policy). A reload, and anyone who gets the address, sees the same. Each tab has names
+// of its own, which wait here while another one is in front. The Lab's views are tabs of their own.
 // Parameters that are not in this table (the theme, a Space's) stay as they are.
 
 import { emit, listen } from "./events.js";
@@ -15,13 +15,19 @@ export const LOOK_NAMES = {
   inspection: { token: "inspect-token", row: "inspect-row", lens: "inspect-lens", colour: "inspect-colour" },
   compare: { colour: "compare-colour" },
 };
-const OURS = ["tab", "search", "kind", "schedule", ...Object.keys(TAB_OF), ...Object.values(LOOK_NAMES).flatMap(Object.values)];
+/** The tab of every name. @type {Record<string, string>} */
+const OWNERS = { search: "history", ...TAB_OF, ...Object.fromEntries(Object.entries(LOOK_NAMES)
+  .flatMap(([part, names]) => Object.values(names).map((name) => [name, TAB_OF[part]]))) };
+/** Values of tabs that are not in front, by their names. @type {Map<string, string>} */
+const elsewhere = new Map();
 
 // Names in links that older releases made; they are replaced where such a link is opened.
 const FORMER_NAMES = { benchmark: "accuracy" };
 const FORMER_TABS = { benchmark: "accuracy", compare: "explore", lab: "train" };
 // Names of rooms that are gone, and the tab that such a link opens instead.
 const GONE = { challenge: "explore", room: "learn" };
+
+let lastAddress = window.location.href;
 
 function renewAddress() {
   const url = new URL(window.location.href);
@@ -39,12 +45,23 @@ function renewAddress() {
     asked.delete(gone);
     if (!asked.has("tab")) asked.set("tab", room);
   }
-  if (url.href !== window.location.href) window.history.replaceState(window.history.state, "", url.href);
+  setAside(url);
+  if (url.href !== lastAddress) changeAddress(url, false);
 }
 
-renewAddress();
+// What an address says of tabs that are not in front waits, and goes from it.
+function setAside(url) {
+  const tab = tabOf(url);
+  for (const [name, owner] of Object.entries(OWNERS)) {
+    const value = url.searchParams.get(name);
+    if (owner === tab) elsewhere.delete(name);
+    else if (value !== null) elsewhere.set(name, value);
+    if (owner !== tab) url.searchParams.delete(name);
+  }
+  if (tabOf(url) !== tab) url.searchParams.set("tab", tab);
+}
 
-export const askedFor = (name) => new URL(window.location.href).searchParams.get(name);
+export const askedFor = (name) => new URL(window.location.href).searchParams.get(name) ?? elsewhere.get(name) ?? null;
 
 // The tab of an address: the one it names, else that of the first thing that it opens.
 export function tabOf(url = new URL(window.location.href)) {
@@ -69,11 +86,34 @@ function put(url, parts) {
 export function setAddress(parts, isStep = false) {
   const url = new URL(window.location.href);
   const tab = parts.tab ?? tabOf(url);
-  put(url, { ...parts, tab: null, ...(tab !== "learn" && { lesson: null }) }); // Learn names its step again
+  const own = Object.fromEntries(Object.entries(OWNERS).filter(([, owner]) => owner === tab)
+    .map(([name]) => [name, askedFor(name)]));
+  url.searchParams.set("tab", tab);
+  setAside(url);
+  put(url, own);
+  for (const [name, value] of Object.entries(parts)) {
+    if ((OWNERS[name] ?? tab) === tab) put(url, { [name]: value });
+    else if (value === null) elsewhere.delete(name);
+    else elsewhere.set(name, value);
+  }
+  url.searchParams.delete("tab");
   if (tabOf(url) !== tab) url.searchParams.set("tab", tab);
-  if (url.href === window.location.href) return;
-  window.history[isStep ? "pushState" : "replaceState"](window.history.state, "", url.href);
+  if (url.href !== lastAddress) changeAddress(url, isStep);
 }
+
+function changeAddress(url, isStep) {
+  window.history[isStep ? "pushState" : "replaceState"](window.history.state, "", url.href);
+  lastAddress = url.href;
+}
+
+// Back or forward: what the address said of another tab waits.
+addEventListener("popstate", () => {
+  const [before, now] = [new URL(lastAddress), new URL(window.location.href)];
+  lastAddress = now.href;
+  if (tabOf(before) === tabOf(now)) return;
+  before.searchParams.set("tab", tabOf(now));
+  setAside(before);
+});
 
 // Names in the address what a tab shows unasked, such as its newest job, once the tab is in front:
 // a link then opens the same. parts(): as setAddress takes them. Returns a function that names it now.
@@ -86,7 +126,7 @@ export function nameInFront(tab, parts) {
 // A link to one thing, without whatever else is open here.
 export function linkTo(parts) {
   const url = new URL(window.location.href);
-  OURS.forEach((name) => url.searchParams.delete(name));
+  ["tab", ...Object.keys(OWNERS)].forEach((name) => url.searchParams.delete(name));
   return put(url, parts).href;
 }
 
@@ -109,3 +149,5 @@ export function openInTab(part, id, places = {}) {
   emit(`open-${part}`, id);
   showTab(TAB_OF[part]);
 }
+
+renewAddress();

@@ -40,13 +40,23 @@ export function makeApi(server) {
   const owner = visitorId();
   return async (name, request) => {
     const ticket = name.startsWith("poll_") ? null : await zeroGpuHeaders();
-    const answer = await server[name]({ owner, zero_gpu_headers: ticket, ...request });
-    if (answer.refused) {
-      /** @type {Refusal} */
-      const refusal = new Error(answer.refused);
-      refusal.refused = true;
-      throw refusal;
-    }
-    return answer;
+    return unlessRefused(await server[name]({ owner, zero_gpu_headers: ticket, ...request }));
   };
+}
+
+function unlessRefused(answer) {
+  if (!answer.refused) return answer;
+  /** @type {Refusal} */
+  const refusal = new Error(answer.refused);
+  refusal.refused = true;
+  throw refusal;
+}
+
+// Sends a file of a kind that Python knows; the answer says what became of it.
+export async function sendFile(kind, file) {
+  const asked = new URLSearchParams({ kind, owner: visitorId(), name: file.name });
+  const answer = await fetch(new URL(`gradio_api/sol-upload?${asked}`, document.baseURI),
+    { method: "POST", headers: { "Content-Type": "application/octet-stream" }, body: file });
+  if (!answer.ok) throw new Error(NO_ANSWER);
+  return unlessRefused(await answer.json());
 }

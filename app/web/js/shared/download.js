@@ -1,8 +1,7 @@
 // Files for the user to keep: a menu of forms, and the browser's own way to save what it is given.
 
 import { reasonOf } from "./api.js";
-import { chip, fill, h, show, svg, uniqueId } from "./dom.js";
-import { messageOf } from "./message.js";
+import { chip, h, messageOf, show, uniqueId } from "./dom.js";
 
 export function saveFile(name, blob) {
   const address = URL.createObjectURL(blob);
@@ -19,24 +18,7 @@ export function blobOf(dataUrl) {
   return new Blob([parts], { type: head.slice(5).split(";")[0] });
 }
 
-// Saves what has a title as an image: image(form) gives the data URL.
-export function imageMenu(title, image, fail) {
-  const stem = title.toLowerCase().replace(/[^a-z0-9]+/g, "-");
-  const items = ["png", "svg"].map((form) => ({ label: form.toUpperCase(), run: async () => {
-    try {
-      saveFile(`${stem}.${form}`, blobOf(await image(form)));
-    } catch (error) {
-      fail(messageOf(error));
-    }
-  } }));
-  return fill(menu(downloadIcon(), items, `${title}: save as an image`), { class: "sol-menu sol-image-menu" }, []);
-}
-
-const downloadIcon = () => svg("svg", { viewBox: "0 0 16 16", width: 14, height: 14, "aria-hidden": "true",
-  fill: "none", stroke: "currentcolor", "stroke-width": 1.6, "stroke-linecap": "round", "stroke-linejoin": "round" },
-svg("path", { d: "M8 2v8M4.8 7.2 8 10.4l3.2-3.2M2.5 13.2h11" }));
-
-// A small menu under a chip; its label is text or an icon. items: [{label, hint, run()}]. Escape, a choice and a click elsewhere
+// A small menu under a chip. items: [{label, hint, run()}]. Escape, a choice and a click elsewhere
 // close it; the keyboard needs no more than Tab and Enter.
 export function menu(label, items, spoken) {
   const list = h("div", { class: "sol-menu-list", id: uniqueId("menu"), hidden: true },
@@ -60,6 +42,19 @@ export function menu(label, items, spoken) {
     },
     onfocusout: (event) => event.currentTarget.contains(event.relatedTarget) || set(false) },
   opener, list);
+}
+
+// Saves what has a title as an image: image(form) gives the data URL.
+export function imageMenu(title, image, fail) {
+  const stem = title.toLowerCase().replace(/[^a-z0-9]+/g, "-");
+  const items = ["png", "svg"].map((form) => ({ label: form.toUpperCase(), run: async () => {
+    try {
+      saveFile(`${stem}.${form}`, blobOf(await image(form)));
+    } catch (error) {
+      fail(messageOf(error));
+    }
+  } }));
+  return menu("Save", items, `${title}: save as an image`);
 }
 
 const EXPORT_FORMS = { html: ["Web page", "to look at anywhere, offline"], json: ["JSON", "everything; can be imported"],

@@ -1,6 +1,6 @@
 // Numbers as people read them. A missing number is an en dash.
 
-import { SITE } from "./site.js";
+import { SITE } from "./dom.js";
 
 export const MISSING = "–";
 

@@ -1,67 +1,103 @@
 // Puts the Train page together: form, job on show with its charts and sample, list of jobs.
 
+import { LabForm } from "../lab/lab_form.js";
 import { openInTab, showTab, TAB_OF } from "../shared/address.js";
-import { makeApi, reasonOf } from "../shared/api.js";
+import { makeApi } from "../shared/api.js";
 import { phaseName, TrainCharts } from "../shared/charts/train_charts.js";
-import { h, optionsOf, selectOf, setText, show, smallButton } from "../shared/dom.js";
+import { chip, h, reachWhenScrolling, setText, show, smallButton } from "../shared/dom.js";
 import { emit, handOver } from "../shared/events.js";
-import { fixed, isNumber, largestGap, MISSING, nats, whenText } from "../shared/format.js";
+import { actionOf, AXES, fixed, isNumber, largestGap, mean, MISSING, nats } from "../shared/format.js";
 import { TASKS_JOB } from "../shared/jobs/job_list.js";
 import { JobPage } from "../shared/jobs/job_page.js";
 import { tile } from "../shared/page_parts.js";
-import { LabForm } from "../lab/lab_form.js";
-import { SamplePanel } from "./train_sample.js";
-import { allReports } from "../shared/follower.js";
-import { errorLine, showText } from "../shared/message.js";
+import { cardHead, cardLanes, TokenCard } from "../shared/tokens/card.js";
+import { Legend } from "../shared/tokens/legend.js";
+import { klAxis, TokenView } from "../shared/tokens/tokens.js";
 
-// Another training behind the charts of the one on show: a choice of the finished and running ones.
-const MOST = 50; // trainings to choose from
+// A held-out text as the policy spends on it: the tokens of Explore, coloured and laned alike,
+// with the older samples one step back, so that what was learnt can be seen.
 
-class Beside {
-  // charts: TrainCharts
-  constructor(api, charts) {
-    this.api = api;
-    this.charts = charts;
-    this.choice = selectOf([], { onchange: () => this.lay(), "aria-label": "Compare with another training" });
-    this.error = errorLine();
-    this.element = h("div", { class: "sol-beside", hidden: true }, h("span", {}, "Compare with"), this.choice,
-      h("span", { class: "sol-hint" }, "dotted, behind the lines of this training"), this.error);
+const sampleRow = (token, at) => ({ index: at, text: String(token.text ?? ""), action: actionOf(token.action),
+  kl_to_dense: token.kl ?? null });
+
+function sampleCard(row) {
+  return [cardHead(row, `step ${row.index + 1}`),
+    h("div", { class: "sol-card-spend" }, cardLanes(row)),
+    h("dl", { class: "sol-card-facts" }, h("dt", {}, "KL to the full model"),
+      h("dd", {}, isNumber(row.kl_to_dense) ? `${nats(row.kl_to_dense)} nats` : "not measured"))];
+}
+
+export class SamplePanel {
+  constructor(root) {
+    const axes = [...AXES, klAxis("KL")];
+    this.card = new TokenCard(root, sampleCard);
+    this.tokens = new TokenView(axes, {
+      enter: (index, token) => { this.card.show(this.tokens.rows[index], token); this.tokens.mark(index); },
+      leave: () => this.card.hideSoon(),
+    }, "Tokens of a held-out text");
+    this.card.onHide = () => this.tokens.mark(null);
+    this.legend = new Legend(axes, (axis) => this.tokens.setAxis(axis));
+    this.about = h("p", { class: "sol-hint" });
+    this.older = chip("‹ Older", () => this.go(-1), { "aria-label": "Older sample" });
+    this.newer = chip("Newer ›", () => this.go(1), { "aria-label": "Newer sample" });
+    this.empty = h("p", { class: "sol-empty-chart" },
+      "A held-out text, coloured by what the policy spends on each token, appears here.");
+    this.element = h("section", { class: "sol-panel sol-tokens sol-sample", "aria-label": "Sample" },
+      this.legend.element,
+      h("div", { class: "sol-token-place" }, this.tokens.element, this.empty),
+      h("footer", { class: "sol-token-foot" }, this.about, this.older, this.newer));
+    this.clear();
   }
 
-  // The training on show is this one, or none.
-  async begin(id) {
-    this.id = id;
-    show(this.element, false);
-    if (id === null) return;
-    try {
-      const { jobs } = await this.api("list_jobs", { kind: "train", group: "all", before: null, limit: MOST });
-      if (this.id !== id) return;
-      const others = jobs.filter((job) => job.id !== id && !job.is_damaged);
-      this.choice.replaceChildren(...optionsOf([["", "no other training"],
-        ...others.map((job) => [job.id, `${job.title}, ${whenText(job.created_at)}`])]));
-      show(this.element, others.length > 0);
-    } catch {
-      // The list of jobs below says that the server does not answer.
-    }
+  clear() {
+    this.samples = [];
+    this.at = -1;
+    this.render();
   }
 
-  async lay() {
-    const { id, choice } = this;
-    const other = choice.value;
-    showText(this.error, null);
-    if (!other) return this.charts.lay(null);
-    const name = choice.selectedOptions[0].textContent;
-    const rows = [];
-    try {
-      await allReports(this.api, other, (page) => {
-        rows.push(...page);
-        return this.id === id && choice.value === other;
-      });
-      if (this.id === id && choice.value === other) await this.charts.lay(name, rows);
-    } catch (error) {
-      showText(this.error, reasonOf(error));
-    }
+  // Stays at an older sample that is being looked at; otherwise shows the newest.
+  take(samples) {
+    const atEnd = this.at === this.samples.length - 1;
+    const step = this.samples[this.at]?.step;
+    this.samples = samples.filter((one) => Array.isArray(one.tokens));
+    const kept = this.samples.findIndex((one) => one.step === step);
+    this.at = atEnd || kept < 0 ? this.samples.length - 1 : kept;
+    this.render();
   }
+
+  go(by) {
+    this.at = Math.min(Math.max(this.at + by, 0), this.samples.length - 1);
+    this.render();
+  }
+
+  render() {
+    const sample = this.samples[this.at];
+    show(this.empty, !sample);
+    this.older.disabled = this.at <= 0;
+    this.newer.disabled = this.at >= this.samples.length - 1;
+    this.card.hide();
+    this.tokens.clear();
+    this.tokens.lead.replaceChildren();
+    setText(this.about, "");
+    if (!sample) return;
+    this.tokens.lead.replaceChildren(h("span", { class: "sol-lead-name" }, "Read in full before"),
+      reachWhenScrolling(h("p", { class: "sol-lead-text", dir: "auto" }, tail(String(sample.context ?? ""))),
+        "What was read before"));
+    this.tokens.append(sample.tokens.filter((one) => one.action?.length === 3).map(sampleRow));
+    this.element.querySelector(".sol-scroll").scrollTop = 0;
+    setText(this.about, this.sentence(sample));
+  }
+
+  sentence(sample) {
+    const spend = AXES.map((axis, at) => `${axis.noun} ${axis.show(mean(this.tokens.rows.map(axis.of)))} of `
+      + axis.show(sample.budget?.[at])).join(", ");
+    return `Report ${sample.step}: spent ${spend}. Sample ${this.at + 1} of ${this.samples.length}.`;
+  }
+}
+
+// The end of a long context: what the first decode step continues.
+function tail(text, length = 360) {
+  return text.length > length ? `… ${text.slice(-length)}` : text;
 }
 
 const TILES = {
@@ -85,7 +121,6 @@ class TrainPage extends JobPage {
     this.tileList = h("dl", { class: "sol-tiles is-job" }, Object.values(this.tiles).map((one) => one.element));
     this.panel = this.makePanel({ message: phaseName, body: [this.tileList, this.made] });
     this.charts = new TrainCharts();
-    this.beside = new Beside(api, this.charts);
     this.sample = new SamplePanel(root);
     this.list = this.makeList({ heading: "Jobs", kind: null,
       empty: "Nothing yet. Choose a preset and press Start training." });
@@ -94,13 +129,12 @@ class TrainPage extends JobPage {
         ["Watch it learn.", "Quality on text it never saw, beside static allocation at the same spend."],
         ["Use it.", "It appears in Explore as a schedule, and in Evaluate against every baseline."],
       ].map(([bold, text]) => h("li", {}, h("strong", {}, bold), ` ${text}`))));
-    this.lay(this.beside.element, this.charts.element, this.sample.element);
+    this.lay(this.charts.element, this.sample.element);
   }
 
   open(jobId) {
     super.open(jobId);
     this.charts.clear(jobId);
-    this.beside.begin(jobId);
   }
 
   openFromList(job) {
@@ -112,7 +146,6 @@ class TrainPage extends JobPage {
   rest() {
     super.rest();
     this.charts.clear(null);
-    this.beside.begin(null);
     this.sample.clear();
     [this.charts.element, this.sample.element, this.tileList, this.made]
       .forEach((part) => show(part, false));

@@ -13,7 +13,7 @@ import torch
 from app.host.paths import DataDir
 from app.setup import diagnosis
 from kernels.gpu.triton_support import OPERATIONS, replaced_operations, use_reference
-from sol_core.models.card import checks, self_test, toolchain
+from sol_core.models.card import checks, self_test
 from sol_core.models.card.checks import CHECKS, GRAPHS, STEPS
 from sol_core.models.card.self_test import checked_card, run_checks
 from sol_core.models.step import graph
@@ -94,10 +94,10 @@ def test_a_missing_part_of_the_system_is_said_before_any_kernel_is_tried(
             raise OSError(name)
 
     monkeypatch.delenv("CC", raising=False)
-    monkeypatch.setattr(toolchain.shutil, "which", change.get("which", lambda name: name))
+    monkeypatch.setattr(self_test.shutil, "which", change.get("which", lambda name: name))
     paths = change.get("get_paths", lambda: {"include": str(tmp_path)})
-    monkeypatch.setattr(toolchain.sysconfig, "get_paths", paths)
-    monkeypatch.setattr(toolchain.ctypes, "CDLL", library)
+    monkeypatch.setattr(self_test.sysconfig, "get_paths", paths)
+    monkeypatch.setattr(self_test.ctypes, "CDLL", library)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "T4")
     monkeypatch.setattr(self_test, "_run_child", lambda *_: pytest.fail("a kernel was tried"))
     made = checked_card(CPU, torch.float16, tmp_path, lambda *_: None)

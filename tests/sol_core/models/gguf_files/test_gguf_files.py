@@ -6,7 +6,7 @@ import torch
 from sol_core.actions import DENSE
 from sol_core.files import gguf_folder
 from sol_core.models.loading import layer_bits, model_fingerprint, repair_model
-from sol_core.models.step.quantised import packed_weights
+from sol_core.models.step.few_rows import packed_weights
 from tests.sol_core.models.gguf_files.gguf_cases import CASES, load, write
 from tests.sol_core.tiny_assets import visible
 
@@ -85,7 +85,7 @@ def test_what_was_interrupted_or_damaged_is_made_again(tmp_path, conversions, mo
     write(path)
     models = tmp_path / "models" / "gguf"
     with monkeypatch.context() as patch:
-        patch.setattr(gguf_folder, "make_manifest", _interrupt)
+        patch.setattr(gguf_folder, "write_manifest", _interrupt)
         with pytest.raises(KeyboardInterrupt):
             load(path, tmp_path)
     assert visible(models) == []

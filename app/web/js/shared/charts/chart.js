@@ -15,13 +15,12 @@ export class Chart {
       "aria-label": `${spec.title}: chart` });
     this.marker = h("div", { class: "sol-marker", "aria-hidden": "true", hidden: true });
     this.band = h("div", { class: "sol-band", "aria-hidden": "true", hidden: true });
-    this.title = h("div", { class: "sol-chart-title" }, h("h2", {}, spec.title));
     this.empty = h("p", { class: "sol-empty-chart" }, spec.empty);
     this.note = h("p", { class: "sol-chart-note", hidden: true });
     this.legend = h("div", { class: "sol-chart-legend", role: "group",
       "aria-label": `${spec.title}: lines` }, spec.keys.map((key) => this.legendKey(key)));
     this.element = h("section", { class: "sol-panel sol-chart" },
-      h("header", {}, this.title, this.legend),
+      h("header", {}, h("h2", {}, spec.title), this.legend),
       h("div", { class: "sol-plot-place" }, this.plot, this.band, this.marker,
         this.empty), this.note);
     new ResizeObserver(() => this.resize()).observe(this.plot);

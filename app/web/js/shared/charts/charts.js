@@ -1,12 +1,10 @@
 // The live charts: what each axis spent against its budget, and what that did to quality.
 // The arrays live here; a redraw is one Plotly.react, as often as the machine can afford.
 
-import { selectOf, setText, show, wait, whenThemeChanges } from "../dom.js";
+import { messageOf, selectOf, setText, show, wait, whenThemeChanges } from "../dom.js";
 import { glossed } from "../glossary.js";
 import { memory } from "../memory.js";
-import { messageOf } from "../message.js";
-import { QUALITY_VIEWS } from "./quality.js";
-import { emptySeries, extendSeries, spendChart } from "./series.js";
+import { emptySeries, extendSeries, QUALITY_VIEWS, spendChart } from "./series.js";
 
 const VIEW = "qualityView";
 const REDRAW_MS = 200;
@@ -16,7 +14,7 @@ const REST = 16; // how many times longer than a redraw the pause after it is
 // Both charts over one set of arrays, redrawn together and not more often than is affordable.
 export class Charts {
   // Kind: the class that draws one; missing: what is said where KL was not measured; scored: whose text
-  // surprisal and perplexity score.
+  // surprisal scores.
   constructor(Kind, on, { missing = "Turn on “Measure quality against the full model” to measure [[kl|KL]].",
     scored = "All rows score the text that this run wrote, which favours its own row." }) {
     this.missing = missing;

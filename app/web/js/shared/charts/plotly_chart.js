@@ -1,18 +1,89 @@
 // A chart drawn by plotly: a redraw is one Plotly.react. Without data or out of sight nothing is drawn, and
 // plotly, half of the page's scripts, is not even loaded; a chart is up to date when it comes into sight.
 
-import { show, watchSight } from "../dom.js";
-import { imageMenu } from "../download.js";
-import { Chart } from "./chart.js";
-import { CHART_CONFIG, chartLayout, loadPlotly, themeColour } from "./plotly.js";
+import { h, pageElement, show, SITE, watchSight } from "../dom.js";
 import { glossed } from "../glossary.js";
+import { Chart } from "./chart.js";
+
+// Plotly from the server's own copy. Gradio brings one too and overwrites window.Plotly, so this
+// keeps its own reference and puts the global back as it was.
+
+let plotlyPromise = null;
+
+export function loadPlotly() {
+  plotlyPromise ??= new Promise((resolve, reject) => {
+    const before = window.Plotly;
+    const script = h("script", { src: SITE.plotly });
+    script.onload = () => {
+      const own = window.Plotly;
+      if (before) window.Plotly = before;
+      resolve(own);
+    };
+    script.onerror = () => {
+      plotlyPromise = null;
+      script.remove();
+      reject(new Error("The charts' library did not load. Reload the page."));
+    };
+    document.head.append(script);
+  });
+  return plotlyPromise;
+}
+
+// Plotly reads a little HTML in its texts; a name is never meant as any.
+export const plainText = (text) => text.replace(/[<>&%{}]/g, (sign) => `&#${sign.codePointAt(0)};`);
+
+export function themeColour(name) {
+  return getComputedStyle(document.body).getPropertyValue(`--sol-${name}`).trim();
+}
+
+const TOOLS_HEIGHT = 24; // px above the plotted area: plotly's tools lie there, not over the data
+
+// A small layout of our own instead of plotly's 6.5 kB template; colours follow the theme.
+export function chartLayout(extra) {
+  const line = themeColour("line");
+  const axis = {
+    gridcolor: line, linecolor: line, zeroline: false, automargin: false, fixedrange: false,
+    tickfont: { color: themeColour("muted"), size: 11 }, ticks: "", tickcolor: line,
+  };
+  const { xaxis, yaxis, yaxis2, margin = {}, ...rest } = extra;
+  return {
+    autosize: true,
+    paper_bgcolor: "rgba(0,0,0,0)",
+    plot_bgcolor: "rgba(0,0,0,0)",
+    font: { family: getComputedStyle(pageElement(".sol-page")).fontFamily, color: themeColour("text"),
+      size: 12 },
+    margin: { l: 46, r: yaxis2 ? 46 : 14, b: 36, ...margin, t: TOOLS_HEIGHT },
+    showlegend: false,
+    hovermode: "x unified",
+    dragmode: "select",
+    selectdirection: "h",
+    hoverlabel: { bgcolor: themeColour("panel"), bordercolor: themeColour("edge"),
+      font: { color: themeColour("text"), size: 12 } },
+    selections: [],
+    newselection: { line: { color: themeColour("accent"), width: 1, dash: "dot" } },
+    modebar: { bgcolor: "rgba(0,0,0,0)", color: themeColour("muted"),
+      activecolor: themeColour("accent") },
+    xaxis: { ...axis, ...xaxis },
+    yaxis: { ...axis, ...yaxis },
+    ...(yaxis2 && { yaxis2: { ...axis, showgrid: false, overlaying: "y", side: "right",
+      ...yaxis2 } }),
+    ...rest,
+  };
+}
+
+export const CHART_CONFIG = {
+  displaylogo: false,
+  responsive: false,
+  doubleClick: "reset",
+  displayModeBar: "hover",
+  modeBarButtons: [["select2d", "zoom2d", "resetScale2d", "toImage"]],
+};
 
 const EARLY = "240px"; // what is this near to the window is drawn as if it were in it
 
 export class PlotlyChart extends Chart {
   constructor(spec, on) {
     super(spec, on);
-    this.title.append(imageMenu(spec.title, (form) => this.image(form), (message) => this.fail(message)));
     watchSight(this.plot, (isSeen) => {
       this.isInSight = isSeen;
       if (isSeen && this.isStale) this.redraw();
@@ -21,23 +92,6 @@ export class PlotlyChart extends Chart {
 
   async ready() {
     if (this.isInSight && this.data?.x.length) await loadPlotly();
-  }
-
-  // The chart as a data URL, with its title and a legend that the page has around it.
-  async image(form) {
-    if (!this.data?.x.length) throw new Error("There is nothing to save yet.");
-    const plotly = await loadPlotly();
-    const names = Object.fromEntries(this.spec.keys.map((key) => [key.id, key.name]));
-    const named = new Set();
-    const data = this.plot.data.map((trace) => {
-      const isFirst = names[trace.meta] && !named.has(trace.meta);
-      named.add(trace.meta);
-      return { ...trace, name: names[trace.meta] ?? "", showlegend: Boolean(isFirst) };
-    });
-    const layout = { ...this.plot.layout, paper_bgcolor: themeColour("panel"), showlegend: true,
-      legend: { orientation: "h", y: -0.18 }, margin: { ...this.plot.layout.margin, t: 44, b: 72 },
-      title: { text: this.spec.title, font: { size: 15 }, x: 0.02 } };
-    return plotly.toImage({ data, layout }, { format: form, width: 900, height: 420, scale: 2 });
   }
 
   async draw(data) {
@@ -108,7 +162,7 @@ export class PlotlyChart extends Chart {
 
 // A figure: a chart with a one-line reading aid. Unlike the live charts of Explore it selects nothing;
 // dragging zooms.
-const FIGURE_CONFIG = { ...CHART_CONFIG, modeBarButtons: [["zoom2d", "resetScale2d"]] };
+const FIGURE_CONFIG = { ...CHART_CONFIG, modeBarButtons: [["zoom2d", "resetScale2d", "toImage"]] };
 export const smallTitle = (text, standoff = 6) => ({ text, font: { size: 11 }, standoff });
 
 export class Figure extends PlotlyChart {

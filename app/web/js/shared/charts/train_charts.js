@@ -1,23 +1,17 @@
 // Reports of a training as arrays over the minutes of work, and their charts. Any number may be
 // missing from a report: each line has its own x.
 
-import { h, wait, whenThemeChanges } from "../dom.js";
+import { h, messageOf, wait, whenThemeChanges } from "../dom.js";
 import { AXES, isNumber } from "../format.js";
-import { messageOf } from "../message.js";
-import { Figure, smallTitle } from "./plotly_chart.js";
-import { plainText, themeColour } from "./plotly.js";
+import { Figure, smallTitle, themeColour } from "./plotly_chart.js";
 
 class TrainSeries {
-  /** Another run's. @type {TrainSeries | null} */
-  beside = null;
-
-  constructor(id, rows = []) {
+  constructor(id) {
     this.id = id;
     this.x = [];
     this.lines = {};
     this.last = {};
     this.phases = [];
-    rows.forEach((row) => this.add(row));
   }
 
   add(row) {
@@ -90,19 +84,15 @@ function metricChart({ title, aid, y, y2, shapes = () => [], lines }) {
       ...(y2 && { yaxis2: { ...scaleOf(y2, data, lines.filter((line) => line.isSecond)), nticks: 5 } }),
       shapes: [...phaseMarks(data), ...shapes()],
     }),
-    traces: (data) => [...(data.beside ? lines.map((line) => besideLine(data.beside, line)) : []),
-      ...lines.map((line) => metricLine(data, line))],
+    traces: (data) => lines.map((line) => metricLine(data, line)),
   });
 }
 
-function endOfAxis({ x, beside }) {
-  return roundAbove(Math.max(0.5, 1.01 * (x.at(-1) ?? 0), 1.01 * (beside?.x.at(-1) ?? 0)));
-}
+const endOfAxis = ({ x }) => roundAbove(Math.max(0.5, 1.01 * (x.at(-1) ?? 0)));
 
 // Both sides are shown where a value lies on the one that has none as a rule: a compressed step may surprise less.
 function scaleOf({ title, sign, least = 0, ...more }, data, lines) {
-  const values = [data, data.beside].flatMap((series) =>
-    (series ? lines.flatMap((line) => series.line(line.id, line.scale).y) : []));
+  const values = lines.flatMap((line) => data.line(line.id, line.scale).y);
   const end = roundAbove(values.reduce((top, value) => Math.max(top, 1.04 * Math.abs(value)), least));
   const isBoth = sign === 0 || values.some((value) => sign * value < 0);
   const range = sign === null ? {} : { range: [isBoth || sign < 0 ? -end : 0, isBoth || sign > 0 ? end : 0] };
@@ -130,12 +120,6 @@ function metricLine(data, { id, words, colour, dash, scale, width = 2.2, isSecon
     line: { color: themeColour(colour), width, dash },
     marker: { size: isLate ? [...line.x.map(() => size), 0] : size, color: themeColour(colour) },
     hovertemplate: `${words}<extra></extra>` };
-}
-
-// The same line of another run, behind this one's.
-function besideLine(beside, line) {
-  const made = metricLine(beside, { ...line, words: `${plainText(beside.id)}: ${line.words}` });
-  return { ...made, opacity: 0.55, line: { ...made.line, width: 1.4, dash: "dot" }, marker: { ...made.marker, size: 0.1 } };
 }
 
 // Of a measure, beside static allocation.
@@ -193,7 +177,6 @@ const TRAIN_REDRAW_MS = 400;
 export class TrainCharts {
   constructor() {
     this.data = new TrainSeries(null);
-    this.beside = null;
     this.charts = trainCharts();
     this.element = h("div", { class: "sol-figures is-train" }, this.charts.map((one) => one.element));
     whenThemeChanges(() => this.charts.forEach((chart) => chart.redraw()));
@@ -202,7 +185,6 @@ export class TrainCharts {
 
   clear(id) {
     this.data = new TrainSeries(id);
-    this.beside = null;
     clearTimeout(this.timer);
     this.timer = null;
     this.charts.forEach((chart) => chart.reset(this.dataFor(chart)));
@@ -210,14 +192,7 @@ export class TrainCharts {
 
   // The same arrays; empty for a chart none of whose metrics has come yet.
   dataFor(chart) {
-    this.data.beside = this.beside;
     return this.data.has(chart.spec.uses) ? this.data : new TrainSeries(this.data.id);
-  }
-
-  // Another run behind this one's lines: its name and reports; null takes it away.
-  lay(name, rows) {
-    this.beside = name === null ? null : new TrainSeries(name, rows);
-    return this.draw();
   }
 
   append(rows) {

@@ -1,12 +1,9 @@
 // The corpus picker: built-in text, an uploaded file, a Hub data set, and a path where the server
 // is one's own machine.
 
-import { reasonOf } from "../api.js";
-import { chip, h, optionsOf, selectOf, show } from "../dom.js";
-import { errorLine, showText } from "../message.js";
-import { SITE } from "../site.js";
-import { pillsField } from "./form_parts.js";
-import { filePicker, sendFile } from "./upload.js";
+import { reasonOf, sendFile } from "../api.js";
+import { chip, errorLine, h, optionsOf, selectOf, show, showText, SITE } from "../dom.js";
+import { filePicker, pillsField } from "./form_parts.js";
 
 const { suffixes = [], maxUploadBytes = 0 } = SITE;
 const CORPUS_KINDS = {
@@ -31,8 +28,7 @@ export class CorpusPicker {
     this.add = filePicker("Upload a file", suffixes.join(","), (file) => this.upload(file),
       "File to upload");
     this.drop = chip("Delete", () => this.remove(), { "aria-label": "Delete this file" });
-    this.bar = h("progress", { class: "sol-progress", max: 1, value: 0, hidden: true,
-      "aria-label": "Upload" });
+    this.bar = h("progress", { class: "sol-progress", hidden: true, "aria-label": "Upload" });
     this.message = errorLine();
     this.names = {
       hub: h("input", { type: "text", class: "sol-input", spellcheck: "false",
@@ -92,8 +88,7 @@ export class CorpusPicker {
     this.fail(null);
     show(this.bar, true);
     try {
-      const calls = { begin: "begin_upload", piece: "upload_piece" };
-      const { name } = await sendFile(this.api, calls, file, (share) => { this.bar.value = share; });
+      const { name } = await sendFile("corpus", file);
       this.wanted = name;
       await this.refresh();
       this.element.dispatchEvent(new Event("change", { bubbles: true }));

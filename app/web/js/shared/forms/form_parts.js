@@ -1,8 +1,8 @@
 // The form's building blocks: native inputs with labels, for keyboards and screen readers.
 
-import { chip, h, selectOf, uniqueId } from "../dom.js";
+import { chip, errorLine, h, selectOf, showText, uniqueId } from "../dom.js";
+import { quantity } from "../format.js";
 import { glossed } from "../glossary.js";
-import { errorLine, showText } from "../message.js";
 
 const CLICK_MS = 300;
 
@@ -174,4 +174,54 @@ export function pillsField({ legend, choices, meanings, value, changed }) {
   if (changed) element.addEventListener("change", changed);
   if (value !== undefined) set(value);
   return { element, get, set };
+}
+
+// Buttons that ask for a file.
+
+const TEXT_FILES = ".txt,.md,.csv,.json,.py,.js,.html,.xml,.tex,.log,text/*";
+
+// A button that asks for a file and rests until `take`, which reports its own failures, is done.
+export function filePicker(label, accept, take, spoken = label) {
+  const input = h("input", { type: "file", hidden: true, accept, "aria-label": spoken, onchange: async () => {
+    const [file] = input.files;
+    if (!file) return;
+    button.disabled = true;
+    await take(file);
+    button.disabled = false;
+    input.value = "";
+  } });
+  const button = chip(label, () => input.click());
+  return h("span", { class: "sol-file-picker" }, button, input);
+}
+
+// A picker of a text file for a form; one may also be dropped on `box`. use(text) takes what is in it, and the form
+// says why nothing was taken.
+export function textFilePicker(form, box, maxCharacters, use) {
+  const take = async (file) => {
+    form.fail(null);
+    try {
+      use(await textOf(file, maxCharacters));
+    } catch (error) {
+      form.fail(error instanceof Error ? error.message : String(error));
+    }
+  };
+  box.addEventListener("dragover", (event) => event.preventDefault());
+  box.addEventListener("drop", (event) => {
+    if (!event.dataTransfer.files.length) return;
+    event.preventDefault();
+    take(event.dataTransfer.files[0]);
+  });
+  return filePicker("Choose a file…", TEXT_FILES, take);
+}
+
+// Throws an error with a message for the form. A character of UTF-8 takes at most 4 bytes.
+async function textOf(file, maxCharacters) {
+  if (file.size > 4 * maxCharacters) throw new Error(`${file.name} is larger than ${quantity(4 * maxCharacters, "B")}.`);
+  try {
+    const text = new TextDecoder("utf-8", { fatal: true }).decode(await file.arrayBuffer());
+    if (!text.includes("\0")) return text;
+  } catch {
+    // The same to the reader as a file with a zero byte.
+  }
+  throw new Error(`${file.name} is not UTF-8 text.`);
 }

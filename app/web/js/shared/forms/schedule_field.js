@@ -1,10 +1,9 @@
 // Fields for a step's compute. The schedule: the fixed ones as pills, and one for
 // trained policies, which are chosen by name; its value is a kind, or "policy:NAME". Budget and mechanisms.
 
-import { h, optionsOf, selectOf, show } from "../dom.js";
+import { h, optionsOf, selectOf, show, SITE } from "../dom.js";
 import { AXES, MECHANISMS } from "../format.js";
-import { SITE } from "../site.js";
-import { pillsField, sliderField } from "./form_parts.js";
+import { choiceField, numberField, pillsField, sliderField } from "./form_parts.js";
 
 export const POLICY_PREFIX = "policy:";
 const SCHEDULE_MEANINGS = {
@@ -84,4 +83,16 @@ export function mechanismsField() {
     } });
   field.element.classList.add("is-wide");
   return field;
+}
+
+// How schedules and steps go, beside their budget. seedHint: what the seed decides.
+export function stepFields(seedHint) {
+  return {
+    seed: numberField({ label: "Seed", hint: seedHint }),
+    episode_steps: numberField({ label: "Episode length", min: 1,
+      hint: "Steps of an [[episode]], after which schedules start again." }),
+    quant_site: choiceField({ label: "Quantisation site", choices: { mlp_output: "MLP output", mlp_input: "MLP input" },
+      hint: "[[quantisation site|Where]] activations are rounded; papers report the output." }),
+    grid: mechanismsField(),
+  };
 }

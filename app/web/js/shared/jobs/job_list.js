@@ -1,21 +1,17 @@
-// The list of jobs, newest first, with filters. Rows are kept and changed in place, so that the
+// The list of jobs, newest first. Rows are kept and changed in place, so that the
 // keyboard's place is not lost while progress moves.
 
 import { reasonOf } from "../api.js";
-import { button, chip, h, setText, show, watchSight } from "../dom.js";
+import { button, chip, errorLine, h, setText, show, showText, smallButton, watchSight } from "../dom.js";
 import { emit, listen } from "../events.js";
-import { isNumber, MISSING, percent, whenText } from "../format.js";
-import { askToDelete } from "../forms/dialog.js";
-import { pillsField } from "../forms/form_parts.js";
-import { errorLine, showText } from "../message.js";
-import { setPill } from "../runs/status_line.js";
-import { SITE } from "../site.js";
+import { isNumber, MISSING, modelName, percent, whenText } from "../format.js";
+import { askToDelete } from "../forms/form.js";
+import { setPill, StateHead } from "../runs/status_line.js";
 
 // The word that jobs of accuracy on tasks have in the database and in answers of the server.
 export const TASKS_JOB = "benchmark";
 const JOBS_PER_PAGE = 12;
 const LIST_POLL_MS = 3000;
-const JOB_GROUPS = { all: "All", active: "Active", finished: "Finished", stopped: "Stopped" };
 export const JOB_DOTS = {
   queued: "wait", running: "busy", paused: "wait", succeeded: "good", failed: "bad",
   cancelled: "idle", abandoned: "bad",
@@ -68,7 +64,7 @@ class JobRow {
 }
 
 export class JobList {
-  // options: {heading, kind (null: all, with a filter), empty, last: a row that is always there}; on: {open(job), clone(job)}
+  // options: {heading, kind (null: all), empty, last: a row that is always there}; on: {open(job), clone(job)}
   constructor(api, options, on) {
     this.api = api;
     this.options = options;
@@ -76,17 +72,13 @@ export class JobList {
     this.rows = new Map();
     this.pages = 1;
     this.turn = 0;
-    this.kind = pillsField({ legend: "Kind", choices: { all: "All kinds", ...SITE.jobKinds }, value: "all" });
-    this.group = pillsField({ legend: "Status", choices: JOB_GROUPS, value: "all" });
     this.list = h("ol", { class: "sol-history-list" });
-    this.empty = h("p", { class: "sol-history-empty", hidden: true });
+    this.empty = h("p", { class: "sol-history-empty", hidden: true }, options.empty);
     this.error = errorLine();
     this.more = button("Show more", () => { this.pages += 1; this.load(); },
       { class: "sol-button is-small sol-history-more", hidden: true });
-    const filters = h("div", { class: "sol-job-filters", onchange: () => { this.pages = 1; this.load(); } },
-      options.kind ? null : this.kind.element, this.group.element);
     this.element = h("section", { class: "sol-panel sol-jobs", "aria-label": options.heading },
-      h("header", {}, h("h2", {}, options.heading), filters), this.error, this.list, this.empty,
+      h("header", {}, h("h2", {}, options.heading)), this.error, this.list, this.empty,
       this.more, options.last);
     listen("jobs-changed", () => this.load());
     watchSight(this.element, (isSeen) => {
@@ -98,14 +90,12 @@ export class JobList {
 
   async load() {
     const turn = ++this.turn;
-    const kind = this.options.kind ?? (this.kind.get() === "all" ? null : this.kind.get());
-    const request = { kind, group: this.group.get(), before: null,
-      limit: Math.min(100, this.pages * JOBS_PER_PAGE) };
+    const request = { kind: this.options.kind, limit: Math.min(100, this.pages * JOBS_PER_PAGE) };
     try {
       const answer = await this.api("list_jobs", request);
       if (turn !== this.turn) return;
       this.show(answer.jobs);
-      show(this.more, answer.next !== null && request.limit < 100);
+      show(this.more, answer.more && request.limit < 100);
       show(this.error, false);
     } catch (error) {
       if (turn !== this.turn) return;
@@ -125,9 +115,7 @@ export class JobList {
     });
     for (const [id, row] of this.rows) if (!kept.has(id)) row.element.remove();
     this.rows = kept;
-    const isFiltered = this.group.get() !== "all" || (!this.options.kind && this.kind.get() !== "all");
-    setText(this.empty, isFiltered ? "No job of this kind and status." : this.options.empty);
-    show(this.empty, jobs.length === 0 && (isFiltered || !this.options.last));
+    show(this.empty, jobs.length === 0 && !this.options.last);
   }
 
   ask(job) {
@@ -137,5 +125,90 @@ export class JobList {
       emit("job-deleted", job.id);
       this.load();
     });
+  }
+}
+
+// The head of a job's page: what it is, how far it is, what may be done about it, what went wrong.
+
+export class JobPanel extends StateHead {
+  // options: {idle: [state, detail], message(text), body, tools: nodes}; on: {act(name), clone()}
+  constructor(options, on) {
+    super();
+    this.options = options;
+    this.title = h("strong", { class: "sol-job-title", dir: "auto" });
+    const act = (name, label) => smallButton(label, () => on.act(name), { hidden: true });
+    this.buttons = { pause: act("pause_job", "Pause"), resume: act("resume_job", "Resume"),
+      cancel: act("cancel_job", "Cancel") };
+    this.clone = smallButton("Clone settings", on.clone, { hidden: true });
+    this.error = h("pre", { class: "sol-message is-bad sol-job-error", role: "alert", hidden: true });
+    this.advice = h("p", { class: "sol-hint", hidden: true });
+    this.trouble = h("p", { class: "sol-message is-warn", role: "status", hidden: true });
+    this.facts = h("p", { class: "sol-job-facts sol-hint", hidden: true });
+    this.tools = h("div", { class: "sol-job-tools" }, Object.values(this.buttons), this.clone,
+      options.tools);
+    this.element = h("section", { class: "sol-panel sol-status sol-job", "aria-label": "Job" },
+      this.bar, h("div", { class: "sol-status-line" }, this.pill, this.title, this.detail,
+        this.tools, this.announce),
+      this.error, this.advice, this.trouble, options.body, this.facts);
+    this.clear();
+  }
+
+  clear() {
+    this.job = null;
+    setPill(this.pill, this.options.idle[0], "idle");
+    setText(this.title, "");
+    setText(this.detail, this.options.idle[1]);
+    this.setBar(null);
+    [...Object.values(this.buttons), this.clone, this.error, this.advice, this.trouble, this.facts]
+      .forEach((one) => show(one, false));
+  }
+
+  // A measurement that came with the program: about as the server has it.
+  showShipped({ title, made, machine, command }) {
+    setPill(this.pill, "Shipped", "good");
+    setText(this.title, title);
+    setText(this.detail, `measured by the authors, ${whenText(made)}`);
+    this.facts.replaceChildren(h("span", {}, `On ${machine}, not on this one`), h("span", { class: "sol-log" }, h("code", {}, command)));
+    show(this.facts, true);
+  }
+
+  update(job) {
+    if (job.status_label !== this.job?.status_label) {
+      setText(this.announce, `${job.title}: ${job.status_label}.`);
+    }
+    this.job = job;
+    setPill(this.pill, job.status_label, JOB_DOTS[job.status] || "idle");
+    setText(this.title, job.title || "Untitled");
+    setText(this.detail, this.detailOf(job));
+    this.setBar(job.live || job.status === "paused" ? job.progress ?? 0 : null);
+    for (const [name, element] of Object.entries(this.buttons)) show(element, job[`can_${name}`]);
+    show(this.clone, true);
+    showText(this.error, job.error);
+    showText(this.advice, job.advice);
+    show(this.trouble, false);
+    this.showFacts(job);
+  }
+
+  detailOf(job) {
+    const parts = [];
+    if (job.status === "queued") parts.push("waiting for a worker");
+    if (job.status === "running" && job.message) parts.push(this.options.message?.(job.message) ?? job.message);
+    if (job.status === "running" || job.status === "paused") parts.push(percent(job.progress));
+    if (job.status === "running" && isNumber(job.eta_s)) parts.push(`about ${roughly(job.eta_s)} left`);
+    return parts.join(" · ");
+  }
+
+  showFacts(job) {
+    const parts = [["Begun", job.started_at && whenText(job.started_at)],
+      ["Ended", job.finished_at && whenText(job.finished_at)],
+      ["Model", job.model && modelName(job.model)]].filter(([, value]) => value);
+    this.facts.replaceChildren(...parts.map(([name, value]) => h("span", {}, `${name} ${value}`)),
+      ...(job.log_file ? [h("span", { class: "sol-log" }, "Log ", h("code", {}, job.log_file))] : []));
+    show(this.facts, this.facts.childElementCount > 0);
+  }
+
+  // Something that the user should know besides the job's own state.
+  say(text) {
+    showText(this.trouble, text);
   }
 }

@@ -3,15 +3,16 @@
 
 import { askedFor, linkTo, nameInFront, setAddress, tabOf } from "../address.js";
 import { reasonOf } from "../api.js";
-import { bringIntoView, h, opensHere, scrollTo, setText, show, smallButton, whenSeen, whenThemeChanges } from "../dom.js";
+import {
+  bringIntoView, h, opensHere, scrollTo, setText, show, smallButton, whenSeen, whenThemeChanges,
+} from "../dom.js";
 import { saveFile } from "../download.js";
 import { emit, listen, takeOver } from "../events.js";
 import { Follower } from "../follower.js";
 import { whenText } from "../format.js";
-import { ask } from "../forms/dialog.js";
-import { JobList } from "./job_list.js";
+import { ask } from "../forms/form.js";
+import { JobList, JobPanel } from "./job_list.js";
 import { VerdictLine } from "../verdict.js";
-import { JobPanel } from "./job_panel.js";
 
 const SHIPPED = "shipped"; // in place of a job's id, as the server has it
 const LIVE_POLL_MS = 1000;

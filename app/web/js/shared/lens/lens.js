@@ -2,16 +2,14 @@
 // cache, and what the lowest levels would have done to the tokens that followed.
 
 import { reasonOf } from "../api.js";
-import { chip, h, optionsOf, selectOf, setText, show, smallButton, uniqueId } from "../dom.js";
-import { count, isNumber, nats } from "../format.js";
+import { chip, errorLine, h, setText, show, showText, smallButton } from "../dom.js";
+import { isNumber, nats } from "../format.js";
 import { glossed } from "../glossary.js";
 import { pillChoice } from "../forms/form_parts.js";
-import { errorLine, showText } from "../message.js";
-import { gridLevels, LEAST_TOP, nearest } from "../tokens/card_policy.js";
+import { gridLevels, LEAST_TOP } from "../tokens/card.js";
 import { tokenNodes } from "../tokens/token_text.js";
-import { choiceNote, choiceTable } from "./lens_choices.js";
 import { lensScale, LevelPlot } from "./lens_plot.js";
-import { planeTable, trailTable } from "./lens_tables.js";
+import { choiceNote, choiceTable, trailTable } from "./lens_tables.js";
 
 const MEASURES = [["kl", "KL"], ["nll", "Surprisal"]];
 
@@ -38,7 +36,6 @@ export class LensPanel {
       this.changed();
     });
     this.measure.set(MEASURES[0][0]);
-    this.joint = this.jointPart();
     this.tools = h("div", { class: "sol-tools" }, chip("Close", () => this.close()));
     this.choicePart = h("section", { class: "sol-lens-curves", "aria-label": "The token each level chooses" },
       h("h3", {}, "The token each level chooses"), this.choiceNote, this.choices);
@@ -46,21 +43,10 @@ export class LensPanel {
       h("section", { class: "sol-lens-curves", "aria-label": "Every level" },
         h("h3", {}, "Every level"), this.curves),
       h("section", { class: "sol-lens-part", "aria-label": "The next tokens" },
-        h("div", { class: "sol-lens-part-head" }, h("h3", {}, "The next tokens"), this.measure.element), this.trails, this.trailNote), this.joint);
+        h("div", { class: "sol-lens-part-head" }, h("h3", {}, "The next tokens"), this.measure.element), this.trails, this.trailNote));
     this.element = h("section", { class: "sol-panel sol-lens", "aria-label": "What if?", hidden: true },
       h("header", {}, h("h2", {}, "What if?"), this.token, this.state, this.again, this.tools),
       this.message, this.body);
-  }
-
-  jointPart() {
-    this.bits = selectOf([], { id: uniqueId("field"), onchange: () => { this.askPlane(); this.changed(); } });
-    this.planeState = h("span", { class: "sol-muted", role: "status" });
-    this.plane = h("div", { class: "sol-heat-scroll", tabindex: "0", role: "group",
-      "aria-label": "Joint grid" });
-    return h("details", { class: "sol-lens-joint", ontoggle: () => { this.askPlane(); this.changed(); } },
-      h("summary", {}, "Joint grid", h("small", {}, "attention × channels, computed when opened")),
-      h("div", { class: "sol-lens-part-head" },
-        h("label", { for: this.bits.id }, "At"), this.bits, this.planeState), this.plane);
   }
 
   close() {
@@ -73,7 +59,6 @@ export class LensPanel {
     this.turn = {};
     this.wanted = null;
     this.view = null;
-    this.planeRows = null;
     this.element.removeAttribute("aria-busy");
     show(this.element, false);
   }
@@ -93,26 +78,19 @@ export class LensPanel {
     } else this.ask();
   }
 
-  // Its state in the address: the measure in cells, and an open joint grid's bits; null: as it opens.
+  // The measure in the cells, for the address; null: as it opens.
   get shown() {
-    const parts = [this.measure.get(), this.joint.open && this.bits.value].filter(Boolean);
-    return String(parts) === MEASURES[0][0] ? null : parts.join(".");
+    const measure = this.measure.get();
+    return measure === MEASURES[0][0] ? null : measure;
   }
 
   set shown(text) {
-    const [measure, bits] = (text ?? "").split(".");
+    const measure = text?.split(".")[0]; // links of before named more
     this.measure.set(MEASURES.some(([key]) => key === measure) ? measure : MEASURES[0][0]);
-    this.joint.open = Boolean(bits);
-    this.wantedBits = Number(bits);
   }
 
   changed() {
     if (this.view) this.on.show?.();
-  }
-
-  // Bit widths that there is a joint grid of.
-  bitChoices() {
-    return this.axes.find(({ axis }) => axis.field === "bit_width")?.levels ?? [];
   }
 
   say(text) {
@@ -166,15 +144,9 @@ export class LensPanel {
     this.curves.replaceChildren(...this.axes.map(({ axis, levels }, at) => new LevelPlot(axis, levels,
       view.axes[at], row.policy?.[at] ?? null, shared).element));
     this.say(replayedText(row, view));
-    const choices = this.bitChoices();
-    show(this.joint, choices.length > 0);
-    this.bits.replaceChildren(...optionsOf(choices.map((bits) => [bits, count(bits, "bit")])));
-    this.bits.value = choices[nearest(choices, this.wantedBits || view.taken.action.bit_width)];
-    this.wantedBits = null;
     this.drawTables();
     show(this.body, true);
     this.body.classList.remove("is-old");
-    this.askPlane();
     this.changed();
   }
 
@@ -187,29 +159,6 @@ export class LensPanel {
     this.trailNote.replaceChildren(...glossed(followed ? "How each of these steps, against a full one, changes the tokens "
       + "after it through the keys and values it leaves in the cache ([[kv pollution|KV pollution]]). In [[nats]]; a dot is less than 0.005."
       : "Nothing of this step reaches a later token: the run ends here."));
-    if (this.planeRows) {
-      this.plane.replaceChildren(planeTable(this.planeRows, this.measure.get(), view.taken));
-      const measure = this.measure.get() === "kl" ? "KL to the full model, nats" : "Surprisal, nats";
-      setText(this.planeState, this.plane.querySelector(".is-other") ? `${measure}; dotted: another token` : measure);
-    }
-  }
-
-  async askPlane() {
-    const { turn, view, wanted } = this;
-    if (!this.joint.open || this.joint.hidden || !view || !wanted) return;
-    const bits = Number(this.bits.value);
-    setText(this.planeState, "Decoding…");
-    this.plane.classList.add("is-old");
-    try {
-      const { rows } = await this.api("look_at_plane", { run_id: wanted.run.id, index: view.index, bits, ...wanted.which });
-      if (turn !== this.turn || bits !== Number(this.bits.value)) return;
-      this.planeRows = rows;
-      this.plane.classList.remove("is-old");
-      this.drawTables();
-    } catch (error) {
-      if (turn !== this.turn) return;
-      setText(this.planeState, reasonOf(error, "The server did not answer."));
-    }
   }
 }
 

@@ -4,9 +4,9 @@
 
 import { h, svg } from "../dom.js";
 import { isNumber, nats, probability } from "../format.js";
-import { levelText, nearest } from "../tokens/card_policy.js";
+import { levelText, nearest } from "../tokens/card.js";
 import { spokenText, tokenNodes } from "../tokens/token_text.js";
-import { choiceRanges } from "./lens_choices.js";
+import { choiceRanges } from "./lens_tables.js";
 
 const LANES = [
   { key: "kl", name: "KL to the full model", of: (row) => row.kl },

@@ -1,11 +1,83 @@
-// The lens's two heat maps, as tables: what a level did to the tokens that followed, and the joint
-// grid of attention and channels. A cell says its number; the colour only helps the eye.
+// Tables of what if. The choices of every level: per axis a table of the tokens that its levels would put here. Neighbouring
+// levels with one choice are one row, so that a row's start is where the choice changes.
 
-import { h, setText } from "../dom.js";
-import { AXES, fixed, isNumber, MISSING, nats, percentTight, signed } from "../format.js";
-import { levelText } from "../tokens/card_policy.js";
+import { h, headRow, smallButton, uniqueId } from "../dom.js";
+import { AXES, fixed, isNumber, MISSING, nats, probability, signed } from "../format.js";
+import { levelText, nearest } from "../tokens/card.js";
 import { spokenText, tokenNodes } from "../tokens/token_text.js";
 
+// Neighbouring rows of one choice: their first and last place, and whether it is another than as taken.
+export function choiceRanges(rows, taken) {
+  const ranges = [];
+  rows.forEach(({ choice }, at) => {
+    const last = ranges.at(-1);
+    if (last?.choice.token_id === choice.token_id) last.to = at;
+    else ranges.push({ from: at, to: at, choice, isOther: choice.token_id !== taken.choice.token_id });
+  });
+  return ranges;
+}
+
+const MOST_CHANGES = 3; // that a heading lists
+
+// "20 to 60 %": the unit stands once.
+const joined = (texts, word) => [...texts.slice(0, -1).map((text) => text.split(" ")[0]), texts.at(-1)].join(word);
+const between = (low, high) => joined(low === high ? [high] : [low, high], " to ");
+
+function changesText(places) {
+  if (!places.length) return "the same at every level";
+  return places.length > MOST_CHANGES ? `changes ${places.length} times` : `changes at ${joined(places, ", ")}`;
+}
+
+const rangeText = (axis, levels, { from, to }) => between(levelText(axis, levels[from]), levelText(axis, levels[to]));
+
+function probabilityText(rows) {
+  const shares = rows.map((row) => row.choice.probability).filter(isNumber);
+  return shares.length ? between(probability(Math.min(...shares)), probability(Math.max(...shares))) : MISSING;
+}
+
+// A token as it is seen, and in words for screen readers.
+const tokenParts = (text) => [h("span", { class: "sol-lens-choice", "aria-hidden": "true" }, tokenNodes(text)),
+  h("span", { class: "sol-offscreen" }, spokenText(text).trim())];
+
+// axis: with the levels of the grid; rows: one per level; own: id of the token in the text; fork(token id): goes on
+// from another one, null where that cannot be.
+export function choiceTable(axis, levels, rows, taken, own, fork) {
+  const ranges = choiceRanges(rows, taken);
+  const takenAt = nearest(levels, taken.action[axis.field]);
+  const id = uniqueId("choices");
+  const changes = changesText(ranges.slice(1).map((range) => levelText(axis, levels[range.from])));
+  return h("div", { class: "sol-lens-axis", "data-axis": axis.key },
+    h("h3", { id }, h("span", {}, axis.title), h("small", {}, changes)),
+    h("table", { class: "sol-lens-choices", "aria-labelledby": id },
+      headRow(["Level", "Would choose", "Probability"]),
+      h("tbody", {}, ranges.map((range) => {
+        const isTaken = range.from <= takenAt && takenAt <= range.to;
+        return h("tr", { class: range.isOther && "is-other" },
+          h("th", { scope: "row" }, rangeText(axis, levels, range)),
+          h("td", {}, h("span", { "aria-hidden": "true" }, "→ "), tokenParts(range.choice.text),
+            range.isOther && h("span", { class: "sol-offscreen" }, ", another token"),
+            isTaken && [h("span", { class: "sol-offscreen" }, ", "), h("small", {}, "taken")],
+            fork && range.choice.token_id !== own && forkButton(range.choice, fork)),
+          h("td", {}, probabilityText(rows.slice(range.from, range.to + 1))));
+      }))));
+}
+
+const forkButton = ({ token_id: id, text }, fork) => smallButton("Continue from here", () => fork(id),
+  { class: "sol-lens-fork", "aria-label": `Continue from here with ${spokenText(text).trim()}` });
+
+// The sentence over the tables. row: the token in its text.
+export function choiceNote(view, row) {
+  const { choice } = view.taken;
+  const others = view.axes.flat().some((one) => one.choice.token_id !== choice.token_id);
+  return [
+    "The most probable token at each level. As taken it is ", h("b", {}, tokenParts(choice.text)),
+    others ? "; rows with another token are marked." : ", and so it is at every level.",
+    choice.token_id !== row.token_id && [" The text has ", h("b", {}, tokenParts(row.text)),
+      " here: drawn by sampling, kept from repeating, or given."],
+  ];
+}
+
+// What a level did to the tokens that followed. A cell says its number; the colour only helps the eye.
 function trailName(trail) {
   const axis = AXES.find((one) => one.field === trail.name);
   if (!axis) return "As taken";
@@ -44,28 +116,4 @@ export function trailTable(view, rows, measure) {
         `token ${followed[at].index + 1}: ${unit} ${key === "kl" ? nats(value) : signed(value)}`)),
       h("td", { class: "is-sum" }, (key === "kl" ? fixed : signed)(
         trail[key].reduce((sum, value) => sum + value, 0), 2))))));
-}
-
-// lines: [attention][channels] rows of one bit width.
-export function planeTable(lines, key, taken) {
-  const values = lines.flat().map((row) => row[key]).filter(isNumber);
-  const low = key === "kl" ? 0 : Math.min(...values);
-  const top = Math.max(...values.map((value) => value - low), 1e-3);
-  const isTaken = (row) => AXES.every((axis) => row.action[axis.field] === taken.action[axis.field]);
-  const text = (row) => `attention ${percentTight(row.action.keep_fraction)}, channels ${percentTight(row.action.channel_keep_ratio)}: `
-    + `KL ${nats(row.kl)}, surprisal ${nats(row.nll)}, would choose ${spokenText(row.choice.text).trim()}`;
-  const isOther = (row) => row.choice.token_id !== taken.choice.token_id;
-  return h("table", { class: "sol-heat-table is-plane" },
-    h("caption", { class: "sol-offscreen" }, "Attention down, channels across, nats"),
-    h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Attention ↓", h("br"), "channels →"),
-      lines[0].map((row) => h("th", { scope: "col" }, percentTight(row.action.channel_keep_ratio))))),
-    h("tbody", {}, lines.slice().reverse().map((line) => h("tr", {},
-      h("th", { scope: "row" }, percentTight(line[0].action.keep_fraction)),
-      line.map((row) => {
-        const cell = heatCell(row[key] - low, top, text(row));
-        setText(cell, cellText(row[key]));
-        if (isOther(row)) cell.classList.add("is-other");
-        if (isTaken(row)) cell.classList.add("is-taken");
-        return cell;
-      })))));
 }

@@ -37,7 +37,7 @@ const DIGITS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/
 const VALUES = new Map(Array.from(DIGITS, (digit, value) => [digit, value / 63]));
 
 // Share of layers and KV heads that read each page; null where that was not recorded.
-/** @param {Token} row @returns {((page: number) => number) | null} */
+/** @param {Pick<Token, "page_reads">} row @returns {((page: number) => number) | null} */
 export function sharesOf(row) {
   const reads = row.page_reads;
   if (!reads || (!reads.by_page && reads.share < 1)) return null;

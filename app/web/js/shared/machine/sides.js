@@ -1,14 +1,13 @@
 // Left and right of the drawing: who chose, with the levels there were, and what came out.
 
-import { h, setText } from "../dom.js";
+import { h, setText, SITE } from "../dom.js";
 import { AXES, modelName, probability, probabilityOf, scheduleOf } from "../format.js";
 import { glossed } from "../glossary.js";
-import { SITE } from "../site.js";
-import { gridLevels, isOfPolicy, LEAST_TOP, levelText, nearest } from "../tokens/card_policy.js";
+import { gridLevels, isOfPolicy, LEAST_TOP, levelText, nearest } from "../tokens/card.js";
 import { tokenNodes } from "../tokens/token_text.js";
 import { bytesText } from "./reads.js";
 
-export const SPECIAL = /^(<\|.+\|>|<\/s>)$/; // ends a text, and is no word of it
+const SPECIAL = /^(<\|.+\|>|<\/s>)$/; // ends a text, and is no word of it
 const TITLES = { dense: "[[dense|Full model]]: reads everything", static: "[[static|Static]]: no [[policy]]", random: "[[random|Random]] choice" };
 
 // The chooser of a run, with terms as the glossary marks them.

@@ -3,9 +3,7 @@
 import { chip, fill, h, show } from "../dom.js";
 import { Machine } from "../machine/machine.js";
 import { leadParts } from "../page_parts.js";
-import { cardParts } from "../tokens/card.js";
-import { gridLevels } from "../tokens/card_policy.js";
-import { Dock, DockedCard } from "../tokens/dock.js";
+import { cardParts, Dock, DockedCard, gridLevels } from "../tokens/card.js";
 import { Reading } from "../tokens/reading.js";
 import { TokenStage } from "../tokens/token_stage.js";
 import { colourAxes, klAxis, TokenView } from "../tokens/tokens.js";

@@ -1,8 +1,7 @@
 // The head of a status panel: a state with its detail, a bar, a message.
 
-import { h, setText, show, smallButton } from "../dom.js";
+import { h, say, setText, show, smallButton } from "../dom.js";
 import { modelName, percent } from "../format.js";
-import { say } from "../message.js";
 
 export const STATES = {
   idle: ["Ready", "idle"],

@@ -1,13 +1,75 @@
 // The card that explains one token. It never covers its token and never leaves the window.
 
-import { h, uniqueId } from "../dom.js";
-import { AXES, count, difference, duration, isNumber, nats, percent, probability, probabilityOf, quantity, signed } from "../format.js";
+import { fill, h, scrollTo, SITE, uniqueId } from "../dom.js";
+import {
+  AXES, count, difference, duration, isNumber, nats, percent, probability, probabilityOf, quantity, signed,
+} from "../format.js";
 import { glossed } from "../glossary.js";
-import { partsLine } from "../runs/parts.js";
-import { cardPolicy } from "./card_policy.js";
+import { partsLine } from "../runs/status.js";
 import { tokenNodes } from "./token_text.js";
 import { densesChoice } from "./tokens.js";
-import { SITE } from "../site.js";
+
+// The part of the card that shows what the policy wanted: the probability of every level, per
+// axis. All rows have one scale, so a flat row means a policy that had no preference.
+
+export const LEAST_TOP = 0.001; // what the highest bar stands for at least
+const SPOKEN_FROM = 0.01; // levels less probable than this are not read out
+
+// The axes of a run's grid, each with its levels; null for a run that does not tell them.
+/** @returns {GridAxis[] | null} */
+export function gridLevels(run) {
+  const grid = run?.config?.grid;
+  const axes = AXES.map((axis) => ({ axis, levels: grid?.[axis.levels] })).filter(({ levels }) => Array.isArray(levels));
+  return axes.length ? axes : null;
+}
+
+// Whether a token has the policy's probabilities of these levels.
+export const isOfPolicy = (row, axes) => row.policy && axes?.length === row.policy.length
+  && row.policy.every((one, at) => one.length === axes[at].levels.length);
+
+// null for rows of other schedules, and for runs of before distributions were kept.
+export function cardPolicy(row, axes) {
+  if (!isOfPolicy(row, axes)) return null;
+  const top = Math.max(...row.policy.flat(), LEAST_TOP);
+  return h("div", { class: "sol-card-policy" },
+    h("div", { class: "sol-card-caption" }, "The policy's probabilities",
+      h("small", {}, `full height: ${probability(top)}`)),
+    h("div", { class: "sol-level-rows" }, axes.map(({ axis, levels }, at) =>
+      levelRow(axis, levels, row.policy[at], axis.of(row), top))));
+}
+
+function levelRow(axis, levels, shares, value, top) {
+  const chosen = nearest(levels, value);
+  return h("div", { class: "sol-level-row", "data-axis": axis.key, role: "img",
+    "aria-label": spokenLevels(axis, levels, shares, chosen) },
+  h("span", { class: "sol-name" }, axis.name),
+  h("span", { class: "sol-value" }, h("strong", {}, levelText(axis, levels[chosen])),
+    h("span", { class: "sol-muted" }, ` at ${probability(shares[chosen])}`)),
+  h("div", { class: "sol-levels" }, levels.map((level, at) => h("i", {
+    class: at === chosen && "is-chosen", "--v": shares[at] / top,
+    title: `${levelText(axis, level)}: ${probability(shares[at])}`,
+  }))),
+  h("div", { class: "sol-level-ends" }, h("span", {}, levelText(axis, levels[0])),
+    h("span", {}, levelText(axis, levels.at(-1)))));
+}
+
+export function nearest(levels, value) {
+  const away = levels.map((level) => Math.abs(level - value));
+  return away.indexOf(Math.min(...away));
+}
+
+export function levelText(axis, level) {
+  return axis.unit === "bit" ? count(level, "bit") : axis.show(level);
+}
+
+function spokenLevels(axis, levels, shares, chosen) {
+  const others = levels.map((level, at) => [level, shares[at], at])
+    .filter(([, share, at]) => at !== chosen && share >= SPOKEN_FROM)
+    .map(([level, share]) => `${levelText(axis, level)} at ${probability(share)}`);
+  const taken = `${axis.name}: ${levelText(axis, levels[chosen])} taken, `
+    + `at ${probability(shares[chosen])}`;
+  return others.length ? `${taken}; ${others.join(", ")}.` : `${taken}.`;
+}
 
 const CARD_GAP = 10;
 const CARD_MARGIN = 8;
@@ -158,4 +220,70 @@ function cardFoot(row) {
     h("span", {}, `Computed: saved ${saved("flops")} of ${quantity(dense.flops, "FLOP")}, `
       + `${saved("bytes_read")} of ${quantity(dense.bytes_read, "B")}`),
     h("span", {}, `${count(row.cached_tokens, "cached token")}`));
+}
+
+// The docked side of the tokens: the card of the token looked at, or what if. It has a column of its own beside the
+// text, and where that is narrow a sheet at the window's foot, so it never lies over what is read.
+
+const DOCKED_FROM = 700; // px of the panel, from which both have room side by side
+
+export class Dock {
+  // panel: whose column it is; whatIf: what takes the card's place while it shows.
+  /** @param {HTMLElement} panel @param {TokenCard} card @param {{ element: HTMLElement, close(): void }} [whatIf] */
+  constructor(panel, card, whatIf) {
+    this.panel = panel;
+    this.card = card;
+    this.whatIf = whatIf;
+    this.element = h("div", { class: "sol-dock" }, card.element, whatIf?.element,
+      h("p", { class: "sol-dock-empty sol-muted" }, "Point at a token to see its details here."));
+    new ResizeObserver(([{ contentRect }]) =>
+      panel.classList.toggle("is-docked", contentRect.width >= DOCKED_FROM)).observe(panel);
+    panel.addEventListener("keydown", (event) => {
+      if (event.key !== "Escape" || !this.isHeld) return;
+      event.stopPropagation();
+      whatIf?.close();
+    });
+  }
+
+  // The card waits while a token's What if is open.
+  get isHeld() {
+    return Boolean(this.whatIf && !this.whatIf.element.hidden);
+  }
+
+  // token: what is asked about; both come into view.
+  hold(token) {
+    this.card.hide();
+    if (this.panel.classList.contains("is-docked")) scrollTo(this.element, "nearest");
+    else keepAbove(this.element, token);
+  }
+}
+
+// Of a token whose place a sheet would cover, the page is moved until it stands above.
+function keepAbove(sheet, token) {
+  const covered = token.getBoundingClientRect().bottom + 8 - sheet.getBoundingClientRect().top;
+  if (covered > 0) scrollBy({ top: covered, behavior: "instant" });
+}
+
+export class DockedCard extends TokenCard {
+  constructor(root, parts) {
+    super(root, parts);
+    fill(this.element, { role: "group", "aria-label": "The token looked at" }, []); // it has buttons: no tooltip
+    this.element.addEventListener("focusout", () => this.hideSoon());
+    this.element.tabIndex = 0; // what scrolls can be focused
+  }
+
+  // The dock stands where the page stands.
+  place() {}
+
+  show(row, token) {
+    super.show(row, token);
+    const dock = this.element.parentElement;
+    if (getComputedStyle(dock).position === "fixed" && token === document.activeElement) keepAbove(dock, token);
+  }
+
+  // By Escape or its button: the focus goes back to the token, whose card stays closed.
+  hide() {
+    if (this.token && this.element.contains(document.activeElement)) this.token.focus({ preventScroll: true });
+    super.hide();
+  }
 }

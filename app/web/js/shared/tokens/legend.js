@@ -1,11 +1,10 @@
 // The head of the token panel: which axis the colour shows, with its scale in real units, and
 // what the lanes mean.
 
-import { h } from "../dom.js";
+import { h, SITE } from "../dom.js";
 import { AXES } from "../format.js";
 import { pillChoice } from "../forms/form_parts.js";
 import { memory } from "../memory.js";
-import { SITE } from "../site.js";
 import { BIN } from "./tokens.js";
 
 // A scale is fixed, so that a colour means the same in every run; beyond its ends the colour stays as it is there.

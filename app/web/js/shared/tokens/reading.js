@@ -47,6 +47,7 @@ export class Reading {
   stop = 0;
   numPrompt = 0; // tokens
   size = 8;
+  isBegun = false;
   isHeld = false;
   isFolded = false;
   /** By page: sum of the shares, and steps that had it. @type {number[][]} */
@@ -111,7 +112,7 @@ export class Reading {
     this.pages = [];
     this.texts = [];
     this.at = this.page = null;
-    this.isHeld = false;
+    this.isBegun = this.isHeld = false;
     this.usual = [[], []];
     this.numSummed = 0;
     clearTimeout(this.settling);
@@ -125,6 +126,7 @@ export class Reading {
   // size: tokens of a page; texts: of the prompt's pages; numPrompt: its tokens; leftOut: pages that no step could read.
   /** @param {number} size @param {string[]} texts @param {number} numPrompt @param {number[]} [leftOut] */
   begin(size, texts, numPrompt, leftOut = []) {
+    this.isBegun = true;
     this.size = size;
     this.numPrompt = numPrompt;
     this.texts = texts;
@@ -136,6 +138,7 @@ export class Reading {
       return span;
     });
     this.text.replaceChildren(...this.pages);
+    show(this.text, texts.length > 0);
     this.makeStop(0);
     this.fold(texts.length > LONG_PROMPT);
   }
@@ -158,12 +161,19 @@ export class Reading {
   follow() {
     const rows = this.on.rows();
     const last = rows.at(-1);
-    const isKnown = Boolean(last && this.pages.length && sharesOf(last));
+    const isKnown = Boolean(last && this.isBegun && sharesOf(last));
     show(this.element, isKnown);
     if (!isKnown) return;
     this.map.follow(rows);
     this.sum(rows);
     if (!this.isHeld) this.show(rows.length - 1);
+  }
+
+  // Other rows of the same text.
+  recount() {
+    this.usual = [[], []];
+    this.numSummed = 0;
+    this.follow();
   }
 
   sum(rows) {
@@ -239,6 +249,13 @@ export class Reading {
     }
   }
 
+  // Of a page of the prompt, or of the tokens after it.
+  textOf(page) {
+    const first = page * this.size - this.numPrompt;
+    return this.texts[page] ?? this.on.elements().slice(Math.max(first, 0), Math.max(first + this.size, 0))
+      .map(({ textContent }) => textContent?.replaceAll("\u00a0", " ")).join("");
+  }
+
   pageOf(token) {
     return Math.floor((this.numPrompt + token) / this.size);
   }
@@ -266,12 +283,9 @@ export class Reading {
   sentence(row, lights) {
     const word = quoted(row.text);
     if (row.page_reads.share === 1) return `${word} read all ${row.page_reads.pages} pages in every layer.`;
-    let best = -1;
-    this.texts.forEach((_, page) => {
-      if ((lights[page] ?? 0) > (lights[best] ?? 0)) best = page;
-    });
-    if (best < 0) return `${word} read no page of the prompt more than other tokens did.`;
-    const text = quoted((this.texts[best] ?? "").slice(0, SHOWN_CHARACTERS));
+    const best = lights.reduce((most, light, page) => (light > (lights[most] ?? 0) && this.textOf(page) ? page : most), -1);
+    if (best < 0) return `${word} read no page more than other tokens did.`;
+    const text = quoted(this.textOf(best).slice(0, SHOWN_CHARACTERS));
     const usual = this.numSummed < FEWEST_STEPS ? "" : `, ${percent(this.meanOf(best))} on average`;
     return `For ${word} most of all ${text}: read by ${percent(sharesOf(row)?.(best))} of layers and heads${usual}.`;
   }

@@ -1,8 +1,7 @@
 // The reading map: pages of the text across, generated tokens down; the darker a cell, the more layers and heads read it.
 
-import { h, show, svg } from "../dom.js";
+import { h, show, showText, svg } from "../dom.js";
 import { imageMenu } from "../download.js";
-import { showText } from "../message.js";
 import { sharesOf } from "../machine/reads.js";
 
 const MOST_HEIGHT = 260; // px

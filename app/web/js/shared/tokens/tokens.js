@@ -1,9 +1,8 @@
 // The token view: one element per token, its values in custom properties that the style sheet
 // turns into a tint and lanes. Appending is O(new tokens); lines end at line breaks.
 
-import { fill, h } from "../dom.js";
+import { fill, h, SITE } from "../dom.js";
 import { AXES, fixed, formNumbers, isNumber, nats, percentTight, spendText } from "../format.js";
-import { SITE } from "../site.js";
 import { directionOf, spokenText, tokenNodes } from "./token_text.js";
 
 export const LEAST_COST = 0.5; // share of the full model's bytes: below it the colour stays as it is there

@@ -1,47 +1,39 @@
-"""The engine as a library: load, generate, score, train and evaluate, one call each.
-
-Every function wraps a part of the engine with the command line's defaults. ``import sol_core`` is
-cheap; the first call imports torch. Progress is a bar on stderr unless ``on_progress`` is given.
-"""
+"""Load a model and a policy, generate, score: one call each."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
-from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack, overload
+from typing import TYPE_CHECKING, TypedDict, Unpack, overload
 
 from sol_core.actions import Budget, grid_named
+from sol_core.api.arguments import check_model, data_folder, found_policy
 from sol_core.config import GenerationConfig
 from sol_core.errors import ConfigError
 from sol_core.events import Event, PrefillEvent, TokenEvent
-from sol_core.fields import check_kind
-from sol_core.files.places import DEFAULT_MODEL, default_data_dir
+from sol_core.fields import check_kind, check_names
+from sol_core.files.places import DEFAULT_MODEL
 from sol_core.generation.finished import Generation, Score
-from sol_core.progress import Progress, WorkEvent, WorkFinished, WorkProgress, shown_progress
+from sol_core.progress import Progress, shown_progress
 
 if TYPE_CHECKING:
     from sol_core.decoding.batch_scheduling import Schedule
-    from sol_core.evaluation.config import EvaluationConfig
     from sol_core.generation.sampling import LogitsProcessor
     from sol_core.generation.sequence import Extras
     from sol_core.models.loading import LanguageModel
     from sol_core.policy import Policy
-    from sol_core.training.config import TrainConfig
 
 __all__ = [
     "GenerateOptions",
     "Generation",
     "Score",
-    "evaluate",
     "generate",
     "load_model",
     "load_policy",
     "score",
     "stream_generate",
-    "train",
 ]
 
 
@@ -69,10 +61,9 @@ def load_model(
     from sol_core.generation.warm_up import load_warm
 
     check_kind("name", name, (str, Path), "a folder, a file or a name")
+    root = data_folder(data_dir)
     with shown_progress(on_progress) as report:
-        return load_warm(
-            str(name), data_dir=_root(data_dir), dtype=dtype, device=device, on_progress=report
-        )
+        return load_warm(str(name), data_dir=root, dtype=dtype, device=device, on_progress=report)
 
 
 def load_policy(
@@ -98,9 +89,9 @@ def load_policy(
     from sol_core.policy.files.locate import locate_policy
 
     check_kind("name", name, (str, Path), "a policy's name or folder")
-    _check_model(model)
+    check_model(model)
     levels = None if grid is None else grid_named(grid)
-    return load(locate_policy(name, _root(data_dir)), model, grid=levels)
+    return load(locate_policy(name, data_folder(data_dir)), model, grid=levels)
 
 
 class GenerateOptions(TypedDict, total=False):
@@ -156,7 +147,7 @@ def generate(
     Args:
         model: as ``load_model`` returns it.
         prompt: a text, or a list of texts.
-        policy: decides what each token may spend, within a budget; or a function of your own.
+        policy: decides what each token may spend, within a budget; or a schedule of your own.
         budget: requested mean spend; ``stream_generate`` describes all four in full.
         options: see ``GenerateOptions``.
     Returns: a generation; for a list of prompts a list, in the same order.
@@ -206,8 +197,8 @@ def stream_generate(
             gets the tokens that it gets alone, bit for bit; on a GPU 32 at a time, whose sums
             differ by 1e-6 of a logit in fp32. All are drawn with the same seed.
         policy: decides what each token may spend; it needs a budget. Or a function of your own from
-            a row's ``StepObservation`` to an ``Action``, called once per step, without a budget;
-            each prompt of a list has a shallow copy of it.
+            a row's ``StepObservation`` to an ``Action``, called once per step, or a class of them;
+            each prompt has an instance, or a shallow copy. A parameter ``budget`` gets the budget.
         budget: requested mean spend. Without a policy every token gets it ("static"); without
             either, decoding is dense.
         options: see ``GenerateOptions``.
@@ -216,12 +207,12 @@ def stream_generate(
     Raises: SolError for a request that cannot run, before any event; TypeError for an unknown
         option.
     """
-    _check_model(model)
+    check_model(model)
     check_kind("prompt", prompt, (str, list, tuple), "text, or a list of texts")
     from sol_core.generation import engine
 
     chosen, extras = _request(policy, budget, **options)
-    find = partial(_found, policy=policy)
+    find = partial(found_policy, policy=policy, budget=budget)
     if isinstance(prompt, str):
         return engine.generate(model, prompt, chosen, policies=find, extras=extras)
     for place, text in enumerate(prompt):
@@ -252,113 +243,29 @@ def score(
     from sol_core.comparing.scoring import encode_text, score_text
     from sol_core.generation.schedules import with_schedule
 
-    _check_model(model)
+    check_model(model)
     check_kind("text", text, str, "text")
     check_kind("context", context, str, "text")
     chosen = with_schedule(config, policy, budget)
     ids, first = encode_text(model, context, text)
-    actions, nll = score_text(model, ids, first, chosen, partial(_found, policy=policy))
+    find = partial(found_policy, policy=policy, budget=budget)
+    actions, nll = score_text(model, ids, first, chosen, find)
     return Score(tuple(ids[first:]), actions, nll)
 
 
-def train(
-    model: LanguageModel,
-    folder: str | Path,
-    config: TrainConfig | str = "quick",
-    *,
-    on_event: Callable[[WorkEvent], None] | None = None,
-    data_dir: str | Path | None = None,
-    on_progress: Progress | None = None,
-) -> Policy:
-    """Train a policy for a model: a warm start, then the paper's GRPO (arXiv:2605.10875).
-
-    Args:
-        model: as ``load_model`` returns it; its weights do not change.
-        folder: the run's own folder; an interrupted run in it is resumed. The policy's files are
-            in ``folder / "policy"``.
-        config: a preset (quick, standard, share or paper), or a TrainConfig.
-        on_event: called with every event of the run: metrics, samples, checkpoints.
-        data_dir: folder of cached text; None as for ``load_model``.
-        on_progress: called with a message and the share done, 0 to 1; None shows a bar on stderr.
-    Raises: SolError for a training that cannot run; OSError when the disk is full.
-    """
-    from sol_core.comparing.measuring import measured_first
-    from sol_core.generation.engine import never
-    from sol_core.policy import load_policy as load
-    from sol_core.training.config import TrainConfig, preset
-    from sol_core.training.trainer import train as engine
-
-    _check_model(model)
-    check_kind("folder", folder, (str, Path), "a folder")
-    chosen = preset(config) if isinstance(config, str) else config
-    check_kind("config", chosen, TrainConfig, "a TrainConfig or a preset's name")
-    root = _root(data_dir)
-    first = measured_first(model, chosen.grid, root, never)
-    events = chain(first, engine(model, chosen, Path(folder), data_dir=root))
-    return load(Path(_result(events, on_progress, on_event)["folder"]), model)
-
-
-def evaluate(
-    model: LanguageModel,
-    policy: Policy,
-    config: EvaluationConfig | None = None,
-    *,
-    data_dir: str | Path | None = None,
-    on_progress: Progress | None = None,
-) -> dict[str, Any]:
-    """Measure a policy against static, random and dense decoding at the same spend.
-
-    Args:
-        model: as ``load_model`` returns it.
-        policy: trained for that model.
-        config: text, budgets, baselines, counts; None means the command line's (minutes).
-        data_dir: folder of cached text; None as for ``load_model``.
-        on_progress: called with a message and the share done, 0 to 1; None shows a bar on stderr.
-    Returns: the JSON that docs/formats.md describes.
-    Raises: SolError for an evaluation that cannot run.
-    """
-    from sol_core.evaluation.config import EvaluationConfig
-    from sol_core.evaluation.runner import evaluate as engine
-    from sol_core.generation.schedules import check_policy
-
-    _check_model(model)
-    check_policy(policy)
-    named = {policy.info.name or "policy": policy}
-    chosen = EvaluationConfig() if config is None else config
-    check_kind("config", chosen, EvaluationConfig, "an EvaluationConfig")
-    return _result(engine(model, named, chosen, data_dir=_root(data_dir)), on_progress)
-
-
-def _result(
-    events: Iterable[WorkEvent],
-    on_progress: Progress | None,
-    on_event: Callable[[WorkEvent], None] | None = None,
-) -> dict[str, Any]:
-    """The result of some work, done to its end."""
-    with shown_progress(on_progress) as report:
-        for event in events:
-            if on_event is not None:
-                on_event(event)
-            if isinstance(event, WorkProgress):
-                report(event.message, event.fraction)
-            elif isinstance(event, WorkFinished):
-                result = event.result
-    return result
-
-
 def _request(
-    policy: Policy | Schedule | None,
-    budget: Budget | None,
-    *,
-    max_new_tokens: int | None = None,
-    config: GenerationConfig | None = None,
-    logits_processors: Sequence[LogitsProcessor] = (),
-    page_reads: bool = False,
+    policy: Policy | Schedule | None, budget: Budget | None, **options: Unpack[GenerateOptions]
 ) -> tuple[GenerationConfig, Extras]:
-    """Raises: ConfigError; TypeError for an option that is none."""
+    """Raises: ConfigError, of which an UnknownNameError is a TypeError too."""
     from sol_core.generation.schedules import with_schedule
     from sol_core.generation.sequence import Extras
 
+    check_names(options, GenerateOptions.__annotations__, "a generation has no option")
+    logits_processors, page_reads = (
+        options.get("logits_processors", ()),
+        options.get("page_reads", False),
+    )
+    max_new_tokens = options.get("max_new_tokens")
     check_kind("page_reads", page_reads, bool, "True or False")
     wanted = "a list of functions of ids [1, T] and scores [1, V]"
     check_kind("logits_processors", logits_processors, (list, tuple), wanted)
@@ -367,7 +274,7 @@ def _request(
             raise ConfigError(
                 f"logits_processors must be {wanted}, got a {type(processor).__name__}"
             )
-    chosen = with_schedule(config, policy, budget)
+    chosen = with_schedule(options.get("config"), policy, budget)
     if max_new_tokens is not None:
         chosen = dataclasses.replace(chosen, max_new_tokens=max_new_tokens)
     return chosen, Extras(tuple(logits_processors), page_reads)
@@ -381,25 +288,3 @@ def _gathered(events: Iterable[Event]) -> Generation:
         elif not isinstance(event, PrefillEvent):
             finish = event
     return Generation(finish.text, tuple(tokens), finish)
-
-
-def _found(name: str, policy: Policy | Schedule | None) -> Path | Policy | Schedule:
-    """The policy in hand; side rows and schedules of a configuration name others."""
-    from sol_core.generation.schedules import name_of
-
-    if policy is not None and name == name_of(policy):
-        return policy
-    from sol_core.policy.files.locate import locate_policy
-
-    return locate_policy(name)
-
-
-def _check_model(model: object) -> None:
-    from sol_core.models.loading import LanguageModel
-
-    check_kind("model", model, LanguageModel, "a LanguageModel, as load_model() returns it")
-
-
-def _root(data_dir: str | Path | None) -> Path:
-    check_kind("data_dir", data_dir, (str, Path, type(None)), "a folder")
-    return default_data_dir() if data_dir is None else Path(data_dir).expanduser().absolute()

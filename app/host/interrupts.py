@@ -1,0 +1,84 @@
+"""Ctrl+C is answered at once, whatever the main thread is doing.
+
+Python runs signal handlers between two of its own instructions, so a compiler or a long product
+delays them. Here a thread reads the signal from a socket, says what is kept, and ends the process
+if the main thread does not within ``grace_s``: whatever is kept is on disk in whole files.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from app.host.console import Console
+
+EXIT_INTERRUPTED = 130
+GRACE_S = 1.5
+_AGAIN_GRACE_S = 0.3
+
+
+@dataclass(slots=True)
+class Notice:
+    """Sentence that answers Ctrl+C, and the time that the command then has.
+
+    Attributes:
+        kept: what is kept, and the line that goes on.
+        grace_s: until the process ends; a second Ctrl+C shortens it.
+        is_told: the sentence was shown.
+    """
+
+    kept: str = "nothing is kept"
+    grace_s: float = GRACE_S
+    is_told: bool = False
+
+    def tell(self) -> None:
+        """Show the sentence, once."""
+        if not self.is_told:
+            self.is_told = True
+            Console().say(f"\ninterrupted: {self.kept}")
+
+
+@contextmanager
+def answering(notice: Notice) -> Iterator[None]:
+    """Answer Ctrl+C within the block; outside the main thread do nothing."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    ours, theirs = socket.socketpair()
+    theirs.setblocking(False)
+    before = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
+    thread = threading.Thread(target=_watch, args=(ours, notice), name="interrupts", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(before)
+        theirs.close()  # which ends the thread
+        thread.join()
+        ours.close()
+
+
+def leave() -> None:
+    """End the process without waiting for threads inside a compiler."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(EXIT_INTERRUPTED)
+
+
+def _watch(ours: socket.socket, notice: Notice) -> None:
+    while True:
+        try:
+            signals = ours.recv(16)
+            if signal.SIGINT in signals:
+                ours.settimeout(_AGAIN_GRACE_S if notice.is_told else notice.grace_s)
+                notice.tell()
+        except TimeoutError:
+            leave()
+        if not signals:
+            return

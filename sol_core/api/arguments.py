@@ -1,0 +1,119 @@
+"""Arguments that the library's functions share: a model, a policy in hand, folders, texts."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sol_core.corpus.documents import SUPPORTED_SUFFIXES
+from sol_core.errors import ConfigError, CorpusError
+from sol_core.fields import check_kind
+from sol_core.files.places import default_data_dir
+from sol_core.files.staging import explain_os_error
+
+if TYPE_CHECKING:
+    from sol_core.actions import Budget
+    from sol_core.decoding.batch_scheduling import Schedule
+    from sol_core.generation.schedules import Unasked
+    from sol_core.policy import Policy
+
+MAX_NAME = 1024  # characters of a path
+_TEXTS = "given"  # folder of the texts of callers
+
+
+def check_model(model: object) -> None:
+    """Raises: ConfigError for what is no language model."""
+    from sol_core.models.loading import LanguageModel
+
+    check_kind("model", model, LanguageModel, "a LanguageModel, as load_model() returns it")
+
+
+def data_folder(data_dir: str | Path | None) -> Path:
+    """The folder of downloads, stored policies and texts."""
+    check_kind("data_dir", data_dir, (str, Path, type(None)), "a folder")
+    return default_data_dir() if data_dir is None else Path(data_dir).expanduser().absolute()
+
+
+def found_policy(
+    name: str, policy: Policy | Schedule | None, budget: Budget | None
+) -> Path | Policy | Schedule | Unasked:
+    """The policy in hand; side rows and schedules of a configuration name others."""
+    from sol_core.generation.schedules import in_hand, name_of
+
+    if policy is not None and name == name_of(policy):
+        return in_hand(policy, budget)
+    from sol_core.policy.files.locate import locate_policy
+
+    return locate_policy(name)
+
+
+def corpus_name(corpus: Any, data_dir: Path) -> str:
+    """A corpus as configurations hold it: a name or a path. Texts become a file of their own.
+
+    Args:
+        corpus: "builtin", "papers", a path, a Hub data set, a text, a list of texts, or a
+            ``datasets.Dataset`` with a column of texts.
+    Raises: ConfigError for anything else; CorpusError when the texts cannot be kept.
+    """
+    if isinstance(corpus, Path):
+        return str(corpus.expanduser().absolute())
+    if isinstance(corpus, str):
+        return _kept([corpus], data_dir, "txt") if _is_text(corpus) else corpus
+    if type(corpus).__module__.partition(".")[0] == "datasets":
+        corpus = _column(corpus)
+    check_kind(
+        "corpus",
+        corpus,
+        (list, tuple),
+        "a name, a path, a text, a list of texts or a datasets.Dataset",
+    )
+    for place, text in enumerate(corpus):
+        check_kind(f"corpus[{place}]", text, str, "text")
+    if not any(text.strip() for text in corpus):
+        raise ConfigError("corpus is a list without text: give at least one text")
+    return _kept(corpus, data_dir, "jsonl")
+
+
+def _is_text(corpus: str) -> bool:
+    """Return whether a string is text: nothing is there of that name, and it looks like no name."""
+    if "\n" in corpus or len(corpus) > MAX_NAME:
+        return True
+    return (
+        len(corpus.split()) > 1
+        and not corpus.lower().endswith(SUPPORTED_SUFFIXES)
+        and ":" not in corpus
+        and not Path(corpus).expanduser().exists()
+    )
+
+
+def _column(dataset: Any) -> list[str]:
+    from sol_core.corpus.file_formats import choose_column
+
+    if type(dataset).__name__ != "Dataset":
+        raise ConfigError(
+            f"corpus must be one part of a data set, got a {type(dataset).__name__}: give a part, "
+            'as in corpus["train"], or a list of its texts'
+        )
+    name = choose_column(dataset.column_names, None, "the data set")
+    return [text for text in dataset[name] if text is not None]
+
+
+def _kept(texts: Iterable[str], data_dir: Path, ending: str) -> str:
+    """The path of a file of the texts, named by what they are."""
+    lines = texts if ending == "txt" else (json.dumps({"text": text}) + "\n" for text in texts)
+    content = "".join(lines).encode("utf-8", "surrogatepass")
+    name = f"texts-{hashlib.sha256(content).hexdigest()[:12]}.{ending}"
+    path = data_dir / "corpora" / _TEXTS / name
+    try:
+        if not path.is_file():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            staged = path.with_suffix(f".{os.getpid()}")
+            staged.write_bytes(content)
+            staged.replace(path)
+    except OSError as error:
+        raise CorpusError(f"cannot keep the texts: {explain_os_error(error, path)}") from error
+    return str(path)

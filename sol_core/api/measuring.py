@@ -1,0 +1,287 @@
+"""Inspect, ask what if, train and evaluate: one call each."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sol_core.api.arguments import check_model, corpus_name, data_folder
+from sol_core.errors import ConfigError
+from sol_core.fields import changed, check_kind
+from sol_core.progress import Progress, WorkEvent, WorkFinished, WorkProgress, shown_progress
+
+if TYPE_CHECKING:
+    from sol_core.actions import ActionGrid, Budget
+    from sol_core.decoding.batch_scheduling import Schedule
+    from sol_core.evaluation.config import EvaluationConfig
+    from sol_core.evaluation.losses import EvaluationResult
+    from sol_core.inspection.records import (
+        InspectedToken,
+        InspectionConfig,
+        InspectionEnd,
+        InspectionStart,
+    )
+    from sol_core.lens.records import LensView
+    from sol_core.models.loading import LanguageModel
+    from sol_core.policy import Policy
+    from sol_core.training.config import TrainConfig
+
+__all__ = ["Inspection", "evaluate", "inspect", "train", "what_if"]
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """A text scored token by token under several schedules.
+
+    Attributes:
+        start: names of the rows, and the prefix.
+        tokens: every scored token, with a row per schedule.
+        end: totals per row, and the report.
+    """
+
+    start: InspectionStart
+    tokens: tuple[InspectedToken, ...]
+    end: InspectionEnd
+
+
+def inspect(
+    model: LanguageModel,
+    text: str,
+    methods: Mapping[str, Policy | Schedule | str] | Policy | Schedule | str,
+    budget: Budget | None = None,
+    *,
+    config: InspectionConfig | None = None,
+    **settings: Any,
+) -> Inspection:
+    """Score a text token by token under several schedules, beside the full model.
+
+    Args:
+        model: as ``load_model`` returns it.
+        text: at least two tokens.
+        methods: up to three by name, or one: a policy, a schedule of your own, or "static",
+            "random", "emc" or "dac". Rows of policies and own schedules are called "policy:NAME".
+        budget: of all of them; what is called without a budget decides alone.
+        config: everything else; None is the default.
+        settings: fields of ``InspectionConfig`` with other values.
+    Returns: the rows' names, a row of numbers per token and method, and totals.
+    Raises: SolError for what cannot be run.
+    """
+    from sol_core.inspection.engine import inspect_text
+    from sol_core.inspection.records import InspectedToken, InspectionConfig, InspectionStart
+
+    check_model(model)
+    check_kind("text", text, str, "text")
+    asked = InspectionConfig(()) if config is None else config
+    check_kind("config", asked, InspectionConfig, "an InspectionConfig")
+    chosen, find = _asked(changed(asked, settings), methods, budget)
+    tokens: list[InspectedToken] = []
+    for event in inspect_text(model, text, chosen, policies=find):
+        if isinstance(event, InspectionStart):
+            start = event
+        elif isinstance(event, InspectedToken):
+            tokens.append(event)
+        else:
+            end = event
+    return Inspection(start, tuple(tokens), end)
+
+
+def what_if(
+    model: LanguageModel,
+    text: str,
+    token: int,
+    schedule: Policy | Schedule | str | None = None,
+    budget: Budget | None = None,
+    *,
+    config: InspectionConfig | None = None,
+) -> LensView:
+    """Decode one step of a text at every level of every axis.
+
+    Args:
+        model: as ``load_model`` returns it.
+        text: at least two tokens.
+        token: number of the token, 0 is the first that is scored.
+        schedule: of all other steps and axes, as of ``inspect``; None is the full model.
+        budget: of the schedule.
+        config: grid and prefix; None is the default.
+    Returns: NLL, KL and entropy in nats of every level, and what followed.
+    Raises: ConfigError for a token that the text does not have; SolError.
+    """
+    from sol_core.inspection.records import InspectionConfig
+    from sol_core.lens.engine import look_at_text
+
+    check_model(model)
+    check_kind("text", text, str, "text")
+    check_kind("token", token, int, "the number of a token")
+    asked = InspectionConfig(()) if config is None else config
+    check_kind("config", asked, InspectionConfig, "an InspectionConfig")
+    chosen, find = _asked(asked, {} if schedule is None else schedule, budget)
+    return look_at_text(model, text, token, chosen, find)[0]
+
+
+def train(
+    model: LanguageModel,
+    folder: str | Path,
+    config: TrainConfig | str = "quick",
+    *,
+    corpus: Any = None,
+    allow_untrained: bool = False,
+    on_event: Callable[[WorkEvent], None] | None = None,
+    data_dir: str | Path | None = None,
+    on_progress: Progress | None = None,
+    **settings: Any,
+) -> Policy:
+    """Train a policy for a model: a warm start, then the paper's GRPO (arXiv:2605.10875).
+
+    Args:
+        model: as ``load_model`` returns it; its weights do not change.
+        folder: the run's own folder; an interrupted run in it is resumed. The policy's files are
+            in ``folder / "policy"``.
+        config: a preset (quick, standard, share or paper), or a TrainConfig.
+        corpus: a name, a path, a text, a list of texts or a ``datasets.Dataset``; None is the
+            configuration's.
+        allow_untrained: also return a policy that learnt nothing or is worse than static on its
+            held-out text.
+        on_event: called with every event of the run: metrics, samples, checkpoints.
+        data_dir: folder of cached text; None as for ``load_model``.
+        on_progress: called with a message and the share done, 0 to 1; None shows a bar on stderr.
+        settings: fields of ``TrainConfig`` with other values; those of a nested one may be a dict
+            of changes, as in ``grpo={"updates": 3}``.
+    Raises: SolError for a training that cannot run; PolicyError for a policy that is not kept;
+        OSError when the disk is full.
+    """
+    from sol_core.comparing.measuring import measured_first
+    from sol_core.generation.engine import never
+    from sol_core.policy import load_policy as load
+    from sol_core.training.config import TrainConfig, preset
+    from sol_core.training.trainer import check_kept
+    from sol_core.training.trainer import train as engine
+
+    check_model(model)
+    check_kind("folder", folder, (str, Path), "a folder")
+    chosen = preset(config) if isinstance(config, str) else config
+    check_kind("config", chosen, TrainConfig, "a TrainConfig or a preset's name")
+    root = data_folder(data_dir)
+    chosen = _with_settings(chosen, settings, corpus, root)
+    try:
+        training = engine(model, chosen, Path(folder).expanduser(), data_dir=root)
+    except (FileExistsError, NotADirectoryError, PermissionError) as error:
+        raise ConfigError(f"cannot make the folder {folder}: {error.strerror}") from error
+    events = chain(measured_first(model, chosen.grid, root, never), training)
+    finished = _finished(events, on_progress, on_event)
+    if not allow_untrained:
+        check_kept(finished.result["summary"])
+    return load(Path(finished.result["folder"]), model)
+
+
+def evaluate(
+    model: LanguageModel,
+    methods: Mapping[str, Policy | Schedule | str | Path] | Policy | Schedule | str | Path,
+    config: EvaluationConfig | None = None,
+    *,
+    spend_of: str | None = None,
+    corpus: Any = None,
+    grid: ActionGrid | None = None,
+    data_dir: str | Path | None = None,
+    on_progress: Progress | None = None,
+    **settings: Any,
+) -> EvaluationResult:
+    """Measure policies and schedules against each other and the baselines at the same spend.
+
+    Args:
+        model: as ``load_model`` returns it.
+        methods: by the names that the result gives them, or one alone: a policy, its name or
+            folder, a function of an observation, or a class of them. An instance is made per
+            sequence. A parameter ``budget`` gets the requested budget, of all but the first
+            method the mean that the first really spent.
+        config: text, budgets, baselines, counts; None means the command line's (minutes).
+        spend_of: name of the method whose spend all others get; None is the first one's.
+        corpus: as for ``train``.
+        grid: of methods that are no policies; None is the policies', else the default grid.
+        data_dir: folder of cached text and stored policies; None as for ``load_model``.
+        on_progress: called with a message and the share done, 0 to 1; None shows a bar on stderr.
+        settings: fields of ``EvaluationConfig`` with other values, as in ``texts=16``.
+    Returns: the JSON that docs/formats.md describes, as a dict with the losses of every text.
+    Raises: SolError for an evaluation that cannot run.
+    """
+    from sol_core.evaluation.config import EvaluationConfig
+    from sol_core.evaluation.losses import EvaluationResult
+    from sol_core.evaluation.runner import evaluate as engine
+
+    check_model(model)
+    root = data_folder(data_dir)
+    named = _in_order(_methods(methods), spend_of, root)
+    chosen = EvaluationConfig() if config is None else config
+    check_kind("config", chosen, EvaluationConfig, "an EvaluationConfig")
+    chosen = _with_settings(chosen, settings, corpus, root)
+    events = engine(model, named, chosen, data_dir=root, grid=grid)
+    finished = _finished(events, on_progress)
+    finished.result["made_with"]["command"] = shlex.join(sys.argv)
+    return EvaluationResult(finished.result, finished.per_text)
+
+
+def _asked(
+    config: InspectionConfig, methods: Any, budget: Budget | None
+) -> tuple[InspectionConfig, Callable[[str], Any]]:
+    """The configuration with the schedules of some methods, and what finds them by name."""
+    from sol_core.generation.schedules import asked_schedules
+
+    schedules, grid, find = asked_schedules(_methods(methods), budget, config.grid)
+    return dataclasses.replace(config, schedules=schedules, grid=grid), find
+
+
+def _methods(methods: Any) -> dict[str, Any]:
+    """Methods by name; one alone by its own."""
+    from sol_core.generation.schedules import check_policy, name_of
+
+    if isinstance(methods, Mapping):
+        for name in methods:
+            check_kind("a method's name", name, str, "text")
+        return dict(methods)
+    if isinstance(methods, (str, Path)):
+        return {str(methods): methods}
+    check_policy(methods, or_function=True)
+    return {name_of(methods): methods}
+
+
+def _in_order(methods: dict[str, Any], spend_of: str | None, root: Path) -> dict[str, Any]:
+    """The methods, the one whose spend counts first, policies by name found."""
+    from sol_core.fields import check_names
+    from sol_core.policy.files.locate import locate_policy
+
+    if spend_of is not None:
+        check_names([spend_of], methods, "there is no method")
+        methods = {spend_of: methods[spend_of], **methods}
+    return {
+        name: locate_policy(given, root) if isinstance(given, (str, Path)) else given
+        for name, given in methods.items()
+    }
+
+
+def _with_settings(config: Any, settings: Mapping[str, Any], corpus: Any, root: Path) -> Any:
+    given = dict(settings)
+    if corpus is not None:
+        given["corpus"] = corpus_name(corpus, root)
+    return changed(config, given)
+
+
+def _finished(
+    events: Iterable[WorkEvent],
+    on_progress: Progress | None,
+    on_event: Callable[[WorkEvent], None] | None = None,
+) -> WorkFinished:
+    """Do some work to its end."""
+    with shown_progress(on_progress) as report:
+        for event in events:
+            if on_event is not None:
+                on_event(event)
+            if isinstance(event, WorkProgress):
+                report(event.message, event.fraction)
+            elif isinstance(event, WorkFinished):
+                finished = event
+    return finished

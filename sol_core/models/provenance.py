@@ -1,0 +1,38 @@
+"""Record of the program and machine that made some numbers."""
+
+from __future__ import annotations
+
+import platform
+from importlib import metadata
+from typing import Any
+
+import torch
+
+from kernels import __version__
+from kernels.cpu.threads import kernel_threads
+from sol_core.models.devices import cpu_kernels
+from sol_core.models.loading import LanguageModel
+from sol_core.models.tuning import cpu_name
+
+PACKAGES = ("torch", "transformers", "numba", "triton")
+
+
+def provenance(model: LanguageModel) -> dict[str, Any]:
+    """Versions, number format, device, processor, threads and kernels in use; JSON-ready."""
+    versions = {"sol-explorer": __version__, "python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    device = model.lm.device
+    on_card = device.type == "cuda"
+    replaced = f"; {'; '.join(model.notes)}" if model.notes else ""
+    return {
+        "versions": versions,
+        "dtype": model.dtype_name,
+        "device": model.device_name,
+        "processor": torch.cuda.get_device_name(device) if on_card else cpu_name(),
+        "threads": torch.get_num_threads() if on_card else kernel_threads(),
+        "kernels": "triton" + replaced if on_card else cpu_kernels(),
+    }

@@ -1,0 +1,204 @@
+"""Measuring from Python: methods, texts and settings as objects, results that say how they were."""
+
+from typing import ClassVar
+
+import pytest
+
+from sol_core import (
+    Action,
+    Budget,
+    EvaluationConfig,
+    GrpoConfig,
+    TrainConfig,
+    evaluate,
+    generate,
+    inspect,
+    load_policy,
+    preset,
+    score,
+    train,
+    what_if,
+)
+from sol_core.errors import (
+    ConfigError,
+    CorpusError,
+    DownloadError,
+    PolicyError,
+    PolicyNotKeptError,
+)
+from sol_core.files.staging import sha256_of
+from sol_core.training.config import WarmStartConfig
+from sol_core.training.trainer import check_kept
+from tests.support.tiny_policies import save_tiny_policy
+from tests.support.tiny_training import tiny_train_config
+
+BUDGET = Budget(0.5, 0.7, 8)
+TEXT = "Once upon a time there was a fox who lived in a wood and ate berries all day long. "
+TEXTS = [f"{number} " + TEXT for number in range(60)]
+SMALL = {"texts": 3, "context": 16, "steps": 6, "baselines": ["static"]}
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+class Careful:
+    """Everything at every third step, else the budget."""
+
+    made: ClassVar[list[Budget]] = []
+
+    def __init__(self, budget):
+        self.budget, self.step = budget, 0
+        self.made.append(budget)
+
+    def __call__(self, observation):
+        self.step += 1
+        if self.step % 3 == 0:
+            return Action()
+        return Action(self.budget.keep_fraction, self.budget.channel_keep_ratio, 8)
+
+
+def rule(observation):
+    return Action(0.4, 0.6, 8)
+
+
+def asked(observation, budget):
+    return Action(budget.keep_fraction, budget.channel_keep_ratio, 8)
+
+
+@pytest.fixture
+def policy(model, tmp_path):
+    return load_policy(save_tiny_policy(model, tmp_path / "tiny"), model)
+
+
+def test_methods_of_all_kinds_are_measured_at_the_first_ones_spend(model, policy, tmp_path):
+    methods = {"mine": policy, "careful": Careful, "rule": rule, "asked": asked}
+    quiet = {"on_progress": lambda *_: None, "data_dir": tmp_path}
+    Careful.made.clear()
+    result = evaluate(model, methods, corpus=TEXTS, budgets=[BUDGET], **SMALL, **quiet)
+    assert result["policies"] == list(methods)
+    (budget,) = result["budgets"]
+    assert set(budget["methods"]) == {*methods, "static", "dense"}
+    spent = Budget(*budget["methods"]["mine"]["spend"].values())
+    assert set(Careful.made) == {spent}
+    assert len(Careful.made) == 3, "an instance per sequence"
+    assert budget["methods"]["rule"]["spend"]["keep"] == pytest.approx(0.4)
+    assert budget["methods"]["asked"]["spend"]["keep"] == pytest.approx(spent.keep_fraction)
+
+    assert result["weights_sha256"] == {"mine": sha256_of(tmp_path / "tiny" / "model.safetensors")}
+    assert result["baselines"] == ["static"]
+    made = result["made_with"]
+    assert (made["dtype"], made["device"], made["threads"]) == ("float32", "cpu", 1)
+    assert {"torch", "python", "sol-explorer"} <= set(made["versions"])
+    assert made["processor"]
+    assert made["kernels"]
+    assert made["command"]
+
+    rows = [row for row in result.per_text if row["method"] == "careful"]
+    assert [row["text"] for row in rows] == [0, 1, 2]
+    assert rows[0]["asked_keep"] == 0.5
+    mean = sum(row["kl"] for row in rows) / 3
+    assert mean == pytest.approx(budget["methods"]["careful"]["kl"])
+    pandas = pytest.importorskip("pandas")
+    table = result.to_pandas()
+    assert isinstance(table, pandas.DataFrame)
+    assert len(table) == 3 * 6
+
+    named = evaluate(
+        model, methods, corpus=TEXTS, budgets=[BUDGET], spend_of="rule", **SMALL, **quiet
+    )
+    assert named["policy"] == "rule"
+    static = named["budgets"][0]["methods"]["static"]["spend"]
+    assert static == pytest.approx({"keep": 0.4, "channels": 0.6, "bits": 8})
+
+
+def test_schedules_of_ones_own_are_taken_everywhere(model, policy):
+    for given, budget in ((Careful, BUDGET), (Careful(BUDGET), None), (asked, BUDGET)):
+        made = generate(model, TEXT, given, budget, max_new_tokens=4)
+        scored = score(model, TEXT, given, budget)
+        assert made.tokens[0].action == scored.actions[0] == Action(0.5, 0.7, 8)
+    with pytest.raises(ConfigError, match=r"the schedule Careful is called .*missing a req"):
+        generate(model, TEXT, Careful, max_new_tokens=4)
+    seen = inspect(
+        model, TEXT, {"mine": policy, "careful": Careful, "rule": rule}, BUDGET, max_tokens=24
+    )
+    assert seen.start.rows == ("dense", "policy:mine", "policy:careful", "policy:rule")
+    assert seen.tokens[2].rows[2].action == Action()
+    assert {token.rows[3].action for token in seen.tokens} == {Action(0.4, 0.6, 8)}
+    assert seen.end.num_tokens == len(seen.tokens) == 23
+    assert inspect(model, TEXT, "static", BUDGET, max_tokens=12).start.rows == ("dense", "static")
+    view = what_if(model, TEXT, 4, Careful, BUDGET)
+    assert view.taken.action == Action(0.5, 0.7, 8)
+    assert what_if(model, TEXT, 4).taken.action == Action()
+
+
+def test_a_corpus_is_whatever_holds_text(model, tmp_path):
+    datasets = pytest.importorskip("datasets")
+    path = tmp_path / "some.txt"
+    path.write_text(" ".join(TEXTS))
+    whole = datasets.Dataset.from_dict({"text": TEXTS, "id": list(range(60))})
+    quiet = {"on_progress": lambda *_: None, "data_dir": tmp_path}
+
+    def fingerprint(corpus):
+        found = evaluate(model, rule, corpus=corpus, budgets=[BUDGET], **SMALL, **quiet)
+        return str(found["corpus_fingerprint"])
+
+    assert fingerprint(TEXTS) == fingerprint(tuple(TEXTS)) == fingerprint(whole)
+    assert fingerprint(path) == fingerprint(str(path)) == fingerprint(" ".join(TEXTS))
+    for wrong, words in (
+        (3, "corpus must be a name, .* got 3"),
+        ([], "a list without text"),
+        (["a", 3], r"corpus\[1\] must be text, got 3"),
+        (datasets.DatasetDict({"train": whole}), "got a DatasetDict"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            fingerprint(wrong)
+    with pytest.raises(CorpusError, match="no column"):
+        fingerprint(datasets.Dataset.from_dict({"id": [1]}))
+
+
+def test_settings_are_objects_and_wrong_names_find_the_nearest(model):
+    assert (
+        preset("quick", grpo={"updates": 3}).grpo
+        == preset("quick", grpo=GrpoConfig(updates=3)).grpo
+    )
+    assert preset("share", grpo={"updates": 3}).grpo.learning_rate == 3e-4, "the preset's"
+    assert EvaluationConfig(budgets=[BUDGET], baselines=["dense"]).budgets == (BUDGET,)
+    assert "updates: policy updates" in str(GrpoConfig.__doc__)
+    calls = {
+        "did you mean grpo": lambda: preset("quick", grop={}),
+        "GrpoConfig .* mean updates": lambda: preset("quick", grpo={"update": 3}),
+        "TrainConfig .* mean corpus": lambda: TrainConfig(corpos="builtin"),
+        "mean max_new_tokens": lambda: generate(model, "x", max_tokens=3),
+        "corpus must be a name or a path .* got a list": lambda: EvaluationConfig(corpus=["a"]),
+    }
+    for words, call in calls.items():
+        with pytest.raises(ConfigError, match=words):
+            call()
+
+
+def test_a_training_that_is_of_no_use_is_said_and_not_kept(model, tmp_path):
+    config = tiny_train_config(
+        tmp_path, warm_start=WarmStartConfig(texts=0), grpo=GrpoConfig(updates=5, windows=1)
+    )
+    options = {"data_dir": tmp_path / "data", "on_progress": lambda *_: None}
+    options["time_limit_minutes"] = 0.01
+    with pytest.raises(PolicyNotKeptError, match="before anything was learnt"):
+        train(model, tmp_path / "run", config, **options)
+    kept = train(model, tmp_path / "run", config, **options, allow_untrained=True)
+    assert kept.info.summary["made_with"]["dtype"] == "float32"
+    summary = {"updates": 1, "warm_steps": 0, "held_out": {"kl": 0.2, "kl_static": 0.1}}
+    with pytest.raises(PolicyNotKeptError, match="no better than static on its held-out text"):
+        check_kept(summary)
+    check_kept(summary | {"held_out": {"kl": 0.1, "kl_static": 0.2}})
+
+
+def test_a_folder_that_cannot_be_is_said(model, policy, tmp_path, monkeypatch):
+    file = tmp_path / "file"
+    file.touch()
+    for folder in (file, file / "inside"):
+        with pytest.raises(ConfigError, match=r"is a file|cannot make the folder"):
+            train(model, folder, context=32, last_context=64, data_dir=tmp_path)
+        with pytest.raises(PolicyError, match="cannot make the folder"):
+            policy.save_pretrained(folder)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(DownloadError, match="the Hub did not give or take me/mine"):
+        policy.push_to_hub("me/mine")
