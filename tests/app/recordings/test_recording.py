@@ -1,4 +1,4 @@
-"""Recordings: the shipped one is whole, and a new one says where its texts part."""
+"""Recordings: the shipped one is whole, and its answers break from the right place on."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import pytest
 
 from app.recordings.recording import shipped_recording
 from sol_core.events import PageReads
-from tests.app.recordings.recorder import PROMPT, TEXTS, RecordedStep
+from tests.app.recordings.recorder import QUESTIONS, SHARES, RecordedStep, story_text
+
+ANSWERS = (" twenty miles", " 1874", " Juniper")
 
 
 def _same(one: list[str], other: list[str]) -> int:
@@ -17,23 +19,47 @@ def _same(one: list[str], other: list[str]) -> int:
 def test_the_shipped_recording_reads_less_and_less() -> None:
     recording = shipped_recording()
     texts = recording["texts"]
-    assert recording["prompt"] == PROMPT
-    assert len(texts) == TEXTS
+    assert recording["story"] == story_text()
+    assert "".join(recording["pages"]).startswith(recording["story"])
+    assert [(one["question"], one["stem"]) for one in recording["questions"]] == list(QUESTIONS)
+    assert all(1200 <= one["tokens"] <= 2000 for one in recording["questions"])
+    assert [text["asked"] for text in texts] == list(SHARES)
     shares = [text["share"] for text in texts]
     assert shares == sorted(shares, reverse=True)
-    assert shares == pytest.approx([text["asked"] for text in texts], abs=0.01)
+    assert shares == pytest.approx(SHARES, abs=0.03)
     assert shares[0] == 1.0
-    assert shares[-1] < 0.75
+    assert shares[-1] < 0.5
     for text in texts:
-        assert len(text["tokens"]) == len(text["costs"]) > 0
-        assert text["same"] == _same(text["tokens"], texts[0]["tokens"])
-        assert text["share"] == pytest.approx(sum(text["costs"]) / len(text["costs"]), abs=0.01)
-        steps = [RecordedStep(*step) for step in text["steps"]]
-        # What flows is what the step read, and the pages are the cache's, one more each 8 tokens.
-        flows = [one.attention + one.mlp + one.head + one.policy for one in steps]
-        assert flows == pytest.approx(text["costs"], abs=2e-3)
-        pages = [one.pages for one in steps]
-        assert pages == sorted(pages)
-        assert pages[-1] - pages[0] == pytest.approx(len(pages) / 8, abs=1)
-        reads = [PageReads(one.pages, one.cells, one.levels, one.share) for one in steps]
-        assert all(len(lists) == 30 and all(lists) for lists in (r.lists(30) for r in reads))
+        for answer, dense in zip(text["answers"], texts[0]["answers"], strict=True):
+            assert len(answer["tokens"]) == len(answer["costs"]) > 0
+            assert answer["same"] == _same(answer["tokens"], dense["tokens"])
+            steps = [RecordedStep(*step) for step in answer["steps"]]
+            # What flows is what the step read, and the pages are the cache's.
+            flows = [one.attention + one.mlp + one.head + one.policy for one in steps]
+            assert flows == pytest.approx(answer["costs"], abs=2e-3)
+            for one in steps:
+                reads = PageReads(one.pages, one.cells, one.levels, one.share)
+                lists = reads.lists(30)
+                assert len(lists) == 30
+                assert all(lists)
+                assert len(one.by_page) in (0, one.pages)
+                assert bool(one.by_page) == (one.share < 1)
+
+
+def test_the_answers_stand_on_their_pages_and_one_breaks_first() -> None:
+    recording = shipped_recording()
+    first, *others = recording["texts"]
+    for answer, words in zip(first["answers"], ANSWERS, strict=True):
+        assert "".join(answer["tokens"]).startswith(words)
+    facts = [recording["pages"][one["fact"]] for one in recording["questions"]]
+    for fact, word in zip(facts, ("twenty", "1874", "Juniper"), strict=True):
+        assert word in fact
+    whole = [
+        sum(
+            answer["same"] == len(answer["tokens"]) == len(dense["tokens"])
+            for answer, dense in zip(text["answers"], first["answers"], strict=True)
+        )
+        for text in others
+    ]
+    assert whole[0] == 3
+    assert whole[-1] < 3

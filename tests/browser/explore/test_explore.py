@@ -151,36 +151,49 @@ def test_a_prompt_comes_from_a_file_too(serve, visit, tmp_path):
     expect(panel.get_by_text("bad.bin is larger than 4.00 MB.")).to_be_visible()
 
 
-TEXTS = shipped_recording()["texts"]
+RECORDING = shipped_recording()
+TEXTS = RECORDING["texts"]
 
 
-def test_the_recording_shows_which_word_breaks_first_and_it_runs_here(serve, visit):
-    opens = max(at for at in range(10) if TEXTS[at]["same"] == len(TEXTS[0]["tokens"]))
+def whole_answers(text):
+    """Per question, whether the answer is the full model's."""
+    pairs = zip(text["answers"], TEXTS[0]["answers"], strict=True)
+    return [one["tokens"] == dense["tokens"] for one, dense in pairs]
+
+
+def test_the_recording_shows_which_answer_breaks_first_and_it_runs_here(serve, visit):
+    opens = max(at for at, text in enumerate(TEXTS) if all(whole_answers(text)))
     parted, least = TEXTS[opens + 1], TEXTS[-1]
     visitor = visit(serve(FakeEngine(step_s=0.001)))
     recording = visitor.page.get_by_role("region", name="Recorded example")
-    columns = recording.locator(".sol-recording-text")
+    answers = recording.locator(".sol-recording-text")
     slider = recording.get_by_role("slider", name="Compute")
-    expect(recording).to_contain_text("the same text as the full model, token for token")
+    expect(recording).to_contain_text("all 3 answers are the full model's")
     expect(recording.locator(".is-coming")).to_have_count(0)  # it has played to its end
+    expect(recording.locator(".sol-page[data-read]").first).to_be_visible()
     slider.press("ArrowLeft")
-    at = parted["same"]
-    expect(recording).to_contain_text(f"the first {at} tokens match the full model")
-    for column, of in ((columns.first, TEXTS[0]), (columns.nth(1), parted)):
-        words = "".join(column.locator(".sol-token").all_text_contents()).replace("\xa0", " ")
-        assert words == "".join(of["tokens"])
-        expect(column.locator(".is-parting")).to_have_text(of["tokens"][at].strip())
+    whole = whole_answers(parted)
+    which = whole.index(False)
+    answer, dense = parted["answers"][which], TEXTS[0]["answers"][which]
+    expect(recording).to_contain_text(f"{sum(whole)} of 3 answers are the full model's")
+    words = "".join(answers.nth(which).locator(".sol-token").all_text_contents())
+    assert words.replace("\xa0", " ") == "".join(answer["tokens"])
+    expect(answers.nth(which).locator(".is-parting")).to_have_count(1)
+    expect(recording).to_contain_text(f"Full model:{''.join(dense['tokens'])}")
+    fact = RECORDING["pages"][RECORDING["questions"][which]["fact"]].strip()
+    expect(recording).to_contain_text(f"The page that says it, “{fact}”, was read by")
     slider.press("Home")
-    expect(recording.get_by_role("status")).to_have_text(f"{round(100 * least['share'])} %")
-    instead, word = (of["tokens"][least["same"]].strip() for of in (least, TEXTS[0]))
-    expect(recording).to_contain_text(f"“{instead}” instead of “{word}”")
+    expect(recording.get_by_role("status").first).to_have_text(f"{round(100 * least['share'])} %")
     slider.press("ArrowRight")
     keep, channels, bits = (f"{value:g}" for value in TEXTS[-2]["spend"])
     mix = re.compile(f": {keep} % attention · {channels} % MLP · {bits} bits$")
     expect(slider).to_have_attribute("aria-valuetext", mix)
+    slider.press("End")
+    expect(recording).to_contain_text("This is the full model")
 
+    slider.press("ArrowLeft")
     recording.get_by_role("button", name="Run it here").click()
     visitor.expect_state("Finished")
     expect(recording).to_be_hidden()
-    expect(visitor.prompt).to_have_value(shipped_recording()["prompt"])
-    expect(dial(visitor)).to_have_value(str(round(100 * TEXTS[-2]["asked"])))
+    assert visitor.prompt.input_value().startswith(RECORDING["story"])
+    expect(dial(visitor)).to_have_value(str(round(100 * TEXTS[1]["asked"])))

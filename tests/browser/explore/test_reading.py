@@ -67,7 +67,7 @@ def test_a_tokens_pages_light_up_and_a_pages_tokens(
     visitor.expect_state("Finished")
     page, run_id = visitor.page, str(visitor.run_id())
     records = server.services.store.runs.events(run_id)
-    reading = page.locator(".sol-reading")
+    reading = page.locator(".sol-tokens > .sol-reading")
     expect(reading.locator(".sol-page")).to_have_count(len(PAGES))
     assert "".join(reading.locator(".sol-page").all_text_contents()) == "".join(PAGES)
 
@@ -110,7 +110,8 @@ def test_a_tokens_pages_light_up_and_a_pages_tokens(
     file.write_text(export(server.services.store, "run", run_id, "html").text, encoding="utf-8")
     exported, problems = offline(chromium, file)
     exported.locator(".sol-lines .sol-token").nth(at).hover()
-    expect(exported.locator(".sol-reading-caption")).to_contain_text("most of all")
+    caption = exported.locator(".sol-tokens > .sol-reading .sol-reading-caption")
+    expect(caption).to_contain_text("most of all")
     assert problems == []
 
 
@@ -120,5 +121,5 @@ def test_a_run_without_records_shows_its_prompt_as_before(
     visitor = visit(serve(FakeEngine()))
     visitor.generate("The keeper", max_new_tokens=5)
     visitor.expect_state("Finished")
-    expect(visitor.page.locator(".sol-reading")).to_be_hidden()
+    expect(visitor.page.locator(".sol-tokens > .sol-reading")).to_be_hidden()
     expect(visitor.page.locator(".sol-lead")).to_contain_text("The keeper")

@@ -1,25 +1,34 @@
-// A recording (app/recordings): one prompt answered densely and under smaller and smaller budgets. A dial
-// walks through them; where a text differs from the full model's, both stand side by side, marked where they part.
+// A recording (app/recordings): questions about one story, answered densely and under smaller and smaller budgets. A
+// dial walks through them; the story lights up where a token's step looked.
 
 import { linkTo } from "../shared/address.js";
 import { button, h, isCalm, opensHere, setText, show, uniqueId } from "../shared/dom.js";
 import { AXES, count, modelName, percent, percentTight, spendText } from "../shared/format.js";
 import { glossed } from "../shared/glossary.js";
-import { pagesText, readsOf } from "../shared/machine/reads.js";
+import { pagesText, readsOf, sharesOf } from "../shared/machine/reads.js";
 import { BESIDE, WHOLE_STEP } from "../shared/machine/sheet.js";
 import { Zoom } from "../shared/machine/field.js";
 import { colourScale } from "../shared/tokens/legend.js";
+import { Reading } from "../shared/tokens/reading.js";
 import { BIN, binOf, LEAST_COST } from "../shared/tokens/tokens.js";
-import { spokenText, tokenNodes } from "../shared/tokens/token_text.js";
+import { quoted, spokenText, tokenNodes } from "../shared/tokens/token_text.js";
 
-const TOKEN_MS = 30; // from one token to the next while it plays
+const TOKEN_MS = 60; // from one token to the next while it plays
 
 /** Numbers of tests/app/recordings/recorder.py's RecordedStep, in its order. @typedef {any[]} RecordedStep */
-/** @typedef {{ asked: number, spend: number[], share: number, same: number, tokens: string[], costs: number[],
- *   steps?: RecordedStep[] }} RecordedText */
-/** @typedef {{ model: string, prompt: string, texts: RecordedText[] }} Recording */
+/** @typedef {{ same: number, tokens: string[], costs: number[], steps: RecordedStep[] }} RecordedAnswer */
+/** @typedef {{ asked: number, spend: number[], share: number, answers: RecordedAnswer[] }} RecordedText */
+/** @typedef {{ question: string, stem: string, tokens: number, fact: number }} RecordedQuestion */
+/** @typedef {{ model: string, story: string, page_size: number, pages: string[], questions: RecordedQuestion[],
+ *   texts: RecordedText[] }} Recording */
 
 const axesOf = (spend) => spendText(Object.fromEntries(AXES.map((axis, at) => [axis.short, spend[at] ?? axis.scale * axis.dense])));
+
+// The record of a token's step that a run's token has.
+function readsOfStep(step) {
+  const [pages, cells, share, levels, byPage] = step.slice(7);
+  return { pages, cells, share, levels, by_page: byPage };
+}
 
 // The machine, without the policy's part: one recorded step.
 class RecordedMachine extends Zoom {
@@ -27,13 +36,10 @@ class RecordedMachine extends Zoom {
     super({ ...WHOLE_STEP, isWhole: false, sides: () => [BESIDE.names, BESIDE.numbers] });
   }
 
-  /** @param {RecordedText} text @param {number} at */
+  /** @param {RecordedAnswer} answer @param {number} at */
   show({ tokens, steps }, at) {
-    const step = steps?.[at];
-    show(this.element, Boolean(step));
-    if (!step) return;
-    const [bits, input, inner, attention, mlp, head, policy, pages, cells, share, levels] = step;
-    const reads = readsOf({ page_reads: { pages, cells, share, levels } });
+    const [bits, input, inner, attention, mlp, head, policy] = steps[at];
+    const reads = readsOf({ page_reads: readsOfStep(steps[at]) });
     const [place, words] = [`The step to token ${at + 1}`,
       `: ${pagesText(reads)}, ${percent(input)} and ${percent(inner)} of the MLP's channels, ${bits} bits`];
     this.draw({ reads, shares: [input, inner], flow: [attention, mlp, head, policy], bits },
@@ -42,6 +48,9 @@ class RecordedMachine extends Zoom {
 }
 
 export class RecordingView {
+  /** Tokens of all answers on show, and the answer and number of each. @type {{ row: any, answer: number, at: number }[]} */
+  shown = [];
+
   // on: where there is a live model; own: somebody has a prompt of their own.
   /** @param {Recording} recording @param {{ run(prompt: string, settings: object): void, own(): void, learn(): void }} [on] */
   constructor(recording, on) {
@@ -49,17 +58,16 @@ export class RecordingView {
     this.on = on;
     this.axis = { of: (cost) => cost, low: LEAST_COST, high: 1, show: percentTight, isOpenBelow: true };
     this.own = button("Try your own prompt", on?.own, { class: "sol-button is-primary", hidden: !on });
-    this.columns = [this.column("Full model"), this.column("")];
+    this.answers = recording.questions.map((one) => this.answer(one));
+    this.reading = new Reading({ rows: () => this.shown.map(({ row }) => row), elements: () => [], mark: () => {}, select: () => {} });
     this.machine = new RecordedMachine();
     this.element = this.build();
-    const { length } = recording.texts[0].tokens;
-    // The text on show; it opens at the lowest share that gave the full model's text.
-    this.at = recording.texts.findLastIndex(({ same }) => same === length);
-    this.choose(this.at);
+    // The budget on show; it opens at the lowest one that gave all of the full model's answers.
+    this.choose(recording.texts.findLastIndex((text) => this.numSame(text) === this.answers.length));
   }
 
   build() {
-    const { model, prompt, texts } = this.recording;
+    const { model, questions, texts } = this.recording;
     const id = uniqueId("dial");
     this.dial = h("input", { type: "range", id, min: 0, max: texts.length - 1, step: 1,
       oninput: () => this.turn() });
@@ -67,12 +75,14 @@ export class RecordingView {
     this.said = h("p", { class: "sol-recording-said", "aria-live": "polite" });
     return h("section", { class: "sol-empty sol-recording", "aria-label": "Recorded example" },
       h("div", { class: "sol-recording-head" },
-        h("h2", {}, "How little compute still gives the same answer?"),
-        h("p", { class: "sol-muted" }, "Recorded: ", modelName(model), " was asked “", h("span", { dir: "auto" }, prompt), "”")),
+        h("h2", {}, "How little compute still gives the same answers?"),
+        h("p", { class: "sol-muted" }, "Recorded: ", modelName(model),
+          ` read a story of ${count(questions[0].tokens, "token")} and answered three questions.`)),
       h("div", { class: "sol-recording-dial" },
         h("label", { for: id }, "Compute"), this.dial, this.share),
       this.said,
-      h("div", { class: "sol-recording-texts" }, this.columns.map((one) => one.element)),
+      h("ol", { class: "sol-recording-answers" }, this.answers.map((one) => one.element)),
+      this.reading.element,
       h("details", { class: "sol-advanced" }, h("summary", {}, "Show this step in the model"), this.machine.element),
       h("div", { class: "sol-recording-foot" },
         this.own, this.on && [button("Run it here", () => this.runHere()),
@@ -81,10 +91,12 @@ export class RecordingView {
           colourScale(this.axis))));
   }
 
-  column(name) {
-    const head = h("h3", {}, name);
-    const text = h("p", { class: "sol-recording-text", dir: "auto" });
-    return { head, text, element: h("div", {}, head, text) };
+  /** @param {RecordedQuestion} one */
+  answer({ question, stem }) {
+    const tokens = h("span", {});
+    const full = h("p", { class: "sol-muted", hidden: true });
+    return { tokens, full, element: h("li", {}, h("p", { class: "sol-muted" }, question),
+      h("p", { class: "sol-recording-text", dir: "auto" }, stem, tokens), full) };
   }
 
   turn() {
@@ -92,81 +104,106 @@ export class RecordingView {
     this.choose(this.recording.texts.length - 1 - Number(this.dial.value));
   }
 
+  /** Answers that are the full model's. @param {RecordedText} text */
+  numSame({ answers }) {
+    return answers.filter((answer, at) => isSameText(this.recording.texts[0].answers[at], answer)).length;
+  }
+
   choose(at) {
-    const { texts } = this.recording;
+    const { questions, texts, pages, page_size: size } = this.recording;
     const [dense, text] = [texts[0], texts[at]];
     this.at = at;
     this.dial.value = String(texts.length - 1 - at); // at its right end all is read
     this.dial.setAttribute("aria-valuetext", `${percentTight(text.share)} of the full model: ${axesOf(text.spend)}`);
     setText(this.share, `${Math.round(100 * text.share)} %`);
-    this.said.replaceChildren(...sentenceOf(dense, text));
-    setText(this.columns[1].head, at === 0 ? "100 % compute" : `${Math.round(100 * text.share)} % compute`);
-    show(this.columns[0].element, !isSameText(dense, text));
-    this.columns.forEach(({ text: place }, which) =>
-      place.replaceChildren(...this.tokensOf(which ? text : dense, at === 0 ? Infinity : text.same)));
-    this.showParting();
+    this.shown = text.answers.flatMap((answer, which) => answer.tokens.map((word, token) => ({ answer: which, at: token,
+      row: { text: word, page_reads: readsOfStep(answer.steps[token]) } })));
+    this.shown.forEach(({ row }, index) => { row.index = index; });
+    this.answers.forEach(({ tokens, full }, which) => {
+      const [other, answer] = [dense.answers[which], text.answers[which]];
+      const isSame = isSameText(other, answer);
+      tokens.replaceChildren(...this.tokensOf(which, answer, isSame ? Infinity : answer.same));
+      setText(full, isSame ? "" : `Full model:${other.tokens.join("")}`);
+      show(full, !isSame);
+    });
+    this.reading.clear();
+    this.reading.begin(size, pages, questions[0].tokens);
+    this.reading.follow();
+    const broken = this.broken(text);
+    this.said.replaceChildren(...this.sentence(text, broken));
+    this.point(Math.max(broken, 0), broken < 0 ? 0 : Math.min(text.answers[broken].same, text.answers[broken].tokens.length - 1));
   }
 
-  // The step at which the text parts from dense's, or the last one.
-  showParting() {
-    const text = this.recording.texts[this.at];
-    this.machine.show(text, Math.min(text.same, text.tokens.length - 1));
+  /** The first answer that is another than the full model's; -1 without one. @param {RecordedText} text */
+  broken({ answers }) {
+    return answers.findIndex((answer, at) => !isSameText(this.recording.texts[0].answers[at], answer));
   }
 
-  /** @param {RecordedText} text */
-  tokensOf(text, parting) {
-    return text.tokens.flatMap((word, at) => {
+  // A token's step: its pages in the story, and the step in the model.
+  point(which, at) {
+    this.machine.show(this.recording.texts[this.at].answers[which], at);
+    this.reading.mark(this.shown.findIndex((one) => one.answer === which && one.at === at));
+  }
+
+  /** @param {number} which @param {RecordedAnswer} answer @param {number} parting */
+  tokensOf(which, answer, parting) {
+    return answer.tokens.flatMap((word, at) => {
+      const point = () => { if (!this.timer) this.point(which, at); };
       const token = h("span", { class: at === parting ? "sol-token is-parting" : "sol-token",
         // Not pointerenter, which also comes where the dial puts other tokens under a resting pointer.
-        onpointermove: () => { if (!this.timer) this.machine.show(text, at); },
-        [BIN]: binOf(this.axis, text.costs[at]) }, tokenNodes(word));
+        onpointermove: point, onclick: point, [BIN]: binOf(this.axis, answer.costs[at]) }, tokenNodes(word));
       return /^\s/.test(word) ? [h("wbr"), token] : [token];
     });
   }
 
-  // Lets both texts come token by token, once; not for who wants no motion.
+  // Lets the answers come token by token, once; not for who wants no motion.
   play() {
     if (isCalm()) return;
-    const all = this.columns.map(({ text }) => [...text.querySelectorAll(".sol-token")]);
-    all.flat().forEach((token) => token.classList.add("is-coming"));
-    let shown = 0;
+    const all = this.answers.flatMap(({ tokens }) => [...tokens.querySelectorAll(".sol-token")]);
+    all.forEach((token) => token.classList.add("is-coming"));
+    let next = 0;
     this.timer = setInterval(() => {
-      const next = all.map((tokens) => tokens[shown]).filter(Boolean);
-      if (!next.length) {
-        this.stop();
-        return this.showParting();
-      }
-      next.forEach((token) => token.classList.remove("is-coming"));
-      if (all[1][shown]) this.machine.show(this.recording.texts[this.at], shown);
-      shown += 1;
+      if (next === all.length) return this.stop();
+      all[next].classList.remove("is-coming");
+      this.point(this.shown[next].answer, this.shown[next].at);
+      next += 1;
     }, TOKEN_MS);
   }
 
   stop() {
     clearInterval(this.timer);
     this.timer = undefined;
+    this.element.querySelectorAll(".is-coming").forEach((token) => token.classList.remove("is-coming"));
   }
 
+  // The question whose answer breaks here, or the first one.
   runHere() {
     this.stop();
-    const { prompt, texts } = this.recording;
-    this.on?.run(prompt, { chat: true, schedule: this.at === 0 ? "dense" : "static", share: Math.round(100 * texts[this.at].asked) });
+    const { story, questions, texts } = this.recording;
+    const { question, stem } = questions[Math.max(this.broken(texts[this.at]), 0)];
+    this.on?.run(`${story}\n\nQuestion: ${question}\nAnswer: ${stem}`,
+      { chat: false, schedule: this.at === 0 ? "dense" : "static", share: Math.round(100 * texts[this.at].asked) });
+  }
+
+  /** @param {RecordedText} text @param {number} which */
+  sentence(text, which) {
+    const { pages, questions, texts: [dense] } = this.recording;
+    const bold = (words) => h("b", {}, words);
+    if (text === dense) return ["This is the full model: every step reads the whole story. Drag left to see which answer breaks first."];
+    const parts = ["With ", axesOf(text.spend), ": "];
+    const { length } = questions;
+    if (which < 0) return [...parts, bold(`all ${length} answers are the full model's`), "."];
+    const answer = text.answers[which];
+    const own = wordOf(answer.tokens[answer.same]);
+    const other = wordOf(dense.answers[which].tokens[answer.same]);
+    const { fact } = questions[which];
+    const read = sharesOf({ page_reads: readsOfStep(answer.steps[Math.min(answer.same, answer.steps.length - 1)]) });
+    return [...parts, bold(`${this.numSame(text)} of ${length} answers are the full model's`), "; ", bold(own ? `“${own}”` : "an end"),
+      " instead of ", bold(other ? `“${other}”` : "an end"), `. The page that says it, ${quoted(pages[fact])}, was read by `,
+      bold(percent(read?.(fact) ?? 1)), " of layers and heads."];
   }
 }
 
 const wordOf = (token) => token && (token.trim() || spokenText(token));
 
 const isSameText = (dense, text) => dense.tokens.length === text.tokens.length && text.same === text.tokens.length;
-
-function sentenceOf(dense, text) {
-  const bold = (words) => h("b", {}, words);
-  if (text === dense) return ["This is the full model. Drag left to see which word breaks first."];
-  const parts = ["With ", axesOf(text.spend), ": "];
-  if (isSameText(dense, text)) return [...parts, bold("the same text as the full model, token for token"), "."];
-  const [other, own] = [dense, text].map((one) => wordOf(one.tokens[text.same]));
-  if (text.same) parts.push(bold(`the first ${text.same === 1 ? "token matches" : `${count(text.same, "token")} match`} the full model`), ", then ");
-  else parts.push("at once ");
-  if (own === undefined) return [...parts, bold("the text ends"), "."];
-  if (other === undefined) return [...parts, bold(`“${own}”`), " where the full model ends."];
-  return [...parts, bold(`“${own}”`), " instead of ", bold(`“${other}”`), "."];
-}

@@ -28,7 +28,7 @@ def test_a_page_is_taken_from_a_step_and_from_the_answer(
     visitor.generate(PROMPT, max_new_tokens=6)
     visitor.expect_state("Finished")
     page, parent = visitor.page, str(visitor.run_id())
-    reading = page.locator(".sol-reading")
+    reading = page.locator(".sol-tokens > .sol-reading")
     pages, said = reading.locator(".sol-page"), reading.locator(".sol-page-said")
     what_if = reading.get_by_role("button", name="What if this page were not read?")
     expect(what_if).to_be_hidden()
