@@ -28,6 +28,7 @@ from sol_core.errors import (
 )
 from sol_core.files.staging import sha256_of
 from sol_core.training.config import WarmStartConfig
+from sol_core.training.run_state import RunState
 from sol_core.training.trainer import check_kept
 from tests.support.tiny_policies import save_tiny_policy
 from tests.support.tiny_training import tiny_train_config
@@ -175,7 +176,8 @@ def test_settings_are_objects_and_wrong_names_find_the_nearest(model):
             call()
 
 
-def test_a_training_that_is_of_no_use_is_said_and_not_kept(model, tmp_path):
+def test_a_training_that_is_of_no_use_is_said_and_not_kept(model, tmp_path, monkeypatch):
+    monkeypatch.setattr(RunState, "elapsed_s", property(lambda _: 60.0))  # past the limit below
     config = tiny_train_config(
         tmp_path, warm_start=WarmStartConfig(texts=0), grpo=GrpoConfig(updates=5, windows=1)
     )
