@@ -23,7 +23,6 @@ from sol_core.files.staging import known_sha256, sha256_of
 from sol_core.generation.engine import generate
 from sol_core.inspection.engine import inspect_text
 from sol_core.inspection.records import InspectionConfig
-from sol_core.models import loading
 from sol_core.models.loading import load_language_model, repair_model
 from sol_core.models.weights import Linear
 from sol_core.policy import check_policy
@@ -171,7 +170,7 @@ def test_a_damaged_file_of_a_hub_model_is_named_and_fetched_again(tmp_path, monk
     (snapshot / "model.safetensors").unlink()
     (snapshot / "model.safetensors").symlink_to(blob)
 
-    def download(name, data_dir, report):
+    def download(name, **options):
         if not blob.exists():
             blob.write_bytes(content)
         return snapshot
@@ -179,7 +178,7 @@ def test_a_damaged_file_of_a_hub_model_is_named_and_fetched_again(tmp_path, monk
     def load():
         return load_language_model("me/tiny", data_dir=tmp_path, device="cpu")
 
-    monkeypatch.setattr(loading, "_download_from_hub", download)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
     sound = load().fingerprint
     _damage(blob)
     with pytest.raises(ModelLoadError) as caught:
