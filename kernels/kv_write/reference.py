@@ -15,7 +15,7 @@ class NewTokens(NamedTuple):
 
     heads: Tensor  # [R, H + 2 Hkv, D] of any float dtype: queries, keys, values
     cosine: Tensor  # cosine, sine: [R, D] fp32, rotation of queries and keys
-    sine: Tensor
+    sine: Tensor  # likewise
     scale: float  # of the queries
 
 

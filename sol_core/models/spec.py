@@ -59,8 +59,8 @@ class ModelSpec:
     norm_offset: float = 0.0  # added to every norm weight (Gemma stores weight − 1)
     embedding_scale: float = 1.0  # factor on token embeddings, rounded to their dtype
     stream_scale: float | None = None  # factor on the residual stream, from the embeddings on
-    attention_cap: float | None = None
-    logit_cap: float | None = None
+    attention_cap: float | None = None  # scores softly limited to ±cap
+    logit_cap: float | None = None  # likewise logits
     logit_scale: float | None = None  # factor on logits
     stored_head_size: int | None = None
 

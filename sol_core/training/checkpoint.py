@@ -31,7 +31,7 @@ class Progress:
     phase: str = "labelling"  # "labelling", "warm start", "grpo", "calibrating" or "done"
     labelled: int = 0  # labelled, warm_steps, updates: work done in each phase
     warm_steps: int = 0
-    updates: int = 0
+    updates: int = 0  # work done in each phase: labelled texts, warm-start steps, updates
     label_limit: int | None = None  # texts the warm start uses; None until labelling ended
     reports: int = 0  # reports made so far
     elapsed_s: float = 0.0  # time worked, interruptions left out

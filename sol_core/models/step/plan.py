@@ -62,16 +62,16 @@ class StepShape:
 
     num_rows: int
     page_size: int
-    own_width: int
-    shared_width: int
-    masked: tuple[bool, ...]
+    own_width: int  # tokens of the rows' own memory that are looked at
+    shared_width: int  # of a shared prefix; which of all these a row sees is masked
+    masked: tuple[bool, ...]  # per window (sorted, None last): some row sees fewer than that
     sparse: bool  # sparse, pruned, quantised: whether some row drops pages, channels, bits
     pruned: bool
     quantised: bool
     observe: Observe  # what else the step returns
     page_reads: bool  # the step also returns which pages it read
     mechanisms: Mechanisms  # how what is dropped is skipped
-    extend: tuple[Summary | None, ...] | None
+    extend: tuple[Summary | None, ...] | None  # per layer, what must take the new token in
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +82,9 @@ class StepPlan:
     positions: Tensor  # [R] int64, position of the new token
     slots: Tensor  # [R] int64, where it goes in the row's own memory
     attention: dict[int | None, AttentionPlan]  # plan per attention window that occurs in the model
-    tokens_seen: dict[int | None, Tensor]
-    channels_kept: Tensor | None
-    inner_kept: Tensor | None
+    tokens_seen: dict[int | None, Tensor]  # likewise [R, 1] int64, summed over KV heads
+    channels_kept: Tensor | None  # [R] int64, input channels of the MLP, or None for all
+    inner_kept: Tensor | None  # [R] int64, inner ones
     bit_widths: Tensor | None  # [R] int64, or None when no row is quantised
 
 

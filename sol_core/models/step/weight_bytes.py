@@ -30,7 +30,7 @@ class WeightBytes:
 
     attention: MatrixBytes  # of the projections of queries, keys, values and output
     gate_up: MatrixBytes  # gate_up, down: of the MLP
-    down: MatrixBytes
+    down: MatrixBytes  # its input channels are the inner ones
     head: MatrixBytes  # of the vocabulary
     preview: float | None = None  # of the vocabulary, where a step may preview it
 
