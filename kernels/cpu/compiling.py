@@ -111,37 +111,55 @@ def _own_data_name(self: Any, number: int) -> str:
 
 IndexDataCacheFile._data_name = _own_data_name  # type: ignore[method-assign]
 _KERNELS = Path(__file__).resolve().parents[1]
-_LOCATOR = "UserProvidedCacheLocator"  # Numba 0.61 has it with an underscore in front
-_UserLocator: Any = getattr(caching, _LOCATOR, None) or getattr(caching, f"_{_LOCATOR}")
 
 
-class _SourceLocator(_UserLocator):  # type: ignore[misc]  # its name depends on the version
-    """Compiled code of a kernel by what its file holds, wherever that lies.
+def _locator(name: str) -> Any:
+    """Numba's class of this name; 0.61 has it with an underscore in front."""
+    return getattr(caching, name, None) or getattr(caching, f"_{name}")
 
-    Numba goes by the file's path and time, so a second installation would compile all again.
+
+@functools.cache
+def _digest(kernels: Path) -> str:
+    """Of all of ``kernels/``: a function holds the code of helpers in other files."""
+    digest = hashlib.sha256()
+    for path in sorted(kernels.rglob("*.py")):
+        digest.update(path.relative_to(kernels).as_posix().encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+class _BySource:
+    """Compiled code of a kernel by what all kernels' files hold.
+
+    Numba goes by the time of the function's own file: it would run code of helpers that changed
+    since, and a second installation would compile all again.
     """
 
-    def __init__(self, py_func: Any, py_file: str) -> None:
-        super().__init__(py_func, py_file)
-        package = __name__.removesuffix(".cpu.compiling")  # as code that is read back names it
-        folder = Path(py_file).resolve().parent.relative_to(_KERNELS)
-        self._cache_path = os.path.join(self._folder(), ".".join((package, *folder.parts)))
-
-    @staticmethod
-    def _folder() -> str:
-        return str(config.CACHE_DIR)  # type: ignore[attr-defined]
-
     def get_source_stamp(self) -> str:
-        return hashlib.sha256(Path(self._py_file).read_bytes()).hexdigest()
+        return _digest(_KERNELS)
 
     @classmethod
     def from_function(cls, py_func: Any, py_file: str) -> Any:
         if not Path(py_file).resolve().is_relative_to(_KERNELS):
             return None
-        return super().from_function(py_func, py_file)
+        return super().from_function(py_func, py_file)  # type: ignore[misc]  # Numba's
 
 
-CacheImpl._locator_classes.insert(0, _SourceLocator)
+class _SourceLocator(_BySource, _locator("UserProvidedCacheLocator")):  # type: ignore[misc]
+    """In the folder that ``NUMBA_CACHE_DIR`` names, wherever the kernels lie."""
+
+    def __init__(self, py_func: Any, py_file: str) -> None:
+        super().__init__(py_func, py_file)
+        package = __name__.removesuffix(".cpu.compiling")  # as code that is read back names it
+        folder = Path(py_file).resolve().parent.relative_to(_KERNELS)
+        parts = ".".join((package, *folder.parts))
+        self._cache_path = os.path.join(str(config.CACHE_DIR), parts)  # type: ignore[attr-defined]
+
+
+class _BesideLocator(_BySource, _locator("InTreeCacheLocator")):  # type: ignore[misc]
+    """Beside the kernels."""
+
+
+CacheImpl._locator_classes[:0] = [_SourceLocator, _BesideLocator]
 
 
 # Sums may be reordered (that is what vectorises them); NaN and inf keep their meaning.

@@ -105,18 +105,6 @@ class Lens:
         )
 
     @torch.no_grad()
-    def plane(self, index: int, bit_width: int) -> tuple[tuple[LensRow, ...], ...]:
-        """The joint grid at one bit width: rows [keep fractions][channel keep ratios]."""
-        self._taken(index)
-        grid = self._run.grid
-        actions = [
-            [Action(keep_fraction, ratio, bit_width) for ratio in grid.channel_keep_ratios]
-            for keep_fraction in grid.keep_fractions
-        ]
-        rows = self._rows(index, [action for line in actions for action in line])
-        return tuple(tuple(rows[action] for action in line) for line in actions)
-
-    @torch.no_grad()
     def without(self, index: int, sets: Sequence[Sequence[int]]) -> tuple[PageEffect, ...]:
         """The step as it was taken, without some pages of its cache.
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect
@@ -12,16 +10,13 @@ from playwright.sync_api import expect
 from app.host.paths import DataDir
 from app.web.services import engine_generate
 from tests.browser.axe import violations
-from tests.browser.conftest import Server, Visitor
 from tests.support.tiny_language_model import make_language_model
 
 pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("one_thread")]
 PROMPT = "The keeper of the light wrote a long letter to the harbour master"
 
 
-def test_a_page_is_taken_from_a_step_and_from_the_answer(
-    serve: Callable[..., Server], visit: Callable[..., Visitor], tmp_path: Path
-) -> None:
+def test_a_page_is_taken_from_a_step_and_from_the_answer(serve, visit, tmp_path):
     model = dataclasses.replace(make_language_model(), name="fake-model")
     server = serve(engine_generate(DataDir(tmp_path)), load=lambda on_progress: model)
     visitor = visit(server)

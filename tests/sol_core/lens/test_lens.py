@@ -1,7 +1,6 @@
 """The lens: every alternative of one step, against the run itself and plain scoring."""
 
 import dataclasses
-import itertools
 import json
 import logging
 import math
@@ -167,21 +166,8 @@ def test_trails_are_the_change_to_dense(model, run, index):
     json.dumps(view.to_dict(), allow_nan=False)
 
 
-def test_a_plane_of_the_joint_grid_agrees_with_the_axes(model, run):
-    lens, index = Lens(model, run), 9
-    view = lens.look(index)
-    plane = lens.plane(index, view.taken.action.bit_width)
-    actions = [[row.action for row in line] for line in plane]
-    expected = list(itertools.product(GRID.keep_fractions, GRID.channel_keep_ratios))
-    assert [a.as_tuple()[:2] for line in actions for a in line] == expected
-    found = {row.action: row for line in plane for row in line}
-    for row in (*view.axes[0], *view.axes[1]):
-        assert found[row.action].nll == pytest.approx(row.nll, abs=1e-4)
-        assert found[row.action].kl == pytest.approx(row.kl, abs=1e-4)
-
-
 def test_bad_runs_and_positions_are_named(model, run):
-    for ask in (Lens(model, run).look, lambda at: Lens(model, run).plane(at, 8)):
+    for ask in (Lens(model, run).look, Lens(model, run).page_effects):
         for index in (-1, STEPS):
             with pytest.raises(ConfigError, match=f"tokens 0 to {STEPS - 1}, got {index}"):
                 ask(index)
@@ -194,5 +180,3 @@ def test_bad_runs_and_positions_are_named(model, run):
     long = (1,) * (model.context_length + 2)
     with pytest.raises(ContextLengthError, match="exceed the context"):
         Lens(model, LensRun(long, (DENSE,), GRID))
-    with pytest.raises(ConfigError, match="bits must be"):
-        Lens(model, LensRun((1, 2), (DENSE,), GRID)).plane(0, 99)
