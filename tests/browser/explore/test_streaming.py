@@ -85,6 +85,7 @@ def test_hostile_tokens_are_only_ever_text(serve, visit):
     visitor.tab("History")
     expect(visitor.page.get_by_role("link", name="${1+1} {{1+1}}")).to_be_visible()
     assert visitor.page.evaluate("window.hacked") is None
+    visitor.tab("Explore")
     visitor.page.reload()
     expect(visitor.tokens).to_have_count(len(HOSTILE))
     assert visitor.texts() == shown

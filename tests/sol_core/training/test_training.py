@@ -264,7 +264,7 @@ def test_what_cannot_be_trained(model, config, tmp_path):
         TrainConfig(grid=one)
     with pytest.raises(ConfigError, match="quick, standard, share, paper"):
         preset("huge")
-    with pytest.raises(ConfigError, match=r"no setting 'epochs'; it has corpus, seed, "):
+    with pytest.raises(ConfigError, match=r"no setting 'epochs'; did you mean steps"):
         preset("quick", epochs=3)
 
 

@@ -75,7 +75,7 @@ export class Reading {
     this.whole = h("input", { type: "checkbox", onchange: () => this.refresh() });
     this.listen();
     return h("section", { class: "sol-reading", "aria-label": "What each step read", hidden: true },
-      h("header", {}, h("h3", {}, "Where it looked"), this.caption,
+      h("header", {}, h("h2", {}, "Where it looked"), this.caption,
         h("label", { class: "sol-reading-whole" }, this.whole, "All that it read"), this.folder),
       this.text, this.effects?.element, this.map.element, this.said);
   }
