@@ -27,8 +27,6 @@ def test_the_shipped_recording_reads_less_and_less() -> None:
     shares = [text["share"] for text in texts]
     assert shares == sorted(shares, reverse=True)
     assert shares == pytest.approx(SHARES, abs=0.03)
-    assert shares[0] == 1.0
-    assert shares[-1] < 0.5
     for text in texts:
         for answer, dense in zip(text["answers"], texts[0]["answers"], strict=True):
             assert len(answer["tokens"]) == len(answer["costs"]) > 0
@@ -54,12 +52,10 @@ def test_the_answers_stand_on_their_pages_and_one_breaks_first() -> None:
     facts = [recording["pages"][one["fact"]] for one in recording["questions"]]
     for fact, word in zip(facts, ("twenty", "1874", "Juniper"), strict=True):
         assert word in fact
+    dense = [answer["tokens"] for answer in first["answers"]]
     whole = [
-        sum(
-            answer["same"] == len(answer["tokens"]) == len(dense["tokens"])
-            for answer, dense in zip(text["answers"], first["answers"], strict=True)
-        )
+        sum(one["tokens"] == other for one, other in zip(text["answers"], dense, strict=True))
         for text in others
     ]
-    assert whole[0] == 3
-    assert whole[-1] < 3
+    assert whole == sorted(whole, reverse=True)
+    assert set(whole) == {3, 2, 1, 0}, "they break one after another"

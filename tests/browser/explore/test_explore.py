@@ -171,6 +171,7 @@ def test_the_recording_shows_which_answer_breaks_first_and_it_runs_here(serve, v
     expect(recording).to_contain_text("all 3 answers are the full model's")
     expect(recording.locator(".is-coming")).to_have_count(0)  # it has played to its end
     expect(recording.locator(".sol-page[data-read]").first).to_be_visible()
+    expect(recording.locator(".sol-page.is-fact")).to_be_visible()
     slider.press("ArrowLeft")
     whole = whole_answers(parted)
     which = whole.index(False)

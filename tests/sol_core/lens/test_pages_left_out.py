@@ -114,10 +114,8 @@ def test_effects_of_pages_one_by_one_and_together(model):
 
 
 def test_a_page_that_was_not_read_changes_nothing(model):
-    """Where as many pages are read whatever there is, another takes its place: none is read."""
     run, _, _ = of_run(model, schedule=ScheduleConfig("static", Budget(0.1, 1.0, 16.0)))
-    lens = Lens(model, run)
-    kls = np.array([effect.kl for effect in lens.page_effects(4).effects])
+    kls = np.array([effect.kl for effect in Lens(model, run).page_effects(4).effects])
     assert (kls < 1e-5).any()
     assert (kls > 1e-3).any()
 
@@ -127,8 +125,7 @@ def test_a_generation_without_a_page_is_replayed_without_it(model, side):
     options = {"schedule": STATIC, "page_reads": True, "side_rows": side}
     run, events, config = of_run(model, left_out=(1, 2), **options)
     for event in events:
-        reads = event.page_reads
-        assert all(1 not in layer and 2 not in layer for layer in reads.lists(2))
+        assert all(1 not in layer and 2 not in layer for layer in event.page_reads.lists(2))
     look = Lens(model, run).look(5)
     assert look.replayed.nll == pytest.approx(events[5].surprisal, abs=1e-4)
     record = config.to_dict()

@@ -83,6 +83,7 @@ export class RecordingView {
       this.said,
       h("ol", { class: "sol-recording-answers" }, this.answers.map((one) => one.element)),
       this.reading.element,
+      h("p", { class: "sol-hint" }, "Underlined: the page that matters most to this answer, found by leaving out each in turn."),
       h("details", { class: "sol-advanced" }, h("summary", {}, "Show this step in the model"), this.machine.element),
       h("div", { class: "sol-recording-foot" },
         this.own, this.on && [button("Run it here", () => this.runHere()),
@@ -142,6 +143,8 @@ export class RecordingView {
   // A token's step: its pages in the story, and the step in the model.
   point(which, at) {
     this.machine.show(this.recording.texts[this.at].answers[which], at);
+    const { questions } = this.recording;
+    this.reading.pages.forEach((page, number) => page.classList.toggle("is-fact", number === questions[which].fact));
     this.reading.mark(this.shown.findIndex((one) => one.answer === which && one.at === at));
   }
 
