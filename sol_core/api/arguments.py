@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,7 @@ from sol_core.corpus.documents import SUPPORTED_SUFFIXES
 from sol_core.errors import ConfigError, CorpusError
 from sol_core.fields import check_kind
 from sol_core.files.places import default_data_dir
-from sol_core.files.staging import explain_os_error
+from sol_core.files.staging import explain_os_error, replacing
 
 if TYPE_CHECKING:
     from sol_core.actions import Budget
@@ -111,9 +110,8 @@ def _kept(texts: Iterable[str], data_dir: Path, ending: str) -> str:
     try:
         if not path.is_file():
             path.parent.mkdir(parents=True, exist_ok=True)
-            staged = path.with_suffix(f".{os.getpid()}")
-            staged.write_bytes(content)
-            staged.replace(path)
+            with replacing(path) as staged:
+                staged.write_bytes(content)
     except OSError as error:
         raise CorpusError(f"cannot keep the texts: {explain_os_error(error, path)}") from error
     return str(path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import shlex
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -73,13 +73,11 @@ def inspect(
     Raises: SolError for what cannot be run.
     """
     from sol_core.inspection.engine import inspect_text
-    from sol_core.inspection.records import InspectedToken, InspectionConfig, InspectionStart
+    from sol_core.inspection.records import InspectedToken, InspectionStart
 
     check_model(model)
     check_kind("text", text, str, "text")
-    asked = InspectionConfig(()) if config is None else config
-    check_kind("config", asked, InspectionConfig, "an InspectionConfig")
-    chosen, find = _asked(changed(asked, settings), methods, budget)
+    chosen, find = _asked(config, settings, methods, budget)
     tokens: list[InspectedToken] = []
     for event in inspect_text(model, text, chosen, policies=find):
         if isinstance(event, InspectionStart):
@@ -99,6 +97,7 @@ def what_if(
     budget: Budget | None = None,
     *,
     config: InspectionConfig | None = None,
+    without: Sequence[int] = (),
 ) -> LensView:
     """Decode one step of a text at every level of every axis.
 
@@ -109,19 +108,17 @@ def what_if(
         schedule: of all other steps and axes, as of ``inspect``; None is the full model.
         budget: of the schedule.
         config: grid and prefix; None is the default.
+        without: pages of the KV cache; ``LensView.without`` says what the step is without them.
     Returns: NLL, KL and entropy in nats of every level, and what followed.
     Raises: ConfigError for a token that the text does not have; SolError.
     """
-    from sol_core.inspection.records import InspectionConfig
     from sol_core.lens.engine import look_at_text
 
     check_model(model)
     check_kind("text", text, str, "text")
     check_kind("token", token, int, "the number of a token")
-    asked = InspectionConfig(()) if config is None else config
-    check_kind("config", asked, InspectionConfig, "an InspectionConfig")
-    chosen, find = _asked(asked, {} if schedule is None else schedule, budget)
-    return look_at_text(model, text, token, chosen, find)[0]
+    chosen, find = _asked(config, {}, {} if schedule is None else schedule, budget)
+    return look_at_text(model, text, token, chosen, find, without)[0]
 
 
 def train(
@@ -226,13 +223,20 @@ def evaluate(
 
 
 def _asked(
-    config: InspectionConfig, methods: Any, budget: Budget | None
+    config: InspectionConfig | None,
+    settings: Mapping[str, Any],
+    methods: Any,
+    budget: Budget | None,
 ) -> tuple[InspectionConfig, Callable[[str], Any]]:
     """The configuration with the schedules of some methods, and what finds them by name."""
     from sol_core.generation.schedules import asked_schedules
+    from sol_core.inspection.records import InspectionConfig
 
-    schedules, grid, find = asked_schedules(_methods(methods), budget, config.grid)
-    return dataclasses.replace(config, schedules=schedules, grid=grid), find
+    asked = InspectionConfig(()) if config is None else config
+    check_kind("config", asked, InspectionConfig, "an InspectionConfig")
+    asked = changed(asked, settings)
+    schedules, grid, find = asked_schedules(_methods(methods), budget, asked.grid)
+    return dataclasses.replace(asked, schedules=schedules, grid=grid), find
 
 
 def _methods(methods: Any) -> dict[str, Any]:

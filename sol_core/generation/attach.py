@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from sol_core.models import FrozenLM
 
 
-# What forward does not give, and what does.
+# Outputs that forward refuses, and the call that gives them.
 _REFUSED = {
     "labels": "score(model, text, policy, budget) gives the loss of every token",
     "output_hidden_states": "ask the model outside the block",

@@ -31,8 +31,8 @@ _IGNORED = {"backend", "is_local", "local_files_only", "model_max_length", "toke
 _FURTHER_FILES = ("added_tokens.json", "special_tokens_map.json")
 _WEIGHTS_NAME = "model.safetensors"
 _CONVERT = (
-    "python -c \"import transformers as t; [one.from_pretrained({name!r}).save_pretrained('NEW') "
-    'for one in (t.AutoModelForCausalLM, t.AutoTokenizer)]"'
+    "python -c \"import transformers as t; [kind.from_pretrained({name!r}).save_pretrained('NEW') "
+    'for kind in (t.AutoModelForCausalLM, t.AutoTokenizer)]"'
 )
 
 

@@ -103,8 +103,8 @@ def score_after(contexts: ReadContexts, scheduler: BatchScheduler, *, group: int
     longest = max(len(continuation.tokens) for continuation in ones)
     # Shorter ones repeat their last token; those steps are not counted.
     paths = [
-        (one.context[-1], *one.tokens, *one.tokens[-1:] * (longest - len(one.tokens)))
-        for one in ones
+        (text.context[-1], *text.tokens, *text.tokens[-1:] * (longest - len(text.tokens)))
+        for text in ones
     ]
     lengths = np.asarray([len(continuation.tokens) for continuation in ones])
     read = np.asarray([continuation.read for continuation in ones])

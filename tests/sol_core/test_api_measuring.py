@@ -129,6 +129,7 @@ def test_schedules_of_ones_own_are_taken_everywhere(model, policy):
     view = what_if(model, TEXT, 4, Careful, BUDGET)
     assert view.taken.action == Action(0.5, 0.7, 8)
     assert what_if(model, TEXT, 4).taken.action == Action()
+    assert what_if(model, TEXT, 20, without=(1,)).without.pages == (1,)
 
 
 def test_a_corpus_is_whatever_holds_text(model, tmp_path):
