@@ -1,21 +1,23 @@
 """The lessons' experiments: a model and a few plain parameters in, one JSON object out.
 
-Each takes about a second on two CPU cores and touches nothing but the model. Torch is
+Each takes one to six seconds on two CPU cores and touches nothing but the model. Torch is
 imported with the first one.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+import math
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from app.host.errors import AppError
 from app.lessons.desk import Experiment, Parameters
-from app.lessons.texts import BEGINNINGS, PASSAGES, checked_name
+from app.lessons.texts import BEGINNINGS, PASSAGES, STORY_QUESTIONS, checked_name
 from app.policies.library import PolicyLibrary
+from app.recordings.recording import prompt_of, shipped_recording
 from sol_core.actions import DENSE, GRIDS, Action, ActionGrid, Budget, QuantSite
 from sol_core.config import GenerationConfig, ScheduleConfig
 from sol_core.errors import SolError
@@ -80,6 +82,47 @@ def pages(model: Any, parameters: Parameters) -> dict[str, Any]:
         "levels": KEEP_LEVELS,
         "nll": [[loss.nll for loss in row] for row in table],
         "kl": [[loss.kl for loss in row] for row in table],
+    }
+
+
+def missing(model: Any, parameters: Parameters) -> dict[str, Any]:
+    """The recorded story and a question: the answer's first token, each page left out in turn.
+
+    ``rows`` has, per page, its text, KL to the step that reads all, the chosen token's probability,
+    the token then said, and the page's share of a dense step's attention.
+    """
+    from sol_core.lens.engine import Lens
+    from sol_core.lens.records import LensRun
+
+    recording = shipped_recording()
+    asked = recording["questions"][STORY_QUESTIONS.index(parameters["text"])]
+    prompt = prompt_of(recording["story"], asked["question"], asked["stem"])
+    config = GenerationConfig(ScheduleConfig("dense"), max_new_tokens=1, ignore_end_of_text=True)
+    (said,) = _tokens_of(model, prompt, config)
+    tokens = _tokens(model, prompt)
+    lens = Lens(model, LensRun((*tokens, said.token_id), (DENSE,), config.grid))
+    measured = lens.page_effects(0, most=len(tokens))
+    texts, size = _texts(model, tokens), config.grid.page_size
+    return {
+        "question": asked["question"],
+        "stem": asked["stem"],
+        "tokens": len(tokens),
+        "said": said.text,
+        "probability": math.exp(-said.surprisal),
+        "correlation": measured.correlation,
+        "rows": [
+            {
+                "text": "".join(texts[page * size : (page + 1) * size]),
+                "kl": effect.kl,
+                "probability": math.exp(-effect.nll),
+                "said": effect.choice.text,
+                "changed": effect.choice.token_id != said.token_id,
+                "attention": share,
+            }
+            for page, (effect, share) in enumerate(
+                zip(measured.effects, measured.attention, strict=True)
+            )
+        ],
     }
 
 
@@ -216,6 +259,7 @@ def lesson_experiments(policies: PolicyLibrary) -> dict[str, Experiment]:
     return {
         "steps": Experiment(steps, beginning),
         "pages": Experiment(pages, passage),
+        "missing": Experiment(missing, functools.partial(_checked, texts=STORY_QUESTIONS)),
         "channels": Experiment(channels, beginning),
         "mechanisms": Experiment(mechanisms, passage),
         "bits": Experiment(bits, passage),
@@ -223,7 +267,7 @@ def lesson_experiments(policies: PolicyLibrary) -> dict[str, Experiment]:
     }
 
 
-def _checked(model: Any, asked: Parameters, texts: dict[str, str]) -> Parameters:
+def _checked(model: Any, asked: Parameters, texts: Collection[str]) -> Parameters:
     """The name of a text; nothing else is allowed."""
     if unknown := sorted(asked.keys() - {"text"}):
         raise AppError(
@@ -236,11 +280,15 @@ def _checked(model: Any, asked: Parameters, texts: dict[str, str]) -> Parameters
 def _continued(
     model: Any, text: str, schedule: ScheduleConfig, given: tuple[int, ...] = ()
 ) -> list[TokenEvent]:
-    from sol_core.generation.engine import generate
-
     config = GenerationConfig(
         schedule, max_new_tokens=CONTINUED, ignore_end_of_text=True, given=given
     )
+    return _tokens_of(model, text, config)
+
+
+def _tokens_of(model: Any, text: str, config: GenerationConfig) -> list[TokenEvent]:
+    from sol_core.generation.engine import generate
+
     return [event for event in generate(model, text, config) if isinstance(event, TokenEvent)]
 
 

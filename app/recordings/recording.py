@@ -14,3 +14,8 @@ def shipped_recording() -> dict[str, Any]:
     text = Path(__file__).with_name("shipped.json").read_text(encoding="utf-8")
     recording: dict[str, Any] = json.loads(text)
     return recording
+
+
+def prompt_of(story: str, question: str, stem: str) -> str:
+    """What the model continues with an answer; ``recording.js`` says the same."""
+    return f"{story}\n\nQuestion: {question}\nAnswer: {stem}"

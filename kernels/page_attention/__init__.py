@@ -51,7 +51,7 @@ def attend(
 ) -> Attended:
     """As ``reference.attend``, and on request with ``reference.page_readers``.
 
-    On CUDA in Triton, many rows on a CPU in Numba, unless scores have a cap, which no kernel knows.
+    On CUDA in Triton, on a CPU in Numba, unless scores have a cap, which no kernel knows.
     """
     if cap is None and triton_fits(query, blocks, plan):
         return attend_with_triton(query, blocks, plan, share, dtype, readers=readers)

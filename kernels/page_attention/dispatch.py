@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kernels.cpu.threads import MANY_ROWS, cpu_kernel, kernel_threads
+from kernels.cpu.threads import cpu_kernel, kernel_threads
 from kernels.kv_blocks import KVBlock, is_packed, lines_of
 from kernels.page_attention.reference import Attended, AttentionPlan
 from kernels.page_scorers import PAGE_SCORERS
@@ -22,11 +22,10 @@ _DTYPES = (torch.float32, torch.bfloat16)
 
 
 def cpu_kernel_fits(query: Tensor, blocks: Sequence[KVBlock], plan: AttentionPlan) -> bool:
-    """Return whether the kernel can take these: many fp32 rows on a CPU, one or two blocks."""
+    """Return whether the kernel can take these: fp32 rows on a CPU, one or two blocks."""
     return (
         plan.choice == PAGE_SCORERS[plan.scorer].cpu_choice
         and query.device.type == "cpu"
-        and query.shape[0] >= MANY_ROWS
         and query.dtype == torch.float32
         and len(blocks) <= 2
         and len({block.keys.dtype for block in blocks}) == 1

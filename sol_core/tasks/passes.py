@@ -20,7 +20,7 @@ from sol_core.evaluation.stages import ROWS_AT_ONCE
 from sol_core.models import FrozenLM
 from sol_core.tasks.plans import PaperReading, SharePlan, StaticPlan, paper_budget
 from sol_core.tasks.questions import Continuation, batches
-from sol_core.tasks.recall import WRITTEN_TOKENS, is_recall
+from sol_core.tasks.recall import WRITTEN_TOKENS, is_finished, is_recall
 from sol_core.tasks.scoring import (
     BatchScores,
     ReadContexts,
@@ -71,6 +71,8 @@ class TaskSetting:
 
 Plan = StaticPlan | SharePlan  # levels of every question's steps, known beforehand
 _SCORES = [field.name for field in fields(BatchScores)]
+_SAVED = [*_SCORES, "tokens"]
+_UNEVEN = 1.5  # steps of the longest continuation of a piece over those of its shortest
 
 
 class TaskPass:
@@ -104,32 +106,35 @@ class TaskPass:
         """Score one batch."""
         indices = self._members[batch.first]
         ones = [self.setting.continuations[index] for index in indices]
-        steps = int(self.lengths[indices].max())
-        scheduler = self._scheduler(indices, steps)
-        read = read_contexts(self.setting.lm, ones, self.grid, observe=scheduler.observes)
+        observe = self._scheduler(indices, int(self.lengths[indices].max())).observes
+        read = read_contexts(self.setting.lm, ones, self.grid, observe=observe)
         if self.setting.mixes is not None:
             read = replace(read, policies=self._policies())
-        scores = score_after(read, scheduler, group=self.group)
+        for places in _of_about_one_length(self.lengths[indices].tolist()):
+            members = [indices[place] for place in places]
+            scheduler = self._scheduler(members, int(self.lengths[members].max()))
+            scores = score_after(read.rows(places), scheduler, group=self.group)
+            for name in _SCORES:
+                getattr(self, name)[members] = getattr(scores, name)
         if self._recalls:
-            scores = self._recalled(indices, read, scores)
-        for name in _SCORES:
-            getattr(self, name)[indices] = getattr(scores, name)
+            self._write(indices, read)
 
-    def _recalled(
-        self, indices: Sequence[int], read: ReadContexts, scores: BatchScores
-    ) -> BatchScores:
-        """The scores with a text written after each question, which no spend counts."""
-        ones = read.ones
-        places: dict[int, int] = {}  # of each question, its first choice
-        for place, continuation in enumerate(ones):
-            places.setdefault(continuation.question, place)
-        firsts = list(places.values())
+    def _write(self, indices: Sequence[int], read: ReadContexts) -> None:
+        """Add a text written after each question, which no spend counts."""
+        spell = self.setting.spell
+        questions = [continuation.question for continuation in read.ones]
+        order = list(dict.fromkeys(questions))
+        firsts = [questions.index(question) for question in order]
         writer = self._scheduler([indices[place] for place in firsts], WRITTEN_TOKENS)
-        tokens = write_after(read, firsts, writer, steps=WRITTEN_TOKENS, group=self.group)
-        order = list(places)
-        return replace(
-            scores, tokens=tokens[[order.index(continuation.question) for continuation in ones]]
+        tokens = write_after(
+            read,
+            firsts,
+            writer,
+            steps=WRITTEN_TOKENS,
+            group=self.group,
+            is_done=None if spell is None else lambda row: is_finished(spell(row)),
         )
+        self.tokens[indices] = tokens[[order.index(question) for question in questions]]
 
     def mean_spend(self, row: int) -> Budget:
         """Of one row, over all steps of all continuations."""
@@ -142,12 +147,12 @@ class TaskPass:
     def saved(self, batch: Batch) -> dict[str, Floats]:
         """Return what ``restore`` needs of a batch that has just run."""
         indices = self._members[batch.first]
-        return {name: getattr(self, name)[indices] for name in _SCORES}
+        return {name: getattr(self, name)[indices] for name in _SAVED}
 
     def restore(self, batch: Batch, arrays: Mapping[str, Floats]) -> None:
         """Take a batch as run."""
         indices = self._members[batch.first]
-        for name in _SCORES:
+        for name in _SAVED:
             getattr(self, name)[indices] = arrays[name]
 
     def mean_bytes_of(self, batch: Batch) -> Floats:
@@ -280,6 +285,17 @@ def _paper_by_share(
         return made.mean_bytes_of(batch), np.array([allowed.of(budget) for budget in budgets])
 
     return at(read_beyond(statics.group, trial))[0]
+
+
+def _of_about_one_length(lengths: Sequence[int]) -> list[list[int]]:
+    """The places of continuations in pieces: rows of a piece run as many steps as its longest."""
+    pieces: list[list[int]] = []
+    for place in np.argsort(lengths, kind="stable").tolist():
+        if pieces and lengths[place] <= _UNEVEN * lengths[pieces[-1][0]]:
+            pieces[-1].append(place)
+        else:
+            pieces.append([place])
+    return pieces
 
 
 def _spends(policies: PolicyTaskPass) -> list[Budget]:

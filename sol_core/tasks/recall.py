@@ -178,10 +178,10 @@ def _distinct(words: Words, count: int, source: random.Random) -> list[str]:
 RECALL = "recall"
 WRITTEN_TOKENS = 20  # of greedy text after each question; most answers take 3 to 18
 ROOM = 128  # tokens that a text leaves in the context for a question and its answer
-NUM_FACTS, ASKED_FACTS = 5, 3  # of one step, in each text
-NUM_PAIRS, ASKED_PAIRS = 3, 2  # of two steps
-ASKED_PASSAGES = 4
-QUESTIONS_PER_TEXT = ASKED_FACTS + ASKED_PAIRS + ASKED_PASSAGES
+NUM_FACTS = 5  # of one step, in each text; every fact is asked about
+NUM_PAIRS = 3  # of two steps
+NUM_PASSAGES = 6
+QUESTIONS_PER_TEXT = NUM_FACTS + NUM_PAIRS + NUM_PASSAGES
 LONGEST_ANSWER, SHORTEST_ANSWER = 30, 4  # characters of SQuAD's; "two" is in many passages
 LONGEST_PASSAGE = 900  # characters of a passage that is asked about, so that a short text holds it
 MISSING = 20  # of a text's tokens one in so many may be missing
@@ -260,6 +260,11 @@ def is_answered(written: str, question: Question) -> tuple[bool, bool]:
     return exact, holds
 
 
+def is_finished(written: str) -> bool:
+    """Return whether a written text holds all that ``is_answered`` reads."""
+    return "\n" in written.lstrip()
+
+
 def _about_a_text(
     source: RecallSource,
     asked: Iterator[PassageQuestion],
@@ -270,7 +275,7 @@ def _about_a_text(
     """Make one text, and ask about it."""
     facts, pairs = _drawn_facts(drawn)
     passages: list[PassageQuestion] = []
-    while len(passages) < ASKED_PASSAGES:
+    while len(passages) < NUM_PASSAGES:
         candidate = next(asked)
         if all(_apart(candidate, other) for other in passages):
             passages.append(candidate)
@@ -280,10 +285,7 @@ def _about_a_text(
     pieces = [passage.passage for passage in passages]
     pieces += [sentence for fact in (*facts, *pairs) for sentence in fact.sentences]
     text = _filled(pieces, hidden, source, drawn, length, count_tokens)
-    made = [
-        *_about(facts, ASKED_FACTS, text, "facts"),
-        *_about(pairs, ASKED_PAIRS, text, "two_steps"),
-    ]
+    made = [*_about(facts, text, "facts"), *_about(pairs, text, "two_steps")]
     for number, passage in enumerate(passages):
         words = f"{passage.question}\nAnswer:"
         made.append(_question(text, words, answers, number, "passages", passage.answers))
@@ -327,14 +329,14 @@ def _drawn_facts(drawn: random.Random) -> tuple[list[Fact], list[Fact]]:
             return facts, pairs
 
 
-def _about(facts: Sequence[Fact], count: int, text: str, kind: str) -> list[Question]:
-    """The questions of the first ``count`` facts, the answers of all of them to choose from."""
+def _about(facts: Sequence[Fact], text: str, kind: str) -> list[Question]:
+    """A question about each fact, the answers of all of them to choose from."""
     answers = [fact.answer for fact in facts]
     return [
         _question(
             text, f"{fact.question}\nAnswer: {fact.stem}", answers, number, kind, (fact.value,)
         )
-        for number, fact in enumerate(facts[:count])
+        for number, fact in enumerate(facts)
     ]
 
 

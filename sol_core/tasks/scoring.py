@@ -5,8 +5,8 @@ As in SOL (arXiv:2605.10875), every token of every choice is predicted by one de
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -68,7 +68,6 @@ class BatchScores:
     greedy: Floats  # [B, G], 1 where every token of the choice was the most probable one
     spend: Floats  # [B, G, axes], summed over the continuation's steps
     num_bytes: Floats  # [B, G] computed bytes read, summed over the continuation's steps
-    tokens: Floats  # [B, G, T] token ids that were generated; T is 0 where they were given
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +80,18 @@ class ReadContexts:
     windows: Windows  # a window for each of ``ones``
     state: PrefixState  # what the last token that was read leaves for the first step
     policies: tuple[PolicyReads, ...] | None = None  # per row of a continuation
+
+    def rows(self, places: Sequence[int]) -> ReadContexts:
+        """Some of the continuations, in this order; one may come several times."""
+        before = self.windows
+        sources = tuple(before.sources[place] for place in places)
+        lengths = tuple(before.lengths[place] for place in places)
+        return replace(
+            self,
+            ones=[self.ones[place] for place in places],
+            windows=Windows(before.prefix, sources, lengths),
+            state=self.state.rows(places),
+        )
 
 
 def score_continuations(
@@ -125,7 +136,7 @@ def score_after(contexts: ReadContexts, scheduler: BatchScheduler, *, group: int
         step_spend, reading = step_spends(step, step_bytes, group, contexts.policies)
         spend += runs[:, None, None] * step_spend
         num_bytes += runs[:, None] * reading
-    return BatchScores(likelihood, greedy, spend, num_bytes, np.zeros((len(ones), group, 0)))
+    return BatchScores(likelihood, greedy, spend, num_bytes)
 
 
 @torch.no_grad()
@@ -136,26 +147,26 @@ def write_after(
     *,
     group: int,
     steps: int,
+    is_done: Callable[[list[int]], bool] | None = None,
 ) -> Floats:
-    """Let rows write ``steps`` tokens greedily after contexts that have been read."""
-    # A row is a sequence of its own here: rows of one prompt part ways.
-    rows = [number for number in numbers for _ in range(group)]
-    before = contexts.windows
-    sources, lengths = before.sources, before.lengths
-    windows = Windows(
-        before.prefix, tuple(sources[row] for row in rows), tuple(lengths[row] for row in rows)
-    )
-    options = DecodeOptions(steps, contexts.grid.mechanisms)
-    chosen = np.zeros((len(rows), steps))
+    """Let rows write ``steps`` tokens greedily after contexts that have been read.
 
-    def written(step: DecodeStep) -> list[int]:
+    Once ``is_done`` says so of every row's tokens, the rest are zeros.
+    """
+    # A row is a sequence of its own here: rows of one prompt part ways.
+    read = contexts.rows([number for number in numbers for _ in range(group)])
+    options = DecodeOptions(steps, read.grid.mechanisms)
+    chosen = np.zeros((len(read.ones), steps), dtype=np.int64)
+
+    def written(step: DecodeStep) -> list[int] | None:
+        if is_done is not None and all(map(is_done, chosen[:, : step.index + 1].tolist())):
+            return None
         return [int(token) for token in chosen[:, step.index]]
 
-    first = [contexts.ones[row].context[-1] for row in rows]
-    state = contexts.state.rows(rows)
-    for step in decode(contexts.lm, windows, first, scheduler, written, options, state):
+    first = [continuation.context[-1] for continuation in read.ones]
+    for step in decode(read.lm, read.windows, first, scheduler, written, options, read.state):
         chosen[:, step.index] = step.log_probabilities.argmax(-1).cpu().numpy()
-    return chosen.reshape(len(numbers), group, steps)
+    return chosen.reshape(len(numbers), group, steps).astype(np.float64)
 
 
 def step_spends(
@@ -199,14 +210,26 @@ def read_contexts(
     padded = [context[shared:-1] for context in contexts]
     padded = [tokens + (0,) * (rest - len(tokens)) for tokens in padded]
     tokens, counts = torch.tensor(padded, device=lm.device), [length - shared for length in lengths]
-    places = torch.tensor(sources), torch.tensor([counts[source] - 1 for source in sources])
+    ends = [counts[source] - 1 for source in sources]
+    rows = list(sources)
     if observe:
-        output = lm.prefill(tokens, cache, counts, mechanisms=grid.mechanisms, observe=True)
+        places = sorted(set(ends))
+        output = lm.prefill(
+            tokens,
+            cache,
+            counts,
+            mechanisms=grid.mechanisms,
+            observe=True,
+            observed=torch.tensor(places, device=lm.device),
+        )
+        seen = [places.index(end) for end in ends]
         state = PrefixState(
-            output.hidden[places], output.mid_hidden[places], output.attention_concentration[places]
+            output.hidden[rows, ends],
+            output.mid_hidden[rows, seen],
+            output.attention_concentration[rows, seen],
         )
     else:
-        state = PrefixState(lm.prefill(tokens, cache, counts)[places])
+        state = PrefixState(lm.prefill(tokens, cache, counts)[rows, ends])
     windows = Windows(cache, sources, tuple(lengths[source] for source in sources))
     return ReadContexts(lm, grid, ones, windows, state)
 

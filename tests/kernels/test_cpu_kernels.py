@@ -49,7 +49,7 @@ shapes = st.fixed_dictionaries(
 
 @pytest.fixture(autouse=True)
 def _any_number_of_rows(monkeypatch):
-    for module in (channel_pruning, dispatch, rms_norm, rotary, kv_write, log_softmax):
+    for module in (channel_pruning, rms_norm, rotary, kv_write, log_softmax):
         monkeypatch.setattr(module, "MANY_ROWS", 1)
     # Right where it is not the fastest, too.
     monkeypatch.setattr(prefill, "MANY_ROWS", 1)

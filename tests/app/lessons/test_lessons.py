@@ -120,6 +120,7 @@ def test_spenders_do_without_a_policy_of_another_model_and_say_why(services):
     [
         ("steps", {"text": "lighthouse"}, "no text is called 'lighthouse'"),
         ("steps", {"text": "door", "picks": []}, "'picks' is no parameter of this experiment"),
+        ("missing", {"text": "horse"}, "1024"),  # tokens that the tiny model can read
     ],
 )
 def test_what_no_page_asks_is_refused(services, name, parameters, words):
@@ -131,7 +132,7 @@ def test_what_no_page_asks_is_refused(services, name, parameters, words):
 @pytest.mark.model
 def test_the_lessons_questions_have_answers_on_the_real_model(model_data_dir):
     """What the questions are about happens: a name is lost, a way of skipping is better."""
-    from app.lessons.experiments import channels, mechanisms, pages
+    from app.lessons.experiments import channels, mechanisms, missing, pages
     from sol_core.models.loading import load_language_model
 
     model = load_language_model(data_dir=model_data_dir)
@@ -145,3 +146,9 @@ def test_the_lessons_questions_have_answers_on_the_real_model(model_data_dir):
     for ways in (skipped := mechanisms(model, {"text": "lighthouse"}))["pages"], skipped["mlp"]:
         for paper, default in zip(ways["paper"], ways["default"], strict=True):
             assert sum(default["kl"]) < sum(paper["kl"]) / 3
+    found = missing(model, {"text": "horse"})
+    changed = [row for row in found["rows"] if row["changed"]]
+    assert [row["text"] for row in changed] == [" is called Juniper and is afraid of"]
+    assert found["said"] == " Jun"
+    assert changed[0]["kl"] > 3
+    assert changed[0]["attention"] < 0.3 * max(row["attention"] for row in found["rows"])

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from app.recordings.recording import prompt_of
 from sol_core.actions import AXES, SHARE_GRID, ActionGrid, Budget, grid_named
 from sol_core.config import GenerationConfig, ScheduleConfig
 from sol_core.events import FinishEvent, PrefillEvent, TokenEvent
@@ -116,11 +117,6 @@ class Answered(NamedTuple):
 def story_text() -> str:
     """The story that ships."""
     return Path(__file__).with_name("story.txt").read_text(encoding="utf-8").strip()
-
-
-def prompt_of(story: str, question: str, stem: str) -> str:
-    """What the model continues with an answer; ``recording.js`` says the same."""
-    return f"{story}\n\nQuestion: {question}\nAnswer: {stem}"
 
 
 def make_recording(

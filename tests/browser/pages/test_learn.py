@@ -61,7 +61,7 @@ def test_a_lesson_by_keyboard_begun_before_the_model_is_there(serve, visit, tmp_
     page, keys = visitor.page, visitor.page.keyboard
     page.goto(f"{visitor.url}?lesson=channels")
     heading = lesson(visitor).get_by_role("heading", level=2)
-    expect(heading).to_have_text("4. Channels")
+    expect(heading).to_have_text("5. Channels")
     page.get_by_role("link", name="Attention pages").focus()
     keys.press("Enter")
     expect(heading).to_have_text("3. Attention pages")
@@ -105,4 +105,4 @@ def test_a_lesson_by_keyboard_begun_before_the_model_is_there(serve, visit, tmp_
     expect(lesson(visitor).locator(".sol-option.is-chosen")).to_contain_text("answered")
     expect(slider).to_be_visible()
     page.go_back()
-    expect(heading).to_have_text("4. Channels")
+    expect(heading).to_have_text("5. Channels")

@@ -16,6 +16,7 @@ from sol_core.errors import ConfigError
 from sol_core.models.signals import Observe
 from sol_core.tasks import recall
 from sol_core.tasks.config import TasksConfig, parse_contexts
+from sol_core.tasks.passes import _of_about_one_length
 from sol_core.tasks.questions import Question, batches, encode_after_texts
 from sol_core.tasks.runner import run_tasks
 from sol_core.tasks.scoring import read_contexts, score_after, write_after
@@ -122,6 +123,11 @@ def test_one_prefill_serves_every_question(monkeypatch):
     assert fed[1] <= 2 * len(" And Ben has")
     scores = score_after(contexts, _rows(len(ones)), group=2)
     written = write_after(contexts, [0, 2], _rows(2), group=2, steps=6)
+    short = write_after(
+        contexts, [0, 2], _rows(2), group=2, steps=6, is_done=lambda tokens: len(tokens) == 2
+    )
+    assert short[..., :2].tolist() == written[..., :2].tolist()
+    assert not short[..., 2:].any()
     for row, action in enumerate(ACTIONS):
         for number, one in enumerate(ones):
             block = (*one.context, *one.tokens)
@@ -130,6 +136,24 @@ def test_one_prefill_serves_every_question(monkeypatch):
             assert scores.log_likelihood[number, row] == pytest.approx(-sum(nll), abs=2e-4)
         for at, number in enumerate((0, 2)):
             assert written[at, row].tolist() == _alone(model.lm, ones[number], action, 6)
+
+
+def test_a_policy_sees_the_last_token_that_was_read():
+    model = make_language_model()
+    ones = encode_after_texts(model.tokenizer, QUESTIONS[:2])
+    seen = read_contexts(model.lm, ones, GRID, observe=Observe.CONCENTRATION).state
+    for row, one in enumerate(ones):
+        cache = model.lm.new_cache(1, len(one.context), page_size=GRID.page_size)
+        fed = torch.tensor([one.context[:-1]])
+        alone = model.lm.prefill(fed, cache, mechanisms=GRID.mechanisms, observe=True)
+        torch.testing.assert_close(seen.hidden[row], alone.hidden[0, -1])
+        torch.testing.assert_close(seen.mid_hidden[row], alone.mid_hidden[0, -1])
+        last = alone.attention_concentration[0, -1]
+        torch.testing.assert_close(seen.concentration[row], last)
+
+
+def test_continuations_of_about_one_length_run_together():
+    assert _of_about_one_length([3, 18, 4, 5, 20]) == [[0, 2], [3], [1, 4]]
 
 
 def _rows(count):

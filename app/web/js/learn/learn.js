@@ -9,6 +9,7 @@ import { memory, recall, remember } from "../shared/memory.js";
 import { Lesson } from "./lesson.js";
 import { LESSON_BITS } from "./lesson_bits.js";
 import { LESSON_CHANNELS } from "./lesson_channels.js";
+import { LESSON_MISSING } from "./lesson_missing.js";
 import { LESSON_PAGES } from "./lesson_pages.js";
 import { LESSON_SPEND } from "./lesson_spend.js";
 import { LESSON_STEPS } from "./lesson_steps.js";
@@ -94,7 +95,7 @@ class GlossaryList {
   }
 }
 
-const STEPS = [DIAL, LESSON_STEPS, LESSON_PAGES, LESSON_CHANNELS, LESSON_WHICH, LESSON_BITS, LESSON_SPEND, PAINT];
+const STEPS = [DIAL, LESSON_STEPS, LESSON_PAGES, LESSON_MISSING, LESSON_CHANNELS, LESSON_WHICH, LESSON_BITS, LESSON_SPEND, PAINT];
 const GLOSSARY = "glossary";
 
 class LearnPage {

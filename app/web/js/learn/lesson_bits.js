@@ -1,4 +1,4 @@
-// Lesson 5: bits, and how one large number rounds its neighbours to nothing.
+// Step 7 of the path: bits, and how one large number rounds its neighbours to nothing.
 
 import { h, setText, svg } from "../shared/dom.js";
 import { count, nats, percent } from "../shared/format.js";

@@ -1,4 +1,4 @@
-// Lesson 3: the MLP's channels; one step's probabilities while channels are left out.
+// Step 5 of the path: the MLP's channels; one step's probabilities while channels are left out.
 
 import { h, setText } from "../shared/dom.js";
 import { count, nats, percent, probability } from "../shared/format.js";

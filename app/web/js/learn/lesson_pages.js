@@ -1,4 +1,4 @@
-// Lesson 2: attention reads pages of the cache; which steps suffer when it reads few.
+// Step 3 of the path: attention reads pages of the cache; which steps suffer when it reads few.
 
 import { h, setText } from "../shared/dom.js";
 import { mean, percent, signed } from "../shared/format.js";

@@ -1,4 +1,4 @@
-// Lesson 6: why spend unevenly. The same channels in total, spent in different ways.
+// Step 8 of the path: why spend unevenly. The same channels in total, spent in different ways.
 
 import { h, headRow, setText } from "../shared/dom.js";
 import { mean, nats, percent } from "../shared/format.js";

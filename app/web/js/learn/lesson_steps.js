@@ -1,4 +1,4 @@
-// Lesson 1: what a decode step is, and that every one reads as much as the next.
+// Step 2 of the path: what a decode step is, and that every one reads as much as the next.
 
 import { h, headRow } from "../shared/dom.js";
 import { duration, mean, MISSING, nats, percent, quantity } from "../shared/format.js";

@@ -1,4 +1,4 @@
-// Lesson 4: as much skipped in two ways; which pages and which side of the MLP, not how many.
+// Step 6 of the path: as much skipped in two ways; which pages and which side of the MLP, not how many.
 
 import { h, setText } from "../shared/dom.js";
 import { mean, nats, percent, quantity } from "../shared/format.js";

@@ -1,0 +1,111 @@
+// Step 4 of the path: a page that attention hardly looks at can carry the answer; only taking it away shows it.
+
+import { h, headRow, setText, svg } from "../shared/dom.js";
+import { count, fixed, nats, percent, probability } from "../shared/format.js";
+import { quoted } from "../shared/tokens/token_text.js";
+import { ends, levelSlider, pickedText } from "./pictures.js";
+
+const SHOWN = 5; // pages
+
+// A bar for every page, the tallest as high as the picture; the chosen one stands out.
+class PageBars {
+  constructor(title, axis, choose) {
+    this.bars = svg("path", { class: "is-bars" });
+    this.here = svg("path", { class: "is-here" });
+    this.picture = svg("svg", { class: "sol-learn-page-bars", viewBox: "0 0 100 100", preserveAspectRatio: "none", "aria-hidden": "true" }, this.bars, this.here);
+    this.picture.addEventListener("click", ({ clientX }) => {
+      const { left, width } = this.picture.getBoundingClientRect();
+      choose(Math.min(Math.floor((clientX - left) / width * this.values.length), this.values.length - 1));
+    });
+    this.element = h("div", { "data-axis": axis }, h("h4", {}, title), this.picture);
+  }
+
+  draw(values) {
+    this.values = values;
+    this.bars.setAttribute("d", values.map((_, page) => this.bar(page)).join(""));
+  }
+
+  bar(page) {
+    const width = 100 / this.values.length;
+    const height = Math.max(98 * this.values[page] / Math.max(...this.values, 1e-9), 0.5);
+    return `M${(page + 0.1) * width} 100h${0.8 * width}v${-height}h${-0.8 * width}Z`;
+  }
+
+  mark(page) {
+    this.here.setAttribute("d", this.bar(page));
+  }
+}
+
+class MissingPicture {
+  constructor() {
+    this.prompt = h("p", { class: "sol-learn-passage" });
+    this.place = h("div", {});
+    this.page = h("p", { class: "sol-learn-passage", dir: "auto" });
+    this.said = h("p", { class: "sol-learn-state", role: "status" });
+    const choose = (page) => this.slider?.set(page);
+    this.attention = new PageBars("Where the step looked: attention, by page", "attention", choose);
+    this.effect = new PageBars("What it needed: KL without the page", "channels", choose);
+    this.ranks = h("div", { class: "sol-page-ranks" });
+    this.note = h("p", {});
+    this.element = h("div", { class: "sol-learn-parts" }, this.prompt,
+      h("section", { class: "sol-learn-part" }, this.attention.element,
+        h("div", {}, this.effect.element, ends("the story's beginning", "the question")), this.place, this.page, this.said),
+      h("section", { class: "sol-learn-part" }, h("h3", {}, "The five pages that mattered most"), this.ranks, this.note));
+  }
+
+  draw(result) {
+    this.result = result;
+    const { rows } = result;
+    this.prompt.replaceChildren(h("span", { class: "sol-learn-past" }, `… ${result.question} ${result.stem}`), pickedText(result.said));
+    this.attention.draw(rows.map((row) => row.attention));
+    this.effect.draw(rows.map((row) => row.kl));
+    const order = rows.map((_, page) => page).sort((one, other) => rows[other].kl - rows[one].kl);
+    this.slider = levelSlider({ label: "Page taken away", levels: rows.map((_, page) => page), at: order[0],
+      text: (page) => `${page + 1} of ${rows.length}`, show: (page) => this.show(page) });
+    this.place.replaceChildren(this.slider.element);
+    this.ranks.replaceChildren(h("table", {}, headRow(["Page left out", "KL, nats", "Attention"]),
+      h("tbody", {}, order.slice(0, SHOWN).map((page) => h("tr", {}, h("td", { dir: "auto" }, quoted(rows[page].text)),
+        h("td", {}, nats(rows[page].kl)), h("td", {}, percent(rows[page].attention, 1)))))));
+    setText(this.note, result.correlation === null ? "" : `Rank correlation of the two over all pages: ${fixed(result.correlation, 2)}.`);
+    this.slider.update();
+  }
+
+  show(page) {
+    const { rows, said, probability: whole } = this.result;
+    const { text, said: other, changed, probability: left, kl } = rows[page];
+    this.attention.mark(page);
+    this.effect.mark(page);
+    setText(this.page, quoted(text));
+    setText(this.said, `Without this page ${quoted(said)} goes from ${probability(whole)} to ${probability(left)}; `
+      + `${changed ? `the model would say ${quoted(other)}` : "the model would still say it"}. KL ${nats(kl)} nats`);
+  }
+}
+
+const numChanged = ({ rows }) => rows.filter((row) => row.changed).length;
+// Of the page whose absence changes most.
+const worst = ({ rows }) => rows.reduce((most, row) => (row.kl > most.kl ? row : most));
+const mostLooked = ({ rows }) => Math.max(...rows.map((row) => row.attention));
+
+export const LESSON_MISSING = {
+  key: "missing", title: "A page taken away", experiment: "missing",
+  texts: { horse: "The horse", lamp: "The lamp", bridge: "The bridge" },
+  intro: [
+    "Where [[attention]] looks can be drawn, and often is. But a step that looks at a page need not depend on it. There is a harder test: "
+      + "take the page away and decode the step again.",
+    "The story is the one that Explore opens with: 1,290 [[token|tokens]], 162 [[page|pages]]. At its end stands “What is the doctor's horse called? "
+      + "The doctor's horse is called”. The step that writes the next token is decoded once in full, then once without each page.",
+  ],
+  question: "Each step lacks eight tokens of 1,290. Without how many of the pages does the model say something else?",
+  options: ["None: eight tokens are too few to matter", "One", "Two or more"],
+  picture: () => new MissingPicture(),
+  answer: (result) => Math.min(numChanged(result), 2),
+  said: (result) => `Without ${count(numChanged(result), "page")} of ${result.rows.length} the model says something else. The page that mattered most, `
+    + `${quoted(worst(result).text)}, had ${percent(worst(result).attention, 1)} of the attention; the page that was looked at most had ${percent(mostLooked(result))}.`,
+  how: "Pages are hidden from all layers of the one step; positions stay.",
+  remember: [
+    "Attention and need are different things. The first page is looked at by nearly every step, as a place to rest where nothing is wanted; without it little "
+      + "changes. The page of the answer gets a few per cent, and everything hangs on it.",
+    "So a step can leave out most pages, if it keeps the right ones. That is why the story's answers stay right in Explore down to half of the bytes: the few pages "
+      + "that are still read are chosen by what the step asks for. Below that, the page of the answer is the one that goes missing.",
+  ],
+};
