@@ -14,6 +14,7 @@ from kernels.page_attention.reference import (
     Attended,
     AttentionPlan,
     group_shares,
+    page_mass,
     page_mass_outside,
     page_need,
     page_readers,
@@ -31,6 +32,7 @@ __all__ = [
     "decode_attention",
     "group_shares",
     "page_bounds",
+    "page_mass",
     "page_mass_outside",
     "page_need",
     "page_scores",
@@ -48,20 +50,23 @@ def attend(
     dtype: torch.dtype = torch.float32,
     *,
     readers: bool = False,
+    masses: bool = False,
 ) -> Attended:
-    """As ``reference.attend``, and on request with ``reference.page_readers``.
+    """As ``reference.attend``; on request with ``reference.page_readers`` and ``page_mass``.
 
     On CUDA in Triton, on a CPU in Numba, unless scores have a cap, which no kernel knows.
     """
     if cap is None and triton_fits(query, blocks, plan):
-        return attend_with_triton(query, blocks, plan, share, dtype, readers=readers)
-    if cap is None and dtype == torch.float32 and cpu_kernel_fits(query, blocks, plan):
+        attended = attend_with_triton(query, blocks, plan, share, dtype, readers=readers)
+    elif cap is None and dtype == torch.float32 and cpu_kernel_fits(query, blocks, plan):
         attended = attend_on_cpu(query, blocks, plan, share)
     else:
         attended = reference.attend(query, blocks, plan, share, cap, dtype)
-    if not readers:
-        return attended
-    return attended._replace(readers=page_readers(query, blocks, plan))
+    if readers and attended.readers is None:
+        attended = attended._replace(readers=page_readers(query, blocks, plan))
+    if masses:
+        attended = attended._replace(page_mass=page_mass(query, blocks, plan, cap))
+    return attended
 
 
 def decode_attention(

@@ -70,12 +70,14 @@ class Attended(NamedTuple):
             query heads chose; or [R, 1], their sum. None where no pages are chosen: all.
         outside: [R, H] fp32, see ``mass_outside``; undefined unless asked for.
         readers: see ``page_readers``; None unless asked for.
+        page_mass: see ``page_mass``; None unless asked for.
     """
 
     mixed: Tensor
     tokens_read: Tensor | None
     outside: Tensor
     readers: Tensor | None = None
+    page_mass: Tensor | None = None
 
 
 def soft_cap(scores: Tensor, cap: float) -> Tensor:
@@ -105,16 +107,7 @@ def attend(
     """
     outside = mass_outside(query, blocks, plan, share) if share > 0 else query.new_empty(0)
     blocks = [block.expanded() for block in blocks]
-    scores = torch.cat([token_scores(query, block) for block in blocks], dim=-1)
-    if cap is not None:
-        scores = soft_cap(scores, cap)
-    if plan.pages_kept is not None and plan.valid_pages is not None:
-        pages = _chosen_pages(query, blocks, plan, plan.valid_pages, plan.pages_kept)
-        pages = pages.repeat_interleave(query.shape[1] // pages.shape[1], dim=1)
-        tokens = pages.repeat_interleave(plan.page_size, dim=-1)[..., : scores.shape[-1]]
-        scores = scores.masked_fill(~tokens, -torch.inf)
-    if plan.valid_tokens is not None:
-        scores = scores.masked_fill(~plan.valid_tokens[:, None, :], -torch.inf)
+    scores = _scores_read(query, blocks, plan, cap)
     read = None
     if plan.selects:
         groups = scores.isneginf().logical_not_().unflatten(1, (blocks[0].keys.shape[1], -1))
@@ -125,6 +118,38 @@ def attend(
     for part, block in zip(parts[1:], blocks[1:], strict=True):
         mixed = mixed + _weighted_values(part, block)
     return Attended(mixed.to(dtype), read, outside)
+
+
+def page_mass(
+    query: Tensor, blocks: Sequence[KVBlock], plan: AttentionPlan, cap: float | None = None
+) -> Tensor:
+    """Share of each head's attention in a decode step that every page gets, 0 where it is not read.
+
+    Args: as ``attend``.
+    Returns: [R, H, P] fp32, over the pages of all blocks.
+    """
+    blocks = [block.expanded() for block in blocks]
+    weights = torch.softmax(_scores_read(query, blocks, plan, cap), dim=-1)
+    padded = torch.nn.functional.pad(weights, (0, -weights.shape[-1] % plan.page_size))
+    mass: Tensor = padded.unflatten(-1, (-1, plan.page_size)).sum(-1)
+    return mass
+
+
+def _scores_read(
+    query: Tensor, blocks: Sequence[KVBlock], plan: AttentionPlan, cap: float | None
+) -> Tensor:
+    """[R, H, S] fp32 of all keys of expanded blocks, -inf where a head does not read one."""
+    scores = torch.cat([token_scores(query, block) for block in blocks], dim=-1)
+    if cap is not None:
+        scores = soft_cap(scores, cap)
+    if plan.pages_kept is not None and plan.valid_pages is not None:
+        pages = _chosen_pages(query, blocks, plan, plan.valid_pages, plan.pages_kept)
+        pages = pages.repeat_interleave(query.shape[1] // pages.shape[1], dim=1)
+        tokens = pages.repeat_interleave(plan.page_size, dim=-1)[..., : scores.shape[-1]]
+        scores = scores.masked_fill(~tokens, -torch.inf)
+    if plan.valid_tokens is not None:
+        scores = scores.masked_fill(~plan.valid_tokens[:, None, :], -torch.inf)
+    return scores
 
 
 def decode_attention(
