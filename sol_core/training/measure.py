@@ -132,11 +132,7 @@ class HeldOut:
 def measure_held_out(
     policy: Policy, held_out: HeldOut, config: TrainConfig, ranks: Ranks
 ) -> tuple[dict[str, float], list[tuple[int, tuple[float, ...], float]]]:
-    """Greedy policy, then static at its realised mean, on the same windows; on every rank.
-
-    Returns: means over texts, windows, budgets and steps; and of the first window under the first
-        budget each step's token id, action and kl.
-    """
+    """Means over greedy policy and static at its spend; and a step's token id, action and kl."""
     starts = _starts(config)
     asked = held_out_budgets(config.grid)
     budgets = asked * len(starts)
@@ -178,11 +174,7 @@ def _play_texts(
     config: TrainConfig,
     ranks: Ranks,
 ) -> dict[str, Tensor]:
-    """Every held-out text under a scheduler of its own, each on the rank that has it.
-
-    Returns: kl and nll [texts, R, T], dense_nll [texts, B, T], spends [texts, R, T, axes]; of a
-        policy entropy [texts, T].
-    """
+    """kl, nll [texts, R, T], dense_nll [texts, B, T], spends and entropy of a scheduler a text."""
     names, starts = ("kl", "nll", "dense_nll", "spends"), _starts(config)
 
     def play(number: int) -> dict[str, Tensor]:

@@ -77,7 +77,7 @@ def _label_texts(state: RunState, store: Path, numbers: range) -> None:
         return float(torch.stack(kept).mean())
 
     state.metrics["loss"] = ranks.lead(keep)
-    state.count_decisions(sum(part.damage.numel() for part in made))
+    state.decisions += sum(part.damage.numel() for part in made)
 
 
 def _label(state: RunState, number: int) -> LabelledSteps:
@@ -155,7 +155,7 @@ def _update(state: RunState) -> None:
     batches = ranks.each(lambda: {n: _roll_out(state, n) for n in ranks.share(numbers)})
     state.metrics |= grpo_update(state, list(batches.values()))
     rows = min(config.grpo.windows, config.windows) * config.grpo.rollouts
-    state.count_decisions(len(numbers) * rows * config.steps)
+    state.decisions += len(numbers) * rows * config.steps
     state.progress.updates += 1
     if state.policy.prices and state.progress.updates % CALIBRATE_EVERY == 0:
         # From this update alone: what a resumed run no longer has must not decide.
@@ -172,8 +172,7 @@ def _roll_out(state: RunState, number: int) -> RolloutBatch:
 
 
 def calibrate(state: RunState) -> Iterator[WorkEvent]:
-    """Prices, then corrected aims, from episodes that the finished policy itself plays on fresh
-    texts."""
+    """Prices, then corrected aims, from episodes that the policy itself plays on fresh texts."""
     policy, config, ranks = state.policy, state.config, state.ranks
     if not policy.prices:
         return
@@ -217,7 +216,7 @@ def _calibrated(state: RunState, numbers: range, rows: int) -> WorkEvent:
     """The report on some texts that were played with ``rows`` budgets a window."""
     state.calibrated += len(numbers)
     state.begun_anew += 1
-    state.count_decisions(len(numbers) * rows * state.config.windows * state.config.steps)
+    state.decisions += len(numbers) * rows * state.config.windows * state.config.steps
     return state.report("calibrating")
 
 
@@ -246,7 +245,6 @@ def _play(state: RunState, number: int, rows: int, mixes: MixTable | None = None
 
 
 def _set_prices(state: RunState, seen: Sequence[Sequence[Tensor]]) -> None:
-    """Prices from states that the lead has."""
     state.set_prices(state.ranks.lead(lambda: prices_from(state.policy, seen)))
 
 

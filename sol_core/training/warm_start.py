@@ -48,11 +48,9 @@ class LabelledSteps(NamedTuple):
     entropy: Tensor  # [N, T] fp32, of the dense step
 
     def take(self, index: Tensor) -> LabelledSteps:
-        """Some of the episodes."""
         return LabelledSteps(*(values[index] for values in self))
 
     def to(self, device: torch.device) -> LabelledSteps:
-        """The same on another device."""
         return LabelledSteps(*(values.to(device) for values in self))
 
 
