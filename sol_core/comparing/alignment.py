@@ -32,11 +32,7 @@ def first_divergence(first: Sequence[int], second: Sequence[int]) -> int | None:
 
 
 def align(first: Sequence[int], second: Sequence[int]) -> list[Stretch]:
-    """Both sides cut into stretches that are the same or differ, in turn, from start to end.
-
-    The common beginning is always a stretch of its own; later agreements count from
-    ``SHORTEST`` tokens on.
-    """
+    """Both sides cut into stretches in turn; the common beginning is one of its own."""
     parted = first_divergence(first, second)
     shared = min(len(first), len(second)) if parted is None else parted
     stretches = [Stretch(True, (0, shared), (0, shared))] if shared else []
@@ -98,11 +94,7 @@ def _rows(
 
 
 def _agreements(first: Sequence[int], second: Sequence[int]) -> Iterator[tuple[int, int, int]]:
-    """Starts and length of the stretches that agree, of ``SHORTEST`` tokens or more, in order.
-
-    Compared are all runs of ``SHORTEST`` neighbours, so that chance agreements do not draw a
-    longer one away from its place.
-    """
+    """Starts and length of common runs; chance agreements must not draw a longer one away."""
     begin = a_end = b_end = 0
     matched = longest_common_subsequence(_runs(first), _runs(second))
     for number, (a, b) in enumerate(matched, start=1):

@@ -233,10 +233,7 @@ def measured_first(
     *,
     keeps: bool = True,
 ) -> Iterator[WorkEvent]:
-    """Measure a model's page floors and the damage of a grid's levels, unless that was done.
-
-    Only of grids that read pages by need: of the others the default model's serve.
-    """
+    """Measure floors and damage where pages are read by need, unless that was done."""
     if grid.page_budget != "need" or has_own_damage(model, grid):
         return
     lm, name = model.lm, measured_name(grid)

@@ -37,11 +37,7 @@ PAPER_CHANNEL_LEVELS = tuple(round(i / 20, 2) for i in range(1, 21))
 
 
 def read_beyond(count: int, trial: Callable[[Floats], tuple[Floats, Floats]]) -> Floats:
-    """Bytes that static reads under the paper's mechanisms beyond what its actions allow: [count].
-
-    The paper's heads choose their pages one by one, so a group reads more tokens than an action
-    allows; how many more, trials tell.
-    """
+    """Shares that the paper's heads, which choose alone, read beyond their actions: [count]."""
     beyond: Floats = np.zeros(count)
     for _ in range(TRIALS):
         read, allowed = trial(beyond)

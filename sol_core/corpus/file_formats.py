@@ -12,6 +12,7 @@ import json
 import logging
 import re
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -65,9 +66,8 @@ def _inspect(path: Path) -> tuple[str, int]:
 
 
 def _num_characters(path: Path, encoding: str) -> int:
-    decoder = codecs.getincrementaldecoder(encoding)()
-    count = sum(len(decoder.decode(piece)) for piece in _pieces(path))
-    return count + len(decoder.decode(b"", final=True))
+    with path.open(encoding=encoding, newline="") as file:
+        return sum(map(len, iter(partial(file.read, PIECE_BYTES), "")))
 
 
 def _refuse_binary(path: Path, start: bytes) -> None:
@@ -108,12 +108,6 @@ def _windows_1252(path: Path) -> tuple[str, int]:
         _REMEDY,
     )
     return "cp1252", len(content)
-
-
-def _pieces(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        while piece := file.read(PIECE_BYTES):
-            yield piece
 
 
 def read_text_file(path: Path) -> Iterator[tuple[str, float, float]]:
@@ -206,7 +200,6 @@ def _read_csv(path: Path) -> Iterator[str]:
 
 
 def _read_parquet(path: Path) -> Iterator[str]:
-    """Yield one text a row."""
     try:
         # pre_buffer would keep every byte read until the end: 0.6 GB for a 0.6 GB file.
         with pq.ParquetFile(path, buffer_size=PARQUET_BUFFER_BYTES, pre_buffer=False) as file:

@@ -61,11 +61,7 @@ _SCHEMA = pa.schema([("text", pa.string())])
 def _cached(
     folder: Path, signature: str, documents: Callable[[], Iterator[Document]]
 ) -> dict[str, Any]:
-    """The manifest of the corpus in ``folder``, written first if need be.
-
-    It has a signature of what it was made from, hex SHA-256 "fingerprint" of documents and sides,
-    and "num_documents" per split.
-    """
+    """The manifest of the corpus in ``folder``, written first if its signature is another."""
     cached = _read_manifest(folder, signature)
     if cached and not has_leftovers(folder):
         return cached
@@ -168,8 +164,7 @@ SHUFFLE_BUFFER = 1_000  # documents held back to draw from
 
 @contextmanager
 def _reaching_hub(source: str) -> Iterator[None]:
-    """One clear error for network trouble, a wrong name or a gated data set, and no messages about
-    each of six tries."""
+    """One clear error for network trouble, a wrong name or a gated data set, and no log lines."""
     loggers = [logging.getLogger(name) for name in ("huggingface_hub", "datasets")]
     levels = [log.level for log in loggers]
     for log in loggers:
@@ -200,11 +195,9 @@ class Corpus:
     _open: Callable[[int | None], Iterator[str]] = field(repr=False, compare=False)
 
     def __iter__(self) -> Iterator[str]:
-        """The documents in the source's order."""
         return self._open(None)
 
     def shuffled(self, seed: int) -> Corpus:
-        """The same in an order that the seed decides."""
         return replace(self, _open=lambda _: self._open(seed))
 
 
@@ -214,7 +207,6 @@ def load_corpus(
     data_dir: Path,
     split: Split = "train",
 ) -> Corpus:
-    """Open one side of a corpus."""
     if split not in SPLITS:
         raise ConfigError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
     corpora = data_dir / "corpora"
@@ -273,7 +265,7 @@ def _load_hub(source: str, split: Split, corpora: Path) -> Corpus:
     """A part of a data set, train or its first where none is named."""
     import datasets  # here, because it takes a second
 
-    asked = HubDataSet.parse(source)
+    asked = HubDataSet(*source.split(":"))
     with _reaching_hub(source):
         parts = datasets.load_dataset(
             asked.name, asked.config or None, streaming=True, cache_dir=str(corpora / "hub")

@@ -38,19 +38,17 @@ LEVELS = (0, 1, 2, 4)  # the lowest levels of an axis, where pollution shows if 
 
 
 def difficulty_report(
-    *, surprisal: Values, entropy: Values, kinds: Sequence[str], spend: Floats, kl: Floats
+    *,
+    surprisal: Values,  # surprisal, entropy: [M] nats, of the dense model; M = N texts × T steps
+    entropy: Values,
+    kinds: Sequence[str],  # [M], one of ``KINDS`` each
+    spend: Floats,  # spend, kl: [budgets, M, axes], and [budgets, M] nats; the policy's
+    kl: Floats,
 ) -> dict[str, object]:
     """``{"correlation": {AXIS: {"surprisal", "entropy"}}, "kinds": {KIND: {...}}}``.
 
-    Correlations are Spearman's, within each budget, then averaged over the budgets, so
-    that a budget's level plays no part. Kinds give their share of tokens and means over
-    tokens and budgets: spend per axis and the policy's KL to dense. Kinds that never
-    occur are left out.
-
-    Args: per scored token; N texts × T steps, flattened to M.
-        surprisal, entropy: [M] nats, of the dense model.
-        kinds: [M], one of ``KINDS`` each.
-        spend, kl: [budgets, M, axes], and [budgets, M] nats; the policy's.
+    Spearman's correlations within each budget, averaged, so that a budget's level plays no part;
+    means over tokens and budgets of each kind that occurs.
     """
     measures = {"surprisal": surprisal, "entropy": entropy}
     correlation = {
@@ -134,9 +132,8 @@ class PollutionProbe(TextStage):
     def report(self, seed: int) -> dict[str, Any]:
         """``{"region", "tail", "texts", "axes": {AXIS: [{"level", ...}]}}``.
 
-        Per level: ``change``, the tail's perplexity over the dense run's, minus 1, with its
-        interval ``low`` to ``high``; ``kl``, nats, of the tail; ``region_kl``, of the
-        impulse itself; ``by_step``, the tail's NLL change at each step after the impulse.
+        Per level the tail's ``change`` of perplexity with its interval, its ``kl`` and the change
+        of NLL ``by_step``; ``region_kl`` of the impulse itself.
         """
         bootstrap = PairedBootstrap(self.num_texts, seed=seed)
         axes: dict[str, list[dict[str, Any]]] = {name: [] for name in SHORT_AXES}

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
+from importlib import import_module
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -31,6 +32,7 @@ from sol_core.comparing.statistics import Interval, PairedBootstrap, verdict, wi
 from sol_core.evaluation.stages import ScoreTable, TokenTable
 
 ValueT = TypeVar("ValueT")
+TextLoss = dict[str, Any]
 SCHEMA = 2
 SHARE_TOLERANCE = 0.01  # of dense bytes, of baselines at the policy's
 SPEND_TOLERANCE = tuple(0.01 * axis.dense for axis in AXES)  # of baselines at the policy's spend
@@ -53,21 +55,36 @@ class MethodScores(NamedTuple):
         )
 
 
+class EvaluationResult(dict[str, Any]):
+    """The JSON of an evaluation (docs/formats.md), with the losses of every text.
+
+    Attributes:
+        per_text: a dict per text, budget and method: ``text`` and ``budget`` (their numbers), the
+            requested budget (``asked_keep`` …), ``method``, and means over the text's scored
+            tokens: ``nll``, ``kl`` (nats per token), ``keep``, ``channels``, ``bits``, and at
+            shares of the bytes ``share``.
+    """
+
+    def __init__(self, result: Mapping[str, Any], per_text: Sequence[TextLoss] = ()) -> None:
+        super().__init__(result)
+        self.per_text = tuple(per_text)
+
+    def to_pandas(self) -> Any:
+        """A ``pandas.DataFrame`` of ``per_text``; pandas must be installed."""
+        return import_module("pandas").DataFrame(self.per_text)
+
+
 def method_scores(
     budget: int, policies: ScoreTable, others: Sequence[ScoreTable], windows: int
 ) -> dict[str, MethodScores]:
-    """Every method at one budget, the policy first, by its role.
-
-    Args:
-        windows: consecutive rollouts of one text; they are averaged, since the windows of
-            a text are no independent samples.
-    """
+    """Every method at one budget, the policy first, by its role."""
     count = len(policies.dense_nll)
-    methods = {row.method: _column(policies, row.method, budget) for row in policies.rows}
-    for table in others:
-        for row in table.rows:
-            if row.method != "random":
-                methods[row.method] = _column(table, row.method, budget)
+    methods = {
+        row.method: _at(table, table.column(row.method, budget))
+        for table in (policies, *others)
+        for row in table.rows
+        if row.method != "random"
+    }
     methods["dense"] = MethodScores(
         policies.dense_nll,
         np.zeros(count),
@@ -76,8 +93,10 @@ def method_scores(
         policies.dense_bytes,
     )
     for table in others:
-        if table.has("random"):
-            methods["random_best"] = _random_best(table, budget)
+        if columns := table.random_columns(budget):
+            best = table.nll[:, columns].mean(axis=0).argmin()
+            methods["random_best"] = _at(table, columns[int(best)])
+    # The windows of a text are no independent samples.
     return {name: scores.by_text(windows) for name, scores in methods.items()}
 
 
@@ -114,15 +133,30 @@ def budget_record(
     }
 
 
-def own_names(
-    part: Mapping[str, ValueT], names: Sequence[str], methods: Collection[str] = ()
-) -> dict[str, ValueT]:
-    """Values by role as values by the methods' own names; one that a baseline has keeps its role.
+def text_losses(
+    number: int, requested: Budget, scores: Mapping[str, MethodScores]
+) -> list[TextLoss]:
+    """The losses of every text at a budget, method by method."""
+    asked = {f"asked_{name}": value for name, value in asked_record(requested).items()}
+    rows = []
+    for method, of_method in scores.items():
+        for text, (nll, kl, spend) in enumerate(
+            zip(of_method.nll, of_method.kl, of_method.spend.tolist(), strict=True)
+        ):
+            row = {"text": text, "budget": number, **asked, "method": method}
+            row |= {"nll": float(nll), "kl": float(kl)} | axes_record(spend)
+            if requested.bytes_share is not None:
+                row["share"] = float(of_method.share[text])
+            rows.append(row)
+    return rows
 
-    Args:
-        names: of the policies and schedules, the first one's first.
-        methods: all roles; none are those of the part.
-    """
+
+def own_names(
+    part: Mapping[str, ValueT],
+    names: Sequence[str],  # of the policies and schedules, the first one's first
+    methods: Collection[str] = (),  # all roles; none are those of the part
+) -> dict[str, ValueT]:
+    """Values by the methods' own names instead of roles; one that a baseline has keeps its role."""
     first, *others = names
     own = {"policy": first} | {f"policy:{name}": name for name in others}
     taken = {*(methods or part)} - {"policy"}
@@ -143,16 +177,6 @@ def overall_win_rates(budgets: Sequence[Mapping[str, Any]]) -> dict[str, dict[st
             "texts": float(np.mean([record["win_rate"] for record in records])),
         }
     return rates
-
-
-def _column(table: ScoreTable, method: str, budget: int) -> MethodScores:
-    return _at(table, table.column(method, budget))
-
-
-def _random_best(table: ScoreTable, budget: int) -> MethodScores:
-    columns = table.random_columns(budget)
-    best = columns[int(table.nll[:, columns].mean(axis=0).argmin())]
-    return _at(table, best)
 
 
 def _at(table: ScoreTable, column: int) -> MethodScores:

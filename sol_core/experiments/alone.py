@@ -31,8 +31,6 @@ ROWS_AT_ONCE = 128
 
 @dataclass(frozen=True, slots=True)
 class MlpOutput:
-    """The MLP output of one layer for one token."""
-
     token: int  # its number in the text
     layer: int  # 1-based
     layers: int  # of the model
@@ -52,7 +50,6 @@ class _NotedLinear(Linear):
         object.__setattr__(self, "_outputs", outputs)  # the class is frozen
 
     def __call__(self, inputs: Tensor) -> Tensor:
-        """As the map does."""
         output = super().__call__(inputs)
         self._outputs.append(output[0].float())
         return output
@@ -228,15 +225,12 @@ def _reads(
 
 @dataclass(frozen=True, slots=True)
 class Spender:
-    """One way to spend."""
-
     name: str  # "even", "policy" or "hindsight"
     channels: tuple[float, ...]  # kept, per step
     losses: tuple[StepLoss, ...]  # per step, at these channels, alone
 
     @property
     def spend(self) -> float:
-        """Mean channels kept."""
         return sum(self.channels) / len(self.channels)
 
 

@@ -38,16 +38,12 @@ CHECKSUM_SHARE = 0.1  # of the progress bar
 
 @dataclass(frozen=True, slots=True)
 class FileRecord:
-    """Size in bytes and hex SHA-256 of one file."""
-
     num_bytes: int
     sha256: str
 
 
 @dataclass(frozen=True, slots=True)
 class ModelManifest:
-    """Contents of a converted model folder."""
-
     name: str  # the model's name in this program
     source: str  # the file it was made from, and that file's ``source_sha256``
     source_sha256: str
@@ -55,7 +51,6 @@ class ModelManifest:
 
 
 def write_manifest(folder: Path, name: str, source: str, source_sha256: str) -> None:
-    """Write what every file of a freshly converted folder is."""
     files = {
         path.name: FileRecord(path.stat().st_size, sha256_of(path))
         for path in sorted(folder.iterdir())

@@ -60,8 +60,6 @@ class GgufTensor(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class GgufHeader:
-    """Contents of a file before its weights."""
-
     path: Path
     metadata: dict[str, Any]  # by GGUF's keys; of an array of texts only its length
     tensors: dict[str, GgufTensor]  # by GGUF's names
@@ -94,8 +92,6 @@ def read_gguf_header(path: Path) -> GgufHeader:
 
 
 class _Cursor:
-    """Reads one value after another."""
-
     def __init__(self, content: mmap.mmap) -> None:
         self.content = content
         self.place = len(MAGIC)

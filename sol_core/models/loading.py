@@ -132,7 +132,6 @@ def load_language_model(
     device: str = "auto",  # auto, cpu, cuda, cuda:1 …
     on_progress: Progress | None = None,  # called with a message and a fraction in [0, 1]
 ) -> LanguageModel:
-    """Load a model and its tokenizer."""
     report = on_progress or (lambda message, fraction: None)
     torch_device = pick_device(device)
     torch_dtype = pick_dtype(dtype, torch_device)

@@ -69,7 +69,6 @@ class InputLayout:
 
     @classmethod
     def of(cls, spec: ModelSpec, config: PolicyConfig) -> InputLayout:
-        """The layout of a policy's inputs on a model."""
         return cls(spec.hidden_size, spec.num_layers if config.concentration else 0)
 
     @property
@@ -104,7 +103,6 @@ class PolicyInfo:
     num_parameters: Annotated[int, Range(0, MAX_WHOLE)] = 0
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready form."""
         return record_of(self)
 
     def check_grid(self, grid: ActionGrid) -> None:

@@ -40,8 +40,6 @@ if TYPE_CHECKING:
 
 
 class StepInputs(NamedTuple):
-    """Inputs of T steps of N episodes."""
-
     rows: Tensor  # [N, T, layout.width], see ``network.py``
     tokens: Tensor  # [N, T] int64, about to be fed
     budget: Tensor
@@ -298,18 +296,16 @@ class Policy(
 
 
 def fits_float16(weight: Tensor) -> bool:
-    """Return whether float16 holds all numbers exactly."""
     half = weight.detach().half()
     return bool(half.isfinite().all()) and torch.equal(half.float(), weight)
 
 
 def budget_shares(budgets: Sequence[Budget]) -> Tensor:
-    """Requested means as shares of dense: [R, axes]."""
+    """[R, axes]."""
     return torch.tensor([budget.shares() for budget in budgets])
 
 
 def load_policy(folder: Path, model: LanguageModel, *, grid: ActionGrid | None = None) -> Policy:
-    """Load a policy for a model."""
     parts = read_policy_folder(shipped_for(folder, grid))
     info, network, prices, correction, states = parts
     policy = Policy(info, network, prices, model.lm.weights.embedding, correction, states)
@@ -320,5 +316,4 @@ def load_policy(folder: Path, model: LanguageModel, *, grid: ActionGrid | None =
 
 
 def save_policy(policy: Policy, folder: Path) -> None:
-    """Write a policy folder in one rename, as ``write_policy_folder``."""
     write_policy_folder(policy.parts, folder)

@@ -66,8 +66,7 @@ def choose_levels(damages: Tensor, levels: Tensor, prices: Tensor | float) -> Te
 
 
 def aim_for(targets: Tensor, excess: Tensor, shares: Tensor, ends: tuple[Tensor, Tensor]) -> Tensor:
-    """The mean to aim for [..., axes]: the target less a share of the excess, within the axes'
-    ends."""
+    """Mean to aim for [..., axes]: the target less a share of the excess, within the ends."""
     return (targets - excess * shares).clamp(*ends)
 
 

@@ -78,7 +78,6 @@ class ByteBudgets:
         return self._prices.terms(features, aims, self._contexts)
 
     def taken(self, actions: Sequence[Action]) -> None:
-        """Note what the rows do in the step that was priced."""
         self._previous = list(actions)
         self._spent += [(a.keep_fraction, a.channel_keep_ratio) for a in actions]
 

@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from kernels.gpu.triton_support import Launch
+from sol_core.files.fetch import own_python_path
 from sol_core.speed.shipped_launches import shipped_launches
 
 # Shared memory that one block may use, bytes (CUDA C++ Programming Guide, compute capabilities):
@@ -31,8 +32,6 @@ ARCHITECTURES = (80, 90, 100)  # those that are compiled unasked
 
 @dataclass(frozen=True, slots=True)
 class Binary:
-    """Compiled form of one kernel for one architecture."""
-
     kernel: str  # its name; ``variant`` tells its compile-time choices apart
     variant: str
     architecture: int  # one of ``SHARED_LIMIT``
@@ -46,10 +45,7 @@ class Binary:
 def compile_in_child(architectures: Sequence[int] = ARCHITECTURES) -> list[Binary]:
     """All binaries, made by a child process so that neither interpreter nor memory leak in."""
     environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
-    root = str(Path(__file__).resolve().parents[__name__.count(".")])
-    environment["PYTHONPATH"] = os.pathsep.join(
-        [root, *filter(None, [environment.get("PYTHONPATH")])]
-    )
+    environment["PYTHONPATH"] = own_python_path()
     command = [sys.executable, "-P", "-m", __name__, *map(str, architectures)]
     child = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if child.returncode != 0:

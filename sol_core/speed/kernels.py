@@ -22,8 +22,6 @@ from sol_core.speed.random_model import MODELS, ModelShape, random_cache, random
 
 @dataclass(frozen=True, slots=True)
 class KernelBenchOptions:
-    """Options of the measurement."""
-
     shape: str = "SmolLM2-135M"  # a name in ``random_model.MODELS``
     context: int = 2048  # cached tokens
     grid: str = "default"  # a name in ``actions.GRIDS``, whose mechanisms the step has

@@ -72,8 +72,7 @@ def _attend(
     *,
     need: bool = False,
 ) -> None:
-    """One step of ``rows`` rows with 4 heads each over one sequence of so many pages, chosen by a
-    number or by ``need``."""
+    """One step of rows with 4 heads over one sequence; pages by a number or by ``need``."""
     tokens = page_size * pages
     keys = torch.empty(1, 1, tokens, head_size, dtype=dtype)
     octets = (1, 1, -(-tokens // 8))

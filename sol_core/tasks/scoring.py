@@ -201,7 +201,7 @@ def read_contexts(
     tokens, counts = torch.tensor(padded, device=lm.device), [length - shared for length in lengths]
     places = torch.tensor(sources), torch.tensor([counts[source] - 1 for source in sources])
     if observe:
-        output = lm.prefill(tokens, cache, counts, mechanisms=grid.mechanisms, observe=True)
+        output = lm.observed_prefill(tokens, cache, counts, mechanisms=grid.mechanisms)
         state = PrefixState(
             output.hidden[places], output.mid_hidden[places], output.attention_concentration[places]
         )

@@ -89,13 +89,8 @@ def prefill_text(
     text = torch.tensor(tokens)
     cache = lm.new_cache(1, len(tokens) - 1, page_size=grid.page_size)
     places = torch.tensor(starts)
-    output = lm.prefill(
-        text[None, :-1].to(lm.device),
-        cache,
-        mechanisms=grid.mechanisms,
-        observe=True,
-        observed=places - 1,
-    )
+    fed = text[None, :-1].to(lm.device)
+    output = lm.observed_prefill(fed, cache, mechanisms=grid.mechanisms, observed=places - 1)
     return TextPrefill(lm, text, places, cache, output)
 
 

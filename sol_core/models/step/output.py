@@ -33,8 +33,6 @@ class StepOutput:
         return replace(self, **copies)
 
     def clone(self) -> StepOutput:
-        """The same in memory of its own."""
-        seen = self.attention_concentration, self.mid_hidden, self.page_readers
-        copies = (None if tensor is None else tensor.clone() for tensor in seen)
-        always = (self.hidden, self.logits, self.tokens_read)
-        return StepOutput(*(tensor.clone() for tensor in always), *copies)
+        tensors = {name: getattr(self, name) for name in self.__slots__}
+        copies = {name: t.clone() for name, t in tensors.items() if t is not None}
+        return replace(self, **copies)

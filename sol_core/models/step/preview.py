@@ -41,7 +41,6 @@ class PreviewedHead:
 
     @property
     def bytes_read(self) -> float | None:
-        """Bytes that both passes read."""
         return preview_bytes(self._blocks, self._directions.shape[1])
 
     @cached_property

@@ -37,7 +37,6 @@ _HUB_IDS = {DEFAULT_MODEL: "HuggingFaceTB/SmolLM2-135M-Instruct"}
 
 
 def model_card(info: PolicyInfo) -> str:
-    """README.md in the Hub's form."""
     levels = "\n".join(
         f"- {axis.term}: {some[0]:g} to {some[-1]:g} in {len(some)} levels"
         for axis, some in zip(AXES, info.grid.levels(), strict=True)
@@ -98,7 +97,6 @@ class PolicyParts(NamedTuple):
 
 
 def write_policy_folder(policy: PolicyParts, folder: Path) -> None:
-    """Write a policy folder in one rename; an existing one is replaced."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with staged_folder(folder) as staging:
         made = staging / "policy"

@@ -77,7 +77,6 @@ def is_hub_id(text: str) -> bool:
 
 
 def is_policy_name(text: str) -> bool:
-    """Return whether a folder in the library may bear this name."""
     return _NAME.fullmatch(text) is not None
 
 
@@ -152,7 +151,6 @@ def pull_policy(
     token: str | None = None,
     endpoint: str | None = None,
 ) -> None:
-    """Fetch a policy's files from "owner/name" on the Hub into the existing folder ``target``."""
     with hub_client(repository, token, endpoint) as api:
         about = _checked(api, repository, revision)
         # The commit that was looked at, even if the branch moves on meanwhile.
