@@ -1,11 +1,9 @@
 """Static mixes of attention and MLP: the least measured damage at a share of the dense bytes.
 
-With damage that adds up over the axes beyond a floor that both share, the mixes worth choosing at
-a context are the corners of the lower convex hull of (share of bytes, damage) over all pairs of
-levels; a share between two corners takes turns between them. A mix moves with the context:
-cached tokens are 6 % of a dense step's bytes after 256 tokens and 65 % after 8,000 (default model,
-4-bit blocks). The table of damage, of every level by context length, is a model's own for a grid,
-else that of the default model. ``sol_core/comparing/measuring.py`` measures it.
+Damage adds up over the axes beyond a floor that both share. The mixes worth choosing at a context
+are the corners of the lower convex hull of (share of bytes, damage) over all pairs of levels; a
+share between two corners takes turns between them. Cached tokens are 6 % of a dense step's bytes
+after 256 tokens and 65 % after 8,000 (default model, 4-bit blocks).
 """
 
 from __future__ import annotations
@@ -13,7 +11,7 @@ from __future__ import annotations
 import json
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import pairwise
 from math import isfinite, log2
@@ -65,9 +63,6 @@ class DamageTable:
     def from_dict(cls, record: Any) -> DamageTable:
         """Read the JSON form. Raises: ConfigError when it is damaged."""
         return from_json(cls, record, "damage")
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
     def of_levels(self, keep: Sequence[float], channels: Sequence[float]) -> DamageTable:
         """The table of those levels that a grid has too, so that a mix is of the grid's levels."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 SHORTEST = 3  # tokens; shorter agreements within a difference are chance
 _ROWS_AT_ONCE = 128  # kept in memory; with all of them, 20,000 tokens would take 50 MB
@@ -25,10 +26,8 @@ class Stretch:
 
 def first_divergence(first: Sequence[int], second: Sequence[int]) -> int | None:
     """The first place at which tokens differ or only one side goes on; None when all agree."""
-    for place, (left, other) in enumerate(zip(first, second, strict=False)):
-        if left != other:
-            return place
-    return None if len(first) == len(second) else min(len(first), len(second))
+    pairs = enumerate(zip_longest(first, second))
+    return next((place for place, (left, other) in pairs if left != other), None)
 
 
 def align(first: Sequence[int], second: Sequence[int]) -> list[Stretch]:

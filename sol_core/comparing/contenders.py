@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from sol_core.actions import DEFAULT_GRID, GRIDS, SHARE_GRID, ActionGrid, Budget, by_need
-from sol_core.budgets import mix_table
+from sol_core.budgets.mixes import mix_table
 from sol_core.config import GenerationConfig
 from sol_core.decoding.batch_scheduling import (
     BatchScheduler,

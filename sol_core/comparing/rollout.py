@@ -73,31 +73,19 @@ class Rollout:
         return num_bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """Starts of the windows of every text."""
-
-    context: int  # tokens before the first window, at least 1
-    steps: int  # T, tokens from one window to the next
-    windows: int = 1  # per text
-
-    @property
-    def starts(self) -> list[int]:
-        return [self.context + number * self.steps for number in range(self.windows)]
-
-
 @torch.no_grad()
 def prefill_texts(
     lm: FrozenLM,
     blocks: Tensor,  # [N, ≥ context + windows · T + 1] int64
-    layout: Layout,
+    starts: Sequence[int],  # of every text's windows, ``steps`` tokens from one to the next
+    steps: int,
     grid: ActionGrid,
     *,
     observe: bool,
 ) -> Prefix:
     """Prefill texts once for all of their windows, window after window, text after text."""
     lm.prepare_for_batches()
-    starts, first, last = layout.starts, layout.starts[0], layout.starts[-1]
+    first, last = starts[0], starts[-1]
     cache = lm.new_cache(blocks.shape[0], last, page_size=grid.page_size)
     if first > 1:
         lm.prefill(blocks[:, : first - 1], cache)
@@ -106,17 +94,17 @@ def prefill_texts(
     if observe:
         output = lm.observed_prefill(tail, cache, mechanisms=grid.mechanisms)
         state = PrefixState(
-            output.hidden[:, :: layout.steps].flatten(0, 1),
-            output.mid_hidden[:, :: layout.steps].flatten(0, 1),
-            output.attention_concentration[:, :: layout.steps].flatten(0, 1),
+            output.hidden[:, ::steps].flatten(0, 1),
+            output.mid_hidden[:, ::steps].flatten(0, 1),
+            output.attention_concentration[:, ::steps].flatten(0, 1),
         )
     else:
-        state = PrefixState(lm.prefill(tail, cache)[:, :: layout.steps].flatten(0, 1))
-    if layout.windows == 1:
+        state = PrefixState(lm.prefill(tail, cache)[:, ::steps].flatten(0, 1))
+    if len(starts) == 1:
         return Prefix(cache, state, blocks[:, first:])
     sources = [text for text in range(blocks.shape[0]) for _ in starts]
-    path = torch.stack([blocks[:, s : s + layout.steps + 1] for s in starts], 1).flatten(0, 1)
-    return Prefix(Windows(cache, tuple(sources), tuple(starts * blocks.shape[0])), state, path)
+    path = torch.stack([blocks[:, s : s + steps + 1] for s in starts], 1).flatten(0, 1)
+    return Prefix(Windows(cache, tuple(sources), tuple(starts) * blocks.shape[0]), state, path)
 
 
 @torch.no_grad()

@@ -54,7 +54,6 @@ class ScoreCase:
 
 
 def parse_case(record: Any, label: str = "case") -> ScoreCase:
-    """Check one case of the JSON format."""
     if not isinstance(record, dict):
         raise ConfigError(f"{label} must be an object, got {type(record).__name__}")
     missing = [key for key in ("input_ids", "context_len", "schedules") if key not in record]

@@ -56,18 +56,15 @@ def _inspect(path: Path) -> tuple[str, int]:
     if encoding is None:
         _refuse_binary(path, start)
     try:
-        return encoding or "utf-8", _num_characters(path, encoding or "utf-8")
+        with path.open(encoding=encoding or "utf-8", newline="") as file:
+            count = sum(map(len, iter(partial(file.read, PIECE_BYTES), "")))
+        return encoding or "utf-8", count
     except UnicodeError as error:
         if encoding is None:
             return _windows_1252(path)
         raise CorpusError(
             f"{path} starts with the mark of {encoding} but is damaged ({error})"
         ) from error
-
-
-def _num_characters(path: Path, encoding: str) -> int:
-    with path.open(encoding=encoding, newline="") as file:
-        return sum(map(len, iter(partial(file.read, PIECE_BYTES), "")))
 
 
 def _refuse_binary(path: Path, start: bytes) -> None:

@@ -39,7 +39,7 @@ from sol_core.corpus.documents import (
 )
 from sol_core.corpus.file_formats import choose_column
 from sol_core.corpus.local import LocalSource
-from sol_core.errors import ConfigError, CorpusError
+from sol_core.errors import CorpusError
 from sol_core.files.assets import EVALUATION_WHEEL, ensure_evaluation_wheel
 from sol_core.files.staging import (
     check_free_space,
@@ -118,45 +118,33 @@ def _read_manifest(folder: Path, signature: str) -> dict[str, Any] | None:
 def _write(folder: Path, documents: Iterator[Document]) -> tuple[str, dict[str, int]]:
     fingerprint = hashlib.sha256()
     counts: dict[str, int] = dict.fromkeys(SPLITS, 0)
+    pending: dict[str, list[str]] = {split: [] for split in SPLITS}  # of a row group, about 4 MB
+    characters = dict.fromkeys(SPLITS, 0)
     with ExitStack() as stack:
-        writers = {
-            split: stack.enter_context(_SplitWriter(folder / f"{split}.parquet"))
+        files = {
+            split: stack.enter_context(
+                pq.ParquetWriter(folder / f"{split}.parquet", _SCHEMA, compression="zstd")
+            )
             for split in SPLITS
         }
+
+        def flush(side: Split) -> None:
+            if pending[side]:
+                files[side].write_table(pa.table({"text": pending[side]}, schema=_SCHEMA))
+                pending[side], characters[side] = [], 0
+
         for text, side in documents:
             fingerprint.update(f"{side}\0{text}\0".encode())
             counts[side] += 1
-            writers[side].add(text)
+            pending[side].append(text)
+            characters[side] += len(text)
+            if characters[side] >= GROUP_CHARACTERS or len(pending[side]) >= GROUP_DOCUMENTS:
+                flush(side)
+        for side in SPLITS:
+            flush(side)
     if not any(counts.values()):
         raise CorpusError("it holds no text, only white space")
     return fingerprint.hexdigest(), counts
-
-
-class _SplitWriter:
-    """Writes documents to one Parquet file, a row group of about 4 MB at a time."""
-
-    def __init__(self, path: Path) -> None:
-        self._file = pq.ParquetWriter(path, _SCHEMA, compression="zstd")
-        self._texts: list[str] = []
-        self._characters = 0
-
-    def __enter__(self) -> _SplitWriter:
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self._flush()
-        self._file.close()
-
-    def add(self, text: str) -> None:
-        self._texts.append(text)
-        self._characters += len(text)
-        if self._characters >= GROUP_CHARACTERS or len(self._texts) >= GROUP_DOCUMENTS:
-            self._flush()
-
-    def _flush(self) -> None:
-        if self._texts:
-            self._file.write_table(pa.table({"text": self._texts}, schema=_SCHEMA))
-            self._texts, self._characters = [], 0
 
 
 SHUFFLE_BUFFER = 1_000  # documents held back to draw from
@@ -207,8 +195,6 @@ def load_corpus(
     data_dir: Path,
     split: Split = "train",
 ) -> Corpus:
-    if split not in SPLITS:
-        raise ConfigError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
     corpora = data_dir / "corpora"
     try:
         corpora.mkdir(parents=True, exist_ok=True)

@@ -30,8 +30,6 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """A part of a stage."""
-
     first: int  # number that names its file: of its first text, or of the batch
     count: int  # of its texts or continuations
     work: float  # in steps of one row
@@ -67,7 +65,7 @@ class BatchRunner:
         self.stopped = False  # ``should_stop`` was obeyed
 
     def over(self, stage: Stage) -> Iterator[WorkProgress]:
-        """Yield a report after every batch that was not restored."""
+        """Report after every batch that was not restored."""
         for batch in stage.batches:
             if self._should_stop():
                 self.stopped = True

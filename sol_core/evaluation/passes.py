@@ -1,12 +1,8 @@
 """The passes of an evaluation at matched spend, each beside the dense model.
 
-Pass 1 runs the first method at every budget over all texts and so finds what it really spends;
-further methods are asked for that mean, and the baselines run at exactly it, per axis or, where
-budgets are shares of the bytes, in bytes: static by its mixes, the line by its place on it, the
-uneven ones at the mixes' mean. The next rollouts compensate for bytes that earlier ones read too
-much or too little, so the mean over an evaluation is the policy's even where the levels cannot
-express it. Pass 3 is static under the paper's mechanisms at the bytes that the static mix read;
-attention is lowered first, then channels.
+Pass 1 finds what the first method really spends at every budget; the others get exactly that, per
+axis or in bytes. Rollouts compensate for bytes that earlier ones read too much or too little, so
+that the means are equal. Pass 3 is static under the paper's mechanisms at static's bytes.
 """
 
 from __future__ import annotations

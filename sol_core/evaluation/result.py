@@ -1,18 +1,5 @@
-"""The result of an evaluation as JSON (schema 2).
+"""The result of an evaluation as JSON (docs/formats.md).
 
-Methods are named as they were given; "policy" holds the name of the first one, whose spend all
-others get. (In schema 1 that one was called "policy" and others "policy:NAME", and a gain in NLL
-``gain``, ``low`` and ``high``.) Losses are mean nats per scored token, ``kl`` is KL(dense ‖
-method). ``spend`` is the mean per axis: keep and channels as shares, bits in bits. ``adherence``
-alone gives bits as bits / 16, so that its three numbers compare. A gain is baseline minus policy,
-so above 0 the policy is better; intervals are 95 % paired bootstraps over texts. ``nll_low`` to
-``nll_high`` is dense's NLL plus the interval of what the method loses to it, so that texts which
-are hard for every method widen nothing; likewise of ``kl``. ``ms_per_token`` is there where steps
-were timed.
-Where budgets are shares of the dense bytes, ``requested`` is ``{"share", "bits"}``, each method has
-``bytes_share`` (mean of its steps' shares), ``bytes_per_token`` and ``dense_bytes_per_token``,
-counted with the tokens that attention really read and, of policies, with their own bytes;
-``adherence`` is the policy's share less the requested one.
 "random_best" is the random schedule whose NLL over all texts is lowest. (Choosing one for every
 rollout by its NLL would read the answer: with 30 of them it came out below the dense model.)
 """
@@ -28,7 +15,7 @@ import numpy as np
 
 from sol_core.actions import AXES, DENSE, SHORT_AXES, Budget
 from sol_core.comparing.rollout import Floats
-from sol_core.comparing.statistics import Interval, PairedBootstrap, verdict, win_rate
+from sol_core.comparing.statistics import PairedBootstrap, verdict, win_rate
 from sol_core.evaluation.stages import ScoreTable, TokenTable
 
 ValueT = TypeVar("ValueT")
@@ -107,7 +94,6 @@ def budget_record(
     random: tuple[list[float], list[float]],
     tokens: tuple[TokenTable, int],
 ) -> dict[str, Any]:
-    """One entry of ``budgets``."""
     policy = scores["policy"]
     table, index = tokens
     return {
@@ -229,15 +215,17 @@ def _intervals(
 def _paired_record(
     baseline: MethodScores, policy: MethodScores, bootstrap: PairedBootstrap, scored_tokens: int
 ) -> dict[str, Any]:
-    nll = bootstrap.interval(baseline.nll - policy.nll)
-    kl = bootstrap.interval(baseline.kl - policy.kl)
-    return {
-        **gain_record(nll, kl),
-        "nll_verdict": verdict(nll, scored_tokens),
-        "kl_verdict": verdict(kl, scored_tokens),
+    gains, verdicts = dict[str, Any](), dict[str, Any]()
+    for measure in ("nll", "kl"):
+        gain = bootstrap.interval(getattr(baseline, measure) - getattr(policy, measure))
+        ends = {"gain": gain.mean, "low": gain.low, "high": gain.high}
+        gains |= {f"{measure}_{name}": value for name, value in ends.items()}
+        verdicts[f"{measure}_verdict"] = verdict(gain, scored_tokens)
+    rates = {
         "win_rate": win_rate(baseline.nll, policy.nll),
         "kl_win_rate": win_rate(baseline.kl, policy.kl),
     }
+    return gains | verdicts | rates
 
 
 def _recovered(static: Floats, policy: Floats, dense: Floats) -> float | None:
@@ -273,18 +261,6 @@ def _by_step(table: TokenTable, index: int, requested: Budget) -> dict[str, list
         record["share"] = table.share[index].mean(axis=0).tolist()
         record["share_sd"] = table.share[index].std(axis=0).tolist()
     return record
-
-
-def gain_record(nll: Interval, kl: Interval) -> dict[str, float]:
-    """Mean gains with their intervals, nats."""
-    return {
-        "nll_gain": nll.mean,
-        "nll_low": nll.low,
-        "nll_high": nll.high,
-        "kl_gain": kl.mean,
-        "kl_low": kl.low,
-        "kl_high": kl.high,
-    }
 
 
 def asked_record(budget: Budget) -> dict[str, float]:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from sol_core.actions import AXES, SHORT_AXES, ActionGrid, Budget, grid_name
-from sol_core.budgets import MixTable, mix_table
+from sol_core.budgets.mixes import MixTable, mix_table
 from sol_core.comparing.contenders import Contender, load_contenders, shared_grid
 from sol_core.comparing.methods import derive_seed
 from sol_core.comparing.statistics import PairedBootstrap
@@ -107,8 +107,6 @@ def _mixes(
 
 
 class _Run:
-    """State of one evaluation while it runs."""
-
     def __init__(
         self,
         model: LanguageModel,

@@ -12,10 +12,10 @@ import numpy as np
 from torch import Tensor
 
 from sol_core.actions import AXES, DENSE, ActionGrid
-from sol_core.budgets import MixTable
+from sol_core.budgets.mixes import MixTable
 from sol_core.comparing.contenders import Contender, shared_grid
 from sol_core.comparing.methods import Part, Row, paper_grid
-from sol_core.comparing.rollout import Floats, Layout, Rollout, prefill_texts, roll_out
+from sol_core.comparing.rollout import Floats, Rollout, prefill_texts, roll_out
 from sol_core.decoding.batch_scheduling import BatchScheduler, PlannedRows, SplitScheduler
 from sol_core.decoding.cost import NO_POLICY, CostModel, PolicyReads, StepBytes
 from sol_core.decoding.loop import DecodeOptions
@@ -130,18 +130,11 @@ class TextStage:
     """A stage that goes over the first ``num_texts`` texts; subclasses say what it runs."""
 
     name, title = "", ""
+    texts_at_once: int  # of a batch
+    units_per_text: float  # work, in steps of one row
 
     def __init__(self, setting: Setting, num_texts: int) -> None:
         self.setting, self.num_texts = setting, num_texts
-
-    @property
-    def texts_at_once(self) -> int:
-        raise NotImplementedError
-
-    @property
-    def units_per_text(self) -> float:
-        """In steps of one row."""
-        raise NotImplementedError
 
     @property
     def batches(self) -> list[Batch]:
@@ -159,7 +152,7 @@ class TextStage:
         self.run_texts(batch.first, blocks)
 
     def run_texts(self, first_text: int, blocks: Tensor) -> None:
-        """Roll out some texts: [B, ``config.block_len``] int64."""
+        """Blocks: [B, ``config.block_len``] int64."""
         raise NotImplementedError
 
     def part(self, first_text: int, count: int) -> dict[str, Floats]:
@@ -203,35 +196,24 @@ class TablePass(TextStage):
         costs = CostModel.of(setting.lm, setting.grid)
         self.step_bytes = StepBytes(costs) if setting.config.by_share else None
         self._pieces = split_evenly(len(rows), ROWS_AT_ONCE - 1)
-        self._largest_group = 1 + max(stop - start for start, stop in self._pieces)
-
-    @property
-    def texts_at_once(self) -> int:
-        config = self.setting.config
-        fitting = min(
-            ROWS_AT_ONCE // (self._largest_group * config.windows),
-            MOST_PREFILLED // config.block_len,
-        )
-        return max(1, fitting)
-
-    @property
-    def _rollouts_at_once(self) -> int:
-        return max(1, ROWS_AT_ONCE // self._largest_group)
-
-    @property
-    def units_per_text(self) -> float:
-        config = self.setting.config
-        rows = len(self.table.rows) + len(self._pieces)
+        config = setting.config
+        largest_group = 1 + max(stop - start for start, stop in self._pieces)
+        self._rollouts_at_once = max(1, ROWS_AT_ONCE // largest_group)
+        fitting = ROWS_AT_ONCE // (largest_group * config.windows)
+        self.texts_at_once = max(1, min(fitting, MOST_PREFILLED // config.block_len))
         fed = config.windows * config.steps
-        return rows * fed + PREFILL_UNITS * (config.context + fed - config.steps)
+        prefilled = config.context + fed - config.steps
+        self.units_per_text = (len(rows) + len(self._pieces)) * fed + PREFILL_UNITS * prefilled
 
     def roll_out(
         self, first_text: int, blocks: Tensor
     ) -> Iterator[tuple[int, int, Rollout, Floats | None]]:
         """Yield the first rollout's number, first row's column, scores, bytes where counted."""
         setting, config = self.setting, self.setting.config
-        layout = Layout(config.context, config.steps, config.windows)
-        prefix = prefill_texts(setting.lm, blocks, layout, setting.grid, observe=self.observes)
+        starts = [config.context + number * config.steps for number in range(config.windows)]
+        prefix = prefill_texts(
+            setting.lm, blocks, starts, config.steps, setting.grid, observe=self.observes
+        )
         for offset, part in prefix.parts(self._rollouts_at_once):
             first, count = first_text * config.windows + offset, part.path.shape[0]
             for start, stop in self._pieces:

@@ -68,8 +68,6 @@ runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 @dataclass(frozen=True, slots=True)
 class PinnedWheel:
-    """One file of one release on PyPI."""
-
     project: str
     version: str
     filename: str

@@ -40,7 +40,7 @@ from sol_core.models.step.clock import Lap, StepClock
 from sol_core.models.step.few_rows import FewRowStep
 from sol_core.models.step.graph import StepGraphs, run_alone
 from sol_core.models.step.layer import final_logits, heads_of, normed_update, step_mlp
-from sol_core.models.step.output import StepOutput
+from sol_core.models.step.output import PreviewedHead, StepOutput
 from sol_core.models.step.plan import (
     StepPlan,
     StepRequest,
@@ -49,7 +49,6 @@ from sol_core.models.step.plan import (
     step_shape,
     tokens_left_out,
 )
-from sol_core.models.step.preview import PreviewedHead
 from sol_core.models.step.weight_bytes import WeightBytes
 from sol_core.models.weights import LayerWeights, ModelWeights, packed_for_many_rows
 

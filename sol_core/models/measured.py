@@ -92,7 +92,7 @@ _MAX_BYTES = 4_000_000
 @dataclass(frozen=True, slots=True)
 class MeasuredTables:
     floors: PageThresholds | None  # of attention by need; None without
-    damage: Mapping[str, Any]  # by name of a grid, ``DamageTable.to_dict``
+    damage: Mapping[str, Any]  # by name of a grid, a ``DamageTable`` as JSON
     directions: Tensor | None  # [C, D] fp32, for the head's preview; None without
 
 

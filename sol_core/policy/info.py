@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from sol_core.actions import AXES, ActionGrid, by_need, record_of
+from sol_core.actions import AXES, ActionGrid, by_need
 from sol_core.errors import ConfigError, PolicyError
 from sol_core.fields import MAX_WHOLE, Range, Rules, check_fields, configuration, from_json, setting
 from sol_core.files.places import read_regular, why_not_parsed
@@ -102,9 +102,6 @@ class PolicyInfo:
     summary: dict[str, Any] = field(default_factory=dict)
     num_parameters: Annotated[int, Range(0, MAX_WHOLE)] = 0
 
-    def to_dict(self) -> dict[str, Any]:
-        return record_of(self)
-
     def check_grid(self, grid: ActionGrid) -> None:
         """The same levels with pages by need will do: they mean the same share of the pages."""
         if grid not in (self.grid, by_need(self.grid)):
@@ -120,7 +117,6 @@ def read_policy_info(folder: Path) -> PolicyInfo:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """The folder's config.json as it is."""
     path = folder / CONFIG_FILE
     if not path.is_file():
         raise PolicyError(

@@ -42,7 +42,6 @@ class KernelBenchOptions:
 def bench_kernels(
     options: KernelBenchOptions, report: Callable[[str, float], None]
 ) -> dict[str, Any]:
-    """Compile, count, measure; JSON-ready."""
     shape, how = MODELS[options.shape], grid_named(options.grid).mechanisms
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     report("compiling the kernels", 0.1)

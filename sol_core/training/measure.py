@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from sol_core.actions import AXES, Action, ActionGrid, Budget, by_need
-from sol_core.budgets import MixTable, mix_table
+from sol_core.budgets.mixes import MixTable, mix_table
 from sol_core.decoding.batch_scheduling import BatchScheduler, RowSchedulers
 from sol_core.decoding.schedules import StaticScheduler
 from sol_core.errors import ConfigError
@@ -19,7 +19,6 @@ from sol_core.models import FrozenLM
 from sol_core.models.loading import LanguageModel
 from sol_core.policy import Policy, PolicyScheduler
 from sol_core.policy.byte_prices import BYTE_AXES, BytePrices, Floats, SampleStates
-from sol_core.policy.network import DamageNetwork
 from sol_core.policy.policy import budget_shares
 from sol_core.training.config import TrainConfig, gap_metrics
 from sol_core.training.ranks import Ranks
@@ -79,8 +78,7 @@ def sample_states(
         torch.cat([getattr(episode, name) for episode in played])
         for name in ("shapes", "levels", "damages")
     )
-    network = policy.network
-    assert isinstance(network, DamageNetwork)
+    network = policy.damage_network
 
     @torch.no_grad()
     def log_damages(given: Floats) -> Floats:

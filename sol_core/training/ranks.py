@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from datetime import timedelta
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from sol_core.errors import ConfigError
@@ -14,8 +12,6 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 T = TypeVar("T")
-# Longer than any unit of work, and than fetching a model: the others wait meanwhile.
-PATIENCE = timedelta(minutes=30)
 
 
 class Ranks:
@@ -57,19 +53,6 @@ class Ranks:
 
     def add_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         """Replace gradients by their sum over all ranks; what no rank reached keeps none."""
-
-
-@contextmanager
-def join_ranks(patience: timedelta = PATIENCE) -> Iterator[Ranks]:
-    """The processes that torchrun or accelerate started with this one; alone, one rank."""
-    size = rank_variable("WORLD_SIZE", 1, least=1)
-    if size == 1:
-        yield Ranks()
-        return
-    from sol_core.training.distributed import joined
-
-    with joined(size, patience) as processes:
-        yield processes
 
 
 def rank_variable(name: str, default: int, *, least: int) -> int:

@@ -95,10 +95,6 @@ def read_labels(path: Path) -> LabelledSteps:
         ) from error
 
 
-def join_labels(parts: Sequence[LabelledSteps]) -> LabelledSteps:
-    return LabelledSteps(*(torch.cat(values) for values in zip(*parts, strict=True)))
-
-
 def draw_levels(grid: ActionGrid, shape: tuple[int, int], generator: torch.Generator) -> Tensor:
     """Level indices [rows, steps, axes] int64 of random schedules."""
     rows, steps = shape
