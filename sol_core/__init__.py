@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from sol_core.decoding.batch_scheduling import StepObservation
     from sol_core.errors import SolError
     from sol_core.evaluation.config import EvaluationConfig
-    from sol_core.evaluation.losses import EvaluationResult
+    from sol_core.evaluation.result import EvaluationResult
     from sol_core.events import FinishEvent, PrefillEvent, TokenEvent
     from sol_core.generation.attach import attach
     from sol_core.inspection.records import InspectionConfig
@@ -84,44 +84,24 @@ __all__ = [
     "what_if",
 ]
 
-_HOMES = {
-    "Action": "actions",
-    "ActionGrid": "actions",
-    "Budget": "actions",
-    "EvaluationConfig": "evaluation.config",
-    "EvaluationResult": "evaluation.losses",
-    "FinishEvent": "events",
-    "Generation": "api.generating",
-    "GenerationConfig": "config",
-    "GrpoConfig": "training.config",
-    "Inspection": "api.measuring",
-    "InspectionConfig": "inspection.records",
-    "LanguageModel": "models.loading",
-    "Policy": "policy",
-    "PolicyConfig": "policy.info",
-    "PrefillEvent": "events",
-    "SamplingConfig": "config",
-    "ScheduleConfig": "config",
-    "Score": "api.generating",
-    "SideRowConfig": "config",
-    "SolError": "errors",
-    "StepObservation": "decoding.batch_scheduling",
-    "TokenEvent": "events",
-    "TrainConfig": "training.config",
-    "WarmStartConfig": "training.config",
-    "attach": "generation.attach",
-    "evaluate": "api.measuring",
-    "from_transformers": "models.loading",
-    "generate": "api.generating",
-    "inspect": "api.measuring",
-    "load_model": "api.generating",
-    "load_policy": "api.generating",
-    "preset": "training.config",
-    "score": "api.generating",
-    "stream_generate": "api.generating",
-    "train": "api.measuring",
-    "what_if": "api.measuring",
+_NAMES = {
+    "actions": "Action ActionGrid Budget",
+    "api.generating": "Generation Score generate load_model load_policy score stream_generate",
+    "api.measuring": "Inspection evaluate inspect train what_if",
+    "config": "GenerationConfig SamplingConfig ScheduleConfig SideRowConfig",
+    "decoding.batch_scheduling": "StepObservation",
+    "errors": "SolError",
+    "evaluation.config": "EvaluationConfig",
+    "evaluation.result": "EvaluationResult",
+    "events": "FinishEvent PrefillEvent TokenEvent",
+    "generation.attach": "attach",
+    "inspection.records": "InspectionConfig",
+    "models.loading": "LanguageModel from_transformers",
+    "policy": "Policy",
+    "policy.info": "PolicyConfig",
+    "training.config": "GrpoConfig TrainConfig WarmStartConfig preset",
 }
+_HOMES = {name: home for home, names in _NAMES.items() for name in names.split()}
 
 
 def __getattr__(name: str) -> Any:

@@ -11,7 +11,7 @@ from weakref import WeakSet
 
 from sol_core.errors import CardLostError, CardMemoryError, SolError
 
-_KEEPERS: WeakSet[Any] = WeakSet()
+KEEPERS: WeakSet[Any] = WeakSet()  # of memory: their ``clear`` is called to give it back
 _ASKED = re.compile(r"Tried to allocate ([\d.]+ [KMGT]iB)")
 _LOST = (
     "The GPU reported an error that this process cannot recover from ({reason}): end it and start "
@@ -41,16 +41,11 @@ def in_words(error: BaseException) -> SolError | None:
     return None
 
 
-def keeps_memory(keeper: Any) -> None:
-    """Have ``give_memory_back`` call the keeper's ``clear`` for as long as it lives."""
-    _KEEPERS.add(keeper)
-
-
 def give_memory_back(error: BaseException | None = None) -> None:
     """Hand what this process keeps of a card's memory, unused, back to the driver."""
     if error is not None:
         traceback.clear_frames(error.__traceback__)
-    for keeper in list(_KEEPERS):
+    for keeper in list(KEEPERS):
         keeper.clear()
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():

@@ -89,10 +89,7 @@ class PageReads:
     by_page: str = ""
 
     def lists(self, num_layers: int) -> list[list[int]]:
-        """Pages that any head read, per layer, oldest first.
-
-        Exact if every page has a cell; otherwise all pages of each cell that was read.
-        """
+        """Pages that any head read, per layer; all pages of a read cell that holds several."""
         packed = base64.b64decode(self.levels)
         levels = [byte >> shift & 3 for byte in packed for shift in (0, 2, 4, 6)]
         width = -(-self.pages // self.cells)
@@ -219,7 +216,6 @@ Event = PrefillEvent | TokenEvent | FinishEvent
 
 
 def event_to_dict(event: Event) -> dict[str, Any]:
-    """JSON-ready form: the dataclass as nested dicts, plus ``type`` and cost totals."""
     record = {"type": _EVENT_NAMES[type(event)], **record_of(event)}
     for key in ("cost", "dense_cost"):
         cost = getattr(event, key, None)

@@ -52,8 +52,7 @@ def setting(default: ValueT, text: str) -> ValueT:
 
 
 def configuration(kind: type[RecordT]) -> type[RecordT]:
-    """Class decorator of a frozen dataclass: its help names all fields, and an unknown keyword is
-    answered by the nearest one."""
+    """Class decorator: help names all fields; an unknown keyword is answered by the nearest one."""
     made: Any = kind.__init__
     fields = dataclasses.fields(cast(Any, kind))
     names = [item.name for item in fields]
@@ -100,17 +99,12 @@ Positive = Annotated[int, Range(1, 1_000_000)]
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """Differences allowed between JSON and the dataclasses.
+    """Differences allowed between JSON and the dataclasses."""
 
-    Attributes:
-        derived: fields, with their types, that the JSON of a dataclass carries on top.
-        partial: dataclasses whose fields with defaults may be missing; None: all of them.
-        nullable: names of float fields that may be null: JSON has no word for NaN.
-    """
-
+    # Fields, with their types, that the JSON of a dataclass carries on top.
     derived: Mapping[type, Mapping[str, type]] = field(default_factory=dict)
-    partial: frozenset[type] | None = None
-    nullable: frozenset[str] = frozenset()
+    partial: frozenset[type] | None = None  # whose defaults may be missing; None: of all
+    nullable: frozenset[str] = frozenset()  # float fields that may be null: JSON knows no NaN
     name: str = ""  # what messages call the whole; without one they name its class
 
 
@@ -145,11 +139,7 @@ def from_json(
 
 
 def _without_former_fields(kind: type, record: dict[str, Any]) -> dict[str, Any]:
-    """Drop fields that older releases wrote and none read: ``FORMER_FIELDS`` of the class.
-
-    A field is given by the value that all wrote, or by a type of which any value may be dropped.
-    Another value stays, and is then refused as unknown.
-    """
+    """Drop ``FORMER_FIELDS`` of this value, or of a type that is given for any value."""
     former: dict[str, Any] = vars(kind).get("FORMER_FIELDS", {})
 
     def is_dropped(name: str, value: Any) -> bool:
@@ -160,8 +150,7 @@ def _without_former_fields(kind: type, record: dict[str, Any]) -> dict[str, Any]
 
 
 def check_fields(record: Any, where: str = "") -> None:
-    """Hold an object to its class's annotations; for ``__post_init__``. A list becomes a tuple, and
-    a dict the dataclass that is meant."""
+    """For ``__post_init__``; a list becomes a tuple, and a dict the dataclass that is meant."""
     for name, hint in _hints(cast(Any, type(record))).items():
         value = getattr(record, name)
         checked = _checked(hint, value, _place(where, name), None)

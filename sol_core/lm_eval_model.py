@@ -104,7 +104,6 @@ class SolLM(TemplateLM):
 
     @property
     def mean_spend(self) -> Budget | None:
-        """Achieved mean per axis over all tokens so far; None before the first."""
         if not self.num_tokens:
             return None
         # A sum of many may end a little above what nothing can be above.
@@ -272,11 +271,7 @@ class SolLM(TemplateLM):
     def _schedulers(
         self, asked: Sequence[Continuation]
     ) -> Callable[[Sequence[Continuation]], BatchScheduler]:
-        """Make the schedules of any of these continuations; they begin again with each row.
-
-        Static's mean is met over all of them, which may have one token each; those of one context
-        have the same levels.
-        """
+        """Begun again with each row; static meets its mean over all, alike for one context."""
         if self.policy is not None:
             policy, budget = self.policy, self.schedule.budget
             return lambda rows: PolicyScheduler(policy, [budget] * len(rows))
@@ -299,7 +294,6 @@ class SolLM(TemplateLM):
         )
 
     def _generation(self, options: dict[str, Any]) -> GenerationConfig:
-        """The configuration that a task's options ask for."""
         until = options.get("until") or []
         stops = [until] if isinstance(until, str) else until
         sampling = SamplingConfig()

@@ -17,16 +17,10 @@ Progress = Callable[[str, float], None]
 
 @dataclass(frozen=True, slots=True)
 class WorkProgress:
-    """One report.
-
-    Attributes:
-        row: numbers of a training, see ``training.config``; None where there are none.
-    """
-
     fraction: float  # of the whole work, in [0, 1]
     message: str  # what is being done, for people; of a training, its phase
     eta_s: float | None = None  # estimate of the seconds left; None while unknown
-    row: dict[str, Any] | None = None
+    row: dict[str, Any] | None = None  # numbers of a training, see ``training.config``
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +42,10 @@ class WorkStopped:
 
 @dataclass(frozen=True, slots=True)
 class WorkFinished:
-    """The work is done; its module describes the result.
-
-    Attributes:
-        per_text: of an evaluation the losses of every text, which no stored result holds.
-    """
+    """The work is done; its module describes the result."""
 
     result: dict[str, Any]
-    per_text: tuple[dict[str, Any], ...] = ()
+    per_text: tuple[dict[str, Any], ...] = ()  # of an evaluation; no stored result holds them
 
 
 WorkEvent = WorkProgress | WorkSample | WorkCheckpoint | WorkStopped | WorkFinished
@@ -81,10 +71,7 @@ def megabytes(num_bytes: int) -> str:
 
 @contextmanager
 def shown_progress(on_progress: Progress | None) -> Iterator[Progress]:
-    """``on_progress`` itself, or a bar on stderr that goes in the end.
-
-    Who has turned the Hub's bars off (HF_HUB_DISABLE_PROGRESS_BARS) gets none here either.
-    """
+    """``on_progress`` itself, or a bar on stderr, unless HF_HUB_DISABLE_PROGRESS_BARS is set."""
     if on_progress is not None:
         yield on_progress
         return

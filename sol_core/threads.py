@@ -11,11 +11,7 @@ _PROCESSES_HERE = "LOCAL_WORLD_SIZE"  # torchrun and accelerate set it for the p
 
 
 def share_cores() -> None:
-    """Let waiting threads sleep soon, and divide the cores among processes started together.
-
-    What the user (or torchrun) has set stays. Works before torch and Numba are imported, which
-    read it; afterwards it changes nothing.
-    """
+    """Works before torch and Numba are imported; what the user or torchrun has set stays."""
     os.environ.setdefault(SPIN_VARIABLE, SPIN_COUNT)
     processes = os.environ.get(_PROCESSES_HERE, "")
     if processes.isdecimal() and int(processes) > 1:

@@ -295,7 +295,7 @@ def load_model(
     tune(model, data_dir.root, lambda: console.progress(TUNING, 0.99))
     console.clear()
     if any(budget.bytes_share is not None for budget in budgets):
-        from sol_core.budgets import mix_table
+        from sol_core.budgets.mixes import mix_table
 
         measured_on = mix_table(model, GRIDS[SHARE_GRID]).measured_on
         if measured_on != model.name:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Annotated, Any, Literal
 
 from kernels.mlp_pruners import MLP_PRUNERS, MlpPruner
@@ -128,15 +128,7 @@ class ActionGrid:
     @property
     def mechanisms(self) -> Mechanisms:
         """Ways in which its steps skip what their actions drop. Raises: ConfigError."""
-        return Mechanisms(
-            self.page_scorer,
-            self.page_choice,
-            self.mlp_pruning,
-            self.quant_site,
-            self.mlp_split,
-            self.page_budget,
-            self.head,
-        )
+        return Mechanisms(**{item.name: getattr(self, item.name) for item in fields(Mechanisms)})
 
     def __str__(self) -> str:
         parts = [self.page_scorer, self.page_choice, self.mlp_pruning, self.quant_site]

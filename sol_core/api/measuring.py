@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from sol_core.actions import ActionGrid, Budget
     from sol_core.decoding.batch_scheduling import Schedule
     from sol_core.evaluation.config import EvaluationConfig
-    from sol_core.evaluation.losses import EvaluationResult
+    from sol_core.evaluation.result import EvaluationResult
     from sol_core.inspection.records import (
         InspectedToken,
         InspectionConfig,
@@ -207,7 +207,7 @@ def evaluate(
     Raises: SolError for an evaluation that cannot run.
     """
     from sol_core.evaluation.config import EvaluationConfig
-    from sol_core.evaluation.losses import EvaluationResult
+    from sol_core.evaluation.result import EvaluationResult
     from sol_core.evaluation.runner import evaluate as engine
 
     check_model(model)

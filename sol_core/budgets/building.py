@@ -86,7 +86,6 @@ class MeanOfMixes:
 def build_scheduler(
     config: ScheduleConfig, grid: ActionGrid, *, horizon: Horizon, mixes: MixTable | None = None
 ) -> Scheduler:
-    """The scheduler that a configuration asks for."""
     budget = config.budget
     if config.kind not in ("dense", "policy", "painted") and budget.bytes_share is not None:
         return _build_by_share(config, grid, horizon, mixes)

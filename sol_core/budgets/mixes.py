@@ -1,11 +1,9 @@
 """Static mixes of attention and MLP: the least measured damage at a share of the dense bytes.
 
-With damage that adds up over the axes beyond a floor that both share, the mixes worth choosing at
-a context are the corners of the lower convex hull of (share of bytes, damage) over all pairs of
-levels; a share between two corners takes turns between them. A mix moves with the context:
-cached tokens are 6 % of a dense step's bytes after 256 tokens and 65 % after 8,000 (default model,
-4-bit blocks). The table of damage, of every level by context length, is a model's own for a grid,
-else that of the default model. ``sol_core/comparing/measuring.py`` measures it.
+Damage adds up over the axes beyond a floor that both share. The mixes worth choosing at a context
+are the corners of the lower convex hull of (share of bytes, damage) over all pairs of levels; a
+share between two corners takes turns between them. Cached tokens are 6 % of a dense step's bytes
+after 256 tokens and 65 % after 8,000 (default model, 4-bit blocks).
 """
 
 from __future__ import annotations
@@ -13,7 +11,7 @@ from __future__ import annotations
 import json
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import pairwise
 from math import isfinite, log2
@@ -66,10 +64,6 @@ class DamageTable:
         """Read the JSON form. Raises: ConfigError when it is damaged."""
         return from_json(cls, record, "damage")
 
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready form."""
-        return asdict(self)
-
     def of_levels(self, keep: Sequence[float], channels: Sequence[float]) -> DamageTable:
         """The table of those levels that a grid has too, so that a mix is of the grid's levels."""
 
@@ -86,10 +80,7 @@ class DamageTable:
         return DamageTable(self.contexts, fractions, ratios, attention, mlp, self.tokens)
 
     def at(self, context: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """Damage of the levels of attention and of channels, interpolated in log context.
-
-        Beyond its ends the table is flat. A higher level never costs more than a lower one.
-        """
+        """Of attention and channels, interpolated in log context, flat beyond it, never rising."""
         place = log2(max(context, 1))
         knots = [log2(known) for known in self.contexts]
         upper = next((i for i, knot in enumerate(knots) if knot >= place), len(knots) - 1)
@@ -105,7 +96,6 @@ class DamageTable:
 
 
 def _falling(damages: Sequence[float]) -> tuple[float, ...]:
-    """Damage that never rises with the level."""
     falling, least = [], float("inf")
     for damage in damages:
         least = min(least, damage)
@@ -114,12 +104,7 @@ def _falling(damages: Sequence[float]) -> tuple[float, ...]:
 
 
 def damage_table(grid: ActionGrid, fingerprint: str = "") -> tuple[DamageTable, str]:
-    """The damage table for a grid, and the name of the model it was measured on.
-
-    Args:
-        fingerprint: of the model in use; one without a table gets the default model's.
-    Raises: ConfigError for a grid that nothing was measured for.
-    """
+    """The table for a grid and the model it was measured on, the default one without its own."""
     name, models = measured_name(grid), _shipped()
     for record in (*(entry for entry in models if entry["fingerprint"] == fingerprint), models[0]):
         if name in record["damage"]:
@@ -182,14 +167,11 @@ class Mix:
 
 
 class MixTable:
-    """The mixes of one model under one grid, by context.
-
-    Args:
-        measured_on: name of the model that ``damage`` was measured on.
-    """
+    """The mixes of one model under one grid, by context."""
 
     def __init__(self, damage: DamageTable, costs: CostModel, measured_on: str) -> None:
-        self._damage, self.costs, self.measured_on = damage, costs, measured_on
+        self._damage, self.costs = damage, costs
+        self.measured_on = measured_on  # name of the model that ``damage`` was measured on
         self.step_bytes = StepBytes(costs)
         self._head_saving = costs.head_saving(_ANY_DROP)
         self._hulls: dict[int, tuple[Mix, ...]] = {}
@@ -210,8 +192,7 @@ class MixTable:
         return self._hulls[key]
 
     def per_axis(self, context: int) -> tuple[tuple[tuple[float, ...], tuple[float, ...]], ...]:
-        """Of attention and channels, each level's damage, and the bytes that it reads beyond a
-        dense step, as shares of that, 0 and below; a previewed head's is not among them."""
+        """Of both axes, each level's damage and bytes beyond a dense step's, as shares; no head."""
         dense = self.costs.decode_step(DENSE, context).bytes_read
         attention = [Action(keep_fraction=level) for level in self.levels[0]]
         channels = [Action(channel_keep_ratio=level) for level in self.levels[1]]
@@ -227,10 +208,7 @@ class MixTable:
         return step.bytes_read + self.costs.head_saving(action) - dense.bytes_read
 
     def floor(self, context: int) -> float:
-        """Damage of a step that drops next to nothing, nats: rounding, in bf16 about 0.001.
-
-        A step pays it once, whichever axes it drops from.
-        """
+        """Damage of dropping next to nothing, nats: rounding, paid once for both axes."""
         least = (damages[-2] for damages in self._damage.at(context) if len(damages) > 1)
         return min(least, default=0.0)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 SHORTEST = 3  # tokens; shorter agreements within a difference are chance
 _ROWS_AT_ONCE = 128  # kept in memory; with all of them, 20,000 tokens would take 50 MB
@@ -25,18 +26,12 @@ class Stretch:
 
 def first_divergence(first: Sequence[int], second: Sequence[int]) -> int | None:
     """The first place at which tokens differ or only one side goes on; None when all agree."""
-    for place, (left, other) in enumerate(zip(first, second, strict=False)):
-        if left != other:
-            return place
-    return None if len(first) == len(second) else min(len(first), len(second))
+    pairs = enumerate(zip_longest(first, second))
+    return next((place for place, (left, other) in pairs if left != other), None)
 
 
 def align(first: Sequence[int], second: Sequence[int]) -> list[Stretch]:
-    """Both sides cut into stretches that are the same or differ, in turn, from start to end.
-
-    The common beginning is always a stretch of its own; later agreements count from
-    ``SHORTEST`` tokens on.
-    """
+    """Both sides cut into stretches in turn; the common beginning is one of its own."""
     parted = first_divergence(first, second)
     shared = min(len(first), len(second)) if parted is None else parted
     stretches = [Stretch(True, (0, shared), (0, shared))] if shared else []
@@ -98,11 +93,7 @@ def _rows(
 
 
 def _agreements(first: Sequence[int], second: Sequence[int]) -> Iterator[tuple[int, int, int]]:
-    """Starts and length of the stretches that agree, of ``SHORTEST`` tokens or more, in order.
-
-    Compared are all runs of ``SHORTEST`` neighbours, so that chance agreements do not draw a
-    longer one away from its place.
-    """
+    """Starts and length of common runs; chance agreements must not draw a longer one away."""
     begin = a_end = b_end = 0
     matched = longest_common_subsequence(_runs(first), _runs(second))
     for number, (a, b) in enumerate(matched, start=1):

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from sol_core.actions import DEFAULT_GRID, GRIDS, SHARE_GRID, ActionGrid, Budget, by_need
-from sol_core.budgets import mix_table
+from sol_core.budgets.mixes import mix_table
 from sol_core.config import GenerationConfig
 from sol_core.decoding.batch_scheduling import (
     BatchScheduler,
@@ -51,18 +51,11 @@ class Contender:
 def load_contenders(
     model: LanguageModel,
     policies: Mapping[str, Path | Policy | Schedule],
-    grid: ActionGrid | None = None,
+    grid: ActionGrid | None = None,  # of functions; None is the policies', else the default
     *,
-    by_share: bool = False,
+    by_share: bool = False,  # budgets are shares of the bytes, so pages are read by need
 ) -> list[Contender]:
-    """Load the policies that are folders, in the order given.
-
-    Args:
-        grid: of schedules that are functions; None is that of the policies, without one default.
-        by_share: their budgets are shares of the bytes, so pages are read by need.
-    Raises: ConfigError without a policy or for policies of different grids; PolicyError
-        for a folder that holds no policy of this model.
-    """
+    """Load the policies that are folders, in the order given."""
     trained = {
         name: _trained(name, given, model, by_share)
         for name, given in policies.items()
@@ -123,7 +116,6 @@ def _trained(name: str, given: Path | Policy, model: LanguageModel, by_share: bo
 
 
 def _fingerprint(folder: Path) -> str:
-    """SHA-256 of a policy's configuration and weights."""
     digest = hashlib.sha256()
     for path in sorted(folder.iterdir()):
         if path.suffix in (".json", ".safetensors"):

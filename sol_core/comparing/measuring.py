@@ -1,18 +1,15 @@
 """Measures the tables of a model that has none of its own: page floors, head directions, damage.
 
-One dense pass over a text gives the queries of all its tokens. At the tokens around a context the
-pages are weighed from 4-bit keys as a decode step weighs them, and the floor of a level is the need
-that so many of all layers' pages reach. Layers then read their level in the mean.
-
-A level's damage is the mean KL to the dense row, of the level alone, on teacher-forced steps after
-a dense prefix. Keys and values of compressed steps stay in the cache, as they do when a text is
-generated.
+Pages are weighed from 4-bit keys, as a decode step weighs them, around each context of one dense
+pass; a level's floor is the need that so many of all layers' pages reach. A level's damage is the
+mean KL of teacher-forced steps, the level alone; their keys and values stay in the cache.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 
@@ -21,10 +18,9 @@ from torch import Tensor
 
 from kernels.page_attention import KVBlock, page_need
 from sol_core.actions import DENSE, Action, ActionGrid
-from sol_core.budgets import DamageTable
-from sol_core.budgets.mixes import has_own_damage, measured_name
+from sol_core.budgets.mixes import DamageTable, has_own_damage, measured_name
 from sol_core.comparing.rollout import Prefix, roll_out
-from sol_core.corpus.documents import PAPERS
+from sol_core.corpus.documents import BUILTIN, PAPERS
 from sol_core.corpus.load import load_corpus
 from sol_core.decoding.batch_scheduling import PlannedRows
 from sol_core.decoding.loop import DecodeOptions, PrefixState, Windows
@@ -64,19 +60,13 @@ def joined_texts(
         yield text[:length]
 
 
-def builtin_texts(model: LanguageModel, data_dir: Path) -> list[list[int]]:
-    """Built-in documents, joined to the longest context. Raises: as ``load_corpus``."""
-    length = min(FLOOR_CONTEXTS[-1], model.context_length)
-    return list(islice(joined_texts(model, "builtin", data_dir, length), FLOOR_TEXTS))
-
-
 def measure_page_floors(
     model: LanguageModel,
     texts: Sequence[Sequence[int]],
     *,
     levels: Sequence[float] = LEVELS,
 ) -> PageThresholds:
-    """Measure a model's floors at the ascending levels, up to the longest text's contexts."""
+    """At the ascending levels, up to the longest text's contexts."""
     longest = max((len(text) for text in texts), default=0)
     contexts = [context for context in FLOOR_CONTEXTS if context <= longest]
     if not contexts:
@@ -233,10 +223,7 @@ def measured_first(
     *,
     keeps: bool = True,
 ) -> Iterator[WorkEvent]:
-    """Measure a model's page floors and the damage of a grid's levels, unless that was done.
-
-    Only of grids that read pages by need: of the others the default model's serve.
-    """
+    """Measure floors and damage where pages are read by need, unless that was done."""
     if grid.page_budget != "need" or has_own_damage(model, grid):
         return
     lm, name = model.lm, measured_name(grid)
@@ -246,7 +233,8 @@ def measured_first(
     if name in known.damage:
         return
     yield WorkProgress(0.0, MESSAGE)
-    texts = builtin_texts(model, data_dir)
+    length = min(FLOOR_CONTEXTS[-1], model.context_length)
+    texts = list(islice(joined_texts(model, BUILTIN, data_dir, length), FLOOR_TEXTS))
     if lm.page_thresholds is None:
         lm.page_thresholds = measure_page_floors(model, texts)
     length = min(text_len(), model.context_length + 1)
@@ -258,7 +246,7 @@ def measured_first(
         try:
             yield WorkProgress(next(measuring), MESSAGE)
         except StopIteration as end:
-            model.damage[name] = end.value.to_dict()
+            model.damage[name] = asdict(end.value)
             break
         if should_stop():
             yield WorkStopped()

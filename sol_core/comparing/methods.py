@@ -1,14 +1,9 @@
 """The baselines at matched spend, as rows of a rollout.
 
-Static and random schedules look at nothing, so they are planned before the rollout; one
-schedule runs on through all rollouts, so that what the levels cannot express in one is made
-up for in the next and the mean over the evaluation is exact. The signal-driven ones (EMC,
-DAC) keep their steering and their running statistics from rollout to rollout, one
-scheduler per place in the batch.
-
-A share of the bytes is a place on a fixed path through the plane of attention and channels:
-``line`` is the dial of releases before budgets were shares, from dense straight through (0.5, 0.75)
-to the lowest levels; ``attention_first`` lowers attention to a tenth, then channels.
+Static and random schedules are planned, and run on through all rollouts, so that the mean is exact;
+EMC and DAC keep steering and statistics, one scheduler per place in the batch. A share of the bytes
+is a place on a path through the plane of attention and channels: ``line`` is the old dial's,
+``attention_first`` lowers attention to a tenth, then channels.
 """
 
 from __future__ import annotations
@@ -16,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import cast
 
 import numpy as np
@@ -37,11 +32,7 @@ PAPER_CHANNEL_LEVELS = tuple(round(i / 20, 2) for i in range(1, 21))
 
 
 def read_beyond(count: int, trial: Callable[[Floats], tuple[Floats, Floats]]) -> Floats:
-    """Bytes that static reads under the paper's mechanisms beyond what its actions allow: [count].
-
-    The paper's heads choose their pages one by one, so a group reads more tokens than an action
-    allows; how many more, trials tell.
-    """
+    """Shares that the paper's heads, which choose alone, read beyond their actions: [count]."""
     beyond: Floats = np.zeros(count)
     for _ in range(TRIALS):
         read, allowed = trial(beyond)
@@ -51,16 +42,8 @@ def read_beyond(count: int, trial: Callable[[Floats], tuple[Floats, Floats]]) ->
 
 def paper_grid(grid: ActionGrid) -> ActionGrid:
     """Another grid's levels of attention and bits, with the paper's mechanisms."""
-    return replace(
-        grid,
-        channel_keep_ratios=PAPER_CHANNEL_LEVELS,
-        page_scorer=PAPER.page_scorer,
-        page_choice=PAPER.page_choice,
-        page_budget=PAPER.page_budget,
-        head=PAPER.head,
-        mlp_pruning=PAPER.mlp_pruning,
-        mlp_split=(),
-    )
+    mechanisms = asdict(PAPER) | {"quant_site": grid.quant_site}
+    return replace(grid, channel_keep_ratios=PAPER_CHANNEL_LEVELS, **mechanisms)
 
 
 def line(grid: ActionGrid) -> Corners:
@@ -105,8 +88,6 @@ def _within(grid: ActionGrid, corners: Corners) -> Corners:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row of every rollout's group."""
-
     method: str  # policy, policy:NAME, policy_sampled, static, line, random, emc, dac or paper
     budget: int  # index of the requested budget
     index: int = 0  # which of the random schedules

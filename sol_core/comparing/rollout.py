@@ -37,10 +37,7 @@ class Prefix:
     path: Tensor  # [B, ≥ T + 1] int64, the tokens to feed and, shifted by one, to score
 
     def parts(self, most: int) -> Iterator[tuple[int, Prefix]]:
-        """Cut into parts of at most ``most`` windows; each with its first window's number.
-
-        Texts of a single window are not cut.
-        """
+        """At most ``most`` windows with the first one's number; texts of one window are not cut."""
         cache, count = self.cache, self.path.shape[0]
         if count <= most or not isinstance(cache, Windows):
             yield 0, self
@@ -54,17 +51,13 @@ class Prefix:
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    """Scores of B windows × G rows × T steps; row 0 of each window is dense.
-
-    Attributes:
-        tokens_read: [B, G, T] cached tokens that attention read, summed over layers and KV heads.
-    """
+    """Scores of B windows × G rows × T steps; row 0 of each window is dense."""
 
     nll: Floats  # [B, G, T] nats
     kl: Floats  # [B, G, T] nats, KL(dense ‖ row); 0 for row 0
     spend: Floats  # [B, G, T, axes]
     dense_entropy: Floats  # [B, T] nats
-    tokens_read: Floats
+    tokens_read: Floats  # [B, G, T] cached tokens read, summed over layers and KV heads
     cached_tokens: Floats  # [B, T] tokens attended over, the step's own included
 
     def bytes_read(self, step_bytes: StepBytes, policies: Sequence[PolicyReads]) -> Floats:
@@ -80,62 +73,45 @@ class Rollout:
         return num_bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """Starts of the windows of every text."""
-
-    context: int  # tokens before the first window, at least 1
-    steps: int  # T, tokens from one window to the next
-    windows: int = 1  # per text
-
-    @property
-    def starts(self) -> list[int]:
-        return [self.context + number * self.steps for number in range(self.windows)]
-
-
 @torch.no_grad()
 def prefill_texts(
-    lm: FrozenLM, blocks: Tensor, layout: Layout, grid: ActionGrid, *, observe: bool
+    lm: FrozenLM,
+    blocks: Tensor,  # [N, ≥ context + windows · T + 1] int64
+    starts: Sequence[int],  # of every text's windows, ``steps`` tokens from one to the next
+    steps: int,
+    grid: ActionGrid,
+    *,
+    observe: bool,
 ) -> Prefix:
-    """Prefill texts once for all of their windows, window after window, text after text.
-
-    Args:
-        blocks: [N, ≥ context + windows · T + 1] int64.
-    """
+    """Prefill texts once for all of their windows, window after window, text after text."""
     lm.prepare_for_batches()
-    starts, first, last = layout.starts, layout.starts[0], layout.starts[-1]
+    first, last = starts[0], starts[-1]
     cache = lm.new_cache(blocks.shape[0], last, page_size=grid.page_size)
     if first > 1:
         lm.prefill(blocks[:, : first - 1], cache)
     # From the token before the first window on, every window's last token is a multiple of T.
     tail = blocks[:, first - 1 : last]
     if observe:
-        output = lm.prefill(tail, cache, mechanisms=grid.mechanisms, observe=True)
+        output = lm.observed_prefill(tail, cache, mechanisms=grid.mechanisms)
         state = PrefixState(
-            output.hidden[:, :: layout.steps].flatten(0, 1),
-            output.mid_hidden[:, :: layout.steps].flatten(0, 1),
-            output.attention_concentration[:, :: layout.steps].flatten(0, 1),
+            output.hidden[:, ::steps].flatten(0, 1),
+            output.mid_hidden[:, ::steps].flatten(0, 1),
+            output.attention_concentration[:, ::steps].flatten(0, 1),
         )
     else:
-        state = PrefixState(lm.prefill(tail, cache)[:, :: layout.steps].flatten(0, 1))
-    if layout.windows == 1:
+        state = PrefixState(lm.prefill(tail, cache)[:, ::steps].flatten(0, 1))
+    if len(starts) == 1:
         return Prefix(cache, state, blocks[:, first:])
     sources = [text for text in range(blocks.shape[0]) for _ in starts]
-    path = torch.stack([blocks[:, s : s + layout.steps + 1] for s in starts], 1).flatten(0, 1)
-    return Prefix(Windows(cache, tuple(sources), tuple(starts * blocks.shape[0])), state, path)
+    path = torch.stack([blocks[:, s : s + steps + 1] for s in starts], 1).flatten(0, 1)
+    return Prefix(Windows(cache, tuple(sources), tuple(starts) * blocks.shape[0]), state, path)
 
 
 @torch.no_grad()
 def roll_out(
     lm: FrozenLM, prefix: Prefix, scheduler: BatchScheduler, options: DecodeOptions
 ) -> Rollout:
-    """Run all rows of the windows and score them.
-
-    Args:
-        scheduler: of B · ``options.rows_per_sequence`` rows, window after window; the first
-            row of each must be dense.
-    Raises: ShapeError when it is not.
-    """
+    """Run all rows of the windows and score them. Raises: ShapeError: a first row is not dense."""
     group = options.rows_per_sequence
     nll, kl, entropy, read = [], [], [], []
     cached: list[tuple[int, ...]] = []

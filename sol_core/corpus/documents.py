@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from sol_core.fields import check_kind
 
@@ -34,19 +34,11 @@ OVERLAP_SHARE = 0.1
 _WORD = re.compile(r"\w+")
 
 
-@dataclass(frozen=True, slots=True)
-class HubDataSet:
-    """A data set of the Hugging Face Hub."""
-
+class HubDataSet(NamedTuple):
     name: str  # "owner/name"
     config: str = ""  # its configuration, "" for the only one or the default
     part: str = ""  # its part (train, test …), "" for train, or the first where there is none
     column: str = ""  # with the text, "" for the first of the known names
-
-    @staticmethod
-    def parse(source: str) -> HubDataSet:
-        """Read ``owner/name:config:part:column``; all but the first may be empty or left out."""
-        return HubDataSet(*source.split(":"))
 
 
 def check_corpus(corpus: object) -> None:
@@ -61,7 +53,6 @@ def looks_like_hub_id(source: str) -> bool:
 
 
 def names_hub_data_set(source: str) -> bool:
-    """Return whether a corpus is a Hub data set."""
     is_file_name = Path(source).suffix.lower() in SUPPORTED_SUFFIXES
     return looks_like_hub_id(source) and not is_file_name and not Path(source).exists()
 
@@ -70,7 +61,7 @@ Document = tuple[str, Split]  # a text and its side
 
 
 def text_hash(text: str) -> int:
-    """64-bit hash of a text that ignores case and white space."""
+    """Ignores case and white space."""
     return stable_hash(" ".join(text.casefold().split()))
 
 
@@ -87,7 +78,6 @@ def stable_hash(text: str) -> int:
 
 
 def question_text(question: str, answer: str) -> str:
-    """The document of a question and its answer."""
     return f"Question: {question.strip()}\nAnswer: {answer.strip()}"
 
 

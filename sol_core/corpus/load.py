@@ -39,7 +39,7 @@ from sol_core.corpus.documents import (
 )
 from sol_core.corpus.file_formats import choose_column
 from sol_core.corpus.local import LocalSource
-from sol_core.errors import ConfigError, CorpusError
+from sol_core.errors import CorpusError
 from sol_core.files.assets import EVALUATION_WHEEL, ensure_evaluation_wheel
 from sol_core.files.staging import (
     check_free_space,
@@ -61,11 +61,7 @@ _SCHEMA = pa.schema([("text", pa.string())])
 def _cached(
     folder: Path, signature: str, documents: Callable[[], Iterator[Document]]
 ) -> dict[str, Any]:
-    """The manifest of the corpus in ``folder``, written first if need be.
-
-    It has a signature of what it was made from, hex SHA-256 "fingerprint" of documents and sides,
-    and "num_documents" per split.
-    """
+    """The manifest of the corpus in ``folder``, written first if its signature is another."""
     cached = _read_manifest(folder, signature)
     if cached and not has_leftovers(folder):
         return cached
@@ -122,45 +118,33 @@ def _read_manifest(folder: Path, signature: str) -> dict[str, Any] | None:
 def _write(folder: Path, documents: Iterator[Document]) -> tuple[str, dict[str, int]]:
     fingerprint = hashlib.sha256()
     counts: dict[str, int] = dict.fromkeys(SPLITS, 0)
+    pending: dict[str, list[str]] = {split: [] for split in SPLITS}  # of a row group, about 4 MB
+    characters = dict.fromkeys(SPLITS, 0)
     with ExitStack() as stack:
-        writers = {
-            split: stack.enter_context(_SplitWriter(folder / f"{split}.parquet"))
+        files = {
+            split: stack.enter_context(
+                pq.ParquetWriter(folder / f"{split}.parquet", _SCHEMA, compression="zstd")
+            )
             for split in SPLITS
         }
+
+        def flush(side: Split) -> None:
+            if pending[side]:
+                files[side].write_table(pa.table({"text": pending[side]}, schema=_SCHEMA))
+                pending[side], characters[side] = [], 0
+
         for text, side in documents:
             fingerprint.update(f"{side}\0{text}\0".encode())
             counts[side] += 1
-            writers[side].add(text)
+            pending[side].append(text)
+            characters[side] += len(text)
+            if characters[side] >= GROUP_CHARACTERS or len(pending[side]) >= GROUP_DOCUMENTS:
+                flush(side)
+        for side in SPLITS:
+            flush(side)
     if not any(counts.values()):
         raise CorpusError("it holds no text, only white space")
     return fingerprint.hexdigest(), counts
-
-
-class _SplitWriter:
-    """Writes documents to one Parquet file, a row group of about 4 MB at a time."""
-
-    def __init__(self, path: Path) -> None:
-        self._file = pq.ParquetWriter(path, _SCHEMA, compression="zstd")
-        self._texts: list[str] = []
-        self._characters = 0
-
-    def __enter__(self) -> _SplitWriter:
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self._flush()
-        self._file.close()
-
-    def add(self, text: str) -> None:
-        self._texts.append(text)
-        self._characters += len(text)
-        if self._characters >= GROUP_CHARACTERS or len(self._texts) >= GROUP_DOCUMENTS:
-            self._flush()
-
-    def _flush(self) -> None:
-        if self._texts:
-            self._file.write_table(pa.table({"text": self._texts}, schema=_SCHEMA))
-            self._texts, self._characters = [], 0
 
 
 SHUFFLE_BUFFER = 1_000  # documents held back to draw from
@@ -168,8 +152,7 @@ SHUFFLE_BUFFER = 1_000  # documents held back to draw from
 
 @contextmanager
 def _reaching_hub(source: str) -> Iterator[None]:
-    """One clear error for network trouble, a wrong name or a gated data set, and no messages about
-    each of six tries."""
+    """One clear error for network trouble, a wrong name or a gated data set, and no log lines."""
     loggers = [logging.getLogger(name) for name in ("huggingface_hub", "datasets")]
     levels = [log.level for log in loggers]
     for log in loggers:
@@ -200,11 +183,9 @@ class Corpus:
     _open: Callable[[int | None], Iterator[str]] = field(repr=False, compare=False)
 
     def __iter__(self) -> Iterator[str]:
-        """The documents in the source's order."""
         return self._open(None)
 
     def shuffled(self, seed: int) -> Corpus:
-        """The same in an order that the seed decides."""
         return replace(self, _open=lambda _: self._open(seed))
 
 
@@ -214,9 +195,6 @@ def load_corpus(
     data_dir: Path,
     split: Split = "train",
 ) -> Corpus:
-    """Open one side of a corpus."""
-    if split not in SPLITS:
-        raise ConfigError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
     corpora = data_dir / "corpora"
     try:
         corpora.mkdir(parents=True, exist_ok=True)
@@ -273,7 +251,7 @@ def _load_hub(source: str, split: Split, corpora: Path) -> Corpus:
     """A part of a data set, train or its first where none is named."""
     import datasets  # here, because it takes a second
 
-    asked = HubDataSet.parse(source)
+    asked = HubDataSet(*source.split(":"))
     with _reaching_hub(source):
         parts = datasets.load_dataset(
             asked.name, asked.config or None, streaming=True, cache_dir=str(corpora / "hub")

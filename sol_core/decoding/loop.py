@@ -238,7 +238,7 @@ def observed_prefill(
         return PrefixState(lm.prefill(tokens, cache)[:, -1])
     if tokens.shape[1] > 1:
         lm.prefill(tokens[:, :-1], cache)
-    output = lm.prefill(tokens[:, -1:], cache, mechanisms=observe, observe=True)
+    output = lm.observed_prefill(tokens[:, -1:], cache, mechanisms=observe)
     return PrefixState.at(output, -1)
 
 

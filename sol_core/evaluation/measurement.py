@@ -30,60 +30,42 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """A part of a stage."""
-
     first: int  # number that names its file: of its first text, or of the batch
     count: int  # of its texts or continuations
     work: float  # in steps of one row
 
 
 class Stage(Protocol):
-    """A part of a measurement that runs in batches, in order."""
+    """A part of a measurement that runs in batches, in order; its files begin with its name."""
 
     @property
-    def name(self) -> str:
-        """The first part of its partial results' file names."""
-        ...
-
+    def name(self) -> str: ...
     @property
     def batches(self) -> Sequence[Batch]: ...
-
-    def message(self, batch: Batch) -> str:
-        """The progress line once the batch is done."""
-        ...
-
+    def message(self, batch: Batch) -> str: ...  # the progress line once the batch is done
     def run(self, batch: Batch) -> None: ...
-
-    def saved(self, batch: Batch) -> dict[str, Floats]:
-        """The arrays that ``restore`` needs of a batch that has just run."""
-        ...
-
-    def restore(self, batch: Batch, arrays: Mapping[str, Floats]) -> None:
-        """Take a batch as run."""
-        ...
+    def saved(self, batch: Batch) -> dict[str, Floats]: ...  # what ``restore`` needs of it
+    def restore(self, batch: Batch, arrays: Mapping[str, Floats]) -> None: ...
 
 
 class BatchRunner:
-    """Runs stages, keeps and restores their batches, reports.
-
-    Args:
-        work: of all batches of all stages, in the unit of ``Batch.work``.
-        folder: of partial results, made when the first batch is saved; None keeps nothing.
-        key: SHA-256 of what decides the numbers besides the machine.
-    Attributes:
-        stopped: ``should_stop`` was obeyed.
-    """
+    """Runs stages, keeps and restores their batches, reports."""
 
     def __init__(
-        self, should_stop: Callable[[], bool], work: float, folder: Path | None, key: str
+        self,
+        should_stop: Callable[[], bool],
+        work: float,  # of all batches of all stages, in the unit of ``Batch.work``
+        folder: Path | None,  # of partial results, made with the first; None keeps nothing
+        key: str,  # see ``measurement_key``
     ) -> None:
         self._should_stop, self._work, self._folder, self._key = should_stop, work, folder, key
         self._done = self._restored_s = 0.0
         self._began = time.perf_counter()
-        self._is_failing = self.stopped = False
+        self._is_failing = False
+        self.stopped = False  # ``should_stop`` was obeyed
 
     def over(self, stage: Stage) -> Iterator[WorkProgress]:
-        """Yield a report after every batch that was not restored."""
+        """Report after every batch that was not restored."""
         for batch in stage.batches:
             if self._should_stop():
                 self.stopped = True
@@ -143,17 +125,11 @@ class BatchRunner:
 def measurement_key(
     model: LanguageModel,
     contenders: Sequence[Contender],
-    config: Mapping[str, Any],
+    config: Mapping[str, Any],  # with former fields: what an earlier release began is found
     texts: Sequence[Sequence[int]],
-    program: str = "",
+    program: str = "",  # what measures, where settings and texts do not tell
 ) -> str:
-    """SHA-256 of what decides a measurement's numbers besides the machine.
-
-    Args:
-        config: settings that numbers depend on, with former fields: what an earlier release began
-            is found.
-        program: what measures, where settings and texts do not tell.
-    """
+    """SHA-256 of what decides a measurement's numbers besides the machine."""
     name = f"{model.fingerprint} {model.dtype_name} {model.device_name}"
     record = {
         "schema": SCHEMA,

@@ -1,19 +1,15 @@
 """The passes of an evaluation at matched spend, each beside the dense model.
 
-Pass 1 runs the first method at every budget over all texts and so finds what it really spends;
-further methods are asked for that mean, and the baselines run at exactly it, per axis or, where
-budgets are shares of the bytes, in bytes: static by its mixes, the line by its place on it, the
-uneven ones at the mixes' mean. The next rollouts compensate for bytes that earlier ones read too
-much or too little, so the mean over an evaluation is the policy's even where the levels cannot
-express it. Pass 3 is static under the paper's mechanisms at the bytes that the static mix read;
-attention is lowered first, then channels.
+Pass 1 finds what the first method really spends at every budget; the others get exactly that, per
+axis or in bytes. Rollouts compensate for bytes that earlier ones read too much or too little, so
+that the means are equal. Pass 3 is static under the paper's mechanisms at static's bytes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from typing import cast
 
 import numpy as np
@@ -68,13 +64,12 @@ class ShareRows(BaselineRows):
         """Share for the next ``count`` rollouts."""
         share = self._spends[row.budget].bytes_share
         assert share is not None
-        before = self._table.share[:first, self._table.place(row)]
+        before = self._table.share[:first, self._table.columns[row]]
         owed = float((share - before).sum()) / count
         return share + min(max(owed, -MOST_OWED), MOST_OWED)
 
     def _scheduler(self, row: Row, aim: float, place: tuple[int, int]) -> Scheduler:
-        """Args: place: number of the rollout, and its place in the batch."""
-        setting, (rollout, lane) = self._setting, place
+        setting, (rollout, lane) = self._setting, place  # its number, and place in the batch
         steps, bits = setting.config.steps, self._spends[row.budget].bit_width
         context = setting.config.first_context(rollout)
         share = min(max(aim, self._mixes.lowest(context)), 1.0)
@@ -99,20 +94,15 @@ class ShareRows(BaselineRows):
 
 
 class ContenderPass(TablePass):
-    """Methods that observe the steps, each at every budget.
+    """Methods that observe the steps, each at every budget."""
 
-    Args:
-        sources: by their rows' names, and whether their actions are sampled.
-    """
+    observes = True
 
     def __init__(self, setting: Setting, sources: Mapping[str, tuple[Contender, bool]]) -> None:
+        # By their rows' names, and whether their actions are sampled.
         self._sources, num_budgets = sources, len(setting.config.budgets)
         rows = [Row(method, budget) for method in sources for budget in range(num_budgets)]
         super().__init__(setting, rows)
-
-    def run_texts(self, first_text: int, blocks: Tensor) -> None:
-        for _ in self.roll_out(first_text, blocks, observe=True):
-            pass
 
     def _budgets(self) -> Sequence[Budget]:
         return self.setting.config.budgets
@@ -136,11 +126,7 @@ class ContenderPass(TablePass):
 
 
 class PolicyPass(ContenderPass):
-    """Pass 1: the first method at every requested budget.
-
-    Attributes:
-        tokens: its rows, token by token.
-    """
+    """Pass 1: the first method at every requested budget."""
 
     name, title = "policy", "Running the policy"
 
@@ -151,7 +137,7 @@ class PolicyPass(ContenderPass):
         self.tokens = TokenTable(len(config.budgets), config.num_rollouts, config.steps)
 
     def run_texts(self, first_text: int, blocks: Tensor) -> None:
-        for first, start, rollout, read in self.roll_out(first_text, blocks, observe=True):
+        for first, start, rollout, read in self.roll_out(first_text, blocks):
             self.tokens.add(first, start, rollout, read)
 
     def part(self, first_text: int, count: int) -> dict[str, Floats]:
@@ -166,24 +152,17 @@ class PolicyPass(ContenderPass):
             arrays["token_share"] = tokens.share[:, rollouts]
         return arrays
 
-    def spends(self) -> list[Budget]:
-        """The first policy's mean spend over all rollouts, per requested budget."""
-        return [
-            Budget(*self.table.spend[:, self.table.column("policy", budget)].mean(axis=0).tolist())
-            for budget in range(len(self.setting.config.budgets))
-        ]
-
-    def shares(self) -> list[Budget]:
-        """The first policy's mean share of the bytes, its own among them, and its mean bits."""
-        columns = [self.table.column("policy", n) for n in range(len(self.setting.config.budgets))]
-        return [
-            Budget.share(min(float(self.table.share[:, column].mean()), 1.0), spent.bit_width)
-            for column, spent in zip(columns, self.spends(), strict=True)
-        ]
-
     def matched(self) -> list[Budget]:
-        """Return what is asked of all others: shares of the bytes, or means of the axes."""
-        return self.shares() if self.setting.config.by_share else self.spends()
+        """Budgets asked of all others: mean shares of the bytes, or mean spends per axis."""
+        table, matched = self.table, []
+        for budget in range(len(self.setting.config.budgets)):
+            column = table.column("policy", budget)
+            mean = Budget(*table.spend[:, column].mean(axis=0).tolist())
+            if self.setting.config.by_share:
+                share = min(float(table.share[:, column].mean()), 1.0)
+                mean = Budget.share(share, mean.bit_width)
+            matched.append(mean)
+        return matched
 
 
 class RivalPass(ContenderPass):
@@ -212,7 +191,6 @@ class BaselinePass(TablePass):
         )
         super().__init__(setting, rows)
         self._policies = policies
-        self._built: BaselineRows | None = None
 
     def saved(self, batch: Batch) -> dict[str, Floats]:
         return super().saved(batch) | {"steering": self._rows.steering()}
@@ -227,32 +205,24 @@ class BaselinePass(TablePass):
                 self._parts(rows, first, min(self._rollouts_at_once, rollouts.stop - first))
         self._rows.steer(arrays["steering"])
 
-    @property
+    @cached_property
     def _rows(self) -> BaselineRows:
-        if self._built is None:
-            setting, spends = self.setting, self._policies.matched()
-            if setting.mixes is not None:
-                self._built = ShareRows(setting, self.table, spends)
-            else:
-                self._built = BaselineRows(
-                    spends, setting.grid, setting.horizon, seed=setting.config.seed
-                )
-        return self._built
+        setting, spends = self.setting, self._policies.matched()
+        if setting.mixes is not None:
+            return ShareRows(setting, self.table, spends)
+        return BaselineRows(spends, setting.grid, setting.horizon, seed=setting.config.seed)
 
     def _parts(self, rows: Sequence[Row], first: int, count: int) -> list[Part]:
         return self._rows.parts(rows, count, first)
 
 
 class PaperPass(TablePass):
-    """The paper's mechanisms, a row for each budget.
-
-    Args:
-        baselines: the table whose static rows are matched; full before this pass runs.
-    """
+    """The paper's mechanisms, a row for each budget."""
 
     name, title = "paper", "Running the paper's mechanisms at the same bytes"
 
     def __init__(self, setting: Setting, baselines: ScoreTable) -> None:
+        """The static rows of ``baselines`` are matched; it is full before this pass runs."""
         rows = [Row("paper", budget) for budget in range(len(setting.config.budgets))]
         super().__init__(replace(setting, paper=True), rows)
         self._baselines = baselines

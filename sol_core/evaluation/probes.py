@@ -1,12 +1,8 @@
 """Probes of an evaluation: spend against how hard a token is, and pollution of the cache.
 
-A decode step feeds one token and predicts the next; what the step spent is set against
-the token it predicts, and against how hard the *dense* model finds that token.
-
-Keys and values written by a compressed step stay in the cache (SOL, arXiv:2605.10875,
-"KV pollution"). The probe compresses a region of R steps on one axis at one level (the
-impulse), decodes the next R steps densely, and compares the tail's perplexity with a run
-that was dense throughout.
+Keys and values that compressed steps wrote stay in the cache (SOL, arXiv:2605.10875). The probe
+compresses R steps on one axis at one level (the impulse), decodes the next R densely, and compares
+the tail's perplexity with a run that was dense throughout.
 """
 
 from __future__ import annotations
@@ -20,7 +16,7 @@ import numpy as np
 from torch import Tensor
 
 from sol_core.actions import AXES, DENSE, SHORT_AXES, Action, ActionGrid
-from sol_core.comparing.rollout import Floats, Layout, prefill_texts, roll_out
+from sol_core.comparing.rollout import Floats, prefill_texts, roll_out
 from sol_core.comparing.statistics import PairedBootstrap, Values, rank_correlation
 from sol_core.comparing.token_kinds import KINDS
 from sol_core.decoding.batch_scheduling import PlannedRows
@@ -38,19 +34,17 @@ LEVELS = (0, 1, 2, 4)  # the lowest levels of an axis, where pollution shows if 
 
 
 def difficulty_report(
-    *, surprisal: Values, entropy: Values, kinds: Sequence[str], spend: Floats, kl: Floats
+    *,
+    surprisal: Values,  # surprisal, entropy: [M] nats, of the dense model; M = N texts × T steps
+    entropy: Values,
+    kinds: Sequence[str],  # [M], one of ``KINDS`` each
+    spend: Floats,  # spend, kl: [budgets, M, axes], and [budgets, M] nats; the policy's
+    kl: Floats,
 ) -> dict[str, object]:
     """``{"correlation": {AXIS: {"surprisal", "entropy"}}, "kinds": {KIND: {...}}}``.
 
-    Correlations are Spearman's, within each budget, then averaged over the budgets, so
-    that a budget's level plays no part. Kinds give their share of tokens and means over
-    tokens and budgets: spend per axis and the policy's KL to dense. Kinds that never
-    occur are left out.
-
-    Args: per scored token; N texts × T steps, flattened to M.
-        surprisal, entropy: [M] nats, of the dense model.
-        kinds: [M], one of ``KINDS`` each.
-        spend, kl: [budgets, M, axes], and [budgets, M] nats; the policy's.
+    Spearman's correlations within each budget, averaged, so that a budget's level plays no part;
+    means over tokens and budgets of each kind that occurs.
     """
     measures = {"surprisal": surprisal, "entropy": entropy}
     correlation = {
@@ -102,21 +96,15 @@ class PollutionProbe(TextStage):
         self._region = config.steps
         self._context = config.context - config.steps
         shape = (self.num_texts, 1 + len(self._impulses), 2 * config.steps)
-        self._nll, self._kl = np.zeros(shape), np.zeros(shape)
-
-    @property
-    def texts_at_once(self) -> int:
-        return max(1, ROWS_AT_ONCE // self._nll.shape[1])
-
-    @property
-    def units_per_text(self) -> float:
-        return self._nll.shape[1] * 2 * self._region + PREFILL_UNITS * self._context
+        self._nll, self._kl = np.zeros((2, *shape))
+        self.texts_at_once = max(1, ROWS_AT_ONCE // shape[1])
+        self.units_per_text = shape[1] * 2 * self._region + PREFILL_UNITS * self._context
 
     def run_texts(self, first_text: int, blocks: Tensor) -> None:
         setting, steps = self.setting, 2 * self._region
         num_texts, group = blocks.shape[0], self._nll.shape[1]
-        layout = Layout(self._context, steps)
-        prefix = prefill_texts(setting.lm, blocks, layout, setting.grid, observe=False)
+        starts = [self._context]
+        prefix = prefill_texts(setting.lm, blocks, starts, steps, setting.grid, observe=False)
         plans = [
             [action] * self._region + [DENSE] * self._region for _, _, action in self._impulses
         ]
@@ -134,9 +122,8 @@ class PollutionProbe(TextStage):
     def report(self, seed: int) -> dict[str, Any]:
         """``{"region", "tail", "texts", "axes": {AXIS: [{"level", ...}]}}``.
 
-        Per level: ``change``, the tail's perplexity over the dense run's, minus 1, with its
-        interval ``low`` to ``high``; ``kl``, nats, of the tail; ``region_kl``, of the
-        impulse itself; ``by_step``, the tail's NLL change at each step after the impulse.
+        Per level the tail's ``change`` of perplexity with its interval, its ``kl`` and the change
+        of NLL ``by_step``; ``region_kl`` of the impulse itself.
         """
         bootstrap = PairedBootstrap(self.num_texts, seed=seed)
         axes: dict[str, list[dict[str, Any]]] = {name: [] for name in SHORT_AXES}

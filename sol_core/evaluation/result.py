@@ -1,18 +1,5 @@
-"""The result of an evaluation as JSON (schema 2).
+"""The result of an evaluation as JSON (docs/formats.md).
 
-Methods are named as they were given; "policy" holds the name of the first one, whose spend all
-others get. (In schema 1 that one was called "policy" and others "policy:NAME", and a gain in NLL
-``gain``, ``low`` and ``high``.) Losses are mean nats per scored token, ``kl`` is KL(dense ‖
-method). ``spend`` is the mean per axis: keep and channels as shares, bits in bits. ``adherence``
-alone gives bits as bits / 16, so that its three numbers compare. A gain is baseline minus policy,
-so above 0 the policy is better; intervals are 95 % paired bootstraps over texts. ``nll_low`` to
-``nll_high`` is dense's NLL plus the interval of what the method loses to it, so that texts which
-are hard for every method widen nothing; likewise of ``kl``. ``ms_per_token`` is there where steps
-were timed.
-Where budgets are shares of the dense bytes, ``requested`` is ``{"share", "bits"}``, each method has
-``bytes_share`` (mean of its steps' shares), ``bytes_per_token`` and ``dense_bytes_per_token``,
-counted with the tokens that attention really read and, of policies, with their own bytes;
-``adherence`` is the policy's share less the requested one.
 "random_best" is the random schedule whose NLL over all texts is lowest. (Choosing one for every
 rollout by its NLL would read the answer: with 30 of them it came out below the dense model.)
 """
@@ -21,16 +8,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
+from importlib import import_module
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from sol_core.actions import AXES, DENSE, SHORT_AXES, Budget
 from sol_core.comparing.rollout import Floats
-from sol_core.comparing.statistics import Interval, PairedBootstrap, verdict, win_rate
+from sol_core.comparing.statistics import PairedBootstrap, verdict, win_rate
 from sol_core.evaluation.stages import ScoreTable, TokenTable
 
 ValueT = TypeVar("ValueT")
+TextLoss = dict[str, Any]
 SCHEMA = 2
 SHARE_TOLERANCE = 0.01  # of dense bytes, of baselines at the policy's
 SPEND_TOLERANCE = tuple(0.01 * axis.dense for axis in AXES)  # of baselines at the policy's spend
@@ -53,21 +42,36 @@ class MethodScores(NamedTuple):
         )
 
 
+class EvaluationResult(dict[str, Any]):
+    """The JSON of an evaluation (docs/formats.md), with the losses of every text.
+
+    Attributes:
+        per_text: a dict per text, budget and method: ``text`` and ``budget`` (their numbers), the
+            requested budget (``asked_keep`` …), ``method``, and means over the text's scored
+            tokens: ``nll``, ``kl`` (nats per token), ``keep``, ``channels``, ``bits``, and at
+            shares of the bytes ``share``.
+    """
+
+    def __init__(self, result: Mapping[str, Any], per_text: Sequence[TextLoss] = ()) -> None:
+        super().__init__(result)
+        self.per_text = tuple(per_text)
+
+    def to_pandas(self) -> Any:
+        """A ``pandas.DataFrame`` of ``per_text``; pandas must be installed."""
+        return import_module("pandas").DataFrame(self.per_text)
+
+
 def method_scores(
     budget: int, policies: ScoreTable, others: Sequence[ScoreTable], windows: int
 ) -> dict[str, MethodScores]:
-    """Every method at one budget, the policy first, by its role.
-
-    Args:
-        windows: consecutive rollouts of one text; they are averaged, since the windows of
-            a text are no independent samples.
-    """
+    """Every method at one budget, the policy first, by its role."""
     count = len(policies.dense_nll)
-    methods = {row.method: _column(policies, row.method, budget) for row in policies.rows}
-    for table in others:
-        for row in table.rows:
-            if row.method != "random":
-                methods[row.method] = _column(table, row.method, budget)
+    methods = {
+        row.method: _at(table, table.column(row.method, budget))
+        for table in (policies, *others)
+        for row in table.rows
+        if row.method != "random"
+    }
     methods["dense"] = MethodScores(
         policies.dense_nll,
         np.zeros(count),
@@ -76,8 +80,10 @@ def method_scores(
         policies.dense_bytes,
     )
     for table in others:
-        if table.has("random"):
-            methods["random_best"] = _random_best(table, budget)
+        if columns := table.random_columns(budget):
+            best = table.nll[:, columns].mean(axis=0).argmin()
+            methods["random_best"] = _at(table, columns[int(best)])
+    # The windows of a text are no independent samples.
     return {name: scores.by_text(windows) for name, scores in methods.items()}
 
 
@@ -88,7 +94,6 @@ def budget_record(
     random: tuple[list[float], list[float]],
     tokens: tuple[TokenTable, int],
 ) -> dict[str, Any]:
-    """One entry of ``budgets``."""
     policy = scores["policy"]
     table, index = tokens
     return {
@@ -114,15 +119,30 @@ def budget_record(
     }
 
 
-def own_names(
-    part: Mapping[str, ValueT], names: Sequence[str], methods: Collection[str] = ()
-) -> dict[str, ValueT]:
-    """Values by role as values by the methods' own names; one that a baseline has keeps its role.
+def text_losses(
+    number: int, requested: Budget, scores: Mapping[str, MethodScores]
+) -> list[TextLoss]:
+    """The losses of every text at a budget, method by method."""
+    asked = {f"asked_{name}": value for name, value in asked_record(requested).items()}
+    rows = []
+    for method, of_method in scores.items():
+        for text, (nll, kl, spend) in enumerate(
+            zip(of_method.nll, of_method.kl, of_method.spend.tolist(), strict=True)
+        ):
+            row = {"text": text, "budget": number, **asked, "method": method}
+            row |= {"nll": float(nll), "kl": float(kl)} | axes_record(spend)
+            if requested.bytes_share is not None:
+                row["share"] = float(of_method.share[text])
+            rows.append(row)
+    return rows
 
-    Args:
-        names: of the policies and schedules, the first one's first.
-        methods: all roles; none are those of the part.
-    """
+
+def own_names(
+    part: Mapping[str, ValueT],
+    names: Sequence[str],  # of the policies and schedules, the first one's first
+    methods: Collection[str] = (),  # all roles; none are those of the part
+) -> dict[str, ValueT]:
+    """Values by the methods' own names instead of roles; one that a baseline has keeps its role."""
     first, *others = names
     own = {"policy": first} | {f"policy:{name}": name for name in others}
     taken = {*(methods or part)} - {"policy"}
@@ -143,16 +163,6 @@ def overall_win_rates(budgets: Sequence[Mapping[str, Any]]) -> dict[str, dict[st
             "texts": float(np.mean([record["win_rate"] for record in records])),
         }
     return rates
-
-
-def _column(table: ScoreTable, method: str, budget: int) -> MethodScores:
-    return _at(table, table.column(method, budget))
-
-
-def _random_best(table: ScoreTable, budget: int) -> MethodScores:
-    columns = table.random_columns(budget)
-    best = columns[int(table.nll[:, columns].mean(axis=0).argmin())]
-    return _at(table, best)
 
 
 def _at(table: ScoreTable, column: int) -> MethodScores:
@@ -205,15 +215,17 @@ def _intervals(
 def _paired_record(
     baseline: MethodScores, policy: MethodScores, bootstrap: PairedBootstrap, scored_tokens: int
 ) -> dict[str, Any]:
-    nll = bootstrap.interval(baseline.nll - policy.nll)
-    kl = bootstrap.interval(baseline.kl - policy.kl)
-    return {
-        **gain_record(nll, kl),
-        "nll_verdict": verdict(nll, scored_tokens),
-        "kl_verdict": verdict(kl, scored_tokens),
+    gains, verdicts = dict[str, Any](), dict[str, Any]()
+    for measure in ("nll", "kl"):
+        gain = bootstrap.interval(getattr(baseline, measure) - getattr(policy, measure))
+        ends = {"gain": gain.mean, "low": gain.low, "high": gain.high}
+        gains |= {f"{measure}_{name}": value for name, value in ends.items()}
+        verdicts[f"{measure}_verdict"] = verdict(gain, scored_tokens)
+    rates = {
         "win_rate": win_rate(baseline.nll, policy.nll),
         "kl_win_rate": win_rate(baseline.kl, policy.kl),
     }
+    return gains | verdicts | rates
 
 
 def _recovered(static: Floats, policy: Floats, dense: Floats) -> float | None:
@@ -249,18 +261,6 @@ def _by_step(table: TokenTable, index: int, requested: Budget) -> dict[str, list
         record["share"] = table.share[index].mean(axis=0).tolist()
         record["share_sd"] = table.share[index].std(axis=0).tolist()
     return record
-
-
-def gain_record(nll: Interval, kl: Interval) -> dict[str, float]:
-    """Mean gains with their intervals, nats."""
-    return {
-        "nll_gain": nll.mean,
-        "nll_low": nll.low,
-        "nll_high": nll.high,
-        "kl_gain": kl.mean,
-        "kl_low": kl.low,
-        "kl_high": kl.high,
-    }
 
 
 def asked_record(budget: Budget) -> dict[str, float]:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from sol_core.actions import AXES, SHORT_AXES, ActionGrid, Budget, grid_name
-from sol_core.budgets import MixTable, mix_table
+from sol_core.budgets.mixes import MixTable, mix_table
 from sol_core.comparing.contenders import Contender, load_contenders, shared_grid
 from sol_core.comparing.methods import derive_seed
 from sol_core.comparing.statistics import PairedBootstrap
@@ -23,7 +23,6 @@ from sol_core.decoding.batch_scheduling import Schedule
 from sol_core.decoding.cost import CostModel
 from sol_core.errors import ContextLengthError
 from sol_core.evaluation.config import EvaluationConfig
-from sol_core.evaluation.losses import text_losses
 from sol_core.evaluation.measurement import BatchRunner, measurement_key
 from sol_core.evaluation.passes import BaselinePass, PaperPass, PolicyPass, RivalPass
 from sol_core.evaluation.probes import PollutionProbe, difficulty_report
@@ -35,6 +34,7 @@ from sol_core.evaluation.result import (
     method_scores,
     overall_win_rates,
     own_names,
+    text_losses,
 )
 from sol_core.evaluation.stages import Setting, TextStage
 from sol_core.evaluation.texts import EvaluationTexts, load_texts
@@ -48,23 +48,16 @@ from sol_core.progress import WorkEvent, WorkFinished, WorkProgress, WorkSample,
 
 def evaluate(
     model: LanguageModel,
-    policies: Mapping[str, Path | Policy | Schedule],
+    policies: Mapping[str, Path | Policy | Schedule],  # all others get the first one's spend
     config: EvaluationConfig,
     *,
-    data_dir: Path,
+    data_dir: Path,  # where corpora are kept
     should_stop: Callable[[], bool] = never,
-    partial: Path | None = None,
-    grid: ActionGrid | None = None,
+    partial: Path | None = None,  # folder in which finished texts are kept, and found later
+    grid: ActionGrid | None = None,  # of functions; None is the policies', else the default
 ) -> Iterator[WorkEvent]:
     """Measure policies against the baselines at matched spend.
 
-    Args:
-        policies: name → folder, policy, or a function (or class of them) that takes its place;
-            all others and the baselines get the first one's spend.
-        data_dir: where corpora are kept.
-        partial: folder in which finished texts are kept and, after an interruption, found.
-        grid: of functions; None is that of the policies beside them, else the default grid.
-    Yields: WorkProgress and WorkSample; the last is WorkFinished or WorkStopped.
     Raises: before the first event, ConfigError, PolicyError or ContextLengthError for what
         cannot be run; then CorpusError when the text cannot be read or is too short.
     """
@@ -114,8 +107,6 @@ def _mixes(
 
 
 class _Run:
-    """State of one evaluation while it runs."""
-
     def __init__(
         self,
         model: LanguageModel,

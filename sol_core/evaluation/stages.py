@@ -12,10 +12,10 @@ import numpy as np
 from torch import Tensor
 
 from sol_core.actions import AXES, DENSE, ActionGrid
-from sol_core.budgets import MixTable
+from sol_core.budgets.mixes import MixTable
 from sol_core.comparing.contenders import Contender, shared_grid
 from sol_core.comparing.methods import Part, Row, paper_grid
-from sol_core.comparing.rollout import Floats, Layout, Rollout, prefill_texts, roll_out
+from sol_core.comparing.rollout import Floats, Rollout, prefill_texts, roll_out
 from sol_core.decoding.batch_scheduling import BatchScheduler, PlannedRows, SplitScheduler
 from sol_core.decoding.cost import NO_POLICY, CostModel, PolicyReads, StepBytes
 from sol_core.decoding.loop import DecodeOptions
@@ -27,17 +27,13 @@ from sol_core.models import FrozenLM
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """Objects shared by all stages.
-
-    Attributes:
-        mixes: of the model under the policies' grid, where budgets are shares of the bytes.
-    """
+    """Objects shared by all stages."""
 
     lm: FrozenLM
     contenders: Sequence[Contender]
     config: EvaluationConfig
     texts: Tensor  # [N, ``config.block_len``] int64, on the model's device
-    mixes: MixTable | None = None
+    mixes: MixTable | None = None  # where budgets are shares of the bytes
     paper: bool = False  # steps skip work by the paper's mechanisms
 
     @property
@@ -55,37 +51,25 @@ class Setting:
 
 
 class ScoreTable:
-    """Means over a rollout's steps, for every rollout and row.
-
-    Attributes:
-        nll, kl: [N, rows] nats per token.
-        spend: [N, rows, axes].
-        dense_nll: [N] nats per token.
-        share, num_bytes: [N, rows] of the dense step's bytes, and bytes; 0 where not counted.
-        dense_bytes: [N].
-        done: rollouts filled in so far, counted from the first, for every row.
-    """
+    """Means over a rollout's steps, for each of N rollouts and every row; nats per token."""
 
     def __init__(self, rows: Sequence[Row], count: int) -> None:
         self.rows = list(rows)
-        self._columns = {row: column for column, row in enumerate(self.rows)}
-        self.nll = np.zeros((count, len(self.rows)))
-        self.kl = np.zeros((count, len(self.rows)))
+        self.columns = {row: column for column, row in enumerate(self.rows)}
+        self.nll, self.kl, self.share, self.num_bytes = np.zeros((4, count, len(self.rows)))
         self.spend = np.zeros((count, len(self.rows), len(AXES)))
-        self.dense_nll = np.zeros(count)
-        self.share = np.zeros((count, len(self.rows)))
-        self.num_bytes = np.zeros((count, len(self.rows)))
-        self.dense_bytes = np.zeros(count)
-        self.done = 0
+        # Bytes, and shares of the dense step's, are 0 where they are not counted.
+        self.dense_nll, self.dense_bytes = np.zeros((2, count))
+        self.done = 0  # rollouts filled in so far, counted from the first, for every row
 
     def add(
-        self, first: int, first_column: int, rollout: Rollout, read: Floats | None = None
+        self,
+        first: int,
+        first_column: int,
+        rollout: Rollout,
+        read: Floats | None = None,  # bytes of its steps, [B, G, T], where they are counted
     ) -> None:
-        """Fill in a rollout whose rows, dense aside, are consecutive columns.
-
-        Args:
-            read: bytes of its steps, [B, G, T], where they are counted.
-        """
+        """Fill in a rollout whose rows, dense aside, are consecutive columns."""
         count, group = rollout.nll.shape[:2]
         rollouts = slice(first, first + count)
         columns = slice(first_column, first_column + group - 1)
@@ -101,40 +85,24 @@ class ScoreTable:
             self.done = first + count
 
     def column(self, method: str, budget: int) -> int:
-        """Return the column that holds a row."""
-        return self.place(Row(method, budget))
-
-    def place(self, row: Row) -> int:
-        return self._columns[row]
+        return self.columns[Row(method, budget)]
 
     def random_columns(self, budget: int) -> list[int]:
-        """The columns of a budget's random schedules, in order."""
         return [
             column
-            for column, row in enumerate(self.rows)
+            for row, column in self.columns.items()
             if row.method == "random" and row.budget == budget
         ]
 
-    def has(self, method: str) -> bool:
-        return any(row.method == method for row in self.rows)
-
 
 class TokenTable:
-    """Every scored token of the first policy's rows and of the dense one.
-
-    Attributes:
-        surprisal, entropy: [N, T] nats, dense.
-        spend: [budgets, N, T, axes].
-        kl: [budgets, N, T] nats.
-        share: [budgets, N, T] of the dense step's bytes; 0 where not counted.
-    """
+    """Every scored token of the first policy's rows and of the dense one."""
 
     def __init__(self, num_budgets: int, count: int, num_steps: int) -> None:
-        self.surprisal = np.zeros((count, num_steps))
-        self.entropy = np.zeros((count, num_steps))
+        self.surprisal, self.entropy = np.zeros((2, count, num_steps))  # nats, dense
         self.spend = np.zeros((num_budgets, count, num_steps, len(AXES)))
-        self.kl = np.zeros((num_budgets, count, num_steps))
-        self.share = np.zeros((num_budgets, count, num_steps))
+        # KL in nats; share of the dense step's bytes, 0 where not counted.
+        self.kl, self.share = np.zeros((2, num_budgets, count, num_steps))
 
     def add(
         self, first: int, first_column: int, rollout: Rollout, read: Floats | None = None
@@ -162,23 +130,14 @@ class TextStage:
     """A stage that goes over the first ``num_texts`` texts; subclasses say what it runs."""
 
     name, title = "", ""
+    texts_at_once: int  # of a batch
+    units_per_text: float  # work, in steps of one row
 
     def __init__(self, setting: Setting, num_texts: int) -> None:
         self.setting, self.num_texts = setting, num_texts
 
     @property
-    def texts_at_once(self) -> int:
-        """Return the number of texts of a batch."""
-        raise NotImplementedError
-
-    @property
-    def units_per_text(self) -> float:
-        """Return the work per text, in steps of one row."""
-        raise NotImplementedError
-
-    @property
     def batches(self) -> list[Batch]:
-        """Ranges of texts."""
         ranges, size = [], self.texts_at_once
         for first in range(0, self.num_texts, size):
             count = min(size, self.num_texts - first)
@@ -186,16 +145,14 @@ class TextStage:
         return ranges
 
     def message(self, batch: Batch) -> str:
-        """Title and the number of texts that are done."""
         return f"{self.title}: text {batch.first + batch.count} of {self.num_texts}"
 
     def run(self, batch: Batch) -> None:
-        """Roll out the batch's texts."""
         blocks = self.setting.texts[batch.first : batch.first + batch.count]
         self.run_texts(batch.first, blocks)
 
     def run_texts(self, first_text: int, blocks: Tensor) -> None:
-        """Roll out some texts: [B, ``config.block_len``] int64."""
+        """Blocks: [B, ``config.block_len``] int64."""
         raise NotImplementedError
 
     def part(self, first_text: int, count: int) -> dict[str, Floats]:
@@ -203,7 +160,6 @@ class TextStage:
         raise NotImplementedError
 
     def saved(self, batch: Batch) -> dict[str, Floats]:
-        """Return what ``restore`` needs of a batch that has just run."""
         return self.part(batch.first, batch.count)
 
     def restore(self, batch: Batch, arrays: Mapping[str, Floats]) -> None:
@@ -232,45 +188,32 @@ def split_evenly(count: int, most: int) -> list[tuple[int, int]]:
 class TablePass(TextStage):
     """Runs a table's rows over the texts."""
 
+    observes = False  # whether the rows look at the prefill's signals
+
     def __init__(self, setting: Setting, rows: Sequence[Row]) -> None:
         super().__init__(setting, setting.config.texts)
         self.table = ScoreTable(rows, setting.config.num_rollouts)
         costs = CostModel.of(setting.lm, setting.grid)
         self.step_bytes = StepBytes(costs) if setting.config.by_share else None
         self._pieces = split_evenly(len(rows), ROWS_AT_ONCE - 1)
-        self._largest_group = 1 + max(stop - start for start, stop in self._pieces)
-
-    @property
-    def texts_at_once(self) -> int:
-        config = self.setting.config
-        fitting = min(
-            ROWS_AT_ONCE // (self._largest_group * config.windows),
-            MOST_PREFILLED // config.block_len,
-        )
-        return max(1, fitting)
-
-    @property
-    def _rollouts_at_once(self) -> int:
-        return max(1, ROWS_AT_ONCE // self._largest_group)
-
-    @property
-    def units_per_text(self) -> float:
-        config = self.setting.config
-        rows = len(self.table.rows) + len(self._pieces)
+        config = setting.config
+        largest_group = 1 + max(stop - start for start, stop in self._pieces)
+        self._rollouts_at_once = max(1, ROWS_AT_ONCE // largest_group)
+        fitting = ROWS_AT_ONCE // (largest_group * config.windows)
+        self.texts_at_once = max(1, min(fitting, MOST_PREFILLED // config.block_len))
         fed = config.windows * config.steps
-        return rows * fed + PREFILL_UNITS * (config.context + fed - config.steps)
+        prefilled = config.context + fed - config.steps
+        self.units_per_text = (len(rows) + len(self._pieces)) * fed + PREFILL_UNITS * prefilled
 
     def roll_out(
-        self, first_text: int, blocks: Tensor, *, observe: bool
+        self, first_text: int, blocks: Tensor
     ) -> Iterator[tuple[int, int, Rollout, Floats | None]]:
-        """Roll out all rows of some texts into the table, about 128 rows at a time.
-
-        Yields: the first rollout's number, the first row's column, the scores, and the bytes of
-            every step where they are counted.
-        """
+        """Yield the first rollout's number, first row's column, scores, bytes where counted."""
         setting, config = self.setting, self.setting.config
-        layout = Layout(config.context, config.steps, config.windows)
-        prefix = prefill_texts(setting.lm, blocks, layout, setting.grid, observe=observe)
+        starts = [config.context + number * config.steps for number in range(config.windows)]
+        prefix = prefill_texts(
+            setting.lm, blocks, starts, config.steps, setting.grid, observe=self.observes
+        )
         for offset, part in prefix.parts(self._rollouts_at_once):
             first, count = first_text * config.windows + offset, part.path.shape[0]
             for start, stop in self._pieces:
@@ -289,7 +232,7 @@ class TablePass(TextStage):
                 yield first, start, rollout, read
 
     def run_texts(self, first_text: int, blocks: Tensor) -> None:
-        for _ in self.roll_out(first_text, blocks, observe=False):
+        for _ in self.roll_out(first_text, blocks):
             pass
 
     def part(self, first_text: int, count: int) -> dict[str, Floats]:

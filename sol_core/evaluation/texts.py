@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class EvaluationTexts:
-    """Texts to evaluate on."""
-
     corpus: str  # short name for people
     fingerprint: str  # of the whole corpus
     held_out_only: bool  # the policy was trained on this corpus, so only its other side is here

@@ -15,9 +15,9 @@ from torch import Tensor
 from kernels.activation_quantisation.reference import fake_quantise
 from sol_core.actions import DENSE, Action, ActionGrid, Budget
 from sol_core.decoding.batch_scheduling import PlannedRows
-from sol_core.decoding.loop import DecodeOptions, DecodeStep, Windows, decode, prefilled
+from sol_core.decoding.loop import DecodeOptions, Windows, prefilled
 from sol_core.decoding.schedules import Observation, StaticScheduler
-from sol_core.decoding.teacher_forcing import kl_to_dense, kl_to_first, teacher_forced, token_nll
+from sol_core.decoding.teacher_forcing import ScoredStep, kl_to_dense, teacher_forced
 from sol_core.errors import ConfigError, ContextLengthError
 from sol_core.events import Alternative, PageReads
 from sol_core.generation.sequence import most_probable, page_reads
@@ -31,8 +31,6 @@ ROWS_AT_ONCE = 128
 
 @dataclass(frozen=True, slots=True)
 class MlpOutput:
-    """The MLP output of one layer for one token."""
-
     token: int  # its number in the text
     layer: int  # 1-based
     layers: int  # of the model
@@ -52,7 +50,6 @@ class _NotedLinear(Linear):
         object.__setattr__(self, "_outputs", outputs)  # the class is frozen
 
     def __call__(self, inputs: Tensor) -> Tensor:
-        """As the map does."""
         output = super().__call__(inputs)
         self._outputs.append(output[0].float())
         return output
@@ -141,11 +138,8 @@ def losses_alone(
     table: list[list[StepLoss]] = [[] for _ in actions]
     scored = range(first - 1, len(tokens) - 1)
     for fed, step in _steps(model, tokens, scored, actions, grid, with_reads=with_reads):
-        targets = torch.tensor([tokens[at + 1] for at in fed], device=model.lm.device)
-        log_probabilities = _by_place(step.log_probabilities, actions)
-        nll = token_nll(log_probabilities, targets).T.tolist()
-        kl = kl_to_first(log_probabilities).T.tolist()
-        reads = _reads(model, fed, step, actions, grid)
+        nll, kl = step.nll.T.tolist(), step.kl.T.tolist()
+        reads = _reads(model, fed, step, grid)
         for at, (action, row) in enumerate(zip(actions, table, strict=True), start=1):
             row_kl = [0.0] * len(fed) if action.is_dense else kl[at]
             row += map(StepLoss, nll[at], row_kl, reads[at])
@@ -158,8 +152,9 @@ def next_choices(
 ) -> list[Choices]:
     """Return the next tokens after a text whose last step is dense, then under each action."""
     check_tokens(model, tokens, 1)
-    ((_, step),) = _steps(model, tokens, [len(tokens) - 1], actions, ActionGrid())
-    rows = step.log_probabilities
+    unread = [*tokens, 0]  # as the token that should follow, which is not known
+    ((_, step),) = _steps(model, unread, [len(tokens) - 1], actions, ActionGrid())
+    rows = step.log_probabilities[0]
     kl, _ = kl_to_dense(rows[:1], rows[None])
     entropy = -(rows.exp() * rows).sum(-1)
     return [
@@ -180,7 +175,7 @@ def _steps(
     grid: ActionGrid,
     *,
     with_reads: bool = False,
-) -> Iterator[tuple[Sequence[int], DecodeStep]]:
+) -> Iterator[tuple[Sequence[int], ScoredStep]]:
     """Decode the steps that feed these tokens, under a dense action and the given ones."""
     group = 1 + len(actions)
     options = DecodeOptions(
@@ -192,30 +187,19 @@ def _steps(
         part = fed[start : start + at_once]
         windows = Windows(cache, (0,) * len(part), tuple(part))
         rows = PlannedRows([[action] for action in (DENSE, *actions)] * len(part))
-        for step in decode(
-            model.lm, windows, [tokens[at] for at in part], rows, lambda _: None, options
-        ):
+        paths = [tokens[at : at + 2] for at in part]
+        for step in teacher_forced(model.lm, windows, paths, rows, options):
             yield part, step
 
 
-def _by_place(values: Tensor, actions: Sequence[Action]) -> Tensor:
-    """[R, …] of a step → [places, 1 + actions, …]."""
-    group = 1 + len(actions)
-    return values.view(-1, group, *values.shape[1:])
-
-
 def _reads(
-    model: LanguageModel,
-    fed: Sequence[int],
-    step: DecodeStep,
-    actions: Sequence[Action],
-    grid: ActionGrid,
+    model: LanguageModel, fed: Sequence[int], scored: ScoredStep, grid: ActionGrid
 ) -> list[list[PageReads | None]]:
     """Pages read, [1 + actions][places]."""
-    readers = step.output.page_readers
+    readers = scored.step.output.page_readers
     if readers is None:
-        return [[None] * len(fed) for _ in (DENSE, *actions)]
-    by_action = _by_place(readers.cpu(), actions).transpose(0, 1).numpy()
+        return [[None] * len(fed) for _ in range(len(scored.step.actions) // len(fed))]
+    by_action = readers.cpu().unflatten(0, (len(fed), -1)).transpose(0, 1).numpy()
     pages = [at // grid.page_size + 1 for at in fed]  # the fed token's own included
     return [
         [
@@ -228,15 +212,12 @@ def _reads(
 
 @dataclass(frozen=True, slots=True)
 class Spender:
-    """One way to spend."""
-
     name: str  # "even", "policy" or "hindsight"
     channels: tuple[float, ...]  # kept, per step
     losses: tuple[StepLoss, ...]  # per step, at these channels, alone
 
     @property
     def spend(self) -> float:
-        """Mean channels kept."""
         return sum(self.channels) / len(self.channels)
 
 

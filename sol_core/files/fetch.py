@@ -68,8 +68,6 @@ runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 @dataclass(frozen=True, slots=True)
 class PinnedWheel:
-    """One file of one release on PyPI."""
-
     project: str
     version: str
     filename: str
@@ -94,7 +92,6 @@ def fetch_wheel(wheel: PinnedWheel, folder: Path, on_progress: Progress = ignore
 
 
 def _remove_if_wrong(target: Path, wheel: PinnedWheel) -> str | None:
-    """Delete a file that is not the pinned one and return its checksum."""
     if not target.exists():
         return None
     digest = sha256_of(target)
@@ -121,7 +118,6 @@ def _download(
 
 
 def _run_pip(wheel: PinnedWheel, staging: Path, on_progress: Progress) -> Path:
-    """Download into ``staging`` and return the file."""
     requirement = f"{wheel.project}=={wheel.version} --hash=sha256:{wheel.sha256}\n"
     requirements, destination, scratch = (
         staging / name for name in ("requirements.txt", "wheel", "scratch")
@@ -152,7 +148,6 @@ def _run_pip(wheel: PinnedWheel, staging: Path, on_progress: Progress) -> Path:
 
 
 def _explain(output: str, wheel: PinnedWheel) -> str:
-    """Return the reason why pip failed, in a sentence."""
     name = f"{wheel.project} {wheel.version}"
     if _NO_PIP.search(output):
         return "pip is missing from this Python (try: python -m ensurepip)"

@@ -94,7 +94,8 @@ def _save_weights(header: GgufHeader, folder: Path) -> None:
         data = content[tensor.offset : tensor.offset + tensor.num_bytes]
         rows = torch.from_numpy(data.reshape(tensor.shape[0], -1).copy())
         if (heads := _paired_heads(header, stored)) is not None:
-            rows = _halves_apart(rows, heads)
+            # In a checkpoint's order.
+            rows = rows.view(heads, -1, 2, rows.shape[-1]).transpose(1, 2).reshape(rows.shape)
         if tensor.kind in KINDS and len(tensor.shape) == 2:
             packed = GgufBlocks(tensor.kind, rows.view(len(rows), tensor.shape[1] // BLOCK, -1))
             blocks[name], kinds[name] = packed.data, packed.kind
@@ -123,11 +124,6 @@ def _paired_heads(header: GgufHeader, stored: str) -> int | None:
     key = {"attn_q": "num_attention_heads", "attn_k": "num_key_value_heads"}
     config_key = key.get(stored.split(".")[-2])
     return None if config_key is None else int(config_values(header)[config_key])
-
-
-def _halves_apart(rows: Tensor, heads: int) -> Tensor:
-    """Rows of queries or keys in a checkpoint's order."""
-    return rows.view(heads, -1, 2, rows.shape[-1]).transpose(1, 2).reshape(rows.shape)
 
 
 if __name__ == "__main__":

@@ -7,9 +7,10 @@ import json
 import logging
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from subprocess import CompletedProcess
+from typing import NamedTuple
 
 from sol_core.errors import ModelLoadError
 from sol_core.files.fetch import own_python_path, reported_progress, run_module
@@ -36,85 +37,11 @@ TOKENIZER_BYTES = 50_000_000  # more than any: Gemma's takes 33 MB
 CHECKSUM_SHARE = 0.1  # of the progress bar
 
 
-@dataclass(frozen=True, slots=True)
-class FileRecord:
-    """Size in bytes and hex SHA-256 of one file."""
+class FileRecord(NamedTuple):
+    """A file as a manifest has it."""
 
     num_bytes: int
     sha256: str
-
-
-@dataclass(frozen=True, slots=True)
-class ModelManifest:
-    """Contents of a converted model folder."""
-
-    name: str  # the model's name in this program
-    source: str  # the file it was made from, and that file's ``source_sha256``
-    source_sha256: str
-    files: dict[str, FileRecord]  # every file of the folder but the manifest
-
-
-def write_manifest(folder: Path, name: str, source: str, source_sha256: str) -> None:
-    """Write what every file of a freshly converted folder is."""
-    files = {
-        path.name: FileRecord(path.stat().st_size, sha256_of(path))
-        for path in sorted(folder.iterdir())
-        if path.name != MANIFEST_NAME
-    }
-    if missing := [name for name in REQUIRED_FILES if name not in files]:
-        raise ModelLoadError(f"the conversion of {source} wrote no {', '.join(missing)}")
-    manifest = ModelManifest(name, source, source_sha256, files)
-    record = {"schema": SCHEMA_VERSION, **asdict(manifest)}
-    (folder / MANIFEST_NAME).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-
-
-def read_manifest(folder: Path) -> ModelManifest:
-    """Raises ModelLoadError when it is missing, damaged, or from another version."""
-    path = folder / MANIFEST_NAME
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelLoadError(f"{path} is missing or damaged ({error})") from error
-    if not isinstance(record, dict) or record.get("schema") != SCHEMA_VERSION:
-        raise ModelLoadError(f"{path} is not a manifest of version {SCHEMA_VERSION}")
-    try:
-        files = {name: FileRecord(**entry) for name, entry in record["files"].items()}
-        return ModelManifest(record["name"], record["source"], record["source_sha256"], files)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ModelLoadError(f"{path} lacks entries or has unknown ones ({error})") from error
-
-
-def check_model(folder: Path) -> ModelManifest:
-    """Fast check: every file has its size."""
-    manifest = read_manifest(folder)
-    for name, expected in manifest.files.items():
-        path = folder / name
-        size = path.stat().st_size if path.is_file() else None
-        if size is None:
-            raise ModelLoadError(f"{path} is missing")
-        if size != expected.num_bytes:
-            raise ModelLoadError(
-                f"{path} is damaged: it has {size} bytes, expected {expected.num_bytes}"
-            )
-    return manifest
-
-
-def verify_model(folder: Path, stamps: Path | None = None) -> ModelManifest:
-    """Full check: every file has its SHA-256 (reads the whole folder: 0.3 to 1 s)."""
-    manifest = check_model(folder)
-    refuse_damaged({folder / name: file.sha256 for name, file in manifest.files.items()}, stamps)
-    return manifest
-
-
-def refuse_damaged(expected: Mapping[Path, str], stamps: Path | None) -> None:
-    """Raise ModelLoadError naming the first file with another SHA-256 than expected."""
-    for path, wanted in expected.items():
-        try:
-            actual = known_sha256(path, stamps)
-        except OSError as error:
-            raise ModelLoadError(f"{error.filename} cannot be read: {error.strerror}") from error
-        if actual != wanted:
-            raise ModelLoadError(f"{path} is damaged: its SHA-256 is {actual}, expected {wanted}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +55,67 @@ class GgufSource:
     eos_token: str | None = None  # the token that ends an answer; None where the file says it
 
 
+def write_manifest(folder: Path, source: GgufSource) -> None:
+    """Write what every file of a freshly converted folder is."""
+    files = {
+        path.name: FileRecord(path.stat().st_size, sha256_of(path))._asdict()
+        for path in sorted(folder.iterdir())
+        if path.name != MANIFEST_NAME
+    }
+    if missing := [name for name in REQUIRED_FILES if name not in files]:
+        raise ModelLoadError(f"the conversion of {source.file} wrote no {', '.join(missing)}")
+    record = {
+        "schema": SCHEMA_VERSION,
+        "name": source.name,
+        "source": source.file,
+        "source_sha256": source.sha256,
+        "files": files,
+    }
+    (folder / MANIFEST_NAME).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+
+def check_model(folder: Path) -> dict[str, FileRecord]:
+    """Fast check: every file but the manifest has its size. Returns: what it should be."""
+    path = folder / MANIFEST_NAME
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelLoadError(f"{path} is missing or damaged ({error})") from error
+    if not isinstance(record, dict) or record.get("schema") != SCHEMA_VERSION:
+        raise ModelLoadError(f"{path} is not a manifest of version {SCHEMA_VERSION}")
+    try:
+        files = {name: FileRecord(**entry) for name, entry in record["files"].items()}
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ModelLoadError(f"{path} lacks entries or has unknown ones ({error})") from error
+    for name, expected in files.items():
+        path = folder / name
+        size = path.stat().st_size if path.is_file() else None
+        if size is None:
+            raise ModelLoadError(f"{path} is missing")
+        if size != expected.num_bytes:
+            raise ModelLoadError(
+                f"{path} is damaged: it has {size} bytes, expected {expected.num_bytes}"
+            )
+    return files
+
+
+def verify_model(folder: Path, stamps: Path | None = None) -> None:
+    """Full check: every file has its SHA-256 (reads the whole folder: 0.3 to 1 s)."""
+    files = check_model(folder)
+    refuse_damaged({folder / name: file.sha256 for name, file in files.items()}, stamps)
+
+
+def refuse_damaged(expected: Mapping[Path, str], stamps: Path | None) -> None:
+    """Raise ModelLoadError naming the first file with another SHA-256 than expected."""
+    for path, wanted in expected.items():
+        try:
+            actual = known_sha256(path, stamps)
+        except OSError as error:
+            raise ModelLoadError(f"{error.filename} cannot be read: {error.strerror}") from error
+        if actual != wanted:
+            raise ModelLoadError(f"{path} is damaged: its SHA-256 is {actual}, expected {wanted}")
+
+
 def is_gguf_name(name: str) -> bool:
     """Return whether a model's name is that of a file, there or not."""
     path = Path(name).expanduser()
@@ -135,7 +123,7 @@ def is_gguf_name(name: str) -> bool:
 
 
 def gguf_kinds(path: Path) -> dict[str, str]:
-    """Kinds of a file's matrices ("F16", "Q4_0" …) by their checkpoint names."""
+    """By checkpoint names, of matrices: "F16", "Q4_0" …"""
     header = _checked(path)
     stored = ((name, header.tensors[key]) for key, name in checkpoint_names(header).items())
     return {name: tensor.kind for name, tensor in stored if len(tensor.shape) == 2}
@@ -196,7 +184,7 @@ def make_gguf_folder(
     made = staging / "model"
     made.mkdir()
     _convert(source, gguf, made, on_progress)
-    write_manifest(made, source.name, source.file, source.sha256)
+    write_manifest(made, source)
     publish(made, folder, staging)
 
 

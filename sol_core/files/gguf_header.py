@@ -60,8 +60,6 @@ class GgufTensor(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class GgufHeader:
-    """Contents of a file before its weights."""
-
     path: Path
     metadata: dict[str, Any]  # by GGUF's keys; of an array of texts only its length
     tensors: dict[str, GgufTensor]  # by GGUF's names
@@ -69,6 +67,26 @@ class GgufHeader:
     @property
     def architecture(self) -> str:
         return str(self.metadata.get("general.architecture"))
+
+    def own(self, key: str, default: Any = None) -> Any:
+        """A value of the architecture's own."""
+        return self.metadata.get(f"{self.architecture}.{key}", default)
+
+    def number(self, key: str, default: float | None = None) -> float:
+        value = self.own(key, default)
+        if value is None:
+            raise ModelLoadError(
+                f"{self.path} lacks {self.architecture}.{key}: convert the model anew"
+            )
+        if not isinstance(value, int | float):
+            raise UnsupportedModelError(
+                f"{self.path} has another {self.architecture}.{key} for each layer, which is not "
+                "supported: one for all"
+            )
+        return value
+
+    def whole(self, key: str, default: float | None = None) -> int:
+        return int(self.number(key, default))
 
 
 def read_gguf_header(path: Path) -> GgufHeader:
@@ -94,8 +112,6 @@ def read_gguf_header(path: Path) -> GgufHeader:
 
 
 class _Cursor:
-    """Reads one value after another."""
-
     def __init__(self, content: mmap.mmap) -> None:
         self.content = content
         self.place = len(MAGIC)
@@ -219,28 +235,28 @@ def checkpoint_names(header: GgufHeader) -> dict[str, str]:
 
 def config_values(header: GgufHeader) -> dict[str, Any]:
     """The arguments of the family's configuration in transformers."""
-    layers, width = int(_number(header, "block_count")), int(_number(header, "embedding_length"))
-    heads = int(_number(header, "attention.head_count"))
-    rotated = int(_number(header, "rope.dimension_count", width // heads))
-    head_size = int(_number(header, "attention.key_length", rotated))
-    if "rope.dimension_count" in _own(header) and rotated != head_size:
+    layers, width = header.whole("block_count"), header.whole("embedding_length")
+    heads = header.whole("attention.head_count")
+    rotated = header.whole("rope.dimension_count", width // heads)
+    head_size = header.whole("attention.key_length", rotated)
+    if header.own("rope.dimension_count") is not None and rotated != head_size:
         raise UnsupportedModelError(
             f"{header.path} rotates {rotated} of a head's {head_size} channels, which is not "
             "supported: all or none"
         )
     if "token_embd.weight" not in header.tensors:
         raise ModelLoadError(f"{header.path} lacks 'token_embd.weight': its weights are incomplete")
-    rope = {"rope_theta": float(_number(header, "rope.freq_base", 10_000.0)), **_stretch(header)}
+    rope = {"rope_theta": float(header.number("rope.freq_base", 10_000.0)), **_stretch(header)}
     values: dict[str, Any] = {
         "vocab_size": header.tensors["token_embd.weight"].shape[0],
         "hidden_size": width,
-        "intermediate_size": int(_number(header, "feed_forward_length")),
+        "intermediate_size": header.whole("feed_forward_length"),
         "num_hidden_layers": layers,
         "num_attention_heads": heads,
-        "num_key_value_heads": int(_number(header, "attention.head_count_kv", heads)),
+        "num_key_value_heads": header.whole("attention.head_count_kv", heads),
         "head_dim": head_size,
-        "max_position_embeddings": int(_number(header, "context_length")),
-        "rms_norm_eps": float(_number(header, "attention.layer_norm_rms_epsilon")),
+        "max_position_embeddings": header.whole("context_length"),
+        "rms_norm_eps": float(header.number("attention.layer_norm_rms_epsilon")),
         "tie_word_embeddings": "output.weight" not in header.tensors,
         "attention_bias": "blk.0.attn_q.bias" in header.tensors,
         "mlp_bias": "blk.0.ffn_up.bias" in header.tensors,
@@ -258,16 +274,16 @@ def end_ids(header: GgufHeader) -> list[int]:
 
 def _gemma(header: GgufHeader, values: dict[str, Any]) -> dict[str, Any]:
     layers = values["num_hidden_layers"]
-    pattern = _own(header).get("attention.sliding_window_pattern", 6)
+    pattern = header.own("attention.sliding_window_pattern", 6)
     if not isinstance(pattern, list):  # every so many layers, one sees everything
         pattern = [(layer + 1) % pattern != 0 for layer in range(layers)]
     scaled = values["hidden_size"] // values["num_attention_heads"]
-    local = float(_number(header, "rope.freq_base_swa", 10_000.0))
+    local = float(header.number("rope.freq_base_swa", 10_000.0))
     return {
         "layer_types": [
             "sliding_attention" if is_local else "full_attention" for is_local in pattern
         ],
-        "sliding_window": int(_number(header, "attention.sliding_window")),
+        "sliding_window": header.whole("attention.sliding_window"),
         "query_pre_attn_scalar": scaled if layers == _GEMMA_27B_LAYERS else values["head_dim"],
         "rope_parameters": {
             "full_attention": values["rope_parameters"],
@@ -278,11 +294,11 @@ def _gemma(header: GgufHeader, values: dict[str, Any]) -> dict[str, Any]:
 
 def _stretch(header: GgufHeader) -> dict[str, Any]:
     """Stretching of the rotary embedding: none, by a factor, or as Llama 3's."""
-    kind = _own(header).get("rope.scaling.type", "none")
+    kind = header.own("rope.scaling.type", "none")
     if ROPE_FACTORS in header.tensors:
         return _llama3(header)
     if kind == "linear":
-        return {"rope_type": "linear", "factor": float(_number(header, "rope.scaling.factor"))}
+        return {"rope_type": "linear", "factor": float(header.number("rope.scaling.factor"))}
     if kind != "none":
         raise UnsupportedModelError(
             f"{header.path} scales its rotary embedding by {kind!r}, which is not supported; "
@@ -300,7 +316,7 @@ def _llama3(header: GgufHeader) -> dict[str, Any]:
     given = (
         [factor for (factor,) in struct.iter_unpack("<f", content)] if tensor.kind == "F32" else []
     )
-    theta, factor = float(_number(header, "rope.freq_base")), max(given, default=1.0)
+    theta, factor = float(header.number("rope.freq_base")), max(given, default=1.0)
     low, high, positions = _LLAMA3.values()
     expected = []
     for channel in range(tensor.shape[-1]):
@@ -314,27 +330,3 @@ def _llama3(header: GgufHeader) -> dict[str, Any]:
             "not Llama 3's: only those are supported"
         )
     return {"rope_type": "llama3", "factor": factor, **_LLAMA3}
-
-
-def _own(header: GgufHeader) -> dict[str, Any]:
-    """The architecture's own values, by their keys behind its name."""
-    prefix = f"{header.architecture}."
-    return {
-        key.removeprefix(prefix): value
-        for key, value in header.metadata.items()
-        if key.startswith(prefix)
-    }
-
-
-def _number(header: GgufHeader, key: str, default: float | None = None) -> float:
-    value = _own(header).get(key, default)
-    if value is None:
-        raise ModelLoadError(
-            f"{header.path} lacks {header.architecture}.{key}: convert the model anew"
-        )
-    if not isinstance(value, int | float):
-        raise UnsupportedModelError(
-            f"{header.path} has another {header.architecture}.{key} for each layer, which is not "
-            "supported: one for all"
-        )
-    return value

@@ -27,8 +27,7 @@ _OS_ERROR = re.compile(r"os error (\d+)")  # as Rust's standard library writes i
 
 @contextmanager
 def exclusive(target: Path, on_wait: Callable[[], None]) -> Iterator[None]:
-    """Hold the lock for making ``target``; ``on_wait`` is called if another has it. Raises:
-    OSError."""
+    """Hold the lock for making ``target``; ``on_wait`` is called if another has it."""
     target.parent.mkdir(parents=True, exist_ok=True)
     import filelock  # not before the command line has found its packages
 
@@ -95,7 +94,6 @@ def flush_to_disk(path: Path) -> None:
 
 
 def sha256_of(path: Path) -> str:
-    """Hex SHA-256 of a file's content."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

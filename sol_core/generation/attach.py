@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from sol_core.actions import Action, ActionGrid, Budget
-from sol_core.budgets import build_scheduler, mixes_of
+from sol_core.budgets.building import build_scheduler
+from sol_core.budgets.mixes import mixes_of
 from sol_core.config import GenerationConfig
 from sol_core.decoding.batch_scheduling import (
     BatchScheduler,

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import NamedTuple, cast, get_args
 
 from sol_core.actions import AXIS_FIELDS, GRIDS, SHARE_GRID, ActionGrid, Budget, by_need
-from sol_core.budgets import mix_table
 from sol_core.budgets.building import build_scheduler
+from sol_core.budgets.mixes import mix_table
 from sol_core.config import GenerationConfig, ScheduleConfig, ScheduleKind
 from sol_core.decoding.batch_scheduling import (
     BatchScheduler,

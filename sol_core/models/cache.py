@@ -96,8 +96,7 @@ class KVCache:
         return max(self.shared_lengths, default=0)
 
     def write(self, layer: int, keys: Tensor, values: Tensor) -> None:
-        """Store tokens [R, Hkv, T, D], keys rotated, after each row's last, without counting them
-        yet."""
+        """Store tokens [R, Hkv, T, D], keys rotated, after each row's last; not counted yet."""
         count = keys.shape[2]
         self._check_room(count)
         store = self.layers[layer]
@@ -138,8 +137,7 @@ class KVCache:
         read: Summary | None = None,
         width: int | None = None,
     ) -> list[KVBlock]:
-        """The layer's keys in order, ``pending`` just-written tokens included; unwritten ones are
-        there."""
+        """The layer's keys in order, ``pending`` just-written tokens included."""
         blocks = []
         if self._shared is not None:
             used = self.shared_width
@@ -169,8 +167,7 @@ class KVCache:
         ]
 
     def pages_in_order(self, values: Tensor) -> Tensor:
-        """Numbers per page of a step's blocks [R, L, P] per page of each row, oldest first, then
-        zeros."""
+        """[R, L, P] per page of a step's blocks → per page of each row, oldest first, and zeros."""
         size, first_own = self.page_size, self.shared_width // self.page_size
         rows = []
         for row, (length, own) in enumerate(zip(self.lengths, self.own_lengths, strict=True)):
@@ -258,7 +255,6 @@ class KVCache:
         return copy
 
     def _empty(self, num_rows: int, capacity: int) -> KVCache:
-        """A new cache of the same model, page size, dtype and device."""
         return KVCache(
             self.spec,
             num_rows,
@@ -272,7 +268,6 @@ class KVCache:
     def _copy_tails(
         self, parent: KVCache, sources: list[int], starts: list[int], tails: list[int]
     ) -> None:
-        """Start each group's rows with the ``tails`` tokens that follow ``starts``."""
         width, groups = max(tails), len(sources)
         if width == 0:
             return

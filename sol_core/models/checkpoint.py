@@ -68,7 +68,6 @@ def read_config(folder: Path) -> Any:
 
 
 def end_ids(folder: Path, config: Any, tokenizer: TextCodec) -> frozenset[int]:
-    """End-of-text tokens of the generation config, the config and the tokenizer."""
     sources = [config.eos_token_id, tokenizer.eos_token_id]
     path = folder / "generation_config.json"
     if path.is_file():
@@ -80,7 +79,6 @@ def end_ids(folder: Path, config: Any, tokenizer: TextCodec) -> frozenset[int]:
 
 
 def whole_ids(sources: Iterable[Any]) -> frozenset[int]:
-    """The token ids among ids, lists of ids and None."""
     ids: set[int] = set()
     for source in sources:
         ids |= set(source) if isinstance(source, list) else {source}
@@ -127,7 +125,7 @@ def _weight_files(folder: Path) -> list[Path]:
 
 
 def _tokenizer_settings(folder: Path) -> dict[str, Any]:
-    """Contents of a folder's tokenizer_config.json; empty where it cannot be read."""
+    """Empty where tokenizer_config.json cannot be read."""
     try:
         settings = json.loads((folder / "tokenizer_config.json").read_text("utf-8"))
     except (OSError, ValueError):
@@ -136,7 +134,6 @@ def _tokenizer_settings(folder: Path) -> dict[str, Any]:
 
 
 def _is_general(settings: dict[str, Any]) -> bool:
-    """Return whether they name the class that reads any tokenizer.json."""
     return settings.get("tokenizer_class") in _GENERAL
 
 
@@ -179,7 +176,6 @@ class PlainTokenizer:
         skip_special_tokens: bool = False,
         clean_up_tokenization_spaces: bool = False,
     ) -> str:
-        """The text of ids."""
         return str(self._backend.decode(token_ids, skip_special_tokens=skip_special_tokens))
 
     @cached_property
@@ -198,7 +194,7 @@ TextCodec: TypeAlias = "PlainTokenizer | PreTrainedTokenizerBase"
 
 
 def read_tokenizer(folder: Path, spec: ModelSpec) -> TextCodec:
-    """A folder's tokenizer. Raises: ModelLoadError where it is missing, or another model's."""
+    """Raises: ModelLoadError where it is missing, or another model's."""
     tokenizer = PlainTokenizer.read(folder) or _of_transformers(folder)
     check_vocabulary(tokenizer, spec)
     return tokenizer

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import Literal, overload
 
 import torch
 import torch.nn.functional as F
@@ -41,7 +40,7 @@ from sol_core.models.step.clock import Lap, StepClock
 from sol_core.models.step.few_rows import FewRowStep
 from sol_core.models.step.graph import StepGraphs, run_alone
 from sol_core.models.step.layer import final_logits, heads_of, normed_update, step_mlp
-from sol_core.models.step.output import StepOutput
+from sol_core.models.step.output import PreviewedHead, StepOutput
 from sol_core.models.step.plan import (
     StepPlan,
     StepRequest,
@@ -50,7 +49,6 @@ from sol_core.models.step.plan import (
     step_shape,
     tokens_left_out,
 )
-from sol_core.models.step.preview import PreviewedHead
 from sol_core.models.step.weight_bytes import WeightBytes
 from sol_core.models.weights import LayerWeights, ModelWeights, packed_for_many_rows
 
@@ -98,13 +96,11 @@ class FrozenLM:
         return torch.tensor(self.spec.embedding_scale, dtype=self.dtype).item()
 
     def prepare_for_batches(self) -> None:
-        """Arrange the weights once more for many rows on a CPU with bf16: their memory again, a
-        third faster."""
+        """Arrange the weights once more for many rows on a bf16 CPU: their memory again."""
         if self.batch_weights is self.weights:
             self.batch_weights = packed_for_many_rows(self.weights, MANY_ROWS)
 
     def new_cache(self, num_rows: int, capacity: int, *, page_size: int = 8) -> KVCache:
-        """An empty KV cache for this model, in its dtype and on its device."""
         return KVCache(
             self.spec,
             num_rows,
@@ -115,30 +111,6 @@ class FrozenLM:
             pool=self._pool,
         )
 
-    @overload
-    def prefill(
-        self,
-        tokens: Tensor,
-        cache: KVCache,
-        lengths: Sequence[int] | None = None,
-        *,
-        mechanisms: Mechanisms = PAPER,
-        observe: Literal[False] = False,
-        watch: Callable[[int, Tensor, KVBlock], None] | None = None,
-    ) -> Tensor: ...
-
-    @overload
-    def prefill(
-        self,
-        tokens: Tensor,
-        cache: KVCache,
-        lengths: Sequence[int] | None = None,
-        *,
-        mechanisms: Mechanisms = PAPER,
-        observe: Literal[True],
-        observed: Tensor | None = None,
-    ) -> PrefillOutput: ...
-
     @torch.no_grad()
     def prefill(
         self,
@@ -146,67 +118,79 @@ class FrozenLM:
         cache: KVCache,  # rows of equal length, without a shared prefix; grows by ``lengths``
         lengths: Sequence[int] | None = None,  # default T for every row
         *,
-        mechanisms: Mechanisms = PAPER,  # of the steps whose signals the observed ones stand for
-        observe: bool = False,  # return a PrefillOutput instead
-        observed: Tensor | None = None,  # [N] int64, ascending, of the T new tokens; None is all
-        watch: Callable[[int, Tensor, KVBlock], None] | None = None,
-    ) -> Tensor | PrefillOutput:
-        """Dense pass over T more tokens of every row. Raises: ContextLengthError, ShapeError."""
+        watch: Callable[[int, Tensor, KVBlock], None] | None = None,  # layer, queries, keys
+        on_stream: Callable[[int, Tensor], None] | None = None,  # stream after a layer
+    ) -> Tensor:
+        """Dense pass over T more tokens of every row: [R, T, C] fp32 after the final norm."""
         rows, count = tokens.shape
         counts = [count] * rows if lengths is None else list(lengths)
-        start = cache.own_lengths[0]
+        start, spec = cache.own_lengths[0], self.spec
         if rows != cache.num_rows or len(counts) != rows or max(counts) > count:
             raise ShapeError(
                 f"prefill of {cache.num_rows} rows needs tokens [{cache.num_rows}, T] and as many "
                 f"lengths of at most T, got {tuple(tokens.shape)} and {counts}"
             )
         self._check_context(start + count)
-        positions = torch.arange(start, start + count, device=self.device)
-        angles = self._angles(positions)
+        angles = self._angles(torch.arange(start, start + count, device=self.device))
         hidden, update = self._embed(tokens), None
-        signals = Signals(self.spec) if observe else None
-        places = slice(None) if observed is None else observed
         for index, layer in enumerate(self.batch_weights.layers):
-            residual = self._residual(hidden, update, layer.attention_norm)
-            hidden, normed = add_and_norm(residual)
-            if signals is not None:
-                signals.add_stream(index - 1, hidden[:, places])
-            heads = heads_of(self.spec, layer, normed)
-            turned = angles[self.spec.ropes[index]]
-            query, key, value = rotated(heads, self.spec.num_kv_heads, *turned)
+            hidden, normed = add_and_norm(self._residual(hidden, update, layer.attention_norm))
+            if on_stream is not None:
+                on_stream(index - 1, hidden)
+            heads, turned = heads_of(spec, layer, normed), angles[spec.ropes[index]]
+            query, key, value = rotated(heads, spec.num_kv_heads, *turned)
             cache.write(index, key.transpose(1, 2), value.transpose(1, 2))
             (block,) = cache.blocks(index, count)
+            query = query.transpose(1, 2)
             mixed = causal_attention(
-                query.transpose(1, 2),
+                query,
                 block,
-                scale=self.spec.attention_scale,
-                window=self.spec.windows[index],
-                cap=self.spec.attention_cap,
+                scale=spec.attention_scale,
+                window=spec.windows[index],
+                cap=spec.attention_cap,
             )
             if watch is not None:
-                watch(index, query.transpose(1, 2) * self.spec.attention_scale, block)
+                watch(index, query * spec.attention_scale, block)
             update = layer.attention_output(mixed.transpose(1, 2).flatten(2))
-            update = normed_update(update, layer.attention_output_norm, self.spec)
-            residual = self._residual(hidden, update, layer.mlp_norm)
-            hidden, normed = add_and_norm(residual)
-            update = layer.down(activated(layer.gate_up(normed), self.spec.activation))
-            update = normed_update(update, layer.mlp_output_norm, self.spec)
-            if signals is not None:
-                outside = prefill_concentration(
-                    query[:, places].transpose(1, 2) * self.spec.attention_scale,
-                    block,
-                    positions[places],
-                    page_size=cache.page_size,
-                    window=self.spec.windows[index],
-                    scorer=mechanisms.scorer,
-                )
-                signals.add_mass(outside)
+            update = normed_update(update, layer.attention_output_norm, spec)
+            hidden, normed = add_and_norm(self._residual(hidden, update, layer.mlp_norm))
+            update = layer.down(activated(layer.gate_up(normed), spec.activation))
+            update = normed_update(update, layer.mlp_output_norm, spec)
         cache.advance(counts)
-        residual = self._residual(hidden, update, self.weights.final_norm)
-        stream, hidden = add_and_norm(residual)
-        if signals is None:
-            return hidden
-        signals.add_stream(self.spec.num_layers - 1, stream[:, places])
+        stream, hidden = add_and_norm(self._residual(hidden, update, self.weights.final_norm))
+        if on_stream is not None:
+            on_stream(spec.num_layers - 1, stream)
+        return hidden
+
+    def observed_prefill(
+        self,
+        tokens: Tensor,
+        cache: KVCache,
+        lengths: Sequence[int] | None = None,
+        *,
+        mechanisms: Mechanisms = PAPER,  # of the steps whose signals the observed ones stand for
+        observed: Tensor | None = None,  # [N] int64, ascending, of the T new tokens; None is all
+    ) -> PrefillOutput:
+        """``prefill`` and what a policy observes of it."""
+        places = slice(None) if observed is None else observed
+        start, signals = cache.own_lengths[0], Signals(self.spec)
+        positions = torch.arange(start, start + tokens.shape[1], device=self.device)[places]
+
+        def watch(index: int, query: Tensor, block: KVBlock) -> None:
+            outside = prefill_concentration(
+                query.transpose(1, 2)[:, places].transpose(1, 2),
+                block,
+                positions,
+                page_size=cache.page_size,
+                window=self.spec.windows[index],
+                scorer=mechanisms.scorer,
+            )
+            signals.add_mass(outside)
+
+        def on_stream(index: int, hidden: Tensor) -> None:
+            signals.add_stream(index, hidden[:, places])
+
+        hidden = self.prefill(tokens, cache, lengths, watch=watch, on_stream=on_stream)
         concentration, middle = signals.stacked()
         assert concentration is not None
         return PrefillOutput(hidden, concentration, middle)
@@ -224,7 +208,7 @@ class FrozenLM:
         left_out: Sequence[Iterable[int]] | None = None,  # per row, pages it may not read; slower
         clock: StepClock | None = None,  # told when attention, MLP and head are done
     ) -> StepOutput:
-        """Feed one token to every row, each compressed by its own action. Returns: StepOutput."""
+        """Feed one token to every row, each compressed by its own action."""
         actions = [action] * cache.num_rows if isinstance(action, Action) else list(action)
         if tokens.shape != (cache.num_rows,) or len(actions) != cache.num_rows:
             raise ShapeError(
@@ -276,7 +260,6 @@ class FrozenLM:
 
     @cached_property
     def _pool(self) -> StorePool | None:
-        """Memory of caches, where steps run in graphs."""
         return None if self.graphs is None else StorePool()
 
     @cached_property
@@ -356,7 +339,7 @@ class FrozenLM:
 
     @cached_property
     def _few_rows(self) -> FewRowStep | None:
-        """The fast path for a few rows; prepared when they are first decoded."""
+        """Prepared when a few rows are first decoded."""
         return FewRowStep.make(self.spec, self.weights)
 
     def _embed(self, tokens: Tensor) -> Tensor:
@@ -385,7 +368,6 @@ class FrozenLM:
         plan: StepPlan,
         angles: tuple[Tensor, Tensor],
     ) -> Attended:
-        """The attention of one layer of a decode step over normalised states [R, C]."""
         heads, scale = heads_of(self.spec, layer, normed), self.spec.attention_scale
         attention, shape = plan.attention[self.spec.windows[index]], plan.shape
         if shape.extend is None:

@@ -95,7 +95,6 @@ def from_host(numbers: Sequence[Any], device: torch.device) -> Tensor:
 
 
 def torch_has_gpu_code() -> bool:
-    """Return whether torch was built for CUDA or ROCm."""
     return torch.version.cuda is not None or torch.version.hip is not None
 
 
@@ -109,7 +108,6 @@ def cpu_kernels() -> str:
 
 
 def cpu_has_bf16() -> bool:
-    """Return whether the CPU multiplies bfloat16 in hardware."""
     has_library = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
     has_instructions = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
     if has_library is None or has_instructions is None:

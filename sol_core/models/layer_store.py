@@ -14,7 +14,7 @@ from torch import Tensor
 from kernels.key_codes import OCTET, encode_keys
 from kernels.kv_write import NewTokens, rotate_and_write, write_tokens
 from kernels.page_attention import page_bounds
-from sol_core.card_errors import keeps_memory
+from sol_core.card_errors import KEEPERS
 
 if TYPE_CHECKING:
     from kernels.page_scorers import Summary
@@ -153,8 +153,7 @@ class LayerStore:
             self.bounds(ends)
 
     def take_token(self, ends: list[int], read: Summary | None = None) -> Summary | None:
-        """Before one token per row is written: which of the two the writer must extend; the other
-        is left."""
+        """Which of the two the writer of a token per row must extend; the other is left."""
         if read != "bounds" and self._coded.takes(ends):
             return "codes"
         return "bounds" if self._bounded.takes(ends) else None
@@ -169,12 +168,11 @@ class LayerStore:
 
 
 class StorePool:
-    """Stores of caches that are gone, for the next ones of the same sizes: CUDA graphs need the
-    same memory."""
+    """Stores of caches that are gone, for the next of their sizes: CUDA graphs need the memory."""
 
     def __init__(self) -> None:
         self._free: list[tuple[Hashable, list[LayerStore]]] = []
-        keeps_memory(self)
+        KEEPERS.add(self)
 
     def take(self, key: Hashable, make: Callable[[], list[LayerStore]]) -> list[LayerStore]:
         """Stores as new: kept ones of this key, or those that ``make`` returns."""
@@ -193,10 +191,8 @@ class StorePool:
             return make()
 
     def give(self, key: Hashable, stores: list[LayerStore]) -> None:
-        """Keep the stores of a cache that is gone."""
         self._free.append((key, stores))
         del self._free[:-MOST_FREE]
 
     def clear(self) -> None:
-        """Let all memory go."""
         self._free.clear()

@@ -39,7 +39,7 @@ from sol_core.models.checkpoint import (
 from sol_core.models.devices import NO_GPU, pick_device, pick_dtype, torch_has_gpu_code, why_no_gpu
 from sol_core.models.measured import read_tables
 from sol_core.models.weights import arrange_weights, block_kinds, common_bits, read_blocks
-from sol_core.progress import Progress
+from sol_core.progress import Progress, ignore_progress
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -130,21 +130,19 @@ def load_language_model(
     data_dir: Path,  # where downloads are kept, and what GGUF files were converted to
     dtype: str = "auto",  # auto, float32, bfloat16 or float16
     device: str = "auto",  # auto, cpu, cuda, cuda:1 …
-    on_progress: Progress | None = None,  # called with a message and a fraction in [0, 1]
+    on_progress: Progress = ignore_progress,  # called with a message and a fraction in [0, 1]
 ) -> LanguageModel:
-    """Load a model and its tokenizer."""
-    report = on_progress or (lambda message, fraction: None)
     torch_device = pick_device(device)
     torch_dtype = pick_dtype(dtype, torch_device)
-    folder = locate_model(name, data_dir, report)
-    report("reading the model", 0.0)
+    folder = locate_model(name, data_dir, on_progress)
+    on_progress("reading the model", 0.0)
     config = read_config(folder)
     spec = spec_from_config(config)
     tensors = read_tensors(folder, name)
     refuse_denied_biases(config, tensors)
     fingerprint = fingerprint_of(spec, tensors)
     blocks = read_blocks(folder, tensors) if torch_device.type == "cpu" else {}
-    notes = _prepare_card(torch_device, torch_dtype, data_dir, report)
+    notes = _prepare_card(torch_device, torch_dtype, data_dir, on_progress)
 
     def arrange(kind: torch.dtype) -> FrozenLM:
         _check_fits(name, tensors, kind, torch_device)
@@ -160,7 +158,7 @@ def load_language_model(
             notes.append(_FLOAT32_NOTE.format(name=name))
     except torch.OutOfMemoryError as error:
         raise _too_large(name, tensors, torch_dtype, torch_device) from error
-    report("model ready", 1.0)
+    on_progress("model ready", 1.0)
     shown = Path(name).stem if _is_gguf(name) else name
     tables = read_tables(data_dir, fingerprint)
     lm.page_thresholds = tables.floors
@@ -180,10 +178,9 @@ def layer_bits(name: str, data_dir: Path) -> int | None:
     return common_bits(block_kinds(folder))
 
 
-def model_fingerprint(name: str, *, data_dir: Path, on_progress: Progress | None = None) -> str:
-    """The fingerprint that a loaded model of this name has, without arranging its weights."""
-    report = on_progress or (lambda message, fraction: None)
-    folder = locate_model(name, data_dir, report)
+def model_fingerprint(name: str, *, data_dir: Path, on_progress: Progress = ignore_progress) -> str:
+    """Of a loaded model of this name, without arranging its weights."""
+    folder = locate_model(name, data_dir, on_progress)
     spec = spec_from_config(read_config(folder))
     return fingerprint_of(spec, read_tensors(folder, name))
 

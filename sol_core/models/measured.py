@@ -67,12 +67,10 @@ def _floors_of(record: Any) -> PageThresholds:
 
 @cache
 def shipped_floors() -> PageThresholds:
-    """The default model's."""
     return _floors_of(json.loads(SHIPPED_FLOORS.read_text("utf-8")))
 
 
 def floors_for(fingerprint: str) -> PageThresholds | None:
-    """The shipped floors of a model; None where there are none."""
     shipped = shipped_floors()
     return shipped if shipped.fingerprint == fingerprint else None
 
@@ -93,10 +91,8 @@ _MAX_BYTES = 4_000_000
 
 @dataclass(frozen=True, slots=True)
 class MeasuredTables:
-    """Tables that were measured of one model."""
-
     floors: PageThresholds | None  # of attention by need; None without
-    damage: Mapping[str, Any]  # by name of a grid, ``DamageTable.to_dict``
+    damage: Mapping[str, Any]  # by name of a grid, a ``DamageTable`` as JSON
     directions: Tensor | None  # [C, D] fp32, for the head's preview; None without
 
 

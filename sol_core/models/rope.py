@@ -73,7 +73,7 @@ class RotaryTable:
 
 
 def _yarn_frequencies(ramp: tuple[float, float], factor: float, lengths: Tensor) -> Tensor:
-    """Args: lengths [D / 2], positions per radian."""
+    """With ``lengths`` in positions per radian, [D / 2]."""
     first, last = ramp
     pairs = torch.arange(len(lengths), dtype=torch.float32, device=lengths.device)
     kept = 1 - ((pairs - first) / (last - first)).clamp(0, 1)

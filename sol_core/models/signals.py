@@ -40,8 +40,6 @@ class PrefillOutput:
 
 
 class Signals:
-    """Collects the signals of one pass, layer after layer."""
-
     def __init__(self, spec: ModelSpec) -> None:
         self._mid_layers = (spec.num_layers // 3, 2 * spec.num_layers // 3)
         self._concentration: list[Tensor] = []

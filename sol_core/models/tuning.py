@@ -41,8 +41,6 @@ _CAPACITY = 512  # tokens
 
 @dataclass(frozen=True, slots=True)
 class MeasuredTuning:
-    """A choice, and what it was chosen from."""
-
     model: str  # its name when it was measured
     threads: int  # threads, ahead: as of Tuning
     ahead: int
@@ -123,7 +121,6 @@ def _measure(model: LanguageModel) -> MeasuredTuning | None:
 
 
 def _steps(lm: FrozenLM) -> Callable[[Tuning], None]:
-    """A function that decodes one step of each action with a tuning."""
     capacity = min(_CAPACITY, lm.spec.max_positions)
     cache, token = lm.new_cache(1, capacity), torch.zeros(1, dtype=torch.int64)
 
@@ -139,8 +136,7 @@ def _steps(lm: FrozenLM) -> Callable[[Tuning], None]:
 
 
 def _race(run: Callable[[Tuning], None], choices: Sequence[Tuning]) -> dict[Tuning, float]:
-    """The shortest step of each choice, seconds; a turn's first step, of cold threads, does not
-    count."""
+    """The shortest step of each choice, seconds, but for a turn's first, of cold threads."""
     run(choices[0])  # compiled, and memory touched for the first time
     times = dict.fromkeys(choices, math.inf)
     begin = time.perf_counter()

@@ -35,12 +35,9 @@ def read_blocks(folder: Path, tensors: Mapping[str, Tensor]) -> dict[str, GgufBl
         blocks_by_name = {
             name: GgufBlocks(kind, file.get_tensor(name)) for name, kind in kinds.items()
         }
-        ends = {
-            name: blocks._replace(data=blocks.data[[0, -1]])
-            for name, blocks in blocks_by_name.items()
-        }
-        for name, some in ends.items():
-            if not torch.equal(unpack_blocks(some), tensors[name][[0, -1]].float()):
+        for name, blocks in blocks_by_name.items():
+            ends = unpack_blocks(blocks._replace(data=blocks.data[[0, -1]]))
+            if not torch.equal(ends, tensors[name][[0, -1]].float()):
                 raise ValueError(f"its {name} is not the model's")
         return blocks_by_name
 
@@ -65,7 +62,6 @@ def common_bits(kinds: Mapping[str, str]) -> int | None:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[Any, dict[str, str]]]:
-    """An open file of blocks, and their kinds by checkpoint name."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -135,7 +131,6 @@ class ModelWeights:
     head: Linear  # [C, V]
 
     def matrices(self) -> Iterator[Linear]:
-        """All that a step multiplies with."""
         for layer in self.layers:
             yield from layer.matrices
         yield self.head
@@ -177,22 +172,15 @@ class _Reader:
         self, prefix: str, names: dict[str, int], in_size: int, *, heads: int | None = None
     ) -> Linear:
         """Matrices side by side; a bias where any of them has one (zero for the others)."""
-        weight = torch.cat(
-            [
-                self.take(f"{prefix}{n}.weight", out, in_size).to(self.dtype)
-                for n, out in names.items()
-            ]
-        )
-        bias = None
-        if any(f"{prefix}{name}.bias" in self.tensors for name in names):
-            bias = torch.cat(
-                [
-                    self.take(f"{prefix}{name}.bias", out).to(self.dtype)
-                    if f"{prefix}{name}.bias" in self.tensors
-                    else torch.zeros(out, dtype=self.dtype)
-                    for name, out in names.items()
-                ]
-            )
+        weights, biases = [], []
+        for name, out in names.items():
+            weights.append(self.take(f"{prefix}{name}.weight", out, in_size).to(self.dtype))
+            given = f"{prefix}{name}.bias" in self.tensors
+            bias_of = self.take(f"{prefix}{name}.bias", out) if given else torch.zeros(out)
+            biases.append(bias_of.to(self.dtype))
+        weight = torch.cat(weights)
+        has_bias = any(f"{prefix}{name}.bias" in self.tensors for name in names)
+        bias = torch.cat(biases) if has_bias else None
         if self.channels is not None and heads is not None:
             stored = self.spec.stored_head_size or self.spec.head_size
             weight = spread_heads(weight, self.channels, stored, heads)

@@ -1,6 +1,7 @@
 """Policies: the network, its prices, its scheduler. Names that need torch are imported on first
 use."""
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from sol_core.policy.info import PolicyConfig, PolicyInfo, read_policy_info
@@ -22,17 +23,16 @@ __all__ = [
 ]
 
 
+_HOMES = {
+    "Policy": "policy",
+    "PolicyScheduler": "scheduler",
+    "check_policy": "files.folder",
+    "load_policy": "policy",
+    "save_policy": "policy",
+}
+
+
 def __getattr__(name: str) -> Any:
-    if name == "check_policy":
-        from sol_core.policy.files.folder import check_policy
-
-        return check_policy
-    if name in ("Policy", "load_policy", "save_policy"):
-        from sol_core.policy import policy
-
-        return getattr(policy, name)
-    if name == "PolicyScheduler":
-        from sol_core.policy.scheduler import PolicyScheduler
-
-        return PolicyScheduler
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -149,8 +149,6 @@ class _Terms:
 
 
 class BytePrices:
-    """Chooses levels of attention and MLP at one price on bytes."""
-
     def __init__(
         self, grid: ActionGrid, mixes: MixTable, states: SampleStates, sharpness: Floats
     ) -> None:

@@ -85,32 +85,15 @@ class FewRowPolicy:
             part(observation.surprisal, 1),
             np.array(known, np.float32),
         )
-        return self._run(seen, observation.tokens, state, step)
-
-    def logits(self, inputs: StepInputs, step: int) -> Tensor:
-        """Logits as of ``step``, for what was seen before; inputs: T = 1."""
-        layout = self._policy.info.layout
-        widths = (layout.hidden_size, 2 * layout.hidden_size, layout.num_layers, 1, 1, 2)
-        parts = inputs.rows[:, 0].split((*widths, KERNEL_AXES), 1)
-        seen = tuple(np.ascontiguousarray(part.numpy()) for part in parts[:-1])
-        aims, previous = inputs.aims[:, 0].contiguous(), parts[-1].contiguous()
-        none = torch.zeros_like(aims)
-        state = StepState(aims, aims, none, previous, none, ByteTerms.none(), greedy=False)
-        return self._run(seen, inputs.tokens[:, 0].contiguous(), state, step)[1]
-
-    def _run(
-        self, seen: tuple[Any, ...], tokens: Tensor, state: StepState, step: int
-    ) -> tuple[StepInputs, Tensor, Tensor]:
         if step == 0:
             self._take_over()
-        num_rows, policy = tokens.shape[0], self._policy
-        row = np.empty((num_rows, 1, policy.info.layout.width), np.float32)
+        row = np.empty((num_rows, 1, layout.width), np.float32)
         aims = np.empty((num_rows, 1, KERNEL_AXES), np.float32)
         logits = np.empty((num_rows, KERNEL_AXES, self._levels), np.float32)
         choices = np.empty((num_rows, KERNEL_AXES), np.int64)
         self._kernel(
             seen,
-            (tokens.numpy(), self._embedding),
+            (observation.tokens.numpy(), self._embedding),
             (
                 state.goals.numpy(),
                 state.targets.numpy(),
@@ -127,7 +110,10 @@ class FewRowPolicy:
             (row[:, 0], aims[:, 0], logits, choices),
         )
         inputs = StepInputs(
-            torch.from_numpy(row), tokens[:, None], self._no_budget, torch.from_numpy(aims)
+            torch.from_numpy(row),
+            observation.tokens[:, None],
+            self._no_budget,
+            torch.from_numpy(aims),
         )
         return inputs, torch.from_numpy(logits), torch.from_numpy(choices)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from sol_core.actions import AXES, ActionGrid, by_need, record_of
+from sol_core.actions import AXES, ActionGrid, by_need
 from sol_core.errors import ConfigError, PolicyError
 from sol_core.fields import MAX_WHOLE, Range, Rules, check_fields, configuration, from_json, setting
 from sol_core.files.places import read_regular, why_not_parsed
@@ -69,7 +69,6 @@ class InputLayout:
 
     @classmethod
     def of(cls, spec: ModelSpec, config: PolicyConfig) -> InputLayout:
-        """The layout of a policy's inputs on a model."""
         return cls(spec.hidden_size, spec.num_layers if config.concentration else 0)
 
     @property
@@ -103,10 +102,6 @@ class PolicyInfo:
     summary: dict[str, Any] = field(default_factory=dict)
     num_parameters: Annotated[int, Range(0, MAX_WHOLE)] = 0
 
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready form."""
-        return record_of(self)
-
     def check_grid(self, grid: ActionGrid) -> None:
         """The same levels with pages by need will do: they mean the same share of the pages."""
         if grid not in (self.grid, by_need(self.grid)):
@@ -122,7 +117,6 @@ def read_policy_info(folder: Path) -> PolicyInfo:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """The folder's config.json as it is."""
     path = folder / CONFIG_FILE
     if not path.is_file():
         raise PolicyError(

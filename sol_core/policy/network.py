@@ -274,10 +274,5 @@ def build_network(
     layout: InputLayout, grid: ActionGrid, config: PolicyConfig, num_steps: int = 16
 ) -> DamageNetwork | JointNetwork:
     """A fresh network; its weights come from torch's global random state."""
-    return NETWORKS[config.network](layout, grid, config, num_steps)
-
-
-NETWORKS: dict[str, type[DamageNetwork] | type[JointNetwork]] = {
-    "factored": DamageNetwork,
-    "joint": JointNetwork,
-}
+    kind = JointNetwork if config.network == "joint" else DamageNetwork
+    return kind(layout, grid, config, num_steps)

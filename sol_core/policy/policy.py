@@ -16,13 +16,13 @@ from torch import Tensor
 from sol_core.actions import Action, ActionGrid, Budget
 from sol_core.decoding.cost import PolicyReads
 from sol_core.errors import PolicyError
+from sol_core.files.staging import publish, staged_folder
 from sol_core.models.signals import Observe
 from sol_core.policy.byte_prices import SampleStates
 from sol_core.policy.files.folder import (
     PolicyParts,
     read_policy_folder,
     write_policy_files,
-    write_policy_folder,
 )
 from sol_core.policy.files.locate import fetch_policy, hub_client, shipped_for
 from sol_core.policy.info import PolicyInfo
@@ -40,8 +40,6 @@ if TYPE_CHECKING:
 
 
 class StepInputs(NamedTuple):
-    """Inputs of T steps of N episodes."""
-
     rows: Tensor  # [N, T, layout.width], see ``network.py``
     tokens: Tensor  # [N, T] int64, about to be fed
     budget: Tensor
@@ -122,6 +120,12 @@ class Policy(
         return PolicyParts(self.info, self.network, self.prices, self.correction, self.states)
 
     @property
+    def damage_network(self) -> DamageNetwork:
+        """The network of a policy that has prices."""
+        assert isinstance(self.network, DamageNetwork)
+        return self.network
+
+    @property
     def observes(self) -> Observe:
         """Return what its network reads of a step."""
         return observed_by(self.info.layout)
@@ -155,24 +159,20 @@ class Policy(
 
     def shapes(self, inputs: StepInputs, cache: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Sensitivity and slope of T steps of N episodes, [N, T, axes, 2], and the step cache."""
-        network = self.network
-        assert isinstance(network, DamageNetwork)
+        network = self.damage_network
         encoded, cache = network.encoder(inputs.rows, self.embedding[inputs.tokens], cache)
         return network.shapes(encoded), cache
 
     def priced(self, log_damages: Tensor, aims: Tensor) -> Tensor:
         """Logits of predictions [..., axes, levels of the longest], at the prices of ``aims`` [...,
         axes]."""
-        network = self.network
-        assert isinstance(network, DamageNetwork)
-        return self.rule.logits(log_damages.exp(), aims, network.log_sharpness.exp())
+        sharpness = self.damage_network.log_sharpness.exp()
+        return self.rule.logits(log_damages.exp(), aims, sharpness)
 
     @property
     def sharpness(self) -> NDArray[np.float64]:
         """Logits per unit of cost of a DamageNetwork: [axes]."""
-        network = self.network
-        assert isinstance(network, DamageNetwork)
-        return network.log_sharpness.detach().exp().double().cpu().numpy()
+        return self.damage_network.log_sharpness.detach().exp().double().cpu().numpy()
 
     def per_head(self, values: Tensor) -> list[Tensor]:
         """Take [..., heads, levels] apart: [..., levels] of each head, without what a short axis
@@ -298,18 +298,16 @@ class Policy(
 
 
 def fits_float16(weight: Tensor) -> bool:
-    """Return whether float16 holds all numbers exactly."""
     half = weight.detach().half()
     return bool(half.isfinite().all()) and torch.equal(half.float(), weight)
 
 
 def budget_shares(budgets: Sequence[Budget]) -> Tensor:
-    """Requested means as shares of dense: [R, axes]."""
+    """[R, axes]."""
     return torch.tensor([budget.shares() for budget in budgets])
 
 
 def load_policy(folder: Path, model: LanguageModel, *, grid: ActionGrid | None = None) -> Policy:
-    """Load a policy for a model."""
     parts = read_policy_folder(shipped_for(folder, grid))
     info, network, prices, correction, states = parts
     policy = Policy(info, network, prices, model.lm.weights.embedding, correction, states)
@@ -320,5 +318,9 @@ def load_policy(folder: Path, model: LanguageModel, *, grid: ActionGrid | None =
 
 
 def save_policy(policy: Policy, folder: Path) -> None:
-    """Write a policy folder in one rename, as ``write_policy_folder``."""
-    write_policy_folder(policy.parts, folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with staged_folder(folder) as staging:
+        made = staging / "policy"
+        made.mkdir()
+        write_policy_files(policy.parts, made)
+        publish(made, folder, staging)

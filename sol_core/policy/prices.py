@@ -65,12 +65,6 @@ def choose_levels(damages: Tensor, levels: Tensor, prices: Tensor | float) -> Te
     return (damages + price[..., None] * levels).argmin(-1)
 
 
-def aim_for(targets: Tensor, excess: Tensor, shares: Tensor, ends: tuple[Tensor, Tensor]) -> Tensor:
-    """The mean to aim for [..., axes]: the target less a share of the excess, within the axes'
-    ends."""
-    return (targets - excess * shares).clamp(*ends)
-
-
 def padded_levels(levels: Sequence[Tensor]) -> Tensor:
     """Levels of each axis → [axes, levels of the longest], the end of a shorter one NEVER."""
     return pad_sequence(list(levels), batch_first=True, padding_value=NEVER)

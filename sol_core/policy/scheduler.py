@@ -16,9 +16,8 @@ from sol_core.errors import ConfigError
 from sol_core.models.signals import Observe
 from sol_core.policy.byte_prices import BYTE_AXES, BytePrices, history_features
 from sol_core.policy.few_rows import FewRowPolicy, StepState
-from sol_core.policy.network import DamageNetwork, observation_row
+from sol_core.policy.network import observation_row
 from sol_core.policy.policy import Policy, StepInputs, budget_shares
-from sol_core.policy.prices import aim_for
 
 if TYPE_CHECKING:
     from sol_core.budgets.mixes import MixTable
@@ -78,7 +77,6 @@ class ByteBudgets:
         return self._prices.terms(features, aims, self._contexts)
 
     def taken(self, actions: Sequence[Action]) -> None:
-        """Note what the rows do in the step that was priced."""
         self._previous = list(actions)
         self._spent += [(a.keep_fraction, a.channel_keep_ratio) for a in actions]
 
@@ -218,9 +216,8 @@ class PolicyScheduler:
             logits, self._cache = policy.logits(inputs, self._cache)
             return logits[:, 0]
         shapes, self._cache = policy.shapes(inputs, self._cache)
-        network = policy.network
-        assert isinstance(network, DamageNetwork)
-        logits = policy.priced(network.log_damages(shapes), inputs.aims)[:, 0]
+        log_damages = policy.damage_network.log_damages(shapes)
+        logits = policy.priced(log_damages, inputs.aims)[:, 0]
         num_axes, num_levels = terms.places.shape
         seen = shapes[:, 0, :num_axes].double().cpu().numpy()
         logits[:, :num_axes, :num_levels] = torch.from_numpy(price_bytes(seen, terms))
@@ -272,7 +269,7 @@ class PolicyScheduler:
     def _inputs(self, observation: StepObservation, place: int, episode: int) -> StepInputs:
         policy = self.policy
         row = observation_row(observation, self._previous, policy.info.layout)
-        aims = aim_for(self._goals, self._excess, self._shares, policy.ends)
+        aims = (self._goals - self._excess * self._shares).clamp(*policy.ends)
         budget = self._no_budget
         if policy.num_heads == 1:
             targets, count = self._targets, max(self._count, 1)

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -106,8 +106,6 @@ def _ratio(rates: Rates, upper: str, lower: str) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class BenchOptions:
-    """Options of the measurement."""
-
     model_folder: Path | None  # local folder of the model (both sides read it); None for a shape
     dtype: str = "auto"  # of our decode; auto is what the app uses
     context: int = 256  # prompt tokens before the first measured step, beside ``LONG_CONTEXTS``
@@ -151,7 +149,6 @@ class _Contestant(NamedTuple):
 
 
 def bench_decode(options: BenchOptions, on_progress: Report) -> dict[str, Any]:
-    """Measure and return a JSON-ready record."""
     bandwidth = measure_read_bandwidth()
     ours = _Worker("ours", options.dtype, options, on_progress)
     workers = {("ours", options.dtype): ours}
@@ -176,8 +173,6 @@ def bench_decode(options: BenchOptions, on_progress: Report) -> dict[str, Any]:
 
 
 def _contestants(options: BenchOptions, mixes: list[dict[str, Any]]) -> dict[str, _Contestant]:
-    """All contestants by name."""
-
     def ours(kind: str, action: tuple[float, float], context: int) -> _Contestant:
         return _Contestant("ours", options.dtype, kind, action, context)
 
@@ -213,7 +208,6 @@ def _order(contestants: dict[str, _Contestant], turn: int) -> list[str]:
 
 
 def _their_sides(options: BenchOptions) -> list[tuple[str, str]]:
-    """Sides and dtypes of transformers."""
     if options.shape is not None:
         return []
     sides = [(THEIRS, dtype) for dtype in TRANSFORMERS_DTYPES]
@@ -223,19 +217,10 @@ def _their_sides(options: BenchOptions) -> list[tuple[str, str]]:
 
 
 def _worker(side: str, dtype: str, options: BenchOptions) -> list[str]:
-    given = {
-        "dtype": dtype,
-        "folder": str(options.model_folder or ""),
-        "policy": str(options.policy_folder or ""),
-        "contexts": list(dict.fromkeys((options.context, *LONG_CONTEXTS))),
-        "context": options.context,
-        "new_tokens": options.new_tokens,
-        "grid": options.grid,
-        "shares": SHARES,
-        "shape": options.shape,
-        "storage": options.storage,
-    }
-    return [sys.executable, "-m", "sol_core.speed.decode_worker", side, json.dumps(given)]
+    contexts = list(dict.fromkeys((options.context, *LONG_CONTEXTS)))
+    given = {**asdict(options), "dtype": dtype, "contexts": contexts, "shares": SHARES}
+    given_json = json.dumps(given, default=str)
+    return [sys.executable, "-m", "sol_core.speed.decode_worker", side, given_json]
 
 
 def _llama_cpp(options: BenchOptions) -> list[str]:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from sol_core.actions import DEFAULT_GRID, DENSE, SHARE_GRID, Action, ActionGrid, Budget, grid_named
-from sol_core.budgets import mixes_of
+from sol_core.budgets.mixes import mixes_of
 from sol_core.decoding.batch_scheduling import BatchScheduler, PlannedRows, StepObservation
 from sol_core.decoding.loop import DecodeOptions, DecodeStep, decode
 from sol_core.files.places import default_data_dir
@@ -91,8 +91,6 @@ class _Ours:
 
 
 class _Recorder:
-    """A policy's scheduler that remembers its actions."""
-
     def __init__(self, scheduler: BatchScheduler) -> None:
         self._scheduler, self.chosen = scheduler, list[Action]()
         self.observes = scheduler.observes
@@ -145,14 +143,14 @@ def _serve_ours(given: dict[str, Any]) -> None:
         shape, storage = shape_from_text(given["shape"]), given["storage"]
         lm = random_model(shape, longest + new_tokens + 2, storage=storage)
     else:
-        folder = given["folder"]
+        folder = given["model_folder"]
         model = load_language_model(
             folder, data_dir=Path(folder), dtype=given["dtype"], device="cpu"
         )
         tune(model, default_data_dir(), lambda: None)
         lm, storage = model.lm, "q4" if model.lm.steps_are_quantised else model.dtype_name
-        if given["policy"]:
-            policy = load_policy(Path(given["policy"]), model, grid=mix_grid)
+        if given["policy_folder"]:
+            policy = load_policy(Path(given["policy_folder"]), model, grid=mix_grid)
     room = lm.spec.max_positions - new_tokens - 1
     contexts = list(dict.fromkeys(min(context, room) for context in given["contexts"]))
     ours = _Ours(lm, policy, new_tokens, mix_grid)
@@ -186,7 +184,7 @@ def _serve_transformers(side: str, given: dict[str, Any]) -> None:
     from transformers.utils import logging as transformers_logging
 
     folder, dtype, context, new_tokens = (
-        given[name] for name in ("folder", "dtype", "context", "new_tokens")
+        given[name] for name in ("model_folder", "dtype", "context", "new_tokens")
     )
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()

@@ -22,8 +22,6 @@ from sol_core.speed.random_model import MODELS, ModelShape, random_cache, random
 
 @dataclass(frozen=True, slots=True)
 class KernelBenchOptions:
-    """Options of the measurement."""
-
     shape: str = "SmolLM2-135M"  # a name in ``random_model.MODELS``
     context: int = 2048  # cached tokens
     grid: str = "default"  # a name in ``actions.GRIDS``, whose mechanisms the step has
@@ -44,7 +42,6 @@ class KernelBenchOptions:
 def bench_kernels(
     options: KernelBenchOptions, report: Callable[[str, float], None]
 ) -> dict[str, Any]:
-    """Compile, count, measure; JSON-ready."""
     shape, how = MODELS[options.shape], grid_named(options.grid).mechanisms
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     report("compiling the kernels", 0.1)

@@ -12,7 +12,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +40,6 @@ Report = Callable[[str, float], None]
 
 @dataclass(frozen=True, slots=True)
 class RolloutOptions:
-    """Options of the measurement."""
-
     context: int = 256  # dense tokens before the first window
     rows: int = 64  # schedules decoded at once, over all windows
     steps: int = 16  # decode steps of a window
@@ -78,7 +76,6 @@ class RolloutOptions:
 def bench_rollout(
     model: LanguageModel, options: RolloutOptions, on_progress: Report
 ) -> dict[str, Any]:
-    """Measure and return a JSON-ready record."""
     config = options.training()
     if config.block_len - 1 > model.context_length:
         raise ConfigError(
@@ -136,20 +133,13 @@ def _summary(
         "seconds": {phase: statistics.median(values) for phase, values in times.items()},
         "dtype": model.dtype_name,
         "threads": torch.get_num_threads(),
-        "context": options.context,
         "text_tokens": text_tokens,
         "windows": options.windows,
-        "grid": options.grid,
-        "rows": options.rows,
-        "steps": options.steps,
-        "group": options.group,
-        "rounds": options.rounds,
+        **asdict(options),
     }
 
 
 class _Clock:
-    """Seconds by phase."""
-
     def __init__(self) -> None:
         self.seconds: defaultdict[str, float] = defaultdict(float)
 
@@ -161,8 +151,6 @@ class _Clock:
 
 
 class _TimedScheduler:
-    """A policy's scheduler under the clock."""
-
     def __init__(self, scheduler: BatchScheduler, clock: _Clock) -> None:
         self._scheduler, self._clock = scheduler, clock
         self.observes = scheduler.observes

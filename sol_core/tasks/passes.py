@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 
 from sol_core.actions import AXES, DENSE, ActionGrid, Budget
-from sol_core.budgets import MixTable
+from sol_core.budgets.mixes import MixTable
 from sol_core.comparing.contenders import Contender
 from sol_core.comparing.methods import attention_first, paper_grid, place_on, read_beyond
 from sol_core.comparing.rollout import Floats

@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 
 from sol_core.actions import AXES, Action, ActionGrid, Budget
-from sol_core.budgets import Mix, MixTable
+from sol_core.budgets.mixes import Mix, MixTable
 from sol_core.comparing.methods import PAPER_CHANNEL_LEVELS
 from sol_core.decoding.cost import CostModel, StepBytes
 from sol_core.decoding.schedules import Observation, StaticScheduler

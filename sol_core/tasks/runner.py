@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sol_core.actions import PAPER, grid_name
-from sol_core.budgets import MixTable, mix_table
+from sol_core.budgets.mixes import MixTable, mix_table
 from sol_core.comparing.contenders import Contender, load_contenders
 from sol_core.comparing.methods import derive_seed
 from sol_core.decoding.batch_scheduling import Schedule

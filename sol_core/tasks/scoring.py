@@ -214,12 +214,11 @@ def read_contexts(
     rows = list(sources)
     if observe:
         places = sorted(set(ends))
-        output = lm.prefill(
+        output = lm.observed_prefill(
             tokens,
             cache,
             counts,
             mechanisms=grid.mechanisms,
-            observe=True,
             observed=torch.tensor(places, device=lm.device),
         )
         seen = [places.index(end) for end in ends]

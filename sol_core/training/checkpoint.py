@@ -26,8 +26,6 @@ _NAME, _PREVIOUS = "checkpoint.safetensors", "checkpoint.previous.safetensors"
 
 @dataclass(slots=True)
 class Progress:
-    """Progress of a run."""
-
     phase: str = "labelling"  # "labelling", "warm start", "grpo", "calibrating" or "done"
     labelled: int = 0  # labelled, warm_steps, updates: work done in each phase
     warm_steps: int = 0
@@ -96,13 +94,20 @@ def read_checkpoint(
     return None
 
 
-def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Put the moments back; the optimiser must be over the same parameters."""
+def restore(
+    network: nn.Module, optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor]
+) -> None:
+    """Put weights and moments back; the optimiser must be over the network's parameters."""
+    weights: dict[str, Tensor] = {}
     state: dict[int, dict[str, Tensor]] = {}
     for name, value in tensors.items():
-        if name.startswith("optimiser."):
-            _, index, key = name.split(".")
+        owner, _, rest = name.partition(".")
+        if owner == "network":
+            weights[rest] = value
+        else:
+            index, key = rest.split(".")
             state.setdefault(int(index), {})[key] = value
+    network.load_state_dict(weights)
     record = optimiser.state_dict()
     optimiser.load_state_dict({"state": state, "param_groups": record["param_groups"]})
 

@@ -15,7 +15,6 @@ policy's folder (config.json, model.safetensors, README.md), held-out numbers an
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -260,14 +259,12 @@ def for_minutes(config: TrainConfig, preset_name: str, minutes: float) -> TrainC
     if not 0.01 <= minutes <= MAX_MINUTES:
         raise ConfigError(f"minutes must be between 0.01 and {MAX_MINUTES:,.0f}, got {minutes!r}")
     factor = max(1.0, minutes / NOMINAL_MINUTES[preset_name])
-    return dataclasses.replace(
-        config,
-        warm_start=dataclasses.replace(
-            config.warm_start, texts=math.ceil(config.warm_start.texts * factor)
-        ),
-        grpo=dataclasses.replace(config.grpo, updates=math.ceil(config.grpo.updates * factor)),
-        time_limit_minutes=minutes,
-    )
+    changes = {
+        "warm_start": {"texts": math.ceil(config.warm_start.texts * factor)},
+        "grpo": {"updates": math.ceil(config.grpo.updates * factor)},
+        "time_limit_minutes": minutes,
+    }
+    return changed(config, changes)
 
 
 def preset(name: str, **changes: Any) -> TrainConfig:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from sol_core.actions import AXES, Action, ActionGrid, Budget, by_need
-from sol_core.budgets import MixTable, mix_table
+from sol_core.budgets.mixes import MixTable, mix_table
 from sol_core.decoding.batch_scheduling import BatchScheduler, RowSchedulers
 from sol_core.decoding.schedules import StaticScheduler
 from sol_core.errors import ConfigError
@@ -19,7 +19,6 @@ from sol_core.models import FrozenLM
 from sol_core.models.loading import LanguageModel
 from sol_core.policy import Policy, PolicyScheduler
 from sol_core.policy.byte_prices import BYTE_AXES, BytePrices, Floats, SampleStates
-from sol_core.policy.network import DamageNetwork
 from sol_core.policy.policy import budget_shares
 from sol_core.training.config import TrainConfig, gap_metrics
 from sol_core.training.ranks import Ranks
@@ -79,8 +78,7 @@ def sample_states(
         torch.cat([getattr(episode, name) for episode in played])
         for name in ("shapes", "levels", "damages")
     )
-    network = policy.network
-    assert isinstance(network, DamageNetwork)
+    network = policy.damage_network
 
     @torch.no_grad()
     def log_damages(given: Floats) -> Floats:
@@ -132,11 +130,7 @@ class HeldOut:
 def measure_held_out(
     policy: Policy, held_out: HeldOut, config: TrainConfig, ranks: Ranks
 ) -> tuple[dict[str, float], list[tuple[int, tuple[float, ...], float]]]:
-    """Greedy policy, then static at its realised mean, on the same windows; on every rank.
-
-    Returns: means over texts, windows, budgets and steps; and of the first window under the first
-        budget each step's token id, action and kl.
-    """
+    """Means over greedy policy and static at its spend; and a step's token id, action and kl."""
     starts = _starts(config)
     asked = held_out_budgets(config.grid)
     budgets = asked * len(starts)
@@ -178,11 +172,7 @@ def _play_texts(
     config: TrainConfig,
     ranks: Ranks,
 ) -> dict[str, Tensor]:
-    """Every held-out text under a scheduler of its own, each on the rank that has it.
-
-    Returns: kl and nll [texts, R, T], dense_nll [texts, B, T], spends [texts, R, T, axes]; of a
-        policy entropy [texts, T].
-    """
+    """kl, nll [texts, R, T], dense_nll [texts, B, T], spends and entropy of a scheduler a text."""
     names, starts = ("kl", "nll", "dense_nll", "spends"), _starts(config)
 
     def play(number: int) -> dict[str, Tensor]:

@@ -6,15 +6,15 @@ them. A unit's last event is a report in the phase's own name; all ranks make th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-from sol_core.budgets import MixTable
+from sol_core.budgets.mixes import MixTable
 from sol_core.policy import PolicyScheduler
-from sol_core.policy.network import DamageNetwork
 from sol_core.policy.policy import budget_shares
 from sol_core.policy.prices import AimCorrection
 from sol_core.progress import WorkEvent, WorkSample
@@ -34,12 +34,12 @@ from sol_core.training.update import damages_at, damages_of, grpo_update, prices
 from sol_core.training.warm_start import (
     LabelledSteps,
     batches_of_epoch,
-    join_labels,
     label_text,
     read_labels,
     write_labels,
 )
 
+T = TypeVar("T")
 MEASURES_PER_PHASE = 4  # at least; else by the clock (``RunState.is_measure_due``)
 # When a phase ends at the latest, as shares of a time limit; calibrating has the rest.
 LABEL_SHARE, WARM_SHARE, GRPO_SHARE = 0.55, 0.65, 0.9
@@ -77,7 +77,7 @@ def _label_texts(state: RunState, store: Path, numbers: range) -> None:
         return float(torch.stack(kept).mean())
 
     state.metrics["loss"] = ranks.lead(keep)
-    state.count_decisions(sum(part.damage.numel() for part in made))
+    state.decisions += sum(part.damage.numel() for part in made)
 
 
 def _label(state: RunState, number: int) -> LabelledSteps:
@@ -94,8 +94,7 @@ def _label_file(store: Path, number: int) -> Path:
 def warm_start(state: RunState) -> Iterator[WorkEvent]:
     """Gradient steps on the labels, prices and held-out quality along the way."""
     labels, config = _labels(state, state.progress.label_limit or 0), state.config
-    network, episodes = state.policy.network, labels.damage.shape[0]
-    assert isinstance(network, DamageNetwork)
+    episodes = labels.damage.shape[0]
     per_epoch = len(batches_of_epoch(episodes, config.seed, 0))
     total = per_epoch * config.warm_start.epochs
     every = max(1, -(-total // MEASURES_PER_PHASE))
@@ -103,7 +102,8 @@ def warm_start(state: RunState) -> Iterator[WorkEvent]:
     while state.progress.warm_steps < total and not state.is_past(share):
         step = state.progress.warm_steps
         if step == 0:
-            network.encoder.fit_scales(labels.rows[:: max(1, episodes // 2000)])
+            encoder = state.policy.damage_network.encoder
+            encoder.fit_scales(labels.rows[:: max(1, episodes // 2000)])
         epoch, place = divmod(step, per_epoch)
         index = batches_of_epoch(episodes, config.seed, epoch)[place]
         state.metrics["loss"] = warm_step(state, labels.take(index), step, total)
@@ -131,7 +131,8 @@ def _labels(state: RunState, count: int) -> LabelledSteps:
     def read(number: int) -> LabelledSteps:
         return state.ranks.lead(lambda: read_labels(_label_file(store, number)))
 
-    return join_labels([read(number) for number in range(count)])
+    parts = [read(number) for number in range(count)]
+    return LabelledSteps(*(torch.cat(values) for values in zip(*parts, strict=True)))
 
 
 def grpo(state: RunState) -> Iterator[WorkEvent]:
@@ -155,7 +156,7 @@ def _update(state: RunState) -> None:
     batches = ranks.each(lambda: {n: _roll_out(state, n) for n in ranks.share(numbers)})
     state.metrics |= grpo_update(state, list(batches.values()))
     rows = min(config.grpo.windows, config.windows) * config.grpo.rollouts
-    state.count_decisions(len(numbers) * rows * config.steps)
+    state.decisions += len(numbers) * rows * config.steps
     state.progress.updates += 1
     if state.policy.prices and state.progress.updates % CALIBRATE_EVERY == 0:
         # From this update alone: what a resumed run no longer has must not decide.
@@ -172,25 +173,20 @@ def _roll_out(state: RunState, number: int) -> RolloutBatch:
 
 
 def calibrate(state: RunState) -> Iterator[WorkEvent]:
-    """Prices, then corrected aims, from episodes that the finished policy itself plays on fresh
-    texts."""
+    """Prices, then corrected aims, from episodes that the policy itself plays on fresh texts."""
     policy, config, ranks = state.policy, state.config, state.ranks
     if not policy.prices:
         return
     state.metrics = {}
     seen: list[list[Tensor]] = []
-    for numbers in _rounds(0, PRICED_TEXTS, ranks.size):
-        seen += ranks.collect(numbers, lambda n: damages_of(policy, _play(state, n, 2).shapes))
-        yield _calibrated(state, numbers, 2)
-        if state.is_past(1.0):
-            break
+    texts = range(PRICED_TEXTS + config.calibration_texts)
+    priced, others = texts[:PRICED_TEXTS], texts[PRICED_TEXTS:]
+    yield from _play_texts(
+        state, priced, 2, lambda n: damages_of(policy, _play(state, n, 2).shapes), seen
+    )
     policy.prices = ranks.lead(lambda: prices_from(policy, seen))
     mixes, played = mixes_to_play(state.model, config.grid), list[Played]()
-    for numbers in _rounds(PRICED_TEXTS, config.calibration_texts, ranks.size):
-        played += ranks.collect(numbers, lambda n: _play(state, n, 1, mixes))
-        yield _calibrated(state, numbers, 1)
-        if state.is_past(1.0):
-            break
+    yield from _play_texts(state, others, 1, lambda n: _play(state, n, 1, mixes), played)
 
     def correction() -> AimCorrection:
         asked, spent = (torch.cat([getattr(p, n) for p in played]) for n in ("asked", "spent"))
@@ -207,18 +203,19 @@ def calibrate(state: RunState) -> Iterator[WorkEvent]:
     state.begun_anew = 0
 
 
-def _rounds(first: int, count: int, size: int) -> Iterator[range]:
-    """``count`` numbers from ``first`` on, as many at a time as there are ranks."""
-    for start in range(first, first + count, size):
-        yield range(start, min(start + size, first + count))
-
-
-def _calibrated(state: RunState, numbers: range, rows: int) -> WorkEvent:
-    """The report on some texts that were played with ``rows`` budgets a window."""
-    state.calibrated += len(numbers)
-    state.begun_anew += 1
-    state.count_decisions(len(numbers) * rows * state.config.windows * state.config.steps)
-    return state.report("calibrating")
+def _play_texts(
+    state: RunState, texts: range, rows: int, play: Callable[[int], T], played: list[T]
+) -> Iterator[WorkEvent]:
+    """Add to what was played, with ``rows`` budgets a window, until the time is over."""
+    for start in range(0, len(texts), state.ranks.size):
+        numbers = texts[start : start + state.ranks.size]
+        played += state.ranks.collect(numbers, play)
+        state.calibrated += len(numbers)
+        state.begun_anew += 1
+        state.decisions += len(numbers) * rows * state.config.windows * state.config.steps
+        yield state.report("calibrating")
+        if state.is_past(1.0):
+            return
 
 
 def _at_shares(number: int) -> bool:
@@ -246,7 +243,6 @@ def _play(state: RunState, number: int, rows: int, mixes: MixTable | None = None
 
 
 def _set_prices(state: RunState, seen: Sequence[Sequence[Tensor]]) -> None:
-    """Prices from states that the lead has."""
     state.set_prices(state.ranks.lead(lambda: prices_from(state.policy, seen)))
 
 

@@ -6,7 +6,7 @@ return of its group, which differs only in schedules, at the same step.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -89,13 +89,8 @@ def prefill_text(
     text = torch.tensor(tokens)
     cache = lm.new_cache(1, len(tokens) - 1, page_size=grid.page_size)
     places = torch.tensor(starts)
-    output = lm.prefill(
-        text[None, :-1].to(lm.device),
-        cache,
-        mechanisms=grid.mechanisms,
-        observe=True,
-        observed=places - 1,
-    )
+    fed = text[None, :-1].to(lm.device)
+    output = lm.observed_prefill(fed, cache, mechanisms=grid.mechanisms, observed=places - 1)
     return TextPrefill(lm, text, places, cache, output)
 
 
@@ -126,7 +121,7 @@ def budget_penalty(spends: Tensor, targets: Tensor, config: GrpoConfig) -> Tenso
 
 
 def advantages(returns: Tensor, whitening: Literal["group", "batch"] = "group") -> Tensor:
-    """Group-relative advantages, in deviations of their group or batch: [B, G, T] → [B, G, T].
+    """Group-relative, in deviations of their group or batch: [B, G, T] → [B, G, T].
 
     A harsh budget's returns vary a hundred times as much as a mild one's: whitened together, as in
     the paper, only harsh budgets are learnt.
@@ -155,13 +150,6 @@ def clipped_loss(
     loss = -gain.mean() - config.entropy_bonus * entropy.mean()
     outside = (ratio.detach() - 1).abs() > config.clip
     return GrpoLoss(loss, float(entropy.detach().mean()), float(outside.float().mean()))
-
-
-# Of a step's rows, [R] nats: minus KL to the dense step; log-likelihood of the text's next token.
-REWARDS: dict[str, Callable[[StepScores], Tensor]] = {
-    "kl": lambda scores: -scores.kl,
-    "nll": lambda scores: -scores.nll,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +181,7 @@ def draw_budgets(count: int, grid: ActionGrid, generator: torch.Generator) -> li
 def roll_out(
     policy: Policy, text: TextPrefill, config: TrainConfig, generator: torch.Generator
 ) -> RolloutBatch:
-    """Sample G schedules from each of some windows of a text. Raises: nothing of its own."""
+    """Sample G schedules from each of some windows of a text."""
     grpo = config.grpo
     places = torch.randperm(config.windows, generator=generator)[: grpo.windows]
     starts = [config.starts[place] for place in places.sort().values.tolist()]
@@ -206,9 +194,9 @@ def roll_out(
         keep_steps=True,
     )
     steps = text.rollout(starts, grpo.rollouts, scheduler, config.steps, config.grid)
-    scored = [(scores.kl, REWARDS[grpo.reward](scores)) for scores in steps]
-    damage, rewards = (torch.stack(column, 1) for column in zip(*scored, strict=True))
-    return _batch(scheduler, damage, rewards, budgets, grpo)
+    scored = [(scores.kl, scores.kl if grpo.reward == "kl" else scores.nll) for scores in steps]
+    damage, losses = (torch.stack(column, 1) for column in zip(*scored, strict=True))
+    return _batch(scheduler, damage, -losses, budgets, grpo)
 
 
 def _batch(

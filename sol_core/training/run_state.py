@@ -9,10 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from sol_core.corpus.blocks import token_blocks
 from sol_core.corpus.load import Corpus, load_corpus
@@ -28,7 +27,7 @@ from sol_core.progress import WorkCheckpoint, WorkProgress
 from sol_core.training.checkpoint import (
     Progress,
     read_checkpoint,
-    restore_optimiser,
+    restore,
     write_checkpoint,
 )
 from sol_core.training.config import (
@@ -64,8 +63,7 @@ class TextSource:
         return list(self._cut(corpus, seed=0, limit=count))
 
     def nth(self, stream: str, number: int) -> list[int]:
-        """A text by its number: of the warm start ("label"), of GRPO, in an order of its own
-        ("grpo"), or of another corpus ("papers"). Going back starts the stream again."""
+        """Of the stream "label", "grpo" (another order) or "papers"; going back starts it again."""
         place, blocks = self._streams.get(stream, (0, iter(())))
         if stream not in self._streams or place > number:
             place, blocks = 0, self._endless(stream)
@@ -109,17 +107,18 @@ class RunState:
         network = build_network(layout, config.grid, config.policy, config.steps).to(
             model.lm.device
         )
-        self.optimiser = _optimiser(network, config)
+        self.optimiser = torch.optim.AdamW(
+            network.parameters(),
+            lr=config.warm_start.learning_rate,
+            weight_decay=config.warm_start.weight_decay,
+            betas=(0.9, 0.98),
+        )
         self.progress = Progress(phase="labelling" if config.warm_start.texts else "grpo")
         ranks.lead(lambda: folder.mkdir(parents=True, exist_ok=True))
         checkpoint = ranks.lead(lambda: read_checkpoint(folder, config.to_dict()))
         if checkpoint is not None:
             self.progress, tensors = checkpoint
-            prefix = "network."
-            network.load_state_dict(
-                {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-            )
-            restore_optimiser(self.optimiser, tensors)
+            restore(network, self.optimiser, tensors)
         info = PolicyInfo(
             name=folder.name,
             model=model.name,
@@ -140,7 +139,7 @@ class RunState:
         self.calibrated, self.begun_anew = 0, 0
         self._began = time.monotonic()
         self._before_s = self.progress.elapsed_s
-        self._decisions, self._decisions_since = 0, self._began
+        self.decisions, self._decisions_since = 0, self._began  # of the next report
         self._last_checkpoint = self._began
         self._measured_at, self._measure_s = self._began, 0.0
 
@@ -150,10 +149,7 @@ class RunState:
         return self._before_s + time.monotonic() - self._began
 
     def is_past(self, share: float) -> bool:
-        """Return whether the lead's clock passed a share of the time limit, if there is one.
-
-        Of the limit is left what the end takes at least: prices from a few texts, a measurement.
-        """
+        """Return whether a share of the time limit is over, less what the end takes at least."""
         limit = self.config.time_limit_minutes
         if limit is None:
             return False
@@ -168,10 +164,6 @@ class RunState:
 
     def generator_of(self, unit: str, number: int) -> torch.Generator:
         return torch.Generator().manual_seed(self.seed_of(unit, number))
-
-    def count_decisions(self, count: int) -> None:
-        """Add to the decisions per second of the next report."""
-        self._decisions += count
 
     def set_prices(
         self,
@@ -188,8 +180,7 @@ class RunState:
     def check_finite(self, numbers: Mapping[str, Tensor | float]) -> None:
         """Raises: TrainingDivergedError naming the first that is NaN or infinite."""
         for name, value in numbers.items():
-            finite = torch.isfinite(torch.as_tensor(value)).all()
-            if not bool(finite):
+            if not bool(torch.isfinite(torch.as_tensor(value)).all()):
                 raise TrainingDivergedError(
                     f"training diverged: {name} is not finite in phase {self.progress.phase!r}, "
                     f"update {self.progress.updates}. The last good checkpoint is kept in "
@@ -200,9 +191,9 @@ class RunState:
         """The state as an event; clears the decision counter."""
         now = time.monotonic()
         metrics = dict(self.metrics)
-        if self._decisions:
-            metrics["decisions_per_s"] = self._decisions / max(1e-6, now - self._decisions_since)
-        self._decisions, self._decisions_since = 0, now
+        if self.decisions:
+            metrics["decisions_per_s"] = self.decisions / max(1e-6, now - self._decisions_since)
+        self.decisions, self._decisions_since = 0, now
         fraction = self.fraction()
         eta = self.elapsed_s * (1 - fraction) / fraction if fraction > 0.01 else None
         if phase == "preparing":
@@ -272,31 +263,10 @@ class RunState:
         self._last_checkpoint = time.monotonic()
         return WorkCheckpoint()
 
-    def describe(self, **changes: Any) -> None:
-        """Replace fields of the policy's info."""
-        self.policy.info = replace(self.policy.info, **changes)
-
+    @torch.no_grad()
     def _price_untrained(self, network: DamageNetwork) -> None:
-        """Prices of the starting curves: with them the untrained policy is near static."""
-        with torch.no_grad():
-            self.set_prices(
-                [
-                    PriceTable.measure(_jittered(base), levels)
-                    for base, levels in zip(network.base, self.policy.levels, strict=True)
-                ]
-            )
-
-
-def _optimiser(network: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
-    return torch.optim.AdamW(
-        network.parameters(),
-        lr=config.warm_start.learning_rate,
-        weight_decay=config.warm_start.weight_decay,
-        betas=(0.9, 0.98),
-    )
-
-
-def _jittered(base: Tensor) -> Tensor:
-    """The curve at many sensitivities, so that spends between two levels can be priced."""
-    spread = torch.linspace(-math.log(2), math.log(2), 65, device=base.device)
-    return (base + spread[:, None]).exp()
+        """Near static: by the starting curves, at many sensitivities to price all spends."""
+        spread = torch.linspace(-math.log(2), math.log(2), 65, device=self.model.lm.device)
+        pairs = zip(network.base, self.policy.levels, strict=True)
+        damages = [((base + spread[:, None]).exp(), levels) for base, levels in pairs]
+        self.set_prices([PriceTable.measure(*pair) for pair in damages])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +20,7 @@ from sol_core.training.phases import calibrate, grpo, label, measure, warm_start
 from sol_core.training.ranks import Ranks
 from sol_core.training.run_state import RunState
 
-_PHASES = (
-    ("labelling", label),
-    ("warm start", warm_start),
-    ("grpo", grpo),
-    ("calibrating", calibrate),
-)
-_AFTER = {"labelling": "warm start", "warm start": "grpo", "grpo": "calibrating"}
+_PHASES = {"labelling": label, "warm start": warm_start, "grpo": grpo, "calibrating": calibrate}
 
 
 def train(
@@ -57,13 +53,12 @@ def _events(state: RunState, should_stop: Callable[[], bool]) -> Iterator[WorkEv
     yield state.report("preparing")
     state.ranks.each(state.texts.open)
     _check_alike(state)
-    state.describe(corpus_fingerprint=state.texts.fingerprint)
+    state.policy.info = replace(state.policy.info, corpus_fingerprint=state.texts.fingerprint)
     if not state.progress.measured:
         yield from measure(state)
-    for name, work in _PHASES:
-        if state.progress.phase != name:
-            continue
-        for event in work(state):
+    names = [*_PHASES, "done"]
+    for name, after in pairwise(names[names.index(state.progress.phase) :]):
+        for event in _PHASES[name](state):
             yield event
             if not (isinstance(event, WorkProgress) and event.message == name):
                 continue  # inside a unit of work, which nobody could go on with
@@ -73,7 +68,7 @@ def _events(state: RunState, should_stop: Callable[[], bool]) -> Iterator[WorkEv
                 return
             if state.is_checkpoint_due():
                 yield state.checkpoint()
-        state.progress.phase = _AFTER.get(name, "done")
+        state.progress.phase = after
         yield state.checkpoint()
     yield _finish(state)
 
@@ -88,17 +83,14 @@ def _finish(state: RunState) -> WorkFinished:
         "train_config": state.config.to_dict(),
         "made_with": provenance(state.model),
     }
-    state.describe(summary=summary, created=datetime.now(UTC).isoformat(timespec="seconds"))
+    created = datetime.now(UTC).isoformat(timespec="seconds")
+    state.policy.info = replace(state.policy.info, summary=summary, created=created)
     state.ranks.lead(lambda: save_policy(state.policy, state.folder / "policy"))
     return WorkFinished({"folder": str(state.folder / "policy"), "summary": summary})
 
 
 def check_kept(summary: dict[str, Any]) -> None:
-    """Hold a finished training to what it is for.
-
-    Raises: PolicyNotKeptError for a policy that learnt nothing, or is no better than static at the
-        same spend on its held-out text.
-    """
+    """Raises: PolicyNotKeptError for a policy that learnt nothing, or is no better than static."""
     if summary.get("warm_steps") == summary.get("updates") == 0:
         raise PolicyNotKeptError(
             "the training was cut off before anything was learnt (no gradient step in "

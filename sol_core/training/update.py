@@ -25,8 +25,7 @@ WARM_UP_UPDATES = 5  # Adam's first step without moments would move half of all 
 
 def warm_step(state: RunState, batch: LabelledSteps, step: int, num_steps: int) -> float:
     """One gradient step on labelled episodes, shared out in parts; returns the loss."""
-    network = state.policy.network
-    assert isinstance(network, DamageNetwork)
+    network = state.policy.damage_network
     parts = torch.arange(batch.damage.shape[0]).split(EPISODES_PER_PART)
 
     def loss_of(number: int) -> Tensor:
@@ -86,8 +85,7 @@ def _grpo_loss(state: RunState, batch: RolloutBatch, results: list[GrpoLoss]) ->
 @torch.no_grad()
 def damages_at(policy: Policy, episodes: StepInputs | LabelledSteps) -> list[Tensor]:
     """Predicted damage per axis, [M, levels] each on the CPU, in states of N · T = M steps."""
-    network = policy.network
-    assert isinstance(network, DamageNetwork)
+    network = policy.damage_network
     network.eval()
     rows = episodes.rows.to(policy.embedding.device)
     encoded, _ = network.encoder(rows, policy.embedding[episodes.tokens])
@@ -96,10 +94,8 @@ def damages_at(policy: Policy, episodes: StepInputs | LabelledSteps) -> list[Ten
 
 @torch.no_grad()
 def damages_of(policy: Policy, shapes: Tensor) -> list[Tensor]:
-    """The same from sensitivity and slope, [N, T, axes, 2]."""
-    network = policy.network
-    assert isinstance(network, DamageNetwork)
-    log_damages = network.log_damages(shapes.to(policy.embedding.device))
+    """From sensitivity and slope, [N, T, axes, 2]."""
+    log_damages = policy.damage_network.log_damages(shapes.to(policy.embedding.device))
     return [axis.flatten(0, 1).exp().cpu() for axis in policy.per_head(log_damages)]
 
 

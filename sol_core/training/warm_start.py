@@ -48,11 +48,9 @@ class LabelledSteps(NamedTuple):
     entropy: Tensor  # [N, T] fp32, of the dense step
 
     def take(self, index: Tensor) -> LabelledSteps:
-        """Some of the episodes."""
         return LabelledSteps(*(values[index] for values in self))
 
     def to(self, device: torch.device) -> LabelledSteps:
-        """The same on another device."""
         return LabelledSteps(*(values.to(device) for values in self))
 
 
@@ -95,10 +93,6 @@ def read_labels(path: Path) -> LabelledSteps:
         raise PolicyError(
             f"the labels {path} are missing or damaged ({error}): start the training anew"
         ) from error
-
-
-def join_labels(parts: Sequence[LabelledSteps]) -> LabelledSteps:
-    return LabelledSteps(*(torch.cat(values) for values in zip(*parts, strict=True)))
 
 
 def draw_levels(grid: ActionGrid, shape: tuple[int, int], generator: torch.Generator) -> Tensor:

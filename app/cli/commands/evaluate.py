@@ -209,7 +209,7 @@ def _within_reach(
 ) -> EvaluationConfig:
     """Without the shares that no mix reaches after this context, of several; all where none is
     left, which the evaluation refuses."""
-    from sol_core.budgets import mix_table
+    from sol_core.budgets.mixes import mix_table
     from sol_core.policy.files.locate import grid_in_use
 
     grid = grid_in_use(source, by_share=True) if isinstance(source, Path) else grid

@@ -77,7 +77,7 @@ def estimate_budget(services: Services, request: Request) -> dict[str, Any]:
         mix, or "". Nothing while no model is loaded.
     Raises: ConfigError for a grid that nothing was measured for.
     """
-    from sol_core.budgets import mix_table  # torch, which the page is served without
+    from sol_core.budgets.mixes import mix_table  # torch, which the page is served without
     from sol_core.decoding.cost import CostModel
 
     config = config_from_form(field(request, "settings", dict), services.policies.resolve_name)

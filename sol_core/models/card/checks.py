@@ -53,12 +53,7 @@ class WrongNumbersError(ArithmeticError):
 def run_check(name: str, device: torch.device, dtype: torch.dtype) -> None:
     """Run one of ``CHECKS``. Raises: WrongNumbersError; whatever a compiler or CUDA raises."""
     torch.manual_seed(0)
-    if name == STEPS:
-        _check_steps(device, dtype)
-    elif name == GRAPHS:
-        _check_graphs(device, dtype)
-    else:
-        _OPERATION_CHECKS[name](device, dtype)
+    _CHECKS[name](device, dtype)
 
 
 def check_lines(names: Sequence[str], device: torch.device, dtype: torch.dtype) -> Iterator[str]:
@@ -188,16 +183,6 @@ def _check_quantisation(device: torch.device, dtype: torch.dtype) -> None:
     _compare("activations", rounded, quantisation.fake_quantise(rows, bits), 0.0)
 
 
-_OPERATION_CHECKS: dict[str, Callable[[torch.device, torch.dtype], None]] = {
-    "add_and_norm": _check_residual,
-    "rotate_and_write": _check_writes,
-    "page_attention": _check_attention,
-    "gated_mlp": _check_mlp,
-    "keep_largest_channels": _check_pruning,
-    "fake_quantise": _check_quantisation,
-}
-
-
 def _check_steps(device: torch.device, dtype: torch.dtype) -> None:
     mine = _logits_of_steps(device, dtype, None)
     use_reference(OPERATIONS)
@@ -218,6 +203,18 @@ def _check_graphs(device: torch.device, dtype: torch.dtype) -> None:
         _compare(f"{name} steps in CUDA graphs", graphed[name], alone[name], 0.0)
     if graphs.failure is not None:
         raise WrongNumbersError(graphs.failure)
+
+
+_CHECKS: dict[str, Callable[[torch.device, torch.dtype], None]] = {
+    "add_and_norm": _check_residual,
+    "rotate_and_write": _check_writes,
+    "page_attention": _check_attention,
+    "gated_mlp": _check_mlp,
+    "keep_largest_channels": _check_pruning,
+    "fake_quantise": _check_quantisation,
+    STEPS: _check_steps,
+    GRAPHS: _check_graphs,
+}
 
 
 def _logits_of_steps(
@@ -251,7 +248,6 @@ def _contiguous(pair: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
 
 
 def _compare_sizes(what: str, numbers: Tensor, expected: Tensor, tolerance: float) -> None:
-    """Raise WrongNumbersError where the differences are too large beside the numbers."""
     mine, right = numbers.float(), expected.float()
     difference = ((mine - right).square().mean() / right.square().mean()).sqrt().item()
     if not difference <= tolerance:

@@ -42,15 +42,12 @@ RunChild = Callable[[Sequence[str]], tuple[str, int]]
 
 @dataclass(frozen=True, slots=True)
 class CardReport:
-    """Result of a self-test."""
-
     card: str  # its name, as CUDA tells it
     replaced: dict[str, str] = field(default_factory=dict)  # by operation whose kernels failed, why
     graphs: str | None = None  # why steps do not run in CUDA graphs; None where they do
     missing: str | None = None  # what the system lacks for Triton; nothing was tried then
 
     def sentences(self) -> list[str]:
-        """Sentences on what this card does in another way, and why."""
         if self.missing is not None:
             return [f"Compressed steps run on PyTorch alone, slowly. {self.missing}"]
         made = [
@@ -98,7 +95,6 @@ def kept_report(device: torch.device, dtype: torch.dtype, data_dir: Path) -> Car
 
 
 def run_checks(card: str, run_child: RunChild) -> CardReport:
-    """Run all checks, in as many children as it takes."""
     errors: dict[str, str] = {}
     pending = list(CHECKS)
     while pending:
@@ -172,7 +168,6 @@ def _run_child(
 
 
 def _path(device: torch.device, dtype: torch.dtype, data_dir: Path) -> Path:
-    """Place of a result, named after a digest of all that it depends on."""
     driver = Path("/proc/driver/nvidia/version")
     parts = [
         torch.cuda.get_device_name(device),

@@ -21,7 +21,6 @@ SMALL_SPEC = plain_llama(
 
 
 def small_tensors() -> dict[str, Tensor]:
-    """Random weights under the names of a Llama's files."""
     generator = torch.Generator().manual_seed(0)
     size, spec = SMALL_SPEC.hidden_size, SMALL_SPEC
     shapes: dict[str, tuple[int, ...]] = {"embed_tokens": (spec.vocab_size, size)}

@@ -52,7 +52,6 @@ _OTHERS = {
 
 
 def layer_names(family: str) -> LayerNames:
-    """Names of a family of transformers; Llama's where it is not known to have others."""
     return _OTHERS.get(family, _LLAMA)
 
 

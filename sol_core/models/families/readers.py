@@ -24,7 +24,7 @@ _WHOLE = 8  # channels of a head come in multiples of it
 
 
 def spec_from_config(config: PretrainedConfig) -> ModelSpec:
-    """Read a transformers config; UnsupportedModelError for what the decoder lacks."""
+    """Raises: UnsupportedModelError for what the decoder lacks."""
     refuse_family({**vars(config), "model_type": config.model_type}, SUPPORTED_FAMILIES)
     return _READERS[config.model_type](config)
 

@@ -22,8 +22,6 @@ _PARTIAL = ("phi3",)  # families whose code in transformers rotates a part of a 
 
 @dataclass(frozen=True, slots=True)
 class _Given:
-    """The parameters of a rope and where they apply."""
-
     values: Mapping[str, Any]
     positions: int
     channels: int  # rotated channels of a stored head

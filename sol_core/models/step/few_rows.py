@@ -128,8 +128,7 @@ class FewRowStep:
     def _run(
         self, parts: int, arguments: tuple[Any, ...], clock: StepClock | None, tuning: Tuning
     ) -> None:
-        """All parts in one call; a call each, a seventh slower, only for a clock where nothing has
-        ticks."""
+        """A call a part, a seventh slower, only for a clock where nothing has ticks."""
         if clock is None:
             self._kernel((0, parts), *arguments, _NO_TICKS, tuning)
             return
@@ -225,8 +224,6 @@ _ONE = {dtype: as_array(torch.empty(1, dtype=dtype)) for dtype in DTYPES}
 
 
 def _weight_bytes(layers: Sequence[Sequence[Any]], head: Any) -> WeightBytes:
-    """Bytes of the layers' arrays and of the head's."""
-
     def nbytes(first: int, end: int) -> float:
         return float(sum(array.nbytes for arrays in layers for array in arrays[first:end]))
 

@@ -39,8 +39,6 @@ Capture = Callable[[Callable[[Lap], StepOutput], Lap, Any], tuple[Any, StepOutpu
 
 @dataclass(frozen=True, slots=True)
 class _Captured:
-    """A graph with the memory that it reads and writes."""
-
     graph: Any
     tokens: Tensor  # [R] int64; numbers: [N, …] int64; set before a replay
     numbers: Tensor
@@ -87,7 +85,6 @@ class StepGraphs:
         clock: StepClock | None = None,
         owner: object = None,  # the cache; none of its steps is captured once one could not be
     ) -> StepOutput:
-        """Run one step, in a graph where there is one."""
         if _on_other_stream(tokens.device) or owner in self._without:
             return run_alone(step, tokens, numbers, clock)
         key = (key, clock is not None)

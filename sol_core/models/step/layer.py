@@ -60,7 +60,6 @@ def step_mlp(
     activation: Activation,
     dtype: torch.dtype,  # of what dense rows multiply with the weights
 ) -> tuple[Tensor, Tensor]:
-    """The MLP of a step, each row by its own action."""
     pruner = plan.shape.mechanisms.pruner
     at_input = plan.shape.mechanisms.quant_site == "mlp_input"
     if plan.channels_kept is not None and pruner.fused:

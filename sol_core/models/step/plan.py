@@ -46,7 +46,6 @@ class StepRequest(NamedTuple):
 
     @property
     def is_sparse(self) -> bool:
-        """Return whether some row drops pages."""
         return any(action.keep_fraction < 1 for action in self.actions)
 
     @property
@@ -76,8 +75,6 @@ class StepShape:
 
 @dataclass(frozen=True, slots=True)
 class StepPlan:
-    """Form of each row's action for this step."""
-
     shape: StepShape
     positions: Tensor  # [R] int64, position of the new token
     slots: Tensor  # [R] int64, where it goes in the row's own memory
@@ -230,7 +227,6 @@ def _windows(spec: ModelSpec) -> list[int | None]:
 def mlp_channels(
     action: Action | Budget, spec: ModelSpec, mechanisms: Mechanisms
 ) -> tuple[int, int]:
-    """Input and inner channels of the MLP that an action keeps."""
     entering, inner = mechanisms.mlp_shares(action.channel_keep_ratio)
     return (
         ceil_fraction(entering, spec.hidden_size),
@@ -277,7 +273,6 @@ def _plan_attention(
 def _tokens_seen(
     plan: AttentionPlan, positions: Tensor, window: int | None, left_out: Tensor | None
 ) -> Tensor:
-    """[R, 1] int64, tokens that each row may see."""
     if left_out is not None and plan.valid_tokens is not None:
         return plan.valid_tokens.sum(-1, keepdim=True)
     seen = positions[:, None] + 1

@@ -16,7 +16,6 @@ class MatrixBytes:
     bits: int  # of a weight
 
     def read(self, share: float) -> float:
-        """Bytes read when a share of the input channels is kept."""
         return self.always + share * self.by_channel
 
     @property
@@ -26,8 +25,6 @@ class MatrixBytes:
 
 @dataclass(frozen=True, slots=True)
 class WeightBytes:
-    """Bytes of a model's matrices, all layers together."""
-
     attention: MatrixBytes  # of the projections of queries, keys, values and output
     gate_up: MatrixBytes  # gate_up, down: of the MLP
     down: MatrixBytes  # its input channels are the inner ones

@@ -41,8 +41,6 @@ class FormerName:
 
 @dataclass(frozen=True, slots=True)
 class PolicyNotes:
-    """Notes on one policy."""
-
     tags: tuple[str, ...] = ()  # the user's own, sorted
     former_names: tuple[FormerName, ...] = ()  # newest first; jobs and runs may still name these
     added: str = ""  # when it was imported, ISO 8601; "" for one that was trained here
@@ -50,7 +48,6 @@ class PolicyNotes:
 
 
 def read_notes(folder: Path) -> PolicyNotes:
-    """The notes of a policy folder."""
     try:
         record = json.loads(read_regular(folder / NOTES_FILE, MAX_NOTES_BYTES))
         former = tuple(FormerName(**entry) for entry in record["former_names"])

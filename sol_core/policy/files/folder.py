@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from sol_core.actions import AXES
+from sol_core.actions import AXES, record_of
 from sol_core.errors import PolicyError
 from sol_core.fields import from_json
 from sol_core.files.places import DEFAULT_MODEL, read_regular
-from sol_core.files.staging import publish, replacing, sha256_of, staged_folder, write_safetensors
+from sol_core.files.staging import replacing, sha256_of, write_safetensors
 from sol_core.policy.byte_prices import SampleStates
 from sol_core.policy.files.locate import is_hub_id
 from sol_core.policy.info import (
@@ -29,6 +29,7 @@ from sol_core.policy.info import (
     PolicyInfo,
     info_from_record,
     read_config,
+    read_policy_info,
 )
 from sol_core.policy.network import DamageNetwork, JointNetwork, build_network
 from sol_core.policy.prices import AimCorrection, PriceTable
@@ -37,7 +38,6 @@ _HUB_IDS = {DEFAULT_MODEL: "HuggingFaceTB/SmolLM2-135M-Instruct"}
 
 
 def model_card(info: PolicyInfo) -> str:
-    """README.md in the Hub's form."""
     levels = "\n".join(
         f"- {axis.term}: {some[0]:g} to {some[-1]:g} in {len(some)} levels"
         for axis, some in zip(AXES, info.grid.levels(), strict=True)
@@ -97,16 +97,6 @@ class PolicyParts(NamedTuple):
     states: SampleStates | None
 
 
-def write_policy_folder(policy: PolicyParts, folder: Path) -> None:
-    """Write a policy folder in one rename; an existing one is replaced."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with staged_folder(folder) as staging:
-        made = staging / "policy"
-        made.mkdir()
-        write_policy_files(policy, made)
-        publish(made, folder, staging)
-
-
 def weights_sha256(network: nn.Module) -> str:
     """SHA-256 of the weights' file that ``write_policy_files`` would write."""
     from safetensors.torch import save
@@ -124,7 +114,7 @@ def write_policy_files(policy: PolicyParts, folder: Path) -> None:
         write_safetensors(_tensors(policy.network), path)
     record = {
         "schema": SCHEMA,
-        **policy.info.to_dict(),
+        **record_of(policy.info),
         "weights_sha256": sha256_of(folder / WEIGHTS_FILE),
         **prices_record(policy.prices, policy.correction, policy.states),
     }
@@ -146,13 +136,8 @@ def read_policy_folder(folder: Path) -> PolicyParts:
 
 def check_policy(folder: Path) -> PolicyInfo:
     """Read everything of a policy folder that comes from elsewhere, and say what it is."""
-    record = read_config(folder)
-    info = info_from_record(record, folder)
-    _check_size(info, folder)
-    network = build_network(info.layout, info.grid, info.config, info.episode_steps)
-    _read_weights(folder / WEIGHTS_FILE, network, record)
-    _read_prices(record, folder, info)
-    return info
+    _check_size(read_policy_info(folder), folder)
+    return read_policy_folder(folder).info
 
 
 def _check_size(info: PolicyInfo, folder: Path) -> None:

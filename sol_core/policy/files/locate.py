@@ -77,7 +77,6 @@ def is_hub_id(text: str) -> bool:
 
 
 def is_policy_name(text: str) -> bool:
-    """Return whether a folder in the library may bear this name."""
     return _NAME.fullmatch(text) is not None
 
 
@@ -125,15 +124,10 @@ def _choices(policies: Path) -> str:
 
 
 def push_policy(
-    folder: Path,
-    repository: str,
-    *,
-    private: bool = False,
-    token: str | None = None,
-    endpoint: str | None = None,
+    folder: Path, repository: str, *, private: bool = False, endpoint: str | None = None
 ) -> str:
     """Put a policy's files into the repository "owner/name"; returns its address."""
-    with hub_client(repository, token, endpoint) as api:
+    with hub_client(repository, None, endpoint) as api:
         made = api.create_repo(repository, private=private, exist_ok=True)
         api.upload_folder(
             repo_id=repository,
@@ -144,17 +138,9 @@ def push_policy(
     return str(made)
 
 
-def pull_policy(
-    repository: str,
-    target: Path,
-    *,
-    revision: str | None = None,
-    token: str | None = None,
-    endpoint: str | None = None,
-) -> None:
-    """Fetch a policy's files from "owner/name" on the Hub into the existing folder ``target``."""
-    with hub_client(repository, token, endpoint) as api:
-        about = _checked(api, repository, revision)
+def pull_policy(repository: str, target: Path, *, endpoint: str | None = None) -> None:
+    with hub_client(repository, None, endpoint) as api:
+        about = _checked(api, repository, None)
         # The commit that was looked at, even if the branch moves on meanwhile.
         api.snapshot_download(repository, revision=about.sha, local_dir=target, **_FILES)
 

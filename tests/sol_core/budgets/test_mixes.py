@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -9,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sol_core.actions import DENSE, GRIDS, Budget
-from sol_core.budgets import DamageTable, Mix, MixTable, build_scheduler
-from sol_core.budgets.mixes import lower_hull
+from sol_core.budgets.building import build_scheduler
+from sol_core.budgets.mixes import DamageTable, Mix, MixTable, lower_hull
 from sol_core.config import GenerationConfig, ScheduleConfig
 from sol_core.decoding.cost import CostModel
 from sol_core.decoding.schedules import Horizon, Observation
@@ -145,7 +146,7 @@ def test_damage_is_interpolated_in_log_context_and_never_rises():
     ],
 )
 def test_a_damaged_table_is_refused(change, words):
-    record = json.loads(json.dumps(made_up().to_dict()))
+    record = json.loads(json.dumps(asdict(made_up())))
     assert DamageTable.from_dict(record) == made_up()
     with pytest.raises(ConfigError, match=words):
         DamageTable.from_dict(record | change)

@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from sol_core.actions import GRIDS, Action
-from sol_core.budgets import DamageTable, mix_table
-from sol_core.budgets.mixes import has_own_damage
+from sol_core.budgets.mixes import DamageTable, has_own_damage, mix_table
 from sol_core.comparing import measuring
 from sol_core.comparing.measuring import measure_page_floors
 from sol_core.errors import ConfigError, ModelLoadError

@@ -321,7 +321,3 @@ def test_too_little_text_says_how_much_there_was(tmp_path):
     for documents in (corpus, corpus.shuffled(0)):
         with pytest.raises(CorpusError, match=r"short\.txt gave 4 tokens, a block needs 529"):
             list(token_blocks(documents, TOKENIZER, 529))
-    with pytest.raises(ConfigError, match="block_len must be 2 or more, got 1"):
-        token_blocks(["a"], TOKENIZER, 1)
-    with pytest.raises(ConfigError, match="limit must be 1 or more, got 0"):
-        token_blocks(["a"], TOKENIZER, 5, limit=0)

@@ -44,14 +44,14 @@ def test_prefill_observes_what_dense_steps_observe(family, how, chunk_scores, mo
     tokens = _prompt(PROMPT, rows=2)
     whole, chunked = lm.new_cache(2, PROMPT), lm.new_cache(2, PROMPT)
     plain = lm.prefill(tokens, lm.new_cache(2, PROMPT))
-    output = lm.prefill(tokens, whole, mechanisms=how, observe=True)
+    output = lm.observed_prefill(tokens, whole, mechanisms=how)
     assert torch.equal(output.hidden, plain)
     lm.prefill(tokens[:, :11], chunked)
-    late = lm.prefill(tokens[:, 11:], chunked, mechanisms=how, observe=True)
+    late = lm.observed_prefill(tokens[:, 11:], chunked, mechanisms=how)
     whole_late = output.attention_concentration[:, 11:]
     torch.testing.assert_close(late.attention_concentration, whole_late, rtol=0, atol=1e-4)
     some = torch.tensor([0, 3, 17])
-    part = lm.prefill(tokens, lm.new_cache(2, PROMPT), mechanisms=how, observe=True, observed=some)
+    part = lm.observed_prefill(tokens, lm.new_cache(2, PROMPT), mechanisms=how, observed=some)
     found, expected = (one.attention_concentration for one in (part, output))
     torch.testing.assert_close(found, expected[:, some], rtol=0, atol=1e-6)
     assert torch.equal(part.mid_hidden, output.mid_hidden[:, some])
@@ -70,14 +70,14 @@ def test_signals_of_shared_and_ragged_rows_equal_those_alone():
     lengths = [19, 8, 3]
     tokens = _prompt(19, rows=3)
     prefix = lm.new_cache(3, 19)
-    observed = lm.prefill(tokens, prefix, lengths, observe=True)
+    observed = lm.observed_prefill(tokens, prefix, lengths)
     together = prefix.branch(2, 4)
     fed = torch.tensor([11, 50, 90]).repeat_interleave(2)
     found = lm.decode_step(fed, together, [Action(0.4), Action()] * 3, observe=ALL)
     for sequence, length in enumerate(lengths):
         single = lm.new_cache(1, length)
         part = tokens[sequence : sequence + 1, :length]
-        alone = lm.prefill(part, single, observe=True)
+        alone = lm.observed_prefill(part, single)
         seen = observed.attention_concentration[sequence, :length]
         torch.testing.assert_close(seen, alone.attention_concentration[0], rtol=0, atol=1e-4)
         rows = slice(2 * sequence, 2 * sequence + 2)

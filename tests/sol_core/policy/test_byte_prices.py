@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from kernels.policy_step import price_bytes
 from sol_core.actions import GRIDS, Budget
-from sol_core.budgets import MixTable
+from sol_core.budgets.mixes import MixTable
 from sol_core.decoding.cost import CostModel
 from sol_core.errors import ConfigError, PolicyError
 from sol_core.fields import from_json

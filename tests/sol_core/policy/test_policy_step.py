@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from kernels.policy_step import policy_step_kernel
+from kernels.policy_step import ByteTerms, policy_step_kernel
 from sol_core.actions import ActionGrid
 from sol_core.policy import PolicyConfig
-from sol_core.policy.few_rows import FewRowPolicy
+from sol_core.policy.few_rows import FewRowPolicy, StepState
 from sol_core.policy.policy import StepInputs
-from tests.sol_core.policy.test_policy import COARSE, make_policy
+from tests.sol_core.policy.test_policy import COARSE, make_policy, observe
 
 pytestmark = pytest.mark.skipif(policy_step_kernel() is None, reason="Numba cannot run here")
 
@@ -16,25 +16,27 @@ pytestmark = pytest.mark.skipif(policy_step_kernel() is None, reason="Numba cann
 UNEVEN = ActionGrid((0.2, 0.4, 0.6, 0.8, 1.0), (1.0,), (6, 16))
 
 
-def _inputs(policy, rows, steps):
-    """Random observations; some steps aim at the lowest and at the highest ends of all axes."""
+def _states(policy, rows, steps):
+    """Random states; some steps aim at the lowest and at the highest ends of all axes."""
     generator = torch.Generator().manual_seed(5)
     low, high = policy.ends
     aims = low + torch.rand(rows, steps, 3, generator=generator) * (high - low)
     aims[0, 1:3], aims[-1, 2:4] = low, high
-    seen = torch.randn(rows, steps, policy.info.layout.width, generator=generator)
-    seen[..., -1] *= 100  # beyond the clamp
-    tokens = torch.randint(0, 200, (rows, steps), generator=generator)
-    return StepInputs(seen, tokens, torch.empty(rows, steps, 0), aims)
+    none, previous = torch.zeros(rows, 3), torch.rand(steps, rows, 3, generator=generator)
+    previous[..., -1] *= 100  # beyond the clamp
+    return [
+        StepState(aims[:, step].contiguous(), none, none, seen, none, ByteTerms.none(), False)
+        for step, seen in enumerate(previous)
+    ]
 
 
-def _step_by_step(policy, inputs, rows, steps):
-    fast = FewRowPolicy.make(policy, rows)
-    parts = []
-    for step in range(steps):
-        now = StepInputs(*(part[:, step : step + 1] for part in inputs))
-        parts.append(fast.logits(now, step))
-    return torch.stack(parts, 1)
+def _play(fast, model, states):
+    """Inputs of the steps and their logits, [R, T, axes, levels]."""
+    rows = len(states[0].goals)
+    played = [fast.step(observe(model, rows, n), state, n) for n, state in enumerate(states)]
+    inputs, logits, _ = zip(*played, strict=True)
+    joined = StepInputs(*(torch.cat(parts, 1) for parts in zip(*inputs, strict=True)))
+    return joined, torch.stack(logits, 1)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -45,9 +47,9 @@ def test_steps_equal_the_whole_sequence(model, rows, grid, dtype):
     policy = make_policy(model, PolicyConfig(width=24, num_heads=3), grid)
     policy.embedding = policy.embedding.to(dtype)
     policy.network.encoder.rest_mean.normal_()
-    inputs = _inputs(policy, rows, 16)
+    fast = FewRowPolicy.make(policy, rows)
+    inputs, found = _play(fast, model, _states(policy, rows, 16))
     whole, _ = policy.logits(inputs)
-    found = _step_by_step(policy, inputs, rows, 16)
     assert torch.equal(found.argmax(-1), whole.argmax(-1))
     # A level that an axis lacks costs a million; the others are as exact as the dearest.
     known = whole > -1e5
@@ -59,15 +61,14 @@ def test_steps_equal_the_whole_sequence(model, rows, grid, dtype):
 @torch.no_grad()
 def test_changed_weights_and_prices_count_from_the_next_episode(model):
     policy, other = make_policy(model, seed=1), make_policy(model, seed=2)
-    inputs = _inputs(policy, 2, 1)
-    fast = FewRowPolicy.make(policy, 2)
+    fast, states = FewRowPolicy.make(policy, 2), _states(policy, 2, 1)
     assert FewRowPolicy.make(policy, 5) is None
-    before = fast.logits(inputs, 0)
+    _, before = _play(fast, model, states)
     policy.network.load_state_dict(other.network.state_dict())
     policy.prices = other.prices
-    after = fast.logits(inputs, 0)
+    inputs, after = _play(fast, model, states)
     assert not torch.allclose(before, after)
-    torch.testing.assert_close(after, other.logits(inputs)[0][:, 0], atol=1e-3, rtol=1e-4)
+    torch.testing.assert_close(after, other.logits(inputs)[0], atol=1e-3, rtol=1e-4)
 
 
 @torch.no_grad()
@@ -76,10 +77,11 @@ def test_weights_that_float16_holds_are_read_in_float16(model):
     policy = make_policy(model)
     for parameter in policy.network.parameters():
         parameter.copy_(parameter.half())
-    inputs = _inputs(policy, 2, 1)
-    fast = FewRowPolicy.make(policy, 2)
-    torch.testing.assert_close(fast.logits(inputs, 0), policy.logits(inputs)[0][:, 0])
+    fast, states = FewRowPolicy.make(policy, 2), _states(policy, 2, 1)
+    inputs, logits = _play(fast, model, states)
+    torch.testing.assert_close(logits, policy.logits(inputs)[0])
     assert fast._network[0].number.dtype == "int16"
     policy.network.encoder.project.weight.add_(1e-5)
-    torch.testing.assert_close(fast.logits(inputs, 0), policy.logits(inputs)[0][:, 0])
+    _, logits = _play(fast, model, states)
+    torch.testing.assert_close(logits, policy.logits(inputs)[0])
     assert fast._network[0].number.dtype == "float32"

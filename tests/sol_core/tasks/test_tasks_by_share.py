@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sol_core.actions import GRIDS, Action, Budget
-from sol_core.budgets import mix_table
+from sol_core.budgets.mixes import mix_table
 from sol_core.comparing.contenders import Contender
 from sol_core.decoding.batch_scheduling import PlannedRows
 from sol_core.decoding.cost import PolicyReads
