@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from sol_core.actions import DEFAULT_GRID, GRIDS, Action, ActionGrid, Budget, record_of
 from sol_core.errors import ConfigError
-from sol_core.fields import Positive, Range, check_fields, configuration
+from sol_core.fields import Positive, Range, check_fields, configuration, later
 
 ScheduleKind = Literal["dense", "static", "random", "emc", "dac", "policy", "painted"]
 MAX_SIDE_ROWS = 6
@@ -42,7 +42,7 @@ class ScheduleConfig:
     budget: Budget = field(default_factory=Budget)
     seed: int = 0
     policy: str | None = None
-    painted: tuple[Action, ...] = ()
+    painted: tuple[Action, ...] = later(())
 
     def __post_init__(self) -> None:
         check_fields(self, "schedule")
@@ -145,7 +145,7 @@ class GenerationConfig:
     episode_steps: Annotated[int, Range(1, MAX_EPISODE_STEPS)] = 16
     page_reads: bool = False
     given: tuple[Annotated[int, Range(0, 2**31 - 1)], ...] = ()
-    left_out: tuple[Annotated[int, Range(0, 2**31 - 1)], ...] = ()
+    left_out: tuple[Annotated[int, Range(0, 2**31 - 1)], ...] = later(())
 
     def __post_init__(self) -> None:
         check_fields(self)

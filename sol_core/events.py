@@ -7,11 +7,14 @@ the cost model (``cost.py``), never measured.
 from __future__ import annotations
 
 import base64
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from operator import attrgetter
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from sol_core.actions import Action, Budget, record_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 # "time_limit": the caller's time was up.
 FinishReason = Literal[
@@ -188,6 +191,21 @@ class TokenEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class RecordedTokenEvent(TokenEvent):
+    """A token whose step's tensors ``generate(…, record=…)`` kept, in fp32; None: not asked for.
+
+    Attributes:
+        hidden_states: [num_layers + 1, C] of the token that the step fed, as transformers names
+            them: the residual stream before each layer, and the last one after the final norm.
+        attention: [num_layers, H, P] of its query heads: a page's share of their attention, 0 where
+            the step did not read it.
+    """
+
+    hidden_states: Tensor | None = field(default=None, compare=False, repr=False)
+    attention: Tensor | None = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class FinishEvent:
     """The generation ended.
 
@@ -216,6 +234,9 @@ Event = PrefillEvent | TokenEvent | FinishEvent
 
 
 def event_to_dict(event: Event) -> dict[str, Any]:
+    """JSON-ready form, without recorded tensors."""
+    if isinstance(event, RecordedTokenEvent):
+        event = TokenEvent(**{part.name: getattr(event, part.name) for part in fields(TokenEvent)})
     record = {"type": _EVENT_NAMES[type(event)], **record_of(event)}
     for key in ("cost", "dense_cost"):
         cost = getattr(event, key, None)

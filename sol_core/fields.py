@@ -51,6 +51,17 @@ def setting(default: ValueT, text: str) -> ValueT:
     return made
 
 
+def later(default: ValueT) -> ValueT:
+    """A field that files of earlier releases lack; ``record_of`` leaves it out at its default."""
+    made: ValueT = field(default=default, metadata={"later": True})
+    return made
+
+
+def is_unset(item: dataclasses.Field[Any], value: object) -> bool:
+    """Return whether a value of this field says no more than files that lack it."""
+    return "later" in item.metadata and bool(value == item.default)
+
+
 def configuration(kind: type[RecordT]) -> type[RecordT]:
     """Class decorator: help names all fields; an unknown keyword is answered by the nearest one."""
     made: Any = kind.__init__
@@ -62,7 +73,11 @@ def configuration(kind: type[RecordT]) -> type[RecordT]:
         check_names(given, names, f"{kind.__name__} has no setting")
         made(self, *values, **given)
 
-    told = [f"        {item.name}: {item.metadata['help']}" for item in fields if item.metadata]
+    told = [
+        f"        {item.name}: {item.metadata['help']}"
+        for item in fields
+        if "help" in item.metadata
+    ]
     if told:
         kind.__doc__ = "\n".join(((kind.__doc__ or "").rstrip(), "", "    Fields:", *told))
     kind.__init__ = init  # type: ignore[method-assign]

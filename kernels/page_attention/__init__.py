@@ -14,7 +14,7 @@ from kernels.page_attention.reference import (
     Attended,
     AttentionPlan,
     group_shares,
-    page_mass,
+    mass_by_page,
     page_mass_outside,
     page_need,
     page_readers,
@@ -31,8 +31,8 @@ __all__ = [
     "attend",
     "decode_attention",
     "group_shares",
+    "mass_by_page",
     "page_bounds",
-    "page_mass",
     "page_mass_outside",
     "page_need",
     "page_scores",
@@ -52,7 +52,7 @@ def attend(
     readers: bool = False,
     masses: bool = False,
 ) -> Attended:
-    """As ``reference.attend``; on request with ``reference.page_readers`` and ``page_mass``.
+    """As ``reference.attend``; on request with ``reference.page_readers`` and ``mass_by_page``.
 
     On CUDA in Triton, on a CPU in Numba, unless scores have a cap, which no kernel knows.
     """
@@ -65,7 +65,7 @@ def attend(
     if readers and attended.readers is None:
         attended = attended._replace(readers=page_readers(query, blocks, plan))
     if masses:
-        attended = attended._replace(page_mass=page_mass(query, blocks, plan, cap))
+        attended = attended._replace(page_mass=mass_by_page(query, blocks, plan, cap))
     return attended
 
 

@@ -70,7 +70,7 @@ class Attended(NamedTuple):
             query heads chose; or [R, 1], their sum. None where no pages are chosen: all.
         outside: [R, H] fp32, see ``mass_outside``; undefined unless asked for.
         readers: see ``page_readers``; None unless asked for.
-        page_mass: see ``page_mass``; None unless asked for.
+        page_mass: see ``mass_by_page``; None unless asked for.
     """
 
     mixed: Tensor
@@ -120,7 +120,7 @@ def attend(
     return Attended(mixed.to(dtype), read, outside)
 
 
-def page_mass(
+def mass_by_page(
     query: Tensor, blocks: Sequence[KVBlock], plan: AttentionPlan, cap: float | None = None
 ) -> Tensor:
     """Share of each head's attention in a decode step that every page gets, 0 where it is not read.

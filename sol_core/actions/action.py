@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, NamedTuple
 
 from sol_core.errors import ConfigError
+from sol_core.fields import is_unset, later
 
 MIN_BITS = 2
 MAX_BITS = 16  # "not quantised"
@@ -142,30 +143,25 @@ AXES = (
 )
 AXIS_FIELDS = tuple(axis.field for axis in AXES)
 SHORT_AXES = tuple(axis.short for axis in AXES)
-# Fields that JSON leaves out at these values.
-_UNUSED: dict[str, Any] = {
-    "bytes_share": None,
-    "page_budget": "count",
-    "head": "whole",
-    "painted": (),
-    "left_out": (),
-    "read_pages": False,
-    "pages_read": "",
-    "without": None,
-}
 
 
-def record_of(spend: Any) -> dict[str, Any]:
-    """A dataclass as JSON: ``asdict``, without a share of bytes that is none, a page budget that is
-    a count, a head that is read whole, a painting of no step and pages that none leaves out.
+def record_of(record: Any) -> dict[str, Any]:
+    """A dataclass as JSON: ``asdict`` without the fields that ``fields.later`` made and none set.
 
     So files and hashes stay what they were before there were these fields.
     """
+    pairs = [(part, getattr(record, part.name)) for part in fields(record)]
+    return {part.name: _plain(value) for part, value in pairs if not is_unset(part, value)}
 
-    def named(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        return {k: value for k, value in pairs if k not in _UNUSED or value != _UNUSED[k]}
 
-    return asdict(spend, dict_factory=named)
+def _plain(value: Any) -> Any:
+    if is_dataclass(value):
+        return record_of(value)
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_plain(item) for item in value)
+    return value
 
 
 def ceil_fraction(fraction: float, count: int) -> int:
@@ -264,7 +260,7 @@ class Budget(_AxisValues):
     keep_fraction: float = 1.0
     channel_keep_ratio: float = 1.0
     bit_width: float = float(MAX_BITS)
-    bytes_share: float | None = None
+    bytes_share: float | None = later(None)
 
     def __post_init__(self) -> None:
         for axis in AXES:

@@ -10,7 +10,7 @@ from kernels.mlp_pruners import MLP_PRUNERS, MlpPruner
 from kernels.page_scorers import PAGE_SCORERS, PageScorer
 from sol_core.actions.action import AXES, Action, Budget, record_of
 from sol_core.errors import ConfigError
-from sol_core.fields import OneOf, Range, check_fields, configuration
+from sol_core.fields import OneOf, Range, check_fields, configuration, later
 
 QuantSite = Literal["mlp_output", "mlp_input"]
 PageScorerName = Annotated[str, OneOf(PAGE_SCORERS)]
@@ -44,8 +44,8 @@ class Mechanisms:
     mlp_pruning: MlpPruning = "input"
     quant_site: QuantSite = "mlp_output"  # where activations are quantised
     mlp_split: tuple[tuple[float, float], ...] = ()
-    page_budget: PageBudget = "count"
-    head: HeadReading = "whole"
+    page_budget: PageBudget = later("count")
+    head: HeadReading = later("whole")
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "mlp_split", tuple(tuple(knot) for knot in self.mlp_split))
@@ -109,8 +109,8 @@ class ActionGrid:
     page_choice: PageChoice = "head"
     mlp_pruning: MlpPruning = "input"
     mlp_split: tuple[tuple[float, float], ...] = ()
-    page_budget: PageBudget = "count"
-    head: HeadReading = "whole"
+    page_budget: PageBudget = later("count")
+    head: HeadReading = later("whole")
 
     def __post_init__(self) -> None:
         check_fields(self)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict, Unpack, overload
@@ -105,14 +105,15 @@ class GenerateOptions(TypedDict, total=False):
             ids [1, T] int64 (prompt and drawn tokens) and scores [1, V] fp32, both on the CPU →
             scores [1, V]. They run after the repetition penalty and before the temperature. Events
             still measure the model's own distribution.
-        page_reads: each token's event lists the pages of the KV cache that each layer read; see
-            ``TokenEvent.page_reads.lists``. Its action applies to every layer.
+        record: what to keep of every decode step. "pages": the pages of the KV cache that each
+            layer read, see ``TokenEvent.page_reads.lists``. "hidden", "attention": tensors of every
+            layer, see ``RecordedTokenEvent``; such steps run layer by layer, which is slower.
     """
 
     max_new_tokens: int | None
     config: GenerationConfig | None
     logits_processors: Sequence[LogitsProcessor]
-    page_reads: bool
+    record: Collection[str]
 
 
 @overload
@@ -258,15 +259,14 @@ def _request(
 ) -> tuple[GenerationConfig, Extras]:
     """Raises: ConfigError, of which an UnknownNameError is a TypeError too."""
     from sol_core.generation.schedules import with_schedule
-    from sol_core.generation.sequence import Extras
+    from sol_core.generation.sequence import RECORDS, Extras
 
     check_names(options, GenerateOptions.__annotations__, "a generation has no option")
-    logits_processors, page_reads = (
-        options.get("logits_processors", ()),
-        options.get("page_reads", False),
-    )
+    logits_processors = options.get("logits_processors", ())
     max_new_tokens = options.get("max_new_tokens")
-    check_kind("page_reads", page_reads, bool, "True or False")
+    record = options.get("record", ())
+    check_kind("record", record, (set, frozenset, list, tuple), f"some of {', '.join(RECORDS)}")
+    check_names(record, RECORDS, "a generation has no record")
     wanted = "a list of functions of ids [1, T] and scores [1, V]"
     check_kind("logits_processors", logits_processors, (list, tuple), wanted)
     for processor in logits_processors:
@@ -277,7 +277,7 @@ def _request(
     chosen = with_schedule(options.get("config"), policy, budget)
     if max_new_tokens is not None:
         chosen = dataclasses.replace(chosen, max_new_tokens=max_new_tokens)
-    return chosen, Extras(tuple(logits_processors), page_reads)
+    return chosen, Extras(tuple(logits_processors), frozenset(record))
 
 
 def _gathered(events: Iterable[Event]) -> Generation:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import shlex
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -218,7 +216,6 @@ def evaluate(
     chosen = _with_settings(chosen, settings, corpus, root)
     events = engine(model, named, chosen, data_dir=root, grid=grid)
     finished = _finished(events, on_progress)
-    finished.result["made_with"]["command"] = shlex.join(sys.argv)
     return EvaluationResult(finished.result, finished.per_text)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -45,6 +45,7 @@ class DecodeOptions:
     timed: bool = False  # give every step a clock
     on_host: bool = False
     page_reads: bool = False  # steps say which pages they read
+    record: Collection[str] = ()  # "hidden", "attention": kept of every layer, which is slower
     left_out: Sequence[Sequence[int]] | None = None  # per row, pages that it may not read
     in_place: bool = False
 
@@ -201,6 +202,7 @@ def decode(
             observe=scheduler.observes,
             page_reads=options.page_reads,
             left_out=options.left_out,
+            record=options.record,
             clock=clock,
         )
         if lm.device != place:

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 _REFUSED = {
     "labels": "score(model, text, policy, budget) gives the loss of every token",
     "output_hidden_states": "ask the model outside the block",
-    "output_attentions": "generate(…, page_reads=True) tells the pages that each layer read",
+    "output_attentions": 'generate(…, record={"attention"}) keeps what each page got',
 }
 
 

@@ -81,7 +81,7 @@ def generate(
     wishes = extras or Extras()
     schedules = _schedules(model, config, policies)
     sequence = GeneratedSequence(model, config, 0, prompt, ids, wishes)
-    batch = _Batch(model, config, [sequence], schedules, should_stop, page_reads=wishes.page_reads)
+    batch = _Batch(model, config, [sequence], schedules, should_stop, wishes)
     return (event for _, event in batch.run())
 
 
@@ -117,7 +117,7 @@ def generate_many(
             raise type(error)(f"prompt[{number}]: {error}") from error
         sequences.append(GeneratedSequence(model, config, number, prompt, ids, wishes))
     batches = (
-        _Batch(model, config, some, schedules, should_stop, page_reads=wishes.page_reads)
+        _Batch(model, config, some, schedules, should_stop, wishes)
         for some in _batches(sequences, PROMPTS_TOGETHER[model.lm.device.type])
     )
     return (pair for batch in batches for pair in batch.run())
@@ -161,14 +161,13 @@ class _Batch:
         sequences: Sequence[GeneratedSequence],
         schedules: GenerationSchedules,
         should_stop: Callable[[], bool],
-        *,
-        page_reads: bool,
+        extras: Extras,
     ) -> None:
         self._model, self._config, self._sequences = model, config, sequences
         self._schedules, self._should_stop = schedules, should_stop
         self._max_steps = sequences[0].max_steps
         self._rows_each = 1 + len(config.side_rows)
-        self._page_reads = page_reads
+        self._extras = extras
 
     def run(self) -> Iterator[tuple[int, Event]]:
         began = time.perf_counter()
@@ -219,7 +218,8 @@ class _Batch:
             rows_per_sequence=self._rows_each,
             timed=True,
             on_host=True,
-            page_reads=self._page_reads or self._config.page_reads,
+            page_reads="pages" in self._extras.record or self._config.page_reads,
+            record=self._extras.tensors,
             left_out=[left_out] * len(caches) * self._rows_each if left_out else None,
             in_place=in_place,
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ from sol_core.events import (
     FinishReason,
     PageReads,
     PrefillEvent,
+    RecordedTokenEvent,
     SideEvent,
     StepCost,
     TokenEvent,
@@ -46,6 +47,7 @@ _DIGITS = np.frombuffer(
 _PARTLY = 2  # levels of a cell that is read in part; one more is for a cell read wholly
 DENSE_ROW = "dense"  # a side row of this name is the reference for KL
 NUM_ALTERNATIVES = 5
+RECORDS = ("hidden", "attention", "pages")
 
 
 def page_reads(readers: Any, num_kv_heads: int, *, exact: bool = False) -> PageReads:
@@ -86,10 +88,16 @@ class Extras:
 
     Attributes:
         logits_processors: see ``LogitsProcessor``; they change what is drawn and nothing measured.
+        record: of RECORDS, kept of every step: "pages" exactly, the others as tensors.
     """
 
     logits_processors: Sequence[LogitsProcessor] = ()
-    page_reads: bool = False  # every token says which pages its step read, exactly
+    record: frozenset[str] = frozenset()
+
+    @property
+    def tensors(self) -> frozenset[str]:
+        """Records that no event of a stored run has."""
+        return self.record - {"pages"}
 
 
 @dataclass(slots=True)
@@ -157,7 +165,7 @@ class GeneratedSequence:
         self._prefill_ms = elapsed_ms
         count, cost = len(self.tokens), self._cost_model.prefill(len(self.tokens) - 1)
         texts: tuple[str, ...] = ()
-        if self._config.page_reads or self._extras.page_reads:
+        if self._config.page_reads or "pages" in self._extras.record:
             size = self._config.grid.page_size
             texts = tuple(page_texts(self._model.text_codec, self.tokens, size))
         return PrefillEvent(count, self._prompt, elapsed_ms, cost, texts)
@@ -181,7 +189,17 @@ class GeneratedSequence:
         shown = self._model.spelled(token) if token in self._specials else text
         event = self._event(step, token, shown, began, policy_cost, policy)
         self._totals.add(event)
-        return event
+        return self._recorded(event, step) if self._extras.tensors else event
+
+    def _recorded(self, event: TokenEvent, step: DecodeStep) -> RecordedTokenEvent:
+        values = {field.name: getattr(event, field.name) for field in fields(event)}
+        states, mass = step.output.hidden_states, step.output.page_mass
+        pages = -(-event.cached_tokens // self._config.grid.page_size)
+        return RecordedTokenEvent(
+            **values,
+            hidden_states=None if states is None else states[0],
+            attention=None if mass is None else mass[0, ..., :pages],
+        )
 
     def finish(self, decode_ms: float) -> FinishEvent:
         """The last event; where nothing else ended it, there were no more steps."""
@@ -257,7 +275,7 @@ class GeneratedSequence:
             return None
         pages = -(-step.cached_tokens[0] // self._config.grid.page_size)
         own = readers[0, :, :pages].cpu().numpy()
-        return page_reads(own, self._model.spec.num_kv_heads, exact=self._extras.page_reads)
+        return page_reads(own, self._model.spec.num_kv_heads, exact="pages" in self._extras.record)
 
     def _kl_to_dense(self, log_probabilities: Tensor) -> list[float | None]:
         """KL(dense ‖ row) of every row, nats; None without a dense row."""

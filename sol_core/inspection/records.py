@@ -14,7 +14,7 @@ from sol_core.actions import DEFAULT_GRID, GRIDS, Action, ActionGrid, Budget, re
 from sol_core.config import MAX_EPISODE_STEPS, GenerationConfig, ScheduleConfig, SideRowConfig
 from sol_core.errors import ConfigError
 from sol_core.events import Alternative, StepCost
-from sol_core.fields import Positive, Range, check_fields, configuration
+from sol_core.fields import Positive, Range, check_fields, configuration, later
 
 MAX_SCHEDULES = 3  # beside the dense row: four rows are what the CPU's kernels take at once
 INSPECTION_VERSION = 1  # of the JSON; raised when a field changes its meaning or goes
@@ -42,7 +42,7 @@ class InspectionConfig:
     episode_steps: Annotated[int, Range(1, MAX_EPISODE_STEPS)] = 16
     prefix_tokens: Positive = 1
     max_tokens: Positive | None = None
-    read_pages: bool = False  # rows say which pages of the cache their steps read
+    read_pages: bool = later(False)  # rows say which pages of the cache their steps read
     chat: bool = False  # the text is a prompt in the model's chat template; only with ``generated``
     generated: tuple[int, ...] = ()
 
@@ -126,7 +126,7 @@ class InspectedRow:
     entropy: float  # of the row's distribution, nats
     cost: StepCost  # computed cost of the step at its action, the policy's network included
     policy: tuple[tuple[float, ...], ...] | None = None
-    pages_read: str = ""
+    pages_read: str = later("")
 
 
 @dataclass(frozen=True, slots=True)

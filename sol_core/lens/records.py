@@ -8,6 +8,7 @@ from typing import Any
 from sol_core.actions import Action, ActionGrid, record_of
 from sol_core.errors import ConfigError
 from sol_core.events import Alternative
+from sol_core.fields import later
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,7 @@ class LensRun:
     grid: ActionGrid  # whose levels are tried; its page size and site are the run's
     beside: tuple[tuple[Action, ...], ...] = ()
     observed: bool = False  # a policy read the last prefilled token, which was a prefill of its own
-    left_out: tuple[int, ...] = ()  # pages that no step of it could read
+    left_out: tuple[int, ...] = later(())  # pages that no step of it could read
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.actions) < len(self.tokens):
@@ -157,7 +158,7 @@ class LensView:
     axes: tuple[tuple[LensRow, ...], ...]
     trails: tuple[LensTrail, ...]  # over at most ``FOLLOWING`` tokens, fewer where the run ends
     replayed: ReplayedStep  # the step as the run took it
-    without: PageEffect | None = None  # where pages were asked to be left out
+    without: PageEffect | None = later(None)  # where pages were asked to be left out
 
     def to_dict(self) -> dict[str, Any]:
         """JSON form: the attributes as nested objects and lists."""

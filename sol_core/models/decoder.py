@@ -5,7 +5,7 @@ The residual stream, norms, rotations and softmax are fp32; products run in the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from functools import cached_property
 
@@ -40,7 +40,7 @@ from sol_core.models.step.clock import Lap, StepClock
 from sol_core.models.step.few_rows import FewRowStep
 from sol_core.models.step.graph import StepGraphs, run_alone
 from sol_core.models.step.layer import final_logits, heads_of, normed_update, step_mlp
-from sol_core.models.step.output import PreviewedHead, StepOutput
+from sol_core.models.step.output import LayerOutputs, PreviewedHead, StepOutput
 from sol_core.models.step.plan import (
     StepPlan,
     StepRequest,
@@ -206,6 +206,7 @@ class FrozenLM:
         observe: Observe = Observe.NOTHING,  # what else to return
         page_reads: bool = False,  # also return which pages of the cache were read
         left_out: Sequence[Iterable[int]] | None = None,  # per row, pages it may not read; slower
+        record: Collection[str] = (),  # "hidden", "attention": also return those layers'; slower
         clock: StepClock | None = None,  # told when attention, MLP and head are done
     ) -> StepOutput:
         """Feed one token to every row, each compressed by its own action."""
@@ -224,7 +225,7 @@ class FrozenLM:
             preview = self._previewed_head
         form = None if preview is None else preview.form
         request = StepRequest(
-            actions, mechanisms, observe, page_reads, clock, floors, form, left_out
+            actions, mechanisms, observe, page_reads, clock, floors, form, left_out, record
         )
         few = cache.num_rows <= FEW_ROWS and not self._in_buckets
         if few and self._few_rows and self._few_rows.takes(cache, request):
@@ -283,18 +284,19 @@ class FrozenLM:
             missing = tokens_left_out(cache, shape.own_width, request.left_out)
 
         def step(tokens: Tensor, numbers: Tensor, lap: Lap) -> StepOutput:
-            return self._decode(tokens, cache, plan_step(spec, shape, numbers, missing), lap)
+            plan = plan_step(spec, shape, numbers, missing)
+            return self._decode(tokens, cache, plan, lap, request.record)
 
-        if self.graphs is None or missing is not None:
+        if self.graphs is None or request.is_layered:
             output = run_alone(step, tokens, numbers, request.clock)
         else:
             key = (shape, cache.layout())
             output = self.graphs.run(key, step, tokens, numbers, request.clock, cache)
-        if output.page_readers is None:
-            return output
-        return replace(output, page_readers=cache.pages_in_order(output.page_readers))
+        return output.by_page(cache.pages_in_order)
 
-    def _decode(self, tokens: Tensor, cache: KVCache, plan: StepPlan, lap: Lap) -> StepOutput:
+    def _decode(
+        self, tokens: Tensor, cache: KVCache, plan: StepPlan, lap: Lap, record: Collection[str]
+    ) -> StepOutput:
         """One step; the cache is written but not advanced."""
         weights = self.batch_weights if cache.num_rows >= MANY_ROWS else self.weights
         angles = self._angles(plan.positions)
@@ -302,20 +304,18 @@ class FrozenLM:
         # A GPU's kernels round once what meets the weights; a CPU's take it as it is.
         dtype = self.dtype if self._in_buckets else torch.float32
         signals = Signals(self.spec) if plan.shape.observe else None
-        readers: list[Tensor] = []
-        read: list[Tensor] = []
+        kept = LayerOutputs("hidden" in record)
         lap("rest")
         for index, layer in enumerate(weights.layers):
             residual = self._residual(hidden, update, layer.attention_norm)
             hidden, normed = add_and_norm(residual, dtype)
             turned = angles[self.spec.ropes[index]]
-            attended = self._attend(index, layer, normed, cache, plan, turned)
+            masses = "attention" in record
+            attended = self._attend(index, layer, normed, cache, plan, turned, masses=masses)
             update = layer.attention_output(attended.mixed.flatten(1))
             update = normed_update(update, layer.attention_output_norm, self.spec)
             seen = plan.tokens_seen[self.spec.windows[index]]
-            read.append(seen if attended.tokens_read is None else attended.tokens_read)
-            if attended.readers is not None:
-                readers.append(attended.readers)
+            kept.add(attended, seen, hidden)
             if signals is not None:
                 signals.add_stream(index - 1, hidden)
                 if plan.shape.observe.scores_pages:
@@ -333,9 +333,7 @@ class FrozenLM:
         lap("rest")
         logits = self.logits(hidden)
         lap("head")
-        pages = torch.stack(readers, 1) if readers else None
-        tokens_read = torch.stack(read, 1).sum(-1)
-        return StepOutput(hidden, logits, tokens_read, concentration, middle, pages)
+        return kept.output(hidden, logits, concentration, middle)
 
     @cached_property
     def _few_rows(self) -> FewRowStep | None:
@@ -367,6 +365,8 @@ class FrozenLM:
         cache: KVCache,
         plan: StepPlan,
         angles: tuple[Tensor, Tensor],
+        *,
+        masses: bool,
     ) -> Attended:
         heads, scale = heads_of(self.spec, layer, normed), self.spec.attention_scale
         attention, shape = plan.attention[self.spec.windows[index]], plan.shape
@@ -381,8 +381,8 @@ class FrozenLM:
         blocks = cache.blocks(index, 1, read=read, width=shape.own_width)
         share = BEST_PAGES if shape.observe.scores_pages else 0.0
         cap = self.spec.attention_cap
-        noting = shape.page_reads
-        return attend(query, blocks, attention, share, cap, normed.dtype, readers=noting)
+        asked = {"readers": shape.page_reads, "masses": masses}
+        return attend(query, blocks, attention, share, cap, normed.dtype, **asked)
 
     def _check_context(self, length: int) -> None:
         if length > self.spec.max_positions:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import platform
+import shlex
+import sys
 from importlib import metadata
 from typing import Any
 
@@ -18,7 +20,7 @@ PACKAGES = ("torch", "transformers", "numba", "triton")
 
 
 def provenance(model: LanguageModel) -> dict[str, Any]:
-    """Versions, number format, device, processor, threads and kernels in use; JSON-ready."""
+    """Versions, format, device, processor, threads, kernels in use and command; JSON-ready."""
     versions = {"sol-explorer": __version__, "python": platform.python_version()}
     for name in PACKAGES:
         try:
@@ -35,4 +37,5 @@ def provenance(model: LanguageModel) -> dict[str, Any]:
         "processor": torch.cuda.get_device_name(device) if on_card else cpu_name(),
         "threads": torch.get_num_threads() if on_card else kernel_threads(),
         "kernels": "triton" + replaced if on_card else cpu_kernels(),
+        "command": shlex.join(sys.argv),
     }

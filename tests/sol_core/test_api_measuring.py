@@ -188,6 +188,7 @@ def test_a_training_that_is_of_no_use_is_said_and_not_kept(model, tmp_path, monk
         train(model, tmp_path / "run", config, **options)
     kept = train(model, tmp_path / "run", config, **options, allow_untrained=True)
     assert kept.info.summary["made_with"]["dtype"] == "float32"
+    assert kept.info.summary["made_with"]["command"]
     summary = {"updates": 1, "warm_steps": 0, "held_out": {"kl": 0.2, "kl_static": 0.1}}
     with pytest.raises(PolicyNotKeptError, match="no better than static on its held-out text"):
         check_kept(summary)

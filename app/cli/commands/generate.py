@@ -73,7 +73,8 @@ def run(args: argparse.Namespace) -> int:
     began = time.perf_counter()
     first = f"{COMPILING}: about {USUAL_S:.0f} s, once"
     console.progress(first if is_first_start() else "preparing kernels", 0.0)
-    find, extras = with_own(library.resolve), Extras(page_reads=args.page_reads)
+    record = frozenset({"pages"} if args.page_reads else ())
+    find, extras = with_own(library.resolve), Extras(record=record)
     for _ in generate(model, "The", _unseen(args.config), policies=find):
         pass
     console.clear()

@@ -93,7 +93,7 @@ class FewRowStep:
         """Return whether the kernels can read and write this cache, and know these mechanisms."""
         how = request.mechanisms
         served = how.page_choice == how.scorer.cpu_choice and how.pruner.fused
-        return cache.dtype in DTYPES and served and request.left_out is None
+        return cache.dtype in DTYPES and served and not request.is_layered
 
     def run(
         self, hidden: Tensor, cache: KVCache, request: StepRequest, tuning: Tuning | None = None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -16,6 +17,7 @@ from kernels.head_preview import (
     preview_input,
     previewed_logits,
 )
+from kernels.page_attention import Attended
 from kernels.quantised_weights.layout import GgufBlocks, unpack_blocks
 from sol_core.actions import Action
 from sol_core.models.spec import ModelSpec
@@ -31,6 +33,8 @@ class StepOutput:
     attention_concentration: Tensor | None = None  # [R, num_layers] fp32, outside the best pages
     mid_hidden: Tensor | None = None  # [R, 2, C] fp32, a third and two thirds up the layers
     page_readers: Tensor | None = None  # [R, num_layers, P] uint8, KV heads that read a page
+    hidden_states: Tensor | None = None  # [R, num_layers + 1, C] fp32; the last one is ``hidden``
+    page_mass: Tensor | None = None  # [R, num_layers, H, P] fp32, a page's share of the attention
 
     def on_host(self) -> StepOutput:
         """The same in the host's memory, by a single copy, which waits for the device."""
@@ -45,10 +49,53 @@ class StepOutput:
         }
         return replace(self, **copies)
 
+    def by_page(self, in_order: Callable[[Tensor], Tensor]) -> StepOutput:
+        """The same with pages as ``in_order`` puts those of [R, X, P]."""
+        readers, mass = self.page_readers, self.page_mass
+        if readers is not None:
+            readers = in_order(readers)
+        if mass is not None:
+            mass = in_order(mass.flatten(1, 2)).unflatten(1, mass.shape[1:3])
+        return replace(self, page_readers=readers, page_mass=mass)
+
     def clone(self) -> StepOutput:
         tensors = {name: getattr(self, name) for name in self.__slots__}
         copies = {name: t.clone() for name, t in tensors.items() if t is not None}
         return replace(self, **copies)
+
+
+class LayerOutputs:
+    """What the layers of one step leave, gathered from the first to the last."""
+
+    def __init__(self, keeps_streams: bool) -> None:
+        self._keeps_streams = keeps_streams
+        self._kept: dict[str, list[Tensor]] = defaultdict(list)  # by field of StepOutput
+
+    def add(self, attended: Attended, seen: Tensor, stream: Tensor) -> None:
+        """A layer's attention, the keys [R, Hkv] it could read, and the stream [R, C] before it."""
+        made = {
+            "tokens_read": seen if attended.tokens_read is None else attended.tokens_read,
+            "page_readers": attended.readers,
+            "page_mass": attended.page_mass,
+            "hidden_states": stream.float() if self._keeps_streams else None,
+        }
+        for name, tensor in made.items():
+            if tensor is not None:
+                self._kept[name].append(tensor)
+
+    def output(
+        self,
+        hidden: Tensor,
+        logits: Tensor,
+        concentration: Tensor | None,
+        middle: Tensor | None,
+    ) -> StepOutput:
+        """The step's output; arguments as its fields."""
+        if self._keeps_streams:
+            self._kept["hidden_states"].append(hidden)
+        layers = {name: torch.stack(tensors, 1) for name, tensors in self._kept.items()}
+        read = layers.pop("tokens_read").sum(-1)
+        return StepOutput(hidden, logits, read, concentration, middle, **layers)
 
 
 class PreviewedHead:

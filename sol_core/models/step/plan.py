@@ -6,7 +6,7 @@ differs is in ``step_numbers``. An axis on which every row is dense is None.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -43,6 +43,12 @@ class StepRequest(NamedTuple):
     thresholds: PageThresholds | None = None
     preview: HeadPreview | None = None
     left_out: Sequence[Iterable[int]] | None = None
+    record: Collection[str] = ()
+
+    @property
+    def is_layered(self) -> bool:
+        """Return whether the step must be made layer by layer, each on its own."""
+        return self.left_out is not None or bool(self.record)
 
     @property
     def is_sparse(self) -> bool:

@@ -67,8 +67,8 @@ def _same(made, model, *given, within=ALIKE, **options):
 @pytest.mark.parametrize("kind", ["dense", "static", "random", "emc", "dac"])
 def test_every_prompt_gets_the_tokens_that_it_gets_alone(model, kind):
     options = {"config": GenerationConfig(ScheduleConfig(kind, BUDGET)), "max_new_tokens": 20}
-    made = generate(model, PROMPTS, **options, page_reads=True)
-    _same(made, model, **options, page_reads=True)
+    made = generate(model, PROMPTS, **options, record={"pages"})
+    _same(made, model, **options, record={"pages"})
     assert len({one.text for one in made}) == len(PROMPTS)
 
 

@@ -30,7 +30,7 @@ def test_a_run_has_its_prompts_text_page_by_page():
     model = make_language_model()
     prompt = "The village lies on the north coast. Mira Okafor keeps the lighthouse."
     events = list(
-        stream_generate(model, prompt, budget=Budget(0.5), page_reads=True, max_new_tokens=9)
+        stream_generate(model, prompt, budget=Budget(0.5), record={"pages"}, max_new_tokens=9)
     )
     first, tokens = events[0], [event for event in events if isinstance(event, TokenEvent)]
     assert isinstance(first, PrefillEvent)

@@ -95,16 +95,16 @@ export const LESSON_MISSING = {
     "The story is the one that Explore opens with: 1,290 [[token|tokens]], 162 [[page|pages]]. At its end stands “What is the doctor's horse called? "
       + "The doctor's horse is called”. The step that writes the next token is decoded once in full, then once without each page.",
   ],
-  question: "Each step lacks eight tokens of 1,290. Without how many of the pages does the model say something else?",
-  options: ["None: eight tokens are too few to matter", "One", "Two or more"],
+  question: "The step is decoded 161 times, each time without one page of eight tokens. How often does the model say something else?",
+  options: ["Never: eight tokens are too few to matter", "Once", "Twice or more often"],
   picture: () => new MissingPicture(),
   answer: (result) => Math.min(numChanged(result), 2),
   said: (result) => `Without ${count(numChanged(result), "page")} of ${result.rows.length} the model says something else. The page that mattered most, `
     + `${quoted(worst(result).text)}, had ${percent(worst(result).attention, 1)} of the attention; the page that was looked at most had ${percent(mostLooked(result))}.`,
   how: "Pages are hidden from all layers of the one step; positions stay.",
   remember: [
-    "Attention and need are different things. The first page is looked at by nearly every step, as a place to rest where nothing is wanted; without it little "
-      + "changes. The page of the answer gets a few per cent, and everything hangs on it.",
+    "Attention and need are different things. Nearly every step looks at the first page, because attention must go somewhere when nothing is wanted; "
+      + "without it little changes. The page of the answer gets a few per cent, and everything hangs on it.",
     "So a step can leave out most pages, if it keeps the right ones. That is why the story's answers stay right in Explore down to half of the bytes: the few pages "
       + "that are still read are chosen by what the step asks for. Below that, the page of the answer is the one that goes missing.",
   ],
