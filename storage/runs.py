@@ -1,8 +1,7 @@
 """Generation runs and their token events: one row per run, one row per token.
 
-A run is created ``running``, grows by ``append_events``, and ends by ``finish``. Each call is
-one short transaction, so what a call has returned survives a crash of the process. Lists are
-in the order of creation, newest first, whatever the clock did.
+Each call is one short transaction, so what it has returned survives a crash of the process. Lists
+are in the order of creation, newest first, whatever the clock did.
 """
 
 from __future__ import annotations
@@ -60,11 +59,7 @@ def new_run_id() -> str:
 
 
 class RunStore:
-    """The runs of one database. Safe to call from any thread of the process that opened it.
-
-    Besides what a method names, any of them raises DatabaseLockedError, DatabaseWriteError or
-    DatabaseCorruptError when the file gives trouble, and then has changed nothing.
-    """
+    """The runs of one database, for the threads of its process; any call may raise StorageError."""
 
     def __init__(self, database: Database, data_dir_id: str = "") -> None:
         self._database = database
@@ -82,12 +77,7 @@ class RunStore:
         run_id: str | None = None,
         parent: str | None = None,
     ) -> RunRecord:
-        """Save a new run with status "running" and return it.
-
-        Args:
-            run_id: of ``new_run_id``, for who may have to ask twice: the second time the run
-                that is there is returned. None: a new one.
-            parent: id of the run that it is a fork of.
+        """Save a new run with status "running" and return it, or the one that has ``run_id``.
 
         Raises: InvalidRecordError when ``config`` is not JSON (NaN and infinity are not).
         """
@@ -108,11 +98,7 @@ class RunStore:
             return _run(connection, str(values["id"]))
 
     def restore(self, run: RunRecord, rows: Sequence[Record]) -> RunRecord:
-        """Save a run that has ended and was made elsewhere, whole or not at all, as the newest.
-
-        Args:
-            run: all of it is kept except its id, which is replaced.
-            rows: its token events, as for ``append_events``.
+        """Save a run that was made elsewhere, under a new id, whole or not at all, as the newest.
 
         Raises: InvalidRecordError for a status that is not final or a part that is not JSON.
         """
@@ -141,14 +127,10 @@ class RunStore:
             return _run(connection, run_id)
 
     def append_events(self, run_id: str, rows: Sequence[Record]) -> int:
-        """Save token events; return how many were new.
+        """Save token events, each with its "index"; return how many were new.
 
-        Args:
-            rows: token event dicts, each with its own "index" (int, 0-based). A row whose
-                index is saved already is left as it was, so a batch may be sent twice.
-
-        Raises: NotFoundError when the run is gone; InvalidRecordError when a row is not JSON
-            or has no valid index. Then no row of the batch is saved.
+        One whose index is saved already is left as it was. Raises: NotFoundError;
+        InvalidRecordError, and then no row of the batch is saved.
         """
         values = _event_values(run_id, rows)
         with self._database.write() as connection:
@@ -176,11 +158,7 @@ class RunStore:
         summary: Record | None = None,
         error: str | None = None,
     ) -> None:
-        """Give the run its final status. A second call replaces the first one's outcome.
-
-        Raises: NotFoundError; InvalidRecordError for a status that is not final or a summary
-            that is not JSON.
-        """
+        """Give the run its final status. Raises: NotFoundError; InvalidRecordError."""
         _check_final(status)
         values = {
             "status": status,
@@ -191,12 +169,7 @@ class RunStore:
             change_row(connection, runs_table, run_id, **values)
 
     def get(self, run_id: str, allow_damage: bool = False) -> RunRecord:
-        """The run.
-
-        Args:
-            allow_damage: also one of which parts cannot be read, to be deleted.
-        Raises: NotFoundError; DatabaseCorruptError for a damaged one.
-        """
+        """The run. Raises: NotFoundError; DatabaseCorruptError for a damaged one unless allowed."""
         with self._database.read() as connection:
             record = _run(connection, run_id)
         if record.damage is not None and not allow_damage:
@@ -204,10 +177,8 @@ class RunStore:
         return record
 
     def events(self, run_id: str, after: int = -1, limit: int | None = None) -> _Records:
-        """Token events in order of index, those above ``after``, at most ``limit`` of them.
-
-        Raises: NotFoundError when the run is gone; InvalidRecordError for a limit below 1.
-        """
+        """Token events in order, those above index ``after``, at most ``limit``. Raises:
+        NotFoundError."""
         query = (
             select(events_table.c.record)
             .where(events_table.c.run_id == run_id, events_table.c.idx > after)
@@ -229,19 +200,10 @@ class RunStore:
         query: str = "",
         kind: RunKind | None = None,
     ) -> _RunRecords:
-        """Runs, newest first; damaged ones say so in ``damage``.
+        """Runs, newest first and older than the run ``before``; damaged ones say so in ``damage``.
 
-        Args:
-            owner: only this owner's runs; None for everybody's.
-            limit: at most this many, at least 1.
-            before: id of the last run of the previous page; the page goes on after it. Runs
-                that were created or deleted meanwhile shift nothing.
-            query: text that the prompt must contain, upper and lower case alike; every
-                character stands for itself.
-            kind: only runs of this kind; None for all.
-
-        Raises: NotFoundError when the run ``before`` was deleted (start again from the top);
-            InvalidRecordError for a limit below 1.
+        ``query`` is a text that the prompt must contain, upper and lower case alike. Raises:
+        NotFoundError when the run ``before`` was deleted; InvalidRecordError.
         """
         conditions = []
         if kind is not None:
@@ -254,11 +216,7 @@ class RunStore:
         return [read_row(RunRecord, row) for row in rows]
 
     def count_naming(self, policy: str, owner: str | None = None) -> int:
-        """Number of runs whose configurations name this policy, for themselves or a row beside.
-
-        Args:
-            owner: count only this owner's runs; None for everybody's.
-        """
+        """Number of runs, of this owner, whose configurations or rows name this policy."""
         # As ``encode_json`` writes it; a quotation mark inside a text would be escaped.
         needle = encode_json("policy", {"policy": policy})[1:-1]
         statement = (
@@ -309,10 +267,7 @@ class RunStore:
             return connection.execute(delete(runs_table).where(ended, which)).rowcount
 
     def mark_interrupted(self) -> int:
-        """Turn running runs of this data directory into interrupted ones; return how many.
-
-        Call it at start, when no other process generates for this data directory.
-        """
+        """Turn running runs of this data directory into interrupted ones; return how many."""
         columns = runs_table.c
         statement = update(runs_table).where(
             columns.status == "running",

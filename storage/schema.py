@@ -1,10 +1,8 @@
 """The tables of today's schema, and how an older database is brought up to it.
 
-Tables, columns and indexes that a database lacks are added, and tables that nothing uses any more
-are dropped, in one transaction that keeps other processes from doing the same. So two processes
-that open a blank database at once take turns, and one that is killed half way changes nothing. A
-change that adding cannot make needs a step of its own here. The version, raised with every change,
-keeps an older release from using a database that it does not know.
+What a database lacks is added, and what nothing uses any more dropped, in one transaction. A change
+that adding cannot make needs a step of its own here. The version, raised with every change, keeps
+an older release from using a database that it does not know.
 """
 
 from __future__ import annotations

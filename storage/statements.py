@@ -60,10 +60,7 @@ def newest_rows(
     before: str | None,
     *conditions: Any,
 ) -> list[Row[Any]]:
-    """Rows that meet the conditions, newest first, and older than the one with id ``before``.
-
-    Raises: NotFoundError when that one is gone; InvalidRecordError for a limit below 1.
-    """
+    """Rows that meet the conditions, newest first, older than the one with id ``before``."""
     query: Select[Any] = select(of).where(*conditions).order_by(of.c.seq.desc())
     if owner is not None:
         query = query.where(of.c.owner == encode_text("owner", owner))

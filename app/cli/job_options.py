@@ -33,11 +33,9 @@ PARTIAL_FOLDER = "benchmarks"  # of a data directory: what an interrupted measur
 
 @contextmanager
 def open_jobs(args: argparse.Namespace, *, fills: bool = False) -> Iterator[tuple[DataDir, Store]]:
-    """The data directory and its database; a storage error becomes one of the app's.
+    """The data directory and its database. Raises: AppError, DataDirError.
 
-    Args:
-        fills: whether the command makes files; without, a full or read-only disk is no hindrance.
-    Raises: AppError, DataDirError.
+    Without ``fills`` the command makes no files: a full or read-only disk is no hindrance.
     """
     data_dir = open_data_dir(args, fills=fills)
     from app.host.database import open_database
@@ -51,10 +49,7 @@ def open_jobs(args: argparse.Namespace, *, fills: bool = False) -> Iterator[tupl
 
 
 def corpus_source(text: str) -> str:
-    """A corpus as the engine takes it: a path becomes absolute, since a worker runs elsewhere.
-
-    Raises: InputFileError when it can only be a path and nothing is there.
-    """
+    """A corpus as the engine takes it: a path becomes absolute, since a worker runs elsewhere."""
     if text in (BUILTIN, PAPERS):
         return text
     try:
@@ -119,13 +114,7 @@ def measured_policies(
     """Several measurements of the policy that the options name, one after another; without NaN.
 
     All are asked for before the first runs, so that what cannot be run is known at the start. Each
-    keeps what it has finished, for the next one like it.
-
-    Args:
-        or_schedule: a schedule of a module, MODULE:NAME, will do too.
-    Raises: before the model is loaded PolicyNotFoundError, PolicyError when it is damaged or made
-        for another grid, ConfigError for a budget that its grid does not have; AppError without a
-        result.
+    keeps what it has finished, for the next one like it. Raises: SolError.
     """
     console = Console()
     args.notice.kept = f"what is measured so far is kept; go on with: {args.typed}"

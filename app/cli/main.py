@@ -1,9 +1,7 @@
 """The command line: choose a command, make sure of the packages, run it, explain failures.
 
-``python launch.py`` alone serves the page. Arguments are checked before anything is
-installed. Standard library only at import; every command imports the engine when it runs.
-
-Exit status: 0 done, 1 failed, 2 bad arguments, 130 interrupted, 141 nobody reads the output.
+Standard library only at import; every command imports the engine when it runs. Exit status: 0 done,
+1 failed, 2 bad arguments, 130 interrupted, 141 nobody reads the output.
 """
 
 from __future__ import annotations
@@ -62,11 +60,7 @@ NEW_OBJECTS = 50_000
 
 
 def main(argv: Sequence[str], *, owns_process: bool = False) -> int:
-    """Run one command; returns the exit status. Errors become one line on stderr.
-
-    Args:
-        owns_process: an interrupted command may end the process.
-    """
+    """Run one command, which may end the process if it owns it; returns the exit status."""
     notice = Notice()
     gc.set_threshold(NEW_OBJECTS)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
@@ -114,10 +108,7 @@ def _run(argv: Sequence[str], notice: Notice) -> int:
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
-    """The chosen command's arguments, with its ``check`` and ``run`` functions.
-
-    Leaves the program on ``--help`` and, with status 2 and one line, on bad arguments.
-    """
+    """The chosen command's arguments; leaves the program on ``--help`` and on bad arguments."""
     arguments = list(argv)
     if not arguments or (arguments[0].startswith("-") and arguments[0] not in TOP_OPTIONS):
         arguments.insert(0, DEFAULT_COMMAND)

@@ -1,7 +1,6 @@
 """Output of the command line: results on stdout, progress and remarks on stderr.
 
-On a terminal progress is one line that rewrites itself; elsewhere every new message
-is printed once. Standard library only: used before any package is installed.
+On a terminal progress is one line that rewrites itself. Standard library only.
 """
 
 from __future__ import annotations

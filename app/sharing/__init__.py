@@ -1,8 +1,4 @@
-"""Results as files, and files back into results: JSON, CSV and HTML pages.
-
-``kinds.py`` exports and imports; ``docs/formats.md`` describes the files. A kind of run is one
-``RunDocument``. Calls of the pages are in ``app.pages.shared.sharing_calls``.
-"""
+"""Results as files, and files back into results; ``docs/formats.md`` describes them."""
 
 from app.sharing.kinds import (
     export,

@@ -26,8 +26,8 @@ def align_tokens(
 ) -> dict[str, Any]:
     """Return the alignment of two token lists.
 
-    Returns: "same_prompt"; "parted", the first token that differs (None where none does), and
-        "stretches" [same, first start, stop, second start, stop]; both None for different prompts.
+    Returns: "same_prompt"; "parted", the first token that differs, and "stretches" [same, first
+    start, stop, second start, stop]; both None for different prompts.
     """
     answer: dict[str, Any] = {"same_prompt": same_prompt, "parted": None, "stretches": None}
     if same_prompt:
@@ -41,13 +41,7 @@ def align_tokens(
 def _recorded_dense_nll(
     config: dict[str, Any], events: Sequence[dict[str, Any]]
 ) -> list[float | None] | None:
-    """NLL of every token under the dense model, nats, where the generation itself measured it.
-
-    Args:
-        config: of the generation, as JSON.
-        events: its token events, as JSON.
-    Returns: None where neither the generation nor a row beside it was dense.
-    """
+    """NLL of every token under the dense model, nats, where the generation itself measured it."""
     if not events:
         return None
     if config.get("schedule", {}).get("kind") == "dense":

@@ -1,7 +1,4 @@
-"""Starts the web server: services, page, port, the line that says where it is.
-
-The page is up before the model is loaded, and torch is imported by the loading thread only.
-"""
+"""Starts the web server; torch is imported by the loading thread only, after the page is up."""
 
 from __future__ import annotations
 
@@ -48,13 +45,8 @@ def serve(
 ) -> None:
     """Serve the page until it is interrupted.
 
-    Args:
-        host, port: None leaves them to Gradio: this machine only, and the first free port
-            from 7860 on; a Space sets its own. Port 0 takes any free one.
-        model_name: default model, a Hub id, a local folder or a GGUF file.
-        dtype: "auto", "float32" or "bfloat16".
-
-    Raises: PortError when ``port`` is taken; StorageError when the database cannot be used.
+    None leaves host and port to Gradio: this machine only, the first free port from 7860 on; port 0
+    takes any free one. Raises: PortError when ``port`` is taken; StorageError.
     """
     if port:
         check_port(host or "127.0.0.1", port)
@@ -98,10 +90,7 @@ def _background_work(services: Services, dtype: str) -> Iterator[None]:
 def launch_app(
     services: Services, *, host: str | None, port: int | None, open_browser: bool = False
 ) -> gr.Blocks:
-    """Build and launch without blocking; say where the page is.
-
-    Raises: PortError when no port can be had; ConfigError for SOL_ALLOWED_HOSTS.
-    """
+    """Build and launch without blocking. Raises: PortError; ConfigError for SOL_ALLOWED_HOSTS."""
     environment.keep_local()  # before Gradio is imported
     from app.site.ui import build_app
 

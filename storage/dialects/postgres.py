@@ -1,8 +1,4 @@
-"""PostgreSQL: one database for many machines, row locks instead of one writer at a time.
-
-The connect hook is the only place that changes a session's settings. psycopg is imported by
-SQLAlchemy, and only when a server is used.
-"""
+"""PostgreSQL: one database for many machines, row locks instead of one writer at a time."""
 
 from __future__ import annotations
 
@@ -57,10 +53,9 @@ _GONE_CLASSES = ("08", "53", "57P", "58")
 
 
 class PostgresBackend:
-    """The database behind a URL such as ``EXAMPLE``.
+    """The database behind a URL such as ``EXAMPLE``. Raises: DatabaseConnectionError.
 
-    Raises: DatabaseConnectionError for a text that is no such URL. No message holds a part of
-        it that might belong to the password.
+    No message holds a part of the URL that might belong to the password.
     """
 
     path = None  # it is no file
@@ -123,10 +118,7 @@ class PostgresBackend:
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK_KEY})
 
     def schema_version(self, connection: Connection) -> int:
-        """The version that ``set_schema_version`` wrote last; 0 for a blank database.
-
-        Raises: DatabaseVersionError when the tables are another program's.
-        """
+        """The version that ``set_schema_version`` wrote last; 0 for a blank database."""
         if self._has_table(connection, _VERSION_TABLE):
             return int(
                 connection.execute(text(f"SELECT version FROM {_VERSION_TABLE}")).scalar_one()
@@ -191,9 +183,7 @@ class PostgresBackend:
 def storage_error_from_postgres(shown: str, error: BaseException | None) -> StorageError:
     """The storage error that says what ``error`` means and what to do about it.
 
-    Args:
-        shown: the database in messages.
-        error: psycopg's. One without a code comes from the client's side: the connection broke.
+    One without a code comes from the client's side: the connection broke.
     """
     code = getattr(error, "sqlstate", None)
     is_broken = code is None and type(error).__name__ in ("OperationalError", "InterfaceError")

@@ -1,9 +1,7 @@
 """Background jobs: a queue, who works on what, how far it is, and what came out.
 
-A job is created ``queued``; a worker claims it by one conditional UPDATE, sends heartbeats and
-finishes it. Only workers of the job's data directory, where its files are, claim it. Heartbeats
-and endings count only while the job is still that worker's, so a worker that was thought dead
-cannot disturb its successor. Each call is one short transaction.
+Heartbeats and endings count only while the job is still that worker's, so a worker that was thought
+dead cannot disturb its successor. Each call is one short transaction.
 """
 
 from __future__ import annotations
@@ -58,11 +56,7 @@ _JobRecords = list[JobRecord]
 
 
 class JobStore(JobSeries):
-    """The jobs of one database. Safe to call from any thread of the process that opened it.
-
-    Besides what a method names, any of them raises DatabaseLockedError, DatabaseWriteError or
-    DatabaseCorruptError when the file gives trouble, and then has changed nothing.
-    """
+    """The jobs of one database, for the threads of its process; any call may raise StorageError."""
 
     def __init__(self, database: Database, data_dir_id: str = "") -> None:
         super().__init__(database)
@@ -71,10 +65,7 @@ class JobStore(JobSeries):
     def create(
         self, kind: JobKind, owner: str, title: str, params: Record, worker: str | None = None
     ) -> JobRecord:
-        """Save a new job: queued, or running at once on the ``worker`` that creates it.
-
-        Raises: InvalidRecordError for an unknown kind or ``params`` that are not JSON.
-        """
+        """Save a new job, queued or running at once on a ``worker``. Raises: InvalidRecordError."""
         _check_choice("kind", kind, JOB_KINDS)
         values: _Columns = {
             "id": secrets.token_hex(_ID_BYTES),
@@ -99,10 +90,7 @@ class JobStore(JobSeries):
             return require_job(connection, str(values["id"]))
 
     def claim(self, worker: str) -> JobRecord | None:
-        """Make the next queued job of this data directory this worker's; None without one.
-
-        Owners take turns, and each owner's jobs go oldest first.
-        """
+        """Make the next queued job of this data directory this worker's; owners take turns."""
         with self._database.read() as connection:  # an idle worker must not lock writers out
             if connection.execute(queued(self._data_dir_id).limit(1)).first() is None:
                 return None
@@ -114,8 +102,7 @@ class JobStore(JobSeries):
     ) -> JobControl:
         """Say that the job is being worked on and how far it is; return what the user wishes.
 
-        Raises: JobStateError when the job is no longer this worker's: stop working on it;
-            NotFoundError; InvalidRecordError for a number that is not finite.
+        Raises: JobStateError when it is no longer this worker's; NotFoundError; InvalidRecordError.
         """
         values = {
             "progress": min(max(finite_number("progress", progress), 0.0), 1.0),
@@ -142,10 +129,8 @@ class JobStore(JobSeries):
     ) -> JobRecord:
         """Let go of a running job with its new status; return it as it is now.
 
-        A job that is let go as queued or paused becomes what the user wished meanwhile.
-
-        Raises: JobStateError when the job is no longer this worker's; NotFoundError;
-            InvalidRecordError for "running" or a result that is not JSON.
+        One that is let go as queued or paused becomes what the user wished meanwhile. Raises:
+        JobStateError when it is no longer this worker's; NotFoundError; InvalidRecordError.
         """
         allowed = tuple(name for name in JOB_STATUSES if name != "running")
         _check_choice("status", status, allowed)
@@ -176,15 +161,9 @@ class JobStore(JobSeries):
         limit: int = 50,
         before: str | None = None,
     ) -> _JobRecords:
-        """Jobs, newest first.
+        """At most ``limit`` jobs of these, newest first, older than the job ``before``.
 
-        Args:
-            owner, kind, statuses: only these; None for all.
-            limit: at most this many, at least 1.
-            before: id of the last job of the previous page; the page goes on after it.
-
-        Raises: NotFoundError when the job ``before`` was deleted; InvalidRecordError for a
-            limit below 1 or an unknown kind or status.
+        Raises: NotFoundError when that one was deleted; InvalidRecordError.
         """
         columns = jobs_table.c
         conditions = []
@@ -198,10 +177,7 @@ class JobStore(JobSeries):
         return [read_row(JobRecord, row) for row in rows]
 
     def request_cancel(self, job_id: str) -> JobRecord:
-        """End the job: at once where nobody works on it, else at the next step.
-
-        A job that has ended otherwise stays as it is. Raises: NotFoundError.
-        """
+        """End the job: at once where nobody works on it, else at the next step."""
         with self._database.write() as connection:
             status = require_job(connection, job_id, lock=True).status
             if status == "running":
@@ -211,10 +187,7 @@ class JobStore(JobSeries):
             return require_job(connection, job_id)
 
     def request_pause(self, job_id: str) -> JobRecord:
-        """Pause the job: at once where it waits, else after a checkpoint at the next step.
-
-        A job that is being cancelled or has ended stays as it is. Raises: NotFoundError.
-        """
+        """Pause the job: at once where it waits, else after a checkpoint at the next step."""
         with self._database.write() as connection:
             job = require_job(connection, job_id, lock=True)
             if job.status == "running" and job.control == "run":
@@ -226,11 +199,7 @@ class JobStore(JobSeries):
     def resume(self, job_id: str, worker: str | None = None) -> JobRecord:
         """Queue a paused, failed, cancelled or abandoned job; take back a pause not yet obeyed.
 
-        Args:
-            worker: goes on with the job itself, at once, instead of queueing it.
-
-        Raises: NotFoundError; JobStateError for a job that succeeded, is being cancelled, or
-            (with ``worker``) is running or has its files elsewhere.
+        A ``worker`` goes on with it itself, at once. Raises: NotFoundError; JobStateError.
         """
         with self._database.write() as connection:
             job = require_job(connection, job_id, lock=True)
@@ -247,10 +216,7 @@ class JobStore(JobSeries):
             return require_job(connection, job_id)
 
     def delete(self, job_id: str) -> None:
-        """Delete the job, its metrics and samples for good; its files are the caller's.
-
-        Raises: NotFoundError; JobStateError while it runs, or when its files are elsewhere.
-        """
+        """Delete the job, its metrics and samples. Raises: NotFoundError; JobStateError."""
         with self._database.write() as connection:
             job = require_job(connection, job_id, lock=True)
             self._require_at_hand(job)
@@ -261,13 +227,8 @@ class JobStore(JobSeries):
     def abandon_stale(self, seconds: float, is_alive: IsAlive) -> Sequence[JobRecord]:
         """Take running jobs from workers that died; return them as they are now.
 
-        A job that its user wanted cancelled becomes cancelled, every other one abandoned.
-
-        Args:
-            seconds: a heartbeat older than this counts as death where ``is_alive`` cannot tell.
-            is_alive: given a worker id: True, False, or None when it cannot be known here. A
-                living worker keeps its job however old the heartbeat is: the machine slept, or
-                the database was locked.
+        One that its user wanted cancelled becomes cancelled. A living worker keeps its job however
+        old its heartbeat; where ``is_alive`` cannot tell, ``seconds`` without one count as death.
         """
         with self._database.read() as connection:
             dead = jobs_of_the_dead(connection, seconds, is_alive)

@@ -180,10 +180,8 @@ def _kernels(args: argparse.Namespace, data_dir: DataDir, console: Console) -> d
 
 
 def _load(args: argparse.Namespace, data_dir: DataDir, console: Console) -> dict[str, Any]:
-    """The trial is one of the project's tests, which an installed copy does not carry.
-
-    Raises: AppError in an installed copy.
-    """
+    """The trial is one of the project's tests, which an installed copy lacks. Raises: AppError
+    there."""
     if not is_checkout():
         raise AppError(
             f"bench load needs the project's repository: clone it and use its {LAUNCHER}"

@@ -191,10 +191,7 @@ def _config(args: argparse.Namespace) -> EvaluationConfig:
 
 
 def _contexts(text: str | None) -> tuple[int, ...]:
-    """Read "256,2048"; empty where nothing is given.
-
-    Raises: ConfigError for what is no length.
-    """
+    """Read "256,2048"; empty where nothing is given. Raises: ConfigError for what is no length."""
     parts = [] if text is None else [part.strip() for part in text.split(",")]
     if not all(part.isascii() and part.isdigit() for part in parts):
         raise ConfigError(f"--context is a number of tokens, or several as 256,2048; got {text!r}")

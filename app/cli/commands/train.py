@@ -1,7 +1,6 @@
 """``launch.py train``: train a policy here and now, as a job that the page shows too.
 
-Started by torchrun or accelerate, several processes share the work. The lead, rank 0, runs the
-job and says everything that is said; the others follow its events.
+Of several processes rank 0 runs the job and says everything that is said; the others follow.
 """
 
 from __future__ import annotations
@@ -123,10 +122,7 @@ def _lead(args: argparse.Namespace, ranks: Ranks) -> int:
 
 
 def _job(args: argparse.Namespace, jobs: JobStore, num_ranks: int) -> JobRecord:
-    """A new job, or the one to resume, as this process's.
-
-    Raises: AppError, ConfigError.
-    """
+    """A new job, or the one to resume, as this process's. Raises: AppError, ConfigError."""
     from app.host.process_identity import own_worker_id
     from app.jobs.reaper import reap
     from storage import StorageError

@@ -1,7 +1,4 @@
-"""Terminal output of ``inspect``: the coloured text, the schedules side by side.
-
-Standard library only; no tensor comes here.
-"""
+"""Terminal output of ``inspect``: the coloured text, the schedules side by side."""
 
 from __future__ import annotations
 

@@ -19,10 +19,8 @@ MAX_LIMIT = 200
 
 
 def list_runs(services: Services, request: Request) -> dict[str, Any]:
-    """One page of runs, newest first; on a shared server only the visitor's own.
-
-    ``next`` is the id to hand in as ``before`` for the following page, None at the end.
-    """
+    """One page of runs, newest first; ``next`` is ``before`` of the following page, None at the
+    end."""
     owner, before = owner_of(request), request.get("before")
     if before is not None and not isinstance(before, str):
         raise RequestError("before must be a run's id or null. Reload the page.")
@@ -42,11 +40,7 @@ def list_runs(services: Services, request: Request) -> dict[str, Any]:
 
 
 def delete_run(services: Services, request: Request) -> dict[str, Any]:
-    """Delete a run for good.
-
-    Raises: RunNotFoundError when it is not there or not this visitor's; RequestError while it
-        is going on.
-    """
+    """Delete a run for good. Raises: RunNotFoundError; RequestError while it is going on."""
     owner, run_id = owner_of(request), field(request, "run_id", str)
     record = services.store.runs.get(run_id, allow_damage=True)
     if services.is_shared and record.owner != owner:
