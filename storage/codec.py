@@ -21,6 +21,7 @@ from sqlalchemy import Row
 from storage.errors import DatabaseCorruptError, InvalidRecordError
 
 _RecordT = TypeVar("_RecordT")
+_hints = functools.cache(typing.get_type_hints)  # of a record's class
 _TIMES = (datetime, datetime | None)
 _OBJECTS = (dict[str, Any], dict[str, Any] | None)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -155,11 +156,6 @@ def _empty(hint: Any, data: Any) -> Any:
     if hint in _TIMES:
         return _EPOCH
     return {} if hint in _OBJECTS else data.decode("utf-8", "replace")
-
-
-@functools.cache
-def _hints(kind: type) -> dict[str, Any]:
-    return typing.get_type_hints(kind)
 
 
 def _is_beyond(value: Any) -> bool:

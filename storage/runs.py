@@ -10,7 +10,17 @@ import secrets
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, delete, func, insert, literal, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    delete,
+    func,
+    insert,
+    literal,
+    select,
+    update,
+)
 
 from storage.codec import (
     decode_json,
@@ -22,17 +32,9 @@ from storage.codec import (
     text_or_none,
 )
 from storage.database import Database
-from storage.dialects import contains, insert_into, now_us
+from storage.dialects.expressions import contains, insert_into, now_us
 from storage.errors import DatabaseCorruptError, InvalidRecordError
-from storage.records import (
-    FINAL_STATUSES,
-    Record,
-    RunKind,
-    RunRecord,
-    RunSize,
-    RunStatus,
-    title_of,
-)
+from storage.records import FINAL_STATUSES, Record, RunKind, RunRecord, RunSize, RunStatus, title_of
 from storage.schema import events_table, runs_table
 from storage.statements import (
     change_row,
@@ -239,9 +241,8 @@ class RunStore:
         rank = func.row_number().over(
             partition_by=runs_table.c.owner, order_by=runs_table.c.seq.desc()
         )
-        ranked = select(runs_table.c.seq, rank.label("rank")).subquery()
-        old = select(ranked.c.seq).where(ranked.c.rank > kept)
-        return self._delete_ended(runs_table.c.seq.in_(old))
+        ranked = select(runs_table.c.id, rank.label("rank")).subquery()
+        return self.delete_ended(select(ranked.c.id).where(ranked.c.rank > kept))
 
     def sizes(self) -> _RunSizes:
         """Return the bytes of every ended run, oldest first. Reads through the whole database."""
@@ -257,21 +258,18 @@ class RunStore:
             rows = connection.execute(query).all()
         return [RunSize(row[0], row[1], int(row[2])) for row in rows]
 
-    def delete_ended(self, run_ids: Sequence[str]) -> int:
+    def delete_ended(self, run_ids: Sequence[str] | Select[tuple[str]]) -> int:
         """Delete those of the runs that have ended; return how many."""
-        return self._delete_ended(runs_table.c.id.in_(run_ids))
-
-    def _delete_ended(self, which: ColumnElement[bool]) -> int:
-        ended = runs_table.c.status != "running"
+        columns = runs_table.c
+        these = delete(runs_table).where(columns.status != "running", columns.id.in_(run_ids))
         with self._database.write() as connection:
-            return connection.execute(delete(runs_table).where(ended, which)).rowcount
+            return connection.execute(these).rowcount
 
     def mark_interrupted(self) -> int:
         """Turn running runs of this data directory into interrupted ones; return how many."""
         columns = runs_table.c
         statement = update(runs_table).where(
-            columns.status == "running",
-            columns.data_dir_id.in_(("", self._data_dir_id)),
+            columns.status == "running", columns.data_dir_id.in_(("", self._data_dir_id))
         )
         with self._database.write() as connection:
             values = {"status": "interrupted", "updated_us": now_us(connection)}

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, Select, Table, delete, select, update
 
 from storage.codec import encode_text
-from storage.dialects import now_us
+from storage.dialects.expressions import now_us
 from storage.errors import InvalidRecordError, NotFoundError
 
 _MAX_LIMIT = 2**31 - 1

@@ -138,21 +138,17 @@ class ProgressLine:
     """A bar that moves on a terminal; elsewhere a line for every tenth of the work."""
 
     def __init__(self, console: Console) -> None:
-        self._console, self._said, self._tenths = console, "", -1
+        self._console, self._tenths = console, -1
 
-    def show(self, message: str) -> None:
-        """Show a message; elsewhere than on a terminal each new one once."""
-        self._console.status(message)
-        if not self._console.is_terminal and message != self._said:
-            self._console.say(message)
-        self._said = message
-
-    def show_progress(self, event: WorkProgress) -> None:
-        """Show how far the work is, with the message and the time left."""
+    def show(self, event: WorkProgress) -> None:
+        """Show how far the work is: "[██████      ]  42 %  grpo, about 3 min left"."""
+        left = "" if event.eta_s is None else f", about {time_left(event.eta_s)} left"
+        words = f"{100 * event.fraction:3.0f} %  {event.message}{left}"
         if self._console.is_terminal:
-            self._console.status(progress_text(event.fraction, event.message, event.eta_s))
+            bar = "█" * round(BAR_WIDTH * event.fraction)
+            self._console.status(f"[{bar:{BAR_WIDTH}}] {words}")
         elif (tenths := int(10 * event.fraction + 1e-9)) > self._tenths:
-            self._console.say(_progress_words(event.fraction, event.message, event.eta_s))
+            self._console.say(words)
             self._tenths = tenths
 
 
@@ -164,7 +160,7 @@ def _shown_result(events: Iterable[WorkEvent], console: Console) -> WorkFinished
     line = ProgressLine(console)
     for event in events:
         if isinstance(event, WorkProgress):
-            line.show_progress(event)
+            line.show(event)
         elif isinstance(event, WorkFinished):
             result = WorkFinished(json_safe(event.result), event.per_text)
     console.clear()
@@ -178,17 +174,6 @@ def job_as_json(job: JobRecord) -> dict[str, Any]:
     for name in times:
         record[name] = None if record[name] is None else record[name].isoformat()
     return record
-
-
-def progress_text(fraction: float, message: str, eta_s: float | None) -> str:
-    """``"[██████      ]  42 %  grpo, about 3 min left"``."""
-    done = round(BAR_WIDTH * fraction)
-    return f"[{'█' * done}{' ' * (BAR_WIDTH - done)}] {_progress_words(fraction, message, eta_s)}"
-
-
-def _progress_words(fraction: float, message: str, eta_s: float | None) -> str:
-    left = "" if eta_s is None else f", about {time_left(eta_s)} left"
-    return f"{100 * fraction:3.0f} %  {message}{left}"
 
 
 def time_left(seconds: float) -> str:

@@ -66,14 +66,7 @@ def train_events(task: JobTask, ranks: Ranks | None = None) -> Generator[WorkEve
         if isinstance(event, WorkStopped):
             return
     task.say("Reading the text")
-    yield from train(
-        model,
-        config,
-        task.folder,
-        data_dir=task.data_dir.root,
-        should_stop=task.should_stop,
-        ranks=together,
-    )
+    yield from train(model, config, task.folder, data_dir=root, should_stop=stops, ranks=together)
 
 
 def evaluate_job(task: JobTask) -> Updates:
@@ -88,14 +81,7 @@ def evaluate_job(task: JobTask) -> Updates:
     library = PolicyLibrary(task.data_dir)
     policies = {name: library.resolve(name) for name in _param(task, "policies", list)}
     model = _load_model(task)
-    yield from evaluate(
-        model,
-        policies,
-        config,
-        data_dir=task.data_dir.root,
-        should_stop=task.should_stop,
-        partial=task.folder / _PARTIAL_FOLDER,
-    )
+    yield from evaluate(model, policies, config, **_resumable(task))
 
 
 def tasks_job(task: JobTask) -> Updates:
@@ -110,22 +96,16 @@ def tasks_job(task: JobTask) -> Updates:
     name = _param(task, "policy", str)
     folder = PolicyLibrary(task.data_dir).resolve(name)
     model = _load_model(task)
-    yield from run_tasks(
-        model,
-        name,
-        folder,
-        config,
-        data_dir=task.data_dir.root,
-        should_stop=task.should_stop,
-        partial=task.folder / _PARTIAL_FOLDER,
-    )
+    yield from run_tasks(model, name, folder, config, **_resumable(task))
 
 
-ENGINES: JobFunctions = {
-    "train": train_job,
-    "evaluate": evaluate_job,
-    TASKS_JOB: tasks_job,
-}
+ENGINES: JobFunctions = {"train": train_job, "evaluate": evaluate_job, TASKS_JOB: tasks_job}
+
+
+def _resumable(task: JobTask) -> dict[str, Any]:
+    """Options of a measurement that may be stopped and goes on from what its folder keeps."""
+    partial = task.folder / _PARTIAL_FOLDER
+    return {"data_dir": task.data_dir.root, "should_stop": task.should_stop, "partial": partial}
 
 
 def _stored(task: JobTask, name: str, result: dict[str, Any]) -> dict[str, Any]:

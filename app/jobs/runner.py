@@ -139,7 +139,11 @@ def _work(
                 outcome = _follow(updates, task, place, reporter)
             is_cut = outcome.status != "succeeded" and time.monotonic() > ends_at
             if is_cut and not is_released():
-                raise AppError(_time_is_up(place.time_limit_s))
+                raise AppError(
+                    f"a job works for {place.time_limit_s / 60:,.4g} minutes at a stretch on this "
+                    "server, and they are over. Its checkpoint is kept: resume it, and it goes on "
+                    "from there when it is its turn"
+                )
             return outcome
         finally:
             lock.release()
@@ -163,13 +167,6 @@ def _failure(error: Exception, folder: Path, place: Workplace) -> JobOutcome:
         f"The job failed: {type(error).__name__}: {error}. Its log file says more."
     )
     return JobOutcome("failed", error=message, reason=error)
-
-
-def _time_is_up(limit_s: float) -> str:
-    return (
-        f"a job works for {limit_s / 60:,.4g} minutes at a stretch on this server, and they are "
-        "over. Its checkpoint is kept: resume it, and it goes on from there when it is its turn"
-    )
 
 
 def _follow(

@@ -63,8 +63,7 @@ def run_worker(
             return EXIT_NOT_NEEDED
         store = opened.enter_context(
             patiently(
-                lambda: open_database(data_dir, busy_timeout_s=options.busy_timeout_s),
-                stop.is_set,
+                lambda: open_database(data_dir, busy_timeout_s=options.busy_timeout_s), stop.is_set
             )
         )
         reaper = Reaper(store.jobs)

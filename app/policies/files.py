@@ -101,12 +101,7 @@ class PolicyFiles:
         raise InputFileError(f"{source} {what}: name what policies export wrote")
 
     def pull(
-        self,
-        repository: str,
-        wanted: str,
-        model: ModelInUse | None,
-        *,
-        endpoint: str | None = None,
+        self, repository: str, wanted: str, model: ModelInUse | None, *, endpoint: str | None = None
     ) -> str:
         """As ``read``, from the Hub's repository "owner/name". Raises: DownloadError also."""
         from sol_core.policy.files.archive import copy_policy

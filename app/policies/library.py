@@ -69,11 +69,8 @@ class StoredPolicy:
             marks = [self.notes.added or self.info.created]
             marks += [former.until for former in self.notes.former_names]
             return all(_moment(mark) <= moment for mark in marks)
-        former = next(
-            (former_name for former_name in self.notes.former_names if former_name.name == name),
-            None,
-        )
-        return former is not None and moment <= _moment(former.until)
+        ends = [former.until for former in self.notes.former_names if former.name == name]
+        return bool(ends) and moment <= _moment(ends[0])
 
 
 def grid_for(
@@ -190,11 +187,7 @@ class PolicyLibrary:
         if target.exists() or wanted.lower() == DEFAULT_POLICY:
             raise AppError(f"the name {wanted!r} is taken: choose another one")
         notes = read_notes(folder)
-        others = [
-            former_name
-            for former_name in notes.former_names
-            if former_name.name not in (name, wanted)
-        ]
+        others = (old for old in notes.former_names if old.name not in (name, wanted))
         former = (FormerName(name, _now()), *others)
         write_notes(folder, replace(notes, former_names=former))
         folder.rename(target)

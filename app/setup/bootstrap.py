@@ -25,10 +25,7 @@ RESTARTED = "sol-restarted"  # the interpreter's own option -X, which its childr
 
 
 def ensure_environment(
-    *,
-    extras: Sequence[str] = (),
-    install: bool = True,
-    project_root: Path = PROJECT_ROOT,
+    *, extras: Sequence[str] = (), install: bool = True, project_root: Path = PROJECT_ROOT
 ) -> None:
     """Return when this process has the packages; else start over in ``.venv``, made if need be.
 

@@ -77,12 +77,7 @@ def _packages(requirements: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _device(data_dir: DataDir, dtype: str, missing: list[str]) -> dict[str, Any]:
-    from sol_core.models.devices import (
-        cpu_has_bf16,
-        cpu_kernels,
-        pick_device,
-        pick_dtype,
-    )
+    from sol_core.models.devices import cpu_has_bf16, cpu_kernels, pick_device, pick_dtype
     from sol_core.models.tuning import cpu_name
 
     device = pick_device("auto")

@@ -15,11 +15,7 @@ UNWANTED_VARIABLES = ("PIP_USER", "PIP_TARGET", "PIP_PREFIX", "PIP_REQUIRE_VIRTU
 
 
 def run_pip(
-    python: Path,
-    arguments: Sequence[str],
-    variables: Mapping[str, str],
-    log: Path,
-    lock: int,
+    python: Path, arguments: Sequence[str], variables: Mapping[str, str], log: Path, lock: int
 ) -> None:
     """Install into the environment of ``python``; ``log`` gets everything that a failing pip says.
 

@@ -66,10 +66,7 @@ class GatePolicy:
 
     @classmethod
     def of_server(
-        cls,
-        bound: str | None,
-        characters: int,
-        environment: Mapping[str, str] = os.environ,
+        cls, bound: str | None, characters: int, environment: Mapping[str, str] = os.environ
     ) -> GatePolicy:
         """The policy of a server that listens on ``bound``. Raises: ConfigError for a host that is
         none."""

@@ -95,7 +95,8 @@ def launch_app(
     from app.site.ui import build_app
 
     if port == 0:
-        port = _free_port(host or "127.0.0.1")
+        with socket.create_server((host or "127.0.0.1", 0)) as probe:
+            port = int(probe.getsockname()[1])
     app = build_app(services)
     # Gradio looks into its empty queue up to a thousand times a second, which is 6 % of a core with
     # no page open. The page's calls do not go through it.
@@ -162,8 +163,3 @@ def check_port(host: str, port: int) -> None:
                 f"port {port} on {host} cannot be used ({error.strerror or error}): choose another "
                 "with --port, or leave --port out to take the next free one"
             ) from error
-
-
-def _free_port(host: str) -> int:
-    with socket.create_server((host, 0)) as probe:
-        return int(probe.getsockname()[1])

@@ -78,11 +78,6 @@ def in_order(*entries: str) -> list[str]:
     return list(ordered)
 
 
-def without_imports(name: str) -> str:
-    """Return a module's source without its import statements."""
-    return _IMPORT.sub("", _read(name))
-
-
 @cache
 def _read(name: str) -> str:
     return (JS / name).read_text(encoding="utf-8")
@@ -97,7 +92,7 @@ def bundle(entry: str) -> str:
     owners: dict[str, str] = {}
     sources = []
     for module in in_order(entry):
-        source = _EXPORT.sub("", without_imports(module))
+        source = _EXPORT.sub("", _IMPORT.sub("", _read(module)))
         for name in _TOP_LEVEL.findall(source):
             if owners.setdefault(name, module) != module:
                 raise ValueError(

@@ -44,10 +44,7 @@ class SqliteBackend:
                 f"The folder {self.path.parent} for the database cannot be made ({error}). "
                 "Choose another data directory."
             ) from error
-        notices = (
-            notice_if_empty(self.path),
-            set_aside_if_corrupt(self.path, busy_timeout_s),
-        )
+        notices = (notice_if_empty(self.path), set_aside_if_corrupt(self.path, busy_timeout_s))
         return tuple(notice for notice in notices if notice is not None)
 
     def look(self, busy_timeout_s: float) -> tuple[int, int] | None:

@@ -118,17 +118,13 @@ def _inspect(path: Path, opened: Path, mode: str, busy_timeout_s: float) -> None
                     "Move it away, or choose another data directory."
                 )
             if opened.stat().st_size <= FULL_CHECK_BYTES:
-                _check_pages(path, connection)
+                finding = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
+                if finding != "ok":
+                    raise _corrupt(path, " ".join(finding.split()))
     except sqlite3.DatabaseError as error:
         if sqlite_primary_code(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
             raise _corrupt(path, str(error)) from error
         raise
-
-
-def _check_pages(path: Path, connection: sqlite3.Connection) -> None:
-    finding = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
-    if finding != "ok":
-        raise _corrupt(path, " ".join(finding.split()))
 
 
 def _corrupt(path: Path, finding: str) -> DatabaseCorruptError:

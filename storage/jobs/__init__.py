@@ -1,3 +1,1 @@
 """Background jobs in the database: the queue, its records, its series."""
-
-__all__: list[str] = []

@@ -21,7 +21,7 @@ from storage.codec import (
     text_or_none,
 )
 from storage.database import Database
-from storage.dialects import now_us
+from storage.dialects.expressions import now_us
 from storage.errors import InvalidRecordError, JobStateError
 from storage.jobs.records import (
     JOB_KINDS,

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Select, func, select, update
 
 from storage.codec import decode_time, encode_text, read_row
-from storage.dialects import now_us
+from storage.dialects.expressions import now_us
 from storage.errors import JobStateError
 from storage.jobs.records import ENDED_STATUSES, JobRecord, JobStatus
 from storage.schema import jobs_table

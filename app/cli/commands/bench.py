@@ -173,8 +173,7 @@ def _kernels(args: argparse.Namespace, data_dir: DataDir, console: Console) -> d
         return compile_kernels(args.compile)
     given = {"context": args.context, "shape": args.shape}
     options = KernelBenchOptions(
-        grid=args.grid,
-        **{name: value for name, value in given.items() if value is not None},
+        grid=args.grid, **{name: value for name, value in given.items() if value is not None}
     )
     return bench_kernels(options, console.progress)
 

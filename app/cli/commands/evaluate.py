@@ -45,10 +45,7 @@ if TYPE_CHECKING:
     from sol_core.progress import WorkFinished
 
 OPTIONS = ("policy", "grid", *MODEL_OPTIONS)
-_SETTINGS = (
-    *("corpus", "texts", "steps", "windows", "seed"),
-    *("sampled", "pollution"),
-)
+_SETTINGS = (*("corpus", "texts", "steps", "windows", "seed"), *("sampled", "pollution"))
 HELP = "measure a policy against static, random and other schedules at the same spend"
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -108,15 +107,25 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _lead(args: argparse.Namespace, ranks: Ranks) -> int:
+    from app.jobs.engines import ENGINES, train_job
+    from app.jobs.runner import Workplace, run_job
+    from app.jobs.stop_flag import StopFlag, set_by_signals
+
     console = Console()
     with open_jobs(args, fills=True) as (data_dir, store):
         job = ranks.lead(lambda: _job(args, store.jobs, ranks.size))
-        engine = _engine(job, ranks, allow_untrained=args.allow_untrained)
         args.notice.kept = (
             f"the job and its last checkpoint are kept; go on with: {_resume_command(job)}"
         )
-        show = partial(_show, ProgressLine(console), args.notice)
-        outcome = _run_here(job, engine, store.jobs, data_dir, show)
+        engine: JobFunction = ENGINES[job.kind]
+        if ranks.size > 1 or args.allow_untrained:
+            engine = partial(train_job, ranks=ranks, allow_untrained=args.allow_untrained)
+        stop, show = StopFlag(), partial(_show, console, ProgressLine(console), args.notice)
+        place = Workplace(
+            store.jobs, data_dir, str(job.worker), stop, released_as="paused", on_update=show
+        )
+        with set_by_signals(stop):
+            outcome = run_job(job, engine, place)
         console.clear()
         return _report(args, job, outcome, data_dir, console)
 
@@ -131,35 +140,16 @@ def _job(args: argparse.Namespace, jobs: JobStore, num_ranks: int) -> JobRecord:
     try:
         if args.resume:
             reap(jobs)
-            return _resume(jobs, args.resume, worker)
+            if jobs.get(args.resume).kind != "train":
+                raise AppError(
+                    f"the job {args.resume} is no training; resume it with: jobs resume "
+                    f"{args.resume}"
+                )
+            return jobs.resume(args.resume, worker)
         params = _params(args, num_ranks)
         return jobs.create("train", OWNER, str(params["name"]), params, worker=worker)
     except StorageError as error:
         raise AppError(str(error)) from error
-
-
-def _engine(job: JobRecord, ranks: Ranks, *, allow_untrained: bool) -> JobFunction:
-    from app.jobs.engines import ENGINES, train_job
-
-    if ranks.size == 1 and not allow_untrained:
-        return ENGINES[job.kind]
-    return partial(train_job, ranks=ranks, allow_untrained=allow_untrained)
-
-
-def _run_here(
-    job: JobRecord,
-    engine: JobFunction,
-    jobs: JobStore,
-    data_dir: DataDir,
-    show: Callable[[JobUpdate], None],
-) -> JobOutcome:
-    from app.jobs.runner import Workplace, run_job
-    from app.jobs.stop_flag import StopFlag, set_by_signals
-
-    stop = StopFlag()
-    place = Workplace(jobs, data_dir, str(job.worker), stop, released_as="paused", on_update=show)
-    with set_by_signals(stop):
-        return run_job(job, engine, place)
 
 
 def _report(
@@ -216,30 +206,22 @@ def _resume_command(job: JobRecord) -> str:
     return f"{program_name()} train --resume {job.id}"
 
 
-def _show(line: ProgressLine, notice: Notice, update: JobUpdate) -> None:
+def _show(console: Console, line: ProgressLine, notice: Notice, update: JobUpdate) -> None:
     from app.jobs.updates import JobNote
     from sol_core.progress import WorkProgress
 
     if isinstance(update, WorkProgress):
         if update.row is not None:
             notice.grace_s = UNIT_GRACE_S
-        line.show_progress(update)
+        line.show(update)
     elif isinstance(update, JobNote):
-        line.show(update.message)
+        console.progress(update.message)
 
 
 def _check(args: argparse.Namespace) -> None:
     """Refuse what can be known to be wrong before anything is loaded."""
-    changed = (
-        args.preset,
-        args.config,
-        args.minutes,
-        args.corpus,
-        args.seed,
-        args.name,
-        args.settings,
-    )
-    if args.resume and any(value not in (None, []) for value in changed):
+    of_job = (args.preset, args.config, args.minutes, args.corpus, args.seed, args.name)
+    if args.resume and (args.settings or any(value is not None for value in of_job)):
         raise ConfigError("--resume goes on with the job's own settings: leave the others out")
     args.experiment = Experiment() if args.config is None else read_experiment(args.config)
     if args.preset is not None and args.experiment.options.get("preset"):
@@ -251,18 +233,12 @@ def _check(args: argparse.Namespace) -> None:
         args.corpus = args.experiment.fields.pop("corpus", None)
     if isinstance(args.corpus, str):
         args.corpus = corpus_source(args.corpus)
-    if args.out is not None:
-        _check_out(args.out)
     if args.name is not None and not args.name.strip():
         raise ConfigError("--name is empty: give a name, or leave the option out")
-
-
-def _check_out(folder: Path) -> None:
-    """Raises: InputFileError when a policy cannot be put there."""
-    if folder.exists() and not folder.is_dir():
-        raise InputFileError(f"--out {folder} is a file: name a new or an empty folder")
-    if folder.is_dir() and any(folder.iterdir()):
-        raise InputFileError(f"--out {folder} is not empty: name a new or an empty folder")
+    if args.out is not None and args.out.exists():
+        wrong = "not empty" if args.out.is_dir() else "a file"
+        if not args.out.is_dir() or any(args.out.iterdir()):
+            raise InputFileError(f"--out {args.out} is {wrong}: name a new or an empty folder")
 
 
 def _params(args: argparse.Namespace, num_ranks: int) -> dict[str, Any]:
@@ -294,13 +270,6 @@ def _config(args: argparse.Namespace, num_ranks: int) -> TrainConfig:
     record = merged(merged(config.to_dict(), args.experiment.fields), on_top)
     config = from_json(TrainConfig, record)
     return apply_settings(config, args.settings)
-
-
-def _resume(jobs: JobStore, job_id: str, worker: str) -> JobRecord:
-    job = jobs.get(job_id)
-    if job.kind != "train":
-        raise AppError(f"the job {job_id} is no training; resume it with: jobs resume {job_id}")
-    return jobs.resume(job_id, worker)
 
 
 def _summary(result: dict[str, Any]) -> str:

@@ -18,9 +18,7 @@ from sol_core.inspection.records import (
 
 
 def coloured_text(
-    start: InspectionStart,
-    tokens: Sequence[InspectedToken],
-    depth: ColourDepth,
+    start: InspectionStart, tokens: Sequence[InspectedToken], depth: ColourDepth
 ) -> str:
     """The scored text coloured by the last schedule; nothing where there are no colours."""
     if depth == "none":

@@ -31,14 +31,8 @@ def budget_values(budget: Budget) -> dict[str, float]:
     """The form's percents and bits of a budget: a share, or a value per axis."""
     if budget.bytes_share is not None:
         return {"share": round(100 * budget.bytes_share, 4), "bits": budget.bit_width}
-    return {"share": 0} | _axis_values(budget)
-
-
-def _axis_values(budget: Budget) -> dict[str, float]:
-    return {
-        axis.short: round(value * axis.scale, 4)
-        for axis, value in zip(AXES, budget.as_tuple(), strict=True)
-    }
+    pairs = zip(AXES, budget.as_tuple(), strict=True)
+    return {"share": 0} | {axis.short: round(value * axis.scale, 4) for axis, value in pairs}
 
 
 @dataclass(frozen=True, slots=True)

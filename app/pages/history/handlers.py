@@ -34,7 +34,7 @@ def list_runs(services: Services, request: Request) -> dict[str, Any]:
     page = records[:limit]
     shown = [record for record in page if record.status != "running" or record.owner == owner]
     return {
-        "runs": [_row(record, _may_delete(services, record, owner)) for record in shown],
+        "runs": [_row(record) for record in shown],
         "next": page[-1].id if len(records) > limit else None,
     }
 
@@ -52,12 +52,7 @@ def delete_run(services: Services, request: Request) -> dict[str, Any]:
     return {}
 
 
-def _may_delete(services: Services, record: RunRecord, owner: str) -> bool:
-    is_mine = record.owner == owner or not services.is_shared
-    return is_mine and record.status != "running"
-
-
-def _row(record: RunRecord, can_delete: bool) -> dict[str, Any]:
+def _row(record: RunRecord) -> dict[str, Any]:
     row: dict[str, Any] = {
         "id": record.id,
         "kind": record.kind,
@@ -70,7 +65,7 @@ def _row(record: RunRecord, can_delete: bool) -> dict[str, Any]:
         "created_at": iso(record.created_at),
         "model": record.model,
         "fork": None,
-        "can_delete": can_delete,
+        "can_delete": record.status != "running",
     }
     try:
         if record.damage is not None:

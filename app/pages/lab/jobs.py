@@ -36,7 +36,6 @@ from sol_core.policy.files.locate import DEFAULT_POLICY, NAME_LENGTH
 from sol_core.training.config import PRESETS
 from storage import TASKS_JOB, JobKind
 
-MAX_NAME_LENGTH = NAME_LENGTH
 MAX_WAITING = 100
 MAX_POLICIES = 6
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -80,7 +79,7 @@ class LabJob:
             "groups": self.form.groups(),
             "hasCorpus": self.has_corpus,
             "mostPolicies": self.most_policies,
-            "maxNameLength": MAX_NAME_LENGTH,
+            "maxNameLength": NAME_LENGTH,
             "shipped": None if self.view is None else shipped_about(self.kind),
         }
 
@@ -89,14 +88,7 @@ LAB_JOBS: dict[str, LabJob] = {
     job.kind: job
     for job in (
         LabJob("train", "train", "Train", TRAIN_FORM),
-        LabJob(
-            "evaluate",
-            "evaluate",
-            "Evaluate",
-            EVALUATE_FORM,
-            MAX_POLICIES,
-            view=result_view,
-        ),
+        LabJob("evaluate", "evaluate", "Evaluate", EVALUATE_FORM, MAX_POLICIES, view=result_view),
         LabJob(
             TASKS_JOB, "accuracy", "Accuracy", TASKS_FORM, 1, has_corpus=False, view=accuracy_view
         ),
@@ -190,10 +182,10 @@ def checked_policies(chosen: list[Any], known: list[str], most: int) -> list[str
 def checked_name(name: str) -> str:
     """A policy's name without surrounding space. Raises: PolicyNameError."""
     name = name.strip()
-    if not _NAME.fullmatch(name) or len(name) > MAX_NAME_LENGTH or name.endswith("."):
+    if not _NAME.fullmatch(name) or len(name) > NAME_LENGTH or name.endswith("."):
         raise PolicyNameError(
             "A policy's name has letters, digits, dots, - and _, begins with a letter or digit and "
-            f"is at most {MAX_NAME_LENGTH} long; got {name[:80]!r}."
+            f"is at most {NAME_LENGTH} long; got {name[:80]!r}."
         )
     if name.lower() == DEFAULT_POLICY:
         raise PolicyNameError(

@@ -101,13 +101,9 @@ class SchemaForm(Generic[ConfigT]):
                 text = heads[group].metadata.get("help", "") if group else ""
                 title = self._label(group) if group else "Run"
                 groups[group] = {"title": title, "help": _sentence(text), "fields": []}
-            help_text = item.of.metadata.get("help") or self.helps.get(short, "")
-            made: dict[str, Any] = {
-                "name": item.name,
-                "label": self._label(short),
-                "kind": item.kind,
-            }
-            made["help"] = _sentence(help_text)
+            text = item.of.metadata.get("help") or self.helps.get(short, "")
+            made: dict[str, Any] = {"name": item.name, "label": self._label(short)}
+            made |= {"kind": item.kind, "help": _sentence(text)}
             if item.choices:
                 made["choices"] = dict(item.choices)
             if item.bounds and item.bounds.high < MOST_BOUND:

@@ -129,11 +129,5 @@ POLICY_UPLOAD = UploadKind(
     _check_upload,
     _take_upload,
 )
-HANDLERS = by_name(
-    all_policies,
-    policy_details,
-    rename_policy,
-    delete_policy,
-    export_policy,
-)
+HANDLERS = by_name(all_policies, policy_details, rename_policy, delete_policy, export_policy)
 PAGE = Page("policies", "Policies", HANDLERS)

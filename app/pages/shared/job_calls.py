@@ -69,18 +69,13 @@ def job_page_home(services: Services, request: Request, kind: JobKind) -> dict[s
     }
 
 
-def check_room(services: Services, owner: str) -> None:
-    """Raises: AppError when this visitor already has too many jobs waiting."""
-    most = JOBS.of_visitor
-    waiting = services.store.jobs.list(owner=owner, statuses=("queued", "running"), limit=most)
-    JOBS.check((Holder(owner, None) for _ in waiting), owner, None)
-
-
 def queue_job(
     services: Services, owner: str, kind: JobKind, title: str, params: dict[str, Any]
 ) -> dict[str, Any]:
     """Queue a job on the page's model; the answer has its id. Raises: AppError beyond the limit."""
-    check_room(services, owner)
+    most = JOBS.of_visitor
+    waiting = services.store.jobs.list(owner=owner, statuses=("queued", "running"), limit=most)
+    JOBS.check((Holder(owner, None) for _ in waiting), owner, None)
     params = params | {"model": services.loader.status().name}
     return {"job_id": services.store.jobs.create(kind, owner, title, params).id}
 
@@ -133,10 +128,7 @@ def list_jobs(services: Services, request: Request) -> dict[str, Any]:
     records = services.store.jobs.list(
         owner=owner if services.is_shared else None, kind=kind, limit=limit + 1
     )
-    return {
-        "jobs": [job_row(record) for record in records[:limit]],
-        "more": len(records) > limit,
-    }
+    return {"jobs": [job_row(record) for record in records[:limit]], "more": len(records) > limit}
 
 
 def poll_job(services: Services, request: Request) -> dict[str, Any]:
