@@ -22,15 +22,7 @@ from sqlalchemy import (
     update,
 )
 
-from storage.codec import (
-    decode_json,
-    encode_json,
-    encode_text,
-    encode_time,
-    json_or_none,
-    read_row,
-    text_or_none,
-)
+from storage import codec
 from storage.database import Database
 from storage.dialects.expressions import contains, insert_into, now_us
 from storage.errors import DatabaseCorruptError, InvalidRecordError
@@ -87,7 +79,7 @@ class RunStore:
             **_naming_columns(owner, prompt, title_of(prompt), model, schedule),
             "id": run_id or new_run_id(),
             "status": "running",
-            "config": encode_json("config", config),
+            "config": codec.encode_json("config", config),
             "kind": kind,
             "num_tokens": 0,
             "data_dir_id": self._data_dir_id,
@@ -110,15 +102,15 @@ class RunStore:
             "id": new_run_id(),
             "status": run.status,
             "kind": run.kind,
-            "config": encode_json("config", run.config),
-            "prefill": json_or_none("prefill", run.prefill),
-            "summary": json_or_none("summary", run.summary),
-            "error": text_or_none("error", run.error),
+            "config": codec.encode_json("config", run.config),
+            "prefill": codec.json_or_none("prefill", run.prefill),
+            "summary": codec.json_or_none("summary", run.summary),
+            "error": codec.text_or_none("error", run.error),
             "num_tokens": len(rows),
             "data_dir_id": self._data_dir_id,
             "parent": run.parent,
-            "created_us": encode_time(run.created_at),
-            "updated_us": encode_time(run.updated_at),
+            "created_us": codec.encode_time(run.created_at),
+            "updated_us": codec.encode_time(run.updated_at),
         }
         run_id = str(values["id"])
         events = _event_values(run_id, rows)
@@ -149,7 +141,7 @@ class RunStore:
 
     def set_prefill(self, run_id: str, prefill: Record) -> None:
         """Save the prefill event. Raises: NotFoundError, InvalidRecordError."""
-        data = encode_json("prefill", prefill)
+        data = codec.encode_json("prefill", prefill)
         with self._database.write() as connection:
             change_row(connection, runs_table, run_id, prefill=data)
 
@@ -164,8 +156,8 @@ class RunStore:
         _check_final(status)
         values = {
             "status": status,
-            "summary": json_or_none("summary", summary),
-            "error": text_or_none("error", error),
+            "summary": codec.json_or_none("summary", summary),
+            "error": codec.text_or_none("error", error),
         }
         with self._database.write() as connection:
             change_row(connection, runs_table, run_id, **values)
@@ -192,7 +184,7 @@ class RunStore:
             blobs = connection.execute(query).scalars().all()
             if not blobs:
                 require_id(connection, runs_table, run_id)
-        return [decode_json(blob) for blob in blobs]
+        return [codec.decode_json(blob) for blob in blobs]
 
     def list(
         self,
@@ -211,23 +203,23 @@ class RunStore:
         if kind is not None:
             conditions.append(runs_table.c.kind == kind)
         if query:
-            needle = encode_text("query", query.casefold())
+            needle = codec.encode_text("query", query.casefold())
             conditions.append(contains(runs_table.c.search_text, needle))
         with self._database.read() as connection:
             rows = newest_rows(connection, runs_table, owner, limit, before, *conditions)
-        return [read_row(RunRecord, row) for row in rows]
+        return [codec.read_row(RunRecord, row) for row in rows]
 
     def count_naming(self, policy: str, owner: str | None = None) -> int:
         """Number of runs, of this owner, whose configurations or rows name this policy."""
         # As ``encode_json`` writes it; a quotation mark inside a text would be escaped.
-        needle = encode_json("policy", {"policy": policy})[1:-1]
+        needle = codec.encode_json("policy", {"policy": policy})[1:-1]
         statement = (
             select(func.count())
             .select_from(runs_table)
             .where(contains(runs_table.c.config, needle))
         )
         if owner is not None:
-            statement = statement.where(runs_table.c.owner == encode_text("owner", owner))
+            statement = statement.where(runs_table.c.owner == codec.encode_text("owner", owner))
         with self._database.read() as connection:
             return int(connection.execute(statement).scalar_one())
 
@@ -281,19 +273,19 @@ def _naming_columns(
 ) -> dict[str, Any]:
     """The columns of text that every run is created with."""
     return {
-        "owner": encode_text("owner", owner),
-        "prompt": encode_text("prompt", prompt),
-        "title": encode_text("title", title),
+        "owner": codec.encode_text("owner", owner),
+        "prompt": codec.encode_text("prompt", prompt),
+        "title": codec.encode_text("title", title),
         # Case-folded here because SQLite folds ASCII letters only.
-        "search_text": encode_text("prompt", prompt.casefold()),
-        "model": encode_text("model", model),
-        "schedule": encode_text("schedule", schedule),
+        "search_text": codec.encode_text("prompt", prompt.casefold()),
+        "model": codec.encode_text("model", model),
+        "schedule": codec.encode_text("schedule", schedule),
     }
 
 
 def _event_values(run_id: str, rows: Sequence[Record]) -> _Records:
     return [
-        {"run_id": run_id, "idx": _index_of(row), "record": encode_json("token event", row)}
+        {"run_id": run_id, "idx": _index_of(row), "record": codec.encode_json("token event", row)}
         for row in rows
     ]
 
@@ -306,7 +298,7 @@ def _check_final(status: str) -> None:
 
 
 def _run(connection: Connection, run_id: str) -> RunRecord:
-    return read_row(RunRecord, require_row(connection, runs_table, run_id))
+    return codec.read_row(RunRecord, require_row(connection, runs_table, run_id))
 
 
 def _index_of(row: Record) -> int:

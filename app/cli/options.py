@@ -7,7 +7,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
@@ -61,6 +61,13 @@ def add_value(
 def add_flag(parser: argparse._ActionsContainer, name: str, text: str) -> None:
     """An option without a value, off unless it is given."""
     parser.add_argument(f"--{name}", action="store_true", help=text)
+
+
+def add_texts(parser: argparse._ActionsContainer, texts: Mapping[str, str], **more: Any) -> None:
+    """Options that take a value, each by its name and what stands for the value: "corpus FILE"."""
+    for declared, text in texts.items():
+        name, _, metavar = declared.partition(" ")
+        parser.add_argument(f"--{name}", metavar=metavar or None, help=text, **more)
 
 
 def add_left_out(parser: argparse._ActionsContainer, text: str) -> None:

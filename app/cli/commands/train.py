@@ -14,7 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 from app.cli.experiment_file import Experiment, merged, read_experiment, take_options
 from app.cli.job_options import ProgressLine, corpus_source, open_jobs
-from app.cli.options import add_json, add_model, model_name, open_data_dir, print_json
+from app.cli.options import (
+    add_flag,
+    add_json,
+    add_model,
+    add_texts,
+    model_name,
+    open_data_dir,
+    print_json,
+)
 from app.cli.terminal import record_text
 from app.formats.plain_json import json_safe
 from app.host.console import Console, write_out
@@ -47,25 +55,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="on two CPU cores about 8 minutes, about 23, or the paper's settings, over two hours "
         f"(default: {DEFAULT_PRESET})",
     )
-    parser.add_argument(
-        "--config",
-        type=Path,
-        metavar="FILE",
-        help="a TOML file of settings, as policies recipe writes them; other options come on top",
-    )
-    parser.add_argument(
-        "--minutes",
-        type=_minutes,
-        metavar="M",
-        help="end after this time with a policy; above the preset's own, with more work",
-    )
-    parser.add_argument(
-        "--corpus",
-        metavar="PATH",
-        help="a .txt, .jsonl, .csv or .parquet file, a folder of them, a Hub data set "
+    texts = {
+        "corpus PATH": "a .txt, .jsonl, .csv or .parquet file, a folder of them, a Hub data set "
         "owner/name:config:part:column (owner/name is enough), or builtin (the default)",
-    )
+        "name": "what to call the policy (default: after preset and seed)",
+        "resume ID": "go on with a job that was paused, failed or was cut off",
+    }
+    files = {
+        "config FILE": "a TOML file of settings, as policies recipe writes them; other options "
+        "come on top",
+        "out DIR": "also put the policy into this new or empty folder",
+    }
+    minutes = "end after this time with a policy; above the preset's own, with more work"
+    add_texts(parser, texts)
+    add_texts(parser, files, type=Path)
+    add_texts(parser, {"minutes M": minutes}, type=_minutes)
     parser.add_argument("--seed", type=int, help="same seed and machine: same policy (default: 0)")
+    keep = "keep the policy even if it learnt nothing or is no better than static"
+    add_flag(parser, "allow-untrained", keep)
     parser.add_argument(
         "--set",
         dest="settings",
@@ -73,18 +80,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="KEY=VALUE",
         help="any field of the configuration, such as grpo.updates=50; may be given several times",
-    )
-    parser.add_argument("--name", help="what to call the policy (default: after preset and seed)")
-    parser.add_argument(
-        "--out", type=Path, metavar="DIR", help="also put the policy into this new or empty folder"
-    )
-    parser.add_argument(
-        "--allow-untrained",
-        action="store_true",
-        help="keep the policy even if it learnt nothing or is no better than static",
-    )
-    parser.add_argument(
-        "--resume", metavar="ID", help="go on with a job that was paused, failed or was cut off"
     )
     add_model(parser)
     add_json(parser)

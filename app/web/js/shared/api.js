@@ -44,6 +44,13 @@ export function makeApi(server) {
   };
 }
 
+// What forms offer to choose from, asked for when it is needed.
+/** @param {Api} api */
+export const choicesOf = (api) => ({
+  policies: async () => (await api("list_policies", {})).policies,
+  runs: async () => (await api("saved_runs", {})).runs,
+});
+
 function unlessRefused(answer) {
   if (!answer.refused) return answer;
   /** @type {Refusal} */

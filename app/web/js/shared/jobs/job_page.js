@@ -3,14 +3,13 @@
 
 import { askedFor, linkTo, nameInFront, setAddress, tabOf } from "../address.js";
 import { reasonOf } from "../api.js";
-import {
-  bringIntoView, h, opensHere, scrollTo, setText, show, smallButton, whenSeen, whenThemeChanges,
-} from "../dom.js";
+import { bringIntoView, h, scrollTo, setText, show, smallButton, whenSeen, whenThemeChanges } from "../dom.js";
 import { saveFile } from "../download.js";
 import { emit, listen, takeOver } from "../events.js";
 import { Follower } from "../follower.js";
 import { whenText } from "../format.js";
 import { ask } from "../forms/form.js";
+import { listRow } from "../page_parts.js";
 import { JobList, JobPanel } from "./job_list.js";
 import { VerdictLine } from "../verdict.js";
 
@@ -229,11 +228,9 @@ export class ResultPage extends JobPage {
 
   shippedRow() {
     const { part, shipped } = this.what;
-    return h("ol", { class: "sol-history-list" }, h("li", { class: "sol-history-row" }, h("div", {},
-      h("a", { class: "sol-history-title", href: linkTo({ [part]: SHIPPED }),
-        onclick: opensHere(() => this.openFromList({ id: SHIPPED })) }, shipped.title),
-      h("div", { class: "sol-history-facts" }, h("span", {}, "Shipped"), h("span", {}, shipped.machine),
-        h("time", { datetime: shipped.made }, whenText(shipped.made))))));
+    return h("ol", { class: "sol-history-list" }, listRow({ title: shipped.title, href: linkTo({ [part]: SHIPPED }),
+      open: () => this.openFromList({ id: SHIPPED }), facts: [h("span", {}, "Shipped"), h("span", {}, shipped.machine),
+        h("time", { datetime: shipped.made }, whenText(shipped.made))] }));
   }
 
   open(jobId) {
