@@ -34,25 +34,11 @@ TOP_OPTIONS = ("-h", "--help", "--version")  # others are those of serve
 DEFAULT_COMMAND = "serve"
 _HERE = __name__.rpartition(".")[0]
 _OURS = (__name__.partition(".")[0], "sol_core")  # the same package in a wheel
-COMMANDS = {  # modules of this package
-    "serve": "program.serve",
-    "generate": "commands.generate",
-    "inspect": "commands.inspect",
-    "lens": "commands.lens",
-    "score": "commands.score",
-    "train": "commands.train",
-    "evaluate": "commands.evaluate",
-    "tasks": "commands.tasks",
-    "jobs": "commands.jobs",
-    "runs": "commands.runs",
-    "worker": "program.worker",
-    "export": "commands.export",
-    "import": "commands.import",
-    "policies": "commands.policies",
-    "bench": "commands.bench",
-    "doctor": "program.doctor",
-    "test": "program.test",
-}
+COMMANDS = (  # modules of ``commands``, and of ``program``
+    *("serve", "generate", "inspect", "lens", "score", "train", "evaluate", "tasks", "jobs"),
+    *("runs", "worker", "export", "import", "policies", "bench", "doctor", "test"),
+)
+_OF_PROGRAM = ("serve", "worker", "doctor", "test")
 FORMER_NAMES = {"benchmark": "tasks"}  # still taken, not listed
 # New objects between two searches for cycles. The packages make a million that stay: with Python's
 # own 700, a seventh of a start is such searches.
@@ -153,7 +139,8 @@ def _build_parser(names: Iterable[str]) -> argparse.ArgumentParser:
         title="commands", dest="command", metavar="COMMAND", required=True
     )
     for name in names:
-        command = importlib.import_module(f"{_HERE}.{COMMANDS[name]}")
+        folder = "program" if name in _OF_PROGRAM else "commands"
+        command = importlib.import_module(f"{_HERE}.{folder}.{name}")
         sub = commands.add_parser(
             name, help=command.HELP, description=command.HELP, allow_abbrev=False
         )

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from app.host.errors import AppError
 from app.host.hosting import is_public, is_zero_gpu
@@ -121,16 +121,6 @@ def _value(name: str, text: str) -> int:
     return value
 
 
-class Held(Protocol):
-    """Something that a visitor has, or had asked for."""
-
-    @property
-    def owner(self) -> str: ...
-
-    @property
-    def address(self) -> str | None: ...
-
-
 class Holder(NamedTuple):
     """A visitor; ``address`` is None where the network does not say it."""
 
@@ -148,8 +138,8 @@ class Shares:
     of_all: int = UNLIMITED
     remedy: str = "Try again when one has ended."
 
-    def check(self, held: Iterable[Held], owner: str, address: str | None) -> None:
-        """Raises: AppError when this visitor may not have another one."""
+    def check(self, held: Iterable[Any], owner: str, address: str | None) -> None:
+        """Raises: AppError when this visitor may not have one more; held ones are as ``Holder``."""
         all_held = list(held)
         near = [share for share in all_held if address is not None and share.address == address]
         mine = [share for share in all_held if share.owner == owner]

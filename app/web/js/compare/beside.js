@@ -2,7 +2,7 @@
 // compared. The address names both; with one alone, the other is still to be chosen.
 
 import { askedFor, linkTo, LOOK_NAMES, openInTab, setAddress } from "../shared/address.js";
-import { choicesOf, NOTHING_LOST, reasonOf } from "../shared/api.js";
+import { attempt, choicesOf, NOTHING_LOST, reasonOf } from "../shared/api.js";
 import { chip, h, say, selectOf, setText, show, smallButton } from "../shared/dom.js";
 import { exportMenu } from "../shared/download.js";
 import { emit } from "../shared/events.js";
@@ -51,14 +51,12 @@ class BesideForm extends RunForm {
     if (isRun && !this.run.options.length) this.list();
   }
 
-  async list() {
-    try {
+  list() {
+    return attempt(async () => {
       const runs = (await this.on.runs()).filter((run) => run.id !== this.first?.id);
       this.run.replaceChildren(...runOptions(runs));
       if (!runs.length) this.fail("No other run is saved yet.");
-    } catch (error) {
-      this.fail(reasonOf(error));
-    }
+    }, (words) => this.fail(words));
   }
 
   // The run to compare with; settings are null where this release cannot read them.
@@ -139,16 +137,13 @@ export class Beside {
     this.form.setBusy(false);
   }
 
-  async generate(changes) {
+  generate(changes) {
     const { prompt, settings } = this.form.first;
     this.form.setBusy(true);
-    try {
+    return attempt(async () => {
       const { run_id: id } = await this.api("start_run", { prompt, settings: { ...settings, ...changes } });
       this.show([this.ids[0], id]);
-    } catch (error) {
-      this.form.setBusy(false);
-      this.form.fail(reasonOf(error, NOTHING_LOST));
-    }
+    }, (words) => { this.form.setBusy(false); this.form.fail(words); }, NOTHING_LOST);
   }
 
   stop() {

@@ -1,7 +1,7 @@
 // The History tab: what was generated, newest first; open, copy the link, export, import, delete.
 
 import { askedFor, linkTo, openInTab, setAddress, showTab } from "../shared/address.js";
-import { makeApi, reasonOf, sendFile } from "../shared/api.js";
+import { attempt, makeApi, reasonOf, sendFile } from "../shared/api.js";
 import {
   button, chip, errorLine, h, opensHere, setText, show, showText, SITE, smallButton, whenSeen,
 } from "../shared/dom.js";
@@ -93,15 +93,13 @@ class HistoryPage {
     openInTab(kind === "inspection" ? "inspection" : "run", id);
   }
 
-  async import(file) {
+  import(file) {
     show(this.error, false);
-    try {
+    return attempt(async () => {
       const made = await sendFile("import", file);
       this.load();
       this.open(made.id, made.kind);
-    } catch (error) {
-      this.fail(reasonOf(error));
-    }
+    }, (words) => this.fail(words));
   }
 
   row(run) {

@@ -1,7 +1,7 @@
 // Puts the Policies page together: the library at the side, the policy on show beside it.
 
 import { askedFor, linkTo, nameInFront, openInTab, setAddress, showTab } from "../shared/address.js";
-import { makeApi, reasonOf, sendFile } from "../shared/api.js";
+import { attempt, makeApi, sendFile } from "../shared/api.js";
 import { chip, h, say, show, whenSeen } from "../shared/dom.js";
 import { blobOf, saveFile } from "../shared/download.js";
 import { emit, handOver, listen } from "../shared/events.js";
@@ -149,12 +149,8 @@ class PoliciesPage {
     } else this.attempt(() => this.actions[name](policy));
   }
 
-  async attempt(work) {
-    try {
-      await work();
-    } catch (error) {
-      this.say(reasonOf(error), "bad");
-    }
+  attempt(work) {
+    return attempt(work, (words) => this.say(words, "bad"));
   }
 
   say(text, kind = "warn") {
