@@ -1,10 +1,7 @@
-"""Runs and jobs in SQLite or PostgreSQL. Knows SQLAlchemy and the standard library.
+"""Runs and jobs in SQLite or PostgreSQL: rows, JSON and transactions.
 
-What a saved thing means is decided in ``app``; here are rows, JSON and transactions.
-
-``open_store(location)`` gives a ``Store``; ``Store.runs`` keeps generation runs and their token
-events, ``Store.jobs`` background jobs. Every error is a ``StorageError``; see ``storage.errors``
-for the leaves.
+``open_store(location)`` gives a ``Store``: ``runs`` with their token events, background ``jobs``.
+Every error is a ``StorageError``.
 """
 
 from storage.errors import (

@@ -1,8 +1,7 @@
 """Exact conversion between Python values and SQLite values, both ways.
 
-Text is kept as UTF-8 bytes in BLOB columns, lone surrogates passed through: sqlite3 refuses
-such strings as TEXT, and SQL functions stop at a NUL in TEXT. JSON is the same bytes of its
-shortest form. Times are whole microseconds since 1970-01-01 UTC, so no float rounding.
+Text is UTF-8 in BLOBs, lone surrogates passed through: as TEXT sqlite3 refuses such strings, and
+SQL functions stop at a NUL. JSON is likewise; times are whole microseconds since 1970 UTC.
 """
 
 from __future__ import annotations
@@ -22,6 +21,7 @@ from sqlalchemy import Row
 from storage.errors import DatabaseCorruptError, InvalidRecordError
 
 _RecordT = TypeVar("_RecordT")
+_hints = functools.cache(typing.get_type_hints)  # of a record's class
 _TIMES = (datetime, datetime | None)
 _OBJECTS = (dict[str, Any], dict[str, Any] | None)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -57,12 +57,10 @@ def decode_text(data: bytes) -> str:
 
 
 def encode_json(name: str, value: dict[str, Any]) -> bytes:
-    """Bytes of a JSON object.
+    """Bytes of a JSON object; tuples come back as lists, keys that are numbers as text.
 
-    Tuples come back as lists and keys that are numbers as text: JSON has neither.
-
-    Raises: InvalidRecordError when the value is no dict, or holds NaN, an infinity, a whole
-        number beyond 64 bits (no page could be sent it) or what JSON cannot express.
+    Raises: InvalidRecordError when the value is no dict, or holds NaN, an infinity, a whole number
+    beyond 64 bits (no page could be sent it) or what JSON cannot express.
     """
     if not isinstance(value, dict):
         raise InvalidRecordError(f"{name} must be a dict, not {type(value).__name__}.")
@@ -124,11 +122,7 @@ def decode_time(microseconds: int) -> datetime:
 def read_row(kind: type[_RecordT], row: Row[Any], **known: Any) -> _RecordT:
     """The record of the dataclass ``kind`` in a row; what it calls x_at is in the column x_us.
 
-    A part that is damaged is empty, and the field ``damage`` says so: a list then shows the row,
-    where an error would hide all the others.
-
-    Args:
-        known: fields that the row does not have.
+    A part that is damaged is empty, and the field ``damage`` says so: a list then shows the row.
     Raises: DatabaseCorruptError for damage in a record without such a field.
     """
     problems: list[str] = []
@@ -162,11 +156,6 @@ def _empty(hint: Any, data: Any) -> Any:
     if hint in _TIMES:
         return _EPOCH
     return {} if hint in _OBJECTS else data.decode("utf-8", "replace")
-
-
-@functools.cache
-def _hints(kind: type) -> dict[str, Any]:
-    return typing.get_type_hints(kind)
 
 
 def _is_beyond(value: Any) -> bool:

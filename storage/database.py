@@ -1,8 +1,7 @@
 """Transactions on one database, and errors in the user's words.
 
-``read`` and ``write`` are the only ways in: each is one short transaction on a pooled
-connection that always goes back. A write that decides by what it has read locks the row first
-(``FOR UPDATE``): on PostgreSQL others write meanwhile, on SQLite nobody does.
+A write that decides by what it has read locks the row first (``FOR UPDATE``): on PostgreSQL others
+write meanwhile, on SQLite nobody does.
 """
 
 from __future__ import annotations
@@ -26,10 +25,7 @@ BUSY_TIMEOUT_S = 10.0
 
 
 class Database:
-    """A pool of connections to one database, for all threads of the process that made it.
-
-    A forked child must open its own: connections do not survive a fork.
-    """
+    """A pool of connections for all threads of the process that made it; a fork opens its own."""
 
     def __init__(self, backend: Backend, busy_timeout_s: float = BUSY_TIMEOUT_S) -> None:
         self.backend = backend
@@ -42,20 +38,14 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """One read transaction: all its queries see the same moment.
-
-        Raises: DatabaseLockedError, DatabaseWriteError, DatabaseCorruptError, StorageError.
-        """
+        """One read transaction: all its queries see the same moment. Raises: StorageError."""
         self._check_process()
         with self._translating(), self._reader.begin() as connection:
             yield connection
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        """One write transaction: committed at the end of the block, rolled back by an exception.
-
-        Raises: DatabaseLockedError, DatabaseWriteError, DatabaseCorruptError, StorageError.
-        """
+        """One write transaction: committed at the block's end, rolled back by an exception."""
         self._check_process()
         # A thread may wait for the database's timeout while it holds the lock: allow for that.
         if not self._write_lock.acquire(timeout=2 * self._busy_timeout_s):

@@ -1,17 +1,4 @@
-"""The storage package's error hierarchy.
-
-StorageError
-├── NotFoundError (LookupError)             no run or job has this id
-├── JobStateError (RuntimeError)            a job in a state that does not allow this
-├── InvalidRecordError (ValueError)         a value that cannot be stored, such as NaN in JSON
-├── DatabaseVersionError (RuntimeError)     written by a newer release, or by another program
-├── DatabaseConnectionError (ConnectionError)  a server that cannot be reached or lets nobody in
-├── DatabaseCorruptError (RuntimeError)     damage found in the file
-├── DatabaseLockedError (TimeoutError)      another process held it longer than the timeout
-└── DatabaseWriteError (OSError)            read-only, full, missing or unreadable place
-
-Messages name the file or value, what is allowed, and what to do. ``app`` shows them as they are.
-"""
+"""Errors of storage. Messages name the file or value, what is allowed, and what to do."""
 
 from __future__ import annotations
 

@@ -17,47 +17,29 @@ TITLE_LENGTH = 80  # characters, the ellipsis included
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """One saved run.
+    """One saved run. Times are aware, UTC."""
 
-    Attributes:
-        id: url-safe, random.
-        kind: whether its tokens were generated, or those of a given text inspected.
-        title: first line of the prompt, at most ``TITLE_LENGTH`` characters.
-        prompt: the text that was continued, or inspected.
-        schedule: label of the schedule's kind, such as "static".
-        config: what the run was asked to do, as JSON.
-        created_at, updated_at: aware, UTC; updated_at moves with every change of the run.
-        num_tokens: token events saved so far.
-        prefill, summary: the prefill and finish events as JSON; None until they are known.
-        error: what went wrong, in the user's words; None when nothing did.
-        parent: id of the run that it is a fork of, which may be gone; None for no fork.
-        damage: why parts of the row cannot be read, which are then empty; None when all can.
-    """
-
-    id: str
+    id: str  # url-safe, random
     owner: str
     status: RunStatus
-    title: str
-    prompt: str
+    title: str  # first line of the prompt, at most ``TITLE_LENGTH`` characters
+    prompt: str  # the text that was continued, or inspected
     model: str
-    schedule: str
-    config: Record
+    schedule: str  # label of the schedule's kind, such as "static"
+    config: Record  # what the run was asked to do, as JSON
     created_at: datetime
-    updated_at: datetime
-    num_tokens: int
-    prefill: Record | None
+    updated_at: datetime  # moves with every change of the run
+    num_tokens: int  # token events saved so far
+    prefill: Record | None  # event as JSON, as summary; None until it is known
     summary: Record | None
-    error: str | None
-    kind: RunKind = "generation"
-    parent: str | None = None
-    damage: str | None = None
+    error: str | None  # in the user's words
+    kind: RunKind = "generation"  # or the tokens of a given text were inspected
+    parent: str | None = None  # id of the run that it is a fork of, which may be gone
+    damage: str | None = None  # why parts of the row cannot be read, which are then empty
 
 
 class RunSize(NamedTuple):
-    """Bytes that a run takes with everything that goes with it, indices not counted.
-
-    ``owner`` is as stored: one that is damaged is an owner too.
-    """
+    """Bytes that a run takes; ``owner`` is as stored: one that is damaged is an owner too."""
 
     id: str
     owner: bytes

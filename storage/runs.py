@@ -1,8 +1,7 @@
 """Generation runs and their token events: one row per run, one row per token.
 
-A run is created ``running``, grows by ``append_events``, and ends by ``finish``. Each call is
-one short transaction, so what a call has returned survives a crash of the process. Lists are
-in the order of creation, newest first, whatever the clock did.
+Each call is one short transaction, so what it has returned survives a crash of the process. Lists
+are in the order of creation, newest first, whatever the clock did.
 """
 
 from __future__ import annotations
@@ -11,29 +10,23 @@ import secrets
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, delete, func, insert, literal, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    delete,
+    func,
+    insert,
+    literal,
+    select,
+    update,
+)
 
-from storage.codec import (
-    decode_json,
-    encode_json,
-    encode_text,
-    encode_time,
-    json_or_none,
-    read_row,
-    text_or_none,
-)
+from storage import codec
 from storage.database import Database
-from storage.dialects import contains, insert_into, now_us
+from storage.dialects.expressions import contains, insert_into, now_us
 from storage.errors import DatabaseCorruptError, InvalidRecordError
-from storage.records import (
-    FINAL_STATUSES,
-    Record,
-    RunKind,
-    RunRecord,
-    RunSize,
-    RunStatus,
-    title_of,
-)
+from storage.records import FINAL_STATUSES, Record, RunKind, RunRecord, RunSize, RunStatus, title_of
 from storage.schema import events_table, runs_table
 from storage.statements import (
     change_row,
@@ -60,11 +53,7 @@ def new_run_id() -> str:
 
 
 class RunStore:
-    """The runs of one database. Safe to call from any thread of the process that opened it.
-
-    Besides what a method names, any of them raises DatabaseLockedError, DatabaseWriteError or
-    DatabaseCorruptError when the file gives trouble, and then has changed nothing.
-    """
+    """The runs of one database, for the threads of its process; any call may raise StorageError."""
 
     def __init__(self, database: Database, data_dir_id: str = "") -> None:
         self._database = database
@@ -82,12 +71,7 @@ class RunStore:
         run_id: str | None = None,
         parent: str | None = None,
     ) -> RunRecord:
-        """Save a new run with status "running" and return it.
-
-        Args:
-            run_id: of ``new_run_id``, for who may have to ask twice: the second time the run
-                that is there is returned. None: a new one.
-            parent: id of the run that it is a fork of.
+        """Save a new run with status "running" and return it, or the one that has ``run_id``.
 
         Raises: InvalidRecordError when ``config`` is not JSON (NaN and infinity are not).
         """
@@ -95,7 +79,7 @@ class RunStore:
             **_naming_columns(owner, prompt, title_of(prompt), model, schedule),
             "id": run_id or new_run_id(),
             "status": "running",
-            "config": encode_json("config", config),
+            "config": codec.encode_json("config", config),
             "kind": kind,
             "num_tokens": 0,
             "data_dir_id": self._data_dir_id,
@@ -108,11 +92,7 @@ class RunStore:
             return _run(connection, str(values["id"]))
 
     def restore(self, run: RunRecord, rows: Sequence[Record]) -> RunRecord:
-        """Save a run that has ended and was made elsewhere, whole or not at all, as the newest.
-
-        Args:
-            run: all of it is kept except its id, which is replaced.
-            rows: its token events, as for ``append_events``.
+        """Save a run that was made elsewhere, under a new id, whole or not at all, as the newest.
 
         Raises: InvalidRecordError for a status that is not final or a part that is not JSON.
         """
@@ -122,15 +102,15 @@ class RunStore:
             "id": new_run_id(),
             "status": run.status,
             "kind": run.kind,
-            "config": encode_json("config", run.config),
-            "prefill": json_or_none("prefill", run.prefill),
-            "summary": json_or_none("summary", run.summary),
-            "error": text_or_none("error", run.error),
+            "config": codec.encode_json("config", run.config),
+            "prefill": codec.json_or_none("prefill", run.prefill),
+            "summary": codec.json_or_none("summary", run.summary),
+            "error": codec.text_or_none("error", run.error),
             "num_tokens": len(rows),
             "data_dir_id": self._data_dir_id,
             "parent": run.parent,
-            "created_us": encode_time(run.created_at),
-            "updated_us": encode_time(run.updated_at),
+            "created_us": codec.encode_time(run.created_at),
+            "updated_us": codec.encode_time(run.updated_at),
         }
         run_id = str(values["id"])
         events = _event_values(run_id, rows)
@@ -141,14 +121,10 @@ class RunStore:
             return _run(connection, run_id)
 
     def append_events(self, run_id: str, rows: Sequence[Record]) -> int:
-        """Save token events; return how many were new.
+        """Save token events, each with its "index"; return how many were new.
 
-        Args:
-            rows: token event dicts, each with its own "index" (int, 0-based). A row whose
-                index is saved already is left as it was, so a batch may be sent twice.
-
-        Raises: NotFoundError when the run is gone; InvalidRecordError when a row is not JSON
-            or has no valid index. Then no row of the batch is saved.
+        One whose index is saved already is left as it was. Raises: NotFoundError;
+        InvalidRecordError, and then no row of the batch is saved.
         """
         values = _event_values(run_id, rows)
         with self._database.write() as connection:
@@ -165,7 +141,7 @@ class RunStore:
 
     def set_prefill(self, run_id: str, prefill: Record) -> None:
         """Save the prefill event. Raises: NotFoundError, InvalidRecordError."""
-        data = encode_json("prefill", prefill)
+        data = codec.encode_json("prefill", prefill)
         with self._database.write() as connection:
             change_row(connection, runs_table, run_id, prefill=data)
 
@@ -176,27 +152,18 @@ class RunStore:
         summary: Record | None = None,
         error: str | None = None,
     ) -> None:
-        """Give the run its final status. A second call replaces the first one's outcome.
-
-        Raises: NotFoundError; InvalidRecordError for a status that is not final or a summary
-            that is not JSON.
-        """
+        """Give the run its final status. Raises: NotFoundError; InvalidRecordError."""
         _check_final(status)
         values = {
             "status": status,
-            "summary": json_or_none("summary", summary),
-            "error": text_or_none("error", error),
+            "summary": codec.json_or_none("summary", summary),
+            "error": codec.text_or_none("error", error),
         }
         with self._database.write() as connection:
             change_row(connection, runs_table, run_id, **values)
 
     def get(self, run_id: str, allow_damage: bool = False) -> RunRecord:
-        """The run.
-
-        Args:
-            allow_damage: also one of which parts cannot be read, to be deleted.
-        Raises: NotFoundError; DatabaseCorruptError for a damaged one.
-        """
+        """The run. Raises: NotFoundError; DatabaseCorruptError for a damaged one unless allowed."""
         with self._database.read() as connection:
             record = _run(connection, run_id)
         if record.damage is not None and not allow_damage:
@@ -204,10 +171,8 @@ class RunStore:
         return record
 
     def events(self, run_id: str, after: int = -1, limit: int | None = None) -> _Records:
-        """Token events in order of index, those above ``after``, at most ``limit`` of them.
-
-        Raises: NotFoundError when the run is gone; InvalidRecordError for a limit below 1.
-        """
+        """Token events in order, those above index ``after``, at most ``limit``. Raises:
+        NotFoundError."""
         query = (
             select(events_table.c.record)
             .where(events_table.c.run_id == run_id, events_table.c.idx > after)
@@ -219,7 +184,7 @@ class RunStore:
             blobs = connection.execute(query).scalars().all()
             if not blobs:
                 require_id(connection, runs_table, run_id)
-        return [decode_json(blob) for blob in blobs]
+        return [codec.decode_json(blob) for blob in blobs]
 
     def list(
         self,
@@ -229,45 +194,32 @@ class RunStore:
         query: str = "",
         kind: RunKind | None = None,
     ) -> _RunRecords:
-        """Runs, newest first; damaged ones say so in ``damage``.
+        """Runs, newest first and older than the run ``before``; damaged ones say so in ``damage``.
 
-        Args:
-            owner: only this owner's runs; None for everybody's.
-            limit: at most this many, at least 1.
-            before: id of the last run of the previous page; the page goes on after it. Runs
-                that were created or deleted meanwhile shift nothing.
-            query: text that the prompt must contain, upper and lower case alike; every
-                character stands for itself.
-            kind: only runs of this kind; None for all.
-
-        Raises: NotFoundError when the run ``before`` was deleted (start again from the top);
-            InvalidRecordError for a limit below 1.
+        ``query`` is a text that the prompt must contain, upper and lower case alike. Raises:
+        NotFoundError when the run ``before`` was deleted; InvalidRecordError.
         """
         conditions = []
         if kind is not None:
             conditions.append(runs_table.c.kind == kind)
         if query:
-            needle = encode_text("query", query.casefold())
+            needle = codec.encode_text("query", query.casefold())
             conditions.append(contains(runs_table.c.search_text, needle))
         with self._database.read() as connection:
             rows = newest_rows(connection, runs_table, owner, limit, before, *conditions)
-        return [read_row(RunRecord, row) for row in rows]
+        return [codec.read_row(RunRecord, row) for row in rows]
 
     def count_naming(self, policy: str, owner: str | None = None) -> int:
-        """Number of runs whose configurations name this policy, for themselves or a row beside.
-
-        Args:
-            owner: count only this owner's runs; None for everybody's.
-        """
+        """Number of runs, of this owner, whose configurations or rows name this policy."""
         # As ``encode_json`` writes it; a quotation mark inside a text would be escaped.
-        needle = encode_json("policy", {"policy": policy})[1:-1]
+        needle = codec.encode_json("policy", {"policy": policy})[1:-1]
         statement = (
             select(func.count())
             .select_from(runs_table)
             .where(contains(runs_table.c.config, needle))
         )
         if owner is not None:
-            statement = statement.where(runs_table.c.owner == encode_text("owner", owner))
+            statement = statement.where(runs_table.c.owner == codec.encode_text("owner", owner))
         with self._database.read() as connection:
             return int(connection.execute(statement).scalar_one())
 
@@ -281,9 +233,8 @@ class RunStore:
         rank = func.row_number().over(
             partition_by=runs_table.c.owner, order_by=runs_table.c.seq.desc()
         )
-        ranked = select(runs_table.c.seq, rank.label("rank")).subquery()
-        old = select(ranked.c.seq).where(ranked.c.rank > kept)
-        return self._delete_ended(runs_table.c.seq.in_(old))
+        ranked = select(runs_table.c.id, rank.label("rank")).subquery()
+        return self.delete_ended(select(ranked.c.id).where(ranked.c.rank > kept))
 
     def sizes(self) -> _RunSizes:
         """Return the bytes of every ended run, oldest first. Reads through the whole database."""
@@ -299,24 +250,18 @@ class RunStore:
             rows = connection.execute(query).all()
         return [RunSize(row[0], row[1], int(row[2])) for row in rows]
 
-    def delete_ended(self, run_ids: Sequence[str]) -> int:
+    def delete_ended(self, run_ids: Sequence[str] | Select[tuple[str]]) -> int:
         """Delete those of the runs that have ended; return how many."""
-        return self._delete_ended(runs_table.c.id.in_(run_ids))
-
-    def _delete_ended(self, which: ColumnElement[bool]) -> int:
-        ended = runs_table.c.status != "running"
+        columns = runs_table.c
+        these = delete(runs_table).where(columns.status != "running", columns.id.in_(run_ids))
         with self._database.write() as connection:
-            return connection.execute(delete(runs_table).where(ended, which)).rowcount
+            return connection.execute(these).rowcount
 
     def mark_interrupted(self) -> int:
-        """Turn running runs of this data directory into interrupted ones; return how many.
-
-        Call it at start, when no other process generates for this data directory.
-        """
+        """Turn running runs of this data directory into interrupted ones; return how many."""
         columns = runs_table.c
         statement = update(runs_table).where(
-            columns.status == "running",
-            columns.data_dir_id.in_(("", self._data_dir_id)),
+            columns.status == "running", columns.data_dir_id.in_(("", self._data_dir_id))
         )
         with self._database.write() as connection:
             values = {"status": "interrupted", "updated_us": now_us(connection)}
@@ -328,19 +273,19 @@ def _naming_columns(
 ) -> dict[str, Any]:
     """The columns of text that every run is created with."""
     return {
-        "owner": encode_text("owner", owner),
-        "prompt": encode_text("prompt", prompt),
-        "title": encode_text("title", title),
+        "owner": codec.encode_text("owner", owner),
+        "prompt": codec.encode_text("prompt", prompt),
+        "title": codec.encode_text("title", title),
         # Case-folded here because SQLite folds ASCII letters only.
-        "search_text": encode_text("prompt", prompt.casefold()),
-        "model": encode_text("model", model),
-        "schedule": encode_text("schedule", schedule),
+        "search_text": codec.encode_text("prompt", prompt.casefold()),
+        "model": codec.encode_text("model", model),
+        "schedule": codec.encode_text("schedule", schedule),
     }
 
 
 def _event_values(run_id: str, rows: Sequence[Record]) -> _Records:
     return [
-        {"run_id": run_id, "idx": _index_of(row), "record": encode_json("token event", row)}
+        {"run_id": run_id, "idx": _index_of(row), "record": codec.encode_json("token event", row)}
         for row in rows
     ]
 
@@ -353,7 +298,7 @@ def _check_final(status: str) -> None:
 
 
 def _run(connection: Connection, run_id: str) -> RunRecord:
-    return read_row(RunRecord, require_row(connection, runs_table, run_id))
+    return codec.read_row(RunRecord, require_row(connection, runs_table, run_id))
 
 
 def _index_of(row: Record) -> int:

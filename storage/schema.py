@@ -1,10 +1,8 @@
 """The tables of today's schema, and how an older database is brought up to it.
 
-Tables, columns and indexes that a database lacks are added, and tables that nothing uses any more
-are dropped, in one transaction that keeps other processes from doing the same. So two processes
-that open a blank database at once take turns, and one that is killed half way changes nothing. A
-change that adding cannot make needs a step of its own here. The version, raised with every change,
-keeps an older release from using a database that it does not know.
+What a database lacks is added, and what nothing uses any more dropped, in one transaction. A change
+that adding cannot make needs a step of its own here. The version, raised with every change, keeps
+an older release from using a database that it does not know.
 """
 
 from __future__ import annotations
@@ -12,23 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import (
-    REAL,
-    BigInteger,
-    Column,
-    Connection,
-    Dialect,
-    Double,
-    ForeignKey,
-    Identity,
-    Index,
-    Integer,
-    LargeBinary,
-    MetaData,
-    Table,
-    Text,
-    inspect,
-)
+import sqlalchemy as sa
 from sqlalchemy.schema import CreateColumn
 
 from storage.errors import DatabaseVersionError
@@ -39,45 +21,47 @@ APPLICATION_ID = 0x534F4C78
 _DROPPED = ("attempts", "challenges", "looks")  # each before the table that it refers to
 
 
-class _Bytes(LargeBinary):
+class _Bytes(sa.LargeBinary):
     """Bytes as the driver returns them: a damaged SQLite row may hold text instead."""
 
     cache_ok = True
 
-    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any] | None:
+    def result_processor(self, dialect: sa.Dialect, coltype: object) -> Callable[[Any], Any] | None:
         return None
 
 
-_WHOLE = BigInteger().with_variant(Integer(), "sqlite")
-_REAL: Double[float] = Double().with_variant(REAL(), "sqlite")
-_METADATA = MetaData()
+_WHOLE = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+_REAL: sa.Double[float] = sa.Double().with_variant(sa.REAL(), "sqlite")
+_METADATA = sa.MetaData()
 
 
-def _bytes(*names: str, nullable: bool = False) -> list[Column[Any]]:
-    return [Column(name, _Bytes(), nullable=nullable) for name in names]
+def _bytes(*names: str, nullable: bool = False) -> list[sa.Column[Any]]:
+    return [sa.Column(name, _Bytes(), nullable=nullable) for name in names]
 
 
-def _whole(*names: str, nullable: bool = False) -> list[Column[Any]]:
-    return [Column(name, _WHOLE, nullable=nullable) for name in names]
+def _whole(*names: str, nullable: bool = False) -> list[sa.Column[Any]]:
+    return [sa.Column(name, _WHOLE, nullable=nullable) for name in names]
 
 
-def _text(*names: str) -> list[Column[Any]]:
-    return [Column(name, Text(), nullable=False) for name in names]
+def _text(*names: str) -> list[sa.Column[Any]]:
+    return [sa.Column(name, sa.Text(), nullable=False) for name in names]
 
 
-def _named_rows() -> list[Column[Any]]:
+def _named_rows() -> list[sa.Column[Any]]:
     """Columns of rows with an id; seq gives the order of creation, which the clock cannot."""
     return [
-        Column("seq", _WHOLE, Identity(), primary_key=True),
-        Column("id", Text(), nullable=False, unique=True),
+        sa.Column("seq", _WHOLE, sa.Identity(), primary_key=True),
+        sa.Column("id", sa.Text(), nullable=False, unique=True),
     ]
 
 
-def _belongs_to(table: str, name: str) -> Column[Any]:
-    return Column(name, Text(), ForeignKey(f"{table}.id", ondelete="CASCADE"), primary_key=True)
+def _belongs_to(table: str, name: str) -> sa.Column[Any]:
+    return sa.Column(
+        name, sa.Text(), sa.ForeignKey(f"{table}.id", ondelete="CASCADE"), primary_key=True
+    )
 
 
-runs_table = Table(
+runs_table = sa.Table(
     "runs",
     _METADATA,
     *_named_rows(),
@@ -86,21 +70,21 @@ runs_table = Table(
     *_bytes("title", "prompt", "search_text", "model", "schedule", "config"),
     *_bytes("prefill", "summary", "error", nullable=True),
     *_whole("num_tokens", "created_us", "updated_us"),
-    Column("kind", Text(), nullable=False, server_default="generation"),
-    Column("data_dir_id", Text(), nullable=False, server_default=""),
+    sa.Column("kind", sa.Text(), nullable=False, server_default="generation"),
+    sa.Column("data_dir_id", sa.Text(), nullable=False, server_default=""),
     *_bytes("preview", nullable=True),  # nothing reads it any more
-    Column("parent", Text()),  # no reference: a fork outlives its parent
-    Index("runs_by_owner", "owner", "seq"),
-    Index("runs_by_parent", "parent"),
+    sa.Column("parent", sa.Text()),  # no reference: a fork outlives its parent
+    sa.Index("runs_by_owner", "owner", "seq"),
+    sa.Index("runs_by_parent", "parent"),
 )
-events_table = Table(
+events_table = sa.Table(
     "events",
     _METADATA,
     _belongs_to("runs", "run_id"),
-    Column("idx", _WHOLE, primary_key=True, autoincrement=False),
+    sa.Column("idx", _WHOLE, primary_key=True, autoincrement=False),
     *_bytes("record"),
 )
-jobs_table = Table(
+jobs_table = sa.Table(
     "jobs",
     _METADATA,
     *_named_rows(),
@@ -108,39 +92,39 @@ jobs_table = Table(
     *_bytes("owner", "title"),
     *_text("status", "control"),
     *_bytes("params"),
-    Column("progress", _REAL, nullable=False),
+    sa.Column("progress", _REAL, nullable=False),
     *_bytes("message"),
-    Column("eta_s", _REAL),
+    sa.Column("eta_s", _REAL),
     *_bytes("result", "error", "log_file", nullable=True),
-    Column("worker", Text()),
+    sa.Column("worker", sa.Text()),
     *_whole("created_us"),
     *_whole("started_us", "heartbeat_us", "finished_us", nullable=True),
     *_whole("updated_us"),
-    Column("data_dir_id", Text(), nullable=False, server_default=""),
+    sa.Column("data_dir_id", sa.Text(), nullable=False, server_default=""),
     *_whole("claimed_us", nullable=True),
-    Index("jobs_by_status", "status", "seq"),
-    Index("jobs_by_owner", "owner", "seq"),
+    sa.Index("jobs_by_status", "status", "seq"),
+    sa.Index("jobs_by_owner", "owner", "seq"),
 )
-job_metrics_table = Table(
+job_metrics_table = sa.Table(
     "job_metrics",
     _METADATA,
     _belongs_to("jobs", "job_id"),
-    Column("seq", _WHOLE, primary_key=True, autoincrement=False),
+    sa.Column("seq", _WHOLE, primary_key=True, autoincrement=False),
     *_whole("step"),
     *_bytes("record"),
 )
-job_samples_table = Table(
+job_samples_table = sa.Table(
     "job_samples",
     _METADATA,
     _belongs_to("jobs", "job_id"),
-    Column("seq", _WHOLE, primary_key=True, autoincrement=False),
+    sa.Column("seq", _WHOLE, primary_key=True, autoincrement=False),
     *_bytes("record"),
 )
 
 
-def add_missing(connection: Connection) -> None:
+def add_missing(connection: sa.Connection) -> None:
     """Give a database of any earlier version, or a blank one, today's tables."""
-    existing = inspect(connection)
+    existing = sa.inspect(connection)
     names = existing.get_table_names()
     for name in _DROPPED:
         connection.exec_driver_sql(f"DROP TABLE IF EXISTS {name}")

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, Select, Table, delete, select, update
 
 from storage.codec import encode_text
-from storage.dialects import now_us
+from storage.dialects.expressions import now_us
 from storage.errors import InvalidRecordError, NotFoundError
 
 _MAX_LIMIT = 2**31 - 1
@@ -60,10 +60,7 @@ def newest_rows(
     before: str | None,
     *conditions: Any,
 ) -> list[Row[Any]]:
-    """Rows that meet the conditions, newest first, and older than the one with id ``before``.
-
-    Raises: NotFoundError when that one is gone; InvalidRecordError for a limit below 1.
-    """
+    """Rows that meet the conditions, newest first, older than the one with id ``before``."""
     query: Select[Any] = select(of).where(*conditions).order_by(of.c.seq.desc())
     if owner is not None:
         query = query.where(of.c.owner == encode_text("owner", owner))

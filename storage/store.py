@@ -20,12 +20,7 @@ _LOG = logging.getLogger(__name__)
 class Store:
     """An open database. Close it, or use it in a ``with`` block.
 
-    Attributes:
-        shown: its path, or its URL without password, for messages.
-        path: the file, symbolic links resolved; None on a server.
-        notices: sentences that the user should see, such as that a damaged file was kept aside.
-        runs: the generation runs.
-        jobs: training and evaluation in the background.
+    ``notices`` are sentences that the user should see; ``path`` is None on a server.
     """
 
     def __init__(
@@ -56,12 +51,7 @@ class Store:
 
 @dataclass(frozen=True, slots=True)
 class DatabaseFacts:
-    """Facts about a database.
-
-    Attributes:
-        shown: its path, or its URL without password.
-        version: of the schema; None while it is missing or blank.
-    """
+    """Facts about a database; the schema's version is None while it is missing or blank."""
 
     shown: str
     version: int | None
@@ -69,10 +59,7 @@ class DatabaseFacts:
 
 
 def database_facts(location: Path | str, busy_timeout_s: float = 2.0) -> DatabaseFacts:
-    """Look without making or changing anything.
-
-    Raises: as ``open_store``.
-    """
+    """Look without making or changing anything. Raises: as ``open_store``."""
     backend = _backend(location)
     facts = backend.look(busy_timeout_s)
     if facts is not None:
@@ -87,25 +74,13 @@ def open_store(
     busy_timeout_s: float = BUSY_TIMEOUT_S,
     writes: bool = True,
 ) -> Store:
-    """Open the database, made or brought up to date as needed.
+    """Open the database, an SQLite file or a URL, made or brought up to date as needed.
 
-    A damaged SQLite file is renamed to ``<name>.corrupt-YYYYmmdd-HHMMSS`` (UTC) with its
-    companions, a new database takes its place, and ``Store.notices`` says so.
+    A damaged SQLite file is kept aside as ``<name>.corrupt-…``, and a notice says so. Without
+    ``writes`` an up-to-date file that cannot be written is opened for reading.
 
-    Args:
-        location: an SQLite file, made with its folders when missing; or the URL of a PostgreSQL
-            database.
-        data_dir_id: names the folder where files of runs and jobs lie, among all that share the
-            database.
-        busy_timeout_s: how long this and later calls wait for other processes, seconds.
-        writes: without, an up-to-date SQLite file that cannot be written is opened for reading.
-
-    Raises:
-        DatabaseVersionError: a newer release or another program made it; left unchanged.
-        DatabaseLockedError: another process held it for longer than ``busy_timeout_s``.
-        DatabaseWriteError: the place is read-only, full or no folder.
-        DatabaseConnectionError: a URL that is none, a server that was not reached or lets
-            nobody in, a driver that is missing.
+    Raises: DatabaseVersionError, DatabaseLockedError (beyond ``busy_timeout_s``),
+    DatabaseWriteError, DatabaseConnectionError.
     """
     if writes or not isinstance(location, Path):
         return _opened(_backend(location), data_dir_id, busy_timeout_s)
@@ -135,11 +110,8 @@ def _opened(backend: Backend, data_dir_id: str, busy_timeout_s: float) -> Store:
 def migrate(database: Database) -> int:
     """Bring the database to today's schema; return the version it had before.
 
-    A write transaction is begun even when nothing is to do, so that a read-only file is found now
-    and not at the first run.
-
-    Raises: DatabaseVersionError for a newer version; DatabaseLockedError, DatabaseWriteError,
-        DatabaseCorruptError as ``Database.write``.
+    A write transaction is begun even when nothing is to do, so that a read-only file is found now.
+    Raises: StorageError.
     """
     backend = database.backend
     with database.write() as connection:

@@ -1,8 +1,4 @@
-"""An experiment as a TOML file: every field of its configuration, and what it is done with.
-
-``train`` and ``evaluate`` read one; ``policies recipe NAME`` writes the one that a policy came
-from, ``evaluate --out`` the one that it ran.
-"""
+"""An experiment as a TOML file: every field of its configuration, and what it is done with."""
 
 from __future__ import annotations
 
@@ -34,24 +30,14 @@ OPTIONS = ("preset", "name", *MODEL_OPTIONS)
 
 @dataclass(frozen=True, slots=True)
 class Experiment:
-    """Content of a file.
-
-    Attributes:
-        options: texts, of the command's options those that are there.
-        fields: of the configuration, nested as it is.
-    """
+    """Content of a file: the command's options that are there, and the configuration's fields."""
 
     options: dict[str, str] = field(default_factory=dict)
     fields: dict[str, Any] = field(default_factory=dict)
 
 
 def read_experiment(path: Path, names: Collection[str] = OPTIONS) -> Experiment:
-    """Read a file; its fields are checked with the configuration.
-
-    Args:
-        names: of the options.
-    Raises: InputFileError.
-    """
+    """Read a file with these options; its fields are checked later. Raises: InputFileError."""
     try:
         record = tomllib.loads(read_regular(path, MAX_BYTES).decode("utf-8-sig"))
     except OSError as error:
@@ -84,10 +70,8 @@ def merged(record: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, A
 
 
 def recipe(info: PolicyInfo, version: str) -> str:
-    """The file that trains a policy again, complete, with what else decided it as remarks.
-
-    Raises: InputFileError for a policy that does not say how it was trained.
-    """
+    """The file that trains a policy again, complete. Raises: InputFileError where it cannot be
+    known."""
     config = info.summary.get("train_config")
     if not isinstance(config, dict):
         raise InputFileError(f"the policy {info.name!r} does not say how it was trained")
@@ -135,12 +119,8 @@ def _value(value: Any) -> str:
 
 
 def apply_settings(config: TrainConfig, settings: Iterable[str]) -> TrainConfig:
-    """The configuration with ``key=value`` texts applied, the last one of a key winning.
-
-    Keys are dotted names of fields; values are JSON (5, 0.1, true, [0.5, 1.0], null) or else words.
-
-    Raises: ConfigError naming the key and what is allowed.
-    """
+    """The configuration with ``key=value`` texts applied, the last one of a key winning. Keys are
+    dotted names of fields, values JSON or else words. Raises: ConfigError."""
     from sol_core.fields import from_json
     from sol_core.training.config import TrainConfig
 

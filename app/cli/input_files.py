@@ -22,10 +22,7 @@ class CaseFile(NamedTuple):
 
 
 def read_text(source: str, what: str = "text") -> str:
-    """The text, as it stands in the file; of stdin without the one newline that ``echo`` adds.
-
-    Raises: InputFileError naming the source and what is wrong with it.
-    """
+    """The text, as it stands in the file; of stdin without the one newline that ``echo`` adds."""
     name = "stdin" if source == "-" else source
     try:
         if source == "-":
@@ -50,10 +47,7 @@ def read_text(source: str, what: str = "text") -> str:
 
 
 def read_case_file(path: Path) -> CaseFile:
-    """Read a file of cases, of which only the frame is checked here, before any package is needed.
-
-    Raises: InputFileError naming the file and what is wrong with it.
-    """
+    """Read a file of cases, of which only the frame is checked here. Raises: InputFileError."""
     try:
         content = json.loads(read_regular(path, MAX_TEXT_BYTES).decode("utf-8-sig"))
     except OSError as error:

@@ -33,11 +33,9 @@ PARTIAL_FOLDER = "benchmarks"  # of a data directory: what an interrupted measur
 
 @contextmanager
 def open_jobs(args: argparse.Namespace, *, fills: bool = False) -> Iterator[tuple[DataDir, Store]]:
-    """The data directory and its database; a storage error becomes one of the app's.
+    """The data directory and its database. Raises: AppError, DataDirError.
 
-    Args:
-        fills: whether the command makes files; without, a full or read-only disk is no hindrance.
-    Raises: AppError, DataDirError.
+    Without ``fills`` the command makes no files: a full or read-only disk is no hindrance.
     """
     data_dir = open_data_dir(args, fills=fills)
     from app.host.database import open_database
@@ -51,10 +49,7 @@ def open_jobs(args: argparse.Namespace, *, fills: bool = False) -> Iterator[tupl
 
 
 def corpus_source(text: str) -> str:
-    """A corpus as the engine takes it: a path becomes absolute, since a worker runs elsewhere.
-
-    Raises: InputFileError when it can only be a path and nothing is there.
-    """
+    """A corpus as the engine takes it: a path becomes absolute, since a worker runs elsewhere."""
     if text in (BUILTIN, PAPERS):
         return text
     try:
@@ -119,13 +114,7 @@ def measured_policies(
     """Several measurements of the policy that the options name, one after another; without NaN.
 
     All are asked for before the first runs, so that what cannot be run is known at the start. Each
-    keeps what it has finished, for the next one like it.
-
-    Args:
-        or_schedule: a schedule of a module, MODULE:NAME, will do too.
-    Raises: before the model is loaded PolicyNotFoundError, PolicyError when it is damaged or made
-        for another grid, ConfigError for a budget that its grid does not have; AppError without a
-        result.
+    keeps what it has finished, for the next one like it. Raises: SolError.
     """
     console = Console()
     args.notice.kept = f"what is measured so far is kept; go on with: {args.typed}"
@@ -149,21 +138,17 @@ class ProgressLine:
     """A bar that moves on a terminal; elsewhere a line for every tenth of the work."""
 
     def __init__(self, console: Console) -> None:
-        self._console, self._said, self._tenths = console, "", -1
+        self._console, self._tenths = console, -1
 
-    def show(self, message: str) -> None:
-        """Show a message; elsewhere than on a terminal each new one once."""
-        self._console.status(message)
-        if not self._console.is_terminal and message != self._said:
-            self._console.say(message)
-        self._said = message
-
-    def show_progress(self, event: WorkProgress) -> None:
-        """Show how far the work is, with the message and the time left."""
+    def show(self, event: WorkProgress) -> None:
+        """Show how far the work is: "[██████      ]  42 %  grpo, about 3 min left"."""
+        left = "" if event.eta_s is None else f", about {time_left(event.eta_s)} left"
+        words = f"{100 * event.fraction:3.0f} %  {event.message}{left}"
         if self._console.is_terminal:
-            self._console.status(progress_text(event.fraction, event.message, event.eta_s))
+            bar = "█" * round(BAR_WIDTH * event.fraction)
+            self._console.status(f"[{bar:{BAR_WIDTH}}] {words}")
         elif (tenths := int(10 * event.fraction + 1e-9)) > self._tenths:
-            self._console.say(_progress_words(event.fraction, event.message, event.eta_s))
+            self._console.say(words)
             self._tenths = tenths
 
 
@@ -175,7 +160,7 @@ def _shown_result(events: Iterable[WorkEvent], console: Console) -> WorkFinished
     line = ProgressLine(console)
     for event in events:
         if isinstance(event, WorkProgress):
-            line.show_progress(event)
+            line.show(event)
         elif isinstance(event, WorkFinished):
             result = WorkFinished(json_safe(event.result), event.per_text)
     console.clear()
@@ -189,17 +174,6 @@ def job_as_json(job: JobRecord) -> dict[str, Any]:
     for name in times:
         record[name] = None if record[name] is None else record[name].isoformat()
     return record
-
-
-def progress_text(fraction: float, message: str, eta_s: float | None) -> str:
-    """``"[██████      ]  42 %  grpo, about 3 min left"``."""
-    done = round(BAR_WIDTH * fraction)
-    return f"[{'█' * done}{' ' * (BAR_WIDTH - done)}] {_progress_words(fraction, message, eta_s)}"
-
-
-def _progress_words(fraction: float, message: str, eta_s: float | None) -> str:
-    left = "" if eta_s is None else f", about {time_left(eta_s)} left"
-    return f"{100 * fraction:3.0f} %  {message}{left}"
 
 
 def time_left(seconds: float) -> str:

@@ -1,9 +1,7 @@
 """The command line: choose a command, make sure of the packages, run it, explain failures.
 
-``python launch.py`` alone serves the page. Arguments are checked before anything is
-installed. Standard library only at import; every command imports the engine when it runs.
-
-Exit status: 0 done, 1 failed, 2 bad arguments, 130 interrupted, 141 nobody reads the output.
+Standard library only at import; every command imports the engine when it runs. Exit status: 0 done,
+1 failed, 2 bad arguments, 130 interrupted, 141 nobody reads the output.
 """
 
 from __future__ import annotations
@@ -36,25 +34,11 @@ TOP_OPTIONS = ("-h", "--help", "--version")  # others are those of serve
 DEFAULT_COMMAND = "serve"
 _HERE = __name__.rpartition(".")[0]
 _OURS = (__name__.partition(".")[0], "sol_core")  # the same package in a wheel
-COMMANDS = {  # modules of this package
-    "serve": "program.serve",
-    "generate": "commands.generate",
-    "inspect": "commands.inspect",
-    "lens": "commands.lens",
-    "score": "commands.score",
-    "train": "commands.train",
-    "evaluate": "commands.evaluate",
-    "tasks": "commands.tasks",
-    "jobs": "commands.jobs",
-    "runs": "commands.runs",
-    "worker": "program.worker",
-    "export": "commands.export",
-    "import": "commands.import",
-    "policies": "commands.policies",
-    "bench": "commands.bench",
-    "doctor": "program.doctor",
-    "test": "program.test",
-}
+COMMANDS = (  # modules of ``commands``, and of ``program``
+    *("serve", "generate", "inspect", "lens", "score", "train", "evaluate", "tasks", "jobs"),
+    *("runs", "worker", "export", "import", "policies", "bench", "doctor", "test"),
+)
+_OF_PROGRAM = ("serve", "worker", "doctor", "test")
 FORMER_NAMES = {"benchmark": "tasks"}  # still taken, not listed
 # New objects between two searches for cycles. The packages make a million that stay: with Python's
 # own 700, a seventh of a start is such searches.
@@ -62,11 +46,7 @@ NEW_OBJECTS = 50_000
 
 
 def main(argv: Sequence[str], *, owns_process: bool = False) -> int:
-    """Run one command; returns the exit status. Errors become one line on stderr.
-
-    Args:
-        owns_process: an interrupted command may end the process.
-    """
+    """Run one command, which may end the process if it owns it; returns the exit status."""
     notice = Notice()
     gc.set_threshold(NEW_OBJECTS)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
@@ -114,10 +94,7 @@ def _run(argv: Sequence[str], notice: Notice) -> int:
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
-    """The chosen command's arguments, with its ``check`` and ``run`` functions.
-
-    Leaves the program on ``--help`` and, with status 2 and one line, on bad arguments.
-    """
+    """The chosen command's arguments; leaves the program on ``--help`` and on bad arguments."""
     arguments = list(argv)
     if not arguments or (arguments[0].startswith("-") and arguments[0] not in TOP_OPTIONS):
         arguments.insert(0, DEFAULT_COMMAND)
@@ -162,7 +139,8 @@ def _build_parser(names: Iterable[str]) -> argparse.ArgumentParser:
         title="commands", dest="command", metavar="COMMAND", required=True
     )
     for name in names:
-        command = importlib.import_module(f"{_HERE}.{COMMANDS[name]}")
+        folder = "program" if name in _OF_PROGRAM else "commands"
+        command = importlib.import_module(f"{_HERE}.{folder}.{name}")
         sub = commands.add_parser(
             name, help=command.HELP, description=command.HELP, allow_abbrev=False
         )

@@ -7,7 +7,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
@@ -61,6 +61,13 @@ def add_value(
 def add_flag(parser: argparse._ActionsContainer, name: str, text: str) -> None:
     """An option without a value, off unless it is given."""
     parser.add_argument(f"--{name}", action="store_true", help=text)
+
+
+def add_texts(parser: argparse._ActionsContainer, texts: Mapping[str, str], **more: Any) -> None:
+    """Options that take a value, each by its name and what stands for the value: "corpus FILE"."""
+    for declared, text in texts.items():
+        name, _, metavar = declared.partition(" ")
+        parser.add_argument(f"--{name}", metavar=metavar or None, help=text, **more)
 
 
 def add_left_out(parser: argparse._ActionsContainer, text: str) -> None:
@@ -139,10 +146,7 @@ def add_budget(parser: argparse._ActionsContainer, default: Budget) -> None:
 
 
 def asked_budget(args: argparse.Namespace) -> Budget:
-    """The budget that the options of ``add_budget`` ask for.
-
-    Raises: ConfigError for a share beside values of the axes that it decides.
-    """
+    """The budget of ``add_budget``'s options. Raises: ConfigError for a share beside values."""
     values = {axis.field: getattr(args, axis.short) for axis in AXES}
     given = {field: value for field, value in values.items() if value is not None}
     if args.budget is None:
@@ -191,10 +195,7 @@ def grid_from(
     schedules: Iterable[ScheduleConfig] = (),
     library: PolicyLibrary | None = None,
 ) -> ActionGrid:
-    """The grid that ``--grid`` names, else that of the schedules, see ``grid_for``.
-
-    Raises: PolicyNotFoundError; PolicyError when it cannot be read.
-    """
+    """The grid of ``--grid``, else that of the schedules. Raises: as ``grid_for``."""
     if args.grid is None and library is not None:
         trained = [schedule for schedule in schedules if not is_own(schedule.policy or "")]
         return grid_for(None, args.quant_site, trained, library.resolve)
@@ -210,10 +211,7 @@ def checkable(
 
 
 def settle_schedules(args: argparse.Namespace) -> PolicyLibrary:
-    """Put the schedules that are asked for, and their grid, into ``args.config``.
-
-    An unknown policy is told before anything is loaded. Raises: as ``grid_from``.
-    """
+    """Put the schedules that are asked for, and their grid, into ``args.config``."""
     library = PolicyLibrary(open_data_dir(args))
     for schedule in args.asked:
         if schedule.policy and not is_own(schedule.policy):
@@ -233,10 +231,7 @@ def add_fixed_text(parser: argparse._ActionsContainer, default: Budget) -> None:
 
 
 def schedule_from_option(text: str, budget: Budget, seed: int = 0) -> ScheduleConfig:
-    """The schedule that the option's text asks for.
-
-    Raises: ConfigError naming the text and what is allowed.
-    """
+    """The schedule that the option's text asks for. Raises: ConfigError."""
     if text.startswith(POLICY_PREFIX):
         name = text.removeprefix(POLICY_PREFIX).strip()
         if not name:
@@ -254,12 +249,7 @@ def schedule_from_option(text: str, budget: Budget, seed: int = 0) -> ScheduleCo
 
 
 def open_data_dir(args: argparse.Namespace, *, fills: bool = True) -> DataDir:
-    """The data directory, made and checked, with the libraries pointed into it.
-
-    Args:
-        fills: whether the command makes files in it.
-    Raises: DataDirError when it cannot be used.
-    """
+    """The data directory, checked and, if it ``fills``, made; libraries are pointed into it."""
     data_dir = DataDir.resolve(args.data_dir)
     data_dir.prepare(fills=fills)
     environment.prepare(data_dir.root)
@@ -274,12 +264,7 @@ def model_name(args: argparse.Namespace) -> str:
 def load_model(
     args: argparse.Namespace, console: Console, budgets: Iterable[Budget] = ()
 ) -> LoadedModel:
-    """Load the model that the options name, with progress on ``console``.
-
-    Args:
-        budgets: of its rows; it is said where another model's damage decides what they buy.
-    Raises: SolError when it cannot be fetched, read or run.
-    """
+    """Load the model that the options name; says where another one's damage decides ``budgets``."""
     data_dir = open_data_dir(args)
     began = time.perf_counter()
     from sol_core.models.loading import load_language_model

@@ -1,7 +1,4 @@
-"""``--schedule MODULE:NAME``: a schedule of the user's own, from a module in the current folder.
-
-Only what was typed on the command line is imported: names in files and saved runs never are.
-"""
+"""``--schedule MODULE:NAME``: a schedule of the user's own. Only what was typed is imported."""
 
 from __future__ import annotations
 
@@ -30,10 +27,7 @@ def with_own(find: Callable[[str], Path]) -> Callable[[str], Schedule]:
 
 
 def own_schedule(name: str) -> Callable[..., Any]:
-    """The function of a name, or a class of them, of which each sequence has an instance.
-
-    Raises: ConfigError when there is no such module or name, or it cannot be called.
-    """
+    """The function of a name, or a class, of which each sequence has an instance."""
     module_name, _, attribute = name.partition(":")
     if "" not in sys.path:
         sys.path.insert(0, "")

@@ -1,7 +1,6 @@
 """Tokens on a terminal: a background that says what each one cost, and no way out of it.
 
-Model text is hostile: control characters and bidirectional overrides are shown as escapes,
-so that no token can drive the terminal. Standard library only.
+Model text is hostile: control characters and bidirectional overrides are shown as escapes.
 """
 
 from __future__ import annotations
@@ -61,11 +60,7 @@ def paint(text: str, value: float, depth: ColourDepth) -> str:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], sides: str) -> list[str]:
-    """Lines of a table, its columns two spaces apart and as wide as their widest cell.
-
-    Args:
-        sides: one character for each column: "<" puts its cells to the left, ">" to the right.
-    """
+    """Lines of a table, as wide as their widest cells; ``sides`` has "<" or ">" for each column."""
     lines = [head, *rows]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     form = "  ".join(f"{{:{side}{width}}}" for side, width in zip(sides, widths, strict=True))
@@ -73,11 +68,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], sides: str) -> lis
 
 
 def record_text(record: Mapping[str, Any]) -> str:
-    """A JSON record as escaped lines: one for each value, and a table where records are alike.
-
-    A value inside another record has that record's name before its own. Values that are None are
-    left out, and "-" in a table.
-    """
+    """A JSON record as escaped lines: one for each value, and a table where records are alike."""
     return "".join(f"{escape(line)}\n" for line in _record_lines(record))
 
 

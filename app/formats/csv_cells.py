@@ -16,10 +16,7 @@ def plain_cell(text: str) -> str:
 
 
 def csv_text(columns: Sequence[str], rows: Iterable[dict[str, Any]], line_end: str = "\r\n") -> str:
-    """A header and the rows, RFC 4180; a column that a row lacks is an empty cell.
-
-    Raises: ValueError for a row with a column that is not named.
-    """
+    """A header and the rows, RFC 4180; a column that a row lacks is an empty cell."""
     out = io.StringIO()
     # RFC 4180's line ends, so that a carriage return in a token's text is quoted as well.
     writer = csv.DictWriter(out, columns, restval="", lineterminator=line_end)

@@ -47,11 +47,8 @@ def json_safe(value: Any) -> Any:
 
 
 def budget_text(config: dict[str, Any]) -> str:
-    """Return a run's budget on one line: "50 % attention · 70 % MLP · 10 bits", or "60 % compute ·
-    16 bits".
-
-    The schedules of an inspection share one budget.
-    """
+    """Return a run's budget on one line: "50 % attention · 70 % MLP · 10 bits", "60 % compute · 16
+    bits"."""
     schedules = config.get("schedules")
     if schedules is not None:
         schedule = schedules[0] if schedules else {"kind": "dense"}
@@ -75,10 +72,7 @@ def budget_text(config: dict[str, Any]) -> str:
 
 
 def schedule_label(kind: str, config: dict[str, Any]) -> str:
-    """A run's schedule in words; of a policy with its name, of a folder with its last part.
-
-    Of an inspection all of its schedules.
-    """
+    """A run's schedule in words; of an inspection all of them."""
     if (schedules := config.get("schedules")) is not None:
         others = [
             _schedule_words(schedule.get("kind", ""), schedule.get("policy"))

@@ -1,7 +1,6 @@
 """Output of the command line: results on stdout, progress and remarks on stderr.
 
-On a terminal progress is one line that rewrites itself; elsewhere every new message
-is printed once. Standard library only: used before any package is installed.
+On a terminal progress is one line that rewrites itself. Standard library only.
 """
 
 from __future__ import annotations
@@ -43,10 +42,10 @@ class Console:
         self._stream.flush()
         self._status_shown = True
 
-    def progress(self, message: str, fraction: float) -> None:
+    def progress(self, message: str, fraction: float | None = None) -> None:
         """The engine's progress callback; ``fraction`` is in [0, 1]."""
         if self.is_terminal:
-            self.status(f"{message} {round(100 * fraction)} %")
+            self.status(message if fraction is None else f"{message} {round(100 * fraction)} %")
         elif message != self._last_message:
             self.say(message)
         self._last_message = message

@@ -1,8 +1,4 @@
-"""Saved things that cannot be shown: a sentence or a row that says so, never a page that fails.
-
-What this release writes can always be read and sent; older releases and other hands wrote things
-that cannot.
-"""
+"""Saved things that cannot be shown: a sentence or a row that says so, never a page that fails."""
 
 from __future__ import annotations
 
@@ -19,12 +15,7 @@ _OF_ANOTHER_SHAPE = (ArithmeticError, AttributeError, LookupError, TypeError, Va
 
 @contextmanager
 def naming_damage(record: str) -> Iterator[None]:
-    """Turn what goes wrong with a saved record's shape into one sentence.
-
-    Args:
-        record: it, as in "This run".
-    Raises: DamagedError.
-    """
+    """Turn what goes wrong with the shape of a record, as in "This run", into a DamagedError."""
     try:
         yield
     except (SolError, StorageError):

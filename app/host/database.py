@@ -1,8 +1,7 @@
 """Choice of database: SQLite in the data directory, or the PostgreSQL of ``SOL_DATABASE_URL``.
 
-Files of runs and jobs (checkpoints, logs, policies) stay in the data directory. Where many data
-directories share one database, each has an id that its rows carry, so that a worker claims only
-jobs whose files it sees. Machines that mount one data directory share its id.
+Files stay in the data directory. Where several share one database, each has an id that its rows
+carry, so that a worker claims only jobs whose files it sees.
 """
 
 from __future__ import annotations
@@ -29,10 +28,8 @@ def database_location(data_dir: DataDir) -> Path | str:
 
 
 def open_database(data_dir: DataDir, **options: Any) -> Store:
-    """``open_store`` on the right place; options as there.
-
-    Raises: as ``open_store``; DataDirError when the data directory's id cannot be kept.
-    """
+    """``open_store`` on the right place. Raises: as that; DataDirError for an id that cannot be
+    kept."""
     location = database_location(data_dir)
     if isinstance(location, Path):  # it holds the rows of this data directory only
         return open_store(location, **options)

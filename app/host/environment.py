@@ -1,8 +1,6 @@
-"""Process environment of the libraries: no telemetry, threads that share the cores with other
-programs, and every cache in the data directory.
+"""Environment of the libraries: no telemetry, shared cores, every cache in the data directory.
 
-Must run before torch, gradio, transformers or datasets are imported, since they read these
-variables at import. A variable that the user has set is left alone.
+They read it at import: call ``prepare`` before. What the user has set is left alone.
 """
 
 from __future__ import annotations
@@ -72,10 +70,9 @@ def _keep_hub_login() -> None:
 
 
 def kernel_cache_folder(parent: Path, sources: Path = SOURCES) -> Path:
-    """The folder for Numba's machine code of the kernels as they are now; it need not exist.
+    """The folder for Numba's machine code of the kernels as they are now.
 
-    Numba compiles a function again when the function's own file has changed, but not when a file
-    that it takes helpers from has. So the folder is named after all of ``kernels/``.
+    It is named after all of them: Numba misses a change in a file that it takes helpers from.
     """
     digest = hashlib.sha256()
     for path in sorted(sources.rglob("*.py")):

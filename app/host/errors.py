@@ -1,16 +1,4 @@
-"""Errors of the app layer; ``app.cli.main`` shows them as one line.
-
-AppError (SolError)
-├── BootstrapError (RuntimeError)       the Python environment cannot be set up
-├── DataDirError (OSError)              the data directory cannot be used
-├── AlreadyRunningError (RuntimeError)  another launch serves this data directory
-├── InputFileError (ValueError)         a file given on the command line that cannot be used
-├── DocumentError (ValueError)          an exported file that cannot be imported
-├── DamagedError (ValueError)           something saved that cannot be read any more
-└── PolicyNotFoundError (LookupError)   no stored policy has this name, no folder holds one
-
-Standard library only: this is imported before any package is installed.
-"""
+"""Errors of the app layer; ``app.cli.main`` shows them as one line. Standard library only."""
 
 from sol_core.errors import SolError
 

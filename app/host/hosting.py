@@ -1,7 +1,4 @@
-"""Kinds of hosting: one person's machine, a Hugging Face Space, ZeroGPU.
-
-Standard library only.
-"""
+"""Kinds of hosting: one person's machine, a Hugging Face Space, ZeroGPU."""
 
 from __future__ import annotations
 
@@ -25,10 +22,7 @@ def is_zero_gpu() -> bool:
 
 
 def is_public() -> bool:
-    """Return whether strangers use this server: on a Space, unless ``SOL_PUBLIC`` says otherwise.
-
-    Raises: ConfigError when the variable is neither 0 nor 1.
-    """
+    """Return whether strangers use this server: ``SOL_PUBLIC``, else on a Space."""
     chosen = os.environ.get(PUBLIC_VARIABLE, "").strip()
     if chosen not in ("", "0", "1"):
         raise ConfigError(

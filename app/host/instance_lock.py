@@ -1,8 +1,7 @@
 """One ``serve`` per data directory: a second launch is told where the first one runs.
 
 A note beside the lock file has the holder's process id and, once the page is up, its address;
-filelock before 4.0 empties the lock file when it looks whether it is free. Commands that only
-read the model (generate, score, bench) do not take this lock.
+filelock before 4.0 empties the lock file when it looks whether it is free.
 """
 
 from __future__ import annotations
@@ -22,12 +21,7 @@ from app.host.process_identity import process_exists
 
 @contextlib.contextmanager
 def hold_instance_lock(path: Path) -> Iterator[None]:
-    """Keep the data directory to this process while the block runs.
-
-    Raises:
-        AlreadyRunningError: another process holds it; the message says where it runs.
-        DataDirError: the file system offers no locks or the file cannot be written.
-    """
+    """Keep the data directory to this process. Raises: AlreadyRunningError, DataDirError."""
     lock = FileLock(path)
     try:
         lock.acquire(timeout=0)
@@ -52,10 +46,7 @@ def publish_url(path: Path, url: str) -> None:
 
 
 def is_held_by_living_process(path: Path) -> bool:
-    """Return whether the last holder's process still exists.
-
-    Unlike an attempt to take the lock this is in nobody's way.
-    """
+    """Return whether the last holder's process exists, without trying the lock."""
     pid = read_note(path).get("pid")
     return isinstance(pid, int) and process_exists(pid)
 

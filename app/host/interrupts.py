@@ -1,8 +1,7 @@
 """Ctrl+C is answered at once, whatever the main thread is doing.
 
-Python runs signal handlers between two of its own instructions, so a compiler or a long product
-delays them. Here a thread reads the signal from a socket, says what is kept, and ends the process
-if the main thread does not within ``grace_s``: whatever is kept is on disk in whole files.
+Python runs signal handlers between two of its own instructions, so a compiler delays them. Here a
+thread reads the signal from a socket and ends the process if the main thread does not.
 """
 
 from __future__ import annotations

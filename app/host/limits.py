@@ -1,8 +1,4 @@
-"""Limits of a server for its visitors; ``SOL_LIMITS=new_tokens=512,kept_mb=500`` changes them.
-
-One table: every limit has a range, a default on one's own machine and another on a public server.
-docs/deployment.md lists it (a test compares them).
-"""
+"""Limits of a server for its visitors; ``SOL_LIMITS=new_tokens=512,kept_mb=500`` changes them."""
 
 from __future__ import annotations
 
@@ -10,7 +6,7 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from app.host.errors import AppError
 from app.host.hosting import is_public, is_zero_gpu
@@ -24,12 +20,7 @@ _OLD_VARIABLES = ("SOL_MAX_", "SOL_KEEP_", "SOL_ALLOW_", "SOL_SHARE_RUNS", "SOL_
 
 
 class Range(NamedTuple):
-    """Values of one limit.
-
-    Attributes:
-        least, most: what is allowed; ``UNLIMITED`` as well where ``own`` is that.
-        own, public: defaults on one's own machine and on a public server.
-    """
+    """Values that one limit may have, and its defaults on one's own machine and a public server."""
 
     least: int
     most: int
@@ -85,12 +76,7 @@ class Limits:
         public: bool | None = None,
         zero_gpu: bool | None = None,
     ) -> Limits:
-        """The limits that the environment asks for.
-
-        Args:
-            public, zero_gpu: whose defaults hold and what is possible; None looks.
-        Raises: ConfigError naming the limit, its allowed values and the value given.
-        """
+        """The limits that the environment asks for. Raises: ConfigError naming the limit."""
         public = is_public() if public is None else public
         zero_gpu = is_zero_gpu() if zero_gpu is None else zero_gpu
         for name in filter(lambda name: name.startswith(_OLD_VARIABLES), environment):
@@ -135,16 +121,6 @@ def _value(name: str, text: str) -> int:
     return value
 
 
-class Held(Protocol):
-    """Something that a visitor has, or had asked for."""
-
-    @property
-    def owner(self) -> str: ...
-
-    @property
-    def address(self) -> str | None: ...
-
-
 class Holder(NamedTuple):
     """A visitor; ``address`` is None where the network does not say it."""
 
@@ -154,13 +130,7 @@ class Holder(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Shares:
-    """The most of something that may be held at once; ``UNLIMITED`` is 0.
-
-    Attributes:
-        what: it, in the plural, as in "You already have 3 runs in line".
-        of_visitor, of_address, of_all: of one visitor, of one network address, together.
-        remedy: what to do beyond that.
-    """
+    """The most of ``what`` that one visitor, one address and all may hold; ``UNLIMITED`` is 0."""
 
     what: str
     of_visitor: int = UNLIMITED
@@ -168,8 +138,8 @@ class Shares:
     of_all: int = UNLIMITED
     remedy: str = "Try again when one has ended."
 
-    def check(self, held: Iterable[Held], owner: str, address: str | None) -> None:
-        """Raises: AppError when this visitor may not have another one."""
+    def check(self, held: Iterable[Any], owner: str, address: str | None) -> None:
+        """Raises: AppError when this visitor may not have one more; held ones are as ``Holder``."""
         all_held = list(held)
         near = [share for share in all_held if address is not None and share.address == address]
         mine = [share for share in all_held if share.owner == owner]

@@ -1,8 +1,4 @@
-"""Layout of the data directory; nothing is written outside it.
-
-``--data-dir`` wins over ``SOL_DATA_DIR``, which wins over the platform's own place.
-Standard library, plus platformdirs when neither is given.
-"""
+"""Layout of the data directory; nothing is written outside it."""
 
 from __future__ import annotations
 
@@ -10,6 +6,7 @@ import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from app.host.errors import DataDirError
 from sol_core.errors import ConfigError
@@ -19,18 +16,36 @@ from sol_core.files.places import DATA_DIR_VARIABLE, default_data_dir
 MIN_FREE_BYTES = 100 * 1024**2
 
 
+class _Place:
+    """A path below the data directory."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, data_dir: DataDir, owner: Any = None) -> Path:
+        return data_dir.root / self._name
+
+
 @dataclass(frozen=True, slots=True)
 class DataDir:
     """The data directory and the places in it; creating nothing until ``prepare``."""
 
     root: Path
 
+    models = _Place("models")
+    database = _Place("sol.sqlite3")
+    id_file = _Place("data-dir-id")  # has this directory's id, unique on a database server
+    policies = _Place("policies")
+    logs = _Place("logs")
+    corpora = _Place("corpora")
+    jobs = _Place("jobs")  # a folder for each background job: checkpoints and what it is making
+    uploads = _Place("uploads")  # running ones, other than of corpora; made when it is needed
+    lock_file = _Place("serve.lock")
+    worker_lock_file = _Place("worker.lock")
+
     @classmethod
     def resolve(cls, argument: str | None) -> DataDir:
-        """The directory to use: ``argument``, else ``SOL_DATA_DIR``, else the platform's.
-
-        Raises: DataDirError when the argument is empty.
-        """
+        """The directory to use: ``argument``, else ``SOL_DATA_DIR``, else the platform's own."""
         if argument is not None and not argument.strip():
             raise DataDirError("--data-dir is empty: name a folder, or leave the option out")
         try:
@@ -40,56 +55,10 @@ class DataDir:
         except (ConfigError, RuntimeError) as error:  # "~nobody/x": no such user
             raise DataDirError(f"cannot use {argument!r} as data directory: {error}") from error
 
-    @property
-    def models(self) -> Path:
-        return self.root / "models"
-
-    @property
-    def database(self) -> Path:
-        return self.root / "sol.sqlite3"
-
-    @property
-    def id_file(self) -> Path:
-        """Path of the file with this directory's id, unique on a database server."""
-        return self.root / "data-dir-id"
-
-    @property
-    def policies(self) -> Path:
-        return self.root / "policies"
-
-    @property
-    def logs(self) -> Path:
-        return self.root / "logs"
-
-    @property
-    def corpora(self) -> Path:
-        return self.root / "corpora"
-
-    @property
-    def jobs(self) -> Path:
-        """Folders of background jobs, one each: checkpoints and what they are making."""
-        return self.root / "jobs"
-
-    @property
-    def uploads(self) -> Path:
-        """Folder of running uploads other than corpora; made when it is needed."""
-        return self.root / "uploads"
-
-    @property
-    def lock_file(self) -> Path:
-        return self.root / "serve.lock"
-
-    @property
-    def worker_lock_file(self) -> Path:
-        return self.root / "worker.lock"
-
     def prepare(self, *, fills: bool = True) -> None:
         """Create the directory and its folders, and make sure that they can be filled.
 
-        Args:
-            fills: whether files are to be made in it; without, one that is there will do, even
-                where nothing can be written.
-        Raises: DataDirError when it cannot be created or written, or the disk is full.
+        One that is there and not to be filled will do as it is. Raises: DataDirError.
         """
         if not fills and self.root.is_dir():
             return

@@ -1,8 +1,7 @@
 """Identity of the process that works on a job, and a check that it still lives.
 
-A worker id holds the process id, the moment the process started, and where that id means
-something: process ids are used again, mean nothing on another machine or in another container,
-and start over after a reboot.
+Process ids are used again, mean nothing on another machine or in another container, and start over
+after a reboot: a worker id also holds the process's start and its place.
 """
 
 from __future__ import annotations

@@ -1,6 +1,4 @@
-"""Command that starts this copy of the program: ``launch.py`` in a checkout, or the entry point of
-an installed package. Standard library only.
-"""
+"""Command that starts this copy of the program. Standard library only."""
 
 from __future__ import annotations
 

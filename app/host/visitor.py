@@ -1,7 +1,6 @@
 """Identity of a visitor as far as the server knows it: network address, ticket for ZeroGPU.
 
-Both belong to the context of the call that is being answered. Gradio keeps the request there, and
-``spaces`` looks there for whose GPU quota to use; outside of a call there is neither.
+Both are of the call that is being answered; outside of one there is neither.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ def address() -> str | None:
 def address_of(request: Any) -> str | None:
     """The network address of a request; a Space's proxy names it first in ``X-Forwarded-For``.
 
-    A visitor may send that header too, so it slows a crowd down and proves nothing.
+    A visitor may send that header too: it slows a crowd down and proves nothing.
     """
     if request is None:
         return None

@@ -1,7 +1,4 @@
-"""The real job functions: the engine's train, evaluate and tasks, as updates of a job.
-
-The engine is imported when a job starts, not before: an idle worker stays small.
-"""
+"""The real job functions. The engine is imported when a job starts: an idle worker stays small."""
 
 from __future__ import annotations
 
@@ -34,12 +31,8 @@ def train_job(
 ) -> Updates:
     """Train a policy; it ends up in the library under the job's name or one like it.
 
-    Params: "config" (TrainConfig), "model", "name"; "dtype" and "device" where they matter.
-
-    Args:
-        ranks: the processes that share the work, of which this one is the lead.
-        allow_untrained: also keep a policy that learnt nothing or is no better than static.
-    Raises: PolicyError for one that is not kept.
+    Params: "config" (TrainConfig), "model", "name"; "dtype" and "device" where they matter. Raises:
+    PolicyError for one that learnt nothing or is no better than static, unless allowed.
     """
     from sol_core.training.trainer import check_kept
 
@@ -73,22 +66,13 @@ def train_events(task: JobTask, ranks: Ranks | None = None) -> Generator[WorkEve
         if isinstance(event, WorkStopped):
             return
     task.say("Reading the text")
-    yield from train(
-        model,
-        config,
-        task.folder,
-        data_dir=task.data_dir.root,
-        should_stop=task.should_stop,
-        ranks=together,
-    )
+    yield from train(model, config, task.folder, data_dir=root, should_stop=stops, ranks=together)
 
 
 def evaluate_job(task: JobTask) -> Updates:
-    """Measure policies against their baselines.
+    """Measure policies against their baselines; finished texts are kept in the job's folder.
 
-    Params: "config" (EvaluationConfig), "policies" (names or folders), "model"; "dtype". What
-    is known half way is the newest sample. Finished texts are kept in the job's folder, so that
-    a job which was paused or killed goes on.
+    Params: "config" (EvaluationConfig), "policies" (names or folders), "model"; "dtype".
     """
     from sol_core.evaluation.config import EvaluationConfig
     from sol_core.evaluation.runner import evaluate
@@ -97,21 +81,13 @@ def evaluate_job(task: JobTask) -> Updates:
     library = PolicyLibrary(task.data_dir)
     policies = {name: library.resolve(name) for name in _param(task, "policies", list)}
     model = _load_model(task)
-    yield from evaluate(
-        model,
-        policies,
-        config,
-        data_dir=task.data_dir.root,
-        should_stop=task.should_stop,
-        partial=task.folder / _PARTIAL_FOLDER,
-    )
+    yield from evaluate(model, policies, config, **_resumable(task))
 
 
 def tasks_job(task: JobTask) -> Updates:
-    """Measure a policy's accuracy on downstream tasks.
+    """Measure a policy's accuracy on tasks; finished batches are kept in the job's folder.
 
-    Params: "config" (TasksConfig), "policy" (a name or folder), "model"; "dtype". Finished
-    batches are kept in the job's folder.
+    Params: "config" (TasksConfig), "policy" (a name or folder), "model"; "dtype".
     """
     from sol_core.tasks.config import TasksConfig
     from sol_core.tasks.runner import run_tasks
@@ -120,22 +96,16 @@ def tasks_job(task: JobTask) -> Updates:
     name = _param(task, "policy", str)
     folder = PolicyLibrary(task.data_dir).resolve(name)
     model = _load_model(task)
-    yield from run_tasks(
-        model,
-        name,
-        folder,
-        config,
-        data_dir=task.data_dir.root,
-        should_stop=task.should_stop,
-        partial=task.folder / _PARTIAL_FOLDER,
-    )
+    yield from run_tasks(model, name, folder, config, **_resumable(task))
 
 
-ENGINES: JobFunctions = {
-    "train": train_job,
-    "evaluate": evaluate_job,
-    TASKS_JOB: tasks_job,
-}
+ENGINES: JobFunctions = {"train": train_job, "evaluate": evaluate_job, TASKS_JOB: tasks_job}
+
+
+def _resumable(task: JobTask) -> dict[str, Any]:
+    """Options of a measurement that may be stopped and goes on from what its folder keeps."""
+    partial = task.folder / _PARTIAL_FOLDER
+    return {"data_dir": task.data_dir.root, "should_stop": task.should_stop, "partial": partial}
 
 
 def _stored(task: JobTask, name: str, result: dict[str, Any]) -> dict[str, Any]:
@@ -146,11 +116,7 @@ def _stored(task: JobTask, name: str, result: dict[str, Any]) -> dict[str, Any]:
 
 
 def _load_model(task: JobTask, device: str = "auto") -> LanguageModel:
-    """Load the job's model.
-
-    Args:
-        device: "auto" leaves it to the job.
-    """
+    """Load the job's model; device "auto" leaves that to the job."""
     from sol_core.generation.warm_up import load_warm
 
     return load_warm(
@@ -176,10 +142,7 @@ def _param(task: JobTask, name: str, kind: type) -> Any:
 def follow_training(data_dir: DataDir, ranks: Ranks) -> Literal["succeeded", "failed", "paused"]:
     """Train along until the lead's job ends; returns how.
 
-    The lead has the job's row, folder and output; a follower gets the job from it, trains along
-    and drops the events.
-
-    Raises: RankLostError, since the lead may be the one that cannot say it.
+    A follower gets the job from the lead and drops the events. Raises: RankLostError.
     """
     logging.getLogger().setLevel(logging.ERROR)
     stop = StopFlag()

@@ -19,10 +19,7 @@ logger = logging.getLogger(__name__)
 def patiently(call: Callable[[], T], gives_up: Callable[[], bool] = lambda: False) -> T:
     """Return ``call()``, tried again while the database is locked or cannot be written.
 
-    Args:
-        gives_up: asked after each failure; true lets that failure pass.
-
-    Raises: whatever ``call`` raises, the two errors above only after ``gives_up``.
+    After each such failure ``gives_up`` is asked, and lets that failure pass.
     """
     told_at = -REMIND_S
     while True:

@@ -16,10 +16,7 @@ logger = logging.getLogger(__name__)
 
 
 def reap(jobs: JobStore) -> list[JobRecord]:
-    """Take running jobs from dead workers; return them as they are now.
-
-    Raises: StorageError when the database cannot be read or written.
-    """
+    """Take running jobs from dead workers; return them as they are now. Raises: StorageError."""
     abandoned = list(jobs.abandon_stale(STALE_S, is_worker_alive))
     for job in abandoned:
         logger.warning("the worker of job %s is gone: the job is %s now", job.id, job.status)
@@ -27,11 +24,7 @@ def reap(jobs: JobStore) -> list[JobRecord]:
 
 
 class Reaper:
-    """Reaps every few seconds, from ``start`` to ``stop``.
-
-    Args:
-        silence_s: how long it leaves everybody alone after the database was out of reach.
-    """
+    """Reaps every few seconds; a database that was out of reach is left alone for ``silence_s``."""
 
     def __init__(
         self, jobs: JobStore, interval_s: float = REAP_S, silence_s: float = STALE_S / 2

@@ -1,8 +1,7 @@
 """Carries a running job's progress to its row, and the user's wishes back.
 
-A thread of its own beats every second, so that a long step does not look like death. A report
-is saved before the work goes on, so that no checkpoint is ahead of the metrics; but a locked
-database holds nothing up: reports wait in line until they can be saved.
+A thread beats every second, so that a long step does not look like death. A report is saved before
+the work goes on, but a locked database holds nothing up: reports wait in line.
 """
 
 from __future__ import annotations
@@ -32,9 +31,7 @@ logger = logging.getLogger(__name__)
 class JobReporter:
     """The way between a job's work and its row, while one worker has it.
 
-    Attributes:
-        control: what the user wishes, as of the last beat.
-        is_lost: the job is not this worker's any more; nothing is saved from then on.
+    Once it ``is_lost`` to another one, nothing is saved.
     """
 
     def __init__(self, jobs: JobStore, job: JobRecord, worker: str, log_file: str) -> None:
@@ -92,10 +89,7 @@ class JobReporter:
             self._thread.join()
 
     def flush(self) -> None:
-        """Save what waits and beat once.
-
-        Raises: DatabaseLockedError, DatabaseWriteError: nothing is forgotten, call it again.
-        """
+        """Save what waits and beat once. Raises: StorageError, and then nothing is forgotten."""
         if self.is_lost:
             return
         with self._lock:

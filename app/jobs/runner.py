@@ -42,33 +42,21 @@ WANTED_MB = 500  # what the labels and checkpoints of a standard training take, 
 
 @dataclass(frozen=True, slots=True)
 class Workplace:
-    """Resources that a worker brings to every job.
-
-    Attributes:
-        worker: its id.
-        stop: set when the worker is to end; the job is then let go as ``released_as``.
-        on_update: sees every update after it was taken.
-        time_limit_s: a job that works longer at a stretch fails, its checkpoint kept.
-    """
+    """Resources that a worker brings to every job."""
 
     jobs: JobStore
     data_dir: DataDir
-    worker: str
-    stop: StopFlag = field(default_factory=StopFlag)
+    worker: str  # its id
+    stop: StopFlag = field(default_factory=StopFlag)  # set when the worker is to end
     dtype: str = "auto"
-    released_as: Literal["queued", "paused"] = "queued"
-    on_update: Callable[[JobUpdate], None] = lambda update: None
-    time_limit_s: float = math.inf
+    released_as: Literal["queued", "paused"] = "queued"  # what a job is then let go as
+    on_update: Callable[[JobUpdate], None] = lambda update: None  # after it was taken
+    time_limit_s: float = math.inf  # a job that works longer at a stretch fails
 
 
 @dataclass(frozen=True, slots=True)
 class JobOutcome:
-    """Status and message with which a job ends.
-
-    Attributes:
-        status: as it stands in the row; None when the job was no longer this worker's.
-        reason: the error behind ``error``.
-    """
+    """Status, None for a job that another worker has, and message with which a job ends."""
 
     status: JobStatus | None
     result: dict[str, Any] | None = None
@@ -84,9 +72,8 @@ def log_path(data_dir: DataDir, job_id: str) -> Path:
 def delete_job(jobs: JobStore, data_dir: DataDir, job_id: str) -> None:
     """Delete a job's record, then its folder with checkpoints and its log. Its policy stays.
 
-    Where the disk has no room for the change of the record, the files make some.
-
-    Raises: NotFoundError; JobStateError while it runs; DatabaseWriteError.
+    Where the disk has no room for the change of the record, the files make some. Raises:
+    StorageError.
     """
     try:
         jobs.delete(job_id)
@@ -106,8 +93,7 @@ def _delete_files(data_dir: DataDir, job_id: str) -> None:
 def run_job(job: JobRecord, function: JobFunction | None, place: Workplace) -> JobOutcome:
     """Run a job that this worker has claimed; its row says how it ended.
 
-    Raises: DatabaseLockedError, DatabaseWriteError when the worker is to end and the ending
-        cannot be saved; the job is then found abandoned, with its checkpoint.
+    Raises: StorageError when the worker is to end and the ending cannot be saved.
     """
     log_file = log_path(place.data_dir, job.id)
     reporter = JobReporter(place.jobs, job, place.worker, str(log_file))
@@ -153,7 +139,11 @@ def _work(
                 outcome = _follow(updates, task, place, reporter)
             is_cut = outcome.status != "succeeded" and time.monotonic() > ends_at
             if is_cut and not is_released():
-                raise AppError(_time_is_up(place.time_limit_s))
+                raise AppError(
+                    f"a job works for {place.time_limit_s / 60:,.4g} minutes at a stretch on this "
+                    "server, and they are over. Its checkpoint is kept: resume it, and it goes on "
+                    "from there when it is its turn"
+                )
             return outcome
         finally:
             lock.release()
@@ -163,10 +153,7 @@ def _work(
 
 
 def _failure(error: Exception, folder: Path, place: Workplace) -> JobOutcome:
-    """The outcome of a job that an error ended.
-
-    One that lost its card waits for a worker that starts again; the second time, it fails.
-    """
+    """The outcome of an error. A job that lost its card waits for a new worker; once."""
     if isinstance(error, SolError):
         return JobOutcome("failed", error=str(error), reason=error)
     told = in_words(error)
@@ -180,13 +167,6 @@ def _failure(error: Exception, folder: Path, place: Workplace) -> JobOutcome:
         f"The job failed: {type(error).__name__}: {error}. Its log file says more."
     )
     return JobOutcome("failed", error=message, reason=error)
-
-
-def _time_is_up(limit_s: float) -> str:
-    return (
-        f"a job works for {limit_s / 60:,.4g} minutes at a stretch on this server, and they are "
-        "over. Its checkpoint is kept: resume it, and it goes on from there when it is its turn"
-    )
 
 
 def _follow(
@@ -240,11 +220,7 @@ def _save_ending(
 
 
 def _lock_folder(folder: Path, should_stop: Callable[[], bool]) -> FileLock | None:
-    """Keep every other process out of the job's folder, whatever the database says.
-
-    Returns: the lock, held; None when the job is to stop first.
-    Raises: AppError when another process holds it for too long.
-    """
+    """Keep every other process out of the job's folder; None when the job is to stop first."""
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / ".lock")
     gives_up_at = time.monotonic() + FOLDER_WAIT_S
@@ -294,10 +270,7 @@ def _log_handler(path: Path) -> logging.Handler:
 def reserved_room(folder: Path) -> Iterator[None]:
     """Hold some of the disk in a job's folder, and give it back at the end.
 
-    The database usually lies on the same disk, so a job that fails because nothing can be written
-    could not save its own ending.
-
-    Raises: OSError when there is not even that much.
+    So a job that fails on a full disk can save its own ending. Raises: OSError.
     """
     path = folder / RESERVED_FILE
     try:

@@ -1,7 +1,6 @@
 """A wish to stop that a signal handler may set.
 
-``threading.Event`` is not for that: its lock is held for an instant in ``wait``, and a handler
-that runs in that instant, in the same thread, waits for it for ever.
+``threading.Event`` is not for that: a handler that runs while ``wait`` holds its lock hangs.
 """
 
 from __future__ import annotations
@@ -39,10 +38,7 @@ class StopFlag:
 
 @contextmanager
 def set_by_signals(stop: StopFlag) -> Iterator[None]:
-    """SIGTERM, SIGINT, SIGHUP and Windows's SIGBREAK set ``stop``; a second SIGINT ends at once.
-
-    For the main thread. What is ignored already, as under nohup, stays ignored.
-    """
+    """Signals that ask to end, and are not ignored, set ``stop``; a second SIGINT ends at once."""
 
     def handle(number: int, frame: FrameType | None) -> None:
         if number == signal.SIGINT and stop.is_set():

@@ -1,7 +1,6 @@
 """Keeps one worker alive beside the page, in a session of its own.
 
-Killing the page leaves the worker and its job running; the next page finds the worker by its
-lock and starts no second one. Ending the page asks the worker to checkpoint and end.
+Killing the page leaves the worker and its job running; the next page finds it by its lock.
 """
 
 from __future__ import annotations
@@ -39,12 +38,7 @@ def worker_command(data_dir: DataDir, dtype: str) -> list[str]:
 
 
 class WorkerSupervisor:
-    """Starts a worker, starts another when it dies, ends it with the page.
-
-    Args:
-        command: starts a worker that holds ``data_dir.worker_lock_file`` while it lives.
-        grace_s: how long a worker that is asked to end may take.
-    """
+    """Starts a worker by ``command``, starts another when it dies, ends it with the page."""
 
     def __init__(
         self,
@@ -74,11 +68,7 @@ class WorkerSupervisor:
         return process_id_of(worker)
 
     def stop(self, on_wait: Callable[[], None] = lambda: None) -> None:
-        """Ask the worker to checkpoint and end; kill it when it takes too long.
-
-        Args:
-            on_wait: called once when it does not end at once.
-        """
+        """Ask the worker to checkpoint and end; kill it when it takes longer than ``grace_s``."""
         self._ending.set()
         if self._thread.ident is not None:
             self._thread.join()

@@ -13,21 +13,14 @@ from storage import JobRecord
 
 @dataclass(frozen=True, slots=True)
 class JobTask:
-    """One start of a job.
-
-    Attributes:
-        folder: the job's own; what an earlier start left in it is there again.
-        dtype: number format of the model's weights, where the job does not say.
-        should_stop: true once the job is to end at its next step, with a checkpoint.
-        say: takes a ``JobNote``'s message where nothing can be yielded: in a callback.
-    """
+    """One start of a job."""
 
     job: JobRecord
-    folder: Path
+    folder: Path  # the job's own; what an earlier start left in it is there again
     data_dir: DataDir
-    dtype: str
-    should_stop: Callable[[], bool]
-    say: Callable[[str], None]
+    dtype: str  # of the model's weights, where the job does not say
+    should_stop: Callable[[], bool]  # at its next step, with a checkpoint
+    say: Callable[[str], None]  # a ``JobNote``'s message where nothing can be yielded
 
 
 @dataclass(frozen=True, slots=True)

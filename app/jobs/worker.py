@@ -1,8 +1,7 @@
 """The worker: takes one queued job after another until it is told to end.
 
-SIGTERM, SIGINT or SIGHUP ask the running job for a checkpoint and put it
-back in line, so that the next worker goes on with it. A supervised worker holds a lock that keeps
-it single; it ends by itself when the page that started it was killed and nothing is left to do.
+A signal asks the running job for a checkpoint and puts it back in line. A supervised worker holds a
+lock that keeps it single, and ends when its page was killed and nothing is left to do.
 """
 
 from __future__ import annotations
@@ -39,16 +38,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class WorkerOptions:
-    """Options of a worker.
-
-    Attributes:
-        dtype: number format of the model's weights, where a job does not say.
-        is_supervised: hold the lock; end when the page is gone and the line empty.
-        poll_s: time between two looks at an empty line.
-        lonely_s: how long an idle supervised worker outlives its page.
-        busy_timeout_s: how long one try waits for a locked database.
-        time_limit_s: how long a job works at a stretch.
-    """
+    """Options of a worker; a supervised one outlives its page by ``lonely_s`` when it is idle."""
 
     dtype: str = "auto"
     is_supervised: bool = False
@@ -61,10 +51,9 @@ class WorkerOptions:
 def run_worker(
     data_dir: DataDir, engines: JobFunctions = ENGINES, options: WorkerOptions | None = None
 ) -> int:
-    """Work until a signal says to end; returns the exit status. Call it in the main thread.
+    """Work until a signal says to end, in the main thread; returns the exit status.
 
-    Raises: StorageError when the database cannot be used, other than for a while; a server that
-        cannot be reached at the start is no such case.
+    Raises: StorageError when the database cannot be used, other than for a while.
     """
     options = options or WorkerOptions()
     stop = StopFlag()
@@ -74,8 +63,7 @@ def run_worker(
             return EXIT_NOT_NEEDED
         store = opened.enter_context(
             patiently(
-                lambda: open_database(data_dir, busy_timeout_s=options.busy_timeout_s),
-                stop.is_set,
+                lambda: open_database(data_dir, busy_timeout_s=options.busy_timeout_s), stop.is_set
             )
         )
         reaper = Reaper(store.jobs)

@@ -1,8 +1,7 @@
 """Place of the model's work: this process, or (``zero_gpu.py``) calls elsewhere.
 
-Work and questions are callables of a workbench. Where they travel to another process they are
-pickled, and so is what they yield and return: a frozen dataclass, or ``functools.partial`` of a
-function of a module, with plain arguments. They must not touch the database.
+Work and questions, and what they yield and return, must be fit to be pickled for another process;
+they must not touch the database.
 """
 
 from __future__ import annotations
@@ -23,10 +22,7 @@ ShouldStop = Callable[[], bool]
 
 @dataclass(slots=True)
 class Workbench:
-    """The loaded model, and what questions left beside it for the next ones.
-
-    What lies here may be gone at any time: another process has another bench.
-    """
+    """The loaded model, and what questions left beside it, which may be gone at any time."""
 
     model: Any
     _things: dict[str, tuple[Hashable, Any]] = field(default_factory=dict)
@@ -54,13 +50,8 @@ class Compute(Protocol):
         """Do what must be done before the page opens."""
 
     def stream(self, work: Work, should_stop: ShouldStop, steps: int) -> Iterator[Any]:
-        """Yield the work's results as they come.
-
-        Args:
-            should_stop: the work asks before each of its steps.
-            steps: decode steps that it takes at most.
-        Raises: SolError.
-        """
+        """Yield the work's results, of at most ``steps`` decode steps, as they come. Raises:
+        SolError."""
         ...
 
     def ask(self, question: Question[AnswerT]) -> AnswerT:

@@ -1,8 +1,4 @@
-"""Loads the language model in the background, so that the page is reachable before it is there.
-
-Importing torch happens in the loading thread too. A failed load stays visible with its reason
-until ``retry``.
-"""
+"""Loads the language model in a thread, so that the page is reachable before it is there."""
 
 from __future__ import annotations
 
@@ -25,14 +21,7 @@ _WAIT_STEP_S = 0.1
 
 @dataclass(frozen=True, slots=True)
 class ModelStatus:
-    """State of the model as the page shows it.
-
-    Attributes:
-        name: the model that was asked for.
-        fraction: progress of loading, in [0, 1].
-        message: what is being done, or why it failed and what to do.
-        facts: dtype, device and context length of a loaded model, and notes on its device.
-    """
+    """State of the model as the page shows it; ``fraction`` of loading is in [0, 1]."""
 
     name: str
     state: ModelState
@@ -44,11 +33,7 @@ class ModelStatus:
 class ModelLoader:
     """Holds the one language model of this process.
 
-    Args:
-        name: shown while the model is not there yet.
-        load: makes the model; is given ``on_progress(message, fraction)``.
-        in_background: False loads in the thread that calls ``start``, and only once: on ZeroGPU
-            the emulated GPU is that of the main thread.
+    On ZeroGPU, not ``in_background``, it is loaded once and in the thread that calls ``start``.
     """
 
     def __init__(self, name: str, load: LoadFunction, *, in_background: bool = True) -> None:
@@ -67,10 +52,7 @@ class ModelLoader:
         threading.Thread(target=self._work, name="model-loader", daemon=True).start()
 
     def retry(self) -> None:
-        """Load again after a failure; does nothing in any other state.
-
-        Raises: ModelLoadError where a model is loaded only at the start, or no longer.
-        """
+        """Load again after a failure. Raises: ModelLoadError where that is not possible."""
         with self._lock:
             if self._status.state != "failed":
                 return
@@ -106,10 +88,7 @@ class ModelLoader:
         return self._model
 
     def wait(self, should_stop: Callable[[], bool]) -> Any:
-        """The model once it is loaded; None when ``should_stop`` came first.
-
-        Raises: ModelLoadError with the reason when loading failed.
-        """
+        """The model once it is loaded; None when stopped first. Raises: ModelLoadError."""
         while not self._settled.wait(_WAIT_STEP_S):
             if should_stop():
                 return None

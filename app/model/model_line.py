@@ -22,11 +22,7 @@ NEWCOMER = 0.5  # turns
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Place:
-    """A run or a question in line; ``address`` is None where the network does not say it.
-
-    Attributes:
-        number: places that were taken before it.
-    """
+    """A run or a question in line; ``number`` were taken before it, ``address`` may be unknown."""
 
     owner: str
     address: str | None
@@ -91,10 +87,7 @@ class ModelLine:
         self._turn = threading.Condition()
 
     def enter(self, owner: str) -> Place:
-        """A new place in the queue; its holder must leave it again.
-
-        Raises: AppError beyond a limit.
-        """
+        """A new place in the queue, which must be left again. Raises: AppError beyond a limit."""
         here = address()
         with self._turn:
             self._shares.check([*self._served, *self._waiting], owner, here)

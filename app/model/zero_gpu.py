@@ -66,13 +66,7 @@ class _Failure:
 
 
 class ZeroGpu:
-    """``Compute`` in decorated calls.
-
-    Args:
-        gpu: ``spaces.GPU``.
-        seconds: that one call asks for at most.
-        concurrent: streams at once.
-    """
+    """``Compute`` in calls that ``gpu`` decorates, each asking for ``seconds`` at most."""
 
     def __init__(
         self, loader: ModelLoader, gpu: Callable[..., Any], seconds: int, concurrent: int = 1
@@ -90,10 +84,7 @@ class ZeroGpu:
         self._is_compiled = self._start.run()
 
     def stream(self, work: Work, should_stop: ShouldStop, steps: int) -> Iterator[Any]:
-        """See ``Compute``. A stop while no GPU is there yet takes effect when one is.
-
-        Raises: ZeroGpuError; SolError of the work.
-        """
+        """See ``Compute``. A stop while no GPU is there yet takes effect when one is."""
         asked = self._allowance(START_S + steps / STEPS_PER_S)
         with (
             self._flags.following(should_stop) as flag,

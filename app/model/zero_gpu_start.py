@@ -19,11 +19,7 @@ START_CALL_S = 600  # of one call; a Space that has not started after 30 minutes
 
 
 class ZeroGpuStart:
-    """Prepares the card of a ZeroGPU Space.
-
-    Args:
-        gpu: ``spaces.GPU``.
-    """
+    """Prepares the card of a ZeroGPU Space; ``gpu`` is ``spaces.GPU``."""
 
     def __init__(self, loader: ModelLoader, gpu: Callable[..., Any]) -> None:
         self._loader = loader
@@ -33,9 +29,8 @@ class ZeroGpuStart:
     def run(self) -> bool:
         """Test and compile; return whether later calls will find compiled kernels.
 
-        Operations that fail the test run on their PyTorch references in all later calls, and the
-        page says so. Where no GPU is given, nothing is replaced and the reason is logged. Call
-        this in the main thread, after the model was loaded.
+        Operations that fail the test run on their PyTorch references from then on. Call this in the
+        main thread, after the model was loaded.
         """
         model = self._loader.loaded()
         if model is None or not model.device_name.startswith("cuda"):

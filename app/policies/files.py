@@ -55,10 +55,7 @@ class PolicyFiles:
     data_dir: DataDir
 
     def write(self, name: str, target: Path) -> None:
-        """Export to ``target``: a zip if it ends so, else a new or empty folder.
-
-        Raises: PolicyNotFoundError; InputFileError when it cannot be put there.
-        """
+        """Export to a zip if ``target`` ends so, else a new or empty folder. Raises: AppError."""
         from sol_core.policy.files.archive import pack_policy
 
         try:
@@ -75,10 +72,7 @@ class PolicyFiles:
             ) from error
 
     def zip_bytes(self, name: str, limit: int) -> bytes:
-        """The policy as a zip in memory.
-
-        Raises: PolicyNotFoundError; AppError when it would be larger than ``limit`` bytes.
-        """
+        """The policy as a zip in memory, of at most ``limit`` bytes. Raises: AppError."""
         with self._staging() as staging:
             self.write(name, staging / "policy.zip")
             if (staging / "policy.zip").stat().st_size > limit:
@@ -89,12 +83,9 @@ class PolicyFiles:
             return (staging / "policy.zip").read_bytes()
 
     def read(self, source: Path, wanted: str, model: ModelInUse | None) -> str:
-        """Import a folder or a zip; returns the name that it got.
+        """Import a folder or a zip under a name like ``wanted``, which is returned.
 
-        Args:
-            wanted: name to give it, or one like it.
-            model: whose policies are welcome; None for any model's.
-        Raises: InputFileError when nothing is there; PolicyError naming what is wrong with it.
+        Raises: InputFileError when nothing is there; PolicyError, also for another model's.
         """
         from sol_core.policy.files.archive import copy_policy, unpack_policy
 
@@ -110,12 +101,7 @@ class PolicyFiles:
         raise InputFileError(f"{source} {what}: name what policies export wrote")
 
     def pull(
-        self,
-        repository: str,
-        wanted: str,
-        model: ModelInUse | None,
-        *,
-        endpoint: str | None = None,
+        self, repository: str, wanted: str, model: ModelInUse | None, *, endpoint: str | None = None
     ) -> str:
         """As ``read``, from the Hub's repository "owner/name". Raises: DownloadError also."""
         from sol_core.policy.files.archive import copy_policy
@@ -128,10 +114,7 @@ class PolicyFiles:
     def push(
         self, name: str, repository: str, *, private: bool, endpoint: str | None = None
     ) -> str:
-        """Put a policy on the Hub; returns its address there.
-
-        Raises: PolicyNotFoundError; DownloadError when the Hub refuses or is not reached.
-        """
+        """Put a policy on the Hub; returns its address there. Raises: AppError, DownloadError."""
         from sol_core.policy.files.locate import push_policy
 
         folder = self.library.resolve(name)
@@ -163,10 +146,7 @@ class PolicyFiles:
 
     @contextmanager
     def _staging(self) -> Iterator[Path]:
-        """A folder on the library's disk that goes in the end, whatever happened.
-
-        Of a process that was killed it stays; such a one goes after a day, with the next staging.
-        """
+        """A folder on the library's disk that goes in the end; after a day, of a killed process."""
         self.data_dir.policies.mkdir(parents=True, exist_ok=True)
         for left in self.data_dir.policies.glob(f"{_INCOMING}*"):
             with suppress(FileNotFoundError):  # another process was faster

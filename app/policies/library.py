@@ -1,8 +1,7 @@
 """The policies that can be used by name: the shipped one, and those in the data directory.
 
-A policy is a folder of config.json, model.safetensors and README.md; its name here is the
-folder's. The shipped one is called "default" and stays as it is. A former name of a renamed policy
-still finds it, as long as no other policy has taken that name.
+The shipped one is called "default" and stays as it is. A former name of a renamed policy still
+finds it, as long as no other policy has taken that name.
 """
 
 from __future__ import annotations
@@ -42,11 +41,7 @@ _NO_FOLDER_NAME = re.compile(r"[^A-Za-z0-9 ._-]+")
 
 @dataclass(frozen=True, slots=True)
 class DamagedPolicy:
-    """A folder in the library that looks like a policy's and cannot be read.
-
-    Attributes:
-        problem: what is wrong with it, as a sentence.
-    """
+    """A folder in the library that looks like a policy's and cannot be read, and why not."""
 
     name: str
     is_shipped: bool
@@ -55,14 +50,7 @@ class DamagedPolicy:
 
 @dataclass(frozen=True, slots=True)
 class StoredPolicy:
-    """A policy that the library can read.
-
-    Attributes:
-        name: what it is asked for by.
-        is_shipped: it came with the program.
-        info: what its config.json says.
-        notes: what the library knows besides.
-    """
+    """A policy that the library can read; ``notes`` is what the library knows besides ``info``."""
 
     name: str
     folder: Path
@@ -81,11 +69,8 @@ class StoredPolicy:
             marks = [self.notes.added or self.info.created]
             marks += [former.until for former in self.notes.former_names]
             return all(_moment(mark) <= moment for mark in marks)
-        former = next(
-            (former_name for former_name in self.notes.former_names if former_name.name == name),
-            None,
-        )
-        return former is not None and moment <= _moment(former.until)
+        ends = [former.until for former in self.notes.former_names if former.name == name]
+        return bool(ends) and moment <= _moment(ends[0])
 
 
 def grid_for(
@@ -94,15 +79,10 @@ def grid_for(
     schedules: Iterable[ScheduleConfig],
     find: Callable[[str], Path],
 ) -> ActionGrid:
-    """The named grid; for None that of the first policy among schedules, else the default one,
-    or the one with pages by need where a share of the bytes is asked for, which a policy's reads
-    by need then too.
+    """The named grid, with this site; for None that of the first policy among schedules, else the
+    default one or, where a share of the bytes is asked for, the one with pages by need.
 
-    Args:
-        quant_site: what the grid's own is replaced with.
-        find: a policy's folder by its name.
-    Raises: ConfigError for an unknown name; PolicyNotFoundError; PolicyError when the policy
-        cannot be read.
+    Raises: ConfigError for an unknown name; PolicyNotFoundError; PolicyError.
     """
     from sol_core.policy.files.locate import grid_in_use
 
@@ -141,10 +121,7 @@ class PolicyLibrary:
         return policies, damaged
 
     def get(self, name: str) -> StoredPolicy:
-        """The policy of this name.
-
-        Raises: PolicyNotFoundError; PolicyError when it cannot be read.
-        """
+        """The policy of this name. Raises: PolicyNotFoundError; PolicyError for a damaged one."""
         from sol_core.policy import read_policy_info
 
         folder = self.resolve_name(name)
@@ -159,10 +136,7 @@ class PolicyLibrary:
         return [name for name, _ in self._folders()]
 
     def resolve(self, name: str) -> Path:
-        """The folder of a policy, by its name or by the folder's own path.
-
-        Raises: PolicyNotFoundError naming what there is.
-        """
+        """The folder of a policy, by its name or by its own path. Raises: PolicyNotFoundError."""
         if not name.strip():
             raise PolicyNotFoundError(f"the policy's name is empty: {self._choices()}")
         if name == DEFAULT_POLICY:
@@ -185,10 +159,7 @@ class PolicyLibrary:
         raise PolicyNotFoundError(f"no policy {name!r}: {self._choices()}, or the path of a folder")
 
     def resolve_name(self, name: str) -> Path:
-        """As ``resolve``, for what comes from a browser: names only, no path of the server's.
-
-        Raises: PolicyNotFoundError naming what there is.
-        """
+        """As ``resolve``, for what comes from a browser: names only, no path of the server's."""
         if name == DEFAULT_POLICY:
             return self.resolve(name)
         if folder := self._stored(name):
@@ -196,10 +167,7 @@ class PolicyLibrary:
         raise PolicyNotFoundError(f"no policy {name!r}: {self._choices()}")
 
     def delete(self, name: str) -> None:
-        """Delete a stored policy for good.
-
-        Raises: PolicyNotFoundError; AppError for the shipped one.
-        """
+        """Delete a stored policy for good. Raises: AppError, also for the shipped one."""
         folder = self._own(name, "deleted")
         # Out of sight in one step, so that nobody finds half a policy.
         with tempfile.TemporaryDirectory(
@@ -208,11 +176,7 @@ class PolicyLibrary:
             folder.rename(Path(grave) / name)
 
     def rename(self, name: str, wanted: str) -> None:
-        """Give a stored policy another name; its former one still finds it.
-
-        Raises: PolicyNotFoundError; AppError for the shipped one, a name that is taken, or one
-            that no folder could bear.
-        """
+        """Give a stored policy another name; its former one still finds it. Raises: AppError."""
         folder = self._own(name, "renamed")
         if not is_policy_name(wanted) or wanted != wanted.strip(" ."):
             raise AppError(
@@ -223,11 +187,7 @@ class PolicyLibrary:
         if target.exists() or wanted.lower() == DEFAULT_POLICY:
             raise AppError(f"the name {wanted!r} is taken: choose another one")
         notes = read_notes(folder)
-        others = [
-            former_name
-            for former_name in notes.former_names
-            if former_name.name not in (name, wanted)
-        ]
+        others = (old for old in notes.former_names if old.name not in (name, wanted))
         former = (FormerName(name, _now()), *others)
         write_notes(folder, replace(notes, former_names=former))
         folder.rename(target)
@@ -246,9 +206,7 @@ class PolicyLibrary:
     def adopt(self, folder: Path, wanted: str, job_id: str) -> str:
         """Move the policy that a job has finished into the library, once; return its name.
 
-        The job's id goes with it, in the one rename that moves it: a worker that dies before
-        finds no policy of this job's afterwards, and one that dies later the whole of it, by
-        whatever name it goes by then. ``folder`` must lie on the data directory's disk.
+        The job's id goes with it in one rename: a worker that dies leaves all of it or nothing.
         """
         if name := self._name_of_job(job_id):
             return name

@@ -1,7 +1,6 @@
 """Uses of a policy: the training that made it, evaluations of it, runs under it.
 
-Jobs and runs know policies by name. A policy is found under its former names too; a job from
-before the policy was made or imported means another one that had the name.
+They know it by name, former ones too; an older job means another policy of that name.
 """
 
 from __future__ import annotations
@@ -20,14 +19,7 @@ MAX_JOBS = 1000
 
 @dataclass(frozen=True, slots=True)
 class PolicyUses:
-    """Everything that names a policy, jobs newest first.
-
-    Attributes:
-        training: the job that made it, if it is still listed.
-        evaluations, accuracies: finished ones of it.
-        waiting: jobs that have not ended and need it.
-        num_runs: saved runs that were made under it, or had a row under it.
-    """
+    """Everything that names a policy, jobs newest first; ``waiting`` ones have not ended."""
 
     training: JobRecord | None
     evaluations: list[JobRecord]

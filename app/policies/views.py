@@ -51,10 +51,7 @@ def policy_choices(library: PolicyLibrary) -> list[dict[str, Any]]:
 
 
 def headlines_of(jobs: Iterable[JobRecord], policy: StoredPolicy) -> list[dict[str, Any]]:
-    """A line per finished evaluation of a policy, the one that ships with it last.
-
-    Those whose results cannot be read are left out.
-    """
+    """A line per readable finished evaluation of a policy, the one that ships with it last."""
     known, lines = policy.all_names, []
     for job in jobs:
         with suppress(DamagedError), naming_damage("This evaluation"):
@@ -71,11 +68,7 @@ def headlines_of(jobs: Iterable[JobRecord], policy: StoredPolicy) -> list[dict[s
 def _headline_of(
     about: dict[str, Any], result: dict[str, Any], compares_it: bool
 ) -> dict[str, Any]:
-    """A finished evaluation on one line, against static at the same spend.
-
-    "better" of "budgets", "recovered" share of what static loses in KL, "tokens" scored: None
-    where the evaluation has no such comparison for this policy.
-    """
+    """A finished evaluation on one line; None for what it does not compare with static."""
     view = result_view(result)
     line: dict[str, Any] = about | {
         "corpus": str(result.get("corpus", "")).rsplit("/", 1)[-1],

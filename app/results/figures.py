@@ -1,7 +1,4 @@
-"""A result as figures and a table: plain data that the page draws. No Plotly, no colours here.
-
-A result that lacks a part (another release made it) lacks the figure, never the page.
-"""
+"""A result as figures and a table: plain data that the page draws; what lacks is left out."""
 
 from __future__ import annotations
 
@@ -156,11 +153,7 @@ def _spend(method: dict[str, Any]) -> list[float | None]:
 
 
 def _pareto(budgets: list[dict[str, Any]]) -> dict[str, Any] | None:
-    """Per method its points and, per cost and measure, its front; costs that every part has.
-
-    A point: "costs" by name (MB, MFLOP, per cent); "nll" and "kl", each [value, low, high], the
-    ends None where there is no interval.
-    """
+    """Per method its points (costs; each loss as [value, low, high]) and fronts; all costs."""
     methods: list[dict[str, Any]] = []
     for name in _methods(budgets):
         points = [

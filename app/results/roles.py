@@ -1,7 +1,6 @@
 """One shape for evaluations of all releases: methods by their roles, gains by their losses.
 
-The method whose spend all others get is "policy", others of its kind are "policy:NAME"; baselines
-keep their names. Files of schema 1 are so already, but call a gain in NLL "gain", "low" and "high".
+The method whose spend all others get is "policy", others of its kind are "policy:NAME".
 """
 
 from __future__ import annotations

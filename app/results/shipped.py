@@ -1,8 +1,4 @@
-"""Measured results that ship with the program: the shipped policy's evaluation and its accuracy.
-
-Files of ``app/results/measured``, one a kind: what ``evaluate --json`` and ``tasks --json`` print,
-and beside it when, where and by which command it was measured. No number in them is made otherwise.
-"""
+"""Measured results that ship with the program, as ``--json`` printed them."""
 
 from __future__ import annotations
 
@@ -22,11 +18,7 @@ _FILES: dict[JobKind, str] = {"evaluate": "evaluation.json", TASKS_JOB: "accurac
 
 @cache
 def shipped_record(kind: JobKind) -> dict[str, Any]:
-    """Return ``{"made", "machine", "command", "result"}`` of a kind of job that measures.
-
-    Args:
-        kind: "evaluate" or ``TASKS_JOB``.
-    """
+    """Return ``{"made", "machine", "command", "result"}`` of a kind of job that measures."""
     text = (_MEASURED / _FILES[kind]).read_text(encoding="utf-8")
     record: dict[str, Any] = json.loads(text)
     return record

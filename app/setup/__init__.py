@@ -1,5 +1,1 @@
-"""Python packages of a checkout: found, installed into ``.venv``, diagnosed.
-
-Runs before anything else is imported, on the standard library alone. What the program needs
-besides packages is in ``app.host``.
-"""
+"""Python packages of a checkout, by the standard library: found, installed, diagnosed."""

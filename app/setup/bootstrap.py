@@ -1,9 +1,7 @@
 """Make sure that the process runs where the packages are, before anything imports them.
 
-The running interpreter is used when it has them, and nothing is installed. On a Space the
-packages are the platform's business, for an installed copy they are pip's. Otherwise ``.venv``
-beside ``launch.py`` is made or reused, and the process starts over in it. Standard library only; a
-complete ``.venv`` costs a few milliseconds and no network.
+An interpreter that has them is used as it is; on a Space they are the platform's business, for an
+installed copy pip's. Else ``.venv`` is made or reused, and the process starts over in it.
 """
 
 from __future__ import annotations
@@ -27,17 +25,11 @@ RESTARTED = "sol-restarted"  # the interpreter's own option -X, which its childr
 
 
 def ensure_environment(
-    *,
-    extras: Sequence[str] = (),
-    install: bool = True,
-    project_root: Path = PROJECT_ROOT,
+    *, extras: Sequence[str] = (), install: bool = True, project_root: Path = PROJECT_ROOT
 ) -> None:
     """Return when this process has the packages; else start over in ``.venv``, made if need be.
 
-    Args:
-        extras: optional dependency groups of pyproject.toml that are needed too.
-        install: False never creates or installs; the caller copes with missing packages.
-    Raises: BootstrapError, one sentence that says what to do.
+    Without ``install`` nothing is made: the caller copes. Raises: BootstrapError.
     """
     if not is_checkout(project_root):
         if extras:
@@ -82,10 +74,7 @@ def replace_process(command: Sequence[str]) -> NoReturn:
 
 
 def _interpreter_suffices(groups: Groups, install: bool) -> bool:
-    """Return whether to go on in the interpreter that the user chose (or the Space provides).
-
-    Raises: BootstrapError when it is that interpreter's environment, but incomplete.
-    """
+    """Return whether to go on in the interpreter that the user chose, or the Space provides."""
     missing = unmet(groups[BASE])
     on_space = is_space()
     if missing and not on_space:

@@ -1,7 +1,4 @@
-"""Findings of ``doctor``: facts by section, and sentences about what is missing.
-
-Every section copes with missing packages; nothing is created or downloaded.
-"""
+"""Findings of ``doctor``; packages may be missing, and nothing is created or downloaded."""
 
 from __future__ import annotations
 
@@ -29,10 +26,7 @@ UNCHECKED = "not checked: see what is missing"
 def diagnose(data_dir: DataDir | None, model: str | None, dtype: str) -> dict[str, Any]:
     """Facts by section, JSON-ready, and ``missing``: a sentence for each thing that is needed.
 
-    Args:
-        data_dir: None when the platform's own place is meant and platformdirs is missing.
-        model: None is the default model.
-        dtype: as for loading, "auto" or a name.
+    ``data_dir`` is None where the platform's own cannot be told without platformdirs.
     """
     missing: list[str] = []
     groups = project_requirements(PROJECT_ROOT, (TEST_EXTRA,))
@@ -83,12 +77,7 @@ def _packages(requirements: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _device(data_dir: DataDir, dtype: str, missing: list[str]) -> dict[str, Any]:
-    from sol_core.models.devices import (
-        cpu_has_bf16,
-        cpu_kernels,
-        pick_device,
-        pick_dtype,
-    )
+    from sol_core.models.devices import cpu_has_bf16, cpu_kernels, pick_device, pick_dtype
     from sol_core.models.tuning import cpu_name
 
     device = pick_device("auto")

@@ -1,8 +1,4 @@
-"""Run pip, or another command of the set-up; the last line of a failure is the reason given.
-
-pip shows its own progress on a terminal. What it reads from pip.conf and ``PIP_*``
-(index, constraints, certificates, proxies) holds.
-"""
+"""Run pip, or another command of the set-up; the last line of a failure is the reason given."""
 
 from __future__ import annotations
 
@@ -19,19 +15,10 @@ UNWANTED_VARIABLES = ("PIP_USER", "PIP_TARGET", "PIP_PREFIX", "PIP_REQUIRE_VIRTU
 
 
 def run_pip(
-    python: Path,
-    arguments: Sequence[str],
-    variables: Mapping[str, str],
-    log: Path,
-    lock: int,
+    python: Path, arguments: Sequence[str], variables: Mapping[str, str], log: Path, lock: int
 ) -> None:
-    """Install into the environment of ``python``.
+    """Install into the environment of ``python``; ``log`` gets everything that a failing pip says.
 
-    Args:
-        arguments: options and requirements.
-        variables: set for pip, beside the process's own.
-        log: gets everything that a failing pip says.
-        lock: as for ``run``.
     Raises: BootstrapError with one sentence: what failed and what to do.
     """
     inherited = {k: v for k, v in os.environ.items() if k not in UNWANTED_VARIABLES}
@@ -52,9 +39,7 @@ def run(
 ) -> subprocess.CompletedProcess[str]:
     """Run a command with its output on stderr; errors and warnings are collected.
 
-    Args:
-        lock: a file descriptor that the command inherits. A killed launch may leave its pip
-            running, and nobody is to empty the folder under it. Windows passes none on.
+    It inherits the ``lock``: a killed launch may leave its pip running in the folder.
     """
     return subprocess.run(
         command,

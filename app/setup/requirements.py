@@ -1,8 +1,7 @@
 """The packages that pyproject.toml asks for, and which of them an interpreter lacks.
 
-Presence is read from installed metadata, without importing anything. Version ranges
-and markers are judged by ``packaging`` when it is there; a Python without it has none of
-our dependencies either, so there the name alone decides.
+Nothing is imported. A Python without ``packaging`` has none of our dependencies either, so there
+the name alone decides.
 """
 
 from __future__ import annotations
@@ -24,10 +23,7 @@ NAME = re.compile(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)")
 
 
 def read_requirements(pyproject: Path, extras: Sequence[str] = ()) -> Mapping[str, tuple[str, ...]]:
-    """Requirement strings by group: ``BASE``, the engine's and the app's, and all ``extras``.
-
-    Raises: BootstrapError when the file is missing or broken.
-    """
+    """Requirements by group: ``BASE`` and all ``extras``. Raises: BootstrapError."""
     try:
         project = tomllib.loads(pyproject.read_text(encoding="utf-8"))["project"]
         optional = project.get("optional-dependencies", {})

@@ -1,8 +1,7 @@
 """The build of torch that the set-up asks for: the CUDA that the NVIDIA driver allows, if any.
 
 PyPI's torch for Linux brings the newest CUDA along, three gigabytes to fetch. PyTorch's own index
-has one without, and one with CUDA 12.6, which every driver for CUDA 12 runs; for that package it is
-asked first, and where it gives none, PyPI does.
+has one without, and one with CUDA 12.6.
 """
 
 from __future__ import annotations
@@ -23,9 +22,6 @@ def torch_index(python: Path) -> str | None:
     """Address of the index to ask for torch; None where all packages come from pip's own.
 
     An index that the user has set for pip, as in ``PIP_EXTRA_INDEX_URL``, holds for torch as well.
-
-    Args:
-        python: of the environment, whose pip is asked for its settings.
     """
     if sys.platform != "linux" or _has_index_of_its_own(python):
         return None

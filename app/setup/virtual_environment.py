@@ -1,8 +1,7 @@
 """The ``.venv`` folder: whether it is complete, and how it is made and completed.
 
-A marker, written last, lists what is installed. Without it the folder is emptied and built again:
-pip takes a package whose files were cut off half-way for installed. Only a folder with our lock is
-emptied; an environment that the user made is theirs.
+A marker, written last, lists what is installed; without it the folder is emptied and built again.
+Only a folder with our lock is emptied: an environment that the user made is theirs.
 """
 
 from __future__ import annotations
@@ -70,10 +69,7 @@ class VirtualEnvironment:
         )
 
     def set_up(self, groups: Groups, console: Console) -> None:
-        """Create or complete it, alone: a second launch waits and then finds it ready.
-
-        Raises: BootstrapError, one sentence that says what to do.
-        """
+        """Create or complete it, alone: another launch waits. Raises: BootstrapError."""
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             if not self._is_ours():
@@ -188,10 +184,7 @@ class VirtualEnvironment:
 
 @contextlib.contextmanager
 def _lock(path: Path, console: Console) -> Iterator[int]:
-    """Hold a lock that the system drops when its last holder dies; yields its descriptor.
-
-    filelock is one of the packages that are not there yet.
-    """
+    """Hold a lock that the system drops when its last holder dies; yields its descriptor."""
     with path.open("ab") as file:
         if not _try_lock(file.fileno()):
             console.say("Another launch is setting up the packages; waiting for it.")

@@ -14,7 +14,7 @@ from app.sharing.html_page import html_page
 from app.sharing.run_document import ended_run
 from sol_core.comparing.alignment import align, first_divergence
 from sol_core.errors import SolError
-from storage import RunRecord, Store
+from storage import Store
 
 SEPARATOR = ","
 # Of two generations, every token's NLL under the dense model, nats; None where it is not known.
@@ -26,8 +26,8 @@ def align_tokens(
 ) -> dict[str, Any]:
     """Return the alignment of two token lists.
 
-    Returns: "same_prompt"; "parted", the first token that differs (None where none does), and
-        "stretches" [same, first start, stop, second start, stop]; both None for different prompts.
+    Returns: "same_prompt"; "parted", the first token that differs, and "stretches" [same, first
+    start, stop, second start, stop]; both None for different prompts.
     """
     answer: dict[str, Any] = {"same_prompt": same_prompt, "parted": None, "stretches": None}
     if same_prompt:
@@ -41,13 +41,7 @@ def align_tokens(
 def _recorded_dense_nll(
     config: dict[str, Any], events: Sequence[dict[str, Any]]
 ) -> list[float | None] | None:
-    """NLL of every token under the dense model, nats, where the generation itself measured it.
-
-    Args:
-        config: of the generation, as JSON.
-        events: its token events, as JSON.
-    Returns: None where neither the generation nor a row beside it was dense.
-    """
+    """NLL of every token under the dense model, nats, where the generation itself measured it."""
     if not events:
         return None
     if config.get("schedule", {}).get("kind") == "dense":
@@ -64,31 +58,23 @@ def _recorded_dense_nll(
 
 def comparison_page(store: Store, pair: str, score: ScorePair | None) -> str:
     """A page of the pair. Raises: as ``ended_run``."""
-    ids = _split_pair(pair)
-    runs = [ended_run(store, run_id, GENERATION.kind) for run_id in ids]
+    one, _, other = pair.partition(SEPARATOR)
+    if not (one and other):
+        raise DocumentError(f"a comparison's id is two runs' ids with a comma, got {pair!r}")
+    runs = [ended_run(store, run_id, GENERATION.kind) for run_id in (one, other)]
     scored: list[list[float | None] | None] = [None, None]
     if score is not None:
         # With another model, or a busy one, what the runs measured themselves remains.
         with suppress(SolError):
-            scored = score(ids)
+            scored = score((one, other))
     sides = []
     for (record, events), nll in zip(runs, scored, strict=True):
         known = json_safe(nll or _recorded_dense_nll(record.config, events))
         problem = None if known else "no dense pass over this text is in the file."
         sides.append({"nll": known, "problem": problem})
     views = [whole_view(record, events) for record, events in runs]
-    view = {"views": views, "compared": _aligned(runs) | {"sides": sides}}
-    return html_page(views[0]["run"]["title"], view, "shared_comparison", ("evaluate", "compare"))
-
-
-def _split_pair(pair: str) -> tuple[str, str]:
-    first, comma, second = pair.partition(SEPARATOR)
-    if not (comma and first and second):
-        raise DocumentError(f"a comparison's id is two runs' ids with a comma, got {pair!r}")
-    return first, second
-
-
-def _aligned(runs: list[tuple[RunRecord, list[dict[str, Any]]]]) -> dict[str, Any]:
     first, second = ([event["token_id"] for event in events] for _, events in runs)
-    asked = [(record.prompt, bool(record.config.get("chat"))) for record, _ in runs]
-    return align_tokens(first, second, same_prompt=asked[0] == asked[1])
+    asked = {(record.prompt, bool(record.config.get("chat"))) for record, _ in runs}
+    compared = align_tokens(first, second, same_prompt=len(asked) == 1) | {"sides": sides}
+    view = {"views": views, "compared": compared}
+    return html_page(views[0]["run"]["title"], view, "shared_comparison", ("evaluate", "compare"))

@@ -19,12 +19,7 @@ _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _SharedRun(SavedHead):
-    """The part "run" of the document: a generation without its token events.
-
-    Attributes:
-        parent: of a fork, the id that its parent has where it was exported; it parts from it
-            in the last token of ``config.given``.
-    """
+    """The part "run" of the document: a generation without its token events."""
 
     prompt: str
     schedule: str

@@ -1,9 +1,7 @@
 """An HTML file that explains itself: the pages' own parts, offline.
 
-Modules and style sheets are the pages' own files, put into the document; charts are drawn
-as SVG by a class of its own, because plotly alone would be ten times the file. The data is
-compressed: it holds every number in full. A content security policy names the one script by its
-hash, so that nothing else can run.
+Charts are SVG: plotly alone would be ten times the file. The data is compressed, and a content
+security policy names the one script by its hash, so that nothing else can run.
 """
 
 from __future__ import annotations
@@ -46,11 +44,7 @@ _PAGE = """<!DOCTYPE html>
 def html_page(title: str, view: dict[str, Any], entry: str, styles: tuple[str, ...] = ()) -> str:
     """Return the document; no byte of it is fetched from elsewhere.
 
-    Args:
-        title: of the thing; it may hold anything.
-        view: what ``sharedView()`` finds; JSON without NaN.
-        entry: module of ``js/sharing`` that draws the page.
-        styles: style sheets besides those that every page has.
+    The module ``entry`` of ``js/sharing`` draws it; ``sharedView()`` finds the ``view``.
     """
     script = f"\n{bundle(f'sharing/{entry}.js')}"
     return _PAGE.format(

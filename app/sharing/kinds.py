@@ -1,7 +1,6 @@
-"""The table of what can be exported and imported, and the envelope around every JSON document.
+"""The table of what can be exported and imported, and the envelope around every document.
 
-A document is an object with "format" and "version" beside its content. It comes from anywhere
-and is never trusted.
+A document comes from anywhere and is never trusted.
 """
 
 from __future__ import annotations
@@ -37,10 +36,7 @@ Document = dict[str, Any]
 
 
 def kind_of(store: Store, thing_id: str) -> str:
-    """The kind of the thing with this id: a run, or two with a comma.
-
-    Raises: NotFoundError.
-    """
+    """The kind of the thing with this id: a run, or two with a comma. Raises: NotFoundError."""
     if SEPARATOR in thing_id:
         return COMPARISON
     kind = store.runs.get(thing_id).kind
@@ -53,10 +49,7 @@ def runs_of(thing_id: str) -> tuple[str, ...]:
 
 
 def thing_in_link(text: str) -> str:
-    """The id in a link to a thing, or the text itself where it is no link.
-
-    A link that opens several things means the one of its tab, else the first of ``_ADDRESSES``.
-    """
+    """The id in a link to a thing, that of its tab first, or the text where it is no link."""
     asked = parse_qs(urlsplit(text).query)
     tab = asked.get("tab", [""])[0]
     names = [name for name in _ADDRESSES if name in asked]
@@ -80,12 +73,10 @@ _MEDIA_TYPES = {"html": "text/html", "json": "application/json", "csv": "text/cs
 def export(
     store: Store, kind: str, thing_id: str, form: str, score: ScorePair | None = None
 ) -> Export:
-    """One thing in one form.
+    """One thing in one form; a loaded model may ``score`` a comparison.
 
-    Args:
-        score: a loaded model's answer for a comparison; None where there is none.
-    Raises: DocumentError for a kind or form that there is not; NotFoundError; AppError for a
-        thing that is not finished, or damaged.
+    Raises: DocumentError for a kind or form that there is not; NotFoundError; AppError for a thing
+    that is not finished, or damaged.
     """
     forms = FORMS if kind in DOCUMENTS else ("html",) if kind == COMPARISON else ()
     if form not in forms:
@@ -106,19 +97,14 @@ def export(
 
 
 def import_document(store: Store, owner: str, data: bytes) -> tuple[str, str]:
-    """Save what a JSON file holds; returns its kind and the id that it got.
-
-    Of a list, as ``generate --prompts --json`` prints one, everything is saved and the first told.
-    Raises: DocumentError saying what is wrong with the file.
-    """
+    """As ``import_documents``; the first one's kind and id."""
     return import_documents(store, owner, data)[0]
 
 
 def import_documents(store: Store, owner: str, data: bytes) -> list[tuple[str, str]]:
     """Save everything that a JSON file holds, one document or a list; kinds and new ids.
 
-    Raises: DocumentError saying what is wrong, before anything is saved where a document is of no
-        kind that is read.
+    Raises: DocumentError; before anything is saved where a document is of an unknown kind.
     """
     documents = _parsed(data)
     kinds = [_kind_of_document(document) for document in documents]

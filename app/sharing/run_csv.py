@@ -25,10 +25,7 @@ _ROW_COLUMNS = (*_OF_TOKEN, "top_text", "top_probability", *_OF_ROW)
 def csv_of_generation(events: list[dict[str, Any]]) -> str:
     """Columns as in ``docs/formats.md``; what was not measured is an empty cell."""
     sides = dict.fromkeys(side["name"] for event in events for side in event["side"])
-    columns = [
-        *_RUN_COLUMNS,
-        *(_side_column(name, value) for name in sides for value in _OF_SIDE),
-    ]
+    columns = [*_RUN_COLUMNS, *(_side_column(name, value) for name in sides for value in _OF_SIDE)]
     return csv_text(columns, map(_run_row, events))
 
 

@@ -1,8 +1,6 @@
 """A saved run as a JSON document, and back: everything that the database holds of it.
 
-The records inside are the engine's events, field by field; they are checked against its own
-dataclasses, so that there is no second description of them to keep in step. What differs between
-kinds of runs stands in ``generation_document.py`` and ``inspection_document.py``.
+The records inside are the engine's events, checked against its own dataclasses.
 """
 
 from __future__ import annotations
@@ -31,12 +29,7 @@ _SHARED = ("id", "status", "title", "model", "config", "error")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SavedHead:
-    """Fields without tokens that every kind of run has in a document.
-
-    Attributes:
-        id: where it was exported; an import gets an id of its own.
-        created_at: ISO 8601 with offset.
-    """
+    """Fields without tokens that every kind of run has; an import gets an ``id`` of its own."""
 
     id: str
     status: RunStatus
@@ -48,33 +41,20 @@ class SavedHead:
 
 @dataclass(frozen=True, slots=True)
 class RunDocument:
-    """One kind of run in files: as JSON, which is read again, as CSV and as an HTML page.
-
-    Attributes:
-        kind: of the record in the database.
-        tab: that shows one.
-        csv: text of the tokens' records.
-        styles: style sheets of the page besides those that every one has.
-        part: name of the part without tokens.
-        tokens: name of the list of tokens.
-        names: further fields of the part, each with the record's attribute.
-        head, token: dataclasses of the part and of a token.
-        check: raises DocumentError for what types alone do not say, given part and tokens.
-        schedule: the database's label, of the part.
-    """
+    """One kind of run in files: as JSON, which is read again, as CSV and as an HTML page."""
 
     kind: RunKind
-    tab: str
-    part: str
-    tokens: str
-    names: Mapping[str, str]
-    head: type[Any]
-    token: type[Any]
+    tab: str  # that shows one
+    part: str  # name of the part without tokens
+    tokens: str  # name of the list of tokens
+    names: Mapping[str, str]  # further fields of the part, each with the record's attribute
+    head: type[Any]  # dataclass of the part
+    token: type[Any]  # and of a token
     rules: Rules
-    check: Callable[[Any, list[Any]], None]
-    schedule: Callable[[Any], str]
-    csv: Callable[[list[dict[str, Any]]], str]
-    styles: tuple[str, ...]
+    check: Callable[[Any, list[Any]], None]  # raises DocumentError for what types do not say
+    schedule: Callable[[Any], str]  # the database's label, of the part
+    csv: Callable[[list[dict[str, Any]]], str]  # of the tokens' records
+    styles: tuple[str, ...]  # of the page besides those that every one has
 
     @property
     def format(self) -> str:
@@ -104,11 +84,7 @@ class RunDocument:
     def _checked(
         self, document: dict[str, Any], owner: str
     ) -> tuple[RunRecord, list[dict[str, Any]]]:
-        """The record and the tokens that a document describes, checked and not saved.
-
-        They are as a run of this release is saved: what the document leaves out is filled in. The
-        record's id is empty.
-        """
+        """The record and the tokens that a document describes, checked and not saved."""
         part, tokens = self.part, self.tokens
         head = restored(self.head, document.get(self.part), part, self.rules)
         events = document.get(self.tokens)
@@ -141,10 +117,7 @@ class RunDocument:
         return record, [self._saved(token) for token in made]
 
     def read(self, store: Store, owner: str, document: dict[str, Any]) -> str:
-        """Check the document and save its run for ``owner``; returns the new run's id.
-
-        Raises: DocumentError naming the first thing that is wrong.
-        """
+        """Check the document and save its run; returns the new id. Raises: DocumentError."""
         return store.runs.restore(*self._checked(document, owner)).id
 
     def _saved(self, value: Any) -> Any:
@@ -156,10 +129,7 @@ class RunDocument:
 
 
 def restored(kind: type[RecordT], value: Any, where: str, rules: Rules) -> RecordT:
-    """``from_json`` for a part of a document.
-
-    Raises: DocumentError naming the first thing that is wrong.
-    """
+    """``from_json`` for a part of a document. Raises: DocumentError."""
     try:
         return from_json(kind, value, where, rules)
     except ConfigError as error:
@@ -167,10 +137,7 @@ def restored(kind: type[RecordT], value: Any, where: str, rules: Rules) -> Recor
 
 
 def ended_run(store: Store, run_id: str, kind: RunKind) -> tuple[RunRecord, list[dict[str, Any]]]:
-    """A run of a kind and its tokens' records.
-
-    Raises: AppError while it goes on, and for a run of another kind; NotFoundError.
-    """
+    """A run of a kind and its tokens' records. Raises: AppError for another one; NotFoundError."""
     record = store.runs.get(run_id)
     if record.kind != kind:
         raise AppError(f"{run_id} is of the kind {record.kind}, not {kind}.")

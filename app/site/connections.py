@@ -26,13 +26,8 @@ USUAL_FILES = 1024  # where the system does not tell
 class Doorman:
     """Counts a server's connections.
 
-    Attributes:
-        unfinished: transports whose request has not come whole, the one that waits longest first.
-
-    Args:
-        most: connections of all addresses together; beyond that the unfinished make room.
-        of_address: of one address.
-        proxies: addresses that many visitors share, as ``FORWARDED_ALLOW_IPS`` lists them.
+    Beyond ``most`` the ``unfinished`` make room, whose request has not come whole, the longest
+    waiting first; ``proxies`` are addresses that many visitors share.
     """
 
     def __init__(self, most: int, of_address: int, proxies: frozenset[str] = frozenset()) -> None:
@@ -72,11 +67,7 @@ class Doorman:
 
 
 class BoundedConnection(asyncio.Protocol):
-    """A connection of uvicorn, refused beyond the doorman's numbers and ended at a deadline.
-
-    Args:
-        inner: uvicorn's protocol.
-    """
+    """A connection of uvicorn, refused beyond the doorman's numbers, ended at a deadline."""
 
     def __init__(self, inner: Any, doorman: Doorman, deadlines: Mapping[str, float]) -> None:
         self._inner, self._doorman, self._deadlines = inner, doorman, deadlines

@@ -56,36 +56,20 @@ App = Callable[[Message, Receive, Send], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class GatePolicy:
-    """Hosts, origins and requests that a server lets in.
+    """Hosts, origins and requests that a server lets in."""
 
-    Attributes:
-        names: hosts that it is reached by, beside every address.
-        trusted: those of them whose pages may call when a proxy has rewritten ``Host``.
-        domain: end of further names that it is reached by; "" for none.
-        max_body: bytes of a request.
-        may_be_framed: pages of other sites may show it in a frame.
-    """
-
-    names: frozenset[str] = _LOOPBACK
-    trusted: frozenset[str] = frozenset()
-    domain: str = ""
-    max_body: int = BODY_BYTES
-    may_be_framed: bool = False
+    names: frozenset[str] = _LOOPBACK  # hosts that it is reached by, beside every address
+    trusted: frozenset[str] = frozenset()  # their pages may call when a proxy rewrote ``Host``
+    domain: str = ""  # end of further names that it is reached by
+    max_body: int = BODY_BYTES  # of a request
+    may_be_framed: bool = False  # by pages of other sites
 
     @classmethod
     def of_server(
-        cls,
-        bound: str | None,
-        characters: int,
-        environment: Mapping[str, str] = os.environ,
+        cls, bound: str | None, characters: int, environment: Mapping[str, str] = os.environ
     ) -> GatePolicy:
-        """The policy of a server.
-
-        Args:
-            bound: name or address that it listens on; None or a loopback one: this machine only.
-            characters: of the longest text that a call may hold.
-        Raises: ConfigError for a host that is none.
-        """
+        """The policy of a server that listens on ``bound``. Raises: ConfigError for a host that is
+        none."""
         on_space = is_space()
         trusted = {*_listed(environment, ALLOWED_HOSTS_VARIABLE)}
         trusted |= {*_listed(environment, SPACE_HOST_VARIABLE)} if on_space else set()

@@ -1,7 +1,6 @@
 """Doors of the page: the paths and methods that it uses, out of the hundred routes of Gradio.
 
-Gradio's others write files, keep what a stranger sends, or log a traceback each: its queue, its API
-by name, deep links, uploads, recordings. The browser tests fail on a door that is missing here.
+Gradio's others write files, keep what a stranger sends, or log a traceback each.
 """
 
 from __future__ import annotations

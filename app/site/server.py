@@ -1,7 +1,4 @@
-"""Starts the web server: services, page, port, the line that says where it is.
-
-The page is up before the model is loaded, and torch is imported by the loading thread only.
-"""
+"""Starts the web server; torch is imported by the loading thread only, after the page is up."""
 
 from __future__ import annotations
 
@@ -48,13 +45,8 @@ def serve(
 ) -> None:
     """Serve the page until it is interrupted.
 
-    Args:
-        host, port: None leaves them to Gradio: this machine only, and the first free port
-            from 7860 on; a Space sets its own. Port 0 takes any free one.
-        model_name: default model, a Hub id, a local folder or a GGUF file.
-        dtype: "auto", "float32" or "bfloat16".
-
-    Raises: PortError when ``port`` is taken; StorageError when the database cannot be used.
+    None leaves host and port to Gradio: this machine only, the first free port from 7860 on; port 0
+    takes any free one. Raises: PortError when ``port`` is taken; StorageError.
     """
     if port:
         check_port(host or "127.0.0.1", port)
@@ -98,15 +90,13 @@ def _background_work(services: Services, dtype: str) -> Iterator[None]:
 def launch_app(
     services: Services, *, host: str | None, port: int | None, open_browser: bool = False
 ) -> gr.Blocks:
-    """Build and launch without blocking; say where the page is.
-
-    Raises: PortError when no port can be had; ConfigError for SOL_ALLOWED_HOSTS.
-    """
+    """Build and launch without blocking. Raises: PortError; ConfigError for SOL_ALLOWED_HOSTS."""
     environment.keep_local()  # before Gradio is imported
     from app.site.ui import build_app
 
     if port == 0:
-        port = _free_port(host or "127.0.0.1")
+        with socket.create_server((host or "127.0.0.1", 0)) as probe:
+            port = int(probe.getsockname()[1])
     app = build_app(services)
     # Gradio looks into its empty queue up to a thousand times a second, which is 6 % of a core with
     # no page open. The page's calls do not go through it.
@@ -173,8 +163,3 @@ def check_port(host: str, port: int) -> None:
                 f"port {port} on {host} cannot be used ({error.strerror or error}): choose another "
                 "with --port, or leave --port out to take the next free one"
             ) from error
-
-
-def _free_port(host: str) -> int:
-    with socket.create_server((host, 0)) as probe:
-        return int(probe.getsockname()[1])

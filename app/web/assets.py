@@ -16,23 +16,12 @@ from sol_core.actions import AXES, DEFAULT_GRID, GRIDS
 
 _CSS = Path(__file__).with_name("css")
 _STYLE_SHEETS = (
-    "base",
-    "controls",
-    "stage",
-    "runs/costs",
-    "runs/machine",
-    "tokens",
-    "runs/dock",
-    "runs/reading",
-    "lens",
-    "compare",
-    "inspect",
-    "history",
-    "jobs",
-    "train",
-    "evaluate",
-    "policies",
-    "learn/lessons",
+    *("base", "controls", "stage", "runs/costs", "runs/machine", "tokens", "runs/dock"),
+    *("runs/reading", "lens", "compare", "inspect", "history", "jobs", "train", "evaluate"),
+    *("policies", "learn/lessons"),
+)
+_AXIS_FIELDS = (
+    *("field", "short", "key", "name", "title", "noun", "term", "label", "hint", "unit", "scale"),
 )
 
 
@@ -57,19 +46,16 @@ def page_head(constants: dict[str, Any]) -> str:
 
     The modules of the first tab are announced, so that they come while Gradio's own load.
     ``launch(css=…)`` rewrites selectors, and does not get ``:is()`` and ``@media`` right.
-
-    Args:
-        constants: of the pages, for ``js/shared/dom.js``.
     """
     first = in_order("header.js", "explore/explore.js")
-    return "\n".join(
-        [
-            f"<style>\n{colour_css()}\n{style_sheet(*_STYLE_SHEETS)}\n</style>",
-            site_data(constants | {"plotly": plotly_url()}),
-            _data_element("sol-terms", terms()),
-            *(f'<link rel="modulepreload" href="{module_url(name)}">' for name in first),
-        ]
-    )
+    plotly = f"gradio_api/file={plotly_path().as_posix()}"
+    parts = [
+        f"<style>\n{colour_css()}\n{style_sheet(*_STYLE_SHEETS)}\n</style>",
+        site_data(constants | {"plotly": plotly}),
+        _data_element("sol-terms", terms()),
+        *(f'<link rel="modulepreload" href="{module_url(name)}">' for name in first),
+    ]
+    return "\n".join(parts)
 
 
 @cache
@@ -85,29 +71,11 @@ def plotly_path() -> Path:
     return Path(str(files("plotly") / "package_data" / "plotly.min.js"))
 
 
-def plotly_url() -> str:
-    """Return the URL from which the page loads plotly.js: this server."""
-    return f"gradio_api/file={plotly_path().as_posix()}"
-
-
 def page_axes() -> list[dict[str, Any]]:
     """The axes, each a ``DeclaredAxis`` of ``js/types.d.ts``, with the ends of the default grid."""
     grid = GRIDS[DEFAULT_GRID]
-    names = (
-        "field",
-        "short",
-        "key",
-        "name",
-        "title",
-        "noun",
-        "term",
-        "label",
-        "hint",
-        "unit",
-        "scale",
-    )
     return [
-        {name: getattr(axis, name) for name in names}
+        {name: getattr(axis, name) for name in _AXIS_FIELDS}
         | {
             "levels": axis.levels_field,
             "dense": axis.dense,

@@ -1,7 +1,7 @@
 """Calls from the page's scripts into Python: one JSON object in, one JSON object out.
 
-Everything that arrives comes from a browser and is checked here or by the handler; whatever
-this project raises on purpose goes back as ``{"refused": message}`` for the page to show.
+Everything that arrives is checked; what this project raises on purpose goes back as ``{"refused":
+message}``.
 """
 
 from __future__ import annotations
@@ -46,10 +46,7 @@ def server_functions(
 
 
 def field(request: Request, name: str, kind: type[ValueT]) -> ValueT:
-    """A named value of the request.
-
-    Raises: RequestError when it is missing, of another type, or a whole number beyond 2^53.
-    """
+    """A named value of the request. Raises: RequestError when it is missing or of another type."""
     value = request.get(name)
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise RequestError(
@@ -61,10 +58,7 @@ def field(request: Request, name: str, kind: type[ValueT]) -> ValueT:
 
 
 def whole_numbers(request: Request, name: str) -> list[int]:
-    """A named list of whole numbers from 0 on.
-
-    Raises: RequestError for anything else.
-    """
+    """A named list of whole numbers from 0 on. Raises: RequestError for anything else."""
     values = field(request, name, list)
     if not all(type(value) is int and 0 <= value <= MAX_NUMBER for value in values):
         raise RequestError(f"{name} must be whole numbers from 0 on. Reload the page.")
@@ -72,10 +66,7 @@ def whole_numbers(request: Request, name: str) -> list[int]:
 
 
 def choice(request: Request, name: str, choices: Iterable[ChoiceT]) -> ChoiceT | None:
-    """A named value that is one of some words, or missing.
-
-    Raises: RequestError for another value.
-    """
+    """A named value that is one of some words, or missing. Raises: RequestError for another."""
     value, known = request.get(name), tuple(choices)
     if value is None:
         return None
@@ -86,10 +77,7 @@ def choice(request: Request, name: str, choices: Iterable[ChoiceT]) -> ChoiceT |
 
 
 def read_form(kind: type[FormT], values: dict[str, Any]) -> FormT:
-    """Return the form that a page sent; what is missing takes its default.
-
-    Raises: ConfigError naming the value that is unknown, of the wrong kind or out of range.
-    """
+    """Return the form that a page sent; what is missing takes its default. Raises: ConfigError."""
     return from_json(kind, values, rules=_FORM)
 
 

@@ -19,13 +19,7 @@ _STALE = "This page is of an older release, or the server does not answer. Reloa
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A tab, which the module ``js/<name>/<name>.js`` draws.
-
-    Attributes:
-        name: in addresses too.
-        handlers: what the module may call, by ``server``.
-        constants: the module's third argument, ``page``.
-    """
+    """A tab, which the module ``js/<name>/<name>.js`` draws from ``constants`` and ``handlers``."""
 
     name: str
     label: str
@@ -47,12 +41,7 @@ class Page:
 
 
 def mount_script(module: str, tool: str, constants: dict[str, Any]) -> str:
-    """Return the body for ``js_on_load``: import a module and mount it in the element.
-
-    Args:
-        tool: what Gradio's script hands on, "server" or "trigger".
-        constants: JSON without NaN.
-    """
+    """Return the body for ``js_on_load``: import a module and mount it with Gradio's tool."""
     page = json.dumps(constants, ensure_ascii=True, allow_nan=False).replace("<", "\\u003c")
     return (
         "const root = element.firstElementChild;\n"

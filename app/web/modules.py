@@ -1,8 +1,7 @@
 """JavaScript modules of the pages: their graph, and their addresses on this server.
 
-There is no build step: the files are native modules, served as they are. One hash over all of
-them is part of every address, so that a browser keeps them for good, relative imports stay
-within one release, and an update is never half cached.
+They are served as they are. One hash over all of them is part of every address, so that a browser
+keeps them for good and an update is never half cached.
 """
 
 from __future__ import annotations
@@ -79,11 +78,6 @@ def in_order(*entries: str) -> list[str]:
     return list(ordered)
 
 
-def without_imports(name: str) -> str:
-    """Return a module's source without its import statements."""
-    return _IMPORT.sub("", _read(name))
-
-
 @cache
 def _read(name: str) -> str:
     return (JS / name).read_text(encoding="utf-8")
@@ -92,15 +86,13 @@ def _read(name: str) -> str:
 def bundle(entry: str) -> str:
     """Return the source of ``<script type="module">`` that does what importing ``entry`` does.
 
-    A browser loads no module from ``file://`` but an inline one. The modules are put one after
-    another, without imports and ``export``, so they share one scope.
-
-    Raises: ValueError when two modules have the same name at their top level.
+    A browser loads no module from ``file://``: they are put one after another and share one scope.
+    Raises: ValueError when two have the same name at their top level.
     """
     owners: dict[str, str] = {}
     sources = []
     for module in in_order(entry):
-        source = _EXPORT.sub("", without_imports(module))
+        source = _EXPORT.sub("", _IMPORT.sub("", _read(module)))
         for name in _TOP_LEVEL.findall(source):
             if owners.setdefault(name, module) != module:
                 raise ValueError(

@@ -24,27 +24,19 @@ from storage import Store
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """The long-lived objects behind the pages.
-
-    Attributes:
-        is_shared: strangers use this server: each sees only their own history.
-        jobs_allowed: whether visitors may start training and evaluation here; never on ZeroGPU,
-            which lends no GPU to a background process.
-        limits: what visitors may do.
-        storage_cap: keeps the saved runs within them.
-    """
+    """The long-lived objects behind the pages."""
 
     store: Store
     loader: ModelLoader
     runs: GenerationRuns
     lens: LensDesk
     experiments: ExperimentDesk
-    is_shared: bool
+    is_shared: bool  # strangers use this server: each sees only their own history
     data_dir: DataDir
     policies: PolicyLibrary
-    jobs_allowed: bool
+    jobs_allowed: bool  # never on ZeroGPU, which lends no GPU to a background process
     limits: Limits
-    storage_cap: StorageCap
+    storage_cap: StorageCap  # keeps the saved runs within them
 
     def close(self) -> None:
         """Stop generations and experiments, save what there is, close the database."""
@@ -62,12 +54,7 @@ def build_services(
 ) -> Services:
     """Open the database, mark runs of dead processes as interrupted, begin to load.
 
-    Args:
-        load, generate, inspect: the engine; tests hand in small stand-ins. The real one
-            inspects where none is given.
-
-    Raises: StorageError when the database cannot be used; ConfigError for a variable that
-        cannot be read.
+    Tests hand in stand-ins for the engine. Raises: StorageError; ConfigError for a variable.
     """
     limits, on_zero_gpu = Limits.from_environment(), is_zero_gpu()
     store = open_database(data_dir)

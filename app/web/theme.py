@@ -1,7 +1,4 @@
-"""The look that all tabs share: a Gradio theme and the style sheet's colour variables.
-
-Fonts are the system's own and nothing is loaded from elsewhere: the page works offline.
-"""
+"""The look that all tabs share: a Gradio theme and the style sheet's colour variables."""
 
 from __future__ import annotations
 

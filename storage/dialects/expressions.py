@@ -26,10 +26,7 @@ def insert_into(connection: Connection, table: Table) -> sqlite.Insert | postgre
 
 
 def now_us(connection: Connection) -> int:
-    """Microseconds since 1970-01-01 UTC, by one clock for all who share the database.
-
-    A server's own: the clocks of the machines around it differ, and heartbeats are compared.
-    """
+    """Microseconds since 1970-01-01 UTC by one clock, a server's own: heartbeats are compared."""
     if connection.dialect.name == POSTGRESQL:
         return int(connection.execute(_CLOCK).scalar_one())
     return encode_time(datetime.now(UTC))

@@ -1,8 +1,4 @@
-"""PostgreSQL: one database for many machines, row locks instead of one writer at a time.
-
-The connect hook is the only place that changes a session's settings. psycopg is imported by
-SQLAlchemy, and only when a server is used.
-"""
+"""PostgreSQL: one database for many machines, row locks instead of one writer at a time."""
 
 from __future__ import annotations
 
@@ -12,17 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import (
-    URL,
-    Connection,
-    Engine,
-    NullPool,
-    QueuePool,
-    create_engine,
-    event,
-    make_url,
-    text,
-)
+import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from storage.errors import (
@@ -57,10 +43,9 @@ _GONE_CLASSES = ("08", "53", "57P", "58")
 
 
 class PostgresBackend:
-    """The database behind a URL such as ``EXAMPLE``.
+    """The database behind a URL such as ``EXAMPLE``. Raises: DatabaseConnectionError.
 
-    Raises: DatabaseConnectionError for a text that is no such URL. No message holds a part of
-        it that might belong to the password.
+    No message holds a part of the URL that might belong to the password.
     """
 
     path = None  # it is no file
@@ -68,7 +53,7 @@ class PostgresBackend:
     def __init__(self, location: str) -> None:
         self._url = _parse(location)
         # Not the query either, which may hold a password too.
-        self.shown = URL.create(
+        self.shown = sa.URL.create(
             "postgresql",
             username=self._url.username,
             host=self._url.host,
@@ -86,14 +71,14 @@ class PostgresBackend:
         with self._probing() as connection:
             if not self._has_table(connection, _VERSION_TABLE):
                 return None
-            runs = connection.execute(text("SELECT count(*) FROM runs")).scalar_one()
+            runs = connection.execute(sa.text("SELECT count(*) FROM runs")).scalar_one()
             return self.schema_version(connection), int(runs)
 
-    def open(self, busy_timeout_s: float) -> tuple[Engine, Engine]:
+    def open(self, busy_timeout_s: float) -> tuple[sa.Engine, sa.Engine]:
         """As ``SqliteBackend.open``."""
-        engine = create_engine(
+        engine = sa.create_engine(
             self._url,
-            poolclass=QueuePool,
+            poolclass=sa.QueuePool,
             pool_size=_POOL_SIZE,
             max_overflow=_MAX_CONNECTIONS - _POOL_SIZE,
             pool_timeout=busy_timeout_s,
@@ -108,7 +93,7 @@ class PostgresBackend:
                     cursor.execute("SELECT set_config(%s, %s, false)", (name, value))
             connection.commit()
 
-        event.listen(engine, "connect", set_up)
+        sa.event.listen(engine, "connect", set_up)
         reader = engine.execution_options(
             isolation_level="REPEATABLE READ", postgresql_readonly=True
         )
@@ -118,47 +103,46 @@ class PostgresBackend:
         """As ``SqliteBackend.storage_error``."""
         return storage_error_from_postgres(self.shown, error)
 
-    def lock_schema(self, connection: Connection) -> None:
+    def lock_schema(self, connection: sa.Connection) -> None:
         """Keep other processes from migrating until this write transaction ends."""
-        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK_KEY})
+        connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK_KEY})
 
-    def schema_version(self, connection: Connection) -> int:
-        """The version that ``set_schema_version`` wrote last; 0 for a blank database.
-
-        Raises: DatabaseVersionError when the tables are another program's.
-        """
+    def schema_version(self, connection: sa.Connection) -> int:
+        """The version that ``set_schema_version`` wrote last; 0 for a blank database."""
         if self._has_table(connection, _VERSION_TABLE):
             return int(
-                connection.execute(text(f"SELECT version FROM {_VERSION_TABLE}")).scalar_one()
+                connection.execute(sa.text(f"SELECT version FROM {_VERSION_TABLE}")).scalar_one()
             )
         if self._has_table(connection, "runs"):
             raise DatabaseVersionError(
                 f"The database {self.shown} has a table called runs that is another program's. "
                 "It was left unchanged. Use a database or a schema of its own."
             )
-        connection.execute(text(f"CREATE TABLE {_VERSION_TABLE} (version BIGINT NOT NULL)"))
-        connection.execute(text(f"INSERT INTO {_VERSION_TABLE} VALUES (0)"))
+        connection.execute(sa.text(f"CREATE TABLE {_VERSION_TABLE} (version BIGINT NOT NULL)"))
+        connection.execute(sa.text(f"INSERT INTO {_VERSION_TABLE} VALUES (0)"))
         return 0
 
-    def set_schema_version(self, connection: Connection, number: int) -> None:
+    def set_schema_version(self, connection: sa.Connection, number: int) -> None:
         """Write the version, in the transaction that changes the tables."""
         connection.execute(
-            text(f"UPDATE {_VERSION_TABLE} SET version = :number"), {"number": number}
+            sa.text(f"UPDATE {_VERSION_TABLE} SET version = :number"), {"number": number}
         )
 
-    def used_bytes(self, connection: Connection) -> None:
+    def used_bytes(self, connection: sa.Connection) -> None:
         """Not known."""
         return None  # it shrinks long after deletions; whoever runs the server bounds it
 
     @contextmanager
-    def _probing(self) -> Iterator[Connection]:
+    def _probing(self) -> Iterator[sa.Connection]:
         """A connection of its own, whose failures say how to put things right."""
         if importlib.util.find_spec(DRIVER) is None:
             raise DatabaseConnectionError(
                 f"The database {self.shown} needs the package {DRIVER}, which is missing. "
                 f"Install it with: {sys.executable} -m pip install '{DRIVER}[binary]>=3.2'"
             )
-        engine = create_engine(self._url, poolclass=NullPool, connect_args=self._connect_args())
+        engine = sa.create_engine(
+            self._url, poolclass=sa.NullPool, connect_args=self._connect_args()
+        )
         try:
             with engine.connect() as connection:
                 self._check_server(connection)
@@ -171,7 +155,7 @@ class PostgresBackend:
                 "runs."
             ) from error
 
-    def _check_server(self, connection: Connection) -> None:
+    def _check_server(self, connection: sa.Connection) -> None:
         major = int((connection.dialect.server_version_info or (0,))[0])
         if major < MINIMUM_SERVER:
             raise DatabaseVersionError(
@@ -183,17 +167,15 @@ class PostgresBackend:
         return {} if "connect_timeout" in self._url.query else {"connect_timeout": _CONNECT_S}
 
     @staticmethod
-    def _has_table(connection: Connection, name: str) -> bool:
-        table = connection.execute(text("SELECT to_regclass(:name)"), {"name": name})
+    def _has_table(connection: sa.Connection, name: str) -> bool:
+        table = connection.execute(sa.text("SELECT to_regclass(:name)"), {"name": name})
         return table.scalar() is not None
 
 
 def storage_error_from_postgres(shown: str, error: BaseException | None) -> StorageError:
     """The storage error that says what ``error`` means and what to do about it.
 
-    Args:
-        shown: the database in messages.
-        error: psycopg's. One without a code comes from the client's side: the connection broke.
+    One without a code comes from the client's side: the connection broke.
     """
     code = getattr(error, "sqlstate", None)
     is_broken = code is None and type(error).__name__ in ("OperationalError", "InterfaceError")
@@ -219,13 +201,13 @@ def storage_error_from_postgres(shown: str, error: BaseException | None) -> Stor
     return StorageError(f"The database {shown} refused the operation: {error}")
 
 
-def _parse(location: str) -> URL:
+def _parse(location: str) -> sa.URL:
     problem = (
         f"The database's URL must look like {EXAMPLE}; signs such as @ : / ? # in user or password "
         "are written as %40 %3A %2F %3F %23."
     )
     try:
-        url = make_url(location)
+        url = sa.make_url(location)
     except (SQLAlchemyError, ValueError):
         # Without the cause: its text may quote a piece of the password.
         raise DatabaseConnectionError(problem) from None

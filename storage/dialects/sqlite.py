@@ -1,7 +1,6 @@
 """SQLite: one file, write-ahead logging, one writer at a time.
 
-The connect hook is the only place that sets pragmas. Writers begin with BEGIN IMMEDIATE, so
-they wait for their turn at the start instead of failing half way.
+Writers begin with BEGIN IMMEDIATE: they wait for their turn instead of failing half way.
 """
 
 from __future__ import annotations
@@ -30,21 +29,14 @@ _WAL_RETRY_S = 0.02
 
 
 class SqliteBackend:
-    """The file at ``path``; it and its folders are made when missing.
-
-    Attributes:
-        shown: how messages and logs name it.
-    """
+    """The file at ``path``, made with its folders when missing; ``shown`` names it in messages."""
 
     def __init__(self, path: Path) -> None:
         self.path = Path(os.path.realpath(path))
         self.shown = str(self.path)
 
     def prepare(self, busy_timeout_s: float) -> tuple[str, ...]:
-        """Look whether it can be used before it is; returns notices for the user.
-
-        Raises: DatabaseVersionError, DatabaseLockedError, DatabaseWriteError.
-        """
+        """Look whether it can be used; returns notices for the user. Raises: StorageError."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -52,17 +44,11 @@ class SqliteBackend:
                 f"The folder {self.path.parent} for the database cannot be made ({error}). "
                 "Choose another data directory."
             ) from error
-        notices = (
-            notice_if_empty(self.path),
-            set_aside_if_corrupt(self.path, busy_timeout_s),
-        )
+        notices = (notice_if_empty(self.path), set_aside_if_corrupt(self.path, busy_timeout_s))
         return tuple(notice for notice in notices if notice is not None)
 
     def look(self, busy_timeout_s: float) -> tuple[int, int] | None:
-        """Schema version and number of runs, read without changing anything; None for a blank.
-
-        Raises: as ``prepare``.
-        """
+        """Schema version and number of runs, with nothing changed; None for a blank."""
         if not self.path.exists():
             return None
         inspect_database(self.path, busy_timeout_s)
@@ -77,11 +63,7 @@ class SqliteBackend:
             return version, int(connection.execute("SELECT count(*) FROM runs").fetchone()[0])
 
     def open(self, busy_timeout_s: float) -> tuple[Engine, Engine]:
-        """Engines for reading and for writing, on one pool of connections.
-
-        All queries of a reader's transaction see the same moment; a writer waits for others for
-        at most ``busy_timeout_s``.
-        """
+        """Engines for reading and for writing, on one pool of connections."""
         reader = _make_engine(self.path, busy_timeout_s)
         return reader, reader.execution_options(begin_statement="BEGIN IMMEDIATE")
 
@@ -111,10 +93,7 @@ class SqliteBackend:
 
 
 class SqliteReader(SqliteBackend):
-    """The same of a file that cannot be written now, because its disk is full or read-only.
-
-    A write is tried as ever: room may have been made meanwhile.
-    """
+    """The same of a file that cannot be written now, because its disk is full or read-only."""
 
     def open(self, busy_timeout_s: float) -> tuple[Engine, Engine]:
         uri = f"{self.path.as_uri()}?mode=ro"
@@ -137,9 +116,7 @@ class SqliteReader(SqliteBackend):
 def enable_wal(connection: sqlite3.Connection, busy_timeout_s: float) -> None:
     """Switch to write-ahead logging, so that readers and one writer do not block each other.
 
-    A file system that cannot (shared memory missing) keeps its journal mode; all else works.
-
-    Raises: sqlite3.OperationalError when other processes hold the file beyond the timeout.
+    A file system that cannot keeps its journal mode. Raises: sqlite3.OperationalError.
     """
     deadline = time.monotonic() + busy_timeout_s
     while True:

@@ -1,8 +1,4 @@
-"""Look at an SQLite file before it is used, and keep a damaged one aside.
-
-The look is read-only, so that a database of a newer release stays as it is. A damaged file is
-renamed with its -wal, -shm and -journal, never deleted.
-"""
+"""Look at an SQLite file before it is used, and keep a damaged one aside, never deleted."""
 
 from __future__ import annotations
 
@@ -34,10 +30,7 @@ _BEING_MADE_S = 1.0  # a file that another process is making has its first page 
 
 
 def set_aside_if_corrupt(path: Path, busy_timeout_s: float) -> str | None:
-    """Rename a damaged database; return a sentence for the user, or None if there was none.
-
-    Raises: DatabaseVersionError, DatabaseLockedError, DatabaseWriteError as they are found.
-    """
+    """Rename a damaged database; return a sentence for the user, or None without damage."""
     try:
         with _directory_lock(path.parent, exclusive=False):
             inspect_database(path, busy_timeout_s)
@@ -79,10 +72,7 @@ def _is_empty(path: Path) -> bool:
 
 
 def inspect_database(path: Path, busy_timeout_s: float) -> None:
-    """Return if ``path`` is missing, blank or a sound database of ours.
-
-    Raises: DatabaseCorruptError, DatabaseVersionError, DatabaseLockedError, DatabaseWriteError.
-    """
+    """Return if ``path`` is missing, blank or a sound database of ours. Raises: StorageError."""
     if not os.path.exists(path):  # Path.exists raises where a folder may not be searched
         return
     with translate_sqlite_errors(path):
@@ -95,11 +85,7 @@ def inspect_database(path: Path, busy_timeout_s: float) -> None:
 
 
 def _inspect_copy(path: Path, busy_timeout_s: float) -> None:
-    """Inspect what SQLite makes of a file whose last writer crashed outside the log.
-
-    That takes a writer, which uses up the -journal; a copy keeps the damaged original whole.
-    It happens while a file is being made, when it is small.
-    """
+    """Inspect a copy of what a crashed writer left: SQLite would use up its -journal."""
     try:
         with TemporaryDirectory(prefix=f"{path.name}.check-", dir=path.parent) as folder:
             copy = Path(folder) / path.name
@@ -132,17 +118,13 @@ def _inspect(path: Path, opened: Path, mode: str, busy_timeout_s: float) -> None
                     "Move it away, or choose another data directory."
                 )
             if opened.stat().st_size <= FULL_CHECK_BYTES:
-                _check_pages(path, connection)
+                finding = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
+                if finding != "ok":
+                    raise _corrupt(path, " ".join(finding.split()))
     except sqlite3.DatabaseError as error:
         if sqlite_primary_code(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
             raise _corrupt(path, str(error)) from error
         raise
-
-
-def _check_pages(path: Path, connection: sqlite3.Connection) -> None:
-    finding = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
-    if finding != "ok":
-        raise _corrupt(path, " ".join(finding.split()))
 
 
 def _corrupt(path: Path, finding: str) -> DatabaseCorruptError:
@@ -175,10 +157,7 @@ def _set_aside(path: Path) -> Path:
 
 @contextmanager
 def _directory_lock(directory: Path, *, exclusive: bool) -> Iterator[None]:
-    """Many processes may look at files in ``directory`` at once, but one alone renames them.
-
-    On Windows nothing is needed: there a file that another process has open cannot be renamed.
-    """
+    """Many processes may look at files in ``directory`` at once, but one alone renames them."""
     if sys.platform == "win32":
         yield
         return

@@ -1,9 +1,7 @@
 """Background jobs: a queue, who works on what, how far it is, and what came out.
 
-A job is created ``queued``; a worker claims it by one conditional UPDATE, sends heartbeats and
-finishes it. Only workers of the job's data directory, where its files are, claim it. Heartbeats
-and endings count only while the job is still that worker's, so a worker that was thought dead
-cannot disturb its successor. Each call is one short transaction.
+Heartbeats and endings count only while the job is still that worker's, so a worker that was thought
+dead cannot disturb its successor. Each call is one short transaction.
 """
 
 from __future__ import annotations
@@ -14,17 +12,11 @@ from typing import Any
 
 from sqlalchemy import insert
 
-from storage.codec import (
-    encode_json,
-    encode_text,
-    finite_number,
-    json_or_none,
-    read_row,
-    text_or_none,
-)
+from storage import codec
 from storage.database import Database
-from storage.dialects import now_us
+from storage.dialects.expressions import now_us
 from storage.errors import InvalidRecordError, JobStateError
+from storage.jobs import rows
 from storage.jobs.records import (
     JOB_KINDS,
     JOB_STATUSES,
@@ -33,17 +25,6 @@ from storage.jobs.records import (
     JobKind,
     JobRecord,
     JobStatus,
-)
-from storage.jobs.rows import (
-    IsAlive,
-    abandon_jobs,
-    claim_next,
-    give_to,
-    jobs_of_the_dead,
-    queued,
-    require_held,
-    require_job,
-    set_status,
 )
 from storage.jobs.series import JobSeries
 from storage.records import Record
@@ -58,11 +39,7 @@ _JobRecords = list[JobRecord]
 
 
 class JobStore(JobSeries):
-    """The jobs of one database. Safe to call from any thread of the process that opened it.
-
-    Besides what a method names, any of them raises DatabaseLockedError, DatabaseWriteError or
-    DatabaseCorruptError when the file gives trouble, and then has changed nothing.
-    """
+    """The jobs of one database, for the threads of its process; any call may raise StorageError."""
 
     def __init__(self, database: Database, data_dir_id: str = "") -> None:
         super().__init__(database)
@@ -71,19 +48,16 @@ class JobStore(JobSeries):
     def create(
         self, kind: JobKind, owner: str, title: str, params: Record, worker: str | None = None
     ) -> JobRecord:
-        """Save a new job: queued, or running at once on the ``worker`` that creates it.
-
-        Raises: InvalidRecordError for an unknown kind or ``params`` that are not JSON.
-        """
+        """Save a new job, queued or running at once on a ``worker``. Raises: InvalidRecordError."""
         _check_choice("kind", kind, JOB_KINDS)
         values: _Columns = {
             "id": secrets.token_hex(_ID_BYTES),
             "kind": kind,
-            "owner": encode_text("owner", owner),
-            "title": encode_text("title", title),
+            "owner": codec.encode_text("owner", owner),
+            "title": codec.encode_text("title", title),
             "status": "queued",
             "control": "run",
-            "params": encode_json("params", params),
+            "params": codec.encode_json("params", params),
             "progress": 0.0,
             "message": b"",
             "data_dir_id": self._data_dir_id,
@@ -96,41 +70,39 @@ class JobStore(JobSeries):
             if worker is not None:
                 values |= {"started_us": now, "heartbeat_us": now, "claimed_us": now}
             connection.execute(insert(jobs_table), values)
-            return require_job(connection, str(values["id"]))
+            return rows.require_job(connection, str(values["id"]))
 
     def claim(self, worker: str) -> JobRecord | None:
-        """Make the next queued job of this data directory this worker's; None without one.
-
-        Owners take turns, and each owner's jobs go oldest first.
-        """
+        """Make the next queued job of this data directory this worker's; owners take turns."""
         with self._database.read() as connection:  # an idle worker must not lock writers out
-            if connection.execute(queued(self._data_dir_id).limit(1)).first() is None:
+            if connection.execute(rows.queued(self._data_dir_id).limit(1)).first() is None:
                 return None
         with self._database.write() as connection:
-            return claim_next(connection, worker, self._data_dir_id)
+            return rows.claim_next(connection, worker, self._data_dir_id)
 
     def heartbeat(
         self, job_id: str, worker: str, progress: float, message: str, eta_s: float | None = None
     ) -> JobControl:
         """Say that the job is being worked on and how far it is; return what the user wishes.
 
-        Raises: JobStateError when the job is no longer this worker's: stop working on it;
-            NotFoundError; InvalidRecordError for a number that is not finite.
+        Raises: JobStateError when it is no longer this worker's; NotFoundError; InvalidRecordError.
         """
         values = {
-            "progress": min(max(finite_number("progress", progress), 0.0), 1.0),
-            "message": encode_text("message", message),
-            "eta_s": None if eta_s is None else max(finite_number("eta_s", eta_s), 0.0),
+            "progress": min(max(codec.finite_number("progress", progress), 0.0), 1.0),
+            "message": codec.encode_text("message", message),
+            "eta_s": None if eta_s is None else max(codec.finite_number("eta_s", eta_s), 0.0),
         }
         with self._database.write() as connection:
-            job = require_held(connection, job_id, worker)
+            job = rows.require_held(connection, job_id, worker)
             change_row(connection, jobs_table, job_id, heartbeat_us=now_us(connection), **values)
         return job.control
 
     def set_log_file(self, job_id: str, log_file: str) -> None:
         """Save where the job's log is. Raises: NotFoundError."""
         with self._database.write() as connection:
-            change_row(connection, jobs_table, job_id, log_file=encode_text("log_file", log_file))
+            change_row(
+                connection, jobs_table, job_id, log_file=codec.encode_text("log_file", log_file)
+            )
 
     def finish(
         self,
@@ -142,31 +114,29 @@ class JobStore(JobSeries):
     ) -> JobRecord:
         """Let go of a running job with its new status; return it as it is now.
 
-        A job that is let go as queued or paused becomes what the user wished meanwhile.
-
-        Raises: JobStateError when the job is no longer this worker's; NotFoundError;
-            InvalidRecordError for "running" or a result that is not JSON.
+        One that is let go as queued or paused becomes what the user wished meanwhile. Raises:
+        JobStateError when it is no longer this worker's; NotFoundError; InvalidRecordError.
         """
         allowed = tuple(name for name in JOB_STATUSES if name != "running")
         _check_choice("status", status, allowed)
         values: _Columns = {
-            "result": json_or_none("result", result),
-            "error": text_or_none("error", error),
+            "result": codec.json_or_none("result", result),
+            "error": codec.text_or_none("error", error),
         }
         with self._database.write() as connection:
-            job = require_held(connection, job_id, worker)
+            job = rows.require_held(connection, job_id, worker)
             if status in ("queued", "paused"):
                 wished: dict[str, JobStatus] = {"pause": "paused", "cancel": "cancelled"}
                 status = wished.get(job.control, status)
             if status == "succeeded":
                 values["progress"] = 1.0
-            set_status(connection, job_id, status, **values)
-            return require_job(connection, job_id)
+            rows.set_status(connection, job_id, status, **values)
+            return rows.require_job(connection, job_id)
 
     def get(self, job_id: str) -> JobRecord:
         """The job. Raises: NotFoundError."""
         with self._database.read() as connection:
-            return require_job(connection, job_id)
+            return rows.require_job(connection, job_id)
 
     def list(
         self,
@@ -176,15 +146,9 @@ class JobStore(JobSeries):
         limit: int = 50,
         before: str | None = None,
     ) -> _JobRecords:
-        """Jobs, newest first.
+        """At most ``limit`` jobs of these, newest first, older than the job ``before``.
 
-        Args:
-            owner, kind, statuses: only these; None for all.
-            limit: at most this many, at least 1.
-            before: id of the last job of the previous page; the page goes on after it.
-
-        Raises: NotFoundError when the job ``before`` was deleted; InvalidRecordError for a
-            limit below 1 or an unknown kind or status.
+        Raises: NotFoundError when that one was deleted; InvalidRecordError.
         """
         columns = jobs_table.c
         conditions = []
@@ -195,86 +159,68 @@ class JobStore(JobSeries):
             conditions.append(columns.status.in_(wanted))
         with self._database.read() as connection:
             rows = newest_rows(connection, jobs_table, owner, limit, before, *conditions)
-        return [read_row(JobRecord, row) for row in rows]
+        return [codec.read_row(JobRecord, row) for row in rows]
 
     def request_cancel(self, job_id: str) -> JobRecord:
-        """End the job: at once where nobody works on it, else at the next step.
-
-        A job that has ended otherwise stays as it is. Raises: NotFoundError.
-        """
+        """End the job: at once where nobody works on it, else at the next step."""
         with self._database.write() as connection:
-            status = require_job(connection, job_id, lock=True).status
+            status = rows.require_job(connection, job_id, lock=True).status
             if status == "running":
                 change_row(connection, jobs_table, job_id, control="cancel")
             elif status in ("queued", "paused", "abandoned"):
-                set_status(connection, job_id, "cancelled")
-            return require_job(connection, job_id)
+                rows.set_status(connection, job_id, "cancelled")
+            return rows.require_job(connection, job_id)
 
     def request_pause(self, job_id: str) -> JobRecord:
-        """Pause the job: at once where it waits, else after a checkpoint at the next step.
-
-        A job that is being cancelled or has ended stays as it is. Raises: NotFoundError.
-        """
+        """Pause the job: at once where it waits, else after a checkpoint at the next step."""
         with self._database.write() as connection:
-            job = require_job(connection, job_id, lock=True)
+            job = rows.require_job(connection, job_id, lock=True)
             if job.status == "running" and job.control == "run":
                 change_row(connection, jobs_table, job_id, control="pause")
             elif job.status == "queued":
-                set_status(connection, job_id, "paused")
-            return require_job(connection, job_id)
+                rows.set_status(connection, job_id, "paused")
+            return rows.require_job(connection, job_id)
 
     def resume(self, job_id: str, worker: str | None = None) -> JobRecord:
         """Queue a paused, failed, cancelled or abandoned job; take back a pause not yet obeyed.
 
-        Args:
-            worker: goes on with the job itself, at once, instead of queueing it.
-
-        Raises: NotFoundError; JobStateError for a job that succeeded, is being cancelled, or
-            (with ``worker``) is running or has its files elsewhere.
+        A ``worker`` goes on with it itself, at once. Raises: NotFoundError; JobStateError.
         """
         with self._database.write() as connection:
-            job = require_job(connection, job_id, lock=True)
+            job = rows.require_job(connection, job_id, lock=True)
             if worker is not None:
                 self._require_at_hand(job)
             if job.status in ("queued", *RESUMABLE_STATUSES):
-                set_status(connection, job_id, "queued", error=None)
+                rows.set_status(connection, job_id, "queued", error=None)
                 if worker is not None:
-                    give_to(connection, job_id, worker)
+                    rows.give_to(connection, job_id, worker)
             elif worker is None and job.status == "running" and job.control != "cancel":
                 change_row(connection, jobs_table, job_id, control="run")
             else:
                 raise JobStateError(_why_not_resumed(job))
-            return require_job(connection, job_id)
+            return rows.require_job(connection, job_id)
 
     def delete(self, job_id: str) -> None:
-        """Delete the job, its metrics and samples for good; its files are the caller's.
-
-        Raises: NotFoundError; JobStateError while it runs, or when its files are elsewhere.
-        """
+        """Delete the job, its metrics and samples. Raises: NotFoundError; JobStateError."""
         with self._database.write() as connection:
-            job = require_job(connection, job_id, lock=True)
+            job = rows.require_job(connection, job_id, lock=True)
             self._require_at_hand(job)
             if job.status == "running":
                 raise JobStateError(f"The job {job_id!r} is running. Cancel it before deleting it.")
             delete_row(connection, jobs_table, job_id)
 
-    def abandon_stale(self, seconds: float, is_alive: IsAlive) -> Sequence[JobRecord]:
+    def abandon_stale(self, seconds: float, is_alive: rows.IsAlive) -> Sequence[JobRecord]:
         """Take running jobs from workers that died; return them as they are now.
 
-        A job that its user wanted cancelled becomes cancelled, every other one abandoned.
-
-        Args:
-            seconds: a heartbeat older than this counts as death where ``is_alive`` cannot tell.
-            is_alive: given a worker id: True, False, or None when it cannot be known here. A
-                living worker keeps its job however old the heartbeat is: the machine slept, or
-                the database was locked.
+        One that its user wanted cancelled becomes cancelled. A living worker keeps its job however
+        old its heartbeat; where ``is_alive`` cannot tell, ``seconds`` without one count as death.
         """
         with self._database.read() as connection:
-            dead = jobs_of_the_dead(connection, seconds, is_alive)
+            dead = rows.jobs_of_the_dead(connection, seconds, is_alive)
         if not dead:
             return ()
         with self._database.write() as connection:
-            return abandon_jobs(connection, dead)
+            return rows.abandon_jobs(connection, dead)
 
     def _require_at_hand(self, job: JobRecord) -> None:
         if job.data_dir_id not in ("", self._data_dir_id):

@@ -1,8 +1,4 @@
-"""Saved job: the record that the app sees.
-
-A job is work that a worker process does in the background. Its row says how far it is; its
-metric rows and samples are what the page draws.
-"""
+"""Saved job: work that a worker process does in the background."""
 
 from __future__ import annotations
 
@@ -29,48 +25,30 @@ RESUMABLE_STATUSES = ("paused", "failed", "cancelled", "abandoned")
 
 @dataclass(frozen=True, slots=True)
 class JobRecord:
-    """One job.
+    """One job. Times are aware, UTC."""
 
-    Attributes:
-        id: hex digits, random; also names the job's folder and log file.
-        params: what the job was asked to do, as JSON.
-        progress: share of the work that is done, in [0, 1].
-        message: what is being done, in the user's words.
-        eta_s: estimate of the seconds left; None while unknown or not running.
-        result: what the job made, as JSON; None until it succeeded.
-        error: what went wrong, in the user's words; None when nothing did.
-        log_file: absolute path; None before the first start.
-        worker: id of the process that runs it, or ran it last; None before the first start.
-        control: what the user wishes of the running job.
-        created_at, started_at, heartbeat_at, finished_at, updated_at: aware, UTC; started_at is
-            the first start, finished_at the end, and None when it goes on again.
-        seq: order of creation.
-        data_dir_id: of the folder where its files are; "" for jobs that are older than such ids.
-        damage: why parts of the row cannot be read, which are then empty; None when all can.
-    """
-
-    id: str
+    id: str  # hex digits, random; also names the job's folder and log file
     kind: JobKind
     owner: str
     title: str
     status: JobStatus
-    params: Record
-    progress: float
-    message: str
-    eta_s: float | None
-    result: Record | None
-    error: str | None
-    log_file: str | None
-    worker: str | None
-    control: JobControl
+    params: Record  # what the job was asked to do, as JSON
+    progress: float  # share of the work that is done, in [0, 1]
+    message: str  # what is being done, in the user's words
+    eta_s: float | None  # seconds left, estimated; None while unknown or not running
+    result: Record | None  # as JSON; None until it succeeded
+    error: str | None  # in the user's words
+    log_file: str | None  # absolute path; None before the first start, as worker
+    worker: str | None  # id of the process that runs it, or ran it last
+    control: JobControl  # what the user wishes of the running job
     created_at: datetime
-    started_at: datetime | None
+    started_at: datetime | None  # the first time
     heartbeat_at: datetime | None
-    finished_at: datetime | None
+    finished_at: datetime | None  # None when it goes on again
     updated_at: datetime
-    seq: int
-    data_dir_id: str = ""
-    damage: str | None = None
+    seq: int  # order of creation
+    data_dir_id: str = ""  # of the folder where its files are; "" for jobs older than such ids
+    damage: str | None = None  # why parts of the row cannot be read, which are then empty
 
     @property
     def has_ended(self) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Select, func, select, update
 
 from storage.codec import decode_time, encode_text, read_row
-from storage.dialects import now_us
+from storage.dialects.expressions import now_us
 from storage.errors import JobStateError
 from storage.jobs.records import ENDED_STATUSES, JobRecord, JobStatus
 from storage.schema import jobs_table
@@ -26,8 +26,7 @@ IsAlive = Callable[[str], bool | None]
 def claim_next(connection: Connection, worker: str, data_dir_id: str) -> JobRecord | None:
     """Make the next queued job this worker's by one conditional UPDATE; None without one.
 
-    Owners take turns: next is the oldest job of the owner whose last turn is longest ago. Rows
-    that another worker is claiming at this moment are passed over.
+    Next is the oldest job of the owner whose last turn is longest ago.
     """
     last = func.max(jobs_table.c.claimed_us).label("last")
     turns = select(jobs_table.c.owner, last).group_by(jobs_table.c.owner).subquery()
@@ -82,10 +81,7 @@ def jobs_of_the_dead(
 
 
 def abandon_jobs(connection: Connection, dead: Sequence[JobRecord]) -> list[JobRecord]:
-    """End jobs as abandoned (cancelled where that was wished); return them as they are now.
-
-    A job that was finished, or showed a sign of life, since ``dead`` was read stays as it is.
-    """
+    """End jobs as abandoned, or cancelled where wished, unless they changed since ``dead``."""
     taken: list[JobRecord] = []
     for job in dead:
         row = find_row(connection, jobs_table, job.id, lock=True)

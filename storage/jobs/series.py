@@ -24,14 +24,10 @@ class JobSeries:
         self._database = database
 
     def append_metrics(self, job_id: str, rows: Sequence[Record]) -> int:
-        """Save metric rows; return how many were new.
+        """Save metric rows that have a counting "step"; return how many were new.
 
-        Args:
-            rows: dicts with a whole-numbered "step" that counts up. A row whose step is not
-                above the last saved one is left out: a resumed job repeats the steps since its
-                checkpoint, and what was shown stays as it was shown.
-
-        Raises: NotFoundError; InvalidRecordError for a row that is not JSON or has no step.
+        One whose step is not above the last saved is left out: a resumed job repeats steps. Raises:
+        NotFoundError; InvalidRecordError for a row that is not JSON or has no step.
         """
         values = [(_step_of(row), encode_json("metric row", row)) for row in rows]
         table = job_metrics_table
@@ -51,10 +47,7 @@ class JobSeries:
         return len(new)
 
     def metrics(self, job_id: str, after: int = -1, limit: int | None = None) -> list[Record]:
-        """Metric rows in order, each with its "seq", those above ``after``, at most ``limit``.
-
-        Raises: NotFoundError; InvalidRecordError for a limit below 1.
-        """
+        """Metric rows in order, each with its "seq", above ``after``. Raises: NotFoundError."""
         table = job_metrics_table
         query = (
             select(table.c.seq, table.c.record)
@@ -69,12 +62,7 @@ class JobSeries:
         return [{**decode_json(record), "seq": seq} for seq, record in rows]
 
     def set_sample(self, job_id: str, sample: Record) -> None:
-        """Save a sample; only the last ``KEPT_SAMPLES`` are kept.
-
-        One that a job which goes on makes again takes the place of the one that is there.
-
-        Raises: NotFoundError, InvalidRecordError.
-        """
+        """Save a sample, in the place of an equal one; only the last ``KEPT_SAMPLES`` are kept."""
         data = encode_json("sample", sample)
         columns = job_samples_table.c
         of_job = columns.job_id == job_id

@@ -5,18 +5,11 @@ from __future__ import annotations
 import argparse
 import importlib
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from app.cli.options import (
-    add_grid,
-    add_json,
-    add_model,
-    add_value,
-    model_name,
-    open_data_dir,
-    print_result,
-)
+from app.cli import options as cli
 from app.cli.terminal import record_text
 from app.formats.plain_json import json_safe
 from app.host.console import Console
@@ -28,6 +21,19 @@ from sol_core.files.places import LAUNCHER
 
 ONLY_JSON = ("tokens_per_s_rounds",)  # measurements of which the text has the medians
 HELP = "measure decoding, batched rollouts, GPU kernels or the page under load"
+NUMBERS = {
+    "context": "tokens before the first step (256; kernels: 2048)",
+    "new-tokens": "decode: tokens per round and contestant (24); load: per visitor (48)",
+}
+TEXTS = {
+    "compile sm_75,…": "kernels: compile for these cards alone",
+    "shape": "SmolLM2-135M, Llama-3.2-1B or Llama-3.1-8B; decode: a model of random weights, also "
+    "0.6B, or layers=16,hidden=1536,intermediate=6144,heads=24,kv_heads=8,head_size=64,vocab=49152",
+}
+LLAMA_CPP = (
+    "decode: also measure llama.cpp on the same GGUF file; the folder is one where "
+    "'npm install node-llama-cpp' was run"
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,22 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "GPU; load: a page with many visitors and queued jobs, whether anything is lost, stuck or "
         "unfair",
     )
-    _add_sizes(parser)
-    _add_decode_options(parser)
-    add_grid(parser)
-    add_model(parser, with_device=False)
-    add_json(parser)
-
-
-def _add_sizes(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--context", type=int, help="tokens before the first step (256; kernels: 2048)"
-    )
-    parser.add_argument(
-        "--new-tokens",
-        type=int,
-        help="decode: tokens per round and contestant (24); load: per visitor (48)",
-    )
+    cli.add_texts(parser, NUMBERS, type=int)
     for name, default, text in (
         ("rows", 64, "rollout: schedules decoded at once"),
         ("steps", 16, "rollout: decode steps"),
@@ -64,47 +55,27 @@ def _add_sizes(parser: argparse.ArgumentParser) -> None:
         ("rounds", 5, "alternating rounds"),
         ("clients", 20, "load: visitors"),
         ("jobs", 50, "load: queued jobs"),
+        ("storage", "bf16", "decode --shape: bf16, fp32, or q4 for blocks of 4 bits"),
     ):
-        add_value(parser, name, default, "", help=f"{text} (%(default)s)")
-
-
-def _add_decode_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--compile", metavar="sm_75,…", help="kernels: compile for these cards alone"
-    )
-    parser.add_argument(
-        "--no-compile", action="store_true", help="decode: without torch.compile's transformers"
-    )
-    parser.add_argument(
-        "--llama-cpp",
-        type=Path,
-        metavar="FOLDER",
-        help="decode: also measure llama.cpp on the same GGUF file; the folder is one where "
-        "'npm install node-llama-cpp' was run",
-    )
-    parser.add_argument(
-        "--shape",
-        help="SmolLM2-135M, Llama-3.2-1B or Llama-3.1-8B; decode: a model of random weights, also "
-        "0.6B, or layers=16,hidden=1536,intermediate=6144,heads=24,kv_heads=8,head_size=64,"
-        "vocab=49152",
-    )
-    parser.add_argument(
-        "--storage",
-        default="bf16",
-        help="decode --shape: bf16, fp32, or q4 for blocks of 4 bits (%(default)s)",
-    )
+        cli.add_value(parser, name, default, "", help=f"{text} (%(default)s)")
+    cli.add_texts(parser, TEXTS)
+    cli.add_texts(parser, {"llama-cpp FOLDER": LLAMA_CPP}, type=Path)
+    cli.add_flag(parser, "no-compile", "decode: without torch.compile's transformers")
+    cli.add_grid(parser)
+    cli.add_model(parser, with_device=False)
+    cli.add_json(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Measure and print; takes some minutes."""
     console = Console()
-    data_dir = open_data_dir(args)
+    data_dir = cli.open_data_dir(args)
     console.say("measuring; leave the machine alone for some minutes")
     measures = {"decode": _decode, "rollout": _rollout, "kernels": _kernels, "load": _load}
     result = json_safe(measures[args.what](args, data_dir, console))
     console.clear()
     shown = {name: value for name, value in result.items() if name not in ONLY_JSON}
-    print_result(args, result, record_text(shown))
+    cli.print_result(args, result, record_text(shown))
     return 1 if result.get("problems") else 0
 
 
@@ -123,15 +94,18 @@ def _decode(args: argparse.Namespace, data_dir: DataDir, console: Console) -> di
     from sol_core.models.loading import locate_model
     from sol_core.speed.decode import BenchOptions, bench_decode
 
+    made = BenchOptions(
+        None,
+        context=_context(args),
+        new_tokens=_new_tokens(args, 24),
+        rounds=args.rounds,
+        grid=args.grid,
+        shape=args.shape,
+        storage=args.storage,
+    )
     if args.shape is not None:
-        sizes = {
-            "context": _context(args),
-            "new_tokens": _new_tokens(args, 24),
-            "rounds": args.rounds,
-        }
-        made = BenchOptions(None, grid=args.grid, shape=args.shape, storage=args.storage, **sizes)
         return bench_decode(made, console.progress)
-    name, gguf = model_name(args), None
+    name, gguf = cli.model_name(args), None
     folder = locate_model(name, data_dir.root, console.progress)
     # The shipped policy belongs to the default model.
     policy = SHIPPED_FOLDER if name == DEFAULT_MODEL else None
@@ -139,19 +113,9 @@ def _decode(args: argparse.Namespace, data_dir: DataDir, console: Console) -> di
         gguf = ensure_default_gguf(data_dir.root, console.progress)
     elif is_gguf_name(name):
         gguf = Path(name)
-    options = BenchOptions(
-        folder,
-        args.dtype,
-        _context(args),
-        _new_tokens(args, 24),
-        args.rounds,
-        policy,
-        not args.no_compile,
-        args.grid,
-        args.llama_cpp,
-        gguf,
-    )
-    return bench_decode(options, console.progress)
+    of_model = {"model_folder": folder, "dtype": args.dtype, "policy_folder": policy}
+    with_others = {"compiled": not args.no_compile, "llama_cpp": args.llama_cpp, "gguf": gguf}
+    return bench_decode(replace(made, **of_model, **with_others), console.progress)
 
 
 def _rollout(args: argparse.Namespace, data_dir: DataDir, console: Console) -> dict[str, Any]:
@@ -161,7 +125,7 @@ def _rollout(args: argparse.Namespace, data_dir: DataDir, console: Console) -> d
     sizes = _context(args), args.rows, args.steps, args.group, args.rounds
     options = RolloutOptions(*sizes, grid=args.grid)
     model = load_language_model(
-        model_name(args), data_dir=data_dir.root, dtype=args.dtype, on_progress=console.progress
+        cli.model_name(args), data_dir=data_dir.root, dtype=args.dtype, on_progress=console.progress
     )
     return bench_rollout(model, options, console.progress)
 
@@ -173,17 +137,14 @@ def _kernels(args: argparse.Namespace, data_dir: DataDir, console: Console) -> d
         return compile_kernels(args.compile)
     given = {"context": args.context, "shape": args.shape}
     options = KernelBenchOptions(
-        grid=args.grid,
-        **{name: value for name, value in given.items() if value is not None},
+        grid=args.grid, **{name: value for name, value in given.items() if value is not None}
     )
     return bench_kernels(options, console.progress)
 
 
 def _load(args: argparse.Namespace, data_dir: DataDir, console: Console) -> dict[str, Any]:
-    """The trial is one of the project's tests, which an installed copy does not carry.
-
-    Raises: AppError in an installed copy.
-    """
+    """The trial is one of the project's tests, which an installed copy lacks. Raises: AppError
+    there."""
     if not is_checkout():
         raise AppError(
             f"bench load needs the project's repository: clone it and use its {LAUNCHER}"
@@ -191,6 +152,6 @@ def _load(args: argparse.Namespace, data_dir: DataDir, console: Console) -> dict
     sys.path.insert(0, str(PROJECT_ROOT))  # not there when an editable install's command started
     load: Any = importlib.import_module("tests.load")
     options = load.LoadOptions(args.clients, args.jobs, _new_tokens(args, 48))
-    with load.launched(data_dir, model_name(args), args.dtype) as processes:
+    with load.launched(data_dir, cli.model_name(args), args.dtype) as processes:
         report: dict[str, Any] = load.run_trial(processes, options, console.say)
     return report

@@ -8,24 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from app.cli.experiment_file import (
-    MODEL_OPTIONS,
-    Experiment,
-    experiment_text,
-    merged,
-    read_experiment,
-    take_options,
-    versions,
-)
-from app.cli.job_options import (
-    PARTIAL_FOLDER,
-    Measure,
-    WorkEvents,
-    add_policy,
-    corpus_source,
-    measured_policies,
-)
-from app.cli.options import add_json, add_model, open_data_dir, print_result
+from app.cli import experiment_file, job_options
+from app.cli.options import add_json, add_model, add_texts, open_data_dir, print_result
 from app.cli.own_schedule import with_own
 from app.cli.reports.evaluation import as_table
 from app.formats.plain_json import json_safe
@@ -44,40 +28,28 @@ if TYPE_CHECKING:
     from sol_core.models.loading import LanguageModel
     from sol_core.progress import WorkFinished
 
-OPTIONS = ("policy", "grid", *MODEL_OPTIONS)
-_SETTINGS = (
-    *("corpus", "texts", "steps", "windows", "seed"),
-    *("sampled", "pollution"),
-)
+OPTIONS = ("policy", "grid", *experiment_file.MODEL_OPTIONS)
+_SETTINGS = (*("corpus", "texts", "steps", "windows", "seed"), *("sampled", "pollution"))
 HELP = "measure a policy against static, random and other schedules at the same spend"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The policy, the text, the budgets, the baselines."""
-    add_policy(parser, optional=True)
-    parser.add_argument(
-        "--config",
-        type=Path,
-        metavar="FILE",
-        help="a TOML file of settings, as --out writes them; other options come on top",
-    )
-    parser.add_argument(
-        "--corpus",
-        metavar="FILE",
-        help="text that is scored: a file, a folder, a Hub data set owner/name:config:part:column "
-        "(owner/name is enough), or builtin (the default)",
-    )
-    parser.add_argument(
-        "--budgets",
-        metavar="LIST",
-        help=f'mean spends, "{",".join(SHORT_AXES)};…" (default: nine of them), or shares of the '
-        "full model's bytes, as in 50%%,65%%",
-    )
-    parser.add_argument(
-        "--baselines",
-        metavar="LIST",
-        help="of static, random:N, emc, dac (default: static,random:10)",
-    )
+    job_options.add_policy(parser, optional=True)
+    texts = {
+        "corpus FILE": "text that is scored: a file, a folder, a Hub data set "
+        "owner/name:config:part:column (owner/name is enough), or builtin (the default)",
+        "budgets LIST": f'mean spends, "{",".join(SHORT_AXES)};…" (default: nine of them), or '
+        "shares of the full model's bytes, as in 50%%,65%%",
+        "baselines LIST": "of static, random:N, emc, dac (default: static,random:10)",
+    }
+    files = {
+        "config FILE": "a TOML file of settings, as --out writes them; other options come on top",
+        "out DIR": "also write result.json, result.csv, per_text.csv (losses of every text) and "
+        "evaluation.toml (for --config) there",
+    }
+    add_texts(parser, texts)
+    add_texts(parser, files, type=Path)
     parser.add_argument(
         "--schedule",
         dest="others",
@@ -88,13 +60,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "own; may be given several times",
     )
     _add_extent(parser)
-    parser.add_argument(
-        "--out",
-        type=Path,
-        metavar="DIR",
-        help="also write result.json, result.csv, per_text.csv (losses of every text) and "
-        "evaluation.toml (for --config) there",
-    )
     add_model(parser)
     add_json(parser)
     parser.set_defaults(check=_check)
@@ -135,14 +100,16 @@ def run(args: argparse.Namespace) -> int:
         for name in args.others
     }
 
-    def measure(at: int) -> Measure:
-        def events(model: LanguageModel, name: str, source: Any, data_dir: Path) -> WorkEvents:
+    def measure(at: int) -> job_options.Measure:
+        def events(
+            model: LanguageModel, name: str, source: Any, data_dir: Path
+        ) -> job_options.WorkEvents:
             from sol_core.evaluation.runner import evaluate
 
             if len(configs) > 1 and config.by_share:
                 configs[at] = _within_reach(configs[at], model, source, grid)
             methods = {name: source, **others}
-            partial = data_dir / PARTIAL_FOLDER / f"evaluate-{configs[at].context}"
+            partial = data_dir / job_options.PARTIAL_FOLDER / f"evaluate-{configs[at].context}"
             return evaluate(
                 model, methods, configs[at], data_dir=data_dir, grid=grid, partial=partial
             )
@@ -150,7 +117,7 @@ def run(args: argparse.Namespace) -> int:
         return events
 
     measures = [measure(at) for at in range(len(configs))]
-    made = measured_policies(args, config.budgets, measures, or_schedule=True)
+    made = job_options.measured_policies(args, config.budgets, measures, or_schedule=True)
     results = [finished.result for finished in made]
     if args.out is not None:
         for measured, finished in zip(configs, made, strict=True):
@@ -162,17 +129,17 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _check(args: argparse.Namespace) -> None:
-    experiment = Experiment()
+    experiment = experiment_file.Experiment()
     if args.config is not None:
-        experiment = read_experiment(args.config, OPTIONS)
-    take_options(args, experiment)
+        experiment = experiment_file.read_experiment(args.config, OPTIONS)
+    experiment_file.take_options(args, experiment)
     args.fields = experiment.fields
     if args.policy is None:
         raise ConfigError("name a POLICY, or give a --config that has one")
     if args.corpus is None:
         args.corpus = args.fields.pop("corpus", BUILTIN)
     if isinstance(args.corpus, str):
-        args.corpus = corpus_source(args.corpus)
+        args.corpus = job_options.corpus_source(args.corpus)
     if args.out is not None and args.out.exists() and not args.out.is_dir():
         raise InputFileError(f"--out {args.out} is a file: name a folder")
 
@@ -186,15 +153,14 @@ def _config(args: argparse.Namespace) -> EvaluationConfig:
         given["budgets"] = parse_budgets(args.budgets)
     if args.baselines is not None:
         given["baselines"] = parse_baselines(args.baselines)
-    config = from_json(EvaluationConfig, merged(EvaluationConfig().to_dict(), args.fields))
+    config = from_json(
+        EvaluationConfig, experiment_file.merged(EvaluationConfig().to_dict(), args.fields)
+    )
     return replace(config, **given)
 
 
 def _contexts(text: str | None) -> tuple[int, ...]:
-    """Read "256,2048"; empty where nothing is given.
-
-    Raises: ConfigError for what is no length.
-    """
+    """Read "256,2048"; empty where nothing is given. Raises: ConfigError for what is no length."""
     parts = [] if text is None else [part.strip() for part in text.split(",")]
     if not all(part.isascii() and part.isdigit() for part in parts):
         raise ConfigError(f"--context is a number of tokens, or several as 256,2048; got {text!r}")
@@ -234,7 +200,7 @@ def _write(
         "An evaluation; to do it again: evaluate --config THIS_FILE",
         f"model {result.get('model')}, fingerprint {result.get('fingerprint')}",
         f"corpus {result.get('corpus')}, fingerprint {result.get('corpus_fingerprint')}",
-        versions(),
+        experiment_file.versions(),
     )
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -242,7 +208,7 @@ def _write(
         (folder / "result.csv").write_text(csv_text(result), "utf-8", newline="")
         losses = text_losses_csv(finished.per_text)
         (folder / "per_text.csv").write_text(losses, "utf-8", newline="")
-        text = experiment_text(options | json_safe(config.to_dict()), remarks)
+        text = experiment_file.experiment_text(options | json_safe(config.to_dict()), remarks)
         (folder / "evaluation.toml").write_text(text, "utf-8")
     except OSError as error:
         raise AppError(f"cannot write to {folder}: {error.strerror or error}") from error

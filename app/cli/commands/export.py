@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Write the files and say where they are."""
     with open_jobs(args) as (_, store):
-        from app.sharing import export, kind_of, thing_in_link
+        from app.sharing.kinds import export, kind_of, thing_in_link
         from storage import NotFoundError
 
         thing = thing_in_link(args.thing)

@@ -22,8 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Check the file, save what it holds, print the new id."""
-    from app.sharing import import_documents
-    from app.sharing.kinds import MAX_DOCUMENT_BYTES
+    from app.sharing.kinds import MAX_DOCUMENT_BYTES, import_documents
     from sol_core.files.places import read_regular
 
     try:

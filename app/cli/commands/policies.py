@@ -203,10 +203,7 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _details(
-    row: dict[str, Any],
-    policy: StoredPolicy,
-    uses: PolicyUses,
-    evaluations: list[dict[str, Any]],
+    row: dict[str, Any], policy: StoredPolicy, uses: PolicyUses, evaluations: list[dict[str, Any]]
 ) -> str:
     fields = {
         "policy": row["name"],

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.cli.job_options import PARTIAL_FOLDER, WorkEvents, add_policy, measured_policies
-from app.cli.options import add_json, add_model, print_result
+from app.cli.options import add_json, add_model, add_texts, add_value, print_result
 from app.cli.reports.accuracy import tasks_table
 from sol_core.actions import SHORT_AXES
 
@@ -21,35 +21,19 @@ HELP = "measure a policy's accuracy on downstream tasks, against dense and stati
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The policy, the tasks, how many questions, the budgets."""
     add_policy(parser)
-    parser.add_argument(
-        "--tasks",
-        metavar="LIST",
-        help="of arc_easy, hellaswag, piqa, winogrande, lambada, mmlu (default: these), and "
-        "recall: facts hidden in long texts",
-    )
-    parser.add_argument(
-        "--contexts",
-        metavar="LIST",
-        help="lengths of recall's texts in tokens, each with --limit questions "
+    texts = {
+        "tasks LIST": "of arc_easy, hellaswag, piqa, winogrande, lambada, mmlu (default: these), "
+        "and recall: facts hidden in long texts",
+        "contexts LIST": "lengths of recall's texts in tokens, each with --limit questions "
         "(default: 1000,2000,4000,7500)",
-    )
-    parser.add_argument(
-        "--limit", type=int, default=500, help="questions of each task (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--budgets",
-        metavar="LIST",
-        help=f'mean spends, "{",".join(SHORT_AXES)};…" (default: four, from mild to harsh), or '
-        "shares of the full model's bytes, as in 50%%,65%%",
-    )
-    parser.add_argument(
-        "--baselines",
-        metavar="LIST",
-        default="static",
-        help="static, then paper (static with the paper's mechanisms at the same bytes; default: "
-        "static)",
-    )
-    parser.add_argument("--seed", type=int, default=0, help="decides which questions (default: 0)")
+        "budgets LIST": f'mean spends, "{",".join(SHORT_AXES)};…" (default: four, from mild to '
+        "harsh), or shares of the full model's bytes, as in 50%%,65%%",
+    }
+    add_texts(parser, texts)
+    baselines = "static, then paper (static with the paper's mechanisms at the same bytes)"
+    add_value(parser, "baselines", "static", baselines, metavar="LIST")
+    add_value(parser, "limit", 500, "questions of each task")
+    add_value(parser, "seed", 0, "decides which questions")
     add_model(parser)
     add_json(parser)
 

@@ -1,14 +1,12 @@
 """``launch.py train``: train a policy here and now, as a job that the page shows too.
 
-Started by torchrun or accelerate, several processes share the work. The lead, rank 0, runs the
-job and says everything that is said; the others follow its events.
+Of several processes rank 0 runs the job and says everything that is said; the others follow.
 """
 
 from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,7 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 from app.cli.experiment_file import Experiment, merged, read_experiment, take_options
 from app.cli.job_options import ProgressLine, corpus_source, open_jobs
-from app.cli.options import add_json, add_model, model_name, open_data_dir, print_json
+from app.cli.options import (
+    add_flag,
+    add_json,
+    add_model,
+    add_texts,
+    model_name,
+    open_data_dir,
+    print_json,
+)
 from app.cli.terminal import record_text
 from app.formats.plain_json import json_safe
 from app.host.console import Console, write_out
@@ -49,25 +55,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="on two CPU cores about 8 minutes, about 23, or the paper's settings, over two hours "
         f"(default: {DEFAULT_PRESET})",
     )
-    parser.add_argument(
-        "--config",
-        type=Path,
-        metavar="FILE",
-        help="a TOML file of settings, as policies recipe writes them; other options come on top",
-    )
-    parser.add_argument(
-        "--minutes",
-        type=_minutes,
-        metavar="M",
-        help="end after this time with a policy; above the preset's own, with more work",
-    )
-    parser.add_argument(
-        "--corpus",
-        metavar="PATH",
-        help="a .txt, .jsonl, .csv or .parquet file, a folder of them, a Hub data set "
+    texts = {
+        "corpus PATH": "a .txt, .jsonl, .csv or .parquet file, a folder of them, a Hub data set "
         "owner/name:config:part:column (owner/name is enough), or builtin (the default)",
-    )
+        "name": "what to call the policy (default: after preset and seed)",
+        "resume ID": "go on with a job that was paused, failed or was cut off",
+    }
+    files = {
+        "config FILE": "a TOML file of settings, as policies recipe writes them; other options "
+        "come on top",
+        "out DIR": "also put the policy into this new or empty folder",
+    }
+    minutes = "end after this time with a policy; above the preset's own, with more work"
+    add_texts(parser, texts)
+    add_texts(parser, files, type=Path)
+    add_texts(parser, {"minutes M": minutes}, type=_minutes)
     parser.add_argument("--seed", type=int, help="same seed and machine: same policy (default: 0)")
+    keep = "keep the policy even if it learnt nothing or is no better than static"
+    add_flag(parser, "allow-untrained", keep)
     parser.add_argument(
         "--set",
         dest="settings",
@@ -75,18 +80,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="KEY=VALUE",
         help="any field of the configuration, such as grpo.updates=50; may be given several times",
-    )
-    parser.add_argument("--name", help="what to call the policy (default: after preset and seed)")
-    parser.add_argument(
-        "--out", type=Path, metavar="DIR", help="also put the policy into this new or empty folder"
-    )
-    parser.add_argument(
-        "--allow-untrained",
-        action="store_true",
-        help="keep the policy even if it learnt nothing or is no better than static",
-    )
-    parser.add_argument(
-        "--resume", metavar="ID", help="go on with a job that was paused, failed or was cut off"
     )
     add_model(parser)
     add_json(parser)
@@ -109,24 +102,31 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _lead(args: argparse.Namespace, ranks: Ranks) -> int:
+    from app.jobs.engines import ENGINES, train_job
+    from app.jobs.runner import Workplace, run_job
+    from app.jobs.stop_flag import StopFlag, set_by_signals
+
     console = Console()
     with open_jobs(args, fills=True) as (data_dir, store):
         job = ranks.lead(lambda: _job(args, store.jobs, ranks.size))
-        engine = _engine(job, ranks, allow_untrained=args.allow_untrained)
         args.notice.kept = (
             f"the job and its last checkpoint are kept; go on with: {_resume_command(job)}"
         )
-        show = partial(_show, ProgressLine(console), args.notice)
-        outcome = _run_here(job, engine, store.jobs, data_dir, show)
+        engine: JobFunction = ENGINES[job.kind]
+        if ranks.size > 1 or args.allow_untrained:
+            engine = partial(train_job, ranks=ranks, allow_untrained=args.allow_untrained)
+        stop, show = StopFlag(), partial(_show, console, ProgressLine(console), args.notice)
+        place = Workplace(
+            store.jobs, data_dir, str(job.worker), stop, released_as="paused", on_update=show
+        )
+        with set_by_signals(stop):
+            outcome = run_job(job, engine, place)
         console.clear()
         return _report(args, job, outcome, data_dir, console)
 
 
 def _job(args: argparse.Namespace, jobs: JobStore, num_ranks: int) -> JobRecord:
-    """A new job, or the one to resume, as this process's.
-
-    Raises: AppError, ConfigError.
-    """
+    """A new job, or the one to resume, as this process's. Raises: AppError, ConfigError."""
     from app.host.process_identity import own_worker_id
     from app.jobs.reaper import reap
     from storage import StorageError
@@ -135,35 +135,16 @@ def _job(args: argparse.Namespace, jobs: JobStore, num_ranks: int) -> JobRecord:
     try:
         if args.resume:
             reap(jobs)
-            return _resume(jobs, args.resume, worker)
+            if jobs.get(args.resume).kind != "train":
+                raise AppError(
+                    f"the job {args.resume} is no training; resume it with: jobs resume "
+                    f"{args.resume}"
+                )
+            return jobs.resume(args.resume, worker)
         params = _params(args, num_ranks)
         return jobs.create("train", OWNER, str(params["name"]), params, worker=worker)
     except StorageError as error:
         raise AppError(str(error)) from error
-
-
-def _engine(job: JobRecord, ranks: Ranks, *, allow_untrained: bool) -> JobFunction:
-    from app.jobs.engines import ENGINES, train_job
-
-    if ranks.size == 1 and not allow_untrained:
-        return ENGINES[job.kind]
-    return partial(train_job, ranks=ranks, allow_untrained=allow_untrained)
-
-
-def _run_here(
-    job: JobRecord,
-    engine: JobFunction,
-    jobs: JobStore,
-    data_dir: DataDir,
-    show: Callable[[JobUpdate], None],
-) -> JobOutcome:
-    from app.jobs.runner import Workplace, run_job
-    from app.jobs.stop_flag import StopFlag, set_by_signals
-
-    stop = StopFlag()
-    place = Workplace(jobs, data_dir, str(job.worker), stop, released_as="paused", on_update=show)
-    with set_by_signals(stop):
-        return run_job(job, engine, place)
 
 
 def _report(
@@ -220,30 +201,22 @@ def _resume_command(job: JobRecord) -> str:
     return f"{program_name()} train --resume {job.id}"
 
 
-def _show(line: ProgressLine, notice: Notice, update: JobUpdate) -> None:
+def _show(console: Console, line: ProgressLine, notice: Notice, update: JobUpdate) -> None:
     from app.jobs.updates import JobNote
     from sol_core.progress import WorkProgress
 
     if isinstance(update, WorkProgress):
         if update.row is not None:
             notice.grace_s = UNIT_GRACE_S
-        line.show_progress(update)
+        line.show(update)
     elif isinstance(update, JobNote):
-        line.show(update.message)
+        console.progress(update.message)
 
 
 def _check(args: argparse.Namespace) -> None:
     """Refuse what can be known to be wrong before anything is loaded."""
-    changed = (
-        args.preset,
-        args.config,
-        args.minutes,
-        args.corpus,
-        args.seed,
-        args.name,
-        args.settings,
-    )
-    if args.resume and any(value not in (None, []) for value in changed):
+    of_job = (args.preset, args.config, args.minutes, args.corpus, args.seed, args.name)
+    if args.resume and (args.settings or any(value is not None for value in of_job)):
         raise ConfigError("--resume goes on with the job's own settings: leave the others out")
     args.experiment = Experiment() if args.config is None else read_experiment(args.config)
     if args.preset is not None and args.experiment.options.get("preset"):
@@ -255,18 +228,12 @@ def _check(args: argparse.Namespace) -> None:
         args.corpus = args.experiment.fields.pop("corpus", None)
     if isinstance(args.corpus, str):
         args.corpus = corpus_source(args.corpus)
-    if args.out is not None:
-        _check_out(args.out)
     if args.name is not None and not args.name.strip():
         raise ConfigError("--name is empty: give a name, or leave the option out")
-
-
-def _check_out(folder: Path) -> None:
-    """Raises: InputFileError when a policy cannot be put there."""
-    if folder.exists() and not folder.is_dir():
-        raise InputFileError(f"--out {folder} is a file: name a new or an empty folder")
-    if folder.is_dir() and any(folder.iterdir()):
-        raise InputFileError(f"--out {folder} is not empty: name a new or an empty folder")
+    if args.out is not None and args.out.exists():
+        wrong = "not empty" if args.out.is_dir() else "a file"
+        if not args.out.is_dir() or any(args.out.iterdir()):
+            raise InputFileError(f"--out {args.out} is {wrong}: name a new or an empty folder")
 
 
 def _params(args: argparse.Namespace, num_ranks: int) -> dict[str, Any]:
@@ -298,13 +265,6 @@ def _config(args: argparse.Namespace, num_ranks: int) -> TrainConfig:
     record = merged(merged(config.to_dict(), args.experiment.fields), on_top)
     config = from_json(TrainConfig, record)
     return apply_settings(config, args.settings)
-
-
-def _resume(jobs: JobStore, job_id: str, worker: str) -> JobRecord:
-    job = jobs.get(job_id)
-    if job.kind != "train":
-        raise AppError(f"the job {job_id} is no training; resume it with: jobs resume {job_id}")
-    return jobs.resume(job_id, worker)
 
 
 def _summary(result: dict[str, Any]) -> str:

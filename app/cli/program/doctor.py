@@ -1,8 +1,4 @@
-"""``launch.py doctor``: versions, device, model, disk and database; what is missing.
-
-Creates and downloads nothing unless asked to ``--repair`` the model, and works without the
-packages, so that it can say which ones are missing.
-"""
+"""``launch.py doctor``: what is here and what is missing. It works without the packages."""
 
 from __future__ import annotations
 

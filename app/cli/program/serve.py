@@ -70,10 +70,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _end_as_from_ctrl_c() -> None:
-    """A service manager's SIGTERM and a closed terminal's SIGHUP end the page with runs saved.
-
-    A SIGHUP that is ignored already, as under nohup, stays ignored.
-    """
+    """SIGTERM and a closed terminal's SIGHUP, unless ignored as under nohup, end the page."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if sys.platform == "win32" or signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
         return
@@ -90,11 +87,7 @@ def _end_as_from_ctrl_c() -> None:
 
 
 def _leave_compilers_behind() -> None:
-    """End here and now while the model is being loaded or kernels are being compiled.
-
-    Such a thread cannot be stopped; when the interpreter ends around it, the process aborts.
-    Everything of ours is saved and closed by now.
-    """
+    """End here and now while torch or a compiler works, whose threads cannot be stopped."""
     if not any(thread.name in _UNSTOPPABLE for thread in threading.enumerate()):
         return
     logging.shutdown()

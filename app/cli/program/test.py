@@ -52,10 +52,8 @@ def run(args: argparse.Namespace) -> int:
 def _parallel() -> list[str]:
     """pytest-xdist's options for the whole suite: two processes that share the cores.
 
-    Each file's tests stay together, for their module's models and servers, and files come in
-    the order of ``tests/conftest.py``, not those with most tests first: the longest have few.
-    Two processes with a thread per core each would make matrix products ten times slower, and
-    a step of Numba's kernels eight times.
+    A file's tests stay together, for their module's models and servers, in the order of
+    ``tests/conftest.py``. With a thread per core each, Numba's kernels would be eight times slower.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     if (cores or 1) < WORKERS:

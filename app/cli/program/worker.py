@@ -34,6 +34,7 @@ def run(args: argparse.Namespace) -> int:
     """Work until interrupted."""
     data_dir = open_data_dir(args)
     from app import jobs
+    from app.host.limits import UNLIMITED, Limits
     from app.jobs.worker import WorkerOptions, run_worker
     from storage import StorageError
 
@@ -43,15 +44,10 @@ def run(args: argparse.Namespace) -> int:
             os.nice(NICENESS)
     else:
         Console().say(f"Waiting for jobs in {data_dir.root} (Ctrl+C ends it)")
+    minutes = Limits.from_environment().job_minutes
+    limit_s = math.inf if minutes == UNLIMITED else 60.0 * minutes
+    options = WorkerOptions(args.dtype, args.supervised, time_limit_s=limit_s)
     try:
-        options = WorkerOptions(args.dtype, args.supervised, time_limit_s=_time_limit_s())
         return run_worker(data_dir, options=options)
     except StorageError as error:
         raise AppError(str(error)) from error
-
-
-def _time_limit_s() -> float:
-    from app.host.limits import UNLIMITED, Limits
-
-    minutes = Limits.from_environment().job_minutes
-    return math.inf if minutes == UNLIMITED else 60.0 * minutes

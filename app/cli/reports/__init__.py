@@ -1,5 +1,1 @@
-"""Results as text for a terminal: a generation, an inspection, an evaluation.
-
-Records in, strings out, with colours where the terminal has them. JSON and files are made
-elsewhere: ``app.sharing``.
-"""
+"""Results as text for a terminal: records in, strings out."""

@@ -56,7 +56,7 @@ def _scored(title: str, scored: dict[str, Any]) -> list[str]:
                     _spent(budget, method),
                     f"{method['bytes_per_token'] / 1e6:.1f}",
                     _percent(method["accuracy"]),
-                    _margin(method),
+                    "" if method["margin"] is None else f"{method['margin']['mean']:+.3f}",
                     _points(points),
                     _nats(margin),
                 )
@@ -101,10 +101,6 @@ def _negative(gain: Gain) -> Gain:
     if gain is None:
         return None
     return {"mean": -gain["mean"], "low": -gain["high"], "high": -gain["low"]}
-
-
-def _margin(method: dict[str, Any]) -> str:
-    return "" if method["margin"] is None else f"{method['margin']['mean']:+.3f}"
 
 
 def _interval(value: Gain, form: str, scale: float = 1) -> str:

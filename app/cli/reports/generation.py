@@ -1,8 +1,4 @@
-"""Final output of ``generate``: one JSON, or one screen of text.
-
-FLOPs and bytes are computed by the engine's cost model and labelled so; times are measured.
-Standard library only; no tensor comes here.
-"""
+"""Final output of ``generate``: one JSON, or one screen of text; FLOPs and bytes are computed."""
 
 from __future__ import annotations
 
@@ -48,10 +44,7 @@ class Outcome:
 
 
 def until_stop(events: Iterable[Event], stop_strings: Sequence[str]) -> Iterator[TokenEvent]:
-    """The tokens, whose text ends where a stop string begins, as ``FinishEvent.text`` does.
-
-    What may be the beginning of a stop string waits for the next tokens.
-    """
+    """The tokens, whose text ends where a stop string begins, as ``FinishEvent.text`` does."""
     longest = max(map(len, stop_strings), default=1)
     held: list[TokenEvent] = []
     for event in events:

@@ -1,7 +1,4 @@
-"""Terminal output of ``inspect``: the coloured text, the schedules side by side.
-
-Standard library only; no tensor comes here.
-"""
+"""Terminal output of ``inspect``: the coloured text, the schedules side by side."""
 
 from __future__ import annotations
 
@@ -21,9 +18,7 @@ from sol_core.inspection.records import (
 
 
 def coloured_text(
-    start: InspectionStart,
-    tokens: Sequence[InspectedToken],
-    depth: ColourDepth,
+    start: InspectionStart, tokens: Sequence[InspectedToken], depth: ColourDepth
 ) -> str:
     """The scored text coloured by the last schedule; nothing where there are no colours."""
     if depth == "none":

@@ -1,8 +1,4 @@
-"""The form's values and what they mean to the engine.
-
-The page speaks percent and plain words; ``config_from_form`` checks every value and makes
-the engine's configuration, ``form_from_config`` goes back for a run that is opened.
-"""
+"""The form's values, in percent and plain words, and what they mean to the engine, both ways."""
 
 from __future__ import annotations
 
@@ -35,24 +31,14 @@ def budget_values(budget: Budget) -> dict[str, float]:
     """The form's percents and bits of a budget: a share, or a value per axis."""
     if budget.bytes_share is not None:
         return {"share": round(100 * budget.bytes_share, 4), "bits": budget.bit_width}
-    return {"share": 0} | _axis_values(budget)
-
-
-def _axis_values(budget: Budget) -> dict[str, float]:
-    return {
-        axis.short: round(value * axis.scale, 4)
-        for axis, value in zip(AXES, budget.as_tuple(), strict=True)
-    }
+    pairs = zip(AXES, budget.as_tuple(), strict=True)
+    return {"share": 0} | {axis.short: round(value * axis.scale, 4) for axis, value in pairs}
 
 
 @dataclass(frozen=True, slots=True)
 class BudgetForm:
-    """Values of forms that ask for schedules: mean spend in percent, percent, bits; mechanisms.
-
-    Attributes:
-        share: percent of the full model's bytes, which decides attention and channels; 0 leaves
-            them to their own values.
-    """
+    """Values of forms that ask for schedules; a ``share`` of the bytes decides attention and
+    channels."""
 
     keep: float = 50
     channels: float = 75
@@ -77,10 +63,7 @@ class BudgetForm:
     def action_grid(
         self, schedules: Sequence[ScheduleConfig], find: Callable[[str], Path]
     ) -> ActionGrid:
-        """The grid that is asked for.
-
-        Raises: as ``grid_for``; ConfigError in the form's words for a budget outside its levels.
-        """
+        """The grid that is asked for. Raises: as ``grid_for``; ConfigError in the form's words."""
         name = None if self.grid == POLICYS_GRID else self.grid
         grid = grid_for(name, self.quant_site, schedules, find)
         if any(schedule.kind != "dense" for schedule in schedules):
@@ -123,8 +106,7 @@ _SAME = ("chat", "max_new_tokens", "ignore_end_of_text", "episode_steps")
 def default_form(max_tokens: int = MAX_NEW_TOKENS) -> dict[str, Any]:
     """Return the page's defaults: the static mix at a share of the bytes.
 
-    The shipped policy is not the default: at the share after a question it has nothing to win
-    (docs/results.md, "One budget").
+    There the shipped policy has nothing to win (docs/results.md, "One budget").
     """
     tokens = min(DEFAULT_FORM["max_new_tokens"], max_tokens)
     return DEFAULT_FORM | {
@@ -136,10 +118,7 @@ def default_form(max_tokens: int = MAX_NEW_TOKENS) -> dict[str, Any]:
 
 
 def checked_prompt(prompt: str) -> str:
-    """Return the prompt, checked.
-
-    Raises: ConfigError for a prompt that no model could take.
-    """
+    """Return the prompt. Raises: ConfigError for one that no model could take."""
     if len(prompt) > MAX_PROMPT_CHARACTERS:
         raise ConfigError(
             f"The prompt has {len(prompt):,} characters; at most {MAX_PROMPT_CHARACTERS:,} are "
@@ -149,12 +128,9 @@ def checked_prompt(prompt: str) -> str:
 
 
 def config_from_form(values: dict[str, Any], find: Callable[[str], Path]) -> GenerationConfig:
-    """The engine's configuration for the page's settings.
+    """The engine's configuration for the page's settings; ``find`` gives a policy's folder.
 
-    Args:
-        find: a policy's folder by its name.
-    Raises: ConfigError naming the value that is missing, unknown or out of range;
-        PolicyNotFoundError, PolicyError.
+    Raises: ConfigError naming the value; PolicyNotFoundError, PolicyError.
     """
     form = read_form(ExploreForm, values)
     budget = Budget() if form.schedule == "dense" else form.budget

@@ -70,12 +70,9 @@ def compare_runs(services: Services, request: Request) -> dict[str, Any]:
 def estimate_budget(services: Services, request: Request) -> dict[str, Any]:
     """The mix that meets the budget of these settings after a prompt of so many characters.
 
-    Returns: "context", tokens of the prompt, estimated, and half of the new ones; "share" of the
-        full model's bytes; "mix", the form's values of attention and channels. Of a budget of
-        bytes also "lowest", the least that any mix reads there; "usual", the least that
-        loses no more than ``UNSEEN_DAMAGE``; "measured_on", another model whose damage chose the
-        mix, or "". Nothing while no model is loaded.
-    Raises: ConfigError for a grid that nothing was measured for.
+    Returns: nothing without a model, else "context" in tokens, "share" of the full model's bytes
+    and "mix"; of a budget of bytes also the "lowest" and "usual" share there, and the model that
+    the damage was "measured_on" if it is another.
     """
     from sol_core.budgets.mixes import mix_table  # torch, which the page is served without
     from sol_core.decoding.cost import CostModel

@@ -19,10 +19,8 @@ MAX_LIMIT = 200
 
 
 def list_runs(services: Services, request: Request) -> dict[str, Any]:
-    """One page of runs, newest first; on a shared server only the visitor's own.
-
-    ``next`` is the id to hand in as ``before`` for the following page, None at the end.
-    """
+    """One page of runs, newest first; ``next`` is ``before`` of the following page, None at the
+    end."""
     owner, before = owner_of(request), request.get("before")
     if before is not None and not isinstance(before, str):
         raise RequestError("before must be a run's id or null. Reload the page.")
@@ -36,17 +34,13 @@ def list_runs(services: Services, request: Request) -> dict[str, Any]:
     page = records[:limit]
     shown = [record for record in page if record.status != "running" or record.owner == owner]
     return {
-        "runs": [_row(record, _may_delete(services, record, owner)) for record in shown],
+        "runs": [_row(record) for record in shown],
         "next": page[-1].id if len(records) > limit else None,
     }
 
 
 def delete_run(services: Services, request: Request) -> dict[str, Any]:
-    """Delete a run for good.
-
-    Raises: RunNotFoundError when it is not there or not this visitor's; RequestError while it
-        is going on.
-    """
+    """Delete a run for good. Raises: RunNotFoundError; RequestError while it is going on."""
     owner, run_id = owner_of(request), field(request, "run_id", str)
     record = services.store.runs.get(run_id, allow_damage=True)
     if services.is_shared and record.owner != owner:
@@ -58,12 +52,7 @@ def delete_run(services: Services, request: Request) -> dict[str, Any]:
     return {}
 
 
-def _may_delete(services: Services, record: RunRecord, owner: str) -> bool:
-    is_mine = record.owner == owner or not services.is_shared
-    return is_mine and record.status != "running"
-
-
-def _row(record: RunRecord, can_delete: bool) -> dict[str, Any]:
+def _row(record: RunRecord) -> dict[str, Any]:
     row: dict[str, Any] = {
         "id": record.id,
         "kind": record.kind,
@@ -76,7 +65,7 @@ def _row(record: RunRecord, can_delete: bool) -> dict[str, Any]:
         "created_at": iso(record.created_at),
         "model": record.model,
         "fork": None,
-        "can_delete": can_delete,
+        "can_delete": record.status != "running",
     }
     try:
         if record.damage is not None:

@@ -1,4 +1,1 @@
-"""The Inspect page: any text, token by token, under several schedules.
-
-Its form, and its calls beyond those of Explore. Scored tokens come from ``app.runs``.
-"""
+"""The Inspect page: any text, token by token, under several schedules."""

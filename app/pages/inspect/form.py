@@ -1,7 +1,4 @@
-"""The Inspect form's values and what they mean to the engine.
-
-The page speaks percent and plain words, as Explore does; both directions are here.
-"""
+"""The Inspect form's values and what they mean to the engine, both ways."""
 
 from __future__ import annotations
 
@@ -45,12 +42,9 @@ def default_form(policies: list[str]) -> dict[str, Any]:
 
 
 def config_from_form(values: dict[str, Any], find: Callable[[str], Path]) -> InspectionConfig:
-    """The engine's configuration for the page's settings.
+    """The engine's configuration for the page's settings; ``find`` gives a policy's folder.
 
-    Args:
-        find: a policy's folder by its name.
-    Raises: ConfigError naming the value that is missing, unknown or out of range;
-        PolicyNotFoundError, PolicyError.
+    Raises: ConfigError naming the value; PolicyNotFoundError, PolicyError.
     """
     form = read_form(InspectForm, values)
     chosen = [name for name in form.schedules if name != NO_SCHEDULE]
@@ -67,10 +61,7 @@ def config_from_form(values: dict[str, Any], find: Callable[[str], Path]) -> Ins
 
 
 def form_from_config(record: dict[str, Any]) -> dict[str, Any] | None:
-    """The form's values of a saved inspection; None when this release cannot read them.
-
-    The form does not ask for a painted schedule: that is painted on the inspected tokens.
-    """
+    """The form's values of a saved inspection without its painted schedule; None if unreadable."""
     try:
         config = from_json(InspectionConfig, record)
     except SolError:

@@ -30,10 +30,7 @@ _ALWAYS = ("static", "painted")  # kinds of schedules that every painted inspect
 
 
 def start_inspection(services: Services, request: Request) -> dict[str, Any]:
-    """Check the settings, put the inspection in line, answer with its id.
-
-    ``run_id`` names a saved run, whose generated tokens are then inspected instead of ``text``.
-    """
+    """Put the inspection of ``text``, or of what run ``run_id`` generated, in line; its id."""
     owner, form = owner_of(request), field(request, "settings", dict)
     config = config_from_form(form, services.policies.resolve_name)
     if request.get("run_id") is None:
@@ -44,11 +41,7 @@ def start_inspection(services: Services, request: Request) -> dict[str, Any]:
 
 
 def inspect_painted(services: Services, request: Request) -> dict[str, Any]:
-    """Score an inspected text again under painted actions, the other schedules at their spend.
-
-    ``inspection_id`` names the inspection, ``painted`` has an action per scored token. Static and
-    the policy come along, or the other schedules there were.
-    """
+    """Score an inspection again under an action per token, other schedules at their spend."""
     owner, run_id = owner_of(request), field(request, "inspection_id", str)
     run, actions = services.runs.recorded(owner, run_id, "inspection"), _painted(request)
     if len(actions) != len(run.tokens):
@@ -61,10 +54,7 @@ def inspect_painted(services: Services, request: Request) -> dict[str, Any]:
 
 
 def painted_compute(services: Services, request: Request) -> dict[str, Any]:
-    """Compute of painted actions: ``share`` of the full model's bytes; none without a model.
-
-    ``grid`` is the inspection's, ``cached`` the cached tokens of the first step.
-    """
+    """The ``share`` of the full model's bytes that painted actions read; None without a model."""
     from sol_core.decoding.cost import CostModel  # torch, which the page is served without
 
     model, actions = services.loader.loaded(), _painted(request)

@@ -31,11 +31,7 @@ def accuracy_view(result: dict[str, Any]) -> dict[str, Any]:
 
 def _task(task: dict[str, Any]) -> dict[str, Any]:
     name = task["task"]
-    return _scored(task) | {
-        "name": name,
-        "label": _label(name),
-        "chance": task["chance"],
-    }
+    return _scored(task) | {"name": name, "label": _label(name), "chance": task["chance"]}
 
 
 def _pooled(pooled: dict[str, Any], num_tasks: int) -> dict[str, Any]:

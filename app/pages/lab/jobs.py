@@ -1,7 +1,4 @@
-"""Python calls of the Lab's three kinds of jobs: one form, one start and one result for all.
-
-``LAB_JOBS`` says in what they differ. Lists, progress, pause and cancel are in ``job_calls.py``.
-"""
+"""Python calls of the Lab's three kinds of jobs; ``LAB_JOBS`` says in what they differ."""
 
 from __future__ import annotations
 
@@ -39,7 +36,6 @@ from sol_core.policy.files.locate import DEFAULT_POLICY, NAME_LENGTH
 from sol_core.training.config import PRESETS
 from storage import TASKS_JOB, JobKind
 
-MAX_NAME_LENGTH = NAME_LENGTH
 MAX_WAITING = 100
 MAX_POLICIES = 6
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -51,22 +47,15 @@ class PolicyNameError(AppError, ValueError):
 
 @dataclass(frozen=True, slots=True)
 class LabJob:
-    """One kind of job as the Lab asks for it.
-
-    Attributes:
-        name, label: of its view.
-        most_policies: that one job measures; 0 for a training, which makes one and has its name.
-        has_corpus: it reads a text that the visitor chooses.
-        view: of a result, as the page draws it; None where the job has no result to fetch.
-    """
+    """One kind of job as the Lab asks for it."""
 
     kind: JobKind
     name: str
     label: str
     form: SchemaForm[Any]
-    most_policies: int = 0
-    has_corpus: bool = True
-    view: Callable[[dict[str, Any]], dict[str, Any]] | None = None
+    most_policies: int = 0  # that one job measures; 0: it makes one and has its name
+    has_corpus: bool = True  # it reads a text that the visitor chooses
+    view: Callable[[dict[str, Any]], dict[str, Any]] | None = None  # of a result to fetch
 
     def page(self) -> Page:
         """Its view in the Lab."""
@@ -90,7 +79,7 @@ class LabJob:
             "groups": self.form.groups(),
             "hasCorpus": self.has_corpus,
             "mostPolicies": self.most_policies,
-            "maxNameLength": MAX_NAME_LENGTH,
+            "maxNameLength": NAME_LENGTH,
             "shipped": None if self.view is None else shipped_about(self.kind),
         }
 
@@ -99,14 +88,7 @@ LAB_JOBS: dict[str, LabJob] = {
     job.kind: job
     for job in (
         LabJob("train", "train", "Train", TRAIN_FORM),
-        LabJob(
-            "evaluate",
-            "evaluate",
-            "Evaluate",
-            EVALUATE_FORM,
-            MAX_POLICIES,
-            view=result_view,
-        ),
+        LabJob("evaluate", "evaluate", "Evaluate", EVALUATE_FORM, MAX_POLICIES, view=result_view),
         LabJob(
             TASKS_JOB, "accuracy", "Accuracy", TASKS_FORM, 1, has_corpus=False, view=accuracy_view
         ),
@@ -126,11 +108,7 @@ def lab_home(services: Services, request: Request) -> dict[str, Any]:
 
 
 def start_job(services: Services, request: Request) -> dict[str, Any]:
-    """Check everything, queue the job, answer with its id.
-
-    Raises: JobsRefusedError, PolicyNameError (also for a name in use), ConfigError,
-        CorpusFileError; AppError when this visitor has too many jobs waiting.
-    """
+    """Check everything, queue the job, answer with its id. Raises: AppError, ConfigError."""
     owner, job = owner_of(request), _asked_job(request)
     check_jobs_allowed(services)
     params: dict[str, Any]
@@ -151,10 +129,7 @@ def start_job(services: Services, request: Request) -> dict[str, Any]:
 
 
 def job_settings(services: Services, request: Request) -> dict[str, Any]:
-    """A form's values of a job of its kind, to be used again.
-
-    Raises: RequestError for a job of another kind, or settings of another release.
-    """
+    """A form's values of a job of its kind, to be used again. Raises: RequestError."""
     record, job = visible_job(services, request), _asked_job(request)
     with reusing_settings("this job"):
         if record.kind != job.kind:
@@ -193,10 +168,7 @@ def export_result(services: Services, request: Request) -> dict[str, Any]:
 
 
 def checked_policies(chosen: list[Any], known: list[str], most: int) -> list[str]:
-    """The policies to measure, the first of which the figures are about.
-
-    Raises: ConfigError when none, too many, or one that is not there is chosen.
-    """
+    """The policies to measure, the one of the figures first. Raises: ConfigError."""
     if not chosen:
         raise ConfigError("Choose a policy to measure.")
     if len(chosen) > most:
@@ -208,15 +180,12 @@ def checked_policies(chosen: list[Any], known: list[str], most: int) -> list[str
 
 
 def checked_name(name: str) -> str:
-    """A policy's name without surrounding space.
-
-    Raises: PolicyNameError when no folder could bear it, or it is the shipped policy's.
-    """
+    """A policy's name without surrounding space. Raises: PolicyNameError."""
     name = name.strip()
-    if not _NAME.fullmatch(name) or len(name) > MAX_NAME_LENGTH or name.endswith("."):
+    if not _NAME.fullmatch(name) or len(name) > NAME_LENGTH or name.endswith("."):
         raise PolicyNameError(
             "A policy's name has letters, digits, dots, - and _, begins with a letter or digit and "
-            f"is at most {MAX_NAME_LENGTH} long; got {name[:80]!r}."
+            f"is at most {NAME_LENGTH} long; got {name[:80]!r}."
         )
     if name.lower() == DEFAULT_POLICY:
         raise PolicyNameError(

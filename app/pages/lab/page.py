@@ -17,8 +17,5 @@ def _constants(services: Services) -> dict[str, Any]:
 
 
 PAGE = Page(
-    "lab",
-    "Lab",
-    {name: call for view in VIEWS for name, call in view.handlers.items()},
-    _constants,
+    "lab", "Lab", {name: call for view in VIEWS for name, call in view.handlers.items()}, _constants
 )

@@ -24,12 +24,7 @@ MOST_BOUND = 2**53  # larger numbers a browser does not tell from each other
 
 
 class Item(typing.NamedTuple):
-    """A field of the form: its dotted name, its dataclass's field, and its type.
-
-    Attributes:
-        choices: words that it may hold, with their labels; empty for any.
-        bounds: lowest and highest number; None without any.
-    """
+    """A field of the form: its dotted name, its dataclass's field, its type, what is allowed."""
 
     name: str
     of: dataclasses.Field[Any]
@@ -84,14 +79,10 @@ class Item(typing.NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class SchemaForm(Generic[ConfigT]):
-    """The form of one kind of configuration.
+    """The form of one kind of configuration, all of whose fields have defaults.
 
-    Attributes:
-        config: the configuration's class; all of its fields have defaults.
-        elsewhere: fields that the page asks for by other means, or not at all.
-        labels: of fields and groups whose names are no words; by the last part of the name.
-        helps: of fields whose dataclass does not say what they mean.
-        choices: words of a field, and their labels.
+    Fields that are asked for ``elsewhere`` are left out; labels, helps and choices go by the last
+    part of a field's name.
     """
 
     config: type[ConfigT]
@@ -110,13 +101,9 @@ class SchemaForm(Generic[ConfigT]):
                 text = heads[group].metadata.get("help", "") if group else ""
                 title = self._label(group) if group else "Run"
                 groups[group] = {"title": title, "help": _sentence(text), "fields": []}
-            help_text = item.of.metadata.get("help") or self.helps.get(short, "")
-            made: dict[str, Any] = {
-                "name": item.name,
-                "label": self._label(short),
-                "kind": item.kind,
-            }
-            made["help"] = _sentence(help_text)
+            text = item.of.metadata.get("help") or self.helps.get(short, "")
+            made: dict[str, Any] = {"name": item.name, "label": self._label(short)}
+            made |= {"kind": item.kind, "help": _sentence(text)}
             if item.choices:
                 made["choices"] = dict(item.choices)
             if item.bounds and item.bounds.high < MOST_BOUND:
@@ -135,12 +122,8 @@ class SchemaForm(Generic[ConfigT]):
         return values
 
     def config_of(self, values: Mapping[str, Any], **others: Any) -> ConfigT:
-        """The configuration of the form's values; what is missing takes its default.
-
-        Args:
-            others: values of fields that are asked for elsewhere.
-        Raises: ConfigError naming the value that is unknown, of the wrong kind or out of range.
-        """
+        """The configuration of the form's values and of ``others``, asked for elsewhere. Raises:
+        ConfigError."""
         known = {item.name: item for item in self.items()}
         if unknown := sorted(set(values) - set(known)):
             raise ConfigError(

@@ -1,4 +1,1 @@
-"""The Learn page: six short lessons, each with a live experiment, and the glossary.
-
-Layout and calls only. Texts and experiments are in ``app.lessons``.
-"""
+"""The Learn page: short lessons, each with a live experiment, and the glossary."""

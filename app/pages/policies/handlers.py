@@ -39,10 +39,7 @@ def all_policies(services: Services, request: Request) -> dict[str, Any]:
 
 
 def policy_details(services: Services, request: Request) -> dict[str, Any]:
-    """Everything that is shown of one policy.
-
-    Of the jobs and runs that name it, a shared server counts and shows the visitor's own.
-    """
+    """Everything that is shown of one policy; of jobs and runs on a shared server one's own."""
     policy, uses = _policy(services, request)
     return policy_row(policy) | {
         "card": _card(policy.folder),
@@ -62,10 +59,7 @@ def rename_policy(services: Services, request: Request) -> dict[str, Any]:
 
 
 def delete_policy(services: Services, request: Request) -> dict[str, Any]:
-    """Delete a policy for good.
-
-    Raises: RequestError while a job that has not ended needs it.
-    """
+    """Delete a policy for good. Raises: RequestError while a job that has not ended needs it."""
     _check_own(services)
     try:
         waiting = _policy(services, request)[1].waiting
@@ -135,11 +129,5 @@ POLICY_UPLOAD = UploadKind(
     _check_upload,
     _take_upload,
 )
-HANDLERS = by_name(
-    all_policies,
-    policy_details,
-    rename_policy,
-    delete_policy,
-    export_policy,
-)
+HANDLERS = by_name(all_policies, policy_details, rename_policy, delete_policy, export_policy)
 PAGE = Page("policies", "Policies", HANDLERS)

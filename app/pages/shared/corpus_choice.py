@@ -1,7 +1,6 @@
 """The corpus picker: what a visitor may choose, and the source that the engine is given.
 
-On a shared server nobody may name a path of it: only the built-in text, one's own uploads and
-the Hub.
+On a shared server nobody may name a path of it.
 """
 
 from __future__ import annotations
@@ -26,11 +25,8 @@ def corpus_files(services: Services, owner: str) -> CorpusFiles:
 
 
 def corpus_source(services: Services, owner: str, choice: dict[str, Any]) -> str:
-    """The engine's corpus name for a choice {"kind": …, "name": …}.
-
-    Raises: ConfigError when there is no such kind, or the name is none; CorpusFileError for an
-        upload that is not there.
-    """
+    """The engine's corpus name for a choice {"kind": …, "name": …}. Raises: ConfigError,
+    CorpusFileError."""
     kind, name = choice.get("kind"), choice.get("name", "")
     if not isinstance(name, str):
         raise ConfigError(f"the corpus must be named by text, got {name!r}")

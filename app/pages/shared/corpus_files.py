@@ -1,8 +1,4 @@
-"""Text files that a visitor gives the server, kept under ``corpora/uploads``.
-
-A file appears under its name once all of it is there (``uploads.py``). Names are made safe, never
-trusted.
-"""
+"""Text files that a visitor gives the server, kept under ``corpora/uploads`` by safe names."""
 
 from __future__ import annotations
 
@@ -41,10 +37,7 @@ class CorpusFiles:
         ]
 
     def path(self, name: str) -> Path:
-        """The file of this name.
-
-        Raises: CorpusFileError when there is none; nothing outside the folder is ever named.
-        """
+        """The file of this name, never outside the folder. Raises: CorpusFileError without one."""
         if name not in {entry["name"] for entry in self.list()}:
             raise CorpusFileError(
                 f"There is no uploaded file {name!r}. Choose one of the list, or upload it again."
@@ -56,10 +49,7 @@ class CorpusFiles:
         self.path(name).unlink(missing_ok=True)
 
     def finish(self, part: Path, name: str) -> str:
-        """Give a whole upload its name, with a number when that is taken; the answer is the name.
-
-        Raises: CorpusFileError when the kind of file is not allowed.
-        """
+        """Give a whole upload its name, with a number when that is taken; return the name."""
         wanted = Path(safe_name(name))
         self.folder.mkdir(parents=True, exist_ok=True)
         final, number = self.folder / wanted, 1
@@ -71,10 +61,7 @@ class CorpusFiles:
 
 
 def safe_name(name: str) -> str:
-    """A file name without folders, control or special characters, in lower-case suffix.
-
-    Raises: CorpusFileError when the suffix is not one that can be read.
-    """
+    """A file name without folders or special characters. Raises: CorpusFileError for its suffix."""
     last = re.split(r"[\\/]", name)[-1]
     stem, dot, suffix = last.rpartition(".")
     suffix = (dot + suffix).lower()

@@ -1,7 +1,4 @@
-"""Python calls of every page with jobs: lists, one job with its reports, pause and cancel.
-
-The database is the only memory: a worker process writes there, these calls read there.
-"""
+"""Python calls of every page with jobs: lists, one job with its reports, pause and cancel."""
 
 from __future__ import annotations
 
@@ -72,32 +69,20 @@ def job_page_home(services: Services, request: Request, kind: JobKind) -> dict[s
     }
 
 
-def check_room(services: Services, owner: str) -> None:
-    """Raises: AppError when this visitor already has too many jobs waiting."""
-    most = JOBS.of_visitor
-    waiting = services.store.jobs.list(owner=owner, statuses=("queued", "running"), limit=most)
-    JOBS.check((Holder(owner, None) for _ in waiting), owner, None)
-
-
 def queue_job(
     services: Services, owner: str, kind: JobKind, title: str, params: dict[str, Any]
 ) -> dict[str, Any]:
-    """Queue a job on the page's model; the answer has its id.
-
-    Raises: AppError when this visitor has too many jobs waiting.
-    """
-    check_room(services, owner)
+    """Queue a job on the page's model; the answer has its id. Raises: AppError beyond the limit."""
+    most = JOBS.of_visitor
+    waiting = services.store.jobs.list(owner=owner, statuses=("queued", "running"), limit=most)
+    JOBS.check((Holder(owner, None) for _ in waiting), owner, None)
     params = params | {"model": services.loader.status().name}
     return {"job_id": services.store.jobs.create(kind, owner, title, params).id}
 
 
 @contextmanager
 def reusing_settings(what: str) -> Iterator[None]:
-    """Turn what is wrong with a saved job's settings into one RequestError.
-
-    Args:
-        what: the job, as in "this evaluation".
-    """
+    """Turn what is wrong with a saved job's settings into one RequestError."""
     try:
         yield
     except (SolError, KeyError, TypeError, ValueError) as error:
@@ -107,10 +92,7 @@ def reusing_settings(what: str) -> Iterator[None]:
 
 
 def visible_job(services: Services, request: Request) -> JobRecord:
-    """The job that the request names.
-
-    Raises: RequestError when it does not exist, or a shared server keeps it from this visitor.
-    """
+    """The job that the request names. Raises: RequestError where this visitor may see none."""
     owner, job_id = owner_of(request), field(request, "job_id", str)
     try:
         record = services.store.jobs.get(job_id)
@@ -129,9 +111,7 @@ def finished_result(
 ) -> tuple[str, dict[str, Any]]:
     """Title and result of the finished job that the request names, or of what ships.
 
-    Args:
-        none: what to say where there is no result.
-    Raises: RequestError as ``visible_job``, and for a job of another kind or without a result.
+    Raises: RequestError as ``visible_job``; with the words ``none`` for a job without a result.
     """
     if field(request, "job_id", str) == SHIPPED:
         return TITLE, shipped_record(kind)["result"]
@@ -148,17 +128,13 @@ def list_jobs(services: Services, request: Request) -> dict[str, Any]:
     records = services.store.jobs.list(
         owner=owner if services.is_shared else None, kind=kind, limit=limit + 1
     )
-    return {
-        "jobs": [job_row(record) for record in records[:limit]],
-        "more": len(records) > limit,
-    }
+    return {"jobs": [job_row(record) for record in records[:limit]], "more": len(records) > limit}
 
 
 def poll_job(services: Services, request: Request) -> dict[str, Any]:
     """The job, its reports after number ``cursor`` (−1: all), its newest samples.
 
-    The request's ``sample_step`` is the step of the newest sample that the page has, or null.
-    Of an evaluation, ``partial`` is what is known so far.
+    The request's ``sample_step`` is of the newest sample that the page has, or null.
     """
     record = visible_job(services, request)
     with naming_damage("This job"):
@@ -202,10 +178,7 @@ def resume_job(services: Services, request: Request) -> dict[str, Any]:
 
 
 def delete_job(services: Services, request: Request) -> dict[str, Any]:
-    """Delete a job, its reports, folder and log for good; a policy that it made stays.
-
-    Raises: RequestError while it is queued or running.
-    """
+    """Delete an ended job, its reports, folder and log for good; a policy that it made stays."""
     record = visible_job(services, request)
     if not job_row(record)["can_delete"]:
         raise RequestError("This job is still queued or running. Cancel it first, then delete it.")

@@ -49,10 +49,7 @@ def job_row(record: JobRecord) -> dict[str, Any]:
 
 
 def job_view(record: JobRecord) -> dict[str, Any]:
-    """Everything that the page of one job shows besides its metrics and its result.
-
-    ``live`` means that it can change without the user: its page keeps polling.
-    """
+    """Everything of one job besides metrics and result; a ``live`` one changes without the user."""
     return job_row(record) | {
         "live": record.status in _LIVE,
         "message": _STOPPING.get(record.control, record.message),

@@ -18,9 +18,8 @@ from sol_core.errors import SolError
 def compare_pair(services: Services, owner: str, run_ids: tuple[str, str]) -> dict[str, Any]:
     """Compare two runs by what the page cannot know from their own tokens.
 
-    Returns: as ``align_tokens``, and "sides" [{"nll" per token under the dense model, or None and
-        a "problem"}].
-    Raises: as ``GenerationRuns.recorded``; AppError while the model is busy, or beyond a limit.
+    Returns: as ``align_tokens``, and "sides" [{"nll" per token under the dense model, or None and a
+    "problem"}]. Raises: as ``GenerationRuns.recorded``; AppError while the model is busy.
     """
     # Reading and aligning long runs is work too: the place in line bounds how often it is done.
     with services.runs.line.held(owner) as place:

@@ -19,21 +19,14 @@ NUM_SAVED = 50
 
 @dataclass(frozen=True, slots=True)
 class RunCalls:
-    """The calls of a page whose runs are of one kind.
-
-    Attributes:
-        form_of: from the JSON of a run's configuration to the form's values; None where the
-            form cannot say it.
-    """
+    """The calls of a page whose runs are of one kind; ``form_of`` makes a form's values of one."""
 
     kind: RunKind
     form_of: Callable[[dict[str, Any]], dict[str, Any] | None]
 
     def home(self, services: Services, request: Request) -> dict[str, Any]:
-        """State of the model, and this visitor's unfinished run, which a reload takes up again.
-
-        Notices of the start (a database kept aside, say) are for the owner of the server.
-        """
+        """State of the model, this visitor's unfinished run, and for the server's owner its
+        notices."""
         return {
             "model": asdict(services.loader.status()),
             "active": services.runs.active(owner_of(request), self.kind),

@@ -13,10 +13,7 @@ from app.web.services import Services
 
 
 def export_file(services: Services, request: Request) -> dict[str, Any]:
-    """One thing as a file: "kind", "id" and "form" in; name, media type and text out.
-
-    Who may see the runs behind it may take it.
-    """
+    """One thing as a file: "kind", "id" and "form" in; name, media type and text out."""
     kind, thing_id, form = (field(request, name, str) for name in ("kind", "id", "form"))
     owner = owner_of(request)
     for run_id in runs_of(thing_id):

@@ -1,7 +1,6 @@
 """Files that a browser sends: one route, which streams each to the disk.
 
-A file lies under a hidden random name until its last byte is there. Then what it was sent for takes
-it, and what is left of it goes, whatever happened.
+A file lies under a hidden random name until its last byte is there and somebody takes it.
 """
 
 from __future__ import annotations
@@ -45,28 +44,17 @@ class UploadError(AppError, ValueError):
 
 @dataclass(frozen=True, slots=True)
 class UploadKind:
-    """A kind of file that visitors send.
+    """A kind of file that visitors send."""
 
-    Attributes:
-        what: it, for messages: "A corpus file".
-        advice: what to do with one that is too large.
-        limit: bytes that one may have here.
-        check: refuses a visitor, a name or a size before anything is read.
-        take: does with the whole file what it was sent for; the answer is the page's.
-    """
-
-    what: str
-    advice: str
-    limit: Callable[[Services], int]
-    check: Callable[[Services, str, str, int], None]
-    take: Callable[[Services, str, str, Path], dict[str, Any]]
+    what: str  # it, for messages: "A corpus file"
+    advice: str  # what to do with one that is too large
+    limit: Callable[[Services], int]  # bytes that one may have here
+    check: Callable[[Services, str, str, int], None]  # visitor, name, size: before all is read
+    take: Callable[[Services, str, str, Path], dict[str, Any]]  # the answer is the page's
 
 
 def upload_route(services: Services, kinds: Mapping[str, UploadKind]) -> BaseRoute:
-    """Return the route, for ``launch(app_kwargs={"routes": […]})``.
-
-    A request's query has "kind", "owner" and the file's "name"; its body is the file.
-    """
+    """Return the route: a query of "kind", "owner" and the file's "name"; the body is the file."""
     from starlette.concurrency import run_in_threadpool
     from starlette.requests import ClientDisconnect
     from starlette.responses import JSONResponse, PlainTextResponse

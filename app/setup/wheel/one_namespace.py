@@ -1,14 +1,10 @@
 """Build backend: setuptools' own, but a wheel has every package under ``sol_core``.
 
-In the repository ``app``, ``kernels`` and ``storage`` are top-level packages; installed, names
-like these would belong to whichever project came last (Hugging Face has a ``kernels`` too). So
-setuptools builds the wheel as the folders lie, and then its files are moved, its import statements
-and entry points are given the new names, and ``RECORD`` is written again. Strings and comments are
-left alone: code must not spell a module's name in a string (a test holds it to that). A source
-distribution and an editable install keep the repository's layout.
+Installed, names like ``app`` and ``kernels`` would belong to whichever project came last. So the
+built wheel's files are moved, its import statements and entry points get the new names, and
+``RECORD`` is written again. Strings are left alone: code must not spell a module's name in one.
 
-``pyproject.toml`` names this file as a backend in the source tree. It is one file, on the standard
-library and setuptools alone, because it is imported by itself before anything is installed.
+It is one file, on the standard library and setuptools alone: it is imported by itself.
 """
 
 from __future__ import annotations
@@ -80,10 +76,7 @@ def build_wheel(
     config_settings: Mapping[str, Any] | None = None,
     metadata_directory: str | None = None,
 ) -> str:
-    """Build the wheel; returns its file's name. The hook of that name in PEP 517.
-
-    Raises: ImportFormError where a module's imports cannot be moved.
-    """
+    """Build the wheel; returns its file's name (PEP 517). Raises: ImportFormError."""
     with tempfile.TemporaryDirectory() as folder:
         name = str(build_meta.build_wheel(folder, config_settings, metadata_directory))
         moved = Path(folder) / "moved.whl"
@@ -93,10 +86,7 @@ def build_wheel(
 
 
 def move_wheel(source: Path, target: Path) -> None:
-    """Write a wheel again with its packages under ``NAMESPACE``.
-
-    Raises: ImportFormError where a module's imports cannot be moved, or two files would be one.
-    """
+    """Write a wheel again with its packages under ``NAMESPACE``. Raises: ImportFormError."""
     record = io.StringIO()
     rows = csv.writer(record, lineterminator="\n")
     written: set[str] = set()
@@ -120,13 +110,10 @@ def move_wheel(source: Path, target: Path) -> None:
 
 
 def with_moved_imports(source: bytes, place: str) -> bytes:
-    """A module's source with its import statements naming the moved packages; nothing else differs.
+    """A module's source with its import statements naming the moved packages.
 
-    Args:
-        source: in UTF-8.
-        place: of the file, in messages.
     Raises: ImportFormError for ``import kernels.x`` without ``as``, which binds ``kernels``:
-        nothing is called that in the wheel.
+    nothing is called that in the wheel.
     """
     # From the end, so that what is still to do keeps its place.
     for at, text in sorted(_insertions(source, place), reverse=True):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from app.formats.plain_json import json_safe
 from app.host.errors import AppError, DocumentError
-from app.sharing import export, import_document, kind_of, thing_in_link
+from app.sharing.kinds import export, import_document, kind_of, thing_in_link
 from sol_core.actions import Action, Budget
 from sol_core.config import GenerationConfig, ScheduleConfig, SideRowConfig
 from sol_core.errors import SolError

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Locator, expect
 
-from app.sharing import export
+from app.sharing.kinds import export
 from sol_core.actions import Budget
 from sol_core.config import GenerationConfig
 from tests.browser.axe import violations

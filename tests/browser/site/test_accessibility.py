@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import expect
 
 from app.host.paths import DataDir
-from app.sharing import export
+from app.sharing.kinds import export
 from app.web.services import engine_generate
 from sol_core.actions import Budget
 from sol_core.evaluation.config import EvaluationConfig

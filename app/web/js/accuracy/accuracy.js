@@ -1,8 +1,9 @@
 // Puts the Accuracy page together: form, the measurement on show with table and figures, the list.
 
+import { gainCell } from "../evaluate/figures.js";
 import { LabForm } from "../lab/lab_form.js";
 import { makeApi } from "../shared/api.js";
-import { Figure, smallTitle, themeColour } from "../shared/charts/plotly_chart.js";
+import { across, intervals, resultFigure, smallTitle, themeColour } from "../shared/charts/plotly_chart.js";
 import { h, headRow } from "../shared/dom.js";
 import {
   AXES, count, fixed, isNumber, mean, MISSING, modelName, percent, signed, spentText,
@@ -27,33 +28,26 @@ export function taskFigure(task) {
   const styles = Object.entries(METHOD_STYLE).filter(([id]) => task.points[id]);
   const lines = [[task.dense.mean, "text", "solid"], [task.chance, "muted", "dot"]]
     .filter(([share]) => isNumber(share));
-  const bars = (list) => ({ type: "data", symmetric: false, thickness: 1,
-    array: list.map((one) => 100 * (one.high - one.mean)),
-    arrayminus: list.map((one) => 100 * (one.mean - one.low)) });
-  const made = new Figure({
-    empty: "Not measured.", title: task.label,
+  return resultFigure({
+    title: task.label,
     aid: `${count(task.questions, "question")}. Bars are 95 % [[interval|intervals]]; across: the [[mean spend]] of attention, MLP and bits.`,
     keys: [...styles.map(([id, one]) => ({ id, ...one })),
       { id: "dense", name: "Full model", colour: "text", dash: "faint" },
       ...(lines.length > 1 ? [{ id: "chance", name: "Chance", colour: "muted", dash: "dots" }] : [])],
-    layout: () => ({ hovermode: "closest", margin: { l: 46, r: 14, b: 38 },
+    layout: () => ({ margin: { l: 46, r: 14, b: 38 },
       xaxis: { title: smallTitle("mean spend"), ticksuffix: " %" },
       yaxis: { title: smallTitle("accuracy"), ticksuffix: " %" },
-      shapes: lines.map(
-        ([share, colour, dash]) => ({ type: "line", xref: "paper", x0: 0, x1: 1, y0: 100 * share,
-          y1: 100 * share, line: { color: themeColour(colour), width: 1, dash } })) }),
+      shapes: lines.map(([share, colour, dash]) => across(100 * share, colour, dash)) }),
     traces: () => styles.map(([id, style]) => {
       const list = [...task.points[id]].sort((a, b) => a.net - b.net);
       return { meta: id, x: list.map((one) => 100 * one.net), y: list.map((one) => 100 * one.mean),
-        text: list.map((one) => one.label), mode: "lines+markers", error_y: { ...bars(list),
-          color: themeColour(style.colour) },
+        text: list.map((one) => one.label), mode: "lines+markers",
+        error_y: intervals(list.map((one) => [one.mean, one.low, one.high].map((share) => 100 * share)), style.colour),
         line: { color: themeColour(style.colour), width: 1.5, dash: style.dash },
         marker: { color: themeColour(style.colour), symbol: style.symbol, size: 8 },
         hovertemplate: `${style.name} %{y:.1f} %<br>asked %{text}<br>spent %{x:.1f} % in the mean<extra></extra>` };
     }),
   });
-  made.data = { x: [0] };
-  return made;
 }
 
 function accuracyText(point) {
@@ -63,19 +57,9 @@ function accuracyText(point) {
 
 const spent = (point) => (point ? spentText(AXES.map((axis) => point.spend[axis.short])) : MISSING);
 
-function verdict(gain) {
-  if (!gain) return null;
-  return gain.low > 0 ? "good" : gain.high < 0 ? "bad" : null;
-}
+const gained = (gain) => [gain?.mean, gain?.low, gain?.high];
 
-function gainCell(gain, format) {
-  return h("td", { class: "sol-gain", "data-verdict": verdict(gain) }, gain ? format(gain.mean) : MISSING,
-    h("small", {}, gain ? `${format(gain.low)} to ${format(gain.high)}` : ""));
-}
-
-function megabytes(point) {
-  return isNumber(point.bytes_per_token) ? fixed(point.bytes_per_token / 1e6, 1) : MISSING;
-}
+const megabytes = ({ bytes_per_token: bytes }) => (isNumber(bytes) ? fixed(bytes / 1e6, 1) : MISSING);
 
 export function accuracyTable(tasks) {
   const methods = Object.entries(METHOD_STYLE).filter(([id]) => tasks.some((one) => one.points[id]));
@@ -85,7 +69,7 @@ export function accuracyTable(tasks) {
       h("small", {}, `full model ${percent(task.dense.mean, 1)}`
         + (isNumber(task.chance) ? `, chance ${percent(task.chance, 0)}` : ""))) : null,
     h("th", { scope: "row" }, one.label),
-    gainCell(one.gain, points), gainCell(one.margin_gain, nats), gainCell(one.nll_gain, nats),
+    gainCell(gained(one.gain), points), gainCell(gained(one.margin_gain), nats), gainCell(gained(one.nll_gain), nats),
     ...methods.map(([id]) => h("td", { class: "sol-spends" }, accuracyText(one.methods[id]))),
     h("td", { class: "sol-spends" }, spent(one.methods.policy),
       h("small", {}, spent(one.methods.static))),

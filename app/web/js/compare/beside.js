@@ -2,14 +2,14 @@
 // compared. The address names both; with one alone, the other is still to be chosen.
 
 import { askedFor, linkTo, LOOK_NAMES, openInTab, setAddress } from "../shared/address.js";
-import { NOTHING_LOST, reasonOf } from "../shared/api.js";
-import { chip, h, optionsOf, say, selectOf, setText, show, smallButton } from "../shared/dom.js";
+import { attempt, choicesOf, NOTHING_LOST, reasonOf } from "../shared/api.js";
+import { chip, h, say, selectOf, setText, show, smallButton } from "../shared/dom.js";
 import { exportMenu } from "../shared/download.js";
 import { emit } from "../shared/events.js";
 import { RunFollower } from "../shared/follower.js";
-import { scheduleOf, whenText } from "../shared/format.js";
+import { scheduleOf } from "../shared/format.js";
 import { RunForm } from "../shared/forms/form.js";
-import { labelled, numberField, pillsField } from "../shared/forms/form_parts.js";
+import { labelled, numberField, pillsField, runOptions } from "../shared/forms/form_parts.js";
 import { mechanismsField, scheduleField } from "../shared/forms/schedule_field.js";
 import { copyChip } from "../shared/page_parts.js";
 import { setPill } from "../shared/runs/status_line.js";
@@ -51,15 +51,12 @@ class BesideForm extends RunForm {
     if (isRun && !this.run.options.length) this.list();
   }
 
-  async list() {
-    try {
+  list() {
+    return attempt(async () => {
       const runs = (await this.on.runs()).filter((run) => run.id !== this.first?.id);
-      this.run.replaceChildren(...optionsOf(runs.map((run) =>
-        [run.id, `${run.title} · ${run.facts} · ${whenText(run.created_at)}`])));
+      this.run.replaceChildren(...runOptions(runs));
       if (!runs.length) this.fail("No other run is saved yet.");
-    } catch (error) {
-      this.fail(reasonOf(error));
-    }
+    }, (words) => this.fail(words));
   }
 
   // The run to compare with; settings are null where this release cannot read them.
@@ -99,9 +96,7 @@ export class Beside {
     this.on = on;
     this.form = new BesideForm({
       generate: (changes) => this.generate(changes), stop: () => this.stop(),
-      saved: (id) => this.show([this.ids[0], id]), close: () => on.closed(this.ids[0]),
-      policies: async () => (await api("list_policies", {})).policies,
-      runs: async () => (await api("saved_runs", {})).runs,
+      saved: (id) => this.show([this.ids[0], id]), close: () => on.closed(this.ids[0]), ...choicesOf(api),
     });
     this.links = SIDES.map((_, at) => chip("Open alone", () => openInTab("run", this.ids[at]), { hidden: true }));
     this.element = h("div", { class: "sol-stage" });
@@ -142,16 +137,13 @@ export class Beside {
     this.form.setBusy(false);
   }
 
-  async generate(changes) {
+  generate(changes) {
     const { prompt, settings } = this.form.first;
     this.form.setBusy(true);
-    try {
+    return attempt(async () => {
       const { run_id: id } = await this.api("start_run", { prompt, settings: { ...settings, ...changes } });
       this.show([this.ids[0], id]);
-    } catch (error) {
-      this.form.setBusy(false);
-      this.form.fail(reasonOf(error, NOTHING_LOST));
-    }
+    }, (words) => { this.form.setBusy(false); this.form.fail(words); }, NOTHING_LOST);
   }
 
   stop() {

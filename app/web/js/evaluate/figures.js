@@ -1,6 +1,8 @@
 // The figures of a result. Python shapes the data; here it gets colours, axes and words.
 
-import { Figure, plainText, smallTitle, themeColour } from "../shared/charts/plotly_chart.js";
+import {
+  across, intervals, plainText, resultFigure, rule, smallTitle, themeColour,
+} from "../shared/charts/plotly_chart.js";
 import { h, headRow, selectOf } from "../shared/dom.js";
 import {
   AXES, count, fixed, formNumbers, isNumber, MISSING, percent, signed, spendText, spentText,
@@ -13,19 +15,16 @@ import { tablePanel } from "../shared/page_parts.js";
 
 export const MEASURE_NAMES = { nll: "NLL", kl: "KL to the full model" };
 
-const gainText = (value) => signed(value, 4);
-
-function intervalText([gain, low, high]) {
-  if (!isNumber(gain)) return MISSING;
-  return [gainText(gain), h("small", {}, `${gainText(low)} to ${gainText(high)}`)];
-}
+// A gain with its interval: above 0 the policy is better.
+/** @param {any[]} gain its value, low and high */
+export const gainCell = ([gain, low, high], text) => h("td", { class: "sol-gain",
+  "data-verdict": low > 0 ? "good" : high < 0 ? "bad" : "open" },
+isNumber(gain) ? [text(gain), h("small", {}, `${text(low)} to ${text(high)}`)] : MISSING);
 
 // A share of the full model's bytes, or a number per axis.
 const budgetText = (budget, share) => (isNumber(share) ? `${+(100 * share).toFixed(1)} % compute`
   : budget.every(isNumber) ? spendText(formNumbers(budget)) : MISSING);
 const spent = (spend, share) => (isNumber(share) ? percent(share, 1) : spentText(spend));
-
-const verdict = ([, low, high]) => (low > 0 ? "good" : high < 0 ? "bad" : "open");
 
 export class ResultTable {
   constructor() {
@@ -61,7 +60,7 @@ export class ResultTable {
       const one = row[measure];
       return h("tr", {},
         h("th", { scope: "row" }, budgetText(row.budget, row.asked_share)),
-        h("td", { class: "sol-gain", "data-verdict": verdict(one.gain) }, intervalText(one.gain)),
+        gainCell(one.gain, (value) => signed(value, 4)),
         h("td", {}, fixed(one.policy, 4)), h("td", {}, fixed(one.other, 4)),
         h("td", {}, fixed(one.dense, 4)),
         h("td", {}, percent(row.win_rate)), h("td", {}, percent(one.recovered, 1)),
@@ -113,17 +112,7 @@ function headPills(label, choices, first) {
   return field;
 }
 
-function headSelect(label, texts) {
-  return selectOf(texts.map((text, at) => [at, text]), { class: "sol-input is-head", "aria-label": label });
-}
-
-function figure(spec) {
-  const made = new Figure({ empty: "Not measured.", ...spec, layout: () => ({ hovermode: "closest", uirevision: 1,
-    datarevision: Math.random(), ...spec.layout() }) });
-  made.data = { ...spec.data, x: [0] };
-  spec.tools?.addEventListener("change", () => made.redraw());
-  return made;
-}
+const headSelect = (label, options) => selectOf(options, { class: "sol-input is-head", "aria-label": label });
 
 // Costs of a step, by unit: in a list, on the axis, and at a point.
 const COSTS = {
@@ -140,17 +129,12 @@ function rangeAround(values) {
   return [Math.max(0, low - room), high + room];
 }
 
-// The intervals of points of [value, low, high].
-const intervals = (list, colour) => ({ type: "data", symmetric: false, thickness: 1, width: 3, color: colour,
-  array: list.map(([value, , high]) => (isNumber(high) ? high - value : 0)),
-  arrayminus: list.map(([value, low]) => (isNumber(low) ? value - low : 0)) });
-
 function paretoFigure(data) {
   const measure = headPills("Quality", MEASURE_NAMES, "nll");
-  const cost = selectOf(data.costs.map((name) => [name, COSTS[name][0]]), { class: "sol-input is-head", "aria-label": "Cost" });
+  const cost = headSelect("Cost", data.costs.map((name) => [name, COSTS[name][0]]));
   const styles = data.methods.map((one, place) => methodStyle(one.name, place));
   const known = (one) => one.points.filter((point) => isNumber(point.costs[cost.value]) && isNumber(point[measure.get()][0]));
-  return figure({
+  return resultFigure({
     data, title: "Pareto front", tools: h("div", { class: "sol-figure-tools" }, measure.element, cost),
     aid: "Each mark is a budget; lines ([[pareto front|Pareto front]]) join what no other budget of the same method beats. Lower and further left is better. Bars: 95 % [[interval|intervals]] of the loss against the full model.",
     keys: data.methods.map((one, place) => ({ id: one.name, name: one.label,
@@ -170,8 +154,7 @@ function paretoFigure(data) {
           mode: "lines", hoverinfo: "skip", line: { color: themeColour(colour), width: 2, dash } },
         { meta: one.name, x: points.map((point) => point.costs[cost.value]), y: lost.map((value) => value[0]),
           mode: "markers", text: points.map((point) => point.label),
-          error_y: intervals(lost, themeColour(colour)),
-          marker: { color: themeColour(colour), symbol, size },
+          error_y: intervals(lost, colour), marker: { color: themeColour(colour), symbol, size },
           hovertemplate: `${plainText(one.label)}<br>%{text}<br>%{y:.4f} nats at %{x:.4~g}${COSTS[cost.value][2]}<extra></extra>` },
       ];
     }),
@@ -191,7 +174,7 @@ function violinFigure(data) {
   });
   const dash = (colour, width) => ({ symbol: "line-ew-open", size: 24,
     color: themeColour(colour), line: { color: themeColour(colour), width } });
-  return figure({
+  return resultFigure({
     data, title: "Random schedules", tools: measure.element,
     aid: "Each shape is the spread of random schedules with the same mean spend; a policy that adapts well lies below all of them. Under each: attention, MLP, bits.",
     keys: [{ id: "policy", name: "Policy", colour: "accent", dash: "dots" },
@@ -224,13 +207,12 @@ function adherenceFigure(data) {
   const rows = AXES.map((axis) => data[axis.short] ?? []);
   const values = rows.flat().flatMap((row) => [row[0], row[1]]).filter(isNumber);
   const [low, high] = [Math.min(...values) * 100 - 4, Math.max(...values) * 100 + 4];
-  return figure({
+  return resultFigure({
     data, title: "Budget adherence", keys: AXIS_KEYS,
     aid: "On the line the [[budget]] is met exactly ([[adherence]]). Bars: the mean deviation of a single text.",
     layout: () => ({ xaxis: { ...pointAxis("requested"), range: [low, high] },
       yaxis: { ...pointAxis("spent"), range: [low, high] },
-      shapes: [{ type: "line", x0: low, y0: low, x1: high, y1: high,
-        line: { color: themeColour("edge"), width: 1, dash: "dot" } }] }),
+      shapes: [rule({ x0: low, y0: low, x1: high, y1: high }, "edge", "dot")] }),
     traces: () => AXES.map((axis, at) => ({
       meta: axis.short, mode: "markers", x: rows[at].map((row) => 100 * row[0]),
       y: rows[at].map((row) => 100 * row[1]), text: rows[at].map((row) => row[3]),
@@ -244,19 +226,17 @@ function adherenceFigure(data) {
 
 function variabilityFigure(data) {
   const axes = AXES.filter(({ short }) => data.budgets.every((one) => one[short])); // another release may have fewer
-  const budget = headSelect("Budget", data.budgets.map((one) => one.label));
+  const budget = headSelect("Budget", data.budgets.map((one, at) => [at, one.label]));
   budget.value = Math.floor(data.budgets.length / 2);
-  return figure({
+  return resultFigure({
     data, title: "Spend over the steps", tools: budget, keys: AXIS_KEYS,
     aid: "Line: the policy's mean at each step of an [[episode]]. Shade: one standard deviation over texts. Dotted: the budget.",
     layout: () => ({ hovermode: "x unified",
       xaxis: { title: smallTitle("step of the episode", 4), unifiedhovertitle: { text: "Step %{x}" } },
       yaxis: { ...pointAxis("spend (bits of 16)"), range: [0, 104] },
       // A budget that is a share of the bytes asks for nothing on an axis.
-      shapes: axes.filter((axis) => isNumber(data.budgets[budget.value][axis.short].asked)).map((axis) => ({ type: "line", xref: "paper", x0: 0, x1: 1,
-        y0: 100 * data.budgets[budget.value][axis.short].asked,
-        y1: 100 * data.budgets[budget.value][axis.short].asked,
-        line: { color: themeColour(axis.key), width: 1, dash: "dot" } })) }),
+      shapes: axes.map((axis) => [data.budgets[budget.value][axis.short].asked, axis.key])
+        .filter(([asked]) => isNumber(asked)).map(([asked, colour]) => across(100 * asked, colour, "dot")) }),
     traces: () => axes.flatMap((axis) => {
       const { mean, sd } = data.budgets[budget.value][axis.short];
       const x = mean.map((_, at) => at + 1);
@@ -277,7 +257,7 @@ function variabilityFigure(data) {
 function difficultyFigure(data) {
   const labels = data.kinds.map((kind) => `${plainText(kind.label)}<br>${percent(kind.share)}`);
   const isNarrow = innerWidth < 520;
-  return figure({
+  return resultFigure({
     data, title: "Spend by kind of token", keys: AXIS_KEYS,
     aid: "Compute of the step that predicts such a token; below each kind, its share of all tokens.",
     layout: () => ({ barmode: "group", bargap: 0.3,
@@ -296,7 +276,7 @@ function difficultyFigure(data) {
 function correlationFigure(data) {
   const names = { surprisal: "Surprisal", entropy: "Entropy" };
   const axes = AXES.filter((axis) => data.correlation[axis.short]);
-  return figure({
+  return resultFigure({
     data, title: "Spend and difficulty",
     keys: [{ id: "surprisal", name: "with surprisal", colour: "accent" },
       { id: "entropy", name: "with entropy", colour: "surprisal" }],
@@ -315,7 +295,7 @@ function correlationFigure(data) {
 
 function pollutionFigure(data) {
   const measured = AXES.filter((axis) => data.axes[axis.short]?.length);
-  return figure({
+  return resultFigure({
     data, title: "KV pollution", keys: AXIS_KEYS,
     aid: "[[perplexity|Perplexity]] of full steps right after a compressed region, against a run of full steps only. 0: compression leaves no trace.",
     layout: () => ({ xaxis: pointAxis("level of the region (bits of 16)"),
@@ -325,8 +305,7 @@ function pollutionFigure(data) {
       const rows = data.axes[axis.short];
       return { meta: axis.short, mode: "lines+markers", x: rows.map((row) => 100 * row.level),
         y: rows.map((row) => 100 * row.change), line: { color: themeColour(axis.key), width: 1.5 },
-        error_y: { type: "data", symmetric: false, array: rows.map((row) => 100 * (row.high - row.change)),
-          arrayminus: rows.map((row) => 100 * (row.change - row.low)), thickness: 1.2, width: 3 },
+        error_y: intervals(rows.map((row) => [row.change, row.low, row.high].map((change) => 100 * change)), axis.key),
         hovertemplate: `${axis.name} at %{x:.0f} %: %{y:+.2f} %<extra></extra>` };
     }),
   });

@@ -1,7 +1,7 @@
 // The History tab: what was generated, newest first; open, copy the link, export, import, delete.
 
 import { askedFor, linkTo, openInTab, setAddress, showTab } from "../shared/address.js";
-import { makeApi, reasonOf, sendFile } from "../shared/api.js";
+import { attempt, makeApi, reasonOf, sendFile } from "../shared/api.js";
 import {
   button, chip, errorLine, h, opensHere, setText, show, showText, SITE, smallButton, whenSeen,
 } from "../shared/dom.js";
@@ -10,7 +10,7 @@ import { emit, handOver, listen } from "../shared/events.js";
 import { count, modelName, whenText } from "../shared/format.js";
 import { askToDelete } from "../shared/forms/form.js";
 import { filePicker, labelled } from "../shared/forms/form_parts.js";
-import { copyChip } from "../shared/page_parts.js";
+import { copyChip, listRow } from "../shared/page_parts.js";
 
 const PAGE_SIZE = 30;
 
@@ -18,12 +18,10 @@ class HistoryPage {
   constructor(root, api) {
     this.api = api;
     this.turn = 0;
-    this.search = h("input", { type: "search", class: "sol-input",
-      placeholder: "Words of the prompt" });
-    this.search.addEventListener("input", () => {
+    this.search = h("input", { type: "search", class: "sol-input", placeholder: "Words of the prompt", oninput: () => {
       clearTimeout(this.timer);
       this.timer = setTimeout(() => this.searchFor(this.search.value), 200);
-    });
+    } });
     this.search.value = askedFor("search") ?? "";
     addEventListener("popstate", () => {
       const asked = askedFor("search") ?? "";
@@ -72,8 +70,7 @@ class HistoryPage {
   async load(before = null) {
     const turn = ++this.turn;
     try {
-      const answer = await this.api("list_runs",
-        { query: this.search.value, before, limit: PAGE_SIZE });
+      const answer = await this.api("list_runs", { query: this.search.value, before, limit: PAGE_SIZE });
       if (turn !== this.turn) return;
       const rows = answer.runs.map((run) => this.row(run));
       if (before === null) this.list.replaceChildren(...rows);
@@ -96,15 +93,13 @@ class HistoryPage {
     openInTab(kind === "inspection" ? "inspection" : "run", id);
   }
 
-  async import(file) {
+  import(file) {
     show(this.error, false);
-    try {
+    return attempt(async () => {
       const made = await sendFile("import", file);
       this.load();
       this.open(made.id, made.kind);
-    } catch (error) {
-      this.fail(reasonOf(error));
-    }
+    }, (words) => this.fail(words));
   }
 
   row(run) {
@@ -115,26 +110,21 @@ class HistoryPage {
     const hasTokens = !isInspection && run.tokens > 0 && run.status !== "running" && !isDamaged;
     const copy = copyChip("Copy link", () => link, { "aria-label": `Copy link: ${run.title}` });
     const kinds = { finished: "good", failed: "bad", interrupted: "bad", damaged: "bad", running: "busy" };
-    return h("li", { class: "sol-history-row" },
-      h("div", {},
-        h("a", { class: "sol-history-title", href: link, dir: "auto", onclick: opensHere(() => this.open(run.id, run.kind)) },
-          run.title),
-        h("div", { class: "sol-history-facts" },
-          h("span", { class: "sol-state", "data-kind": kinds[run.status] || "idle" },
-            run.status_label),
-          h("span", {}, run.schedule_label), h("span", {}, run.budget),
-          h("span", {}, count(run.tokens, "token")),
-          run.fork && h("span", {}, "Fork of ", h("a", { href: linkTo({ run: run.fork.parent }),
-            onclick: opensHere(() => this.open(run.fork.parent, run.kind)) }, h("code", {}, run.fork.parent)), ` at token ${run.fork.index + 1}`),
-          h("time", { datetime: run.created_at }, whenText(run.created_at)),
-          h("span", {}, modelName(run.model)), h("code", { title: "The run's id" }, run.id))),
-      h("div", { class: "sol-history-tools" },
+    return listRow({ title: run.title, href: link, open: () => this.open(run.id, run.kind),
+      facts: [
+        h("span", { class: "sol-state", "data-kind": kinds[run.status] || "idle" }, run.status_label),
+        h("span", {}, run.schedule_label), h("span", {}, run.budget), h("span", {}, count(run.tokens, "token")),
+        run.fork && h("span", {}, "Fork of ", h("a", { href: linkTo({ run: run.fork.parent }),
+          onclick: opensHere(() => this.open(run.fork.parent, run.kind)) }, h("code", {}, run.fork.parent)), ` at token ${run.fork.index + 1}`),
+        h("time", { datetime: run.created_at }, whenText(run.created_at)),
+        h("span", {}, modelName(run.model)), h("code", { title: "The run's id" }, run.id)],
+      tools: [
         hasTokens && tool("Inspect", () => this.inspect(run)),
         hasTokens && tool("Compare", () => openInTab("compare", run.id)),
         !isDamaged && copy,
         run.status !== "running" && !isDamaged && exportMenu(this.api, isInspection ? "inspection" : "run", () => run.id,
           (message) => this.fail(message), `Export: ${run.title}`),
-        run.can_delete && tool("Delete", () => this.ask(run))));
+        run.can_delete && tool("Delete", () => this.ask(run))] });
   }
 
   inspect(run) {

@@ -5,7 +5,7 @@ import { h, headRow, setText, show } from "../shared/dom.js";
 import { AXES, fixed, nats, percent, signed } from "../shared/format.js";
 import { glossed } from "../shared/glossary.js";
 import { spokenText, tokenNodes } from "../shared/tokens/token_text.js";
-import { rowName } from "./inspect_rows.js";
+import { AXIS_TERMS, rowName, scrollTable } from "./inspect_rows.js";
 
 const net = (value) => percent(value, 0);
 
@@ -48,19 +48,15 @@ export class Difficulty {
   }
 
   kinds(row) {
-    const columns = ["Kind of [[token]]", "Tokens", ...AXES.map((axis) => `[[${axis.term}|${axis.name}]]`), "[[kl|KL]]",
-      "Lost vs [[dense|full model]]"];
-    return h("section", { class: "sol-difficulty-kinds" }, h("h3", {}, "Spend by kind of token"),
-      h("div", { class: "sol-table-scroll", tabindex: "0", role: "group",
-        "aria-label": "Spend by kind of token" },
-      h("table", { class: "sol-inspect-table" },
-        headRow(columns.map((name) => glossed(name))),
-        h("tbody", {}, row.kinds.map((kind) => h("tr", {}, h("th", { scope: "row" }, kind.kind),
-          h("td", {}, kind.tokens.toLocaleString("en")),
-          AXES.map((axis) => h("td", { "data-axis": axis.key }, h("span", { class: "sol-meter",
-            "--v": axis.share(kind[axis.short]), "aria-hidden": "true" }),
-          axis.unit === "bit" ? fixed(kind[axis.short], 1) : percent(kind[axis.short], 0))),
-          h("td", {}, nats(kind.kl)), h("td", {}, signed(kind.loss))))))));
+    const title = "Spend by kind of token";
+    const columns = ["Kind of [[token]]", "Tokens", ...AXIS_TERMS, "[[kl|KL]]", "Lost vs [[dense|full model]]"];
+    const body = h("tbody", {}, row.kinds.map((kind) => h("tr", {}, h("th", { scope: "row" }, kind.kind),
+      h("td", {}, kind.tokens.toLocaleString("en")),
+      AXES.map((axis) => h("td", { "data-axis": axis.key },
+        h("span", { class: "sol-meter", "--v": axis.share(kind[axis.short]), "aria-hidden": "true" }),
+        axis.unit === "bit" ? fixed(kind[axis.short], 1) : percent(kind[axis.short], 0))),
+      h("td", {}, nats(kind.kl)), h("td", {}, signed(kind.loss)))));
+    return h("section", { class: "sol-difficulty-kinds" }, h("h3", {}, title), scrollTable(title, columns, body));
   }
 
   correlation(row) {

@@ -1,7 +1,7 @@
 // Puts the Inspect page together: form, stage, lens, the life of an inspection, address bar.
 
 import { askedFor, setAddress } from "../shared/address.js";
-import { makeApi } from "../shared/api.js";
+import { choicesOf, makeApi } from "../shared/api.js";
 import { PlotlyChart } from "../shared/charts/plotly_chart.js";
 import { chip, h, show, whenSeen } from "../shared/dom.js";
 import { handOver, listen, takeOver } from "../shared/events.js";
@@ -18,10 +18,7 @@ class InspectPage extends RunPage {
   constructor(root, api, page) {
     super(root, api, "inspection");
     this.form = new InspectForm(page, {
-      start: (request) => this.inspect(request), stop: () => this.stop(),
-      policies: async () => (await api("list_policies", {})).policies,
-      runs: async () => (await api("saved_runs", {})).runs,
-    });
+      start: (request) => this.ask("start_inspection", request), stop: () => this.stop(), ...choicesOf(api) });
     this.status = new StatusLine(this.statusHandlers(), INSPECT_STATES, "Show the running inspection");
     this.stage = new InspectionStage(root, this.status, {
       pick: (index, at) => this.pick(index, at),
@@ -61,10 +58,6 @@ class InspectPage extends RunPage {
     this.form.useText(text);
     const id = await this.ask("start_inspection", { settings: this.form.settings(), text });
     if (id) keepToPaint(id);
-  }
-
-  inspect(request) {
-    this.ask("start_inspection", request);
   }
 
   // Starts an inspection from the one on show.

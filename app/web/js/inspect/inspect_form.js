@@ -1,9 +1,9 @@
 // The form at the side: a text, and schedules at one budget. The browser keeps all of it.
 
 import { h, optionsOf, selectOf, setText, show } from "../shared/dom.js";
-import { count, whenText } from "../shared/format.js";
+import { count } from "../shared/format.js";
 import { RunForm } from "../shared/forms/form.js";
-import { exampleChips, labelled, numberField, pillsField, textFilePicker } from "../shared/forms/form_parts.js";
+import { exampleChips, labelled, numberField, pillsField, runOptions, textFilePicker } from "../shared/forms/form_parts.js";
 import { budgetFields, stepFields } from "../shared/forms/schedule_field.js";
 import { glossed } from "../shared/glossary.js";
 import { recall, remember } from "../shared/memory.js";
@@ -20,8 +20,7 @@ export class InspectForm extends RunForm {
     this.on = on;
     this.budget = budgetFields();
     this.source = pillsField({ legend: "What to inspect", choices: SOURCES });
-    this.schedules = this.page.defaults.schedules.map((_, at) =>
-      selectOf([], { "aria-label": `Schedule ${at + 1}` }));
+    this.schedules = page.defaults.schedules.map((_, at) => selectOf([], { "aria-label": `Schedule ${at + 1}` }));
     this.advanced = {
       max_tokens: numberField({ label: "Tokens at most", min: 2, max: this.page.maxTokens,
         hint: "What comes later in the text is left out." }),
@@ -44,11 +43,9 @@ export class InspectForm extends RunForm {
       h("div", { class: "sol-text-file" }, picker, this.counted),
       exampleChips(this.page.examples, ({ prompt }) => this.useText(prompt)));
     this.run = selectOf([]);
-    this.noRun = h("p", { class: "sol-hint", hidden: true },
-      "No run is saved yet. Generate something in Explore.");
+    this.noRun = h("p", { class: "sol-hint", hidden: true }, "No run is saved yet. Generate something in Explore.");
     this.runPart = h("div", { class: "sol-inspect-source" },
-      labelled("Saved run", "Its generated tokens are scored; its prompt is read in full.", this.run),
-      this.noRun);
+      labelled("Saved run", "Its generated tokens are scored; its prompt is read in full.", this.run), this.noRun);
     return this.lay(this.source.element, this.textPart, this.runPart, this.actions("Inspect"),
       h("fieldset", { class: "sol-fieldset" }, h("legend", {}, "Schedules, side by side"),
         h("p", { class: "sol-hint" }, glossed("The [[dense|full model]] always runs beside them as the reference.")),
@@ -56,8 +53,7 @@ export class InspectForm extends RunForm {
       h("fieldset", { class: "sol-fieldset" }, h("legend", {}, "One budget for all, on average"),
         Object.values(this.budget).map((field) => field.element)),
       h("details", { class: "sol-advanced" }, h("summary", {}, "Advanced"),
-        h("div", { class: "sol-advanced-grid" },
-          Object.values(this.advanced).map((field) => field.element))));
+        h("div", { class: "sol-advanced-grid" }, Object.values(this.advanced).map((field) => field.element))));
   }
 
   settings() {
@@ -85,8 +81,7 @@ export class InspectForm extends RunForm {
     show(this.textPart, !isRun);
     show(this.runPart, isRun);
     setText(this.counted, this.text.value ? count(Array.from(this.text.value).length, "character") : "");
-    remember("inspect", { source: this.source.get(), text: this.text.value,
-      ...this.settings(), ...this.kept() });
+    remember("inspect", { source: this.source.get(), text: this.text.value, ...this.settings(), ...this.kept() });
   }
 
   restore() {
@@ -106,8 +101,7 @@ export class InspectForm extends RunForm {
     }
     this.schedules.forEach((select) => this.offer(select, select.value));
     const chosen = this.wantedRun ?? this.run.value;
-    this.run.replaceChildren(...optionsOf(this.runs.map((run) =>
-      [run.id, `${run.title} · ${run.facts} · ${whenText(run.created_at)}`])));
+    this.run.replaceChildren(...runOptions(this.runs));
     if (this.runs.some((run) => run.id === chosen)) this.run.value = chosen;
     show(this.noRun, this.runs.length === 0);
     show(this.run.parentElement, this.runs.length > 0);

@@ -1,6 +1,6 @@
 // An inspection on show: the schedules compared in numbers, tokens, charts, difficulty report.
 
-import { h, headRow, setText, show } from "../shared/dom.js";
+import { h, setText, show } from "../shared/dom.js";
 import { AXES, count, fixed, MISSING, nats, ordinal, percent, signed } from "../shared/format.js";
 import { modelText } from "../shared/runs/status_line.js";
 import { leadOf } from "../shared/page_parts.js";
@@ -10,10 +10,9 @@ import { TokenStage } from "../shared/tokens/token_stage.js";
 import { colourAxes } from "../shared/tokens/tokens.js";
 import { Difficulty } from "./difficulty.js";
 import {
-  differenceAxis, PAINTED, rowName, rowNames, rowOf, runOfRow, STATIC, totalCost,
+  AXIS_TERMS, differenceAxis, PAINTED, rowName, rowNames, rowOf, runOfRow, scrollTable, STATIC, totalCost,
 } from "./inspect_rows.js";
 import { TokenPanes } from "./token_panes.js";
-import { glossed } from "../shared/glossary.js";
 import { ENOUGH_TOKENS, pairedGain, VerdictLine, verdictOf } from "../shared/verdict.js";
 
 // The schedules side by side in numbers: what the text cost under each, and what each spent. Sums
@@ -23,11 +22,8 @@ class Totals {
     this.sums = []; // of each schedule
     this.count = 0;
     this.body = h("tbody", {});
-    this.columns = ["[[schedule|Schedule]]", "[[nll|NLL]]", "[[perplexity|Perplexity]]", "vs [[dense|full model]]", "vs [[static]]",
-      "[[kl|KL]]", ...AXES.map((axis) => `[[${axis.term}|${axis.name}]]`), "Bytes saved"];
-    this.element = h("div", { class: "sol-table-scroll", tabindex: "0", role: "group",
-      "aria-label": "Schedules compared", hidden: true },
-    h("table", { class: "sol-inspect-table" }, headRow(this.columns.map((name) => glossed(name))), this.body));
+    this.element = scrollTable("Schedules compared", ["[[schedule|Schedule]]", "[[nll|NLL]]", "[[perplexity|Perplexity]]",
+      "vs [[dense|full model]]", "vs [[static]]", "[[kl|KL]]", ...AXIS_TERMS, "Bytes saved"], this.body, { hidden: true });
   }
 
   clear(names = []) {

@@ -1,13 +1,14 @@
 // Puts the Policies page together: the library at the side, the policy on show beside it.
 
 import { askedFor, linkTo, nameInFront, openInTab, setAddress, showTab } from "../shared/address.js";
-import { makeApi, reasonOf, sendFile } from "../shared/api.js";
-import { chip, h, opensHere, say, show, whenSeen } from "../shared/dom.js";
+import { attempt, makeApi, sendFile } from "../shared/api.js";
+import { chip, h, say, show, whenSeen } from "../shared/dom.js";
 import { blobOf, saveFile } from "../shared/download.js";
 import { emit, handOver, listen } from "../shared/events.js";
 import { MISSING, modelName, percent, whenText } from "../shared/format.js";
 import { ask, askToDelete } from "../shared/forms/form.js";
 import { filePicker, textField } from "../shared/forms/form_parts.js";
+import { listRow } from "../shared/page_parts.js";
 import { PolicyView } from "./policy_view.js";
 
 // Actions on policies: a question and a call to Python each.
@@ -97,18 +98,16 @@ class PoliciesPage {
   }
 
   row(policy) {
-    const open = opensHere(() => {
+    const open = () => {
       setAddress({ policy: policy.name, tab: "policies" }, true);
       this.open(policy.name);
-    });
+    };
     const { kl, kl_static: klStatic } = policy.measured;
     const recovered = percent(1 - kl / klStatic);
-    return h("li", { class: "sol-history-row sol-policy-row" }, h("div", {},
-      h("a", { class: "sol-history-title", href: linkTo({ policy: policy.name }), onclick: open,
-        "aria-current": policy.name === this.shown && "true" }, policy.name),
-      h("div", { class: "sol-history-facts" }, h("span", {}, modelName(policy.model)),
-        recovered !== MISSING && h("span", {}, `recovers ${recovered}`),
-        policy.created && h("time", { datetime: policy.created }, whenText(policy.created)))));
+    return listRow({ title: policy.name, href: linkTo({ policy: policy.name }), open, kind: "sol-policy-row",
+      link: { "aria-current": policy.name === this.shown && "true" },
+      facts: [h("span", {}, modelName(policy.model)), recovered !== MISSING && h("span", {}, `recovers ${recovered}`),
+        policy.created && h("time", { datetime: policy.created }, whenText(policy.created))] });
   }
 
   // A folder that cannot be read: nothing can be done with it but delete it.
@@ -150,12 +149,8 @@ class PoliciesPage {
     } else this.attempt(() => this.actions[name](policy));
   }
 
-  async attempt(work) {
-    try {
-      await work();
-    } catch (error) {
-      this.say(reasonOf(error), "bad");
-    }
+  attempt(work) {
+    return attempt(work, (words) => this.say(words, "bad"));
   }
 
   say(text, kind = "warn") {

@@ -3,7 +3,7 @@
 import { linkTo, openInTab } from "../shared/address.js";
 import { h, opensHere, show, smallButton } from "../shared/dom.js";
 import { count, fixed, isNumber, largestGap, modelName, nats, percent, quantity, whenText } from "../shared/format.js";
-import { tiles } from "../shared/page_parts.js";
+import { listRow, tiles } from "../shared/page_parts.js";
 import { cardNodes } from "./model_card.js";
 
 export class PolicyView {
@@ -41,11 +41,9 @@ export class PolicyView {
   }
 
   showEvaluations(policy) {
-    const rows = policy.evaluations.map((one) => h("li", { class: "sol-history-row" }, h("div", {},
-      h("a", { class: "sol-history-title", href: linkTo({ evaluation: one.id }), dir: "auto",
-        onclick: opensHere(() => this.on.open(one)) }, evaluationTitle(one)),
-      h("div", { class: "sol-history-facts" }, evaluationFacts(one).map((fact) => h("span", {}, fact)),
-        h("time", { datetime: one.created_at }, whenText(one.created_at))))));
+    const rows = policy.evaluations.map((one) => listRow({ title: evaluationTitle(one), href: linkTo({ evaluation: one.id }),
+      open: () => this.on.open(one), facts: [evaluationFacts(one).map((fact) => h("span", {}, fact)),
+        h("time", { datetime: one.created_at }, whenText(one.created_at))] }));
     this.evaluations.replaceChildren(h("header", {}, h("h2", {}, "Evaluations")),
       rows.length ? h("ol", { class: "sol-history-list" }, rows)
         : h("p", { class: "sol-history-empty" }, "Not evaluated here yet. Evaluate compares it with static at the same spend."));

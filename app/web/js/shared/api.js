@@ -8,6 +8,15 @@ export const NOTHING_LOST = "The server does not answer. Nothing you typed is lo
 // The message of a failed call: Python's own words where it refused.
 export const reasonOf = (error, otherwise = NO_ANSWER) => (isRefusal(error) ? error.message : otherwise);
 
+// Does work that calls Python; where it fails, fail(words) says why.
+export async function attempt(work, fail, otherwise = NO_ANSWER) {
+  try {
+    await work();
+  } catch (error) {
+    fail(reasonOf(error, otherwise));
+  }
+}
+
 /** @param {unknown} error @returns {error is Refusal} */
 export const isRefusal = (error) => error instanceof Error && "refused" in error;
 
@@ -43,6 +52,13 @@ export function makeApi(server) {
     return unlessRefused(await server[name]({ owner, zero_gpu_headers: ticket, ...request }));
   };
 }
+
+// What forms offer to choose from, asked for when it is needed.
+/** @param {Api} api */
+export const choicesOf = (api) => ({
+  policies: async () => (await api("list_policies", {})).policies,
+  runs: async () => (await api("saved_runs", {})).runs,
+});
 
 function unlessRefused(answer) {
   if (!answer.refused) return answer;

@@ -1,6 +1,6 @@
 // Files for the user to keep: a menu of forms, and the browser's own way to save what it is given.
 
-import { reasonOf } from "./api.js";
+import { attempt } from "./api.js";
 import { chip, h, messageOf, show, uniqueId } from "./dom.js";
 
 export function saveFile(name, blob) {
@@ -65,14 +65,10 @@ const EXPORT_HINTS = { inspection: { csv: "a row per token and schedule" },
 
 // kind: as Python knows it; id(): of the thing on show; fail(message) shows why there is no file.
 export function exportMenu(api, kind, id, fail, spoken) {
-  const run = (form) => async () => {
-    try {
-      const file = await api("export_file", { kind, id: id(), form });
-      saveFile(file.name, new Blob([file.text], { type: file.type }));
-    } catch (error) {
-      fail(reasonOf(error));
-    }
-  };
+  const run = (form) => () => attempt(async () => {
+    const file = await api("export_file", { kind, id: id(), form });
+    saveFile(file.name, new Blob([file.text], { type: file.type }));
+  }, fail);
   const hints = EXPORT_HINTS[kind] ?? {};
   const items = Object.entries(EXPORT_FORMS).filter(([form]) => hints[form] !== null)
     .map(([form, [label, hint]]) => ({ label, hint: hints[form] ?? hint, run: run(form) }));

@@ -1,6 +1,6 @@
 // Pieces of the page that hold no state: what a run began with, the empty state, sentences.
 
-import { chip, copyText, h, setText } from "./dom.js";
+import { chip, copyText, h, opensHere, setText } from "./dom.js";
 import { AXES, isNumber, mean, MISSING, nats } from "./format.js";
 import { glossed } from "./glossary.js";
 
@@ -43,6 +43,14 @@ export function tablePanel(table, { title, label, name, head, note }) {
     h("header", {}, h("h2", {}, title), head),
     h("div", { class: "sol-table-place", tabindex: "0", role: "region", "aria-label": name }, table),
     h("p", { class: "sol-chart-note" }, note));
+}
+
+// A row of a list: a link that opens its thing here, facts below it, tools beside it.
+/** @param {{ title: string, href: string, open: () => void, facts: unknown[], tools?: unknown[], link?: object, kind?: string }} row */
+export function listRow({ title, href, open, facts, tools, link = {}, kind = "" }) {
+  return h("li", { class: `sol-history-row ${kind}` }, h("div", {},
+    h("a", { class: "sol-history-title", href, dir: "auto", onclick: opensHere(open), ...link }, title),
+    h("div", { class: "sol-history-facts" }, facts)), tools && h("div", { class: "sol-history-tools" }, tools));
 }
 
 export function noticeLine(text) {

@@ -2,6 +2,7 @@
 // plotly, half of the page's scripts, is not even loaded; a chart is up to date when it comes into sight.
 
 import { h, pageElement, show, SITE, watchSight } from "../dom.js";
+import { isNumber } from "../format.js";
 import { glossed } from "../glossary.js";
 import { Chart } from "./chart.js";
 
@@ -37,47 +38,31 @@ export function themeColour(name) {
 }
 
 const TOOLS_HEIGHT = 24; // px above the plotted area: plotly's tools lie there, not over the data
+const CLEAR = "rgba(0,0,0,0)";
 
 // A small layout of our own instead of plotly's 6.5 kB template; colours follow the theme.
 export function chartLayout(extra) {
   const line = themeColour("line");
-  const axis = {
-    gridcolor: line, linecolor: line, zeroline: false, automargin: false, fixedrange: false,
-    tickfont: { color: themeColour("muted"), size: 11 }, ticks: "", tickcolor: line,
-  };
+  const axis = { gridcolor: line, linecolor: line, zeroline: false, automargin: false, fixedrange: false,
+    tickfont: { color: themeColour("muted"), size: 11 }, ticks: "", tickcolor: line };
+  const font = { color: themeColour("text"), size: 12 };
   const { xaxis, yaxis, yaxis2, margin = {}, ...rest } = extra;
   return {
-    autosize: true,
-    paper_bgcolor: "rgba(0,0,0,0)",
-    plot_bgcolor: "rgba(0,0,0,0)",
-    font: { family: getComputedStyle(pageElement(".sol-page")).fontFamily, color: themeColour("text"),
-      size: 12 },
+    autosize: true, showlegend: false, hovermode: "x unified", paper_bgcolor: CLEAR, plot_bgcolor: CLEAR,
+    font: { ...font, family: getComputedStyle(pageElement(".sol-page")).fontFamily },
     margin: { l: 46, r: yaxis2 ? 46 : 14, b: 36, ...margin, t: TOOLS_HEIGHT },
-    showlegend: false,
-    hovermode: "x unified",
-    dragmode: "select",
-    selectdirection: "h",
-    hoverlabel: { bgcolor: themeColour("panel"), bordercolor: themeColour("edge"),
-      font: { color: themeColour("text"), size: 12 } },
-    selections: [],
+    dragmode: "select", selectdirection: "h", selections: [],
     newselection: { line: { color: themeColour("accent"), width: 1, dash: "dot" } },
-    modebar: { bgcolor: "rgba(0,0,0,0)", color: themeColour("muted"),
-      activecolor: themeColour("accent") },
-    xaxis: { ...axis, ...xaxis },
-    yaxis: { ...axis, ...yaxis },
-    ...(yaxis2 && { yaxis2: { ...axis, showgrid: false, overlaying: "y", side: "right",
-      ...yaxis2 } }),
+    hoverlabel: { bgcolor: themeColour("panel"), bordercolor: themeColour("edge"), font },
+    modebar: { bgcolor: CLEAR, color: themeColour("muted"), activecolor: themeColour("accent") },
+    xaxis: { ...axis, ...xaxis }, yaxis: { ...axis, ...yaxis },
+    ...(yaxis2 && { yaxis2: { ...axis, showgrid: false, overlaying: "y", side: "right", ...yaxis2 } }),
     ...rest,
   };
 }
 
-export const CHART_CONFIG = {
-  displaylogo: false,
-  responsive: false,
-  doubleClick: "reset",
-  displayModeBar: "hover",
-  modeBarButtons: [["select2d", "zoom2d", "resetScale2d", "toImage"]],
-};
+export const CHART_CONFIG = { displaylogo: false, responsive: false, doubleClick: "reset", displayModeBar: "hover",
+  modeBarButtons: [["select2d", "zoom2d", "resetScale2d", "toImage"]] };
 
 const EARLY = "240px"; // what is this near to the window is drawn as if it were in it
 
@@ -181,3 +166,21 @@ export class Figure extends PlotlyChart {
     this.listening = true;
   }
 }
+
+/** A figure of a result, which has all of its data at once; its tools redraw it. @param {any} spec */
+export function resultFigure({ data, ...spec }) {
+  const made = new Figure({ empty: "Not measured.", ...spec, layout: () => ({ hovermode: "closest", uirevision: 1,
+    datarevision: Math.random(), ...spec.layout() }) });
+  made.data = { ...data, x: [0] };
+  spec.tools?.addEventListener("change", () => made.redraw());
+  return made;
+}
+
+// The intervals of points of [value, low, high].
+export const intervals = (points, colour) => ({ type: "data", symmetric: false, thickness: 1.2, width: 3, color: themeColour(colour),
+  array: points.map(([value, , high]) => (isNumber(high) ? high - value : 0)),
+  arrayminus: points.map(([value, low]) => (isNumber(low) ? value - low : 0)) });
+
+// A line across a figure, or up and down in it.
+export const rule = (ends, colour, dash) => ({ type: "line", ...ends, line: { color: themeColour(colour), width: 1, dash } });
+export const across = (y, colour, dash) => rule({ xref: "paper", x0: 0, x1: 1, y0: y, y1: y }, colour, dash);

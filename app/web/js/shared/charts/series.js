@@ -11,25 +11,12 @@ export function emptySeries(run) {
   const { kind, asked } = scheduleOf(run);
   const isDense = kind === "dense";
   return {
-    isDense,
-    hasKl: false,
-    hasChoice: false,
-    ended: false,
-    limit: run?.config?.max_new_tokens ?? 64,
-    target: AXES.map((axis, at) => axis.share(asked[at])),
-    x: [],
-    spent: AXES.map(() => []),
-    mean: AXES.map(() => []),
-    sums: AXES.map(() => 0),
-    surprisal: [],
-    kl: [],
-    klMean: [],
+    isDense, hasKl: false, hasChoice: false, ended: false, limit: run?.config?.max_new_tokens ?? 64,
+    target: AXES.map((axis, at) => axis.share(asked[at])), x: [],
+    spent: AXES.map(() => []), mean: AXES.map(() => []), sums: AXES.map(() => 0),
+    surprisal: [], kl: [], klMean: [], rows: {},
     other: { x: [], kl: [], kept: [] }, // tokens that dense would not choose, and the share kept so far
-    rows: {},
-    klSum: 0,
-    measured: 0,
-    keptSum: 0,
-    compared: 0,
+    klSum: 0, measured: 0, keptSum: 0, compared: 0,
   };
 }
 
@@ -103,8 +90,9 @@ function tokenRange(data) {
   return [0.5, Math.max(Math.min(room, data.limit), 2) + 0.5];
 }
 
+const axisTitle = (text) => ({ text, font: { size: 11 }, standoff: 4 });
 export const tokenAxis = (data) => ({
-  range: tokenRange(data), unifiedhovertitle: { text: "Token %{x}" }, title: { text: "token", font: { size: 11 }, standoff: 4 },
+  range: tokenRange(data), unifiedhovertitle: { text: "Token %{x}" }, title: axisTitle("token"),
 });
 
 export const spendChart = {
@@ -115,13 +103,8 @@ export const spendChart = {
     { id: "target", name: "Budget", colour: "muted", dash: "dash" },
     { id: "steps", name: "Each step", colour: "muted", dash: "faint" },
   ],
-  layout: (data) => ({
-    uirevision: data.id ?? "spend",
-    datarevision: data.x.length,
-    xaxis: tokenAxis(data),
-    yaxis: { range: [0, 104], tickvals: [0, 25, 50, 75, 100],
-      ticktext: ["0", "25", "50", "75", "100 %"] },
-  }),
+  layout: (data) => ({ uirevision: data.id ?? "spend", datarevision: data.x.length, xaxis: tokenAxis(data),
+    yaxis: { range: [0, 104], tickvals: [0, 25, 50, 75, 100], ticktext: ["0", "25", "50", "75", "100 %"] } }),
   traces: (data, colour) => [
     ...AXES.map((axis, at) => ({
       meta: "steps", ...thinned(data, data.spent[at]), mode: "lines", opacity: 0.28,
@@ -157,14 +140,12 @@ const LINES = {
   side: (colour) => ({ color: colour("bits"), width: 1.5, dash: "dash" }),
 };
 
-const scaleTitle = (text) => ({ text, font: { size: 11 }, standoff: 4 });
-
 // view: {name, isScore: somebody's text is scored, keys, unit, traces(data, colour)}
 /** @param {string} id @param {any} view @returns {any} */
 const viewOf = (id, { unit, ...view }) => ({
   id, title: "Quality", empty: "How far the run strays from the full model appears here.", ...view,
   layout: (data) => ({ uirevision: `${data.id ?? "quality"}-${id}`, datarevision: data.x.length,
-    xaxis: tokenAxis(data), yaxis: { rangemode: "tozero", title: scaleTitle(unit) } }),
+    xaxis: tokenAxis(data), yaxis: { rangemode: "tozero", title: axisTitle(unit) } }),
 });
 
 const againstDense = viewOf("dense", {

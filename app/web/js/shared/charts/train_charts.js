@@ -3,7 +3,7 @@
 
 import { h, messageOf, wait, whenThemeChanges } from "../dom.js";
 import { AXES, isNumber } from "../format.js";
-import { Figure, smallTitle, themeColour } from "./plotly_chart.js";
+import { Figure, rule, smallTitle, themeColour } from "./plotly_chart.js";
 
 class TrainSeries {
   constructor(id) {
@@ -103,12 +103,10 @@ function scaleOf({ title, sign, least = 0, ...more }, data, lines) {
 // begin. Towards the chart's end they stand before their line.
 function phaseMarks(data) {
   const late = 0.6 * endOfAxis(data);
-  return data.phases.slice(1).map((phase, at) => {
-    return { type: "line", xref: "x", yref: "paper", y0: 0, y1: 1,
-      x0: phase.from, x1: phase.from, line: { color: themeColour("edge"), width: 1, dash: "dot" },
-      label: { text: phaseName(phase.name), textposition: "end", textangle: 0, padding: at % 2 ? 1 : 12,
-        yanchor: "bottom", xanchor: phase.from > late ? "right" : "left", font: { size: 10, color: themeColour("muted") } } };
-  });
+  return data.phases.slice(1).map(({ name, from }, at) => ({
+    ...rule({ xref: "x", yref: "paper", y0: 0, y1: 1, x0: from, x1: from }, "edge", "dot"),
+    label: { text: phaseName(name), textposition: "end", textangle: 0, padding: at % 2 ? 1 : 12,
+      yanchor: "bottom", xanchor: from > late ? "right" : "left", font: { size: 10, color: themeColour("muted") } } }));
 }
 
 /** @param {TrainSeries} data @param {MetricLine} line */

@@ -1,7 +1,7 @@
 // The corpus picker: built-in text, an uploaded file, a Hub data set, and a path where the server
 // is one's own machine.
 
-import { reasonOf, sendFile } from "../api.js";
+import { attempt, sendFile } from "../api.js";
 import { chip, errorLine, h, optionsOf, selectOf, show, showText, SITE } from "../dom.js";
 import { filePicker, pillsField } from "./form_parts.js";
 
@@ -87,24 +87,19 @@ export class CorpusPicker {
   async upload(file) {
     this.fail(null);
     show(this.bar, true);
-    try {
+    await attempt(async () => {
       const { name } = await sendFile("corpus", file);
       this.wanted = name;
       await this.refresh();
       this.element.dispatchEvent(new Event("change", { bubbles: true }));
-    } catch (error) {
-      this.fail(reasonOf(error, "The upload broke off. Try it again."));
-    }
+    }, (words) => this.fail(words), "The upload broke off. Try it again.");
     show(this.bar, false);
   }
 
   async remove() {
     if (!this.files.value) return;
-    try {
-      this.list((await this.api("delete_corpus", { name: this.files.value })).files);
-    } catch (error) {
-      this.fail(reasonOf(error));
-    }
+    await attempt(async () => this.list((await this.api("delete_corpus", { name: this.files.value })).files),
+      (words) => this.fail(words));
   }
 
   fail(message) {

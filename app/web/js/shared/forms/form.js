@@ -1,6 +1,6 @@
 // Forms: a busy one is not sent again, and a refusal of Python's is said in it.
 
-import { NOTHING_LOST, reasonOf } from "../api.js";
+import { attempt, NOTHING_LOST } from "../api.js";
 import { button, errorLine, h, show, showText } from "../dom.js";
 
 // Named fields with values.
@@ -141,12 +141,10 @@ export class JobForm extends Form {
 
   async send() {
     this.go.disabled = true;
-    try {
+    await attempt(async () => {
       await this.on.start(this.request());
       this.sent();
-    } catch (error) {
-      this.fail(reasonOf(error, NOTHING_LOST));
-    }
+    }, (words) => this.fail(words), NOTHING_LOST);
     this.go.disabled = !this.allowed;
   }
 
@@ -176,12 +174,10 @@ class Dialog extends Fields {
     event.preventDefault();
     this.yes.disabled = true;
     show(this.error, false);
-    try {
+    await attempt(async () => {
       await this.answer(this.values());
       this.element.close();
-    } catch (error) {
-      showText(this.error, reasonOf(error));
-    }
+    }, (words) => showText(this.error, words));
     this.yes.disabled = false;
   }
 }

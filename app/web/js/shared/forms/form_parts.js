@@ -1,7 +1,7 @@
 // The form's building blocks: native inputs with labels, for keyboards and screen readers.
 
-import { chip, errorLine, h, selectOf, showText, uniqueId } from "../dom.js";
-import { quantity } from "../format.js";
+import { chip, errorLine, h, optionsOf, selectOf, showText, uniqueId } from "../dom.js";
+import { quantity, whenText } from "../format.js";
 import { glossed } from "../glossary.js";
 
 const CLICK_MS = 300;
@@ -112,6 +112,9 @@ export function promptField(form, placeholder, rows) {
   } });
   return inputField({ label: "Prompt" }, input);
 }
+
+export const runOptions = (runs) =>
+  optionsOf(runs.map((run) => [run.id, `${run.title} · ${run.facts} · ${whenText(run.created_at)}`]));
 
 export function exampleChips(examples, use) {
   return h("div", { class: "sol-examples", role: "group", "aria-label": "Examples" },

@@ -2,15 +2,14 @@
 // the others. A page adds the drawing of its job.
 
 import { askedFor, linkTo, nameInFront, setAddress, tabOf } from "../address.js";
-import { reasonOf } from "../api.js";
-import {
-  bringIntoView, h, opensHere, scrollTo, setText, show, smallButton, whenSeen, whenThemeChanges,
-} from "../dom.js";
+import { attempt, reasonOf } from "../api.js";
+import { bringIntoView, h, scrollTo, setText, show, smallButton, whenSeen, whenThemeChanges } from "../dom.js";
 import { saveFile } from "../download.js";
 import { emit, listen, takeOver } from "../events.js";
 import { Follower } from "../follower.js";
 import { whenText } from "../format.js";
 import { ask } from "../forms/form.js";
+import { listRow } from "../page_parts.js";
 import { JobList, JobPanel } from "./job_list.js";
 import { VerdictLine } from "../verdict.js";
 
@@ -183,23 +182,17 @@ export class JobPage {
   }
 
   async send(name) {
-    try {
-      await this.api(name, { job_id: this.panel.job.id });
-    } catch (error) {
-      this.panel.say(reasonOf(error));
-    }
+    await attempt(() => this.api(name, { job_id: this.panel.job.id }), (words) => this.panel.say(words));
     this.follower.kick();
     emit("jobs-changed");
   }
 
-  async clone(job) {
-    try {
+  clone(job) {
+    return attempt(async () => {
       this.form.use(await this.api("job_settings", { kind: this.what.kind, job_id: job.id }));
       this.form.fail(null);
       scrollTo(this.form.element);
-    } catch (error) {
-      this.form.fail(reasonOf(error));
-    }
+    }, (words) => this.form.fail(words));
   }
 }
 
@@ -229,11 +222,9 @@ export class ResultPage extends JobPage {
 
   shippedRow() {
     const { part, shipped } = this.what;
-    return h("ol", { class: "sol-history-list" }, h("li", { class: "sol-history-row" }, h("div", {},
-      h("a", { class: "sol-history-title", href: linkTo({ [part]: SHIPPED }),
-        onclick: opensHere(() => this.openFromList({ id: SHIPPED })) }, shipped.title),
-      h("div", { class: "sol-history-facts" }, h("span", {}, "Shipped"), h("span", {}, shipped.machine),
-        h("time", { datetime: shipped.made }, whenText(shipped.made))))));
+    return h("ol", { class: "sol-history-list" }, listRow({ title: shipped.title, href: linkTo({ [part]: SHIPPED }),
+      open: () => this.openFromList({ id: SHIPPED }), facts: [h("span", {}, "Shipped"), h("span", {}, shipped.machine),
+        h("time", { datetime: shipped.made }, whenText(shipped.made))] }));
   }
 
   open(jobId) {
@@ -261,13 +252,11 @@ export class ResultPage extends JobPage {
     show(this.exports, false);
   }
 
-  async download(form) {
-    try {
+  download(form) {
+    return attempt(async () => {
       const file = await this.api("export_result", { kind: this.what.kind, job_id: this.shown, form });
       saveFile(file.name, new Blob([file.text], { type: form === "json" ? "application/json" : "text/csv" }));
-    } catch (error) {
-      this.panel.say(reasonOf(error));
-    }
+    }, (words) => this.panel.say(words));
   }
 
   view({ job, partial }) {
