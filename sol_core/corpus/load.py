@@ -39,7 +39,7 @@ from sol_core.corpus.documents import (
 )
 from sol_core.corpus.file_formats import choose_column
 from sol_core.corpus.local import LocalSource
-from sol_core.errors import CorpusError
+from sol_core.errors import ConfigError, CorpusError
 from sol_core.files.assets import EVALUATION_WHEEL, ensure_evaluation_wheel
 from sol_core.files.staging import (
     check_free_space,
@@ -195,6 +195,8 @@ def load_corpus(
     data_dir: Path,
     split: Split = "train",
 ) -> Corpus:
+    if split not in SPLITS:
+        raise ConfigError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
     corpora = data_dir / "corpora"
     try:
         corpora.mkdir(parents=True, exist_ok=True)

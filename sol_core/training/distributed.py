@@ -21,8 +21,6 @@ from sol_core.files.places import first_line
 from sol_core.training.ranks import Ranks, rank_variable
 
 T = TypeVar("T")
-# Longer than any unit of work, and than fetching a model: the others wait meanwhile.
-PATIENCE = timedelta(minutes=30)
 _NEEDED = ("RANK", "MASTER_ADDR", "MASTER_PORT")
 
 
@@ -83,12 +81,8 @@ class Processes(Ranks):
 
 
 @contextmanager
-def join_ranks(patience: timedelta = PATIENCE) -> Iterator[Ranks]:
-    """The processes that torchrun or accelerate started with this one; alone, one rank."""
-    size = rank_variable("WORLD_SIZE", 1, least=1)
-    if size == 1:
-        yield Ranks()
-        return
+def joined(size: int, patience: timedelta) -> Iterator[Processes]:
+    """The processes that this one was started among."""
     missing = [name for name in _NEEDED if not os.environ.get(name)]
     if missing:
         raise ConfigError(

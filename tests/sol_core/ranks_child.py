@@ -17,7 +17,7 @@ from sol_core.fields import from_json
 from sol_core.models.loading import load_language_model
 from sol_core.training import phases as phases_module
 from sol_core.training.config import TrainConfig, WarmStartConfig
-from sol_core.training.distributed import join_ranks
+from sol_core.training.joining import join_ranks
 from sol_core.training.trainer import train
 
 PATIENCE = {"impatient": timedelta(seconds=10)}

@@ -89,7 +89,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Train to the end, or to Ctrl-C."""
     data_dir = open_data_dir(args)  # before torch comes in: it sets the libraries up
-    from sol_core.training.distributed import join_ranks
+    from sol_core.training.joining import join_ranks
 
     with join_ranks() as ranks:
         if ranks.is_lead:

@@ -107,7 +107,8 @@ def test_shares_after_several_contexts_are_an_evaluation_each(
         "sol_core.policy.files.locate.read_policy_info",
         lambda _: SimpleNamespace(grid=ActionGrid()),
     )
-    monkeypatch.setattr("sol_core.budgets.mix_table", lambda *_: SimpleNamespace(lowest=lowest))
+    mixes = SimpleNamespace(lowest=lowest)
+    monkeypatch.setattr("sol_core.budgets.mixes.mix_table", lambda *_: mixes)
     asked = ["evaluate", "./mine", "--sampled", "--budgets", "50%,65%", "--out", "results"]
     asked += ["--context", "256, 2048"]
     done = run(*asked, "--json")
