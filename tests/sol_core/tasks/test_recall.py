@@ -145,7 +145,7 @@ def test_a_policy_sees_the_last_token_that_was_read():
     for row, one in enumerate(ones):
         cache = model.lm.new_cache(1, len(one.context), page_size=GRID.page_size)
         fed = torch.tensor([one.context[:-1]])
-        alone = model.lm.prefill(fed, cache, mechanisms=GRID.mechanisms, observe=True)
+        alone = model.lm.observed_prefill(fed, cache, mechanisms=GRID.mechanisms)
         torch.testing.assert_close(seen.hidden[row], alone.hidden[0, -1])
         torch.testing.assert_close(seen.mid_hidden[row], alone.mid_hidden[0, -1])
         last = alone.attention_concentration[0, -1]
