@@ -172,6 +172,7 @@ def test_what_only_the_reference_takes_goes_there_and_is_logged_once(
 ):
     slow = replace(PAGE_SCORERS["int4"], name="slow", gpu_choice=None)
     monkeypatch.setitem(PAGE_SCORERS, "slow", slow)
+    monkeypatch.setattr(page_attention, "cpu_kernel_fits", lambda *given: False)
     usual = {"size": 16, "page_size": 8, "dtype": torch.float32}
     size, page_size, dtype, *how = (usual | {"scorer": "int4", "choice": "group"} | change).values()
     block = triton_cases.make_block((1, 1, 9, size), page_size, dtype, generator)
