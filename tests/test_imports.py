@@ -1,6 +1,5 @@
 """What is imported when: ``--help`` and ``import sol_core`` must not wait for the big libraries."""
 
-import dataclasses
 import importlib
 import json
 import subprocess
@@ -99,12 +98,9 @@ def test_every_public_name_is_there_and_unknown_ones_are_refused():
 
 def test_a_model_is_loaded_without_transformers(tmp_path):
     """Its tokenizer is read without it, half a second."""
-    from tests.support.tiny_language_model import byte_tokenizer
-    from tests.support.tiny_models import FAMILIES, make_pair
+    from tests.support.tiny_language_model import save_model_folder
 
-    family = dataclasses.replace(FAMILIES[0], options={"vocab_size": 257})
-    make_pair(family)[0].save_pretrained(tmp_path)
-    byte_tokenizer().save_pretrained(tmp_path)
+    save_model_folder(tmp_path, "llama-gqa-tied", starts=False)
     code = """
 import sys, pathlib
 from sol_core.models.loading import load_language_model

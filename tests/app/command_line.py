@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from types import SimpleNamespace
 
@@ -15,6 +18,18 @@ class Finished(SimpleNamespace):
 
 
 RunCommand = Callable[..., Finished]
+
+
+def started(*arguments, **variables):
+    """Python with these arguments, in a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, *map(str, arguments)],
+        env=os.environ | variables,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 def one_line(done):

@@ -23,8 +23,7 @@ from app.site.server import launch_app  # noqa: E402
 from app.web.services import build_services, engine_generate, engine_inspect  # noqa: E402
 from kernels.cpu import threads as cpu_threads  # noqa: E402
 from sol_core.models import FrozenLM  # noqa: E402
-from tests.support.tiny_language_model import make_language_model  # noqa: E402
-from tests.support.tiny_models import FAMILIES  # noqa: E402
+from tests.support.tiny_language_model import make_long_model  # noqa: E402
 
 STEP_S = 0.1
 
@@ -59,8 +58,7 @@ def main():
     cpu_threads.why_no_kernels = lambda: "none"
     data_dir = DataDir(Path(sys.argv[1]))
     data_dir.prepare()
-    family = dataclasses.replace(FAMILIES[0], options={"max_position_embeddings": 1024})
-    model = dataclasses.replace(make_language_model(family), name="tiny")
+    model = make_long_model()
     for name in ("prefill", "decode_step"):
         forbid_here(name)
     services = build_services(

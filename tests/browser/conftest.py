@@ -92,6 +92,11 @@ class Visitor:
             self.set_advanced("Max new tokens", str(max_new_tokens))
         self.page.get_by_role("button", name="Generate").click()
 
+    def answer(self, prompt=None, max_new_tokens=None, timeout=None):
+        """Generate to the end."""
+        self.generate(prompt, max_new_tokens)
+        self.expect_state("Finished", timeout)
+
     def set_advanced(self, label, value):
         field_ = self.page.get_by_label(label, exact=True)
         for _ in range(20):  # a page that is still being filled may fold it again

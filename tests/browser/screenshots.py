@@ -42,8 +42,7 @@ def take(url, folder):
 
 
 def _generated(visitor):
-    visitor.generate(PROMPT, max_new_tokens=96)
-    visitor.expect_state("Finished", timeout=PATIENCE_MS)
+    visitor.answer(PROMPT, 96, PATIENCE_MS)
     visitor.tokens.nth(20).focus()
 
 

@@ -5,12 +5,14 @@ import json
 import math
 from types import SimpleNamespace
 
-from sol_core.actions import ActionGrid
-from sol_core.evaluation.config import REFERENCE_BUDGETS
+from sol_core.actions import ActionGrid, Budget
+from sol_core.evaluation.config import REFERENCE_BUDGETS, EvaluationConfig
+from sol_core.training.config import PRESETS
 
 KINDS = ("word start", "continuation", "punctuation", "name", "number")
 TEXT = "The keeper of the light house had not spoken to any one for forty days ."
 RANDOM_SCHEDULES = 12
+OWNER = "c" * 32
 
 
 def metric_row(step, total=40):
@@ -131,6 +133,31 @@ def _by_step(spend, steps=16):
         found[axis] = [mean + sign * width * math.cos(step / 3) for step in range(steps)]
         found[f"{axis}_sd"] = [0.6 * width] * steps
     return found
+
+
+def finished_job(store, kind, params, result, title="mine", owner=OWNER):
+    """The id of a job that a worker did."""
+    job = store.jobs.create(kind, owner, title, params, worker="w")
+    store.jobs.finish(job.id, "w", "succeeded", result)
+    return job.id
+
+
+def finished_evaluation(store, result=None, title="mine"):
+    """The id of an evaluation with this result or the usual one."""
+    config = EvaluationConfig(budgets=(Budget(0.3, 0.5, 7.0), Budget(0.5, 0.6, 8.0)))
+    params = {"config": config.to_dict(), "policies": ["mine"], "model": "fake-model"}
+    return finished_job(store, "evaluate", params, result or evaluation_result(("mine",)), title)
+
+
+def running_training(store, name="mine", reports=20, **params):
+    """The id of a training that a worker is at, with reports and two samples."""
+    about = {"config": PRESETS["quick"].to_dict(), "model": "fake-model", "name": name}
+    job = store.jobs.create("train", OWNER, name, about | params, worker="w")
+    store.jobs.append_metrics(job.id, [metric_row(step) for step in range(reports)])
+    store.jobs.set_sample(job.id, train_sample(4))
+    store.jobs.set_sample(job.id, train_sample(8))
+    store.jobs.heartbeat(job.id, "w", reports / 40, "grpo", 300.0)
+    return job.id
 
 
 def store_policy(policies, name):

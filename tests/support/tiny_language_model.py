@@ -7,7 +7,7 @@ from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerFast
 
 from sol_core.models.loading import LanguageModel
-from tests.support.tiny_models import FAMILIES, Family, make_pair
+from tests.support.tiny_models import FAMILIES, Family, family_of, make_pair
 
 END = "<|end|>"
 CONTEXT_LENGTH = 256  # of a saved folder
@@ -37,12 +37,16 @@ def make_language_model(family=None):
     return LanguageModel("tiny", "0" * 32, lm, tokenizer, frozenset({tokenizer.eos_token_id}))
 
 
+def make_long_model(name="tiny"):
+    """The same with room for the lessons' passages, which have a token per byte here."""
+    family = dataclasses.replace(FAMILIES[0], options={"max_position_embeddings": 1024})
+    return dataclasses.replace(make_language_model(family), name=name)
+
+
 def save_model_folder(folder, name, *, starts):
     """A Hugging Face folder of random weights with the byte tokenizer, without a chat template."""
-    family = next(one for one in FAMILIES if one.name == name)
-    options = {"vocab_size": 257, "max_position_embeddings": CONTEXT_LENGTH}
-    model, _ = make_pair(dataclasses.replace(family, options=family.options | options))
-    model.save_pretrained(folder)
+    family = family_of(name, vocab_size=257, max_position_embeddings=CONTEXT_LENGTH)
+    make_pair(family)[0].save_pretrained(folder)
     tokenizer = byte_tokenizer()
     tokenizer.chat_template = None
     if starts:

@@ -123,11 +123,15 @@ def make_pair(family, seed=0, dtype=torch.float32):
     return reference, FrozenLM(spec, arrange_weights(tensors, spec, dtype))
 
 
+def family_of(name, **options):
+    """The family with some options of its configuration changed."""
+    family = next(family for family in FAMILIES if family.name == name)
+    return dataclasses.replace(family, options=family.options | options)
+
+
 def make_tiny_lm(name="llama-gqa-tied", seed=0, dtype=torch.float32, **options):
     """Our decoder over random weights."""
-    family = next(family for family in FAMILIES if family.name == name)
-    family = dataclasses.replace(family, options=family.options | options)
-    return make_pair(family, seed, dtype)[1]
+    return make_pair(family_of(name, **options), seed, dtype)[1]
 
 
 def moved(lm, device):

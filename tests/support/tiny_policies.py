@@ -1,4 +1,4 @@
-"""A policy with random weights over the full grid, saved for a tiny model."""
+"""Policies with random weights for a tiny model."""
 
 import torch
 
@@ -8,23 +8,29 @@ from sol_core.policy.info import InputLayout
 from sol_core.policy.network import DamageNetwork, build_network, level_values
 from sol_core.policy.prices import PriceTable
 
+SMALL = PolicyConfig(width=16, num_heads=2)
+COARSE = ActionGrid((0.25, 0.5, 1.0), (0.5, 0.75, 1.0), (6, 8, 16))
 
-def save_tiny_policy(model, folder, grid=None):
-    """Write the policy, without a grid for the paper's; returns its folder."""
-    torch.manual_seed(0)
-    grid, config = grid or ActionGrid(), PolicyConfig(width=16, num_heads=2)
+
+def make_policy(model, config=SMALL, grid=COARSE, seed=0):
+    """A policy with random weights, prices measured on random states."""
+    torch.manual_seed(seed)
     layout = InputLayout(model.spec.hidden_size, model.spec.num_layers)
     network = build_network(layout, grid, config)
-    assert isinstance(network, DamageNetwork)
-    for head in network.heads.parameters():
-        torch.nn.init.normal_(head, std=0.3)
-    spread = torch.randn(400, 1)
-    prices = [
-        PriceTable.measure((base.detach() + spread).exp(), levels)
-        for base, levels in zip(network.base, level_values(grid), strict=True)
-    ]
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
     info = PolicyInfo("tiny", model.name, model.fingerprint, grid, config, layout)
-    save_policy(Policy(info, network, prices, model.lm.weights.embedding), folder)
+    prices = []
+    if isinstance(network, DamageNetwork):
+        for base, levels in zip(network.base, level_values(grid), strict=True):
+            spread = torch.randn(200, 1)
+            prices.append(PriceTable.measure((base.detach() + spread).exp(), levels))
+    return Policy(info, network, prices, model.lm.weights.embedding)
+
+
+def save_tiny_policy(model, folder, grid=None):
+    """Write a policy, without a grid for the paper's; returns its folder."""
+    save_policy(make_policy(model, grid=grid or ActionGrid()), folder)
     return folder
 
 

@@ -3,10 +3,8 @@
 import io
 import json
 import math
-import os
 import re
 import signal
-import subprocess
 import sys
 from types import SimpleNamespace
 
@@ -17,7 +15,7 @@ from sol_core.actions import AXIS_FIELDS
 from sol_core.config import GenerationConfig
 from sol_core.errors import ModelLoadError
 from sol_core.fields import from_json
-from tests.app.command_line import one_line
+from tests.app.command_line import one_line, started
 from tests.app.tiny_project import PROJECT
 from tests.support.fake_engine import FAKE_MODEL, FakeEngine
 
@@ -264,28 +262,17 @@ def test_doctor_reads_the_database_and_finds_damage(run, tmp_path):
     assert path.read_bytes().startswith(b"no database")
 
 
-def launch(*arguments, data_dir):
-    """``launch.py`` in a process of its own."""
-    return subprocess.Popen(
-        [sys.executable, str(PROJECT / "launch.py"), *arguments],
-        env={**os.environ, "SOL_DATA_DIR": str(data_dir), "OMP_NUM_THREADS": "1"},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
 @pytest.mark.model
 def test_interrupt_and_broken_pipe_are_quiet(model_data_dir):
-    arguments = ["generate", "Once upon a time", "--ignore-eos", "--max-new-tokens", "2000"]
-    with launch(*arguments, data_dir=model_data_dir) as process:
+    asked = ["generate", "Once upon a time", "--ignore-eos", "--max-new-tokens", "2000"]
+    command = [PROJECT / "launch.py", *asked, "--data-dir", model_data_dir]
+    with started(*command, OMP_NUM_THREADS="1") as process:
         assert process.stdout.read(1)
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "Traceback" not in err
-    with launch(*arguments, data_dir=model_data_dir) as process:
+    with started(*command, OMP_NUM_THREADS="1") as process:
         assert process.stdout.read(1)
         process.stdout.close()
         process.wait(60)

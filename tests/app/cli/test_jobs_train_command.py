@@ -5,7 +5,6 @@ import json
 import os
 import re
 import signal
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +25,7 @@ from sol_core.policy import PolicyConfig, PolicyInfo
 from sol_core.policy.info import InputLayout
 from sol_core.progress import WorkFinished, WorkProgress
 from sol_core.training.config import PRESETS, TrainConfig, preset
-from tests.app.command_line import one_line
+from tests.app.command_line import one_line, started
 from tests.app.tiny_project import PROJECT
 from tests.app.waiting import wait_until
 
@@ -159,13 +158,8 @@ sys.exit(cli.main(sys.argv[1:]))
 
 
 def test_ctrl_c_checkpoints_and_says_how_to_go_on(data_dir, store):
-    command = [sys.executable, "-c", TRAIN_FOR_LONG, str(PROJECT), "train"]
-    with subprocess.Popen(
-        [*command, "--data-dir", str(data_dir.root)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
+    command = ["-c", TRAIN_FOR_LONG, PROJECT, "train", "--data-dir", data_dir.root]
+    with started(*command) as process:
         wait_until(lambda: store.jobs.list())
         (job,) = store.jobs.list()
         assert (job.status, job.worker is not None) == ("running", True)

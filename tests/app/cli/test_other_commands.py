@@ -17,7 +17,7 @@ import pytest
 from app.host.process_identity import is_worker_alive, own_worker_id
 from app.jobs.worker import read_holder
 from sol_core.speed import decode
-from tests.app.command_line import one_line
+from tests.app.command_line import one_line, started
 from tests.app.tiny_project import PROJECT
 from tests.app.waiting import wait_until
 
@@ -72,13 +72,8 @@ def test_jobs_of_dead_workers_are_not_called_running(run, store):
 
 def test_the_worker_command_ends_cleanly(data_dir, store):
     job = store.jobs.create("train", "a", "t", {"config": {"bogus": 1}, "name": "n", "model": "m"})
-    with subprocess.Popen(
-        [sys.executable, str(PROJECT / "launch.py"), "worker", "--data-dir", str(data_dir.root)],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
+    command = [PROJECT / "launch.py", "worker", "--data-dir", data_dir.root]
+    with started(*command) as process:
         wait_until(lambda: store.jobs.get(job.id).status == "failed", 30)
         time.sleep(0.1)
         process.send_signal(signal.SIGINT)

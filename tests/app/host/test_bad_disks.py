@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import errno
 import json
 import time
@@ -12,17 +11,14 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from app.formats.plain_json import json_safe
 from app.host.database import open_database
 from app.host.paths import DataDir
 from app.jobs.runner import Workplace, run_job
-from sol_core.config import GenerationConfig
-from sol_core.events import event_to_dict
 from sol_core.files.staging import write_safetensors
 from sol_core.progress import WorkProgress
 from storage import DatabaseWriteError
 from tests.app.command_line import RunCommand
-from tests.support.fake_engine import make_token
+from tests.support.restored_runs import restored_run
 
 
 @dataclass(frozen=True)
@@ -38,21 +34,12 @@ class Filled:
         return self.run(*map(str, words), "--data-dir", str(self.data_dir.root))
 
 
-def saved_run(store):
-    """The id of a run of one token that has ended."""
-    config = json_safe(GenerationConfig().to_dict())
-    run = store.runs.create("local", "The sea", "fake-model", "dense", config)
-    store.runs.delete(run.id)
-    token = json_safe(event_to_dict(make_token(0, " x")))
-    return store.runs.restore(dataclasses.replace(run, status="finished"), [token]).id
-
-
 @pytest.fixture
 def filled(small_disk, run):
     data_dir = DataDir(small_disk / "data")
     data_dir.root.mkdir()
     with open_database(data_dir) as store:
-        run_id = saved_run(store)
+        run_id = restored_run(store, "local", [100])
         job = store.jobs.create("train", "a", "t", {}, worker="w")
         store.jobs.finish(job.id, "w", "cancelled")
     folder = data_dir.jobs / job.id

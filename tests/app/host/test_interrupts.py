@@ -1,7 +1,6 @@
 """Ctrl+C while the main thread is inside a compiler, or between two of Python's instructions."""
 
 import signal
-import subprocess
 import sys
 import time
 
@@ -10,6 +9,7 @@ import pytest
 from app.cli import main as cli
 from app.cli.commands import runs
 from app.host.interrupts import Notice, answering
+from tests.app.command_line import started
 from tests.app.tiny_project import PROJECT
 
 STUCK = """
@@ -28,9 +28,7 @@ ANSWER = "interrupted: nothing is kept; start again with: python launch.py runs 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no signal for one process there")
 def test_a_call_into_a_compiler_is_ended_with_an_answer():
-    command = [sys.executable, "-c", STUCK, str(PROJECT)]
-    pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True) as process:
+    with started("-c", STUCK, PROJECT) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "begun\n"
         began = time.monotonic()

@@ -1,6 +1,5 @@
 """What a page may ask of the lens and of two runs, over the real engine with a tiny model."""
 
-import dataclasses
 import threading
 
 import pytest
@@ -23,7 +22,7 @@ SETTINGS = {"max_new_tokens": 6, "ignore_end_of_text": True, "chat": False}
 def services(tmp_path_factory):
     data_dir = DataDir(tmp_path_factory.mktemp("data"))
     data_dir.prepare()
-    model = dataclasses.replace(make_language_model(), name="tiny")
+    model = make_language_model()
     made = build_services(data_dir, "tiny", lambda report: model, engine_generate(data_dir))
     wait_until(lambda: made.loader.loaded() is not None)
     yield made

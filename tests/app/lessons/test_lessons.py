@@ -1,6 +1,5 @@
 """The lessons' experiments as the page asks for them, over the real engine with a tiny model."""
 
-import dataclasses
 import itertools
 import json
 import math
@@ -14,23 +13,16 @@ from app.pages.learn.handlers import PAGE
 from app.web.calls import server_functions
 from app.web.services import build_services, engine_generate
 from tests.app.waiting import wait_until
-from tests.support.tiny_language_model import make_language_model
-from tests.support.tiny_models import FAMILIES
+from tests.support.tiny_language_model import make_long_model
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-def small_model():
-    """Tiny, with room for the passages, which have a token per byte here."""
-    family = dataclasses.replace(FAMILIES[0], options={"max_position_embeddings": 1024})
-    return dataclasses.replace(make_language_model(family), name="tiny")
 
 
 @pytest.fixture(scope="module")
 def services(tmp_path_factory):
     data_dir = DataDir(Path(tmp_path_factory.mktemp("data")))
     data_dir.prepare()
-    model = small_model()
+    model = make_long_model()
     made = build_services(data_dir, "tiny", lambda report: model, engine_generate(data_dir))
     wait_until(lambda: made.loader.loaded() is not None)
     yield made

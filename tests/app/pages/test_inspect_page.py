@@ -46,7 +46,7 @@ def gate(tmp_path_factory):
 def services(gate):
     data_dir = gate.data_dir
     data_dir.prepare()
-    model = dataclasses.replace(make_language_model(), name="tiny")
+    model = make_language_model()
     made = build_services(data_dir, "tiny", lambda _: model, engine_generate(data_dir), gate)
     yield made
     made.close()

@@ -233,14 +233,11 @@ def test_a_measurement_is_queued_and_its_settings_come_back(call, services):
 
 
 def test_a_finished_measurement_is_shown(call, services):
-    jobs = services.store.jobs
     result = tasks_result("mine")
     params = {"config": {"shots": 5}, "policy": "mine", "model": "m"}
-    job = jobs.create(TASKS_JOB, ANNA, "mine", params)
-    jobs.claim("w")
-    jobs.finish(job.id, "w", "succeeded", result)
-    answer = call("job_result", kind=TASKS_JOB, job_id=job.id)
-    file = call("export_result", kind=TASKS_JOB, job_id=job.id, form="json")
+    job_id = job_samples.finished_job(services.store, TASKS_JOB, params, result)
+    answer = call("job_result", kind=TASKS_JOB, job_id=job_id)
+    file = call("export_result", kind=TASKS_JOB, job_id=job_id, form="json")
     assert json.loads(file["text"]) == result
     view = answer["view"]
     assert view["summary"]["best"]["task"] == "ARC easy"
@@ -254,7 +251,7 @@ def test_a_finished_measurement_is_shown(call, services):
     assert set(first["rows"][2]["methods"]) == {"policy", "static", "paper"}
     assert [one["label"] for one in view["pooled"]] == ["All questions", "ARC easy + PIQA"]
     assert [one["questions"] for one in view["pooled"]] == [1500, 1000]
-    assert "another release" in call("job_settings", kind=TASKS_JOB, job_id=job.id)["refused"]
+    assert "another release" in call("job_settings", kind=TASKS_JOB, job_id=job_id)["refused"]
 
 
 def test_a_result_of_an_earlier_release_is_shown(call, services):
@@ -269,11 +266,9 @@ def test_a_result_of_an_earlier_release_is_shown(call, services):
     del result["pooled"]
     del result["summary"]["mean_nll_gain"], result["summary"]["above"], result["summary"]["below"]
     result["summary"]["mean_gain"] = 0.015
-    jobs = services.store.jobs
-    job = jobs.create(TASKS_JOB, ANNA, "mine", {"config": {}, "policy": "mine", "model": "m"})
-    jobs.claim("w")
-    jobs.finish(job.id, "w", "succeeded", result)
-    view = call("job_result", kind=TASKS_JOB, job_id=job.id)["view"]
+    params = {"config": {}, "policy": "mine", "model": "m"}
+    job_id = job_samples.finished_job(services.store, TASKS_JOB, params, result)
+    view = call("job_result", kind=TASKS_JOB, job_id=job_id)["view"]
     assert view["summary"]["mean_gain"] == {"mean": 0.015}
     assert view["tasks"][0]["rows"][0]["nll_gain"] is None
 

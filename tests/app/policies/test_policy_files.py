@@ -17,7 +17,7 @@ from sol_core.policy.info import MAX_BYTES
 from storage import TASKS_JOB
 from tests.app.command_line import one_line
 from tests.support.hub_stand_in import hub_stand_in
-from tests.support.job_samples import evaluation_result
+from tests.support.job_samples import evaluation_result, finished_job
 
 MODEL = ModelInUse("smollm2-135m-instruct", "59bc67149cc45deb72540bafc014dfdc")
 FILES = {name: (SHIPPED_FOLDER / name).read_bytes() for name in MAX_BYTES}
@@ -235,25 +235,22 @@ def test_names_that_cannot_be(library, data_dir, stored, name, said):
 
 
 def evaluation(store, *policies):
-    job = store.jobs.create("evaluate", "o", "t", {"policies": list(policies)}, worker="w")
-    store.jobs.finish(job.id, "w", "succeeded", result=evaluation_result(policies))
-    return job.id
+    params = {"policies": list(policies)}
+    return finished_job(store, "evaluate", params, evaluation_result(policies))
 
 
 def test_what_names_a_policy(library, data_dir, store, stored):
-    training = store.jobs.create("train", "o", "mine", {}, worker="w")
-    store.jobs.finish(training.id, "w", "succeeded", result={"policy": "mine"})
+    training = finished_job(store, "train", {}, {"policy": "mine"})
     done = evaluation(store, "default", "mine")
     evaluation(store, "other")
-    tasks = store.jobs.create(TASKS_JOB, "o", "t", {"policy": "mine"}, worker="w")
-    store.jobs.finish(tasks.id, "w", "succeeded", result={})
+    finished_job(store, TASKS_JOB, {"policy": "mine"}, {})
     schedule = {"kind": "policy", "policy": "mine"}
     store.runs.create("o", '"policy":"mine"', "m", "policy", {"schedule": schedule})
     store.runs.create("o", "x", "m", "static", {"side_rows": [{"name": "x", "schedule": schedule}]})
     store.runs.create("o", '"policy":"mine"', "m", "static", {"stop_strings": ['"policy":"mine"']})
     library.rename("mine", "yours")
     uses = uses_of(store, library, library.get("yours"))
-    assert uses.training.id == training.id
+    assert uses.training.id == training
     assert [job.id for job in uses.evaluations] == [done]
     assert uses.num_runs == 2
     assert uses.sentence() == "2 saved runs, 1 evaluation, 1 accuracy measurement"

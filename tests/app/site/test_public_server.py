@@ -1,6 +1,5 @@
 """A public server over real HTTP: visitors kept apart, nobody hogs it, the disk does not fill."""
 
-import dataclasses
 import json
 import shutil
 from concurrent.futures import ThreadPoolExecutor
@@ -9,21 +8,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.formats.plain_json import json_safe
 from app.host.limits import Limits
 from app.pages.shared import pair_comparison
 from app.policies.library import SHIPPED_FOLDER
 from app.runs import queue as generation_runs
 from app.runs.storage_cap import fair_choice
 from app.sharing.comparison import align_tokens
-from sol_core.config import GenerationConfig
 from sol_core.errors import ConfigError
-from sol_core.events import event_to_dict
 from storage import TASKS_JOB, RunSize
 from tests.app.page_calls import ANNA, BEN
 from tests.app.waiting import wait_until
-from tests.support.fake_engine import make_token
-from tests.support.job_samples import evaluation_result
+from tests.support.job_samples import evaluation_result, finished_job
+from tests.support.restored_runs import restored_run
 
 # Gradio leaves the sockets that it probes ports with to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -176,8 +172,7 @@ def test_jobs_and_what_they_name_are_seen_by_their_owner_alone(serve):
         TASKS_JOB: {},
     }
     for kind, result in results.items():
-        made[kind] = store.jobs.create(kind, BEN, f"secret {kind}", params, worker="w").id
-        store.jobs.finish(made[kind], "w", "succeeded", result=result)
+        made[kind] = finished_job(store, kind, params, result, f"secret {kind}", BEN)
     waiting = store.jobs.create("evaluate", BEN, "secret waiting", params).id
     schedule = {"kind": "policy", "policy": "mine"}
     store.runs.create(BEN, "secret prompt", "m", "policy", {"schedule": schedule})
@@ -258,22 +253,11 @@ CAROL = "c" * 32
 LONG = 4000
 
 
-def save_run(store, owner, token_ids):
-    """A run that has ended, of these tokens, as an import saves it."""
-    config = json_safe(GenerationConfig().to_dict())
-    run = store.runs.create(owner, "The same prompt", "fake-model", "dense", config)
-    token = json_safe(event_to_dict(make_token(0, " x")))
-    rows = [token | {"index": at, "token_id": one} for at, one in enumerate(token_ids)]
-    ended = dataclasses.replace(run, status="finished")
-    store.runs.delete(run.id)
-    return store.runs.restore(ended, rows).id
-
-
 def test_a_visitors_imports_push_out_their_own_runs_and_nobody_elses(serve):
     server = serve(SOL_LIMITS="kept_mb=10")
     store, cap = server.services.store, server.services.storage_cap
-    kept = [save_run(store, BEN, [1, 2, 3]) for _ in range(5)]  # the oldest of all
-    imported = [save_run(store, ANNA, [0] * 200) for _ in range(50)]
+    kept = [restored_run(store, BEN, [1, 2, 3]) for _ in range(5)]  # the oldest of all
+    imported = [restored_run(store, ANNA, [0] * 200) for _ in range(50)]
     assert store.used_bytes() > 10 * 1024**2
     cap.enforce()
     assert store.used_bytes() <= 10 * 1024**2
@@ -319,8 +303,8 @@ def test_a_flood_of_comparisons_leaves_the_others_their_answers(serve, monkeypat
     server.engine.pause_at = 1
     ben, carol = server.visitor(BEN), server.visitor(CAROL)
     pair = {
-        "a": save_run(server.services.store, ANNA, [0] * LONG),
-        "b": save_run(server.services.store, ANNA, [1, 0] * (LONG // 2)),
+        "a": restored_run(server.services.store, ANNA, [0] * LONG),
+        "b": restored_run(server.services.store, ANNA, [1, 0] * (LONG // 2)),
     }
     running = carol.start("holds the model")
     carol.wait(running, until=lambda view: view["cursor"] == 1)

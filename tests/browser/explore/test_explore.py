@@ -46,8 +46,7 @@ def measure(visitor):
 def after_forty_tokens(serve, visit):
     """A visitor with a finished run, and its quality chart."""
     visitor = visit(serve())
-    visitor.generate(max_new_tokens=40)
-    visitor.expect_state("Finished")
+    visitor.answer(max_new_tokens=40)
     return visitor, quality(visitor)
 
 
@@ -96,8 +95,7 @@ def test_a_number_out_of_range_is_named_in_the_forms_words_and_not_kept(serve, v
     # A dense run has no budget, whatever stands there.
     box.fill("1")
     visitor.page.get_by_role("radio", name="Full model", exact=True).check(force=True)
-    visitor.generate(max_new_tokens=4)
-    visitor.expect_state("Finished")
+    visitor.answer(max_new_tokens=4)
 
 
 def dial(visitor):
@@ -123,8 +121,7 @@ def test_one_dial_asks_for_a_share_of_the_bytes_and_shows_its_mix(serve, visit):
     expect(dial(visitor)).to_have_attribute("aria-valuetext", re.compile("80 %: 15 % attention"))
     visitor.page.reload()
     expect(dial(visitor)).to_have_value("80")
-    visitor.generate(max_new_tokens=4)
-    visitor.expect_state("Finished")
+    visitor.answer(max_new_tokens=4)
     asked = server.services.store.runs.list()[0].config["schedule"]["budget"]
     assert asked["bytes_share"] == 0.8
     expect(visitor.page.locator(".sol-sentence")).to_contain_text("(budget: 80 %)")

@@ -6,18 +6,14 @@ from playwright.sync_api import expect
 from sol_core.config import GenerationConfig, ScheduleConfig
 from sol_core.events import event_to_dict
 from tests.browser.conftest import comes_to
+from tests.browser.look_samples import answered
 from tests.support.fake_engine import FakeEngine, make_token
 
 pytestmark = pytest.mark.browser
 
 
 def finished(serve, visit, tokens=60, **options):
-    visitor = visit(serve(FakeEngine(step_s=0.001)), **options)
-    visitor.generate("The lighthouse keeper", max_new_tokens=tokens)
-    visitor.expect_state("Finished")
-    expect(visitor.tokens).to_have_count(tokens)
-    visitor.page.mouse.move(2, 2)
-    return visitor
+    return answered(visit(serve(FakeEngine(step_s=0.001)), **options), tokens)
 
 
 def test_the_card_says_everything_about_a_token(serve, visit):

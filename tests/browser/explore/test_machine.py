@@ -85,8 +85,7 @@ def test_lit_and_dark_pages_are_those_of_the_token_on_show(serve, visit):
     visitor = visit(server)
     page = visitor.page
     expect(machine(page)).to_be_hidden()
-    visitor.generate(max_new_tokens=200)
-    visitor.expect_state("Finished")
+    visitor.answer(max_new_tokens=200)
     events = shown_run(visitor, server)
     expect(caption(page)).to_contain_text("Token 200 “")  # the newest
     expect_drawn(page, *record_of(events, 199))

@@ -63,8 +63,7 @@ def test_a_tokens_pages_light_up_and_a_pages_tokens(
 ) -> None:
     server = serve(Sparse(pages=PAGES))
     visitor = visit(server, viewport={"width": 1280, "height": 900})
-    visitor.generate("The keeper", max_new_tokens=TOKENS)
-    visitor.expect_state("Finished")
+    visitor.answer("The keeper", max_new_tokens=TOKENS)
     page, run_id = visitor.page, str(visitor.run_id())
     records = server.services.store.runs.events(run_id)
     reading = page.locator(".sol-tokens > .sol-reading")
@@ -119,7 +118,6 @@ def test_a_run_without_records_shows_its_prompt_as_before(
     serve: Callable[..., Server], visit: Callable[..., Visitor]
 ) -> None:
     visitor = visit(serve(FakeEngine()))
-    visitor.generate("The keeper", max_new_tokens=5)
-    visitor.expect_state("Finished")
+    visitor.answer("The keeper", max_new_tokens=5)
     expect(visitor.page.locator(".sol-tokens > .sol-reading")).to_be_hidden()
     expect(visitor.page.locator(".sol-lead")).to_contain_text("The keeper")

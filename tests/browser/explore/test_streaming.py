@@ -45,8 +45,7 @@ def test_generate_streams_tokens_and_reports_what_was_measured(serve, visit):
     page = visitor.page
     visitor.expect_state("Ready")
     expect(page.get_by_role("button", name="Stop")).to_be_disabled()
-    visitor.generate(max_new_tokens=40)
-    visitor.expect_state("Finished")
+    visitor.answer(max_new_tokens=40)
     expect(visitor.tokens).to_have_count(40)
     expect(page.locator(".sol-status")).to_contain_text("reached the token limit")
     expect(page.locator(".sol-sentence")).to_have_text(SAID)
@@ -66,8 +65,7 @@ def test_generate_streams_tokens_and_reports_what_was_measured(serve, visit):
 def test_hostile_tokens_are_only_ever_text(serve, visit):
     server = serve(FakeEngine(HOSTILE, step_s=0.005, repeat=False))
     visitor = visit(server)
-    visitor.generate('<img src=x onerror="window.hacked=1"> ${1+1} {{1+1}}')
-    visitor.expect_state("Finished")
+    visitor.answer('<img src=x onerror="window.hacked=1"> ${1+1} {{1+1}}')
     shown = visitor.texts()
     assert len(shown) == len(HOSTILE)
     for text, seen in zip(HOSTILE, shown, strict=True):
@@ -93,8 +91,7 @@ def test_hostile_tokens_are_only_ever_text(serve, visit):
 
 def test_copying_gives_the_models_text_not_the_glyphs(serve, visit):
     visitor = visit(serve(FakeEngine(["One", " two", "\n", "\tthree"], repeat=False)))
-    visitor.generate()
-    visitor.expect_state("Finished")
+    visitor.answer()
     visitor.page.evaluate("getSelection().selectAllChildren(document.querySelector('.sol-lines'))")
     visitor.page.keyboard.press("Control+c")
     assert visitor.page.evaluate("navigator.clipboard.readText()") == "One two\n\tthree"

@@ -6,19 +6,16 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser.conftest import LOOK
-from tests.browser.look_samples import looking
+from tests.browser.look_samples import answered, looking
 
 pytestmark = pytest.mark.browser
 PHONE = {"width": 390, "height": 844}
+TOKENS = 60
+AT = 12  # the token exchanged: " the"
 
 
 def finished(serve, visit, **options):
-    visitor = visit(looking(serve), **options)
-    visitor.generate("The lighthouse keeper", max_new_tokens=60)
-    visitor.expect_state("Finished")
-    expect(visitor.tokens).to_have_count(60)
-    visitor.page.mouse.move(2, 2)
-    return visitor
+    return answered(visit(looking(serve), **options), TOKENS)
 
 
 def what_if(page):
@@ -92,16 +89,9 @@ def test_the_panel_is_left_by_escape_and_the_focus_returns(serve, visit):
     expect(visitor.tokens.nth(13)).to_be_focused()
 
 
-TOKENS = 40
-AT = 12  # the token exchanged: " the"
-
-
 def test_a_fork_is_made_and_left_by_keyboard_alone(serve, visit):
-    visitor = visit(looking(serve))
+    visitor = finished(serve, visit)
     page, press = visitor.page, visitor.page.keyboard.press
-    visitor.generate("The lighthouse keeper", max_new_tokens=TOKENS)
-    visitor.expect_state("Finished")
-    expect(visitor.tokens).to_have_count(TOKENS)
     parent, to_parent = visitor.run_id(), page.get_by_role("button", name="Open parent")
     expect(to_parent).to_be_hidden()
     visitor.tokens.nth(AT).focus()

@@ -5,28 +5,15 @@ import json
 import pytest
 from playwright.sync_api import expect
 
-from sol_core.actions import Budget
-from sol_core.evaluation.config import EvaluationConfig
 from tests.browser.conftest import in_sight
-from tests.support.job_samples import evaluation_result, store_policy
+from tests.support.job_samples import evaluation_result, finished_evaluation, store_policy
 
 pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("stand_in_policies")]
-OWNER = "c" * 32
 HOSTILE = "<img src=x onerror=alert(1)> ${7*7} %{x} {{1}}"
 FIGURES = (
     "Pareto front", "Random schedules", "Budget adherence", "Spend over the steps",
     "Spend by kind of token", "Spend and difficulty",
 )  # fmt: skip
-
-
-def finished(server, result=None, title="mine"):
-    jobs = server.services.store.jobs
-    config = EvaluationConfig(budgets=(Budget(0.3, 0.5, 7.0), Budget(0.5, 0.6, 8.0)))
-    params = {"config": config.to_dict(), "policies": ["mine"], "model": "fake-model"}
-    record = jobs.create("evaluate", OWNER, title, params)
-    jobs.claim("w")
-    jobs.finish(record.id, "w", "succeeded", result or evaluation_result(("mine",)))
-    return record.id
 
 
 def open_page(visit, server, **options):
@@ -73,7 +60,7 @@ def test_an_evaluation_is_started_from_the_form(serve, visit):
 def test_a_result_is_rendered_whole(serve, visit, tmp_path):
     server = serve()
     result = evaluation_result(("mine", "other"))
-    finished(server, result)
+    finished_evaluation(server.services.store, result)
     page = open_page(visit, server).page
     verdict = page.locator(".sol-evaluate .sol-job .sol-finding")
     expect(verdict).to_contain_text("of 9 budgets: policy mine against static, ")
@@ -103,7 +90,7 @@ def test_hostile_names_stay_text_in_every_figure(serve, visit):
     result = evaluation_result(("mine", HOSTILE))
     result["policy"] = result["corpus"] = HOSTILE
     result["difficulty"]["kinds"][HOSTILE] = result["difficulty"]["kinds"].pop("name")
-    finished(server, result, title=HOSTILE)
+    finished_evaluation(server.services.store, result, title=HOSTILE)
     visitor = open_page(visit, server)
     page = visitor.page
     expect(page.locator(".sol-evaluate .sol-job-title")).to_have_text(HOSTILE)

@@ -1,6 +1,5 @@
 """A lesson with the keyboard alone, what is kept of it, and the glossary's explanations."""
 
-import dataclasses
 import re
 import threading
 
@@ -10,16 +9,14 @@ from playwright.sync_api import expect
 from app.host.paths import DataDir
 from app.web.services import engine_generate
 from tests.browser.conftest import WARM_UP_MS
-from tests.support.tiny_language_model import make_language_model
-from tests.support.tiny_models import FAMILIES
+from tests.support.tiny_language_model import make_long_model
 
 pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("one_thread")]
 
 
 def serve_tiny(serve, tmp_path, go=None):
     """The real engine over a tiny model, which is loaded when ``go`` is set."""
-    family = dataclasses.replace(FAMILIES[0], options={"max_position_embeddings": 1024})
-    model = dataclasses.replace(make_language_model(family), name="fake-model")
+    model = make_long_model("fake-model")
 
     def load(on_progress):
         on_progress("Loading", 0.4)

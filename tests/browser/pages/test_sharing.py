@@ -44,8 +44,7 @@ def test_a_run_is_exported_by_keyboard_looked_at_offline_and_imported(
 ):
     visitor = visit(serve(FakeEngine(tokens=HOSTILE, step_s=0.001)))
     page = visitor.page
-    visitor.generate("Is </script> </title> safe?", max_new_tokens=30)
-    visitor.expect_state("Finished")
+    visitor.answer("Is </script> </title> safe?", max_new_tokens=30)
     page.get_by_role("button", name="Export", exact=True).focus()
     page.keyboard.press("Enter")
     page.keyboard.press("Tab")

@@ -9,11 +9,10 @@ from app.results.shipped import shipped_record
 from storage import TASKS_JOB
 from tests.browser.axe import violations
 from tests.browser.conftest import comes_to, in_sight
-from tests.support.job_samples import evaluation_result, store_policy
+from tests.support.job_samples import finished_evaluation, store_policy
 from tests.support.tasks_samples import tasks_result
 
 pytestmark = pytest.mark.browser
-OWNER = "c" * 32
 HOSTILE = """---
 tags: [<img src=x onerror=alert(1)>]
 ---
@@ -47,10 +46,7 @@ def test_evaluate_opens_with_what_ships_and_ones_own_takes_its_place(serve, visi
         comes_to(partial(shown.evaluate, title), f"{words}, computed")
     assert list(violations(page)) == []
 
-    jobs = server.services.store.jobs
-    mine = jobs.create("evaluate", OWNER, "mine", {"config": {}, "policies": ["mine"]})
-    jobs.claim("w")
-    jobs.finish(mine.id, "w", "succeeded", evaluation_result(("mine",)))
+    finished_evaluation(server.services.store)
     page.reload()
     expect(job.locator(".sol-state")).to_have_text("Finished")
     page.locator(".sol-evaluate .sol-jobs").get_by_role("link", name="default").press("Enter")

@@ -7,32 +7,14 @@ from playwright.sync_api import expect
 
 from sol_core.training.config import PRESETS
 from tests.browser.conftest import free_port, in_sight
-from tests.support.job_samples import metric_row, train_sample
+from tests.support.job_samples import metric_row, running_training, train_sample
 
 pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("stand_in_policies")]
-OWNER = "c" * 32
 HOSTILE = "<img src=x onerror=alert(1)> ${7*7} {{7*7}} `x` \u202eabc"
 
 
 def jobs_of(server):
     return server.services.store.jobs
-
-
-def running(server, name="mine", reports=20, **params):
-    """A training that a worker is at, with reports and two samples."""
-    jobs = jobs_of(server)
-    record = jobs.create(
-        "train",
-        OWNER,
-        name,
-        {"config": PRESETS["quick"].to_dict(), "model": "fake-model", "name": name} | params,
-    )
-    jobs.claim("w")
-    jobs.append_metrics(record.id, [metric_row(step) for step in range(reports)])
-    jobs.set_sample(record.id, train_sample(4))
-    jobs.set_sample(record.id, train_sample(8))
-    jobs.heartbeat(record.id, "w", reports / 40, "grpo", 300.0)
-    return record.id
 
 
 def state(visitor):
@@ -89,7 +71,7 @@ def test_a_training_is_started_from_the_form_and_queued(serve, visit):
 def test_live_reports_appear_and_a_restarted_server_loses_nothing(serve, visit):
     port = free_port()
     server = serve(port=port)
-    job_id = running(server, reports=9)
+    job_id = running_training(server.services.store, reports=9)
     visitor = visit(server)
     visitor.tab("Train")
     expect(state(visitor)).to_have_text("Running")
@@ -117,7 +99,7 @@ def test_live_reports_appear_and_a_restarted_server_loses_nothing(serve, visit):
 
 def test_pause_resume_and_cancel_reach_the_database(serve, visit):
     server = serve()
-    job_id = running(server)
+    job_id = running_training(server.services.store)
     jobs = jobs_of(server)
     visitor = visit(server)
     job = visitor.page.locator(".sol-train .sol-job")
@@ -157,7 +139,9 @@ def test_pause_resume_and_cancel_reach_the_database(serve, visit):
 def test_a_failed_job_says_what_to_do_its_text_stays_text_and_its_settings_are_cloned(serve, visit):
     server = serve()
     jobs = jobs_of(server)
-    job_id = running(server, name=HOSTILE, config=PRESETS["quick"].to_dict() | {"seed": 77})
+    job_id = running_training(
+        server.services.store, name=HOSTILE, config=PRESETS["quick"].to_dict() | {"seed": 77}
+    )
     words = [" <b>", "${7*7}", "\n", "`", " \u05d0\u05d1", "&amp;"]
     jobs.set_sample(job_id, train_sample(16, words) | {"context": HOSTILE})
     jobs.set_log_file(job_id, f"/logs/{HOSTILE}.log")

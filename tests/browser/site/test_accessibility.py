@@ -1,16 +1,11 @@
 """axe over every tab and export, in both themes and all widths; the page by keyboard."""
 
-import dataclasses
-
 import pytest
 from playwright.sync_api import expect
 
 from app.host.paths import DataDir
 from app.sharing.kinds import export
 from app.web.services import engine_generate
-from sol_core.actions import Budget
-from sol_core.evaluation.config import EvaluationConfig
-from sol_core.training.config import PRESETS
 from storage import TASKS_JOB, open_store
 from tests.browser.axe import violations
 from tests.browser.conftest import WARM_UP_MS
@@ -20,11 +15,9 @@ from tests.support.comparison_samples import save_pair
 from tests.support.fake_engine import FakeEngine
 from tests.support.inspection_samples import save_inspection
 from tests.support.tasks_samples import tasks_result
-from tests.support.tiny_language_model import make_language_model
-from tests.support.tiny_models import FAMILIES
+from tests.support.tiny_language_model import make_long_model
 
 pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("one_thread")]
-OWNER = "c" * 32
 TABS = ("Explore", "Inspect", "Train", "Evaluate", "Accuracy", "Policies", "History", "Learn")
 WIDTHS = (360, 768, 1280, 2560, 3840)  # from a phone's to 4k
 
@@ -32,25 +25,13 @@ WIDTHS = (360, 768, 1280, 2560, 3840)  # from a phone's to 4k
 @pytest.fixture
 def server(serve, tmp_path, stand_in_policies):
     """A tiny model, a training that goes on and an evaluation that has ended."""
-    family = dataclasses.replace(FAMILIES[0], options={"max_position_embeddings": 1024})
-    model = dataclasses.replace(make_language_model(family), name="fake-model")
+    model = make_long_model("fake-model")
     made = serve(engine_generate(DataDir(tmp_path)), load=lambda on_progress: model)
-    jobs = made.services.store.jobs
     job_samples.store_policy(made.services.data_dir.policies, "mine")
-    config = EvaluationConfig(budgets=(Budget(0.3, 0.5, 7.0), Budget(0.5, 0.6, 8.0)))
-    params = {"config": config.to_dict(), "policies": ["mine"]}
-    record = jobs.create("evaluate", OWNER, "mine", params | {"model": "fake-model"})
-    jobs.claim("w")
-    jobs.finish(record.id, "w", "succeeded", job_samples.evaluation_result(("mine",)))
-    record = jobs.create(TASKS_JOB, OWNER, "mine", {"model": "fake-model", "policy": "mine"})
-    jobs.claim("w")
-    jobs.finish(record.id, "w", "succeeded", tasks_result("mine"))
-    params = {"config": PRESETS["quick"].to_dict(), "model": "fake-model", "name": "mine"}
-    training = jobs.create("train", OWNER, "mine", params)
-    jobs.claim("w")
-    jobs.append_metrics(training.id, [job_samples.metric_row(step) for step in range(20)])
-    jobs.set_sample(training.id, job_samples.train_sample(4))
-    jobs.heartbeat(training.id, "w", 0.5, "grpo", 300.0)
+    store, about = made.services.store, {"model": "fake-model", "policy": "mine"}
+    job_samples.finished_evaluation(store)
+    job_samples.finished_job(store, TASKS_JOB, about, tasks_result("mine"))
+    job_samples.running_training(store)
     return made
 
 
@@ -58,9 +39,7 @@ def fill_explore(visitor):
     visitor.page.get_by_role("radio", name="Random").check(force=True)
     visitor.set_advanced("Max new tokens", "24")
     visitor.page.get_by_label("Ignore end of text").check(force=True)
-    visitor.generate("The keeper of the light wrote down")
-    state = visitor.page.locator(".sol-status .sol-state")
-    expect(state).to_have_text("Finished", timeout=WARM_UP_MS)
+    visitor.answer("The keeper of the light wrote down", timeout=WARM_UP_MS)
     visitor.tokens.nth(3).click()
     expect(visitor.page.locator(".sol-lens-line").first).to_be_attached(timeout=WARM_UP_MS)
 

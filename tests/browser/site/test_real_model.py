@@ -74,8 +74,7 @@ def test_the_main_path_of_every_page_of_the_model(load, serve, visit):
     expect(inspect.get_by_role("region", name="Difficulty report")).to_contain_text("number")
 
     visitor.tab("Explore")
-    visitor.generate("The keeper of the light", max_new_tokens=12)
-    visitor.expect_state("Finished", WARM_UP_MS)
+    visitor.answer("The keeper of the light", 12, WARM_UP_MS)
     page.get_by_role("button", name="Compare with …").click()
     page.get_by_role("button", name="Compare", exact=True).click()
     note = page.locator(".sol-pair-parted")

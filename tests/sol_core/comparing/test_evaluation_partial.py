@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from sol_core.progress import WorkProgress
-from tests.sol_core.evaluation_child import CONFIG, TEXTS, load
+from tests.sol_core.evaluation_child import CONFIG, TEXTS
 from tests.sol_core.evaluation_stand_ins import contender, evaluate_contenders
+from tests.sol_core.ranks_child import load
 from tests.support.tiny_language_model import save_model_folder
 
 CHILD = Path(__file__).parents[1] / "evaluation_child.py"

@@ -27,11 +27,15 @@ GRID = ActionGrid(page_size=4)
 STEPS = 24
 
 
-def made(model, prompt=PROMPT, **options):
-    """A run under random actions, as the lens takes it, and its own events."""
+def configured(**options):
     schedule = ScheduleConfig("random", Budget(0.4, 0.6, 8.0), seed=3)
     defaults = {"schedule": schedule, "grid": GRID, "max_new_tokens": STEPS}
-    config = GenerationConfig(**(defaults | {"ignore_end_of_text": True} | options))
+    return GenerationConfig(**(defaults | {"ignore_end_of_text": True} | options))
+
+
+def made(model, prompt=PROMPT, **options):
+    """A run under random actions, as the lens takes it, and its own events."""
+    config = configured(**options)
     events = [e for e in generate(model, prompt, config) if isinstance(e, TokenEvent)]
     tokens = *encode_prompt(model, prompt, chat=False), *(event.token_id for event in events)
     beside = [
@@ -39,7 +43,8 @@ def made(model, prompt=PROMPT, **options):
     ]
     actions = tuple(event.action for event in events)
     observed = config.schedule.policy is not None
-    return LensRun(tokens, actions, config.grid, beside=tuple(beside), observed=observed), events
+    more = {"beside": tuple(beside), "observed": observed, "left_out": config.left_out}
+    return LensRun(tokens, actions, config.grid, **more), events
 
 
 @pytest.fixture(scope="module")

@@ -4,18 +4,17 @@ import numpy as np
 import pytest
 import torch
 
-from sol_core.actions import DENSE, GRIDS, Action, ActionGrid, Budget
-from sol_core.config import GenerationConfig, ScheduleConfig, SideRowConfig
+from sol_core.actions import DENSE, GRIDS, Action, Budget
+from sol_core.config import ScheduleConfig, SideRowConfig
 from sol_core.errors import ConfigError, ShapeError
-from sol_core.events import FinishEvent, PrefillEvent, TokenEvent
+from sol_core.events import FinishEvent, PrefillEvent
 from sol_core.generation.engine import encode_prompt, generate
 from sol_core.lens.engine import Lens
-from sol_core.lens.records import LensRun
 from sol_core.models.signals import Observe
+from tests.sol_core.lens.test_lens import GRID, configured, made
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 PROMPT = "The keeper of the light wrote a long letter to the harbour master about the lamp"
-GRID = ActionGrid(page_size=4)
 SPARSE = Action(0.5, 1.0, 16)
 
 
@@ -75,22 +74,11 @@ def test_a_page_that_is_not_there_is_refused(model, page):
         model.lm.decode_step(torch.tensor([tokens[-1]]), cache, left_out=[[page]])
 
 
-def of_run(model, **options):
-    defaults = {"grid": GRID, "max_new_tokens": 9, "ignore_end_of_text": True}
-    config = GenerationConfig(**(defaults | options))
-    events = [e for e in generate(model, PROMPT, config) if isinstance(e, TokenEvent)]
-    ids = *encode_prompt(model, PROMPT, chat=False), *(event.token_id for event in events)
-    beside = [tuple(e.side[n].action for e in events) for n in range(len(config.side_rows))]
-    actions = tuple(event.action for event in events)
-    run = LensRun(ids, actions, config.grid, beside=tuple(beside), left_out=config.left_out)
-    return run, events, config
-
-
 STATIC = ScheduleConfig("static", Budget(0.5, 1.0, 16.0))
 
 
 def test_effects_of_pages_one_by_one_and_together(model):
-    run, events, _ = of_run(model, schedule=STATIC)
+    run, events = made(model, PROMPT, schedule=STATIC)
     lens = Lens(model, run)
     first = lens.page_effects(6, most=3)
     assert (len(first.effects), first.correlation) == (3, None)
@@ -114,7 +102,7 @@ def test_effects_of_pages_one_by_one_and_together(model):
 
 
 def test_a_page_that_was_not_read_changes_nothing(model):
-    run, _, _ = of_run(model, schedule=ScheduleConfig("static", Budget(0.1, 1.0, 16.0)))
+    run, _ = made(model, PROMPT, schedule=ScheduleConfig("static", Budget(0.1, 1.0, 16.0)))
     kls = np.array([effect.kl for effect in Lens(model, run).page_effects(4).effects])
     assert (kls < 1e-5).any()
     assert (kls > 1e-3).any()
@@ -123,22 +111,21 @@ def test_a_page_that_was_not_read_changes_nothing(model):
 @pytest.mark.parametrize("side", [(), (SideRowConfig("dense", ScheduleConfig("dense")),)])
 def test_a_generation_without_a_page_is_replayed_without_it(model, side):
     options = {"schedule": STATIC, "page_reads": True, "side_rows": side}
-    run, events, config = of_run(model, left_out=(1, 2), **options)
+    run, events = made(model, PROMPT, left_out=(1, 2), **options)
     for event in events:
         assert all(1 not in layer and 2 not in layer for layer in event.page_reads.lists(2))
     look = Lens(model, run).look(5)
     assert look.replayed.nll == pytest.approx(events[5].surprisal, abs=1e-4)
-    record = config.to_dict()
-    assert record["left_out"] == (1, 2)
-    plain = of_run(model, **options)
-    assert "left_out" not in plain[2].to_dict()
-    assert [e.surprisal for e in plain[1]] != [e.surprisal for e in events]
+    assert configured(left_out=(1, 2), **options).to_dict()["left_out"] == (1, 2)
+    assert "left_out" not in configured(**options).to_dict()
+    _, plain = made(model, PROMPT, **options)
+    assert [e.surprisal for e in plain] != [e.surprisal for e in events]
 
 
 def test_a_generation_cannot_leave_out_the_page_of_its_last_token(model):
     count = (len(encode_prompt(model, PROMPT, chat=False)) - 1) // 4
     with pytest.raises(ConfigError, match=f"pages 0 to {count - 1} can be left out, got {count}"):
-        of_run(model, left_out=(count,))
-    events = list(generate(model, PROMPT, of_run(model, left_out=(count - 1,))[2]))
+        made(model, PROMPT, left_out=(count,))
+    events = list(generate(model, PROMPT, configured(left_out=(count - 1,))))
     assert isinstance(events[0], PrefillEvent)
     assert isinstance(events[-1], FinishEvent)

@@ -13,7 +13,7 @@ from sol_core.fields import from_json
 from sol_core.policy import PolicyScheduler, load_policy, save_policy
 from sol_core.policy.network import level_values
 from sol_core.policy.prices import AimCorrection
-from tests.sol_core.policy.test_policy import COARSE, make_policy
+from tests.support.tiny_policies import COARSE, make_policy
 
 LEVELS = level_values(ActionGrid())
 

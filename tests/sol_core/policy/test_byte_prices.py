@@ -16,7 +16,8 @@ from sol_core.fields import from_json
 from sol_core.policy import PolicyScheduler, load_policy, save_policy
 from sol_core.policy.byte_prices import NUM_FEATURES, BytePrices, SampleStates, history_features
 from tests.sol_core.budgets.test_mixes import COSTS, GRID, made_up
-from tests.sol_core.policy.test_policy import make_policy, observe
+from tests.sol_core.policy.test_policy import observe
+from tests.support.tiny_policies import make_policy
 
 CONTEXTS = (64, 700, 7000)
 SHARP = np.ones(2)

@@ -12,9 +12,7 @@ from sol_core.actions import GRIDS, ActionGrid, Budget
 from sol_core.decoding.batch_scheduling import StepObservation
 from sol_core.errors import ConfigError, PolicyError
 from sol_core.policy import (
-    Policy,
     PolicyConfig,
-    PolicyInfo,
     PolicyScheduler,
     load_policy,
     read_policy_info,
@@ -22,7 +20,6 @@ from sol_core.policy import (
 )
 from sol_core.policy.info import InputLayout
 from sol_core.policy.network import (
-    DamageNetwork,
     JointNetwork,
     build_network,
     kept_rows,
@@ -30,25 +27,7 @@ from sol_core.policy.network import (
 )
 from sol_core.policy.prices import PriceRule, PriceTable, choose_levels
 from sol_core.training.config import preset
-
-SMALL = PolicyConfig(width=16, num_heads=2)
-COARSE = ActionGrid((0.25, 0.5, 1.0), (0.5, 0.75, 1.0), (6, 8, 16))
-
-
-def make_policy(model, config=SMALL, grid=COARSE, seed=0):
-    """A policy with random weights, prices measured on random states."""
-    torch.manual_seed(seed)
-    layout = InputLayout(model.spec.hidden_size, model.spec.num_layers)
-    network = build_network(layout, grid, config)
-    for parameter in network.parameters():
-        torch.nn.init.normal_(parameter, std=0.2)
-    info = PolicyInfo("tiny", model.name, model.fingerprint, grid, config, layout)
-    prices = []
-    if isinstance(network, DamageNetwork):
-        for base, levels in zip(network.base, level_values(grid), strict=True):
-            spread = torch.randn(200, 1)
-            prices.append(PriceTable.measure((base.detach() + spread).exp(), levels))
-    return Policy(info, network, prices, model.lm.weights.embedding)
+from tests.support.tiny_policies import COARSE, make_policy
 
 
 @pytest.mark.parametrize("kind", ["factored", "joint"])

@@ -8,7 +8,8 @@ from sol_core.actions import ActionGrid
 from sol_core.policy import PolicyConfig
 from sol_core.policy.few_rows import FewRowPolicy, StepState
 from sol_core.policy.policy import StepInputs
-from tests.sol_core.policy.test_policy import COARSE, make_policy, observe
+from tests.sol_core.policy.test_policy import observe
+from tests.support.tiny_policies import COARSE, make_policy
 
 pytestmark = pytest.mark.skipif(policy_step_kernel() is None, reason="Numba cannot run here")
 

@@ -14,8 +14,8 @@ from sol_core.models import loading, spec_from_config
 from sol_core.models.devices import pick_device, pick_dtype, why_no_gpu
 from sol_core.models.families.refusals import complete_config
 from sol_core.models.loading import load_language_model
-from tests.support.tiny_language_model import byte_tokenizer
-from tests.support.tiny_models import FAMILIES, Family, make_pair
+from tests.support.tiny_language_model import byte_tokenizer, save_model_folder
+from tests.support.tiny_models import FAMILIES, Family, family_of, make_pair
 
 
 @pytest.fixture
@@ -77,10 +77,7 @@ def test_a_config_with_a_gap_is_left_to_transformers(name):
 
 
 def test_a_bias_that_the_config_denies_is_refused_by_name(tmp_path):
-    family = next(one for one in FAMILIES if one.name == "llama-mqa-bias")
-    model, _ = make_pair(dataclasses.replace(family, options=family.options | {"vocab_size": 257}))
-    model.save_pretrained(tmp_path)
-    byte_tokenizer().save_pretrained(tmp_path)
+    save_model_folder(tmp_path, "llama-mqa-bias", starts=False)
     _load(tmp_path)
     _change_config(tmp_path, mlp_bias=False)
     with pytest.raises(ModelLoadError, match=r"'model.layers.0.mlp.down_proj.bias'.*mlp_bias"):
@@ -107,8 +104,7 @@ IN_HAND = (
 
 @pytest.mark.parametrize("name", IN_HAND)
 def test_a_model_in_hand_is_the_model_of_its_files(tmp_path, name):
-    family = next(one for one in FAMILIES if one.name == name)
-    theirs, _ = make_pair(dataclasses.replace(family, options=family.options | {"vocab_size": 257}))
+    theirs, _ = make_pair(family_of(name, vocab_size=257))
     theirs.save_pretrained(tmp_path)
     byte_tokenizer().save_pretrained(tmp_path)
     taken = sol_core.from_transformers(theirs, byte_tokenizer(), name="mine")

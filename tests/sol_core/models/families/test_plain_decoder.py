@@ -1,6 +1,5 @@
 """Our steps against an independent decoder: within 2e-3 nats, but for near-ties that it names."""
 
-import dataclasses
 import itertools
 import statistics
 
@@ -9,7 +8,7 @@ import torch
 
 from sol_core.actions import GRIDS, Action
 from tests.sol_core.models.families.plain_decoder import DENSE_STEP, PlainDecoder, Skipping
-from tests.support.tiny_models import FAMILIES, make_pair
+from tests.support.tiny_models import family_of, make_pair
 
 LENGTH = 72
 NATS, NEAR_TIE, AGREEING = 2e-3, 1e-4, 0.95
@@ -26,9 +25,7 @@ def _skipping(action, how):
 
 
 def _pair(name):
-    family = next(one for one in FAMILIES if one.name == name)
-    deep = dataclasses.replace(family, options=family.options | {"num_hidden_layers": 3})
-    theirs, lm = make_pair(deep, seed=3)
+    theirs, lm = make_pair(family_of(name, num_hidden_layers=3), seed=3)
     text = torch.randint(3, 199, (LENGTH + 1,), generator=torch.Generator().manual_seed(5))
     return PlainDecoder(theirs.state_dict(), theirs.config.to_dict()), lm, text.tolist()
 

@@ -1,7 +1,5 @@
 """Every family under small budgets, its fingerprint, and the short ends of contexts."""
 
-import dataclasses
-
 import pytest
 import torch
 from transformers import Gemma3TextConfig, LlamaConfig
@@ -10,7 +8,7 @@ from sol_core.actions import GRIDS, Action
 from sol_core.errors import ContextLengthError
 from sol_core.models import spec_from_config
 from sol_core.models.loading import fingerprint_of
-from tests.support.tiny_models import FAMILIES, make_pair
+from tests.support.tiny_models import FAMILIES, family_of, make_pair
 
 
 # Just below a level of 1 a count keeps every page; pages by need have no such level.
@@ -18,7 +16,7 @@ from tests.support.tiny_models import FAMILIES, make_pair
 @pytest.mark.parametrize("name", [family.name for family in FAMILIES])
 def test_a_smaller_budget_changes_a_step_and_nothing_kept_is_dense(name, grid):
     """A fifth of the pages, half the channels, 5 bits."""
-    _, lm = make_pair(next(one for one in FAMILIES if one.name == name))
+    _, lm = make_pair(family_of(name))
     prefix, token = lm.new_cache(1, 40), torch.tensor([7])
     lm.prefill(torch.arange(3, 43)[None], prefix)
 
@@ -44,9 +42,8 @@ def test_fingerprints_are_those_of_before_there_were_these_families():
 
 @pytest.mark.parametrize("name", ["longrope", "dynamic-rope"])
 def test_a_rope_that_changes_with_length_ends_the_context_where_it_does(name):
-    family = next(one for one in FAMILIES if one.name == name)
     context = {} if name == "longrope" else {"max_position_embeddings": 64}
-    theirs, lm = make_pair(dataclasses.replace(family, options=family.options | context))
+    theirs, lm = make_pair(family_of(name, **context))
     assert lm.spec.max_positions == 64
     tokens, cache = torch.randint(3, 199, (1, 65)), lm.new_cache(1, 72)
     lm.prefill(tokens[:, :63], cache)
