@@ -113,7 +113,9 @@ def test_arguments_of_another_kind_are_refused_in_words(model, policy, tmp_path,
         "model": lambda: sol_core.generate(wrong, TEXT),
         "prompt": lambda: sol_core.generate(model, [wrong] if isinstance(wrong, list) else wrong),
         "logits_processors": lambda: sol_core.generate(model, TEXT, logits_processors=[wrong]),
-        "record": lambda: sol_core.generate(model, TEXT, record=wrong),
+        "record": lambda: sol_core.generate(
+            model, TEXT, record=3 if isinstance(wrong, list) else wrong
+        ),
         "policy": lambda: sol_core.generate(model, TEXT, wrong, BUDGET),
         "budget": lambda: sol_core.generate(model, TEXT, policy, wrong),
         "config must be a Gen": lambda: sol_core.generate(model, TEXT, config=wrong),

@@ -3,6 +3,7 @@
 import dataclasses
 
 import pytest
+import torch
 
 from sol_core.actions import ActionGrid, Budget
 from sol_core.corpus.documents import SPLITS
@@ -11,9 +12,9 @@ from sol_core.errors import ConfigError, CorpusError, PolicyError
 from sol_core.evaluation.config import EvaluationConfig
 from sol_core.evaluation.runner import evaluate
 from sol_core.evaluation.texts import load_texts
-from sol_core.policy import PolicyConfig, save_policy
+from sol_core.policy import Policy, PolicyConfig, PolicyInfo, save_policy
+from sol_core.policy.network import InputLayout, build_network
 from tests.sol_core.tiny_assets import make_tokenizer
-from tests.support.tiny_policies import make_policy
 
 GRID = ActionGrid(page_size=4)
 
@@ -33,9 +34,12 @@ def corpus(tmp_path):
 
 def _save(model, folder, grid=GRID, corpus=""):
     """A policy that nobody trained."""
-    policy = make_policy(model, PolicyConfig(network="joint", width=16, num_heads=2), grid)
-    policy.info = dataclasses.replace(policy.info, corpus=corpus)
-    save_policy(policy, folder)
+    layout = InputLayout(model.spec.hidden_size, model.spec.num_layers)
+    config = PolicyConfig(network="joint", width=16, num_heads=2, dropout=0.0)
+    torch.manual_seed(0)
+    network = build_network(layout, grid, config, 8)
+    info = PolicyInfo("untrained", model.name, model.fingerprint, grid, config, layout, 8, corpus)
+    save_policy(Policy(info, network, [], model.lm.weights.embedding), folder)
     return folder
 
 
