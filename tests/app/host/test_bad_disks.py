@@ -18,7 +18,7 @@ from sol_core.files.staging import write_safetensors
 from sol_core.progress import WorkProgress
 from storage import DatabaseWriteError
 from tests.app.command_line import RunCommand
-from tests.support.restored_runs import restored_run
+from tests.app.restored_runs import restored_run
 
 
 @dataclass(frozen=True)

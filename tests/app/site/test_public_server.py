@@ -17,9 +17,9 @@ from app.sharing.comparison import align_tokens
 from sol_core.errors import ConfigError
 from storage import TASKS_JOB, RunSize
 from tests.app.page_calls import ANNA, BEN
+from tests.app.restored_runs import restored_run
 from tests.app.waiting import wait_until
 from tests.support.job_samples import evaluation_result, finished_job
-from tests.support.restored_runs import restored_run
 
 # Gradio leaves the sockets that it probes ports with to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
