@@ -1,6 +1,6 @@
 """The lessons' experiments: a model and a few plain parameters in, one JSON object out.
 
-Each takes one to six seconds on two CPU cores and touches nothing but the model. Torch is
+Each takes one to ten seconds on two CPU cores and touches nothing but the model. Torch is
 imported with the first one.
 """
 
