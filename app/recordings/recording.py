@@ -17,5 +17,5 @@ def shipped_recording() -> dict[str, Any]:
 
 
 def prompt_of(story: str, question: str, stem: str) -> str:
-    """What the model continues with an answer; ``recording.js`` says the same."""
+    """The text that the model continues with an answer; ``recording.js`` says the same."""
     return f"{story}\n\nQuestion: {question}\nAnswer: {stem}"

@@ -40,7 +40,7 @@ from sol_core.models.step.clock import Lap, StepClock
 from sol_core.models.step.few_rows import FewRowStep
 from sol_core.models.step.graph import StepGraphs, run_alone
 from sol_core.models.step.layer import final_logits, heads_of, normed_update, step_mlp
-from sol_core.models.step.output import LayerOutputs, PreviewedHead, StepOutput
+from sol_core.models.step.output import LayerOutputs, StepOutput
 from sol_core.models.step.plan import (
     StepPlan,
     StepRequest,
@@ -49,6 +49,7 @@ from sol_core.models.step.plan import (
     step_shape,
     tokens_left_out,
 )
+from sol_core.models.step.preview import PreviewedHead
 from sol_core.models.step.weight_bytes import WeightBytes
 from sol_core.models.weights import LayerWeights, ModelWeights, packed_for_many_rows
 
@@ -381,8 +382,10 @@ class FrozenLM:
         blocks = cache.blocks(index, 1, read=read, width=shape.own_width)
         share = BEST_PAGES if shape.observe.scores_pages else 0.0
         cap = self.spec.attention_cap
-        asked = {"readers": shape.page_reads, "masses": masses}
-        return attend(query, blocks, attention, share, cap, normed.dtype, **asked)
+        readers = shape.page_reads
+        return attend(
+            query, blocks, attention, share, cap, normed.dtype, readers=readers, masses=masses
+        )
 
     def _check_context(self, length: int) -> None:
         if length > self.spec.max_positions:

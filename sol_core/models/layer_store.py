@@ -153,7 +153,7 @@ class LayerStore:
             self.bounds(ends)
 
     def take_token(self, ends: list[int], read: Summary | None = None) -> Summary | None:
-        """Which of the two the writer of a token per row must extend; the other is left."""
+        """The one of the two that the writer of a token per row must extend; the other is left."""
         if read != "bounds" and self._coded.takes(ends):
             return "codes"
         return "bounds" if self._bounded.takes(ends) else None

@@ -1,26 +1,15 @@
-"""Output of one decode step, and a model's head in two passes, where it has a second form."""
+"""Output of one decode step."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from kernels.head_preview import (
-    HeadPreview,
-    make_preview,
-    preview_bytes,
-    preview_input,
-    previewed_logits,
-)
 from kernels.page_attention import Attended
-from kernels.quantised_weights.layout import GgufBlocks, unpack_blocks
-from sol_core.actions import Action
-from sol_core.models.spec import ModelSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +54,7 @@ class StepOutput:
 
 
 class LayerOutputs:
-    """What the layers of one step leave, gathered from the first to the last."""
+    """Outputs of one step's layers, gathered from the first to the last."""
 
     def __init__(self, keeps_streams: bool) -> None:
         self._keeps_streams = keeps_streams
@@ -96,43 +85,3 @@ class LayerOutputs:
         layers = {name: torch.stack(tensors, 1) for name, tensors in self._kept.items()}
         read = layers.pop("tokens_read").sum(-1)
         return StepOutput(hidden, logits, read, concentration, middle, **layers)
-
-
-class PreviewedHead:
-    """The second form of a head, made when a step first asks for it."""
-
-    def __init__(self, blocks: GgufBlocks, directions: Tensor, dtype: torch.dtype) -> None:
-        self._blocks, self._directions, self._dtype = blocks, directions, dtype
-
-    @staticmethod
-    def make(
-        spec: ModelSpec, blocks: GgufBlocks | None, directions: Tensor | None, dtype: torch.dtype
-    ) -> PreviewedHead | None:
-        """None for a head that is always read whole."""
-        raw = spec.logit_scale is None and spec.logit_cap is None  # as the margin is meant
-        if blocks is None or directions is None or not raw:
-            return None
-        if preview_bytes(blocks, directions.shape[1]) is None:
-            return None
-        return PreviewedHead(blocks, directions, dtype)
-
-    @property
-    def bytes_read(self) -> float | None:
-        return preview_bytes(self._blocks, self._directions.shape[1])
-
-    @cached_property
-    def form(self) -> HeadPreview:
-        """The form that the kernels of few rows take."""
-        return make_preview(self._blocks, self._directions)
-
-    @cached_property
-    def _weights(self) -> Tensor:
-        """[V, C + D]."""
-        return unpack_blocks(self.form.blocks).to(self._dtype)
-
-    def logits(self, output: StepOutput, actions: Sequence[Action]) -> Tensor:
-        """Logits [R, V] of a step of many rows: previewed in the rows that drop something."""
-        previewed = torch.tensor([not action.is_dense for action in actions])
-        extended = preview_input(output.hidden, self._directions)
-        coarse = (extended.to(self._dtype) @ self._weights.t()).float()
-        return previewed_logits(coarse, output.logits).where(previewed[:, None], output.logits)
