@@ -143,8 +143,7 @@ export class RecordingView {
   // A token's step: its pages in the story, and the step in the model.
   point(which, at) {
     this.machine.show(this.recording.texts[this.at].answers[which], at);
-    const { questions } = this.recording;
-    this.reading.pages.forEach((page, number) => page.classList.toggle("is-fact", number === questions[which].fact));
+    this.reading.pointOut(this.recording.questions[which].fact);
     this.reading.mark(this.shown.findIndex((one) => one.answer === which && one.at === at));
   }
 

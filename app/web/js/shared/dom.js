@@ -64,6 +64,21 @@ export function show(node, visible) {
   node.hidden = !visible;
 }
 
+const turns = new Map();
+
+// One thing a frame, and of each owner only the newest: what follows a pointer never holds up a frame.
+export function drawInTurn(owner, draw) {
+  if (turns.size === 0) requestAnimationFrame(takeTurn);
+  turns.set(owner, draw);
+}
+
+function takeTurn() {
+  const [[owner, draw]] = turns;
+  turns.delete(owner);
+  if (turns.size > 0) requestAnimationFrame(takeTurn);
+  draw();
+}
+
 let lastId = 0;
 export function uniqueId(prefix) {
   lastId += 1;

@@ -1,7 +1,7 @@
 // The live charts: what each axis spent against its budget, and what that did to quality.
 // The arrays live here; a redraw is one Plotly.react, as often as the machine can afford.
 
-import { messageOf, selectOf, setText, show, wait, whenThemeChanges } from "../dom.js";
+import { drawInTurn, messageOf, selectOf, setText, show, wait, whenThemeChanges } from "../dom.js";
 import { glossed } from "../glossary.js";
 import { memory } from "../memory.js";
 import { emptySeries, extendSeries, QUALITY_VIEWS, spendChart } from "./series.js";
@@ -90,7 +90,7 @@ export class Charts {
   }
 
   mark(index) {
-    this.all.forEach((chart) => chart.mark(index));
+    drawInTurn(this, () => this.all.forEach((chart) => chart.mark(index)));
   }
 
   setSelection(range) {

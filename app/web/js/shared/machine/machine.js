@@ -1,7 +1,7 @@
 // The machine: a picture of one decode step, drawn for the newest token while they stream, and for any other
 // by hover, arrow keys or its own buttons.
 
-import { h, setText, show, svg, uniqueId } from "../dom.js";
+import { drawInTurn, h, setText, show, svg, uniqueId } from "../dom.js";
 import { memory } from "../memory.js";
 import { Field } from "./field.js";
 import { captionNodes, flowOf, mlpShares, readsOf, spokenStep } from "./reads.js";
@@ -99,11 +99,10 @@ export class Machine {
   }
 
   ask() {
-    if (this.run && this.at !== null && !this.isFolded) this.frame ??= requestAnimationFrame(() => this.draw());
+    if (this.run && this.at !== null && !this.isFolded) drawInTurn(this, () => this.draw());
   }
 
   draw() {
-    this.frame = null;
     const token = this.on.rows()[this.at];
     if (!this.run || !token || this.isFolded) return;
     const reads = readsOf(token);

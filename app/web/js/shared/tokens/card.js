@@ -1,6 +1,6 @@
 // The card that explains one token. It never covers its token and never leaves the window.
 
-import { fill, h, scrollTo, SITE, uniqueId } from "../dom.js";
+import { drawInTurn, fill, h, scrollTo, SITE, uniqueId } from "../dom.js";
 import {
   AXES, count, difference, duration, isNumber, nats, percent, probability, probabilityOf, quantity, signed,
 } from "../format.js";
@@ -102,12 +102,18 @@ export class TokenCard {
     this.release();
     this.token = token;
     token.setAttribute("aria-describedby", this.id);
-    this.element.replaceChildren(...this.parts(row));
-    this.element.hidden = false;
-    this.place();
     addEventListener("scroll", this.onScroll, { capture: true, passive: true });
     addEventListener("resize", this.onScroll, { passive: true });
     document.addEventListener("keydown", this.onKey);
+    if (token === document.activeElement) this.draw(row, token); // at once: it is read out now
+    else drawInTurn(this, () => this.draw(row, token));
+  }
+
+  draw(row, token) {
+    if (token !== this.token) return; // another one since, or none
+    this.element.replaceChildren(...this.parts(row));
+    this.element.hidden = false;
+    this.place();
   }
 
   hideSoon(then) {

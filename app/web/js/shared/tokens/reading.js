@@ -2,7 +2,7 @@
 // step read more than the run's other steps; point at a page, and the tokens do that read it. The page of a fact is
 // among the first five for 11 of 12 right answers so, for 6 by what was read alone: some pages nearly every step reads.
 
-import { h, setText, show, uniqueId } from "../dom.js";
+import { drawInTurn, h, setText, show, uniqueId } from "../dom.js";
 import { percent } from "../format.js";
 import { sharesOf } from "../machine/reads.js";
 import { ReadingMap } from "./reading_map.js";
@@ -43,6 +43,8 @@ export class Reading {
   at = null;
   /** Page that is pointed at. @type {number | null} */
   page = null;
+  /** Page of the fact that the answer needs. @type {number | null} */
+  fact = null;
   /** Page that the Tab key reaches. @type {number} */
   stop = 0;
   numPrompt = 0; // tokens
@@ -50,6 +52,8 @@ export class Reading {
   isBegun = false;
   isHeld = false;
   isFolded = false;
+  /** @type {number[]} */
+  leftOut = [];
   /** By page: sum of the shares, and steps that had it. @type {number[][]} */
   usual = [[], []];
   numSummed = 0;
@@ -99,7 +103,7 @@ export class Reading {
       if (!(event.key in steps) || this.page === null) return;
       event.preventDefault();
       let next = this.page + steps[event.key];
-      while (this.pages[next] && this.pages[next].offsetParent === null) next += steps[event.key]; // folded away
+      while (this.pages[next] && !this.pages[next].isConnected) next += steps[event.key]; // folded away
       this.pages[next]?.focus();
     });
   }
@@ -111,7 +115,7 @@ export class Reading {
   clear() {
     this.pages = [];
     this.texts = [];
-    this.at = this.page = null;
+    this.at = this.page = this.fact = null;
     this.isBegun = this.isHeld = false;
     this.usual = [[], []];
     this.numSummed = 0;
@@ -130,6 +134,7 @@ export class Reading {
     this.size = size;
     this.numPrompt = numPrompt;
     this.texts = texts;
+    this.leftOut = leftOut;
     this.pages = texts.map((text, page) => {
       const isOut = leftOut.includes(page);
       const span = h("span", { class: `sol-page${isOut ? " is-left-out" : ""}`, role: "option", "aria-selected": "false", tabindex: "-1",
@@ -137,7 +142,7 @@ export class Reading {
       span.solIndex = page;
       return span;
     });
-    this.text.replaceChildren(...this.pages);
+    this.text.replaceChildren();
     show(this.text, texts.length > 0);
     this.makeStop(0);
     this.fold(texts.length > LONG_PROMPT);
@@ -155,6 +160,26 @@ export class Reading {
     this.folder.setAttribute("aria-expanded", String(!isFolded));
     setText(this.folder, isFolded ? "Show the whole prompt" : "Only what was read");
     show(this.folder, this.pages.length > LONG_PROMPT);
+    this.place();
+  }
+
+  pointOut(fact) {
+    this.pages.forEach((span, page) => span.classList.toggle("is-fact", page === fact));
+    this.fact = fact;
+    this.place();
+  }
+
+  // Folded, only some pages stand in the text, so that a step lights a dozen elements and not hundreds. What stands
+  // there already is not moved: it may have the focus.
+  place() {
+    const named = new Set([...this.effects?.chosen ?? [], ...this.leftOut, this.fact, this.page]);
+    const stands = this.pages.filter((span, page) => !this.isFolded || span.solShade || named.has(page));
+    const isStanding = new Set(stands);
+    for (const span of [...this.text.children]) if (!isStanding.has(span)) span.remove();
+    stands.forEach((span, at) => {
+      if (this.text.children[at] !== span) this.text.insertBefore(span, this.text.children[at] ?? null);
+      span.classList.toggle("is-after-gap", (span.solIndex ?? 0) > (stands[at - 1]?.solIndex ?? -1) + 1);
+    });
   }
 
   // More tokens are there; one that is looked at stays.
@@ -214,7 +239,7 @@ export class Reading {
 
   show(index) {
     this.at = index;
-    if (!this.element.hidden) this.frame ??= requestAnimationFrame(() => this.draw());
+    if (!this.element.hidden) drawInTurn(this, () => this.draw());
   }
 
   refresh() {
@@ -222,7 +247,6 @@ export class Reading {
   }
 
   draw() {
-    this.frame = null;
     const row = this.at === null ? null : this.on.rows()[this.at];
     const shares = row && sharesOf(row);
     if (!row || !shares) return;
@@ -230,11 +254,13 @@ export class Reading {
     const shades = shadesOf(lights);
     this.pages.forEach((span, page) => {
       setShade(span, shades[page] ?? 0);
-      span.setAttribute("aria-selected", String(this.effects?.chosen.has(page) ?? false));
+      const isChosen = String(this.effects?.chosen.has(page) ?? false);
+      if (span.getAttribute("aria-selected") !== isChosen) span.setAttribute("aria-selected", isChosen);
     });
+    if (this.isFolded) this.place();
     this.shadeTokens(this.isHeld ? (token) => (token < (this.at ?? 0) ? shades[this.pageOf(token)] ?? 0 : 0) : null);
     this.map.mark(this.at);
-    if (!this.pages[this.stop]?.offsetParent) this.makeStop(this.pages.findIndex((span) => span.solShade));
+    if (!this.pages[this.stop]?.isConnected) this.makeStop(this.pages.findIndex((span) => span.solShade));
     setText(this.caption, this.sentence(row, lights));
     if (this.isHeld && !this.isFolded) this.reveal(this.pages[shades.indexOf(STRENGTHS)]);
     clearTimeout(this.settling);
