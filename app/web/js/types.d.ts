@@ -220,6 +220,7 @@ interface Window {
 /** Marks that modules keep on elements of their own. */
 interface Element {
   solIndex?: number;
+  solGap?: HTMLElement;
   solShade?: number;
   solAttribute?: string;
   solTimer?: ReturnType<typeof setTimeout>;

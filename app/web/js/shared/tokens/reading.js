@@ -174,11 +174,14 @@ export class Reading {
   place() {
     const named = new Set([...this.effects?.chosen ?? [], ...this.leftOut, this.fact, this.page]);
     const stands = this.pages.filter((span, page) => !this.isFolded || span.solShade || named.has(page));
-    const isStanding = new Set(stands);
-    for (const span of [...this.text.children]) if (!isStanding.has(span)) span.remove();
-    stands.forEach((span, at) => {
-      if (this.text.children[at] !== span) this.text.insertBefore(span, this.text.children[at] ?? null);
-      span.classList.toggle("is-after-gap", (span.solIndex ?? 0) > (stands[at - 1]?.solIndex ?? -1) + 1);
+    const nodes = stands.flatMap((span, at) => {
+      if (span.solIndex === (stands[at - 1]?.solIndex ?? -1) + 1) return [span];
+      return [span.solGap ??= h("span", { class: "sol-page-gap", "aria-hidden": "true" }, " … "), span];
+    });
+    const isStanding = new Set(nodes);
+    for (const node of [...this.text.children]) if (!isStanding.has(node)) node.remove();
+    nodes.forEach((node, at) => {
+      if (this.text.children[at] !== node) this.text.insertBefore(node, this.text.children[at] ?? null);
     });
   }
 
