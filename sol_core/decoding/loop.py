@@ -44,8 +44,7 @@ class DecodeOptions:
     rows_per_sequence: int = 1  # rows (schedules) on each sequence's token path
     timed: bool = False  # give every step a clock
     on_host: bool = False
-    page_reads: bool = False  # steps say which pages they read
-    record: Collection[str] = ()  # "hidden", "attention": kept of every layer, which is slower
+    record: Collection[str] = ()  # "pages" that were read; "hidden", "attention": slower
     left_out: Sequence[Sequence[int]] | None = None  # per row, pages that it may not read
     in_place: bool = False
 
@@ -200,7 +199,6 @@ def decode(
             actions,
             mechanisms=options.mechanisms,
             observe=scheduler.observes,
-            page_reads=options.page_reads,
             left_out=options.left_out,
             record=options.record,
             clock=clock,

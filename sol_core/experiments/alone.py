@@ -179,7 +179,10 @@ def _steps(
     """Decode the steps that feed these tokens, under a dense action and the given ones."""
     group = 1 + len(actions)
     options = DecodeOptions(
-        1, mechanisms=grid.mechanisms, rows_per_sequence=group, page_reads=with_reads
+        1,
+        mechanisms=grid.mechanisms,
+        rows_per_sequence=group,
+        record={"pages"} if with_reads else (),
     )
     cache, _ = prefilled(model.lm, tokens[: fed[-1]], grid.page_size, None)
     at_once = max(1, ROWS_AT_ONCE // group)

@@ -218,8 +218,7 @@ class _Batch:
             rows_per_sequence=self._rows_each,
             timed=True,
             on_host=True,
-            page_reads="pages" in self._extras.record or self._config.page_reads,
-            record=self._extras.tensors,
+            record=self._extras.record | ({"pages"} if self._config.page_reads else frozenset()),
             left_out=[left_out] * len(caches) * self._rows_each if left_out else None,
             in_place=in_place,
         )

@@ -260,7 +260,7 @@ class _Inspection:
             max_steps=steps,
             mechanisms=self.config.grid.mechanisms,
             rows_per_sequence=len(self.config.rows),
-            page_reads=self.config.read_pages,
+            record={"pages"} if self.config.read_pages else (),
         )
         decode_began = time.perf_counter()
         stopped = self.should_stop()

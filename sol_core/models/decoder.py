@@ -205,9 +205,8 @@ class FrozenLM:
         *,
         mechanisms: Mechanisms = PAPER,  # how the step skips what its actions drop
         observe: Observe = Observe.NOTHING,  # what else to return
-        page_reads: bool = False,  # also return which pages of the cache were read
         left_out: Sequence[Iterable[int]] | None = None,  # per row, pages it may not read; slower
-        record: Collection[str] = (),  # "hidden", "attention": also return those layers'; slower
+        record: Collection[str] = (),  # "pages" that were read; "hidden", "attention": slower
         clock: StepClock | None = None,  # told when attention, MLP and head are done
     ) -> StepOutput:
         """Feed one token to every row, each compressed by its own action."""
@@ -225,9 +224,7 @@ class FrozenLM:
         if mechanisms.head == "preview" and not all(action.is_dense for action in actions):
             preview = self._previewed_head
         form = None if preview is None else preview.form
-        request = StepRequest(
-            actions, mechanisms, observe, page_reads, clock, floors, form, left_out, record
-        )
+        request = StepRequest(actions, mechanisms, observe, clock, floors, form, left_out, record)
         few = cache.num_rows <= FEW_ROWS and not self._in_buckets
         if few and self._few_rows and self._few_rows.takes(cache, request):
             with torch_on_one_thread():
@@ -382,7 +379,7 @@ class FrozenLM:
         blocks = cache.blocks(index, 1, read=read, width=shape.own_width)
         share = BEST_PAGES if shape.observe.scores_pages else 0.0
         cap = self.spec.attention_cap
-        readers = shape.page_reads
+        readers = shape.records_pages
         return attend(
             query, blocks, attention, share, cap, normed.dtype, readers=readers, masses=masses
         )

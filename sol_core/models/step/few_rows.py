@@ -106,7 +106,7 @@ class FewRowStep:
         streams = (hidden.numpy(), middle, logits)
         angles = self._angles.at(cache.lengths)
         concentration = np.zeros((num_rows, spec.num_layers), np.float32)
-        pages = -(-(max(cache.lengths) + 1) // cache.page_size) if request.page_reads else 0
+        pages = -(-(max(cache.lengths) + 1) // cache.page_size) if request.records_pages else 0
         readers = np.zeros((num_rows, spec.num_layers, pages), np.uint8)
         read = np.empty((num_rows, spec.num_layers), np.int64)
         noted = concentration, readers, read
@@ -120,7 +120,7 @@ class FewRowStep:
             concentration if request.observe.scores_pages else None,
             middle if request.observe else None,
         )
-        optional = (*seen, readers if request.page_reads else None)
+        optional = (*seen, readers if request.records_pages else None)
         tensors = (None if array is None else torch.from_numpy(array) for array in optional)
         final = final_logits(torch.from_numpy(logits), spec)
         return StepOutput(hidden, final, torch.from_numpy(read), *tensors)

@@ -38,7 +38,6 @@ class StepRequest(NamedTuple):
     actions: Sequence[Action]
     mechanisms: Mechanisms
     observe: Observe
-    page_reads: bool
     clock: StepClock | None
     thresholds: PageThresholds | None = None
     preview: HeadPreview | None = None
@@ -48,7 +47,11 @@ class StepRequest(NamedTuple):
     @property
     def is_layered(self) -> bool:
         """Return whether the step must be made layer by layer, each on its own."""
-        return self.left_out is not None or bool(self.record)
+        return self.left_out is not None or any(kind != "pages" for kind in self.record)
+
+    @property
+    def records_pages(self) -> bool:
+        return "pages" in self.record
 
     @property
     def is_sparse(self) -> bool:
@@ -74,7 +77,7 @@ class StepShape:
     pruned: bool
     quantised: bool
     observe: Observe  # what else the step returns
-    page_reads: bool  # the step also returns which pages it read
+    records_pages: bool  # the step also returns which pages it read
     mechanisms: Mechanisms  # how what is dropped is skipped
     extend: tuple[Summary | None, ...] | None  # per layer, what must take the new token in
 
@@ -152,7 +155,7 @@ def step_shape(
         pruned=any(mlp_channels(action, spec, how) != every_channel for action in actions),
         quantised=any(action.bit_width < MAX_BITS for action in actions),
         observe=request.observe,
-        page_reads=request.page_reads,
+        records_pages=request.records_pages,
         mechanisms=how,
         extend=tuple(cache.take_token(request.summary)) if in_buckets else None,
     )

@@ -55,7 +55,7 @@ def test_pages_are_those_alone(model, tokens, grid, monkeypatch):
         model.lm.prefill(torch.tensor([tokens[:fed]]), cache)
         output = model.lm.decode_step(
             torch.tensor([tokens[fed]]), cache.branch(1, 1), ACTIONS[0],
-            mechanisms=grid.mechanisms, page_reads=True,
+            mechanisms=grid.mechanisms, record={"pages"},
         )  # fmt: skip
         alone = page_reads(output.page_readers[0].numpy(), model.spec.num_kv_heads)
         assert table[0][place].page_reads == alone

@@ -97,7 +97,7 @@ def test_page_readers_are_counted_beside_a_step_that_they_do_not_change(lm, how)
     lm.prefill(_prompt(40), prefix)
     fed, actions = torch.tensor([5, 5]), [DENSE, Action(0.5, 1.0)]
     plain = lm.decode_step(fed, prefix.branch(2, 1), actions, mechanisms=how)
-    watched = lm.decode_step(fed, prefix.branch(2, 1), actions, mechanisms=how, page_reads=True)
+    watched = lm.decode_step(fed, prefix.branch(2, 1), actions, mechanisms=how, record={"pages"})
     assert plain.page_readers is None
     assert torch.equal(plain.logits, watched.logits)
     readers = watched.page_readers
