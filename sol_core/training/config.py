@@ -200,6 +200,12 @@ class TrainConfig:
         ratio = (self.last_context / self.context) ** (1 / (self.windows - 1))
         return [round(self.context * ratio**window) for window in range(self.windows)]
 
+    @property
+    def measured_texts(self) -> int:
+        """Held-out texts to measure on: a short run has the time for fewer."""
+        limit = self.time_limit_minutes
+        return self.held_out_texts if limit is None else min(self.held_out_texts, math.ceil(limit))
+
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready form, as a policy's files and a job hold it."""
         return record_of(self)

@@ -277,7 +277,7 @@ def _held_out(state: RunState) -> HeldOut:
     """Read once, before anything of it is timed."""
     ranks = state.ranks
     if state.held_out is None:
-        texts = ranks.each(lambda: state.texts.held_out(state.config.held_out_texts))
+        texts = ranks.each(lambda: state.texts.held_out(state.config.measured_texts))
         state.held_out = held_out = HeldOut(state.model.lm, texts)
         own = ranks.share(range(len(texts)))
         ranks.each(lambda: [held_out.prefill(number, state.config) for number in own])

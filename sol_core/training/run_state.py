@@ -153,7 +153,7 @@ class RunState:
         limit = self.config.time_limit_minutes
         if limit is None:
             return False
-        texts = 1 + PRICED_TEXTS / self.config.held_out_texts
+        texts = 1 + PRICED_TEXTS / self.config.measured_texts
         end_s = texts * self._measure_s if share < 1 else 0.0
         return self.ranks.lead(lambda: self.elapsed_s > (60 * limit - end_s) * share)
 

@@ -24,6 +24,7 @@ from sol_core.training.measure import held_out_budgets
 from sol_core.training.ranks import Ranks
 from sol_core.training.run_state import RunState
 from sol_core.training.trainer import train
+from sol_core.training.warm_start import learning_rate_at
 from tests.support.tiny_training import tiny_train_config
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -233,6 +234,14 @@ def test_held_out_budgets_are_the_same_wherever_a_grid_holds_them():
     assert paper == default == [Budget(0.5, 0.6, 8), Budget(0.4, 0.7, 16), Budget(0.3, 0.5, 7)]
 
 
+def test_a_short_warm_start_comes_to_its_step_size_too():
+    config = WarmStartConfig(learning_rate=1.0)
+    for total in (5, 56, 2000):
+        rates = [learning_rate_at(step, total, config) for step in range(total)]
+        assert max(rates) > 0.9
+        assert rates[-1] < 0.2
+
+
 def test_a_time_limit_ends_early(model, config, tmp_path):
     short = dataclasses.replace(
         config,
@@ -242,6 +251,9 @@ def test_a_time_limit_ends_early(model, config, tmp_path):
     )
     events = run(model, short, tmp_path / "run")
     assert 0 < events[-1].result["summary"]["labelled_texts"] < 5000
+    quick = preset("quick")
+    assert [dataclasses.replace(quick, time_limit_minutes=limit).measured_texts
+            for limit in (0.5, 2.0, 90.0, None)] == [1, 2, 4, 4]  # fmt: skip
 
 
 def test_what_cannot_be_trained(model, config, tmp_path):
