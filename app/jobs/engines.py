@@ -27,7 +27,11 @@ _PARTIAL_FOLDER = "partial"
 
 
 def train_job(
-    task: JobTask, ranks: Ranks | None = None, *, allow_untrained: bool = False
+    task: JobTask,
+    ranks: Ranks | None = None,
+    *,
+    allow_untrained: bool = False,
+    labels: Path | None = None,
 ) -> Updates:
     """Train a policy; it ends up in the library under the job's name or one like it.
 
@@ -37,7 +41,7 @@ def train_job(
     from sol_core.training.trainer import check_kept
 
     name = _param(task, "name", str)
-    for event in train_events(task, ranks):
+    for event in train_events(task, ranks, labels):
         if isinstance(event, WorkFinished):
             if not allow_untrained:
                 check_kept(event.result["summary"])
@@ -46,8 +50,10 @@ def train_job(
         yield event
 
 
-def train_events(task: JobTask, ranks: Ranks | None = None) -> Generator[WorkEvent, None, None]:
-    """The training of ``train_job``, as every rank goes through it."""
+def train_events(
+    task: JobTask, ranks: Ranks | None = None, labels: Path | None = None
+) -> Generator[WorkEvent, None, None]:
+    """The training of ``train_job``, as every rank goes through it; labels: as the engine's."""
     from sol_core.training.config import TrainConfig
     from sol_core.training.ranks import Ranks
 
@@ -66,7 +72,9 @@ def train_events(task: JobTask, ranks: Ranks | None = None) -> Generator[WorkEve
         if isinstance(event, WorkStopped):
             return
     task.say("Reading the text")
-    yield from train(model, config, task.folder, data_dir=root, should_stop=stops, ranks=together)
+    yield from train(
+        model, config, task.folder, data_dir=root, should_stop=stops, ranks=together, labels=labels
+    )
 
 
 def evaluate_job(task: JobTask) -> Updates:

@@ -126,6 +126,7 @@ def train(
     *,
     corpus: Any = None,
     allow_untrained: bool = False,
+    labels: str | Path | None = None,
     on_event: Callable[[WorkEvent], None] | None = None,
     data_dir: str | Path | None = None,
     on_progress: Progress | None = None,
@@ -142,6 +143,8 @@ def train(
             configuration's.
         allow_untrained: also return a policy that learnt nothing or is worse than static on its
             held-out text.
+        labels: folder for the labelled steps of the warm start. A later training of the same text,
+            grid and seed takes those that are there and adds what it needs.
         on_event: called with every event of the run: metrics, samples, checkpoints.
         data_dir: folder of cached text; None as for ``load_model``.
         on_progress: called with a message and the share done, 0 to 1; None shows a bar on stderr.
@@ -164,7 +167,9 @@ def train(
     root = data_folder(data_dir)
     chosen = _with_settings(chosen, settings, corpus, root)
     try:
-        training = engine(model, chosen, Path(folder).expanduser(), data_dir=root)
+        run = Path(folder).expanduser()
+        shared = None if labels is None else Path(labels).expanduser()
+        training = engine(model, chosen, run, data_dir=root, labels=shared)
     except (FileExistsError, NotADirectoryError, PermissionError) as error:
         raise ConfigError(f"cannot make the folder {folder}: {error.strerror}") from error
     events = chain(measured_first(model, chosen.grid, root, never), training)

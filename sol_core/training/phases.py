@@ -13,7 +13,9 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from sol_core.actions import record_of
 from sol_core.budgets.mixes import MixTable
+from sol_core.models.provenance import provenance
 from sol_core.policy import PolicyScheduler
 from sol_core.policy.policy import budget_shares
 from sol_core.policy.prices import AimCorrection
@@ -36,6 +38,7 @@ from sol_core.training.warm_start import (
     batches_of_epoch,
     label_text,
     read_labels,
+    share_labels,
     write_labels,
 )
 
@@ -51,7 +54,7 @@ def label(state: RunState) -> Iterator[WorkEvent]:
     """Label texts under random schedules; every text is a file of its own."""
     ranks, progress = state.ranks, state.progress
     store = state.folder / "labels"
-    ranks.lead(lambda: store.mkdir(exist_ok=True))
+    ranks.lead(lambda: _open_labels(state, store))
     limit = state.config.warm_start.texts
     share = LABEL_SHARE if state.config.grpo.updates else GRPO_SHARE * LABEL_SHARE / WARM_SHARE
     while progress.labelled < limit:
@@ -62,6 +65,25 @@ def label(state: RunState) -> Iterator[WorkEvent]:
         progress.labelled = numbers.stop
         yield state.report("labelling")
     progress.label_limit = progress.labelled
+
+
+def _open_labels(state: RunState, store: Path) -> None:
+    config, model = state.config, state.model
+    if state.shared_labels is None:
+        return store.mkdir(exist_ok=True)
+    about = {
+        "model": model.fingerprint,
+        "dtype": model.dtype_name,
+        "corpus": state.texts.fingerprint,
+        "seed": config.seed,
+        "grid": record_of(config.grid),
+        "starts": config.starts,
+        "steps": config.steps,
+        "schedules": config.warm_start.schedules,
+        "concentration": config.policy.concentration,
+        "made_with": provenance(model),
+    }
+    share_labels(store, state.shared_labels, about)
 
 
 def _label_texts(state: RunState, store: Path, numbers: range) -> None:

@@ -31,6 +31,7 @@ def train(
     data_dir: Path,  # where corpora are kept
     should_stop: Callable[[], bool] = never,  # asked after every unit of work
     ranks: Ranks | None = None,  # the processes that share this run
+    labels: Path | None = None,  # folder of labels that other runs have, too
 ) -> Iterator[WorkEvent]:
     """Train a policy for a model; the last event is WorkFinished or WorkStopped."""
     if folder.exists() and not folder.is_dir():
@@ -46,7 +47,8 @@ def train(
             f"{model.name} ({model.context_length:,}): use a smaller last_context, fewer windows "
             "or a shorter context"
         )
-    return _events(RunState(model, config, folder, data_dir, ranks or Ranks()), should_stop)
+    state = RunState(model, config, folder, data_dir, ranks or Ranks(), labels)
+    return _events(state, should_stop)
 
 
 def _events(state: RunState, should_stop: Callable[[], bool]) -> Iterator[WorkEvent]:

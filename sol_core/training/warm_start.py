@@ -7,10 +7,11 @@ head predicts the dense step's entropy, which helps (docs/results.md).
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -18,7 +19,7 @@ from torch import Tensor
 
 from sol_core.actions import AXES, Action, ActionGrid
 from sol_core.decoding.batch_scheduling import StepObservation
-from sol_core.errors import PolicyError
+from sol_core.errors import ConfigError, PolicyError
 from sol_core.files.staging import read_safetensors, replacing, write_safetensors
 from sol_core.models import FrozenLM
 from sol_core.policy.info import InputLayout
@@ -32,6 +33,7 @@ from sol_core.policy.network import (
 from sol_core.training.config import TrainConfig, WarmStartConfig
 from sol_core.training.rollouts import prefill_text
 
+LABELS_NAME = "labels.json"
 EPISODES_PER_BATCH = 64
 ENTROPY_WEIGHT = 0.3
 DAMAGE_RANGE = (1e-4, 8.0)  # nats; below is rounding, above is one token's bad luck
@@ -77,6 +79,29 @@ def label_text(
         torch.stack(damage, 1),
         torch.stack(entropy, 1),
     )
+
+
+def share_labels(store: Path, shared: Path, about: dict[str, Any]) -> None:
+    """Let a run keep its labels in a folder that other runs have, too.
+
+    Args:
+        store: where the run looks for its labels; becomes a link.
+        about: what decides a label, and under "made_with" what does not; kept in the folder.
+    Raises: ConfigError for a folder whose labels are others.
+    """
+    shared.mkdir(parents=True, exist_ok=True)
+    path, about = shared / LABELS_NAME, json.loads(json.dumps(about))
+    known = json.loads(path.read_text("utf-8")) if path.exists() else about
+    for name, value in about.items():
+        if name != "made_with" and known.get(name) != value:
+            raise ConfigError(
+                f"{shared} has labels of another {name} ({known.get(name)}, this run has {value}): "
+                "name another folder"
+            )
+    if not path.exists():
+        path.write_text(json.dumps(about, indent=1) + "\n", "utf-8")
+    if not store.exists():
+        store.symlink_to(shared.resolve(), target_is_directory=True)
 
 
 def write_labels(labels: LabelledSteps, path: Path) -> None:

@@ -113,13 +113,6 @@ class Visitor:
     def texts(self):
         return self.tokens.all_text_contents()
 
-    def use_default_mechanisms(self):
-        """Choose the grid `default`, whatever the budget."""
-        choice = self.page.get_by_role("radio", name="Default: 4-bit keys").first
-        if not choice.is_visible():
-            self.page.get_by_text("Advanced", exact=True).first.click()
-        choice.check(force=True)
-
     def show_axes(self):
         """Unfold the three axes of Explore's budget."""
         if not self.page.get_by_label("Attention kept, value").first.is_visible():

@@ -65,6 +65,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "config FILE": "a TOML file of settings, as policies recipe writes them; other options "
         "come on top",
         "out DIR": "also put the policy into this new or empty folder",
+        "labels DIR": "keep the warm start's labelled steps here: a later training of the same "
+        "text, grid and seed takes them and adds what it needs",
     }
     minutes = "end after this time with a policy; above the preset's own, with more work"
     add_texts(parser, texts)
@@ -113,8 +115,9 @@ def _lead(args: argparse.Namespace, ranks: Ranks) -> int:
             f"the job and its last checkpoint are kept; go on with: {_resume_command(job)}"
         )
         engine: JobFunction = ENGINES[job.kind]
-        if ranks.size > 1 or args.allow_untrained:
-            engine = partial(train_job, ranks=ranks, allow_untrained=args.allow_untrained)
+        allowed = {"allow_untrained": args.allow_untrained, "labels": args.labels}
+        if ranks.size > 1 or any(allowed.values()):
+            engine = partial(train_job, ranks=ranks, **allowed)
         stop, show = StopFlag(), partial(_show, console, ProgressLine(console), args.notice)
         place = Workplace(
             store.jobs, data_dir, str(job.worker), stop, released_as="paused", on_update=show

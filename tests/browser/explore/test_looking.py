@@ -111,6 +111,8 @@ def test_records_of_earlier_releases_open(serve, visit):
     store.finish(record.id, "finished")
     visitor = visit(server, f"?run={record.id}")
     expect(visitor.page.locator(".sol-parts")).to_contain_text("not recorded when this run was")
+    expect(visitor.page.locator(".sol-tokens > .sol-reading")).to_be_hidden()
+    expect(visitor.page.locator(".sol-lead")).to_contain_text("Of before")
     visitor.tokens.nth(1).hover()
     expect(visitor.card).to_contain_text("Most probable here")
     expect(visitor.card).not_to_contain_text("attention 7")
