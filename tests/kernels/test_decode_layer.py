@@ -137,7 +137,7 @@ def _steps(lm, new_cache, actions, how=PAPER, observe=ALL):
     ours, theirs = new_cache(), new_cache()
     for step in range(9):
         fed, now = _tokens(rows, 1, step)[:, 0], actions[step % rows :] + actions[: step % rows]
-        options = {"mechanisms": how, "observe": observe, "page_reads": True}
+        options = {"mechanisms": how, "observe": observe, "record": {"pages"}}
         found = lm.decode_step(fed, ours, now, **options)
         expected = plain.decode_step(fed, theirs, now, **options)
         _compare(found, expected, TOLERANCE[lm.dtype])

@@ -31,7 +31,7 @@ def test_a_page_left_out_is_not_read(model, action, grid):
     size = grid.page_size
     cache, tokens = prefilled(model, size)
     fed, pages = torch.tensor([tokens[-1]]), [1, 3]
-    step = {"mechanisms": grid.mechanisms, "page_reads": True}
+    step = {"mechanisms": grid.mechanisms, "record": {"pages"}}
     plain = model.lm.decode_step(fed, cache.branch(1, 4), action, **step)
     without = model.lm.decode_step(fed, cache.branch(1, 4), action, left_out=[pages], **step)
     assert not without.page_readers[0, :, pages].any()
