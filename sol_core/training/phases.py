@@ -13,9 +13,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from sol_core.actions import record_of
 from sol_core.budgets.mixes import MixTable
-from sol_core.models.provenance import provenance
 from sol_core.policy import PolicyScheduler
 from sol_core.policy.policy import budget_shares
 from sol_core.policy.prices import AimCorrection
@@ -34,11 +32,11 @@ from sol_core.training.rollouts import RolloutBatch, draw_budgets, prefill_text,
 from sol_core.training.run_state import RunState
 from sol_core.training.update import damages_at, damages_of, grpo_update, prices_from, warm_step
 from sol_core.training.warm_start import (
+    LABELS_FOLDER,
     LabelledSteps,
     batches_of_epoch,
     label_text,
     read_labels,
-    share_labels,
     write_labels,
 )
 
@@ -53,8 +51,8 @@ CALIBRATION_EPISODES = 400
 def label(state: RunState) -> Iterator[WorkEvent]:
     """Label texts under random schedules; every text is a file of its own."""
     ranks, progress = state.ranks, state.progress
-    store = state.folder / "labels"
-    ranks.lead(lambda: _open_labels(state, store))
+    store = state.folder / LABELS_FOLDER
+    ranks.lead(lambda: store.mkdir(exist_ok=True))
     limit = state.config.warm_start.texts
     share = LABEL_SHARE if state.config.grpo.updates else GRPO_SHARE * LABEL_SHARE / WARM_SHARE
     while progress.labelled < limit:
@@ -65,25 +63,6 @@ def label(state: RunState) -> Iterator[WorkEvent]:
         progress.labelled = numbers.stop
         yield state.report("labelling")
     progress.label_limit = progress.labelled
-
-
-def _open_labels(state: RunState, store: Path) -> None:
-    config, model = state.config, state.model
-    if state.shared_labels is None:
-        return store.mkdir(exist_ok=True)
-    about = {
-        "model": model.fingerprint,
-        "dtype": model.dtype_name,
-        "corpus": state.texts.fingerprint,
-        "seed": config.seed,
-        "grid": record_of(config.grid),
-        "starts": config.starts,
-        "steps": config.steps,
-        "schedules": config.warm_start.schedules,
-        "concentration": config.policy.concentration,
-        "made_with": provenance(model),
-    }
-    share_labels(store, state.shared_labels, about)
 
 
 def _label_texts(state: RunState, store: Path, numbers: range) -> None:
@@ -148,7 +127,7 @@ def _price(state: RunState, labels: LabelledSteps) -> None:
 
 def _labels(state: RunState, count: int) -> LabelledSteps:
     """The labels of the first texts; the lead has the files and hands them out one by one."""
-    store = state.folder / "labels"
+    store = state.folder / LABELS_FOLDER
 
     def read(number: int) -> LabelledSteps:
         return state.ranks.lead(lambda: read_labels(_label_file(store, number)))

@@ -99,9 +99,7 @@ class RunState:
         folder: Path,
         data_dir: Path,
         ranks: Ranks,
-        shared_labels: Path | None = None,
     ) -> None:
-        self.shared_labels = shared_labels
         self.model, self.config, self.folder, self.ranks = model, config, folder, ranks
         self.texts = TextSource(model, config, data_dir)
         layout = InputLayout.of(model.spec, config.policy)

@@ -9,6 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from sol_core.actions import record_of
 from sol_core.errors import ConfigError, PolicyNotKeptError
 from sol_core.generation.engine import never
 from sol_core.models.loading import LanguageModel
@@ -19,6 +20,7 @@ from sol_core.training.config import TrainConfig
 from sol_core.training.phases import calibrate, grpo, label, measure, warm_start
 from sol_core.training.ranks import Ranks
 from sol_core.training.run_state import RunState
+from sol_core.training.warm_start import LABELS_FOLDER, share_labels
 
 _PHASES = {"labelling": label, "warm start": warm_start, "grpo": grpo, "calibrating": calibrate}
 
@@ -36,6 +38,8 @@ def train(
     """Train a policy for a model; the last event is WorkFinished or WorkStopped."""
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"{folder} is a file: name a new folder, or that of a run to go on with")
+    if labels is not None and labels.exists() and not labels.is_dir():
+        raise ConfigError(f"{labels} is a file: name a new folder, or one that holds labels")
     if config.warm_start.texts and config.policy.network != "factored":
         raise ConfigError(
             f"the {config.policy.network} network has no damage heads to warm-start: set "
@@ -47,14 +51,19 @@ def train(
             f"{model.name} ({model.context_length:,}): use a smaller last_context, fewer windows "
             "or a shorter context"
         )
-    state = RunState(model, config, folder, data_dir, ranks or Ranks(), labels)
-    return _events(state, should_stop)
+    state = RunState(model, config, folder, data_dir, ranks or Ranks())
+    return _events(state, should_stop, labels)
 
 
-def _events(state: RunState, should_stop: Callable[[], bool]) -> Iterator[WorkEvent]:
+def _events(
+    state: RunState, should_stop: Callable[[], bool], labels: Path | None
+) -> Iterator[WorkEvent]:
     yield state.report("preparing")
     state.ranks.each(state.texts.open)
     _check_alike(state)
+    if labels is not None:
+        shared = labels
+        state.ranks.lead(lambda: _share_labels(state, shared))
     state.policy.info = replace(state.policy.info, corpus_fingerprint=state.texts.fingerprint)
     if not state.progress.measured:
         yield from measure(state)
@@ -73,6 +82,22 @@ def _events(state: RunState, should_stop: Callable[[], bool]) -> Iterator[WorkEv
         state.progress.phase = after
         yield state.checkpoint()
     yield _finish(state)
+
+
+def _share_labels(state: RunState, shared: Path) -> None:
+    config, model = state.config, state.model
+    about = {
+        "model": model.fingerprint,
+        "dtype": model.dtype_name,
+        "corpus": state.texts.fingerprint,
+        "seed": config.seed,
+        "grid": record_of(config.grid),
+        "starts": config.starts,
+        "steps": config.steps,
+        "schedules": config.warm_start.schedules,
+        "concentration": config.policy.concentration,
+    }
+    share_labels(state.folder / LABELS_FOLDER, shared, about, provenance(model))
 
 
 def _finish(state: RunState) -> WorkFinished:

@@ -33,7 +33,7 @@ from sol_core.policy.network import (
 from sol_core.training.config import TrainConfig, WarmStartConfig
 from sol_core.training.rollouts import prefill_text
 
-LABELS_NAME = "labels.json"
+LABELS_FOLDER = "labels"  # of a run
 EPISODES_PER_BATCH = 64
 ENTROPY_WEIGHT = 0.3
 DAMAGE_RANGE = (1e-4, 8.0)  # nats; below is rounding, above is one token's bad luck
@@ -81,27 +81,37 @@ def label_text(
     )
 
 
-def share_labels(store: Path, shared: Path, about: dict[str, Any]) -> None:
+def share_labels(
+    store: Path, shared: Path, about: dict[str, Any], made_with: dict[str, Any]
+) -> None:
     """Let a run keep its labels in a folder that other runs have, too.
 
     Args:
         store: where the run looks for its labels; becomes a link.
-        about: what decides a label, and under "made_with" what does not; kept in the folder.
-    Raises: ConfigError for a folder whose labels are others.
+        about: what decides a label; kept in the folder with what made the first.
+    Raises: ConfigError for a folder whose labels are others, and for a run that has its own.
     """
     shared.mkdir(parents=True, exist_ok=True)
-    path, about = shared / LABELS_NAME, json.loads(json.dumps(about))
-    known = json.loads(path.read_text("utf-8")) if path.exists() else about
-    for name, value in about.items():
-        if name != "made_with" and known.get(name) != value:
-            raise ConfigError(
-                f"{shared} has labels of another {name} ({known.get(name)}, this run has {value}): "
-                "name another folder"
-            )
+    path, about = shared / "labels.json", json.loads(json.dumps(about))
     if not path.exists():
-        path.write_text(json.dumps(about, indent=1) + "\n", "utf-8")
+        with replacing(path) as staged:
+            staged.write_text(json.dumps(about | {"made_with": made_with}, indent=1), "utf-8")
+    try:
+        known = json.loads(path.read_text("utf-8"))
+        other = next((name for name, value in about.items() if known[name] != value), None)
+    except (ValueError, LookupError, TypeError) as error:
+        raise ConfigError(f"{path} is damaged ({error}): name another folder") from error
+    if other is not None:
+        raise ConfigError(
+            f"{shared} has labels of another {other} ({known[other]}, this run has "
+            f"{about[other]}): name another folder"
+        )
     if not store.exists():
         store.symlink_to(shared.resolve(), target_is_directory=True)
+    elif store.resolve() != shared.resolve():
+        raise ConfigError(
+            f"this run has its labels in {store.resolve()}: go on with that folder, or with none"
+        )
 
 
 def write_labels(labels: LabelledSteps, path: Path) -> None:

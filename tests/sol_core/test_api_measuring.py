@@ -19,13 +19,7 @@ from sol_core import (
     train,
     what_if,
 )
-from sol_core.errors import (
-    ConfigError,
-    CorpusError,
-    DownloadError,
-    PolicyError,
-    PolicyNotKeptError,
-)
+from sol_core.errors import ConfigError, CorpusError, DownloadError, PolicyError, PolicyNotKeptError
 from sol_core.files.staging import sha256_of
 from sol_core.training.config import WarmStartConfig
 from sol_core.training.run_state import RunState

@@ -56,10 +56,7 @@ def lit(tokens: Locator) -> set[int]:
 
 
 def test_a_tokens_pages_light_up_and_a_pages_tokens(
-    serve: Callable[..., Server],
-    visit: Callable[..., Visitor],
-    chromium: Browser,
-    tmp_path: Path,
+    serve: Callable[..., Server], visit: Callable[..., Visitor], chromium: Browser, tmp_path: Path
 ) -> None:
     server = serve(Sparse(pages=PAGES))
     visitor = visit(server, viewport={"width": 1280, "height": 900})

@@ -19,12 +19,7 @@ from sol_core.policy import (
     save_policy,
 )
 from sol_core.policy.info import InputLayout
-from sol_core.policy.network import (
-    JointNetwork,
-    build_network,
-    kept_rows,
-    level_values,
-)
+from sol_core.policy.network import JointNetwork, build_network, kept_rows, level_values
 from sol_core.policy.prices import PriceRule, PriceTable, choose_levels
 from sol_core.training.config import preset
 from tests.support.tiny_policies import COARSE, make_policy

@@ -108,6 +108,11 @@ def test_it_is_measured_every_minute_but_not_for_more_than_a_quarter_of_the_time
         assert state.is_measure_due()
 
 
+def test_another_seed_gives_another_policy(model, config, whole, tmp_path):
+    run(model, dataclasses.replace(config, seed=1), tmp_path / "other")
+    assert whole != weights(tmp_path / "other")
+
+
 def test_a_run_that_was_stopped_goes_on_as_if_it_had_not(model, config, whole, tmp_path):
     for goes_on in (1, 4):
         answers = iter([*[False] * goes_on, *[True] * 99])
@@ -128,6 +133,11 @@ def test_labels_in_a_folder_serve_a_longer_training(model, config, whole, tmp_pa
     assert (shared / "00000.safetensors").stat().st_mtime_ns == written
     with pytest.raises(ConfigError, match="labels of another seed"):
         run(model, dataclasses.replace(config, seed=1), tmp_path / "other", labels=shared)
+    (shared / "labels.json").write_text("{")
+    with pytest.raises(ConfigError, match="damaged"):
+        run(model, config, tmp_path / "long", labels=shared)
+    with pytest.raises(ConfigError, match="is a file"):
+        run(model, config, tmp_path / "long", labels=shared / "labels.json")
 
 
 def stop_in_grpo(model, config, folder):
@@ -280,6 +290,10 @@ def test_what_cannot_be_trained(model, config, tmp_path):
     one = ActionGrid(keep_fractions=(0.5,), channel_keep_ratios=(0.5,), bit_widths=(8,))
     with pytest.raises(ConfigError, match="nothing to choose"):
         TrainConfig(grid=one)
+    with pytest.raises(ConfigError, match="quick, standard, share, paper"):
+        preset("huge")
+    with pytest.raises(ConfigError, match=r"no setting 'epochs'; did you mean steps"):
+        preset("quick", epochs=3)
 
 
 Series = dict[int, tuple[str, dict[str, float]]]

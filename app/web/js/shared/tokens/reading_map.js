@@ -1,6 +1,6 @@
 // The reading map: pages of the text across, generated tokens down; the darker a cell, the more layers and heads read it.
 
-import { h, show, showText, svg } from "../dom.js";
+import { drawInTurn, h, show, showText, svg } from "../dom.js";
 import { imageMenu } from "../download.js";
 import { sharesOf } from "../machine/reads.js";
 
@@ -63,11 +63,10 @@ export class ReadingMap {
   follow(rows) {
     this.rows = rows;
     show(this.element, rows.length >= LEAST_ROWS);
-    this.frame ??= requestAnimationFrame(() => this.draw());
+    drawInTurn(this, () => this.draw());
   }
 
   draw() {
-    this.frame = null;
     if (!this.element.open || !this.rows.length) return;
     const width = Math.max(...this.rows.map((row) => row.page_reads?.pages ?? 0));
     const height = this.rows.length;
