@@ -113,19 +113,17 @@ def test_a_tokens_pages_light_up_and_a_pages_tokens(
 
 # The most parts of the page that changed in one frame while tokens were pointed at.
 MOST_PARTS = """async () => {
-  const [changed, tokens] = [new Set(), [...document.querySelectorAll(".sol-token")]];
+  const [frames, tokens] = [new Map(), [...document.querySelectorAll(".sol-token")]];
   const parts = [".sol-card", ".sol-machine-caption", ".sol-reading-caption"];
-  new MutationObserver((all) => all.forEach(({ target }) => changed.add(parts.find((part) =>
-    (target.closest ? target : target.parentElement).closest(part)))))
-    .observe(document.body, { childList: true, characterData: true, subtree: true });
-  let most = 0;
+  new MutationObserver((all) => all.forEach(({ target }) => {
+    const at = document.timeline.currentTime, place = target.closest ? target : target.parentElement;
+    frames.set(at, (frames.get(at) ?? new Set()).add(parts.find((part) => place.closest(part))));
+  })).observe(document.body, { childList: true, characterData: true, subtree: true });
   for (const token of tokens.filter((one) => one.offsetParent)) {
     token.dispatchEvent(new PointerEvent("pointermove", { bubbles: true }));
-    await new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
-    most = Math.max(most, [...changed].filter(Boolean).length);
-    changed.clear();
+    await new Promise(requestAnimationFrame);
   }
-  return most;
+  return Math.max(...[...frames.values()].map((some) => [...some].filter(Boolean).length));
 }"""
 
 
