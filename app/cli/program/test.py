@@ -31,6 +31,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     extent.add_argument(
         "--fast", action="store_true", help=f"leave out what takes long: pytest -m '{FAST}'"
     )
+    extent.add_argument(
+        "--since",
+        metavar="COMMIT",
+        help="also what only a release needs of the paths changed since a commit",
+    )
     parser.set_defaults(extras=("test",), passes_rest_on=True)
     parser.set_defaults(is_answered=False)
 
@@ -42,6 +47,8 @@ def run(args: argparse.Namespace) -> int:
     # Tests that are named are all run, whatever their marks.
     extent = FAST if args.fast else "" if args.all or args.rest else LANDING
     selection = ["-m", extent] if extent else []
+    if args.since:
+        selection.append(f"--since={args.since}")
     # Chosen tests run in one process, so that -s, --pdb and -x mean what they say.
     parallel = [] if args.rest else _parallel()
     if parallel:

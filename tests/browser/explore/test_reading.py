@@ -116,7 +116,8 @@ MOST_PARTS = """async () => {
   const [frames, tokens] = [new Map(), [...document.querySelectorAll(".sol-token")]];
   const parts = [".sol-card", ".sol-machine-caption", ".sol-reading-caption"];
   new MutationObserver((all) => all.forEach(({ target }) => {
-    const at = document.timeline.currentTime, place = target.closest ? target : target.parentElement;
+    const at = document.timeline.currentTime;
+    const place = target.closest ? target : target.parentElement;
     frames.set(at, (frames.get(at) ?? new Set()).add(parts.find((part) => place.closest(part))));
   })).observe(document.body, { childList: true, characterData: true, subtree: true });
   for (const token of tokens.filter((one) => one.offsetParent)) {

@@ -39,9 +39,10 @@ def together(monkeypatch):
 @pytest.mark.parametrize("by_policy", [False, True])
 def test_a_cpu_gives_each_prompt_bit_for_bit_what_it_gets_alone(model, tmp_path, count, by_policy):
     policy = load_policy(save_tiny_policy(model, tmp_path / "tiny"), model) if by_policy else None
-    budget, texts = Budget(0.5, 0.7, 8), [f"Ship {n} went out" for n in range(count)]
-    for text, one in zip(texts, generate(model, texts, policy, budget), strict=True):
-        alone = generate(model, text, policy, budget)
+    given, texts = (policy, Budget(0.5, 0.7, 8)), [f"Ship {n} went out" for n in range(count)]
+    made = generate(model, texts, *given, max_new_tokens=16)
+    for text, one in zip(texts, made, strict=True):
+        alone = generate(model, text, *given, max_new_tokens=16)
         for token, other in zip(one.tokens, alone.tokens, strict=True):
             assert (token.token_id, token.action) == (other.token_id, other.action)
             assert token.surprisal == other.surprisal
