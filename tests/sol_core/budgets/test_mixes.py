@@ -2,7 +2,7 @@
 
 import itertools
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -64,6 +64,23 @@ def test_no_point_lies_below_the_hull(points):
     assert shares[0] == min(points)[0]
     for share, damage in points:
         assert damage >= np.interp(share, shares, damages) - 1e-9
+
+
+def test_a_mix_has_the_bytes_and_the_damage_of_its_two_levels():
+    """What both lose beside next to nothing is paid once, and the head is previewed in each."""
+    how, weights = replace(GRID.mechanisms, head="preview"), replace(BLOCKS, preview=8e6)
+    costs = CostModel(SMOLLM2, weights, 2, GRID.page_size, how)
+    mixes = MixTable(made_up(), costs, "made up")
+    pairs = zip(mixes.levels, made_up().at(64), strict=True)
+    attention, channels = (dict(zip(*pair, strict=True)) for pair in pairs)
+    dense, floor = costs.decode_step(DENSE, 64).bytes_read, mixes.floor(64)
+    for mix in mixes.hull(64):
+        read = costs.decode_step(mix.action, 64).bytes_read
+        assert mix.share == pytest.approx(read / dense)
+        lost = attention[mix.action.keep_fraction], channels[mix.action.channel_keep_ratio]
+        assert mix.damage == pytest.approx(sum(lost) - min(*lost, floor))
+    assert min(floor, mixes.previewed(64)) > 0
+    assert any(mix.action.keep_fraction == 1 for mix in mixes.hull(64)[:-1])
 
 
 @settings(max_examples=40)

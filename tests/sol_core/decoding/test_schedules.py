@@ -89,6 +89,18 @@ def test_spend_follows_the_signal(kind):
     assert statistics.fmean(spent[True]) > statistics.fmean(spent[False]) + 0.1
 
 
+@pytest.mark.parametrize("scale", [1 / 64, 32.0])
+def test_a_signal_counts_in_its_own_deviations(scale):
+    def actions(factor):
+        config = ScheduleConfig("emc", Budget(0.5, 0.7, 10))
+        scheduler = build_scheduler(config, GRID, horizon=Horizon(16, 64))
+        draw = random.Random(1)
+        seen = [Observation(step, entropy=factor * draw.gammavariate(1, 2)) for step in range(64)]
+        return [scheduler.next_action(observation) for observation in seen]
+
+    assert actions(scale) == actions(1.0)
+
+
 def test_a_grid_bears_a_name_only_with_all_its_levels_and_mechanisms():
     for name, grid in GRIDS.items():
         assert grid_name(replace(grid, quant_site="mlp_input")) == name
