@@ -16,8 +16,18 @@ from storage.errors import (
     StorageError,
 )
 from storage.jobs.queue import JobStore
-from storage.jobs.records import TASKS_JOB, JobControl, JobKind, JobRecord, JobStatus
-from storage.records import RunKind, RunRecord, RunSize, RunStatus, title_of
+from storage.records import (
+    TASKS_JOB,
+    JobControl,
+    JobKind,
+    JobRecord,
+    JobStatus,
+    RunKind,
+    RunRecord,
+    RunSize,
+    RunStatus,
+    title_of,
+)
 from storage.runs import RunStore, new_run_id
 from storage.store import DatabaseFacts, Store, database_facts, open_store
 

@@ -119,26 +119,22 @@ def decode_time(microseconds: int) -> datetime:
         return _EPOCH + timedelta(microseconds=microseconds)
 
 
-def read_row(kind: type[_RecordT], row: Row[Any], **known: Any) -> _RecordT:
+def read_row(kind: type[_RecordT], row: Row[Any]) -> _RecordT:
     """The record of the dataclass ``kind`` in a row; what it calls x_at is in the column x_us.
 
     A part that is damaged is empty, and the field ``damage`` says so: a list then shows the row.
     Raises: DatabaseCorruptError for damage in a record without such a field.
     """
-    problems: list[str] = []
-    hints = _hints(cast(Any, kind))
-    values = dict(known)
-    for name in hints.keys() - {"damage", *known}:
+    hints, values = _hints(cast(Any, kind)), {}
+    for name in hints.keys() - {"damage"}:
         data = row._mapping[f"{name[:-3]}_us" if name.endswith("_at") else name]
         try:
             values[name] = _decoded(hints[name], data)
         except DatabaseCorruptError as error:
             if "damage" not in hints:
                 raise
-            problems.append(str(error))
+            values.setdefault("damage", str(error))
             values[name] = _empty(hints[name], data)
-    if problems:
-        values["damage"] = problems[0]
     return kind(**values)
 
 

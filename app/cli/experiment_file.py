@@ -8,7 +8,6 @@ import json
 import platform
 import tomllib
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 from app.host.errors import InputFileError
 from sol_core import __version__
 from sol_core.errors import ConfigError
+from sol_core.fields import from_json
 from sol_core.files.places import read_regular, why_not_parsed
+from sol_core.training.config import TrainConfig
 
 if TYPE_CHECKING:
     from sol_core.policy import PolicyInfo
-    from sol_core.training.config import TrainConfig
 
 # Beside the configuration's fields: what every command takes, and train.
 MODEL_OPTIONS = ("model", "dtype", "device")
@@ -28,16 +28,13 @@ MAX_BYTES = 1_000_000
 OPTIONS = ("preset", "name", *MODEL_OPTIONS)
 
 
-@dataclass(frozen=True, slots=True)
-class Experiment:
-    """Content of a file: the command's options that are there, and the configuration's fields."""
-
-    options: dict[str, str] = field(default_factory=dict)
-    fields: dict[str, Any] = field(default_factory=dict)
-
-
-def read_experiment(path: Path, names: Collection[str] = OPTIONS) -> Experiment:
-    """Read a file with these options; its fields are checked later. Raises: InputFileError."""
+def read_experiment(
+    path: Path | None, names: Collection[str] = OPTIONS
+) -> tuple[dict[str, str], dict[str, Any]]:
+    """The command's options in a file, and the configuration's fields, which are checked later;
+    nothing without a file. Raises: InputFileError."""
+    if path is None:
+        return {}, {}
     try:
         record = tomllib.loads(read_regular(path, MAX_BYTES).decode("utf-8-sig"))
     except OSError as error:
@@ -48,12 +45,12 @@ def read_experiment(path: Path, names: Collection[str] = OPTIONS) -> Experiment:
     for name, value in options.items():
         if not isinstance(value, str) or not value.strip():
             raise InputFileError(f"{path}: {name} must be a text, got {value!r}")
-    return Experiment(options, record)
+    return options, record
 
 
-def take_options(args: argparse.Namespace, experiment: Experiment) -> None:
+def take_options(args: argparse.Namespace, options: Mapping[str, str]) -> None:
     """Let the file's options stand where the command line has none."""
-    for option, value in experiment.options.items():
+    for option, value in options.items():
         if getattr(args, option) in (None, "auto"):
             setattr(args, option, value)
 
@@ -69,7 +66,7 @@ def merged(record: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, A
     return made
 
 
-def recipe(info: PolicyInfo, version: str) -> str:
+def recipe(info: PolicyInfo) -> str:
     """The file that trains a policy again, complete. Raises: InputFileError where it cannot be
     known."""
     config = info.summary.get("train_config")
@@ -78,7 +75,7 @@ def recipe(info: PolicyInfo, version: str) -> str:
     remarks = (
         f"The training of {info.name!r}, {info.created}; to do it again: train --config THIS_FILE",
         f"model {info.model}, fingerprint {info.fingerprint}",
-        f"corpus fingerprint {info.corpus_fingerprint}; written by version {version}",
+        f"corpus fingerprint {info.corpus_fingerprint}; written by version {__version__}",
     )
     options = {"name": f"{info.name}-again", "model": info.model}
     return experiment_text(options | config, remarks)
@@ -121,9 +118,6 @@ def _value(value: Any) -> str:
 def apply_settings(config: TrainConfig, settings: Iterable[str]) -> TrainConfig:
     """The configuration with ``key=value`` texts applied, the last one of a key winning. Keys are
     dotted names of fields, values JSON or else words. Raises: ConfigError."""
-    from sol_core.fields import from_json
-    from sol_core.training.config import TrainConfig
-
     record = config.to_dict()
     for setting in settings:
         key, equals, text = setting.partition("=")

@@ -6,19 +6,12 @@ import errno
 import json
 import sys
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from app.host.errors import InputFileError
 from sol_core.files.places import read_regular, why_not_parsed
 
 MAX_TEXT_BYTES = 16_000_000  # far beyond any context window, small enough to tokenise
-
-
-class CaseFile(NamedTuple):
-    """The cases as they stand in the file, and whether it held them under "cases"."""
-
-    cases: list[Any]
-    in_object: bool
 
 
 def read_text(source: str, what: str = "text") -> str:
@@ -46,8 +39,11 @@ def read_text(source: str, what: str = "text") -> str:
     return text.removesuffix("\n").removesuffix("\r") if source == "-" else text
 
 
-def read_case_file(path: Path) -> CaseFile:
-    """Read a file of cases, of which only the frame is checked here. Raises: InputFileError."""
+def read_case_file(path: Path) -> tuple[list[Any], bool]:
+    """The cases as they stand in a file, and whether it held them under "cases".
+
+    Only the frame is checked here. Raises: InputFileError.
+    """
     try:
         content = json.loads(read_regular(path, MAX_TEXT_BYTES).decode("utf-8-sig"))
     except OSError as error:
@@ -62,4 +58,4 @@ def read_case_file(path: Path) -> CaseFile:
         raise InputFileError(f'{path} must hold a list of cases, or an object with "cases"')
     if not cases:
         raise InputFileError(f"{path} holds no cases")
-    return CaseFile(cases, in_object)
+    return cases, in_object

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,18 +15,17 @@ from app.formats.plain_json import json_safe
 from app.host.console import Console
 from app.host.errors import AppError, InputFileError
 from app.host.paths import DataDir
-from sol_core.actions import DEFAULT_GRID, GRIDS
+from sol_core.actions import DEFAULT_GRID, GRIDS, Budget
 from sol_core.corpus.documents import BUILTIN, PAPERS, names_hub_data_set
 from sol_core.policy.files.locate import shipped_for
+from sol_core.progress import WorkEvent, WorkFinished, WorkProgress
 
 if TYPE_CHECKING:
-    from sol_core.actions import Budget
     from sol_core.models.loading import LanguageModel
-    from sol_core.progress import WorkEvent, WorkFinished, WorkProgress
     from storage import JobRecord, Store
 
 # The measurement of a model's policy, by its name in results and its folder, in a data directory.
-WorkEvents = Iterable["WorkEvent"]
+WorkEvents = Iterable[WorkEvent]
 Measure = Callable[["LanguageModel", str, Any, Path], WorkEvents]
 BAR_WIDTH = 24
 PARTIAL_FOLDER = "benchmarks"  # of a data directory: what an interrupted measurement had done
@@ -33,19 +33,15 @@ PARTIAL_FOLDER = "benchmarks"  # of a data directory: what an interrupted measur
 
 @contextmanager
 def open_jobs(args: argparse.Namespace, *, fills: bool = False) -> Iterator[tuple[DataDir, Store]]:
-    """The data directory and its database. Raises: AppError, DataDirError.
+    """The data directory and its database. Raises: StorageError, DataDirError.
 
     Without ``fills`` the command makes no files: a full or read-only disk is no hindrance.
     """
     data_dir = open_data_dir(args, fills=fills)
     from app.host.database import open_database
-    from storage import StorageError
 
-    try:
-        with open_database(data_dir, writes=fills) as store:
-            yield data_dir, store
-    except StorageError as error:
-        raise AppError(str(error)) from error
+    with open_database(data_dir, writes=fills) as store:
+        yield data_dir, store
 
 
 def corpus_source(text: str) -> str:
@@ -83,15 +79,13 @@ def add_policy(parser: argparse.ArgumentParser, *, optional: bool = False) -> No
     )
 
 
-def _known_policy(args: argparse.Namespace, budgets: Iterable[Budget], or_schedule: bool) -> Any:
+def _known_policy(args: argparse.Namespace, budgets: Iterable[Budget]) -> Any:
     """The folder of the policy that the options name, of the grid that they name; or a schedule."""
     from app.cli.own_schedule import with_own
     from app.policies.library import PolicyLibrary
     from sol_core.policy import read_policy_info
 
-    library = PolicyLibrary(open_data_dir(args))
-    find = with_own(library.resolve) if or_schedule else library.resolve
-    source = find(args.policy)
+    source = with_own(PolicyLibrary(open_data_dir(args)).resolve)(args.policy)
     grid = GRIDS[args.grid or DEFAULT_GRID]
     if isinstance(source, Path):
         source = source if args.grid is None else shipped_for(source, grid)
@@ -105,11 +99,7 @@ def _known_policy(args: argparse.Namespace, budgets: Iterable[Budget], or_schedu
 
 
 def measured_policies(
-    args: argparse.Namespace,
-    budgets: Iterable[Budget],
-    measures: Sequence[Measure],
-    *,
-    or_schedule: bool = False,
+    args: argparse.Namespace, budgets: Iterable[Budget], measures: Sequence[Measure]
 ) -> list[WorkFinished]:
     """Several measurements of the policy that the options name, one after another; without NaN.
 
@@ -118,19 +108,16 @@ def measured_policies(
     """
     console = Console()
     args.notice.kept = f"what is measured so far is kept; go on with: {args.typed}"
-    source = _known_policy(args, budgets, or_schedule)
+    source = _known_policy(args, budgets)
     model, _ = load_model(args, console)
     is_path = isinstance(source, Path) and ("/" in args.policy or "\\" in args.policy)
     name = source.name if is_path else args.policy
     root = open_data_dir(args).root
-    results = []
-    for events in [measure(model, name, source, root) for measure in measures]:
-        finished = _shown_result(events, console)
-        if finished is None:
-            raise AppError("the measurement ended without a result")
+    begun = [measure(model, name, source, root) for measure in measures]
+    results = [_shown_result(events, console) for events in begun]
+    for finished in results:
         if "made_with" in finished.result:
             finished.result["made_with"]["command"] = args.typed
-        results.append(finished)
     return results
 
 
@@ -152,28 +139,24 @@ class ProgressLine:
             self._tenths = tenths
 
 
-def _shown_result(events: Iterable[WorkEvent], console: Console) -> WorkFinished | None:
-    """Show the progress of long work and return its result, free of NaN; None without one."""
-    from sol_core.progress import WorkFinished, WorkProgress
-
-    result: WorkFinished | None = None
+def _shown_result(events: Iterable[WorkEvent], console: Console) -> WorkFinished:
+    """Show the progress of long work and return its result, free of NaN."""
     line = ProgressLine(console)
     for event in events:
         if isinstance(event, WorkProgress):
             line.show(event)
         elif isinstance(event, WorkFinished):
-            result = WorkFinished(json_safe(event.result), event.per_text)
-    console.clear()
-    return result
+            console.clear()
+            return WorkFinished(json_safe(event.result), event.per_text)
+    raise AppError("the measurement ended without a result")
 
 
 def job_as_json(job: JobRecord) -> dict[str, Any]:
     """Every field of a job, times as ISO 8601."""
-    times = ("created_at", "started_at", "heartbeat_at", "finished_at", "updated_at")
-    record = asdict(job)
-    for name in times:
-        record[name] = None if record[name] is None else record[name].isoformat()
-    return record
+    return {
+        name: value.isoformat() if isinstance(value, datetime) else value
+        for name, value in asdict(job).items()
+    }
 
 
 def time_left(seconds: float) -> str:

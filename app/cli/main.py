@@ -33,6 +33,7 @@ COMPLETION_VARIABLE = "_ARGCOMPLETE"  # the shell asks what could come next
 TOP_OPTIONS = ("-h", "--help", "--version")  # others are those of serve
 DEFAULT_COMMAND = "serve"
 _HERE = __name__.rpartition(".")[0]
+_STORAGE_ERRORS = "storage.errors"  # with more in front in a wheel
 _OURS = (__name__.partition(".")[0], "sol_core")  # the same package in a wheel
 COMMANDS = (  # modules of ``commands``, and of ``program``
     *("serve", "generate", "inspect", "lens", "score", "train", "evaluate", "tasks", "jobs"),
@@ -64,21 +65,12 @@ def main(argv: Sequence[str], *, owns_process: bool = False) -> int:
         # The reader of our output is gone; the interpreter's last flush must not complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_BROKEN_PIPE
-    except (SolError, RuntimeError) as error:
-        told = error if isinstance(error, SolError) else in_words(error)
+    except Exception as error:
+        told = _told(error)
         if told is None or os.environ.get(DEBUG_VARIABLE):
             raise
-        return _report(told)
-    except ModuleNotFoundError as error:
-        if os.environ.get(DEBUG_VARIABLE) or (error.name or "").partition(".")[0] in _OURS:
-            raise
-        remedy = (
-            "delete that folder if it is this project's .venv, and start again"
-            if is_checkout()
-            else "install the page and the commands with: pip install 'sol-explorer[app]'"
-        )
-        Console().say(f"error: the package {error.name} is missing from {sys.prefix}: {remedy}")
-        return EXIT_FAILED
+        Console().say(f"error: {' '.join(told.split())}")
+        return EXIT_USAGE if isinstance(error, ConfigError) else EXIT_FAILED
 
 
 def _run(argv: Sequence[str], notice: Notice) -> int:
@@ -156,7 +148,20 @@ def _build_parser(names: Iterable[str]) -> argparse.ArgumentParser:
     return parser
 
 
-def _report(error: SolError) -> int:
-    message = " ".join(str(error).split())
-    Console().say(f"error: {message}")
-    return EXIT_USAGE if isinstance(error, ConfigError) else EXIT_FAILED
+def _told(error: Exception) -> str | None:
+    """An error in the user's words; None for a bug, which is shown as it is."""
+    # Storage is imported where it raises: its packages may be missing.
+    if isinstance(error, SolError) or type(error).__module__.endswith(_STORAGE_ERRORS):
+        return str(error)
+    if isinstance(error, RuntimeError):
+        card = in_words(error)
+        return None if card is None else str(card)
+    missing = error.name or "" if isinstance(error, ModuleNotFoundError) else ""
+    if not missing or missing.partition(".")[0] in _OURS:
+        return None
+    remedy = (
+        "delete that folder if it is this project's .venv, and start again"
+        if is_checkout()
+        else "install the page and the commands with: pip install 'sol-explorer[app]'"
+    )
+    return f"the package {missing} is missing from {sys.prefix}: {remedy}"

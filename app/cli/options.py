@@ -7,9 +7,9 @@ import json
 import math
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from app.cli.own_schedule import is_own, own_schedule
 from app.formats.plain_json import json_safe
@@ -43,13 +43,6 @@ SCHEDULE_HELP = (
 )
 
 
-class LoadedModel(NamedTuple):
-    """A language model and the measured time that loading took."""
-
-    model: LanguageModel
-    load_ms: float
-
-
 def add_value(
     parser: argparse._ActionsContainer, name: str, default: float | str, text: str, **more: Any
 ) -> None:
@@ -68,6 +61,18 @@ def add_texts(parser: argparse._ActionsContainer, texts: Mapping[str, str], **mo
     for declared, text in texts.items():
         name, _, metavar = declared.partition(" ")
         parser.add_argument(f"--{name}", metavar=metavar or None, help=text, **more)
+
+
+def whole(low: int, high: int) -> Callable[[str], int]:
+    """The type of an option that takes whole numbers of a range."""
+
+    def read(text: str) -> int:
+        number = int(text) if text.isascii() and text.isdigit() else low - 1
+        if not low <= number <= high:
+            raise argparse.ArgumentTypeError(f"must be {low} to {high}, got {text!r}")
+        return number
+
+    return read
 
 
 def add_left_out(parser: argparse._ActionsContainer, text: str) -> None:
@@ -263,8 +268,11 @@ def model_name(args: argparse.Namespace) -> str:
 
 def load_model(
     args: argparse.Namespace, console: Console, budgets: Iterable[Budget] = ()
-) -> LoadedModel:
-    """Load the model that the options name; says where another one's damage decides ``budgets``."""
+) -> tuple[LanguageModel, float]:
+    """The model that the options name, and the milliseconds that loading took.
+
+    Says where another model's damage decides ``budgets``.
+    """
     data_dir = open_data_dir(args)
     began = time.perf_counter()
     from sol_core.models.loading import load_language_model
@@ -288,4 +296,4 @@ def load_model(
                 f"Shares of the bytes are spent by the damage measured on {measured_on}; "
                 f"`train --preset share` measures {model.name}."
             )
-    return LoadedModel(model, 1000 * (time.perf_counter() - began))
+    return model, 1000 * (time.perf_counter() - began)

@@ -74,11 +74,16 @@ def kernel_cache_folder(parent: Path, sources: Path = SOURCES) -> Path:
 
     It is named after all of them: Numba misses a change in a file that it takes helpers from.
     """
+    return parent / tree_digest(sources, "*.py")
+
+
+def tree_digest(folder: Path, pattern: str) -> str:
+    """Hash of the names and contents of a folder's files, at any depth."""
     digest = hashlib.sha256()
-    for path in sorted(sources.rglob("*.py")):
-        digest.update(path.relative_to(sources).as_posix().encode() + b"\0")
+    for path in sorted(folder.rglob(pattern)):
+        digest.update(path.relative_to(folder).as_posix().encode() + b"\0")
         digest.update(hashlib.sha256(path.read_bytes()).digest())
-    return parent / digest.hexdigest()[:16]
+    return digest.hexdigest()[:16]
 
 
 def remove_unused_caches(folder: Path) -> None:

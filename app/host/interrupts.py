@@ -24,16 +24,10 @@ _AGAIN_GRACE_S = 0.3
 
 @dataclass(slots=True)
 class Notice:
-    """Sentence that answers Ctrl+C, and the time that the command then has.
+    """Sentence that answers Ctrl+C, and the time that the command then has."""
 
-    Attributes:
-        kept: what is kept, and the line that goes on.
-        grace_s: until the process ends; a second Ctrl+C shortens it.
-        is_told: the sentence was shown.
-    """
-
-    kept: str = "nothing is kept"
-    grace_s: float = GRACE_S
+    kept: str = "nothing is kept"  # what is kept, and the line that goes on
+    grace_s: float = GRACE_S  # until the process ends; a second Ctrl+C shortens it
     is_told: bool = False
 
     def tell(self) -> None:

@@ -1,5 +1,5 @@
 """Background jobs: a worker process takes them from the database and runs the engine.
 
-``updates`` says what a job function is given and yields, ``engines`` are the real ones, ``runner``
-runs one job, ``worker`` one after another, ``supervisor`` keeps a worker alive beside the page.
+``runner`` runs one job by a function, ``engines`` are the real functions, ``worker`` runs one job
+after another, ``supervisor`` keeps a worker alive beside the page.
 """

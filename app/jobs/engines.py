@@ -9,18 +9,17 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from app.host.errors import AppError
 from app.host.paths import DataDir
+from app.jobs.runner import JobFunctions, JobTask, JobUpdate
 from app.jobs.stop_flag import StopFlag, set_by_signals
-from app.jobs.updates import JobFunctions, JobTask, JobUpdate
 from app.policies.library import PolicyLibrary
 from sol_core.errors import RankLostError, SolError
 from sol_core.fields import from_json
 from sol_core.progress import WorkEvent, WorkFinished, WorkStopped
-from storage import TASKS_JOB
+from storage import TASKS_JOB, JobRecord
 
 if TYPE_CHECKING:
     from sol_core.models.loading import LanguageModel
     from sol_core.training.ranks import Ranks
-    from storage import JobRecord
 
 Updates = Generator[JobUpdate, None, None]
 _PARTIAL_FOLDER = "partial"

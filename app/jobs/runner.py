@@ -8,36 +8,68 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from filelock import FileLock, Timeout
 
 from app.formats.plain_json import json_safe
 from app.host.errors import AppError
 from app.host.paths import DataDir
-from app.jobs.patience import patiently
 from app.jobs.reporter import JobReporter
 from app.jobs.stop_flag import StopFlag
-from app.jobs.updates import JobFunction, JobNote, JobTask, JobUpdate
 from sol_core.card_errors import give_memory_back, in_words
 from sol_core.errors import CardLostError, SolError
-from sol_core.progress import WorkFinished, WorkProgress, WorkSample, WorkStopped
-from storage import DatabaseWriteError, JobRecord, JobStateError, JobStatus, JobStore, NotFoundError
+from sol_core.progress import WorkEvent, WorkFinished, WorkProgress, WorkSample, WorkStopped
+from storage import (
+    DatabaseLockedError,
+    DatabaseWriteError,
+    JobRecord,
+    JobStateError,
+    JobStatus,
+    JobStore,
+    NotFoundError,
+)
 
 FOLDER_WAIT_S = 15.0  # for a predecessor that was taken for dead: it stops at its next beat
 FINAL_SAVE_TIMEOUT_S = 20.0  # how long a worker that is to end waits for the database
 CARD_LOST_NAME = "card-lost"  # in the folder of a job whose worker had to end
+RETRY_S, REMIND_S = 0.5, 60.0  # of a database that cannot be written
 _LOCK_WAIT_S = 0.2
+T = TypeVar("T")
 _LOGGED_PACKAGES = (__name__.rpartition(".")[0], "sol_core")
 
 logger = logging.getLogger(__name__)
 RESERVED_FILE = ".reserved"
 RESERVED_BYTES = 1_000_000  # for the last rows and the ending, which take some 10 KB
 WANTED_MB = 500  # what the labels and checkpoints of a standard training take, and some more
+
+
+@dataclass(frozen=True, slots=True)
+class JobTask:
+    """One start of a job."""
+
+    job: JobRecord
+    folder: Path  # the job's own; what an earlier start left in it is there again
+    data_dir: DataDir
+    dtype: str  # of the model's weights, where the job does not say
+    should_stop: Callable[[], bool]  # at its next step, with a checkpoint
+    say: Callable[[str], None]  # a ``JobNote``'s message where nothing can be yielded
+
+
+@dataclass(frozen=True, slots=True)
+class JobNote:
+    """Text about the work before there is progress to report."""
+
+    message: str
+
+
+JobUpdate = JobNote | WorkEvent
+JobFunction = Callable[[JobTask], Generator[JobUpdate, None, None]]
+JobFunctions = Mapping[str, JobFunction]  # by the kind of job
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,3 +324,21 @@ def why_disk_full(error: BaseException, folder: Path) -> str | None:
         f"The disk is full ({left}): free at least {WANTED_MB} MB in {folder} and press Resume. "
         "The job goes on from its last checkpoint."
     )
+
+
+def patiently(call: Callable[[], T], gives_up: Callable[[], bool] = lambda: False) -> T:
+    """Return ``call()``, tried again while the database is locked or cannot be written.
+
+    After each such failure ``gives_up`` is asked, and lets that failure pass.
+    """
+    told_at = -REMIND_S
+    while True:
+        try:
+            return call()
+        except (DatabaseLockedError, DatabaseWriteError) as error:
+            if gives_up():
+                raise
+            if time.monotonic() - told_at >= REMIND_S:
+                logger.warning("waiting for the database: %s", error)
+                told_at = time.monotonic()
+        time.sleep(RETRY_S)

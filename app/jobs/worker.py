@@ -20,11 +20,9 @@ from app.host.instance_lock import is_held_by_living_process, read_note, write_n
 from app.host.paths import DataDir
 from app.host.process_identity import own_worker_id
 from app.jobs.engines import ENGINES
-from app.jobs.patience import patiently
 from app.jobs.reaper import Reaper
-from app.jobs.runner import Workplace, run_job
+from app.jobs.runner import JobFunctions, Workplace, patiently, run_job
 from app.jobs.stop_flag import StopFlag, set_by_signals
-from app.jobs.updates import JobFunctions
 from sol_core.card_errors import give_memory_back
 from sol_core.errors import CardLostError
 from storage import DatabaseLockedError, DatabaseWriteError, JobRecord, JobStore

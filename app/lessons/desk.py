@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import json
 import logging
+import math
 import threading
 import time
 from collections import OrderedDict
@@ -45,28 +46,16 @@ Measure = Callable[[Any, Parameters], dict[str, Any]]
 class Experiment:
     """Something to measure.
 
-    Attributes:
-        measure: gives one JSON object for the model and the parameters.
-        checked: the parameters that it takes, few and small, out of what was asked for the model;
-            raises AppError for anything else.
+    ``checked`` gives the parameters that it takes, few and small, out of what was asked for the
+    model, and raises AppError for anything else.
     """
 
-    measure: Measure
+    measure: Measure  # gives one JSON object for the model and the parameters
     checked: Callable[[Any, Parameters], Parameters]
 
 
-@dataclass(frozen=True, slots=True)
-class _Failure:
-    reason: str
-    at: float  # monotonic seconds
-
-
 class ExperimentDesk:
-    """Answers questions, or says how many come first.
-
-    Args:
-        experiments: by name.
-    """
+    """Answers questions about ``experiments`` by their names, or says how many come first."""
 
     def __init__(
         self, runs: GenerationRuns, loader: ModelLoader, experiments: Mapping[str, Experiment]
@@ -74,7 +63,7 @@ class ExperimentDesk:
         self._runs, self._loader, self._experiments = runs, loader, dict(experiments)
         self._results: OrderedDict[str, bytes] = OrderedDict()  # JSON; last used at the end
         self._waiting: dict[str, Holder] = {}  # who asked first; the first one is being measured
-        self._failures: dict[str, _Failure] = {}
+        self._failures: dict[str, tuple[float, str]] = {}  # when, in monotonic seconds, and why
         self._changed = threading.Lock()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="experiments")
 
@@ -98,8 +87,9 @@ class ExperimentDesk:
             if key in self._results:
                 self._results.move_to_end(key)
                 return {"state": "done", "result": json.loads(self._results[key])}
-            if key in self._failures and _is_fresh(self._failures[key]):
-                raise AppError(self._failures[key].reason)
+            failed_at, reason = self._failures.get(key, (-math.inf, ""))
+            if time.monotonic() - failed_at < FAILURE_S:
+                raise AppError(reason)
             if key not in self._waiting:
                 here = address()
                 SHARES.check(self._waiting.values(), owner, here)
@@ -131,14 +121,11 @@ class ExperimentDesk:
     def _fail(self, key: str, reason: str) -> None:
         with self._changed:
             del self._waiting[key]
-            self._failures = {
-                k: failure for k, failure in self._failures.items() if _is_fresh(failure)
+            now = time.monotonic()
+            fresh = {
+                k: (at, why) for k, (at, why) in self._failures.items() if now - at < FAILURE_S
             }
-            self._failures[key] = _Failure(reason, time.monotonic())
-
-
-def _is_fresh(failure: _Failure) -> bool:
-    return time.monotonic() - failure.at < FAILURE_S
+            self._failures = fresh | {key: (now, reason)}
 
 
 def _timed(bench: Workbench, measure: Measure, parameters: Parameters) -> dict[str, Any]:

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from app.host.errors import AppError
 from app.lessons.desk import Experiment, Parameters
-from app.lessons.texts import BEGINNINGS, PASSAGES, STORY_QUESTIONS, checked_name
+from app.lessons.texts import BEGINNINGS, PASSAGES, STORY_QUESTIONS
 from app.policies.library import PolicyLibrary
-from app.recordings.recording import prompt_of, shipped_recording
+from app.results.shipped import prompt_of, shipped_recording
 from sol_core.actions import DENSE, GRIDS, Action, ActionGrid, Budget, QuantSite
 from sol_core.config import GenerationConfig, ScheduleConfig
 from sol_core.errors import SolError
@@ -268,13 +268,16 @@ def lesson_experiments(policies: PolicyLibrary) -> dict[str, Experiment]:
 
 
 def _checked(model: Any, asked: Parameters, texts: Collection[str]) -> Parameters:
-    """The name of a text; nothing else is allowed."""
+    """The name of a text; nothing else is allowed. Raises: AppError naming those that there are."""
     if unknown := sorted(asked.keys() - {"text"}):
         raise AppError(
             f"{unknown[0][:40]!r} is no parameter of this experiment; it takes text. Reload the "
             "page."
         )
-    return {"text": checked_name(texts, asked.get("text"))}
+    name = asked.get("text")
+    if not isinstance(name, str) or name not in texts:
+        raise AppError(f"no text is called {str(name)[:40]!r}; there are {', '.join(texts)}")
+    return {"text": name}
 
 
 def _continued(

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-
-from app.host.errors import AppError
-
 # Long enough for attention to have something to leave out; each comes back to a name or a
 # number from its beginning.
 PASSAGES: dict[str, str] = {
@@ -50,10 +46,3 @@ BEGINNINGS: dict[str, str] = {
 
 # Questions of the recorded story, in its order.
 STORY_QUESTIONS = ("lamp", "bridge", "horse")
-
-
-def checked_name(texts: Collection[str], name: object) -> str:
-    """The name of one of the texts. Raises: AppError naming those that there are."""
-    if not isinstance(name, str) or name not in texts:
-        raise AppError(f"no text is called {str(name)[:40]!r}; there are {', '.join(texts)}")
-    return name

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Hashable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from app.model.loader import ModelLoader
@@ -22,21 +22,18 @@ ShouldStop = Callable[[], bool]
 
 @dataclass(slots=True)
 class Workbench:
-    """The loaded model, and what questions left beside it, which may be gone at any time."""
+    """The loaded model, and what a question left beside it, which may be gone at any time."""
 
     model: Any
-    _things: dict[str, tuple[Hashable, Any]] = field(default_factory=dict)
+    _kept: tuple[Hashable, Any] = (None, None)
 
-    def kept(self, name: str, key: Hashable, make: Callable[[], ThingT]) -> ThingT:
-        """The thing of this name if it is the one of ``key``; else it is made in its place."""
-        cached = self._things.get(name)
-        if cached is not None and cached[0] == key:
-            thing: ThingT = cached[1]
-            return thing
-        self._things.pop(name, None)  # the old one's memory goes before the new one is made
-        made = make()
-        self._things[name] = (key, made)
-        return made
+    def kept(self, key: Hashable, make: Callable[[], ThingT]) -> ThingT:
+        """The thing of this key if it is the last one; else it is made in its place."""
+        if self._kept[0] != key:
+            self._kept = (None, None)  # the old one's memory goes before the new one is made
+            self._kept = (key, make())
+        thing: ThingT = self._kept[1]
+        return thing
 
 
 Work = Callable[[Any, ShouldStop], Iterator[Any]]  # of the model

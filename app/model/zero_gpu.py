@@ -9,6 +9,10 @@ The contract of the package ``spaces`` (0.51), which only such a Space has:
   only, and done in the fork. So the model is loaded in the main thread before the page starts.
 - A call asks for a duration and may be killed after it. Whose quota it takes is read from the
   request that the calling thread's context holds (``visitor.py``).
+
+Before the page, the card is tested and its kernels are compiled: a call made while a Space starts
+takes no visitor's quota and may last 25 minutes (huggingface.co/blog/zerogpu-aoti). An error of
+CUDA ends with its fork. What Triton compiles there stays in its cache on disk, for later calls.
 """
 
 from __future__ import annotations
@@ -21,13 +25,12 @@ import mmap
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from app.host.errors import AppError
 from app.model.compute import Question, ShouldStop, Work, Workbench
 from app.model.loader import ModelLoader
-from app.model.zero_gpu_start import ZeroGpuStart
 from sol_core.errors import SolError
 
 logger = logging.getLogger(__name__)
@@ -40,8 +43,10 @@ QUESTION_S = 20.0
 RESERVE_S = 5.0  # before the end of a call, for what it has to say at last
 COMPILE_S = 90.0  # more, until a run has ended where the start of the Space compiled nothing
 LONGEST_CALL_S = 120  # that a visitor may ask for
+START_CALL_S = 600  # of one call; a Space that has not started after 30 minutes is stopped
 WATCH_S = 0.1
 
+_CARD = "ZeroGPU"
 _ELSEWHERE = "or run SOL Explorer on your own machine (python launch.py)"
 _ADVICE = {
     "ZeroGPU quota exceeded": f"Log in to Hugging Face for a larger quota, wait, {_ELSEWHERE}.",
@@ -74,14 +79,59 @@ class ZeroGpu:
         self._loader, self._seconds = loader, seconds
         self._flags = _StopFlags(concurrent)
         self._bench: Workbench | None = None  # of a forked process
-        self._start = ZeroGpuStart(loader, gpu)
         self._is_compiled = True
+        self._test_there = gpu(self._test_here, duration=START_CALL_S)
+        self._compile_there = gpu(self._compile_here, duration=START_CALL_S)
         self._stream_there = gpu(self._stream_here, duration=lambda work, asked, flag: asked)
         self._ask_there = gpu(self._ask_here, duration=lambda question, asked: asked)
 
     def prepare(self) -> None:
-        """Test the card and compile for it while the Space starts; in the main thread."""
-        self._is_compiled = self._start.run()
+        """Test the card and compile for it while the Space starts.
+
+        Operations that fail the test run on their PyTorch references from then on. Call this in the
+        main thread, after the model was loaded.
+        """
+        model = self._loader.loaded()
+        if model is None or not model.device_name.startswith("cuda"):
+            return  # nothing will be compiled
+        from sol_core.models.card.self_test import CardReport, missing_for_triton, run_checks
+
+        try:
+            missing = missing_for_triton()
+            tested = None if missing else run_checks(_CARD, self._tested)
+            report = tested or CardReport(_CARD, missing=missing)
+            report.apply()
+            self._loader.note(report.sentences())
+            if tested is not None:
+                self._compile_there()
+        except Exception as error:  # ``spaces`` is foreign code: its errors have no common root
+            reason = getattr(error, "message", error)
+            logger.warning("no GPU while the Space started (%s): first runs take longer", reason)
+            self._is_compiled = False
+
+    def _tested(self, names: Sequence[str]) -> tuple[str, int]:
+        """See ``RunChild``. Raises: whatever ``spaces`` raises where it gives no GPU."""
+        lines: list[str] = []
+        try:
+            for line in self._test_there(list(names)):
+                lines.append(line)  # those before an error count
+        except Exception:
+            if not lines:
+                raise
+            return "\n".join(lines), -1
+        return "\n".join(lines), 0
+
+    def _test_here(self, names: Sequence[str]) -> Iterator[str]:
+        from sol_core.models.card.checks import check_lines
+        from sol_core.models.devices import DTYPES
+
+        model = self._loader.loaded()
+        yield from check_lines(names, model.lm.device, DTYPES[model.dtype_name])
+
+    def _compile_here(self) -> None:
+        from sol_core.generation.warm_up import warm_up_card
+
+        warm_up_card(self._loader.loaded().lm)
 
     def stream(self, work: Work, should_stop: ShouldStop, steps: int) -> Iterator[Any]:
         """See ``Compute``. A stop while no GPU is there yet takes effect when one is."""

@@ -105,31 +105,19 @@ class PolicyLibrary:
 
     def list_all(self) -> tuple[list[StoredPolicy], list[DamagedPolicy]]:
         """The readable policies and the others; the shipped one first, then the newest."""
-        from sol_core.policy import read_policy_info
-
         policies: list[StoredPolicy] = []
         damaged: list[DamagedPolicy] = []
         for name, folder in self._folders():
-            is_shipped = name == DEFAULT_POLICY
             try:
-                info = read_policy_info(folder)
+                policies.append(_read(name, folder))
             except SolError as error:
-                damaged.append(DamagedPolicy(name, is_shipped, str(error)))
-                continue
-            notes = PolicyNotes() if is_shipped else read_notes(folder)
-            policies.append(StoredPolicy(name, folder, is_shipped, info, notes))
+                damaged.append(DamagedPolicy(name, name == DEFAULT_POLICY, str(error)))
         return policies, damaged
 
     def get(self, name: str) -> StoredPolicy:
         """The policy of this name. Raises: PolicyNotFoundError; PolicyError for a damaged one."""
-        from sol_core.policy import read_policy_info
-
         folder = self.resolve_name(name)
-        is_shipped = folder == self._shipped
-        info = read_policy_info(folder)
-        if is_shipped:
-            return StoredPolicy(DEFAULT_POLICY, folder, True, info)
-        return StoredPolicy(folder.name, folder, False, info, read_notes(folder))
+        return _read(DEFAULT_POLICY if folder == self._shipped else folder.name, folder)
 
     def names(self) -> list[str]:
         """The names alone, in the same order, without reading the files."""
@@ -146,7 +134,7 @@ class PolicyLibrary:
                     f"({self._shipped} is missing): train one first, or name a folder"
                 )
             return self._shipped
-        if folder := self._stored(name):
+        if folder := find_stored(self._folder, name):
             return folder
         try:
             folder = Path(name).expanduser().absolute()
@@ -162,7 +150,7 @@ class PolicyLibrary:
         """As ``resolve``, for what comes from a browser: names only, no path of the server's."""
         if name == DEFAULT_POLICY:
             return self.resolve(name)
-        if folder := self._stored(name):
+        if folder := find_stored(self._folder, name):
             return folder
         raise PolicyNotFoundError(f"no policy {name!r}: {self._choices()}")
 
@@ -260,9 +248,6 @@ class PolicyLibrary:
             raise PolicyNotFoundError(f"no stored policy {name!r}: {self._choices()}")
         return self._folder / name
 
-    def _stored(self, name: str) -> Path | None:
-        return find_stored(self._folder, name)
-
     def _folders(self) -> list[tuple[str, Path]]:
         shipped = [(DEFAULT_POLICY, self._shipped)] if holds_policy(self._shipped) else []
         return shipped + [(path.name, path) for path in stored_folders(self._folder)]
@@ -272,6 +257,14 @@ class PolicyLibrary:
         if not names:
             return "none is stored yet, train one"
         return f"stored are {', '.join(names[:12])}" + (" …" if len(names) > 12 else "")
+
+
+def _read(name: str, folder: Path) -> StoredPolicy:
+    from sol_core.policy import read_policy_info
+
+    info, is_shipped = read_policy_info(folder), name == DEFAULT_POLICY
+    notes = PolicyNotes() if is_shipped else read_notes(folder)
+    return StoredPolicy(name, folder, is_shipped, info, notes)
 
 
 def _now() -> str:

@@ -6,13 +6,9 @@ They know it by name, former ones too; an older job means another policy of that
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from app.policies.library import PolicyLibrary, StoredPolicy
-from storage import TASKS_JOB
-
-if TYPE_CHECKING:
-    from storage import JobRecord, Store
+from storage import TASKS_JOB, JobRecord, Store
 
 MAX_JOBS = 1000
 

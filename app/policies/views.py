@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from app.formats.plain_json import finite, iso
 from app.host.damage import naming_damage
@@ -12,9 +12,7 @@ from app.host.errors import DamagedError
 from app.policies.library import PolicyLibrary, StoredPolicy
 from app.results.figures import method_label, result_view
 from app.results.shipped import SHIPPED, shipped_record
-
-if TYPE_CHECKING:
-    from storage import JobRecord
+from storage import JobRecord
 
 BASELINE = "static"
 

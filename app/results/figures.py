@@ -8,12 +8,13 @@ from statistics import fmean
 from typing import Any
 
 from app.formats.plain_json import finite
-from app.results.roles import in_roles
 from sol_core.actions import AXES, SHORT_AXES, Axis
 from sol_core.config import POLICY_PREFIX
 
 Result = dict[str, Any]
 MEASURES = ("nll", "kl")
+ROLE = "policy"
+_FORMER = {"gain": "nll_gain", "low": "nll_low", "high": "nll_high"}  # of schema 1
 _LABELS = {
     "policy": "Policy",
     "policy_sampled": "Policy, sampled",
@@ -53,6 +54,34 @@ def result_view(result: Result) -> dict[str, Any]:
         "rows": {name: [_row(record, name) for record in budgets] for name in baselines},
         "figures": figures_of(result),
     }
+
+
+def in_roles(result: dict[str, Any]) -> list[dict[str, Any]]:
+    """The budgets of a result, of those that have methods, in one shape for all releases.
+
+    The method whose spend all others get is "policy", others of its kind are "policy:NAME".
+    """
+    budgets = [
+        budget
+        for budget in result.get("budgets") or []
+        if "requested" in budget and "methods" in budget
+    ]
+    roles = {}
+    if (result.get("schema") or 1) > 1:
+        first, *others = result.get("policies") or [ROLE]
+        roles = {first: ROLE} | {name: f"{POLICY_PREFIX}{name}" for name in others}
+    return [_in_roles(budget, roles) for budget in budgets]
+
+
+def _in_roles(budget: dict[str, Any], roles: dict[str, str]) -> dict[str, Any]:
+    # One with a baseline's name is there by its role.
+    known = {name: role for name, role in roles.items() if role not in budget["methods"]}
+    methods = {known.get(name, name): method for name, method in budget["methods"].items()}
+    paired = {
+        known.get(name, name): {_FORMER.get(key, key): value for key, value in pair.items()}
+        for name, pair in budget.get("paired", {}).items()
+    }
+    return budget | {"methods": methods} | ({"paired": paired} if paired else {})
 
 
 def figures_of(result: Result) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Measured results that ship with the program, as ``--json`` printed them."""
+"""Measured results and the recording that ship with the program."""
 
 from __future__ import annotations
 
@@ -16,15 +16,31 @@ _MEASURED = Path(__file__).with_name("measured")
 _FILES: dict[JobKind, str] = {"evaluate": "evaluation.json", TASKS_JOB: "accuracy.json"}
 
 
-@cache
 def shipped_record(kind: JobKind) -> dict[str, Any]:
     """Return ``{"made", "machine", "command", "result"}`` of a kind of job that measures."""
-    text = (_MEASURED / _FILES[kind]).read_text(encoding="utf-8")
-    record: dict[str, Any] = json.loads(text)
-    return record
+    return _read(_FILES[kind])
 
 
 def shipped_about(kind: JobKind) -> dict[str, Any]:
     """Everything of ``shipped_record`` but the result, and the policy's name as "title"."""
     about = {name: value for name, value in shipped_record(kind).items() if name != "result"}
     return about | {"title": TITLE}
+
+
+def shipped_recording() -> dict[str, Any]:
+    """Return one prompt answered under budgets from all to little by the default model.
+
+    ``tests/app/recordings/recorder.py`` describes its JSON.
+    """
+    return _read("recording.json")
+
+
+def prompt_of(story: str, question: str, stem: str) -> str:
+    """The recording's text, continued with an answer; ``recording.js`` says the same."""
+    return f"{story}\n\nQuestion: {question}\nAnswer: {stem}"
+
+
+@cache
+def _read(name: str) -> dict[str, Any]:
+    record: dict[str, Any] = json.loads((_MEASURED / name).read_text(encoding="utf-8"))
+    return record

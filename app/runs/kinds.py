@@ -29,22 +29,17 @@ def _required(record: type[Any]) -> frozenset[str]:
 class KindOfRun:
     """Storage and page forms of one kind of run.
 
-    Attributes:
-        record: JSON form of an engine's event.
-        schedule: label for the database.
-        first, token, last: fields that the page reads of an event.
-        empty: what a visitor is told who starts one without text.
-        steps: decode steps that it takes at most.
+    ``first``, ``token`` and ``last`` are the fields that the page reads of an event.
     """
 
     name: RunKind
-    record: Callable[[Any], dict[str, Any]]
-    schedule: Callable[[Any], str]
+    record: Callable[[Any], dict[str, Any]]  # JSON form of an engine's event
+    schedule: Callable[[Any], str]  # label for the database
     first: frozenset[str]
     token: frozenset[str]
     last: frozenset[str]
-    empty: str
-    steps: Callable[[Any], int]
+    empty: str  # what a visitor is told who starts one without text
+    steps: Callable[[Any], int]  # decode steps that it takes at most
 
 
 KINDS: dict[str, KindOfRun] = {

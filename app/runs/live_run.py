@@ -5,49 +5,46 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 from app.formats.plain_json import json_safe
 from app.model.model_line import Place
 from app.runs.kinds import KindOfRun, RunConfig, kind_of
 from app.runs.recorded_run import RecordedRun
-from app.runs.saver import SavedRun
 
 EndPhase = Literal["finished", "stopped", "failed"]
 Phase = Literal["queued", "loading", "prefill", "running", EndPhase]
 ENDED: frozenset[Phase] = frozenset({"finished", "stopped", "failed"})
+LATE_S = 1.0  # one batch of rows takes milliseconds
 
 
 @dataclass(eq=False, slots=True)
 class LiveRun:
-    """Written by the run's own thread, read by polls.
-
-    Attributes:
-        place: in line for the model; only its owner sees the run before it has ended.
-        saved: what the database has not got yet.
-        parent: id of the run that it is a fork of.
-        tokens: JSON of the engine's token events so far; only ever appended to.
-        ended_at: ``time.monotonic()`` of the end.
-    """
+    """Written by the run's own thread and, as to what is saved, by the saver's; read by polls."""
 
     run_id: str
-    place: Place
+    place: Place  # in line for the model; only its owner sees the run before it has ended
     prompt: str
-    title: str
     model: str
     config: RunConfig
-    created_at: datetime
-    saved: SavedRun
-    parent: str | None = None
+    parent: str | None = None  # id of the run that it is a fork of
+    created_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     phase: Phase = "queued"
-    tokens: list[dict[str, Any]] = field(default_factory=list)
+    tokens: list[dict[str, Any]] = field(default_factory=list)  # only ever appended to
     prefill: dict[str, Any] | None = None
     summary: dict[str, Any] | None = None
     error: str | None = None
-    ended_at: float | None = None
+    ended_at: float | None = None  # as ``time.monotonic()``
     stop_requested: threading.Event = field(default_factory=threading.Event)
     thread: threading.Thread | None = None
+    # Parts that are in the database.
+    is_created: bool = False
+    has_prefill: bool = False
+    num_written: int = 0  # of the tokens
+    is_done: bool = False  # everything, the ending included
+    problem: str | None = None  # why the last attempt to save failed
+    behind_since: float | None = field(default_factory=time.monotonic)  # the oldest of what waits
 
     @property
     def owner(self) -> str:
@@ -80,11 +77,16 @@ class LiveRun:
             self.parent,
         )
 
+    def is_late(self) -> bool:
+        """Return whether something has waited for so long that the page does not wait for it."""
+        since = self.behind_since
+        return since is not None and time.monotonic() - since > LATE_S
+
     def warning(self) -> str | None:
         """A sentence for the user while the run is not saved as it should be."""
-        if self.saved.problem is not None:
-            return f"Saving is failing and will be tried again: {self.saved.problem}"
-        if self.saved.is_late():
+        if self.problem is not None:
+            return f"Saving is failing and will be tried again: {self.problem}"
+        if self.is_late():
             return "Saving is late: the database is busy. What you see is saved when it answers."
         return None
 
@@ -94,7 +96,7 @@ class LiveRun:
         All there is, with a warning, while saving fails or is late. An ended phase promises
         that all rows are there.
         """
-        phase, saved = self.phase, self.saved
-        if saved.problem is not None or saved.is_late() or saved.done:
+        phase = self.phase
+        if self.problem is not None or self.is_late() or self.is_done:
             return phase, len(self.tokens)
-        return "running" if phase in ENDED else phase, saved.num_written
+        return "running" if phase in ENDED else phase, self.num_written

@@ -14,7 +14,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from app.formats.plain_json import json_safe
@@ -27,13 +26,13 @@ from app.model.model_line import ModelLine, Place
 from app.runs.kinds import RunConfig, kind_of
 from app.runs.live_run import EndPhase, LiveRun
 from app.runs.recorded_run import RecordedRun
-from app.runs.saver import RunSaver, SavedRun
+from app.runs.saver import RunSaver
 from app.runs.views import ROWS_PER_POLL, live_view, stored_view
 from sol_core.config import GenerationConfig
 from sol_core.errors import ConfigError, SolError
 from sol_core.events import Event
 from sol_core.inspection.records import InspectionConfig, InspectionEvent
-from storage import NotFoundError, RunKind, RunRecord, RunStore, new_run_id, title_of
+from storage import NotFoundError, RunKind, RunRecord, RunStore, new_run_id
 
 logger = logging.getLogger(__name__)
 
@@ -61,33 +60,19 @@ InspectFunction = Callable[[Any, str, InspectionConfig, ShouldStop], Iterator[In
 
 
 class GenerationRuns:
-    """Live runs of this process, falling back to the database.
-
-    Attributes:
-        line: of runs and questions for the model.
-
-    Args:
-        store: where runs are kept.
-        loader: gives the model; runs that start before it is loaded wait for it.
-        generate: the engine.
-        keep_ended_s: how long an ended run stays in memory once it is saved.
-        inspect: the engine of inspections; without it there are none.
-        compute: does the model's work; by default in this process.
-        limits: of the line and of what visitors may ask for.
-        on_tick: called about twice a second, off the runs' threads.
-    """
+    """Live runs of this process, falling back to the database; ``line`` is that for the model."""
 
     def __init__(
         self,
         store: RunStore,
-        loader: ModelLoader,
+        loader: ModelLoader,  # runs that start before the model is loaded wait for it
         generate: GenerateFunction,
-        keep_ended_s: float = KEEP_ENDED_S,
+        keep_ended_s: float = KEEP_ENDED_S,  # in memory, once a run is saved
         inspect: InspectFunction | None = None,
         *,
-        compute: Compute | None = None,
+        compute: Compute | None = None,  # by default in this process
         limits: Limits | None = None,
-        on_tick: Callable[[], None] = lambda: None,
+        on_tick: Callable[[], None] = lambda: None,  # about twice a second, off the runs' threads
     ) -> None:
         self._store = store
         self._loader = loader
@@ -105,27 +90,22 @@ class GenerationRuns:
     def start(self, owner: str, prompt: str, config: RunConfig, parent: str | None = None) -> str:
         """Put a run in line, of the kind that its configuration is of, and return its id.
 
-        Args:
-            parent: id of the run that it is a fork of.
         Raises: ConfigError for an empty prompt or beyond a limit; AppError when too many runs
-            are waiting.
+        are waiting.
         """
         if not prompt.strip():
             raise ConfigError(kind_of(config).empty)
         self._check_size(prompt, config)
         with self._starting:
-            place = self.line.enter(owner)
-            try:
-                run = self._create(place, prompt, config, parent)
-            except BaseException:
-                self.line.leave(place)
-                raise
+            place, model = self.line.enter(owner), self._loader.status().name
+            run = LiveRun(new_run_id(), place, prompt, model, config, parent)
             self._runs[run.run_id] = run
+            self._saver.add(run)
         # The visitor's context goes along: whoever asked is whose GPU quota is used.
         context = contextvars.copy_context()
         run.thread = threading.Thread(target=context.run, args=(self._work, run), daemon=True)
         run.thread.start()
-        self._saver.catch_up(run.saved, CREATE_PATIENCE_S)
+        self._saver.catch_up(run, CREATE_PATIENCE_S)
         return run.run_id
 
     def poll(
@@ -137,12 +117,10 @@ class GenerationRuns:
             visitor's and has not ended, or links are not shared; StorageError when the database
             cannot be read.
         """
-        run = self._visible(owner, run_id)
+        run = self._visible(owner, run_id, kind)
         if isinstance(run, LiveRun):
-            _check_kind(run.kind.name, kind)
-            self._saver.catch_up(run.saved, SAVE_PATIENCE_S)
+            self._saver.catch_up(run, SAVE_PATIENCE_S)
             return live_view(run, self.line.number(run.place), cursor)
-        _check_kind(run.kind, kind)
         events = self._store.events(run.id, after=cursor - 1, limit=ROWS_PER_POLL + 1)
         with naming_damage("This run"):
             return stored_view(run, events, cursor)
@@ -158,13 +136,11 @@ class GenerationRuns:
 
         Raises: as ``poll``; AppError while the run goes on.
         """
-        run = self._visible(owner, run_id)
+        run = self._visible(owner, run_id, kind)
         if isinstance(run, LiveRun):
-            _check_kind(run.kind.name, kind)
             if not run.has_ended:
                 raise AppError("Wait until the run has ended, or stop it, to look into its tokens.")
             return run.recorded()
-        _check_kind(run.kind, kind)
         return RecordedRun.of(run, self._store.events(run.id))
 
     def stop(self, owner: str, run_id: str) -> None:
@@ -185,8 +161,6 @@ class GenerationRuns:
     ) -> AnswerT:
         """Ask the model something short, in line with the runs; returns the answer.
 
-        Args:
-            patience_s: how long it waits in line; by default ``QUESTION_PATIENCE_S``.
         Raises: as ``ModelLine.enter`` and ``ask``.
         """
         with self.line.held(owner) as place:
@@ -195,10 +169,8 @@ class GenerationRuns:
     def ask(
         self, place: Place, question: Question[AnswerT], patience_s: float | None = None
     ) -> AnswerT:
-        """Wait for the turn of a place and ask; returns the answer.
-
-        Raises: AppError while the model is not loaded, or has been busy for too long.
-        """
+        """Wait for the turn of a place, by default ``QUESTION_PATIENCE_S``, and ask; returns the
+        answer. Raises: AppError while the model is not loaded, or has been busy for too long."""
         patience_s = QUESTION_PATIENCE_S if patience_s is None else patience_s
         is_its_turn = self.line.wait(place, timeout_s=patience_s)
         if self._loader.loaded() is None:
@@ -251,26 +223,6 @@ class GenerationRuns:
                 f"{config.max_new_tokens:,} were asked for."
             )
 
-    def _create(self, place: Place, prompt: str, config: RunConfig, parent: str | None) -> LiveRun:
-        """A run that is saved from now on, as soon as the database can be written."""
-        run_id, model, kind = new_run_id(), self._loader.status().name, kind_of(config)
-        create = functools.partial(
-            self._store.create,
-            place.owner,
-            prompt,
-            model,
-            kind.schedule(config),
-            json_safe(config.to_dict()),
-            kind.name,
-            run_id=run_id,
-            parent=parent,
-        )
-        saved, now = SavedRun(run_id, create), datetime.now(UTC)
-        title = title_of(prompt)
-        run = LiveRun(run_id, place, prompt, title, model, config, now, saved, parent)
-        self._saver.add(saved)
-        return run
-
     def _work(self, run: LiveRun) -> None:
         phase: EndPhase = "failed"
         error = None
@@ -283,7 +235,7 @@ class GenerationRuns:
             error = f"The {run.kind.name} failed: {type(reason).__name__}: {reason}"
         self.line.leave(run.place)
         run.end(phase, error)
-        self._saver.end(run.saved, phase, run.summary, error)
+        self._saver.note(run)
 
     def _take_turn_and_generate(self, run: LiveRun) -> EndPhase:
         self.line.wait(run.place, run.stop_requested.is_set)
@@ -299,28 +251,32 @@ class GenerationRuns:
         steps = run.kind.steps(run.config)
         for event in self._compute.stream(work, run.stop_requested.is_set, steps):
             self._take(run, event)
-        stopped = run.stop_requested.is_set() and (run.summary or {}).get("reason") in (
-            None,
-            "stopped",
-        )
+        reason = (run.summary or {}).get("reason")
+        stopped = run.stop_requested.is_set() and reason in (None, "stopped")
         return "stopped" if stopped else "finished"
 
     def _take(self, run: LiveRun, event: Event | InspectionEvent) -> None:
         record = json_safe(run.kind.record(event))
         if record["type"] == "token":
             run.tokens.append(record)
-            self._saver.add_row(run.saved, record)
+            self._saver.note(run)
         elif record["type"] == "prefill":
             run.prefill = record
             run.phase = "running"
-            self._saver.set_prefill(run.saved, record)
+            self._saver.note(run)
         else:
             run.summary = record
 
-    def _visible(self, owner: str, run_id: str) -> LiveRun | RunRecord:
+    def _visible(self, owner: str, run_id: str, kind: RunKind) -> LiveRun | RunRecord:
         run = self._run(run_id)
         if run is None or not self._may_see(owner, run):
             raise RunNotFoundError(_NOT_FOUND)
+        actual = run.kind.name if isinstance(run, LiveRun) else run.kind
+        if actual != kind:
+            tab = "Inspect" if actual == "inspection" else "Explore"
+            raise RunNotFoundError(
+                f"This is a run of the {tab} tab. Open it there, or from History."
+            )
         return run
 
     def _may_see(self, owner: str, run: LiveRun | RunRecord) -> bool:
@@ -339,17 +295,14 @@ class GenerationRuns:
         return None if record.status == "running" else record
 
     def _tick(self) -> None:
-        self._expire()
-        self._on_tick()
-
-    def _expire(self) -> None:
         """Forget ended runs that are saved, and after a longer while those that never were."""
         now = time.monotonic()
         for run in list(self._runs.values()):
             if run.ended_at is None:
                 continue
-            if now - run.ended_at > (self._keep_ended_s if run.saved.done else KEEP_UNSAVED_S):
+            if now - run.ended_at > (self._keep_ended_s if run.is_done else KEEP_UNSAVED_S):
                 self.forget(run.run_id)
+        self._on_tick()
 
 
 def _events(
@@ -358,9 +311,3 @@ def _events(
     """A run's work; a function of the module, because it may travel."""
     events: Iterator[Any] = engine(model, prompt, config, should_stop)
     return events
-
-
-def _check_kind(actual: RunKind, asked: RunKind) -> None:
-    if actual != asked:
-        tab = "Inspect" if actual == "inspection" else "Explore"
-        raise RunNotFoundError(f"This is a run of the {tab} tab. Open it there, or from History.")

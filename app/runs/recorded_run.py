@@ -14,24 +14,16 @@ from storage import RunKind, RunRecord
 
 @dataclass(frozen=True, slots=True)
 class RecordedRun:
-    """The engine's own events, nothing rounded and nothing left out.
-
-    Attributes:
-        model: name of the model that made it.
-        config: JSON of its configuration.
-        prefill: JSON of the engine's first event; None where the run did not get there.
-        tokens: JSON of every token's event, in order.
-        parent: id of the run that it is a fork of; None for no fork.
-    """
+    """The engine's own events as JSON, nothing rounded and nothing left out."""
 
     run_id: str
     kind: RunKind
     prompt: str
-    model: str
+    model: str  # that made it
     config: dict[str, Any]
-    prefill: dict[str, Any] | None
+    prefill: dict[str, Any] | None  # the first event; None where the run did not get there
     tokens: Sequence[dict[str, Any]]
-    parent: str | None = None
+    parent: str | None = None  # id of the run that it is a fork of
 
     @classmethod
     def of(cls, run: RunRecord, tokens: Sequence[dict[str, Any]]) -> RecordedRun:
@@ -86,9 +78,8 @@ def fork_config(
     It decodes its parent's tokens again, given instead of drawn, so that the cache holds what the
     parent's steps left in it, and makes as many tokens after them as its parent was asked for.
 
-    Args:
-        max_new_tokens: of any run here.
-    Raises: AppError for a token that is not there, that is the same, or that nothing could follow.
+    No run here makes more than ``max_new_tokens``. Raises: AppError for a token that is not there,
+    that is the same, or that nothing could follow.
     """
     if not 0 <= index < len(run.tokens):
         raise AppError(f"The run has {len(run.tokens)} tokens, and none of number {index + 1}.")

@@ -51,15 +51,12 @@ class StorageCap:
             used = self._store.used_bytes()
             if used is None or used <= max_bytes:
                 return
-            if self._delete_share(1 - SHRINK_TO * max_bytes / used) == 0:
+            sizes = self._store.runs.sizes()
+            # A share, because the database takes half as much again as what is in it.
+            share = 1 - SHRINK_TO * max_bytes / used
+            num_bytes = math.ceil(share * sum(run.num_bytes for run in sizes))
+            if self._store.runs.delete_ended(fair_choice(sizes, num_bytes)) == 0:
                 return
-
-    def _delete_share(self, share: float) -> int:
-        """Delete about this share of all from the owners who store most; return how many runs."""
-        sizes = self._store.runs.sizes()
-        # A share, because the database takes half as much again as what is in it.
-        num_bytes = math.ceil(share * sum(run.num_bytes for run in sizes))
-        return self._store.runs.delete_ended(fair_choice(sizes, num_bytes))
 
 
 def fair_choice(sizes: Sequence[RunSize], num_bytes: int) -> list[str]:
@@ -67,9 +64,7 @@ def fair_choice(sizes: Sequence[RunSize], num_bytes: int) -> list[str]:
 
     One after another, it is the oldest one of the owner who has most at that point; of equals, the
     older run. So nobody loses a run to somebody who keeps more.
-
-    Args:
-        sizes: of all runs, oldest first.
+    ``sizes`` are of all runs, oldest first.
     """
     waiting: dict[bytes, deque[tuple[int, RunSize]]] = {}
     for age, run in enumerate(sizes):

@@ -19,8 +19,7 @@ _UNREAD = frozenset({"prompt_text", "page_texts", "text"})
 def live_view(run: LiveRun, place: int | None, cursor: int) -> dict[str, Any]:
     """State of a run in memory, and its rows from number ``cursor`` on.
 
-    Args:
-        place: how many runs are before it in line; None once it has left the line.
+    ``place`` is how many runs are before it in line; None once it has left the line.
     """
     status, num_rows = run.shown()
     part = slice(cursor, min(num_rows, cursor + ROWS_PER_POLL))
@@ -39,7 +38,7 @@ def live_view(run: LiveRun, place: int | None, cursor: int) -> dict[str, Any]:
         "warning": run.warning(),
     }
     if cursor == 0:
-        view["run"] = _about(run.recorded(), run.title, run.created_at)
+        view["run"] = _about(run.recorded(), title_of(run.prompt), run.created_at)
         view["pages"] = _pages(run.prefill)
     return view
 
@@ -47,9 +46,8 @@ def live_view(run: LiveRun, place: int | None, cursor: int) -> dict[str, Any]:
 def stored_view(record: RunRecord, events: list[dict[str, Any]], cursor: int) -> dict[str, Any]:
     """State of a run in the database.
 
-    Args:
-        events: token events from number ``cursor`` on, one more than ``ROWS_PER_POLL`` if
-            there are that many.
+    ``events`` are its tokens' from number ``cursor`` on, one more than ``ROWS_PER_POLL`` if there
+    are that many.
     """
     kind = KINDS[record.kind]
     rows = [_with(event, kind.token) for event in events[:ROWS_PER_POLL]]

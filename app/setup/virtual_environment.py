@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import shutil
+import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +20,6 @@ from typing import Any
 
 from app.host.console import Console
 from app.host.errors import BootstrapError
-from app.setup.pip_install import last_line, run, run_pip
 from app.setup.requirements import digest, requirement_name, unmet
 from app.setup.torch_build import needed_bytes, torch_index
 
@@ -27,6 +27,7 @@ VENV_VARIABLE = "SOL_VENV"
 MARKER_FILE = "sol-environment.json"
 LOCK_FILE = "sol-environment.lock"
 LOG_FILE = "pip.log"
+UNWANTED_VARIABLES = ("PIP_USER", "PIP_TARGET", "PIP_PREFIX", "PIP_REQUIRE_VIRTUALENV")
 TEMPORARY = "tmp"
 PATIENCE = ("--retries", "1", "--timeout", "15")  # with an index that need not be reached
 
@@ -124,10 +125,22 @@ class VirtualEnvironment:
             console.say(f"No torch from {index}: taking pip's own, which may bring 3 GB of CUDA.")
 
     def _pip(self, arguments: Sequence[str], lock: int) -> None:
+        """Install; the log gets everything that a failing pip says. Raises: BootstrapError."""
         temporary = self.root / TEMPORARY  # the system's own is often too small for torch
         temporary.mkdir(exist_ok=True)
-        variables = dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(temporary))
-        run_pip(self.python, arguments, variables, self.root / LOG_FILE, lock)
+        variables = {k: v for k, v in os.environ.items() if k not in UNWANTED_VARIABLES}
+        variables |= dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(temporary))
+        command = [str(self.python), "-I", "-m", "pip", "install", "--no-input"]
+        command += ["--disable-pip-version-check", "--no-warn-script-location"]
+        done = run([*command, *arguments], lock, variables)
+        if done.returncode != 0:
+            log = self.root / LOG_FILE
+            with contextlib.suppress(OSError):  # the disk may be full
+                log.write_text(done.stderr, encoding="utf-8")
+            raise BootstrapError(
+                f"could not install the packages: {_last_line(done.stderr)}; fix that and start "
+                f"again (pip's output: {log})"
+            )
 
     def _is_ours(self) -> bool:
         """Return whether the folder may be emptied: nothing else is in it, or we made what is."""
@@ -160,7 +173,7 @@ class VirtualEnvironment:
         if done.returncode != 0:
             raise BootstrapError(
                 f"could not create the virtual environment {self.root} with {_base_python()}: "
-                f"{last_line(done.stderr)}; fix that (Debian, Ubuntu: sudo apt install "
+                f"{_last_line(done.stderr)}; fix that (Debian, Ubuntu: sudo apt install "
                 f"python{_python_version()}-venv) and start again"
             )
 
@@ -180,6 +193,33 @@ class VirtualEnvironment:
             return None
         is_whole = isinstance(marker, dict) and isinstance(marker.get("installed"), dict)
         return marker if is_whole else None
+
+
+def run(
+    command: Sequence[str], lock: int, variables: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a command with its output on stderr; errors and warnings are collected.
+
+    It inherits the ``lock``: a killed launch may leave its pip running in the folder.
+    """
+    return subprocess.run(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=2,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        env=variables,
+        pass_fds=() if sys.platform == "win32" else (lock,),
+        check=False,
+    )
+
+
+def _last_line(errors: str) -> str:
+    """The reason at the end of a command's errors; pip's are the last ones marked as such."""
+    lines = errors.strip().splitlines() or ["the reason is above"]
+    marked = [line for line in lines if line.startswith("ERROR: ")]
+    return (marked or lines)[-1].removeprefix("ERROR: ")
 
 
 @contextlib.contextmanager

@@ -6,11 +6,12 @@ keeps them for good and an update is never half cached.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from app.host.environment import tree_digest
 
 if TYPE_CHECKING:
     from starlette.routing import BaseRoute
@@ -27,10 +28,7 @@ _TOP_LEVEL = re.compile(r"^(?:async )?(?:function|class|const|let) (\w+)", re.MU
 
 @cache
 def _hash() -> str:
-    digest = hashlib.sha256()
-    for path in sorted(JS.rglob("*.js")):
-        digest.update(path.relative_to(JS).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
-    return digest.hexdigest()[:16]
+    return tree_digest(JS, "*.js")
 
 
 def module_url(name: str) -> str:

@@ -11,14 +11,16 @@ from app.host.database import open_database
 from app.host.hosting import is_public, is_zero_gpu
 from app.host.limits import Limits
 from app.host.paths import DataDir
-from app.lens.desk import LensDesk
 from app.lessons.desk import ExperimentDesk
 from app.lessons.experiments import lesson_experiments
 from app.model.compute import Compute, InProcess
 from app.model.loader import LoadFunction, ModelLoader
 from app.policies.library import PolicyLibrary
+from app.runs.kinds import RunConfig
+from app.runs.lens_desk import LensDesk
 from app.runs.queue import GenerateFunction, GenerationRuns, InspectFunction
 from app.runs.storage_cap import StorageCap
+from sol_core.inspection.records import InspectionConfig
 from storage import Store
 
 
@@ -113,23 +115,17 @@ def engine_load(data_dir: DataDir, model_name: str, dtype: str) -> LoadFunction:
 
 def engine_generate(data_dir: DataDir) -> GenerateFunction:
     """The real engine for generations, with policies by their names; it can be pickled."""
-    return functools.partial(_generate, data_dir)
+    return functools.partial(_run, data_dir)
 
 
 def engine_inspect(data_dir: DataDir) -> InspectFunction:
     """The real engine for inspections, likewise."""
-    return functools.partial(_inspect, data_dir)
+    return functools.partial(_run, data_dir)
 
 
-def _generate(data_dir: DataDir, model: Any, prompt: str, config: Any, should_stop: Any) -> Any:
+def _run(data_dir: DataDir, model: Any, text: str, config: RunConfig, should_stop: Any) -> Any:
     from sol_core.generation.engine import generate
-
-    library = PolicyLibrary(data_dir)
-    return generate(model, prompt, config, should_stop, library.resolve_name)
-
-
-def _inspect(data_dir: DataDir, model: Any, text: str, config: Any, should_stop: Any) -> Any:
     from sol_core.inspection.engine import inspect_text
 
-    library = PolicyLibrary(data_dir)
-    return inspect_text(model, text, config, should_stop, library.resolve_name)
+    run: Any = inspect_text if isinstance(config, InspectionConfig) else generate
+    return run(model, text, config, should_stop, PolicyLibrary(data_dir).resolve_name)

@@ -14,12 +14,14 @@ from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, QueuePool, create_engine, event
 
-from storage.dialects.sqlite_errors import (
+from storage.dialects.sqlite_health import (
+    inspect_database,
+    notice_if_empty,
+    set_aside_if_corrupt,
     sqlite_primary_code,
     storage_error_from_sqlite,
     translate_sqlite_errors,
 )
-from storage.dialects.sqlite_health import inspect_database, notice_if_empty, set_aside_if_corrupt
 from storage.errors import DatabaseWriteError, StorageError
 from storage.schema import APPLICATION_ID
 

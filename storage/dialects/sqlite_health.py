@@ -1,4 +1,7 @@
-"""Look at an SQLite file before it is used, and keep a damaged one aside, never deleted."""
+"""SQLite's result codes in the user's words, and a look at a file before it is used.
+
+A damaged file is kept aside, never deleted.
+"""
 
 from __future__ import annotations
 
@@ -13,20 +16,70 @@ from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from storage.dialects.sqlite_errors import sqlite_primary_code, translate_sqlite_errors
 from storage.errors import (
     DatabaseCorruptError,
+    DatabaseLockedError,
     DatabaseVersionError,
     DatabaseWriteError,
     StorageError,
 )
 from storage.schema import APPLICATION_ID, check_version
 
+# Primary result codes of SQLite; extended codes carry them in the low 8 bits.
+_LOCKED_CODES = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL})
+_CORRUPT_CODES = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+_WRITE_CODES = frozenset(
+    {
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_PERM,
+        sqlite3.SQLITE_READONLY,
+    }
+)
 # Larger files are not read through at every start; damage is then reported when it is met.
 FULL_CHECK_BYTES = 256 * 1024 * 1024
 # In this order: without its main file a -wal would be taken for rubbish and removed by SQLite.
 _SUFFIXES = ("-wal", "-shm", "-journal", "")
 _BEING_MADE_S = 1.0  # a file that another process is making has its first page in an instant
+
+
+def sqlite_primary_code(error: BaseException | None) -> int:
+    """SQLite's primary result code of ``error``; 0 when SQLite itself raised none."""
+    # The sqlite3 module sets the attribute only on errors that come out of the SQLite library.
+    code = getattr(error, "sqlite_errorcode", 0)
+    return int(code) & 0xFF
+
+
+def storage_error_from_sqlite(path: Path, error: BaseException | None) -> StorageError:
+    """The storage error that says what ``error`` means for the user and what to do about it."""
+    code = sqlite_primary_code(error)
+    if code in _LOCKED_CODES:
+        return DatabaseLockedError(
+            f"The database {path} is locked by another process ({error}). "
+            "Close the other program that uses it, or choose another data directory."
+        )
+    if code in _CORRUPT_CODES:
+        return DatabaseCorruptError(
+            f"The database {path} is damaged ({error}). Stop the program and start it again: "
+            "a damaged file is kept aside and a new database is made. "
+            "If the error comes back, move the file away yourself."
+        )
+    if code in _WRITE_CODES:
+        return DatabaseWriteError(
+            f"The database {path} cannot be opened or written ({error}). Check that its folder "
+            "exists, is writable and has free space, or choose another data directory."
+        )
+    return StorageError(f"The database {path} refused the operation: {error}")
+
+
+@contextmanager
+def translate_sqlite_errors(path: Path) -> Iterator[None]:
+    """Turn what sqlite3 raises in the block into StorageError leaves."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise storage_error_from_sqlite(path, error) from error
 
 
 def set_aside_if_corrupt(path: Path, busy_timeout_s: float) -> str | None:
@@ -122,7 +175,7 @@ def _inspect(path: Path, opened: Path, mode: str, busy_timeout_s: float) -> None
                 if finding != "ok":
                     raise _corrupt(path, " ".join(finding.split()))
     except sqlite3.DatabaseError as error:
-        if sqlite_primary_code(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        if sqlite_primary_code(error) in _CORRUPT_CODES:
             raise _corrupt(path, str(error)) from error
         raise
 

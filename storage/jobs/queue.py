@@ -7,17 +7,19 @@ dead cannot disturb its successor. Each call is one short transaction.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import insert
+from sqlalchemy import Connection, Select, func, insert, select, update
 
 from storage import codec
 from storage.database import Database
 from storage.dialects.expressions import now_us
 from storage.errors import InvalidRecordError, JobStateError
-from storage.jobs import rows
-from storage.jobs.records import (
+from storage.jobs.series import JobSeries
+from storage.records import (
+    ENDED_STATUSES,
     JOB_KINDS,
     JOB_STATUSES,
     RESUMABLE_STATUSES,
@@ -25,14 +27,19 @@ from storage.jobs.records import (
     JobKind,
     JobRecord,
     JobStatus,
+    Record,
 )
-from storage.jobs.series import JobSeries
-from storage.records import Record
 from storage.schema import jobs_table
-from storage.statements import change_row, delete_row, newest_rows
+from storage.statements import change_row, delete_row, find_row, newest_rows, require_row
 
+ABANDONED_ERROR = (
+    "The process that ran this job ended before the job did. "
+    "Resume continues from the last checkpoint."
+)
 _ID_BYTES = 6  # 12 hex digits: a command line takes no leading dash for an id
 _Columns = dict[str, Any]
+# Given a worker id: does its process live? None when that cannot be known here.
+IsAlive = Callable[[str], bool | None]
 
 # JobStore has a method called ``list``, which hides the built-in from its annotations.
 _JobRecords = list[JobRecord]
@@ -70,15 +77,30 @@ class JobStore(JobSeries):
             if worker is not None:
                 values |= {"started_us": now, "heartbeat_us": now, "claimed_us": now}
             connection.execute(insert(jobs_table), values)
-            return rows.require_job(connection, str(values["id"]))
+            return _require_job(connection, str(values["id"]))
 
     def claim(self, worker: str) -> JobRecord | None:
-        """Make the next queued job of this data directory this worker's; owners take turns."""
+        """Make the next queued job of this data directory this worker's; None without one.
+
+        Next is the oldest job of the owner whose last turn is longest ago.
+        """
+        last = func.max(jobs_table.c.claimed_us).label("last")
+        turns = select(jobs_table.c.owner, last).group_by(jobs_table.c.owner).subquery()
+        following = (
+            _queued(self._data_dir_id)
+            .join(turns, turns.c.owner == jobs_table.c.owner)
+            .order_by(turns.c.last.nulls_first(), jobs_table.c.seq)
+            .limit(1)
+            .with_for_update(skip_locked=True, of=jobs_table)
+        )
         with self._database.read() as connection:  # an idle worker must not lock writers out
-            if connection.execute(rows.queued(self._data_dir_id).limit(1)).first() is None:
+            if connection.execute(_queued(self._data_dir_id).limit(1)).first() is None:
                 return None
         with self._database.write() as connection:
-            return rows.claim_next(connection, worker, self._data_dir_id)
+            job_id = connection.execute(following).scalar()
+            if job_id is None or not give_to(connection, str(job_id), worker):
+                return None
+            return _require_job(connection, str(job_id))
 
     def heartbeat(
         self, job_id: str, worker: str, progress: float, message: str, eta_s: float | None = None
@@ -93,7 +115,7 @@ class JobStore(JobSeries):
             "eta_s": None if eta_s is None else max(codec.finite_number("eta_s", eta_s), 0.0),
         }
         with self._database.write() as connection:
-            job = rows.require_held(connection, job_id, worker)
+            job = _require_held(connection, job_id, worker)
             change_row(connection, jobs_table, job_id, heartbeat_us=now_us(connection), **values)
         return job.control
 
@@ -124,19 +146,19 @@ class JobStore(JobSeries):
             "error": codec.text_or_none("error", error),
         }
         with self._database.write() as connection:
-            job = rows.require_held(connection, job_id, worker)
+            job = _require_held(connection, job_id, worker)
             if status in ("queued", "paused"):
                 wished: dict[str, JobStatus] = {"pause": "paused", "cancel": "cancelled"}
                 status = wished.get(job.control, status)
             if status == "succeeded":
                 values["progress"] = 1.0
-            rows.set_status(connection, job_id, status, **values)
-            return rows.require_job(connection, job_id)
+            _set_status(connection, job_id, status, **values)
+            return _require_job(connection, job_id)
 
     def get(self, job_id: str) -> JobRecord:
         """The job. Raises: NotFoundError."""
         with self._database.read() as connection:
-            return rows.require_job(connection, job_id)
+            return _require_job(connection, job_id)
 
     def list(
         self,
@@ -164,22 +186,22 @@ class JobStore(JobSeries):
     def request_cancel(self, job_id: str) -> JobRecord:
         """End the job: at once where nobody works on it, else at the next step."""
         with self._database.write() as connection:
-            status = rows.require_job(connection, job_id, lock=True).status
+            status = _require_job(connection, job_id, lock=True).status
             if status == "running":
                 change_row(connection, jobs_table, job_id, control="cancel")
             elif status in ("queued", "paused", "abandoned"):
-                rows.set_status(connection, job_id, "cancelled")
-            return rows.require_job(connection, job_id)
+                _set_status(connection, job_id, "cancelled")
+            return _require_job(connection, job_id)
 
     def request_pause(self, job_id: str) -> JobRecord:
         """Pause the job: at once where it waits, else after a checkpoint at the next step."""
         with self._database.write() as connection:
-            job = rows.require_job(connection, job_id, lock=True)
+            job = _require_job(connection, job_id, lock=True)
             if job.status == "running" and job.control == "run":
                 change_row(connection, jobs_table, job_id, control="pause")
             elif job.status == "queued":
-                rows.set_status(connection, job_id, "paused")
-            return rows.require_job(connection, job_id)
+                _set_status(connection, job_id, "paused")
+            return _require_job(connection, job_id)
 
     def resume(self, job_id: str, worker: str | None = None) -> JobRecord:
         """Queue a paused, failed, cancelled or abandoned job; take back a pause not yet obeyed.
@@ -187,40 +209,52 @@ class JobStore(JobSeries):
         A ``worker`` goes on with it itself, at once. Raises: NotFoundError; JobStateError.
         """
         with self._database.write() as connection:
-            job = rows.require_job(connection, job_id, lock=True)
+            job = _require_job(connection, job_id, lock=True)
             if worker is not None:
                 self._require_at_hand(job)
             if job.status in ("queued", *RESUMABLE_STATUSES):
-                rows.set_status(connection, job_id, "queued", error=None)
+                _set_status(connection, job_id, "queued", error=None)
                 if worker is not None:
-                    rows.give_to(connection, job_id, worker)
+                    give_to(connection, job_id, worker)
             elif worker is None and job.status == "running" and job.control != "cancel":
                 change_row(connection, jobs_table, job_id, control="run")
             else:
                 raise JobStateError(_why_not_resumed(job))
-            return rows.require_job(connection, job_id)
+            return _require_job(connection, job_id)
 
     def delete(self, job_id: str) -> None:
         """Delete the job, its metrics and samples. Raises: NotFoundError; JobStateError."""
         with self._database.write() as connection:
-            job = rows.require_job(connection, job_id, lock=True)
+            job = _require_job(connection, job_id, lock=True)
             self._require_at_hand(job)
             if job.status == "running":
                 raise JobStateError(f"The job {job_id!r} is running. Cancel it before deleting it.")
             delete_row(connection, jobs_table, job_id)
 
-    def abandon_stale(self, seconds: float, is_alive: rows.IsAlive) -> Sequence[JobRecord]:
+    def abandon_stale(self, seconds: float, is_alive: IsAlive) -> Sequence[JobRecord]:
         """Take running jobs from workers that died; return them as they are now.
 
         One that its user wanted cancelled becomes cancelled. A living worker keeps its job however
         old its heartbeat; where ``is_alive`` cannot tell, ``seconds`` without one count as death.
         """
         with self._database.read() as connection:
-            dead = rows.jobs_of_the_dead(connection, seconds, is_alive)
+            dead = _jobs_of_the_dead(connection, seconds, is_alive)
+        taken: _JobRecords = []
         if not dead:
-            return ()
+            return taken
         with self._database.write() as connection:
-            return rows.abandon_jobs(connection, dead)
+            for job in dead:
+                row = find_row(connection, jobs_table, job.id, lock=True)
+                now = None if row is None else codec.read_row(JobRecord, row)
+                if now is None or now.status != "running" or now.heartbeat_at != job.heartbeat_at:
+                    continue  # it changed meanwhile
+                if now.control == "cancel":
+                    _set_status(connection, job.id, "cancelled")
+                else:
+                    error = codec.encode_text("error", ABANDONED_ERROR)
+                    _set_status(connection, job.id, "abandoned", error=error)
+                taken.append(_require_job(connection, job.id))
+        return taken
 
     def _require_at_hand(self, job: JobRecord) -> None:
         if job.data_dir_id not in ("", self._data_dir_id):
@@ -241,3 +275,78 @@ def _check_choice(name: str, value: str, allowed: Sequence[str]) -> str:
     if value not in allowed:
         raise InvalidRecordError(f"{name} must be one of {', '.join(allowed)}, not {value!r}.")
     return value
+
+
+def _queued(data_dir_id: str) -> Select[tuple[str]]:
+    """Ids of the jobs of a data directory that wait for a worker."""
+    return select(jobs_table.c.id).where(
+        jobs_table.c.status == "queued", jobs_table.c.data_dir_id.in_(("", data_dir_id))
+    )
+
+
+def give_to(connection: Connection, job_id: str, worker: str) -> bool:
+    """Make a queued job this worker's; False when it is not queued (any more)."""
+    now = now_us(connection)
+    statement = (
+        update(jobs_table)
+        .where(jobs_table.c.id == job_id, jobs_table.c.status == "queued")
+        .values(
+            status="running",
+            control="run",
+            worker=worker,
+            started_us=func.coalesce(jobs_table.c.started_us, now),
+            claimed_us=now,
+            heartbeat_us=now,
+            updated_us=now,
+        )
+    )
+    return connection.execute(statement).rowcount == 1
+
+
+def _jobs_of_the_dead(
+    connection: Connection, seconds: float, is_alive: IsAlive
+) -> Sequence[JobRecord]:
+    """Running jobs whose worker is dead, or silent for ``seconds`` where that is not known."""
+    # In one order, so that two who take jobs at once do not wait for each other.
+    running = select(jobs_table).where(jobs_table.c.status == "running").order_by(jobs_table.c.seq)
+    deadline = codec.decode_time(now_us(connection)) - timedelta(seconds=seconds)
+
+    def is_dead(job: JobRecord) -> bool:
+        alive = is_alive(job.worker or "")
+        if alive is None:
+            return job.heartbeat_at is None or job.heartbeat_at < deadline
+        return not alive
+
+    jobs = [codec.read_row(JobRecord, row) for row in connection.execute(running)]
+    return list(filter(is_dead, jobs))
+
+
+def _set_status(connection: Connection, job_id: str, status: JobStatus, **values: Any) -> None:
+    """Give the job a status in which nobody works on it. Raises: NotFoundError."""
+    finished_us = now_us(connection) if status in ENDED_STATUSES else None
+    change_row(
+        connection,
+        jobs_table,
+        job_id,
+        status=status,
+        control="run",
+        eta_s=None,
+        finished_us=finished_us,
+        **values,
+    )
+
+
+def _require_job(connection: Connection, job_id: str, lock: bool = False) -> JobRecord:
+    """The job; with ``lock`` nobody else changes it in this transaction's time."""
+    return codec.read_row(JobRecord, require_row(connection, jobs_table, job_id, lock))
+
+
+def _require_held(connection: Connection, job_id: str, worker: str) -> JobRecord:
+    """The job, locked, if it is this worker's."""
+    job = _require_job(connection, job_id, lock=True)
+    if job.status != "running" or job.worker != worker:
+        raise JobStateError(
+            f"The job {job_id!r} is {job.status} and not this worker's any more: it was taken for "
+            "dead, or deleted and made again."
+        )
+    return job

@@ -21,12 +21,12 @@ from sol_core.actions import DEFAULT_GRID, GRIDS, SHARE_GRID, SHORT_AXES, Action
 from sol_core.config import POLICY_PREFIX
 from sol_core.corpus.documents import BUILTIN
 from sol_core.errors import ConfigError
+from sol_core.evaluation.config import EvaluationConfig, parse_baselines, parse_budgets
 from sol_core.fields import from_json
+from sol_core.progress import WorkFinished
 
 if TYPE_CHECKING:
-    from sol_core.evaluation.config import EvaluationConfig
     from sol_core.models.loading import LanguageModel
-    from sol_core.progress import WorkFinished
 
 OPTIONS = ("policy", "grid", *experiment_file.MODEL_OPTIONS)
 _SETTINGS = (*("corpus", "texts", "steps", "windows", "seed"), *("sampled", "pollution"))
@@ -117,7 +117,7 @@ def run(args: argparse.Namespace) -> int:
         return events
 
     measures = [measure(at) for at in range(len(configs))]
-    made = job_options.measured_policies(args, config.budgets, measures, or_schedule=True)
+    made = job_options.measured_policies(args, config.budgets, measures)
     results = [finished.result for finished in made]
     if args.out is not None:
         for measured, finished in zip(configs, made, strict=True):
@@ -129,11 +129,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _check(args: argparse.Namespace) -> None:
-    experiment = experiment_file.Experiment()
-    if args.config is not None:
-        experiment = experiment_file.read_experiment(args.config, OPTIONS)
-    experiment_file.take_options(args, experiment)
-    args.fields = experiment.fields
+    options, args.fields = experiment_file.read_experiment(args.config, OPTIONS)
+    experiment_file.take_options(args, options)
     if args.policy is None:
         raise ConfigError("name a POLICY, or give a --config that has one")
     if args.corpus is None:
@@ -146,8 +143,6 @@ def _check(args: argparse.Namespace) -> None:
 
 def _config(args: argparse.Namespace) -> EvaluationConfig:
     """Raises: ConfigError naming what is not allowed."""
-    from sol_core.evaluation.config import EvaluationConfig, parse_baselines, parse_budgets
-
     given = {name: value for name in _SETTINGS if (value := getattr(args, name)) is not None}
     if args.budgets is not None:
         given["budgets"] = parse_budgets(args.budgets)

@@ -8,13 +8,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING
 
 from app.cli import options
 from app.cli.input_files import read_text
 from app.cli.own_schedule import with_own
-from app.cli.terminal import ColourDepth, colour_depth, paint
+from app.cli.terminal import colour_depth, paint
 from app.host.console import Console, write_out
 from app.policies.library import PolicyLibrary
 from sol_core.actions import Budget
@@ -80,7 +79,10 @@ def run(args: argparse.Namespace) -> int:
     console.clear()
     load_ms += 1000 * (time.perf_counter() - began)
     depth = colour_depth(sys.stdout)
-    paints = partial(_paint, depth)
+
+    def paints(token: TokenEvent) -> str:
+        return paint(token.text, token.action.net_keep_rate, depth)
+
     runs = []
     if args.prompts is None:
         events = generate(model, args.prompt, args.config, policies=find, extras=extras)
@@ -175,10 +177,6 @@ def _read_pages(tokens: Sequence[TokenEvent], num_layers: int) -> list[list[list
     return [None if of_step is None else of_step.lists(num_layers) for of_step in reads]
 
 
-def _paint(depth: ColourDepth, event: TokenEvent) -> str:
-    return paint(event.text, event.action.net_keep_rate, depth)
-
-
 def _add_schedule(parser: argparse.ArgumentParser) -> None:
     config = GenerationConfig()
     group = parser.add_argument_group("compute schedule")
@@ -207,7 +205,7 @@ def _add_sampling(parser: argparse.ArgumentParser) -> None:
     text, penalty = "above 1 discourages repeating", sampling.repetition_penalty
     options.add_value(group, "repetition-penalty", penalty, text, metavar="FACTOR")
     text = "the same seed gives the same tokens"
-    options.add_value(group, "seed", sampling.seed, text, type=_seed)
+    options.add_value(group, "seed", sampling.seed, text, type=options.whole(0, MAX_SEED))
     options.add_flag(group, "chat", "wrap the prompt in the chat template")
     group.add_argument(
         "--stop",
@@ -258,10 +256,3 @@ def _config(args: argparse.Namespace, schedule: ScheduleConfig) -> GenerationCon
         episode_steps=args.episode_steps,
         left_out=args.without,
     )
-
-
-def _seed(text: str) -> int:
-    seed = int(text)
-    if not 0 <= seed <= MAX_SEED:
-        raise argparse.ArgumentTypeError(f"must be 0 to {MAX_SEED}, got {text}")
-    return seed

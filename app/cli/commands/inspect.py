@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from typing import Any
 
 from app.cli import options
 from app.cli.input_files import read_text
@@ -19,15 +20,11 @@ from sol_core.inspection.records import (
     InspectedToken,
     InspectionConfig,
     InspectionEnd,
+    InspectionEvent,
     InspectionStart,
     inspection_json,
 )
 from sol_core.policy.files.locate import DEFAULT_POLICY
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from sol_core.inspection.records import InspectionEvent
 
 HELP = "score a text token by token under several schedules; nothing is generated"
 INSPECTED_BUDGET = Budget(0.5, 0.6, 8.0)

@@ -7,13 +7,13 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from app.cli.job_options import job_as_json, open_jobs, time_left
-from app.cli.options import add_data_dir, add_json, print_json, print_result
+from app.cli.options import add_data_dir, add_json, add_value, print_json, print_result, whole
 from app.cli.terminal import escape, record_text, table
 from app.host.console import Console, write_out
+from app.host.paths import DataDir
 from sol_core.files.places import program_name
 
 if TYPE_CHECKING:
-    from app.host.paths import DataDir
     from storage import JobRecord, Store
 
 HELP = "list, show, pause, resume, cancel or delete background jobs"
@@ -27,6 +27,7 @@ ACTIONS = {
 }
 STORED_KINDS = {"tasks": "benchmark"}  # the database's word, where it is another one
 KINDS = ("train", "evaluate", *STORED_KINDS)
+MAX_LIMIT = 2**31 - 1
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,9 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                 metavar=f"{{{','.join(KINDS)}}}",
                 help="only jobs of this kind",
             )
-            action.add_argument(
-                "--limit", type=_count, default=50, help="at most this many (default: %(default)s)"
-            )
+            add_value(action, "limit", 50, "at most this many", type=whole(1, MAX_LIMIT))
         else:
             action.add_argument("job", metavar="ID", help="the job's id, as list shows it")
         add_json(action)
@@ -139,10 +138,3 @@ def _status(job: JobRecord) -> str:
     if job.status == "running" and job.control != "run":
         return "pausing" if job.control == "pause" else "cancelling"
     return job.status
-
-
-def _count(text: str) -> int:
-    count = int(text) if text.isascii() and text.isdigit() else 0
-    if count < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, got {text!r}")
-    return count

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from app.cli import options
 from app.cli.commands.inspect import INSPECTED_BUDGET
@@ -17,9 +17,7 @@ from app.host.console import Console, write_out
 from sol_core.actions import AXES, record_of
 from sol_core.errors import ConfigError
 from sol_core.inspection.records import InspectionConfig
-
-if TYPE_CHECKING:
-    from sol_core.lens.records import LensRow, LensView, PageEffects
+from sol_core.lens.records import LensRow, LensView, PageEffects
 
 LENS_VERSION = 1  # of the JSON; raised when a field changes its meaning or goes
 ROW_FIELDS = ("nll", "kl", "entropy", "choice")  # of ``LensRow``, beside its action

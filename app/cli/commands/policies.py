@@ -7,17 +7,18 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from app.cli.experiment_file import recipe
 from app.cli.job_options import open_jobs
 from app.cli.options import add_data_dir, add_json, add_model, model_name, print_result
 from app.cli.terminal import escape, record_text, table
 from app.host.console import Console
 from app.host.errors import AppError
+from app.host.paths import DataDir
 from app.policies.files import ModelInUse, PolicyFiles
 from app.policies.library import PolicyLibrary, StoredPolicy
 from sol_core.errors import PolicyError
 
 if TYPE_CHECKING:
-    from app.host.paths import DataDir
     from app.policies.uses import PolicyUses
     from storage import Store
 
@@ -119,11 +120,8 @@ class _Desk:
         return record, _details(row, policy, uses, evaluations)
 
     def do_recipe(self) -> _Answer:
-        from app.cli.experiment_file import recipe
-        from sol_core import __version__
-
         policy, _ = self._policy()
-        text = recipe(policy.info, __version__)
+        text = recipe(policy.info)
         return {"recipe": text}, text
 
     def do_rename(self) -> _Answer:

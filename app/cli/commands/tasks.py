@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from app.cli.job_options import PARTIAL_FOLDER, WorkEvents, add_policy, measured_policies
 from app.cli.options import add_json, add_model, add_texts, add_value, print_result
-from app.cli.reports.accuracy import tasks_table
+from app.cli.reports.evaluation import tasks_table
 from sol_core.actions import SHORT_AXES
+from sol_core.evaluation.config import parse_budgets
+from sol_core.tasks.config import TasksConfig, parse_contexts, parse_names
 
 if TYPE_CHECKING:
     from sol_core.models.loading import LanguageModel
-    from sol_core.tasks.config import TasksConfig
 
 HELP = "measure a policy's accuracy on downstream tasks, against dense and static"
 
@@ -48,16 +49,13 @@ def run(args: argparse.Namespace) -> int:
         partial = data_dir / PARTIAL_FOLDER
         return run_tasks(model, name, source, config, data_dir=data_dir, partial=partial)
 
-    (finished,) = measured_policies(args, config.budgets, [measure], or_schedule=True)
+    (finished,) = measured_policies(args, config.budgets, [measure])
     print_result(args, finished.result, tasks_table(finished.result))
     return 0
 
 
 def _config(args: argparse.Namespace) -> TasksConfig:
     """Raises: ConfigError naming what is not allowed."""
-    from sol_core.evaluation.config import parse_budgets
-    from sol_core.tasks.config import TasksConfig, parse_contexts, parse_names
-
     options: dict[str, Any] = {
         "limit": args.limit,
         "seed": args.seed,

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from app.cli.experiment_file import Experiment, merged, read_experiment, take_options
+from app.cli.experiment_file import apply_settings, merged, read_experiment, take_options
 from app.cli.job_options import ProgressLine, corpus_source, open_jobs
 from app.cli.options import (
     add_flag,
@@ -28,14 +28,15 @@ from app.formats.plain_json import json_safe
 from app.host.console import Console, write_out
 from app.host.errors import AppError, InputFileError
 from app.host.interrupts import EXIT_INTERRUPTED, Notice
+from app.host.paths import DataDir
 from sol_core.errors import ConfigError, PolicyNotKeptError, RankLostError, SolError
+from sol_core.fields import from_json
 from sol_core.files.places import program_name
+from sol_core.progress import WorkProgress
+from sol_core.training.config import TrainConfig, for_minutes, preset
 
 if TYPE_CHECKING:
-    from app.host.paths import DataDir
-    from app.jobs.runner import JobOutcome
-    from app.jobs.updates import JobFunction, JobUpdate
-    from sol_core.training.config import TrainConfig
+    from app.jobs.runner import JobFunction, JobOutcome, JobUpdate
     from sol_core.training.ranks import Ranks
     from storage import JobRecord, JobStore
 
@@ -205,8 +206,7 @@ def _resume_command(job: JobRecord) -> str:
 
 
 def _show(console: Console, line: ProgressLine, notice: Notice, update: JobUpdate) -> None:
-    from app.jobs.updates import JobNote
-    from sol_core.progress import WorkProgress
+    from app.jobs.runner import JobNote
 
     if isinstance(update, WorkProgress):
         if update.row is not None:
@@ -221,14 +221,14 @@ def _check(args: argparse.Namespace) -> None:
     of_job = (args.preset, args.config, args.minutes, args.corpus, args.seed, args.name)
     if args.resume and (args.settings or any(value is not None for value in of_job)):
         raise ConfigError("--resume goes on with the job's own settings: leave the others out")
-    args.experiment = Experiment() if args.config is None else read_experiment(args.config)
-    if args.preset is not None and args.experiment.options.get("preset"):
+    options, args.fields = read_experiment(args.config)
+    if args.preset is not None and options.get("preset"):
         raise ConfigError(f"{args.config} names a preset itself: leave --preset out")
-    take_options(args, args.experiment)
+    take_options(args, options)
     if args.preset not in (None, *PRESETS):
         raise ConfigError(f"preset must be one of {', '.join(PRESETS)}, got {args.preset!r}")
     if args.corpus is None:
-        args.corpus = args.experiment.fields.pop("corpus", None)
+        args.corpus = args.fields.pop("corpus", None)
     if isinstance(args.corpus, str):
         args.corpus = corpus_source(args.corpus)
     if args.name is not None and not args.name.strip():
@@ -253,10 +253,6 @@ def _params(args: argparse.Namespace, num_ranks: int) -> dict[str, Any]:
 
 def _config(args: argparse.Namespace, num_ranks: int) -> TrainConfig:
     """The settings asked for; where they say nothing of it, every rank rolls out one text."""
-    from app.cli.experiment_file import apply_settings
-    from sol_core.fields import from_json
-    from sol_core.training.config import TrainConfig, for_minutes, preset
-
     name = args.preset or DEFAULT_PRESET
     alone = args.config is not None and args.preset is None  # the file says everything
     config = TrainConfig() if alone else preset(name)
@@ -265,7 +261,7 @@ def _config(args: argparse.Namespace, num_ranks: int) -> TrainConfig:
     config = replace(config, grpo=replace(config.grpo, texts=num_ranks))
     given = {"corpus": args.corpus, "seed": args.seed}
     on_top = {key: value for key, value in given.items() if value is not None}
-    record = merged(merged(config.to_dict(), args.experiment.fields), on_top)
+    record = merged(merged(config.to_dict(), args.fields), on_top)
     config = from_json(TrainConfig, record)
     return apply_settings(config, args.settings)
 

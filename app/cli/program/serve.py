@@ -12,8 +12,7 @@ import sys
 import threading
 from types import FrameType
 
-from app.cli.options import add_model, model_name, open_data_dir
-from app.host.errors import AppError
+from app.cli.options import add_model, model_name, open_data_dir, whole
 from app.host.hosting import is_space
 from app.host.paths import DataDir
 from sol_core.files.places import DEVICE_VARIABLE
@@ -31,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--port",
-        type=_port,
+        type=whole(0, MAX_PORT),
         help="port to listen on, 0 for any free one (default: 7860, or the next free one)",
     )
     parser.add_argument("--no-browser", action="store_true", help="do not open a browser window")
@@ -52,19 +51,15 @@ def run(args: argparse.Namespace) -> int:
 
     with hold_instance_lock(data_dir.lock_file):
         from app.site.server import serve
-        from storage import StorageError
 
-        try:
-            serve(
-                data_dir,
-                host=args.host,
-                port=args.port,
-                open_browser=not args.no_browser,
-                model_name=model_name(args),
-                dtype=args.dtype,
-            )
-        except StorageError as error:
-            raise AppError(str(error)) from error
+        serve(
+            data_dir,
+            host=args.host,
+            port=args.port,
+            open_browser=not args.no_browser,
+            model_name=model_name(args),
+            dtype=args.dtype,
+        )
     _leave_compilers_behind()
     return 0
 
@@ -108,10 +103,3 @@ def _import_spaces() -> None:
     """ZeroGPU patches torch and must come before it; the package exists on Spaces only."""
     if importlib.util.find_spec("spaces") is not None:
         importlib.import_module("spaces")
-
-
-def _port(text: str) -> int:
-    port = int(text) if text.isascii() and text.isdigit() else -1
-    if not 0 <= port <= MAX_PORT:
-        raise argparse.ArgumentTypeError(f"must be 0 to {MAX_PORT}, got {text!r}")
-    return port

@@ -10,7 +10,6 @@ import os
 
 from app.cli.options import DTYPES, add_data_dir, open_data_dir
 from app.host.console import Console
-from app.host.errors import AppError
 
 HELP = "run background jobs (training, evaluation) until interrupted; the page has one already"
 NICENESS = 5  # the page's own generation comes first on a busy machine
@@ -36,7 +35,6 @@ def run(args: argparse.Namespace) -> int:
     from app import jobs
     from app.host.limits import UNLIMITED, Limits
     from app.jobs.worker import WorkerOptions, run_worker
-    from storage import StorageError
 
     if args.supervised:
         logging.getLogger(jobs.__name__).setLevel(logging.INFO)
@@ -47,7 +45,4 @@ def run(args: argparse.Namespace) -> int:
     minutes = Limits.from_environment().job_minutes
     limit_s = math.inf if minutes == UNLIMITED else 60.0 * minutes
     options = WorkerOptions(args.dtype, args.supervised, time_limit_s=limit_s)
-    try:
-        return run_worker(data_dir, options=options)
-    except StorageError as error:
-        raise AppError(str(error)) from error
+    return run_worker(data_dir, options=options)

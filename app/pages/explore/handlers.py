@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Any
 
 from app.host.damage import naming_damage
-from app.pages.explore.examples import EXAMPLES
 from app.pages.explore.form import (
     budget_values,
     checked_prompt,
@@ -17,10 +16,9 @@ from app.pages.explore.form import (
     default_form,
     form_from_config,
 )
-from app.pages.shared.pair_comparison import compare_pair
 from app.pages.shared.run_calls import RunCalls
-from app.pages.shared.sharing_calls import EXPORT_HANDLERS
-from app.recordings.recording import shipped_recording
+from app.pages.shared.sharing_calls import EXPORT_HANDLERS, compare_pair
+from app.results.shipped import shipped_recording
 from app.runs.recorded_run import config_without, fork_config
 from app.web.calls import Request, by_name, field, owner_of, whole_numbers
 from app.web.component import Page
@@ -99,6 +97,28 @@ def estimate_budget(services: Services, request: Request) -> dict[str, Any]:
 
 HANDLERS = RunCalls("generation", form_from_config).handlers() | by_name(
     start_run, fork_run, run_without, compare_runs, estimate_budget
+)
+
+
+# Prompts to begin with, chosen so that they differ in what the model finds hard.
+_EXAMPLES = (
+    ("Facts", "What is the capital of Japan, and what is it known for?", True),
+    (
+        "A story",
+        "The lighthouse keeper had not spoken to anyone for forty days. Then, one evening,",
+        False,
+    ),
+    (
+        "Arithmetic",
+        "A train travels 60 km per hour for 3 hours. How far does it go? Explain each step.",
+        True,
+    ),
+    ("Code", 'def fibonacci(n):\n    """Return the first n Fibonacci numbers."""\n', False),
+    ("French", "La capitale de la France est Paris. La capitale de l'Italie est", False),
+    ("A list", "The planets of the solar system, in order from the sun: Mercury, Venus,", False),
+)
+EXAMPLES: tuple[dict[str, Any], ...] = tuple(
+    {"label": label, "prompt": prompt, "chat": chat} for label, prompt, chat in _EXAMPLES
 )
 
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from app.host.damage import naming_damage
 from app.host.errors import AppError
 from app.pages.explore.form import checked_prompt
-from app.pages.inspect.examples import EXAMPLES
 from app.pages.inspect.form import MAX_TOKENS, config_from_form, default_form, form_from_config
 from app.pages.shared.run_calls import RunCalls
 from app.pages.shared.sharing_calls import EXPORT_HANDLERS
@@ -137,6 +136,40 @@ def _of_run(
     # The limit is for texts; a run is never cut.
     whole = replace(config, generated=tuple(run.token_ids), chat=chat, max_tokens=None)
     return prompt, whole
+
+
+# Texts to begin with: prose with names, code, numbers in order, and repetition.
+EXAMPLES: tuple[dict[str, Any], ...] = (
+    {
+        "label": "A story",
+        "prompt": "The lighthouse keeper wrote down the weather every evening: the wind, the "
+        "height of the sea, the ships that passed, and the hour at which he lit the lamp. On the "
+        "night of the great storm he wrote only one word, and nobody who read the book in later "
+        "years could agree on what that word had been. Some said it was the name of a ship.",
+    },
+    {
+        "label": "Code",
+        "prompt": "def mean(values):\n"
+        '    """Return the arithmetic mean of some numbers."""\n'
+        "    total = 0\n"
+        "    for value in values:\n"
+        "        total = total + value\n"
+        "    return total / len(values)\n\n\n"
+        "print(mean([1, 2, 3]))\n",
+    },
+    {
+        "label": "A table",
+        "prompt": "planet, moons, days in a year\n"
+        "Mercury, 0, 88\nVenus, 0, 225\nEarth, 1, 365\nMars, 2, 687\n"
+        "Jupiter, 95, 4333\nSaturn, 146, 10759\n",
+    },
+    {
+        "label": "Facts",
+        "prompt": "Water boils at 100 degrees Celsius at sea level. On a high mountain the air "
+        "presses less, and water boils at a lower temperature. At the top of Mount Everest water "
+        "boils at about 70 degrees Celsius.",
+    },
+)
 
 
 def _constants(services: Services) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Python calls of the Lab's three kinds of jobs; ``LAB_JOBS`` says in what they differ."""
+"""The Lab's page, and Python calls of its jobs; ``LAB_JOBS`` says in what they differ."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from typing import Any
 from app.formats.plain_json import json_safe
 from app.host.damage import naming_damage
 from app.host.errors import AppError
+from app.host.limits import Holder
 from app.pages.lab.accuracy_view import accuracy_view
 from app.pages.lab.job_forms import EVALUATE_FORM, PRESET_WORDS, TASKS_FORM, TRAIN_FORM
 from app.pages.lab.schema_form import SchemaForm
+from app.pages.policies.handlers import PAGE as POLICIES
 from app.pages.shared.corpus_choice import CORPUS_HANDLERS, corpus_choice, corpus_source
 from app.pages.shared.job_calls import (
     JOB_HANDLERS,
+    JOBS,
     check_jobs_allowed,
-    finished_result,
-    job_page_home,
-    queue_job,
-    reusing_settings,
+    refusal,
     visible_job,
 )
 from app.policies.views import policy_choices
 from app.results.figures import result_view
 from app.results.files import csv_text, json_text
-from app.results.shipped import shipped_about
+from app.results.shipped import SHIPPED, TITLE, shipped_about, shipped_record
 from app.web.calls import Request, RequestError, by_name, choice, field, owner_of
 from app.web.component import Page
 from app.web.services import Services
-from sol_core.errors import ConfigError
+from sol_core.errors import ConfigError, SolError
 from sol_core.fields import from_json
 from sol_core.policy.files.locate import DEFAULT_POLICY, NAME_LENGTH
 from sol_core.training.config import PRESETS
@@ -98,9 +98,14 @@ LAB_JOBS: dict[str, LabJob] = {
 
 def lab_home(services: Services, request: Request) -> dict[str, Any]:
     """Return the start data of a view: what is allowed, the newest own job, policies and names."""
-    home = job_page_home(services, request, _asked_job(request).kind)
+    owner = owner_of(request) if services.is_shared else None
+    newest = services.store.jobs.list(owner=owner, kind=_asked_job(request).kind, limit=1)
     taken = _taken_names(services)
-    return home | {
+    return {
+        "jobs_allowed": services.jobs_allowed,
+        "refusal": refusal(services),
+        "model": services.loader.status().name,
+        "newest_job": newest[0].id if newest else None,
         "policies": policy_choices(services.policies),
         "suggested_name": _free_name(taken),
         "taken_names": sorted(taken),
@@ -108,8 +113,11 @@ def lab_home(services: Services, request: Request) -> dict[str, Any]:
 
 
 def start_job(services: Services, request: Request) -> dict[str, Any]:
-    """Check everything, queue the job, answer with its id. Raises: AppError, ConfigError."""
-    owner, job = owner_of(request), _asked_job(request)
+    """Check everything, queue the job on the page's model, answer with its id.
+
+    Raises: AppError, also beyond the limit; ConfigError.
+    """
+    owner, job, jobs = owner_of(request), _asked_job(request), services.store.jobs
     check_jobs_allowed(services)
     params: dict[str, Any]
     if not job.most_policies:
@@ -125,17 +133,25 @@ def start_job(services: Services, request: Request) -> dict[str, Any]:
     if job.has_corpus:
         others["corpus"] = corpus_source(services, owner, field(request, "corpus", dict))
     config = job.form.config_of(field(request, "values", dict), **others)
-    return queue_job(services, owner, job.kind, title, {"config": config.to_dict()} | params)
+    waiting = jobs.list(owner=owner, statuses=("queued", "running"), limit=JOBS.of_visitor)
+    JOBS.check((Holder(owner, None) for _ in waiting), owner, None)
+    params = {"config": config.to_dict()} | params | {"model": services.loader.status().name}
+    return {"job_id": jobs.create(job.kind, owner, title, params).id}
 
 
 def job_settings(services: Services, request: Request) -> dict[str, Any]:
     """A form's values of a job of its kind, to be used again. Raises: RequestError."""
     record, job = visible_job(services, request), _asked_job(request)
-    with reusing_settings("this job"):
+    try:
         if record.kind != job.kind:
             raise ConfigError("it is of another kind")
         config = from_json(job.form.config, dict(record.params["config"]))
         values = job.form.values_of(config)
+    except (SolError, KeyError, TypeError, ValueError) as error:
+        raise RequestError(
+            f"The settings of this job cannot be used here ({error}). It was made by another "
+            "release."
+        ) from error
     params = record.params
     corpus = str(params["config"].get("corpus", "builtin"))
     return {
@@ -203,10 +219,17 @@ def _asked_job(request: Request) -> LabJob:
 
 
 def _finished(services: Services, request: Request, job: LabJob) -> tuple[str, dict[str, Any]]:
-    none = "This job has no result to show. Choose a finished one."
-    if job.view is None:
-        raise RequestError(none)
-    return finished_result(services, request, job.kind, none)
+    """Title and result of the finished job that the request names, or of what ships.
+
+    Raises: RequestError where there is none.
+    """
+    if job.view is not None:
+        if field(request, "job_id", str) == SHIPPED:
+            return TITLE, shipped_record(job.kind)["result"]
+        record = visible_job(services, request)
+        if record.kind == job.kind and record.result is not None:
+            return record.title, record.result
+    raise RequestError("This job has no result to show. Choose a finished one.")
 
 
 def _new_name(services: Services, name: str) -> str:
@@ -240,4 +263,14 @@ HANDLERS = (
     JOB_HANDLERS
     | CORPUS_HANDLERS
     | by_name(lab_home, start_job, job_settings, job_result, export_result)
+)
+VIEWS = (*(job.page() for job in LAB_JOBS.values()), POLICIES)
+
+
+def _constants(services: Services) -> dict[str, Any]:
+    return {view.name: view.constants(services) for view in VIEWS}
+
+
+PAGE = Page(
+    "lab", "Lab", {name: call for view in VIEWS for name, call in view.handlers.items()}, _constants
 )

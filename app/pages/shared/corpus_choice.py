@@ -1,21 +1,75 @@
 """The corpus picker: what a visitor may choose, and the source that the engine is given.
 
-On a shared server nobody may name a path of it.
+Files that a visitor gives are kept under ``corpora/uploads`` by safe names. On a shared server
+nobody may name a path of it.
 """
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from app.host.errors import AppError
 from app.host.limits import UNLIMITED
-from app.pages.shared.corpus_files import MAX_UPLOAD_BYTES, CorpusFileError, CorpusFiles, safe_name
 from app.pages.shared.job_calls import check_jobs_allowed
 from app.pages.shared.uploads import UploadKind
 from app.web.calls import Request, by_name, field, owner_of
 from app.web.services import Services
 from sol_core.corpus.documents import BUILTIN, looks_like_hub_id
 from sol_core.errors import ConfigError
+
+SUFFIXES = (".txt", ".jsonl", ".csv", ".parquet")
+MAX_UPLOAD_BYTES = 256 * 1024**2
+MAX_NAME_LENGTH = 80
+MAX_NAME_BYTES = 140  # a file system's name has 255 bytes, an encrypted folder's 143
+_PORTS = {f"{port}{number}" for port in ("com", "lpt") for number in range(10)}
+_RESERVED = {"con", "prn", "aux", "nul"} | _PORTS  # names that Windows keeps for itself
+
+
+class CorpusFileError(AppError, ValueError):
+    """A file that cannot become a corpus."""
+
+
+@dataclass(frozen=True, slots=True)
+class CorpusFiles:
+    """The files of one visitor, or of everyone on a server that is not shared."""
+
+    folder: Path
+
+    def list(self) -> list[dict[str, int | str]]:
+        """Name and size in bytes of every file, by name."""
+        if not self.folder.is_dir():
+            return []
+        files = [entry for entry in self.folder.iterdir() if _is_corpus(entry)]
+        return [
+            {"name": entry.name, "bytes": entry.stat().st_size}
+            for entry in sorted(files, key=lambda entry: entry.name.lower())
+        ]
+
+    def path(self, name: str) -> Path:
+        """The file of this name, never outside the folder. Raises: CorpusFileError without one."""
+        if name not in {entry["name"] for entry in self.list()}:
+            raise CorpusFileError(
+                f"There is no uploaded file {name!r}. Choose one of the list, or upload it again."
+            )
+        return self.folder / name
+
+    def delete(self, name: str) -> None:
+        """Raises: CorpusFileError when there is no such file."""
+        self.path(name).unlink(missing_ok=True)
+
+    def finish(self, part: Path, name: str) -> str:
+        """Give a whole upload its name, with a number when that is taken; return the name."""
+        wanted = Path(safe_name(name))
+        self.folder.mkdir(parents=True, exist_ok=True)
+        final, number = self.folder / wanted, 1
+        while final.exists():
+            number += 1
+            final = self.folder / f"{wanted.stem}-{number}{wanted.suffix}"
+        part.replace(final)
+        return final.name
 
 
 def corpus_files(services: Services, owner: str) -> CorpusFiles:
@@ -111,6 +165,31 @@ def _existing(name: str) -> str:
             "its full path."
         )
     return str(path)
+
+
+def safe_name(name: str) -> str:
+    """A file name without folders or special characters. Raises: CorpusFileError for its suffix."""
+    last = re.split(r"[\\/]", name)[-1]
+    stem, dot, suffix = last.rpartition(".")
+    suffix = (dot + suffix).lower()
+    if suffix not in SUFFIXES:
+        raise CorpusFileError(
+            f"A corpus is a {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]} file, got {last[:80]!r}."
+        )
+    stem = re.sub(r"[^\w.-]+", "_", stem).strip("._-")[: MAX_NAME_LENGTH - len(suffix)]
+    stem = stem.encode()[: MAX_NAME_BYTES - len(suffix)].decode(errors="ignore") or "corpus"
+    if stem.lower() in _RESERVED:
+        stem += "_"
+    return stem + suffix
+
+
+def _is_corpus(entry: Path) -> bool:
+    return (
+        entry.suffix in SUFFIXES
+        and not entry.name.startswith(".")
+        and entry.is_file()
+        and not entry.is_symlink()
+    )
 
 
 CORPUS_HANDLERS = by_name(list_corpora, delete_corpus)

@@ -2,23 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from datetime import datetime
 from typing import Any
 
-from app.formats.plain_json import json_safe
+from app.formats.plain_json import finite, iso, json_safe
 from app.host.damage import naming_damage
 from app.host.errors import AppError
 from app.host.hosting import is_zero_gpu
-from app.host.limits import Holder, Shares
+from app.host.limits import Shares
 from app.jobs import runner
-from app.pages.shared.job_views import JOB_KINDS, job_row, job_view
-from app.results.shipped import SHIPPED, TITLE, shipped_record
 from app.web.calls import Request, RequestError, by_name, choice, field, owner_of
 from app.web.services import Services
-from sol_core.errors import SolError
-from storage import JobKind, JobRecord, NotFoundError
+from storage import TASKS_JOB, JobKind, JobRecord, NotFoundError
 
+JOB_KINDS: dict[JobKind, str] = {
+    "train": "Training",
+    "evaluate": "Evaluation",
+    TASKS_JOB: "Accuracy",
+}
+_LIVE = ("queued", "running")
+_RESUMABLE = ("paused", "failed", "cancelled", "abandoned")
+
+# In place of what is done, while a request waits for its worker.
+_STOPPING = {
+    "pause": "waiting for the text or update in work, then for a checkpoint",
+    "cancel": "waiting for the text or update in work",
+}
+_ADVICE = {
+    "failed": "Put right what the message names. Then resume from the last checkpoint, or clone "
+    "the settings into the form and change them.",
+    "abandoned": "The process that worked on it is gone: it was killed, or the machine went down. "
+    "Resume goes on from the last checkpoint.",
+    "cancelled": "Resume takes it up again from its last checkpoint.",
+    "paused": "It is saved in a checkpoint and holds no processor. Resume puts it back in line.",
+}
 METRICS_PER_POLL = 500
 MAX_LIMIT = 100
 JOBS = Shares("jobs queued or running", of_visitor=20, remedy="Cancel some, or wait.")
@@ -57,40 +74,6 @@ def check_jobs_allowed(services: Services) -> None:
         raise JobsRefusedError(reason)
 
 
-def job_page_home(services: Services, request: Request, kind: JobKind) -> dict[str, Any]:
-    """Return the start data of a page with jobs of a kind: the newest own job, what is allowed."""
-    owner = owner_of(request) if services.is_shared else None
-    newest = services.store.jobs.list(owner=owner, kind=kind, limit=1)
-    return {
-        "jobs_allowed": services.jobs_allowed,
-        "refusal": refusal(services),
-        "model": services.loader.status().name,
-        "newest_job": newest[0].id if newest else None,
-    }
-
-
-def queue_job(
-    services: Services, owner: str, kind: JobKind, title: str, params: dict[str, Any]
-) -> dict[str, Any]:
-    """Queue a job on the page's model; the answer has its id. Raises: AppError beyond the limit."""
-    most = JOBS.of_visitor
-    waiting = services.store.jobs.list(owner=owner, statuses=("queued", "running"), limit=most)
-    JOBS.check((Holder(owner, None) for _ in waiting), owner, None)
-    params = params | {"model": services.loader.status().name}
-    return {"job_id": services.store.jobs.create(kind, owner, title, params).id}
-
-
-@contextmanager
-def reusing_settings(what: str) -> Iterator[None]:
-    """Turn what is wrong with a saved job's settings into one RequestError."""
-    try:
-        yield
-    except (SolError, KeyError, TypeError, ValueError) as error:
-        raise RequestError(
-            f"The settings of {what} cannot be used here ({error}). It was made by another release."
-        ) from error
-
-
 def visible_job(services: Services, request: Request) -> JobRecord:
     """The job that the request names. Raises: RequestError where this visitor may see none."""
     owner, job_id = owner_of(request), field(request, "job_id", str)
@@ -104,21 +87,6 @@ def visible_job(services: Services, request: Request) -> JobRecord:
             "one in the list."
         )
     return record
-
-
-def finished_result(
-    services: Services, request: Request, kind: JobKind, none: str
-) -> tuple[str, dict[str, Any]]:
-    """Title and result of the finished job that the request names, or of what ships.
-
-    Raises: RequestError as ``visible_job``; with the words ``none`` for a job without a result.
-    """
-    if field(request, "job_id", str) == SHIPPED:
-        return TITLE, shipped_record(kind)["result"]
-    record = visible_job(services, request)
-    if record.kind != kind or record.result is None:
-        raise RequestError(none)
-    return record.title, record.result
 
 
 def list_jobs(services: Services, request: Request) -> dict[str, Any]:
@@ -137,25 +105,21 @@ def poll_job(services: Services, request: Request) -> dict[str, Any]:
     The request's ``sample_step`` is of the newest sample that the page has, or null.
     """
     record = visible_job(services, request)
-    with naming_damage("This job"):
-        return _state_of(services, record, request)
-
-
-def _state_of(services: Services, record: JobRecord, request: Request) -> dict[str, Any]:
     cursor = field(request, "cursor", int)
-    rows = services.store.jobs.metrics(record.id, after=cursor, limit=METRICS_PER_POLL + 1)
-    page = rows[:METRICS_PER_POLL]
-    samples = services.store.jobs.samples(record.id)
-    is_train = record.kind == "train"
-    is_news = is_train and bool(samples) and samples[-1].get("step") != request.get("sample_step")
-    return {
-        "job": job_view(record),
-        "metrics": page,
-        "cursor": page[-1]["seq"] if page else cursor,
-        "more": len(rows) > METRICS_PER_POLL,
-        "samples": json_safe(samples) if is_news else None,
-        "partial": json_safe(samples[-1]) if samples and not is_train else None,
-    }
+    with naming_damage("This job"):
+        rows = services.store.jobs.metrics(record.id, after=cursor, limit=METRICS_PER_POLL + 1)
+        page = rows[:METRICS_PER_POLL]
+        samples = services.store.jobs.samples(record.id)
+        is_train, seen = record.kind == "train", request.get("sample_step")
+        is_news = is_train and bool(samples) and samples[-1].get("step") != seen
+        return {
+            "job": job_view(record),
+            "metrics": page,
+            "cursor": page[-1]["seq"] if page else cursor,
+            "more": len(rows) > METRICS_PER_POLL,
+            "samples": json_safe(samples) if is_news else None,
+            "partial": json_safe(samples[-1]) if samples and not is_train else None,
+        }
 
 
 def pause_job(services: Services, request: Request) -> dict[str, Any]:
@@ -184,6 +148,61 @@ def delete_job(services: Services, request: Request) -> dict[str, Any]:
         raise RequestError("This job is still queued or running. Cancel it first, then delete it.")
     runner.delete_job(services.store.jobs, services.data_dir, record.id)
     return {}
+
+
+def job_row(record: JobRecord) -> dict[str, Any]:
+    """Return a job's row in a list."""
+    return {
+        "id": record.id,
+        "kind": record.kind,
+        "kind_label": JOB_KINDS.get(record.kind, record.kind),
+        "title": record.title,
+        "status": record.status,
+        "status_label": _status_label(record),
+        "progress": finite(record.progress),
+        "eta_s": finite(record.eta_s),
+        "created_at": iso(record.created_at),
+        "is_damaged": record.damage is not None,
+        **_permissions(record),
+    }
+
+
+def job_view(record: JobRecord) -> dict[str, Any]:
+    """Everything of one job besides metrics and result; a ``live`` one changes without the user."""
+    return job_row(record) | {
+        "live": record.status in _LIVE,
+        "message": _STOPPING.get(record.control, record.message),
+        "error": record.damage or record.error,
+        "advice": _ADVICE.get(record.status),
+        "log_file": record.log_file,
+        "model": str(record.params.get("model", "")),
+        "params": json_safe(record.params),
+        "result": json_safe(record.result) if record.kind == "train" else None,
+        "started_at": _moment(record.started_at),
+        "finished_at": _moment(record.finished_at),
+    }
+
+
+def _permissions(record: JobRecord) -> dict[str, bool]:
+    stops = record.status == "running" and record.control != "run"
+    return {
+        "can_pause": record.status in _LIVE and not stops,
+        "can_resume": record.status in _RESUMABLE or (stops and record.control == "pause"),
+        "can_cancel": record.status in (*_LIVE, "paused") and record.control != "cancel",
+        "can_delete": record.status not in _LIVE,
+    }
+
+
+def _status_label(record: JobRecord) -> str:
+    if record.damage is not None:
+        return "Damaged"
+    if record.status == "running" and record.control in ("pause", "cancel"):
+        return "Pausing" if record.control == "pause" else "Cancelling"
+    return "Finished" if record.status == "succeeded" else record.status.capitalize()
+
+
+def _moment(moment: datetime | None) -> str | None:
+    return None if moment is None else iso(moment)
 
 
 JOB_HANDLERS = by_name(list_jobs, poll_job, pause_job, cancel_job, resume_job, delete_job)

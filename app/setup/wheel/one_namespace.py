@@ -24,30 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from setuptools import build_meta
-from setuptools.build_meta import (
-    build_editable,
-    build_sdist,
-    get_requires_for_build_editable,
-    get_requires_for_build_sdist,
-    get_requires_for_build_wheel,
-    prepare_metadata_for_build_editable,
-)
-
-__all__ = [
-    "MOVED",
-    "NAMESPACE",
-    "ImportFormError",
-    "build_editable",
-    "build_sdist",
-    "build_wheel",
-    "get_requires_for_build_editable",
-    "get_requires_for_build_sdist",
-    "get_requires_for_build_wheel",
-    "move_wheel",
-    "prepare_metadata_for_build_editable",
-    "prepare_metadata_for_build_wheel",
-    "with_moved_imports",
-]
+from setuptools.build_meta import *  # noqa: F403  # the other hooks, as its documentation has it
 
 NAMESPACE = "sol_core"
 MOVED = ("app", "kernels", "storage")

@@ -110,7 +110,7 @@ interface Model {
   facts: any;
 }
 
-/** A job as lists and its own page have it: app/pages/shared/job_views.py. */
+/** A job as lists and its own page have it: app/pages/shared/job_calls.py. */
 interface Job {
   id: string;
   kind: string;

@@ -11,7 +11,7 @@ import pytest
 import sol_core.policy
 from app.cli.commands.jobs import KINDS, STORED_KINDS
 from app.jobs.engines import ENGINES
-from app.pages.shared.job_views import JOB_KINDS
+from app.pages.shared.job_calls import JOB_KINDS
 from sol_core.actions import ActionGrid, Budget
 from sol_core.progress import WorkFinished, WorkProgress
 from sol_core.tasks.config import TasksConfig

@@ -204,16 +204,16 @@ def _info(config, name="mine"):
 def test_a_recipe_is_the_whole_training(tmp_path_factory, name, chosen, seed):
     config = preset(chosen, seed=seed, grid=GRIDS["paper"], corpus=name or "builtin")
     file = tmp_path_factory.mktemp("recipe") / "run.toml"
-    file.write_text(recipe(_info(config.to_dict(), name), "1.2.3"), encoding="utf-8")
-    found = read_experiment(file)
-    assert from_json(TrainConfig, found.fields) == config
-    assert found.options == {"name": f"{name}-again", "model": "some/model"}
+    file.write_text(recipe(_info(config.to_dict(), name)), encoding="utf-8")
+    options, fields = read_experiment(file)
+    assert from_json(TrainConfig, fields) == config
+    assert options == {"name": f"{name}-again", "model": "some/model"}
 
 
 def test_a_file_says_everything_and_options_come_on_top(run, trainer, tmp_path):
     file = tmp_path / "run.toml"
     config = preset("quick", seed=5)
-    file.write_text(recipe(_info(config.to_dict()), "1.2.3"), encoding="utf-8")
+    file.write_text(recipe(_info(config.to_dict())), encoding="utf-8")
     run("train", "--config", str(file))
     run("train", "--config", str(file), "--seed", "6", "--set", "grpo.updates=3", "--name", "other")
     first, second = (task.job.params for task in trainer)

@@ -7,7 +7,7 @@ import pytest
 
 from app.host.errors import PolicyNotFoundError
 from app.jobs.engines import ENGINES
-from app.jobs.updates import JobTask
+from app.jobs.runner import JobTask
 from sol_core.evaluation.config import EvaluationConfig
 from sol_core.progress import WorkFinished, WorkProgress, WorkSample, WorkStopped
 from sol_core.tasks.config import TasksConfig

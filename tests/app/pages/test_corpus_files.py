@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from app.host.errors import AppError
 from app.host.limits import Holder
 from app.pages.shared import uploads
-from app.pages.shared.corpus_files import MAX_UPLOAD_BYTES, CorpusFileError, CorpusFiles, safe_name
+from app.pages.shared.corpus_choice import MAX_UPLOAD_BYTES, CorpusFileError, CorpusFiles, safe_name
 from app.pages.shared.uploads import SHARES
 from app.site.ui import UPLOADS
 from tests.app.page_calls import ANNA, BEN, sender

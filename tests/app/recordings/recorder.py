@@ -1,6 +1,6 @@
 """Makes a recording, such as the one that ships, with the default model:
 
-python -m tests.app.recordings.recorder > app/recordings/shipped.json
+python -m tests.app.recordings.recorder > app/results/measured/recording.json
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from app.recordings.recording import prompt_of
+from app.results.shipped import prompt_of
 from sol_core.actions import AXES, SHARE_GRID, ActionGrid, Budget, grid_named
 from sol_core.config import GenerationConfig, ScheduleConfig
 from sol_core.events import FinishEvent, PrefillEvent, TokenEvent

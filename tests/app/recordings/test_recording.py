@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.recordings.recording import shipped_recording
+from app.results.shipped import shipped_recording
 from sol_core.events import PageReads
 from tests.app.recordings.recorder import QUESTIONS, SHARES, RecordedStep, story_text
 

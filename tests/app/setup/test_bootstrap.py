@@ -149,9 +149,8 @@ def test_a_damaged_environment_is_built_again(in_process, ready, monkeypatch, da
         return SimpleNamespace(returncode=0)
 
     monkeypatch.setattr(virtual_environment, "run", create)
-    monkeypatch.setattr(
-        virtual_environment, "run_pip", lambda python, options, *_: commands.append(options)
-    )
+    pip = f"{virtual_environment.__name__}.VirtualEnvironment._pip"
+    monkeypatch.setattr(pip, lambda self, options, lock: commands.append(options))
     monkeypatch.setenv("SOL_VENV", str(ready.venv))
     command = in_process()
     assert command[0] == str(python)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.host.limits import Limits
-from app.pages.shared import pair_comparison
+from app.pages.shared import sharing_calls
 from app.policies.library import SHIPPED_FOLDER
 from app.runs import queue as generation_runs
 from app.runs.storage_cap import fair_choice
@@ -297,7 +297,7 @@ def test_a_flood_of_comparisons_leaves_the_others_their_answers(serve, monkeypat
         aligned.append(len(sides[0]))
         return align_tokens(*sides, same_prompt=same_prompt)
 
-    monkeypatch.setattr(pair_comparison, "align_tokens", counted)
+    monkeypatch.setattr(sharing_calls, "align_tokens", counted)
     monkeypatch.setattr(generation_runs, "QUESTION_PATIENCE_S", 60.0)
     server = serve()
     server.engine.pause_at = 1

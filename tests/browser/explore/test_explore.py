@@ -5,7 +5,7 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from app.recordings.recording import shipped_recording
+from app.results.shipped import shipped_recording
 from sol_core.config import GenerationConfig, ScheduleConfig, SideRowConfig
 from tests.browser.conftest import comes_to
 from tests.support.fake_engine import FakeEngine, make_token

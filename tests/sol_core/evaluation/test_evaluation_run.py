@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from app.results.roles import in_roles
+from app.results.figures import in_roles
 from sol_core.actions import DENSE, Action, ActionGrid, Budget
 from sol_core.comparing.methods import derive_seed
 from sol_core.decoding.schedules import Horizon, Observation, RandomScheduler, StaticScheduler

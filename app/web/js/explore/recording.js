@@ -1,4 +1,4 @@
-// A recording (app/recordings): questions about one story, answered densely and under smaller and smaller budgets. A
+// A recording (app/results): questions about one story, answered densely and under smaller and smaller budgets. A
 // dial walks through them; the story lights up where a token's step looked.
 
 import { linkTo } from "../shared/address.js";

@@ -1,0 +1,136 @@
+"""The counterfactual lens for the pages: a run's id in, plain records out.
+
+What a run did comes from the engine's own records (``RecordedRun``), and anyone who may see a run
+may look into it. A run is a generation, or one row of an inspection. Where the model's work is
+done, the lens of the run last looked into is kept. Torch is imported with the first look.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from app.formats.plain_json import json_safe
+from app.host.damage import naming_damage
+from app.host.errors import AppError
+from app.model.compute import Workbench
+from app.runs.queue import GenerationRuns
+from app.runs.recorded_run import RecordedRun
+from sol_core.actions import Action, record_of
+from sol_core.config import GenerationConfig
+from sol_core.fields import from_json
+from sol_core.inspection.records import InspectionConfig
+
+if TYPE_CHECKING:
+    from sol_core.lens.engine import Lens
+
+_Look = Callable[..., dict[str, Any]]  # at a lens
+
+
+class LensDesk:
+    """Runs lens views, in line for the model; ``row`` is of an inspection, None for a generation.
+
+    Raises: AppError for a run that goes on, or that another model made; SolError.
+    """
+
+    def __init__(self, runs: GenerationRuns) -> None:
+        self._runs = runs
+
+    def look(self, owner: str, run_id: str, index: int, row: int | None = None) -> dict[str, Any]:
+        """One token under every level of every axis; the JSON form of ``LensView``."""
+        return self._ask(owner, run_id, row, _look, index)
+
+    def without(
+        self, owner: str, run_id: str, index: int, pages: list[int], row: int | None = None
+    ) -> dict[str, Any]:
+        """One token without some pages of the cache; the JSON form of ``PageEffect``."""
+        return self._ask(owner, run_id, row, _without, index, pages)
+
+    def page_effects(
+        self, owner: str, run_id: str, index: int, row: int | None = None
+    ) -> dict[str, Any]:
+        """The next pages left out one at a time; the JSON form of ``PageEffects``."""
+        return self._ask(owner, run_id, row, _page_effects, index)
+
+    def _ask(
+        self, owner: str, run_id: str, row: int | None, look: _Look, *asked: Any
+    ) -> dict[str, Any]:
+        # Reading a long run is work too: the place in line bounds how often it is done. What this
+        # visitor may not see is refused before the place has its turn.
+        with self._runs.line.held(owner) as place:
+            run = self._runs.recorded(owner, run_id, "generation" if row is None else "inspection")
+            with naming_damage("This run"):
+                actions = _actions(run, row)
+                make = functools.partial(
+                    _lens_of, run.without_tokens(), tuple(run.token_ids), actions
+                )
+            question = functools.partial(
+                _answer, key=(run_id, row), make=make, look=look, asked=asked
+            )
+            return dict(json_safe(self._runs.ask(place, question)))
+
+
+def _actions(run: RecordedRun, row: int | None) -> list[tuple[Action, ...]]:
+    """Actions per row, the one looked into first. Raises: AppError for an unknown row."""
+    if row is None:
+        steps = [[token, *token["side"]] for token in run.tokens]
+    else:
+        count = len(from_json(InspectionConfig, run.config).rows)
+        if not 0 <= row < count:
+            raise AppError(f"The inspection has rows 0 to {count - 1}, got {row}.")
+        steps = [
+            [token["rows"][row], *token["rows"][:row], *token["rows"][row + 1 :]]
+            for token in run.tokens
+        ]
+    rows = zip(*steps, strict=True)
+    return [tuple(Action(**record["action"]) for record in records) for records in rows]
+
+
+def _answer(
+    bench: Workbench,
+    key: tuple[str, int | None],
+    make: Callable[[Any], Lens],
+    look: _Look,
+    asked: tuple[Any, ...],
+) -> dict[str, Any]:
+    """Answer a question to a run's lens; like all of the following, it may travel."""
+    return look(bench.kept(key, lambda: make(bench.model)), *asked)
+
+
+def _look(lens: Lens, index: int) -> dict[str, Any]:
+    return lens.look(index).to_dict()
+
+
+def _without(lens: Lens, index: int, pages: list[int]) -> dict[str, Any]:
+    return record_of(lens.without(index, [pages])[0])
+
+
+def _page_effects(lens: Lens, index: int) -> dict[str, Any]:
+    return lens.page_effects(index).to_dict()
+
+
+def _lens_of(
+    run: RecordedRun, ids: tuple[int, ...], rows: list[tuple[Action, ...]], model: Any
+) -> Lens:
+    from sol_core.lens.engine import Lens
+    from sol_core.lens.records import LensRun
+
+    if run.kind == "generation":
+        config, prefix = from_json(GenerationConfig, run.config), run.prompt_ids(model)
+    else:
+        run.check_model(model)
+        config = from_json(InspectionConfig, run.config).as_generation()
+        prefix = run.prefill["prefix"] if run.prefill else []
+    schedules = (config.schedule, *(row.schedule for row in config.side_rows))
+    return Lens(
+        model,
+        LensRun(
+            (*prefix, *ids),
+            rows[0] if rows else (),
+            config.grid,
+            beside=tuple(rows[1:]),
+            observed=any(schedule.policy for schedule in schedules),
+            left_out=config.left_out,
+        ),
+    )
