@@ -21,15 +21,7 @@ from sol_core.threads import share_cores
 
 if TYPE_CHECKING:
     from sol_core.actions import Action, ActionGrid, Budget
-    from sol_core.api.generating import (
-        Generation,
-        Score,
-        generate,
-        load_model,
-        load_policy,
-        score,
-        stream_generate,
-    )
+    from sol_core.api.generating import generate, load_model, load_policy, score, stream_generate
     from sol_core.api.measuring import Inspection, evaluate, inspect, train, what_if
     from sol_core.config import GenerationConfig, SamplingConfig, ScheduleConfig, SideRowConfig
     from sol_core.decoding.batch_scheduling import StepObservation
@@ -38,6 +30,7 @@ if TYPE_CHECKING:
     from sol_core.evaluation.result import EvaluationResult
     from sol_core.events import FinishEvent, PrefillEvent, TokenEvent
     from sol_core.generation.attach import attach
+    from sol_core.generation.finished import Generation, Score
     from sol_core.inspection.records import InspectionConfig
     from sol_core.models.loading import LanguageModel, from_transformers
     from sol_core.policy import Policy
@@ -86,7 +79,7 @@ __all__ = [
 
 _NAMES = {
     "actions": "Action ActionGrid Budget",
-    "api.generating": "Generation Score generate load_model load_policy score stream_generate",
+    "api.generating": "generate load_model load_policy score stream_generate",
     "api.measuring": "Inspection evaluate inspect train what_if",
     "config": "GenerationConfig SamplingConfig ScheduleConfig SideRowConfig",
     "decoding.batch_scheduling": "StepObservation",
@@ -95,6 +88,7 @@ _NAMES = {
     "evaluation.result": "EvaluationResult",
     "events": "FinishEvent PrefillEvent TokenEvent",
     "generation.attach": "attach",
+    "generation.finished": "Generation Score",
     "inspection.records": "InspectionConfig",
     "models.loading": "LanguageModel from_transformers",
     "policy": "Policy",

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal
 
-from sol_core.actions import DEFAULT_GRID, GRIDS, Action, ActionGrid, Budget, record_of
+from sol_core.actions import DEFAULT_GRID, GRIDS, Action, ActionGrid, Budget, Record
 from sol_core.errors import ConfigError
 from sol_core.fields import Positive, Range, check_fields, configuration, later
 
@@ -19,6 +19,7 @@ MAX_EPISODE_STEPS = 1_000_000
 # Every new token is searched for all of them.
 MAX_STOP_STRINGS, MAX_STOP_CHARACTERS = 32, 400
 POLICY_PREFIX = "policy:"  # of a schedule's name
+DENSE_ROW = "dense"  # a side row of this name is the reference for KL
 
 
 @configuration
@@ -76,6 +77,10 @@ class SideRowConfig:
     name: str
     schedule: ScheduleConfig
 
+    def __post_init__(self) -> None:
+        if self.name == DENSE_ROW and self.schedule.kind != "dense":
+            raise ConfigError('a side row named "dense" must have the dense schedule')
+
 
 @configuration
 @dataclass(frozen=True, slots=True)
@@ -110,7 +115,7 @@ class SamplingConfig:
 
 @configuration
 @dataclass(frozen=True, slots=True)
-class GenerationConfig:
+class GenerationConfig(Record):
     """Everything that decides a generation besides the model and the prompt.
 
     Attributes:
@@ -162,10 +167,6 @@ class GenerationConfig:
         for schedule in (self.schedule, *(row.schedule for row in self.side_rows)):
             if schedule.kind != "dense":
                 self.grid.check_budget(schedule.budget)
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready form, as a saved run holds it."""
-        return record_of(self)
 
 
 def _check_stop_strings(texts: tuple[str, ...]) -> None:

@@ -139,13 +139,14 @@ def from_json(
     for part, hint in derived.items():
         _checked(hint, value.get(part), _place(where, part), rules)
     made = {}
+    is_whole = rules.partial is not None and kind not in rules.partial  # defaults must be there too
     for item in dataclasses.fields(kind):  # type: ignore[arg-type]  # is one
         if item.name in value:
             hint = hints[item.name]
             if item.name in rules.nullable:
                 hint = _nullable(hint)
             made[item.name] = _checked(hint, value[item.name], _place(where, item.name), rules)
-        elif not _may_be_missing(kind, item, rules):
+        elif is_whole or item.default is item.default_factory is dataclasses.MISSING:
             raise ConfigError(f"{name} lacks the field {item.name!r}")
     try:
         return kind(**made)
@@ -281,12 +282,6 @@ def _nullable(hint: Any) -> Any:
     if origin in (tuple, dict):
         return origin[inner]
     return typing.Union[inner] if origin in (types.UnionType, typing.Union) else hint  # noqa: UP007
-
-
-def _may_be_missing(kind: type, item: dataclasses.Field[Any], rules: Rules) -> bool:
-    is_required = item.default is item.default_factory is dataclasses.MISSING
-    may_lack = rules.partial is None or kind in rules.partial
-    return not is_required and may_lack
 
 
 def _place(where: str, name: Any) -> str:

@@ -164,6 +164,16 @@ def _plain(value: Any) -> Any:
     return value
 
 
+class Record:
+    """A dataclass that is JSON too."""
+
+    __slots__ = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready form; ``fields.from_json`` reads it back."""
+        return record_of(self)
+
+
 def ceil_fraction(fraction: float, count: int) -> int:
     """``ceil(fraction · count)``, at least 1, immune to binary rounding.
 

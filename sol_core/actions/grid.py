@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from kernels.mlp_pruners import MLP_PRUNERS, MlpPruner
 from kernels.page_scorers import PAGE_SCORERS, PageScorer
-from sol_core.actions.action import AXES, Action, Budget, record_of
+from sol_core.actions.action import AXES, Action, Budget, Record
 from sol_core.errors import ConfigError
 from sol_core.fields import OneOf, Range, check_fields, configuration, later
 
@@ -85,7 +85,7 @@ PAPER = Mechanisms()
 
 @configuration
 @dataclass(frozen=True, slots=True)
-class ActionGrid:
+class ActionGrid(Record):
     """The levels each axis may take, ascending, and how steps skip what they drop.
 
     The defaults are the paper's full grid (10 × 13 × 12 = 1,560 actions). Mechanisms and page
@@ -166,10 +166,6 @@ class ActionGrid:
                     f"{axis.term} = {value:g} is outside the grid's levels "
                     f"{levels[0]:g} to {levels[-1]:g}"
                 )
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready form; ``ActionGrid(**…)`` reads it back."""
-        return record_of(self)
 
 
 # ``paper`` is the paper's own mechanisms, ``default`` the best of what was measured

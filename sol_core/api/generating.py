@@ -25,17 +25,6 @@ if TYPE_CHECKING:
     from sol_core.models.loading import LanguageModel
     from sol_core.policy import Policy
 
-__all__ = [
-    "GenerateOptions",
-    "Generation",
-    "Score",
-    "generate",
-    "load_model",
-    "load_policy",
-    "score",
-    "stream_generate",
-]
-
 
 def load_model(
     name: str | Path = DEFAULT_MODEL,

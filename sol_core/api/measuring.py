@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from sol_core.api.arguments import check_model, corpus_name, data_folder
 from sol_core.errors import ConfigError
-from sol_core.fields import changed, check_kind
+from sol_core.fields import changed, check_kind, check_names
 from sol_core.progress import Progress, WorkEvent, WorkFinished, WorkProgress, shown_progress
 
 if TYPE_CHECKING:
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from sol_core.models.loading import LanguageModel
     from sol_core.policy import Policy
     from sol_core.training.config import TrainConfig
-
-__all__ = ["Inspection", "evaluate", "inspect", "train", "what_if"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,13 +249,12 @@ def _methods(methods: Any) -> dict[str, Any]:
         return dict(methods)
     if isinstance(methods, (str, Path)):
         return {str(methods): methods}
-    check_policy(methods, or_function=True)
+    check_policy(methods)
     return {name_of(methods): methods}
 
 
 def _in_order(methods: dict[str, Any], spend_of: str | None, root: Path) -> dict[str, Any]:
     """The methods, the one whose spend counts first, policies by name found."""
-    from sol_core.fields import check_names
     from sol_core.policy.files.locate import locate_policy
 
     if spend_of is not None:

@@ -115,9 +115,9 @@ def damage_table(grid: ActionGrid, fingerprint: str = "") -> tuple[DamageTable, 
     )
 
 
-def mixes_of(lm: FrozenLM, grid: ActionGrid, fingerprint: str = "") -> MixTable:
+def mixes_of(lm: FrozenLM, grid: ActionGrid) -> MixTable:
     """Mixes of a decoder under a grid. Raises: ConfigError as ``damage_table``."""
-    return _mixes(lm, grid, *damage_table(grid, fingerprint))
+    return _mixes(lm, grid, *damage_table(grid))
 
 
 def mix_table(model: LanguageModel, grid: ActionGrid) -> MixTable:
@@ -220,10 +220,10 @@ class MixTable:
         """The least share that any mix reads after so many tokens."""
         return self.hull(context)[0].share
 
-    def check(self, share: float, context: int) -> None:
-        """Raises: ConfigError for a share that no mix reaches after so many tokens."""
+    def check(self, share: float | None, context: int) -> None:
+        """Raises: ConfigError for a budget's share that no mix reaches after so many tokens."""
         lowest = self.lowest(context)
-        if share < lowest - 1e-9:
+        if share is not None and share < lowest - 1e-9:
             raise ConfigError(
                 f"after {context:,} tokens of context at least {100 * lowest:.0f} % of the full "
                 f"model's bytes are read, got {100 * share:g} %: ask for more, or use a longer "

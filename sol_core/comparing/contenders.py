@@ -67,7 +67,7 @@ def load_contenders(
         trained[name] if name in trained else _own(name, given, own_grid)
         for name, given in policies.items()
     ]
-    shared_grid(contenders)
+    _check_grids(contenders)
     return contenders
 
 
@@ -143,8 +143,8 @@ def _content_fingerprint(policy: Policy) -> str:
     return digest.hexdigest()
 
 
-def shared_grid(contenders: Sequence[Contender]) -> ActionGrid:
-    """The grid that all policies were trained for."""
+def _check_grids(contenders: Sequence[Contender]) -> None:
+    """Raises: ConfigError for no contender, and for grids that differ."""
     if not contenders:
         raise ConfigError("no policy to evaluate; give at least one")
     first = contenders[0]
@@ -154,4 +154,3 @@ def shared_grid(contenders: Sequence[Contender]) -> ActionGrid:
                 f"policies {first.name} and {other.name} have different action grids "
                 "(levels, page size or quantisation site); evaluate them separately"
             )
-    return first.grid

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import asdict
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -88,30 +89,29 @@ def _weigh(
     for start in range(0, len(text), _PREFILL):
         end = min(start + _PREFILL, len(text))
         inside = [place[(place >= start) & (place < end)] for place in places]
-        watch = _watcher(lm, cache.page_size, start, inside, needs)
+        watch = partial(_watch, lm.spec.windows, cache.page_size, start, inside, needs)
         lm.prefill(fed[:, start:end], cache, watch=watch if any(map(len, inside)) else None)
 
 
-def _watcher(
-    lm: FrozenLM,
+def _watch(
+    windows: Sequence[int | None],
     page_size: int,
     start: int,
     places: Sequence[Tensor],
     needs: list[list[Tensor]],
-) -> Callable[[int, Tensor, KVBlock], None]:
-    """Adds the needs of the pages that some tokens see, of a pass that begins at ``start``."""
-
-    def watch(layer: int, query: Tensor, block: KVBlock) -> None:
-        for number, here in enumerate(places):
-            if not len(here):
-                continue
-            window = lm.spec.windows[layer]
-            shares, valid = text_shares(query[:, :, here - start], block, here, page_size, window)
-            heaviest = shares >= shares.amax(-1, keepdim=True)  # read in any case
-            need = page_need(shares, valid).masked_fill(heaviest, torch.inf)
-            needs[number].append(need[valid[:, None].expand_as(need)].cpu())
-
-    return watch
+    layer: int,
+    query: Tensor,
+    block: KVBlock,
+) -> None:
+    """Add the needs of the pages that some tokens see, of a pass that begins at ``start``."""
+    for number, here in enumerate(places):
+        if not len(here):
+            continue
+        seen = query[:, :, here - start]
+        shares, valid = text_shares(seen, block, here, page_size, windows[layer])
+        heaviest = shares >= shares.amax(-1, keepdim=True)  # read in any case
+        need = page_need(shares, valid).masked_fill(heaviest, torch.inf)
+        needs[number].append(need[valid[:, None].expand_as(need)].cpu())
 
 
 def _around(context: int, length: int) -> Tensor:

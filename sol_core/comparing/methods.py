@@ -48,12 +48,12 @@ def paper_grid(grid: ActionGrid) -> ActionGrid:
 
 def line(grid: ActionGrid) -> Corners:
     """The old dial's corners under a grid."""
-    return _within(grid, ((1.0, 1.0), (0.5, 0.75), _lowest(grid)))
+    return _within(grid, ((1.0, 1.0), (0.5, 0.75), (0.0, 0.0)))
 
 
 def attention_first(grid: ActionGrid) -> Corners:
     """The paper's axes one after the other."""
-    return _within(grid, ((1.0, 1.0), (0.1, 1.0), (0.1, _lowest(grid)[1])))
+    return _within(grid, ((1.0, 1.0), (0.1, 1.0), (0.1, 0.0)))
 
 
 def place_on(
@@ -77,12 +77,9 @@ def _at(corners: Corners, place: float, bits: float) -> Budget:
     return Budget(keep, ratio, bits)
 
 
-def _lowest(grid: ActionGrid) -> tuple[float, float]:
-    return grid.keep_fractions[0], grid.channel_keep_ratios[0]
-
-
 def _within(grid: ActionGrid, corners: Corners) -> Corners:
-    keep, ratio = _lowest(grid)
+    """The corners, none below the grid's lowest levels."""
+    keep, ratio = grid.keep_fractions[0], grid.channel_keep_ratios[0]
     return tuple((max(corner[0], keep), max(corner[1], ratio)) for corner in corners)
 
 

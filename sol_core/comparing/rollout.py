@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sol_core.actions import AXES, Action, ActionGrid
+from sol_core.actions import AXES, Action, ActionGrid, Mechanisms
 from sol_core.decoding.batch_scheduling import BatchScheduler
 from sol_core.decoding.cost import PolicyReads, StepBytes
 from sol_core.decoding.loop import DecodeOptions, PrefixState, Windows
@@ -89,22 +89,37 @@ def prefill_texts(
     cache = lm.new_cache(blocks.shape[0], last, page_size=grid.page_size)
     if first > 1:
         lm.prefill(blocks[:, : first - 1], cache)
-    # From the token before the first window on, every window's last token is a multiple of T.
-    tail = blocks[:, first - 1 : last]
-    if observe:
-        output = lm.observed_prefill(tail, cache, mechanisms=grid.mechanisms)
-        state = PrefixState(
-            output.hidden[:, ::steps].flatten(0, 1),
-            output.mid_hidden[:, ::steps].flatten(0, 1),
-            output.attention_concentration[:, ::steps].flatten(0, 1),
-        )
-    else:
-        state = PrefixState(lm.prefill(tail, cache)[:, ::steps].flatten(0, 1))
+    ends = [(text, start - first) for text in range(blocks.shape[0]) for start in starts]
+    how = grid.mechanisms if observe else None
+    state = states_after(lm, blocks[:, first - 1 : last], cache, ends, how)
     if len(starts) == 1:
         return Prefix(cache, state, blocks[:, first:])
-    sources = [text for text in range(blocks.shape[0]) for _ in starts]
+    sources = tuple(text for text, _ in ends)
     path = torch.stack([blocks[:, s : s + steps + 1] for s in starts], 1).flatten(0, 1)
-    return Prefix(Windows(cache, tuple(sources), tuple(starts) * blocks.shape[0]), state, path)
+    return Prefix(Windows(cache, sources, tuple(starts) * blocks.shape[0]), state, path)
+
+
+def states_after(
+    lm: FrozenLM,
+    tokens: Tensor,  # [B, T] int64
+    cache: KVCache,
+    ends: Sequence[tuple[int, int]],  # row and place of each
+    observe: Mechanisms | None,
+    lengths: Sequence[int] | None = None,  # of the rows, where they differ
+) -> PrefixState:
+    """Prefill densely and keep what the steps after some of the tokens observe."""
+    rows, places = [row for row, _ in ends], [place for _, place in ends]
+    if observe is None:
+        return PrefixState(lm.prefill(tokens, cache, lengths)[rows, places])
+    seen = sorted(set(places))
+    observed = torch.tensor(seen, device=lm.device)
+    output = lm.observed_prefill(tokens, cache, lengths, mechanisms=observe, observed=observed)
+    among_seen = [seen.index(place) for place in places]
+    return PrefixState(
+        output.hidden[rows, places],
+        output.mid_hidden[rows, among_seen],
+        output.attention_concentration[rows, among_seen],
+    )
 
 
 @torch.no_grad()

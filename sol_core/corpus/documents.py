@@ -106,7 +106,13 @@ def group_passages(passages: Sequence[Passage]) -> Iterator[tuple[Passage, str]]
         range(len(passages)), key=lambda index: (-len(passages[index].text), passages[index].text)
     )
     owners: dict[int, int] = {}  # shingle -> the longest passage that has it
-    groups = _Groups()
+    parents: dict[str, str] = {}  # of keys; the smallest key of a group is its own and names it
+
+    def group(key: str) -> str:
+        while (parent := parents.setdefault(key, key)) != key:
+            key = parent
+        return key
+
     kept: set[int] = set()
     for index in longest_first:
         shingles = _shingles(passages[index].text)
@@ -115,14 +121,14 @@ def group_passages(passages: Sequence[Passage]) -> Iterator[tuple[Passage, str]]
             continue
         kept.add(index)
         key = _own_key(passages[index])
-        groups.add(key)
         for other, count in shared.items():
             if count >= OVERLAP_SHARE * len(shingles):
-                groups.join(key, _own_key(passages[other]))
+                small, large = sorted((group(key), group(_own_key(passages[other]))))
+                parents[large] = small
         for shingle in shingles:
             owners.setdefault(shingle, index)
     for index in sorted(kept):
-        yield passages[index], groups.find(_own_key(passages[index]))
+        yield passages[index], group(_own_key(passages[index]))
 
 
 def _own_key(passage: Passage) -> str:
@@ -140,22 +146,3 @@ def _shingles(text: str) -> set[int]:
     ]
     hashes = {stable_hash(run) for run in runs}
     return {value for value in hashes if value % SHINGLE_SAMPLE == 0} or {min(hashes)}
-
-
-class _Groups:
-    """Union-find over string keys; the smallest key of a group names it."""
-
-    def __init__(self) -> None:
-        self._parents: dict[str, str] = {}
-
-    def add(self, key: str) -> None:
-        self._parents.setdefault(key, key)
-
-    def find(self, key: str) -> str:
-        while (parent := self._parents[key]) != key:
-            key = parent
-        return key
-
-    def join(self, first: str, second: str) -> None:
-        small, large = sorted((self.find(first), self.find(second)))
-        self._parents[large] = small

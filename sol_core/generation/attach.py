@@ -6,7 +6,7 @@ this decoder. After the block the model is unchanged.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import wraps
@@ -16,23 +16,14 @@ import torch
 from torch import Tensor
 
 from sol_core.actions import Action, ActionGrid, Budget
-from sol_core.budgets.building import build_scheduler
-from sol_core.budgets.mixes import mixes_of
 from sol_core.config import GenerationConfig
-from sol_core.decoding.batch_scheduling import (
-    BatchScheduler,
-    FunctionScheduler,
-    RowSchedulers,
-    Schedule,
-    fresh_schedule,
-)
+from sol_core.decoding.batch_scheduling import Schedule
 from sol_core.decoding.loop import DecodeOptions, DecodeStep, decode, prefilled
-from sol_core.decoding.schedules import Horizon
 from sol_core.errors import ConfigError
 from sol_core.fields import check_kind
-from sol_core.generation.schedules import with_schedule
-from sol_core.models.loading import frozen_copy
-from sol_core.policy import Policy, PolicyScheduler
+from sol_core.generation.schedules import GenerationSchedules, in_hand, with_schedule
+from sol_core.models.loading import LanguageModel, frozen_copy
+from sol_core.policy import Policy
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -96,38 +87,19 @@ def attach(
     check_kind("model", model, PreTrainedModel, "a model of transformers")
     chosen = with_schedule(None if grid is None else GenerationConfig(grid=grid), policy, budget)
     lm, fingerprint = frozen_copy(model)
-    if isinstance(policy, Policy):
-        policy.check_model(fingerprint)
+    # Neither tokenizer nor name: they stay with the caller's model.
+    ours = LanguageModel("", fingerprint, lm, None, frozenset())  # type: ignore[arg-type]
+    schedules = GenerationSchedules(ours, chosen, lambda _: in_hand(policy, budget))  # type: ignore[arg-type]  # asked for a policy alone
     options = DecodeOptions(max_new_tokens, chosen.grid.mechanisms)
-    mixes = None
-    if budget is not None and budget.bytes_share is not None:
-        mixes = mixes_of(lm, chosen.grid, fingerprint)
-
-    def scheduler() -> BatchScheduler:
-        if isinstance(policy, Policy):
-            return PolicyScheduler(policy, [budget or Budget()], mixes=mixes)
-        if policy is not None:
-            return FunctionScheduler(fresh_schedule(policy, budget, copies=False))
-        horizon = Horizon(chosen.episode_steps, max_new_tokens)
-        config = chosen.schedule
-        return RowSchedulers([build_scheduler(config, chosen.grid, horizon=horizon, mixes=mixes)])
-
-    steps = _Steps(lm, chosen.grid, scheduler, options)
-    scheduler()  # what is wrong with a budget is said now
+    schedules.build(max_new_tokens)  # what is wrong with a budget is said now
+    steps = _Steps(lm, chosen.grid.page_size, schedules, options)
 
     @wraps(model.forward)
     def forward(
         input_ids: Tensor | None = None, attention_mask: Tensor | None = None, **others: Any
     ) -> Any:
-        from transformers.modeling_outputs import CausalLMOutputWithPast
-
         _check_wishes(model, others)
-        ids = _one_sequence(input_ids, attention_mask)
-        cache = others.get("cache", others.get("past_key_values"))
-        keep = others.get("logits_to_keep", 0)
-        logits = steps.logits(ids, cache, whole=not (isinstance(keep, int) and keep == 1))
-        kept = slice(-keep, None) if isinstance(keep, int) else keep
-        return CausalLMOutputWithPast(logits=logits[:, kept])
+        return steps.forward(_one_sequence(input_ids, attention_mask), others)
 
     before = vars(model).get("forward")  # of a block or a library around this one
     model.forward = forward
@@ -161,59 +133,64 @@ def _one_sequence(ids: Tensor | None, mask: Tensor | None) -> list[int]:
     return [int(token) for token in ids[0]]
 
 
+@dataclass(slots=True)
 class _Steps:
     """The decode loop, fed by somebody else's."""
 
-    def __init__(
-        self,
-        lm: FrozenLM,
-        grid: ActionGrid,
-        make_scheduler: Callable[[], BatchScheduler],
-        options: DecodeOptions,
-    ) -> None:
-        self.spent = Attached()
-        self._lm, self._grid = lm, grid
-        self._make_scheduler, self._options = make_scheduler, options
-        self._seen: list[int] = []
-        self._cache: Any = None
-        self._steps: Iterator[DecodeStep] | None = None
+    lm: FrozenLM
+    page_size: int
+    schedules: GenerationSchedules
+    options: DecodeOptions
+    spent: Attached = field(default_factory=Attached)
+    seen: list[int] = field(default_factory=list)  # tokens of the generation that runs
+    cache: Any = None  # transformers' own, which tells generations apart
+    steps: Iterator[DecodeStep] | None = None
+
+    def forward(self, ids: list[int], others: dict[str, Any]) -> Any:
+        """The output of ``forward`` for one sequence and its other arguments."""
+        from transformers.modeling_outputs import CausalLMOutputWithPast
+
+        cache = others.get("cache", others.get("past_key_values"))
+        keep = others.get("logits_to_keep", 0)
+        logits = self._logits(ids, cache, whole=not (isinstance(keep, int) and keep == 1))
+        kept = slice(-keep, None) if isinstance(keep, int) else keep
+        return CausalLMOutputWithPast(logits=logits[:, kept])
 
     @torch.no_grad()
-    def logits(self, ids: list[int], cache: Any, *, whole: bool) -> Tensor:
+    def _logits(self, ids: list[int], cache: Any, *, whole: bool) -> Tensor:
         """Logits after a prompt, or after one token more of the generation that runs.
 
         Args:
             whole: of all tokens, those before the last one densely.
         Returns: [1, T, V]; without ``whole`` [1, 1, V].
         """
-        goes_on = self._steps is not None and cache is self._cache
+        goes_on = self.steps is not None and cache is self.cache
         if goes_on and cache is None:  # the whole sequence comes each time
-            goes_on = ids[:-1] == self._seen and not whole
-        before = [torch.empty(1, 0, self._lm.spec.vocab_size, device=self._lm.device)]
+            goes_on = ids[:-1] == self.seen and not whole
+        before = [torch.empty(1, 0, self.lm.spec.vocab_size, device=self.lm.device)]
         if not goes_on or (cache is not None and len(ids) > 1):
-            self._cache, self._seen, self._steps = cache, ids, self._begin(ids)
-            before += self._dense_logits(ids[:-1]) if whole else []
+            self.cache, self.seen, self.steps = cache, ids, self._begin(ids)
+            if whole and len(ids) > 1:
+                before.append(self._dense_logits(ids[:-1]))
         else:
-            self._seen = [*self._seen, ids[-1]]
-        step = None if self._steps is None else next(self._steps, None)
+            self.seen = [*self.seen, ids[-1]]
+        step = None if self.steps is None else next(self.steps, None)
         if step is None:
             raise ConfigError(
-                f"the generation has more than {self._options.max_steps} new tokens: give attach() "
+                f"the generation has more than {self.options.max_steps} new tokens: give attach() "
                 "more as max_new_tokens"
             )
         self.spent.actions.append(step.actions[0])
         return torch.cat([*before, step.output.logits[:, None]], 1)
 
-    def _dense_logits(self, ids: list[int]) -> list[Tensor]:
-        if not ids:
-            return []
-        fed = torch.tensor([ids], device=self._lm.device)
-        hidden = self._lm.prefill(fed, self._lm.new_cache(1, len(ids)))
-        return [self._lm.logits(hidden[0])[None]]
+    def _dense_logits(self, ids: list[int]) -> Tensor:
+        fed = torch.tensor([ids], device=self.lm.device)
+        hidden = self.lm.prefill(fed, self.lm.new_cache(1, len(ids)))
+        return self.lm.logits(hidden[0])[None]
 
     def _begin(self, ids: list[int]) -> Iterator[DecodeStep]:
-        lm, how, scheduler = self._lm, self._grid.mechanisms, self._make_scheduler()
-        observe = how if scheduler.observes else None
-        prefix, state = prefilled(lm, ids[:-1], self._grid.page_size, observe)
+        lm, scheduler = self.lm, self.schedules.build(self.options.max_steps)
+        observe = self.options.mechanisms if scheduler.observes else None
+        prefix, state = prefilled(lm, ids[:-1], self.page_size, observe)
         fed = ids[-1:]
-        return decode(lm, prefix, fed, scheduler, lambda _: self._seen[-1:], self._options, state)
+        return decode(lm, prefix, fed, scheduler, lambda _: self.seen[-1:], self.options, state)

@@ -10,10 +10,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from sol_core.config import GenerationConfig
-from sol_core.decoding.loop import DecodeOptions, DecodeStep, PrefixState, decode, prefill_in_chunks
+from sol_core.decoding.loop import (
+    DecodeOptions,
+    DecodeStep,
+    PrefixState,
+    decode,
+    prefilled_in_chunks,
+)
 from sol_core.errors import ConfigError, ContextLengthError, SolError
 from sol_core.events import Event
 from sol_core.files.places import whole_characters
@@ -79,8 +86,8 @@ def generate(
     """
     ids = list(tokens or encode_prompt(model, prompt, chat=config.chat))
     wishes = extras or Extras()
-    schedules = _schedules(model, config, policies)
-    sequence = GeneratedSequence(model, config, 0, prompt, ids, wishes)
+    schedules = GenerationSchedules(model, config, policies, on_host=True)
+    sequence = GeneratedSequence(model, config, schedules, 0, prompt, ids, wishes)
     batch = _Batch(model, config, [sequence], schedules, should_stop, wishes)
     return (event for _, event in batch.run())
 
@@ -107,7 +114,7 @@ def generate_many(
     Raises: SolError naming the prompt that cannot be run, before any event.
     """
     wishes = extras or Extras()
-    schedules = _schedules(model, config, policies, copies=True)
+    schedules = GenerationSchedules(model, config, policies, copies=True, on_host=True)
     sequences = []
     for number, prompt in enumerate(prompts):
         try:
@@ -115,28 +122,12 @@ def generate_many(
             ids = list(given or encode_prompt(model, prompt, chat=config.chat))
         except SolError as error:
             raise type(error)(f"prompt[{number}]: {error}") from error
-        sequences.append(GeneratedSequence(model, config, number, prompt, ids, wishes))
+        sequences.append(GeneratedSequence(model, config, schedules, number, prompt, ids, wishes))
     batches = (
         _Batch(model, config, some, schedules, should_stop, wishes)
         for some in _batches(sequences, PROMPTS_TOGETHER[model.lm.device.type])
     )
     return (pair for batch in batches for pair in batch.run())
-
-
-def _schedules(
-    model: LanguageModel,
-    config: GenerationConfig,
-    policies: PolicyFinder,
-    *,
-    copies: bool = False,
-) -> GenerationSchedules:
-    """Raises: SolError for what the model cannot run."""
-    if config.given and max(config.given) >= model.spec.vocab_size:
-        raise ConfigError(
-            f"given has tokens outside the vocabulary of {model.name} "
-            f"({model.spec.vocab_size:,} tokens)"
-        )
-    return GenerationSchedules(model, config, policies, copies=copies, on_host=True)
 
 
 def _batches(
@@ -151,42 +142,37 @@ def _batches(
             yield [sequence]
 
 
+@dataclass(frozen=True, slots=True)
 class _Batch:
     """Some generations whose steps are taken together."""
 
-    def __init__(
-        self,
-        model: LanguageModel,
-        config: GenerationConfig,
-        sequences: Sequence[GeneratedSequence],
-        schedules: GenerationSchedules,
-        should_stop: Callable[[], bool],
-        extras: Extras,
-    ) -> None:
-        self._model, self._config, self._sequences = model, config, sequences
-        self._schedules, self._should_stop = schedules, should_stop
-        self._max_steps = sequences[0].max_steps
-        self._rows_each = 1 + len(config.side_rows)
-        self._extras = extras
+    model: LanguageModel
+    config: GenerationConfig
+    sequences: Sequence[GeneratedSequence]
+    schedules: GenerationSchedules
+    should_stop: Callable[[], bool]
+    extras: Extras
 
     def run(self) -> Iterator[tuple[int, Event]]:
-        began = time.perf_counter()
+        began, size = time.perf_counter(), self.config.grid.page_size
         caches, states = [], []
-        for sequence in self._sequences:
+        for sequence in self.sequences:
             started = time.perf_counter()
-            cache, state = self._prefill(sequence)
+            cache, state = prefilled_in_chunks(
+                self.model.lm, sequence.tokens[:-1], size, self.schedules.observed, self.should_stop
+            )
             caches.append(cache)
             states.append(state)
             yield sequence.number, sequence.prefilled(ms_since(started))
         decode_began = time.perf_counter()
-        pending = list(self._sequences)
-        if self._should_stop():
+        pending = list(self.sequences)
+        if self.should_stop():
             self._stop()
         else:
             for step in self._steps(caches, PrefixState.joined(states)):
                 # All are described before the first is shown: nobody's pause counts as work.
                 yield from list(self._consumed(step, began))
-                if self._should_stop():
+                if self.should_stop():
                     self._stop()
                 for sequence in [sequence for sequence in pending if sequence.ended is not None]:
                     pending.remove(sequence)
@@ -196,52 +182,40 @@ class _Batch:
         for sequence in pending:
             yield sequence.number, sequence.finish(ms_since(decode_began))
 
-    def _prefill(self, sequence: GeneratedSequence) -> tuple[KVCache, PrefixState | None]:
-        grid = self._config.grid
-        cache = self._model.lm.new_cache(1, len(sequence.tokens), page_size=grid.page_size)
-        state = prefill_in_chunks(
-            self._model.lm,
-            sequence.tokens[:-1],
-            cache,
-            observe=grid.mechanisms if self._schedules.observes else None,
-            should_stop=self._should_stop,
-        )
-        return cache, state
-
     def _steps(self, caches: list[KVCache], state: PrefixState | None) -> Iterator[DecodeStep]:
-        several = len(caches) > 1
-        in_place = several and self._rows_each == 1
-        left_out = self._config.left_out
+        several, rows_each = len(caches) > 1, 1 + len(self.config.side_rows)
+        in_place = several and rows_each == 1
+        max_steps, left_out = self.sequences[0].max_steps, self.config.left_out
         options = DecodeOptions(
-            max_steps=self._max_steps,
-            mechanisms=self._config.grid.mechanisms,
-            rows_per_sequence=self._rows_each,
+            max_steps=max_steps,
+            mechanisms=self.config.grid.mechanisms,
+            rows_per_sequence=rows_each,
             timed=True,
             on_host=True,
-            record=self._extras.record | ({"pages"} if self._config.page_reads else frozenset()),
-            left_out=[left_out] * len(caches) * self._rows_each if left_out else None,
+            record=self.extras.record | ({"pages"} if self.config.page_reads else frozenset()),
+            left_out=[left_out] * len(caches) * rows_each if left_out else None,
             in_place=in_place,
         )
-        room = self._max_steps if in_place else 0
+        room = max_steps if in_place else 0
         return decode(
-            self._model.lm,
+            self.model.lm,
             KVCache.joined(caches, room) if several else caches[0],
-            [sequence.next_token for sequence in self._sequences],
-            self._schedules.build(self._max_steps, len(caches)),
-            lambda _: [sequence.next_token for sequence in self._sequences],
+            [sequence.next_token for sequence in self.sequences],
+            self.schedules.build(max_steps, len(caches)),
+            lambda _: [sequence.next_token for sequence in self.sequences],
             options,
             state,
         )
 
     def _consumed(self, step: DecodeStep, began: float) -> Iterator[tuple[int, Event]]:
-        cost, chosen = self._schedules.policy_cost(), self._schedules.distributions()
-        for place, sequence in enumerate(self._sequences):
+        chosen, rows_each = self.schedules.distributions(), 1 + len(self.config.side_rows)
+        for place, sequence in enumerate(self.sequences):
             if sequence.ended is None:
-                rows = step.rows(place * self._rows_each, self._rows_each)
+                rows = step.rows(place * rows_each, rows_each)
                 policy = None if chosen is None else chosen[place]
-                yield sequence.number, sequence.consume(rows, began, cost, policy)
+                yield sequence.number, sequence.consume(rows, began, policy)
 
     def _stop(self) -> None:
-        for sequence in self._sequences:
+        for sequence in self.sequences:
             if sequence.ended is None:
                 sequence.ended = "stopped"

@@ -6,7 +6,7 @@ Notebooks show both as HTML that is safe whatever the text.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -77,14 +77,17 @@ class Score:
 
     def _repr_html_(self) -> str:
         """HTML for a notebook: the means."""
-        return table(
-            {
-                "tokens": f"{len(self.nll):,}",
-                "nats per token": f"{self.mean_nll:.4f}",
-                "perplexity": f"{self.perplexity:.2f}",
-                "spend": self.spend.words,
-            }
+        rows = {
+            "tokens": f"{len(self.nll):,}",
+            "nats per token": f"{self.mean_nll:.4f}",
+            "perplexity": f"{self.perplexity:.2f}",
+            "spend": self.spend.words,
+        }
+        cells = "".join(
+            f"<tr><th style='text-align: left'>{escape(name)}</th><td>{escape(value)}</td></tr>"
+            for name, value in rows.items()
         )
+        return f"<table>{cells}</table>"
 
 
 def coloured_tokens(texts: Sequence[str], actions: Sequence[Action]) -> str:
@@ -103,12 +106,3 @@ def coloured_tokens(texts: Sequence[str], actions: Sequence[Action]) -> str:
         f"<div><small>{legend}{low + spread:.0%} of dense, the mean of attention, channels and "
         "bits.</small></div>"
     )
-
-
-def table(rows: Mapping[str, str]) -> str:
-    """Names beside their values."""
-    cells = "".join(
-        f"<tr><th style='text-align: left'>{escape(name)}</th><td>{escape(value)}</td></tr>"
-        for name, value in rows.items()
-    )
-    return f"<table>{cells}</table>"

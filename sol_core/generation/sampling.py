@@ -135,17 +135,14 @@ class TextStream:
 
     def _added(self, count: int) -> str:
         """Return the text added by the first ``count`` tokens held back."""
-        before = self._decode(self._shown)
-        return self._decode(self._shown + self._pending[:count])[len(before) :]
+        before = _visible(self._tokenizer, self._shown)
+        return _visible(self._tokenizer, self._shown + self._pending[:count])[len(before) :]
 
     def _show(self, count: int) -> str:
         text = self._added(count)
         self._shown = (self._shown + self._pending[:count])[-_CONTEXT:]
         self._pending = self._pending[count:]
         return text
-
-    def _decode(self, tokens: list[int]) -> str:
-        return _visible(self._tokenizer, tokens)
 
 
 def page_texts(tokenizer: TextCodec, tokens: list[int], page_size: int) -> Iterator[str]:

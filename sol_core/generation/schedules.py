@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple, cast, get_args
 
-from sol_core.actions import AXIS_FIELDS, GRIDS, SHARE_GRID, ActionGrid, Budget, by_need
+from sol_core.actions import AXIS_FIELDS, GRIDS, SHARE_GRID, ActionGrid, Budget, Mechanisms, by_need
 from sol_core.budgets.building import build_scheduler
 from sol_core.budgets.mixes import mix_table
 from sol_core.config import GenerationConfig, ScheduleConfig, ScheduleKind
@@ -21,12 +21,13 @@ from sol_core.decoding.batch_scheduling import (
     is_schedule,
     takes_budget,
 )
+from sol_core.decoding.cost import CostModel
+from sol_core.decoding.loop import DecodeStep
 from sol_core.decoding.schedules import Horizon
 from sol_core.errors import ConfigError
 from sol_core.events import StepCost
 from sol_core.fields import check_kind
 from sol_core.models.loading import LanguageModel
-from sol_core.models.signals import Observe
 from sol_core.policy import Policy, PolicyScheduler, load_policy
 
 # By its name a policy's folder, a policy, or a function that takes its place, or a class of them.
@@ -41,15 +42,8 @@ class Unasked(NamedTuple):
     schedule: Schedule
 
 
-class PolicyCost(NamedTuple):
-    """Cost of a policy besides its rows' own steps."""
-
-    step: StepCost = StepCost()  # of its network: each weight read and used once
-    scores_pages: bool = False  # as of ``PolicyReads``
-
-
 class GenerationSchedules:
-    """Loads what the rows' schedules need, builds their scheduler, and tells its cost.
+    """Loads what the rows' schedules need, builds their scheduler, and tells a step's cost.
 
     Args:
         copies: a function of the caller's keeps its state in a shallow copy for each sequence.
@@ -72,18 +66,21 @@ class GenerationSchedules:
             name: _usable(policies(name), model, config.grid, on_host=on_host) for name in names
         }
         self._policy_rows: dict[int, PolicyScheduler] = {}
-        self._costs: dict[int, PolicyCost] = {}
+        self.costs = CostModel.of(model.lm, config.grid)
+        self._network_costs = {
+            name: _network_cost(policy)
+            for name, policy in self._policies.items()
+            if isinstance(policy, Policy)
+        }
         by_share = any(row.budget.bytes_share is not None for row in self._rows)
         self._mixes = mix_table(model, config.grid) if by_share else None
 
     @property
-    def observes(self) -> Observe:
-        """Return what the policies read of a step; a function of the caller's is shown all."""
-        seen = [
-            policy.observes if isinstance(policy, Policy) else Observe.CONCENTRATION
-            for policy in self._policies.values()
-        ]
-        return max(seen, default=Observe.NOTHING)
+    def observed(self) -> Mechanisms | None:
+        """Mechanisms of a prefill that policies or functions observe; None where none does."""
+        policies = self._policies.values()
+        is_read = any(not isinstance(policy, Policy) or policy.observes for policy in policies)
+        return self._config.grid.mechanisms if is_read else None
 
     def build(self, total_steps: int, sequences: int = 1) -> BatchScheduler:
         """Return a fresh scheduler for the rows of some sequences, each sequence's main row first.
@@ -98,7 +95,6 @@ class GenerationSchedules:
             if isinstance(policy, Policy):
                 budgets = [row.budget] * sequences
                 self._policy_rows[number] = PolicyScheduler(policy, budgets, mixes=self._mixes)
-                self._costs[number] = _cost_of(policy)
                 parts.append((places, self._policy_rows[number]))
             elif policy is not None:
                 asked = None if isinstance(policy, Unasked) else row.budget
@@ -122,14 +118,14 @@ class GenerationSchedules:
             return None
         return [tuple(tuple(axis) for axis in axes) for axes in scheduler.distribution()]
 
-    def distribution(self, row: int = 0) -> Distribution | None:
-        """The first sequence's of ``distributions``."""
-        distributions = self.distributions(row)
-        return None if distributions is None else distributions[0]
-
-    def policy_cost(self, row: int = 0) -> PolicyCost:
-        """Computed cost per step of a row's policy."""
-        return self._costs.get(row, PolicyCost())
+    def step_cost(self, step: DecodeStep, row: int = 0) -> StepCost:
+        """Computed cost of a row's step, its policy's network included."""
+        name = self._rows[row].policy or ""
+        policy = self._policies.get(name)
+        if not isinstance(policy, Policy):
+            return self.costs.taken(step, row, observed=False)
+        taken = self.costs.taken(step, row, observed=policy.observes.scores_pages)
+        return taken + self._network_costs[name]
 
 
 def _usable(
@@ -186,7 +182,7 @@ def asked_schedule(
         if budget is None and given != "dense":
             raise ConfigError(f"{given} needs a budget: give {wanted.removeprefix('a ')}")
         return ScheduleConfig(cast(ScheduleKind, given), budget or Budget()), grid
-    check_policy(given, or_function=True)
+    check_policy(given)
     if budget is not None and not takes_budget(cast(Schedule, given)):
         raise ConfigError(
             "a schedule of your own without a parameter budget decides alone: leave the budget out"
@@ -229,21 +225,17 @@ def name_of(policy: Policy | Schedule) -> str:
     return str(getattr(policy, "__name__", type(policy).__name__))
 
 
-def check_policy(policy: object, *, or_function: bool = False) -> None:
-    """Raises: ConfigError for what is no policy."""
-    if or_function and not isinstance(policy, Policy) and is_schedule(policy):
-        return
-    wanted = "a Policy, as load_policy(name, model) returns it"
-    ours = ", or a function of an observation, or a class of them" * or_function
-    check_kind("policy", policy, Policy, wanted + ours)
+def check_policy(policy: object) -> None:
+    """Raises: ConfigError for what is neither a policy nor a schedule of the caller's."""
+    if isinstance(policy, Policy) or not is_schedule(policy):
+        wanted = "a Policy, as load_policy(name, model) returns it, or a function of an observation"
+        check_kind("policy", policy, Policy, f"{wanted}, or a class of them")
 
 
-def _cost_of(policy: Policy) -> PolicyCost:
+def _network_cost(policy: Policy) -> StepCost:
+    """Of a step of a policy's network: each weight is read and used once."""
     weights = list(policy.network.parameters())
     number = sum(value.numel() for value in weights)
     bits = sum(value.numel() * (8 * value.element_size()) ** 2 for value in weights)
-    num_bytes, scores_pages = policy.reads
-    step = StepCost(
-        policy_flops=2.0 * number, policy_bytes=float(num_bytes), bit_operations=float(bits)
-    )
-    return PolicyCost(step, scores_pages)
+    num_bytes = float(policy.reads.num_bytes)
+    return StepCost(policy_flops=2.0 * number, policy_bytes=num_bytes, bit_operations=float(bits))

@@ -5,19 +5,18 @@ from __future__ import annotations
 import base64
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
 from kernels.top_k import top_k
-from sol_core.actions import AXES, DENSE, Budget
-from sol_core.config import GenerationConfig, SideRowConfig
-from sol_core.decoding.cost import CostModel
+from sol_core.actions import AXES, DENSE, ActionGrid, Budget
+from sol_core.config import DENSE_ROW, GenerationConfig
 from sol_core.decoding.loop import DecodeStep
 from sol_core.decoding.teacher_forcing import kl_to_dense
-from sol_core.errors import ConfigError
+from sol_core.errors import ConfigError, ContextLengthError
 from sol_core.events import (
     Alternative,
     FinishEvent,
@@ -36,7 +35,7 @@ from sol_core.generation.sampling import (
     TokenSampler,
     page_texts,
 )
-from sol_core.generation.schedules import Distribution, PolicyCost
+from sol_core.generation.schedules import Distribution, GenerationSchedules
 from sol_core.models.loading import LanguageModel
 
 MOST_CELLS = 64  # of a layer
@@ -45,9 +44,21 @@ _DIGITS = np.frombuffer(
     b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/", np.uint8
 )  # of base64
 _PARTLY = 2  # levels of a cell that is read in part; one more is for a cell read wholly
-DENSE_ROW = "dense"  # a side row of this name is the reference for KL
 NUM_ALTERNATIVES = 5
 RECORDS = ("hidden", "attention", "pages")
+
+
+def check_tokens(model: LanguageModel, tokens: Sequence[int], what: str, fed: int = 0) -> None:
+    """Raises: ConfigError for no tokens of the model, ContextLengthError where too many are fed."""
+    if tokens and not 0 <= min(tokens) <= max(tokens) < model.spec.vocab_size:
+        raise ConfigError(
+            f"{what} has tokens outside the vocabulary of {model.name} "
+            f"(0 to {model.spec.vocab_size - 1})"
+        )
+    if fed > model.context_length:
+        raise ContextLengthError(
+            f"{fed} tokens exceed the context of {model.name}, {model.context_length}"
+        )
 
 
 def page_reads(readers: Any, num_kv_heads: int, *, exact: bool = False) -> PageReads:
@@ -66,6 +77,20 @@ def page_reads(readers: Any, num_kv_heads: int, *, exact: bool = False) -> PageR
     share = float(readers.sum(dtype=np.int64)) / (readers.size * num_kv_heads)
     by_page = reads_by_page(readers, num_kv_heads)
     return PageReads(pages, len(starts), _packed(levels), share, by_page)
+
+
+def page_readers(step: DecodeStep, row: int, grid: ActionGrid) -> Any:
+    """Array [L, P], how many KV heads of a row read each page; None unless it was recorded."""
+    readers, pages = step.output.page_readers, -(-step.cached_tokens[row] // grid.page_size)
+    return None if readers is None else readers[row, :, :pages].cpu().numpy()
+
+
+def row_page_reads(
+    model: LanguageModel, step: DecodeStep, row: int, grid: ActionGrid, *, exact: bool = False
+) -> PageReads | None:
+    """Record of which pages a row of a step read; None unless that was recorded."""
+    readers = page_readers(step, row, grid)
+    return None if readers is None else page_reads(readers, model.spec.num_kv_heads, exact=exact)
 
 
 def reads_by_page(readers: Any, num_kv_heads: int) -> str:
@@ -100,20 +125,6 @@ class Extras:
         return self.record - {"pages"}
 
 
-@dataclass(slots=True)
-class _Totals:
-    tokens: int = 0
-    spend: list[float] = field(default_factory=lambda: [0.0] * len(AXES))
-    cost: StepCost = field(default_factory=StepCost)
-    dense_cost: StepCost = field(default_factory=StepCost)
-
-    def add(self, event: TokenEvent) -> None:
-        self.tokens += 1
-        self.spend = [s + v for s, v in zip(self.spend, event.action.as_tuple(), strict=True)]
-        self.cost += event.cost
-        self.dense_cost += event.dense_cost
-
-
 class GeneratedSequence:
     """A prompt and what is generated after it.
 
@@ -129,11 +140,13 @@ class GeneratedSequence:
         self,
         model: LanguageModel,
         config: GenerationConfig,
+        schedules: GenerationSchedules,
         number: int,
         prompt: str,
         tokens: list[int],
         extras: Extras,
     ) -> None:
+        check_tokens(model, config.given, "given")
         count = (len(tokens) - 1) // config.grid.page_size
         if not all(page < count for page in config.left_out):
             pages = f"pages 0 to {count - 1}" if count else "no page"
@@ -144,16 +157,16 @@ class GeneratedSequence:
         self.number, self.tokens, self.next_token = number, tokens, tokens[-1]
         self.max_steps = min(config.max_new_tokens, model.context_length - len(tokens))
         self.ended: FinishReason | None = None
-        self._model, self._config, self._prompt, self._extras = model, config, prompt, extras
-        self._cost_model = CostModel.of(model.lm, config.grid)
-        self._side_rows = _distinct_rows(config)
+        self._model, self._config, self._schedules = model, config, schedules
+        self._prompt, self._extras = prompt, extras
+        self._side_names = [row.name for row in config.side_rows]
         self._sampler = TokenSampler(config.sampling, tokens, extras.logits_processors)
         self._stream = TextStream(model.text_codec, tokens)
         self._specials = set(model.text_codec.all_special_ids)
         self._end_tokens = set() if config.ignore_end_of_text else model.end_of_text_ids
         self._visible = TextUntil(config.stop_strings)
-        self._totals = _Totals()
-        self._prefill_ms = 0.0
+        self._prefill_ms, self._num_tokens = 0.0, 0
+        self._spend, self._cost, self._dense_cost = np.zeros(len(AXES)), StepCost(), StepCost()
 
     @property
     def fits_beside_others(self) -> bool:
@@ -163,20 +176,14 @@ class GeneratedSequence:
 
     def prefilled(self, elapsed_ms: float) -> PrefillEvent:
         self._prefill_ms = elapsed_ms
-        count, cost = len(self.tokens), self._cost_model.prefill(len(self.tokens) - 1)
+        count, cost = len(self.tokens), self._schedules.costs.prefill(len(self.tokens) - 1)
         texts: tuple[str, ...] = ()
         if self._config.page_reads or "pages" in self._extras.record:
             size = self._config.grid.page_size
             texts = tuple(page_texts(self._model.text_codec, self.tokens, size))
         return PrefillEvent(count, self._prompt, elapsed_ms, cost, texts)
 
-    def consume(
-        self,
-        step: DecodeStep,
-        began: float,
-        policy_cost: PolicyCost,
-        policy: Distribution | None,
-    ) -> TokenEvent:
+    def consume(self, step: DecodeStep, began: float, policy: Distribution | None) -> TokenEvent:
         """Take the given token, or draw the next one from row 0, and describe the step."""
         given = self._config.given[step.index : step.index + 1]
         token = self._sampler.draw(step.output.logits[0], *given)
@@ -187,8 +194,11 @@ class GeneratedSequence:
         elif self._visible.add(text):
             self.ended = "stop_string"
         shown = self._model.spelled(token) if token in self._specials else text
-        event = self._event(step, token, shown, began, policy_cost, policy)
-        self._totals.add(event)
+        event = self._event(step, token, shown, began, policy)
+        self._num_tokens += 1
+        self._spend += event.action.as_tuple()
+        self._cost += event.cost
+        self._dense_cost += event.dense_cost
         return self._recorded(event, step) if self._extras.tensors else event
 
     def _recorded(self, event: TokenEvent, step: DecodeStep) -> RecordedTokenEvent:
@@ -207,19 +217,19 @@ class GeneratedSequence:
         if self.ended is None:
             whole = self.max_steps == self._config.max_new_tokens
             self.ended = "length" if whole else "context_full"
-        totals, spend = self._totals, None
-        if totals.tokens:
-            spend = Budget(*(total / totals.tokens for total in totals.spend))
+        count, spend = self._num_tokens, None
+        if count:
+            spend = Budget(*(self._spend / count).tolist())
         return FinishEvent(
             reason=self.ended,
             text=self._visible.text,
-            num_tokens=totals.tokens,
+            num_tokens=count,
             spend=spend,
             prefill_ms=self._prefill_ms,
             decode_ms=decode_ms,
-            tokens_per_s=1000 * totals.tokens / decode_ms if decode_ms > 0 else 0.0,
-            cost=totals.cost,
-            dense_cost=totals.dense_cost,
+            tokens_per_s=1000 * count / decode_ms if decode_ms > 0 else 0.0,
+            cost=self._cost,
+            dense_cost=self._dense_cost,
         )
 
     def _event(
@@ -228,61 +238,54 @@ class GeneratedSequence:
         token: int,
         text: str,
         began: float,
-        policy_cost: PolicyCost,
         policy: Distribution | None,
     ) -> TokenEvent:
-        log_probabilities = step.log_probabilities
-        surprisals = (-log_probabilities[:, token]).tolist()
-        entropies = step.entropy.tolist()
-        divergences = self._kl_to_dense(log_probabilities)
-        firsts = log_probabilities[1:].max(-1)
+        divergences = self._kl_to_dense(step.log_probabilities)
         step_ms = ms_since(step.started)
         return TokenEvent(
             index=step.index,
             token_id=token,
             text=text,
             action=step.actions[0],
-            surprisal=surprisals[0],
-            entropy=entropies[0],
-            top=most_probable(self._model, log_probabilities[0]),
+            surprisal=-float(step.log_probabilities[0, token]),
+            entropy=float(step.entropy[0]),
+            top=most_probable(self._model, step.log_probabilities[0]),
             kl_to_dense=divergences[0],
-            side=tuple(
-                SideEvent(side.name, *values)
-                for side, *values in zip(
-                    self._side_rows,
-                    step.actions[1:],
-                    surprisals[1:],
-                    entropies[1:],
-                    divergences[1:],
-                    alternatives(self._model, firsts.values, firsts.indices),
-                    strict=True,
-                )
-            ),
+            side=self._side_events(step, token, divergences[1:]),
             step_ms=step_ms,
             elapsed_ms=ms_since(began),
-            cost=self._cost_model.taken(step, 0, observed=policy_cost.scores_pages)
-            + policy_cost.step,
-            dense_cost=self._cost_model.decode_step(DENSE, step.cached_tokens[0]),
+            cost=self._schedules.step_cost(step),
+            dense_cost=self._schedules.costs.decode_step(DENSE, step.cached_tokens[0]),
             cached_tokens=step.cached_tokens[0],
             policy=policy,
             parts_ms=None if step.clock is None else step.clock.part_times(step_ms),
-            page_reads=self._page_reads(step),
+            page_reads=row_page_reads(
+                self._model, step, 0, self._config.grid, exact="pages" in self._extras.record
+            ),
         )
 
-    def _page_reads(self, step: DecodeStep) -> PageReads | None:
-        readers = step.output.page_readers
-        if readers is None:
-            return None
-        pages = -(-step.cached_tokens[0] // self._config.grid.page_size)
-        own = readers[0, :, :pages].cpu().numpy()
-        return page_reads(own, self._model.spec.num_kv_heads, exact="pages" in self._extras.record)
+    def _side_events(
+        self, step: DecodeStep, token: int, divergences: Sequence[float | None]
+    ) -> tuple[SideEvent, ...]:
+        """The step as the side rows saw it, of each with its KL to dense."""
+        log_probabilities = step.log_probabilities[1:]
+        firsts = log_probabilities.max(-1)
+        values = zip(
+            self._side_names,
+            step.actions[1:],
+            (-log_probabilities[:, token]).tolist(),
+            step.entropy[1:].tolist(),
+            divergences,
+            alternatives(self._model, firsts.values, firsts.indices),
+            strict=True,
+        )
+        return tuple(SideEvent(*row) for row in values)
 
     def _kl_to_dense(self, log_probabilities: Tensor) -> list[float | None]:
         """KL(dense ‖ row) of every row, nats; None without a dense row."""
-        names = [row.name for row in self._side_rows]
-        if DENSE_ROW not in names:
+        if DENSE_ROW not in self._side_names:
             return [None] * log_probabilities.shape[0]
-        place = 1 + names.index(DENSE_ROW)
+        place = 1 + self._side_names.index(DENSE_ROW)
         divergences, _ = kl_to_dense(log_probabilities[place : place + 1], log_probabilities[None])
         divergences[0, place] = 0
         return divergences[0].tolist()
@@ -305,10 +308,3 @@ def alternatives(
 def ms_since(start: float) -> float:
     """Milliseconds since ``time.perf_counter()`` was ``start``."""
     return (time.perf_counter() - start) * 1000
-
-
-def _distinct_rows(config: GenerationConfig) -> tuple[SideRowConfig, ...]:
-    for row in config.side_rows:
-        if row.name == DENSE_ROW and row.schedule.kind != "dense":
-            raise ConfigError('a side row named "dense" must have the dense schedule')
-    return config.side_rows

@@ -15,7 +15,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
@@ -27,7 +27,7 @@ from torch import Tensor
 from kernels.cpu.threads import MANY_ROWS
 from kernels.quantised_weights import BLOCK, KINDS, GgufBlocks
 from sol_core.actions import DENSE, GRIDS, Action, ActionGrid, Budget, Mechanisms, QuantSite
-from sol_core.decoding.batch_scheduling import BatchScheduler, StepObservation
+from sol_core.decoding.batch_scheduling import BatchScheduler, PlannedRows
 from sol_core.decoding.loop import DecodeOptions, decode, observed_prefill
 from sol_core.models import FrozenLM
 from sol_core.models.card.small_model import SMALL_SPEC, small_tensors
@@ -134,13 +134,9 @@ class KernelWarmUp:
         self._thread = threading.Thread(target=self._work, name="kernel-warm-up")
         self._thread.start()
 
-    @property
-    def is_running(self) -> bool:
-        return self._thread.is_alive()
-
     def wait(self, on_progress: Callable[[str, float], None]) -> None:
         """Return when everything is compiled; tell what is waited for, and about how long."""
-        while self.is_running:
+        while self._thread.is_alive():
             spent = time.monotonic() - self._began
             left = 10 * math.ceil((USUAL_S - spent) / 10)
             words = f"about {left} s left" if left > 0 else f"{spent:.0f} s so far"
@@ -197,17 +193,14 @@ def _policy(lm: FrozenLM) -> PolicyScheduler:
     return PolicyScheduler(Policy(info, network, prices, lm.weights.embedding.cpu()), [Budget()])
 
 
-class _Rows:
+class _Rows(PlannedRows):
     """Every row takes one action after another, all rows another one; asks for the signals."""
 
     observes = Observe.CONCENTRATION
 
     def __init__(self, num_rows: int) -> None:
-        self._num_rows = num_rows
-
-    def next_actions(self, observation: StepObservation) -> Sequence[Action]:
-        step = observation.step
-        return [_ACTIONS[(row + step) % len(_ACTIONS)] for row in range(self._num_rows)]
+        turns = 3 * _ACTIONS
+        super().__init__([turns[row % len(_ACTIONS) :] for row in range(num_rows)])
 
 
 def _blocks(tensors: dict[str, Tensor], bits: int) -> dict[str, GgufBlocks]:

@@ -26,8 +26,7 @@ from numpy.typing import NDArray
 from sol_core.actions import Budget
 from sol_core.comparing.statistics import ENOUGH_TOKENS
 from sol_core.comparing.token_kinds import predicted_kinds
-from sol_core.decoding.cost import CostModel
-from sol_core.decoding.loop import DecodeOptions, DecodeStep, PrefixState, prefill_in_chunks
+from sol_core.decoding.loop import DecodeOptions, DecodeStep, prefilled_in_chunks
 from sol_core.decoding.teacher_forcing import ScoredStep, teacher_forced
 from sol_core.errors import ConfigError
 from sol_core.evaluation.probes import difficulty_report
@@ -36,7 +35,13 @@ from sol_core.files.places import whole_characters
 from sol_core.generation.engine import encode_prompt, never
 from sol_core.generation.sampling import TextStream
 from sol_core.generation.schedules import GenerationSchedules
-from sol_core.generation.sequence import most_probable, ms_since, reads_by_page
+from sol_core.generation.sequence import (
+    check_tokens,
+    most_probable,
+    ms_since,
+    page_readers,
+    reads_by_page,
+)
 from sol_core.inspection.matching import StaticAgain
 from sol_core.inspection.records import (
     DifficultyReport,
@@ -52,7 +57,6 @@ from sol_core.inspection.records import (
     RowTotals,
     TokenPlace,
 )
-from sol_core.models.cache import KVCache
 from sol_core.models.loading import LanguageModel
 
 HARMLESS_KL = 0.01  # nats; a step this close to dense did not need more than it got
@@ -75,36 +79,26 @@ def _row_report(
 ) -> RowReport:
     dense = [token.rows[0] for token in tokens]
     steps = [token.rows[row] for token in tokens]
-    kinds = [token.kind for token in tokens]
+    kinds = np.array([token.kind for token in tokens])
     loss = np.array([step.nll - full.nll for step, full in zip(steps, dense, strict=True)])
     report = difficulty_report(
         surprisal=np.array([full.nll for full in dense]),
         entropy=np.array([full.entropy for full in dense]),
-        kinds=kinds,
+        kinds=kinds.tolist(),
         spend=np.array([[step.action.as_tuple() for step in steps]], dtype=np.float64),
         kl=np.array([[step.kl for step in steps]]),
     )
     return RowReport(
         name=name,
-        correlation=report["correlation"],  # type: ignore[arg-type]  # see difficulty_report
-        kinds=_kinds(report["kinds"], kinds, loss),  # type: ignore[arg-type]
+        correlation=report["correlation"],
+        kinds=tuple(
+            KindSpend(
+                kind, int((kinds == kind).sum()), **means, loss=float(loss[kinds == kind].mean())
+            )
+            for kind, means in report["kinds"].items()
+        ),
         under_served=_under_served(row, tokens, loss),
         over_served=_over_served(row, names, tokens),
-    )
-
-
-def _kinds(
-    means: dict[str, dict[str, float]], kinds: Sequence[str], loss: NDArray[np.float64]
-) -> tuple[KindSpend, ...]:
-    labels = np.asarray(kinds)
-    return tuple(
-        KindSpend(
-            kind=kind,
-            tokens=int((labels == kind).sum()),
-            loss=float(loss[labels == kind].mean()),
-            **mean,
-        )
-        for kind, mean in means.items()
     )
 
 
@@ -186,11 +180,7 @@ def inspect_text(
 def text_tokens(model: LanguageModel, text: str, config: InspectionConfig) -> tuple[list[int], int]:
     """All tokens of a text, and how many of them are the prefix; it may need cutting yet."""
     if config.generated:
-        if not all(0 <= token < model.spec.vocab_size for token in config.generated):
-            raise ConfigError(
-                f"generated has tokens outside the vocabulary of {model.name} "
-                f"(0 to {model.spec.vocab_size - 1})"
-            )
+        check_tokens(model, config.generated, "generated")
         prompt = encode_prompt(model, text, chat=config.chat)
         return [*prompt, *config.generated], len(prompt)
     if not text.strip():
@@ -232,20 +222,15 @@ class _Inspection:
         self.kinds = predicted_kinds(model.tokenizer, self.tokens)
         self.stream = TextStream(model.text_codec, self.tokens[:prefix])
         self.specials = set(model.text_codec.all_special_ids)
-        self.costs = CostModel.of(model.lm, config.grid)
         self.made: list[InspectedToken] = []
 
     @torch.no_grad()
     def run(self) -> Iterator[InspectionEvent]:
         began = time.perf_counter()
         lm, first = self.model.lm, self.prefix - 1
-        cache = lm.new_cache(1, self.prefix, page_size=self.config.grid.page_size)
-        state = prefill_in_chunks(
-            lm,
-            self.tokens[:first],
-            cache,
-            observe=self.config.grid.mechanisms if self.schedules.observes else None,
-            should_stop=self.should_stop,
+        grid = self.config.grid
+        cache, state = prefilled_in_chunks(
+            lm, self.tokens[:first], grid.page_size, self.schedules.observed, self.should_stop
         )
         steps = len(self.tokens) - self.prefix
         yield InspectionStart(
@@ -258,7 +243,7 @@ class _Inspection:
         )
         options = DecodeOptions(
             max_steps=steps,
-            mechanisms=self.config.grid.mechanisms,
+            mechanisms=grid.mechanisms,
             rows_per_sequence=len(self.config.rows),
             record={"pages"} if self.config.read_pages else (),
         )
@@ -273,8 +258,12 @@ class _Inspection:
                 if stopped:
                     break
         decode_ms = ms_since(decode_began)
-        matched = () if stopped else self._matched(cache, state)
-        yield self._end(stopped, decode_ms, matched)
+        totals = [self._totals(row, name) for row, name in enumerate(self.config.rows)]
+        matched: tuple[MatchedStatic, ...] = ()
+        if not stopped and "static" in self.config.rows and len(self.made) >= ENOUGH_TOKENS:
+            again = StaticAgain(self.model, self.config, self.tokens[first:], cache, state)
+            matched = again.beside(totals, self.should_stop)
+        yield self._end(stopped, decode_ms, totals, matched)
 
     def _scored(self, scored: ScoredStep, began: float) -> InspectedToken:
         step, token = scored.step, int(scored.targets)
@@ -289,8 +278,8 @@ class _Inspection:
         rows = tuple(
             InspectedRow(
                 *score,
-                cost=self._cost(step, row),
-                policy=self.schedules.distribution(row),
+                cost=self.schedules.step_cost(step, row),
+                policy=(self.schedules.distributions(row) or (None,))[0],
                 pages_read=self._pages_read(step, row),
             )
             for row, score in enumerate(scores)
@@ -309,38 +298,26 @@ class _Inspection:
         )
 
     def _pages_read(self, step: DecodeStep, row: int) -> str:
-        if step.output.page_readers is None:
-            return ""
-        pages = -(-step.cached_tokens[row] // self.config.grid.page_size)
-        readers = step.output.page_readers[row, :, :pages].cpu().numpy()
-        return reads_by_page(readers, self.model.spec.num_kv_heads)
-
-    def _cost(self, step: DecodeStep, row: int) -> StepCost:
-        policy = self.schedules.policy_cost(row)
-        return self.costs.taken(step, row, observed=policy.scores_pages) + policy.step
+        readers = page_readers(step, row, self.config.grid)
+        return "" if readers is None else reads_by_page(readers, self.model.spec.num_kv_heads)
 
     def _spelled(self, tokens: list[int]) -> str:
         return str(self.model.text_codec.decode(tokens, clean_up_tokenization_spaces=False))
 
-    def _matched(self, cache: KVCache, state: PrefixState | None) -> tuple[MatchedStatic, ...]:
-        """Static at the bytes of every other row that spent something else."""
-        if "static" not in self.config.rows or len(self.made) < ENOUGH_TOKENS:
-            return ()
-        totals = [self._totals(row, name) for row, name in enumerate(self.config.rows)]
-        again = StaticAgain(self.model, self.config, self.tokens[self.prefix - 1 :], cache, state)
-        return again.beside(totals, self.should_stop)
-
     def _end(
-        self, stopped: bool, decode_ms: float, matched: tuple[MatchedStatic, ...]
+        self,
+        stopped: bool,
+        decode_ms: float,
+        totals: Sequence[RowTotals],
+        matched: tuple[MatchedStatic, ...],
     ) -> InspectionEnd:
         count = len(self.made)
-        totals = tuple(self._totals(row, name) for row, name in enumerate(self.config.rows))
         return InspectionEnd(
             reason="stopped" if stopped else "finished",
             num_tokens=count,
             decode_ms=decode_ms,
             tokens_per_s=1000 * count / decode_ms if decode_ms > 0 else 0.0,
-            rows=totals if count else (),
+            rows=tuple(totals) if count else (),
             report=difficulty(self.config.rows, self.made) if count else None,
             matched=matched,
         )

@@ -6,6 +6,7 @@ So no schedule wins by overspending.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from sol_core.actions import ActionGrid, Budget
@@ -42,27 +43,15 @@ def budget_of_bytes(
     return place_on(corners, near.bit_width, num_bytes, lambda at: step_bytes.of(at, context))
 
 
+@dataclass(frozen=True, slots=True)
 class StaticAgain:
-    """Scores static on an inspected text at the bytes of other rows.
+    """Scores static on an inspected text at the bytes of other rows."""
 
-    Args:
-        path: the tokens to feed, and one more to score.
-        cache: the densely read prefix.
-        state: of its last token.
-    """
-
-    def __init__(
-        self,
-        model: LanguageModel,
-        config: InspectionConfig,
-        path: Sequence[int],
-        cache: KVCache,
-        state: PrefixState | None,
-    ) -> None:
-        self._model, self._config = model, config
-        self._path, self._cache, self._state = path, cache, state
-        self._costs = CostModel.of(model.lm, config.grid)
-        self._asked = next(row.budget for row in config.schedules if row.kind == "static")
+    model: LanguageModel
+    config: InspectionConfig
+    path: Sequence[int]  # the tokens to feed, and one more to score
+    cache: KVCache  # the densely read prefix
+    state: PrefixState | None  # of its last token
 
     def beside(
         self, totals: Sequence[RowTotals], should_stop: Callable[[], bool]
@@ -88,31 +77,29 @@ class StaticAgain:
         return tuple(matched)
 
     def _budget(self, row: RowTotals, dense: RowTotals) -> Budget:
-        if self._asked.bytes_share is not None:
+        asked = next(row.budget for row in self.config.schedules if row.kind == "static")
+        if asked.bytes_share is not None:
             share = min(row.cost.bytes_read / dense.cost.bytes_read, 1.0)
-            return Budget.share(share, self._asked.bit_width)
-        steps = len(self._path) - 1
-        context, num_bytes = self._cache.lengths[0] + 1 + steps // 2, row.cost.bytes_read / steps
-        step_bytes = StepBytes(self._costs)
-        return budget_of_bytes(step_bytes, self._config.grid, row.spend, context, num_bytes)
+            return Budget.share(share, asked.bit_width)
+        grid, steps = self.config.grid, len(self.path) - 1
+        context, num_bytes = self.cache.lengths[0] + 1 + steps // 2, row.cost.bytes_read / steps
+        step_bytes = StepBytes(CostModel.of(self.model.lm, grid))
+        return budget_of_bytes(step_bytes, grid, row.spend, context, num_bytes)
 
     def _at(
         self, row: RowTotals, budget: Budget, should_stop: Callable[[], bool]
     ) -> MatchedStatic | None:
         """Static at a budget; None if it was stopped."""
-        grid, steps = self._config.grid, len(self._path) - 1
-        schedule, episode = ScheduleConfig("static", budget), self._config.episode_steps
+        grid, steps = self.config.grid, len(self.path) - 1
+        schedule, episode = ScheduleConfig("static", budget), self.config.episode_steps
         config = GenerationConfig(schedule, grid=grid, episode_steps=episode)
-        scheduler = GenerationSchedules(self._model, config, Path).build(steps)
-        options = DecodeOptions(max_steps=steps, mechanisms=grid.mechanisms)
+        schedules = GenerationSchedules(self.model, config, Path)
+        scheduler, options = schedules.build(steps), DecodeOptions(steps, grid.mechanisms)
         nll, cost = [], StepCost()
         for scored in teacher_forced(
-            self._model.lm, self._cache, [self._path], scheduler, options, self._state
+            self.model.lm, self.cache, [self.path], scheduler, options, self.state
         ):
-            step = scored.step
-            read = None if step.tokens_read is None else step.tokens_read[0]
-            context = step.cached_tokens[0]
-            cost += self._costs.decode_step(step.actions[0], context, tokens_read=read)
+            cost += schedules.step_cost(scored.step)
             nll.append(float(scored.nll))
             if should_stop():
                 return None

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from sol_core.actions import DEFAULT_GRID, GRIDS, Action, ActionGrid, Budget, record_of
+from sol_core.actions import DEFAULT_GRID, GRIDS, Action, ActionGrid, Budget, Record, record_of
 from sol_core.config import MAX_EPISODE_STEPS, GenerationConfig, ScheduleConfig, SideRowConfig
 from sol_core.errors import ConfigError
 from sol_core.events import Alternative, StepCost
@@ -22,7 +22,7 @@ INSPECTION_VERSION = 1  # of the JSON; raised when a field changes its meaning o
 
 @configuration
 @dataclass(frozen=True, slots=True)
-class InspectionConfig:
+class InspectionConfig(Record):
     """Everything that decides an inspection besides the model and the text.
 
     Attributes:
@@ -78,9 +78,6 @@ class InspectionConfig:
             grid=self.grid,
             episode_steps=self.episode_steps,
         )
-
-    def to_dict(self) -> dict[str, Any]:
-        return record_of(self)
 
 
 @dataclass(frozen=True, slots=True)

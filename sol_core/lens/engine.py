@@ -23,11 +23,13 @@ import torch
 from kernels.kv_blocks import token_scores
 from kernels.linear import FEW_ROWS
 from sol_core.actions import AXES, DENSE, Action
+from sol_core.comparing.statistics import rank_correlation
 from sol_core.decoding.batch_scheduling import PlannedRows
-from sol_core.decoding.loop import DecodeOptions, Windows, prefill_in_chunks
+from sol_core.decoding.loop import DecodeOptions, Windows, prefilled_in_chunks
 from sol_core.decoding.teacher_forcing import ScoredStep, kl_to_dense, teacher_forced
-from sol_core.errors import ConfigError, ContextLengthError
-from sol_core.generation.sequence import alternatives
+from sol_core.errors import ConfigError
+from sol_core.generation.engine import never
+from sol_core.generation.sequence import alternatives, check_tokens
 from sol_core.inspection.engine import cut, inspect_text, text_tokens
 from sol_core.inspection.records import InspectedToken, InspectionConfig
 from sol_core.lens.records import (
@@ -65,16 +67,7 @@ class Lens:
     """Measures single steps of one run; keeps the replayed cache for the next measurement."""
 
     def __init__(self, model: LanguageModel, run: LensRun) -> None:
-        if max(run.tokens) >= model.spec.vocab_size or min(run.tokens) < 0:
-            raise ConfigError(
-                f"the run has tokens outside the vocabulary of {model.name} "
-                f"(0 to {model.spec.vocab_size - 1})"
-            )
-        if len(run.tokens) - 1 > model.context_length:
-            raise ContextLengthError(
-                f"{len(run.tokens)} tokens exceed the context of {model.name}, "
-                f"{model.context_length}"
-            )
+        check_tokens(model, run.tokens, "the run", len(run.tokens) - 1)
         self._model, self._lm, self._run = model, model.lm, run
         self._replay: _Replay | None = None
         self._effects: dict[int, tuple[list[PageEffect], list[float]]] = {}  # of pages, by token
@@ -139,9 +132,9 @@ class Lens:
         pages = range(first, min(first + most, count))
         if pages:
             known += self.without(index, [(page,) for page in pages])
-        correlation = None
-        if len(known) == count:
-            correlation = _rank_correlation([effect.kl for effect in known], attention)
+        correlation, kl = None, [effect.kl for effect in known]
+        if len(kl) == count and len(set(kl)) > 1 and len(set(attention)) > 1:
+            correlation = rank_correlation(np.asarray(kl), np.asarray(attention))
         return PageEffects(index, count, tuple(known), tuple(attention), correlation)
 
     def _page_count(self, index: int) -> int:
@@ -222,7 +215,10 @@ class Lens:
         """The run's rows, replayed through step ``index`` at least."""
         run = self._run
         if self._replay is None:
-            rows = self._prefilled().branch(1 + len(run.beside), len(run.actions))
+            how, prompt = run.grid.mechanisms if run.observed else None, run.tokens[: run.before]
+            # In the pieces that the run read.
+            prefix, _ = prefilled_in_chunks(self._lm, prompt, run.grid.page_size, how, never)
+            rows = prefix.branch(1 + len(run.beside), len(run.actions))
             self._replay = _Replay(rows, rows)
         replay = self._replay
         first = len(replay.steps)
@@ -232,15 +228,6 @@ class Lens:
                 replay.steps.append(self._replayed_step(step))
             replay.cache = replay.rows.copy_row(0)
         return replay
-
-    def _prefilled(self) -> KVCache:
-        """The prompt, read in the pieces that the run read."""
-        run, lm = self._run, self._lm
-        prefix = lm.new_cache(1, len(run.tokens), page_size=run.grid.page_size)
-        prompt = run.tokens[: run.before]
-        observe = run.grid.mechanisms if run.observed else None
-        prefill_in_chunks(lm, prompt, prefix, observe=observe, should_stop=lambda: False)
-        return prefix
 
     def _replayed_step(self, scored: ScoredStep) -> ReplayedStep:
         dense, log_probabilities = self._run.dense_row, scored.step.log_probabilities
@@ -279,23 +266,6 @@ def _batches(actions: Sequence[Action], most: int) -> Iterator[list[Action]]:
     others = [action for action in dict.fromkeys(actions) if not action.is_dense]
     for first in range(0, max(len(others), 1), most - 1):
         yield [DENSE, *others[first : first + most - 1]]
-
-
-def _rank_correlation(left: Sequence[float], right: Sequence[float]) -> float | None:
-    """Spearman's; None where one of the two is the same everywhere."""
-    ranks = np.stack([_ranks(left), _ranks(right)])
-    if not ranks.size or ranks.std(1).min() == 0:
-        return None
-    scaled = (ranks - ranks.mean(1, keepdims=True)) / ranks.std(1, keepdims=True)
-    return float(scaled.prod(0).mean())
-
-
-def _ranks(values: Sequence[float]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    """Each number's place in ascending order; equal ones share the mean of theirs."""
-    ordered = np.sort(values)
-    sides = [np.searchsorted(ordered, values, side) for side in ("left", "right")]
-    ranks: np.ndarray[tuple[int], np.dtype[np.float64]] = (sides[0] + sides[1]) / 2
-    return ranks
 
 
 def look_at_text(

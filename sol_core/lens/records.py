@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
-from sol_core.actions import Action, ActionGrid, record_of
+from sol_core.actions import Action, ActionGrid, Record
 from sol_core.errors import ConfigError
 from sol_core.events import Alternative
 from sol_core.fields import later
@@ -66,10 +65,6 @@ class LensRow:
     entropy: float  # of the row's distribution, nats
     choice: Alternative
 
-    def to_dict(self) -> dict[str, Any]:
-        """JSON form."""
-        return record_of(self)
-
 
 @dataclass(frozen=True, slots=True)
 class ReplayedStep:
@@ -121,7 +116,7 @@ class PageEffect:
 
 
 @dataclass(frozen=True, slots=True)
-class PageEffects:
+class PageEffects(Record):
     """Effects of single pages on one step: cause, beside what attention gives.
 
     Attributes:
@@ -138,13 +133,9 @@ class PageEffects:
     attention: tuple[float, ...]
     correlation: float | None = None
 
-    def to_dict(self) -> dict[str, Any]:
-        """JSON form."""
-        return record_of(self)
-
 
 @dataclass(frozen=True, slots=True)
-class LensView:
+class LensView(Record):
     """One token under every level of every axis, the other axes as they were taken.
 
     Attributes:
@@ -159,7 +150,3 @@ class LensView:
     trails: tuple[LensTrail, ...]  # over at most ``FOLLOWING`` tokens, fewer where the run ends
     replayed: ReplayedStep  # the step as the run took it
     without: PageEffect | None = later(None)  # where pages were asked to be left out
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON form: the attributes as nested objects and lists."""
-        return record_of(self)

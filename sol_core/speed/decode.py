@@ -12,7 +12,6 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +21,7 @@ import torch
 from sol_core.actions import DEFAULT_GRID
 from sol_core.errors import ConfigError, SolError
 from sol_core.models.tuning import cpu_name
+from sol_core.progress import Progress
 from sol_core.speed.random_model import check_shape
 
 THEIRS, LLAMA_CPP = "transformers", "llama_cpp"
@@ -34,7 +34,6 @@ TRANSFORMERS_DTYPES = ("float32", "bfloat16")
 _MEGABYTES = 512  # far beyond any cache
 _REPEATS = 7
 COMPILED_DTYPE = "bfloat16"  # a minute of compiling; float32 was never the best
-Report = Callable[[str, float], None]
 POLICY_BUDGET = (0.8, 0.8)  # a share of the bytes; κ and ρ on a grid without mixes
 POLICY_PAIRS = 4  # a round: a few percent of a step are told from noise by more pairs
 THEIR_ROUNDS = 3  # at most: one of theirs takes as long as three of ours
@@ -148,7 +147,7 @@ class _Contestant(NamedTuple):
     context: int
 
 
-def bench_decode(options: BenchOptions, on_progress: Report) -> dict[str, Any]:
+def bench_decode(options: BenchOptions, on_progress: Progress) -> dict[str, Any]:
     bandwidth = measure_read_bandwidth()
     ours = _Worker("ours", options.dtype, options, on_progress)
     workers = {("ours", options.dtype): ours}
@@ -233,7 +232,7 @@ def _llama_cpp(options: BenchOptions) -> list[str]:
 class _Worker:
     """A child process with one model, measuring on request."""
 
-    def __init__(self, side: str, dtype: str, options: BenchOptions, on_progress: Report) -> None:
+    def __init__(self, side: str, dtype: str, options: BenchOptions, on_progress: Progress) -> None:
         on_progress(f"loading {' in '.join(filter(None, (side, dtype)))}", 0.0)
         environment = dict(os.environ)
         if side != "ours":  # each side as it runs by itself

@@ -6,6 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,10 @@ import torch
 
 from sol_core.actions import DEFAULT_GRID, DENSE, SHARE_GRID, Action, ActionGrid, Budget, grid_named
 from sol_core.budgets.mixes import mixes_of
-from sol_core.decoding.batch_scheduling import BatchScheduler, PlannedRows, StepObservation
-from sol_core.decoding.loop import DecodeOptions, DecodeStep, decode
+from sol_core.decoding.batch_scheduling import BatchScheduler, PlannedRows
+from sol_core.decoding.loop import DecodeOptions, DecodeStep, decode, prefilled_in_chunks
 from sol_core.files.places import default_data_dir
+from sol_core.generation.engine import never
 from sol_core.models import FrozenLM
 from sol_core.models.cache import KVCache
 from sol_core.models.loading import load_language_model
@@ -23,82 +25,64 @@ from sol_core.models.tuning import tune
 from sol_core.policy import Policy, PolicyScheduler, load_policy
 from sol_core.speed.random_model import random_cache, random_model, shape_from_text
 
-_CHUNK = 512  # prompt tokens per prefill pass: bounds the attention's memory
 _POLICY_BITS = 8.0
 
 
+@dataclass(slots=True)
 class _Ours:
     """Our decode steps, greedy, one row; the longest context is read once, the others copy it."""
 
-    def __init__(
-        self,
-        lm: FrozenLM,
-        policy: Policy | None,
-        new_tokens: int,
-        grid: ActionGrid,
-    ) -> None:
-        self._lm, self._policy, self._new_tokens = lm, policy, new_tokens
-        self._grid = grid
-        self._caches: dict[int, KVCache] = {}
-        self._chosen: list[Action] = []
+    lm: FrozenLM
+    policy: Policy | None
+    new_tokens: int
+    grid: ActionGrid
+    caches: dict[int, KVCache] = field(default_factory=dict)
+    chosen: list[Action] = field(default_factory=list)  # by the policy
 
     def read(self, contexts: Sequence[int], text: KVCache) -> None:
         """Make a cache for each context: the first tokens of a cache of one row."""
         for context in contexts:
-            self._caches[context] = text.branch(1, self._new_tokens + 1, [context])
+            self.caches[context] = text.branch(1, self.new_tokens + 1, [context])
 
     def measure(self, kind: str, action: tuple[float, float], context: int) -> float:
         """Tokens per second: "fixed" steps of one action, "policy", or its "replay"."""
         if kind == "fixed":
             return self._fixed(Action(*action), context)
-        if kind == "replay" and self._chosen:
-            return self._through_loop(PlannedRows([self._chosen]), context)
-        recorder = _Recorder(self._scheduler(action))
-        rate = self._through_loop(recorder, context)
-        self._chosen = recorder.chosen
-        return rate if kind == "policy" else self.measure(kind, action, context)
+        if kind == "policy" or not self.chosen:
+            rate, self.chosen = self._through_loop(self._scheduler(action), context)
+            if kind == "policy":
+                return rate
+        return self._through_loop(PlannedRows([self.chosen]), context)[0]
 
     def _fixed(self, action: Action, context: int) -> float:
-        lm, cache, how = self._lm, self._cached(context), self._grid.mechanisms
+        lm, cache, how = self.lm, self._cached(context), self.grid.mechanisms
         # The first step brings page bounds up to date: once per generation, not per token.
         token = lm.decode_step(torch.tensor([1]), cache, action, mechanisms=how).logits.argmax(-1)
         start = time.perf_counter()
-        for _ in range(self._new_tokens):
+        for _ in range(self.new_tokens):
             token = lm.decode_step(token, cache, action, mechanisms=how).logits.argmax(-1)
-        return self._new_tokens / (time.perf_counter() - start)
+        return self.new_tokens / (time.perf_counter() - start)
 
-    def _through_loop(self, scheduler: BatchScheduler, context: int) -> float:
-        """The decode loop's steps after its first, which copies the prefix."""
-        options = DecodeOptions(self._new_tokens + 1, self._grid.mechanisms)
-        steps = decode(self._lm, self._cached(context), [1], scheduler, _greedy, options)
-        next(steps)
+    def _through_loop(self, scheduler: BatchScheduler, context: int) -> tuple[float, list[Action]]:
+        """Rate of the decode loop after its first step, which copies the prefix; all actions."""
+        options = DecodeOptions(self.new_tokens + 1, self.grid.mechanisms)
+        steps = decode(self.lm, self._cached(context), [1], scheduler, _greedy, options)
+        chosen = [next(steps).actions[0]]
         start = time.perf_counter()
-        for _ in steps:
-            pass
-        return self._new_tokens / (time.perf_counter() - start)
+        chosen += [step.actions[0] for step in steps]
+        return self.new_tokens / (time.perf_counter() - start), chosen
 
     def _scheduler(self, budget: tuple[float, float]) -> BatchScheduler:
         """By a share of the bytes, the first number, where the grid is the one for those."""
-        assert self._policy is not None
-        if self._grid != grid_named(SHARE_GRID):
-            return PolicyScheduler(self._policy, [Budget(*budget, _POLICY_BITS)])
-        mixes = mixes_of(self._lm, self._grid)
-        return PolicyScheduler(self._policy, [Budget.share(budget[0])], mixes=mixes)
+        assert self.policy is not None
+        if self.grid != grid_named(SHARE_GRID):
+            return PolicyScheduler(self.policy, [Budget(*budget, _POLICY_BITS)])
+        mixes = mixes_of(self.lm, self.grid)
+        return PolicyScheduler(self.policy, [Budget.share(budget[0])], mixes=mixes)
 
     def _cached(self, context: int) -> KVCache:
-        self._caches[context].truncate(context)
-        return self._caches[context]
-
-
-class _Recorder:
-    def __init__(self, scheduler: BatchScheduler) -> None:
-        self._scheduler, self.chosen = scheduler, list[Action]()
-        self.observes = scheduler.observes
-
-    def next_actions(self, observation: StepObservation) -> Sequence[Action]:
-        actions = self._scheduler.next_actions(observation)
-        self.chosen.append(actions[0])
-        return actions
+        self.caches[context].truncate(context)
+        return self.caches[context]
 
 
 def _greedy(step: DecodeStep) -> list[int]:
@@ -129,10 +113,8 @@ def _prompt(context: int) -> torch.Tensor:
 
 
 def _prefilled(lm: FrozenLM, context: int) -> KVCache:
-    cache = lm.new_cache(1, context)
-    for piece in _prompt(context).split(_CHUNK, 1):
-        lm.prefill(piece, cache)
-    return cache
+    tokens, page_size = _prompt(context)[0].tolist(), ActionGrid().page_size
+    return prefilled_in_chunks(lm, tokens, page_size, None, never)[0]
 
 
 def _serve_ours(given: dict[str, Any]) -> None:

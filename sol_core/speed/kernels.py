@@ -5,57 +5,50 @@ from __future__ import annotations
 import dataclasses
 import importlib.metadata
 import importlib.util
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from kernels.gpu.triton_support import recorded_launches
-from sol_core.actions import DENSE, Action, Mechanisms, grid_named
+from sol_core.actions import DEFAULT_GRID, DENSE, Action, Mechanisms, grid_named
 from sol_core.errors import ConfigError
+from sol_core.progress import Progress
 from sol_core.speed.ahead_of_time import ARCHITECTURES, SHARED_LIMIT, compile_in_child
 from sol_core.speed.card_report import HALF, STEPS, WARM_UP, step_rates
 from sol_core.speed.random_model import MODELS, ModelShape, random_cache, random_model
 
 
-@dataclass(frozen=True, slots=True)
-class KernelBenchOptions:
-    shape: str = "SmolLM2-135M"  # a name in ``random_model.MODELS``
-    context: int = 2048  # cached tokens
-    grid: str = "default"  # a name in ``actions.GRIDS``, whose mechanisms the step has
-
-    def __post_init__(self) -> None:
-        if self.shape not in MODELS:
-            raise ConfigError(f"shape must be one of {', '.join(MODELS)}, got {self.shape!r}")
-        if self.context < 1:
-            raise ConfigError(f"context must be 1 or more, got {self.context}")
-        how = grid_named(self.grid).mechanisms
-        if how.page_choice != how.scorer.gpu_choice:
-            raise ConfigError(
-                f"grid must be one whose pages are chosen by kernels; those of {self.grid} are "
-                "chosen by the PyTorch reference"
-            )
-
-
 def bench_kernels(
-    options: KernelBenchOptions, report: Callable[[str, float], None]
+    report: Progress,
+    *,
+    model: str = "SmolLM2-135M",  # a name in ``random_model.MODELS``
+    context: int = 2048,  # cached tokens
+    grid: str = DEFAULT_GRID,  # a name in ``actions.GRIDS``, whose mechanisms the step has
 ) -> dict[str, Any]:
-    shape, how = MODELS[options.shape], grid_named(options.grid).mechanisms
+    if model not in MODELS:
+        raise ConfigError(f"shape must be one of {', '.join(MODELS)}, got {model!r}")
+    if context < 1:
+        raise ConfigError(f"context must be 1 or more, got {context}")
+    shape, how = MODELS[model], grid_named(grid).mechanisms
+    if how.page_choice != how.scorer.gpu_choice:
+        raise ConfigError(
+            f"grid must be one whose pages are chosen by kernels; those of {grid} are "
+            "chosen by the PyTorch reference"
+        )
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     report("compiling the kernels", 0.1)
     compiled = compile_kernels(",".join(f"sm_{arch}" for arch in ARCHITECTURES))
     report("counting a step's launches", 0.7)
-    launches = count_launches(shape, HALF, options.context, how)
+    launches = count_launches(shape, HALF, context, how)
     step_ms, kernel_us = None, None
     if device is not None:
         report(f"measuring on {device}", 0.8)
-        step_ms, kernel_us = measure_steps(shape, options.context, how)
+        step_ms, kernel_us = measure_steps(shape, context, how)
     return {
         "model": shape.name,
-        "context": options.context,
-        "grid": options.grid,
+        "context": context,
+        "grid": grid,
         "device": device,
         **compiled,
         "launches": launches,

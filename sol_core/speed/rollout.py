@@ -10,7 +10,7 @@ import statistics
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -27,6 +27,7 @@ from sol_core.errors import ConfigError
 from sol_core.models import FrozenLM
 from sol_core.models.loading import LanguageModel
 from sol_core.models.step.weight_bytes import WeightBytes
+from sol_core.progress import Progress
 from sol_core.training.config import GrpoConfig, TrainConfig
 from sol_core.training.ranks import Ranks
 from sol_core.training.rollouts import StepScores, TextPrefill, prefill_text, roll_out
@@ -35,7 +36,6 @@ from sol_core.training.update import grpo_update
 
 # Parts of an update's time. "rollout" is the language model's decode steps alone.
 PHASES = ("prefill", "rollout", "policy", "dense_reference", "update")
-Report = Callable[[str, float], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ class RolloutOptions:
 
 
 def bench_rollout(
-    model: LanguageModel, options: RolloutOptions, on_progress: Report
+    model: LanguageModel, options: RolloutOptions, on_progress: Progress
 ) -> dict[str, Any]:
     config = options.training()
     if config.block_len - 1 > model.context_length:

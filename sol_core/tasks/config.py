@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
-from sol_core.actions import SHORT_AXES, Budget, record_of
+from sol_core.actions import SHORT_AXES, Budget, Record
 from sol_core.errors import ConfigError
 from sol_core.evaluation.config import check_budgets
 from sol_core.fields import Range, Seed, check_fields, configuration, setting
@@ -27,7 +27,7 @@ DEFAULT_BUDGETS = (
 
 @configuration
 @dataclass(frozen=True, slots=True)
-class TasksConfig:
+class TasksConfig(Record):
     """Everything that decides the tasks' numbers besides the model, the policy and the machine."""
 
     tasks: tuple[str, ...] = setting(QUESTION_TASKS, "downstream tasks, by name")
@@ -39,7 +39,7 @@ class TasksConfig:
     baselines: tuple[str, ...] = setting(
         ("static",), "static; paper: static with the paper's mechanisms at the same bytes"
     )
-    contexts: tuple[int, ...] = setting(
+    contexts: tuple[Annotated[int, Range(LEAST_CONTEXT, MOST_CONTEXT)], ...] = setting(
         (1000, 2000, 4000, 7500), "lengths of recall's texts, tokens; as many questions for each"
     )
 
@@ -50,16 +50,15 @@ class TasksConfig:
         if self.baselines[0] != "static":
             raise ConfigError("static must be the first baseline: others go by its bytes")
         check_budgets(self.budgets, MAX_BUDGETS)
-        check_contexts(self.contexts)
+        if not 1 <= len(self.contexts) <= MAX_CONTEXTS or _has_repeats(self.contexts):
+            raise ConfigError(
+                f"contexts must be 1 to {MAX_CONTEXTS} different lengths, got {self.contexts}"
+            )
 
     @property
     def by_share(self) -> bool:
         """True where budgets are shares of the dense bytes."""
         return self.budgets[0].bytes_share is not None
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready form; ``fields.from_json`` reads it back."""
-        return record_of(self)
 
 
 def parse_names(text: str) -> tuple[str, ...]:
@@ -75,34 +74,20 @@ def parse_contexts(text: str) -> tuple[int, ...]:
         raise ConfigError(
             f"contexts are lengths in tokens, as in 1000,4000; got {text!r}"
         ) from None
-    check_contexts(contexts)
-    return contexts
-
-
-def check_contexts(contexts: tuple[int, ...]) -> None:
-    """Raises: ConfigError for none, too many, one that is out of range or there twice."""
-    if (
-        not isinstance(contexts, tuple)
-        or not 1 <= len(contexts) <= MAX_CONTEXTS
-        or len(set(contexts)) != len(contexts)
-        or not all(
-            isinstance(context, int) and LEAST_CONTEXT <= context <= MOST_CONTEXT
-            for context in contexts
-        )
-    ):
-        raise ConfigError(
-            f"contexts must be 1 to {MAX_CONTEXTS} different lengths of {LEAST_CONTEXT} to "
-            f"{MOST_CONTEXT:,} tokens, got {contexts}"
-        )
+    return TasksConfig(contexts=contexts).contexts  # which checks them
 
 
 def _check_names(what: str, names: tuple[str, ...], known: tuple[str, ...]) -> None:
     """Raises: ConfigError for no name, an unknown one, or one that is there twice."""
     allowed = ", ".join(known)
-    if not isinstance(names, tuple) or not names:
+    if not names:
         raise ConfigError(f"no {what} given; allowed: {allowed}")
     for name in names:
         if name not in known:
             raise ConfigError(f"unknown {what} {name!r}; allowed: {allowed}")
-    if len(set(names)) != len(names):
+    if _has_repeats(names):
         raise ConfigError(f"a {what} is there twice")
+
+
+def _has_repeats(values: tuple[object, ...]) -> bool:
+    return len(set(values)) != len(values)

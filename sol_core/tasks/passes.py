@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from itertools import groupby
+from operator import attrgetter
 
 import numpy as np
 
-from sol_core.actions import AXES, DENSE, ActionGrid, Budget
+from sol_core.actions import AXES, ActionGrid, Budget
 from sol_core.budgets.mixes import MixTable
 from sol_core.comparing.contenders import Contender
 from sol_core.comparing.methods import attention_first, paper_grid, place_on, read_beyond
 from sol_core.comparing.rollout import Floats
-from sol_core.decoding.batch_scheduling import PlannedRows, SplitScheduler
+from sol_core.decoding.batch_scheduling import BatchScheduler, PlannedRows
 from sol_core.decoding.cost import NO_POLICY, PolicyReads
 from sol_core.evaluation.measurement import Batch
-from sol_core.evaluation.stages import ROWS_AT_ONCE
+from sol_core.evaluation.stages import ROWS_AT_ONCE, assemble
 from sol_core.models import FrozenLM
-from sol_core.tasks.plans import PaperReading, SharePlan, StaticPlan, paper_budget
+from sol_core.tasks.plans import PaperReading, SharePlan, StaticPlan
 from sol_core.tasks.questions import Continuation, batches
 from sol_core.tasks.recall import WRITTEN_TOKENS, is_finished, is_recall
 from sol_core.tasks.scoring import (
@@ -39,8 +41,8 @@ class TaskSetting:
     task: str
     continuations: Sequence[Continuation]  # of all questions
     budgets: tuple[Budget, ...]  # asked for
-    spell: Callable[[Sequence[int]], str] | None = None  # the text of token ids
-    mixes: MixTable | None = None
+    spell: Callable[[Sequence[int]], str]  # the text of token ids
+    mixes: MixTable | None  # where budgets are shares of the bytes
 
     @property
     def name(self) -> str:
@@ -54,19 +56,17 @@ class TaskSetting:
     @property
     def contexts(self) -> list[int]:
         """Per question, tokens before its first step."""
-        lengths = {
-            continuation.question: len(continuation.context) - 1
-            for continuation in self.continuations
-        }
-        return [lengths[question] for question in sorted(lengths)]
+        return [len(choices[-1].context) - 1 for choices in self._by_question()]
 
     @property
     def lengths(self) -> list[list[int]]:
         """Per question, the steps of each of its choices."""
-        steps: dict[int, list[int]] = {}
-        for continuation in self.continuations:
-            steps.setdefault(continuation.question, []).append(len(continuation.tokens))
-        return [steps[question] for question in sorted(steps)]
+        return [[len(choice.tokens) for choice in choices] for choices in self._by_question()]
+
+    def _by_question(self) -> Iterator[list[Continuation]]:
+        number = attrgetter("question")
+        for _, choices in groupby(sorted(self.continuations, key=number), number):
+            yield list(choices)
 
 
 Plan = StaticPlan | SharePlan  # levels of every question's steps, known beforehand
@@ -108,12 +108,12 @@ class TaskPass:
         ones = [self.setting.continuations[index] for index in indices]
         observe = self._scheduler(indices, int(self.lengths[indices].max())).observes
         read = read_contexts(self.setting.lm, ones, self.grid, observe=observe)
-        if self.setting.mixes is not None:
-            read = replace(read, policies=self._policies())
+        policies = None if self.setting.mixes is None else self._policies()
         for places in _of_about_one_length(self.lengths[indices].tolist()):
             members = [indices[place] for place in places]
             scheduler = self._scheduler(members, int(self.lengths[members].max()))
-            scores = score_after(read.rows(places), scheduler, group=self.group)
+            rows = read.rows(places)
+            scores = score_after(rows, scheduler, group=self.group, policies=policies)
             for name in _SCORES:
                 getattr(self, name)[members] = getattr(scores, name)
         if self._recalls:
@@ -121,7 +121,6 @@ class TaskPass:
 
     def _write(self, indices: Sequence[int], read: ReadContexts) -> None:
         """Add a text written after each question, which no spend counts."""
-        spell = self.setting.spell
         questions = [continuation.question for continuation in read.ones]
         order = list(dict.fromkeys(questions))
         firsts = [questions.index(question) for question in order]
@@ -132,7 +131,7 @@ class TaskPass:
             writer,
             steps=WRITTEN_TOKENS,
             group=self.group,
-            is_done=None if spell is None else lambda row: is_finished(spell(row)),
+            is_done=lambda row: is_finished(self.setting.spell(row)),
         )
         self.tokens[indices] = tokens[[order.index(question) for question in questions]]
 
@@ -181,7 +180,7 @@ class TaskPass:
         alone = {continuation.context[continuation.shared :] for continuation in ones}
         return steps + sum(map(len, shared | alone)) // 2
 
-    def _scheduler(self, indices: Sequence[int], steps: int) -> SplitScheduler:
+    def _scheduler(self, indices: Sequence[int], steps: int) -> BatchScheduler:
         raise NotImplementedError
 
 
@@ -202,17 +201,11 @@ class PolicyTaskPass(TaskPass):
     def _policies(self) -> tuple[PolicyReads, ...]:
         return (NO_POLICY, *[self.setting.contender.reads] * (self.group - 1))
 
-    def _scheduler(self, indices: Sequence[int], steps: int) -> SplitScheduler:
-        setting, group = self.setting, self.group
-        first_rows = [place * group for place in range(len(indices))]
-        others = [row + 1 + n for row in first_rows for n in range(group - 1)]
-        budgets = list(setting.budgets) * len(indices)
-        return SplitScheduler(
-            [
-                (first_rows, PlannedRows([[DENSE] * steps] * len(indices))),
-                (others, setting.contender.scheduler(budgets, None)),
-            ]
-        )
+    def _scheduler(self, indices: Sequence[int], steps: int) -> BatchScheduler:
+        budgets, count = self.setting.budgets, len(indices)
+        rows = [(place, number) for place in range(count) for number in range(len(budgets))]
+        scheduler = self.setting.contender.scheduler(budgets * count, None)
+        return assemble([(rows, scheduler)], count, self.group, steps)
 
 
 class PlannedTaskPass(TaskPass):
@@ -229,10 +222,11 @@ class PlannedTaskPass(TaskPass):
         self.name, self.title = f"{setting.name}-{name}", f"running {name}"
         self._plans = plans
 
-    def _scheduler(self, indices: Sequence[int], steps: int) -> SplitScheduler:
+    def _scheduler(self, indices: Sequence[int], steps: int) -> BatchScheduler:
         questions = [self.setting.continuations[index].question for index in indices]
-        plans = [plan.actions(number, steps) for number in questions for plan in self._plans]
-        return SplitScheduler([(list(range(len(plans))), PlannedRows(plans))])
+        return PlannedRows(
+            [plan.actions(number, steps) for number in questions for plan in self._plans]
+        )
 
 
 def static_pass(policies: PolicyTaskPass) -> PlannedTaskPass:
@@ -253,12 +247,12 @@ def paper_pass(policies: PolicyTaskPass, statics: PlannedTaskPass) -> PlannedTas
     setting, grid = statics.setting, paper_grid(statics.grid)
     if setting.mixes is not None:
         return _paper_by_share(policies, statics, grid)
-    plans = []
-    for row, spend in enumerate(_spends(policies)):
-        budget = paper_budget(
-            spend, statics.mean_bytes(row), setting.lm, grid, setting.continuations
-        )
-        plans.append(StaticPlan(budget, grid, setting.lengths))
+    reading = PaperReading(setting.lm, grid, setting.continuations)
+    budgets = [
+        reading.budget(spend, statics.mean_bytes(row))
+        for row, spend in enumerate(_spends(policies))
+    ]
+    plans = [StaticPlan(budget, grid, setting.lengths) for budget in budgets]
     return PlannedTaskPass(setting, "paper", plans, grid)
 
 

@@ -104,50 +104,42 @@ class SharePlan:
         return mixes
 
 
-def paper_budget(
-    spend: Budget,
-    target: float,
-    lm: FrozenLM,
-    grid: ActionGrid,
-    continuations: Sequence[Continuation],
-) -> Budget:
-    """The budget whose steps read ``target`` bytes each in the mean; the nearest there is."""
-    lowest, highest = PAPER_CHANNEL_LEVELS[0], PAPER_CHANNEL_LEVELS[-1]
-    cached = _cached(continuations)
-    step_bytes = StepBytes(CostModel.of(lm, grid))
-
-    def reading(ratio: float) -> float:
-        """Mean over all steps; attention's levels are mixed evenly, as static does."""
-        levels = np.asarray(grid.keep_fractions)
-        above = int(np.clip(np.searchsorted(levels, spend.keep_fraction), 1, len(levels) - 1))
-        low, high = levels[above - 1], levels[above]
-        step = replace(spend, channel_keep_ratio=ratio)
-        share = (spend.keep_fraction - low) / (high - low)
-        parts = [
-            np.mean([step_bytes.of(at, count) for count in cached])
-            for at in (replace(step, keep_fraction=level) for level in (low, high))
-        ]
-        return float((1 - share) * parts[0] + share * parts[1])
-
-    # Bytes are linear in the ratio, but for the rounding of channels.
-    least, most = reading(lowest), reading(highest)
-    ratio = lowest + (target - least) / (most - least) * (highest - lowest)
-    return replace(spend, channel_keep_ratio=min(max(ratio, lowest), highest))
-
-
 class PaperReading:
     """Mean computed bytes of the steps of some continuations under the paper's mechanisms."""
 
     def __init__(
         self, lm: FrozenLM, grid: ActionGrid, continuations: Sequence[Continuation]
     ) -> None:
-        self._bytes = StepBytes(CostModel.of(lm, grid))
-        places = np.linspace(0, 1, PLACES)
-        self._cached = [int(count) for count in np.quantile(_cached(continuations), places)]
+        self._grid, self._bytes = grid, StepBytes(CostModel.of(lm, grid))
+        self._cached = _cached(continuations)
+        places = np.quantile(self._cached, np.linspace(0, 1, PLACES))
+        self._places = [int(count) for count in places]
 
     def of(self, budget: Budget) -> float:
-        """By what an action allows."""
-        return float(np.mean([self._bytes.of(budget, count) for count in self._cached]))
+        """By what an action allows, about: at some of the lengths."""
+        return float(np.mean([self._bytes.of(budget, count) for count in self._places]))
+
+    def budget(self, spend: Budget, target: float) -> Budget:
+        """The spend with channels so that ``target`` bytes are read; the nearest there is."""
+        lowest, highest = PAPER_CHANNEL_LEVELS[0], PAPER_CHANNEL_LEVELS[-1]
+        # Bytes are linear in the ratio, but for the rounding of channels.
+        least, most = (
+            self._mixed(replace(spend, channel_keep_ratio=ratio)) for ratio in (lowest, highest)
+        )
+        ratio = lowest + (target - least) / (most - least) * (highest - lowest)
+        return replace(spend, channel_keep_ratio=min(max(ratio, lowest), highest))
+
+    def _mixed(self, spend: Budget) -> float:
+        """Mean over all steps; attention's levels are mixed evenly, as static does."""
+        levels = np.asarray(self._grid.keep_fractions)
+        above = int(np.clip(np.searchsorted(levels, spend.keep_fraction), 1, len(levels) - 1))
+        low, high = levels[above - 1], levels[above]
+        share = (spend.keep_fraction - low) / (high - low)
+        parts = [
+            np.mean([self._bytes.of(at, count) for count in self._cached])
+            for at in (replace(spend, keep_fraction=level) for level in (low, high))
+        ]
+        return float((1 - share) * parts[0] + share * parts[1])
 
 
 def _cached(continuations: Sequence[Continuation]) -> list[int]:

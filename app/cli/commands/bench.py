@@ -131,15 +131,13 @@ def _rollout(args: argparse.Namespace, data_dir: DataDir, console: Console) -> d
 
 
 def _kernels(args: argparse.Namespace, data_dir: DataDir, console: Console) -> dict[str, Any]:
-    from sol_core.speed.kernels import KernelBenchOptions, bench_kernels, compile_kernels
+    from sol_core.speed.kernels import bench_kernels, compile_kernels
 
     if args.compile is not None:
         return compile_kernels(args.compile)
-    given = {"context": args.context, "shape": args.shape}
-    options = KernelBenchOptions(
-        grid=args.grid, **{name: value for name, value in given.items() if value is not None}
-    )
-    return bench_kernels(options, console.progress)
+    given = {"context": args.context, "model": args.shape}
+    given = {name: value for name, value in given.items() if value is not None}
+    return bench_kernels(console.progress, grid=args.grid, **given)
 
 
 def _load(args: argparse.Namespace, data_dir: DataDir, console: Console) -> dict[str, Any]:
