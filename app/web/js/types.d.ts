@@ -67,8 +67,6 @@ interface Token {
   kind?: string;
   dense_surprisal?: number;
   below_static?: number | null;
-  /** Number of the text, where several stand side by side. */
-  column?: number;
 }
 
 interface Run {
@@ -108,32 +106,6 @@ interface Model {
   fraction: number;
   name: string;
   facts: any;
-}
-
-/** A job as lists and its own page have it: app/pages/shared/job_calls.py. */
-interface Job {
-  id: string;
-  kind: string;
-  kind_label: string;
-  title: string;
-  status: string;
-  status_label: string;
-  progress: number | null;
-  eta_s: number | null;
-  created_at: string;
-  can_pause: boolean;
-  can_resume: boolean;
-  can_cancel: boolean;
-  can_delete: boolean;
-  live?: boolean;
-  message?: string;
-  error?: string | null;
-  advice?: string | null;
-  log_file?: string | null;
-  model?: string;
-  result?: any;
-  started_at?: string | null;
-  finished_at?: string | null;
 }
 
 /** One of a token's numbers as a lane or a colour. */
@@ -194,8 +166,6 @@ interface FieldWords {
   axis?: string;
   choices?: Record<string, string>;
   value?: string;
-  placeholder?: string;
-  isSecret?: boolean;
   isRequired?: boolean;
   maxLength?: number;
 }

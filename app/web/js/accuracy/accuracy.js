@@ -1,16 +1,14 @@
 // Puts the Accuracy page together: form, the measurement on show with table and figures, the list.
 
 import { gainCell } from "../evaluate/figures.js";
-import { LabForm } from "../lab/lab_form.js";
-import { makeApi } from "../shared/api.js";
+import { roughly, TASKS_JOB } from "../lab/job_list.js";
+import { ResultPage } from "../lab/job_page.js";
 import { across, intervals, resultFigure, smallTitle, themeColour } from "../shared/charts/plotly_chart.js";
 import { h, headRow } from "../shared/dom.js";
 import {
   AXES, count, fixed, isNumber, mean, MISSING, modelName, percent, signed, spentText,
 } from "../shared/format.js";
 import { glossed } from "../shared/glossary.js";
-import { roughly, TASKS_JOB } from "../shared/jobs/job_list.js";
-import { ResultPage } from "../shared/jobs/job_page.js";
 import { tablePanel } from "../shared/page_parts.js";
 import { ENOUGH_QUESTIONS, verdictOf } from "../shared/verdict.js";
 
@@ -24,7 +22,7 @@ const METHOD_STYLE = {
 export const points = (share) => signed(100 * share, 1);
 
 // One task: its methods over the mean spend, with intervals; dense and chance as lines.
-export function taskFigure(task) {
+function taskFigure(task) {
   const styles = Object.entries(METHOD_STYLE).filter(([id]) => task.points[id]);
   const lines = [[task.dense.mean, "text", "solid"], [task.chance, "muted", "dot"]]
     .filter(([share]) => isNumber(share));
@@ -61,7 +59,7 @@ const gained = (gain) => [gain?.mean, gain?.low, gain?.high];
 
 const megabytes = ({ bytes_per_token: bytes }) => (isNumber(bytes) ? fixed(bytes / 1e6, 1) : MISSING);
 
-export function accuracyTable(tasks) {
+function accuracyTable(tasks) {
   const methods = Object.entries(METHOD_STYLE).filter(([id]) => tasks.some((one) => one.points[id]));
   const nats = (one) => signed(one, 3);
   const row = (task, one, at) => h("tr", {},
@@ -88,16 +86,13 @@ export function accuracyTable(tasks) {
       + "and [[budget]] may differ.") });
 }
 
-class AccuracyPage extends ResultPage {
+export class AccuracyPage extends ResultPage {
   constructor(root, api, page) {
-    super(root, api, { shipped: page.shipped, kind: TASKS_JOB, part: "accuracy", tab: "accuracy",
-      noun: "measurement", wrong: "This job does not measure accuracy. Open it under Train.", files: ["json"] });
-    this.form = new LabForm(api, { start: (request) => this.start(request) }, page, "Measure accuracy");
-    this.panel = this.makePanel({ tools: this.exports, body: [this.verdict.element, this.about] });
+    super(root, api, page, { kind: TASKS_JOB, part: "accuracy", tab: "accuracy", noun: "measurement",
+      wrong: "This job does not measure accuracy. Open it under Train.", go: "Measure accuracy",
+      list: { heading: "Measurements", kind: TASKS_JOB }, files: ["json"] });
     this.table = h("div");
-    this.list = this.makeList({ heading: "Measurements", kind: TASKS_JOB,
-      empty: "Nothing yet. Choose a policy and press Measure accuracy." });
-    this.lay(this.figures, this.table);
+    this.lay([this.verdict.element, this.about], this.figures, this.table);
   }
 
   rest() {
@@ -123,8 +118,4 @@ function accuracyVerdict(about, tasks, { mean_gain: gain }) {
   return verdictOf({ name: `policy ${about.policy}`, other: "static", gains: [[gain.mean, gain.low, gain.high]],
     text: points, unit: "points of accuracy", word: "question", enough: ENOUGH_QUESTIONS,
     samples: tasks.reduce((sum, task) => sum + task.questions, 0), spent: [[shareOf("policy"), shareOf("static")]] });
-}
-
-export function mountAccuracy(root, server, page) {
-  new AccuracyPage(root, makeApi(server), page).begin();
 }

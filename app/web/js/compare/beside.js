@@ -101,7 +101,7 @@ export class Beside {
     this.links = SIDES.map((_, at) => chip("Open alone", () => openInTab("run", this.ids[at]), { hidden: true }));
     this.element = h("div", { class: "sol-stage" });
     this.stage = new PairStage(this.element, HINT, (at) => this.links[at],
-      (key) => setAddress({ [LOOK_NAMES.compare.colour]: key }));
+      { colour: (key) => setAddress({ [LOOK_NAMES.compare.colour]: key }) });
     this.followers = SIDES.map((_, at) => new RunFollower(api, {
       begin: (run) => this.begin(at, run), rows: (rows) => this.stage.append(at, rows),
       view: (state) => this.view(at, state),
@@ -113,7 +113,7 @@ export class Beside {
     this.link = copyChip("Copy link", () =>
       linkTo({ compare: this.address, [LOOK_NAMES.compare.colour]: this.stage.legend.axis.key }));
     this.export = exportMenu(api, "comparison", () => this.address, (message) => this.say(message, "bad"));
-    this.element.append(this.message, this.stage.build([this.again, this.link, this.export]), this.stage.table.element);
+    this.element.append(this.message, this.stage.build([this.again, this.link, this.export]), this.stage.table);
     this.clear();
   }
 

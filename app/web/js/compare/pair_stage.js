@@ -1,17 +1,17 @@
 // Two runs of one prompt side by side: both texts, aligned once both have ended, with the first token
 // that differs marked, and both in numbers. Whoever has the rows feeds it: Explore, an exported file.
 
-import { h, headRow, setText, show, SITE } from "../shared/dom.js";
+import { h, headRow, setText, show } from "../shared/dom.js";
 import {
-  AXES, count, duration, formNumbers, isNumber, leftOutText, mean, mechanismsOf, MISSING, modelName, nats, percent,
-  scheduleOf, signed, spendText,
+  AXES, count, duration, formNumbers, isNumber, leftOutText, mean, mechanismsOf, MISSING, nats, percent,
+  scheduleName, scheduleOf, signed, spendText,
 } from "../shared/format.js";
 import { leadParts, tablePanel } from "../shared/page_parts.js";
 import { Tally } from "../shared/runs/status.js";
 import { setPill, STATES } from "../shared/runs/status_line.js";
-import { cardParts, gridLevels, TokenCard } from "../shared/tokens/card.js";
-import { Legend } from "../shared/tokens/legend.js";
-import { colourAxes, TokenView } from "../shared/tokens/tokens.js";
+import { gridLevels } from "../shared/tokens/card.js";
+import { TokenStage } from "../shared/tokens/token_stage.js";
+import { colourAxes } from "../shared/tokens/tokens.js";
 import { apartGain, ENOUGH_TOKENS, VerdictLine, verdictOf } from "../shared/verdict.js";
 
 export const SIDES = ["a", "b"];
@@ -59,75 +59,56 @@ function differenceText(line, one, other) {
   return line.name === "Tokens" ? signed(gap, 0) : `${signed(100 * gap, 1)} points`;
 }
 
-class PairTable {
-  constructor() {
-    this.body = h("tbody", {});
-    this.note = h("span", {});
-    this.element = tablePanel(h("table", { class: "sol-table sol-pair-table" },
-      headRow(["Measure", "A", "B", "B against A"]), this.body),
-    { title: "In numbers", label: "In numbers", name: "A and B in numbers", note: this.note });
-  }
-
-  // sides: two of {run, rows, tally, nll}; problems: sentences about what could not be scored.
-  render(sides, problems) {
-    this.body.replaceChildren(...PAIR_LINES.map((line) => {
-      const values = sides.map((side) => (side.rows.length ? line.of(side) : null));
-      const both = values.every(isNumber);
-      const gap = both ? values[1] - values[0] : 0;
-      const alike = !line.isTime || rowsOf(sides[0]) === rowsOf(sides[1]);
-      const text = both ? differenceText(line, ...values) : MISSING;
-      // Without a sign it rounds to nothing.
-      const verdict = line.less === null || !alike || !/^[+−]/.test(text) ? "open"
-        : (gap < 0) === line.less ? "good" : "bad";
-      return h("tr", {},
-        h("th", { scope: "row" }, line.axis && h("i", { class: "sol-axis-dot", "data-axis": line.axis.key }),
-          line.name, h("small", {}, line.how(sides))),
-        values.map((value) => h("td", {}, isNumber(value) ? line.text(value) : MISSING)),
-        h("td", { class: "sol-gain", "data-verdict": verdict }, text));
-    }));
-    setText(this.note, ["Two runs of one seed, measured one after the other on this machine; "
-      + "a difference in text can outweigh one in quality. The NLL says how likely the full "
-      + "model finds a text, not how good it is: repetition is likely too.", ...problems].join(" "));
-  }
+// A line's row; sides: two of {run, rows, tally, nll}.
+function pairRow(line, sides) {
+  const values = sides.map((side) => (side.rows.length ? line.of(side) : null));
+  const both = values.every(isNumber);
+  const gap = both ? values[1] - values[0] : 0;
+  const alike = !line.isTime || rowsOf(sides[0]) === rowsOf(sides[1]);
+  const text = both ? differenceText(line, ...values) : MISSING;
+  // Without a sign it rounds to nothing.
+  const verdict = line.less === null || !alike || !/^[+−]/.test(text) ? "open"
+    : (gap < 0) === line.less ? "good" : "bad";
+  return h("tr", {},
+    h("th", { scope: "row" }, line.axis && h("i", { class: "sol-axis-dot", "data-axis": line.axis.key }),
+      line.name, h("small", {}, line.how(sides))),
+    values.map((value) => h("td", {}, isNumber(value) ? line.text(value) : MISSING)),
+    h("td", { class: "sol-gain", "data-verdict": verdict }, text));
 }
 
-export class PairStage {
+const TABLE_WORDS = "Two runs of one seed, measured one after the other on this machine; a difference in text can outweigh one "
+  + "in quality. The NLL says how likely the full model finds a text, not how good it is: repetition is likely too.";
+
+export class PairStage extends TokenStage {
   // hint: what the foot says before both are compared; tail(at): what a side's head ends with;
-  // colour(key): somebody chose a colour.
-  constructor(root, hint, tail = (at) => null, colour = (key) => {}) {
+  // on: as a TokenStage's.
+  constructor(root, hint, tail = (at) => null, on = {}) {
+    super(root, colourAxes(), on);
     this.hint = hint;
-    this.axes = colourAxes();
-    this.card = new TokenCard(root, (row) => cardParts(row, this.sides[row.column]?.levels));
+    this.place = h("div", { class: "sol-pair-scroll" });
     this.sides = SIDES.map((side, at) => this.buildSide(side, at, tail(at)));
-    this.card.onHide = () => this.mark(0, null);
-    this.legend = new Legend(this.axes, (axis, isChosen) => {
-      this.sides.forEach((one) => one.view.setAxis(axis));
-      if (isChosen) colour(axis.key);
-    });
-    this.table = new PairTable();
+    this.place.append(h("div", { class: "sol-pair-grid sol-lines" }, this.sides.map((one) => one.head),
+      this.sides.map((one) => one.view.list)));
+    this.lines = h("tbody", {});
+    this.note = h("span", {});
+    this.table = tablePanel(h("table", { class: "sol-table sol-pair-table" },
+      headRow(["Measure", "A", "B", "B against A"]), this.lines),
+    { title: "In numbers", label: "In numbers", name: "A and B in numbers", note: this.note });
     this.parted = h("p", { class: "sol-pair-parted", role: "status" }, hint);
-    this.grid = h("div", { class: "sol-pair-grid sol-lines" }, this.sides.map((one) => one.head),
-      this.sides.map((one) => one.view.list));
-    this.place = h("div", { class: "sol-pair-scroll" }, this.grid);
-    // Both lists scroll in one place.
-    this.sides.forEach((one) => { one.view.element = this.place; });
     this.lead = h("div", { class: "sol-lead" });
     this.verdict = new VerdictLine();
   }
 
-  /** @returns {{ view: TokenView, tally: Tally, rows: Token[], run: Run | null, levels: GridAxis[] | null, nll: number[] | null,
+  /** @returns {{ view: import("../shared/tokens/tokens.js").TokenView, rows: Token[], tally: Tally, run: Run | null, levels: GridAxis[] | null, nll: number[] | null,
    *   state: HTMLElement, detail: HTMLElement, head: HTMLElement }} */
   buildSide(side, at, tail) {
-    const view = new TokenView(this.axes, {
-      enter: (index, token) => this.enter(at, index, token),
-      leave: () => this.card.hideSoon(),
-      select: (range) => view.select(range),
-    }, `Tokens of ${sideName(side)}`);
+    const view = this.addColumn(at, `Tokens of ${sideName(side)}`);
+    view.element = this.place; // both lists scroll in one place
     const state = h("span", { class: "sol-state", "data-kind": "idle" }, "Nothing yet");
     const detail = h("span", { class: "sol-detail" });
     const head = h("header", { class: "sol-pair-head", "data-side": side },
       h("b", { class: "sol-side-letter" }, sideName(side)), state, detail, tail);
-    return { view, tally: new Tally(), rows: [], run: null, levels: null, nll: null, state, detail, head };
+    return { view, get rows() { return view.rows; }, tally: new Tally(), run: null, levels: null, nll: null, state, detail, head };
   }
 
   // tools: for the foot.
@@ -142,13 +123,13 @@ export class PairStage {
     this.partners = null;
     this.lead.replaceChildren();
     this.sides.forEach((one, at) => {
-      Object.assign(one, { tally: new Tally(), rows: [], run: null, nll: null });
+      Object.assign(one, { tally: new Tally(), run: null, nll: null });
       one.view.clear();
       one.view.startBlock(blockAttributes(0, at, true));
       setPill(one.state, "Nothing yet", "idle");
       setText(one.detail, "");
     });
-    show(this.table.element, false);
+    show(this.table, false);
     this.verdict.draw([]);
     setText(this.parted, this.hint);
   }
@@ -157,22 +138,17 @@ export class PairStage {
     const side = this.sides[at];
     side.run = run;
     side.levels = gridLevels(run);
-    const { kind, policy, asked, share } = scheduleOf(run);
-    const name = policy ? `Policy ${modelName(policy)}` : SITE.schedules[kind] ?? kind;
+    const { kind, asked, share } = scheduleOf(run);
     const spend = share ? `${percent(share)} compute` : spendText(formNumbers(asked));
-    const parts = [name, ...(kind === "dense" ? [] : [spend, mechanismsOf(run)]), leftOutText(run)];
+    const parts = [scheduleName(run), ...(kind === "dense" ? [] : [spend, mechanismsOf(run)]), leftOutText(run)];
     setText(side.detail, parts.filter(Boolean).join(" · "));
     if (at === 0) this.lead.replaceChildren(...leadParts(run));
   }
 
   append(at, rows) {
-    const side = this.sides[at];
-    for (const row of rows) {
-      row.column = at;
-      side.rows.push(row);
-      side.tally.add(row);
-    }
-    side.view.append(rows);
+    const { view, tally } = this.sides[at];
+    rows.forEach((row) => tally.add(row));
+    view.append(rows);
   }
 
   setState(at, status) {
@@ -204,18 +180,20 @@ export class PairStage {
 
   // problems: sentences about what could not be scored.
   drawTable(problems) {
-    show(this.table.element, true);
-    this.table.render(this.sides, problems);
+    show(this.table, true);
+    this.lines.replaceChildren(...PAIR_LINES.map((line) => pairRow(line, this.sides)));
+    setText(this.note, [TABLE_WORDS, ...problems].join(" "));
   }
 
   // Lays both texts out again, stretch by stretch: what belongs together stands in one row.
   align(stretches) {
     const partners = this.partners = this.sides.map(() => new Map());
+    const texts = this.sides.map((one) => one.rows);
     for (const one of this.sides) one.view.clear();
     stretches.forEach(([same, a, aEnd, b, bEnd], row) => {
       [[a, aEnd], [b, bEnd]].forEach(([from, to], at) => {
         const block = this.sides[at].view.startBlock(blockAttributes(row, at, same));
-        this.sides[at].view.append(this.sides[at].rows.slice(from, to));
+        this.sides[at].view.append(texts[at].slice(from, to));
         if (from === to) block.append(h("span", { class: "sol-muted" }, "nothing here"));
       });
       for (let step = 0; same && step < aEnd - a; step += 1) {
@@ -226,16 +204,18 @@ export class PairStage {
     this.place.scrollTop = 0;
   }
 
-  enter(at, index, token) {
-    this.card.show(this.sides[at].rows[index], token);
-    this.mark(at, index);
+  enter(index, token, at) {
+    this.levels = this.sides[at].levels;
+    super.enter(index, token, at);
   }
 
-  // A token and, where both sides agree, its partner.
-  mark(at, index) {
-    this.sides[at].view.mark(index);
-    const partner = index === null ? null : this.partners?.[at].get(index) ?? null;
-    this.sides[1 - at].view.mark(partner);
+  partnerOf(index, from, to) {
+    return from === to ? index : this.partners?.[from].get(index) ?? null;
+  }
+
+  // Each text has a selection of its own.
+  select(range, at) {
+    this.sides[at].view.select(range);
   }
 }
 

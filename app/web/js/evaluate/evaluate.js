@@ -1,31 +1,26 @@
 // Puts the Evaluate page together: form, the evaluation on show with table and figures, the list.
 
-import { makeApi } from "../shared/api.js";
 import { h, show } from "../shared/dom.js";
 import { takeOver } from "../shared/events.js";
 import { count, isNumber, modelName, signed } from "../shared/format.js";
-import { roughly } from "../shared/jobs/job_list.js";
-import { ResultPage } from "../shared/jobs/job_page.js";
 import { ENOUGH_TOKENS, verdictOf } from "../shared/verdict.js";
-import { LabForm } from "../lab/lab_form.js";
+import { roughly } from "../lab/job_list.js";
+import { ResultPage } from "../lab/job_page.js";
 import { FIGURES, partialTable, ResultTable } from "./figures.js";
 
-class EvaluatePage extends ResultPage {
+export class EvaluatePage extends ResultPage {
   constructor(root, api, page) {
-    super(root, api, { shipped: page.shipped, kind: "evaluate", part: "evaluation", tab: "evaluate",
-      noun: "evaluation", wrong: "This job is not an evaluation. Open it under Train.", files: ["json", "csv"] });
-    this.form = new LabForm(api, { start: (request) => this.start(request) }, page, "Start evaluation");
+    super(root, api, page, { kind: "evaluate", part: "evaluation", tab: "evaluate", noun: "evaluation",
+      wrong: "This job is not an evaluation. Open it under Train.", go: "Start evaluation",
+      list: { heading: "Evaluations", kind: "evaluate" }, files: ["json", "csv"] });
     this.partial = h("div", { class: "sol-partial" });
-    this.panel = this.makePanel({ tools: this.exports, body: [this.verdict.element, this.about, this.partial] });
     this.table = new ResultTable();
-    this.list = this.makeList({ heading: "Evaluations", kind: "evaluate",
-      empty: "Nothing yet. Choose a policy and press Start evaluation." });
-    this.lay(this.table.element, this.figures);
+    this.lay([this.verdict.element, this.about, this.partial], this.table.element, this.figures);
   }
 
-  takeHanded() {
+  async begin() {
+    await super.begin();
     takeOver("evaluate-policy", (name) => this.choose(name));
-    super.takeHanded();
   }
 
   async choose(name) {
@@ -70,8 +65,4 @@ function aboutParts(about) {
     isNumber(about.scored_tokens) && count(about.scored_tokens, "scored token"),
     about.texts && `${about.texts} texts × ${about.steps} steps after ${about.context} tokens`,
     isNumber(about.elapsed_s) && `took ${roughly(about.elapsed_s)}`];
-}
-
-export function mountEvaluate(root, server, page) {
-  new EvaluatePage(root, makeApi(server), page).begin();
 }

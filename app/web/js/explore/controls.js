@@ -8,13 +8,12 @@ import {
 } from "../shared/forms/form_parts.js";
 import { budgetFields, scheduleField, stepFields } from "../shared/forms/schedule_field.js";
 import { glossed } from "../shared/glossary.js";
-import { memory, recall, remember } from "../shared/memory.js";
+import { keptOpen, recall, remember } from "../shared/memory.js";
 
 // One dial: the share of the full model's bytes. Python says which mix of attention and MLP meets it after a
 // prompt of this length, and until somebody turns the dial it stands where the text stays the full model's. Under
 // "Set each axis" the two have budgets of their own instead; bits always have one.
 
-const OPEN = "budgetAxes";
 const ASK_AFTER_MS = 150;
 
 /** Python's answer (handlers.estimate_budget). @typedef {{ context: number, share: number, mix: Record<string, number>,
@@ -37,9 +36,7 @@ export class BudgetDial {
     this.note = h("p", { class: "sol-hint" });
     const { bits, ...axes } = fields;
     Object.values(axes).forEach((field) => field.element.addEventListener("input", () => this.take(0)));
-    this.axes = h("details", { class: "sol-axes", open: memory.get(OPEN) === "open",
-      ontoggle: () => memory.set(OPEN, this.axes.open ? "open" : "closed") },
-    h("summary", {}, "Set each axis"), Object.values(axes).map((field) => field.element), bits.element);
+    this.axes = h("details", { class: "sol-axes", ...keptOpen("budgetAxes") }, h("summary", {}, "Set each axis"), Object.values(axes).map((field) => field.element), bits.element);
     this.element = h("div", { class: "sol-dial" }, h("div", { class: "sol-slider" },
       h("div", { class: "sol-slider-head" }, h("label", { for: this.range.id }, "Compute"), this.output),
       this.range, this.note), this.axes);
@@ -161,21 +158,14 @@ export class Controls extends RunForm {
     // Few stops of the Tab key before the button.
     return this.lay(this.prompt.element, this.actions("Generate", { title: "Ctrl + Enter in the prompt" }),
       h("div", { class: "sol-text-file" }, picker),
-      exampleChips(this.page.examples, (example) => this.useExample(example)), chat.element, schedule.element, this.budgetSet, shadow.element, staticRow.element, this.buildAdvanced());
-  }
-
-  useExample({ prompt, chat }) {
-    this.prompt.set(prompt);
-    this.fields.chat.set(chat);
-    this.changed();
-  }
-
-  buildAdvanced() {
-    return h("details", { class: "sol-advanced" }, h("summary", {}, "Advanced"),
-      h("div", { class: "sol-advanced-grid" },
-        Object.values(this.advanced).map((field) => field.element),
-        chip("Back to the defaults", () => this.set(this.prompt.get(), this.page.defaults),
-          { class: "sol-chip is-wide" })));
+      exampleChips(this.page.examples, (example) => {
+        this.prompt.set(example.prompt);
+        chat.set(example.chat);
+        this.changed();
+      }), chat.element, schedule.element, this.budgetSet, shadow.element, staticRow.element,
+      h("details", { class: "sol-advanced" }, h("summary", {}, "Advanced"),
+        h("div", { class: "sol-advanced-grid" }, Object.values(this.advanced).map((field) => field.element),
+          chip("Back to the defaults", () => this.set(this.prompt.get(), this.page.defaults), { class: "sol-chip is-wide" }))));
   }
 
   set(prompt, settings) {

@@ -2,7 +2,7 @@
 
 import { Beside } from "../compare/beside.js";
 import { askedFor, noPlace, openInTab, setAddress, showTab } from "../shared/address.js";
-import { makeApi } from "../shared/api.js";
+import { choicesOf, makeApi } from "../shared/api.js";
 import { PlotlyChart } from "../shared/charts/plotly_chart.js";
 import { bringIntoView, chip, h, show, whenSeen } from "../shared/dom.js";
 import { listen, takeOver } from "../shared/events.js";
@@ -12,7 +12,6 @@ import { copyChip, noticeLine } from "../shared/page_parts.js";
 import { RunPage } from "../shared/runs/run_page.js";
 import { RunStage } from "../shared/runs/run_stage.js";
 import { Status } from "../shared/runs/status.js";
-import { gridLevels } from "../shared/tokens/card.js";
 import { PageEffects } from "../shared/tokens/page_effects.js";
 import { Controls } from "./controls.js";
 import { RecordingView } from "./recording.js";
@@ -27,17 +26,15 @@ class ExplorePage extends RunPage {
     this.form = new Controls(page, {
       generate: (prompt, settings) => this.generate(prompt, settings), stop: () => this.stop(),
       estimate: (settings, prompt) => api("estimate_budget", { settings, characters: prompt.length }),
-      policies: async () => (await api("list_policies", {})).policies,
+      ...choicesOf(api),
     });
     this.status = new Status(this.statusHandlers());
     this.lens = this.makeLens({ fork: (index, token) => this.fork(index, token) });
-    this.stage = new RunStage(root, this.status, { pick: (index) => this.pick(index),
+    this.stage = new RunStage(root, this.status, { pick: (index) => this.pick(index, 0),
       effects: (reading) => new PageEffects({ ...reading, again: (pages) => this.without(pages),
         ask: (name, request) => api(name, { run_id: this.follower.id, ...request }) }),
       colour: (key) => setAddress({ [this.names.colour]: key }) },
     { hint: HINT, ChartKind: PlotlyChart, whatIf: this.lens });
-    this.tokens = this.stage.view;
-    this.legend = this.stage.legend;
     const parent = () => this.follower.run.parent;
     this.ofFork = [chip("Open parent", () => this.open(parent(), "push"), { hidden: true }),
       chip("Compare with parent", () => openInTab("compare", `${parent()},${this.follower.id}`), { hidden: true })];
@@ -51,10 +48,6 @@ class ExplorePage extends RunPage {
     });
     this.beside = new Beside(api, { opened: () => this.showBeside(true),
       closed: (id) => this.open(id, "push") });
-    this.follower = this.follow((rows) => {
-      this.stage.append(rows);
-      this.focusFork();
-    });
     root.append(...this.build());
     this.reset();
   }
@@ -62,7 +55,7 @@ class ExplorePage extends RunPage {
   build() {
     this.compareWith = chip("Compare with …", () => openInTab("compare", this.follower.id));
     this.tools = this.makeTools("run", this.compareWith, ...this.ofFork,
-      copyChip("Copy text", () => this.tokens.rows.map((row) => row.text).join("")));
+      copyChip("Copy text", () => this.stage.rows().map((row) => row.text).join("")));
     this.empty = this.recording.element;
     this.notices = h("div", { class: "sol-notices" });
     this.alone = this.stage.build({ over: this.empty, tools: this.tools });
@@ -120,7 +113,10 @@ class ExplorePage extends RunPage {
     listen("policies-changed", () => this.form.fields.schedule.update());
     // The tab comes into view: a policy that was trained meanwhile is there.
     whenSeen(this.root, () => this.form.fields.schedule.update());
-    takeOver("use-policy", (name) => this.usePolicy(name));
+    takeOver("use-policy", (name) => {
+      this.form.fields.schedule.set(POLICY_PREFIX + name);
+      this.form.changed();
+    });
     this.takeUp();
     this.routeBeside();
     if (!this.empty.hidden && this.alone.parentElement) this.recording.play();
@@ -143,24 +139,19 @@ class ExplorePage extends RunPage {
     this.comparing = id && { id, parent };
   }
 
+  append(rows) {
+    super.append(rows);
+    this.focusFork();
+  }
+
   // The token put in has come: the focus, which was in what if, goes there.
   focusFork() {
-    const token = this.forkAt !== null && this.tokens.elements[this.forkAt];
+    const token = this.forkAt !== null && this.stage.elements()[this.forkAt];
     if (!token) return;
     this.forkAt = null;
     if (document.activeElement !== document.body) return;
-    this.tokens.reveal(token);
+    this.stage.view.reveal(token);
     token.focus({ preventScroll: true });
-  }
-
-  usePolicy(name) {
-    this.form.fields.schedule.set(POLICY_PREFIX + name);
-    this.form.changed();
-  }
-
-  clear() {
-    this.stage.clear();
-    super.clear();
   }
 
   // Nothing is on show: the recording stands where the picture would push it down.
@@ -171,20 +162,12 @@ class ExplorePage extends RunPage {
   }
 
   begin(run) {
-    this.stage.begin(run);
-    this.ofFork.forEach((one) => show(one, run.parent !== null));
     super.begin(run);
-  }
-
-  draw(view, run) {
-    this.stage.read(view, run);
-    this.tokens.element.classList.toggle("is-live", view.live && view.status === "running");
-    this.status.update(view, run, this.model);
+    this.ofFork.forEach((one) => show(one, run.parent !== null));
   }
 
   finish() {
-    if (!this.wasLive) this.tokens.element.scrollTop = 0;
-    this.stage.charts.finish();
+    if (!this.wasLive) this.stage.toTop();
     const { id, parent } = this.comparing ?? {};
     this.comparing = null;
     if (id && id === this.follower.id) openInTab("compare", `${parent},${id}`);
@@ -202,30 +185,6 @@ class ExplorePage extends RunPage {
   async watchModel() {
     await super.watchModel();
     this.form.dial.refresh();
-  }
-
-  pick(index) {
-    const { run } = this.follower;
-    if (!run || !gridLevels(run)) return;
-    this.tokens.pick(index);
-    this.picked(String(index + 1));
-    this.lens.open(run, this.liveId === run.id, this.tokens.rows, index);
-    this.stage.hold(index);
-  }
-
-  markNone() {
-    this.tokens.pick(null);
-  }
-
-  placeOf(text) {
-    const index = Number(text) - 1;
-    return this.tokens.elements[index] ? [index] : null;
-  }
-
-  pickAt([index]) {
-    this.tokens.makeCurrent(index);
-    this.tokens.reveal(this.tokens.elements[index]);
-    this.pick(index);
   }
 
   reuseSettings() {

@@ -25,12 +25,9 @@ class InspectPage extends RunPage {
       colour: (key) => setAddress({ [this.names.colour]: key }),
       row: (value) => setAddress({ [this.names.row]: value }),
     }, { hint: HINT, ChartKind: PlotlyChart });
-    this.panes = this.stage.panes;
-    this.legend = this.stage.legend;
     this.lens = this.makeLens();
     this.painter = new PaintPanel(api, { score: (painted, fail) => this.scorePainted(painted, fail),
       changed: (isOpen) => root.classList.toggle("is-painting", isOpen) });
-    this.follower = this.follow((rows) => this.stage.append(rows));
     root.append(this.build());
     this.reset();
   }
@@ -60,19 +57,14 @@ class InspectPage extends RunPage {
     if (id) keepToPaint(id);
   }
 
-  // Starts an inspection from the one on show.
-  again(call, request, fail = (words) => this.status.say(words, "bad")) {
-    return this.ask(call, { inspection_id: this.follower.id, ...request }, fail);
-  }
-
   async scorePainted(painted, fail) {
-    const id = await this.again("inspect_painted", { painted }, fail);
+    const id = await this.ask("inspect_painted", { inspection_id: this.follower.id, painted }, fail);
     if (id) handOver("painted", id);
     return id;
   }
 
   openPainter() {
-    this.painter.open(this.follower.run, this.panes.tokens, this.panes.names);
+    this.painter.open(this.follower.run, this.stage.tokens, this.stage.names);
     this.painter.element.scrollIntoView({ block: "nearest" });
     this.painter.element.querySelector("h2")?.focus({ preventScroll: true });
   }
@@ -80,52 +72,20 @@ class InspectPage extends RunPage {
   clear() {
     this.painter.close();
     show(this.paint, false);
-    this.stage.clear();
     this.status.say(null);
     super.clear();
   }
 
   begin(run) {
-    this.stage.begin(run);
-    this.showRow();
     super.begin(run);
+    this.showRow();
   }
 
-  draw(view) {
-    this.panes.setLive(view.live && view.status === "running");
-    const isStopping = view.stopping && view.status !== "queued";
-    this.stage.update(view, isStopping ? "stopping" : view.status, this.model);
-  }
-
-  finish(view) {
-    this.panes.toTop();
-    this.stage.finish(view);
+  finish() {
+    this.stage.toTop();
     const { run } = this.follower;
-    show(this.paint, Boolean(this.panes.tokens.length && gridLevels(run)));
-    if (!this.paint.hidden && PaintPanel.isKept(run)) this.painter.open(run, this.panes.tokens, this.panes.names);
-  }
-
-  pick(index, at) {
-    const { run } = this.follower;
-    if (!run || !gridLevels(run)) return;
-    this.panes.pick(index, at);
-    this.picked(`${index + 1}.${at}`);
-    this.lens.open(run, this.liveId === run.id, this.panes.rows(at), index, { row: at });
-  }
-
-  markNone() {
-    this.panes.pick(null);
-  }
-
-  // "5.2": the fifth token under the row of number 2.
-  placeOf(text) {
-    const [index, at] = text.split(".").map((part, place) => Number(part) - (place ? 0 : 1));
-    return this.panes.tokens[index] && this.panes.names[at] ? [index, at] : null;
-  }
-
-  pickAt([index, at]) {
-    this.panes.reveal(index);
-    this.pick(index, at);
+    show(this.paint, Boolean(this.stage.tokens.length && gridLevels(run)));
+    if (!this.paint.hidden && PaintPanel.isKept(run)) this.painter.open(run, this.stage.tokens, this.stage.names);
   }
 
   route() {
@@ -135,8 +95,8 @@ class InspectPage extends RunPage {
 
   // The row that the address names, or as an inspection opens.
   showRow() {
-    const asked = askedFor(this.names.row) ?? String(this.panes.names.length - 1);
-    if (this.panes.has(asked) && asked !== this.panes.value) this.panes.show(asked);
+    const asked = askedFor(this.names.row) ?? String(this.stage.names.length - 1);
+    if (this.stage.has(asked) && asked !== this.stage.value) this.stage.showRow(asked);
   }
 
   reuseSettings() {

@@ -1,19 +1,18 @@
 // An inspection on show: the schedules compared in numbers, tokens, charts, difficulty report.
 
+import { ChartedStage } from "../shared/charts/charts.js";
 import { h, setText, show } from "../shared/dom.js";
-import { AXES, count, fixed, MISSING, nats, ordinal, percent, signed } from "../shared/format.js";
-import { modelText } from "../shared/runs/status_line.js";
+import { AXES, count, fixed, MISSING, nats, percent, signed } from "../shared/format.js";
+import { pillsField } from "../shared/forms/form_parts.js";
 import { leadOf } from "../shared/page_parts.js";
 import { gridLevels } from "../shared/tokens/card.js";
 import { Reading } from "../shared/tokens/reading.js";
-import { TokenStage } from "../shared/tokens/token_stage.js";
 import { colourAxes } from "../shared/tokens/tokens.js";
+import { ENOUGH_TOKENS, pairedGain, VerdictLine, verdictOf } from "../shared/verdict.js";
 import { Difficulty } from "./difficulty.js";
 import {
   AXIS_TERMS, differenceAxis, PAINTED, rowName, rowNames, rowOf, runOfRow, scrollTable, STATIC, totalCost,
 } from "./inspect_rows.js";
-import { TokenPanes } from "./token_panes.js";
-import { ENOUGH_TOKENS, pairedGain, VerdictLine, verdictOf } from "../shared/verdict.js";
 
 // The schedules side by side in numbers: what the text cost under each, and what each spent. Sums
 // grow with the tokens; the page never goes through all of them again.
@@ -90,52 +89,30 @@ function verdictsOf(sums, tokens, matched = []) {
 const TABLE_NOTE = "Means per token: NLL and KL measured, in nats; bytes computed.";
 export const INSPECT_STATES = { prefill: ["Reading the text", "busy"], running: ["Scoring", "busy"] };
 
-export class InspectionStage extends TokenStage {
+const ALL = "all";
+
+// The text under one schedule, or under all of them side by side, which scroll and point together.
+export class InspectionStage extends ChartedStage {
+  /** What stands before the tokens. @type {HTMLElement[]} */
+  lead = [];
+  tokens = [];
+  /** @type {ReturnType<typeof pillsField>} */
+  chosen;
+
   // on: as a TokenStage's, and where it is kept row(value).
   constructor(root, status, on, options) {
     super(root, [...colourAxes(), differenceAxis], on, { ...options, colourKey: "inspectAxis",
       scored: "All rows score the inspected text." });
     this.status = status;
-    this.names = [];
     this.totals = new Totals();
     this.verdict = new VerdictLine();
-    this.panes = this.view;
+    this.choice = h("div", { class: "sol-pane-choice", hidden: true });
+    this.panes = h("div", { class: "sol-panes" });
     this.readAt = 0; // the row whose reads are on show
-    this.reading = new Reading({ rows: () => this.panes.rows(this.readAt), elements: () => this.panes.elements(this.readAt),
+    this.reading = new Reading({ rows: () => this.rows(this.readAt), elements: () => this.elements(this.readAt),
       mark: (index) => this.mark(index, true), select: (range) => this.select(range) });
-    this.difficulty = new Difficulty((index) => this.panes.focus(index));
+    this.difficulty = new Difficulty((index) => this.focus(index));
     this.speed = h("p", { class: "sol-hint" });
-  }
-
-  makeView(axes) {
-    return new TokenPanes(axes, {
-      enter: (index, token, at) => {
-        this.readRow(at);
-        this.enter(index, token, at);
-      },
-      leave: () => this.card.hideSoon(),
-      select: (range) => this.select(range),
-      pick: (index, at) => this.on.pick?.(index, at),
-      show: (at) => this.showRow(at),
-      choose: (value) => this.on.row?.(value),
-    });
-  }
-
-  rows(at) {
-    return this.view.rows(at);
-  }
-
-  mark(index, bringIntoView = false) {
-    super.mark(index, bringIntoView);
-    this.reading.mark(index);
-  }
-
-  // Another row's reads are on show.
-  readRow(at) {
-    if (at === this.readAt) return;
-    this.reading.shadeTokens(null);
-    this.readAt = at;
-    this.reading.recount();
   }
 
   // Panels in their order; above: the tokens; over: lies over them; tools: for the foot; below: under the tokens.
@@ -146,18 +123,62 @@ export class InspectionStage extends TokenStage {
         this.status.head, this.verdict.element, this.totals.element, this.speed),
       above,
       h("section", { class: "sol-panel sol-tokens", "aria-label": "Inspected tokens" },
-        h("div", { class: "sol-inspect-head" }, this.panes.choice, this.legend.element),
-        this.reading.element, h("div", { class: "sol-token-place" }, this.panes.element, over),
+        h("div", { class: "sol-inspect-head" }, this.choice, this.legend.element),
+        this.reading.element, h("div", { class: "sol-token-place" }, this.panes, over),
         this.buildFoot(tools)),
       below,
       this.buildCharts(),
       this.difficulty.element);
   }
 
+  // Also of a row that is not on show.
+  rows(at = this.at) {
+    return this.columns.some((column) => column.at === at) ? super.rows(at) : this.tokens.map((token) => rowOf(token, at));
+  }
+
+  enter(index, token, at) {
+    this.readRow(at);
+    super.enter(index, token, at);
+  }
+
+  mark(index, bringIntoView = false) {
+    super.mark(index, bringIntoView);
+    this.reading.mark(index);
+  }
+
+  pick(index, at = this.at) {
+    super.pick(index, at);
+  }
+
+  // Another row's reads are on show.
+  readRow(at) {
+    if (at === this.readAt) return;
+    this.reading.shadeTokens(null);
+    this.readAt = at;
+    this.reading.recount();
+  }
+
+  // Focuses a token; its card comes with the focus.
+  focus(index) {
+    const { view } = this.columns.find((column) => column.at === this.at) ?? this.columns[0];
+    const token = view.elements[index];
+    if (!token) return;
+    this.panes.scrollIntoView({ block: "nearest", behavior: "auto" });
+    view.reveal(token);
+    token.focus({ preventScroll: true });
+  }
+
   clear() {
     this.run = null;
     this.card.hide();
-    this.panes.clear();
+    this.tokens = [];
+    this.names = [];
+    this.lead = [];
+    this.columns = [];
+    this.picked = [null, 0];
+    this.isLive = false;
+    show(this.choice, false);
+    this.panes.replaceChildren();
     this.reading.clear();
     this.totals.clear();
     this.verdict.draw([]);
@@ -179,70 +200,99 @@ export class InspectionStage extends TokenStage {
     show(this.speed, true);
     this.legend.allow("difference", this.names.includes(STATIC),
       "Needs static among the schedules");
-    this.panes.begin(this.names, this.names.length - 1);
+    const choices = Object.fromEntries([...this.names.map((name, at) => [String(at), rowName(name)]), [ALL, "Side by side"]]);
+    this.chosen = pillsField({ legend: "Schedule", choices, isSmall: true, changed: (value) => {
+      this.showRow(value);
+      this.on.row?.(value);
+    } });
+    this.choice.replaceChildren(this.chosen.element);
+    show(this.choice, true);
+    this.showRow(String(this.names.length - 1));
+  }
+
+  has(value) {
+    return value === ALL || this.names[value] !== undefined;
+  }
+
+  // One row's number, or ALL. The charts, the card and the report follow the row.
+  showRow(value) {
+    this.value = value;
+    this.chosen.set(value);
+    if (value !== ALL) this.at = Number(value);
+    const shown = value === ALL ? this.names.map((_, at) => at) : [this.at];
+    this.columns = [];
+    this.panes.classList.toggle("is-many", shown.length > 1);
+    this.panes.replaceChildren(...shown.map((at) => this.pane(at, shown.length > 1)));
+    this.columns.forEach(({ at, view }) => view.append(this.tokens.map((token) => rowOf(token, at))));
+    if (!this.isLive) this.toTop();
+    if (this.selected) this.select(this.selected);
+    this.pick(...this.picked);
+    this.setLive(this.isLive);
+    this.readRow(this.at);
+    this.card.hide();
+    this.charts.clear(runOfRow(this.run, this.at));
+    this.charts.data.id = `${this.run.id}-${this.at}`;
+    if (this.tokens.length) this.charts.append(this.rows());
+    if (this.scored) this.charts.data.limit = this.scored;
+    if (this.isOver) this.charts.finish();
+    this.difficulty.draw(this.report, this.names, this.at);
+  }
+
+  pane(at, isOneOfMany) {
+    const name = rowName(this.names[at]);
+    const view = this.addColumn(at, `Tokens under ${name}`);
+    view.lead.replaceChildren(...this.lead.map((node) => node.cloneNode(true)));
+    // The same text breaks into the same lines in every pane, so one place suits all.
+    view.element.addEventListener("scroll", () => {
+      if (!view.element.matches(":hover, :focus-within")) return;
+      this.columns.forEach((column) => { column.view.element.scrollTop = view.element.scrollTop; });
+    }, { passive: true });
+    return h("div", { class: "sol-pane" },
+      isOneOfMany && h("h3", {}, name), h("div", { class: "sol-pane-place" }, view.element));
   }
 
   append(tokens) {
-    this.panes.append(tokens);
+    this.tokens.push(...tokens);
+    this.columns.forEach(({ at, view }) => view.append(tokens.map((token) => rowOf(token, at))));
     this.reading.follow();
     this.totals.add(tokens);
-    this.charts.append(tokens.map((token) => rowOf(token, this.panes.at)));
+    this.charts.append(tokens.map((token) => rowOf(token, this.at)));
   }
 
   // Takes a poll but for its rows. model: the loader's state, where there is one.
-  update(view, state, model) {
-    if (view.prefill && !this.panes.lead.length) {
-      this.scored = view.prefill.scored_tokens;
+  update(view, run, model) {
+    const { prefill } = view;
+    if (prefill && !this.lead.length) {
+      this.scored = prefill.scored_tokens;
       this.charts.data.limit = this.scored;
-      this.panes.setLead(inspectionLead(view.prefill, this.run));
-      this.reading.begin(this.run.config.grid.page_size, [], view.prefill.prefix.length);
+      this.lead = inspectionLead(prefill, run);
+      this.columns.forEach((column) => column.view.lead.replaceChildren(...this.lead.map((node) => node.cloneNode(true))));
+      this.reading.begin(run.config.grid.page_size, [], prefill.prefix.length);
       this.reading.follow();
     }
-    const done = this.panes.tokens.length;
-    const loading = view.status === "loading" && (view.model || model);
-    this.status.setState(state, inspectionDetail(state, view, done, model));
-    if (loading) this.status.setBar(loading.fraction);
-    else this.status.setBar(view.live ? done / (view.prefill?.scored_tokens || 1) : null);
-    this.status.explain(view);
+    const done = this.tokens.length;
+    this.status.update(view, model, prefill ? inspectionWords(prefill, done) : "", done / (prefill?.scored_tokens || 1));
     this.totals.draw();
   }
 
   finish(view) {
     this.isOver = true;
-    this.verdict.draw(verdictsOf(this.totals.sums, this.panes.tokens, view.summary?.matched));
+    this.verdict.draw(verdictsOf(this.totals.sums, this.tokens, view.summary?.matched));
     this.charts.finish();
     this.report = view.summary?.report ?? null;
-    this.difficulty.draw(this.report, this.names, this.panes.at);
+    this.difficulty.draw(this.report, this.names, this.at);
     if (!view.summary) return;
     const cut = view.summary.reason === "time_limit"
       ? "The GPU's time for one run was used up: the rest of the text was not inspected. " : "";
     setText(this.speed, `${cut}${TABLE_NOTE} Measured: ${fixed(view.summary.tokens_per_s, 1)} tokens/s, `
       + `${count(this.names.length, "row")} in each step.`);
   }
-
-  // The charts, the card and the report follow the schedule on show.
-  showRow(at) {
-    if (!this.run) return;
-    this.readRow(at);
-    this.card.hide();
-    this.charts.clear(runOfRow(this.run, at));
-    this.charts.data.id = `${this.run.id}-${at}`;
-    if (this.panes.tokens.length) this.charts.append(this.panes.rows(at));
-    if (this.scored) this.charts.data.limit = this.scored;
-    if (this.isOver) this.charts.finish();
-    this.difficulty.draw(this.report, this.names, at);
-  }
 }
 
-function inspectionDetail(state, view, done, model) {
-  if (state === "queued") return view.place > 0 ? `${ordinal(view.place + 1)} in the queue` : "";
-  if (state === "loading") return modelText(view.model || model);
-  if (!view.prefill) return "";
-  const { scored_tokens: scored, prefix, text_tokens: whole } = view.prefill;
+function inspectionWords({ scored_tokens: scored, prefix, text_tokens: whole }, done) {
   const left = whole - prefix.length - scored;
-  const parts = [`${done.toLocaleString("en")} of ${count(scored, "token")} scored`];
-  if (left > 0) parts.push(`the last ${count(left, "token")} of the text left out`);
-  return parts.join(" · ");
+  return `${done.toLocaleString("en")} of ${count(scored, "token")} scored`
+    + (left > 0 ? ` · the last ${count(left, "token")} of the text left out` : "");
 }
 
 // The text before the scored tokens, which was read densely and has no score.

@@ -3,7 +3,7 @@
 
 import { button, chip, errorLine, h, setText, show, showText, uniqueId } from "../shared/dom.js";
 import { actionOf, AXES, formNumbers, mean, nats, percent, spendText } from "../shared/format.js";
-import { pillChoice } from "../shared/forms/form_parts.js";
+import { pillsField } from "../shared/forms/form_parts.js";
 import { recall, remember } from "../shared/memory.js";
 import { gridLevels, levelText, nearest } from "../shared/tokens/card.js";
 import { colourScale } from "../shared/tokens/legend.js";
@@ -96,11 +96,10 @@ export class PaintPanel {
   constructor(api, on) {
     this.api = api;
     this.on = on;
-    this.axisChoice = pillChoice("Paint", AXES.map((axis) => [axis.key, axis.name]),
-      (key) => this.chooseAxis(AXES.findIndex((axis) => axis.key === key)));
-    this.colour = pillChoice("Colour", [["level", "Level"], ["surprisal", "Surprisal"], ["kl", "KL of static"]],
-      () => this.showColour());
-    this.colour.set("level");
+    this.axisChoice = pillsField({ legend: "Paint", choices: Object.fromEntries(AXES.map((axis) => [axis.key, axis.name])),
+      isSmall: true, changed: (key) => this.chooseAxis(AXES.findIndex((axis) => axis.key === key)) });
+    this.colour = pillsField({ legend: "Colour", choices: { level: "Level", surprisal: "Surprisal", kl: "KL of static" },
+      isSmall: true, value: "level", changed: () => this.showColour() });
     this.view = new TokenView(AXES, { enter: (index) => this.tell(index), leave: () => {},
       select: (range) => this.view.select(range), pick: (index) => this.paint([index, index], () => this.brush) },
     "Painted tokens");

@@ -1,25 +1,22 @@
 // The Lab: four views of one room, of which the address names the one in front. A view is mounted when it is
 // first shown.
 
-import { mountAccuracy } from "../accuracy/accuracy.js";
-import { mountEvaluate } from "../evaluate/evaluate.js";
-import { mountPolicies } from "../policies/policies.js";
+import { AccuracyPage } from "../accuracy/accuracy.js";
+import { EvaluatePage } from "../evaluate/evaluate.js";
+import { PoliciesPage } from "../policies/policies.js";
 import { LAB_VIEWS, linkTo, showTab, tabOf } from "../shared/address.js";
+import { makeApi } from "../shared/api.js";
 import { h, opensHere, show } from "../shared/dom.js";
 import { listen } from "../shared/events.js";
-import { mountTrain } from "../train/train.js";
+import { sentence } from "../shared/format.js";
+import { TrainPage } from "../train/train.js";
 
-const VIEWS = {
-  train: { label: "Train", mount: mountTrain },
-  evaluate: { label: "Evaluate", mount: mountEvaluate },
-  accuracy: { label: "Accuracy", mount: mountAccuracy },
-  policies: { label: "Policies", mount: mountPolicies },
-};
+const VIEWS = { train: TrainPage, evaluate: EvaluatePage, accuracy: AccuracyPage, policies: PoliciesPage };
 
 // page: the constants of each view
 export function mount(root, server, page) {
   const links = Object.fromEntries(LAB_VIEWS.map((name) => [name, h("a", { class: "sol-view-link",
-    href: linkTo({ tab: name }), onclick: opensHere(() => showTab(name)) }, VIEWS[name].label)]));
+    href: linkTo({ tab: name }), onclick: opensHere(() => showTab(name)) }, sentence(name))]));
   const places = new Map();
   root.append(h("nav", { class: "sol-views", "aria-label": "Lab" }, Object.values(links)));
   const showView = () => {
@@ -34,7 +31,7 @@ export function mount(root, server, page) {
     const place = places.get(name);
     if (isNew) root.append(place);
     places.forEach((one, view) => show(one, view === name));
-    if (isNew) VIEWS[name].mount(place, server, page[name]);
+    if (isNew) new VIEWS[name](place, makeApi(server), page[name]).begin();
   };
   listen("tab-shown", showView);
   showView();

@@ -1,14 +1,15 @@
 // The form of a job, made of the fields of its configuration: the policies that it measures or the name of the one
 // that it makes, a text, an estimate, and every setting. The browser keeps all of it.
 
+import { attempt, NOTHING_LOST } from "../shared/api.js";
 import { chip, errorLine, h, setText, show, showText } from "../shared/dom.js";
 import { modelName, whenText } from "../shared/format.js";
-import { CorpusPicker } from "../shared/forms/corpus_picker.js";
-import { JobForm } from "../shared/forms/form.js";
+import { Form } from "../shared/forms/form.js";
 import {
   checksField, choiceField, linesField, numberField, pillsField, textField, toggleField,
 } from "../shared/forms/form_parts.js";
 import { recall, remember } from "../shared/memory.js";
+import { CorpusPicker } from "./corpus_picker.js";
 
 const BUDGETS_HINT = "One a line: 50 % attention · 70 % MLP · 8 bits, or a share of the bytes: 65 % compute";
 
@@ -56,16 +57,15 @@ class PolicyChoice {
 const policyNote = (policy) => (policy.shipped ? "shipped"
   : [policy.model && modelName(policy.model), policy.created && whenText(policy.created)].filter(Boolean).join(", "));
 
-export class LabForm extends JobForm {
+export class LabForm extends Form {
   /** What Python says of this kind of job. @type {any} */
   page;
-  /** @type {Api} */
-  api;
+  /** The line that says why no job may be started. */
+  refused = h("p", { class: "sol-message is-warn", hidden: true });
 
   // on: {start(request)}; go: the button's words
   constructor(api, on, page, go) {
     super();
-    this.api = api;
     this.on = on;
     this.page = page;
     this.fields = Object.fromEntries(page.groups.flatMap((group) => group.fields)
@@ -85,7 +85,8 @@ export class LabForm extends JobForm {
     this.preset.element.addEventListener("change", () => this.usePreset());
   }
 
-  build(go) {
+  build(words) {
+    this.go = this.makeGo(words, { disabled: true });
     this.changes = h("p", { class: "sol-hint sol-changes", hidden: true });
     this.back = chip("Back to the preset", () => this.usePreset(), { hidden: true });
     const groups = this.page.groups.map((group) => h("fieldset", { class: "sol-group" },
@@ -94,7 +95,8 @@ export class LabForm extends JobForm {
     const isLong = groups.length > 1;
     return this.lay(this.preset.element, h("div", { class: "sol-changes-row" }, this.changes, this.back),
       this.policies?.element ?? this.name.element, this.corpus?.element, !isLong && groups,
-      this.actions(go), isLong && h("details", { class: "sol-advanced" }, h("summary", {}, "Advanced"), groups));
+      this.refused, h("div", { class: "sol-actions is-single" }, this.go), this.error,
+      isLong && h("details", { class: "sol-advanced" }, h("summary", {}, "Advanced"), groups));
   }
 
   // Settings of a job, back in the form.
@@ -160,14 +162,18 @@ export class LabForm extends JobForm {
     this.policies?.offer(home.policies);
     this.changed();
     const isEmpty = this.policies !== null && home.policies.length === 0;
-    this.allow(home.jobs_allowed && !isEmpty, home.refusal || (isEmpty && "No policy is stored yet. Train one in the Lab."));
+    this.allowed = home.jobs_allowed && !isEmpty;
+    this.go.disabled = !this.allowed;
+    showText(this.refused, home.refusal || (isEmpty && "No policy is stored yet. Train one in the Lab."));
   }
 
-  request() {
-    return { values: this.values(), name: this.name.get(), corpus: this.corpus?.get(), policies: this.policies?.get() };
-  }
-
-  sent() {
-    this.name.set("");
+  async send() {
+    this.go.disabled = true;
+    await attempt(async () => {
+      await this.on.start({ values: this.values(), name: this.name.get(), corpus: this.corpus?.get(),
+        policies: this.policies?.get() });
+      this.name.set("");
+    }, (words) => this.fail(words), NOTHING_LOST);
+    this.go.disabled = !this.allowed;
   }
 }

@@ -29,14 +29,6 @@ class RoomStep {
         open(page);
       }, { class: "sol-button is-primary" }), on.next && button("Next step", on.next)));
   }
-
-  enter() {
-    show(this.element, true);
-  }
-
-  leave() {
-    show(this.element, false);
-  }
 }
 
 const DIAL = {
@@ -85,14 +77,6 @@ class GlossaryList {
     this.rows.forEach((row) => show(row.element, row.words.includes(wanted)));
     show(this.none, !this.rows.some((row) => !row.element.hidden));
   }
-
-  enter() {
-    show(this.element, true);
-  }
-
-  leave() {
-    show(this.element, false);
-  }
 }
 
 const STEPS = [DIAL, LESSON_STEPS, LESSON_PAGES, LESSON_MISSING, LESSON_CHANNELS, LESSON_WHICH, LESSON_BITS, LESSON_SPEND, PAINT];
@@ -102,7 +86,8 @@ class LearnPage {
   constructor(root, api, page) {
     this.api = api;
     this.page = page;
-    this.answers = this.restore();
+    // Answers of other releases may be unreadable.
+    this.answers = Object.fromEntries(Object.entries(recall("lessons")).filter(([, choice]) => Number.isInteger(choice)));
     this.measured = recall("measured"); // true by lesson
     /** @type {(() => void) | null} names the lesson in the address */
     this.name = null;
@@ -142,11 +127,6 @@ class LearnPage {
       h("ol", {}, STEPS.map((spec, at) => link(spec.key, at + 1, spec.title)), link(GLOSSARY, "A–Z", "Glossary")));
   }
 
-  // Answers of other releases may be unreadable.
-  restore() {
-    return Object.fromEntries(Object.entries(recall("lessons")).filter(([, choice]) => Number.isInteger(choice)));
-  }
-
   answered(key, choice) {
     this.answers[key] = choice;
     remember("lessons", this.answers);
@@ -178,14 +158,17 @@ class LearnPage {
   open(key) {
     const wanted = this.parts.has(key) ? key : STEPS[0].key;
     if (wanted === this.key) return;
-    if (this.key) this.parts.get(this.key).leave();
+    const [before, now] = [this.parts.get(this.key), this.parts.get(wanted)];
+    if (before) show(before.element, false);
+    before?.leave?.();
     this.key = wanted;
     memory.set("lesson", wanted);
     for (const [name, { element }] of this.links) {
       if (name === wanted) element.setAttribute("aria-current", "page");
       else element.removeAttribute("aria-current");
     }
-    this.parts.get(wanted).enter();
+    show(now.element, true);
+    now.enter?.();
   }
 }
 

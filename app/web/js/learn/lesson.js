@@ -72,7 +72,9 @@ export class Lesson {
       result: (result) => this.showResult(result), waiting: (text) => this.say(text),
       failed: (message) => this.fail(message),
     });
-    this.text = textChoice(spec.texts, () => this.measure());
+    this.first = Object.keys(spec.texts)[0]; // the question is about it
+    this.text = pillsField({ legend: "Text", choices: spec.texts, value: this.first, changed: () => this.measure() });
+    this.text.element.classList.add("sol-learn-texts");
     this.element = this.build();
   }
 
@@ -149,12 +151,10 @@ export class Lesson {
 
   // The lesson comes into view: what was revealed before is measured again.
   enter() {
-    show(this.element, true);
     if (this.choice !== undefined && !this.result) this.measure();
   }
 
   leave() {
-    show(this.element, false);
     this.experiment.leave();
   }
 
@@ -172,7 +172,7 @@ export class Lesson {
     show(this.figure, true);
     this.figure.classList.remove("is-old");
     this.picture.draw(result);
-    if (this.text.isFirst()) this.judge(result);
+    if (this.text.get() === this.first) this.judge(result);
     setText(this.source, `Measured on ${modelName(result.model)} at ${timeText(result.measured_at)}, `
       + `in ${duration(result.took_ms)}. ${this.spec.how}`);
   }
@@ -200,14 +200,6 @@ export class Lesson {
     showText(this.error, message);
     show(this.again, true);
   }
-}
-
-// The choice of a text to measure; the question is about the first.
-function textChoice(texts, changed) {
-  const [first] = Object.keys(texts);
-  const choice = pillsField({ legend: "Text", choices: texts, value: first, changed });
-  choice.element.classList.add("sol-learn-texts");
-  return { element: choice.element, get: choice.get, isFirst: () => choice.get() === first };
 }
 
 const timeText = (iso) => new Date(iso).toLocaleTimeString([], { timeStyle: "medium" });

@@ -2,7 +2,8 @@
 
 import { h, setText } from "../shared/dom.js";
 import { count, nats, percent, probability } from "../shared/format.js";
-import { barRow, curve, ends, levelSlider, MlpZoom, pickedText } from "./pictures.js";
+import { levelEnds } from "../shared/tokens/card.js";
+import { barRow, curve, levelSlider, MlpZoom, pickedText } from "./pictures.js";
 
 const FULL_SCALE = 1; // nats; one for all beginnings, so that a small loss looks small
 const LOOKED_AT = 0.7; // of the channels, what the lowest level is set beside
@@ -38,7 +39,7 @@ class ChannelsPicture {
     this.zoom.show(layers, row.mlp_shares, row.mlp_bytes / rows.at(-1).mlp_bytes);
     this.bars.replaceChildren(...row.top.map(({ token_id: id, text, probability: share }) => barRow(pickedText(text), share,
       `${probability(share)} (full model ${dense.has(id) ? probability(dense.get(id)) : "lower"})`)));
-    this.line.replaceChildren(curve(rows.map((one) => one.kl), at, "channels", FULL_SCALE), ends(percent(levels[0]), percent(levels.at(-1))));
+    this.line.replaceChildren(curve(rows.map((one) => one.kl), at, "channels", FULL_SCALE), levelEnds(percent(levels[0]), percent(levels.at(-1))));
   }
 }
 

@@ -1,11 +1,11 @@
 // Step 4 of the path: a page that attention hardly looks at can carry the answer; only taking it away shows it.
 
-import { h, headRow, setText, svg } from "../shared/dom.js";
+import { h, setText, svg } from "../shared/dom.js";
 import { count, fixed, nats, percent, probability } from "../shared/format.js";
+import { levelEnds } from "../shared/tokens/card.js";
+import { rankTable } from "../shared/tokens/page_effects.js";
 import { quoted } from "../shared/tokens/token_text.js";
-import { ends, levelSlider, pickedText } from "./pictures.js";
-
-const SHOWN = 5; // pages
+import { levelSlider, pickedText } from "./pictures.js";
 
 // A bar for every page, the tallest as high as the picture; the chosen one stands out.
 class PageBars {
@@ -49,7 +49,7 @@ class MissingPicture {
     this.note = h("p", {});
     this.element = h("div", { class: "sol-learn-parts" }, this.prompt,
       h("section", { class: "sol-learn-part" }, this.attention.element,
-        h("div", {}, this.effect.element, ends("the story's beginning", "the question")), this.place, this.page, this.said),
+        h("div", {}, this.effect.element, levelEnds("the story's beginning", "the question")), this.place, this.page, this.said),
       h("section", { class: "sol-learn-part" }, h("h3", {}, "The five pages that mattered most"), this.ranks, this.note));
   }
 
@@ -63,9 +63,7 @@ class MissingPicture {
     this.slider = levelSlider({ label: "Page taken away", levels: rows.map((_, page) => page), at: order[0],
       text: (page) => `${page + 1} of ${rows.length}`, show: (page) => this.show(page) });
     this.place.replaceChildren(this.slider.element);
-    this.ranks.replaceChildren(h("table", {}, headRow(["Page left out", "KL, nats", "Attention"]),
-      h("tbody", {}, order.slice(0, SHOWN).map((page) => h("tr", {}, h("td", { dir: "auto" }, quoted(rows[page].text)),
-        h("td", {}, nats(rows[page].kl)), h("td", {}, percent(rows[page].attention, 1)))))));
+    this.ranks.replaceChildren(rankTable(order.map((page) => ({ ...rows[page], name: quoted(rows[page].text) }))));
     setText(this.note, result.correlation === null ? "" : `Rank correlation of the two over all pages: ${fixed(result.correlation, 2)}.`);
     this.slider.update();
   }

@@ -4,6 +4,7 @@ import { h, setText, SITE, svg, uniqueId } from "../shared/dom.js";
 import { count, percent } from "../shared/format.js";
 import { Zoom } from "../shared/machine/field.js";
 import { FLOW, pagesText, readsOf } from "../shared/machine/reads.js";
+import { colourScale } from "../shared/tokens/legend.js";
 import { spokenText, tokenNodes } from "../shared/tokens/token_text.js";
 
 // Names of the answers to a lesson's question.
@@ -79,15 +80,7 @@ export class PassageView {
 }
 
 // The scale below a coloured passage.
-export function paintScale(low, high) {
-  return h("span", { class: "sol-scale" }, h("span", { class: "sol-value" }, low),
-    h("span", { class: "sol-scale-steps", "aria-hidden": "true" },
-      Array.from({ length: SITE.numBins }, (_, bin) => h("span", { class: "sol-token sol-swatch", "data-bin": bin }))),
-    h("span", { class: "sol-value" }, high));
-}
-
-// The two ends of a scale.
-export const ends = (low, high) => h("div", { class: "sol-level-ends", "aria-hidden": "true" }, h("span", {}, low), h("span", {}, high));
+export const paintScale = (low, high) => colourScale({ low, high, show: String });
 
 // A line over levels, from 0 to `least` or, where the line goes higher, to its highest point.
 export function curve(values, at, axis, least) {

@@ -1,7 +1,7 @@
 // Puts the Policies page together: the library at the side, the policy on show beside it.
 
-import { askedFor, linkTo, nameInFront, openInTab, setAddress, showTab } from "../shared/address.js";
-import { attempt, makeApi, sendFile } from "../shared/api.js";
+import { askedFor, linkTo, nameInFront, setAddress, showTab } from "../shared/address.js";
+import { attempt, sendFile } from "../shared/api.js";
 import { chip, h, say, show, whenSeen } from "../shared/dom.js";
 import { blobOf, saveFile } from "../shared/download.js";
 import { emit, handOver, listen } from "../shared/events.js";
@@ -9,65 +9,24 @@ import { MISSING, modelName, percent, whenText } from "../shared/format.js";
 import { ask, askToDelete } from "../shared/forms/form.js";
 import { filePicker, textField } from "../shared/forms/form_parts.js";
 import { listRow } from "../shared/page_parts.js";
-import { PolicyView } from "./policy_view.js";
+import { policyPanels } from "./policy_view.js";
 
-// Actions on policies: a question and a call to Python each.
-
-export class PolicyActions {
-  // on: {changed(name): the library is another, and this policy is on show (null: the first)}
-  constructor(root, api, on) {
-    this.root = root;
-    this.api = api;
-    this.on = on;
-  }
-
-  rename(policy) {
-    const name = textField({ label: "New name", value: policy.name, isRequired: true,
-      hint: "Jobs and runs that name the old one still find it." });
-    ask(this.root, { title: `Rename ${policy.name}`, yes: "Rename", fields: { name } }, async (values) => {
-      const made = await this.api("rename_policy", { name: policy.name, new_name: values.name });
-      this.on.changed(made.name);
-    });
-  }
-
-  remove(policy) {
-    const rest = policy.uses === "nothing" ? "Nothing else names it."
-      : `Named by ${policy.uses}: these stay readable, but cannot be repeated.`;
-    askToDelete(this.root, `Delete ${policy.name} for good?`, rest, async () => {
-      await this.api("delete_policy", { name: policy.name });
-      this.on.changed(null);
-    });
-  }
-
-  async download(policy) {
-    const { name, data } = await this.api("export_policy", { name: policy.name });
-    saveFile(name, blobOf(`data:application/zip;base64,${data}`));
-  }
-
-  async upload(file) {
-    const { name } = await sendFile("policy", file);
-    this.on.changed(name);
-  }
-}
-
-class PoliciesPage {
+export class PoliciesPage {
   constructor(root, api) {
     this.root = root;
     this.api = api;
     this.name = nameInFront("policies", () => (askedFor("policy") ? {} : { policy: this.shown ?? null }));
-    this.actions = new PolicyActions(root, api, { changed: (name) => this.changed(name) });
-    this.view = new PolicyView({ act: (name, policy) => this.act(name, policy),
-      open: (one) => openInTab("evaluation", one.id) });
+    this.stage = h("div", { class: "sol-stage", hidden: true });
     this.message = h("p", { class: "sol-message", hidden: true });
     this.list = h("ul", { class: "sol-history-list" });
     this.empty = h("p", { class: "sol-history-empty", hidden: true },
       "No policies yet. Train one, or import one.");
     this.into = h("div", { class: "sol-policy-into" },
-      filePicker("Import a zip", ".zip,application/zip", (file) => this.attempt(() => this.actions.upload(file))));
+      filePicker("Import a zip", ".zip,application/zip", (file) => this.upload(file)));
     root.append(h("div", { class: "sol-grid" },
       h("section", { class: "sol-panel sol-library", "aria-label": "Library" },
         h("header", {}, h("h2", {}, "Policies"), this.into, this.message),
-        this.list, this.empty), this.view.element));
+        this.list, this.empty), this.stage));
   }
 
   async begin() {
@@ -117,18 +76,19 @@ class PoliciesPage {
       h("div", { class: "sol-history-facts" }, h("span", { class: "sol-state", "data-kind": "bad" }, "Damaged"),
         h("span", {}, one.problem))),
     h("div", { class: "sol-history-tools" }, !this.isFixed && !one.is_shipped && chip("Delete",
-      () => this.actions.remove({ name: one.name, uses: "nothing" }), { "aria-label": `Delete: ${one.name}` })));
+      () => this.remove({ name: one.name, uses: "nothing" }), { "aria-label": `Delete: ${one.name}` })));
   }
 
   async open(name) {
-    if (!name) return show(this.view.element, false);
+    show(this.stage, Boolean(name));
+    if (!name) return;
     await this.attempt(async () => {
       const policy = await this.api("policy_details", { name });
       const isSame = JSON.stringify(policy) === this.drawn;
       this.drawn = JSON.stringify(policy);
       this.shown = policy.name;
       this.drawList();
-      if (!isSame) this.view.show(policy, this.isFixed);
+      if (!isSame) this.stage.replaceChildren(...policyPanels(policy, this.isFixed, this));
     });
   }
 
@@ -142,11 +102,43 @@ class PoliciesPage {
     this.isOwn = false;
   }
 
-  act(name, policy) {
-    if (name === "use" || name === "evaluate") {
-      handOver(`${name}-policy`, policy.name);
-      showTab(name === "use" ? "explore" : "evaluate");
-    } else this.attempt(() => this.actions[name](policy));
+  use(policy) {
+    handOver("use-policy", policy.name);
+    showTab("explore");
+  }
+
+  evaluate(policy) {
+    handOver("evaluate-policy", policy.name);
+    showTab("evaluate");
+  }
+
+  rename(policy) {
+    const name = textField({ label: "New name", value: policy.name, isRequired: true,
+      hint: "Jobs and runs that name the old one still find it." });
+    ask(this.root, { title: `Rename ${policy.name}`, yes: "Rename", fields: { name } }, async (values) => {
+      const made = await this.api("rename_policy", { name: policy.name, new_name: values.name });
+      this.changed(made.name);
+    });
+  }
+
+  remove(policy) {
+    const rest = policy.uses === "nothing" ? "Nothing else names it."
+      : `Named by ${policy.uses}: these stay readable, but cannot be repeated.`;
+    askToDelete(this.root, `Delete ${policy.name} for good?`, rest, async () => {
+      await this.api("delete_policy", { name: policy.name });
+      this.changed(null);
+    });
+  }
+
+  download(policy) {
+    return this.attempt(async () => {
+      const { name, data } = await this.api("export_policy", { name: policy.name });
+      saveFile(name, blobOf(`data:application/zip;base64,${data}`));
+    });
+  }
+
+  upload(file) {
+    return this.attempt(async () => this.changed((await sendFile("policy", file)).name));
   }
 
   attempt(work) {
@@ -156,8 +148,4 @@ class PoliciesPage {
   say(text, kind = "warn") {
     say(this.message, text, kind);
   }
-}
-
-export function mountPolicies(root, server) {
-  new PoliciesPage(root, makeApi(server)).begin();
 }

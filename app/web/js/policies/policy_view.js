@@ -1,54 +1,39 @@
 // The policy on show: what it is, what was measured, its card.
 
 import { linkTo, openInTab } from "../shared/address.js";
-import { h, opensHere, show, smallButton } from "../shared/dom.js";
+import { h, opensHere, smallButton } from "../shared/dom.js";
 import { count, fixed, isNumber, largestGap, modelName, nats, percent, quantity, whenText } from "../shared/format.js";
 import { listRow, tiles } from "../shared/page_parts.js";
 import { cardNodes } from "./model_card.js";
 
-export class PolicyView {
-  // on: {act(name, policy), open(evaluation)}
-  constructor(on) {
-    this.on = on;
-    this.head = h("section", { class: "sol-panel sol-status", "aria-label": "Policy" });
-    this.evaluations = h("section", { class: "sol-panel sol-jobs", "aria-label": "Evaluations" });
-    this.card = h("div", { class: "sol-model-card", dir: "auto" });
-    this.cardPlace = h("details", { class: "sol-panel sol-card-place", open: true },
-      h("summary", {}, "Model card"), this.card);
-    this.element = h("div", { class: "sol-stage" }, this.head, this.evaluations, this.cardPlace);
-    show(this.element, false);
-  }
+/** Its panels. isFixed: nobody may change the library; on: {use, evaluate, rename, remove, download}, of a policy each. */
+export function policyPanels(policy, isFixed, on) {
+  return [policyHead(policy, isFixed, on), policyEvaluations(policy.evaluations),
+    h("details", { class: "sol-panel sol-card-place", open: true }, h("summary", {}, "Model card"),
+      h("div", { class: "sol-model-card", dir: "auto" }, cardNodes(policy.card || "This policy has no model card.", policy.name)))];
+}
 
-  show(policy, isFixed) {
-    this.head.replaceChildren(...this.headParts(policy, isFixed));
-    this.showEvaluations(policy);
-    this.card.replaceChildren(...cardNodes(policy.card || "This policy has no model card.", policy.name));
-    show(this.element, true);
-  }
+function policyHead(policy, isFixed, on) {
+  const act = (label, name) => smallButton(label, () => on[name](policy));
+  const own = isFixed || policy.is_shipped ? [] : [act("Rename", "rename"), act("Delete", "remove")];
+  return h("section", { class: "sol-panel sol-status sol-job", "aria-label": "Policy" },
+    h("div", { class: "sol-status-line" }, h("h2", { class: "sol-policy-name" }, policy.name),
+      policy.is_shipped && h("span", { class: "sol-muted" }, "came with the program"),
+      h("div", { class: "sol-job-tools" }, act("Use in Explore", "use"), act("Evaluate", "evaluate"), ...own,
+        act("Export", "download"))),
+    h("dl", { class: "sol-tiles is-job" }, tiles(policyTiles(policy))),
+    h("p", { class: "sol-job-facts sol-hint" }, policyFacts(policy).map((fact) => h("span", {}, fact)),
+      policy.training_job && h("a", { href: linkTo({ train: policy.training_job }),
+        onclick: opensHere(() => openInTab("train", policy.training_job)) }, "Its training")));
+}
 
-  headParts(policy, isFixed) {
-    const act = (label, name) => smallButton(label, () => this.on.act(name, policy));
-    const own = isFixed || policy.is_shipped ? [] : [act("Rename", "rename"), act("Delete", "remove")];
-    return [
-      h("div", { class: "sol-status-line" }, h("h2", { class: "sol-policy-name" }, policy.name),
-        policy.is_shipped && h("span", { class: "sol-muted" }, "came with the program"),
-        h("div", { class: "sol-job-tools" }, act("Use in Explore", "use"), act("Evaluate", "evaluate"), ...own,
-          act("Export", "download"))),
-      h("dl", { class: "sol-tiles is-job" }, tiles(policyTiles(policy))),
-      h("p", { class: "sol-job-facts sol-hint" }, policyFacts(policy).map((fact) => h("span", {}, fact)),
-        policy.training_job && h("a", { href: linkTo({ train: policy.training_job }),
-          onclick: opensHere(() => openInTab("train", policy.training_job)) }, "Its training"))];
-  }
-
-  showEvaluations(policy) {
-    const rows = policy.evaluations.map((one) => listRow({ title: evaluationTitle(one), href: linkTo({ evaluation: one.id }),
-      open: () => this.on.open(one), facts: [evaluationFacts(one).map((fact) => h("span", {}, fact)),
-        h("time", { datetime: one.created_at }, whenText(one.created_at))] }));
-    this.evaluations.replaceChildren(h("header", {}, h("h2", {}, "Evaluations")),
-      rows.length ? h("ol", { class: "sol-history-list" }, rows)
-        : h("p", { class: "sol-history-empty" }, "Not evaluated here yet. Evaluate compares it with static at the same spend."));
-  }
-
+function policyEvaluations(evaluations) {
+  const rows = evaluations.map((one) => listRow({ title: evaluationTitle(one), href: linkTo({ evaluation: one.id }),
+    open: () => openInTab("evaluation", one.id), facts: [evaluationFacts(one).map((fact) => h("span", {}, fact)),
+      h("time", { datetime: one.created_at }, whenText(one.created_at))] }));
+  return h("section", { class: "sol-panel sol-jobs", "aria-label": "Evaluations" }, h("header", {}, h("h2", {}, "Evaluations")),
+    rows.length ? h("ol", { class: "sol-history-list" }, rows)
+      : h("p", { class: "sol-history-empty" }, "Not evaluated here yet. Evaluate compares it with static at the same spend."));
 }
 
 // Held-out numbers of its training; a dash for what was not measured.

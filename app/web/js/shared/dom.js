@@ -85,20 +85,6 @@ export function uniqueId(prefix) {
   return `sol-${prefix}-${lastId}`;
 }
 
-// A text that is cut off and scrolls can be reached by the keyboard, and only then.
-export function reachWhenScrolling(node, label) {
-  new ResizeObserver(() => {
-    if (node.scrollHeight <= node.clientHeight + 1) {
-      ["tabindex", "role", "aria-label"].forEach((name) => node.removeAttribute(name));
-      return;
-    }
-    node.tabIndex = 0;
-    node.setAttribute("role", "group");
-    node.setAttribute("aria-label", label);
-  }).observe(node);
-  return node;
-}
-
 export const wait = (ms) => new Promise((resolve) => setTimeout(resolve, Math.max(0, ms)));
 export const whenIdle = (task) => (window.requestIdleCallback || setTimeout)(task);
 export const isCalm = () => matchMedia("(prefers-reduced-motion: reduce)").matches;

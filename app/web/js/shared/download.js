@@ -1,7 +1,7 @@
 // Files for the user to keep: a menu of forms, and the browser's own way to save what it is given.
 
 import { attempt } from "./api.js";
-import { chip, h, messageOf, show, uniqueId } from "./dom.js";
+import { chip, h, messageOf, uniqueId } from "./dom.js";
 
 export function saveFile(name, blob) {
   const address = URL.createObjectURL(blob);
@@ -18,30 +18,24 @@ export function blobOf(dataUrl) {
   return new Blob([parts], { type: head.slice(5).split(";")[0] });
 }
 
-// A small menu under a chip. items: [{label, hint, run()}]. Escape, a choice and a click elsewhere
-// close it; the keyboard needs no more than Tab and Enter.
+const MENU_GAP = 4; // px
+
+// A small menu under a chip, which Escape, a choice and a click elsewhere close. items: [{label, hint, run()}].
 export function menu(label, items, spoken) {
-  const list = h("div", { class: "sol-menu-list", id: uniqueId("menu"), hidden: true },
-    items.map((item) => h("button", { type: "button", onclick: () => { set(false); opener.focus(); item.run(); } },
-      item.label, item.hint && h("small", {}, item.hint))));
-  const opener = chip(label, () => { opener.focus(); set(list.hidden); },
-    { "aria-expanded": "false", "aria-controls": list.id, "aria-label": spoken });
-  const set = (isOpen) => {
-    show(list, isOpen);
-    if (isOpen) list.scrollIntoView({ block: "nearest" });
-    opener.setAttribute("aria-expanded", String(isOpen));
+  const list = h("div", { class: "sol-menu-list", id: uniqueId("menu"), popover: "auto",
+    ontoggle: (event) => event.newState === "open" && place() },
+  items.map((item) => h("button", { type: "button", onclick: () => { list.hidePopover(); item.run(); } },
+    item.label, item.hint && h("small", {}, item.hint))));
+  const opener = chip(label, null, { popovertarget: list.id, "aria-label": spoken });
+  // Below the chip, or above it where there is no room.
+  const place = () => {
+    const { top, bottom, right } = opener.getBoundingClientRect();
+    const below = bottom + MENU_GAP;
+    const isAbove = below + list.offsetHeight > innerHeight;
+    list.style.top = `${isAbove ? top - MENU_GAP - list.offsetHeight : below}px`;
+    list.style.left = `${Math.max(right - list.offsetWidth, MENU_GAP)}px`;
   };
-  // Some browsers focus no button that is clicked: the focus stays, and with it the list.
-  list.addEventListener("pointerdown", (event) => event.preventDefault());
-  return h("div", { class: "sol-menu",
-    onkeydown: (event) => {
-      if (event.key !== "Escape" || list.hidden) return;
-      event.stopPropagation();
-      set(false);
-      opener.focus();
-    },
-    onfocusout: (event) => event.currentTarget.contains(event.relatedTarget) || set(false) },
-  opener, list);
+  return [opener, list];
 }
 
 // Saves what has a title as an image: image(form) gives the data URL.

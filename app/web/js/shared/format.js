@@ -105,6 +105,13 @@ export function scheduleOf(run) {
   return { kind: kind ?? "static", policy: run?.config?.schedule?.policy ?? null, asked, share };
 }
 
+// A run's schedule in words.
+export function scheduleName(run) {
+  const { kind, policy } = scheduleOf(run);
+  const name = SITE.schedules[kind] ?? kind;
+  return policy ? `${name} ${modelName(policy)}` : name;
+}
+
 // Named mechanisms of a grid, by their most telling part.
 export const MECHANISMS = { default: "Default: 4-bit keys", need: "By need: 4-bit keys", paper: "Paper: page bounds" };
 

@@ -19,6 +19,10 @@ export const memory = {
   },
 };
 
+// Attributes of details that the browser keeps open or closed.
+export const keptOpen = (key) => ({ open: memory.get(key) === "open",
+  ontoggle: (event) => memory.set(key, event.currentTarget.open ? "open" : "closed") });
+
 // A form's remembered values; {} for those of another release that cannot be read.
 export function recall(key) {
   try {

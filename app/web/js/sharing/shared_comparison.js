@@ -6,7 +6,7 @@ import { SHARED_HINT, sharedHead, sharedSettings, sharedView } from "./shared_pa
 
 function showComparison(root, { views, compared }) {
   const stage = new PairStage(root, SHARED_HINT);
-  root.append(sharedHead(views[0].run), h("div", { class: "sol-stage" }, stage.build(), stage.table.element,
+  root.append(sharedHead(views[0].run), h("div", { class: "sol-stage" }, stage.build(), stage.table,
     h("div", { class: "sol-shared-pair" }, views.map(({ run }, at) =>
       sharedSettings(run, `Settings of ${sideName(SIDES[at])}`)))));
   stage.clear();

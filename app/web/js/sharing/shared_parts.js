@@ -1,4 +1,4 @@
-// Parts of every exported page: its data, its head, the settings.
+// Parts of every exported page: its data, its head, the settings; and a stage with a run that is over.
 
 import { h, pageElement } from "../shared/dom.js";
 import { blobOf } from "../shared/download.js";
@@ -35,8 +35,21 @@ function settingRows(value, path = "") {
   return Object.entries(value).flatMap(([key, item]) => settingRows(item, path ? `${path}.${key}` : key));
 }
 
-export function sharedSettings(run, title = "Settings of this run") {
+export function sharedSettings(run, title) {
   return h("details", { class: "sol-panel sol-shared-settings" }, h("summary", {}, title),
     h("dl", {}, settingRows(run.config).map(([name, value]) =>
       [h("dt", {}, name), h("dd", { dir: "auto" }, value)])));
+}
+
+export function showStage(root, stage, view, words) {
+  const { run, rows } = view;
+  const place = stage.build();
+  place.append(sharedSettings(run, words));
+  root.append(sharedHead(run), place);
+  stage.clear();
+  stage.begin(run);
+  stage.append(rows);
+  stage.toTop();
+  stage.update(view, run, null);
+  stage.finish(view);
 }

@@ -1,18 +1,16 @@
 // Puts the Train page together: form, job on show with its charts and sample, list of jobs.
 
-import { LabForm } from "../lab/lab_form.js";
+import { TASKS_JOB } from "../lab/job_list.js";
+import { JobPage } from "../lab/job_page.js";
 import { openInTab, showTab, TAB_OF } from "../shared/address.js";
-import { makeApi } from "../shared/api.js";
 import { phaseName, TrainCharts } from "../shared/charts/train_charts.js";
-import { chip, h, reachWhenScrolling, setText, show, smallButton } from "../shared/dom.js";
+import { chip, h, setText, show, smallButton } from "../shared/dom.js";
 import { emit, handOver } from "../shared/events.js";
 import { actionOf, AXES, fixed, isNumber, largestGap, mean, MISSING, nats } from "../shared/format.js";
-import { TASKS_JOB } from "../shared/jobs/job_list.js";
-import { JobPage } from "../shared/jobs/job_page.js";
-import { tile } from "../shared/page_parts.js";
+import { leadOf, tile } from "../shared/page_parts.js";
 import { cardHead, cardLanes, TokenCard } from "../shared/tokens/card.js";
-import { Legend } from "../shared/tokens/legend.js";
-import { klAxis, TokenView } from "../shared/tokens/tokens.js";
+import { TokenStage } from "../shared/tokens/token_stage.js";
+import { klAxis } from "../shared/tokens/tokens.js";
 
 // A held-out text as the policy spends on it: the tokens of Explore, coloured and laned alike,
 // with the older samples one step back, so that what was learnt can be seen.
@@ -27,16 +25,10 @@ function sampleCard(row) {
       h("dd", {}, isNumber(row.kl_to_dense) ? `${nats(row.kl_to_dense)} nats` : "not measured"))];
 }
 
-export class SamplePanel {
+class SamplePanel extends TokenStage {
   constructor(root) {
-    const axes = [...AXES, klAxis("KL")];
-    this.card = new TokenCard(root, sampleCard);
-    this.tokens = new TokenView(axes, {
-      enter: (index, token) => { this.card.show(this.tokens.rows[index], token); this.tokens.mark(index); },
-      leave: () => this.card.hideSoon(),
-    }, "Tokens of a held-out text");
-    this.card.onHide = () => this.tokens.mark(null);
-    this.legend = new Legend(axes, (axis) => this.tokens.setAxis(axis));
+    super(root, [...AXES, klAxis("KL")], {});
+    this.tokens = this.addColumn(0, "Tokens of a held-out text");
     this.about = h("p", { class: "sol-hint" });
     this.older = chip("‹ Older", () => this.go(-1), { "aria-label": "Older sample" });
     this.newer = chip("Newer ›", () => this.go(1), { "aria-label": "Newer sample" });
@@ -48,6 +40,12 @@ export class SamplePanel {
       h("footer", { class: "sol-token-foot" }, this.about, this.older, this.newer));
     this.clear();
   }
+
+  makeCard(root) {
+    return new TokenCard(root, sampleCard);
+  }
+
+  select() {}
 
   clear() {
     this.samples = [];
@@ -80,11 +78,9 @@ export class SamplePanel {
     this.tokens.lead.replaceChildren();
     setText(this.about, "");
     if (!sample) return;
-    this.tokens.lead.replaceChildren(h("span", { class: "sol-lead-name" }, "Read in full before"),
-      reachWhenScrolling(h("p", { class: "sol-lead-text", dir: "auto" }, tail(String(sample.context ?? ""))),
-        "What was read before"));
+    this.tokens.lead.replaceChildren(...leadOf("Read in full before", tail(String(sample.context ?? ""))));
     this.tokens.append(sample.tokens.filter((one) => one.action?.length === 3).map(sampleRow));
-    this.element.querySelector(".sol-scroll").scrollTop = 0;
+    this.toTop();
     setText(this.about, this.sentence(sample));
   }
 
@@ -96,7 +92,7 @@ export class SamplePanel {
 }
 
 // The end of a long context: what the first decode step continues.
-function tail(text, length = 360) {
+function tail(text, length = 300) {
   return text.length > length ? `… ${text.slice(-length)}` : text;
 }
 
@@ -111,29 +107,27 @@ const TILES = {
 // Jobs with a page of their own: their part of the address, and of events.
 const JOB_PAGES = { evaluate: "evaluation", [TASKS_JOB]: "accuracy" };
 
-class TrainPage extends JobPage {
+export class TrainPage extends JobPage {
   constructor(root, api, page) {
-    super(root, api, { kind: "train", part: "train", tab: "train", noun: "training",
-      wrong: "This job is not a training. Choose it in the list." });
-    this.form = new LabForm(api, { start: (request) => this.start(request) }, page, "Start training");
+    super(root, api, page, { kind: "train", part: "train", tab: "train", noun: "training",
+      wrong: "This job is not a training. Choose it in the list.", go: "Start training", message: phaseName,
+      list: { heading: "Jobs", kind: null, empty: "Nothing yet. Choose a preset and press Start training." } });
     this.tiles = Object.fromEntries(Object.entries(TILES).map(([name, words]) => [name, tile(...words)]));
     this.made = h("div", { class: "sol-made", hidden: true });
     this.tileList = h("dl", { class: "sol-tiles is-job" }, Object.values(this.tiles).map((one) => one.element));
-    this.panel = this.makePanel({ message: phaseName, body: [this.tileList, this.made] });
     this.charts = new TrainCharts();
     this.sample = new SamplePanel(root);
-    this.list = this.makeList({ heading: "Jobs", kind: null,
-      empty: "Nothing yet. Choose a preset and press Start training." });
     this.empty = h("section", { class: "sol-panel sol-explains" }, h("h2", {}, "Train a policy of your own"), h("ol", {},
       [["Press Start training.", "A worker process does the work; you may close this page."],
         ["Watch it learn.", "Quality on text it never saw, beside static allocation at the same spend."],
         ["Use it.", "It appears in Explore as a schedule, and in Evaluate against every baseline."],
       ].map(([bold, text]) => h("li", {}, h("strong", {}, bold), ` ${text}`))));
-    this.lay(this.charts.element, this.sample.element);
+    this.lay([this.tileList, this.made], this.empty, this.charts.element, this.sample.element);
   }
 
   open(jobId) {
     super.open(jobId);
+    show(this.empty, false);
     this.charts.clear(jobId);
   }
 
@@ -145,6 +139,7 @@ class TrainPage extends JobPage {
 
   rest() {
     super.rest();
+    show(this.empty, true);
     this.charts.clear(null);
     this.sample.clear();
     [this.charts.element, this.sample.element, this.tileList, this.made]
@@ -211,8 +206,4 @@ function lastReport({ kl, kl_static: even }) {
   const gap = even - kl;
   return `Held out, its KL is ${nats(Math.abs(gap))} nats a token ${gap > 0 ? "lower" : "higher"} than that of static at the `
     + "same spend. Training measures no interval: only an evaluation tells whether that is a difference.";
-}
-
-export function mountTrain(root, server, page) {
-  new TrainPage(root, makeApi(server), page).begin();
 }

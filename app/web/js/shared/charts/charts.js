@@ -1,9 +1,11 @@
 // The live charts: what each axis spent against its budget, and what that did to quality.
 // The arrays live here; a redraw is one Plotly.react, as often as the machine can afford.
 
-import { drawInTurn, messageOf, selectOf, setText, show, wait, whenThemeChanges } from "../dom.js";
+import { chip, drawInTurn, h, messageOf, selectOf, setText, show, wait, whenThemeChanges } from "../dom.js";
 import { glossed } from "../glossary.js";
 import { memory } from "../memory.js";
+import { selectionText } from "../page_parts.js";
+import { TokenStage } from "../tokens/token_stage.js";
 import { emptySeries, extendSeries, QUALITY_VIEWS, spendChart } from "./series.js";
 
 const VIEW = "qualityView";
@@ -95,5 +97,51 @@ export class Charts {
 
   setSelection(range) {
     this.all.forEach((chart) => chart.setSelection(range));
+  }
+}
+
+// A stage with charts, over which a selection reaches.
+export class ChartedStage extends TokenStage {
+  // hint: the foot's words while nothing is selected; ChartKind: the class that draws a chart; missing: the charts' words
+  // where KL was not measured; scored: whose text is scored
+  constructor(root, axes, on, { hint, ChartKind, colourKey, ...words }) {
+    super(root, axes, on, colourKey);
+    this.hint = hint;
+    this.charts = new Charts(ChartKind, {
+      hover: (index) => this.mark(index, true), leave: () => this.mark(null),
+      select: (range) => this.select(this.within(range)),
+    }, words);
+    this.summary = h("p", { class: "sol-selection", "aria-live": "polite" }, hint);
+    this.unselect = chip("Clear selection", () => this.select(null), { hidden: true });
+    addEventListener("keydown", (event) => {
+      if (event.key === "Escape" && this.card.element.hidden && this.selected) this.select(null);
+    });
+  }
+
+  buildFoot(tools) {
+    return h("footer", { class: "sol-token-foot" }, this.summary, this.unselect, tools);
+  }
+
+  buildCharts() {
+    return h("div", { class: "sol-charts" }, this.charts.all.map((chart) => chart.element));
+  }
+
+  mark(index, bringIntoView = false, at = 0) {
+    super.mark(index, bringIntoView, at);
+    this.charts.mark(index);
+  }
+
+  within(range) {
+    if (range === null) return null;
+    const clipped = [Math.max(range[0], 0), Math.min(range[1], this.rows().length - 1)];
+    return clipped[0] <= clipped[1] ? clipped : null;
+  }
+
+  select(range) {
+    super.select(range);
+    if (String(range) !== String(this.selected ?? null)) this.charts.setSelection(range);
+    this.selected = range;
+    setText(this.summary, range ? selectionText(this.rows(), range) : this.hint);
+    show(this.unselect, range !== null);
   }
 }

@@ -1,6 +1,6 @@
 // Forms: a busy one is not sent again, and a refusal of Python's is said in it.
 
-import { attempt, NOTHING_LOST } from "../api.js";
+import { attempt } from "../api.js";
 import { button, errorLine, h, show, showText } from "../dom.js";
 
 // Named fields with values.
@@ -35,11 +35,7 @@ export class Fields {
   }
 }
 
-// The first of these fields that holds a wrong number, but for those that are not asked.
-const firstWrong = (fields) =>
-  fields.find((field) => field.problem?.() && !field.box.matches(":disabled"));
-
-class Form extends Fields {
+export class Form extends Fields {
   /** @type {HTMLElement} */
   element;
   /** The button that sends it. @type {HTMLButtonElement} */
@@ -76,9 +72,10 @@ class Form extends Fields {
     wrong.box.focus();
   }
 
-  /** A field that keeps the form from being sent, if any. @returns {{ problem(): string | null, box: HTMLElement } | null} */
+  /** What keeps the form from being sent, if anything: the first field that is asked and holds a wrong number.
+   * @returns {any} */
   wrong() {
-    return null;
+    return Object.values(this.fields).find((field) => field.problem?.() && !field.box?.matches(":disabled"));
   }
 
   fail(message) {
@@ -92,18 +89,6 @@ export class RunForm extends Form {
   on;
   stopButton = button("Stop", () => this.on.stop(), { disabled: true });
 
-  // The browser had kept nothing of it.
-  isFirstVisit = false;
-
-  // Whether nobody has written anything in it.
-  get isUntouched() {
-    return false;
-  }
-
-  wrong() {
-    return firstWrong(Object.values(this.fields));
-  }
-
   // Both buttons, and the line for what went wrong.
   actions(text, attributes) {
     this.go = this.makeGo(text, attributes);
@@ -114,41 +99,6 @@ export class RunForm extends Form {
     this.go.disabled = busy;
     this.stopButton.disabled = !busy;
   }
-}
-
-// The form of a job.
-export class JobForm extends Form {
-  /** @type {{start(request: object): Promise<void>}} */
-  on;
-  /** The line that says why no job may be started. */
-  refused = h("p", { class: "sol-message is-warn", hidden: true });
-
-  /** @returns {object} */
-  request() {
-    return {};
-  }
-
-  actions(text) {
-    this.go = this.makeGo(text, { disabled: true });
-    return [this.refused, h("div", { class: "sol-actions is-single" }, this.go), this.error];
-  }
-
-  allow(isAllowed, reason) {
-    this.allowed = isAllowed;
-    this.go.disabled = !isAllowed;
-    showText(this.refused, reason);
-  }
-
-  async send() {
-    this.go.disabled = true;
-    await attempt(async () => {
-      await this.on.start(this.request());
-      this.sent();
-    }, (words) => this.fail(words), NOTHING_LOST);
-    this.go.disabled = !this.allowed;
-  }
-
-  sent() {}
 }
 
 // A question in a dialog: words, perhaps some fields, and two answers. A refusal of Python's is said

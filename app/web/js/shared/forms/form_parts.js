@@ -6,24 +6,24 @@ import { glossed } from "../glossary.js";
 
 const CLICK_MS = 300;
 
+// The hint below an input, which it is described by.
+function hintOf(input, hint) {
+  if (!hint) return null;
+  const id = uniqueId("hint");
+  input.setAttribute("aria-describedby", id);
+  return h("p", { class: "sol-hint", id }, glossed(hint));
+}
+
 export function labelled(label, hint, input, className = "") {
   input.id = uniqueId("field");
-  const hintId = hint ? uniqueId("hint") : null;
-  if (hintId) input.setAttribute("aria-describedby", hintId);
-  return h("div", { class: `sol-field ${className}` },
-    h("label", { for: input.id }, label), input,
-    hint && h("p", { class: "sol-hint", id: hintId }, glossed(hint)));
+  return h("div", { class: `sol-field ${className}` }, h("label", { for: input.id }, label), input, hintOf(input, hint));
 }
 
 /** @param {FieldWords} words @returns {Field} */
 export function toggleField({ label, hint }) {
-  const input = h("input", { type: "checkbox", role: "switch", class: "sol-switch" });
-  input.id = uniqueId("field");
-  const hintId = uniqueId("hint");
-  if (hint) input.setAttribute("aria-describedby", hintId);
+  const input = h("input", { type: "checkbox", role: "switch", class: "sol-switch", id: uniqueId("field") });
   const element = h("div", { class: "sol-toggle" }, input,
-    h("div", {}, h("label", { for: input.id }, label),
-      hint && h("p", { class: "sol-hint", id: hintId }, glossed(hint))));
+    h("div", {}, h("label", { for: input.id }, label), hintOf(input, hint)));
   return { element, input, get: () => input.checked, set: (value) => { input.checked = value; } };
 }
 
@@ -52,20 +52,17 @@ function limitsOf(box, { label, unit = "", min, max }) {
 /** @param {FieldWords & { min: number, max: number }} words @returns {Field} */
 export function sliderField({ label, hint, unit, axis, min, max, step }) {
   const attributes = { min, max, step };
-  const range = h("input", { type: "range", ...attributes, class: "sol-range" });
+  const range = h("input", { type: "range", ...attributes, class: "sol-range", id: uniqueId("field") });
   const number = h("input", { type: "number", ...attributes, class: "sol-number",
     "aria-label": `${label}, value` });
   const { line, check, ...limits } = limitsOf(number, { label, unit, min, max });
-  range.id = uniqueId("field");
-  const hintId = uniqueId("hint");
-  range.setAttribute("aria-describedby", hintId);
   const paint = () => range.style.setProperty("--fill", (range.value - min) / (max - min));
   range.addEventListener("input", () => { number.value = range.value; check(true); paint(); });
   number.addEventListener("input", () => { range.value = number.value; paint(); });
   const element = h("div", { class: "sol-slider", "data-axis": axis },
     h("div", { class: "sol-slider-head" },
       h("label", { for: range.id }, label), number, h("span", { class: "sol-unit" }, unit)),
-    range, line, h("p", { class: "sol-hint", id: hintId }, glossed(hint)));
+    range, line, hintOf(range, hint));
   return {
     element, input: range, ...limits,
     get: () => number.valueAsNumber,
@@ -90,9 +87,9 @@ export function numberField({ min, max, step, ...words }) {
 }
 
 /** @param {FieldWords} words @returns {Field} */
-export function textField({ value, isSecret, placeholder, isRequired, maxLength, ...words }) {
-  return inputField(words, h("input", { type: isSecret ? "password" : "text", class: "sol-input", value,
-    placeholder, autocomplete: isSecret ? "off" : null, spellcheck: "false", required: isRequired, maxlength: maxLength }));
+export function textField({ value, isRequired, maxLength, ...words }) {
+  return inputField(words, h("input", { type: "text", class: "sol-input", value, spellcheck: "false", required: isRequired,
+    maxlength: maxLength }));
 }
 
 /** @param {FieldWords & { choices: Record<string, string> }} words @returns {Field} */
@@ -142,41 +139,28 @@ export function checksField({ label, hint, choices, isOne }) {
     set: (values) => inputs.forEach((box) => { box.checked = values.includes(box.value); }) };
 }
 
-// Radio buttons drawn as pills; onChoice(value).
-function pillsOf(choices, onChoice) {
-  const name = uniqueId("pills");
-  const inputs = Object.fromEntries(choices.map(([value]) => [value,
-    h("input", { type: "radio", name, value, onchange: onChoice && (() => onChoice(value)) })]));
-  const pills = choices.map(([value, text]) => h("label", { class: "sol-pill" }, inputs[value], h("span", {}, text)));
-  return { inputs, pills, get: () => Object.keys(inputs).find((value) => inputs[value].checked) };
-}
-
-// Small pills in a line with their legend. choices: of [value, text].
-export function pillChoice(legend, choices, onChoice) {
-  const { inputs, pills, get } = pillsOf(choices, onChoice);
-  return { inputs, get, set: (value) => { inputs[value].checked = true; },
-    element: h("fieldset", { class: "sol-axis-choice" }, h("legend", {}, legend),
-      h("div", { class: "sol-pills is-small" }, pills)) };
-}
-
-// The chosen pill's meaning is written below. value: chosen at first; changed(): another was chosen.
+// Radio buttons drawn as pills, whose chosen one's meaning is written below. value: chosen at first; changed(value): another
+// was chosen; isSmall: in a line with their legend.
 /** @param {{legend: string, choices: Record<string, string>, meanings?: Record<string, string>, value?: string,
- *   changed?: () => void}} words @returns {Field} */
-export function pillsField({ legend, choices, meanings, value, changed }) {
-  const { inputs, pills, get } = pillsOf(Object.entries(choices));
+ *   changed?: (value: any) => void, isSmall?: boolean}} words @returns {Field & { inputs: Record<string, any> }} */
+export function pillsField({ legend, choices, meanings, value, changed, isSmall = false }) {
+  const name = uniqueId("pills");
+  const inputs = Object.fromEntries(Object.keys(choices).map((choice) =>
+    [choice, h("input", { type: "radio", name, value: choice })]));
+  const get = () => Object.keys(inputs).find((choice) => inputs[choice].checked);
   const meaning = h("p", { class: "sol-hint", "aria-live": "polite" });
-  const element = h("fieldset", { class: "sol-fieldset" }, h("legend", {}, legend),
-    h("div", { class: "sol-pills" }, pills), meanings && meaning);
   let told = null;
   const refresh = () => {
     const text = meanings?.[get() ?? ""] ?? "";
     if (text !== told) meaning.replaceChildren(...glossed(told = text));
   };
+  const element = h("fieldset", { class: isSmall ? "sol-axis-choice" : "sol-fieldset", onchange: refresh }, h("legend", {}, legend),
+    h("div", { class: isSmall ? "sol-pills is-small" : "sol-pills" }, Object.entries(choices).map(([choice, text]) =>
+      h("label", { class: "sol-pill" }, inputs[choice], h("span", {}, text)))), meanings && meaning);
+  if (changed) element.addEventListener("change", () => changed(get()));
   const set = (wanted) => { if (inputs[wanted]) inputs[wanted].checked = true; refresh(); };
-  element.addEventListener("change", refresh);
-  if (changed) element.addEventListener("change", changed);
   if (value !== undefined) set(value);
-  return { element, get, set };
+  return { element, inputs, get, set };
 }
 
 // Buttons that ask for a file.

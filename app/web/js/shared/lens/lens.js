@@ -5,13 +5,13 @@ import { reasonOf } from "../api.js";
 import { chip, errorLine, h, setText, show, showText, smallButton } from "../dom.js";
 import { isNumber, nats } from "../format.js";
 import { glossed } from "../glossary.js";
-import { pillChoice } from "../forms/form_parts.js";
+import { pillsField } from "../forms/form_parts.js";
 import { gridLevels, LEAST_TOP } from "../tokens/card.js";
 import { tokenNodes } from "../tokens/token_text.js";
 import { lensScale, LevelPlot } from "./lens_plot.js";
 import { choiceNote, choiceTable, trailTable } from "./lens_tables.js";
 
-const MEASURES = [["kl", "KL"], ["nll", "Surprisal"]];
+const MEASURES = { kl: "KL", nll: "Surprisal" };
 
 export class LensPanel {
   // on: {close(hadFocus), show(), fork(index, token id)}: closed; something else of it is on show; where it can be
@@ -31,11 +31,10 @@ export class LensPanel {
     this.trails = h("div", { class: "sol-heat-scroll", tabindex: "0", role: "group",
       "aria-label": "The tokens that followed" });
     this.trailNote = h("p", { class: "sol-hint" });
-    this.measure = pillChoice("Cells show", MEASURES, () => {
+    this.measure = pillsField({ legend: "Cells show", choices: MEASURES, value: "kl", isSmall: true, changed: () => {
       this.drawTables();
       this.changed();
-    });
-    this.measure.set(MEASURES[0][0]);
+    } });
     this.tools = h("div", { class: "sol-tools" }, chip("Close", () => this.close()));
     this.choicePart = h("section", { class: "sol-lens-curves", "aria-label": "The token each level chooses" },
       h("h3", {}, "The token each level chooses"), this.choiceNote, this.choices);
@@ -81,12 +80,12 @@ export class LensPanel {
   // The measure in the cells, for the address; null: as it opens.
   get shown() {
     const measure = this.measure.get();
-    return measure === MEASURES[0][0] ? null : measure;
+    return measure === "kl" ? null : measure;
   }
 
   set shown(text) {
-    const measure = text?.split(".")[0]; // links of before named more
-    this.measure.set(MEASURES.some(([key]) => key === measure) ? measure : MEASURES[0][0]);
+    const measure = text?.split(".")[0] ?? ""; // links of before named more
+    this.measure.set(measure in MEASURES ? measure : "kl");
   }
 
   changed() {

@@ -4,7 +4,7 @@
 
 import { h, svg } from "../dom.js";
 import { isNumber, nats, probability } from "../format.js";
-import { levelText, nearest } from "../tokens/card.js";
+import { levelEnds, levelText, nearest } from "../tokens/card.js";
 import { spokenText, tokenNodes } from "../tokens/token_text.js";
 import { choiceRanges } from "./lens_tables.js";
 
@@ -46,8 +46,7 @@ export class LevelPlot {
     this.element = h("div", { class: "sol-lens-axis", "data-axis": axis.key },
       h("h3", {}, axis.title, h("small", {}, `taken: ${levelText(axis, levels[this.taken])}`)),
       this.plot,
-      h("div", { class: "sol-level-ends", "aria-hidden": "true" },
-        h("span", {}, levelText(axis, levels[0])), h("span", {}, levelText(axis, levels.at(-1)))),
+      levelEnds(levelText(axis, levels[0]), levelText(axis, levels.at(-1))),
       this.readout);
     this.show(this.taken);
   }

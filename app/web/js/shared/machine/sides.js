@@ -1,7 +1,7 @@
 // Left and right of the drawing: who chose, with the levels there were, and what came out.
 
-import { h, setText, SITE } from "../dom.js";
-import { AXES, modelName, probability, probabilityOf, scheduleOf } from "../format.js";
+import { h, setText } from "../dom.js";
+import { AXES, probability, probabilityOf, scheduleName, scheduleOf } from "../format.js";
 import { glossed } from "../glossary.js";
 import { gridLevels, isOfPolicy, LEAST_TOP, levelText, nearest } from "../tokens/card.js";
 import { tokenNodes } from "../tokens/token_text.js";
@@ -12,9 +12,7 @@ const TITLES = { dense: "[[dense|Full model]]: reads everything", static: "[[sta
 
 // The chooser of a run, with terms as the glossary marks them.
 function titleOf(run) {
-  const { kind, policy } = scheduleOf(run);
-  if (policy) return `[[policy|Policy]] ${modelName(policy)}`;
-  return TITLES[kind] ?? SITE.schedules[kind] ?? kind;
+  return TITLES[scheduleOf(run).kind] ?? scheduleName(run).replace("Policy", "[[policy|Policy]]");
 }
 
 export const plainTitle = (run) => titleOf(run).replace(/\[\[(?:[^\]|]*\|)?([^\]]*)\]\]/g, "$1");

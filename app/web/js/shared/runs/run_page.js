@@ -9,18 +9,17 @@ import { emit, listen } from "../events.js";
 import { LensPanel } from "../lens/lens.js";
 import { copyChip, flash } from "../page_parts.js";
 import { RunFollower } from "../follower.js";
+import { gridLevels } from "../tokens/card.js";
 
 export class RunPage {
-  /** @type {import("../forms/form.js").RunForm} */
+  /** A RunForm with isUntouched: nobody has written anything in it. @type {any} */
   form;
   /** @type {import("./status_line.js").StatusLine} */
   status;
-  /** @type {RunFollower} */
-  follower;
   /** In place of a run. @type {HTMLElement} */
   empty;
-  /** @type {import("../tokens/legend.js").Legend} */
-  legend;
+  /** @type {any} */
+  stage;
   /** @type {LensPanel} */
   lens;
   /** @type {HTMLElement} */
@@ -28,16 +27,8 @@ export class RunPage {
   /** @type {HTMLButtonElement} */
   reuse;
 
-  /** A token's place, as the address has it. @returns {number[] | null} */
-  placeOf(text) {
-    return null;
-  }
-
-  pickAt(place) {}
-
-  markNone() {}
-
   clear() {
+    this.stage.clear();
     this.lens.clear();
     this.status.setBar(null);
     show(this.status.retry, false);
@@ -45,14 +36,17 @@ export class RunPage {
   }
 
   begin(run) {
+    this.stage.begin(run);
     this.tools.classList.remove("is-idle");
     this.reuse.disabled = run.settings === null;
     if (run.settings && this.form.isUntouched) this.reuseSettings(); // a link brings its own text
   }
 
-  reuseSettings() {}
+  append(rows) {
+    this.stage.append(rows);
+  }
 
-  draw(view, run) {}
+  reuseSettings() {}
 
   finish(view) {}
 
@@ -62,6 +56,8 @@ export class RunPage {
     this.api = api;
     this.part = part;
     this.names = LOOK_NAMES[part];
+    this.follower = new RunFollower(api, { begin: (run) => this.begin(run), rows: (rows) => this.append(rows),
+      view: (view, run) => this.view(view, run), lost: () => this.lost(), gone: (error) => this.gone(error) });
   }
 
   statusHandlers() {
@@ -82,11 +78,6 @@ export class RunPage {
     });
     return h("div", { class: "sol-tools" }, copyChip("Copy link", () => this.linkToShown()), more, this.reuse,
       exportMenu(this.api, kind, () => this.follower.id, (message) => this.status.say(message, "bad")));
-  }
-
-  follow(rows) {
-    return new RunFollower(this.api, { begin: (run) => this.begin(run), rows, view: (view, run) => this.view(view, run),
-      lost: () => this.lost(), gone: (error) => this.gone(error) });
   }
 
   // Opens what the address names, else what is going on; from then on follows the address.
@@ -171,9 +162,11 @@ export class RunPage {
     else if (run.id === this.liveId) this.liveId = null;
     this.form.setBusy(view.live);
     if (view.live && view.stopping) this.form.stopButton.disabled = true;
-    this.draw(view, run);
+    this.stage.setLive(view.live && view.status === "running");
+    this.stage.update(view, run, this.model);
     show(this.status.retry, view.status === "failed" && this.model?.state === "failed");
     if (!view.live && !view.more) {
+      this.stage.finish(view);
       this.finish(view);
       if (this.wantsPlace) this.showPlace();
       emit("runs-changed");
@@ -209,36 +202,44 @@ export class RunPage {
 
   showColour() {
     const asked = askedFor(this.names.colour);
-    if (asked && asked !== this.legend.axis.key) this.legend.set(asked);
+    if (asked && asked !== this.stage.legend.axis.key) this.stage.legend.set(asked);
   }
 
   // Looks at the token that the address names, or at none.
   showPlace() {
     this.wantsPlace = false;
-    const place = this.placeOf(askedFor(this.names.token) ?? "");
-    if (!place) return this.lens.close();
+    const [number, at = 0] = (askedFor(this.names.token) ?? "").split(".").map(Number);
+    const isThere = (at === 0 || this.stage.names[at]) && this.stage.rows(at)[number - 1];
+    if (!isThere) return this.lens.close();
     this.lens.shown = askedFor(this.names.lens);
-    this.pickAt(place);
+    this.stage.reveal(number - 1);
+    this.pick(number - 1, at);
   }
 
-  // text: the token's place as the address names it.
-  picked(text) {
-    this.place = text;
-    setAddress({ [this.names.token]: text });
+  // Asks what if of a token, whose place the address then has: its number, and that of its text where there are several.
+  pick(index, at) {
+    const { run } = this.follower;
+    if (!run || !gridLevels(run)) return;
+    const hasTexts = this.stage.names.length > 0;
+    this.stage.pick(index, at);
+    this.place = hasTexts ? `${index + 1}.${at}` : String(index + 1);
+    setAddress({ [this.names.token]: this.place });
+    this.lens.open(run, this.liveId === run.id, this.stage.rows(at), index, hasTexts ? { row: at } : {});
+    this.stage.hold(index);
   }
 
   // hadFocus: what if had it, so it goes back to the token.
   unpick(hadFocus = false) {
     this.place = null;
     if (hadFocus) this.root.querySelector(".sol-token.is-picked")?.focus({ preventScroll: true });
-    this.markNone();
+    this.stage.pick(null);
     setAddress({ [this.names.token]: null, [this.names.lens]: null });
   }
 
   linkToShown() {
     const parts = Object.values(this.names).map((name) => [name, askedFor(name)]);
     return linkTo({ [this.part]: this.follower.id, ...Object.fromEntries(parts),
-      [this.names.colour]: this.legend.axis.key });
+      [this.names.colour]: this.stage.legend.axis.key });
   }
 
   // call: "home", or what answers alike.

@@ -1,21 +1,22 @@
 // A generation on show: its status, the machine, tokens and charts.
 
+import { ChartedStage } from "../charts/charts.js";
 import { chip, fill, h, show } from "../dom.js";
 import { Machine } from "../machine/machine.js";
 import { leadParts } from "../page_parts.js";
 import { cardParts, Dock, DockedCard, gridLevels } from "../tokens/card.js";
 import { Reading } from "../tokens/reading.js";
-import { TokenStage } from "../tokens/token_stage.js";
-import { colourAxes, klAxis, TokenView } from "../tokens/tokens.js";
+import { colourAxes, klAxis } from "../tokens/tokens.js";
 
 const isMeasured = (run) => Boolean(run.config.side_rows?.some((row) => row.name === "dense"));
 
-export class RunStage extends TokenStage {
-  // options: as a TokenStage's, and whatIf: a LensPanel that shares the card's place.
+export class RunStage extends ChartedStage {
+  // options: as a ChartedStage's, and whatIf: a LensPanel that shares the card's place.
   /** @param {import("./status.js").Status} status */
   constructor(root, status, on, options) {
     super(root, [...colourAxes(), klAxis("KL to the full model")], on, options);
     this.status = status;
+    this.view = this.addColumn(0, "Generated tokens", { looksFirst: true });
     this.panel = h("section", { class: "sol-panel sol-tokens", "aria-label": "Tokens" });
     this.dock = new Dock(this.panel, this.card, options.whatIf);
     this.reading = new Reading({ rows: () => this.view.rows, elements: () => this.view.elements,
@@ -31,29 +32,17 @@ export class RunStage extends TokenStage {
     });
   }
 
-  makeView(axes) {
-    return new TokenView(axes, {
-      enter: (index, token) => this.enter(index, token), leave: () => this.leave(),
-      select: (range) => this.select(range), pick: (index) => this.on.pick?.(index), looksFirst: true,
-    });
-  }
-
-  rows() {
-    return this.view.rows;
-  }
-
   // While what if of a token is on show, another one is only marked; the machine stays with the first.
-  enter(index, token) {
+  enter(index, token, at) {
     if (this.dock.isHeld) super.mark(index);
-    else super.enter(index, token);
+    else super.enter(index, token, at);
   }
 
   leave() {
     if (this.dock.isHeld) super.mark(null);
-    else this.card.hideSoon();
+    else super.leave();
   }
 
-  // A token's what if is on show.
   hold(index) {
     this.dock.hold(this.view.elements[index]);
     this.mark(index);
@@ -72,13 +61,13 @@ export class RunStage extends TokenStage {
     this.view.makeCurrent(index);
   }
 
-  // over: lies over the panel; tools: for the foot; below: a panel under the charts.
-  /** @param {{ over?: Element, tools?: Element, below?: Element }} [parts] */
-  build({ over, tools, below } = {}) {
+  // over: lies over the panel; tools: for the foot.
+  /** @param {{ over?: Element, tools?: Element }} [parts] */
+  build({ over, tools } = {}) {
     fill(this.panel, {}, [over, this.legend.element, this.reading.element, h("div", { class: "sol-token-place" }, this.view.element),
       this.dock.element, this.buildFoot(tools)]);
     return h("div", { class: "sol-stage" }, this.status.element, this.machine.element, this.panel,
-      this.status.numbers, this.buildCharts(), below);
+      this.status.numbers, this.buildCharts());
   }
 
   clear() {
@@ -90,20 +79,6 @@ export class RunStage extends TokenStage {
     this.select(null);
     this.machine.clear();
     this.reading.clear();
-  }
-
-  // pages: texts of the prompt's, once it was read.
-  /** @param {View} view @param {Run} run */
-  read({ pages, prefill }, run) {
-    if (!prefill || !pages?.length || this.reading.pages.length) return;
-    this.reading.begin(run.config.grid?.page_size ?? 8, pages, prefill.prompt_tokens, run.config.left_out);
-    this.followReading();
-  }
-
-  // The prompt stands once: by its pages where they are known.
-  followReading() {
-    this.reading.follow();
-    show(this.view.lead, this.reading.element.hidden);
   }
 
   begin(run) {
@@ -123,5 +98,26 @@ export class RunStage extends TokenStage {
     this.charts.append(rows);
     this.machine.follow();
     this.followReading();
+  }
+
+  // The prompt stands once: by its pages where they are known.
+  followReading() {
+    this.reading.follow();
+    show(this.view.lead, this.reading.element.hidden);
+  }
+
+  // Takes a poll but for its rows; the texts of the prompt's pages come once it was read. model: the loader's state.
+  /** @param {View} view @param {Run} run @param {Model | null} model */
+  update(view, run, model) {
+    const { pages, prefill } = view;
+    if (prefill && pages?.length && !this.reading.pages.length) {
+      this.reading.begin(run.config.grid?.page_size ?? 8, pages, prefill.prompt_tokens, run.config.left_out);
+      this.followReading();
+    }
+    this.status.showRun(view, run, model);
+  }
+
+  finish() {
+    this.charts.finish();
   }
 }

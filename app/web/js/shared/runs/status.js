@@ -1,15 +1,15 @@
 // The state of a run and, in one sentence, its result; the numbers behind it in a panel of their own: how
 // fast it was measured to be, what it is computed to save, and what was spent against what was asked for.
 
-import { h, setText, SITE } from "../dom.js";
+import { h, setText } from "../dom.js";
 import {
-  AXES, count, duration, fixed, isNumber, MISSING, modelName, nats, ordinal, percent, scheduleOf,
+  AXES, count, duration, fixed, isNumber, MISSING, nats, percent, scheduleName, scheduleOf,
 } from "../format.js";
 import { glossed } from "../glossary.js";
-import { memory } from "../memory.js";
+import { keptOpen } from "../memory.js";
 import { tile } from "../page_parts.js";
 import { choiceKept } from "../tokens/tokens.js";
-import { modelText, StatusLine } from "./status_line.js";
+import { StatusLine } from "./status_line.js";
 
 // Measured time per token by part, beside the computed saving of each.
 
@@ -26,42 +26,35 @@ export const PARTS = [
 
 const milliseconds = (ms) => (isNumber(ms) ? `${ms.toFixed(ms < 10 ? 2 : 1)} ms` : MISSING);
 
-export class PartTimes {
+class PartTimes {
   constructor() {
     this.total = h("span", {}, MISSING);
     this.rows = h("span", { class: "sol-muted" });
-    this.parts = PARTS.map((part) => {
-      const one = {
-        segment: h("i", { "data-part": part.key, "--v": 0 }),
-        value: h("dd", {}, MISSING),
-        share: h("dd", { class: "sol-part-share" }),
-        note: h("span"),
-      };
-      one.element = h("div", { class: "sol-part-time", "data-part": part.key, title: part.title },
-        h("dt", {}, part.name), one.value, one.share,
-        h("dd", { class: "sol-part-note" }, h("span", { class: "sol-part-computed" }, "computed: "),
-          one.note));
-      return one;
-    });
-    this.bar = h("div", { class: "sol-part-bar", "aria-hidden": "true" },
-      this.parts.map((part) => part.segment));
+    this.bar = h("div", { "aria-hidden": "true" });
+    this.times = h("dl", { class: "sol-part-times" });
     this.element = h("section", { class: "sol-parts", "aria-label": "Measured time by part" },
       h("p", { class: "sol-parts-head" },
         h("span", {}, h("b", {}, "Measured"), " per token: ", this.total, this.rows),
         h("span", {}, h("b", {}, "Computed"), ": bytes saved against the full model")),
-      this.bar, h("dl", { class: "sol-part-times" }, this.parts.map((part) => part.element)));
-    this.clear();
+      this.bar, this.times);
   }
 
   clear() {
     setText(this.total, MISSING);
     setText(this.rows, "");
-    this.bar.classList.add("is-empty");
-    this.parts.forEach((part) => {
-      setText(part.value, MISSING);
-      setText(part.share, "");
-      setText(part.note, MISSING);
-    });
+    this.draw(PARTS.map(() => 0), PARTS.map(() => [MISSING, "", MISSING]));
+  }
+
+  // shares: of each part; texts: its time, its share, what it saves.
+  draw(shares, texts) {
+    this.bar.className = shares.some(Boolean) ? "sol-part-bar" : "sol-part-bar is-empty";
+    this.bar.replaceChildren(...PARTS.map(({ key }, at) => h("i", { "data-part": key, "--v": shares[at] })));
+    this.times.replaceChildren(...PARTS.map(({ key, name, title }, at) => {
+      const [time, share, note] = texts[at];
+      return h("div", { class: "sol-part-time", "data-part": key, title }, h("dt", {}, name), h("dd", {}, time),
+        h("dd", { class: "sol-part-share" }, share),
+        h("dd", { class: "sol-part-note" }, h("span", { class: "sol-part-computed" }, "computed: "), h("span", {}, note)));
+    }));
   }
 
   // timed: how many tokens have measured parts; sums: their milliseconds, in the order of PARTS.
@@ -74,13 +67,8 @@ export class PartTimes {
     const others = run.config.side_rows?.length ?? 0;
     setText(this.total, milliseconds(whole / timed));
     setText(this.rows, others ? `, with ${count(others, "more row")} in each step` : "");
-    this.bar.classList.remove("is-empty");
-    this.parts.forEach((part, at) => {
-      part.segment.style.setProperty("--v", sums[at] / whole);
-      setText(part.value, milliseconds(sums[at] / timed));
-      setText(part.share, percent(sums[at] / whole));
-      setText(part.note, savedText(PARTS[at], view.summary));
-    });
+    this.draw(sums.map((ms) => ms / whole), PARTS.map((part, at) => [milliseconds(sums[at] / timed),
+      percent(sums[at] / whole), savedText(part, view.summary)]));
   }
 }
 
@@ -110,8 +98,6 @@ const REASONS = {
   stopped: "stopped by you",
   time_limit: "the GPU time for one run is used up: the text ends here",
 };
-
-const NUMBERS = "numbers";
 
 // Sums over the rows; the page never goes through all rows again.
 export class Tally {
@@ -186,8 +172,7 @@ export class Status extends StatusLine {
     this.sentence = h("p", { class: "sol-sentence" });
     this.element = h("section", { class: "sol-panel sol-status", "aria-label": "Status" },
       this.head, this.sentence);
-    this.numbers = h("details", { class: "sol-panel sol-numbers", open: memory.get(NUMBERS) === "open",
-      ontoggle: () => memory.set(NUMBERS, this.numbers.open ? "open" : "closed") },
+    this.numbers = h("details", { class: "sol-panel sol-numbers", ...keptOpen("numbers") },
       h("summary", {}, "Numbers and times"),
       h("dl", { class: "sol-tiles" }, Object.values(this.tiles).map((one) => one.element),
         h("div", { class: "sol-tile is-spend" }, h("dt", {}, glossed("[[spend|Spent]] / [[budget]]")),
@@ -212,43 +197,14 @@ export class Status extends StatusLine {
   }
 
   // view: the last poll's answer; run: what the run is; model: the loader's state.
-  update(view, run, model) {
-    const state = view.stopping && view.status !== "queued" ? "stopping" : view.status;
-    this.setState(state, this.detailOf(state, view, run, model));
-    this.showProgress(view, run, model);
-    this.explain(view);
+  showRun(view, run, model) {
+    this.update(view, model, runWords(view, run), this.tally.rows / run.config.max_new_tokens);
     this.showNumbers(view, run);
-  }
-
-  detailOf(state, view, run, model) {
-    if (state === "queued") return view.place > 0 ? `${ordinal(view.place + 1)} in the queue` : "";
-    if (state === "loading") return modelText(view.model || model);
-    const parts = [];
-    if (run) {
-      const { kind, policy } = scheduleOf(run);
-      const name = SITE.schedules[kind] || kind;
-      parts.push(policy ? `${name} ${modelName(policy)}` : name);
-    }
-    if (view.prefill) {
-      parts.push(`${count(view.prefill.prompt_tokens, "prompt token")} read in full in ` +
-        duration(view.prefill.elapsed_ms));
-    }
-    if (view.summary && REASONS[view.summary.reason]) parts.push(REASONS[view.summary.reason]);
-    return parts.join(" · ");
-  }
-
-  showProgress(view, run, model) {
-    const loading = view.status === "loading" && (view.model || model);
-    if (loading) return this.setBar(loading.fraction);
-    if (view.status === "running" && run) {
-      return this.setBar(this.tally.rows / run.config.max_new_tokens);
-    }
-    return this.setBar(view.live ? 0 : null);
   }
 
   showNumbers(view, run) {
     const { tally } = this;
-    if (!run || tally.rows === 0) return;
+    if (tally.rows === 0) return;
     const pace = tally.pace(view.live);
     const values = {
       tokens: tally.rows.toLocaleString("en"),
@@ -268,6 +224,12 @@ export class Status extends StatusLine {
     this.parts.update(tally, view, run);
     this.sentence.replaceChildren(...sentenceOf(tally, values.speed, share));
   }
+}
+
+// What a run is, what it read, and why it ended.
+function runWords({ prefill, summary }, run) {
+  return [scheduleName(run), prefill && `${count(prefill.prompt_tokens, "prompt token")} read in full in ${duration(prefill.elapsed_ms)}`,
+    REASONS[summary?.reason]].filter(Boolean).join(" · ");
 }
 
 // The run in a sentence; speed: tokens per second, as a text; share: of the bytes that was asked for, if any.

@@ -1,7 +1,7 @@
 // The head of a status panel: a state with its detail, a bar, a message.
 
 import { h, say, setText, show, smallButton } from "../dom.js";
-import { modelName, percent } from "../format.js";
+import { modelName, ordinal, percent } from "../format.js";
 
 export const STATES = {
   idle: ["Ready", "idle"],
@@ -75,6 +75,16 @@ export class StatusLine extends StateHead {
     this.setBar(model.state === "loading" ? model.fraction : null);
   }
 
+  // view: of a poll; model: the loader's state; words: what is said of it once it goes on; done: the share that is done.
+  update(view, model, words, done) {
+    const state = view.stopping && view.status !== "queued" ? "stopping" : view.status;
+    const loading = state === "loading" ? view.model || model : null;
+    const place = view.place > 0 ? `${ordinal(view.place + 1)} in the queue` : "";
+    this.setState(state, state === "queued" ? place : state === "loading" ? modelText(loading) : words);
+    this.setBar(loading ? loading.fraction : view.live ? done : null);
+    this.explain(view);
+  }
+
   // The sentence that a view's state asks for, if any.
   explain(view) {
     if (view.status === "failed") this.say(view.error, "bad");
@@ -89,7 +99,7 @@ export class StatusLine extends StateHead {
   }
 }
 
-export function modelText(model) {
+function modelText(model) {
   if (!model) return "";
   if (model.state === "loading") return `${model.message} · ${percent(model.fraction)}`;
   if (model.state === "failed") return model.message;

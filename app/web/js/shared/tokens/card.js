@@ -49,9 +49,11 @@ function levelRow(axis, levels, shares, value, top) {
     class: at === chosen && "is-chosen", "--v": shares[at] / top,
     title: `${levelText(axis, level)}: ${probability(shares[at])}`,
   }))),
-  h("div", { class: "sol-level-ends" }, h("span", {}, levelText(axis, levels[0])),
-    h("span", {}, levelText(axis, levels.at(-1)))));
+  levelEnds(levelText(axis, levels[0]), levelText(axis, levels.at(-1))));
 }
+
+// The two ends of a scale, below it.
+export const levelEnds = (low, high) => h("div", { class: "sol-level-ends", "aria-hidden": "true" }, h("span", {}, low), h("span", {}, high));
 
 export function nearest(levels, value) {
   const away = levels.map((level) => Math.abs(level - value));

@@ -3,7 +3,7 @@
 
 import { h, SITE } from "../dom.js";
 import { AXES } from "../format.js";
-import { pillChoice } from "../forms/form_parts.js";
+import { pillsField } from "../forms/form_parts.js";
 import { memory } from "../memory.js";
 import { BIN } from "./tokens.js";
 
@@ -33,7 +33,8 @@ export class Legend {
     this.key = key;
     this.axes = axes;
     this.scale = h("div", {});
-    const choice = pillChoice("Colour", axes.map((axis) => [axis.key, axis.name]), (chosen) => this.choose(chosen));
+    const choice = pillsField({ legend: "Colour", choices: Object.fromEntries(axes.map((axis) => [axis.key, axis.name])),
+      isSmall: true, changed: (chosen) => this.choose(chosen) });
     this.inputs = choice.inputs;
     this.element = h("div", { class: "sol-legend" }, choice.element, this.scale, laneLegend());
     this.onAxis = onAxis;

@@ -10,6 +10,12 @@ const SHOWN_PAGES = 5;
 const NOTHING = 0.01; // nats, below which a page did not matter
 const SHOWN_CHARACTERS = 60; // of a page
 
+// Pages by what a step lost without each; only the first few are shown.
+/** @param {{ name: any, kl: number, attention: number }[]} pages */
+export const rankTable = (pages) => h("table", {}, headRow(["Page left out", "KL, nats", "Attention"]),
+  h("tbody", {}, pages.slice(0, SHOWN_PAGES).map(({ name, kl, attention }) => h("tr", {}, h("td", { dir: "auto" }, name),
+    h("td", {}, nats(kl)), h("td", {}, percent(attention, 1))))));
+
 export class PageEffects {
   /** Pages to leave out. @type {Set<number>} */
   chosen = new Set();
@@ -132,12 +138,8 @@ export class PageEffects {
       : `${this.textOf(best.pages[0])} mattered most to ${word}. ${this.sentence(index, best)}`;
     const rank = isNumber(correlation) ? ` Rank correlation with attention: ${correlation.toFixed(2)}.` : "";
     this.say(`${verdict}${rank} ${count(effects.length, "page")} in ${Math.ceil(seconds)} s.`);
-    this.table.replaceChildren(h("table", {}, headRow(["Page left out", "KL, nats", "Attention"]),
-      h("tbody", {}, ranked.slice(0, SHOWN_PAGES).map((effect) => {
-        const [page] = effect.pages;
-        return h("tr", {}, h("td", {}, this.textOf(page), page === 0 && h("small", {}, " first page: most steps need it")),
-          h("td", {}, nats(effect.kl)), h("td", {}, percent(attention[page], 1)));
-      }))));
+    this.table.replaceChildren(rankTable(ranked.map(({ kl, pages: [page] }) => ({ kl, attention: attention[page],
+      name: [this.textOf(page), page === 0 && h("small", {}, " first page: most steps need it")] }))));
     show(this.table, ranked.length > 0);
     this.on.changed();
   }

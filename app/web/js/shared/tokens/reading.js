@@ -93,11 +93,12 @@ export class Reading {
     this.text.addEventListener("pointerleave", () => this.point(null));
     this.text.addEventListener("focusin", (event) => this.point(pageAt(event)));
     this.text.addEventListener("focusout", () => this.point(null));
-    this.text.addEventListener("click", (event) => this.choose(pageAt(event)));
+    const choose = (page) => page !== null && this.effects?.toggle(page);
+    this.text.addEventListener("click", (event) => choose(pageAt(event)));
     this.text.addEventListener("keydown", (event) => {
       if ([" ", "Enter"].includes(event.key)) {
         event.preventDefault();
-        this.choose(this.page);
+        choose(this.page);
       }
       const steps = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 };
       if (!(event.key in steps) || this.page === null) return;
@@ -106,10 +107,6 @@ export class Reading {
       while (this.pages[next] && !this.pages[next].isConnected) next += steps[event.key]; // folded away
       this.pages[next]?.focus();
     });
-  }
-
-  choose(page) {
-    if (page !== null) this.effects?.toggle(page);
   }
 
   clear() {
@@ -237,7 +234,7 @@ export class Reading {
   mark(index) {
     this.isHeld = index !== null;
     if (index !== null) this.show(index);
-    else this.shadeTokens(null);
+    else if (this.page === null) this.shadeTokens(null); // else a page is pointed at, which lights tokens up itself
   }
 
   show(index) {

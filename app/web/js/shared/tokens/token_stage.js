@@ -1,81 +1,101 @@
-// Tokens, their card, charts and selection, tied together. Whoever has the rows feeds a stage: a page,
-// an exported file.
+// The stage: tokens in one column or in several side by side, tied to their card and colours. Whoever has the rows feeds
+// it: a page, an exported file.
 
-import { Charts } from "../charts/charts.js";
-import { chip, h, setText, show } from "../dom.js";
-import { selectionText } from "../page_parts.js";
 import { cardParts, TokenCard } from "./card.js";
 import { Legend } from "./legend.js";
+import { TokenView } from "./tokens.js";
 
 export class TokenStage {
+  /** The columns on show, each with the number of its text. @type {{ at: number, view: TokenView }[]} */
+  columns = [];
+  /** Of the texts, where one run has several. @type {string[]} */
+  names = [];
   /** Of the grid of the run on show. @type {GridAxis[] | null} */
   levels = null;
+  /** The token that the lens looks at, and the number of its text. @type {[number | null, number]} */
+  picked = [null, 0];
+  isLive = false;
 
-  // on: pick(index, at) where a lens is, colour(key) where it is kept; hint: the foot's words while nothing is
-  // selected; ChartKind: the class that draws a chart; colourKey: under which the browser keeps the
-  // colour; missing: the charts' words where KL was not measured; scored: whose text is scored.
-  constructor(root, axes, on, { hint, ChartKind, colourKey = "axis", ...words }) {
+  // on: pick(index, at) where a lens is, colour(key) where it is kept; colourKey: under which the browser keeps it
+  constructor(root, axes, on, colourKey = "axis") {
     this.on = on;
-    this.hint = hint;
-    this.view = this.makeView(axes);
+    this.axes = axes;
     this.card = this.makeCard(root);
-    this.charts = new Charts(ChartKind, {
-      hover: (index) => this.mark(index, true), leave: () => this.mark(null),
-      select: (range) => this.select(this.within(range)),
-    }, words);
     this.card.onHide = () => this.mark(null);
     this.legend = new Legend(axes, (axis, isChosen) => {
-      this.view.setAxis(axis);
+      this.columns.forEach(({ view }) => view.setAxis(axis));
       if (isChosen) on.colour?.(axis.key);
     }, colourKey);
-    this.summary = h("p", { class: "sol-selection", "aria-live": "polite" }, hint);
-    this.unselect = chip("Clear selection", () => this.select(null), { hidden: true });
-    addEventListener("keydown", (event) => {
-      if (event.key === "Escape" && this.card.element.hidden && this.view.range) this.select(null);
-    });
   }
-
-  /** A TokenView, or what acts alike. @returns {any} */
-  makeView(axes) {}
 
   makeCard(root) {
     return new TokenCard(root, (row) => cardParts(row, this.levels));
   }
 
-  /** The tokens on show, of one of several texts. @returns {Token[]} */
-  rows(at) {
-    return [];
+  // more: besides what every column listens for, as TokenView's on.
+  addColumn(at, label, more = {}) {
+    const view = new TokenView(this.axes, { enter: (index, token) => this.enter(index, token, at), leave: () => this.leave(),
+      select: (range) => this.select(range, at), pick: (index) => this.on.pick?.(index, at), ...more }, label);
+    view.setAxis(this.legend.axis);
+    this.columns.push({ at, view });
+    return view;
   }
 
-  buildFoot(tools) {
-    return h("footer", { class: "sol-token-foot" }, this.summary, this.unselect, tools);
+  /** The tokens of a text. @returns {Token[]} */
+  rows(at = 0) {
+    return this.columns.find((column) => column.at === at)?.view.rows ?? [];
   }
 
-  buildCharts() {
-    return h("div", { class: "sol-charts" }, this.charts.all.map((chart) => chart.element));
+  elements(at = 0) {
+    return this.columns.find((column) => column.at === at)?.view.elements ?? [];
   }
 
   enter(index, token, at) {
     this.card.show(this.rows(at)[index], token);
-    this.mark(index);
+    this.mark(index, false, at);
   }
 
-  mark(index, bringIntoView = false) {
-    this.view.mark(index, bringIntoView);
-    this.charts.mark(index);
+  leave() {
+    this.card.hideSoon();
   }
 
-  within(range) {
-    if (range === null) return null;
-    const clipped = [Math.max(range[0], 0), Math.min(range[1], this.rows().length - 1)];
-    return clipped[0] <= clipped[1] ? clipped : null;
+  // A token of a text and its partners in the others; null: none.
+  mark(index, bringIntoView = false, at = 0) {
+    this.columns.forEach((column) =>
+      column.view.mark(index === null ? null : this.partnerOf(index, at, column.at), bringIntoView));
   }
 
-  select(range) {
-    this.view.select(range);
-    if (String(range) !== String(this.selected ?? null)) this.charts.setSelection(range);
-    this.selected = range;
-    setText(this.summary, range ? selectionText(this.rows(), range) : this.hint);
-    show(this.unselect, range !== null);
+  // The token of another text that belongs to this one.
+  partnerOf(index, from, to) {
+    return index;
+  }
+
+  select(range, at) {
+    this.columns.forEach((column) => column.view.select(range));
+  }
+
+  pick(index, at = 0) {
+    this.picked = [index, at];
+    this.columns.forEach((column) => column.view.pick(column.at === at ? index : null));
+  }
+
+  // What if of a token is on show.
+  hold(index) {}
+
+  setLive(isLive) {
+    this.isLive = isLive;
+    this.columns.forEach(({ view }) => view.element.classList.toggle("is-live", isLive));
+  }
+
+  toTop() {
+    this.columns.forEach(({ view }) => { view.element.scrollTop = 0; });
+  }
+
+  // Brings a token into view and to the keyboard's place.
+  reveal(index) {
+    this.columns.forEach(({ view }) => {
+      view.makeCurrent(index);
+      view.reveal(view.elements[index]);
+    });
   }
 }

@@ -3,8 +3,6 @@
 import { h } from "../dom.js";
 
 const INVISIBLE = /[\u0000-\u001f\u007f-\u00a0\u00ad\u061c\u1680\u180e\u2000-\u200f\u2028-\u202f\u205f-\u2064\u2066-\u206f\u3000\ufe00-\ufe0f\ufeff\ufff9-\ufffb]/;
-const RTL = /[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]/;
-const LTR = /[A-Za-z\u00c0-\u024f\u0370-\u058f\u0900-\u1fff\u3040-\ud7ff]/;
 
 // Joiners and variation selectors inside a word or an emoji do their work; elsewhere they show.
 const JOINING = /[\u200c\u200d\ufe00-\ufe0f]/;
@@ -38,7 +36,7 @@ export function tokenNodes(text) {
     }
     flush();
     if (character === " ") nodes.push(h("span", { class: "sol-space" }, "\u00a0"));
-    else nodes.push(h("span", { class: "sol-glyph" }, glyphOf(character)));
+    else nodes.push(h("span", { class: "sol-glyph", dir: "ltr" }, glyphOf(character)));
   });
   flush();
   return nodes;
@@ -58,12 +56,3 @@ export function spokenText(text) {
 
 // The token in a sentence, between quotation marks.
 export const quoted = (text) => `“${spokenText(text).trim()}”`;
-
-// "rtl" or "ltr" by the first strong character; null when there is none.
-export function directionOf(text) {
-  for (const character of text) {
-    if (RTL.test(character)) return "rtl";
-    if (LTR.test(character)) return "ltr";
-  }
-  return null;
-}

@@ -3,7 +3,7 @@
 
 import { fill, h, SITE } from "../dom.js";
 import { AXES, fixed, formNumbers, isNumber, nats, percentTight, spendText } from "../format.js";
-import { directionOf, spokenText, tokenNodes } from "./token_text.js";
+import { spokenText, tokenNodes } from "./token_text.js";
 
 export const LEAST_COST = 0.5; // share of the full model's bytes: below it the colour stays as it is there
 const SURPRISAL_TOP = 6; // nats; above it the colour stays at its strongest
@@ -62,7 +62,7 @@ function tokenAttributes(row) {
 
 export class TokenView {
   // on: {enter(index, element), leave()}, and where it can be done select(range), pick(index) and looksFirst
-  constructor(axes, on, label = "Generated tokens") {
+  constructor(axes, on, label) {
     this.on = on;
     this.rows = [];
     this.elements = [];
@@ -115,10 +115,6 @@ export class TokenView {
     this.paint(token, row);
     if (/^\s/.test(row.text)) this.line.append(h("wbr"));
     this.line.append(token);
-    if (!this.line.dir) {
-      const direction = directionOf(row.text);
-      if (direction) this.line.dir = direction;
-    }
     this.rows.push(row);
     this.elements.push(token);
     if (!row.text.includes("\n")) return;
@@ -133,7 +129,7 @@ export class TokenView {
 
   // Spaces after a line break belong to its token, and indent the line that they begin.
   startLine() {
-    this.line = h("div", { class: "sol-line", role: "presentation", "--indent": this.indent || null });
+    this.line = h("div", { class: "sol-line", role: "presentation", dir: "auto", "--indent": this.indent || null });
     this.indent = 0;
     this.place.append(this.line);
   }
@@ -256,7 +252,7 @@ export class TokenView {
 
   onKey(event) {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
-    const rtl = this.elements[this.current]?.parentElement.dir === "rtl";
+    const rtl = this.elements[this.current]?.matches(":dir(rtl)");
     const steps = { ArrowRight: rtl ? -1 : 1, ArrowLeft: rtl ? 1 : -1 };
     let goal = null;
     if (event.key in steps) goal = this.current + steps[event.key];

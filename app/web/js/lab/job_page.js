@@ -1,17 +1,18 @@
 // A page of jobs: a form that starts one, the job on show, which the address names, and a list of
 // the others. A page adds the drawing of its job.
 
-import { askedFor, linkTo, nameInFront, setAddress, tabOf } from "../address.js";
-import { attempt, reasonOf } from "../api.js";
-import { bringIntoView, h, scrollTo, setText, show, smallButton, whenSeen, whenThemeChanges } from "../dom.js";
-import { saveFile } from "../download.js";
-import { emit, listen, takeOver } from "../events.js";
-import { Follower } from "../follower.js";
-import { whenText } from "../format.js";
-import { ask } from "../forms/form.js";
-import { listRow } from "../page_parts.js";
+import { askedFor, linkTo, nameInFront, setAddress, tabOf } from "../shared/address.js";
+import { attempt, reasonOf } from "../shared/api.js";
+import { bringIntoView, h, scrollTo, setText, show, smallButton, whenSeen, whenThemeChanges } from "../shared/dom.js";
+import { saveFile } from "../shared/download.js";
+import { emit, listen, takeOver } from "../shared/events.js";
+import { Follower } from "../shared/follower.js";
+import { whenText } from "../shared/format.js";
+import { ask } from "../shared/forms/form.js";
+import { listRow } from "../shared/page_parts.js";
+import { VerdictLine } from "../shared/verdict.js";
 import { JobList, JobPanel } from "./job_list.js";
-import { VerdictLine } from "../verdict.js";
+import { LabForm } from "./lab_form.js";
 
 const SHIPPED = "shipped"; // in place of a job's id, as the server has it
 const LIVE_POLL_MS = 1000;
@@ -41,41 +42,27 @@ class JobFollower extends Follower {
 }
 
 export class JobPage {
-  /** @type {any} */
-  form;
-  /** @type {JobPanel} */
-  panel;
-  /** @type {JobList} */
-  list;
-  /** In place of a job. @type {HTMLElement?} */
-  empty = null;
-
-  view(answer) {}
-
-  // what: kind of the jobs; part: the job's name in the address and in events; tab; noun: for
-  // sentences; wrong: words for another kind's job.
-  constructor(root, api, what) {
+  // what: kind of the jobs; part: the job's name in the address and in events; tab; noun: for sentences; wrong: words for
+  // another kind's job; go: the form's button; list: as a JobList's options; message(text): of a running job.
+  constructor(root, api, page, what) {
     this.root = root;
     this.api = api;
     this.what = what;
+    this.form = new LabForm(api, { start: (request) => this.start(request) }, page, what.go);
+    this.panel = new JobPanel(what, { act: (name) => this.act(name), clone: () => this.clone(this.panel.job) });
+    this.list = new JobList(api, what.list, { open: (job) => this.openFromList(job), clone: (job) => this.clone(job) });
     this.follower = new JobFollower(api, { view: (answer) => this.view(answer),
       lost: () => this.panel.say(`The server does not answer; trying again. The ${what.noun} itself goes on.`),
       gone: (error) => { this.reset(); this.panel.say(error.message); } });
   }
 
-  makePanel(parts) {
-    return new JobPanel({ idle: ["Ready", `no ${this.what.noun} open`], ...parts },
-      { act: (name) => this.act(name), clone: () => this.clone(this.panel.job) });
-  }
+  view(answer) {}
 
-  makeList(words) {
-    return new JobList(this.api, words,
-      { open: (job) => this.openFromList(job), clone: (job) => this.clone(job) });
-  }
-
-  lay(...stage) {
+  // body: for the job's panel; stage: under it.
+  lay(body, ...stage) {
+    this.panel.facts.before(...body);
     this.root.append(h("div", { class: "sol-grid" },
-      h("div", { class: "sol-stage" }, this.panel.element, this.empty, stage, this.list.element), this.form.element));
+      h("div", { class: "sol-stage" }, this.panel.element, stage, this.list.element), this.form.element));
     this.rest();
   }
 
@@ -92,17 +79,12 @@ export class JobPage {
     });
     const name = nameInFront(this.what.tab, () => (askedFor(part) ? {} : { [part]: this.follower.id }));
     const home = await this.home();
-    this.takeHanded();
+    takeOver(`clone-${part}`, (id) => this.clone({ id, kind: this.what.kind }));
     const asked = askedFor(part) ?? home?.newest_job ?? (this.what.shipped ? SHIPPED : null);
     if (asked && !this.follower.id) this.open(asked);
     name();
     // The tab comes into view: a policy that was trained meanwhile is there.
     whenSeen(this.root, () => this.home());
-  }
-
-  // Takes orders of other tabs, also those from before this one was made.
-  takeHanded() {
-    takeOver(`clone-${this.what.part}`, (id) => this.clone({ id, kind: this.what.kind }));
   }
 
   async home() {
@@ -131,7 +113,6 @@ export class JobPage {
 
   open(jobId) {
     this.rest();
-    if (this.empty) show(this.empty, false);
     this.follower.follow(jobId);
   }
 
@@ -144,7 +125,6 @@ export class JobPage {
   // Nothing is on show. A page takes its own drawings away as well.
   rest() {
     this.panel.clear();
-    if (this.empty) show(this.empty, true);
   }
 
   // The job on show is gone.
@@ -203,29 +183,23 @@ export class ResultPage extends JobPage {
   about = h("p", { class: "sol-hint" });
   verdict = new VerdictLine();
   figures = h("div", { class: "sol-figures" });
-  /** @type {import("../charts/plotly_chart.js").Figure[]} */
+  /** @type {import("../shared/charts/plotly_chart.js").Figure[]} */
   drawn = [];
 
   // what: as of a JobPage, and files: forms in which a result is saved.
-  constructor(root, api, what) {
-    super(root, api, what);
+  constructor(root, api, page, what) {
+    super(root, api, page, { ...what, shipped: page.shipped });
     this.exports = h("span", { class: "sol-job-tools", hidden: true },
       what.files.map((form) => smallButton(form.toUpperCase(), () => this.download(form))));
     whenThemeChanges(() => this.drawn.forEach((one) => one.redraw()));
+    this.panel.tools.append(this.exports);
+    const { title, machine, made } = page.shipped;
+    this.list.element.append(h("ol", { class: "sol-history-list" }, listRow({ title, href: linkTo({ [what.part]: SHIPPED }),
+      open: () => this.openFromList({ id: SHIPPED }),
+      facts: [h("span", {}, "Shipped"), h("span", {}, machine), h("time", { datetime: made }, whenText(made))] })));
   }
 
   draw(answer) {}
-
-  makeList(words) {
-    return super.makeList({ ...words, last: this.shippedRow() });
-  }
-
-  shippedRow() {
-    const { part, shipped } = this.what;
-    return h("ol", { class: "sol-history-list" }, listRow({ title: shipped.title, href: linkTo({ [part]: SHIPPED }),
-      open: () => this.openFromList({ id: SHIPPED }), facts: [h("span", {}, "Shipped"), h("span", {}, shipped.machine),
-        h("time", { datetime: shipped.made }, whenText(shipped.made))] }));
-  }
 
   open(jobId) {
     if (jobId !== SHIPPED) return super.open(jobId);

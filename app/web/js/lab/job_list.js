@@ -1,18 +1,18 @@
 // The list of jobs, newest first. Rows are kept and changed in place, so that the
 // keyboard's place is not lost while progress moves.
 
-import { reasonOf } from "../api.js";
-import { button, chip, errorLine, h, setText, show, showText, smallButton, watchSight } from "../dom.js";
-import { emit, listen } from "../events.js";
-import { isNumber, MISSING, modelName, percent, whenText } from "../format.js";
-import { askToDelete } from "../forms/form.js";
-import { setPill, StateHead } from "../runs/status_line.js";
+import { reasonOf } from "../shared/api.js";
+import { button, chip, errorLine, h, setText, show, showText, smallButton, watchSight } from "../shared/dom.js";
+import { emit, listen } from "../shared/events.js";
+import { isNumber, MISSING, modelName, percent, whenText } from "../shared/format.js";
+import { askToDelete } from "../shared/forms/form.js";
+import { setPill, StateHead } from "../shared/runs/status_line.js";
 
 // The word that jobs of accuracy on tasks have in the database and in answers of the server.
 export const TASKS_JOB = "benchmark";
 const JOBS_PER_PAGE = 12;
 const LIST_POLL_MS = 3000;
-export const JOB_DOTS = {
+const JOB_DOTS = {
   queued: "wait", running: "busy", paused: "wait", succeeded: "good", failed: "bad",
   cancelled: "idle", abandoned: "bad",
 };
@@ -30,32 +30,24 @@ class JobRow {
     this.title = h("a", { class: "sol-history-title", href: "#", dir: "auto",
       onclick: (event) => { event.preventDefault(); on.open(this.job); } });
     this.state = h("span", { class: "sol-state" });
-    this.kind = h("span", {});
-    this.progress = h("span", {});
-    this.when = h("time", {});
+    this.facts = h("div", { class: "sol-history-facts" });
     this.meter = h("div", { class: "sol-job-meter", "aria-hidden": "true" });
     this.clone = chip("Clone settings", () => on.clone(this.job));
     this.remove = chip("Delete", () => on.remove(this.job));
-    this.element = h("li", { class: "sol-history-row" },
-      h("div", {}, this.title, h("div", { class: "sol-history-facts" }, this.state, this.kind,
-        this.progress, this.when), this.meter),
+    this.element = h("li", { class: "sol-history-row" }, h("div", {}, this.title, this.facts, this.meter),
       h("div", { class: "sol-history-tools" }, this.clone, this.remove));
-    this.update(job);
   }
 
   update(job) {
     this.job = job;
+    const isOpen = ["running", "paused", "queued"].includes(job.status);
     setText(this.title, job.title || "Untitled");
     setPill(this.state, job.status_label, job.is_damaged ? "bad" : JOB_DOTS[job.status] || "idle");
-    setText(this.kind, job.kind_label);
-    const isOpen = ["running", "paused", "queued"].includes(job.status);
-    setText(this.progress, isOpen ? percent(job.progress)
-      + (isNumber(job.eta_s) ? `, about ${roughly(job.eta_s)} left` : "") : "");
-    show(this.progress, isOpen);
+    this.facts.replaceChildren(this.state, h("span", {}, job.kind_label),
+      isOpen ? h("span", {}, percent(job.progress) + (isNumber(job.eta_s) ? `, about ${roughly(job.eta_s)} left` : "")) : "",
+      h("time", { datetime: job.created_at }, whenText(job.created_at)));
     show(this.meter, isOpen);
     this.meter.style.setProperty("--v", job.progress ?? 0);
-    this.when.dateTime = job.created_at;
-    setText(this.when, whenText(job.created_at));
     this.clone.setAttribute("aria-label", `Clone settings: ${job.title}`);
     this.remove.setAttribute("aria-label", `Delete: ${job.title}`);
     show(this.clone, !job.is_damaged);
@@ -64,7 +56,7 @@ class JobRow {
 }
 
 export class JobList {
-  // options: {heading, kind (null: all), empty, last: a row that is always there}; on: {open(job), clone(job)}
+  // options: {heading, kind (null: all), empty: words in place of rows}; on: {open(job), clone(job)}
   constructor(api, options, on) {
     this.api = api;
     this.options = options;
@@ -79,7 +71,7 @@ export class JobList {
       { class: "sol-button is-small sol-history-more", hidden: true });
     this.element = h("section", { class: "sol-panel sol-jobs", "aria-label": options.heading },
       h("header", {}, h("h2", {}, options.heading)), this.error, this.list, this.empty,
-      this.more, options.last);
+      this.more);
     listen("jobs-changed", () => this.load());
     watchSight(this.element, (isSeen) => {
       this.isSeen = isSeen;
@@ -115,7 +107,7 @@ export class JobList {
     });
     for (const [id, row] of this.rows) if (!kept.has(id)) row.element.remove();
     this.rows = kept;
-    show(this.empty, jobs.length === 0 && !this.options.last);
+    show(this.empty, jobs.length === 0 && Boolean(this.options.empty));
   }
 
   ask(job) {
@@ -131,7 +123,7 @@ export class JobList {
 // The head of a job's page: what it is, how far it is, what may be done about it, what went wrong.
 
 export class JobPanel extends StateHead {
-  // options: {idle: [state, detail], message(text), body, tools: nodes}; on: {act(name), clone()}
+  // options: {noun: for sentences, message(text): of a running job}; on: {act(name), clone()}
   constructor(options, on) {
     super();
     this.options = options;
@@ -144,20 +136,18 @@ export class JobPanel extends StateHead {
     this.advice = h("p", { class: "sol-hint", hidden: true });
     this.trouble = h("p", { class: "sol-message is-warn", role: "status", hidden: true });
     this.facts = h("p", { class: "sol-job-facts sol-hint", hidden: true });
-    this.tools = h("div", { class: "sol-job-tools" }, Object.values(this.buttons), this.clone,
-      options.tools);
+    this.tools = h("div", { class: "sol-job-tools" }, Object.values(this.buttons), this.clone);
     this.element = h("section", { class: "sol-panel sol-status sol-job", "aria-label": "Job" },
       this.bar, h("div", { class: "sol-status-line" }, this.pill, this.title, this.detail,
         this.tools, this.announce),
-      this.error, this.advice, this.trouble, options.body, this.facts);
-    this.clear();
+      this.error, this.advice, this.trouble, this.facts);
   }
 
   clear() {
     this.job = null;
-    setPill(this.pill, this.options.idle[0], "idle");
+    setPill(this.pill, "Ready", "idle");
     setText(this.title, "");
-    setText(this.detail, this.options.idle[1]);
+    setText(this.detail, `no ${this.options.noun} open`);
     this.setBar(null);
     [...Object.values(this.buttons), this.clone, this.error, this.advice, this.trouble, this.facts]
       .forEach((one) => show(one, false));

@@ -1,9 +1,10 @@
 // The corpus picker: built-in text, an uploaded file, a Hub data set, and a path where the server
 // is one's own machine.
 
-import { attempt, sendFile } from "../api.js";
-import { chip, errorLine, h, optionsOf, selectOf, show, showText, SITE } from "../dom.js";
-import { filePicker, pillsField } from "./form_parts.js";
+import { attempt, sendFile } from "../shared/api.js";
+import { chip, errorLine, h, optionsOf, selectOf, show, showText, SITE } from "../shared/dom.js";
+import { quantity } from "../shared/format.js";
+import { filePicker, pillsField } from "../shared/forms/form_parts.js";
 
 const { suffixes = [], maxUploadBytes = 0 } = SITE;
 const CORPUS_KINDS = {
@@ -15,10 +16,6 @@ const CORPUS_MEANINGS = {
   hub: "A data set of huggingface.co, streamed while it is read: needs the network.",
   path: "A file or folder on this computer, by its full path; it is read where it lies.",
 };
-
-function megabytes(bytes) {
-  return bytes < 1e6 ? `${Math.max(1, Math.round(bytes / 1e3))} kB` : `${(bytes / 1e6).toFixed(1)} MB`;
-}
 
 export class CorpusPicker {
   constructor(api) {
@@ -77,7 +74,7 @@ export class CorpusPicker {
   }
 
   list(files) {
-    const options = files.map((file) => [file.name, `${file.name} (${megabytes(file.bytes)})`]);
+    const options = files.map((file) => [file.name, `${file.name} (${quantity(file.bytes, "B")})`]);
     this.files.replaceChildren(...optionsOf(options.length ? options : [["", "No file yet"]]));
     if (files.some((file) => file.name === this.wanted)) this.files.value = this.wanted;
     this.drop.disabled = files.length === 0;
