@@ -70,8 +70,6 @@ RELEASE = {
     "app/jobs/test_train_ranks.py": "sol_core/training app/jobs",
     "app/setup": SET_UP,
     "app/site/test_load.py": "app/site app/jobs",
-    "browser/explore/test_looking.py": "app/web app/runs",
-    "browser/explore/test_machine.py": "app/web",
     "browser/explore/test_what_if.py": "app/web",
     "browser/pages": "app/web app/pages",
     "kernels/threads": "kernels",

@@ -1,4 +1,4 @@
-// The pages' modules: browsers' names only, no text parsed as HTML, nothing left unused.
+// The pages' modules: browsers' names only, no text parsed as HTML, nothing left unused; and their tests.
 
 import js from "@eslint/js";
 import globals from "globals";
@@ -8,7 +8,7 @@ const HTML = ["innerHTML", "outerHTML", "insertAdjacentHTML", "setHTMLUnsafe"];
 export default [
   js.configs.recommended,
   {
-    files: ["js/**/*.js"],
+    files: ["app/web/js/**/*.js"],
     languageOptions: { ecmaVersion: 2022, sourceType: "module", globals: globals.browser },
     linterOptions: { reportUnusedDisableDirectives: "error" },
     rules: {
@@ -32,5 +32,10 @@ export default [
       "no-control-regex": "off",
       "no-misleading-character-class": "off",
     },
+  },
+  {
+    files: ["tests/web/*.mjs"],
+    languageOptions: { ecmaVersion: 2022, sourceType: "module", globals: { ...globals.browser, ...globals.node } },
+    rules: { "eqeqeq": "error", "no-var": "error", "prefer-const": ["error", { destructuring: "all" }] },
   },
 ];

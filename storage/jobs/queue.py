@@ -231,7 +231,7 @@ class JobStore(JobSeries):
                 raise JobStateError(f"The job {job_id!r} is running. Cancel it before deleting it.")
             delete_row(connection, jobs_table, job_id)
 
-    def abandon_stale(self, seconds: float, is_alive: IsAlive) -> Sequence[JobRecord]:
+    def abandon_stale(self, seconds: float, is_alive: IsAlive) -> tuple[JobRecord, ...]:
         """Take running jobs from workers that died; return them as they are now.
 
         One that its user wanted cancelled becomes cancelled. A living worker keeps its job however
@@ -239,9 +239,9 @@ class JobStore(JobSeries):
         """
         with self._database.read() as connection:
             dead = _jobs_of_the_dead(connection, seconds, is_alive)
-        taken: _JobRecords = []
         if not dead:
-            return taken
+            return ()
+        taken = []
         with self._database.write() as connection:
             for job in dead:
                 row = find_row(connection, jobs_table, job.id, lock=True)
@@ -254,7 +254,7 @@ class JobStore(JobSeries):
                     error = codec.encode_text("error", ABANDONED_ERROR)
                     _set_status(connection, job.id, "abandoned", error=error)
                 taken.append(_require_job(connection, job.id))
-        return taken
+        return tuple(taken)
 
     def _require_at_hand(self, job: JobRecord) -> None:
         if job.data_dir_id not in ("", self._data_dir_id):

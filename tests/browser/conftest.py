@@ -113,11 +113,6 @@ class Visitor:
     def texts(self):
         return self.tokens.all_text_contents()
 
-    def show_axes(self):
-        """Unfold the three axes of Explore's budget."""
-        if not self.page.get_by_label("Attention kept, value").first.is_visible():
-            self.page.get_by_text("Set each axis", exact=True).click()
-
     def show_numbers(self):
         """Unfold the panel of numbers and times."""
         self.page.get_by_text("Numbers and times", exact=True).click()

@@ -1,16 +1,13 @@
 """The Train page on a real database: jobs are written by the test, as a worker would."""
 
-from pathlib import Path
-
 import pytest
 from playwright.sync_api import expect
 
 from sol_core.training.config import PRESETS
 from tests.browser.conftest import free_port, in_sight
-from tests.support.job_samples import metric_row, running_training, train_sample
+from tests.support.job_samples import metric_row, running_training
 
 pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("stand_in_policies")]
-HOSTILE = "<img src=x onerror=alert(1)> ${7*7} {{7*7}} `x` \u202eabc"
 
 
 def jobs_of(server):
@@ -134,52 +131,3 @@ def test_pause_resume_and_cancel_reach_the_database(serve, visit):
     jobs.finish(job_id, "w3", "cancelled")
     expect(job.get_by_role("button", name="Cancel")).to_be_hidden()
     expect(points(visitor, "Speed")).to_have_count(20)
-
-
-def test_a_failed_job_says_what_to_do_its_text_stays_text_and_its_settings_are_cloned(serve, visit):
-    server = serve()
-    jobs = jobs_of(server)
-    job_id = running_training(
-        server.services.store, name=HOSTILE, config=PRESETS["quick"].to_dict() | {"seed": 77}
-    )
-    words = [" <b>", "${7*7}", "\n", "`", " \u05d0\u05d1", "&amp;"]
-    jobs.set_sample(job_id, train_sample(16, words) | {"context": HOSTILE})
-    jobs.set_log_file(job_id, f"/logs/{HOSTILE}.log")
-    jobs.finish(job_id, "w", "failed", None, f"{HOSTILE}\nsecond line {{{{1+1}}}}")
-    visitor = visit(server)
-    page = visitor.page
-    visitor.tab("Train")
-    job = page.locator(".sol-train .sol-job")
-    expect(job).to_contain_text("resume from the last checkpoint")
-    expect(page.locator(".sol-job-title")).to_have_text(HOSTILE)
-    expect(page.locator(".sol-job-error")).to_have_text(f"{HOSTILE}\nsecond line {{{{1+1}}}}")
-    expect(page.locator(".sol-job-facts code")).to_contain_text("onerror")
-    expect(page.locator(".sol-sample .sol-lead-text")).to_have_text(HOSTILE)
-    expect(page.locator(".sol-sample .sol-lines .sol-token").first).to_contain_text("<b>")
-    expect(page.locator(".sol-train img")).to_have_count(0)
-    expect(page.locator(".sol-train .sol-jobs")).to_contain_text("${7*7} {{7*7}}")
-    job.get_by_role("button", name="Clone settings").click()
-    page.locator(".sol-train summary").click()
-    expect(page.locator(".sol-train").get_by_label("Seed", exact=True)).to_have_value("77")
-
-
-def test_a_corpus_is_uploaded_and_used(serve, visit, tmp_path):
-    text = tmp_path / "My <b>novel.txt"
-    text.write_text("It was a dark and stormy night. " * 40_000)
-    server = serve()
-    visitor = visit(server)
-    page = visitor.page
-    visitor.tab("Train")
-    page.get_by_role("radio", name="Your file").check(force=True)
-    page.get_by_label("File to upload").set_input_files(text)
-    picked = page.get_by_label("Uploaded file")
-    expect(picked).to_have_value("My_b_novel.txt")
-    page.get_by_role("button", name="Start training").click()
-    expect(state(visitor)).to_have_text("Queued")
-    stored = Path(jobs_of(server).list()[0].params["config"]["corpus"])
-    assert stored.read_text() == text.read_text()
-    assert stored.parent == server.services.data_dir.corpora / "uploads"
-    page.get_by_label("File to upload").set_input_files(
-        {"name": "virus.exe", "mimeType": "text/plain", "buffer": b"x"}
-    )
-    expect(page.locator(".sol-corpus .sol-message")).to_contain_text("A corpus is a .txt")

@@ -10,12 +10,3 @@ def levels_of(packed, cells, layers):
     assert len(flat) - layers * cells in range(4)
     assert not any(flat[layers * cells :])
     return [flat[at * cells : (at + 1) * cells] for at in range(layers)]
-
-
-def by_level(levels, values):
-    """A value for each page of each layer, sorted by the page's level."""
-    found = {}
-    for layer, of_layer in zip(levels, values, strict=True):
-        for level, value in zip(layer, of_layer, strict=True):
-            found.setdefault(level, set()).add(value)
-    return found

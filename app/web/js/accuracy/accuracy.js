@@ -57,7 +57,7 @@ const spent = (point) => (point ? spentText(AXES.map((axis) => point.spend[axis.
 
 const gained = (gain) => [gain?.mean, gain?.low, gain?.high];
 
-const megabytes = ({ bytes_per_token: bytes }) => (isNumber(bytes) ? fixed(bytes / 1e6, 1) : MISSING);
+const megabytes = (point) => (isNumber(point?.bytes_per_token) ? fixed(point.bytes_per_token / 1e6, 1) : MISSING);
 
 function accuracyTable(tasks) {
   const methods = Object.entries(METHOD_STYLE).filter(([id]) => tasks.some((one) => one.points[id]));

@@ -1,0 +1,91 @@
+// Numbers, budgets, names and tokens as people read them; codecs of what Python writes.
+
+import assert from "node:assert/strict";
+import test from "node:test";
+import { HOSTILE, read, records, textsOf } from "./page.mjs";
+import { h, selectOf } from "../../app/web/js/shared/dom.js";
+import * as format from "../../app/web/js/shared/format.js";
+import { glossed } from "../../app/web/js/shared/glossary.js";
+import { roughly } from "../../app/web/js/lab/job_list.js";
+import { bytesText, mlpShares, readsOf, sharesOf } from "../../app/web/js/shared/machine/reads.js";
+import { verdictOf } from "../../app/web/js/shared/verdict.js";
+import { quoted, spokenText, tokenNodes } from "../../app/web/js/shared/tokens/token_text.js";
+
+const COMPARED = { name: "policy mine", other: "static", gains: [[0.012, 0.004, 0.02]], samples: 200, word: "scored token",
+  enough: 200, spent: [[0.741, 0.743]], text: String, unit: "nats a token" };
+
+test("numbers, budgets, names and verdicts are written alike everywhere", () => {
+  const { verdicts, ...cases } = read("cases.json");
+  for (const [name, all] of Object.entries(cases)) {
+    for (const [given, wanted] of all) assert.deepEqual(format[name](...given), wanted, `${name}(${JSON.stringify(given)})`);
+  }
+  for (const [change, kind, begin] of verdicts) {
+    const found = verdictOf({ ...COMPARED, ...change });
+    assert.equal(found.kind, kind, begin);
+    assert.ok((found.head + found.rest).startsWith(begin), found.head + found.rest);
+  }
+  const rough = [[3, "5 s"], [49, "50 s"], [50, "1 min"], [5399, "90 min"], [5400, "1.5 h"], [36_000, "10 h"], [null, "–"]];
+  for (const [seconds, wanted] of rough) assert.equal(roughly(seconds), wanted);
+  assert.deepEqual(["2001-02-03T04:05:06Z", new Date().toISOString()].map((one) => format.whenText(one).length), [16, 5]);
+  assert.deepEqual(format.formNumbers([0.5, 0.725, 8]), { keep: 50, channels: 72.5, bits: 8 });
+  assert.deepEqual(format.actionOf([0.5, 0.7, 8]), { keep_fraction: 0.5, channel_keep_ratio: 0.7, bit_width: 8 });
+  assert.deepEqual([format.AXES[0].of({ action: {} }), format.AXES[0].share(0.5), format.AXES[0].show(0.25)], [1, 0.5, "25 %"]);
+});
+
+test("a run's schedule, budget and mechanisms", () => {
+  const of = (kind, budget) => format.scheduleOf({ config: { schedule: { kind, budget, policy: "p" } } });
+  const budget = { keep_fraction: 0.4, channel_keep_ratio: 0.7, bit_width: 8 };
+  assert.deepEqual(of("static", budget), { kind: "static", policy: "p", asked: [0.4, 0.7, 8], share: null });
+  assert.deepEqual(of("dense", { ...budget, bytes_share: 0.6 }), { kind: "dense", policy: "p", asked: [1, 1, 16], share: null });
+  assert.deepEqual(of("emc", { bytes_share: 0.6, bit_width: 8 }), { kind: "emc", policy: "p", asked: [NaN, NaN, 8], share: 0.6 });
+  assert.deepEqual(format.scheduleOf(null), { kind: "static", policy: null, asked: [NaN, NaN, NaN], share: null });
+  const grid = { page_scorer: "int4", page_choice: "group", mlp_pruning: "both" };
+  assert.deepEqual([{}, grid, { ...grid, page_budget: "need" }, { page_choice: "group" }]
+    .map((one) => format.mechanismsOf({ config: { grid: one } })),
+  ["Paper: page bounds", "Default: 4-bit keys", "By need: 4-bit keys", "Own: quest, group, input"]);
+});
+
+test("what a token's text hides is shown and spoken", () => {
+  const seen = (text) => tokenNodes(text).map((node) => (node.className ?? "text") + ":" + node.textContent);
+  assert.deepEqual(seen(" a\n"), ["sol-space:\u00a0", "text:a", "sol-glyph:↵"]);
+  assert.deepEqual(seen("\t\r\x01\x7f\u00a0\u202e"),
+    ["⇥", "␍", "␁", "␡", "⍽", "U+202E"].map((glyph) => `sol-glyph:${glyph}`));
+  assert.deepEqual(seen(""), ["sol-part:◌"]);
+  assert.deepEqual(seen("👩\u200d👩"), ["text:👩\u200d👩"], "joiners do their work inside");
+  assert.deepEqual(seen("\u200da"), ["sol-glyph:U+200D", "text:a"]);
+  assert.deepEqual(["", " ", "\n", "a\tb", "\u202e"].map(spokenText),
+    ["part of a character", "space", " line break ", "a tab b", " U+202E "]);
+  assert.equal(quoted(" the"), "“the”");
+  assert.equal(h("p", {}, tokenNodes(HOSTILE)).querySelector("img"), null);
+  assert.equal(tokenNodes("x".repeat(100_000)).length, 1);
+});
+
+test("elements are built of texts; terms are explained where they are known", () => {
+  const built = h("p", { id: "a", hidden: true, title: null, "--v": 0.5, class: false }, HOSTILE, [null, [false, 0]], undefined);
+  assert.equal(built.textContent, `${HOSTILE}0`);
+  assert.deepEqual([built.id, built.hidden, built.hasAttribute("title"), built.hasAttribute("class"),
+    built.style.getPropertyValue("--v")], ["a", true, false, false, "0.5"]);
+  assert.deepEqual(textsOf(selectOf(["a", ["b", HOSTILE]]), "option"), ["a", HOSTILE]);
+  const text = h("p", {}, glossed("See [[kl|KL]], [[nothing known]] and [[dense]]."));
+  assert.equal(text.textContent, "See KL, nothing known and dense.");
+  assert.deepEqual([...text.querySelectorAll("button")].map((one) => one.dataset.term), ["kl", "dense"]);
+  assert.equal(h("p", {}, glossed("[[kl|KL]]", true)).querySelector("button"), null);
+});
+
+test("reads and the MLP's split are as Python has them", () => {
+  for (const [page_reads, layers, levels] of records().reads) {
+    const found = readsOf({ page_reads });
+    assert.deepEqual([found.layers, [...found.levels]], [layers, levels]);
+    for (const change of [{ cells: 0 }, { cells: 65 }, { cells: 1e9 }, { levels: "?" }, { levels: "" }, { pages: -1 },
+      { levels: "A".repeat(1e6) }, { levels: "AAAA" }]) assert.equal(readsOf({ page_reads: { ...page_reads, ...change } }), null);
+  }
+  assert.equal(readsOf({}), null);
+  for (const [grid, ratio, shares] of records().mlp) {
+    mlpShares(grid, ratio).forEach((share, at) => assert.ok(Math.abs(share - shares[at]) < 1e-5, `${ratio}: ${share}`));
+  }
+  const shares = sharesOf({ page_reads: { pages: 3, share: 0.5, by_page: "A/f" } });
+  assert.deepEqual([0, 1, 2, 3].map(shares), [0, 1, 31 / 63, 0]);
+  assert.equal(sharesOf({ page_reads: { pages: 3, share: 1, by_page: "" } })(2), 1);
+  assert.equal(sharesOf({ page_reads: { pages: 3, share: 0.5 } }), null);
+  assert.deepEqual(bytesText({ cost: { bytes_read: 5e5 }, dense_cost: { bytes_read: 2e6 } }), ["500 kB", "of 2.00 MB read"]);
+});

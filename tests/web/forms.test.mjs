@@ -1,0 +1,188 @@
+// Forms: fields made of a configuration's schema, limits in words, what is kept and sent, refusals; addresses; dialogs.
+
+import { fire, HOSTILE, records, serverOf, settled, shown, textOf, textsOf, told, type } from "./page.mjs";
+import { askedFor, linkTo, noPlace, openInTab, roomOf, setAddress, showTab, tabOf } from "../../app/web/js/shared/address.js";
+import { numberField, sliderField, textFilePicker } from "../../app/web/js/shared/forms/form_parts.js";
+import { scheduleField } from "../../app/web/js/shared/forms/schedule_field.js";
+import { recall, remember } from "../../app/web/js/shared/memory.js";
+import { Controls } from "../../app/web/js/explore/controls.js";
+import { LabForm } from "../../app/web/js/lab/lab_form.js";
+
+const HOME = { policies: [{ name: "mine", model: "m" }, { name: HOSTILE, shipped: true }], jobs_allowed: true, suggested_name: "new",
+  taken_names: ["old"] };
+
+function labForm(kind, start = async () => {}) {
+  const form = new LabForm(serverOf({ list_corpora: { files: [] } }).server, { start }, records().forms[kind], "Start");
+  shown(form.element);
+  form.home(HOME);
+  return form;
+}
+
+const control = (form, label) => document.getElementById([...form.element.querySelectorAll("label")].find((one) => textOf(one) === label).htmlFor);
+
+told("a number's limits are said in the form's words once a wrong one is entered", async (say) => {
+  const cases = [[{ min: 5, max: 100, unit: "%" }, "4"], [{ min: 5, max: 100 }, "101"], [{ min: 1 }, "0"], [{}, "x"],
+    [{ min: 0, max: 1e6 }, "-1"]];
+  for (const [limits, value] of cases) {
+    const field = numberField({ label: "Kept", hint: "[[kl|Why]].", ...limits });
+    shown(field.element);
+    say(textOf(field.element.querySelector(".sol-hint")));
+    type(field.box, value);
+    say(field.problem(), field.box.getAttribute("aria-invalid"));
+    field.set(limits.max ?? 7);
+    say(field.problem(), field.box.getAttribute("aria-invalid"), field.get());
+    field.set(limits.min ?? 7);
+    say(field.problem());
+  }
+  const slider = sliderField({ label: "Bits", unit: "bits", min: 5, max: 16, step: 0.5, hint: "" });
+  const line = shown(slider.element).querySelector("[role=alert]");
+  type(slider.box, "99");
+  say(line.hidden);
+  await settled();
+  say(textOf(line));
+  slider.set(8);
+  say(slider.input.value, slider.box.value, line.hidden, slider.input.style.getPropertyValue("--fill"));
+  slider.input.value = "10";
+  fire(slider.input, "input");
+  say(slider.get());
+});
+
+told("a form is made of the schema's fields, and says what differs from the preset", async (say) => {
+  const form = labForm("train");
+  say(form.values()["grpo.updates"], form.changes.hidden);
+  type(control(form, "Updates"), "7");
+  say(textOf(form.changes));
+  for (const label of ["Seed", "Context", "Steps"]) type(control(form, label), "33");
+  say(textOf(form.changes));
+  form.back.click();
+  say(form.changes.hidden, form.values()["grpo.updates"], form.name.get());
+  type(form.name.input, " OLD ");
+  say(textOf(form.nameProblem));
+  fire(form.element, "submit");
+  say(textOf(form.error));
+  type(form.name.input, "fresh");
+  say(form.error.hidden, form.nameProblem.hidden);
+  type(control(form, "Updates"), "9");
+  say(labForm("train").values()["grpo.updates"]);
+});
+
+told("what is sent is what was chosen, in its order; refusals are said and nothing is lost", async (say) => {
+  const sent = [];
+  const form = labForm("evaluate", async (request) => { sent.push(request); if (sent.length > 1) throw Object.assign(new Error(HOSTILE), { refused: true }); });
+  say(textsOf(form.policies.element, "label span"));
+  const [first, second] = form.policies.element.querySelectorAll("input");
+  for (const box of [first, second, first]) {
+    box.checked = !box.checked;
+    fire(box, "change");
+  }
+  type(control(form, "Texts"), "");
+  fire(form.element, "submit");
+  await settled();
+  say(sent[0].policies, sent[0].values.texts, sent[0].corpus);
+  fire(form.element, "submit");
+  say(form.go.disabled);
+  await settled();
+  say(textOf(form.error), form.go.disabled, form.element.querySelector("img"));
+  form.home({ ...HOME, policies: [] });
+  say(form.go.disabled, textOf(form.refused));
+  form.home({ ...HOME, jobs_allowed: false, refusal: "Not here." });
+  say(form.go.disabled, textOf(form.refused));
+});
+
+function controls(sent = []) {
+  const form = new Controls(records().explore, { generate: (...asked) => sent.push(asked), stop() {}, policies: async () => ["mine"],
+    estimate: async () => ({ context: 70, share: 0.92, mix: { keep: 41, channels: 72 }, lowest: 0.5, usual: 0.91 }) });
+  shown(form.element);
+  return form;
+}
+
+told("Explore's form: a wrong number is named, shown and not sent; the dial says its mix", async (say) => {
+  const sent = [];
+  const form = controls(sent);
+  say(form.prompt.get());
+  await settled();
+  say(textOf(form.dial.output), form.dial.range.getAttribute("aria-valuetext"), textOf(form.dial.note));
+  type(form.fields.bits.box, "400");
+  fire(form.element, "submit");
+  say(textOf(form.error), sent.length, form.dial.axes.open, document.activeElement === form.fields.bits.box);
+  type(form.fields.bits.box, "6.5");
+  type(form.fields.top_k.box, "-3");
+  fire(form.element, "submit");
+  say(textOf(form.error), controls().values().bits, controls().values().top_k);
+  type(form.fields.top_k.box, "3");
+  fire(form.element, "submit");
+  say(sent[0][1].top_k, sent[0][1].bits, sent[0][1].share, sent[0][1].schedule);
+  type(form.fields.keep.box, "50");
+  say(form.values().share);
+  form.fields.schedule.set("dense");
+  form.changed();
+  type(form.fields.bits.box, "1");
+  say(form.budgetSet.disabled, form.fields.shadow.input.disabled);
+  remember("settings", null);
+  say(recall("settings"), recall("nothing"));
+});
+
+told("schedules: meanings, policies by name, one that is not stored any more", async (say) => {
+  const field = scheduleField(async () => ["mine", HOSTILE]);
+  shown(field.element);
+  field.set("emc");
+  say(field.get(), textOf(field.element.querySelector(".sol-hint")));
+  field.set("policy:gone");
+  await field.update();
+  say(textsOf(field.element, "option"), field.get(), field.element.querySelector("select").hidden);
+  type(field.element.querySelector("select"), "mine");
+  say(field.get());
+});
+
+told("a file is taken as text, or it is said why not", async (say) => {
+  const said = [];
+  const taken = [];
+  const box = shown();
+  const picker = textFilePicker({ fail: (words) => said.push(words) }, box, 1000, (text) => taken.push(text));
+  const input = picker.querySelector("input");
+  for (const [name, parts] of [["a.txt", "A <b>tale"], ["bad.bin", new Uint8Array([255, 254])], ["zero", "a\0"], ["large", "x".repeat(4001)]]) {
+    const { size } = new Blob([parts]);
+    const file = { name, size, arrayBuffer: () => new Blob([parts]).arrayBuffer() };
+    if (name === "a.txt") fire(box, "drop", { dataTransfer: { files: [file] } });
+    else {
+      Object.defineProperty(input, "files", { value: [file], configurable: true });
+      fire(input, "change");
+    }
+    await settled();
+  }
+  say(taken, said.filter(Boolean));
+});
+
+let times = 0;
+
+// The address as a page that opens it leaves it.
+async function opened(query) {
+  history.replaceState(null, "", `/${query}`);
+  times += 1;
+  await import(`../../app/web/js/shared/address.js?${times}`);
+  return location.search;
+}
+
+told("addresses are read, kept short, and may hold anything", async (say) => {
+  say(await opened("?tab=benchmark&benchmark=b&__theme=dark"), await opened("?challenge=1"));
+  say(await opened("?room=1&tab=learn"), await opened("?tab=lab"), await opened("?run=r&token=3&train=t"));
+  for (const query of ["", "?inspection=i", "?policy=p", "?lesson=l", "?search=s", "?tab=history&search=s", "?compare=a,b",
+    `?run=${encodeURIComponent(HOSTILE)}`]) {
+    await opened(query);
+    say(query, tabOf());
+  }
+  say(askedFor("run"), tabOf(new URL("http://x/?tab=%3Cb%3E")), tabOf(new URL("http://x/?tab=")));
+  history.replaceState(null, "", "/");
+  setAddress({ run: "r", token: "3", colour: "bits" });
+  say(location.search);
+  showTab("train");
+  say(location.search, askedFor("run"), roomOf());
+  setAddress({ train: HOSTILE });
+  say(new URL(location.href).searchParams.get("train"), location.search.includes("tab="));
+  showTab("explore");
+  say(location.search);
+  openInTab("run", "other");
+  say(location.search, noPlace("inspection"), linkTo({ policy: "a b" }));
+  setAddress({ run: null });
+  say(location.search);
+});

@@ -1,0 +1,147 @@
+// Looking at a run: tokens and their colours, the card, charts, what was read, pages taken away.
+
+import { cellsOf, fire, HOSTILE, press, records, settled, shown, stageOf, textOf, textsOf, told } from "./page.mjs";
+import { Legend } from "../../app/web/js/shared/tokens/legend.js";
+import { PageEffects } from "../../app/web/js/shared/tokens/page_effects.js";
+import { binOf, colourAxes, klAxis, TokenView } from "../../app/web/js/shared/tokens/tokens.js";
+
+told("colours have a fixed scale, which the legend tells", (say) => {
+  const axes = [...colourAxes(), klAxis("KL")];
+  const bins = (key, values) => values.map((value) => binOf({ ...axes.find((one) => one.key === key), of: () => value }, {}));
+  say(axes.map((axis) => axis.name));
+  say(bins("cost", [0.2, 0.5, 0.75, 1, 2, NaN, null]), bins("surprisal", [0, 6, 9]), bins("kl", [-1, 0.5, 1]));
+  say(axes[0].of({ cost: { bytes_read: 3 }, dense_cost: { bytes_read: 4 } }));
+  const chosen = [];
+  const legend = new Legend(axes, (axis, isChosen) => chosen.push([axis.key, isChosen]), "test");
+  shown(legend.element);
+  const scales = axes.map((axis) => { legend.set(axis.key); return textOf(legend.scale); });
+  say(scales, legend.scale.querySelectorAll(".sol-swatch").length);
+  legend.inputs.bits.click();
+  legend.allow("bits", false, "why not");
+  say(chosen.slice(-2), legend.inputs.bits.parentElement.title);
+  legend.set("bits");
+  say(legend.axis.key);
+});
+
+told("tokens are laid in lines, coloured, spoken, marked, selected by keyboard and copied as they are", (say) => {
+  const { run } = records();
+  const calls = [];
+  const view = new TokenView(colourAxes(), { enter: (index) => calls.push(index), leave: () => {},
+    select: (range) => view.select(range), pick: (index) => calls.push(`pick ${index}`) });
+  shown(view.element);
+  view.given = 2;
+  view.append(run.rows);
+  view.append([{ ...run.rows[0], index: 12, text: "\n  " }, { ...run.rows[1], index: 13, text: "אב" }]);
+  const [first, second, third, fourth] = view.elements;
+  say([first, second, third, fourth].map((one) => one.className.replace("sol-token", "").trim()));
+  say(fourth.getAttribute("aria-label"), second.getAttribute("aria-label"), fourth.style.getPropertyValue("--bits"));
+  const lines = view.list.querySelectorAll(".sol-line");
+  say([...lines].map((line) => [line.children.length > 2, line.style.getPropertyValue("--indent"), line.dir]));
+  say(fourth.dataset.bin);
+  view.setAxis({ ...klAxis("KL"), of: () => null });
+  say(fourth.dataset.bin, view.elements.filter((one) => one.tabIndex === 0).length);
+  first.focus();
+  press(first, "ArrowRight");
+  press(second, "ArrowLeft", { ctrlKey: true });
+  say(document.activeElement.solIndex);
+  press(second, "ArrowRight", { shiftKey: true });
+  press(third, "ArrowRight", { shiftKey: true });
+  say(view.range, view.list.querySelectorAll("[aria-selected=true]").length);
+  press(fourth, "End");
+  say(document.activeElement.solIndex);
+  press(document.activeElement, "ArrowRight");
+  say(document.activeElement.solIndex);
+  press(document.activeElement, "Home");
+  press(first, " ");
+  say(view.range);
+  press(first, " ");
+  say(view.range);
+  press(first, "Enter");
+  say(calls.at(-1));
+  view.mark(3);
+  view.mark(1);
+  say(textsOf(view.list, ".is-marked"));
+});
+
+told("a chart's lines can be hidden; what is selected or pointed at in it is so in the text", async (say) => {
+  const stage = await stageOf(records().run);
+  const [spend, quality] = stage.charts.all.map((chart) => chart.plot);
+  stage.charts.quality.legend.children[0].click();
+  await settled();
+  say(quality.data.map((line) => [line.meta, line.visible]));
+  stage.charts.choose("surprisal");
+  await settled();
+  say(quality.data.map((line) => line.meta));
+  spend.heard("plotly_selected", { range: { x: [2.2, 4.9] } });
+  say(textOf(stage.summary));
+  spend.heard("plotly_hover", { points: [{ x: 5 }] });
+  say(stage.view.marked.solIndex);
+  stage.charts.choose("dense");
+  const { run: old } = records();
+  old.run.config.schedule.budget = { bytes_share: 0.8, bit_width: 16 };
+  old.rows.forEach((row) => Object.assign(row, { side: [], kl_to_dense: null, parts_ms: null }));
+  const plain = await stageOf(old);
+  say(textOf(plain.status.sentence), textsOf(plain.status.numbers, ".sol-spend-value"));
+  say(textOf(plain.status.parts.element), textOf(plain.charts.quality.empty));
+});
+
+told("a token's step lights the pages that it read more than others, and a page its readers", async (say) => {
+  const { run } = records();
+  const DIGITS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  // Of page 2 step 5 reads all, the others a third; of page 1 everything is read always.
+  run.rows.forEach((row, at) => Object.assign(row.page_reads, { pages: 5, share: 0.5, by_page: `/${at === 5 ? "/" : DIGITS[21]}AA/` }));
+  const stage = await stageOf(run);
+  const { reading } = stage;
+  say([...reading.text.children].map((one) => one.textContent), textOf(reading.text.children[0]));
+  stage.mark(5);
+  await settled();
+  say(textOf(reading.caption), reading.pages.map((page) => page.dataset.read));
+  reading.whole.checked = true;
+  reading.refresh();
+  say(reading.pages.map((page) => page.dataset.read));
+  fire(reading.pages[1], "pointermove");
+  say(textOf(reading.caption), stage.view.elements[5].dataset.read);
+  fire(reading.text, "pointerleave");
+  reading.map.element.open = true;
+  reading.map.draw();
+  const { width, height, data } = reading.map.canvas.image;
+  say(width, height, [0, 1, 2].map((page) => data[4 * (5 * width + page) + 3]), data[4 * 1 + 3]);
+  const { run: dense } = records();
+  dense.rows.forEach((row) => Object.assign(row.page_reads, { pages: 5, share: 1, by_page: "" }));
+  const all = await stageOf(dense);
+  say(textOf(all.reading.caption));
+  dense.rows.forEach((row) => { row.page_reads = null; });
+  say((await stageOf(dense)).reading.element.hidden);
+});
+
+told("pages taken away: their effect on a step, all of them in turn, refusals", async (say) => {
+  const { run } = records();
+  const asked = [];
+  const answers = {
+    leave_out_pages: { pages: [1], nll: 2, nll_change: 1.5, kl: 0.25, choice: { token_id: 9, text: HOSTILE, probability: 0.5 } },
+    rank_pages: { count: 2, attention: [0.7, 0.3], correlation: 0.5, effects: [0, 1].map((page) =>
+      ({ pages: [page], kl: 0.5 - 0.2 * page, nll: 1, nll_change: 0.5, choice: { token_id: 102, text: " was", probability: 0.5 } })) },
+  };
+  const effects = new PageEffects({ at: () => 2, rows: () => run.rows, texts: () => run.pages, changed: () => {},
+    again: (pages) => asked.push(pages), ask: async (name, request) => { asked.push([name, request]); return answers[name]; } });
+  shown(effects.element);
+  say(effects.step.hidden, effects.hint.hidden);
+  effects.toggle(1);
+  say(textOf(effects.step), effects.step.hidden);
+  effects.step.click();
+  await settled();
+  say(asked.pop(), textOf(effects.said));
+  effects.toggle(0);
+  say(textOf(effects.again));
+  effects.which.click();
+  await settled();
+  say(textOf(effects.said), textOf(effects.said), cellsOf(effects.table));
+  answers.rank_pages.effects.forEach((one) => { one.kl = 0.001; });
+  effects.which.click();
+  await settled();
+  say(textOf(effects.said));
+  effects.on.ask = async () => { throw Object.assign(new Error("Busy."), { refused: true }); };
+  effects.step.click();
+  await settled();
+  say(textOf(effects.said));
+});
