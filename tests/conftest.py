@@ -64,56 +64,46 @@ PROCESSES_SECONDS, OTHER_SECONDS = 2.0, 0.1  # of one in a module that starts pr
 
 # What ``launch.py test --all`` runs beside the rest, before a release: minutes of a core for parts
 # that seldom change, or once more what another test proves faster. ``test --since COMMIT``, as CI,
-# adds those whose subject changed: by test, the paths that it is about, beside the test itself.
-SET_UP = "launch.py pyproject.toml requirements.txt app/setup app/host"
+# adds those whose subject changed: by tests, the paths that they are about, beside themselves.
+SET_UP = "launch.py pyproject.toml requirements.txt app/setup app/host MANIFEST.in"
 RELEASE = {
-    "app/jobs/test_train_ranks.py": "sol_core/training app/jobs",
-    "app/setup": SET_UP,
-    "app/site/test_load.py": "app/site app/jobs",
-    "browser/explore/test_what_if.py": "app/web",
-    "browser/pages": "app/web app/pages",
-    "kernels/threads": "kernels",
+    "browser/explore/test_what_if.py browser/pages": "app/web app/runs app/pages",
+    "kernels/threads sol_core/speed/test_other_tritons.py": "kernels sol_core/speed",
     "sol_core/generation/test_warm_up.py": "sol_core/generation/warm_up.py",
-    "sol_core/models/test_step_graph.py": "sol_core/models/step",
-    "sol_core/speed/test_other_tritons.py": "kernels sol_core/speed",
-    "sol_core/training/test_ranks.py": "sol_core/training",
-    "test_documents.py": "docs mkdocs.yml",
-    "test_launch.py": SET_UP,
-    "test_notebook.py": "docs/notebooks " + SET_UP,
-    "test_other_families.py": "sol_core/models",
-    "test_package.py": SET_UP + " MANIFEST.in",
-    "test_readme.py": "README.md sol_core/training",
-    "test_space.py": "app/site " + SET_UP,
+    "sol_core/models/test_step_graph.py test_other_families.py": "sol_core/models",
+    "sol_core/training/test_ranks.py app/jobs/test_train_ranks.py": "sol_core/training app/jobs",
+    "test_documents.py test_notebook.py test_readme.py": "docs mkdocs.yml README.md",
+    "app/setup test_launch.py test_package.py test_notebook.py test_space.py": SET_UP,
+    "app/site/test_load.py test_space.py": "app/site app/jobs",
 }
-assert all((ROOT / "tests" / part).exists() for part in RELEASE)
+assert all((ROOT / "tests" / part).exists() for parts in RELEASE for part in parts.split())
 
 
 def pytest_addoption(parser):
     parser.addoption("--since", metavar="COMMIT", help="tests of what changed are no release tests")
 
 
-def untouched_parts(commit):
-    """Parts of RELEASE whose subject, and which themselves, are as they were at a commit."""
-    command = ["git", "diff", "--name-only", "--end-of-options", commit]
-    git = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    if git.returncode:
-        raise pytest.UsageError(f"--since {commit}: {git.stderr.strip()}")
-    changed = [Path(path) for path in git.stdout.splitlines()]
-    return [
-        part
-        for part, subjects in RELEASE.items()
-        if not any(
-            path.is_relative_to(subject)
-            for path in changed
-            for subject in (f"tests/{part}", *subjects.split())
-        )
-    ]
+def release_parts(commit):
+    """Parts of the tests that are left to a release; of a commit, those that it left untouched."""
+    changed = []
+    if commit:
+        command = ["git", "diff", "--name-only", "--end-of-options", commit]
+        git = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        if git.returncode:
+            raise pytest.UsageError(f"--since {commit}: {git.stderr.strip()}")
+        changed = [Path(path) for path in git.stdout.splitlines()]
+    parts = {part for parts in RELEASE for part in parts.split()}
+    for parts_of, subjects in RELEASE.items():
+        for part in parts_of.split():
+            about = (f"tests/{part}", *subjects.split())
+            if any(path.is_relative_to(subject) for path in changed for subject in about):
+                parts.discard(part)
+    return parts
 
 
 def pytest_collection_modifyitems(config, items):
     """Mark what only a release needs."""
-    since = config.getoption("--since")
-    parts = untouched_parts(since) if since else RELEASE
+    parts = release_parts(config.getoption("--since"))
     for item in items:
         path = item.path.relative_to(ROOT / "tests")
         if any(path.is_relative_to(part) for part in parts):

@@ -2,8 +2,6 @@
 
 from dataclasses import asdict
 
-from playwright.sync_api import expect
-
 from sol_core.actions import AXIS_FIELDS, DENSE, Action
 from sol_core.config import GenerationConfig
 from sol_core.fields import from_json
@@ -48,14 +46,6 @@ def look_into(event, following, grid):
     ]
     view = {"index": event["index"], "taken": row(taken, 0.5), "dense": row(DENSE, 1.0)}
     return view | {"axes": axes, "trails": trails, "replayed": None}
-
-
-def answered(visitor, tokens=60):
-    """The visitor, whose run of so many tokens has ended; no token is pointed at."""
-    visitor.answer("The lighthouse keeper", tokens)
-    expect(visitor.tokens).to_have_count(tokens)
-    visitor.page.mouse.move(2, 2)
-    return visitor
 
 
 def looking(serve, tokens=WORDS):

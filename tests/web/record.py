@@ -6,10 +6,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-from app.pages.explore.examples import EXAMPLES
 
 from app.formats.plain_json import SCHEDULE_LABELS
 from app.pages.explore.form import default_form
+from app.pages.explore.handlers import EXAMPLES
 from app.pages.lab.accuracy_view import accuracy_view
 from app.pages.lab.jobs import LAB_JOBS
 from app.results.figures import result_view

@@ -1,26 +1,19 @@
 """What a step read, in the text: what is drawn while tokens are passed."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
 from sol_core.actions import Budget
-from sol_core.config import GenerationConfig
-from tests.browser.conftest import Server, Visitor
 from tests.support.fake_engine import FakeEngine
 
 pytestmark = pytest.mark.browser
-TOKENS = 40
 
 
 class Sparse(FakeEngine):
     """Steps that read less than half of the pages."""
 
-    def __call__(self, model: Any, prompt: str, config: GenerationConfig, stop: Any) -> Any:
+    def __call__(self, model, prompt, config, stop):
         schedule = replace(config.schedule, budget=Budget(0.4, 0.7, 10))
         return super().__call__(model, prompt, replace(config, schedule=schedule), stop)
 
@@ -42,12 +35,10 @@ MOST_PARTS = """async () => {
 }"""
 
 
-def test_a_frame_draws_one_part_of_a_step_and_a_folded_prompt_only_what_it_read(
-    serve: Callable[..., Server], visit: Callable[..., Visitor]
-) -> None:
+def test_a_frame_draws_one_part_of_a_step_and_a_folded_prompt_only_what_it_read(serve, visit):
     pages = [f"page {number} of a long prompt " for number in range(40)]
     visitor = visit(serve(Sparse(pages=tuple(pages))))
-    visitor.answer("The keeper", max_new_tokens=TOKENS)
+    visitor.answer("The keeper", max_new_tokens=40)
     assert visitor.page.evaluate(MOST_PARTS) == 1
     shown = visitor.page.locator(".sol-tokens > .sol-reading .sol-page")
     assert 0 < shown.count() == shown.and_(visitor.page.locator("[data-read]")).count() < 12

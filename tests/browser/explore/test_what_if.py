@@ -5,7 +5,7 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.look_samples import answered, looking
+from tests.browser.look_samples import looking
 
 pytestmark = pytest.mark.browser
 TOKENS = 60
@@ -13,7 +13,9 @@ AT = 12  # the token exchanged: " the"
 
 
 def test_a_fork_is_made_and_left_by_keyboard_alone(serve, visit):
-    visitor = answered(visit(looking(serve)), TOKENS)
+    visitor = visit(looking(serve))
+    visitor.answer("The lighthouse keeper", TOKENS)
+    expect(visitor.tokens).to_have_count(TOKENS)
     page, press = visitor.page, visitor.page.keyboard.press
     parent, to_parent = visitor.run_id(), page.get_by_role("button", name="Open parent")
     expect(to_parent).to_be_hidden()

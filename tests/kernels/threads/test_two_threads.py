@@ -1,10 +1,13 @@
-"""The CPU's kernels on two threads: the processes of the whole suite have one each."""
+"""The CPU's kernels on two threads, and compiled anew: the whole suite has one thread a process."""
 
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+from tests.support.tiny_language_model import save_model_folder
+
+ROOT = Path(__file__).parents[3]
 TWO = {"OMP_NUM_THREADS": "2", "NUMBA_NUM_THREADS": "2"}
 FILES = (
     "tests/kernels/test_cpu_kernels.py",
@@ -24,10 +27,36 @@ def test_kernels_pass_their_tests_on_two_threads():
             *(sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider"),
             *("-k", f"not ({ONE_CALLER})", *FILES),
         ],
-        cwd=Path(__file__).resolve().parents[3],
+        cwd=ROOT,
         env=os.environ | TWO,
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stdout[-3000:]
+
+
+EVALUATION = """
+import json, sys
+from pathlib import Path
+from tests.sol_core.evaluation_stand_ins import evaluate_contenders
+from tests.sol_core.evaluation_child import CONFIG, TEXTS, load
+from tests.sol_core.evaluation_stand_ins import contender
+
+*_, last = evaluate_contenders(load(Path(sys.argv[1])), [contender()[0]], CONFIG, TEXTS)
+del last.result["elapsed_s"]
+print(json.dumps(last.result))
+"""
+
+
+def test_the_first_process_computes_what_later_ones_compute(tmp_path):
+    """Sums of kernels that run on all threads once came in another order there."""
+    folder = save_model_folder(tmp_path / "model", "llama-gqa-tied", starts=False)
+    command = [sys.executable, "-c", EVALUATION, str(folder)]
+    variables = os.environ | TWO | {"NUMBA_CACHE_DIR": str(tmp_path / "kernels")}
+    variables |= {"PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "tests" / "sol_core")))}
+    found = [
+        subprocess.run(command, env=variables, stdout=subprocess.PIPE, check=True).stdout
+        for _ in range(2)
+    ]
+    assert found[0] == found[1]
