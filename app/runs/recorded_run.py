@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from app.host.errors import AppError
@@ -46,7 +47,7 @@ class RecordedRun:
 
     def check_model(self, model: Any) -> None:
         """Raises: AppError when another model made the run than this one."""
-        if self.model != model.name:
+        if _known_as(self.model) != _known_as(model.name):
             raise AppError(
                 f"{self.model} made this run, {model.name} is loaded: what-ifs need the same model."
             )
@@ -68,6 +69,11 @@ class RecordedRun:
                 "the model's tokenizer has changed, so the run cannot be replayed."
             )
         return prompt
+
+
+def _known_as(name: str) -> str:
+    """A model's name as it is once it is loaded: of a GGUF file, without folder and ending."""
+    return Path(name).stem if name.lower().endswith(".gguf") else name
 
 
 def fork_config(

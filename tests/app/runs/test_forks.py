@@ -90,11 +90,13 @@ def test_the_limit_of_tokens_holds_for_forks(services, call):
 
 
 def test_another_models_run_is_not_forked(services, call, monkeypatch):
-    parent = begun(services, call)
-    status = dataclasses.replace(services.loader.status(), name="other-model")
-    monkeypatch.setattr(services.loader, "status", lambda: status)
-    answer = call("fork_run", run_id=parent, index=4, token_id=7)
-    assert "fake-model made this run, other-model is loaded" in answer["refused"]
+    parent, status, answers = begun(services, call), services.loader.status(), []
+    for name in ("/of/a/file/fake-model.gguf", "other-model"):
+        named = dataclasses.replace(status, name=name)
+        monkeypatch.setattr(services.loader, "status", lambda named=named: named)
+        answers.append(call("fork_run", run_id=parent, index=4, token_id=7))
+    assert "run_id" in answers[0]
+    assert "fake-model made this run, other-model is loaded" in answers[1]["refused"]
 
 
 @pytest.mark.parametrize(

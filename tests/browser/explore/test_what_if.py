@@ -15,7 +15,6 @@ AT = 12  # the token exchanged: " the"
 def test_a_fork_is_made_and_left_by_keyboard_alone(serve, visit):
     visitor = visit(looking(serve))
     visitor.answer("The lighthouse keeper", TOKENS)
-    expect(visitor.tokens).to_have_count(TOKENS)
     page, press = visitor.page, visitor.page.keyboard.press
     parent, to_parent = visitor.run_id(), page.get_by_role("button", name="Open parent")
     expect(to_parent).to_be_hidden()

@@ -67,7 +67,6 @@ def test_no_point_lies_below_the_hull(points):
 
 
 def test_a_mix_has_the_bytes_and_the_damage_of_its_two_levels():
-    """What both lose beside next to nothing is paid once, and the head is previewed in each."""
     how, weights = replace(GRID.mechanisms, head="preview"), replace(BLOCKS, preview=8e6)
     costs = CostModel(SMOLLM2, weights, 2, GRID.page_size, how)
     mixes = MixTable(made_up(), costs, "made up")
