@@ -33,7 +33,7 @@ def test_the_real_model_answers_and_every_number_is_real(load, serve, visit):
     expect(visitor.page.locator(".sol-sentence")).to_contain_text("100 % compute")
 
     visitor.page.get_by_role("radio", name="Uncertainty (EMC)").check(force=True)
-    visitor.show_axes()
+    visitor.page.get_by_text("Set each axis", exact=True).click()
     visitor.page.get_by_label("Attention kept, value").fill("50")
     first = visitor.run_id()
     visitor.generate(max_new_tokens=24)

@@ -346,7 +346,7 @@ def test_a_sign_of_life_in_the_last_moment_counts(jobs, make):
             jobs.finish(finishing.id, "w", "succeeded", {})
         return False
 
-    assert jobs.abandon_stale(0, is_alive) == []
+    assert jobs.abandon_stale(0, is_alive) == ()
     assert jobs.get(beating.id).status == "running"
     assert jobs.get(finishing.id).status == "succeeded"
 
