@@ -55,9 +55,9 @@ def looking(serve, tokens=WORDS):
     def ask(place, question):
         if "key" not in question.keywords:  # Compare's question
             return [{"nll": None, "problem": "No model is loaded."}] * 2
-        (run_id, _), asked = question.keywords["key"], question.keywords["ask"]
+        (run_id, _), (index, *_) = question.keywords["key"], question.keywords["asked"]
         run = server.services.store.runs.get(run_id)
-        event = server.services.store.runs.events(run_id)[asked.keywords["index"]]
+        event = server.services.store.runs.events(run_id)[index]
         return look_into(event, 16, from_json(GenerationConfig, run.config).grid)
 
     server.services.runs.ask = ask
