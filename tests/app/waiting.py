@@ -3,7 +3,7 @@
 import time
 
 
-def wait_until(is_true, seconds=15.0):
+def wait_until(is_true, seconds=30.0):
     """Wait for something that another process does."""
     gives_up_at = time.monotonic() + seconds
     while not is_true():
