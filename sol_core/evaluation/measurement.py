@@ -108,15 +108,9 @@ class BatchRunner:
         if path is None:
             return
         header = {"key": self._key, "count": str(batch.count), "seconds": repr(seconds)}
-        arrays = {name: np.ascontiguousarray(part) for name, part in stage.saved(batch).items()}
-        staged = path.with_suffix(".part")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                staged.write_bytes(save(arrays, header))
-                publish(staged, path, path.parent)
-            finally:
-                staged.unlink(missing_ok=True)
+            _write(path, stage.saved(batch), header)
             self._is_failing = False
         except OSError as error:
             if not self._is_failing:
@@ -146,3 +140,13 @@ def measurement_key(
         "texts": [list(text) for text in texts],
     }
     return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
+
+
+def _write(path: Path, arrays: Mapping[str, Floats], header: dict[str, str]) -> None:
+    staged = path.with_suffix(".part")
+    data = save({name: np.ascontiguousarray(array) for name, array in arrays.items()}, header)
+    try:
+        staged.write_bytes(data)
+        publish(staged, path, path.parent)
+    finally:
+        staged.unlink(missing_ok=True)

@@ -33,7 +33,7 @@ from sol_core.comparing.methods import (
 from sol_core.comparing.rollout import Floats, Rollout
 from sol_core.config import ScheduleConfig, ScheduleKind
 from sol_core.decoding.batch_scheduling import RowSchedulers
-from sol_core.decoding.cost import CostModel, PolicyReads, StepBytes
+from sol_core.decoding.cost import PolicyReads
 from sol_core.decoding.schedules import Scheduler, SignalScheduler, StaticScheduler
 from sol_core.evaluation.measurement import Batch
 from sol_core.evaluation.stages import ScoreTable, Setting, TablePass, TokenTable
@@ -225,10 +225,7 @@ class PaperPass(TablePass):
         """The static rows of ``baselines`` are matched; it is full before this pass runs."""
         rows = [Row("paper", budget) for budget in range(len(setting.config.budgets))]
         super().__init__(replace(setting, paper=True), rows)
-        self._baselines, self._bytes = (
-            baselines,
-            StepBytes(CostModel.of(setting.lm, self.setting.grid)),
-        )
+        self._baselines = baselines
         self._corners = attention_first(self.setting.grid)
         self._beyond: Floats | None = None  # [budgets] share read beyond what actions allow
 
@@ -270,14 +267,16 @@ class PaperPass(TablePass):
         column = self._baselines.column("static", index)
         share = float(self._baselines.share[:, column].mean() - self._beyond[index])
         bits = float(self._baselines.spend[:, column, 2].mean())
-        return place_on(self._corners, bits, share, lambda at: self._bytes.share(at, context))
+        return place_on(self._corners, bits, share, lambda at: self.step_bytes.share(at, context))
 
     def _allowed(self, rollouts: Sequence[int]) -> Floats:
         """[budgets] mean share that the rollouts' actions allowed."""
         contexts = [self.setting.config.first_context(rollout) for rollout in rollouts]
         return np.asarray(
             [
-                np.mean([self._bytes.share(self._budget(row.budget, at), at) for at in contexts])
+                np.mean(
+                    [self.step_bytes.share(self._budget(row.budget, at), at) for at in contexts]
+                )
                 for row in self.table.rows
             ]
         )

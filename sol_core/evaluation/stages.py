@@ -130,10 +130,11 @@ class TextStage:
 
     @property
     def batches(self) -> list[Batch]:
-        firsts = range(0, self.num_texts, self.texts_at_once)
-        counts = [min(self.texts_at_once, self.num_texts - first) for first in firsts]
-        pairs = zip(firsts, counts, strict=True)
-        return [Batch(first, count, count * self.units_per_text) for first, count in pairs]
+        ranges, size = [], self.texts_at_once
+        for first in range(0, self.num_texts, size):
+            count = min(size, self.num_texts - first)
+            ranges.append(Batch(first, count, count * self.units_per_text))
+        return ranges
 
     def message(self, batch: Batch) -> str:
         return f"{self.title}: text {batch.first + batch.count} of {self.num_texts}"
@@ -184,8 +185,7 @@ class TablePass(TextStage):
     def __init__(self, setting: Setting, rows: Sequence[Row]) -> None:
         super().__init__(setting, setting.config.texts)
         self.table = ScoreTable(rows, setting.config.num_rollouts)
-        costs = CostModel.of(setting.lm, setting.grid)
-        self.step_bytes = StepBytes(costs) if setting.config.by_share else None
+        self.step_bytes = StepBytes(CostModel.of(setting.lm, setting.grid))
         self._pieces = split_evenly(len(rows), ROWS_AT_ONCE - 1)
         config = setting.config
         largest_group = 1 + max(stop - start for start, stop in self._pieces)
@@ -213,13 +213,14 @@ class TablePass(TextStage):
                 scheduler = assemble(parts, count, group, config.steps)
                 rollout = roll_out(setting.lm, part, scheduler, options)
                 read = None
-                if self.step_bytes is not None:
+                if config.by_share:
                     policies = [self._policy_reads(row) for row in self.table.rows[start:stop]]
                     read = rollout.bytes_read(self.step_bytes, [NO_POLICY, *policies])
                 self._add(first, start, rollout, read)
 
     def part(self, first_text: int, count: int) -> dict[str, Floats]:
-        counted = ("share", "num_bytes", "dense_bytes") if self.step_bytes is not None else ()
+        by_share = self.setting.config.by_share
+        counted = ("share", "num_bytes", "dense_bytes") if by_share else ()
         names = ("nll", "kl", "spend", "dense_nll", *counted)
         rollouts = self._rollouts(first_text, count)
         return {name: getattr(self.table, name)[rollouts] for name in names}

@@ -6,11 +6,24 @@ import orjson
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
+from app.host.paths import DataDir
 from app.pages.shared.uploads import upload_route
 from app.site.ui import UPLOADS
 from app.web.calls import server_functions
+from app.web.services import build_services, engine_generate
+from tests.app.waiting import wait_until
 
 ANNA, BEN = "a" * 32, "b" * 32
+
+
+def engine_services(folder, model):
+    """Yields, for a fixture, the services over the real engine, once the model is there."""
+    data_dir = DataDir(folder)
+    data_dir.prepare()
+    made = build_services(data_dir, "tiny", lambda report: model, engine_generate(data_dir))
+    wait_until(lambda: made.loader.loaded() is not None)
+    yield made
+    made.close()
 
 
 def caller(services, *handlers):

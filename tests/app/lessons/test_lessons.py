@@ -3,15 +3,13 @@
 import itertools
 import json
 import math
-from pathlib import Path
 
 import pytest
 
-from app.host.paths import DataDir
 from app.lessons.texts import BEGINNINGS, PASSAGES
 from app.pages.learn.handlers import PAGE
 from app.web.calls import server_functions
-from app.web.services import build_services, engine_generate
+from tests.app.page_calls import engine_services
 from tests.app.waiting import wait_until
 from tests.support.tiny_language_model import make_long_model
 
@@ -20,13 +18,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 @pytest.fixture(scope="module")
 def services(tmp_path_factory):
-    data_dir = DataDir(Path(tmp_path_factory.mktemp("data")))
-    data_dir.prepare()
-    model = make_long_model()
-    made = build_services(data_dir, "tiny", lambda report: model, engine_generate(data_dir))
-    wait_until(lambda: made.loader.loaded() is not None)
-    yield made
-    made.close()
+    yield from engine_services(tmp_path_factory.mktemp("data"), make_long_model())
 
 
 def ask(services, name, **parameters):

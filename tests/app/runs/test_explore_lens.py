@@ -8,8 +8,8 @@ from app.host.errors import AppError
 from app.host.paths import DataDir
 from app.pages.explore.handlers import HANDLERS
 from app.runs import queue as generation_runs
-from app.web.services import build_services, engine_generate
-from tests.app.page_calls import ANNA, BEN, caller
+from app.web.services import build_services
+from tests.app.page_calls import ANNA, BEN, caller, engine_services
 from tests.app.waiting import wait_until
 from tests.support.fake_engine import FakeEngine, fake_load
 from tests.support.tiny_language_model import make_language_model
@@ -20,13 +20,7 @@ SETTINGS = {"max_new_tokens": 6, "ignore_end_of_text": True, "chat": False}
 
 @pytest.fixture(scope="module")
 def services(tmp_path_factory):
-    data_dir = DataDir(tmp_path_factory.mktemp("data"))
-    data_dir.prepare()
-    model = make_language_model()
-    made = build_services(data_dir, "tiny", lambda report: model, engine_generate(data_dir))
-    wait_until(lambda: made.loader.loaded() is not None)
-    yield made
-    made.close()
+    yield from engine_services(tmp_path_factory.mktemp("data"), make_language_model())
 
 
 @pytest.fixture
