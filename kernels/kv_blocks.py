@@ -16,9 +16,6 @@ class KVBlock:
     Attributes:
         keys, values: [N, Hkv, S, D], keys already rotated; S is a multiple of the page
             size in every block but a row's last.
-        page_min, page_max: [N, Hkv, P, D] bounds of the keys of each page, in the keys'
-            dtype (exact: a bound is one of the keys); None while no compressed step
-            asked for them.
         codes, scales: 4-bit copies of the keys [N, Hkv, S / 8, …] in octets of tokens, rounded
             up (``kernels/key_codes``); None while no step asked for them.
         sources: [M] int64, the sequence that each R / M consecutive rows read instead;
@@ -27,8 +24,6 @@ class KVBlock:
 
     keys: Tensor
     values: Tensor
-    page_min: Tensor | None = None
-    page_max: Tensor | None = None
     sources: Tensor | None = None
     codes: Tensor | None = None
     scales: Tensor | None = None
@@ -37,12 +32,10 @@ class KVBlock:
         """The same without ``sources``: a sequence read by M groups is there M times."""
         if self.sources is None:
             return self
-        low, high, codes, scales = (
-            None if part is None else part[self.sources]
-            for part in (self.page_min, self.page_max, self.codes, self.scales)
+        codes, scales = (
+            None if part is None else part[self.sources] for part in (self.codes, self.scales)
         )
-        keys, values = self.keys[self.sources], self.values[self.sources]
-        return KVBlock(keys, values, low, high, None, codes, scales)
+        return KVBlock(self.keys[self.sources], self.values[self.sources], None, codes, scales)
 
 
 def token_scores(query: Tensor, block: KVBlock) -> Tensor:

@@ -50,16 +50,6 @@ class Matrix:
     def argument(target: Any, builder: Any, sig: Any, args: Any, place: int) -> Matrix:
         return Matrix(target, builder, sig.args[place], args[place], INDEX(0))
 
-    @staticmethod
-    def two(target: Any, builder: Any, sig: Any, args: Any, place: int) -> list[Matrix]:
-        """Of an argument that is a pair of arrays."""
-        arrays = cgutils.unpack_tuple(builder, args[place])
-        kinds = (sig.args[place][0], sig.args[place][1])
-        return [
-            Matrix(target, builder, kind, array, INDEX(0))
-            for kind, array in zip(kinds, arrays, strict=True)
-        ]
-
     def row(self, index: Any) -> Any:
         place = self._builder.add(self._builder.mul(index, self._stride), self._offset)
         return self._builder.gep(self._data, [place])

@@ -1,7 +1,7 @@
 """Attention's inner loops in explicit vectors: octets of cached rows multiplied, and added up.
 
-So are pages' bounds multiplied. An octet is up to eight rows one after another. Several heads read
-them at once: a number is widened once for all of them, and sums stay in registers.
+An octet is up to eight rows one after another. Several heads read them at once: a number is
+widened once for all of them, and sums stay in registers.
 """
 
 from __future__ import annotations
@@ -73,16 +73,15 @@ def dot_octets(context, matrix, listed, span, later, vectors, out, lanes):
     """out[v, 8 i + k] = Σ_d matrix[l + k, d] · vectors[v, d], for the i-th octet of a span, which
     begins at row l; k below 8.
 
-    −inf from the octet's count of rows on, which are not read, and for vectors that do not want it.
+    −inf from the octet's count of rows on, which are not read.
 
     Args:
         matrix: [X, D] float32, or bfloat16 as uint16 bit patterns.
-        listed: [3, n] int64: octets' first rows, counts of 1 to 8, and a bit v for each vector v
-            that wants them.
+        listed: [2, n] int64: octets' first rows, and counts of 1 to 8.
         span: int64 [begin, end) of the list.
         later: ([Y, D], [n] int64): eight rows from the i-th number on, which need not all be there,
             are asked for with octet i. All at once they made the core wait.
-        vectors: [V, D] float32, V ≤ 64.
+        vectors: [V, D] float32.
         out: [V, ≥ 8 (end − begin)] float32, changed.
         lanes: literal, how many numbers at once: 1, or ``LANES`` where it divides D.
     """
@@ -94,7 +93,7 @@ def dot_octets(context, matrix, listed, span, later, vectors, out, lanes):
         rows, listed, vectors, out = (
             Matrix.argument(target, builder, sig, args, k) for k in (0, 1, 4, 5)
         )
-        lists = [listed.row(INDEX(k)) for k in range(3)]
+        lists = [listed.row(INDEX(k)) for k in range(2)]
         span = cgutils.unpack_tuple(builder, args[2])
         ask = _Later(target, builder, sig.args[3], args[3])
 
@@ -103,20 +102,18 @@ def dot_octets(context, matrix, listed, span, later, vectors, out, lanes):
             factors, scores = ([m.row(index) for index in indices] for m in (vectors, out))
             with cgutils.for_range_slice(builder, *span, INDEX(1)) as (octet, passed):
                 ask.ask_for(octet)
-                line, count, heads = (builder.load(builder.gep(row, [octet])) for row in lists)
+                line, count = (builder.load(builder.gep(row, [octet])) for row in lists)
                 starts = rows.neighbours(line, count, ROWS)
                 there = _first_lanes(builder, count)
                 place = builder.mul(passed, INDEX(ROWS))
                 parts = []
                 for k in range(0, ROWS, _ROWS_TOGETHER):
-                    some = [(rows, starts[k : k + _ROWS_TOGETHER], factors)]
-                    parts.append(_products(builder, some, (INDEX(0), rows.width), width))
+                    some = starts[k : k + _ROWS_TOGETHER]
+                    parts.append(_products(builder, rows, some, factors, width))
                 sums = [list(itertools.chain(*some)) for some in zip(*parts, strict=True)]
-                for index, score, some in zip(indices, scores, sums, strict=True):
+                for score, some in zip(scores, sums, strict=True):
                     total = sum_each(builder, some) if width > 1 else _joined(builder, some)
-                    wants = builder.trunc(builder.lshr(heads, index), ir.IntType(1))
-                    seen = builder.and_(there, splat(builder, wants, ROWS))
-                    store(builder, builder.select(seen, total, _NOTHING), score, place, ROWS)
+                    store(builder, builder.select(there, total, _NOTHING), score, place, ROWS)
 
         in_turns(builder, vectors.height, _HEADS, together)
         return target.get_dummy_value()
@@ -125,26 +122,20 @@ def dot_octets(context, matrix, listed, span, later, vectors, out, lanes):
 
 
 def _products(
-    builder: Any, factors: list[tuple[Matrix, list[Any], list[Any]]], span: Any, lanes: int
+    builder: Any, rows: Matrix, starts: list[Any], vectors: list[Any], lanes: int
 ) -> list[list[Any]]:
-    """Of each vector and row, summed per lane over the columns of a span.
-
-    Args:
-        factors: matrices, where as many rows of each start, and as many vectors for each.
-    """
+    """Of each vector and of the rows that start there, summed per lane."""
     zero = ir.Constant(vector(FLOAT, lanes), [0.0] * lanes if lanes > 1 else 0.0)
-    _, starts, vectors = factors[0]
     sums = [[cgutils.alloca_once(builder, zero.type) for _ in starts] for _ in vectors]
     for total in itertools.chain(*sums):
         builder.store(zero, total)
-    with cgutils.for_range_slice(builder, *span, INDEX(lanes)) as (d, _):
-        for rows, starts, vectors in factors:
-            numbers = [load(builder, line, d, lanes) for line in vectors]
-            for k, start in enumerate(starts):
-                read = rows.load(start, d, lanes)
-                for number, totals in zip(numbers, sums, strict=True):
-                    total = fused(builder, number, read, builder.load(totals[k]))
-                    builder.store(total, totals[k])
+    with cgutils.for_range_slice(builder, INDEX(0), rows.width, INDEX(lanes)) as (d, _):
+        numbers = [load(builder, line, d, lanes) for line in vectors]
+        for k, start in enumerate(starts):
+            read = rows.load(start, d, lanes)
+            for number, totals in zip(numbers, sums, strict=True):
+                total = fused(builder, number, read, builder.load(totals[k]))
+                builder.store(total, totals[k])
     return [[builder.load(total) for total in totals] for totals in sums]
 
 
@@ -160,51 +151,6 @@ def _joined(builder: Any, numbers: list[Any]) -> Any:
     for lane, number in enumerate(numbers):
         joined = builder.insert_element(joined, number, ir.IntType(32)(lane))
     return joined
-
-
-@intrinsic
-def dot_row_pairs(context, matrices, line, count, vectors, first, out):
-    """out[v, first + k] = Σ_m Σ_d matrices[m][line + k, d] · vectors[m][v, d], k below 8.
-
-    −inf from ``count`` on, whose rows are not read.
-
-    Args:
-        matrices: two [X, D] float32, or bfloat16 as uint16 bit patterns.
-        line, count: int64, count in 1 to 8.
-        vectors: two [V, D] float32.
-        first: int64, at most n − 8.
-        out: [V, n] float32, changed.
-    """
-    signature = types.void(matrices, types.int64, types.int64, vectors, types.int64, out)
-
-    def generate(target: Any, builder: Any, sig: Any, args: Any) -> Any:
-        rows, vectors = (Matrix.two(target, builder, sig, args, k) for k in (0, 3))
-        out = Matrix.argument(target, builder, sig, args, 5)
-        starts = [some.neighbours(args[1], args[2], ROWS) for some in rows]
-        there, width = _first_lanes(builder, args[2]), vectors[0].width
-        lanes = registers().lanes
-        whole = builder.and_(width, INDEX(-lanes))
-        rest = builder.icmp_signed("<", whole, width)
-
-        def together(v: Any, number: int) -> None:
-            indices = [builder.add(v, INDEX(k)) for k in range(number)]
-            lines = [[some.row(index) for index in indices] for some in vectors]
-            factors = list(zip(rows, starts, lines, strict=True))
-            sums = _products(builder, factors, (INDEX(0), whole), lanes)
-            totals = [cgutils.alloca_once_value(builder, sum_each(builder, some)) for some in sums]
-            with builder.if_then(rest, likely=False):
-                more = _products(builder, factors, (whole, width), 1)
-                for total, some in zip(totals, more, strict=True):
-                    added = builder.fadd(builder.load(total), _joined(builder, some))
-                    builder.store(added, total)
-            for index, total in zip(indices, totals, strict=True):
-                seen = builder.select(there, builder.load(total), _NOTHING)
-                store(builder, seen, out.row(index), args[4], ROWS)
-
-        in_turns(builder, vectors[0].height, registers().vectors, together)
-        return target.get_dummy_value()
-
-    return signature, generate
 
 
 @intrinsic(prefer_literal=True)

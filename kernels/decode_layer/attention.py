@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kernels.cpu.compiling import helper
-from kernels.cpu.numba_helpers import copy_rows, narrow, widen
+from kernels.cpu.numba_helpers import copy_rows, narrow
 from kernels.cpu.numba_rows import norm_row
 from kernels.cpu.team import meet
 from kernels.decode_layer.products import outputs_of, product
@@ -77,9 +77,8 @@ def _finish_heads(heads, weights, angles, num_kv_heads, scale):
 
 
 @helper
-def _write(keys_values, own, own_tokens, page_size, extend, by_mass):
-    """Store each row's new key and value [R, 2·Hkv, D], and take the key into the bounds or
-    among the 4-bit keys."""
+def _write(keys_values, own, own_tokens, extend):
+    """Store each row's new key and value [R, 2·Hkv, D], and take the key among the 4-bit keys."""
     num_rows, both, size = keys_values.shape
     num_kv_heads = both // 2
     for row in range(num_rows):
@@ -90,17 +89,9 @@ def _write(keys_values, own, own_tokens, page_size, extend, by_mass):
             for d in range(size):
                 own.keys[line, d] = narrow(keys_values[row, head, d], own.keys)
                 own.values[line, d] = narrow(keys_values[row, num_kv_heads + head, d], own.values)
-            if extend and by_mass:
+            if extend:
                 octet = pair * own.octet_capacity + slot // OCTET
                 encode_key(own.keys, line, own.codes, own.scales, octet, slot % OCTET)
-            elif extend:
-                page = pair * own.page_capacity + slot // page_size
-                for d in range(size):
-                    key = own.keys[line, d]
-                    if widen(key) < widen(own.page_min[page, d]):
-                        own.page_min[page, d] = key
-                    if widen(key) > widen(own.page_max[page, d]):
-                        own.page_max[page, d] = key
 
 
 @helper
@@ -144,8 +135,7 @@ def attention_rows(hidden, weights, blocks, rows, angles, observed, scratch, tea
     _finish_heads(heads, weights, angles, num_kv_heads, rows.scale)
     num_heads = heads.shape[1] - 2 * num_kv_heads
     if team.member == 0:
-        new = heads[:, num_heads:]
-        _write(new, own, rows.own_tokens, rows.page_size, rows.extend, rows.by_mass)
+        _write(heads[:, num_heads:], own, rows.own_tokens, rows.extend)
     meet(team)
     query = np.ascontiguousarray(heads[:, :num_heads])
     partial = attend_pages(query, blocks, rows, observed, scratch.pages, team)

@@ -66,16 +66,14 @@ class CacheTable(NamedTuple):
     """A KV cache.
 
     Attributes:
-        places: [L, 2, 6] int64, per layer the addresses of keys, values, page minima and maxima,
-            codes and scales of the rows' own block, then of the shared one.
-        number: [1], of their type, which need not be the weights'.
-        extend: [L] bool, as of StepRows.
+        places: [L, 2, 4] int64, per layer the addresses of keys, values, codes and scales of the
+            rows' own block, then of the shared one.
+        number: [1], of the keys' type, which need not be the weights'.
         sizes: [2, 2] int64, of each of the two blocks, sequences and tokens each of them holds.
     """
 
     places: Any
     number: Any
-    extend: Any
     sizes: Any
 
 
@@ -115,24 +113,20 @@ def _mlp_weights(places, model, single):
 def _block(places, sizes, rows, head_size, number):
     sequences, capacity = sizes
     tokens = sequences * rows.num_kv_heads * capacity
-    pages = tokens // rows.page_size
     octet_capacity = (capacity + OCTET - 1) // OCTET
     octets = sequences * rows.num_kv_heads * octet_capacity
     return CacheBlock(
         block_at(places[0], tokens, head_size, number),
         block_at(places[1], tokens, head_size, number),
-        block_at(places[2], pages, head_size, number),
-        block_at(places[3], pages, head_size, number),
         capacity,
-        capacity // rows.page_size,
-        block_at(places[4], octets, 4 * head_size, _CODES),
-        block_at(places[5], octets, 2 * OCTET, _SCALES),
+        block_at(places[2], octets, 4 * head_size, _CODES),
+        block_at(places[3], octets, 2 * OCTET, _SCALES),
         octet_capacity,
     )
 
 
 @helper
-def _rows_of(rows, window, extend):
+def _rows_of(rows, window):
     """The rows as one layer sees them."""
     return StepRows(
         rows.sources,
@@ -144,8 +138,7 @@ def _rows_of(rows, window, extend):
         rows.page_size,
         rows.num_kv_heads,
         rows.scale,
-        extend,
-        rows.by_mass,
+        rows.extend,
         rows.by_need,
         rows.best_share,
     )
@@ -199,7 +192,7 @@ def _run_place(place, marks, arguments):
             size = turned.shape[2]
             own = _block(cache.places[layer, 0], cache.sizes[0], rows, size, cache.number)
             shared = _block(cache.places[layer, 1], cache.sizes[1], rows, size, cache.number)
-            seen = _rows_of(rows, model.windows[layer], cache.extend[layer])
+            seen = _rows_of(rows, model.windows[layer])
             noted = concentration[:, layer], readers[:, layer], read[:, layer]
             blocks = own, shared
             attention_rows(hidden, weights, blocks, seen, turned, noted, scratch, team)
@@ -241,8 +234,7 @@ def run_parts(
             and logits [R, V], overwritten.
         model: ModelTable.
         cache: CacheTable.
-        rows: StepRows, but ``first_seen`` and ``pages_kept`` are [windows, R], and
-            ``extend`` means nothing.
+        rows: StepRows, but ``first_seen`` and ``pages_kept`` are [windows, R].
         mlp: input channels and inner channels kept and bit widths [R] int64, and whether the
             MLP's inputs are quantised.
         preview: of the head, see ``head_rows``.

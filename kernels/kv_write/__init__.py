@@ -50,37 +50,25 @@ def rotated(
 def rotate_and_write(
     new: NewTokens,
     buffers: Pair,
-    bounds: Pair | None,
     slots: Tensor,
-    page_size: int,
     codes: Pair | None = None,
 ) -> Tensor:
     """Rotated and scaled queries [R, H, D] fp32; keys and values are stored as ``write_tokens``
-    does. One kernel on CUDA, where no bounds are kept."""
-    if bounds is None and triton_fits(new, buffers, slots, codes):
+    does. One kernel on CUDA."""
+    if triton_fits(new, buffers, slots, codes):
         return rotate_and_write_with_triton(new, buffers, slots, codes)
     query, key, value = rotated(new.heads, buffers[0].shape[1], new.cosine, new.sine)
-    write_tokens((key, value), buffers, bounds, slots, page_size, codes)
+    write_tokens((key, value), buffers, slots, codes)
     return query * new.scale
 
 
-def write_tokens(
-    new: Pair,
-    buffers: Pair,
-    bounds: Pair | None,
-    slots: Tensor,
-    page_size: int,
-    codes: Pair | None = None,
-) -> None:
+def write_tokens(new: Pair, buffers: Pair, slots: Tensor, codes: Pair | None = None) -> None:
     """Store each row's new key and value at its slot; many rows on a CPU go to Numba.
 
     Args:
         new: keys and values [R, Hkv, D].
         buffers: keys and values [R, Hkv, S, D], contiguous, changed.
-        bounds: page minima and maxima [R, Hkv, P, D] that are current and stay so by
-            taking the new keys in; None to leave them.
         slots: [R] int64.
-        page_size: tokens per page.
         codes: 4-bit keys and their scales [R, Hkv, S / 8, …] (``kernels/key_codes``) that are
             current and stay so by taking the new keys in; None to leave them.
     """
@@ -93,19 +81,16 @@ def write_tokens(
     )
     kernel = cpu_kernel(f"{__name__}.cpu", "write_rows") if fits else None
     if kernel is not None:
-        pairs = (new, buffers, bounds or buffers)
-        arrays = [tuple(as_array(part.contiguous()) for part in pair) for pair in pairs]
+        arrays = [tuple(as_array(part.contiguous()) for part in pair) for pair in (new, buffers)]
         lines: Any = _NO_CODES
         if codes is not None:  # an octet a row
             lines = tuple(as_array(part.flatten(0, 2).flatten(1)) for part in codes)
-        kernel(*arrays, lines, slots.numpy(), page_size if bounds is not None else 0)
+        kernel(*arrays, lines, slots.numpy())
         return
     if codes is not None:
         reference.extend_codes(*codes, new[0], slots)
     for buffer, tokens in zip(buffers, new, strict=True):
         reference.write_token(buffer, tokens, slots)
-    if bounds is not None:
-        reference.extend_bounds(*bounds, buffers[0], slots, page_size)
 
 
 def triton_fits(new: NewTokens, buffers: Pair, slots: Tensor, codes: Pair | None) -> bool:

@@ -31,22 +31,6 @@ def write_token(buffer: Tensor, new: Tensor, slots: Tensor) -> None:
     buffer[rows, :, slots] = new.to(buffer.dtype)
 
 
-def extend_bounds(
-    page_min: Tensor, page_max: Tensor, keys: Tensor, slots: Tensor, page_size: int
-) -> None:
-    """Take each row's key at its slot into the bounds of the slot's page.
-
-    Args:
-        page_min, page_max: [R, Hkv, P, D], changed; ±inf where a page is empty.
-        keys: [R, Hkv, S, D], written already, in the bounds' dtype.
-        slots: [R] int64.
-    """
-    rows = torch.arange(keys.shape[0], device=keys.device)
-    pages, new = slots // page_size, keys[rows, :, slots]
-    page_min[rows, :, pages] = page_min[rows, :, pages].minimum(new)
-    page_max[rows, :, pages] = page_max[rows, :, pages].maximum(new)
-
-
 def extend_codes(codes: Tensor, scales: Tensor, new: Tensor, slots: Tensor) -> None:
     """Write the 4-bit copy of each row's new key among those of its slot's octet.
 

@@ -1,4 +1,4 @@
-"""Page-sparse decode attention (Quest, arXiv:2406.10774): page bounds, selection, attention."""
+"""Page-sparse decode attention (Quest, arXiv:2406.10774): page scores, selection, attention."""
 
 from __future__ import annotations
 

@@ -14,27 +14,22 @@ import numpy as np
 from kernels.cpu.compiling import helper
 from kernels.page_attention.group_attention import attend_parts, parts_for
 from kernels.page_attention.page_choice import seen_pages
-from kernels.page_attention.page_mass import find_pages_by_mass
-from kernels.page_attention.page_search import find_pages
+from kernels.page_attention.page_mass import find_pages
 
 
 class CacheBlock(NamedTuple):
     """Keys and values of sequences side by side; token t of (sequence, head) pair n is
-    line ``n · capacity + t``, its page's bounds are line ``n · page_capacity + t // page size``.
+    line ``n · capacity + t``.
 
     Attributes:
         keys, values: [X, D] float32, or bfloat16 as uint16 bit patterns.
-        page_min, page_max: [Y, D] of the same type.
         codes, scales: [Z, 4 D] uint8 and [Z, 16] uint16, octets of 4-bit keys; octet t // 8 of
             pair n is line ``n · octet_capacity + t // 8``.
     """
 
     keys: Any
     values: Any
-    page_min: Any
-    page_max: Any
     capacity: int
-    page_capacity: int
     codes: Any
     scales: Any
     octet_capacity: int
@@ -48,14 +43,12 @@ class StepRows(NamedTuple):
         shared_tokens: how many of its tokens, whole pages; 0 without a shared block.
         own_tokens: in the row's own memory, before this step's.
         first_seen: first token, counted through both blocks, that attention sees.
-        pages_kept: pages that each head reads; with floors, all or one at least.
+        pages_kept: pages that each KV head reads; with floors, all or one at least.
         floors: [R] float32, see ``AttentionPlan``; they count if ``by_need``.
         page_size: tokens per page.
         num_kv_heads: Hkv.
         scale: float32 factor on query·key.
-        extend: take the new key into its page's bounds, or among the 4-bit keys.
-        by_mass: pages are chosen by their mass under 4-bit keys and for KV groups; else by
-            bounds and for each head.
+        extend: take the new key among the 4-bit keys.
         by_need: rows that do not keep all pages read those whose need reaches the floor.
         best_share: of the pages, for the mass outside; 0 when it is not asked for.
     """
@@ -70,7 +63,6 @@ class StepRows(NamedTuple):
     num_kv_heads: int
     scale: Any
     extend: bool
-    by_mass: bool
     by_need: bool
     best_share: float
 
@@ -80,16 +72,16 @@ class PageScratch(NamedTuple):
     ``chosen``.
 
     Attributes:
-        scores: [R, H, P], of pages.
+        masses: [R, H, P], of pages.
         outside: [R, H], mass outside the best pages.
         page_tops, page_totals: [N, R, H], largest scores of the parts in which pages are weighed,
             and their sums of masses.
         tops, totals, sums, read: [2 N, R, H] twice, [2 N, R, H, D] and [2 N, R, Hkv], see
             ``attend_parts``.
-        chosen: [R, H, P] uint8, whether a head reads a page.
+        chosen: [R, Hkv, P] uint8, whether a KV head reads a page.
     """
 
-    scores: Any
+    masses: Any
     outside: Any
     page_tops: Any
     page_totals: Any
@@ -124,17 +116,16 @@ def page_counts(heads, head_size, pages, parts):
 
 @helper
 def _note_readers(chosen, rows, readers):
-    """Number of key-value heads that read each page: any of their query heads chose it."""
-    per_group = chosen.shape[1] // rows.num_kv_heads
+    """Number of key-value heads that read each page."""
     for row in range(chosen.shape[0]):
         tokens = rows.shared_tokens[row], rows.own_tokens[row]
         first, last = seen_pages(tokens[0], tokens[1], rows.first_seen[row], rows.page_size)
         if rows.pages_kept[row] >= last - first:
             readers[row, first:last] = rows.num_kv_heads
             continue
-        for head in range(0, chosen.shape[1], per_group):
+        for head in range(rows.num_kv_heads):
             for page in range(last - first):
-                readers[row, first + page] += chosen[row, head : head + per_group, page].max()
+                readers[row, first + page] += chosen[row, head, page]
 
 
 @helper
@@ -156,27 +147,26 @@ def _note_concentration(outside, concentration):
 
 @helper
 def _choose(query, blocks, rows, scratch, team):
-    """Pages that each head reads [R, H, P] uint8, for rows that do not keep all, and the most of
-    them that a row sees."""
+    """Pages that each KV head reads [R, Hkv, P] uint8, for rows that do not keep all, and the most
+    of them that a row sees."""
     num_rows, num_heads, _ = query.shape
     most, sparse = 0, rows.best_share > 0
     for row in range(num_rows):
         shared_tokens, own_tokens = rows.shared_tokens[row], rows.own_tokens[row]
         first, last = seen_pages(shared_tokens, own_tokens, rows.first_seen[row], rows.page_size)
         most, sparse = max(most, last - first), sparse or rows.pages_kept[row] < last - first
-    shape, size = (num_rows, num_heads, most), num_rows * num_heads * most
-    chosen = scratch.chosen[:size].reshape(shape)
+    groups = num_rows * rows.num_kv_heads
+    chosen = scratch.chosen[: groups * most].reshape(num_rows, rows.num_kv_heads, most)
     if sparse:
         outside = scratch.outside.reshape(num_rows, num_heads)
-        scores = scratch.scores[:size].reshape(shape)
-        if rows.by_mass:
-            parts = parts_for(most, rows.page_size)
-            per_part, count = (parts, num_rows, num_heads), parts * outside.size
-            tops = scratch.page_tops[:count].reshape(per_part)
-            totals = scratch.page_totals[:count].reshape(per_part)
-            find_pages_by_mass(query, blocks, rows, (tops, totals, scores), chosen, outside, team)
-        else:
-            find_pages(query, blocks, rows, scores, chosen, outside, team)
+        parts = parts_for(most, rows.page_size)
+        per_part, count = (parts, num_rows, num_heads), parts * outside.size
+        weighed = (
+            scratch.page_tops[:count].reshape(per_part),
+            scratch.page_totals[:count].reshape(per_part),
+            scratch.masses[: outside.size * most].reshape(num_rows, num_heads, most),
+        )
+        find_pages(query, blocks, rows, weighed, chosen, outside, team)
     return chosen, most
 
 

@@ -12,7 +12,6 @@ from torch import Tensor
 from kernels.cpu.threads import cpu_kernel, kernel_threads
 from kernels.kv_blocks import KVBlock, is_packed, lines_of
 from kernels.page_attention.reference import Attended, AttentionPlan
-from kernels.page_scorers import PAGE_SCORERS
 
 if TYPE_CHECKING:
     from kernels.page_attention.chosen_pages import CacheBlock, StepRows
@@ -24,7 +23,7 @@ _DTYPES = (torch.float32, torch.bfloat16)
 def cpu_kernel_fits(query: Tensor, blocks: Sequence[KVBlock], plan: AttentionPlan) -> bool:
     """Return whether the kernel can take these: fp32 rows on a CPU, one or two blocks."""
     return (
-        plan.choice == PAGE_SCORERS[plan.scorer].cpu_choice
+        plan.has_kernels
         and query.device.type == "cpu"
         and query.dtype == torch.float32
         and len(blocks) <= 2
@@ -65,8 +64,6 @@ def _is_served(lines: Tensor) -> bool:
 def _tensors(block: KVBlock) -> list[Tensor]:
     """All of a block; codes and scales as lines."""
     tensors = [block.keys, block.values]
-    if block.page_min is not None and block.page_max is not None:
-        tensors += [block.page_min, block.page_max]
     if block.codes is not None and block.scales is not None:
         tensors += [block.codes.flatten(3), block.scales.flatten(3)]
     return tensors
@@ -76,10 +73,6 @@ def _arrange_block(block: KVBlock) -> CacheBlock:
     from kernels.page_attention.chosen_pages import CacheBlock
 
     size, keys = block.keys.shape[3], lines_of(block.keys)
-    bounds, page_capacity = (keys, keys), 0
-    if block.page_min is not None and block.page_max is not None:
-        bounds = lines_of(block.page_min), lines_of(block.page_max)
-        page_capacity = _capacity(block.page_min)
     codes, scales = np.empty((0, 4 * size), np.uint8), np.empty((0, 16), np.uint16)
     octet_capacity = 0
     if block.codes is not None and block.scales is not None:
@@ -88,9 +81,7 @@ def _arrange_block(block: KVBlock) -> CacheBlock:
     return CacheBlock(
         keys,
         lines_of(block.values),
-        *bounds,
         _capacity(block.keys),
-        page_capacity,
         codes,
         scales,
         octet_capacity,
@@ -131,7 +122,6 @@ def _arrange_rows(
         num_kv_heads=first.keys.shape[1],
         scale=np.float32(1.0),
         extend=False,
-        by_mass=PAGE_SCORERS[plan.scorer].is_mass,
         by_need=plan.floors is not None,
         best_share=share,
     )

@@ -1,9 +1,8 @@
-"""Attention of a group's heads to the pages that each of them chose; in Numba.
+"""Attention of a KV group's heads to the pages that they chose together; in Numba.
 
 The tokens of each row and key-value head are cut into parts that a team's members take and that are
 merged (FlashDecoding), because one row of a small model has fewer heads than there may be members.
-A part reads the pages that any of the group's heads chose, once for
-all of them; a head that did not choose a page gives it no weight.
+A part's keys and values are read once for all of the group's heads.
 """
 
 from __future__ import annotations
@@ -43,45 +42,31 @@ def largest_part(num_pages, page_size):
 
 
 @helper
-def _who_wants(wanted, pages, who):
-    """A bit per head that wants a page, [n] int64, overwritten; as ``_list_octets`` has them."""
-    begin, end, first = pages
-    heads = wanted.shape[0] if wanted.shape[1] > 0 else 0
-    who[: end - begin] = 0 if heads > 0 else -1
-    for head in range(heads):
-        bits = np.int64(-1) if heads == 1 else np.int64(1) << head
-        for k in range(np.uint64(end - begin)):
-            who[k] |= bits * np.int64(wanted[head, np.uint64(begin - first) + k])
-
-
-@helper
 def _list_octets(wanted, pages, tokens, base, page_size, listed):
-    """Visible tokens of the pages that any of a group's heads chose, up to eight in a row.
+    """Visible tokens of the pages that a group chose, up to eight in a row.
 
     Args:
-        wanted: [heads, P] uint8, 1 where a head chose a page, from page ``pages[2]`` on;
-            [1, P] when the heads choose as one, [heads, 0] when all pages are chosen.
+        wanted: [P] uint8, 1 for a chosen page, from page ``pages[2]`` on; [0] for all.
         pages: [begin, end) to look at, and the first page seen.
         tokens: [begin, end) that are visible.
         base: line of token 0.
-        listed: [4, n] int64, overwritten: lines of the first tokens, how many there are, and
-            which heads want them; the last row is scratch.
+        listed: [2, n] int64, overwritten: lines of the first tokens, and how many there are.
     Returns: the length of the list, and how many tokens are on it.
     """
     length, total = 0, 0
-    lines, counts, heads, who = listed[0], listed[1], listed[2], listed[3]
-    _who_wants(wanted, pages, who)
+    lines, counts, every = listed[0], listed[1], wanted.shape[0] == 0
     per_page = (page_size + ROWS - 1) // ROWS
     for place in range(np.uint64(pages[1] - pages[0])):
         start = (pages[0] + np.int64(place)) * page_size
+        is_wanted = every or wanted[np.uint64(pages[0] - pages[2]) + place] != 0
         page_end = min(start + page_size, tokens[1])
         for octet in range(per_page):
             token = max(start + ROWS * octet, tokens[0])
             count = min(start + ROWS * (octet + 1), page_end) - token
             at = np.uint64(length)
-            lines[at], counts[at], heads[at] = base + token, count, who[place]
+            lines[at], counts[at] = base + token, count
             # Written whether or not it is wanted: a branch mispredicts at every third page.
-            length += (who[place] != 0) & (count > 0)
+            length += is_wanted & (count > 0)
     for i in range(np.uint64(length)):
         total += counts[i]
     return length, total
@@ -135,11 +120,10 @@ def _list_part(job, block, chosen, numbers, sizes, listed):
     """``_list_octets`` of one block's tokens of a part; arguments as ``_attend_share`` has them.
     Returns: row, key-value head, part, the length of the list and how many tokens are on it."""
     all_shared, all_own, all_first, all_kept, sources = numbers
-    page_size, num_kv_heads, _, own_capacity, shared_capacity, num_parts, as_one = sizes
+    page_size, num_kv_heads, _, own_capacity, shared_capacity, num_parts = sizes
     pair, part = job // num_parts, job % num_parts
     # Rows that read the same keys come one after another: those stay in the core's cache.
     row, group = pair % chosen.shape[0], pair // chosen.shape[0]
-    per_group = chosen.shape[1] // num_kv_heads
     total = all_shared[row] + all_own[row] + 1
     first, last = seen_pages(all_shared[row], all_own[row], all_first[row], page_size)
     parts = parts_for(last - first, page_size)
@@ -155,9 +139,8 @@ def _list_part(job, block, chosen, numbers, sizes, listed):
     if pages[1] == pages[0]:
         return row, group, part, 0, 0
     seen = last - first if all_kept[row] < last - first else 0
-    heads = 1 if as_one else per_group
-    wanted = chosen[row, group * per_group : group * per_group + heads, :seen]
-    length, count = _list_octets(wanted, pages, (all_first[row], total), line, page_size, listed)
+    wanted, tokens = chosen[row, group, :seen], (all_first[row], total)
+    length, count = _list_octets(wanted, pages, tokens, line, page_size, listed)
     return row, group, part, length, count
 
 
@@ -168,12 +151,12 @@ def _attend_share(task, query, memory, numbers, sizes, chosen, partial):
     num_rows, num_heads, _ = query.shape
     tops, totals, sums, read = partial
     own_keys, own_values, shared_keys, shared_values = memory
-    page_size, num_kv_heads, tasks, _, _, num_parts, _ = sizes
+    page_size, num_kv_heads, tasks, _, _, num_parts = sizes
     per_group, jobs = num_heads // num_kv_heads, num_rows * num_kv_heads * num_parts
     # Room for the largest part; a new array for each one took as long as 100 tokens.
     most_pages = largest_part(chosen.shape[2], page_size)
     room = most_pages * ((page_size + ROWS - 1) // ROWS) + 1
-    listed = np.empty((2, 4, room), np.int64)
+    listed = np.empty((2, 2, room), np.int64)
     scores, fades = (
         np.empty((per_group, SCORES_AT_ONCE), np.float32),
         np.empty(per_group, np.float32),
@@ -214,7 +197,7 @@ def attend_parts(query, blocks, rows, chosen, partial, team):
     """``_attend`` of every row, key-value head, part and block; the members meet when it is done.
 
     Args:
-        chosen: [R, H, P] uint8, see ``find_pages``; for rows that do not keep all pages.
+        chosen: [R, Hkv, P] uint8, see ``find_pages``; for rows that do not keep all pages.
         partial: tops and totals [N, R, H], sums [N, R, H, D] and tokens read [N, R, Hkv], all
             float32, the team's, overwritten, but for tops and sums where the total is 0; part n's
             shared tokens are at 2 n, its own ones at 2 n + 1.
@@ -229,15 +212,8 @@ def attend_parts(query, blocks, rows, chosen, partial, team):
         rows.sources,
     )
     parts = partial[0].shape[0] // 2
-    sizes = (
-        rows.page_size,
-        rows.num_kv_heads,
-        team.members,
-        own.capacity,
-        shared.capacity,
-        parts,
-        rows.by_mass,
-    )
+    capacities = own.capacity, shared.capacity
+    sizes = rows.page_size, rows.num_kv_heads, team.members, *capacities, parts
     _attend_share(team.member, query, memory, numbers, sizes, chosen, partial)
     meet(team)
 

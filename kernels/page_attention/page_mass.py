@@ -18,11 +18,7 @@ from kernels.key_codes.cpu import round_rows, score_tokens
 from kernels.key_codes.octets import sum_octets
 from kernels.key_codes.reference import OCTET
 from kernels.page_attention.group_attention import largest_part, parts_for
-from kernels.page_attention.page_choice import (
-    choose_pages,
-    pages_of_part,
-    seen_pages,
-)
+from kernels.page_attention.page_choice import choose_pages, pages_of_part, seen_pages
 
 
 @helper
@@ -182,7 +178,7 @@ def choose_needed(shares, heads, floor, chosen):
 
 @helper
 def _choose_share(task, numbers, sizes, weighed, chosen, outside):
-    """The rows' KV heads whose pages one member chooses; arguments as of ``find_pages_by_mass``.
+    """The rows' KV heads whose pages one member chooses; arguments as of ``find_pages``.
 
     Args:
         numbers: shared and own tokens, first one seen, pages kept and floors [R].
@@ -195,7 +191,8 @@ def _choose_share(task, numbers, sizes, weighed, chosen, outside):
     num_rows, num_heads, _ = masses.shape
     per_group = num_heads // num_kv_heads
     for job in range(task, num_rows * num_kv_heads, tasks):
-        row, low = job // num_kv_heads, job % num_kv_heads * per_group
+        row, group = job // num_kv_heads, job % num_kv_heads
+        low = group * per_group
         pages = seen_pages(all_shared[row], all_own[row], all_first[row], page_size)
         count = pages[1] - pages[0]
         parts = parts_for(count, page_size)
@@ -206,16 +203,13 @@ def _choose_share(task, numbers, sizes, weighed, chosen, outside):
                 outside[row, head] = outside_best(masses[row, head, :count], share)
         if all_kept[row] < count:
             if by_need:
-                choose_needed(shares, per_group, floors[row], chosen[row, low, :count])
+                choose_needed(shares, per_group, floors[row], chosen[row, group, :count])
             else:
-                choose_pages(shares, all_kept[row], chosen[row, low, :count])
-            for other in range(low + 1, low + per_group):
-                for page in range(np.uint64(count)):
-                    chosen[row, other, page] = chosen[row, low, page]
+                choose_pages(shares, all_kept[row], chosen[row, group, :count])
 
 
 @helper
-def find_pages_by_mass(query, blocks, rows, weighed, chosen, outside, team):
+def find_pages(query, blocks, rows, weighed, chosen, outside, team):
     """Score every row's tokens from 4-bit keys, and choose pages for each KV group; the members
     meet when it is done.
 
@@ -223,8 +217,8 @@ def find_pages_by_mass(query, blocks, rows, weighed, chosen, outside, team):
         query: [R, H, D] float32.
         weighed: parts' largest scores and sums of masses [N, R, H] and pages' masses [R, H, P],
             float32, the team's; scratch.
-        chosen: [R, H, P] uint8, the team's, overwritten for rows that do not keep all pages:
-            whether the head reads the page; heads of a group alike.
+        chosen: [R, Hkv, P] uint8, the team's, overwritten for rows that do not keep all pages:
+            whether the KV head reads the page.
         outside: [R, H] float32, the team's, overwritten with the mass outside the best pages if
             ``rows.best_share`` is above 0.
     """

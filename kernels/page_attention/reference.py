@@ -60,6 +60,11 @@ class AttentionPlan:
         """Return whether pages are chosen; else all are read."""
         return self.pages_kept is not None and self.valid_pages is not None
 
+    @property
+    def has_kernels(self) -> bool:
+        """Return whether kernels choose pages so, where they are chosen or observed at all."""
+        return self.valid_pages is None or self.choice == PAGE_SCORERS[self.scorer].compiled_choice
+
 
 class Attended(NamedTuple):
     """Attention of one new token per row.
@@ -287,11 +292,11 @@ def page_mass_outside(
 ) -> Tensor:
     """Return the attention mass that the heaviest pages leave over: a measure of its spread.
 
-    A page weighs as if each of its tokens scored the page's bound. The heaviest
+    A page weighs as if each of its tokens had the page's score. The heaviest
     ``ceil(share · P)`` of a row's P valid pages (at least one) are its best.
 
     Args:
-        scores: [..., H, P] fp32, page bounds' scores, already scaled.
+        scores: [..., H, P] fp32, already scaled.
         valid_pages: [..., P] bool, at least one True per row.
         tokens_per_page: [..., P], tokens of each page that the row may see.
         share: of the valid pages, in (0, 1].

@@ -18,7 +18,6 @@ from kernels.gpu.triton_support import (
 from kernels.key_codes import OCTET
 from kernels.kv_blocks import KVBlock, is_packed
 from kernels.page_attention.reference import AttentionPlan
-from kernels.page_scorers import PAGE_SCORERS
 
 HEAD_SIZES = (16, 256)  # smallest and largest; multiples of 8
 PAGE_SIZES = (1, 64)
@@ -61,8 +60,7 @@ def _check_sizes(size: int, blocks: Sequence[KVBlock], plan: AttentionPlan) -> N
         raise UnsupportedByKernel(
             f"page_size must be from {PAGE_SIZES[0]} to {PAGE_SIZES[1]}, got {plan.page_size}"
         )
-    choice = PAGE_SCORERS[plan.scorer].gpu_choice
-    if plan.valid_pages is not None and plan.choice != choice:
+    if not plan.has_kernels:
         raise UnsupportedByKernel(f"no kernel has a {plan.choice} choose pages by {plan.scorer}")
     if not 1 <= len(blocks) <= 2:
         raise UnsupportedByKernel(f"blocks must be one or two, got {len(blocks)}")

@@ -6,10 +6,10 @@ Importing this brings in no torch: forms and command lines list the names.
 from __future__ import annotations
 
 from kernels.page_scorers.int4 import INT4
-from kernels.page_scorers.page_scorer import PageScorer, PagesToScore, Summary, TextScores
+from kernels.page_scorers.page_scorer import PageScorer, PagesToScore, TextScores
 from kernels.page_scorers.quest import QUEST
 
-__all__ = ["PAGE_SCORERS", "PageScorer", "PagesToScore", "Summary", "TextScores"]
+__all__ = ["PAGE_SCORERS", "PageScorer", "PagesToScore", "TextScores"]
 
 PAGE_SCORERS = {
     scorer.name: scorer

@@ -33,8 +33,7 @@ INT4 = PageScorer(
     meaning="mass from 4-bit keys",
     score=_score,
     cost=_cost,
-    reads="codes",
+    reads_codes=True,
     is_mass=True,
-    cpu_choice="group",
-    gpu_choice="group",
+    compiled_choice="group",
 )

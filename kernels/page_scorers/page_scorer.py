@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from kernels.kv_blocks import KVBlock
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-Summary = Literal["bounds", "codes"]  # what a cache can keep besides keys and values
 
 
 class PagesToScore(NamedTuple):
@@ -47,7 +45,7 @@ class TextScores(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PageScorer:
-    """A way to score pages. Kernels that serve it are named; the reference serves all others.
+    """A way to score pages. Kernels serve one; the reference serves all others.
 
     Attributes:
         name: in grids, policies and results.
@@ -56,13 +54,12 @@ class PageScorer:
             row sees (bool [R, S], None: all) and the page size → [R, H, P] fp32. Scores of
             pages without such a token do not matter.
         cost: FLOPs, and bytes read, of one layer's scores of a row.
-        reads: what the cache keeps for it.
+        reads_codes: it reads the 4-bit copies of the keys, which the cache then keeps.
         is_mass: scores are logarithms of attention masses of whole pages; else they are those of
             a page's best token, and count as often as it has tokens.
         over_text: of keys [R, Hkv, S, D] and the page size, for a dense pass over a text; by
-            default ``score`` with every token a row, which has no bounds to read.
-        cpu_choice: who may choose pages by it for the CPU's kernels to serve it; None: nobody.
-        gpu_choice: likewise for the Triton kernels.
+            default ``score`` with every token a row.
+        compiled_choice: who may choose pages by it for the kernels to serve it; None: nobody.
     """
 
     name: str
@@ -70,8 +67,7 @@ class PageScorer:
     meaning: str
     score: Callable[[Tensor, KVBlock, Tensor | None, int], Tensor]
     cost: Callable[[PagesToScore], tuple[float, float]]
-    reads: Summary | None = None
+    reads_codes: bool = False
     is_mass: bool = False
     over_text: Callable[[Tensor, int], TextScores] | None = None
-    cpu_choice: str | None = None
-    gpu_choice: str | None = None
+    compiled_choice: str | None = None

@@ -40,7 +40,7 @@ def page_bounds(keys: Tensor, valid: Tensor | None, page_size: int) -> tuple[Ten
     )
 
 
-def page_scores(query: Tensor, block: KVBlock) -> Tensor:
+def page_scores(query: Tensor, block: KVBlock, seen: Tensor | None, page_size: int) -> Tensor:
     """Quest's upper bound of the attention score within each page.
 
     For q_d ≥ 0 the larger of q_d·min_d and q_d·max_d is q_d·max_d, else q_d·min_d, so
@@ -48,15 +48,19 @@ def page_scores(query: Tensor, block: KVBlock) -> Tensor:
 
     Args:
         query: [R, H, D] fp32, rotated; R is a multiple of the block's N.
-    Returns: [R, H, P] fp32.
+        seen: [R, S] bool, tokens that a row sees; None: all. Bounds are those of all tokens up to
+            the last one that any row of a sequence sees, also of those before a window.
+    Returns: [R, H, P] fp32; of a page without such a token 0.
     """
-    if block.page_min is None or block.page_max is None:
-        raise ValueError("page_scores needs a block with page bounds")
+    valid = None
+    if seen is not None:
+        last_first = seen.unflatten(0, (block.keys.shape[0], -1)).any(1).flip(1)
+        valid = last_first.cumsum(1).flip(1) > 0
+    low, high = page_bounds(block.keys, valid, page_size)
+    # Bounds of unused pages are infinite, and 0 · inf is NaN.
+    low, high = (part.masked_fill(part.isinf(), 0.0).float() for part in (low, high))
     grouped = group_rows(query, block.keys)
-    # Bounds of unused pages are infinite, and 0 · inf is NaN: replace them, they are masked later.
-    page_max = block.page_max.masked_fill(block.page_max.isinf(), 0.0).float()
-    page_min = block.page_min.masked_fill(block.page_min.isinf(), 0.0).float()
-    scores = grouped.clamp(min=0) @ page_max.mT + grouped.clamp(max=0) @ page_min.mT
+    scores = grouped.clamp(min=0) @ high.mT + grouped.clamp(max=0) @ low.mT
     return ungroup_rows(scores, query.shape[0])
 
 
@@ -99,9 +103,7 @@ QUEST = PageScorer(
     name="quest",
     label="Quest's bounds",
     meaning="the paper's bounds",
-    score=lambda query, block, seen, page_size: page_scores(query, block),
+    score=page_scores,
     cost=_cost,
-    reads="bounds",
     over_text=_BoundsOverText,
-    cpu_choice="head",
 )

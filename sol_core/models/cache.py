@@ -9,19 +9,18 @@ from __future__ import annotations
 import dataclasses
 import weakref
 from collections.abc import Hashable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from kernels.cpu.threads import MANY_ROWS
 from kernels.key_codes import OCTET
 from kernels.page_attention import KVBlock
 from sol_core.errors import ContextLengthError, ShapeError
 from sol_core.models.layer_store import POOLED_TOKENS, LayerStore, StorePool
 
 if TYPE_CHECKING:
-    from kernels.page_scorers import Summary
     from sol_core.models.spec import ModelSpec
 
 
@@ -53,7 +52,6 @@ class KVCache:
                 LayerStore(
                     torch.zeros(shape, dtype=dtype, device=device),
                     torch.zeros(shape, dtype=dtype, device=device),
-                    page_size,
                 )
                 for _ in range(spec.num_layers)
             ]
@@ -62,14 +60,17 @@ class KVCache:
         if pool is None:
             self.layers = make()
         else:
-            key = (shape, page_size, dtype)
+            key = (shape, dtype)
             self.layers = pool.take(key, make)
             weakref.finalize(self, pool.give, key, self.layers).atexit = False
         self._shared: KVCache | None = None
         self._sources: Tensor | None = None
-        self._slots: Tensor | None = None
         self.shared_lengths: list[int] = []
         self.own_lengths = [0] * num_rows  # per row, tokens in its own memory
+        # The 4-bit keys of all rows' tokens below the first, and of so many of each row, are
+        # current; they are made when a step first reads them.
+        self._coded, self._coded_ends = 0, list[int]()
+        self._places: tuple[list[bool], Any] = ([], None)
 
     @property
     def lengths(self) -> list[int]:
@@ -97,74 +98,63 @@ class KVCache:
 
     def write(self, layer: int, keys: Tensor, values: Tensor) -> None:
         """Store tokens [R, Hkv, T, D], keys rotated, after each row's last; not counted yet."""
-        count = keys.shape[2]
-        self._check_room(count)
-        store = self.layers[layer]
-        if len(set(self.own_lengths)) == 1 and (count > 1 or self.num_rows < MANY_ROWS):
-            store.write_stretch(keys, values, self.own_lengths)
-        elif count == 1:
-            slots = self.token_slots()
-            store.write_token(keys[:, :, 0], values[:, :, 0], self.own_lengths, slots)
-        else:
+        self._check_room(keys.shape[2])
+        if len(set(self.own_lengths)) > 1:
             raise ShapeError("rows of different lengths take one token at a time")
-
-    def token_slots(self) -> Tensor:
-        """Return the slot of each row's next token in its own memory, [R] int64; once per step."""
-        if self._slots is None:
-            self._slots = torch.tensor(self.own_lengths, device=self.device)
-        return self._slots
+        self._coded_ends = []
+        self.layers[layer].write(keys, values, self.own_lengths[0])
 
     def advance(self, counts: int | list[int]) -> None:
         """Count tokens written to every row (or to each row, a list)."""
         steps = [counts] * self.num_rows if isinstance(counts, int) else counts
         self.own_lengths = [own + n for own, n in zip(self.own_lengths, steps, strict=True)]
-        self._slots = None
 
     def truncate(self, length: int) -> None:
         """Forget tokens past ``length`` in every row; the cache must not have a shared prefix."""
         if self._shared is not None:
             raise ShapeError("only a cache without a shared prefix can be truncated")
         self.own_lengths = [min(own, length) for own in self.own_lengths]
-        self._slots = None
-        for store in self.layers:
-            store.truncate(length)
+        self._coded, self._coded_ends = min(self._coded, length), []
 
     def blocks(
         self,
         layer: int,
         pending: int,
         *,
-        read: Summary | None = None,
+        codes: bool = False,  # with the 4-bit keys, which ``take_token`` has made
         width: int | None = None,
     ) -> list[KVBlock]:
         """The layer's keys in order, ``pending`` just-written tokens included."""
         blocks = []
         if self._shared is not None:
-            used = self.shared_width
-            block = self._shared._block(layer, used, self._shared.own_lengths, read)
+            block = self._shared._block(layer, self.shared_width, codes)
             blocks.append(dataclasses.replace(block, sources=self._sources))
-        ends = [own + pending for own in self.own_lengths]
-        blocks.append(self._block(layer, width or max(ends), ends, read))
+        blocks.append(self._block(layer, width or max(self.own_lengths) + pending, codes))
         return blocks
 
-    def take_token(self, read: Summary | None) -> list[Summary | None]:
-        """Before a kernel writes a token per row: per layer, what it must take the new key into."""
+    def take_token(self, *, reads_codes: bool) -> bool:
+        """Before a step writes a token per row: whether it must take the keys among the codes."""
         self._check_room(1)
-        extend = []
-        for layer, own in enumerate(self.layers):
-            if read is not None:
-                own.prepare(read, self.own_lengths)
-                if self._shared is not None:
-                    self._shared.layers[layer].prepare(read, self._shared.own_lengths)
-            extend.append(own.take_token(self.own_lengths, read))
-        return extend
+        if reads_codes:
+            self._encode()
+            if self._shared is not None:
+                self._shared._encode()
+        if self._coded_ends != self.own_lengths:
+            self._coded_ends = []
+            return False
+        # Not beyond the new tokens: the step may fail.
+        self._coded, self._coded_ends = min(self.own_lengths), [n + 1 for n in self.own_lengths]
+        return True
 
-    def places(self) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
-        """Per layer, where the rows' own keys, values and page bounds and the shared ones are."""
+    def places(self) -> Any:
+        """Addresses [L, 2, 4] int64: each layer's own, then the shared ``LayerStore.places``."""
         others = self.layers if self._shared is None else self._shared.layers
-        return [
-            (own.places(), before.places()) for own, before in zip(self.layers, others, strict=True)
-        ]
+        coded = [store.codes is not None for store in (*self.layers, *others)]
+        if self._places[0] != coded:
+            pairs = zip(self.layers, others, strict=True)
+            table = np.array([(own.places(), before.places()) for own, before in pairs])
+            self._places = coded, table
+        return self._places[1]
 
     def pages_in_order(self, values: Tensor) -> Tensor:
         """[R, L, P] per page of a step's blocks → per page of each row, oldest first, and zeros."""
@@ -182,7 +172,7 @@ class KVCache:
         """Equal for two caches whose steps read and write the same memory in the same way."""
         sources = None if self._sources is None else self._sources.data_ptr()
         groups = len(self.shared_lengths)
-        return self.dtype, self.page_size, self.sizes(), groups, sources, tuple(self.places())
+        return self.dtype, self.page_size, self.sizes(), groups, sources, self.places().tobytes()
 
     def sizes(self) -> tuple[tuple[int, int], tuple[int, int]]:
         """Sequences and capacity of the rows' own memory, and of the shared one."""
@@ -304,19 +294,21 @@ class KVCache:
                 f"got {lengths}"
             )
 
-    def _block(self, layer: int, used: int, ends: list[int], read: Summary | None) -> KVBlock:
-        """``used`` tokens of every row; row r has written ``ends[r]``."""
+    def _block(self, layer: int, used: int, codes: bool) -> KVBlock:
         store = self.layers[layer]
-        keys, values = store.keys[:, :, :used], store.values[:, :, :used]
-        if read is None:
-            return KVBlock(keys, values)
-        if read == "codes":
+        block = KVBlock(store.keys[:, :, :used], store.values[:, :, :used])
+        if codes and store.codes is not None:
             octets = -(-used // OCTET)
-            codes, scales = (part[:, :, :octets] for part in store.codes(ends))
-            return KVBlock(keys, values, codes=codes, scales=scales)
-        low, high = store.bounds(ends)
-        pages = -(-used // self.page_size)
-        return KVBlock(keys, values, low[:, :, :pages], high[:, :, :pages])
+            made, scales = (part[:, :, :octets] for part in store.codes)
+            block = dataclasses.replace(block, codes=made, scales=scales)
+        return block
+
+    def _encode(self) -> None:
+        """Bring the 4-bit keys of all layers up to date."""
+        if self._coded_ends != self.own_lengths:
+            for store in self.layers:
+                store.encode(self._coded, max(self.own_lengths))
+            self._coded, self._coded_ends = min(self.own_lengths), list(self.own_lengths)
 
     def _check_room(self, count: int) -> None:
         if max(self.own_lengths) + count > self.capacity:

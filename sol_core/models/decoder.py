@@ -368,15 +368,10 @@ class FrozenLM:
     ) -> Attended:
         heads, scale = heads_of(self.spec, layer, normed), self.spec.attention_scale
         attention, shape = plan.attention[self.spec.windows[index]], plan.shape
-        if shape.extend is None:
-            query, key, value = rotated(heads, self.spec.num_kv_heads, *angles)
-            cache.write(index, key[:, :, None], value[:, :, None])
-            query = query * scale
-        else:
-            new, extend = NewTokens(heads, *angles, scale), shape.extend[index]
-            query = cache.layers[index].rotate_and_write(new, plan.slots, extend=extend)
-        read = None if attention.valid_pages is None else shape.mechanisms.scorer.reads
-        blocks = cache.blocks(index, 1, read=read, width=shape.own_width)
+        new, store = NewTokens(heads, *angles, scale), cache.layers[index]
+        query = store.rotate_and_write(new, plan.slots, extend=shape.extend)
+        codes = attention.valid_pages is not None and shape.mechanisms.scorer.reads_codes
+        blocks = cache.blocks(index, 1, codes=codes, width=shape.own_width)
         share = BEST_PAGES if shape.observe.scores_pages else 0.0
         cap = self.spec.attention_cap
         readers = shape.records_pages

@@ -104,7 +104,7 @@ class _RowScores:
         self._score = scorer.score
         self._block = block
         self.width = block.keys.shape[2]
-        if scorer.reads == "codes":
+        if scorer.reads_codes:
             padded = torch.nn.functional.pad(block.keys, (0, 0, 0, -self.width % OCTET))
             codes, scales = encode_keys(padded)
             self._block = replace(block, codes=codes, scales=scales)

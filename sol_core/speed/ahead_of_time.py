@@ -218,7 +218,7 @@ def _attend(
     )
     codes = torch.empty(*octets, head_size // 8, 8, 4, dtype=torch.uint8)
     scales = torch.empty(*octets, 2, 8, dtype=torch.bfloat16)
-    block = KVBlock(keys, keys, None, None, None, codes, scales)
+    block = KVBlock(keys, keys, None, codes, scales)
     for mixed in (torch.float32, dtype):
         attend_with_triton(torch.empty(rows, 4, head_size), [block], plan, 0.4, mixed)
 

@@ -31,7 +31,7 @@ def bench_kernels(
     if context < 1:
         raise ConfigError(f"context must be 1 or more, got {context}")
     shape, how = MODELS[model], grid_named(grid).mechanisms
-    if how.page_choice != how.scorer.gpu_choice:
+    if how.page_choice != how.scorer.compiled_choice:
         raise ConfigError(
             f"grid must be one whose pages are chosen by kernels; those of {grid} are "
             "chosen by the PyTorch reference"

@@ -22,7 +22,7 @@ from kernels.causal_attention import causal_attention
 from kernels.causal_attention import reference as causal
 from kernels.channel_pruning import reference as pruning
 from kernels.key_codes import encode_keys
-from kernels.page_attention import AttentionPlan, KVBlock, dispatch, page_bounds
+from kernels.page_attention import AttentionPlan, KVBlock, dispatch
 from kernels.page_attention import reference as attention
 from kernels.top_k import top_k
 from tests.kernels.triton_cases import by_need, same_counts
@@ -66,11 +66,9 @@ def _block(rows, heads, tokens, shape, generator):
         new = torch.randn(rows, heads, tokens, shape["size"], generator=generator)
         buffer[:, :, :tokens] = new.to(shape["dtype"])
     seen = keys[:, :, :tokens]
-    low, high = page_bounds(seen, None, shape["page_size"])
     whole = torch.nn.functional.pad(seen, (0, 0, 0, 16 - tokens % 8))
     codes, scales = (part.contiguous()[:, :, : -(-tokens // 8)] for part in encode_keys(whole))
-    bounds = low.contiguous(), high.contiguous()
-    return KVBlock(seen, values[:, :, :tokens], *bounds, codes=codes, scales=scales)
+    return KVBlock(seen, values[:, :, :tokens], codes=codes, scales=scales)
 
 
 def _case(shape, masked, generator):
@@ -107,29 +105,22 @@ def _check(query, blocks, plan):
             torch.testing.assert_close(found.outside, mass, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("scorer", [("quest", "head"), ("int4", "group")])
 @given(shape=shapes, masked=st.booleans(), sparse=st.booleans())
 @settings(max_examples=80)
-def test_attention_equals_the_reference(scorer, shape, masked, sparse):
+def test_attention_equals_the_reference(shape, masked, sparse):
     generator = torch.Generator().manual_seed(shape["seed"])
     query, blocks, valid, spans = _case(shape, masked, generator)
-    # A cache gives what is read alone.
-    other = ("codes", "scales") if scorer[0] == "quest" else ("page_min", "page_max")
-    blocks = [dataclasses.replace(block, **dict.fromkeys(other)) for block in blocks]
     rows, page_size = query.shape[0], shape["page_size"]
     width = sum(block.keys.shape[2] for block in blocks)
     seen = torch.ones(rows, width, dtype=torch.bool) if valid is None else valid
     padded = torch.nn.functional.pad(seen, (0, -width % page_size))
     tokens = padded.unflatten(1, (-1, page_size)).sum(-1)
     kept = torch.randint(1, tokens.shape[1] + 2, (rows,), generator=generator)
-    plan = AttentionPlan(
-        page_size, valid, tokens > 0, kept if sparse else None, tokens, *scorer, spans=spans
-    )
+    how = {"scorer": "int4", "choice": "group", "spans": spans}
+    plan = AttentionPlan(page_size, valid, tokens > 0, kept if sparse else None, tokens, **how)
     _check(query, blocks, plan)
-    if not sparse:
-        _check(query, blocks, AttentionPlan(page_size, valid, spans=spans))
-    elif scorer[0] == "int4":
-        _check(query, blocks, by_need(plan, generator))
+    others = AttentionPlan(page_size, valid, spans=spans)
+    _check(query, blocks, by_need(plan, generator) if sparse else others)
 
 
 def test_a_dense_row_has_the_same_bits_beside_sparse_ones():
@@ -139,7 +130,8 @@ def test_a_dense_row_has_the_same_bits_beside_sparse_ones():
     query = torch.randn(6, 9, 32, generator=generator)
     dense = page_attention.decode_attention(query, [block], AttentionPlan(8))
     kept = torch.tensor([99, 1, 2, 3, 5, 4])
-    plan = AttentionPlan(8, None, torch.ones(6, 5, dtype=torch.bool), kept)
+    pages = torch.ones(6, 5, dtype=torch.bool)
+    plan = AttentionPlan(8, None, pages, kept, scorer="int4", choice="group")
     mixed = page_attention.decode_attention(query, [block], plan)
     assert torch.equal(mixed[[0, 4]], dense[[0, 4]])
     assert not torch.allclose(mixed[1], dense[1])
@@ -216,25 +208,19 @@ def test_rotation_equals_the_reference(heads, count, size):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("page_size", "size"), [(1, 8), (3, 64), (8, 8)])
-def test_writing_tokens_equals_the_reference(dtype, page_size, size):
-    """Token by token from ragged slots, with bounds and 4-bit keys; the rest stays as it was."""
+@pytest.mark.parametrize("size", [8, 64])
+def test_writing_tokens_equals_the_reference(dtype, size):
+    """Token by token from ragged slots, with 4-bit keys; the rest stays as it was."""
     buffers = tuple(torch.randn(2, 3, 2, 24, size).to(dtype))
     expected = tuple(buffer.clone() for buffer in buffers)
-    low = torch.full((3, 2, 24 // page_size, size), torch.inf).to(dtype)
-    bounds, expected_bounds = (low, -low), (low.clone(), -low)
     codes = tuple(part.contiguous() for part in encode_keys(buffers[0]))
     for step in range(9):
         slots, new = torch.tensor([0, 5, 14]) + step, tuple(torch.randn(2, 3, 2, size))
-        taken = bounds if step != 4 else None
-        kv_write.write_tokens(new, buffers, taken, slots, page_size, codes)
+        kv_write.write_tokens(new, buffers, slots, codes)
         for buffer, tokens in zip(expected, new, strict=True):
             kv_write.reference.write_token(buffer, tokens, slots)
-        if taken is not None:
-            kv_write.reference.extend_bounds(*expected_bounds, expected[0], slots, page_size)
-    found = (*buffers, *bounds, *codes)
-    right = (*expected, *expected_bounds, *encode_keys(expected[0]))
-    for one, other in zip(found, right, strict=True):
+    right = (*expected, *encode_keys(expected[0]))
+    for one, other in zip((*buffers, *codes), right, strict=True):
         assert torch.equal(one, other)
 
 

@@ -15,9 +15,8 @@ from kernels.cpu.team import Team
 from kernels.cpu.tuning import Tuning
 from kernels.decode_layer import few_row_kernel
 from kernels.key_codes import encode_keys
-from kernels.page_attention import page_bounds
 from kernels.page_attention import reference as attention_reference
-from sol_core.actions import DENSE, GRIDS, PAPER, Action, Mechanisms
+from sol_core.actions import DENSE, GRIDS, PAPER, Action
 from sol_core.models import FrozenLM
 from sol_core.models.signals import Observe
 from tests.kernels.from_python import from_python
@@ -30,9 +29,7 @@ DTYPES = (torch.float32, torch.bfloat16)
 TOLERANCE = {torch.float32: 5e-5, torch.bfloat16: 0.25}
 DEFAULT = GRIDS["default"].mechanisms
 NEED = GRIDS["need"].mechanisms
-MECHANISMS = pytest.mark.parametrize(
-    "how", [PAPER, DEFAULT, NEED], ids=["paper", "default", "need"]
-)
+MECHANISMS = pytest.mark.parametrize("how", [DEFAULT, NEED], ids=["default", "need"])
 ALL = Observe.CONCENTRATION
 # One of each kind of rope, window, norm, bias, activation and size of heads.
 COMPILED = ("llama-gqa-tied", "llama3-rope", "qwen2-window", "qwen3", "gemma3", "llama-odd-heads",
@@ -131,7 +128,7 @@ def _compare(found, expected, tolerance):
             assert torch.equal(found.page_readers, expected.page_readers)
 
 
-def _steps(lm, new_cache, actions, how=PAPER, observe=ALL):
+def _steps(lm, new_cache, actions, how=DEFAULT, observe=ALL):
     """Nine steps of both paths, each on a cache of its own, actions in turn."""
     plain, rows = _reference(lm), len(actions)
     ours, theirs = new_cache(), new_cache()
@@ -182,7 +179,11 @@ def test_rows_with_their_own_actions_match_the_reference(lengths, sources, how):
 
 @pytest.mark.parametrize("site", ["mlp_output", "mlp_input"])
 def test_quantised_steps_match_the_reference(site):
-    lm, fed, how = make_tiny_lm(), torch.tensor([9, 8]), Mechanisms(quant_site=site)
+    lm, fed, how = (
+        make_tiny_lm(),
+        torch.tensor([9, 8]),
+        dataclasses.replace(DEFAULT, quant_site=site),
+    )
     prefix = lm.new_cache(1, 20)
     lm.prefill(_tokens(1, 20, 5), prefix)  # a text on which no rounding flips
     for bits in (4, 8, 12):
@@ -208,24 +209,21 @@ def test_codes_stay_current_through_dense_and_compressed_steps():
     for step in range(30):
         how = PAPER if step % 5 == 3 else DEFAULT
         lm.decode_step(torch.tensor([step + 3]), cache, ACTIONS[step % 4], mechanisms=how)
-    store, used = cache.layers[0], cache.own_lengths[0]
-    codes, scales = store.codes(cache.own_lengths)
-    whole = used // 8
+    cache.take_token(reads_codes=True)
+    store, whole = cache.layers[0], cache.own_lengths[0] // 8
+    codes, scales = store.codes
     fresh = encode_keys(store.keys[:, :, : 8 * whole])
     assert torch.equal(codes[:, :, :whole], fresh[0])
     assert torch.equal(scales[:, :, :whole], fresh[1])
-    low, _ = store.bounds(cache.own_lengths)
-    expected, _ = page_bounds(store.keys[:, :, :used], None, 8)
-    assert torch.equal(low[:, :, : expected.shape[2]], expected)
 
 
 def test_unselected_pages_are_not_read():
-    """Poisoning a page's values shows only where one of the heads chose the page."""
+    """Poisoning a page's values shows only where a KV head chose the page."""
     lm = make_tiny_lm()
     cache = lm.new_cache(1, 208)
     lm.prefill(_tokens(1, 200, 8), cache)
     action, fed = Action(0.05, 1.0), torch.tensor([5])
-    expected = lm.decode_step(fed, cache, action).logits
+    expected = lm.decode_step(fed, cache, action, mechanisms=DEFAULT).logits
     store = cache.layers[0]
     felt = 0
     for page in range(25):
@@ -233,11 +231,11 @@ def test_unselected_pages_are_not_read():
         values = store.values[:, :, 8 * page : 8 * page + 8]
         saved = values.clone()
         values[:] = torch.nan
-        found = lm.decode_step(fed, cache, action).logits
+        found = lm.decode_step(fed, cache, action, mechanisms=DEFAULT).logits
         values[:] = saved
         felt += not torch.equal(found, expected)
-    # ceil(0.05 · 201) tokens are 2 of 26 pages per head.
-    assert 1 <= felt <= 2 * lm.spec.num_heads
+    # ceil(0.05 · 201) tokens are 2 of 26 pages per KV head.
+    assert 1 <= felt <= 2 * lm.spec.num_kv_heads
 
 
 @MECHANISMS

@@ -57,7 +57,7 @@ def test_page_sparse_attention_is_quest(shape, share, seed):
         valid_pages=torch.ones(rows, pages, dtype=torch.bool),
         pages_kept=torch.full((rows,), kept),
     )
-    block = KVBlock(keys, values, *page_bounds(keys, None, page_size))
+    block = KVBlock(keys, values)
     found = decode_attention(query, [block], plan)
     for row in range(rows):
         for head in range(heads):
@@ -83,8 +83,7 @@ def test_page_bounds_ignore_unwritten_slots():
 def test_empty_pages_are_never_chosen_and_ties_go_to_the_lowest():
     keys = torch.randn(1, 1, 6, 4)
     valid = torch.tensor([[True, True, False, False, False, False]])
-    block = KVBlock(keys, keys, *page_bounds(keys, valid, 2))
-    scores = page_scores(torch.zeros(1, 2, 4), block)
+    scores = page_scores(torch.zeros(1, 2, 4), KVBlock(keys, keys), valid, 2)
     assert scores.isfinite().all()
     chosen = select_pages(scores, torch.tensor([[True, False, False]]), torch.tensor([3]))
     assert chosen.tolist() == [[[True, False, False]] * 2]

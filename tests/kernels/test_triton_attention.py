@@ -95,7 +95,7 @@ def test_tied_masses_go_to_the_lowest_page_of_a_group():
     keys[..., ::2] = -1.0
     values = torch.arange(6.0, device=triton_cases.DEVICE).repeat_interleave(2)[None, None, :, None]
     values = values.expand(5, 1, 12, 16).contiguous()
-    block = KVBlock(keys, values, None, None, None, *triton_cases.make_codes(keys, 12))
+    block = KVBlock(keys, values, None, *triton_cases.make_codes(keys, 12))
     kept = torch.tensor([1, 2, 3, 5, 6])
     plan = triton_cases.make_plan([block], 5, 2, kept)
     query = torch.arange(4.0, device=triton_cases.DEVICE)[None, :, None].expand(5, 4, 16) - 1.5
@@ -170,7 +170,7 @@ def test_large_scores_do_not_overflow(generator):
 def test_what_only_the_reference_takes_goes_there_and_is_logged_once(
     argument, change, caplog, monkeypatch, generator
 ):
-    slow = replace(PAGE_SCORERS["int4"], name="slow", gpu_choice=None)
+    slow = replace(PAGE_SCORERS["int4"], name="slow", compiled_choice=None)
     monkeypatch.setitem(PAGE_SCORERS, "slow", slow)
     monkeypatch.setattr(page_attention, "cpu_kernel_fits", lambda *given: False)
     usual = {"size": 16, "page_size": 8, "dtype": torch.float32}

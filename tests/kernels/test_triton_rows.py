@@ -215,7 +215,7 @@ def test_writes_equal_the_reference(dtype, generator):
     writing.write_token(buffers[0], key, slots)
     writing.write_token(buffers[1], value, slots)
     for _ in range(2):
-        found = kv_write.rotate_and_write(new, (written[0], written[1]), None, slots, 4, octets)
+        found = kv_write.rotate_and_write(new, (written[0], written[1]), slots, octets)
     close(found, query * 0.125, 1e-6)
     close(written[0], buffers[0], ROUNDED[dtype])
     assert torch.equal(written[1], buffers[1])
@@ -252,4 +252,4 @@ def test_wrong_writes_are_named(name, wrong):
     heads, cosine, sine, keys, values, codes, scales, slots = given.values()
     new = NewTokens(heads, cosine, sine, 1.0)
     with pytest.raises(KernelInputError, match=f"^{name} must be"):
-        kv_write.rotate_and_write(new, (keys, values), None, slots, 4, (codes, scales))
+        kv_write.rotate_and_write(new, (keys, values), slots, (codes, scales))

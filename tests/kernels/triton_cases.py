@@ -45,8 +45,6 @@ def make_block(shape, page_size, dtype, generator, sources=None):
     return KVBlock(
         keys[:, :, :tokens],
         values[:, :, :tokens],
-        None,
-        None,
         None if sources is None else torch.tensor(sources, device=DEVICE),
         *make_codes(keys, tokens),
     )

@@ -101,7 +101,7 @@ def _check_writes(device: torch.device, dtype: torch.dtype) -> None:
                 new = NewTokens(torch.randn(2, 7, 64, device=device), *turn, 0.125)
                 codes = _contiguous(encode_keys(keys)) if coded else None
                 slots = torch.tensor([37, 12], device=device)
-                query = write(new, (keys, values), None, slots, _PAGE, codes)
+                query = write(new, (keys, values), slots, codes)
                 made.append((query, keys, values, *((codes or ()) if turn is still else ())))
             for mine, right in zip(*made, strict=True):
                 _compare("a cache with 4-bit keys" if coded else "a cache", mine, right, tolerance)
@@ -110,9 +110,7 @@ def _check_writes(device: torch.device, dtype: torch.dtype) -> None:
 def _write_by_reference(
     new: NewTokens,
     buffers: tuple[Tensor, Tensor],
-    bounds: None,
     slots: Tensor,
-    page_size: int,
     codes: tuple[Tensor, Tensor] | None,
 ) -> Tensor:
     query, key, value = kv_write.rotated(new.heads, 2, new.cosine, new.sine)
@@ -130,7 +128,7 @@ def _check_attention(device: torch.device, dtype: torch.dtype) -> None:
     counts = valid.unflatten(1, (-1, _PAGE)).sum(-1)
     for head_size in (64, 128):
         keys, values = (_random((2, 2, tokens, head_size), device, dtype) for _ in range(2))
-        block = KVBlock(keys, values, None, None, None, *_contiguous(encode_keys(keys)))
+        block = KVBlock(keys, values, None, *_contiguous(encode_keys(keys)))
         query = torch.randn(2, 6, head_size, device=device) * head_size**-0.5
         kept = torch.tensor([4, 2], device=device)
         for floors in (None, torch.tensor([0.8, 0.5], device=device)):

@@ -67,7 +67,6 @@ class FewRowStep:
         self._scale = np.float32(spec.attention_scale)
         self._vocab_size = weights.head.weight.shape[1]
         self._table = self._model_table(weights, [ropes.index(rope) for rope in spec.ropes])
-        self._places: tuple[Any, Any] = (None, None)  # a cache's as a list, and as an array
 
     @staticmethod
     def make(spec: ModelSpec, weights: ModelWeights) -> FewRowStep | None:
@@ -92,8 +91,8 @@ class FewRowStep:
     def takes(self, cache: KVCache, request: StepRequest) -> bool:
         """Return whether the kernels can read and write this cache, and know these mechanisms."""
         how = request.mechanisms
-        served = how.page_choice == how.scorer.cpu_choice and how.pruner.fused
-        return cache.dtype in DTYPES and served and not request.is_layered
+        chooses = not request.scores_pages or how.page_choice == how.scorer.compiled_choice
+        return cache.dtype in DTYPES and chooses and how.pruner.fused and not request.is_layered
 
     def run(
         self, hidden: Tensor, cache: KVCache, request: StepRequest, tuning: Tuning | None = None
@@ -174,7 +173,7 @@ class FewRowStep:
         from kernels.page_attention.chosen_pages import StepRows
 
         own, lengths, actions = cache.own_lengths, cache.lengths, request.actions
-        how, read = request.mechanisms, request.summary
+        how = request.mechanisms
         first_seen = [
             [max(length + 1 - window, 0) if window else 0 for length in lengths]
             for window in self._windows
@@ -186,7 +185,6 @@ class FewRowStep:
         # One array: making one takes longer than reading all of it.
         alone = [cache.row_sources(), shared, own, channels, inner, [a.bit_width for a in actions]]
         numbers = _int64(alone + first_seen + budgets)
-        extend = cache.take_token(read)
         middle = len(alone) + len(first_seen)
         rows = StepRows(
             sources=numbers[0],
@@ -198,19 +196,12 @@ class FewRowStep:
             page_size=cache.page_size,
             num_kv_heads=self._spec.num_kv_heads,
             scale=self._scale,
-            extend=False,
-            by_mass="codes" in (read, extend[0]),
+            extend=cache.take_token(reads_codes=request.reads_codes),
             by_need=how.page_budget == "need",
             best_share=BEST_PAGES if request.observe.scores_pages else 0.0,
         )
         mlp = (numbers[3], numbers[4], numbers[5], how.quant_site == "mlp_input")
-        places = cache.places()
-        known, table = self._places
-        if places != known:
-            table = _int64(places)
-            self._places = places, table
-        extended = np.array([whose is not None for whose in extend])
-        return rows, mlp, CacheTable(table, _ONE[cache.dtype], extended, _int64(cache.sizes()))
+        return rows, mlp, CacheTable(cache.places(), _ONE[cache.dtype], _int64(cache.sizes()))
 
 
 _MLP_NORM, _GATE_UP, _DOWN, _DOWN_ROWS = 8, 9, 10, 12  # of a layer's arrays

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from kernels.page_attention import AttentionPlan
-from kernels.page_scorers import Summary
 from sol_core.actions import MAX_BITS, Action, Budget, Mechanisms, ceil_fraction
 from sol_core.errors import ShapeError
 from sol_core.models.cache import KVCache
@@ -58,10 +57,13 @@ class StepRequest(NamedTuple):
         return any(action.keep_fraction < 1 for action in self.actions)
 
     @property
-    def summary(self) -> Summary | None:
-        """Return what pages are scored by, where they are."""
-        scores = self.is_sparse or self.observe.scores_pages
-        return self.mechanisms.scorer.reads if scores else None
+    def scores_pages(self) -> bool:
+        return self.is_sparse or self.observe.scores_pages
+
+    @property
+    def reads_codes(self) -> bool:
+        """Return whether pages are scored by 4-bit keys."""
+        return self.scores_pages and self.mechanisms.scorer.reads_codes
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,7 @@ class StepShape:
     observe: Observe  # what else the step returns
     records_pages: bool  # the step also returns which pages it read
     mechanisms: Mechanisms  # how what is dropped is skipped
-    extend: tuple[Summary | None, ...] | None  # per layer, what must take the new token in
+    extend: bool  # the new token must be taken among the 4-bit keys
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +159,7 @@ def step_shape(
         observe=request.observe,
         records_pages=request.records_pages,
         mechanisms=how,
-        extend=tuple(cache.take_token(request.summary)) if in_buckets else None,
+        extend=cache.take_token(reads_codes=request.reads_codes),
     )
 
 

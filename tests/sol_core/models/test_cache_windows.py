@@ -61,35 +61,15 @@ def test_windows_equal_prefills_of_their_own(lm, group, sources, lengths):
 def test_windows_copy_no_shared_page(lm):
     prefix = _prefilled(lm, _texts(2, 64))
     windows = prefix.branch(4, STEPS, [16, 40, 64, 8], [1, 0, 0, 1])
-    for read in (None, "codes", "bounds"):
-        shared, own = windows.blocks(0, 0, read=read)
-        (block,) = prefix.blocks(0, 0, read=read)
+    windows.take_token(reads_codes=True)
+    for codes in (False, True):
+        shared, own = windows.blocks(0, 0, codes=codes)
+        (block,) = prefix.blocks(0, 0, codes=codes)
         assert shared.keys.data_ptr() == block.keys.data_ptr()
         assert own.keys.shape[0] == 16
         assert shared.keys.shape[0] == 2
-    assert shared.page_min.data_ptr() == block.page_min.data_ptr()
+    assert shared.codes.data_ptr() == block.codes.data_ptr()
     assert windows.capacity <= STEPS + 8
-
-
-def _check_bounds(lm, cache):
-    for layer in range(lm.spec.num_layers):
-        block = cache.blocks(layer, 0, read="bounds")[-1]
-        for row, length in enumerate(cache.own_lengths):
-            for page in range(-(-length // cache.page_size)):
-                keys = block.keys[row, :, page * 8 : min(length, page * 8 + 8)]
-                assert torch.equal(block.page_min[row, :, page], keys.amin(1))
-                assert torch.equal(block.page_max[row, :, page], keys.amax(1))
-
-
-def test_bounds_forget_a_step_that_failed(lm):
-    cache = _prefilled(lm, _texts(2, 13), room=8)
-    lm.decode_step(torch.tensor([3, 4]), cache, Action(0.4))
-    spec = lm.spec
-    wild = torch.full((2, spec.num_kv_heads, 1, spec.head_size), 1e6)
-    for layer in range(spec.num_layers):
-        cache.write(layer, wild, wild)  # a step that never came to advance the cache
-    lm.decode_step(torch.tensor([5, 6]), cache, Action(0.4))
-    _check_bounds(lm, cache)
 
 
 @pytest.mark.parametrize(

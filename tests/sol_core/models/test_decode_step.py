@@ -38,8 +38,9 @@ def test_a_dense_row_does_not_feel_its_neighbours(others):
     prefix = lm.new_cache(1, 21)
     lm.prefill(_prompt(21), prefix)
     token = torch.tensor([7, 7, 7])
-    alone = lm.decode_step(token, prefix.branch(3, 1), DENSE)
-    mixed = lm.decode_step(token, prefix.branch(3, 1), [DENSE, *others])
+    how = {"mechanisms": GRIDS["default"].mechanisms}
+    alone = lm.decode_step(token, prefix.branch(3, 1), DENSE, **how)
+    mixed = lm.decode_step(token, prefix.branch(3, 1), [DENSE, *others], **how)
     assert torch.equal(mixed.logits[0], alone.logits[0])
 
 
@@ -47,7 +48,7 @@ def test_a_dense_row_does_not_feel_its_neighbours(others):
 @pytest.mark.parametrize("grid", GRIDS)
 def test_what_no_kernel_serves_is_computed_from_its_declaration(grid, rows, lm, monkeypatch):
     how = GRIDS[grid].mechanisms
-    scorer = replace(how.scorer, name="slow", cpu_choice=None, gpu_choice=None)
+    scorer = replace(how.scorer, name="slow", compiled_choice=None)
     monkeypatch.setitem(PAGE_SCORERS, "slow", scorer)
     pruner = replace(how.pruner, name="slow", fused=False)
     monkeypatch.setitem(MLP_PRUNERS, "slow", pruner)

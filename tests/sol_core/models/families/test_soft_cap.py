@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from kernels.key_codes import encode_keys
-from kernels.page_attention import AttentionPlan, KVBlock, decode_attention, page_bounds
+from kernels.page_attention import AttentionPlan, KVBlock, decode_attention
 from sol_core.actions import GRIDS, Action
 from sol_core.models.signals import Observe
 from tests.support.tiny_models import make_tiny_lm
@@ -17,7 +17,7 @@ ROWS, HEADS, KV_HEADS, SIZE, PAGE = 4, 6, 2, 16, 8
 
 def _block(sequences, tokens):
     keys, values = torch.randn(2, sequences, KV_HEADS, tokens, SIZE).unbind()
-    return KVBlock(keys, values, *page_bounds(keys, None, PAGE), None, *encode_keys(keys))
+    return KVBlock(keys, values, None, *encode_keys(keys))
 
 
 def _plan(grid, kept, tokens):
