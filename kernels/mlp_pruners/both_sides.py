@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from functools import lru_cache
 
 from kernels.mlp_pruners.pruner import MlpPruner, Split, heaviest
 
@@ -19,6 +20,7 @@ MEASURED_SPLIT = (
 )
 
 
+@lru_cache(maxsize=1024)
 def _shares(ratio: float, split: Split) -> tuple[float, float]:
     """The input's share counts twice (gate and up), so that the two make the ratio of the bytes."""
     share = _interpolated(split, ratio)

@@ -179,18 +179,19 @@ def decode(
     Raises: NotFiniteError at a step whose logits are not finite; on a GPU one step late, unless
         steps are brought to the host.
     """
-    group = options.rows_per_sequence
+    group, observes = options.rows_per_sequence, scheduler.observes
     cache = _step_cache(prefix, options)
     place = torch.device("cpu") if options.on_host else lm.device
-    observer = _Observer(lm, scheduler.observes, prefix_state, group, place)
+    observer = _Observer(lm, observes, prefix_state, group, place)
     finite = FiniteSteps(late=place.type != "cpu")
     tokens: Sequence[int] = list(first_tokens)
+    step: DecodeStep | None = None
     for index in range(options.max_steps):
         started = time.perf_counter()
         fed = from_host(tokens, lm.device).repeat_interleave(group)
         clock = StepClock(lm.device) if options.timed else None
         told = fed if lm.device == place else torch.tensor(tokens).repeat_interleave(group)
-        actions = tuple(scheduler.next_actions(observer.observe(index, told, cache)))
+        actions = tuple(scheduler.next_actions(observer.observe(index, told, cache.lengths, step)))
         if clock is not None:
             clock.lap("policy")
         output = lm.decode_step(
@@ -198,7 +199,7 @@ def decode(
             cache,
             actions,
             mechanisms=options.mechanisms,
-            observe=scheduler.observes,
+            observe=observes,
             left_out=options.left_out,
             record=options.record,
             clock=clock,
@@ -222,7 +223,6 @@ def decode(
         if chosen is None:
             break
         tokens = chosen
-        observer.saw(step)
     finite.finish()
 
 
@@ -322,14 +322,23 @@ class _Observer:
             self._entropy = spread(entropy)
             self._log_probabilities = spread(log_probabilities)
 
-    def observe(self, step: int, tokens: Tensor, cache: KVCache) -> StepObservation:
+    def observe(
+        self, index: int, tokens: Tensor, lengths: Sequence[int], last: DecodeStep | None
+    ) -> StepObservation:
+        if last is not None:
+            self._tokens_read = last.tokens_read
+            self._hidden, self._entropy = last.output.hidden, last.entropy
+            if self._observes:
+                self._mid_hidden = last.output.mid_hidden
+                self._concentration = last.output.attention_concentration
+                self._log_probabilities = last.log_probabilities
         surprisal = None
         if self._log_probabilities is not None:
             surprisal = -self._log_probabilities.gather(-1, tokens[:, None])[:, 0]
         return StepObservation(
-            step,
+            index,
             tokens,
-            tuple(cache.lengths),
+            tuple(lengths),
             self._hidden,
             self._mid_hidden,
             self._concentration,
@@ -337,14 +346,6 @@ class _Observer:
             surprisal,
             self._tokens_read,
         )
-
-    def saw(self, step: DecodeStep) -> None:
-        self._tokens_read = step.tokens_read
-        self._hidden, self._entropy = step.output.hidden, step.entropy
-        if self._observes:
-            self._mid_hidden = step.output.mid_hidden
-            self._concentration = step.output.attention_concentration
-            self._log_probabilities = step.log_probabilities
 
 
 def require_finite(numbers: Tensor, place: str) -> None:

@@ -106,7 +106,7 @@ class GenerationSchedules:
                 grid, mixes = self._config.grid, self._mixes
                 single = [build_scheduler(row, grid, horizon=horizon, mixes=mixes) for _ in places]
                 parts.append((places, RowSchedulers(single)))
-        return SplitScheduler(parts)
+        return parts[0][1] if len(parts) == 1 else SplitScheduler(parts)
 
     def distributions(self, row: int = 0) -> list[Distribution] | None:
         """Of every sequence, a row's policy at the last step: probability of every level, per axis.

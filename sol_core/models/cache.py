@@ -42,6 +42,7 @@ class KVCache:
         self.spec = spec  # the model it belongs to
         self.num_rows = num_rows  # R; rows m·R/M … (m+1)·R/M − 1 are group m
         self.page_size = page_size  # tokens per page
+        self.dtype, self.device = dtype, torch.device(device)
         if pool is not None:
             capacity = -(-capacity // POOLED_TOKENS) * POOLED_TOKENS
         self.capacity = -(-capacity // page_size) * page_size
@@ -70,7 +71,9 @@ class KVCache:
         # The 4-bit keys of all rows' tokens below the first, and of so many of each row, are
         # current; they are made when a step first reads them.
         self._coded, self._coded_ends = 0, list[int]()
-        self._places: tuple[list[bool], Any] = ([], None)
+        self._places: tuple[list[bool], tuple[Any, Any]] = ([], (None, None))
+        # Per row, the shared prefix's sequence that it continues; 0 without one.
+        self.row_sources = [0] * num_rows
 
     @property
     def lengths(self) -> list[int]:
@@ -82,14 +85,6 @@ class KVCache:
             self.shared_lengths[row // per_sequence] + own
             for row, own in enumerate(self.own_lengths)
         ]
-
-    @property
-    def dtype(self) -> torch.dtype:
-        return self.layers[0].keys.dtype
-
-    @property
-    def device(self) -> torch.device:
-        return self.layers[0].keys.device
 
     @property
     def shared_width(self) -> int:
@@ -146,14 +141,19 @@ class KVCache:
         self._coded, self._coded_ends = min(self.own_lengths), [n + 1 for n in self.own_lengths]
         return True
 
-    def places(self) -> Any:
-        """Addresses [L, 2, 4] int64: each layer's own, then the shared ``LayerStore.places``."""
-        others = self.layers if self._shared is None else self._shared.layers
-        coded = [store.codes is not None for store in (*self.layers, *others)]
+    def places(self) -> tuple[Any, Any]:
+        """Where the rows' own memory is, and the shared one.
+
+        Returns: int64 numpy arrays: each layer's ``LayerStore.places`` [L, 2, 4], and sequences and
+            capacity [2, 2].
+        """
+        other = self if self._shared is None else self._shared
+        coded = [store.codes is not None for store in (*self.layers, *other.layers)]
         if self._places[0] != coded:
-            pairs = zip(self.layers, others, strict=True)
+            pairs = zip(self.layers, other.layers, strict=True)
             table = np.array([(own.places(), before.places()) for own, before in pairs])
-            self._places = coded, table
+            sizes = [(cache.num_rows, cache.capacity) for cache in (self, other)]
+            self._places = coded, (table, np.array(sizes))
         return self._places[1]
 
     def pages_in_order(self, values: Tensor) -> Tensor:
@@ -172,22 +172,8 @@ class KVCache:
         """Equal for two caches whose steps read and write the same memory in the same way."""
         sources = None if self._sources is None else self._sources.data_ptr()
         groups = len(self.shared_lengths)
-        return self.dtype, self.page_size, self.sizes(), groups, sources, self.places().tobytes()
-
-    def sizes(self) -> tuple[tuple[int, int], tuple[int, int]]:
-        """Sequences and capacity of the rows' own memory, and of the shared one."""
-        other = self if self._shared is None else self._shared
-        return (self.num_rows, self.capacity), (other.num_rows, other.capacity)
-
-    def row_sources(self) -> list[int]:
-        """Per row, the shared prefix's sequence that it continues; 0 without one."""
-        if self._shared is None:
-            return [0] * self.num_rows
-        groups = len(self.shared_lengths)
-        sources = (
-            self._shared._in_order(groups) if self._sources is None else self._sources.tolist()
-        )
-        return [source for source in sources for _ in range(self.num_rows // groups)]
+        places = (part.tobytes() for part in self.places())
+        return self.dtype, self.page_size, groups, sources, *places
 
     def branch(
         self,
@@ -208,6 +194,7 @@ class KVCache:
         if max(shared) > 0:
             child._shared = self
             child.shared_lengths = shared
+            child.row_sources = [source for source in sources for _ in range(rows_per_group)]
             if sources != self._in_order(len(sources)):
                 child._sources = torch.tensor(sources, device=self.device)
         child.own_lengths = [tail for tail in tails for _ in range(rows_per_group)]
@@ -229,7 +216,7 @@ class KVCache:
 
     def copy_row(self, row: int) -> KVCache:
         """One row as a cache of its own, which can be branched; no memory is shared with it."""
-        source = self.row_sources()[row]
+        source = self.row_sources[row]
         own = self.own_lengths[row]
         shared = self.lengths[row] - own
         copy = self._empty(1, shared + own)

@@ -61,6 +61,7 @@ class FrozenLM:
         self.spec = spec  # its architecture
         self.weights = weights  # laid out for decoding
         self.batch_weights = weights
+        self.dtype, self.device = weights.embedding.dtype, weights.embedding.device
         self.tuning: Tuning | None = None  # of a CPU's few-row kernels, which changes no result
         self.page_thresholds: PageThresholds | None = None
         self.head_directions: Tensor | None = None
@@ -68,14 +69,6 @@ class FrozenLM:
         self._frequencies = {
             rope: inverse_frequencies(rope, spec.head_size, self.device) for rope in set(spec.ropes)
         }
-
-    @property
-    def dtype(self) -> torch.dtype:
-        return self.weights.embedding.dtype
-
-    @property
-    def device(self) -> torch.device:
-        return self.weights.embedding.device
 
     @property
     def steps_are_quantised(self) -> bool | None:
@@ -221,10 +214,25 @@ class FrozenLM:
         if mechanisms.page_budget == "need":
             floors = self.page_thresholds or shipped_floors()
         preview = None
-        if mechanisms.head == "preview" and not all(action.is_dense for action in actions):
+        if mechanisms.head == "preview" and any(action != DENSE for action in actions):
             preview = self._previewed_head
         form = None if preview is None else preview.form
-        request = StepRequest(actions, mechanisms, observe, clock, floors, form, left_out, record)
+        is_sparse = any(action.keep_fraction < 1 for action in actions)
+        scores_pages = is_sparse or observe.scores_pages
+        request = StepRequest(
+            actions,
+            mechanisms,
+            observe,
+            clock,
+            floors,
+            form,
+            left_out,
+            record,
+            is_layered=left_out is not None or any(kind != "pages" for kind in record),
+            is_sparse=is_sparse,
+            scores_pages=scores_pages,
+            reads_codes=scores_pages and mechanisms.scorer.reads_codes,
+        )
         few = cache.num_rows <= FEW_ROWS and not self._in_buckets
         if few and self._few_rows and self._few_rows.takes(cache, request):
             with torch_on_one_thread():

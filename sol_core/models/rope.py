@@ -56,20 +56,22 @@ class RotaryTable:
 
     def at(self, positions: Sequence[int]) -> Any:
         """[N, 2, R, D] float32 numpy: per rope cosine and sine of R positions."""
-        angles = [self._stretch(place // _STRETCH)[:, :, place % _STRETCH] for place in positions]
+        angles = []
+        for stretch, place in (divmod(position, _STRETCH) for position in positions):
+            if stretch not in self._stretches:
+                self._compute(stretch)
+            angles.append(self._stretches[stretch][:, :, place])
         return np.stack(angles, axis=2)
 
-    def _stretch(self, index: int) -> Any:
-        if index not in self._stretches:
-            if len(self._stretches) == _MOST_STRETCHES:
-                self._stretches = {}
-            positions = torch.arange(index * _STRETCH, (index + 1) * _STRETCH)
-            angles = [
-                rotary_angles(frequencies, positions, amplitude)
-                for frequencies, amplitude in self._ropes
-            ]
-            self._stretches[index] = torch.stack([torch.stack(pair) for pair in angles]).numpy()
-        return self._stretches[index]
+    def _compute(self, stretch: int) -> None:
+        if len(self._stretches) == _MOST_STRETCHES:
+            self._stretches.clear()
+        positions = torch.arange(stretch * _STRETCH, (stretch + 1) * _STRETCH)
+        angles = [
+            rotary_angles(frequencies, positions, amplitude)
+            for frequencies, amplitude in self._ropes
+        ]
+        self._stretches[stretch] = torch.stack([torch.stack(pair) for pair in angles]).numpy()
 
 
 def _yarn_frequencies(ramp: tuple[float, float], factor: float, lengths: Tensor) -> Tensor:

@@ -50,6 +50,7 @@ class FewRowPolicy:
         self._arrays: list[Any] = []  # that the network's table of addresses is of
         steps, width = policy.info.episode_steps, policy.info.config.width
         self._memory = np.empty((2, num_rows, steps, width), np.float32)
+        self._layout, self._width = policy.info.layout, policy.info.layout.width
         self._rule: PriceRule | None = None
         self._no_budget = torch.empty(num_rows, 1, 0)
         self._levels = max(len(levels) for levels in policy.levels)
@@ -68,7 +69,7 @@ class FewRowPolicy:
         self, observation: StepObservation, state: StepState, step: int
     ) -> tuple[StepInputs, Tensor, Tensor]:
         """An episode's step; steps come in order. Returns: what was seen, T = 1."""
-        layout, num_rows = self._policy.info.layout, observation.tokens.shape[0]
+        layout, num_rows = self._layout, observation.tokens.shape[0]
 
         def part(values: Tensor | None, width: int) -> Any:
             if values is None or width == 0:
@@ -87,7 +88,7 @@ class FewRowPolicy:
         )
         if step == 0:
             self._take_over()
-        row = np.empty((num_rows, 1, layout.width), np.float32)
+        row = np.empty((num_rows, 1, self._width), np.float32)
         aims = np.empty((num_rows, 1, KERNEL_AXES), np.float32)
         logits = np.empty((num_rows, KERNEL_AXES, self._levels), np.float32)
         choices = np.empty((num_rows, KERNEL_AXES), np.int64)

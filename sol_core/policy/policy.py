@@ -80,6 +80,8 @@ class Policy(
         self.info, self.network, self.embedding = info, network, embedding
         device = embedding.device
         self.levels = [values.to(device) for values in level_values(info.grid)]
+        # Choices per step: one an axis, or one over the joint actions.
+        self.num_heads = 1 if isinstance(network, JointNetwork) else len(self.levels)
         low, high = torch.stack([values[[0, -1]] for values in self.levels], 1)
         self.ends = (low, high)
         self.prices = list(prices)
@@ -134,11 +136,6 @@ class Policy(
     def reads(self) -> PolicyReads:
         """Return what it adds to the bytes of every step."""
         return PolicyReads(self.num_bytes, self.observes.scores_pages)
-
-    @property
-    def num_heads(self) -> int:
-        """Choices per step: one an axis, or one over the joint actions."""
-        return 1 if isinstance(self.network, JointNetwork) else len(self.levels)
 
     def logits(self, inputs: StepInputs, cache: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Unnormalised log probabilities of T steps of N episodes.
@@ -195,9 +192,10 @@ class Policy(
         """Spends [..., axes] fp32, shares of dense, of levels [..., axes] int64."""
         return self._level_table[self._axes, levels]
 
-    def actions(self, levels: Tensor) -> list[Action]:
-        """The action of every row of levels [R, axes] int64; each is made once, for checks take
-        time."""
+    def actions(self, choices: Tensor) -> list[Action]:
+        """The action of every row of choices [R, num_heads] int64; each is made once, for checks
+        take time."""
+        levels = choices if self.num_heads > 1 else self.axis_levels(choices)
         actions = []
         for key in map(tuple, levels.tolist()):
             if key not in self._actions:

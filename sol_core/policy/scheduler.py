@@ -204,7 +204,7 @@ class PolicyScheduler:
         if not self._keep_steps:
             self.steps.clear()
         self.steps.append(StepChoice(inputs, choices, logits, self._temperature))
-        actions = policy.actions(policy.axis_levels(choices))
+        actions = policy.actions(choices)
         if self._bytes is not None:
             self._bytes.taken(actions)
         return actions

@@ -22,6 +22,7 @@ from kernels.decode_layer import (
 )
 from kernels.quantised_weights import pack_blocks
 from kernels.quantised_weights.layout import BYTES_4, BYTES_8, HEADER
+from sol_core.actions import DENSE
 from sol_core.models.rope import RotaryTable
 from sol_core.models.signals import BEST_PAGES
 from sol_core.models.step.layer import final_logits
@@ -31,6 +32,7 @@ from sol_core.models.step.weight_bytes import MatrixBytes, WeightBytes
 
 if TYPE_CHECKING:
     from kernels.decode_layer.step import CacheTable, ModelTable
+    from kernels.head_preview import HeadPreview
     from kernels.page_attention.chosen_pages import StepRows
     from sol_core.models.cache import KVCache
     from sol_core.models.spec import ModelSpec
@@ -67,6 +69,7 @@ class FewRowStep:
         self._scale = np.float32(spec.attention_scale)
         self._vocab_size = weights.head.weight.shape[1]
         self._table = self._model_table(weights, [ropes.index(rope) for rope in spec.ropes])
+        self._preview: tuple[HeadPreview | None, Any] = (None, _NO_PREVIEW)
 
     @staticmethod
     def make(spec: ModelSpec, weights: ModelWeights) -> FewRowStep | None:
@@ -105,12 +108,20 @@ class FewRowStep:
         streams = (hidden.numpy(), middle, logits)
         angles = self._angles.at(cache.lengths)
         concentration = np.zeros((num_rows, spec.num_layers), np.float32)
-        pages = -(-(max(cache.lengths) + 1) // cache.page_size) if request.records_pages else 0
+        pages = -(-(max(cache.lengths) + 1) // cache.page_size) if "pages" in request.record else 0
         readers = np.zeros((num_rows, spec.num_layers, pages), np.uint8)
         read = np.empty((num_rows, spec.num_layers), np.int64)
         noted = concentration, readers, read
-        preview = _preview_arrays(request)
-        arguments = (streams, self._table, memory, rows, mlp, preview, angles, noted)
+        arguments = (
+            streams,
+            self._table,
+            memory,
+            rows,
+            mlp,
+            self._head_preview(request),
+            angles,
+            noted,
+        )
         threads = kernel_threads()
         chosen = tuning or default_tuning(threads, quantised=self.quantised)
         chosen = Tuning(min(chosen.threads, threads), chosen.ahead)
@@ -119,7 +130,7 @@ class FewRowStep:
             concentration if request.observe.scores_pages else None,
             middle if request.observe else None,
         )
-        optional = (*seen, readers if request.records_pages else None)
+        optional = (*seen, readers if pages else None)
         tensors = (None if array is None else torch.from_numpy(array) for array in optional)
         final = final_logits(torch.from_numpy(logits), spec)
         return StepOutput(hidden, final, torch.from_numpy(read), *tensors)
@@ -142,6 +153,15 @@ class FewRowStep:
             self._kernel((part, part + 1), *arguments, _NO_TICKS, tuning)
             half: Part = "mlp" if part % 2 else "attention"
             clock.lap("head" if part == parts - 1 else half)
+
+    def _head_preview(self, request: StepRequest) -> tuple[Any, ...]:
+        """The head's preview, and which rows read it, as ``decode_layer/head.py`` takes them."""
+        if request.preview is None:
+            return *_NO_PREVIEW, np.zeros(len(request.actions), np.bool_)
+        if self._preview[0] is not request.preview:
+            _, *parts = request.preview
+            self._preview = request.preview, [as_array(part) for part in parts]
+        return *self._preview[1], np.array([action != DENSE for action in request.actions])
 
     def _model_table(self, weights: ModelWeights, ropes: list[int]) -> ModelTable:
         from kernels.decode_layer.addresses import table_of
@@ -183,8 +203,8 @@ class FewRowStep:
         channels, inner = ([pair[side] for pair in pairs] for side in range(2))
         shared = [length - mine for length, mine in zip(lengths, own, strict=True)]
         # One array: making one takes longer than reading all of it.
-        alone = [cache.row_sources(), shared, own, channels, inner, [a.bit_width for a in actions]]
-        numbers = _int64(alone + first_seen + budgets)
+        alone = [cache.row_sources, shared, own, channels, inner, [a.bit_width for a in actions]]
+        numbers = np.array(alone + first_seen + budgets, np.int64)
         middle = len(alone) + len(first_seen)
         rows = StepRows(
             sources=numbers[0],
@@ -201,7 +221,8 @@ class FewRowStep:
             best_share=BEST_PAGES if request.observe.scores_pages else 0.0,
         )
         mlp = (numbers[3], numbers[4], numbers[5], how.quant_site == "mlp_input")
-        return rows, mlp, CacheTable(cache.places(), _ONE[cache.dtype], _int64(cache.sizes()))
+        places, sizes = cache.places()
+        return rows, mlp, CacheTable(places, _ONE[cache.dtype], sizes)
 
 
 _MLP_NORM, _GATE_UP, _DOWN, _DOWN_ROWS = 8, 9, 10, 12  # of a layer's arrays
@@ -309,16 +330,6 @@ def _layer_arrays(layer: LayerWeights, matrices: Sequence[Any]) -> list[Any]:
         down_rows,
         _vector(layer.down_norms),
     ]
-
-
-def _preview_arrays(request: StepRequest) -> tuple[Any, Any, Any, Any]:
-    """The head's preview as ``decode_layer/head.py`` takes it."""
-    if request.preview is None:
-        return *_NO_PREVIEW, np.zeros(len(request.actions), np.bool_)
-    _, *parts = request.preview
-    previewed = np.array([not action.is_dense for action in request.actions])
-    packed, directions, exact = (as_array(part) for part in parts)
-    return packed, directions, exact, previewed
 
 
 def _matrix(linear: Linear) -> tuple[Any, bool]:

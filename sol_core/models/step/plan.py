@@ -42,28 +42,10 @@ class StepRequest(NamedTuple):
     preview: HeadPreview | None = None
     left_out: Sequence[Iterable[int]] | None = None
     record: Collection[str] = ()
-
-    @property
-    def is_layered(self) -> bool:
-        """Return whether the step must be made layer by layer, each on its own."""
-        return self.left_out is not None or any(kind != "pages" for kind in self.record)
-
-    @property
-    def records_pages(self) -> bool:
-        return "pages" in self.record
-
-    @property
-    def is_sparse(self) -> bool:
-        return any(action.keep_fraction < 1 for action in self.actions)
-
-    @property
-    def scores_pages(self) -> bool:
-        return self.is_sparse or self.observe.scores_pages
-
-    @property
-    def reads_codes(self) -> bool:
-        """Return whether pages are scored by 4-bit keys."""
-        return self.scores_pages and self.mechanisms.scorer.reads_codes
+    is_layered: bool = False  # the step must be made layer by layer, each on its own
+    is_sparse: bool = False  # some row drops pages
+    scores_pages: bool = False
+    reads_codes: bool = False  # pages are scored by 4-bit keys
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,16 +87,16 @@ def page_budgets(
     cache: KVCache, request: StepRequest, windows: Sequence[int | None]
 ) -> list[list[int]]:
     """Pages that each row keeps, per attention window, the new token counted as cached."""
-    all_pages, size = cache.capacity + cache.shared_width, cache.page_size
+    rows, size = list(zip(request.actions, cache.lengths, strict=True)), cache.page_size
+    enough = max(cache.lengths) + 1
 
     def kept(action: Action, seen: int) -> int:
         if action.keep_fraction >= 1:
-            return all_pages
+            return enough
         if request.mechanisms.page_budget == "need":
             return 1
         return pages_kept(action.keep_fraction, seen, size)
 
-    rows = list(zip(request.actions, cache.lengths, strict=True))
     return [
         [kept(action, min(length + 1, window or length + 1)) for action, length in rows]
         for window in windows
@@ -157,7 +139,7 @@ def step_shape(
         pruned=any(mlp_channels(action, spec, how) != every_channel for action in actions),
         quantised=any(action.bit_width < MAX_BITS for action in actions),
         observe=request.observe,
-        records_pages=request.records_pages,
+        records_pages="pages" in request.record,
         mechanisms=how,
         extend=cache.take_token(reads_codes=request.reads_codes),
     )
