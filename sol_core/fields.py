@@ -11,16 +11,18 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import functools
+import inspect
 import types
 import typing
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, TypeVar, cast, get_args, get_origin
+from typing import Annotated, Any, Literal, ParamSpec, TypeVar, cast, get_args, get_origin
 
 from sol_core.errors import ConfigError, SolError, UnknownNameError
 
 RecordT = TypeVar("RecordT")
 ValueT = TypeVar("ValueT")
+P = ParamSpec("P")
 MAX_WHOLE = 2**63 - 1
 MAX_TEXT = 1_000_000  # characters of one text
 MAX_ITEMS = 10_000  # of one list
@@ -84,11 +86,23 @@ def configuration(kind: type[RecordT]) -> type[RecordT]:
     return kind
 
 
+def with_nearest(function: Callable[P, ValueT]) -> Callable[P, ValueT]:
+    """Decorator: an unknown keyword is answered by the nearest one."""
+    names = list(inspect.signature(function).parameters)
+
+    @functools.wraps(function)
+    def call(*values: P.args, **given: P.kwargs) -> ValueT:
+        check_names(given, names, f"{function.__name__}() takes no")
+        return function(*values, **given)
+
+    return call
+
+
 def check_names(given: Iterable[str], known: Collection[str], what: str) -> None:
     """Raises: UnknownNameError for a name that is not known, with the nearest one that is."""
     for name in given:
         if name not in known:
-            raise UnknownNameError(f"{what} {_short(name)}; {_nearest(name, list(known))}")
+            raise UnknownNameError(f"{what} {_short(name)}; {_nearest(str(name), list(known))}")
 
 
 def _nearest(name: str, known: list[str]) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, NamedTuple
 
 from sol_core.errors import ConfigError
-from sol_core.fields import is_unset, later
+from sol_core.fields import configuration, is_unset, later
 
 MIN_BITS = 2
 MAX_BITS = 16  # "not quantised"
@@ -218,6 +218,7 @@ class _AxisValues:
         return total / len(AXES)
 
 
+@configuration
 @dataclass(frozen=True, slots=True)
 class Action(_AxisValues):
     """Compute limits of one decode step: the paper's triple (arXiv:2605.10875, section 3).
@@ -253,6 +254,7 @@ class Action(_AxisValues):
 DENSE = Action()
 
 
+@configuration
 @dataclass(frozen=True, slots=True)
 class Budget(_AxisValues):
     """A requested or achieved mean spend over decode steps.

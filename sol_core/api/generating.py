@@ -13,7 +13,7 @@ from sol_core.api.arguments import check_model, data_folder, found_policy
 from sol_core.config import GenerationConfig
 from sol_core.errors import ConfigError
 from sol_core.events import Event, PrefillEvent, TokenEvent
-from sol_core.fields import check_kind, check_names
+from sol_core.fields import check_kind, check_names, with_nearest
 from sol_core.files.places import DEFAULT_MODEL
 from sol_core.generation.finished import Generation, Score
 from sol_core.progress import Progress, shown_progress
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from sol_core.policy import Policy
 
 
+@with_nearest
 def load_model(
     name: str | Path = DEFAULT_MODEL,
     *,
@@ -55,6 +56,7 @@ def load_model(
         return load_warm(str(name), data_dir=root, dtype=dtype, device=device, on_progress=report)
 
 
+@with_nearest
 def load_policy(
     name: str | Path,
     model: LanguageModel,
@@ -96,7 +98,8 @@ class GenerateOptions(TypedDict, total=False):
             still measure the model's own distribution.
         record: what to keep of every decode step. "pages": the pages of the KV cache that each
             layer read, see ``TokenEvent.page_reads.lists``. "hidden", "attention": tensors of every
-            layer, see ``RecordedTokenEvent``; such steps run layer by layer, which is slower.
+            layer, see ``RecordedTokenEvent``. Such steps run layer by layer on the PyTorch
+            reference: slower, and rounded otherwise, so that tokens as probable change places.
     """
 
     max_new_tokens: int | None
@@ -210,6 +213,7 @@ def stream_generate(
     return engine.generate_many(model, prompt, chosen, policies=find, extras=extras)
 
 
+@with_nearest
 def score(
     model: LanguageModel,
     text: str,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from sol_core.api.arguments import check_model, corpus_name, data_folder
 from sol_core.errors import ConfigError
-from sol_core.fields import changed, check_kind, check_names
+from sol_core.fields import changed, check_kind, check_names, with_nearest
 from sol_core.progress import Progress, WorkEvent, WorkFinished, WorkProgress, shown_progress
 
 if TYPE_CHECKING:
@@ -85,6 +85,7 @@ def inspect(
     return Inspection(start, tuple(tokens), end)
 
 
+@with_nearest
 def what_if(
     model: LanguageModel,
     text: str,
@@ -106,13 +107,17 @@ def what_if(
         config: grid and prefix; None is the default.
         without: pages of the KV cache; ``LensView.without`` says what the step is without them.
     Returns: NLL, KL and entropy in nats of every level, and what followed.
-    Raises: ConfigError for a token that the text does not have; SolError.
+    Raises: ConfigError for a token or page that the text does not have; SolError.
     """
     from sol_core.lens.engine import look_at_text
 
     check_model(model)
     check_kind("text", text, str, "text")
     check_kind("token", token, int, "the number of a token")
+    for place, page in enumerate(without):
+        check_kind(f"without[{place}]", page, int, "the number of a page")
+    if isinstance(schedule, Mapping):
+        raise ConfigError("what_if takes one schedule, not several by name")
     chosen, find = _asked(config, {}, {} if schedule is None else schedule, budget)
     return look_at_text(model, text, token, chosen, find, without)[0]
 
@@ -207,13 +212,15 @@ def evaluate(
     Returns: the JSON that docs/formats.md describes, as a dict with the losses of every text.
     Raises: SolError for an evaluation that cannot run.
     """
-    from sol_core.evaluation.config import EvaluationConfig
+    from sol_core.evaluation.config import PLAIN_BASELINES, EvaluationConfig
     from sol_core.evaluation.result import EvaluationResult
     from sol_core.evaluation.runner import evaluate as engine
 
     check_model(model)
     root = data_folder(data_dir)
     named = _in_order(_methods(methods), spend_of, root)
+    if taken := sorted(named.keys() & {*PLAIN_BASELINES, "line", "random"}):
+        raise ConfigError(f"no method can be called {taken[0]}: a baseline is; choose another name")
     chosen = EvaluationConfig() if config is None else config
     check_kind("config", chosen, EvaluationConfig, "an EvaluationConfig")
     chosen = _with_settings(chosen, settings, corpus, root)

@@ -12,6 +12,12 @@ from typing import TYPE_CHECKING
 
 from sol_core.actions import Action, ActionGrid, Budget
 from sol_core.config import ScheduleConfig
+from sol_core.decoding.batch_scheduling import (
+    Schedule,
+    StepObservation,
+    fresh_schedule,
+    takes_budget,
+)
 from sol_core.decoding.schedules import (
     DenseScheduler,
     FixedScheduler,
@@ -120,3 +126,23 @@ def _build_by_share(
         return build_scheduler(dataclasses.replace(config, budget=mean), grid, horizon=horizon)
 
     return MeanOfMixes(budget, mixes, build)
+
+
+def own_schedule(
+    given: Schedule, budget: Budget | None, mixes: MixTable | None, *, copies: bool = True
+) -> Schedule:
+    """A caller's schedule for one sequence, as ``fresh_schedule`` makes it.
+
+    At a share of the bytes its budget holds the levels of the best mix at its first step.
+    """
+    if mixes is None or budget is None or budget.bytes_share is None or not takes_budget(given):
+        return fresh_schedule(given, budget, copies=copies)
+    share, bits, made = budget.bytes_share, budget.bit_width, list[Schedule]()
+
+    def schedule(observation: StepObservation) -> Action:
+        if not made:
+            levels = mixes.mean(share, observation.cached_tokens[0] + 1, bits)
+            made.append(fresh_schedule(given, levels, copies=copies))
+        return made[0](observation)
+
+    return schedule

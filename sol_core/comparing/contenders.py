@@ -12,14 +12,14 @@ from typing import Any
 import torch
 
 from sol_core.actions import DEFAULT_GRID, GRIDS, SHARE_GRID, ActionGrid, Budget, by_need
-from sol_core.budgets.mixes import mix_table
+from sol_core.budgets.building import own_schedule
+from sol_core.budgets.mixes import MixTable, mix_table
 from sol_core.config import GenerationConfig
 from sol_core.decoding.batch_scheduling import (
     BatchScheduler,
     FunctionScheduler,
     Schedule,
     SplitScheduler,
-    fresh_schedule,
     is_schedule,
 )
 from sol_core.decoding.cost import NO_POLICY, PolicyReads
@@ -63,15 +63,16 @@ def load_contenders(
     }
     grids = [contender.grid for contender in trained.values()]
     own_grid = grid or (grids or [GRIDS[SHARE_GRID if by_share else DEFAULT_GRID]])[0]
+    mixes = mix_table(model, own_grid) if by_share and len(trained) < len(policies) else None
     contenders = [
-        trained[name] if name in trained else _own(name, given, own_grid)
+        trained[name] if name in trained else _own(name, given, own_grid, mixes)
         for name, given in policies.items()
     ]
     _check_grids(contenders)
     return contenders
 
 
-def _own(name: str, given: Any, grid: ActionGrid) -> Contender:
+def _own(name: str, given: Any, grid: ActionGrid, mixes: MixTable | None) -> Contender:
     """A function, or a class of them; each row has its own."""
     if not is_schedule(given):
         kind = f"a {type(given).__name__}" if not isinstance(given, type) else given.__name__
@@ -81,7 +82,7 @@ def _own(name: str, given: Any, grid: ActionGrid) -> Contender:
         )
 
     def scheduler(budgets: Sequence[Budget], _seed: int | None) -> BatchScheduler:
-        rows = [FunctionScheduler(fresh_schedule(given, budget)) for budget in budgets]
+        rows = [FunctionScheduler(own_schedule(given, budget, mixes)) for budget in budgets]
         return SplitScheduler([([number], row) for number, row in enumerate(rows)])
 
     return Contender(name, scheduler, grid, EPISODE_STEPS, "", _source_hash(given))

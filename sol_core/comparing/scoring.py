@@ -128,6 +128,7 @@ def score_policy(
         mechanisms = grid.mechanisms
     else:
         scheduler = FunctionScheduler(fresh_schedule(policy, budget))
+    case = replace(case, schedules=case.schedules[:1])  # of which only its length counts
     nll, actions = _score(model, case, scheduler, mechanisms)
     return actions, nll[0]
 

@@ -20,7 +20,7 @@ from sol_core.config import GenerationConfig
 from sol_core.decoding.batch_scheduling import Schedule
 from sol_core.decoding.loop import DecodeOptions, DecodeStep, decode, prefilled
 from sol_core.errors import ConfigError
-from sol_core.fields import check_kind
+from sol_core.fields import check_kind, with_nearest
 from sol_core.generation.schedules import GenerationSchedules, in_hand, with_schedule
 from sol_core.models.loading import LanguageModel, frozen_copy
 from sol_core.policy import Policy
@@ -58,6 +58,7 @@ class Attached:
         return Budget(*(total / len(self.actions) for total in sums))
 
 
+@with_nearest
 @contextmanager
 def attach(
     model: PreTrainedModel,

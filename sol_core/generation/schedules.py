@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple, cast, get_args
 
 from sol_core.actions import AXIS_FIELDS, GRIDS, SHARE_GRID, ActionGrid, Budget, Mechanisms, by_need
-from sol_core.budgets.building import build_scheduler
+from sol_core.budgets.building import build_scheduler, own_schedule
 from sol_core.budgets.mixes import mix_table
 from sol_core.config import GenerationConfig, ScheduleConfig, ScheduleKind
 from sol_core.decoding.batch_scheduling import (
@@ -17,7 +17,6 @@ from sol_core.decoding.batch_scheduling import (
     RowSchedulers,
     Schedule,
     SplitScheduler,
-    fresh_schedule,
     is_schedule,
     takes_budget,
 )
@@ -100,7 +99,7 @@ class GenerationSchedules:
                 asked = None if isinstance(policy, Unasked) else row.budget
                 given = policy.schedule if isinstance(policy, Unasked) else policy
                 for place in places:
-                    own = fresh_schedule(given, asked, copies=self._copies)
+                    own = own_schedule(given, asked, self._mixes, copies=self._copies)
                     parts.append(([place], FunctionScheduler(own)))
             else:
                 grid, mixes = self._config.grid, self._mixes
@@ -201,16 +200,18 @@ def asked_schedules(
         grid: of methods that need none.
     """
     schedules: list[ScheduleConfig] = []
+    grids: list[ActionGrid] = []
     for name, given in methods.items():
         decides = not isinstance(given, (Policy, str)) and not takes_budget(given)
         schedule, needed = asked_schedule(given, None if decides else budget, name)
-        grid = needed or grid
         schedules.append(schedule)
+        if needed is not None:  # a policy's own grid comes first
+            grids.insert(0 if isinstance(given, Policy) else len(grids), needed)
 
     def find(name: str) -> Policy | Schedule | Unasked:
         return in_hand(cast("Policy | Schedule", methods[name]), budget)
 
-    return tuple(schedules), grid, find
+    return tuple(schedules), (grids or [grid])[0], find
 
 
 def in_hand(policy: Policy | Schedule, budget: Budget | None) -> Policy | Schedule | Unasked:

@@ -33,6 +33,8 @@ class InspectionConfig(Record):
             because nothing foretells the first one.
         max_tokens: what comes after this many tokens of the text is left out; None reads on
             to the end of the model's context.
+        read_pages: rows say which pages of the KV cache their steps read.
+        chat: the text is a prompt in the model's chat template; only with ``generated``.
         generated: tokens that a model wrote after the text. Where there are some, only they
             are scored, and the whole text is the prefix.
     """
@@ -42,8 +44,8 @@ class InspectionConfig(Record):
     episode_steps: Annotated[int, Range(1, MAX_EPISODE_STEPS)] = 16
     prefix_tokens: Positive = 1
     max_tokens: Positive | None = None
-    read_pages: bool = later(False)  # rows say which pages of the cache their steps read
-    chat: bool = False  # the text is a prompt in the model's chat template; only with ``generated``
+    read_pages: bool = later(False)
+    chat: bool = False
     generated: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from sol_core.errors import ConfigError, ModelLoadError
-from sol_core.fields import check_kind
+from sol_core.fields import check_kind, with_nearest
 from sol_core.files.assets import (
     check_model_files,
     discard_damaged_downloads,
@@ -311,6 +311,7 @@ def fingerprint_of(spec: ModelSpec, tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()[:32]
 
 
+@with_nearest
 @torch.no_grad()
 def from_transformers(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, name: str = ""

@@ -3,6 +3,7 @@
 from typing import ClassVar
 
 import pytest
+import torch
 
 from sol_core import (
     Action,
@@ -19,8 +20,12 @@ from sol_core import (
     train,
     what_if,
 )
+from sol_core.actions import GRIDS, by_need
+from sol_core.budgets.building import own_schedule
+from sol_core.decoding.batch_scheduling import StepObservation
 from sol_core.errors import ConfigError, CorpusError, DownloadError, PolicyError, PolicyNotKeptError
 from sol_core.files.staging import sha256_of
+from sol_core.generation.schedules import asked_schedules
 from sol_core.training.config import WarmStartConfig
 from sol_core.training.run_state import RunState
 from sol_core.training.trainer import check_kept
@@ -120,10 +125,28 @@ def test_schedules_of_ones_own_are_taken_everywhere(model, policy):
     assert {token.rows[3].action for token in seen.tokens} == {Action(0.4, 0.6, 8)}
     assert seen.end.num_tokens == len(seen.tokens) == 23
     assert inspect(model, TEXT, "static", BUDGET, max_tokens=12).start.rows == ("dense", "static")
+    for methods in ({"asked": asked, "mine": policy}, {"mine": policy, "asked": asked}):
+        schedules, grid, _ = asked_schedules(methods, Budget.share(0.8), GRIDS["default"])
+        assert grid == by_need(policy.info.grid), "a policy's own, in any order"
+        assert [schedule.budget.bytes_share for schedule in schedules] == [0.8, 0.8]
     view = what_if(model, TEXT, 4, Careful, BUDGET)
     assert view.taken.action == Action(0.5, 0.7, 8)
     assert what_if(model, TEXT, 4).taken.action == Action()
     assert what_if(model, TEXT, 20, without=(1,)).without.pages == (1,)
+
+
+def test_at_a_share_of_the_bytes_a_schedule_gets_the_levels_of_the_best_mix():
+    class Mixes:
+        def mean(self, share, context, bits):
+            assert (share, context) == (0.6, 9)
+            return Budget(0.3, 0.9, bits)
+
+    Careful.made.clear()
+    seen = StepObservation(0, torch.tensor([1]), (8,))
+    made = own_schedule(Careful, Budget.share(0.6, 8), Mixes())
+    assert [made(seen) for _ in range(3)] == [Action(0.3, 0.9, 8)] * 2 + [Action()]
+    assert Careful.made == [Budget(0.3, 0.9, 8)], "one a sequence"
+    assert own_schedule(rule, Budget.share(0.6), Mixes())(seen) == rule(seen)
 
 
 def test_a_corpus_is_whatever_holds_text(model, tmp_path):
@@ -165,6 +188,14 @@ def test_settings_are_objects_and_wrong_names_find_the_nearest(model):
         "TrainConfig .* mean corpus": lambda: TrainConfig(corpos="builtin"),
         "mean max_new_tokens": lambda: generate(model, "x", max_tokens=3),
         "corpus must be a name or a path .* got a list": lambda: EvaluationConfig(corpus=["a"]),
+        "score.. takes no 'ctx'; did you mean context": lambda: score(model, "x", ctx="y"),
+        "what_if.. .* mean budget": lambda: what_if(model, TEXT, 3, budgt=BUDGET),
+        "load_policy.. .* mean grid": lambda: load_policy("default", model, grd="need"),
+        "Budget has no setting 'keep'; did you mean keep_fraction": lambda: Budget(keep=0.5),
+        r"without\[0\] must be the number of a page": lambda: what_if(model, TEXT, 3, without="1"),
+        "one schedule, not several": lambda: what_if(model, TEXT, 3, {"a": rule, "b": rule}),
+        "no record 1; it has": lambda: generate(model, "x", record=[1]),
+        "no method can be called emc": lambda: evaluate(model, {"a": rule, "emc": rule}),
     }
     for words, call in calls.items():
         with pytest.raises(ConfigError, match=words):

@@ -114,7 +114,7 @@ def test_scoring_under_a_policy_equals_scoring_the_actions_it_chose(
     model, folder, bits, tolerance, others
 ):
     ids = tuple((37 * n) % 251 for n in range(60))
-    case = ScoreCase(ids, 30, ((DEAR,) * 20,))
+    case = ScoreCase(ids, 30, ((DEAR,) * 20,) * 2)  # of two only the length counts
     policy = load_policy(folder, model)
     actions, nll = score_policy(model, case, policy, Budget(0.5, 0.7, bits))
     assert len(set(actions)) > 1
