@@ -21,9 +21,13 @@ def main():
             )
         )
         return 1
-    from app.cli.main import main as run_command_line
+    try:
+        from app.cli.main import main as run_command_line
 
-    return run_command_line(sys.argv[1:], owns_process=True)
+        return run_command_line(sys.argv[1:], owns_process=True)
+    except KeyboardInterrupt:  # while this was imported
+        sys.stderr.write("\ninterrupted: nothing is kept\n")
+        return 130
 
 
 if __name__ == "__main__":

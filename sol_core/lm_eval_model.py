@@ -27,7 +27,16 @@ from lm_eval.api.model import TemplateLM
 from lm_eval.api.registry import register_model
 from tqdm import tqdm
 
-from sol_core.actions import AXES, AXIS_FIELDS, DENSE, SHORT_AXES, ActionGrid, Budget, record_of
+from sol_core.actions import (
+    AXES,
+    AXIS_FIELDS,
+    DEFAULT_GRID,
+    DENSE,
+    GRIDS,
+    SHORT_AXES,
+    Budget,
+    record_of,
+)
 from sol_core.api.generating import load_policy
 from sol_core.budgets.building import build_scheduler
 from sol_core.config import GenerationConfig, SamplingConfig, ScheduleConfig
@@ -87,7 +96,7 @@ class SolLM(TemplateLM):
         self.tokenizer = self.model.tokenizer
         self.batch_size = int(batch_size) if str(batch_size).isdigit() else 64  # type: ignore[arg-type]  # or "auto"
         self.policy = load_policy(policy, self.model, data_dir=folder) if policy else None
-        self.grid = self.policy.info.grid if self.policy else ActionGrid()
+        self.grid = self.policy.info.grid if self.policy else GRIDS[DEFAULT_GRID]
         kind = schedule or ("dense" if asked == Budget() else "static")
         self.schedule = ScheduleConfig(
             "policy" if policy else kind,  # type: ignore[arg-type]  # checked by it

@@ -83,7 +83,7 @@ def decode_json(data: bytes) -> dict[str, Any]:
     """The dict that ``encode_json`` was given. Raises: DatabaseCorruptError."""
     text = decode_text(data)
     with _naming_damage():
-        value = json.loads(text, parse_constant=_refuse_constant)
+        value = json.loads(text, parse_constant=refuse_constant)
         if not isinstance(value, dict):
             raise ValueError(f"a JSON {type(value).__name__}, not an object")
         if _MANY_DIGITS.search(text) and _is_beyond(value):
@@ -106,6 +106,16 @@ def finite_number(name: str, value: float) -> float:
     if not math.isfinite(value):
         raise InvalidRecordError(f"{name} must be a finite number, not {value!r}.")
     return float(value)
+
+
+def number_of(row: dict[str, Any], what: str, name: str, most: int) -> int:
+    """The row's number in its series, under ``name``. Raises: InvalidRecordError."""
+    number = row.get(name) if isinstance(row, dict) else None
+    if type(number) is not int or not 0 <= number <= most:
+        raise InvalidRecordError(
+            f'{what} needs "{name}" that is a whole number from 0 to {most}, not {number!r}.'
+        )
+    return number
 
 
 def encode_time(moment: datetime) -> int:
@@ -163,5 +173,6 @@ def _is_beyond(value: Any) -> bool:
     return isinstance(value, int) and abs(value) > _MAX_WHOLE
 
 
-def _refuse_constant(name: str) -> NoReturn:
+def refuse_constant(name: str) -> NoReturn:
+    """Refuse NaN and infinities, as ``parse_constant`` of ``json.loads``."""
     raise ValueError(f"{name} is no JSON number")

@@ -171,8 +171,7 @@ class RunStore:
         return record
 
     def events(self, run_id: str, after: int = -1, limit: int | None = None) -> _Records:
-        """Token events in order, those above index ``after``, at most ``limit``. Raises:
-        NotFoundError."""
+        """Token events in order, those above index ``after``, at most ``limit``."""
         query = (
             select(events_table.c.record)
             .where(events_table.c.run_id == run_id, events_table.c.idx > after)
@@ -202,10 +201,10 @@ class RunStore:
         conditions = []
         if kind is not None:
             conditions.append(runs_table.c.kind == kind)
-        if query:
-            needle = codec.encode_text("query", query.casefold())
-            conditions.append(contains(runs_table.c.search_text, needle))
+        needle = codec.encode_text("query", query.casefold())
         with self._database.read() as connection:
+            if needle:
+                conditions.append(contains(connection, runs_table.c.search_text, needle))
             rows = newest_rows(connection, runs_table, owner, limit, before, *conditions)
         return [codec.read_row(RunRecord, row) for row in rows]
 
@@ -213,14 +212,11 @@ class RunStore:
         """Number of runs, of this owner, whose configurations or rows name this policy."""
         # As ``encode_json`` writes it; a quotation mark inside a text would be escaped.
         needle = codec.encode_json("policy", {"policy": policy})[1:-1]
-        statement = (
-            select(func.count())
-            .select_from(runs_table)
-            .where(contains(runs_table.c.config, needle))
-        )
+        statement = select(func.count(runs_table.c.seq))
         if owner is not None:
             statement = statement.where(runs_table.c.owner == codec.encode_text("owner", owner))
         with self._database.read() as connection:
+            statement = statement.where(contains(connection, runs_table.c.config, needle))
             return int(connection.execute(statement).scalar_one())
 
     def delete(self, run_id: str) -> None:
@@ -271,7 +267,6 @@ class RunStore:
 def _naming_columns(
     owner: str, prompt: str, title: str, model: str, schedule: str
 ) -> dict[str, Any]:
-    """The columns of text that every run is created with."""
     return {
         "owner": codec.encode_text("owner", owner),
         "prompt": codec.encode_text("prompt", prompt),
@@ -285,7 +280,11 @@ def _naming_columns(
 
 def _event_values(run_id: str, rows: Sequence[Record]) -> _Records:
     return [
-        {"run_id": run_id, "idx": _index_of(row), "record": codec.encode_json("token event", row)}
+        {
+            "run_id": run_id,
+            "idx": codec.number_of(row, "A token event", "index", _MAX_INDEX),
+            "record": codec.encode_json("token event", row),
+        }
         for row in rows
     ]
 
@@ -299,13 +298,3 @@ def _check_final(status: str) -> None:
 
 def _run(connection: Connection, run_id: str) -> RunRecord:
     return codec.read_row(RunRecord, require_row(connection, runs_table, run_id))
-
-
-def _index_of(row: Record) -> int:
-    index = row.get("index") if isinstance(row, dict) else None
-    if type(index) is not int or not 0 <= index <= _MAX_INDEX:
-        raise InvalidRecordError(
-            f'A token event needs an "index" that is a whole number from 0 to {_MAX_INDEX}, '
-            f"not {index!r}."
-        )
-    return index

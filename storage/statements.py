@@ -13,17 +13,10 @@ from storage.errors import InvalidRecordError, NotFoundError
 _MAX_LIMIT = 2**31 - 1
 
 
-def find_row(
-    connection: Connection, of: Table, record_id: str, lock: bool = False
-) -> Row[Any] | None:
-    """The row with this id; with ``lock`` nobody else changes it in this transaction's time."""
-    query = select(of).where(of.c.id == record_id)
-    return connection.execute(query.with_for_update() if lock else query).first()
-
-
 def require_row(connection: Connection, of: Table, record_id: str, lock: bool = False) -> Row[Any]:
-    """As ``find_row``. Raises: NotFoundError."""
-    row = find_row(connection, of, record_id, lock)
+    """The row, which nobody else changes in this transaction's time with ``lock``."""
+    query = select(of).where(of.c.id == record_id)
+    row = connection.execute(query.with_for_update() if lock else query).first()
     if row is None:
         raise _not_found(of, record_id)
     return row

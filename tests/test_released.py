@@ -17,7 +17,7 @@ from app.pages.explore.form import form_from_config as explore_form
 from app.pages.lab.accuracy_view import accuracy_view
 from app.pages.lab.job_forms import TASKS_FORM
 from app.results.figures import result_view
-from app.sharing.kinds import export, import_document
+from app.sharing.kinds import export, import_documents
 from sol_core.config import GenerationConfig
 from sol_core.errors import ConfigError
 from sol_core.evaluation.config import EvaluationConfig
@@ -61,7 +61,7 @@ def test_runs_open_and_their_settings_are_read(store):
         config = from_json(GenerationConfig, run.config)
         assert config.schedule.kind == run.config["schedule"]["kind"]
         assert explore_form(run.config)
-        _, copied = import_document(
+        ((_, copied),) = import_documents(
             store, OWNER, export(store, "run", run.id, "json").text.encode()
         )
         events = store.runs.events(run.id)
@@ -83,7 +83,7 @@ def test_a_former_field_with_a_value_is_refused():
 @pytest.mark.parametrize("kind", ["run", "inspection"])
 def test_exports_are_imported(store, kind):
     document = (RELEASED / f"{kind}.json").read_bytes()
-    found, made = import_document(store, OWNER, document)
+    ((found, made),) = import_documents(store, OWNER, document)
     assert found == kind
     again = json.loads(export(store, kind, made, "json").text)
     assert again.keys() == json.loads(document).keys()

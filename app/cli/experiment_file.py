@@ -12,11 +12,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from app.cli.input_files import read_file
 from app.host.errors import InputFileError
 from sol_core import __version__
 from sol_core.errors import ConfigError
 from sol_core.fields import from_json
-from sol_core.files.places import read_regular, why_not_parsed
+from sol_core.files.places import why_not_parsed
 from sol_core.training.config import TrainConfig
 
 if TYPE_CHECKING:
@@ -31,14 +32,12 @@ OPTIONS = ("preset", "name", *MODEL_OPTIONS)
 def read_experiment(
     path: Path | None, names: Collection[str] = OPTIONS
 ) -> tuple[dict[str, str], dict[str, Any]]:
-    """The command's options in a file, and the configuration's fields, which are checked later;
-    nothing without a file. Raises: InputFileError."""
+    """The command's options in a file, if any, and the configuration's fields, unchecked."""
     if path is None:
         return {}, {}
+    data = read_file(path, MAX_BYTES)
     try:
-        record = tomllib.loads(read_regular(path, MAX_BYTES).decode("utf-8-sig"))
-    except OSError as error:
-        raise InputFileError(f"cannot read {path}: {error.strerror or error}") from error
+        record = tomllib.loads(data.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:  # also of UTF-8
         raise InputFileError(f"{path} is not TOML: {why_not_parsed(error)}") from error
     options = {name: record.pop(name) for name in names if name in record}
@@ -67,8 +66,7 @@ def merged(record: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, A
 
 
 def recipe(info: PolicyInfo) -> str:
-    """The file that trains a policy again, complete. Raises: InputFileError where it cannot be
-    known."""
+    """The file that trains a policy again, complete."""
     config = info.summary.get("train_config")
     if not isinstance(config, dict):
         raise InputFileError(f"the policy {info.name!r} does not say how it was trained")
@@ -82,7 +80,6 @@ def recipe(info: PolicyInfo) -> str:
 
 
 def versions() -> str:
-    """A remark: the versions that numbers may depend on."""
     versions = {name: metadata.version(name) for name in ("torch", "transformers", "numba")}
     packages = ", ".join(f"{name} {version}" for name, version in versions.items())
     return f"written by version {__version__}; Python {platform.python_version()}, {packages}"
@@ -95,8 +92,7 @@ def experiment_text(record: Mapping[str, Any], remarks: Iterable[str]) -> str:
 
 
 def _lines(record: Mapping[str, Any], table: str = "") -> Iterator[str]:
-    """A nested record's lines: values first, then its tables. TOML has no null: it is left out,
-    as in every field that may be null, it is the default."""
+    """Values, then tables. TOML has no null: where a field may be that, it is the default."""
     for name, value in record.items():
         if value is not None and not isinstance(value, dict):
             yield f"{name} = {_value(value)}"
@@ -116,8 +112,7 @@ def _value(value: Any) -> str:
 
 
 def apply_settings(config: TrainConfig, settings: Iterable[str]) -> TrainConfig:
-    """The configuration with ``key=value`` texts applied, the last one of a key winning. Keys are
-    dotted names of fields, values JSON or else words. Raises: ConfigError."""
+    """Apply ``key=value`` texts: keys are dotted names of fields, values JSON or else words."""
     record = config.to_dict()
     for setting in settings:
         key, equals, text = setting.partition("=")

@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import sys
 from pathlib import Path
 from typing import Any
 
-from app.host.errors import InputFileError
+from app.host.errors import InputFileError, system_errors
 from sol_core.files.places import read_regular, why_not_parsed
 
 MAX_TEXT_BYTES = 16_000_000  # far beyond any context window, small enough to tokenise
 
 
+def read_file(path: Path, most: int = MAX_TEXT_BYTES) -> bytes:
+    """A file's bytes. Raises: InputFileError."""
+    with system_errors(f"cannot read {path}"):
+        return read_regular(path, most)
+
+
 def read_text(source: str, what: str = "text") -> str:
     """The text, as it stands in the file; of stdin without the one newline that ``echo`` adds."""
     name = "stdin" if source == "-" else source
-    try:
-        if source == "-":
+    if source == "-":
+        with system_errors("cannot read stdin"):
             content = sys.stdin.buffer.read(MAX_TEXT_BYTES + 1)
-            if len(content) > MAX_TEXT_BYTES:
-                raise OSError(errno.EFBIG, f"it has more than {MAX_TEXT_BYTES / 1e6:g} MB")
-        else:
-            content = read_regular(Path(source), MAX_TEXT_BYTES)
-    except OSError as error:
-        raise InputFileError(f"cannot read {name}: {error.strerror or error}") from error
+        if len(content) > MAX_TEXT_BYTES:
+            raise InputFileError(f"cannot read stdin: it has more than {MAX_TEXT_BYTES / 1e6:g} MB")
+    else:
+        content = read_file(Path(source))
     if b"\0" in content:
         raise InputFileError(f"{name} is not text: byte {content.index(0)} is zero")
     try:
@@ -40,14 +43,10 @@ def read_text(source: str, what: str = "text") -> str:
 
 
 def read_case_file(path: Path) -> tuple[list[Any], bool]:
-    """The cases as they stand in a file, and whether it held them under "cases".
-
-    Only the frame is checked here. Raises: InputFileError.
-    """
+    """The cases, unchecked, and whether the file held them under "cases"."""
+    data = read_file(path)
     try:
-        content = json.loads(read_regular(path, MAX_TEXT_BYTES).decode("utf-8-sig"))
-    except OSError as error:
-        raise InputFileError(f"cannot read {path}: {error.strerror or error}") from error
+        content = json.loads(data.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise InputFileError(f"{path} is not UTF-8 text, so not a JSON file of cases") from error
     except (ValueError, RecursionError) as error:

@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from app.cli.options import load_model, open_data_dir
+from app.cli.options import add_grid, load_model, open_data_dir, schedule_finder
 from app.formats.plain_json import json_safe
 from app.host.console import Console
 from app.host.errors import AppError, InputFileError
@@ -33,10 +33,7 @@ PARTIAL_FOLDER = "benchmarks"  # of a data directory: what an interrupted measur
 
 @contextmanager
 def open_jobs(args: argparse.Namespace, *, fills: bool = False) -> Iterator[tuple[DataDir, Store]]:
-    """The data directory and its database. Raises: StorageError, DataDirError.
-
-    Without ``fills`` the command makes no files: a full or read-only disk is no hindrance.
-    """
+    """The data directory and its database; only what ``fills`` them needs a disk with room."""
     data_dir = open_data_dir(args, fills=fills)
     from app.host.database import open_database
 
@@ -64,7 +61,6 @@ def corpus_source(text: str) -> str:
 
 
 def add_policy(parser: argparse.ArgumentParser, *, optional: bool = False) -> None:
-    """The policy that a command is about; optional where a file may name it."""
     parser.add_argument(
         "policy",
         nargs="?" if optional else None,
@@ -72,20 +68,14 @@ def add_policy(parser: argparse.ArgumentParser, *, optional: bool = False) -> No
         help="a stored policy's name, a policy's folder, or default; or MODULE:NAME, a schedule of "
         "your own",
     )
-    parser.add_argument(
-        "--grid",
-        choices=tuple(GRIDS),
-        help="levels and mechanisms; default is a policy for each (default: the policy's own)",
-    )
+    add_grid(parser)
 
 
 def _known_policy(args: argparse.Namespace, budgets: Iterable[Budget]) -> Any:
     """The folder of the policy that the options name, of the grid that they name; or a schedule."""
-    from app.cli.own_schedule import with_own
-    from app.policies.library import PolicyLibrary
     from sol_core.policy import read_policy_info
 
-    source = with_own(PolicyLibrary(open_data_dir(args)).resolve)(args.policy)
+    source = schedule_finder(args)(args.policy)
     grid = GRIDS[args.grid or DEFAULT_GRID]
     if isinstance(source, Path):
         source = source if args.grid is None else shipped_for(source, grid)
@@ -101,11 +91,7 @@ def _known_policy(args: argparse.Namespace, budgets: Iterable[Budget]) -> Any:
 def measured_policies(
     args: argparse.Namespace, budgets: Iterable[Budget], measures: Sequence[Measure]
 ) -> list[WorkFinished]:
-    """Several measurements of the policy that the options name, one after another; without NaN.
-
-    All are asked for before the first runs, so that what cannot be run is known at the start. Each
-    keeps what it has finished, for the next one like it. Raises: SolError.
-    """
+    """Several measurements of the policy, without NaN; all are asked for before the first runs."""
     console = Console()
     args.notice.kept = f"what is measured so far is kept; go on with: {args.typed}"
     source = _known_policy(args, budgets)
@@ -152,7 +138,6 @@ def _shown_result(events: Iterable[WorkEvent], console: Console) -> WorkFinished
 
 
 def job_as_json(job: JobRecord) -> dict[str, Any]:
-    """Every field of a job, times as ISO 8601."""
     return {
         name: value.isoformat() if isinstance(value, datetime) else value
         for name, value in asdict(job).items()

@@ -7,11 +7,13 @@ Standard library only at import; every command imports the engine when it runs. 
 from __future__ import annotations
 
 import argparse
+import difflib
 import gc
 import importlib
 import io
 import logging
 import os
+import re
 import shlex
 import sys
 from collections.abc import Iterable, Sequence
@@ -95,7 +97,10 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = _build_parser([arguments[0]] if arguments[0] in COMMANDS else COMMANDS)
     args, rest = parser.parse_known_args(arguments)
     if rest and not args.passes_rest_on:
-        parser.error(f"unknown argument {rest[0]!r} (see --help)")
+        known = re.findall(r"--[\w-]+", args.usage())
+        close = difflib.get_close_matches(rest[0].partition("=")[0], known, 1)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        parser.error(f"unknown argument {rest[0]!r}{hint} (see --help)")
     args.rest = rest
     return args
 
@@ -141,6 +146,7 @@ def _build_parser(names: Iterable[str]) -> argparse.ArgumentParser:
             check=lambda args: None,
             extras=(),
             install=True,
+            usage=sub.format_usage,
             passes_rest_on=False,
             is_answered=True,  # on Ctrl+C, see app/host/interrupts.py
         )

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import math
 import os
+import re
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, get_args
 
-from app.cli.own_schedule import is_own, own_schedule
 from app.formats.plain_json import json_safe
 from app.host import environment
 from app.host.console import Console, write_out
@@ -34,6 +36,7 @@ from sol_core.files.places import DATA_DIR_VARIABLE, DEFAULT_MODEL
 if TYPE_CHECKING:
     from sol_core.models.loading import LanguageModel
 
+_OWN = re.compile(r"[A-Za-z_][\w.]+:[A-Za-z_]\w*")  # two letters at least: C: is a drive
 MODEL_VARIABLE = "SOL_MODEL"  # a Space is started without arguments
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 _KINDS = tuple(kind for kind in get_args(ScheduleKind) if kind not in ("policy", "painted"))
@@ -46,13 +49,13 @@ SCHEDULE_HELP = (
 def add_value(
     parser: argparse._ActionsContainer, name: str, default: float | str, text: str, **more: Any
 ) -> None:
-    """An option of its default's type, the default said after ``text``."""
+    """An option of its default's type, which is said after ``text``: "limit N"."""
+    name, _, metavar = name.partition(" ")
     options = {"type": type(default), "help": f"{text} (default: %(default)s)"} | more
-    parser.add_argument(f"--{name}", default=default, **options)
+    parser.add_argument(f"--{name}", default=default, metavar=metavar or None, **options)
 
 
 def add_flag(parser: argparse._ActionsContainer, name: str, text: str) -> None:
-    """An option without a value, off unless it is given."""
     parser.add_argument(f"--{name}", action="store_true", help=text)
 
 
@@ -76,10 +79,7 @@ def whole(low: int, high: int) -> Callable[[str], int]:
 
 
 def add_left_out(parser: argparse._ActionsContainer, text: str) -> None:
-    """``--without``, numbers of pages."""
-    parser.add_argument(
-        "--without", type=_pages, default=(), metavar="PAGES", help=f"{text}, such as 12,13"
-    )
+    add_texts(parser, {"without PAGES": f"{text}, such as 12,13"}, type=_pages, default=())
 
 
 def _pages(text: str) -> tuple[int, ...]:
@@ -92,7 +92,6 @@ def _pages(text: str) -> tuple[int, ...]:
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
-    """``--json``."""
     add_flag(parser, "json", "print one JSON and nothing else")
 
 
@@ -110,13 +109,9 @@ def print_result(args: argparse.Namespace, record: Any, text: str) -> None:
 
 
 def add_data_dir(parser: argparse.ArgumentParser) -> None:
-    """``--data-dir``."""
-    parser.add_argument(
-        "--data-dir",
-        metavar="FOLDER",
-        help="folder for models, database, policies and logs "
-        f"(default: {DATA_DIR_VARIABLE}, else the platform's own place)",
-    )
+    text = "folder for models, database, policies and logs "
+    text += f"(default: {DATA_DIR_VARIABLE}, else the platform's own place)"
+    add_texts(parser, {"data-dir FOLDER": text})
 
 
 def add_model(parser: argparse.ArgumentParser, *, with_device: bool = True) -> None:
@@ -151,7 +146,6 @@ def add_budget(parser: argparse._ActionsContainer, default: Budget) -> None:
 
 
 def asked_budget(args: argparse.Namespace) -> Budget:
-    """The budget of ``add_budget``'s options. Raises: ConfigError for a share beside values."""
     values = {axis.field: getattr(args, axis.short) for axis in AXES}
     given = {field: value for field, value in values.items() if value is not None}
     if args.budget is None:
@@ -164,7 +158,7 @@ def asked_budget(args: argparse.Namespace) -> Budget:
 
 
 def parse_share(text: str) -> float:
-    """Read "60%" or "0.6". Raises: ConfigError for what is no share above 0 and at most 1."""
+    """Read "60%" or "0.6": above 0 and at most 1."""
     number = text.strip().removesuffix("%")
     try:
         share = float(number) / (100 if text.strip().endswith("%") else 1)
@@ -175,21 +169,16 @@ def parse_share(text: str) -> float:
     return share
 
 
-def add_grid(parser: argparse._ActionsContainer, default: str | None = DEFAULT_GRID) -> None:
-    """``--grid``."""
+def add_grid(parser: argparse._ActionsContainer, default: str | None = None) -> None:
+    usual = default or "the policy's own, else default"
     text = (
         "levels and mechanisms: paper's (Quest's bounds per head, input channels), or default "
-        "(4-bit keys per KV group, both sides of the MLP)"
+        f"(4-bit keys per KV group, both sides of the MLP) (default: {usual})"
     )
-    if default is None:
-        text += " (default: the policy's own, else default)"
-        parser.add_argument("--grid", choices=tuple(GRIDS), help=text)
-    else:
-        add_value(parser, "grid", default, text, type=None, choices=tuple(GRIDS))
+    parser.add_argument("--grid", choices=tuple(GRIDS), default=default, help=text)
 
 
 def add_mechanisms(parser: argparse._ActionsContainer, grid: str | None = None) -> None:
-    """``--grid`` and ``--quant-site``."""
     add_grid(parser, grid)
     site, text = GRIDS[DEFAULT_GRID].quant_site, "which MLP activations are quantised"
     add_value(parser, "quant-site", site, text, type=None, choices=get_args(QuantSite))
@@ -198,12 +187,12 @@ def add_mechanisms(parser: argparse._ActionsContainer, grid: str | None = None) 
 def grid_from(
     args: argparse.Namespace,
     schedules: Iterable[ScheduleConfig] = (),
-    library: PolicyLibrary | None = None,
+    find: Callable[[str], Any] | None = None,
 ) -> ActionGrid:
     """The grid of ``--grid``, else that of the schedules. Raises: as ``grid_for``."""
-    if args.grid is None and library is not None:
-        trained = [schedule for schedule in schedules if not is_own(schedule.policy or "")]
-        return grid_for(None, args.quant_site, trained, library.resolve)
+    if args.grid is None and find is not None:
+        trained = [schedule for schedule in schedules if not _is_own(schedule.policy or "")]
+        return grid_for(None, args.quant_site, trained, find)
     return replace(GRIDS[args.grid or DEFAULT_GRID], quant_site=args.quant_site)
 
 
@@ -215,35 +204,76 @@ def checkable(
     return () if args.grid is None and any(schedule.policy for schedule in asked) else asked
 
 
-def settle_schedules(args: argparse.Namespace) -> PolicyLibrary:
-    """Put the schedules that are asked for, and their grid, into ``args.config``."""
-    library = PolicyLibrary(open_data_dir(args))
+def settle_schedules(args: argparse.Namespace) -> Callable[[str], Any]:
+    """Put the schedules and their grid into ``args.config``; returns what finds schedules."""
+    find = schedule_finder(args)
     for schedule in args.asked:
-        if schedule.policy and not is_own(schedule.policy):
-            library.resolve(schedule.policy)
-    grid = grid_from(args, args.asked, library)
+        if schedule.policy:
+            find(schedule.policy)
+    grid = grid_from(args, args.asked, find)
     args.config = replace(args.config, schedules=args.asked, grid=grid)
-    return library
+    return find
+
+
+def schedule_finder(args: argparse.Namespace) -> Callable[[str], Any]:
+    """Find a policy's folder or, of MODULE:NAME, a function or a class."""
+    resolve = PolicyLibrary(open_data_dir(args)).resolve
+
+    def find(name: str) -> Any:
+        if not _is_own(name):
+            return resolve(name)
+        from sol_core.decoding.batch_scheduling import takes_budget
+        from sol_core.generation.schedules import Unasked
+
+        schedule = _own_schedule(name)
+        if getattr(args, "default_budget", None) != Budget():  # it has a budget in any case
+            return schedule
+        if asked_budget(args) == Budget():
+            return Unasked(schedule)
+        if not takes_budget(schedule):
+            raise ConfigError(f"--schedule {name} has no parameter budget: leave the budget out")
+        return schedule
+
+    return find
+
+
+def _is_own(text: str) -> bool:
+    return not text.startswith(POLICY_PREFIX) and bool(_OWN.fullmatch(text))
+
+
+def _own_schedule(name: str) -> Callable[..., Any]:
+    module_name, _, attribute = name.partition(":")
+    if "" not in sys.path:
+        sys.path.insert(0, "")
+    try:
+        schedule: Callable[..., Any] = getattr(importlib.import_module(module_name), attribute)
+    except Exception as error:  # the user's module may raise anything
+        raise ConfigError(
+            f"--schedule {name}: {error}; name a function as MODULE:NAME, from this folder"
+        ) from error
+    from sol_core.decoding.batch_scheduling import is_schedule
+
+    if not is_schedule(schedule):
+        kind = "a class that cannot be called" if isinstance(schedule, type) else "something else"
+        raise ConfigError(f"--schedule {name} must be a function or a class of them, got {kind}")
+    return schedule
 
 
 def add_fixed_text(parser: argparse._ActionsContainer, default: Budget) -> None:
-    """The options of schedules that read a given text."""
     add_budget(parser, default)
     add_mechanisms(parser)
     add_value(parser, "seed", 0, "of random")
-    text = "tokens read densely first and not scored, at least 1"
-    add_value(parser, "prefix", 1, text, metavar="N")
+    add_value(parser, "prefix N", 1, "tokens read densely first and not scored, at least 1")
 
 
 def schedule_from_option(text: str, budget: Budget, seed: int = 0) -> ScheduleConfig:
-    """The schedule that the option's text asks for. Raises: ConfigError."""
     if text.startswith(POLICY_PREFIX):
         name = text.removeprefix(POLICY_PREFIX).strip()
         if not name:
             raise ConfigError("--schedule policy: needs a name or a folder after the colon")
         return ScheduleConfig("policy", budget, seed, name)
-    if is_own(text):
-        own_schedule(text)
+    if _is_own(text):
+        _own_schedule(text)
         return ScheduleConfig("policy", budget, seed, text)
     if text not in _KINDS:
         raise ConfigError(
@@ -269,23 +299,19 @@ def model_name(args: argparse.Namespace) -> str:
 def load_model(
     args: argparse.Namespace, console: Console, budgets: Iterable[Budget] = ()
 ) -> tuple[LanguageModel, float]:
-    """The model that the options name, and the milliseconds that loading took.
-
-    Says where another model's damage decides ``budgets``.
-    """
+    """The model, and how many ms it took; says where another's damage decides ``budgets``."""
     data_dir = open_data_dir(args)
     began = time.perf_counter()
-    from sol_core.models.loading import load_language_model
-    from sol_core.models.tuning import TUNING, tune
+    from sol_core.generation.warm_up import load_warm
 
-    model = load_language_model(
+    model = load_warm(
         model_name(args),
         data_dir=data_dir.root,
         dtype=args.dtype,
         device=args.device,
         on_progress=console.progress,
+        only_once=True,
     )
-    tune(model, data_dir.root, lambda: console.progress(TUNING, 0.99))
     console.clear()
     if any(budget.bytes_share is not None for budget in budgets):
         from sol_core.budgets.mixes import mix_table

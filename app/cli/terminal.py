@@ -41,10 +41,7 @@ def escape(text: str) -> str:
 
 
 def paint(text: str, value: float, depth: ColourDepth) -> str:
-    """Escaped ``text`` on the background for ``value`` in [0, 1]; plain at depth "none".
-
-    A newline is never painted: the terminal would fill the rest of its line.
-    """
+    """Escaped ``text`` on the background for ``value`` in [0, 1]; a newline would fill its line."""
     safe = escape(text)
     if depth == "none":
         return safe
@@ -54,7 +51,8 @@ def paint(text: str, value: float, depth: ColourDepth) -> str:
     if depth == "24bit":
         style = f"\x1b[48;2;{red};{green};{blue};38;2;{'255;255;255' if dark else '0;0;0'}m"
     else:
-        cube = 16 + 36 * _sixth(red) + 6 * _sixth(green) + _sixth(blue)
+        steps = (round(channel / 255 * 5) for channel in (red, green, blue))
+        cube = 16 + sum(step * weight for step, weight in zip(steps, (36, 6, 1), strict=True))
         style = f"\x1b[48;5;{cube};38;5;{231 if dark else 16}m"
     return "\n".join(f"{style}{line}{RESET}" if line else "" for line in safe.split("\n"))
 
@@ -107,8 +105,3 @@ def _value_text(value: Any) -> str:
 
 def _is_unsafe(char: str) -> bool:
     return char in LAYOUT_CHARACTERS or unicodedata.category(char) in ("Cc", "Cs")
-
-
-def _sixth(channel: int) -> int:
-    """0 to 255 → a step of the colour cube of 256-colour terminals."""
-    return round(channel / 255 * 5)

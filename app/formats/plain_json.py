@@ -17,13 +17,6 @@ SCHEDULE_LABELS = {
     "emc": "Uncertainty (EMC)",
     "dac": "Drift (DAC)",
 }
-STATUS_LABELS = {
-    "running": "Running",
-    "finished": "Finished",
-    "stopped": "Stopped",
-    "failed": "Failed",
-    "interrupted": "Interrupted",
-}
 _DIGITS = 5
 
 
@@ -33,6 +26,15 @@ def finite(value: Any) -> float | None:
     if not isinstance(value, (int, float)) or not abs(value) <= sys.float_info.max:
         return None
     return float(f"{value:.{_DIGITS}g}")
+
+
+def rounded(value: Any) -> Any:
+    """The same nested value with its fractions as ``finite`` has them."""
+    if isinstance(value, dict):
+        return {key: rounded(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [rounded(item) for item in value]
+    return finite(value) if isinstance(value, float) else value
 
 
 def json_safe(value: Any) -> Any:
@@ -47,8 +49,7 @@ def json_safe(value: Any) -> Any:
 
 
 def budget_text(config: dict[str, Any]) -> str:
-    """Return a run's budget on one line: "50 % attention · 70 % MLP · 10 bits", "60 % compute · 16
-    bits"."""
+    """A run's budget, as "50 % attention · 70 % MLP · 10 bits", or "60 % compute · 16 bits"."""
     schedules = config.get("schedules")
     if schedules is not None:
         schedule = schedules[0] if schedules else {"kind": "dense"}

@@ -28,7 +28,6 @@ class Console:
         return self._stream.isatty()
 
     def say(self, text: str) -> None:
-        """Write one permanent line."""
         self.clear()
         self._stream.write(f"{text}\n")
         self._stream.flush()

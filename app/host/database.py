@@ -11,10 +11,11 @@ import re
 import secrets
 import socket
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from app.host.errors import DataDirError
+from app.host.errors import DataDirError, system_errors
 from app.host.paths import DataDir
 from storage import Store, open_store
 
@@ -23,13 +24,11 @@ _READ_S = 2.0  # whoever makes the file writes it in an instant
 
 
 def database_location(data_dir: DataDir) -> Path | str:
-    """The SQLite file, or the URL that the environment names."""
     return os.environ.get(DATABASE_VARIABLE, "").strip() or data_dir.database
 
 
 def open_database(data_dir: DataDir, **options: Any) -> Store:
-    """``open_store`` on the right place. Raises: as that; DataDirError for an id that cannot be
-    kept."""
+    """``open_store`` on the right place. Raises: as that; DataDirError."""
     location = database_location(data_dir)
     if isinstance(location, Path):  # it holds the rows of this data directory only
         return open_store(location, **options)
@@ -40,21 +39,12 @@ def _data_dir_id(data_dir: DataDir) -> str:
     """The machine's name at the first start, and random digits: made once, then read."""
     path = data_dir.id_file
     name = re.sub(r"[^A-Za-z0-9]+", "-", socket.gethostname())[:32].strip("-") or "machine"
-    try:
-        try:
-            with path.open("x", encoding="ascii") as file:
-                file.write(f"{name}-{secrets.token_hex(4)}")
-        except FileExistsError:
-            pass
+    with system_errors(f"cannot keep the data directory's id in {path}", DataDirError):
+        with suppress(FileExistsError), path.open("x", encoding="ascii") as file:
+            file.write(f"{name}-{secrets.token_hex(4)}")
         gives_up_at = time.monotonic() + _READ_S
         while not (content := path.read_text("ascii", "replace").strip()):
             if time.monotonic() > gives_up_at:
                 raise DataDirError(f"{path} is empty: delete it, and it is made again")
             time.sleep(0.02)
-    except OSError as error:
-        if isinstance(error, DataDirError):
-            raise
-        raise DataDirError(
-            f"cannot keep the data directory's id in {path}: {error.strerror or error}"
-        ) from error
     return content

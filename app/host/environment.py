@@ -70,10 +70,7 @@ def _keep_hub_login() -> None:
 
 
 def kernel_cache_folder(parent: Path, sources: Path = SOURCES) -> Path:
-    """The folder for Numba's machine code of the kernels as they are now.
-
-    It is named after all of them: Numba misses a change in a file that it takes helpers from.
-    """
+    """Named after all kernels: Numba misses a change in a file that it takes helpers from."""
     return parent / tree_digest(sources, "*.py")
 
 

@@ -1,5 +1,8 @@
 """Errors of the app layer; ``app.cli.main`` shows them as one line. Standard library only."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from sol_core.errors import SolError
 
 
@@ -13,10 +16,6 @@ class BootstrapError(AppError, RuntimeError):
 
 class DataDirError(AppError, OSError):
     """A data directory that cannot be created, written or filled."""
-
-
-class AlreadyRunningError(AppError, RuntimeError):
-    """Another launch holds the data directory."""
 
 
 class InputFileError(AppError, ValueError):
@@ -33,3 +32,16 @@ class DamagedError(AppError, ValueError):
 
 class PolicyNotFoundError(AppError, LookupError):
     """A policy that is neither stored under this name nor a folder."""
+
+
+@contextmanager
+def system_errors(
+    failed: str, kind: type[AppError] = InputFileError, remedy: str = ""
+) -> Iterator[None]:
+    """Raise an OSError of the block as what ``failed``, the system's reason and a remedy."""
+    try:
+        yield
+    except SolError:  # some are the system's errors too
+        raise
+    except OSError as error:
+        raise kind(f"{failed}: {error.strerror or error}{remedy}") from error

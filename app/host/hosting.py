@@ -12,7 +12,6 @@ PUBLIC_VARIABLE = "SOL_PUBLIC"
 
 
 def is_space() -> bool:
-    """Return whether this process serves a Hugging Face Space."""
     return bool(os.environ.get(SPACE_VARIABLE))
 
 

@@ -15,24 +15,23 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from app.host.errors import AlreadyRunningError, DataDirError
-from app.host.process_identity import process_exists
+from app.host.errors import AppError, DataDirError
 
 
 @contextlib.contextmanager
 def hold_instance_lock(path: Path) -> Iterator[None]:
-    """Keep the data directory to this process. Raises: AlreadyRunningError, DataDirError."""
+    """Keep the data directory to this process. Raises: AppError, DataDirError."""
     lock = FileLock(path)
     try:
         lock.acquire(timeout=0)
     except Timeout as error:
-        raise AlreadyRunningError(_describe_holder(path)) from error
+        raise AppError(_describe_holder(path)) from error
     except (OSError, NotImplementedError) as error:
         raise DataDirError(
             f"cannot lock {path}: {error}; choose another folder with --data-dir"
         ) from error
     try:
-        write_note(path, {"pid": os.getpid(), "url": None})
+        publish_url(path, None)
         yield
     finally:
         with contextlib.suppress(OSError):
@@ -40,19 +39,11 @@ def hold_instance_lock(path: Path) -> Iterator[None]:
         lock.release()
 
 
-def publish_url(path: Path, url: str) -> None:
-    """Record where the page is; called by the holder once the server listens."""
+def publish_url(path: Path, url: str | None) -> None:
     write_note(path, {"pid": os.getpid(), "url": url})
 
 
-def is_held_by_living_process(path: Path) -> bool:
-    """Return whether the last holder's process exists, without trying the lock."""
-    pid = read_note(path).get("pid")
-    return isinstance(pid, int) and process_exists(pid)
-
-
 def write_note(path: Path, note: dict[str, Any]) -> None:
-    """Say who holds the lock; called by the holder."""
     _note_of(path).write_text(json.dumps(note), encoding="utf-8")
 
 
@@ -71,9 +62,8 @@ def _note_of(lock_file: Path) -> Path:
 
 def _describe_holder(path: Path) -> str:
     holder = read_note(path)
-    url, pid = holder.get("url"), holder.get("pid")
-    where = f"at {url}" if url else "and is still starting"
-    who = f" (process {pid})" if pid else ""
+    where = f"at {holder['url']}" if holder.get("url") else "and is still starting"
+    who = f" (process {holder['pid']})" if holder.get("pid") else ""
     return (
         f"another launch already uses the data directory {path.parent} {where}{who}: "
         "use that one, stop it, or start with --data-dir and another folder"

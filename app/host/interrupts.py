@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from app.host.console import Console
 
 EXIT_INTERRUPTED = 130
-GRACE_S = 1.5
+GRACE_S = 1.0  # a busy machine takes as much again until the process is gone
 _AGAIN_GRACE_S = 0.3
 
 
@@ -31,7 +31,6 @@ class Notice:
     is_told: bool = False
 
     def tell(self) -> None:
-        """Show the sentence, once."""
         if not self.is_told:
             self.is_told = True
             Console().say(f"\ninterrupted: {self.kept}")
@@ -57,11 +56,11 @@ def answering(notice: Notice) -> Iterator[None]:
         ours.close()
 
 
-def leave() -> None:
+def leave(status: int = EXIT_INTERRUPTED) -> None:
     """End the process without waiting for threads inside a compiler."""
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(EXIT_INTERRUPTED)
+    os._exit(status)
 
 
 def _watch(ours: socket.socket, notice: Notice) -> None:

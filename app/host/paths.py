@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from app.host.errors import DataDirError
+from app.host.errors import DataDirError, system_errors
 from sol_core.errors import ConfigError
 from sol_core.files.places import DATA_DIR_VARIABLE, default_data_dir
 
@@ -16,14 +16,13 @@ from sol_core.files.places import DATA_DIR_VARIABLE, default_data_dir
 MIN_FREE_BYTES = 100 * 1024**2
 
 
-class _Place:
+class _Place(str):
     """A path below the data directory."""
 
-    def __init__(self, name: str) -> None:
-        self._name = name
+    __slots__ = ()
 
     def __get__(self, data_dir: DataDir, owner: Any = None) -> Path:
-        return data_dir.root / self._name
+        return data_dir.root / self
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,24 +55,17 @@ class DataDir:
             raise DataDirError(f"cannot use {argument!r} as data directory: {error}") from error
 
     def prepare(self, *, fills: bool = True) -> None:
-        """Create the directory and its folders, and make sure that they can be filled.
-
-        One that is there and not to be filled will do as it is. Raises: DataDirError.
-        """
+        """Make the directory and its folders; it ``fills`` them, or one that is there will do."""
         if not fills and self.root.is_dir():
             return
-        try:
-            places = (self.models, self.policies, self.logs, self.corpora, self.jobs)
-            for folder in (self.root, *places):
+        failed = f"cannot write to the data directory {self.root}"
+        remedy = f"; choose another with --data-dir or {DATA_DIR_VARIABLE}"
+        with system_errors(failed, DataDirError, remedy):
+            for folder in (self.models, self.policies, self.logs, self.corpora, self.jobs):
                 folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self.root) as probe:
                 probe.write(b"\0" * 4096)
                 probe.flush()
-        except OSError as error:
-            raise DataDirError(
-                f"cannot write to the data directory {self.root}: {error.strerror or error}; "
-                f"choose another with --data-dir or {DATA_DIR_VARIABLE}"
-            ) from error
         free = shutil.disk_usage(self.root).free
         if free < MIN_FREE_BYTES:
             raise DataDirError(

@@ -21,7 +21,6 @@ _WORKER_ID = re.compile(r"(\d+)-(\d+)-([0-9a-f]{12})")
 
 
 def own_worker_id() -> str:
-    """The id of this process: process id, its start as of ``_start_of``, place."""
     pid = os.getpid()
     return f"{pid}-{_start_of(pid)}-{_place()}"
 
@@ -46,8 +45,7 @@ def process_exists(pid: int) -> bool:
 
 
 def _start_of(pid: int) -> int | None:
-    """Start of a process, in clock ticks since boot or, where psutil tells, in milliseconds since
-    1970; None when it is dead."""
+    """In clock ticks since boot, or milliseconds since 1970 from psutil; None of a dead process."""
     if not _IS_LINUX:
         return _start_by_psutil(pid)
     try:

@@ -24,10 +24,7 @@ def address() -> str | None:
 
 
 def address_of(request: Any) -> str | None:
-    """The network address of a request; a Space's proxy names it first in ``X-Forwarded-For``.
-
-    A visitor may send that header too: it slows a crowd down and proves nothing.
-    """
+    """The address, on a Space as its proxy says, where a visitor may send anything."""
     if request is None:
         return None
     forwarded = request.headers.get("x-forwarded-for", "") if is_space() else ""

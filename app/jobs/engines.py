@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from app.host.errors import AppError
 from app.host.paths import DataDir
-from app.jobs.runner import JobFunctions, JobTask, JobUpdate
+from app.jobs.runner import JobFunctions, JobTask
 from app.jobs.stop_flag import StopFlag, set_by_signals
 from app.policies.library import PolicyLibrary
 from sol_core.errors import RankLostError, SolError
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from sol_core.models.loading import LanguageModel
     from sol_core.training.ranks import Ranks
 
-Updates = Generator[JobUpdate, None, None]
+Updates = Generator[WorkEvent, None, None]
 _PARTIAL_FOLDER = "partial"
 
 
@@ -32,11 +32,7 @@ def train_job(
     allow_untrained: bool = False,
     labels: Path | None = None,
 ) -> Updates:
-    """Train a policy; it ends up in the library under the job's name or one like it.
-
-    Params: "config" (TrainConfig), "model", "name"; "dtype" and "device" where they matter. Raises:
-    PolicyError for one that learnt nothing or is no better than static, unless allowed.
-    """
+    """Train a policy, stored under the job's "name"; one no better than static only if allowed."""
     from sol_core.training.trainer import check_kept
 
     name = _param(task, "name", str)
@@ -44,14 +40,16 @@ def train_job(
         if isinstance(event, WorkFinished):
             if not allow_untrained:
                 check_kept(event.result["summary"])
-            yield WorkFinished(_stored(task, name, event.result))
+            library, made = PolicyLibrary(task.data_dir), Path(event.result["folder"])
+            stored = library.adopt(made, name, task.job.id)
+            folder = str(library.folder / stored)
+            summary = event.result["summary"]
+            yield WorkFinished({"policy": stored, "folder": folder, "summary": summary})
             return
         yield event
 
 
-def train_events(
-    task: JobTask, ranks: Ranks | None = None, labels: Path | None = None
-) -> Generator[WorkEvent, None, None]:
+def train_events(task: JobTask, ranks: Ranks | None = None, labels: Path | None = None) -> Updates:
     """The training of ``train_job``, as every rank goes through it; labels: as the engine's."""
     from sol_core.training.config import TrainConfig
     from sol_core.training.ranks import Ranks
@@ -77,10 +75,7 @@ def train_events(
 
 
 def evaluate_job(task: JobTask) -> Updates:
-    """Measure policies against their baselines; finished texts are kept in the job's folder.
-
-    Params: "config" (EvaluationConfig), "policies" (names or folders), "model"; "dtype".
-    """
+    """Measure "policies" against baselines; finished texts are kept in the job's folder."""
     from sol_core.evaluation.config import EvaluationConfig
     from sol_core.evaluation.runner import evaluate
 
@@ -92,10 +87,7 @@ def evaluate_job(task: JobTask) -> Updates:
 
 
 def tasks_job(task: JobTask) -> Updates:
-    """Measure a policy's accuracy on tasks; finished batches are kept in the job's folder.
-
-    Params: "config" (TasksConfig), "policy" (a name or folder), "model"; "dtype".
-    """
+    """Measure a "policy"'s accuracy on tasks; finished batches are kept in the job's folder."""
     from sol_core.tasks.config import TasksConfig
     from sol_core.tasks.runner import run_tasks
 
@@ -115,13 +107,6 @@ def _resumable(task: JobTask) -> dict[str, Any]:
     return {"data_dir": task.data_dir.root, "should_stop": task.should_stop, "partial": partial}
 
 
-def _stored(task: JobTask, name: str, result: dict[str, Any]) -> dict[str, Any]:
-    """Move a finished policy into the library and return the job's result."""
-    stored = PolicyLibrary(task.data_dir).adopt(Path(result["folder"]), name, task.job.id)
-    folder = task.data_dir.policies / stored
-    return {"policy": stored, "folder": str(folder), "summary": result["summary"]}
-
-
 def _load_model(task: JobTask, device: str = "auto") -> LanguageModel:
     """Load the job's model; device "auto" leaves that to the job."""
     from sol_core.generation.warm_up import load_warm
@@ -136,7 +121,6 @@ def _load_model(task: JobTask, device: str = "auto") -> LanguageModel:
 
 
 def _param(task: JobTask, name: str, kind: type) -> Any:
-    """A parameter of the job. Raises: AppError when it is missing or of another type."""
     params: Mapping[str, Any] = task.job.params
     if not isinstance(params.get(name), kind):
         raise AppError(
@@ -147,10 +131,7 @@ def _param(task: JobTask, name: str, kind: type) -> Any:
 
 
 def follow_training(data_dir: DataDir, ranks: Ranks) -> Literal["succeeded", "failed", "paused"]:
-    """Train along until the lead's job ends; returns how.
-
-    A follower gets the job from the lead and drops the events. Raises: RankLostError.
-    """
+    """Train along, dropping the events, until the lead's job ends; returns how."""
     logging.getLogger().setLevel(logging.ERROR)
     stop = StopFlag()
     try:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from app.host.process_identity import is_worker_alive
 from storage import JobRecord, JobStore, StorageError
@@ -23,33 +25,28 @@ def reap(jobs: JobStore) -> list[JobRecord]:
     return abandoned
 
 
-class Reaper:
-    """Reaps every few seconds; a database that was out of reach is left alone for ``silence_s``."""
+@contextmanager
+def reaping(
+    jobs: JobStore, interval_s: float = REAP_S, silence_s: float = STALE_S / 2
+) -> Iterator[None]:
+    """Reap at once and every few seconds, after an error of the database later."""
+    ending = threading.Event()
 
-    def __init__(
-        self, jobs: JobStore, interval_s: float = REAP_S, silence_s: float = STALE_S / 2
-    ) -> None:
-        self._jobs, self._interval_s, self._silence_s = jobs, interval_s, silence_s
-        self._ending = threading.Event()
-        self._thread = threading.Thread(target=self._work, name="job-reaper", daemon=True)
-
-    def start(self) -> None:
-        """Begin, with a first look at once."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """End before the store is closed."""
-        self._ending.set()
-        if self._thread.ident is not None:
-            self._thread.join()
-
-    def _work(self) -> None:
-        while not self._ending.is_set():
-            wait_s = self._interval_s
+    def work() -> None:
+        while not ending.is_set():
+            wait_s = interval_s
             try:
-                reap(self._jobs)
+                reap(jobs)
             except StorageError as error:  # the next look may work
                 logger.info("no look at the workers: %s", error)
                 # A server that comes back has heard of nobody: let every worker speak first.
-                wait_s = max(wait_s, self._silence_s)
-            self._ending.wait(wait_s)
+                wait_s = max(wait_s, silence_s)
+            ending.wait(wait_s)
+
+    thread = threading.Thread(target=work, name="job-reaper", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ending.set()
+        thread.join()

@@ -29,10 +29,7 @@ logger = logging.getLogger(__name__)
 
 
 class JobReporter:
-    """The way between a job's work and its row, while one worker has it.
-
-    Once it ``is_lost`` to another one, nothing is saved.
-    """
+    """The way between a job's work and its row; it ``is_lost`` once another worker has the job."""
 
     def __init__(self, jobs: JobStore, job: JobRecord, worker: str, log_file: str) -> None:
         self.control: JobControl = "run"
@@ -51,7 +48,6 @@ class JobReporter:
         self._thread = threading.Thread(target=self._work, name="job-reporter", daemon=True)
 
     def start(self) -> None:
-        """Begin to beat."""
         self._thread.start()
 
     def say(self, message: str) -> None:

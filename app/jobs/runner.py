@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -57,18 +58,11 @@ class JobTask:
     data_dir: DataDir
     dtype: str  # of the model's weights, where the job does not say
     should_stop: Callable[[], bool]  # at its next step, with a checkpoint
-    say: Callable[[str], None]  # a ``JobNote``'s message where nothing can be yielded
+    say: Callable[[str], None]  # where nothing can be yielded
 
 
-@dataclass(frozen=True, slots=True)
-class JobNote:
-    """Text about the work before there is progress to report."""
-
-    message: str
-
-
-JobUpdate = JobNote | WorkEvent
-JobFunction = Callable[[JobTask], Generator[JobUpdate, None, None]]
+JobUpdate = str | WorkEvent  # a text is about the work before there is progress to report
+JobFunction = Callable[[JobTask], Generator[WorkEvent, None, None]]
 JobFunctions = Mapping[str, JobFunction]  # by the kind of job
 
 
@@ -97,16 +91,11 @@ class JobOutcome:
 
 
 def log_path(data_dir: DataDir, job_id: str) -> Path:
-    """The job's log file."""
     return data_dir.logs / f"job-{job_id}.log"
 
 
 def delete_job(jobs: JobStore, data_dir: DataDir, job_id: str) -> None:
-    """Delete a job's record, then its folder with checkpoints and its log. Its policy stays.
-
-    Where the disk has no room for the change of the record, the files make some. Raises:
-    StorageError.
-    """
+    """Delete the job, its folder and log; on a full disk the files first, which make room."""
     try:
         jobs.delete(job_id)
     except DatabaseWriteError:
@@ -123,10 +112,7 @@ def _delete_files(data_dir: DataDir, job_id: str) -> None:
 
 
 def run_job(job: JobRecord, function: JobFunction | None, place: Workplace) -> JobOutcome:
-    """Run a job that this worker has claimed; its row says how it ended.
-
-    Raises: StorageError when the worker is to end and the ending cannot be saved.
-    """
+    """Run a job that this worker has claimed; its row says how it ended. Raises: StorageError."""
     log_file = log_path(place.data_dir, job.id)
     reporter = JobReporter(place.jobs, job, place.worker, str(log_file))
     with _logging_to(log_file):
@@ -152,11 +138,7 @@ def _work(
     def should_stop() -> bool:
         return is_released() or time.monotonic() > ends_at
 
-    folder = place.data_dir.jobs / job.id
-
-    def say(message: str) -> None:
-        _take(JobNote(message), place, reporter)
-
+    folder, say = place.data_dir.jobs / job.id, partial(_take, place, reporter)
     task = JobTask(job, folder, place.data_dir, place.dtype, should_stop, say)
     try:
         if function is None:
@@ -202,11 +184,10 @@ def _failure(error: Exception, folder: Path, place: Workplace) -> JobOutcome:
 
 
 def _follow(
-    updates: Iterator[JobUpdate], task: JobTask, place: Workplace, reporter: JobReporter
+    updates: Iterator[WorkEvent], task: JobTask, place: Workplace, reporter: JobReporter
 ) -> JobOutcome:
-    """Take every update until the last one."""
     for update in updates:
-        _take(update, place, reporter)
+        _take(place, reporter, update)
         if isinstance(update, WorkFinished):
             return JobOutcome("succeeded", result=json_safe(update.result))
         if isinstance(update, WorkStopped):
@@ -216,9 +197,9 @@ def _follow(
     raise AppError("the engine ended without a result")
 
 
-def _take(update: JobUpdate, place: Workplace, reporter: JobReporter) -> None:
-    if isinstance(update, JobNote):
-        reporter.say(update.message)
+def _take(place: Workplace, reporter: JobReporter, update: JobUpdate) -> None:
+    if isinstance(update, str):
+        reporter.say(update)
     elif isinstance(update, WorkProgress):
         reporter.progress(update.fraction, update.message, update.eta_s, update.row)
     elif isinstance(update, WorkSample):
@@ -272,8 +253,12 @@ def _lock_folder(folder: Path, should_stop: Callable[[], bool]) -> FileLock | No
 
 @contextmanager
 def _logging_to(path: Path) -> Iterator[None]:
-    """Everything that is logged meanwhile goes to the job's file too."""
-    handler = _log_handler(path)
+    """Everything that is logged meanwhile goes to the job's file too, if it can be made."""
+    handler: logging.Handler = logging.NullHandler()
+    try:
+        handler = logging.FileHandler(path, encoding="utf-8")
+    except OSError as error:
+        logger.warning("the job has no log: %s", error)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger()
     with ExitStack() as undo:
@@ -289,21 +274,9 @@ def _logging_to(path: Path) -> Iterator[None]:
         yield
 
 
-def _log_handler(path: Path) -> logging.Handler:
-    """Appends to the file; a file that cannot be made must not stop the job."""
-    try:
-        return logging.FileHandler(path, encoding="utf-8")
-    except OSError as error:
-        logger.warning("the job has no log: %s", error)
-        return logging.NullHandler()
-
-
 @contextmanager
 def reserved_room(folder: Path) -> Iterator[None]:
-    """Hold some of the disk in a job's folder, and give it back at the end.
-
-    So a job that fails on a full disk can save its own ending. Raises: OSError.
-    """
+    """Hold some of the disk, so that a job that fails on a full one can save its own ending."""
     path = folder / RESERVED_FILE
     try:
         path.write_bytes(os.urandom(RESERVED_BYTES))  # which no file system can compress
@@ -327,10 +300,7 @@ def why_disk_full(error: BaseException, folder: Path) -> str | None:
 
 
 def patiently(call: Callable[[], T], gives_up: Callable[[], bool] = lambda: False) -> T:
-    """Return ``call()``, tried again while the database is locked or cannot be written.
-
-    After each such failure ``gives_up`` is asked, and lets that failure pass.
-    """
+    """Return ``call()``, tried again while the database cannot be written, unless ``gives_up``."""
     told_at = -REMIND_S
     while True:
         try:

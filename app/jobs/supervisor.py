@@ -32,7 +32,6 @@ logger = logging.getLogger(__name__)
 
 
 def worker_command(data_dir: DataDir, dtype: str) -> list[str]:
-    """The command line of a supervised worker."""
     options = ["--supervised", "--data-dir", str(data_dir.root), "--dtype", dtype]
     return [*program_command(), "worker", *options]
 

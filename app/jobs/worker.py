@@ -10,17 +10,17 @@ import logging
 import math
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from app.host.database import open_database
-from app.host.instance_lock import is_held_by_living_process, read_note, write_note
+from app.host.instance_lock import read_note, write_note
 from app.host.paths import DataDir
-from app.host.process_identity import own_worker_id
+from app.host.process_identity import own_worker_id, process_exists
 from app.jobs.engines import ENGINES
-from app.jobs.reaper import Reaper
+from app.jobs.reaper import reaping
 from app.jobs.runner import JobFunctions, Workplace, patiently, run_job
 from app.jobs.stop_flag import StopFlag, set_by_signals
 from sol_core.card_errors import give_memory_back
@@ -34,48 +34,30 @@ LOCK_WAIT_S = 1.5  # whoever only looks at the lock holds it for an instant
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerOptions:
-    """Options of a worker; a supervised one outlives its page by ``lonely_s`` when it is idle."""
-
-    dtype: str = "auto"
-    is_supervised: bool = False
-    poll_s: float = 1.0
-    lonely_s: float = 60.0
-    busy_timeout_s: float = 10.0
-    time_limit_s: float = math.inf
-
-
 def run_worker(
-    data_dir: DataDir, engines: JobFunctions = ENGINES, options: WorkerOptions | None = None
+    data_dir: DataDir,
+    engines: JobFunctions = ENGINES,
+    *,
+    dtype: str = "auto",
+    is_supervised: bool = False,
+    poll_s: float = 1.0,
+    lonely_s: float = 60.0,  # that an idle supervised worker outlives its page
+    busy_timeout_s: float = 10.0,
+    time_limit_s: float = math.inf,
 ) -> int:
-    """Work until a signal says to end, in the main thread; returns the exit status.
-
-    Raises: StorageError when the database cannot be used, other than for a while.
-    """
-    options = options or WorkerOptions()
+    """Work until a signal says to end, in the main thread; returns the exit status."""
     stop = StopFlag()
     with ExitStack() as opened:
         opened.enter_context(set_by_signals(stop))
-        if options.is_supervised and not _hold_lock(data_dir.worker_lock_file, opened):
+        if is_supervised and not _hold_lock(data_dir.worker_lock_file, opened):
             return EXIT_NOT_NEEDED
-        store = opened.enter_context(
-            patiently(
-                lambda: open_database(data_dir, busy_timeout_s=options.busy_timeout_s), stop.is_set
-            )
-        )
-        reaper = Reaper(store.jobs)
-        reaper.start()
-        opened.callback(reaper.stop)
+        opening = partial(open_database, data_dir, busy_timeout_s=busy_timeout_s)
+        store = opened.enter_context(patiently(opening, stop.is_set))
+        opened.enter_context(reaping(store.jobs))
         place = Workplace(
-            store.jobs,
-            data_dir,
-            own_worker_id(),
-            stop,
-            options.dtype,
-            time_limit_s=options.time_limit_s,
+            store.jobs, data_dir, own_worker_id(), stop, dtype, time_limit_s=time_limit_s
         )
-        return _serve_the_line(place, engines, options)
+        return _serve_the_line(place, engines, poll_s, lonely_s if is_supervised else math.inf)
 
 
 def read_holder(lock_file: Path) -> str | None:
@@ -84,7 +66,7 @@ def read_holder(lock_file: Path) -> str | None:
     return worker if isinstance(worker, str) else None
 
 
-def _serve_the_line(place: Workplace, engines: JobFunctions, options: WorkerOptions) -> int:
+def _serve_the_line(place: Workplace, engines: JobFunctions, poll_s: float, lonely_s: float) -> int:
     """Work until there is a reason to end; returns the exit status."""
     alone_since: float | None = None
     while not place.stop.is_set():
@@ -97,13 +79,13 @@ def _serve_the_line(place: Workplace, engines: JobFunctions, options: WorkerOpti
                 return EXIT_CARD_LOST
             alone_since = None
             continue
-        if options.is_supervised:
-            is_served = is_held_by_living_process(place.data_dir.lock_file)
-            alone_since = None if is_served else alone_since or time.monotonic()
-            if alone_since is not None and time.monotonic() - alone_since > options.lonely_s:
-                logger.info("the page is gone and nothing is queued")
-                return 0
-        place.stop.wait(options.poll_s)
+        page = read_note(place.data_dir.lock_file).get("pid")
+        is_served = isinstance(page, int) and process_exists(page)
+        alone_since = None if is_served else alone_since or time.monotonic()
+        if alone_since is not None and time.monotonic() - alone_since > lonely_s:
+            logger.info("the page is gone and nothing is queued")
+            return 0
+        place.stop.wait(poll_s)
     return 0
 
 

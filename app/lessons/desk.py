@@ -13,7 +13,6 @@ import logging
 import math
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -32,7 +31,6 @@ from sol_core.errors import SolError
 logger = logging.getLogger(__name__)
 
 OWNER = "lessons"  # in the model's line; no visitor's id looks like this
-MAX_KEPT_BYTES = 16 * 1024**2  # of results, 10 to 60 kB each
 # A school may share an address, and visitors can make up as many ids as they like.
 SHARES = Shares("experiments waiting", of_visitor=6, of_address=32, of_all=64)
 FAILURE_S = 3.0  # for so long everybody who asks again is told the reason
@@ -44,11 +42,7 @@ Measure = Callable[[Any, Parameters], dict[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Experiment:
-    """Something to measure.
-
-    ``checked`` gives the parameters that it takes, few and small, out of what was asked for the
-    model, and raises AppError for anything else.
-    """
+    """Something to measure, and what refuses or ``checked`` parameters for a model."""
 
     measure: Measure  # gives one JSON object for the model and the parameters
     checked: Callable[[Any, Parameters], Parameters]
@@ -61,19 +55,14 @@ class ExperimentDesk:
         self, runs: GenerationRuns, loader: ModelLoader, experiments: Mapping[str, Experiment]
     ) -> None:
         self._runs, self._loader, self._experiments = runs, loader, dict(experiments)
-        self._results: OrderedDict[str, bytes] = OrderedDict()  # JSON; last used at the end
+        self._results: dict[str, str] = {}  # JSON of 10 to 60 kB, and few: a text is a parameter
         self._waiting: dict[str, Holder] = {}  # who asked first; the first one is being measured
         self._failures: dict[str, tuple[float, str]] = {}  # when, in monotonic seconds, and why
         self._changed = threading.Lock()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="experiments")
 
     def ask(self, owner: str, name: str, parameters: Parameters) -> dict[str, Any]:
-        """``state`` "done" with ``result``, "loading" (the model), or "waiting" with ``before``.
-
-        ``before`` counts the experiments and generations that come first.
-
-        Raises: AppError for an unknown experiment or parameter, a full line, or one that failed.
-        """
+        """``state`` "done", "loading" (the model), or "waiting" for all that come ``before``."""
         experiment = self._experiments.get(name)
         if experiment is None:
             raise AppError(f"no experiment is called {name[:40]!r}. Reload the page.")
@@ -85,7 +74,6 @@ class ExperimentDesk:
         question = functools.partial(_timed, measure=experiment.measure, parameters=parameters)
         with self._changed:
             if key in self._results:
-                self._results.move_to_end(key)
                 return {"state": "done", "result": json.loads(self._results[key])}
             failed_at, reason = self._failures.get(key, (-math.inf, ""))
             if time.monotonic() - failed_at < FAILURE_S:
@@ -113,19 +101,12 @@ class ExperimentDesk:
         else:
             with self._changed:
                 del self._waiting[key]
-                self._results[key] = json.dumps(result).encode("ascii")
-                size = sum(map(len, self._results.values()))
-                while size > MAX_KEPT_BYTES and len(self._results) > 1:
-                    size -= len(self._results.popitem(last=False)[1])
+                self._results[key] = json.dumps(result)
 
     def _fail(self, key: str, reason: str) -> None:
         with self._changed:
             del self._waiting[key]
-            now = time.monotonic()
-            fresh = {
-                k: (at, why) for k, (at, why) in self._failures.items() if now - at < FAILURE_S
-            }
-            self._failures = fresh | {key: (now, reason)}
+            self._failures[key] = time.monotonic(), reason
 
 
 def _timed(bench: Workbench, measure: Measure, parameters: Parameters) -> dict[str, Any]:

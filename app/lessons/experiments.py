@@ -42,11 +42,7 @@ MLP_SHARES = (0.6, 0.8)  # of its bytes
 
 
 def steps(model: Any, parameters: Parameters) -> dict[str, Any]:
-    """A beginning continued densely: what each step found hard, and what it cost.
-
-    Then the same tokens at the lowest levels: ``parts`` has the medians of both, "dense" and
-    "least", as measured milliseconds and computed bytes of every part of a step.
-    """
+    """A beginning continued densely, then at the lowest levels; ``parts`` has both's medians."""
     text = BEGINNINGS[parameters["text"]]
     _continued(model, text, ScheduleConfig("dense"))  # what is slow the first time is no step's
     rows = _continued(model, text, ScheduleConfig("dense"))
@@ -63,10 +59,7 @@ def steps(model: Any, parameters: Parameters) -> dict[str, Any]:
 
 
 def pages(model: Any, parameters: Parameters) -> dict[str, Any]:
-    """The passage's last tokens: what each would lose if its step read fewer pages, and which.
-
-    ``reads`` leaves out the last level, which reads all.
-    """
+    """The last tokens' losses if their steps read fewer pages, and which; one level reads all."""
     from sol_core.experiments.alone import losses_alone
 
     tokens = _tokens(model, PASSAGES[parameters["text"]])
@@ -86,11 +79,7 @@ def pages(model: Any, parameters: Parameters) -> dict[str, Any]:
 
 
 def missing(model: Any, parameters: Parameters) -> dict[str, Any]:
-    """The recorded story and a question: the answer's first token, each page left out in turn.
-
-    ``rows`` has, per page, its text, KL to the step that reads all, the chosen token's probability,
-    the token then said, and the page's share of a dense step's attention.
-    """
+    """The recorded story and a question: its answer's first token, each page left out in turn."""
     from sol_core.lens.engine import Lens
     from sol_core.lens.records import LensRun
 
@@ -148,10 +137,7 @@ def channels(model: Any, parameters: Parameters) -> dict[str, Any]:
 
 
 def mechanisms(model: Any, parameters: Parameters) -> dict[str, Any]:
-    """Skip as much in the paper's ways as in the default ones: pages, then the MLP's bytes.
-
-    Bytes are what a step reads of the cache, or of the MLP, at the passage's end.
-    """
+    """Skip pages, then bytes of the MLP, in the paper's ways and in the default ones."""
     from sol_core.decoding.cost import CostModel
     from sol_core.experiments.alone import losses_alone
 
@@ -207,21 +193,13 @@ def bits(model: Any, parameters: Parameters) -> dict[str, Any]:
         "steps": len(tokens) - first,
         "levels": BIT_LEVELS,
         "kl": kl,
+        **asdict(output),
         "token": _texts(model, tokens)[output.token],
-        "layer": output.layer,
-        "layers": output.layers,
-        "magnitudes": output.magnitudes,
-        "median": output.median,
-        "bits": output.bits,
-        "zeros": output.zeros,
     }
 
 
 def spenders(model: Any, parameters: Parameters, policies: PolicyLibrary) -> dict[str, Any]:
-    """The same channels in total, spent evenly, by the shipped policy, and in hindsight.
-
-    ``policy`` is why there is none, where it is not for this model.
-    """
+    """The same channels in total, spent evenly, by the shipped policy if it fits, in hindsight."""
     from sol_core.experiments.alone import compare_spenders
     from sol_core.policy import load_policy
 
@@ -242,12 +220,8 @@ def spenders(model: Any, parameters: Parameters, policies: PolicyLibrary) -> dic
         "levels": ActionGrid().channel_keep_ratios,
         "kl": [[loss.kl for loss in row] for row in table],
         "spenders": [
-            {
-                "name": spender.name,
-                "channels": spender.channels,
-                "kl": [loss.kl for loss in spender.losses],
-            }
-            for spender in spenders
+            {"name": who.name, "channels": who.channels, "kl": [loss.kl for loss in who.losses]}
+            for who in spenders
         ],
     }
 
@@ -324,7 +298,6 @@ def _tokens(model: Any, text: str) -> list[int]:
 
 
 def _texts(model: Any, tokens: list[int]) -> list[str]:
-    """The visible text of every token, one each."""
     from sol_core.generation.sampling import TextStream
 
     stream = TextStream(model.text_codec)

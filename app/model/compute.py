@@ -47,8 +47,7 @@ class Compute(Protocol):
         """Do what must be done before the page opens."""
 
     def stream(self, work: Work, should_stop: ShouldStop, steps: int) -> Iterator[Any]:
-        """Yield the work's results, of at most ``steps`` decode steps, as they come. Raises:
-        SolError."""
+        """Yield the work's results, of at most ``steps`` decode steps, as they come."""
         ...
 
     def ask(self, question: Question[AnswerT]) -> AnswerT:

@@ -31,10 +31,7 @@ class ModelStatus:
 
 
 class ModelLoader:
-    """Holds the one language model of this process.
-
-    On ZeroGPU, not ``in_background``, it is loaded once and in the thread that calls ``start``.
-    """
+    """The one language model; where not ``in_background``, ``start`` loads it in its own thread."""
 
     def __init__(self, name: str, load: LoadFunction, *, in_background: bool = True) -> None:
         self._load = load
@@ -74,7 +71,6 @@ class ModelLoader:
             self._set("failed", message, 0.0)
 
     def note(self, sentences: Sequence[str]) -> None:
-        """Add notes on the loaded model's device to its facts."""
         with self._lock:
             facts = self._status.facts
             notes = [*facts.get("notes", ()), *sentences]
@@ -84,7 +80,6 @@ class ModelLoader:
         return self._status
 
     def loaded(self) -> Any:
-        """The model; None while there is none."""
         return self._model
 
     def wait(self, should_stop: Callable[[], bool]) -> Any:

@@ -100,7 +100,6 @@ class ModelLine:
         return place
 
     def leave(self, place: Place) -> None:
-        """Give a place up; the next ones may have their turn."""
         with self._turn:
             (self._served if place in self._served else self._waiting).remove(place)
             line = [*self._served, *self._waiting]
@@ -163,7 +162,6 @@ class ModelLine:
         return self._addresses, owners
 
     def _serve(self) -> None:
-        """Give the turns that are free."""
         while self._waiting and len(self._served) < self._concurrent:
             place = self._line()[len(self._served)]
             self._waiting.remove(place)

@@ -59,17 +59,6 @@ _ADVICE = {
 }
 
 
-class ZeroGpuError(AppError, RuntimeError):
-    """ZeroGPU gave no GPU, or took it back."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Failure:
-    """An error of the other process, in words."""
-
-    message: str
-
-
 class ZeroGpu:
     """``Compute`` in calls that ``gpu`` decorates, each asking for ``seconds`` at most."""
 
@@ -86,11 +75,7 @@ class ZeroGpu:
         self._ask_there = gpu(self._ask_here, duration=lambda question, asked: asked)
 
     def prepare(self) -> None:
-        """Test the card and compile for it while the Space starts.
-
-        Operations that fail the test run on their PyTorch references from then on. Call this in the
-        main thread, after the model was loaded.
-        """
+        """Test the card and compile for it while the Space starts, in the main thread."""
         model = self._loader.loaded()
         if model is None or not model.device_name.startswith("cuda"):
             return  # nothing will be compiled
@@ -146,7 +131,6 @@ class ZeroGpu:
         self._is_compiled = True
 
     def ask(self, question: Question[AnswerT]) -> AnswerT:
-        """See ``Compute``. Raises: ZeroGpuError; SolError of the question."""
         with _in_words():
             asked = self._allowance(QUESTION_S)
             answer: AnswerT = _unless_failed(self._ask_there(question, asked))
@@ -213,25 +197,25 @@ class _StopFlags:
 
 
 def _caught(call: Callable[[], Any]) -> Any:
-    """Return the call's result, or its error as a ``_Failure``."""
+    """Return the call's result, or its error in words, which out of the fork have no class."""
     try:
         return call()
     except SolError as error:
-        return _Failure(str(error))
-    except Exception as error:  # out of the fork it would arrive as its class's name
+        return AppError(str(error))
+    except Exception as error:
         logger.exception("a call on ZeroGPU failed")
-        return _Failure(f"The call on ZeroGPU failed: {type(error).__name__}: {error}")
+        return AppError(f"The call on ZeroGPU failed: {type(error).__name__}: {error}")
 
 
 def _unless_failed(answer: Any) -> Any:
-    if isinstance(answer, _Failure):
-        raise AppError(answer.message)
+    if isinstance(answer, AppError):
+        raise answer
     return answer
 
 
 @contextlib.contextmanager
 def _in_words() -> Iterator[None]:
-    """Turn what ``spaces`` raises into ZeroGpuError. It knows ``gradio.Error``, with a title."""
+    """Turn what ``spaces`` raises into AppError. It knows ``gradio.Error``, with a title."""
     try:
         yield
     except SolError:
@@ -240,4 +224,4 @@ def _in_words() -> Iterator[None]:
         title = str(getattr(error, "title", type(error).__name__))
         reason = str(getattr(error, "message", error)).strip().rstrip(".")
         advice = _ADVICE.get(title, f"Try again in a minute, {_ELSEWHERE}.")
-        raise ZeroGpuError(f"{title}: {reason}. {advice}") from error
+        raise AppError(f"{title}: {reason}. {advice}") from error

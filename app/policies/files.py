@@ -14,37 +14,24 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import NamedTuple
 
-from app.host.errors import AppError, InputFileError
-from app.host.paths import DataDir
+from app.host.errors import AppError, InputFileError, system_errors
 from app.policies.library import PolicyLibrary
 from sol_core.errors import PolicyError
 from sol_core.files.places import program_name
 from sol_core.files.staging import replacing
-
-if TYPE_CHECKING:
-    from sol_core.policy import PolicyInfo
 
 ZIP = ".zip"
 KEEP_INCOMING_S = 24 * 3600
 _INCOMING = ".incoming-"
 
 
-@dataclass(frozen=True, slots=True)
-class ModelInUse:
+class ModelInUse(NamedTuple):
     """The language model that a policy must have been trained for."""
 
     name: str
     fingerprint: str
-
-    def check(self, info: PolicyInfo) -> None:
-        """Raises: PolicyError naming both models."""
-        if info.fingerprint != self.fingerprint:
-            raise PolicyError(
-                f"this policy was trained for {info.model} (fingerprint {info.fingerprint[:8]}), "
-                f"not for {self.name} ({self.fingerprint[:8]}): it would be refused there"
-            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,24 +39,19 @@ class PolicyFiles:
     """The library's gate."""
 
     library: PolicyLibrary
-    data_dir: DataDir
 
     def write(self, name: str, target: Path) -> None:
         """Export to a zip if ``target`` ends so, else a new or empty folder. Raises: AppError."""
         from sol_core.policy.files.archive import pack_policy
 
-        try:
+        remedy = "; name a new zip, or a new or empty folder"
+        with system_errors(f"cannot write the policy to {target}", remedy=remedy):
             if target.suffix.lower() != ZIP:
                 self.library.copy_out(name, target)
                 return
             folder = self.library.resolve(name)
             with replacing(target) as staged:
                 pack_policy(folder, staged)
-        except OSError as error:
-            raise InputFileError(
-                f"cannot write the policy to {target}: {error.strerror or error}; name a new zip, "
-                "or a new or empty folder"
-            ) from error
 
     def zip_bytes(self, name: str, limit: int) -> bytes:
         """The policy as a zip in memory, of at most ``limit`` bytes. Raises: AppError."""
@@ -83,20 +65,15 @@ class PolicyFiles:
             return (staging / "policy.zip").read_bytes()
 
     def read(self, source: Path, wanted: str, model: ModelInUse | None) -> str:
-        """Import a folder or a zip under a name like ``wanted``, which is returned.
-
-        Raises: InputFileError when nothing is there; PolicyError, also for another model's.
-        """
+        """Import a folder or zip under a name like ``wanted``; its name. Raises: AppError."""
         from sol_core.policy.files.archive import copy_policy, unpack_policy
 
-        try:
+        with system_errors(f"cannot read {source}"):
             if source.is_dir():
                 return self._take_in(copy_policy, source, str(source), wanted, model)
             if source.is_file() and zipfile.is_zipfile(source):  # no pipe, no device
                 return self._take_in(unpack_policy, source, str(source), wanted, model)
             exists = source.exists()
-        except OSError as error:
-            raise InputFileError(f"cannot read {source}: {error.strerror or error}") from error
         what = "is no policy's folder and no zip" if exists else "does not exist"
         raise InputFileError(f"{source} {what}: name what policies export wrote")
 
@@ -140,19 +117,24 @@ class PolicyFiles:
             except PolicyError as error:
                 words = str(error).replace(str(folder), shown).replace(str(source), shown)
                 raise PolicyError(words) from error
-            if model is not None:
-                model.check(info)
+            if model is not None and model.fingerprint != info.fingerprint:
+                raise PolicyError(
+                    f"this policy was trained for {info.model} (fingerprint "
+                    f"{info.fingerprint[:8]}), not for {model.name} ({model.fingerprint[:8]}): it "
+                    "would be refused there"
+                )
             return self.library.take_in(folder, wanted)
 
     @contextmanager
     def _staging(self) -> Iterator[Path]:
         """A folder on the library's disk that goes in the end; after a day, of a killed process."""
-        self.data_dir.policies.mkdir(parents=True, exist_ok=True)
-        for left in self.data_dir.policies.glob(f"{_INCOMING}*"):
+        parent = self.library.folder
+        parent.mkdir(parents=True, exist_ok=True)
+        for left in parent.glob(f"{_INCOMING}*"):
             with suppress(FileNotFoundError):  # another process was faster
                 if time.time() - left.stat().st_mtime > KEEP_INCOMING_S:
                     shutil.rmtree(left, ignore_errors=True)
         with tempfile.TemporaryDirectory(
-            prefix=_INCOMING, dir=self.data_dir.policies, ignore_cleanup_errors=True
+            prefix=_INCOMING, dir=parent, ignore_cleanup_errors=True
         ) as staging:
             yield Path(staging)

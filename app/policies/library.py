@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from app.host.errors import AppError, PolicyNotFoundError
 from app.host.paths import DataDir
@@ -37,15 +37,6 @@ if TYPE_CHECKING:
 SHIPPED_FOLDER = SHIPPED_POLICY
 CONFIG_FILE = "config.json"
 _NO_FOLDER_NAME = re.compile(r"[^A-Za-z0-9 ._-]+")
-
-
-@dataclass(frozen=True, slots=True)
-class DamagedPolicy:
-    """A folder in the library that looks like a policy's and cannot be read, and why not."""
-
-    name: str
-    is_shipped: bool
-    problem: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +70,7 @@ def grid_for(
     schedules: Iterable[ScheduleConfig],
     find: Callable[[str], Path],
 ) -> ActionGrid:
-    """The named grid, with this site; for None that of the first policy among schedules, else the
-    default one or, where a share of the bytes is asked for, the one with pages by need.
-
-    Raises: ConfigError for an unknown name; PolicyNotFoundError; PolicyError.
-    """
+    """The named grid; for None that of the first policy, else the default of shares or axes."""
     from sol_core.policy.files.locate import grid_in_use
 
     schedules = list(schedules)
@@ -100,18 +87,18 @@ class PolicyLibrary:
     """Names of policies and the folders behind them. Holds no state: folders may come and go."""
 
     def __init__(self, data_dir: DataDir, shipped: Path | None = None) -> None:
-        self._folder = data_dir.policies
+        self.folder = data_dir.policies
         self._shipped = shipped or SHIPPED_FOLDER
 
-    def list_all(self) -> tuple[list[StoredPolicy], list[DamagedPolicy]]:
-        """The readable policies and the others; the shipped one first, then the newest."""
-        policies: list[StoredPolicy] = []
-        damaged: list[DamagedPolicy] = []
+    def list_all(self) -> tuple[list[StoredPolicy], list[dict[str, Any]]]:
+        """The shipped one first, then the newest; and records of those that cannot be read."""
+        policies, damaged = [], []
         for name, folder in self._folders():
             try:
                 policies.append(_read(name, folder))
             except SolError as error:
-                damaged.append(DamagedPolicy(name, name == DEFAULT_POLICY, str(error)))
+                about = {"name": name, "is_shipped": name == DEFAULT_POLICY}
+                damaged.append(about | {"problem": str(error)})
         return policies, damaged
 
     def get(self, name: str) -> StoredPolicy:
@@ -134,7 +121,7 @@ class PolicyLibrary:
                     f"({self._shipped} is missing): train one first, or name a folder"
                 )
             return self._shipped
-        if folder := find_stored(self._folder, name):
+        if folder := find_stored(self.folder, name):
             return folder
         try:
             folder = Path(name).expanduser().absolute()
@@ -150,7 +137,7 @@ class PolicyLibrary:
         """As ``resolve``, for what comes from a browser: names only, no path of the server's."""
         if name == DEFAULT_POLICY:
             return self.resolve(name)
-        if folder := find_stored(self._folder, name):
+        if folder := find_stored(self.folder, name):
             return folder
         raise PolicyNotFoundError(f"no policy {name!r}: {self._choices()}")
 
@@ -159,7 +146,7 @@ class PolicyLibrary:
         folder = self._own(name, "deleted")
         # Out of sight in one step, so that nobody finds half a policy.
         with tempfile.TemporaryDirectory(
-            prefix=".deleted-", dir=self._folder, ignore_cleanup_errors=True
+            prefix=".deleted-", dir=self.folder, ignore_cleanup_errors=True
         ) as grave:
             folder.rename(Path(grave) / name)
 
@@ -171,7 +158,7 @@ class PolicyLibrary:
                 f"{wanted[:80]!r} is no policy's name: letters, digits, spaces, dots, - and _, "
                 f"beginning with a letter or digit, at most {NAME_LENGTH} characters"
             )
-        target = self._folder / wanted
+        target = self.folder / wanted
         if target.exists() or wanted.lower() == DEFAULT_POLICY:
             raise AppError(f"the name {wanted!r} is taken: choose another one")
         notes = read_notes(folder)
@@ -181,23 +168,20 @@ class PolicyLibrary:
         folder.rename(target)
 
     def unique_name(self, wanted: str) -> str:
-        """A free name like ``wanted``: characters that no folder name takes become "-", and
-        "-2", "-3" … is added to one that is taken."""
+        """A free name like ``wanted``; "-2", "-3" … is added to one that is taken."""
         base = _NO_FOLDER_NAME.sub("-", wanted)[:NAME_LENGTH].strip(" -._") or "policy"
         name, number = base, 1
-        while name.lower() == DEFAULT_POLICY or (self._folder / name).exists():
+        while name.lower() == DEFAULT_POLICY or (self.folder / name).exists():
             number += 1
             ending = f"-{number}"
             name = base[: NAME_LENGTH - len(ending)] + ending
         return name
 
     def adopt(self, folder: Path, wanted: str, job_id: str) -> str:
-        """Move the policy that a job has finished into the library, once; return its name.
-
-        The job's id goes with it in one rename: a worker that dies leaves all of it or nothing.
-        """
-        if name := self._name_of_job(job_id):
-            return name
+        """Move a job's policy in, once; its id goes along, so there is all of it or nothing."""
+        for stored in stored_folders(self.folder):
+            if read_notes(stored).job == job_id:
+                return stored.name
         write_notes(folder, PolicyNotes(job=job_id))
         return self._move_in(folder, wanted)
 
@@ -206,24 +190,20 @@ class PolicyLibrary:
         write_notes(folder, PolicyNotes(added=_now()))
         return self._move_in(folder, wanted)
 
-    def _name_of_job(self, job_id: str) -> str | None:
-        stored = stored_folders(self._folder)
-        return next((path.name for path in stored if read_notes(path).job == job_id), None)
-
     def _move_in(self, folder: Path, wanted: str) -> str:
         """Move a complete policy in one rename that a power cut leaves whole."""
-        self._folder.mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
         for path in (*folder.iterdir(), folder):
             flush_to_disk(path)
         while True:
             name = self.unique_name(wanted)
             try:
-                folder.rename(self._folder / name)
+                folder.rename(self.folder / name)
             except OSError:
-                if (self._folder / name).exists():  # another process was faster
+                if (self.folder / name).exists():  # another process was faster
                     continue
                 raise
-            flush_to_disk(self._folder)
+            flush_to_disk(self.folder)
             return name
 
     def copy_out(self, name: str, target: Path) -> None:
@@ -244,13 +224,13 @@ class PolicyLibrary:
         """The folder of a policy that may be changed, by its name of today."""
         if name == DEFAULT_POLICY:
             raise AppError(f"the policy that came with the program cannot be {changed}")
-        if not is_policy_name(name) or not holds_policy(self._folder / name):
+        if not is_policy_name(name) or not holds_policy(self.folder / name):
             raise PolicyNotFoundError(f"no stored policy {name!r}: {self._choices()}")
-        return self._folder / name
+        return self.folder / name
 
     def _folders(self) -> list[tuple[str, Path]]:
         shipped = [(DEFAULT_POLICY, self._shipped)] if holds_policy(self._shipped) else []
-        return shipped + [(path.name, path) for path in stored_folders(self._folder)]
+        return shipped + [(path.name, path) for path in stored_folders(self.folder)]
 
     def _choices(self) -> str:
         names = self.names()

@@ -24,7 +24,6 @@ class PolicyUses:
     num_runs: int
 
     def sentence(self) -> str:
-        """Return the things that depend on the policy, in words."""
         parts = [
             _count(self.num_runs, "saved run"),
             _count(len(self.evaluations), "evaluation"),

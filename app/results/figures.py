@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from statistics import fmean
 from typing import Any
 
-from app.formats.plain_json import finite
+from app.formats.plain_json import SCHEDULE_LABELS, finite, rounded
 from sol_core.actions import AXES, SHORT_AXES, Axis
 from sol_core.config import POLICY_PREFIX
 
@@ -15,15 +15,10 @@ Result = dict[str, Any]
 MEASURES = ("nll", "kl")
 ROLE = "policy"
 _FORMER = {"gain": "nll_gain", "low": "nll_low", "high": "nll_high"}  # of schema 1
-_LABELS = {
-    "policy": "Policy",
+_LABELS = SCHEDULE_LABELS | {
     "policy_sampled": "Policy, sampled",
-    "static": "Static",
     "line": "Old line",
-    "dense": "Full model",
     "random_best": "Random, best",
-    "emc": "Uncertainty (EMC)",
-    "dac": "Drift (DAC)",
     "paper": "Paper's mechanisms",
 }
 # Costs of a method: the field of a result, and the size of the unit shown.
@@ -32,6 +27,10 @@ _COSTS = {
     "flops": ("flops_per_token", 1e6),
     "net": ("net_keep_rate", 0.01),
 }
+_ABOUT = (
+    *("policy", "policies", "model", "corpus", "texts", "context", "steps", "seed"),
+    *("scored_tokens", "elapsed_s"),
+)
 _GAIN_KEYS = {
     measure: tuple(f"{measure}_{part}" for part in ("gain", "low", "high")) for measure in MEASURES
 }
@@ -43,24 +42,21 @@ def method_label(name: str) -> str:
 
 
 def result_view(result: Result) -> dict[str, Any]:
-    """Everything that the page shows of a result."""
     budgets = in_roles(result)
     baselines = list(dict.fromkeys(name for record in budgets for name in record.get("paired", {})))
-    return {
-        "about": _about(result),
+    made = {
+        "about": {name: result.get(name) for name in _ABOUT},
         "methods": [{"name": name, "label": method_label(name)} for name in _methods(budgets)],
         "baselines": [{"name": name, "label": method_label(name)} for name in baselines],
         "headline": {name: _headline(budgets, name) for name in baselines},
         "rows": {name: [_row(record, name) for record in budgets] for name in baselines},
         "figures": figures_of(result),
     }
+    return dict(rounded(made))
 
 
 def in_roles(result: dict[str, Any]) -> list[dict[str, Any]]:
-    """The budgets of a result, of those that have methods, in one shape for all releases.
-
-    The method whose spend all others get is "policy", others of its kind are "policy:NAME".
-    """
+    """Budgets in one shape for all releases: the first method is "policy", others "policy:NAME"."""
     budgets = [
         budget
         for budget in result.get("budgets") or []
@@ -95,7 +91,7 @@ def figures_of(result: Result) -> dict[str, Any]:
         "difficulty": _difficulty(result.get("difficulty")),
         "pollution": _pollution(result.get("pollution")),
     }
-    return {name: data for name, data in made.items() if data}
+    return {name: rounded(data) for name, data in made.items() if data}
 
 
 def pareto_front(points: Iterable[Sequence[float]]) -> list[list[float]]:
@@ -117,14 +113,6 @@ def budget_label(requested: dict[str, Any]) -> str:
 def dense_share(axis: Axis, value: float) -> float:
     """A value as a share of dense; bits of at most 1 are one already (no width is below 2)."""
     return value / axis.dense if value > 1 else value
-
-
-def _about(result: Result) -> dict[str, Any]:
-    names = ("policy", "policies", "model", "corpus", "texts", "context", "steps", "seed")
-    about = {name: result.get(name) for name in names}
-    about["scored_tokens"] = finite(result.get("scored_tokens"))
-    about["elapsed_s"] = finite(result.get("elapsed_s"))
-    return about
 
 
 def _methods(budgets: list[dict[str, Any]]) -> list[str]:
@@ -159,26 +147,22 @@ def _row(record: dict[str, Any], baseline: str) -> dict[str, Any]:
     methods, paired = record["methods"], record.get("paired", {}).get(baseline, {})
     policy, other = methods.get("policy", {}), methods.get(baseline, {})
     row: dict[str, Any] = {
-        "budget": [finite(record["requested"].get(axis)) for axis in SHORT_AXES],
-        "asked_share": finite(record["requested"].get("share")),
-        "shares": [finite(part.get("bytes_share")) for part in (policy, other)],
-        "win_rate": finite(paired.get("win_rate")),
-        "spend": _spend(policy),
-        "other_spend": _spend(other),
+        "budget": [record["requested"].get(axis) for axis in SHORT_AXES],
+        "asked_share": record["requested"].get("share"),
+        "shares": [part.get("bytes_share") for part in (policy, other)],
+        "win_rate": paired.get("win_rate"),
+        "spend": [policy.get("spend", {}).get(axis) for axis in SHORT_AXES],
+        "other_spend": [other.get("spend", {}).get(axis) for axis in SHORT_AXES],
     }
     for measure, keys in _GAIN_KEYS.items():
         row[measure] = {
-            "policy": finite(policy.get(measure)),
-            "other": finite(other.get(measure)),
-            "dense": finite(methods.get("dense", {}).get(measure)),
-            "gain": [finite(paired.get(key)) for key in keys],
-            "recovered": finite(record.get("recovered", {}).get(measure)),
+            "policy": policy.get(measure),
+            "other": other.get(measure),
+            "dense": methods.get("dense", {}).get(measure),
+            "gain": [paired.get(key) for key in keys],
+            "recovered": record.get("recovered", {}).get(measure),
         }
     return row
-
-
-def _spend(method: dict[str, Any]) -> list[float | None]:
-    return [finite(method.get("spend", {}).get(axis)) for axis in SHORT_AXES]
 
 
 def _pareto(budgets: list[dict[str, Any]]) -> dict[str, Any] | None:
@@ -231,14 +215,12 @@ def _violin(budgets: list[dict[str, Any]]) -> dict[str, Any] | None:
             continue
         row: dict[str, Any] = {"label": budget_label(record["requested"])}
         for measure in MEASURES:
-            values = [finite(value) for value in spread.get(measure) or []]
             row[measure] = {
-                "random": [value for value in values if value is not None],
-                **{
-                    name: finite(record["methods"].get(name, {}).get(measure))
-                    for name in ("policy", "static", "dense")
-                },
+                name: record["methods"].get(name, {}).get(measure)
+                for name in ("policy", "static", "dense")
             }
+            values = map(finite, spread.get(measure) or ())
+            row[measure]["random"] = [value for value in values if value is not None]
         rows.append(row)
     return {"budgets": rows} if rows else None
 
@@ -252,11 +234,10 @@ def _adherence(budgets: list[dict[str, Any]]) -> dict[str, Any] | None:
             continue
         episode = record.get("adherence", {}).get("episode", {})
         for axis in AXES:
-            pair = [
-                dense_share(axis, values[axis.short]) for values in (record["requested"], spend)
-            ]
+            asked, spent = (values[axis.short] for values in (record["requested"], spend))
+            shares = dense_share(axis, asked), dense_share(axis, spent)
             label = budget_label(record["requested"])
-            axes[axis.short].append([*map(finite, pair), finite(episode.get(axis.short)), label])
+            axes[axis.short].append([*shares, episode.get(axis.short), label])
     return axes if axes["keep"] else None
 
 
@@ -270,13 +251,12 @@ def _variability(budgets: list[dict[str, Any]]) -> dict[str, Any] | None:
         asked = record["requested"]
         row: dict[str, Any] = {"label": budget_label(asked)}
         for axis in AXES:
-            scale = 1 / axis.dense if max(steps[axis.short]) > 1 else 1.0
-            row[axis.short] = {
-                "mean": [finite(value * scale) for value in steps[axis.short]],
-                "sd": [finite(value * scale) for value in steps.get(f"{axis.short}_sd") or []],
-                "asked": finite(dense_share(axis, asked[axis.short]))
-                if axis.short in asked
-                else None,
+            name, goal = axis.short, asked.get(axis.short)
+            scale = 1 / axis.dense if max(steps[name]) > 1 else 1.0
+            row[name] = {
+                "mean": [value * scale for value in steps[name]],
+                "sd": [value * scale for value in steps.get(f"{name}_sd") or []],
+                "asked": None if goal is None else dense_share(axis, goal),
             }
         rows.append(row)
     return {"budgets": rows} if rows else None
@@ -289,10 +269,10 @@ def _difficulty(difficulty: dict[str, Any] | None) -> dict[str, Any] | None:
     kinds = [
         {
             "label": str(name),
-            "share": finite(kind.get("share")),
-            "kl": finite(kind.get("kl")),
+            "share": kind.get("share"),
+            "kl": kind.get("kl"),
             **{
-                axis.short: finite(dense_share(axis, kind[axis.short]))
+                axis.short: dense_share(axis, kind[axis.short])
                 for axis in AXES
                 if isinstance(kind.get(axis.short), (int, float))
             },
@@ -302,27 +282,24 @@ def _difficulty(difficulty: dict[str, Any] | None) -> dict[str, Any] | None:
     correlation = difficulty.get("correlation", {})
     return {
         "kinds": sorted(kinds, key=lambda kind: -(kind["share"] or 0)),
-        "correlation": {
-            axis: {name: finite(value) for name, value in correlation[axis].items()}
-            for axis in SHORT_AXES
-            if axis in correlation
-        },
+        "correlation": {axis: correlation[axis] for axis in SHORT_AXES if axis in correlation},
     }
 
 
 def _pollution(probe: dict[str, Any] | None) -> dict[str, Any] | None:
     """Per axis the change of the tail's perplexity and its interval, levels as shares."""
-    axes = {}
     effects = (probe or {}).get("axes") or {}
-    for axis in AXES:
-        axes[axis.short] = [
-            {"level": finite(dense_share(axis, effect["level"]))}
-            | {name: finite(effect.get(name)) for name in ("change", "low", "high")}
+    axes = {
+        axis.short: [
+            {"level": dense_share(axis, effect["level"])}
+            | {name: effect.get(name) for name in ("change", "low", "high")}
             for effect in effects.get(axis.short, ())
         ]
+        for axis in AXES
+    }
     return {"axes": axes} if any(axes.values()) else None
 
 
 def _mean(values: Iterable[Any]) -> float | None:
     known = [v for v in values if isinstance(v, (int, float)) and math.isfinite(v)]
-    return finite(fmean(known)) if known else None
+    return fmean(known) if known else None

@@ -34,14 +34,11 @@ _COLUMNS = (
 
 
 def json_text(result: dict[str, Any]) -> str:
-    """The result as JSON, indented, non-ASCII kept."""
     return json.dumps(result, ensure_ascii=False, indent=1)
 
 
 def csv_text(result: dict[str, Any]) -> str:
-    """One row per budget and method. The paired columns are the policy's gain over that method:
-    its value minus the policy's, with a 95 % interval; empty for the policies themselves.
-    """
+    """One row per budget and method, with the policy's gain over that method and its interval."""
     return csv_cells.csv_text(_COLUMNS, _rows(result), line_end="\n")
 
 

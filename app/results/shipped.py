@@ -28,10 +28,7 @@ def shipped_about(kind: JobKind) -> dict[str, Any]:
 
 
 def shipped_recording() -> dict[str, Any]:
-    """Return one prompt answered under budgets from all to little by the default model.
-
-    ``tests/app/recordings/recorder.py`` describes its JSON.
-    """
+    """One prompt under budgets from all to little; ``recorder.py`` of the tests describes it."""
     return _read("recording.json")
 
 

@@ -27,10 +27,7 @@ def _required(record: type[Any]) -> frozenset[str]:
 
 @dataclass(frozen=True, slots=True)
 class KindOfRun:
-    """Storage and page forms of one kind of run.
-
-    ``first``, ``token`` and ``last`` are the fields that the page reads of an event.
-    """
+    """One kind of run; ``first``, ``token`` and ``last`` are fields of events for the page."""
 
     name: RunKind
     record: Callable[[Any], dict[str, Any]]  # JSON form of an engine's event
@@ -70,5 +67,4 @@ KINDS: dict[str, KindOfRun] = {
 
 
 def kind_of(config: RunConfig) -> KindOfRun:
-    """The kind of run that a configuration asks for."""
     return KINDS["inspection" if isinstance(config, InspectionConfig) else "generation"]

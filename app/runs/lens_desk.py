@@ -25,50 +25,22 @@ from sol_core.inspection.records import InspectionConfig
 if TYPE_CHECKING:
     from sol_core.lens.engine import Lens
 
-_Look = Callable[..., dict[str, Any]]  # at a lens
+Look = Callable[..., dict[str, Any]]  # at a lens: one of the last functions here
 
 
-class LensDesk:
-    """Runs lens views, in line for the model; ``row`` is of an inspection, None for a generation.
-
-    Raises: AppError for a run that goes on, or that another model made; SolError.
-    """
-
-    def __init__(self, runs: GenerationRuns) -> None:
-        self._runs = runs
-
-    def look(self, owner: str, run_id: str, index: int, row: int | None = None) -> dict[str, Any]:
-        """One token under every level of every axis; the JSON form of ``LensView``."""
-        return self._ask(owner, run_id, row, _look, index)
-
-    def without(
-        self, owner: str, run_id: str, index: int, pages: list[int], row: int | None = None
-    ) -> dict[str, Any]:
-        """One token without some pages of the cache; the JSON form of ``PageEffect``."""
-        return self._ask(owner, run_id, row, _without, index, pages)
-
-    def page_effects(
-        self, owner: str, run_id: str, index: int, row: int | None = None
-    ) -> dict[str, Any]:
-        """The next pages left out one at a time; the JSON form of ``PageEffects``."""
-        return self._ask(owner, run_id, row, _page_effects, index)
-
-    def _ask(
-        self, owner: str, run_id: str, row: int | None, look: _Look, *asked: Any
-    ) -> dict[str, Any]:
-        # Reading a long run is work too: the place in line bounds how often it is done. What this
-        # visitor may not see is refused before the place has its turn.
-        with self._runs.line.held(owner) as place:
-            run = self._runs.recorded(owner, run_id, "generation" if row is None else "inspection")
-            with naming_damage("This run"):
-                actions = _actions(run, row)
-                make = functools.partial(
-                    _lens_of, run.without_tokens(), tuple(run.token_ids), actions
-                )
-            question = functools.partial(
-                _answer, key=(run_id, row), make=make, look=look, asked=asked
-            )
-            return dict(json_safe(self._runs.ask(place, question)))
+def ask_lens(
+    runs: GenerationRuns, owner: str, run_id: str, row: int | None, look: Look, *asked: Any
+) -> dict[str, Any]:
+    """Look into a run, in line for the model; ``row`` is of an inspection, None of a generation."""
+    # Reading a long run is work too: the place in line bounds how often it is done. What this
+    # visitor may not see is refused before the place has its turn.
+    with runs.line.held(owner) as place:
+        run = runs.recorded(owner, run_id, "generation" if row is None else "inspection")
+        with naming_damage("This run"):
+            actions, ids = _actions(run, row), tuple(run.token_ids)
+        make = functools.partial(_lens_of, run.without_tokens(), ids, actions)
+        question = functools.partial(_answer, key=(run_id, row), make=make, look=look, asked=asked)
+        return dict(json_safe(runs.ask(place, question)))
 
 
 def _actions(run: RecordedRun, row: int | None) -> list[tuple[Action, ...]]:
@@ -91,22 +63,25 @@ def _answer(
     bench: Workbench,
     key: tuple[str, int | None],
     make: Callable[[Any], Lens],
-    look: _Look,
+    look: Look,
     asked: tuple[Any, ...],
 ) -> dict[str, Any]:
     """Answer a question to a run's lens; like all of the following, it may travel."""
     return look(bench.kept(key, lambda: make(bench.model)), *asked)
 
 
-def _look(lens: Lens, index: int) -> dict[str, Any]:
+def levels_of(lens: Lens, index: int) -> dict[str, Any]:
+    """One token under every level of every axis; the JSON form of ``LensView``."""
     return lens.look(index).to_dict()
 
 
-def _without(lens: Lens, index: int, pages: list[int]) -> dict[str, Any]:
+def without_pages(lens: Lens, index: int, pages: list[int]) -> dict[str, Any]:
+    """One token without some pages of the cache; the JSON form of ``PageEffect``."""
     return record_of(lens.without(index, [pages])[0])
 
 
-def _page_effects(lens: Lens, index: int) -> dict[str, Any]:
+def page_effects(lens: Lens, index: int) -> dict[str, Any]:
+    """The next pages left out one at a time; the JSON form of ``PageEffects``."""
     return lens.page_effects(index).to_dict()
 
 

@@ -65,7 +65,6 @@ class LiveRun:
         self.phase = phase
 
     def recorded(self) -> RecordedRun:
-        """Return what the run was asked and has done so far."""
         return RecordedRun(
             self.run_id,
             self.kind.name,

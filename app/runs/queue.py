@@ -85,14 +85,9 @@ class GenerationRuns:
         self.line = ModelLine(self._limits)
         self._starting = threading.Lock()  # runs are in the line as they are in the database
         self._saver = RunSaver(store, self._tick)
-        self._saver.start()
 
     def start(self, owner: str, prompt: str, config: RunConfig, parent: str | None = None) -> str:
-        """Put a run in line, of the kind that its configuration is of, and return its id.
-
-        Raises: ConfigError for an empty prompt or beyond a limit; AppError when too many runs
-        are waiting.
-        """
+        """Put a run in line, of the kind that its configuration is of, and return its id."""
         if not prompt.strip():
             raise ConfigError(kind_of(config).empty)
         self._check_size(prompt, config)
@@ -111,12 +106,7 @@ class GenerationRuns:
     def poll(
         self, owner: str, run_id: str, cursor: int, kind: RunKind = "generation"
     ) -> dict[str, Any]:
-        """The run's state and its rows from number ``cursor`` on, at most ``ROWS_PER_POLL``.
-
-        Raises: RunNotFoundError when there is no such run of this kind, or it is another
-            visitor's and has not ended, or links are not shared; StorageError when the database
-            cannot be read.
-        """
+        """The state and rows from ``cursor`` on. Raises: RunNotFoundError, StorageError."""
         run = self._visible(owner, run_id, kind)
         if isinstance(run, LiveRun):
             self._saver.catch_up(run, SAVE_PATIENCE_S)
@@ -126,16 +116,12 @@ class GenerationRuns:
             return stored_view(run, events, cursor)
 
     def check_visible(self, owner: str, run_id: str) -> None:
-        """Raises: RunNotFoundError for a run that this visitor may not see."""
         run = self._run(run_id)
         if run is not None and not self._may_see(owner, run):
             raise RunNotFoundError(_NOT_FOUND)
 
     def recorded(self, owner: str, run_id: str, kind: RunKind = "generation") -> RecordedRun:
-        """A run that has ended, as the engine recorded it.
-
-        Raises: as ``poll``; AppError while the run goes on.
-        """
+        """A run that has ended, as the engine recorded it. Raises: AppError while it goes on."""
         run = self._visible(owner, run_id, kind)
         if isinstance(run, LiveRun):
             if not run.has_ended:
@@ -144,10 +130,7 @@ class GenerationRuns:
         return RecordedRun.of(run, self._store.events(run.id))
 
     def stop(self, owner: str, run_id: str) -> None:
-        """Ask a run to end after its current token; nothing happens if it has ended.
-
-        Raises: RunNotFoundError when it is not this visitor's.
-        """
+        """Ask one's own run to end after its current token; nothing happens if it has ended."""
         run = self._runs.get(run_id)
         if run is None:
             return
@@ -159,18 +142,14 @@ class GenerationRuns:
     def with_model(
         self, owner: str, question: Question[AnswerT], patience_s: float | None = None
     ) -> AnswerT:
-        """Ask the model something short, in line with the runs; returns the answer.
-
-        Raises: as ``ModelLine.enter`` and ``ask``.
-        """
+        """Ask the model something short, in line with the runs; returns the answer."""
         with self.line.held(owner) as place:
             return self.ask(place, question, patience_s)
 
     def ask(
         self, place: Place, question: Question[AnswerT], patience_s: float | None = None
     ) -> AnswerT:
-        """Wait for the turn of a place, by default ``QUESTION_PATIENCE_S``, and ask; returns the
-        answer. Raises: AppError while the model is not loaded, or has been busy for too long."""
+        """Ask in a place's turn. Raises: AppError without a model, or where it stays busy."""
         patience_s = QUESTION_PATIENCE_S if patience_s is None else patience_s
         is_its_turn = self.line.wait(place, timeout_s=patience_s)
         if self._loader.loaded() is None:
@@ -189,7 +168,6 @@ class GenerationRuns:
         return mine[-1].run_id if mine else None
 
     def is_live(self, run_id: str) -> bool:
-        """Return whether the run is queued or running in this process."""
         run = self._runs.get(run_id)
         return run is not None and not run.has_ended
 
@@ -210,7 +188,6 @@ class GenerationRuns:
         self._saver.close(timeout_s)
 
     def _check_size(self, prompt: str, config: RunConfig) -> None:
-        """Raises: ConfigError for more than one run may read or make."""
         limits = self._limits
         if len(prompt) > limits.characters:
             raise ConfigError(

@@ -28,7 +28,6 @@ class RecordedRun:
 
     @classmethod
     def of(cls, run: RunRecord, tokens: Sequence[dict[str, Any]]) -> RecordedRun:
-        """Return the run of a row in the database."""
         head = (run.id, run.kind, run.prompt, run.model, run.config, run.prefill)
         return cls(*head, tokens, run.parent)
 
@@ -46,17 +45,13 @@ class RecordedRun:
         return replace(self, tokens=())
 
     def check_model(self, model: Any) -> None:
-        """Raises: AppError when another model made the run than this one."""
         if _known_as(self.model) != _known_as(model.name):
             raise AppError(
                 f"{self.model} made this run, {model.name} is loaded: what-ifs need the same model."
             )
 
     def prompt_ids(self, model: Any) -> list[int]:
-        """Token ids of a generation's prompt, encoded again.
-
-        Raises: AppError when another model made the run, or its tokenizer has changed since.
-        """
+        """A generation's prompt encoded again. Raises: AppError where the model is another now."""
         from sol_core.generation.engine import encode_prompt
 
         self.check_model(model)
@@ -79,14 +74,7 @@ def _known_as(name: str) -> str:
 def fork_config(
     run: RecordedRun, index: int, token_id: int, max_new_tokens: int
 ) -> GenerationConfig:
-    """The configuration of a run that goes on as ``run`` did, with another token at ``index``.
-
-    It decodes its parent's tokens again, given instead of drawn, so that the cache holds what the
-    parent's steps left in it, and makes as many tokens after them as its parent was asked for.
-
-    No run here makes more than ``max_new_tokens``. Raises: AppError for a token that is not there,
-    that is the same, or that nothing could follow.
-    """
+    """A run that decodes the tokens before ``index`` again, then another one, and goes on."""
     if not 0 <= index < len(run.tokens):
         raise AppError(f"The run has {len(run.tokens)} tokens, and none of number {index + 1}.")
     if token_id == run.token_ids[index]:
@@ -103,10 +91,7 @@ def fork_config(
 
 
 def config_without(run: RecordedRun, pages: Sequence[int]) -> GenerationConfig:
-    """The configuration of a run that never reads some pages of its prompt.
-
-    Raises: AppError for a page that steps wrote, or that is not there.
-    """
+    """The configuration of a run that never reads some pages of its prompt."""
     config = from_json(GenerationConfig, run.config)
     read = 1 if run.prefill is None else run.prefill["prompt_tokens"]
     count = (read - 1) // config.grid.page_size

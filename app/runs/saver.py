@@ -22,10 +22,7 @@ TICK_S = 0.5
 
 
 class RunSaver:
-    """One thread that flushes every known run each half second, and when it is woken.
-
-    ``on_tick`` is called twice a second, after a flush.
-    """
+    """One thread that flushes every run twice a second, then calls ``on_tick``, or when woken."""
 
     def __init__(self, store: RunStore, on_tick: Callable[[], None]) -> None:
         self._store = store
@@ -36,8 +33,6 @@ class RunSaver:
         self._flushed = threading.Condition()
         self._closing = False
         self._thread = threading.Thread(target=self._work, name="run-saver", daemon=True)
-
-    def start(self) -> None:
         self._thread.start()
 
     def add(self, run: LiveRun) -> None:
@@ -68,7 +63,6 @@ class RunSaver:
             self._flushed.wait_for(is_over, patience_s)
 
     def drop(self, run_id: str) -> None:
-        """Forget a run, written or not."""
         with self._lock:
             self._runs.pop(run_id, None)
 
@@ -81,7 +75,6 @@ class RunSaver:
                 self._flush(run)
 
     def close(self, timeout_s: float) -> None:
-        """Flush a last time and end the thread."""
         self._closing = True
         self._wake.set()
         self._thread.join(timeout_s)

@@ -39,7 +39,6 @@ class StorageCap:
             logger.warning("old runs could not be deleted: %s", error)
 
     def enforce(self) -> None:
-        """Delete what is beyond the limits. Raises: StorageError."""
         with self._lock:
             if self._limits.kept_runs != UNLIMITED:
                 self._store.runs.delete_beyond(self._limits.kept_runs)

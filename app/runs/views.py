@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from app.formats.plain_json import iso
-from app.runs.kinds import KINDS
+from app.runs.kinds import KINDS, KindOfRun
 from app.runs.live_run import ENDED, LiveRun
 from app.runs.recorded_run import RecordedRun
 from storage import RunRecord, title_of
@@ -17,58 +17,37 @@ _UNREAD = frozenset({"prompt_text", "page_texts", "text"})
 
 
 def live_view(run: LiveRun, place: int | None, cursor: int) -> dict[str, Any]:
-    """State of a run in memory, and its rows from number ``cursor`` on.
-
-    ``place`` is how many runs are before it in line; None once it has left the line.
-    """
+    """State of a run with ``place`` runs before it, if any, and its rows from ``cursor`` on."""
     status, num_rows = run.shown()
-    part = slice(cursor, min(num_rows, cursor + ROWS_PER_POLL))
-    rows = run.tokens[part]
-    view: dict[str, Any] = {
-        "status": status,
+    rows = run.tokens[cursor : min(num_rows, cursor + ROWS_PER_POLL)]
+    state = {
         "live": status not in ENDED,
         "stopping": run.stop_requested.is_set() and status not in ENDED,
         "place": place,
         "rows": rows,
         "cursor": cursor + len(rows),
         "more": cursor + len(rows) < num_rows,
-        "prefill": _read(run.prefill, run.kind.first),
-        "summary": _read(run.summary, run.kind.last),
-        "error": run.error,
         "warning": run.warning(),
     }
-    if cursor == 0:
-        view["run"] = _about(run.recorded(), title_of(run.prompt), run.created_at)
-        view["pages"] = _pages(run.prefill)
-    return view
+    about = {} if cursor else _about(run.recorded(), title_of(run.prompt), run.created_at)
+    return state | {"status": status} | _events(run, run.kind) | about
 
 
 def stored_view(record: RunRecord, events: list[dict[str, Any]], cursor: int) -> dict[str, Any]:
-    """State of a run in the database.
-
-    ``events`` are its tokens' from number ``cursor`` on, one more than ``ROWS_PER_POLL`` if there
-    are that many.
-    """
-    kind = KINDS[record.kind]
+    """State of a run in the database; ``events`` are from ``cursor`` on, with one that is next."""
+    kind, title = KINDS[record.kind], record.title or title_of(record.prompt)
     rows = [_with(event, kind.token) for event in events[:ROWS_PER_POLL]]
-    view = {
-        "status": record.status,
+    state = {
         "live": False,
         "stopping": False,
         "place": None,
         "rows": rows,
         "cursor": rows[-1]["index"] + 1 if rows else cursor,
         "more": len(events) > ROWS_PER_POLL,
-        "prefill": _read(record.prefill, kind.first),
-        "summary": _read(record.summary, kind.last),
-        "error": record.error,
         "warning": None,
     }
-    if cursor == 0:
-        title = record.title or title_of(record.prompt)
-        view["run"] = _about(RecordedRun.of(record, events), title, record.created_at)
-        view["pages"] = _pages(record.prefill)
-    return view
+    about = {} if cursor else _about(RecordedRun.of(record, events), title, record.created_at)
+    return state | {"status": record.status} | _events(record, kind) | about
 
 
 def whole_view(record: RunRecord, events: list[dict[str, Any]]) -> dict[str, Any]:
@@ -77,9 +56,10 @@ def whole_view(record: RunRecord, events: list[dict[str, Any]]) -> dict[str, Any
     return stored_view(record, [], 0) | {"rows": rows, "cursor": len(rows)}
 
 
-def _pages(prefill: dict[str, Any] | None) -> list[str]:
-    """Texts of the prompt's pages; none of an older run, or before it was read."""
-    return list(prefill.get("page_texts", ())) if prefill else []
+def _events(run: LiveRun | RunRecord, kind: KindOfRun) -> dict[str, Any]:
+    """The first and the last event, as far as there are, and an error."""
+    prefill, summary = _read(run.prefill, kind.first), _read(run.summary, kind.last)
+    return {"prefill": prefill, "summary": summary, "error": run.error}
 
 
 def _read(event: dict[str, Any] | None, wanted: frozenset[str]) -> dict[str, Any] | None:
@@ -90,17 +70,15 @@ def _read(event: dict[str, Any] | None, wanted: frozenset[str]) -> dict[str, Any
 
 
 def _with(event: dict[str, Any], wanted: frozenset[str]) -> dict[str, Any]:
-    """Return an event as the engine recorded it.
-
-    Raises: KeyError for one of an older release or another hand that lacks what pages read.
-    """
+    """The event. Raises: KeyError for one of an older release that lacks what pages read."""
     if missing := wanted - event.keys():
         raise KeyError(", ".join(sorted(missing)))
     return event
 
 
 def _about(run: RecordedRun, title: str, created_at: datetime) -> dict[str, Any]:
-    return {
+    """The run, and texts of its prompt's pages, none of an older run, or before it was read."""
+    about = {
         "id": run.run_id,
         "kind": run.kind,
         "prompt": run.prompt,
@@ -110,3 +88,4 @@ def _about(run: RecordedRun, title: str, created_at: datetime) -> dict[str, Any]
         "parent": run.parent,
         "created_at": iso(created_at),
     }
+    return {"run": about, "pages": list((run.prefill or {}).get("page_texts", ()))}

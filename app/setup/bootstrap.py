@@ -27,10 +27,7 @@ RESTARTED = "sol-restarted"  # the interpreter's own option -X, which its childr
 def ensure_environment(
     *, extras: Sequence[str] = (), install: bool = True, project_root: Path = PROJECT_ROOT
 ) -> None:
-    """Return when this process has the packages; else start over in ``.venv``, made if need be.
-
-    Without ``install`` nothing is made: the caller copes. Raises: BootstrapError.
-    """
+    """Return with the packages or, to ``install`` them if need be, start over in ``.venv``."""
     if not is_checkout(project_root):
         if extras:
             raise BootstrapError(

@@ -24,10 +24,7 @@ UNCHECKED = "not checked: see what is missing"
 
 
 def diagnose(data_dir: DataDir | None, model: str | None, dtype: str) -> dict[str, Any]:
-    """Facts by section, JSON-ready, and ``missing``: a sentence for each thing that is needed.
-
-    ``data_dir`` is None where the platform's own cannot be told without platformdirs.
-    """
+    """Facts by section, and ``missing`` ones; without platformdirs there may be no ``data_dir``."""
     missing: list[str] = []
     groups = project_requirements(PROJECT_ROOT, (TEST_EXTRA,))
     lacking = unmet(groups[BASE])

@@ -66,7 +66,6 @@ def project_requirements(root: Path, extras: Sequence[str] = ()) -> Mapping[str,
 
 
 def digest(requirements: Sequence[str]) -> str:
-    """A hash that changes when any requirement does."""
     return hashlib.sha256(json.dumps(sorted(requirements)).encode()).hexdigest()
 
 

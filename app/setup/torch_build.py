@@ -19,10 +19,7 @@ _INDEX_SETTING = re.compile(r"\.(?:index-url|extra-index-url|no-index)=", re.MUL
 
 
 def torch_index(python: Path) -> str | None:
-    """Address of the index to ask for torch; None where all packages come from pip's own.
-
-    An index that the user has set for pip, as in ``PIP_EXTRA_INDEX_URL``, holds for torch as well.
-    """
+    """The index for torch, None for pip's own; one that the user has set is torch's as well."""
     if sys.platform != "linux" or _has_index_of_its_own(python):
         return None
     if not _wants_cuda():

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from app.host.console import Console
-from app.host.errors import BootstrapError
+from app.host.errors import BootstrapError, system_errors
 from app.setup.requirements import digest, requirement_name, unmet
 from app.setup.torch_build import needed_bytes, torch_index
 
@@ -54,7 +54,6 @@ class VirtualEnvironment:
 
     @property
     def is_running(self) -> bool:
-        """Return whether this process runs in it."""
         return Path(sys.prefix).resolve() == self.root.resolve()
 
     def is_ready(self, groups: Groups) -> bool:
@@ -71,7 +70,8 @@ class VirtualEnvironment:
 
     def set_up(self, groups: Groups, console: Console) -> None:
         """Create or complete it, alone: another launch waits. Raises: BootstrapError."""
-        try:
+        remedy = f"; fix that, or set {VENV_VARIABLE} to another folder"
+        with system_errors(f"cannot write to {self.root}", BootstrapError, remedy):
             self.root.mkdir(parents=True, exist_ok=True)
             if not self._is_ours():
                 raise BootstrapError(
@@ -81,11 +81,6 @@ class VirtualEnvironment:
             with _lock(self.root / LOCK_FILE, console) as descriptor:
                 if not self.is_ready(groups):
                     self._build(groups, console, descriptor)
-        except OSError as error:
-            raise BootstrapError(
-                f"cannot write to {self.root} ({error.strerror or error}): fix that, or set "
-                f"{VENV_VARIABLE} to another folder"
-            ) from error
 
     def _build(self, groups: Groups, console: Console, lock: int) -> None:
         marker = self._read_marker()
@@ -198,10 +193,7 @@ class VirtualEnvironment:
 def run(
     command: Sequence[str], lock: int, variables: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command with its output on stderr; errors and warnings are collected.
-
-    It inherits the ``lock``: a killed launch may leave its pip running in the folder.
-    """
+    """Run with the output on stderr; a pip that outlives a killed launch inherits the ``lock``."""
     return subprocess.run(
         command,
         stdin=subprocess.DEVNULL,

@@ -24,11 +24,7 @@ ScorePair = Callable[[tuple[str, str]], list[list[float | None] | None]]
 def align_tokens(
     first: Sequence[int], second: Sequence[int], *, same_prompt: bool
 ) -> dict[str, Any]:
-    """Return the alignment of two token lists.
-
-    Returns: "same_prompt"; "parted", the first token that differs, and "stretches" [same, first
-    start, stop, second start, stop]; both None for different prompts.
-    """
+    """ "parted", and "stretches" [same, start, stop, start, stop]; None for different prompts."""
     answer: dict[str, Any] = {"same_prompt": same_prompt, "parted": None, "stretches": None}
     if same_prompt:
         answer["parted"] = first_divergence(first, second)
@@ -57,7 +53,6 @@ def _recorded_dense_nll(
 
 
 def comparison_page(store: Store, pair: str, score: ScorePair | None) -> str:
-    """A page of the pair. Raises: as ``ended_run``."""
     one, _, other = pair.partition(SEPARATOR)
     if not (one and other):
         raise DocumentError(f"a comparison's id is two runs' ids with a comma, got {pair!r}")

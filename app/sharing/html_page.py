@@ -42,10 +42,7 @@ _PAGE = """<!DOCTYPE html>
 
 
 def html_page(title: str, view: dict[str, Any], entry: str, styles: tuple[str, ...] = ()) -> str:
-    """Return the document; no byte of it is fetched from elsewhere.
-
-    The module ``entry`` of ``js/sharing`` draws it; ``sharedView()`` finds the ``view``.
-    """
+    """A page without a network: ``entry`` of ``js/sharing`` draws the ``view``."""
     script = f"\n{bundle(f'sharing/{entry}.js')}"
     return _PAGE.format(
         policy=_security_policy(script),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from app.host.damage import naming_damage
@@ -18,6 +18,7 @@ from app.sharing.inspection_document import INSPECTION
 from app.sharing.run_document import VERSION, RunDocument
 from sol_core.files.places import whole_characters, why_not_parsed
 from storage import Store
+from storage.codec import refuse_constant
 
 FORMS = ("html", "json", "csv")
 MAX_DOCUMENT_BYTES = 128 * 1024**2
@@ -73,11 +74,7 @@ _MEDIA_TYPES = {"html": "text/html", "json": "application/json", "csv": "text/cs
 def export(
     store: Store, kind: str, thing_id: str, form: str, score: ScorePair | None = None
 ) -> Export:
-    """One thing in one form; a loaded model may ``score`` a comparison.
-
-    Raises: DocumentError for a kind or form that there is not; NotFoundError; AppError for a thing
-    that is not finished, or damaged.
-    """
+    """One thing in one form; a loaded model may ``score`` a comparison."""
     forms = FORMS if kind in DOCUMENTS else ("html",) if kind == COMPARISON else ()
     if form not in forms:
         raise DocumentError(
@@ -96,16 +93,8 @@ def export(
     return Export(f"{name}.{form}", _MEDIA_TYPES[form], text)
 
 
-def import_document(store: Store, owner: str, data: bytes) -> tuple[str, str]:
-    """As ``import_documents``; the first one's kind and id."""
-    return import_documents(store, owner, data)[0]
-
-
 def import_documents(store: Store, owner: str, data: bytes) -> list[tuple[str, str]]:
-    """Save everything that a JSON file holds, one document or a list; kinds and new ids.
-
-    Raises: DocumentError; before anything is saved where a document is of an unknown kind.
-    """
+    """Save what a JSON file holds, one document or a list, all of known kinds; kinds and ids."""
     documents = _parsed(data)
     kinds = [_kind_of_document(document) for document in documents]
     return [
@@ -139,17 +128,13 @@ def _parsed(data: bytes) -> list[Document]:
             f"the file has more than {MAX_DOCUMENT_BYTES / 1024**2:.0f} MB, the most that is read"
         )
     try:
-        parsed = json.loads(data.decode("utf-8-sig"), parse_constant=_refuse_constant)
+        parsed = json.loads(data.decode("utf-8-sig"), parse_constant=refuse_constant)
     except (ValueError, RecursionError) as error:
         raise DocumentError(f"the file is not JSON: {why_not_parsed(error)}. {_ADVICE}") from error
     documents = parsed if isinstance(parsed, list) else [parsed]
     if not documents or not all(isinstance(document, dict) for document in documents):
         raise DocumentError(f"the file holds no JSON object. {_ADVICE}")
     return documents
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON number")
 
 
 def _file_stem(kind: str, title: str) -> str:

@@ -30,21 +30,23 @@ def csv_of_generation(events: list[dict[str, Any]]) -> str:
 
 
 def _run_row(event: dict[str, Any]) -> dict[str, Any]:
-    top = event["top"][0] if event["top"] else {}
-    row: dict[str, Any] = asdict(Action(**event["action"])) | {
-        name: event[name]
-        for name in _RUN_COLUMNS
-        if name in event and name not in ("text", *AXIS_FIELDS)
+    row = asdict(Action(**event["action"])) | {
+        name: event[name] for name in _RUN_COLUMNS if name in event and name not in AXIS_FIELDS
     }
-    row["text"] = plain_cell(event["text"])
-    row["top_text"] = plain_cell(top.get("text", ""))
-    row["top_probability"] = top.get("probability")
+    row |= _texts(event)
     for prefix, cost in (("", event["cost"]), ("dense_", event["dense_cost"])):
         row |= {f"{prefix}{name}": cost[name] for name in ("flops", "bytes_read")}
     row |= {f"{part}_ms": value for part, value in (event.get("parts_ms") or {}).items()}
     for side in event["side"]:
         row |= {_side_column(side["name"], name): side[name] for name in _OF_SIDE}
     return row
+
+
+def _texts(event: dict[str, Any]) -> dict[str, Any]:
+    """The token's text, and the most probable one."""
+    top = event["top"][0] if event["top"] else {}
+    text, likeliest = plain_cell(event["text"]), plain_cell(top.get("text", ""))
+    return {"text": text, "top_text": likeliest, "top_probability": top.get("probability")}
 
 
 def _side_column(name: str, value: str) -> str:
@@ -57,13 +59,8 @@ def csv_of_inspection(tokens: list[dict[str, Any]]) -> str:
 
 
 def _rows(token: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    top = token["top"][0] if token["top"] else {}
-    shared = {name: token[name] for name in _OF_TOKEN} | {
-        "text": plain_cell(token["text"]),
-        "kind": plain_cell(token["kind"]),
-        "top_text": plain_cell(top.get("text", "")),
-        "top_probability": top.get("probability"),
-    }
+    shared = {name: token[name] for name in _OF_TOKEN} | _texts(token)
+    shared["kind"] = plain_cell(token["kind"])
     for row in token["rows"]:
         cost = row["cost"].items()
         yield (

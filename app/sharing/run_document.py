@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, is_dataclass
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any
 
 from app.formats.plain_json import json_safe
 from app.host.errors import AppError, DocumentError
@@ -20,7 +20,6 @@ from sol_core.errors import ConfigError
 from sol_core.fields import Rules, from_json
 from storage import RunKind, RunRecord, RunStatus, Store
 
-RecordT = TypeVar("RecordT")
 MAX_TOKENS = 20_000
 VERSION = 1  # of the documents; rises with every change that an older release would misread
 # Of the document's part without tokens, what every kind of run has, by the record's own names.
@@ -58,7 +57,6 @@ class RunDocument:
 
     @property
     def format(self) -> str:
-        """Name of its JSON documents."""
         return f"sol-explorer-{self.part}"
 
     def text(self, store: Store, run_id: str, form: str) -> str:
@@ -69,24 +67,17 @@ class RunDocument:
         if form == "html":
             view = whole_view(record, events)
             return html_page(view["run"]["title"], view, f"shared_{self.part}", self.styles)
-        whole = {"format": self.format, "version": VERSION} | self._written(record, events)
+        part = {name: getattr(record, name) for name in _SHARED}
+        part |= {name: getattr(record, attribute) for name, attribute in self.names.items()}
+        part |= {"created_at": record.created_at.isoformat()}
+        whole = {"format": self.format, "version": VERSION, self.part: part, self.tokens: events}
         # ASCII only: text that no UTF-8 can hold (half characters) survives as well.
         return json.dumps(whole, allow_nan=False) + "\n"
 
-    def _written(self, record: RunRecord, events: list[dict[str, Any]]) -> dict[str, Any]:
-        part = {name: getattr(record, name) for name in _SHARED}
-        part |= {name: getattr(record, attribute) for name, attribute in self.names.items()}
-        return {
-            self.part: part | {"created_at": record.created_at.isoformat()},
-            self.tokens: events,
-        }
-
-    def _checked(
-        self, document: dict[str, Any], owner: str
-    ) -> tuple[RunRecord, list[dict[str, Any]]]:
-        """The record and the tokens that a document describes, checked and not saved."""
+    def read(self, store: Store, owner: str, document: dict[str, Any]) -> str:
+        """Check the document and save its run; returns the new id. Raises: DocumentError."""
         part, tokens = self.part, self.tokens
-        head = restored(self.head, document.get(self.part), part, self.rules)
+        head = self._restored(self.head, document.get(self.part), part)
         events = document.get(self.tokens)
         if isinstance(events, list) and len(events) > MAX_TOKENS:
             raise DocumentError(
@@ -95,8 +86,7 @@ class RunDocument:
         if not isinstance(events, list):
             raise DocumentError(f"{tokens} must be a list, got a {type(events).__name__}")
         made = [
-            restored(self.token, event, f"{tokens}[{at}]", self.rules)
-            for at, event in enumerate(events)
+            self._restored(self.token, event, f"{tokens}[{at}]") for at, event in enumerate(events)
         ]
         if head.status == "running":
             raise DocumentError(
@@ -114,11 +104,13 @@ class RunDocument:
             created_at=_moment(head.created_at, part),
             updated_at=datetime.now(UTC),
         )
-        return record, [self._saved(token) for token in made]
+        return store.runs.restore(record, [self._saved(token) for token in made]).id
 
-    def read(self, store: Store, owner: str, document: dict[str, Any]) -> str:
-        """Check the document and save its run; returns the new id. Raises: DocumentError."""
-        return store.runs.restore(*self._checked(document, owner)).id
+    def _restored(self, kind: type[Any], value: Any, where: str) -> Any:
+        try:
+            return from_json(kind, value, where, self.rules)
+        except ConfigError as error:
+            raise DocumentError(str(error)) from error
 
     def _saved(self, value: Any) -> Any:
         """A checked value as the database holds it."""
@@ -126,14 +118,6 @@ class RunDocument:
             return value
         record = value.to_dict() if hasattr(value, "to_dict") else KINDS[self.kind].record(value)
         return json_safe(record)
-
-
-def restored(kind: type[RecordT], value: Any, where: str, rules: Rules) -> RecordT:
-    """``from_json`` for a part of a document. Raises: DocumentError."""
-    try:
-        return from_json(kind, value, where, rules)
-    except ConfigError as error:
-        raise DocumentError(str(error)) from error
 
 
 def ended_run(store: Store, run_id: str, kind: RunKind) -> tuple[RunRecord, list[dict[str, Any]]]:

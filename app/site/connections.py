@@ -24,11 +24,7 @@ USUAL_FILES = 1024  # where the system does not tell
 
 
 class Doorman:
-    """Counts a server's connections.
-
-    Beyond ``most`` the ``unfinished`` make room, whose request has not come whole, the longest
-    waiting first; ``proxies`` are addresses that many visitors share.
-    """
+    """Counts connections; beyond ``most`` the longest of the ``unfinished`` makes room."""
 
     def __init__(self, most: int, of_address: int, proxies: frozenset[str] = frozenset()) -> None:
         self._most, self._of_address, self._proxies = most, of_address, proxies
@@ -37,7 +33,6 @@ class Doorman:
 
     @classmethod
     def of_server(cls, environment: Mapping[str, str] = os.environ) -> Doorman:
-        """The doorman of this process's server."""
         proxies = ["*"] if is_space() else environment.get("FORWARDED_ALLOW_IPS", "").split(",")
         return cls(
             max(_most_files() - OTHER_FILES, 16),
@@ -60,7 +55,6 @@ class Doorman:
         return True
 
     def leave(self, address: str) -> None:
-        """Count a connection no more."""
         self._open[address] -= 1
         if not self._open[address]:
             del self._open[address]
@@ -143,7 +137,6 @@ def bound_connections(
 
 
 def _most_files() -> int:
-    """File descriptors that this process may have."""
     try:
         import resource
     except ImportError:  # Windows

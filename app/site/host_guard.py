@@ -9,7 +9,8 @@ behind it look like ours. So a request is served when all of this holds:
   the Space (a proxy may rewrite ``Host``);
 - ``Sec-Fetch-Site``, when there is one, says that the request comes from this page or from the
   address bar; the page itself may be opened by a link;
-- the page asks for this path by this method (``page_doors.py``);
+- the page asks for this path by this method: of the hundred routes of Gradio, others write files,
+  keep what a stranger sends, or log a traceback each;
 - what changes something is application/json, small enough (counted while it is read) and a call, or
   an upload of application/octet-stream, whose route counts it.
 
@@ -20,16 +21,21 @@ anyone who can set it could set ``Host``.
 from __future__ import annotations
 
 import ipaddress
+import json
 import os
 import re
 import socket
 from collections.abc import Awaitable, Callable, Container, Mapping, MutableMapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
+
+from starlette.datastructures import Headers
 
 from app.host.hosting import is_space
 from app.pages.shared.uploads import DROPPED_BYTES, UPLOADS_PLACE
-from app.site.page_doors import is_call, is_door
+from app.web.assets import plotly_path
+from app.web.modules import MODULES_PLACE
 from sol_core.errors import ConfigError
 
 ALLOWED_HOSTS_VARIABLE = "SOL_ALLOWED_HOSTS"
@@ -44,8 +50,11 @@ _NAME = re.compile(r"[a-z0-9]([a-z0-9._-]*[a-z0-9])?")
 _NETLOC = re.compile(r"(?:\[([0-9a-f:.]+)\]|([^\[\]:@/,\s]+))(?::\d*)?")
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 _FILE = "application/octet-stream"
-_READ = (b"host", b"origin", b"sec-fetch-site", b"sec-fetch-mode", b"content-type",
-         b"content-length", b"expect")  # fmt: skip
+_READ = ("host", "origin", "sec-fetch-site", "sec-fetch-mode", "content-type", "content-length",
+         "expect")  # fmt: skip
+_LOOK, _ASK = ("GET", "HEAD"), ("POST",)
+# Gradio keeps something for every session that it hears of, under the name that it was sent.
+_SESSION = re.compile(r"[\w-]{1,64}", re.ASCII)
 _FRAME_RULE = (b"content-security-policy", b"frame-ancestors 'self'")
 
 Message = MutableMapping[str, Any]
@@ -68,8 +77,7 @@ class GatePolicy:
     def of_server(
         cls, bound: str | None, characters: int, environment: Mapping[str, str] = os.environ
     ) -> GatePolicy:
-        """The policy of a server that listens on ``bound``. Raises: ConfigError for a host that is
-        none."""
+        """The policy of a server that listens on ``bound``."""
         on_space = is_space()
         trusted = {*_listed(environment, ALLOWED_HOSTS_VARIABLE)}
         trusted |= {*_listed(environment, SPACE_HOST_VARIABLE)} if on_space else set()
@@ -82,7 +90,6 @@ class GatePolicy:
         )
 
     def serves(self, netloc: str) -> bool:
-        """Return whether this ``Host`` is one of ours."""
         name = _name_of(netloc)
         if name in self.names or _is_address(name):
             return True
@@ -166,6 +173,40 @@ class HostGuard:
         )
 
 
+@cache
+def _doors() -> tuple[tuple[tuple[str, ...], re.Pattern[str]], ...]:
+    doors = (
+        (_LOOK, "/"),
+        (_LOOK, "/favicon.ico"),
+        (_LOOK, "/theme.css"),
+        (_LOOK, "/assets/.+"),  # Gradio's scripts, styles and fonts
+        (_LOOK, "/static/(?:fonts|img|js)/.+"),
+        (_LOOK, f"/{MODULES_PLACE}/.+"),
+        (_LOOK, re.escape(f"/gradio_api/file={plotly_path().as_posix()}")),
+        (("GET",), "/gradio_api/startup-events"),  # Gradio's own launch asks for it
+        (_ASK, "/gradio_api/component_server/?"),  # calls of the page, see ``calls.py``
+        (_ASK, f"/{UPLOADS_PLACE}"),
+    )
+    return tuple((methods, re.compile(path)) for methods, path in doors)
+
+
+def is_door(method: str, path: str) -> bool:
+    return any(method in methods and form.fullmatch(path) for methods, form in _doors())
+
+
+def is_call(body: bytes, components: Container[int]) -> bool:
+    """Return whether a body is a JSON object with a component of the page and a session's name."""
+    try:
+        call = json.loads(body)
+    except (ValueError, RecursionError):
+        return False
+    if not isinstance(call, dict):
+        return False
+    session, component = call.get("session_hash"), call.get("component_id")
+    is_named = isinstance(session, str) and _SESSION.fullmatch(session) is not None
+    return is_named and isinstance(component, int) and component in components
+
+
 def _is_from_here(scope: Message, headers: dict[str, str]) -> bool:
     """Return whether a browser, if it is one, sends this for our page, or to open our page."""
     if headers.get("sec-fetch-site", "none").lower() in ("same-origin", "none"):
@@ -183,13 +224,10 @@ def _path(scope: Message) -> str:
 
 
 def _headers(scope: Message) -> dict[str, str]:
-    """Return the headers that are read; one that is sent twice has both values and fits nothing."""
-    headers: dict[str, str] = {}
-    for name, value in scope["headers"]:
-        if name in _READ:
-            key, text = name.decode("ascii"), value.decode("latin-1").strip()
-            headers[key] = f"{headers[key]},{text}" if key in headers else text
-    return headers
+    """The headers that are read; one that is sent twice has both values and fits nothing."""
+    sent = Headers(raw=scope["headers"])
+    values = {name: [value.strip() for value in sent.getlist(name)] for name in _READ}
+    return {name: ",".join(texts) for name, texts in values.items() if texts}
 
 
 def _name_of(netloc: str) -> str:
@@ -207,7 +245,6 @@ def _is_address(name: str) -> bool:
 
 
 def _own_names(bound: str | None) -> frozenset[str]:
-    """Names of this machine, for a server that others can reach."""
     name = _name_of(bound or "localhost")
     if name in ("localhost", "127.0.0.1"):
         return frozenset()

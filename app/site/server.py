@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from app.host import environment
 from app.host.console import Console
-from app.host.errors import AppError
+from app.host.errors import AppError, system_errors
 from app.host.instance_lock import publish_url
 from app.host.paths import DataDir
-from app.jobs.reaper import Reaper
+from app.jobs.reaper import reaping
 from app.jobs.supervisor import WorkerSupervisor, worker_command
 from app.site.connections import Doorman, bound_connections
 from app.site.host_guard import GatePolicy, HostGuard
-from app.web.services import Services, build_services, engine_generate, engine_load
+from app.web.services import Services, build_services, engine_load, engine_run
 
 if TYPE_CHECKING:
     import gradio as gr
@@ -31,10 +31,6 @@ IDLE_S = 0.1  # of Gradio's queue
 logger = logging.getLogger(__name__)
 
 
-class PortError(AppError, OSError):
-    """The port that was asked for cannot be had."""
-
-
 def serve(
     data_dir: DataDir,
     host: str | None,
@@ -43,16 +39,11 @@ def serve(
     model_name: str,
     dtype: str,
 ) -> None:
-    """Serve the page until it is interrupted.
-
-    None leaves host and port to Gradio: this machine only, the first free port from 7860 on; port 0
-    takes any free one. Raises: PortError when ``port`` is taken; StorageError.
-    """
+    """Serve until interrupted; without a ``port`` on the first free one from 7860, of 0 on any."""
     if port:
         check_port(host or "127.0.0.1", port)
-    services = build_services(
-        data_dir, model_name, engine_load(data_dir, model_name, dtype), engine_generate(data_dir)
-    )
+    load = engine_load(data_dir, model_name, dtype)
+    services = build_services(data_dir, model_name, load, engine_run(data_dir))
     try:
         with _background_work(services, dtype):
             _serve_page(services, host, port, open_browser)
@@ -73,24 +64,23 @@ def _serve_page(services: Services, host: str | None, port: int | None, open_bro
 @contextlib.contextmanager
 def _background_work(services: Services, dtype: str) -> Iterator[None]:
     """A worker process beside the page, and an eye on every worker; both end with the page."""
-    reaper = Reaper(services.store.jobs)
-    command = worker_command(services.data_dir, dtype)
-    supervisor = WorkerSupervisor(services.data_dir, command)
-    reaper.start()
-    if services.jobs_allowed:
+    with reaping(services.store.jobs):
+        if not services.jobs_allowed:
+            yield
+            return
+        command = worker_command(services.data_dir, dtype)
+        supervisor = WorkerSupervisor(services.data_dir, command)
         supervisor.start()
-    try:
-        yield
-    finally:
-        if services.jobs_allowed:
+        try:
+            yield
+        finally:
             supervisor.stop(lambda: Console().say("Waiting for the worker's checkpoint"))
-        reaper.stop()
 
 
 def launch_app(
     services: Services, *, host: str | None, port: int | None, open_browser: bool = False
 ) -> gr.Blocks:
-    """Build and launch without blocking. Raises: PortError; ConfigError for SOL_ALLOWED_HOSTS."""
+    """Build and launch without blocking. Raises: AppError; ConfigError for SOL_ALLOWED_HOSTS."""
     environment.keep_local()  # before Gradio is imported
     from app.site.ui import build_app
 
@@ -110,7 +100,7 @@ def launch_app(
         app.launch(**{name: value for name, value in options.items() if name in known | required})
         bound_connections(app.server, Doorman.of_server())
     except OSError as error:
-        raise PortError(f"No port could be opened: {error}. Choose one with --port.") from error
+        raise AppError(f"No port could be opened: {error}. Choose one with --port.") from error
     return app
 
 
@@ -150,16 +140,13 @@ def _launch_options(
 
 
 def check_port(host: str, port: int) -> None:
-    """Raises: PortError when something already listens on ``host``:``port``, or it is not ours."""
+    """Raises: AppError when something already listens on ``host``:``port``, or it is not ours."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OverflowError as error:
-            raise PortError(f"port must be between 0 and 65535, got {port}") from error
-        except OSError as error:
-            raise PortError(
-                f"port {port} on {host} cannot be used ({error.strerror or error}): choose another "
-                "with --port, or leave --port out to take the next free one"
-            ) from error
+        remedy = "; choose another with --port, or leave --port out to take the next free one"
+        with system_errors(f"port {port} on {host} cannot be used", AppError, remedy):
+            try:
+                probe.bind((host, port))
+            except OverflowError as error:
+                raise AppError(f"port must be between 0 and 65535, got {port}") from error

@@ -26,7 +26,6 @@ _AXIS_FIELDS = (
 
 
 def style_sheet(*names: str) -> str:
-    """Return the named style sheets one after another."""
     return "\n".join((_CSS / f"{name}.css").read_text(encoding="utf-8") for name in names)
 
 
@@ -79,7 +78,6 @@ def page_axes() -> list[dict[str, Any]]:
         | {
             "levels": axis.levels_field,
             "dense": axis.dense,
-            "usual": axis.measured[0],
             "min": levels[0] * axis.scale,
             "max": levels[-1] * axis.scale,
             "step": 0.5 if axis.whole else 1,

@@ -34,7 +34,6 @@ class RequestError(AppError, ValueError):
 
 
 def by_name(*handlers: Handler) -> dict[str, Handler]:
-    """Handlers by the names that the page calls them by."""
     return {handler.__name__: handler for handler in handlers}
 
 
@@ -108,8 +107,7 @@ def _server_function(
 
 
 def _whole(value: Any, *, is_answer: bool = False) -> Any:
-    """The same nested value without halves of characters, which no database and no answer holds;
-    in an answer None stands for whole numbers beyond 64 bits."""
+    """The value without halves of characters and, of answers, whole numbers beyond 64 bits."""
     if isinstance(value, str):
         return whole_characters(value)
     if isinstance(value, dict):

@@ -27,7 +27,6 @@ class Page:
     constants: Callable[[Services], dict[str, Any]] = lambda services: {}
 
     def build(self, services: Services) -> gr.HTML:
-        """Return the tab's component."""
         gr.set_static_paths([plotly_path()])
         module = f"{self.name}/{self.name}.js"
         return gr.HTML(

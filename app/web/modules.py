@@ -82,11 +82,7 @@ def _read(name: str) -> str:
 
 
 def bundle(entry: str) -> str:
-    """Return the source of ``<script type="module">`` that does what importing ``entry`` does.
-
-    A browser loads no module from ``file://``: they are put one after another and share one scope.
-    Raises: ValueError when two have the same name at their top level.
-    """
+    """All modules of ``entry`` as one script: a browser loads no module from ``file://``."""
     owners: dict[str, str] = {}
     sources = []
     for module in in_order(entry):

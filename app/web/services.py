@@ -17,7 +17,6 @@ from app.model.compute import Compute, InProcess
 from app.model.loader import LoadFunction, ModelLoader
 from app.policies.library import PolicyLibrary
 from app.runs.kinds import RunConfig
-from app.runs.lens_desk import LensDesk
 from app.runs.queue import GenerateFunction, GenerationRuns, InspectFunction
 from app.runs.storage_cap import StorageCap
 from sol_core.inspection.records import InspectionConfig
@@ -31,7 +30,6 @@ class Services:
     store: Store
     loader: ModelLoader
     runs: GenerationRuns
-    lens: LensDesk
     experiments: ExperimentDesk
     is_shared: bool  # strangers use this server: each sees only their own history
     data_dir: DataDir
@@ -41,7 +39,6 @@ class Services:
     storage_cap: StorageCap  # keeps the saved runs within them
 
     def close(self) -> None:
-        """Stop generations and experiments, save what there is, close the database."""
         self.experiments.close()
         self.runs.close()
         self.store.close()
@@ -54,10 +51,7 @@ def build_services(
     generate: GenerateFunction,
     inspect: InspectFunction | None = None,
 ) -> Services:
-    """Open the database, mark runs of dead processes as interrupted, begin to load.
-
-    Tests hand in stand-ins for the engine. Raises: StorageError; ConfigError for a variable.
-    """
+    """Open the database, mark runs of dead processes as interrupted, begin to load."""
     limits, on_zero_gpu = Limits.from_environment(), is_zero_gpu()
     store = open_database(data_dir)
     store.runs.mark_interrupted()
@@ -68,7 +62,7 @@ def build_services(
         store.runs,
         loader,
         generate,
-        inspect=inspect or engine_inspect(data_dir),
+        inspect=inspect or engine_run(data_dir),
         compute=compute,
         limits=limits,
         on_tick=cap.enforce_now_and_then,
@@ -81,7 +75,6 @@ def build_services(
         store=store,
         loader=loader,
         runs=runs,
-        lens=LensDesk(runs),
         experiments=experiments,
         is_shared=is_public(),
         data_dir=data_dir,
@@ -113,13 +106,8 @@ def engine_load(data_dir: DataDir, model_name: str, dtype: str) -> LoadFunction:
     return load
 
 
-def engine_generate(data_dir: DataDir) -> GenerateFunction:
-    """The real engine for generations, with policies by their names; it can be pickled."""
-    return functools.partial(_run, data_dir)
-
-
-def engine_inspect(data_dir: DataDir) -> InspectFunction:
-    """The real engine for inspections, likewise."""
+def engine_run(data_dir: DataDir) -> Any:
+    """The real engine for runs of both kinds, with policies by their names; it can be pickled."""
     return functools.partial(_run, data_dir)
 
 

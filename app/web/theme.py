@@ -82,16 +82,14 @@ def _axis_rules() -> list[str]:
 
 
 def _tint_rules() -> list[str]:
-    rules = []
-    for index, colour in enumerate(SCALE):
-        names = f"--tint: {colour.hex()}; --ink: {ink(colour).hex()};"
-        has_bin = f'[data-bin="{index}"]'
-        rules.append(f".sol-token{has_bin} {{ {names} }}")
-    rules += [
-        f'.sol-token[data-difference="{index}"] {{ --tint: var(--sol-difference-{index}); }}'
-        for index in range(DIFFERENCE_BINS)
+    tints = [f"--tint: {colour.hex()}; --ink: {ink(colour).hex()};" for colour in SCALE]
+    return [
+        *(f'.sol-token[data-bin="{at}"] {{ {tint} }}' for at, tint in enumerate(tints)),
+        *(
+            f'.sol-token[data-difference="{index}"] {{ --tint: var(--sol-difference-{index}); }}'
+            for index in range(DIFFERENCE_BINS)
+        ),
     ]
-    return rules
 
 
 def _font_list(names: list[str], *generic: str) -> str:
@@ -100,9 +98,6 @@ def _font_list(names: list[str], *generic: str) -> str:
 
 def _variables(palette: Palette) -> str:
     colours = {f"--sol-{name.replace('_', '-')}": colour for name, colour in palette.items()}
-    differences = {
-        f"--sol-difference-{index}": difference_tint(index, palette).hex()
-        for index in range(DIFFERENCE_BINS)
-    }
-    every = colours | differences
-    return " ".join(f"{name}: {value};" for name, value in every.items())
+    for index in range(DIFFERENCE_BINS):
+        colours[f"--sol-difference-{index}"] = difference_tint(index, palette).hex()
+    return " ".join(f"{name}: {value};" for name, value in colours.items())

@@ -24,7 +24,6 @@ class Rgb(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Rgb:
-        """From ``#rrggbb``."""
         return cls(*(int(text[at : at + 2], 16) for at in (1, 3, 5)))
 
     def hex(self) -> str:
@@ -74,7 +73,6 @@ def mix(over: Rgb, under: Rgb, share: float) -> Rgb:
 
 
 def scale_colour(value: float) -> Rgb:
-    """The colour of ``value`` in [0, 1]."""
     place = min(max(value, 0.0), 1.0) * (NUM_BINS - 1)
     low = min(int(place), NUM_BINS - 2)
     return mix(SCALE[low + 1], SCALE[low], place - low)

@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
@@ -59,18 +60,23 @@ def turn_to_compile(kind: str) -> Iterator[None]:
     Nobody waits once a kind was compiled to the end, nor where that folder cannot be written, nor
     in a program that ends.
     """
-    folder = Path(os.environ.get("NUMBA_CACHE_DIR", ""))
-    if folder == Path() or (folder / f"{kind}.compiled").exists():
+    if (mark := _mark_of(kind)) is None or mark.exists():
         yield
         return
-    lock = _acquired(folder / f"{kind}.lock")
+    lock = _acquired(mark.with_suffix(".lock"))
     try:
         yield
         with suppress(OSError):
-            (folder / f"{kind}.compiled").touch()
+            mark.touch()
     finally:
         if lock is not None:
             lock.release()
+
+
+def _mark_of(kind: str) -> Path | None:
+    """The file that says that a kind was compiled; None without a folder of compiled code."""
+    folder = os.environ.get("NUMBA_CACHE_DIR", "")
+    return Path(folder) / f"{kind}.compiled" if folder else None
 
 
 def _acquired(path: Path) -> FileLock | None:
@@ -86,12 +92,6 @@ def _acquired(path: Path) -> FileLock | None:
     return None
 
 
-def is_first_start() -> bool:
-    """Return whether no kernel was compiled yet, into the folder that is named for that."""
-    folder = os.environ.get("NUMBA_CACHE_DIR", "")
-    return bool(folder) and not any(Path(folder).glob("*/*.nbc"))
-
-
 def load_warm(
     name: str,
     *,
@@ -99,11 +99,16 @@ def load_warm(
     dtype: str,
     device: str = "auto",
     on_progress: Callable[[str, float], None],
+    only_once: bool = False,
 ) -> LanguageModel:
-    """``load_language_model``, with the kernels compiled meanwhile, then tuned to the CPU once."""
+    """``load_language_model``, with the kernels compiled meanwhile, then tuned to the CPU once.
+
+    Args:
+        only_once: leave out the kernels where they are compiled: a command reads those it needs.
+    """
     from sol_core.models.loading import layer_bits, load_language_model
 
-    warm_up = KernelWarmUp(dtype, device, bits=layer_bits(name, data_dir))
+    warm_up = KernelWarmUp(dtype, device, bits=layer_bits(name, data_dir), only_once=only_once)
     model = load_language_model(
         name, data_dir=data_dir, dtype=dtype, device=device, on_progress=on_progress
     )
@@ -122,14 +127,25 @@ class KernelWarmUp:
     Args:
         dtype, device: as the model will be loaded. Nothing is done for a GPU, see ``warm_up_card``.
         bits: of the quantised weights of its layers, which few rows will read; None without.
+        only_once: do nothing where this was done before.
     """
 
     def __init__(
-        self, dtype: str = "auto", device: str = "auto", *, bits: int | None = None
+        self,
+        dtype: str = "auto",
+        device: str = "auto",
+        *,
+        bits: int | None = None,
+        only_once: bool = False,
     ) -> None:
         self._bits, self._began = bits, time.monotonic()
         self._device = pick_device(device)
         self._dtype = pick_dtype(dtype, self._device)
+        name = str(self._dtype).removeprefix("torch.")
+        self._kind = name if bits is None else f"{name}-{bits}"
+        mark = _mark_of(self._kind)
+        self._is_known = mark is not None and mark.exists()
+        self._has_work = self._device.type == "cpu" and not (only_once and self._is_known)
         # No daemon: an interpreter that ends while LLVM compiles is aborted.
         self._thread = threading.Thread(target=self._work, name="kernel-warm-up")
         self._thread.start()
@@ -140,15 +156,14 @@ class KernelWarmUp:
             spent = time.monotonic() - self._began
             left = 10 * math.ceil((USUAL_S - spent) / 10)
             words = f"about {left} s left" if left > 0 else f"{spent:.0f} s so far"
-            on_progress(f"{COMPILING}: {words}", min(0.99, spent / USUAL_S))
+            told = "reading kernels" if self._is_known else f"{COMPILING}: {words}"
+            on_progress(told, min(0.99, spent / USUAL_S))
             self._thread.join(_TELL_S)
 
     def _work(self) -> None:
-        if self._device.type != "cpu":
-            return
-        kind = str(self._dtype).removeprefix("torch.")
-        with turn_to_compile(kind if self._bits is None else f"{kind}-{self._bits}"):
-            warm_up_kernels(self._dtype, self._bits)
+        if self._has_work:
+            with turn_to_compile(self._kind):
+                warm_up_kernels(self._dtype, self._bits)
 
 
 @torch.no_grad()
@@ -157,8 +172,9 @@ def warm_up_kernels(dtype: torch.dtype, bits: int | None = None) -> None:
     tensors = small_tensors()
     blocks = {} if bits is None else _blocks(tensors, bits)
     lm = FrozenLM(SMALL_SPEC, arrange_weights(tensors, SMALL_SPEC, dtype, blocks=blocks))
-    for rows in (1, MANY_ROWS):
-        for how in (*(Mechanisms(quant_site=site) for site in get_args(QuantSite)), _DEFAULT):
+    sites = (replace(_DEFAULT, quant_site=site) for site in get_args(QuantSite))
+    for how in (Mechanisms(), *sites):
+        for rows in (1, MANY_ROWS):
             options = DecodeOptions(2 * len(_ACTIONS), how, rows_per_sequence=rows)
             _decode(lm, _Rows(rows), options)
     _decode(lm, _policy(lm), DecodeOptions(2))

@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Table, literal, text
+from sqlalchemy import ColumnElement, Connection, LargeBinary, Table, func, literal, text
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.sql.compiler import SQLCompiler
-from sqlalchemy.sql.functions import FunctionElement
-from sqlalchemy.types import Boolean, LargeBinary
 
 from storage.codec import encode_time
 
@@ -32,22 +27,11 @@ def now_us(connection: Connection) -> int:
     return encode_time(datetime.now(UTC))
 
 
-def contains(column: ColumnElement[bytes], needle: bytes) -> ColumnElement[bool]:
+def contains(
+    connection: Connection, column: ColumnElement[bytes], needle: bytes
+) -> ColumnElement[bool]:
     """Return whether bytes contain other bytes: no wildcards to escape, and a NUL ends nothing."""
-    return _Contains(column, literal(needle, LargeBinary()))
-
-
-class _Contains(FunctionElement[bool]):
-    inherit_cache = True
-    type = Boolean()
-
-
-@compiles(_Contains)
-def _instr(element: _Contains, compiler: SQLCompiler, **options: Any) -> str:
-    return f"(instr({compiler.process(element.clauses, **options)}) > 0)"
-
-
-@compiles(_Contains, POSTGRESQL)
-def _position(element: _Contains, compiler: SQLCompiler, **options: Any) -> str:
-    column, needle = (compiler.process(part, **options) for part in element.clauses)
-    return f"(position({needle} IN {column}) > 0)"
+    part = literal(needle, LargeBinary())
+    if connection.dialect.name == POSTGRESQL:
+        return func.position(part.op("IN")(column)) > 0
+    return func.instr(column, part) > 0

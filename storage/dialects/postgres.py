@@ -43,10 +43,7 @@ _GONE_CLASSES = ("08", "53", "57P", "58")
 
 
 class PostgresBackend:
-    """The database behind a URL such as ``EXAMPLE``. Raises: DatabaseConnectionError.
-
-    No message holds a part of the URL that might belong to the password.
-    """
+    """A URL's database; no message holds a part of the URL that may belong to the password."""
 
     path = None  # it is no file
 
@@ -67,7 +64,6 @@ class PostgresBackend:
             return ()
 
     def look(self, busy_timeout_s: float) -> tuple[int, int] | None:
-        """As ``SqliteBackend.look``."""
         with self._probing() as connection:
             if not self._has_table(connection, _VERSION_TABLE):
                 return None
@@ -75,7 +71,6 @@ class PostgresBackend:
             return self.schema_version(connection), int(runs)
 
     def open(self, busy_timeout_s: float) -> tuple[sa.Engine, sa.Engine]:
-        """As ``SqliteBackend.open``."""
         engine = sa.create_engine(
             self._url,
             poolclass=sa.QueuePool,
@@ -100,7 +95,6 @@ class PostgresBackend:
         return reader, engine.execution_options(isolation_level="READ COMMITTED")
 
     def storage_error(self, error: BaseException | None) -> StorageError:
-        """As ``SqliteBackend.storage_error``."""
         return storage_error_from_postgres(self.shown, error)
 
     def lock_schema(self, connection: sa.Connection) -> None:
@@ -108,7 +102,6 @@ class PostgresBackend:
         connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK_KEY})
 
     def schema_version(self, connection: sa.Connection) -> int:
-        """The version that ``set_schema_version`` wrote last; 0 for a blank database."""
         if self._has_table(connection, _VERSION_TABLE):
             return int(
                 connection.execute(sa.text(f"SELECT version FROM {_VERSION_TABLE}")).scalar_one()
@@ -123,13 +116,11 @@ class PostgresBackend:
         return 0
 
     def set_schema_version(self, connection: sa.Connection, number: int) -> None:
-        """Write the version, in the transaction that changes the tables."""
         connection.execute(
             sa.text(f"UPDATE {_VERSION_TABLE} SET version = :number"), {"number": number}
         )
 
     def used_bytes(self, connection: sa.Connection) -> None:
-        """Not known."""
         return None  # it shrinks long after deletions; whoever runs the server bounds it
 
     @contextmanager
@@ -173,10 +164,7 @@ class PostgresBackend:
 
 
 def storage_error_from_postgres(shown: str, error: BaseException | None) -> StorageError:
-    """The storage error that says what ``error`` means and what to do about it.
-
-    One without a code comes from the client's side: the connection broke.
-    """
+    """Say in words: one without a code is the client's, whose connection broke."""
     code = getattr(error, "sqlstate", None)
     is_broken = code is None and type(error).__name__ in ("OperationalError", "InterfaceError")
     if code in _LOCKED:

@@ -70,7 +70,6 @@ class SqliteBackend:
         return reader, reader.execution_options(begin_statement="BEGIN IMMEDIATE")
 
     def storage_error(self, error: BaseException | None) -> StorageError:
-        """Turn an error of the driver into its meaning for the user, with the remedy."""
         return storage_error_from_sqlite(self.path, error)
 
     def lock_schema(self, connection: Connection) -> None:
@@ -116,10 +115,7 @@ class SqliteReader(SqliteBackend):
 
 
 def enable_wal(connection: sqlite3.Connection, busy_timeout_s: float) -> None:
-    """Switch to write-ahead logging, so that readers and one writer do not block each other.
-
-    A file system that cannot keeps its journal mode. Raises: sqlite3.OperationalError.
-    """
+    """Let readers and a writer work at once, where the file system can."""
     deadline = time.monotonic() + busy_timeout_s
     while True:
         try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -16,7 +17,7 @@ from sqlalchemy import Connection, Select, func, insert, select, update
 from storage import codec
 from storage.database import Database
 from storage.dialects.expressions import now_us
-from storage.errors import InvalidRecordError, JobStateError
+from storage.errors import InvalidRecordError, JobStateError, NotFoundError
 from storage.jobs.series import JobSeries
 from storage.records import (
     ENDED_STATUSES,
@@ -30,7 +31,7 @@ from storage.records import (
     Record,
 )
 from storage.schema import jobs_table
-from storage.statements import change_row, delete_row, find_row, newest_rows, require_row
+from storage.statements import change_row, delete_row, newest_rows, require_row
 
 ABANDONED_ERROR = (
     "The process that ran this job ended before the job did. "
@@ -80,10 +81,7 @@ class JobStore(JobSeries):
             return _require_job(connection, str(values["id"]))
 
     def claim(self, worker: str) -> JobRecord | None:
-        """Make the next queued job of this data directory this worker's; None without one.
-
-        Next is the oldest job of the owner whose last turn is longest ago.
-        """
+        """Make the oldest queued job of the owner longest without a turn this worker's, if any."""
         last = func.max(jobs_table.c.claimed_us).label("last")
         turns = select(jobs_table.c.owner, last).group_by(jobs_table.c.owner).subquery()
         following = (
@@ -105,10 +103,7 @@ class JobStore(JobSeries):
     def heartbeat(
         self, job_id: str, worker: str, progress: float, message: str, eta_s: float | None = None
     ) -> JobControl:
-        """Say that the job is being worked on and how far it is; return what the user wishes.
-
-        Raises: JobStateError when it is no longer this worker's; NotFoundError; InvalidRecordError.
-        """
+        """Say how far the job is; return what the user wishes. Raises: JobStateError."""
         values = {
             "progress": min(max(codec.finite_number("progress", progress), 0.0), 1.0),
             "message": codec.encode_text("message", message),
@@ -121,10 +116,9 @@ class JobStore(JobSeries):
 
     def set_log_file(self, job_id: str, log_file: str) -> None:
         """Save where the job's log is. Raises: NotFoundError."""
+        data = codec.encode_text("log_file", log_file)
         with self._database.write() as connection:
-            change_row(
-                connection, jobs_table, job_id, log_file=codec.encode_text("log_file", log_file)
-            )
+            change_row(connection, jobs_table, job_id, log_file=data)
 
     def finish(
         self,
@@ -168,10 +162,7 @@ class JobStore(JobSeries):
         limit: int = 50,
         before: str | None = None,
     ) -> _JobRecords:
-        """At most ``limit`` jobs of these, newest first, older than the job ``before``.
-
-        Raises: NotFoundError when that one was deleted; InvalidRecordError.
-        """
+        """At most ``limit`` jobs of these, newest first, older than the job ``before``."""
         columns = jobs_table.c
         conditions = []
         if kind is not None:
@@ -242,18 +233,18 @@ class JobStore(JobSeries):
         if not dead:
             return ()
         taken = []
+        error = codec.encode_text("error", ABANDONED_ERROR)
         with self._database.write() as connection:
             for job in dead:
-                row = find_row(connection, jobs_table, job.id, lock=True)
-                now = None if row is None else codec.read_row(JobRecord, row)
-                if now is None or now.status != "running" or now.heartbeat_at != job.heartbeat_at:
-                    continue  # it changed meanwhile
-                if now.control == "cancel":
-                    _set_status(connection, job.id, "cancelled")
-                else:
-                    error = codec.encode_text("error", ABANDONED_ERROR)
-                    _set_status(connection, job.id, "abandoned", error=error)
-                taken.append(_require_job(connection, job.id))
+                with suppress(NotFoundError):  # it was deleted meanwhile, or has changed
+                    now = _require_job(connection, job.id, lock=True)
+                    if now.status != "running" or now.heartbeat_at != job.heartbeat_at:
+                        continue
+                    if now.control == "cancel":
+                        _set_status(connection, job.id, "cancelled")
+                    else:
+                        _set_status(connection, job.id, "abandoned", error=error)
+                    taken.append(_require_job(connection, job.id))
         return tuple(taken)
 
     def _require_at_hand(self, job: JobRecord) -> None:
@@ -286,19 +277,13 @@ def _queued(data_dir_id: str) -> Select[tuple[str]]:
 
 def give_to(connection: Connection, job_id: str, worker: str) -> bool:
     """Make a queued job this worker's; False when it is not queued (any more)."""
-    now = now_us(connection)
+    job, now = jobs_table.c, now_us(connection)
+    values = {"status": "running", "control": "run", "worker": worker}
+    times = dict.fromkeys(("claimed_us", "heartbeat_us", "updated_us"), now)
     statement = (
         update(jobs_table)
-        .where(jobs_table.c.id == job_id, jobs_table.c.status == "queued")
-        .values(
-            status="running",
-            control="run",
-            worker=worker,
-            started_us=func.coalesce(jobs_table.c.started_us, now),
-            claimed_us=now,
-            heartbeat_us=now,
-            updated_us=now,
-        )
+        .where(job.id == job_id, job.status == "queued")
+        .values(started_us=func.coalesce(job.started_us, now), **values, **times)
     )
     return connection.execute(statement).rowcount == 1
 
@@ -323,17 +308,9 @@ def _jobs_of_the_dead(
 
 def _set_status(connection: Connection, job_id: str, status: JobStatus, **values: Any) -> None:
     """Give the job a status in which nobody works on it. Raises: NotFoundError."""
-    finished_us = now_us(connection) if status in ENDED_STATUSES else None
-    change_row(
-        connection,
-        jobs_table,
-        job_id,
-        status=status,
-        control="run",
-        eta_s=None,
-        finished_us=finished_us,
-        **values,
-    )
+    values |= {"status": status, "control": "run", "eta_s": None}
+    values["finished_us"] = now_us(connection) if status in ENDED_STATUSES else None
+    change_row(connection, jobs_table, job_id, **values)
 
 
 def _require_job(connection: Connection, job_id: str, lock: bool = False) -> JobRecord:
@@ -342,7 +319,6 @@ def _require_job(connection: Connection, job_id: str, lock: bool = False) -> Job
 
 
 def _require_held(connection: Connection, job_id: str, worker: str) -> JobRecord:
-    """The job, locked, if it is this worker's."""
     job = _require_job(connection, job_id, lock=True)
     if job.status != "running" or job.worker != worker:
         raise JobStateError(

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 
 from sqlalchemy import delete, func, insert, select
 
-from storage.codec import decode_json, encode_json
+from storage.codec import decode_json, encode_json, number_of
 from storage.database import Database
-from storage.errors import InvalidRecordError
 from storage.records import Record
 from storage.schema import job_metrics_table, job_samples_table, jobs_table
 from storage.statements import checked_limit, require_id
@@ -29,7 +28,10 @@ class JobSeries:
         One whose step is not above the last saved is left out: a resumed job repeats steps. Raises:
         NotFoundError; InvalidRecordError for a row that is not JSON or has no step.
         """
-        values = [(_step_of(row), encode_json("metric row", row)) for row in rows]
+        values = [
+            (number_of(row, "A metric row", "step", _MAX_STEP), encode_json("metric row", row))
+            for row in rows
+        ]
         table = job_metrics_table
         last = select(func.max(table.c.seq), func.max(table.c.step)).where(table.c.job_id == job_id)
         with self._database.write() as connection:
@@ -83,12 +85,3 @@ class JobSeries:
         with self._database.read() as connection:
             require_id(connection, jobs_table, job_id)
             return [decode_json(record) for record in connection.execute(query).scalars()]
-
-
-def _step_of(row: Record) -> int:
-    step = row.get("step") if isinstance(row, dict) else None
-    if type(step) is not int or not 0 <= step <= _MAX_STEP:
-        raise InvalidRecordError(
-            f'A metric row needs a "step" that is a whole number of at least 0, not {step!r}.'
-        )
-    return step

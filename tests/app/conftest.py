@@ -59,7 +59,7 @@ def serve(tmp_path, monkeypatch):
 
 @pytest.fixture
 def stand_in_command(data_dir):
-    """The command line of a worker whose engine counts; options as in ``WorkerOptions``."""
+    """The command line of a worker whose engine counts; options as ``run_worker``'s."""
 
     def command(**options):
         text = json.dumps({"poll_s": 0.05, **options})

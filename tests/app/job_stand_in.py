@@ -14,7 +14,7 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from app.host.paths import DataDir
-from app.jobs.worker import WorkerOptions, run_worker
+from app.jobs.worker import run_worker
 from sol_core.progress import WorkFinished, WorkProgress, WorkSample, WorkStopped
 
 CHECKPOINT, WORKED = "checkpoint.json", "worked.txt"
@@ -63,8 +63,8 @@ def _save(checkpoint, step):
 
 def main(argv):
     """``job_stand_in.py FOLDER [OPTIONS as JSON]``"""
-    options = WorkerOptions(**json.loads(argv[1])) if len(argv) > 1 else WorkerOptions()
-    return run_worker(DataDir(Path(argv[0])), STAND_INS, options)
+    options = json.loads(argv[1]) if len(argv) > 1 else {}
+    return run_worker(DataDir(Path(argv[0])), STAND_INS, **options)
 
 
 if __name__ == "__main__":

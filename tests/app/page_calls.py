@@ -10,7 +10,7 @@ from app.host.paths import DataDir
 from app.pages.shared.uploads import upload_route
 from app.site.ui import UPLOADS
 from app.web.calls import server_functions
-from app.web.services import build_services, engine_generate
+from app.web.services import build_services, engine_run
 from tests.app.waiting import wait_until
 
 ANNA, BEN = "a" * 32, "b" * 32
@@ -20,7 +20,7 @@ def engine_services(folder, model):
     """Yields, for a fixture, the services over the real engine, once the model is there."""
     data_dir = DataDir(folder)
     data_dir.prepare()
-    made = build_services(data_dir, "tiny", lambda report: model, engine_generate(data_dir))
+    made = build_services(data_dir, "tiny", lambda report: model, engine_run(data_dir))
     wait_until(lambda: made.loader.loaded() is not None)
     yield made
     made.close()

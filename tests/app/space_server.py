@@ -20,7 +20,7 @@ sys.modules["spaces"] = spaces_stand_in
 
 from app.host.paths import DataDir  # noqa: E402  # as on ZeroGPU, spaces comes first
 from app.site.server import launch_app  # noqa: E402
-from app.web.services import build_services, engine_generate, engine_inspect  # noqa: E402
+from app.web.services import build_services, engine_run  # noqa: E402
 from kernels.cpu import threads as cpu_threads  # noqa: E402
 from sol_core.models import FrozenLM  # noqa: E402
 from tests.support.tiny_language_model import make_long_model  # noqa: E402
@@ -65,8 +65,8 @@ def main():
         data_dir,
         "tiny",
         lambda report: model,
-        Paced(engine_generate(data_dir)),
-        Paced(engine_inspect(data_dir)),
+        Paced(engine_run(data_dir)),
+        Paced(engine_run(data_dir)),
     )
     app = launch_app(services, host="127.0.0.1", port=0)
     say({"url": app.local_url, "pid": os.getpid()})

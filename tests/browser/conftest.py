@@ -282,7 +282,7 @@ def _shut_doors(answer, host):
 
 
 def _watch(visitor):
-    """Note what the visitor's page asks of other hosts or of no door of ours (``page_doors.py``),
+    """Note what the visitor's page asks of other hosts or of no door of ours (``host_guard.py``),
     and complains of; call the result to end."""
     host = urlsplit(visitor.url).netloc
 

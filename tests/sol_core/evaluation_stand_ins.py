@@ -15,7 +15,7 @@ from sol_core.generation.engine import never
 from sol_core.models.signals import Observe
 from sol_core.tasks.config import MOST_CONTEXT
 
-GRID = ActionGrid(page_size=4)
+GRID = ActionGrid(page_size=4, page_scorer="int4", page_choice="group")  # that kernels serve
 
 
 class TokenPolicy:

@@ -56,7 +56,7 @@ told("the machine shows a step in words and lights the pages that it read", asyn
   const { image } = machine.field.element;
   const pageAt = (page) => image.data[4 * ((page * 10 + 4) * image.width + 3)];
   say([0, 1, 2].map(pageAt));
-  const [back, , on] = machine.buttons.children;
+  const [back, on] = machine.buttons.children;
   on.click();
   say(machine.at);
   back.click();

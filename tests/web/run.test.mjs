@@ -97,7 +97,7 @@ told("a token's step lights the pages that it read more than others, and a page 
   await settled();
   say(textOf(reading.caption), reading.pages.map((page) => page.dataset.read));
   reading.whole.checked = true;
-  reading.refresh();
+  reading.draw();
   say(reading.pages.map((page) => page.dataset.read));
   fire(reading.pages[1], "pointermove");
   say(textOf(reading.caption), stage.view.elements[5].dataset.read);

@@ -17,6 +17,7 @@ from app.host.errors import AppError
 from app.host.paths import DataDir
 from app.host.program import PROJECT_ROOT, is_checkout
 from app.policies.library import SHIPPED_FOLDER
+from sol_core.actions import DEFAULT_GRID
 from sol_core.files.places import LAUNCHER
 
 ONLY_JSON = ("tokens_per_s_rounds",)  # measurements of which the text has the medians
@@ -37,7 +38,6 @@ LLAMA_CPP = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options: measurement, model, duration."""
     parser.add_argument(
         "what",
         choices=("decode", "rollout", "kernels", "load"),
@@ -61,13 +61,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     cli.add_texts(parser, TEXTS)
     cli.add_texts(parser, {"llama-cpp FOLDER": LLAMA_CPP}, type=Path)
     cli.add_flag(parser, "no-compile", "decode: without torch.compile's transformers")
-    cli.add_grid(parser)
+    cli.add_grid(parser, DEFAULT_GRID)
     cli.add_model(parser, with_device=False)
     cli.add_json(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure and print; takes some minutes."""
     console = Console()
     data_dir = cli.open_data_dir(args)
     console.say("measuring; leave the machine alone for some minutes")
@@ -79,12 +78,9 @@ def run(args: argparse.Namespace) -> int:
     return 1 if result.get("problems") else 0
 
 
-def _context(args: argparse.Namespace) -> int:
-    return 256 if args.context is None else args.context
-
-
-def _new_tokens(args: argparse.Namespace, default: int) -> int:
-    return default if args.new_tokens is None else int(args.new_tokens)
+def _given(args: argparse.Namespace, *names: str) -> dict[str, Any]:
+    """Options, but for those that are left to a measurement's own default."""
+    return {name: value for name in names if (value := getattr(args, name)) is not None}
 
 
 def _decode(args: argparse.Namespace, data_dir: DataDir, console: Console) -> dict[str, Any]:
@@ -94,15 +90,8 @@ def _decode(args: argparse.Namespace, data_dir: DataDir, console: Console) -> di
     from sol_core.models.loading import locate_model
     from sol_core.speed.decode import BenchOptions, bench_decode
 
-    made = BenchOptions(
-        None,
-        context=_context(args),
-        new_tokens=_new_tokens(args, 24),
-        rounds=args.rounds,
-        grid=args.grid,
-        shape=args.shape,
-        storage=args.storage,
-    )
+    names = ("context", "new_tokens", "rounds", "grid", "shape", "storage")
+    made = BenchOptions(None, **_given(args, *names))
     if args.shape is not None:
         return bench_decode(made, console.progress)
     name, gguf = cli.model_name(args), None
@@ -122,8 +111,8 @@ def _rollout(args: argparse.Namespace, data_dir: DataDir, console: Console) -> d
     from sol_core.models.loading import load_language_model
     from sol_core.speed.rollout import RolloutOptions, bench_rollout
 
-    sizes = _context(args), args.rows, args.steps, args.group, args.rounds
-    options = RolloutOptions(*sizes, grid=args.grid)
+    names = ("context", "rows", "steps", "group", "rounds", "grid")
+    options = RolloutOptions(**_given(args, *names))
     model = load_language_model(
         cli.model_name(args), data_dir=data_dir.root, dtype=args.dtype, on_progress=console.progress
     )
@@ -135,21 +124,19 @@ def _kernels(args: argparse.Namespace, data_dir: DataDir, console: Console) -> d
 
     if args.compile is not None:
         return compile_kernels(args.compile)
-    given = {"context": args.context, "model": args.shape}
-    given = {name: value for name, value in given.items() if value is not None}
-    return bench_kernels(console.progress, grid=args.grid, **given)
+    shape = {} if args.shape is None else {"model": args.shape}
+    return bench_kernels(console.progress, **_given(args, "context", "grid"), **shape)
 
 
 def _load(args: argparse.Namespace, data_dir: DataDir, console: Console) -> dict[str, Any]:
-    """The trial is one of the project's tests, which an installed copy lacks. Raises: AppError
-    there."""
+    """The trial is one of the project's tests, which an installed copy lacks."""
     if not is_checkout():
         raise AppError(
             f"bench load needs the project's repository: clone it and use its {LAUNCHER}"
         )
     sys.path.insert(0, str(PROJECT_ROOT))  # not there when an editable install's command started
     load: Any = importlib.import_module("tests.load")
-    options = load.LoadOptions(args.clients, args.jobs, _new_tokens(args, 48))
+    options = load.LoadOptions(args.clients, args.jobs, **_given(args, "new_tokens"))
     with load.launched(data_dir, cli.model_name(args), args.dtype) as processes:
         report: dict[str, Any] = load.run_trial(processes, options, console.say)
     return report

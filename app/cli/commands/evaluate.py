@@ -5,17 +5,16 @@ from __future__ import annotations
 import argparse
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.cli import experiment_file, job_options
-from app.cli.options import add_json, add_model, add_texts, open_data_dir, print_result
-from app.cli.own_schedule import with_own
+from app.cli.options import add_json, add_model, add_texts, print_result, schedule_finder
 from app.cli.reports.evaluation import as_table
 from app.formats.plain_json import json_safe
 from app.host.console import Console
-from app.host.errors import AppError, InputFileError
-from app.policies.library import PolicyLibrary
+from app.host.errors import InputFileError, system_errors
 from app.results.files import csv_text, text_losses_csv
 from sol_core.actions import DEFAULT_GRID, GRIDS, SHARE_GRID, SHORT_AXES, ActionGrid
 from sol_core.config import POLICY_PREFIX
@@ -29,12 +28,21 @@ if TYPE_CHECKING:
     from sol_core.models.loading import LanguageModel
 
 OPTIONS = ("policy", "grid", *experiment_file.MODEL_OPTIONS)
-_SETTINGS = (*("corpus", "texts", "steps", "windows", "seed"), *("sampled", "pollution"))
+EXTENT = {
+    "texts": "texts (default: 128)",
+    "steps": "scored steps of a rollout (default: 16)",
+    "windows": "rollouts of a text, one after another, on one prefill (default: 1)",
+    "seed": "decides texts and random schedules (default: 0)",
+}
+PROBES = {
+    "sampled": "also sample the policy's actions",
+    "pollution": "also probe how long compressed keys do harm",
+}
+_SETTINGS = ("corpus", *EXTENT, *PROBES)
 HELP = "measure a policy against static, random and other schedules at the same spend"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The policy, the text, the budgets, the baselines."""
     job_options.add_policy(parser, optional=True)
     texts = {
         "corpus FILE": "text that is scored: a file, a folder, a Hub data set "
@@ -42,6 +50,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "budgets LIST": f'mean spends, "{",".join(SHORT_AXES)};…" (default: nine of them), or '
         "shares of the full model's bytes, as in 50%%,65%%",
         "baselines LIST": "of static, random:N, emc, dac (default: static,random:10)",
+        "context LIST": "dense tokens before the first step (default: 256); of several, as in "
+        "256,2048, each is an evaluation of its own",
     }
     files = {
         "config FILE": "a TOML file of settings, as --out writes them; other options come on top",
@@ -59,64 +69,37 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="also measure this at POLICY's spend: policy:NAME, or MODULE:NAME, a function of your "
         "own; may be given several times",
     )
-    _add_extent(parser)
+    add_texts(parser, EXTENT, type=int)
+    for name, text in PROBES.items():
+        parser.add_argument(f"--{name}", action="store_true", default=None, help=text)
     add_model(parser)
     add_json(parser)
     parser.set_defaults(check=_check)
 
 
-def _add_extent(parser: argparse.ArgumentParser) -> None:
-    """Options of the extent: texts, steps, contexts, and the further probes."""
-    for name, value, text in (
-        ("texts", 128, "texts"),
-        ("steps", 16, "scored steps of a rollout"),
-        ("windows", 1, "rollouts of a text, one after another, on one prefill"),
-        ("seed", 0, "decides texts and random schedules"),
-    ):
-        parser.add_argument(f"--{name}", type=int, help=f"{text} (default: {value})")
-    parser.add_argument(
-        "--context",
-        metavar="LIST",
-        help="dense tokens before the first step (default: 256); of several, as in 256,2048, each "
-        "is an evaluation of its own",
-    )
-    for name, text in (
-        ("sampled", "also sample the policy's actions"),
-        ("pollution", "also probe how long compressed keys do harm"),
-    ):
-        parser.add_argument(f"--{name}", action="store_true", default=None, help=text)
-
-
 def run(args: argparse.Namespace) -> int:
-    """Evaluate and print."""
     config = _config(args)
     contexts = _contexts(args.context) or (config.context,)
     configs = [replace(config, context=context) for context in contexts]
     usual = SHARE_GRID if config.by_share else DEFAULT_GRID
     grid = GRIDS[args.grid or usual]  # of a schedule; a policy has its own
-    find = with_own(PolicyLibrary(open_data_dir(args)).resolve)
+    find = schedule_finder(args)
     others = {
-        name.removeprefix(POLICY_PREFIX): find(name.removeprefix(POLICY_PREFIX))
-        for name in args.others
+        name: find(name) for name in (text.removeprefix(POLICY_PREFIX) for text in args.others)
     }
 
-    def measure(at: int) -> job_options.Measure:
-        def events(
-            model: LanguageModel, name: str, source: Any, data_dir: Path
-        ) -> job_options.WorkEvents:
-            from sol_core.evaluation.runner import evaluate
+    def measure(
+        at: int, model: LanguageModel, name: str, source: Any, data_dir: Path
+    ) -> job_options.WorkEvents:
+        from sol_core.evaluation.runner import evaluate
 
-            if len(configs) > 1 and config.by_share:
-                configs[at] = _within_reach(configs[at], model, source, grid)
-            methods = {name: source, **others}
-            partial = data_dir / job_options.PARTIAL_FOLDER / f"evaluate-{configs[at].context}"
-            return evaluate(
-                model, methods, configs[at], data_dir=data_dir, grid=grid, partial=partial
-            )
+        if len(configs) > 1 and config.by_share:
+            configs[at] = _within_reach(configs[at], model, source, grid)
+        methods = {name: source, **others}
+        kept = data_dir / job_options.PARTIAL_FOLDER / f"evaluate-{configs[at].context}"
+        return evaluate(model, methods, configs[at], data_dir=data_dir, grid=grid, partial=kept)
 
-        return events
-
-    measures = [measure(at) for at in range(len(configs))]
+    measures = [partial(measure, at) for at in range(len(configs))]
     made = job_options.measured_policies(args, config.budgets, measures)
     results = [finished.result for finished in made]
     if args.out is not None:
@@ -130,6 +113,10 @@ def run(args: argparse.Namespace) -> int:
 
 def _check(args: argparse.Namespace) -> None:
     options, args.fields = experiment_file.read_experiment(args.config, OPTIONS)
+    named = args.fields.pop("schedules", [])
+    args.others = args.others or named
+    if not isinstance(named, list) or not all(isinstance(name, str) for name in named):
+        raise InputFileError(f"{args.config}: schedules must be a list of names, got {named!r}")
     experiment_file.take_options(args, options)
     if args.policy is None:
         raise ConfigError("name a POLICY, or give a --config that has one")
@@ -142,7 +129,6 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def _config(args: argparse.Namespace) -> EvaluationConfig:
-    """Raises: ConfigError naming what is not allowed."""
     given = {name: value for name in _SETTINGS if (value := getattr(args, name)) is not None}
     if args.budgets is not None:
         given["budgets"] = parse_budgets(args.budgets)
@@ -155,7 +141,7 @@ def _config(args: argparse.Namespace) -> EvaluationConfig:
 
 
 def _contexts(text: str | None) -> tuple[int, ...]:
-    """Read "256,2048"; empty where nothing is given. Raises: ConfigError for what is no length."""
+    """Read "256,2048"; empty where nothing is given."""
     parts = [] if text is None else [part.strip() for part in text.split(",")]
     if not all(part.isascii() and part.isdigit() for part in parts):
         raise ConfigError(f"--context is a number of tokens, or several as 256,2048; got {text!r}")
@@ -168,8 +154,7 @@ def _contexts(text: str | None) -> tuple[int, ...]:
 def _within_reach(
     config: EvaluationConfig, model: LanguageModel, source: Any, grid: ActionGrid
 ) -> EvaluationConfig:
-    """Without the shares that no mix reaches after this context, of several; all where none is
-    left, which the evaluation refuses."""
+    """Without the shares that no mix reaches after this context, unless that is all of them."""
     from sol_core.budgets.mixes import mix_table
     from sol_core.policy.files.locate import grid_in_use
 
@@ -190,20 +175,22 @@ def _write(
     args: argparse.Namespace, folder: Path, config: EvaluationConfig, finished: WorkFinished
 ) -> None:
     result = finished.result
-    options = {name: getattr(args, name) for name in OPTIONS}
+    options = {name: getattr(args, name) for name in OPTIONS} | {"schedules": args.others}
     remarks = (
         "An evaluation; to do it again: evaluate --config THIS_FILE",
         f"model {result.get('model')}, fingerprint {result.get('fingerprint')}",
         f"corpus {result.get('corpus')}, fingerprint {result.get('corpus_fingerprint')}",
         experiment_file.versions(),
     )
-    try:
+    files = {
+        "result.json": json.dumps(result, allow_nan=False, indent=2),
+        "result.csv": csv_text(result),
+        "per_text.csv": text_losses_csv(finished.per_text),
+        "evaluation.toml": experiment_file.experiment_text(
+            options | json_safe(config.to_dict()), remarks
+        ),
+    }
+    with system_errors(f"cannot write to {folder}"):
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "result.json").write_text(json.dumps(result, allow_nan=False, indent=2), "utf-8")
-        (folder / "result.csv").write_text(csv_text(result), "utf-8", newline="")
-        losses = text_losses_csv(finished.per_text)
-        (folder / "per_text.csv").write_text(losses, "utf-8", newline="")
-        text = experiment_file.experiment_text(options | json_safe(config.to_dict()), remarks)
-        (folder / "evaluation.toml").write_text(text, "utf-8")
-    except OSError as error:
-        raise AppError(f"cannot write to {folder}: {error.strerror or error}") from error
+        for name, text in files.items():
+            (folder / name).write_text(text, "utf-8", newline="")

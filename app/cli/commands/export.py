@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from app.cli.job_options import open_jobs
 from app.cli.options import add_data_dir
 from app.host.console import Console, write_out
-from app.host.errors import AppError, InputFileError
+from app.host.errors import AppError, InputFileError, system_errors
 
 if TYPE_CHECKING:
     from storage import Store
@@ -20,7 +20,6 @@ NEWEST_SHOWN = 5
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options: source, format, target."""
     parser.add_argument(
         "thing",
         metavar="RUN",
@@ -40,7 +39,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Write the files and say where they are."""
     with open_jobs(args) as (_, store):
         from app.sharing.kinds import export, kind_of, thing_in_link
         from storage import NotFoundError
@@ -54,10 +52,8 @@ def run(args: argparse.Namespace) -> int:
         write_out(made.text)
         return 0
     data = made.text.encode("utf-8")
-    try:
+    with system_errors(f"cannot write {args.out}"):
         args.out.write_bytes(data)
-    except OSError as error:
-        raise AppError(f"cannot write {args.out}: {error.strerror or error}") from error
     Console().say(f"wrote {args.out} ({len(data) / 1000:,.0f} kB)")
     return 0
 

@@ -12,10 +12,8 @@ from typing import TYPE_CHECKING
 
 from app.cli import options
 from app.cli.input_files import read_text
-from app.cli.own_schedule import with_own
 from app.cli.terminal import colour_depth, paint
 from app.host.console import Console, write_out
-from app.policies.library import PolicyLibrary
 from sol_core.actions import Budget
 from sol_core.config import GenerationConfig, SamplingConfig, ScheduleConfig, SideRowConfig
 from sol_core.errors import ConfigError
@@ -32,21 +30,15 @@ SHADOW = SideRowConfig("dense", ScheduleConfig("dense"))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The prompt, and one option for every field of ``GenerationConfig`` that a user sets."""
     parser.add_argument(
         "prompt", metavar="PROMPT", nargs="?", help='text to continue; "-" reads it from stdin'
     )
-    parser.add_argument(
-        "--prompt-file",
-        metavar="FILE",
-        help='instead: a UTF-8 text file that is the prompt, without its last line break; "-" '
-        "reads stdin",
-    )
-    parser.add_argument(
-        "--prompts",
-        metavar="FILE",
-        help="instead: a text file with a prompt on every line",
-    )
+    files = {
+        "prompt-file FILE": "instead: a UTF-8 text file that is the prompt, without its last line "
+        'break; "-" reads stdin',
+        "prompts FILE": "instead: a text file with a prompt on every line",
+    }
+    options.add_texts(parser, files)
     _add_schedule(parser)
     _add_sampling(parser)
     options.add_model(parser)
@@ -57,23 +49,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Generate and show; errors of the engine pass through."""
-    console = Console()
-    library = PolicyLibrary(options.open_data_dir(args))
-    grid = options.grid_from(args, [args.asked], library)
+    console, find = Console(), options.schedule_finder(args)
+    grid = options.grid_from(args, [args.asked], find)
     args.config = replace(args.config, schedule=args.asked, grid=grid)
     model, load_ms = options.load_model(args, console, [args.asked.budget])
     from app.cli.reports.generation import Outcome, json_report, legend, summary, until_stop
     from sol_core.generation.engine import generate
     from sol_core.generation.sequence import Extras
-    from sol_core.generation.warm_up import COMPILING, USUAL_S, is_first_start
 
-    # Two tokens that nobody sees: kernels are compiled, or read, before a speed is measured.
+    # Two tokens that nobody sees: kernels are read before a speed is measured.
     began = time.perf_counter()
-    first = f"{COMPILING}: about {USUAL_S:.0f} s, once"
-    console.progress(first if is_first_start() else "preparing kernels", 0.0)
-    record = frozenset({"pages"} if args.page_reads else ())
-    find, extras = with_own(library.resolve), Extras(record=record)
+    console.progress("preparing kernels", 0.0)
+    extras = Extras(record=frozenset({"pages"} if args.page_reads else ()))
     for _ in generate(model, "The", _unseen(args.config), policies=find):
         pass
     console.clear()
@@ -89,22 +76,16 @@ def run(args: argparse.Namespace) -> int:
         runs.append((args.prompt, _shown(events, args, paints)))
     else:
         runs += zip(args.prompts, _together(model, args, find, extras, console), strict=True)
-    outcomes = [
-        Outcome(
-            prompt,
-            args.config,
-            model.name,
-            model.dtype_name,
-            load_ms,
-            *_sorted(events),
-        )
-        for prompt, events in runs
-    ]
+    of_run = args.config, model.name, model.dtype_name, load_ms
+    outcomes = [Outcome(prompt, *of_run, *_sorted(events)) for prompt, events in runs]
     if args.json:
         reports = [json_report(outcome) for outcome in outcomes]
         if args.page_reads:
             for report, outcome in zip(reports, outcomes, strict=True):
-                report["page_reads"] = _read_pages(outcome.tokens, model.spec.num_layers)
+                reads = (token.page_reads for token in outcome.tokens)
+                layers = model.spec.num_layers
+                lists = (None if step is None else step.lists(layers) for step in reads)
+                report["page_reads"] = list(lists)
         options.print_json(reports[0] if args.prompts is None else reports)
         return 0
     for outcome in outcomes:
@@ -147,7 +128,6 @@ def _together(
     extras: Extras,
     console: Console,
 ) -> list[list[Event]]:
-    """The events of every prompt of the file."""
     from sol_core.generation.engine import generate_many
 
     events: list[list[Event]] = [[] for _ in args.prompts]
@@ -163,7 +143,6 @@ def _together(
 
 
 def _sorted(events: Sequence[Event]) -> tuple[PrefillEvent, list[TokenEvent], FinishEvent]:
-    """The first event, the tokens, the last event."""
     first, *_, last = events
     tokens = [event for event in events if isinstance(event, TokenEvent)]
     assert isinstance(first, PrefillEvent)
@@ -171,21 +150,14 @@ def _sorted(events: Sequence[Event]) -> tuple[PrefillEvent, list[TokenEvent], Fi
     return first, tokens, last
 
 
-def _read_pages(tokens: Sequence[TokenEvent], num_layers: int) -> list[list[list[int]] | None]:
-    """Per token and layer, the pages that were read."""
-    reads = (token.page_reads for token in tokens)
-    return [None if of_step is None else of_step.lists(num_layers) for of_step in reads]
-
-
 def _add_schedule(parser: argparse.ArgumentParser) -> None:
     config = GenerationConfig()
     group = parser.add_argument_group("compute schedule")
-    text, kind = options.SCHEDULE_HELP, config.schedule.kind
-    options.add_value(group, "schedule", kind, text, metavar="KIND")
+    options.add_value(group, "schedule KIND", config.schedule.kind, options.SCHEDULE_HELP)
     options.add_budget(group, Budget())
     options.add_mechanisms(group)
     text = "steps per episode; schedules start over there"
-    options.add_value(group, "episode-steps", config.episode_steps, text, metavar="N")
+    options.add_value(group, "episode-steps N", config.episode_steps, text)
     options.add_flag(
         group, "shadow", "decode a dense row beside it and report the KL divergence to it"
     )
@@ -194,16 +166,15 @@ def _add_schedule(parser: argparse.ArgumentParser) -> None:
 def _add_sampling(parser: argparse.ArgumentParser) -> None:
     sampling = SamplingConfig()
     group = parser.add_argument_group("sampling")
-    text, count = "stop after this many tokens", GenerationConfig().max_new_tokens
-    options.add_value(group, "max-new-tokens", count, text, metavar="N")
-    options.add_value(group, "temperature", sampling.temperature, "0 takes the most probable token")
-    options.add_value(
-        group, "top-k", sampling.top_k, "draw from the K most probable tokens, 0 from all"
-    )
-    text = "draw from the smallest set with this probability"
-    options.add_value(group, "top-p", sampling.top_p, text)
-    text, penalty = "above 1 discourages repeating", sampling.repetition_penalty
-    options.add_value(group, "repetition-penalty", penalty, text, metavar="FACTOR")
+    penalty, count = sampling.repetition_penalty, GenerationConfig().max_new_tokens
+    for name, default, text in (
+        ("max-new-tokens N", count, "stop after this many tokens"),
+        ("temperature", sampling.temperature, "0 takes the most probable token"),
+        ("top-k", sampling.top_k, "draw from the K most probable tokens, 0 from all"),
+        ("top-p", sampling.top_p, "draw from the smallest set with this probability"),
+        ("repetition-penalty FACTOR", penalty, "above 1 discourages repeating"),
+    ):
+        options.add_value(group, name, default, text)
     text = "the same seed gives the same tokens"
     options.add_value(group, "seed", sampling.seed, text, type=options.whole(0, MAX_SEED))
     options.add_flag(group, "chat", "wrap the prompt in the chat template")

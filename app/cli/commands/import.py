@@ -5,30 +5,24 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from app.cli.input_files import read_file
 from app.cli.job_options import open_jobs
 from app.cli.options import add_data_dir, add_json, print_result
-from app.host.errors import InputFileError
 
 HELP = "bring back what was exported as JSON"
 OWNER = "command line"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The file."""
     parser.add_argument("file", type=Path, metavar="FILE", help="a JSON file that export wrote")
     add_json(parser)
     add_data_dir(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Check the file, save what it holds, print the new id."""
     from app.sharing.kinds import MAX_DOCUMENT_BYTES, import_documents
-    from sol_core.files.places import read_regular
 
-    try:
-        data = read_regular(args.file, MAX_DOCUMENT_BYTES)
-    except OSError as error:
-        raise InputFileError(f"cannot read {args.file}: {error.strerror or error}") from error
+    data = read_file(args.file, MAX_DOCUMENT_BYTES)
     with open_jobs(args, fills=True) as (_, store):
         made = import_documents(store, OWNER, data)
     records = [{"kind": kind, "id": new_id} for kind, new_id in made]

@@ -9,7 +9,6 @@ from typing import Any
 
 from app.cli import options
 from app.cli.input_files import read_text
-from app.cli.own_schedule import with_own
 from app.cli.terminal import colour_depth
 from app.host.console import Console, write_out
 from sol_core.actions import Budget, grid_name, record_of
@@ -31,7 +30,6 @@ INSPECTED_BUDGET = Budget(0.5, 0.6, 8.0)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The text, the schedules and their one budget, the model."""
     parser.add_argument("file", metavar="FILE", help='a UTF-8 text file; "-" reads stdin')
     parser.add_argument(
         "--schedules",
@@ -41,47 +39,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         f"each is {options.SCHEDULE_HELP} (default: %(default)s)",
     )
     options.add_fixed_text(parser, INSPECTED_BUDGET)
-    parser.add_argument(
-        "--max-tokens",
-        type=int,
-        metavar="N",
-        help="leave out what comes after N tokens (default: the model's context)",
-    )
+    text = "leave out what comes after N tokens (default: the model's context)"
+    options.add_texts(parser, {"max-tokens N": text}, type=int)
     options.add_model(parser)
     options.add_json(parser)
     parser.set_defaults(check=_check)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Inspect and show; errors of the engine pass through."""
-    library = options.settle_schedules(args)
+    find = options.settle_schedules(args)
     console = Console()
     budgets = [schedule.budget for schedule in args.config.schedules]
     model, _ = options.load_model(args, console, budgets)
     from sol_core.inspection.engine import inspect_text
 
-    events = inspect_text(model, args.text, args.config, policies=with_own(library.resolve))
+    events = inspect_text(model, args.text, args.config, policies=find)
     start, tokens, end = _collect(events, console)
     if start.tokens_left_out:
+        asked, context = args.config.max_tokens, model.context_length
+        is_asked = asked is not None and asked <= context
+        limit = f"--max-tokens {asked}" if is_asked else f"the model's context holds {context:,}"
         console.say(
             f"note: the text has {start.text_tokens:,} tokens; the last "
-            f"{start.tokens_left_out:,} were left out ({_limit(args, model.context_length)})"
+            f"{start.tokens_left_out:,} were left out ({limit})"
         )
     if args.json:
-        report = inspection_json(
-            args.text,
-            model.name,
-            args.config.to_dict(),
-            start.to_dict(),
-            [token.to_dict() for token in tokens],
-            end.to_dict(),
-        )
-        report |= {
-            "dtype": model.dtype_name,
-            "grid": grid_name(args.config.grid),
-            "schedules": _per_token(end),
-        }
-        options.print_json(report)
+        records = start.to_dict(), [token.to_dict() for token in tokens], end.to_dict()
+        report = inspection_json(args.text, model.name, args.config.to_dict(), *records)
+        grid = {"dtype": model.dtype_name, "grid": grid_name(args.config.grid)}
+        options.print_json(report | grid | {"schedules": _per_token(end)})
         return 0
     from app.cli.reports.inspection import coloured_text, report_text
 
@@ -122,13 +108,6 @@ def _collect(
             end = event
     console.clear()
     return start, tokens, end
-
-
-def _limit(args: argparse.Namespace, context: int) -> str:
-    asked = args.config.max_tokens
-    if asked is not None and asked <= context:
-        return f"--max-tokens {asked}"
-    return f"the model's context holds {context:,}"
 
 
 def _check(args: argparse.Namespace) -> None:

@@ -31,17 +31,13 @@ MAX_LIMIT = 2**31 - 1
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """One action, and the job's id where it takes one."""
     actions = parser.add_subparsers(title="actions", dest="action", metavar="ACTION", required=True)
     for name, text in ACTIONS.items():
         action = actions.add_parser(name, help=text, description=text, allow_abbrev=False)
         if name == "list":
-            action.add_argument(
-                "--kind",
-                choices=(*KINDS, *STORED_KINDS.values()),
-                metavar=f"{{{','.join(KINDS)}}}",
-                help="only jobs of this kind",
-            )
+            choices, shown = (*KINDS, *STORED_KINDS.values()), f"{{{','.join(KINDS)}}}"
+            text = "only jobs of this kind"
+            action.add_argument("--kind", choices=choices, metavar=shown, help=text)
             add_value(action, "limit", 50, "at most this many", type=whole(1, MAX_LIMIT))
         else:
             action.add_argument("job", metavar="ID", help="the job's id, as list shows it")
@@ -50,7 +46,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Do it and print how the job or the list is now."""
     with open_jobs(args) as (data_dir, store):
         from app.jobs.reaper import reap
         from storage import DatabaseWriteError
@@ -74,38 +69,28 @@ def _print_list(args: argparse.Namespace, store: Store) -> None:
 
 def _print_job(args: argparse.Namespace, data_dir: DataDir, store: Store) -> None:
     jobs = store.jobs
+    job = jobs.get(args.job)
     if args.action == "delete":
         from app.jobs.runner import delete_job
 
-        job = jobs.get(args.job)
         delete_job(jobs, data_dir, args.job)
         if args.json:
             print_json({"deleted": job.id})
         else:
             Console().say(f"deleted {_kind(job)} job {job.id}")
         return
-    act = {
-        "show": jobs.get,
-        "cancel": jobs.request_cancel,
-        "pause": jobs.request_pause,
-        "resume": jobs.resume,
-    }
-    job = act[args.action](args.job)
-    latest = _latest_metrics(store, job.id)
+    if args.action != "show":
+        act = {"cancel": jobs.request_cancel, "pause": jobs.request_pause, "resume": jobs.resume}
+        job = act[args.action](args.job)
+    latest: dict[str, Any] = {}
+    for row in jobs.metrics(job.id):  # the newest value of each stays
+        latest |= row.get("metrics") or {}
     if args.json:
         print_json(job_as_json(job) | {"latest_metrics": latest})
     else:
         write_out(_details(job, latest))
         if job.status == "queued":
             Console().say(f"a running page continues it, or: {program_name()} worker")
-
-
-def _latest_metrics(store: Store, job_id: str) -> dict[str, Any]:
-    """The newest value of every metric."""
-    latest: dict[str, Any] = {}
-    for row in store.jobs.metrics(job_id):
-        latest |= row.get("metrics") or {}
-    return latest
 
 
 def _cells(job: JobRecord) -> tuple[str, ...]:

@@ -10,7 +10,6 @@ from typing import Any
 from app.cli import options
 from app.cli.commands.inspect import INSPECTED_BUDGET
 from app.cli.input_files import read_text
-from app.cli.own_schedule import with_own
 from app.cli.terminal import escape, table
 from app.formats.plain_json import json_safe
 from app.host.console import Console, write_out
@@ -26,7 +25,6 @@ HELP = "what one token of a text costs under every level of attention, channels 
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The text and the token, what the other steps and axes are, the model."""
     parser.add_argument("file", metavar="FILE", help='a UTF-8 text file; "-" reads stdin')
     parser.add_argument(
         "--token",
@@ -38,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     text = (
         f"what all other steps, and the other two axes of this one, spend: {options.SCHEDULE_HELP}"
     )
-    options.add_value(parser, "schedule", "dense", text, metavar="KIND")
+    options.add_value(parser, "schedule KIND", "dense", text)
     options.add_fixed_text(parser, INSPECTED_BUDGET)
     options.add_left_out(parser, "also decode the step without these pages of the cache")
     text = "also decode it without each page of the cache in turn: which of them mattered"
@@ -49,14 +47,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Look and print."""
-    library = options.settle_schedules(args)
+    find = options.settle_schedules(args)
     console = Console()
     model, _ = options.load_model(args, console)
     from sol_core.generation.sampling import page_texts
     from sol_core.lens.engine import Lens, run_of_text
 
-    find = with_own(library.resolve)
     run, at, token_id = run_of_text(model, args.text, args.token, args.config, find)
     lens, token = Lens(model, run), model.spelled(token_id)
     view = replace(lens.look(at, args.without), index=args.token)
@@ -107,15 +103,11 @@ def _pages_table(effects: PageEffects, texts: Sequence[str]) -> str:
         for page in _ranked(effects, texts)[:SHOWN_PAGES]
     ]
     head = ("page left out", "KL", "NLL change", "attention", "text")
-    tail = (
-        ""
-        if effects.correlation is None
-        else (
-            f"rank correlation of KL and attention over {effects.count} pages: "
-            f"{effects.correlation:.2f}\n"
-        )
-    )
-    return "\n".join(["", *table(head, rows, ">>>><")]) + "\n" + tail
+    lines = ["", *table(head, rows, ">>>><")]
+    if effects.correlation is not None:
+        over = f"over {effects.count} pages: {effects.correlation:.2f}"
+        lines.append(f"rank correlation of KL and attention {over}")
+    return "\n".join(lines) + "\n"
 
 
 def _numbers_of(view: LensView) -> dict[str, Any]:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.cli.experiment_file import recipe
 from app.cli.job_options import open_jobs
-from app.cli.options import add_data_dir, add_json, add_model, model_name, print_result
+from app.cli.options import (
+    add_data_dir,
+    add_flag,
+    add_json,
+    add_model,
+    model_name,
+    print_result,
+)
 from app.cli.terminal import escape, record_text, table
 from app.host.console import Console
 from app.host.errors import AppError
@@ -38,7 +44,6 @@ _REPOSITORY = "repository on the Hub, OWNER/NAME"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """One action and what it needs."""
     actions = parser.add_subparsers(title="actions", dest="action", metavar="ACTION", required=True)
     made = {
         name: actions.add_parser(name, help=text, description=text, allow_abbrev=False)
@@ -47,22 +52,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name in ("show", "recipe", "rename", "delete", "export", "push"):
         made[name].add_argument("name", metavar="NAME", help="the policy's name")
     made["rename"].add_argument("new_name", metavar="NEW", help="its name from now on")
-    made["delete"].add_argument(
-        "--force", action="store_true", help="even if a job that has not ended needs it"
-    )
+    add_flag(made["delete"], "force", "even if a job that has not ended needs it")
     made["export"].add_argument("out", type=Path, metavar="OUT", help="a zip, or a new folder")
     made["import"].add_argument("source", type=Path, metavar="FILE", help="a folder or a zip")
     for name in ("push", "pull"):
         made[name].add_argument("repository", metavar="REPO", help=_REPOSITORY)
-    made["push"].add_argument("--private", action="store_true", help="make a private repository")
+    add_flag(made["push"], "private", "make a private repository")
     for name, action in made.items():
         if name in ("import", "pull"):
             action.add_argument("--name", dest="as_name", help="what to call it here")
-            action.add_argument(
-                "--any-model",
-                action="store_true",
-                help="do not check that it was trained for --model",
-            )
+            add_flag(action, "any-model", "do not check that it was trained for --model")
             add_model(action, with_device=False)
         else:
             add_data_dir(action)
@@ -70,7 +69,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Do it and say what came of it."""
     with open_jobs(args, fills=args.action in ("import", "pull")) as (data_dir, store):
         desk = _Desk(args, data_dir, store)
         record, text = getattr(desk, f"do_{args.action}")()
@@ -89,7 +87,7 @@ class _Desk:
         self._data_dir = data_dir
         self._store = store
         self._library = PolicyLibrary(data_dir)
-        self._files = PolicyFiles(self._library, data_dir)
+        self._files = PolicyFiles(self._library)
 
     def do_list(self) -> _Answer:
         from app.policies.views import policy_row
@@ -98,9 +96,8 @@ class _Desk:
         rows = [policy_row(policy) for policy in policies]
         head = ("name", "model", "parameters", "made")
         lines = table(head, map(_cells, rows), "<<><") if rows else ["There are no policies."]
-        lines += [f"{broken.name} is damaged: {broken.problem}" for broken in damaged]
-        record = {"policies": rows, "damaged": [asdict(broken) for broken in damaged]}
-        return record, "".join(f"{line}\n" for line in lines)
+        lines += [f"{broken['name']} is damaged: {broken['problem']}" for broken in damaged]
+        return {"policies": rows, "damaged": damaged}, "".join(f"{line}\n" for line in lines)
 
     def do_show(self) -> _Answer:
         from app.policies.views import headlines_of, policy_row
@@ -163,12 +160,11 @@ class _Desk:
     def do_pull(self) -> _Answer:
         repository = self._args.repository
         wanted = self._args.as_name or repository.rpartition("/")[2]
-        name = self._files.pull(repository, wanted, self._model())
-        return self._taken(name)
+        return self._taken(self._files.pull(repository, wanted, self._model()))
 
     def do_push(self) -> _Answer:
-        name, repository = self._args.name, self._args.repository
-        address = self._files.push(name, repository, private=self._args.private)
+        name, args = self._args.name, self._args
+        address = self._files.push(name, args.repository, private=args.private)
         return {"name": name, "address": address}, f"{name} is at {address}\n"
 
     def _taken(self, name: str) -> _Answer:

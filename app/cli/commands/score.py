@@ -10,10 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from app.cli import options
 from app.cli.input_files import read_case_file
-from app.cli.own_schedule import with_own
 from app.cli.terminal import table
 from app.host.console import Console, write_out
-from app.policies.library import PolicyLibrary
 from sol_core.actions import AXIS_FIELDS, SHORT_AXES, Budget
 from sol_core.errors import ConfigError
 
@@ -24,7 +22,6 @@ HELP = "negative log-likelihoods of given tokens under given schedules"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The case file, the quantisation site, the model."""
     parser.add_argument(
         "cases",
         metavar="CASES.json",
@@ -49,7 +46,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Score and print, in the file's order."""
     cases, in_object = args.case_file
     from sol_core.comparing.scoring import parse_case, score_case
 
@@ -60,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
         from sol_core.policy import load_policy
 
         grid = options.grid_from(args)
-        policy = with_own(PolicyLibrary(options.open_data_dir(args)).resolve)(args.policy)
+        policy = options.schedule_finder(args)(args.policy)
         if isinstance(policy, Path):
             policy = load_policy(policy, model, grid=grid)
         how = grid.mechanisms

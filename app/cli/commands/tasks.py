@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,6 @@ HELP = "measure a policy's accuracy on downstream tasks, against dense and stati
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The policy, the tasks, how many questions, the budgets."""
     add_policy(parser)
     texts = {
         "tasks LIST": "of arc_easy, hellaswag, piqa, winogrande, lambada, mmlu (default: these), "
@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     }
     add_texts(parser, texts)
     baselines = "static, then paper (static with the paper's mechanisms at the same bytes)"
-    add_value(parser, "baselines", "static", baselines, metavar="LIST")
+    add_value(parser, "baselines LIST", "static", baselines)
     add_value(parser, "limit", 500, "questions of each task")
     add_value(parser, "seed", 0, "decides which questions")
     add_model(parser)
@@ -40,7 +40,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure and print. What an interrupted run had done is found by the next one like it."""
     config = _config(args)
 
     def measure(model: LanguageModel, name: str, source: Any, data_dir: Path) -> WorkEvents:
@@ -55,16 +54,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _config(args: argparse.Namespace) -> TasksConfig:
-    """Raises: ConfigError naming what is not allowed."""
-    options: dict[str, Any] = {
-        "limit": args.limit,
-        "seed": args.seed,
-        "baselines": parse_names(args.baselines),
+    parsers: dict[str, Callable[[str], Any]] = {
+        "tasks": parse_names,
+        "contexts": parse_contexts,
+        "budgets": parse_budgets,
+        "baselines": parse_names,
     }
-    if args.tasks is not None:
-        options["tasks"] = parse_names(args.tasks)
-    if args.contexts is not None:
-        options["contexts"] = parse_contexts(args.contexts)
-    if args.budgets is not None:
-        options["budgets"] = parse_budgets(args.budgets)
-    return TasksConfig(**options)
+    texts = {name: text for name in parsers if (text := getattr(args, name)) is not None}
+    lists = {name: parsers[name](text) for name, text in texts.items()}
+    return TasksConfig(limit=args.limit, seed=args.seed, **lists)

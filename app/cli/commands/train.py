@@ -26,7 +26,7 @@ from app.cli.options import (
 from app.cli.terminal import record_text
 from app.formats.plain_json import json_safe
 from app.host.console import Console, write_out
-from app.host.errors import AppError, InputFileError
+from app.host.errors import AppError, InputFileError, system_errors
 from app.host.interrupts import EXIT_INTERRUPTED, Notice
 from app.host.paths import DataDir
 from sol_core.errors import ConfigError, PolicyNotKeptError, RankLostError, SolError
@@ -49,7 +49,6 @@ UNIT_GRACE_S = 30.0  # for the text in work, after which a checkpoint is written
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """A preset, what to change of it, and where the policy goes."""
     parser.add_argument(
         "--preset",
         choices=PRESETS,
@@ -90,7 +89,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train to the end, or to Ctrl-C."""
     data_dir = open_data_dir(args)  # before torch comes in: it sets the libraries up
     from sol_core.training.joining import join_ranks
 
@@ -126,7 +124,7 @@ def _lead(args: argparse.Namespace, ranks: Ranks) -> int:
         with set_by_signals(stop):
             outcome = run_job(job, engine, place)
         console.clear()
-        return _report(args, job, outcome, data_dir, console)
+        return _report(args, job, outcome, data_dir)
 
 
 def _job(args: argparse.Namespace, jobs: JobStore, num_ranks: int) -> JobRecord:
@@ -152,11 +150,7 @@ def _job(args: argparse.Namespace, jobs: JobStore, num_ranks: int) -> JobRecord:
 
 
 def _report(
-    args: argparse.Namespace,
-    job: JobRecord,
-    outcome: JobOutcome,
-    data_dir: DataDir,
-    console: Console,
+    args: argparse.Namespace, job: JobRecord, outcome: JobOutcome, data_dir: DataDir
 ) -> int:
     """Say how it ended; returns the exit status. Raises: what the engine raised."""
     if outcome.status == "failed":
@@ -167,13 +161,9 @@ def _report(
     if outcome.status == "succeeded" and args.out is not None:
         from app.policies.library import PolicyLibrary
 
-        try:
-            PolicyLibrary(data_dir).copy_out(str(result["policy"]), args.out)
-        except OSError as error:
-            raise AppError(
-                f"the policy is stored as {result['policy']!r}, but cannot be copied to "
-                f"{args.out}: {error.strerror or error}"
-            ) from error
+        name = str(result["policy"])
+        with system_errors(f"the policy is stored as {name!r}, but cannot be copied to {args.out}"):
+            PolicyLibrary(data_dir).copy_out(name, args.out)
     if args.json:
         report = {"job": job.id, "status": outcome.status, "params": job.params, **result}
         report["out"] = None if args.out is None else str(args.out)
@@ -182,7 +172,7 @@ def _report(
         write_out(_summary(result))
     if outcome.status == "succeeded":
         return 0
-    console.say(
+    Console().say(
         f"{outcome.status}, with a checkpoint; go on here with: {_resume_command(job)}, or in the "
         f"background with: {program_name()} jobs resume {job.id}"
     )
@@ -206,14 +196,12 @@ def _resume_command(job: JobRecord) -> str:
 
 
 def _show(console: Console, line: ProgressLine, notice: Notice, update: JobUpdate) -> None:
-    from app.jobs.runner import JobNote
-
-    if isinstance(update, WorkProgress):
+    if isinstance(update, str):
+        console.progress(update)
+    elif isinstance(update, WorkProgress):
         if update.row is not None:
             notice.grace_s = UNIT_GRACE_S
         line.show(update)
-    elif isinstance(update, JobNote):
-        console.progress(update.message)
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -240,7 +228,6 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def _params(args: argparse.Namespace, num_ranks: int) -> dict[str, Any]:
-    """The job's parameters. Raises: ConfigError for settings that are not allowed."""
     config = _config(args, num_ranks)
     model = model_name(args)
     if Path(model).expanduser().is_dir():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from app.cli.options import add_json, add_model, model_name, open_data_dir, print_result
+from app.cli.options import add_flag, add_json, add_model, model_name, open_data_dir, print_result
 from app.cli.terminal import record_text
 from app.host import environment
 from app.host.console import Console
@@ -14,20 +14,13 @@ HELP = "show versions, device, model, disk and database, and what is missing"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The model and the data directory to look at."""
     add_model(parser, with_device=False)
     add_json(parser)
-    parser.add_argument(
-        "--repair",
-        action="store_true",
-        help="first read every byte of the model; fetch it again where it is damaged or missing",
-    )
-    parser.add_argument(
-        "--gpu",
-        action="store_true",
-        help="test the GPU and measure the model on it: what runs in which way, how fast, and "
-        "whether compressing pays; exit status 0 right, 1 right with replacements, 2 use the CPU",
-    )
+    text = "first read every byte of the model; fetch it again where it is damaged or missing"
+    add_flag(parser, "repair", text)
+    text = "test the GPU and measure the model on it: what runs in which way, how fast, and whether"
+    text += " compressing pays; exit status 0 right, 1 right with replacements, 2 use the CPU"
+    add_flag(parser, "gpu", text)
     parser.set_defaults(install=False)
 
 
@@ -36,7 +29,11 @@ def run(args: argparse.Namespace) -> int:
     from app.setup.diagnosis import diagnose
 
     if args.repair:
-        _repair(args)
+        from sol_core.models.loading import repair_model
+
+        console = Console()
+        repair_model(model_name(args), open_data_dir(args).root, console.progress)
+        console.clear()
     if args.gpu:
         return _gpu(args)
     data_dir: DataDir | None
@@ -52,24 +49,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _gpu(args: argparse.Namespace) -> int:
-    """Print the report on the GPU; its status."""
     from sol_core.speed.card_report import card_report
 
     console, root = Console(), open_data_dir(args).root
     report = card_report(model_name(args), root, console.progress, args.dtype)
     console.clear()
-    print_result(
-        args,
-        report,
-        record_text({name: value for name, value in report.items() if name != "status"}),
-    )
+    shown = {name: value for name, value in report.items() if name != "status"}
+    print_result(args, report, record_text(shown))
     return int(report["status"])
-
-
-def _repair(args: argparse.Namespace) -> None:
-    """Raise SolError when the model cannot be made whole."""
-    from sol_core.models.loading import repair_model
-
-    console = Console()
-    repair_model(model_name(args), open_data_dir(args).root, console.progress)
-    console.clear()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import importlib.util
 import logging
 import logging.handlers
@@ -12,8 +13,9 @@ import sys
 import threading
 from types import FrameType
 
-from app.cli.options import add_model, model_name, open_data_dir, whole
+from app.cli.options import add_flag, add_model, add_texts, model_name, open_data_dir, whole
 from app.host.hosting import is_space
+from app.host.interrupts import leave
 from app.host.paths import DataDir
 from sol_core.files.places import DEVICE_VARIABLE
 
@@ -24,29 +26,23 @@ _UNSTOPPABLE = ("model-loader", "kernel-warm-up")  # threads inside torch or a c
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options: address, model, data directory."""
-    parser.add_argument(
-        "--host", help="address to listen on (default: 127.0.0.1, this machine only)"
-    )
-    parser.add_argument(
-        "--port",
-        type=whole(0, MAX_PORT),
-        help="port to listen on, 0 for any free one (default: 7860, or the next free one)",
-    )
-    parser.add_argument("--no-browser", action="store_true", help="do not open a browser window")
+    host = "address to listen on (default: 127.0.0.1, this machine only)"
+    port = "port to listen on, 0 for any free one (default: 7860, or the next free one)"
+    add_texts(parser, {"host": host})
+    add_texts(parser, {"port": port}, type=whole(0, MAX_PORT))
+    add_flag(parser, "no-browser", "do not open a browser window")
     add_model(parser)
     parser.set_defaults(is_answered=False)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Serve until interrupted."""
     data_dir = open_data_dir(args)
     if args.device != "auto":
         os.environ[DEVICE_VARIABLE] = args.device  # for the worker too
     _log_to_file(data_dir)
     _end_as_from_ctrl_c()
-    if is_space():
-        _import_spaces()
+    if is_space() and importlib.util.find_spec("spaces") is not None:
+        importlib.import_module("spaces")  # ZeroGPU patches torch and must come before it
     from app.host.instance_lock import hold_instance_lock
 
     with hold_instance_lock(data_dir.lock_file):
@@ -83,12 +79,9 @@ def _end_as_from_ctrl_c() -> None:
 
 def _leave_compilers_behind() -> None:
     """End here and now while torch or a compiler works, whose threads cannot be stopped."""
-    if not any(thread.name in _UNSTOPPABLE for thread in threading.enumerate()):
-        return
-    logging.shutdown()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(0)
+    if any(thread.name in _UNSTOPPABLE for thread in threading.enumerate()):
+        logging.shutdown()
+        leave(0)
 
 
 def _log_to_file(data_dir: DataDir) -> None:
@@ -97,9 +90,3 @@ def _log_to_file(data_dir: DataDir) -> None:
     )
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.getLogger().addHandler(handler)
-
-
-def _import_spaces() -> None:
-    """ZeroGPU patches torch and must come before it; the package exists on Spaces only."""
-    if importlib.util.find_spec("spaces") is not None:
-        importlib.import_module("spaces")

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 
+from app.cli.options import add_flag, add_texts
 from app.host import environment
 from app.host.paths import DataDir
 from app.host.program import PROJECT_ROOT
@@ -25,19 +26,12 @@ KernelWarmUp(sys.argv[1], "cpu", bits=bits).wait(lambda *progress: None)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """``--all`` and ``--fast``; everything unknown is pytest's."""
     extent = parser.add_mutually_exclusive_group()
-    extent.add_argument("--all", action="store_true", help="also what only a release needs")
-    extent.add_argument(
-        "--fast", action="store_true", help=f"leave out what takes long: pytest -m '{FAST}'"
-    )
-    extent.add_argument(
-        "--since",
-        metavar="COMMIT",
-        help="also what only a release needs of the paths changed since a commit",
-    )
-    parser.set_defaults(extras=("test",), passes_rest_on=True)
-    parser.set_defaults(is_answered=False)
+    add_flag(extent, "all", "also what only a release needs")
+    add_flag(extent, "fast", f"leave out what takes long: pytest -m '{FAST}'")
+    text = "also what only a release needs of the paths changed since a commit"
+    add_texts(extent, {"since COMMIT": text})
+    parser.set_defaults(extras=("test",), passes_rest_on=True, is_answered=False)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -57,11 +51,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _parallel() -> list[str]:
-    """pytest-xdist's options for the whole suite: two processes that share the cores.
-
-    A file's tests stay together, for their module's models and servers, in the order of
-    ``tests/conftest.py``. With a thread per core each, Numba's kernels would be eight times slower.
-    """
+    """Two processes that share the cores; a file's tests stay together, in conftest.py's order."""
+    # With a thread per core each, Numba's kernels would be eight times slower.
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     if (cores or 1) < WORKERS:
         return []
@@ -71,8 +62,7 @@ def _parallel() -> list[str]:
 
 
 def _compile_kernels() -> None:
-    """Once, before each process of the suite would; a format in each of two processes, then the
-    default model's four bits in the two formats that tests load it in."""
+    """Once, before each process of the suite would; in the formats that tests load models in."""
     command = [sys.executable, "-c", WARM_UP]
     for kinds in ([["float32"], ["bfloat16"]], [["auto", "4"], ["float32", "4"]]):
         for process in [subprocess.Popen([*command, *kind]) for kind in kinds]:

@@ -16,13 +16,8 @@ NICENESS = 5  # the page's own generation comes first on a busy machine
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options: the jobs' data directory and the weights' number format."""
-    parser.add_argument(
-        "--dtype",
-        choices=DTYPES,
-        default="auto",
-        help="number format of the weights, where a job does not say (default: auto)",
-    )
+    text = "number format of the weights, where a job does not say (default: auto)"
+    parser.add_argument("--dtype", choices=DTYPES, default="auto", help=text)
     # Given by the page to its own worker: one per data directory, ends when it is not needed.
     parser.add_argument("--supervised", action="store_true", help=argparse.SUPPRESS)
     add_data_dir(parser)
@@ -30,11 +25,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Work until interrupted."""
     data_dir = open_data_dir(args)
     from app import jobs
     from app.host.limits import UNLIMITED, Limits
-    from app.jobs.worker import WorkerOptions, run_worker
+    from app.jobs.worker import run_worker
 
     if args.supervised:
         logging.getLogger(jobs.__name__).setLevel(logging.INFO)
@@ -44,5 +38,5 @@ def run(args: argparse.Namespace) -> int:
         Console().say(f"Waiting for jobs in {data_dir.root} (Ctrl+C ends it)")
     minutes = Limits.from_environment().job_minutes
     limit_s = math.inf if minutes == UNLIMITED else 60.0 * minutes
-    options = WorkerOptions(args.dtype, args.supervised, time_limit_s=limit_s)
-    return run_worker(data_dir, options=options)
+    options = {"dtype": args.dtype, "is_supervised": args.supervised, "time_limit_s": limit_s}
+    return run_worker(data_dir, **options)

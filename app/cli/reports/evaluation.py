@@ -103,7 +103,6 @@ def tasks_table(result: dict[str, Any]) -> str:
 
 
 def _scored(title: str, scored: dict[str, Any]) -> list[str]:
-    """A line for every method at every budget."""
     rows = []
     for budget in scored["budgets"]:
         gains = _gains_over_static(budget)

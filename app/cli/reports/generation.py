@@ -112,7 +112,6 @@ def json_report(outcome: Outcome) -> dict[str, Any]:
 
 
 def _run(outcome: Outcome) -> dict[str, Any]:
-    """The part of an exported run that is beside its tokens."""
     from storage import title_of
 
     return {
@@ -163,7 +162,6 @@ def summary(outcome: Outcome) -> str:
 
 
 def legend(depth: ColourDepth) -> str:
-    """The colour scale, from little to much."""
     scale = "".join(paint(" ", step / (LEGEND_STEPS - 1), depth) for step in range(LEGEND_STEPS))
     return f"colour    spend: little {scale} much\n"
 

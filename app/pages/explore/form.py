@@ -17,14 +17,12 @@ from sol_core.config import (
     ScheduleConfig,
     SideRowConfig,
 )
-from sol_core.errors import ConfigError, SolError
+from sol_core.errors import ConfigError
 from sol_core.fields import Range, from_json
 
 MAX_NEW_TOKENS = 4096
 DEFAULT_SHARE, DEFAULT_BITS = 89, 16  # percent of the full model's bytes; bits of activations
 POLICYS_GRID = "policy"  # the policy's own; without one, the default grid
-# A guard for the tokenizer only; the engine refuses prompts by their length in tokens.
-MAX_PROMPT_CHARACTERS = 1_000_000
 
 
 def budget_values(budget: Budget) -> dict[str, float]:
@@ -37,8 +35,7 @@ def budget_values(budget: Budget) -> dict[str, float]:
 
 @dataclass(frozen=True, slots=True)
 class BudgetForm:
-    """Values of forms that ask for schedules; a ``share`` of the bytes decides attention and
-    channels."""
+    """Values of forms that ask for schedules; a ``share`` decides attention and channels."""
 
     keep: float = 50
     channels: float = 75
@@ -104,10 +101,7 @@ _SAME = ("chat", "max_new_tokens", "ignore_end_of_text", "episode_steps")
 
 
 def default_form(max_tokens: int = MAX_NEW_TOKENS) -> dict[str, Any]:
-    """Return the page's defaults: the static mix at a share of the bytes.
-
-    There the shipped policy has nothing to win (docs/results.md, "One budget").
-    """
+    """The static mix; the shipped policy wins nothing there (docs/results.md, "One budget")."""
     tokens = min(DEFAULT_FORM["max_new_tokens"], max_tokens)
     return DEFAULT_FORM | {
         "max_new_tokens": tokens,
@@ -117,21 +111,8 @@ def default_form(max_tokens: int = MAX_NEW_TOKENS) -> dict[str, Any]:
     }
 
 
-def checked_prompt(prompt: str) -> str:
-    """Return the prompt. Raises: ConfigError for one that no model could take."""
-    if len(prompt) > MAX_PROMPT_CHARACTERS:
-        raise ConfigError(
-            f"The prompt has {len(prompt):,} characters; at most {MAX_PROMPT_CHARACTERS:,} are "
-            "read. Shorten it."
-        )
-    return prompt
-
-
 def config_from_form(values: dict[str, Any], find: Callable[[str], Path]) -> GenerationConfig:
-    """The engine's configuration for the page's settings; ``find`` gives a policy's folder.
-
-    Raises: ConfigError naming the value; PolicyNotFoundError, PolicyError.
-    """
+    """The engine's configuration for the page's settings; ``find`` gives a policy's folder."""
     form = read_form(ExploreForm, values)
     budget = Budget() if form.schedule == "dense" else form.budget
     schedule = schedule_from(form.schedule, budget, form.seed)
@@ -146,12 +127,9 @@ def config_from_form(values: dict[str, Any], find: Callable[[str], Path]) -> Gen
     )
 
 
-def form_from_config(record: dict[str, Any]) -> dict[str, Any] | None:
-    """The form's values of a saved run; None when this release cannot read them."""
-    try:
-        config = from_json(GenerationConfig, record)
-    except SolError:
-        return None
+def form_from_config(record: dict[str, Any]) -> dict[str, Any]:
+    """The form's values of a saved run. Raises: SolError where this release cannot read them."""
+    config = from_json(GenerationConfig, record)
     side = {row.name for row in config.side_rows}
     is_dense = config.schedule.kind == "dense"
     return {

@@ -11,7 +11,6 @@ from typing import Any
 from app.host.damage import naming_damage
 from app.pages.explore.form import (
     budget_values,
-    checked_prompt,
     config_from_form,
     default_form,
     form_from_config,
@@ -32,8 +31,7 @@ UNSEEN_DAMAGE, MOST_SHARE = 0.0008, 0.99
 
 
 def start_run(services: Services, request: Request) -> dict[str, Any]:
-    """Check the settings, put the run in line, answer with its id."""
-    owner, prompt = owner_of(request), checked_prompt(field(request, "prompt", str))
+    owner, prompt = owner_of(request), field(request, "prompt", str)
     config = config_from_form(field(request, "settings", dict), services.policies.resolve_name)
     return {"run_id": services.runs.start(owner, prompt, config)}
 
@@ -66,12 +64,7 @@ def compare_runs(services: Services, request: Request) -> dict[str, Any]:
 
 
 def estimate_budget(services: Services, request: Request) -> dict[str, Any]:
-    """The mix that meets the budget of these settings after a prompt of so many characters.
-
-    Returns: nothing without a model, else "context" in tokens, "share" of the full model's bytes
-    and "mix"; of a budget of bytes also the "lowest" and "usual" share there, and the model that
-    the damage was "measured_on" if it is another.
-    """
+    """The mix of these settings after so many characters, and what it reads; {} without a model."""
     from sol_core.budgets.mixes import mix_table  # torch, which the page is served without
     from sol_core.decoding.cost import CostModel
 
@@ -101,24 +94,18 @@ HANDLERS = RunCalls("generation", form_from_config).handlers() | by_name(
 
 
 # Prompts to begin with, chosen so that they differ in what the model finds hard.
-_EXAMPLES = (
-    ("Facts", "What is the capital of Japan, and what is it known for?", True),
-    (
-        "A story",
-        "The lighthouse keeper had not spoken to anyone for forty days. Then, one evening,",
-        False,
-    ),
-    (
-        "Arithmetic",
-        "A train travels 60 km per hour for 3 hours. How far does it go? Explain each step.",
-        True,
-    ),
-    ("Code", 'def fibonacci(n):\n    """Return the first n Fibonacci numbers."""\n', False),
-    ("French", "La capitale de la France est Paris. La capitale de l'Italie est", False),
-    ("A list", "The planets of the solar system, in order from the sun: Mercury, Venus,", False),
-)
+_PROMPTS = {
+    "Facts": "What is the capital of Japan, and what is it known for?",
+    "A story": "The lighthouse keeper had not spoken to anyone for forty days. Then, one evening,",
+    "Arithmetic": "A train travels 60 km per hour for 3 hours. How far does it go? Explain each "
+    "step.",
+    "Code": 'def fibonacci(n):\n    """Return the first n Fibonacci numbers."""\n',
+    "French": "La capitale de la France est Paris. La capitale de l'Italie est",
+    "A list": "The planets of the solar system, in order from the sun: Mercury, Venus,",
+}
 EXAMPLES: tuple[dict[str, Any], ...] = tuple(
-    {"label": label, "prompt": prompt, "chat": chat} for label, prompt, chat in _EXAMPLES
+    {"label": label, "prompt": prompt, "chat": label in ("Facts", "Arithmetic")}
+    for label, prompt in _PROMPTS.items()
 )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from app.formats.plain_json import STATUS_LABELS, budget_text, iso, schedule_label
+from app.formats.plain_json import budget_text, iso, schedule_label
 from app.host.damage import naming_damage
 from app.host.errors import DamagedError
 from app.pages.shared.sharing_calls import EXPORT_HANDLERS
@@ -19,8 +19,7 @@ MAX_LIMIT = 200
 
 
 def list_runs(services: Services, request: Request) -> dict[str, Any]:
-    """One page of runs, newest first; ``next`` is ``before`` of the following page, None at the
-    end."""
+    """One page of runs, newest first; ``next`` is ``before`` of the following page, if any."""
     owner, before = owner_of(request), request.get("before")
     if before is not None and not isinstance(before, str):
         raise RequestError("before must be a run's id or null. Reload the page.")
@@ -40,7 +39,6 @@ def list_runs(services: Services, request: Request) -> dict[str, Any]:
 
 
 def delete_run(services: Services, request: Request) -> dict[str, Any]:
-    """Delete a run for good. Raises: RunNotFoundError; RequestError while it is going on."""
     owner, run_id = owner_of(request), field(request, "run_id", str)
     record = services.store.runs.get(run_id, allow_damage=True)
     if services.is_shared and record.owner != owner:
@@ -58,7 +56,7 @@ def _row(record: RunRecord) -> dict[str, Any]:
         "kind": record.kind,
         "title": record.title or title_of(record.prompt),
         "status": record.status,
-        "status_label": STATUS_LABELS.get(record.status, record.status),
+        "status_label": record.status.capitalize(),
         "schedule_label": "",
         "budget": "",
         "tokens": record.num_tokens,

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from app.pages.explore.form import BudgetForm, budget_values, grid_choice, schedule_from
 from app.web.calls import read_form
 from sol_core.config import POLICY_PREFIX
-from sol_core.errors import ConfigError, SolError
+from sol_core.errors import ConfigError
 from sol_core.fields import Range, from_json
 from sol_core.inspection.records import MAX_SCHEDULES, InspectionConfig
 from sol_core.policy.files.locate import DEFAULT_POLICY
@@ -42,10 +42,7 @@ def default_form(policies: list[str]) -> dict[str, Any]:
 
 
 def config_from_form(values: dict[str, Any], find: Callable[[str], Path]) -> InspectionConfig:
-    """The engine's configuration for the page's settings; ``find`` gives a policy's folder.
-
-    Raises: ConfigError naming the value; PolicyNotFoundError, PolicyError.
-    """
+    """The engine's configuration for the page's settings; ``find`` gives a policy's folder."""
     form = read_form(InspectForm, values)
     chosen = [name for name in form.schedules if name != NO_SCHEDULE]
     if not chosen:
@@ -60,12 +57,9 @@ def config_from_form(values: dict[str, Any], find: Callable[[str], Path]) -> Ins
     )
 
 
-def form_from_config(record: dict[str, Any]) -> dict[str, Any] | None:
-    """The form's values of a saved inspection without its painted schedule; None if unreadable."""
-    try:
-        config = from_json(InspectionConfig, record)
-    except SolError:
-        return None
+def form_from_config(record: dict[str, Any]) -> dict[str, Any]:
+    """The form's values of a saved inspection without its painted schedule. Raises: SolError."""
+    config = from_json(InspectionConfig, record)
     form = dict(DEFAULT_FORM)
     names = [schedule.name for schedule in config.schedules if schedule.kind != "painted"]
     form["schedules"] = [*names, *[NO_SCHEDULE] * (MAX_SCHEDULES - len(names))]

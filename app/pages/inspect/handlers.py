@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from app.host.damage import naming_damage
 from app.host.errors import AppError
-from app.pages.explore.form import checked_prompt
 from app.pages.inspect.form import MAX_TOKENS, config_from_form, default_form, form_from_config
 from app.pages.shared.run_calls import RunCalls
 from app.pages.shared.sharing_calls import EXPORT_HANDLERS
@@ -33,7 +32,7 @@ def start_inspection(services: Services, request: Request) -> dict[str, Any]:
     owner, form = owner_of(request), field(request, "settings", dict)
     config = config_from_form(form, services.policies.resolve_name)
     if request.get("run_id") is None:
-        text = checked_prompt(field(request, "text", str))
+        text = field(request, "text", str)
     else:
         text, config = _of_run(services, owner, field(request, "run_id", str), config)
     return {"run_id": services.runs.start(owner, text, config)}
@@ -139,37 +138,26 @@ def _of_run(
 
 
 # Texts to begin with: prose with names, code, numbers in order, and repetition.
-EXAMPLES: tuple[dict[str, Any], ...] = (
-    {
-        "label": "A story",
-        "prompt": "The lighthouse keeper wrote down the weather every evening: the wind, the "
-        "height of the sea, the ships that passed, and the hour at which he lit the lamp. On the "
-        "night of the great storm he wrote only one word, and nobody who read the book in later "
-        "years could agree on what that word had been. Some said it was the name of a ship.",
-    },
-    {
-        "label": "Code",
-        "prompt": "def mean(values):\n"
-        '    """Return the arithmetic mean of some numbers."""\n'
-        "    total = 0\n"
-        "    for value in values:\n"
-        "        total = total + value\n"
-        "    return total / len(values)\n\n\n"
-        "print(mean([1, 2, 3]))\n",
-    },
-    {
-        "label": "A table",
-        "prompt": "planet, moons, days in a year\n"
-        "Mercury, 0, 88\nVenus, 0, 225\nEarth, 1, 365\nMars, 2, 687\n"
-        "Jupiter, 95, 4333\nSaturn, 146, 10759\n",
-    },
-    {
-        "label": "Facts",
-        "prompt": "Water boils at 100 degrees Celsius at sea level. On a high mountain the air "
-        "presses less, and water boils at a lower temperature. At the top of Mount Everest water "
-        "boils at about 70 degrees Celsius.",
-    },
-)
+_TEXTS = {
+    "A story": "The lighthouse keeper wrote down the weather every evening: the wind, the height "
+    "of the sea, the ships that passed, and the hour at which he lit the lamp. On the night of the "
+    "great storm he wrote only one word, and nobody who read the book in later years could agree "
+    "on what that word had been. Some said it was the name of a ship.",
+    "Code": "def mean(values):\n"
+    '    """Return the arithmetic mean of some numbers."""\n'
+    "    total = 0\n"
+    "    for value in values:\n"
+    "        total = total + value\n"
+    "    return total / len(values)\n\n\n"
+    "print(mean([1, 2, 3]))\n",
+    "A table": "planet, moons, days in a year\n"
+    "Mercury, 0, 88\nVenus, 0, 225\nEarth, 1, 365\nMars, 2, 687\n"
+    "Jupiter, 95, 4333\nSaturn, 146, 10759\n",
+    "Facts": "Water boils at 100 degrees Celsius at sea level. On a high mountain the air presses "
+    "less, and water boils at a lower temperature. At the top of Mount Everest water boils at "
+    "about 70 degrees Celsius.",
+}
+EXAMPLES = [{"label": label, "prompt": text} for label, text in _TEXTS.items()]
 
 
 def _constants(services: Services) -> dict[str, Any]:

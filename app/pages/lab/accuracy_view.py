@@ -19,27 +19,23 @@ TASKS = {
 
 
 def accuracy_view(result: dict[str, Any]) -> dict[str, Any]:
-    """Everything that the page shows of a result."""
     names = ("policy", "model", "limit", "seed", "elapsed_s")
     return {
         "about": {name: result.get(name) for name in names},
-        "tasks": [_task(task) for task in result["tasks"]],
+        "tasks": [
+            _scored(task)
+            | {"name": task["task"], "label": _label(task["task"]), "chance": task["chance"]}
+            for task in result["tasks"]
+        ],
         "pooled": [_pooled(group, len(result["tasks"])) for group in result.get("pooled", ())],
         "summary": _summary(result["summary"]),
     }
 
 
-def _task(task: dict[str, Any]) -> dict[str, Any]:
-    name = task["task"]
-    return _scored(task) | {"name": name, "label": _label(name), "chance": task["chance"]}
-
-
 def _pooled(pooled: dict[str, Any], num_tasks: int) -> dict[str, Any]:
     """Questions of several tasks as one task; which tasks, where they are not all."""
     names = pooled["tasks"]
-    label = (
-        "All questions" if len(names) == num_tasks else " + ".join(_label(name) for name in names)
-    )
+    label = "All questions" if len(names) == num_tasks else " + ".join(map(_label, names))
     return _scored(pooled) | {"name": "pooled", "label": label, "chance": None}
 
 
@@ -62,12 +58,8 @@ def _scored(scored: dict[str, Any]) -> dict[str, Any]:
                 "methods": methods,
             }
         )
-    return {
-        "questions": scored["questions"],
-        "dense": _point(scored["dense"]),
-        "points": points,
-        "rows": rows,
-    }
+    about = {"questions": scored["questions"], "dense": _point(scored["dense"])}
+    return about | {"points": points, "rows": rows}
 
 
 def _point(method: dict[str, Any]) -> dict[str, Any]:
@@ -83,11 +75,8 @@ def _summary(summary: dict[str, Any]) -> dict[str, Any]:
     best, mean = summary["best"], summary["mean_gain"]
     return summary | {
         "mean_gain": mean if isinstance(mean, dict) else {"mean": mean},  # a number in schema 1
-        "best": {
-            "task": _label(best["task"]),
-            "label": budget_label(best["requested"]),
-            **best["gain"],
-        },
+        "best": best["gain"]
+        | {"task": _label(best["task"]), "label": budget_label(best["requested"])},
     }
 
 

@@ -41,10 +41,6 @@ MAX_POLICIES = 6
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
-class PolicyNameError(AppError, ValueError):
-    """A name that no policy can have."""
-
-
 @dataclass(frozen=True, slots=True)
 class LabJob:
     """One kind of job as the Lab asks for it."""
@@ -58,7 +54,6 @@ class LabJob:
     view: Callable[[dict[str, Any]], dict[str, Any]] | None = None  # of a result to fetch
 
     def page(self) -> Page:
-        """Its view in the Lab."""
         return Page(self.name, self.label, HANDLERS, self._constants)
 
     def _constants(self, services: Services) -> dict[str, Any]:
@@ -113,10 +108,7 @@ def lab_home(services: Services, request: Request) -> dict[str, Any]:
 
 
 def start_job(services: Services, request: Request) -> dict[str, Any]:
-    """Check everything, queue the job on the page's model, answer with its id.
-
-    Raises: AppError, also beyond the limit; ConfigError.
-    """
+    """Check everything, queue the job on the page's model, answer with its id."""
     owner, job, jobs = owner_of(request), _asked_job(request), services.store.jobs
     check_jobs_allowed(services)
     params: dict[str, Any]
@@ -163,7 +155,6 @@ def job_settings(services: Services, request: Request) -> dict[str, Any]:
 
 
 def job_result(services: Services, request: Request) -> dict[str, Any]:
-    """Figures and table of a finished measurement."""
     job = _asked_job(request)
     _, result = _finished(services, request, job)
     with naming_damage("This result"):
@@ -195,18 +186,23 @@ def checked_policies(chosen: list[Any], known: list[str], most: int) -> list[str
     return list(dict.fromkeys(chosen))
 
 
-def checked_name(name: str) -> str:
-    """A policy's name without surrounding space. Raises: PolicyNameError."""
-    name = name.strip()
+def _new_name(services: Services, name: str) -> str:
+    """A name without surrounding space, which no policy and no waiting training has."""
+    name, taken = name.strip(), _taken_names(services)
     if not _NAME.fullmatch(name) or len(name) > NAME_LENGTH or name.endswith("."):
-        raise PolicyNameError(
+        raise AppError(
             "A policy's name has letters, digits, dots, - and _, begins with a letter or digit and "
             f"is at most {NAME_LENGTH} long; got {name[:80]!r}."
         )
     if name.lower() == DEFAULT_POLICY:
-        raise PolicyNameError(
+        raise AppError(
             f"The name {DEFAULT_POLICY!r} belongs to the policy that came with the program. "
             "Choose another one."
+        )
+    if name.lower() in taken:
+        raise AppError(
+            f"The name {name!r} is in use by a policy or a training that has not ended. "
+            f"{_free_name(taken)!r} is free."
         )
     return name
 
@@ -219,10 +215,7 @@ def _asked_job(request: Request) -> LabJob:
 
 
 def _finished(services: Services, request: Request, job: LabJob) -> tuple[str, dict[str, Any]]:
-    """Title and result of the finished job that the request names, or of what ships.
-
-    Raises: RequestError where there is none.
-    """
+    """Title and result of the finished job that the request names, or of what ships."""
     if job.view is not None:
         if field(request, "job_id", str) == SHIPPED:
             return TITLE, shipped_record(job.kind)["result"]
@@ -230,17 +223,6 @@ def _finished(services: Services, request: Request, job: LabJob) -> tuple[str, d
         if record.kind == job.kind and record.result is not None:
             return record.title, record.result
     raise RequestError("This job has no result to show. Choose a finished one.")
-
-
-def _new_name(services: Services, name: str) -> str:
-    """A checked name that no policy and no waiting training has. Raises: PolicyNameError."""
-    name, taken = checked_name(name), _taken_names(services)
-    if name.lower() in taken:
-        raise PolicyNameError(
-            f"The name {name!r} is in use by a policy or a training that has not ended. "
-            f"{_free_name(taken)!r} is free."
-        )
-    return name
 
 
 def _taken_names(services: Services) -> set[str]:

@@ -47,7 +47,6 @@ class Item(typing.NamedTuple):
         return {int: "integer", bool: "toggle", str: "text"}.get(self.hint, "number")
 
     def shown(self, value: Any) -> Any:
-        """Its value as the form has it."""
         if self.kind == "budgets":
             return "\n".join(map(_budget_text, value))
         if self.kind == "checks":
@@ -79,11 +78,7 @@ class Item(typing.NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class SchemaForm(Generic[ConfigT]):
-    """The form of one kind of configuration, all of whose fields have defaults.
-
-    Fields that are asked for ``elsewhere`` are left out; labels, helps and choices go by the last
-    part of a field's name.
-    """
+    """A configuration's form; labels, helps and choices go by the last part of a field's name."""
 
     config: type[ConfigT]
     elsewhere: tuple[str, ...] = ()
@@ -122,8 +117,7 @@ class SchemaForm(Generic[ConfigT]):
         return values
 
     def config_of(self, values: Mapping[str, Any], **others: Any) -> ConfigT:
-        """The configuration of the form's values and of ``others``, asked for elsewhere. Raises:
-        ConfigError."""
+        """The configuration of the form's values and of ``others``, asked for elsewhere."""
         known = {item.name: item for item in self.items()}
         if unknown := sorted(set(values) - set(known)):
             raise ConfigError(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +32,7 @@ def all_policies(services: Services, request: Request) -> dict[str, Any]:
     policies, damaged = services.policies.list_all()
     return {
         "policies": [policy_row(policy) for policy in policies],
-        "damaged": [asdict(broken) for broken in damaged],
+        "damaged": damaged,
         "refusal": _SHARED if services.is_shared else None,
     }
 
@@ -59,7 +58,6 @@ def rename_policy(services: Services, request: Request) -> dict[str, Any]:
 
 
 def delete_policy(services: Services, request: Request) -> dict[str, Any]:
-    """Delete a policy for good. Raises: RequestError while a job that has not ended needs it."""
     _check_own(services)
     try:
         waiting = _policy(services, request)[1].waiting
@@ -78,7 +76,7 @@ def export_policy(services: Services, request: Request) -> dict[str, Any]:
     """The policy as a zip, in base64: anyone who may use a policy here may take it."""
     name = field(request, "name", str)
     services.policies.resolve_name(name)
-    data = _files(services).zip_bytes(name, MAX_DOWNLOAD_BYTES)
+    data = PolicyFiles(services.policies).zip_bytes(name, MAX_DOWNLOAD_BYTES)
     return {"name": f"{name}.zip", "data": base64.b64encode(data).decode("ascii")}
 
 
@@ -93,17 +91,6 @@ def _check_own(services: Services) -> None:
         raise AppError(_SHARED)
 
 
-def _model(services: Services) -> ModelInUse:
-    model = services.loader.loaded()
-    if model is None:
-        raise AppError("The model is not loaded yet. Try again when it is ready.")
-    return ModelInUse(model.name, model.fingerprint)
-
-
-def _files(services: Services) -> PolicyFiles:
-    return PolicyFiles(services.policies, services.data_dir)
-
-
 def _card(folder: Path) -> str:
     try:
         text = (folder / CARD_FILE).read_text("utf-8", errors="replace")
@@ -112,21 +99,20 @@ def _card(folder: Path) -> str:
     return text if len(text) <= MAX_CARD_SHOWN else text[:MAX_CARD_SHOWN] + "\n…"
 
 
-def _check_upload(services: Services, owner: str, name: str, size: int) -> None:
-    _check_own(services)
-
-
 def _take_upload(services: Services, owner: str, name: str, part: Path) -> dict[str, Any]:
-    """Check a zip and take its policy in. Raises: PolicyError, InputFileError."""
+    model = services.loader.loaded()
+    if model is None:
+        raise AppError("The model is not loaded yet. Try again when it is ready.")
     wanted = Path(name).name.removesuffix(".zip")
-    return {"name": _files(services).read(part, wanted, _model(services))}
+    in_use = ModelInUse(model.name, model.fingerprint)
+    return {"name": PolicyFiles(services.policies).read(part, wanted, in_use)}
 
 
 POLICY_UPLOAD = UploadKind(
     "A policy's zip",
     "A policy's zip has config.json, model.safetensors and README.md.",
     lambda services: MAX_ZIP_BYTES,
-    _check_upload,
+    lambda services, owner, name, size: _check_own(services),
     _take_upload,
 )
 HANDLERS = by_name(all_policies, policy_details, rename_policy, delete_policy, export_policy)

@@ -28,10 +28,6 @@ _PORTS = {f"{port}{number}" for port in ("com", "lpt") for number in range(10)}
 _RESERVED = {"con", "prn", "aux", "nul"} | _PORTS  # names that Windows keeps for itself
 
 
-class CorpusFileError(AppError, ValueError):
-    """A file that cannot become a corpus."""
-
-
 @dataclass(frozen=True, slots=True)
 class CorpusFiles:
     """The files of one visitor, or of everyone on a server that is not shared."""
@@ -49,15 +45,14 @@ class CorpusFiles:
         ]
 
     def path(self, name: str) -> Path:
-        """The file of this name, never outside the folder. Raises: CorpusFileError without one."""
+        """The file of this name, never outside the folder. Raises: AppError without one."""
         if name not in {entry["name"] for entry in self.list()}:
-            raise CorpusFileError(
+            raise AppError(
                 f"There is no uploaded file {name!r}. Choose one of the list, or upload it again."
             )
         return self.folder / name
 
     def delete(self, name: str) -> None:
-        """Raises: CorpusFileError when there is no such file."""
         self.path(name).unlink(missing_ok=True)
 
     def finish(self, part: Path, name: str) -> str:
@@ -73,14 +68,12 @@ class CorpusFiles:
 
 
 def corpus_files(services: Services, owner: str) -> CorpusFiles:
-    """The uploads that this visitor sees."""
     folder = _uploads_folder(services)
     return CorpusFiles(folder / owner if services.is_shared else folder)
 
 
 def corpus_source(services: Services, owner: str, choice: dict[str, Any]) -> str:
-    """The engine's corpus name for a choice {"kind": …, "name": …}. Raises: ConfigError,
-    CorpusFileError."""
+    """The engine's corpus name for a choice {"kind": …, "name": …}."""
     kind, name = choice.get("kind"), choice.get("name", "")
     if not isinstance(name, str):
         raise ConfigError(f"the corpus must be named by text, got {name!r}")
@@ -118,12 +111,10 @@ def corpus_choice(services: Services, owner: str, source: str) -> dict[str, str]
 
 
 def list_corpora(services: Services, request: Request) -> dict[str, Any]:
-    """The uploaded files."""
     return {"files": corpus_files(services, owner_of(request)).list()}
 
 
 def delete_corpus(services: Services, request: Request) -> dict[str, Any]:
-    """Delete an uploaded file for good."""
     corpus_files(services, owner_of(request)).delete(field(request, "name", str))
     return list_corpora(services, request)
 
@@ -133,13 +124,12 @@ def _uploads_folder(services: Services) -> Path:
 
 
 def _check_total(services: Services, size: int) -> None:
-    """Raises: CorpusFileError when all visitors' files together would be too large."""
     most = services.limits.kept_mb * 1024**2
     if most == UNLIMITED:
         return
     files = [path for path in _uploads_folder(services).rglob("*") if path.is_file()]
     if sum(path.stat().st_size for path in files) + size > most:
-        raise CorpusFileError(
+        raise AppError(
             f"The uploaded texts on this server fill the {services.limits.kept_mb:,} MB that they "
             "may take. Delete some of yours, or choose the built-in text."
         )
@@ -149,10 +139,6 @@ def _check_upload(services: Services, owner: str, name: str, size: int) -> None:
     check_jobs_allowed(services)
     safe_name(name)
     _check_total(services, size)
-
-
-def _take_upload(services: Services, owner: str, name: str, part: Path) -> dict[str, Any]:
-    return {"name": corpus_files(services, owner).finish(part, name)}
 
 
 def _existing(name: str) -> str:
@@ -168,12 +154,12 @@ def _existing(name: str) -> str:
 
 
 def safe_name(name: str) -> str:
-    """A file name without folders or special characters. Raises: CorpusFileError for its suffix."""
+    """A file name without folders or special characters. Raises: AppError for its suffix."""
     last = re.split(r"[\\/]", name)[-1]
     stem, dot, suffix = last.rpartition(".")
     suffix = (dot + suffix).lower()
     if suffix not in SUFFIXES:
-        raise CorpusFileError(
+        raise AppError(
             f"A corpus is a {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]} file, got {last[:80]!r}."
         )
     stem = re.sub(r"[^\w.-]+", "_", stem).strip("._-")[: MAX_NAME_LENGTH - len(suffix)]
@@ -198,5 +184,5 @@ CORPUS_UPLOAD = UploadKind(
     "Give the path of a larger one instead, or cut it.",
     lambda services: min(MAX_UPLOAD_BYTES, services.limits.upload_mb * 1024**2),
     _check_upload,
-    _take_upload,
+    lambda services, owner, name, part: {"name": corpus_files(services, owner).finish(part, name)},
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 
 from app.formats.plain_json import finite, iso, json_safe
@@ -14,6 +13,7 @@ from app.jobs import runner
 from app.web.calls import Request, RequestError, by_name, choice, field, owner_of
 from app.web.services import Services
 from storage import TASKS_JOB, JobKind, JobRecord, NotFoundError
+from storage.records import RESUMABLE_STATUSES
 
 JOB_KINDS: dict[JobKind, str] = {
     "train": "Training",
@@ -21,7 +21,6 @@ JOB_KINDS: dict[JobKind, str] = {
     TASKS_JOB: "Accuracy",
 }
 _LIVE = ("queued", "running")
-_RESUMABLE = ("paused", "failed", "cancelled", "abandoned")
 
 # In place of what is done, while a request waits for its worker.
 _STOPPING = {
@@ -39,10 +38,6 @@ _ADVICE = {
 METRICS_PER_POLL = 500
 MAX_LIMIT = 100
 JOBS = Shares("jobs queued or running", of_visitor=20, remedy="Cancel some, or wait.")
-
-
-class JobsRefusedError(AppError, RuntimeError):
-    """This server starts no jobs for its visitors."""
 
 
 _REFUSAL = (
@@ -69,9 +64,8 @@ def refusal(services: Services) -> str | None:
 
 
 def check_jobs_allowed(services: Services) -> None:
-    """Raises: JobsRefusedError on a shared server whose owner has not allowed jobs."""
     if reason := refusal(services):
-        raise JobsRefusedError(reason)
+        raise AppError(reason)
 
 
 def visible_job(services: Services, request: Request) -> JobRecord:
@@ -100,10 +94,7 @@ def list_jobs(services: Services, request: Request) -> dict[str, Any]:
 
 
 def poll_job(services: Services, request: Request) -> dict[str, Any]:
-    """The job, its reports after number ``cursor`` (−1: all), its newest samples.
-
-    The request's ``sample_step`` is of the newest sample that the page has, or null.
-    """
+    """The job, its reports after number ``cursor`` (−1: all), samples after ``sample_step``."""
     record = visible_job(services, request)
     cursor = field(request, "cursor", int)
     with naming_damage("This job"):
@@ -151,7 +142,7 @@ def delete_job(services: Services, request: Request) -> dict[str, Any]:
 
 
 def job_row(record: JobRecord) -> dict[str, Any]:
-    """Return a job's row in a list."""
+    stops = record.status == "running" and record.control != "run"
     return {
         "id": record.id,
         "kind": record.kind,
@@ -163,7 +154,10 @@ def job_row(record: JobRecord) -> dict[str, Any]:
         "eta_s": finite(record.eta_s),
         "created_at": iso(record.created_at),
         "is_damaged": record.damage is not None,
-        **_permissions(record),
+        "can_pause": record.status in _LIVE and not stops,
+        "can_resume": record.status in RESUMABLE_STATUSES or (stops and record.control == "pause"),
+        "can_cancel": record.status in (*_LIVE, "paused") and record.control != "cancel",
+        "can_delete": record.status not in _LIVE,
     }
 
 
@@ -178,18 +172,8 @@ def job_view(record: JobRecord) -> dict[str, Any]:
         "model": str(record.params.get("model", "")),
         "params": json_safe(record.params),
         "result": json_safe(record.result) if record.kind == "train" else None,
-        "started_at": _moment(record.started_at),
-        "finished_at": _moment(record.finished_at),
-    }
-
-
-def _permissions(record: JobRecord) -> dict[str, bool]:
-    stops = record.status == "running" and record.control != "run"
-    return {
-        "can_pause": record.status in _LIVE and not stops,
-        "can_resume": record.status in _RESUMABLE or (stops and record.control == "pause"),
-        "can_cancel": record.status in (*_LIVE, "paused") and record.control != "cancel",
-        "can_delete": record.status not in _LIVE,
+        "started_at": record.started_at and iso(record.started_at),
+        "finished_at": record.finished_at and iso(record.finished_at),
     }
 
 
@@ -199,10 +183,6 @@ def _status_label(record: JobRecord) -> str:
     if record.status == "running" and record.control in ("pause", "cancel"):
         return "Pausing" if record.control == "pause" else "Cancelling"
     return "Finished" if record.status == "succeeded" else record.status.capitalize()
-
-
-def _moment(moment: datetime | None) -> str | None:
-    return None if moment is None else iso(moment)
 
 
 JOB_HANDLERS = by_name(list_jobs, poll_job, pause_job, cancel_job, resume_job, delete_job)

@@ -10,8 +10,10 @@ from typing import Any
 from app.formats.plain_json import budget_text, iso, schedule_label
 from app.host.damage import naming_damage
 from app.host.errors import DamagedError
+from app.runs.lens_desk import Look, ask_lens, levels_of, page_effects, without_pages
 from app.web.calls import Handler, Request, by_name, field, owner_of, whole_numbers
 from app.web.services import Services
+from sol_core.errors import SolError
 from storage import RunKind, title_of
 
 NUM_SAVED = 50
@@ -22,11 +24,10 @@ class RunCalls:
     """The calls of a page whose runs are of one kind; ``form_of`` makes a form's values of one."""
 
     kind: RunKind
-    form_of: Callable[[dict[str, Any]], dict[str, Any] | None]
+    form_of: Callable[[dict[str, Any]], dict[str, Any]]
 
     def home(self, services: Services, request: Request) -> dict[str, Any]:
-        """State of the model, this visitor's unfinished run, and for the server's owner its
-        notices."""
+        """State of the model, the visitor's unfinished run, and for the server's owner notices."""
         return {
             "model": asdict(services.loader.status()),
             "active": services.runs.active(owner_of(request), self.kind),
@@ -45,30 +46,26 @@ class RunCalls:
         if view["status"] == "loading":
             view["model"] = asdict(services.loader.status())
         if run := view.get("run"):
-            with naming_damage("This run"):
+            run["settings"] = None  # where another release made it
+            with naming_damage("This run"), suppress(SolError):
                 run["settings"] = self.form_of(run["config"])
         return view
 
     def stop_run(self, services: Services, request: Request) -> dict[str, Any]:
-        """Ask the run to end after its current token."""
         services.runs.stop(owner_of(request), field(request, "run_id", str))
         return {}
 
     def look_at_token(self, services: Services, request: Request) -> dict[str, Any]:
         """One token under every level of every axis, and what it did to the next ones."""
-        run_id, index = field(request, "run_id", str), field(request, "index", int)
-        return services.lens.look(owner_of(request), run_id, index, self._row(request))
+        return self._ask_lens(services, request, levels_of)
 
     def leave_out_pages(self, services: Services, request: Request) -> dict[str, Any]:
         """One token decoded again without some pages of its cache."""
-        run_id, index = field(request, "run_id", str), field(request, "index", int)
-        pages = whole_numbers(request, "pages")
-        return services.lens.without(owner_of(request), run_id, index, pages, self._row(request))
+        return self._ask_lens(services, request, without_pages, whole_numbers(request, "pages"))
 
     def rank_pages(self, services: Services, request: Request) -> dict[str, Any]:
         """The effects of single pages on one token, some more with every call."""
-        run_id, index = field(request, "run_id", str), field(request, "index", int)
-        return services.lens.page_effects(owner_of(request), run_id, index, self._row(request))
+        return self._ask_lens(services, request, page_effects)
 
     def list_policies(self, services: Services, request: Request) -> dict[str, Any]:
         """Names of the stored policies, the shipped one first."""
@@ -94,7 +91,6 @@ class RunCalls:
         return {"runs": runs}
 
     def handlers(self) -> dict[str, Handler]:
-        """All of them by name."""
         return by_name(
             self.home,
             self.retry_model,
@@ -107,6 +103,9 @@ class RunCalls:
             self.saved_runs,
         )
 
-    def _row(self, request: Request) -> int | None:
-        """Return the row of an inspection; a generation has one only."""
-        return field(request, "row", int) if self.kind == "inspection" else None
+    def _ask_lens(
+        self, services: Services, request: Request, look: Look, *asked: Any
+    ) -> dict[str, Any]:
+        run_id, index = field(request, "run_id", str), field(request, "index", int)
+        row = field(request, "row", int) if self.kind == "inspection" else None
+        return ask_lens(services.runs, owner_of(request), run_id, row, look, index, *asked)

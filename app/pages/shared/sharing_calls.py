@@ -12,18 +12,14 @@ from app.model.compute import Workbench
 from app.pages.shared.uploads import UploadKind
 from app.runs.recorded_run import RecordedRun
 from app.sharing.comparison import align_tokens
-from app.sharing.kinds import MAX_DOCUMENT_BYTES, export, import_document, runs_of
+from app.sharing.kinds import MAX_DOCUMENT_BYTES, export, import_documents, runs_of
 from app.web.calls import Request, field, owner_of
 from app.web.services import Services
 from sol_core.errors import SolError
 
 
 def compare_pair(services: Services, owner: str, run_ids: tuple[str, str]) -> dict[str, Any]:
-    """Compare two runs by what the page cannot know from their own tokens.
-
-    Returns: as ``align_tokens``, and "sides" [{"nll" per token under the dense model, or None and a
-    "problem"}]. Raises: as ``GenerationRuns.recorded``; AppError while the model is busy.
-    """
+    """The runs' alignment, and each side's "nll" per token under the dense model or "problem"."""
     # Reading and aligning long runs is work too: the place in line bounds how often it is done.
     with services.runs.line.held(owner) as place:
         first, second = (services.runs.recorded(owner, run_id) for run_id in run_ids)
@@ -71,7 +67,7 @@ def export_file(services: Services, request: Request) -> dict[str, Any]:
 
 
 def _take_document(services: Services, owner: str, name: str, part: Path) -> dict[str, Any]:
-    kind, new_id = import_document(services.store, owner, part.read_bytes())
+    (kind, new_id), *_ = import_documents(services.store, owner, part.read_bytes())
     services.storage_cap.enforce()
     return {"kind": kind, "id": new_id}
 

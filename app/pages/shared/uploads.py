@@ -38,10 +38,6 @@ _KEEP_PARTIAL_S = 24 * 3600  # of a process that was killed
 _GONE_STATUS = 400  # of who left
 
 
-class UploadError(AppError, ValueError):
-    """A file that is too large, or not all of it."""
-
-
 @dataclass(frozen=True, slots=True)
 class UploadKind:
     """A kind of file that visitors send."""
@@ -69,8 +65,7 @@ def upload_route(services: Services, kinds: Mapping[str, UploadKind]) -> BaseRou
             if kind is None:
                 raise RequestError(f"kind must be one of {', '.join(kinds)}. Reload the page.")
             owner, name = owner_of({"owner": asked.get("owner")}), asked.get("name", "")
-            size = _size_of(request)
-            _check_size(kind, size, kind.limit(services))
+            size = _size_of(request, kind, kind.limit(services))
             kind.check(services, owner, name, size)
             holder = Holder(owner, address_of(request))
             with _place(going, holder), _part(services.data_dir.uploads, size) as part:
@@ -88,25 +83,21 @@ def upload_route(services: Services, kinds: Mapping[str, UploadKind]) -> BaseRou
     return Route(f"/{UPLOADS_PLACE}", upload, methods=["POST"])
 
 
-def _size_of(request: Request) -> int:
-    """Raises: UploadError where it is not announced."""
+def _size_of(request: Request, kind: UploadKind, most: int) -> int:
     text = request.headers.get("content-length", "")
     if not text.isdecimal() or len(text) > 15:
-        raise UploadError("The size of the file must be announced. Choose it again.")
-    return int(text)
-
-
-def _check_size(kind: UploadKind, size: int, most: int) -> None:
+        raise AppError("The size of the file must be announced. Choose it again.")
+    size = int(text)
     if not 0 < size <= most:
-        raise UploadError(
+        raise AppError(
             f"{kind.what} may have 1 byte to {most // 1024**2} MB, this one has "
             f"{size / 1024**2:,.1f} MB. {kind.advice}"
         )
+    return size
 
 
 @contextmanager
 def _place(going: list[Holder], holder: Holder) -> Iterator[None]:
-    """One of the uploads that go on. Raises: AppError when there are too many."""
     SHARES.check(going, *holder)
     going.append(holder)
     try:
@@ -117,14 +108,14 @@ def _place(going: list[Holder], holder: Holder) -> Iterator[None]:
 
 @contextmanager
 def _part(folder: Path, size: int) -> Iterator[Path]:
-    """A file on its way. Raises: UploadError when there is no room for it; OSError."""
+    """A file on its way. Raises: AppError when there is no room for it; OSError."""
     folder.mkdir(parents=True, exist_ok=True)
     for left in folder.glob(".part-*"):
         with suppress(FileNotFoundError):
             if time.time() - left.stat().st_mtime > _KEEP_PARTIAL_S:
                 left.unlink()
     if shutil.disk_usage(folder).free < size + _KEEP_FREE_BYTES:
-        raise UploadError("The disk of the data directory is full: free some space.")
+        raise AppError("The disk of the data directory is full: free some space.")
     part = folder / f".part-{secrets.token_hex(16)}"
     try:
         yield part
@@ -133,24 +124,22 @@ def _part(folder: Path, size: int) -> Iterator[Path]:
 
 
 async def _store(request: Request, part: Path, size: int) -> None:
-    """Raises: UploadError for more or less than was announced, or a pause; OSError."""
     have, stream = 0, request.stream()
     with part.open("wb") as file:
         while have <= size:
             try:
                 chunk = await asyncio.wait_for(anext(stream, None), IDLE_S)
             except TimeoutError as error:
-                raise UploadError("Nothing more of the file came. Choose it again.") from error
+                raise AppError("Nothing more of the file came. Choose it again.") from error
             if chunk is None:
                 break
             have += len(chunk)
             file.write(chunk)
     if have != size:
-        raise UploadError("The file has another size than was announced. Choose it again.")
+        raise AppError("The file has another size than was announced. Choose it again.")
 
 
 async def _drop(request: Request) -> None:
-    """Read what is still sent."""
     from starlette.requests import ClientDisconnect
 
     left = DROPPED_BYTES

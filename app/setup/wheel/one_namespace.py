@@ -87,11 +87,7 @@ def move_wheel(source: Path, target: Path) -> None:
 
 
 def with_moved_imports(source: bytes, place: str) -> bytes:
-    """A module's source with its import statements naming the moved packages.
-
-    Raises: ImportFormError for ``import kernels.x`` without ``as``, which binds ``kernels``:
-    nothing is called that in the wheel.
-    """
+    """A source with moved imports; ``import kernels.x`` without ``as`` is refused."""
     # From the end, so that what is still to do keeps its place.
     for at, text in sorted(_insertions(source, place), reverse=True):
         source = source[:at] + text + source[at:]

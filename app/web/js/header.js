@@ -6,8 +6,6 @@ import { emit, listen } from "./shared/events.js";
 import { memory } from "./shared/memory.js";
 import { explainTerms } from "./shared/tips.js";
 
-const THEMES = ["light", "dark"];
-
 // trigger: Gradio's; it lets Python's layout bring the tab in `data-tab` to the front.
 export function mount(root, trigger, { tabs }) {
   explainTerms();
@@ -20,7 +18,6 @@ export function mount(root, trigger, { tabs }) {
   });
 }
 
-// Moves the focus to the panel of the tab in front.
 function skip(event) {
   event.preventDefault();
   const panel = [...document.querySelectorAll('[role="tabpanel"]')].find((one) => one.checkVisibility());
@@ -36,7 +33,7 @@ function tieTheme(button) {
     setText(button, isDark() ? "Light" : "Dark");
     button.setAttribute("aria-label", `Switch to the ${isDark() ? "light" : "dark"} theme`);
   };
-  const chosen = [askedFor("__theme"), memory.get("theme")].find((name) => THEMES.includes(name));
+  const chosen = [askedFor("__theme"), memory.get("theme")].find((name) => ["light", "dark"].includes(name));
   if (chosen) document.body.classList.toggle("dark", chosen === "dark");
   label();
   whenThemeChanges(label);
@@ -70,18 +67,14 @@ function tieTabs(rooms, bring) {
 // that has the focus.
 const STEPS = { ArrowLeft: -1, ArrowRight: 1 };
 
-// As soon as the tabs are there, which may be later than the page's head.
+// The tabs may come later than the page's head, and Gradio makes them anew when some fit no longer.
 function tieTabKeys() {
   const head = /** @type {HTMLElement | null} */ (document.querySelector(".tab-wrapper"));
-  if (head) tieTo(head);
-  else setTimeout(tieTabKeys, 50);
-}
-
-// head: around the tabs; Gradio makes them anew when some fit no longer.
-/** @param {HTMLElement} head */
-function tieTo(head) {
-  /** @returns {HTMLElement[]} */
-  const tabs = () => [...head.querySelectorAll("[role=tab]")].map((one) => /** @type {HTMLElement} */ (one));
+  if (!head) {
+    setTimeout(tieTabKeys, 50);
+    return;
+  }
+  const tabs = () => /** @type {HTMLElement[]} */ ([...head.querySelectorAll("[role=tab]")]);
   const stopAtOne = () => {
     const all = tabs();
     const stop = all.find((tab) => tab.ariaSelected === "true") ?? all[0];

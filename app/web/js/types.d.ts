@@ -26,14 +26,7 @@ interface Refusal extends Error {
 type Action = Record<string, number>;
 
 /** The fields of StepCost (sol_core/events.py) that pages read. */
-interface Cost {
-  flops: number;
-  bytes_read: number;
-  attention_bytes: number;
-  mlp_bytes: number;
-  head_bytes: number;
-  policy_bytes: number;
-}
+type Cost = Record<"flops" | "bytes_read" | "attention_bytes" | "mlp_bytes" | "head_bytes" | "policy_bytes", number>;
 
 interface Alternative {
   token_id: number;
@@ -123,26 +116,10 @@ interface Axis {
 }
 
 /** One number of an action: a row of sol_core/actions/action.py, by its names there; levels: its field in a grid; min,
- *  max, step: of its sliders, in the numbers that people read; usual: of a budget. */
-interface DeclaredAxis {
-  field: string;
-  levels: string;
-  short: string;
-  key: string;
-  name: string;
-  title: string;
-  noun: string;
-  term: string;
-  label: string;
-  hint: string;
-  unit: string;
-  scale: number;
-  dense: number;
-  usual: number;
-  min: number;
-  max: number;
-  step: number;
-}
+ *  max, step: of its sliders, in the numbers that people read. */
+interface DeclaredAxis extends
+  Record<"field" | "levels" | "short" | "key" | "name" | "title" | "noun" | "term" | "label" | "hint" | "unit", string>,
+  Record<"scale" | "dense" | "min" | "max" | "step", number> {}
 
 interface SpendAxis extends DeclaredAxis, Axis {
   of(row: Token): number;

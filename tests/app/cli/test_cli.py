@@ -36,8 +36,7 @@ def engine(monkeypatch):
     def generate(model, prompt, config, policies, extras=None):
         return fake(model, prompt, config, lambda: False)
 
-    monkeypatch.setattr("sol_core.models.loading.load_language_model", load)
-    monkeypatch.setattr("sol_core.models.tuning.tune", lambda *_: None)
+    monkeypatch.setattr("sol_core.generation.warm_up.load_warm", load)
 
     def generate_many(model, prompts, config, policies, extras):
         for number, prompt in reversed(list(enumerate(prompts))):
@@ -193,8 +192,7 @@ def test_engine_errors_are_one_line_and_status_1(run, monkeypatch):
     def load(name, **_):
         raise ModelLoadError(f"no model {name!r}:\nit is not there")
 
-    monkeypatch.setattr("sol_core.models.loading.load_language_model", load)
-    monkeypatch.setattr("sol_core.models.tuning.tune", lambda *_: None)
+    monkeypatch.setattr("sol_core.generation.warm_up.load_warm", load)
     done = run("generate", "x", "--model", "nowhere")
     assert done.status == 1
     assert one_line(done) == "error: no model 'nowhere': it is not there"

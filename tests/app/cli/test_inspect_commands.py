@@ -24,8 +24,7 @@ def model():
 @pytest.fixture
 def file(tmp_path, monkeypatch, model):
     """A text file, and a loader that gives the tiny model at once."""
-    monkeypatch.setattr("sol_core.models.loading.load_language_model", lambda *_, **__: model)
-    monkeypatch.setattr("sol_core.models.tuning.tune", lambda *_: None)
+    monkeypatch.setattr("sol_core.generation.warm_up.load_warm", lambda *_, **__: model)
     path = tmp_path / "text.txt"
     path.write_text(TEXT, encoding="utf-8")
     return str(path)

@@ -51,7 +51,7 @@ def evaluated(monkeypatch, data_dir, tmp_path):
     def evaluate(model, policy_folders, config, **options):
         calls.append({"folders": dict(policy_folders), "config": config, **options})
         yield WorkProgress(0.5, "rollouts", 3.0)
-        (name,) = policy_folders
+        name = next(iter(policy_folders))
         yield WorkFinished(result_of(name, config.budgets))
 
     def run_tasks(model, name, folder, config, **options):
@@ -61,8 +61,7 @@ def evaluated(monkeypatch, data_dir, tmp_path):
 
     monkeypatch.setattr("sol_core.evaluation.runner.evaluate", evaluate)
     monkeypatch.setattr("sol_core.tasks.runner.run_tasks", run_tasks)
-    monkeypatch.setattr("sol_core.models.loading.load_language_model", lambda name, **_: name)
-    monkeypatch.setattr("sol_core.models.tuning.tune", lambda *_: None)
+    monkeypatch.setattr("sol_core.generation.warm_up.load_warm", lambda name, **_: name)
     info = SimpleNamespace(grid=ActionGrid())
     monkeypatch.setitem(vars(sol_core.policy), "read_policy_info", lambda folder: info)
     for folder in (data_dir.policies / "p", tmp_path / "mine"):
@@ -153,7 +152,8 @@ def test_what_cannot_be_measured_is_refused(run, evaluated, arguments, status, n
 
 def test_a_file_says_everything_and_options_come_on_top(run, evaluated, tmp_path):
     first = ["evaluate", "p", "--corpus", "text.txt", "--budgets", "0.5,0.6,8;0.3,0.5,7"]
-    run(*first, "--baselines", "static,emc", "--windows", "3", "--pollution", "--out", "a")
+    rest = ("--windows", "3", "--pollution", "--schedule", "policy:default", "--out", "a")
+    run(*first, "--baselines", "static,emc", *rest)
     text = (tmp_path / "a" / "evaluation.toml").read_text()
     assert re.search(r"# written by version .*; Python .*, torch \d", text)
     assert "fingerprint" in text
@@ -163,7 +163,7 @@ def test_a_file_says_everything_and_options_come_on_top(run, evaluated, tmp_path
     one, again, changed = (call["config"] for call in evaluated)
     assert one == again
     assert changed == dataclasses.replace(one, seed=5, budgets=(Budget(0.9, 0.9, 9.0),))
-    assert all(list(call["folders"]) == ["p"] for call in evaluated)
+    assert all(list(call["folders"]) == ["p", "default"] for call in evaluated)
 
 
 def test_off_a_terminal_progress_is_a_line_for_every_tenth(run, evaluated, monkeypatch):

@@ -7,7 +7,7 @@ import pytest
 
 from app.host.database import DATABASE_VARIABLE, database_location, open_database
 from app.host.paths import DataDir
-from app.jobs.reaper import Reaper
+from app.jobs.reaper import reaping
 from storage import DatabaseWriteError
 from tests.app.command_line import one_line
 from tests.app.waiting import wait_until
@@ -71,10 +71,8 @@ def test_a_reaper_lets_workers_speak_first_when_the_database_is_back():
                 raise DatabaseWriteError("the server is away")
             return ()
 
-    reaper = Reaper(Jobs(), interval_s=0.01, silence_s=0.5)
-    reaper.start()
-    wait_until(lambda: len(looks) > 4)
-    reaper.stop()
+    with reaping(Jobs(), interval_s=0.01, silence_s=0.5):
+        wait_until(lambda: len(looks) > 4)
     assert looks[1] - looks[0] >= 0.5
     assert looks[2] - looks[1] < looks[1] - looks[0]
 

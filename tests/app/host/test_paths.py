@@ -11,7 +11,7 @@ import pytest
 
 from app.host import environment, paths
 from app.host.environment import KEPT_DAYS, kernel_cache_folder, remove_unused_caches
-from app.host.errors import AlreadyRunningError, DataDirError
+from app.host.errors import AppError, DataDirError
 from app.host.instance_lock import hold_instance_lock, publish_url, read_note
 from app.host.paths import DataDir
 from tests.app.tiny_project import PROJECT
@@ -115,10 +115,10 @@ with hold_instance_lock(pathlib.Path(sys.argv[1])):
 def test_the_second_is_told_where_the_first_runs(tmp_path):
     path = tmp_path / "serve.lock"
     with hold_instance_lock(path):
-        with pytest.raises(AlreadyRunningError, match=r"still starting .*--data-dir"):
+        with pytest.raises(AppError, match=r"still starting .*--data-dir"):
             hold_instance_lock(path).__enter__()
         publish_url(path, "http://127.0.0.1:7861")
-        with pytest.raises(AlreadyRunningError, match=r"at http://127\.0\.0\.1:7861 \(process \d"):
+        with pytest.raises(AppError, match=r"at http://127\.0\.0\.1:7861 \(process \d"):
             hold_instance_lock(path).__enter__()
     with hold_instance_lock(path):
         pass
@@ -134,7 +134,7 @@ def test_a_killed_holder_leaves_no_lock(tmp_path):
         text=True,
     ) as holder:
         assert holder.stdout.readline() == "held\n"
-        with pytest.raises(AlreadyRunningError, match=f"process {holder.pid}"):
+        with pytest.raises(AppError, match=f"process {holder.pid}"):
             hold_instance_lock(path).__enter__()
         holder.kill()
         holder.wait()
@@ -148,7 +148,7 @@ def test_a_look_at_the_lock_leaves_the_holders_note(tmp_path):
     with hold_instance_lock(path):
         publish_url(path, "http://127.0.0.1:7861")
         os.close(os.open(path, os.O_RDWR | os.O_TRUNC))
-        with pytest.raises(AlreadyRunningError, match=r"at http://127\.0\.0\.1:7861"):
+        with pytest.raises(AppError, match=r"at http://127\.0\.0\.1:7861"):
             hold_instance_lock(path).__enter__()
     assert read_note(path) == {}
     assert {entry.name for entry in tmp_path.iterdir()} <= {"serve.lock"}

@@ -17,7 +17,7 @@ from filelock import FileLock
 from app.host import process_identity
 from app.host.process_identity import is_worker_alive, own_worker_id, process_exists, process_id_of
 from app.jobs import runner
-from app.jobs.runner import JobNote, JobOutcome, Workplace, run_job
+from app.jobs.runner import JobOutcome, Workplace, run_job
 from app.jobs.stop_flag import StopFlag, set_by_signals
 from sol_core.errors import CorpusError
 from sol_core.progress import WorkFinished, WorkProgress, WorkSample, WorkStopped
@@ -66,7 +66,7 @@ def test_updates_become_rows(run, store):
     metrics = [row["metrics"] for row in store.jobs.metrics(job.id)]
     assert metrics == [{"kl": 0.5}, {"kl": None, "nll": None}]
     assert store.jobs.samples(job.id) == [{"step": 2, "tokens": ["a", None]}]
-    assert seen[0] == JobNote("reading")
+    assert seen[0] == "reading"
     assert len(seen) == 8
 
 

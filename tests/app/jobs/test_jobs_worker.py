@@ -7,7 +7,7 @@ from contextlib import closing
 import pytest
 
 from app.host.process_identity import is_worker_alive
-from app.jobs.reaper import Reaper
+from app.jobs.reaper import reaping
 from tests.app.job_stand_in import worked_steps
 from tests.app.waiting import wait_until
 
@@ -33,9 +33,7 @@ def steps_shown(store, job_id):
 
 @on_both
 def test_kill_9_abandons_and_resume_goes_on_from_the_checkpoint(store, data_dir, start_worker):
-    reaper = Reaper(store.jobs, interval_s=0.1)
-    reaper.start()
-    try:
+    with reaping(store.jobs, interval_s=0.1):
         job = queue(store, steps=24, step_s=0.05, checkpoint_every=5)
         first = start_worker()
         wait_for_step(store, job.id, 7)
@@ -44,8 +42,6 @@ def test_kill_9_abandons_and_resume_goes_on_from_the_checkpoint(store, data_dir,
         dead = wait_for(store, job.id, "abandoned")
         assert "Resume continues from the last checkpoint" in str(dead.error)
         assert is_worker_alive(str(dead.worker)) is False
-    finally:
-        reaper.stop()
     first.wait()
     store.jobs.resume(job.id)
     second = start_worker()

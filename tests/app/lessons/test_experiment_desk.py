@@ -24,10 +24,6 @@ class Measures:
         self.go = threading.Event()
         self.calls = []
 
-    def huge(self, model, parameters):
-        self.calls.append(parameters)
-        return {"value": "x" * 1000}
-
     def slow(self, model, parameters):
         self.calls.append(parameters)
         assert self.go.wait(20)
@@ -71,7 +67,7 @@ def one_number(model, asked):
 
 @pytest.fixture
 def desk(runs, measures):
-    names = ("slow", "refused", "broken", "huge")
+    names = ("slow", "refused", "broken")
     taken = {name: Experiment(getattr(measures, name), one_number) for name in names}
     made = ExperimentDesk(runs, runs.loader, taken)
     yield made
@@ -168,12 +164,3 @@ def test_one_visitor_does_not_take_the_whole_line(desk, measures):
     measures.go.set()
     done(desk, "slow", {"n": 129})
     assert [call["n"] for call in measures.calls] == [*range(6), *range(100, 130)]
-
-
-def test_results_are_bounded_in_bytes_too(desk, measures, monkeypatch):
-    monkeypatch.setattr(experiment_desk, "MAX_KEPT_BYTES", 2500)
-    for number in (1, 2, 1, 3, 1, 2):  # 2 was used longest ago when 3 came
-        done(desk, "huge", {"n": number})
-    assert [call["n"] for call in measures.calls] == [1, 2, 3, 2]
-    monkeypatch.setattr(experiment_desk, "MAX_KEPT_BYTES", 10)
-    assert done(desk, "huge", {"n": 4})["value"]  # larger than all room: told all the same

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from app.jobs.runner import Workplace, run_job
-from app.jobs.worker import EXIT_CARD_LOST, WorkerOptions, run_worker
+from app.jobs.worker import EXIT_CARD_LOST, run_worker
 from app.model.compute import InProcess
 from app.model.loader import ModelLoader
 from sol_core import card_errors
@@ -93,8 +93,8 @@ def test_a_worker_that_lost_its_card_ends_and_another_resumes_the_job(store, dat
     job = store.jobs.create("train", "a", "t", {})
     assert run_worker(data_dir, {"train": function}) == EXIT_CARD_LOST
     assert store.jobs.get(job.id).status == "queued"
-    options = WorkerOptions(is_supervised=True, poll_s=0.05, lonely_s=0.0)
-    assert run_worker(data_dir, {"train": function}, options) == 0
+    options = {"is_supervised": True, "poll_s": 0.05, "lonely_s": 0.0}
+    assert run_worker(data_dir, {"train": function}, **options) == 0
     assert store.jobs.get(job.id).status == "succeeded"
     assert len(given_back) == 2
 

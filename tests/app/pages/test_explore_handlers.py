@@ -5,12 +5,7 @@ import time
 import pytest
 
 from app.host.paths import DataDir
-from app.pages.explore.form import (
-    DEFAULT_FORM,
-    MAX_PROMPT_CHARACTERS,
-    config_from_form,
-    form_from_config,
-)
+from app.pages.explore.form import DEFAULT_FORM, config_from_form, form_from_config
 from app.pages.explore.handlers import HANDLERS as EXPLORE
 from app.pages.history.handlers import HANDLERS as HISTORY
 from app.web.calls import server_functions
@@ -57,9 +52,7 @@ def test_settings_survive_the_way_to_the_engine_and_back(kind):
     config = config_from_form(settings, no_policy)
     assert config.stop_strings == ("END", "\n\n")
     back = form_from_config(config.to_dict())
-    assert back is not None
     assert config_from_form(back, no_policy) == config
-    assert form_from_config(config.to_dict() | {"new": 1}) is None, "of another release"
 
 
 @pytest.mark.parametrize(
@@ -83,7 +76,7 @@ def test_bad_settings_are_named(settings, words):
     [
         ("start_run", {"prompt": "", "settings": {}}, "prompt is empty"),
         ("start_run", {"prompt": "x", "settings": {"keep": 0}}, "Attention kept: 5 to 100 %, got"),
-        ("start_run", {"prompt": "x" * (MAX_PROMPT_CHARACTERS + 1), "settings": {}}, "characters"),
+        ("start_run", {"prompt": "x" * 1_000_001, "settings": {}}, "characters"),
         ("start_run", {"prompt": "x"}, "Reload the page"),
         ("poll_run", {"run_id": ["x"], "cursor": 0}, "Reload the page"),
         ("poll_run", {"run_id": "x", "cursor": True}, "Reload the page"),

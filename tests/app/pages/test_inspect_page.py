@@ -9,7 +9,7 @@ from app.pages.explore.handlers import HANDLERS as EXPLORE
 from app.pages.history.handlers import HANDLERS as HISTORY
 from app.pages.inspect.form import DEFAULT_FORM, config_from_form, default_form, form_from_config
 from app.pages.inspect.handlers import HANDLERS as INSPECT
-from app.web.services import build_services, engine_generate, engine_inspect
+from app.web.services import build_services, engine_run
 from sol_core.actions import ActionGrid
 from sol_core.inspection.records import InspectedToken
 from tests.app.page_calls import ANNA, BEN, caller
@@ -28,7 +28,7 @@ class Gate:
     def __init__(self, data_dir):
         self.hold_at = None
         self.data_dir = data_dir
-        self.engine = engine_inspect(data_dir)
+        self.engine = engine_run(data_dir)
 
     def __call__(self, model, text, config, should_stop):
         for event in self.engine(model, text, config, should_stop):
@@ -47,7 +47,7 @@ def services(gate):
     data_dir = gate.data_dir
     data_dir.prepare()
     model = make_language_model()
-    made = build_services(data_dir, "tiny", lambda _: model, engine_generate(data_dir), gate)
+    made = build_services(data_dir, "tiny", lambda _: model, engine_run(data_dir), gate)
     yield made
     made.close()
 
@@ -182,6 +182,5 @@ def test_settings_and_configuration_are_each_others_inverse():
     assert form_from_config(config.to_dict()) == settings | {"grid": "paper"}
     own = dataclasses.replace(config, grid=ActionGrid(keep_fractions=(0.3, 0.5, 1.0)))
     assert form_from_config(own.to_dict())["grid"] == "policy"
-    assert form_from_config({"schedules": 3}) is None
     assert default_form(["default"])["schedules"] == ["static", "policy:default", ""]
     assert config_from_form(default_form([]), no_policy).rows == ("dense", "static", "emc")

@@ -29,8 +29,8 @@ def library(data_dir):
 
 
 @pytest.fixture
-def files(library, data_dir):
-    return PolicyFiles(library, data_dir)
+def files(library):
+    return PolicyFiles(library)
 
 
 @pytest.fixture
@@ -351,7 +351,7 @@ def test_the_whole_way_on_the_command_line(run, store, tmp_path):
 
 
 def test_what_a_killed_pull_left_goes_after_a_day(files, tmp_path):
-    folder = files.data_dir.policies
+    folder = files.library.folder
     left = {hours: folder / f".incoming-{hours}" for hours in (1, 25)}
     for hours, path in left.items():
         path.mkdir(parents=True)

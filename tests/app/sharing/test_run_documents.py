@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from app.formats.plain_json import json_safe
 from app.host.errors import AppError, DocumentError
-from app.sharing.kinds import export, import_document, kind_of, thing_in_link
+from app.sharing.kinds import export, import_documents, kind_of, thing_in_link
 from sol_core.actions import Action, Budget
 from sol_core.config import GenerationConfig, ScheduleConfig, SideRowConfig
 from sol_core.errors import SolError
@@ -86,7 +86,7 @@ def test_any_run_comes_back_as_it_was(store, prompt, tokens, kind, has_shadow):
     schedule = ScheduleConfig(kind, Budget(0.5, 0.7, 9.5), policy="p" if kind == "policy" else None)
     config = GenerationConfig(schedule, (DENSE,) if has_shadow else (), max_new_tokens=6)
     run_id = save_run(store, prompt, tokens, config)
-    sort, copied = import_document(store, "b" * 32, as_json(store, run_id))
+    ((sort, copied),) = import_documents(store, "b" * 32, as_json(store, run_id))
     assert sort == "run"
     assert copied != run_id
     assert store.runs.get(copied).owner == "b" * 32
@@ -99,12 +99,12 @@ def test_a_fork_comes_back_with_its_parent_and_its_place(store):
     fork = save_run(store, config=config, parent=parent)
     document = json.loads(as_json(store, fork))
     assert document["run"]["parent"] == parent
-    _, copied = import_document(store, "b" * 32, as_json(store, fork))
+    ((_, copied),) = import_documents(store, "b" * 32, as_json(store, fork))
     assert contents(store, copied) == contents(store, fork)
     assert store.runs.get(copied).config["given"] == [3, 1, 4]
     assert store.runs.get(copied).parent == parent
     del document["run"]["parent"]  # as an older release writes it
-    _, orphan = import_document(store, "b" * 32, json.dumps(document).encode())
+    ((_, orphan),) = import_documents(store, "b" * 32, json.dumps(document).encode())
     assert store.runs.get(orphan).parent is None
 
 
@@ -189,7 +189,7 @@ def test_what_is_wrong_is_named_and_nothing_is_saved(store, kind, change, said):
     document = json.loads(as_json(store, save_of(store, kind)))
     change(document)
     with pytest.raises(DocumentError, match=said):
-        import_document(store, "b" * 32, json.dumps(document).encode())
+        import_documents(store, "b" * 32, json.dumps(document).encode())
     assert len(store.runs.list()) == 1
 
 
@@ -207,14 +207,14 @@ def test_what_is_wrong_is_named_and_nothing_is_saved(store, kind, change, said):
 )
 def test_files_that_are_no_documents(store, data, said):
     with pytest.raises(DocumentError, match=said):
-        import_document(store, "b" * 32, data)
+        import_documents(store, "b" * 32, data)
 
 
 def test_too_many_tokens(store):
     document = json.loads(as_json(store, save_run(store, tokens=(" a",))))
     document["events"] = [0] * 20_001
     with pytest.raises(DocumentError, match="20,001 tokens; at most 20,000"):
-        import_document(store, "b" * 32, json.dumps(document).encode())
+        import_documents(store, "b" * 32, json.dumps(document).encode())
 
 
 @pytest.mark.parametrize("kind", ["run", "inspection"])
@@ -234,7 +234,7 @@ def test_a_document_damaged_anywhere_is_refused_or_opens(store, kind, data):
         st.none() | st.booleans() | st.integers() | st.text(max_size=3) | st.just([]) | st.just({})
     )
     try:
-        kind, new_id = import_document(store, "b" * 32, json.dumps(document).encode())
+        ((kind, new_id),) = import_documents(store, "b" * 32, json.dumps(document).encode())
     except DocumentError:
         return
     for form in ("html", "csv", "json"):
@@ -343,7 +343,7 @@ def test_any_inspection_comes_back_as_it_was(store, text, tokens, kinds):
     schedules = (ScheduleConfig(kind, BUDGET, painted=painted.get(kind, ())) for kind in kinds)
     inspection_id = save_inspection(store, tokens, text, InspectionConfig(tuple(schedules)))
     made = as_json(store, inspection_id)
-    kind, copied = import_document(store, "b" * 32, made)
+    ((kind, copied),) = import_documents(store, "b" * 32, made)
     assert (kind, kind_of(store, copied)) == ("inspection", "inspection")
     assert copied != inspection_id
     assert contents(store, copied) == contents(store, inspection_id)
@@ -358,7 +358,7 @@ def test_an_inspection_that_ended_early_comes_back_too(store):
     with pytest.raises(AppError, match="still going on"):
         as_json(store, record.id)
     store.runs.finish(record.id, "failed", error="no <b>model</b>")
-    _, copied = import_document(store, "b" * 32, as_json(store, record.id))
+    ((_, copied),) = import_documents(store, "b" * 32, as_json(store, record.id))
     assert contents(store, copied) == contents(store, record.id)
     for form in ("html", "csv"):
         assert export(store, "inspection", copied, form).text

@@ -10,10 +10,11 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+from app.host.errors import AppError
 from app.host.paths import DataDir
 from app.site import connections
 from app.site.connections import DEADLINES, Doorman
-from app.site.server import IDLE_S, SESSIONS, PortError, check_port, launch_app
+from app.site.server import IDLE_S, SESSIONS, check_port, launch_app
 from app.web.services import build_services
 from tests.app.fake_server import serving
 from tests.support.fake_engine import FakeEngine, fake_load
@@ -148,10 +149,10 @@ def test_a_taken_port_is_refused_with_a_way_out():
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        with pytest.raises(PortError, match=f"port {port} on 127.0.0.1 cannot be used"):
+        with pytest.raises(AppError, match=f"port {port} on 127.0.0.1 cannot be used"):
             check_port("127.0.0.1", port)
     check_port("127.0.0.1", port)
-    with pytest.raises(PortError, match="between 0 and 65535"):
+    with pytest.raises(AppError, match="between 0 and 65535"):
         check_port("127.0.0.1", 70_000)
 
 

@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import expect
 
 from app.host.paths import DataDir
-from app.web.services import engine_generate
+from app.web.services import engine_run
 from tests.browser.conftest import WARM_UP_MS
 from tests.support.tiny_language_model import make_language_model
 
@@ -18,7 +18,7 @@ TEXT = "A <img src=x onerror=alert(1)>\nat ${7*7}."
 @pytest.fixture
 def server(serve, tmp_path):
     model = dataclasses.replace(make_language_model(), name="fake-model")
-    return serve(engine_generate(DataDir(tmp_path)), load=lambda on_progress: model)
+    return serve(engine_run(DataDir(tmp_path)), load=lambda on_progress: model)
 
 
 def tokens(page):

@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import expect
 
 from app.host.paths import DataDir
-from app.web.services import engine_generate
+from app.web.services import engine_run
 from tests.browser.conftest import WARM_UP_MS
 from tests.support.tiny_language_model import make_long_model
 
@@ -23,7 +23,7 @@ def serve_tiny(serve, tmp_path, go=None):
         assert go is None or go.wait(60)
         return model
 
-    return serve(engine_generate(DataDir(tmp_path)), load=load)
+    return serve(engine_run(DataDir(tmp_path)), load=load)
 
 
 def lesson(visitor):

@@ -5,7 +5,7 @@ from playwright.sync_api import expect
 
 from app.host.paths import DataDir
 from app.sharing.kinds import export
-from app.web.services import engine_generate
+from app.web.services import engine_run
 from storage import TASKS_JOB, open_store
 from tests.browser.axe import violations
 from tests.browser.conftest import WARM_UP_MS
@@ -27,7 +27,7 @@ WIDTHS = (360, 768, 1280, 2560, 3840)  # from a phone's to 4k
 def server(serve, tmp_path, stand_in_policies):
     """A tiny model, a training that goes on and an evaluation that has ended."""
     model = make_long_model("fake-model")
-    made = serve(engine_generate(DataDir(tmp_path)), load=lambda on_progress: model)
+    made = serve(engine_run(DataDir(tmp_path)), load=lambda on_progress: model)
     job_samples.store_policy(made.services.data_dir.policies, "mine")
     store, about = made.services.store, {"model": "fake-model", "policy": "mine"}
     job_samples.finished_evaluation(store)

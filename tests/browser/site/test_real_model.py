@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import expect
 
 from app.host.paths import DataDir
-from app.web.services import engine_generate, engine_load
+from app.web.services import engine_load, engine_run
 from tests.browser.conftest import WARM_UP_MS
 
 pytestmark = [pytest.mark.browser, pytest.mark.model, pytest.mark.slow]
@@ -24,7 +24,7 @@ def load():
 
 
 def test_the_real_model_answers_and_every_number_is_real(load, serve, visit):
-    visitor = visit(serve(engine_generate(DataDir.resolve(None)), load=load))
+    visitor = visit(serve(engine_run(DataDir.resolve(None)), load=load))
     visitor.expect_state("Ready")
     visitor.page.get_by_role("radio", name="Full model", exact=True).check(force=True)
     visitor.generate("What is the capital of France? Answer in one sentence.", max_new_tokens=24)
@@ -56,7 +56,7 @@ def test_the_real_model_answers_and_every_number_is_real(load, serve, visit):
 
 def test_the_main_path_of_every_page_of_the_model(load, serve, visit):
     """Every room but the Lab's jobs, which have tests of their own."""
-    visitor = visit(serve(engine_generate(DataDir.resolve(None)), load=load))
+    visitor = visit(serve(engine_run(DataDir.resolve(None)), load=load))
     page = visitor.page
     visitor.expect_state("Ready", WARM_UP_MS)
 

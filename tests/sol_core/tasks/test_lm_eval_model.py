@@ -117,8 +117,8 @@ def test_dense_is_what_model_hf_is(tmp_path, name, starts):
 def test_a_batch_is_its_requests_alone(make, tmp_path, kind):
     """Requests of any length and options side by side; letters after one question too."""
     options = {"schedule": kind}
-    if kind != "dense":
-        options |= {"keep": 0.5, "channels": 0.7, "bits": 8}
+    if kind != "dense":  # with fewer bits, a sum's last digit decides now and then how one rounds
+        options |= {"keep": 0.5, "channels": 0.7, "bits": 16}
     if kind == "policy":
         options["policy"] = str(save_tiny_policy(make_language_model(), tmp_path / "tiny"))
     pairs = [(TEXT[:n], TEXT[n : n + 1 + n % 5]) for n in range(2, 26, 3)]

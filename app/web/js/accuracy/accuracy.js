@@ -12,20 +12,16 @@ import { glossed } from "../shared/glossary.js";
 import { tablePanel } from "../shared/page_parts.js";
 import { ENOUGH_QUESTIONS, verdictOf } from "../shared/verdict.js";
 
-// The figures and the table of accuracy on tasks: accuracy against what was really spent.
-
 const METHOD_STYLE = {
   policy: { name: "Policy", colour: "accent", symbol: "circle" },
   static: { name: "Static", colour: "channels", symbol: "square", dash: "dash" },
   paper: { name: "Static, paper's mechanisms", colour: "attention", symbol: "x", dash: "dash" },
 };
-export const points = (share) => signed(100 * share, 1);
+const points = (share) => signed(100 * share, 1);
 
-// One task: its methods over the mean spend, with intervals; dense and chance as lines.
 function taskFigure(task) {
   const styles = Object.entries(METHOD_STYLE).filter(([id]) => task.points[id]);
-  const lines = [[task.dense.mean, "text", "solid"], [task.chance, "muted", "dot"]]
-    .filter(([share]) => isNumber(share));
+  const lines = [[task.dense.mean, "text", "solid"], [task.chance, "muted", "dot"]].filter(([share]) => isNumber(share));
   return resultFigure({
     title: task.label,
     aid: `${count(task.questions, "question")}. Bars are 95 % [[interval|intervals]]; across: the [[mean spend]] of attention, MLP and bits.`,
@@ -37,7 +33,7 @@ function taskFigure(task) {
       yaxis: { title: smallTitle("accuracy"), ticksuffix: " %" },
       shapes: lines.map(([share, colour, dash]) => across(100 * share, colour, dash)) }),
     traces: () => styles.map(([id, style]) => {
-      const list = [...task.points[id]].sort((a, b) => a.net - b.net);
+      const list = task.points[id].toSorted((a, b) => a.net - b.net);
       return { meta: id, x: list.map((one) => 100 * one.net), y: list.map((one) => 100 * one.mean),
         text: list.map((one) => one.label), mode: "lines+markers",
         error_y: intervals(list.map((one) => [one.mean, one.low, one.high].map((share) => 100 * share)), style.colour),
@@ -48,15 +44,10 @@ function taskFigure(task) {
   });
 }
 
-function accuracyText(point) {
-  return [percent(point?.mean, 1), h("small", {}, point
-    ? `${(100 * point.low).toFixed(1)} to ${(100 * point.high).toFixed(1)}` : "")];
-}
-
+const accuracyText = (point) => [percent(point?.mean, 1),
+  h("small", {}, point && `${(100 * point.low).toFixed(1)} to ${(100 * point.high).toFixed(1)}`)];
 const spent = (point) => (point ? spentText(AXES.map((axis) => point.spend[axis.short])) : MISSING);
-
 const gained = (gain) => [gain?.mean, gain?.low, gain?.high];
-
 const megabytes = (point) => (isNumber(point?.bytes_per_token) ? fixed(point.bytes_per_token / 1e6, 1) : MISSING);
 
 function accuracyTable(tasks) {
@@ -68,10 +59,9 @@ function accuracyTable(tasks) {
         + (isNumber(task.chance) ? `, chance ${percent(task.chance, 0)}` : ""))) : null,
     h("th", { scope: "row" }, one.label),
     gainCell(gained(one.gain), points), gainCell(gained(one.margin_gain), nats), gainCell(gained(one.nll_gain), nats),
-    ...methods.map(([id]) => h("td", { class: "sol-spends" }, accuracyText(one.methods[id]))),
-    h("td", { class: "sol-spends" }, spent(one.methods.policy),
-      h("small", {}, spent(one.methods.static))),
-    h("td", { class: "sol-spends" }, megabytes(one.methods.policy),
+    ...methods.map(([id]) => h("td", {}, accuracyText(one.methods[id]))),
+    h("td", {}, spent(one.methods.policy), h("small", {}, spent(one.methods.static))),
+    h("td", {}, megabytes(one.methods.policy),
       h("small", {}, methods.slice(1).map(([id]) => megabytes(one.methods[id])).join(" · "))));
   return tablePanel(h("table", { class: "sol-table sol-task-table" },
     headRow(["Task", "Asked", "Gain, points", "Margin gain", "NLL gain",

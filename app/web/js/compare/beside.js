@@ -1,8 +1,7 @@
-// Explore's second column: a run with another one beside it, under another schedule or from History, and both
-// compared. The address names both; with one alone, the other is still to be chosen.
+// Explore's second column: a run with another one beside it, both in the address.
 
 import { askedFor, linkTo, LOOK_NAMES, openInTab, setAddress } from "../shared/address.js";
-import { attempt, choicesOf, NOTHING_LOST, reasonOf } from "../shared/api.js";
+import { attempt, choicesOf, newest, NOTHING_LOST, reasonOf } from "../shared/api.js";
 import { chip, h, say, selectOf, setText, show, smallButton } from "../shared/dom.js";
 import { exportMenu } from "../shared/download.js";
 import { emit } from "../shared/events.js";
@@ -70,7 +69,6 @@ class BesideForm extends RunForm {
     this.changed();
   }
 
-  // spent: A's share of the full model's bytes.
   matchSpend(spent) {
     this.matched = Math.min(Math.max(Math.round(100 * spent), 1), 100);
     this.fields.share.set(this.matched);
@@ -156,7 +154,6 @@ export class Beside {
     this.open(ids);
   }
 
-  // ids: one run, or two that are compared.
   open(ids) {
     const colour = askedFor(LOOK_NAMES.compare.colour);
     if (colour) this.stage.legend.set(colour);
@@ -202,14 +199,11 @@ export class Beside {
   }
 
   async compare() {
-    const turn = this.turn = {};
     show(this.again, false);
     setText(this.stage.parted, "The full model reads both texts…");
     try {
-      const view = await this.api("compare_runs", { a: this.ids[0], b: this.ids[1] });
-      if (turn === this.turn) this.stage.draw(view);
+      this.stage.draw(await newest(this, this.api("compare_runs", { a: this.ids[0], b: this.ids[1] })));
     } catch (error) {
-      if (turn !== this.turn) return;
       setText(this.stage.parted, reasonOf(error, "The server did not answer."));
       show(this.again, true);
     }

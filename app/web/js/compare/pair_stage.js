@@ -1,5 +1,4 @@
-// Two runs of one prompt side by side: both texts, aligned once both have ended, with the first token
-// that differs marked, and both in numbers. Whoever has the rows feeds it: Explore, an exported file.
+// Two runs of one prompt side by side: both texts, aligned once both have ended, and both in numbers.
 
 import { h, headRow, setText, show } from "../shared/dom.js";
 import {
@@ -51,24 +50,19 @@ function rowsText(sides) {
 
 function differenceText(line, one, other) {
   const gap = other - one;
-  if (line.axis) {
-    return line.axis.unit === "bit" ? signed(gap, 2) : `${signed(100 * gap, 1)} points`;
-  }
   if (line.isTime) return `${signed(100 * (other / one - 1), 0)} %`;
+  if (line.axis?.unit === "bit") return signed(gap, 2);
   if (line.text === nats) return signed(gap);
   return line.name === "Tokens" ? signed(gap, 0) : `${signed(100 * gap, 1)} points`;
 }
 
-// A line's row; sides: two of {run, rows, tally, nll}.
 function pairRow(line, sides) {
   const values = sides.map((side) => (side.rows.length ? line.of(side) : null));
-  const both = values.every(isNumber);
-  const gap = both ? values[1] - values[0] : 0;
   const alike = !line.isTime || rowsOf(sides[0]) === rowsOf(sides[1]);
-  const text = both ? differenceText(line, ...values) : MISSING;
+  const text = values.every(isNumber) ? differenceText(line, ...values) : MISSING;
   // Without a sign it rounds to nothing.
   const verdict = line.less === null || !alike || !/^[+−]/.test(text) ? "open"
-    : (gap < 0) === line.less ? "good" : "bad";
+    : text.startsWith("−") === line.less ? "good" : "bad";
   return h("tr", {},
     h("th", { scope: "row" }, line.axis && h("i", { class: "sol-axis-dot", "data-axis": line.axis.key }),
       line.name, h("small", {}, line.how(sides))),
@@ -80,8 +74,7 @@ const TABLE_WORDS = "Two runs of one seed, measured one after the other on this 
   + "in quality. The NLL says how likely the full model finds a text, not how good it is: repetition is likely too.";
 
 export class PairStage extends TokenStage {
-  // hint: what the foot says before both are compared; tail(at): what a side's head ends with;
-  // on: as a TokenStage's.
+  // hint: what the foot says before both are compared; tail(at): what a side's head ends with.
   constructor(root, hint, tail = (at) => null, on = {}) {
     super(root, colourAxes(), on);
     this.hint = hint;
@@ -111,7 +104,6 @@ export class PairStage extends TokenStage {
     return { view, get rows() { return view.rows; }, tally: new Tally(), run: null, levels: null, nll: null, state, detail, head };
   }
 
-  // tools: for the foot.
   build(tools = []) {
     return h("section", { class: "sol-panel sol-pair", "aria-label": "Both texts" },
       this.verdict.element, this.legend.element, this.lead, this.place,
@@ -156,7 +148,6 @@ export class PairStage extends TokenStage {
     setPill(this.sides[at].state, name, kind);
   }
 
-  // compared: as Python gives it.
   draw(compared) {
     this.sides.forEach((one, at) => { one.nll = compared.sides[at].nll; });
     if (compared.stretches) this.align(compared.stretches);
@@ -165,8 +156,7 @@ export class PairStage extends TokenStage {
       this.sides.forEach((one) => one.view.elements[compared.parted]?.classList.add("is-parted"));
     }
     this.verdict.draw([pairVerdict(this.sides)]);
-    this.drawTable(compared.sides.map((side, at) => side.problem && `${sideName(SIDES[at])}: ${side.problem}`)
-      .filter(Boolean));
+    this.drawTable(compared.sides.map(({ problem }, at) => problem && `${sideName(SIDES[at])}: ${problem}`).filter(Boolean));
   }
 
   partedText({ same_prompt: isSame, parted, stretches }) {
@@ -178,7 +168,6 @@ export class PairStage extends TokenStage {
       + `${count(same, "token")} of ${Math.max(...ends)} agree, counting later runs of three or more.`;
   }
 
-  // problems: sentences about what could not be scored.
   drawTable(problems) {
     show(this.table, true);
     this.lines.replaceChildren(...PAIR_LINES.map((line) => pairRow(line, this.sides)));
@@ -189,7 +178,7 @@ export class PairStage extends TokenStage {
   align(stretches) {
     const partners = this.partners = this.sides.map(() => new Map());
     const texts = this.sides.map((one) => one.rows);
-    for (const one of this.sides) one.view.clear();
+    this.sides.forEach((one) => one.view.clear());
     stretches.forEach(([same, a, aEnd, b, bEnd], row) => {
       [[a, aEnd], [b, bEnd]].forEach(([from, to], at) => {
         const block = this.sides[at].view.startBlock(blockAttributes(row, at, same));
@@ -229,7 +218,5 @@ function pairVerdict(sides) {
     text: signed, unit: hasDrift ? "nats a token closer to the full model" : "nats a token more likely under the full model" });
 }
 
-function blockAttributes(row, at, same) {
-  return { class: `sol-pair-block${same ? "" : " is-apart"}`, "data-side": SIDES[at], "--row": row + 1,
-    "--side": at + 1 };
-}
+const blockAttributes = (row, at, same) => ({ class: `sol-pair-block${same ? "" : " is-apart"}`, "data-side": SIDES[at],
+  "--row": row + 1, "--side": at + 1 });

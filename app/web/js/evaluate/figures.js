@@ -11,9 +11,7 @@ import { pillsField } from "../shared/forms/form_parts.js";
 import { glossed } from "../shared/glossary.js";
 import { tablePanel } from "../shared/page_parts.js";
 
-// The result in numbers: a table of every budget.
-
-export const MEASURE_NAMES = { nll: "NLL", kl: "KL to the full model" };
+const MEASURE_NAMES = { nll: "NLL", kl: "KL to the full model" };
 
 // A gain with its interval: above 0 the policy is better.
 /** @param {any[]} gain its value, low and high */
@@ -21,7 +19,6 @@ export const gainCell = ([gain, low, high], text) => h("td", { class: "sol-gain"
   "data-verdict": low > 0 ? "good" : high < 0 ? "bad" : "open" },
 isNumber(gain) ? [text(gain), h("small", {}, `${text(low)} to ${text(high)}`)] : MISSING);
 
-// A share of the full model's bytes, or a number per axis.
 const budgetText = (budget, share) => (isNumber(share) ? `${+(100 * share).toFixed(1)} % compute`
   : budget.every(isNumber) ? spendText(formNumbers(budget)) : MISSING);
 const spent = (spend, share) => (isNumber(share) ? percent(share, 1) : spentText(spend));
@@ -58,13 +55,11 @@ export class ResultTable {
     if (!baseline) return;
     const rows = (this.view.rows[baseline.name] ?? []).map((row) => {
       const one = row[measure];
-      return h("tr", {},
-        h("th", { scope: "row" }, budgetText(row.budget, row.asked_share)),
-        gainCell(one.gain, (value) => signed(value, 4)),
-        h("td", {}, fixed(one.policy, 4)), h("td", {}, fixed(one.other, 4)),
-        h("td", {}, fixed(one.dense, 4)),
-        h("td", {}, percent(row.win_rate)), h("td", {}, percent(one.recovered, 1)),
-        h("td", { class: "sol-spends" }, spent(row.spend, row.shares?.[0]),
+      const cells = [fixed(one.policy, 4), fixed(one.other, 4), fixed(one.dense, 4), percent(row.win_rate),
+        percent(one.recovered, 1)];
+      return h("tr", {}, h("th", { scope: "row" }, budgetText(row.budget, row.asked_share)),
+        gainCell(one.gain, (value) => signed(value, 4)), cells.map((text) => h("td", {}, text)),
+        h("td", {}, spent(row.spend, row.shares?.[0]),
           h("small", {}, spent(row.other_spend, row.shares?.[1]))));
     });
     this.table.replaceChildren(
@@ -74,7 +69,6 @@ export class ResultTable {
   }
 }
 
-// Means so far, while it runs.
 export function partialTable(partial) {
   const budgets = (partial.budgets ?? []).filter((one) => one.requested && one.methods);
   if (!budgets.length) return null;
@@ -96,18 +90,15 @@ const METHOD_STYLE = {
   dac: { colour: "bits", symbol: "triangle-down", size: 8 },
 };
 const OTHER_COLOURS = ["surprisal", "good", "muted", "kl", "bits"];
-const SYMBOLS = ["circle", "square", "diamond", "cross", "x", "star"]; // of the axes
+const SYMBOLS = ["circle", "square", "diamond"]; // of the axes
 const AXIS_KEYS = AXES.map((axis) => ({ id: axis.short, name: axis.name, colour: axis.key }));
 const pointAxis = (title) => ({ title: smallTitle(title), ticksuffix: " %" });
 
-function methodStyle(name, at) {
-  return METHOD_STYLE[name] ?? { colour: OTHER_COLOURS[at % OTHER_COLOURS.length], symbol: "diamond",
-    size: 8, dash: "dot" };
-}
+const methodStyle = (name, at) => METHOD_STYLE[name]
+  ?? { colour: OTHER_COLOURS[at % OTHER_COLOURS.length], symbol: "diamond", size: 8, dash: "dot" };
 
-// A head control of a figure; choosing redraws it.
-function headPills(label, choices, first) {
-  const field = pillsField({ legend: label, choices, value: first });
+function measurePills() {
+  const field = pillsField({ legend: "Quality", choices: MEASURE_NAMES, value: "nll" });
   field.element.classList.add("is-head");
   return field;
 }
@@ -130,17 +121,15 @@ function rangeAround(values) {
 }
 
 function paretoFigure(data) {
-  const measure = headPills("Quality", MEASURE_NAMES, "nll");
+  const measure = measurePills();
   const cost = headSelect("Cost", data.costs.map((name) => [name, COSTS[name][0]]));
   const styles = data.methods.map((one, place) => methodStyle(one.name, place));
   const known = (one) => one.points.filter((point) => isNumber(point.costs[cost.value]) && isNumber(point[measure.get()][0]));
   return resultFigure({
     data, title: "Pareto front", tools: h("div", { class: "sol-figure-tools" }, measure.element, cost),
     aid: "Each mark is a budget; lines ([[pareto front|Pareto front]]) join what no other budget of the same method beats. Lower and further left is better. Bars: 95 % [[interval|intervals]] of the loss against the full model.",
-    keys: data.methods.map((one, place) => ({ id: one.name, name: one.label,
-      colour: styles[place].colour, dash: styles[place].dash })),
-    layout: () => ({ uirevision: `${measure.get()} ${cost.value}`,
-      margin: { l: 52, r: 14, b: 38 },
+    keys: data.methods.map((one, place) => ({ id: one.name, name: one.label, ...styles[place] })),
+    layout: () => ({ uirevision: `${measure.get()} ${cost.value}`, margin: { l: 52, r: 14, b: 38 },
       xaxis: { title: smallTitle(COSTS[cost.value][1]),
         range: rangeAround(data.methods.flatMap((one) => known(one).map((point) => point.costs[cost.value]))) },
       yaxis: { title: smallTitle(`${MEASURE_NAMES[measure.get()]}, nats per token`) } }),
@@ -165,7 +154,7 @@ function paretoFigure(data) {
 const budgetTick = (label) => label.split(" · ").map((part) => part.replace(/ [a-z]+$/i, "")).join("<br>");
 
 function violinFigure(data) {
-  const measure = headPills("Quality", MEASURE_NAMES, "nll");
+  const measure = measurePills();
   const x = data.budgets.map((_, at) => at + 1);
   const marks = (name, label, options) => ({
     meta: name, x, y: data.budgets.map((one) => one[measure.get()][name]), mode: "markers",
@@ -181,8 +170,7 @@ function violinFigure(data) {
       { id: "static", name: "Static", colour: "channels" },
       { id: "dense", name: "Full model", colour: "text", dash: "faint" },
       { id: "random", name: "Random", colour: "kl", dash: "bars" }],
-    layout: () => ({ uirevision: measure.get(),
-      violingap: 0.25, margin: { l: 52, r: 14, b: 74 },
+    layout: () => ({ uirevision: measure.get(), violingap: 0.25, margin: { l: 52, r: 14, b: 74 },
       xaxis: { range: [0.4, x.length + 0.6], tickvals: x, showgrid: false, tickangle: 0,
         tickfont: { size: innerWidth < 520 ? 8 : 10, color: themeColour("muted") },
         ticktext: data.budgets.map((one) => budgetTick(one.label)) },
@@ -205,7 +193,7 @@ function violinFigure(data) {
 
 function adherenceFigure(data) {
   const rows = AXES.map((axis) => data[axis.short] ?? []);
-  const values = rows.flat().flatMap((row) => [row[0], row[1]]).filter(isNumber);
+  const values = rows.flat().flatMap(([asked, got]) => [asked, got]).filter(isNumber);
   const [low, high] = [Math.min(...values) * 100 - 4, Math.max(...values) * 100 + 4];
   return resultFigure({
     data, title: "Budget adherence", keys: AXIS_KEYS,
@@ -216,9 +204,9 @@ function adherenceFigure(data) {
     traces: () => AXES.map((axis, at) => ({
       meta: axis.short, mode: "markers", x: rows[at].map((row) => 100 * row[0]),
       y: rows[at].map((row) => 100 * row[1]), text: rows[at].map((row) => row[3]),
-      marker: { color: themeColour(axis.key), size: 8, symbol: SYMBOLS[at % SYMBOLS.length] },
-      error_y: { type: "data", array: rows[at].map((row) => 100 * (row[2] ?? 0)), thickness: 1.2,
-        width: 3, color: themeColour(axis.key) },
+      marker: { color: themeColour(axis.key), size: 8, symbol: SYMBOLS[at] },
+      error_y: { type: "data", array: rows[at].map((row) => 100 * (row[2] ?? 0)), thickness: 1.2, width: 3,
+        color: themeColour(axis.key) },
       hovertemplate: `${axis.name}: asked %{x:.1f} %, spent %{y:.2f} %<br>%{text}<extra></extra>`,
     })),
   });
@@ -242,9 +230,8 @@ function variabilityFigure(data) {
       const x = mean.map((_, at) => at + 1);
       const edge = (sign) => mean.map((value, at) => Math.min(Math.max(100 * (value + sign * (sd[at] ?? 0)), 0), 100));
       return [
-        { meta: axis.short, x: [...x, ...[...x].reverse()], y: [...edge(1), ...edge(-1).reverse()],
-          fill: "toself", fillcolor: `${themeColour(axis.key)}22`, line: { width: 0 }, mode: "lines",
-          hoverinfo: "skip" },
+        { meta: axis.short, x: [...x, ...x.toReversed()], y: [...edge(1), ...edge(-1).reverse()], fill: "toself",
+          fillcolor: `${themeColour(axis.key)}22`, line: { width: 0 }, mode: "lines", hoverinfo: "skip" },
         { meta: axis.short, x, y: mean.map((value) => 100 * value), mode: "lines+markers",
           customdata: sd.map((value) => 100 * value), marker: { size: 4 },
           line: { color: themeColour(axis.key), width: 2.2 },
@@ -260,35 +247,28 @@ function difficultyFigure(data) {
   return resultFigure({
     data, title: "Spend by kind of token", keys: AXIS_KEYS,
     aid: "Compute of the step that predicts such a token; below each kind, its share of all tokens.",
-    layout: () => ({ barmode: "group", bargap: 0.3,
-      margin: { l: 50, r: 14, b: isNarrow ? 74 : 62 },
-      xaxis: { showgrid: false, tickangle: isNarrow ? -50 : -25,
-        tickfont: { size: 10.5, color: themeColour("muted") } },
+    layout: () => ({ barmode: "group", bargap: 0.3, margin: { l: 50, r: 14, b: isNarrow ? 74 : 62 },
+      xaxis: { showgrid: false, tickangle: isNarrow ? -50 : -25, tickfont: { size: 10.5, color: themeColour("muted") } },
       yaxis: { ...pointAxis("mean spend (bits of 16)"), rangemode: "tozero" } }),
     traces: () => AXES.map((axis) => ({
       type: "bar", meta: axis.short, x: labels, y: data.kinds.map((kind) => 100 * kind[axis.short]),
-      marker: { color: themeColour(axis.key) },
-      hovertemplate: `${axis.name} %{y:.1f} %<extra></extra>`,
+      marker: { color: themeColour(axis.key) }, hovertemplate: `${axis.name} %{y:.1f} %<extra></extra>`,
     })),
   });
 }
 
 function correlationFigure(data) {
-  const names = { surprisal: "Surprisal", entropy: "Entropy" };
+  const keys = [{ id: "surprisal", name: "with surprisal", colour: "accent" },
+    { id: "entropy", name: "with entropy", colour: "surprisal" }];
   const axes = AXES.filter((axis) => data.correlation[axis.short]);
   return resultFigure({
-    data, title: "Spend and difficulty",
-    keys: [{ id: "surprisal", name: "with surprisal", colour: "accent" },
-      { id: "entropy", name: "with entropy", colour: "surprisal" }],
+    data, title: "Spend and difficulty", keys,
     aid: "Rank correlation of a step's compute with how hard its token is for the full model. Above 0, hard tokens get more.",
-    layout: () => ({ barmode: "group", bargap: 0.35,
-      xaxis: { showgrid: false },
+    layout: () => ({ barmode: "group", bargap: 0.35, xaxis: { showgrid: false },
       yaxis: { title: smallTitle("rank correlation"), zeroline: true, zerolinecolor: themeColour("edge") } }),
-    traces: () => Object.entries(names).map(([key, name], at) => ({
-      type: "bar", meta: key, x: axes.map((axis) => axis.name),
-      y: axes.map((axis) => data.correlation[axis.short][key]),
-      marker: { color: themeColour(at ? "surprisal" : "accent") },
-      hovertemplate: `%{x} with ${name.toLowerCase()} %{y:.3f}<extra></extra>`,
+    traces: () => keys.map(({ id, name, colour }) => ({
+      type: "bar", meta: id, x: axes.map((axis) => axis.name), y: axes.map((axis) => data.correlation[axis.short][id]),
+      marker: { color: themeColour(colour) }, hovertemplate: `%{x} ${name} %{y:.3f}<extra></extra>`,
     })),
   });
 }
@@ -311,7 +291,6 @@ function pollutionFigure(data) {
   });
 }
 
-// The figures of each part of a result.
 export const FIGURES = {
   pareto: [paretoFigure], violin: [violinFigure], adherence: [adherenceFigure], variability: [variabilityFigure],
   difficulty: [difficultyFigure, correlationFigure], pollution: [pollutionFigure],

@@ -1,5 +1,6 @@
 // The form at the side: prompt, schedule, budget, quality, advanced. The browser keeps all of it.
 
+import { newest } from "../shared/api.js";
 import { chip, h, setText, show, uniqueId } from "../shared/dom.js";
 import { count, percent, sentence, spendText } from "../shared/format.js";
 import { RunForm } from "../shared/forms/form.js";
@@ -10,28 +11,30 @@ import { budgetFields, scheduleField, stepFields } from "../shared/forms/schedul
 import { glossed } from "../shared/glossary.js";
 import { keptOpen, recall, remember } from "../shared/memory.js";
 
-// One dial: the share of the full model's bytes. Python says which mix of attention and MLP meets it after a
-// prompt of this length, and until somebody turns the dial it stands where the text stays the full model's. Under
-// "Set each axis" the two have budgets of their own instead; bits always have one.
-
 const ASK_AFTER_MS = 150;
 
 /** Python's answer (handlers.estimate_budget). @typedef {{ context: number, share: number, mix: Record<string, number>,
  *   lowest?: number, usual?: number, measured_on?: string }} Estimate: the last three of a budget of bytes */
 
-export class BudgetDial {
-  // fields: by the axes' short names; usual: the form's default; ask(): the estimate; changed(): the form has other
-  // values now
+// One dial: the share of the full model's bytes. Python says which mix of attention and MLP meets it after a prompt of
+// this length, and until somebody turns the dial it stands where the text stays the full model's. Under "Set each axis"
+// the two have budgets of their own instead; bits always have one.
+class BudgetDial {
+  /** @type {Estimate | null} */
+  estimate = null;
+  value = 0; // percent of the bytes; 0: each axis has a budget of its own
+  isUsual = false; // it follows the prompt's length
+
+  // fields: by the axes' short names; usual: the form's default; changed(): the form has other values now
   constructor(fields, usual, ask, changed) {
     this.fields = fields;
     this.ask = ask;
     this.changed = changed;
-    /** @type {Estimate | null} */
-    this.estimate = null;
-    this.value = 0; // percent of the bytes; 0: each axis has a budget of its own
-    this.isUsual = false; // it follows the prompt's length
     this.range = h("input", { type: "range", min: 1, max: 100, step: 1, class: "sol-range", id: uniqueId("field"),
-      oninput: () => this.turn() });
+      oninput: () => {
+        this.take(this.range.valueAsNumber);
+        this.say();
+      } });
     this.output = h("output", { class: "sol-dial-share", for: this.range.id });
     this.note = h("p", { class: "sol-hint" });
     const { bits, ...axes } = fields;
@@ -40,18 +43,12 @@ export class BudgetDial {
     this.element = h("div", { class: "sol-dial" }, h("div", { class: "sol-slider" },
       h("div", { class: "sol-slider-head" }, h("label", { for: this.range.id }, "Compute"), this.output),
       this.range, this.note), this.axes);
-    // As a field of the form.
     this.field = { get: () => this.value, set: (value) => this.take(Number(value) || 0, Number(value) === usual) };
   }
 
   take(value, isUsual = false) {
     this.value = value;
     this.isUsual = isUsual;
-  }
-
-  turn() {
-    this.take(this.range.valueAsNumber);
-    this.say();
   }
 
   // The form has other values: the dial stands where the share is; the axes unfold where they decide.
@@ -63,9 +60,7 @@ export class BudgetDial {
   }
 
   async refresh() {
-    const asked = (this.asked = {}); // only the last answer counts
-    const answer = await this.ask().catch(() => null); // what is wrong is said when it is sent
-    if (asked !== this.asked) return;
+    const answer = await newest(this, this.ask().catch(() => null)); // what is wrong is said when it is sent
     this.estimate = answer?.share ? answer : null;
     if (this.estimate && this.value) this.useMix(this.estimate);
     this.say();
@@ -111,13 +106,10 @@ function advancedFields(mostTokens) {
       hint: "Of the [[temperature|draw]]: 0 always takes the most probable token." }),
     top_k: numberField({ label: "Top-k", min: 0, hint: "0 keeps all." }),
     top_p: numberField({ label: "Top-p", min: 0, max: 1, step: "any", hint: "1 keeps all." }),
-    repetition_penalty: numberField({ label: "Repetition penalty", min: 0, step: "any",
-      hint: "1 is off." }),
+    repetition_penalty: numberField({ label: "Repetition penalty", min: 0, step: "any", hint: "1 is off." }),
     ...stepFields("Of sampling and of the random schedule."),
-    ignore_end_of_text: toggleField({ label: "Ignore end of text",
-      hint: "Go on to the token limit." }),
-    stop: linesField({ label: "Stop strings",
-      hint: "One a line; \\n stands for a line break." }),
+    ignore_end_of_text: toggleField({ label: "Ignore end of text", hint: "Go on to the token limit." }),
+    stop: linesField({ label: "Stop strings", hint: "One a line; \\n stands for a line break." }),
   };
 }
 
@@ -133,15 +125,13 @@ export class Controls extends RunForm {
     this.dial = new BudgetDial(this.budget, page.defaults.share, () => on.estimate(this.values(), this.prompt.get()), () => this.changed());
     this.fields = {
       share: this.dial.field,
-      chat: toggleField({ label: "Chat",
-        hint: "Wrap the prompt as a message; off continues the text." }),
+      chat: toggleField({ label: "Chat", hint: "Wrap the prompt as a message; off continues the text." }),
       schedule: scheduleField(on.policies),
       shadow: toggleField({ label: "Measure quality against the full model",
         hint: "Adds a [[shadow row]] to every step: [[kl|KL]] to the [[dense|full model]], at the price of a wider batch." }),
       static_row: toggleField({ label: "Compare with static",
         hint: "Adds a row that spends the same [[budget]] evenly." }),
-      ...this.budget,
-      ...this.advanced,
+      ...this.budget, ...this.advanced,
     };
     this.prompt = promptField(this, "Ask something, or begin a text for the model to continue.", 5);
     this.element = this.build();

@@ -46,25 +46,18 @@ class ExplorePage extends RunPage {
       own: () => this.unfold(),
       learn: () => showTab("learn"),
     });
-    this.beside = new Beside(api, { opened: () => this.showBeside(true),
-      closed: (id) => this.open(id, "push") });
-    root.append(...this.build());
-    this.reset();
-  }
-
-  build() {
-    this.compareWith = chip("Compare with …", () => openInTab("compare", this.follower.id));
-    this.tools = this.makeTools("run", this.compareWith, ...this.ofFork,
+    this.beside = new Beside(api, { opened: () => this.showBeside(true), closed: (id) => this.open(id, "push") });
+    this.tools = this.makeTools("run", chip("Compare with …", () => openInTab("compare", this.follower.id)), ...this.ofFork,
       copyChip("Copy text", () => this.stage.rows().map((row) => row.text).join("")));
     this.empty = this.recording.element;
     this.notices = h("div", { class: "sol-notices" });
     this.alone = this.stage.build({ over: this.empty, tools: this.tools });
     this.alone.classList.add("sol-alone");
     this.grid = h("div", { class: "sol-grid" });
-    return [this.notices, this.grid];
+    root.append(this.notices, this.grid);
+    this.reset();
   }
 
-  // The answer with another one beside it, or alone.
   showBeside(isShown) {
     const parts = isShown ? [this.beside.element, this.beside.form.element] : [this.alone, this.form.element];
     if (parts[0].parentElement !== this.grid) this.grid.replaceChildren(...parts);
@@ -74,7 +67,6 @@ class ExplorePage extends RunPage {
     if (!isShown) this.beside.leave();
   }
 
-  // The form of a prompt of one's own; it stays.
   unfold() {
     this.isUnfolded = true;
     remember("explore", { isUnfolded: true });
@@ -82,7 +74,6 @@ class ExplorePage extends RunPage {
     this.form.prompt.input.focus();
   }
 
-  // Opens the comparison that the address names; false without one.
   routeBeside() {
     const ids = askedFor("compare")?.split(",").slice(0, 2) ?? [];
     if (!ids.length) return false;
@@ -111,7 +102,6 @@ class ExplorePage extends RunPage {
       this.routeBeside();
     });
     listen("policies-changed", () => this.form.fields.schedule.update());
-    // The tab comes into view: a policy that was trained meanwhile is there.
     whenSeen(this.root, () => this.form.fields.schedule.update());
     takeOver("use-policy", (name) => {
       this.form.fields.schedule.set(POLICY_PREFIX + name);

@@ -1,5 +1,4 @@
-// A recording (app/results): questions about one story, answered densely and under smaller and smaller budgets. A
-// dial walks through them; the story lights up where a token's step looked.
+// A recording (app/results): questions about one story, answered under smaller and smaller budgets.
 
 import { linkTo } from "../shared/address.js";
 import { button, h, isCalm, opensHere, setText, show, uniqueId } from "../shared/dom.js";
@@ -24,7 +23,6 @@ const TOKEN_MS = 60; // from one token to the next while it plays
 
 const axesOf = (spend) => spendText(Object.fromEntries(AXES.map((axis, at) => [axis.short, spend[at] ?? axis.scale * axis.dense])));
 
-// The record of a token's step that a run's token has.
 function readsOfStep(step) {
   const [pages, cells, share, levels, byPage] = step.slice(7);
   return { pages, cells, share, levels, by_page: byPage };
@@ -69,8 +67,10 @@ export class RecordingView {
   build() {
     const { model, questions, texts } = this.recording;
     const id = uniqueId("dial");
-    this.dial = h("input", { type: "range", id, min: 0, max: texts.length - 1, step: 1,
-      oninput: () => this.turn() });
+    this.dial = h("input", { type: "range", id, min: 0, max: texts.length - 1, step: 1, oninput: () => {
+      this.stop();
+      this.choose(texts.length - 1 - this.dial.valueAsNumber);
+    } });
     this.share = h("output", { for: id, class: "sol-recording-share" });
     this.said = h("p", { class: "sol-recording-said", "aria-live": "polite" });
     return h("section", { class: "sol-empty sol-recording", "aria-label": "Recorded example" },
@@ -98,11 +98,6 @@ export class RecordingView {
     const full = h("p", { class: "sol-muted", hidden: true });
     return { tokens, full, element: h("li", {}, h("p", { class: "sol-muted" }, question),
       h("p", { class: "sol-recording-text", dir: "auto" }, stem, tokens), full) };
-  }
-
-  turn() {
-    this.stop();
-    this.choose(this.recording.texts.length - 1 - Number(this.dial.value));
   }
 
   /** Answers that are the full model's. @param {RecordedText} text */
@@ -140,7 +135,6 @@ export class RecordingView {
     return answers.findIndex((answer, at) => !isSameText(this.recording.texts[0].answers[at], answer));
   }
 
-  // A token's step: its pages in the story, and the step in the model.
   point(which, at) {
     this.machine.show(this.recording.texts[this.at].answers[which], at);
     this.reading.pointOut(this.recording.questions[which].fact);

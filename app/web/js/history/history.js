@@ -1,12 +1,12 @@
 // The History tab: what was generated, newest first; open, copy the link, export, import, delete.
 
-import { askedFor, linkTo, openInTab, setAddress, showTab } from "../shared/address.js";
-import { attempt, makeApi, reasonOf, sendFile } from "../shared/api.js";
+import { askedFor, handOverTo, linkTo, openInTab, setAddress } from "../shared/address.js";
+import { attempt, makeApi, newest, sendFile } from "../shared/api.js";
 import {
-  button, chip, errorLine, h, opensHere, setText, show, showText, SITE, smallButton, whenSeen,
+  button, chip, errorLine, h, opensHere, setText, show, showText, SITE, whenSeen,
 } from "../shared/dom.js";
 import { exportMenu } from "../shared/download.js";
-import { emit, handOver, listen } from "../shared/events.js";
+import { emit, listen } from "../shared/events.js";
 import { count, modelName, whenText } from "../shared/format.js";
 import { askToDelete } from "../shared/forms/form.js";
 import { filePicker, labelled } from "../shared/forms/form_parts.js";
@@ -17,10 +17,12 @@ const PAGE_SIZE = 30;
 class HistoryPage {
   constructor(root, api) {
     this.api = api;
-    this.turn = 0;
     this.search = h("input", { type: "search", class: "sol-input", placeholder: "Words of the prompt", oninput: () => {
       clearTimeout(this.timer);
-      this.timer = setTimeout(() => this.searchFor(this.search.value), 200);
+      this.timer = setTimeout(() => {
+        setAddress({ search: this.search.value || null });
+        this.load();
+      }, 200);
     } });
     this.search.value = askedFor("search") ?? "";
     addEventListener("popstate", () => {
@@ -30,9 +32,7 @@ class HistoryPage {
       if (isOther) this.load();
     });
     this.list = h("ol", { class: "sol-history-list" });
-    this.nothing = h("p", {});
-    this.clear = smallButton("Clear the search", () => this.showAll());
-    this.empty = h("div", { class: "sol-history-empty", hidden: true }, this.nothing, this.clear);
+    this.empty = h("p", { class: "sol-history-empty", hidden: true });
     this.error = errorLine();
     this.more = button("Show more", () => this.load(this.last), { class: "sol-button sol-history-more", hidden: true });
     this.root = root;
@@ -48,41 +48,21 @@ class HistoryPage {
     whenSeen(root, () => this.load());
   }
 
-  searchFor(words) {
-    setAddress({ search: words || null });
-    this.load();
-  }
-
-  showAll() {
-    this.search.value = "";
-    this.searchFor("");
-    this.search.focus();
-  }
-
-  sayNothing() {
-    const words = this.search.value;
-    setText(this.nothing, words ? `No prompt has “${words}” in it.`
-      : "Nothing yet. Generate something in Explore, or inspect a text, and it will be listed here.");
-    show(this.clear, words !== "");
-  }
-
   /** More of the list, from this place in it; null: anew. @param {string | null} before */
-  async load(before = null) {
-    const turn = ++this.turn;
-    try {
-      const answer = await this.api("list_runs", { query: this.search.value, before, limit: PAGE_SIZE });
-      if (turn !== this.turn) return;
+  load(before = null) {
+    const request = { query: this.search.value, before, limit: PAGE_SIZE };
+    return attempt(async () => {
+      const answer = await newest(this, this.api("list_runs", request));
       const rows = answer.runs.map((run) => this.row(run));
       if (before === null) this.list.replaceChildren(...rows);
       else this.list.append(...rows);
       this.last = answer.next;
       show(this.more, answer.next !== null);
       show(this.error, false);
-      this.sayNothing();
+      setText(this.empty, this.search.value ? `No prompt has “${this.search.value}” in it.`
+        : "Nothing yet. Generate something in Explore, or inspect a text, and it will be listed here.");
       show(this.empty, this.list.children.length === 0);
-    } catch (error) {
-      if (turn === this.turn) this.fail(reasonOf(error));
-    }
+    }, (words) => this.fail(words));
   }
 
   fail(message) {
@@ -119,17 +99,12 @@ class HistoryPage {
         h("time", { datetime: run.created_at }, whenText(run.created_at)),
         h("span", {}, modelName(run.model)), h("code", { title: "The run's id" }, run.id)],
       tools: [
-        hasTokens && tool("Inspect", () => this.inspect(run)),
+        hasTokens && tool("Inspect", () => handOverTo("inspect", "run-for-inspect", run.id)),
         hasTokens && tool("Compare", () => openInTab("compare", run.id)),
         !isDamaged && copy,
         run.status !== "running" && !isDamaged && exportMenu(this.api, isInspection ? "inspection" : "run", () => run.id,
           (message) => this.fail(message), `Export: ${run.title}`),
         run.can_delete && tool("Delete", () => this.ask(run))] });
-  }
-
-  inspect(run) {
-    handOver("run-for-inspect", run.id);
-    showTab("inspect");
   }
 
   ask(run) {

@@ -1,5 +1,4 @@
-// The difficulty report: spend by kind of token, what spend goes along with, and the tokens that
-// stand out. Every entry of a list leads to its token.
+// The difficulty report: spend by kind of token, what it goes along with, tokens that stand out.
 
 import { h, headRow, setText, show } from "../shared/dom.js";
 import { AXES, fixed, nats, percent, signed } from "../shared/format.js";
@@ -7,26 +6,17 @@ import { glossed } from "../shared/glossary.js";
 import { spokenText, tokenNodes } from "../shared/tokens/token_text.js";
 import { AXIS_TERMS, rowName, scrollTable } from "./inspect_rows.js";
 
-const net = (value) => percent(value, 0);
-
 export class Difficulty {
-  // go: leads to a token, by its index.
   constructor(go) {
     this.go = go;
     this.place = h("div", { class: "sol-difficulty-parts" });
     this.head = h("span", { class: "sol-muted" });
-    this.element = h("section", { class: "sol-panel sol-difficulty", hidden: true,
-      "aria-label": "Difficulty report" },
-    h("header", {}, h("h2", {}, "Difficulty report"), this.head), this.place);
+    this.element = h("section", { class: "sol-panel sol-difficulty", hidden: true, "aria-label": "Difficulty report" },
+      h("header", {}, h("h2", {}, "Difficulty report"), this.head), this.place);
   }
 
-  clear() {
-    this.report = null;
-    show(this.element, false);
-  }
-
-  // report: as Python gives it at the end; at: the row on show, 0 for dense.
-  draw(report, names, at) {
+  // report: as Python gives it at the end, or null; at: the row on show, 0 for dense.
+  draw(report, names = [], at = 0) {
     show(this.element, Boolean(report));
     if (!report) return;
     const row = report.rows[at - 1];
@@ -39,9 +29,9 @@ export class Difficulty {
         (one) => `entropy ${fixed(one.entropy, 1)} nats`),
       row && this.list("Under-served", "Lost most against the full model, at less than full compute.",
         row.under_served, (one) => `lost ${fixed(one.loss, 2)} nats`,
-        (one) => `spent ${net(one.spend)}, KL ${nats(one.kl)}`, "No token lost more than rounding."),
+        (one) => `spent ${percent(one.spend)}, KL ${nats(one.kl)}`, "No token lost more than rounding."),
       row && this.list("Over-served", "Another schedule spent less here and stayed with the full model.",
-        row.over_served, (one) => `${net(one.spend)} against ${net(one.cheaper_spend)}`,
+        row.over_served, (one) => `${percent(one.spend)} against ${percent(one.cheaper_spend)}`,
         (one) => `${rowName(one.cheaper)}, KL ${nats(one.cheaper_kl)}`,
         "No other schedule spent less without harm. Add another schedule to find out."),
     ].filter(Boolean));
@@ -54,14 +44,13 @@ export class Difficulty {
       h("td", {}, kind.tokens.toLocaleString("en")),
       AXES.map((axis) => h("td", { "data-axis": axis.key },
         h("span", { class: "sol-meter", "--v": axis.share(kind[axis.short]), "aria-hidden": "true" }),
-        axis.unit === "bit" ? fixed(kind[axis.short], 1) : percent(kind[axis.short], 0))),
+        axis.unit === "bit" ? fixed(kind[axis.short], 1) : percent(kind[axis.short]))),
       h("td", {}, nats(kind.kl)), h("td", {}, signed(kind.loss)))));
     return h("section", { class: "sol-difficulty-kinds" }, h("h3", {}, title), scrollTable(title, columns, body));
   }
 
   correlation(row) {
-    return h("section", { class: "sol-difficulty-correlation" },
-      h("h3", {}, "Spend goes along with"),
+    return h("section", {}, h("h3", {}, "Spend goes along with"),
       h("table", { class: "sol-inspect-table" },
         headRow(["Spend", glossed("[[surprisal|Surprisal]]"), glossed("[[entropy|Entropy]]")]),
         h("tbody", {}, AXES.map(({ short, name }) => h("tr", {}, h("th", { scope: "row" }, name),

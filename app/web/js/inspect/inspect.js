@@ -28,16 +28,12 @@ class InspectPage extends RunPage {
     this.lens = this.makeLens();
     this.painter = new PaintPanel(api, { score: (painted, fail) => this.scorePainted(painted, fail),
       changed: (isOpen) => root.classList.toggle("is-painting", isOpen) });
-    root.append(this.build());
-    this.reset();
-  }
-
-  build() {
     this.paint = chip("Paint a schedule", () => this.openPainter());
     this.tools = this.makeTools("inspection", this.paint);
     this.empty = emptyInspection();
     const stage = this.stage.build({ above: this.painter.element, over: this.empty, tools: this.tools, below: this.lens.element });
-    return h("div", { class: "sol-grid" }, stage, this.form.element);
+    root.append(h("div", { class: "sol-grid" }, stage, this.form.element));
+    this.reset();
   }
 
   start() {
@@ -49,7 +45,6 @@ class InspectPage extends RunPage {
     this.takeUp();
   }
 
-  // Scores a text as the form's defaults do; once that is done, it is painted.
   async inspectToPaint(text) {
     this.form.set({});
     this.form.useText(text);

@@ -13,7 +13,6 @@ const SOURCES = { text: "A text", run: "A saved run" };
 const FIXED = ["static", "random", "emc", "dac"];
 
 export class InspectForm extends RunForm {
-  // on: {start(request), stop(), policies() → names, runs() → saved runs}
   constructor(page, on) {
     super();
     this.page = page;
@@ -27,7 +26,6 @@ export class InspectForm extends RunForm {
       ...stepFields("Of the random schedule."),
     };
     this.policies = [];
-    this.runs = [];
     this.fields = { ...this.budget, ...this.advanced };
     this.element = this.build();
     this.element.setAttribute("aria-label", "Inspection");
@@ -68,9 +66,7 @@ export class InspectForm extends RunForm {
 
   // The choices of one schedule, the chosen one kept even if its policy is not stored any more.
   offer(select, chosen) {
-    const policies = this.policies.map((name) => `policy:${name}`);
-    const names = [...FIXED, ...policies];
-    if (chosen && !names.includes(chosen)) names.push(chosen);
+    const names = [...new Set([...FIXED, ...this.policies.map((name) => `policy:${name}`), chosen].filter(Boolean))];
     const isFirst = select === this.schedules[0];
     select.replaceChildren(...optionsOf([...(isFirst ? [] : [["", "None"]]), ...names.map((name) => [name, rowName(name)])]));
     select.value = chosen || (isFirst ? FIXED[0] : "");
@@ -94,17 +90,18 @@ export class InspectForm extends RunForm {
   }
 
   async update() {
+    let runs = [];
     try {
-      [this.policies, this.runs] = await Promise.all([this.on.policies(), this.on.runs()]);
+      [this.policies, runs] = await Promise.all([this.on.policies(), this.on.runs()]);
     } catch {
       return; // The choices stay as they were; starting says what is wrong.
     }
     this.schedules.forEach((select) => this.offer(select, select.value));
     const chosen = this.wantedRun ?? this.run.value;
-    this.run.replaceChildren(...runOptions(this.runs));
-    if (this.runs.some((run) => run.id === chosen)) this.run.value = chosen;
-    show(this.noRun, this.runs.length === 0);
-    show(this.run.parentElement, this.runs.length > 0);
+    this.run.replaceChildren(...runOptions(runs));
+    if (runs.some((run) => run.id === chosen)) this.run.value = chosen;
+    show(this.noRun, runs.length === 0);
+    show(this.run.parentElement, runs.length > 0);
     this.wantedRun = null;
   }
 

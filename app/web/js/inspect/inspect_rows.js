@@ -1,5 +1,4 @@
-// From inspected tokens to the rows that the token view, the card and the charts know: one token
-// under one schedule, with the other schedules at its side.
+// From inspected tokens to the rows that the token view, the card and the charts know.
 
 import { h, headRow, SITE } from "../shared/dom.js";
 import { AXES, difference, modelName } from "../shared/format.js";
@@ -38,7 +37,6 @@ function readsOfRow({ rows, cached_tokens: cached }, { pages_read: byPage = "" }
   return pages && cached ? { pages, cells: 0, levels: "", share: byPage ? NaN : 1, by_page: byPage } : null;
 }
 
-// token: an inspected one; at: which of its rows.
 /** @returns {Token} */
 export function rowOf(token, at) {
   const { rows, ...shared } = token;
@@ -61,7 +59,6 @@ export const differenceAxis = {
   show: (value) => `≥ ${Math.abs(value)} nats ${value < 0 ? "lost" : "saved"}`,
 };
 
-// A run as the charts and the lens know it, for one row.
 export function runOfRow(run, at) {
   const schedule = at === 0 ? { kind: "dense" } : run.config.schedules[at - 1];
   return { ...run, config: { ...run.config, schedule } };

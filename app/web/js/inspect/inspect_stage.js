@@ -17,9 +17,10 @@ import {
 // The schedules side by side in numbers: what the text cost under each, and what each spent. Sums
 // grow with the tokens; the page never goes through all of them again.
 class Totals {
+  sums = []; // of each schedule
+  count = 0;
+
   constructor() {
-    this.sums = []; // of each schedule
-    this.count = 0;
     this.body = h("tbody", {});
     this.element = scrollTable("Schedules compared", ["[[schedule|Schedule]]", "[[nll|NLL]]", "[[perplexity|Perplexity]]",
       "vs [[dense|full model]]", "vs [[static]]", "[[kl|KL]]", ...AXIS_TERMS, "Bytes saved"], this.body, { hidden: true });
@@ -34,15 +35,13 @@ class Totals {
 
   add(tokens) {
     this.count += tokens.length;
-    for (const token of tokens) {
-      token.rows.forEach((row, at) => {
-        const sum = this.sums[at];
-        sum.nll += row.nll;
-        sum.kl += row.kl;
-        sum.bytes += totalCost(row.cost).bytes_read;
-        AXES.forEach((axis, place) => { sum.spend[place] += axis.of(row); });
-      });
-    }
+    tokens.forEach(({ rows }) => rows.forEach((row, at) => {
+      const sum = this.sums[at];
+      sum.nll += row.nll;
+      sum.kl += row.kl;
+      sum.bytes += totalCost(row.cost).bytes_read;
+      AXES.forEach((axis, place) => { sum.spend[place] += axis.of(row); });
+    }));
   }
 
   draw() {
@@ -59,8 +58,7 @@ class Totals {
           : percent(mean(sum.spend[place]), 1))),
         at ? percent(1 - sum.bytes / dense.bytes, 1) : MISSING,
       ];
-      return h("tr", {}, h("th", { scope: "row" }, rowName(sum.name)),
-        cells.map((text) => h("td", {}, text)));
+      return h("tr", {}, h("th", { scope: "row" }, rowName(sum.name)), cells.map((text) => h("td", {}, text)));
     }));
     show(this.element, true);
   }
@@ -126,14 +124,12 @@ export class InspectionStage extends ChartedStage {
         h("div", { class: "sol-inspect-head" }, this.choice, this.legend.element),
         this.reading.element, h("div", { class: "sol-token-place" }, this.panes, over),
         this.buildFoot(tools)),
-      below,
-      this.buildCharts(),
-      this.difficulty.element);
+      below, this.buildCharts(), this.difficulty.element);
   }
 
   // Also of a row that is not on show.
   rows(at = this.at) {
-    return this.columns.some((column) => column.at === at) ? super.rows(at) : this.tokens.map((token) => rowOf(token, at));
+    return this.viewOf(at)?.rows ?? this.tokens.map((token) => rowOf(token, at));
   }
 
   enter(index, token, at) {
@@ -150,7 +146,6 @@ export class InspectionStage extends ChartedStage {
     super.pick(index, at);
   }
 
-  // Another row's reads are on show.
   readRow(at) {
     if (at === this.readAt) return;
     this.reading.shadeTokens(null);
@@ -158,9 +153,8 @@ export class InspectionStage extends ChartedStage {
     this.reading.recount();
   }
 
-  // Focuses a token; its card comes with the focus.
   focus(index) {
-    const { view } = this.columns.find((column) => column.at === this.at) ?? this.columns[0];
+    const view = this.viewOf(this.at) ?? this.columns[0].view;
     const token = view.elements[index];
     if (!token) return;
     this.panes.scrollIntoView({ block: "nearest", behavior: "auto" });
@@ -169,25 +163,22 @@ export class InspectionStage extends ChartedStage {
   }
 
   clear() {
-    this.run = null;
     this.card.hide();
     this.tokens = [];
     this.names = [];
     this.lead = [];
     this.columns = [];
     this.picked = [null, 0];
-    this.isLive = false;
+    this.isLive = this.isOver = false;
+    this.run = this.report = this.scored = null;
     show(this.choice, false);
+    show(this.speed, false);
     this.panes.replaceChildren();
     this.reading.clear();
     this.totals.clear();
     this.verdict.draw([]);
-    this.difficulty.clear();
+    this.difficulty.draw(null);
     this.charts.clear(null);
-    this.report = null;
-    this.isOver = false;
-    this.scored = null;
-    show(this.speed, false);
     this.select(null);
   }
 
@@ -198,8 +189,7 @@ export class InspectionStage extends ChartedStage {
     this.totals.clear(this.names);
     setText(this.speed, TABLE_NOTE);
     show(this.speed, true);
-    this.legend.allow("difference", this.names.includes(STATIC),
-      "Needs static among the schedules");
+    this.legend.allow("difference", this.names.includes(STATIC), "Needs static among the schedules");
     const choices = Object.fromEntries([...this.names.map((name, at) => [String(at), rowName(name)]), [ALL, "Side by side"]]);
     this.chosen = pillsField({ legend: "Schedule", choices, isSmall: true, changed: (value) => {
       this.showRow(value);
@@ -241,7 +231,7 @@ export class InspectionStage extends ChartedStage {
   pane(at, isOneOfMany) {
     const name = rowName(this.names[at]);
     const view = this.addColumn(at, `Tokens under ${name}`);
-    view.lead.replaceChildren(...this.lead.map((node) => node.cloneNode(true)));
+    this.showLead(view.lead);
     // The same text breaks into the same lines in every pane, so one place suits all.
     view.element.addEventListener("scroll", () => {
       if (!view.element.matches(":hover, :focus-within")) return;
@@ -249,6 +239,10 @@ export class InspectionStage extends ChartedStage {
     }, { passive: true });
     return h("div", { class: "sol-pane" },
       isOneOfMany && h("h3", {}, name), h("div", { class: "sol-pane-place" }, view.element));
+  }
+
+  showLead(place) {
+    place.replaceChildren(...this.lead.map((node) => node.cloneNode(true)));
   }
 
   append(tokens) {
@@ -263,10 +257,9 @@ export class InspectionStage extends ChartedStage {
   update(view, run, model) {
     const { prefill } = view;
     if (prefill && !this.lead.length) {
-      this.scored = prefill.scored_tokens;
-      this.charts.data.limit = this.scored;
+      this.scored = this.charts.data.limit = prefill.scored_tokens;
       this.lead = inspectionLead(prefill, run);
-      this.columns.forEach((column) => column.view.lead.replaceChildren(...this.lead.map((node) => node.cloneNode(true))));
+      this.columns.forEach(({ view: { lead } }) => this.showLead(lead));
       this.reading.begin(run.config.grid.page_size, [], prefill.prefix.length);
       this.reading.follow();
     }
@@ -296,7 +289,5 @@ function inspectionWords({ scored_tokens: scored, prefix, text_tokens: whole }, 
 }
 
 // The text before the scored tokens, which was read densely and has no score.
-function inspectionLead(prefill, run) {
-  const name = run.config.generated.length ? "Prompt, read in full" : "Read first, not scored";
-  return leadOf(name, prefill.prefix_text);
-}
+const inspectionLead = (prefill, run) =>
+  leadOf(run.config.generated.length ? "Prompt, read in full" : "Read first, not scored", prefill.prefix_text);

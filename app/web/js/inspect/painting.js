@@ -1,9 +1,9 @@
-// Painting a schedule: levels on the tokens of an inspected text, by pointer, finger or keyboard, and the compute of
-// what is painted. Scored, it is a schedule of an inspection like the others.
+// Painting a schedule: levels on the tokens of an inspected text, by pointer, finger or keyboard.
 
-import { button, chip, errorLine, h, setText, show, showText, uniqueId } from "../shared/dom.js";
-import { actionOf, AXES, formNumbers, mean, nats, percent, spendText } from "../shared/format.js";
-import { pillsField } from "../shared/forms/form_parts.js";
+import { newest } from "../shared/api.js";
+import { button, chip, errorLine, h, setText, show, showText } from "../shared/dom.js";
+import { actionOf, AXES, formNumbers, mean, nats, percent, spendOf, spendText } from "../shared/format.js";
+import { levelSlider, pillsField } from "../shared/forms/form_parts.js";
 import { recall, remember } from "../shared/memory.js";
 import { gridLevels, levelText, nearest } from "../shared/tokens/card.js";
 import { colourScale } from "../shared/tokens/legend.js";
@@ -26,11 +26,11 @@ class Painting {
   /** @param {number[][]} levels of each axis, ascending @param {number[][]} actions one per token */
   constructor(levels, actions) {
     this.levels = levels;
-    this.places = this.placesOf(actions);
+    this.load(actions);
   }
 
-  placesOf(actions) {
-    return actions.map((values) => values.map((value, axis) => nearest(this.levels[axis], value)));
+  load(actions) {
+    this.places = actions.map((values) => values.map((value, axis) => nearest(this.levels[axis], value)));
   }
 
   actionAt(step) {
@@ -41,17 +41,10 @@ class Painting {
     return this.places.map((_, step) => this.actionAt(step));
   }
 
-  load(actions) {
-    this.remember();
-    this.places = this.placesOf(actions);
-  }
-
-  // Takes places that the browser kept, if they fit.
   restore(places) {
-    const fits = Array.isArray(places) && places.length === this.places.length && places.every((step) =>
-      Array.isArray(step) && step.length === this.levels.length
-      && step.every((place, axis) => this.levels[axis][place] !== undefined));
-    if (fits) this.places = places;
+    const fits = (step) => step?.length === this.levels.length
+      && this.levels.every((levels, axis) => levels[step[axis]] !== undefined);
+    if (places?.length === this.places.length && Array.from(places).every(fits)) this.places = places;
   }
 
   // One entry of the way back: a whole stroke comes back at once.
@@ -109,9 +102,7 @@ export class PaintPanel {
   }
 
   build() {
-    this.level = h("input", { type: "range", class: "sol-range", min: 0, step: 1, id: uniqueId("level"),
-      oninput: () => this.chooseLevel(this.level.valueAsNumber) });
-    this.levelText = h("output", { class: "sol-brush-level", for: this.level.id });
+    this.level = h("div", { class: "sol-brush-slider" });
     this.starts = h("span", { class: "sol-tools" });
     this.back = chip("Undo", () => this.undo());
     this.scale = h("div", {});
@@ -121,8 +112,7 @@ export class PaintPanel {
     this.spot = h("p", { class: "sol-hint sol-paint-spot" });
     this.score = button("Score it", () => this.send(), { class: "sol-button is-primary" });
     this.error = errorLine();
-    this.tools = h("div", { class: "sol-brush" }, this.axisChoice.element,
-      h("div", { class: "sol-brush-slider" }, h("label", { for: this.level.id }, "Level"), this.level, this.levelText),
+    this.tools = h("div", { class: "sol-brush" }, this.axisChoice.element, this.level,
       h("div", { class: "sol-tools", role: "group", "aria-label": "Start from" },
         h("span", { class: "sol-muted" }, "Start from"), this.starts, this.back));
     return h("section", { class: "sol-panel sol-painting", "aria-label": "Painted schedule", hidden: true },
@@ -142,7 +132,6 @@ export class PaintPanel {
     return id === run.id && isOpen === true;
   }
 
-  // tokens: inspected ones; names: of their rows.
   open(run, tokens, names) {
     const axes = gridLevels(run) ?? [];
     this.run = run;
@@ -201,19 +190,11 @@ export class PaintPanel {
     const levels = this.painting?.levels[at] ?? [];
     this.axis = at;
     this.axisChoice.set(AXES[at].key);
-    this.tools.dataset.axis = AXES[at].key;
-    this.level.max = String(levels.length - 1);
-    this.chooseLevel(levels.length - 1);
+    const slider = levelSlider({ label: "Level", axis: AXES[at].key, levels, at: levels.length - 1,
+      text: (level) => levelText(AXES[at], level), show: (place) => { this.brush = place; } });
+    this.level.replaceChildren(slider.element);
+    slider.update();
     this.showColour();
-  }
-
-  chooseLevel(place) {
-    const levels = this.painting?.levels[this.axis] ?? [];
-    this.brush = place;
-    this.level.value = String(place);
-    this.level.style.setProperty("--fill", String(place / Math.max(levels.length - 1, 1)));
-    setText(this.levelText, levelText(AXES[this.axis], levels[place]));
-    this.level.setAttribute("aria-valuetext", this.levelText.textContent ?? "");
   }
 
   showColour() {
@@ -235,6 +216,7 @@ export class PaintPanel {
 
   load(actions) {
     this.view.select(null);
+    this.painting?.remember();
     this.painting?.load(actions);
     this.refresh([0, this.tokens.length - 1]);
   }
@@ -252,13 +234,9 @@ export class PaintPanel {
     this.timer = setTimeout(() => this.count(), ASK_AFTER_MS);
   }
 
-  // Asks what the painting spends; only the last answer counts.
   async count() {
-    const asked = (this.asked = {});
-    const painted = this.painting?.actions;
-    const answer = await this.api("painted_compute", { grid: this.run.config.grid, cached: this.tokens[0].cached_tokens,
-      painted }).catch(() => null);
-    if (asked !== this.asked) return;
+    const answer = await newest(this, this.api("painted_compute", { grid: this.run.config.grid,
+      cached: this.tokens[0].cached_tokens, painted: this.painting?.actions }).catch(() => null));
     this.compute = answer?.share ?? null;
     this.say();
   }
@@ -275,35 +253,31 @@ export class PaintPanel {
     const token = this.tokens[index];
     if (!token) return;
     const row = this.row(index);
-    setText(this.spot, `“${spokenText(token.text).trim()}”, token ${index + 1}: ${spendText(formNumbers(AXES.map((axis) => axis.of(row))))}. `
+    setText(this.spot, `“${spokenText(token.text).trim()}”, token ${index + 1}: ${spendOf(row)}. `
       + `Surprisal ${nats(token.rows[0].nll)} nats; ${rowName(this.names[this.base])} lost KL ${nats(row.kl_to_dense)}.`);
   }
 
   listen() {
     const { list } = this.view;
     const indexAt = (event) => document.elementFromPoint(event.clientX, event.clientY)?.closest(".sol-token")?.solIndex ?? null;
-    let last = null;
-    let isStroke = false;
+    let last = null; // place of a stroke
     list.addEventListener("pointerdown", (event) => {
-      last = event.button === 0 && event.isPrimary ? indexAt(event) : null;
-      if (last === null || !this.painting) return;
+      last = event.button === 0 && event.isPrimary && this.painting ? indexAt(event) : null;
+      if (last === null) return;
       this.view.select(null);
-      isStroke = true;
-      this.painting.remember();
-      this.paint([last, last], () => this.brush, true);
+      this.paint([last, last], () => this.brush);
     });
     addEventListener("pointermove", (event) => {
-      if (!isStroke || !event.isPrimary) return;
-      const index = indexAt(event);
+      const index = last !== null && event.isPrimary ? indexAt(event) : null;
       if (index === null || index === last || !list.contains(this.view.elements[index])) return;
       this.paint([Math.min(last, index), Math.max(last, index)], () => this.brush, true);
       last = index;
     });
-    addEventListener("pointerup", () => { isStroke = false; });
+    addEventListener("pointerup", () => { last = null; });
     // A finger that turns out to scroll the page has painted nothing.
     addEventListener("pointercancel", () => {
-      if (isStroke) this.undo();
-      isStroke = false;
+      if (last !== null) this.undo();
+      last = null;
     });
     list.addEventListener("keydown", (event) => this.onKey(event));
   }

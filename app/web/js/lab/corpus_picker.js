@@ -1,5 +1,4 @@
-// The corpus picker: built-in text, an uploaded file, a Hub data set, and a path where the server
-// is one's own machine.
+// The corpus picker: built-in text, an uploaded file, a Hub data set, a path on one's own machine.
 
 import { attempt, sendFile } from "../shared/api.js";
 import { chip, errorLine, h, optionsOf, selectOf, show, showText, SITE } from "../shared/dom.js";
@@ -7,9 +6,7 @@ import { quantity } from "../shared/format.js";
 import { filePicker, pillsField } from "../shared/forms/form_parts.js";
 
 const { suffixes = [], maxUploadBytes = 0 } = SITE;
-const CORPUS_KINDS = {
-  builtin: "Built-in", upload: "Your file", hub: "Hub", ...(!SITE.isShared && { path: "Path" }),
-};
+const CORPUS_KINDS = { builtin: "Built-in", upload: "Your file", hub: "Hub", ...(!SITE.isShared && { path: "Path" }) };
 const CORPUS_MEANINGS = {
   builtin: "English prose from reading-comprehension sets; works without a network.",
   upload: "Plain text, or a table with a text column. One document in ten is held out.",
@@ -22,32 +19,26 @@ export class CorpusPicker {
     this.api = api;
     this.kind = pillsField({ legend: "Text", choices: CORPUS_KINDS, meanings: CORPUS_MEANINGS });
     this.files = selectOf([], { "aria-label": "Uploaded file" });
-    this.add = filePicker("Upload a file", suffixes.join(","), (file) => this.upload(file),
-      "File to upload");
+    this.add = filePicker("Upload a file", suffixes.join(","), (file) => this.upload(file), "File to upload");
     this.drop = chip("Delete", () => this.remove(), { "aria-label": "Delete this file" });
     this.bar = h("progress", { class: "sol-progress", hidden: true, "aria-label": "Upload" });
     this.message = errorLine();
-    this.names = {
-      hub: h("input", { type: "text", class: "sol-input", spellcheck: "false",
-        placeholder: "owner/name or owner/name:config", "aria-label": "Hub data set" }),
-      path: h("input", { type: "text", class: "sol-input", spellcheck: "false",
-        placeholder: "/home/you/texts", "aria-label": "Path of the text" }),
-    };
+    const name = (placeholder, spoken) =>
+      h("input", { type: "text", class: "sol-input", spellcheck: "false", placeholder, "aria-label": spoken });
+    this.names = { hub: name("owner/name or owner/name:config", "Hub data set"),
+      path: name("/home/you/texts", "Path of the text") };
     this.upRow = h("div", { class: "sol-upload" }, this.files,
       h("div", { class: "sol-upload-tools" }, this.add, this.drop,
-        h("span", { class: "sol-hint" }, `${suffixes.join(" ")}, up to `
-          + `${maxUploadBytes / 1024 ** 2} MB`)), this.bar);
+        h("span", { class: "sol-hint" }, `${suffixes.join(" ")}, up to ${maxUploadBytes / 1024 ** 2} MB`)), this.bar);
     this.element = h("div", { class: "sol-corpus" }, this.kind.element, this.upRow,
       Object.values(this.names), this.message);
     this.element.addEventListener("change", () => this.changed());
-    this.wanted = "";
     this.set({ kind: "builtin", name: "" });
   }
 
   get() {
     const kind = this.kind.get();
-    const name = kind === "upload" ? this.files.value : this.names[kind]?.value ?? "";
-    return { kind, name };
+    return { kind, name: kind === "upload" ? this.files.value : this.names[kind]?.value ?? "" };
   }
 
   set({ kind, name }) {
@@ -77,8 +68,7 @@ export class CorpusPicker {
     const options = files.map((file) => [file.name, `${file.name} (${quantity(file.bytes, "B")})`]);
     this.files.replaceChildren(...optionsOf(options.length ? options : [["", "No file yet"]]));
     if (files.some((file) => file.name === this.wanted)) this.files.value = this.wanted;
-    this.drop.disabled = files.length === 0;
-    this.files.disabled = files.length === 0;
+    this.drop.disabled = this.files.disabled = files.length === 0;
   }
 
   async upload(file) {

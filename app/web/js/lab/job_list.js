@@ -1,8 +1,7 @@
-// The list of jobs, newest first. Rows are kept and changed in place, so that the
-// keyboard's place is not lost while progress moves.
+// The list of jobs, whose rows are changed in place, so that the keyboard's place is not lost; and a job's head.
 
-import { reasonOf } from "../shared/api.js";
-import { button, chip, errorLine, h, setText, show, showText, smallButton, watchSight } from "../shared/dom.js";
+import { attempt, newest } from "../shared/api.js";
+import { button, chip, errorLine, h, opensHere, setText, show, showText, smallButton, watchSight } from "../shared/dom.js";
 import { emit, listen } from "../shared/events.js";
 import { isNumber, MISSING, modelName, percent, whenText } from "../shared/format.js";
 import { askToDelete } from "../shared/forms/form.js";
@@ -27,15 +26,14 @@ export function roughly(seconds) {
 
 class JobRow {
   constructor(job, on) {
-    this.title = h("a", { class: "sol-history-title", href: "#", dir: "auto",
-      onclick: (event) => { event.preventDefault(); on.open(this.job); } });
+    this.title = h("a", { class: "sol-history-title", href: "#", dir: "auto", onclick: opensHere(() => on.open(this.job)) });
     this.state = h("span", { class: "sol-state" });
     this.facts = h("div", { class: "sol-history-facts" });
     this.meter = h("div", { class: "sol-job-meter", "aria-hidden": "true" });
     this.clone = chip("Clone settings", () => on.clone(this.job));
     this.remove = chip("Delete", () => on.remove(this.job));
     this.element = h("li", { class: "sol-history-row" }, h("div", {}, this.title, this.facts, this.meter),
-      h("div", { class: "sol-history-tools" }, this.clone, this.remove));
+      h("div", { class: "sol-tools" }, this.clone, this.remove));
   }
 
   update(job) {
@@ -63,15 +61,13 @@ export class JobList {
     this.on = { ...on, remove: (job) => this.ask(job) };
     this.rows = new Map();
     this.pages = 1;
-    this.turn = 0;
     this.list = h("ol", { class: "sol-history-list" });
     this.empty = h("p", { class: "sol-history-empty", hidden: true }, options.empty);
     this.error = errorLine();
     this.more = button("Show more", () => { this.pages += 1; this.load(); },
       { class: "sol-button is-small sol-history-more", hidden: true });
     this.element = h("section", { class: "sol-panel sol-jobs", "aria-label": options.heading },
-      h("header", {}, h("h2", {}, options.heading)), this.error, this.list, this.empty,
-      this.more);
+      h("header", {}, h("h2", {}, options.heading)), this.error, this.list, this.empty, this.more);
     listen("jobs-changed", () => this.load());
     watchSight(this.element, (isSeen) => {
       this.isSeen = isSeen;
@@ -80,19 +76,14 @@ export class JobList {
     setInterval(() => this.isSeen && !document.hidden && this.load(), LIST_POLL_MS);
   }
 
-  async load() {
-    const turn = ++this.turn;
+  load() {
     const request = { kind: this.options.kind, limit: Math.min(100, this.pages * JOBS_PER_PAGE) };
-    try {
-      const answer = await this.api("list_jobs", request);
-      if (turn !== this.turn) return;
+    return attempt(async () => {
+      const answer = await newest(this, this.api("list_jobs", request));
       this.show(answer.jobs);
       show(this.more, answer.more && request.limit < 100);
       show(this.error, false);
-    } catch (error) {
-      if (turn !== this.turn) return;
-      showText(this.error, reasonOf(error, "The server does not answer. What is shown stays."));
-    }
+    }, (words) => showText(this.error, words), "The server does not answer. What is shown stays.");
   }
 
   show(jobs) {
@@ -120,8 +111,6 @@ export class JobList {
   }
 }
 
-// The head of a job's page: what it is, how far it is, what may be done about it, what went wrong.
-
 export class JobPanel extends StateHead {
   // options: {noun: for sentences, message(text): of a running job}; on: {act(name), clone()}
   constructor(options, on) {
@@ -136,10 +125,9 @@ export class JobPanel extends StateHead {
     this.advice = h("p", { class: "sol-hint", hidden: true });
     this.trouble = h("p", { class: "sol-message is-warn", role: "status", hidden: true });
     this.facts = h("p", { class: "sol-job-facts sol-hint", hidden: true });
-    this.tools = h("div", { class: "sol-job-tools" }, Object.values(this.buttons), this.clone);
-    this.element = h("section", { class: "sol-panel sol-status sol-job", "aria-label": "Job" },
-      this.bar, h("div", { class: "sol-status-line" }, this.pill, this.title, this.detail,
-        this.tools, this.announce),
+    this.tools = h("div", { class: "sol-tools" }, Object.values(this.buttons), this.clone);
+    this.element = h("section", { class: "sol-panel sol-status sol-job", "aria-label": "Job" }, this.bar,
+      h("div", { class: "sol-status-line" }, this.pill, this.title, this.detail, this.tools, this.announce),
       this.error, this.advice, this.trouble, this.facts);
   }
 
@@ -153,19 +141,16 @@ export class JobPanel extends StateHead {
       .forEach((one) => show(one, false));
   }
 
-  // A measurement that came with the program: about as the server has it.
   showShipped({ title, made, machine, command }) {
     setPill(this.pill, "Shipped", "good");
     setText(this.title, title);
     setText(this.detail, `measured by the authors, ${whenText(made)}`);
-    this.facts.replaceChildren(h("span", {}, `On ${machine}, not on this one`), h("span", { class: "sol-log" }, h("code", {}, command)));
+    this.facts.replaceChildren(h("span", {}, `On ${machine}, not on this one`), h("span", {}, h("code", {}, command)));
     show(this.facts, true);
   }
 
   update(job) {
-    if (job.status_label !== this.job?.status_label) {
-      setText(this.announce, `${job.title}: ${job.status_label}.`);
-    }
+    if (job.status_label !== this.job?.status_label) setText(this.announce, `${job.title}: ${job.status_label}.`);
     this.job = job;
     setPill(this.pill, job.status_label, JOB_DOTS[job.status] || "idle");
     setText(this.title, job.title || "Untitled");
@@ -180,24 +165,21 @@ export class JobPanel extends StateHead {
   }
 
   detailOf(job) {
-    const parts = [];
-    if (job.status === "queued") parts.push("waiting for a worker");
-    if (job.status === "running" && job.message) parts.push(this.options.message?.(job.message) ?? job.message);
-    if (job.status === "running" || job.status === "paused") parts.push(percent(job.progress));
-    if (job.status === "running" && isNumber(job.eta_s)) parts.push(`about ${roughly(job.eta_s)} left`);
-    return parts.join(" · ");
+    const isRunning = job.status === "running";
+    return [job.status === "queued" && "waiting for a worker",
+      isRunning && job.message && (this.options.message?.(job.message) ?? job.message),
+      (isRunning || job.status === "paused") && percent(job.progress),
+      isRunning && isNumber(job.eta_s) && `about ${roughly(job.eta_s)} left`].filter(Boolean).join(" · ");
   }
 
   showFacts(job) {
-    const parts = [["Begun", job.started_at && whenText(job.started_at)],
-      ["Ended", job.finished_at && whenText(job.finished_at)],
-      ["Model", job.model && modelName(job.model)]].filter(([, value]) => value);
-    this.facts.replaceChildren(...parts.map(([name, value]) => h("span", {}, `${name} ${value}`)),
-      ...(job.log_file ? [h("span", { class: "sol-log" }, "Log ", h("code", {}, job.log_file))] : []));
-    show(this.facts, this.facts.childElementCount > 0);
+    const parts = [job.started_at && `Begun ${whenText(job.started_at)}`,
+      job.finished_at && `Ended ${whenText(job.finished_at)}`, job.model && `Model ${modelName(job.model)}`,
+      job.log_file && ["Log ", h("code", {}, job.log_file)]].filter(Boolean);
+    this.facts.replaceChildren(...parts.map((part) => h("span", {}, part)));
+    show(this.facts, parts.length > 0);
   }
 
-  // Something that the user should know besides the job's own state.
   say(text) {
     showText(this.trouble, text);
   }

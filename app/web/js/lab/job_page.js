@@ -1,8 +1,7 @@
-// A page of jobs: a form that starts one, the job on show, which the address names, and a list of
-// the others. A page adds the drawing of its job.
+// A page of jobs: a form that starts one, the job on show, which the address names, and a list of the others.
 
 import { askedFor, linkTo, nameInFront, setAddress, tabOf } from "../shared/address.js";
-import { attempt, reasonOf } from "../shared/api.js";
+import { attempt, newest } from "../shared/api.js";
 import { bringIntoView, h, scrollTo, setText, show, smallButton, whenSeen, whenThemeChanges } from "../shared/dom.js";
 import { saveFile } from "../shared/download.js";
 import { emit, listen, takeOver } from "../shared/events.js";
@@ -21,7 +20,6 @@ const ASKED_FROM_MS = 60_000;
 
 // Follows one job. One that has ended is still looked at now and then: somebody may resume it.
 class JobFollower extends Follower {
-  // on: {view(answer), lost(error), gone(error)}
   leave() {
     super.leave();
     this.cursor = -1;
@@ -58,7 +56,6 @@ export class JobPage {
 
   view(answer) {}
 
-  // body: for the job's panel; stage: under it.
   lay(body, ...stage) {
     this.panel.facts.before(...body);
     this.root.append(h("div", { class: "sol-grid" },
@@ -83,7 +80,6 @@ export class JobPage {
     const asked = askedFor(part) ?? home?.newest_job ?? (this.what.shipped ? SHIPPED : null);
     if (asked && !this.follower.id) this.open(asked);
     name();
-    // The tab comes into view: a policy that was trained meanwhile is there.
     whenSeen(this.root, () => this.home());
   }
 
@@ -122,12 +118,11 @@ export class JobPage {
     scrollTo(this.panel.element, "nearest");
   }
 
-  // Nothing is on show. A page takes its own drawings away as well.
+  // Nothing is on show.
   rest() {
     this.panel.clear();
   }
 
-  // The job on show is gone.
   reset() {
     this.follower.leave();
     this.rest();
@@ -176,9 +171,8 @@ export class JobPage {
   }
 }
 
-// A page whose jobs end with a result that is fetched once and drawn.
-// Before the first measurement here it shows the one that ships with the program; what.shipped says when and where
-// that was made.
+// A page whose jobs end with a result that is drawn. Before the first one here it shows what ships with the program;
+// what.shipped says when and where that was made.
 export class ResultPage extends JobPage {
   about = h("p", { class: "sol-hint" });
   verdict = new VerdictLine();
@@ -189,7 +183,7 @@ export class ResultPage extends JobPage {
   // what: as of a JobPage, and files: forms in which a result is saved.
   constructor(root, api, page, what) {
     super(root, api, page, { ...what, shipped: page.shipped });
-    this.exports = h("span", { class: "sol-job-tools", hidden: true },
+    this.exports = h("span", { class: "sol-tools", hidden: true },
       what.files.map((form) => smallButton(form.toUpperCase(), () => this.download(form))));
     whenThemeChanges(() => this.drawn.forEach((one) => one.redraw()));
     this.panel.tools.append(this.exports);
@@ -219,7 +213,7 @@ export class ResultPage extends JobPage {
 
   rest() {
     super.rest();
-    this.shown = null;
+    this.shown = this.turn = null;
     this.drawFigures([]);
     this.verdict.draw([]);
     show(this.about, false);
@@ -252,17 +246,15 @@ export class ResultPage extends JobPage {
     figures.forEach((one) => one.redraw());
   }
 
-  async showResult(jobId) {
+  showResult(jobId) {
     this.shown = jobId;
-    try {
-      const answer = await this.api("job_result", { kind: this.what.kind, job_id: jobId });
-      if (this.shown !== jobId) return;
+    return attempt(async () => {
+      const answer = await newest(this, this.api("job_result", { kind: this.what.kind, job_id: jobId }));
       show(this.exports, true);
       this.draw(answer);
-    } catch (error) {
-      if (this.shown !== jobId) return;
+    }, (words) => {
       this.shown = null;
-      this.panel.say(reasonOf(error, "The result could not be loaded; trying again."));
-    }
+      this.panel.say(words);
+    }, "The result could not be loaded; trying again.");
   }
 }

@@ -1,5 +1,4 @@
-// The Lab: four views of one room, of which the address names the one in front. A view is mounted when it is
-// first shown.
+// The Lab: four views of one room, each mounted when it is first shown.
 
 import { AccuracyPage } from "../accuracy/accuracy.js";
 import { EvaluatePage } from "../evaluate/evaluate.js";
@@ -13,7 +12,6 @@ import { TrainPage } from "../train/train.js";
 
 const VIEWS = { train: TrainPage, evaluate: EvaluatePage, accuracy: AccuracyPage, policies: PoliciesPage };
 
-// page: the constants of each view
 export function mount(root, server, page) {
   const links = Object.fromEntries(LAB_VIEWS.map((name) => [name, h("a", { class: "sol-view-link",
     href: linkTo({ tab: name }), onclick: opensHere(() => showTab(name)) }, sentence(name))]));
@@ -22,16 +20,14 @@ export function mount(root, server, page) {
   const showView = () => {
     const name = tabOf();
     if (!(name in VIEWS)) return;
-    for (const [view, link] of Object.entries(links)) {
-      if (view === name) link.setAttribute("aria-current", "page");
-      else link.removeAttribute("aria-current");
-    }
+    for (const [view, link] of Object.entries(links)) link.ariaCurrent = view === name ? "page" : null;
     const isNew = !places.has(name);
-    if (isNew) places.set(name, h("div", { class: `sol-page sol-${name}` }));
-    const place = places.get(name);
-    if (isNew) root.append(place);
+    if (isNew) {
+      places.set(name, h("div", { class: `sol-page sol-${name}` }));
+      root.append(places.get(name));
+    }
     places.forEach((one, view) => show(one, view === name));
-    if (isNew) new VIEWS[name](place, makeApi(server), page[name]).begin();
+    if (isNew) new VIEWS[name](places.get(name), makeApi(server), page[name]).begin();
   };
   listen("tab-shown", showView);
   showView();

@@ -1,5 +1,4 @@
-// The form of a job, made of the fields of its configuration: the policies that it measures or the name of the one
-// that it makes, a text, an estimate, and every setting. The browser keeps all of it.
+// The form of a job, made of the fields of its configuration. The browser keeps all of it.
 
 import { attempt, NOTHING_LOST } from "../shared/api.js";
 import { chip, errorLine, h, setText, show, showText } from "../shared/dom.js";
@@ -13,12 +12,12 @@ import { CorpusPicker } from "./corpus_picker.js";
 
 const BUDGETS_HINT = "One a line: 50 % attention · 70 % MLP · 8 bits, or a share of the bytes: 65 % compute";
 
+const FIELDS = { toggle: toggleField, choice: choiceField, checks: checksField, levels: linesField, words: linesField,
+  text: linesField };
+
 function anyField({ label, help: hint, kind, choices, min, max }) {
-  if (kind === "toggle") return toggleField({ label, hint });
-  if (kind === "choice") return choiceField({ label, hint, choices });
-  if (kind === "checks") return checksField({ label, hint, choices });
   if (kind === "budgets") return linesField({ label, hint: BUDGETS_HINT, rows: 5 });
-  if (kind === "levels" || kind === "words" || kind === "text") return linesField({ label, hint });
+  if (kind in FIELDS) return FIELDS[kind]({ label, hint, choices });
   return numberField({ label, hint, min, max, step: kind === "integer" ? 1 : "any" });
 }
 
@@ -38,7 +37,6 @@ class PolicyChoice {
     this.set(known.length ? known : policies.slice(0, 1).map((policy) => policy.name));
   }
 
-  // In the order of choosing, which counts.
   get() {
     return this.wanted;
   }
@@ -63,7 +61,6 @@ export class LabForm extends Form {
   /** The line that says why no job may be started. */
   refused = h("p", { class: "sol-message is-warn", hidden: true });
 
-  // on: {start(request)}; go: the button's words
   constructor(api, on, page, go) {
     super();
     this.on = on;
@@ -99,7 +96,6 @@ export class LabForm extends Form {
       isLong && h("details", { class: "sol-advanced" }, h("summary", {}, "Advanced"), groups));
   }
 
-  // Settings of a job, back in the form.
   use({ values, corpus, name, policies }) {
     this.setValues(values);
     this.corpus?.set(corpus);

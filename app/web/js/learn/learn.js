@@ -1,10 +1,9 @@
-// Puts the Learn page together: one path of steps, the one on show, and the glossary. The path begins at Explore's dial
-// and ends with a painted schedule in Inspect; between them are lessons.
+// The Learn page: a path from Explore's dial over lessons to a painted schedule in Inspect, and the glossary.
 
-import { askedFor, linkTo, nameInFront, setAddress, showTab } from "../shared/address.js";
+import { askedFor, handOverTo, linkTo, nameInFront, setAddress, showTab } from "../shared/address.js";
 import { makeApi } from "../shared/api.js";
 import { button, h, opensHere, setText, show, whenSeen } from "../shared/dom.js";
-import { handOver, takeOver } from "../shared/events.js";
+import { takeOver } from "../shared/events.js";
 import { memory, recall, remember } from "../shared/memory.js";
 import { Lesson } from "./lesson.js";
 import { LESSON_BITS } from "./lesson_bits.js";
@@ -14,10 +13,8 @@ import { LESSON_PAGES } from "./lesson_pages.js";
 import { LESSON_SPEND } from "./lesson_spend.js";
 import { LESSON_STEPS } from "./lesson_steps.js";
 import { LESSON_WHICH } from "./lesson_which.js";
-import { labelled } from "../shared/forms/form_parts.js";
 import { glossed, TERMS } from "../shared/glossary.js";
 
-// A step that is done in another room.
 class RoomStep {
   // spec: {key, title, text, action, open(page)}; on: {opened(), next()}
   constructor({ title, text, action, open }, number, page, on) {
@@ -43,10 +40,7 @@ const DIAL = {
 
 const PAINT = {
   key: "paint", title: "Paint a schedule", action: "Paint it in Inspect",
-  open: ({ painted }) => {
-    handOver("text-to-paint", painted);
-    showTab("inspect");
-  },
+  open: ({ painted }) => handOverTo("inspect", "text-to-paint", painted),
   text: [
     "You have seen where compute is needed. Now spend it: Inspect scores a short text under [[static]] and under the [[policy]], "
       + "then lets you paint. Start from the static schedule, take from tokens that need little, and give to those that lost most.",
@@ -55,27 +49,16 @@ const PAINT = {
   ],
 };
 
-// All words of the glossary, in order, with a filter.
 class GlossaryList {
   constructor() {
-    const entries = Object.values(TERMS)
-      .sort((one, other) => one.name.localeCompare(other.name, "en"));
-    this.rows = entries.map(({ name, text }) => ({ words: `${name} ${text}`.toLowerCase(),
-      element: h("div", { class: "sol-word" }, h("dt", {}, name), h("dd", {}, text)) }));
-    this.search = h("input", { type: "search", class: "sol-input", placeholder: "Part of a word",
-      oninput: () => this.filter() });
-    this.none = h("p", { class: "sol-muted", hidden: true, role: "status" }, "No entry has this.");
+    const entries = Object.values(TERMS).sort((one, other) => one.name.localeCompare(other.name, "en"));
     this.heading = h("h2", { tabindex: "-1" }, "Glossary");
     this.element = h("article", { class: "sol-panel sol-lesson sol-words", hidden: true },
       h("header", {}, this.heading),
-      h("p", { class: "sol-lesson-text" }, "Wherever one of these words is underlined with dots, hover or focus it to see what it means."),
-      labelled("Find a word", null, this.search), h("dl", {}, this.rows.map((row) => row.element)), this.none);
-  }
-
-  filter() {
-    const wanted = this.search.value.trim().toLowerCase();
-    this.rows.forEach((row) => show(row.element, row.words.includes(wanted)));
-    show(this.none, !this.rows.some((row) => !row.element.hidden));
+      h("p", { class: "sol-lesson-text" },
+        "Wherever one of these words is underlined with dots, hover or focus it to see what it means."),
+      h("dl", {}, entries.map(({ name, text }) =>
+        h("div", { class: "sol-word" }, h("dt", {}, name), h("dd", {}, text)))));
   }
 }
 
@@ -95,7 +78,7 @@ class LearnPage {
     this.parts = new Map(STEPS.map((spec, at) => [spec.key, this.makeStep(spec, at)]));
     this.parts.set(GLOSSARY, new GlossaryList());
     this.links = new Map();
-    this.stage = h("div", { class: "sol-learn-stage" }, [...this.parts.values()].map((part) => part.element));
+    this.stage = h("div", {}, [...this.parts.values()].map((part) => part.element));
     root.append(h("div", { class: "sol-learn-grid" }, h("div", { class: "sol-learn-side" }, this.buildList()), this.stage));
     for (const [key, choice] of Object.entries(this.answers)) this.parts.get(key)?.restore?.(choice);
     addEventListener("popstate", () => askedFor("lesson") && this.open(askedFor("lesson")));
@@ -116,8 +99,8 @@ class LearnPage {
   buildList() {
     const link = (key, number, title) => {
       const done = h("span", { class: "sol-learn-done" });
-      const element = h("a", { class: "sol-learn-link", href: linkTo({ lesson: key }),
-        onclick: opensHere(() => this.go(key)) }, h("span", { class: "sol-learn-number", "aria-hidden": "true" }, number), h("span", {}, title), done);
+      const element = h("a", { class: "sol-learn-link", href: linkTo({ lesson: key }), onclick: opensHere(() => this.go(key)) },
+        h("span", { class: "sol-learn-number", "aria-hidden": "true" }, number), h("span", {}, title), done);
       this.links.set(key, { element, done });
       return h("li", {}, element);
     };
@@ -140,7 +123,7 @@ class LearnPage {
   }
 
   showProgress() {
-    for (const [key, { done }] of this.links) setText(done, this.measured[key] === true ? "done" : "");
+    this.links.forEach(({ done }, key) => setText(done, this.measured[key] === true ? "done" : ""));
   }
 
   seen() {
@@ -158,16 +141,12 @@ class LearnPage {
   open(key) {
     const wanted = this.parts.has(key) ? key : STEPS[0].key;
     if (wanted === this.key) return;
-    const [before, now] = [this.parts.get(this.key), this.parts.get(wanted)];
-    if (before) show(before.element, false);
-    before?.leave?.();
+    const now = this.parts.get(wanted);
+    this.parts.forEach((part) => show(part.element, part === now));
+    this.parts.get(this.key)?.leave?.();
     this.key = wanted;
     memory.set("lesson", wanted);
-    for (const [name, { element }] of this.links) {
-      if (name === wanted) element.setAttribute("aria-current", "page");
-      else element.removeAttribute("aria-current");
-    }
-    show(now.element, true);
+    this.links.forEach(({ element }, name) => { element.ariaCurrent = name === wanted ? "page" : null; });
     now.enter?.();
   }
 }

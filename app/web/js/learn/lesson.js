@@ -1,6 +1,4 @@
-// One lesson: a text, a question that is answered before anything is shown, then the measurement
-// and what to make of it: nothing of an answer stands on the page before it is measured. The guess is
-// kept in this browser.
+// One lesson: a text, a question that is answered before anything is shown, then the measurement and what to make of it.
 
 import {
   button, errorLine, h, scrollTo, setText, show, showText, smallButton, uniqueId,
@@ -9,15 +7,13 @@ import { Follower } from "../shared/follower.js";
 import { duration, modelName, percent } from "../shared/format.js";
 import { pillsField } from "../shared/forms/form_parts.js";
 import { glossed } from "../shared/glossary.js";
-import { LETTERS } from "./pictures.js";
 
-// Asks for one experiment and waits for it: the answer says how many come first, and asking again
-// keeps the place. A newer question makes an older one's answer unwelcome.
-
+const LETTERS = "ABC";
 const ASK_MS = 250;
 const LONGEST_ASK_MS = 1000;
 
-export class Experiment extends Follower {
+// Asks for one experiment and waits for it: the answer says how many come first, and asking again keeps the place.
+class Experiment extends Follower {
   // on: {result(result), waiting(text), failed(message)}
   constructor(api, name, on) {
     super(api, { ...on, gone: (error) => on.failed(error.message),
@@ -59,8 +55,6 @@ function waitingText({ state, before, model }) {
   return before > 0 ? `${before} before you. Your turn comes by itself.` : "Measuring…";
 }
 
-const GUESS_HINT = "A guess is enough; it stays in this browser.";
-
 export class Lesson {
   // spec: see lesson_*.js. on: {answered(key, choice), measured(key), next()}
   constructor(spec, number, api, on) {
@@ -93,10 +87,11 @@ export class Lesson {
     this.options = this.spec.options.map((text, value) => {
       const input = h("input", { type: "radio", name, value, onchange: () => { this.commit.disabled = false; } });
       const mark = h("small", {});
-      return { input, mark, element: h("label", { class: "sol-option" }, input, h("span", {}, h("b", { class: "sol-option-letter" }, LETTERS[value]), " ", text), mark) };
+      return { input, mark, element: h("label", { class: "sol-option" }, input,
+        h("span", {}, h("b", { class: "sol-option-letter" }, LETTERS[value]), " ", text), mark) };
     });
     this.commit = h("button", { type: "submit", class: "sol-button is-primary", disabled: true }, "Commit and measure");
-    this.hint = h("span", { class: "sol-hint" }, GUESS_HINT);
+    this.hint = h("span", { class: "sol-hint" }, "A guess is enough; it stays in this browser.");
     return h("form", { class: "sol-question", onsubmit: (event) => {
       event.preventDefault();
       this.answer(this.options.findIndex((one) => one.input.checked));
@@ -123,19 +118,17 @@ export class Lesson {
       this.outcome);
   }
 
-  // choice: of an earlier visit, or null.
   restore(choice) {
-    if (choice === null || !(choice in this.options)) return;
+    if (!(choice in this.options)) return;
     this.options[choice].input.checked = true;
     this.reveal(choice);
   }
 
   answer(choice) {
-    if (choice < 0) return;
     this.on.answered(this.spec.key, choice);
     this.reveal(choice);
     this.measure();
-    this.after.focus({ preventScroll: true }); // the button that had the focus is gone
+    this.after.focus({ preventScroll: true }); // the button is gone
     scrollTo(this.after, "nearest");
   }
 
@@ -149,7 +142,7 @@ export class Lesson {
     show(this.after, true);
   }
 
-  // The lesson comes into view: what was revealed before is measured again.
+  // What was revealed before is measured again.
   enter() {
     if (this.choice !== undefined && !this.result) this.measure();
   }
@@ -173,17 +166,15 @@ export class Lesson {
     this.figure.classList.remove("is-old");
     this.picture.draw(result);
     if (this.text.get() === this.first) this.judge(result);
-    setText(this.source, `Measured on ${modelName(result.model)} at ${timeText(result.measured_at)}, `
-      + `in ${duration(result.took_ms)}. ${this.spec.how}`);
+    const time = new Date(result.measured_at).toLocaleTimeString([], { timeStyle: "medium" });
+    setText(this.source, `Measured on ${modelName(result.model)} at ${time}, in ${duration(result.took_ms)}. ${this.spec.how}`);
   }
 
-  // Sets the measured answer beside the guess.
   judge(result) {
     const right = this.spec.answer(result);
     this.options.forEach((one, at) => {
       one.element.classList.toggle("is-right", at === right);
-      setText(one.mark, [at === this.choice && "your guess", at === right && "measured"]
-        .filter(Boolean).join(", "));
+      setText(one.mark, [at === this.choice && "your guess", at === right && "measured"].filter(Boolean).join(", "));
     });
     this.verdict.replaceChildren(h("b", {}, right === this.choice ? "As you guessed. " : "Not as you guessed. "),
       ...glossed(this.spec.said(result)));
@@ -201,5 +192,3 @@ export class Lesson {
     show(this.again, true);
   }
 }
-
-const timeText = (iso) => new Date(iso).toLocaleTimeString([], { timeStyle: "medium" });

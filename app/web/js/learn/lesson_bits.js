@@ -2,13 +2,12 @@
 
 import { h, setText, svg } from "../shared/dom.js";
 import { count, nats, percent } from "../shared/format.js";
-import { barRow, BitsZoom, levelSlider, pickedText } from "./pictures.js";
+import { levelSlider } from "../shared/forms/form_parts.js";
+import { barRow, BitsZoom, pickedText } from "./pictures.js";
 
 class BitsPicture {
-  constructor() {
-    this.zoom = new BitsZoom();
-    this.element = h("div", { class: "sol-learn-parts" });
-  }
+  zoom = new BitsZoom();
+  element = h("div", { class: "sol-learn-parts" });
 
   draw(result) {
     this.result = result;

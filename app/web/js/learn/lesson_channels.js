@@ -2,24 +2,22 @@
 
 import { h, setText } from "../shared/dom.js";
 import { count, nats, percent, probability } from "../shared/format.js";
-import { levelEnds } from "../shared/tokens/card.js";
-import { barRow, curve, levelSlider, MlpZoom, pickedText } from "./pictures.js";
+import { levelSlider } from "../shared/forms/form_parts.js";
+import { endsOf } from "../shared/tokens/card.js";
+import { barRow, curve, MlpZoom, pickedText } from "./pictures.js";
 
 const FULL_SCALE = 1; // nats; one for all beginnings, so that a small loss looks small
 const LOOKED_AT = 0.7; // of the channels, what the lowest level is set beside
 
 class ChannelsPicture {
-  constructor() {
-    this.zoom = new MlpZoom();
-    this.element = h("div", { class: "sol-learn-parts" });
-  }
+  zoom = new MlpZoom();
+  element = h("div", { class: "sol-learn-parts" });
 
   draw(result) {
     this.result = result;
     this.bars = h("div", { class: "sol-learn-bars" });
     this.numbers = h("p", { class: "sol-learn-state" });
     this.line = h("div", {});
-    this.ending = h("p", { class: "sol-hint" }, endingOf(result));
     const slider = levelSlider({ label: "Channels kept", axis: "channels", levels: result.levels,
       text: percent, at: 0, show: (at) => this.show(at) });
     this.element.replaceChildren(h("p", { class: "sol-learn-passage" }, result.prompt, " ", h("span", { class: "sol-learn-gap" }, "?")),
@@ -27,7 +25,8 @@ class ChannelsPicture {
       h("section", {}, h("h3", {}, "The machine: what the step read of the MLP"), this.zoom.element),
       h("div", { class: "sol-learn-columns" },
         h("section", {}, h("h3", {}, "Most probable next tokens"), this.bars),
-        h("section", {}, h("h3", {}, "KL to the full model, by channels kept"), this.line, this.ending)));
+        h("section", {}, h("h3", {}, "KL to the full model, by channels kept"), this.line,
+          h("p", { class: "sol-hint" }, endingOf(result)))));
     slider.update();
   }
 
@@ -39,11 +38,10 @@ class ChannelsPicture {
     this.zoom.show(layers, row.mlp_shares, row.mlp_bytes / rows.at(-1).mlp_bytes);
     this.bars.replaceChildren(...row.top.map(({ token_id: id, text, probability: share }) => barRow(pickedText(text), share,
       `${probability(share)} (full model ${dense.has(id) ? probability(dense.get(id)) : "lower"})`)));
-    this.line.replaceChildren(curve(rows.map((one) => one.kl), at, "channels", FULL_SCALE), levelEnds(percent(levels[0]), percent(levels.at(-1))));
+    this.line.replaceChildren(curve(rows.map((one) => one.kl), at, "channels", FULL_SCALE), endsOf(percent(levels[0]), percent(levels.at(-1))));
   }
 }
 
-// A sentence on the line's lower end.
 function endingOf({ rows, levels }) {
   const near = levels.indexOf(levels.reduce((best, one) => (Math.abs(one - LOOKED_AT) < Math.abs(best - LOOKED_AT) ? one : best)));
   const changed = rows.filter((row) => row.top[0].token_id !== rows.at(-1).top[0].token_id).length;

@@ -2,10 +2,11 @@
 
 import { h, setText, svg } from "../shared/dom.js";
 import { count, fixed, nats, percent, probability } from "../shared/format.js";
-import { levelEnds } from "../shared/tokens/card.js";
+import { levelSlider } from "../shared/forms/form_parts.js";
+import { endsOf } from "../shared/tokens/card.js";
 import { rankTable } from "../shared/tokens/page_effects.js";
 import { quoted } from "../shared/tokens/token_text.js";
-import { levelSlider, pickedText } from "./pictures.js";
+import { pickedText } from "./pictures.js";
 
 // A bar for every page, the tallest as high as the picture; the chosen one stands out.
 class PageBars {
@@ -49,7 +50,7 @@ class MissingPicture {
     this.note = h("p", {});
     this.element = h("div", { class: "sol-learn-parts" }, this.prompt,
       h("section", { class: "sol-learn-part" }, this.attention.element,
-        h("div", {}, this.effect.element, levelEnds("the story's beginning", "the question")), this.place, this.page, this.said),
+        h("div", {}, this.effect.element, endsOf("the story's beginning", "the question")), this.place, this.page, this.said),
       h("section", { class: "sol-learn-part" }, h("h3", {}, "The five pages that mattered most"), this.ranks, this.note));
   }
 

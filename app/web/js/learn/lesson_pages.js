@@ -2,9 +2,8 @@
 
 import { h, setText } from "../shared/dom.js";
 import { mean, percent, signed } from "../shared/format.js";
-import {
-  barRow, levelSlider, PagesZoom, paintScale, PassageView, pickedText, stepSlider,
-} from "./pictures.js";
+import { levelSlider } from "../shared/forms/form_parts.js";
+import { barRow, PagesZoom, paintScale, PassageView, pickedText, stepSlider } from "./pictures.js";
 
 const LOSS_TOP = 3; // nats; from here on the colour is at its strongest
 
@@ -39,7 +38,6 @@ class PagesPicture {
     slider.update();
   }
 
-  // The reads of the chosen step at a level.
   showStep(view, at, place) {
     view.mark(place);
     this.zoom.show(this.result.reads[at][place], this.result.first + place);

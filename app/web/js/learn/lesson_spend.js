@@ -5,20 +5,15 @@ import { mean, nats, percent } from "../shared/format.js";
 import { pillsField } from "../shared/forms/form_parts.js";
 import { paintScale, PassageView } from "./pictures.js";
 
-const SPENDERS = {
-  even: "Evenly", policy: "By a policy", hindsight: "In hindsight",
-};
+const SPENDERS = { even: "Evenly", policy: "By a policy", hindsight: "In hindsight" };
 
 class SpendPicture {
-  constructor() {
-    this.element = h("div", { class: "sol-learn-parts" });
-  }
+  element = h("div", { class: "sol-learn-parts" });
 
   draw(result) {
     this.result = result;
-    const even = result.spenders.find((one) => one.name === "even");
-    const loss = mean(even.kl);
-    const order = Object.keys(SPENDERS).map((name) => result.spenders.find((one) => one.name === name)).filter(Boolean);
+    const byName = Object.fromEntries(result.spenders.map((one) => [one.name, one]));
+    const order = Object.keys(SPENDERS).map((name) => byName[name]).filter(Boolean);
     const view = new PassageView(result.tokens, result.first, "The passage, coloured by the channels each step kept");
     const paint = () => this.paint(view, choice.get());
     const choice = pillsField({ legend: "Show the channels kept", value: "hindsight", changed: paint,
@@ -29,7 +24,7 @@ class SpendPicture {
         headRow(["Spent", "Channels kept", "KL to the full model", "Of the even loss"]),
         h("tbody", {}, order.map((one) => h("tr", {}, h("th", { scope: "row" }, SPENDERS[one.name]),
           h("td", {}, percent(mean(one.channels), 1)), h("td", {}, `${nats(mean(one.kl))} nats`),
-          h("td", {}, percent(mean(one.kl) / loss))))))),
+          h("td", {}, percent(mean(one.kl) / mean(byName.even.kl)))))))),
       h("p", { class: "sol-hint" }, spendText(result)),
       result.policy && h("p", { class: "sol-message is-warn" }, `Without a policy: ${result.policy}`),
       choice.element, view.element,

@@ -30,7 +30,6 @@ class StepsPicture {
 
 const PARTS = { attention: "Attention", mlp: "MLP", head: "Head: all tokens' probabilities", other: "Choosing, sampling, the rest" };
 
-// Bytes and times of a dense and of the cheapest step, part by part, and why they do not fall alike.
 function timesOf({ parts: { dense, least }, least: levels }) {
   const ms = ({ ms: { policy, rest, ...reading } }) => ({ ...reading, other: policy + rest });
   const total = (values) => Object.values(values).reduce((sum, one) => sum + one, 0);
@@ -65,14 +64,14 @@ export const LESSON_STEPS = {
   options: ["The hard ones: they need more thought", "The easy ones", "All the same, to within one per cent"],
   picture: () => new StepsPicture(),
   answer: ({ rows }) => {
-    const read = rows.map((row) => row.cost.bytes_read);
+    // By surprisal, the hardest first.
+    const read = rows.toSorted((one, other) => other.surprisal - one.surprisal).map((row) => row.cost.bytes_read);
     if (Math.max(...read) / Math.min(...read) < 1.01) return 2;
-    const hard = [...rows].sort((one, other) => other.surprisal - one.surprisal);
     const half = Math.floor(rows.length / 2);
-    return mean(hard.slice(0, half).map((row) => row.cost.bytes_read)) > mean(hard.slice(half).map((row) => row.cost.bytes_read)) ? 0 : 1;
+    return mean(read.slice(0, half)) > mean(read.slice(half)) ? 0 : 1;
   },
   said: ({ rows }) => {
-    const ranked = [...rows].sort((one, other) => one.surprisal - other.surprisal);
+    const ranked = rows.toSorted((one, other) => one.surprisal - other.surprisal);
     const [easy, hard] = [ranked[0], ranked.at(-1)];
     return `The easiest token had a [[surprisal]] of ${nats(easy.surprisal)} nats, the hardest ${nats(hard.surprisal)}. Their steps read `
       + `${quantity(easy.cost.bytes_read, "B")} and ${quantity(hard.cost.bytes_read, "B")}.`;

@@ -13,9 +13,8 @@ const PARTS = {
 };
 const WAYS = ["paper", "default"];
 
-// One part: the same tokens twice, coloured by what each step loses, and both ways in numbers.
+// The same tokens twice, coloured by what each step loses, and both ways in numbers.
 class WaysPicture {
-  // zooms: of each way.
   constructor(words, result, ways, zooms) {
     const { tokens, first } = result;
     this.words = words;

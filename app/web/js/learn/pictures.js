@@ -1,38 +1,12 @@
 // Parts of the lessons' pictures: a slider over levels, bars, a passage of tokens.
 
-import { h, setText, SITE, svg, uniqueId } from "../shared/dom.js";
+import { h, SITE, svg } from "../shared/dom.js";
 import { count, percent } from "../shared/format.js";
+import { levelSlider } from "../shared/forms/form_parts.js";
 import { Zoom } from "../shared/machine/field.js";
 import { FLOW, pagesText, readsOf } from "../shared/machine/reads.js";
 import { colourScale } from "../shared/tokens/legend.js";
 import { spokenText, tokenNodes } from "../shared/tokens/token_text.js";
-
-// Names of the answers to a lesson's question.
-export const LETTERS = "ABC";
-
-// A slider over given levels. Its value is spoken as the level's text, not as a number.
-/** @param {{ label: string, axis?: string, levels: any[], text: (level: any) => string, at: number, show: (at: number) => void }} options */
-export function levelSlider({ label, axis, levels, text, at, show }) {
-  const input = h("input", { type: "range", class: "sol-range", min: 0, max: levels.length - 1, step: 1 });
-  const value = h("output", { class: "sol-learn-level" });
-  input.id = uniqueId("level");
-  const update = () => {
-    input.style.setProperty("--fill", levels.length > 1 ? input.value / (levels.length - 1) : 1);
-    const words = text(levels[input.value]);
-    setText(value, words);
-    input.setAttribute("aria-valuetext", words);
-    show(Number(input.value));
-  };
-  input.addEventListener("input", update);
-  input.value = at;
-  const set = (wanted) => {
-    input.value = wanted;
-    update();
-  };
-  const element = h("div", { class: "sol-slider", "data-axis": axis },
-    h("div", { class: "sol-slider-head" }, h("label", { for: input.id }, label), value), input);
-  return { element, update, set, get at() { return Number(input.value); } };
-}
 
 // A named bar with its value in words; `share` of the full length, in [0, 1].
 export function barRow(name, share, value, className) {
@@ -57,13 +31,12 @@ export class PassageView {
       dir: "auto" }, this.tokens);
   }
 
-  // A click on a coloured token chooses it, for who sees the text; the keyboard has a slider. chosen(place)
+  // For who sees the text; the keyboard has a slider.
   choosing(chosen) {
     this.element.classList.add("is-choosing");
     this.tokens.slice(this.first).forEach((token, place) => token.addEventListener("click", () => chosen(place)));
   }
 
-  // This token is the chosen one.
   mark(place) {
     this.tokens.forEach((token, at) => token.classList.toggle("is-chosen", at === this.first + place));
   }
@@ -79,7 +52,6 @@ export class PassageView {
   }
 }
 
-// The scale below a coloured passage.
 export const paintScale = (low, high) => colourScale({ low, high, show: String });
 
 // A line over levels, from 0 to `least` or, where the line goes higher, to its highest point.
@@ -95,8 +67,6 @@ export function curve(values, at, axis, least) {
       svg("path", { class: "is-dots", d: points.map((point) => `M${point}h0`).join("") }),
       svg("path", { class: "is-here", d: `M${points[at]}h0` })));
 }
-
-// The machine of a lesson: the picture of one decode step that Explore draws, zoomed to one axis.
 
 const NARROW = 520; // px of the sheet: then names are short
 const PAGES_TOP = 16; // px, below the line that explains the colours
@@ -114,7 +84,6 @@ function pagesLayout(pages) {
   return { height: PAGES_TOP + tall, pageHeight: PAGE_HEIGHT, lanes: { pages: [PAGES_TOP, tall] }, sides: namedSides };
 }
 
-// Which pages of the cache one step read, layer by layer, each page with its own words.
 export class PagesZoom extends Zoom {
   constructor() {
     super(pagesLayout(1));
@@ -144,13 +113,12 @@ export class PagesZoom extends Zoom {
   }
 }
 
-// How much of the MLP one step read: input and inner channels of every layer, and bytes as a flow.
+// How much of the MLP one step read. bytes: share of what a dense step reads of it.
 export class MlpZoom extends Zoom {
   constructor() {
     super({ height: 62, lanes: { flow: [2, 22], input: [32, 12], inner: [50, 12] }, pageHeight: 0, sides });
   }
 
-  // bytes: share of what a dense step reads of the MLP.
   show(layers, shares, bytes) {
     const [input, inner] = shares.map((share) => percent(share));
     this.draw({ layers, shares, flow: FLOW.map((part) => (part === "mlp" ? bytes : 0)) },
@@ -159,7 +127,6 @@ export class MlpZoom extends Zoom {
   }
 }
 
-// The bits that the activations of every layer got.
 export class BitsZoom extends Zoom {
   constructor() {
     super({ height: 18, lanes: { bits: [1, 16] }, pageHeight: 0, sides });

@@ -31,7 +31,6 @@ function takeFacts(lines) {
 
 const startsBlock = (line) => /^(#{1,6}\s|```|[-*]\s|\s*$)/.test(line);
 
-// Takes the lines of one block away.
 function takeBlock(lines) {
   const first = lines.shift();
   if (!first.trim()) return [];

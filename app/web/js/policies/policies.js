@@ -1,10 +1,10 @@
 // Puts the Policies page together: the library at the side, the policy on show beside it.
 
-import { askedFor, linkTo, nameInFront, setAddress, showTab } from "../shared/address.js";
+import { askedFor, handOverTo, linkTo, nameInFront, setAddress } from "../shared/address.js";
 import { attempt, sendFile } from "../shared/api.js";
 import { chip, h, say, show, whenSeen } from "../shared/dom.js";
 import { blobOf, saveFile } from "../shared/download.js";
-import { emit, handOver, listen } from "../shared/events.js";
+import { emit, listen } from "../shared/events.js";
 import { MISSING, modelName, percent, whenText } from "../shared/format.js";
 import { ask, askToDelete } from "../shared/forms/form.js";
 import { filePicker, textField } from "../shared/forms/form_parts.js";
@@ -19,10 +19,8 @@ export class PoliciesPage {
     this.stage = h("div", { class: "sol-stage", hidden: true });
     this.message = h("p", { class: "sol-message", hidden: true });
     this.list = h("ul", { class: "sol-history-list" });
-    this.empty = h("p", { class: "sol-history-empty", hidden: true },
-      "No policies yet. Train one, or import one.");
-    this.into = h("div", { class: "sol-policy-into" },
-      filePicker("Import a zip", ".zip,application/zip", (file) => this.upload(file)));
+    this.empty = h("p", { class: "sol-history-empty", hidden: true }, "No policies yet. Train one, or import one.");
+    this.into = filePicker("Import a zip", ".zip,application/zip", (file) => this.upload(file));
     root.append(h("div", { class: "sol-grid" },
       h("section", { class: "sol-panel sol-library", "aria-label": "Library" },
         h("header", {}, h("h2", {}, "Policies"), this.into, this.message),
@@ -69,13 +67,12 @@ export class PoliciesPage {
         policy.created && h("time", { datetime: policy.created }, whenText(policy.created))] });
   }
 
-  // A folder that cannot be read: nothing can be done with it but delete it.
   damagedRow(one) {
     return h("li", { class: "sol-history-row sol-policy-row" }, h("div", {},
       h("span", { class: "sol-history-title" }, one.name),
       h("div", { class: "sol-history-facts" }, h("span", { class: "sol-state", "data-kind": "bad" }, "Damaged"),
         h("span", {}, one.problem))),
-    h("div", { class: "sol-history-tools" }, !this.isFixed && !one.is_shipped && chip("Delete",
+    h("div", { class: "sol-tools" }, !this.isFixed && !one.is_shipped && chip("Delete",
       () => this.remove({ name: one.name, uses: "nothing" }), { "aria-label": `Delete: ${one.name}` })));
   }
 
@@ -103,13 +100,11 @@ export class PoliciesPage {
   }
 
   use(policy) {
-    handOver("use-policy", policy.name);
-    showTab("explore");
+    handOverTo("explore", "use-policy", policy.name);
   }
 
   evaluate(policy) {
-    handOver("evaluate-policy", policy.name);
-    showTab("evaluate");
+    handOverTo("evaluate", "evaluate-policy", policy.name);
   }
 
   rename(policy) {

@@ -19,7 +19,7 @@ function policyHead(policy, isFixed, on) {
   return h("section", { class: "sol-panel sol-status sol-job", "aria-label": "Policy" },
     h("div", { class: "sol-status-line" }, h("h2", { class: "sol-policy-name" }, policy.name),
       policy.is_shipped && h("span", { class: "sol-muted" }, "came with the program"),
-      h("div", { class: "sol-job-tools" }, act("Use in Explore", "use"), act("Evaluate", "evaluate"), ...own,
+      h("div", { class: "sol-tools" }, act("Use in Explore", "use"), act("Evaluate", "evaluate"), ...own,
         act("Export", "download"))),
     h("dl", { class: "sol-tiles is-job" }, tiles(policyTiles(policy))),
     h("p", { class: "sol-job-facts sol-hint" }, policyFacts(policy).map((fact) => h("span", {}, fact)),
@@ -36,7 +36,6 @@ function policyEvaluations(evaluations) {
       : h("p", { class: "sol-history-empty" }, "Not evaluated here yet. Evaluate compares it with static at the same spend."));
 }
 
-// Held-out numbers of its training; a dash for what was not measured.
 function policyTiles({ measured, parameters, network }) {
   const { kl, kl_static: klStatic, nll, nll_static: nllStatic, nll_dense: nllDense } = measured;
   const than = (value) => (isNumber(value) ? `static ${nats(value)}` : "nats per token");

@@ -1,15 +1,13 @@
-// The address says what is on show: the tab in front and what is open in it (a run with its token and
-// colours, a job, a policy). A reload, and anyone who gets the address, sees the same. Each tab has names
-// of its own, which wait here while another one is in front. The Lab's views are tabs of their own.
-// Parameters that are not in this table (the theme, a Space's) stay as they are.
+// The address says what is on show: the tab in front and what is open in it (a run with its token and colours, a job, a
+// policy). Each tab has names of its own, which wait here while another one is in front. The Lab's views are tabs of
+// their own. Parameters that are not in this table (the theme, a Space's) stay as they are.
 
-import { emit, listen } from "./events.js";
+import { emit, handOver, listen } from "./events.js";
 
 export const TAB_OF = { run: "explore", inspection: "inspect", compare: "explore", train: "train",
   evaluation: "evaluate", accuracy: "accuracy", policy: "policies", lesson: "learn" };
 export const LAB_VIEWS = ["train", "evaluate", "accuracy", "policies"];
-// Parts of a run's view. Places (token, row, lens) mean something in that run only; colours stay from
-// run to run.
+// Parts of a run's view. Places (token, row, lens) mean something in that run only; colours stay from run to run.
 export const LOOK_NAMES = {
   run: { token: "token", lens: "lens", colour: "colour" },
   inspection: { token: "inspect-token", row: "inspect-row", lens: "inspect-lens", colour: "inspect-colour" },
@@ -21,11 +19,9 @@ const OWNERS = { search: "history", ...TAB_OF, ...Object.fromEntries(Object.entr
 /** Values of tabs that are not in front, by their names. @type {Map<string, string>} */
 const elsewhere = new Map();
 
-// Names in links that older releases made; they are replaced where such a link is opened.
-const FORMER_NAMES = { benchmark: "accuracy" };
+// Links of older releases: their tabs, and their names, each with its new name or the tab that is opened instead.
 const FORMER_TABS = { benchmark: "accuracy", compare: "explore", lab: "train" };
-// Names of rooms that are gone, and the tab that such a link opens instead.
-const GONE = { challenge: "explore", room: "learn" };
+const FORMER = { benchmark: { name: "accuracy" }, challenge: { room: "explore" }, room: { room: "learn" } };
 
 let lastAddress = window.location.href;
 
@@ -34,16 +30,12 @@ function renewAddress() {
   const { searchParams: asked } = url;
   const tab = asked.get("tab") ?? "";
   if (tab in FORMER_TABS) asked.set("tab", FORMER_TABS[tab]);
-  for (const [former, name] of Object.entries(FORMER_NAMES)) {
+  for (const [former, { name, room }] of Object.entries(FORMER)) {
     const value = asked.get(former);
     if (value === null) continue;
-    if (!asked.has(name)) asked.set(name, value);
     asked.delete(former);
-  }
-  for (const [gone, room] of Object.entries(GONE)) {
-    if (!asked.has(gone)) continue;
-    asked.delete(gone);
-    if (!asked.has("tab")) asked.set("tab", room);
+    if (name && !asked.has(name)) asked.set(name, value);
+    if (room && !asked.has("tab")) asked.set("tab", room);
   }
   setAside(url);
   if (url.href !== lastAddress) changeAddress(url, false);
@@ -69,9 +61,7 @@ export function tabOf(url = new URL(window.location.href)) {
   return url.searchParams.get("tab") ?? TAB_OF[opened] ?? "explore";
 }
 
-export function roomOf() {
-  return LAB_VIEWS.includes(tabOf()) ? "lab" : tabOf();
-}
+export const roomOf = () => (LAB_VIEWS.includes(tabOf()) ? "lab" : tabOf());
 
 function put(url, parts) {
   for (const [name, value] of Object.entries(parts)) {
@@ -123,7 +113,6 @@ export function nameInFront(tab, parts) {
   return name;
 }
 
-// A link to one thing, without whatever else is open here.
 export function linkTo(parts) {
   const url = new URL(window.location.href);
   ["tab", ...Object.keys(OWNERS)].forEach((name) => url.searchParams.delete(name));
@@ -136,10 +125,15 @@ export function noPlace(part) {
   return Object.fromEntries(Object.values(places).map((name) => [name, null]));
 }
 
-// Brings a tab to the front.
 export function showTab(name) {
   setAddress({ tab: name }, true);
   emit("show-tab", name);
+}
+
+// A value that a tab takes, which is brought to the front.
+export function handOverTo(tab, name, value) {
+  handOver(name, value);
+  showTab(tab);
 }
 
 // Opens a thing in its tab, which may not be there yet: tabs are made when they are first shown.

@@ -17,6 +17,14 @@ export async function attempt(work, fail, otherwise = NO_ANSWER) {
   }
 }
 
+// What is asked, unless the same owner asks anew meanwhile, or is done with asking: then nothing comes of it, ever.
+export function newest(owner, asked) {
+  const turn = owner.turn = {};
+  return new Promise((resolve, reject) => {
+    asked.then((answer) => turn === owner.turn && resolve(answer), (error) => turn === owner.turn && reject(error));
+  });
+}
+
 /** @param {unknown} error @returns {error is Refusal} */
 export const isRefusal = (error) => error instanceof Error && "refused" in error;
 
@@ -29,8 +37,8 @@ function visitorId() {
   return made;
 }
 
-// On ZeroGPU Hugging Face's page around this one gives a ticket to whoever asks, so that the GPU's
-// time is taken from the visitor's quota. Gradio listens for the offer and asks for its own events.
+// On ZeroGPU Hugging Face's page around this one gives a ticket to whoever asks, so that the GPU's time is taken from the
+// visitor's quota. Gradio listens for the offer and asks for its own events.
 const TICKET_MS = 2000;
 
 function zeroGpuHeaders() {
@@ -53,7 +61,7 @@ export function makeApi(server) {
   };
 }
 
-// What forms offer to choose from, asked for when it is needed.
+// What forms offer to choose from.
 /** @param {Api} api */
 export const choicesOf = (api) => ({
   policies: async () => (await api("list_policies", {})).policies,
@@ -61,11 +69,8 @@ export const choicesOf = (api) => ({
 });
 
 function unlessRefused(answer) {
-  if (!answer.refused) return answer;
-  /** @type {Refusal} */
-  const refusal = new Error(answer.refused);
-  refusal.refused = true;
-  throw refusal;
+  if (answer.refused) throw Object.assign(new Error(answer.refused), { refused: true });
+  return answer;
 }
 
 // Sends a file of a kind that Python knows; the answer says what became of it.

@@ -1,15 +1,9 @@
-// Small helpers for building the page. Text always goes in as text nodes: what a model writes
-// is hostile, and no string here is ever parsed as HTML.
+// Helpers for building the page. What a model writes is hostile: no string here is ever parsed as HTML.
 
 const SVG = "http://www.w3.org/2000/svg";
 
-export function h(tag, attributes, ...children) {
-  return fill(document.createElement(tag), attributes, children);
-}
-
-export function svg(tag, attributes, ...children) {
-  return fill(document.createElementNS(SVG, tag), attributes, children);
-}
+export const h = (tag, attributes, ...children) => fill(document.createElement(tag), attributes, children);
+export const svg = (tag, attributes, ...children) => fill(document.createElementNS(SVG, tag), attributes, children);
 
 /** What the page has from the start, by its selector. @param {string} selector @returns {Element} */
 export function pageElement(selector) {
@@ -18,14 +12,16 @@ export function pageElement(selector) {
   return found;
 }
 
+const isMissing = (value) => value === null || value === undefined || value === false;
+
 export function fill(node, attributes, children) {
   for (const [name, value] of Object.entries(attributes || {})) {
-    if (value === null || value === undefined || value === false) continue;
+    if (isMissing(value)) continue;
     if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
     else if (name.startsWith("--")) node.style.setProperty(name, value);
     else node.setAttribute(name, value === true ? "" : value);
   }
-  node.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
+  node.append(...children.flat(Infinity).filter((child) => !isMissing(child)));
   return node;
 }
 
@@ -45,14 +41,9 @@ export function opensHere(open) {
   };
 }
 
-// A table's head; names: texts or nodes.
 export const headRow = (names) => h("thead", {}, h("tr", {}, names.map((name) => h("th", { scope: "col" }, name))));
 
-// options: of [value, text], or of texts that are their own values.
-export const optionsOf = (options) => options.map((one) => {
-  const [value, text] = Array.isArray(one) ? one : [one, one];
-  return h("option", { value }, text);
-});
+export const optionsOf = (options) => options.map(([value, text]) => h("option", { value }, text));
 export const selectOf = (options, attributes = {}) =>
   h("select", { class: "sol-input", ...attributes }, optionsOf(options));
 
@@ -60,9 +51,7 @@ export function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
 
-export function show(node, visible) {
-  node.hidden = !visible;
-}
+export const show = (node, visible) => { node.hidden = !visible; };
 
 const turns = new Map();
 
@@ -80,20 +69,16 @@ function takeTurn() {
 }
 
 let lastId = 0;
-export function uniqueId(prefix) {
-  lastId += 1;
-  return `sol-${prefix}-${lastId}`;
-}
+export const uniqueId = (prefix) => `sol-${prefix}-${++lastId}`;
 
 export const wait = (ms) => new Promise((resolve) => setTimeout(resolve, Math.max(0, ms)));
-export const whenIdle = (task) => (window.requestIdleCallback || setTimeout)(task);
 export const isCalm = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
 
 export function scrollTo(element, block = "start") {
   element.scrollIntoView({ block, behavior: isCalm() ? "auto" : "smooth" });
 }
 
-// Scrolls to the result where it stands below its form.
+// Where it stands below its form.
 export function bringIntoView(element) {
   if (innerWidth < 900) scrollTo(element);
 }
@@ -103,10 +88,8 @@ export function watchSight(element, changed, early = "0px") {
   new IntersectionObserver((entries) => changed(entries[entries.length - 1].isIntersecting), { rootMargin: early }).observe(element);
 }
 
-// Calls whenever an element comes into view, as a tab does that is brought to the front.
 export const whenSeen = (element, seen) => watchSight(element, (isSeen) => isSeen && seen());
 
-// The theme is a class of the body.
 export function whenThemeChanges(changed) {
   new MutationObserver(changed).observe(document.body, { attributes: true, attributeFilter: ["class"] });
 }
@@ -126,12 +109,8 @@ export async function copyText(text) {
   area.remove();
 }
 
-// Python's constants, once for all tabs; an exported page carries its own copy.
-
-/** @type {Site} */
+/** Python's constants, once for all tabs; an exported page carries its own copy. @type {Site} */
 export const SITE = JSON.parse(pageElement("#sol-site").textContent);
-
-// Sentences for the user: what was wrong, or what should be known.
 
 /** @param {unknown} error */
 export const messageOf = (error) => (error instanceof Error ? error.message : String(error));

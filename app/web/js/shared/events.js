@@ -1,16 +1,11 @@
-// Events between the parts of the page. A tab is made when it is first shown: an order that must not
-// be missed is handed over, and waits until the tab takes it.
+// Events between the parts of the page, and orders that wait for a tab, which is made when it is first shown.
 
 const bus = new EventTarget();
 const waiting = new Map();
 
-export function emit(name, detail) {
-  bus.dispatchEvent(new CustomEvent(name, { detail }));
-}
-
-export function listen(name, heard) {
+export const emit = (name, detail) => bus.dispatchEvent(new CustomEvent(name, { detail }));
+export const listen = (name, heard) =>
   bus.addEventListener(name, (event) => heard(/** @type {CustomEvent} */ (event).detail));
-}
 
 // The newest value of a name waits; whoever takes it has it alone.
 export function handOver(name, value) {

@@ -1,5 +1,4 @@
-// Follows something that goes on in Python: polls, hands answers on, and survives a server that is gone
-// for a while. Following another one ends the first quietly.
+// Follows something that goes on in Python, through a server that is gone for a while.
 
 import { isRefusal } from "./api.js";
 
@@ -21,7 +20,6 @@ export class Follower {
     this.kick();
   }
 
-  // Polls at once: something was asked for.
   kick() {
     this.wake?.();
   }
@@ -33,7 +31,6 @@ export class Follower {
     });
   }
 
-  // A call to Python.
   async ask(id) {}
 
   /**
@@ -71,7 +68,6 @@ export class Follower {
   }
 }
 
-// Follows one run, about ten times a second.
 const POLL_MS = 80;
 
 export class RunFollower extends Follower {

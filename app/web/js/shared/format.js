@@ -13,22 +13,11 @@ export function mean(values) {
   return known.reduce((sum, value) => sum + value, 0) / known.length;
 }
 
-export function fixed(value, digits) {
-  return isNumber(value) ? value.toFixed(digits) : MISSING;
-}
-
-export function percent(share, digits = 0) {
-  return isNumber(share) ? `${(100 * share).toFixed(digits).replace("-", "−")} %` : MISSING;
-}
-
-export function percentTight(share) {
-  if (!isNumber(share)) return MISSING;
-  return `${+(100 * share).toFixed(1)} %`;
-}
-
-export function bitsText(bits) {
-  return isNumber(bits) ? `${+bits.toFixed(2)}` : MISSING;
-}
+export const fixed = (value, digits) => (isNumber(value) ? value.toFixed(digits) : MISSING);
+export const percent = (share, digits = 0) =>
+  (isNumber(share) ? `${(100 * share).toFixed(digits).replace("-", "−")} %` : MISSING);
+export const percentTight = (share) => (isNumber(share) ? `${+(100 * share).toFixed(1)} %` : MISSING);
+export const bitsText = (bits) => (isNumber(bits) ? `${+bits.toFixed(2)}` : MISSING);
 
 export function nats(value) {
   if (!isNumber(value)) return MISSING;
@@ -69,24 +58,18 @@ export function duration(ms) {
   return ms < 1000 ? `${ms.toFixed(ms < 10 ? 1 : 0)} ms` : `${(ms / 1000).toFixed(1)} s`;
 }
 
-export function count(value, word) {
-  return `${value.toLocaleString("en")} ${word}${value === 1 ? "" : "s"}`;
-}
-
+export const count = (value, word) => `${value.toLocaleString("en")} ${word}${value === 1 ? "" : "s"}`;
 export const sentence = (text) => text[0].toUpperCase() + text.slice(1);
 
-export function ordinal(place) {
-  const endings = { 1: "st", 2: "nd", 3: "rd" };
-  const teen = place % 100 >= 11 && place % 100 <= 13;
-  return `${place}${(!teen && endings[place % 10]) || "th"}`;
-}
+const ORDINALS = new Intl.PluralRules("en", { type: "ordinal" });
+const ENDINGS = { one: "st", two: "nd", few: "rd", other: "th" };
+export const ordinal = (place) => `${place}${ENDINGS[ORDINALS.select(place)]}`;
 
 // The time of day, with the date unless it is today.
 export function whenText(iso) {
   const moment = new Date(iso);
   const today = new Date().toDateString() === moment.toDateString();
-  return moment.toLocaleString([], today ? { timeStyle: "short" }
-    : { dateStyle: "medium", timeStyle: "short" });
+  return moment.toLocaleString([], { timeStyle: "short", dateStyle: today ? undefined : "medium" });
 }
 
 // A local folder or GGUF file is shown by its last part; a Hub id or a built-in name as it is.
@@ -105,14 +88,12 @@ export function scheduleOf(run) {
   return { kind: kind ?? "static", policy: run?.config?.schedule?.policy ?? null, asked, share };
 }
 
-// A run's schedule in words.
 export function scheduleName(run) {
   const { kind, policy } = scheduleOf(run);
   const name = SITE.schedules[kind] ?? kind;
   return policy ? `${name} ${modelName(policy)}` : name;
 }
 
-// Named mechanisms of a grid, by their most telling part.
 export const MECHANISMS = { default: "Default: 4-bit keys", need: "By need: 4-bit keys", paper: "Paper: page bounds" };
 
 // Pages of the prompt that no step of a run could read; "" where all were there.
@@ -136,14 +117,11 @@ export const AXES = SITE.axes.map((axis) => ({ ...axis, of: (row) => row.action[
   low: axis.min / axis.scale, high: axis.max / axis.scale }));
 
 /** An action from its values in the order of the axes. @param {number[]} values @returns {Action} */
-export function actionOf(values) {
-  return Object.fromEntries(AXES.map((axis, at) => [axis.field, values[at]]));
-}
+export const actionOf = (values) => Object.fromEntries(AXES.map((axis, at) => [axis.field, values[at]]));
 
 // A form's numbers of a spend, "50 % attention · 70 % MLP · 8 bits"; numbers: by the axes' short names.
-export function spendText(numbers) {
-  return AXES.map(({ noun, short, unit }) => `${bitsText(numbers[short])} ${unit === "%" ? "% " : ""}${noun}`).join(" · ");
-}
+export const spendText = (numbers) =>
+  AXES.map(({ noun, short, unit }) => `${bitsText(numbers[short])} ${unit === "%" ? "% " : ""}${noun}`).join(" · ");
 
 // A spend beside its budget, whose words it leaves out, "30.0 % · 45.0 % · 6.0 bits"; values: in the order of the axes.
 export function spentText(values) {
@@ -151,10 +129,10 @@ export function spentText(values) {
     ? AXES.map(({ scale, unit }, at) => `${(scale * values[at]).toFixed(1)} ${unit === "%" ? "%" : "bits"}`).join(" · ") : MISSING;
 }
 
-// Values in the order of the axes as a form's numbers.
-export function formNumbers(values) {
-  return Object.fromEntries(AXES.map((axis, at) => [axis.short, +(axis.scale * values[at]).toFixed(2)]));
-}
+export const formNumbers = (values) =>
+  Object.fromEntries(AXES.map((axis, at) => [axis.short, +(axis.scale * values[at]).toFixed(2)]));
+
+export const spendOf = (row) => spendText(formNumbers(AXES.map((axis) => axis.of(row))));
 
 // Largest held-out gap that training measured, in points of a share; null without any.
 export function largestGap(measured) {

@@ -1,12 +1,9 @@
-// Words that explain themselves: a term in a text is a button, whose explanation tips.js shows. An
-// exported page has no table of terms, and shows them as plain words.
+// Terms in texts, which tips.js explains. An exported page has no table of them, and shows plain words.
 
 import { h } from "./dom.js";
 
-const table = document.getElementById("sol-terms");
-
 /** @type {Record<string, {name: string, text: string}>} */
-export const TERMS = table ? JSON.parse(table.textContent) : {};
+export const TERMS = JSON.parse(document.getElementById("sol-terms")?.textContent ?? "{}");
 
 export const idOf = (key) => `sol-term-${key.replace(/\s+/g, "-")}`;
 
@@ -14,8 +11,7 @@ export const idOf = (key) => `sol-term-${key.replace(/\s+/g, "-")}`;
 function term(key, shown, isPassive) {
   if (!(key in TERMS)) return document.createTextNode(shown);
   if (isPassive) return h("span", { class: "sol-term is-passive", "data-term": key }, shown);
-  return h("button", { type: "button", class: "sol-term", "data-term": key,
-    "aria-describedby": idOf(key) }, shown);
+  return h("button", { type: "button", class: "sol-term", "data-term": key, "aria-describedby": idOf(key) }, shown);
 }
 
 // Text with terms as [[TERM]] or [[TERM|as shown]] → nodes. A line never begins with what ends a term's sentence.

@@ -1,6 +1,5 @@
-// Values that the browser keeps for the next visit.
+// Values that the browser keeps for the next visit, or where it refuses (private windows) until a reload.
 
-// Storage may be refused (private windows): the page then forgets on reload, no more.
 export const memory = {
   fallback: new Map(),
   get(key) {
@@ -19,7 +18,6 @@ export const memory = {
   },
 };
 
-// Attributes of details that the browser keeps open or closed.
 export const keptOpen = (key) => ({ open: memory.get(key) === "open",
   ontoggle: (event) => memory.set(key, event.currentTarget.open ? "open" : "closed") });
 
@@ -33,6 +31,4 @@ export function recall(key) {
   }
 }
 
-export function remember(key, value) {
-  memory.set(key, JSON.stringify(value));
-}
+export const remember = (key, value) => memory.set(key, JSON.stringify(value));

@@ -1,18 +1,14 @@
-// Pieces of the page that hold no state: what a run began with, the empty state, sentences.
-
 import { chip, copyText, h, opensHere, setText } from "./dom.js";
 import { AXES, isNumber, mean, MISSING, nats } from "./format.js";
 import { glossed } from "./glossary.js";
 
 export function flash(button, text) {
-  const before = button.dataset.label || button.textContent;
-  button.dataset.label = before;
+  button.dataset.label ||= button.textContent;
   setText(button, text);
   clearTimeout(button.solTimer);
-  button.solTimer = setTimeout(() => setText(button, before), 1600);
+  button.solTimer = setTimeout(() => setText(button, button.dataset.label), 1600);
 }
 
-// text(): what it copies.
 export function copyChip(label, text, attributes = {}) {
   const made = chip(label, async () => {
     await copyText(text());
@@ -21,7 +17,6 @@ export function copyChip(label, text, attributes = {}) {
   return made;
 }
 
-// A number with its name above and a note below; the note can be changed.
 export function tile(name, note) {
   const value = h("dd", {}, MISSING);
   const small = h("small", {}, glossed(note));
@@ -29,7 +24,6 @@ export function tile(name, note) {
     h("dd", {}, small)) };
 }
 
-// list: of [name, value, note].
 export const tiles = (list) => list.map(([name, value, note]) => {
   const made = tile(name, note);
   setText(made.value, value);
@@ -50,7 +44,7 @@ export function tablePanel(table, { title, label, name, head, note }) {
 export function listRow({ title, href, open, facts, tools, link = {}, kind = "" }) {
   return h("li", { class: `sol-history-row ${kind}` }, h("div", {},
     h("a", { class: "sol-history-title", href, dir: "auto", onclick: opensHere(open), ...link }, title),
-    h("div", { class: "sol-history-facts" }, facts)), tools && h("div", { class: "sol-history-tools" }, tools));
+    h("div", { class: "sol-history-facts" }, facts)), tools && h("div", { class: "sol-tools" }, tools));
 }
 
 export function noticeLine(text) {
@@ -61,9 +55,7 @@ export function noticeLine(text) {
 
 const LONG_LEAD = 320; // characters, beyond which a text before the tokens is folded
 
-export function leadParts(run) {
-  return leadOf(run.config.chat ? "You asked" : "Prompt", run.prompt);
-}
+export const leadParts = (run) => leadOf(run.config.chat ? "You asked" : "Prompt", run.prompt);
 
 // The text before the tokens; of a long one only its beginning is shown at first.
 export function leadOf(name, text) {
@@ -75,8 +67,7 @@ export function leadOf(name, text) {
 
 export function selectionText(rows, [from, to]) {
   const chosen = rows.slice(from, to + 1);
-  const spend = AXES.map((axis) => `${axis.noun} `
-    + axis.show(mean(chosen.map(axis.of)))).join(", ");
+  const spend = AXES.map((axis) => `${axis.noun} ${axis.show(mean(chosen.map(axis.of)))}`).join(", ");
   const kl = mean(chosen.map((row) => row.kl_to_dense));
   return `Tokens ${from + 1}–${to + 1}: on average ${spend}, surprisal `
     + `${nats(mean(chosen.map((row) => row.surprisal)))}${isNumber(kl) ? `, KL ${nats(kl)}` : ""} nats`;

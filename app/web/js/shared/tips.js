@@ -1,5 +1,4 @@
-// The explanations of terms, once for all tabs: shown when a term is hovered, focused or tapped; one stays
-// while the pointer is on it, and goes with Escape.
+// The explanations of terms, shown when one is hovered, focused or tapped, until Escape.
 
 import { h } from "./dom.js";
 import { idOf, TERMS } from "./glossary.js";
@@ -8,27 +7,14 @@ const SHOW_AFTER_MS = 130;
 const HIDE_AFTER_MS = 160; // time to move the pointer onto the explanation
 const GAP = 7;
 const MARGIN = 8;
-const tips = new Map();
 let opened = null; // {term, tip, byClick}
 let timer = 0;
-
-// Explanations wait in the page, hidden: that is what aria-describedby reads.
-function build() {
-  const place = h("div", { class: "sol-tips" });
-  for (const [key, { name, text }] of Object.entries(TERMS)) {
-    const tip = h("div", { id: idOf(key), role: "tooltip", class: "sol-tip", hidden: true },
-      h("b", {}, name), h("span", {}, `: ${text}`));
-    tips.set(key, tip);
-    place.append(tip);
-  }
-  document.body.append(place);
-}
 
 function open(button, byClick) {
   clearTimeout(timer);
   if (opened?.term === button) return;
   close();
-  const tip = tips.get(button.dataset.term);
+  const tip = document.getElementById(idOf(button.dataset.term));
   if (!tip) return;
   opened = { term: button, tip, byClick };
   tip.hidden = false;
@@ -56,12 +42,13 @@ function position() {
 }
 
 const termOf = (event) => event.target.closest?.(".sol-term");
-const isInside = (event) => Boolean(opened && (termOf(event) === opened.term
-  || opened.tip.contains(event.target)));
+const isInside = (event) => opened && (termOf(event) === opened.term || opened.tip.contains(event.target));
 const leave = () => { timer = setTimeout(close, HIDE_AFTER_MS); };
 
 export function explainTerms() {
-  build();
+  // They wait in the page, hidden: that is what aria-describedby reads.
+  document.body.append(h("div", {}, Object.entries(TERMS).map(([key, { name, text }]) =>
+    h("div", { id: idOf(key), role: "tooltip", class: "sol-tip", hidden: true }, h("b", {}, name), `: ${text}`))));
   document.addEventListener("pointerover", (event) => {
     if (event.pointerType === "touch") return;
     const button = termOf(event);

@@ -1,5 +1,4 @@
-// The sentence that a comparison begins with: better, worse or no difference shown, by how much, with its interval,
-// and whether both spent the same. It says nothing that was not measured.
+// The sentence that a comparison begins with. It says nothing that was not measured.
 
 import { h, show } from "./dom.js";
 import { count, isNumber, mean, percent, sentence } from "./format.js";
@@ -75,22 +74,17 @@ function blocksOf(values) {
   return { middle: mean(values), error: squares / (blocks.length * (blocks.length - 1)) };
 }
 
-/** Of paired losses. @param {number[]} own @param {number[]} other @returns {Gain} */
-export function pairedGain(own, other) {
-  const { middle, error } = blocksOf(own.map((loss, at) => other[at] - loss));
-  return around(middle, error);
-}
-
 /** Of losses on different texts. @param {number[]} own @param {number[]} other @returns {Gain} */
 export function apartGain(own, other) {
   const [first, second] = [blocksOf(own), blocksOf(other)];
-  return around(second.middle - first.middle, first.error + second.error);
+  const middle = second.middle - first.middle;
+  const half = T_VALUE * Math.sqrt(first.error + second.error);
+  return [middle, middle - half, middle + half];
 }
 
-/** @returns {Gain} */
-const around = (middle, error) => [middle, middle - T_VALUE * Math.sqrt(error), middle + T_VALUE * Math.sqrt(error)];
+/** Of paired losses. @param {number[]} own @param {number[]} other */
+export const pairedGain = (own, other) => apartGain(own.map((loss, at) => loss - other[at]), own.map(() => 0));
 
-// The place of verdicts; empty until there is one.
 export class VerdictLine {
   constructor() {
     this.element = h("div", { class: "sol-findings", hidden: true });

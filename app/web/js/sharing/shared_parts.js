@@ -20,17 +20,14 @@ export function sharedHead(run) {
         { dateStyle: "long", timeStyle: "short" })}. Exported from SOL Explorer; everything is in this file.`)));
 }
 
-const isRising = (values) => values.every((value, at) => isNumber(value) && !(value <= values[at - 1]));
-
 const MOST_ENTRIES = 16; // of a list that is shown: a painted schedule has an action per token
 
 // Every setting by its path; levels of the grid are shortened to their ends, token ids counted.
 function settingRows(value, path = "") {
-  const isList = Array.isArray(value);
-  if (isList && value.length && value.every(isNumber)) {
-    return [[path, isRising(value) ? `${value[0]} to ${value.at(-1)}` : count(value.length, "value")]];
+  if (Array.isArray(value) && value.length && (value.every(isNumber) || value.length > MOST_ENTRIES)) {
+    const isRising = value.every((one, at) => isNumber(one) && !(one <= value[at - 1]));
+    return [[path, isRising ? `${value[0]} to ${value.at(-1)}` : count(value.length, "value")]];
   }
-  if (isList && value.length > MOST_ENTRIES) return [[path, count(value.length, "value")]];
   if (value === null || typeof value !== "object") return [[path, String(value ?? MISSING)]];
   return Object.entries(value).flatMap(([key, item]) => settingRows(item, path ? `${path}.${key}` : key));
 }

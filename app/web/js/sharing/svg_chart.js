@@ -1,5 +1,4 @@
-// A chart of the same specification as on the page, drawn as SVG: lines and dots over the tokens,
-// values under the pointer. Colours are variables, so the theme needs no redraw.
+// A chart of the same specification as on the page, drawn as SVG. Colours are variables: the theme needs no redraw.
 
 import { Chart } from "../shared/charts/chart.js";
 import { h, show, svg, uniqueId } from "../shared/dom.js";
@@ -9,7 +8,6 @@ const variable = (name) => `var(--sol-${name})`;
 const DASHES = { dash: "6 4", dot: "2 3" };
 const MARGIN = { left: 46, right: 14, top: 8, bottom: 34 };
 
-// Four to six round numbers from low to high.
 function niceTicks(low, high) {
   const rough = (high - low) / 4 || 1;
   const power = 10 ** Math.floor(Math.log10(rough));

@@ -2,18 +2,15 @@
 
 import { TASKS_JOB } from "../lab/job_list.js";
 import { JobPage } from "../lab/job_page.js";
-import { openInTab, showTab, TAB_OF } from "../shared/address.js";
+import { handOverTo, openInTab, TAB_OF } from "../shared/address.js";
 import { phaseName, TrainCharts } from "../shared/charts/train_charts.js";
 import { chip, h, setText, show, smallButton } from "../shared/dom.js";
-import { emit, handOver } from "../shared/events.js";
+import { emit } from "../shared/events.js";
 import { actionOf, AXES, fixed, isNumber, largestGap, mean, MISSING, nats } from "../shared/format.js";
 import { leadOf, tile } from "../shared/page_parts.js";
 import { cardHead, cardLanes, TokenCard } from "../shared/tokens/card.js";
 import { TokenStage } from "../shared/tokens/token_stage.js";
 import { klAxis } from "../shared/tokens/tokens.js";
-
-// A held-out text as the policy spends on it: the tokens of Explore, coloured and laned alike,
-// with the older samples one step back, so that what was learnt can be seen.
 
 const sampleRow = (token, at) => ({ index: at, text: String(token.text ?? ""), action: actionOf(token.action),
   kl_to_dense: token.kl ?? null });
@@ -25,6 +22,7 @@ function sampleCard(row) {
       h("dd", {}, isNumber(row.kl_to_dense) ? `${nats(row.kl_to_dense)} nats` : "not measured"))];
 }
 
+// A held-out text as the policy spends on it, and older samples of it.
 class SamplePanel extends TokenStage {
   constructor(root) {
     super(root, [...AXES, klAxis("KL")], {});
@@ -35,8 +33,7 @@ class SamplePanel extends TokenStage {
     this.empty = h("p", { class: "sol-empty-chart" },
       "A held-out text, coloured by what the policy spends on each token, appears here.");
     this.element = h("section", { class: "sol-panel sol-tokens sol-sample", "aria-label": "Sample" },
-      this.legend.element,
-      h("div", { class: "sol-token-place" }, this.tokens.element, this.empty),
+      this.legend.element, h("div", { class: "sol-token-place" }, this.tokens.element, this.empty),
       h("footer", { class: "sol-token-foot" }, this.about, this.older, this.newer));
     this.clear();
   }
@@ -55,11 +52,10 @@ class SamplePanel extends TokenStage {
 
   // Stays at an older sample that is being looked at; otherwise shows the newest.
   take(samples) {
-    const atEnd = this.at === this.samples.length - 1;
-    const step = this.samples[this.at]?.step;
+    const looked = this.samples.slice(0, -1)[this.at]?.step;
     this.samples = samples.filter((one) => Array.isArray(one.tokens));
-    const kept = this.samples.findIndex((one) => one.step === step);
-    this.at = atEnd || kept < 0 ? this.samples.length - 1 : kept;
+    const kept = this.samples.findIndex((one) => one.step === looked);
+    this.at = kept < 0 ? this.samples.length - 1 : kept;
     this.render();
   }
 
@@ -75,13 +71,10 @@ class SamplePanel extends TokenStage {
     this.newer.disabled = this.at >= this.samples.length - 1;
     this.card.hide();
     this.tokens.clear();
-    this.tokens.lead.replaceChildren();
-    setText(this.about, "");
-    if (!sample) return;
-    this.tokens.lead.replaceChildren(...leadOf("Read in full before", tail(String(sample.context ?? ""))));
-    this.tokens.append(sample.tokens.filter((one) => one.action?.length === 3).map(sampleRow));
+    this.tokens.lead.replaceChildren(...(sample ? leadOf("Read in full before", tail(String(sample.context ?? ""))) : []));
+    if (sample) this.tokens.append(sample.tokens.filter((one) => one.action?.length === 3).map(sampleRow));
     this.toTop();
-    setText(this.about, this.sentence(sample));
+    setText(this.about, sample ? this.sentence(sample) : "");
   }
 
   sentence(sample) {
@@ -92,9 +85,7 @@ class SamplePanel extends TokenStage {
 }
 
 // The end of a long context: what the first decode step continues.
-function tail(text, length = 300) {
-  return text.length > length ? `… ${text.slice(-length)}` : text;
-}
+const tail = (text, length = 300) => (text.length > length ? `… ${text.slice(-length)}` : text);
 
 const TILES = {
   kl: ["[[kl|KL]], [[held out]]", "nats per token"],
@@ -142,14 +133,14 @@ export class TrainPage extends JobPage {
     show(this.empty, true);
     this.charts.clear(null);
     this.sample.clear();
-    [this.charts.element, this.sample.element, this.tileList, this.made]
-      .forEach((part) => show(part, false));
+    this.reveal(false);
+    show(this.made, false);
     Object.values(this.tiles).forEach((one) => setText(one.value, MISSING));
   }
 
   view({ job, metrics, samples }) {
     if (!this.update(job)) return;
-    if (metrics.length) this.reveal();
+    if (metrics.length) this.reveal(true);
     this.charts.append(metrics);
     if (samples) this.sample.take(samples);
     this.showNumbers();
@@ -161,31 +152,27 @@ export class TrainPage extends JobPage {
   }
 
   // Charts come with the first report: until then there is nothing to look at.
-  reveal() {
-    [this.charts.element, this.sample.element, this.tileList].forEach((part) => show(part, true));
+  reveal(isShown) {
+    [this.charts.element, this.sample.element, this.tileList].forEach((part) => show(part, isShown));
   }
 
   showNumbers() {
     const { last, phase } = this.charts.data;
-    const against = (name) => (isNumber(last[`${name}_static`]) ? `static ${nats(last[`${name}_static`])}`
-      : "nats per token");
-    const texts = {
-      kl: nats(last.kl), nll: nats(last.nll),
-      gap: fixed(largestGap(last), 2),
-      speed: fixed(last.decisions_per_s, 0), phase: phase ? phaseName(phase) : MISSING,
-    };
+    const texts = { kl: nats(last.kl), nll: nats(last.nll), gap: fixed(largestGap(last), 2),
+      speed: fixed(last.decisions_per_s, 0), phase: phase ? phaseName(phase) : MISSING };
     for (const [name, text] of Object.entries(texts)) setText(this.tiles[name].value, text);
-    setText(this.tiles.kl.note, against("kl"));
-    setText(this.tiles.nll.note, against("nll"));
+    for (const name of ["kl", "nll"]) {
+      const even = last[`${name}_static`];
+      setText(this.tiles[name].note, isNumber(even) ? `static ${nats(even)}` : "nats per token");
+    }
   }
 
-  // The stored policy, and tabs that can use it.
   showMade(job) {
     const name = job.result?.policy ?? job.result?.name;
     show(this.made, job.status === "succeeded");
     if (job.status !== "succeeded" || this.made.dataset.job === job.id) return;
     this.made.dataset.job = job.id;
-    const use = (label, order, tab) => smallButton(label, () => { handOver(order, name); showTab(tab); });
+    const use = (label, order, tab) => smallButton(label, () => handOverTo(tab, order, name));
     this.made.replaceChildren(h("span", {}, "The policy ", h("strong", {}, name ?? job.title),
       ` is stored. ${lastReport(this.charts.data.last)}`), ...(name ? [use("Use it in Explore", "use-policy", "explore"),
       use("Evaluate it", "evaluate-policy", "evaluate")] : []));
@@ -194,8 +181,7 @@ export class TrainPage extends JobPage {
   async clone(job) {
     const page = JOB_PAGES[job.kind];
     if (!page) return super.clone(job);
-    handOver(`clone-${page}`, job.id);
-    return showTab(TAB_OF[page]);
+    return handOverTo(TAB_OF[page], `clone-${page}`, job.id);
   }
 }
 

@@ -1,8 +1,6 @@
-// One live chart: title, a legend that hides lines, a plot over arrays that somebody else keeps. How it
-// is plotted is a kind's own. Its frame is where the plotted area lies, and how a token's number becomes a
-// distance from its left edge; null before there is one.
+// One live chart: title, a legend that hides lines, a plot over arrays that somebody else keeps.
 
-import { h, setText, show, whenIdle } from "../dom.js";
+import { h, setText, show } from "../dom.js";
 import { isNumber } from "../format.js";
 
 export class Chart {
@@ -11,18 +9,16 @@ export class Chart {
     this.spec = spec;
     this.on = on;
     this.hidden = new Set();
-    this.plot = h("div", { class: "sol-plot", role: "group",
-      "aria-label": `${spec.title}: chart` });
+    this.plot = h("div", { class: "sol-plot", role: "group", "aria-label": `${spec.title}: chart` });
     this.marker = h("div", { class: "sol-marker", "aria-hidden": "true", hidden: true });
     this.band = h("div", { class: "sol-band", "aria-hidden": "true", hidden: true });
     this.empty = h("p", { class: "sol-empty-chart" }, spec.empty);
     this.note = h("p", { class: "sol-chart-note", hidden: true });
-    this.legend = h("div", { class: "sol-chart-legend", role: "group",
-      "aria-label": `${spec.title}: lines` }, spec.keys.map((key) => this.legendKey(key)));
+    this.legend = h("div", { class: "sol-chart-legend", role: "group", "aria-label": `${spec.title}: lines` },
+      spec.keys.map((key) => this.legendKey(key)));
     this.element = h("section", { class: "sol-panel sol-chart" },
       h("header", {}, h("h2", {}, spec.title), this.legend),
-      h("div", { class: "sol-plot-place" }, this.plot, this.band, this.marker,
-        this.empty), this.note);
+      h("div", { class: "sol-plot-place" }, this.plot, this.band, this.marker, this.empty), this.note);
     new ResizeObserver(() => this.resize()).observe(this.plot);
   }
 
@@ -36,7 +32,6 @@ export class Chart {
       } }, h("i", { "aria-hidden": "true" }), key.name);
   }
 
-  // Another view of the same data.
   setSpec(spec) {
     this.spec = spec;
     this.legend.replaceChildren(...spec.keys.map((key) => this.legendKey(key)));
@@ -56,14 +51,14 @@ export class Chart {
     show(this.empty, Boolean(nodes) || !this.data?.x.length);
   }
 
-  // Before the first drawing.
   async ready() {}
 
   async draw(data) {}
 
   async resize() {}
 
-  /** @returns {{left: number, top: number, width: number, height: number, x(value: number): number} | null} */
+  /** Where the plotted area lies, and how far a token's number is from its left edge, once that is known.
+   * @returns {{left: number, top: number, width: number, height: number, x(value: number): number} | null} */
   frame() {
     return null;
   }
@@ -77,14 +72,13 @@ export class Chart {
     show(this.empty, true);
   }
 
-  // Nothing to show yet but words; what was drawn goes when the browser has time.
   reset(data) {
     this.data = data;
     this.absent = null;
     setText(this.empty, this.spec.empty);
     show(this.empty, true);
     this.mark(null);
-    whenIdle(() => data === this.data && this.redraw());
+    setTimeout(() => data === this.data && this.redraw());
   }
 
   mark(index) {
@@ -92,27 +86,20 @@ export class Chart {
     this.placeMarker();
   }
 
-  // A line and a band of our own over the plot: moving them redraws nothing.
   placeMarker() {
-    const at = isNumber(this.index) ? this.index + 1 : null;
-    this.lay(this.marker, at, at);
-    this.lay(this.band, this.range ? this.range[0] + 0.5 : null,
-      this.range ? this.range[1] + 1.5 : null);
+    this.lay(this.marker, isNumber(this.index) ? [this.index + 1, this.index + 1] : null);
+    this.lay(this.band, this.range ? [this.range[0] + 0.5, this.range[1] + 1.5] : null);
   }
 
-  lay(mark, from, to) {
-    const frame = from === null ? null : this.frame();
-    const left = frame ? Math.max(frame.x(from), 0) : 0;
-    const right = frame ? Math.min(frame.x(to), frame.width) : -1;
+  lay(mark, ends) {
+    const frame = ends && this.frame();
+    const [left, right] = frame ? [Math.max(frame.x(ends[0]), 0), Math.min(frame.x(ends[1]), frame.width)] : [0, -1];
     show(mark, right >= left);
     if (!frame || right < left) return;
-    mark.style.left = `${frame.left + left}px`;
-    mark.style.width = `${right - left}px`;
-    mark.style.top = `${frame.top}px`;
-    mark.style.height = `${frame.height}px`;
+    const box = { left: frame.left + left, width: right - left, top: frame.top, height: frame.height };
+    for (const [side, value] of Object.entries(box)) mark.style[side] = `${value}px`;
   }
 
-  // Shows a selection as a band.
   async setSelection(range) {
     this.range = range;
     this.placeMarker();

@@ -1,5 +1,4 @@
 // The live charts: what each axis spent against its budget, and what that did to quality.
-// The arrays live here; a redraw is one Plotly.react, as often as the machine can afford.
 
 import { chip, drawInTurn, h, messageOf, selectOf, setText, show, wait, whenThemeChanges } from "../dom.js";
 import { glossed } from "../glossary.js";
@@ -15,14 +14,14 @@ const REST = 16; // how many times longer than a redraw the pause after it is
 
 // Both charts over one set of arrays, redrawn together and not more often than is affordable.
 export class Charts {
-  // Kind: the class that draws one; missing: what is said where KL was not measured; scored: whose text
-  // surprisal scores.
+  cost = 0; // of a redraw: ms
+
+  // Kind: the class that draws one; missing: what is said where KL was not measured; scored: whose text surprisal scores.
   constructor(Kind, on, { missing = "Turn on “Measure quality against the full model” to measure [[kl|KL]].",
     scored = "All rows score the text that this run wrote, which favours its own row." }) {
     this.missing = missing;
     this.scored = scored;
     this.data = emptySeries(null);
-    this.cost = 0; // of a redraw: ms
     this.view = QUALITY_VIEWS[0];
     this.spend = new Kind(spendChart, on);
     this.quality = new Kind(this.view, on);
@@ -39,15 +38,13 @@ export class Charts {
     this.data = emptySeries(run);
     clearTimeout(this.timer);
     this.timer = null;
-    this.cost = 0;
     this.explained = null;
     this.all.forEach((chart) => chart.reset(this.data));
   }
 
   append(rows) {
     rows.forEach((row) => extendSeries(this.data, row));
-    this.timer ??= setTimeout(() => this.draw(),
-      Math.min(Math.max(REDRAW_MS, REST * this.cost), LONGEST_REDRAW_MS));
+    this.timer ??= setTimeout(() => this.draw(), Math.min(Math.max(REDRAW_MS, REST * this.cost), LONGEST_REDRAW_MS));
   }
 
   async draw() {
@@ -71,7 +68,6 @@ export class Charts {
     this.draw();
   }
 
-  // A view of quality by its id; the first where there is none.
   choose(id) {
     this.view = QUALITY_VIEWS.find((one) => one.id === id) ?? QUALITY_VIEWS[0];
     this.choice.value = this.view.id;
@@ -82,9 +78,8 @@ export class Charts {
 
   explain() {
     const { isDense, hasKl } = this.data;
-    const isAbsent = this.data.x.length > 0 && !hasKl && !this.view.isScore;
-    const asDense = isDense ? "The full model is its own reference: its [[kl|KL]] is zero." : this.missing;
-    const text = isAbsent ? asDense : null;
+    const words = isDense ? "The full model is its own reference: its [[kl|KL]] is zero." : this.missing;
+    const text = this.data.x.length > 0 && !hasKl && !this.view.isScore ? words : null;
     if (this.explained !== text) this.quality.setAbsent(text && glossed(text));
     this.explained = text;
     setText(this.quality.note, this.scored);
@@ -100,10 +95,8 @@ export class Charts {
   }
 }
 
-// A stage with charts, over which a selection reaches.
 export class ChartedStage extends TokenStage {
-  // hint: the foot's words while nothing is selected; ChartKind: the class that draws a chart; missing: the charts' words
-  // where KL was not measured; scored: whose text is scored
+  // hint: the foot's words while nothing is selected; ChartKind, words: as of Charts.
   constructor(root, axes, on, { hint, ChartKind, colourKey, ...words }) {
     super(root, axes, on, colourKey);
     this.hint = hint;
@@ -132,9 +125,8 @@ export class ChartedStage extends TokenStage {
   }
 
   within(range) {
-    if (range === null) return null;
-    const clipped = [Math.max(range[0], 0), Math.min(range[1], this.rows().length - 1)];
-    return clipped[0] <= clipped[1] ? clipped : null;
+    const [from, to] = [Math.max(range?.[0] ?? 0, 0), Math.min(range?.[1] ?? -1, this.rows().length - 1)];
+    return from <= to ? [from, to] : null;
   }
 
   select(range) {

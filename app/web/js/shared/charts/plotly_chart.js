@@ -1,17 +1,14 @@
-// A chart drawn by plotly: a redraw is one Plotly.react. Without data or out of sight nothing is drawn, and
-// plotly, half of the page's scripts, is not even loaded; a chart is up to date when it comes into sight.
+// A chart drawn by plotly, which is loaded, half of the page's scripts, where there is something to draw in sight.
 
 import { h, pageElement, show, SITE, watchSight } from "../dom.js";
 import { isNumber } from "../format.js";
 import { glossed } from "../glossary.js";
 import { Chart } from "./chart.js";
 
-// Plotly from the server's own copy. Gradio brings one too and overwrites window.Plotly, so this
-// keeps its own reference and puts the global back as it was.
-
 let plotlyPromise = null;
 
-export function loadPlotly() {
+// Plotly from the server's own copy. Gradio brings one, too, as window.Plotly, which is put back as it was.
+function loadPlotly() {
   plotlyPromise ??= new Promise((resolve, reject) => {
     const before = window.Plotly;
     const script = h("script", { src: SITE.plotly });
@@ -33,15 +30,13 @@ export function loadPlotly() {
 // Plotly reads a little HTML in its texts; a name is never meant as any.
 export const plainText = (text) => text.replace(/[<>&%{}]/g, (sign) => `&#${sign.codePointAt(0)};`);
 
-export function themeColour(name) {
-  return getComputedStyle(document.body).getPropertyValue(`--sol-${name}`).trim();
-}
+export const themeColour = (name) => getComputedStyle(document.body).getPropertyValue(`--sol-${name}`).trim();
 
 const TOOLS_HEIGHT = 24; // px above the plotted area: plotly's tools lie there, not over the data
 const CLEAR = "rgba(0,0,0,0)";
 
 // A small layout of our own instead of plotly's 6.5 kB template; colours follow the theme.
-export function chartLayout(extra) {
+function chartLayout(extra) {
   const line = themeColour("line");
   const axis = { gridcolor: line, linecolor: line, zeroline: false, automargin: false, fixedrange: false,
     tickfont: { color: themeColour("muted"), size: 11 }, ticks: "", tickcolor: line };
@@ -61,7 +56,7 @@ export function chartLayout(extra) {
   };
 }
 
-export const CHART_CONFIG = { displaylogo: false, responsive: false, doubleClick: "reset", displayModeBar: "hover",
+const CHART_CONFIG = { displaylogo: false, responsive: false, doubleClick: "reset", displayModeBar: "hover",
   modeBarButtons: [["select2d", "zoom2d", "resetScale2d", "toImage"]] };
 
 const EARLY = "240px"; // what is this near to the window is drawn as if it were in it
@@ -88,16 +83,13 @@ export class PlotlyChart extends Chart {
     const plotly = await loadPlotly();
     if (!this.plot.offsetWidth || data !== this.data) return;
     const layout = chartLayout(this.spec.layout(data));
-    const traces = this.spec.traces(data, themeColour).map((trace) => ({
-      type: "scatter", ...trace,
-      visible: !this.hidden.has(trace.meta),
-    }));
+    const traces = this.spec.traces(data, themeColour)
+      .map((trace) => ({ type: "scatter", ...trace, visible: !this.hidden.has(trace.meta) }));
     await plotly.react(this.plot, traces, layout, this.spec.config || CHART_CONFIG);
     if (!this.listening) this.listen();
     this.placeMarker();
   }
 
-  // Words stand where a drawing was.
   async empties() {
     if (!this.listening) return;
     this.listening = false;
@@ -112,8 +104,7 @@ export class PlotlyChart extends Chart {
     this.plot.on("plotly_selected", (event) => {
       if (this.settling) return;
       const ends = event?.range?.x;
-      this.on.select(ends ? [Math.ceil(Math.min(...ends)) - 1, Math.floor(Math.max(...ends)) - 1]
-        : null);
+      this.on.select(ends ? [Math.ceil(Math.min(...ends)) - 1, Math.floor(Math.max(...ends)) - 1] : null);
     });
     this.plot.on("plotly_deselect", () => this.settling || this.on.select(null));
   }
@@ -127,11 +118,10 @@ export class PlotlyChart extends Chart {
 
   frame() {
     const { xaxis, _size: size } = this.plot._fullLayout ?? {};
-    return xaxis && size ? { left: size.l, top: size.t, width: size.w, height: size.h,
-      x: (value) => xaxis.l2p(value) } : null;
+    if (!xaxis || !size) return null;
+    return { left: size.l, top: size.t, width: size.w, height: size.h, x: (value) => xaxis.l2p(value) };
   }
 
-  // The band is our own; the box that the pointer drew goes away.
   async setSelection(range) {
     super.setSelection(range);
     if (!this.plot.layout?.selections?.length) return;
@@ -145,23 +135,20 @@ export class PlotlyChart extends Chart {
   }
 }
 
-// A figure: a chart with a one-line reading aid. Unlike the live charts of Explore it selects nothing;
-// dragging zooms.
+// A chart with a one-line reading aid. Unlike the live charts of Explore it selects nothing; dragging zooms.
 const FIGURE_CONFIG = { ...CHART_CONFIG, modeBarButtons: [["zoom2d", "resetScale2d", "toImage"]] };
 export const smallTitle = (text, standoff = 6) => ({ text, font: { size: 11 }, standoff });
 
 export class Figure extends PlotlyChart {
   // spec: as of Chart, with aid: how to read it, and tools: nodes for its head
   constructor(spec) {
-    super({ config: FIGURE_CONFIG, ...spec, layout: (data) => ({ dragmode: "zoom",
-      ...spec.layout(data) }) }, {});
+    super({ config: FIGURE_CONFIG, ...spec, layout: (data) => ({ dragmode: "zoom", ...spec.layout(data) }) }, {});
     this.element.classList.add("sol-figure");
     if (spec.tools) this.legend.before(spec.tools);
     this.note.replaceChildren(...glossed(spec.aid));
     show(this.note, true);
   }
 
-  // Nothing is selected here, and hovering concerns nobody else.
   listen() {
     this.listening = true;
   }
@@ -176,11 +163,9 @@ export function resultFigure({ data, ...spec }) {
   return made;
 }
 
-// The intervals of points of [value, low, high].
 export const intervals = (points, colour) => ({ type: "data", symmetric: false, thickness: 1.2, width: 3, color: themeColour(colour),
   array: points.map(([value, , high]) => (isNumber(high) ? high - value : 0)),
   arrayminus: points.map(([value, low]) => (isNumber(low) ? value - low : 0)) });
 
-// A line across a figure, or up and down in it.
 export const rule = (ends, colour, dash) => ({ type: "line", ...ends, line: { color: themeColour(colour), width: 1, dash } });
 export const across = (y, colour, dash) => rule({ xref: "paper", x0: 0, x1: 1, y0: y, y1: y }, colour, dash);

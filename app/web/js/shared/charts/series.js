@@ -1,5 +1,4 @@
-// The charts' data: arrays over the tokens, extended row by row, and the traces of the spend.
-// Token numbers on the x axis begin at 1, as on the card.
+// The charts' data: arrays over the tokens, whose numbers begin at 1 as on the card.
 
 import { AXES, isNumber, scheduleOf } from "../format.js";
 import { SITE } from "../dom.js";
@@ -20,11 +19,10 @@ export function emptySeries(run) {
   };
 }
 
-// While a long run streams, its lines are drawn through fewer points: of every few tokens the
-// lowest and the highest, so that no peak is lost. Once it has ended, all points are drawn.
+// While a long run streams, of every few tokens the lowest and the highest are drawn, so that no peak is lost.
 const LIVE_POINTS = 240;
 
-export function thinned(data, values) {
+function thinned(data, values) {
   const step = data.ended ? 1 : Math.ceil((2 * data.x.length) / LIVE_POINTS);
   if (step < 4) return { x: data.x, y: values };
   const kept = [];
@@ -75,7 +73,6 @@ function extendDense(data, row) {
   data.other.kept.push((100 * data.keptSum) / data.compared);
 }
 
-// Every row scores the same text: the run's own row and those beside it.
 function extendScore(data, { name, surprisal }, seen) {
   const own = (data.rows[name] ??= { sum: 0, mean: [] });
   own.sum += surprisal ?? 0;
@@ -91,7 +88,7 @@ function tokenRange(data) {
 }
 
 const axisTitle = (text) => ({ text, font: { size: 11 }, standoff: 4 });
-export const tokenAxis = (data) => ({
+const tokenAxis = (data) => ({
   range: tokenRange(data), unifiedhovertitle: { text: "Token %{x}" }, title: axisTitle("token"),
 });
 
@@ -106,39 +103,37 @@ export const spendChart = {
   layout: (data) => ({ uirevision: data.id ?? "spend", datarevision: data.x.length, xaxis: tokenAxis(data),
     yaxis: { range: [0, 104], tickvals: [0, 25, 50, 75, 100], ticktext: ["0", "25", "50", "75", "100 %"] } }),
   traces: (data, colour) => [
-    ...AXES.map((axis, at) => ({
-      meta: "steps", ...thinned(data, data.spent[at]), mode: "lines", opacity: 0.28,
-      line: { color: colour(axis.key), width: 1, shape: "hvh" }, hoverinfo: "skip",
-    })),
-    ...AXES.map((axis, at) => ({
-      meta: "target", x: [0.5, Math.max(data.limit, data.x.length) + 0.5],
+    ...AXES.map((axis, at) => ({ meta: "steps", ...thinned(data, data.spent[at]), mode: "lines", opacity: 0.28,
+      line: { color: colour(axis.key), width: 1, shape: "hvh" }, hoverinfo: "skip" })),
+    ...AXES.map((axis, at) => ({ meta: "target", x: [0.5, Math.max(data.limit, data.x.length) + 0.5],
       y: [100 * data.target[at], 100 * data.target[at]], mode: "lines", hoverinfo: "skip",
-      line: { color: colour(axis.key), width: 1.5, dash: "dash" },
-    })),
-    ...AXES.map((axis, at) => ({ axis, line: thinned(data, data.mean[at]) })).map(({ axis, line }) => ({
-      meta: axis.key, ...line, mode: "lines",
-      line: { color: colour(axis.key), width: 2.5 },
-      customdata: line.y.map((share) => (axis.unit === "bit" ? share * axis.dense / 100 : share)),
-      hovertemplate: `${axis.name} %{customdata:.1f}${axis.unit === "bit" ? " bit" : " %"}`
-        + " so far<extra></extra>",
-    })),
+      line: { color: colour(axis.key), width: 1.5, dash: "dash" } })),
+    ...AXES.map((axis, at) => {
+      const line = thinned(data, data.mean[at]);
+      const isBits = axis.unit === "bit";
+      return { meta: axis.key, ...line, mode: "lines", line: { color: colour(axis.key), width: 2.5 },
+        customdata: line.y.map((share) => (isBits ? share * axis.dense / 100 : share)),
+        hovertemplate: `${axis.name} %{customdata:.1f} ${isBits ? "bit" : "%"} so far<extra></extra>` };
+    }),
   ],
 };
 
 // The effect of a run's compute on quality, in views of one chart. The first one compares like with like: the run's
 // step and dense's at the same place of the same text. Surprisal scores a text that one row wrote.
 
-// A row's line among the keys. Explore names its rows as the engine does, Inspect as people do.
-// Rows of a generation have the kind of their schedule as their name, those of an inspection its label.
+// A row's line among the keys. Rows of a generation have the kind of their schedule as their name, those of an
+// inspection its label.
 const keyOf = (name) => (name === OWN ? OWN
   : ["dense", "static"].find((kind) => kind === name || SITE.schedules[kind] === name) ?? "side");
 
-const LINES = {
-  [OWN]: (colour) => ({ color: colour("text"), width: 2 }),
-  dense: (colour) => ({ color: colour("text"), width: 1.5, dash: "dot" }),
-  static: (colour) => ({ color: colour("channels"), width: 1.5, dash: "dash" }),
-  side: (colour) => ({ color: colour("bits"), width: 1.5, dash: "dash" }),
-};
+// The rows that score a text, as keys of the chart: line: their dashes.
+const ROWS = [
+  { id: OWN, name: "This run, so far", colour: "text", width: 2 },
+  { id: "dense", name: "Full model", colour: "text", dash: "dots", line: "dot" },
+  { id: "static", name: "Static", colour: "channels", dash: "dash", line: "dash" },
+  { id: "side", name: "Other rows", colour: "bits", dash: "dash", line: "dash" },
+].map((row) => ({ ...row,
+  isKnown: (data) => row.id === OWN || Object.keys(data.rows).some((name) => keyOf(name) === row.id) }));
 
 // view: {name, isScore: somebody's text is scored, keys, unit, traces(data, colour)}
 /** @param {string} id @param {any} view @returns {any} */
@@ -170,31 +165,21 @@ const againstDense = viewOf("dense", {
   ].filter(Boolean),
 });
 
-// The run's own row, and those beside it that score the same text.
-function scoreLines(data, colour) {
-  return Object.entries(data.rows).map(([name, row]) => ({
-    meta: keyOf(name), ...thinned(data, row.mean), mode: "lines",
+function scoreLine(data, colour, name) {
+  const row = ROWS.find(({ id }) => id === keyOf(name));
+  return { meta: row?.id, ...thinned(data, data.rows[name].mean), mode: "lines",
     hovertemplate: `Mean surprisal${name === OWN ? "" : ` of the ${name} row`} %{y:.2f} so far<extra></extra>`,
-    line: LINES[keyOf(name)](colour),
-  }));
+    line: { color: colour(row?.colour), width: row?.width ?? 1.5, dash: row?.line } };
 }
-
-const has = (id) => (data) => Object.keys(data.rows).some((name) => keyOf(name) === id);
-const SCORE_KEYS = [
-  { id: OWN, name: "This run, so far", colour: "text" },
-  { id: "dense", name: "Full model", colour: "text", dash: "dots", isKnown: has("dense") },
-  { id: "static", name: "Static", colour: "channels", dash: "dash", isKnown: has("static") },
-  { id: "side", name: "Other rows", colour: "bits", dash: "dash", isKnown: has("side") },
-];
 
 const surprisal = viewOf("surprisal", {
   name: "Surprisal", isScore: true,
-  keys: [{ id: "surprisal", name: "Each token", colour: "surprisal", dash: "faint" }, ...SCORE_KEYS],
+  keys: [{ id: "surprisal", name: "Each token", colour: "surprisal", dash: "faint" }, ...ROWS],
   unit: "surprisal, nats",
   traces: (data, colour) => [
     { meta: "surprisal", ...thinned(data, data.surprisal), mode: "lines", opacity: 0.75,
       hovertemplate: "Surprisal %{y:.3f} nats<extra></extra>", line: { color: colour("surprisal"), width: 1 } },
-    ...scoreLines(data, colour),
+    ...Object.keys(data.rows).map((name) => scoreLine(data, colour, name)),
   ],
 });
 

@@ -3,7 +3,6 @@
 import { attempt } from "../api.js";
 import { button, errorLine, h, show, showText } from "../dom.js";
 
-// Named fields with values.
 export class Fields {
   /** @type {Record<string, Pick<Field, "get" | "set" | "problem" | "box">>} */
   fields;
@@ -46,7 +45,6 @@ export class Form extends Fields {
 
   changed() {}
 
-  // A form of these parts; `changed` is called at every change in it.
   lay(...parts) {
     const changed = (event) => {
       // Said of what was there before; a picker of files says itself what is wrong with one.
@@ -68,7 +66,7 @@ export class Form extends Fields {
     const wrong = this.wrong();
     if (!wrong) return this.send();
     this.fail(wrong.problem());
-    for (let at = wrong.box.closest("details"); at; at = at.parentElement?.closest("details") ?? null) at.open = true;
+    for (let at = wrong.box.closest("details"); at; at = at.parentElement?.closest("details")) at.open = true;
     wrong.box.focus();
   }
 
@@ -83,13 +81,11 @@ export class Form extends Fields {
   }
 }
 
-// The form of something that runs on the model: it may be stopped.
 export class RunForm extends Form {
   /** @type {{stop(): void}} */
   on;
   stopButton = button("Stop", () => this.on.stop(), { disabled: true });
 
-  // Both buttons, and the line for what went wrong.
   actions(text, attributes) {
     this.go = this.makeGo(text, attributes);
     return [h("div", { class: "sol-actions" }, this.go, this.stopButton), this.error];
@@ -101,23 +97,20 @@ export class RunForm extends Form {
   }
 }
 
-// A question in a dialog: words, perhaps some fields, and two answers. A refusal of Python's is said
-// inside, and the dialog stays.
-
+// A question with two answers. A refusal of Python's is said inside, and the dialog stays.
 class Dialog extends Fields {
+  error = errorLine();
+
   constructor(words, answer) {
     super();
     this.answer = answer;
     this.fields = words.fields ?? {};
-    this.error = errorLine();
     this.yes = h("button", { class: `sol-button ${words.isDanger ? "is-danger" : "is-primary"}` }, words.yes);
     const no = button(words.no ?? "Cancel", () => this.element.close(), { autofocus: words.isDanger });
-    this.element = h("dialog", { class: "sol-dialog", "aria-label": words.title,
-      onclose: () => this.element.remove() },
-    h("p", {}, h("strong", {}, words.title)), words.text && h("p", {}, words.text),
-    h("form", { onsubmit: (event) => this.submit(event) },
-      Object.values(words.fields ?? {}).map((one) => one.element), this.error,
-      h("div", { class: "sol-actions" }, no, this.yes)));
+    this.element = h("dialog", { class: "sol-dialog", "aria-label": words.title, onclose: () => this.element.remove() },
+      h("p", {}, h("strong", {}, words.title)), words.text && h("p", {}, words.text),
+      h("form", { onsubmit: (event) => this.submit(event) }, Object.values(words.fields ?? {}).map((one) => one.element),
+        this.error, h("div", { class: "sol-actions" }, no, this.yes)));
   }
 
   async submit(event) {
@@ -139,7 +132,5 @@ export function ask(place, words, answer) {
   dialog.element.showModal();
 }
 
-// Asks before something is lost for good.
-export function askToDelete(place, title, text, remove) {
+export const askToDelete = (place, title, text, remove) =>
   ask(place, { title, text, yes: "Delete", isDanger: true }, remove);
-}

@@ -1,12 +1,12 @@
 // The form's building blocks: native inputs with labels, for keyboards and screen readers.
 
-import { chip, errorLine, h, optionsOf, selectOf, showText, uniqueId } from "../dom.js";
+import { chip, errorLine, h, messageOf, optionsOf, selectOf, setText, showText, uniqueId } from "../dom.js";
 import { quantity, whenText } from "../format.js";
 import { glossed } from "../glossary.js";
 
 const CLICK_MS = 300;
+const TEXT_FILES = ".txt,.md,.csv,.json,.py,.js,.html,.xml,.tex,.log,text/*";
 
-// The hint below an input, which it is described by.
 function hintOf(input, hint) {
   if (!hint) return null;
   const id = uniqueId("hint");
@@ -48,7 +48,6 @@ function limitsOf(box, { label, unit = "", min, max }) {
   return { line, problem, check, box };
 }
 
-// A slider and a number box that follow each other.
 /** @param {FieldWords & { min: number, max: number }} words @returns {Field} */
 export function sliderField({ label, hint, unit, axis, min, max, step }) {
   const attributes = { min, max, step };
@@ -70,7 +69,28 @@ export function sliderField({ label, hint, unit, axis, min, max, step }) {
   };
 }
 
-// A field that is one labelled input with a text as its value.
+// A slider over given levels. Its value is spoken as the level's text, not as a number.
+/** @param {{ label: string, axis?: string, levels: any[], text: (level: any) => string, at: number, show: (at: number) => void }} options */
+export function levelSlider({ label, axis, levels, text, at, show }) {
+  const input = h("input", { type: "range", class: "sol-range", id: uniqueId("level"), min: 0, max: levels.length - 1,
+    value: at, oninput: () => update() });
+  const value = h("output", { class: "sol-learn-level" });
+  const update = () => {
+    input.style.setProperty("--fill", levels.length > 1 ? input.value / (levels.length - 1) : 1);
+    const words = text(levels[input.value]);
+    setText(value, words);
+    input.setAttribute("aria-valuetext", words);
+    show(Number(input.value));
+  };
+  const set = (wanted) => {
+    input.value = wanted;
+    update();
+  };
+  const element = h("div", { class: "sol-slider", "data-axis": axis },
+    h("div", { class: "sol-slider-head" }, h("label", { for: input.id }, label), value), input);
+  return { element, update, set, get at() { return input.valueAsNumber; } };
+}
+
 /** @param {FieldWords} words @returns {Field} */
 function inputField({ label, hint }, input, className = "") {
   return { element: labelled(label, hint, input, className), input,
@@ -102,7 +122,6 @@ export function linesField({ rows = 2, ...words }) {
   return inputField(words, h("textarea", { class: "sol-input", rows, spellcheck: "false" }), "is-wide");
 }
 
-// A prompt, which Ctrl + Enter sends.
 export function promptField(form, placeholder, rows) {
   const input = h("textarea", { class: "sol-input sol-prompt", rows, placeholder, onkeydown: (event) => {
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) form.submit(event);
@@ -163,10 +182,6 @@ export function pillsField({ legend, choices, meanings, value, changed, isSmall 
   return { element, inputs, get, set };
 }
 
-// Buttons that ask for a file.
-
-const TEXT_FILES = ".txt,.md,.csv,.json,.py,.js,.html,.xml,.tex,.log,text/*";
-
 // A button that asks for a file and rests until `take`, which reports its own failures, is done.
 export function filePicker(label, accept, take, spoken = label) {
   const input = h("input", { type: "file", hidden: true, accept, "aria-label": spoken, onchange: async () => {
@@ -189,7 +204,7 @@ export function textFilePicker(form, box, maxCharacters, use) {
     try {
       use(await textOf(file, maxCharacters));
     } catch (error) {
-      form.fail(error instanceof Error ? error.message : String(error));
+      form.fail(messageOf(error));
     }
   };
   box.addEventListener("dragover", (event) => event.preventDefault());

@@ -1,5 +1,4 @@
-// Fields for a step's compute. The schedule: the fixed ones as pills, and one for
-// trained policies, which are chosen by name; its value is a kind, or "policy:NAME". Budget and mechanisms.
+// Fields for a step's compute: schedule, as a kind or "policy:NAME", budget and mechanisms.
 
 import { h, optionsOf, selectOf, show, SITE } from "../dom.js";
 import { AXES, MECHANISMS } from "../format.js";
@@ -15,22 +14,18 @@ const SCHEDULE_MEANINGS = {
   dac: "[[dac|Spends more]] where the hidden state moves fast, and still meets the budget.",
 };
 
-// askNames: a call that gives the names of the stored policies.
 export function scheduleField(askNames) {
-  const pills = pillsField({ legend: "How compute is spent", choices: SITE.schedules,
-    meanings: SCHEDULE_MEANINGS });
+  const pills = pillsField({ legend: "How compute is spent", choices: SITE.schedules, meanings: SCHEDULE_MEANINGS });
   const select = selectOf([], { "aria-label": "Policy" });
-  const none = h("p", { class: "sol-hint", hidden: true },
-    "No policy is stored yet. Train one in the Lab.");
+  const none = h("p", { class: "sol-hint", hidden: true }, "No policy is stored yet. Train one in the Lab.");
   pills.element.append(select, none);
   let names = [];
   let wanted = "";
 
   function refresh() {
-    const missing = wanted && !names.includes(wanted) ? [wanted] : [];
-    const options = [...names, ...missing];
+    const options = !wanted || names.includes(wanted) ? names : [...names, wanted];
     select.replaceChildren(...optionsOf(options.map((name) =>
-      [name, missing.includes(name) && asked ? `${name} (not stored)` : name])));
+      [name, asked && !names.includes(name) ? `${name} (not stored)` : name])));
     select.value = options.includes(wanted) ? wanted : options[0] ?? "";
     const isPolicy = pills.get() === "policy";
     show(select, isPolicy && options.length > 0);
@@ -65,13 +60,11 @@ export function scheduleField(askNames) {
   };
 }
 
-// The sliders of a budget, by the axes' short names.
 export function budgetFields() {
   return Object.fromEntries(AXES.map(({ short, label, unit, key, min, max, step, hint }) =>
     [short, sliderField({ label, unit, axis: key, min, max, step, hint })]));
 }
 
-// The choice of mechanisms: how a step picks what it skips.
 export function mechanismsField() {
   const field = pillsField({ legend: "Mechanisms", choices: { policy: "The policy's own", ...MECHANISMS },
     meanings: {
@@ -85,7 +78,6 @@ export function mechanismsField() {
   return field;
 }
 
-// How schedules and steps go, beside their budget. seedHint: what the seed decides.
 export function stepFields(seedHint) {
   return {
     seed: numberField({ label: "Seed", hint: seedHint }),

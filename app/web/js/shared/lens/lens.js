@@ -1,7 +1,6 @@
-// "What if?": the chosen token under every level of every axis, decoded anew from the run's own
-// cache, and what the lowest levels would have done to the tokens that followed.
+// "What if?": the chosen token under every level of every axis, decoded anew from the run's own cache.
 
-import { reasonOf } from "../api.js";
+import { newest, reasonOf } from "../api.js";
 import { chip, errorLine, h, setText, show, showText, smallButton } from "../dom.js";
 import { isNumber, nats } from "../format.js";
 import { glossed } from "../glossary.js";
@@ -20,7 +19,6 @@ export class LensPanel {
     this.api = api;
     this.on = on;
     this.axes = [];
-    this.wanted = null; // what is asked about, once a token is
     this.token = h("span", { class: "sol-lens-token" });
     this.state = h("span", { class: "sol-muted", role: "status" });
     this.again = smallButton("Try again", () => this.ask(), { hidden: true });
@@ -33,18 +31,18 @@ export class LensPanel {
     this.trailNote = h("p", { class: "sol-hint" });
     this.measure = pillsField({ legend: "Cells show", choices: MEASURES, value: "kl", isSmall: true, changed: () => {
       this.drawTables();
-      this.changed();
+      if (this.view) this.on.show?.();
     } });
-    this.tools = h("div", { class: "sol-tools" }, chip("Close", () => this.close()));
-    this.choicePart = h("section", { class: "sol-lens-curves", "aria-label": "The token each level chooses" },
-      h("h3", {}, "The token each level chooses"), this.choiceNote, this.choices);
-    this.body = h("div", { class: "sol-lens-body", hidden: true }, this.choicePart,
+    this.body = h("div", { class: "sol-lens-body", hidden: true },
+      h("section", { class: "sol-lens-curves", "aria-label": "The token each level chooses" },
+        h("h3", {}, "The token each level chooses"), this.choiceNote, this.choices),
       h("section", { class: "sol-lens-curves", "aria-label": "Every level" },
         h("h3", {}, "Every level"), this.curves),
       h("section", { class: "sol-lens-part", "aria-label": "The next tokens" },
         h("div", { class: "sol-lens-part-head" }, h("h3", {}, "The next tokens"), this.measure.element), this.trails, this.trailNote));
     this.element = h("section", { class: "sol-panel sol-lens", "aria-label": "What if?", hidden: true },
-      h("header", {}, h("h2", {}, "What if?"), this.token, this.state, this.again, this.tools),
+      h("header", {}, h("h2", {}, "What if?"), this.token, this.state, this.again,
+        h("div", { class: "sol-tools" }, chip("Close", () => this.close()))),
       this.message, this.body);
   }
 
@@ -56,13 +54,11 @@ export class LensPanel {
 
   clear() {
     this.turn = {};
-    this.wanted = null;
-    this.view = null;
+    this.wanted = this.view = null; // what is asked about, and the answer
     this.element.removeAttribute("aria-busy");
     show(this.element, false);
   }
 
-  // rows: the run's tokens; which: more that names them to Python, such as the row of an inspection.
   open(run, isLive, rows, index, which = {}) {
     this.clear();
     this.wanted = { run, rows, index, which };
@@ -79,17 +75,12 @@ export class LensPanel {
 
   // The measure in the cells, for the address; null: as it opens.
   get shown() {
-    const measure = this.measure.get();
-    return measure === "kl" ? null : measure;
+    return this.measure.get() === "kl" ? null : this.measure.get();
   }
 
   set shown(text) {
     const measure = text?.split(".")[0] ?? ""; // links of before named more
     this.measure.set(measure in MEASURES ? measure : "kl");
-  }
-
-  changed() {
-    if (this.view) this.on.show?.();
   }
 
   say(text) {
@@ -99,25 +90,20 @@ export class LensPanel {
   // One question at a time; walking through the tokens, only the last one's answer is drawn.
   async ask() {
     if (!this.wanted) return;
-    const turn = this.turn = {};
     const { run, index, rows, which } = this.wanted;
     show(this.message, false);
     show(this.again, false);
     this.element.setAttribute("aria-busy", "true");
     this.body.classList.add("is-old");
     this.say("Decoding the alternatives…");
-    await this.asking?.catch(() => {});
-    if (turn !== this.turn) return;
+    await newest(this, Promise.allSettled([this.asking]));
     try {
       this.asking = this.api("look_at_token", { run_id: run.id, index, ...which });
-      const view = await this.asking;
-      if (turn === this.turn) this.draw(view, rows);
+      this.draw(await newest(this, this.asking), rows);
     } catch (error) {
-      if (turn === this.turn) this.fail(error);
-    } finally {
-      this.asking = null;
-      if (turn === this.turn) this.element.removeAttribute("aria-busy");
+      this.fail(error);
     }
+    this.element.removeAttribute("aria-busy");
   }
 
   complain(words) {
@@ -146,7 +132,7 @@ export class LensPanel {
     this.drawTables();
     show(this.body, true);
     this.body.classList.remove("is-old");
-    this.changed();
+    this.on.show?.();
   }
 
   drawTables() {
@@ -161,7 +147,6 @@ export class LensPanel {
   }
 }
 
-// The replayed step against the recorded one.
 function replayedText(row, view) {
   const { nll, kl_to_dense: kl } = view.replayed ?? {};
   if (isNumber(row.surprisal) && isNumber(nll) && Math.abs(row.surprisal - nll) > 0.02) {

@@ -1,6 +1,4 @@
-// One axis of the lens: what every level would have done to this token. Two lanes with lines (KL
-// to dense, surprisal), over them the tokens that the levels would choose, under them the policy's
-// probabilities. One stop in the tab order: the arrow keys walk the levels, as the pointer does.
+// One axis of the lens, as lines over its levels, which the arrow keys walk as the pointer does.
 
 import { h, svg } from "../dom.js";
 import { isNumber, nats, probability } from "../format.js";
@@ -46,12 +44,11 @@ export class LevelPlot {
     this.element = h("div", { class: "sol-lens-axis", "data-axis": axis.key },
       h("h3", {}, axis.title, h("small", {}, `taken: ${levelText(axis, levels[this.taken])}`)),
       this.plot,
-      levelEnds(levelText(axis, levels[0]), levelText(axis, levels.at(-1))),
+      levelEnds(axis, levels),
       this.readout);
     this.show(this.taken);
   }
 
-  // A strip as wide as the levels that choose one token.
   choices(taken) {
     return h("div", { class: "sol-lens-strip", "data-lane": "choice", "aria-hidden": "true" },
       choiceRanges(this.rows, taken).map(({ from, to, choice, isOther }) => h("span", { class: isOther && "is-other",
@@ -61,18 +58,16 @@ export class LevelPlot {
   lane(lane, [low, high]) {
     const y = (value) => 92 - (84 * (value - low)) / (high - low || 1);
     const x = (place) => (100 * (place + 0.5)) / this.levels.length;
-    const points = this.rows.map((row, place) => [x(place), y(lane.of(row))]);
-    const line = points.map((point) => point.map((value) => value.toFixed(2)).join(" ")).join("L");
-    const dot = (place) => `M${points[place].map((value) => value.toFixed(2)).join(" ")}h0`;
+    const points = this.rows.map((row, place) => `${x(place).toFixed(2)} ${y(lane.of(row)).toFixed(2)}`);
+    const line = points.join("L");
     const base = y(lane.of(this.dense)).toFixed(2);
-    const drawing = svg("svg", { viewBox: "0 0 100 100", preserveAspectRatio: "none",
-      "aria-hidden": "true" },
+    const drawing = svg("svg", { viewBox: "0 0 100 100", preserveAspectRatio: "none", "aria-hidden": "true" },
     svg("path", { class: "sol-lens-dense", d: `M0 ${base}H100` }),
     lane.key === "kl" && svg("path", { class: "sol-lens-fill",
-      d: `M${points[0][0]} ${y(low)}L${line}L${points.at(-1)[0]} ${y(low)}Z` }),
+      d: `M${x(0)} ${y(low)}L${line}L${x(points.length - 1)} ${y(low)}Z` }),
     svg("path", { class: "sol-lens-line", d: `M${line}` }),
-    svg("path", { class: "sol-lens-dots", d: points.map((_, place) => dot(place)).join("") }),
-    svg("path", { class: "sol-lens-dot", d: dot(this.taken) }));
+    svg("path", { class: "sol-lens-dots", d: points.map((point) => `M${point}h0`).join("") }),
+    svg("path", { class: "sol-lens-dot", d: `M${points[this.taken]}h0` }));
     return h("div", { class: "sol-lens-lane", "data-lane": lane.key },
       h("span", {}, lane.name),
       h("span", {}, `${lane.key === "kl" ? "" : `${nats(low)} to `}${nats(high)} nats`), drawing);
@@ -88,8 +83,7 @@ export class LevelPlot {
 
   point(event) {
     const box = this.plot.getBoundingClientRect();
-    const place = Math.floor((this.levels.length * (event.clientX - box.left)) / box.width);
-    this.show(Math.min(Math.max(place, 0), this.levels.length - 1));
+    this.show(Math.floor((this.levels.length * (event.clientX - box.left)) / box.width));
   }
 
   onKey(event) {
@@ -98,11 +92,11 @@ export class LevelPlot {
       ?? (event.key in steps ? this.at + steps[event.key] : null);
     if (goal === null) return;
     event.preventDefault();
-    this.show(Math.min(Math.max(goal, 0), this.levels.length - 1));
+    this.show(goal);
   }
 
-  show(at) {
-    this.at = at;
+  show(wanted) {
+    const at = this.at = Math.min(Math.max(wanted, 0), this.levels.length - 1);
     const row = this.rows[at];
     this.mark.style.setProperty("--x", `${(100 * (at + 0.5)) / this.levels.length}%`);
     const parts = [`KL ${nats(row.kl)}`, `surprisal ${nats(row.nll)}`];

@@ -1,5 +1,4 @@
-// Tables of what if. The choices of every level: per axis a table of the tokens that its levels would put here. Neighbouring
-// levels with one choice are one row, so that a row's start is where the choice changes.
+// Tables of what if: per axis the tokens that its levels would put here, levels of one choice in one row.
 
 import { h, headRow, smallButton, uniqueId } from "../dom.js";
 import { AXES, fixed, isNumber, MISSING, nats, probability, signed } from "../format.js";
@@ -28,14 +27,11 @@ function changesText(places) {
   return places.length > MOST_CHANGES ? `changes ${places.length} times` : `changes at ${joined(places, ", ")}`;
 }
 
-const rangeText = (axis, levels, { from, to }) => between(levelText(axis, levels[from]), levelText(axis, levels[to]));
-
 function probabilityText(rows) {
   const shares = rows.map((row) => row.choice.probability).filter(isNumber);
   return shares.length ? between(probability(Math.min(...shares)), probability(Math.max(...shares))) : MISSING;
 }
 
-// A token as it is seen, and in words for screen readers.
 const tokenParts = (text) => [h("span", { class: "sol-lens-choice", "aria-hidden": "true" }, tokenNodes(text)),
   h("span", { class: "sol-offscreen" }, spokenText(text).trim())];
 
@@ -53,7 +49,7 @@ export function choiceTable(axis, levels, rows, taken, own, fork) {
       h("tbody", {}, ranges.map((range) => {
         const isTaken = range.from <= takenAt && takenAt <= range.to;
         return h("tr", { class: range.isOther && "is-other" },
-          h("th", { scope: "row" }, rangeText(axis, levels, range)),
+          h("th", { scope: "row" }, between(levelText(axis, levels[range.from]), levelText(axis, levels[range.to]))),
           h("td", {}, h("span", { "aria-hidden": "true" }, "→ "), tokenParts(range.choice.text),
             range.isOther && h("span", { class: "sol-offscreen" }, ", another token"),
             isTaken && [h("span", { class: "sol-offscreen" }, ", "), h("small", {}, "taken")],
@@ -65,7 +61,6 @@ export function choiceTable(axis, levels, rows, taken, own, fork) {
 const forkButton = ({ token_id: id, text }, fork) => smallButton("Continue from here", () => fork(id),
   { class: "sol-lens-fork", "aria-label": `Continue from here with ${spokenText(text).trim()}` });
 
-// The sentence over the tables. row: the token in its text.
 export function choiceNote(view, row) {
   const { choice } = view.taken;
   const others = view.axes.flat().some((one) => one.choice.token_id !== choice.token_id);
@@ -77,14 +72,11 @@ export function choiceNote(view, row) {
   ];
 }
 
-// What a level did to the tokens that followed. A cell says its number; the colour only helps the eye.
 function trailName(trail) {
   const axis = AXES.find((one) => one.field === trail.name);
-  if (!axis) return "As taken";
-  return `${axis.name} at ${levelText(axis, trail.action[axis.field])}`;
+  return axis ? `${axis.name} at ${levelText(axis, trail.action[axis.field])}` : "As taken";
 }
 
-// Three significant digits are too many in a cell: two decimals, and a dot for what rounds to zero.
 function cellText(value) {
   if (!isNumber(value)) return MISSING;
   if (Math.abs(value) < 0.005) return "·";

@@ -1,19 +1,12 @@
-// The drawing of one step, frame by frame: the KV cache of every layer as a strip of pages, which fade from step to
-// step; the rest is drawn once a step.
+// The drawing of one step: the KV cache of every layer as a strip of pages, and the lanes below it.
 
-import { h, isCalm } from "../dom.js";
+import { h } from "../dom.js";
 import { drawLanes, SHADES } from "./lanes.js";
 import { Sheet } from "./sheet.js";
 
-const FADE_MS = 120;
 const LEAST_PARTED = 4; // pixels: taller pages have a line between them
 
 export class Field {
-  /** Of every page of every layer, 0 dark to 1 lit: as drawn, whence it fades, and where to. */
-  shades = new Float32Array(0);
-  from = this.shades;
-  target = this.shades;
-  begin = 0; // of the fading: ms
   /** @type {import("./lanes.js").Step | null} */
   step = null;
 
@@ -23,51 +16,27 @@ export class Field {
     this.element = this.sheet.element;
   }
 
-  // Is drawn with the next frame. Pages fade where the cache has as many layers as before and no fewer pages.
   show(step) {
-    const before = this.step?.reads;
     this.step = step;
-    if (step?.reads) {
-      const { layers, cells, levels } = step.reads;
-      const isLike = before && before.layers === layers && before.cells <= cells && !isCalm();
-      this.target = Float32Array.from(levels, (level) => SHADES[level]);
-      this.shades = isLike ? this.target.map((_, at) => this.shadeOf(Math.floor(at / cells), at % cells, before.cells))
-        : this.target.slice();
-      this.from = this.shades.slice();
-      this.begin = isLike ? performance.now() : -FADE_MS;
-    }
     this.ask();
   }
 
-  shadeOf(layer, cell, cells) {
-    return cell < cells ? this.shades[layer * cells + cell] : 0;
-  }
-
   ask() {
-    this.isNew = true;
-    this.frame ??= requestAnimationFrame((now) => this.draw(now));
+    this.frame ??= requestAnimationFrame(() => this.draw());
   }
 
-  // All once, then only the pages until they have faded in.
-  draw(now) {
+  draw() {
     this.frame = null;
-    const size = this.sheet.measure();
-    if (size === "none") return;
-    const reads = this.step?.reads;
-    if (this.isNew || size === "new") {
-      this.sheet.clear(this.step?.layers ?? reads?.layers ?? 1);
-      if (this.step) drawLanes(this.sheet, this.step);
-    }
-    this.isNew = false;
-    if (!reads) return;
-    const done = Math.min(1, Math.max(0, (now - this.begin) / FADE_MS));
-    this.target.forEach((goal, at) => { this.shades[at] = this.from[at] + done * (goal - this.from[at]); });
-    this.drawPages(reads.cells);
-    if (done < 1) this.frame = requestAnimationFrame((next) => this.draw(next));
+    const { sheet, step } = this;
+    if (!sheet.measure()) return;
+    sheet.clear(step?.layers ?? step?.reads?.layers ?? 1);
+    if (step) drawLanes(sheet, step);
+    if (step?.reads) this.drawPages(step.reads);
   }
 
   // Pixel by pixel, so that every page has sharp edges at any size; the oldest at the top.
-  drawPages(cells) {
+  /** @param {import("./reads.js").Reads} reads */
+  drawPages({ cells, levels }) {
     const { sheet } = this;
     const [top, height] = sheet.lane("pages");
     const width = sheet.right - sheet.left;
@@ -85,7 +54,7 @@ export class Field {
     };
     for (let cell = 0; cell < cells; cell += 1) {
       rows(Math.round(cell * tall / cells), Math.round((cell + 1) * tall / cells) - line,
-        (layer) => sheet.pixels[sheet.light(this.shades[layer * cells + cell])]);
+        (layer) => sheet.pixels[sheet.light(SHADES[levels[layer * cells + cell]])]);
     }
     rows(tall, height, () => sheet.well);
     sheet.brush.putImageData(image, sheet.left, top);

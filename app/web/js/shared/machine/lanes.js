@@ -1,5 +1,4 @@
-// The parts that the machine draws once a token: the flow, as thick as it has bytes; channels, bits, names, and the lines on
-// which the policy's choices come in.
+// The lanes of the machine: names, the flow, as thick as it has bytes, channels, bits, and the policy's choices.
 
 import { percent } from "../format.js";
 import { FLOW, pagesRead } from "./reads.js";
@@ -37,7 +36,6 @@ export function drawLanes(sheet, { reads, shares = [], flow, bits, names, number
   if (isWhole && sheet.isWide) COMING.forEach((line) => drawComing(sheet, ...line));
 }
 
-// A lane's name on its left, its number on its right.
 function drawName(sheet, name, number, middle) {
   const y = middle * sheet.scale;
   sheet.write(name, sheet.left - 7 * sheet.scale, y, "right");
@@ -81,7 +79,6 @@ function drawPageNames(sheet, reads, names, numbers) {
   });
 }
 
-// Full height: what a dense step reads.
 function drawFlow(sheet, flow) {
   const [top, height] = sheet.lane("flow");
   const length = FLOW_TIP * sheet.scale;

@@ -1,13 +1,14 @@
-// The machine: a picture of one decode step, drawn for the newest token while they stream, and for any other
-// by hover, arrow keys or its own buttons.
+// The machine: a picture of one decode step, of the newest token or of any other.
 
-import { drawInTurn, h, setText, show, svg, uniqueId } from "../dom.js";
+import { chip, drawInTurn, h, setText, show, svg, uniqueId } from "../dom.js";
+import { AXES, probability, probabilityOf, scheduleName, scheduleOf } from "../format.js";
+import { glossed } from "../glossary.js";
 import { memory } from "../memory.js";
+import { gridLevels, isOfPolicy, LEAST_TOP, levelText, nearest } from "../tokens/card.js";
+import { tokenNodes } from "../tokens/token_text.js";
 import { Field } from "./field.js";
-import { captionNodes, flowOf, mlpShares, readsOf, spokenStep } from "./reads.js";
-import { Choices, Outcome, plainTitle } from "./sides.js";
+import { bytesText, captionNodes, flowOf, mlpShares, readsOf, spokenStep } from "./reads.js";
 
-const KEPT = "machine"; // folded or not, in the browser's memory
 const PLAY_MS = 125;
 const SETTLED_MS = 300; // without another token: then the words for screen readers follow
 const UNFOLDED_FROM = 700; // px of the window
@@ -16,8 +17,72 @@ const SHAPES = { back: "M11 2 4 8l7 6z", on: "M5 2l7 6-7 6z", play: "M4 2l9 6-9 
 
 const icon = (shape) => svg("svg", { viewBox: "0 0 16 16", width: 14, height: 14, "aria-hidden": "true" },
   svg("path", { d: SHAPES[shape] }));
-const iconButton = (shape, label, onclick, more = {}) => h("button", { type: "button", class: "sol-chip", title: label,
-  "aria-label": label, onclick, ...more }, icon(shape));
+const iconButton = (shape, label, onclick, more = {}) =>
+  chip(icon(shape), onclick, { title: label, "aria-label": label, ...more });
+
+const SPECIAL = /^(<\|.+\|>|<\/s>)$/; // ends a text, and is no word of it
+const TITLES = { dense: "[[dense|Full model]]: reads everything", static: "[[static|Static]]: no [[policy]]", random: "[[random|Random]] choice" };
+
+// The chooser of a run, with terms as the glossary marks them.
+const titleOf = (run) => TITLES[scheduleOf(run).kind] ?? scheduleName(run).replace("Policy", "[[policy|Policy]]");
+const plainTitle = (run) => titleOf(run).replace(/\[\[(?:[^\]|]*\|)?([^\]]*)\]\]/g, "$1");
+
+// One small histogram an axis: the policy's probability of every level, or the one level that was taken.
+class Choices {
+  constructor() {
+    this.title = h("p", { class: "sol-machine-title" });
+    this.rows = AXES.map((axis) => {
+      const [value, bars] = [h("span", { class: "sol-value" }), h("div", { class: "sol-levels" })];
+      return { axis, value, bars, element: h("div", { class: "sol-machine-choice", "data-axis": axis.key },
+        h("span", { class: "sol-name" }, axis.name), value, bars) };
+    });
+    this.element = h("div", { class: "sol-machine-policy" }, this.title, this.rows.map((row) => row.element));
+  }
+
+  begin(run) {
+    this.axes = gridLevels(run);
+    this.title.replaceChildren(...glossed(titleOf(run), true));
+    this.rows.forEach(({ axis, bars }) => bars.replaceChildren(...this.levelsOf(axis).map(() => h("i", { "--v": 0 }))));
+  }
+
+  levelsOf(axis) {
+    return this.axes?.find((one) => one.axis === axis)?.levels ?? [];
+  }
+
+  /** @param {Token} token */
+  show(token) {
+    const shares = isOfPolicy(token, this.axes) ? token.policy : null;
+    const top = Math.max(...(shares ?? []).flat(), LEAST_TOP);
+    this.rows.forEach(({ axis, value, bars }) => {
+      setText(value, levelText(axis, axis.of(token)));
+      const at = this.axes?.findIndex((one) => one.axis === axis) ?? -1;
+      const chosen = nearest(this.levelsOf(axis), axis.of(token));
+      Array.from(bars.children, (bar, level) => {
+        bar.classList.toggle("is-chosen", level === chosen);
+        bar.style.setProperty("--v", shares?.[at] ? shares[at][level] / top : Number(level === chosen));
+      });
+    });
+  }
+}
+
+class Outcome {
+  constructor() {
+    this.bytes = h("p", { class: "sol-machine-bytes" });
+    this.token = h("span", { class: "sol-machine-token", dir: "auto" });
+    this.chance = h("span", { class: "sol-machine-chance" });
+    this.element = h("div", { class: "sol-machine-outcome" }, this.token, this.chance, this.bytes);
+  }
+
+  /** @param {Token} token */
+  show(token) {
+    const [read, ofDense] = bytesText(token);
+    this.bytes.replaceChildren(h("b", {}, read), " ", h("span", { class: "sol-muted" }, ofDense));
+    const isSpecial = SPECIAL.test(token.text);
+    this.token.classList.toggle("is-special", isSpecial);
+    this.token.replaceChildren(...(isSpecial ? ["end of text"] : tokenNodes(token.text)));
+    setText(this.chance, `${probability(probabilityOf(token.surprisal))} probable`);
+  }
+}
 
 export class Machine {
   // on: {rows() → tokens on show, mark(index)}
@@ -27,7 +92,7 @@ export class Machine {
     this.choices = new Choices();
     this.outcome = new Outcome();
     this.element = this.build();
-    this.fold(memory.get(KEPT) ? memory.get(KEPT) === "folded" : innerWidth < UNFOLDED_FROM);
+    this.fold((memory.get("machine") ?? (innerWidth < UNFOLDED_FROM ? "folded" : "open")) === "folded");
     this.clear();
     new ResizeObserver(([{ contentRect }]) => this.arrange(contentRect.width)).observe(this.figure);
   }
@@ -36,7 +101,7 @@ export class Machine {
     const id = uniqueId("machine");
     this.folder = h("button", { type: "button", class: "sol-machine-folder", "aria-controls": id, onclick: () => {
       this.fold(!this.isFolded);
-      memory.set(KEPT, this.isFolded ? "folded" : "open");
+      memory.set("machine", this.isFolded ? "folded" : "open");
     } }, "The machine");
     this.caption = h("p", { class: "sol-machine-caption" });
     this.player = iconButton("play", "Play token by token", () => (this.timer ? this.pause() : this.play()),
@@ -81,12 +146,10 @@ export class Machine {
     show(this.element, true);
   }
 
-  // More tokens are there: the newest is shown unless somebody looks at another.
   follow() {
     if (this.held === null) this.show(this.on.rows().length - 1);
   }
 
-  // Somebody looks at this token (null: at none).
   mark(index) {
     this.held = index;
     if (index !== null) this.show(index);
@@ -128,13 +191,14 @@ export class Machine {
     if (last >= 0) this.on.mark(Math.min(Math.max((this.at ?? 0) + steps, 0), last));
   }
 
+  get isAtEnd() {
+    return this.at >= this.on.rows().length - 1;
+  }
+
   play() {
     if (!this.on.rows().length) return;
-    if (this.at >= this.on.rows().length - 1) this.on.mark(0);
-    this.timer = setInterval(() => {
-      if (this.at < this.on.rows().length - 1) this.on.mark(this.at + 1);
-      else this.pause();
-    }, PLAY_MS);
+    if (this.isAtEnd) this.on.mark(0);
+    this.timer = setInterval(() => (this.isAtEnd ? this.pause() : this.on.mark(this.at + 1)), PLAY_MS);
     this.showPlaying();
   }
 
@@ -142,7 +206,7 @@ export class Machine {
     if (!this.timer) return;
     clearInterval(this.timer);
     this.timer = null;
-    if (this.at >= this.on.rows().length - 1) this.held = null; // at the end: what comes is followed again
+    if (this.isAtEnd) this.held = null; // what comes is followed again
     this.showPlaying();
   }
 

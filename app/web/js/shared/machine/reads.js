@@ -68,7 +68,6 @@ export function flowOf({ cost, dense_cost: dense }) {
   return FLOW.map((part) => cost[`${part}_bytes`] / dense.bytes_read).map((share) => (isNumber(share) ? share : 0));
 }
 
-// One decode step in words: a caption, and all of it for who does not see the picture.
 const NOT_RECORDED = "which pages were read was not recorded";
 
 // Of one layer: pages that a KV head reads, as many in every layer or their mean.
@@ -85,7 +84,6 @@ export const bytesText = ({ cost, dense_cost: dense }) =>
 export const captionNodes = (row, reads) => [`Token ${row.index + 1} “`, h("bdi", {}, tokenNodes(row.text)),
   `”: ${pagesText(reads)}, ${percent(mlpShare(row))} of the MLP, ${bitWords(row)}`];
 
-// title: of who chose; shares: of the MLP's channels.
 export function spokenStep(row, reads, [input, inner], title) {
   const pages = reads ? `${pagesText(reads)}, ${count(reads.layers, "layer")}` : NOT_RECORDED;
   return `One decode step. ${title}. Token ${row.index + 1}: ${spokenText(row.text)}. KV cache: ${pages}. `

@@ -41,7 +41,6 @@ export class Sheet {
   pixels = new Uint32Array(0); // colours from dark to lit, as an image has them
   isWide = true; // choice and outcome stand on its left and on its right end, not above and below
 
-  // changed(): it has to be drawn again.
   /** @param {() => void} changed @param {Layout} [layout] */
   constructor(changed, layout = WHOLE_STEP) {
     this.element = h("canvas", { class: "sol-machine-field" });
@@ -65,19 +64,18 @@ export class Sheet {
     this.element.style.height = `${layout.height}px`;
   }
 
-  // "none": there is no room; "new": nothing is drawn on it any more; else "same".
+  // Takes its size; false where there is no room.
   measure() {
     const scale = devicePixelRatio;
     const [width, height] = [this.width, this.layout.height].map((size) => Math.round(size * scale));
     const [left, right] = this.layout.sides(this).map((size) => Math.round(size * scale));
     this.left = left;
     this.right = width - right;
-    if (this.right - this.left < LEAST_WIDE) return "none";
-    const isNew = this.element.width !== width || this.element.height !== height || this.scale !== scale;
-    if (isNew) Object.assign(this.element, { width, height });
+    if (this.right - this.left < LEAST_WIDE) return false;
+    if (this.element.width !== width || this.element.height !== height) Object.assign(this.element, { width, height });
     this.scale = scale;
     this.colours ??= this.readColours();
-    return isNew ? "new" : "same";
+    return true;
   }
 
   readColours() {
@@ -91,7 +89,6 @@ export class Sheet {
     return colours;
   }
 
-  // Number of the colour for a page that is this far from dark, 0, to lit, 1.
   light(shade) {
     return Math.round(shade * LIGHTS);
   }
@@ -108,7 +105,6 @@ export class Sheet {
     return this.left + Math.round(layer * (this.right - this.left) / this.layers);
   }
 
-  // Top and height of a lane in pixels.
   lane(name) {
     const [top, height] = this.layout.lanes[name];
     const at = Math.round(top * this.scale);
@@ -136,7 +132,6 @@ export class Sheet {
     return `${letters.join("")}…`;
   }
 
-  // A tip to the right, its base at x.
   tip(colour, x, middle, half, length) {
     this.brush.fillStyle = this.colours[colour];
     this.brush.beginPath();

@@ -1,5 +1,4 @@
-// A page that runs something on the model: it starts and stops it, shows the run that the address
-// names, finds this visitor's live one again, and waits for the model. A page adds the drawing.
+// A page that runs something on the model and shows the run that the address names. A page adds the drawing.
 
 import { askedFor, linkTo, LOOK_NAMES, noPlace, setAddress, showTab, TAB_OF } from "../address.js";
 import { NOTHING_LOST, reasonOf } from "../api.js";
@@ -14,18 +13,16 @@ import { gridLevels } from "../tokens/card.js";
 export class RunPage {
   /** A RunForm with isUntouched: nobody has written anything in it. @type {any} */
   form;
-  /** @type {import("./status_line.js").StatusLine} */
-  status;
-  /** In place of a run. @type {HTMLElement} */
-  empty;
   /** @type {any} */
   stage;
+  /** @type {import("./status_line.js").StatusLine} */
+  status;
   /** @type {LensPanel} */
   lens;
+  /** In place of a run. @type {HTMLElement} */
+  empty;
   /** @type {HTMLElement} */
   tools;
-  /** @type {HTMLButtonElement} */
-  reuse;
 
   clear() {
     this.stage.clear();
@@ -50,7 +47,6 @@ export class RunPage {
 
   finish(view) {}
 
-  // part: the run's name in the address
   constructor(root, api, part) {
     this.root = root;
     this.api = api;
@@ -58,13 +54,16 @@ export class RunPage {
     this.names = LOOK_NAMES[part];
     this.follower = new RunFollower(api, { begin: (run) => this.begin(run), rows: (rows) => this.append(rows),
       view: (view, run) => this.view(view, run), lost: () => this.lost(), gone: (error) => this.gone(error) });
+    this.reuse = chip("Use its settings", () => {
+      this.reuseSettings();
+      flash(this.reuse, "In the form");
+    });
   }
 
   statusHandlers() {
     return { retry: () => this.retryModel(), backToLive: () => this.open(this.liveId, "push") };
   }
 
-  // more: besides what every page does, as LensPanel's on.
   makeLens(more = {}) {
     return new LensPanel(this.api, { ...more, close: (hadFocus) => this.unpick(hadFocus),
       show: () => setAddress({ [this.names.lens]: this.lens.shown }) });
@@ -72,10 +71,6 @@ export class RunPage {
 
   // kind: for the export; more: chips besides the usual ones.
   makeTools(kind, ...more) {
-    this.reuse = chip("Use its settings", () => {
-      this.reuseSettings();
-      flash(this.reuse, "In the form");
-    });
     return h("div", { class: "sol-tools" }, copyChip("Copy link", () => this.linkToShown()), more, this.reuse,
       exportMenu(this.api, kind, () => this.follower.id, (message) => this.status.say(message, "bad")));
   }
@@ -119,9 +114,7 @@ export class RunPage {
   stop() {
     if (!this.liveId) return;
     this.form.stopButton.disabled = true;
-    this.api("stop_run", { run_id: this.liveId }).catch(() => {
-      this.form.stopButton.disabled = false;
-    });
+    this.api("stop_run", { run_id: this.liveId }).catch(() => { this.form.stopButton.disabled = false; });
   }
 
   // history: "push" when somebody asked for it here, which brings the tab to the front, "replace"
@@ -193,7 +186,6 @@ export class RunPage {
     this.reset();
   }
 
-  // Another run is on show while one of this visitor's is going on: offer the way back.
   offerLive() {
     const elsewhere = Boolean(this.liveId) && this.liveId !== this.follower.id;
     show(this.status.back, elsewhere);
@@ -228,7 +220,6 @@ export class RunPage {
     this.stage.hold(index);
   }
 
-  // hadFocus: what if had it, so it goes back to the token.
   unpick(hadFocus = false) {
     this.place = null;
     if (hadFocus) this.root.querySelector(".sol-token.is-picked")?.focus({ preventScroll: true });

@@ -8,8 +8,6 @@ import { cardParts, Dock, DockedCard, gridLevels } from "../tokens/card.js";
 import { Reading } from "../tokens/reading.js";
 import { colourAxes, klAxis } from "../tokens/tokens.js";
 
-const isMeasured = (run) => Boolean(run.config.side_rows?.some((row) => row.name === "dense"));
-
 export class RunStage extends ChartedStage {
   // options: as a ChartedStage's, and whatIf: a LensPanel that shares the card's place.
   /** @param {import("./status.js").Status} status */
@@ -54,14 +52,12 @@ export class RunStage extends ChartedStage {
     this.reading.mark(index);
   }
 
-  // To a token by the machine's buttons; the arrow keys in the text go on from there.
   step(index) {
     this.card.hide(); // now: a card that closes a moment later would take the mark along
     this.mark(index, true);
     this.view.makeCurrent(index);
   }
 
-  // over: lies over the panel; tools: for the foot.
   /** @param {{ over?: Element, tools?: Element }} [parts] */
   build({ over, tools } = {}) {
     fill(this.panel, {}, [over, this.legend.element, this.reading.element, h("div", { class: "sol-token-place" }, this.view.element),
@@ -89,7 +85,8 @@ export class RunStage extends ChartedStage {
     this.charts.data.id = run.id;
     this.view.lead.replaceChildren(...leadParts(run));
     this.followReading();
-    this.legend.allow("kl", isMeasured(run), "The full model was not measured beside this run");
+    this.legend.allow("kl", run.config.side_rows?.some((row) => row.name === "dense"),
+      "The full model was not measured beside this run");
   }
 
   append(rows) {
@@ -100,7 +97,6 @@ export class RunStage extends ChartedStage {
     this.followReading();
   }
 
-  // The prompt stands once: by its pages where they are known.
   followReading() {
     this.reading.follow();
     show(this.view.lead, this.reading.element.hidden);

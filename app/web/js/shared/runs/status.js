@@ -1,5 +1,4 @@
-// The state of a run and, in one sentence, its result; the numbers behind it in a panel of their own: how
-// fast it was measured to be, what it is computed to save, and what was spent against what was asked for.
+// The state of a run and, in one sentence, its result; the numbers behind it in a panel of their own.
 
 import { h, setText } from "../dom.js";
 import {
@@ -11,9 +10,6 @@ import { tile } from "../page_parts.js";
 import { choiceKept } from "../tokens/tokens.js";
 import { StatusLine } from "./status_line.js";
 
-// Measured time per token by part, beside the computed saving of each.
-
-// key: of a token's `parts_ms`; bytes: of a cost.
 export const PARTS = [
   { key: "attention", name: "Attention", bytes: "attention_bytes",
     title: "Computed as if heads that share keys chose the same pages; where they differ, more is read" },
@@ -30,7 +26,7 @@ class PartTimes {
   constructor() {
     this.total = h("span", {}, MISSING);
     this.rows = h("span", { class: "sol-muted" });
-    this.bar = h("div", { "aria-hidden": "true" });
+    this.bar = h("div", { class: "sol-part-bar", "aria-hidden": "true" });
     this.times = h("dl", { class: "sol-part-times" });
     this.element = h("section", { class: "sol-parts", "aria-label": "Measured time by part" },
       h("p", { class: "sol-parts-head" },
@@ -47,7 +43,7 @@ class PartTimes {
 
   // shares: of each part; texts: its time, its share, what it saves.
   draw(shares, texts) {
-    this.bar.className = shares.some(Boolean) ? "sol-part-bar" : "sol-part-bar is-empty";
+    this.bar.classList.toggle("is-empty", !shares.some(Boolean));
     this.bar.replaceChildren(...PARTS.map(({ key }, at) => h("i", { "data-part": key, "--v": shares[at] })));
     this.times.replaceChildren(...PARTS.map(({ key, name, title }, at) => {
       const [time, share, note] = texts[at];
@@ -59,10 +55,7 @@ class PartTimes {
 
   // timed: how many tokens have measured parts; sums: their milliseconds, in the order of PARTS.
   update({ timed, sums }, view, run) {
-    if (!timed) {
-      setText(this.total, "not recorded when this run was saved");
-      return;
-    }
+    if (!timed) return setText(this.total, "not recorded when this run was saved");
     const whole = sums.reduce((sum, ms) => sum + ms, 0);
     const others = run.config.side_rows?.length ?? 0;
     setText(this.total, milliseconds(whole / timed));
@@ -84,11 +77,8 @@ function savedText(part, summary) {
   return `${percent(Math.abs(share), 1)} ${share < 0 ? "added" : "saved"}`;
 }
 
-// One token's parts in a line, for its card.
-export function partsLine(row) {
-  const name = (part) => (part.key === "mlp" ? part.name : part.key);
-  return PARTS.map((part) => `${name(part)} ${fixed(row.parts_ms[part.key], 2)}`).join(", ");
-}
+export const partsLine = (row) => PARTS.map(({ key, name }) =>
+  `${key === "mlp" ? name : key} ${fixed(row.parts_ms[key], 2)}`).join(", ");
 
 const REASONS = {
   length: "reached the token limit",
@@ -108,7 +98,6 @@ export class Tally {
   bytes = 0;
   denseBytes = 0;
   spend = AXES.map(() => 0);
-  recent = [];
   timed = 0;
   sums = PARTS.map(() => 0);
   compared = 0; // steps where dense's choice is known
@@ -128,18 +117,14 @@ export class Tally {
       this.timed += 1;
       PARTS.forEach((part, at) => { this.sums[at] += row.parts_ms[part.key]; });
     }
-    this.recent.push(row.step_ms);
-    if (this.recent.length > 20) this.recent.shift();
   }
 
   addQuality(row) {
-    const side = (name) => row.side.find((one) => one.name === name);
     const isKept = choiceKept(row);
-    if (isKept !== null) {
-      this.compared += 1;
-      if (!isKept) this.others += 1;
-    }
-    for (const [name, kl] of Object.entries({ own: row.kl_to_dense, static: side("static")?.kl_to_dense })) {
+    this.compared += Number(isKept !== null);
+    this.others += Number(isKept === false);
+    const even = row.side.find((one) => one.name === "static");
+    for (const [name, kl] of Object.entries({ own: row.kl_to_dense, static: even?.kl_to_dense })) {
       if (isNumber(kl)) this.kl[name] = (this.kl[name] || 0) + kl;
     }
   }
@@ -147,16 +132,9 @@ export class Tally {
   mean(at) {
     return this.rows ? this.spend[at] / this.rows : NaN;
   }
-
-  // Milliseconds per token: of the last 20 steps while running, of the whole run afterwards.
-  pace(isLive) {
-    if (!isLive) return this.ms / this.rows;
-    return this.recent.reduce((sum, ms) => sum + ms, 0) / this.recent.length;
-  }
 }
 
 export class Status extends StatusLine {
-  // on: {retry(), backToLive()}
   constructor(on) {
     super(on);
     this.tiles = {
@@ -170,14 +148,13 @@ export class Status extends StatusLine {
     this.tally = new Tally();
     this.parts = new PartTimes();
     this.sentence = h("p", { class: "sol-sentence" });
-    this.element = h("section", { class: "sol-panel sol-status", "aria-label": "Status" },
-      this.head, this.sentence);
+    this.element = h("section", { class: "sol-panel sol-status", "aria-label": "Status" }, this.head, this.sentence);
     this.numbers = h("details", { class: "sol-panel sol-numbers", ...keptOpen("numbers") },
       h("summary", {}, "Numbers and times"),
       h("dl", { class: "sol-tiles" }, Object.values(this.tiles).map((one) => one.element),
         h("div", { class: "sol-tile is-spend" }, h("dt", {}, glossed("[[spend|Spent]] / [[budget]]")),
           h("dd", {}, AXES.map((axis, at) => h("span", { class: "sol-spend", "data-axis": axis.key },
-            h("i", { "aria-hidden": "true" }), h("span", { class: "sol-spend-name" }, axis.name),
+            h("i", { "aria-hidden": "true" }), h("span", {}, axis.name),
             this.spend[at]))))),
       this.parts.element);
     this.clear();
@@ -185,8 +162,7 @@ export class Status extends StatusLine {
 
   clear() {
     this.tally = new Tally();
-    Object.values(this.tiles).forEach((one) => setText(one.value, MISSING));
-    this.spend.forEach((value) => setText(value, MISSING));
+    [...Object.values(this.tiles).map((one) => one.value), ...this.spend].forEach((place) => setText(place, MISSING));
     this.parts.clear();
     this.sentence.replaceChildren();
     this.say(null);
@@ -196,16 +172,11 @@ export class Status extends StatusLine {
     rows.forEach((row) => this.tally.add(row));
   }
 
-  // view: the last poll's answer; run: what the run is; model: the loader's state.
   showRun(view, run, model) {
-    this.update(view, model, runWords(view, run), this.tally.rows / run.config.max_new_tokens);
-    this.showNumbers(view, run);
-  }
-
-  showNumbers(view, run) {
     const { tally } = this;
+    this.update(view, model, runWords(view, run), tally.rows / run.config.max_new_tokens);
     if (tally.rows === 0) return;
-    const pace = tally.pace(view.live);
+    const pace = tally.ms / tally.rows;
     const values = {
       tokens: tally.rows.toLocaleString("en"),
       speed: fixed(view.summary?.tokens_per_s ?? 1000 / pace, 1),
@@ -214,11 +185,10 @@ export class Status extends StatusLine {
       bytes: percent(1 - tally.bytes / tally.denseBytes, 1),
     };
     for (const [name, text] of Object.entries(values)) setText(this.tiles[name].value, text);
-    setText(this.tiles.tokens.note, view.live ? `of at most ${run.config.max_new_tokens}`
-      : "generated");
+    setText(this.tiles.tokens.note, view.live ? `of at most ${run.config.max_new_tokens}` : "generated");
     const { asked, share } = scheduleOf(run);
     AXES.forEach((axis, at) => {
-      const digits = axis.unit === "bit" ? fixed(tally.mean(at), 1) : fixed(100 * tally.mean(at), 1);
+      const digits = fixed(axis.unit === "bit" ? tally.mean(at) : 100 * tally.mean(at), 1);
       setText(this.spend[at], `${digits} / ${Number.isNaN(asked[at]) ? MISSING : axis.show(asked[at])}`);
     });
     this.parts.update(tally, view, run);
@@ -226,7 +196,6 @@ export class Status extends StatusLine {
   }
 }
 
-// What a run is, what it read, and why it ended.
 function runWords({ prefill, summary }, run) {
   return [scheduleName(run), prefill && `${count(prefill.prompt_tokens, "prompt token")} read in full in ${duration(prefill.elapsed_ms)}`,
     REASONS[summary?.reason]].filter(Boolean).join(" · ");

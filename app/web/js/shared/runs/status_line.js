@@ -22,7 +22,6 @@ export function setPill(pill, name, kind) {
   pill.dataset.kind = kind;
 }
 
-// Pill, detail and bar of a status panel.
 export class StateHead {
   pill = h("span", { class: "sol-state", "data-kind": "idle" });
   detail = h("span", { class: "sol-detail" });
@@ -44,10 +43,8 @@ export class StatusLine extends StateHead {
     this.retry = smallButton("Try again", on.retry, { hidden: true });
     this.back = smallButton(back, on.backToLive, { hidden: true });
     this.message = h("p", { class: "sol-message", hidden: true });
-    this.head = [this.bar,
-      h("div", { class: "sol-status-line" }, this.pill, this.detail, this.back, this.retry,
-        this.announce),
-      this.message];
+    this.head = [this.bar, h("div", { class: "sol-status-line" },
+      this.pill, this.detail, this.back, this.retry, this.announce), this.message];
   }
 
   setState(state, detail) {
@@ -58,20 +55,16 @@ export class StatusLine extends StateHead {
   }
 
   showModel(model) {
-    const ready = model.state === "ready";
-    if (ready) this.setState("idle", modelText(model));
-    else if (model.state === "loading") {
-      setPill(this.pill, "Loading the model", "wait");
-      setText(this.detail, modelText(model));
-    } else {
-      setPill(this.pill, "No model", "bad");
-      setText(this.detail, modelName(model.name));
-      this.say(model.message, "bad");
+    const isFailed = model.state === "failed";
+    if (model.state === "ready") this.setState("idle", modelText(model));
+    else {
+      setPill(this.pill, isFailed ? "No model" : "Loading the model", isFailed ? "bad" : "wait");
+      setText(this.detail, isFailed ? modelName(model.name) : modelText(model));
     }
-    show(this.retry, model.state === "failed");
+    show(this.retry, isFailed);
     // Takes away only what it said itself: a run that could not be opened stays explained.
-    if (model.state !== "failed" && this.modelFailed) this.say(null);
-    this.modelFailed = model.state === "failed";
+    if (isFailed || this.modelFailed) this.say(isFailed ? model.message : null, "bad");
+    this.modelFailed = isFailed;
     this.setBar(model.state === "loading" ? model.fraction : null);
   }
 
@@ -85,13 +78,10 @@ export class StatusLine extends StateHead {
     this.explain(view);
   }
 
-  // The sentence that a view's state asks for, if any.
   explain(view) {
+    const isCut = view.status === "interrupted";
     if (view.status === "failed") this.say(view.error, "bad");
-    else if (view.warning) this.say(view.warning, "warn");
-    else if (view.status === "interrupted") {
-      this.say("The server ended before this run did. This is what had been saved.", "warn");
-    } else this.say(null);
+    else this.say(view.warning || (isCut ? "The server ended before this run did. This is what had been saved." : null), "warn");
   }
 
   say(text, kind) {

@@ -9,9 +9,6 @@ import { partsLine } from "../runs/status.js";
 import { tokenNodes } from "./token_text.js";
 import { densesChoice } from "./tokens.js";
 
-// The part of the card that shows what the policy wanted: the probability of every level, per
-// axis. All rows have one scale, so a flat row means a policy that had no preference.
-
 export const LEAST_TOP = 0.001; // what the highest bar stands for at least
 const SPOKEN_FROM = 0.01; // levels less probable than this are not read out
 
@@ -23,12 +20,12 @@ export function gridLevels(run) {
   return axes.length ? axes : null;
 }
 
-// Whether a token has the policy's probabilities of these levels.
 export const isOfPolicy = (row, axes) => row.policy && axes?.length === row.policy.length
   && row.policy.every((one, at) => one.length === axes[at].levels.length);
 
-// null for rows of other schedules, and for runs of before distributions were kept.
-export function cardPolicy(row, axes) {
+// What the policy wanted: the probability of every level, per axis. All have one scale, so a flat row means that it had
+// no preference. null for rows of other schedules, and for runs of before distributions were kept.
+function cardPolicy(row, axes) {
   if (!isOfPolicy(row, axes)) return null;
   const top = Math.max(...row.policy.flat(), LEAST_TOP);
   return h("div", { class: "sol-card-policy" },
@@ -40,20 +37,24 @@ export function cardPolicy(row, axes) {
 
 function levelRow(axis, levels, shares, value, top) {
   const chosen = nearest(levels, value);
+  const texts = levels.map((level) => levelText(axis, level));
+  const chances = shares.map(probability);
+  const others = texts.map((text, at) => at !== chosen && shares[at] >= SPOKEN_FROM && `${text} at ${chances[at]}`);
+  const spoken = `${axis.name}: ${texts[chosen]} taken, at ${chances[chosen]}`;
   return h("div", { class: "sol-level-row", "data-axis": axis.key, role: "img",
-    "aria-label": spokenLevels(axis, levels, shares, chosen) },
+    "aria-label": [spoken, others.filter(Boolean).join(", ")].filter(Boolean).join("; ") + "." },
   h("span", { class: "sol-name" }, axis.name),
-  h("span", { class: "sol-value" }, h("strong", {}, levelText(axis, levels[chosen])),
-    h("span", { class: "sol-muted" }, ` at ${probability(shares[chosen])}`)),
-  h("div", { class: "sol-levels" }, levels.map((level, at) => h("i", {
-    class: at === chosen && "is-chosen", "--v": shares[at] / top,
-    title: `${levelText(axis, level)}: ${probability(shares[at])}`,
-  }))),
-  levelEnds(levelText(axis, levels[0]), levelText(axis, levels.at(-1))));
+  h("span", { class: "sol-value" }, h("strong", {}, texts[chosen]),
+    h("span", { class: "sol-muted" }, ` at ${chances[chosen]}`)),
+  h("div", { class: "sol-levels" }, texts.map((text, at) => h("i", {
+    class: at === chosen && "is-chosen", "--v": shares[at] / top, title: `${text}: ${chances[at]}` }))),
+  levelEnds(axis, levels));
 }
 
 // The two ends of a scale, below it.
-export const levelEnds = (low, high) => h("div", { class: "sol-level-ends", "aria-hidden": "true" }, h("span", {}, low), h("span", {}, high));
+export const endsOf = (low, high) =>
+  h("div", { class: "sol-level-ends", "aria-hidden": "true" }, h("span", {}, low), h("span", {}, high));
+export const levelEnds = (axis, levels) => endsOf(levelText(axis, levels[0]), levelText(axis, levels.at(-1)));
 
 export function nearest(levels, value) {
   const away = levels.map((level) => Math.abs(level - value));
@@ -62,15 +63,6 @@ export function nearest(levels, value) {
 
 export function levelText(axis, level) {
   return axis.unit === "bit" ? count(level, "bit") : axis.show(level);
-}
-
-function spokenLevels(axis, levels, shares, chosen) {
-  const others = levels.map((level, at) => [level, shares[at], at])
-    .filter(([, share, at]) => at !== chosen && share >= SPOKEN_FROM)
-    .map(([level, share]) => `${levelText(axis, level)} at ${probability(share)}`);
-  const taken = `${axis.name}: ${levelText(axis, levels[chosen])} taken, `
-    + `at ${probability(shares[chosen])}`;
-  return others.length ? `${taken}; ${others.join(", ")}.` : `${taken}.`;
 }
 
 const CARD_GAP = 10;
@@ -84,9 +76,8 @@ export class TokenCard {
   constructor(root, parts) {
     this.parts = parts;
     this.id = uniqueId("card");
-    this.element = h("div", { class: "sol-card", id: this.id, role: "tooltip", hidden: true });
-    this.element.addEventListener("pointerenter", () => clearTimeout(this.timer));
-    this.element.addEventListener("pointerleave", () => this.hideSoon());
+    this.element = h("div", { class: "sol-card", id: this.id, role: "tooltip", hidden: true,
+      onpointerenter: () => clearTimeout(this.timer), onpointerleave: () => this.hideSoon() });
     root.append(this.element);
     // Not for the card's own scrolling: placing measures the card unscrolled.
     this.onScroll = (event) => event.target !== this.element && this.place();
@@ -147,26 +138,22 @@ export class TokenCard {
   place() {
     if (!this.token) return;
     const at = this.token.getBoundingClientRect();
-    const width = document.documentElement.clientWidth;
-    const height = innerHeight;
-    if (at.bottom < 0 || at.top > height) return this.hide();
+    if (at.bottom < 0 || at.top > innerHeight) return this.hide();
     const card = this.element;
     card.style.maxHeight = "none";
     const wanted = card.scrollHeight + 2;
-    const below = height - at.bottom - CARD_GAP - CARD_MARGIN;
+    const below = innerHeight - at.bottom - CARD_GAP - CARD_MARGIN;
     const above = at.top - CARD_GAP - CARD_MARGIN;
     const goesBelow = below >= wanted || below >= above;
     const tall = Math.max(Math.min(wanted, goesBelow ? below : above), 60);
     card.style.maxHeight = `${tall}px`;
     card.tabIndex = tall < wanted ? 0 : -1; // what scrolls can be focused
-    const left = Math.min(Math.max(at.left - 16, CARD_MARGIN),
-      width - card.offsetWidth - CARD_MARGIN);
-    card.style.left = `${Math.max(left, CARD_MARGIN)}px`;
+    const right = document.documentElement.clientWidth - card.offsetWidth - CARD_MARGIN;
+    card.style.left = `${Math.max(Math.min(at.left - 16, right), CARD_MARGIN)}px`;
     card.style.top = `${goesBelow ? at.bottom + CARD_GAP : at.top - CARD_GAP - tall}px`;
   }
 }
 
-// levels: of the run's grid, for the policy's part; came: how the token came to be.
 export function cardParts(row, levels, came = "taken") {
   return [cardHead(row), h("div", { class: "sol-card-columns" }, cardSpend(row), cardTop(row, came)),
     cardPolicy(row, levels), cardFoot(row)].filter(Boolean);
@@ -201,22 +188,18 @@ function cardSpend(row) {
 // Of an inspected text the alternatives are the dense row's.
 function cardTop(row, came) {
   const isGiven = row.dense_surprisal !== undefined;
-  const alternatives = [...row.top];
   const dense = densesChoice(row);
   const isTaken = (one) => one.token_id === row.token_id;
-  if (!alternatives.some(isTaken)) {
-    alternatives.push({ token_id: row.token_id, text: row.text,
-      probability: probabilityOf(row.dense_surprisal ?? row.surprisal) });
-  }
+  const own = { token_id: row.token_id, text: row.text, probability: probabilityOf(row.dense_surprisal ?? row.surprisal) };
+  const alternatives = row.top.some(isTaken) ? row.top : [...row.top, own];
   return h("div", { class: "sol-card-top" },
     h("div", { class: "sol-card-caption" }, isGiven ? "Most probable to the full model" : "Most probable here"),
-    alternatives.map((one) => h("div", {
-      class: "sol-choice" + (isTaken(one) ? " is-chosen" : ""),
-    },
-    h("span", { class: "sol-choice-text" }, tokenNodes(one.text),
-      isTaken(one) && h("small", { class: "sol-muted" }, ` ← ${isGiven ? "text" : came}`)),
-    h("span", { class: "sol-meter", "--v": one.probability }),
-    h("span", { class: "sol-value" }, probability(one.probability)))), dense && h("p", { class: "sol-card-dense" },
+    alternatives.map((one) => h("div", { class: `sol-choice${isTaken(one) ? " is-chosen" : ""}` },
+      h("span", { class: "sol-choice-text" }, tokenNodes(one.text),
+        isTaken(one) && h("small", { class: "sol-muted" }, ` ← ${isGiven ? "text" : came}`)),
+      h("span", { class: "sol-meter", "--v": one.probability }),
+      h("span", { class: "sol-value" }, probability(one.probability)))),
+    dense && h("p", { class: "sol-card-dense" },
       "The full model would choose ", h("b", {}, tokenNodes(dense.text)), ` (${probability(dense.probability)})`));
 }
 
@@ -236,7 +219,7 @@ function cardFoot(row) {
 const DOCKED_FROM = 700; // px of the panel, from which both have room side by side
 
 export class Dock {
-  // panel: whose column it is; whatIf: what takes the card's place while it shows.
+  // whatIf: what takes the card's place while it shows.
   /** @param {HTMLElement} panel @param {TokenCard} card @param {{ element: HTMLElement, close(): void }} [whatIf] */
   constructor(panel, card, whatIf) {
     this.panel = panel;
@@ -253,12 +236,11 @@ export class Dock {
     });
   }
 
-  // The card waits while a token's What if is open.
   get isHeld() {
-    return Boolean(this.whatIf && !this.whatIf.element.hidden);
+    return this.whatIf?.element.hidden === false;
   }
 
-  // token: what is asked about; both come into view.
+  // Of the token that is asked about: both come into view.
   hold(token) {
     this.card.hide();
     if (this.panel.classList.contains("is-docked")) scrollTo(this.element, "nearest");
@@ -266,7 +248,6 @@ export class Dock {
   }
 }
 
-// Of a token whose place a sheet would cover, the page is moved until it stands above.
 function keepAbove(sheet, token) {
   const covered = token.getBoundingClientRect().bottom + 8 - sheet.getBoundingClientRect().top;
   if (covered > 0) scrollBy({ top: covered, behavior: "instant" });
@@ -275,12 +256,11 @@ function keepAbove(sheet, token) {
 export class DockedCard extends TokenCard {
   constructor(root, parts) {
     super(root, parts);
-    fill(this.element, { role: "group", "aria-label": "The token looked at" }, []); // it has buttons: no tooltip
-    this.element.addEventListener("focusout", () => this.hideSoon());
-    this.element.tabIndex = 0; // what scrolls can be focused
+    // It has buttons, so it is no tooltip; what scrolls can be focused.
+    fill(this.element, { role: "group", "aria-label": "The token looked at", tabindex: 0,
+      onfocusout: () => this.hideSoon() }, []);
   }
 
-  // The dock stands where the page stands.
   place() {}
 
   show(row, token) {

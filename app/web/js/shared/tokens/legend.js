@@ -1,5 +1,4 @@
-// The head of the token panel: which axis the colour shows, with its scale in real units, and
-// what the lanes mean.
+// The head of the token panel: what the colour shows, with its scale, and what the lanes mean.
 
 import { h, SITE } from "../dom.js";
 import { AXES } from "../format.js";
@@ -27,14 +26,16 @@ function laneLegend() {
 
 // onAxis(axis, isChosen): what the colour shows; isChosen: somebody chose it just now.
 export class Legend {
-  // key: under which the browser remembers the choice
   /** @param {Axis[]} axes @param {(axis: Axis, isChosen: boolean) => void} onAxis */
   constructor(axes, onAxis, key = "axis") {
-    this.key = key;
     this.axes = axes;
     this.scale = h("div", {});
     const choice = pillsField({ legend: "Colour", choices: Object.fromEntries(axes.map((axis) => [axis.key, axis.name])),
-      isSmall: true, changed: (chosen) => this.choose(chosen) });
+      isSmall: true,
+      changed: (chosen) => {
+        memory.set(key, chosen);
+        this.set(chosen, true);
+      } });
     this.inputs = choice.inputs;
     this.element = h("div", { class: "sol-legend" }, choice.element, this.scale, laneLegend());
     this.onAxis = onAxis;
@@ -49,11 +50,6 @@ export class Legend {
     this.scale.dataset.name = this.axis.name;
     this.scale.replaceChildren(colourScale(this.axis));
     this.onAxis(this.axis, isChosen);
-  }
-
-  choose(key) {
-    memory.set(this.key, key);
-    this.set(key, true);
   }
 
   // Lets an axis be chosen or not; one that is chosen gives way to the first.

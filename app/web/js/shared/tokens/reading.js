@@ -1,8 +1,8 @@
 // The text that a run read: the prompt by pages of the KV cache. Point at a token, and the pages light up that its
-// step read more than the run's other steps; point at a page, and the tokens do that read it. The page of a fact is
-// among the first five for 11 of 12 right answers so, for 6 by what was read alone: some pages nearly every step reads.
+// step read more than the run's other steps; point at a page, and the tokens do that read it. So the page of a fact is
+// among the first five for 11 of 12 right answers, for 6 by what was read alone: nearly every step reads some pages.
 
-import { drawInTurn, h, setText, show, uniqueId } from "../dom.js";
+import { drawInTurn, fill, h, setText, show, uniqueId } from "../dom.js";
 import { percent } from "../format.js";
 import { sharesOf } from "../machine/reads.js";
 import { ReadingMap } from "./reading_map.js";
@@ -49,8 +49,6 @@ export class Reading {
   stop = 0;
   numPrompt = 0; // tokens
   size = 8;
-  isBegun = false;
-  isHeld = false;
   isFolded = false;
   /** @type {number[]} */
   leftOut = [];
@@ -63,7 +61,7 @@ export class Reading {
   constructor(on) {
     this.on = on;
     /** @type {import("./page_effects.js").PageEffects | undefined} */
-    this.effects = on.effects?.({ rows: on.rows, at: () => this.at, texts: () => this.texts, changed: () => this.refresh() });
+    this.effects = on.effects?.({ rows: on.rows, at: () => this.at, texts: () => this.texts, changed: () => this.draw() });
     this.map = new ReadingMap({ mark: on.mark, select: on.select });
     this.element = this.build();
     this.clear();
@@ -76,7 +74,7 @@ export class Reading {
     this.text = h("div", { class: "sol-reading-text", id, dir: "auto", role: "listbox", "aria-label": "Prompt, by pages of eight tokens",
       "aria-orientation": "horizontal", "aria-multiselectable": Boolean(this.effects) && "true" });
     this.folder = h("button", { type: "button", class: "sol-chip", "aria-controls": id, onclick: () => this.fold(!this.isFolded) });
-    this.whole = h("input", { type: "checkbox", onchange: () => this.refresh() });
+    this.whole = h("input", { type: "checkbox", onchange: () => this.draw() });
     this.listen();
     return h("section", { class: "sol-reading", "aria-label": "What each step read", hidden: true },
       h("header", {}, h("h2", {}, "Where it looked"), this.caption,
@@ -86,27 +84,22 @@ export class Reading {
 
   listen() {
     const pageAt = (event) => event.target.closest?.(".sol-page")?.solIndex ?? null;
-    this.text.addEventListener("pointermove", (event) => {
+    const choose = (page) => page !== null && this.effects?.toggle(page);
+    const point = (event) => {
       const page = pageAt(event);
       if (page !== null && page !== this.page) this.point(page);
-    });
-    this.text.addEventListener("pointerleave", () => this.point(null));
-    this.text.addEventListener("focusin", (event) => this.point(pageAt(event)));
-    this.text.addEventListener("focusout", () => this.point(null));
-    const choose = (page) => page !== null && this.effects?.toggle(page);
-    this.text.addEventListener("click", (event) => choose(pageAt(event)));
-    this.text.addEventListener("keydown", (event) => {
-      if ([" ", "Enter"].includes(event.key)) {
-        event.preventDefault();
-        choose(this.page);
-      }
-      const steps = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 };
-      if (!(event.key in steps) || this.page === null) return;
+    };
+    const press = (event) => {
+      const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
+      if (this.page === null || !(step || [" ", "Enter"].includes(event.key))) return;
       event.preventDefault();
-      let next = this.page + steps[event.key];
-      while (this.pages[next] && !this.pages[next].isConnected) next += steps[event.key]; // folded away
+      if (!step) return choose(this.page);
+      let next = this.page + step;
+      while (this.pages[next]?.isConnected === false) next += step; // folded away
       this.pages[next]?.focus();
-    });
+    };
+    fill(this.text, { onpointermove: point, onpointerleave: () => this.point(null), onfocusin: point,
+      onfocusout: () => this.point(null), onclick: (event) => choose(pageAt(event)), onkeydown: press }, []);
   }
 
   clear() {
@@ -127,11 +120,7 @@ export class Reading {
   // size: tokens of a page; texts: of the prompt's pages; numPrompt: its tokens; leftOut: pages that no step could read.
   /** @param {number} size @param {string[]} texts @param {number} numPrompt @param {number[]} [leftOut] */
   begin(size, texts, numPrompt, leftOut = []) {
-    this.isBegun = true;
-    this.size = size;
-    this.numPrompt = numPrompt;
-    this.texts = texts;
-    this.leftOut = leftOut;
+    Object.assign(this, { isBegun: true, size, texts, numPrompt, leftOut });
     this.pages = texts.map((text, page) => {
       const isOut = leftOut.includes(page);
       const span = h("span", { class: `sol-page${isOut ? " is-left-out" : ""}`, role: "option", "aria-selected": "false", tabindex: "-1",
@@ -242,14 +231,9 @@ export class Reading {
     if (!this.element.hidden) drawInTurn(this, () => this.draw());
   }
 
-  refresh() {
-    if (this.at !== null) this.draw();
-  }
-
   draw() {
     const row = this.at === null ? null : this.on.rows()[this.at];
-    const shares = row && sharesOf(row);
-    if (!row || !shares) return;
+    if (!row || !sharesOf(row)) return;
     const lights = this.lights(row);
     const shades = shadesOf(lights);
     this.pages.forEach((span, page) => {
@@ -267,7 +251,6 @@ export class Reading {
     this.settling = setTimeout(() => setText(this.said, this.isHeld ? this.caption.textContent : ""), QUIET_MS);
   }
 
-  // Scrolls the prompt, not the window.
   reveal(page) {
     const { scrollTop, clientHeight } = this.text;
     if (page && (page.offsetTop < scrollTop || page.offsetTop > scrollTop + clientHeight - 30)) {
@@ -275,7 +258,6 @@ export class Reading {
     }
   }
 
-  // Of a page of the prompt, or of the tokens after it.
   textOf(page) {
     const first = page * this.size - this.numPrompt;
     return this.texts[page] ?? this.on.elements().slice(Math.max(first, 0), Math.max(first + this.size, 0))
@@ -290,11 +272,10 @@ export class Reading {
     this.on.elements().forEach((element, token) => setShade(element, shadeAt ? shadeAt(token) : 0));
   }
 
-  // A page is pointed at: the tokens that read it.
   point(page) {
     if (this.page !== null) this.pages[this.page]?.classList.remove("is-pointed");
     this.page = page;
-    if (page === null) return this.refresh();
+    if (page === null) return this.draw();
     this.pages[page].classList.add("is-pointed");
     const rows = this.on.rows();
     const readers = rows.map((row) => sharesOf(row)?.(page) ?? 0);

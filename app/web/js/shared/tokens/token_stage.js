@@ -1,5 +1,4 @@
-// The stage: tokens in one column or in several side by side, tied to their card and colours. Whoever has the rows feeds
-// it: a page, an exported file.
+// The stage: tokens in one column or in several side by side, tied to their card and colours.
 
 import { cardParts, TokenCard } from "./card.js";
 import { Legend } from "./legend.js";
@@ -32,7 +31,6 @@ export class TokenStage {
     return new TokenCard(root, (row) => cardParts(row, this.levels));
   }
 
-  // more: besides what every column listens for, as TokenView's on.
   addColumn(at, label, more = {}) {
     const view = new TokenView(this.axes, { enter: (index, token) => this.enter(index, token, at), leave: () => this.leave(),
       select: (range) => this.select(range, at), pick: (index) => this.on.pick?.(index, at), ...more }, label);
@@ -41,13 +39,17 @@ export class TokenStage {
     return view;
   }
 
+  viewOf(at) {
+    return this.columns.find((column) => column.at === at)?.view;
+  }
+
   /** The tokens of a text. @returns {Token[]} */
   rows(at = 0) {
-    return this.columns.find((column) => column.at === at)?.view.rows ?? [];
+    return this.viewOf(at)?.rows ?? [];
   }
 
   elements(at = 0) {
-    return this.columns.find((column) => column.at === at)?.view.elements ?? [];
+    return this.viewOf(at)?.elements ?? [];
   }
 
   enter(index, token, at) {
@@ -65,7 +67,6 @@ export class TokenStage {
       column.view.mark(index === null ? null : this.partnerOf(index, at, column.at), bringIntoView));
   }
 
-  // The token of another text that belongs to this one.
   partnerOf(index, from, to) {
     return index;
   }
@@ -79,7 +80,6 @@ export class TokenStage {
     this.columns.forEach((column) => column.view.pick(column.at === at ? index : null));
   }
 
-  // What if of a token is on show.
   hold(index) {}
 
   setLive(isLive) {
@@ -91,7 +91,6 @@ export class TokenStage {
     this.columns.forEach(({ view }) => { view.element.scrollTop = 0; });
   }
 
-  // Brings a token into view and to the keyboard's place.
   reveal(index) {
     this.columns.forEach(({ view }) => {
       view.makeCurrent(index);

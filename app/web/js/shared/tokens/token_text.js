@@ -7,14 +7,12 @@ const INVISIBLE = /[\u0000-\u001f\u007f-\u00a0\u00ad\u061c\u1680\u180e\u2000-\u2
 // Joiners and variation selectors inside a word or an emoji do their work; elsewhere they show.
 const JOINING = /[\u200c\u200d\ufe00-\ufe0f]/;
 
+const GLYPHS = { "\n": "↵", "\t": "⇥", "\u007f": "␡", "\u00a0": "⍽" };
+
 function glyphOf(character) {
-  if (character === "\n") return "↵";
-  if (character === "\t") return "⇥";
-  if (character === "\r") return "␍";
   const code = character.codePointAt(0);
+  if (character in GLYPHS) return GLYPHS[character];
   if (code < 0x20) return String.fromCodePoint(0x2400 + code);
-  if (code === 0x7f) return "␡";
-  if (code === 0xa0) return "⍽";
   return `U+${code.toString(16).toUpperCase().padStart(4, "0")}`;
 }
 
@@ -27,10 +25,8 @@ export function tokenNodes(text) {
     if (plain) nodes.push(document.createTextNode(plain));
     plain = "";
   };
-  const characters = Array.from(text);
-  characters.forEach((character, at) => {
-    const joins = JOINING.test(character) && at > 0 && at < characters.length;
-    if (character !== " " && (joins || !INVISIBLE.test(character))) {
+  Array.from(text).forEach((character, at) => {
+    if (character !== " " && ((at > 0 && JOINING.test(character)) || !INVISIBLE.test(character))) {
       plain += character;
       return;
     }
@@ -42,7 +38,6 @@ export function tokenNodes(text) {
   return nodes;
 }
 
-// The token in words, for screen readers and labels.
 export function spokenText(text) {
   if (text === "") return "part of a character";
   const spoken = Array.from(text, (character) => {
@@ -54,5 +49,4 @@ export function spokenText(text) {
   return spoken.trim() ? spoken : "space";
 }
 
-// The token in a sentence, between quotation marks.
 export const quoted = (text) => `“${spokenText(text).trim()}”`;

@@ -1,8 +1,7 @@
-// The token view: one element per token, its values in custom properties that the style sheet
-// turns into a tint and lanes. Appending is O(new tokens); lines end at line breaks.
+// The token view: one element per token, its values in custom properties, which the style sheet draws.
 
 import { fill, h, SITE } from "../dom.js";
-import { AXES, fixed, formNumbers, isNumber, nats, percentTight, spendText } from "../format.js";
+import { AXES, fixed, isNumber, nats, percentTight, spendOf } from "../format.js";
 import { spokenText, tokenNodes } from "./token_text.js";
 
 export const LEAST_COST = 0.5; // share of the full model's bytes: below it the colour stays as it is there
@@ -12,15 +11,13 @@ const SURPRISAL_TOP = 6; // nats; above it the colour stays at its strongest
 export const klAxis = (name) => ({ key: "kl", name, of: (row) => row.kl_to_dense, low: 0, high: 1,
   show: (value) => `${+fixed(value, 1)} nats`, isOpen: true });
 
-const surprisalAxis = { key: "surprisal", name: "Surprisal", of: (row) => row.surprisal, low: 0, high: SURPRISAL_TOP,
-  show: (value) => `${+fixed(value, 1)} nats`, isOpen: true };
-
-export const colourAxes = () =>
-  [{ key: "cost", name: "Compute", of: costOf, low: LEAST_COST, high: 1, show: percentTight, isOpenBelow: true }, ...AXES,
-    surprisalAxis];
-
-// Bytes that the step read, as a share of what it reads densely.
-const costOf = (row) => row.cost.bytes_read / row.dense_cost.bytes_read;
+// Compute: bytes that the step read, as a share of what it reads densely.
+export const colourAxes = () => [
+  { key: "cost", name: "Compute", of: (row) => row.cost.bytes_read / row.dense_cost.bytes_read, low: LEAST_COST, high: 1,
+    show: percentTight, isOpenBelow: true },
+  ...AXES,
+  { ...klAxis("Surprisal"), key: "surprisal", of: (row) => row.surprisal, high: SURPRISAL_TOP },
+];
 
 // The token that dense would have put first, where another one is; null where none is known.
 export function densesChoice(row) {
@@ -29,10 +26,8 @@ export function densesChoice(row) {
 }
 
 // True where dense would have put the same token first; null where its choice is not known.
-export function choiceKept(row) {
-  const isKnown = row.side?.some((side) => side.name === "dense" && side.choice);
-  return isKnown ? densesChoice(row) === null : null;
-}
+export const choiceKept = (row) =>
+  (row.side?.some((side) => side.name === "dense" && side.choice) ? densesChoice(row) === null : null);
 
 // The colour's number goes into this attribute of a token; an axis may have its own scale.
 export const BIN = "data-bin";
@@ -48,66 +43,56 @@ export function binOf(axis, row) {
 /** @param {Token} row */
 function tokenLabel(row) {
   const other = densesChoice(row);
-  const spend = spendText(formNumbers(AXES.map((axis) => axis.of(row))));
-  return `Token ${row.index + 1}: ${spokenText(row.text)}. ${spend}, `
+  return `Token ${row.index + 1}: ${spokenText(row.text)}. ${spendOf(row)}, `
     + (isNumber(row.surprisal) ? `surprisal ${nats(row.surprisal)} nats` : `KL to the full model ${nats(row.kl_to_dense)} nats`)
     + (other ? `, the full model would choose ${spokenText(other.text)}` : "");
 }
 
-// Attributes for the style sheet and for screen readers.
-function tokenAttributes(row) {
-  const shares = AXES.map((axis) => [`--${axis.key}`, axis.share(axis.of(row))]);
-  return { ...Object.fromEntries(shares), "aria-label": tokenLabel(row) };
-}
+const tokenAttributes = (row) => ({ "aria-label": tokenLabel(row),
+  ...Object.fromEntries(AXES.map((axis) => [`--${axis.key}`, axis.share(axis.of(row))])) });
 
 export class TokenView {
+  rows = [];
+  elements = [];
+
   // on: {enter(index, element), leave()}, and where it can be done select(range), pick(index) and looksFirst
   constructor(axes, on, label) {
     this.on = on;
-    this.rows = [];
-    this.elements = [];
     this.axis = axes[0];
-    this.current = 0;
-    this.range = null;
-    this.isBehind = false; // tokens came while one was looked at
-    this.indent = 0; // of the next line, in spaces
     this.given = 0; // first tokens that were put in; the last of them parts a fork from its parent
     this.list = h("div", {
       class: "sol-lines", role: "listbox", "aria-label": label,
       "aria-multiselectable": "true", "aria-orientation": "horizontal",
     });
-    this.place = this.list;
     this.lead = h("div", { class: "sol-lead" });
     this.element = h("div", { class: "sol-scroll" }, this.lead, this.list);
     this.listen();
+    this.clear();
   }
 
   clear() {
     this.rows = [];
     this.elements = [];
     this.current = 0;
-    this.range = null;
-    this.picked = null;
-    this.marked = null;
-    this.isBehind = false;
+    this.range = this.picked = this.marked = this.line = null;
+    this.isBehind = false; // tokens came while one was looked at
     this.list.replaceChildren();
     this.place = this.list;
-    this.line = null;
-    this.indent = 0;
+    this.indent = 0; // of the next line, in spaces
     this.element.scrollTop = 0;
   }
 
   // Follows the newest token, but not while another one is looked at: its place stays where it is.
   append(rows) {
-    const atEnd = this.element.scrollHeight - this.element.scrollTop
-      - this.element.clientHeight < 80;
-    for (const row of rows) this.addToken(row);
+    const { scrollHeight, scrollTop, clientHeight } = this.element;
+    const atEnd = scrollHeight - scrollTop - clientHeight < 80;
+    rows.forEach((row) => this.addToken(row));
     this.isBehind = (atEnd || this.isBehind) && Boolean(this.marked);
     if (atEnd && !this.marked) this.element.scrollTop = this.element.scrollHeight;
   }
 
   addToken(row) {
-    if (!this.line) this.startLine();
+    this.line ??= this.startLine();
     const token = h("span", { class: `sol-token${densesChoice(row) ? " is-other" : ""}${this.origin(row, " is-given", " is-put")}`, role: "option", "aria-selected": "false",
       tabindex: this.rows.length ? "-1" : "0", ...tokenAttributes(row),
       "aria-label": tokenLabel(row) + this.origin(row, ", given", ", put in") }, tokenNodes(row.text));
@@ -129,12 +114,12 @@ export class TokenView {
 
   // Spaces after a line break belong to its token, and indent the line that they begin.
   startLine() {
-    this.line = h("div", { class: "sol-line", role: "presentation", dir: "auto", "--indent": this.indent || null });
+    const line = h("div", { class: "sol-line", role: "presentation", dir: "auto", "--indent": this.indent || null });
     this.indent = 0;
-    this.place.append(this.line);
+    this.place.append(line);
+    return line;
   }
 
-  // From here on tokens stand in a block of their own, with these attributes.
   startBlock(attributes) {
     this.place = h("div", { role: "presentation", ...attributes });
     this.list.append(this.place);
@@ -142,7 +127,6 @@ export class TokenView {
     return this.place;
   }
 
-  // The row of a token that is there already has changed.
   update(index, row) {
     const token = this.elements[index];
     this.rows[index] = row;
@@ -153,13 +137,9 @@ export class TokenView {
   paint(token, row) {
     const bin = binOf(this.axis, row);
     const attribute = this.axis.attribute ?? BIN;
-    if (token.solBin === bin && token.solAttribute === attribute) return;
-    token.solBin = bin;
-    if (token.solAttribute !== attribute || bin === null) {
-      token.removeAttribute(token.solAttribute ?? attribute);
-    }
+    if (token.solAttribute && (bin === null || token.solAttribute !== attribute)) token.removeAttribute(token.solAttribute);
     token.solAttribute = attribute;
-    if (bin !== null) token.setAttribute(attribute, bin);
+    if (bin !== null && token.getAttribute(attribute) !== String(bin)) token.setAttribute(attribute, bin);
   }
 
   setAxis(axis) {
@@ -180,7 +160,6 @@ export class TokenView {
     if (bringIntoView) this.reveal(this.marked);
   }
 
-  // The token that the lens looks at; null: none.
   pick(index) {
     this.picked?.classList.remove("is-picked");
     this.picked = index === null ? null : this.elements[index];
@@ -192,16 +171,13 @@ export class TokenView {
     const box = this.element.getBoundingClientRect();
     const place = token.getBoundingClientRect();
     if (place.top < box.top + 8) this.element.scrollTop -= box.top + 24 - place.top;
-    else if (place.bottom > box.bottom - 8) {
-      this.element.scrollTop += place.bottom - box.bottom + 24;
-    }
+    else if (place.bottom > box.bottom - 8) this.element.scrollTop += place.bottom - box.bottom + 24;
   }
 
   select(range) {
     this.range = range;
     this.elements.forEach((token, at) => {
-      const inside = range !== null && at >= range[0] && at <= range[1];
-      token.setAttribute("aria-selected", inside ? "true" : "false");
+      token.setAttribute("aria-selected", String(range !== null && at >= range[0] && at <= range[1]));
     });
     this.list.classList.toggle("has-selection", range !== null);
     if (range !== null && this.elements[range[0]]) this.reveal(this.elements[range[0]]);
@@ -260,32 +236,24 @@ export class TokenView {
     else if (event.key === "End") goal = this.elements.length - 1;
     else if (event.key === "ArrowDown") goal = this.beside(1);
     else if (event.key === "ArrowUp") goal = this.beside(-1);
-    else if (event.key === " ") this.toggle(event);
-    else if (event.key === "Enter") {
-      event.preventDefault();
-      this.on.pick?.(this.current);
-    }
-    if (goal === null) return;
+    else if (event.key === " ") this.toggle();
+    else if (event.key === "Enter") this.on.pick?.(this.current);
+    else return;
     event.preventDefault();
-    const from = this.current;
+    if (goal === null) return;
+    if (!this.range) this.anchor = this.current;
     goal = Math.min(Math.max(goal, 0), this.elements.length - 1);
     this.elements[goal]?.focus({ preventScroll: true });
     this.reveal(this.elements[goal]);
-    if (event.shiftKey) this.extend(from, goal);
+    if (event.shiftKey) this.on.select?.([Math.min(this.anchor, goal), Math.max(this.anchor, goal)]);
   }
 
-  toggle(event) {
-    event.preventDefault();
-    const range = this.range && this.range[0] === this.range[1] && this.range[0] === this.current
-      ? null : [this.current, this.current];
-    this.anchor = this.current;
-    this.on.select?.(range);
+  toggle() {
+    const { range, current } = this;
+    this.anchor = current;
+    this.on.select?.(range && range[0] === current && range[1] === current ? null : [current, current]);
   }
 
-  extend(from, goal) {
-    if (!this.range) this.anchor = from;
-    this.on.select?.([Math.min(this.anchor, goal), Math.max(this.anchor, goal)]);
-  }
 
   // The token above or below: nearest in x on the next row of text.
   beside(step) {
