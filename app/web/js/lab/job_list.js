@@ -3,7 +3,7 @@
 import { attempt, newest } from "../shared/api.js";
 import { button, chip, errorLine, h, opensHere, setText, show, showText, smallButton, watchSight } from "../shared/dom.js";
 import { emit, listen } from "../shared/events.js";
-import { isNumber, MISSING, modelName, percent, whenText } from "../shared/format.js";
+import { isNumber, MISSING, modelName, percent, sentence, whenText } from "../shared/format.js";
 import { askToDelete } from "../shared/forms/form.js";
 import { setPill, StateHead } from "../shared/runs/status_line.js";
 
@@ -158,7 +158,7 @@ export class JobPanel extends StateHead {
     this.setBar(job.live || job.status === "paused" ? job.progress ?? 0 : null);
     for (const [name, element] of Object.entries(this.buttons)) show(element, job[`can_${name}`]);
     show(this.clone, true);
-    showText(this.error, job.error);
+    showText(this.error, job.error && sentence(job.error));
     showText(this.advice, job.advice);
     show(this.trouble, false);
     this.showFacts(job);
