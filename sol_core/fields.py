@@ -188,6 +188,12 @@ def check_fields(record: Any, where: str = "") -> None:
             object.__setattr__(record, name, checked)
 
 
+def kind_of(value: object) -> str:
+    """A value's kind for people: "a list", "an int"."""
+    name = type(value).__name__
+    return f"{'an' if name[0] in 'aeiouAEIO' else 'a'} {name}"
+
+
 def check_kind(name: str, value: object, kinds: type | tuple[type, ...], wanted: str) -> None:
     """Raises: ConfigError for an argument that is none of the kinds, naming what is wanted."""
     if not isinstance(value, kinds):
@@ -309,5 +315,5 @@ def _wrong(where: str, value: Any, wanted: str) -> ConfigError:
 
 
 def _short(value: Any) -> str:
-    text = repr(value) if isinstance(value, (str, int, float)) else f"a {type(value).__name__}"
+    text = repr(value) if isinstance(value, (str, int, float)) else kind_of(value)
     return text if len(text) <= 60 else text[:59] + "…"

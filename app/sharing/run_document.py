@@ -17,7 +17,7 @@ from app.runs.kinds import KINDS
 from app.runs.views import whole_view
 from app.sharing.html_page import html_page
 from sol_core.errors import ConfigError
-from sol_core.fields import Rules, from_json
+from sol_core.fields import Rules, from_json, kind_of
 from storage import RunKind, RunRecord, RunStatus, Store
 
 MAX_TOKENS = 20_000
@@ -84,7 +84,7 @@ class RunDocument:
                 f"{tokens} holds {len(events):,} tokens; at most {MAX_TOKENS:,} are read"
             )
         if not isinstance(events, list):
-            raise DocumentError(f"{tokens} must be a list, got a {type(events).__name__}")
+            raise DocumentError(f"{tokens} must be a list, got {kind_of(events)}")
         made = [
             self._restored(self.token, event, f"{tokens}[{at}]") for at, event in enumerate(events)
         ]

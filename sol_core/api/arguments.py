@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from sol_core.corpus.documents import SUPPORTED_SUFFIXES
 from sol_core.errors import ConfigError, CorpusError
-from sol_core.fields import check_kind
+from sol_core.fields import check_kind, kind_of
 from sol_core.files.places import default_data_dir
 from sol_core.files.staging import explain_os_error, replacing
 
@@ -71,7 +71,10 @@ def corpus_name(corpus: Any, data_dir: Path) -> str:
         "a name, a path, a text, a list of texts or a datasets.Dataset",
     )
     for place, text in enumerate(corpus):
-        check_kind(f"corpus[{place}]", text, str, "text")
+        wanted = (
+            "text; of files give one path, or their folder" if isinstance(text, Path) else "text"
+        )
+        check_kind(f"corpus[{place}]", text, str, wanted)
     if not any(text.strip() for text in corpus):
         raise ConfigError("corpus is a list without text: give at least one text")
     return _kept(corpus, data_dir, "jsonl")
@@ -94,7 +97,7 @@ def _column(dataset: Any) -> list[str]:
 
     if type(dataset).__name__ != "Dataset":
         raise ConfigError(
-            f"corpus must be one part of a data set, got a {type(dataset).__name__}: give a part, "
+            f"corpus must be one part of a data set, got {kind_of(dataset)}: give a part, "
             'as in corpus["train"], or a list of its texts'
         )
     name = choose_column(dataset.column_names, None, "the data set")

@@ -13,7 +13,7 @@ from sol_core.api.arguments import check_model, data_folder, found_policy
 from sol_core.config import GenerationConfig
 from sol_core.errors import ConfigError
 from sol_core.events import Event, PrefillEvent, TokenEvent
-from sol_core.fields import check_kind, check_names, with_nearest
+from sol_core.fields import check_kind, check_names, kind_of, with_nearest
 from sol_core.files.places import DEFAULT_MODEL
 from sol_core.generation.finished import Generation, Score
 from sol_core.progress import Progress, shown_progress
@@ -264,9 +264,7 @@ def _request(
     check_kind("logits_processors", logits_processors, (list, tuple), wanted)
     for processor in logits_processors:
         if not callable(processor):
-            raise ConfigError(
-                f"logits_processors must be {wanted}, got a {type(processor).__name__}"
-            )
+            raise ConfigError(f"logits_processors must be {wanted}, got {kind_of(processor)}")
     chosen = with_schedule(options.get("config"), policy, budget)
     if max_new_tokens is not None:
         chosen = dataclasses.replace(chosen, max_new_tokens=max_new_tokens)

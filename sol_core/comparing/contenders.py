@@ -24,6 +24,7 @@ from sol_core.decoding.batch_scheduling import (
 )
 from sol_core.decoding.cost import NO_POLICY, PolicyReads
 from sol_core.errors import ConfigError
+from sol_core.fields import kind_of
 from sol_core.models.loading import LanguageModel
 from sol_core.policy import Policy, PolicyScheduler, load_policy
 from sol_core.policy.files.folder import weights_sha256
@@ -75,7 +76,7 @@ def load_contenders(
 def _own(name: str, given: Any, grid: ActionGrid, mixes: MixTable | None) -> Contender:
     """A function, or a class of them; each row has its own."""
     if not is_schedule(given):
-        kind = f"a {type(given).__name__}" if not isinstance(given, type) else given.__name__
+        kind = kind_of(given) if not isinstance(given, type) else given.__name__
         raise ConfigError(
             f"{name} must be a Policy, a policy's folder, a function of an observation or a class "
             f"of them, got {kind}"

@@ -31,6 +31,7 @@ from sol_core.corpus.documents import (
     text_hash,
 )
 from sol_core.errors import CorpusError
+from sol_core.fields import kind_of
 from sol_core.files.places import whole_characters
 
 PIECE_BYTES = 1 << 20
@@ -233,7 +234,7 @@ def _parse_line(line: str, where: str) -> dict[str, Any]:
         raise CorpusError(f"{where} is not valid JSON: {error}") from error
     if not isinstance(record, dict):
         raise CorpusError(
-            f'{where} holds a {type(record).__name__}, expected an object like {{"text": "..."}}'
+            f'{where} holds {kind_of(record)}, expected an object like {{"text": "..."}}'
         )
     return record
 
@@ -242,7 +243,7 @@ def _text_of(value: Any, column: str, where: str) -> str:
     if value is None:
         return ""
     if not isinstance(value, str):
-        raise CorpusError(f"{where}: {column!r} holds a {type(value).__name__}, not text")
+        raise CorpusError(f"{where}: {column!r} holds {kind_of(value)}, not text")
     return whole_characters(value).strip()  # JSON may hold halves of characters
 
 

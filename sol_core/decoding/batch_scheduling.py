@@ -19,6 +19,7 @@ from torch import Tensor
 from sol_core.actions import Action, Budget
 from sol_core.decoding.schedules import Observation, Scheduler
 from sol_core.errors import ConfigError, ShapeError
+from sol_core.fields import kind_of
 from sol_core.models.signals import Observe
 
 
@@ -195,7 +196,7 @@ class FunctionScheduler:
     def next_actions(self, observation: StepObservation) -> list[Action]:
         action = self._function(observation)
         if not isinstance(action, Action):
-            raise ConfigError(f"a schedule must return an Action, got a {type(action).__name__}")
+            raise ConfigError(f"a schedule must return an Action, got {kind_of(action)}")
         return [action]
 
 

@@ -166,6 +166,7 @@ def test_a_corpus_is_whatever_holds_text(model, tmp_path):
         (3, "corpus must be a name, .* got 3"),
         ([], "a list without text"),
         (["a", 3], r"corpus\[1\] must be text, got 3"),
+        ([path], "of files give one path, or their folder, got a PosixPath"),
         (datasets.DatasetDict({"train": whole}), "got a DatasetDict"),
     ):
         with pytest.raises(ConfigError, match=words):

@@ -17,7 +17,7 @@ from typing import Annotated, Any, Generic, Literal, TypeVar, get_args, get_orig
 from sol_core.actions import AXES, Budget, record_of
 from sol_core.errors import ConfigError
 from sol_core.evaluation.config import parse_budgets
-from sol_core.fields import OneOf, Range, from_json
+from sol_core.fields import OneOf, Range, from_json, kind_of
 
 ConfigT = TypeVar("ConfigT")
 MOST_BOUND = 2**53  # larger numbers a browser does not tell from each other
@@ -60,7 +60,7 @@ class Item(typing.NamedTuple):
         if self.kind not in ("budgets", "words", "levels"):
             return value
         if not isinstance(value, str):
-            raise ConfigError(f"{self.name} must be text, got a {type(value).__name__}")
+            raise ConfigError(f"{self.name} must be text, got {kind_of(value)}")
         if self.kind == "budgets":
             plain = ";".join(_plain(part) for part in re.split(r"[;\n]", value))
             return [record_of(budget) for budget in parse_budgets(plain)]
