@@ -71,10 +71,8 @@ def corpus_name(corpus: Any, data_dir: Path) -> str:
         "a name, a path, a text, a list of texts or a datasets.Dataset",
     )
     for place, text in enumerate(corpus):
-        wanted = (
-            "text; of files give one path, or their folder" if isinstance(text, Path) else "text"
-        )
-        check_kind(f"corpus[{place}]", text, str, wanted)
+        hint = "; of files give one path, or their folder" if isinstance(text, Path) else ""
+        check_kind(f"corpus[{place}]", text, str, f"text{hint}")
     if not any(text.strip() for text in corpus):
         raise ConfigError("corpus is a list without text: give at least one text")
     return _kept(corpus, data_dir, "jsonl")

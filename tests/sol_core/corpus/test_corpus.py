@@ -136,7 +136,7 @@ BAD_FILES = {
     "russian.txt": ("Мороз и солнце; день чудесный! ".encode("cp1251") * 9, "iconv"),
     "json.jsonl": (b'{"text": "a"}\n\n{"text": \n', "line 3 is not valid JSON"),
     "deep.jsonl": (b"[" * 200_000, "line 1 is not valid JSON"),
-    "number.jsonl": (b'{"text": 5}\n', "holds a int, not text"),
+    "number.jsonl": (b'{"text": 5}\n', "holds an int, not text"),
     "column.jsonl": (b'{"id": 1, "body": "a"}\n', "its columns: id, body"),
     "ragged.csv": (b"id,text\n1,a\n2,b,c\n", "line 3 is not well-formed CSV: 3 columns"),
     "quoted.csv": (b'id,text\n1,"a\n', "not well-formed CSV"),
