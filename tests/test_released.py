@@ -18,6 +18,7 @@ from app.pages.lab.accuracy_view import accuracy_view
 from app.pages.lab.job_forms import TASKS_FORM
 from app.results.figures import result_view
 from app.sharing.kinds import export, import_documents
+from sol_core.actions import ActionGrid
 from sol_core.config import GenerationConfig
 from sol_core.errors import ConfigError
 from sol_core.evaluation.config import EvaluationConfig
@@ -116,10 +117,11 @@ def test_an_interrupted_measurement_goes_on(model, tmp_path):
     config = EvaluationConfig(
         budgets=BUDGETS, baselines=("random:60",), texts=3, context=26, steps=8
     )
+    grid = ActionGrid(page_size=4)
     texts, resumed = random_texts(3, config.block_len), tmp_path / "partial"
     shutil.copytree(RELEASED / "paused-evaluation", resumed)
     whole, rest = (
-        list(evaluate_contenders(model, [contender()[0]], config, texts, partial=partial))
+        list(evaluate_contenders(model, [contender(grid=grid)[0]], config, texts, partial=partial))
         for partial in (None, resumed)
     )
     reports = [sum(isinstance(one, WorkProgress) for one in events) for events in (whole, rest)]
