@@ -1,5 +1,7 @@
 """Policies with random weights for a tiny model."""
 
+from dataclasses import replace
+
 import torch
 
 from sol_core.actions import ActionGrid
@@ -9,7 +11,14 @@ from sol_core.policy.network import DamageNetwork, build_network, level_values
 from sol_core.policy.prices import PriceTable
 
 SMALL = PolicyConfig(width=16, num_heads=2)
-COARSE = ActionGrid((0.25, 0.5, 1.0), (0.5, 0.75, 1.0), (6, 8, 16))
+# The paper's levels, with pages that kernels choose.
+SERVED = ActionGrid(page_scorer="int4", page_choice="group")
+COARSE = replace(
+    SERVED,
+    keep_fractions=(0.25, 0.5, 1.0),
+    channel_keep_ratios=(0.5, 0.75, 1.0),
+    bit_widths=(6, 8, 16),
+)
 
 
 def make_policy(model, config=SMALL, grid=COARSE, seed=0):
@@ -29,8 +38,8 @@ def make_policy(model, config=SMALL, grid=COARSE, seed=0):
 
 
 def save_tiny_policy(model, folder, grid=None):
-    """Write a policy, without a grid for the paper's; returns its folder."""
-    save_policy(make_policy(model, grid=grid or ActionGrid()), folder)
+    """Write a policy, without a grid for ``SERVED``; returns its folder."""
+    save_policy(make_policy(model, grid=grid or SERVED), folder)
     return folder
 
 

@@ -12,7 +12,7 @@ from sol_core.events import PrefillEvent, TokenEvent
 from sol_core.generation.engine import generate
 from sol_core.models.signals import Observe
 from sol_core.policy import load_policy
-from tests.support.tiny_policies import save_tiny_policy
+from tests.support.tiny_policies import SERVED, save_tiny_policy
 
 CHEAP, DEAR = Action(0.5, 0.5, 6), Action(1.0, 1.0, 16)
 
@@ -59,7 +59,7 @@ def policy_config(folder, **changes):
             SideRowConfig("dense", ScheduleConfig("dense")),
             SideRowConfig("static", ScheduleConfig("static", budget)),
         ),
-        "grid": ActionGrid(),
+        "grid": SERVED,
         "max_new_tokens": 40,
         "ignore_end_of_text": True,
     }
@@ -71,7 +71,7 @@ def test_a_generation_under_a_policy_tells_what_it_thought_and_cost(model, folde
     tokens = [event for event in events if isinstance(event, TokenEvent)]
     assert isinstance(events[0], PrefillEvent)
     assert len(tokens) == 40
-    levels = ActionGrid().levels()
+    levels = SERVED.levels()
     for token in tokens:
         for axis, probabilities in enumerate(token.policy):
             assert sum(probabilities) == pytest.approx(1, abs=1e-4)
@@ -118,7 +118,7 @@ def test_scoring_under_a_policy_equals_scoring_the_actions_it_chose(
     policy = load_policy(folder, model)
     actions, nll = score_policy(model, case, policy, Budget(0.5, 0.7, bits))
     assert len(set(actions)) > 1
-    replayed = score_case(model, ScoreCase(ids, 30, (actions,)))
+    replayed = score_case(model, ScoreCase(ids, 30, (actions,)), policy.info.grid.mechanisms)
     apart = sorted(abs(a - b) for a, b in zip(nll, replayed[0], strict=True))
     assert apart[-1 - others] <= tolerance
     assert apart[-1] <= 1e-2
