@@ -218,23 +218,7 @@ def settle_schedules(args: argparse.Namespace) -> Callable[[str], Any]:
 def schedule_finder(args: argparse.Namespace) -> Callable[[str], Any]:
     """Find a policy's folder or, of MODULE:NAME, a function or a class."""
     resolve = PolicyLibrary(open_data_dir(args)).resolve
-
-    def find(name: str) -> Any:
-        if not _is_own(name):
-            return resolve(name)
-        from sol_core.decoding.batch_scheduling import takes_budget
-        from sol_core.generation.schedules import Unasked
-
-        schedule = _own_schedule(name)
-        if getattr(args, "default_budget", None) != Budget():  # it has a budget in any case
-            return schedule
-        if asked_budget(args) == Budget():
-            return Unasked(schedule)
-        if not takes_budget(schedule):
-            raise ConfigError(f"--schedule {name} has no parameter budget: leave the budget out")
-        return schedule
-
-    return find
+    return lambda name: _own_schedule(name) if _is_own(name) else resolve(name)
 
 
 def _is_own(text: str) -> bool:

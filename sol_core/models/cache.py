@@ -142,7 +142,7 @@ class KVCache:
         return True
 
     def places(self) -> tuple[Any, Any]:
-        """Where the rows' own memory is, and the shared one.
+        """Addresses and sizes of the rows' own memory, and of the shared one.
 
         Returns: int64 numpy arrays: each layer's ``LayerStore.places`` [L, 2, 4], and sequences and
             capacity [2, 2].

@@ -217,22 +217,8 @@ class FrozenLM:
         if mechanisms.head == "preview" and any(action != DENSE for action in actions):
             preview = self._previewed_head
         form = None if preview is None else preview.form
-        is_sparse = any(action.keep_fraction < 1 for action in actions)
-        scores_pages = is_sparse or observe.scores_pages
-        request = StepRequest(
-            actions,
-            mechanisms,
-            observe,
-            clock,
-            floors,
-            form,
-            left_out,
-            record,
-            is_layered=left_out is not None or any(kind != "pages" for kind in record),
-            is_sparse=is_sparse,
-            scores_pages=scores_pages,
-            reads_codes=scores_pages and mechanisms.scorer.reads_codes,
-        )
+        asked = actions, mechanisms, observe, clock, floors, form, left_out, record
+        request = StepRequest.of(*asked)
         few = cache.num_rows <= FEW_ROWS and not self._in_buckets
         if few and self._few_rows and self._few_rows.takes(cache, request):
             with torch_on_one_thread():

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from kernels.key_codes import OCTET, encode_keys
-from kernels.kv_write import NewTokens, rotate_and_write, write_tokens
+from kernels.kv_write import NewTokens, rotate_and_write
 from sol_core.card_errors import KEEPERS
 
 POOLED_TOKENS = 256  # capacities of pooled stores are multiples of this
@@ -28,13 +28,11 @@ class LayerStore:
         self.keys[:, :, start : start + keys.shape[2]] = keys
         self.values[:, :, start : start + keys.shape[2]] = values
 
-    def write_token(self, keys: Tensor, values: Tensor, slots: Tensor, *, extend: bool) -> None:
-        """Store [R, Hkv, D] at each row's slot [R] int64; ``extend``: among the codes, too."""
-        codes = self.codes if extend else None
-        write_tokens((keys, values), (self.keys, self.values), slots, codes)
-
     def rotate_and_write(self, new: NewTokens, slots: Tensor, *, extend: bool) -> Tensor:
-        """``write_token`` of heads that are still to be turned; their queries [R, H, D] fp32."""
+        """Store a token per row at slots [R] int64; ``extend``: among the codes, too.
+
+        Returns: queries [R, H, D] fp32, rotated and scaled.
+        """
         codes = self.codes if extend else None
         return rotate_and_write(new, (self.keys, self.values), slots, codes)
 

@@ -8,7 +8,8 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from app.cli import options
 from app.cli.input_files import read_text
@@ -49,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    console, find = Console(), options.schedule_finder(args)
+    console, find = Console(), _finder(args)
     grid = options.grid_from(args, [args.asked], find)
     args.config = replace(args.config, schedule=args.asked, grid=grid)
     model, load_ms = options.load_model(args, console, [args.asked.budget])
@@ -96,6 +97,26 @@ def run(args: argparse.Namespace) -> int:
     if depth != "none":
         write_out(legend(depth))
     return 0
+
+
+def _finder(args: argparse.Namespace) -> Callable[[str], Any]:
+    """As ``options.schedule_finder``; an own schedule that is given no budget keeps its own."""
+    resolve = options.schedule_finder(args)
+
+    def find(name: str) -> Any:
+        source = resolve(name)
+        if isinstance(source, Path):
+            return source
+        from sol_core.decoding.batch_scheduling import takes_budget
+        from sol_core.generation.schedules import Unasked
+
+        if args.asked.budget == Budget():
+            return Unasked(source)
+        if not takes_budget(source):
+            raise ConfigError(f"--schedule {name} has no parameter budget: leave the budget out")
+        return source
+
+    return find
 
 
 def _unseen(config: GenerationConfig) -> GenerationConfig:

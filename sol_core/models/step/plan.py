@@ -42,10 +42,29 @@ class StepRequest(NamedTuple):
     preview: HeadPreview | None = None
     left_out: Sequence[Iterable[int]] | None = None
     record: Collection[str] = ()
+    # Derived by ``of``, once a step.
     is_layered: bool = False  # the step must be made layer by layer, each on its own
     is_sparse: bool = False  # some row drops pages
     scores_pages: bool = False
     reads_codes: bool = False  # pages are scored by 4-bit keys
+
+    @staticmethod
+    def of(
+        actions: Sequence[Action],
+        mechanisms: Mechanisms,
+        observe: Observe,
+        clock: StepClock | None,
+        thresholds: PageThresholds | None,
+        preview: HeadPreview | None,
+        left_out: Sequence[Iterable[int]] | None,
+        record: Collection[str],
+    ) -> StepRequest:
+        sparse = any(action.keep_fraction < 1 for action in actions)
+        scores = sparse or observe.scores_pages
+        layered = left_out is not None or any(kind != "pages" for kind in record)
+        codes = scores and mechanisms.scorer.reads_codes
+        asked = actions, mechanisms, observe, clock, thresholds, preview, left_out, record
+        return StepRequest(*asked, layered, sparse, scores, codes)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,6 @@
-// Pages taken away: a step decoded again without them, the answer made again without them, and the pages that
-// mattered to a step, each left out in turn.
+// Pages taken away from a step, from the whole answer, and each in turn.
 
-import { reasonOf } from "../api.js";
+import { attempt, newest } from "../api.js";
 import { chip, h, headRow, setText, show } from "../dom.js";
 import { count, isNumber, nats, percent, probability } from "../format.js";
 import { quoted } from "./token_text.js";
@@ -10,7 +9,6 @@ const SHOWN_PAGES = 5;
 const NOTHING = 0.01; // nats, below which a page did not matter
 const SHOWN_CHARACTERS = 60; // of a page
 
-// Pages by what a step lost without each; only the first few are shown.
 /** @param {{ name: any, kl: number, attention: number }[]} pages */
 export const rankTable = (pages) => h("table", {}, headRow(["Page left out", "KL, nats", "Attention"]),
   h("tbody", {}, pages.slice(0, SHOWN_PAGES).map(({ name, kl, attention }) => h("tr", {}, h("td", { dir: "auto" }, name),
@@ -21,36 +19,33 @@ export class PageEffects {
   chosen = new Set();
   /** Effects of all pages on a token. @type {{ index: number, kl: number[] } | null} */
   found = null;
-  turn = {};
 
   // on: {ask(name, request) → answer of a run's call, again(pages), at() → number of the token on show, rows(), texts() of
   // the prompt's pages, changed()}
   constructor(on) {
     this.on = on;
     this.step = chip("", () => this.leaveOut());
-    this.again = chip("Answer again without it", () => this.on.again([...this.chosen]));
+    this.again = chip("", () => this.on.again([...this.chosen]));
     this.none = chip("Clear", () => this.choose([]));
-    this.which = chip("Which page mattered?", () => (this.isRanking ? this.stop() : this.rank()));
+    this.which = chip("", () => (this.which.ariaBusy ? this.stop() : this.rank()));
     this.hint = h("span", { class: "sol-muted" }, "Click a page to take it away.");
     this.said = h("p", { class: "sol-page-said", role: "status" });
     this.table = h("div", { class: "sol-page-ranks", hidden: true });
     this.element = h("div", { class: "sol-page-effects" },
       h("div", { class: "sol-tools" }, this.step, this.again, this.none, this.which, this.hint), this.said, this.table);
-    this.choose([]);
+    this.clear();
   }
 
   clear() {
     this.stop();
     this.found = null;
-    setText(this.said, "");
+    this.say("");
     show(this.table, false);
     this.choose([]);
   }
 
   toggle(page) {
-    const pages = new Set(this.chosen);
-    if (!pages.delete(page)) pages.add(page);
-    this.choose(pages);
+    this.choose(this.chosen.has(page) ? [...this.chosen].filter((one) => one !== page) : [...this.chosen, page]);
   }
 
   choose(pages) {
@@ -63,27 +58,18 @@ export class PageEffects {
     this.on.changed();
   }
 
-  get isRanking() {
-    return this.which.getAttribute("aria-busy") === "true";
-  }
-
   stop() {
     this.turn = {};
-    this.which.removeAttribute("aria-busy");
+    this.which.ariaBusy = null;
     setText(this.which, "Which page mattered?");
   }
 
-  async leaveOut() {
+  leaveOut() {
     const index = this.on.at();
     const pages = [...this.chosen].toSorted((a, b) => a - b);
-    const turn = this.turn = {};
     this.say("Decoding without it…");
-    try {
-      const effect = await this.on.ask("leave_out_pages", { index, pages });
-      if (turn === this.turn) this.say(this.sentence(index, effect));
-    } catch (error) {
-      if (turn === this.turn) this.say(reasonOf(error));
-    }
+    return attempt(async () => this.say(this.sentence(index,
+      await newest(this, this.on.ask("leave_out_pages", { index, pages })))), (words) => this.say(words));
   }
 
   say(text) {
@@ -103,29 +89,24 @@ export class PageEffects {
 
   async rank() {
     const index = this.on.at();
-    const turn = this.turn = {};
     const started = performance.now();
-    this.which.setAttribute("aria-busy", "true");
+    this.which.ariaBusy = "true";
     setText(this.which, "Cancel");
     this.say("Reading the run again…");
     show(this.table, false);
-    try {
+    await attempt(async () => {
       let view = null;
       let first = null; // pages of the first answer, which had to read the run again
       while (!view || view.effects.length < view.count) {
-        view = await this.on.ask("rank_pages", { index });
-        if (turn !== this.turn) return;
+        view = await newest(this, this.on.ask("rank_pages", { index }));
         first ??= { done: view.effects.length, at: performance.now() };
         const { effects: { length: done }, count: all } = view;
         const left = (performance.now() - first.at) / (done - first.done) * (all - done) / 1000;
         this.say(`${done} of ${count(all, "page")} left out in turn${isNumber(left) ? `, ${Math.ceil(left)} s left` : ""}…`);
       }
       this.draw(index, view, (performance.now() - started) / 1000);
-    } catch (error) {
-      if (turn === this.turn) this.say(reasonOf(error));
-    } finally {
-      if (turn === this.turn) this.stop();
-    }
+    }, (words) => this.say(words));
+    this.stop();
   }
 
   draw(index, view, seconds) {
