@@ -146,8 +146,10 @@ class ActionGrid(Record):
         Args:
             places: of each level among those of its axis.
         """
-        levels = zip(self.levels(), places, strict=True)
-        return Action.of([some[place] for some, place in levels])
+        keep, channels, bits = places
+        return Action(
+            self.keep_fractions[keep], self.channel_keep_ratios[channels], self.bit_widths[bits]
+        )
 
     def check_budget(self, budget: Budget) -> None:
         """Hold a mean spend to what these levels can reach.

@@ -219,11 +219,11 @@ class FrozenLM:
         form = None if preview is None else preview.form
         asked = actions, mechanisms, observe, clock, floors, form, left_out, record
         request = StepRequest.of(*asked)
-        few = cache.num_rows <= FEW_ROWS and not self._in_buckets
-        if few and self._few_rows and self._few_rows.takes(cache, request):
+        few = self._few_rows if cache.num_rows <= FEW_ROWS else None
+        if few and few.takes(cache, request):
             with torch_on_one_thread():
                 embedded = self._embed(tokens).contiguous()
-                output = self._few_rows.run(embedded, cache, request, self.tuning)
+                output = few.run(embedded, cache, request, self.tuning)
         else:
             with step_threads(cache.num_rows, self.weights.head.weight):
                 output = self._decode_planned(tokens, cache, request)
@@ -330,7 +330,7 @@ class FrozenLM:
     @cached_property
     def _few_rows(self) -> FewRowStep | None:
         """Prepared when a few rows are first decoded."""
-        return FewRowStep.make(self.spec, self.weights)
+        return None if self._in_buckets else FewRowStep.make(self.spec, self.weights)
 
     def _embed(self, tokens: Tensor) -> Tensor:
         embedded = F.embedding(tokens, self.weights.embedding)

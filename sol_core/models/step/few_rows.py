@@ -27,7 +27,7 @@ from sol_core.models.rope import RotaryTable
 from sol_core.models.signals import BEST_PAGES
 from sol_core.models.step.layer import final_logits
 from sol_core.models.step.output import StepOutput
-from sol_core.models.step.plan import StepRequest, mlp_channels, page_budgets, page_floors
+from sol_core.models.step.plan import StepRequest, mlp_channels, page_limits
 from sol_core.models.step.weight_bytes import MatrixBytes, WeightBytes
 
 if TYPE_CHECKING:
@@ -198,7 +198,7 @@ class FewRowStep:
             [max(length + 1 - window, 0) if window else 0 for length in lengths]
             for window in self._windows
         ]
-        budgets = page_budgets(cache, request, self._windows)
+        budgets, floors = page_limits(cache, request, self._windows)
         pairs = [mlp_channels(action, self._spec, how) for action in actions]
         channels, inner = ([pair[side] for pair in pairs] for side in range(2))
         shared = [length - mine for length, mine in zip(lengths, own, strict=True)]
@@ -212,7 +212,7 @@ class FewRowStep:
             own_tokens=numbers[2],
             first_seen=numbers[len(alone) : middle],
             pages_kept=numbers[middle:],
-            floors=page_floors(cache, request),
+            floors=floors,
             page_size=cache.page_size,
             num_kv_heads=self._spec.num_kv_heads,
             scale=self._scale,

@@ -102,34 +102,26 @@ def pages_kept(keep_fraction: float, visible_tokens: int, page_size: int) -> int
     return -(-ceil_fraction(keep_fraction, visible_tokens) // page_size)
 
 
-def page_budgets(
+def page_limits(
     cache: KVCache, request: StepRequest, windows: Sequence[int | None]
-) -> list[list[int]]:
-    """Pages that each row keeps, per attention window, the new token counted as cached."""
-    rows, size = list(zip(request.actions, cache.lengths, strict=True)), cache.page_size
-    enough = max(cache.lengths) + 1
+) -> tuple[list[list[int]], np.ndarray[Any, np.dtype[np.float32]]]:
+    """Pages that each row keeps, per attention window, and the need from which on it reads one.
 
-    def kept(action: Action, seen: int) -> int:
+    The new token is counted as cached.
+    """
+    lengths = [length + 1 for length in cache.lengths]
+    budgets = [[max(lengths)] * len(lengths) for _ in windows]
+    floors = np.zeros(len(lengths), np.float32)
+    for row, (action, length) in enumerate(zip(request.actions, lengths, strict=True)):
         if action.keep_fraction >= 1:
-            return enough
-        if request.mechanisms.page_budget == "need":
-            return 1
-        return pages_kept(action.keep_fraction, seen, size)
-
-    return [
-        [kept(action, min(length + 1, window or length + 1)) for action, length in rows]
-        for window in windows
-    ]
-
-
-def page_floors(cache: KVCache, request: StepRequest) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """Floor of the need for which each row reads a page, the new token counted as cached."""
-    floors = [0.0] * len(request.actions)
-    if request.thresholds is not None:
-        for row, (action, length) in enumerate(zip(request.actions, cache.lengths, strict=True)):
-            if action.keep_fraction < 1:
-                floors[row] = request.thresholds.floor(action.keep_fraction, length + 1)
-    return np.array(floors, np.float32)
+            continue
+        if request.thresholds is not None:
+            floors[row] = request.thresholds.floor(action.keep_fraction, length)
+        for budget, window in zip(budgets, windows, strict=True):
+            seen = min(length, window or length)
+            by_need = request.mechanisms.page_budget == "need"
+            budget[row] = 1 if by_need else pages_kept(action.keep_fraction, seen, cache.page_size)
+    return budgets, floors
 
 
 def step_shape(
@@ -167,16 +159,17 @@ def step_shape(
 def step_numbers(spec: ModelSpec, cache: KVCache, request: StepRequest) -> list[list[int]]:
     """All that tells one step from another of its shape: N lines of R, see ``plan_step``."""
     pairs = [mlp_channels(action, spec, request.mechanisms) for action in request.actions]
+    budgets, floors = page_limits(cache, request, _windows(spec))
     lines = [
         cache.own_lengths,
         cache.lengths,
         [entering for entering, _ in pairs],
         [inner for _, inner in pairs],
         [action.bit_width for action in request.actions],
-        *page_budgets(cache, request, _windows(spec)),
+        *budgets,
     ]
     if request.mechanisms.page_budget == "need":
-        lines.append(page_floors(cache, request).view(np.int32).tolist())
+        lines.append(floors.view(np.int32).tolist())
     # Every line starts at 16 bytes then: Triton compiles no other variant of the kernels.
     return [line + [0] * (len(line) % 2) for line in lines]
 
