@@ -54,8 +54,8 @@ def corpus_name(corpus: Any, data_dir: Path) -> str:
     """A corpus as configurations hold it: a name or a path. Texts become a file of their own.
 
     Args:
-        corpus: "builtin", "papers", a path, a Hub data set, a text, a list of texts, or a
-            ``datasets.Dataset`` with a column of texts.
+        corpus: "builtin", "papers", a path, a Hub data set, a text, a list of texts and paths, or
+            a ``datasets.Dataset`` with a column of texts.
     Raises: ConfigError for anything else; CorpusError when the texts cannot be kept.
     """
     if isinstance(corpus, Path):
@@ -68,14 +68,21 @@ def corpus_name(corpus: Any, data_dir: Path) -> str:
         "corpus",
         corpus,
         (list, tuple),
-        "a name, a path, a text, a list of texts or a datasets.Dataset",
+        "a name, a path, a text, a list of texts and paths or a datasets.Dataset",
     )
-    for place, text in enumerate(corpus):
-        hint = "; of files give one path, or their folder" if isinstance(text, Path) else ""
-        check_kind(f"corpus[{place}]", text, str, f"text{hint}")
-    if not any(text.strip() for text in corpus):
+    texts: list[str] = []
+    for place, item in enumerate(corpus):
+        check_kind(f"corpus[{place}]", item, (str, Path), "text, or the path of a file")
+        texts += [item] if isinstance(item, str) else _documents(item)
+    if not any(text.strip() for text in texts):
         raise ConfigError("corpus is a list without text: give at least one text")
-    return _kept(corpus, data_dir, "jsonl")
+    return _kept(texts, data_dir, "jsonl")
+
+
+def _documents(path: Path) -> list[str]:
+    from sol_core.corpus.file_formats import LocalSource
+
+    return [text for text, _ in LocalSource(path.expanduser().absolute()).documents()]
 
 
 def _is_text(corpus: str) -> bool:

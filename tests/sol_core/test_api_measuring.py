@@ -162,11 +162,11 @@ def test_a_corpus_is_whatever_holds_text(model, tmp_path):
 
     assert fingerprint(TEXTS) == fingerprint(tuple(TEXTS)) == fingerprint(whole)
     assert fingerprint(path) == fingerprint(str(path)) == fingerprint(" ".join(TEXTS))
+    assert fingerprint([path, "More."]) == fingerprint([" ".join(TEXTS), "More."])
     for wrong, words in (
         (3, "corpus must be a name, .* got 3"),
         ([], "a list without text"),
-        (["a", 3], r"corpus\[1\] must be text, got 3"),
-        ([path], "of files give one path, or their folder, got a PosixPath"),
+        (["a", 3], r"corpus\[1\] must be text, or the path of a file, got 3"),
         (datasets.DatasetDict({"train": whole}), "got a DatasetDict"),
     ):
         with pytest.raises(ConfigError, match=words):
