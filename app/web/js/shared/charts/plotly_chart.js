@@ -71,7 +71,7 @@ export class PlotlyChart extends Chart {
   }
 
   async ready() {
-    if (this.isInSight && this.data?.x.length) await loadPlotly();
+    if (this.isInSight && !this.isEmpty(this.data)) await loadPlotly();
   }
 
   async draw(data) {
@@ -79,7 +79,7 @@ export class PlotlyChart extends Chart {
     this.begin(data);
     this.isStale = !this.isInSight;
     if (this.isStale) return;
-    if (!data.x.length) return this.empties();
+    if (this.isEmpty(data)) return this.empties();
     const plotly = await loadPlotly();
     if (!this.plot.offsetWidth || data !== this.data) return;
     const layout = chartLayout(this.spec.layout(data));
