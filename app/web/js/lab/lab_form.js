@@ -169,7 +169,7 @@ export class LabForm extends Form {
       await this.on.start({ values: this.values(), name: this.name.get(), corpus: this.corpus?.get(),
         policies: this.policies?.get() });
       this.name.set("");
-    }, (words) => this.fail(words), NOTHING_LOST);
+    }, this.fail, NOTHING_LOST);
     this.go.disabled = !this.allowed;
   }
 }

@@ -57,7 +57,7 @@ class MissingPicture {
   draw(result) {
     this.result = result;
     const { rows } = result;
-    this.prompt.replaceChildren(h("span", { class: "sol-learn-past" }, `… ${result.question} ${result.stem}`), pickedText(result.said));
+    this.prompt.replaceChildren(h("span", { class: "sol-muted" }, `… ${result.question} ${result.stem}`), pickedText(result.said));
     this.attention.draw(rows.map((row) => row.attention));
     this.effect.draw(rows.map((row) => row.kl));
     const order = rows.map((_, page) => page).sort((one, other) => rows[other].kl - rows[one].kl);

@@ -15,7 +15,7 @@ class StepsPicture {
   draw(result) {
     const hardest = Math.max(...result.rows.map((row) => row.surprisal), 1e-3);
     const most = Math.max(...result.rows.map((row) => row.cost.bytes_read));
-    this.prompt.replaceChildren(h("span", { class: "sol-learn-past" }, result.prompt),
+    this.prompt.replaceChildren(h("span", { class: "sol-muted" }, result.prompt),
       ...result.rows.map((row) => h("span", {}, row.text)));
     this.rows.replaceChildren(
       h("li", { class: "sol-learn-step is-head", "aria-hidden": "true" }, h("span", {}, "Token"),

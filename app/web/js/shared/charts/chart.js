@@ -5,6 +5,8 @@ import { isNumber } from "../format.js";
 import { glossed } from "../glossary.js";
 
 export class Chart {
+  cost = 0; // of a drawing: ms
+
   // spec: {title, empty, keys: lines by {id, name, colour, dash, isKnown(data)}, layout(data), traces(data, colour), config, isKnown(data)}; colour: of a name in the theme; on: {hover, leave, select}
   constructor(spec, on) {
     this.spec = spec;
@@ -56,8 +58,6 @@ export class Chart {
     if (text) this.empty.replaceChildren(h("span", {}, glossed(text)));
     show(this.empty, Boolean(text) || !this.data || this.isEmpty(this.data));
   }
-
-  async ready() {}
 
   async draw(data) {}
 
@@ -120,11 +120,10 @@ const REST = 16; // how many times longer than a redraw the pause after it is
 
 // Charts over one set of arrays, redrawn together and not more often than is affordable.
 export class LiveCharts {
-  cost = 0; // of the first one's redraw: ms
-
-  /** @param {Chart[]} all */
-  constructor(all) {
+  /** @param {Chart[]} all @param {string} kind */
+  constructor(all, kind) {
     this.all = all;
+    this.element = h("div", { class: kind }, all.map((chart) => chart.element));
     whenThemeChanges(() => all.forEach((chart) => chart.redraw()));
   }
 
@@ -136,17 +135,14 @@ export class LiveCharts {
   }
 
   drawSoon() {
-    this.timer ??= setTimeout(() => this.draw(), Math.min(Math.max(REDRAW_MS, REST * this.cost), LONGEST_REDRAW_MS));
+    this.timer ??= setTimeout(() => this.draw(), Math.min(Math.max(REDRAW_MS, REST * this.all[0].cost), LONGEST_REDRAW_MS));
   }
 
   async draw() {
     this.timer = null;
     for (const chart of this.all) {
       try {
-        await chart.ready();
-        const begin = performance.now();
         await chart.draw(this.data);
-        if (chart === this.all[0]) this.cost = performance.now() - begin;
       } catch (error) {
         chart.fail(error);
       }

@@ -3,6 +3,7 @@
 import { chip, drawInTurn, h, selectOf, setText, show } from "../dom.js";
 import { memory } from "../memory.js";
 import { selectionText } from "../page_parts.js";
+import { Reading } from "../tokens/reading.js";
 import { TokenStage } from "../tokens/token_stage.js";
 import { LiveCharts } from "./chart.js";
 import { emptySeries, extendSeries, QUALITY_VIEWS, spendChart } from "./series.js";
@@ -14,7 +15,7 @@ export class Charts extends LiveCharts {
   constructor(Kind, on, { missing = "Turn on “Measure quality against the full model” to measure [[kl|KL]].",
     scored = "All rows score the text that this run wrote, which favours its own row." }) {
     const quality = new Kind(QUALITY_VIEWS[0], on);
-    super([new Kind(spendChart, on), quality]);
+    super([new Kind(spendChart, on), quality], "sol-charts");
     this.quality = quality;
     this.missing = missing;
     this.scored = scored;
@@ -71,6 +72,8 @@ export class Charts extends LiveCharts {
 }
 
 export class ChartedStage extends TokenStage {
+  readAt = 0; // number of the text whose reads are on show
+
   // hint: the foot's words while nothing is selected; ChartKind, words: as of Charts.
   constructor(root, axes, on, { hint, ChartKind, colourKey, ...words }) {
     super(root, axes, on, colourKey);
@@ -79,6 +82,8 @@ export class ChartedStage extends TokenStage {
       hover: (index) => this.mark(index, true), leave: () => this.mark(null),
       select: (range) => this.select(this.within(range)),
     }, words);
+    this.reading = new Reading({ rows: () => this.rows(this.readAt), elements: () => this.elements(this.readAt),
+      mark: (index) => this.mark(index, true), select: (range) => this.select(range), effects: on.effects });
     this.summary = h("p", { class: "sol-selection", "aria-live": "polite" }, hint);
     this.unselect = chip("Clear selection", () => this.select(null), { hidden: true });
     addEventListener("keydown", (event) => {
@@ -90,8 +95,11 @@ export class ChartedStage extends TokenStage {
     return h("footer", { class: "sol-token-foot" }, this.summary, this.unselect, tools);
   }
 
-  buildCharts() {
-    return h("div", { class: "sol-charts" }, this.charts.all.map((chart) => chart.element));
+  clear() {
+    this.card.hide();
+    this.reading.clear();
+    this.charts.clear(null);
+    this.select(null);
   }
 
   mark(index, bringIntoView = false, at = 0) {

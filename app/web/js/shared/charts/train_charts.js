@@ -1,7 +1,6 @@
 // Reports of a training as arrays over the minutes of work, and their charts. Any number may be
 // missing from a report: each line has its own x.
 
-import { h } from "../dom.js";
 import { AXES, isNumber } from "../format.js";
 import { LiveCharts } from "./chart.js";
 import { Figure, rule, smallTitle, themeColour } from "./plotly_chart.js";
@@ -169,8 +168,7 @@ function trainCharts() {
 
 export class TrainCharts extends LiveCharts {
   constructor() {
-    super(trainCharts());
-    this.element = h("div", { class: "sol-figures is-train" }, this.all.map((one) => one.element));
+    super(trainCharts(), "sol-figures is-train");
     this.clear(null);
   }
 
