@@ -18,12 +18,9 @@ import {
 class Totals {
   sums = []; // of each schedule
   count = 0;
-
-  constructor() {
-    this.body = h("tbody", {});
-    this.element = scrollTable("Schedules compared", ["[[schedule|Schedule]]", "[[nll|NLL]]", "[[perplexity|Perplexity]]",
-      "vs [[dense|full model]]", "vs [[static]]", "[[kl|KL]]", ...AXIS_TERMS, "Bytes saved"], this.body, { hidden: true });
-  }
+  body = h("tbody", {});
+  element = scrollTable("Schedules compared", ["[[schedule|Schedule]]", "[[nll|NLL]]", "[[perplexity|Perplexity]]",
+    "vs [[dense|full model]]", "vs [[static]]", "[[kl|KL]]", ...AXIS_TERMS, "Bytes saved"], this.body, { hidden: true });
 
   clear(names = []) {
     this.count = 0;

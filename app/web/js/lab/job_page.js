@@ -148,7 +148,7 @@ export class JobPage {
 
   async send(name) {
     await attempt(() => this.api(name, { job_id: this.panel.job.id }), this.panel.say);
-    this.follower.kick();
+    this.follower.wake?.();
     emit("jobs-changed");
   }
 

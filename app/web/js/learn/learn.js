@@ -45,9 +45,9 @@ const PAINT = {
 
 function glossaryList() {
   const entries = Object.values(TERMS).sort((one, other) => one.name.localeCompare(other.name, "en"));
-  return pathPage("Glossary", ["Wherever one of these words is underlined with dots, hover or focus it to see what it means."],
-    h("dl", { class: "sol-words" }, entries.map(({ name, text }) =>
-      h("div", { class: "sol-word" }, h("dt", {}, name), h("dd", {}, text)))));
+  const intro = "Wherever one of these words is underlined with dots, hover or focus it to see what it means.";
+  return pathPage("Glossary", [intro], h("dl", { class: "sol-words" }, entries.map(({ name, text }) =>
+    h("div", { class: "sol-word" }, h("dt", {}, name), h("dd", {}, text)))));
 }
 
 const STEPS = [DIAL, LESSON_STEPS, LESSON_PAGES, LESSON_MISSING, LESSON_CHANNELS, LESSON_WHICH, LESSON_BITS, LESSON_SPEND, PAINT];

@@ -17,10 +17,6 @@ export class Follower {
   leave() {
     this.turn += 1;
     this.id = null;
-    this.kick();
-  }
-
-  kick() {
     this.wake?.();
   }
 

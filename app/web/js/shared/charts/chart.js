@@ -7,7 +7,8 @@ import { glossed } from "../glossary.js";
 export class Chart {
   cost = 0; // of a drawing: ms
 
-  // spec: {title, empty, keys: lines by {id, name, colour, dash, isKnown(data)}, layout(data), traces(data, colour), config, isKnown(data)}; colour: of a name in the theme; on: {hover, leave, select}
+  // spec: {title, empty, keys: lines by {id, name, colour, dash, isKnown(data)}, layout(data), traces(data, colour), config,
+  // isKnown(data)}; colour: of a name in the theme; on: {hover, leave, select}
   constructor(spec, on) {
     this.spec = spec;
     this.on = on;
@@ -139,7 +140,7 @@ export class LiveCharts {
   }
 
   async draw() {
-    this.timer = null;
+    const seen = this.data.x.length;
     for (const chart of this.all) {
       try {
         await chart.draw(this.data);
@@ -148,5 +149,7 @@ export class LiveCharts {
       }
       await wait(0); // what came meanwhile is shown first
     }
+    this.timer = null;
+    if (this.data.x.length > seen) this.drawSoon();
   }
 }

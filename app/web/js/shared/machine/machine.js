@@ -29,15 +29,14 @@ const plainTitle = (run) => titleOf(run).replace(/\[\[(?:[^\]|]*\|)?([^\]]*)\]\]
 
 // One small histogram an axis: the policy's probability of every level, or the one level that was taken.
 class Choices {
-  constructor() {
-    this.title = h("p", { class: "sol-machine-title" });
-    this.rows = AXES.map((axis) => {
-      const [value, bars] = [h("span", { class: "sol-value" }), h("div", { class: "sol-levels" })];
-      return { axis, levels: /** @type {number[]} */ ([]), value, bars, element: h("div", { class: "sol-machine-choice", "data-axis": axis.key },
+  title = h("p", { class: "sol-machine-title" });
+  rows = AXES.map((axis) => {
+    const [value, bars] = [h("span", { class: "sol-value" }), h("div", { class: "sol-levels" })];
+    return { axis, levels: /** @type {number[]} */ ([]), value, bars,
+      element: h("div", { class: "sol-machine-choice", "data-axis": axis.key },
         h("span", { class: "sol-name" }, axis.name), value, bars) };
-    });
-    this.element = h("div", { class: "sol-machine-policy" }, this.title, this.rows.map((row) => row.element));
-  }
+  });
+  element = h("div", { class: "sol-machine-policy" }, this.title, this.rows.map((row) => row.element));
 
   begin(run) {
     this.axes = gridLevels(run);
@@ -65,12 +64,10 @@ class Choices {
 }
 
 class Outcome {
-  constructor() {
-    this.bytes = h("p", { class: "sol-machine-bytes" });
-    this.token = h("span", { class: "sol-machine-token", dir: "auto" });
-    this.chance = h("span", { class: "sol-machine-chance" });
-    this.element = h("div", { class: "sol-machine-outcome" }, this.token, this.chance, this.bytes);
-  }
+  bytes = h("p", { class: "sol-machine-bytes" });
+  token = h("span", { class: "sol-machine-token", dir: "auto" });
+  chance = h("span", { class: "sol-machine-chance" });
+  element = h("div", { class: "sol-machine-outcome" }, this.token, this.chance, this.bytes);
 
   /** @param {Token} token */
   show(token) {
