@@ -78,7 +78,7 @@ function accuracyTable(tasks) {
 
 export class AccuracyPage extends ResultPage {
   constructor(root, api, page) {
-    super(root, api, page, { kind: TASKS_JOB, part: "accuracy", tab: "accuracy", noun: "measurement",
+    super(root, api, page, { kind: TASKS_JOB, part: "accuracy", noun: "measurement",
       wrong: "This job does not measure accuracy. Open it under Train.", go: "Measure accuracy",
       list: { heading: "Measurements", kind: TASKS_JOB }, files: ["json"] });
     this.table = h("div");

@@ -55,7 +55,7 @@ class BesideForm extends RunForm {
       const runs = (await this.on.runs()).filter((run) => run.id !== this.first?.id);
       this.run.replaceChildren(...runOptions(runs));
       if (!runs.length) this.fail("No other run is saved yet.");
-    }, (words) => this.fail(words));
+    }, this.fail);
   }
 
   // The run to compare with; settings are null where this release cannot read them.
@@ -103,14 +103,14 @@ export class Beside {
     this.followers = SIDES.map((_, at) => new RunFollower(api, {
       begin: (run) => this.begin(at, run), rows: (rows) => this.stage.append(at, rows),
       view: (state) => this.view(at, state),
-      lost: () => this.say("The server does not answer; trying again. What is shown stays.", "warn"),
+      lost: () => say(this.message, "The server does not answer; trying again. What is shown stays.", "warn"),
       gone: (error) => this.gone(at, error),
     }));
     this.message = h("p", { class: "sol-message", hidden: true });
     this.again = smallButton("Try again", () => this.compare(), { hidden: true });
     this.link = copyChip("Copy link", () =>
       linkTo({ compare: this.address, [LOOK_NAMES.compare.colour]: this.stage.legend.axis.key }));
-    this.export = exportMenu(api, "comparison", () => this.address, (message) => this.say(message, "bad"));
+    this.export = exportMenu(api, "comparison", () => this.address, (message) => say(this.message, message, "bad"));
     this.element.append(this.message, this.stage.build([this.again, this.link, this.export]), this.stage.table);
     this.clear();
   }
@@ -126,7 +126,7 @@ export class Beside {
     this.stage.clear();
     [...this.links, this.again, this.link, this.export].forEach((one) => show(one, false));
     this.form.fail(null);
-    this.say(null);
+    say(this.message, null);
   }
 
   leave() {
@@ -173,7 +173,7 @@ export class Beside {
 
   view(at, view) {
     this.stage.setState(at, view.status);
-    if (view.status === "failed") this.say(`${sideName(SIDES[at])}: ${view.error}`, "bad");
+    if (view.status === "failed") say(this.message, `${sideName(SIDES[at])}: ${view.error}`, "bad");
     if (view.live || view.more) return;
     this.ended[at] = true;
     show(this.links[at], true);
@@ -187,7 +187,7 @@ export class Beside {
     this.followers[at].leave();
     this.form.setBusy(false);
     setPill(this.stage.sides[at].state, "Not there", "bad");
-    this.say(`${sideName(SIDES[at])}: ${error.message}`, "bad");
+    say(this.message, `${sideName(SIDES[at])}: ${error.message}`, "bad");
   }
 
   finish() {
@@ -207,9 +207,5 @@ export class Beside {
       setText(this.stage.parted, reasonOf(error, "The server did not answer."));
       show(this.again, true);
     }
-  }
-
-  say(text, kind) {
-    say(this.message, text, kind);
   }
 }

@@ -10,7 +10,7 @@ import { FIGURES, partialTable, ResultTable } from "./figures.js";
 
 export class EvaluatePage extends ResultPage {
   constructor(root, api, page) {
-    super(root, api, page, { kind: "evaluate", part: "evaluation", tab: "evaluate", noun: "evaluation",
+    super(root, api, page, { kind: "evaluate", part: "evaluation", noun: "evaluation",
       wrong: "This job is not an evaluation. Open it under Train.", go: "Start evaluation",
       list: { heading: "Evaluations", kind: "evaluate" }, files: ["json", "csv"] });
     this.partial = h("div", { class: "sol-partial" });
@@ -20,13 +20,11 @@ export class EvaluatePage extends ResultPage {
 
   async begin() {
     await super.begin();
-    takeOver("evaluate-policy", (name) => this.choose(name));
-  }
-
-  async choose(name) {
-    await this.home();
-    this.form.policies?.set([name]);
-    this.form.changed();
+    takeOver("evaluate-policy", async (name) => {
+      await this.home();
+      this.form.policies?.set([name]);
+      this.form.changed();
+    });
   }
 
   rest() {

@@ -24,16 +24,14 @@ const budgetText = (budget, share) => (isNumber(share) ? `${+(100 * share).toFix
 const spent = (spend, share) => (isNumber(share) ? percent(share, 1) : spentText(spend));
 
 export class ResultTable {
-  constructor() {
-    this.measure = pillsField({ legend: "Measure", choices: MEASURE_NAMES, value: "nll", changed: () => this.render() });
-    this.against = h("div", {});
-    this.table = h("table", { class: "sol-table" });
-    this.element = tablePanel(this.table, { title: "Every budget", label: "Results by budget", name: "Table",
-      head: h("div", { class: "sol-table-tools" }, this.measure.element, this.against),
-      note: glossed("Gain: [[baseline]] minus policy, so above 0 the policy is better; 95 % paired bootstrap "
-        + "[[interval]] over texts. Recovered: the share of static's loss that the policy avoids. "
-        + "Spent: by the policy, and below it by the baseline, in the budget's order.") });
-  }
+  measure = pillsField({ legend: "Measure", choices: MEASURE_NAMES, value: "nll", changed: () => this.render() });
+  against = h("div", {});
+  table = h("table", { class: "sol-table" });
+  element = tablePanel(this.table, { title: "Every budget", label: "Results by budget", name: "Table",
+    head: h("div", { class: "sol-table-tools" }, this.measure.element, this.against),
+    note: glossed("Gain: [[baseline]] minus policy, so above 0 the policy is better; 95 % paired bootstrap "
+      + "[[interval]] over texts. Recovered: the share of static's loss that the policy avoids. "
+      + "Spent: by the policy, and below it by the baseline, in the budget's order.") });
 
   take(view, onBaseline) {
     this.view = view;

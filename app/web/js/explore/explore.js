@@ -28,7 +28,7 @@ class ExplorePage extends RunPage {
       estimate: (settings, prompt) => api("estimate_budget", { settings, characters: prompt.length }),
       ...choicesOf(api),
     });
-    this.status = new Status(this.statusHandlers());
+    this.status = new Status(this.statusHandlers);
     this.lens = this.makeLens({ fork: (index, token) => this.fork(index, token) });
     this.stage = new RunStage(root, this.status, { pick: (index) => this.pick(index, 0),
       effects: (reading) => new PageEffects({ ...reading, again: (pages) => this.without(pages),
@@ -129,13 +129,9 @@ class ExplorePage extends RunPage {
     this.comparing = id && { id, parent };
   }
 
+  // Once the token put in has come, the focus, which was in what if, goes there.
   append(rows) {
     super.append(rows);
-    this.focusFork();
-  }
-
-  // The token put in has come: the focus, which was in what if, goes there.
-  focusFork() {
     const token = this.forkAt !== null && this.stage.elements()[this.forkAt];
     if (!token) return;
     this.forkAt = null;
@@ -183,6 +179,4 @@ class ExplorePage extends RunPage {
   }
 }
 
-export function mount(root, server, page) {
-  new ExplorePage(root, makeApi(server), page).start();
-}
+export const mount = (root, server, page) => new ExplorePage(root, makeApi(server), page).start();

@@ -5,7 +5,7 @@ import { button, h, isCalm, opensHere, setText, show, uniqueId } from "../shared
 import { AXES, count, modelName, percent, percentTight, spendText } from "../shared/format.js";
 import { glossed } from "../shared/glossary.js";
 import { pagesText, readsOf, sharesOf } from "../shared/machine/reads.js";
-import { BESIDE, WHOLE_STEP } from "../shared/machine/sheet.js";
+import { WHOLE_STEP } from "../shared/machine/sheet.js";
 import { Zoom } from "../shared/machine/field.js";
 import { colourScale } from "../shared/tokens/legend.js";
 import { Reading } from "../shared/tokens/reading.js";
@@ -31,7 +31,7 @@ function readsOfStep(step) {
 // The machine, without the policy's part: one recorded step.
 class RecordedMachine extends Zoom {
   constructor() {
-    super({ ...WHOLE_STEP, isWhole: false, sides: () => [BESIDE.names, BESIDE.numbers] });
+    super({ ...WHOLE_STEP, isWhole: false, sides: undefined });
   }
 
   /** @param {RecordedAnswer} answer @param {number} at */
@@ -61,7 +61,7 @@ export class RecordingView {
     this.machine = new RecordedMachine();
     this.element = this.build();
     // The budget on show; it opens at the lowest one that gave all of the full model's answers.
-    this.choose(recording.texts.findLastIndex((text) => this.numSame(text) === this.answers.length));
+    this.choose(recording.texts.findLastIndex((text) => !this.samesOf(text).includes(false)));
   }
 
   build() {
@@ -100,9 +100,10 @@ export class RecordingView {
       h("p", { class: "sol-recording-text", dir: "auto" }, stem, tokens), full) };
   }
 
-  /** Answers that are the full model's. @param {RecordedText} text */
-  numSame({ answers }) {
-    return answers.filter((answer, at) => isSameText(this.recording.texts[0].answers[at], answer)).length;
+  /** Of each answer, whether it is the full model's. @param {RecordedText} text */
+  samesOf({ answers }) {
+    return answers.map(({ same, tokens }, at) =>
+      same === tokens.length && same === this.recording.texts[0].answers[at].tokens.length);
   }
 
   choose(at) {
@@ -115,24 +116,19 @@ export class RecordingView {
     this.shown = text.answers.flatMap((answer, which) => answer.tokens.map((word, token) => ({ answer: which, at: token,
       row: { text: word, page_reads: readsOfStep(answer.steps[token]) } })));
     this.shown.forEach(({ row }, index) => { row.index = index; });
+    const sames = this.samesOf(text);
     this.answers.forEach(({ tokens, full }, which) => {
       const [other, answer] = [dense.answers[which], text.answers[which]];
-      const isSame = isSameText(other, answer);
-      tokens.replaceChildren(...this.tokensOf(which, answer, isSame ? Infinity : answer.same));
-      setText(full, isSame ? "" : `Full model:${other.tokens.join("")}`);
-      show(full, !isSame);
+      tokens.replaceChildren(...this.tokensOf(which, answer, sames[which] ? Infinity : answer.same));
+      setText(full, sames[which] ? "" : `Full model:${other.tokens.join("")}`);
+      show(full, !sames[which]);
     });
     this.reading.clear();
     this.reading.begin(size, pages, questions[0].tokens);
     this.reading.follow();
-    const broken = this.broken(text);
-    this.said.replaceChildren(...this.sentence(text, broken));
+    const broken = sames.indexOf(false);
+    this.said.replaceChildren(...this.sentence(text, sames));
     this.point(Math.max(broken, 0), broken < 0 ? 0 : Math.min(text.answers[broken].same, text.answers[broken].tokens.length - 1));
-  }
-
-  /** The first answer that is another than the full model's; -1 without one. @param {RecordedText} text */
-  broken({ answers }) {
-    return answers.findIndex((answer, at) => !isSameText(this.recording.texts[0].answers[at], answer));
   }
 
   point(which, at) {
@@ -176,30 +172,29 @@ export class RecordingView {
   runHere() {
     this.stop();
     const { story, questions, texts } = this.recording;
-    const { question, stem } = questions[Math.max(this.broken(texts[this.at]), 0)];
+    const { question, stem } = questions[Math.max(this.samesOf(texts[this.at]).indexOf(false), 0)];
     this.on?.run(`${story}\n\nQuestion: ${question}\nAnswer: ${stem}`,
       { chat: false, schedule: this.at === 0 ? "dense" : "static", share: Math.round(100 * texts[this.at].asked) });
   }
 
-  /** @param {RecordedText} text @param {number} which */
-  sentence(text, which) {
+  /** @param {RecordedText} text @param {boolean[]} sames */
+  sentence(text, sames) {
     const { pages, questions, texts: [dense] } = this.recording;
     const bold = (words) => h("b", {}, words);
     if (text === dense) return ["This is the full model: every step reads the whole story. Drag left to see which answer breaks first."];
     const parts = ["With ", axesOf(text.spend), ": "];
     const { length } = questions;
+    const which = sames.indexOf(false);
     if (which < 0) return [...parts, bold(`all ${length} answers are the full model's`), "."];
     const answer = text.answers[which];
     const own = wordOf(answer.tokens[answer.same]);
     const other = wordOf(dense.answers[which].tokens[answer.same]);
     const { fact } = questions[which];
     const read = sharesOf({ page_reads: readsOfStep(answer.steps[Math.min(answer.same, answer.steps.length - 1)]) });
-    return [...parts, bold(`${this.numSame(text)} of ${length} answers are the full model's`), "; ", bold(own ? `“${own}”` : "an end"),
+    return [...parts, bold(`${sames.filter(Boolean).length} of ${length} answers are the full model's`), "; ", bold(own ? `“${own}”` : "an end"),
       " instead of ", bold(other ? `“${other}”` : "an end"), `. The page that says it, ${quoted(pages[fact])}, was read by `,
       bold(percent(read?.(fact) ?? 1)), " of layers and heads."];
   }
 }
 
 const wordOf = (token) => token && (token.trim() || spokenText(token));
-
-const isSameText = (dense, text) => dense.tokens.length === text.tokens.length && text.same === text.tokens.length;

@@ -13,8 +13,11 @@ import { filePicker, labelled } from "../shared/forms/form_parts.js";
 import { copyChip, listRow } from "../shared/page_parts.js";
 
 const PAGE_SIZE = 30;
+const partOf = ({ kind }) => (kind === "inspection" ? kind : "run"); // of the address
 
 class HistoryPage {
+  fail = (words) => showText(this.error, words);
+
   constructor(root, api) {
     this.api = api;
     this.search = h("input", { type: "search", class: "sol-input", placeholder: "Words of the prompt", oninput: () => {
@@ -62,15 +65,7 @@ class HistoryPage {
       setText(this.empty, this.search.value ? `No prompt has “${this.search.value}” in it.`
         : "Nothing yet. Generate something in Explore, or inspect a text, and it will be listed here.");
       show(this.empty, this.list.children.length === 0);
-    }, (words) => this.fail(words));
-  }
-
-  fail(message) {
-    showText(this.error, message);
-  }
-
-  open(id, kind) {
-    openInTab(kind === "inspection" ? "inspection" : "run", id);
+    }, this.fail);
   }
 
   import(file) {
@@ -78,32 +73,31 @@ class HistoryPage {
     return attempt(async () => {
       const made = await sendFile("import", file);
       this.load();
-      this.open(made.id, made.kind);
-    }, (words) => this.fail(words));
+      openInTab(partOf(made), made.id);
+    }, this.fail);
   }
 
   row(run) {
-    const isInspection = run.kind === "inspection";
-    const link = linkTo({ [isInspection ? "inspection" : "run"]: run.id });
+    const part = partOf(run);
+    const link = linkTo({ [part]: run.id });
     const tool = (label, action) => chip(label, () => action(run), { "aria-label": `${label}: ${run.title}` });
     const isDamaged = run.status === "damaged";
-    const hasTokens = !isInspection && run.tokens > 0 && run.status !== "running" && !isDamaged;
+    const hasTokens = part === "run" && run.tokens > 0 && run.status !== "running" && !isDamaged;
     const copy = copyChip("Copy link", () => link, { "aria-label": `Copy link: ${run.title}` });
     const kinds = { finished: "good", failed: "bad", interrupted: "bad", damaged: "bad", running: "busy" };
-    return listRow({ title: run.title, href: link, open: () => this.open(run.id, run.kind),
+    return listRow({ title: run.title, href: link, open: () => openInTab(part, run.id),
       facts: [
         h("span", { class: "sol-state", "data-kind": kinds[run.status] || "idle" }, run.status_label),
         h("span", {}, run.schedule_label), h("span", {}, run.budget), h("span", {}, count(run.tokens, "token")),
         run.fork && h("span", {}, "Fork of ", h("a", { href: linkTo({ run: run.fork.parent }),
-          onclick: opensHere(() => this.open(run.fork.parent, run.kind)) }, h("code", {}, run.fork.parent)), ` at token ${run.fork.index + 1}`),
+          onclick: opensHere(() => openInTab(part, run.fork.parent)) }, h("code", {}, run.fork.parent)), ` at token ${run.fork.index + 1}`),
         h("time", { datetime: run.created_at }, whenText(run.created_at)),
         h("span", {}, modelName(run.model)), h("code", { title: "The run's id" }, run.id)],
       tools: [
         hasTokens && tool("Inspect", () => handOverTo("inspect", "run-for-inspect", run.id)),
         hasTokens && tool("Compare", () => openInTab("compare", run.id)),
         !isDamaged && copy,
-        run.status !== "running" && !isDamaged && exportMenu(this.api, isInspection ? "inspection" : "run", () => run.id,
-          (message) => this.fail(message), `Export: ${run.title}`),
+        run.status !== "running" && !isDamaged && exportMenu(this.api, part, () => run.id, this.fail, `Export: ${run.title}`),
         run.can_delete && tool("Delete", () => this.ask(run))] });
   }
 
@@ -117,6 +111,4 @@ class HistoryPage {
   }
 }
 
-export function mount(root, server) {
-  new HistoryPage(root, makeApi(server)).load();
-}
+export const mount = (root, server) => new HistoryPage(root, makeApi(server)).load();

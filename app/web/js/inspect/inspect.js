@@ -19,7 +19,7 @@ class InspectPage extends RunPage {
     super(root, api, "inspection");
     this.form = new InspectForm(page, {
       start: (request) => this.ask("start_inspection", request), stop: () => this.stop(), ...choicesOf(api) });
-    this.status = new StatusLine(this.statusHandlers(), INSPECT_STATES, "Show the running inspection");
+    this.status = new StatusLine(this.statusHandlers, INSPECT_STATES, "Show the running inspection");
     this.stage = new InspectionStage(root, this.status, {
       pick: (index, at) => this.pick(index, at),
       colour: (key) => setAddress({ [this.names.colour]: key }),
@@ -115,6 +115,4 @@ function emptyInspection() {
         + "it served too well or too badly.")));
 }
 
-export function mount(root, server, page) {
-  new InspectPage(root, makeApi(server), page).start();
-}
+export const mount = (root, server, page) => new InspectPage(root, makeApi(server), page).start();

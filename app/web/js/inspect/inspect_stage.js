@@ -6,7 +6,6 @@ import { AXES, count, fixed, MISSING, nats, percent, signed } from "../shared/fo
 import { pillsField } from "../shared/forms/form_parts.js";
 import { leadOf } from "../shared/page_parts.js";
 import { gridLevels } from "../shared/tokens/card.js";
-import { Reading } from "../shared/tokens/reading.js";
 import { colourAxes } from "../shared/tokens/tokens.js";
 import { ENOUGH_TOKENS, pairedGain, VerdictLine, verdictOf } from "../shared/verdict.js";
 import { Difficulty } from "./difficulty.js";
@@ -19,12 +18,9 @@ import {
 class Totals {
   sums = []; // of each schedule
   count = 0;
-
-  constructor() {
-    this.body = h("tbody", {});
-    this.element = scrollTable("Schedules compared", ["[[schedule|Schedule]]", "[[nll|NLL]]", "[[perplexity|Perplexity]]",
-      "vs [[dense|full model]]", "vs [[static]]", "[[kl|KL]]", ...AXIS_TERMS, "Bytes saved"], this.body, { hidden: true });
-  }
+  body = h("tbody", {});
+  element = scrollTable("Schedules compared", ["[[schedule|Schedule]]", "[[nll|NLL]]", "[[perplexity|Perplexity]]",
+    "vs [[dense|full model]]", "vs [[static]]", "[[kl|KL]]", ...AXIS_TERMS, "Bytes saved"], this.body, { hidden: true });
 
   clear(names = []) {
     this.count = 0;
@@ -106,9 +102,6 @@ export class InspectionStage extends ChartedStage {
     this.verdict = new VerdictLine();
     this.choice = h("div", { class: "sol-pane-choice", hidden: true });
     this.panes = h("div", { class: "sol-panes" });
-    this.readAt = 0; // the row whose reads are on show
-    this.reading = new Reading({ rows: () => this.rows(this.readAt), elements: () => this.elements(this.readAt),
-      mark: (index) => this.mark(index, true), select: (range) => this.select(range) });
     this.difficulty = new Difficulty((index) => this.focus(index));
     this.speed = h("p", { class: "sol-hint" });
   }
@@ -124,7 +117,7 @@ export class InspectionStage extends ChartedStage {
         h("div", { class: "sol-inspect-head" }, this.choice, this.legend.element),
         this.reading.element, h("div", { class: "sol-token-place" }, this.panes, over),
         this.buildFoot(tools)),
-      below, this.buildCharts(), this.difficulty.element);
+      below, this.charts.element, this.difficulty.element);
   }
 
   // Also of a row that is not on show.
@@ -163,7 +156,7 @@ export class InspectionStage extends ChartedStage {
   }
 
   clear() {
-    this.card.hide();
+    super.clear();
     this.tokens = [];
     this.names = [];
     this.lead = [];
@@ -174,12 +167,9 @@ export class InspectionStage extends ChartedStage {
     show(this.choice, false);
     show(this.speed, false);
     this.panes.replaceChildren();
-    this.reading.clear();
     this.totals.clear();
     this.verdict.draw([]);
     this.difficulty.draw(null);
-    this.charts.clear(null);
-    this.select(null);
   }
 
   begin(run) {

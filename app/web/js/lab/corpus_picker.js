@@ -15,6 +15,8 @@ const CORPUS_MEANINGS = {
 };
 
 export class CorpusPicker {
+  fail = (words) => showText(this.message, words);
+
   constructor(api) {
     this.api = api;
     this.kind = pillsField({ legend: "Text", choices: CORPUS_KINDS, meanings: CORPUS_MEANINGS });
@@ -56,12 +58,9 @@ export class CorpusPicker {
     if (this.files.value) this.wanted = this.files.value;
   }
 
-  async refresh() {
-    try {
-      this.list((await this.api("list_corpora", {})).files);
-    } catch {
-      // The list stays as it was; starting will say what is wrong.
-    }
+  // Where that fails, the list stays as it was; starting will say what is wrong.
+  refresh() {
+    return attempt(async () => this.list((await this.api("list_corpora", {})).files), () => {});
   }
 
   list(files) {
@@ -79,17 +78,13 @@ export class CorpusPicker {
       this.wanted = name;
       await this.refresh();
       this.element.dispatchEvent(new Event("change", { bubbles: true }));
-    }, (words) => this.fail(words), "The upload broke off. Try it again.");
+    }, this.fail, "The upload broke off. Try it again.");
     show(this.bar, false);
   }
 
   async remove() {
     if (!this.files.value) return;
     await attempt(async () => this.list((await this.api("delete_corpus", { name: this.files.value })).files),
-      (words) => this.fail(words));
-  }
-
-  fail(message) {
-    showText(this.message, message);
+      this.fail);
   }
 }

@@ -112,6 +112,8 @@ export class JobList {
 }
 
 export class JobPanel extends StateHead {
+  say = (text) => showText(this.trouble, text);
+
   // options: {noun: for sentences, message(text): of a running job}; on: {act(name), clone()}
   constructor(options, on) {
     super();
@@ -145,8 +147,7 @@ export class JobPanel extends StateHead {
     setPill(this.pill, "Shipped", "good");
     setText(this.title, title);
     setText(this.detail, `measured by the authors, ${whenText(made)}`);
-    this.facts.replaceChildren(h("span", {}, `On ${machine}, not on this one`), h("span", {}, h("code", {}, command)));
-    show(this.facts, true);
+    this.showFacts([`On ${machine}, not on this one`, h("code", {}, command)]);
   }
 
   update(job) {
@@ -161,7 +162,9 @@ export class JobPanel extends StateHead {
     showText(this.error, job.error && sentence(job.error));
     showText(this.advice, job.advice);
     show(this.trouble, false);
-    this.showFacts(job);
+    this.showFacts([job.started_at && `Begun ${whenText(job.started_at)}`,
+      job.finished_at && `Ended ${whenText(job.finished_at)}`, job.model && `Model ${modelName(job.model)}`,
+      job.log_file && ["Log ", h("code", {}, job.log_file)]].filter(Boolean));
   }
 
   detailOf(job) {
@@ -172,15 +175,8 @@ export class JobPanel extends StateHead {
       isRunning && isNumber(job.eta_s) && `about ${roughly(job.eta_s)} left`].filter(Boolean).join(" · ");
   }
 
-  showFacts(job) {
-    const parts = [job.started_at && `Begun ${whenText(job.started_at)}`,
-      job.finished_at && `Ended ${whenText(job.finished_at)}`, job.model && `Model ${modelName(job.model)}`,
-      job.log_file && ["Log ", h("code", {}, job.log_file)]].filter(Boolean);
+  showFacts(parts) {
     this.facts.replaceChildren(...parts.map((part) => h("span", {}, part)));
     show(this.facts, parts.length > 0);
-  }
-
-  say(text) {
-    showText(this.trouble, text);
   }
 }

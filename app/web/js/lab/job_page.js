@@ -1,6 +1,6 @@
 // A page of jobs: a form that starts one, the job on show, which the address names, and a list of the others.
 
-import { askedFor, linkTo, nameInFront, setAddress, tabOf } from "../shared/address.js";
+import { askedFor, linkTo, nameInFront, setAddress, TAB_OF, tabOf } from "../shared/address.js";
 import { attempt, newest } from "../shared/api.js";
 import { bringIntoView, h, scrollTo, setText, show, smallButton, whenSeen, whenThemeChanges } from "../shared/dom.js";
 import { saveFile } from "../shared/download.js";
@@ -18,30 +18,9 @@ const LIVE_POLL_MS = 1000;
 const IDLE_POLL_MS = 4000;
 const ASKED_FROM_MS = 60_000;
 
-// Follows one job. One that has ended is still looked at now and then: somebody may resume it.
-class JobFollower extends Follower {
-  leave() {
-    super.leave();
-    this.cursor = -1;
-    this.sampleStep = null;
-  }
-
-  ask(id) {
-    return this.api("poll_job", { job_id: id, cursor: this.cursor, sample_step: this.sampleStep });
-  }
-
-  take(answer) {
-    this.cursor = answer.cursor;
-    this.sampleStep = answer.samples?.at(-1)?.step ?? this.sampleStep;
-    this.on.view(answer);
-    if (answer.more) return 0;
-    return answer.job.live && !document.hidden ? LIVE_POLL_MS : IDLE_POLL_MS;
-  }
-}
-
 export class JobPage {
-  // what: kind of the jobs; part: the job's name in the address and in events; tab; noun: for sentences; wrong: words for
-  // another kind's job; go: the form's button; list: as a JobList's options; message(text): of a running job.
+  // what: kind of the jobs; part: the job's name in the address and in events; noun: for sentences; wrong: words for another
+  // kind's job; go: the form's button; list: as a JobList's options; message(text): of a running job.
   constructor(root, api, page, what) {
     this.root = root;
     this.api = api;
@@ -49,12 +28,22 @@ export class JobPage {
     this.form = new LabForm(api, { start: (request) => this.start(request) }, page, what.go);
     this.panel = new JobPanel(what, { act: (name) => this.act(name), clone: () => this.clone(this.panel.job) });
     this.list = new JobList(api, what.list, { open: (job) => this.openFromList(job), clone: (job) => this.clone(job) });
-    this.follower = new JobFollower(api, { view: (answer) => this.view(answer),
+    this.follower = new Follower({ take: (answer) => this.take(answer),
+      ask: (id) => api("poll_job", { job_id: id, cursor: this.cursor, sample_step: this.sampleStep }),
       lost: () => this.panel.say(`The server does not answer; trying again. The ${what.noun} itself goes on.`),
       gone: (error) => { this.reset(); this.panel.say(error.message); } });
   }
 
   view(answer) {}
+
+  // One that has ended is still looked at now and then: somebody may resume it.
+  take(answer) {
+    this.cursor = answer.cursor;
+    this.sampleStep = answer.samples?.at(-1)?.step ?? this.sampleStep;
+    this.view(answer);
+    if (answer.more) return 0;
+    return answer.job.live && !document.hidden ? LIVE_POLL_MS : IDLE_POLL_MS;
+  }
 
   lay(body, ...stage) {
     this.panel.facts.before(...body);
@@ -72,9 +61,9 @@ export class JobPage {
       const asked = askedFor(part);
       if (asked === this.follower.id) return;
       if (asked) this.open(asked);
-      else if (tabOf() === this.what.tab) this.reset();
+      else if (tabOf() === TAB_OF[part]) this.reset();
     });
-    const name = nameInFront(this.what.tab, () => (askedFor(part) ? {} : { [part]: this.follower.id }));
+    const name = nameInFront(TAB_OF[part], () => (askedFor(part) ? {} : { [part]: this.follower.id }));
     const home = await this.home();
     takeOver(`clone-${part}`, (id) => this.clone({ id, kind: this.what.kind }));
     const asked = askedFor(part) ?? home?.newest_job ?? (this.what.shipped ? SHIPPED : null);
@@ -104,7 +93,8 @@ export class JobPage {
   }
 
   address(jobId) {
-    setAddress({ [this.what.part]: jobId, tab: this.what.tab }, jobId !== null);
+    const { part } = this.what;
+    setAddress({ [part]: jobId, tab: TAB_OF[part] }, jobId !== null);
   }
 
   open(jobId) {
@@ -120,6 +110,8 @@ export class JobPage {
 
   // Nothing is on show.
   rest() {
+    this.cursor = -1;
+    this.sampleStep = null;
     this.panel.clear();
   }
 
@@ -140,12 +132,10 @@ export class JobPage {
     this.panel.update(job);
     if (before && before !== job.status) {
       emit("jobs-changed");
-      this.statusChanged(job);
+      if (job.status === "succeeded") emit("policies-changed"); // one is new, or what was measured of one
     }
     return true;
   }
-
-  statusChanged(job) {}
 
   // Ending work of more than a minute is asked about.
   async act(name) {
@@ -157,8 +147,8 @@ export class JobPage {
   }
 
   async send(name) {
-    await attempt(() => this.api(name, { job_id: this.panel.job.id }), (words) => this.panel.say(words));
-    this.follower.kick();
+    await attempt(() => this.api(name, { job_id: this.panel.job.id }), this.panel.say);
+    this.follower.wake?.();
     emit("jobs-changed");
   }
 
@@ -167,7 +157,7 @@ export class JobPage {
       this.form.use(await this.api("job_settings", { kind: this.what.kind, job_id: job.id }));
       this.form.fail(null);
       scrollTo(this.form.element);
-    }, (words) => this.form.fail(words));
+    }, this.form.fail);
   }
 }
 
@@ -224,7 +214,7 @@ export class ResultPage extends JobPage {
     return attempt(async () => {
       const file = await this.api("export_result", { kind: this.what.kind, job_id: this.shown, form });
       saveFile(file.name, new Blob([file.text], { type: form === "json" ? "application/json" : "text/csv" }));
-    }, (words) => this.panel.say(words));
+    }, this.panel.say);
   }
 
   view({ job, partial }) {

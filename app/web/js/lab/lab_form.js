@@ -22,34 +22,17 @@ function anyField({ label, help: hint, kind, choices, min, max }) {
 }
 
 // Policies to choose; of several, the first that is ticked is the one that the figures are about.
-class PolicyChoice {
-  constructor(most) {
-    this.wanted = [];
-    this.field = checksField({ label: most > 1 ? "Policies" : "Policy", choices: {}, isOne: most === 1,
-      hint: `${most > 1 ? "The figures show the first that you choose; the others appear as further lines. " : ""}The `
-        + "[[dense|full model]] and [[static]] always run, static at the policy's own [[spend]]." });
-    this.element = this.field.element;
-  }
-
-  offer(policies) {
-    this.field.offer(Object.fromEntries(policies.map((policy) => [policy.name, `${policy.name}: ${policyNote(policy)}`])));
-    const known = this.wanted.filter((name) => policies.some((policy) => policy.name === name));
-    this.set(known.length ? known : policies.slice(0, 1).map((policy) => policy.name));
-  }
-
-  get() {
-    return this.wanted;
-  }
-
-  set(names) {
-    this.wanted = names.filter(Boolean);
-    this.field.set(this.wanted);
-  }
-
-  changed() {
-    const chosen = this.field.get();
-    this.wanted = [...this.wanted.filter((name) => chosen.includes(name)), ...chosen.filter((name) => !this.wanted.includes(name))];
-  }
+function policyField(most) {
+  const field = checksField({ label: most > 1 ? "Policies" : "Policy", choices: {}, isOne: most === 1, isRanked: true,
+    hint: `${most > 1 ? "The figures show the first that you choose; the others appear as further lines. " : ""}The `
+      + "[[dense|full model]] and [[static]] always run, static at the policy's own [[spend]]." });
+  const offer = (policies) => {
+    const names = policies.map((policy) => policy.name);
+    field.offer(Object.fromEntries(policies.map((policy) => [policy.name, `${policy.name}: ${policyNote(policy)}`])));
+    const known = field.get().filter((name) => names.includes(name));
+    field.set(known.length ? known : names.slice(0, 1));
+  };
+  return { ...field, offer };
 }
 
 const policyNote = (policy) => (policy.shipped ? "shipped"
@@ -70,7 +53,7 @@ export class LabForm extends Form {
     const ofPresets = (name) => Object.fromEntries(page.presets.map((preset) => [preset.key, preset[name]]));
     this.preset = pillsField({ legend: "Preset", choices: ofPresets("label"), meanings: ofPresets("meaning") });
     show(this.preset.element, page.presets.length > 1);
-    this.policies = page.mostPolicies ? new PolicyChoice(page.mostPolicies) : null;
+    this.policies = page.mostPolicies ? policyField(page.mostPolicies) : null;
     this.name = textField({ label: "Name of the policy", maxLength: page.maxNameLength,
       hint: "It appears in Explore and Evaluate under this name." });
     this.taken = [];
@@ -99,7 +82,7 @@ export class LabForm extends Form {
   use({ values, corpus, name, policies }) {
     this.setValues(values);
     this.corpus?.set(corpus);
-    this.policies?.set(policies);
+    this.policies?.set(policies.filter(Boolean));
     this.name.set(this.suggested ?? name);
     this.changed();
   }
@@ -128,7 +111,6 @@ export class LabForm extends Form {
 
   changed() {
     this.checkName();
-    if (this.policies?.element.querySelector("input")) this.policies.changed();
     const { label, values } = this.chosen();
     const now = this.values();
     const differ = Object.keys(now).filter((name) => String(now[name]) !== String(values[name]));
@@ -147,7 +129,7 @@ export class LabForm extends Form {
     this.setValues({ ...this.chosen().values, ...saved.values });
     if (typeof saved.name === "string") this.name.set(saved.name);
     if (saved.corpus) this.corpus?.set(saved.corpus);
-    if (Array.isArray(saved.policies)) this.policies?.set(saved.policies);
+    if (Array.isArray(saved.policies)) this.policies?.set(saved.policies.filter(Boolean));
     this.changed();
   }
 
@@ -169,7 +151,7 @@ export class LabForm extends Form {
       await this.on.start({ values: this.values(), name: this.name.get(), corpus: this.corpus?.get(),
         policies: this.policies?.get() });
       this.name.set("");
-    }, (words) => this.fail(words), NOTHING_LOST);
+    }, this.fail, NOTHING_LOST);
     this.go.disabled = !this.allowed;
   }
 }

@@ -5,7 +5,7 @@ import { makeApi } from "../shared/api.js";
 import { button, h, opensHere, setText, show, whenSeen } from "../shared/dom.js";
 import { takeOver } from "../shared/events.js";
 import { memory, recall, remember } from "../shared/memory.js";
-import { Lesson } from "./lesson.js";
+import { Lesson, pathPage } from "./lesson.js";
 import { LESSON_BITS } from "./lesson_bits.js";
 import { LESSON_CHANNELS } from "./lesson_channels.js";
 import { LESSON_MISSING } from "./lesson_missing.js";
@@ -13,20 +13,14 @@ import { LESSON_PAGES } from "./lesson_pages.js";
 import { LESSON_SPEND } from "./lesson_spend.js";
 import { LESSON_STEPS } from "./lesson_steps.js";
 import { LESSON_WHICH } from "./lesson_which.js";
-import { glossed, TERMS } from "../shared/glossary.js";
+import { TERMS } from "../shared/glossary.js";
 
-class RoomStep {
-  // spec: {key, title, text, action, open(page)}; on: {opened(), next()}
-  constructor({ title, text, action, open }, number, page, on) {
-    this.heading = h("h2", { tabindex: "-1" }, `${number}. ${title}`);
-    this.element = h("article", { class: "sol-panel sol-lesson", hidden: true }, h("header", {}, this.heading),
-      text.map((part) => h("p", { class: "sol-lesson-text" }, glossed(part))),
-      h("div", { class: "sol-tools" }, button(action, () => {
-        on.opened();
-        open(page);
-      }, { class: "sol-button is-primary" }), on.next && button("Next step", on.next)));
-  }
-}
+// spec: {key, title, text, action, open(page)}; on: {opened(), next()}
+const roomStep = ({ title, text, action, open }, number, page, on) => pathPage(`${number}. ${title}`, text,
+  h("div", { class: "sol-tools" }, button(action, () => {
+    on.opened();
+    open(page);
+  }, { class: "sol-button is-primary" }), on.next && button("Next step", on.next)));
 
 const DIAL = {
   key: "dial", title: "The dial", action: "Open the dial", open: () => showTab("explore"),
@@ -49,17 +43,11 @@ const PAINT = {
   ],
 };
 
-class GlossaryList {
-  constructor() {
-    const entries = Object.values(TERMS).sort((one, other) => one.name.localeCompare(other.name, "en"));
-    this.heading = h("h2", { tabindex: "-1" }, "Glossary");
-    this.element = h("article", { class: "sol-panel sol-lesson sol-words", hidden: true },
-      h("header", {}, this.heading),
-      h("p", { class: "sol-lesson-text" },
-        "Wherever one of these words is underlined with dots, hover or focus it to see what it means."),
-      h("dl", {}, entries.map(({ name, text }) =>
-        h("div", { class: "sol-word" }, h("dt", {}, name), h("dd", {}, text)))));
-  }
+function glossaryList() {
+  const entries = Object.values(TERMS).sort((one, other) => one.name.localeCompare(other.name, "en"));
+  const intro = "Wherever one of these words is underlined with dots, hover or focus it to see what it means.";
+  return pathPage("Glossary", [intro], h("dl", { class: "sol-words" }, entries.map(({ name, text }) =>
+    h("div", { class: "sol-word" }, h("dt", {}, name), h("dd", {}, text)))));
 }
 
 const STEPS = [DIAL, LESSON_STEPS, LESSON_PAGES, LESSON_MISSING, LESSON_CHANNELS, LESSON_WHICH, LESSON_BITS, LESSON_SPEND, PAINT];
@@ -76,7 +64,7 @@ class LearnPage {
     this.name = null;
     /** @type {Map<string, any>} */
     this.parts = new Map(STEPS.map((spec, at) => [spec.key, this.makeStep(spec, at)]));
-    this.parts.set(GLOSSARY, new GlossaryList());
+    this.parts.set(GLOSSARY, glossaryList());
     this.links = new Map();
     this.stage = h("div", {}, [...this.parts.values()].map((part) => part.element));
     root.append(h("div", { class: "sol-learn-grid" }, h("div", { class: "sol-learn-side" }, this.buildList()), this.stage));
@@ -90,7 +78,7 @@ class LearnPage {
   makeStep(spec, at) {
     const next = STEPS[at + 1] && (() => this.go(STEPS[at + 1].key));
     if (spec === DIAL || spec === PAINT) {
-      return new RoomStep(spec, at + 1, this.page, { next, opened: () => spec === DIAL && this.keepMeasured(DIAL.key) });
+      return roomStep(spec, at + 1, this.page, { next, opened: () => spec === DIAL && this.keepMeasured(DIAL.key) });
     }
     return new Lesson(spec, at + 1, this.api, { next, answered: (key, choice) => this.answered(key, choice),
       measured: (key) => this.keepMeasured(key) });
@@ -151,6 +139,4 @@ class LearnPage {
   }
 }
 
-export function mount(root, server, page) {
-  new LearnPage(root, makeApi(server), page).showProgress();
-}
+export const mount = (root, server, page) => new LearnPage(root, makeApi(server), page).showProgress();

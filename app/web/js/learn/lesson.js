@@ -12,41 +12,6 @@ const LETTERS = "ABC";
 const ASK_MS = 250;
 const LONGEST_ASK_MS = 1000;
 
-// Asks for one experiment and waits for it: the answer says how many come first, and asking again keeps the place.
-class Experiment extends Follower {
-  // on: {result(result), waiting(text), failed(message)}
-  constructor(api, name, on) {
-    super(api, { ...on, gone: (error) => on.failed(error.message),
-      lost: () => on.waiting("The server does not answer; trying again.") });
-    this.name = name;
-    this.asked = 0; // times
-  }
-
-  leave() {
-    super.leave();
-    this.asked = 0;
-  }
-
-  ask(parameters) {
-    return this.api("ask_experiment", { experiment: this.name, parameters });
-  }
-
-  take(answer) {
-    if (answer.state === "done") {
-      this.on.result(answer.result);
-      return null;
-    }
-    if (answer.state === "loading" && answer.model.state === "failed") {
-      this.on.failed(answer.model.message);
-      return null;
-    }
-    this.on.waiting(waitingText(answer));
-    // Less and less often: a class asks from thirty pages at once.
-    this.asked += 1;
-    return Math.min(ASK_MS * (1 + Math.max(answer.before ?? 1, this.asked / 4)), LONGEST_ASK_MS);
-  }
-}
-
 function waitingText({ state, before, model }) {
   if (state === "loading") {
     return `The model is still loading (${percent(model.fraction)}). The measurement starts by itself; `
@@ -55,31 +20,32 @@ function waitingText({ state, before, model }) {
   return before > 0 ? `${before} before you. Your turn comes by itself.` : "Measuring…";
 }
 
+// A page of the path, hidden at first, whose heading can take the focus. texts: with terms as the glossary marks them.
+export function pathPage(title, texts, ...rest) {
+  const heading = h("h2", { tabindex: "-1" }, title);
+  return { heading, element: h("article", { class: "sol-panel sol-lesson", hidden: true }, h("header", {}, heading),
+    texts.map((text) => h("p", { class: "sol-lesson-text" }, glossed(text))), rest) };
+}
+
 export class Lesson {
+  asked = 0; // times
+
   // spec: see lesson_*.js. on: {answered(key, choice), measured(key), next()}
   constructor(spec, number, api, on) {
     this.spec = spec;
-    this.number = number;
     this.on = on;
     this.picture = spec.picture();
-    this.experiment = new Experiment(api, spec.experiment, {
-      result: (result) => this.showResult(result), waiting: (text) => this.say(text),
-      failed: (message) => this.fail(message),
+    this.follower = new Follower({
+      ask: (parameters) => api("ask_experiment", { experiment: spec.experiment, parameters }),
+      take: (answer) => this.take(answer), gone: (error) => this.fail(error.message),
+      lost: () => setText(this.state, "The server does not answer; trying again."),
     });
     this.first = Object.keys(spec.texts)[0]; // the question is about it
     this.text = pillsField({ legend: "Text", choices: spec.texts, value: this.first, changed: () => this.measure() });
     this.text.element.classList.add("sol-learn-texts");
-    this.element = this.build();
-  }
-
-  build() {
-    const { spec } = this;
-    this.heading = h("h2", { tabindex: "-1" }, `${this.number}. ${spec.title}`);
     this.after = this.buildAfter();
-    return h("article", { class: "sol-panel sol-lesson", hidden: true },
-      h("header", {}, this.heading),
-      spec.intro.map((text) => h("p", { class: "sol-lesson-text" }, glossed(text))),
-      this.buildQuestion(), this.after);
+    const { heading, element } = pathPage(`${number}. ${spec.title}`, spec.intro, this.buildQuestion(), this.after);
+    Object.assign(this, { heading, element });
   }
 
   buildQuestion() {
@@ -148,20 +114,33 @@ export class Lesson {
   }
 
   leave() {
-    this.experiment.leave();
+    this.follower.leave();
   }
 
   measure() {
     show(this.error, false);
     show(this.again, false);
-    this.say("Measuring…");
+    setText(this.state, "Measuring…");
     this.figure.classList.add("is-old");
-    this.experiment.follow({ text: this.text.get() });
+    this.asked = 0;
+    this.follower.follow({ text: this.text.get() });
+  }
+
+  // The answer says how many come first, and asking again keeps the place.
+  take(answer) {
+    const failed = answer.state === "loading" && answer.model.state === "failed";
+    if (answer.state === "done") this.showResult(answer.result);
+    else if (failed) this.fail(answer.model.message);
+    else setText(this.state, waitingText(answer));
+    if (answer.state === "done" || failed) return null;
+    // Less and less often: a class asks from thirty pages at once.
+    this.asked += 1;
+    return Math.min(ASK_MS * (1 + Math.max(answer.before ?? 1, this.asked / 4)), LONGEST_ASK_MS);
   }
 
   showResult(result) {
     this.result = result;
-    this.say("");
+    setText(this.state, "");
     show(this.figure, true);
     this.figure.classList.remove("is-old");
     this.picture.draw(result);
@@ -182,12 +161,8 @@ export class Lesson {
     this.on.measured(this.spec.key);
   }
 
-  say(text) {
-    setText(this.state, text);
-  }
-
   fail(message) {
-    this.say("");
+    setText(this.state, "");
     showText(this.error, message);
     show(this.again, true);
   }

@@ -38,26 +38,24 @@ class PageBars {
 }
 
 class MissingPicture {
-  constructor() {
-    this.prompt = h("p", { class: "sol-learn-passage" });
-    this.place = h("div", {});
-    this.page = h("p", { class: "sol-learn-passage", dir: "auto" });
-    this.said = h("p", { class: "sol-learn-state", role: "status" });
-    const choose = (page) => this.slider?.set(page);
-    this.attention = new PageBars("Where the step looked: attention, by page", "attention", choose);
-    this.effect = new PageBars("What it needed: KL without the page", "channels", choose);
-    this.ranks = h("div", { class: "sol-page-ranks" });
-    this.note = h("p", {});
-    this.element = h("div", { class: "sol-learn-parts" }, this.prompt,
-      h("section", { class: "sol-learn-part" }, this.attention.element,
-        h("div", {}, this.effect.element, endsOf("the story's beginning", "the question")), this.place, this.page, this.said),
-      h("section", { class: "sol-learn-part" }, h("h3", {}, "The five pages that mattered most"), this.ranks, this.note));
-  }
+  prompt = h("p", { class: "sol-learn-passage" });
+  place = h("div", {});
+  page = h("p", { class: "sol-learn-passage", dir: "auto" });
+  said = h("p", { class: "sol-learn-state", role: "status" });
+  choose = (page) => this.slider?.set(page);
+  attention = new PageBars("Where the step looked: attention, by page", "attention", this.choose);
+  effect = new PageBars("What it needed: KL without the page", "channels", this.choose);
+  ranks = h("div", { class: "sol-page-ranks" });
+  note = h("p", {});
+  element = h("div", { class: "sol-learn-parts" }, this.prompt,
+    h("section", { class: "sol-learn-part" }, this.attention.element,
+      h("div", {}, this.effect.element, endsOf("the story's beginning", "the question")), this.place, this.page, this.said),
+    h("section", { class: "sol-learn-part" }, h("h3", {}, "The five pages that mattered most"), this.ranks, this.note));
 
   draw(result) {
     this.result = result;
     const { rows } = result;
-    this.prompt.replaceChildren(h("span", { class: "sol-learn-past" }, `… ${result.question} ${result.stem}`), pickedText(result.said));
+    this.prompt.replaceChildren(h("span", { class: "sol-muted" }, `… ${result.question} ${result.stem}`), pickedText(result.said));
     this.attention.draw(rows.map((row) => row.attention));
     this.effect.draw(rows.map((row) => row.kl));
     const order = rows.map((_, page) => page).sort((one, other) => rows[other].kl - rows[one].kl);

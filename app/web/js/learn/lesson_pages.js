@@ -8,18 +8,16 @@ import { barRow, PagesZoom, paintScale, PassageView, pickedText, stepSlider } fr
 const LOSS_TOP = 3; // nats; from here on the colour is at its strongest
 
 class PagesPicture {
-  constructor() {
-    this.place = h("div", {});
-    this.step = h("div", {});
-    this.zoom = new PagesZoom();
-    this.worst = h("div", { class: "sol-learn-bars" });
-    this.element = h("div", { class: "sol-learn-parts" }, this.place,
-      h("section", { class: "sol-learn-part" }, h("h3", {}, "The machine: which pages one step read"),
-        h("p", { class: "sol-hint" }, "Columns are layers, lines are pages with their words, oldest first. Every head of a layer chooses for itself, so a "
-          + "layer reads more pages than one head. Choose a step, or click a word above."),
-        this.step, this.zoom.element),
-      h("section", { class: "sol-learn-part" }, h("h3", {}, "Who loses most"), this.worst));
-  }
+  place = h("div", {});
+  step = h("div", {});
+  zoom = new PagesZoom();
+  worst = h("div", { class: "sol-learn-bars" });
+  element = h("div", { class: "sol-learn-parts" }, this.place,
+    h("section", { class: "sol-learn-part" }, h("h3", {}, "The machine: which pages one step read"),
+      h("p", { class: "sol-hint" }, "Columns are layers, lines are pages with their words, oldest first. Every head of a layer chooses for itself, so a "
+        + "layer reads more pages than one head. Choose a step, or click a word above."),
+      this.step, this.zoom.element),
+    h("section", { class: "sol-learn-part" }, h("h3", {}, "Who loses most"), this.worst));
 
   draw(result) {
     this.result = result;

@@ -5,17 +5,15 @@ import { duration, mean, MISSING, nats, percent, quantity } from "../shared/form
 import { barRow, pickedText } from "./pictures.js";
 
 class StepsPicture {
-  constructor() {
-    this.rows = h("ol", { class: "sol-learn-steps" });
-    this.prompt = h("p", { class: "sol-learn-passage" });
-    this.times = h("section", { class: "sol-learn-part" });
-    this.element = h("div", { class: "sol-learn-parts" }, this.prompt, this.rows, this.times);
-  }
+  rows = h("ol", { class: "sol-learn-steps" });
+  prompt = h("p", { class: "sol-learn-passage" });
+  times = h("section", { class: "sol-learn-part" });
+  element = h("div", { class: "sol-learn-parts" }, this.prompt, this.rows, this.times);
 
   draw(result) {
     const hardest = Math.max(...result.rows.map((row) => row.surprisal), 1e-3);
     const most = Math.max(...result.rows.map((row) => row.cost.bytes_read));
-    this.prompt.replaceChildren(h("span", { class: "sol-learn-past" }, result.prompt),
+    this.prompt.replaceChildren(h("span", { class: "sol-muted" }, result.prompt),
       ...result.rows.map((row) => h("span", {}, row.text)));
     this.rows.replaceChildren(
       h("li", { class: "sol-learn-step is-head", "aria-hidden": "true" }, h("span", {}, "Token"),

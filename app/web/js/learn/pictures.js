@@ -15,9 +15,7 @@ export function barRow(name, share, value, className) {
     h("span", { class: "sol-value" }, value));
 }
 
-export function pickedText(text) {
-  return h("b", { class: "sol-learn-word", dir: "auto" }, tokenNodes(text));
-}
+export const pickedText = (text) => h("b", { class: "sol-learn-word", dir: "auto" }, tokenNodes(text));
 
 // A passage, token by token; those from `first` on can be coloured by a value. With a page size,
 // marks show where the pages of the cache begin.
@@ -25,7 +23,7 @@ export class PassageView {
   constructor(texts, first, label, pageSize = Infinity) {
     this.first = first;
     this.tokens = texts.map((text, at) => h("span", {
-      class: `${at < first ? "sol-learn-past" : "sol-token sol-learn-token"}${at % pageSize === 0 ? " is-page" : ""}`,
+      class: `${at < first ? "sol-muted" : "sol-token sol-learn-token"}${at % pageSize === 0 ? " is-page" : ""}`,
     }, text));
     this.element = h("p", { class: "sol-learn-passage", role: "group", "aria-label": label,
       dir: "auto" }, this.tokens);
@@ -73,15 +71,11 @@ const PAGES_TOP = 16; // px, below the line that explains the colours
 const PAGE_HEIGHT = 18; // px, at most
 const MOST_TALL = 340; // px, of all pages
 
-/** @type {(sheet: { width: number }) => [number, number]} */
-const sides = () => [68, 58];
-/** @type {(sheet: { width: number }) => [number, number]} */
-const namedSides = ({ width }) => [width < NARROW ? 108 : 250, 58];
-
 /** @returns {import("../shared/machine/sheet.js").Layout} */
 function pagesLayout(pages) {
   const tall = Math.min(PAGE_HEIGHT * pages, MOST_TALL);
-  return { height: PAGES_TOP + tall, pageHeight: PAGE_HEIGHT, lanes: { pages: [PAGES_TOP, tall] }, sides: namedSides };
+  return { height: PAGES_TOP + tall, pageHeight: PAGE_HEIGHT, lanes: { pages: [PAGES_TOP, tall] },
+    sides: ({ width }) => [width < NARROW ? 108 : 250, 58] };
 }
 
 export class PagesZoom extends Zoom {
@@ -116,7 +110,7 @@ export class PagesZoom extends Zoom {
 // How much of the MLP one step read. bytes: share of what a dense step reads of it.
 export class MlpZoom extends Zoom {
   constructor() {
-    super({ height: 62, lanes: { flow: [2, 22], input: [32, 12], inner: [50, 12] }, pageHeight: 0, sides });
+    super({ height: 62, lanes: { flow: [2, 22], input: [32, 12], inner: [50, 12] } });
   }
 
   show(layers, shares, bytes) {
@@ -129,7 +123,7 @@ export class MlpZoom extends Zoom {
 
 export class BitsZoom extends Zoom {
   constructor() {
-    super({ height: 18, lanes: { bits: [1, 16] }, pageHeight: 0, sides });
+    super({ height: 18, lanes: { bits: [1, 16] } });
   }
 
   show(bits) {

@@ -1,15 +1,17 @@
-// Puts the Policies page together: the library at the side, the policy on show beside it.
+// Puts the Policies page together: the library at the side; the policy on show: what it is, what was measured, its card.
 
-import { askedFor, handOverTo, linkTo, nameInFront, setAddress } from "../shared/address.js";
+import { askedFor, handOverTo, linkTo, nameInFront, openInTab, setAddress } from "../shared/address.js";
 import { attempt, sendFile } from "../shared/api.js";
-import { chip, h, say, show, whenSeen } from "../shared/dom.js";
+import { chip, h, opensHere, say, show, smallButton, whenSeen } from "../shared/dom.js";
 import { blobOf, saveFile } from "../shared/download.js";
 import { emit, listen } from "../shared/events.js";
-import { MISSING, modelName, percent, whenText } from "../shared/format.js";
+import {
+  count, fixed, isNumber, largestGap, MISSING, modelName, nats, percent, quantity, whenText,
+} from "../shared/format.js";
 import { ask, askToDelete } from "../shared/forms/form.js";
 import { filePicker, textField } from "../shared/forms/form_parts.js";
-import { listRow } from "../shared/page_parts.js";
-import { policyPanels } from "./policy_view.js";
+import { listRow, tiles } from "../shared/page_parts.js";
+import { cardNodes } from "./model_card.js";
 
 export class PoliciesPage {
   constructor(root, api) {
@@ -20,7 +22,8 @@ export class PoliciesPage {
     this.message = h("p", { class: "sol-message", hidden: true });
     this.list = h("ul", { class: "sol-history-list" });
     this.empty = h("p", { class: "sol-history-empty", hidden: true }, "No policies yet. Train one, or import one.");
-    this.into = filePicker("Import a zip", ".zip,application/zip", (file) => this.upload(file));
+    this.into = filePicker("Import a zip", ".zip,application/zip", (file) =>
+      this.attempt(async () => this.changed((await sendFile("policy", file)).name)));
     root.append(h("div", { class: "sol-grid" },
       h("section", { class: "sol-panel sol-library", "aria-label": "Library" },
         h("header", {}, h("h2", {}, "Policies"), this.into, this.message),
@@ -41,7 +44,7 @@ export class PoliciesPage {
       this.damaged = damaged;
       this.isFixed = refusal !== null;
       show(this.into, !this.isFixed);
-      if (refusal) this.say(refusal);
+      if (refusal) say(this.message, refusal);
       this.drawList();
       await this.open(askedFor("policy") ?? policies[0]?.name);
       this.name();
@@ -92,19 +95,11 @@ export class PoliciesPage {
   // The library is another: here, and wherever else policies are chosen.
   async changed(name) {
     setAddress({ policy: name });
-    this.say(null);
+    say(this.message, null);
     await this.load();
     this.isOwn = true;
     emit("policies-changed");
     this.isOwn = false;
-  }
-
-  use(policy) {
-    handOverTo("explore", "use-policy", policy.name);
-  }
-
-  evaluate(policy) {
-    handOverTo("evaluate", "evaluate-policy", policy.name);
   }
 
   rename(policy) {
@@ -132,15 +127,68 @@ export class PoliciesPage {
     });
   }
 
-  upload(file) {
-    return this.attempt(async () => this.changed((await sendFile("policy", file)).name));
-  }
-
   attempt(work) {
-    return attempt(work, (words) => this.say(words, "bad"));
+    return attempt(work, (words) => say(this.message, words, "bad"));
   }
+}
 
-  say(text, kind = "warn") {
-    say(this.message, text, kind);
-  }
+/** Of a policy. isFixed: nobody may change the library; on: {rename, remove, download}, of a policy each. */
+function policyPanels(policy, isFixed, on) {
+  return [policyHead(policy, isFixed, on), policyEvaluations(policy.evaluations),
+    h("details", { class: "sol-panel sol-card-place", open: true }, h("summary", {}, "Model card"),
+      h("div", { class: "sol-model-card", dir: "auto" }, cardNodes(policy.card || "This policy has no model card.", policy.name)))];
+}
+
+function policyHead(policy, isFixed, on) {
+  const act = (label, name) => smallButton(label, () => on[name](policy));
+  const handOver = (label, tab, order) => smallButton(label, () => handOverTo(tab, order, policy.name));
+  const own = isFixed || policy.is_shipped ? [] : [act("Rename", "rename"), act("Delete", "remove")];
+  return h("section", { class: "sol-panel sol-status sol-job", "aria-label": "Policy" },
+    h("div", { class: "sol-status-line" }, h("h2", { class: "sol-policy-name" }, policy.name),
+      policy.is_shipped && h("span", { class: "sol-muted" }, "came with the program"),
+      h("div", { class: "sol-tools" }, handOver("Use in Explore", "explore", "use-policy"),
+        handOver("Evaluate", "evaluate", "evaluate-policy"), ...own, act("Export", "download"))),
+    h("dl", { class: "sol-tiles is-job" }, tiles(policyTiles(policy))),
+    h("p", { class: "sol-job-facts sol-hint" }, policyFacts(policy).map((fact) => h("span", {}, fact)),
+      policy.training_job && h("a", { href: linkTo({ train: policy.training_job }),
+        onclick: opensHere(() => openInTab("train", policy.training_job)) }, "Its training")));
+}
+
+function policyEvaluations(evaluations) {
+  const rows = evaluations.map((one) => listRow({ title: evaluationTitle(one), href: linkTo({ evaluation: one.id }),
+    open: () => openInTab("evaluation", one.id), facts: [evaluationFacts(one).map((fact) => h("span", {}, fact)),
+      h("time", { datetime: one.created_at }, whenText(one.created_at))] }));
+  return h("section", { class: "sol-panel sol-jobs", "aria-label": "Evaluations" }, h("header", {}, h("h2", {}, "Evaluations")),
+    rows.length ? h("ol", { class: "sol-history-list" }, rows)
+      : h("p", { class: "sol-history-empty" }, "Not evaluated here yet. Evaluate compares it with static at the same spend."));
+}
+
+function policyTiles({ measured, parameters, network }) {
+  const { kl, kl_static: klStatic, nll, nll_static: nllStatic, nll_dense: nllDense } = measured;
+  const than = (value) => (isNumber(value) ? `static ${nats(value)}` : "nats per token");
+  return [
+    ["KL, held out", nats(kl), than(klStatic)],
+    ["NLL, held out", nats(nll), isNumber(nllDense) ? `${than(nllStatic)}, full model ${nats(nllDense)}` : than(nllStatic)],
+    ["Recovered", percent(1 - kl / klStatic), "of static's loss in KL"],
+    ["Largest gap", fixed(largestGap(measured), 2), "points off the budget"],
+    ["Parameters", quantity(parameters, "").trim(), `${network} network`],
+  ];
+}
+
+function policyFacts(policy) {
+  return [`For ${modelName(policy.model)} (fingerprint ${policy.fingerprint.slice(0, 8)})`,
+    `quantised at the ${policy.quant_site === "mlp_input" ? "MLP's input" : "MLP's output"}`,
+    `pages of ${policy.page_size} tokens`, policy.created && `made ${whenText(policy.created)}`,
+    policy.added && `imported ${whenText(policy.added)}`, "numbers measured in training, on held-out text"].filter(Boolean);
+}
+
+function evaluationTitle(one) {
+  if (one.budgets === null) return `${one.title}: no comparison with static for this policy`;
+  return `Better than static on ${one.better} of ${count(one.budgets, "budget")}`
+    + (isNumber(one.recovered) ? `, recovers ${percent(one.recovered)} of its loss in KL` : "");
+}
+
+function evaluationFacts(one) {
+  return [isNumber(one.surely) && `interval above 0 on ${one.surely}`, one.corpus && `text ${one.corpus}`,
+    isNumber(one.tokens) && count(one.tokens, "scored token")].filter(Boolean);
 }

@@ -16,8 +16,8 @@ export const LOOK_NAMES = {
 /** The tab of every name. @type {Record<string, string>} */
 const OWNERS = { search: "history", ...TAB_OF, ...Object.fromEntries(Object.entries(LOOK_NAMES)
   .flatMap(([part, names]) => Object.values(names).map((name) => [name, TAB_OF[part]]))) };
-/** Values of tabs that are not in front, by their names. @type {Map<string, string>} */
-const elsewhere = new Map();
+/** Values of all tabs, by their names. @type {Map<string, string>} */
+const known = new Map();
 
 // Links of older releases: their tabs, and their names, each with its new name or the tab that is opened instead.
 const FORMER_TABS = { benchmark: "accuracy", compare: "explore", lab: "train" };
@@ -37,23 +37,27 @@ function renewAddress() {
     if (name && !asked.has(name)) asked.set(name, value);
     if (room && !asked.has("tab")) asked.set("tab", room);
   }
-  setAside(url);
-  if (url.href !== lastAddress) changeAddress(url, false);
+  take(url);
+  keepInFront(url, tabOf(url));
+  changeAddress(url, false);
 }
 
-// What an address says of tabs that are not in front waits, and goes from it.
-function setAside(url) {
+// What an address says; of tabs that are not in front it says nothing, and what was known of them waits.
+function take(url) {
   const tab = tabOf(url);
   for (const [name, owner] of Object.entries(OWNERS)) {
     const value = url.searchParams.get(name);
-    if (owner === tab) elsewhere.delete(name);
-    else if (value !== null) elsewhere.set(name, value);
-    if (owner !== tab) url.searchParams.delete(name);
+    if (value !== null) known.set(name, value);
+    else if (owner === tab) known.delete(name);
   }
+}
+
+function keepInFront(url, tab) {
+  for (const [name, owner] of Object.entries(OWNERS)) put(url, { [name]: owner === tab ? known.get(name) ?? null : null });
   if (tabOf(url) !== tab) url.searchParams.set("tab", tab);
 }
 
-export const askedFor = (name) => new URL(window.location.href).searchParams.get(name) ?? elsewhere.get(name) ?? null;
+export const askedFor = (name) => new URL(window.location.href).searchParams.get(name) ?? known.get(name) ?? null;
 
 // The tab of an address: the one it names, else that of the first thing that it opens.
 export function tabOf(url = new URL(window.location.href)) {
@@ -73,36 +77,29 @@ function put(url, parts) {
 
 // Changes parts of the address (null takes one away): in place, or as a step that Back undoes. The
 // tab stays in front unless another is named, and stands in the address only where it must.
-export function setAddress(parts, isStep = false) {
+export function setAddress(wanted, isStep = false) {
   const url = new URL(window.location.href);
-  const tab = parts.tab ?? tabOf(url);
-  const own = Object.fromEntries(Object.entries(OWNERS).filter(([, owner]) => owner === tab)
-    .map(([name]) => [name, askedFor(name)]));
-  url.searchParams.set("tab", tab);
-  setAside(url);
-  put(url, own);
+  const { tab = tabOf(url), ...parts } = wanted;
+  take(url);
   for (const [name, value] of Object.entries(parts)) {
-    if ((OWNERS[name] ?? tab) === tab) put(url, { [name]: value });
-    else if (value === null) elsewhere.delete(name);
-    else elsewhere.set(name, value);
+    if (value === null) known.delete(name);
+    else known.set(name, value);
   }
   url.searchParams.delete("tab");
-  if (tabOf(url) !== tab) url.searchParams.set("tab", tab);
-  if (url.href !== lastAddress) changeAddress(url, isStep);
+  keepInFront(url, tab);
+  changeAddress(url, isStep);
 }
 
 function changeAddress(url, isStep) {
+  if (url.href === lastAddress) return;
   window.history[isStep ? "pushState" : "replaceState"](window.history.state, "", url.href);
   lastAddress = url.href;
 }
 
-// Back or forward: what the address said of another tab waits.
+// Back or forward.
 addEventListener("popstate", () => {
-  const [before, now] = [new URL(lastAddress), new URL(window.location.href)];
-  lastAddress = now.href;
-  if (tabOf(before) === tabOf(now)) return;
-  before.searchParams.set("tab", tabOf(now));
-  setAside(before);
+  lastAddress = window.location.href;
+  take(new URL(lastAddress));
 });
 
 // Names in the address what a tab shows unasked, such as its newest job, once the tab is in front:

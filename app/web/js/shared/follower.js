@@ -5,22 +5,18 @@ import { isRefusal } from "./api.js";
 const RETRY_MS = [500, 1000, 2000, 4000];
 
 export class Follower {
-  // on: {lost(error), gone(error): Python refused to answer}, and what a kind of follower adds
-  /** @param {Api} api @param {any} on */
-  constructor(api, on) {
-    this.api = api;
+  turn = 0;
+  id = null;
+
+  // on: {ask(id) → what came, take(answer, ms): after so many ms; how long to rest before the next poll, null ends it;
+  // lost(error), gone(error): Python refused to answer}
+  constructor(on) {
     this.on = on;
-    this.turn = 0;
-    this.id = null;
   }
 
   leave() {
     this.turn += 1;
     this.id = null;
-    this.kick();
-  }
-
-  kick() {
     this.wake?.();
   }
 
@@ -29,16 +25,6 @@ export class Follower {
       const timer = setTimeout(resolve, ms);
       this.wake = () => { clearTimeout(timer); resolve(null); };
     });
-  }
-
-  async ask(id) {}
-
-  /**
-   * Takes what came after so many ms.
-   * @returns {number | null} how long to rest before the next poll; null ends it
-   */
-  take(answer, ms) {
-    return null;
   }
 
   async follow(id) {
@@ -50,7 +36,7 @@ export class Follower {
       const begin = performance.now();
       let answer = null;
       try {
-        answer = await this.ask(id);
+        answer = await this.on.ask(id);
         failures = 0;
       } catch (error) {
         if (turn !== this.turn) return;
@@ -61,7 +47,7 @@ export class Follower {
         continue;
       }
       if (turn !== this.turn) return;
-      const ms = this.take(answer, performance.now() - begin);
+      const ms = this.on.take(answer, performance.now() - begin);
       if (ms === null || turn !== this.turn) return;
       if (ms > 0) await this.rest(ms);
     }
@@ -72,14 +58,16 @@ const POLL_MS = 80;
 
 export class RunFollower extends Follower {
   // on: {begin(run), rows(rows), view(view, run), lost(error), gone(error)}
+  /** @param {Api} api @param {any} on */
+  constructor(api, on) {
+    super({ ...on, ask: (id) => api("poll_run", { run_id: id, cursor: this.cursor }),
+      take: (view, ms) => this.take(view, ms) });
+  }
+
   leave() {
     super.leave();
     this.run = null;
     this.cursor = 0;
-  }
-
-  ask(id) {
-    return this.api("poll_run", { run_id: id, cursor: this.cursor });
   }
 
   take(view, ms) {

@@ -1,6 +1,6 @@
 // The sentence that a comparison begins with. It says nothing that was not measured.
 
-import { h, show } from "./dom.js";
+import { h } from "./dom.js";
 import { count, isNumber, mean, percent, sentence } from "./format.js";
 
 export const ENOUGH_TOKENS = 200;
@@ -86,15 +86,11 @@ export function apartGain(own, other) {
 export const pairedGain = (own, other) => apartGain(own.map((loss, at) => loss - other[at]), own.map(() => 0));
 
 export class VerdictLine {
-  constructor() {
-    this.element = h("div", { class: "sol-findings", hidden: true });
-  }
+  element = h("div", { class: "sol-findings" });
 
   /** @param {(Verdict | null)[]} verdicts */
   draw(verdicts) {
-    const known = verdicts.filter((verdict) => verdict !== null);
-    this.element.replaceChildren(...known.map(({ kind, head, rest }) =>
+    this.element.replaceChildren(...verdicts.filter((verdict) => verdict !== null).map(({ kind, head, rest }) =>
       h("p", { class: "sol-finding", "data-verdict": kind }, h("b", {}, head), rest)));
-    show(this.element, known.length > 0);
   }
 }

@@ -115,10 +115,6 @@ export class SvgChart extends Chart {
     return this.area;
   }
 
-  async resize() {
-    this.redraw();
-  }
-
   point(event) {
     const { area } = this;
     if (!area || !this.data.x.length) return;

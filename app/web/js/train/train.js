@@ -5,7 +5,6 @@ import { JobPage } from "../lab/job_page.js";
 import { handOverTo, openInTab, TAB_OF } from "../shared/address.js";
 import { phaseName, TrainCharts } from "../shared/charts/train_charts.js";
 import { chip, h, setText, show, smallButton } from "../shared/dom.js";
-import { emit } from "../shared/events.js";
 import { actionOf, AXES, fixed, isNumber, largestGap, mean, MISSING, nats } from "../shared/format.js";
 import { leadOf, tile } from "../shared/page_parts.js";
 import { cardHead, cardLanes, TokenCard } from "../shared/tokens/card.js";
@@ -100,7 +99,7 @@ const JOB_PAGES = { evaluate: "evaluation", [TASKS_JOB]: "accuracy" };
 
 export class TrainPage extends JobPage {
   constructor(root, api, page) {
-    super(root, api, page, { kind: "train", part: "train", tab: "train", noun: "training",
+    super(root, api, page, { kind: "train", part: "train", noun: "training",
       wrong: "This job is not a training. Choose it in the list.", go: "Start training", message: phaseName,
       list: { heading: "Jobs", kind: null, empty: "Nothing yet. Choose a preset and press Start training." } });
     this.tiles = Object.fromEntries(Object.entries(TILES).map(([name, words]) => [name, tile(...words)]));
@@ -145,10 +144,6 @@ export class TrainPage extends JobPage {
     if (samples) this.sample.take(samples);
     this.showNumbers();
     this.showMade(job);
-  }
-
-  statusChanged(job) {
-    if (job.status === "succeeded") emit("policies-changed");
   }
 
   // Charts come with the first report: until then there is nothing to look at.

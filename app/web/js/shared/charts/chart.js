@@ -1,10 +1,14 @@
-// One live chart: title, a legend that hides lines, a plot over arrays that somebody else keeps.
+// One live chart: title, a legend that hides lines, a plot over arrays that somebody else keeps; and several of them.
 
-import { h, setText, show } from "../dom.js";
+import { h, messageOf, setText, show, wait, whenThemeChanges } from "../dom.js";
 import { isNumber } from "../format.js";
+import { glossed } from "../glossary.js";
 
 export class Chart {
-  // spec: {title, empty, keys: lines by {id, name, colour, dash, isKnown(data)}, layout(data), traces(data, colour), config}; colour: of a name in the theme; on: {hover, leave, select}
+  cost = 0; // of a drawing: ms
+
+  // spec: {title, empty, keys: lines by {id, name, colour, dash, isKnown(data)}, layout(data), traces(data, colour), config,
+  // isKnown(data)}; colour: of a name in the theme; on: {hover, leave, select}
   constructor(spec, on) {
     this.spec = spec;
     this.on = on;
@@ -38,24 +42,29 @@ export class Chart {
     this.redraw();
   }
 
+  isEmpty(data) {
+    return !data.x.length || this.spec.isKnown?.(data) === false;
+  }
+
   // A drawing begins: words in place of it where there is nothing, and only lines that there are in the legend.
   begin(data) {
-    show(this.empty, data.x.length === 0 || Boolean(this.absent));
+    show(this.empty, this.isEmpty(data) || Boolean(this.absent));
     this.spec.keys.forEach((key, at) => show(this.legend.children[at], key.isKnown?.(data) ?? true));
   }
 
-  // Nodes that say why this view has nothing to draw; null: it has.
-  setAbsent(nodes) {
-    this.absent = nodes;
-    if (nodes) this.empty.replaceChildren(h("span", {}, nodes));
-    show(this.empty, Boolean(nodes) || !this.data?.x.length);
+  // Words, with terms as the glossary marks them, why this view has nothing to draw; null: it has.
+  setAbsent(text) {
+    if (text === this.absent) return;
+    this.absent = text;
+    if (text) this.empty.replaceChildren(h("span", {}, glossed(text)));
+    show(this.empty, Boolean(text) || !this.data || this.isEmpty(this.data));
   }
-
-  async ready() {}
 
   async draw(data) {}
 
-  async resize() {}
+  async resize() {
+    this.redraw();
+  }
 
   /** Where the plotted area lies, and how far a token's number is from its left edge, once that is known.
    * @returns {{left: number, top: number, width: number, height: number, x(value: number): number} | null} */
@@ -64,11 +73,11 @@ export class Chart {
   }
 
   redraw() {
-    if (this.data) this.draw(this.data).catch((error) => this.fail(error.message));
+    if (this.data) this.draw(this.data).catch((error) => this.fail(error));
   }
 
-  fail(message) {
-    setText(this.empty, message);
+  fail(error) {
+    setText(this.empty, messageOf(error));
     show(this.empty, true);
   }
 
@@ -103,5 +112,44 @@ export class Chart {
   async setSelection(range) {
     this.range = range;
     this.placeMarker();
+  }
+}
+
+const REDRAW_MS = 200;
+const LONGEST_REDRAW_MS = 1500;
+const REST = 16; // how many times longer than a redraw the pause after it is
+
+// Charts over one set of arrays, redrawn together and not more often than is affordable.
+export class LiveCharts {
+  /** @param {Chart[]} all @param {string} kind */
+  constructor(all, kind) {
+    this.all = all;
+    this.element = h("div", { class: kind }, all.map((chart) => chart.element));
+    whenThemeChanges(() => all.forEach((chart) => chart.redraw()));
+  }
+
+  reset(data) {
+    this.data = data;
+    clearTimeout(this.timer);
+    this.timer = null;
+    this.all.forEach((chart) => chart.reset(data));
+  }
+
+  drawSoon() {
+    this.timer ??= setTimeout(() => this.draw(), Math.min(Math.max(REDRAW_MS, REST * this.all[0].cost), LONGEST_REDRAW_MS));
+  }
+
+  async draw() {
+    const seen = this.data.x.length;
+    for (const chart of this.all) {
+      try {
+        await chart.draw(this.data);
+      } catch (error) {
+        chart.fail(error);
+      }
+      await wait(0); // what came meanwhile is shown first
+    }
+    this.timer = null;
+    if (this.data.x.length > seen) this.drawSoon();
   }
 }

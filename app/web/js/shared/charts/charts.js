@@ -1,65 +1,43 @@
 // The live charts: what each axis spent against its budget, and what that did to quality.
 
-import { chip, drawInTurn, h, messageOf, selectOf, setText, show, wait, whenThemeChanges } from "../dom.js";
-import { glossed } from "../glossary.js";
+import { chip, drawInTurn, h, selectOf, setText, show } from "../dom.js";
 import { memory } from "../memory.js";
 import { selectionText } from "../page_parts.js";
+import { Reading } from "../tokens/reading.js";
 import { TokenStage } from "../tokens/token_stage.js";
+import { LiveCharts } from "./chart.js";
 import { emptySeries, extendSeries, QUALITY_VIEWS, spendChart } from "./series.js";
 
 const VIEW = "qualityView";
-const REDRAW_MS = 200;
-const LONGEST_REDRAW_MS = 1500;
-const REST = 16; // how many times longer than a redraw the pause after it is
 
-// Both charts over one set of arrays, redrawn together and not more often than is affordable.
-export class Charts {
-  cost = 0; // of a redraw: ms
-
+export class Charts extends LiveCharts {
   // Kind: the class that draws one; missing: what is said where KL was not measured; scored: whose text surprisal scores.
   constructor(Kind, on, { missing = "Turn on “Measure quality against the full model” to measure [[kl|KL]].",
     scored = "All rows score the text that this run wrote, which favours its own row." }) {
+    const quality = new Kind(QUALITY_VIEWS[0], on);
+    super([new Kind(spendChart, on), quality], "sol-charts");
+    this.quality = quality;
     this.missing = missing;
     this.scored = scored;
-    this.data = emptySeries(null);
-    this.view = QUALITY_VIEWS[0];
-    this.spend = new Kind(spendChart, on);
-    this.quality = new Kind(this.view, on);
     this.choice = selectOf(QUALITY_VIEWS.map((view) => [view.id, view.name]),
       { class: "sol-input is-head", "aria-label": "Quality: measure", onchange: () => this.choose(this.choice.value) });
-    this.quality.legend.before(this.choice);
-    this.all = [this.spend, this.quality];
+    quality.legend.before(this.choice);
     this.clear(null);
     this.choose(memory.get(VIEW));
-    whenThemeChanges(() => this.all.forEach((chart) => chart.redraw()));
   }
 
   clear(run) {
-    this.data = emptySeries(run);
-    clearTimeout(this.timer);
-    this.timer = null;
-    this.explained = null;
-    this.all.forEach((chart) => chart.reset(this.data));
+    this.reset(emptySeries(run));
   }
 
   append(rows) {
     rows.forEach((row) => extendSeries(this.data, row));
-    this.timer ??= setTimeout(() => this.draw(), Math.min(Math.max(REDRAW_MS, REST * this.cost), LONGEST_REDRAW_MS));
+    this.drawSoon();
   }
 
   async draw() {
-    try {
-      await this.spend.ready();
-      const begin = performance.now();
-      await this.spend.draw(this.data);
-      this.cost = performance.now() - begin;
-      await wait(0); // tokens that came meanwhile are shown first
-      await this.quality.draw(this.data);
-      this.explain();
-    } catch (error) {
-      this.all.forEach((chart) => chart.fail(messageOf(error)));
-    }
-    this.timer = null;
+    await super.draw();
+    this.explain();
   }
 
   finish() {
@@ -79,9 +57,7 @@ export class Charts {
   explain() {
     const { isDense, hasKl } = this.data;
     const words = isDense ? "The full model is its own reference: its [[kl|KL]] is zero." : this.missing;
-    const text = this.data.x.length > 0 && !hasKl && !this.view.isScore ? words : null;
-    if (this.explained !== text) this.quality.setAbsent(text && glossed(text));
-    this.explained = text;
+    this.quality.setAbsent(this.data.x.length > 0 && !hasKl && !this.view.isScore ? words : null);
     setText(this.quality.note, this.scored);
     show(this.quality.note, Boolean(this.view.isScore));
   }
@@ -96,6 +72,8 @@ export class Charts {
 }
 
 export class ChartedStage extends TokenStage {
+  readAt = 0; // number of the text whose reads are on show
+
   // hint: the foot's words while nothing is selected; ChartKind, words: as of Charts.
   constructor(root, axes, on, { hint, ChartKind, colourKey, ...words }) {
     super(root, axes, on, colourKey);
@@ -104,6 +82,8 @@ export class ChartedStage extends TokenStage {
       hover: (index) => this.mark(index, true), leave: () => this.mark(null),
       select: (range) => this.select(this.within(range)),
     }, words);
+    this.reading = new Reading({ rows: () => this.rows(this.readAt), elements: () => this.elements(this.readAt),
+      mark: (index) => this.mark(index, true), select: (range) => this.select(range), effects: on.effects });
     this.summary = h("p", { class: "sol-selection", "aria-live": "polite" }, hint);
     this.unselect = chip("Clear selection", () => this.select(null), { hidden: true });
     addEventListener("keydown", (event) => {
@@ -115,8 +95,11 @@ export class ChartedStage extends TokenStage {
     return h("footer", { class: "sol-token-foot" }, this.summary, this.unselect, tools);
   }
 
-  buildCharts() {
-    return h("div", { class: "sol-charts" }, this.charts.all.map((chart) => chart.element));
+  clear() {
+    this.card.hide();
+    this.reading.clear();
+    this.charts.clear(null);
+    this.select(null);
   }
 
   mark(index, bringIntoView = false, at = 0) {

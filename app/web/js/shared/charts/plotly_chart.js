@@ -70,22 +70,20 @@ export class PlotlyChart extends Chart {
     }, EARLY);
   }
 
-  async ready() {
-    if (this.isInSight && this.data?.x.length) await loadPlotly();
-  }
-
   async draw(data) {
     this.data = data;
     this.begin(data);
     this.isStale = !this.isInSight;
     if (this.isStale) return;
-    if (!data.x.length) return this.empties();
+    if (this.isEmpty(data)) return this.empties();
     const plotly = await loadPlotly();
     if (!this.plot.offsetWidth || data !== this.data) return;
+    const begin = performance.now();
     const layout = chartLayout(this.spec.layout(data));
     const traces = this.spec.traces(data, themeColour)
       .map((trace) => ({ type: "scatter", ...trace, visible: !this.hidden.has(trace.meta) }));
     await plotly.react(this.plot, traces, layout, this.spec.config || CHART_CONFIG);
+    this.cost = performance.now() - begin;
     if (!this.listening) this.listen();
     this.placeMarker();
   }

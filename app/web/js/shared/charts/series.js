@@ -49,7 +49,11 @@ export function extendSeries(data, row) {
   });
   data.surprisal.push(row.surprisal);
   extendDense(data, row);
-  [{ name: OWN, surprisal: row.surprisal }, ...row.side].forEach((one) => extendScore(data, one, seen));
+  for (const { name, surprisal } of [{ name: OWN, surprisal: row.surprisal }, ...row.side]) {
+    const own = (data.rows[name] ??= { sum: 0, mean: [] });
+    own.sum += surprisal ?? 0;
+    own.mean.push(own.sum / seen);
+  }
 }
 
 // Against the full model: only over the tokens where dense was measured, or its choice is known.
@@ -71,12 +75,6 @@ function extendDense(data, row) {
   data.other.x.push(row.index + 1);
   data.other.kl.push(row.kl_to_dense ?? 0);
   data.other.kept.push((100 * data.keptSum) / data.compared);
-}
-
-function extendScore(data, { name, surprisal }, seen) {
-  const own = (data.rows[name] ??= { sum: 0, mean: [] });
-  own.sum += surprisal ?? 0;
-  own.mean.push(own.sum / seen);
 }
 
 // The x range while streaming: the next power of two, so that it rarely moves.

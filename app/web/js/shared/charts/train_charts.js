@@ -1,8 +1,8 @@
 // Reports of a training as arrays over the minutes of work, and their charts. Any number may be
 // missing from a report: each line has its own x.
 
-import { h, messageOf, wait, whenThemeChanges } from "../dom.js";
 import { AXES, isNumber } from "../format.js";
+import { LiveCharts } from "./chart.js";
 import { Figure, rule, smallTitle, themeColour } from "./plotly_chart.js";
 
 class TrainSeries {
@@ -33,10 +33,6 @@ class TrainSeries {
   line(name, scale = 1) {
     const line = this.lines[name] ?? { x: [], y: [] };
     return { x: line.x, y: scale === 1 ? line.y : line.y.map((value) => scale * value) };
-  }
-
-  has(names) {
-    return names.some((name) => this.lines[name]);
   }
 }
 
@@ -72,7 +68,7 @@ export const phaseName = (name) => PHASE_NAMES[name] ?? name;
 /** @param {{ title: string, aid: string, y: Scale, y2?: Scale, shapes?: () => object[], lines: MetricLine[] }} chart */
 function metricChart({ title, aid, y, y2, shapes = () => [], lines }) {
   return new Figure({
-    title, aid, uses: lines.map((line) => line.id),
+    title, aid, isKnown: (data) => lines.some((line) => data.lines[line.id]),
     keys: lines.toReversed().map(({ id, name, colour, dash }) => ({ id, name, colour, dash })),
     empty: "Appears with the first report that measures it.",
     layout: (data) => ({
@@ -170,43 +166,18 @@ function trainCharts() {
   ];
 }
 
-const TRAIN_REDRAW_MS = 400;
-
-export class TrainCharts {
+export class TrainCharts extends LiveCharts {
   constructor() {
-    this.data = new TrainSeries(null);
-    this.charts = trainCharts();
-    this.element = h("div", { class: "sol-figures is-train" }, this.charts.map((one) => one.element));
-    whenThemeChanges(() => this.charts.forEach((chart) => chart.redraw()));
+    super(trainCharts(), "sol-figures is-train");
     this.clear(null);
   }
 
   clear(id) {
-    this.data = new TrainSeries(id);
-    clearTimeout(this.timer);
-    this.timer = null;
-    this.charts.forEach((chart) => chart.reset(this.dataFor(chart)));
-  }
-
-  // The same arrays; empty for a chart none of whose metrics has come yet.
-  dataFor(chart) {
-    return this.data.has(chart.spec.uses) ? this.data : new TrainSeries(this.data.id);
+    this.reset(new TrainSeries(id));
   }
 
   append(rows) {
     rows.forEach((row) => this.data.add(row));
-    if (rows.length) this.timer ??= setTimeout(() => this.draw(), TRAIN_REDRAW_MS);
-  }
-
-  async draw() {
-    this.timer = null;
-    for (const chart of this.charts) {
-      try {
-        await chart.draw(this.dataFor(chart));
-      } catch (error) {
-        chart.fail(messageOf(error));
-      }
-      await wait(0);
-    }
+    if (rows.length) this.drawSoon();
   }
 }

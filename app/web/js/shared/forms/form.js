@@ -3,7 +3,13 @@
 import { attempt } from "../api.js";
 import { button, errorLine, h, show, showText } from "../dom.js";
 
-export class Fields {
+export class Form {
+  /** @type {HTMLElement} */
+  element;
+  /** The button that sends it. @type {HTMLButtonElement} */
+  go;
+  error = errorLine();
+  fail = (words) => showText(this.error, words);
   /** @type {Record<string, Pick<Field, "get" | "set" | "problem" | "box">>} */
   fields;
   /** Last right values of the fields. */
@@ -32,14 +38,6 @@ export class Fields {
       if (value !== undefined) one.set(value);
     }
   }
-}
-
-export class Form extends Fields {
-  /** @type {HTMLElement} */
-  element;
-  /** The button that sends it. @type {HTMLButtonElement} */
-  go;
-  error = errorLine();
 
   send() {}
 
@@ -75,10 +73,6 @@ export class Form extends Fields {
   wrong() {
     return Object.values(this.fields).find((field) => field.problem?.() && !field.box?.matches(":disabled"));
   }
-
-  fail(message) {
-    showText(this.error, message);
-  }
 }
 
 export class RunForm extends Form {
@@ -97,39 +91,27 @@ export class RunForm extends Form {
   }
 }
 
-// A question with two answers. A refusal of Python's is said inside, and the dialog stays.
-class Dialog extends Fields {
-  error = errorLine();
-
-  constructor(words, answer) {
-    super();
-    this.answer = answer;
-    this.fields = words.fields ?? {};
-    this.yes = h("button", { class: `sol-button ${words.isDanger ? "is-danger" : "is-primary"}` }, words.yes);
-    const no = button(words.no ?? "Cancel", () => this.element.close(), { autofocus: words.isDanger });
-    this.element = h("dialog", { class: "sol-dialog", "aria-label": words.title, onclose: () => this.element.remove() },
-      h("p", {}, h("strong", {}, words.title)), words.text && h("p", {}, words.text),
-      h("form", { onsubmit: (event) => this.submit(event) }, Object.values(words.fields ?? {}).map((one) => one.element),
-        this.error, h("div", { class: "sol-actions" }, no, this.yes)));
-  }
-
-  async submit(event) {
+// A question with two answers. words: {title, text, yes, no, isDanger, fields: {name: field}}; answer(values) does it: a
+// refusal of Python's is said inside, and the dialog stays.
+export function ask(place, { title, text = "", yes, no = "Cancel", isDanger = false, fields = {} }, answer) {
+  const error = errorLine();
+  const go = h("button", { class: `sol-button ${isDanger ? "is-danger" : "is-primary"}` }, yes);
+  const submit = async (event) => {
     event.preventDefault();
-    this.yes.disabled = true;
-    show(this.error, false);
+    go.disabled = true;
+    show(error, false);
     await attempt(async () => {
-      await this.answer(this.values());
-      this.element.close();
-    }, (words) => showText(this.error, words));
-    this.yes.disabled = false;
-  }
-}
-
-// words: {title, text, yes, no, isDanger, fields: {name: field}}; answer(values) does it.
-export function ask(place, words, answer) {
-  const dialog = new Dialog(words, answer);
-  place.append(dialog.element);
-  dialog.element.showModal();
+      await answer(Object.fromEntries(Object.entries(fields).map(([name, field]) => [name, field.get()])));
+      dialog.close();
+    }, (words) => showText(error, words));
+    go.disabled = false;
+  };
+  const dialog = h("dialog", { class: "sol-dialog", "aria-label": title, onclose: () => dialog.remove() },
+    h("p", {}, h("strong", {}, title)), text ? h("p", {}, text) : null,
+    h("form", { onsubmit: submit }, Object.values(fields).map((field) => field.element), error,
+      h("div", { class: "sol-actions" }, button(no, () => dialog.close(), { autofocus: isDanger }), go)));
+  place.append(dialog);
+  dialog.showModal();
 }
 
 export const askToDelete = (place, title, text, remove) =>

@@ -137,15 +137,22 @@ export function exampleChips(examples, use) {
     examples.map((example) => chip(example.label, () => use(example), { title: example.prompt })));
 }
 
-// Boxes to tick, or one of them, whose values are a list. choices: "name: note" by value; offer(choices): others.
-/** @param {FieldWords & { choices: Record<string, string>, isOne?: boolean }} words
+// Boxes to tick, or one of them, whose values are a list. choices: "name: note" by value; offer(choices): others;
+// isRanked: the list is in the order in which they were ticked, and keeps what is not offered yet.
+/** @param {FieldWords & { choices: Record<string, string>, isOne?: boolean, isRanked?: boolean }} words
  * @returns {Field & { offer(choices: Record<string, string>): void }} */
-export function checksField({ label, hint, choices, isOne }) {
+export function checksField({ label, hint, choices, isOne, isRanked }) {
   const name = uniqueId("checks");
   const list = h("div", { class: "sol-checks" });
   const element = h("fieldset", { class: "sol-fieldset is-wide" }, h("legend", {}, label), list,
     hint && h("p", { class: "sol-hint" }, glossed(hint)));
   let inputs = [];
+  let ranked = [];
+  const ticked = () => inputs.filter((box) => box.checked).map((box) => box.value);
+  list.addEventListener("change", () => {
+    const now = ticked();
+    ranked = [...new Set([...ranked.filter((value) => now.includes(value)), ...now])];
+  });
   const offer = (offered) => {
     inputs = Object.keys(offered).map((value) => h("input", { type: isOne ? "radio" : "checkbox", name, value }));
     list.replaceChildren(...Object.values(offered).map((text, at) => {
@@ -154,8 +161,11 @@ export function checksField({ label, hint, choices, isOne }) {
     }));
   };
   offer(choices);
-  return { element, input: list, offer, get: () => inputs.filter((box) => box.checked).map((box) => box.value),
-    set: (values) => inputs.forEach((box) => { box.checked = values.includes(box.value); }) };
+  return { element, input: list, offer, get: () => (isRanked ? ranked : ticked()),
+    set: (values) => {
+      ranked = values;
+      inputs.forEach((box) => { box.checked = values.includes(box.value); });
+    } };
 }
 
 // Radio buttons drawn as pills, whose chosen one's meaning is written below. value: chosen at first; changed(value): another

@@ -1,5 +1,6 @@
 // Fields for a step's compute: schedule, as a kind or "policy:NAME", budget and mechanisms.
 
+import { attempt } from "../api.js";
 import { h, optionsOf, selectOf, show, SITE } from "../dom.js";
 import { AXES, MECHANISMS } from "../format.js";
 import { choiceField, numberField, pillsField, sliderField } from "./form_parts.js";
@@ -33,15 +34,12 @@ export function scheduleField(askNames) {
   }
 
   let asked = false;
-  async function update() {
-    try {
-      names = await askNames();
-      asked = true;
-      refresh();
-    } catch {
-      // The names stay as they were; starting says what is wrong.
-    }
-  }
+  // Where that fails, the names stay as they were; starting says what is wrong.
+  const update = () => attempt(async () => {
+    names = await askNames();
+    asked = true;
+    refresh();
+  }, () => {});
 
   pills.element.addEventListener("change", (event) => {
     if (event.target === select) wanted = select.value;

@@ -7,8 +7,7 @@ import { glossed } from "../glossary.js";
 import { pillsField } from "../forms/form_parts.js";
 import { gridLevels, LEAST_TOP } from "../tokens/card.js";
 import { tokenNodes } from "../tokens/token_text.js";
-import { lensScale, LevelPlot } from "./lens_plot.js";
-import { choiceNote, choiceTable, trailTable } from "./lens_tables.js";
+import { choiceNote, choiceTable, lensScale, LevelPlot, trailTable } from "./lens_parts.js";
 
 const MEASURES = { kl: "KL", nll: "Surprisal" };
 
@@ -69,7 +68,7 @@ export class LensPanel {
     show(this.again, false);
     if (isLive) {
       show(this.body, false);
-      this.say("Choose a token again when the run has ended.");
+      setText(this.state, "Choose a token again when the run has ended.");
     } else this.ask();
   }
 
@@ -83,10 +82,6 @@ export class LensPanel {
     this.measure.set(measure in MEASURES ? measure : "kl");
   }
 
-  say(text) {
-    setText(this.state, text);
-  }
-
   // One question at a time; walking through the tokens, only the last one's answer is drawn.
   async ask() {
     if (!this.wanted) return;
@@ -95,7 +90,7 @@ export class LensPanel {
     show(this.again, false);
     this.element.setAttribute("aria-busy", "true");
     this.body.classList.add("is-old");
-    this.say("Decoding the alternatives…");
+    setText(this.state, "Decoding the alternatives…");
     await newest(this, Promise.allSettled([this.asking]));
     try {
       this.asking = this.api("look_at_token", { run_id: run.id, index, ...which });
@@ -112,7 +107,7 @@ export class LensPanel {
   }
 
   fail(error) {
-    this.say("");
+    setText(this.state, "");
     showText(this.message, reasonOf(error, "The server did not answer. Nothing is lost; try again in a moment."));
     show(this.again, true);
     show(this.body, false);
@@ -128,7 +123,7 @@ export class LensPanel {
       top: Math.max(...(row.policy ?? []).flat(), LEAST_TOP) };
     this.curves.replaceChildren(...this.axes.map(({ axis, levels }, at) => new LevelPlot(axis, levels,
       view.axes[at], row.policy?.[at] ?? null, shared).element));
-    this.say(replayedText(row, view));
+    setText(this.state, replayedText(row, view));
     this.drawTables();
     show(this.body, true);
     this.body.classList.remove("is-old");

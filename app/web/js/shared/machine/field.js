@@ -1,13 +1,136 @@
-// The drawing of one step: the KV cache of every layer as a strip of pages, and the lanes below it.
+// The drawing of one step: the KV cache of every layer as a strip of pages, and the lanes below it: the flow, as thick as
+// it has bytes, channels, bits; where they come from, the policy's choices.
 
 import { h } from "../dom.js";
-import { drawLanes, SHADES } from "./lanes.js";
-import { Sheet } from "./sheet.js";
+import { percent } from "../format.js";
+import { FLOW, pagesRead } from "./reads.js";
+import { BESIDE, Sheet } from "./sheet.js";
+
+const SHADES = [0, 0.42, 0.68, 1]; // of a page's level: how far from dark to lit
+const FLOW_COLOURS = { attention: "attention", mlp: "channels", head: "edge", policy: "edge" };
+const FLOW_TIP = 9; // px
+/** Colour, where the policy's level stands beside the drawing, and what it is for: px. @type {[string, number, number][]} */
+const COMING = [["attention", 50, 52], ["channels", 94, 127], ["bits", 139, 146.5]];
+/** @type {[number, string][]} */
+const KEYS = [[1, "read"], [0.55, "in part"], [0, "skipped"]];
+const KEY_SIZE = 8;
+const KEY_WIDTH = 58;
+const HEAD_MIDDLE = 6; // of the line above the pages: px
+const LEAST_NAMED = 12; // px: lower pages have no names of their own
+
+/**
+ * What there are lanes for. names, numbers: of each cell of pages, where there is room for them; layers: where no
+ * pages tell.
+ * @typedef {{ reads?: import("./reads.js").Reads | null, shares?: number[], flow?: number[], bits?: number,
+ *   names?: string[], numbers?: string[], layers?: number }} Step
+ */
+
+/** @param {Sheet} sheet @param {Step} step */
+function drawLanes(sheet, { reads, shares = [], flow, bits, names, numbers }) {
+  const { lanes, isWhole } = sheet.layout;
+  if (lanes.pages && !reads) drawUnknown(sheet);
+  else if (lanes.pages) drawPageNames(sheet, reads, names, numbers);
+  if (lanes.flow) drawFlow(sheet, flow);
+  if (lanes.input) drawChannels(sheet, "input", "MLP input", shares[0]);
+  if (lanes.inner) drawChannels(sheet, "inner", "inner", shares[1]);
+  if (lanes.bits) drawBits(sheet, bits);
+  if (isWhole && sheet.isWide) COMING.forEach((line) => drawComing(sheet, ...line));
+}
+
+function drawName(sheet, name, number, middle) {
+  const y = middle * sheet.scale;
+  sheet.write(name, sheet.left - 7 * sheet.scale, y, "right");
+  sheet.write(number, sheet.right + 6 * sheet.scale, y);
+}
+
+function middleOf(sheet, lane) {
+  const [top, height] = sheet.layout.lanes[lane];
+  return top + height / 2 + 0.5;
+}
+
+function drawUnknown(sheet) {
+  const [top, height] = sheet.lane("pages");
+  sheet.fill("sunken", sheet.left, top, sheet.right - sheet.left, height);
+  sheet.write("not recorded", (sheet.left + sheet.right) / 2, top + height / 2, "center");
+  drawName(sheet, "pages", "", middleOf(sheet, "pages"));
+}
+
+function drawPageNames(sheet, reads, names, numbers) {
+  const { lanes: { pages: [top, height] }, pageHeight = 0 } = sheet.layout;
+  const tall = Math.min(pageHeight * reads.cells, height);
+  const each = tall / reads.cells;
+  if (names && each >= LEAST_NAMED) {
+    names.forEach((name, at) => drawName(sheet, sheet.fitting(name), numbers[at], top + (at + 0.5) * each));
+    drawName(sheet, "", "layers", HEAD_MIDDLE);
+  } else {
+    drawName(sheet, "oldest", `${pagesRead(reads)} of ${reads.pages}`, top + 5);
+    if (tall > 40) drawName(sheet, "pages", "", top + tall / 2);
+    if (tall > 20) drawName(sheet, "newest", "", top + tall - 5);
+  }
+  const y = HEAD_MIDDLE * sheet.scale;
+  sheet.write("Layer 1", sheet.left, y);
+  sheet.write(`${reads.layers}`, sheet.right - sheet.gap, y, "right");
+  const [wide, size] = [KEY_WIDTH * sheet.scale, KEY_SIZE * sheet.scale];
+  const first = (sheet.left + sheet.right - KEYS.length * wide) / 2;
+  if (first < sheet.left + wide) return;
+  KEYS.forEach(([shade, text], at) => {
+    const x = Math.round(first + at * wide);
+    sheet.fill(`rgb(${sheet.lights[sheet.light(shade)].join(" ")})`, x, Math.round(y - size / 2), size, size);
+    sheet.write(text, x + size + 5 * sheet.scale, y);
+  });
+}
+
+function drawFlow(sheet, flow) {
+  const [top, height] = sheet.lane("flow");
+  const length = FLOW_TIP * sheet.scale;
+  const end = sheet.element.width - length;
+  sheet.fill("track", sheet.left, top, end - sheet.left, height);
+  sheet.tip("track", end, top + height / 2, 0.75 * height, length);
+  let at = top + height * Math.max(0, 1 - flow.reduce((sum, share) => sum + share, 0)) / 2;
+  flow.forEach((share, which) => {
+    const from = Math.round(at);
+    at += share * height;
+    sheet.fill(FLOW_COLOURS[FLOW[which]], sheet.left, from, end - sheet.left, Math.round(at) - from);
+  });
+  drawName(sheet, "bytes", "", middleOf(sheet, "flow"));
+}
+
+function drawChannels(sheet, lane, name, share) {
+  const [top, height] = sheet.lane(lane);
+  for (let layer = 0; layer < sheet.layers; layer += 1) {
+    const x = sheet.edge(layer);
+    const width = sheet.edge(layer + 1) - x - sheet.gap;
+    sheet.fill("track", x, top, width, height);
+    sheet.fill("channels", x, top, share * width, height);
+  }
+  drawName(sheet, name, percent(share), middleOf(sheet, lane));
+}
+
+function drawBits(sheet, bits) {
+  const [top, height] = sheet.lane("bits");
+  const width = (sheet.right - sheet.left) / 16;
+  for (let at = 0; at < 16; at += 1) {
+    const x = sheet.left + Math.round(at * width);
+    sheet.fill(at < bits ? "bits" : "track", x, top, Math.round(width - 2 * sheet.scale), height);
+  }
+  drawName(sheet, "bits", `${bits} of 16`, middleOf(sheet, "bits"));
+}
+
+function drawComing(sheet, colour, from, to) {
+  const { brush, scale, colours } = sheet;
+  const [begin, end] = [4 * scale, (BESIDE.choices - 6) * scale];
+  Object.assign(brush, { strokeStyle: colours[colour], lineWidth: 2 * scale });
+  brush.beginPath();
+  brush.moveTo(begin, from * scale);
+  brush.bezierCurveTo(end * 0.85, from * scale, end * 0.35, to * scale, end, to * scale);
+  brush.stroke();
+  sheet.tip(colour, end, to * scale, 4 * scale, 6 * scale);
+}
 
 const LEAST_PARTED = 4; // pixels: taller pages have a line between them
 
 export class Field {
-  /** @type {import("./lanes.js").Step | null} */
+  /** @type {Step | null} */
   step = null;
 
   /** @param {import("./sheet.js").Layout} [layout] of a part of the step; the whole one without */
@@ -42,7 +165,7 @@ export class Field {
     const width = sheet.right - sheet.left;
     const image = sheet.brush.createImageData(width, height);
     const pixels = new Uint32Array(image.data.buffer);
-    const tall = Math.min(height, Math.round(sheet.layout.pageHeight * sheet.scale * cells));
+    const tall = Math.min(height, Math.round((sheet.layout.pageHeight ?? 0) * sheet.scale * cells));
     const line = tall / cells > LEAST_PARTED ? 1 : 0;
     const rows = (from, to, colourOf) => {
       if (to <= from) return;

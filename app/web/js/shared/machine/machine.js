@@ -29,34 +29,32 @@ const plainTitle = (run) => titleOf(run).replace(/\[\[(?:[^\]|]*\|)?([^\]]*)\]\]
 
 // One small histogram an axis: the policy's probability of every level, or the one level that was taken.
 class Choices {
-  constructor() {
-    this.title = h("p", { class: "sol-machine-title" });
-    this.rows = AXES.map((axis) => {
-      const [value, bars] = [h("span", { class: "sol-value" }), h("div", { class: "sol-levels" })];
-      return { axis, value, bars, element: h("div", { class: "sol-machine-choice", "data-axis": axis.key },
+  title = h("p", { class: "sol-machine-title" });
+  rows = AXES.map((axis) => {
+    const [value, bars] = [h("span", { class: "sol-value" }), h("div", { class: "sol-levels" })];
+    return { axis, levels: /** @type {number[]} */ ([]), value, bars,
+      element: h("div", { class: "sol-machine-choice", "data-axis": axis.key },
         h("span", { class: "sol-name" }, axis.name), value, bars) };
-    });
-    this.element = h("div", { class: "sol-machine-policy" }, this.title, this.rows.map((row) => row.element));
-  }
+  });
+  element = h("div", { class: "sol-machine-policy" }, this.title, this.rows.map((row) => row.element));
 
   begin(run) {
     this.axes = gridLevels(run);
     this.title.replaceChildren(...glossed(titleOf(run), true));
-    this.rows.forEach(({ axis, bars }) => bars.replaceChildren(...this.levelsOf(axis).map(() => h("i", { "--v": 0 }))));
-  }
-
-  levelsOf(axis) {
-    return this.axes?.find((one) => one.axis === axis)?.levels ?? [];
+    this.rows.forEach((row) => {
+      row.levels = this.axes?.find(({ axis }) => axis === row.axis)?.levels ?? [];
+      row.bars.replaceChildren(...row.levels.map(() => h("i", { "--v": 0 })));
+    });
   }
 
   /** @param {Token} token */
   show(token) {
     const shares = isOfPolicy(token, this.axes) ? token.policy : null;
     const top = Math.max(...(shares ?? []).flat(), LEAST_TOP);
-    this.rows.forEach(({ axis, value, bars }) => {
+    this.rows.forEach(({ axis, levels, value, bars }) => {
       setText(value, levelText(axis, axis.of(token)));
       const at = this.axes?.findIndex((one) => one.axis === axis) ?? -1;
-      const chosen = nearest(this.levelsOf(axis), axis.of(token));
+      const chosen = nearest(levels, axis.of(token));
       Array.from(bars.children, (bar, level) => {
         bar.classList.toggle("is-chosen", level === chosen);
         bar.style.setProperty("--v", shares?.[at] ? shares[at][level] / top : Number(level === chosen));
@@ -66,12 +64,10 @@ class Choices {
 }
 
 class Outcome {
-  constructor() {
-    this.bytes = h("p", { class: "sol-machine-bytes" });
-    this.token = h("span", { class: "sol-machine-token", dir: "auto" });
-    this.chance = h("span", { class: "sol-machine-chance" });
-    this.element = h("div", { class: "sol-machine-outcome" }, this.token, this.chance, this.bytes);
-  }
+  bytes = h("p", { class: "sol-machine-bytes" });
+  token = h("span", { class: "sol-machine-token", dir: "auto" });
+  chance = h("span", { class: "sol-machine-chance" });
+  element = h("div", { class: "sol-machine-outcome" }, this.token, this.chance, this.bytes);
 
   /** @param {Token} token */
   show(token) {

@@ -8,9 +8,10 @@ export const BESIDE = { choices: 26, names: 68, numbers: 58, outcome: 132 };
 
 /**
  * What is drawn, and where: px. height: of the sheet; lanes: top and height of each that there is; pageHeight: at most;
- * sides: widths left and right of the lanes; isWhole: with the policy's choices coming in and the outcome.
- * @typedef {{ height: number, lanes: Record<string, [number, number]>, pageHeight: number, isWhole?: boolean,
- *   sides: (sheet: { width: number, isWide: boolean }) => [number, number] }} Layout
+ * sides: widths left and right of the lanes, where not just names and numbers stand there; isWhole: with the policy's
+ * choices coming in and the outcome.
+ * @typedef {{ height: number, lanes: Record<string, [number, number]>, pageHeight?: number, isWhole?: boolean,
+ *   sides?: (sheet: { width: number, isWide: boolean }) => [number, number] }} Layout
  */
 
 /** @type {Layout} */
@@ -68,7 +69,8 @@ export class Sheet {
   measure() {
     const scale = devicePixelRatio;
     const [width, height] = [this.width, this.layout.height].map((size) => Math.round(size * scale));
-    const [left, right] = this.layout.sides(this).map((size) => Math.round(size * scale));
+    const sides = this.layout.sides?.(this) ?? [BESIDE.names, BESIDE.numbers];
+    const [left, right] = sides.map((size) => Math.round(size * scale));
     this.left = left;
     this.right = width - right;
     if (this.right - this.left < LEAST_WIDE) return false;

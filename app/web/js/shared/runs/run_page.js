@@ -23,6 +23,7 @@ export class RunPage {
   empty;
   /** @type {HTMLElement} */
   tools;
+  statusHandlers = { retry: () => this.retryModel(), backToLive: () => this.open(this.liveId, "push") };
 
   clear() {
     this.stage.clear();
@@ -60,10 +61,6 @@ export class RunPage {
     });
   }
 
-  statusHandlers() {
-    return { retry: () => this.retryModel(), backToLive: () => this.open(this.liveId, "push") };
-  }
-
   makeLens(more = {}) {
     return new LensPanel(this.api, { ...more, close: (hadFocus) => this.unpick(hadFocus),
       show: () => setAddress({ [this.names.lens]: this.lens.shown }) });
@@ -71,7 +68,10 @@ export class RunPage {
 
   // kind: for the export; more: chips besides the usual ones.
   makeTools(kind, ...more) {
-    return h("div", { class: "sol-tools" }, copyChip("Copy link", () => this.linkToShown()), more, this.reuse,
+    const link = () => linkTo({ [this.part]: this.follower.id,
+      ...Object.fromEntries(Object.values(this.names).map((name) => [name, askedFor(name)])),
+      [this.names.colour]: this.stage.legend.axis.key });
+    return h("div", { class: "sol-tools" }, copyChip("Copy link", link), more, this.reuse,
       exportMenu(this.api, kind, () => this.follower.id, (message) => this.status.say(message, "bad")));
   }
 
@@ -97,7 +97,7 @@ export class RunPage {
   }
 
   // Starts a run by a function of Python; the id, or null where it was refused, which fail(words) says.
-  async ask(call, request, fail = (words) => this.form.fail(words)) {
+  async ask(call, request, fail = this.form.fail) {
     this.form.setBusy(true);
     try {
       const { run_id: id } = await this.api(call, request);
@@ -217,7 +217,7 @@ export class RunPage {
     this.place = hasTexts ? `${index + 1}.${at}` : String(index + 1);
     setAddress({ [this.names.token]: this.place });
     this.lens.open(run, this.liveId === run.id, this.stage.rows(at), index, hasTexts ? { row: at } : {});
-    this.stage.hold(index);
+    this.stage.hold?.(index);
   }
 
   unpick(hadFocus = false) {
@@ -225,12 +225,6 @@ export class RunPage {
     if (hadFocus) this.root.querySelector(".sol-token.is-picked")?.focus({ preventScroll: true });
     this.stage.pick(null);
     setAddress({ [this.names.token]: null, [this.names.lens]: null });
-  }
-
-  linkToShown() {
-    const parts = Object.values(this.names).map((name) => [name, askedFor(name)]);
-    return linkTo({ [this.part]: this.follower.id, ...Object.fromEntries(parts),
-      [this.names.colour]: this.stage.legend.axis.key });
   }
 
   // call: "home", or what answers alike.

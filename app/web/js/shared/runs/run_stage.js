@@ -5,7 +5,6 @@ import { chip, fill, h, show } from "../dom.js";
 import { Machine } from "../machine/machine.js";
 import { leadParts } from "../page_parts.js";
 import { cardParts, Dock, DockedCard, gridLevels } from "../tokens/card.js";
-import { Reading } from "../tokens/reading.js";
 import { colourAxes, klAxis } from "../tokens/tokens.js";
 
 export class RunStage extends ChartedStage {
@@ -17,8 +16,6 @@ export class RunStage extends ChartedStage {
     this.view = this.addColumn(0, "Generated tokens", { looksFirst: true });
     this.panel = h("section", { class: "sol-panel sol-tokens", "aria-label": "Tokens" });
     this.dock = new Dock(this.panel, this.card, options.whatIf);
-    this.reading = new Reading({ rows: () => this.view.rows, elements: () => this.view.elements,
-      mark: (index) => this.mark(index, true), select: (range) => this.select(range), effects: on.effects });
     this.machine = new Machine({ rows: () => this.view.rows, mark: (index) => this.step(index) });
   }
 
@@ -30,7 +27,7 @@ export class RunStage extends ChartedStage {
     });
   }
 
-  // While what if of a token is on show, another one is only marked; the machine stays with the first.
+  // While what if of a token is on show, another one is only marked; what was read and the machine stay with the first.
   enter(index, token, at) {
     if (this.dock.isHeld) super.mark(index);
     else super.enter(index, token, at);
@@ -48,8 +45,8 @@ export class RunStage extends ChartedStage {
 
   mark(index, bringIntoView = false) {
     super.mark(index, bringIntoView);
-    this.machine.mark(index);
     this.reading.mark(index);
+    this.machine.mark(index);
   }
 
   step(index) {
@@ -63,18 +60,15 @@ export class RunStage extends ChartedStage {
     fill(this.panel, {}, [over, this.legend.element, this.reading.element, h("div", { class: "sol-token-place" }, this.view.element),
       this.dock.element, this.buildFoot(tools)]);
     return h("div", { class: "sol-stage" }, this.status.element, this.machine.element, this.panel,
-      this.status.numbers, this.buildCharts());
+      this.status.numbers, this.charts.element);
   }
 
   clear() {
-    this.card.hide();
+    super.clear();
     this.view.clear();
     this.view.lead.replaceChildren();
     this.status.clear();
-    this.charts.clear(null);
-    this.select(null);
     this.machine.clear();
-    this.reading.clear();
   }
 
   begin(run) {

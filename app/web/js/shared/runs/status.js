@@ -23,17 +23,15 @@ export const PARTS = [
 const milliseconds = (ms) => (isNumber(ms) ? `${ms.toFixed(ms < 10 ? 2 : 1)} ms` : MISSING);
 
 class PartTimes {
-  constructor() {
-    this.total = h("span", {}, MISSING);
-    this.rows = h("span", { class: "sol-muted" });
-    this.bar = h("div", { class: "sol-part-bar", "aria-hidden": "true" });
-    this.times = h("dl", { class: "sol-part-times" });
-    this.element = h("section", { class: "sol-parts", "aria-label": "Measured time by part" },
-      h("p", { class: "sol-parts-head" },
-        h("span", {}, h("b", {}, "Measured"), " per token: ", this.total, this.rows),
-        h("span", {}, h("b", {}, "Computed"), ": bytes saved against the full model")),
-      this.bar, this.times);
-  }
+  total = h("span", {}, MISSING);
+  rows = h("span", { class: "sol-muted" });
+  bar = h("div", { class: "sol-part-bar", "aria-hidden": "true" });
+  times = h("dl", { class: "sol-part-times" });
+  element = h("section", { class: "sol-parts", "aria-label": "Measured time by part" },
+    h("p", { class: "sol-parts-head" },
+      h("span", {}, h("b", {}, "Measured"), " per token: ", this.total, this.rows),
+      h("span", {}, h("b", {}, "Computed"), ": bytes saved against the full model")),
+    this.bar, this.times);
 
   clear() {
     setText(this.total, MISSING);

@@ -61,9 +61,7 @@ export function nearest(levels, value) {
   return away.indexOf(Math.min(...away));
 }
 
-export function levelText(axis, level) {
-  return axis.unit === "bit" ? count(level, "bit") : axis.show(level);
-}
+export const levelText = (axis, level) => axis.unit === "bit" ? count(level, "bit") : axis.show(level);
 
 const CARD_GAP = 10;
 const CARD_MARGIN = 8;

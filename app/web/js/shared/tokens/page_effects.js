@@ -19,6 +19,7 @@ export class PageEffects {
   chosen = new Set();
   /** Effects of all pages on a token. @type {{ index: number, kl: number[] } | null} */
   found = null;
+  say = (text) => setText(this.said, text);
 
   // on: {ask(name, request) → answer of a run's call, again(pages), at() → number of the token on show, rows(), texts() of
   // the prompt's pages, changed()}
@@ -69,11 +70,7 @@ export class PageEffects {
     const pages = [...this.chosen].toSorted((a, b) => a - b);
     this.say("Decoding without it…");
     return attempt(async () => this.say(this.sentence(index,
-      await newest(this, this.on.ask("leave_out_pages", { index, pages })))), (words) => this.say(words));
-  }
-
-  say(text) {
-    setText(this.said, text);
+      await newest(this, this.on.ask("leave_out_pages", { index, pages })))), this.say);
   }
 
   sentence(index, effect) {
@@ -105,7 +102,7 @@ export class PageEffects {
         this.say(`${done} of ${count(all, "page")} left out in turn${isNumber(left) ? `, ${Math.ceil(left)} s left` : ""}…`);
       }
       this.draw(index, view, (performance.now() - started) / 1000);
-    }, (words) => this.say(words));
+    }, this.say);
     this.stop();
   }
 

@@ -162,7 +162,7 @@ export class Reading {
     const stands = this.pages.filter((span, page) => !this.isFolded || span.solShade || named.has(page));
     const nodes = stands.flatMap((span, at) => {
       if (span.solIndex === (stands[at - 1]?.solIndex ?? -1) + 1) return [span];
-      return [span.solGap ??= h("span", { class: "sol-page-gap", "aria-hidden": "true" }, " … "), span];
+      return [span.solGap ??= h("span", { class: "sol-muted", "aria-hidden": "true" }, " … "), span];
     });
     const isStanding = new Set(nodes);
     for (const node of [...this.text.children]) if (!isStanding.has(node)) node.remove();
@@ -242,7 +242,8 @@ export class Reading {
       if (span.getAttribute("aria-selected") !== isChosen) span.setAttribute("aria-selected", isChosen);
     });
     if (this.isFolded) this.place();
-    this.shadeTokens(this.isHeld ? (token) => (token < (this.at ?? 0) ? shades[this.pageOf(token)] ?? 0 : 0) : null);
+    const pageOf = (token) => Math.floor((this.numPrompt + token) / this.size);
+    this.shadeTokens(this.isHeld ? (token) => (token < (this.at ?? 0) ? shades[pageOf(token)] ?? 0 : 0) : null);
     this.map.mark(this.at);
     if (!this.pages[this.stop]?.isConnected) this.makeStop(this.pages.findIndex((span) => span.solShade));
     setText(this.caption, this.sentence(row, lights));
@@ -262,10 +263,6 @@ export class Reading {
     const first = page * this.size - this.numPrompt;
     return this.texts[page] ?? this.on.elements().slice(Math.max(first, 0), Math.max(first + this.size, 0))
       .map(({ textContent }) => textContent?.replaceAll("\u00a0", " ")).join("");
-  }
-
-  pageOf(token) {
-    return Math.floor((this.numPrompt + token) / this.size);
   }
 
   shadeTokens(shadeAt) {

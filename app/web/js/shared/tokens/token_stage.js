@@ -80,8 +80,6 @@ export class TokenStage {
     this.columns.forEach((column) => column.view.pick(column.at === at ? index : null));
   }
 
-  hold(index) {}
-
   setLive(isLive) {
     this.isLive = isLive;
     this.columns.forEach(({ view }) => view.element.classList.toggle("is-live", isLive));

@@ -254,7 +254,6 @@ export class TokenView {
     this.on.select?.(range && range[0] === current && range[1] === current ? null : [current, current]);
   }
 
-
   // The token above or below: nearest in x on the next row of text.
   beside(step) {
     const here = this.elements[this.current].getClientRects()[0];
