@@ -9,9 +9,9 @@ from typing import Any
 from app.formats.plain_json import json_safe
 from app.host.errors import DocumentError
 from app.runs.views import whole_view
-from app.sharing.generation_document import GENERATION
 from app.sharing.html_page import html_page
 from app.sharing.run_document import ended_run
+from app.sharing.run_kinds import GENERATION
 from sol_core.comparing.alignment import align, first_divergence
 from sol_core.errors import SolError
 from storage import Store

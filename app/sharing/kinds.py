@@ -13,9 +13,8 @@ from urllib.parse import parse_qs, urlsplit
 from app.host.damage import naming_damage
 from app.host.errors import DocumentError
 from app.sharing.comparison import SEPARATOR, ScorePair, comparison_page
-from app.sharing.generation_document import GENERATION
-from app.sharing.inspection_document import INSPECTION
 from app.sharing.run_document import VERSION, RunDocument
+from app.sharing.run_kinds import GENERATION, INSPECTION
 from sol_core.files.places import whole_characters, why_not_parsed
 from storage import Store
 from storage.codec import refuse_constant

@@ -10,8 +10,7 @@ from typing import Any
 
 from app.formats.plain_json import SCHEDULE_LABELS
 from app.web.modules import in_order, module_url
-from app.web.theme import colour_css
-from app.web.theme_colours import DIFFERENCE_BINS, NUM_BINS
+from app.web.theme import DIFFERENCE_BINS, NUM_BINS, colour_css
 from sol_core.actions import AXES, DEFAULT_GRID, GRIDS
 
 _CSS = Path(__file__).with_name("css")

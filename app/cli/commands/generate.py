@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from app.cli import options
 from app.cli.input_files import read_text
-from app.cli.terminal import colour_depth, paint
+from app.cli.terminal import colour_depth, legend, paint
 from app.host.console import Console, write_out
 from sol_core.actions import Budget
 from sol_core.config import GenerationConfig, SamplingConfig, ScheduleConfig, SideRowConfig
@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
     grid = options.grid_from(args, [args.asked], find)
     args.config = replace(args.config, schedule=args.asked, grid=grid)
     model, load_ms = options.load_model(args, console, [args.asked.budget])
-    from app.cli.reports.generation import Outcome, json_report, legend, summary, until_stop
+    from app.cli.generation_report import Outcome, json_report, summary, until_stop
     from sol_core.generation.engine import generate
     from sol_core.generation.sequence import Extras
 
@@ -134,7 +134,7 @@ def _shown(
     """The events of one prompt, its text written as it comes."""
     if args.json:
         return list(events)
-    from app.cli.reports.generation import until_stop
+    from app.cli.generation_report import until_stop
 
     events, copy = itertools.tee(events)
     for token in until_stop(copy, args.config.stop_strings):

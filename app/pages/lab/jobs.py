@@ -14,7 +14,7 @@ from app.host.limits import Holder
 from app.pages.lab.accuracy_view import accuracy_view
 from app.pages.lab.job_forms import EVALUATE_FORM, PRESET_WORDS, TASKS_FORM, TRAIN_FORM
 from app.pages.lab.schema_form import SchemaForm
-from app.pages.policies.handlers import PAGE as POLICIES
+from app.pages.policies import PAGE as POLICIES
 from app.pages.shared.corpus_choice import CORPUS_HANDLERS, corpus_choice, corpus_source
 from app.pages.shared.job_calls import (
     JOB_HANDLERS,

@@ -8,11 +8,11 @@ from contextlib import closing
 import pytest
 
 from app.jobs.runner import Workplace, run_job
-from app.pages.explore.handlers import HANDLERS as EXPLORE
-from app.pages.history.handlers import HANDLERS as HISTORY
-from app.pages.inspect.handlers import HANDLERS as INSPECT
+from app.pages.explore import HANDLERS as EXPLORE
+from app.pages.history import HANDLERS as HISTORY
+from app.pages.inspect import HANDLERS as INSPECT
 from app.pages.lab.jobs import HANDLERS as LAB
-from app.pages.policies.handlers import HANDLERS as POLICIES
+from app.pages.policies import HANDLERS as POLICIES
 from app.policies.library import SHIPPED_FOLDER
 from sol_core.config import GenerationConfig
 from storage import TASKS_JOB

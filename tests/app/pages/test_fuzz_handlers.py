@@ -19,8 +19,8 @@ import pytest
 from hypothesis import strategies as st
 
 from app.host.errors import AppError
-from app.pages.explore.form import DEFAULT_FORM
-from app.pages.inspect.form import DEFAULT_FORM as INSPECTION_SETTINGS
+from app.pages.explore import DEFAULT_FORM
+from app.pages.inspect import DEFAULT_FORM as INSPECTION_SETTINGS
 from app.pages.lab.jobs import LAB_JOBS
 from app.policies.files import PolicyFiles
 from tests.app.call_schemas import Call, all_calls

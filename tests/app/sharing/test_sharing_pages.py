@@ -5,8 +5,8 @@ import shutil
 
 import pytest
 
-from app.pages.explore.handlers import HANDLERS as EXPLORE
-from app.pages.policies.handlers import HANDLERS as POLICIES
+from app.pages.explore import HANDLERS as EXPLORE
+from app.pages.policies import HANDLERS as POLICIES
 from app.pages.shared.sharing_calls import EXPORT_HANDLERS
 from app.policies.library import SHIPPED_FOLDER
 from tests.app.page_calls import ANNA, caller, sender

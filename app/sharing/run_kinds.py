@@ -1,15 +1,16 @@
-"""JSON document of an inspection."""
+"""JSON documents of a generation and of an inspection."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from app.host.errors import DocumentError
-from app.sharing.run_csv import csv_of_inspection
+from app.sharing.run_csv import csv_of_generation, csv_of_inspection
 from app.sharing.run_document import RunDocument, SavedHead
 from sol_core.actions import SHORT_AXES, ActionGrid, Budget
-from sol_core.config import ScheduleConfig
-from sol_core.events import StepCost
+from sol_core.config import GenerationConfig, SamplingConfig, ScheduleConfig
+from sol_core.events import FinishEvent, PageReads, PrefillEvent, SideEvent, StepCost, TokenEvent
 from sol_core.fields import Rules
 from sol_core.inspection.records import (
     DifficultyReport,
@@ -23,6 +24,72 @@ from sol_core.inspection.records import (
 
 CORRELATED_WITH = ("surprisal", "entropy")
 _TYPE = {"type": str}
+_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _SharedRun(SavedHead):
+    """The part "run" of the document: a generation without its token events."""
+
+    prompt: str
+    schedule: str
+    config: GenerationConfig
+    prefill: PrefillEvent | None
+    summary: FinishEvent | None
+    parent: str | None = None
+
+
+def _check_generation(run: _SharedRun, tokens: list[TokenEvent]) -> None:
+    if run.schedule != run.config.schedule.kind:
+        raise DocumentError(
+            f"run.schedule is {run.schedule[:40]!r}, but run.config says "
+            f"{run.config.schedule.kind!r}"
+        )
+    if run.parent is None:
+        return
+    if not _ID.fullmatch(run.parent):
+        raise DocumentError(f"run.parent must be the id of a run or null, got {run.parent[:40]!r}")
+    if not run.config.given:
+        raise DocumentError("run.parent is that of a fork, but run.config.given is empty")
+
+
+GENERATION = RunDocument(
+    kind="generation",
+    tab="explore",
+    part="run",
+    tokens="events",
+    names={name: name for name in ("prompt", "schedule", "prefill", "summary", "parent")},
+    head=_SharedRun,
+    token=TokenEvent,
+    rules=Rules(
+        derived={
+            PrefillEvent: _TYPE,
+            TokenEvent: _TYPE,
+            FinishEvent: _TYPE,
+            StepCost: {"flops": float, "bytes_read": float},
+        },
+        partial=frozenset(
+            {
+                _SharedRun,
+                GenerationConfig,
+                ScheduleConfig,
+                SamplingConfig,
+                ActionGrid,
+                Budget,
+                TokenEvent,
+                SideEvent,
+                StepCost,  # files of before bit operations were counted
+                PrefillEvent,
+                PageReads,  # of before pages were counted one by one
+            }
+        ),
+        nullable=frozenset({"surprisal", "entropy", "kl_to_dense", "probability", "policy"}),
+    ),
+    check=_check_generation,
+    schedule=lambda run: str(run.schedule),
+    csv=csv_of_generation,
+    styles=("runs/costs", "runs/machine", "runs/dock", "runs/reading"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +102,7 @@ class _SharedInspection(SavedHead):
     end: InspectionEnd | None
 
 
-def _check(inspection: _SharedInspection, tokens: list[InspectedToken]) -> None:
+def _check_inspection(inspection: _SharedInspection, tokens: list[InspectedToken]) -> None:
     """Rows are the configuration's everywhere, and whatever names a token names one there is."""
     rows = inspection.config.rows
     start, end = inspection.start, inspection.end
@@ -110,7 +177,7 @@ INSPECTION = RunDocument(
         derived={InspectionStart: _TYPE, InspectedToken: _TYPE, InspectionEnd: _TYPE},
         nullable=frozenset({"nll", "kl", "entropy", "loss", "probability", "policy"}),
     ),
-    check=_check,
+    check=_check_inspection,
     schedule=lambda inspection: ", ".join(inspection.config.rows),
     csv=csv_of_inspection,
     styles=("runs/costs", "inspect", "runs/reading"),

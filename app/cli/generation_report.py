@@ -8,13 +8,10 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from app.cli.terminal import ColourDepth, paint
 from app.formats.plain_json import json_safe
 from sol_core.actions import AXES, AXIS_FIELDS, Budget, record_of
 from sol_core.config import GenerationConfig
 from sol_core.events import Event, FinishEvent, PrefillEvent, TokenEvent, event_to_dict
-
-LEGEND_STEPS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +72,8 @@ def _stop_in(tokens: Sequence[TokenEvent], stop_strings: Sequence[str]) -> list[
 
 def json_report(outcome: Outcome) -> dict[str, Any]:
     """The JSON of ``generate --json``, which can be imported; NaN and infinities become null."""
-    from app.sharing.generation_document import GENERATION
     from app.sharing.run_document import VERSION
+    from app.sharing.run_kinds import GENERATION
 
     finish = outcome.finish
     report = {
@@ -159,11 +156,6 @@ def summary(outcome: Outcome) -> str:
         )
         lines.append(_quality(outcome.tokens))
     return "\n".join(lines) + "\n"
-
-
-def legend(depth: ColourDepth) -> str:
-    scale = "".join(paint(" ", step / (LEGEND_STEPS - 1), depth) for step in range(LEGEND_STEPS))
-    return f"colour    spend: little {scale} much\n"
 
 
 def _quality(tokens: Sequence[TokenEvent]) -> str:
