@@ -1,34 +1,52 @@
-"""Statements that the stores share: one row by its id, and the newest rows of a table."""
+"""Statements that the stores share, and the SQL that the two databases spell differently."""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, Table, delete, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    LargeBinary,
+    Row,
+    Select,
+    Table,
+    delete,
+    func,
+    literal,
+    select,
+    text,
+    update,
+)
+from sqlalchemy.dialects import postgresql, sqlite
 
-from storage.codec import encode_text
-from storage.dialects.expressions import now_us
+from storage.codec import encode_text, encode_time
 from storage.errors import InvalidRecordError, NotFoundError
 
 _MAX_LIMIT = 2**31 - 1
+POSTGRESQL = "postgresql"  # as SQLAlchemy names it
+_CLOCK = text("SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT)")
 
 
 def require_row(connection: Connection, of: Table, record_id: str, lock: bool = False) -> Row[Any]:
     """The row, which nobody else changes in this transaction's time with ``lock``."""
-    query = select(of).where(of.c.id == record_id)
-    row = connection.execute(query.with_for_update() if lock else query).first()
-    if row is None:
-        raise _not_found(of, record_id)
-    return row
+    return _first(connection, select(of), of, record_id, lock)
 
 
 def require_id(connection: Connection, of: Table, record_id: str, lock: bool = False) -> int:
     """Its place in the order of creation, without the row. Raises: NotFoundError."""
-    query = select(of.c.seq).where(of.c.id == record_id)
-    seq = connection.execute(query.with_for_update() if lock else query).scalar()
-    if seq is None:
+    return int(_first(connection, select(of.c.seq), of, record_id, lock)[0])
+
+
+def _first(
+    connection: Connection, query: Select[Any], of: Table, record_id: str, lock: bool
+) -> Row[Any]:
+    query = query.where(of.c.id == record_id)
+    row = connection.execute(query.with_for_update() if lock else query).first()
+    if row is None:
         raise _not_found(of, record_id)
-    return int(seq)
+    return row
 
 
 def change_row(connection: Connection, of: Table, record_id: str, **values: Any) -> None:
@@ -72,3 +90,27 @@ def checked_limit(limit: int) -> int:
 def _not_found(of: Table, record_id: str) -> NotFoundError:
     word = of.name.removesuffix("s")
     return NotFoundError(f"There is no {word} {record_id!r}. It may have been deleted.")
+
+
+def insert_into(connection: Connection, table: Table) -> sqlite.Insert | postgresql.Insert:
+    """An INSERT that can say what to do about a row that is there already."""
+    if connection.dialect.name == POSTGRESQL:
+        return postgresql.insert(table)
+    return sqlite.insert(table)
+
+
+def now_us(connection: Connection) -> int:
+    """Microseconds since 1970-01-01 UTC by one clock, a server's own: heartbeats are compared."""
+    if connection.dialect.name == POSTGRESQL:
+        return int(connection.execute(_CLOCK).scalar_one())
+    return encode_time(datetime.now(UTC))
+
+
+def contains(
+    connection: Connection, column: ColumnElement[bytes], needle: bytes
+) -> ColumnElement[bool]:
+    """Return whether bytes contain other bytes: no wildcards to escape, and a NUL ends nothing."""
+    part = literal(needle, LargeBinary())
+    if connection.dialect.name == POSTGRESQL:
+        return func.position(part.op("IN")(column)) > 0
+    return func.instr(column, part) > 0

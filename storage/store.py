@@ -82,11 +82,11 @@ def open_store(
     Raises: DatabaseVersionError, DatabaseLockedError (beyond ``busy_timeout_s``),
     DatabaseWriteError, DatabaseConnectionError.
     """
-    if writes or not isinstance(location, Path):
-        return _opened(_backend(location), data_dir_id, busy_timeout_s)
     try:
         return _opened(_backend(location), data_dir_id, busy_timeout_s)
     except DatabaseWriteError:
+        if writes or not isinstance(location, Path):
+            raise
         database = Database(SqliteReader(location), busy_timeout_s)
         with database.read() as connection:
             if database.backend.schema_version(connection) != LATEST_VERSION:

@@ -16,7 +16,6 @@ from sqlalchemy import Connection, Select, func, insert, select, update
 
 from storage import codec
 from storage.database import Database
-from storage.dialects.expressions import now_us
 from storage.errors import InvalidRecordError, JobStateError, NotFoundError
 from storage.jobs.series import JobSeries
 from storage.records import (
@@ -31,7 +30,7 @@ from storage.records import (
     Record,
 )
 from storage.schema import jobs_table
-from storage.statements import change_row, delete_row, newest_rows, require_row
+from storage.statements import change_row, delete_row, newest_rows, now_us, require_row
 
 ABANDONED_ERROR = (
     "The process that ran this job ended before the job did. "
@@ -70,14 +69,11 @@ class JobStore(JobSeries):
             "message": b"",
             "data_dir_id": self._data_dir_id,
         }
-        if worker is not None:
-            values |= {"status": "running", "worker": worker}
         with self._database.write() as connection:
-            now = now_us(connection)
-            values |= {"created_us": now, "updated_us": now}
-            if worker is not None:
-                values |= {"started_us": now, "heartbeat_us": now, "claimed_us": now}
+            values["created_us"] = values["updated_us"] = now_us(connection)
             connection.execute(insert(jobs_table), values)
+            if worker is not None:
+                give_to(connection, str(values["id"]), worker)
             return _require_job(connection, str(values["id"]))
 
     def claim(self, worker: str) -> JobRecord | None:
