@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from app.model.loader import ModelLoader
 from sol_core.card_errors import give_memory_back, in_words
@@ -40,41 +40,31 @@ Work = Callable[[Any, ShouldStop], Iterator[Any]]  # of the model
 Question = Callable[[Workbench], AnswerT]
 
 
-class Compute(Protocol):
-    """Runs work on the loaded model."""
-
-    def prepare(self) -> None:
-        """Do what must be done before the page opens."""
-
-    def stream(self, work: Work, should_stop: ShouldStop, steps: int) -> Iterator[Any]:
-        """Yield the work's results, of at most ``steps`` decode steps, as they come."""
-        ...
-
-    def ask(self, question: Question[AnswerT]) -> AnswerT:
-        """The question's answer. Raises: SolError."""
-        ...
-
-
-class InProcess:
-    """On the model in this process's memory, in the thread that asks."""
+class Compute:
+    """Runs work on the model in this process's memory, in the thread that asks."""
 
     def __init__(self, loader: ModelLoader) -> None:
         self._loader = loader
         self._bench: Workbench | None = None
 
     def prepare(self) -> None:
-        """See ``Compute``: the model is loaded and warmed up while the page is open."""
+        """Do what must be done before the page opens; here nothing, the model loads meanwhile."""
 
     def stream(self, work: Work, should_stop: ShouldStop, steps: int) -> Iterator[Any]:
+        """Yield the work's results, of at most ``steps`` decode steps, as they come."""
         with self._card_errors():
             yield from work(self._loader.loaded(), should_stop)
 
     def ask(self, question: Question[AnswerT]) -> AnswerT:
+        """The question's answer. Raises: SolError."""
+        with self._card_errors():
+            return question(self._workbench())
+
+    def _workbench(self) -> Workbench:
         model = self._loader.loaded()
         if self._bench is None or self._bench.model is not model:
             self._bench = Workbench(model)
-        with self._card_errors():
-            return question(self._bench)
+        return self._bench
 
     @contextlib.contextmanager
     def _card_errors(self) -> Iterator[None]:

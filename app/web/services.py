@@ -13,11 +13,11 @@ from app.host.limits import Limits
 from app.host.paths import DataDir
 from app.lessons.desk import ExperimentDesk
 from app.lessons.experiments import lesson_experiments
-from app.model.compute import Compute, InProcess
+from app.model.compute import Compute
 from app.model.loader import LoadFunction, ModelLoader
 from app.policies.library import PolicyLibrary
 from app.runs.kinds import RunConfig
-from app.runs.queue import GenerateFunction, GenerationRuns, InspectFunction
+from app.runs.queue import EngineFunction, GenerationRuns
 from app.runs.storage_cap import StorageCap
 from sol_core.inspection.records import InspectionConfig
 from storage import Store
@@ -48,8 +48,7 @@ def build_services(
     data_dir: DataDir,
     model_name: str,
     load: LoadFunction,
-    generate: GenerateFunction,
-    inspect: InspectFunction | None = None,
+    engine: EngineFunction,
 ) -> Services:
     """Open the database, mark runs of dead processes as interrupted, begin to load."""
     limits, on_zero_gpu = Limits.from_environment(), is_zero_gpu()
@@ -61,8 +60,7 @@ def build_services(
     runs = GenerationRuns(
         store.runs,
         loader,
-        generate,
-        inspect=inspect or engine_run(data_dir),
+        engine,
         compute=compute,
         limits=limits,
         on_tick=cap.enforce_now_and_then,
@@ -87,7 +85,7 @@ def build_services(
 
 def _compute(loader: ModelLoader, limits: Limits) -> Compute:
     if not is_zero_gpu():
-        return InProcess(loader)
+        return Compute(loader)
     from app.model.zero_gpu import ZeroGpu
 
     # Imported first of all (``program/serve.py``); the package exists on Spaces only.
@@ -106,7 +104,7 @@ def engine_load(data_dir: DataDir, model_name: str, dtype: str) -> LoadFunction:
     return load
 
 
-def engine_run(data_dir: DataDir) -> Any:
+def engine_run(data_dir: DataDir) -> EngineFunction:
     """The real engine for runs of both kinds, with policies by their names; it can be pickled."""
     return functools.partial(_run, data_dir)
 

@@ -7,7 +7,7 @@ import torch
 
 from app.jobs.runner import Workplace, run_job
 from app.jobs.worker import EXIT_CARD_LOST, run_worker
-from app.model.compute import InProcess
+from app.model.compute import Compute
 from app.model.loader import ModelLoader
 from sol_core import card_errors
 from sol_core.card_errors import in_words
@@ -29,7 +29,7 @@ def compute():
     model = SimpleNamespace(name="m", **facts)
     loader = ModelLoader("m", lambda _: model, in_background=False)
     loader.start()
-    return InProcess(loader)
+    return Compute(loader)
 
 
 def _raising(error):

@@ -47,7 +47,7 @@ def services(gate):
     data_dir = gate.data_dir
     data_dir.prepare()
     model = make_language_model()
-    made = build_services(data_dir, "tiny", lambda _: model, engine_run(data_dir), gate)
+    made = build_services(data_dir, "tiny", lambda _: model, gate)
     yield made
     made.close()
 
