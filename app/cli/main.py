@@ -21,8 +21,8 @@ from contextlib import nullcontext
 from typing import NoReturn
 
 from app.host.console import Console
+from app.host.hosting import is_checkout
 from app.host.interrupts import EXIT_INTERRUPTED, Notice, answering, leave
-from app.host.program import is_checkout
 from app.setup.bootstrap import ensure_environment
 from sol_core import __version__
 from sol_core.card_errors import in_words

@@ -10,8 +10,7 @@ from app.host.errors import AppError
 from app.pages.shared.uploads import UploadKind
 from app.policies.files import ModelInUse, PolicyFiles
 from app.policies.library import StoredPolicy
-from app.policies.uses import PolicyUses, uses_of
-from app.policies.views import headlines_of, policy_row
+from app.policies.views import PolicyUses, headlines_of, policy_row, uses_of
 from app.web.calls import Request, RequestError, by_name, field, owner_of
 from app.web.component import Page
 from app.web.services import Services

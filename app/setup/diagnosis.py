@@ -10,9 +10,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from app.host.hosting import is_space
+from app.host.hosting import PROJECT_ROOT, is_checkout, is_space
 from app.host.paths import MIN_FREE_BYTES, DataDir
-from app.host.program import PROJECT_ROOT, is_checkout
 from app.setup.requirements import BASE, project_requirements, requirement_name, unmet
 from app.setup.torch_build import why_gpu_is_unused
 from sol_core.errors import SolError

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from app.host.errors import BootstrapError
-from app.host.program import is_checkout
+from app.host.hosting import is_checkout
 
 BASE = "base"  # the group of what the program itself needs, beside the extras
 APP = "app"  # the extra that the page and the commands add to the engine's dependencies

@@ -15,8 +15,8 @@ from app.host.console import Console
 from app.host.errors import AppError, system_errors
 from app.host.instance_lock import publish_url
 from app.host.paths import DataDir
-from app.jobs.reaper import reaping
 from app.jobs.supervisor import WorkerSupervisor, worker_command
+from app.jobs.worker import reaping
 from app.site.connections import Doorman, bound_connections
 from app.site.host_guard import GatePolicy, HostGuard
 from app.web.services import Services, build_services, engine_load, engine_run

@@ -14,8 +14,8 @@ from app.cli.terminal import record_text
 from app.formats.plain_json import json_safe
 from app.host.console import Console
 from app.host.errors import AppError
+from app.host.hosting import PROJECT_ROOT, is_checkout
 from app.host.paths import DataDir
-from app.host.program import PROJECT_ROOT, is_checkout
 from app.policies.library import SHIPPED_FOLDER
 from sol_core.actions import DEFAULT_GRID
 from sol_core.files.places import LAUNCHER

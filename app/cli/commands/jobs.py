@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     with open_jobs(args) as (data_dir, store):
-        from app.jobs.reaper import reap
+        from app.jobs.worker import reap
         from storage import DatabaseWriteError
 
         with suppress(DatabaseWriteError):  # of a disk that is full or read-only

@@ -25,7 +25,7 @@ from app.policies.library import PolicyLibrary, StoredPolicy
 from sol_core.errors import PolicyError
 
 if TYPE_CHECKING:
-    from app.policies.uses import PolicyUses
+    from app.policies.views import PolicyUses
     from storage import Store
 
 HELP = "list, show, rename, delete, export, import, push or pull policies"
@@ -174,7 +174,7 @@ class _Desk:
         return row, f"took in {name}: for {row['model']}, {row['parameters']:,} parameters\n"
 
     def _policy(self) -> tuple[StoredPolicy, PolicyUses]:
-        from app.policies.uses import uses_of
+        from app.policies.views import uses_of
 
         policy = self._library.get(self._args.name)
         return policy, uses_of(self._store, self._library, policy)

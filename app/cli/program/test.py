@@ -9,8 +9,8 @@ import sys
 
 from app.cli.options import add_flag, add_texts
 from app.host import environment
+from app.host.hosting import PROJECT_ROOT
 from app.host.paths import DataDir
-from app.host.program import PROJECT_ROOT
 from app.setup.bootstrap import replace_process
 
 HELP = "run the tests; other arguments go to pytest"

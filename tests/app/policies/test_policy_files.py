@@ -11,7 +11,7 @@ import pytest
 from app.host.errors import AppError, InputFileError, PolicyNotFoundError
 from app.policies.files import ModelInUse, PolicyFiles
 from app.policies.library import SHIPPED_FOLDER, PolicyLibrary
-from app.policies.uses import uses_of
+from app.policies.views import uses_of
 from sol_core.errors import PolicyError
 from sol_core.policy.info import MAX_BYTES
 from storage import TASKS_JOB

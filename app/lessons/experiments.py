@@ -1,0 +1,347 @@
+"""The lessons' experiments: a model and a few plain parameters in, one JSON object out.
+
+Each takes one to ten seconds on two CPU cores and touches nothing but the model. Torch is
+imported with the first one. The texts were written for them, so that a class sees the same.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Collection, Sequence
+from dataclasses import asdict
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+from app.host.errors import AppError
+from app.lessons.desk import Experiment, Parameters
+from app.policies.library import PolicyLibrary
+from app.results.shipped import prompt_of, shipped_recording
+from sol_core.actions import DENSE, GRIDS, Action, ActionGrid, Budget, QuantSite
+from sol_core.config import GenerationConfig, ScheduleConfig
+from sol_core.errors import SolError
+from sol_core.events import TokenEvent, event_to_dict
+from sol_core.policy.files.locate import DEFAULT_POLICY
+
+if TYPE_CHECKING:
+    from sol_core.decoding.cost import CostModel
+    from sol_core.experiments.alone import StepLoss
+
+CONTINUED = 12  # tokens
+READING = ("attention", "mlp", "head")  # parts of a step that read weights
+SCORED = 32  # the passage's last tokens, whose steps are compressed
+KEEP_LEVELS = (0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
+BIT_LEVELS = (5, 6, 7, 8, 10, 12)
+BIT_STEPS = 12
+SPEND_STEPS = 24
+SPEND_BUDGET = 0.5  # of the channels
+SITES: tuple[QuantSite, ...] = ("mlp_output", "mlp_input")
+PAGE_SHARES = (0.2, 0.4)
+MLP_SHARES = (0.6, 0.8)  # of its bytes
+
+# Long enough for attention to have something to leave out; each comes back to a name or a
+# number from its beginning.
+PASSAGES: dict[str, str] = {
+    "lighthouse": (
+        "Mira Okafor keeps the lighthouse at Port Selwyn. Every evening at six she climbs the "
+        "one hundred and twelve steps, lights the lamp, and writes the weather in a blue "
+        "notebook. On Mondays a small boat brings bread, oil and letters. Nobody else lives on "
+        "the island. When the storm came in March, the boat did not arrive for nine days, and "
+        "the lamp nearly went out. At last a fisherman called across the water and asked who "
+        "kept the light. She answered that her name was Mira Okafor, and that this was Port "
+        "Selwyn."
+    ),
+    "recipe": (
+        "For the lentil soup you need two onions, three carrots, a cup of red lentils, a spoon "
+        "of cumin and the juice of one lemon. Chop the onions and fry them slowly in oil until "
+        "they are soft. Add the carrots and the cumin and stir for a minute. Then pour in a "
+        "litre of water and the lentils, and let everything cook for twenty minutes. Taste it, "
+        "add salt, and only at the very end squeeze in the juice of the lemon. Serve the lentil "
+        "soup with bread."
+    ),
+    "comet": (
+        "The comet Zelinka was first seen in 1911 by a schoolteacher in Brno. It returns every "
+        "fifty-six years, passes close to the sun, and grows a tail that can be seen without a "
+        "telescope. Astronomers study its ice because it is older than the Earth. In 1967 a "
+        "small probe flew past it and measured water, dust and carbon. The next visit was "
+        "expected in 2023, and people in Brno stood on their roofs to wait for the comet "
+        "Zelinka."
+    ),
+}
+
+# Long enough for a verdict on a painted schedule.
+PAINTED = f"{PASSAGES['lighthouse']}\n\n{PASSAGES['comet']}"
+
+# One step each: what comes next?
+BEGINNINGS: dict[str, str] = {
+    "capital": "The capital of France is",
+    "keeper": "The lighthouse keeper climbed the",
+    "count": "One, two, three, four,",
+    "door": "She opened the door and saw a",
+}
+
+# Questions of the recorded story, in its order.
+STORY_QUESTIONS = ("lamp", "bridge", "horse")
+
+
+def steps(model: Any, parameters: Parameters) -> dict[str, Any]:
+    """A beginning continued densely, then at the lowest levels; ``parts`` has both's medians."""
+    text = BEGINNINGS[parameters["text"]]
+    _continued(model, text, ScheduleConfig("dense"))  # what is slow the first time is no step's
+    rows = _continued(model, text, ScheduleConfig("dense"))
+    lowest = Budget(*(levels[0] for levels in ActionGrid().levels()))
+    least = _continued(
+        model, text, ScheduleConfig("static", lowest), tuple(row.token_id for row in rows)
+    )
+    return {
+        "prompt": text,
+        "rows": [event_to_dict(row) for row in rows],
+        "least": lowest.as_tuple(),
+        "parts": {"dense": _parts(rows), "least": _parts(least)},
+    }
+
+
+def pages(model: Any, parameters: Parameters) -> dict[str, Any]:
+    """The last tokens' losses if their steps read fewer pages, and which; one level reads all."""
+    from sol_core.experiments.alone import losses_alone
+
+    tokens = _tokens(model, PASSAGES[parameters["text"]])
+    first = max(1, len(tokens) - SCORED)
+    grid = ActionGrid()
+    actions = [Action(keep_fraction=keep) for keep in KEEP_LEVELS]
+    table = losses_alone(model, tokens, first, actions, grid, with_reads=True)
+    return {
+        "tokens": _texts(model, tokens),
+        "first": first,
+        "page_size": grid.page_size,
+        "reads": [_reads(row) for row in table[:-1]],
+        "levels": KEEP_LEVELS,
+        "nll": [[loss.nll for loss in row] for row in table],
+        "kl": [[loss.kl for loss in row] for row in table],
+    }
+
+
+def missing(model: Any, parameters: Parameters) -> dict[str, Any]:
+    """The recorded story and a question: its answer's first token, each page left out in turn."""
+    from sol_core.lens.engine import Lens
+    from sol_core.lens.records import LensRun
+
+    recording = shipped_recording()
+    asked = recording["questions"][STORY_QUESTIONS.index(parameters["text"])]
+    prompt = prompt_of(recording["story"], asked["question"], asked["stem"])
+    config = GenerationConfig(ScheduleConfig("dense"), max_new_tokens=1, ignore_end_of_text=True)
+    (said,) = _tokens_of(model, prompt, config)
+    tokens = _tokens(model, prompt)
+    lens = Lens(model, LensRun((*tokens, said.token_id), (DENSE,), config.grid))
+    measured = lens.page_effects(0, most=len(tokens))
+    texts, size = _texts(model, tokens), config.grid.page_size
+    return {
+        "question": asked["question"],
+        "stem": asked["stem"],
+        "tokens": len(tokens),
+        "said": said.text,
+        "probability": math.exp(-said.surprisal),
+        "correlation": measured.correlation,
+        "rows": [
+            {
+                "text": "".join(texts[page * size : (page + 1) * size]),
+                "kl": effect.kl,
+                "probability": math.exp(-effect.nll),
+                "said": effect.choice.text,
+                "changed": effect.choice.token_id != said.token_id,
+                "attention": share,
+            }
+            for page, (effect, share) in enumerate(
+                zip(measured.effects, measured.attention, strict=True)
+            )
+        ],
+    }
+
+
+def channels(model: Any, parameters: Parameters) -> dict[str, Any]:
+    """One step under every share of the MLP's channels: KL, five tokens, and what is read."""
+    from sol_core.decoding.cost import CostModel
+    from sol_core.experiments.alone import next_choices
+
+    text, grid = BEGINNINGS[parameters["text"]], ActionGrid()
+    actions = [Action(channel_keep_ratio=level) for level in grid.channel_keep_ratios]
+    _, *rows = next_choices(model, _tokens(model, text), actions)
+    costs = CostModel.of(model.lm, grid)
+    return {
+        "prompt": text,
+        "width": model.spec.hidden_size,
+        "layers": model.spec.num_layers,
+        "levels": grid.channel_keep_ratios,
+        "rows": [
+            asdict(row) | _mlp_reads(costs, action)
+            for row, action in zip(rows, actions, strict=True)
+        ],
+    }
+
+
+def mechanisms(model: Any, parameters: Parameters) -> dict[str, Any]:
+    """Skip pages, then bytes of the MLP, in the paper's ways and in the default ones."""
+    from sol_core.decoding.cost import CostModel
+    from sol_core.experiments.alone import losses_alone
+
+    tokens = _tokens(model, PASSAGES[parameters["text"]])
+    first = max(1, len(tokens) - SCORED)
+    pages: dict[str, Any] = {"shares": PAGE_SHARES}
+    mlp: dict[str, Any] = {"shares": MLP_SHARES}
+    for name in ("paper", "default"):
+        grid = GRIDS[name]
+        few = [Action(keep_fraction=share) for share in PAGE_SHARES]
+        ratios = map(grid.mechanisms.pruner.ratio, MLP_SHARES)  # with which a step reads them
+        thin = [Action(channel_keep_ratio=ratio) for ratio in ratios]
+        table = losses_alone(model, tokens, first, few + thin, grid, with_reads=True)
+        costs = CostModel.of(model.lm, grid)
+        dense = costs.decode_step(DENSE, 0)
+        mlp["dense_bytes"] = dense.mlp_bytes
+        pages[name] = [
+            {
+                "kl": [loss.kl for loss in row],
+                "cache_bytes": costs.decode_step(action, len(tokens)).attention_bytes
+                - dense.attention_bytes,
+                "reads": _reads(row),
+            }
+            for action, row in zip(few, table[: len(few)], strict=True)
+        ]
+        mlp[name] = [
+            {"kl": [loss.kl for loss in row]} | _mlp_reads(costs, action)
+            for action, row in zip(thin, table[len(few) :], strict=True)
+        ]
+    return {
+        "tokens": _texts(model, tokens),
+        "first": first,
+        "page_size": ActionGrid().page_size,
+        "layers": model.spec.num_layers,
+        "pages": pages,
+        "mlp": mlp,
+    }
+
+
+def bits(model: Any, parameters: Parameters) -> dict[str, Any]:
+    """Round the MLP's activations: the effect on one output's numbers, and on the steps."""
+    from sol_core.experiments.alone import losses_alone, most_massive_output
+
+    tokens = _tokens(model, PASSAGES[parameters["text"]])
+    first = max(1, len(tokens) - BIT_STEPS)
+    actions = [Action(bit_width=width) for width in BIT_LEVELS]
+    kl = {}
+    for site in SITES:
+        table = losses_alone(model, tokens, first, actions, ActionGrid(quant_site=site))
+        kl[site] = [sum(loss.kl for loss in row) / len(row) for row in table]
+    output = most_massive_output(model, tokens, first, ActionGrid().bit_widths)
+    return {
+        "steps": len(tokens) - first,
+        "levels": BIT_LEVELS,
+        "kl": kl,
+        **asdict(output),
+        "token": _texts(model, tokens)[output.token],
+    }
+
+
+def spenders(model: Any, parameters: Parameters, policies: PolicyLibrary) -> dict[str, Any]:
+    """The same channels in total, spent evenly, by the shipped policy if it fits, in hindsight."""
+    from sol_core.experiments.alone import compare_spenders
+    from sol_core.policy import load_policy
+
+    tokens = _tokens(model, PASSAGES[parameters["text"]])
+    first = max(2, len(tokens) - SPEND_STEPS)
+    policy, problem = None, None
+    try:
+        policy = load_policy(policies.resolve_name(DEFAULT_POLICY), model, grid=ActionGrid())
+    except SolError as error:
+        problem = str(error)
+    spenders, table = compare_spenders(model, tokens, first, SPEND_BUDGET, policy)
+    return {
+        "tokens": _texts(model, tokens),
+        "first": first,
+        "policy": problem,
+        "budget": SPEND_BUDGET,
+        "spend": spenders[0].spend,
+        "levels": ActionGrid().channel_keep_ratios,
+        "kl": [[loss.kl for loss in row] for row in table],
+        "spenders": [
+            {"name": who.name, "channels": who.channels, "kl": [loss.kl for loss in who.losses]}
+            for who in spenders
+        ],
+    }
+
+
+def lesson_experiments(policies: PolicyLibrary) -> dict[str, Experiment]:
+    """All experiments by name; the shipped policy is looked up when it is asked for."""
+    beginning = functools.partial(_checked, texts=BEGINNINGS)
+    passage = functools.partial(_checked, texts=PASSAGES)
+    return {
+        "steps": Experiment(steps, beginning),
+        "pages": Experiment(pages, passage),
+        "missing": Experiment(missing, functools.partial(_checked, texts=STORY_QUESTIONS)),
+        "channels": Experiment(channels, beginning),
+        "mechanisms": Experiment(mechanisms, passage),
+        "bits": Experiment(bits, passage),
+        "spenders": Experiment(functools.partial(spenders, policies=policies), passage),
+    }
+
+
+def _checked(model: Any, asked: Parameters, texts: Collection[str]) -> Parameters:
+    """The name of a text; nothing else is allowed. Raises: AppError naming those that there are."""
+    if unknown := sorted(asked.keys() - {"text"}):
+        raise AppError(
+            f"{unknown[0][:40]!r} is no parameter of this experiment; it takes text. Reload the "
+            "page."
+        )
+    name = asked.get("text")
+    if not isinstance(name, str) or name not in texts:
+        raise AppError(f"no text is called {str(name)[:40]!r}; there are {', '.join(texts)}")
+    return {"text": name}
+
+
+def _continued(
+    model: Any, text: str, schedule: ScheduleConfig, given: tuple[int, ...] = ()
+) -> list[TokenEvent]:
+    config = GenerationConfig(
+        schedule, max_new_tokens=CONTINUED, ignore_end_of_text=True, given=given
+    )
+    return _tokens_of(model, text, config)
+
+
+def _tokens_of(model: Any, text: str, config: GenerationConfig) -> list[TokenEvent]:
+    from sol_core.generation.engine import generate
+
+    return [event for event in generate(model, text, config) if isinstance(event, TokenEvent)]
+
+
+def _parts(rows: Sequence[TokenEvent]) -> dict[str, dict[str, float]]:
+    """Median milliseconds of each part of these steps, and bytes of those that read weights."""
+    times = [asdict(row.parts_ms) for row in rows if row.parts_ms]
+    costs = [asdict(row.cost) for row in rows]
+    return {
+        "ms": {part: median(sample[part] for sample in times) for part in times[0]},
+        "bytes": {part: median(sample[f"{part}_bytes"] for sample in costs) for part in READING},
+    }
+
+
+def _reads(row: Sequence[StepLoss]) -> list[dict[str, Any]]:
+    return [asdict(loss.page_reads) for loss in row if loss.page_reads]
+
+
+def _mlp_reads(costs: CostModel, action: Action) -> dict[str, Any]:
+    """Shares of the MLP's input and inner channels that a step keeps, and its bytes."""
+    return {
+        "mlp_shares": costs.mechanisms.mlp_shares(action.channel_keep_ratio),
+        "mlp_bytes": costs.decode_step(action, 0).mlp_bytes,
+    }
+
+
+def _tokens(model: Any, text: str) -> list[int]:
+    from sol_core.generation.engine import encode_prompt
+
+    return encode_prompt(model, text, chat=False)
+
+
+def _texts(model: Any, tokens: list[int]) -> list[str]:
+    from sol_core.generation.sampling import TextStream
+
+    stream = TextStream(model.text_codec)
+    return [stream.push(token) for token in tokens]
