@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.cli import experiment_file, job_options
-from app.cli.options import add_json, add_model, add_texts, print_result, schedule_finder
+from app.cli import options as cli
 from app.cli.terminal import table
 from app.formats.plain_json import json_safe
 from app.host.console import Console
@@ -59,8 +59,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "out DIR": "also write result.json, result.csv, per_text.csv (losses of every text) and "
         "evaluation.toml (for --config) there",
     }
-    add_texts(parser, texts)
-    add_texts(parser, files, type=Path)
+    cli.add_texts(parser, texts)
+    cli.add_texts(parser, files, type=Path)
     parser.add_argument(
         "--schedule",
         dest="others",
@@ -70,11 +70,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="also measure this at POLICY's spend: policy:NAME, or MODULE:NAME, a function of your "
         "own; may be given several times",
     )
-    add_texts(parser, EXTENT, type=int)
+    cli.add_texts(parser, EXTENT, type=int)
     for name, text in PROBES.items():
         parser.add_argument(f"--{name}", action="store_true", default=None, help=text)
-    add_model(parser)
-    add_json(parser)
+    cli.add_model(parser)
+    cli.add_json(parser)
     parser.set_defaults(check=_check)
 
 
@@ -84,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
     configs = [replace(config, context=context) for context in contexts]
     usual = SHARE_GRID if config.by_share else DEFAULT_GRID
     grid = GRIDS[args.grid or usual]  # of a schedule; a policy has its own
-    find = schedule_finder(args)
+    find = cli.schedule_finder(args)
     others = {
         name: find(name) for name in (text.removeprefix(POLICY_PREFIX) for text in args.others)
     }
@@ -108,7 +108,7 @@ def run(args: argparse.Namespace) -> int:
             folder = args.out if len(configs) == 1 else args.out / f"context-{measured.context}"
             _write(args, folder, measured, finished)
     text = "\n".join(as_table(result) for result in results)
-    print_result(args, results[0] if len(results) == 1 else results, text)
+    cli.print_result(args, results[0] if len(results) == 1 else results, text)
     return 0
 
 

@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from app.cli import options as cli
 from app.cli.job_options import open_jobs
-from app.cli.options import add_data_dir
 from app.host.console import Console, write_out
 from app.host.errors import AppError, InputFileError, system_errors
 
@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="html is a page to look at offline, json can be imported, csv is for spreadsheets "
         "(default: by OUT's ending)",
     )
-    add_data_dir(parser)
+    cli.add_data_dir(parser)
     parser.set_defaults(check=_check)
 
 

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from app.cli import options
+from app.cli import options as cli
 from app.cli.input_files import read_text
 from app.cli.terminal import ColourDepth, colour_depth, escape, legend, paint, table
 from app.host.console import Console, write_out
@@ -39,21 +39,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="LIST",
         default=f"dense,static,{POLICY_PREFIX}{DEFAULT_POLICY}",
         help=f"up to {MAX_SCHEDULES} beside dense, which always rides along, separated by commas; "
-        f"each is {options.SCHEDULE_HELP} (default: %(default)s)",
+        f"each is {cli.SCHEDULE_HELP} (default: %(default)s)",
     )
-    options.add_fixed_text(parser, INSPECTED_BUDGET)
+    cli.add_fixed_text(parser, INSPECTED_BUDGET)
     text = "leave out what comes after N tokens (default: the model's context)"
-    options.add_texts(parser, {"max-tokens N": text}, type=int)
-    options.add_model(parser)
-    options.add_json(parser)
+    cli.add_texts(parser, {"max-tokens N": text}, type=int)
+    cli.add_model(parser)
+    cli.add_json(parser)
     parser.set_defaults(check=_check)
 
 
 def run(args: argparse.Namespace) -> int:
-    find = options.settle_schedules(args)
+    find = cli.settle_schedules(args)
     console = Console()
     budgets = [schedule.budget for schedule in args.config.schedules]
-    model, _ = options.load_model(args, console, budgets)
+    model, _ = cli.load_model(args, console, budgets)
     from sol_core.inspection.engine import inspect_text
 
     events = inspect_text(model, args.text, args.config, policies=find)
@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
         records = start.to_dict(), [token.to_dict() for token in tokens], end.to_dict()
         report = inspection_json(args.text, model.name, args.config.to_dict(), *records)
         grid = {"dtype": model.dtype_name, "grid": grid_name(args.config.grid)}
-        options.print_json(report | grid | {"schedules": _per_token(end)})
+        cli.print_json(report | grid | {"schedules": _per_token(end)})
         return 0
     write_out(coloured_text(start, tokens, colour_depth(sys.stdout)))
     write_out(report_text(start, end))
@@ -113,13 +113,13 @@ def _collect(
 
 def _check(args: argparse.Namespace) -> None:
     """Build the configuration and read the text, before anything heavy is loaded."""
-    budget = options.asked_budget(args)
+    budget = cli.asked_budget(args)
     asked = [name.strip() for name in args.schedules.split(",")]
-    schedules = [options.schedule_from_option(name, budget, args.seed) for name in asked]
+    schedules = [cli.schedule_from_option(name, budget, args.seed) for name in asked]
     args.asked = tuple(schedule for schedule in schedules if schedule.kind != "dense")
     args.config = InspectionConfig(
-        schedules=options.checkable(args, args.asked),
-        grid=options.grid_from(args),
+        schedules=cli.checkable(args, args.asked),
+        grid=cli.grid_from(args),
         prefix_tokens=args.prefix,
         max_tokens=args.max_tokens,
     )

@@ -6,8 +6,8 @@ import argparse
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from app.cli import options as cli
 from app.cli.job_options import job_as_json, open_jobs, time_left
-from app.cli.options import add_data_dir, add_json, add_value, print_json, print_result, whole
 from app.cli.terminal import escape, record_text, table
 from app.host.console import Console, write_out
 from app.host.paths import DataDir
@@ -38,11 +38,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             choices, shown = (*KINDS, *STORED_KINDS.values()), f"{{{','.join(KINDS)}}}"
             text = "only jobs of this kind"
             action.add_argument("--kind", choices=choices, metavar=shown, help=text)
-            add_value(action, "limit", 50, "at most this many", type=whole(1, MAX_LIMIT))
+            cli.add_value(action, "limit", 50, "at most this many", type=cli.whole(1, MAX_LIMIT))
         else:
             action.add_argument("job", metavar="ID", help="the job's id, as list shows it")
-        add_json(action)
-        add_data_dir(action)
+        cli.add_json(action)
+        cli.add_data_dir(action)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -64,7 +64,7 @@ def _print_list(args: argparse.Namespace, store: Store) -> None:
     head = ("ID", "kind", "status", "done", "left", "title")
     lines = table(head, map(_cells, jobs), "<<<>><") if jobs else ["There are no jobs."]
     record = {"jobs": [job_as_json(job) for job in jobs]}
-    print_result(args, record, "".join(f"{line}\n" for line in lines))
+    cli.print_result(args, record, "".join(f"{line}\n" for line in lines))
 
 
 def _print_job(args: argparse.Namespace, data_dir: DataDir, store: Store) -> None:
@@ -75,7 +75,7 @@ def _print_job(args: argparse.Namespace, data_dir: DataDir, store: Store) -> Non
 
         delete_job(jobs, data_dir, args.job)
         if args.json:
-            print_json({"deleted": job.id})
+            cli.print_json({"deleted": job.id})
         else:
             Console().say(f"deleted {_kind(job)} job {job.id}")
         return
@@ -86,7 +86,7 @@ def _print_job(args: argparse.Namespace, data_dir: DataDir, store: Store) -> Non
     for row in jobs.metrics(job.id):  # the newest value of each stays
         latest |= row.get("metrics") or {}
     if args.json:
-        print_json(job_as_json(job) | {"latest_metrics": latest})
+        cli.print_json(job_as_json(job) | {"latest_metrics": latest})
     else:
         write_out(_details(job, latest))
         if job.status == "queued":

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from app.cli import options
+from app.cli import options as cli
 from app.cli.commands.inspect import INSPECTED_BUDGET
 from app.cli.input_files import read_text
 from app.cli.terminal import escape, table
@@ -33,23 +33,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="I",
         help="which token, counted as inspect --json does: 0 is the first one that is scored",
     )
-    text = (
-        f"what all other steps, and the other two axes of this one, spend: {options.SCHEDULE_HELP}"
-    )
-    options.add_value(parser, "schedule KIND", "dense", text)
-    options.add_fixed_text(parser, INSPECTED_BUDGET)
-    options.add_left_out(parser, "also decode the step without these pages of the cache")
+    text = f"what all other steps, and the other two axes of this one, spend: {cli.SCHEDULE_HELP}"
+    cli.add_value(parser, "schedule KIND", "dense", text)
+    cli.add_fixed_text(parser, INSPECTED_BUDGET)
+    cli.add_left_out(parser, "also decode the step without these pages of the cache")
     text = "also decode it without each page of the cache in turn: which of them mattered"
-    options.add_flag(parser, "rank-pages", text)
-    options.add_model(parser)
-    options.add_json(parser)
+    cli.add_flag(parser, "rank-pages", text)
+    cli.add_model(parser)
+    cli.add_json(parser)
     parser.set_defaults(check=_check)
 
 
 def run(args: argparse.Namespace) -> int:
-    find = options.settle_schedules(args)
+    find = cli.settle_schedules(args)
     console = Console()
-    model, _ = options.load_model(args, console)
+    model, _ = cli.load_model(args, console)
     from sol_core.generation.sampling import page_texts
     from sol_core.lens.engine import Lens, run_of_text
 
@@ -68,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
         report = {"kind": "lens", "version": LENS_VERSION} | looked | _numbers_of(view)
         if effects is not None:
             report |= {"pages": _ranked(effects, texts), "correlation": effects.correlation}
-        options.print_json(report)
+        cli.print_json(report)
     else:
         write_out(_table(view, token, args.schedule))
         if effects is not None:
@@ -156,11 +154,11 @@ def _numbers(row: LensRow, axis: str) -> tuple[str, ...]:
 def _check(args: argparse.Namespace) -> None:
     if args.token < 0:
         raise ConfigError(f"--token must be 0 or more, got {args.token}")
-    schedule = options.schedule_from_option(args.schedule, options.asked_budget(args), args.seed)
+    schedule = cli.schedule_from_option(args.schedule, cli.asked_budget(args), args.seed)
     args.asked = () if schedule.kind == "dense" else (schedule,)
     args.config = InspectionConfig(
-        schedules=options.checkable(args, args.asked),
-        grid=options.grid_from(args),
+        schedules=cli.checkable(args, args.asked),
+        grid=cli.grid_from(args),
         prefix_tokens=args.prefix,
     )
     args.text = read_text(args.file)

@@ -6,16 +6,9 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from app.cli import options as cli
 from app.cli.experiment_file import recipe
 from app.cli.job_options import open_jobs
-from app.cli.options import (
-    add_data_dir,
-    add_flag,
-    add_json,
-    add_model,
-    model_name,
-    print_result,
-)
 from app.cli.terminal import escape, record_text, table
 from app.host.console import Console
 from app.host.errors import AppError
@@ -52,27 +45,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name in ("show", "recipe", "rename", "delete", "export", "push"):
         made[name].add_argument("name", metavar="NAME", help="the policy's name")
     made["rename"].add_argument("new_name", metavar="NEW", help="its name from now on")
-    add_flag(made["delete"], "force", "even if a job that has not ended needs it")
+    cli.add_flag(made["delete"], "force", "even if a job that has not ended needs it")
     made["export"].add_argument("out", type=Path, metavar="OUT", help="a zip, or a new folder")
     made["import"].add_argument("source", type=Path, metavar="FILE", help="a folder or a zip")
     for name in ("push", "pull"):
         made[name].add_argument("repository", metavar="REPO", help=_REPOSITORY)
-    add_flag(made["push"], "private", "make a private repository")
+    cli.add_flag(made["push"], "private", "make a private repository")
     for name, action in made.items():
         if name in ("import", "pull"):
             action.add_argument("--name", dest="as_name", help="what to call it here")
-            add_flag(action, "any-model", "do not check that it was trained for --model")
-            add_model(action, with_device=False)
+            cli.add_flag(action, "any-model", "do not check that it was trained for --model")
+            cli.add_model(action, with_device=False)
         else:
-            add_data_dir(action)
-        add_json(action)
+            cli.add_data_dir(action)
+        cli.add_json(action)
 
 
 def run(args: argparse.Namespace) -> int:
     with open_jobs(args, fills=args.action in ("import", "pull")) as (data_dir, store):
         desk = _Desk(args, data_dir, store)
         record, text = getattr(desk, f"do_{args.action}")()
-    print_result(args, record, escape(text))
+    cli.print_result(args, record, escape(text))
     return 0
 
 
@@ -184,7 +177,7 @@ class _Desk:
             return None
         from sol_core.models.loading import model_fingerprint
 
-        console, name = Console(), model_name(self._args)
+        console, name = Console(), cli.model_name(self._args)
         fingerprint = model_fingerprint(
             name, data_dir=self._data_dir.root, on_progress=console.progress
         )

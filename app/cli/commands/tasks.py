@@ -8,8 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from app.cli import options as cli
 from app.cli.job_options import PARTIAL_FOLDER, WorkEvents, add_policy, measured_policies
-from app.cli.options import add_json, add_model, add_texts, add_value, print_result
 from app.cli.terminal import table
 from app.results.figures import budget_label
 from sol_core.actions import SHORT_AXES
@@ -37,13 +37,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "budgets LIST": f'mean spends, "{",".join(SHORT_AXES)};…" (default: four, from mild to '
         "harsh), or shares of the full model's bytes, as in 50%%,65%%",
     }
-    add_texts(parser, texts)
+    cli.add_texts(parser, texts)
     baselines = "static, then paper (static with the paper's mechanisms at the same bytes)"
-    add_value(parser, "baselines LIST", "static", baselines)
-    add_value(parser, "limit", 500, "questions of each task")
-    add_value(parser, "seed", 0, "decides which questions")
-    add_model(parser)
-    add_json(parser)
+    cli.add_value(parser, "baselines LIST", "static", baselines)
+    cli.add_value(parser, "limit", 500, "questions of each task")
+    cli.add_value(parser, "seed", 0, "decides which questions")
+    cli.add_model(parser)
+    cli.add_json(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
         return run_tasks(model, name, source, config, data_dir=data_dir, partial=partial)
 
     (finished,) = measured_policies(args, config.budgets, [measure])
-    print_result(args, finished.result, tasks_table(finished.result))
+    cli.print_result(args, finished.result, tasks_table(finished.result))
     return 0
 
 

@@ -12,17 +12,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from app.cli import options as cli
 from app.cli.experiment_file import apply_settings, merged, read_experiment, take_options
 from app.cli.job_options import ProgressLine, corpus_source, open_jobs
-from app.cli.options import (
-    add_flag,
-    add_json,
-    add_model,
-    add_texts,
-    model_name,
-    open_data_dir,
-    print_json,
-)
 from app.cli.terminal import record_text
 from app.formats.plain_json import json_safe
 from app.host.console import Console, write_out
@@ -69,12 +61,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "text, grid and seed takes them and adds what it needs",
     }
     minutes = "end after this time with a policy; above the preset's own, with more work"
-    add_texts(parser, texts)
-    add_texts(parser, files, type=Path)
-    add_texts(parser, {"minutes M": minutes}, type=_minutes)
+    cli.add_texts(parser, texts)
+    cli.add_texts(parser, files, type=Path)
+    cli.add_texts(parser, {"minutes M": minutes}, type=_minutes)
     parser.add_argument("--seed", type=int, help="same seed and machine: same policy (default: 0)")
     keep = "keep the policy even if it learnt nothing or is no better than static"
-    add_flag(parser, "allow-untrained", keep)
+    cli.add_flag(parser, "allow-untrained", keep)
     parser.add_argument(
         "--set",
         dest="settings",
@@ -83,13 +75,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="KEY=VALUE",
         help="any field of the configuration, such as grpo.updates=50; may be given several times",
     )
-    add_model(parser)
-    add_json(parser)
+    cli.add_model(parser)
+    cli.add_json(parser)
     parser.set_defaults(check=_check)
 
 
 def run(args: argparse.Namespace) -> int:
-    data_dir = open_data_dir(args)  # before torch comes in: it sets the libraries up
+    data_dir = cli.open_data_dir(args)  # before torch comes in: it sets the libraries up
     from sol_core.training.joining import join_ranks
 
     with join_ranks() as ranks:
@@ -167,7 +159,7 @@ def _report(
     if args.json:
         report = {"job": job.id, "status": outcome.status, "params": job.params, **result}
         report["out"] = None if args.out is None else str(args.out)
-        print_json(report)
+        cli.print_json(report)
     elif outcome.status == "succeeded":
         write_out(_summary(result))
     if outcome.status == "succeeded":
@@ -229,7 +221,7 @@ def _check(args: argparse.Namespace) -> None:
 
 def _params(args: argparse.Namespace, num_ranks: int) -> dict[str, Any]:
     config = _config(args, num_ranks)
-    model = model_name(args)
+    model = cli.model_name(args)
     if Path(model).expanduser().is_dir():
         model = str(Path(model).expanduser().absolute())
     name = args.name or f"{args.preset or DEFAULT_PRESET}-seed{config.seed}"
