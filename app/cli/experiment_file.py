@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.cli.input_files import read_file
+from app.cli.job_options import corpus_source
 from app.host.errors import InputFileError
 from sol_core import __version__
 from sol_core.errors import ConfigError
@@ -47,11 +48,17 @@ def read_experiment(
     return options, record
 
 
-def take_options(args: argparse.Namespace, options: Mapping[str, str]) -> None:
-    """Let the file's options stand where the command line has none."""
+def take_options(
+    args: argparse.Namespace, options: Mapping[str, str], corpus: str | None = None
+) -> None:
+    """Let the file's options and corpus, or else this one, stand where the command has none."""
     for option, value in options.items():
         if getattr(args, option) in (None, "auto"):
             setattr(args, option, value)
+    if args.corpus is None:
+        args.corpus = args.fields.pop("corpus", corpus)
+    if isinstance(args.corpus, str):
+        args.corpus = corpus_source(args.corpus)
 
 
 def merged(record: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from app.formats.plain_json import json_safe
 from sol_core.actions import AXES, AXIS_FIELDS, Budget, record_of
 from sol_core.config import GenerationConfig
 from sol_core.events import Event, FinishEvent, PrefillEvent, TokenEvent, event_to_dict
@@ -71,12 +70,12 @@ def _stop_in(tokens: Sequence[TokenEvent], stop_strings: Sequence[str]) -> list[
 
 
 def json_report(outcome: Outcome) -> dict[str, Any]:
-    """The JSON of ``generate --json``, which can be imported; NaN and infinities become null."""
+    """The JSON of ``generate --json``, which can be imported."""
     from app.sharing.run_document import VERSION
     from app.sharing.run_kinds import GENERATION
 
     finish = outcome.finish
-    report = {
+    return {
         "format": GENERATION.format,
         "version": VERSION,
         "run": _run(outcome),
@@ -105,7 +104,6 @@ def json_report(outcome: Outcome) -> dict[str, Any]:
             "ms_per_token": outcome.ms_per_token,
         },
     }
-    return dict(json_safe(report))
 
 
 def _run(outcome: Outcome) -> dict[str, Any]:

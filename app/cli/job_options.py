@@ -144,8 +144,10 @@ def job_as_json(job: JobRecord) -> dict[str, Any]:
     }
 
 
-def time_left(seconds: float) -> str:
-    """A duration as people say it: "40 s", "3 min", "2.5 h"."""
+def time_left(seconds: float | None) -> str:
+    """A duration as people say it: "40 s", "3 min", "2.5 h"; "" where it is not known."""
+    if seconds is None:
+        return ""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

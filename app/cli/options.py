@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, get_args
 
+from app.cli.input_files import read_text
 from app.formats.plain_json import json_safe
 from app.host import environment
 from app.host.console import Console, write_out
@@ -32,6 +33,7 @@ from sol_core.actions import (
 from sol_core.config import POLICY_PREFIX, ScheduleConfig, ScheduleKind
 from sol_core.errors import ConfigError
 from sol_core.files.places import DATA_DIR_VARIABLE, DEFAULT_MODEL
+from sol_core.inspection.records import InspectionConfig
 
 if TYPE_CHECKING:
     from sol_core.models.loading import LanguageModel
@@ -64,6 +66,26 @@ def add_texts(parser: argparse._ActionsContainer, texts: Mapping[str, str], **mo
     for declared, text in texts.items():
         name, _, metavar = declared.partition(" ")
         parser.add_argument(f"--{name}", metavar=metavar or None, help=text, **more)
+
+
+def add_several(parser: argparse._ActionsContainer, name: str, text: str, **more: Any) -> None:
+    """An option whose values make a list, declared as in ``add_texts``."""
+    text += "; may be given several times"
+    add_texts(parser, {name: text}, action="append", default=[], **more)
+
+
+def add_actions(
+    parser: argparse.ArgumentParser, texts: Mapping[str, str]
+) -> dict[str, argparse.ArgumentParser]:
+    """The parsers of a command's actions, of which one must be named; each takes ``--json``."""
+    made = parser.add_subparsers(title="actions", dest="action", metavar="ACTION", required=True)
+    actions = {
+        name: made.add_parser(name, help=text, description=text, allow_abbrev=False)
+        for name, text in texts.items()
+    }
+    for action in actions.values():
+        add_json(action)
+    return actions
 
 
 def whole(low: int, high: int) -> Callable[[str], int]:
@@ -243,11 +265,34 @@ def _own_schedule(name: str) -> Callable[..., Any]:
     return schedule
 
 
-def add_fixed_text(parser: argparse._ActionsContainer, default: Budget) -> None:
-    add_budget(parser, default)
+def add_fixed_text(
+    parser: argparse.ArgumentParser, check: Callable[[argparse.Namespace], None]
+) -> None:
+    """Options of a command that scores a given text, whose ``check`` uses ``read_fixed_text``."""
+    parser.add_argument("file", metavar="FILE", help='a UTF-8 text file; "-" reads stdin')
+    add_budget(parser, Budget(0.5, 0.6, 8.0))
     add_mechanisms(parser)
     add_value(parser, "seed", 0, "of random")
     add_value(parser, "prefix N", 1, "tokens read densely first and not scored, at least 1")
+    add_model(parser)
+    add_json(parser)
+    parser.set_defaults(check=check)
+
+
+def read_fixed_text(
+    args: argparse.Namespace, names: Iterable[str], max_tokens: int | None = None
+) -> None:
+    """Build the configuration and read the text, before anything heavy is loaded."""
+    budget = asked_budget(args)
+    schedules = [schedule_from_option(name, budget, args.seed) for name in names]
+    args.asked = tuple(schedule for schedule in schedules if schedule.kind != "dense")
+    args.config = InspectionConfig(
+        schedules=checkable(args, args.asked),
+        grid=grid_from(args),
+        prefix_tokens=args.prefix,
+        max_tokens=max_tokens,
+    )
+    args.text = read_text(args.file)
 
 
 def schedule_from_option(text: str, budget: Budget, seed: int = 0) -> ScheduleConfig:

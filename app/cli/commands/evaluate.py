@@ -61,15 +61,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     }
     cli.add_texts(parser, texts)
     cli.add_texts(parser, files, type=Path)
-    parser.add_argument(
-        "--schedule",
-        dest="others",
-        action="append",
-        default=[],
-        metavar="NAME",
-        help="also measure this at POLICY's spend: policy:NAME, or MODULE:NAME, a function of your "
-        "own; may be given several times",
+    text = (
+        "also measure this at POLICY's spend: policy:NAME, or MODULE:NAME, a function of your own"
     )
+    cli.add_several(parser, "schedule NAME", text, dest="others")
     cli.add_texts(parser, EXTENT, type=int)
     for name, text in PROBES.items():
         parser.add_argument(f"--{name}", action="store_true", default=None, help=text)
@@ -118,13 +113,9 @@ def _check(args: argparse.Namespace) -> None:
     args.others = args.others or named
     if not isinstance(named, list) or not all(isinstance(name, str) for name in named):
         raise InputFileError(f"{args.config}: schedules must be a list of names, got {named!r}")
-    experiment_file.take_options(args, options)
+    experiment_file.take_options(args, options, BUILTIN)
     if args.policy is None:
         raise ConfigError("name a POLICY, or give a --config that has one")
-    if args.corpus is None:
-        args.corpus = args.fields.pop("corpus", BUILTIN)
-    if isinstance(args.corpus, str):
-        args.corpus = job_options.corpus_source(args.corpus)
     if args.out is not None and args.out.exists() and not args.out.is_dir():
         raise InputFileError(f"--out {args.out} is a file: name a folder")
 

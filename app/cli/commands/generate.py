@@ -197,13 +197,7 @@ def _add_sampling(parser: argparse.ArgumentParser) -> None:
     text = "the same seed gives the same tokens"
     cli.add_value(group, "seed", sampling.seed, text, type=cli.whole(0, MAX_SEED))
     cli.add_flag(group, "chat", "wrap the prompt in the chat template")
-    group.add_argument(
-        "--stop",
-        action="append",
-        default=[],
-        metavar="TEXT",
-        help="stop when the text contains this; may be given several times",
-    )
+    cli.add_several(group, "stop TEXT", "stop when the text contains this")
     cli.add_flag(group, "ignore-eos", "go on past the end-of-text token")
 
 

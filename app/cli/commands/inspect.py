@@ -9,16 +9,14 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from app.cli import options as cli
-from app.cli.input_files import read_text
 from app.cli.terminal import ColourDepth, colour_depth, escape, legend, paint, table
 from app.host.console import Console, write_out
-from sol_core.actions import SHORT_AXES, Budget, grid_name, record_of
+from sol_core.actions import SHORT_AXES, grid_name, record_of
 from sol_core.config import POLICY_PREFIX
 from sol_core.events import StepCost
 from sol_core.inspection.records import (
     MAX_SCHEDULES,
     InspectedToken,
-    InspectionConfig,
     InspectionEnd,
     InspectionEvent,
     InspectionStart,
@@ -29,11 +27,9 @@ from sol_core.inspection.records import (
 from sol_core.policy.files.locate import DEFAULT_POLICY
 
 HELP = "score a text token by token under several schedules; nothing is generated"
-INSPECTED_BUDGET = Budget(0.5, 0.6, 8.0)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", metavar="FILE", help='a UTF-8 text file; "-" reads stdin')
     parser.add_argument(
         "--schedules",
         metavar="LIST",
@@ -41,12 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"up to {MAX_SCHEDULES} beside dense, which always rides along, separated by commas; "
         f"each is {cli.SCHEDULE_HELP} (default: %(default)s)",
     )
-    cli.add_fixed_text(parser, INSPECTED_BUDGET)
     text = "leave out what comes after N tokens (default: the model's context)"
     cli.add_texts(parser, {"max-tokens N": text}, type=int)
-    cli.add_model(parser)
-    cli.add_json(parser)
-    parser.set_defaults(check=_check)
+    cli.add_fixed_text(parser, _check)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -95,6 +88,10 @@ def _per_token(end: InspectionEnd) -> list[dict[str, Any]]:
     ]
 
 
+def _check(args: argparse.Namespace) -> None:
+    cli.read_fixed_text(args, map(str.strip, args.schedules.split(",")), args.max_tokens)
+
+
 def _collect(
     events: Iterable[InspectionEvent], console: Console
 ) -> tuple[InspectionStart, list[InspectedToken], InspectionEnd]:
@@ -109,21 +106,6 @@ def _collect(
             end = event
     console.clear()
     return start, tokens, end
-
-
-def _check(args: argparse.Namespace) -> None:
-    """Build the configuration and read the text, before anything heavy is loaded."""
-    budget = cli.asked_budget(args)
-    asked = [name.strip() for name in args.schedules.split(",")]
-    schedules = [cli.schedule_from_option(name, budget, args.seed) for name in asked]
-    args.asked = tuple(schedule for schedule in schedules if schedule.kind != "dense")
-    args.config = InspectionConfig(
-        schedules=cli.checkable(args, args.asked),
-        grid=cli.grid_from(args),
-        prefix_tokens=args.prefix,
-        max_tokens=args.max_tokens,
-    )
-    args.text = read_text(args.file)
 
 
 def coloured_text(

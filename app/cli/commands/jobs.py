@@ -31,9 +31,7 @@ MAX_LIMIT = 2**31 - 1
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    actions = parser.add_subparsers(title="actions", dest="action", metavar="ACTION", required=True)
-    for name, text in ACTIONS.items():
-        action = actions.add_parser(name, help=text, description=text, allow_abbrev=False)
+    for name, action in cli.add_actions(parser, ACTIONS).items():
         if name == "list":
             choices, shown = (*KINDS, *STORED_KINDS.values()), f"{{{','.join(KINDS)}}}"
             text = "only jobs of this kind"
@@ -41,7 +39,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             cli.add_value(action, "limit", 50, "at most this many", type=cli.whole(1, MAX_LIMIT))
         else:
             action.add_argument("job", metavar="ID", help="the job's id, as list shows it")
-        cli.add_json(action)
         cli.add_data_dir(action)
 
 
@@ -94,8 +91,8 @@ def _print_job(args: argparse.Namespace, data_dir: DataDir, store: Store) -> Non
 
 
 def _cells(job: JobRecord) -> tuple[str, ...]:
-    left = "" if job.eta_s is None else time_left(job.eta_s)
-    return job.id, _kind(job), _status(job), f"{job.progress:.0%}", left, escape(job.title)
+    done, left = f"{job.progress:.0%}", time_left(job.eta_s)
+    return job.id, _kind(job), _status(job), done, left, escape(job.title)
 
 
 def _details(job: JobRecord, latest: dict[str, Any]) -> str:
@@ -106,7 +103,7 @@ def _details(job: JobRecord, latest: dict[str, Any]) -> str:
         "status": _status(job),
         "done": f"{job.progress:.0%}",
         "doing": job.message,
-        "left": None if job.eta_s is None else time_left(job.eta_s),
+        "left": time_left(job.eta_s),
         "error": job.error,
         "policy": (job.result or {}).get("policy"),
         "log": job.log_file,

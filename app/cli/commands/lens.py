@@ -8,14 +8,10 @@ from dataclasses import replace
 from typing import Any
 
 from app.cli import options as cli
-from app.cli.commands.inspect import INSPECTED_BUDGET
-from app.cli.input_files import read_text
 from app.cli.terminal import escape, table
-from app.formats.plain_json import json_safe
 from app.host.console import Console, write_out
 from sol_core.actions import AXES, record_of
 from sol_core.errors import ConfigError
-from sol_core.inspection.records import InspectionConfig
 from sol_core.lens.records import LensRow, LensView, PageEffects
 
 LENS_VERSION = 1  # of the JSON; raised when a field changes its meaning or goes
@@ -25,7 +21,6 @@ HELP = "what one token of a text costs under every level of attention, channels 
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", metavar="FILE", help='a UTF-8 text file; "-" reads stdin')
     parser.add_argument(
         "--token",
         type=int,
@@ -35,13 +30,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     text = f"what all other steps, and the other two axes of this one, spend: {cli.SCHEDULE_HELP}"
     cli.add_value(parser, "schedule KIND", "dense", text)
-    cli.add_fixed_text(parser, INSPECTED_BUDGET)
     cli.add_left_out(parser, "also decode the step without these pages of the cache")
     text = "also decode it without each page of the cache in turn: which of them mattered"
     cli.add_flag(parser, "rank-pages", text)
-    cli.add_model(parser)
-    cli.add_json(parser)
-    parser.set_defaults(check=_check)
+    cli.add_fixed_text(parser, _check)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -109,7 +101,7 @@ def _pages_table(effects: PageEffects, texts: Sequence[str]) -> str:
 
 
 def _numbers_of(view: LensView) -> dict[str, Any]:
-    """The steps, one row per level of every axis, and what followed; JSON without NaN."""
+    """The steps, one row per level of every axis, and what followed."""
     fields = view.to_dict()
     rows = [
         {"axis": axis.field, "level": row["action"][axis.field]}
@@ -118,7 +110,7 @@ def _numbers_of(view: LensView) -> dict[str, Any]:
         for row in levels
     ]
     shown = {name: fields[name] for name in ("taken", "dense", "without") if name in fields}
-    return dict(json_safe(shown | {"rows": rows, "trails": fields["trails"]}))
+    return shown | {"rows": rows, "trails": fields["trails"]}
 
 
 def _table(view: LensView, token: str, schedule: str) -> str:
@@ -154,11 +146,4 @@ def _numbers(row: LensRow, axis: str) -> tuple[str, ...]:
 def _check(args: argparse.Namespace) -> None:
     if args.token < 0:
         raise ConfigError(f"--token must be 0 or more, got {args.token}")
-    schedule = cli.schedule_from_option(args.schedule, cli.asked_budget(args), args.seed)
-    args.asked = () if schedule.kind == "dense" else (schedule,)
-    args.config = InspectionConfig(
-        schedules=cli.checkable(args, args.asked),
-        grid=cli.grid_from(args),
-        prefix_tokens=args.prefix,
-    )
-    args.text = read_text(args.file)
+    cli.read_fixed_text(args, [args.schedule])

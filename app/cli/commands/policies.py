@@ -37,11 +37,7 @@ _REPOSITORY = "repository on the Hub, OWNER/NAME"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    actions = parser.add_subparsers(title="actions", dest="action", metavar="ACTION", required=True)
-    made = {
-        name: actions.add_parser(name, help=text, description=text, allow_abbrev=False)
-        for name, text in ACTIONS.items()
-    }
+    made = cli.add_actions(parser, ACTIONS)
     for name in ("show", "recipe", "rename", "delete", "export", "push"):
         made[name].add_argument("name", metavar="NAME", help="the policy's name")
     made["rename"].add_argument("new_name", metavar="NEW", help="its name from now on")
@@ -58,7 +54,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             cli.add_model(action, with_device=False)
         else:
             cli.add_data_dir(action)
-        cli.add_json(action)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -88,7 +83,11 @@ class _Desk:
         policies, damaged = self._library.list_all()
         rows = [policy_row(policy) for policy in policies]
         head = ("name", "model", "parameters", "made")
-        lines = table(head, map(_cells, rows), "<<><") if rows else ["There are no policies."]
+        cells = [
+            (row["name"], row["model"], f"{row['parameters']:,}", row["created"][:16])
+            for row in rows
+        ]
+        lines = table(head, cells, "<<><") if rows else ["There are no policies."]
         lines += [f"{broken['name']} is damaged: {broken['problem']}" for broken in damaged]
         return {"policies": rows, "damaged": damaged}, "".join(f"{line}\n" for line in lines)
 
@@ -183,10 +182,6 @@ class _Desk:
         )
         console.clear()
         return ModelInUse(name, fingerprint)
-
-
-def _cells(row: dict[str, Any]) -> tuple[str, ...]:
-    return row["name"], row["model"], f"{row['parameters']:,}", row["created"][:16]
 
 
 def _details(

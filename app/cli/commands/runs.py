@@ -18,13 +18,10 @@ KINDS = ("generation", "inspection")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    actions = parser.add_subparsers(title="actions", dest="action", metavar="ACTION", required=True)
-    text = "the newest runs"
-    listing = actions.add_parser("list", help=text, description=text, allow_abbrev=False)
+    listing = cli.add_actions(parser, {"list": "the newest runs"})["list"]
     listing.add_argument("--kind", choices=KINDS, help="only runs of this kind")
     listing.add_argument("--query", default="", metavar="TEXT", help="only prompts with this text")
     cli.add_value(listing, "limit N", 50, "at most this many")
-    cli.add_json(listing)
     cli.add_data_dir(listing)
 
 

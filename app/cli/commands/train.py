@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from app.cli import options as cli
 from app.cli.experiment_file import apply_settings, merged, read_experiment, take_options
-from app.cli.job_options import ProgressLine, corpus_source, open_jobs
+from app.cli.job_options import ProgressLine, open_jobs
 from app.cli.terminal import record_text
 from app.formats.plain_json import json_safe
 from app.host.console import Console, write_out
@@ -67,14 +67,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, help="same seed and machine: same policy (default: 0)")
     keep = "keep the policy even if it learnt nothing or is no better than static"
     cli.add_flag(parser, "allow-untrained", keep)
-    parser.add_argument(
-        "--set",
-        dest="settings",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="any field of the configuration, such as grpo.updates=50; may be given several times",
-    )
+    text = "any field of the configuration, such as grpo.updates=50"
+    cli.add_several(parser, "set KEY=VALUE", text, dest="settings")
     cli.add_model(parser)
     cli.add_json(parser)
     parser.set_defaults(check=_check)
@@ -207,10 +201,6 @@ def _check(args: argparse.Namespace) -> None:
     take_options(args, options)
     if args.preset not in (None, *PRESETS):
         raise ConfigError(f"preset must be one of {', '.join(PRESETS)}, got {args.preset!r}")
-    if args.corpus is None:
-        args.corpus = args.fields.pop("corpus", None)
-    if isinstance(args.corpus, str):
-        args.corpus = corpus_source(args.corpus)
     if args.name is not None and not args.name.strip():
         raise ConfigError("--name is empty: give a name, or leave the option out")
     if args.out is not None and args.out.exists():
