@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.cli.options import add_grid, load_model, open_data_dir, schedule_finder
-from app.formats.plain_json import json_safe
+from app.formats import json_safe
 from app.host.console import Console
 from app.host.errors import AppError, InputFileError
 from app.host.paths import DataDir

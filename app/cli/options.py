@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, get_args
 
 from app.cli.input_files import read_text
-from app.formats.plain_json import json_safe
+from app.formats import json_safe
 from app.host import environment
 from app.host.console import Console, write_out
 from app.host.paths import DataDir

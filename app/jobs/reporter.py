@@ -10,7 +10,7 @@ import logging
 import threading
 from typing import Any
 
-from app.formats.plain_json import json_safe
+from app.formats import json_safe
 from storage import (
     InvalidRecordError,
     JobControl,

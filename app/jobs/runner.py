@@ -17,7 +17,7 @@ from typing import Any, Literal, TypeVar
 
 from filelock import FileLock, Timeout
 
-from app.formats.plain_json import json_safe
+from app.formats import json_safe
 from app.host.errors import AppError
 from app.host.paths import DataDir
 from app.jobs.reporter import JobReporter

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from app.formats.plain_json import iso, json_safe
+from app.formats import iso, json_safe
 from app.host.errors import AppError
 from app.host.limits import Holder, Shares
 from app.host.visitor import address

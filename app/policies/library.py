@@ -34,7 +34,6 @@ from sol_core.policy.files.locate import (
 if TYPE_CHECKING:
     from sol_core.policy import PolicyInfo
 
-SHIPPED_FOLDER = SHIPPED_POLICY
 CONFIG_FILE = "config.json"
 _NO_FOLDER_NAME = re.compile(r"[^A-Za-z0-9 ._-]+")
 
@@ -88,7 +87,7 @@ class PolicyLibrary:
 
     def __init__(self, data_dir: DataDir, shipped: Path | None = None) -> None:
         self.folder = data_dir.policies
-        self._shipped = shipped or SHIPPED_FOLDER
+        self._shipped = shipped or SHIPPED_POLICY
 
     def list_all(self) -> tuple[list[StoredPolicy], list[dict[str, Any]]]:
         """The shipped one first, then the newest; and records of those that cannot be read."""

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from app.formats.plain_json import finite, iso
+from app.formats import finite, iso
 from app.host.damage import naming_damage
 from app.host.errors import DamagedError
 from app.policies.library import PolicyLibrary, StoredPolicy

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from statistics import fmean
 from typing import Any
 
-from app.formats.plain_json import SCHEDULE_LABELS, finite, rounded
+from app.formats import SCHEDULE_LABELS, finite, rounded
 from sol_core.actions import AXES, SHORT_AXES, Axis
 from sol_core.config import POLICY_PREFIX
 

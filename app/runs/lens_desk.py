@@ -11,7 +11,7 @@ import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from app.formats.plain_json import json_safe
+from app.formats import json_safe
 from app.host.damage import naming_damage
 from app.host.errors import AppError
 from app.model.compute import Workbench

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal, cast
 
-from app.formats.plain_json import json_safe
+from app.formats import json_safe
 from app.model.model_line import Place
 from app.runs.kinds import KindOfRun, RunConfig, kind_of
 from app.runs.recorded_run import RecordedRun

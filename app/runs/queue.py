@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
-from app.formats.plain_json import json_safe
+from app.formats import json_safe
 from app.host.damage import naming_damage
 from app.host.errors import AppError
 from app.host.limits import Limits

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
-from app.formats.plain_json import json_safe
+from app.formats import json_safe
 from app.host.errors import DocumentError
 from app.runs.views import whole_view
 from app.sharing.html_page import html_page

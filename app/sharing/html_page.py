@@ -13,11 +13,14 @@ import html
 import json
 from typing import Any
 
-from app.web.assets import site_data, style_sheet
-from app.web.modules import bundle
+from app.web.assets import bundle, site_data, style_sheet
 from app.web.theme import follow_system_css
 
 _STYLES = ("base", "stage", "controls", "tokens")
+_POLICY = (
+    "default-src 'none'; script-src 'sha256-{}'; style-src 'unsafe-inline'; "
+    "img-src data: blob:; base-uri 'none'; form-action 'none'"
+)
 
 _PAGE = """<!DOCTYPE html>
 <html lang="en">
@@ -44,25 +47,13 @@ _PAGE = """<!DOCTYPE html>
 def html_page(title: str, view: dict[str, Any], entry: str, styles: tuple[str, ...] = ()) -> str:
     """A page without a network: ``entry`` of ``js/sharing`` draws the ``view``."""
     script = f"\n{bundle(f'sharing/{entry}.js')}"
+    # As gzip in base64 it can stand in a script element, whatever its texts hold.
+    data = json.dumps(view, allow_nan=False, separators=(",", ":")).encode("ascii")
     return _PAGE.format(
-        policy=_security_policy(script),
+        policy=_POLICY.format(base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()),
         title=html.escape(f"{title} · SOL Explorer"),
         style=f"{follow_system_css()}\n{style_sheet(*_STYLES, *styles, 'shared')}",
         site=site_data({}),
-        data=_embedded(view),
+        data=base64.b64encode(gzip.compress(data, mtime=0)).decode("ascii"),
         script=script,
-    )
-
-
-def _embedded(value: dict[str, Any]) -> str:
-    """JSON as gzip in base64: it can stand in a script element, whatever its texts hold."""
-    text = json.dumps(value, allow_nan=False, separators=(",", ":"))
-    return base64.b64encode(gzip.compress(text.encode("ascii"), mtime=0)).decode("ascii")
-
-
-def _security_policy(script: str) -> str:
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return (
-        f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; "
-        "img-src data: blob:; base-uri 'none'; form-action 'none'"
     )

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
-from app.formats.csv_cells import csv_text, plain_cell
+from app.formats import csv_text, plain_cell
 from sol_core.actions import AXIS_FIELDS, Action
 
 _PARTS = ("attention", "mlp", "head", "policy", "rest")

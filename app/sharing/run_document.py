@@ -11,7 +11,7 @@ from dataclasses import dataclass, is_dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from app.formats.plain_json import json_safe
+from app.formats import json_safe
 from app.host.errors import AppError, DocumentError
 from app.runs.kinds import KINDS
 from app.runs.views import whole_view

@@ -112,13 +112,11 @@ def _launch_options(
 
     from app.pages.shared.uploads import upload_route
     from app.site.ui import UPLOADS, page_constants
-    from app.web.assets import page_head
-    from app.web.modules import module_route
+    from app.web.assets import module_route, page_head
     from app.web.theme import build_theme
 
     bound = host or os.environ.get("GRADIO_SERVER_NAME")
     policy = GatePolicy.of_server(bound, services.limits.characters)
-    guard: Any = HostGuard  # starlette's types are its own
     return {
         "theme": build_theme(),
         "head": page_head(page_constants(services)),
@@ -134,7 +132,7 @@ def _launch_options(
         "server_port": port,
         "app_kwargs": {
             "routes": [module_route(), upload_route(services, UPLOADS)],
-            "middleware": [Middleware(guard, policy=policy, components=app.blocks)],
+            "middleware": [Middleware(HostGuard, policy=policy, components=app.blocks)],
         },
     }
 

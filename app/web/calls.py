@@ -6,6 +6,7 @@ message}``.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
@@ -97,7 +98,7 @@ def _server_function(
             if not isinstance(request, dict):
                 raise RequestError("a call takes one object. Reload the page.")
             take_ticket(request)
-            answer = handler(services, _whole(_shallow(request)))
+            answer = handler(services, _whole(request))
             return dict(_whole(answer, is_answer=True))
         except (SolError, StorageError) as error:
             return {"refused": str(error)}
@@ -106,25 +107,20 @@ def _server_function(
     return call
 
 
-def _whole(value: Any, *, is_answer: bool = False) -> Any:
-    """The value without halves of characters and, of answers, whole numbers beyond 64 bits."""
+def _whole(value: Any, *, is_answer: bool = False, depth: int = 0) -> Any:
+    """The value without halves of characters and, of answers, whole numbers beyond 64 bits.
+
+    Raises: RequestError for a request that is nested too deep.
+    """
     if isinstance(value, str):
         return whole_characters(value)
-    if isinstance(value, dict):
-        return {_whole(key): _whole(item, is_answer=is_answer) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_whole(item, is_answer=is_answer) for item in value]
+    if isinstance(value, (dict, list, tuple)):
+        if depth == MAX_DEPTH and not is_answer:
+            raise RequestError(f"a call is nested at most {MAX_DEPTH} deep. Reload the page.")
+        inner = functools.partial(_whole, is_answer=is_answer, depth=depth + 1)
+        if isinstance(value, dict):
+            return {inner(key): inner(item) for key, item in value.items()}
+        return list(map(inner, value))
     if is_answer and isinstance(value, int) and abs(value) > MAX_WHOLE:
         return None
     return value
-
-
-def _shallow(request: Request) -> Request:
-    """The request itself. Raises: RequestError when it is nested too deep."""
-    layer: list[Any] = [request]
-    for _ in range(MAX_DEPTH):
-        inner = [item.values() if isinstance(item, dict) else item for item in layer]
-        layer = [item for items in inner for item in items if isinstance(item, (dict, list))]
-        if not layer:
-            return request
-    raise RequestError(f"a call is nested at most {MAX_DEPTH} deep. Reload the page.")

@@ -9,9 +9,8 @@ from typing import Any
 
 import gradio as gr
 
-from app.web.assets import plotly_path
+from app.web.assets import module_url, plotly_path
 from app.web.calls import Handler, server_functions
-from app.web.modules import module_url
 from app.web.services import Services
 
 _STALE = "This page is of an older release, or the server does not answer. Reload it."

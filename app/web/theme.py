@@ -73,6 +73,7 @@ _STEPS = """
 SCALE = tuple(Rgb.parse(step) for step in _STEPS.split())
 NUM_BINS = len(SCALE)  # two levels of a grid never share one
 BLACK, WHITE = Rgb(0, 0, 0), Rgb(255, 255, 255)
+_EVEN_LUMINANCE = (0.05 * 1.05) ** 0.5 - 0.05  # on which both have the same contrast
 
 
 def mix(over: Rgb, under: Rgb, share: float) -> Rgb:
@@ -87,8 +88,8 @@ def scale_colour(value: float) -> Rgb:
 
 
 def ink(background: Rgb) -> Rgb:
-    """Black or white, whichever is easier to read on it."""
-    return max(BLACK, WHITE, key=lambda text: contrast(text, background))
+    """Black or white, whichever has the larger contrast on it (WCAG 2)."""
+    return BLACK if _luminance(background) > _EVEN_LUMINANCE else WHITE
 
 
 def difference_tint(bin_index: int, palette: Palette) -> Rgb:
@@ -97,12 +98,6 @@ def difference_tint(bin_index: int, palette: Palette) -> Rgb:
     end = palette["better" if bin_index > middle else "worse"]
     share = DIFFERENCE_SHARE * abs(bin_index - middle) / middle
     return mix(Rgb.parse(end), Rgb.parse(palette["panel"]), share)
-
-
-def contrast(first: Rgb, other: Rgb) -> float:
-    """WCAG 2 contrast ratio, 1 to 21."""
-    light, dark = sorted((_luminance(first), _luminance(other)), reverse=True)
-    return (light + 0.05) / (dark + 0.05)
 
 
 def _luminance(colour: Rgb) -> float:

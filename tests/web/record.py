@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from app.formats.plain_json import SCHEDULE_LABELS
+from app.formats import SCHEDULE_LABELS
 from app.pages.explore import EXAMPLES, default_form
 from app.pages.lab.accuracy_view import accuracy_view
 from app.pages.lab.jobs import LAB_JOBS

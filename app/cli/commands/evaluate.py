@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from app.cli import experiment_file, job_options
 from app.cli import options as cli
 from app.cli.terminal import table
-from app.formats.plain_json import json_safe
+from app.formats import json_safe
 from app.host.console import Console
 from app.host.errors import InputFileError, system_errors
 from app.results.figures import budget_label

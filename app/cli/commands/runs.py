@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from app.cli import options as cli
 from app.cli.job_options import open_jobs
 from app.cli.terminal import escape, table
-from app.formats.plain_json import budget_text, iso, schedule_label
+from app.formats import budget_text, iso, schedule_label
 
 if TYPE_CHECKING:
     from storage import RunRecord

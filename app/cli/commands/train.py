@@ -16,7 +16,7 @@ from app.cli import options as cli
 from app.cli.experiment_file import apply_settings, merged, read_experiment, take_options
 from app.cli.job_options import ProgressLine, open_jobs
 from app.cli.terminal import record_text
-from app.formats.plain_json import json_safe
+from app.formats import json_safe
 from app.host.console import Console, write_out
 from app.host.errors import AppError, InputFileError, system_errors
 from app.host.interrupts import EXIT_INTERRUPTED, Notice

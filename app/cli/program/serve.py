@@ -56,7 +56,10 @@ def run(args: argparse.Namespace) -> int:
             model_name=cli.model_name(args),
             dtype=args.dtype,
         )
-    _leave_compilers_behind()
+    # Threads of torch or a compiler cannot be stopped: end here and now while they work.
+    if any(thread.name in _UNSTOPPABLE for thread in threading.enumerate()):
+        logging.shutdown()
+        leave(0)
     return 0
 
 
@@ -75,13 +78,6 @@ def _end_as_from_ctrl_c() -> None:
         signal.default_int_handler(number, frame)
 
     signal.signal(signal.SIGHUP, hang_up)
-
-
-def _leave_compilers_behind() -> None:
-    """End here and now while torch or a compiler works, whose threads cannot be stopped."""
-    if any(thread.name in _UNSTOPPABLE for thread in threading.enumerate()):
-        logging.shutdown()
-        leave(0)
 
 
 def _log_to_file(data_dir: DataDir) -> None:

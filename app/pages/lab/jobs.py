@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from app.formats.plain_json import json_safe
+from app.formats import json_safe
 from app.host.damage import naming_damage
 from app.host.errors import AppError
 from app.host.limits import Holder
@@ -25,8 +26,8 @@ from app.pages.shared.job_calls import (
 )
 from app.policies.views import policy_choices
 from app.results.figures import result_view
-from app.results.files import csv_text, json_text
-from app.results.shipped import SHIPPED, TITLE, shipped_about, shipped_record
+from app.results.files import csv_text
+from app.results.shipped import SHIPPED, shipped_about, shipped_record
 from app.web.calls import Request, RequestError, by_name, choice, field, owner_of
 from app.web.component import Page
 from app.web.services import Services
@@ -53,10 +54,7 @@ class LabJob:
     has_corpus: bool = True  # it reads a text that the visitor chooses
     view: Callable[[dict[str, Any]], dict[str, Any]] | None = None  # of a result to fetch
 
-    def page(self) -> Page:
-        return Page(self.name, self.label, HANDLERS, self._constants)
-
-    def _constants(self, services: Services) -> dict[str, Any]:
+    def constants(self, services: Services) -> dict[str, Any]:
         presets = PRESETS if self.kind == "train" else {"defaults": self.form.config()}
         return {
             "kind": self.kind,
@@ -168,7 +166,9 @@ def export_result(services: Services, request: Request) -> dict[str, Any]:
         raise RequestError("form must be json, or csv of an evaluation. Reload the page.")
     title, result = _finished(services, request, job)
     with naming_damage("This result"):
-        text = json_text(result) if form == "json" else csv_text(result)
+        text = (
+            json.dumps(result, ensure_ascii=False, indent=1) if form == "json" else csv_text(result)
+        )
     stem = re.sub(r"[^A-Za-z0-9._-]+", "-", title).strip("-.")[:60] or "result"
     noun = "evaluation" if job.kind == "evaluate" else job.name
     return {"name": f"{noun}-{stem}.{form}", "text": text}
@@ -218,7 +218,7 @@ def _finished(services: Services, request: Request, job: LabJob) -> tuple[str, d
     """Title and result of the finished job that the request names, or of what ships."""
     if job.view is not None:
         if field(request, "job_id", str) == SHIPPED:
-            return TITLE, shipped_record(job.kind)["result"]
+            return DEFAULT_POLICY, shipped_record(job.kind)["result"]
         record = visible_job(services, request)
         if record.kind == job.kind and record.result is not None:
             return record.title, record.result
@@ -246,7 +246,8 @@ HANDLERS = (
     | CORPUS_HANDLERS
     | by_name(lab_home, start_job, job_settings, job_result, export_result)
 )
-VIEWS = (*(job.page() for job in LAB_JOBS.values()), POLICIES)
+_JOB_VIEWS = (Page(job.name, job.label, HANDLERS, job.constants) for job in LAB_JOBS.values())
+VIEWS = (*_JOB_VIEWS, POLICIES)
 
 
 def _constants(services: Services) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from app.formats.plain_json import budget_text, iso, schedule_label
+from app.formats import budget_text, iso, schedule_label
 from app.host.damage import naming_damage
 from app.host.errors import DamagedError
 from app.runs.lens_desk import Look, ask_lens, levels_of, page_effects, without_pages

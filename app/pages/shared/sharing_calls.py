@@ -6,7 +6,7 @@ import functools
 from pathlib import Path
 from typing import Any
 
-from app.formats.plain_json import json_safe
+from app.formats import json_safe
 from app.host.damage import naming_damage
 from app.model.compute import Workbench
 from app.pages.shared.uploads import UploadKind

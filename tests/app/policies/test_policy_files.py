@@ -10,9 +10,10 @@ import pytest
 
 from app.host.errors import AppError, InputFileError, PolicyNotFoundError
 from app.policies.files import ModelInUse, PolicyFiles
-from app.policies.library import SHIPPED_FOLDER, PolicyLibrary
+from app.policies.library import PolicyLibrary
 from app.policies.views import uses_of
 from sol_core.errors import PolicyError
+from sol_core.files.places import SHIPPED_POLICY
 from sol_core.policy.info import MAX_BYTES
 from storage import TASKS_JOB
 from tests.app.command_line import one_line
@@ -20,7 +21,7 @@ from tests.support.hub_stand_in import hub_stand_in
 from tests.support.job_samples import evaluation_result, finished_job
 
 MODEL = ModelInUse("smollm2-135m-instruct", "59bc67149cc45deb72540bafc014dfdc")
-FILES = {name: (SHIPPED_FOLDER / name).read_bytes() for name in MAX_BYTES}
+FILES = {name: (SHIPPED_POLICY / name).read_bytes() for name in MAX_BYTES}
 
 
 @pytest.fixture
@@ -36,7 +37,7 @@ def files(library):
 @pytest.fixture
 def stored(library, data_dir):
     """A policy that was trained here."""
-    shutil.copytree(SHIPPED_FOLDER, data_dir.policies / "mine")
+    shutil.copytree(SHIPPED_POLICY, data_dir.policies / "mine")
     return "mine"
 
 
@@ -190,12 +191,12 @@ def test_folders_that_lie(files, data_dir, tmp_path, contents, said):
 
 
 def test_only_the_files_of_a_policy_are_copied(files, data_dir, tmp_path):
-    shutil.copytree(SHIPPED_FOLDER, tmp_path / "p")
+    shutil.copytree(SHIPPED_POLICY, tmp_path / "p")
     (tmp_path / "p" / "pytorch_model.bin").write_bytes(b"\x80\x04.")
     files.read(tmp_path / "p", "p", MODEL)
     assert held(data_dir.policies / "p").keys() == {*FILES, "notes.json"}
     (tmp_path / "p" / "config.json").unlink()
-    (tmp_path / "p" / "config.json").symlink_to(SHIPPED_FOLDER / "config.json")
+    (tmp_path / "p" / "config.json").symlink_to(SHIPPED_POLICY / "config.json")
     with pytest.raises(PolicyError, match=r"holds no config\.json"):
         files.read(tmp_path / "p", "p", MODEL)
 
@@ -208,7 +209,7 @@ def test_a_former_name_still_finds_it(library, data_dir, stored):
         assert library.resolve(name) == library.resolve_name(name) == data_dir.policies / "best one"
     policy = library.get("better")
     assert policy.all_names == ("best one", "better", "mine")
-    shutil.copytree(SHIPPED_FOLDER, data_dir.policies / "mine")
+    shutil.copytree(SHIPPED_POLICY, data_dir.policies / "mine")
     assert library.resolve("mine") == data_dir.policies / "mine"  # a name in use comes first
     library.rename("best one", "better")
     assert [one.name for one in library.get("better").notes.former_names] == ["best one", "mine"]
@@ -228,7 +229,7 @@ def test_a_former_name_still_finds_it(library, data_dir, stored):
     ],
 )
 def test_names_that_cannot_be(library, data_dir, stored, name, said):
-    shutil.copytree(SHIPPED_FOLDER, data_dir.policies / "other")
+    shutil.copytree(SHIPPED_POLICY, data_dir.policies / "other")
     with pytest.raises(AppError, match=said):
         library.rename(stored, name)
     assert set(library.names()) == {"default", "mine", "other"}
@@ -259,7 +260,7 @@ def test_what_names_a_policy(library, data_dir, store, stored):
     uses = uses_of(store, library, library.get("yours"))
     assert [job.id for job in uses.waiting] == [waiting.id]
     # Another one takes the name: from now on the name means that one.
-    shutil.copytree(SHIPPED_FOLDER, data_dir.policies / "mine")
+    shutil.copytree(SHIPPED_POLICY, data_dir.policies / "mine")
     later = evaluation(store, "mine")
     uses = uses_of(store, library, library.get("yours"))
     assert [job.id for job in uses.evaluations] == [done]
