@@ -13,8 +13,7 @@ from app.cli.terminal import escape, record_text, table
 from app.host.console import Console
 from app.host.errors import AppError
 from app.host.paths import DataDir
-from app.policies.files import ModelInUse, PolicyFiles
-from app.policies.library import PolicyLibrary, StoredPolicy
+from app.policies.library import ModelInUse, PolicyLibrary, StoredPolicy
 from sol_core.errors import PolicyError
 
 if TYPE_CHECKING:
@@ -75,7 +74,6 @@ class _Desk:
         self._data_dir = data_dir
         self._store = store
         self._library = PolicyLibrary(data_dir)
-        self._files = PolicyFiles(self._library)
 
     def do_list(self) -> _Answer:
         from app.policies.views import policy_row
@@ -140,23 +138,23 @@ class _Desk:
         return record, f"deleted {policy.name}; what named it: {uses.sentence()}\n"
 
     def do_export(self) -> _Answer:
-        self._files.write(self._args.name, self._args.out)
+        self._library.export(self._args.name, self._args.out)
         out = str(self._args.out)
         return {"name": self._args.name, "out": out}, f"wrote {self._args.name} to {out}\n"
 
     def do_import(self) -> _Answer:
         source = self._args.source
         wanted = self._args.as_name or source.resolve().name.removesuffix(".zip")
-        return self._taken(self._files.read(source, wanted, self._model()))
+        return self._taken(self._library.take_in(source, wanted, self._model()))
 
     def do_pull(self) -> _Answer:
         repository = self._args.repository
         wanted = self._args.as_name or repository.rpartition("/")[2]
-        return self._taken(self._files.pull(repository, wanted, self._model()))
+        return self._taken(self._library.pull(repository, wanted, self._model()))
 
     def do_push(self) -> _Answer:
         name, args = self._args.name, self._args
-        address = self._files.push(name, args.repository, private=args.private)
+        address = self._library.push(name, args.repository, private=args.private)
         return {"name": name, "address": address}, f"{name} is at {address}\n"
 
     def _taken(self, name: str) -> _Answer:
