@@ -33,6 +33,7 @@ from sol_core.policy.files.locate import (
     DEFAULT_POLICY,
     NAME_LENGTH,
     find_stored,
+    grid_in_use,
     holds_policy,
     is_policy_name,
     pull_policy,
@@ -89,8 +90,6 @@ def grid_for(
     find: Callable[[str], Path],
 ) -> ActionGrid:
     """The named grid; for None that of the first policy, else the default of shares or axes."""
-    from sol_core.policy.files.locate import grid_in_use
-
     schedules = list(schedules)
     policies = [schedule.policy for schedule in schedules if schedule.policy]
     by_share = any(schedule.budget.bytes_share is not None for schedule in schedules)

@@ -15,7 +15,7 @@ from app.host.paths import MIN_FREE_BYTES, DataDir
 from app.setup.requirements import BASE, project_requirements, requirement_name, unmet
 from app.setup.torch_build import why_gpu_is_unused
 from sol_core.errors import SolError
-from sol_core.files.places import program_name
+from sol_core.files.places import BLOCKS_NAME, program_name
 
 TEST_EXTRA = "test"
 MODEL_BYTES = 900e6  # room for the default model while it is fetched and converted
@@ -164,7 +164,6 @@ def _data(data_dir: DataDir, missing: list[str]) -> dict[str, Any]:
 def _model(data_dir: DataDir, name: str | None, missing: list[str]) -> dict[str, Any]:
     from sol_core.files.assets import DEFAULT_MODEL_ASSET
     from sol_core.files.gguf_folder import verify_model
-    from sol_core.files.places import BLOCKS_NAME
 
     asset = DEFAULT_MODEL_ASSET.name
     if name is not None and name != asset:

@@ -17,7 +17,7 @@ from app.host.errors import AppError
 from app.host.hosting import PROJECT_ROOT, is_checkout
 from app.host.paths import DataDir
 from sol_core.actions import DEFAULT_GRID
-from sol_core.files.places import LAUNCHER, SHIPPED_POLICY
+from sol_core.files.places import DEFAULT_MODEL, LAUNCHER, SHIPPED_POLICY
 
 ONLY_JSON = ("tokens_per_s_rounds",)  # measurements of which the text has the medians
 HELP = "measure decoding, batched rollouts, GPU kernels or the page under load"
@@ -85,7 +85,6 @@ def _given(args: argparse.Namespace, *names: str) -> dict[str, Any]:
 def _decode(args: argparse.Namespace, data_dir: DataDir, console: Console) -> dict[str, Any]:
     from sol_core.files.assets import ensure_default_gguf
     from sol_core.files.gguf_folder import is_gguf_name
-    from sol_core.files.places import DEFAULT_MODEL
     from sol_core.models.loading import locate_model
     from sol_core.speed.decode import BenchOptions, bench_decode
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.cli import options as cli
+from app.cli.generation_report import Outcome, json_report, summary, until_stop
 from app.cli.input_files import read_text
 from app.cli.terminal import colour_depth, legend, paint
 from app.host.console import Console, write_out
@@ -54,7 +55,6 @@ def run(args: argparse.Namespace) -> int:
     grid = cli.grid_from(args, [args.asked], find)
     args.config = replace(args.config, schedule=args.asked, grid=grid)
     model, load_ms = cli.load_model(args, console, [args.asked.budget])
-    from app.cli.generation_report import Outcome, json_report, summary, until_stop
     from sol_core.generation.engine import generate
     from sol_core.generation.sequence import Extras
 
@@ -134,8 +134,6 @@ def _shown(
     """The events of one prompt, its text written as it comes."""
     if args.json:
         return list(events)
-    from app.cli.generation_report import until_stop
-
     events, copy = itertools.tee(events)
     for token in until_stop(copy, args.config.stop_strings):
         write_out(paints(token))
