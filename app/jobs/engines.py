@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from app.host.errors import AppError
+from app.host.interrupts import StopFlag, set_by_signals
 from app.host.paths import DataDir
 from app.jobs.runner import JobFunctions, JobTask
-from app.jobs.stop_flag import StopFlag, set_by_signals
 from app.policies.library import PolicyLibrary
 from sol_core.errors import RankLostError, SolError
 from sol_core.fields import from_json

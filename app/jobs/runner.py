@@ -19,9 +19,9 @@ from filelock import FileLock, Timeout
 
 from app.formats import json_safe
 from app.host.errors import AppError
+from app.host.interrupts import StopFlag
 from app.host.paths import DataDir
 from app.jobs.reporter import JobReporter
-from app.jobs.stop_flag import StopFlag
 from sol_core.card_errors import give_memory_back, in_words
 from sol_core.errors import CardLostError, SolError
 from sol_core.progress import WorkEvent, WorkFinished, WorkProgress, WorkSample, WorkStopped

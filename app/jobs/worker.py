@@ -20,11 +20,11 @@ from filelock import FileLock, Timeout
 
 from app.host.database import open_database
 from app.host.instance_lock import read_note, write_note
+from app.host.interrupts import StopFlag, set_by_signals
 from app.host.paths import DataDir
 from app.host.process_identity import is_worker_alive, own_worker_id, process_exists
 from app.jobs.engines import ENGINES
 from app.jobs.runner import JobFunctions, Workplace, patiently, run_job
-from app.jobs.stop_flag import StopFlag, set_by_signals
 from sol_core.card_errors import give_memory_back
 from sol_core.errors import CardLostError
 from storage import DatabaseLockedError, DatabaseWriteError, JobRecord, JobStore, StorageError

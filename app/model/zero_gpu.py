@@ -29,8 +29,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from app.host.errors import AppError
-from app.model.compute import Compute, Question, ShouldStop, Work
-from app.model.loader import ModelLoader
+from app.model.compute import Compute, ModelLoader, Question, ShouldStop, Work
 from sol_core.errors import SolError
 
 logger = logging.getLogger(__name__)

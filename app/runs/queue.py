@@ -20,8 +20,7 @@ from app.formats import json_safe
 from app.host.damage import naming_damage
 from app.host.errors import AppError
 from app.host.limits import Limits
-from app.model.compute import Compute, Question, ShouldStop
-from app.model.loader import ModelLoader
+from app.model.compute import Compute, ModelLoader, Question, ShouldStop
 from app.model.model_line import ModelLine, Place
 from app.runs.kinds import RunConfig, kind_of
 from app.runs.live_run import EndPhase, LiveRun, RunSaver

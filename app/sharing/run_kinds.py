@@ -1,14 +1,16 @@
-"""JSON documents of a generation and of an inspection."""
+"""A generation and an inspection as documents: JSON, and CSV with a row per token or schedule."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
 
+from app.formats import csv_text, plain_cell
 from app.host.errors import DocumentError
-from app.sharing.run_csv import csv_of_generation, csv_of_inspection
 from app.sharing.run_document import RunDocument, SavedHead
-from sol_core.actions import SHORT_AXES, ActionGrid, Budget
+from sol_core.actions import AXIS_FIELDS, SHORT_AXES, Action, ActionGrid, Budget
 from sol_core.config import GenerationConfig, SamplingConfig, ScheduleConfig
 from sol_core.events import FinishEvent, PageReads, PrefillEvent, SideEvent, StepCost, TokenEvent
 from sol_core.fields import Rules
@@ -24,6 +26,17 @@ from sol_core.inspection.records import (
 
 CORRELATED_WITH = ("surprisal", "entropy")
 _TYPE = {"type": str}
+_PARTS = ("attention", "mlp", "head", "policy", "rest")
+_OF_SIDE = ("surprisal", "entropy", "kl_to_dense")
+_RUN_COLUMNS = (
+    *("index", "token_id", "text", *AXIS_FIELDS, "surprisal", "entropy", "kl_to_dense"),
+    *("step_ms", *(f"{part}_ms" for part in _PARTS), "elapsed_ms"),
+    *("flops", "dense_flops", "bytes_read", "dense_bytes_read"),
+    *("cached_tokens", "top_text", "top_probability"),
+)
+_OF_TOKEN = ("index", "token_id", "text", "kind", "cached_tokens", "step_ms", "elapsed_ms")
+_OF_ROW = ("schedule", *AXIS_FIELDS, "nll", "kl", "entropy", "flops", "bytes_read")
+_ROW_COLUMNS = (*_OF_TOKEN, "top_text", "top_probability", *_OF_ROW)
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -51,6 +64,59 @@ def _check_generation(run: _SharedRun, tokens: list[TokenEvent]) -> None:
         raise DocumentError(f"run.parent must be the id of a run or null, got {run.parent[:40]!r}")
     if not run.config.given:
         raise DocumentError("run.parent is that of a fork, but run.config.given is empty")
+
+
+def csv_of_generation(events: list[dict[str, Any]]) -> str:
+    """Columns as in ``docs/formats.md``; what was not measured is an empty cell."""
+    sides = dict.fromkeys(side["name"] for event in events for side in event["side"])
+    columns = [*_RUN_COLUMNS, *(_side_column(name, value) for name in sides for value in _OF_SIDE)]
+    return csv_text(columns, map(_run_row, events))
+
+
+def _run_row(event: dict[str, Any]) -> dict[str, Any]:
+    row = asdict(Action(**event["action"])) | {
+        name: event[name] for name in _RUN_COLUMNS if name in event and name not in AXIS_FIELDS
+    }
+    row |= _texts(event)
+    for prefix, cost in (("", event["cost"]), ("dense_", event["dense_cost"])):
+        row |= {f"{prefix}{name}": cost[name] for name in ("flops", "bytes_read")}
+    row |= {f"{part}_ms": value for part, value in (event.get("parts_ms") or {}).items()}
+    for side in event["side"]:
+        row |= {_side_column(side["name"], name): side[name] for name in _OF_SIDE}
+    return row
+
+
+def _texts(event: dict[str, Any]) -> dict[str, Any]:
+    """The token's text, and the most probable one."""
+    top = event["top"][0] if event["top"] else {}
+    text, likeliest = plain_cell(event["text"]), plain_cell(top.get("text", ""))
+    return {"text": text, "top_text": likeliest, "top_probability": top.get("probability")}
+
+
+def _side_column(name: str, value: str) -> str:
+    return plain_cell(f"{name}_{value}")
+
+
+def csv_of_inspection(tokens: list[dict[str, Any]]) -> str:
+    """Columns as in ``docs/formats.md``; of a token the dense row comes first."""
+    return csv_text(_ROW_COLUMNS, (row for token in tokens for row in _rows(token)))
+
+
+def _rows(token: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    shared = {name: token[name] for name in _OF_TOKEN} | _texts(token)
+    shared["kind"] = plain_cell(token["kind"])
+    for row in token["rows"]:
+        cost = row["cost"].items()
+        yield (
+            shared
+            | asdict(Action(**row["action"]))
+            | {name: row[name] for name in ("nll", "kl", "entropy")}
+            | {
+                "schedule": plain_cell(row["name"]),
+                "flops": sum(value for name, value in cost if name.endswith("_flops")),
+                "bytes_read": sum(value for name, value in cost if name.endswith("_bytes")),
+            }
+        )
 
 
 GENERATION = RunDocument(

@@ -13,8 +13,7 @@ from app.host.limits import Limits
 from app.host.paths import DataDir
 from app.lessons.desk import ExperimentDesk
 from app.lessons.experiments import lesson_experiments
-from app.model.compute import Compute
-from app.model.loader import LoadFunction, ModelLoader
+from app.model.compute import Compute, LoadFunction, ModelLoader
 from app.policies.library import PolicyLibrary
 from app.runs.kinds import RunConfig
 from app.runs.queue import EngineFunction, GenerationRuns

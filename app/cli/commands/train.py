@@ -89,9 +89,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _lead(args: argparse.Namespace, ranks: Ranks) -> int:
+    from app.host.interrupts import StopFlag, set_by_signals
     from app.jobs.engines import ENGINES, train_job
     from app.jobs.runner import Workplace, run_job
-    from app.jobs.stop_flag import StopFlag, set_by_signals
 
     console = Console()
     with open_jobs(args, fills=True) as (data_dir, store):

@@ -15,10 +15,10 @@ import pytest
 from filelock import FileLock
 
 from app.host import process_identity
+from app.host.interrupts import StopFlag, set_by_signals
 from app.host.process_identity import is_worker_alive, own_worker_id, process_exists, process_id_of
 from app.jobs import runner
 from app.jobs.runner import JobOutcome, Workplace, run_job
-from app.jobs.stop_flag import StopFlag, set_by_signals
 from sol_core.errors import CorpusError
 from sol_core.progress import WorkFinished, WorkProgress, WorkSample, WorkStopped
 from storage import JobRecord

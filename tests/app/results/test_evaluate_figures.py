@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.pages.lab.job_forms import EVALUATE_FORM
+from app.pages.lab.jobs import EVALUATE_FORM
 from app.results.figures import figures_of, pareto_front, result_view
 from app.results.files import csv_text
 from app.results.shipped import shipped_record
