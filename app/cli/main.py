@@ -17,7 +17,7 @@ import re
 import shlex
 import sys
 from collections.abc import Iterable, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from typing import NoReturn
 
 from app.host.console import Console
@@ -108,11 +108,10 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 def _complete() -> int:
     """Answer the shell; without the packages there is no answer, nothing is installed for one."""
     ensure_environment(install=False)
-    try:
+    with suppress(ModuleNotFoundError):
         import argcomplete
-    except ModuleNotFoundError:
-        return EXIT_FAILED
-    argcomplete.autocomplete(_build_parser(COMMANDS))  # leaves the program
+
+        argcomplete.autocomplete(_build_parser(COMMANDS))  # leaves the program
     return EXIT_FAILED
 
 
@@ -143,7 +142,7 @@ def _build_parser(names: Iterable[str]) -> argparse.ArgumentParser:
         )
         sub.set_defaults(
             run=command.run,
-            check=lambda args: None,
+            check=getattr(command, "check", lambda args: None),
             extras=(),
             install=True,
             usage=sub.format_usage,

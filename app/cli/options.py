@@ -265,9 +265,7 @@ def _own_schedule(name: str) -> Callable[..., Any]:
     return schedule
 
 
-def add_fixed_text(
-    parser: argparse.ArgumentParser, check: Callable[[argparse.Namespace], None]
-) -> None:
+def add_fixed_text(parser: argparse.ArgumentParser) -> None:
     """Options of a command that scores a given text, whose ``check`` uses ``read_fixed_text``."""
     parser.add_argument("file", metavar="FILE", help='a UTF-8 text file; "-" reads stdin')
     add_budget(parser, Budget(0.5, 0.6, 8.0))
@@ -276,7 +274,6 @@ def add_fixed_text(
     add_value(parser, "prefix N", 1, "tokens read densely first and not scored, at least 1")
     add_model(parser)
     add_json(parser)
-    parser.set_defaults(check=check)
 
 
 def read_fixed_text(

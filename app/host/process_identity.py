@@ -21,8 +21,7 @@ _WORKER_ID = re.compile(r"(\d+)-(\d+)-([0-9a-f]{12})")
 
 
 def own_worker_id() -> str:
-    pid = os.getpid()
-    return f"{pid}-{_start_of(pid)}-{_place()}"
+    return _worker_id(os.getpid())
 
 
 def process_id_of(worker: str) -> int | None:
@@ -33,10 +32,12 @@ def process_id_of(worker: str) -> int | None:
 
 def is_worker_alive(worker: str) -> bool | None:
     """Return whether the worker's process runs; None when that cannot be known here."""
-    match = _WORKER_ID.fullmatch(worker)
-    if match is None or match[3] != _place():
-        return None
-    return _start_of(int(match[1])) == int(match[2])
+    pid = process_id_of(worker)
+    return None if pid is None else _worker_id(pid) == worker
+
+
+def _worker_id(pid: int) -> str:
+    return f"{pid}-{_start_of(pid)}-{_place()}"
 
 
 def process_exists(pid: int) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from app import formats
+from app.results.figures import FORMER
 from sol_core.actions import SHORT_AXES
 
 _GAINS = ("gain", "low", "high")
@@ -16,7 +17,6 @@ _PAIRED = (
     "nll_verdict",
     "kl_verdict",
 )
-_FORMER = dict(zip(_PAIRED, _GAINS, strict=False))  # of schema 1
 _READ = ("bytes_share", "bytes_per_token", "dense_bytes_per_token")
 _COLUMNS = (
     *(f"requested_{axis}" for axis in SHORT_AXES),
@@ -51,7 +51,7 @@ def _rows(result: dict[str, Any]) -> Iterator[dict[str, Any]]:
         for name, method in budget["methods"].items():
             spend = method.get("spend", {})
             paired = budget.get("paired", {}).get(name, {})
-            paired |= {new: paired[old] for new, old in _FORMER.items() if old in paired}
+            paired |= {new: paired[old] for old, new in FORMER.items() if old in paired}
             yield (
                 requested
                 | {"method": formats.plain_cell(name)}

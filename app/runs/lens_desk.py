@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from app.formats import json_safe
@@ -38,7 +39,7 @@ def ask_lens(
         run = runs.recorded(owner, run_id, "generation" if row is None else "inspection")
         with naming_damage("This run"):
             actions, ids = _actions(run, row), tuple(run.token_ids)
-        make = functools.partial(_lens_of, run.without_tokens(), ids, actions)
+        make = functools.partial(_lens_of, replace(run, tokens=()), ids, actions)
         question = functools.partial(_answer, key=(run_id, row), make=make, look=look, asked=asked)
         return dict(json_safe(runs.ask(place, question)))
 

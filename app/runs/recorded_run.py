@@ -40,10 +40,6 @@ class RecordedRun:
         """The prompt, and whether it is in the model's chat template."""
         return self.prompt, bool(self.config.get("chat"))
 
-    def without_tokens(self) -> RecordedRun:
-        """Return what travels to another process where the tokens are not needed."""
-        return replace(self, tokens=())
-
     def check_model(self, model: Any) -> None:
         if _known_as(self.model) != _known_as(model.name):
             raise AppError(

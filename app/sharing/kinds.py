@@ -43,11 +43,6 @@ def kind_of(store: Store, thing_id: str) -> str:
     return next(part for part, document in DOCUMENTS.items() if document.kind == kind)
 
 
-def runs_of(thing_id: str) -> tuple[str, ...]:
-    """Ids of what may be runs in a thing's id: RUN or RUN,RUN."""
-    return tuple(thing_id.split(SEPARATOR))
-
-
 def thing_in_link(text: str) -> str:
     """The id in a link to a thing, that of its tab first, or the text where it is no link."""
     asked = parse_qs(urlsplit(text).query)
@@ -88,7 +83,7 @@ def export(
         if form != "json":
             # CSV and HTML have no escape for half characters: they become U+FFFD.
             text = whole_characters(text)
-        name = _file_stem(kind, store.runs.get(runs_of(thing_id)[0]).title)
+        name = _file_stem(kind, store.runs.get(thing_id.partition(SEPARATOR)[0]).title)
     return Export(f"{name}.{form}", _MEDIA_TYPES[form], text)
 
 

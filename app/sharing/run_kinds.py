@@ -21,7 +21,6 @@ from sol_core.inspection.records import (
     InspectionConfig,
     InspectionEnd,
     InspectionStart,
-    RowReport,
 )
 
 CORRELATED_WITH = ("surprisal", "entropy")
@@ -199,7 +198,14 @@ def _check_report(report: DifficultyReport, rows: tuple[str, ...], num_tokens: i
     where = "inspection.end.report"
     _check_rows(f"{where}.rows", tuple(row.name for row in report.rows), rows)
     for at, row in enumerate(report.rows):
-        _check_correlation(row, f"{where}.rows[{at}].correlation")
+        axes = row.correlation
+        if axes.keys() != set(SHORT_AXES) or any(
+            sorted(axis) != sorted(CORRELATED_WITH) for axis in axes.values()
+        ):
+            raise DocumentError(
+                f"{where}.rows[{at}].correlation must have {', '.join(SHORT_AXES)}, each with "
+                f"{' and '.join(CORRELATED_WITH)}"
+            )
     lists = [report.least_confident]
     lists += [places for row in report.rows for places in (row.under_served, row.over_served)]
     for place in (place for places in lists for place in places):
@@ -207,15 +213,6 @@ def _check_report(report: DifficultyReport, rows: tuple[str, ...], num_tokens: i
             raise DocumentError(
                 f"{where} names token {place.index}; there are tokens 0 to {num_tokens - 1}"
             )
-
-
-def _check_correlation(row: RowReport, where: str) -> None:
-    if row.correlation.keys() != set(SHORT_AXES) or any(
-        sorted(axis) != sorted(CORRELATED_WITH) for axis in row.correlation.values()
-    ):
-        raise DocumentError(
-            f"{where} must have {', '.join(SHORT_AXES)}, each with {' and '.join(CORRELATED_WITH)}"
-        )
 
 
 def _check_rows(where: str, actual: tuple[str, ...], wanted: tuple[str, ...]) -> None:

@@ -55,7 +55,13 @@ def build_services(
     store.runs.mark_interrupted()
     loader = ModelLoader(model_name, load, in_background=not on_zero_gpu)
     cap = StorageCap(store, limits)
-    compute = _compute(loader, limits)
+    compute = Compute(loader)
+    if on_zero_gpu:
+        from app.model.zero_gpu import ZeroGpu
+
+        # Imported first of all (``program/serve.py``); the package exists on Spaces only.
+        gpu = importlib.import_module("spaces").GPU
+        compute = ZeroGpu(loader, gpu, limits.gpu_seconds, limits.concurrent)
     runs = GenerationRuns(
         store.runs,
         loader,
@@ -80,16 +86,6 @@ def build_services(
         limits=limits,
         storage_cap=cap,
     )
-
-
-def _compute(loader: ModelLoader, limits: Limits) -> Compute:
-    if not is_zero_gpu():
-        return Compute(loader)
-    from app.model.zero_gpu import ZeroGpu
-
-    # Imported first of all (``program/serve.py``); the package exists on Spaces only.
-    gpu = importlib.import_module("spaces").GPU
-    return ZeroGpu(loader, gpu, limits.gpu_seconds, limits.concurrent)
 
 
 def engine_load(data_dir: DataDir, model_name: str, dtype: str) -> LoadFunction:

@@ -114,6 +114,7 @@ def enable_wal(connection: sqlite3.Connection, busy_timeout_s: float) -> None:
     while True:
         try:
             connection.execute("PRAGMA journal_mode = WAL").fetchone()
+            return
         except sqlite3.OperationalError as error:
             # Two processes that switch a blank file at once would deadlock, so SQLite reports
             # "locked" to one of them without waiting for the busy timeout.
@@ -121,8 +122,6 @@ def enable_wal(connection: sqlite3.Connection, busy_timeout_s: float) -> None:
             if not is_busy or time.monotonic() >= deadline:
                 raise
             time.sleep(_WAL_RETRY_S)
-        else:
-            return
 
 
 def _make_engine(url: URL, busy_timeout_s: float) -> Engine:

@@ -70,7 +70,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(f"--{name}", action="store_true", default=None, help=text)
     cli.add_model(parser)
     cli.add_json(parser)
-    parser.set_defaults(check=_check)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -107,7 +106,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _check(args: argparse.Namespace) -> None:
+def check(args: argparse.Namespace) -> None:
     options, args.fields = experiment_file.read_experiment(args.config, OPTIONS)
     named = args.fields.pop("schedules", [])
     args.others = args.others or named

@@ -35,7 +35,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "(default: by OUT's ending)",
     )
     cli.add_data_dir(parser)
-    parser.set_defaults(check=_check)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -58,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _check(args: argparse.Namespace) -> None:
+def check(args: argparse.Namespace) -> None:
     if args.form is None:
         args.form = args.out.suffix.removeprefix(".").lower()
         if args.form not in FORMS:

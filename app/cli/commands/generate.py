@@ -47,7 +47,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     cli.add_flag(parser, "page-reads", "with --json: the pages that every step read, by layer")
     cli.add_left_out(parser, "pages of the prompt that no step may read")
     cli.add_json(parser)
-    parser.set_defaults(check=_check)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -199,7 +198,7 @@ def _add_sampling(parser: argparse.ArgumentParser) -> None:
     cli.add_flag(group, "ignore-eos", "go on past the end-of-text token")
 
 
-def _check(args: argparse.Namespace) -> None:
+def check(args: argparse.Namespace) -> None:
     """Build the configuration and read the prompt, before anything heavy is loaded."""
     budget = cli.asked_budget(args)
     args.asked = cli.schedule_from_option(args.schedule, budget, args.seed)

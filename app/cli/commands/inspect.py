@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     text = "leave out what comes after N tokens (default: the model's context)"
     cli.add_texts(parser, {"max-tokens N": text}, type=int)
-    cli.add_fixed_text(parser, _check)
+    cli.add_fixed_text(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -88,7 +88,7 @@ def _per_token(end: InspectionEnd) -> list[dict[str, Any]]:
     ]
 
 
-def _check(args: argparse.Namespace) -> None:
+def check(args: argparse.Namespace) -> None:
     cli.read_fixed_text(args, map(str.strip, args.schedules.split(",")), args.max_tokens)
 
 

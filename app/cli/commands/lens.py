@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     cli.add_left_out(parser, "also decode the step without these pages of the cache")
     text = "also decode it without each page of the cache in turn: which of them mattered"
     cli.add_flag(parser, "rank-pages", text)
-    cli.add_fixed_text(parser, _check)
+    cli.add_fixed_text(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -143,7 +143,7 @@ def _numbers(row: LensRow, axis: str) -> tuple[str, ...]:
     return f"{getattr(row.action, axis):g}", *numbers, choice
 
 
-def _check(args: argparse.Namespace) -> None:
+def check(args: argparse.Namespace) -> None:
     if args.token < 0:
         raise ConfigError(f"--token must be 0 or more, got {args.token}")
     cli.read_fixed_text(args, [args.schedule])

@@ -70,9 +70,7 @@ class _Desk:
     """One action each; an answer is its JSON and its words."""
 
     def __init__(self, args: argparse.Namespace, data_dir: DataDir, store: Store) -> None:
-        self._args = args
-        self._data_dir = data_dir
-        self._store = store
+        self._args, self._data_dir, self._store = args, data_dir, store
         self._library = PolicyLibrary(data_dir)
 
     def do_list(self) -> _Answer:

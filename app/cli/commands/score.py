@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from app.cli import options as cli
 from app.cli.input_files import read_case_file
 from app.cli.terminal import table
-from app.host.console import Console, write_out
+from app.host.console import Console
 from sol_core.actions import AXIS_FIELDS, SHORT_AXES, Budget
 from sol_core.errors import ConfigError
 
@@ -42,7 +42,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         cli.add_value(parser, name, default, "", help="the policy's budget (%(default)g)")
     cli.add_model(parser)
     cli.add_json(parser)
-    parser.set_defaults(check=_check)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -70,17 +69,13 @@ def run(args: argparse.Namespace) -> int:
             for actions, nll in results
         ]
     else:
-        scores = [
-            {"nll": score_case(model, case, cli.grid_from(args).mechanisms)} for case in parsed
-        ]
-    if not args.json:
-        write_out(_table(parsed, scores))
-        return 0
-    cli.print_json({"cases": scores} if in_object else scores)
+        how = cli.grid_from(args).mechanisms
+        scores = [{"nll": score_case(model, case, how)} for case in parsed]
+    cli.print_result(args, {"cases": scores} if in_object else scores, _table(parsed, scores))
     return 0
 
 
-def _check(args: argparse.Namespace) -> None:
+def check(args: argparse.Namespace) -> None:
     args.asked = Budget(*(getattr(args, name) for name in SHORT_AXES))
     args.policy = None
     if args.schedule is not None:

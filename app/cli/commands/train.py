@@ -71,7 +71,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     cli.add_several(parser, "set KEY=VALUE", text, dest="settings")
     cli.add_model(parser)
     cli.add_json(parser)
-    parser.set_defaults(check=_check)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -190,7 +189,7 @@ def _show(console: Console, line: ProgressLine, notice: Notice, update: JobUpdat
         line.show(update)
 
 
-def _check(args: argparse.Namespace) -> None:
+def check(args: argparse.Namespace) -> None:
     """Refuse what can be known to be wrong before anything is loaded."""
     of_job = (args.preset, args.config, args.minutes, args.corpus, args.seed, args.name)
     if args.resume and (args.settings or any(value is not None for value in of_job)):

@@ -325,8 +325,8 @@ HANDLERS = (
     | CORPUS_HANDLERS
     | by_name(lab_home, start_job, job_settings, job_result, export_result)
 )
-_JOB_VIEWS = (Page(job.name, job.label, HANDLERS, job.constants) for job in LAB_JOBS.values())
-VIEWS = (*_JOB_VIEWS, POLICIES)
+VIEWS = [Page(job.name, job.label, HANDLERS, job.constants) for job in LAB_JOBS.values()]
+VIEWS.append(POLICIES)
 
 
 def _constants(services: Services) -> dict[str, Any]:

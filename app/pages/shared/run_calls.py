@@ -11,10 +11,11 @@ from app.formats import budget_text, iso, schedule_label
 from app.host.damage import naming_damage
 from app.host.errors import DamagedError
 from app.runs.lens_desk import Look, ask_lens, levels_of, page_effects, without_pages
+from app.runs.recorded_run import parting_token
 from app.web.calls import Handler, Request, by_name, field, owner_of, whole_numbers
 from app.web.services import Services
 from sol_core.errors import SolError
-from storage import RunKind, title_of
+from storage import RunKind, RunRecord, title_of
 
 NUM_SAVED = 50
 
@@ -78,17 +79,15 @@ class RunCalls:
             limit=NUM_SAVED,
             kind="generation",
         )
-        runs = []
-        for record in records:
-            if record.status == "running" or record.num_tokens == 0 or record.damage is not None:
-                continue
-            with suppress(DamagedError), naming_damage("This run"):
-                schedule = schedule_label(record.schedule, record.config)
-                facts = f"{schedule} · {budget_text(record.config)}"
-                title = record.title or title_of(record.prompt)
-                made = iso(record.created_at)
-                runs.append({"id": record.id, "title": title, "facts": facts, "created_at": made})
-        return {"runs": runs}
+        rows = [run_row(record) for record in records if record.num_tokens]
+        return {
+            "runs": [
+                {name: row[name] for name in ("id", "title", "created_at")}
+                | {"facts": f"{row['schedule_label']} · {row['budget']}"}
+                for row in rows
+                if row["status"] not in ("running", "damaged")
+            ]
+        }
 
     def handlers(self) -> dict[str, Handler]:
         return by_name(
@@ -109,3 +108,32 @@ class RunCalls:
         run_id, index = field(request, "run_id", str), field(request, "index", int)
         row = field(request, "row", int) if self.kind == "inspection" else None
         return ask_lens(services.runs, owner_of(request), run_id, row, look, index, *asked)
+
+
+def run_row(record: RunRecord) -> dict[str, Any]:
+    """Return a saved run's row in a list."""
+    row: dict[str, Any] = {
+        "id": record.id,
+        "kind": record.kind,
+        "title": record.title or title_of(record.prompt),
+        "status": record.status,
+        "status_label": record.status.capitalize(),
+        "schedule_label": "",
+        "budget": "",
+        "tokens": record.num_tokens,
+        "created_at": iso(record.created_at),
+        "model": record.model,
+        "fork": None,
+        "can_delete": record.status != "running",
+    }
+    try:
+        if record.damage is not None:
+            raise DamagedError(record.damage)
+        with naming_damage("This run"):
+            row["schedule_label"] = schedule_label(record.schedule, record.config)
+            row["budget"] = budget_text(record.config)
+            if (index := parting_token(record)) is not None:
+                row["fork"] = {"parent": record.parent, "index": index}
+    except DamagedError:
+        row |= {"status": "damaged", "status_label": "Damaged"}
+    return row

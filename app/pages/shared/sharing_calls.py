@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,8 @@ from app.host.damage import naming_damage
 from app.model.compute import Workbench
 from app.pages.shared.uploads import UploadKind
 from app.runs.recorded_run import RecordedRun
-from app.sharing.comparison import align_tokens
-from app.sharing.kinds import MAX_DOCUMENT_BYTES, export, import_documents, runs_of
+from app.sharing.comparison import SEPARATOR, align_tokens
+from app.sharing.kinds import MAX_DOCUMENT_BYTES, export, import_documents
 from app.web.calls import Request, field, owner_of
 from app.web.services import Services
 from sol_core.errors import SolError
@@ -26,7 +27,7 @@ def compare_pair(services: Services, owner: str, run_ids: tuple[str, str]) -> di
         same = first.asked == second.asked
         with naming_damage("One of these runs"):
             answer = align_tokens(first.token_ids, second.token_ids, same_prompt=same)
-            sides = [(run.without_tokens(), run.token_ids) for run in (first, second)]
+            sides = [(replace(run, tokens=()), run.token_ids) for run in (first, second)]
         answer["sides"] = services.runs.ask(place, functools.partial(_both, sides=sides))
     return answer
 
@@ -56,7 +57,7 @@ def export_file(services: Services, request: Request) -> dict[str, Any]:
     """One thing as a file: "kind", "id" and "form" in; name, media type and text out."""
     kind, thing_id, form = (field(request, name, str) for name in ("kind", "id", "form"))
     owner = owner_of(request)
-    for run_id in runs_of(thing_id):
+    for run_id in thing_id.split(SEPARATOR):
         services.runs.check_visible(owner, run_id)
 
     def score(run_ids: tuple[str, str]) -> list[list[float | None] | None]:
