@@ -21,12 +21,13 @@ from contextlib import nullcontext, suppress
 from typing import NoReturn
 
 from app.host.console import Console
+from app.host.errors import is_told
 from app.host.hosting import is_checkout
 from app.host.interrupts import EXIT_INTERRUPTED, Notice, answering, leave
 from app.setup.bootstrap import ensure_environment
 from sol_core import __version__
 from sol_core.card_errors import in_words
-from sol_core.errors import ConfigError, SolError
+from sol_core.errors import ConfigError
 from sol_core.files.places import program_name
 
 EXIT_FAILED, EXIT_USAGE, EXIT_BROKEN_PIPE = 1, 2, 141
@@ -35,7 +36,6 @@ COMPLETION_VARIABLE = "_ARGCOMPLETE"  # the shell asks what could come next
 TOP_OPTIONS = ("-h", "--help", "--version")  # others are those of serve
 DEFAULT_COMMAND = "serve"
 _HERE = __name__.rpartition(".")[0]
-_STORAGE_ERRORS = "storage.errors"  # with more in front in a wheel
 _OURS = (__name__.partition(".")[0], "sol_core")  # the same package in a wheel
 COMMANDS = (  # modules of ``commands``, and of ``program``
     *("serve", "generate", "inspect", "lens", "score", "train", "evaluate", "tasks", "jobs"),
@@ -155,8 +155,7 @@ def _build_parser(names: Iterable[str]) -> argparse.ArgumentParser:
 
 def _told(error: Exception) -> str | None:
     """An error in the user's words; None for a bug, which is shown as it is."""
-    # Storage is imported where it raises: its packages may be missing.
-    if isinstance(error, SolError) or type(error).__module__.endswith(_STORAGE_ERRORS):
+    if is_told(error):
         return str(error)
     if isinstance(error, RuntimeError):
         card = in_words(error)

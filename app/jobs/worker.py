@@ -19,10 +19,9 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from app.host.database import open_database
-from app.host.instance_lock import read_note, write_note
 from app.host.interrupts import StopFlag, set_by_signals
 from app.host.paths import DataDir
-from app.host.process_identity import is_worker_alive, own_worker_id, process_exists
+from app.host.processes import is_worker_alive, own_worker_id, process_exists, read_note, write_note
 from app.jobs.engines import ENGINES
 from app.jobs.runner import JobFunctions, Workplace, patiently, run_job
 from sol_core.card_errors import give_memory_back

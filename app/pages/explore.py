@@ -11,9 +11,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any
 
-from app.host.damage import naming_damage
-from app.pages.shared.run_calls import RunCalls
-from app.pages.shared.sharing_calls import EXPORT_HANDLERS, compare_pair
+from app.host.errors import naming_damage
+from app.pages.shared.run_calls import EXPORT_HANDLERS, RunCalls, compare_pair
 from app.policies.library import grid_for
 from app.results.shipped import shipped_recording
 from app.runs.recorded_run import config_without, fork_config

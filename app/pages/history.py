@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from app.pages.shared.run_calls import run_row
-from app.pages.shared.sharing_calls import EXPORT_HANDLERS
+from app.pages.shared.run_calls import EXPORT_HANDLERS, run_row
 from app.runs.queue import RunNotFoundError
 from app.web.calls import Request, RequestError, by_name, field, owner_of
 from app.web.component import Page

@@ -7,11 +7,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from app.host.damage import naming_damage
-from app.host.errors import AppError
+from app.host.errors import AppError, naming_damage
 from app.pages.explore import BudgetForm, budget_values, grid_choice, schedule_from
-from app.pages.shared.run_calls import RunCalls
-from app.pages.shared.sharing_calls import EXPORT_HANDLERS
+from app.pages.shared.run_calls import EXPORT_HANDLERS, RunCalls
 from app.runs.recorded_run import RecordedRun
 from app.web.calls import Request, by_name, field, owner_of, read_form
 from app.web.component import Page

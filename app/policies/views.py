@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.formats import finite, iso
-from app.host.damage import naming_damage
-from app.host.errors import DamagedError
+from app.host.errors import DamagedError, naming_damage
 from app.policies.library import PolicyLibrary, StoredPolicy
 from app.results.figures import method_label, result_view
 from app.results.shipped import SHIPPED, shipped_record

@@ -13,8 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from app.formats import json_safe
-from app.host.damage import naming_damage
-from app.host.errors import AppError
+from app.host.errors import AppError, naming_damage
 from app.model.compute import Workbench
 from app.runs.queue import GenerationRuns
 from app.runs.recorded_run import RecordedRun

@@ -18,8 +18,7 @@ from typing import Any, Literal, cast
 
 from app.formats import json_safe
 from app.model.model_line import Place
-from app.runs.kinds import KindOfRun, RunConfig, kind_of
-from app.runs.recorded_run import RecordedRun
+from app.runs.recorded_run import KindOfRun, RecordedRun, RunConfig, kind_of
 from storage import RunStatus, RunStore
 
 EndPhase = Literal["finished", "stopped", "failed"]

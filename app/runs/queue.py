@@ -17,14 +17,12 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from app.formats import json_safe
-from app.host.damage import naming_damage
-from app.host.errors import AppError
+from app.host.errors import AppError, naming_damage
 from app.host.limits import Limits
 from app.model.compute import Compute, ModelLoader, Question, ShouldStop
 from app.model.model_line import ModelLine, Place
-from app.runs.kinds import RunConfig, kind_of
 from app.runs.live_run import EndPhase, LiveRun, RunSaver
-from app.runs.recorded_run import RecordedRun
+from app.runs.recorded_run import RecordedRun, RunConfig, kind_of
 from app.runs.views import ROWS_PER_POLL, live_view, stored_view
 from sol_core.config import GenerationConfig
 from sol_core.errors import ConfigError, SolError

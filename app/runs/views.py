@@ -6,9 +6,8 @@ from datetime import datetime
 from typing import Any
 
 from app.formats import iso
-from app.runs.kinds import KINDS, KindOfRun
 from app.runs.live_run import ENDED, LiveRun
-from app.runs.recorded_run import RecordedRun
+from app.runs.recorded_run import KINDS, KindOfRun, RecordedRun
 from storage import RunRecord, title_of
 
 ROWS_PER_POLL = 400

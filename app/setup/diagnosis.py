@@ -12,8 +12,13 @@ from typing import Any
 
 from app.host.hosting import PROJECT_ROOT, is_checkout, is_space
 from app.host.paths import MIN_FREE_BYTES, DataDir
-from app.setup.requirements import BASE, project_requirements, requirement_name, unmet
-from app.setup.torch_build import why_gpu_is_unused
+from app.setup.requirements import (
+    BASE,
+    project_requirements,
+    requirement_name,
+    unmet,
+    why_gpu_is_unused,
+)
 from sol_core.errors import SolError
 from sol_core.files.places import BLOCKS_NAME, program_name
 

@@ -20,8 +20,7 @@ from typing import Any
 
 from app.host.console import Console
 from app.host.errors import BootstrapError, system_errors
-from app.setup.requirements import digest, requirement_name, unmet
-from app.setup.torch_build import needed_bytes, torch_index
+from app.setup.requirements import digest, needed_bytes, requirement_name, torch_index, unmet
 
 VENV_VARIABLE = "SOL_VENV"
 MARKER_FILE = "sol-environment.json"

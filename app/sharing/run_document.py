@@ -13,7 +13,7 @@ from typing import Any
 
 from app.formats import json_safe
 from app.host.errors import AppError, DocumentError
-from app.runs.kinds import KINDS
+from app.runs.recorded_run import KINDS
 from app.runs.views import whole_view
 from app.sharing.html_page import html_page
 from sol_core.errors import ConfigError

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from app.host import environment
 from app.host.console import Console
 from app.host.errors import AppError, system_errors
-from app.host.instance_lock import publish_url
 from app.host.paths import DataDir
+from app.host.processes import publish_url
 from app.jobs.supervisor import WorkerSupervisor, worker_command
 from app.jobs.worker import reaping
 from app.site.connections import Doorman, bound_connections

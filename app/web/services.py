@@ -15,8 +15,8 @@ from app.lessons.desk import ExperimentDesk
 from app.lessons.experiments import lesson_experiments
 from app.model.compute import Compute, LoadFunction, ModelLoader
 from app.policies.library import PolicyLibrary
-from app.runs.kinds import RunConfig
 from app.runs.queue import EngineFunction, GenerationRuns
+from app.runs.recorded_run import RunConfig
 from app.runs.storage_cap import StorageCap
 from sol_core.inspection.records import InspectionConfig
 from storage import Store

@@ -17,8 +17,8 @@ from pathlib import Path
 
 from app.host.errors import AppError
 from app.host.hosting import program_command
-from app.host.instance_lock import read_note
 from app.host.paths import DataDir
+from app.host.processes import read_note
 
 START_S, END_S = 180.0, 90.0
 

@@ -114,7 +114,7 @@ def _lead(args: argparse.Namespace, ranks: Ranks) -> int:
 
 def _job(args: argparse.Namespace, jobs: JobStore, num_ranks: int) -> JobRecord:
     """A new job, or the one to resume, as this process's. Raises: AppError, ConfigError."""
-    from app.host.process_identity import own_worker_id
+    from app.host.processes import own_worker_id
     from app.jobs.worker import reap
     from storage import StorageError
 

@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     _end_as_from_ctrl_c()
     if is_space() and importlib.util.find_spec("spaces") is not None:
         importlib.import_module("spaces")  # ZeroGPU patches torch and must come before it
-    from app.host.instance_lock import hold_instance_lock
+    from app.host.processes import hold_instance_lock
 
     with hold_instance_lock(data_dir.lock_file):
         from app.site.server import serve

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.formats import json_safe
-from app.host.damage import naming_damage
-from app.host.errors import AppError
+from app.host.errors import AppError, naming_damage
 from app.host.limits import Holder
 from app.pages.lab.accuracy_view import TASKS, accuracy_view
 from app.pages.lab.schema_form import SchemaForm

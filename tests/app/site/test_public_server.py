@@ -12,7 +12,7 @@ from app.host.limits import Limits
 from app.pages.shared import sharing_calls
 from app.runs import queue as generation_runs
 from app.runs.storage_cap import fair_choice
-from app.sharing.comparison import align_tokens
+from app.sharing.kinds import align_tokens
 from sol_core.errors import ConfigError
 from sol_core.files.places import SHIPPED_POLICY
 from storage import TASKS_JOB, RunSize
