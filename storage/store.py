@@ -10,7 +10,7 @@ from storage.database import BUSY_TIMEOUT_S, Backend, Database
 from storage.dialects.postgres import PostgresBackend
 from storage.dialects.sqlite import SqliteBackend, SqliteReader
 from storage.errors import DatabaseWriteError
-from storage.jobs.queue import JobStore
+from storage.jobs import JobStore
 from storage.runs import RunStore
 from storage.schema import LATEST_VERSION, add_missing, check_version
 

@@ -16,8 +16,7 @@ from app.pages.shared.run_calls import EXPORT_HANDLERS, RunCalls, compare_pair
 from app.policies.library import grid_for
 from app.results.shipped import shipped_recording
 from app.runs.recorded_run import config_without, fork_config
-from app.web.calls import Request, by_name, field, owner_of, read_form, whole_numbers
-from app.web.component import Page
+from app.web.calls import Page, Request, by_name, field, owner_of, read_form, whole_numbers
 from app.web.services import Services
 from sol_core.actions import (
     AXES,

@@ -6,8 +6,7 @@ from typing import Any
 
 from app.pages.shared.run_calls import EXPORT_HANDLERS, run_row
 from app.runs.queue import RunNotFoundError
-from app.web.calls import Request, RequestError, by_name, field, owner_of
-from app.web.component import Page
+from app.web.calls import Page, Request, RequestError, by_name, field, owner_of
 from app.web.services import Services
 
 MAX_LIMIT = 200

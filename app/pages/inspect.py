@@ -11,8 +11,7 @@ from app.host.errors import AppError, naming_damage
 from app.pages.explore import BudgetForm, budget_values, grid_choice, schedule_from
 from app.pages.shared.run_calls import EXPORT_HANDLERS, RunCalls
 from app.runs.recorded_run import RecordedRun
-from app.web.calls import Request, by_name, field, owner_of, read_form
-from app.web.component import Page
+from app.web.calls import Page, Request, by_name, field, owner_of, read_form
 from app.web.services import Services
 from sol_core.actions import AXES, AXIS_FIELDS, DENSE, Action, ActionGrid, Budget
 from sol_core.config import POLICY_PREFIX, ScheduleConfig

@@ -10,8 +10,7 @@ from app.host.errors import AppError
 from app.pages.shared.uploads import UploadKind
 from app.policies.library import ModelInUse, StoredPolicy
 from app.policies.views import PolicyUses, headlines_of, policy_row, uses_of
-from app.web.calls import Request, RequestError, by_name, field, owner_of
-from app.web.component import Page
+from app.web.calls import Page, Request, RequestError, by_name, field, owner_of
 from app.web.services import Services
 from sol_core.errors import PolicyError
 from sol_core.policy.files.archive import MAX_ZIP_BYTES

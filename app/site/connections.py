@@ -65,7 +65,6 @@ class BoundedConnection(asyncio.Protocol):
 
     cycle: Any  # uvicorn's, of the newest request whose head has come
     _doorman: Doorman
-    _deadlines: Mapping[str, float]
     _address: str | None = None  # while it is counted
     _part: tuple[str, Any] | None = None
     _timer: asyncio.TimerHandle | None = None
@@ -112,16 +111,13 @@ class BoundedConnection(asyncio.Protocol):
         if part != "answer":
             self._doorman.unfinished[self._transport] = None
         loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(self._deadlines[part], self._transport.abort)
+        self._timer = loop.call_later(DEADLINES[part], self._transport.abort)
 
 
-def bound_connections(
-    server: Any, doorman: Doorman, deadlines: Mapping[str, float] = DEADLINES
-) -> None:
+def bound_connections(server: Any, doorman: Doorman) -> None:
     """Bound the connections that a running ``uvicorn.Server`` takes from now on."""
     halves = BoundedConnection, server.config.http_protocol_class
-    bounds = {"_doorman": doorman, "_deadlines": deadlines}
-    server.config.http_protocol_class = type("BoundedConnection", halves, bounds)
+    server.config.http_protocol_class = type("Bounded", halves, {"_doorman": doorman})
     server.config.ws_protocol_class = None  # it would take the connection over, uncounted
 
 

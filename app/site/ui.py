@@ -14,7 +14,7 @@ from app.pages.learn import PAGE as LEARN
 from app.pages.policies import POLICY_UPLOAD
 from app.pages.shared.corpus_choice import CORPUS_UPLOAD, MAX_UPLOAD_BYTES, SUFFIXES
 from app.pages.shared.run_calls import IMPORT_UPLOAD
-from app.web.component import mount_script
+from app.web.calls import mount_script
 from app.web.services import Services
 
 TITLE = "SOL Explorer"

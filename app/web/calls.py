@@ -1,23 +1,29 @@
-"""Calls from the page's scripts into Python: one JSON object in, one JSON object out.
+"""Pages, and calls from their scripts into Python: one JSON object in, one JSON object out.
 
-Everything that arrives is checked; what this project raises on purpose goes back as ``{"refused":
-message}``.
+A tab is one component of Gradio's, which draws itself and asks Python by functions. Everything that
+arrives is checked; what this project raises on purpose goes back as ``{"refused": message}``.
 """
 
 from __future__ import annotations
 
 import functools
+import json
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from app.host.errors import AppError
 from app.host.visitor import take_ticket
+from app.web.assets import module_url, plotly_path
 from app.web.services import Services
 from sol_core.errors import SolError
 from sol_core.fields import MAX_WHOLE, Rules, from_json
 from sol_core.files.places import whole_characters
 from storage import StorageError
+
+if TYPE_CHECKING:
+    import gradio as gr
 
 Request = dict[str, Any]
 Handler = Callable[[Services, Request], dict[str, Any]]
@@ -27,11 +33,47 @@ FormT = TypeVar("FormT")
 MAX_NUMBER = 2**53 - 1  # the largest whole number that a browser tells from the next
 _FORM = Rules(name="the form")
 _OWNER = re.compile(r"[0-9a-f]{32}")
+_STALE = "This page is of an older release, or the server does not answer. Reload it."
 MAX_DEPTH = 32  # of objects and lists in each other; a page's have four
 
 
 class RequestError(AppError, ValueError):
     """A call that no page of ours makes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A tab, which the module ``js/<name>/<name>.js`` draws from ``constants`` and ``handlers``."""
+
+    name: str
+    label: str
+    handlers: Mapping[str, Handler]
+    constants: Callable[[Services], dict[str, Any]] = lambda services: {}
+
+    def build(self, services: Services) -> gr.HTML:
+        import gradio as gr
+
+        gr.set_static_paths([plotly_path()])
+        module = f"{self.name}/{self.name}.js"
+        return gr.HTML(
+            value="",
+            html_template=f'<div class="sol-page sol-{self.name}"></div>',
+            js_on_load=mount_script(module, "server", self.constants(services)),
+            server_functions=server_functions(services, self.handlers),
+            apply_default_css=False,
+            elem_id=f"{self.name}-page",
+        )
+
+
+def mount_script(module: str, tool: str, constants: dict[str, Any]) -> str:
+    """Return the body for ``js_on_load``: import a module and mount it with Gradio's tool."""
+    page = json.dumps(constants, ensure_ascii=True, allow_nan=False).replace("<", "\\u003c")
+    return (
+        "const root = element.firstElementChild;\n"
+        f'import(new URL("{module_url(module)}", document.baseURI))\n'
+        f"  .then((module) => module.mount(root, {tool}, {page}),\n"
+        f"    () => root.append({json.dumps(_STALE)}));"
+    )
 
 
 def by_name(*handlers: Handler) -> dict[str, Handler]:

@@ -26,8 +26,7 @@ from app.policies.views import policy_choices
 from app.results.figures import result_view
 from app.results.files import csv_text
 from app.results.shipped import SHIPPED, shipped_about, shipped_record
-from app.web.calls import Request, RequestError, by_name, choice, field, owner_of
-from app.web.component import Page
+from app.web.calls import Page, Request, RequestError, by_name, choice, field, owner_of
 from app.web.services import Services
 from sol_core.actions import AXES, MLP_PRUNERS, PAGE_SCORERS
 from sol_core.errors import ConfigError, SolError

@@ -8,7 +8,7 @@ from starlette.testclient import TestClient
 
 from app.web import assets
 from app.web.assets import JS, bundle, dependencies, in_order, module_route, module_url
-from app.web.component import mount_script
+from app.web.calls import mount_script
 
 ALL = sorted(path.relative_to(JS).as_posix() for path in JS.rglob("*.js"))
 EXPORTED_PAGES = [name for name in ALL if re.search(r"sharing/shared_(?!parts)", name)]
