@@ -15,8 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 from app.formats import json_safe
 from app.host.errors import DocumentError, naming_damage
 from app.runs.views import whole_view
-from app.sharing.html_page import html_page
-from app.sharing.run_document import VERSION, RunDocument, ended_run
+from app.sharing.run_document import VERSION, RunDocument, ended_run, html_page
 from app.sharing.run_kinds import GENERATION, INSPECTION
 from sol_core.comparing.alignment import align, first_divergence
 from sol_core.errors import SolError

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from app.cli import experiment_file, job_options
+from app.cli import input_files, job_options
 from app.cli import options as cli
 from app.cli.terminal import table
 from app.formats import json_safe
@@ -28,7 +28,7 @@ from sol_core.progress import WorkFinished
 if TYPE_CHECKING:
     from sol_core.models.loading import LanguageModel
 
-OPTIONS = ("policy", "grid", *experiment_file.MODEL_OPTIONS)
+OPTIONS = ("policy", "grid", *input_files.MODEL_OPTIONS)
 EXTENT = {
     "texts": "texts (default: 128)",
     "steps": "scored steps of a rollout (default: 16)",
@@ -107,12 +107,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def check(args: argparse.Namespace) -> None:
-    options, args.fields = experiment_file.read_experiment(args.config, OPTIONS)
+    options, args.fields = input_files.read_experiment(args.config, OPTIONS)
     named = args.fields.pop("schedules", [])
     args.others = args.others or named
     if not isinstance(named, list) or not all(isinstance(name, str) for name in named):
         raise InputFileError(f"{args.config}: schedules must be a list of names, got {named!r}")
-    experiment_file.take_options(args, options, BUILTIN)
+    input_files.take_options(args, options, BUILTIN)
     if args.policy is None:
         raise ConfigError("name a POLICY, or give a --config that has one")
     if args.out is not None and args.out.exists() and not args.out.is_dir():
@@ -126,7 +126,7 @@ def _config(args: argparse.Namespace) -> EvaluationConfig:
     if args.baselines is not None:
         given["baselines"] = parse_baselines(args.baselines)
     config = from_json(
-        EvaluationConfig, experiment_file.merged(EvaluationConfig().to_dict(), args.fields)
+        EvaluationConfig, input_files.merged(EvaluationConfig().to_dict(), args.fields)
     )
     return replace(config, **given)
 
@@ -171,13 +171,13 @@ def _write(
         "An evaluation; to do it again: evaluate --config THIS_FILE",
         f"model {result.get('model')}, fingerprint {result.get('fingerprint')}",
         f"corpus {result.get('corpus')}, fingerprint {result.get('corpus_fingerprint')}",
-        experiment_file.versions(),
+        input_files.versions(),
     )
     files = {
         "result.json": json.dumps(result, allow_nan=False, indent=2),
         "result.csv": csv_text(result),
         "per_text.csv": text_losses_csv(finished.per_text),
-        "evaluation.toml": experiment_file.experiment_text(
+        "evaluation.toml": input_files.experiment_text(
             options | json_safe(config.to_dict()), remarks
         ),
     }

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.cli import options as cli
-from app.cli.experiment_file import recipe
+from app.cli.input_files import recipe
 from app.cli.job_options import open_jobs
 from app.cli.terminal import escape, record_text, table
 from app.host.console import Console

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.cli import options as cli
-from app.cli.experiment_file import apply_settings, merged, read_experiment, take_options
+from app.cli.input_files import apply_settings, merged, read_experiment, take_options
 from app.cli.job_options import ProgressLine, open_jobs
 from app.cli.terminal import record_text
 from app.formats import json_safe
