@@ -5,20 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import (
-    ColumnElement,
-    Connection,
-    LargeBinary,
-    Row,
-    Select,
-    Table,
-    delete,
-    func,
-    literal,
-    select,
-    text,
-    update,
-)
+import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from storage.codec import encode_text, encode_time
@@ -26,22 +13,24 @@ from storage.errors import InvalidRecordError, NotFoundError
 
 _MAX_LIMIT = 2**31 - 1
 POSTGRESQL = "postgresql"  # as SQLAlchemy names it
-_CLOCK = text("SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT)")
+_CLOCK = sa.text("SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT)")
 
 
-def require_row(connection: Connection, of: Table, record_id: str, lock: bool = False) -> Row[Any]:
+def require_row(
+    connection: sa.Connection, of: sa.Table, record_id: str, lock: bool = False
+) -> sa.Row[Any]:
     """The row, which nobody else changes in this transaction's time with ``lock``."""
-    return _first(connection, select(of), of, record_id, lock)
+    return _first(connection, sa.select(of), of, record_id, lock)
 
 
-def require_id(connection: Connection, of: Table, record_id: str, lock: bool = False) -> int:
+def require_id(connection: sa.Connection, of: sa.Table, record_id: str, lock: bool = False) -> int:
     """Its place in the order of creation, without the row. Raises: NotFoundError."""
-    return int(_first(connection, select(of.c.seq), of, record_id, lock)[0])
+    return int(_first(connection, sa.select(of.c.seq), of, record_id, lock)[0])
 
 
 def _first(
-    connection: Connection, query: Select[Any], of: Table, record_id: str, lock: bool
-) -> Row[Any]:
+    connection: sa.Connection, query: sa.Select[Any], of: sa.Table, record_id: str, lock: bool
+) -> sa.Row[Any]:
     query = query.where(of.c.id == record_id)
     row = connection.execute(query.with_for_update() if lock else query).first()
     if row is None:
@@ -49,30 +38,30 @@ def _first(
     return row
 
 
-def change_row(connection: Connection, of: Table, record_id: str, **values: Any) -> None:
+def change_row(connection: sa.Connection, of: sa.Table, record_id: str, **values: Any) -> None:
     """Set columns, and the time of the change. Raises: NotFoundError."""
     values["updated_us"] = now_us(connection)
-    changed = connection.execute(update(of).where(of.c.id == record_id).values(**values))
+    changed = connection.execute(sa.update(of).where(of.c.id == record_id).values(**values))
     if changed.rowcount == 0:
         raise _not_found(of, record_id)
 
 
-def delete_row(connection: Connection, of: Table, record_id: str) -> None:
+def delete_row(connection: sa.Connection, of: sa.Table, record_id: str) -> None:
     """Delete it and, by the database's own rule, what belongs to it. Raises: NotFoundError."""
-    if connection.execute(delete(of).where(of.c.id == record_id)).rowcount == 0:
+    if connection.execute(sa.delete(of).where(of.c.id == record_id)).rowcount == 0:
         raise _not_found(of, record_id)
 
 
 def newest_rows(
-    connection: Connection,
-    of: Table,
+    connection: sa.Connection,
+    of: sa.Table,
     owner: str | None,
     limit: int,
     before: str | None,
     *conditions: Any,
-) -> list[Row[Any]]:
+) -> list[sa.Row[Any]]:
     """Rows that meet the conditions, newest first, older than the one with id ``before``."""
-    query: Select[Any] = select(of).where(*conditions).order_by(of.c.seq.desc())
+    query: sa.Select[Any] = sa.select(of).where(*conditions).order_by(of.c.seq.desc())
     if owner is not None:
         query = query.where(of.c.owner == encode_text("owner", owner))
     if before is not None:
@@ -87,19 +76,19 @@ def checked_limit(limit: int) -> int:
     return limit
 
 
-def _not_found(of: Table, record_id: str) -> NotFoundError:
+def _not_found(of: sa.Table, record_id: str) -> NotFoundError:
     word = of.name.removesuffix("s")
     return NotFoundError(f"There is no {word} {record_id!r}. It may have been deleted.")
 
 
-def insert_into(connection: Connection, table: Table) -> sqlite.Insert | postgresql.Insert:
+def insert_into(connection: sa.Connection, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
     """An INSERT that can say what to do about a row that is there already."""
     if connection.dialect.name == POSTGRESQL:
         return postgresql.insert(table)
     return sqlite.insert(table)
 
 
-def now_us(connection: Connection) -> int:
+def now_us(connection: sa.Connection) -> int:
     """Microseconds since 1970-01-01 UTC by one clock, a server's own: heartbeats are compared."""
     if connection.dialect.name == POSTGRESQL:
         return int(connection.execute(_CLOCK).scalar_one())
@@ -107,10 +96,10 @@ def now_us(connection: Connection) -> int:
 
 
 def contains(
-    connection: Connection, column: ColumnElement[bytes], needle: bytes
-) -> ColumnElement[bool]:
+    connection: sa.Connection, column: sa.ColumnElement[bytes], needle: bytes
+) -> sa.ColumnElement[bool]:
     """Return whether bytes contain other bytes: no wildcards to escape, and a NUL ends nothing."""
-    part = literal(needle, LargeBinary())
+    part = sa.literal(needle, sa.LargeBinary())
     if connection.dialect.name == POSTGRESQL:
-        return func.position(part.op("IN")(column)) > 0
-    return func.instr(column, part) > 0
+        return sa.func.position(part.op("IN")(column)) > 0
+    return sa.func.instr(column, part) > 0

@@ -20,16 +20,7 @@ from app.host import environment
 from app.host.console import Console, write_out
 from app.host.paths import DataDir
 from app.policies.library import PolicyLibrary, grid_for
-from sol_core.actions import (
-    AXES,
-    DEFAULT_GRID,
-    DENSE,
-    GRIDS,
-    SHARE_GRID,
-    ActionGrid,
-    Budget,
-    QuantSite,
-)
+from sol_core.actions import AXES, DEFAULT_GRID, GRIDS, SHARE_GRID, ActionGrid, Budget, QuantSite
 from sol_core.config import POLICY_PREFIX, ScheduleConfig, ScheduleKind
 from sol_core.errors import ConfigError
 from sol_core.files.places import DATA_DIR_VARIABLE, DEFAULT_MODEL
@@ -173,7 +164,7 @@ def asked_budget(args: argparse.Namespace) -> Budget:
     if args.budget is None:
         default: Budget = args.default_budget
         return replace(default, **given)
-    bits = given.pop("bit_width", DENSE.bit_width)
+    bits = given.pop("bit_width", Budget().bit_width)
     if given:
         raise ConfigError("give --budget, or --keep and --channels: a budget decides both")
     return Budget.share(args.budget, bits)

@@ -27,19 +27,9 @@ from sol_core.config import ScheduleConfig
 from sol_core.errors import PolicyError, SolError
 from sol_core.files.places import SHIPPED_POLICY, program_name
 from sol_core.files.staging import flush_to_disk, replacing, staged_folder
-from sol_core.policy.files import archive
+from sol_core.policy.files import archive, locate
 from sol_core.policy.files.archive import FormerName, PolicyNotes, read_notes, write_notes
-from sol_core.policy.files.locate import (
-    DEFAULT_POLICY,
-    NAME_LENGTH,
-    find_stored,
-    grid_in_use,
-    holds_policy,
-    is_policy_name,
-    pull_policy,
-    push_policy,
-    stored_folders,
-)
+from sol_core.policy.files.locate import DEFAULT_POLICY, NAME_LENGTH, holds_policy, stored_folders
 
 if TYPE_CHECKING:
     from sol_core.policy import PolicyInfo
@@ -94,7 +84,7 @@ def grid_for(
     policies = [schedule.policy for schedule in schedules if schedule.policy]
     by_share = any(schedule.budget.bytes_share is not None for schedule in schedules)
     if name is None and policies:
-        grid = grid_in_use(find(policies[0]), by_share=by_share)
+        grid = locate.grid_in_use(find(policies[0]), by_share=by_share)
     else:
         grid = grid_named(name or (SHARE_GRID if by_share else DEFAULT_GRID))
     return replace(grid, quant_site=quant_site)
@@ -138,7 +128,7 @@ class PolicyLibrary:
                     f"({self._shipped} is missing): train one first, or name a folder"
                 )
             return self._shipped
-        if folder := find_stored(self.folder, name):
+        if folder := locate.find_stored(self.folder, name):
             return folder
         try:
             folder = Path(name).expanduser().absolute()
@@ -154,7 +144,7 @@ class PolicyLibrary:
         """As ``resolve``, for what comes from a browser: names only, no path of the server's."""
         if name == DEFAULT_POLICY:
             return self.resolve(name)
-        if folder := find_stored(self.folder, name):
+        if folder := locate.find_stored(self.folder, name):
             return folder
         raise PolicyNotFoundError(f"no policy {name!r}: {self._choices()}")
 
@@ -170,7 +160,7 @@ class PolicyLibrary:
     def rename(self, name: str, wanted: str) -> None:
         """Give a stored policy another name; its former one still finds it. Raises: AppError."""
         folder = self._own(name, "renamed")
-        if not is_policy_name(wanted) or wanted != wanted.strip(" ."):
+        if not locate.is_policy_name(wanted) or wanted != wanted.strip(" ."):
             raise AppError(
                 f"{wanted[:80]!r} is no policy's name: letters, digits, spaces, dots, - and _, "
                 f"beginning with a letter or digit, at most {NAME_LENGTH} characters"
@@ -268,7 +258,7 @@ class PolicyLibrary:
     ) -> str:
         """As ``take_in``, from the Hub's repository "owner/name". Raises: DownloadError also."""
         with self._staging() as fetched:
-            pull_policy(repository, fetched, endpoint=endpoint)
+            locate.pull_policy(repository, fetched, endpoint=endpoint)
             return self._checked_in(archive.copy_policy, fetched, repository, wanted, model)
 
     def push(
@@ -276,7 +266,7 @@ class PolicyLibrary:
     ) -> str:
         """Put a policy on the Hub; returns its address there. Raises: AppError, DownloadError."""
         folder = self.resolve(name)
-        return push_policy(folder, repository, private=private, endpoint=endpoint)
+        return locate.push_policy(folder, repository, private=private, endpoint=endpoint)
 
     def _checked_in(
         self,
@@ -325,7 +315,7 @@ class PolicyLibrary:
         """The folder of a policy that may be changed, by its name of today."""
         if name == DEFAULT_POLICY:
             raise AppError(f"the policy that came with the program cannot be {changed}")
-        if not is_policy_name(name) or not holds_policy(self.folder / name):
+        if not locate.is_policy_name(name) or not holds_policy(self.folder / name):
             raise PolicyNotFoundError(f"no stored policy {name!r}: {self._choices()}")
         return self.folder / name
 

@@ -44,10 +44,7 @@ class Services:
 
 
 def build_services(
-    data_dir: DataDir,
-    model_name: str,
-    load: LoadFunction,
-    engine: EngineFunction,
+    data_dir: DataDir, model_name: str, load: LoadFunction, engine: EngineFunction
 ) -> Services:
     """Open the database, mark runs of dead processes as interrupted, begin to load."""
     limits, on_zero_gpu = Limits.from_environment(), is_zero_gpu()
@@ -63,12 +60,7 @@ def build_services(
         gpu = importlib.import_module("spaces").GPU
         compute = ZeroGpu(loader, gpu, limits.gpu_seconds, limits.concurrent)
     runs = GenerationRuns(
-        store.runs,
-        loader,
-        engine,
-        compute=compute,
-        limits=limits,
-        on_tick=cap.enforce_now_and_then,
+        store.runs, loader, engine, compute=compute, limits=limits, on_tick=cap.enforce_now_and_then
     )
     loader.start()
     compute.prepare()

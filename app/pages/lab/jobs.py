@@ -15,13 +15,7 @@ from app.pages.lab.accuracy_view import TASKS, accuracy_view
 from app.pages.lab.schema_form import SchemaForm
 from app.pages.policies import PAGE as POLICIES
 from app.pages.shared.corpus_choice import CORPUS_HANDLERS, corpus_choice, corpus_source
-from app.pages.shared.job_calls import (
-    JOB_HANDLERS,
-    JOBS,
-    check_jobs_allowed,
-    refusal,
-    visible_job,
-)
+from app.pages.shared.job_calls import JOB_HANDLERS, JOBS, check_jobs_allowed, refusal, visible_job
 from app.policies.views import policy_choices
 from app.results.figures import result_view
 from app.results.files import csv_text
