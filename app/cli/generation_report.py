@@ -73,17 +73,30 @@ def json_report(outcome: Outcome) -> dict[str, Any]:
     """The JSON of ``generate --json``, which can be imported."""
     from app.sharing.run_document import VERSION
     from app.sharing.run_kinds import GENERATION
+    from storage import title_of
 
-    finish = outcome.finish
+    finish, config = outcome.finish, outcome.config.to_dict()
     return {
         "format": GENERATION.format,
         "version": VERSION,
-        "run": _run(outcome),
+        "run": {
+            "id": "",
+            "status": "finished",
+            "title": title_of(outcome.prompt),
+            "model": outcome.model_name,
+            "config": config,
+            "error": None,
+            "prompt": outcome.prompt,
+            "schedule": outcome.config.schedule.kind,
+            "prefill": event_to_dict(outcome.prefill),
+            "summary": event_to_dict(finish),
+            "created_at": datetime.now(UTC).isoformat(),
+        },
         "prompt": outcome.prompt,
         "text": finish.text,
         "model": outcome.model_name,
         "dtype": outcome.dtype_name,
-        "config": outcome.config.to_dict(),
+        "config": config,
         "events": [event_to_dict(token) for token in outcome.tokens],
         "spend": dict.fromkeys(AXIS_FIELDS) if finish.spend is None else record_of(finish.spend),
         "requested": record_of(outcome.requested),
@@ -103,24 +116,6 @@ def json_report(outcome: Outcome) -> dict[str, Any]:
             "tokens_per_s": finish.tokens_per_s,
             "ms_per_token": outcome.ms_per_token,
         },
-    }
-
-
-def _run(outcome: Outcome) -> dict[str, Any]:
-    from storage import title_of
-
-    return {
-        "id": "",
-        "status": "finished",
-        "title": title_of(outcome.prompt),
-        "model": outcome.model_name,
-        "config": outcome.config.to_dict(),
-        "error": None,
-        "prompt": outcome.prompt,
-        "schedule": outcome.config.schedule.kind,
-        "prefill": event_to_dict(outcome.prefill),
-        "summary": event_to_dict(outcome.finish),
-        "created_at": datetime.now(UTC).isoformat(),
     }
 
 

@@ -138,11 +138,12 @@ class PostgresBackend:
                     )
                 yield connection
         except SQLAlchemyError as error:
-            reason = error.orig if isinstance(error, DBAPIError) else None
+            reason = "an option of its URL is unknown or wrong"  # which the driver would quote
+            if isinstance(error, DBAPIError) and type(error.orig).__name__ == "OperationalError":
+                reason = " ".join(str(error.orig).split())
             raise errors.DatabaseConnectionError(
-                f"The database {self.shown} cannot be opened ({_reason(reason)}). Check host, "
-                "port, user, password, database name and options of its URL, and that the server "
-                "runs."
+                f"The database {self.shown} cannot be opened ({reason}). Check host, port, user, "
+                "password, database name and options of its URL, and that the server runs."
             ) from error
 
     def _connect_args(self) -> dict[str, Any]:
@@ -190,10 +191,3 @@ def _parse(location: str) -> sa.URL:
     if not url.database or "@" in url.database or "@" in (url.host or ""):
         raise errors.DatabaseConnectionError(problem)
     return url.set(drivername=f"postgresql+{DRIVER}")
-
-
-def _reason(error: BaseException | None) -> str:
-    """Return the driver's reason; not of options, which it quotes."""
-    if type(error).__name__ == "OperationalError":
-        return " ".join(str(error).split())
-    return "an option of its URL is unknown or wrong"

@@ -14,16 +14,7 @@ from app.host.console import Console, write_out
 from sol_core.actions import SHORT_AXES, grid_name, record_of
 from sol_core.config import POLICY_PREFIX
 from sol_core.events import StepCost
-from sol_core.inspection.records import (
-    MAX_SCHEDULES,
-    InspectedToken,
-    InspectionEnd,
-    InspectionEvent,
-    InspectionStart,
-    RowReport,
-    RowTotals,
-    inspection_json,
-)
+from sol_core.inspection import records
 from sol_core.policy.files.locate import DEFAULT_POLICY
 
 HELP = "score a text token by token under several schedules; nothing is generated"
@@ -34,8 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--schedules",
         metavar="LIST",
         default=f"dense,static,{POLICY_PREFIX}{DEFAULT_POLICY}",
-        help=f"up to {MAX_SCHEDULES} beside dense, which always rides along, separated by commas; "
-        f"each is {cli.SCHEDULE_HELP} (default: %(default)s)",
+        help=f"up to {records.MAX_SCHEDULES} beside dense, which always rides along, separated by "
+        f"commas; each is {cli.SCHEDULE_HELP} (default: %(default)s)",
     )
     text = "leave out what comes after N tokens (default: the model's context)"
     cli.add_texts(parser, {"max-tokens N": text}, type=int)
@@ -60,8 +51,8 @@ def run(args: argparse.Namespace) -> int:
             f"{start.tokens_left_out:,} were left out ({limit})"
         )
     if args.json:
-        records = start.to_dict(), [token.to_dict() for token in tokens], end.to_dict()
-        report = inspection_json(args.text, model.name, args.config.to_dict(), *records)
+        parts = start.to_dict(), [token.to_dict() for token in tokens], end.to_dict()
+        report = records.inspection_json(args.text, model.name, args.config.to_dict(), *parts)
         grid = {"dtype": model.dtype_name, "grid": grid_name(args.config.grid)}
         cli.print_json(report | grid | {"schedules": _per_token(end)})
         return 0
@@ -70,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _per_token(end: InspectionEnd) -> list[dict[str, Any]]:
+def _per_token(end: records.InspectionEnd) -> list[dict[str, Any]]:
     """Means per token of every schedule; bytes are computed, ``share`` is of the dense ones."""
     dense = end.rows[0].cost if end.rows else StepCost()
     return [
@@ -93,13 +84,13 @@ def check(args: argparse.Namespace) -> None:
 
 
 def _collect(
-    events: Iterable[InspectionEvent], console: Console
-) -> tuple[InspectionStart, list[InspectedToken], InspectionEnd]:
-    tokens: list[InspectedToken] = []
+    events: Iterable[records.InspectionEvent], console: Console
+) -> tuple[records.InspectionStart, list[records.InspectedToken], records.InspectionEnd]:
+    tokens: list[records.InspectedToken] = []
     for event in events:
-        if isinstance(event, InspectionStart):
+        if isinstance(event, records.InspectionStart):
             start = event
-        elif isinstance(event, InspectedToken):
+        elif isinstance(event, records.InspectedToken):
             tokens.append(event)
             console.progress("Scoring", len(tokens) / start.scored_tokens)
         else:
@@ -109,7 +100,7 @@ def _collect(
 
 
 def coloured_text(
-    start: InspectionStart, tokens: Sequence[InspectedToken], depth: ColourDepth
+    start: records.InspectionStart, tokens: Sequence[records.InspectedToken], depth: ColourDepth
 ) -> str:
     """The scored text coloured by the last schedule; nothing where there are no colours."""
     if depth == "none":
@@ -119,7 +110,7 @@ def coloured_text(
     return escape(start.prefix_text) + "".join(painted) + f"\n\n{scale} ({start.rows[-1]})\n\n"
 
 
-def report_text(start: InspectionStart, end: InspectionEnd) -> str:
+def report_text(start: records.InspectionStart, end: records.InspectionEnd) -> str:
     """Totals per schedule and spend by kind of token; the tokens that stand out are in the JSON."""
     lines = [
         f"{end.num_tokens:,} tokens scored after {len(start.prefix):,} read densely; measured "
@@ -132,7 +123,7 @@ def report_text(start: InspectionStart, end: InspectionEnd) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _totals(rows: Sequence[RowTotals]) -> list[str]:
+def _totals(rows: Sequence[records.RowTotals]) -> list[str]:
     dense = rows[0]
     static = next((row for row in rows if row.name == "static"), None)
     head = ("NLL", "perplexity", "vs dense", "vs static", "KL", *SHORT_AXES)
@@ -152,7 +143,7 @@ def _totals(rows: Sequence[RowTotals]) -> list[str]:
     return table(("", *head, "bytes saved (computed)"), cells, f"<{'>' * len(head)}<")
 
 
-def _row(row: RowReport) -> list[str]:
+def _row(row: records.RowReport) -> list[str]:
     lines = [f"{row.name}: spend by kind of token"]
     head = ("  ", "tokens", *SHORT_AXES, "KL", "lost vs dense")
     cells = [

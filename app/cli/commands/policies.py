@@ -105,8 +105,7 @@ class _Desk:
         return record, _details(row, policy, uses, evaluations)
 
     def do_recipe(self) -> _Answer:
-        policy, _ = self._policy()
-        text = recipe(policy.info)
+        text = recipe(self._library.get(self._args.name).info)
         return {"recipe": text}, text
 
     def do_rename(self) -> _Answer:
