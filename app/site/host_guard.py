@@ -95,28 +95,28 @@ class GatePolicy:
         return netloc == host.lower() or _name_of(netloc) in self.trusted
 
 
+@dataclass(frozen=True, slots=True)
 class HostGuard:
     """Pure ASGI middleware: refuses with a status and a sentence, before any route."""
 
-    def __init__(self, app: ASGIApp, policy: GatePolicy, components: Container[int]) -> None:
-        self._app = app
-        self._policy = policy
-        self._components = components  # whose functions may be called
+    app: ASGIApp
+    policy: GatePolicy
+    components: Container[int]  # whose functions may be called
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":  # the page opens none
             await send({"type": "websocket.close", "code": 1008})
             return
         if scope["type"] != "http":
-            await self._app(scope, receive, send)
+            await self.app(scope, receive, send)
             return
         headers = _headers(scope)
         refusal = self._refusal(scope, headers)
         if refusal is None and scope["method"] not in _SAFE_METHODS and not _is_upload(scope):
-            body = await _whole_body(receive, self._policy.max_body)
+            body = await _whole_body(receive, self.policy.max_body)
             if body is None:
                 refusal = self._too_large()
-            elif not is_call(body, self._components):
+            elif not is_call(body, self.components):
                 refusal = 400, "This is no call of the page. Reload the page."
             else:
                 receive = _replaying(body, receive)
@@ -124,19 +124,19 @@ class HostGuard:
             is_sending = refusal[0] == 413 and "expect" not in headers
             await _refuse(send, *refusal, receive if is_sending else None)
             return
-        if not self._policy.may_be_framed:
+        if not self.policy.may_be_framed:
             send = _refusing_frames(send)
-        await self._app(scope, receive, send)
+        await self.app(scope, receive, send)
 
     def _refusal(self, scope: Scope, headers: dict[str, str]) -> tuple[int, str] | None:
         """Status and sentence, as far as the headers say."""
         host, origin = headers.get("host", ""), headers.get("origin")
-        if not self._policy.serves(host):
+        if not self.policy.serves(host):
             return 421, (
                 f"This server does not answer to the name {host[:100]!a}. If it is yours, start "
                 f"the server with {ALLOWED_HOSTS_VARIABLE} set to it (names, separated by commas)."
             )
-        if origin is not None and not self._policy.trusts(origin, host):
+        if origin is not None and not self.policy.trusts(origin, host):
             return 403, (
                 f"A page of {origin[:100]!a} may not use this server. If a proxy of yours "
                 f"serves it under that name, set {ALLOWED_HOSTS_VARIABLE} to the name."
@@ -156,13 +156,13 @@ class HostGuard:
         if kind != "application/json":
             return 415, "Send Content-Type: application/json."
         length = headers.get("content-length", "0")
-        if len(length) > 15 or (length.isdecimal() and int(length) > self._policy.max_body):
+        if len(length) > 15 or (length.isdecimal() and int(length) > self.policy.max_body):
             return self._too_large()
         return None
 
     def _too_large(self) -> tuple[int, str]:
         return 413, (
-            f"A call may have {self._policy.max_body / 1024**2:.1f} MiB. Send less at a time; the "
+            f"A call may have {self.policy.max_body / 1024**2:.1f} MiB. Send less at a time; the "
             "server's owner can raise the limit of characters in SOL_LIMITS, on which it depends."
         )
 

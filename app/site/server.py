@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-import logging
 import os
 import socket
 from collections.abc import Iterator
@@ -28,8 +27,6 @@ if TYPE_CHECKING:
 SESSIONS = 200
 IDLE_S = 0.1  # of Gradio's queue
 
-logger = logging.getLogger(__name__)
-
 
 def serve(
     data_dir: DataDir,
@@ -45,20 +42,13 @@ def serve(
     load = engine_load(data_dir, model_name, dtype)
     services = build_services(data_dir, model_name, load, engine_run(data_dir))
     try:
-        with _background_work(services, dtype):
-            _serve_page(services, host, port, open_browser)
+        with _background_work(services, dtype), contextlib.suppress(KeyboardInterrupt):
+            app = launch_app(services, host=host, port=port, open_browser=open_browser)
+            publish_url(services.data_dir.lock_file, str(app.local_url))
+            Console().say(f"SOL Explorer is at {app.local_url} (Ctrl+C ends it)")
+            app.block_thread()
     finally:
         services.close()
-
-
-def _serve_page(services: Services, host: str | None, port: int | None, open_browser: bool) -> None:
-    try:
-        app = launch_app(services, host=host, port=port, open_browser=open_browser)
-        publish_url(services.data_dir.lock_file, str(app.local_url))
-        Console().say(f"SOL Explorer is at {app.local_url} (Ctrl+C ends it)")
-        app.block_thread()
-    except KeyboardInterrupt:
-        logger.info("interrupted")
 
 
 @contextlib.contextmanager

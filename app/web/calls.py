@@ -110,11 +110,8 @@ def whole_numbers(request: Request, name: str) -> list[int]:
 def choice(request: Request, name: str, choices: Iterable[ChoiceT]) -> ChoiceT | None:
     """A named value that is one of some words, or missing. Raises: RequestError for another."""
     value, known = request.get(name), tuple(choices)
-    if value is None:
-        return None
-    for choice in known:
-        if value == choice:
-            return choice
+    if value is None or value in known:
+        return value
     raise RequestError(f"{name} must be one of {', '.join(known)} or null. Reload the page.")
 
 

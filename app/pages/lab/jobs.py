@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Callable
@@ -306,10 +307,8 @@ def _taken_names(services: Services) -> set[str]:
 
 
 def _free_name(taken: set[str]) -> str:
-    number = 1
-    while f"policy-{number}" in taken:
-        number += 1
-    return f"policy-{number}"
+    names = (f"policy-{number}" for number in itertools.count(1))
+    return next(name for name in names if name not in taken)
 
 
 HANDLERS = (

@@ -156,10 +156,7 @@ def compare_pair(services: Services, owner: str, run_ids: tuple[str, str]) -> di
     return answer
 
 
-_Side = tuple[RecordedRun, list[int]]  # what is known of a run, and the ids of its tokens
-
-
-def _both(bench: Workbench, sides: list[_Side]) -> list[dict[str, Any]]:
+def _both(bench: Workbench, sides: list[tuple[RecordedRun, list[int]]]) -> list[dict[str, Any]]:
     return [_dense(bench.model, run, ids) for run, ids in sides]
 
 
