@@ -41,7 +41,6 @@ _ID_BYTES = 6  # 12 hex digits: a command line takes no leading dash for an id
 IsAlive = Callable[[str], bool | None]
 
 # JobStore has a method called ``list``, which hides the built-in from its annotations.
-_JobRecords = list[JobRecord]
 _Records = list[Record]
 
 
@@ -159,7 +158,7 @@ class JobStore:
         statuses: Sequence[JobStatus] | None = None,
         limit: int = 50,
         before: str | None = None,
-    ) -> _JobRecords:
+    ) -> Sequence[JobRecord]:
         """At most ``limit`` jobs of these, newest first, older than the job ``before``."""
         columns = jobs_table.c
         conditions = []

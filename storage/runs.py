@@ -24,8 +24,6 @@ _MAX_INDEX = 2**31 - 1
 
 # RunStore has a method called ``list``, which hides the built-in from its annotations.
 _Records = list[Record]
-_RunRecords = list[RunRecord]
-_RunSizes = list[RunSize]
 
 
 def new_run_id() -> str:
@@ -173,7 +171,7 @@ class RunStore:
         before: str | None = None,
         query: str = "",
         kind: RunKind | None = None,
-    ) -> _RunRecords:
+    ) -> Sequence[RunRecord]:
         """Runs, newest first and older than the run ``before``; damaged ones say so in ``damage``.
 
         ``query`` is a text that the prompt must contain, upper and lower case alike. Raises:
@@ -215,7 +213,7 @@ class RunStore:
         ranked = sa.select(runs_table.c.id, rank.label("rank")).subquery()
         return self.delete_ended(sa.select(ranked.c.id).where(ranked.c.rank > kept))
 
-    def sizes(self) -> _RunSizes:
+    def sizes(self) -> Sequence[RunSize]:
         """Return the bytes of every ended run, oldest first. Reads through the whole database."""
         run = runs_table.c
         texts = (run.prompt, run.search_text, run.config, run.error)

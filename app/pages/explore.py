@@ -18,16 +18,7 @@ from app.results.shipped import shipped_recording
 from app.runs.recorded_run import config_without, fork_config
 from app.web.calls import Page, Request, by_name, field, owner_of, read_form, whole_numbers
 from app.web.services import Services
-from sol_core.actions import (
-    AXES,
-    DEFAULT_GRID,
-    DENSE,
-    GRIDS,
-    ActionGrid,
-    Budget,
-    QuantSite,
-    grid_name,
-)
+from sol_core.actions import AXES, DEFAULT_GRID, GRIDS, ActionGrid, Budget, QuantSite, grid_name
 from sol_core.config import (
     POLICY_PREFIX,
     GenerationConfig,
@@ -262,7 +253,7 @@ def estimate_budget(services: Services, request: Request) -> dict[str, Any]:
             "usual": min(mixes.share_at(UNSEEN_DAMAGE, context), MOST_SHARE),
             "measured_on": "" if mixes.measured_on == model.name else mixes.measured_on,
         }
-    read, dense = (costs.decode_step(of, context).bytes_read for of in (budget, DENSE))
+    read, dense = (costs.decode_step(of, context).bytes_read for of in (budget, Budget()))
     return answer | {"context": context, "share": read / dense, "mix": budget_values(budget)}
 
 
