@@ -244,22 +244,22 @@ def test_what_names_a_policy(library, data_dir, store, stored):
     store.runs.create("o", "x", "m", "static", {"side_rows": [{"name": "x", "schedule": schedule}]})
     store.runs.create("o", '"policy":"mine"', "m", "static", {"stop_strings": ['"policy":"mine"']})
     library.rename("mine", "yours")
-    uses = uses_of(store, library.get("yours"))
+    uses = uses_of(store, library, library.get("yours"))
     assert uses.training.id == training
     assert [job.id for job in uses.evaluations] == [done]
     assert uses.num_runs == 2
     assert uses.sentence() == "2 saved runs, 1 evaluation, 1 accuracy measurement"
     # A job that waits will look the name up when it starts; a former one still finds the policy.
     waiting = store.jobs.create("evaluate", "o", "t", {"policies": ["mine"]})
-    uses = uses_of(store, library.get("yours"))
+    uses = uses_of(store, library, library.get("yours"))
     assert [job.id for job in uses.waiting] == [waiting.id]
     # Another one takes the name: from now on the name means that one.
     shutil.copytree(SHIPPED_POLICY, data_dir.policies / "mine")
     later = evaluation(store, "mine")
-    uses = uses_of(store, library.get("yours"))
+    uses = uses_of(store, library, library.get("yours"))
     assert [job.id for job in uses.evaluations] == [done]
     assert uses.waiting == []
-    found = uses_of(store, library.get("mine"))
+    found = uses_of(store, library, library.get("mine"))
     assert [job.id for job in found.waiting] == [waiting.id]
     assert later in [job.id for job in found.evaluations]
 
