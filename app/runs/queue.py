@@ -1,6 +1,6 @@
 """Runs in the background: started, polled and stopped by id, one at a time on the model.
 
-A run is a generation or an inspection (``kinds.py``). Each has a thread that waits in line
+A run is a generation or an inspection (``recorded_run.py``). Each has a thread that waits in line
 (``model_line.py``), has the model's work done (``compute.py``), and hands every event to
 the page (in memory) and to the database (``RunSaver``). A page that was reloaded asks again with
 its visitor id and gets everything from the start.
