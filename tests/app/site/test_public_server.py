@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.host.limits import Limits
-from app.pages.shared import sharing_calls
+from app.pages.shared import run_calls
 from app.runs import queue as generation_runs
 from app.runs.storage_cap import fair_choice
 from app.sharing.kinds import align_tokens
@@ -297,7 +297,7 @@ def test_a_flood_of_comparisons_leaves_the_others_their_answers(serve, monkeypat
         aligned.append(len(sides[0]))
         return align_tokens(*sides, same_prompt=same_prompt)
 
-    monkeypatch.setattr(sharing_calls, "align_tokens", counted)
+    monkeypatch.setattr(run_calls, "align_tokens", counted)
     monkeypatch.setattr(generation_runs, "QUESTION_PATIENCE_S", 60.0)
     server = serve()
     server.engine.pause_at = 1
